@@ -1,0 +1,166 @@
+import { randomBytes } from 'node:crypto'
+import { accessSync, constants, statSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { dirname, resolve } from 'node:path'
+import { ConfigError } from './errors.ts'
+import { isNetwork, type TrustedProxies } from './http/client-address.ts'
+import { shown } from './options.ts'
+import { redisUrlFault } from './redis/url.ts'
+
+/** The levels pino knows, most talkative first. */
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+
+/** What the service was told by its environment: complete, checked and frozen. */
+export interface Config {
+  readonly production: boolean
+  readonly port: number
+  readonly host: string
+  /** One address, or a Cluster's seeds with commas between them; undefined: bring an embedded server. */
+  readonly redisUrl: string | undefined
+  /** Newest first: the first signs, all verify. */
+  readonly sessionSecrets: readonly string[]
+  readonly trustedProxies: TrustedProxies
+  readonly logLevel: typeof logLevels[number]
+  readonly adminToken: string | undefined
+  /** Exact origins; empty: the request's own host alone. */
+  readonly origins: readonly string[]
+  readonly databasePath: string
+  /** What an operator should know although it is no fault, one sentence each. */
+  readonly warnings: readonly string[]
+}
+
+/** One thing wrong with the environment; `came` never shows a secret. */
+export interface Fault {
+  readonly variable: string
+  readonly wanted: string
+  readonly came: string
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** What reads one variable: its value (never empty) to a setting, or a refusal. */
+type Reader<Setting> = (value: string, refuse: Refuse) => Setting | undefined
+type Refuse = (wanted: string, came?: string) => undefined
+
+const secretLength = 32
+
+/**
+ * Reads the environment. An empty variable counts as unset.
+ *
+ * @throws {ConfigError} PRISM_ERR_CONFIG with every fault at once, in its message and as `faults`
+ */
+export function readConfig (environment: Environment): Config {
+  const faults: Fault[] = []
+  const warnings: string[] = []
+  const read = <Setting>(variable: string, reader: Reader<Setting>, unset: Setting): Setting => {
+    const value = environment[variable]?.trim()
+    if (value === undefined || value === '') return unset
+    return reader(value, (wanted, came = shown(value)) => { faults.push({ variable, wanted, came }) }) ?? unset
+  }
+  const needed = (variable: string, wanted: string) => faults.push({ variable, wanted, came: 'nothing' })
+  const isSet = (variable: string) => (environment[variable]?.trim() ?? '') !== ''
+
+  const production = read('NODE_ENV', readEnvironmentName, 'development') === 'production'
+  if (production && !isSet('REDIS_URL')) needed('REDIS_URL', 'set in production: the embedded server is for development')
+  if (production && !isSet('SESSION_SECRET')) needed('SESSION_SECRET', `set in production: ${secretsWanted}`)
+  if (!production && !isSet('SESSION_SECRET')) warnings.push('SESSION_SECRET is unset: a random one is used, and every session ends with this process.')
+
+  const config: Config = {
+    production,
+    port: read('PORT', readPort, 3000),
+    host: read('HOST', readHost, '::'),
+    redisUrl: read('REDIS_URL', readRedisUrl, undefined),
+    sessionSecrets: Object.freeze(read('SESSION_SECRET', readSecrets, [randomBytes(secretLength).toString('base64url')])),
+    trustedProxies: Object.freeze(read('TRUST_PROXY', readTrustedProxies, { kind: 'none' })),
+    logLevel: read('LOG_LEVEL', readLogLevel, 'info'),
+    adminToken: read('ADMIN_TOKEN', readToken, undefined),
+    origins: Object.freeze(read('ORIGINS', readOrigins, [])),
+    databasePath: read('DATABASE_PATH', readDatabasePath, '.data/atlas.db'),
+    warnings: Object.freeze(warnings)
+  }
+  if (faults.length > 0) throw configError(faults)
+  return Object.freeze(config)
+}
+
+/** One error for all faults: readable in its message, countable in `faults`. */
+function configError (faults: readonly Fault[]): Error & { faults: readonly Fault[] } {
+  const lines = faults.map(({ variable, wanted, came }) => `  ${variable} must be ${wanted}; it is ${came}.`)
+  return Object.assign(new ConfigError(`\n${lines.join('\n')}`), { faults })
+}
+
+const readEnvironmentName: Reader<string> = (value, refuse) =>
+  ['production', 'development', 'test'].includes(value) ? value : refuse("'production', 'development' or 'test'")
+
+const readPort: Reader<number> = (value, refuse) =>
+  /^\d{1,5}$/.test(value) && Number(value) <= 65_535 ? Number(value) : refuse('a whole number from 0 to 65535')
+
+const readHost: Reader<string> = (value, refuse) =>
+  isIP(value) !== 0 || /^(?!.*\.\.)[a-z\d](?:[a-z\d.-]{0,251}[a-z\d])?$/i.test(value) ? value : refuse('an IP address or a host name, without port, brackets or scheme')
+
+const readRedisUrl: Reader<string> = (value, refuse) => {
+  const fault = redisUrlFault(value)
+  return fault === undefined ? value : refuse(fault.wanted, fault.came)
+}
+
+const secretsWanted = `one or more secrets of at least ${secretLength} characters, newest first, with commas between them`
+
+const readSecrets: Reader<readonly string[]> = (value, refuse) => {
+  const secrets = listOf(value)
+  const short = secrets.findIndex((secret) => secret.length < secretLength)
+  if (short >= 0) return refuse(secretsWanted, `${secrets.length} of which number ${short + 1} has ${secrets[short]?.length ?? 0} characters`)
+  return new Set(secrets).size === secrets.length ? secrets : refuse(secretsWanted, `${secrets.length} of which two are the same`)
+}
+
+const readTrustedProxies: Reader<TrustedProxies> = (value, refuse) => {
+  const wanted = "'railway', or networks such as 10.0.0.0/8 with commas between them"
+  if (value === 'railway') return { kind: 'railway' }
+  if (/^\d+$/.test(value)) return refuse(`${wanted}; a number of hops cannot tell who the nearest peer is, so anybody could forge an address`)
+  if (value === 'true') return refuse(`${wanted}; trusting everybody lets any client forge its address`)
+  const networks = listOf(value)
+  const wrong = networks.find((network) => !isNetwork(network))
+  if (wrong === undefined) return { kind: 'networks', networks: Object.freeze(networks) }
+  return refuse(wrong.endsWith('/0') ? `${wanted}; a /0 trusts everybody, and lets any client forge its address` : wanted, shown(wrong))
+}
+
+const readLogLevel: Reader<typeof logLevels[number]> = (value, refuse) =>
+  logLevels.find((level) => level === value) ?? refuse(`one of ${logLevels.join(', ')}`)
+
+const readToken: Reader<string> = (value, refuse) =>
+  /^[\x21-\x7e]+$/.test(value) ? value : refuse('a bearer token of printable ASCII without spaces', `${value.length} characters with others among them`)
+
+const readOrigins: Reader<readonly string[]> = (value, refuse) => {
+  const origins = listOf(value)
+  const wrong = origins.find((origin) => !/^https?:/.test(origin) || URL.parse(origin)?.origin !== origin)
+  return wrong === undefined ? origins : refuse('exact origins such as https://example.com, without path or slash at the end, in lower case, with commas between them', wrong.includes('@') ? 'one with a user in it' : shown(wrong))
+}
+
+const readDatabasePath: Reader<string> = (value, refuse) =>
+  value.endsWith('/') || !mayWrite(resolve(value)) ? refuse('the path of a file that this process may write') : value
+
+/** Whether a file may be written, or made: folders that are missing on its way are made later. */
+function mayWrite (path: string): boolean {
+  try {
+    const stat = statSync(path, { throwIfNoEntry: false })
+    return stat === undefined ? mayMakeIn(dirname(path)) : stat.isFile() && isWritable(path)
+  } catch {
+    return false // a folder on the way may not be searched
+  }
+}
+
+function mayMakeIn (folder: string): boolean {
+  const stat = statSync(folder, { throwIfNoEntry: false })
+  return stat === undefined ? mayMakeIn(dirname(folder)) : stat.isDirectory() && isWritable(folder)
+}
+
+function isWritable (path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function listOf (value: string): string[] {
+  return value.split(',').map((part) => part.trim())
+}

@@ -1,0 +1,183 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { readConfig, type Fault } from '../../src/config.ts'
+import { ConfigError } from '../../src/errors.ts'
+
+const secret = 's'.repeat(32)
+
+/** The faults of an environment, or an empty list. */
+function faultsOf (environment: Record<string, string>): readonly Fault[] {
+  try {
+    readConfig(environment)
+    return []
+  } catch (error) {
+    if (error instanceof ConfigError && 'faults' in error) return error.faults as readonly Fault[]
+    throw error
+  }
+}
+
+t.test('config has a default for everything outside production', async (t) => {
+  const config = readConfig({})
+
+  t.match(config, {
+    production: false,
+    port: 3000,
+    host: '::',
+    redisUrl: undefined,
+    trustedProxies: { kind: 'none' },
+    logLevel: 'info',
+    adminToken: undefined,
+    origins: [],
+    databasePath: '.data/atlas.db'
+  })
+  t.ok(Object.isFrozen(config))
+})
+
+t.test('config makes a random secret for each start in development, and warns', async (t) => {
+  const first = readConfig({})
+  const second = readConfig({})
+
+  t.not(first.sessionSecrets[0], second.sessionSecrets[0])
+  t.ok((first.sessionSecrets[0] ?? '').length >= 32)
+  t.match(first.warnings, [/SESSION_SECRET is unset/])
+  t.same(readConfig({ SESSION_SECRET: secret }).warnings, [])
+})
+
+t.test('config takes every variable as it is documented', async (t) => {
+  const path = join(mkdtempSync(join(tmpdir(), 'prism-config-')), 'not', 'there', 'yet.db')
+
+  const config = readConfig({
+    NODE_ENV: 'production',
+    PORT: '8080',
+    HOST: '127.0.0.1',
+    REDIS_URL: 'redis://user:pass@redis.railway.internal:6379/2',
+    SESSION_SECRET: `${'n'.repeat(32)}, ${'o'.repeat(40)}`,
+    TRUST_PROXY: '10.0.0.0/8, fd12::/16,192.0.2.7',
+    LOG_LEVEL: 'debug',
+    ADMIN_TOKEN: 'operator-token',
+    ORIGINS: 'https://example.com,http://localhost:3000',
+    DATABASE_PATH: path
+  })
+
+  t.strictSame(config, {
+    production: true,
+    port: 8080,
+    host: '127.0.0.1',
+    redisUrl: 'redis://user:pass@redis.railway.internal:6379/2',
+    sessionSecrets: ['n'.repeat(32), 'o'.repeat(40)],
+    trustedProxies: { kind: 'networks', networks: ['10.0.0.0/8', 'fd12::/16', '192.0.2.7'] },
+    logLevel: 'debug',
+    adminToken: 'operator-token',
+    origins: ['https://example.com', 'http://localhost:3000'],
+    databasePath: path,
+    warnings: []
+  })
+})
+
+t.test('config counts an empty variable as unset', async (t) => {
+  const names = ['NODE_ENV', 'PORT', 'HOST', 'REDIS_URL', 'SESSION_SECRET', 'TRUST_PROXY', 'LOG_LEVEL', 'ADMIN_TOKEN', 'ORIGINS', 'DATABASE_PATH']
+
+  const { sessionSecrets: _random, ...config } = readConfig(Object.fromEntries(names.map((name) => [name, ' '])))
+
+  const { sessionSecrets: _other, ...unset } = readConfig({})
+  t.same(config, unset)
+})
+
+const addresses = [
+  'redis://localhost', 'redis://:p%40ss@[::1]:6379', 'rediss://user:pass@redis.example:6380/15', 'unix:///run/redis.sock',
+  'redis://10.0.0.1:7000,redis://10.0.0.2:7000', 'redis://default:p@a:1, redis://default:p@b:2'
+]
+
+t.test('config takes each kind of Redis address', async (t) => {
+  for (const REDIS_URL of addresses) t.equal(readConfig({ REDIS_URL }).redisUrl, REDIS_URL)
+})
+
+const wrong: ReadonlyArray<[variable: string, value: string, wanted: RegExp]> = [
+  ['NODE_ENV', 'prod', /'production'/],
+  ['PORT', 'abc', /whole number from 0 to 65535/],
+  ['PORT', '65536', /whole number/],
+  ['PORT', '-1', /whole number/],
+  ['PORT', '80.5', /whole number/],
+  ['HOST', 'http://localhost', /IP address or a host name/],
+  ['HOST', '[::]', /without port, brackets/],
+  ['HOST', 'a b', /host name/],
+  ['TRUST_PROXY', 'true', /forge its address/],
+  ['TRUST_PROXY', '1', /number of hops/],
+  ['TRUST_PROXY', '0.0.0.0/0', /\/0 trusts everybody/],
+  ['TRUST_PROXY', '10.0.0.0/8,::/0', /\/0 trusts everybody/],
+  ['TRUST_PROXY', '10.0.0.0/33', /networks such as/],
+  ['TRUST_PROXY', 'loopback', /networks such as/],
+  ['TRUST_PROXY', '10.0.0.0/8,', /networks such as/],
+  ['LOG_LEVEL', 'loud', /one of trace, debug, info, warn, error, fatal, silent/],
+  ['ADMIN_TOKEN', 'two words', /without spaces/],
+  ['ADMIN_TOKEN', 'schlüssel', /printable ASCII/],
+  ['ORIGINS', '*', /exact origins/],
+  ['ORIGINS', 'null', /exact origins/],
+  ['ORIGINS', 'https://example.com/', /without path or slash/],
+  ['ORIGINS', 'example.com', /exact origins/],
+  ['ORIGINS', 'https://example.com:443', /exact origins/],
+  ['ORIGINS', 'https://example.com,,', /exact origins/],
+  ['DATABASE_PATH', tmpdir(), /path of a file/],
+  ['DATABASE_PATH', '/tmp/folder/', /path of a file/],
+  ['DATABASE_PATH', '/dev/null/atlas.db', /may write/],
+  ['SESSION_SECRET', 'short', /at least 32 characters/],
+  ['SESSION_SECRET', `${secret},`, /at least 32 characters/],
+  ['SESSION_SECRET', `${secret},${secret}`, /newest first/],
+  ['REDIS_URL', 'localhost:6379', /redis:\/\/host:port/],
+  ['REDIS_URL', 'http://localhost', /rediss:\/\//],
+  ['REDIS_URL', 'redis://', /redis:\/\/host:port/],
+  ['REDIS_URL', 'redis://host:99999', /redis:\/\/host:port/],
+  ['REDIS_URL', 'redis://host/main', /redis:\/\/host:port/],
+  ['REDIS_URL', 'unix://', /unix:\/\/\/path/],
+  ['REDIS_URL', 'redis://a,rediss://b', /Cluster's seeds/],
+  ['REDIS_URL', 'redis://a,unix:///b', /Cluster's seeds/],
+  ['REDIS_URL', 'redis://a/1,redis://b/1', /Cluster's seeds/],
+  ['REDIS_URL', 'redis://x:1@a,redis://y:2@b', /Cluster's seeds/],
+  ['REDIS_URL', 'redis://a,', /Cluster's seeds/]
+]
+
+for (const [variable, value, wanted] of wrong) {
+  t.test(`config refuses ${variable}=${value.slice(0, 24)}, saying what it wants`, async (t) => {
+    const faults = faultsOf({ [variable]: value })
+
+    t.equal(faults.length, 1)
+    t.equal(faults[0]?.variable, variable)
+    t.match(faults[0]?.wanted, wanted)
+    t.ok(faults[0]?.came, 'says what came')
+  })
+}
+
+t.test('config needs REDIS_URL and SESSION_SECRET in production', async (t) => {
+  const faults = faultsOf({ NODE_ENV: 'production' })
+
+  t.same(faults.map(({ variable, came }) => [variable, came]), [['REDIS_URL', 'nothing'], ['SESSION_SECRET', 'nothing']])
+})
+
+t.test('config tells all faults at once', async (t) => {
+  const faults = faultsOf({ NODE_ENV: 'production', PORT: 'x', HOST: '/', TRUST_PROXY: 'true', LOG_LEVEL: 'x', ADMIN_TOKEN: 'a b', ORIGINS: 'x', DATABASE_PATH: '/', SESSION_SECRET: 'x', REDIS_URL: 'x' })
+
+  t.same(faults.map(({ variable }) => variable).sort(), ['ADMIN_TOKEN', 'DATABASE_PATH', 'HOST', 'LOG_LEVEL', 'ORIGINS', 'PORT', 'REDIS_URL', 'SESSION_SECRET', 'TRUST_PROXY'])
+})
+
+t.test('config names variable, what is wanted and what came in the message', async (t) => {
+  t.throws(() => readConfig({ PORT: 'eighty' }), { code: 'PRISM_ERR_CONFIG', message: 'The environment cannot be used:\n  PORT must be a whole number from 0 to 65535; it is "eighty".' })
+})
+
+t.test('config never repeats a secret, however wrong the variable is', async (t) => {
+  const hidden = 'hunter2hunter2'
+  const environments: Array<Record<string, string>> = [
+    { SESSION_SECRET: hidden }, { SESSION_SECRET: `${secret},${hidden}` }, { ADMIN_TOKEN: `${hidden} ${hidden}` },
+    { ORIGINS: `https://me:${hidden}@example.com` },
+    { REDIS_URL: hidden }, { REDIS_URL: `user:${hidden}@host` }, { REDIS_URL: `http://u:${hidden}@h` }, { REDIS_URL: `redis://u:${hidden}@h:99999` },
+    { REDIS_URL: `redis://u:${hidden}%zz@h` }, { REDIS_URL: `redis://u:a#${hidden}@h` }, { REDIS_URL: `redis://u:a/${hidden}@h` }, { REDIS_URL: `redis://u:${hidden}@h/x` },
+    { REDIS_URL: `redis://u:a,${hidden}@h` }, { REDIS_URL: `redis://u:${hidden}@h,redis://u:other@h` }
+  ]
+
+  for (const environment of environments) {
+    const faults = faultsOf(environment)
+    t.equal(faults.length, 1, JSON.stringify(environment))
+    t.notMatch(JSON.stringify(faults), hidden)
+  }
+})
