@@ -1,0 +1,65 @@
+import 'reflect-metadata' // the X.509 library's dependency injection wants it loaded first
+import { BasicConstraintsExtension, SubjectAlternativeNameExtension, X509CertificateGenerator, type X509Certificate } from '@peculiar/x509'
+import type { webcrypto } from 'node:crypto'
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+const HOUR_MS = 3_600_000
+
+/** A certificate and its private key, both PEM. */
+export interface KeyPair {
+  cert: string
+  key: string
+}
+
+/** A certificate authority for one test, which nobody else trusts. */
+export interface Authority {
+  /** Its own certificate, PEM: what the other side is told to trust. */
+  ca: string
+  /** A certificate for a server on loopback, or for a client of this name. */
+  issue (name: string): Promise<KeyPair>
+}
+
+/** Makes a certificate authority; its certificates are good for an hour. */
+export async function makeAuthority (): Promise<Authority> {
+  const keys = await makeKeys()
+  const own = await X509CertificateGenerator.createSelfSigned({
+    name: 'CN=test authority',
+    keys,
+    ...lifetime(),
+    signingAlgorithm: ALGORITHM,
+    extensions: [new BasicConstraintsExtension(true, undefined, true)]
+  })
+  return {
+    ca: own.toString('pem'),
+    issue: (name) => issue({ issuer: own, signingKey: keys.privateKey }, name)
+  }
+}
+
+async function issue ({ issuer, signingKey }: { issuer: X509Certificate, signingKey: webcrypto.CryptoKey }, name: string): Promise<KeyPair> {
+  const keys = await makeKeys()
+  const certificate = await X509CertificateGenerator.create({
+    subject: `CN=${name}`,
+    issuer: issuer.subject,
+    publicKey: keys.publicKey,
+    signingKey,
+    ...lifetime(),
+    signingAlgorithm: ALGORITHM,
+    extensions: [new SubjectAlternativeNameExtension([{ type: 'dns', value: 'localhost' }, { type: 'ip', value: '127.0.0.1' }])]
+  })
+  return { cert: certificate.toString('pem'), key: await toPem(keys.privateKey) }
+}
+
+async function makeKeys (): Promise<webcrypto.CryptoKeyPair> {
+  return await crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
+}
+
+async function toPem (key: webcrypto.CryptoKey): Promise<string> {
+  const der = Buffer.from(await crypto.subtle.exportKey('pkcs8', key))
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
+  return ['-----BEGIN PRIVATE KEY-----', ...lines, '-----END PRIVATE KEY-----', ''].join('\n')
+}
+
+function lifetime (): { notBefore: Date, notAfter: Date } {
+  const now = Date.now()
+  return { notBefore: new Date(now - HOUR_MS), notAfter: new Date(now + HOUR_MS) }
+}
