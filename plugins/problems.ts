@@ -1,0 +1,33 @@
+import type { FastifyReply } from 'fastify'
+import fp from 'fastify-plugin'
+import { problemFields, problemOf, problemType } from '../src/http/problem.ts'
+
+export { problemOf } from '../src/http/problem.ts'
+
+/** Fields that describe the answer that did not come about. */
+const staleFields = ['etag', 'last-modified', 'expires', 'age', 'content-encoding', 'content-language', 'content-disposition']
+
+/**
+ * Answers with an error's problem document. The stack of an error from 500 on goes to the log, and nowhere else.
+ */
+export function sendProblem (error: unknown, reply: FastifyReply): FastifyReply {
+  const problem = problemOf(error, reply.request.id)
+  if (problem.status >= 500) reply.log.error({ err: error }, `${problem.code}: a request failed`)
+
+  for (const name of staleFields) reply.removeHeader(name)
+  return reply
+    .code(problem.status)
+    .headers({ 'cache-control': 'no-store', ...problemFields(error) })
+    .type(problemType)
+    .send(Buffer.from(JSON.stringify(problem))) // to a text Fastify adds a charset, which this media type does not have
+}
+
+/**
+ * Every error leaves as `application/problem+json` (RFC 9457), a path that nobody answers too.
+ *
+ * The stack does not bring this along, because its host may have handlers of its own.
+ */
+export default fp(async (fastify) => {
+  fastify.setErrorHandler((error, _request, reply) => sendProblem(error, reply))
+  fastify.setNotFoundHandler((_request, reply) => sendProblem({ code: 'FST_ERR_NOT_FOUND' }, reply))
+}, { name: 'problems', fastify: '5.x' })
