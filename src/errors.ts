@@ -17,3 +17,4 @@ export const CredentialsError = createError('PRISM_ERR_CREDENTIALS', 'Name or pa
 export const RedisServerMissingError = createError<[what: string]>('PRISM_ERR_REDIS_SERVER_MISSING', '%s Set REDIS_URL to a Redis 7 or newer, or REDIS_SERVER_BIN to a redis-server program, or install one: on Debian or Ubuntu "apt-get install redis-server", on macOS "brew install redis", on Windows use WSL or a Redis elsewhere.', 500)
 export const RedisServerStartError = createError<[reason: string]>('PRISM_ERR_REDIS_SERVER_START', 'The Redis server did not start: %s.', 500)
 export const ConfigError = createError<[faults: string]>('PRISM_ERR_CONFIG', 'The environment cannot be used:%s', 500)
+export const RedisSharedError = createError<[command: string]>('PRISM_ERR_REDIS_SHARED', '%s would hold or change a connection that all requests share: take one alone with redisPool.lease().', 500)

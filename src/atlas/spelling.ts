@@ -1,0 +1,23 @@
+// Letters that Unicode does not decompose, so that SQLite's remove_diacritics leaves them as they are.
+const plainLetters: Record<string, string> = {
+  ø: 'o', đ: 'd', ð: 'd', ł: 'l', ħ: 'h', ı: 'i', ŧ: 't', æ: 'ae', œ: 'oe', ß: 'ss', þ: 'th', ə: 'a'
+}
+const nothing = '""'
+const oddLetters = /[øđðłħıŧæœßþə]/g
+
+/** A name as somebody without the keyboard for it types it (`Łódź` gives `lódź`, accents are the index's work); empty when that adds nothing. */
+export function plainSpelling (name: string): string {
+  const lower = name.toLowerCase()
+  const plain = lower.replace(oddLetters, (letter) => plainLetters[letter] ?? letter)
+  return plain === lower ? '' : plain
+}
+
+/**
+ * An FTS5 query for what somebody typed: every word must occur, each may be only the beginning of one.
+ *
+ * Words are quoted, so that FTS5's own syntax (`OR`, `NEAR`, `*`, `^`, `:`, quotes) has no meaning in them.
+ */
+export function matchOf (typed: string): string {
+  const words = typed.replaceAll('\0', ' ').split(/\s+/).filter((word) => word !== '')
+  return words.map((word) => `"${word.replaceAll('"', '""')}"*`).join(' ') || nothing
+}
