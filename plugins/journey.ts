@@ -1,0 +1,116 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { ScopeError } from '../src/errors.ts'
+import { readRecord } from '../src/options.ts'
+
+/**
+ * One concern's part in every request, beat by beat. `Policy` is what a route chose, resolved once, at onRoute.
+ */
+export interface Concern<Policy> {
+  /** what routes and scopes call it in their config: `rateLimit`, `session`, `cache` */
+  name: keyof RouteDefaults
+  /**
+   * Merges what the enclosing scopes and the route itself chose, outermost first, over the concern's own defaults.
+   *
+   * @param route absent for what has no route (404s), and for routes declared before the stack
+   * @throws {OptionError} PRISM_ERR_OPTION, at the route's declaration
+   */
+  resolve (choices: readonly unknown[], route?: RouteOptions, scope?: FastifyInstance): Policy
+  /** onRequest, first: states what it wants of Redis. Synchronous: all of one tick's wants leave together. */
+  ask? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
+  /** onRequest, second: waits for what was asked; throws or sends to end the request here. */
+  answer? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void | Promise<void>
+  /** onSend, after the handler: may replace the payload by returning another. Not called twice. */
+  settle? (request: FastifyRequest, reply: FastifyReply, payload: unknown, policy: Policy): unknown
+  /** onResponse: the reply has left. */
+  tally? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
+}
+
+/** Where concerns join; their order is the order of joining, in every beat. */
+export interface Journey {
+  join<Policy> (concern: Concern<Policy>): void
+}
+
+// Filled in by each concern's plugin, where its options are declared.
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type
+export interface RouteDefaults {}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Where rate limit, session and cache take part in every request. */
+    journey: Journey
+    /** What routes of this scope, and of the scopes inside it, inherit; call it before they are declared. */
+    routeDefaults (defaults: RouteDefaults): void
+  }
+}
+
+type Policies = readonly unknown[]
+
+const chosen = Symbol('prism.scope')
+const resolved = Symbol('prism.route')
+const assigned = Symbol('prism.policies')
+
+interface Scope { [chosen]?: readonly Record<string, unknown>[] }
+type Traveller = FastifyRequest & { [assigned]?: Policies | null }
+interface Config { [resolved]?: Policies }
+
+/** The request's journey: ask → answer → handler → settle → tally. Redis is asked once, for all concerns together. */
+export default fp(async (fastify) => {
+  const concerns: Concern<unknown>[] = []
+  let fallback: Policies = []
+  const join = <Policy>(concern: Concern<Policy>) => {
+    concerns.push(concern as Concern<unknown>)
+    fallback = concerns.map((each) => each.resolve([]))
+  }
+  const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? fallback
+
+  fastify.decorate('journey', { getter: () => ({ join }) })
+  fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
+    if (this === fastify && concerns.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not loaded yet')
+    const names = concerns.map(({ name }) => name)
+    const record = readRecord('routeDefaults', defaults, names)
+    this[chosen] = [...this[chosen] ?? [], record]
+    for (const concern of concerns) concern.resolve(choicesOf(this, concern.name))
+  })
+
+  fastify.addHook('onRoute', function resolve (this: FastifyInstance & Scope, route) {
+    const config = { ...route.config } as Record<string, unknown> & Config
+    config[resolved] = concerns.map((concern) => {
+      const own = config[concern.name]
+      return concern.resolve(own === undefined ? choicesOf(this, concern.name) : [...choicesOf(this, concern.name), own], route, this)
+    })
+    route.config = config as typeof route.config
+  })
+
+  fastify.decorateRequest(assigned, null)
+  fastify.addHook('onRequest', function ask (request: Traveller, reply, done) {
+    const policies = request[assigned] = policiesOf(request)
+    for (let index = 0; index < concerns.length; index++) concerns[index]?.ask?.(request, reply, policies[index])
+    done()
+  })
+  fastify.addHook('onRequest', async function answer (request: Traveller, reply) {
+    const policies = request[assigned] ?? fallback
+    for (let index = 0; index < concerns.length && !reply.sent; index++) {
+      const pending = concerns[index]?.answer?.(request, reply, policies[index])
+      if (pending !== undefined) await pending
+    }
+  })
+  fastify.addHook('onSend', async function settle (request: Traveller, reply, payload) {
+    const policies = request[assigned] ?? fallback
+    let next: unknown = payload
+    for (let index = 0; index < concerns.length; index++) {
+      const changed = concerns[index]?.settle?.(request, reply, next, policies[index])
+      if (changed !== undefined) next = await changed ?? next
+    }
+    return next
+  })
+  fastify.addHook('onResponse', function tally (request: Traveller, reply, done) {
+    const policies = request[assigned] ?? fallback
+    for (let index = 0; index < concerns.length; index++) concerns[index]?.tally?.(request, reply, policies[index])
+    done()
+  })
+}, { name: 'journey', fastify: '5.x' })
+
+function choicesOf (scope: Scope, name: string): readonly unknown[] {
+  return (scope[chosen] ?? []).map((defaults) => defaults[name]).filter((choice) => choice !== undefined)
+}

@@ -1,0 +1,73 @@
+import { RedisUnavailableError } from '../errors.ts'
+import type { Breaker } from './breaker.ts'
+import type { Lane } from './lane.ts'
+import { failureOf, isOutage } from './parcel.ts'
+import type { Parcel } from './parcel.ts'
+
+/** No answer of Redis is waited for longer than this. */
+export const deadlineMs = 200
+
+/**
+ * What left together on one connection. Every parcel settles exactly once: by its answer, by its error, or by the deadline;
+ * what comes after the deadline is dropped.
+ */
+export class Flight {
+  #open: Set<Parcel>
+  #lane: Lane
+  #breaker: Breaker
+  #timer: NodeJS.Timeout
+  #onTimeout: () => void
+
+  constructor (parcels: readonly Parcel[], lane: Lane, breaker: Breaker, onTimeout: () => void) {
+    this.#open = new Set(parcels)
+    this.#lane = lane
+    this.#breaker = breaker
+    this.#onTimeout = onTimeout
+    // A blocked event loop runs timers before it reads the socket: look at what has arrived before giving up.
+    this.#timer = setTimeout(() => setImmediate(() => this.#expire()), deadlineMs)
+    for (const parcel of parcels) this.#follow(parcel, parcel.command.promise)
+    lane.write(parcels.map((parcel) => parcel.command))
+  }
+
+  #follow (parcel: Parcel, answer: Promise<unknown>): void {
+    answer.then((reply) => this.#answered(parcel, reply), (error: Error) => this.#failed(parcel, error))
+  }
+
+  #answered (parcel: Parcel, reply: unknown): void {
+    if (!this.#close(parcel)) return
+    this.#breaker.succeeded()
+    parcel.answered(reply)
+  }
+
+  #failed (parcel: Parcel, error: Error): void {
+    if (error.message.startsWith('NOSCRIPT') && parcel.whole) return this.#sendWhole(parcel, parcel.whole())
+    if (!this.#close(parcel)) return
+    if (isOutage(error)) this.#breaker.failed()
+    else this.#breaker.succeeded()
+    parcel.failed(failureOf(error))
+  }
+
+  /** The server has lost the script, so nothing ran: once more, with its text, under the same deadline. */
+  #sendWhole (parcel: Parcel, command: Parcel['command']): void {
+    if (!this.#open.has(parcel)) return
+    parcel.whole = undefined
+    this.#follow(parcel, command.promise)
+    this.#lane.write([command])
+  }
+
+  #close (parcel: Parcel): boolean {
+    const wasOpen = this.#open.delete(parcel)
+    if (this.#open.size === 0) clearTimeout(this.#timer)
+    return wasOpen
+  }
+
+  #expire (): void {
+    if (this.#open.size === 0) return
+    this.#lane.isSuspect = true
+    this.#breaker.failed()
+    this.#onTimeout()
+    const late = [...this.#open]
+    this.#open.clear()
+    for (const parcel of late) parcel.failed(new RedisUnavailableError(`no answer within ${deadlineMs} ms`))
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Every key and channel that this package uses in Redis, with type, owner and lifetime.
+ *
+ * Braces are Cluster hash tags: what stands in them decides the slot. So every part that comes from outside is
+ * percent-encoded outside `[A-Za-z0-9_.-]` (`/` and `:` stay in route patterns), and a brace in a user's id cannot steal the tag.
+ */
+export class Keys {
+  readonly prefix: string
+
+  /** @param prefix stands before every key and channel, for a Redis that is shared with others; '' for none */
+  constructor (prefix = '') {
+    this.prefix = prefix
+  }
+
+  /** A user's devices. Hash, one field a device; owner session; lives as long as its longest live device's idle time. */
+  userSession (userId: string): string {
+    return `${this.prefix}session:{${encodePart(userId)}}`
+  }
+
+  /** An anonymous visitor. Hash of one field; owner session; the same lifetime. `a:` cannot meet a user id, whose `:` is encoded. */
+  anonymousSession (random: string): string {
+    return `${this.prefix}session:{a:${encodePart(random)}}`
+  }
+
+  /**
+   * Spells the keys of one route's stored responses. String; owner cache; lives 5 to 60 minutes and its stale window.
+   *
+   * @returns from a hash to its key; the route's part is encoded once
+   */
+  cacheEntry (method: string, routePattern: string): (hash: string) => string {
+    const route = `${this.prefix}api:cache:${encodePart(method)}:${encodePattern(routePattern)}`
+    return (hash) => `${route}:{${encodePart(hash)}}`
+  }
+
+  /** One wrapped value. String, a small JSON envelope; owner cache; the same lifetime. */
+  cacheWrap (name: string, hash: string): string {
+    return `${this.prefix}api:cache:wrap:${encodePart(name)}:{${encodePart(hash)}}`
+  }
+
+  /** When a tag was purged last. String, a sequence number; owner cache; lives longer than any entry. */
+  cacheTag (tag: string): string {
+    return `${this.prefix}api:cache:tag:${encodePart(tag)}`
+  }
+
+  /** The purge sequence. String, a number that only grows; owner cache; lives longer than any entry. */
+  cacheSequence (): string {
+    return `${this.prefix}api:cache:seq`
+  }
+
+  /** Who is filling, since which sequence. String; owner cache; lives 1 s, renewed. Shares its entry's slot. */
+  cacheLock (hash: string): string {
+    return `${this.prefix}api:cache:lock:{${encodePart(hash)}}`
+  }
+
+  /**
+   * Spells the counters of one endpoint: `ratelimit:{<kind>:<who>}:<endpoint>`. String, packed; owner limit; lives a window.
+   * All counters of one partition share a slot, so that several policies are one atomic call.
+   *
+   * @param endpoint a route's `METHOD:/pattern`, or the name of a quota that several routes share
+   * @returns from what is counted by (`ip`, `user`, a word of ours) and who it is (from outside) to the key; the endpoint is encoded once
+   */
+  rateLimit (endpoint: string): (kind: string, who: string) => string {
+    const encoded = encodePattern(endpoint)
+    return (kind, who) => `${this.prefix}ratelimit:{${kind}:${encodePart(who)}}:${encoded}`
+  }
+
+  /** A live connection's presence. Hash; owner live; lives three heartbeats. */
+  websocket (connectionId: string): string {
+    return `${this.prefix}websocket:{${encodePart(connectionId)}}`
+  }
+
+  /** A topic's channel. Owner events. */
+  topicChannel (topic: string): string {
+    return `${this.prefix}prism:${encodeTopic(topic)}`
+  }
+
+  /** A topic's log. Stream; owner events; lives 10 minutes after the last event or position check. */
+  topicLog (topic: string): string {
+    return `${this.prefix}prism:${encodeTopic(topic)}:log`
+  }
+}
+
+const outside = /[^A-Za-z0-9_.-]/
+const escape = (text: string, pattern: RegExp) =>
+  text.replace(pattern, (character) => Array.from(Buffer.from(character), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''))
+
+/** Percent-encodes a part that comes from outside; most parts need none, and cost one test. */
+export function encodePart (part: string): string {
+  return outside.test(part) ? escape(part, /[^A-Za-z0-9_.-]/gu) : part
+}
+
+function encodePattern (routePattern: string): string {
+  return escape(routePattern, /[^A-Za-z0-9_.\-/:]/gu)
+}
+
+/** A topic's `:` stays, as in `user:42`: it is part of the channel names that other services share. */
+function encodeTopic (topic: string): string {
+  return escape(topic, /[^A-Za-z0-9_.\-:]/gu)
+}

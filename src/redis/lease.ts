@@ -1,0 +1,56 @@
+import type { Cluster, Redis } from 'ioredis'
+import { RedisUnavailableError } from '../errors.ts'
+import type { Role } from './connection.ts'
+import { deadlineMs } from './flight.ts'
+
+/** A connection that one caller has alone. */
+export interface Lease extends AsyncDisposable {
+  readonly client: Redis | Cluster
+  /** Ends the lease; the connection is closed, and with it any WATCH, transaction or waiting command. */
+  release: () => void
+}
+
+/** Gives out connections to callers that need one alone, so many at a time and no more. */
+export class Leases {
+  #open: (role: Role) => Redis | Cluster
+  #max: number
+  #taken = new Set<Redis | Cluster>()
+
+  constructor (open: (role: Role) => Redis | Cluster, max: number) {
+    this.#open = open
+    this.#max = max
+  }
+
+  /**
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when all are taken, or the connection is not ready in time
+   */
+  async take (role: Role): Promise<Lease> {
+    if (this.#taken.size >= this.#max) throw new RedisUnavailableError('all leases are taken')
+    const client = this.#open(role)
+    this.#taken.add(client)
+    const release = () => {
+      this.#taken.delete(client)
+      client.disconnect()
+    }
+    await ready(client).catch((error) => {
+      release()
+      throw error
+    })
+    return { client, release, [Symbol.asyncDispose]: async () => release() }
+  }
+
+  close (): void {
+    for (const client of this.#taken) client.disconnect()
+    this.#taken.clear()
+  }
+}
+
+function ready (client: Redis | Cluster): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new RedisUnavailableError('no connection')), deadlineMs)
+    client.once('ready', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+}

@@ -1,0 +1,50 @@
+import { Cluster, Redis } from 'ioredis'
+import type { RedisOptions as ClientOptions } from 'ioredis'
+import { readCount, readRecord, readText, refuse } from '../options.ts'
+import { readAddress } from './address.ts'
+import type { Address } from './address.ts'
+
+/** How to reach Redis, and with how many connections. */
+export interface RedisOptions {
+  /** `redis://`, `rediss://`, `unix://`, several separated by commas for a Cluster, or `redis+sentinel://`; see {@link readAddress} */
+  url?: string | undefined
+  /** instead of `url`: an ioredis client of the app's own; connections are opened beside it, with its address and login, and it is left alone */
+  client?: Redis | Cluster | undefined
+  /** what ioredis is told besides: `tls` (own CA, client certificate), `natMap`, … */
+  connection?: Pick<ClientOptions, 'username' | 'password' | 'db' | 'tls' | 'sentinels' | 'name' | 'connectionName'> | undefined
+  /** connections that are always kept; default 5 */
+  min?: number | undefined
+  /** connections at most; default 10 */
+  max?: number | undefined
+  /** stands before every key and channel, for a Redis that is shared with others; default none */
+  prefix?: string | undefined
+}
+
+/** {@link RedisOptions} after defaults and checks. */
+export interface RedisPolicy {
+  readonly from: Address | Redis | Cluster
+  readonly connection: ClientOptions
+  readonly min: number
+  readonly max: number
+  readonly prefix: string
+}
+
+/**
+ * Checks how to reach Redis.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function resolveRedisPolicy (options: RedisOptions = {}): RedisPolicy {
+  readRecord('redis', options, ['url', 'client', 'connection', 'min', 'max', 'prefix'])
+  const min = readCount('redis.min', options.min ?? 5, { max: 1000 })
+  const max = readCount('redis.max', options.max ?? Math.max(10, min), { min, max: 1000 })
+  const prefix = options.prefix ? readText('redis.prefix', options.prefix) : ''
+  if (/[{}]/.test(prefix)) refuse('redis.prefix', 'without braces, for they would decide the Cluster slot of every key', prefix)
+  return Object.freeze({ from: readFrom(options), connection: options.connection ?? {}, min, max, prefix })
+}
+
+function readFrom ({ url, client }: RedisOptions): RedisPolicy['from'] {
+  if (client instanceof Redis || client instanceof Cluster) return client
+  if (client !== undefined) return refuse('redis.client', 'an ioredis Redis or Cluster', client)
+  return readAddress('redis.url', url === undefined ? 'redis://127.0.0.1:6379' : readText('redis.url', url))
+}

@@ -1,0 +1,64 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+
+/**
+ * What a script says of itself.
+ *
+ * The Lua answers one ask: it sees its own `KEYS` and `ARGV`, and `nowMs` (Redis's clock, milliseconds since 1970).
+ * It reads before it writes: an error in the middle leaves what was already written.
+ */
+export interface ScriptDefinition<Answer> {
+  /** where the Lua stands: `new URL('./take.lua', import.meta.url)` */
+  url: URL
+  /** what one ask costs Redis, measured; it decides how many asks ride in one call */
+  costMicroseconds: number
+  /** turns Redis's reply into an answer: strings are text, whole numbers are numbers, false and nil are null, inside arrays write false */
+  read: (reply: unknown) => Answer
+}
+
+/** A script may hold the server for this long in one call: everybody else waits meanwhile. */
+const callBudgetMicroseconds = 250
+
+/**
+ * A Lua script that answers many asks in one call, each with its own keys, arguments and answer, or its own error.
+ *
+ * The call's arguments: how many asks, then for each how many keys and how many arguments it has, and its arguments; its keys stand in order.
+ */
+export class Script<Answer> {
+  readonly lua: string
+  readonly sha1: string
+  readonly asksPerCall: number
+  readonly read: (reply: unknown) => Answer
+
+  constructor (definition: ScriptDefinition<Answer>) {
+    this.lua = grouped(readFileSync(definition.url, 'utf8'))
+    this.sha1 = createHash('sha1').update(this.lua).digest('hex')
+    this.asksPerCall = Math.max(1, Math.floor(callBudgetMicroseconds / definition.costMicroseconds))
+    this.read = definition.read
+  }
+}
+
+/** A failed ask answers with an error of its own inside the reply's array, and the others go on. */
+function grouped (ask: string): string {
+  return `local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+local function ask(KEYS, ARGV)
+${ask}
+end
+local answers, key, arg = {}, 0, 1
+for i = 1, tonumber(ARGV[1]) do
+  local keyCount, argCount = tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
+  local keys, args = {}, {}
+  for j = 1, keyCount do keys[j] = KEYS[key + j] end
+  for j = 1, argCount do args[j] = ARGV[arg + 2 + j] end
+  key, arg = key + keyCount, arg + 2 + argCount
+  local isFine, answer = pcall(ask, keys, args)
+  if isFine then
+    answers[i] = answer == nil and false or answer
+  else
+    answers[i] = { err = type(answer) == 'table' and answer.err or tostring(answer) }
+  end
+end
+return answers
+`
+}
