@@ -5,7 +5,7 @@ import { dirname, resolve } from 'node:path'
 import { ConfigError } from './errors.ts'
 import { isNetwork, type TrustedProxies } from './http/client-address.ts'
 import { shown } from './options.ts'
-import { redisUrlFault } from './redis/url.ts'
+import { readAddress } from './redis/address.ts'
 
 /** The levels pino knows, most talkative first. */
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
@@ -15,7 +15,7 @@ export interface Config {
   readonly production: boolean
   readonly port: number
   readonly host: string
-  /** One address, or a Cluster's seeds with commas between them; undefined: bring an embedded server. */
+  /** As `readAddress` takes it; undefined: bring an embedded server. */
   readonly redisUrl: string | undefined
   /** Newest first: the first signs, all verify. */
   readonly sessionSecrets: readonly string[]
@@ -98,9 +98,17 @@ const readHost: Reader<string> = (value, refuse) =>
   isIP(value) !== 0 || /^(?!.*\.\.)[a-z\d](?:[a-z\d.-]{0,251}[a-z\d])?$/i.test(value) ? value : refuse('an IP address or a host name, without port, brackets or scheme')
 
 const readRedisUrl: Reader<string> = (value, refuse) => {
-  const fault = redisUrlFault(value)
-  return fault === undefined ? value : refuse(fault.wanted, fault.came)
+  try {
+    readAddress('REDIS_URL', value)
+    return value
+  } catch {
+    const scheme = /^[a-z][a-z+]*(?=:\/\/)/i.exec(value)?.[0]
+    const what = scheme === undefined ? 'an address without a scheme' : `an address that begins with ${scheme}://`
+    return refuse(redisWanted, `${what} and cannot be read; the rest is not shown, for it may hold a password`)
+  }
 }
+
+const redisWanted = 'redis://host:port, rediss://host:port or unix:///path/to/socket; several of the first two with commas between them are a Cluster\'s seeds, redis+sentinel://host:port,host:port/name asks Sentinels; signs such as , @ : / # % in a password are percent-encoded'
 
 const secretsWanted = `one or more secrets of at least ${secretLength} characters, newest first, with commas between them`
 

@@ -87,7 +87,7 @@ t.test('config counts an empty variable as unset', async (t) => {
 
 const addresses = [
   'redis://localhost', 'redis://:p%40ss@[::1]:6379', 'rediss://user:pass@redis.example:6380/15', 'unix:///run/redis.sock',
-  'redis://10.0.0.1:7000,redis://10.0.0.2:7000', 'redis://default:p@a:1, redis://default:p@b:2'
+  'redis://10.0.0.1:7000,redis://10.0.0.2:7000', 'redis+sentinel://:p@10.0.0.1,10.0.0.2:26380/main', 'redis://default:p@a:1, redis://default:p@b:2'
 ]
 
 t.test('config takes each kind of Redis address', async (t) => {
@@ -131,10 +131,8 @@ const wrong: ReadonlyArray<[variable: string, value: string, wanted: RegExp]> = 
   ['REDIS_URL', 'redis://host:99999', /redis:\/\/host:port/],
   ['REDIS_URL', 'redis://host/main', /redis:\/\/host:port/],
   ['REDIS_URL', 'unix://', /unix:\/\/\/path/],
-  ['REDIS_URL', 'redis://a,rediss://b', /Cluster's seeds/],
   ['REDIS_URL', 'redis://a,unix:///b', /Cluster's seeds/],
   ['REDIS_URL', 'redis://a/1,redis://b/1', /Cluster's seeds/],
-  ['REDIS_URL', 'redis://x:1@a,redis://y:2@b', /Cluster's seeds/],
   ['REDIS_URL', 'redis://a,', /Cluster's seeds/]
 ]
 
@@ -172,7 +170,7 @@ t.test('config never repeats a secret, however wrong the variable is', async (t)
     { ORIGINS: `https://me:${hidden}@example.com` },
     { REDIS_URL: hidden }, { REDIS_URL: `user:${hidden}@host` }, { REDIS_URL: `http://u:${hidden}@h` }, { REDIS_URL: `redis://u:${hidden}@h:99999` },
     { REDIS_URL: `redis://u:${hidden}%zz@h` }, { REDIS_URL: `redis://u:a#${hidden}@h` }, { REDIS_URL: `redis://u:a/${hidden}@h` }, { REDIS_URL: `redis://u:${hidden}@h/x` },
-    { REDIS_URL: `redis://u:a,${hidden}@h` }, { REDIS_URL: `redis://u:${hidden}@h,redis://u:other@h` }
+    { REDIS_URL: `redis://u:a,${hidden}@h` }, { REDIS_URL: `redis://u:12/${hidden}@h` }
   ]
 
   for (const environment of environments) {
