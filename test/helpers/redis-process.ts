@@ -21,6 +21,14 @@ export interface RedisProcessOptions {
   config?: string[]
 }
 
+/** How a process starts again. */
+export interface RestartOptions {
+  /** True: with what `keepSnapshot` kept; else empty. */
+  withSnapshot?: boolean
+  /** More words for redis-server's command line, this time only. */
+  args?: string[]
+}
+
 /**
  * Starts a bare redis-server on a port and in a folder of its own, without a client; all end with the owner.
  *
@@ -42,8 +50,12 @@ export class RedisProcess {
   readonly host = '127.0.0.1'
   readonly port: number
   readonly url: string
+  /** True once `keepSnapshot` kept one. */
+  hasSnapshot = false
   readonly #folder: string
   readonly #options: RedisProcessOptions
+  readonly #snapshot: string
+  #home = ''
   #child: ChildProcess | undefined
   #pid = 0
   #starts = 0
@@ -52,6 +64,7 @@ export class RedisProcess {
     this.port = port
     this.url = `redis://127.0.0.1:${port}`
     this.#folder = folder
+    this.#snapshot = join(folder, 'snapshot.rdb')
     this.#options = options
   }
 
@@ -60,16 +73,28 @@ export class RedisProcess {
     return this.#pid
   }
 
-  /** Starts it, empty or with a snapshot (a path); done when it accepts connections. */
-  async start (snapshot?: string, args: string[] = []): Promise<void> {
-    const home = join(this.#folder, `run-${++this.#starts}`)
-    await mkdir(home)
-    if (snapshot) await copyFile(snapshot, join(home, 'dump.rdb'))
-    const child = await this.#spawn(home, args)
+  /** Starts it; done when it accepts connections, which may be before it has loaded its snapshot. */
+  async start ({ withSnapshot = false, args = [] }: RestartOptions = {}): Promise<void> {
+    this.#home = join(this.#folder, `run-${++this.#starts}`)
+    await mkdir(this.#home)
+    if (withSnapshot) await copyFile(this.#snapshot, join(this.#home, 'dump.rdb'))
+    const child = await this.#spawn(this.#home, args)
     await until(() => {
       if (child.exitCode !== null) throw new Error(`redis-server ended with ${child.exitCode}`)
       return accepts(this.port)
     }, { what: `redis-server accepts connections on ${this.port}` })
+  }
+
+  /** Kills it and starts it again on its port: empty, or with the snapshot kept last. */
+  async restart (options: RestartOptions = {}): Promise<void> {
+    await this.kill()
+    await this.start(options)
+  }
+
+  /** Keeps what the server saved last (`SAVE`) for a later restart. */
+  async keepSnapshot (): Promise<void> {
+    await copyFile(join(this.#home, 'dump.rdb'), this.#snapshot)
+    this.hasSnapshot = true
   }
 
   /** Ends it as `kill -9` does, whatever it is at. */

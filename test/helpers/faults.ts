@@ -1,0 +1,37 @@
+import { networkFaults, type NetworkFaultName } from './network-faults.ts'
+import { processFaults, type Fault } from './process-faults.ts'
+import type { Proxy } from './proxy.ts'
+
+export type { Fault } from './process-faults.ts'
+export { startRig, type Rig } from './rig.ts'
+
+/** What a network fault is in the table, where its own defaults would be no fault at all. */
+const severe = {
+  latency: (proxy: Proxy) => proxy.fault('latency', { delayMs: 300, jitterMs: 100 }),
+  throttle: (proxy: Proxy) => proxy.fault('throttle', { bytesPerSecond: 100 })
+}
+
+/** Every fault by name, of the network and of the server: `for (const [name, fault] of Object.entries(faults))`. */
+export const faults: Readonly<Record<NetworkFaultName | keyof typeof processFaults, Fault>> = {
+  blackHole: onTheWay('blackHole'),
+  partition: onTheWay('partition'),
+  halfOpen: onTheWay('halfOpen'),
+  reset: onTheWay('reset'),
+  latency: onTheWay('latency', severe.latency),
+  throttle: onTheWay('throttle', severe.throttle),
+  garbage: onTheWay('garbage'),
+  halfReply: onTheWay('halfReply'),
+  halfReplyThenClose: onTheWay('halfReplyThenClose'),
+  replyLost: onTheWay('replyLost'),
+  stalledHandshake: onTheWay('stalledHandshake'),
+  down: onTheWay('down'),
+  ...processFaults
+}
+
+function onTheWay (name: NetworkFaultName, inject = (proxy: Proxy) => proxy.fault(name)): Fault {
+  return {
+    does: networkFaults[name]().does,
+    inject: async ({ proxy }) => await inject(proxy),
+    heal: async ({ proxy }) => await proxy.heal()
+  }
+}
