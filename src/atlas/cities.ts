@@ -53,9 +53,15 @@ export class Cities {
 
   /** @throws {CityNotFoundError} PRISM_ERR_CITY_NOT_FOUND */
   find (id: number): City {
+    const city = this.known(id)
+    if (city === undefined) throw new CityNotFoundError(id)
+    return city
+  }
+
+  /** The city of an id that was good once: a later load may have let it go. */
+  known (id: number): City | undefined {
     const row = this.#byId.get(id)
-    if (row === undefined) throw new CityNotFoundError(id)
-    return cityOf(row)
+    return row && cityOf(row)
   }
 
   /** Up to `limit` cities, the nearest to `near` or else the largest first. @throws {PlaceError} PRISM_ERR_PLACE */

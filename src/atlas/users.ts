@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { CredentialsError, NameTakenError } from '../errors.ts'
+import { CredentialsError, NameTakenError, UserUnknownError } from '../errors.ts'
 import { hashPassword, verifyPassword } from './password.ts'
 
 /** Somebody who may sign in. The id is random: an atlas made anew must not hand an old session to a new user. */
@@ -49,10 +49,15 @@ export class Users {
     return { id: String(row.id), name: String(row.name) }
   }
 
-  /** The user of a session, if the atlas knows it: a session may outlive the database that made it. */
-  find (id: string): User | undefined {
-    const row = this.#byId.get(id)
-    return row && { id: String(row.id), name: String(row.name) }
+  /**
+   * The user that a session belongs to. A session may outlive the database that its user was in.
+   *
+   * @throws {UserUnknownError} PRISM_ERR_USER_UNKNOWN
+   */
+  of (session: { readonly userId: string | undefined }): User {
+    const row = this.#byId.get(session.userId ?? '')
+    if (row === undefined) throw new UserUnknownError()
+    return { id: String(row.id), name: String(row.name) }
   }
 }
 

@@ -73,7 +73,7 @@ test('a load of an old atlas keeps users and notes, also when the first try was 
   await once(child, 'exit')
   const after = openAtlas(path, { seed: seedAtlas() })
 
-  t.same(after.users.find(ada.id), ada)
+  t.same(after.users.of({ userId: ada.id }), ada)
   t.match(after.notes.of(2988507), [{ author: 'Ada', text: 'Lovely.' }])
   t.equal(after.cities.find(2988507).name, 'Paris')
   after.close()
@@ -96,7 +96,7 @@ test('a seed is copied where there is no atlas, and never over one', async (t) =
 
   const second = openAtlas(path, { seed })
 
-  t.same(second.users.find(ada.id), ada)
+  t.same(second.users.of({ userId: ada.id }), ada)
   t.same(readdirSync(join(path, '..')).filter((file) => file.endsWith('.seed')), [])
   first.close()
   second.close()

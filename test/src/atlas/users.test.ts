@@ -34,9 +34,10 @@ test('users', async (t) => {
     }
   })
 
-  t.test('a user is found by id, one of another atlas is not', async (t) => {
-    t.same(users.find(ada.id), ada)
-    t.equal(users.find('somebody-else'), undefined)
+  t.test('the user of a session is found, one of another atlas is refused', async (t) => {
+    t.same(users.of({ userId: ada.id }), ada)
+    t.throws(() => users.of({ userId: 'somebody-else' }), { code: 'PRISM_ERR_USER_UNKNOWN', statusCode: 401 })
+    t.throws(() => users.of({ userId: undefined }), { code: 'PRISM_ERR_USER_UNKNOWN' })
   })
 
   t.test('a user has one note a city, the last one written', async (t) => {
