@@ -35,9 +35,26 @@ function parsed (hashed: string) {
 function derive (password: string, salt: Buffer, { ln, r, p }: typeof cost): Promise<Buffer> {
   const N = 2 ** ln
   const options: ScryptOptions = { N, r, p, maxmem: 256 * N * r }
-  return new Promise((resolve, reject) => {
+  return inTurn(() => new Promise((resolve, reject) => {
     scrypt(password.normalize('NFC'), salt, hashBytes, options, (error, key) => error ? reject(error) : resolve(key))
-  })
+  }))
+}
+
+// A hash holds one of libuv's four threads, and those also look up the address of a Redis that must be reached anew: two stay free.
+const mostAtOnce = 2
+const waiting: Array<() => void> = []
+let running = 0
+
+async function inTurn<Result> (work: () => Promise<Result>): Promise<Result> {
+  if (running < mostAtOnce) running++
+  else await new Promise<void>((resolve) => { waiting.push(resolve) })
+  try {
+    return await work()
+  } finally {
+    const next = waiting.shift()
+    if (next) next()
+    else running--
+  }
 }
 
 function unpadded (bytes: Buffer): string {

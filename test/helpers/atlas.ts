@@ -14,9 +14,16 @@ export function seedAtlas (): string {
   return seedPath
 }
 
+/** The path of an atlas of the test's own, with all cities: what an app under test takes as `databasePath`, so that it need not load. */
+export function atlasPath (t: Test): string {
+  const path = join(t.testdir(), 'atlas.db')
+  loadAtlas(path, { seed: seedAtlas() }).close()
+  return path
+}
+
 /** An atlas of the test's own, with all cities, closed with the test. */
 export function testAtlas (t: Test): Atlas {
-  const atlas = openAtlas(join(t.testdir(), 'atlas.db'), { seed: seedAtlas() })
+  const atlas = openAtlas(atlasPath(t))
   t.teardown(() => atlas.close())
   return atlas
 }

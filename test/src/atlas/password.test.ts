@@ -20,3 +20,11 @@ test('no password is right for a name that nobody has', async (t) => {
   t.equal(await verifyPassword('', undefined), false)
   t.equal(await verifyPassword('correct horse', undefined), false)
 })
+
+test('many passwords at once take turns, and each gets its own answer', async (t) => {
+  const hashed = await hashPassword('correct horse')
+
+  const answers = await Promise.all(['correct horse', 'no', 'correct horse', 'no', 'correct horse'].map((password) => verifyPassword(password, hashed)))
+
+  t.same(answers, [true, false, true, false, true])
+})
