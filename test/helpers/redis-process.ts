@@ -68,6 +68,11 @@ export class RedisProcess {
     this.#options = options
   }
 
+  /** False once it was killed. */
+  get isRunning (): boolean {
+    return this.#child !== undefined
+  }
+
   /** The server's own, while it runs. */
   get pid (): number {
     return this.#pid

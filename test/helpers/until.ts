@@ -10,19 +10,21 @@ export interface UntilOptions {
   everyMs?: number
 }
 
+type Truthy<T> = Exclude<T, undefined | null | false | 0 | ''>
+
 /**
  * Waits until `look` gives something truthy, and returns it. A look that throws counts as "not yet".
  *
  * @throws {Error} after the deadline, with the last thing `look` threw as its cause
  */
-export async function until<T> (look: () => T | Promise<T>, options: UntilOptions): Promise<T> {
+export async function until<T> (look: () => T | Promise<T>, options: UntilOptions): Promise<Truthy<T>> {
   const { what, deadlineMs = 15_000, everyMs = 10 } = options
   const giveUpAt = Date.now() + deadlineMs
   let cause: unknown
   while (Date.now() < giveUpAt) {
     try {
       const seen = await look()
-      if (seen) return seen
+      if (seen) return seen as Truthy<T>
     } catch (error) {
       cause = error
     }

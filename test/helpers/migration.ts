@@ -1,0 +1,50 @@
+import type { ClusterNode } from './cluster-node.ts'
+
+const KEYS_AT_ONCE = 100
+const TIMEOUT_MS = 5000
+
+/** Who takes part in a migration. */
+export interface MigrationNodes {
+  from: ClusterNode
+  to: ClusterNode
+  /** Everyone who is to learn of it. */
+  all: readonly ClusterNode[]
+}
+
+/** A slot on its way from one master to another, one step at a time, so that a test can look in between. */
+export class Migration {
+  readonly slot: number
+  readonly #nodes: MigrationNodes
+
+  constructor (slot: number, nodes: MigrationNodes) {
+    this.slot = slot
+    this.#nodes = nodes
+  }
+
+  /** From here on the old master sends clients after keys it does not have: ASK. */
+  async open (): Promise<void> {
+    const { from, to } = this.#nodes
+    await to.control.cluster('SETSLOT', this.slot, 'IMPORTING', from.id)
+    await from.control.cluster('SETSLOT', this.slot, 'MIGRATING', to.id)
+  }
+
+  /** Moves every key of the slot. */
+  async moveKeys (): Promise<void> {
+    const { from, to: { server } } = this.#nodes
+    for (;;) {
+      const keys = await from.control.cluster('GETKEYSINSLOT', this.slot, KEYS_AT_ONCE)
+      if (keys.length === 0) return
+      await from.control.call('MIGRATE', server.host, server.port, '', 0, TIMEOUT_MS, 'REPLACE', 'KEYS', ...keys)
+    }
+  }
+
+  /** From here on the slot is the new master's, and the old one sends clients there: MOVED. */
+  async close (): Promise<void> {
+    const { from, to, all } = this.#nodes
+    const isReplica = async (node: ClusterNode) => !await node.isMaster()
+    for (const node of new Set([to, from, ...all])) {
+      if (node !== to && await isReplica(node)) continue // a replica learns it from its master
+      await node.control.cluster('SETSLOT', this.slot, 'NODE', to.id)
+    }
+  }
+}
