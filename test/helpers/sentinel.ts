@@ -1,0 +1,122 @@
+import { Redis, type RedisOptions } from 'ioredis'
+import type { Owner } from './owner.ts'
+import { startRedisProcess, type RedisProcess } from './redis-process.ts'
+import { until } from './until.ts'
+
+const DOWN_AFTER_MS = 500
+const FAILOVER_TIMEOUT_MS = 3000
+const QUORUM = 2
+
+/** How large a trio's guarded group is. */
+export interface SentinelOptions {
+  /** 1 */
+  replicas?: number
+  /** As on redis-server's command line, for the master and its replicas. */
+  args?: string[]
+}
+
+/** Starts a master, its replicas and three Sentinels; done when these know each other and all replicas. Ends with the owner. */
+export async function startSentinel (owner: Owner, options: SentinelOptions = {}): Promise<SentinelGroup> {
+  const { replicas = 1, args = [] } = options
+  const own = ['--repl-diskless-sync-delay', '0', ...args]
+  const master = await startRedisProcess(owner, { args: own })
+  const followers = await Promise.all(Array.from({ length: replicas }, () => {
+    return startRedisProcess(owner, { args: ['--replicaof', master.host, String(master.port), ...own] })
+  }))
+  await Promise.all(followers.map((follower) => linked(owner, follower)))
+  const sentinels = await Promise.all([1, 2, 3].map(() => startGuard(owner, master)))
+  const group = new SentinelGroup(open(owner, sentinels), { servers: [master, ...followers], sentinels })
+  await group.settled(replicas)
+  return group
+}
+
+/** Three Sentinels and the servers they guard. */
+export class SentinelGroup {
+  /** What the guarded master is called. */
+  readonly name = 'main'
+  /** The first was the master at the start. */
+  readonly servers: readonly RedisProcess[]
+  readonly sentinels: readonly RedisProcess[]
+  readonly #controls: readonly Redis[]
+
+  constructor (controls: Redis[], { servers, sentinels }: Pick<SentinelGroup, 'servers' | 'sentinels'>) {
+    this.#controls = controls
+    this.servers = servers
+    this.sentinels = sentinels
+  }
+
+  /** What an ioredis client is given to find the master. */
+  get clientOptions (): Pick<RedisOptions, 'sentinels' | 'name'> {
+    return { sentinels: this.sentinels.map(({ host, port }) => ({ host, port })), name: this.name }
+  }
+
+  /** The server that every Sentinel calls the master; none while they disagree. */
+  async master (): Promise<RedisProcess | undefined> {
+    const ports = await Promise.all(this.#controls.map((control) => this.#masterPort(control)))
+    return this.servers.find(({ port }) => ports.every((seen) => seen === port))
+  }
+
+  /** Kills the master and waits until a replica is promoted; returns that. */
+  async failover (): Promise<RedisProcess> {
+    const old = await until(() => this.master(), { what: 'the Sentinels agree on a master' })
+    await old.kill()
+    return await this.#promoted(old)
+  }
+
+  /** Has a replica promoted while the master lives; returns it. */
+  async handOver (): Promise<RedisProcess> {
+    const old = await until(() => this.master(), { what: 'the Sentinels agree on a master' })
+    await until(() => this.#controls[0]?.call('SENTINEL', 'FAILOVER', this.name), { what: 'a Sentinel starts a failover' })
+    return await this.#promoted(old)
+  }
+
+  /** Waits until each Sentinel knows the others and so many replicas. */
+  async settled (replicas: number): Promise<void> {
+    await until(async () => {
+      const views = await Promise.all(this.#controls.map((control) => this.#view(control)))
+      return views.every((view) => view['num-slaves'] === String(replicas) && view['num-other-sentinels'] === '2')
+    }, { what: 'the Sentinels know each other', deadlineMs: 30_000 })
+  }
+
+  async #promoted (old: RedisProcess): Promise<RedisProcess> {
+    return await until(async () => {
+      const master = await this.master()
+      return master === old ? undefined : master
+    }, { what: 'a replica is promoted', deadlineMs: 30_000 })
+  }
+
+  async #masterPort (control: Redis): Promise<number> {
+    const address = await control.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', this.name)
+    return Number(Array.isArray(address) ? address[1] : undefined)
+  }
+
+  async #view (control: Redis): Promise<Record<string, string>> {
+    const reply = [await control.call('SENTINEL', 'MASTER', this.name)].flat().map(String)
+    return Object.fromEntries(reply.flatMap((name, i) => i % 2 === 0 ? [[name, reply[i + 1] ?? '']] : []))
+  }
+}
+
+function startGuard (owner: Owner, master: RedisProcess): Promise<RedisProcess> {
+  return startRedisProcess(owner, {
+    args: ['--sentinel'],
+    config: [
+      `sentinel monitor main ${master.host} ${master.port} ${QUORUM}`,
+      `sentinel down-after-milliseconds main ${DOWN_AFTER_MS}`,
+      `sentinel failover-timeout main ${FAILOVER_TIMEOUT_MS}`
+    ]
+  })
+}
+
+function open (owner: Owner, servers: RedisProcess[]): Redis[] {
+  return servers.map(({ port, host }) => {
+    const control = new Redis(port, host, { protocol: 2, enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50 })
+    control.on('error', () => {}) // it tries again until the server is back
+    owner.after(() => control.disconnect())
+    return control
+  })
+}
+
+async function linked (owner: Owner, follower: RedisProcess): Promise<void> {
+  const [control] = open(owner, [follower])
+  await until(async () => (await control?.info('replication'))?.includes('master_link_status:up'), { what: 'a replica has its master\'s data' })
+}
