@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { openAtlas, type Atlas } from '../../src/atlas/atlas.ts'
@@ -16,7 +18,9 @@ export function seedAtlas (): string {
 
 /** The path of an atlas of the test's own, with all cities: what an app under test takes as `databasePath`, so that it need not load. */
 export function atlasPath (t: Test): string {
-  const path = join(t.testdir(), 'atlas.db')
+  const folder = mkdtempSync(join(tmpdir(), 'atlas-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const path = join(folder, 'atlas.db')
   loadAtlas(path, { seed: seedAtlas() }).close()
   return path
 }
