@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module'
 import { DatabaseSync } from 'node:sqlite'
+import { pathToFileURL } from 'node:url'
 import { schemaVersion } from './schema.ts'
 import { versionOf } from './database.ts'
 
@@ -31,9 +32,12 @@ export function readPackage (): SourceCity[] {
   return cities.map(fromPackage).sort((a, b) => b.population - a.population || a.id - b.id)
 }
 
-/** All cities of another atlas, the largest first: how an image without the package starts. */
+/** All cities of another atlas that nobody writes to, the largest first: how an image without the package starts. */
 export function readSeed (path: string): SourceCity[] {
-  const seed = new DatabaseSync(path, { readOnly: true })
+  // Immutable: beside a file of an image's read-only layer SQLite cannot make the files that WAL needs, even to read.
+  const address = pathToFileURL(path)
+  address.searchParams.set('immutable', '1')
+  const seed = new DatabaseSync(address, { readOnly: true })
   try {
     if (versionOf(seed) !== schemaVersion) throw new Error(`the seed ${path} is of version ${versionOf(seed)}, not ${schemaVersion}`)
     return [...eachCity(seed)]
