@@ -4,10 +4,12 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { createInterface } from 'node:readline'
-import { test } from 'tap'
+import tap, { test } from 'tap'
 import { openAtlas } from '../../../src/atlas/atlas.ts'
 import { loadAtlas } from '../../../src/atlas/load.ts'
 import { seedAtlas } from '../../helpers/atlas.ts'
+
+tap.setTimeout(180_000) // seven loads of all cities
 
 const script = join(import.meta.dirname, '../../../src/atlas/load.ts')
 
