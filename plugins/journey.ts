@@ -29,6 +29,8 @@ export interface Concern<Policy> {
 /** Where concerns join; their order is the order of joining, in every beat. */
 export interface Journey {
   join<Policy> (concern: Concern<Policy>): void
+  /** What a route's `config` was resolved to, a policy a concern's name: for documents that tell of the route. */
+  resolvedFrom (config: unknown): Readonly<Record<string, unknown>>
 }
 
 // Filled in by each concern's plugin, where its options are declared.
@@ -64,7 +66,12 @@ export default fp(async (fastify) => {
   }
   const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? fallback
 
-  fastify.decorate('journey', { getter: () => ({ join }) })
+  const resolvedFrom = (config: unknown) => {
+    const policies = (config as Config | undefined)?.[resolved] ?? fallback
+    return Object.fromEntries(concerns.map(({ name }, index) => [name, policies[index]]))
+  }
+
+  fastify.decorate('journey', { getter: () => ({ join, resolvedFrom }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
     if (this === fastify && concerns.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not loaded yet')
     const names = concerns.map(({ name }) => name)
