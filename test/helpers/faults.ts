@@ -20,6 +20,7 @@ export const faults: Readonly<Record<NetworkFaultName | keyof typeof processFaul
   latency: onTheWay('latency', severe.latency),
   throttle: onTheWay('throttle', severe.throttle),
   garbage: onTheWay('garbage'),
+  garbageThenSilence: onTheWay('garbageThenSilence'),
   halfReply: onTheWay('halfReply'),
   halfReplyThenClose: onTheWay('halfReplyThenClose'),
   replyLost: onTheWay('replyLost'),

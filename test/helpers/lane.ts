@@ -53,6 +53,15 @@ export class Lane {
     this.#deliver()
   }
 
+  /** Delivers what is under way at once. */
+  hurry (): void {
+    for (const parcel of this.#parcels) parcel.dueAt = 0
+    this.#lastDueAt = 0
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#deliver()
+  }
+
   /** Lets what is under way arrive and takes nothing more, for good: a stream with a gap is no stream. */
   seal (): void {
     this.#isSealed = true

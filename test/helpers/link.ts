@@ -72,6 +72,12 @@ export class Link {
     this.down.release()
   }
 
+  /** Delivers at once what is under way at a slow pace. */
+  hurry (): void {
+    this.up.hurry()
+    this.down.hurry()
+  }
+
   /** Ends both sockets at once. */
   close (): void {
     this.client.destroy()

@@ -27,6 +27,7 @@ export interface NetworkFaultOptions {
   throttle: { bytesPerSecond: number }
   halfOpen: { lost: 'server' | 'client' }
   garbage: { bytes: string }
+  garbageThenSilence: { bytes: string }
 }
 
 const NOISE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'
@@ -59,16 +60,23 @@ export const networkFaults = {
 
   latency: (pace: NetworkFaultOptions['latency'] = { delayMs: 10 }): NetworkFault => ({
     does: 'delivers each chunk later, in order, side by side',
+    mend: (link) => link.hurry(),
     pace
   }),
 
   throttle: (pace: NetworkFaultOptions['throttle'] = { bytesPerSecond: 10_000 }): NetworkFault => ({
     does: 'lets only so many bytes a second through',
+    mend: (link) => link.hurry(),
     pace
   }),
 
   garbage: ({ bytes }: NetworkFaultOptions['garbage'] = { bytes: NOISE }): NetworkFault => ({
-    does: 'answers with bytes that are no RESP, then with nothing',
+    does: 'answers with bytes that are no RESP, until the client closes',
+    down: afterGreeting((link) => link.down.push(Buffer.from(bytes)))
+  }),
+
+  garbageThenSilence: ({ bytes }: NetworkFaultOptions['garbage'] = { bytes: NOISE }): NetworkFault => ({
+    does: 'answers once with bytes that are no RESP, then never again, not even when the client closes',
     down: afterGreeting((link) => {
       link.down.push(Buffer.from(bytes))
       link.down.seal()

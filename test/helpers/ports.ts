@@ -1,6 +1,9 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
+/** A server that was killed comes back to its port: nobody else in this process may have it meanwhile. */
+const drawn = new Set<number>()
+
 /**
  * A port that nobody listens on just now.
  *
@@ -10,7 +13,9 @@ import { createServer } from 'node:net'
 export async function freePort (): Promise<number> {
   for (;;) {
     const port = 10_240 + Math.floor(Math.random() * 22_000)
-    if (await isFree(port)) return port
+    if (drawn.has(port) || !await isFree(port)) continue
+    drawn.add(port)
+    return port
   }
 }
 

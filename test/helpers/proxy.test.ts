@@ -147,6 +147,11 @@ t.test('a throttle lets only so many bytes a second through', async (t) => {
   await client.set('k', 'x'.repeat(30_000))
 
   t.ok(performance.now() - startedAt >= 290)
+  await proxy.fault('throttle', { bytesPerSecond: 1 })
+  const crawling = client.get('k')
+  await until(() => proxy.commands.has('GET'), { what: 'the command reached the proxy' })
+  await proxy.heal()
+  t.equal((await crawling)?.length, 30_000, 'what crawls arrives at once when healed')
 })
 
 t.test('garbage makes the client drop a valid connection', async (t) => {
@@ -160,6 +165,18 @@ t.test('garbage makes the client drop a valid connection', async (t) => {
   await proxy.heal()
 
   t.equal(await open(t, proxy.port).ping(), 'PONG')
+})
+
+t.test('garbage then silence leaves the client\'s goodbye unanswered', async (t) => {
+  const { proxy, client } = await scene(t, { disconnectTimeout: 60_000 })
+
+  await proxy.fault('garbageThenSilence')
+  await t.rejects(client.get('k'))
+  client.disconnect()
+  await proxy.heal()
+  await open(t, proxy.port).ping()
+
+  t.equal(proxy.connections, 2, 'the connection is still half open')
 })
 
 t.test('half a reply then silence leaves the caller waiting, half a reply then close does not', async (t) => {
