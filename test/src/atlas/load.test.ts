@@ -12,6 +12,7 @@ import { seedAtlas } from '../../helpers/atlas.ts'
 tap.setTimeout(180_000) // seven loads of all cities
 
 const script = join(import.meta.dirname, '../../../src/atlas/load.ts')
+const module = new URL('../../../src/atlas/atlas.ts', import.meta.url).href
 
 function startLoad (path: string) {
   const child = spawn(process.execPath, [script, path], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -24,6 +25,18 @@ async function finishLoad (path: string) {
   lines.on('line', (line) => said.push(line))
   const [code] = await once(child, 'close')
   return { code, said }
+}
+
+async function addUser (path: string, seed: string, name: string): Promise<string> {
+  const program = `
+    import { openAtlas } from ${JSON.stringify(module)}
+    const atlas = openAtlas(${JSON.stringify(path)}, { seed: ${JSON.stringify(seed)} })
+    const user = await atlas.users.create(${JSON.stringify(name)}, 'correct horse')
+    console.log(user.id)`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [id] = await once(createInterface(child.stdout), 'line')
+  await once(child, 'exit')
+  return String(id)
 }
 
 function markOld (path: string) {
@@ -102,6 +115,17 @@ test('a seed is copied where there is no atlas, and never over one', async (t) =
   t.same(readdirSync(join(path, '..')).filter((file) => file.endsWith('.seed')), [])
   first.close()
   second.close()
+})
+
+test('of four processes that copy one seed to one place at once, none loses what another wrote', async (t) => {
+  const path = join(t.testdir(), 'atlas.db')
+  const seed = seedAtlas()
+
+  const added = await Promise.all(['Ada', 'Grace', 'Linus', 'Alan'].map((name) => addUser(path, seed, name)))
+
+  const atlas = openAtlas(path)
+  t.same(added.map((id) => atlas.users.of({ userId: id }).name), ['Ada', 'Grace', 'Linus', 'Alan'])
+  atlas.close()
 })
 
 test('a load refuses a file that is no atlas, and leaves it as it was', async (t) => {
