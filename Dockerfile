@@ -5,7 +5,7 @@ FROM node:24-bookworm-slim AS atlas
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY tools ./tools
-RUN npm ci --ignore-scripts --no-audit --no-fund
+RUN npm ci --omit=optional --ignore-scripts --no-audit --no-fund
 COPY src ./src
 RUN node src/atlas/load.ts .data/seed.db
 

@@ -35,12 +35,12 @@ export async function buildApp (config: Config, { redisUrl, log }: AppSurroundin
   await app.register(refusals)
   await app.register(requestLog)
   await app.register(problems)
-  await app.register(openapi)
   await app.register(prism, {
     redis: { url: redisUrl },
     session: { secrets: config.sessionSecrets, origins: config.origins },
     rateLimit: { quota: 1000, window: '1m' }
   })
+  await app.register(openapi)
   await app.register(health)
   await app.register(atlas, { path: config.databasePath, seed: seedPath })
   await app.register(routes)

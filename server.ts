@@ -24,7 +24,8 @@ interface Running {
 }
 
 const config = configOrExit()
-const log = pino(logOptions(config.logLevel))
+const output = pino.destination({ dest: 1, sync: true })
+const log: Logger = pino(logOptions(config.logLevel), output)
 const running: Running = {}
 let stoppingSince: number | undefined
 
@@ -39,7 +40,7 @@ async function start (): Promise<void> {
   for (const warning of config.warnings) log.warn(warning)
   running.redis = config.redisUrl === undefined ? await startEmbeddedRedis() : undefined
   if (stoppingSince !== undefined) return
-  const app = await buildApp(config, { redisUrl: config.redisUrl ?? running.redis?.url ?? '' })
+  const app = await buildApp(config, { redisUrl: config.redisUrl ?? running.redis?.url ?? '', log: output })
   running.app = app
   if (stoppingSince !== undefined) return
   await listen(app, config)

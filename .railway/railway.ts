@@ -4,7 +4,7 @@ import { defineRailway, preserve, project, redis, service } from 'railway/iac'
  * The service and its Redis on Railway, for `railway config plan` and `railway config apply`.
  *
  * A service is managed by this file or by `railway.json`, never by both; what they say of build and deploy is the same, and a test holds it.
- * Secrets are set on Railway and preserved here. Redis itself is set to 256 MB and `allkeys-lru` by its own start command.
+ * Secrets are set on Railway and preserved here. How much Redis may hold and what it then drops is set there too: the DSL has no word for it.
  */
 export default defineRailway(() => {
   const shared = redis('redis')

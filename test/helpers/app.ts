@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { buildApp, type LogStream } from '../../app.ts'
 import { readConfig, type Config } from '../../src/config.ts'
 import { seedAtlas } from './atlas.ts'
-import { startRedisProcess } from './redis-process.ts'
+import { startRedis } from './redis.ts'
 
 /** What a test wants otherwise than by default: any part of the config, and where the log goes. */
 export type TestAppOptions = Partial<Config> & { log?: LogStream }
@@ -20,7 +20,7 @@ export const testSecret = 'a secret of the tests, 32 or more'
  * Two apps on one Redis: give both the same `redisUrl`, and the same `databasePath` where they should see each other's writes.
  */
 export async function buildTestApp (t: Test, { log = { write () {} }, ...overrides }: TestAppOptions = {}): Promise<FastifyInstance> {
-  const redisUrl = overrides.redisUrl ?? (await startRedisProcess(t)).url
+  const redisUrl = overrides.redisUrl ?? (await startRedis(t)).url
   const databasePath = overrides.databasePath ?? testDatabase(t)
   const config = { ...readConfig({ SESSION_SECRET: testSecret }), ...overrides, redisUrl, databasePath }
   const app = await buildApp(config, { redisUrl, log })

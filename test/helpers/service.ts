@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 import { testDatabase, testSecret } from './app.ts'
-import { startRedisProcess } from './redis-process.ts'
+import { startRedis } from './redis.ts'
 import { until } from './until.ts'
 
 const server = join(import.meta.dirname, '../../server.ts')
@@ -59,7 +59,7 @@ export function launchService (t: Test, environment: Record<string, string>): La
  * Without REDIS_URL and DATABASE_PATH in `environment` it gets a Redis and a database of the test's own.
  */
 export async function startService (t: Test, environment: Record<string, string> = {}): Promise<Service> {
-  const REDIS_URL = environment.REDIS_URL ?? (await startRedisProcess(t)).url
+  const REDIS_URL = environment.REDIS_URL ?? (await startRedis(t)).url
   const DATABASE_PATH = environment.DATABASE_PATH ?? testDatabase(t)
   const launched = launchService(t, { PORT: '0', HOST: '127.0.0.1', SESSION_SECRET: testSecret, ...environment, REDIS_URL, DATABASE_PATH })
   const ended = launched.exit.then(() => { throw new Error(`the service ended:\n${launched.logs.join('\n')}`) })
