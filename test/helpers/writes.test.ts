@@ -2,6 +2,7 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { startProxy } from './proxy.ts'
 import { startRedisProcess } from './redis-process.ts'
+import { startTls } from './tls.ts'
 import { countWrites } from './writes.ts'
 
 async function connected (t: Test, port: number): Promise<Redis> {
@@ -40,6 +41,24 @@ t.test('a count of writes sees connections opened later, and no other port', asy
   await client.ping()
 
   t.equal(counted.writes, 1)
+
+  const both = countWrites(t, mine.port, other.port)
+  await Promise.all([client.ping(), stranger.ping()])
+  t.equal(both.writes, 2, 'two servers together')
+  t.equal(counted.writes, 2, 'two counts side by side')
+})
+
+t.test('a count of writes reads commands before TLS hides them', async (t) => {
+  const redis = await startTls(t)
+  const client = new Redis(redis.url, { tls: { ca: redis.ca } })
+  t.after(() => client.disconnect())
+  await client.ping()
+  const counted = countWrites(t, redis.port)
+
+  await client.pipeline().get('a').set('b', 'c').exec()
+
+  t.equal(counted.writes, 1)
+  t.strictSame(Object.fromEntries(counted.commands), { GET: 1, SET: 1 })
 })
 
 t.test('a count of writes and a proxy agree on large commands', async (t) => {

@@ -6,12 +6,12 @@ type WriteOne = (chunk: Buffer | string, encoding: BufferEncoding, done: (error?
 type WriteMany = (chunks: Array<{ chunk: Buffer | string, encoding: BufferEncoding }>, done: (error?: Error | null) => void) => void
 interface Writable { _write: WriteOne, _writev: WriteMany }
 
-/** What this process wrote to one port. */
+/** What this process wrote to the ports in question. */
 export interface Writes {
   /** Writes on sockets, each one a system call. */
   readonly writes: number
   readonly bytes: number
-  /** Commands, by name in capitals; none over TLS behind a proxy. */
+  /** Commands, by name in capitals. */
   readonly commands: ReadonlyMap<string, number>
   /** All commands together. */
   readonly commandCount: number
@@ -20,12 +20,12 @@ export interface Writes {
 }
 
 /**
- * Counts, without a proxy, what this process writes to a port: on sockets open already and still to come.
+ * Counts, without a proxy, what this process writes to a server: on sockets open already and still to come.
  *
- * @param port the server's
+ * @param ports the server's port, or those of all nodes of a cluster
  */
-export function countWrites (owner: Owner, port: number): Writes {
-  const counter = new WriteCounter(port)
+export function countWrites (owner: Owner, ...ports: number[]): Writes {
+  const counter = new WriteCounter(ports)
   counters.add(counter)
   if (counters.size === 1) listenIn()
   owner.after(() => {
@@ -39,11 +39,11 @@ class WriteCounter implements Writes {
   writes = 0
   bytes = 0
   readonly commands = new Map<string, number>()
-  readonly #port: number
+  readonly #ports: ReadonlySet<number>
   readonly #readers = new WeakMap<Socket, CommandReader>()
 
-  constructor (port: number) {
-    this.#port = port
+  constructor (ports: number[]) {
+    this.#ports = new Set(ports)
   }
 
   get commandCount (): number {
@@ -56,7 +56,7 @@ class WriteCounter implements Writes {
   }
 
   count (socket: Socket, chunks: Buffer[]): void {
-    if (socket.remotePort !== this.#port) return
+    if (!socket.remotePort || !this.#ports.has(socket.remotePort)) return
     this.writes++
     for (const chunk of chunks) {
       this.bytes += chunk.length
