@@ -47,6 +47,8 @@ class Wants {
 export class Batch {
   /** Counts since the start: writes, commands in them, asks answered by them, writes whose answer did not come in time. */
   readonly counts = { writes: 0, commands: 0, asks: 0, timeouts: 0 }
+  /** Grows each time what was collected leaves: who changes an ask's arguments until then can tell. */
+  tick = 0
   #lanes: LaneSource
   #wants: Record<Priority, Wants> = { request: new Wants(), background: new Wants() }
   #large: { key: string, waiters: Waiter<Buffer | null>[], bytes: number, timer: NodeJS.Timeout }[] = []
@@ -110,6 +112,7 @@ export class Batch {
 
   #leave (): void {
     this.#isScheduled = false
+    this.tick += 1
     const { request, background } = this.#wants
     this.#wants = { request: new Wants(), background: new Wants() }
     const lane = this.#lanes.breaker.isOpen ? undefined : this.#lanes.choose()

@@ -1,0 +1,51 @@
+import { isIP } from 'node:net'
+
+const bitsAGroup = 16
+const groups = 8
+
+/**
+ * Says which client an address stands for: an IPv4 address alone, an IPv6 address by the network that one subscriber holds.
+ *
+ * IPv4 in an IPv6 coat (`::ffff:192.0.2.1`, also written `::ffff:c000:201`) is IPv4. Two spellings of one address are one client.
+ *
+ * @param address what stands there, not trusted; `fe80::1%eth0` counts without its zone
+ * @param prefixBits how much of an IPv6 address counts
+ * @returns made of `[0-9a-f.-]` only: `192.0.2.1`, `2001-db8-0-1-0-0-0-0`; undefined when it is no address
+ */
+export function addressGroup (address: string, prefixBits = 64): string | undefined {
+  const bare = address.split('%', 1)[0] ?? ''
+  const family = isIP(bare)
+  if (family === 4) return bare
+  if (family === 0) return undefined
+  const words = wordsOf(bare)
+  if (isMapped(words)) return [words[6], words[7]].flatMap((word = 0) => [word >> 8, word & 255]).join('.')
+  return words.map((word, index) => (word & maskOf(prefixBits - index * bitsAGroup)).toString(16)).join('-')
+}
+
+/** The eight groups of an address that is known to be IPv6. */
+function wordsOf (address: string): number[] {
+  const [head = '', tail] = address.split('::')
+  const left = readGroups(head)
+  const right = tail === undefined ? [] : readGroups(tail)
+  const gap = new Array<number>(groups - left.length - right.length).fill(0)
+  return tail === undefined ? left : [...left, ...gap, ...right]
+}
+
+function readGroups (text: string): number[] {
+  if (text === '') return []
+  return text.split(':').flatMap((group) => {
+    if (!group.includes('.')) return [Number.parseInt(group, 16)]
+    const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number)
+    return [a * 256 + b, c * 256 + d]
+  })
+}
+
+/** RFC 4291 section 2.5.5.2. */
+function isMapped (words: readonly number[]): boolean {
+  return words.slice(0, 5).every((word) => word === 0) && words[5] === 0xffff
+}
+
+function maskOf (bits: number): number {
+  if (bits >= bitsAGroup) return 0xffff
+  return bits <= 0 ? 0 : (0xffff << (bitsAGroup - bits)) & 0xffff
+}

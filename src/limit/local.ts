@@ -1,0 +1,40 @@
+import { LRUCache } from 'lru-cache'
+import { openCounter } from './counter.ts'
+import type { Counter } from './counter.ts'
+import type { Quota } from './quota.ts'
+import type { Taken } from './store.ts'
+
+/** How many counters a process keeps while Redis is away; the least used are forgotten first. */
+const countersKept = 50_000
+
+/**
+ * Counts in this process alone, while Redis cannot be asked. What it has counted is forgotten when Redis is back: nobody is punished for an outage.
+ */
+export class LocalLimiter {
+  #counters = new LRUCache<string, Counter>({ max: countersKept })
+
+  /** Takes units from all counters of one request, or from none. */
+  take (keys: readonly string[], quotas: readonly Quota[], costs: readonly number[], nowMs = steadyNow()): Taken {
+    const asked = quotas.map((quota, index) => ({ counter: this.#counter(keys[index] ?? '', quota), cost: costs[index] ?? 1 }))
+    const isAllowed = asked.every(({ counter, cost }) => cost === 0 || cost <= counter.free(nowMs))
+    if (isAllowed) for (const { counter, cost } of asked) counter.take(cost, nowMs)
+    return { isAllowed, standings: asked.map(({ counter, cost }) => counter.standing(cost, nowMs)) }
+  }
+
+  forget (): void {
+    this.#counters.clear()
+  }
+
+  #counter (key: string, quota: Quota): Counter {
+    const known = this.#counters.get(key)
+    if (known !== undefined) return known
+    const counter = openCounter(quota)
+    this.#counters.set(key, counter)
+    return counter
+  }
+}
+
+/** Milliseconds since 1970 by a clock that nobody sets back. */
+function steadyNow (): number {
+  return performance.timeOrigin + performance.now()
+}

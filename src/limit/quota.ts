@@ -1,0 +1,20 @@
+/** How use is counted: see docs/rate-limits.md. */
+export type Algorithm = 'sliding' | 'gcra' | 'fixed'
+
+/** What one counter allows. */
+export interface Quota {
+  readonly algorithm: Algorithm
+  /** units in a window */
+  readonly quota: number
+  readonly windowMs: number
+  /** `sliding`: how long a bucket is, in milliseconds; `gcra`: the burst, in units; `fixed`: nothing */
+  readonly grain: number
+}
+
+/** Up to so many counted moments a window: below it they are exact, above it they are buckets. */
+const bucketsAWindow = 60
+
+/** The grain of a sliding window: a millisecond while the quota itself keeps the counter small, else a sixtieth. */
+export function bucketMsOf (quota: number, windowMs: number): number {
+  return quota <= bucketsAWindow ? 1 : Math.max(1, Math.ceil(windowMs / bucketsAWindow))
+}
