@@ -1,7 +1,6 @@
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
-import { faults, startRig, type Rig } from './faults.ts'
-import { takeSnapshot } from './process-faults.ts'
+import { faults, startRig, takeSnapshot, type Rig } from './faults.ts'
 import { until } from './until.ts'
 
 t.setTimeout(180_000)

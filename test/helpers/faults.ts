@@ -2,7 +2,7 @@ import { networkFaults, type NetworkFaultName } from './network-faults.ts'
 import { processFaults, type Fault } from './process-faults.ts'
 import type { Proxy } from './proxy.ts'
 
-export type { Fault } from './process-faults.ts'
+export { takeSnapshot, type Fault } from './process-faults.ts'
 export { startRig, type Rig } from './rig.ts'
 
 /** What a network fault is in the table, where its own defaults would be no fault at all. */

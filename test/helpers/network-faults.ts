@@ -11,8 +11,6 @@ export interface NetworkFault {
   strike? (link: Link): void
   /** To each new connection; false: it is not led on to the server. */
   accept? (link: Link): boolean
-  /** To each chunk from the client. */
-  up? (link: Link, chunk: Buffer): void
   /** To each chunk from the server. */
   down? (link: Link, chunk: Buffer): void
   /** To each connection when the fault is over. */

@@ -124,8 +124,7 @@ export class Proxy {
       this.writes++
       this.bytes += chunk.length
       link.read(chunk)
-      if (this.#fault.up) this.#fault.up(link, chunk)
-      else link.up.push(chunk, this.#fault.pace)
+      link.up.push(chunk, this.#fault.pace)
     })
     link.client.on('end', () => link.up.push(undefined, this.#fault.pace))
     link.client.on('close', () => {
