@@ -12,7 +12,7 @@ import { startRedis } from './redis.ts'
 export type TestAppOptions = Partial<Config> & { log?: LogStream }
 
 /** The secret that test apps share, so that two of them on one Redis are one service. */
-export const testSecret = 'a secret of the tests, 32 or more'
+export const testSecret = 'a secret of the tests: 32 or more'
 
 /**
  * The whole service, ready and not listening, on a Redis and a database of the test's own; closed with the test.
