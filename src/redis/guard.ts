@@ -10,7 +10,7 @@ folder=$1; shift
 echo "$server"
 { read -r _; kill -9 "$server"; rm -rf "$folder"; } <&3 2>/dev/null & reader=$!
 exec 3<&-
-wait "$server"; code=$?
+wait "$server" 2>/dev/null; code=$?
 kill "$reader" 2>/dev/null
 rm -rf "$folder"
 exit "$code"
