@@ -1,0 +1,37 @@
+import fp from 'fastify-plugin'
+import { Bus } from '../src/events/bus.ts'
+import { EventLog } from '../src/events/log.ts'
+import { resolveEventsPolicy } from '../src/events/policy.ts'
+import type { EventsOptions } from '../src/events/policy.ts'
+import { Subscriber } from '../src/redis/subscriber.ts'
+
+export type { CloudEvent, NewEvent } from '../src/events/event.ts'
+export type { SubscribeOptions, Subscription } from '../src/events/follower.ts'
+export type { EventsOptions } from '../src/events/policy.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Events to and from all processes: `publish(topic, { type, data })`, `subscribe(topic, (event) => …)`. */
+    events: Bus
+  }
+}
+
+/**
+ * Opens the event bus: what one process publishes all others hear, in order, and nothing is lost without being told.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION, at registration.
+ */
+export default fp<EventsOptions>(async (fastify, options) => {
+  const policy = resolveEventsPolicy(options)
+  const pool = fastify.redisPool
+  const bus = new Bus({
+    policy,
+    keys: pool.keyspace,
+    log: new EventLog(pool.batch, pool.keyspace, policy),
+    subscriber: new Subscriber(() => pool.openSubscriber()),
+    onFailure: (error, topic) => fastify.log.error({ err: error, topic }, 'A subscriber of events failed')
+  })
+
+  fastify.decorate('events', bus)
+  fastify.addHook('onClose', async () => bus.close())
+}, { name: 'events', fastify: '5.x', dependencies: ['redis'] })

@@ -1,0 +1,240 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { compareIds, readMessage } from './event.ts'
+import type { Envelope, LoggedEnvelope } from './event.ts'
+import type { Follower } from './follower.ts'
+import type { EventLog, Page } from './log.ts'
+import { Recent } from './recent.ts'
+
+/** What happened on the bus since the start. */
+export interface EventCounts {
+  published: number
+  /** publishes that failed; some of them may have arrived */
+  publishFailed: number
+  received: number
+  /** published by other services, without a place in the log */
+  foreign: number
+  /** dropped: no JSON object, or too large */
+  malformed: number
+  /** events that the channel did not bring, read from the log */
+  repaired: number
+  resets: number
+  /** subscribers that threw */
+  failed: number
+}
+
+const maxHeld = 256
+const retryMs = [50, 100, 250, 500, 1000]
+
+/**
+ * One topic in this process: it goes on with an event only when that names the last one seen as the one before it; otherwise it reads the log.
+ *
+ * Most subscribers are level with it. Those who resume read the log on their own until they are.
+ */
+export class Topic {
+  readonly name: string
+  /** when its position was last compared with the log's, milliseconds of `performance.now()` */
+  checkedAt: number
+  #log: EventLog
+  #counts: EventCounts
+  #position: string | undefined
+  #recent = new Recent()
+  #level = new Set<Follower>()
+  #ahead = new Set<Follower>()
+  #followers = new Set<Follower>()
+  /** what the channel brought while the log was read */
+  #held: LoggedEnvelope[] = []
+  #isReading = false
+  #isBehind = false
+  #isClosed = false
+  #isChecking = false
+  /** the last event that a check found in the log, and that the channel has not brought since */
+  #unheard: string | undefined
+
+  constructor (name: string, log: EventLog, counts: EventCounts) {
+    this.name = name
+    this.#log = log
+    this.#counts = counts
+    this.checkedAt = performance.now()
+    this.#catchUp()
+  }
+
+  get isUsed (): boolean {
+    return this.#followers.size > 0
+  }
+
+
+  add (follower: Follower): void {
+    this.#followers.add(follower)
+    if (follower.position !== undefined) queueMicrotask(() => { this.#follow(follower) })
+    else {
+      this.#level.add(follower)
+      if (this.#position !== undefined) follower.level(this.#position)
+    }
+  }
+
+  remove (follower: Follower): void {
+    for (const set of [this.#followers, this.#level, this.#ahead]) set.delete(follower)
+  }
+
+  close (): void {
+    this.#isClosed = true
+    for (const follower of this.#followers) follower.isClosed = true
+  }
+
+  /** Takes what the channel brought. */
+  heard (text: string): void {
+    const envelope = readMessage(text)
+    if (envelope === undefined) this.#counts.malformed += 1
+    else if (!isLogged(envelope)) this.#takeForeign(envelope)
+    else this.#takeLogged(envelope)
+  }
+
+  /** The channel is heard from now on: what came before stands in the log. */
+  joined (): void {
+    this.#isChecking = false
+    this.#unheard = undefined
+    this.#catchUp()
+  }
+
+  /**
+   * Compares the position with the log's, in case that nothing was heard because nothing is brought.
+   *
+   * @returns false when what the check before found in the log has not been heard to this day
+   */
+  check (): boolean {
+    const isHeard = this.#unheard === undefined
+    this.checkedAt = performance.now()
+    this.#unheard = undefined
+    this.#isChecking = true
+    this.#catchUp()
+    return isHeard
+  }
+
+  #catchUp (): void {
+    this.#isBehind = true
+    if (!this.#isReading) this.#read()
+  }
+
+  #takeForeign (envelope: Envelope): void {
+    this.#counts.foreign += 1
+    for (const follower of this.#followers) follower.take(envelope)
+  }
+
+  #takeLogged (envelope: LoggedEnvelope): void {
+    this.#counts.received += 1
+    if (this.#unheard !== undefined && compareIds(envelope.id, this.#unheard) >= 0) this.#unheard = undefined
+    if (!this.#isReading) {
+      if (!this.#take(envelope)) this.#catchUp()
+    } else if (this.#held.length < maxHeld) this.#held.push(envelope)
+    else this.#isBehind = true
+  }
+
+  /** @returns false when something is missing before it. What was already seen is passed over; if a clock's leap makes it only look so, the next check finds it. */
+  #take (envelope: LoggedEnvelope): boolean {
+    if (this.#position === undefined) return false
+    if (envelope.prev !== this.#position) return compareIds(envelope.id, this.#position) <= 0
+    this.#position = envelope.id
+    this.#recent.add(envelope)
+    for (const follower of this.#level) follower.advance(envelope)
+    return true
+  }
+
+  /** One reading at a time; what is heard meanwhile is tried afterwards. */
+  async #read (): Promise<void> {
+    this.#isReading = true
+    while (this.#isBehind && !this.#isClosed) {
+      this.#isBehind = false
+      await this.#readToEnd()
+      for (const envelope of this.#held.splice(0)) if (!this.#take(envelope)) this.#isBehind = true
+    }
+    this.#isReading = false
+    this.#isChecking = false
+    for (const follower of this.#ahead) {
+      this.#ahead.delete(follower)
+      this.#follow(follower)
+    }
+  }
+
+  async #readToEnd (): Promise<void> {
+    for (;;) {
+      const page = await this.#ask(this.#position)
+      if (page === undefined) return
+      if (this.#position === undefined) return this.#begin(page.last)
+      if (!page.entries.every((entry) => this.#take(entry)) || !(page.isFull || this.#position === page.last)) return this.#reset(page.last)
+      this.#counts.repaired += page.entries.length
+      if (this.#isChecking) this.#unheard = page.entries.at(-1)?.id ?? this.#unheard
+      if (!page.isFull) return
+    }
+  }
+
+  #begin (position: string): void {
+    this.#position = position
+    for (const follower of this.#level) follower.level(position)
+  }
+
+  /** Something is lost for all who are level. */
+  #reset (position: string): void {
+    this.#counts.resets += 1
+    this.#position = position
+    this.#unheard = undefined
+    this.#recent.clear()
+    for (const follower of this.#level) follower.reset(position)
+  }
+
+  /** Leads one subscriber along the log until it is level with the topic. */
+  async #follow (follower: Follower): Promise<void> {
+    let hasRead = false
+    while (!follower.isClosed && !this.#settle(follower, hasRead)) {
+      const page = await this.#ask(follower.position)
+      if (page === undefined) return
+      hasRead = true
+      lead(follower, page)
+    }
+  }
+
+  /** @returns whether it need not read on now */
+  #settle (follower: Follower, hasRead: boolean): boolean {
+    const { position = '' } = follower
+    const missed = this.#position === position ? [] : this.#recent.after(position)
+    if (missed !== undefined) return this.#makeLevel(follower, missed)
+    if (!hasRead || (this.#position !== undefined && compareIds(position, this.#position) < 0)) return false
+    this.#ahead.add(follower)
+    this.#catchUp()
+    return true
+  }
+
+  #makeLevel (follower: Follower, missed: readonly LoggedEnvelope[]): boolean {
+    for (const envelope of missed) follower.advance(envelope)
+    if (follower.isClosed) return true
+    this.#level.add(follower)
+    if (follower.position !== undefined) follower.level(follower.position)
+    return true
+  }
+
+  /** Asks until Redis answers; undefined when the topic was closed meanwhile. */
+  async #ask (from: string | undefined): Promise<Page | undefined> {
+    for (let attempt = 0; !this.#isClosed; attempt++) {
+      try {
+        return await this.#log.read(this.name, from)
+      } catch {
+        // Redis is away, or refuses: its pool tells the log, and here there is nothing to do but to ask again.
+        const ms = retryMs[Math.min(attempt, retryMs.length - 1)] ?? 0
+        await pause(ms * (0.75 + Math.random() / 2), undefined, { ref: false })
+      }
+    }
+    return undefined
+  }
+}
+
+function isLogged (envelope: Envelope | LoggedEnvelope): envelope is LoggedEnvelope {
+  return 'prev' in envelope
+}
+
+/** Hands a subscriber a page, or tells it that something before it is lost. */
+function lead (follower: Follower, page: Page): void {
+  for (const entry of page.entries) {
+    if (entry.prev !== follower.position) return follower.reset(page.last)
+    follower.advance(entry)
+  }
+  if (!page.isFull && follower.position !== page.last) follower.reset(page.last)
+}

@@ -1,0 +1,105 @@
+import type { Cluster, Redis } from 'ioredis'
+
+/** Who listens to one channel. */
+export interface Listener {
+  /** something was published there */
+  heard: (message: string) => void
+  /** from now on all that is published is heard; told again after each loss of the connection */
+  joined: () => void
+}
+
+const pingEveryMs = 1000
+const channelsPerCommand = 256
+const reopenAfterMs = 100
+
+/**
+ * One connection for Pub/Sub, opened with the first channel. A connection that is dead or half open is found within 2.5 s, and replaced:
+ * it is asked each second, and has 1.5 s to answer.
+ */
+export class Subscriber {
+  /** Connections that became ready since the start. */
+  connections = 0
+  #open: () => Redis | Cluster
+  #client: Redis | Cluster | undefined
+  #listeners = new Map<string, Listener>()
+  #joined = new Set<string>()
+  #timer: NodeJS.Timeout | undefined
+  #isClosed = false
+
+  constructor (open: () => Redis | Cluster) {
+    this.#open = open
+  }
+
+  get isReady (): boolean {
+    return this.#client?.status === 'ready'
+  }
+
+  /** Listens to a channel, in place of whoever did. */
+  join (channel: string, listener: Listener): void {
+    this.#listeners.set(channel, listener)
+    if (this.#client === undefined) this.#connect()
+    else this.#subscribe(this.#client, [channel])
+  }
+
+  leave (channel: string): void {
+    this.#listeners.delete(channel)
+    this.#joined.delete(channel)
+    // Where it fails the connection is gone, and its channels with it.
+    if (this.isReady) this.#client?.unsubscribe(channel).catch(() => {})
+  }
+
+  /** Gives the connection up for another one: it answers, but does not bring what was published. */
+  replace (): void {
+    this.#client?.disconnect(true)
+  }
+
+  close (): void {
+    this.#isClosed = true
+    clearInterval(this.#timer)
+    this.#listeners.clear()
+    this.#client?.disconnect()
+  }
+
+  #connect (): void {
+    if (this.#isClosed) return
+    const client = this.#client = this.#open()
+    this.#timer ??= setInterval(() => this.#check(), pingEveryMs).unref()
+    client.on('message', (channel: string, message: string) => this.#listeners.get(channel)?.heard(message))
+    client.on('close', () => this.#joined.clear())
+    client.on('ready', () => {
+      this.connections += 1
+      this.#subscribe(client, [...this.#listeners.keys()])
+    })
+    // A Cluster's node is not tried again: another one takes its place.
+    client.on('end', () => this.#reopen())
+  }
+
+  #reopen (): void {
+    if (!this.#isClosed) setTimeout(() => this.#connect(), reopenAfterMs).unref()
+  }
+
+  /** Asks whether the connection lives, and for the channels that it was refused. */
+  #check (): void {
+    const client = this.#client
+    if (client?.status !== 'ready') return
+    // An answer that fails to come destroys the connection: that is its use.
+    client.ping().catch(() => {})
+    this.#subscribe(client, [...this.#listeners.keys()].filter((channel) => !this.#joined.has(channel)))
+  }
+
+  #subscribe (client: Redis | Cluster, channels: readonly string[]): void {
+    if (client.status !== 'ready') return
+    for (let start = 0; start < channels.length; start += channelsPerCommand) {
+      const some = channels.slice(start, start + channelsPerCommand)
+      // A refusal is asked again with the next check.
+      client.subscribe(...some).then(() => some.forEach((channel) => this.#hasJoined(channel)), () => {})
+    }
+  }
+
+  #hasJoined (channel: string): void {
+    const listener = this.#listeners.get(channel)
+    if (listener === undefined || this.#joined.has(channel)) return
+    this.#joined.add(channel)
+    listener.joined()
+  }
+}

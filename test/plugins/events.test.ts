@@ -1,0 +1,215 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import events from '../../plugins/events.ts'
+import redis from '../../plugins/redis.ts'
+import type { CloudEvent } from '../../plugins/events.ts'
+import { startRig } from '../helpers/rig.ts'
+import type { Rig } from '../helpers/rig.ts'
+import { until } from '../helpers/until.ts'
+
+async function startApp (t: Test, url: string): Promise<FastifyInstance> {
+  const app = Fastify()
+  await app.register(redis, { url })
+  await app.register(events, {})
+  t.after(() => app.close())
+  await app.ready()
+  return app
+}
+
+interface Heard {
+  seen: CloudEvent[]
+  resets: string[]
+  ready: Promise<string>
+}
+
+function listen (app: FastifyInstance, topic: string, from?: string): Heard {
+  const seen: CloudEvent[] = []
+  const resets: string[] = []
+  const { ready } = app.events.subscribe(topic, (event) => seen.push(event), { from, onReset: (id) => resets.push(id) })
+  return { seen, resets, ready }
+}
+
+const dataOf = (seen: CloudEvent[]) => seen.map(({ data }) => data)
+
+t.test('events of one process reach another, in order, as CloudEvents', async (t) => {
+  const { url } = await startRig(t)
+  const publisher = await startApp(t, url)
+  const receiver = await startApp(t, url)
+  const heard: CloudEvent[] = []
+  const subscription = receiver.events.subscribe('events', (event) => heard.push(event))
+  const begin = await subscription.ready
+
+  const ids = [await publisher.events.publish('events', { type: 'city.noted', data: { city: 1, tags: [], big: 12345678901234567n.toString() } })]
+  for (let n = 2; n <= 20; n++) ids.push(await publisher.events.publish('events', { type: 'city.noted', data: n }))
+  await until(() => heard.length === 20, { what: '20 events' })
+
+  t.same(heard.map(({ id }) => id), ids)
+  t.same(heard.map(({ prev }) => prev), [begin, ...ids.slice(0, -1)])
+  t.match(heard[0], { specversion: '1.0', source: 'fastify-prism', type: 'city.noted', data: { city: 1, tags: [] } })
+  t.equal(subscription.position, ids.at(-1))
+})
+
+t.test('events published in the tick of the subscription are delivered', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startApp(t, url)
+
+  const heard = listen(app, 'events')
+  await app.events.publish('events', { type: 'x', data: 1 })
+
+  await until(() => heard.seen.length === 1, { what: 'the event' })
+  t.same(heard.resets, [])
+})
+
+t.test('events after an id are delivered to who resumes there, from Redis and from what the process remembers', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startApp(t, url)
+  const other = await startApp(t, url)
+  const witness = listen(app, 'events')
+  await witness.ready
+  const ids: string[] = []
+  for (let n = 0; n < 200; n++) ids.push(await app.events.publish('events', { type: 'n', data: n }))
+  await until(() => witness.seen.length === 200, { what: 'the witness has all' })
+
+  const near = listen(app, 'events', ids[99])
+  const far = listen(other, 'events', ids[9])
+  await until(() => near.seen.length === 100 && far.seen.length === 190, { what: 'both resumed' })
+  await app.events.publish('events', { type: 'n', data: 'last' })
+  await until(() => near.seen.length === 101 && far.seen.length === 191, { what: 'both are level' })
+
+  t.same(dataOf(near.seen).slice(0, 2), [100, 101])
+  t.same(dataOf(far.seen).slice(0, 2), [10, 11])
+  t.same([near.resets, far.resets], [[], []])
+})
+
+t.test('events tell of a gap once: an id that the log no longer knows', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startApp(t, url)
+  const id = await app.events.publish('events', { type: 'n', data: 1 })
+
+  const unknown = listen(app, 'events', '1-1')
+  const future = listen(app, 'events', '9999999999999-0')
+  await until(() => unknown.resets.length === 1 && future.resets.length === 1, { what: 'both are told' })
+  await app.events.publish('events', { type: 'n', data: 2 })
+  await until(() => unknown.seen.length === 1 && future.seen.length === 1, { what: 'both go on' })
+
+  t.same([unknown.resets, future.resets], [[id], [id]])
+})
+
+const losses: Record<string, (rig: Rig) => Promise<unknown>> = {
+  'FLUSHALL takes the log': ({ control }) => control.flushall(),
+  'eviction takes the log': ({ control }) => control.del('prism:events:log'),
+  'somebody trims the log to nothing': ({ control }) => control.xtrim('prism:events:log', 'MAXLEN', 0),
+  'Redis is killed and comes back empty': ({ redis }) => redis.restart()
+}
+
+t.test('events bring exactly one reset to each subscriber', async (t) => {
+  t.jobs = 4
+  for (const [what, lose] of Object.entries(losses)) {
+    for (const publishes of [true, false]) {
+      void t.test(`when ${what}${publishes ? ' and somebody publishes' : ', though nobody publishes'}`, { buffered: true }, async (t) => {
+        const rig = await startRig(t)
+        const app = await startApp(t, rig.url)
+        const other = await startApp(t, rig.url)
+        const heard = [listen(app, 'events'), listen(app, 'events'), listen(other, 'events')]
+        await Promise.all(heard.map(({ ready }) => ready))
+        await app.events.publish('events', { type: 'n', data: 'before' })
+        await until(() => heard.every(({ seen }) => seen.length === 1), { what: 'all are level' })
+
+        await lose(rig)
+        if (publishes) await until(() => app.events.publish('events', { type: 'n', data: 'unseen' }), { what: 'Redis is back' })
+        await until(() => heard.every(({ resets }) => resets.length > 0), { what: 'all are told' })
+        await until(() => app.events.publish('events', { type: 'n', data: 'after' }), { what: 'Redis is back' })
+        await until(() => heard.every(({ seen }) => seen.length > 1), { what: 'all go on' })
+
+        for (const { seen, resets } of heard) {
+          t.equal(resets.length, 1)
+          t.equal(seen.at(-1)?.data, 'after')
+        }
+      })
+    }
+  }
+})
+
+t.test('events of other services are delivered without an id, and what is malformed is counted', async (t) => {
+  const { url, control } = await startRig(t)
+  const app = await startApp(t, url)
+  const heard = listen(app, 'events')
+  await until(() => control.pubsub('NUMSUB', 'prism:events').then(([, count]) => count === 1), { what: 'the channel is joined' })
+
+  for (const text of ['{"type":"py","data":[],"id":"7"}', '{"hello":"world"}', 'nonsense', '[1]', '{"type":5}', JSON.stringify({ type: 'x', data: 'y'.repeat(20_000) })]) await control.publish('prism:events', text)
+  await app.events.publish('events', { type: 'n', data: 'last' })
+  await until(() => heard.seen.length === 3, { what: 'three events' })
+
+  t.match(heard.seen[0], { specversion: '1.0', type: 'py', source: 'redis', data: [], id: undefined })
+  t.match(heard.seen[1], { type: 'message', data: { hello: 'world' }, id: undefined })
+  t.equal(app.events.counts.malformed, 4)
+  t.equal(app.events.counts.foreign, 2)
+  t.same(heard.resets, [])
+})
+
+t.test('events are readable to a plain subscriber', async (t) => {
+  const { url, redis } = await startRig(t)
+  const app = await startApp(t, url)
+  const plain = new Redis(redis.port)
+  t.after(() => plain.disconnect())
+  const messages: string[] = []
+  await plain.subscribe('prism:user:42')
+  plain.on('message', (_channel, message: string) => messages.push(message))
+
+  const id = await app.events.publish('user:42', { type: 'n', data: { list: [], 'ünï': '\u2028"' } })
+  await until(() => messages.length === 1, { what: 'the message' })
+
+  t.match(JSON.parse(messages[0] ?? ''), { specversion: '1.0', id, prev: '', type: 'n', data: { list: [], 'ünï': '\u2028"' } })
+})
+
+t.test('events are refused by name when they cannot be meant', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startApp(t, url)
+
+  for (const topic of ['', 'a*', 'a b', 'a\nb', 'ü', 'x'.repeat(129)]) {
+    await t.rejects(app.events.publish(topic, { type: 'n' }), { code: 'PRISM_ERR_TOPIC' })
+    t.throws(() => app.events.subscribe(topic, () => {}), { code: 'PRISM_ERR_TOPIC' })
+  }
+  await t.rejects(app.events.publish('events', { type: '' }), { code: 'PRISM_ERR_EVENT' })
+  await t.rejects(app.events.publish('events', { type: 'n', data: 1n }), { code: 'PRISM_ERR_EVENT' })
+  await t.rejects(app.events.publish('events', { type: 'n', data: 'x'.repeat(16_384) }), { code: 'PRISM_ERR_EVENT_TOO_LARGE' })
+  t.throws(() => app.events.subscribe('events', () => {}, { from: 'soon' }), { code: 'PRISM_ERR_OPTION' })
+})
+
+t.test('events go on, without loss, when the connection that hears them is killed or half open', async (t) => {
+  const rig = await startRig(t)
+  const app = await startApp(t, rig.url)
+  const heard = listen(app, 'events')
+  const publisher = await startApp(t, rig.redis.url)
+  await heard.ready
+  const sent: number[] = []
+  const publish = async (n: number) => { await publisher.events.publish('events', { type: 'n', data: n }); sent.push(n) }
+  await publish(0)
+  await until(() => heard.seen.length === 1, { what: 'level' })
+
+  await rig.control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  for (let n = 1; n < 50; n++) await publish(n)
+  await rig.proxy.fault('halfOpen')
+  for (let n = 50; n < 100; n++) await publish(n)
+  await rig.proxy.heal()
+  await until(() => heard.seen.length === 100, { what: 'all events' })
+
+  t.same(dataOf(heard.seen), sent)
+  t.same(heard.resets, [])
+})
+
+t.test('events whose subscriber throws reach the others', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startApp(t, url)
+  app.events.subscribe('events', () => { throw new Error('mine') })
+  app.events.subscribe('events', async () => { throw new Error('mine too') })
+  const heard = listen(app, 'events')
+
+  await app.events.publish('events', { type: 'n' })
+  await until(() => heard.seen.length === 1, { what: 'the event' })
+
+  t.equal(app.events.counts.failed, 2)
+})
