@@ -9,6 +9,8 @@ import { testDatabase } from './helpers/app.ts'
 import { freePort } from './helpers/ports.ts'
 import { until } from './helpers/until.ts'
 
+t.setTimeout(120_000) // real processes, one after the other
+
 const user = JSON.stringify({ name: 'ada', password: 'correct horse battery' })
 
 /** A request to make a user whose body is sent up to its last byte: it stays in flight until `finish`. */
