@@ -1,0 +1,36 @@
+/** What a browser says of where an unsafe request comes from. */
+export interface Provenance {
+  readonly method: string
+  /** the field `Origin` */
+  readonly origin: string | undefined
+  /** the field `Sec-Fetch-Site` */
+  readonly site: string | undefined
+  /** the request's own host, with its port */
+  readonly host: string
+}
+
+const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
+
+/** Whether a method changes nothing by its meaning (RFC 9110 section 9.2.1). */
+export function isSafeMethod (method: string): boolean {
+  return safeMethods.has(method)
+}
+
+/**
+ * Whether an unsafe request may come from where it says. Without `Origin` and `Sec-Fetch-Site` no browser has sent it: it may.
+ *
+ * @param origins exact ones that may; none: the request's own host alone
+ */
+export function isWelcome ({ method, origin, site, host }: Provenance, origins: readonly string[]): boolean {
+  if (isSafeMethod(method)) return true
+  if (origins.length > 0 && origin !== undefined) return origins.includes(origin)
+  // Where both speak, Sec-Fetch-Site also knows the scheme, which a proxy may hide from us.
+  if (site !== undefined) return site === 'same-origin' || site === 'none'
+  return origin === undefined || isOfHost(origin, host)
+}
+
+/** Compared without a default port, which browsers leave out and `Host` may name. */
+function isOfHost (origin: string, host: string): boolean {
+  const from = URL.parse(origin)
+  return from !== null && from.host !== '' && from.host === URL.parse(`${from.protocol}//${host}`)?.host
+}

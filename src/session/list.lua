@@ -1,0 +1,12 @@
+-- Lists a user's live devices.
+-- KEYS[1]  session  hash, one field a device
+-- returns  { field, what stands before its document, … }
+local entries, live = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #entries, 2 do
+  local head, absoluteEnd, idleEnd = string.match(entries[i + 1], '^(%d+ %d+ (%d+) %d+ (%d+) %d+ =%S* )')
+  if head and nowMs < tonumber(absoluteEnd) and nowMs < tonumber(idleEnd) then
+    live[#live + 1] = entries[i]
+    live[#live + 1] = head
+  end
+end
+return live

@@ -1,0 +1,59 @@
+import { RedisUnavailableError, SessionConflictError, SessionGoneError } from '../errors.ts'
+import type { Document } from './document.ts'
+import type { SessionPolicy } from './policy.ts'
+import type { SessionStore } from './store.ts'
+import { readStored } from './stored.ts'
+import type { Ticket } from './ticket.ts'
+
+/** A save that lost this often to other processes gives up. */
+const triesLimit = 100
+
+/**
+ * Saves documents: one after the other for each device, so that many writers in one process cost a round trip each;
+ * what other processes saved meanwhile is merged.
+ */
+export class Saver {
+  readonly #store: SessionStore
+  readonly #rules: SessionPolicy['keys']
+  readonly #turns = new Map<string, Promise<string>>()
+
+  constructor (store: SessionStore, rules: SessionPolicy['keys']) {
+    this.#store = store
+    this.#rules = rules
+  }
+
+  /**
+   * @param value the stored value that the document was read from
+   * @returns the value as it is stored now
+   * @throws {SessionGoneError} PRISM_ERR_SESSION_GONE; {SessionConflictError} PRISM_ERR_SESSION_CONFLICT;
+   *   {SessionTooLargeError} PRISM_ERR_SESSION_TOO_LARGE; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may have been saved
+   */
+  save (ticket: Ticket, value: string, document: Document): Promise<string> {
+    const name = ticket.key + ticket.device
+    const before = this.#turns.get(name) ?? Promise.resolve(value)
+    const turn = before.then((latest) => this.#attempt(ticket, value, latest, document), (error) => {
+      // While Redis is away nobody behind the first waits for a deadline of their own.
+      if (error instanceof RedisUnavailableError) throw error
+      return this.#attempt(ticket, value, value, document)
+    })
+    this.#turns.set(name, turn)
+    const leave = () => { if (this.#turns.get(name) === turn) this.#turns.delete(name) }
+    turn.then(leave, leave)
+    return turn
+  }
+
+  async #attempt (ticket: Ticket, value: string, latest: string, document: Document): Promise<string> {
+    let base = readStored(value)
+    let mine = document
+    const known = readStored(latest)
+    if (Number(known.version) > Number(base.version)) [base, mine] = [known, document.rebase(known.document, this.#rules)]
+    for (let tries = 0; tries < triesLimit; tries++) {
+      const saved = await this.#store.save(ticket, base.version, mine.toText())
+      if (saved.outcome === 'gone') throw new SessionGoneError()
+      if (saved.outcome === 'saved') return saved.value
+      base = readStored(saved.value)
+      mine = document.rebase(base.document, this.#rules)
+    }
+    throw new SessionConflictError('it')
+  }
+}

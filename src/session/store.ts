@@ -1,0 +1,141 @@
+import { SessionCorruptError } from '../errors.ts'
+import type { Batch } from '../redis/batch.ts'
+import { Script } from '../redis/script.ts'
+import { writeLabel } from './stored.ts'
+import type { Ticket } from './ticket.ts'
+
+/** A live session as a load found it. */
+export interface Loaded {
+  readonly value: string
+  /** Redis's clock, milliseconds since 1970 */
+  readonly nowMs: number
+  /** whether this load noted that the session was seen */
+  readonly isTouched: boolean
+}
+
+/** What a new session begins with. */
+export interface Beginning {
+  readonly idleMs: number
+  readonly absoluteMs: number
+  readonly label: string | undefined
+  /** JSON */
+  readonly document: string
+  /** the device of the same user that it takes the place of */
+  readonly replaced?: string | undefined
+}
+
+/** What became of a save: `gone` when the session has ended, `conflict` with what another request saved. */
+export type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome: 'gone' }
+
+/** A user has at most so many devices. */
+const deviceLimit = 10
+/** A visit is noted at most so often. */
+const touchMs = 60_000
+
+type Reply = readonly (string | number)[]
+
+const loadScript = new Script<Loaded | undefined>({
+  url: new URL('./load.lua', import.meta.url),
+  costMicroseconds: 5,
+  read: (reply) => {
+    if (reply === null || reply === false) return undefined
+    const [outcome, value, nowMs, touched] = reply as Reply
+    if (outcome === 'corrupt') throw new SessionCorruptError()
+    return { value: String(value), nowMs: Number(nowMs), isTouched: touched === 1 }
+  }
+})
+
+const saveScript = new Script<Saved>({
+  url: new URL('./save.lua', import.meta.url),
+  costMicroseconds: 10,
+  read: (reply) => {
+    const [outcome, value] = reply as Reply
+    if (outcome === 'corrupt') throw new SessionCorruptError()
+    return outcome === 'gone' ? { outcome } : { outcome: outcome === 'saved' ? 'saved' : 'conflict', value: String(value) }
+  }
+})
+
+const createScript = new Script<{ value: string, ended: string[] }>({
+  url: new URL('./create.lua', import.meta.url),
+  costMicroseconds: 30,
+  read: (reply) => {
+    const [value = '', ...ended] = reply as string[]
+    return { value, ended }
+  }
+})
+
+const rotateScript = new Script<{ value: string, nowMs: number } | undefined>({
+  url: new URL('./rotate.lua', import.meta.url),
+  costMicroseconds: 10,
+  read: (reply) => {
+    const [outcome, value, nowMs] = reply as Reply
+    if (outcome === 'corrupt') throw new SessionCorruptError()
+    return outcome === 'gone' ? undefined : { value: String(value), nowMs: Number(nowMs) }
+  }
+})
+
+const revokeScript = new Script<string[]>({ url: new URL('./revoke.lua', import.meta.url), costMicroseconds: 20, read: (reply) => reply as string[] })
+
+const listScript = new Script<{ device: string, head: string }[]>({
+  url: new URL('./list.lua', import.meta.url),
+  costMicroseconds: 20,
+  read: (reply) => {
+    const texts = reply as string[]
+    return Array.from({ length: texts.length / 2 }, (_, index) => ({ device: texts[2 * index] ?? '', head: texts[2 * index + 1] ?? '' }))
+  }
+})
+
+/**
+ * How Redis keeps sessions: a hash a user, a field a device. Every method is one round trip.
+ *
+ * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE from each of them; what was asked may have run all the same
+ */
+export class SessionStore {
+  readonly #batch: Batch
+  readonly #loading = new Map<string, Promise<Loaded | undefined>>()
+
+  constructor (batch: Batch) {
+    this.#batch = batch
+  }
+
+  /** Reads a live session; identical loads of one tick are one. It writes at most once a minute. */
+  load (ticket: Ticket): Promise<Loaded | undefined> {
+    const name = ticket.key + ticket.device
+    const shared = this.#loading.get(name)
+    if (shared !== undefined) return shared
+    // Forgotten before the next socket is read: a later request must see what happened meanwhile.
+    if (this.#loading.size === 0) setImmediate(() => this.#loading.clear())
+    const loading = this.#batch.ask(loadScript, [ticket.key], [ticket.device, touchMs])
+    this.#loading.set(name, loading)
+    return loading
+  }
+
+  /** Begins a session; `ended` are other devices that made room. */
+  create (ticket: Ticket, { idleMs, absoluteMs, label, document, replaced = '' }: Beginning): Promise<{ value: string, ended: string[] }> {
+    return this.#batch.ask(createScript, [ticket.key], [ticket.device, idleMs, absoluteMs, writeLabel(label), document, deviceLimit, replaced])
+  }
+
+  /** Replaces the document if it still has this version. */
+  save (ticket: Ticket, version: string, document: string): Promise<Saved> {
+    return this.#batch.ask(saveScript, [ticket.key], [ticket.device, version, document])
+  }
+
+  /** Moves a session to a new id of the same subject; undefined when it has ended. */
+  rotate (from: Ticket, to: Ticket): Promise<{ value: string, nowMs: number } | undefined> {
+    return this.#batch.ask(rotateScript, [from.key], [from.device, to.device])
+  }
+
+  /**
+   * Ends sessions of one subject: `these` devices, or all `others`.
+   *
+   * @returns the devices that were ended
+   */
+  revoke (key: string, which: 'these' | 'others', devices: readonly string[]): Promise<string[]> {
+    return this.#batch.ask(revokeScript, [key], [which, ...devices])
+  }
+
+  /** All live devices of one subject, each with what stands before its document. */
+  list (key: string): Promise<{ device: string, head: string }[]> {
+    return this.#batch.ask(listScript, [key], [])
+  }
+}
