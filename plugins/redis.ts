@@ -14,7 +14,7 @@ declare module 'fastify' {
 }
 
 /**
- * Opens the pool that sessions, limits, cache and events share. Waits at most a second for Redis: the app starts without it, and mends itself.
+ * Opens the pool that sessions, limits, cache and events share. Waits at most half a second for Redis: the app starts without it, and mends itself.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration.
  */
@@ -32,5 +32,5 @@ export default fp<RedisOptions>(async (fastify, options) => {
 
   fastify.decorate('redisPool', pool)
   if (!fastify.hasDecorator('redis')) await fastify.register(fastifyRedis, { client: pool })
-  if (!await pool.start()) fastify.log.warn('Redis is not reached yet: starting without it')
+  if (!await pool.start(500)) fastify.log.warn('Redis is not reached yet: starting without it')
 }, { name: 'redis', fastify: '5.x' })
