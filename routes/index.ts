@@ -1,0 +1,35 @@
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import type { RouteDefaults } from '../plugins/journey.ts'
+import cities from './cities.ts'
+import countries from './countries.ts'
+import devices from './devices.ts'
+import home from './home.ts'
+import places from './places.ts'
+import session from './session.ts'
+import users from './users.ts'
+
+interface Row {
+  prefix: string
+  module: FastifyPluginAsync
+  defaults?: RouteDefaults
+}
+
+const table: Row[] = [
+  { prefix: '', module: home },
+  { prefix: '/cities', module: cities, defaults: { cache: { ttl: '5m', tags: ['cities'] } } },
+  { prefix: '/countries', module: countries, defaults: { cache: { ttl: '60m', tags: ['cities'] } } },
+  { prefix: '/users', module: users },
+  { prefix: '/session', module: session },
+  { prefix: '/session/devices', module: devices, defaults: { session: 'required' } },
+  { prefix: '/me/places', module: places, defaults: { session: 'required' } }
+]
+
+/** The service's routes: where each module stands, and what its routes inherit. A route may choose otherwise in its own `config`. */
+export default async function routes (app: FastifyInstance): Promise<void> {
+  for (const { prefix, module, defaults } of table) {
+    await app.register(async (scope) => {
+      if (defaults) scope.routeDefaults(defaults)
+      await scope.register(module)
+    }, { prefix })
+  }
+}

@@ -1,0 +1,34 @@
+import type { FastifyInstance } from 'fastify'
+
+const body = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['name', 'password'],
+  properties: { name: { type: 'string', minLength: 1, maxLength: 100 }, password: { type: 'string', minLength: 1, maxLength: 200 } }
+}
+const who = { type: 'object', properties: { name: { type: 'string' }, device: { type: 'string', description: 'This device, as /session/devices lists it' } } }
+
+/** Signing in, being signed in, signing out. */
+export default async function session (app: FastifyInstance): Promise<void> {
+  app.post<{ Body: { name: string, password: string } }>('', {
+    config: { rateLimit: { quota: 5, failure: 'closed' } },
+    schema: { summary: 'Sign in', tags: ['people'], body, response: { 200: who } }
+  }, async (request) => {
+    const user = await app.atlas.users.verify(request.body.name, request.body.password)
+    await request.session.signIn(user.id)
+    return { name: user.name, device: request.session.id }
+  })
+
+  app.get('', {
+    config: { session: 'required' },
+    schema: { summary: 'Who is signed in', tags: ['people'], response: { 200: who } }
+  }, async (request) => ({ name: app.atlas.users.of(request.session).name, device: request.session.id }))
+
+  app.delete('', {
+    config: { rateLimit: { quota: 30, group: 'writes' } },
+    schema: { summary: 'Sign out', tags: ['people'], response: { 204: { type: 'null' } } }
+  }, async (request, reply) => {
+    await request.session.signOut()
+    return reply.code(204).send()
+  })
+}

@@ -1,0 +1,27 @@
+import type { FastifyInstance } from 'fastify'
+
+const body = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['name', 'password'],
+  properties: {
+    name: { type: 'string', minLength: 1, maxLength: 40, pattern: "^[\\p{L}\\p{N}][\\p{L}\\p{M}\\p{N}._' -]*$" },
+    password: { type: 'string', minLength: 8, maxLength: 200 }
+  }
+}
+
+/** Who may sign in. */
+export default async function users (app: FastifyInstance): Promise<void> {
+  app.post<{ Body: { name: string, password: string } }>('', {
+    config: { session: false, rateLimit: { quota: 30, group: 'writes', failure: 'closed' } },
+    schema: {
+      summary: 'Become a user, to sign in with name and password',
+      tags: ['people'],
+      body,
+      response: { 201: { type: 'object', properties: { name: { type: 'string' } } } }
+    }
+  }, async (request, reply) => {
+    const { name } = await app.atlas.users.create(request.body.name, request.body.password)
+    return reply.code(201).send({ name })
+  })
+}
