@@ -78,7 +78,7 @@ for (const [what, bytes, status, code] of refused) {
 const wrong: ReadonlyArray<[what: string, bytes: string, status: number, code: string]> = [
   ['a path that cannot be decoded', 'GET /items/%zz HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'PRISM_ERR_URL'],
   ['a parameter that is too long', `GET /items/${'x'.repeat(200)} HTTP/1.1\r\nHost: a\r\n\r\n`, 414, 'PRISM_ERR_URL_TOO_LONG'],
-  ['a body of 1 MB', `POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n`, 413, 'PRISM_ERR_BODY_TOO_LARGE']
+  ['a body of 1 MB', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n', 413, 'PRISM_ERR_BODY_TOO_LARGE']
 ]
 
 for (const [what, bytes, status, code] of wrong) {
