@@ -1,0 +1,36 @@
+// Brings what `npm start` and `npm test` need: dependencies, a Redis server, the atlas. Runs on Node 20, before anything is installed.
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { bringDependencies, workingNode } from './setup/dependencies.mjs'
+import { lockFolder } from './setup/lock.mjs'
+import { bringRedis, hasRedis } from './setup/redis.mjs'
+import { SetupError, run } from './setup/run.mjs'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const forTests = process.argv.includes('--test')
+const minimumMajor = 20
+
+for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.on(signal, () => process.exit(code))
+
+try {
+  if (Number(process.versions.node.split('.')[0]) < minimumMajor) throw new SetupError(`Node ${process.versions.node} is too old.`, 'Install Node 20 or later, https://nodejs.org has it; Node 24 is best.')
+  const unlock = await lockFolder(root)
+  await bringDependencies(root, forTests)
+  if (!hasRedis(root)) await bringRedis(root)
+  if (!forTests) await loadAtlas()
+  unlock()
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error
+  console.error(`\nset-up: ${error.message}\n${error.advice}\nThen run the same command again: what is done already is kept.`)
+  process.exitCode = 1
+}
+
+// It tells its own progress, and nothing but one line where the cities are there already: that line is not passed on.
+async function loadAtlas () {
+  const database = process.env.DATABASE_PATH || join('.data', 'atlas.db')
+  await run(workingNode(root), ['src/atlas/load.ts', database], {
+    cwd: root,
+    pass: line => / of /.test(line),
+    advice: `Is the disk full, or the folder of ${database} not writable? DATABASE_PATH names another file.`
+  })
+}

@@ -1,0 +1,108 @@
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { SetupError, run, say } from './run.mjs'
+
+const offline = `Is this machine offline, or behind a proxy ("npm config set proxy …")? "npm ping" tells whether the registry answers.
+Is the disk full, or this folder not writable for you? Then free it, or clone into a folder of your own.`
+
+/** Installs what the lock file names, when it is missing or another; and builds the test runner once, when tests need it. */
+export async function bringDependencies (root, forTests) {
+  const stamp = readStamp(root)
+  const wanted = fingerprint(root)
+  if (stamp.installed !== wanted && !isInstalled(root)) await install(root)
+  const node = workingNode(root)
+  if (stamp.installed !== wanted) writeStamp(root, { installed: wanted })
+  if (forTests && !readStamp(root).runner) await buildRunner(root, node)
+}
+
+/** The Node that runs the project: the one that came with the dependencies, else our own when it is new enough. */
+export function workingNode (root) {
+  const own = Number(process.versions.node.split('.')[0]) >= 24
+  const brought = join(root, 'node_modules', '.bin', process.platform === 'win32' ? 'node.cmd' : 'node')
+  if (runs(brought)) return brought
+  // Built for another C library or another processor: it would stand before our own on the PATH of every npm script.
+  if (own) rmSync(brought, { force: true })
+  if (own) return process.execPath
+  throw new SetupError(`Node 24 or later is needed, here is ${process.versions.node}, and the one from the registry does not run on ${process.platform}-${process.arch}.`,
+    'Install Node 24: on Debian from https://nodejs.org or nodesource, on Alpine "apk add nodejs", on macOS "brew install node@24", on Windows "winget install OpenJS.NodeJS".')
+}
+
+function runs (program) {
+  if (!existsSync(program)) return false
+  try {
+    execFileSync(program, ['--version'], { stdio: 'ignore', shell: process.platform === 'win32' })
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function install (root) {
+  const total = Object.keys(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages).length - 1
+  say(`installing up to ${total} packages with npm (about 200 MB)`)
+  const startedAt = Date.now()
+  rmSync(stampPath(root), { force: true })
+  const fetched = output => (output.match(/^npm http (fetch GET 200|cache) .*/gm) ?? []).length
+  const [program, first] = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath]] : ['npm', []]
+  await run(program, [...first, 'ci', '--include=dev', '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=http'], {
+    cwd: root,
+    env: quietEnvironment(),
+    advice: offline,
+    progress: output => `installing, ${fetched(output)} fetched`
+  })
+  say(`installed in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`)
+}
+
+// What npm says of the script that it runs is no business of the npm that we run.
+function quietEnvironment () {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_(lifecycle|package|command|config_(omit|production|only|local_prefix))/i.test(name)))
+}
+
+// The runner of a fresh install still holds the loader of the plugin that .taprc leaves out, and would fail its first run.
+async function buildRunner (root, node) {
+  say('building the test runner, once')
+  await run(node, [join('node_modules', 'tap', 'dist', 'esm', 'run.mjs'), 'build'], { cwd: root, advice: 'Remove node_modules and .tap.', progress: () => 'building the test runner' })
+  writeStamp(root, { ...readStamp(root), runner: true })
+}
+
+/** Whether npm itself left the very packages of the lock file: then a developer's own `npm install` is not undone. */
+function isInstalled (root) {
+  const hidden = readJson(join(root, 'node_modules', '.package-lock.json'))?.packages
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  if (!hidden) return false
+  return Object.entries(packages).every(([path, { version, link, optional, devOptional }]) => {
+    if (path === '' || !path.includes('node_modules')) return true
+    const found = hidden[path]
+    return found ? Boolean(link) || found.version === version : Boolean(optional || devOptional)
+  })
+}
+
+function fingerprint (root) {
+  return createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).update(`${process.platform} ${process.arch}`).digest('hex')
+}
+
+function stampPath (root) {
+  return join(root, 'node_modules', '.prism-setup.json')
+}
+
+function readStamp (root) {
+  return readJson(stampPath(root)) ?? {}
+}
+
+function writeStamp (root, stamp) {
+  try {
+    writeFileSync(stampPath(root), JSON.stringify(stamp))
+  } catch (error) {
+    if (error.code !== 'EROFS' && error.code !== 'EACCES') throw error // read-only, and complete: looked at again next time
+  }
+}
+
+function readJson (path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'))
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,119 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { say } from './run.mjs'
+
+// One set-up at a time in a folder. The lock names its owner and the program that it runs: an `npm ci` whose set-up was killed still holds it.
+let held
+
+/** Takes the lock of a folder, waiting for another set-up to end. Returns what gives it back; so does the end of the process. */
+export async function lockFolder (root) {
+  const path = join(root, '.setup.lock')
+  const startedAt = Date.now()
+  for (let told = false; !take(path);) {
+    if (!told) say('another set-up is at work in this folder, waiting for it')
+    told = true
+    await wait(100)
+    if ((Date.now() - startedAt) % 10_000 < 100) say(`still waiting (${Math.round((Date.now() - startedAt) / 1000)} s)`)
+  }
+  process.on('exit', unlock)
+  return unlock
+}
+
+/** Names the program that the owner of the lock runs now. */
+export function noteChild (pid) {
+  if (!held) return
+  writeFileSync(`${held}.${process.pid}`, words(pid))
+  renameSync(`${held}.${process.pid}`, held)
+}
+
+function unlock () {
+  // A child that outlives us by a Ctrl-C that only we received keeps the lock until it ends.
+  if (held && !aliveChild(held)) rmSync(held, { force: true })
+  held = undefined
+}
+
+function take (path) {
+  try {
+    writeFileSync(path, words(), { flag: 'wx' })
+    held = path
+    return true
+  } catch (error) {
+    if (error.code === 'EROFS' || error.code === 'EACCES') return true // nothing can be written here: nobody can collide
+    if (error.code !== 'EEXIST') throw error
+    removeStale(path)
+    return false
+  }
+}
+
+// Only under a second, short-lived lock: else of two who see a dead owner's lock, the second would remove the first one's new one.
+function removeStale (path) {
+  if (isHeld(path)) return
+  const gate = `${path}.gate`
+  try {
+    mkdirSync(gate)
+  } catch {
+    if (ageMs(gate) > 5_000) rmSync(gate, { recursive: true, force: true })
+    return
+  }
+  try {
+    if (!isHeld(path)) rmSync(path, { force: true })
+  } finally {
+    rmdirSync(gate)
+  }
+}
+
+function isHeld (path) {
+  const lock = read(path)
+  if (!lock) return ageMs(path) < 2_000 // being written, or gone, or broken
+  return isAlive(lock.owner) || isAlive(lock.child)
+}
+
+function aliveChild (path) {
+  return isAlive(read(path)?.child)
+}
+
+function words (child) {
+  return JSON.stringify({ owner: mark(process.pid), child: child && mark(child) })
+}
+
+function read (path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+// A pid alone is not enough: after a restart of the machine another process may bear it.
+function mark (pid) {
+  return { pid, since: startOf(pid) }
+}
+
+function isAlive (process) {
+  if (!process) return false
+  try {
+    globalThis.process.kill(process.pid, 0)
+  } catch (error) {
+    if (error.code !== 'EPERM') return false
+  }
+  const { state, since } = stat(process.pid)
+  return state !== 'Z' && since === process.since
+}
+
+function startOf (pid) {
+  return stat(pid).since
+}
+
+function stat (pid) {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1).split(' ')
+    return { state: fields[0], since: fields[19] }
+  } catch {
+    return {} // no /proc on this system
+  }
+}
+
+function ageMs (path) {
+  return Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now())
+}

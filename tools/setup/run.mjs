@@ -1,0 +1,49 @@
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { noteChild } from './lock.mjs'
+
+/** A failure of the set-up, and what the person before the screen can do about it. */
+export class SetupError extends Error {
+  constructor (message, advice) {
+    super(message)
+    this.advice = advice
+  }
+}
+
+/** Says what the set-up is doing. */
+export function say (line) {
+  console.log(`set-up: ${line}`)
+}
+
+const tickMs = 1_500
+
+/**
+ * Runs a program to its end and says every 1.5 s how far it is.
+ *
+ * @param options `cwd`, `env`, `advice` for the one who reads the failure, `progress(output)` that makes a line of what was printed so far,
+ * `pass(line)` for a program that tells its own progress: whether a line of it is passed on
+ * @returns what it printed; @throws {SetupError} with its last lines when it fails
+ */
+export function run (program, args, { cwd, env = process.env, advice = '', progress, pass } = {}) {
+  return new Promise((resolve, reject) => {
+    const startedAt = Date.now()
+    const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], shell: process.platform === 'win32' && program.endsWith('npm') })
+    noteChild(child.pid)
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => { output += chunk })
+    if (pass) createInterface(child.stdout).on('line', line => { if (pass(line)) say(line) })
+    const timer = progress && setInterval(() => say(`${progress(output)} (${((Date.now() - startedAt) / 1000).toFixed(0)} s)`), tickMs)
+    const fail = reason => reject(new SetupError(`${[program, ...args].join(' ').slice(0, 160)} failed: ${reason}`, advice))
+    child.once('error', error => { clearInterval(timer); fail(error.message) })
+    child.once('close', (code, signal) => {
+      clearInterval(timer)
+      noteChild(undefined)
+      if (code === 0) resolve(output)
+      else fail(`${signal ?? `exit code ${code}`}\n${lastWords(output)}`)
+    })
+  })
+}
+
+function lastWords (output) {
+  return output.split('\n').filter(line => line.trim() && !/^npm (http|warn|verb)/.test(line)).slice(-12).join('\n')
+}
