@@ -11,6 +11,9 @@ import { startRedis } from './redis.ts'
 /** What a test wants otherwise than by default: any part of the config, and where the log goes. */
 export type TestAppOptions = Partial<Config> & { log?: LogStream }
 
+/** An app, and the config that it was built with. */
+export type TestApp = FastifyInstance & { testConfig: Config & { redisUrl: string } }
+
 /** The secret that test apps share, so that two of them on one Redis are one service. */
 export const testSecret = 'a secret of the tests: 32 or more'
 
@@ -19,14 +22,14 @@ export const testSecret = 'a secret of the tests: 32 or more'
  *
  * Two apps on one Redis: give both the same `redisUrl`, and the same `databasePath` where they should see each other's writes.
  */
-export async function buildTestApp (t: Test, { log = { write () {} }, ...overrides }: TestAppOptions = {}): Promise<FastifyInstance> {
+export async function buildTestApp (t: Test, { log = { write () {} }, ...overrides }: TestAppOptions = {}): Promise<TestApp> {
   const redisUrl = overrides.redisUrl ?? (await startRedis(t)).url
   const databasePath = overrides.databasePath ?? testDatabase(t)
   const config = { ...readConfig({ SESSION_SECRET: testSecret }), ...overrides, redisUrl, databasePath }
   const app = await buildApp(config, { redisUrl, log })
   t.after(() => app.close())
   await app.ready()
-  return app
+  return Object.assign(app, { testConfig: config })
 }
 
 /** The path of a database with all cities that the test may write to; removed with it. */
