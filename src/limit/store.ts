@@ -29,8 +29,8 @@ class Row {
   readonly grants: Promise<Grants>
 
   constructor (batch: Batch, keys: readonly string[], quotas: readonly Quota[], costs: readonly number[]) {
-    this.args = [0]
-    for (const [index, { algorithm, quota, windowMs, grain }] of quotas.entries()) this.args.push(tags[algorithm], quota, windowMs, grain, costs[index] ?? 1)
+    this.args = [0, 0]
+    for (const [index, { algorithm, quota, windowMs, grain }] of quotas.entries()) this.args.push(`${tags[algorithm]} ${quota} ${windowMs} ${grain} ${costs[index] ?? 1}`)
     this.grants = batch.ask(take, keys, this.args)
     this.grants.catch(() => {}) // a request may end before it looks at its answer
   }
@@ -47,7 +47,7 @@ const take = new Script<Grants>({
   url: new URL('./take.lua', import.meta.url),
   costMicroseconds: 10,
   read: (reply) => {
-    const [granted = 0, ...numbers] = reply as number[]
+    const [granted = 0, , ...numbers] = reply as number[]
     const standings: Standing[] = []
     for (let at = 0; at < numbers.length; at += 3) standings.push({ remaining: numbers[at] ?? 0, resetMs: numbers[at + 1] ?? 0, retryMs: numbers[at + 2] ?? 0 })
     return { granted, standings }

@@ -1,115 +1,165 @@
 -- Takes units from every policy of one request, or from none; identical requests of one moment ask together.
--- KEYS[p]   counter of policy p   string, tagged by its algorithm, expires when it says nothing any more
--- ARGV[1]   asked                 how many identical requests ask; as many as fit are granted
--- ARGV[2+]  algorithm, quota, windowMs, grain (sliding: bucket in ms; gcra: burst), cost: five for each policy
--- returns   { granted, then for each policy: remaining, resetMs (until more comes), retryMs (until one more fits, 0 now) }
--- A clock that was set back finds counts from the future: they count as of now, so nobody waits longer than a window.
-local asked, granted, states = tonumber(ARGV[1]), tonumber(ARGV[1]), {}
+-- KEYS[p]    counter of policy p  string, tagged by its algorithm, expires when it says nothing any more
+-- ARGV[1]    asked                how many identical requests ask; as many as fit are granted; 0 only looks
+-- ARGV[2]    deadlineMs           by Redis's clock; who is read later has given up, and is not counted; 0 for none
+-- ARGV[2+p]  terms of policy p    'algorithm quota windowMs grain cost'; grain: ms a bucket (sliding) or the burst (gcra)
+-- returns    { granted, nowMs, then for each policy: remaining, resetMs until more comes, retryMs until one more fits }; granted -1: too late
+-- A refusal only reads, unless a counter has no end or comes from the future: after a clock was set back it counts as of now.
+local call, sub, pack, unpack, floor, ceil, max, min = redis.call, string.sub, struct.pack, struct.unpack, math.floor, math.ceil, math.max, math.min
 local nowUs = time[1] * 1000000 + time[2]
+-- Of the ask under way, by policy; kept between asks to spare the making.
+local counters, isStored, isHealed, frees, used, first, last = {}, {}, {}, {}, {}, {}, {}
 
-for p = 1, #KEYS do
-  local at = p * 5 - 3
-  local algorithm = ARGV[at]
-  local quota, windowMs, grain, cost = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-  local packed = redis.pcall('GET', KEYS[p])
-  if type(packed) == 'table' then
-    if not string.find(packed.err, 'WRONGTYPE', 1, true) then error(packed) end
-    packed = false
-  end
-  local isKnown = packed and string.sub(packed, 1, 1) == algorithm
-  local state = { algorithm = algorithm, quota = quota, windowMs = windowMs, cost = cost, isStored = packed, isHealed = packed and not isKnown }
-  states[p] = state
+-- 's': units used (I4), then the buckets in order, each with the ms it ends at (I6) and its units (I4). No bucket leaves before all of it is a window old.
+local sliding = {}
 
-  if algorithm == 's' then
-    -- After the tag: units used (I4), then the buckets in order, each the ms it ends at (I6) and its units (I4).
-    state.endMs = (math.floor(nowMs / grain) + 1) * grain
-    local used, first, last = 0, 6, 6
-    if isKnown and #packed >= 15 and (#packed - 5) % 10 == 0 then
-      used, last = struct.unpack('>I4', packed, 2), #packed + 1
-      if struct.unpack('>I6', packed, last - 10) > state.endMs then
-        local future, units, sum = first, 0, 0
-        while struct.unpack('>I6', packed, future) <= state.endMs do future = future + 10 end
-        for i = future, last - 10, 10 do sum = sum + struct.unpack('>I4', packed, i + 6) end
-        packed = string.sub(packed, 1, future - 1) .. struct.pack('>I6I4', state.endMs, sum)
-        last, state.isHealed = #packed + 1, true
-      end
-      while first < last do
-        local endMs, units = struct.unpack('>I6I4', packed, first)
-        if endMs + windowMs > nowMs then break end
-        used, first = used - units, first + 10
-      end
-    end
-    state.used, state.first, state.last, state.packed = used, first, last, packed
-    state.free = quota - used
-  elseif algorithm == 'g' then
-    -- After the tag: the moment, in µs, at which the whole burst is free again.
-    local intervalUs = math.ceil(windowMs * 1000 / quota)
-    local burstUs = grain * intervalUs
-    local tat = isKnown and #packed == 9 and struct.unpack('>d', packed, 2) or nowUs
-    if tat < nowUs then tat = nowUs end
-    if tat > nowUs + burstUs then tat, state.isHealed = nowUs + burstUs, true end
-    state.tat, state.intervalUs, state.burstUs = tat, intervalUs, burstUs
-    state.free = math.floor((nowUs + burstUs - tat) / intervalUs)
-  else
-    -- After the tag: the ms at which the window ends (I6), units used in it (I4).
-    state.endMs = (math.floor(nowMs / windowMs) + 1) * windowMs
-    local endMs, used = 0, 0
-    if isKnown and #packed == 11 then endMs, used = struct.unpack('>I6I4', packed, 2) end
-    if endMs < state.endMs then used = 0 elseif endMs > state.endMs then state.isHealed = true end
-    state.used, state.free = used, quota - used
-  end
-  granted = math.min(granted, cost == 0 and asked or math.floor(state.free / cost))
+function sliding.prepare (policy)
+  policy.endMs = (floor(nowMs / policy.grain) + 1) * policy.grain
+  policy.lifeMs = policy.endMs + policy.windowMs - nowMs
 end
-if granted < 0 then granted = 0 end
 
-local answer = { granted }
-for p = 1, #KEYS do
-  local state = states[p]
-  local taken = granted * state.cost
-  -- A refusal writes nothing, but for a counter that is not as it should be: without an end, or from another time.
-  local writes = taken > 0 or (state.isStored and (state.isHealed or redis.call('PTTL', KEYS[p]) < 0))
-  local free, value, lifeMs, resetMs, retryMs = state.free - taken, nil, 0, 0, 0
-  local lacking = state.cost - free
-
-  if state.algorithm == 's' then
-    local body, bodyEnd = '', state.last
-    if taken > 0 then
-      local units = taken
-      if state.last > state.first then
-        local endMs, lastUnits = struct.unpack('>I6I4', state.packed, state.last - 10)
-        if endMs == state.endMs then units, bodyEnd = units + lastUnits, state.last - 10 end
+function sliding.read (policy, p, counter)
+  local sum, from, to, goneMs = 0, 6, 6, nowMs - policy.windowMs
+  if counter and #counter > 14 and #counter % 10 == 5 then
+    sum, to = unpack('>I4', counter, 2), #counter + 1
+    if unpack('>I6', counter, to - 10) > policy.endMs then
+      local future, units = to - 10, 0
+      while future >= 6 and unpack('>I6', counter, future) > policy.endMs do
+        units, future = units + unpack('>I4', counter, future + 6), future - 10
       end
-      body = struct.pack('>I6I4', state.endMs, units)
+      counter = sub(counter, 1, future + 9) .. pack('>I6I4', policy.endMs, units)
+      to, isHealed[p] = #counter + 1, true
     end
-    if state.last > 6 then body = string.sub(state.packed, state.first, bodyEnd - 1) .. body end
-    lifeMs = state.endMs + state.windowMs - nowMs
-    value = writes and #body > 0 and struct.pack('>c1I4', 's', state.used + taken) .. body
-    if #body > 0 then resetMs = struct.unpack('>I6', body) + state.windowMs - nowMs end
-    if lacking > 0 then
-      retryMs = state.windowMs
-      for i = 1, #body, 10 do
-        local endMs, units = struct.unpack('>I6I4', body, i)
-        lacking, retryMs = lacking - units, endMs + state.windowMs - nowMs
-        if lacking <= 0 then break end
-      end
+    while from < to do
+      local endMs, units = unpack('>I6I4', counter, from)
+      if endMs > goneMs then break end
+      sum, from = sum - units, from + 10
     end
-  elseif state.algorithm == 'g' then
-    local tat = state.tat + taken * state.intervalUs
-    lifeMs = math.ceil((tat - nowUs) / 1000)
-    value = writes and lifeMs > 0 and struct.pack('>c1d', 'g', tat)
-    local usedUs = tat - nowUs
-    resetMs = math.ceil((usedUs - math.floor((usedUs - 1) / state.intervalUs) * state.intervalUs) / 1000)
-    if usedUs <= 0 then resetMs = 0 end
-    retryMs = math.max(0, math.ceil((usedUs + state.cost * state.intervalUs - state.burstUs) / 1000))
-  else
-    lifeMs = state.endMs - nowMs
-    value = writes and state.used + taken > 0 and struct.pack('>c1I6I4', 'f', state.endMs, state.used + taken)
-    resetMs = state.used + taken > 0 and lifeMs or 0
-    retryMs = lacking > 0 and lifeMs or 0
   end
+  counters[p], used[p], first[p], last[p] = counter, sum, from, to
+  return policy.quota - sum
+end
 
-  if value then redis.call('SET', KEYS[p], value, 'PX', lifeMs) elseif writes then redis.call('DEL', KEYS[p]) end
-  local i = p * 3
-  answer[i - 1], answer[i], answer[i + 1] = math.max(0, free), resetMs, retryMs
+function sliding.write (policy, p, taken)
+  local to, units = last[p], taken
+  if to > first[p] and taken > 0 then
+    local endMs, others = unpack('>I6I4', counters[p], to - 10)
+    if endMs == policy.endMs then units, to = units + others, to - 10 end
+  end
+  local kept = to > first[p] and sub(counters[p], first[p], to - 1) or ''
+  if taken > 0 then kept = kept .. pack('>I6I4', policy.endMs, units) end
+  counters[p], used[p], first[p], last[p] = kept, used[p] + taken, 1, #kept + 1
+  return #kept > 0 and 's' .. pack('>I4', used[p]) .. kept
+end
+
+function sliding.wait (policy, p, lacking)
+  if first[p] >= last[p] then return 0, lacking > 0 and policy.windowMs or 0 end
+  local waitMs = policy.windowMs - nowMs
+  local resetMs, retryMs = unpack('>I6', counters[p], first[p]) + waitMs, lacking > 0 and policy.windowMs or 0
+  for from = first[p], last[p] - 10, 10 do
+    if lacking <= 0 then break end
+    local endMs, units = unpack('>I6I4', counters[p], from)
+    lacking, retryMs = lacking - units, endMs + waitMs
+  end
+  return resetMs, retryMs
+end
+
+-- 'g': the moment, in µs, at which the whole burst is free again (d).
+local gcra = {}
+
+function gcra.prepare (policy)
+  policy.intervalUs = ceil(policy.windowMs * 1000 / policy.quota)
+  policy.burstUs = policy.grain * policy.intervalUs
+end
+
+function gcra.read (policy, p, counter)
+  local freeUs = counter and #counter == 9 and unpack('>d', counter, 2) or nowUs
+  if freeUs > nowUs + policy.burstUs then freeUs, isHealed[p] = nowUs + policy.burstUs, true end
+  used[p] = max(0, freeUs - nowUs)
+  return floor((policy.burstUs - used[p]) / policy.intervalUs)
+end
+
+function gcra.write (policy, p, taken)
+  used[p] = used[p] + taken * policy.intervalUs
+  policy.lifeMs = ceil(used[p] / 1000)
+  return used[p] > 0 and 'g' .. pack('>d', nowUs + used[p])
+end
+
+function gcra.wait (policy, p)
+  local resetUs = used[p] - max(0, ceil(used[p] / policy.intervalUs) - 1) * policy.intervalUs
+  return ceil(resetUs / 1000), max(0, ceil((used[p] + policy.cost * policy.intervalUs - policy.burstUs) / 1000))
+end
+
+-- 'f': the ms at which the window ends (I6), units used in it (I4).
+local fixed = {}
+
+function fixed.prepare (policy)
+  policy.endMs = (floor(nowMs / policy.windowMs) + 1) * policy.windowMs
+  policy.lifeMs = policy.endMs - nowMs
+end
+
+function fixed.read (policy, p, counter)
+  local endMs, units = 0, 0
+  if counter and #counter == 11 then endMs, units = unpack('>I6I4', counter, 2) end
+  isHealed[p] = isHealed[p] or endMs > policy.endMs
+  used[p] = endMs >= policy.endMs and units or 0
+  return policy.quota - used[p]
+end
+
+function fixed.write (policy, p, taken)
+  used[p] = used[p] + taken
+  return used[p] > 0 and 'f' .. pack('>I6I4', policy.endMs, used[p])
+end
+
+function fixed.wait (policy, p, lacking)
+  return used[p] > 0 and policy.lifeMs or 0, lacking > 0 and policy.lifeMs or 0
+end
+
+local algorithms = { s = sliding, g = gcra, f = fixed }
+
+local known = {}
+local function policyOf (terms)
+  if known[terms] then return known[terms] end
+  local tag, quota, windowMs, grain, cost = string.match(terms, '^(%a) (%d+) (%d+) (%d+) (%d+)$')
+  local policy = { tag = tag, algorithm = algorithms[tag], quota = tonumber(quota), windowMs = tonumber(windowMs), grain = tonumber(grain), cost = tonumber(cost) }
+  policy.algorithm.prepare(policy)
+  known[terms] = policy
+  return policy
+end
+
+local function read (policy, p, key)
+  local counter = redis.pcall('GET', key)
+  if type(counter) == 'table' then
+    if not string.find(counter.err, 'WRONGTYPE', 1, true) then error(counter) end
+    counter = false
+  end
+  isStored[p], isHealed[p] = counter, false
+  if counter and sub(counter, 1, 1) ~= policy.tag then counter, isHealed[p] = false, true end
+  frees[p] = policy.algorithm.read(policy, p, counter)
+  return frees[p]
+end
+
+-- each ask
+local asked, deadlineMs = tonumber(ARGV[1]), tonumber(ARGV[2])
+if deadlineMs > 0 and nowMs > deadlineMs then return { -1, nowMs } end
+
+local granted = asked
+for p = 1, #KEYS do
+  local policy = policyOf(ARGV[p + 2])
+  local free = read(policy, p, KEYS[p])
+  if policy.cost > 0 then granted = min(granted, max(0, floor(free / policy.cost))) end
+end
+
+local answer = { granted, nowMs }
+for p = 1, #KEYS do
+  local policy = policyOf(ARGV[p + 2])
+  local taken = granted * policy.cost
+  if taken > 0 or (asked > 0 and isStored[p] and (isHealed[p] or call('PTTL', KEYS[p]) < 0)) then
+    local counter = policy.algorithm.write(policy, p, taken)
+    if counter then call('SET', KEYS[p], counter, 'PX', policy.lifeMs) else call('DEL', KEYS[p]) end
+  end
+  local free = frees[p] - taken
+  local resetMs, retryMs = policy.algorithm.wait(policy, p, policy.cost - free)
+  answer[p * 3], answer[p * 3 + 1], answer[p * 3 + 2] = max(0, free), resetMs, retryMs
 end
 return answer

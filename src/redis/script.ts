@@ -6,6 +6,8 @@ import { readFileSync } from 'node:fs'
  *
  * The Lua answers one ask: it sees its own `KEYS` and `ARGV`, and `nowMs` (Redis's clock, milliseconds since 1970).
  * It reads before it writes: an error in the middle leaves what was already written.
+ * What stands above a line `-- each ask` is run once a call, before its asks: functions, and what they share.
+ * `time` is what TIME said, for who needs microseconds.
  */
 export interface ScriptDefinition<Answer> {
   /** where the Lua stands: `new URL('./take.lua', import.meta.url)` */
@@ -39,9 +41,11 @@ export class Script<Answer> {
 }
 
 /** A failed ask answers with an error of its own inside the reply's array, and the others go on. */
-function grouped (ask: string): string {
+function grouped (lua: string): string {
+  const [ask = '', once = ''] = lua.split(/^-- each ask$/m).reverse()
   return `local time = redis.call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+${once}
 local function ask(KEYS, ARGV)
 ${ask}
 end
@@ -54,7 +58,7 @@ for i = 1, tonumber(ARGV[1]) do
   key, arg = key + keyCount, arg + 2 + argCount
   local isFine, answer = pcall(ask, keys, args)
   if isFine then
-    answers[i] = answer == nil and false or answer
+    answers[i] = answer or false
   else
     answers[i] = { err = type(answer) == 'table' and answer.err or tostring(answer) }
   end
