@@ -1,0 +1,133 @@
+import { readCount, readDuration, readRecord, readSwitch, readText, readTexts, refuse } from '../options.ts'
+import type { Duration } from '../options.ts'
+
+/** What may be said of a route's answers; a scope's choice holds for the routes inside it, and a route's own goes before it. */
+export interface RouteCacheOptions<Request = never> {
+  /** how long an answer is fresh: the route decides (5 to 60 minutes are usual), or the response does, as RFC 9111 section 4.2 computes it */
+  ttl?: Duration | 'response'
+  /** names that `fastify.cache.purge` drops answers by; those of scopes and route add up */
+  tags?: readonly string[] | ((request: Request) => readonly string[])
+  /** request fields that split the key, by name */
+  vary?: readonly string[]
+  /** whose answer it is: kept for each user or session alone, or for whatever the function names; undefined runs the handler */
+  partition?: 'user' | 'session' | ((request: Request) => string | undefined)
+  /** query keys that the handler sees and the key holds; others are taken away. Default: those of the route's query schema, where it allows no others; else all */
+  query?: readonly string[]
+  /** how long a browser may keep the answer without asking again; default: it asks each time, so that a purge shows at once */
+  browser?: Duration
+}
+
+/** The stack's defaults, and what concerns all routes. */
+export interface CacheOptions {
+  /** default '5m' */
+  ttl?: Duration
+  /** stands in every key: answers of another build are never served */
+  build?: string
+  /** bodies above this many bytes are not kept; default 262144 */
+  maxBytes?: number
+}
+
+/** {@link CacheOptions} after defaults and checks. */
+export interface CachePolicy {
+  readonly ttlMs: number
+  readonly build: string
+  readonly maxBytes: number
+}
+
+/** What one route chose, complete. */
+export interface RoutePolicy<Request = never> {
+  /** undefined: the response decides */
+  readonly ttlMs: number | undefined
+  readonly tags: readonly string[]
+  readonly tagsOf: readonly ((request: Request) => readonly string[])[]
+  readonly vary: readonly string[]
+  readonly partition: 'user' | 'session' | ((request: Request) => string | undefined) | undefined
+  /** undefined: the whole query */
+  readonly query: ReadonlySet<string> | undefined
+  readonly browserSeconds: number | undefined
+  readonly maxBytes: number
+  readonly build: string
+}
+
+/**
+ * Checks the stack's options.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function resolveCachePolicy (options: CacheOptions = {}): CachePolicy {
+  readRecord('cache', options, ['ttl', 'build', 'maxBytes'])
+  return Object.freeze({
+    ttlMs: readDuration('cache.ttl', options.ttl ?? '5m'),
+    build: options.build === undefined ? '' : readText('cache.build', options.build),
+    maxBytes: readCount('cache.maxBytes', options.maxBytes ?? 262_144)
+  })
+}
+
+/**
+ * Merges what scopes and a route chose, outermost first.
+ *
+ * @param schema the route's query schema
+ * @returns undefined for a route that is not cached: nobody named `cache`, or the innermost said `false`
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack: CachePolicy, schema?: unknown): RoutePolicy<Request> | undefined {
+  const merged = merge<Request>(choices)
+  if (merged === undefined) return undefined
+  const { ttl, tags, vary, partition, query, browser } = merged
+  return Object.freeze({
+    ttlMs: ttl === undefined ? stack.ttlMs : ttl === 'response' ? undefined : readDuration('cache.ttl', ttl),
+    tags: tags.flatMap((each) => typeof each === 'function' ? [] : readTags(each)),
+    tagsOf: tags.filter((each) => typeof each === 'function'),
+    vary: vary === undefined ? [] : [...new Set(readTexts('cache.vary', vary).map(readFieldName))].sort(),
+    partition: readPartition(partition),
+    query: query === undefined ? listedBy(schema) : new Set(readTexts('cache.query', query)),
+    browserSeconds: browser === undefined ? undefined : Math.max(1, Math.round(readDuration('cache.browser', browser) / 1000)),
+    maxBytes: stack.maxBytes,
+    build: stack.build
+  })
+}
+
+type Merged<Request> = Omit<RouteCacheOptions<Request>, 'tags'> & { tags: NonNullable<RouteCacheOptions<Request>['tags']>[] }
+
+const known = ['ttl', 'tags', 'vary', 'partition', 'query', 'browser']
+
+/** `false` forgets what stands outside it, `true` takes it as it is; tags add up, everything else is the innermost's. */
+function merge<Request> (choices: readonly unknown[]): Merged<Request> | undefined {
+  let merged: Merged<Request> | undefined
+  for (const choice of choices) {
+    if (typeof choice === 'boolean') {
+      merged = readSwitch('cache', choice) ? merged ?? { tags: [] } : undefined
+      continue
+    }
+    const { tags, ...rest } = readRecord('cache', choice, known) as RouteCacheOptions<Request>
+    merged = { ...merged, ...rest, tags: [...merged?.tags ?? [], ...tags === undefined ? [] : [tags]] }
+  }
+  return merged
+}
+
+/**
+ * Reads tags as a caller gives them.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function readTags (tags: unknown): readonly string[] {
+  const texts = readTexts('cache.tags', tags)
+  const reserved = texts.find((text) => text.startsWith('='))
+  return reserved === undefined ? texts : refuse('cache.tags', 'texts that do not begin with =', reserved)
+}
+
+function readFieldName (name: string): string {
+  return /^[!#$%&'*+\-.^_`|~\w]+$/.test(name) && name !== '*' ? name.toLowerCase() : refuse('cache.vary', 'names of request fields', name)
+}
+
+function readPartition<Partition> (partition: Partition): Partition {
+  const isKnown = partition === undefined || partition === 'user' || partition === 'session' || typeof partition === 'function'
+  return isKnown ? partition : refuse('cache.partition', "'user', 'session' or a function", partition)
+}
+
+/** A query schema lists the keys when it lets no others pass. */
+function listedBy (schema: unknown): ReadonlySet<string> | undefined {
+  if (typeof schema !== 'object' || schema === null) return undefined
+  const { additionalProperties, properties, patternProperties } = schema as { additionalProperties?: unknown, properties?: object, patternProperties?: object }
+  return additionalProperties === false && patternProperties === undefined ? new Set(Object.keys(properties ?? {})) : undefined
+}

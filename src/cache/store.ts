@@ -1,0 +1,63 @@
+import type { Batch } from '../redis/batch.ts'
+import type { Keys } from '../redis/keys.ts'
+import { Script } from '../redis/script.ts'
+import { Lookup } from './lookup.ts'
+import type { Kept, Reader } from './lookup.ts'
+
+const sequence = new Script({ url: new URL('./sequence.lua', import.meta.url), costMicroseconds: 5, read: Number })
+const purge = new Script({ url: new URL('./purge.lua', import.meta.url), costMicroseconds: 20, read: Number })
+const store = new Script({ url: new URL('./store.lua', import.meta.url), costMicroseconds: 30, read: (reply) => reply === 1 })
+
+/** Markers and sequence live this long beyond the last purge or store; one that is lost costs a miss, no more. */
+const markerLifetimeMs = 86_400_000
+
+/** How Redis keeps answers: entries, the markers of their tags, and the sequence that orders fills and purges. */
+export class CacheStore {
+  readonly keys: Keys
+  readonly #batch: Batch
+  readonly #reader: Reader
+
+  constructor (batch: Batch, keys: Keys) {
+    this.keys = keys
+    this.#batch = batch
+    this.#reader = { read: (key) => batch.read(key), markerOf: (tag) => keys.cacheTag(tag) }
+  }
+
+  /** Looks for an answer and at the markers of its tags, in one round trip, which leaves with this tick. */
+  look<Entry extends Kept> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Entry | undefined): Lookup<Entry> {
+    return new Lookup(name, tags, this.#reader, unpack)
+  }
+
+  /**
+   * Reads where the purge sequence stands. Whoever fills asks before the handler runs: a purge that comes later is younger.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
+   */
+  async begin (): Promise<number> {
+    const name = this.keys.cacheSequence()
+    const read = await this.#batch.read(name)
+    return read === null ? await this.#batch.ask(sequence, [name], [markerLifetimeMs]) : Number(read.toString('latin1'))
+  }
+
+  /**
+   * Keeps an answer under its key, unless one of its tags was purged while it was made. It leaves with the next tick, behind what requests ask.
+   *
+   * @returns whether it was kept
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
+   */
+  keep (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number): Promise<boolean> {
+    const keys = [this.keys.cacheSequence(), name, ...tags.map((tag) => this.keys.cacheTag(tag))]
+    const lifetime = Math.max(1, Math.ceil(lifetimeMs))
+    const args = [sequence, packed, lifetime, Math.max(markerLifetimeMs, 2 * lifetime)]
+    return this.#batch.ask(store, keys, args, 'background')
+  }
+
+  /**
+   * Drops whatever bears one of these tags: filled, or being filled, before this was answered.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have happened, and may be tried again
+   */
+  async purge (tags: readonly string[]): Promise<void> {
+    await this.#batch.ask(purge, [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
+  }
+}

@@ -1,0 +1,114 @@
+/** What a field says of fields by name: all of the response, some of its fields, or nothing. */
+export type Scope = true | readonly string[] | false
+
+/** The directives of one or more `Cache-Control` fields, RFC 9111 section 5.2. Seconds; undefined where absent. */
+export interface CacheControl {
+  readonly maxAge?: number
+  readonly sMaxage?: number
+  readonly minFresh?: number
+  /** Infinity where it has no argument */
+  readonly maxStale?: number
+  /** RFC 5861 */
+  readonly staleWhileRevalidate?: number
+  /** RFC 5861 */
+  readonly staleIfError?: number
+  readonly noCache: Scope
+  readonly private: Scope
+  readonly noStore: boolean
+  readonly noTransform: boolean
+  readonly onlyIfCached: boolean
+  readonly mustRevalidate: boolean
+  readonly mustUnderstand: boolean
+  readonly proxyRevalidate: boolean
+  readonly public: boolean
+  readonly immutable: boolean
+}
+
+type Directives = Map<string, string | null>
+
+const none: CacheControl = Object.freeze({
+  noCache: false,
+  private: false,
+  noStore: false,
+  noTransform: false,
+  onlyIfCached: false,
+  mustRevalidate: false,
+  mustUnderstand: false,
+  proxyRevalidate: false,
+  public: false,
+  immutable: false
+})
+
+/** RFC 9111 section 1.2.2: what is larger counts as this. */
+const mostSeconds = 2 ** 31
+
+// token [ "=" ( token / quoted-string ) ], RFC 9110 section 5.6; what fits neither is skipped to the next comma.
+const member = /[\s,]*([!#$%&'*+\-.^_`|~\w]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?([^,]*)/gy
+
+/**
+ * Reads `Cache-Control`. It never throws: what cannot be read restricts rather than permits.
+ *
+ * A directive that comes twice counts with its more careful value: the smaller number, the wider scope (RFC 9111 section 4.2.1 leaves a choice).
+ *
+ * @param value of one field, or of several
+ */
+export function parseCacheControl (value: string | readonly string[] | number | undefined): CacheControl {
+  if (value === undefined || value === '') return none
+  const directives = split(typeof value === 'object' ? value.join(',') : String(value))
+  const seconds = (name: string) => directives.has(name) ? readSeconds(directives.get(name)) : undefined
+  return {
+    ...optional('maxAge', seconds('max-age')),
+    ...optional('sMaxage', seconds('s-maxage')),
+    ...optional('minFresh', seconds('min-fresh')),
+    ...optional('maxStale', directives.get('max-stale') === null ? Infinity : seconds('max-stale')),
+    ...optional('staleWhileRevalidate', seconds('stale-while-revalidate')),
+    ...optional('staleIfError', seconds('stale-if-error')),
+    noCache: readScope(directives, 'no-cache'),
+    private: readScope(directives, 'private'),
+    noStore: directives.has('no-store'),
+    noTransform: directives.has('no-transform'),
+    onlyIfCached: directives.has('only-if-cached'),
+    mustRevalidate: directives.has('must-revalidate'),
+    mustUnderstand: directives.has('must-understand'),
+    proxyRevalidate: directives.has('proxy-revalidate'),
+    public: directives.has('public'),
+    immutable: directives.has('immutable')
+  }
+}
+
+function split (text: string): Directives {
+  const directives: Directives = new Map()
+  for (const [, name = '', quoted, token, rest = ''] of text.matchAll(member)) {
+    // What follows an argument makes it none: `max-age=1 2` has no number.
+    const argument = rest.trim() === '' ? unescape(quoted) ?? token ?? null : (token ?? quoted ?? '') + rest
+    merge(directives, name.toLowerCase(), argument)
+  }
+  return directives
+}
+
+function unescape (quoted: string | undefined): string | undefined {
+  return quoted?.replace(/\\(.)/g, '$1')
+}
+
+function merge (directives: Directives, name: string, argument: string | null): void {
+  const before = directives.get(name)
+  if (before === undefined) directives.set(name, argument)
+  else if (name === 'private' || name === 'no-cache') directives.set(name, before === null || argument === null ? null : `${before},${argument}`)
+  else if (readSeconds(argument) < readSeconds(before)) directives.set(name, argument)
+}
+
+/** A number that cannot be read counts as none left: the response is stale, RFC 9111 section 4.2.1. */
+function readSeconds (argument: string | null | undefined): number {
+  return argument != null && /^\d+$/.test(argument) ? Math.min(Number(argument), mostSeconds) : 0
+}
+
+function readScope (directives: Directives, name: string): Scope {
+  const argument = directives.get(name)
+  if (argument === undefined) return false
+  const names = (argument ?? '').split(',').map((each) => each.trim().toLowerCase()).filter((each) => each !== '')
+  return names.length === 0 || names.some((each) => !/^[!#$%&'*+\-.^_`|~\w]+$/.test(each)) ? true : names
+}
+
+function optional<Name extends string> (name: Name, value: number | undefined): { [key in Name]?: number } {
+  return value === undefined ? {} : { [name]: value } as { [key in Name]: number }
+}

@@ -1,0 +1,30 @@
+import fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import cache from '../../plugins/cache.ts'
+import type { CacheOptions } from '../../plugins/cache.ts'
+import journey from '../../plugins/journey.ts'
+import redis from '../../plugins/redis.ts'
+import type { Owner } from './owner.ts'
+import { startRedisProcess } from './redis-process.ts'
+
+/** What a caching app is made of, where a test wants it otherwise. */
+export interface CachingOptions extends CacheOptions {
+  /** another app's Redis; a server of its own by default */
+  url?: string
+}
+
+/** An app with the pool and the cache alone, for routes to be added; closed with its owner. */
+export async function cachingApp (owner: Owner, { url, ...options }: CachingOptions = {}): Promise<FastifyInstance> {
+  const redisUrl = url ?? (await startRedisProcess(owner)).url
+  const app = fastify()
+  owner.after(() => app.close())
+  await app.register(redis, { url: redisUrl })
+  await app.register(journey)
+  await app.register(cache, options)
+  return app
+}
+
+/** Waits until what was stored has reached Redis: it left one turn of the event loop after the answer. */
+export async function stored (app: FastifyInstance): Promise<void> {
+  await app.redisPool.batch.command('PING', [], 'background')
+}
