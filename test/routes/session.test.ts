@@ -1,0 +1,35 @@
+import { test } from 'tap'
+import { buildTestApp } from '../helpers/app.ts'
+import { Visitor } from '../helpers/visitor.ts'
+
+test('session', async (t) => {
+  const app = await buildTestApp(t)
+  const ada = new Visitor(app)
+
+  t.test('nobody is signed in before, somebody is after, nobody once more after signing out', async (t) => {
+    t.equal((await ada.send('GET', '/session')).statusCode, 401)
+    t.match((await (await ada.signIn('Ada')).send('GET', '/session')).json(), { name: 'Ada' })
+    t.equal((await ada.send('DELETE', '/session')).statusCode, 204)
+    t.equal((await ada.send('GET', '/session')).statusCode, 401)
+    t.equal((await ada.send('DELETE', '/session')).statusCode, 204)
+  })
+
+  t.test('an unknown name and a wrong password are answered alike', async (t) => {
+    const answers = [
+      await new Visitor(app).send('POST', '/session', { name: 'ada', password: 'wrong horse' }),
+      await new Visitor(app).send('POST', '/session', { name: 'nobody', password: 'correct horse' })
+    ]
+
+    const [wrong, unknown] = answers.map((answer) => ({ status: answer.statusCode, fields: Object.keys(answer.headers), body: { ...answer.json(), instance: '' } }))
+    t.match(wrong, { status: 401, body: { code: 'PRISM_ERR_CREDENTIALS' } })
+    t.same(unknown, wrong)
+  })
+
+  t.test('the sixth sign-in of a minute is refused', async (t) => {
+    const app = await buildTestApp(t)
+    const tries = []
+    for (let count = 0; count < 6; count++) tries.push((await app.inject({ method: 'POST', url: '/session', payload: { name: 'x', password: 'y' } })).statusCode)
+
+    t.same(tries, [401, 401, 401, 401, 401, 429])
+  })
+})
