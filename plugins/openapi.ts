@@ -1,6 +1,8 @@
 import swagger from '@fastify/swagger'
 import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import { CachedRoute } from '../src/cache/cached-route.ts'
+import { LimitPlan } from '../src/limit/plan.ts'
 
 /**
  * Describes the service as an OpenAPI 3.1 document (`fastify.swagger()`), made from the routes' own schemas.
@@ -19,38 +21,42 @@ export default fp(async (fastify) => {
 
 type Policies = Readonly<Record<string, unknown>>
 
+/** What the stack does for a route, as the document tells it. */
+interface Choices {
+  readonly rateLimit: readonly { name: string, quota: number, windowMs: number, failure: string }[]
+  readonly cache: { ttlMs: number | null, tags: readonly string[], partition: string | null } | false
+  readonly session: unknown
+}
+
 function described (schema: FastifySchema | undefined, policies: Policies, route: RouteOptions): FastifySchema {
-  const isCacheable = [route.method].flat().includes('GET')
-  const choices = { ...plain(policies), ...(isCacheable ? {} : { cache: false }) }
+  const isRead = [route.method].flat().includes('GET')
+  const choices = { rateLimit: quotasOf(policies.rateLimit), cache: isRead && cacheOf(policies.cache), session: policies.session }
   const extension = { 'x-prism': choices, description: sentences(choices).join(' ') }
   return { ...schema, ...extension, response: { ...responsesOf(schema), default: problem } }
 }
 
-// What JSON can say of the policies: of a tag that a function makes for each request it can say nothing.
-function plain (policies: Policies): Policies {
-  return JSON.parse(JSON.stringify(policies, (_key, value) => Array.isArray(value) ? value.filter((each) => typeof each !== 'function') : value))
+function quotasOf (plan: unknown): Choices['rateLimit'] {
+  if (!(plan instanceof LimitPlan)) return []
+  return plan.policies.map(({ name, quota: { quota, windowMs }, failure }) => ({ name, quota, windowMs, failure }))
 }
 
-function sentences ({ cache, rateLimit, session }: Policies): string[] {
-  const ttlMs = numberIn(cache, 'ttlMs')
-  const quota = numberIn(rateLimit, 'quota')
-  const windowMs = numberIn(rateLimit, 'windowMs')
+function cacheOf (route: unknown): Choices['cache'] {
+  if (!(route instanceof CachedRoute)) return false
+  const { ttlMs = null, tags, partition } = route.policy
+  return { ttlMs, tags, partition: typeof partition === 'function' ? 'by request' : partition ?? null }
+}
+
+function sentences ({ rateLimit, cache, session }: Choices): string[] {
   return [
-    ttlMs === undefined ? 'Not cached.' : `Cached for ${spoken(ttlMs)}.`,
-    quota === undefined || windowMs === undefined ? 'Not limited.' : `At most ${quota} requests in ${spoken(windowMs)}.`,
-    JSON.stringify(session)?.includes('"required"') ? 'Only for who is signed in.' : 'Open to everybody.'
+    ...rateLimit.map(({ quota, windowMs, name }) => `At most ${quota} requests in ${spoken(windowMs)} (${name}).`),
+    cache === false ? 'Not cached.' : `Cached ${cache.ttlMs === null ? 'as the answer says' : `for ${spoken(cache.ttlMs)}`}${cache.partition === null ? '' : `, each ${cache.partition} alone`}.`,
+    ...session === 'required' ? ['Only for who is signed in.'] : []
   ]
-}
-
-function numberIn (policy: unknown, field: string): number | undefined {
-  if (typeof policy !== 'object' || policy === null) return undefined
-  const value: unknown = Reflect.get(policy, field)
-  return typeof value === 'number' ? value : undefined
 }
 
 function spoken (ms: number): string {
   const [count, unit] = ms % 60_000 === 0 ? [ms / 60_000, 'minute'] : [ms / 1000, 'second']
-  return `${count} ${unit}${count === 1 ? '' : 's'}`
+  return count === 1 ? `a ${unit}` : `${count} ${unit}s`
 }
 
 function responsesOf (schema: FastifySchema | undefined): object {
