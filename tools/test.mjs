@@ -22,7 +22,7 @@ process.exitCode = tests.failed > 0 ? 1 : 0
 
 function runTap (args) {
   const runner = join(import.meta.dirname, '..', 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
-  const child = spawn(process.execPath, [runner, 'run', '--reporter=terse', `--output-file=${record}`, ...args], { stdio: ['ignore', 'inherit', 'inherit'] })
+  const child = spawn(process.execPath, [runner, 'run', `--reporter=${process.stdout.isTTY ? 'terse' : 'tap'}`, `--output-file=${record}`, ...args], { stdio: ['ignore', 'inherit', 'inherit'] })
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
   return new Promise(resolve => {
     child.once('error', error => resolve(error.message))

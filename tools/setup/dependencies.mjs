@@ -44,7 +44,7 @@ async function install (root) {
   say(`installing up to ${total} packages with npm (about 200 MB)`)
   const startedAt = Date.now()
   rmSync(stampPath(root), { force: true })
-  const fetched = output => (output.match(/^npm http (fetch GET 200|cache) .*/gm) ?? []).length
+  const fetched = output => (output.match(/^npm http fetch GET 200 \S+\.tgz/gm) ?? []).length
   const [program, first] = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath]] : ['npm', []]
   await run(program, [...first, 'ci', '--include=dev', '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=http'], {
     cwd: root,
