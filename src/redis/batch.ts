@@ -51,7 +51,7 @@ export class Batch {
   tick = 0
   #lanes: LaneSource
   #wants: Record<Priority, Wants> = { request: new Wants(), background: new Wants() }
-  #large: { key: string, waiters: Waiter<Buffer | null>[], bytes: number, timer: NodeJS.Timeout }[] = []
+  #large: { key: string, waiters: Waiter<Buffer | null>[], bytes: number, timer: NodeJS.Timeout, deadlineAt: number }[] = []
   #largeByKey = new LRUCache<string, number>({ max: 10_000 })
   #isScheduled = false
 
@@ -129,12 +129,12 @@ export class Batch {
     for (const each of wants) each.reject(error)
   }
 
-  #send (lane: Lane, parcels: Parcel[]): void {
+  #send (lane: Lane, parcels: Parcel[], remainingMs = deadlineMs): void {
     if (parcels.length === 0) return
     this.counts.writes += 1
     this.counts.commands += parcels.length
     // eslint-disable-next-line no-new
-    new Flight(parcels, lane, this.#lanes.breaker, () => { this.counts.timeouts += 1 })
+    new Flight(parcels, lane, this.#lanes.breaker, () => { this.counts.timeouts += 1 }, remainingMs)
   }
 
   /** Takes keys that are known to hold much out of the common command. */
@@ -144,14 +144,14 @@ export class Batch {
       const bytes = this.#largeByKey.get(key)
       if (bytes === undefined) continue
       reads.delete(key)
-      this.#large.push({ key, waiters, bytes, timer: setTimeout(() => this.#expireLarge(waiters), deadlineMs) })
+      this.#large.push({ key, waiters, bytes, timer: setTimeout(() => this.#expireLarge(waiters), deadlineMs), deadlineAt: performance.now() + deadlineMs })
     }
   }
 
   /** Sends large reads, in order, wherever there is room for their answers; the rest waits for room, or its deadline. */
   #sendLarge (): void {
     for (let next = this.#large[0]; next !== undefined; next = this.#large[0]) {
-      const { key, waiters, bytes, timer } = next
+      const { key, waiters, bytes, timer, deadlineAt } = next
       const lane = this.#lanes.chooseFor(bytes)
       if (lane === undefined) return
       clearTimeout(timer)
@@ -163,7 +163,7 @@ export class Batch {
         this.#sendLarge()
       }
       parcel.command.promise.then(landed, landed)
-      this.#send(lane, [parcel])
+      this.#send(lane, [parcel], deadlineAt - performance.now())
     }
   }
 

@@ -18,13 +18,14 @@ export class Flight {
   #timer: NodeJS.Timeout
   #onTimeout: () => void
 
-  constructor (parcels: readonly Parcel[], lane: Lane, breaker: Breaker, onTimeout: () => void) {
+  /** @param remainingMs until the deadline, for what has waited for room before */
+  constructor (parcels: readonly Parcel[], lane: Lane, breaker: Breaker, onTimeout: () => void, remainingMs = deadlineMs) {
     this.#open = new Set(parcels)
     this.#lane = lane
     this.#breaker = breaker
     this.#onTimeout = onTimeout
     // A blocked event loop runs timers before it reads the socket: look at what has arrived before giving up.
-    this.#timer = setTimeout(() => setImmediate(() => this.#expire()), deadlineMs)
+    this.#timer = setTimeout(() => setImmediate(() => this.#expire()), remainingMs)
     for (const parcel of parcels) this.#follow(parcel, parcel.command.promise)
     lane.write(parcels.map((parcel) => parcel.command))
   }
@@ -36,7 +37,12 @@ export class Flight {
   #answered (parcel: Parcel, reply: unknown): void {
     if (!this.#close(parcel)) return
     this.#breaker.succeeded()
-    parcel.answered(reply)
+    try {
+      parcel.answered(reply)
+    } catch (error) {
+      // Not the shape this command answers with: whatever speaks there, it is no Redis that we know.
+      parcel.failed(error as Error)
+    }
   }
 
   #failed (parcel: Parcel, error: Error): void {

@@ -1,10 +1,14 @@
 import { Cluster } from 'ioredis'
 import type { Command, Redis } from 'ioredis'
+import { readServer } from './facts.ts'
+import type { Server } from './facts.ts'
 
 /** More than this many commands without an answer, and the next connection is asked. */
 const crowdedCommands = 512
 /** More than this many bytes expected in answers, and the next connection is asked: a small answer shall not wait behind megabytes. */
 export const crowdedBytes = 1_048_576
+
+const loadingCheckMs = 50
 
 /** One connection of the pool and what is in flight on it. With a Cluster, one client: a connection to each node. */
 export class Lane {
@@ -17,13 +21,19 @@ export class Lane {
   usedAt = Date.now()
   /** an answer did not come in time, and none came since */
   isSuspect = false
+  #isGreeted = false
+  #onReady: (server: Server) => void
 
-  constructor (client: Redis | Cluster) {
+  /** @param onReady called at each connection, before it takes its first command: it may have reached another server than the last one */
+  constructor (client: Redis | Cluster, onReady: (server: Server) => void) {
     this.client = client
+    this.#onReady = onReady
+    client.on('ready', () => this.#greet())
+    client.on('close', () => { this.#isGreeted = false })
   }
 
   get isReady (): boolean {
-    return this.client.status === 'ready'
+    return this.#isGreeted && this.client.status === 'ready'
   }
 
   get isCluster (): boolean {
@@ -40,6 +50,16 @@ export class Lane {
     for (const stream of streams) stream.cork()
     for (const command of commands) this.#send(command)
     for (const stream of streams) stream.uncork()
+  }
+
+  /** A connection is ready when the server behind it has said who it is, and is not still loading. */
+  #greet (): void {
+    readServer(this.client).then((server) => {
+      if (server.isLoading) return setTimeout(() => this.#greet(), loadingCheckMs)
+      this.#isGreeted = true
+      this.isSuspect = false
+      this.#onReady(server)
+    }, () => { /* The connection is gone; the next one greets again. */ })
   }
 
   #send (command: Command): void {

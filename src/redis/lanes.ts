@@ -1,6 +1,7 @@
 import type { Cluster, Redis } from 'ioredis'
 import type { LaneSource } from './batch.ts'
 import { Breaker } from './breaker.ts'
+import type { Server } from './facts.ts'
 import { deadlineMs } from './flight.ts'
 import { crowdedBytes, Lane } from './lane.ts'
 
@@ -12,6 +13,8 @@ export interface LanesOptions {
   open: () => Redis | Cluster
   min: number
   max: number
+  /** called at each connection, before it takes its first command */
+  onReady: (server: Server) => void
   /** called when an outage begins (true) and when it has ended (false) */
   onOutage: (isOut: boolean) => void
 }
@@ -26,6 +29,7 @@ export class Lanes implements LaneSource {
   #lanes: Lane[] = []
   #timer: NodeJS.Timeout
   #isProbing = false
+  #isClosed = false
 
   constructor (options: LanesOptions) {
     this.#options = options
@@ -58,6 +62,7 @@ export class Lanes implements LaneSource {
   }
 
   close (): void {
+    this.#isClosed = true
     clearInterval(this.#timer)
     for (const lane of this.#lanes.splice(0)) lane.client.disconnect()
   }
@@ -70,18 +75,16 @@ export class Lanes implements LaneSource {
   }
 
   #open (): void {
-    const lane = new Lane(this.#options.open())
-    // The first sign that an outage is over.
-    lane.client.on('ready', () => {
-      lane.isSuspect = false
+    this.#lanes.push(new Lane(this.#options.open(), (server) => {
+      this.#options.onReady(server)
+      // The first sign that an outage is over.
       if (this.breaker.isOpen) this.#probe()
-    })
-    this.#lanes.push(lane)
+    }))
   }
 
   #grow (): void {
     const isOpening = this.#lanes.some((lane) => !lane.isReady)
-    if (!isOpening && this.#lanes.length < this.#options.max) this.#open()
+    if (!isOpening && !this.#isClosed && this.#lanes.length < this.#options.max) this.#open()
   }
 
   #check (): void {

@@ -57,7 +57,10 @@ export function packReads (reads: ReadonlyMap<string, readonly Waiter<Buffer | n
 function packMany (keys: string[], reads: ReadonlyMap<string, readonly Waiter<Buffer | null>[]>, sizes: LRUCache<string, number>): Parcel {
   return {
     command: new Command('mget', keys, { replyEncoding: null }),
-    answered: (reply) => keys.forEach((key, index) => hand(key, (reply as (Buffer | null)[])[index] ?? null, reads.get(key) ?? [], sizes)),
+    answered: (reply) => {
+      const values = readArray<Buffer | null>(reply, keys.length)
+      keys.forEach((key, index) => hand(key, values[index] ?? null, reads.get(key) ?? [], sizes))
+    },
     failed: (error) => keys.forEach((key) => reads.get(key)?.forEach((waiter) => waiter.reject(error)))
   }
 }
@@ -96,7 +99,10 @@ function packCall<Answer> (script: Script<Answer>, asks: readonly Ask[]): Parcel
   return {
     command: call('evalsha', script.sha1),
     whole: () => call('eval', script.lua),
-    answered: (reply) => asks.forEach((ask, index) => handAnswer(script, ask, (reply as unknown[])[index])),
+    answered: (reply) => {
+      const answers = readArray<unknown>(reply, asks.length)
+      asks.forEach((ask, index) => handAnswer(script, ask, answers[index]))
+    },
     failed: (error) => asks.forEach((ask) => ask.waiter.reject(error))
   }
 }
@@ -108,6 +114,11 @@ function handAnswer<Answer> (script: Script<Answer>, ask: Ask, reply: unknown): 
   } catch (error) {
     ask.waiter.reject(error as Error)
   }
+}
+
+function readArray<Element> (reply: unknown, length: number): Element[] {
+  if (Array.isArray(reply) && reply.length === length) return reply
+  throw new RedisReplyError('an answer of another shape')
 }
 
 /** Packs a command of the caller's own, whose reply is text. */

@@ -11,7 +11,6 @@ import { Leases } from './lease.ts'
 import type { Lease } from './lease.ts'
 import { refuseUnshared } from './unshared.ts'
 import type { RedisPolicy } from './policy.ts'
-import { readServer } from './facts.ts'
 import type { Server } from './facts.ts'
 
 /**
@@ -20,7 +19,8 @@ import type { Server } from './facts.ts'
  *
  * Every command settles within 250 ms, whatever happens to Redis: with its reply, Redis's error, or a {@link RedisUnavailableError}.
  *
- * Events: `outage` (true when one begins, false when it has ended), `server` ({@link Server}, at the first connection and whenever its process changed).
+ * Events: `outage` (true when one begins, false when it has ended), `server` ({@link Server}, at the first connection and whenever its process changed,
+ * synchronously before anything else is asked of it).
  */
 export class Pool extends Redis {
   readonly batch: Batch
@@ -37,7 +37,13 @@ export class Pool extends Redis {
     // A pool takes commands from the start; whether Redis answers is `state`. The class it extends would say 'wait'.
     Object.defineProperty(this, 'status', { get: () => this.#isClosed ? 'end' : 'ready', set: () => {} })
     this.#open = connector(policy.from, policy.connection)
-    this.#lanes = new Lanes({ open: () => this.#openCommands(), min: policy.min, max: policy.max, onOutage: (isOut) => this.emit('outage', isOut) })
+    this.#lanes = new Lanes({
+      open: () => this.#open('commands'),
+      min: policy.min,
+      max: policy.max,
+      onReady: (server) => this.#reached(server),
+      onOutage: (isOut) => this.emit('outage', isOut)
+    })
     this.#leases = new Leases(this.#open, policy.max)
     this.batch = new Batch(this.#lanes)
     this.keyspace = new Keys(policy.prefix)
@@ -123,15 +129,6 @@ export class Pool extends Redis {
   #chooseOrThrow (): Redis | Cluster {
     const client = this.#choose()
     if (client === undefined) throw new RedisUnavailableError('no connection')
-    return client
-  }
-
-  #openCommands (): Redis | Cluster {
-    const client = this.#open('commands')
-    client.on('ready', () => {
-      // A reconnect may have reached another process: who must know is told.
-      readServer(client).then((server) => this.#reached(server), () => {})
-    })
     return client
   }
 

@@ -86,7 +86,9 @@ export class Link {
 
   /** Ends both with a TCP reset. */
   reset (): void {
-    this.client.resetAndDestroy()
+    // A socket that is being shut down cannot be reset: its handle would stay, and Node spin at its exit.
+    if (this.client.writableEnded) this.client.destroy()
+    else this.client.resetAndDestroy()
     this.server.destroy()
   }
 
