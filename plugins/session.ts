@@ -2,19 +2,20 @@ import cookie from '@fastify/cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { OriginError, SessionRequiredError } from '../src/errors.ts'
-import { isWelcome } from '../src/http/origin.ts'
+import { isSafeMethod, isWelcome } from '../src/http/origin.ts'
+import { Pool } from '../src/redis/pool.ts'
 import { readCookie } from '../src/session/cookie-field.ts'
+import { EvictionWatch } from '../src/session/eviction.ts'
 import { House } from '../src/session/house.ts'
 import type { Sessions } from '../src/session/house.ts'
 import { resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
 import type { SessionOptions, SessionUse } from '../src/session/policy.ts'
 import { Seal } from '../src/session/seal.ts'
 import type { Session, SessionState } from '../src/session/session.ts'
-import { unavailable, Visit } from '../src/session/visit.ts'
-import type {} from './redis.ts'
+import { Visit } from '../src/session/visit.ts'
 
-export type { SessionOptions } from '../src/session/policy.ts'
 export type { Revocation, Sessions } from '../src/session/house.ts'
+export type { KeyRule, SessionOptions } from '../src/session/policy.ts'
 export type { Device, Session, SessionState, SignInOptions } from '../src/session/session.ts'
 
 declare module './journey.ts' {
@@ -25,7 +26,7 @@ declare module './journey.ts' {
 }
 
 declare module 'fastify' {
-  /** What sessions hold; each app adds its own keys: `declare module 'fastify' { interface SessionData { cart: string[] } }`. */
+  /** What sessions hold; an app adds its own keys: `declare module 'fastify' { interface SessionData { cart: string[] } }`. */
   interface SessionData {}
 
   interface FastifyContextConfig {
@@ -36,14 +37,14 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The visitor's session; there for every hook after the stack's own, empty for a new visitor. */
     session: Session<SessionData>
-    /** How often `session` was taken from this request so far: compare before and after, to know whether something in between depends on the visitor. */
+    /** How often `session` was taken from this request so far: a count that grew while something ran says that its outcome depends on the visitor. */
     sessionReads: number
-    /** Who visits, for plugins that must know without using the session: taking this counts as no read of it. */
+    /** Who visits, for plugins that must know without using the session: it counts as no read of it. Nobody is signed in while `userId` is undefined. */
     readonly visitor: { readonly state: SessionState, readonly userId: string | undefined }
   }
 
   interface FastifyInstance {
-    /** Other users' sessions: list, revoke, hear of revocations. */
+    /** Any user's sessions: list, revoke, hear of revocations. */
     sessions: Sessions
   }
 }
@@ -58,23 +59,20 @@ type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
  */
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
-  const house = new House(policy, fastify.redisPool.batch, fastify.redisPool.keyspace)
-  const sealOf = (name: string) => ({ name, seal: new Seal(name, policy.secrets, house.keys) })
-  const secured = sealOf(`__Host-${policy.cookie.name}`)
-  const plain = sealOf(policy.cookie.name)
+  const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
+  const house = new House(policy, pool.batch, pool.keyspace)
+  const jarOf = (name: string) => ({ name, seal: new Seal(name, policy.secrets, house.keys) })
+  const [secured, plain] = [jarOf(`__Host-${policy.cookie.name}`), jarOf(policy.cookie.name)]
   if (!fastify.hasDecorator('serializeCookie')) await fastify.register(cookie)
-
-  const isSecure = (request: FastifyRequest) => policy.cookie.secure === 'auto' ? request.protocol === 'https' : policy.cookie.secure
-  const mayCome = ({ method, headers, host }: FastifyRequest) => isWelcome({ method, host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined }, policy.origins)
 
   fastify.decorate('sessions', { getter: () => house })
   fastify.decorateRequest(visiting, null)
   fastify.decorateRequest('sessionReads', 0)
   fastify.decorateRequest('visitor', { getter (this: FastifyRequest) { return visitOf(this as Visitor) } })
   fastify.decorateRequest('session', {
-    getter (this: FastifyRequest) {
+    getter (this: FastifyRequest): FastifyRequest['session'] {
       this.sessionReads += 1
-      return visitOf(this as Visitor) as Session<object> as FastifyRequest['session']
+      return visitOf(this as Visitor)
     }
   })
 
@@ -82,15 +80,14 @@ export default fp<SessionOptions>(async (fastify, options) => {
     name: 'session',
     resolve: resolveSessionUse,
     ask (request, _reply, use) {
+      const field = request.headers.cookie
       if (use === false) (request as Visitor)[visiting] = new Visit(house, { isOff: true })
-      if (use === false || request.headers.cookie === undefined || !mayCome(request)) return
-      const visit = (request as Visitor)[visiting] = arrive(request, request.headers.cookie)
-      visit.ask()
+      else if (field !== undefined && mayCome(request)) ((request as Visitor)[visiting] = arrive(request, field)).ask()
     },
     answer (request, _reply, use) {
       if (use !== false && !mayCome(request)) throw new OriginError()
       const visit = (request as Visitor)[visiting]
-      if (visit !== null) return visit.answer().then(() => admit(visit, use))
+      if (visit !== null) return visit.answer().then(() => { if (use === 'required') visit.require() })
       if (use === 'required') throw new SessionRequiredError()
     },
     settle (request, reply) {
@@ -99,9 +96,28 @@ export default fp<SessionOptions>(async (fastify, options) => {
     }
   })
 
+  const watch = new EvictionWatch({ info: () => pool.info(), count: (keys) => { house.evictedKeys += keys }, warn: (facts, text) => fastify.log.warn(facts, text) })
+  const retell = () => { house.graves.retell() }
+  pool.on('server', retell)
+  if (pool !== fastify.redisPool) await pool.start()
+  fastify.addHook('onClose', () => {
+    watch.close()
+    house.graves.close()
+    pool.off('server', retell)
+    if (pool !== fastify.redisPool) pool.disconnect()
+  })
+
+  function mayCome ({ method, headers, host }: FastifyRequest): boolean {
+    return isSafeMethod(method) || isWelcome({ host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined }, policy.origins)
+  }
+
+  /** A proxy's word for TLS counts, trusted or not: who lies about it can only get a stricter cookie. */
+  function isSecure ({ protocol, headers }: FastifyRequest): boolean {
+    return policy.cookie.secure === 'auto' ? protocol === 'https' || /^https\b/.test(String(headers['x-forwarded-proto'])) : policy.cookie.secure
+  }
+
   function visitOf (request: Visitor): Visit<object> {
-    request[visiting] ??= new Visit(house, {})
-    return request[visiting]
+    return (request[visiting] ??= new Visit(house, {}))
   }
 
   function arrive (request: FastifyRequest, field: string): Visit<object> {
@@ -112,21 +128,19 @@ export default fp<SessionOptions>(async (fastify, options) => {
   }
 
   async function settle (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    await visit.save()
-    const change = visit.cookie
+    await visit.save().finally(() => setCookie(visit, request, reply))
+  }
+
+  function setCookie (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): void {
+    const change = visit.takeCookie()
     if (change === undefined) return
-    visit.cookie = undefined
     const secure = isSecure(request)
     const { name, seal } = secure ? secured : plain
     const attributes = { path: '/', httpOnly: true, sameSite: 'lax', secure, partitioned: secure && policy.cookie.partitioned } as const
+    seal.forget(readCookie(request.headers.cookie ?? '', name) ?? '')
     reply.header('set-cookie', change === 'clear'
       ? fastify.serializeCookie(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
       : fastify.serializeCookie(name, seal.seal(change.ticket), { ...attributes, maxAge: change.maxAgeSeconds }))
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
   }
 }, { name: 'session', fastify: '5.x', dependencies: ['redis', 'journey'] })
-
-function admit (visit: Visit<object>, use: SessionUse): void {
-  if (use !== 'required' || visit.state === 'live') return
-  throw visit.failure === undefined ? new SessionRequiredError() : unavailable(visit.failure)
-}

@@ -1,6 +1,5 @@
-/** What a browser says of where an unsafe request comes from. */
+/** What a browser says of where a request comes from. */
 export interface Provenance {
-  readonly method: string
   /** the field `Origin` */
   readonly origin: string | undefined
   /** the field `Sec-Fetch-Site` */
@@ -17,12 +16,11 @@ export function isSafeMethod (method: string): boolean {
 }
 
 /**
- * Whether an unsafe request may come from where it says. Without `Origin` and `Sec-Fetch-Site` no browser has sent it: it may.
+ * Whether a request that changes something may come from where it says. Without `Origin` and `Sec-Fetch-Site` no browser has sent it: it may.
  *
  * @param origins exact ones that may; none: the request's own host alone
  */
-export function isWelcome ({ method, origin, site, host }: Provenance, origins: readonly string[]): boolean {
-  if (isSafeMethod(method)) return true
+export function isWelcome ({ origin, site, host }: Provenance, origins: readonly string[]): boolean {
   if (origins.length > 0 && origin !== undefined) return origins.includes(origin)
   // Where both speak, Sec-Fetch-Site also knows the scheme, which a proxy may hide from us.
   if (site !== undefined) return site === 'same-origin' || site === 'none'

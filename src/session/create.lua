@@ -7,22 +7,22 @@
 -- ARGV[5]  document    JSON
 -- ARGV[6]  limit       devices at most
 -- ARGV[7]  replaced    field, or ''
--- returns  { value, device that was ended while it lived, … }
+-- returns  { value, device that was ended while it lived, how many ms it had left, … }
 local entries, live, gone, ended = redis.call('HGETALL', KEYS[1]), {}, {}, {}
 for i = 1, #entries, 2 do
   local absoluteEnd, idleEnd, seen = string.match(entries[i + 1], '^%d+ %d+ (%d+) %d+ (%d+) (%d+) =')
   local isLive = absoluteEnd and nowMs < tonumber(absoluteEnd) and nowMs < tonumber(idleEnd)
   if isLive and entries[i] ~= ARGV[7] then
-    live[#live + 1] = { device = entries[i], seen = tonumber(seen), idleEnd = tonumber(idleEnd) }
+    live[#live + 1] = { device = entries[i], seen = tonumber(seen), idleEnd = tonumber(idleEnd), absoluteEnd = tonumber(absoluteEnd) }
   else
     gone[#gone + 1] = entries[i]
-    if isLive then ended[#ended + 1] = entries[i] end
+    if isLive then ended[#ended + 1], ended[#ended + 2] = entries[i], absoluteEnd - nowMs end
   end
 end
 table.sort(live, function (a, b) return a.seen < b.seen end)
 while #live >= tonumber(ARGV[6]) do
   local least = table.remove(live, 1)
-  gone[#gone + 1], ended[#ended + 1] = least.device, least.device
+  gone[#gone + 1], ended[#ended + 1], ended[#ended + 2] = least.device, least.device, least.absoluteEnd - nowMs
 end
 
 local absoluteEnd = nowMs + tonumber(ARGV[3])

@@ -1,85 +1,150 @@
+import { RedisUnavailableError } from '../errors.ts'
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
+import type { Beginning } from './beginning.ts'
+import { Graves } from './graves.ts'
 import type { SessionPolicy } from './policy.ts'
 import { Saver } from './saver.ts'
 import type { Device } from './session.ts'
 import { SessionStore } from './store.ts'
+import type { Ended, Loaded } from './store.ts'
 import { readStored } from './stored.ts'
-import type { Ticket } from './ticket.ts'
+import { devicesOf, newTicket } from './ticket.ts'
+import type { Bearer, Ticket } from './ticket.ts'
 
-/** Sessions that somebody ended; a rotation is none. */
+/** Sessions of a user that were ended before their time; a rotation is none. */
 export interface Revocation {
   readonly userId: string
   /** public names of the devices */
   readonly devices: readonly string[]
 }
 
-/** Hears of every revocation that this process has made, after Redis confirmed it. */
+/** Hears of each revocation that this process has made, after Redis confirmed it. It must not throw. */
 export type RevocationListener = (revocation: Revocation) => void
 
-/** Sessions of users other than the visitor. */
+/** Sessions of any user, not only the visitor's. */
 export interface Sessions {
   /** Where a user is signed in, the last seen first. */
   devices (userId: string): Promise<Device[]>
   /** Signs a user out everywhere: after a new password, or for a stolen device. @returns how many devices */
   revokeAll (userId: string): Promise<number>
-  /** Calls the listener for each revocation made by this process; who listens must not throw. @returns stops it */
+  /** keys that the server has evicted since this process began: each may have been a session */
+  readonly evictedKeys: number
+  /** Calls the listener for each revocation made by this process. @returns stops it */
   onRevoked (listener: RevocationListener): () => void
+}
+
+/** A session that has just begun, or has just moved. */
+export interface Held {
+  readonly ticket: Ticket
+  readonly value: string
+  readonly nowMs: number
 }
 
 /** All sessions as this process knows them: what every visit shares. */
 export class House implements Sessions {
   readonly policy: SessionPolicy
   readonly keys: Keys
-  readonly store: SessionStore
   readonly saver: Saver
+  readonly graves: Graves
+  evictedKeys = 0
+  readonly #store: SessionStore
   readonly #listeners = new Set<RevocationListener>()
 
   constructor (policy: SessionPolicy, batch: Batch, keys: Keys) {
     this.policy = policy
     this.keys = keys
-    this.store = new SessionStore(batch)
-    this.saver = new Saver(this.store, policy.keys)
+    this.#store = new SessionStore(batch)
+    this.saver = new Saver(this.#store, policy.keys)
+    this.graves = new Graves((key, devices) => this.#store.revoke(key, 'these', devices, 'background'))
   }
 
-  async devices (userIdOrKey: string, current?: string): Promise<Device[]> {
-    const key = current === undefined ? this.keys.userSession(userIdOrKey) : userIdOrKey
-    const devices = (await this.store.list(key)).map(({ device, head }) => readDevice(device, head, current))
-    return devices.sort((one, other) => other.seenAt - one.seenAt)
+  async devices (userId: string): Promise<Device[]> {
+    return await this.devicesAt(this.keys.userSession(userId))
   }
 
   async revokeAll (userId: string): Promise<number> {
-    const ended = await this.store.revoke(this.keys.userSession(userId), 'others', [])
-    this.#tell(userId, ended)
+    const key = this.keys.userSession(userId)
+    const ended = await this.#store.revoke(key, 'others', [])
+    this.#ended({ key, userId }, ended)
     return ended.length
   }
 
   onRevoked (listener: RevocationListener): () => void {
     this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return () => { this.#listeners.delete(listener) }
   }
 
-  /** Ends these devices of whoever the ticket is of. */
-  async end (ticket: Ticket, devices: readonly string[]): Promise<string[]> {
-    const ended = await this.store.revoke(ticket.key, 'these', devices)
-    this.ended(ticket, ended)
-    return ended
+  /** The devices in one hash, the last seen first. */
+  async devicesAt (key: string, current?: string): Promise<Device[]> {
+    const devices = (await this.#store.list(key)).map(({ device, head }) => readDevice(device, head, current))
+    return devices.sort((one, other) => other.seenAt - one.seenAt)
   }
 
-  /** Ends all devices of the ticket's user but its own. */
-  async endOthers (ticket: Ticket): Promise<string[]> {
-    const ended = await this.store.revoke(ticket.key, 'others', [ticket.device])
-    this.ended(ticket, ended)
-    return ended
+  /** The live session that a ticket names; undefined when there is none (any more). */
+  async load (ticket: Ticket): Promise<Loaded | undefined> {
+    const loaded = await this.#store.load(ticket)
+    // A snapshot may have brought it back.
+    return loaded !== undefined && this.graves.has({ key: ticket.key, device: loaded.device }) ? undefined : loaded
   }
 
-  /** Tells who listens. */
-  ended ({ userId }: Ticket, devices: readonly string[]): void {
-    if (userId !== undefined) this.#tell(userId, devices)
+  /** Begins a session under a new id; of the same user's sessions it may take the place of one. */
+  async begin (bearer: Bearer, beginning: Beginning): Promise<Held> {
+    const ticket = newTicket(this.keys, bearer)
+    try {
+      const { value, ended } = await this.#store.create(ticket, beginning)
+      this.#ended(ticket, ended)
+      return { ticket, value, nowMs: readStored(value).createdAt }
+    } catch (error) {
+      // It may have begun all the same, and nobody will ever hold its cookie.
+      if (error instanceof RedisUnavailableError) this.graves.owe(ticket.key, ticket.device, beginning.absoluteMs)
+      throw error
+    }
   }
 
-  #tell (userId: string, devices: readonly string[]): void {
-    if (devices.length > 0) for (const listener of this.#listeners) listener({ userId, devices })
+  /** Moves a session to a new id; undefined when it has ended. */
+  async rotate (from: Ticket, to: Ticket): Promise<Held | undefined> {
+    const rotated = await this.#store.rotate(from, to)
+    if (rotated === undefined) return undefined
+    const { value, nowMs } = rotated
+    this.graves.bury(from.key, from.device, readStored(value).absoluteEndAt - nowMs)
+    return { ticket: to, value, nowMs }
+  }
+
+  /** Ends a visitor's own session; afterwards it is dead here, whatever Redis held. */
+  async leave (ticket: Ticket): Promise<void> {
+    await this.end(ticket, devicesOf(ticket))
+    for (const device of devicesOf(ticket)) if (!this.graves.has({ key: ticket.key, device })) this.graves.bury(ticket.key, device, this.policy.absoluteMs)
+  }
+
+  /** Ends a session that another one has taken the place of: now, or as soon as Redis can be asked. */
+  async leaveBehind (ticket: Ticket): Promise<void> {
+    try {
+      await this.leave(ticket)
+    } catch {
+      for (const device of devicesOf(ticket)) this.graves.owe(ticket.key, device, this.policy.absoluteMs)
+    }
+  }
+
+  /** Ends these devices of the ticket's bearer. @returns how many were alive */
+  async end (ticket: Ticket, devices: readonly string[]): Promise<number> {
+    const ended = await this.#store.revoke(ticket.key, 'these', devices)
+    this.#ended(ticket, ended)
+    return ended.length
+  }
+
+  /** Ends all devices of the ticket's user but its own. @returns how many */
+  async endOthers (ticket: Ticket): Promise<number> {
+    const ended = await this.#store.revoke(ticket.key, 'others', [ticket.device])
+    this.#ended(ticket, ended)
+    return ended.length
+  }
+
+  #ended ({ key, userId }: Pick<Ticket, 'key' | 'userId'>, ended: readonly Ended[]): void {
+    for (const { device, leftMs } of ended) this.graves.bury(key, device, leftMs)
+    if (userId === undefined || ended.length === 0) return
+    const devices = ended.map(({ device }) => device)
+    for (const listener of this.#listeners) listener({ userId, devices })
   }
 }
 

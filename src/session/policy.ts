@@ -1,5 +1,7 @@
 import { readChoice, readDuration, readRecord, readText, readTexts, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
+import { resolveRedisPolicy } from '../redis/policy.ts'
+import type { RedisOptions, RedisPolicy } from '../redis/policy.ts'
 
 /** Joins two writes of one key: what both began from, what this request set, what another has saved meanwhile. */
 export type Merge = (base: unknown, mine: unknown, theirs: unknown) => unknown
@@ -31,6 +33,8 @@ export interface SessionOptions {
   cookie?: SessionCookieOptions | undefined
   /** keys that two requests may set at once */
   keys?: Readonly<Record<string, KeyRule>> | undefined
+  /** a Redis of their own, where a full cache cannot push sessions out; default: the stack's */
+  redis?: RedisOptions | undefined
 }
 
 /** {@link SessionOptions} after defaults and checks. */
@@ -41,6 +45,7 @@ export interface SessionPolicy {
   readonly origins: readonly string[]
   readonly cookie: { readonly name: string, readonly secure: boolean | 'auto', readonly partitioned: boolean }
   readonly keys: ReadonlyMap<string, KeyRule>
+  readonly redis: RedisPolicy | undefined
 }
 
 /** What a route wants of the session: one that is live, one if there is one, or none at all. */
@@ -57,7 +62,7 @@ const cookieName = /^[\w!#$%&'*+.^`|~-]+$/
  * @throws {OptionError} PRISM_ERR_OPTION; it shows no secret
  */
 export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
-  readRecord('session', options, ['secrets', 'idle', 'absolute', 'origins', 'cookie', 'keys'])
+  readRecord('session', options, ['secrets', 'idle', 'absolute', 'origins', 'cookie', 'keys', 'redis'])
   const idleMs = readDuration('session.idle', options.idle ?? '1h')
   const absoluteMs = readDuration('session.absolute', options.absolute ?? (idleMs > 43_200_000 ? options.idle : '12h'))
   if (idleMs > absoluteMs) refuse('session.idle', `at most session.absolute (${absoluteMs} ms)`, options.idle)
@@ -67,7 +72,8 @@ export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
     absoluteMs,
     origins: readOrigins(options.origins ?? []),
     cookie: readCookie(options.cookie ?? {}),
-    keys: readKeys(options.keys ?? {})
+    keys: readKeys(options.keys ?? {}),
+    redis: options.redis && resolveRedisPolicy(options.redis)
   })
 }
 

@@ -15,8 +15,9 @@ interface SealKey { id: string, key: Buffer }
 
 const ivBytes = 12
 const tagBytes = 16
-const userMark = 1
-const anonymousMark = 0
+/** The first byte says whose ticket it is, and whether a second id follows the first. */
+const userBit = 1
+const earlierBit = 2
 const openedLimit = 10_000
 const form = /^v1\.([\w-]{8})\.([\w-]{66,2000})$/
 
@@ -43,11 +44,12 @@ export class Seal {
   }
 
   /** The cookie value that holds a ticket. */
-  seal ({ id, userId, subject }: Ticket): string {
+  seal ({ id, userId, subject, earlier }: Ticket): string {
     const [{ id: keyId, key }] = this.#sealKeys as [SealKey]
     const iv = randomBytes(ivBytes)
     const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(this.#bound(keyId))
-    const plain = Buffer.concat([Buffer.of(userId === undefined ? anonymousMark : userMark), id, Buffer.from(subject)])
+    const mark = (userId === undefined ? 0 : userBit) | (earlier === undefined ? 0 : earlierBit)
+    const plain = Buffer.concat([Buffer.of(mark), id, earlier?.id ?? Buffer.of(), Buffer.from(subject)])
     return `v1.${keyId}.${Buffer.concat([iv, cipher.update(plain), cipher.final(), cipher.getAuthTag()]).toString('base64url')}`
   }
 
@@ -87,8 +89,11 @@ export class Seal {
   }
 
   #ticketOf (plain: Buffer): Ticket {
-    const subject = plain.subarray(1 + idBytes).toString()
-    return makeTicket(this.#keys, plain.subarray(1, 1 + idBytes), plain[0] === userMark ? subject : undefined, subject)
+    const mark = plain[0] ?? 0
+    const ids = mark & earlierBit ? 2 : 1
+    const idAt = (index: number) => plain.subarray(1 + idBytes * index, 1 + idBytes * (index + 1))
+    const subject = plain.subarray(1 + idBytes * ids).toString()
+    return makeTicket(this.#keys, { userId: mark & userBit ? subject : undefined, subject }, idAt(0), ids === 2 ? idAt(1) : undefined)
   }
 
   #bound (keyId: string): Buffer {

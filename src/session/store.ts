@@ -1,7 +1,9 @@
 import { SessionCorruptError } from '../errors.ts'
-import type { Batch } from '../redis/batch.ts'
+import type { Batch, Priority } from '../redis/batch.ts'
 import { Script } from '../redis/script.ts'
+import type { Beginning } from './beginning.ts'
 import { writeLabel } from './stored.ts'
+import { devicesOf } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
 
 /** A live session as a load found it. */
@@ -11,17 +13,14 @@ export interface Loaded {
   readonly nowMs: number
   /** whether this load noted that the session was seen */
   readonly isTouched: boolean
+  /** the name that it stands under */
+  readonly device: string
 }
 
-/** What a new session begins with. */
-export interface Beginning {
-  readonly idleMs: number
-  readonly absoluteMs: number
-  readonly label: string | undefined
-  /** JSON */
-  readonly document: string
-  /** the device of the same user that it takes the place of */
-  readonly replaced?: string | undefined
+/** A session that was ended, and how long it could have lived. */
+export interface Ended {
+  readonly device: string
+  readonly leftMs: number
 }
 
 /** What became of a save: `gone` when the session has ended, `conflict` with what another request saved. */
@@ -39,9 +38,9 @@ const loadScript = new Script<Loaded | undefined>({
   costMicroseconds: 5,
   read: (reply) => {
     if (reply === null || reply === false) return undefined
-    const [outcome, value, nowMs, touched] = reply as Reply
+    const [outcome, value, nowMs, touched, device] = reply as Reply
     if (outcome === 'corrupt') throw new SessionCorruptError()
-    return { value: String(value), nowMs: Number(nowMs), isTouched: touched === 1 }
+    return { value: String(value), nowMs: Number(nowMs), isTouched: touched === 1, device: String(device) }
   }
 })
 
@@ -55,12 +54,12 @@ const saveScript = new Script<Saved>({
   }
 })
 
-const createScript = new Script<{ value: string, ended: string[] }>({
+const createScript = new Script<{ value: string, ended: Ended[] }>({
   url: new URL('./create.lua', import.meta.url),
   costMicroseconds: 30,
   read: (reply) => {
-    const [value = '', ...ended] = reply as string[]
-    return { value, ended }
+    const [value, ...ended] = reply as Reply
+    return { value: String(value), ended: readEnded(ended) }
   }
 })
 
@@ -74,14 +73,13 @@ const rotateScript = new Script<{ value: string, nowMs: number } | undefined>({
   }
 })
 
-const revokeScript = new Script<string[]>({ url: new URL('./revoke.lua', import.meta.url), costMicroseconds: 20, read: (reply) => reply as string[] })
+const revokeScript = new Script<Ended[]>({ url: new URL('./revoke.lua', import.meta.url), costMicroseconds: 20, read: (reply) => readEnded(reply as Reply) })
 
 const listScript = new Script<{ device: string, head: string }[]>({
   url: new URL('./list.lua', import.meta.url),
   costMicroseconds: 20,
   read: (reply) => {
-    const texts = reply as string[]
-    return Array.from({ length: texts.length / 2 }, (_, index) => ({ device: texts[2 * index] ?? '', head: texts[2 * index + 1] ?? '' }))
+    return readPairs(reply as Reply).map(([device, head]) => ({ device: String(device), head: String(head) }))
   }
 })
 
@@ -100,18 +98,19 @@ export class SessionStore {
 
   /** Reads a live session; identical loads of one tick are one. It writes at most once a minute. */
   load (ticket: Ticket): Promise<Loaded | undefined> {
-    const name = ticket.key + ticket.device
+    const devices = devicesOf(ticket)
+    const name = ticket.key + devices.join()
     const shared = this.#loading.get(name)
     if (shared !== undefined) return shared
     // Forgotten before the next socket is read: a later request must see what happened meanwhile.
     if (this.#loading.size === 0) setImmediate(() => this.#loading.clear())
-    const loading = this.#batch.ask(loadScript, [ticket.key], [ticket.device, touchMs])
+    const loading = this.#batch.ask(loadScript, [ticket.key], [touchMs, ...devices])
     this.#loading.set(name, loading)
     return loading
   }
 
   /** Begins a session; `ended` are other devices that made room. */
-  create (ticket: Ticket, { idleMs, absoluteMs, label, document, replaced = '' }: Beginning): Promise<{ value: string, ended: string[] }> {
+  create (ticket: Ticket, { idleMs, absoluteMs, label, document, replaced = '' }: Beginning): Promise<{ value: string, ended: Ended[] }> {
     return this.#batch.ask(createScript, [ticket.key], [ticket.device, idleMs, absoluteMs, writeLabel(label), document, deviceLimit, replaced])
   }
 
@@ -130,12 +129,20 @@ export class SessionStore {
    *
    * @returns the devices that were ended
    */
-  revoke (key: string, which: 'these' | 'others', devices: readonly string[]): Promise<string[]> {
-    return this.#batch.ask(revokeScript, [key], [which, ...devices])
+  revoke (key: string, which: 'these' | 'others', devices: readonly string[], priority?: Priority): Promise<Ended[]> {
+    return this.#batch.ask(revokeScript, [key], [which, ...devices], priority)
   }
 
   /** All live devices of one subject, each with what stands before its document. */
   list (key: string): Promise<{ device: string, head: string }[]> {
     return this.#batch.ask(listScript, [key], [])
   }
+}
+
+function readEnded (reply: Reply): Ended[] {
+  return readPairs(reply).map(([device, leftMs]) => ({ device: String(device), leftMs: Number(leftMs) }))
+}
+
+function readPairs (reply: Reply): Reply[] {
+  return Array.from({ length: reply.length / 2 }, (_, index) => reply.slice(2 * index, 2 * index + 2))
 }

@@ -1,11 +1,11 @@
-import { OptionError, SessionGoneError, SessionOffError, SessionRequiredError, SessionUnavailableError } from '../errors.ts'
-import { readDuration, refuse } from '../options.ts'
+import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError, SessionUnavailableError } from '../errors.ts'
+import { readBeginning, readUserId } from './beginning.ts'
 import { Document } from './document.ts'
-import type { House } from './house.ts'
+import type { Held, House } from './house.ts'
 import type { Device, Frozen, Session, SessionState, SignInOptions } from './session.ts'
 import type { Loaded } from './store.ts'
 import { readStored } from './stored.ts'
-import { newAnonymousTicket, newUserTicket } from './ticket.ts'
+import { anonymousBearer, newTicket, userBearer } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
 
 /** What a reply shall do to the cookie: hold this ticket for so long, or hold nothing. */
@@ -23,19 +23,19 @@ export interface Arrival {
   readonly isOff?: boolean
 }
 
-/** One request's session, from its load to its save. */
+/** One request's session, from its load to its save. What it does to Redis it does one after the other. */
 export class Visit<Data extends object> implements Session<Data> {
-  /** what the reply shall do to the cookie */
-  cookie: CookieChange | undefined
-  /** why the session could not be loaded */
-  failure: Error | undefined
   readonly #house: House
   readonly #arrival: Arrival
-  #ticket: Ticket | undefined
   #loading: Promise<Loaded | undefined> | undefined
+  #failure: Error | undefined
+  #ticket: Ticket | undefined
   #value: string | undefined
   #document: Document | undefined
-  #saving: Promise<void> | undefined
+  #cookie: CookieChange | undefined
+  /** whose cookie is to be sealed anew with the next write */
+  #stale: Ticket | undefined
+  #turn: Promise<unknown> | undefined
 
   constructor (house: House, arrival: Arrival) {
     this.#house = house
@@ -44,30 +44,39 @@ export class Visit<Data extends object> implements Session<Data> {
 
   /** Asks for the session that the cookie names, without waiting. */
   ask (): void {
-    const { ticket } = this.#arrival
-    if (ticket === undefined) return
-    this.#loading = this.#house.store.load(ticket)
+    if (this.#arrival.ticket === undefined) return
+    this.#loading = this.#house.load(this.#arrival.ticket)
     // A request may end before it looks at this.
     this.#loading.catch(() => {})
   }
 
   /** Waits for what was asked; afterwards the session can be used. */
   async answer (): Promise<void> {
-    const { ticket, isOld } = this.#arrival
-    if (ticket === undefined || this.#loading === undefined) return
+    if (this.#arrival.ticket === undefined || this.#loading === undefined) return
     try {
       const loaded = await this.#loading
-      if (loaded === undefined) return
-      this.#hold(ticket, loaded.value)
-      if (isOld && loaded.isTouched) this.#giveCookie(loaded.nowMs)
+      if (loaded !== undefined) this.#arrive(this.#arrival.ticket, loaded)
     } catch (error) {
-      this.failure = error as Error
+      this.#failure = error as Error
     }
   }
 
+  /** @throws {SessionRequiredError} PRISM_ERR_SESSION_REQUIRED; or why it is not known whether somebody is signed in */
+  require (): void {
+    if (this.#failure !== undefined) throw unavailable(this.#failure)
+    if (this.userId === undefined) throw new SessionRequiredError()
+  }
+
+  /** What the reply shall do to the cookie; asked once. */
+  takeCookie (): CookieChange | undefined {
+    const change = this.#cookie
+    this.#cookie = undefined
+    return change
+  }
+
   get state (): SessionState {
-    if (this.failure !== undefined) return 'unavailable'
-    return this.#ticket?.userId === undefined ? 'anonymous' : 'live'
+    if (this.#failure !== undefined) return 'unavailable'
+    return this.userId === undefined ? 'anonymous' : 'live'
   }
 
   get id (): string | undefined {
@@ -96,90 +105,102 @@ export class Visit<Data extends object> implements Session<Data> {
   }
 
   delete (key: keyof Data & string): void {
-    if (this.#value !== undefined || this.#document !== undefined || this.failure !== undefined) this.#openToWrite('delete()').delete(key)
+    this.#openToWrite('delete()').delete(key)
   }
 
   async save (): Promise<void> {
-    await this.#saving
-    const document = this.#document
-    if (document === undefined || !document.isChanged) return
-    // What is changed while this is on its way is the next save's.
-    this.#document = new Document(document.toText())
-    this.#saving = this.#keep(document).finally(() => { this.#saving = undefined })
-    await this.#saving
+    if (this.#turn !== undefined || this.#document?.isChanged) await this.#inTurn(() => this.#save())
   }
 
   async signIn (userId: string, options: SignInOptions<Data> = {}): Promise<void> {
     this.#refuseWhenOff('signIn()')
-    const { policy, store, keys } = this.#house
-    const beginning = readBeginning(userId, options, policy)
-    const before = this.#ticket ?? this.#arrival.ticket
-    const ticket = newUserTicket(keys, userId)
-    const document = this.#isReadable ? this.#open().pick(options.carry ?? []) : new Document('{}')
-    const replaced = before?.key === ticket.key ? before.device : undefined
-    const { value, ended } = await store.create(ticket, { ...beginning, document: document.toText(), replaced })
-
-    this.#hold(ticket, value)
-    this.#giveCookie(readStored(value).createdAt)
-    this.#house.ended(ticket, ended)
-    // The new session stands: what it replaces may as well end by its own time.
-    if (before !== undefined && replaced === undefined) await this.#house.end(before, [before.device]).catch(() => {})
+    const bearer = userBearer(readUserId(userId))
+    const beginning = readBeginning(options, this.#house.policy)
+    await this.#inTurn(async () => {
+      const before = this.#ticket ?? this.#arrival.ticket
+      const document = this.#carried(options.carry ?? [])
+      const replaced = before?.userId === userId ? before.device : undefined
+      const held = await this.#house.begin(bearer, { ...beginning, document: document.toText(), replaced })
+      this.#hold(held)
+      this.#giveCookie(held.ticket, held.nowMs)
+      if (before !== undefined && (replaced === undefined || before.earlier !== undefined)) await this.#house.leaveBehind(before)
+    })
   }
 
   async signOut (): Promise<void> {
-    const ticket = this.#ticket ?? this.#arrival.ticket
-    if (ticket !== undefined) await this.#house.end(ticket, [ticket.device])
-    this.#leave()
+    this.#refuseWhenOff('signOut()')
+    await this.#inTurn(async () => {
+      const ticket = this.#ticket ?? this.#arrival.ticket
+      if (ticket !== undefined) await this.#house.leave(ticket)
+      this.#drop()
+    })
   }
 
   async rotate (): Promise<void> {
-    const { store, keys } = this.#house
-    const ticket = this.#held('rotate()')
-    const next = ticket.userId === undefined ? newAnonymousTicket(keys, ticket) : newUserTicket(keys, ticket.userId)
-    await this.save()
-    const rotated = await store.rotate(ticket, next)
-    if (rotated === undefined) throw new SessionGoneError()
-    const document = this.#document
-    this.#hold(next, rotated.value)
-    this.#document = document?.rebase(readStored(rotated.value).document, this.#house.policy.keys)
-    this.#giveCookie(rotated.nowMs)
+    const { userId, subject } = this.#held('rotate()')
+    await this.#inTurn(async () => {
+      await this.#save()
+      const ticket = this.#held('rotate()')
+      const next = newTicket(this.#house.keys, { userId, subject })
+      const held = await this.#house.rotate(ticket, next).catch((error) => {
+        // Nobody knows whether it happened: a cookie with both ids finds the session where it is.
+        if (error instanceof RedisUnavailableError) this.#giveCookie({ ...next, earlier: ticket }, readStored(this.#value ?? '').seenAt)
+        throw error
+      })
+      if (held === undefined) throw new SessionGoneError()
+      this.#rebase(held.value)
+      this.#ticket = next
+      this.#giveCookie(next, held.nowMs)
+    })
   }
 
   async devices (): Promise<Device[]> {
-    return await this.#house.devices(this.#user('devices()').key, this.id)
+    const { key, device } = this.#user('devices()')
+    return await this.#house.devicesAt(key, device)
   }
 
   async revoke (id: string): Promise<boolean> {
     const user = this.#user('revoke()')
-    const ended = await this.#house.end(user, [id])
-    if (id === user.device) this.#leave()
-    return ended.length > 0
+    const count = await this.#house.end(user, [id])
+    if (id === this.id) this.#drop()
+    return count > 0
   }
 
   async revokeOthers (): Promise<number> {
-    const user = this.#user('revokeOthers()')
-    return (await this.#house.endOthers(user)).length
+    return await this.#house.endOthers(this.#user('revokeOthers()'))
   }
 
-  async #keep (document: Document): Promise<void> {
-    const { policy, store, saver, keys } = this.#house
-    const ticket = this.#ticket
-    if (ticket !== undefined && this.#value !== undefined) {
-      this.#value = await saver.save(ticket, this.#value, document)
-      if (this.#arrival.isOld && this.cookie === undefined) this.#giveCookie(readStored(this.#value).seenAt)
-    } else {
+  /** One after the other: a save must not meet the sign-out of its own request on the way. */
+  #inTurn<Result> (work: () => Promise<Result>): Promise<Result> {
+    // Whoever called for the turn before has its failure.
+    const turn = this.#turn === undefined ? work() : this.#turn.then(work, work)
+    this.#turn = turn
+    return turn
+  }
+
+  async #save (): Promise<void> {
+    const document = this.#document
+    if (document === undefined || !document.isChanged) return
+    // What is changed while this is on its way is the next save's.
+    this.#document = new Document(document.toText())
+    if (this.#ticket === undefined || this.#value === undefined) {
       // A name that came in a cookie but is not known is nobody's to keep: somebody may have planted it.
-      const fresh = newAnonymousTicket(keys)
-      const { value } = await store.create(fresh, { ...policy, label: undefined, document: document.toText() })
-      this.#ticket = fresh
-      this.#value = value
-      this.#giveCookie(readStored(value).createdAt)
+      const { idleMs, absoluteMs } = this.#house.policy
+      const held = await this.#house.begin(anonymousBearer(), { idleMs, absoluteMs, label: undefined, document: document.toText() })
+      this.#ticket = held.ticket
+      this.#rebase(held.value)
+      this.#giveCookie(held.ticket, held.nowMs)
+    } else {
+      const value = await this.#house.saver.save(this.#ticket, this.#value, document)
+      this.#rebase(value)
+      this.#sealAnew(readStored(value).seenAt)
     }
-    this.#document = this.#document?.rebase(readStored(this.#value).document, policy.keys)
   }
 
-  get #isReadable (): boolean {
-    return this.failure === undefined
+  /** Takes what is stored now as the ground for what is changed, but not saved yet. */
+  #rebase (value: string): void {
+    this.#value = value
+    this.#document = this.#document?.isChanged ? this.#document.rebase(readStored(value).document, this.#house.policy.keys) : undefined
   }
 
   #open (): Document {
@@ -187,9 +208,19 @@ export class Visit<Data extends object> implements Session<Data> {
     return this.#document
   }
 
+  /** What cannot be read cannot be carried, and keeps nobody from signing in. */
+  #carried (keys: readonly string[]): Document {
+    try {
+      if (keys.length > 0 && this.#failure === undefined) return this.#open().pick(keys)
+    } catch (error) {
+      if (!(error instanceof SessionCorruptError)) throw error
+    }
+    return new Document('{}')
+  }
+
   #openToWrite (call: string): Document {
     this.#refuseWhenOff(call)
-    if (this.failure !== undefined) throw unavailable(this.failure)
+    if (this.#failure !== undefined) throw unavailable(this.#failure)
     return this.#open()
   }
 
@@ -199,7 +230,7 @@ export class Visit<Data extends object> implements Session<Data> {
 
   #held (call: string): Ticket {
     this.#refuseWhenOff(call)
-    if (this.failure !== undefined) throw unavailable(this.failure)
+    if (this.#failure !== undefined) throw unavailable(this.#failure)
     if (this.#ticket === undefined) throw new SessionRequiredError()
     return this.#ticket
   }
@@ -210,34 +241,36 @@ export class Visit<Data extends object> implements Session<Data> {
     return ticket
   }
 
-  #hold (ticket: Ticket, value: string): void {
+  #arrive (ticket: Ticket, loaded: Loaded): void {
+    const isEarlier = ticket.earlier?.device === loaded.device
+    const found = { ...ticket, ...(isEarlier ? ticket.earlier : {}), earlier: undefined }
+    this.#hold({ ticket: found, value: loaded.value })
+    // Where the earlier id lives, the rotation may still come: its cookie keeps both.
+    if (this.#arrival.isOld || (ticket.earlier !== undefined && !isEarlier)) this.#stale = isEarlier ? ticket : found
+    if (loaded.isTouched) this.#sealAnew(loaded.nowMs)
+  }
+
+  #sealAnew (nowMs: number): void {
+    if (this.#stale !== undefined && this.#cookie === undefined) this.#giveCookie(this.#stale, nowMs)
+  }
+
+  #hold ({ ticket, value }: Pick<Held, 'ticket' | 'value'>): void {
     this.#ticket = ticket
     this.#value = value
-    this.#document = undefined
-    this.failure = undefined
+    this.#document = this.#failure = this.#stale = undefined
   }
 
-  #leave (): void {
-    this.#ticket = this.#value = this.#document = this.failure = undefined
-    this.cookie = this.#arrival.hasCookie || this.cookie !== undefined ? 'clear' : undefined
+  #drop (): void {
+    this.#ticket = this.#value = this.#document = this.#failure = undefined
+    this.#cookie = this.#arrival.hasCookie ? 'clear' : undefined
   }
 
-  #giveCookie (nowMs: number): void {
-    if (this.#ticket === undefined || this.#value === undefined) return
-    const leftMs = readStored(this.#value).absoluteEndAt - nowMs
-    this.cookie = { ticket: this.#ticket, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
+  #giveCookie (ticket: Ticket, nowMs: number): void {
+    const leftMs = readStored(this.#value ?? '').absoluteEndAt - nowMs
+    this.#cookie = { ticket, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
   }
 }
 
-/** The error for a session that could not be loaded. */
-export function unavailable (failure: Error): Error {
-  return 'code' in failure && failure.code === 'PRISM_ERR_SESSION_CORRUPT' ? failure : Object.assign(new SessionUnavailableError('Redis is away'), { retryAfterSeconds: 1, cause: failure })
-}
-
-function readBeginning<Data> (userId: string, { idle, absolute, label }: SignInOptions<Data>, policy: House['policy']): { idleMs: number, absoluteMs: number, label: string | undefined } {
-  if (typeof userId !== 'string' || userId === '' || Buffer.byteLength(userId) > 512 || !userId.isWellFormed()) throw new OptionError('signIn(userId)', 'a text of 1 to 512 bytes', typeof userId)
-  if (label !== undefined && (typeof label !== 'string' || label.length > 100 || !label.isWellFormed())) refuse('signIn(label)', 'a text of at most 100 characters', label)
-  const absoluteMs = absolute === undefined ? policy.absoluteMs : readDuration('signIn(absolute)', absolute)
-  const idleMs = idle === undefined ? Math.min(policy.idleMs, absoluteMs) : readDuration('signIn(idle)', idle)
-  return { absoluteMs, idleMs, label }
+function unavailable (failure: Error): Error {
+  return failure instanceof SessionCorruptError ? failure : Object.assign(new SessionUnavailableError('Redis is away'), { retryAfterSeconds: 1, cause: failure })
 }

@@ -1,0 +1,45 @@
+import { readDuration, refuse } from '../options.ts'
+import type { SessionPolicy } from './policy.ts'
+import type { SignInOptions } from './session.ts'
+
+/** What a new session begins with. */
+export interface Beginning {
+  readonly idleMs: number
+  readonly absoluteMs: number
+  readonly label: string | undefined
+  /** JSON */
+  readonly document: string
+  /** the device of the same user that it takes the place of */
+  readonly replaced?: string | undefined
+}
+
+const userIdLimitBytes = 512
+const labelLimit = 100
+
+/**
+ * Reads who signs in.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function readUserId (userId: unknown): string {
+  // Lone surrogates all become the same character in UTF-8: two users would be one.
+  const isFine = typeof userId === 'string' && userId !== '' && Buffer.byteLength(userId) <= userIdLimitBytes && userId.isWellFormed()
+  return isFine ? userId : refuse('signIn(userId)', `a text of 1 to ${userIdLimitBytes} bytes`, typeof userId)
+}
+
+/**
+ * Reads how long a session lasts and how it is labelled: as the sign-in says, else as the app does.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function readBeginning<Data> ({ idle, absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<Beginning, 'document' | 'replaced'> {
+  const absoluteMs = absolute === undefined ? policy.absoluteMs : readDuration('signIn(absolute)', absolute)
+  const idleMs = idle === undefined ? Math.min(policy.idleMs, absoluteMs) : readDuration('signIn(idle)', idle)
+  if (idleMs > absoluteMs) refuse('signIn(idle)', `at most absolute (${absoluteMs} ms)`, idle)
+  return { absoluteMs, idleMs, label: readLabel(label) }
+}
+
+function readLabel (label: unknown): string | undefined {
+  const isFine = label === undefined || (typeof label === 'string' && label.length <= labelLimit && label.isWellFormed())
+  return isFine ? label : refuse('signIn(label)', `a text of at most ${labelLimit} characters`, label)
+}
