@@ -1,0 +1,90 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Redis } from 'ioredis'
+import { startProxy } from '../test/helpers/proxy.ts'
+import { startRedisProcess } from '../test/helpers/redis-process.ts'
+import { hasWrk, makeLoad, writeLines } from './load.ts'
+import { median, table } from './report.ts'
+import type { Row, Sample } from './report.ts'
+import { cpuMicrosecondsOf, startServer } from './server.ts'
+import type { Server } from './server.ts'
+import { workloads } from './workloads.ts'
+import type { Workload } from './workloads.ts'
+
+// Our stack beside what a developer composes today and beside Fastify alone, in one run: rounds are interleaved, medians and ratios are told.
+const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
+const seconds = Number(process.env.BENCH_SECONDS ?? 3)
+const only = process.argv.slice(2)
+const names = ['bare', 'conventional', 'prism'] as const
+const quota = '10000000'
+
+const ends: (() => Promise<void> | void)[] = []
+const owner = { after: (end: () => Promise<void> | void) => { ends.push(end) } }
+
+interface Peer { server: Server, redis: { pid: number, control: Redis } }
+
+async function startPeer (name: string, redisDelayMs: number): Promise<Peer> {
+  const redis = await startRedisProcess(owner)
+  const proxy = redisDelayMs > 0 ? await startProxy(owner, redis) : undefined
+  const server = await startServer(name, { REDIS_URL: proxy?.url ?? redis.url, QUOTA: quota })
+  ends.push(() => server.stop())
+  const control = new Redis(redis.url)
+  ends.push(() => control.disconnect())
+  await proxy?.fault('latency', { delayMs: redisDelayMs / 2 })
+  return { server, redis: { pid: redis.pid, control } }
+}
+
+async function statsOf ({ redis, server }: Peer) {
+  const info = await redis.control.info('stats')
+  const stat = (name: string) => Number(new RegExp(`${name}:(\\d+)`).exec(info)?.[1])
+  return { commands: stat('total_commands_processed'), writes: stat('total_reads_processed'), cpu: server.cpuMicroseconds, redisCpu: cpuMicrosecondsOf(redis.pid) }
+}
+
+async function measure (peer: Peer, workload: Workload, file: string): Promise<Sample> {
+  const lines = await workload.lines(peer.server)
+  await writeLines(file, lines)
+  const load = { url: peer.server.url, file, lines, connections: workload.connections }
+  await makeLoad({ ...load, seconds: 1 })
+  const before = await statsOf(peer)
+  const seen = await makeLoad({ ...load, seconds })
+  const after = await statsOf(peer)
+  const each = (name: keyof typeof before) => (after[name] - before[name]) / seen.requests
+  return { ...seen, requestsPerSecond: seen.requests / seen.seconds, cpu: each('cpu'), redisCpu: each('redisCpu'), commands: each('commands'), writes: each('writes') }
+}
+
+async function main (): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'prism-bench-'))
+  ends.push(() => rm(folder, { recursive: true, force: true }))
+  const chosen = workloads.filter(({ name }) => only.length === 0 || only.includes(name))
+  const rows: Row[] = []
+  for (const redisDelayMs of new Set(chosen.map((workload) => workload.redisDelayMs))) {
+    const peers = await Promise.all(names.map((name) => startPeer(name, redisDelayMs)))
+    for (const workload of chosen.filter((each) => each.redisDelayMs === redisDelayMs)) {
+      process.stderr.write(`${workload.name}: ${rounds} rounds of ${seconds} s for each of ${names.join(', ')}\n`)
+      const samples = new Map(names.map((name) => [name, [] as Sample[]]))
+      for (let round = 0; round < rounds; round++) {
+        for (const peer of peers) samples.get(peer.server.name as typeof names[number])?.push(await measure(peer, workload, join(folder, 'lines')))
+      }
+      for (const name of names) rows.push({ workload: workload.name, server: name, ...median(samples.get(name) ?? []) })
+    }
+    for (const { server } of peers) server.stop()
+  }
+  await tell(rows)
+}
+
+async function tell (rows: Row[]): Promise<void> {
+  const version = (name: string) => (createRequire(import.meta.url)(`${name}/package.json`) as { version: string }).version
+  const versions = Object.fromEntries(['fastify', 'ioredis', '@fastify/session', '@fastify/rate-limit', '@fastify/cookie'].map((name) => [name, version(name)]))
+  const machine = { node: process.version, cpu: cpus()[0]?.model, cores: cpus().length, load: hasWrk ? 'wrk' : 'autocannon', rounds, seconds, ...versions }
+  console.log(table(rows))
+  console.log(Object.entries(machine).map(([name, value]) => `${name} ${value}`).join(', '))
+  await writeFile('bench-result.json', JSON.stringify({ machine, rows }, null, 2))
+}
+
+try {
+  await main()
+} finally {
+  for (const end of ends.reverse()) await end()
+}

@@ -1,0 +1,53 @@
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+
+/** Where a process may run: each server of the bench has the first core to itself, load and Redis share the last. */
+export const cores = { server: 0, load: availableParallelism() - 1 }
+
+/** Puts a command onto one core, where the system can. */
+export function pinned (core: number, command: string[]): string[] {
+  return process.platform === 'linux' ? ['taskset', '-c', String(core), ...command] : command
+}
+
+/** One server under test, in a process of its own. */
+export class Server {
+  readonly name: string
+  readonly port: number
+  readonly #child: ChildProcess
+
+  constructor (name: string, port: number, child: ChildProcess) {
+    this.name = name
+    this.port = port
+    this.#child = child
+  }
+
+  get url (): string {
+    return `http://127.0.0.1:${this.port}`
+  }
+
+  /** CPU that it has used so far, user and system, in microseconds. */
+  get cpuMicroseconds (): number {
+    return cpuMicrosecondsOf(this.#child.pid ?? 0)
+  }
+
+  stop (): void {
+    this.#child.kill('SIGKILL')
+  }
+}
+
+/** Starts a server of `bench/servers`. */
+export async function startServer (name: string, env: Record<string, string>): Promise<Server> {
+  const [program = '', ...args] = pinned(cores.server, [process.execPath])
+  const child = fork(new URL(`./servers/${name}.ts`, import.meta.url), { execPath: program, execArgv: args, env: { ...process.env, NODE_ENV: 'production', ...env } })
+  const [message] = await Promise.race([once(child, 'message'), once(child, 'exit').then(([code]) => { throw new Error(`server ${name} ended with ${code}`) })])
+  return new Server(name, (message as { port: number }).port, child)
+}
+
+/** CPU that a process has used so far, in microseconds; the system counts in ticks of 10 ms. */
+export function cpuMicrosecondsOf (pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
+  return (Number(fields[11]) + Number(fields[12])) * 10_000
+}

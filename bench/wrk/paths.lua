@@ -1,0 +1,23 @@
+-- Requests of one workload: each line of the file is "path<TAB>address<TAB>cookie", the last two may be empty.
+local lines, at = {}, 0
+
+function init (args)
+  for line in io.lines(args[1]) do
+    local path, address, cookie = line:match('([^\t]*)\t([^\t]*)\t(.*)')
+    local fields = {}
+    if address ~= '' then fields['X-Forwarded-For'] = address end
+    if cookie ~= '' then fields.Cookie = cookie end
+    lines[#lines + 1] = wrk.format('GET', path, fields)
+  end
+end
+
+function request ()
+  at = at % #lines + 1
+  return lines[at]
+end
+
+function done (summary, latency)
+  local errors = summary.errors
+  io.write(string.format('{"requests":%d,"seconds":%f,"p50Ms":%f,"p99Ms":%f,"failed":%d}\n', summary.requests, summary.duration / 1e6,
+    latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, errors.connect + errors.read + errors.write + errors.timeout))
+end
