@@ -18,7 +18,7 @@ const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
 const seconds = Number(process.env.BENCH_SECONDS ?? 3)
 const only = process.argv.slice(2)
 const names = ['bare', 'conventional', 'prism'] as const
-const quota = '10000000'
+const quota = '1000000'
 
 const ends: (() => Promise<void> | void)[] = []
 const owner = { after: (end: () => Promise<void> | void) => { ends.push(end) } }
