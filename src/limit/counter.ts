@@ -40,49 +40,56 @@ class SlidingCounter implements Counter {
 
   standing (cost: number, nowMs: number): Standing {
     const free = this.free(nowMs)
-    const until = (endMs: number) => Math.ceil(endMs + this.#quota.windowMs - nowMs)
-    let lacking = cost - free
-    const last = lacking > 0 ? this.#buckets.find(({ units }) => (lacking -= units) <= 0) : undefined
-    const isHopeless = lacking > 0 && last === undefined
     const [first] = this.#buckets
     return {
       remaining: Math.max(0, free),
-      resetMs: first === undefined ? 0 : until(first.endMs),
-      retryMs: isHopeless ? this.#quota.windowMs : last === undefined ? 0 : until(last.endMs)
+      resetMs: first === undefined ? 0 : this.#leavesInMs(first, nowMs),
+      retryMs: cost > this.#quota.quota ? this.#quota.windowMs : this.#waitMs(cost - free, nowMs)
     }
+  }
+
+  /** Until so many units have left. */
+  #waitMs (lacking: number, nowMs: number): number {
+    if (lacking <= 0) return 0
+    const last = this.#buckets.find(({ units }) => (lacking -= units) <= 0)
+    return last === undefined ? 0 : this.#leavesInMs(last, nowMs)
+  }
+
+  #leavesInMs ({ endMs }: { endMs: number }, nowMs: number): number {
+    return Math.ceil(endMs + this.#quota.windowMs - nowMs)
   }
 }
 
 class GcraCounter implements Counter {
-  #intervalMs: number
-  #burstMs: number
+  #intervalUs: number
+  #burstUs: number
   /** when the whole burst is free again */
-  #tat = 0
+  #freeAtUs = 0
 
   constructor ({ quota, windowMs, grain }: Quota) {
-    this.#intervalMs = Math.ceil(windowMs * 1000 / quota) / 1000
-    this.#burstMs = grain * this.#intervalMs
+    this.#intervalUs = Math.ceil(windowMs * 1000 / quota)
+    this.#burstUs = grain * this.#intervalUs
   }
 
   free (nowMs: number): number {
-    return Math.floor((this.#burstMs - this.#usedMs(nowMs)) / this.#intervalMs)
+    return Math.floor((this.#burstUs - this.#usedUs(nowMs)) / this.#intervalUs)
   }
 
   take (units: number, nowMs: number): void {
-    this.#tat = Math.max(this.#tat, nowMs) + units * this.#intervalMs
+    this.#freeAtUs = Math.max(this.#freeAtUs, Math.round(nowMs * 1000)) + units * this.#intervalUs
   }
 
   standing (cost: number, nowMs: number): Standing {
-    const usedMs = this.#usedMs(nowMs)
+    const usedUs = this.#usedUs(nowMs)
     return {
       remaining: Math.max(0, this.free(nowMs)),
-      resetMs: usedMs === 0 ? 0 : Math.ceil(usedMs % this.#intervalMs || this.#intervalMs),
-      retryMs: Math.max(0, Math.ceil(usedMs + cost * this.#intervalMs - this.#burstMs))
+      resetMs: usedUs === 0 ? 0 : Math.ceil((usedUs % this.#intervalUs || this.#intervalUs) / 1000),
+      retryMs: Math.max(0, Math.ceil((usedUs + cost * this.#intervalUs - this.#burstUs) / 1000))
     }
   }
 
-  #usedMs (nowMs: number): number {
-    return Math.max(0, this.#tat - nowMs)
+  #usedUs (nowMs: number): number {
+    return Math.max(0, this.#freeAtUs - Math.round(nowMs * 1000))
   }
 }
 
@@ -101,14 +108,18 @@ class FixedCounter implements Counter {
   }
 
   take (units: number, nowMs: number): void {
-    this.#endMs = (Math.floor(nowMs / this.#quota.windowMs) + 1) * this.#quota.windowMs
+    this.#endMs = this.#endAt(nowMs)
     this.#used += units
   }
 
   standing (cost: number, nowMs: number): Standing {
     const free = this.free(nowMs)
-    const untilEnd = Math.ceil(this.#endMs - nowMs)
-    return { remaining: Math.max(0, free), resetMs: this.#used > 0 ? untilEnd : 0, retryMs: cost <= free ? 0 : Math.max(untilEnd, 1) }
+    const untilEnd = Math.ceil(this.#endAt(nowMs) - nowMs)
+    return { remaining: Math.max(0, free), resetMs: this.#used > 0 ? untilEnd : 0, retryMs: cost <= free ? 0 : untilEnd }
+  }
+
+  #endAt (nowMs: number): number {
+    return (Math.floor(nowMs / this.#quota.windowMs) + 1) * this.#quota.windowMs
   }
 }
 

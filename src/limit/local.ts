@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { openCounter } from './counter.ts'
 import type { Counter } from './counter.ts'
-import type { Quota } from './quota.ts'
+import type { Term } from './quota.ts'
 import type { Taken } from './store.ts'
 
 /** How many counters a process keeps while Redis is away; the least used are forgotten first. */
@@ -14,8 +14,8 @@ export class LocalLimiter {
   #counters = new LRUCache<string, Counter>({ max: countersKept })
 
   /** Takes units from all counters of one request, or from none. */
-  take (keys: readonly string[], quotas: readonly Quota[], costs: readonly number[], nowMs = steadyNow()): Taken {
-    const asked = quotas.map((quota, index) => ({ counter: this.#counter(keys[index] ?? '', quota), cost: costs[index] ?? 1 }))
+  take (keys: readonly string[], terms: readonly Term[], nowMs = steadyNow()): Taken {
+    const asked = terms.map((term, index) => ({ counter: this.#counter(keys[index] ?? '', term), cost: term.cost }))
     const isAllowed = asked.every(({ counter, cost }) => cost === 0 || cost <= counter.free(nowMs))
     if (isAllowed) for (const { counter, cost } of asked) counter.take(cost, nowMs)
     return { isAllowed, standings: asked.map(({ counter, cost }) => counter.standing(cost, nowMs)) }
@@ -25,7 +25,7 @@ export class LocalLimiter {
     this.#counters.clear()
   }
 
-  #counter (key: string, quota: Quota): Counter {
+  #counter (key: string, { quota }: Term): Counter {
     const known = this.#counters.get(key)
     if (known !== undefined) return known
     const counter = openCounter(quota)

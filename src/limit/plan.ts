@@ -1,14 +1,22 @@
 import { rateLimitItem, rateLimitPolicyField } from '../http/rate-limit.ts'
 import { readCount } from '../options.ts'
 import type { Keys } from '../redis/keys.ts'
-import type { Claim, Verdict } from './limiter.ts'
+import type { Claim, Limiter, Verdict } from './limiter.ts'
+import type { Partition, SessionClaim } from './partition.ts'
 import { wholeStack } from './policy.ts'
 import type { LimitPolicy } from './policy.ts'
+import { termOf } from './quota.ts'
+import type { Quota, Term } from './quota.ts'
+import type { Standing } from './store.ts'
 
-/** Who is counted: by what (a word of ours), and who it is (from outside). */
-export interface Partition {
-  readonly kind: string
-  readonly who: string
+/** Who a request comes from. */
+export interface Visitor<Request, Reply> {
+  /** the address */
+  readonly partition: Partition
+  /** what the cookie names, when it opened */
+  readonly session: SessionClaim | undefined
+  /** who is counted by a policy that does not count addresses; undefined where that cannot be told */
+  readonly partitionBy: (policy: LimitPolicy<Request, Reply>) => Partition | undefined
 }
 
 /** What one policy said of a request. */
@@ -23,61 +31,158 @@ export interface PolicyStanding {
   readonly retryMs: number
 }
 
+/** One policy as one request meets it. */
+interface Meeting {
+  readonly partition: Partition
+  readonly term: Term
+}
+
+type Speller = (kind: string, who: string, sessionKey?: string) => string
+
+let plansMade = 0
+
 /** All policies of one route, with everything that does not change from request to request made beforehand. */
 export class LimitPlan<Request extends { method: string }, Reply> {
   readonly policies: readonly LimitPolicy<Request, Reply>[]
-  /** the `RateLimit-Policy` field */
-  readonly policyField: string
-  #items: ((remaining: number, resetMs: number) => string)[]
-  #spellers: Map<string, ((kind: string, who: string) => string)[]>
-  #others: ((kind: string, who: string) => string)[]
+  /** whether a policy depends on who has signed in */
+  readonly needsSession: boolean
+  readonly #id = ++plansMade
+  readonly #spellers: Map<string, Speller[]>
+  readonly #others: Speller[]
+  readonly #fields: { anonymous: string, user: string }
+  readonly #items: ((remaining: number, resetMs: number) => string)[]
+  /** the terms of every request, where all are counted by address and at one cost */
+  readonly #plainTerms: readonly Term[] | undefined
+  readonly #failures: LimitPolicy<Request, Reply>['failure'][]
 
   /**
    * @param methods those of the route; HEAD counts as GET
    * @param pattern the route's, as declared; undefined for what has no route
    */
   constructor (policies: readonly LimitPolicy<Request, Reply>[], keys: Keys, methods: readonly string[], pattern: string | undefined) {
-    this.policies = policies
-    this.policyField = rateLimitPolicyField(policies.map(({ name, quota: { quota, windowMs } }) => ({ name, quota, windowMs })))
-    this.#items = policies.map(({ name }) => rateLimitItem(name))
     const spell = (method: string) => policies.map((policy) => keys.rateLimit(endpointOf(policy, method, pattern, policies)))
+    const fieldFor = (isUser: boolean) => rateLimitPolicyField(policies.map((policy) => ({ name: policy.name, ...quotaOf(policy, isUser) })))
+    this.policies = policies
+    this.needsSession = policies.some(({ by, userQuota }) => by === 'user' || by === 'session' || userQuota !== undefined)
     this.#spellers = new Map(methods.map((method) => [method, spell(method === 'HEAD' ? 'GET' : method)]))
     this.#others = spell('ANY')
+    this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
+    this.#items = policies.map(({ name }) => rateLimitItem(name))
+    this.#plainTerms = plainTermsOf(policies)
+    this.#failures = policies.map(({ failure, isObserved }) => isObserved ? 'open' : failure)
   }
 
-  /** What one request claims. */
-  claims (request: Request, partitionOf: (policy: LimitPolicy<Request, Reply>) => Partition): Claim[] {
-    const spellers = this.#spellers.get(request.method) ?? this.#others
-    return this.policies.map((policy, index) => {
-      const { kind, who } = partitionOf(policy)
-      const cost = typeof policy.cost === 'function' ? readCount('rateLimit.cost()', policy.cost(request), { min: 0 }) : policy.cost
-      return { key: spellers[index]?.(kind, who) ?? '', quota: policy.quota, cost, failure: policy.isObserved ? 'open' : policy.failure, isObserved: policy.isObserved }
-    })
+  /** Every counter of a partition that this plan may take from. */
+  keysOf (kind: string, who: string, sessionKey?: string): string[] {
+    return [...this.#spellers.values(), this.#others].flat().map((speller) => speller(kind, who, sessionKey))
   }
 
-  /** What each policy says, by name. */
-  standings ({ standings }: Verdict): PolicyStanding[] {
-    return this.policies.map(({ name, quota: { quota } }, index) => {
-      const standing = standings[index]
-      return { name, quota, remaining: standing?.remaining, resetMs: standing?.resetMs, retryMs: standing?.retryMs ?? 0 }
-    })
+  /** The `RateLimit-Policy` field. */
+  policyField (isUser: boolean): string {
+    return isUser ? this.#fields.user : this.#fields.anonymous
   }
 
   /** The `RateLimit` field; undefined where no count is known. */
   field ({ standings }: Verdict): string | undefined {
-    const items = standings.flatMap((standing, index) => standing === undefined ? [] : [this.#items[index]?.(standing.remaining, standing.resetMs) ?? ''])
-    return items.length > 0 ? items.join(', ') : undefined
+    let field: string | undefined
+    for (let index = 0; index < standings.length; index++) {
+      const standing = standings[index]
+      if (standing === undefined) continue
+      const item = this.#items[index]?.(standing.remaining, standing.resetMs) ?? ''
+      field = field === undefined ? item : `${field}, ${item}`
+    }
+    return field
+  }
+
+  /**
+   * States what one request claims.
+   *
+   * @param isCluster policies of several partitions are asked apart then, for a call has one slot: what one refuses, another may have taken
+   */
+  ask (limiter: Limiter, request: Request, visitor: Visitor<Request, Reply>, isCluster: boolean): Promise<Verdict> | Verdict {
+    const spellers = this.#spellers.get(request.method) ?? this.#others
+    if (this.#plainTerms === undefined) return this.#askEach(limiter, request, visitor, isCluster)
+    const { kind, who } = visitor.partition
+    const keys = new Array<string>(spellers.length)
+    for (let index = 0; index < keys.length; index++) keys[index] = spellers[index]?.(kind, who) ?? ''
+    return limiter.ask({ name: `${this.#id} ${request.method} ${who}`, keys, terms: this.#plainTerms, failures: this.#failures })
+  }
+
+  /** What each policy says, by name. */
+  standings ({ standings }: Verdict, isUser: boolean): PolicyStanding[] {
+    return this.policies.map((policy, index) => {
+      const standing = standings[index]
+      return { name: policy.name, quota: quotaOf(policy, isUser).quota, remaining: standing?.remaining, resetMs: standing?.resetMs, retryMs: standing?.retryMs ?? 0 }
+    })
   }
 
   /** The policies that had no room, and the time after which all of them have. */
-  refusal (verdict: Verdict): { violated: readonly LimitPolicy<Request, Reply>[], retryMs: number } {
-    const violated = this.policies.filter((policy, index) => !policy.isObserved && (verdict.standings[index]?.retryMs ?? 0) > 0)
-    return { violated, retryMs: Math.max(...verdict.standings.map((standing, index) => this.policies[index]?.isObserved === true ? 0 : standing?.retryMs ?? 0)) }
+  refusal ({ standings }: Verdict): { violated: readonly LimitPolicy<Request, Reply>[], retryMs: number } {
+    const isViolated = (index: number) => this.policies[index]?.isObserved === false && (standings[index]?.retryMs ?? 0) > 0
+    return { violated: this.policies.filter((_, index) => isViolated(index)), retryMs: Math.max(0, ...standings.map((standing, index) => isViolated(index) ? standing?.retryMs ?? 0 : 0)) }
+  }
+
+  /** The common way: each policy with a partition and a term of its own. */
+  #askEach (limiter: Limiter, request: Request, visitor: Visitor<Request, Reply>, isCluster: boolean): Promise<Verdict> | Verdict {
+    const meetings = this.policies.map((policy) => meet(policy, request, visitor))
+    const groups = this.#groups(meetings, isCluster)
+    const verdicts = groups.map((group) => limiter.ask(this.#claim(request, visitor, meetings, group)))
+    const together = (all: readonly Verdict[]): Verdict => ({
+      isAllowed: all.every(({ isAllowed }, at) => isAllowed || this.policies[groups[at]?.[0] ?? 0]?.isObserved === true),
+      standings: meetings.map((_, index) => all.reduce<Standing | undefined>((found, { standings }, at) => found ?? standings[groups[at]?.indexOf(index) ?? -1], undefined))
+    })
+    return verdicts.some((verdict) => verdict instanceof Promise) ? Promise.all(verdicts).then(together) : together(verdicts as Verdict[])
+  }
+
+  /** What is asked together, all or nothing; observed policies each alone. */
+  #groups (meetings: readonly Meeting[], isCluster: boolean): number[][] {
+    const groups = new Map<string, number[]>()
+    meetings.forEach(({ partition }, index) => {
+      const name = this.policies[index]?.isObserved === true ? `observed ${index}` : isCluster ? `${partition.kind} ${partition.who}` : ''
+      groups.set(name, [...groups.get(name) ?? [], index])
+    })
+    return [...groups.values()]
+  }
+
+  #claim (request: Request, visitor: Visitor<Request, Reply>, meetings: readonly Meeting[], group: readonly number[]): Claim {
+    const spellers = this.#spellers.get(request.method) ?? this.#others
+    const met = group.flatMap((index) => meetings[index] ?? [])
+    const keys = met.map(({ partition: { kind, who, session } }, at) => spellers[group[at] ?? 0]?.(kind, who, session?.key) ?? '')
+    const session = met.find(({ partition }) => partition.session !== undefined)?.partition.session
+    const claim = {
+      name: `${keys.join(' ')} ${met.map(({ term }) => term.text).join()} ${session?.devices.join() ?? ''}`,
+      keys,
+      terms: met.map(({ term }) => term),
+      failures: group.map((index) => this.#failures[index] ?? 'local')
+    }
+    if (session === undefined) return claim
+    const stranger = asStranger(visitor)
+    return { ...claim, session, withoutSession: () => this.#claim(request, stranger, this.policies.map((policy) => meet(policy, request, stranger)), group) }
   }
 }
 
+/** The same visitor, as if no cookie had come. */
+function asStranger<Request, Reply> (visitor: Visitor<Request, Reply>): Visitor<Request, Reply> {
+  return { ...visitor, session: undefined, partitionBy: (policy) => policy.by === 'user' || policy.by === 'session' ? undefined : visitor.partitionBy(policy) }
+}
+
+function meet<Request, Reply> (policy: LimitPolicy<Request, Reply>, request: Request, visitor: Visitor<Request, Reply>): Meeting {
+  const partition = policy.by === 'ip' ? visitor.partition : visitor.partitionBy(policy) ?? visitor.partition
+  const cost = typeof policy.cost === 'function' ? readCount('rateLimit.cost()', policy.cost(request), { min: 0, max: 1_000_000_000 }) : policy.cost
+  return { partition, term: termOf(quotaOf(policy, visitor.session?.userId !== undefined), cost) }
+}
+
+function quotaOf<Request, Reply> ({ quota, userQuota }: LimitPolicy<Request, Reply>, isUser: boolean): Quota {
+  return isUser ? userQuota ?? quota : quota
+}
+
+function plainTermsOf<Request, Reply> (policies: readonly LimitPolicy<Request, Reply>[]): readonly Term[] | undefined {
+  const isPlain = policies.every(({ by, cost, userQuota, isObserved }) => by === 'ip' && typeof cost === 'number' && userQuota === undefined && !isObserved)
+  return isPlain ? policies.map(({ quota, cost }) => termOf(quota, Number(cost))) : undefined
+}
+
 /** Two counters of one route are told apart by their names. */
-function endpointOf (policy: LimitPolicy<never, never>, method: string, pattern: string | undefined, all: readonly LimitPolicy<never, never>[]): string {
+function endpointOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, method: string, pattern: string | undefined, all: readonly LimitPolicy<Request, Reply>[]): string {
   if (policy.group !== undefined) return policy.group
   if (pattern === undefined) return wholeStack
   const isAlone = all.filter(({ group }) => group === undefined).length === 1

@@ -1,4 +1,5 @@
-import { readChoice, readCount, readDuration, readRecord, readSwitch, refuse } from '../options.ts'
+import { isNetwork } from '../http/client-address.ts'
+import { readChoice, readCount, readDuration, readRecord, readSwitch, readText, readTexts, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
 import { bucketMsOf } from './quota.ts'
 import type { Algorithm, Quota } from './quota.ts'
@@ -6,18 +7,32 @@ import type { Algorithm, Quota } from './quota.ts'
 /** What happens to a request while Redis cannot be asked. */
 export type Failure = 'local' | 'closed' | 'open'
 
+/** Who is counted; where it cannot be told, the address. */
+export type By<Request> = 'ip' | 'user' | 'session' | ApiKey | ((request: Request) => string | undefined)
+
+/** Counts by a key that clients send. */
+export interface ApiKey {
+  /** the field that holds the key: `x-api-key` */
+  apiKey: string
+  /** whether the app knows the key; who sends another is counted by address, or each invented key would have a quota of its own */
+  verify: (apiKey: string) => boolean
+}
+
+/** Units in a window: the same for all, or for signed-in visitors and others. */
+export type Units = number | { user: number, anonymous: number }
+
 /** What a route, a scope or the stack may choose. */
 export interface LimitChoice<Request, Reply> {
   /** units in a window; a request takes `cost` of them */
-  quota?: number
+  quota?: Units
   /** default a minute */
   window?: Duration
   /** `sliding` (default): never more than the quota in any window; `gcra`: a smooth rate with a burst; `fixed`: windows on the clock, for daily quotas */
   algorithm?: Algorithm
   /** `gcra`: how many units may come at once; default the quota */
   burst?: number
-  /** who is counted: `ip` (default), or a function that names the partition; where it names none, the address is counted */
-  by?: 'ip' | ((request: Request) => string | undefined)
+  /** default `ip` */
+  by?: By<Request>
   /** units that a request takes; default 1 */
   cost?: number | ((request: Request) => number)
   /** routes that name the same group share one counter */
@@ -32,24 +47,46 @@ export interface LimitChoice<Request, Reply> {
   onRefused?: (request: Request, reply: Reply, error: Error) => unknown
 }
 
+/** What the stack chooses for all. */
+export interface LimitOptions<Request, Reply> extends Omit<LimitChoice<Request, Reply>, 'group'> {
+  /** networks whose requests are not counted: `['10.0.0.0/8', '::1']` */
+  allow?: readonly string[]
+  /** how much of an IPv6 address is one client; default 64 bits */
+  ipv6Prefix?: number
+  /** sends the old `X-RateLimit-Limit`, `-Remaining` and `-Reset` fields too; default false */
+  legacyFields?: boolean
+  /** spreads `Retry-After` by up to this share of it, so that the refused do not come back together: 0 (default) to 1 */
+  jitter?: number
+}
+
 /** One counter that a request takes from. */
 export interface LimitPolicy<Request, Reply> {
   readonly name: string
+  /** for visitors who are not signed in, and for all when there is no other */
   readonly quota: Quota
+  readonly userQuota: Quota | undefined
   /** the key's endpoint when it is not the route's own: a group's name, or `all` */
   readonly group: string | undefined
-  readonly by: 'ip' | ((request: Request) => string | undefined)
+  readonly by: By<Request>
   readonly cost: number | ((request: Request) => number)
   readonly failure: Failure
   readonly isObserved: boolean
   readonly onRefused: ((request: Request, reply: Reply, error: Error) => unknown) | undefined
 }
 
+/** What holds for every request. */
+export interface LimitHouse {
+  readonly allow: readonly string[]
+  readonly ipv6Prefix: number
+  readonly legacyFields: boolean
+  readonly jitter: number
+}
+
 /** The endpoint of the stack's own counter: every request of a partition, whatever it asks for. */
 export const wholeStack = 'all'
 
-/** What a choice may name. */
-export const choiceNames = ['quota', 'window', 'algorithm', 'burst', 'by', 'cost', 'group', 'name', 'failure', 'observe', 'onRefused'] as const
+const choiceNames = ['quota', 'window', 'algorithm', 'burst', 'by', 'cost', 'group', 'name', 'failure', 'observe', 'onRefused'] as const
+const houseNames = ['allow', 'ipv6Prefix', 'legacyFields', 'jitter'] as const
 
 /** What a route's policies take over from the stack where they say nothing; its numbers stay its own. */
 const inherited = ['window', 'algorithm', 'by', 'failure', 'observe', 'onRefused'] as const
@@ -57,6 +94,23 @@ const inherited = ['window', 'algorithm', 'by', 'failure', 'observe', 'onRefused
 const ofTheStack = ['cost', 'failure', 'observe', 'onRefused']
 
 const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', cost: 1, failure: 'local', observe: false } as const
+
+/**
+ * Checks the stack's options.
+ *
+ * @returns what the stack chose as a policy, and what holds for every request
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Request, Reply>): { stack: LimitChoice<Request, Reply>, house: LimitHouse } {
+  const known = [...choiceNames.filter((name) => name !== 'group'), ...houseNames]
+  const { allow, ipv6Prefix, legacyFields, jitter, ...stack } = readRecord('rateLimit', options, known) as LimitOptions<Request, Reply>
+  resolvePolicy(stack)
+  const networks = readTexts('rateLimit.allow', allow ?? [])
+  networks.forEach((network, index) => isNetwork(network) || refuse(`rateLimit.allow[${index}]`, "an address or a network such as '10.0.0.0/8'", network))
+  const share = jitter ?? 0
+  if (typeof share !== 'number' || !(share >= 0 && share <= 1)) refuse('rateLimit.jitter', 'a number from 0 to 1', jitter)
+  return { stack, house: { allow: networks, ipv6Prefix: readCount('rateLimit.ipv6Prefix', ipv6Prefix ?? 64, { min: 16, max: 128 }), legacyFields: readSwitch('rateLimit.legacyFields', legacyFields ?? false), jitter: share } }
+}
 
 /**
  * Resolves what applies to a request: the stack's policy, and a route's own beside it.
@@ -91,10 +145,13 @@ function mergeChoice<Request, Reply> (outer: LimitChoice<Request, Reply>[] | fal
 
 /** Checks each option by itself, so that a scope's mistake is told where it stands. */
 function checkChoice<Request, Reply> (option: string, value: unknown): LimitChoice<Request, Reply> {
-  const choice = readRecord(option, value, choiceNames) as LimitChoice<Request, Reply>
-  resolvePolicy({ name: 'route', ...choice }, option)
-  return Object.fromEntries(Object.entries(choice).filter(([, each]) => each !== undefined))
+  const choice = present(readRecord(option, value, choiceNames) as LimitChoice<Request, Reply>)
+  // Beside what it inherits a cost or a burst may be right that is wrong beside the defaults: the whole is checked at the route.
+  resolvePolicy({ name: 'route', quota: most, ...choice, algorithm: choice.burst === undefined ? choice.algorithm ?? 'sliding' : 'gcra' }, option)
+  return choice
 }
+
+const most = 1_000_000_000
 
 /**
  * Reads one choice over the defaults.
@@ -102,31 +159,50 @@ function checkChoice<Request, Reply> (option: string, value: unknown): LimitChoi
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Reply>, option = 'rateLimit'): LimitPolicy<Request, Reply> {
-  const chosen: LimitChoice<Request, Reply> & typeof defaults = { ...defaults, ...Object.fromEntries(Object.entries(choice).filter(([, each]) => each !== undefined)) }
-  const quota = readQuota(option, chosen)
-  const { cost, by, onRefused } = chosen as LimitChoice<Request, Reply>
-  if (typeof cost !== 'function') readCount(`${option}.cost`, cost, { min: 0, max: quota.algorithm === 'gcra' ? quota.grain : quota.quota })
-  if (typeof by !== 'function') readChoice(`${option}.by`, by, ['ip'])
+  const chosen: LimitChoice<Request, Reply> = { ...defaults, ...present(choice) }
+  const { quota, userQuota } = readQuotas(option, chosen)
+  const { cost = 1, by = 'ip', onRefused } = chosen
+  const room = Math.min(...[quota, userQuota ?? quota].map((each) => each.algorithm === 'gcra' ? each.grain : each.quota))
+  if (typeof cost !== 'function') readCount(`${option}.cost`, cost, { min: 0, max: room })
   if (onRefused !== undefined && typeof onRefused !== 'function') refuse(`${option}.onRefused`, 'a function of request, reply and error', onRefused)
   return Object.freeze({
-    name: readName(`${option}.name`, choice.name ?? 'default'),
+    name: readName(`${option}.name`, chosen.name ?? 'default'),
     quota,
-    group: choice.group === undefined ? undefined : readGroup(`${option}.group`, choice.group),
-    by: by ?? 'ip',
-    cost: cost ?? 1,
+    userQuota,
+    group: chosen.group === undefined ? undefined : readGroup(`${option}.group`, chosen.group),
+    by: readBy(`${option}.by`, by),
+    cost,
     failure: readChoice<Failure>(`${option}.failure`, chosen.failure, ['local', 'closed', 'open']),
     isObserved: readSwitch(`${option}.observe`, chosen.observe),
     onRefused
   })
 }
 
-function readQuota (option: string, chosen: LimitChoice<never, never>): Quota {
-  const quota = readCount(`${option}.quota`, chosen.quota, { max: 1_000_000_000 })
+function present<Choice extends object> (choice: Choice): Choice {
+  return Object.fromEntries(Object.entries(choice).filter(([, each]) => each !== undefined)) as Choice
+}
+
+function readQuotas (option: string, chosen: LimitChoice<never, never>): { quota: Quota, userQuota: Quota | undefined } {
+  if (typeof chosen.quota !== 'object') return { quota: readQuota(option, 'quota', chosen.quota, chosen), userQuota: undefined }
+  const { user, anonymous } = readRecord(`${option}.quota`, chosen.quota, ['user', 'anonymous'])
+  return { quota: readQuota(option, 'quota.anonymous', anonymous, chosen), userQuota: readQuota(option, 'quota.user', user, chosen) }
+}
+
+function readQuota (option: string, name: string, units: unknown, chosen: LimitChoice<never, never>): Quota {
+  const quota = readCount(`${option}.${name}`, units, { max: most })
   const windowMs = readDuration(`${option}.window`, chosen.window)
   const algorithm = readChoice<Algorithm>(`${option}.algorithm`, chosen.algorithm, ['sliding', 'gcra', 'fixed'])
   if (algorithm !== 'gcra' && chosen.burst !== undefined) refuse(`${option}.burst`, "left out, for it is gcra's", chosen.burst)
-  const burst = readCount(`${option}.burst`, chosen.burst ?? quota, { max: 1_000_000 })
+  const burst = readCount(`${option}.burst`, chosen.burst ?? quota, { max: most })
   return Object.freeze({ algorithm, quota, windowMs, grain: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 })
+}
+
+function readBy<Request> (option: string, by: unknown): By<Request> {
+  if (typeof by === 'function') return by as By<Request>
+  if (typeof by !== 'object' || by === null) return readChoice<'ip' | 'user' | 'session'>(option, by, ['ip', 'user', 'session'])
+  const { apiKey, verify } = readRecord(option, by, ['apiKey', 'verify'])
+  if (typeof verify !== 'function') return refuse(`${option}.verify`, 'a function that knows an API key', verify)
+  return Object.freeze({ apiKey: readText(`${option}.apiKey`, apiKey).toLowerCase(), verify: verify as ApiKey['verify'] })
 }
 
 /** Stands in a structured field (RFC 9651) as a String. */

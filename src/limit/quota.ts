@@ -11,10 +11,25 @@ export interface Quota {
   readonly grain: number
 }
 
+/** A quota, and how much of it a request takes. */
+export interface Term {
+  readonly quota: Quota
+  readonly cost: number
+  /** the same for `take.lua` */
+  readonly text: string
+}
+
 /** Up to so many counted moments a window: below it they are exact, above it they are buckets. */
 const bucketsAWindow = 60
+
+const tags = { sliding: 's', gcra: 'g', fixed: 'f' } as const
 
 /** The grain of a sliding window: a millisecond while the quota itself keeps the counter small, else a sixtieth. */
 export function bucketMsOf (quota: number, windowMs: number): number {
   return quota <= bucketsAWindow ? 1 : Math.max(1, Math.ceil(windowMs / bucketsAWindow))
+}
+
+/** Spells a term for Redis; made once where the cost does not change. */
+export function termOf (quota: Quota, cost: number): Term {
+  return Object.freeze({ quota, cost, text: `${tags[quota.algorithm]} ${quota.quota} ${quota.windowMs} ${quota.grain} ${cost}` })
 }

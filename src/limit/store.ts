@@ -1,6 +1,6 @@
 import type { Batch } from '../redis/batch.ts'
 import { Script } from '../redis/script.ts'
-import type { Quota } from './quota.ts'
+import type { Term } from './quota.ts'
 
 /** What a counter says after a request has been counted, or refused. */
 export interface Standing {
@@ -18,41 +18,68 @@ export interface Taken {
   readonly standings: readonly Standing[]
 }
 
-interface Grants {
-  granted: number
-  standings: Standing[]
+/** What is asked of Redis for one request. */
+export interface Claim {
+  /** the same for requests that ask the same, and for no other */
+  readonly name: string
+  /** one for each term; in a Cluster all of one slot */
+  readonly keys: readonly string[]
+  readonly terms: readonly Term[]
+  /** nothing is taken unless this session lives; in a Cluster it is in the keys' slot */
+  readonly session?: { readonly key: string, readonly devices: readonly string[] }
 }
 
-/** One call for all identical requests of a tick; each is told by its place in the row. */
-class Row {
-  readonly args: (string | number)[]
-  readonly grants: Promise<Grants>
-
-  constructor (batch: Batch, keys: readonly string[], quotas: readonly Quota[], costs: readonly number[]) {
-    this.args = [0, 0]
-    for (const [index, { algorithm, quota, windowMs, grain }] of quotas.entries()) this.args.push(`${tags[algorithm]} ${quota} ${windowMs} ${grain} ${costs[index] ?? 1}`)
-    this.grants = batch.ask(take, keys, this.args)
-    this.grants.catch(() => {}) // a request may end before it looks at its answer
-  }
-
-  /** The arguments leave at the end of the tick: until then they may be changed. */
-  join (): number {
-    return this.args[0] = Number(this.args[0]) + 1
-  }
+/** What Redis says to a row. */
+export interface Grants {
+  /** how many of it; -1 when Redis read the ask too late, -2 when the session is dead */
+  readonly granted: number
+  /** Redis's clock */
+  readonly nowMs: number
+  readonly standings: readonly Standing[]
 }
 
-const tags = { sliding: 's', gcra: 'g', fixed: 'f' } as const
+/** Who is not read within this time has given up: what a hung Redis reads when it wakes is not counted. Longer than an ask may wait. */
+const patienceMs = 300
+
+const tooLate = -1
+/** The session that a claim was made for has ended, or never was. */
+export const noSession = -2
 
 const take = new Script<Grants>({
   url: new URL('./take.lua', import.meta.url),
   costMicroseconds: 10,
   read: (reply) => {
-    const [granted = 0, , ...numbers] = reply as number[]
+    const numbers = reply as number[]
     const standings: Standing[] = []
-    for (let at = 0; at < numbers.length; at += 3) standings.push({ remaining: numbers[at] ?? 0, resetMs: numbers[at + 1] ?? 0, retryMs: numbers[at + 2] ?? 0 })
-    return { granted, standings }
+    for (let at = 2; at < numbers.length; at += 3) standings.push({ remaining: numbers[at] ?? 0, resetMs: numbers[at + 1] ?? 0, retryMs: numbers[at + 2] ?? 0 })
+    return { granted: numbers[0] ?? 0, nowMs: numbers[1] ?? 0, standings }
   }
 })
+
+/** All identical requests of a tick, which are one ask. */
+export class Row {
+  /** on the clock of `performance.now()` */
+  readonly askedAt = performance.now()
+  readonly grants: Promise<Grants>
+  #args: (string | number)[]
+
+  constructor ({ keys, terms, session }: Claim, deadlineMs: number, ask: (keys: readonly string[], args: (string | number)[]) => Promise<Grants>) {
+    const texts = terms.map(({ text }) => text)
+    if (session !== undefined) texts.push(`l ${session.devices.join(' ')}`)
+    const all = session === undefined ? keys : [...keys, session.key]
+    this.#args = [0, deadlineMs, ...texts]
+    // Too late though it was waited for: Redis's clock was set forward, or it is another Redis. Then without a deadline.
+    this.grants = ask(all, this.#args).then((grants) => grants.granted === tooLate ? ask(all, [this.#args[0] ?? 1, 0, ...texts]) : grants)
+    this.grants.catch(() => {}) // a request may end before it looks at its answer
+  }
+
+  /** The arguments leave at the end of the tick: until then one more may join. Returns its place, from 1. */
+  join (): number {
+    const place = Number(this.#args[0]) + 1
+    this.#args[0] = place
+    return place
+  }
+}
 
 /**
  * Counts in Redis, for all processes together. Identical requests of one tick are one ask: a flood from one address costs Redis one call a tick.
@@ -61,41 +88,55 @@ export class LimitStore {
   #batch: Batch
   #rows = new Map<string, Row>()
   #tick = -1
+  /** from the clock of `performance.now()` to Redis's, at most a round trip too much; undefined before its first answer */
+  #offsetMs: number | undefined
 
   constructor (batch: Batch) {
     this.#batch = batch
   }
 
   /**
-   * Takes units from all counters of one request, or from none. Synchronous until Redis is waited for.
+   * States what a request takes; it leaves with the tick. All of its counters grant it, or none.
    *
-   * @param keys one for each quota; in a Cluster all of one partition, so that they share a slot
-   * @param costs units for each quota
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY; the caller decides
+   * @returns the row that the request stands in, and its place there; {@link takenOf} tells what came of it
    */
-  take (keys: readonly string[], quotas: readonly Quota[], costs: readonly number[]): () => Promise<Taken> {
-    const row = this.#row(keys, quotas, costs)
-    const place = row.join()
-    return async () => standing(await row.grants, place, costs)
-  }
-
-  #row (keys: readonly string[], quotas: readonly Quota[], costs: readonly number[]): Row {
+  take (claim: Claim): { row: Row, place: number } {
     if (this.#tick !== this.#batch.tick) {
       this.#tick = this.#batch.tick
       this.#rows.clear()
     }
-    const name = `${keys.join(' ')} ${costs.join(' ')}`
-    const known = this.#rows.get(name)
-    if (known !== undefined) return known
-    const row = new Row(this.#batch, keys, quotas, costs)
-    this.#rows.set(name, row)
-    return row
+    let row = this.#rows.get(claim.name)
+    if (row === undefined) this.#rows.set(claim.name, row = this.#open(claim))
+    return { row, place: row.join() }
+  }
+
+  /** Looks, without taking anything. */
+  async peek ({ keys, terms }: Omit<Claim, 'name'>): Promise<Taken> {
+    const { standings } = await this.#ask(keys, [0, 0, ...terms.map(({ text }) => text)])
+    return { isAllowed: standings.every(({ retryMs }) => retryMs === 0), standings }
+  }
+
+  /** Forgets what was counted. */
+  async reset (keys: readonly string[]): Promise<void> {
+    await Promise.all(keys.map((key) => this.#batch.command('unlink', [key])))
+  }
+
+  #open (claim: Claim): Row {
+    const deadlineMs = this.#offsetMs === undefined ? 0 : Math.ceil(performance.now() + this.#offsetMs + patienceMs)
+    return new Row(claim, deadlineMs, (keys, args) => this.#ask(keys, args))
+  }
+
+  async #ask (keys: readonly string[], args: (string | number)[]): Promise<Grants> {
+    const askedAt = performance.now()
+    const grants = await this.#batch.ask(take, keys, args)
+    this.#offsetMs = grants.nowMs - askedAt
+    return grants
   }
 }
 
-/** Who stood before others in the row has seen more units left than they. */
-function standing ({ granted, standings }: Grants, place: number, costs: readonly number[]): Taken {
-  if (place > granted) return { isAllowed: false, standings }
+/** What a row's answer means for the request at a place: who stood before others has seen more units left than they. */
+export function takenOf ({ granted, standings }: Grants, place: number, terms: readonly Term[]): Taken {
   const after = granted - place
-  return { isAllowed: true, standings: after === 0 ? standings : standings.map((each, index) => ({ ...each, remaining: each.remaining + after * (costs[index] ?? 1) })) }
+  if (after <= 0) return { isAllowed: after === 0, standings }
+  return { isAllowed: true, standings: standings.map((each, index) => ({ ...each, remaining: each.remaining + after * (terms[index]?.cost ?? 0), retryMs: 0 })) }
 }

@@ -1,9 +1,12 @@
 -- Takes units from every policy of one request, or from none; identical requests of one moment ask together.
 -- KEYS[p]    counter of policy p  string, tagged by its algorithm, expires when it says nothing any more
+-- KEYS[p+1]  session              perhaps: hash, as session/load.lua reads it; without a live one nothing is taken
 -- ARGV[1]    asked                how many identical requests ask; as many as fit are granted; 0 only looks
 -- ARGV[2]    deadlineMs           by Redis's clock; who is read later has given up, and is not counted; 0 for none
 -- ARGV[2+p]  terms of policy p    'algorithm quota windowMs grain cost'; grain: ms a bucket (sliding) or the burst (gcra)
--- returns    { granted, nowMs, then for each policy: remaining, resetMs until more comes, retryMs until one more fits }; granted -1: too late
+-- ARGV[3+p]  device               'l' and the session's fields, the first that is there counts
+-- returns    { granted, nowMs, then for each policy: remaining, resetMs until more comes, retryMs until one more fits }
+--            granted -1: too late; -2: no such session
 -- A refusal only reads, unless a counter has no end or comes from the future: after a clock was set back it counts as of now.
 local call, sub, pack, unpack, floor, ceil, max, min = redis.call, string.sub, struct.pack, struct.unpack, math.floor, math.ceil, math.max, math.min
 local nowUs = time[1] * 1000000 + time[2]
@@ -53,9 +56,9 @@ function sliding.write (policy, p, taken)
 end
 
 function sliding.wait (policy, p, lacking)
-  if first[p] >= last[p] then return 0, lacking > 0 and policy.windowMs or 0 end
-  local waitMs = policy.windowMs - nowMs
-  local resetMs, retryMs = unpack('>I6', counters[p], first[p]) + waitMs, lacking > 0 and policy.windowMs or 0
+  local resetMs, retryMs, waitMs = 0, 0, policy.windowMs - nowMs
+  if first[p] < last[p] then resetMs = unpack('>I6', counters[p], first[p]) + waitMs end
+  if policy.cost > policy.quota then return resetMs, policy.windowMs end
   for from = first[p], last[p] - 10, 10 do
     if lacking <= 0 then break end
     local endMs, units = unpack('>I6I4', counters[p], from)
@@ -139,19 +142,34 @@ local function read (policy, p, key)
   return frees[p]
 end
 
+local function isLive (key, devices)
+  for device in string.gmatch(devices, '%S+') do
+    local value = redis.pcall('HGET', key, device)
+    if type(value) == 'string' then
+      local absoluteEnd, idleEnd = string.match(value, '^%d+ %d+ (%d+) %d+ (%d+) ')
+      return idleEnd ~= nil and nowMs < tonumber(absoluteEnd) and nowMs < tonumber(idleEnd)
+    end
+  end
+  return false
+end
+
 -- each ask
-local asked, deadlineMs = tonumber(ARGV[1]), tonumber(ARGV[2])
+local asked, deadlineMs, policyCount = tonumber(ARGV[1]), tonumber(ARGV[2]), #KEYS
 if deadlineMs > 0 and nowMs > deadlineMs then return { -1, nowMs } end
+if sub(ARGV[#ARGV], 1, 2) == 'l ' then
+  if not isLive(KEYS[policyCount], sub(ARGV[#ARGV], 3)) then return { -2, nowMs } end
+  policyCount = policyCount - 1
+end
 
 local granted = asked
-for p = 1, #KEYS do
+for p = 1, policyCount do
   local policy = policyOf(ARGV[p + 2])
   local free = read(policy, p, KEYS[p])
   if policy.cost > 0 then granted = min(granted, max(0, floor(free / policy.cost))) end
 end
 
 local answer = { granted, nowMs }
-for p = 1, #KEYS do
+for p = 1, policyCount do
   local policy = policyOf(ARGV[p + 2])
   local taken = granted * policy.cost
   if taken > 0 or (asked > 0 and isStored[p] and (isHealed[p] or call('PTTL', KEYS[p]) < 0)) then

@@ -55,13 +55,20 @@ export class Keys {
   /**
    * Spells the counters of one endpoint: `ratelimit:{<kind>:<who>}:<endpoint>`. String, packed; owner limit; lives a window.
    * All counters of one partition share a slot, so that several policies are one atomic call.
+   * Who has a session is counted in its slot, `ratelimit:{<user id>}:<endpoint>`, so that the same call sees whether it lives.
    *
    * @param endpoint a route's `METHOD:/pattern`, or the name of a quota that several routes share
-   * @returns from what is counted by (`ip`, `user`, a word of ours) and who it is (from outside) to the key; the endpoint is encoded once
+   * @returns from what is counted by (`ip`, `user`, a word of ours), who it is (from outside), and for `user` and `session` the
+   *   session's own key, to the key; the endpoint is encoded once
    */
-  rateLimit (endpoint: string): (kind: string, who: string) => string {
-    const encoded = encodePattern(endpoint)
-    return (kind, who) => `${this.prefix}ratelimit:{${kind}:${encodePart(who)}}:${encoded}`
+  rateLimit (endpoint: string): (kind: string, who: string, sessionKey?: string) => string {
+    const start = `${this.prefix}ratelimit:{`
+    const end = `}:${encodePattern(endpoint)}`
+    return (kind, who, sessionKey) => {
+      if (sessionKey === undefined) return `${start}${kind}:${encodePart(who)}${end}`
+      const tag = sessionKey.slice(sessionKey.indexOf('{') + 1, sessionKey.indexOf('}'))
+      return kind === 'user' ? `${start}${tag}${end}` : `${start}${tag}}:${kind}:${encodePart(who)}${end.slice(1)}`
+    }
   }
 
   /** A live connection's presence. Hash; owner live; lives three heartbeats. */

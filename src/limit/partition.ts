@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto'
+import { BlockList, isIP } from 'node:net'
+import { LRUCache } from 'lru-cache'
+import { addressGroup } from '../http/address-group.ts'
+
+/** The session that a request's sealed cookie names. Whether it lives, Redis says. */
+export interface SessionClaim {
+  readonly userId: string | undefined
+  /** its hash in Redis, in the Redis that counts */
+  readonly key: string
+  /** its fields there: the first that is there counts */
+  readonly devices: readonly string[]
+}
+
+/** Who is counted: by what (a word of ours), and who it is (from outside). */
+export interface Partition {
+  readonly kind: 'ip' | 'user' | 'session' | 'key' | 'custom'
+  readonly who: string
+  /** counted so only while this session lives, else by the address */
+  readonly session?: SessionClaim
+}
+
+/** A client's address as it is counted. */
+export interface Client {
+  readonly partition: Partition
+  /** on the allow-list: not counted at all */
+  readonly isAllowed: boolean
+}
+
+const addressesKept = 10_000
+const longestAddress = 64
+const longestName = 64
+
+/** Finds whom an address stands for, and remembers the last ten thousand. */
+export class Clients {
+  #known = new LRUCache<string, Client>({ max: addressesKept })
+  #allowed: BlockList
+  #prefixBits: number
+
+  constructor (allowed: readonly string[], prefixBits: number) {
+    this.#allowed = new BlockList()
+    this.#prefixBits = prefixBits
+    for (const network of allowed) {
+      const [address = '', bits] = network.split('/')
+      const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
+      this.#allowed.addSubnet(address, Number(bits ?? (family === 'ipv6' ? 128 : 32)), family)
+    }
+  }
+
+  /**
+   * @param address the client's, as the trusted proxies name it
+   * @param peer the socket's: counted when a trusted proxy names something that is no address
+   */
+  find (address: string, peer: string | undefined): Client {
+    return this.#known.get(address) ?? this.#meet(address, peer ?? '')
+  }
+
+  #meet (address: string, peer: string): Client {
+    const group = addressGroup(address, this.#prefixBits)
+    const who = group ?? addressGroup(peer, this.#prefixBits) ?? 'unknown'
+    const client = { partition: { kind: 'ip' as const, who }, isAllowed: this.#isAllowed(group === undefined ? peer : address) }
+    // What is no address may be anything, and as long as a header.
+    if (group !== undefined && address.length <= longestAddress) this.#known.set(address, client)
+    return client
+  }
+
+  #isAllowed (address: string): boolean {
+    const bare = addressGroup(address, 128)?.includes('.') === true ? addressGroup(address) ?? '' : address
+    const family = isIP(bare)
+    return family !== 0 && this.#allowed.check(bare, family === 6 ? 'ipv6' : 'ipv4')
+  }
+}
+
+/** A name that an app gives a partition; long ones by their hash. */
+export function customPartition (name: string): Partition {
+  return { kind: 'custom', who: name.length > longestName ? hashOf(name) : name }
+}
+
+const keyHashes = new LRUCache<string, Partition>({ max: 1000 })
+
+/** An API key that its app knows: the key itself is kept nowhere. */
+export function keyPartition (apiKey: string): Partition {
+  const known = keyHashes.get(apiKey)
+  if (known !== undefined) return known
+  const partition: Partition = { kind: 'key', who: hashOf(apiKey) }
+  keyHashes.set(apiKey, partition)
+  return partition
+}
+
+/** A signed-in visitor, by user or by device. */
+export function sessionPartition (kind: 'user' | 'session', session: SessionClaim | undefined): Partition | undefined {
+  if (session === undefined) return undefined
+  if (kind === 'session') return { kind, who: session.devices[0] ?? '', session }
+  return session.userId === undefined ? undefined : { kind, who: session.userId, session }
+}
+
+function hashOf (text: string): string {
+  return createHash('sha256').update(text).digest('base64url').slice(0, 22)
+}
