@@ -65,15 +65,15 @@ export class Bus {
    * @throws {TopicError} PRISM_ERR_TOPIC; {OptionError} PRISM_ERR_OPTION for a `from` that is no event's id;
    *   {EventsFullError} PRISM_ERR_EVENTS_FULL when this process listens to too many topics
    */
-  subscribe (topic: string, take: Taker, { from, onReset }: SubscribeOptions = {}): Subscription {
+  subscribe (topic: string, take: Taker, options: SubscribeOptions = {}): Subscription {
     if (this.#isClosed) throw new EventsClosedError()
+    const { from } = options
     if (from !== undefined && !isEventId(from)) throw new OptionError('from', "an event's id", JSON.stringify(from))
     const state = this.#topic(checkTopic(topic))
     const follower = new Follower({
+      ...options,
       topic,
       take,
-      from,
-      onReset,
       onClose: (closed) => state.remove(closed),
       onFailure: (error) => {
         this.counts.failed += 1

@@ -40,13 +40,19 @@ export interface LoggedEnvelope extends Envelope {
   readonly prev: string
 }
 
+/** Types that an EventSource gives a meaning of its own, or we do. */
+export const reservedTypes: ReadonlySet<string> = new Set(['open', 'error', 'reset'])
+
 /** An envelope may have so many bytes. */
 export const maxEventBytes = 16_384
 /** Two ids and their names have fewer. */
 const headBytes = 128
 
-/** Whether a text can be an event's id: two whole numbers of 64 bits, as Redis writes a stream's ids. */
-export function isEventId (text: unknown): text is string {
+/** Two whole numbers of 64 bits, as Redis writes a stream's ids. */
+export type EventId = `${bigint}-${bigint}`
+
+/** Whether a text can be an event's id. */
+export function isEventId (text: unknown): text is EventId {
   return typeof text === 'string' && /^\d{1,20}-\d{1,20}$/.test(text)
 }
 
@@ -92,6 +98,7 @@ function checkEvent (event: NewEvent): NewEvent {
   const { subject = 'x', time = 'x' } = event
   if (typeof subject !== 'string' || subject === '') throw new EventError('must have a text as its subject, or none')
   if (typeof time !== 'string' || time === '' || Number.isNaN(event.time === undefined ? 0 : Date.parse(time))) throw new EventError('must have an RFC 3339 time, or none')
+  if (reservedTypes.has(event.type)) throw new EventError(`must have another type than ${event.type}, which means something else to an EventSource`)
   return event
 }
 

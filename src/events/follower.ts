@@ -13,6 +13,8 @@ export interface SubscribeOptions {
   from?: string | undefined
   /** events are missing, or may be: fetch anew what they would have told. The next event is the one after `id`. */
   onReset?: ((id: string) => void) | undefined
+  /** called once, before the first event, unless `from` says where it begins: where it does */
+  onBegin?: ((id: string) => void) | undefined
 }
 
 /** One subscriber of one topic. */
@@ -53,6 +55,7 @@ export class Follower implements Subscription {
 
   /** It is level with its topic. */
   level (position: string): void {
+    if (this.position === undefined) this.#guard(() => this.#options.onBegin?.(position))
     this.position = position
     this.#isReady(position)
   }

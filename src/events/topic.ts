@@ -62,7 +62,6 @@ export class Topic {
     return this.#followers.size > 0
   }
 
-
   add (follower: Follower): void {
     this.#followers.add(follower)
     if (follower.position !== undefined) queueMicrotask(() => { this.#follow(follower) })

@@ -1,0 +1,153 @@
+import { readFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import websocket from '@fastify/websocket'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { DrainingError, OriginError, PositionError, SessionUnavailableError, UpgradeRequiredError } from '../src/errors.ts'
+import { Census } from '../src/live/census.ts'
+import type { LiveConnection } from '../src/live/census.ts'
+import { checkTopics } from '../src/live/connection.ts'
+import type { Peer, Surroundings } from '../src/live/connection.ts'
+import { Connections } from '../src/live/connections.ts'
+import type { ConnectionFilter } from '../src/live/connections.ts'
+import { bounds, mayOpen, ownTopics, resolveLivePolicy } from '../src/live/policy.ts'
+import type { LiveOptions } from '../src/live/policy.ts'
+import { StreamConnection } from '../src/live/stream.ts'
+import { readPositions } from '../src/live/stream-field.ts'
+import { ConnectionStore } from '../src/live/store.ts'
+import { WebSocketConnection } from '../src/live/websocket.ts'
+import type {} from './events.ts'
+import type {} from './redis.ts'
+import type { Revocation } from './session.ts'
+
+export type { LiveConnection } from '../src/live/census.ts'
+export type { LiveOptions, TopicRule } from '../src/live/policy.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Who listens: `connections({ user, topic })` of all processes, within 250 ms, and the counts of this one. */
+    live: {
+      connections (filter?: ConnectionFilter): Promise<LiveConnection[]>
+      readonly counts: { readonly websocket: number, readonly stream: number }
+    }
+  }
+}
+
+interface StreamQuery {
+  topic?: string[]
+  since?: string
+}
+
+const client = readFileSync(new URL('../src/live/client.js', import.meta.url))
+const revocations = `${ownTopics}sessions`
+const uncached = { cache: false } as const
+
+/**
+ * Brings the bus's topics to browsers: `GET /live` is a WebSocket, `GET /events` an event stream, `GET /live.js` the client of the first.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION, at registration.
+ */
+export default fp<LiveOptions>(async (fastify, options) => {
+  const policy = resolveLivePolicy(options)
+  const instance = randomBytes(9).toString('base64url')
+  const { batch, keyspace } = fastify.redisPool
+  const connections = new Connections(new ConnectionStore(batch, keyspace, instance), (userId) => fastify.sessions.devices(userId))
+  const census = new Census(fastify.events, connections, instance)
+  const surroundings: Surroundings = {
+    policy,
+    events: fastify.events,
+    onChange: (connection) => connections.changed(connection),
+    onClose: (connection) => connections.remove(connection)
+  }
+
+  fastify.decorate('live', { getter: () => ({ connections: (filter: ConnectionFilter = {}) => census.ask(filter), counts: connections.counts }) })
+  followRevocations(fastify, connections)
+  // Other routes are answered as if no upgrade had been asked for (RFC 9110 section 7.8).
+  Object.assign(fastify.server, { shouldUpgradeCallback: ({ method, url = '' }: IncomingMessage) => method === 'GET' && /^\/live(\?|$)/.test(url) })
+  fastify.addHook('preClose', () => connections.drain(policy.drainMs))
+
+  await fastify.register(async (scope) => {
+    await scope.register(websocket, { options: { maxPayload: bounds.frameBytes, maxFragments: bounds.fragments, perMessageDeflate: false }, preClose: (done) => done() })
+    scope.addHook('onRequest', async function answer (request) {
+      if (connections.isDraining) throw new DrainingError()
+      if (request.visitor.state === 'unavailable') throw new SessionUnavailableError('Redis does not answer')
+      if (request.ws && !mayOpen(request.headers.origin, request.host, policy.origins)) throw new OriginError()
+    })
+    // The last hook before the handler: a place that is taken is used.
+    scope.addHook('preHandler', async function answer (request, reply) {
+      if (!request.ws && request.routeOptions.url !== '/events') return
+      const release = connections.reserve(peerOf(request))
+      const end = request.ws ? request.raw.socket : reply.raw
+      end.once('close', release)
+    })
+
+    scope.route({
+      method: 'GET',
+      url: '/live',
+      exposeHeadRoute: false,
+      config: uncached,
+      schema: { hide: true },
+      handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
+      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, peerOf(request), surroundings))
+    })
+
+    scope.get<{ Querystring: StreamQuery }>('/events', { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
+      const { topic = ['events'], since } = request.query
+      const topics = [...new Set(topic)]
+      const positions = positionsOf(request.headers['last-event-id'] ?? since, topics)
+      const peer = peerOf(request)
+      checkTopics(policy, peer, topics)
+      const connection = new StreamConnection(reply.raw, peer, surroundings)
+      connections.add(connection)
+      connection.open(topics, positions)
+      return reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).send(connection.body)
+    })
+  })
+
+  fastify.get('/live.js', { config: { ...uncached, session: false }, schema: { hide: true } }, async (_request, reply) => sendClient(reply))
+}, { name: 'live', fastify: '5.x', dependencies: ['redis', 'session', 'events'] })
+
+const streamSchema = {
+  summary: 'Events as they happen: ?topic= (several may be given) &since= the id of the last event seen',
+  tags: ['live'],
+  produces: ['text/event-stream'],
+  querystring: {
+    type: 'object',
+    additionalProperties: false,
+    properties: {
+      topic: { type: 'array', minItems: 1, maxItems: bounds.topicsPerConnection, items: { type: 'string', minLength: 1, maxLength: 128 } },
+      since: { type: 'string', maxLength: 10_000 }
+    }
+  }
+}
+
+/** The session, not what somebody does with it: a long connection is no reader of it. */
+function peerOf (request: FastifyRequest): Peer {
+  const { userId } = request.visitor
+  return { userId, device: userId === undefined ? undefined : request.session.id, address: request.ip }
+}
+
+function positionsOf (text: string | string[] | undefined, topics: readonly string[]): ReadonlyMap<string, string | undefined> {
+  if (text === undefined || text === '') return new Map()
+  const positions = typeof text === 'string' ? readPositions(text, topics) : undefined
+  if (positions === undefined) throw new PositionError()
+  return positions
+}
+
+/** A session that ends anywhere ends its connections everywhere. */
+function followRevocations (fastify: FastifyInstance, connections: Connections): void {
+  fastify.sessions.onRevoked((revocation) => {
+    connections.signedOut(revocation.userId, revocation.devices)
+    fastify.events.publish(revocations, { type: 'session.revoked', data: revocation })
+      .catch((error) => fastify.log.warn({ err: error }, 'A revocation was not published: other processes notice within 30 s'))
+  })
+  fastify.events.subscribe(revocations, ({ data }) => {
+    const { userId, devices } = data as Revocation
+    connections.signedOut(userId, devices)
+  }, { onReset: () => connections.doubt() })
+}
+
+function sendClient (reply: FastifyReply): FastifyReply {
+  return reply.headers({ 'content-type': 'text/javascript; charset=utf-8', 'cache-control': 'public, max-age=3600' }).send(client)
+}

@@ -1,0 +1,21 @@
+/** Allows so many at once, and so many a second after that. */
+export class Bucket {
+  #tokens: number
+  #filledAt = performance.now()
+  #capacity: number
+  #perSecond: number
+
+  constructor (capacity: number, perSecond: number) {
+    this.#tokens = this.#capacity = capacity
+    this.#perSecond = perSecond
+  }
+
+  /** @returns whether there was one to take */
+  take (now = performance.now()): boolean {
+    this.#tokens = Math.min(this.#capacity, this.#tokens + (now - this.#filledAt) / 1000 * this.#perSecond)
+    this.#filledAt = now
+    if (this.#tokens < 1) return false
+    this.#tokens -= 1
+    return true
+  }
+}

@@ -1,0 +1,135 @@
+import { randomBytes } from 'node:crypto'
+import { TopicForbiddenError, TopicsFullError } from '../errors.ts'
+import type { Bus } from '../events/bus.ts'
+import { checkTopic } from '../events/event.ts'
+import type { CloudEvent } from '../events/event.ts'
+import type { Subscription } from '../events/follower.ts'
+import type { CloseReason } from './frame.ts'
+import { bounds } from './policy.ts'
+import type { LivePolicy, Visitor } from './policy.ts'
+
+/** Who is at the other end. */
+export interface Peer extends Visitor {
+  /** the public name of the session's device */
+  readonly device: string | undefined
+  readonly address: string
+}
+
+/** What all connections of a process share. */
+export interface Surroundings {
+  readonly events: Pick<Bus, 'publish' | 'subscribe'>
+  readonly policy: LivePolicy
+  /** told when it follows other topics than before */
+  readonly onChange: (connection: Connection) => void
+  /** told once, when a connection has ended, whoever ended it */
+  readonly onClose: (connection: Connection) => void
+}
+
+/** One client that follows topics, over a WebSocket or an event stream. */
+export abstract class Connection {
+  abstract readonly kind: 'websocket' | 'stream'
+  readonly id = randomBytes(12).toString('base64url')
+  readonly peer: Peer
+  /** when it was opened, milliseconds since 1970 */
+  readonly openedAt = Date.now()
+  /** when its next heartbeat is due, milliseconds of `performance.now()` */
+  beatAt = performance.now() + nextBeatMs()
+  isClosed = false
+  protected readonly surroundings: Surroundings
+  readonly #subscriptions = new Map<string, Subscription>()
+
+  constructor (peer: Peer, surroundings: Surroundings) {
+    this.peer = peer
+    this.surroundings = surroundings
+  }
+
+  get topics (): string[] {
+    return [...this.#subscriptions.keys()]
+  }
+
+  /**
+   * Follows a topic, from an event on or from now; again, when it did already.
+   *
+   * @throws as {@link checkTopics}
+   */
+  follow (topic: string, since: string | undefined): void {
+    checkTopics(this.surroundings.policy, this.peer, [...new Set([...this.topics, topic])])
+    this.#subscriptions.get(topic)?.close()
+    if (since !== undefined) this.begin(topic, since)
+    this.#subscriptions.set(topic, this.surroundings.events.subscribe(topic, (event, text) => this.#deliver(topic, event, text), {
+      from: since,
+      onBegin: (id) => this.begin(topic, id),
+      onReset: (id) => this.reset(topic, id)
+    }))
+    this.surroundings.onChange(this)
+    this.#tellPresence('joined', topic)
+  }
+
+  /** @returns whether it was followed */
+  unfollow (topic: string): boolean {
+    const subscription = this.#subscriptions.get(topic)
+    if (subscription === undefined) return false
+    subscription.close()
+    this.#subscriptions.delete(topic)
+    this.surroundings.onChange(this)
+    this.#tellPresence('left', topic)
+    return true
+  }
+
+  /** Sends the client away. */
+  close (reason: CloseReason): void {
+    if (this.isClosed) return
+    this.ended()
+    this.end(reason)
+  }
+
+  /** It is over: nothing more is delivered. */
+  ended (): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    for (const topic of this.topics) this.unfollow(topic)
+    this.surroundings.onClose(this)
+  }
+
+  /** Asks whether the client lives; ends the connection when it did not answer the last time. */
+  beat (now: number): void {
+    this.beatAt = now + nextBeatMs()
+    this.pulse()
+  }
+
+  #deliver (topic: string, event: CloudEvent, text: string): void {
+    if (this.isClosed) return
+    this.send(topic, event, text)
+    if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
+  }
+
+  #tellPresence (what: 'joined' | 'left', topic: string): void {
+    const { events, policy } = this.surroundings
+    if (!policy.hasPresence(topic)) return
+    // Who is there is asked of the instances; this is only news of it, and lost with Redis.
+    events.publish(topic, { type: `presence.${what}`, data: { user: this.peer.userId ?? null, connection: this.id } }).catch(() => {})
+  }
+
+  protected abstract get bufferedBytes (): number
+  protected abstract begin (topic: string, id: string): void
+  protected abstract send (topic: string, event: CloudEvent, text: string): void
+  protected abstract reset (topic: string, id: string): void
+  protected abstract pulse (): void
+  protected abstract end (reason: CloseReason): void
+}
+
+/**
+ * Checks whether somebody may follow topics, all on one connection.
+ *
+ * @throws {TopicError} PRISM_ERR_TOPIC; {TopicForbiddenError} PRISM_ERR_TOPIC_FORBIDDEN; {TopicsFullError} PRISM_ERR_TOPICS_FULL
+ */
+export function checkTopics ({ mayFollow }: LivePolicy, peer: Peer, topics: readonly string[]): void {
+  const forbidden = topics.find((topic) => !mayFollow(peer, checkTopic(topic)))
+  if (forbidden !== undefined) throw new TopicForbiddenError(forbidden)
+  if (topics.length > bounds.topicsPerConnection) throw new TopicsFullError(bounds.topicsPerConnection)
+}
+
+/** 25 s, a fifth more or less, so that many connections do not beat as one. */
+function nextBeatMs (): number {
+  return bounds.heartbeatMs * (0.8 + Math.random() * 0.4)
+}

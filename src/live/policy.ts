@@ -1,0 +1,95 @@
+import { readPattern } from '../events/policy.ts'
+import { readDuration, readRecord, readTexts, refuse } from '../options.ts'
+import type { Duration } from '../options.ts'
+
+/** Who opened a connection. */
+export interface Visitor {
+  /** undefined: nobody is signed in */
+  readonly userId: string | undefined
+}
+
+/** Who may follow topics: everybody, whoever is signed in, the user whose id stands in the star's place, or as a function says. */
+export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((visitor: Visitor, topic: string) => boolean)
+
+/** What live connections may do. */
+export interface LiveOptions {
+  /** exact origins of pages that may open WebSockets; default: the request's own host */
+  origins?: readonly string[]
+  /** by topic, or by how topics begin and a star; the first that fits counts, and what fits none is forbidden. Default `{ events: 'anyone', 'user:*': 'owner' }` */
+  topics?: Readonly<Record<string, TopicRule>>
+  /** topics that tell their followers who comes and goes: `presence.joined`, `presence.left`; default none */
+  presence?: readonly string[]
+  /** how long a stopping process takes to send its connections away; default 2.5 s */
+  drain?: Duration
+}
+
+/** {@link LiveOptions} after defaults and checks. */
+export interface LivePolicy {
+  readonly origins: readonly string[]
+  readonly drainMs: number
+  readonly mayFollow: (visitor: Visitor, topic: string) => boolean
+  readonly hasPresence: (topic: string) => boolean
+}
+
+/** What one connection, and what all of them, may take. */
+export const bounds = Object.freeze({
+  frameBytes: 16_384,
+  fragments: 64,
+  topicsPerConnection: 50,
+  connectionsPerUser: 20,
+  connectionsPerAddress: 100,
+  /** unsent bytes: who reads slower is sent away, and resumes */
+  bufferedBytes: 1_048_576,
+  framesPerSecond: 20,
+  framesAtOnce: 100,
+  heartbeatMs: 25_000,
+  /** Railway ends requests after 15 minutes */
+  streamMs: 13 * 60_000
+})
+
+/**
+ * Checks what live connections may do.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function resolveLivePolicy (options: LiveOptions = {}): LivePolicy {
+  readRecord('live', options, ['origins', 'topics', 'presence', 'drain'])
+  const patterns = readTexts('live.presence', options.presence ?? []).map((pattern) => readPattern('live.presence', pattern))
+  return Object.freeze({
+    origins: readTexts('live.origins', options.origins ?? []),
+    drainMs: readDuration('live.drain', options.drain ?? '2500ms'),
+    mayFollow: readRules(options.topics ?? { events: 'anyone', 'user:*': 'owner' }),
+    hasPresence: (topic: string) => patterns.some((fits) => fits(topic))
+  })
+}
+
+/** Topics that begin so are between processes. */
+export const ownTopics = '_'
+
+function readRules (topics: Readonly<Record<string, TopicRule>>): LivePolicy['mayFollow'] {
+  const rules = Object.entries(topics).map(([pattern, rule]) => {
+    const option = `live.topics.${pattern}`
+    return { fits: readPattern(option, pattern), allows: readRule(option, rule, pattern) }
+  })
+  return (visitor, topic) => !topic.startsWith(ownTopics) && rules.find(({ fits }) => fits(topic))?.allows(visitor, topic) === true
+}
+
+function readRule (option: string, rule: unknown, pattern: string): LivePolicy['mayFollow'] {
+  if (rule === 'anyone') return () => true
+  if (rule === 'signed-in') return ({ userId }) => userId !== undefined
+  if (rule === 'owner' && pattern.endsWith('*')) return ({ userId }, topic) => userId !== undefined && topic === `${pattern.slice(0, -1)}${userId}`
+  if (typeof rule === 'function') return rule as LivePolicy['mayFollow']
+  return refuse(option, "'anyone', 'signed-in', 'owner' (of a pattern with a star) or a function", rule)
+}
+
+/**
+ * Whether a page of this origin may open a WebSocket, which no browser's same-origin policy keeps it from.
+ *
+ * @param origins exact ones; none: the request's own host
+ */
+export function mayOpen (origin: string | undefined, host: string, origins: readonly string[]): boolean {
+  if (origin === undefined) return false
+  if (origins.length > 0) return origins.includes(origin)
+  const url = URL.parse(origin)
+  return url !== null && /^https?:$/.test(url.protocol) && url.origin === origin && url.host === host
+}

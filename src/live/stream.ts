@@ -1,0 +1,85 @@
+import { Readable } from 'node:stream'
+import type { CloudEvent } from '../events/event.ts'
+import { Connection } from './connection.ts'
+import type { Peer, Surroundings } from './connection.ts'
+import type { CloseReason } from './frame.ts'
+import { bounds } from './policy.ts'
+import { nameOf, writeBlock, writePositions } from './stream-field.ts'
+
+/** What a stream is sent on with. */
+export interface Sink {
+  /** bytes that wait in the reply */
+  readonly writableLength: number
+}
+
+/** How long clients wait before they come again, at the least: drawn anew for each, so that they do not come as one. */
+const retryMs = 1000
+
+/** A client at an event stream (Server-Sent Events). */
+export class StreamConnection extends Connection {
+  readonly kind = 'stream'
+  readonly body: Readable
+  #sink: Sink
+  #positions = new Map<string, string | undefined>()
+  #timer: NodeJS.Timeout
+
+  constructor (sink: Sink, peer: Peer, surroundings: Surroundings) {
+    super(peer, surroundings)
+    this.#sink = sink
+    this.body = new Readable({ read: () => {}, highWaterMark: bounds.bufferedBytes, destroy: (error, done) => { this.ended(); done(error) } })
+    this.#timer = setTimeout(() => this.close('restart'), bounds.streamMs * (0.95 + Math.random() * 0.05)).unref()
+    this.#write([['retry', drawRetryMs()]])
+  }
+
+  /** Follows topics, each from where the client stood. */
+  open (topics: readonly string[], positions: ReadonlyMap<string, string | undefined>): void {
+    for (const topic of topics) this.#positions.set(topic, positions.get(topic))
+    for (const topic of topics) this.follow(topic, positions.get(topic))
+  }
+
+  override ended (): void {
+    clearTimeout(this.#timer)
+    super.ended()
+  }
+
+  protected override get bufferedBytes (): number {
+    return this.body.readableLength + this.#sink.writableLength
+  }
+
+  /** An id without data is kept by the client, and nothing is dispatched. */
+  protected override begin (topic: string, id: string): void {
+    this.#positions.set(topic, id)
+    this.#write([['id', writePositions(this.#positions)]])
+  }
+
+  protected override send (topic: string, event: CloudEvent, text: string): void {
+    if (event.id === undefined) return this.#write([['event', nameOf(event)], ['data', text]])
+    this.#positions.set(topic, event.id)
+    this.#write([['id', writePositions(this.#positions)], ['event', nameOf(event)], ['data', text]])
+  }
+
+  protected override reset (topic: string, id: string): void {
+    this.#positions.set(topic, id)
+    this.#write([['id', writePositions(this.#positions)], ['event', 'reset'], ['data', JSON.stringify({ topic, id })]])
+  }
+
+  /** A comment: what is on the way sees that the connection lives, and a dead client's socket fails. */
+  protected override pulse (): void {
+    this.body.push(':\n\n')
+    if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
+  }
+
+  protected override end (reason: CloseReason): void {
+    this.#write([['retry', drawRetryMs()]])
+    if (reason === 'slow') this.body.destroy()
+    else this.body.push(null)
+  }
+
+  #write (fields: Parameters<typeof writeBlock>[0]): void {
+    if (!this.body.destroyed) this.body.push(writeBlock(fields))
+  }
+}
+
+function drawRetryMs (): number {
+  return Math.round(retryMs * (1 + Math.random() * 2))
+}

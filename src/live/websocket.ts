@@ -1,0 +1,91 @@
+import type { WebSocket } from 'ws'
+import type { CloudEvent } from '../events/event.ts'
+import { Bucket } from './bucket.ts'
+import { Connection } from './connection.ts'
+import type { Peer, Surroundings } from './connection.ts'
+import { closeCodes, EventFrames, readFrame } from './frame.ts'
+import type { CloseReason, ServerFrame } from './frame.ts'
+import { bounds } from './policy.ts'
+
+/** How long a client may take to answer a close. */
+const farewellMs = 1000
+const frames = new EventFrames()
+
+/** A client at a WebSocket: JSON text frames both ways, see docs/events.md. */
+export class WebSocketConnection extends Connection {
+  readonly kind = 'websocket'
+  #socket: WebSocket
+  #bucket = new Bucket(bounds.framesAtOnce, bounds.framesPerSecond)
+  #isAlive = true
+
+  constructor (socket: WebSocket, peer: Peer, surroundings: Surroundings) {
+    super(peer, surroundings)
+    this.#socket = socket
+    socket.on('message', (data, isBinary) => this.#heard(data.toString(), isBinary))
+    socket.on('pong', () => { this.#isAlive = true })
+    // Pings that a client sends count too: each of them makes us write.
+    socket.on('ping', () => this.#pay())
+    socket.on('close', () => this.ended())
+    socket.on('error', () => socket.terminate())
+  }
+
+  protected override get bufferedBytes (): number {
+    return this.#socket.bufferedAmount
+  }
+
+  protected override begin (topic: string, id: string): void {
+    this.#say({ type: 'subscribed', topic, id })
+  }
+
+  protected override send (topic: string, event: CloudEvent, text: string): void {
+    this.#socket.send(frames.of(topic, event, text), { binary: false })
+  }
+
+  protected override reset (topic: string, id: string): void {
+    this.#say({ type: 'reset', topic, id })
+  }
+
+  protected override pulse (): void {
+    if (!this.#isAlive) return this.#socket.terminate()
+    this.#isAlive = false
+    this.#socket.ping()
+  }
+
+  protected override end (reason: CloseReason): void {
+    this.#socket.close(closeCodes[reason])
+    setTimeout(() => this.#socket.terminate(), farewellMs).unref()
+  }
+
+  #heard (text: string, isBinary: boolean): void {
+    this.#isAlive = true
+    if (this.isClosed || !this.#pay()) return
+    if (isBinary) return this.close('unsupported')
+    const frame = readFrame(text)
+    if (typeof frame === 'string') return this.#say({ type: 'error', code: 'PRISM_ERR_FRAME', detail: frame })
+    if (frame.type === 'ping') return this.#say({ type: 'pong' })
+    if (frame.type === 'subscribe') return this.#subscribe(frame.topic, frame.since)
+    this.unfollow(frame.topic)
+  }
+
+  #subscribe (topic: string, since: string | undefined): void {
+    try {
+      this.follow(topic, since)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error)) throw error
+      this.#say({ type: 'error', code: String(error.code), detail: error.message, topic: topic.slice(0, 128) })
+    }
+  }
+
+  /** @returns whether the client had not used up what it may send */
+  #pay (): boolean {
+    if (this.#bucket.take()) return true
+    this.close('flood')
+    return false
+  }
+
+  /** Answers are bounded too: who asks and does not read is sent away. */
+  #say (frame: ServerFrame): void {
+    this.#socket.send(JSON.stringify(frame))
+    if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
+  }
+}

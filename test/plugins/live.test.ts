@@ -1,0 +1,212 @@
+import t from 'tap'
+import { followSocket, openLive, startLive, statusOfUpgrade } from '../helpers/live.ts'
+import { startRig } from '../helpers/rig.ts'
+import { until } from '../helpers/until.ts'
+
+t.test('live connections speak over a WebSocket: subscribe, event, unsubscribe, ping', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url)
+  const client = await openLive(live)
+
+  client.say({ type: 'subscribe', topic: 'events' })
+  const { id: begin } = await client.next('subscribed')
+  const id = await live.app.events.publish('events', { type: 'city.noted', data: { city: 1 } })
+  const event = await client.next('event')
+  client.say({ type: 'ping' })
+  await client.next('pong')
+  client.say({ type: 'unsubscribe', topic: 'events' })
+  client.say({ type: 'ping' })
+  await client.next('pong')
+  await live.app.events.publish('events', { type: 'city.noted', data: { city: 2 } })
+  client.say({ type: 'ping' })
+  await client.next('pong')
+
+  t.match(event, { topic: 'events', event: { specversion: '1.0', id, prev: begin, type: 'city.noted', data: { city: 1 } } })
+  t.equal(client.frames.filter(({ type }) => type === 'event').length, 1)
+})
+
+t.test('live connections resume where they were, at another process too', async (t) => {
+  const { url } = await startRig(t)
+  const one = await startLive(t, url)
+  const other = await startLive(t, url)
+  const first = await openLive(one)
+  first.say({ type: 'subscribe', topic: 'events' })
+  const { id: begin } = await first.next('subscribed')
+  first.socket.terminate()
+
+  const ids: string[] = []
+  for (let n = 0; n < 5; n++) ids.push(await one.app.events.publish('events', { type: 'n', data: n }))
+  const second = await openLive(other)
+  second.say({ type: 'subscribe', topic: 'events', since: begin })
+  await until(() => second.frames.length === 6, { what: 'all that was missed' })
+  const third = await openLive(other)
+  third.say({ type: 'subscribe', topic: 'events', since: '1-1' })
+  const reset = await third.next('reset')
+
+  t.same(second.frames[0], { type: 'subscribed', topic: 'events', id: begin })
+  t.same(second.frames.slice(1).map(({ event }) => event?.data), [0, 1, 2, 3, 4])
+  t.same(reset, { type: 'reset', topic: 'events', id: ids.at(-1) })
+})
+
+t.test('live connections are opened by pages of listed origins alone', async (t) => {
+  const { url } = await startRig(t)
+  const own = await startLive(t, url)
+  const listed = await startLive(t, url, { origins: ['https://example.com'] })
+
+  t.equal(await statusOfUpgrade(own, { headers: { origin: own.url } }), 101)
+  for (const origin of ['http://evil.example', 'null', '', 'http://127.0.0.1', `http://127.0.0.1:${own.port}/`, `ftp://127.0.0.1:${own.port}`, `http://x@127.0.0.1:${own.port}`]) {
+    t.equal(await statusOfUpgrade(own, { headers: { origin } }), 403, `origin ${origin}`)
+  }
+  t.equal(await statusOfUpgrade(own), 403, 'no origin')
+  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com' } }), 101)
+  t.equal(await statusOfUpgrade(listed, { headers: { origin: listed.url } }), 403)
+  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com.evil' } }), 403)
+})
+
+t.test('live connections follow only topics that are open to their user', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url)
+  const ann = await openLive(live, { headers: { cookie: await live.signIn('ann') } })
+  const nobody = await openLive(live)
+
+  ann.say({ type: 'subscribe', topic: 'user:ann' })
+  const subscribed = await ann.next('subscribed')
+  for (const topic of ['user:bob', 'user:', 'user:ann:x', '_live', '_sessions', 'other']) {
+    ann.say({ type: 'subscribe', topic })
+    t.match(await ann.next('error'), { code: 'PRISM_ERR_TOPIC_FORBIDDEN' }, topic)
+  }
+  for (const topic of ['*', 'user:*', 'a\nb', '', 'x'.repeat(5000), 'prism:{events}']) {
+    ann.say({ type: 'subscribe', topic })
+    t.match(await ann.next('error'), { code: 'PRISM_ERR_TOPIC' }, JSON.stringify(topic).slice(0, 20))
+  }
+  nobody.say({ type: 'subscribe', topic: 'user:ann' })
+  t.match(await nobody.next('error'), { code: 'PRISM_ERR_TOPIC_FORBIDDEN' })
+
+  t.equal(subscribed.topic, 'user:ann')
+})
+
+t.test('live connections with a forged or dead session are nobody', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url)
+  const cookie = await live.signIn('ann')
+  await live.app.inject({ method: 'DELETE', url: '/session', headers: { cookie } })
+
+  for (const headers of [{ cookie }, { cookie: `${cookie}x` }, { cookie: 'sid=v1.x.y' }]) {
+    const client = await openLive(live, { headers })
+    client.say({ type: 'subscribe', topic: 'user:ann' })
+    t.match(await client.next('error'), { code: 'PRISM_ERR_TOPIC_FORBIDDEN' })
+  }
+})
+
+t.test('live connections end with the session, wherever it is ended', async (t) => {
+  const { url } = await startRig(t)
+  const one = await startLive(t, url)
+  const other = await startLive(t, url)
+  const cookie = await one.signIn('ann')
+  const client = await openLive(one, { headers: { cookie } })
+  const sibling = await openLive(one, { headers: { cookie: await one.signIn('ann') } })
+
+  const signedOutAt = performance.now()
+  await other.app.inject({ method: 'DELETE', url: '/session', headers: { cookie } })
+  const code = await client.closed
+  t.equal(code, 4001)
+  t.comment(`closed after ${Math.round(performance.now() - signedOutAt)} ms`)
+
+  sibling.say({ type: 'ping' })
+  await sibling.next('pong')
+  await other.app.sessions.revokeAll('ann')
+  t.equal(await sibling.closed, 4001)
+})
+
+t.test('live connections end when the session went without a word', async (t) => {
+  const { url, control } = await startRig(t)
+  const live = await startLive(t, url)
+  const client = await openLive(live, { headers: { cookie: await live.signIn('ann') } })
+
+  await control.del('session:{ann}')
+  await control.del('prism:_sessions:log')
+
+  t.equal(await client.closed, 4001)
+})
+
+t.test('live connections are known to all processes', async (t) => {
+  const { url, control } = await startRig(t)
+  const one = await startLive(t, url)
+  const other = await startLive(t, url)
+  const ann = await openLive(one, { headers: { cookie: await one.signIn('ann') } })
+  const nobody = await openLive(other)
+  for (const client of [ann, nobody]) {
+    client.say({ type: 'subscribe', topic: 'events' })
+    await client.next('subscribed')
+  }
+
+  const both = await other.app.live.connections({ topic: 'events' })
+  const anns = await other.app.live.connections({ user: 'ann' })
+  const key = `websocket:{${anns[0]?.id}}`
+  const state = await until(async () => {
+    const hash = await control.hgetall(key)
+    return hash.topics === '["events"]' && hash
+  }, { what: 'the state' })
+  const lifetimeMs = await control.pttl(key)
+
+  t.equal(both.length, 2)
+  t.match(anns, [{ user: 'ann', kind: 'websocket', topics: ['events'] }])
+  t.match(state, { user: 'ann', instance: anns[0]?.instance, since: String(anns[0]?.since), seen: /^\d{13}$/ })
+  t.ok(lifetimeMs > 80_000 && lifetimeMs <= 90_000)
+  t.same(other.app.live.counts, { websocket: 1, stream: 0 })
+  ann.socket.close()
+  await until(async () => await control.exists(key) === 0, { what: 'the state is gone' })
+})
+
+t.test('live connections tell who comes and goes, on topics that ask for it', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url, { topics: { 'room:*': 'anyone' }, presence: ['room:*'] })
+  const watcher = await openLive(live)
+  watcher.say({ type: 'subscribe', topic: 'room:1' })
+  await watcher.next('subscribed')
+  t.match(await watcher.next('event'), { event: { type: 'presence.joined' } })
+
+  const ann = await openLive(live, { headers: { cookie: await live.signIn('ann') } })
+  ann.say({ type: 'subscribe', topic: 'room:1' })
+  t.match(await watcher.next('event'), { event: { type: 'presence.joined', data: { user: 'ann' } } })
+  ann.socket.terminate()
+  t.match(await watcher.next('event'), { event: { type: 'presence.left', data: { user: 'ann' } } })
+})
+
+t.test('live connections have bounds: topics, users, addresses', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url, { topics: { 't:*': 'anyone' } })
+  const client = await openLive(live)
+  for (let n = 0; n < 50; n++) client.say({ type: 'subscribe', topic: `t:${n}` })
+  await until(() => client.frames.filter(({ type }) => type === 'subscribed').length === 50, { what: '50 topics' })
+  client.say({ type: 'subscribe', topic: 't:50' })
+  t.match(await client.next('error'), { code: 'PRISM_ERR_TOPICS_FULL' })
+
+  const headers = { cookie: await live.signIn('ann'), origin: live.url }
+  const anns = await Promise.all(Array.from({ length: 20 }, () => openLive(live, { headers })))
+  t.equal(await statusOfUpgrade(live, { headers }), 429)
+  anns[0]?.socket.close()
+  await anns[0]?.closed
+  await until(async () => await statusOfUpgrade(live, { headers }) === 101, { what: 'a place is free' })
+
+  const others = await Promise.all(Array.from({ length: 80 }, () => openLive(live)))
+  t.equal(others.length, 80)
+  t.equal(await statusOfUpgrade(live, { headers: { origin: live.url } }), 429)
+})
+
+t.test('live connections are no secret door: other routes answer an upgrade as a plain request', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url)
+  const { WebSocket } = await import('ws')
+
+  const socket = new WebSocket(`ws://127.0.0.1:${live.port}/live.js`, { headers: { origin: live.url } })
+  const client = followSocket(socket)
+  const status = await new Promise((resolve) => socket.once('unexpected-response', (_request, response) => { resolve(response.statusCode); socket.terminate() }))
+  await client.closed
+  const plain = await live.app.inject('/live')
+
+  t.equal(status, 200)
+  t.equal(plain.statusCode, 426)
+  t.equal(plain.headers.upgrade, 'websocket')
+  t.equal((await live.app.inject({ method: 'HEAD', url: '/events' })).statusCode, 404)
+})
