@@ -11,7 +11,7 @@ import type { Sessions } from '../src/session/house.ts'
 import { resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
 import type { SessionOptions, SessionUse } from '../src/session/policy.ts'
 import { Seal } from '../src/session/seal.ts'
-import type { Session, SessionState } from '../src/session/session.ts'
+import type { Session as VisitorSession, SessionState } from '../src/session/session.ts'
 import { Visit } from '../src/session/visit.ts'
 
 export type { Revocation, Sessions } from '../src/session/house.ts'
@@ -36,7 +36,7 @@ declare module 'fastify' {
 
   interface FastifyRequest {
     /** The visitor's session; there for every hook after the stack's own, empty for a new visitor. */
-    session: Session<SessionData>
+    session: VisitorSession<SessionData>
     /** How often `session` was taken from this request so far: a count that grew while something ran says that its outcome depends on the visitor. */
     sessionReads: number
     /** Who visits, for plugins that must know without using the session: it counts as no read of it. Nobody is signed in while `userId` is undefined. */

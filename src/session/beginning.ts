@@ -9,8 +9,8 @@ export interface Beginning {
   readonly label: string | undefined
   /** JSON */
   readonly document: string
-  /** the device of the same user that it takes the place of */
-  readonly replaced?: string | undefined
+  /** when the session was born that it takes the place of, one of the same bearer */
+  readonly replaced?: number | undefined
 }
 
 const userIdLimitBytes = 512

@@ -4,7 +4,7 @@ import type { Ticket } from './ticket.ts'
 /** A session that has ended. */
 interface Grave {
   readonly key: string
-  readonly device: string
+  readonly field: string
 }
 
 const graveLimit = 10_000
@@ -18,29 +18,29 @@ const retryMs = 1000
 export class Graves {
   readonly #buried = new LRUCache<string, Grave>({ max: graveLimit })
   readonly #owed = new Map<string, Grave>()
-  readonly #revoke: (key: string, devices: string[]) => Promise<unknown>
+  readonly #revoke: (key: string, fields: string[]) => Promise<unknown>
   #timer: NodeJS.Timeout | undefined
   #isTelling = false
 
   /** @param revoke ends sessions in Redis */
-  constructor (revoke: (key: string, devices: string[]) => Promise<unknown>) {
+  constructor (revoke: (key: string, fields: string[]) => Promise<unknown>) {
     this.#revoke = revoke
   }
 
   /** Remembers that a session has ended, for as long as it could have lived. */
-  bury (key: string, device: string, leftMs: number): void {
-    this.#buried.set(key + device, { key, device }, { ttl: Math.max(1, Math.ceil(leftMs)) })
+  bury (key: string, field: string, leftMs: number): void {
+    this.#buried.set(key + field, { key, field }, { ttl: Math.max(1, Math.ceil(leftMs)) })
   }
 
   /** Ends a session when Redis can be asked: in this process it has ended already. */
-  owe (key: string, device: string, leftMs: number): void {
-    this.bury(key, device, leftMs)
-    this.#owed.set(key + device, { key, device })
+  owe (key: string, field: string, leftMs: number): void {
+    this.bury(key, field, leftMs)
+    this.#owed.set(key + field, { key, field })
     this.#retryLater()
   }
 
-  has ({ key, device }: Pick<Ticket, 'key' | 'device'>): boolean {
-    return this.#buried.has(key + device)
+  has ({ key, field }: Pick<Ticket, 'key' | 'field'>): boolean {
+    return this.#buried.has(key + field)
   }
 
   /** Tells the server, which may be another one, of all that has ended. */
@@ -69,7 +69,7 @@ export class Graves {
 
   async #tellSome (some: [string, Grave][]): Promise<void> {
     await Promise.all(some.map(async ([name, grave]) => {
-      await this.#revoke(grave.key, [grave.device])
+      await this.#revoke(grave.key, [grave.field])
       this.#owed.delete(name)
     }))
   }

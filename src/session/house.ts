@@ -9,8 +9,8 @@ import type { Device } from './session.ts'
 import { SessionStore } from './store.ts'
 import type { Ended, Loaded } from './store.ts'
 import { readStored } from './stored.ts'
-import { devicesOf, newTicket } from './ticket.ts'
-import type { Bearer, Ticket } from './ticket.ts'
+import { birthOf, deviceOf, fieldsOf, newTicket } from './ticket.ts'
+import type { Bearer, Life, Ticket } from './ticket.ts'
 
 /** Sessions of a user that were ended before their time; a rotation is none. */
 export interface Revocation {
@@ -76,8 +76,8 @@ export class House implements Sessions {
   }
 
   /** The devices in one hash, the last seen first. */
-  async devicesAt (key: string, current?: string): Promise<Device[]> {
-    const devices = (await this.#store.list(key)).map(({ device, head }) => readDevice(device, head, current))
+  async devicesAt (key: string, current?: Life): Promise<Device[]> {
+    const devices = (await this.#store.list(key)).map((head) => readDevice(key, head, current))
     return devices.sort((one, other) => other.seenAt - one.seenAt)
   }
 
@@ -85,7 +85,7 @@ export class House implements Sessions {
   async load (ticket: Ticket): Promise<Loaded | undefined> {
     const loaded = await this.#store.load(ticket)
     // A snapshot may have brought it back.
-    return loaded !== undefined && this.graves.has({ key: ticket.key, device: loaded.device }) ? undefined : loaded
+    return loaded !== undefined && this.graves.has({ key: ticket.key, field: loaded.field }) ? undefined : loaded
   }
 
   /** Begins a session under a new id; of the same user's sessions it may take the place of one. */
@@ -93,11 +93,12 @@ export class House implements Sessions {
     const ticket = newTicket(this.keys, bearer)
     try {
       const { value, ended } = await this.#store.create(ticket, beginning)
+      const { createdAt: bornAt, seenAt: nowMs } = readStored(value)
       this.#ended(ticket, ended)
-      return { ticket, value, nowMs: readStored(value).createdAt }
+      return { ticket: { ...ticket, bornAt }, value, nowMs }
     } catch (error) {
       // It may have begun all the same, and nobody will ever hold its cookie.
-      if (error instanceof RedisUnavailableError) this.graves.owe(ticket.key, ticket.device, beginning.absoluteMs)
+      if (error instanceof RedisUnavailableError) this.graves.owe(ticket.key, ticket.field, beginning.absoluteMs)
       throw error
     }
   }
@@ -107,14 +108,14 @@ export class House implements Sessions {
     const rotated = await this.#store.rotate(from, to)
     if (rotated === undefined) return undefined
     const { value, nowMs } = rotated
-    this.graves.bury(from.key, from.device, readStored(value).absoluteEndAt - nowMs)
+    this.graves.bury(from.key, from.field, readStored(value).absoluteEndAt - nowMs)
     return { ticket: to, value, nowMs }
   }
 
-  /** Ends a visitor's own session; afterwards it is dead here, whatever Redis held. */
+  /** Ends a visitor's own session, also where it has been rotated meanwhile; afterwards it is dead here, whatever Redis held. */
   async leave (ticket: Ticket): Promise<void> {
-    await this.end(ticket, devicesOf(ticket))
-    for (const device of devicesOf(ticket)) if (!this.graves.has({ key: ticket.key, device })) this.graves.bury(ticket.key, device, this.policy.absoluteMs)
+    await this.end(ticket, ticket.bornAt)
+    for (const field of fieldsOf(ticket)) if (!this.graves.has({ key: ticket.key, field })) this.graves.bury(ticket.key, field, this.policy.absoluteMs)
   }
 
   /** Ends a session that another one has taken the place of: now, or as soon as Redis can be asked. */
@@ -122,33 +123,39 @@ export class House implements Sessions {
     try {
       await this.leave(ticket)
     } catch {
-      for (const device of devicesOf(ticket)) this.graves.owe(ticket.key, device, this.policy.absoluteMs)
+      for (const field of fieldsOf(ticket)) this.graves.owe(ticket.key, field, this.policy.absoluteMs)
     }
   }
 
-  /** Ends these devices of the ticket's bearer. @returns how many were alive */
-  async end (ticket: Ticket, devices: readonly string[]): Promise<number> {
-    const ended = await this.#store.revoke(ticket.key, 'these', devices)
+  /** Ends the session of the ticket's bearer that was born then. @returns whether it was alive */
+  async end (ticket: Ticket, bornAt: number): Promise<boolean> {
+    const ended = await this.#store.revoke(ticket.key, 'these', [bornAt])
     this.#ended(ticket, ended)
-    return ended.length
+    return ended.length > 0
+  }
+
+  /** Ends the device of the ticket's user with this public name. @returns whether it was alive */
+  async endDevice (ticket: Ticket, device: string): Promise<boolean> {
+    const bornAt = birthOf(ticket.key, device)
+    return bornAt !== undefined && await this.end(ticket, bornAt)
   }
 
   /** Ends all devices of the ticket's user but its own. @returns how many */
   async endOthers (ticket: Ticket): Promise<number> {
-    const ended = await this.#store.revoke(ticket.key, 'others', [ticket.device])
+    const ended = await this.#store.revoke(ticket.key, 'others', [ticket.bornAt])
     this.#ended(ticket, ended)
     return ended.length
   }
 
   #ended ({ key, userId }: Pick<Ticket, 'key' | 'userId'>, ended: readonly Ended[]): void {
-    for (const { device, leftMs } of ended) this.graves.bury(key, device, leftMs)
+    for (const { field, leftMs } of ended) this.graves.bury(key, field, leftMs)
     if (userId === undefined || ended.length === 0) return
-    const devices = ended.map(({ device }) => device)
+    const devices = ended.map(({ bornAt }) => deviceOf({ key, bornAt }))
     for (const listener of this.#listeners) listener({ userId, devices })
   }
 }
 
-function readDevice (id: string, head: string, current: string | undefined): Device {
+function readDevice (key: string, head: string, current: Life | undefined): Device {
   const { label, createdAt, seenAt, idleEndAt } = readStored(head)
-  return { id, label, isCurrent: id === current, createdAt, seenAt, endsAt: idleEndAt }
+  return { id: deviceOf({ key, bornAt: createdAt }), label, isCurrent: createdAt === current?.bornAt, createdAt, seenAt, endsAt: idleEndAt }
 }

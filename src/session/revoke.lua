@@ -1,16 +1,17 @@
--- Ends sessions of a user: absence is all there is to it.
+-- Ends sessions of a user: absence is all there is to it. Named by when it was born, one is found whatever it was rotated to.
 -- KEYS[1]  session  hash, one field a device
 -- ARGV[1]  which    'these', or 'others': all but these
--- ARGV[2…] devices  fields
--- returns  { field that was ended, how many ms it had left at most, … }
+-- ARGV[2…] names    fields, or times of birth
+-- returns  { field that was ended, its birth, how many ms it had left at most, … }
 local named, gone, ended, longest = {}, {}, {}, 0
 for i = 2, #ARGV do named[ARGV[i]] = true end
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
-  local absoluteEnd, idleEnd = string.match(entries[i + 1], '^%d+ %d+ (%d+) %d+ (%d+) ')
-  if (named[entries[i]] or false) == (ARGV[1] == 'these') then
+  local birth, absoluteEnd, idleEnd = string.match(entries[i + 1], '^%d+ (%d+) (%d+) %d+ (%d+) ')
+  local isNamed = named[entries[i]] or named[birth or ''] or false
+  if isNamed == (ARGV[1] == 'these') then
     gone[#gone + 1] = entries[i]
-    ended[#ended + 1], ended[#ended + 2] = entries[i], (absoluteEnd or nowMs) - nowMs
+    for _, fact in ipairs({ entries[i], birth or 0, (absoluteEnd or nowMs) - nowMs }) do ended[#ended + 1] = fact end
   else
     longest = math.max(longest, tonumber(idleEnd) or nowMs + 1)
   end

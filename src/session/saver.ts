@@ -29,7 +29,7 @@ export class Saver {
    *   {SessionTooLargeError} PRISM_ERR_SESSION_TOO_LARGE; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may have been saved
    */
   save (ticket: Ticket, value: string, document: Document): Promise<string> {
-    const name = ticket.key + ticket.device
+    const name = ticket.key + ticket.field
     const before = this.#turns.get(name) ?? Promise.resolve(value)
     const turn = before.then((latest) => this.#attempt(ticket, value, latest, document), (error) => {
       // While Redis is away nobody behind the first waits for a deadline of their own.

@@ -18,8 +18,9 @@ const tagBytes = 16
 /** The first byte says whose ticket it is, and whether a second id follows the first. */
 const userBit = 1
 const earlierBit = 2
+const birthBytes = 6
 const openedLimit = 10_000
-const form = /^v1\.([\w-]{8})\.([\w-]{66,2000})$/
+const form = /^v1\.([\w-]{8})\.([\w-]{74,2000})$/
 
 /**
  * Seals tickets into cookie values and opens them: `v1.<key id>.<AES-256-GCM of who and 160 random bits>`.
@@ -44,12 +45,14 @@ export class Seal {
   }
 
   /** The cookie value that holds a ticket. */
-  seal ({ id, userId, subject, earlier }: Ticket): string {
+  seal ({ id, userId, subject, earlier, bornAt }: Ticket): string {
     const [{ id: keyId, key }] = this.#sealKeys as [SealKey]
     const iv = randomBytes(ivBytes)
     const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(this.#bound(keyId))
     const mark = (userId === undefined ? 0 : userBit) | (earlier === undefined ? 0 : earlierBit)
-    const plain = Buffer.concat([Buffer.of(mark), id, earlier?.id ?? Buffer.of(), Buffer.from(subject)])
+    const birth = Buffer.alloc(birthBytes)
+    birth.writeUIntBE(bornAt, 0, birthBytes)
+    const plain = Buffer.concat([Buffer.of(mark), birth, id, earlier?.id ?? Buffer.of(), Buffer.from(subject)])
     return `v1.${keyId}.${Buffer.concat([iv, cipher.update(plain), cipher.final(), cipher.getAuthTag()]).toString('base64url')}`
   }
 
@@ -91,9 +94,10 @@ export class Seal {
   #ticketOf (plain: Buffer): Ticket {
     const mark = plain[0] ?? 0
     const ids = mark & earlierBit ? 2 : 1
-    const idAt = (index: number) => plain.subarray(1 + idBytes * index, 1 + idBytes * (index + 1))
-    const subject = plain.subarray(1 + idBytes * ids).toString()
-    return makeTicket(this.#keys, { userId: mark & userBit ? subject : undefined, subject }, idAt(0), ids === 2 ? idAt(1) : undefined)
+    const partAt = (index: number) => plain.subarray(1 + birthBytes + idBytes * index, 1 + birthBytes + idBytes * (index + 1))
+    const subject = plain.subarray(1 + birthBytes + idBytes * ids).toString()
+    const bearer = { userId: mark & userBit ? subject : undefined, subject }
+    return makeTicket(this.#keys, bearer, { bornAt: plain.readUIntBE(1, birthBytes), id: partAt(0), earlier: ids === 2 ? partAt(1) : undefined })
   }
 
   #bound (keyId: string): Buffer {

@@ -3,7 +3,7 @@ import type { Batch, Priority } from '../redis/batch.ts'
 import { Script } from '../redis/script.ts'
 import type { Beginning } from './beginning.ts'
 import { writeLabel } from './stored.ts'
-import { devicesOf } from './ticket.ts'
+import { fieldsOf } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
 
 /** A live session as a load found it. */
@@ -13,13 +13,14 @@ export interface Loaded {
   readonly nowMs: number
   /** whether this load noted that the session was seen */
   readonly isTouched: boolean
-  /** the name that it stands under */
-  readonly device: string
+  /** where it stands */
+  readonly field: string
 }
 
 /** A session that was ended, and how long it could have lived. */
 export interface Ended {
-  readonly device: string
+  readonly field: string
+  readonly bornAt: number
   readonly leftMs: number
 }
 
@@ -38,9 +39,9 @@ const loadScript = new Script<Loaded | undefined>({
   costMicroseconds: 5,
   read: (reply) => {
     if (reply === null || reply === false) return undefined
-    const [outcome, value, nowMs, touched, device] = reply as Reply
+    const [outcome, value, nowMs, touched, field] = reply as Reply
     if (outcome === 'corrupt') throw new SessionCorruptError()
-    return { value: String(value), nowMs: Number(nowMs), isTouched: touched === 1, device: String(device) }
+    return { value: String(value), nowMs: Number(nowMs), isTouched: touched === 1, field: String(field) }
   }
 })
 
@@ -75,12 +76,10 @@ const rotateScript = new Script<{ value: string, nowMs: number } | undefined>({
 
 const revokeScript = new Script<Ended[]>({ url: new URL('./revoke.lua', import.meta.url), costMicroseconds: 20, read: (reply) => readEnded(reply as Reply) })
 
-const listScript = new Script<{ device: string, head: string }[]>({
+const listScript = new Script<string[]>({
   url: new URL('./list.lua', import.meta.url),
   costMicroseconds: 20,
-  read: (reply) => {
-    return readPairs(reply as Reply).map(([device, head]) => ({ device: String(device), head: String(head) }))
-  }
+  read: (reply) => reply as string[]
 })
 
 /**
@@ -98,51 +97,50 @@ export class SessionStore {
 
   /** Reads a live session; identical loads of one tick are one. It writes at most once a minute. */
   load (ticket: Ticket): Promise<Loaded | undefined> {
-    const devices = devicesOf(ticket)
-    const name = ticket.key + devices.join()
+    const fields = fieldsOf(ticket)
+    const name = ticket.key + fields.join()
     const shared = this.#loading.get(name)
     if (shared !== undefined) return shared
     // Forgotten before the next socket is read: a later request must see what happened meanwhile.
     if (this.#loading.size === 0) setImmediate(() => this.#loading.clear())
-    const loading = this.#batch.ask(loadScript, [ticket.key], [touchMs, ...devices])
+    const loading = this.#batch.ask(loadScript, [ticket.key], [touchMs, ...fields])
     this.#loading.set(name, loading)
     return loading
   }
 
-  /** Begins a session; `ended` are other devices that made room. */
-  create (ticket: Ticket, { idleMs, absoluteMs, label, document, replaced = '' }: Beginning): Promise<{ value: string, ended: Ended[] }> {
-    return this.#batch.ask(createScript, [ticket.key], [ticket.device, idleMs, absoluteMs, writeLabel(label), document, deviceLimit, replaced])
+  /** Begins a session; `ended` are those that made room. */
+  create (ticket: Ticket, { idleMs, absoluteMs, label, document, replaced = 0 }: Beginning): Promise<{ value: string, ended: Ended[] }> {
+    return this.#batch.ask(createScript, [ticket.key], [ticket.field, idleMs, absoluteMs, writeLabel(label), document, deviceLimit, replaced])
   }
 
   /** Replaces the document if it still has this version. */
   save (ticket: Ticket, version: string, document: string): Promise<Saved> {
-    return this.#batch.ask(saveScript, [ticket.key], [ticket.device, version, document])
+    return this.#batch.ask(saveScript, [ticket.key], [ticket.field, version, document])
   }
 
   /** Moves a session to a new id of the same subject; undefined when it has ended. */
   rotate (from: Ticket, to: Ticket): Promise<{ value: string, nowMs: number } | undefined> {
-    return this.#batch.ask(rotateScript, [from.key], [from.device, to.device])
+    return this.#batch.ask(rotateScript, [from.key], [from.field, to.field])
   }
 
   /**
-   * Ends sessions of one subject: `these` devices, or all `others`.
+   * Ends sessions of one bearer: `these`, or all `others`, each named by its field, or by when it was born.
    *
-   * @returns the devices that were ended
+   * @returns those that were ended
    */
-  revoke (key: string, which: 'these' | 'others', devices: readonly string[], priority?: Priority): Promise<Ended[]> {
-    return this.#batch.ask(revokeScript, [key], [which, ...devices], priority)
+  revoke (key: string, which: 'these' | 'others', names: readonly (string | number)[], priority?: Priority): Promise<Ended[]> {
+    return this.#batch.ask(revokeScript, [key], [which, ...names], priority)
   }
 
-  /** All live devices of one subject, each with what stands before its document. */
-  list (key: string): Promise<{ device: string, head: string }[]> {
+  /** What stands before the document of each live session of one bearer. */
+  list (key: string): Promise<string[]> {
     return this.#batch.ask(listScript, [key], [])
   }
 }
 
 function readEnded (reply: Reply): Ended[] {
-  return readPairs(reply).map(([device, leftMs]) => ({ device: String(device), leftMs: Number(leftMs) }))
-}
-
-function readPairs (reply: Reply): Reply[] {
-  return Array.from({ length: reply.length / 2 }, (_, index) => reply.slice(2 * index, 2 * index + 2))
+  return Array.from({ length: reply.length / 3 }, (_, index) => {
+    const [field, bornAt, leftMs] = reply.slice(3 * index)
+    return { field: String(field), bornAt: Number(bornAt), leftMs: Number(leftMs) }
+  })
 }

@@ -1,12 +1,12 @@
-import { createHmac, randomBytes } from 'node:crypto'
+import { createHmac, hash, randomBytes } from 'node:crypto'
 import type { Keys } from '../redis/keys.ts'
 
-/** One secret id, and the name that Redis and the user know it by. */
+/** One secret id, and the name that Redis knows it by. */
 export interface Identity {
   /** 160 random bits */
   readonly id: Buffer
-  /** the hash's field, and the device's public name: nobody gets from it to the id */
-  readonly device: string
+  /** the hash's field: nobody gets from it to the id */
+  readonly field: string
 }
 
 /** What a cookie names: a device of a user, or an anonymous visitor. Who holds one may be them; Redis holds none. */
@@ -17,12 +17,17 @@ export interface Ticket extends Identity {
   readonly subject: string
   /** the hash in Redis */
   readonly key: string
+  /** when the session was created, by Redis's clock: no two of one bearer are the same, and a rotation changes nothing of it */
+  readonly bornAt: number
   /** who it was before a rotation of which nobody knows whether it happened: one of both is alive */
   readonly earlier?: Identity | undefined
 }
 
 /** Whom a ticket is for. */
 export type Bearer = Pick<Ticket, 'userId' | 'subject'>
+
+/** One session of a bearer, whatever its id is now. */
+export type Life = Pick<Ticket, 'key' | 'bornAt'>
 
 /** Bytes of a raw id. */
 export const idBytes = 20
@@ -39,27 +44,39 @@ export function anonymousBearer (): Bearer {
   return { userId: undefined, subject: randomBytes(12).toString('base64url') }
 }
 
-/** A ticket with a new id. */
-export function newTicket (keys: Keys, bearer: Bearer): Ticket {
-  return makeTicket(keys, bearer, randomBytes(idBytes))
+/** A ticket with a new id: for a session that is not born yet, or for one that gets another. */
+export function newTicket (keys: Keys, bearer: Bearer, bornAt = 0): Ticket {
+  return makeTicket(keys, bearer, { bornAt, id: randomBytes(idBytes) })
 }
 
 /** The ticket with this id; see {@link Ticket}. */
-export function makeTicket (keys: Keys, { userId, subject }: Bearer, id: Buffer, earlier?: Buffer): Ticket {
+export function makeTicket (keys: Keys, { userId, subject }: Bearer, { bornAt, id, earlier }: { bornAt: number, id: Buffer, earlier?: Buffer | undefined }): Ticket {
   return {
     ...identify(id),
     userId,
     subject,
+    bornAt,
     key: userId === undefined ? keys.anonymousSession(subject) : keys.userSession(userId),
     earlier: earlier && identify(earlier)
   }
 }
 
-/** All names under which a ticket's session may stand. */
-export function devicesOf ({ device, earlier }: Ticket): string[] {
-  return earlier === undefined ? [device] : [device, earlier.device]
+/** All fields in which a ticket's session may stand. */
+export function fieldsOf ({ field, earlier }: Ticket): string[] {
+  return earlier === undefined ? [field] : [field, earlier.field]
+}
+
+/** A session's public name: unique among all, the same after a rotation, and good for nothing but naming it. */
+export function deviceOf ({ key, bornAt }: Life): string {
+  return `${bornAt.toString(36)}-${hash('sha256', key, 'base64url').slice(0, 14)}`
+}
+
+/** When the session with this public name was born; undefined when it is none of this bearer's. */
+export function birthOf (key: string, device: string): number | undefined {
+  const bornAt = Number.parseInt(device, 36)
+  return deviceOf({ key, bornAt }) === device ? bornAt : undefined
 }
 
 function identify (id: Buffer): Identity {
-  return { id, device: createHmac('sha256', pepper).update(id).digest('base64url').slice(0, 22) }
+  return { id, field: createHmac('sha256', pepper).update(id).digest('base64url').slice(0, 22) }
 }

@@ -5,7 +5,7 @@ import type { Held, House } from './house.ts'
 import type { Device, Frozen, Session, SessionState, SignInOptions } from './session.ts'
 import type { Loaded } from './store.ts'
 import { readStored } from './stored.ts'
-import { anonymousBearer, newTicket, userBearer } from './ticket.ts'
+import { anonymousBearer, deviceOf, newTicket, userBearer } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
 
 /** What a reply shall do to the cookie: hold this ticket for so long, or hold nothing. */
@@ -80,7 +80,7 @@ export class Visit<Data extends object> implements Session<Data> {
   }
 
   get id (): string | undefined {
-    return this.#ticket?.device
+    return this.#ticket && deviceOf(this.#ticket)
   }
 
   get userId (): string | undefined {
@@ -119,11 +119,11 @@ export class Visit<Data extends object> implements Session<Data> {
     await this.#inTurn(async () => {
       const before = this.#ticket ?? this.#arrival.ticket
       const document = this.#carried(options.carry ?? [])
-      const replaced = before?.userId === userId ? before.device : undefined
+      const replaced = before?.userId === userId ? before.bornAt : undefined
       const held = await this.#house.begin(bearer, { ...beginning, document: document.toText(), replaced })
       this.#hold(held)
       this.#giveCookie(held.ticket, held.nowMs)
-      if (before !== undefined && (replaced === undefined || before.earlier !== undefined)) await this.#house.leaveBehind(before)
+      if (before !== undefined && replaced === undefined) await this.#house.leaveBehind(before)
     })
   }
 
@@ -137,11 +137,11 @@ export class Visit<Data extends object> implements Session<Data> {
   }
 
   async rotate (): Promise<void> {
-    const { userId, subject } = this.#held('rotate()')
+    const { userId, subject, bornAt } = this.#held('rotate()')
     await this.#inTurn(async () => {
       await this.#save()
       const ticket = this.#held('rotate()')
-      const next = newTicket(this.#house.keys, { userId, subject })
+      const next = newTicket(this.#house.keys, { userId, subject }, bornAt)
       const held = await this.#house.rotate(ticket, next).catch((error) => {
         // Nobody knows whether it happened: a cookie with both ids finds the session where it is.
         if (error instanceof RedisUnavailableError) this.#giveCookie({ ...next, earlier: ticket }, readStored(this.#value ?? '').seenAt)
@@ -155,15 +155,15 @@ export class Visit<Data extends object> implements Session<Data> {
   }
 
   async devices (): Promise<Device[]> {
-    const { key, device } = this.#user('devices()')
-    return await this.#house.devicesAt(key, device)
+    const user = this.#user('devices()')
+    return await this.#house.devicesAt(user.key, user)
   }
 
   async revoke (id: string): Promise<boolean> {
     const user = this.#user('revoke()')
-    const count = await this.#house.end(user, [id])
+    const wasAlive = await this.#house.endDevice(user, id)
     if (id === this.id) this.#drop()
-    return count > 0
+    return wasAlive
   }
 
   async revokeOthers (): Promise<number> {
@@ -242,7 +242,7 @@ export class Visit<Data extends object> implements Session<Data> {
   }
 
   #arrive (ticket: Ticket, loaded: Loaded): void {
-    const isEarlier = ticket.earlier?.device === loaded.device
+    const isEarlier = ticket.earlier?.field === loaded.field
     const found = { ...ticket, ...(isEarlier ? ticket.earlier : {}), earlier: undefined }
     this.#hold({ ticket: found, value: loaded.value })
     // Where the earlier id lives, the rotation may still come: its cookie keeps both.

@@ -4,7 +4,9 @@ import journey from '../../plugins/journey.ts'
 import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
 import type { SessionOptions, SignInOptions } from '../../plugins/session.ts'
+import type { Browser } from './browser.ts'
 import type { Owner } from './owner.ts'
+import { until } from './until.ts'
 
 declare module 'fastify' {
   interface SessionData { [key: `test-${string}`]: unknown }
@@ -23,16 +25,26 @@ export const sessionSecrets = ['a secret of the tests, 32 or more']
  */
 export async function buildSessionApp (owner: Owner, url: string, options: Partial<SessionOptions> = {}): Promise<FastifyInstance> {
   const app = Fastify({ logger: process.env.TEST_LOG !== undefined })
-  const gates = new Map<string, PromiseWithResolvers<void>>()
-  const gate = (name: string) => gates.get(name) ?? gates.set(name, Promise.withResolvers()).get(name)
+  const gates = new Map<string, PromiseWithResolvers<void> & { waiting: number }>()
+  const gateOf = (name: string) => {
+    const gate = gates.get(name) ?? { ...Promise.withResolvers<void>(), waiting: 0 }
+    gates.set(name, gate)
+    return gate
+  }
   await app.register(redis, { url })
   await app.register(journey)
   await app.register(session, { secrets: sessionSecrets, ...options })
   owner.after(() => app.close())
 
-  app.addHook<Ask>('preHandler', async (request) => { if (request.query.gate !== undefined) await gate(request.query.gate)?.promise })
+  app.addHook<Ask>('preHandler', async ({ query }) => {
+    if (query.gate === undefined) return
+    const gate = gateOf(query.gate)
+    gate.waiting += 1
+    await gate.promise
+  })
   app.addHook<Ask>('preHandler', async (request) => { if (request.query.throws !== undefined) throw new Error('as told') })
-  app.post<{ Params: { name: string } }>('/gates/:name', { config: { session: false } }, async (request) => { gate(request.params.name)?.resolve() })
+  app.post<{ Params: { name: string } }>('/gates/:name', { config: { session: false } }, async (request) => { gateOf(request.params.name).resolve() })
+  app.get<{ Params: { name: string } }>('/gates/:name', { config: { session: false } }, async (request) => gateOf(request.params.name).waiting)
 
   app.get('/me', async ({ session: { state, userId, id, isNew } }) => ({ state, userId, id, isNew }))
   app.get('/required', { config: { session: 'required' } }, async (request) => request.session.userId)
@@ -61,4 +73,10 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
   app.post<Ask>('/revoke-all/:value', { config: { session: false } }, async (request) => ({ count: await app.sessions.revokeAll(request.params.value) }))
   await app.ready()
   return app
+}
+
+/** Lets requests that wait at a gate go on, once so many have come to it. */
+export async function openGate (browser: Browser, name: string, count: number): Promise<void> {
+  await until(async () => (await browser.get(`/gates/${name}`)).body === count, { what: `${count} wait at ${name}` })
+  await browser.post(`/gates/${name}`)
 }

@@ -1,0 +1,167 @@
+import { randomInt } from 'node:crypto'
+import { test } from 'tap'
+import { Browser } from '../helpers/browser.ts'
+import type { Answer } from '../helpers/browser.ts'
+import { startRedis } from '../helpers/redis.ts'
+import { buildSessionApp, openGate } from '../helpers/session-app.ts'
+import { startSessionProcess } from '../helpers/session-process.ts'
+import { until } from '../helpers/until.ts'
+
+test('sessions in two processes at once', async (t) => {
+  const redis = await startRedis(t)
+  const homes = await Promise.all([startSessionProcess(t, redis.url), startSessionProcess(t, redis.url)])
+  const homeOf = (index: number) => homes[index % 2] ?? ''
+  const signedIn = async (user: string, options?: object) => {
+    const browser = new Browser(homeOf(0))
+    await browser.post(`/sign-in/${user}`, options)
+    return browser
+  }
+  const statusesOf = (answers: Answer[]) => Object.entries(Object.groupBy(answers, ({ status }) => status)).map(([status, group]) => [status, group?.length])
+
+  t.test('fifty writers of fifty keys: fifty survive', async (t) => {
+    const browser = await signedIn('ada')
+    const answers = await Promise.all(numbers(50).map((index) => browser.copy(homeOf(index)).post(`/set/test-${index}/${index}`)))
+    const kept = await Promise.all(numbers(50).map(async (index) => (await browser.get(`/get/test-${index}`)).body))
+
+    t.same(statusesOf(answers), [['200', 50]])
+    t.same(kept, numbers(50).map((index) => ({ value: String(index) })))
+  })
+
+  t.test('fifty updates of one list: fifty are in it', async (t) => {
+    const browser = await signedIn('ada')
+    const answers = await Promise.all(numbers(50).map((index) => browser.copy(homeOf(index)).post(`/push/test-list/${index}`)))
+    const { value } = (await browser.get('/get/test-list')).body as { value: string[] }
+
+    t.same(statusesOf(answers), [['200', 50]])
+    t.same(value.map(Number).sort((one, other) => one - other), numbers(50))
+  })
+
+  t.test('two plain sets of one key: one stands, the other is told', async (t) => {
+    const browser = await signedIn('ada')
+    const slow = [0, 1].map((index) => browser.copy(homeOf(index)).post(`/set/test-a/${index}?gate=both`))
+    await Promise.all(homes.map((home) => openGate(new Browser(home), 'both', 1)))
+    const answers = await Promise.all(slow)
+    const { value } = (await browser.get('/get/test-a')).body as { value: string }
+
+    t.same(answers.map(({ status }) => status).sort(), [200, 409])
+    t.match(answers.find(({ status }) => status === 409)?.body, { code: 'PRISM_ERR_SESSION_CONFLICT' })
+    t.equal(answers[Number(value)]?.status, 200)
+  })
+
+  t.test('a slow request that ends after the sign-out brings nobody back, and its write is told to be lost', async (t) => {
+    const browser = await signedIn('slow')
+    const asked = (path: string) => browser.copy(homeOf(1)).post(path)
+    const slow = [asked('/set/test-a/1?gate=out'), asked('/push/test-b/1?gate=out'), asked('/rotate?gate=out'), browser.copy(homeOf(1)).get('/get/test-a?gate=out')]
+    const thief = browser.copy(homeOf(1))
+    const gated = new Browser(homeOf(1))
+    await until(async () => (await gated.get('/gates/out')).body === 4, { what: 'four have loaded' })
+    await browser.post('/sign-out')
+    await gated.post('/gates/out')
+    const answers = await Promise.all(slow)
+
+    t.same(answers.map(({ status, setCookie }) => [status, setCookie.length]), [[401, 0], [401, 0], [401, 0], [200, 0]])
+    t.match(answers[0]?.body, { code: 'PRISM_ERR_SESSION_GONE' })
+    t.equal((await thief.get('/required')).status, 401)
+    t.equal(await redis.client.exists('session:{slow}'), 0)
+  })
+
+  t.test('two rotations at once: one wins, one id is left', async (t) => {
+    for (const round of numbers(20)) {
+      const user = `rotating-${round}`
+      const browser = await signedIn(user)
+      const tabs = [0, 1].map((index) => browser.copy(homeOf(index)))
+      const answers = await Promise.all(tabs.map((tab) => tab.post('/rotate')))
+      const alive = await Promise.all([browser, ...tabs].map(async (tab) => (await tab.get('/required')).status))
+
+      t.same(answers.map(({ status }) => status).sort(), [200, 401])
+      t.same(alive, [401, ...answers.map(({ status }) => status)])
+      t.equal(await redis.client.hlen(`session:{${user}}`), 1)
+    }
+  })
+
+  t.test('three hundred mixtures of sign-out, save, touch and rotate: nobody comes back', async (t) => {
+    const mix = async (round: number) => {
+      const user = `mixed-${round}`
+      const browser = await signedIn(user)
+      await age(redis.client, `session:{${user}}`)
+      const acts = ['/sign-out', '/set/test-a/1', '/push/test-b/1', '/rotate', '/rotate', '/me', '/required']
+      const tabs = shuffled(acts).map((path, index) => {
+        const tab = browser.copy(homeOf(index + round))
+        return { path, tab, answered: path.startsWith('/me') || path.startsWith('/required') ? tab.get(path) : tab.post(path) }
+      })
+      const answers = await Promise.all(tabs.map(async ({ path, answered }) => ({ path, ...await answered })))
+      const alive = await Promise.all([browser, ...tabs.map(({ tab }) => tab)].map(async (tab) => (await tab.get('/required')).status))
+      return { signedOut: answers.find(({ path }) => path === '/sign-out')?.status, odd: answers.filter(({ status }) => ![200, 401].includes(status)), alive: alive.filter((status) => status !== 401), left: await redis.client.exists(`session:{${user}}`) }
+    }
+    const outcomes = []
+    for (const batch of numbers(30)) outcomes.push(...await Promise.all(numbers(10).map((index) => mix(batch * 10 + index))))
+
+    t.equal(outcomes.length, 300)
+    t.same(outcomes.filter(({ signedOut, odd, alive, left }) => signedOut !== 200 || odd.length > 0 || alive.length > 0 || left !== 0), [])
+  })
+
+  t.test('a sign-out with the id from before a rotation ends the session all the same', async (t) => {
+    const browser = await signedIn('rotated')
+    const stale = browser.copy(homeOf(1))
+    await browser.post('/rotate')
+
+    t.equal((await stale.get('/required')).status, 401)
+    t.equal((await stale.post('/sign-out')).status, 200)
+    t.equal((await browser.get('/required')).status, 401)
+  })
+
+  t.test('signed out everywhere against saves in flight: nobody is left', async (t) => {
+    const devices = await Promise.all(numbers(8).map(() => signedIn('everywhere')))
+    const saves = devices.flatMap((device, index) => [device.copy(homeOf(index)).post('/push/test-a/1'), device.copy(homeOf(index + 1)).post('/rotate')])
+    const revoked = new Browser(homeOf(1)).post('/revoke-all/everywhere')
+    const answers = await Promise.all(saves)
+
+    t.equal((await revoked).status, 200)
+    t.same(answers.filter(({ status }) => ![200, 401].includes(status)), [])
+    t.equal(await redis.client.exists('session:{everywhere}'), 0)
+  })
+
+  t.test('twenty-two sign-ins at once at two processes: ten devices stay', async (t) => {
+    const first = await signedIn('many')
+    await age(redis.client, 'session:{many}')
+    const browsers = numbers(22).map((index) => new Browser(homeOf(index)))
+    await Promise.all(browsers.map((browser) => browser.post('/sign-in/many')))
+    const statuses = await Promise.all(browsers.map(async (browser) => (await browser.get('/required')).status))
+    const ids = ((await browsers[statuses.indexOf(200)]?.get('/devices'))?.body as { id: string }[]).map(({ id }) => id)
+
+    t.equal(await redis.client.hlen('session:{many}'), 10)
+    t.equal(statuses.filter((status) => status === 200).length, 10)
+    t.equal((await first.get('/required')).status, 401, 'the least recently seen went first')
+    t.equal(new Set(ids).size, 10, 'no two were born at once')
+  })
+
+  t.test('keys with a rule do not conflict', async (t) => {
+    const merge = (base: unknown, mine: unknown, theirs: unknown) => Number(mine) + Number(theirs) - Number(base)
+    const keys = { 'test-theme': { lastWriteWins: true }, 'test-sum': { merge } } as const
+    const apps = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { keys })))
+    const browser = new Browser(apps[0] ?? '')
+    await browser.post('/sign-in/ruled')
+    await browser.post('/set/test-sum/10')
+    const slow = apps.flatMap((app, index) => [browser.copy(app).post(`/set/test-theme/${index}?gate=on`), browser.copy(app).post(`/set/test-sum/${index + 11}?gate=on`)])
+    await Promise.all(apps.map((app) => openGate(new Browser(app), 'on', 2)))
+    const answers = await Promise.all(slow)
+
+    t.same(statusesOf(answers), [['200', 4]])
+    t.same((await browser.get('/get/test-sum')).body, { value: 13 })
+  })
+})
+
+/** Makes a session look unseen for ten minutes, so that the next load notes a visit. */
+async function age (client: Awaited<ReturnType<typeof startRedis>>['client'], key: string): Promise<void> {
+  for (const [field, value] of Object.entries(await client.hgetall(key))) {
+    await client.hset(key, field, value.replace(/^(\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${head} ${Number(seen) - 600_000}`))
+  }
+}
+
+function numbers (count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index)
+}
+
+function shuffled<Thing> (things: readonly Thing[]): Thing[] {
+  return things.map((thing) => ({ thing, rank: randomInt(2 ** 32) })).sort((one, other) => one.rank - other.rank).map(({ thing }) => thing)
+}
