@@ -75,8 +75,9 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
   return app
 }
 
-/** Lets requests that wait at a gate go on, once so many have come to it. */
-export async function openGate (browser: Browser, name: string, count: number): Promise<void> {
-  await until(async () => (await browser.get(`/gates/${name}`)).body === count, { what: `${count} wait at ${name}` })
-  await browser.post(`/gates/${name}`)
+/** Lets requests that wait at a gate go on, once so many have come to it at each of these homes. */
+export async function openGates (homes: Browser[], name: string, count: number): Promise<void> {
+  const waitingAt = async (home: Browser) => (await home.get(`/gates/${name}`)).body
+  await until(async () => (await Promise.all(homes.map(waitingAt))).every((waiting) => waiting === count), { what: `${count} wait at ${name}` })
+  for (const home of homes) await home.post(`/gates/${name}`)
 }

@@ -3,7 +3,7 @@ import { test } from 'tap'
 import { Browser } from '../helpers/browser.ts'
 import type { Answer } from '../helpers/browser.ts'
 import { startRedis } from '../helpers/redis.ts'
-import { buildSessionApp, openGate } from '../helpers/session-app.ts'
+import { buildSessionApp, openGates } from '../helpers/session-app.ts'
 import { startSessionProcess } from '../helpers/session-process.ts'
 import { until } from '../helpers/until.ts'
 
@@ -39,7 +39,7 @@ test('sessions in two processes at once', async (t) => {
   t.test('two plain sets of one key: one stands, the other is told', async (t) => {
     const browser = await signedIn('ada')
     const slow = [0, 1].map((index) => browser.copy(homeOf(index)).post(`/set/test-a/${index}?gate=both`))
-    await Promise.all(homes.map((home) => openGate(new Browser(home), 'both', 1)))
+    await openGates(homes.map((home) => new Browser(home)), 'both', 1)
     const answers = await Promise.all(slow)
     const { value } = (await browser.get('/get/test-a')).body as { value: string }
 
@@ -143,7 +143,7 @@ test('sessions in two processes at once', async (t) => {
     await browser.post('/sign-in/ruled')
     await browser.post('/set/test-sum/10')
     const slow = apps.flatMap((app, index) => [browser.copy(app).post(`/set/test-theme/${index}?gate=on`), browser.copy(app).post(`/set/test-sum/${index + 11}?gate=on`)])
-    await Promise.all(apps.map((app) => openGate(new Browser(app), 'on', 2)))
+    await openGates(apps.map((app) => new Browser(app)), 'on', 2)
     const answers = await Promise.all(slow)
 
     t.same(statusesOf(answers), [['200', 4]])
