@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import fastify, { LogController, type FastifyInstance, type FastifyHttpOptions, type RawServerDefault } from 'fastify'
 import atlas from './plugins/atlas.ts'
 import health from './plugins/health.ts'
+import live from './plugins/live.ts'
 import prism from './plugins/index.ts'
 import openapi from './plugins/openapi.ts'
 import problems, { sendProblem } from './plugins/problems.ts'
@@ -42,6 +43,7 @@ export async function buildApp (config: Config, { redisUrl, log }: AppSurroundin
   })
   await app.register(openapi)
   await app.register(health)
+  await app.register(live, { origins: config.origins })
   await app.register(atlas, { path: config.databasePath, seed: seedPath })
   await app.register(routes)
   return app

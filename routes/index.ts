@@ -4,6 +4,7 @@ import cities from './cities.ts'
 import countries from './countries.ts'
 import devices from './devices.ts'
 import home from './home.ts'
+import live from './live.ts'
 import places from './places.ts'
 import session from './session.ts'
 import users from './users.ts'
@@ -17,6 +18,7 @@ interface Row {
 const table: Row[] = [
   { prefix: '', module: home },
   { prefix: '/cities', module: cities, defaults: { cache: { ttl: '5m', tags: ['cities'] } } },
+  { prefix: '/cities', module: live },
   { prefix: '/countries', module: countries, defaults: { cache: { ttl: '60m', tags: ['cities'] } } },
   { prefix: '/users', module: users },
   { prefix: '/session', module: session },

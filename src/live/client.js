@@ -1,31 +1,31 @@
 /**
- * Follows topics of fastify-prism over one WebSocket that comes back by itself, and resumes where it was.
+ * Follows topics over one WebSocket, which comes back by itself and resumes.
  *
  *     const live = connect()
- *     const stop = live.subscribe('events', (event) => …, { since, reset: () => fetchAnew() })
- *     live.addEventListener('state', () => light(live.state))   // 'connecting', 'open', 'closed'
+ *     const stop = live.subscribe('events', (event) => …, { fetch: () => … })
+ *     live.addEventListener('state', () => light(live.state))
  */
 export function connect (url = '/live') {
   return new Live(new URL(url, window.location.href))
 }
 
 class Live extends EventTarget {
-  state = 'connecting'
+  /** connecting, open, waiting (to try again), closed */
+  state
   #topics = new Map()
   #attempt = 0
-  #url
 
   constructor (url) {
     super()
-    this.#url = url
     url.protocol = url.protocol.replace('http', 'ws')
-    window.addEventListener('online', () => { if (this.state === 'waiting') this.#open() })
+    this.url = url
+    window.addEventListener('online', () => this.state === 'waiting' && this.#open())
     this.#open()
   }
 
-  /** Calls `take` with each event. `reset` is called when some are lost: fetch anew what they would have told. */
-  subscribe (topic, take, { since, reset } = {}) {
-    this.#topics.set(topic, { take, reset, since })
+  /** Calls `take` with each event; `fetch` at the beginning and when some are lost, to load what earlier ones told. */
+  subscribe (topic, take, { since, fetch } = {}) {
+    this.#topics.set(topic, { take, fetch, since })
     this.#ask(topic)
     return () => {
       this.#topics.delete(topic)
@@ -34,6 +34,7 @@ class Live extends EventTarget {
   }
 
   close () {
+    clearTimeout(this.timer)
     this.#turn('closed')
     this.socket?.close()
   }
@@ -41,50 +42,47 @@ class Live extends EventTarget {
   #open () {
     clearTimeout(this.timer)
     this.#turn('connecting')
-    const socket = this.socket = new WebSocket(this.#url)
+    const socket = this.socket = new WebSocket(this.url)
     socket.onopen = () => {
       this.#turn('open')
       for (const topic of this.#topics.keys()) this.#ask(topic)
       this.#listen()
     }
     socket.onmessage = ({ data }) => {
-      if (socket !== this.socket) return
       this.#attempt = 0
       this.#listen()
       this.#take(JSON.parse(data))
     }
-    socket.onclose = ({ code }) => { if (socket === this.socket) this.#closed(code) }
+    socket.onclose = ({ code }) => socket === this.socket && this.#lost(code)
   }
 
-  #closed (code) {
-    clearTimeout(this.pulse)
+  #lost (code) {
+    this.socket?.close()
+    this.socket = undefined
+    clearTimeout(this.timer)
     if (this.state === 'closed') return
     if (code === 4001) return this.#turn('closed')
     this.#turn('waiting')
     this.timer = setTimeout(() => this.#open(), Math.random() * Math.min(30000, 500 * 2 ** this.#attempt++))
   }
 
-  // A connection can be dead and not know it: after 25 s of silence it is asked, after 10 more given up.
+  // A dead connection is silent: after 25 s it is asked, after 10 more given up.
   #listen () {
-    clearTimeout(this.pulse)
-    this.pulse = setTimeout(() => {
+    clearTimeout(this.timer)
+    this.timer = setTimeout(() => {
       this.#say({ type: 'ping' })
-      this.pulse = setTimeout(() => {
-        const dead = this.socket
-        this.socket = undefined
-        dead.close()
-        this.#closed()
-      }, 10000)
+      this.timer = setTimeout(() => this.#lost(), 10000)
     }, 25000)
   }
 
-  #take ({ type, topic, id, event, code, detail }) {
+  #take ({ type, topic, id, event, ...rest }) {
     const known = this.#topics.get(topic)
-    if (type === 'error') return this.dispatchEvent(new CustomEvent('error', { detail: { code, detail, topic } }))
+    if (type === 'error') this.dispatchEvent(new CustomEvent('error', { detail: { topic, ...rest } }))
     if (!known) return
+    const isNew = !known.since || type === 'reset'
     known.since = id ?? event?.id ?? known.since
-    if (type === 'event') known.take(event)
-    if (type === 'reset') known.reset?.()
+    if (event) known.take(event)
+    else if (id && isNew) known.fetch?.()
   }
 
   #ask (topic) {
