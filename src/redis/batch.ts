@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../errors.ts'
+import { Histogram } from '../histogram.ts'
 import type { Breaker } from './breaker.ts'
 import { deadlineMs, Flight } from './flight.ts'
 import type { Lane } from './lane.ts'
@@ -47,6 +48,8 @@ class Wants {
 export class Batch {
   /** Counts since the start: writes, commands in them, asks answered by them, writes whose answer did not come in time. */
   readonly counts = { writes: 0, commands: 0, asks: 0, timeouts: 0 }
+  /** How long the last answer of each write took to come. */
+  readonly roundTrips = new Histogram()
   /** Grows each time what was collected leaves: who changes an ask's arguments until then can tell. */
   tick = 0
   #lanes: LaneSource
@@ -135,6 +138,9 @@ export class Batch {
     this.counts.commands += parcels.length
     // eslint-disable-next-line no-new
     new Flight(parcels, lane, this.#lanes.breaker, () => { this.counts.timeouts += 1 }, remainingMs)
+    const sentAt = performance.now()
+    const landed = () => this.roundTrips.observe((performance.now() - sentAt) / 1000)
+    parcels.at(-1)?.command.promise.then(landed, landed)
   }
 
   /** Takes keys that are known to hold much out of the common command. */

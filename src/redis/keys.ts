@@ -76,6 +76,23 @@ export class Keys {
     return `${this.prefix}websocket:{${encodePart(connectionId)}}`
   }
 
+  /** Which process looks after Redis's figures for all. String, its name; owner metrics; lives two looks. */
+  metricsLease (): string {
+    return `${this.prefix}prism:_metrics`
+  }
+
+  /** What that process saw last. String, JSON; owner metrics; lives six looks. */
+  metricsSample (): string {
+    return `${this.prefix}prism:_metrics:seen`
+  }
+
+  /** Whose a key is, in one word that an operator knows; `other` for what is not of this package. */
+  namespaceOf (key: string): Namespace {
+    if (!key.startsWith(this.prefix)) return 'other'
+    const start = starts.find(([, text]) => key.startsWith(text, this.prefix.length))
+    return start?.[0] ?? 'other'
+  }
+
   /** A topic's channel. Owner events. */
   topicChannel (topic: string): string {
     return `${this.prefix}prism:${encodeTopic(topic)}`
@@ -86,6 +103,20 @@ export class Keys {
     return `${this.prefix}prism:${encodeTopic(topic)}:log`
   }
 }
+
+/** The parts of the key space that are told apart. */
+export const namespaces = ['session', 'cache', 'tag', 'ratelimit', 'websocket', 'events', 'other'] as const
+export type Namespace = typeof namespaces[number]
+
+const starts: readonly (readonly [Namespace, string])[] = [
+  ['session', 'session:'],
+  ['tag', 'api:cache:tag:'],
+  ['tag', 'api:cache:seq'],
+  ['cache', 'api:cache:'],
+  ['ratelimit', 'ratelimit:'],
+  ['websocket', 'websocket:'],
+  ['events', 'prism:']
+]
 
 const outside = /[^A-Za-z0-9_.-]/
 const escape = (text: string, pattern: RegExp) =>

@@ -25,6 +25,8 @@ export interface LanesOptions {
  */
 export class Lanes implements LaneSource {
   readonly breaker: Breaker
+  /** Since the start: connections that broke or were not made, and choices for which all of them were crowded and no more may be opened. */
+  readonly counts = { lost: 0, exhausted: 0 }
   #options: LanesOptions
   #lanes: Lane[] = []
   #timer: NodeJS.Timeout
@@ -49,6 +51,7 @@ export class Lanes implements LaneSource {
     const ready = this.#ready()
     const free = ready.find((lane) => !lane.isCrowded)
     if (free !== undefined) return free
+    if (this.#lanes.length >= this.#options.max) this.counts.exhausted += 1
     this.#grow()
     return ready.reduce<Lane | undefined>((best, lane) => best === undefined || lane.inFlight < best.inFlight ? lane : best, undefined)
   }
@@ -75,11 +78,13 @@ export class Lanes implements LaneSource {
   }
 
   #open (): void {
-    this.#lanes.push(new Lane(this.#options.open(), (server) => {
+    const lane = new Lane(this.#options.open(), (server) => {
       this.#options.onReady(server)
       // The first sign that an outage is over.
       if (this.breaker.isOpen) this.#probe()
-    }))
+    })
+    lane.client.on('close', () => { if (this.#lanes.includes(lane)) this.counts.lost += 1 })
+    this.#lanes.push(lane)
   }
 
   #grow (): void {

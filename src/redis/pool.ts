@@ -59,6 +59,16 @@ export class Pool extends Redis {
     return { connections: this.#lanes.all.length, inFlight: this.#lanes.all.reduce((sum, lane) => sum + lane.inFlight, 0) }
   }
 
+  /** Since the start: connections `lost` (broken, or not made), and choices for which all were crowded (`exhausted`). */
+  get losses (): { readonly lost: number, readonly exhausted: number } {
+    return this.#lanes.counts
+  }
+
+  /** While it is open nothing is asked. */
+  get isBroken (): boolean {
+    return this.#lanes.breaker.isOpen
+  }
+
   /**
    * Waits for the first connection, but not for ever: a service starts, degraded, when Redis is down.
    *

@@ -30,8 +30,18 @@ export interface Sessions {
   revokeAll (userId: string): Promise<number>
   /** keys that the server has evicted since this process began: each may have been a session */
   readonly evictedKeys: number
+  readonly counts: SessionCounts
   /** Calls the listener for each revocation made by this process. @returns stops it */
   onRevoked (listener: RevocationListener): () => void
+}
+
+/** How often which operation on sessions came to which end, since the start; `revoke` counts devices. */
+export interface SessionCounts {
+  readonly load: { found: number, none: number, failed: number }
+  readonly save: Saver['counts']
+  readonly begin: { done: number, failed: number }
+  readonly rotate: { done: number, gone: number }
+  readonly revoke: { done: number }
 }
 
 /** A session that has just begun, or has just moved. */
@@ -47,6 +57,7 @@ export class House implements Sessions {
   readonly keys: Keys
   readonly saver: Saver
   readonly graves: Graves
+  readonly counts: SessionCounts
   evictedKeys = 0
   readonly #store: SessionStore
   readonly #listeners = new Set<RevocationListener>()
@@ -56,6 +67,7 @@ export class House implements Sessions {
     this.keys = keys
     this.#store = new SessionStore(batch)
     this.saver = new Saver(this.#store, policy.keys)
+    this.counts = { load: { found: 0, none: 0, failed: 0 }, save: this.saver.counts, begin: { done: 0, failed: 0 }, rotate: { done: 0, gone: 0 }, revoke: { done: 0 } }
     this.graves = new Graves((key, devices) => this.#store.revoke(key, 'these', devices, 'background'))
   }
 
@@ -83,9 +95,14 @@ export class House implements Sessions {
 
   /** The live session that a ticket names; undefined when there is none (any more). */
   async load (ticket: Ticket): Promise<Loaded | undefined> {
-    const loaded = await this.#store.load(ticket)
+    const loaded = await this.#store.load(ticket).catch((error) => {
+      this.counts.load.failed += 1
+      throw error
+    })
     // A snapshot may have brought it back.
-    return loaded !== undefined && this.graves.has({ key: ticket.key, field: loaded.field }) ? undefined : loaded
+    const isLive = loaded !== undefined && !this.graves.has({ key: ticket.key, field: loaded.field })
+    this.counts.load[isLive ? 'found' : 'none'] += 1
+    return isLive ? loaded : undefined
   }
 
   /** Begins a session under a new id; of the same user's sessions it may take the place of one. */
@@ -95,8 +112,10 @@ export class House implements Sessions {
       const { value, ended } = await this.#store.create(ticket, beginning)
       const { createdAt: bornAt, seenAt: nowMs } = readStored(value)
       this.#ended(ticket, ended)
+      this.counts.begin.done += 1
       return { ticket: { ...ticket, bornAt }, value, nowMs }
     } catch (error) {
+      this.counts.begin.failed += 1
       // It may have begun all the same, and nobody will ever hold its cookie.
       if (error instanceof RedisUnavailableError) this.graves.owe(ticket.key, ticket.field, beginning.absoluteMs)
       throw error
@@ -106,6 +125,7 @@ export class House implements Sessions {
   /** Moves a session to a new id; undefined when it has ended. */
   async rotate (from: Ticket, to: Ticket): Promise<Held | undefined> {
     const rotated = await this.#store.rotate(from, to)
+    this.counts.rotate[rotated === undefined ? 'gone' : 'done'] += 1
     if (rotated === undefined) return undefined
     const { value, nowMs } = rotated
     this.graves.bury(from.key, from.field, readStored(value).absoluteEndAt - nowMs)
@@ -148,6 +168,7 @@ export class House implements Sessions {
   }
 
   #ended ({ key, userId }: Pick<Ticket, 'key' | 'userId'>, ended: readonly Ended[]): void {
+    this.counts.revoke.done += ended.length
     for (const { field, leftMs } of ended) this.graves.bury(key, field, leftMs)
     if (userId === undefined || ended.length === 0) return
     const devices = ended.map(({ bornAt }) => deviceOf({ key, bornAt }))

@@ -13,6 +13,8 @@ const triesLimit = 100
  * what other processes saved meanwhile is merged.
  */
 export class Saver {
+  /** How saves ended since the start; a `conflict` was merged and saved again. */
+  readonly counts = { saved: 0, conflict: 0, gone: 0 }
   readonly #store: SessionStore
   readonly #rules: SessionPolicy['keys']
   readonly #turns = new Map<string, Promise<string>>()
@@ -49,6 +51,7 @@ export class Saver {
     if (Number(known.version) > Number(base.version)) [base, mine] = [known, document.rebase(known.document, this.#rules)]
     for (let tries = 0; tries < triesLimit; tries++) {
       const saved = await this.#store.save(ticket, base.version, mine.toText())
+      this.counts[saved.outcome] += 1
       if (saved.outcome === 'gone') throw new SessionGoneError()
       if (saved.outcome === 'saved') return saved.value
       base = readStored(saved.value)
