@@ -3,6 +3,9 @@ import fp from 'fastify-plugin'
 import { ScopeError } from '../src/errors.ts'
 import { readRecord } from '../src/options.ts'
 
+/** Whether a request goes on after a beat. */
+export type Going = void | 'over'
+
 /**
  * One concern's part in every request, beat by beat. `Policy` is what a route chose, resolved once, at onRoute.
  */
@@ -18,9 +21,11 @@ export interface Concern<Policy> {
   resolve (choices: readonly unknown[], route?: RouteOptions, scope?: FastifyInstance): Policy
   /** onRequest, first: states what it wants of Redis. Synchronous: all of one tick's wants leave together. */
   ask? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
-  /** onRequest, second: waits for what was asked; throws or sends to end the request here. */
-  answer? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void | Promise<void>
-  /** onSend, after the handler: may replace the payload by returning another. Not called twice. */
+  /** onRequest, second: waits for what was asked. Throws to end the request here, or sends and says `over`: nothing after it runs. */
+  answer? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going | Promise<Going>
+  /** onSend, before anybody settles: the answer is as handler, serialisers and earlier hooks made it. Synchronous. */
+  close? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
+  /** onSend, after the handler: may replace the payload by returning another, or null for none. Not called twice. */
   settle? (request: FastifyRequest, reply: FastifyReply, payload: unknown, policy: Policy): unknown
   /** onResponse: the reply has left. */
   tally? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
@@ -89,27 +94,44 @@ export default fp(async (fastify) => {
     route.config = config as typeof route.config
   })
 
+  // Hooks with a callback: of what has nothing to wait for, nothing waits.
   fastify.decorateRequest(assigned, null)
   fastify.addHook('onRequest', function ask (request: Traveller, reply, done) {
     const policies = request[assigned] = policiesOf(request)
     for (let index = 0; index < concerns.length; index++) concerns[index]?.ask?.(request, reply, policies[index])
     done()
   })
-  fastify.addHook('onRequest', async function answer (request: Traveller, reply) {
+  fastify.addHook('onRequest', function answer (request: Traveller, reply, done) {
     const policies = request[assigned] ?? fallback
-    for (let index = 0; index < concerns.length && !reply.sent; index++) {
-      const pending = concerns[index]?.answer?.(request, reply, policies[index])
-      if (pending !== undefined) await pending
+    const goOn = (from: number): void => {
+      try {
+        for (let index = from; index < concerns.length; index++) {
+          const going = concerns[index]?.answer?.(request, reply, policies[index])
+          if (going === 'over') return
+          if (going !== undefined) return void going.then((going) => { if (going !== 'over') goOn(index + 1) }, done)
+        }
+      } catch (error) {
+        return done(error as Error)
+      }
+      done()
     }
+    goOn(0)
   })
-  fastify.addHook('onSend', async function settle (request: Traveller, reply, payload) {
+  fastify.addHook('onSend', function settle (request: Traveller, reply, payload, done) {
     const policies = request[assigned] ?? fallback
-    let next: unknown = payload
-    for (let index = 0; index < concerns.length; index++) {
-      const changed = concerns[index]?.settle?.(request, reply, next, policies[index])
-      if (changed !== undefined) next = await changed ?? next
+    const goOn = (from: number, payload: unknown): void => {
+      try {
+        for (let index = from; index < concerns.length; index++) {
+          const changed = concerns[index]?.settle?.(request, reply, payload, policies[index])
+          if (changed instanceof Promise) return void changed.then((changed: unknown) => goOn(index + 1, changed ?? payload), done)
+          payload = changed ?? payload
+        }
+      } catch (error) {
+        return done(error as Error)
+      }
+      done(null, payload)
     }
-    return next
+    goOn(0, payload)
   })
   fastify.addHook('onResponse', function tally (request: Traveller, reply, done) {
     const policies = request[assigned] ?? fallback

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Going } from './journey.ts'
 import { QuotaExceededError } from '../src/errors.ts'
 import { problemFields, problemOf, problemType } from '../src/http/problem.ts'
 import { quotaExceededType } from '../src/http/rate-limit.ts'
@@ -95,7 +96,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     }
   })
 
-  function answer (count: Count, verdict: Verdict, request: FastifyRequest, reply: FastifyReply): void | Promise<void> {
+  function answer (count: Count, verdict: Verdict, request: FastifyRequest, reply: FastifyReply): Going | Promise<Going> {
     const { plan } = count
     count.came = verdict
     const field = plan.field(verdict)
@@ -125,7 +126,7 @@ function tellLegacy (request: FastifyRequest, reply: FastifyReply): void {
 }
 
 /** The app's own error handler is not asked: what a refusal looks like is part of what clients rely on. `onRefused` may ask it. */
-async function refuseRequest (request: FastifyRequest, reply: FastifyReply, plan: Plan, verdict: Verdict, jitter: number): Promise<void> {
+async function refuseRequest (request: FastifyRequest, reply: FastifyReply, plan: Plan, verdict: Verdict, jitter: number): Promise<Going> {
   const { violated, retryMs } = plan.refusal(verdict)
   const names = violated.map(({ name }) => name)
   const retryAfterSeconds = Math.max(1, Math.ceil(retryMs / 1000 * (1 + jitter * Math.random())))
@@ -136,7 +137,8 @@ async function refuseRequest (request: FastifyRequest, reply: FastifyReply, plan
   reply.code(429).headers({ 'cache-control': 'no-store', ...problemFields(error) })
   const onRefused = violated.find((policy) => policy.onRefused !== undefined)?.onRefused
   const payload = onRefused === undefined ? undefined : await onRefused(request, reply, error)
-  if (reply.sent) return
+  if (reply.sent) return 'over'
   if (payload !== undefined) reply.send(payload)
   else reply.type(problemType).send(Buffer.from(JSON.stringify(problemOf(error, request.id))))
+  return 'over'
 }
