@@ -49,6 +49,7 @@ class Live extends EventTarget {
       this.#listen()
     }
     socket.onmessage = ({ data }) => {
+      if (socket !== this.socket) return
       this.#attempt = 0
       this.#listen()
       this.#take(JSON.parse(data))
