@@ -1,4 +1,4 @@
-import { RedisUnavailableError } from '../errors.ts'
+import { RedisUnavailableError, SessionGoneError } from '../errors.ts'
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Beginning } from './beginning.ts'
@@ -68,7 +68,7 @@ export class House implements Sessions {
     this.#store = new SessionStore(batch)
     this.saver = new Saver(this.#store, policy.keys)
     this.counts = { load: { found: 0, none: 0, failed: 0 }, save: this.saver.counts, begin: { done: 0, failed: 0 }, rotate: { done: 0, gone: 0 }, revoke: { done: 0 } }
-    this.graves = new Graves((key, devices) => this.#store.revoke(key, 'these', devices, 'background'))
+    this.graves = new Graves((key, fields) => this.#store.revoke(key, { which: 'these', names: fields }, 'background'))
   }
 
   async devices (userId: string): Promise<Device[]> {
@@ -77,9 +77,7 @@ export class House implements Sessions {
 
   async revokeAll (userId: string): Promise<number> {
     const key = this.keys.userSession(userId)
-    const ended = await this.#store.revoke(key, 'others', [])
-    this.#ended({ key, userId }, ended)
-    return ended.length
+    return this.#ended({ key, userId }, await this.#store.revoke(key, { which: 'others', names: [] }))
   }
 
   onRevoked (listener: RevocationListener): () => void {
@@ -134,7 +132,7 @@ export class House implements Sessions {
 
   /** Ends a visitor's own session, also where it has been rotated meanwhile; afterwards it is dead here, whatever Redis held. */
   async leave (ticket: Ticket): Promise<void> {
-    await this.end(ticket, ticket.bornAt)
+    this.#ended(ticket, await this.#store.revoke(ticket.key, { which: 'these', names: [ticket.bornAt] }))
     for (const field of fieldsOf(ticket)) if (!this.graves.has({ key: ticket.key, field })) this.graves.bury(ticket.key, field, this.policy.absoluteMs)
   }
 
@@ -147,32 +145,27 @@ export class House implements Sessions {
     }
   }
 
-  /** Ends the session of the ticket's bearer that was born then. @returns whether it was alive */
-  async end (ticket: Ticket, bornAt: number): Promise<boolean> {
-    const ended = await this.#store.revoke(ticket.key, 'these', [bornAt])
-    this.#ended(ticket, ended)
-    return ended.length > 0
-  }
-
   /** Ends the device of the ticket's user with this public name. @returns whether it was alive */
   async endDevice (ticket: Ticket, device: string): Promise<boolean> {
     const bornAt = birthOf(ticket.key, device)
-    return bornAt !== undefined && await this.end(ticket, bornAt)
+    if (bornAt === undefined) return false
+    return this.#ended(ticket, await this.#store.revoke(ticket.key, { which: 'these', names: [bornAt], actor: ticket.field })) > 0
   }
 
   /** Ends all devices of the ticket's user but its own. @returns how many */
   async endOthers (ticket: Ticket): Promise<number> {
-    const ended = await this.#store.revoke(ticket.key, 'others', [ticket.bornAt])
-    this.#ended(ticket, ended)
-    return ended.length
+    return this.#ended(ticket, await this.#store.revoke(ticket.key, { which: 'others', names: [ticket.bornAt], actor: ticket.field }))
   }
 
-  #ended ({ key, userId }: Pick<Ticket, 'key' | 'userId'>, ended: readonly Ended[]): void {
+  /** Remembers who was ended, tells who listens, and counts them. */
+  #ended ({ key, userId }: Pick<Ticket, 'key' | 'userId'>, ended: readonly Ended[] | undefined): number {
+    if (ended === undefined) throw new SessionGoneError()
     this.counts.revoke.done += ended.length
     for (const { field, leftMs } of ended) this.graves.bury(key, field, leftMs)
-    if (userId === undefined || ended.length === 0) return
+    if (userId === undefined || ended.length === 0) return ended.length
     const devices = ended.map(({ bornAt }) => deviceOf({ key, bornAt }))
     for (const listener of this.#listeners) listener({ userId, devices })
+    return ended.length
   }
 }
 

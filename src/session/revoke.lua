@@ -1,10 +1,13 @@
 -- Ends sessions of a user: absence is all there is to it. Named by when it was born, one is found whatever it was rotated to.
 -- KEYS[1]  session  hash, one field a device
 -- ARGV[1]  which    'these', or 'others': all but these
--- ARGV[2…] names    fields, or times of birth
--- returns  { field that was ended, its birth, how many ms it had left at most, … }
+-- ARGV[2]  actor    the field of who does it, which must still be there; '' for nobody in particular
+-- ARGV[3…] names    fields, or times of birth
+-- returns  { field that was ended, its birth, how many ms it had left at most, … }; false: the actor itself has been ended
+if ARGV[2] ~= '' and redis.call('HEXISTS', KEYS[1], ARGV[2]) == 0 then return false end
+
 local named, gone, ended, longest = {}, {}, {}, 0
-for i = 2, #ARGV do named[ARGV[i]] = true end
+for i = 3, #ARGV do named[ARGV[i]] = true end
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
   local birth, absoluteEnd, idleEnd = string.match(entries[i + 1], '^%d+ (%d+) (%d+) %d+ (%d+) ')

@@ -24,6 +24,13 @@ export interface Ended {
   readonly leftMs: number
 }
 
+/** Which sessions of one bearer shall end. */
+export interface Ending {
+  readonly which: 'these' | 'others'
+  readonly names: readonly (string | number)[]
+  readonly actor?: string
+}
+
 /** What became of a save: `gone` when the session has ended, `conflict` with what another request saved. */
 export type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome: 'gone' }
 
@@ -74,7 +81,7 @@ const rotateScript = new Script<{ value: string, nowMs: number } | undefined>({
   }
 })
 
-const revokeScript = new Script<Ended[]>({ url: new URL('./revoke.lua', import.meta.url), costMicroseconds: 20, read: (reply) => readEnded(reply as Reply) })
+const revokeScript = new Script<Ended[] | undefined>({ url: new URL('./revoke.lua', import.meta.url), costMicroseconds: 20, read: (reply) => Array.isArray(reply) ? readEnded(reply) : undefined })
 
 const listScript = new Script<string[]>({
   url: new URL('./list.lua', import.meta.url),
@@ -126,10 +133,11 @@ export class SessionStore {
   /**
    * Ends sessions of one bearer: `these`, or all `others`, each named by its field, or by when it was born.
    *
-   * @returns those that were ended
+   * @param actor the field of who does it, when somebody's session does: if that has been ended meanwhile, nothing is
+   * @returns those that were ended; undefined when the actor's had been
    */
-  revoke (key: string, which: 'these' | 'others', names: readonly (string | number)[], priority?: Priority): Promise<Ended[]> {
-    return this.#batch.ask(revokeScript, [key], [which, ...names], priority)
+  revoke (key: string, { which, names, actor = '' }: Ending, priority?: Priority): Promise<Ended[] | undefined> {
+    return this.#batch.ask(revokeScript, [key], [which, actor, ...names], priority)
   }
 
   /** What stands before the document of each live session of one bearer. */

@@ -87,6 +87,11 @@ export class Visit<Data extends object> implements Session<Data> {
     return this.#ticket?.userId
   }
 
+  /** Who the cookie says it is, before that was looked up: nobody may be trusted for it. */
+  get claim (): { readonly userId: string | undefined } | undefined {
+    return this.#arrival.ticket
+  }
+
   get isNew (): boolean {
     return this.#value === undefined
   }

@@ -4,7 +4,7 @@ import journey from '../../plugins/journey.ts'
 import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
 import type { SessionOptions, SignInOptions } from '../../plugins/session.ts'
-import type { Browser } from './browser.ts'
+import type { Browser } from './session-browser.ts'
 import type { Owner } from './owner.ts'
 import { until } from './until.ts'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { test } from 'tap'
-import { Browser } from '../helpers/browser.ts'
+import { Browser } from '../helpers/session-browser.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { buildSessionApp, sessionSecrets } from '../helpers/session-app.ts'
 import { countWrites } from '../helpers/writes.ts'

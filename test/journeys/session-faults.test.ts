@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { Browser } from '../helpers/browser.ts'
+import { Browser } from '../helpers/session-browser.ts'
 import { faults, startRig } from '../helpers/faults.ts'
 import { takeSnapshot } from '../helpers/process-faults.ts'
 import { buildSessionApp, openGates } from '../helpers/session-app.ts'
