@@ -1,9 +1,14 @@
 import fastifyRedis from '@fastify/redis'
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { Cluster, Redis } from 'ioredis'
+import { ScopeError } from '../src/errors.ts'
 import { resolveRedisPolicy } from '../src/redis/policy.ts'
 import type { RedisOptions } from '../src/redis/policy.ts'
 import { Pool } from '../src/redis/pool.ts'
 
+// Brings the type of `fastify.redis` along.
+export type { FastifyRedis } from '@fastify/redis'
 export type { RedisOptions } from '../src/redis/policy.ts'
 
 declare module 'fastify' {
@@ -14,12 +19,16 @@ declare module 'fastify' {
 }
 
 /**
- * Opens the pool that sessions, limits, cache and events share. Waits at most half a second for Redis: the app starts without it, and mends itself.
+ * Opens the pool that sessions, limits, cache and events share. Waits at most a second for Redis, and not at all where nobody answers: the app starts without it, and mends itself.
+ *
+ * Where the app has registered @fastify/redis before, and says nothing else, it opens them beside that client, with its address and login.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration.
+ * @throws {ScopeError} PRISM_ERR_SCOPE where a scope has a pool already.
  */
 export default fp<RedisOptions>(async (fastify, options) => {
-  const pool = new Pool(resolveRedisPolicy(options))
+  if (fastify.hasDecorator('redisPool')) throw new ScopeError('register(redis)', 'this scope has a pool already, from here or from a scope around it')
+  const pool = new Pool(resolveRedisPolicy(withAppsOwn(fastify, options)))
 
   pool.on('outage', (isOut: boolean) => {
     if (isOut) fastify.log.warn('Redis does not answer: cache bypassed, limits and sessions as their policies say')
@@ -32,5 +41,12 @@ export default fp<RedisOptions>(async (fastify, options) => {
 
   fastify.decorate('redisPool', pool)
   if (!fastify.hasDecorator('redis')) await fastify.register(fastifyRedis, { client: pool })
-  if (!await pool.start(500)) fastify.log.warn('Redis is not reached yet: starting without it')
+  if (!await pool.start(1000)) fastify.log.warn('Redis is not reached yet: starting without it')
 }, { name: 'redis', fastify: '5.x' })
+
+function withAppsOwn (fastify: FastifyInstance, options: RedisOptions): RedisOptions {
+  const isTold = options.url !== undefined || options.client !== undefined || options.connection?.sentinels !== undefined
+  const own: unknown = fastify.hasDecorator('redis') ? fastify.redis : undefined
+  // With namespaces it is an object of several clients: which one is meant nobody can know.
+  return !isTold && (own instanceof Redis || own instanceof Cluster) ? { ...options, client: own } : options
+}

@@ -1,31 +1,27 @@
 import { Cluster, Redis } from 'ioredis'
 import type { ClusterOptions, RedisOptions as ClientOptions } from 'ioredis'
 import type { Address } from './address.ts'
+import { deadlineMs } from './deadline.ts'
 
-/** What a connection is for. */
-export type Role = 'commands' | 'blocking' | 'subscriber'
+/** What a connection is for: commands of all, one caller alone (and commands that wait there), Pub/Sub, or somebody else's own. */
+export type Role = 'commands' | 'exclusive' | 'blocking' | 'subscriber' | 'own'
 
 const retryStrategy = (attempt: number) => Math.min(50 * 2 ** Math.min(attempt - 1, 3), 400) * (0.75 + Math.random() * 0.5)
 
-/** A demoted master, or a replica that lost its own, is left for the one that DNS, a proxy or Sentinel now names; at most once a second. */
-function reconnectOnError (): (error: Error) => boolean {
-  let reconnectedAt = 0
-  return (error) => {
-    if (!/^(READONLY|MASTERDOWN)\b/.test(error.message) || Date.now() - reconnectedAt < 1000) return false
-    reconnectedAt = Date.now()
-    return true
-  }
-}
-
-// Measured: with these every call settles within 250 ms under 17 kinds of fault and recovers within 1 s.
+// Measured: with these every call settles within 250 ms under 30 kinds of fault and recovers within 1 s.
 // (ioredis's own defaults wait 70 s for a dead server and for ever for a hung one.) The deadline of a command is the
-// flight's, not ioredis's; whether a server is loading, the lane's.
+// flight's, not ioredis's; whether a server is loading or was demoted, the lane's.
 const common: ClientOptions = { connectTimeout: 500, keepAlive: 5000, family: 0, retryStrategy, disableClientInfo: true, enableReadyCheck: false, disconnectTimeout: 100 }
 const commands: ClientOptions = { ...common, maxRetriesPerRequest: 0, enableOfflineQueue: false }
+// Whoever has a connection alone has its WATCH and its transaction: a new connection would not, and say nothing.
+const alone: ClientOptions = { ...common, maxRetriesPerRequest: 0, retryStrategy: () => null }
 const roles: Record<Role, ClientOptions> = {
   commands: { ...commands, socketTimeout: 400 },
-  blocking: { ...commands, enableOfflineQueue: true },
-  subscriber: { ...common, socketTimeout: 1500, maxRetriesPerRequest: null }
+  exclusive: { ...alone, socketTimeout: 400, commandTimeout: deadlineMs },
+  // A server that hangs is found by the command's own timeout and this much; one that waits for ever, by the keep-alive.
+  blocking: { ...alone, blockingTimeout: 86_400_000, blockingTimeoutGrace: deadlineMs },
+  subscriber: { ...common, socketTimeout: 1500, maxRetriesPerRequest: null },
+  own: common
 }
 
 /**
@@ -33,22 +29,43 @@ const roles: Record<Role, ClientOptions> = {
  *
  * @returns a function that opens one more; it starts to connect at once, and reports failures as `error` events only
  */
-export function connector (from: Address | Redis | Cluster, overrides: ClientOptions): (role: Role) => Redis | Cluster {
-  return (role) => {
-    const options = { ...roles[role], ...overrides, reconnectOnError: reconnectOnError(), lazyConnect: false }
-    const client = open(from, options)
+export function connector (from: Address | Redis | Cluster, connection: ClientOptions): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
+  return (role, overrides = {}) => {
+    const client = open(from, { ...roles[role], ...connection, lazyConnect: false, ...overrides })
     // ioredis reconnects by itself; what an outage means is decided by who asked. Without a listener it would print.
     client.on('error', () => {})
     return client
   }
 }
 
+/** The Cluster that a server belongs to. */
+export function asCluster (from: Address | Redis | Cluster): Address | Cluster {
+  if (from instanceof Cluster || (!(from instanceof Redis) && from.kind === 'cluster')) return from
+  const { host = '127.0.0.1', port = 6379, username, password, tls } = from.options
+  return { kind: 'cluster', seeds: [{ host, port }], options: { ...(username == null ? {} : { username }), ...(password == null ? {} : { password }), ...(tls === undefined ? {} : { tls }) } }
+}
+
 function open (from: Address | Redis | Cluster, options: ClientOptions): Redis | Cluster {
   if (from instanceof Redis) return from.duplicate({ keyPrefix: '', enableAutoPipelining: false, ...options })
   if (from instanceof Cluster) return from.duplicate([], clusterOptions({ ...from.options.redisOptions, ...options }))
-  if (from.kind === 'cluster') return new Cluster(from.seeds, clusterOptions({ ...from.options, ...options }))
-  const sentinel: ClientOptions = from.kind === 'sentinel' ? { sentinelRetryStrategy: retryStrategy, sentinelCommandTimeout: 500, failoverDetector: true } : {}
-  return new Redis({ ...from.options, ...sentinel, ...options })
+  const all = { ...from.options, ...options, ...tlsOf(from.options, options) }
+  if (from.kind === 'cluster') return new Cluster(from.seeds, clusterOptions(all))
+  return new Redis(from.kind === 'sentinel' ? { ...all, ...sentinelOptions(all) } : all)
+}
+
+/** What a caller adds (an authority, a certificate) does not take away the server's name. */
+function tlsOf (address: ClientOptions, own: ClientOptions): Pick<ClientOptions, 'tls'> {
+  return address.tls === undefined && own.tls === undefined ? {} : { tls: { ...address.tls, ...own.tls } }
+}
+
+/** Sentinels speak TLS when their master does. */
+function sentinelOptions ({ tls, sentinelTLS = tls }: ClientOptions): ClientOptions {
+  return {
+    sentinelRetryStrategy: retryStrategy,
+    sentinelCommandTimeout: 500,
+    failoverDetector: true,
+    ...(sentinelTLS === undefined ? {} : { sentinelTLS, enableTLSForSentinelMode: true })
+  }
 }
 
 function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: ClientOptions): ClusterOptions {
@@ -57,10 +74,13 @@ function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: Client
     enableOfflineQueue,
     clusterRetryStrategy: retryStrategy,
     slotsRefreshTimeout: 500,
-    slotsRefreshInterval: 5000,
+    // The lane's own check does that: ioredis's timer may outlive its client.
+    slotsRefreshInterval: 0,
     retryDelayOnFailover: 50,
     retryDelayOnClusterDown: 50,
     retryDelayOnTryAgain: 20,
-    maxRedirections: 8
+    maxRedirections: 8,
+    // A certificate names hosts.
+    ...(redisOptions.tls === undefined ? {} : { dnsLookup: (host, found) => found(null, host) })
   }
 }

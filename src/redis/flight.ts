@@ -1,11 +1,9 @@
 import { RedisUnavailableError } from '../errors.ts'
 import type { Breaker } from './breaker.ts'
+import { deadlineMs } from './deadline.ts'
 import type { Lane } from './lane.ts'
-import { failureOf, isOutage } from './parcel.ts'
+import { failureOf, isOutage } from './outage.ts'
 import type { Parcel } from './parcel.ts'
-
-/** No answer of Redis is waited for longer than this. */
-export const deadlineMs = 200
 
 /**
  * What left together on one connection. Every parcel settles exactly once: by its answer, by its error, or by the deadline;
@@ -16,6 +14,7 @@ export class Flight {
   #lane: Lane
   #breaker: Breaker
   #timer: NodeJS.Timeout
+  #hasFailed = false
   #onTimeout: () => void
 
   /** @param remainingMs until the deadline, for what has waited for room before */
@@ -43,14 +42,22 @@ export class Flight {
       // Not the shape this command answers with: whatever speaks there, it is no Redis that we know.
       parcel.failed(error as Error)
     }
+    if (parcel.complaint !== undefined) this.#lane.hear(parcel.complaint)
   }
 
   #failed (parcel: Parcel, error: Error): void {
     if (error.message.startsWith('NOSCRIPT') && parcel.whole) return this.#sendWhole(parcel, parcel.whole())
     if (!this.#close(parcel)) return
-    if (isOutage(error)) this.#breaker.failed()
+    this.#lane.hear(error)
+    if (isOutage(error)) this.#countFailure()
     else this.#breaker.succeeded()
     parcel.failed(failureOf(error))
+  }
+
+  /** What left together fails together, and is one failure. */
+  #countFailure (): void {
+    if (!this.#hasFailed) this.#breaker.failed()
+    this.#hasFailed = true
   }
 
   /** The server has lost the script, so nothing ran: once more, with its text, under the same deadline. */
@@ -69,8 +76,8 @@ export class Flight {
 
   #expire (): void {
     if (this.#open.size === 0) return
-    this.#lane.isSuspect = true
-    this.#breaker.failed()
+    this.#lane.late()
+    this.#countFailure()
     this.#onTimeout()
     const late = [...this.#open]
     this.#open.clear()

@@ -2,11 +2,11 @@ import type { Cluster, Redis } from 'ioredis'
 import type { LaneSource } from './batch.ts'
 import { Breaker } from './breaker.ts'
 import type { Server } from './facts.ts'
-import { deadlineMs } from './flight.ts'
 import { crowdedBytes, Lane } from './lane.ts'
 
 const idleMs = 30_000
 const checkEveryMs = 1000
+const probeEveryMs = 500
 
 /** How many connections there may be, and how to open one. */
 export interface LanesOptions {
@@ -17,6 +17,8 @@ export interface LanesOptions {
   onReady: (server: Server) => void
   /** called when an outage begins (true) and when it has ended (false) */
   onOutage: (isOut: boolean) => void
+  /** called when one server was expected, and a node of a Cluster is there */
+  onClusterNode: () => void
 }
 
 /**
@@ -29,18 +31,22 @@ export class Lanes implements LaneSource {
   readonly counts = { lost: 0, exhausted: 0 }
   #options: LanesOptions
   #lanes: Lane[] = []
-  #timer: NodeJS.Timeout
-  #isProbing = false
+  readonly #timer: NodeJS.Timeout
+  #probing: NodeJS.Timeout | undefined
+  #lost = new Set<Lane>()
+  #contact = Promise.withResolvers<boolean>()
   #isClosed = false
 
   constructor (options: LanesOptions) {
     this.#options = options
-    this.breaker = new Breaker((isOpen) => {
-      options.onOutage(isOpen)
-      if (isOpen) this.#probe()
-    })
+    this.breaker = new Breaker((isOpen) => this.#turn(isOpen))
     for (let count = 0; count < options.min; count++) this.#open()
     this.#timer = setInterval(() => this.#check(), checkEveryMs).unref()
+  }
+
+  /** Settles once: true when a connection has become ready, false when every first attempt has failed. */
+  get contact (): Promise<boolean> {
+    return this.#contact.promise
   }
 
   get all (): readonly Lane[] {
@@ -67,7 +73,15 @@ export class Lanes implements LaneSource {
   close (): void {
     this.#isClosed = true
     clearInterval(this.#timer)
+    clearInterval(this.#probing)
+    this.#contact.resolve(false)
     for (const lane of this.#lanes.splice(0)) lane.client.disconnect()
+  }
+
+  /** Opens all of them anew. */
+  renew (): void {
+    for (const lane of this.#lanes.splice(0)) lane.client.disconnect()
+    this.#fill()
   }
 
   /** Ready ones; those that let an answer wait too long only when there is no other. */
@@ -78,13 +92,30 @@ export class Lanes implements LaneSource {
   }
 
   #open (): void {
-    const lane = new Lane(this.#options.open(), (server) => {
-      this.#options.onReady(server)
-      // The first sign that an outage is over.
-      if (this.breaker.isOpen) this.#probe()
+    const lane: Lane = new Lane(this.#options.open(), {
+      onReady: (server) => this.#arrived(server),
+      onLost: () => this.#missed(lane),
+      onClusterNode: () => { if (this.#lanes.includes(lane)) this.#options.onClusterNode() }
     })
-    lane.client.on('close', () => { if (this.#lanes.includes(lane)) this.counts.lost += 1 })
     this.#lanes.push(lane)
+  }
+
+  #fill (): void {
+    while (!this.#isClosed && this.#lanes.length < this.#options.min) this.#open()
+  }
+
+  #arrived (server: Server): void {
+    this.#options.onReady(server)
+    this.#contact.resolve(true)
+    // The first sign that an outage is over.
+    if (this.breaker.isOpen) this.#probe()
+  }
+
+  #missed (lane: Lane): void {
+    if (!this.#lanes.includes(lane)) return
+    this.counts.lost += 1
+    this.#lost.add(lane)
+    if (this.#lanes.every((each) => this.#lost.has(each))) this.#contact.resolve(false)
   }
 
   #grow (): void {
@@ -93,27 +124,32 @@ export class Lanes implements LaneSource {
   }
 
   #check (): void {
-    if (this.breaker.isOpen) this.#probe()
+    for (const lane of this.#lanes) lane.check()
     for (const lane of this.#lanes.filter((lane) => lane.client.status === 'end')) this.#drop(lane)
     const idle = this.#lanes.findLast((lane) => lane.inFlight === 0 && Date.now() - lane.usedAt > idleMs)
     if (idle !== undefined && this.#lanes.length > this.#options.min) this.#drop(idle)
-    while (this.#lanes.length < this.#options.min) this.#open()
+    this.#fill()
   }
 
   #drop (lane: Lane): void {
     this.#lanes = this.#lanes.filter((other) => other !== lane)
+    this.#lost.delete(lane)
     lane.client.disconnect()
   }
 
-  /** Asks whether Redis is back, on the connection that would be used next. */
+  #turn (isOpen: boolean): void {
+    clearInterval(this.#probing)
+    if (isOpen && !this.#isClosed) {
+      this.#probing = setInterval(() => this.#probe(), probeEveryMs).unref()
+      this.#probe()
+    }
+    this.#options.onOutage(isOpen)
+  }
+
+  /** Asks whether Redis is back, on every connection: one that is half open shall not stand for those that are well, and is found by this. */
   #probe (): void {
-    const lane = this.#ready()[0]
-    if (this.#isProbing || lane === undefined) return
-    this.#isProbing = true
-    const timer = setTimeout(() => { this.#isProbing = false }, deadlineMs)
-    lane.client.ping().then(() => this.breaker.succeeded(), () => {}).finally(() => {
-      clearTimeout(timer)
-      this.#isProbing = false
-    })
+    for (const lane of this.#lanes) {
+      if (lane.isReady) lane.probe().then((isWell) => { if (isWell) this.breaker.succeeded() })
+    }
   }
 }

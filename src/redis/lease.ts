@@ -1,9 +1,10 @@
-import type { Cluster, Redis } from 'ioredis'
+import { Cluster } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
 import type { Role } from './connection.ts'
-import { deadlineMs } from './flight.ts'
+import { deadlineMs } from './deadline.ts'
 
-/** A connection that one caller has alone. */
+/** A connection that one caller has alone. It is not made anew when it breaks: what it held is lost, and every command on it then fails. */
 export interface Lease extends AsyncDisposable {
   readonly client: Redis | Cluster
   /** Ends the lease; the connection is closed, and with it any WATCH, transaction or waiting command. */
@@ -36,6 +37,8 @@ export class Leases {
       release()
       throw error
     })
+    // A node that leaves a Cluster takes its WATCH along.
+    if (client instanceof Cluster) client.once('-node', release)
     return { client, release, [Symbol.asyncDispose]: async () => release() }
   }
 
@@ -46,11 +49,9 @@ export class Leases {
 }
 
 function ready (client: Redis | Cluster): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new RedisUnavailableError('no connection')), deadlineMs)
-    client.once('ready', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const timer = setTimeout(() => reject(new RedisUnavailableError('no connection')), deadlineMs)
+  client.once('ready', () => resolve())
+  client.once('end', () => reject(new RedisUnavailableError('no connection')))
+  return promise.finally(() => clearTimeout(timer))
 }

@@ -1,6 +1,7 @@
 import { Command } from 'ioredis'
 import type { LRUCache } from 'lru-cache'
-import { RedisReplyError, RedisUnavailableError } from '../errors.ts'
+import { RedisReplyError } from '../errors.ts'
+import { failureOf } from './outage.ts'
 import type { Script } from './script.ts'
 
 /** Whoever waits for one answer; called exactly once, by one of the two. */
@@ -23,27 +24,13 @@ export interface Parcel {
   whole?: () => Command
   answered: (reply: unknown) => void
   failed: (error: Error) => void
+  /** what the server said to one of its asks in an answer to all: the last such error */
+  complaint?: Error
 }
 
 /** Values above this ride alone: small answers shall not wait behind them. */
 export const largeBytes = 32_768
 const keysPerCall = 128
-
-/** Answers that mean "not now", though the server spoke. */
-const outage = /^(LOADING|BUSY|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|OOM|NOAUTH|WRONGPASS|NOPERM)\b/
-
-/** Makes any failure of a command one of ours, without keys, values or addresses in its message. */
-export function failureOf (error: Error): Error {
-  const word = outage.exec(error.message)?.[1]
-  if (word !== undefined) return new RedisUnavailableError(word)
-  if (error.name === 'ReplyError') return new RedisReplyError(error.message.slice(0, 200))
-  return error instanceof RedisUnavailableError ? error : new RedisUnavailableError('the connection failed')
-}
-
-/** Whether a failure speaks of the server or the way to it, not of one command. */
-export function isOutage (error: Error): boolean {
-  return error.name !== 'ReplyError' || /^(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN)\b/.test(error.message)
-}
 
 /** Packs reads: many keys a command, except in a Cluster, where a command holds one slot. */
 export function packReads (reads: ReadonlyMap<string, readonly Waiter<Buffer | null>[]>, isCluster: boolean, sizes: LRUCache<string, number>): Parcel[] {
@@ -96,19 +83,23 @@ function packCall<Answer> (script: Script<Answer>, asks: readonly Ask[]): Parcel
   const keys = asks.flatMap((ask) => ask.keys)
   const args = asks.flatMap((ask) => [ask.keys.length, ask.args.length, ...ask.args])
   const call = (name: string, text: string) => new Command(name, [text, keys.length, ...keys, asks.length, ...args], { replyEncoding: 'utf8' })
-  return {
+  const parcel: Parcel = {
     command: call('evalsha', script.sha1),
     whole: () => call('eval', script.lua),
     answered: (reply) => {
       const answers = readArray<unknown>(reply, asks.length)
-      asks.forEach((ask, index) => handAnswer(script, ask, answers[index]))
+      asks.forEach((ask, index) => {
+        const answer = answers[index]
+        if (answer instanceof Error) ask.waiter.reject(failureOf(parcel.complaint = answer))
+        else handAnswer(script, ask, answer)
+      })
     },
     failed: (error) => asks.forEach((ask) => ask.waiter.reject(error))
   }
+  return parcel
 }
 
 function handAnswer<Answer> (script: Script<Answer>, ask: Ask, reply: unknown): void {
-  if (reply instanceof Error) return ask.waiter.reject(failureOf(reply))
   try {
     (ask.waiter as Waiter<Answer>).resolve(script.read(reply))
   } catch (error) {

@@ -1,17 +1,19 @@
 import { Redis } from 'ioredis'
-import type { ChainableCommander, Cluster, Command } from 'ioredis'
-import { RedisClosedError, RedisUnavailableError } from '../errors.ts'
+import type { ChainableCommander, Cluster, Command, RedisOptions as ClientOptions } from 'ioredis'
+import { RedisClosedError, RedisSharedError, RedisUnavailableError } from '../errors.ts'
 import { Batch } from './batch.ts'
-import { connector } from './connection.ts'
+import { asCluster, connector } from './connection.ts'
 import type { Role } from './connection.ts'
-import { deadlineMs } from './flight.ts'
+import type { Server } from './facts.ts'
+import { Flight } from './flight.ts'
 import { Keys } from './keys.ts'
+import type { Lane } from './lane.ts'
 import { Lanes } from './lanes.ts'
 import { Leases } from './lease.ts'
 import type { Lease } from './lease.ts'
-import { refuseUnshared } from './unshared.ts'
+import { bound } from './pipeline.ts'
 import type { RedisPolicy } from './policy.ts'
-import type { Server } from './facts.ts'
+import { isUnshared } from './unshared.ts'
 
 /**
  * The connections of one process to Redis, shared by all: `batch` for what requests ask, any ioredis method for a route's own commands,
@@ -29,7 +31,7 @@ export class Pool extends Redis {
   server: Server | undefined
   readonly #lanes: Lanes
   readonly #leases: Leases
-  readonly #open: (role: Role) => Redis | Cluster
+  #open: (role: Role, overrides?: ClientOptions) => Redis | Cluster
   #isClosed = false
 
   constructor (policy: RedisPolicy) {
@@ -42,9 +44,13 @@ export class Pool extends Redis {
       min: policy.min,
       max: policy.max,
       onReady: (server) => this.#reached(server),
-      onOutage: (isOut) => this.emit('outage', isOut)
+      onOutage: (isOut) => this.emit('outage', isOut),
+      onClusterNode: () => {
+        this.#open = connector(asCluster(policy.from), policy.connection)
+        this.#lanes.renew()
+      }
     })
-    this.#leases = new Leases(this.#open, policy.max)
+    this.#leases = new Leases((role) => this.#open(role), policy.max)
     this.batch = new Batch(this.#lanes)
     this.keyspace = new Keys(policy.prefix)
   }
@@ -70,24 +76,21 @@ export class Pool extends Redis {
   }
 
   /**
-   * Waits for the first connection, but not for ever: a service starts, degraded, when Redis is down.
+   * Waits for the first connection, but not for ever, and not at all where nobody answers: a service starts, degraded, when Redis is down.
    *
    * @returns whether Redis was reached in time
    */
   async start (withinMs = 1000): Promise<boolean> {
     if (this.server !== undefined) return true
-    return await new Promise((resolve) => {
-      const timer = setTimeout(resolve, withinMs, false)
-      this.once('server', () => {
-        clearTimeout(timer)
-        resolve(true)
-      })
-    })
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const timer = setTimeout(resolve, withinMs, false)
+    this.#lanes.contact.then(resolve)
+    return await promise.finally(() => clearTimeout(timer))
   }
 
   /** One connection alone, for WATCH, blocking commands, or changes of its state; give it back with `release()` or `await using`. */
   lease (options: { isBlocking?: boolean } = {}): Promise<Lease> {
-    return this.#isClosed ? Promise.reject(new RedisClosedError()) : this.#leases.take(options.isBlocking ? 'blocking' : 'commands')
+    return this.#isClosed ? Promise.reject(new RedisClosedError()) : this.#leases.take(options.isBlocking ? 'blocking' : 'exclusive')
   }
 
   /** Opens a connection for Pub/Sub; who opens it closes it. */
@@ -95,24 +98,40 @@ export class Pool extends Redis {
     return this.#open('subscriber')
   }
 
-  /** Sends one command of the caller's own, on the connection that is dense but not crowded. */
+  /**
+   * Sends one command of the caller's own, on the connection that is dense but not crowded.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisSharedError} PRISM_ERR_REDIS_SHARED for what belongs on a connection alone;
+   *   ioredis's ReplyError for what Redis says to it
+   */
   override sendCommand (command: Command): Promise<unknown> {
-    const client = refuseUnshared(command) ? this.#choose() : undefined
-    if (client === undefined) command.reject(new RedisUnavailableError('no connection'))
-    else {
-      command.setTimeout(deadlineMs)
-      client.sendCommand(command)
-    }
+    const reject = command.reject
+    command.reject = (error) => reject(error.name === 'ReplyError' || 'statusCode' in error ? error : new RedisUnavailableError('the connection failed'))
+    if (isUnshared(command)) command.reject(new RedisSharedError(command.name.toUpperCase()))
+    else this.#lend(command)
     return command.promise
   }
 
+  /** Several commands as one write, on one connection. */
   override pipeline (commands?: unknown[][]): ChainableCommander {
-    return this.#chooseOrThrow().pipeline(commands)
+    const pipeline = bound(this.#chooseOrThrow().pipeline())
+    return addAll(pipeline, commands)
   }
 
+  /** A transaction as one write, on one connection; for WATCH, and for commands that leave one by one, take a lease. */
   override multi (): never
-  override multi (...options: never[]): ChainableCommander {
-    return this.#chooseOrThrow().multi(...options)
+  override multi (commands?: unknown, options?: { pipeline?: boolean }): ChainableCommander {
+    const { pipeline } = (Array.isArray(commands) ? options : commands as typeof options) ?? {}
+    if (pipeline === false) throw new RedisSharedError('MULTI')
+    return addAll(bound(this.#chooseOrThrow().multi()), Array.isArray(commands) ? commands : [])
+  }
+
+  /** A connection beside the pool, for libraries that ask for one of their own; who opens it closes it. */
+  override duplicate (overrides: ClientOptions = {}): Redis {
+    const client = this.#open('own', overrides)
+    if (client instanceof Redis) return client
+    client.disconnect()
+    throw new RedisSharedError('duplicate() of a Cluster')
   }
 
   /** Does nothing: the pool connects by itself. */
@@ -132,14 +151,21 @@ export class Pool extends Redis {
     return Promise.resolve('OK')
   }
 
-  #choose (): Redis | Cluster | undefined {
-    return this.#isClosed || this.#lanes.breaker.isOpen ? undefined : this.#lanes.choose()?.client
+  #lend (command: Command): void {
+    const lane = this.#choose()
+    if (lane === undefined) return command.reject(new RedisUnavailableError('no connection'))
+    // eslint-disable-next-line no-new
+    new Flight([{ command, answered: () => {}, failed: command.reject }], lane, this.#lanes.breaker, () => { this.batch.counts.timeouts += 1 })
+  }
+
+  #choose (): Lane | undefined {
+    return this.#isClosed || this.#lanes.breaker.isOpen ? undefined : this.#lanes.choose()
   }
 
   #chooseOrThrow (): Redis | Cluster {
-    const client = this.#choose()
-    if (client === undefined) throw new RedisUnavailableError('no connection')
-    return client
+    const lane = this.#choose()
+    if (lane === undefined) throw new RedisUnavailableError('no connection')
+    return lane.client
   }
 
   #reached (server: Server): void {
@@ -147,4 +173,9 @@ export class Pool extends Redis {
     this.server = server
     if (isNew) this.emit('server', server)
   }
+}
+
+function addAll (pipeline: ChainableCommander, commands: readonly unknown[][] = []): ChainableCommander {
+  for (const [name, ...args] of commands) pipeline.call(String(name), ...args as string[])
+  return pipeline
 }

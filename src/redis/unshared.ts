@@ -2,19 +2,27 @@ import type { Command } from 'ioredis'
 import { RedisSharedError } from '../errors.ts'
 
 /** Commands that wait, or change the connection for all who share it. */
-const unshared = new Set(['subscribe', 'psubscribe', 'ssubscribe', 'unsubscribe', 'punsubscribe', 'sunsubscribe', 'blpop', 'brpop', 'brpoplpush', 'blmove', 'blmpop', 'bzpopmin', 'bzpopmax', 'bzmpop', 'wait', 'waitaof', 'watch', 'unwatch', 'multi', 'exec', 'discard', 'select', 'monitor', 'auth', 'hello', 'reset', 'quit'])
+const unshared = new Set(['subscribe', 'psubscribe', 'ssubscribe', 'unsubscribe', 'punsubscribe', 'sunsubscribe', 'blpop', 'brpop', 'brpoplpush', 'blmove', 'blmovem', 'blmpop', 'bzpopmin', 'bzpopmax', 'bzmpop', 'wait', 'waitaof', 'watch', 'unwatch', 'multi', 'exec', 'discard', 'select', 'monitor', 'sync', 'psync', 'auth', 'hello', 'reset', 'quit'])
 
 const mayBlock = new Set(['xread', 'xreadgroup'])
+/** Subcommands of CLIENT that change what the connection answers. */
+const changes = new Set(['reply', 'tracking', 'caching'])
+/** They belong together, and leave together. */
+const transaction = new Set(['multi', 'exec', 'discard'])
+
+/** Whether a command would hold or change a connection that others share. */
+export function isUnshared ({ name, args }: Command): boolean {
+  const word = name.toLowerCase()
+  if (unshared.has(word)) return true
+  if (mayBlock.has(word)) return args.some((arg) => String(arg).toLowerCase() === 'block')
+  return word === 'client' && changes.has(String(args[0]).toLowerCase())
+}
 
 /**
- * Refuses, through its own promise, a command that does not belong on a shared connection.
+ * Refuses a command that does not belong into a pipeline on a shared connection.
  *
- * @returns whether it may go
+ * @throws {RedisSharedError} PRISM_ERR_REDIS_SHARED
  */
-export function refuseUnshared (command: Command): boolean {
-  const name = command.name.toLowerCase()
-  const blocks = mayBlock.has(name) && command.args.some((arg) => String(arg).toLowerCase() === 'block')
-  if (!unshared.has(name) && !blocks) return true
-  command.reject(new RedisSharedError(name.toUpperCase()))
-  return false
+export function refuseInPipeline (command: Command): void {
+  if (isUnshared(command) && !transaction.has(command.name.toLowerCase())) throw new RedisSharedError(command.name.toUpperCase())
 }

@@ -1,0 +1,22 @@
+import { RedisReplyError, RedisUnavailableError } from '../errors.ts'
+
+/** Answers that mean "not now", though the server spoke. */
+const refusals = /^(LOADING|BUSY|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|OOM|NOAUTH|WRONGPASS|NOPERM)\b/
+
+/** Whether a failure speaks of the server or the way to it, not of one command. */
+export function isOutage (error: Error): boolean {
+  return error.name !== 'ReplyError' || /^(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN)\b/.test(error.message)
+}
+
+/** Whether a server says that it is not the master, or has lost its own. */
+export function isDemotion (error: Error): boolean {
+  return /^(READONLY|MASTERDOWN)\b/.test(error.message)
+}
+
+/** Makes any failure of a command one of ours, without keys, values or addresses in its message. */
+export function failureOf (error: Error): Error {
+  const word = refusals.exec(error.message)?.[1]
+  if (word !== undefined) return new RedisUnavailableError(word)
+  if (error.name === 'ReplyError') return new RedisReplyError(error.message.slice(0, 200))
+  return error instanceof RedisUnavailableError ? error : new RedisUnavailableError('the connection failed')
+}
