@@ -83,7 +83,8 @@ export class Document {
   #redo (key: string, change: Change, mine: unknown, rule: KeyRule | undefined): void {
     const theirs = this.#values.get(key)
     const isUntouched = spell(theirs) === change.base
-    if (!isUntouched && spell(theirs) === spell(mine)) return
+    // Alike, two sets are one; two updates are still two.
+    if (!isUntouched && change.updates === undefined && spell(theirs) === spell(mine)) return
     this.#change(key, isUntouched ? mine : joined(key, change, mine, theirs, rule), change.updates)
   }
 
