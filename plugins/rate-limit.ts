@@ -1,23 +1,38 @@
-import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Going } from './journey.ts'
-import { QuotaExceededError } from '../src/errors.ts'
 import { problemFields, problemOf, problemType } from '../src/http/problem.ts'
-import { quotaExceededType } from '../src/http/rate-limit.ts'
 import { Limiter } from '../src/limit/limiter.ts'
 import type { Verdict } from '../src/limit/limiter.ts'
-import { Clients, customPartition, keyPartition, sessionPartition } from '../src/limit/partition.ts'
-import type { Partition, SessionClaim } from '../src/limit/partition.ts'
+import { Limits } from '../src/limit/limits.ts'
+import { Clients, partitionBy } from '../src/limit/partition.ts'
+import type { SessionClaim } from '../src/limit/partition.ts'
 import { LimitPlan } from '../src/limit/plan.ts'
 import type { PolicyStanding, Visitor } from '../src/limit/plan.ts'
-import { resolveLimitOptions, resolveLimitPolicies } from '../src/limit/policy.ts'
-import type { LimitChoice, LimitOptions, LimitPolicy } from '../src/limit/policy.ts'
+import { Groups, resolveLimitOptions, resolveLimitPolicies } from '../src/limit/policy.ts'
+import type { LimitChoice, LimitOptions } from '../src/limit/policy.ts'
+import { quotaExceeded } from '../src/limit/refusal.ts'
+
+export { rateLimitStore } from '../src/limit/foreign-store.ts'
+export type { Checked, NamedQuota } from '../src/limit/limits.ts'
+export type { PolicyStanding } from '../src/limit/plan.ts'
 
 /** What a route or a scope may choose; see docs/rate-limits.md. */
 export type RouteRateLimit = LimitChoice<FastifyRequest, FastifyReply>
 
 /** What the stack counts of every request. */
 export type RateLimitOptions = LimitOptions<FastifyRequest, FastifyReply>
+
+/** What a route says in its `config`. @fastify/rate-limit gives the same name a type: an app that has both packages keeps that one, which takes our options too, see below. */
+export interface RouteLimits {
+  /** Quotas of this route, beside the stack's; false counts nothing. */
+  rateLimit?: 'createRateLimit' extends keyof FastifyInstance ? unknown : RouteRateLimit | RouteRateLimit[] | false
+}
+
+/** @ts-ignore: most apps do not have this package */
+declare module '@fastify/rate-limit' {
+  interface RateLimitOptions extends LimitChoice<FastifyRequest, FastifyReply> {}
+}
 
 declare module './journey.ts' {
   interface RouteDefaults {
@@ -27,9 +42,10 @@ declare module './journey.ts' {
 }
 
 declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** Quotas of this route, beside the stack's; false counts nothing. */
-    rateLimit?: RouteRateLimit | RouteRateLimit[] | false
+  interface FastifyContextConfig extends RouteLimits {}
+  interface FastifyInstance {
+    /** Quotas for what is no request: check, peek, reset. */
+    readonly rateLimits: Pick<Limits, 'check' | 'peek' | 'reset'>
   }
   interface FastifyRequest {
     /** What its policies say of this request; empty before it is counted, and where nothing is. */
@@ -38,7 +54,6 @@ declare module 'fastify' {
 }
 
 type Plan = LimitPlan<FastifyRequest, FastifyReply>
-type Policy = LimitPolicy<FastifyRequest, FastifyReply>
 
 /** What a request waits for, and what came. */
 interface Count {
@@ -63,8 +78,13 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   const pool = fastify.redisPool
   const limiter = new Limiter(pool.batch)
   const clients = new Clients(house.allow, house.ipv6Prefix)
+  const plans: Plan[] = []
+  const groups = new Groups()
+  const limits = new Limits(limiter, pool.keyspace, plans, house.ipv6Prefix)
   pool.on('outage', (isOut: boolean) => { if (!isOut) limiter.recover() })
 
+  // @fastify/rate-limit calls its own decorator rateLimit: both must be able to stand in one app.
+  fastify.decorate('rateLimits', { getter: () => limits })
   fastify.decorateRequest(counting, null)
   fastify.decorateRequest('rateLimit', {
     getter (this: FastifyRequest) {
@@ -77,7 +97,11 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     name: 'rateLimit',
     resolve (choices, route?: RouteOptions) {
       const policies = resolveLimitPolicies<FastifyRequest, FastifyReply>(stack, choices, route !== undefined)
-      return policies && new LimitPlan(policies, pool.keyspace, [route?.method ?? []].flat(), route?.url)
+      if (policies === undefined) return undefined
+      groups.check(policies)
+      const plan = new LimitPlan(policies, pool.keyspace, [route?.method ?? []].flat(), route?.url)
+      plans.push(plan)
+      return plan
     },
     ask (request, _reply, plan) {
       if (plan === undefined) return
@@ -107,17 +131,6 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   }
 }, { name: 'rate-limit', fastify: '5.x', dependencies: ['redis', 'journey'] })
 
-function partitionBy (by: Policy['by'], request: FastifyRequest, session: SessionClaim | undefined): Partition | undefined {
-  if (by === 'ip') return undefined
-  if (by === 'user' || by === 'session') return sessionPartition(by, session)
-  if (typeof by === 'function') {
-    const name = by(request)
-    return name === undefined ? undefined : customPartition(String(name))
-  }
-  const apiKey = request.headers[by.apiKey]
-  return typeof apiKey === 'string' && apiKey !== '' && by.verify(apiKey) ? keyPartition(apiKey) : undefined
-}
-
 /** What clients read before there was a draft: the policy with the least left. */
 function tellLegacy (request: FastifyRequest, reply: FastifyReply): void {
   const tightest = request.rateLimit.filter(({ remaining }) => remaining !== undefined).sort((one, other) => Number(one.remaining) - Number(other.remaining))[0]
@@ -128,12 +141,7 @@ function tellLegacy (request: FastifyRequest, reply: FastifyReply): void {
 /** The app's own error handler is not asked: what a refusal looks like is part of what clients rely on. `onRefused` may ask it. */
 async function refuseRequest (request: FastifyRequest, reply: FastifyReply, plan: Plan, verdict: Verdict, jitter: number): Promise<Going> {
   const { violated, retryMs } = plan.refusal(verdict)
-  const names = violated.map(({ name }) => name)
-  const retryAfterSeconds = Math.max(1, Math.ceil(retryMs / 1000 * (1 + jitter * Math.random())))
-  const error = Object.assign(new QuotaExceededError(names.join(', '), retryAfterSeconds), {
-    retryAfterSeconds,
-    problem: { type: quotaExceededType, title: 'Request cannot be satisfied as assigned quota has been exceeded', 'violated-policies': names }
-  })
+  const error = quotaExceeded(violated.map(({ name }) => name), retryMs, jitter)
   reply.code(429).headers({ 'cache-control': 'no-store', ...problemFields(error) })
   const onRefused = violated.find((policy) => policy.onRefused !== undefined)?.onRefused
   const payload = onRefused === undefined ? undefined : await onRefused(request, reply, error)

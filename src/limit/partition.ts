@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 import { LRUCache } from 'lru-cache'
 import { addressGroup } from '../http/address-group.ts'
+import type { By } from './policy.ts'
 
 /** The session that a request's sealed cookie names. Whether it lives, Redis says. */
 export interface SessionClaim {
@@ -87,11 +89,17 @@ export function keyPartition (apiKey: string): Partition {
   return partition
 }
 
-/** A signed-in visitor, by user or by device. */
-export function sessionPartition (kind: 'user' | 'session', session: SessionClaim | undefined): Partition | undefined {
-  if (session === undefined) return undefined
-  if (kind === 'session') return { kind, who: session.devices[0] ?? '', session }
-  return session.userId === undefined ? undefined : { kind, who: session.userId, session }
+/** Who a policy counts; undefined where that cannot be told, and the address is counted. */
+export function partitionBy<Request extends { headers: IncomingHttpHeaders }> (by: By<Request>, request: Request, session: SessionClaim | undefined): Partition | undefined {
+  if (by === 'ip') return undefined
+  if (by === 'user') return session?.userId === undefined ? undefined : { kind: by, who: session.userId, session }
+  if (by === 'session') return session === undefined ? undefined : { kind: by, who: session.devices[0] ?? '', session }
+  if (typeof by === 'function') {
+    const name = by(request)
+    return name === undefined ? undefined : customPartition(String(name))
+  }
+  const apiKey = request.headers[by.apiKey]
+  return typeof apiKey === 'string' && apiKey !== '' && by.verify(apiKey) ? keyPartition(apiKey) : undefined
 }
 
 function hashOf (text: string): string {

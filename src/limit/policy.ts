@@ -213,3 +213,18 @@ function readName (option: string, value: unknown): string {
 function readGroup (option: string, value: unknown): string {
   return value === wholeStack ? refuse(option, `another than '${wholeStack}', which is the stack's own`, value) : readName(option, value)
 }
+
+/** Routes that share a counter must mean the same by it. */
+export class Groups {
+  #quotas = new Map<string, string>()
+
+  /** @throws {OptionError} PRISM_ERR_OPTION when a group was declared with another quota, window or algorithm */
+  check (policies: readonly LimitPolicy<never, never>[]): void {
+    for (const { group, quota, userQuota } of policies) {
+      if (group === undefined) continue
+      const meaning = JSON.stringify({ quota, userQuota })
+      if ((this.#quotas.get(group) ?? meaning) !== meaning) refuse('rateLimit.group', 'with the quota, window and algorithm that it has elsewhere', group)
+      this.#quotas.set(group, meaning)
+    }
+  }
+}

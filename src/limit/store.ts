@@ -58,12 +58,13 @@ const take = new Script<Grants>({
 
 /** All identical requests of a tick, which are one ask. */
 export class Row {
-  /** on the clock of `performance.now()` */
-  readonly askedAt = performance.now()
+  /** on the process's clock */
+  readonly askedAt: number
   readonly grants: Promise<Grants>
   #args: (string | number)[]
 
-  constructor ({ keys, terms, session }: Claim, deadlineMs: number, ask: (keys: readonly string[], args: (string | number)[]) => Promise<Grants>) {
+  constructor ({ keys, terms, session }: Claim, askedAt: number, deadlineMs: number, ask: (keys: readonly string[], args: (string | number)[]) => Promise<Grants>) {
+    this.askedAt = askedAt
     const texts = terms.map(({ text }) => text)
     if (session !== undefined) texts.push(`l ${session.devices.join(' ')}`)
     const all = session === undefined ? keys : [...keys, session.key]
@@ -88,11 +89,14 @@ export class LimitStore {
   #batch: Batch
   #rows = new Map<string, Row>()
   #tick = -1
-  /** from the clock of `performance.now()` to Redis's, at most a round trip too much; undefined before its first answer */
+  /** from the process's clock to Redis's, at most a round trip too much; undefined before its first answer */
   #offsetMs: number | undefined
+  #now: () => number
 
-  constructor (batch: Batch) {
+  /** @param now the process's clock: milliseconds since whenever, never set back */
+  constructor (batch: Batch, now = () => performance.now()) {
     this.#batch = batch
+    this.#now = now
   }
 
   /**
@@ -116,18 +120,19 @@ export class LimitStore {
     return { isAllowed: standings.every(({ retryMs }) => retryMs === 0), standings }
   }
 
-  /** Forgets what was counted. */
+  /** Forgets what was counted under keys of one partition. */
   async reset (keys: readonly string[]): Promise<void> {
-    await Promise.all(keys.map((key) => this.#batch.command('unlink', [key])))
+    await this.#batch.command('unlink', [...keys])
   }
 
   #open (claim: Claim): Row {
-    const deadlineMs = this.#offsetMs === undefined ? 0 : Math.ceil(performance.now() + this.#offsetMs + patienceMs)
-    return new Row(claim, deadlineMs, (keys, args) => this.#ask(keys, args))
+    const askedAt = this.#now()
+    const deadlineMs = this.#offsetMs === undefined ? 0 : Math.ceil(askedAt + this.#offsetMs + patienceMs)
+    return new Row(claim, askedAt, deadlineMs, (keys, args) => this.#ask(keys, args))
   }
 
   async #ask (keys: readonly string[], args: (string | number)[]): Promise<Grants> {
-    const askedAt = performance.now()
+    const askedAt = this.#now()
     const grants = await this.#batch.ask(take, keys, args)
     this.#offsetMs = grants.nowMs - askedAt
     return grants

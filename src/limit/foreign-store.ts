@@ -1,0 +1,70 @@
+import type { Batch } from '../redis/batch.ts'
+import type { Keys } from '../redis/keys.ts'
+import { bucketMsOf, termOf } from './quota.ts'
+import type { Term } from './quota.ts'
+import { LimitStore, takenOf } from './store.ts'
+import type { Taken } from './store.ts'
+
+/** What @fastify/rate-limit is told: more than `max` is refused. */
+export interface ForeignCount {
+  current: number
+  ttl: number
+}
+
+type Callback = (error: Error | null, result?: ForeignCount) => void
+
+/** The scope or route that a store of @fastify/rate-limit counts for. */
+interface ForeignOptions {
+  routeInfo?: { method?: string | readonly string[], url?: string }
+}
+
+/** A store of @fastify/rate-limit 11, as its own types have it. */
+export interface ForeignStore {
+  incr (key: string, callback: Callback, timeWindow: number, max: number): void
+  read (key: string, callback: Callback, timeWindow: number, max: number): void
+  child (options: object): ForeignStore
+}
+
+/**
+ * Makes the `store` option of @fastify/rate-limit, for apps that keep it: our sliding counter under its hooks.
+ *
+ * No window of any position holds more than `max`, a refusal costs Redis no write, HEAD counts as GET, and asks leave with the tick.
+ *
+ * @param pool where `redisPool` is decorated, or anything with its batch and keyspace
+ */
+export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: Keys }): new (options: object) => ForeignStore {
+  const store = new LimitStore(batch)
+
+  return class PrismStore implements ForeignStore {
+    #spell: (kind: string, who: string) => string
+
+    constructor (options: ForeignOptions) {
+      const { method, url } = options.routeInfo ?? {}
+      const methods = [method ?? []].flat().filter((each) => each !== 'HEAD')
+      this.#spell = keyspace.rateLimit(url === undefined ? 'foreign' : `${methods.join('+') || 'GET'}:${url}`)
+    }
+
+    incr (key: string, callback: Callback, timeWindow: number, max: number): void {
+      const [spelled, terms] = [this.#spell('foreign', key), termsOf(max, timeWindow)]
+      const { row, place } = store.take({ name: `${spelled} ${terms[0].text}`, keys: [spelled], terms })
+      row.grants.then((grants) => callback(null, countOf(takenOf(grants, place, terms), max)), (error: Error) => callback(error))
+    }
+
+    read (key: string, callback: Callback, timeWindow: number, max: number): void {
+      store.peek({ keys: [this.#spell('foreign', key)], terms: termsOf(max, timeWindow) }).then((taken) => callback(null, countOf({ ...taken, isAllowed: true }, max)), (error: Error) => callback(error))
+    }
+
+    child (options: ForeignOptions): ForeignStore {
+      return new PrismStore(options)
+    }
+  }
+}
+
+function termsOf (max: number, windowMs: number): [Term] {
+  return [termOf({ algorithm: 'sliding', quota: max, windowMs, grain: bucketMsOf(max, windowMs) }, 1)]
+}
+
+function countOf ({ isAllowed, standings: [standing] }: Taken, max: number): ForeignCount {
+  if (!isAllowed) return { current: max + 1, ttl: standing?.retryMs ?? 0 }
+  return { current: max - (standing?.remaining ?? 0), ttl: standing?.resetMs ?? 0 }
+}

@@ -1,0 +1,73 @@
+import { Redis } from 'ioredis'
+import { test } from 'tap'
+import type { Test } from 'tap'
+import { termOf } from '../../../src/limit/quota.ts'
+import { LimitStore, takenOf } from '../../../src/limit/store.ts'
+import type { Taken } from '../../../src/limit/store.ts'
+import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
+import { Pool } from '../../../src/redis/pool.ts'
+import { startRedisProcess } from '../../helpers/redis-process.ts'
+
+const terms = [termOf({ algorithm: 'sliding', quota: 100, windowMs: 60_000, grain: 1000 }, 1)]
+const claimOf = (who: string) => ({ name: who, keys: [`ratelimit:{ip:${who}}:all`], terms })
+
+async function open (t: Test): Promise<{ pool: Pool, redis: Redis }> {
+  const { url } = await startRedisProcess(t)
+  const pool = new Pool(resolveRedisPolicy({ url }))
+  const redis = new Redis(url)
+  t.after(async () => {
+    redis.disconnect()
+    await pool.quit()
+  })
+  await pool.start()
+  return { pool, redis }
+}
+
+async function take (store: LimitStore, who: string): Promise<Taken> {
+  const { row, place } = store.take(claimOf(who))
+  return takenOf(await row.grants, place, terms)
+}
+
+test('store makes one ask of all identical requests of a tick, and tells each what it would have been told alone', async (t) => {
+  const { pool } = await open(t)
+  const store = new LimitStore(pool.batch)
+  const { asks } = pool.batch.counts
+
+  const taken = await Promise.all(Array.from({ length: 103 }, () => take(store, '192.0.2.1')))
+
+  t.equal(pool.batch.counts.asks - asks, 1)
+  t.same(taken.slice(0, 3).map(({ standings }) => standings[0]?.remaining), [99, 98, 97])
+  t.same(taken.map(({ isAllowed }) => isAllowed), [...new Array<boolean>(100).fill(true), false, false, false])
+})
+
+test('store asks anew in the next tick', async (t) => {
+  const { pool } = await open(t)
+  const store = new LimitStore(pool.batch)
+
+  const remaining = [await take(store, '192.0.2.1'), await take(store, '192.0.2.1'), await take(store, '192.0.2.2')].map(({ standings }) => standings[0]?.remaining)
+
+  t.same(remaining, [99, 98, 99])
+})
+
+test('store counts on when the clock of Redis jumps, forward or back', async (t) => {
+  const { pool } = await open(t)
+  let aheadMs = 0
+  const store = new LimitStore(pool.batch, () => performance.now() + aheadMs)
+
+  const remaining: (number | undefined)[] = []
+  for (aheadMs of [0, -3_600_000, 0, 7_200_000, 0]) remaining.push((await take(store, '192.0.2.1')).standings[0]?.remaining)
+
+  t.same(remaining, [99, 98, 97, 96, 95])
+})
+
+test('store looks without taking, and forgets', async (t) => {
+  const { pool, redis } = await open(t)
+  const store = new LimitStore(pool.batch)
+  await take(store, '192.0.2.1')
+
+  const seen = [await store.peek(claimOf('192.0.2.1')), await store.peek(claimOf('192.0.2.1'))]
+  await store.reset(claimOf('192.0.2.1').keys)
+
+  t.same(seen.map(({ standings }) => standings[0]?.remaining), [99, 99])
+  t.equal(await redis.dbsize(), 0)
+})
