@@ -1,4 +1,5 @@
-import type { Cluster, Redis } from 'ioredis'
+import { Cluster } from 'ioredis'
+import type { Redis } from 'ioredis'
 
 /** Who listens to one channel. */
 export interface Listener {
@@ -20,7 +21,9 @@ export class Subscriber {
   /** Connections that became ready since the start. */
   connections = 0
   #open: () => Redis | Cluster
-  #client: Redis | Cluster | undefined
+  #client: Redis | undefined
+  /** while a node of it is looked for */
+  #cluster: Cluster | undefined
   #listeners = new Map<string, Listener>()
   #joined = new Set<string>()
   #timer: NodeJS.Timeout | undefined
@@ -37,8 +40,8 @@ export class Subscriber {
   /** Listens to a channel, in place of whoever did. */
   join (channel: string, listener: Listener): void {
     this.#listeners.set(channel, listener)
-    if (this.#client === undefined) this.#connect()
-    else this.#subscribe(this.#client, [channel])
+    if (this.#client !== undefined) this.#subscribe(this.#client, [channel])
+    else if (this.#cluster === undefined) this.#connect()
   }
 
   leave (channel: string): void {
@@ -58,11 +61,35 @@ export class Subscriber {
     clearInterval(this.#timer)
     this.#listeners.clear()
     this.#client?.disconnect()
+    this.#cluster?.disconnect()
   }
 
   #connect (): void {
     if (this.#isClosed) return
-    const client = this.#client = this.#open()
+    const opened = this.#open()
+    if (opened instanceof Cluster) this.#choose(opened)
+    else this.#use(opened)
+  }
+
+  /** Every node of a Cluster hears every channel: one is taken by chance, and another one when it fails. */
+  #choose (cluster: Cluster): void {
+    this.#cluster = cluster
+    cluster.once('ready', () => {
+      const nodes = cluster.nodes('all')
+      const node = nodes[Math.floor(Math.random() * nodes.length)]
+      const client = node?.duplicate({ lazyConnect: false, retryStrategy: () => null })
+      this.#cluster = undefined
+      cluster.disconnect()
+      if (client === undefined) return this.#reopen()
+      client.on('error', () => {}) // told by its end
+      this.#use(client)
+    })
+    cluster.once('end', () => { if (this.#cluster === cluster) this.#reopen() })
+  }
+
+  #use (client: Redis): void {
+    if (this.#isClosed) return client.disconnect()
+    this.#client = client
     this.#timer ??= setInterval(() => this.#check(), pingEveryMs).unref()
     client.on('message', (channel: string, message: string) => this.#listeners.get(channel)?.heard(message))
     client.on('close', () => this.#joined.clear())
@@ -70,7 +97,6 @@ export class Subscriber {
       this.connections += 1
       this.#subscribe(client, [...this.#listeners.keys()])
     })
-    // A Cluster's node is not tried again: another one takes its place.
     client.on('end', () => this.#reopen())
   }
 
@@ -87,7 +113,7 @@ export class Subscriber {
     this.#subscribe(client, [...this.#listeners.keys()].filter((channel) => !this.#joined.has(channel)))
   }
 
-  #subscribe (client: Redis | Cluster, channels: readonly string[]): void {
+  #subscribe (client: Redis, channels: readonly string[]): void {
     if (client.status !== 'ready') return
     for (let start = 0; start < channels.length; start += channelsPerCommand) {
       const some = channels.slice(start, start + channelsPerCommand)

@@ -1,0 +1,57 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import events from '../../plugins/events.ts'
+import redis from '../../plugins/redis.ts'
+import { startCluster } from '../helpers/cluster.ts'
+import type { Cluster } from '../helpers/cluster.ts'
+import { until } from '../helpers/until.ts'
+
+async function startApp (t: Test, url: string): Promise<FastifyInstance> {
+  const app = Fastify()
+  await app.register(redis, { url })
+  await app.register(events, {})
+  t.after(() => app.close())
+  await app.ready()
+  return app
+}
+
+/** The node that the app under test listens at, once there is one. */
+async function heardAt (cluster: Cluster): Promise<Cluster['nodes'][number]> {
+  return await until(async () => {
+    for (const node of cluster.nodes) if (String(await node.control.call('CLIENT', 'LIST', 'TYPE', 'pubsub')).includes('sub=1')) return node
+  }, { what: 'a node is listened at' })
+}
+
+t.test('events in a Cluster go on when the node that is listened at closes the connection, or has left the Cluster', async (t) => {
+  const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
+  const app = await startApp(t, cluster.url)
+  const publisher = await startApp(t, cluster.url)
+  const seen: unknown[] = []
+  const resets: string[] = []
+  await app.events.subscribe('events', ({ data }) => seen.push(data), { onReset: (id) => resets.push(id) }).ready
+  const sent: number[] = []
+  const publish = async (count: number) => {
+    for (let n = 0; n < count; n++) {
+      await publisher.events.publish('events', { type: 'n', data: sent.length })
+      sent.push(sent.length)
+    }
+  }
+
+  const owner = await cluster.ownerOf(await cluster.slotOf('prism:events:log'))
+  let node = await heardAt(cluster)
+  for (let kills = 0; kills < 3 || node === owner; kills++) {
+    await node.control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+    await publish(10)
+    await until(() => seen.length === sent.length, { what: 'all that was published' })
+    node = await heardAt(cluster)
+  }
+  await node.control.call('CLUSTER', 'RESET', 'HARD')
+  await publish(10)
+  await until(() => seen.length === sent.length, { what: 'what the lonely node does not bring' })
+  await until(async () => await heardAt(cluster) !== node, { what: 'another node is listened at', deadlineMs: 20_000 })
+
+  t.same(seen, sent)
+  t.same(resets, [])
+})
