@@ -10,15 +10,17 @@ import redis from './redis.ts'
 import type { RedisOptions } from './redis.ts'
 import session from './session.ts'
 import type { SessionOptions } from './session.ts'
+import { ScopeError } from '../src/errors.ts'
 import { readRecord } from '../src/options.ts'
 
 // A package loses its augmentations of fastify's types unless its entry re-exports a type of each file that makes one.
-export type { CacheOptions } from './cache.ts'
-export type { EventsOptions } from './events.ts'
+export type { CookieSerializeOptions } from '@fastify/cookie'
+export type { Cache, CacheChoice, CacheOptions, CacheRequest, WrapOptions } from './cache.ts'
+export type { CloudEvent, EventsOptions, NewEvent, SubscribeOptions, Subscription } from './events.ts'
 export type { Concern, Journey, RouteDefaults } from './journey.ts'
-export type { RateLimitOptions } from './rate-limit.ts'
-export type { RedisOptions } from './redis.ts'
-export type { SessionOptions } from './session.ts'
+export type { RateLimitOptions, RouteRateLimit } from './rate-limit.ts'
+export type { FastifyRedis, RedisOptions } from './redis.ts'
+export type { Device, KeyRule, Revocation, Session, SessionOptions, Sessions, SessionState, SignInOptions } from './session.ts'
 export type { Duration } from '../src/options.ts'
 export * as errors from '../src/errors.ts'
 
@@ -42,9 +44,11 @@ export interface PrismOptions {
  * Register it first: routes declared before it cannot be seen by it.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration, for anything that cannot be meant
+ * @throws {ScopeError} PRISM_ERR_SCOPE where a scope has it already
  */
 export default fp<PrismOptions>(async (fastify, options) => {
   readRecord('prism', options, ['redis', 'session', 'cache', 'rateLimit', 'events'])
+  if (fastify.hasDecorator('journey')) throw new ScopeError('register(prism)', 'this scope has the stack already, or a part of it, from here or from a scope around it')
   warnOfEarlierRoutes(fastify.printRoutes({ commonPrefix: false }), fastify.log)
 
   await fastify.register(redis, options.redis ?? {})
