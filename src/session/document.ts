@@ -83,8 +83,9 @@ export class Document {
   #redo (key: string, change: Change, mine: unknown, rule: KeyRule | undefined): void {
     const theirs = this.#values.get(key)
     const isUntouched = spell(theirs) === change.base
-    // Alike, two sets are one; two updates are still two.
-    if (!isUntouched && change.updates === undefined && spell(theirs) === spell(mine)) return
+    // Alike, two sets are one; two updates, or what a merge adds up, are still two.
+    const isPlain = change.updates === undefined && (rule === undefined || 'lastWriteWins' in rule)
+    if (!isUntouched && isPlain && spell(theirs) === spell(mine)) return
     this.#change(key, isUntouched ? mine : joined(key, change, mine, theirs, rule), change.updates)
   }
 

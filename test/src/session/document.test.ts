@@ -99,6 +99,7 @@ test('a document on what another request has saved', async (t) => {
 
     t.equal(rebased('{"theme":"a"}', (mine) => { mine.set('theme', 'b') }, '{"theme":"c"}', rules), '{"theme":"b"}')
     t.equal(rebased('{"sum":10}', (mine) => { mine.set('sum', 11) }, '{"sum":12}', rules), '{"sum":13}')
+    t.equal(rebased('{"sum":10}', (mine) => { mine.set('sum', 11) }, '{"sum":11}', rules), '{"sum":12}')
   })
 
   t.test('refuses a whole that is too large', async (t) => {

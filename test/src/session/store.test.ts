@@ -1,0 +1,171 @@
+import { test } from 'tap'
+import { Keys } from '../../../src/redis/keys.ts'
+import { Pool } from '../../../src/redis/pool.ts'
+import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
+import { SessionStore } from '../../../src/session/store.ts'
+import { readStored, writeLabel } from '../../../src/session/stored.ts'
+import { newTicket, userBearer } from '../../../src/session/ticket.ts'
+import { startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
+
+const hour = 3_600_000
+const keys = new Keys()
+const beginning = { idleMs: hour, absoluteMs: 12 * hour, label: undefined, document: '{"a":1}' }
+
+test('the session store', async (t) => {
+  const redis = await startRedis(t)
+  const pool = new Pool(resolveRedisPolicy({ url: redis.url }))
+  t.after(() => { pool.disconnect() })
+  await pool.start()
+  const store = new SessionStore(pool.batch)
+  const ticketOf = (user: string) => newTicket(keys, userBearer(user))
+  const begun = async (user: string, options: Partial<typeof beginning> = {}) => {
+    const ticket = ticketOf(user)
+    const { value } = await store.create(ticket, { ...beginning, ...options })
+    return { ...ticket, bornAt: readStored(value).createdAt }
+  }
+  const shiftSeen = async (key: string, field: string, byMs: number) => {
+    const value = await redis.client.hget(key, field) ?? ''
+    await redis.client.hset(key, field, value.replace(/^(\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${head} ${Number(seen) - byMs}`))
+  }
+
+  t.test('begins a session whose times are Redis\'s, and whose key lives as long as it', async (t) => {
+    const ticket = ticketOf('ada')
+    const before = await redis.client.time()
+    const { value, ended } = await store.create(ticket, { ...beginning, document: '{"a":1}' })
+    const stored = readStored(value)
+
+    t.same(ended, [])
+    t.equal(stored.absoluteEndAt - stored.createdAt, 12 * hour)
+    t.equal(stored.idleEndAt - stored.createdAt, hour)
+    t.ok(stored.createdAt >= Number(before[0]) * 1000)
+    t.match(stored, { version: '1', idleMs: hour, document: '{"a":1}' })
+    t.equal(stored.label, undefined)
+    t.equal(await redis.client.pexpiretime('session:{ada}'), stored.idleEndAt)
+    t.equal(await redis.client.hget('session:{ada}', ticket.field), value)
+  })
+
+  t.test('loads without writing, and notes a visit only when a minute has passed', async (t) => {
+    const ticket = await begun('grace')
+    await redis.client.config('RESETSTAT')
+    t.match(await store.load(ticket), { isTouched: false, field: ticket.field })
+    await shiftSeen(ticket.key, ticket.field, 59_000)
+    t.match(await store.load(ticket), { isTouched: false })
+    t.notMatch(await redis.client.info('commandstats'), /cmdstat_(hset:calls=[^1]|pexpireat)/, 'but for the shift itself')
+    await shiftSeen(ticket.key, ticket.field, 2000)
+    const touched = await store.load(ticket)
+    t.match(touched, { isTouched: true })
+    t.equal(await redis.client.hget(ticket.key, ticket.field), touched?.value)
+    t.equal(await redis.client.pexpiretime(ticket.key), readStored(touched?.value ?? '').idleEndAt)
+    t.match(await store.load(ticket), { isTouched: false })
+  })
+
+  t.test('notes visits oftener where a session ends sooner than in a few minutes', async (t) => {
+    const ticket = await begun('soon', { idleMs: 1000 })
+    const { createdAt = 0 } = readStored((await store.load(ticket))?.value ?? '')
+    await until(async () => (await store.load(ticket))?.isTouched, { what: 'a visit is noted after a quarter of a second' })
+    await until(async () => await store.load(ticket) !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 1500, { what: 'visits keep it alive' })
+    t.ok(await store.load(ticket))
+  })
+
+  t.test('ends a session that is idle, and one whose whole time is over whatever its visits', async (t) => {
+    const idle = await begun('idle', { idleMs: 60 })
+    const old = await begun('old', { idleMs: 100, absoluteMs: 150 })
+    await until(async () => await store.load(old) === undefined, { what: 'it has ended', everyMs: 15 })
+    await until(async () => await redis.client.exists('session:{idle}', 'session:{old}') === 0, { what: 'their keys are gone' })
+
+    t.same(await store.save(idle, '1', '{}'), { outcome: 'gone' })
+    t.equal(await store.rotate(old, ticketOf('old')), undefined)
+    t.equal(await redis.client.exists('session:{idle}', 'session:{old}'), 0)
+  })
+
+  t.test('judges an end by the field, not only by the key', async (t) => {
+    const short = await begun('two', { idleMs: 50 })
+    const long = await begun('two')
+    await until(async () => await store.load(short) === undefined, { what: 'the short one has ended', everyMs: 15 })
+
+    t.same(await store.save(short, '1', '{}'), { outcome: 'gone' })
+    t.equal(await store.rotate(short, ticketOf('two')), undefined)
+    t.equal((await store.list(short.key)).length, 1)
+    t.equal(await redis.client.hlen(short.key), 2)
+    await begun('two')
+    t.equal(await redis.client.hlen(short.key), 2, 'a sign-in sweeps')
+    t.ok(await store.load(long))
+  })
+
+  t.test('keeps the key as long as the longest of its sessions, and no longer', async (t) => {
+    const short = await begun('lives', { idleMs: hour / 2 })
+    const long = await begun('lives')
+    const endOf = async () => Math.round((await redis.client.pttl(short.key)) / 60_000)
+
+    t.equal(await endOf(), 60)
+    await store.save(short, '1', '{}')
+    t.equal(await endOf(), 60)
+    await store.revoke(short.key, { which: 'these', names: [long.field] })
+    t.equal(await endOf(), 30)
+    await store.revoke(short.key, { which: 'these', names: [short.bornAt] })
+    t.equal(await redis.client.exists(short.key), 0)
+  })
+
+  t.test('saves only what was read, says what is there, and changes nothing else', async (t) => {
+    const ticket = await begun('saves')
+    const saved = await store.save(ticket, '1', '{"a":2}')
+    const conflict = await store.save(ticket, '1', '{"a":3}')
+    const stored = readStored(saved.outcome === 'gone' ? '' : saved.value)
+
+    t.equal(saved.outcome, 'saved')
+    t.match(stored, { version: '2', document: '{"a":2}', createdAt: ticket.bornAt })
+    t.same(conflict, { ...saved, outcome: 'conflict' })
+  })
+
+  t.test('moves a session unchanged when it rotates', async (t) => {
+    const from = await begun('moves')
+    const before = await redis.client.hget(from.key, from.field)
+    const to = ticketOf('moves')
+    const rotated = await store.rotate(from, to)
+
+    t.equal(rotated?.value, before)
+    t.same(await redis.client.hgetall(from.key), { [to.field]: before })
+    t.equal(await store.rotate(from, ticketOf('moves')), undefined)
+  })
+
+  t.test('finds a session under either of two ids', async (t) => {
+    const from = await begun('either')
+    const to = ticketOf('either')
+    const uncertain = { ...to, earlier: from }
+
+    t.match(await store.load(uncertain), { field: from.field })
+    await store.rotate(from, to)
+    t.match(await store.load(uncertain), { field: to.field })
+  })
+
+  t.test('gives the eleventh device the place of the one seen least recently', async (t) => {
+    const tickets = []
+    for (let count = 0; count < 10; count++) tickets.push(await begun('eleven'))
+    await shiftSeen(tickets[4]!.key, tickets[4]!.field, 5000)
+    const { ended } = await store.create(ticketOf('eleven'), beginning)
+
+    t.match(ended, [{ field: tickets[4]?.field, bornAt: tickets[4]?.bornAt }])
+    t.equal(await redis.client.hlen('session:{eleven}'), 10)
+  })
+
+  t.test('keeps a document and a label as they are, whatever characters they hold', async (t) => {
+    const document = JSON.stringify({ text: ' = \n\0 é 😀 "\\ %d %s 1 2 3 =x ' })
+    const label = ' =Über 100 % – "ok" 😀'
+    const ticket = await begun('odd', { document, label: label as never })
+    const saved = await store.save(ticket, '1', document)
+
+    t.match(readStored(saved.outcome === 'gone' ? '' : saved.value), { document, label })
+    t.equal(readStored((await store.load(ticket))?.value ?? '').document, document)
+    t.equal(readStored((await store.list(ticket.key))[0] ?? '').label, label)
+    t.equal(writeLabel(undefined), '=')
+    t.throws(() => readStored('1 2 3'), { code: 'PRISM_ERR_SESSION_CORRUPT' })
+  })
+
+  t.test('stays small: one device of a user with an empty document', async (t) => {
+    const ticket = await begun('7f3b1c52-9a54-4a6e-8f0e-0c7d6f1d2b3a', { document: '{}' })
+    const value = await redis.client.hget(ticket.key, ticket.field) ?? ''
+
+    t.ok(ticket.field.length + value.length < 120, `${ticket.field.length + value.length} bytes`)
+  })
+})
