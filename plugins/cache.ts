@@ -1,14 +1,20 @@
-import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
-import type { Visit } from '../src/cache/cached-route.ts'
+import { Counts } from '../src/cache/counts.ts'
+import type { CacheEvent } from '../src/cache/counts.ts'
 import type { Entry } from '../src/cache/entry.ts'
 import { Fills } from '../src/cache/fill.ts'
+import { isUnsafe } from '../src/cache/invalidation.ts'
 import { readTags, resolveCachePolicy, resolveRoutePolicy } from '../src/cache/policy.ts'
 import type { CacheOptions, RouteCacheOptions } from '../src/cache/policy.ts'
 import { CacheStore } from '../src/cache/store.ts'
+import { newVisit } from '../src/cache/visit.ts'
+import type { Visit } from '../src/cache/visit.ts'
 import { Wraps } from '../src/cache/wrap.ts'
+import { Writer } from '../src/cache/writer.ts'
 
+export type { CacheEvent } from '../src/cache/counts.ts'
 export type { CacheOptions } from '../src/cache/policy.ts'
 export type { WrapOptions } from '../src/cache/wrap.ts'
 
@@ -20,6 +26,8 @@ export type CacheChoice = RouteCacheOptions<CacheRequest> | boolean
 
 /** What `fastify.cache` offers. */
 export interface Cache {
+  /** How often what has happened in this process since the start. */
+  readonly counts: Readonly<Record<CacheEvent, number>>
   /**
    * Drops every answer and every wrapped value that bears one of these tags, also those that are being made now. It costs the same for one as for a million.
    *
@@ -28,6 +36,8 @@ export interface Cache {
   purge (...tags: string[]): Promise<void>
   /** The same cache for any value that JSON can say. */
   wrap: Wraps['wrap']
+  /** Calls `listener` each time something happens, with how often it has. It must not throw. */
+  on (event: CacheEvent, listener: (count: number) => void): void
 }
 
 declare module './journey.ts' {
@@ -43,10 +53,15 @@ declare module 'fastify' {
     cache?: CacheChoice
   }
   interface FastifyInstance {
-    /** The response cache: `purge`, `wrap`. */
+    /** The response cache: `purge`, `wrap`, `counts`, `on`. */
     cache: Cache
   }
   interface FastifyReply {
+    /** This reply and the cache. */
+    readonly cache: {
+      /** Neither serves this request from the store nor keeps its answer; the reason, one word, stands in `Cache-Status`. */
+      bypass (reason: string): void
+    }
     /** Names this answer, so that `fastify.cache.purge` drops it; a tag that the route's options name costs one look-up less. */
     tag (...tags: string[]): FastifyReply
   }
@@ -54,6 +69,7 @@ declare module 'fastify' {
 
 const visited = Symbol('prism.cache')
 type Visitor = CacheRequest & { [visited]?: Visit | null }
+type Part = CachedRoute<Visitor> | Writer | undefined
 
 /**
  * Keeps the answers of routes that name `cache`, and serves them: after every guard, in place of the handler.
@@ -62,62 +78,66 @@ type Visitor = CacheRequest & { [visited]?: Visit | null }
  */
 export default fp<CacheOptions>(async (fastify, options) => {
   const policy = resolveCachePolicy(options)
+  const counts = new Counts()
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace)
-  const fills = new Fills<Entry>()
   const wraps = new Wraps(store)
+  const shared = { store, counts, fills: new Fills<Entry>(), writers: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const cache: Cache = {
+    get counts () { return counts.all },
+    purge: async (...tags) => {
+      counts.add('purge')
+      await store.purge(readTags(tags))
+    },
+    wrap: wraps.wrap.bind(wraps),
+    on: counts.on.bind(counts)
+  }
 
-  fastify.decorate('cache', { getter: () => ({ purge: (...tags: string[]) => store.purge(readTags(tags)), wrap: wraps.wrap.bind(wraps) }) })
+  fastify.decorate('cache', { getter: () => cache })
   fastify.decorateRequest(visited, null)
+  fastify.decorateReply('cache', {
+    getter (this: FastifyReply) {
+      return { bypass: (reason: string) => { visitOf(this.request as Visitor).bypass = reason } }
+    }
+  })
   fastify.decorateReply('tag', function tag (this: FastifyReply, ...tags: string[]) {
-    (this.request as Visitor)[visited]?.tags.push(...readTags(tags))
+    visitOf(this.request as Visitor).tags.push(...readTags(tags))
     return this
   })
 
-  const resolve = (choices: readonly unknown[], route?: RouteOptions): CachedRoute<Visitor> | undefined => {
-    const schema = route?.schema as { querystring?: unknown, query?: unknown } | undefined
-    const chosen = resolveRoutePolicy<Visitor>(choices, policy, schema?.querystring ?? schema?.query)
-    if (chosen === undefined || route === undefined || !isRead(route.method)) return undefined
-    const cached = new CachedRoute(chosen, route.url, store, fills)
-    const { handler } = route
-    route.handler = function answer (request: Visitor, reply) {
-      const visit = request[visited] ?? { tags: [] }
-      return cached.answer(request, reply, visit, () => {
-        noteSession(request, visit)
-        return handler.call(this, request, reply)
-      })
-    } as typeof handler
+  const resolve = (choices: readonly unknown[], route?: RouteOptions): Part => {
+    const chosen = resolveRoutePolicy<Visitor>(choices, policy, querySchemaOf(route))
+    if (route === undefined) return undefined
+    const methods = [route.method].flat()
+    if (methods.some(isUnsafe)) shared.writers.add(route.url)
+    if (chosen === undefined || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new Writer(store, shared.warn) : undefined
+    const cached = new CachedRoute(chosen, route.url, shared)
+    wrapHandler(route, cached)
     return cached
   }
 
-  fastify.journey.join<CachedRoute<Visitor> | undefined>({
+  fastify.journey.join<Part>({
     name: 'cache',
     resolve,
-    ask: (request: Visitor, _reply, route) => {
-      if (route === undefined) return
-      const visit: Visit = request[visited] = { tags: [] }
-      route.ask(request, visit)
-    },
-    settle: (request: Visitor, reply, payload, route) => {
-      const visit = request[visited]
-      return route === undefined || visit == null ? undefined : route.settle(request, reply, visit, payload)
-    }
+    ask: (request: Visitor, _reply, part) => { if (part instanceof CachedRoute) part.ask(request, visitOf(request)) },
+    close: (request: Visitor, reply, part) => { if (part instanceof CachedRoute) part.close(visitOf(request), reply) },
+    settle: (request: Visitor, reply, payload, part) => part?.settle(request, reply, visitOf(request), payload),
+    tally: (request: Visitor, _reply, part) => { if (part instanceof CachedRoute) part.tally(visitOf(request)) }
   })
 }, { name: 'cache', fastify: '5.x', dependencies: ['redis', 'journey'] })
 
-function isRead (method: RouteOptions['method']): boolean {
-  return [method].flat().some((each) => each === 'GET' || each === 'HEAD')
+function visitOf (request: Visitor): Visit {
+  request[visited] ??= newVisit()
+  return request[visited]
 }
 
-/** An answer whose handler looked at the session is that visitor's alone. */
-function noteSession (request: FastifyRequest, visit: Visit): void {
-  if (!('session' in request)) return
-  let session: unknown = request.session
-  Object.defineProperty(request, 'session', {
-    configurable: true,
-    get: () => {
-      if (visit.run !== undefined) visit.run.touched = 'session'
-      return session
-    },
-    set: (value) => { session = value }
-  })
+function wrapHandler (route: RouteOptions, cached: CachedRoute<Visitor>): void {
+  const { handler } = route
+  route.handler = function answer (this: FastifyInstance, request: Visitor, reply: FastifyReply) {
+    return cached.answer(request, reply, visitOf(request), () => handler.call(this, request, reply))
+  } as typeof handler
+}
+
+function querySchemaOf (route: RouteOptions | undefined): unknown {
+  const schema = route?.schema as { querystring?: unknown, query?: unknown } | undefined
+  return schema?.querystring ?? schema?.query
 }

@@ -123,14 +123,15 @@ export default fp(async (fastify) => {
       try {
         for (let index = from; index < concerns.length; index++) {
           const changed = concerns[index]?.settle?.(request, reply, payload, policies[index])
-          if (changed instanceof Promise) return void changed.then((changed: unknown) => goOn(index + 1, changed ?? payload), done)
-          payload = changed ?? payload
+          if (changed instanceof Promise) return void changed.then((changed: unknown) => goOn(index + 1, changed === undefined ? payload : changed), done)
+          if (changed !== undefined) payload = changed
         }
       } catch (error) {
         return done(error as Error)
       }
       done(null, payload)
     }
+    for (let index = 0; index < concerns.length; index++) concerns[index]?.close?.(request, reply, policies[index])
     goOn(0, payload)
   })
   fastify.addHook('onResponse', function tally (request: Traveller, reply, done) {

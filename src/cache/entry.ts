@@ -1,16 +1,33 @@
-/** What is kept of an answer beside its body. */
-export interface Head {
-  readonly status: number
-  /** the purge sequence that the fill read before the handler ran: older than a marker of one of `tags`, it is gone */
-  readonly sequence: number
+/** Codings that a stored body may have; a position is the number that is stored. */
+export const codings = ['identity', 'gzip', 'br'] as const
+
+/** A content coding of stored bodies. */
+export type Coding = typeof codings[number]
+
+/** How long an answer may be used. */
+export interface Lifetime {
   /** milliseconds since 1970: when the answer was made, its own `Age` taken off */
   readonly bornAt: number
   /** how long it is fresh, from then on */
   readonly freshMs: number
-  /** the whole key, RFC-less but sure: a hash may collide, a text does not */
+  /** seconds after that in which it may be served while it is made anew (RFC 5861) */
+  readonly staleWhileSeconds: number
+  /** seconds after that in which it may stand in for an error (RFC 5861) */
+  readonly staleErrorSeconds: number
+  /** never served stale, whoever asks for it (RFC 9111 section 4.2.4) */
+  readonly mustRevalidate: boolean
+}
+
+/** What is kept of an answer beside its body. */
+export interface Head extends Lifetime {
+  readonly status: number
+  /** the purge sequence that the fill read before the handler ran: older than a marker of one of `tags`, it is gone */
+  readonly sequence: number
+  /** the whole key: two texts may have one hash, and only one of them may be answered with this */
   readonly key: string
   readonly tags: readonly string[]
-  /** names in lower case; a field that came twice stands twice */
+  readonly coding: Coding
+  /** names in lower case, each once; several values of one are joined, except those of `set-cookie`, which stands as often as it came */
   readonly fields: readonly (readonly [name: string, value: string])[]
 }
 
@@ -19,10 +36,12 @@ export interface Entry extends Head {
   readonly body: Buffer
 }
 
-// Layout, little-endian: version u8, flags u8, status u16, bytes of text u32, bytes of body u32, 0 u32, sequence f64, born at f64,
-// fresh for ms f64, text, body. The text is lines: key, count of tags, tags, then names and values in turn.
+// Layout, little-endian: version u8, flags u8 (2 bits of coding, 1 for mustRevalidate), status u16, bytes of text u32, bytes of body u32,
+// stale while u32, sequence f64, born at f64, fresh for ms f64, stale if error u32, text, body.
+// The text is lines: key, count of tags, tags, then names and values in turn; none of them can hold a line break.
 const version = 1
-const fixedBytes = 40
+const fixedBytes = 44
+const mustRevalidateFlag = 4
 
 /** Packs an answer into one string of bytes. */
 export function packEntry (head: Head, body: Buffer): Buffer {
@@ -30,14 +49,15 @@ export function packEntry (head: Head, body: Buffer): Buffer {
   const text = Buffer.from(lines.join('\n'), 'latin1')
   const packed = Buffer.allocUnsafe(fixedBytes + text.length + body.length)
   packed[0] = version
-  packed[1] = 0
+  packed[1] = codings.indexOf(head.coding) + (head.mustRevalidate ? mustRevalidateFlag : 0)
   packed.writeUInt16LE(head.status, 2)
   packed.writeUInt32LE(text.length, 4)
   packed.writeUInt32LE(body.length, 8)
-  packed.writeUInt32LE(0, 12)
+  packed.writeUInt32LE(head.staleWhileSeconds, 12)
   packed.writeDoubleLE(head.sequence, 16)
   packed.writeDoubleLE(head.bornAt, 24)
   packed.writeDoubleLE(head.freshMs, 32)
+  packed.writeUInt32LE(head.staleErrorSeconds, 40)
   text.copy(packed, fixedBytes)
   body.copy(packed, fixedBytes + text.length)
   return packed
@@ -49,19 +69,27 @@ export function packEntry (head: Head, body: Buffer): Buffer {
  * @returns undefined for what is not an entry of this key: another version, cut short, changed, or another key with the same hash
  */
 export function unpackEntry (packed: Buffer, key: string): Entry | undefined {
-  if (packed.length < fixedBytes || packed[0] !== version || packed[1] !== 0) return undefined
+  const flags = packed[1] ?? 255
+  if (packed.length < fixedBytes || packed[0] !== version || flags > 7) return undefined
   const textEnd = fixedBytes + packed.readUInt32LE(4)
-  if (textEnd + packed.readUInt32LE(8) !== packed.length) return undefined
+  const coding = codings[flags & 3]
+  if (coding === undefined || textEnd + packed.readUInt32LE(8) !== packed.length) return undefined
   const lines = packed.toString('latin1', fixedBytes, textEnd).split('\n')
   const tagCount = Number(lines[1])
   if (lines[0] !== key || !(tagCount <= lines.length - 2) || (lines.length - 2 - tagCount) % 2 !== 0) return undefined
+  const tags = tagCount === 0 ? noTags : readTexts(lines.slice(2, 2 + tagCount))
+  if (tags === undefined) return undefined
   return {
     status: packed.readUInt16LE(2),
     sequence: packed.readDoubleLE(16),
     bornAt: packed.readDoubleLE(24),
     freshMs: packed.readDoubleLE(32),
+    staleWhileSeconds: packed.readUInt32LE(12),
+    staleErrorSeconds: packed.readUInt32LE(40),
+    mustRevalidate: (flags & mustRevalidateFlag) !== 0,
+    coding,
     key,
-    tags: tagCount === 0 ? noTags : lines.slice(2, 2 + tagCount).map(decodeURIComponent),
+    tags,
     fields: pairs(lines, 2 + tagCount),
     body: packed.subarray(textEnd)
   }
@@ -69,8 +97,22 @@ export function unpackEntry (packed: Buffer, key: string): Entry | undefined {
 
 const noTags: readonly string[] = Object.freeze([])
 
+function readTexts (encoded: readonly string[]): string[] | undefined {
+  try {
+    return encoded.map(decodeURIComponent)
+  } catch {
+    return undefined // was changed by somebody
+  }
+}
+
 function pairs (lines: readonly string[], start: number): [string, string][] {
   const fields: [string, string][] = []
   for (let index = start; index < lines.length; index += 2) fields.push([lines[index] ?? '', lines[index + 1] ?? ''])
   return fields
+}
+
+/** One field of an entry, by its name in lower case. */
+export function fieldOf ({ fields }: Pick<Head, 'fields'>, name: string): string | undefined {
+  for (const field of fields) if (field[0] === name) return field[1]
+  return undefined
 }

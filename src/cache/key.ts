@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { normaliseField } from '../http/vary.ts'
 import type { RoutePolicy } from './policy.ts'
 
 /** What names one stored answer of a route. */
@@ -35,14 +36,19 @@ export class KeyMaker {
   /**
    * @param rawUrl path and query as they came
    * @param fields the request's, for those that the route varies on
-   * @param parts what else splits the key: partition, origin
+   * @param origin scheme and host, where they split the key
+   * @param partition whose answer it is, where that splits the key
    */
-  make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, ...parts: readonly string[]): Key {
+  make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): Key {
     const url = this.#normalised(rawUrl)
-    let text = part(this.#policy.build) + part(url)
-    for (const name of this.#policy.vary) text += varied(fields[name])
-    for (const each of parts) text += part(each)
+    let text = part(this.#policy.build) + part(origin) + part(partition) + part(url)
+    for (const name of this.#policy.vary) text += varied(name, fields[name])
     return this.#named(text, url)
+  }
+
+  /** Names an answer beside others of one key. */
+  under (key: Key, parts: readonly string[]): Key {
+    return this.#named(key.text + parts.map(part).join(''), key.url)
   }
 
   #named (text: string, url: string): Key {
@@ -70,8 +76,8 @@ function part (text: string): string {
 }
 
 /** An absent field is not an empty one. */
-function varied (value: string | string[] | undefined): string {
-  return value === undefined ? '-' : part(typeof value === 'string' ? value : value.join(', '))
+function varied (name: string, value: string | string[] | undefined): string {
+  return value === undefined ? '-' : part(normaliseField(name, value))
 }
 
 /**

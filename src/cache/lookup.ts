@@ -15,6 +15,15 @@ export interface Reader {
 /** A tag's marker as it was read: when the tag was purged last; null when nobody knows. */
 export type Marker = number | null
 
+/** What was stored instead of an entry: where the entry stands, for this request. */
+export interface Pointer<Entry> {
+  readonly name: string
+  readonly unpack: (packed: Buffer) => Entry | undefined
+}
+
+/** What a stored value turned out to be; undefined for what is no entry of this key. */
+export type Unpacked<Entry> = Entry | Pointer<Entry> | undefined
+
 /** How one look into the store ended. */
 export type Found<Entry> =
   | { readonly outcome: 'found', readonly entry: Entry }
@@ -30,9 +39,10 @@ const unavailable: Found<never> = Object.freeze({ outcome: 'unavailable' })
  * It settles once, and never rejects; what has settled is answered without waiting for another turn of the event loop.
  */
 export class Lookup<Entry extends Kept> {
-  readonly #unpack: (packed: Buffer) => Entry | undefined
+  #unpack: (packed: Buffer) => Unpacked<Entry>
   readonly #markers = new Map<string, Marker>()
-  readonly #read: (tag: string) => Promise<Buffer | null>
+  readonly #reader: Reader
+  #pointer: Pointer<Entry> | undefined
   #packed: Buffer | null = null
   #open: number
   #isAway = false
@@ -42,20 +52,24 @@ export class Lookup<Entry extends Kept> {
   /**
    * @param name the entry's key
    * @param tags those that the entry is expected to bear
-   * @param read reads a key, and markerOf spells that of a tag's marker
    * @param unpack undefined for what is no entry of this key
    */
-  constructor (name: string, tags: readonly string[], { read, markerOf }: Reader, unpack: (packed: Buffer) => Entry | undefined) {
+  constructor (name: string, tags: readonly string[], reader: Reader, unpack: (packed: Buffer) => Unpacked<Entry>) {
     this.#unpack = unpack
-    this.#read = (tag) => read(markerOf(tag))
+    this.#reader = reader
     this.#open = 1 + tags.length
-    read(name).then((packed) => { this.#packed = packed; this.#arrived() }, () => this.#failed())
+    this.#readEntry(name)
     for (const tag of tags) this.#readMarker(tag)
   }
 
   /** What was found; undefined while it is under way. */
   get found (): Found<Entry> | undefined {
     return this.#found
+  }
+
+  /** Whether the answers under this name are told apart by request fields: one is missing, others may be there. */
+  get hasVariants (): boolean {
+    return this.#pointer !== undefined
   }
 
   /** Waits until it is settled. */
@@ -80,8 +94,17 @@ export class Lookup<Entry extends Kept> {
     return required
   }
 
+  /** The tags whose markers are missing. */
+  get unmarked (): readonly string[] {
+    return [...this.#markers].filter(([, marker]) => marker === null).map(([tag]) => tag)
+  }
+
+  #readEntry (name: string): void {
+    this.#reader.read(name).then((packed) => { this.#packed = packed; this.#arrived() }, () => this.#failed())
+  }
+
   #readMarker (tag: string): void {
-    this.#read(tag).then((marker) => { this.#markers.set(tag, readMarker(marker)); this.#arrived() }, () => this.#failed())
+    this.#reader.read(this.#reader.markerOf(tag)).then((marker) => { this.#markers.set(tag, readMarker(marker)); this.#arrived() }, () => this.#failed())
   }
 
   #failed (): void {
@@ -103,11 +126,20 @@ export class Lookup<Entry extends Kept> {
     if (this.#isAway) return unavailable
     const entry = this.#packed === null ? undefined : this.#unpack(this.#packed)
     if (entry === undefined) return nothing
+    if ('unpack' in entry) return this.#follow(entry)
     const unread = entry.tags.filter((tag) => !this.#markers.has(tag))
     if (unread.length === 0) return this.#isPurged(entry) ? nothing : { outcome: 'found', entry }
     this.#open = unread.length
     for (const tag of unread) this.#readMarker(tag)
     return undefined
+  }
+
+  #follow (pointer: Pointer<Entry>): undefined {
+    this.#pointer = pointer
+    this.#unpack = pointer.unpack
+    this.#packed = null
+    this.#open = 1
+    this.#readEntry(pointer.name)
   }
 
   /** A marker that is missing tells nothing: the tag may have been purged and the marker evicted. */

@@ -1,9 +1,15 @@
+/** Field values of a request, names in lower case. */
+export type AskedFields = Readonly<Record<string, string | string[] | undefined>>
+
 /** What the cache reads of a request; Fastify's has this form. */
 export interface Asking {
   readonly method: string
   readonly url: string
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly raw: { url?: string | undefined }
+  readonly protocol: string
+  readonly host: string
+  readonly headers: AskedFields
+  readonly raw: { url?: string | undefined, headers: AskedFields }
+  query: unknown
 }
 
 /** What the cache does with a reply; Fastify's has this form. */
@@ -11,7 +17,7 @@ export interface Replying {
   readonly statusCode: number
   readonly sent: boolean
   code (status: number): unknown
-  header (name: string, value: string): unknown
+  header (name: string, value: string | string[]): unknown
   removeHeader (name: string): unknown
   getHeader (name: string): number | string | string[] | undefined
   getHeaders (): Record<string, number | string | string[] | undefined>

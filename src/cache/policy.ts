@@ -1,5 +1,6 @@
-import { readCount, readDuration, readRecord, readSwitch, readText, readTexts, refuse } from '../options.ts'
+import { readChoice, readCount, readDuration, readRecord, readSwitch, readText, readTexts, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
+import type { Coding } from './entry.ts'
 
 /** What may be said of a route's answers; a scope's choice holds for the routes inside it, and a route's own goes before it. */
 export interface RouteCacheOptions<Request = never> {
@@ -13,6 +14,18 @@ export interface RouteCacheOptions<Request = never> {
   partition?: 'user' | 'session' | ((request: Request) => string | undefined)
   /** query keys that the handler sees and the key holds; others are taken away. Default: those of the route's query schema, where it allows no others; else all */
   query?: readonly string[]
+  /** exact hosts, `example.com:8080`, that the handler may tell apart: the host joins the key, and a request to another is not kept */
+  hosts?: readonly string[]
+  /** how long after it went stale an answer may be served while it is made anew; the response's own word goes first */
+  staleWhileRevalidate?: Duration
+  /** how long after it went stale an answer may stand in for a 5xx; the response's own word goes first */
+  staleIfError?: Duration
+  /** whether the request's Cache-Control counts; default: only with `ttl: 'response'`, for strangers shall not skip a public API's cache */
+  requestDirectives?: boolean
+  /** false: the handler may read what the key does not hold, and its author vouches for it */
+  enforce?: boolean
+  /** with `ttl: 'response'`: Set-Cookie is kept like any field, as RFC 9111 section 7.3 lets a cache do; default false */
+  keepCookies?: boolean
   /** how long a browser may keep the answer without asking again; default: it asks each time, so that a purge shows at once */
   browser?: Duration
 }
@@ -25,6 +38,10 @@ export interface CacheOptions {
   build?: string
   /** bodies above this many bytes are not kept; default 262144 */
   maxBytes?: number
+  /** how bodies above 1 KiB are kept; default 'br' */
+  coding?: 'br' | 'gzip' | false
+  /** tell in `Cache-Status` why an answer was not kept, and what would allow it; for development, default false */
+  explain?: boolean
 }
 
 /** {@link CacheOptions} after defaults and checks. */
@@ -32,6 +49,8 @@ export interface CachePolicy {
   readonly ttlMs: number
   readonly build: string
   readonly maxBytes: number
+  readonly coding: Coding
+  readonly explain: boolean
 }
 
 /** What one route chose, complete. */
@@ -44,8 +63,16 @@ export interface RoutePolicy<Request = never> {
   readonly partition: 'user' | 'session' | ((request: Request) => string | undefined) | undefined
   /** undefined: the whole query */
   readonly query: ReadonlySet<string> | undefined
+  readonly hosts: ReadonlySet<string> | undefined
+  readonly staleWhileSeconds: number
+  readonly staleErrorSeconds: number
+  readonly requestDirectives: boolean
+  readonly enforce: boolean
+  readonly keepCookies: boolean
   readonly browserSeconds: number | undefined
   readonly maxBytes: number
+  readonly coding: Coding
+  readonly explain: boolean
   readonly build: string
 }
 
@@ -55,11 +82,13 @@ export interface RoutePolicy<Request = never> {
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveCachePolicy (options: CacheOptions = {}): CachePolicy {
-  readRecord('cache', options, ['ttl', 'build', 'maxBytes'])
+  readRecord('cache', options, ['ttl', 'build', 'maxBytes', 'coding', 'explain'])
   return Object.freeze({
     ttlMs: readDuration('cache.ttl', options.ttl ?? '5m'),
     build: options.build === undefined ? '' : readText('cache.build', options.build),
-    maxBytes: readCount('cache.maxBytes', options.maxBytes ?? 262_144)
+    maxBytes: readCount('cache.maxBytes', options.maxBytes ?? 262_144),
+    coding: options.coding === false ? 'identity' : readChoice('cache.coding', options.coding ?? 'br', ['br', 'gzip'] as const),
+    explain: readSwitch('cache.explain', options.explain ?? false)
   })
 }
 
@@ -73,23 +102,33 @@ export function resolveCachePolicy (options: CacheOptions = {}): CachePolicy {
 export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack: CachePolicy, schema?: unknown): RoutePolicy<Request> | undefined {
   const merged = merge<Request>(choices)
   if (merged === undefined) return undefined
-  const { ttl, tags, vary, partition, query, browser } = merged
+  const { ttl, tags, vary, partition, query, browser, hosts, keepCookies = false } = merged
+  const isByResponse = ttl === 'response'
+  if (keepCookies && !isByResponse) refuse('cache.keepCookies', "left out, unless ttl is 'response'", keepCookies)
   return Object.freeze({
-    ttlMs: ttl === undefined ? stack.ttlMs : ttl === 'response' ? undefined : readDuration('cache.ttl', ttl),
+    ttlMs: isByResponse ? undefined : ttl === undefined ? stack.ttlMs : readDuration('cache.ttl', ttl),
     tags: tags.flatMap((each) => typeof each === 'function' ? [] : readTags(each)),
     tagsOf: tags.filter((each) => typeof each === 'function'),
     vary: vary === undefined ? [] : [...new Set(readTexts('cache.vary', vary).map(readFieldName))].sort(),
     partition: readPartition(partition),
     query: query === undefined ? listedBy(schema) : new Set(readTexts('cache.query', query)),
-    browserSeconds: browser === undefined ? undefined : Math.max(1, Math.round(readDuration('cache.browser', browser) / 1000)),
+    hosts: hosts === undefined ? undefined : new Set(readTexts('cache.hosts', hosts)),
+    staleWhileSeconds: readSeconds('cache.staleWhileRevalidate', merged.staleWhileRevalidate) ?? 0,
+    staleErrorSeconds: readSeconds('cache.staleIfError', merged.staleIfError) ?? 0,
+    requestDirectives: readSwitch('cache.requestDirectives', merged.requestDirectives ?? isByResponse),
+    enforce: readSwitch('cache.enforce', merged.enforce ?? !isByResponse),
+    keepCookies: readSwitch('cache.keepCookies', keepCookies),
+    browserSeconds: readSeconds('cache.browser', browser),
     maxBytes: stack.maxBytes,
+    coding: stack.coding,
+    explain: stack.explain,
     build: stack.build
   })
 }
 
 type Merged<Request> = Omit<RouteCacheOptions<Request>, 'tags'> & { tags: NonNullable<RouteCacheOptions<Request>['tags']>[] }
 
-const known = ['ttl', 'tags', 'vary', 'partition', 'query', 'browser']
+const known = ['ttl', 'tags', 'vary', 'partition', 'query', 'hosts', 'staleWhileRevalidate', 'staleIfError', 'requestDirectives', 'enforce', 'keepCookies', 'browser']
 
 /** `false` forgets what stands outside it, `true` takes it as it is; tags add up, everything else is the innermost's. */
 function merge<Request> (choices: readonly unknown[]): Merged<Request> | undefined {
@@ -114,6 +153,10 @@ export function readTags (tags: unknown): readonly string[] {
   const texts = readTexts('cache.tags', tags)
   const reserved = texts.find((text) => text.startsWith('='))
   return reserved === undefined ? texts : refuse('cache.tags', 'texts that do not begin with =', reserved)
+}
+
+function readSeconds (option: string, value: unknown): number | undefined {
+  return value === undefined ? undefined : Math.max(1, Math.round(readDuration(option, value) / 1000))
 }
 
 function readFieldName (name: string): string {

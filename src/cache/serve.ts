@@ -1,41 +1,88 @@
+import { acceptsCoding } from '../http/accept-encoding.ts'
 import { formatCacheStatus } from '../http/cache-status.ts'
 import type { CacheStatus } from '../http/cache-status.ts'
-import { matchesWeakly } from '../http/entity-tag.ts'
-import type { Entry } from './entry.ts'
-import type { Asking, Replying } from './message.ts'
-import type { RoutePolicy } from './policy.ts'
+import { isNotModified, isSameRange } from '../http/conditions.ts'
+import type { Validators } from '../http/conditions.ts'
+import { parseRange } from '../http/range.ts'
+import { codedTag, decompress } from './coding.ts'
+import type { Coding, Entry } from './entry.ts'
+import { fieldOf } from './entry.ts'
+import { ageSeconds, freshLeftMs } from './freshness.ts'
+import type { Asking, AskedFields, Replying } from './message.ts'
 
 /** Fields that a 304 carries, when the 200 would have (RFC 9110 section 15.4.5). */
-const fieldsOf304 = new Set(['cache-control', 'content-location', 'date', 'etag', 'expires', 'vary'])
+const fieldsOf304 = new Set(['cache-control', 'cdn-cache-control', 'content-location', 'date', 'etag', 'expires', 'vary', 'last-modified', 'set-cookie'])
 
-/** Whether an answer's client has it already: `If-None-Match` names it (RFC 9110 section 13.1.2). */
-export function isKnown ({ method, headers }: Asking, status: number, entityTag: string | undefined): boolean {
-  const condition = headers['if-none-match']
-  if (condition === undefined || status !== 200 || (method !== 'GET' && method !== 'HEAD')) return false
-  return matchesWeakly(String(condition), entityTag)
+/** What an answer from the store is told besides the entry. */
+export interface Serving {
+  readonly browserSeconds: number | undefined
+  readonly status: CacheStatus
+  /** runs the handler after all, for a body that cannot be read */
+  readonly otherwise: () => unknown
 }
 
-/** Answers from the store. */
-export function serve (request: Asking, reply: Replying, entry: Entry, policy: Pick<RoutePolicy, 'browserSeconds'>, status: CacheStatus): unknown {
-  const ageSeconds = ageOf(entry)
-  const entityTag = entry.fields.find(([name]) => name === 'etag')?.[1]
-  const isNotModified = isKnown(request, entry.status, entityTag)
-  for (const [name, value] of entry.fields) {
-    if (isNotModified && !fieldsOf304.has(name)) continue
-    reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary'), value) : value)
+/** Answers from the store: whole, a part of it, or that the client has it. */
+export function serve (request: Asking, reply: Replying, entry: Entry, serving: Serving): unknown {
+  const fields = request.raw.headers
+  const coding = codingFor(entry, fields)
+  const validators = validatorsOf(entry)
+  if (isCondition(fields) && entry.status === 200 && isNotModified(fields, validators)) {
+    describe(reply, entry, coding, serving, fieldsOf304)
+    return reply.code(304) && reply.send()
   }
-  if (policy.browserSeconds !== undefined) reply.header('cache-control', `max-age=${policy.browserSeconds + ageSeconds}`)
-  // RFC 9111 section 5.1
-  reply.header('age', String(ageSeconds))
-  reply.header('cache-status', formatCacheStatus({ ...status, ttlSeconds: Math.floor((entry.bornAt + entry.freshMs - Date.now()) / 1000) }))
-  if (isNotModified) return reply.code(304) && reply.send()
-  reply.code(entry.status)
-  return reply.send(entry.body)
+  if (entry.coding === 'identity' || coding === entry.coding) return send(request, reply, entry, coding, entry.body, serving)
+  return decompress(entry.body, entry.coding).then((body) => send(request, reply, entry, coding, body, serving), serving.otherwise)
 }
 
-/** Whole seconds since an answer was made, RFC 9111 section 4.2.3. */
-export function ageOf ({ bornAt }: Pick<Entry, 'bornAt'>): number {
-  return Math.max(0, Math.floor((Date.now() - bornAt) / 1000))
+function send (request: Asking, reply: Replying, entry: Entry, coding: Coding, body: Buffer, serving: Serving): unknown {
+  describe(reply, entry, coding, serving)
+  reply.code(entry.status)
+  const { range } = request.raw.headers
+  return range !== undefined && request.method === 'GET' && entry.status === 200 ? sendPart(request.raw.headers, reply, body, validatorsOf(entry)) : reply.send(body)
+}
+
+/** What a stored answer is compared with: the tag of each form it may be served in. */
+export function validatorsOf (entry: Entry): Validators {
+  const entityTag = fieldOf(entry, 'etag')
+  const entityTags = entityTag === undefined ? [] : entry.coding === 'identity' ? [entityTag] : [entityTag, codedTag(entityTag, entry.coding)]
+  // RFC 9111 section 4.3.2: without Last-Modified, the date of the answer is as good.
+  return { entityTags, lastModified: fieldOf(entry, 'last-modified') ?? fieldOf(entry, 'date') }
+}
+
+function isCondition (fields: AskedFields): boolean {
+  return fields['if-none-match'] !== undefined || fields['if-modified-since'] !== undefined
+}
+
+/** A part is cut from the plain body. */
+function codingFor (entry: Entry, fields: AskedFields): Coding {
+  if (entry.coding === 'identity' || fields.range !== undefined) return 'identity'
+  return acceptsCoding(fields['accept-encoding'] as string | undefined, entry.coding) ? entry.coding : 'identity'
+}
+
+function describe (reply: Replying, entry: Entry, coding: Coding, { browserSeconds, status }: Serving, only?: ReadonlySet<string>): void {
+  const now = Date.now()
+  const age = ageSeconds(entry, now)
+  for (const [name, value] of entry.fields) {
+    if (only === undefined || only.has(name)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary'), value) : value)
+  }
+  if (coding !== 'identity') {
+    const entityTag = fieldOf(entry, 'etag')
+    if (entityTag !== undefined) reply.header('etag', codedTag(entityTag, coding))
+    if (only === undefined) reply.header('content-encoding', coding)
+  }
+  if (browserSeconds !== undefined) reply.header('cache-control', `max-age=${browserSeconds + age}`)
+  // RFC 9111 section 5.1
+  reply.header('age', String(age))
+  reply.header('cache-status', formatCacheStatus({ ...status, ttlSeconds: Math.floor(freshLeftMs(entry, now) / 1000) }, reply.getHeader('cache-status') as string | undefined))
+}
+
+/** RFC 9110 section 15.3.7 */
+function sendPart (fields: AskedFields, reply: Replying, body: Buffer, validators: Validators): unknown {
+  const range = isSameRange(fields, validators) ? parseRange(fields.range as string | undefined, body.length) : undefined
+  if (range === undefined) return reply.send(body)
+  reply.code(range === 'unsatisfiable' ? 416 : 206)
+  reply.header('content-range', range === 'unsatisfiable' ? `bytes */${body.length}` : `bytes ${range.first}-${range.last}/${body.length}`)
+  return reply.send(range === 'unsatisfiable' ? Buffer.alloc(0) : body.subarray(range.first, range.last + 1))
 }
 
 /** Joins the members of a list field; what stands there already stays first, and nothing stands twice. */

@@ -2,9 +2,9 @@ import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
 import { Lookup } from './lookup.ts'
-import type { Kept, Reader } from './lookup.ts'
+import type { Kept, Reader, Unpacked } from './lookup.ts'
 
-const sequence = new Script({ url: new URL('./sequence.lua', import.meta.url), costMicroseconds: 5, read: Number })
+const begin = new Script({ url: new URL('./begin.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const purge = new Script({ url: new URL('./purge.lua', import.meta.url), costMicroseconds: 20, read: Number })
 const store = new Script({ url: new URL('./store.lua', import.meta.url), costMicroseconds: 30, read: (reply) => reply === 1 })
 
@@ -24,19 +24,21 @@ export class CacheStore {
   }
 
   /** Looks for an answer and at the markers of its tags, in one round trip, which leaves with this tick. */
-  look<Entry extends Kept> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Entry | undefined): Lookup<Entry> {
+  look<Entry extends Kept> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Unpacked<Entry>): Lookup<Entry> {
     return new Lookup(name, tags, this.#reader, unpack)
   }
 
   /**
    * Reads where the purge sequence stands. Whoever fills asks before the handler runs: a purge that comes later is younger.
    *
+   * @param unmarked tags whose markers were missing: set now, they show a purge in the meantime
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  async begin (): Promise<number> {
+  async begin (unmarked: readonly string[]): Promise<number> {
     const name = this.keys.cacheSequence()
-    const read = await this.#batch.read(name)
-    return read === null ? await this.#batch.ask(sequence, [name], [markerLifetimeMs]) : Number(read.toString('latin1'))
+    const read = unmarked.length === 0 ? await this.#batch.read(name) : null
+    if (read !== null) return Number(read.toString('latin1'))
+    return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
   }
 
   /**
@@ -50,6 +52,12 @@ export class CacheStore {
     const lifetime = Math.max(1, Math.ceil(lifetimeMs))
     const args = [sequence, packed, lifetime, Math.max(markerLifetimeMs, 2 * lifetime)]
     return this.#batch.ask(store, keys, args, 'background')
+  }
+
+  /** Keeps something that is no answer and bears no tag, and drops what it stands in for. */
+  async keepPointer (name: string, value: string, lifetimeMs: number, dropped: readonly string[]): Promise<void> {
+    const set = this.#batch.command('SET', [name, value, 'PX', Math.max(1, Math.ceil(lifetimeMs))], 'background')
+    await Promise.all([set, ...dropped.map((each) => this.#batch.command('UNLINK', [each], 'background'))])
   }
 
   /**

@@ -49,7 +49,7 @@ export class Wraps {
     const found = await lookup.settled()
     // The value came through the same name, parameters and code: its type is theirs.
     if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return found.entry.value as Value
-    const sequence = await this.#store.begin().catch(() => undefined)
+    const sequence = await this.#store.begin(lookup.unmarked).catch(() => undefined)
     if (found.outcome === 'unavailable' || sequence === undefined) return await make()
 
     const shared = this.#fills.find(redisKey, lookup.requiredSequence ?? sequence)

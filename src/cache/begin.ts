@@ -1,0 +1,61 @@
+import type { Forwarded } from '../http/cache-status.ts'
+import type { Entry } from './entry.ts'
+import { fieldOf } from './entry.ts'
+import type { Fill } from './fill.ts'
+import type { Asking, AskedFields, Replying } from './message.ts'
+import type { RoutePolicy } from './policy.ts'
+import type { HandlerRun, Visit } from './visit.ts'
+import { Witness } from './witness.ts'
+
+/** Why and with what a run begins. */
+export interface Beginning {
+  readonly reason: Forwarded
+  readonly detail?: string | undefined
+  readonly stale?: Entry | undefined
+  readonly fill?: Fill<Entry> | undefined
+  readonly sequence?: number | undefined
+}
+
+/** What the cache evaluates itself once it has the whole answer. */
+const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodified-since', 'if-range', 'range']
+
+/**
+ * Prepares a run of the handler whose answer may be kept: it sees the URL that the key holds, no conditions of this client,
+ * and the validators of a stored answer; and what it reads is noted.
+ */
+export function begin (request: Asking, reply: Replying, visit: Visit, policy: RoutePolicy, beginning: Beginning, isHostKeyed: boolean): HandlerRun {
+  const run: HandlerRun = { ...beginning, askedAt: Date.now(), before: reply.getHeaders() }
+  const validators = validatorsFor(beginning.stale)
+  if (policy.query !== undefined && policy.ttlMs !== undefined) request.query = listed(request.query, policy.query)
+  if (!policy.enforce) return { ...run, restore: swapFields(request, validators) }
+
+  const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
+  const covered = { fields: policy.vary, partition, host: isHostKeyed, url: visit.key?.url ?? request.url }
+  const status = reply.statusCode
+  const witness = new Witness(request, reply, covered, validators)
+  // A status that a hook has set is not of the handler's making.
+  if (status !== 200) witness.note('reply.statusCode')
+  return { ...run, witness, restore: () => witness.close() }
+}
+
+/** What a stored answer offers for validation (RFC 9111 section 4.3.1). */
+function validatorsFor (stale: Entry | undefined): Record<string, string> {
+  if (stale === undefined) return {}
+  const entityTag = fieldOf(stale, 'etag')
+  const modified = fieldOf(stale, 'last-modified')
+  return { ...(entityTag === undefined ? {} : { 'if-none-match': entityTag }), ...(modified === undefined ? {} : { 'if-modified-since': modified }) }
+}
+
+function swapFields (request: Asking, validators: Record<string, string>): () => void {
+  const raw = request.raw as { headers: AskedFields }
+  const fields = raw.headers
+  raw.headers = { ...Object.fromEntries(Object.entries(fields).filter(([name]) => !conditions.includes(name))), ...validators }
+  return () => { raw.headers = fields }
+}
+
+/** The keys that the route lists, in one order: the order that came is not in the key. */
+function listed (query: unknown, names: ReadonlySet<string>): unknown {
+  if (typeof query !== 'object' || query === null) return query
+  const kept = Object.entries(query).filter(([name]) => names.has(name)).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0)
+  return Object.fromEntries(kept)
+}

@@ -1,0 +1,24 @@
+/** What happens in a cache that somebody may want to count or hear of. */
+export type CacheEvent = 'hit' | 'stale' | 'miss' | 'bypass' | 'store' | 'refuse' | 'collapse' | 'purge'
+
+/** Counts what happens, and tells who listens. */
+export class Counts {
+  readonly #counts: Record<CacheEvent, number> = { hit: 0, stale: 0, miss: 0, bypass: 0, store: 0, refuse: 0, collapse: 0, purge: 0 }
+  readonly #listeners = new Map<CacheEvent, ((count: number) => void)[]>()
+
+  /** How often each has happened since the start. */
+  get all (): Readonly<Record<CacheEvent, number>> {
+    return { ...this.#counts }
+  }
+
+  add (event: CacheEvent): void {
+    const count = this.#counts[event] += 1
+    const listeners = this.#listeners.get(event)
+    if (listeners !== undefined) for (const listener of listeners) listener(count)
+  }
+
+  /** Calls `listener` each time, with how often it has happened. It must not throw. */
+  on (event: CacheEvent, listener: (count: number) => void): void {
+    this.#listeners.set(event, [...this.#listeners.get(event) ?? [], listener])
+  }
+}

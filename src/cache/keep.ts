@@ -1,0 +1,99 @@
+import { randomInt } from 'node:crypto'
+import { parseGroups } from '../http/cache-groups.ts'
+import { makeEntityTag } from '../http/entity-tag.ts'
+import { parseVary } from '../http/vary.ts'
+import { mayCompress } from './coding.ts'
+import type { Entry, Lifetime } from './entry.ts'
+import { controlOf } from './freshness.ts'
+import type { Fields } from './freshness.ts'
+import type { Replying } from './message.ts'
+import type { RoutePolicy } from './policy.ts'
+import { joinFields } from './serve.ts'
+
+/** Response fields that speak of one connection, or that each answer is given anew (RFC 9111 section 3.1). */
+const neverKept = new Set(['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'age'])
+
+/** The fields that a handler added, without those that are never kept. */
+export function keptFields (before: Fields, after: Fields, without: ReadonlySet<string>, keepCookies: boolean): Map<string, Fields[string]> {
+  const dropped = new Set(String(after.connection ?? '').toLowerCase().split(',').map((name) => name.trim()))
+  const kept = new Map<string, Fields[string]>()
+  for (const [name, value] of addedFields(before, after)) {
+    if (neverKept.has(name) || dropped.has(name) || without.has(name) || (name === 'set-cookie' && !keepCookies)) continue
+    kept.set(name, value)
+  }
+  return kept
+}
+
+/** What a handler added to a reply; of a list that it added to, its own members. */
+export function addedFields (before: Fields, after: Fields): Map<string, Fields[string]> {
+  const added = new Map<string, Fields[string]>()
+  for (const [name, value] of Object.entries(after)) {
+    if (value === undefined || String(value) === String(before[name] ?? '')) continue
+    if (name === 'vary' && before.vary !== undefined) added.set(name, withoutMembers(value, before.vary))
+    else if (name === 'set-cookie' && before[name] !== undefined) added.set(name, [value].flat().map(String).filter((each) => ![before[name]].flat().includes(each)))
+    else added.set(name, value)
+  }
+  return added
+}
+
+function withoutMembers (value: Fields[string], before: Fields[string]): string {
+  const stood = parseVary(before)
+  const names = parseVary(value)
+  return names === '*' ? '*' : names.filter((name) => !stood.includes(name)).join(', ')
+}
+
+/** Adds what a kept answer must say of itself, to the reply and to what is kept. */
+export function completeFields (reply: Replying, kept: Map<string, Fields[string]>, policy: RoutePolicy, body: Buffer | undefined): void {
+  const add = (name: string, value: string) => {
+    kept.set(name, value)
+    reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+  }
+  if (policy.ttlMs !== undefined && reply.statusCode === 200 && body !== undefined && !kept.has('etag')) add('etag', makeEntityTag(body))
+  if (policy.vary.length > 0) add('vary', joinFields(kept.get('vary'), policy.vary.join(', ')))
+  const own = kept.get('cache-control')
+  if (policy.partition !== undefined) add('cache-control', own === undefined ? 'private, no-cache' : joinFields('private', String(own)))
+  else if (policy.browserSeconds !== undefined) add('cache-control', `max-age=${policy.browserSeconds}`)
+  else if (own === undefined && policy.ttlMs !== undefined) add('cache-control', 'no-cache')
+}
+
+/** Whether a body will be kept compressed; then its answers vary by what clients accept, this one too. */
+export function isCoded (reply: Replying, kept: Map<string, Fields[string]>, policy: RoutePolicy, bytes: number): boolean {
+  if (policy.coding === 'identity') return false
+  const { control } = controlOf(Object.fromEntries(kept))
+  const type = kept.get('content-type')
+  if (!mayCompress(bytes, type === undefined ? undefined : String(type), kept.get('content-encoding') as string | undefined, !control.noTransform)) return false
+  kept.set('vary', joinFields(kept.get('vary'), 'accept-encoding'))
+  reply.header('vary', joinFields(reply.getHeader('vary') ?? undefined, 'accept-encoding'))
+  return true
+}
+
+/** Makes the pairs that an entry holds; several values of one field are joined, which they may be (RFC 9110 section 5.3), but for cookies. */
+export function fieldPairs (kept: ReadonlyMap<string, Fields[string]>): [string, string][] {
+  return [...kept].flatMap(([name, value]): [string, string][] => {
+    if (Array.isArray(value)) return name === 'set-cookie' ? value.map((each: string) => [name, each]) : [[name, value.join(', ')]]
+    return [[name, String(value)]]
+  }).map(([name, value]) => [name, value.replaceAll(/[\r\n]/g, ' ')])
+}
+
+/** The tags of an answer: those that its route chose, that were added while it was made, and its groups (RFC 9875). */
+export function tagsOf (chosen: readonly string[], added: readonly string[], kept: ReadonlyMap<string, Fields[string]>): string[] {
+  return [...new Set([...chosen, ...added, ...parseGroups(kept.get('cache-groups')).filter((group) => group !== '' && !group.startsWith('='))])]
+}
+
+/** What was filled together shall not expire together: a route's own lifetime is cut by up to a tenth. */
+export function shortened (lifetime: Lifetime): Lifetime {
+  return { ...lifetime, freshMs: Math.round(lifetime.freshMs * (1 - randomInt(1000) / 10_000)) }
+}
+
+/** What a validation confirmed, with the fields that it brought (RFC 9111 sections 3.2 and 4.3.4); those that describe the body stay. */
+export function freshened (stale: Entry, kept: ReadonlyMap<string, Fields[string]>): Map<string, Fields[string]> {
+  const fields = new Map<string, Fields[string]>()
+  for (const [name, value] of stale.fields) {
+    const before = fields.get(name)
+    fields.set(name, before === undefined ? value : [before, value].flat().map(String))
+  }
+  for (const [name, value] of kept) if (!ofTheBody.has(name)) fields.set(name, value)
+  return fields
+}
+
+const ofTheBody = new Set(['content-encoding', 'content-length', 'content-md5', 'content-range', 'etag'])

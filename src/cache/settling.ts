@@ -1,0 +1,245 @@
+import { formatCacheStatus } from '../http/cache-status.ts'
+import { isNotModified, isSameRange } from '../http/conditions.ts'
+import { parseRange } from '../http/range.ts'
+import { parseVary } from '../http/vary.ts'
+import type { Shared } from './cached-route.ts'
+import { compress, decompress } from './coding.ts'
+import { packEntry } from './entry.ts'
+import type { Entry, Head, Lifetime } from './entry.ts'
+import { ageSeconds, freshLeftMs, keptMs } from './freshness.ts'
+import type { Fields } from './freshness.ts'
+import { invalidatedBy, isUnsafe } from './invalidation.ts'
+import { addedFields, completeFields, fieldPairs, freshened, isCoded, keptFields, shortened, tagsOf } from './keep.ts'
+import type { Key } from './key.ts'
+import type { Asking, Replying } from './message.ts'
+import type { RoutePolicy } from './policy.ts'
+import { mayStandIn } from './reuse.ts'
+import { joinFields } from './serve.ts'
+import { judgeByResponse, judgeByRoute } from './storing.ts'
+import type { Judgement } from './storing.ts'
+import { tee } from './tee.ts'
+import type { Variants } from './variants.ts'
+import type { HandlerRun, Visit } from './visit.ts'
+
+/** One handler's answer, with all that is needed to judge it. */
+interface Case {
+  readonly request: Asking
+  readonly reply: Replying
+  readonly visit: Visit
+  readonly run: HandlerRun
+  readonly after: Fields
+  readonly chosenTags: readonly string[]
+  readonly receivedAt: number
+}
+
+/** Settles what a handler answered: keeps it, confirms a stored answer with it, or lets it pass. */
+export class Settling {
+  readonly #policy: RoutePolicy
+  readonly #pattern: string
+  readonly #shared: Shared
+  readonly #variants: Variants
+  readonly #warned = new Set<string>()
+
+  constructor (policy: RoutePolicy, pattern: string, shared: Shared, variants: Variants) {
+    this.#policy = policy
+    this.#pattern = pattern
+    this.#shared = shared
+    this.#variants = variants
+  }
+
+  /** @returns what leaves instead of the payload: undefined for the payload itself, null for nothing */
+  settle (request: Asking, reply: Replying, visit: Visit, payload: unknown, chosenTags: readonly string[]): unknown {
+    const { run } = visit
+    if (run === undefined || run.isSettled === true) return undefined
+    run.isSettled = true
+    const settled = { request, reply, visit, run, after: run.after ?? reply.getHeaders(), chosenTags, receivedAt: Date.now() }
+    if (isUnsafe(request.method)) return this.#invalidate(settled)
+    if (run.stale !== undefined && reply.statusCode === 304) return this.#confirm(settled, run.stale)
+    if (run.stale !== undefined && reply.statusCode >= 500 && mayStandIn(run.stale, settled.receivedAt)) return this.#standIn(settled, run.stale)
+    return this.#judge(settled, payload)
+  }
+
+  async #invalidate ({ request, reply, run }: Case): Promise<undefined> {
+    this.#tell(reply, run, { isStored: false, detail: run.detail })
+    const tags = invalidatedBy(request, reply)
+    if (tags.length > 0) await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'What an unsafe request changed may still be served from the cache'))
+    return undefined
+  }
+
+  /** RFC 9111 section 4.3.4 */
+  #confirm (settled: Case, stale: Entry): unknown {
+    const { reply, run } = settled
+    const kept = freshened(stale, keptFields(run.before, settled.after, new Set(), this.#policy.keepCookies))
+    const judgement = this.#judgement(settled, stale.status, kept)
+    for (const name of addedFields(run.before, settled.after).keys()) reply.removeHeader(name)
+    reply.code(stale.status)
+    for (const [name, value] of fieldPairs(kept)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+    const entry: Entry = {
+      ...stale,
+      ...judgement.isKept ? this.#policy.ttlMs === undefined ? judgement.lifetime : shortened(judgement.lifetime) : {},
+      sequence: run.sequence ?? stale.sequence,
+      fields: fieldPairs(kept)
+    }
+    const isStored = judgement.isKept && run.sequence !== undefined
+    if (isStored) this.#send(settled, entry, stale.body, false)
+    run.fill?.end(isStored ? entry : undefined)
+    this.#tell(reply, run, { isStored, detail: judgement.isKept ? undefined : judgement.reason, forwardedStatus: 304 })
+    reply.header('age', String(ageSeconds(entry, settled.receivedAt)))
+    return this.#leavePlain(settled, entry)
+  }
+
+  /** RFC 5861 section 4 */
+  #standIn (settled: Case, stale: Entry): unknown {
+    const { reply, run } = settled
+    const forwardedStatus = reply.statusCode
+    for (const name of Object.keys(settled.after)) if (String(settled.after[name]) !== String(run.before[name])) reply.removeHeader(name)
+    reply.code(stale.status)
+    for (const [name, value] of stale.fields) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+    run.fill?.end(stale)
+    this.#shared.counts.add('stale')
+    reply.header('age', String(ageSeconds(stale, settled.receivedAt)))
+    reply.header('cache-status', formatCacheStatus({ isHit: true, forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, settled.receivedAt) / 1000) }))
+    return this.#leavePlain(settled, stale)
+  }
+
+  #judge (settled: Case, payload: unknown): unknown {
+    const { reply, run, visit } = settled
+    const reason = this.#refusal(settled) ?? run.detail
+    const judgement: Judgement = reason === undefined ? this.#judgement(settled, reply.statusCode, addedFields(run.before, settled.after)) : { isKept: false, reason }
+    if (!judgement.isKept || run.sequence === undefined || visit.key === undefined) return this.#refuse(settled, judgement.isKept ? 'method' : judgement.reason)
+
+    const kept = keptFields(run.before, settled.after, judgement.without, this.#policy.keepCookies)
+    const lifetime = this.#policy.ttlMs === undefined ? judgement.lifetime : shortened(judgement.lifetime)
+    if (isStream(payload)) return this.#tee(settled, kept, lifetime, payload)
+    const body = bodyOf(payload)
+    if (body === undefined) return this.#refuse(settled, 'payload')
+    if (body.length > this.#policy.maxBytes) return this.#refuse(settled, 'too-large')
+
+    completeFields(reply, kept, this.#policy, body)
+    const coded = isCoded(reply, kept, this.#policy, body.length)
+    const entry = { ...this.#head(settled, kept, lifetime), body }
+    this.#send(settled, entry, body, coded)
+    run.fill?.end(entry)
+    this.#tell(reply, run, { isStored: true })
+    return this.#leave(settled, entry, payload)
+  }
+
+  #judgement ({ request, run, receivedAt }: Case, status: number, fields: ReadonlyMap<string, Fields[string]>): Judgement {
+    const answer = { status, fields: Object.fromEntries(fields), isAuthorized: request.raw.headers.authorization !== undefined, askedAt: run.askedAt, receivedAt }
+    return this.#policy.ttlMs === undefined ? judgeByResponse(answer, this.#policy) : judgeByRoute(answer, this.#policy, this.#policy.ttlMs)
+  }
+
+  /** What speaks against keeping it, whatever it says of itself. */
+  #refusal ({ reply, run, visit }: Case): string | undefined {
+    if (visit.bypass !== undefined) return visit.bypass
+    const reading = run.witness?.reading
+    if (reading === undefined) return undefined
+    this.#makePrivate(reply)
+    if (!this.#warned.has(reading.what)) {
+      this.#warned.add(reading.what)
+      this.#shared.warn({ route: this.#pattern, read: reading.what, remedy: reading.remedy }, 'An answer is not kept, for its handler read what its key does not hold')
+    }
+    return this.#policy.explain ? `read ${reading.what}; ${reading.remedy}` : 'unkeyed'
+  }
+
+  #makePrivate (reply: Replying): void {
+    const own = reply.getHeader('cache-control')
+    const rest = String(own ?? 'no-cache').split(',').map((each) => each.trim()).filter((each) => !/^(public|private|s-maxage\b.*)$/i.test(each))
+    reply.header('cache-control', ['private', ...rest].join(', '))
+  }
+
+  #refuse ({ reply, run }: Case, reason: string): undefined {
+    run.fill?.end()
+    this.#shared.counts.add('refuse')
+    if (this.#policy.partition !== undefined) this.#makePrivate(reply)
+    this.#tell(reply, run, { isStored: false, detail: reason })
+  }
+
+  #tee (settled: Case, kept: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
+    const { reply, run } = settled
+    completeFields(reply, kept, this.#policy, undefined)
+    const willCode = isCoded(reply, kept, this.#policy, this.#policy.maxBytes)
+    this.#tell(reply, run, { isStored: false })
+    return tee(payload, this.#policy.maxBytes, (body) => {
+      if (body === undefined) return run.fill?.end()
+      const entry = { ...this.#head(settled, kept, lifetime), body }
+      this.#send(settled, entry, body, willCode && body.length >= 1024)
+      run.fill?.end(entry)
+    })
+  }
+
+  #head ({ reply, run, visit, chosenTags }: Case, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {
+    return {
+      ...lifetime,
+      status: reply.statusCode,
+      sequence: run.sequence ?? 0,
+      key: visit.key?.text ?? '',
+      tags: tagsOf(chosenTags, visit.tags, kept),
+      coding: 'identity',
+      fields: fieldPairs(kept)
+    }
+  }
+
+  /** Sends an entry to Redis, behind what requests ask. A store that fails costs the next request a run of the handler, and this one nothing. */
+  #send (settled: Case, entry: Head, body: Buffer, coded: boolean): void {
+    this.#shared.counts.add('store')
+    this.#store(settled, entry, body, coded).catch(() => {})
+  }
+
+  async #store ({ request, visit, receivedAt }: Case, head: Head, plain: Buffer, coded: boolean): Promise<void> {
+    if (visit.key === undefined) return
+    const { coding } = this.#policy
+    const isCoded = coded && coding !== 'identity'
+    const body = isCoded ? await compress(plain, coding) : plain
+    const lifetimeMs = keptMs(head, head.fields.some(([name]) => name === 'etag' || name === 'last-modified'), receivedAt)
+    if (lifetimeMs <= 0) return
+    const vary = this.#policy.ttlMs === undefined ? parseVary(head.fields.find(([name]) => name === 'vary')?.[1]) : []
+    const names = vary === '*' ? [] : isCoded ? vary.filter((name) => name !== 'accept-encoding') : vary
+    const key: Key = names.length === 0 ? visit.key : this.#variants.keyOf(visit.key, names, request)
+    const packed = packEntry({ ...head, key: key.text, coding: isCoded ? coding : head.coding }, body)
+    // Both leave together; a branch that leads to nothing is a miss.
+    const keeping = this.#shared.store.keep(key.name, head, packed, lifetimeMs)
+    if (key !== visit.key) await this.#variants.add(visit.key, key, names, visit.branch, lifetimeMs)
+    await keeping
+  }
+
+  #leavePlain (settled: Case, entry: Entry): unknown {
+    if (entry.coding === 'identity') return this.#leave(settled, entry)
+    return decompress(entry.body, entry.coding).then((body) => this.#leave(settled, { ...entry, body, coding: 'identity' }))
+  }
+
+  /** Lets a kept answer leave: whole, a part of it, or the word that the client has it. */
+  #leave ({ request, reply }: Case, entry: Entry, payload: unknown = entry.body): unknown {
+    const fields = request.raw.headers
+    const asksCondition = fields['if-none-match'] !== undefined || fields['if-modified-since'] !== undefined
+    const entityTag = reply.getHeader('etag')
+    const validators = { entityTags: entityTag === undefined ? [] : [String(entityTag)], lastModified: reply.getHeader('last-modified') as string | undefined }
+    reply.removeHeader('content-length')
+    if (asksCondition && reply.statusCode === 200 && isNotModified(fields, validators)) {
+      reply.removeHeader('content-type')
+      reply.code(304)
+      return null
+    }
+    const range = fields.range === undefined || reply.statusCode !== 200 || request.method !== 'GET' || !isSameRange(fields, validators) ? undefined : parseRange(fields.range as string, entry.body.length)
+    if (range === undefined || entry.coding !== 'identity') return payload
+    reply.code(range === 'unsatisfiable' ? 416 : 206)
+    reply.header('content-range', range === 'unsatisfiable' ? `bytes */${entry.body.length}` : `bytes ${range.first}-${range.last}/${entry.body.length}`)
+    return range === 'unsatisfiable' ? '' : entry.body.subarray(range.first, range.last + 1)
+  }
+
+  #tell (reply: Replying, run: HandlerRun, said: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {
+    const { isStored, detail = run.detail, forwardedStatus } = said
+    const status = { forwarded: run.reason, isStored, ...(forwardedStatus === undefined ? {} : { forwardedStatus }), ...(detail === undefined ? {} : { detail }) }
+    reply.header('cache-status', formatCacheStatus(status, reply.getHeader('cache-status') as string | undefined))
+  }
+}
+
+function isStream (payload: unknown): payload is NodeJS.ReadableStream {
+  return typeof payload === 'object' && payload !== null && 'pipe' in payload && typeof payload.pipe === 'function'
+}
+
+function bodyOf (payload: unknown): Buffer | undefined {
+  if (typeof payload === 'string') return Buffer.from(payload)
+  if (payload == null) return Buffer.alloc(0)
+  return Buffer.isBuffer(payload) ? payload : undefined
+}

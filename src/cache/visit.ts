@@ -1,0 +1,52 @@
+import type { Forwarded } from '../http/cache-status.ts'
+import type { Entry } from './entry.ts'
+import type { Fill } from './fill.ts'
+import type { Fields } from './freshness.ts'
+import type { Key } from './key.ts'
+import type { Lookup } from './lookup.ts'
+import type { Branch } from './variants.ts'
+import type { Witness } from './witness.ts'
+
+/** What one request and the cache have to do with each other. */
+export interface Visit {
+  /** names the answer; undefined while nobody knows whose it is */
+  key?: Key
+  /** path and query as they came: what a hook makes of them later is not what was looked for */
+  url?: string
+  partition?: string
+  lookup?: Lookup<Entry>
+  /** how answers under this URL are told apart, once that was read */
+  branch?: Branch
+  /** tags that were added while the handler ran */
+  readonly tags: string[]
+  /** somebody said that this request shall not use the cache, and why */
+  bypass?: string
+  /** the answer came from the store or another's fill */
+  isServed?: boolean
+  run?: HandlerRun
+}
+
+/** One run of the handler. */
+export interface HandlerRun {
+  readonly reason: Forwarded
+  readonly detail?: string | undefined
+  readonly askedAt: number
+  /** what stood in the reply before */
+  readonly before: Fields
+  /** what stood in it when the handler had answered */
+  after?: Fields
+  /** where the purge sequence stood; undefined: the answer cannot be kept */
+  readonly sequence?: number | undefined
+  readonly fill?: Fill<Entry> | undefined
+  /** a stored answer that this run may confirm, or that may stand in for it */
+  readonly stale?: Entry | undefined
+  readonly witness?: Witness | undefined
+  /** leaves the request as the handler found it */
+  restore?: () => void
+  isSettled?: boolean
+}
+
+/** Begins a visit. */
+export function newVisit (): Visit {
+  return { tags: [] }
+}

@@ -1,0 +1,14 @@
+/**
+ * Whether `Accept-Encoding` allows a content coding (RFC 9110 section 12.5.3): named or by `*`, with a weight above 0. Without the field nothing is asked for.
+ */
+export function acceptsCoding (field: string | undefined, coding: string): boolean {
+  if (field === undefined) return false
+  let star = false
+  for (const member of field.toLowerCase().split(',')) {
+    const [name = '', ...parameters] = member.split(';').map((part) => part.trim())
+    const isAllowed = !parameters.some((parameter) => /^q=0(?:\.0{0,3})?$/.test(parameter))
+    if (name === coding) return isAllowed
+    if (name === '*') star = isAllowed
+  }
+  return star
+}

@@ -1,0 +1,24 @@
+/** A stretch of bytes, both ends included. */
+export interface ByteRange {
+  readonly first: number
+  readonly last: number
+}
+
+/**
+ * Reads `Range` (RFC 9110 section 14.1.2) for a body of this length.
+ *
+ * @returns the one range; `unsatisfiable` when it lies beyond the end; undefined for what may be ignored: several ranges, another unit, broken syntax
+ */
+export function parseRange (value: string | undefined, length: number): ByteRange | 'unsatisfiable' | undefined {
+  const [, from = '', to = ''] = /^bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*$/i.exec(value ?? '') ?? []
+  if (from === '' && to === '') return undefined
+  if (from === '') return suffix(Number(to), length)
+  const first = Number(from)
+  const last = to === '' ? length - 1 : Math.min(Number(to), length - 1)
+  if (to !== '' && Number(to) < first) return undefined
+  return first < length ? { first, last } : 'unsatisfiable'
+}
+
+function suffix (count: number, length: number): ByteRange | 'unsatisfiable' {
+  return count === 0 || length === 0 ? 'unsatisfiable' : { first: Math.max(0, length - count), last: length - 1 }
+}
