@@ -11,7 +11,9 @@ import type { Sessions } from '../src/session/house.ts'
 import { resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
 import type { SessionOptions, SessionUse } from '../src/session/policy.ts'
 import { Seal } from '../src/session/seal.ts'
+import type { OpenedTicket } from '../src/session/seal.ts'
 import type { Session as VisitorSession, SessionState } from '../src/session/session.ts'
+import { fieldsOf } from '../src/session/ticket.ts'
 import { Visit } from '../src/session/visit.ts'
 
 export type { Revocation, Sessions } from '../src/session/house.ts'
@@ -41,6 +43,8 @@ declare module 'fastify' {
     sessionReads: number
     /** Who visits, for plugins that must know without using the session: it counts as no read of it. Nobody is signed in while `userId` is undefined. */
     readonly visitor: { readonly state: SessionState, readonly userId: string | undefined }
+    /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. None where sessions have a Redis of their own. */
+    readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[] } | undefined
   }
 
   interface FastifyInstance {
@@ -75,6 +79,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
       return visitOf(this as Visitor)
     }
   })
+  fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
 
   fastify.journey.join<SessionUse>({
     name: 'session',
@@ -121,10 +126,20 @@ export default fp<SessionOptions>(async (fastify, options) => {
   }
 
   function arrive (request: FastifyRequest, field: string): Visit<object> {
+    const { name } = isSecure(request) ? secured : plain
+    return new Visit(house, { ...openCookie(request, field), hasCookie: field.includes(`${name}=`) })
+  }
+
+  function openCookie (request: FastifyRequest, field: string): OpenedTicket | undefined {
     const { name, seal } = isSecure(request) ? secured : plain
     const value = readCookie(field, name)
-    const opened = value === undefined ? undefined : seal.open(value)
-    return new Visit(house, { ...opened, hasCookie: field.includes(`${name}=`) })
+    return value === undefined ? undefined : seal.open(value)
+  }
+
+  function claimOf (request: FastifyRequest): FastifyRequest['sessionClaim'] {
+    const field = request.headers.cookie
+    const ticket = pool !== fastify.redisPool || field === undefined || !mayCome(request) ? undefined : openCookie(request, field)?.ticket
+    return ticket && { userId: ticket.userId, key: ticket.key, devices: fieldsOf(ticket) }
   }
 
   async function settle (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): Promise<void> {

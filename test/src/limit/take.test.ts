@@ -22,7 +22,10 @@ const asks = fc.array(fc.record({
 
 function stepsOf (quota: Quota, made: { gap: number, asked: number, cost: number }[]): Step[] {
   let atUs = beginUs
-  return made.map(({ gap, asked, cost }) => ({ atUs: atUs += gap, asked, claims: [{ key: 'one', quota, cost }] }))
+  return made.map(({ gap, asked, cost }) => {
+    atUs += gap
+    return { atUs, asked, claims: [{ key: 'one', quota, cost }] }
+  })
 }
 
 /** A property that does not hold throws, with the smallest example that breaks it. */

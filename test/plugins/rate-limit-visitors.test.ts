@@ -1,0 +1,94 @@
+import Fastify from 'fastify'
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
+import { test } from 'tap'
+import type { Test } from 'tap'
+import prism from '../../plugins/index.ts'
+import type { RouteRateLimit } from '../../plugins/rate-limit.ts'
+import { startRedisProcess } from '../helpers/redis-process.ts'
+
+async function build (t: Test, choice: RouteRateLimit): Promise<FastifyInstance> {
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: { secrets: ['a secret of the tests, 32 or more'] }, cache: false, events: false, rateLimit: { quota: 1000 } })
+  app.post('/sign-in/:name', { config: { rateLimit: false } }, async (request) => {
+    await request.session.signIn((request.params as { name: string }).name)
+    return {}
+  })
+  app.post('/sign-out', { config: { rateLimit: false } }, async (request) => await request.session.signOut())
+  app.get('/', { config: { rateLimit: choice } }, async (request) => ({ user: request.session.userId ?? null, standing: request.rateLimit.at(-1) }))
+  await app.ready()
+  return app
+}
+
+async function signIn (app: FastifyInstance, name: string): Promise<string> {
+  const { cookies } = await app.inject({ method: 'POST', url: `/sign-in/${encodeURIComponent(name)}` })
+  return `${cookies[0]?.name}=${cookies[0]?.value}`
+}
+
+const visit = (app: FastifyInstance, cookie?: string, remoteAddress = '192.0.2.1') => app.inject({ url: '/', remoteAddress, ...(cookie === undefined ? {} : { headers: { cookie } }) })
+
+async function statuses (count: number, send: () => Promise<LightMyRequestResponse>): Promise<number[]> {
+  const all: number[] = []
+  for (let index = 0; index < count; index++) all.push((await send()).statusCode)
+  return all
+}
+
+test('rate-limit counts a user on all devices and addresses, and everybody else by address', async (t) => {
+  const app = await build(t, { quota: 3, by: 'user' })
+  const [phone, laptop, other] = [await signIn(app, 'ann'), await signIn(app, 'ann'), await signIn(app, 'bob')]
+
+  t.same(await statuses(2, () => visit(app, phone)), [200, 200])
+  t.same(await statuses(2, () => visit(app, laptop, '192.0.2.2')), [200, 429])
+  t.same(await statuses(4, () => visit(app, other)), [200, 200, 200, 429])
+  t.same(await statuses(4, () => visit(app)), [200, 200, 200, 429])
+})
+
+test('rate-limit counts each device by itself when told to count sessions', async (t) => {
+  const app = await build(t, { quota: 2, by: 'session' })
+  const [phone, laptop] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+
+  t.same(await statuses(3, () => visit(app, phone)), [200, 200, 429])
+  t.same(await statuses(3, () => visit(app, laptop)), [200, 200, 429])
+})
+
+test('rate-limit never charges a user for a revoked, forged or foreign cookie', async (t) => {
+  const app = await build(t, { quota: 3, by: 'user' })
+  const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
+  const forged = `${own.slice(0, -4)}AAAA`
+
+  const flood = await Promise.all(Array.from({ length: 60 }, (_, index) => visit(app, index % 2 === 0 ? stolen : forged, '198.51.100.7')))
+
+  t.equal(flood.filter(({ statusCode }) => statusCode === 200).length, 3, 'they have the quota of their address')
+  t.same(await statuses(4, () => visit(app, own)), [200, 200, 200, 429], 'the user has all of hers')
+})
+
+test('rate-limit gives the signed-in another quota in the same round trip', async (t) => {
+  const app = await build(t, { quota: { user: 4, anonymous: 2 }, by: 'user' })
+  const cookie = await signIn(app, 'ann')
+  await visit(app, cookie)
+  const { writes } = app.redisPool.batch.counts
+
+  const reply = await visit(app, cookie)
+
+  t.equal(app.redisPool.batch.counts.writes - writes, 1)
+  t.match(reply.headers['ratelimit-policy'], /"route";q=4;w=60/)
+  t.match(reply.json(), { user: 'ann', standing: { name: 'route', quota: 4, remaining: 2 } })
+  t.same(await statuses(3, () => visit(app, cookie)), [200, 200, 429])
+  const anonymous = await visit(app)
+  t.match(anonymous.headers['ratelimit-policy'], /"route";q=2;w=60/)
+})
+
+test('rate-limit counts a user in the slot of the session, and keeps a hostile name in its place', async (t) => {
+  const app = await build(t, { quota: 3, by: 'user' })
+
+  for (const name of ['a:x', '}{', 'ip:192.0.2.1']) {
+    const cookie = await signIn(app, name)
+    t.same(await statuses(4, () => visit(app, cookie)), [200, 200, 200, 429], name)
+  }
+
+  const keys = await app.redisPool.keys('ratelimit:*')
+  t.ok(keys.includes('ratelimit:{a%3Ax}:GET:/'))
+  t.ok(keys.includes('ratelimit:{%7D%7B}:GET:/'))
+  t.ok(keys.includes('ratelimit:{ip%3A192.0.2.1}:GET:/'))
+})
