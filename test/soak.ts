@@ -1,0 +1,16 @@
+/** `npm run soak`: two minutes of the worst, and what became of it. Exits with 1 when anything was lost, doubled or out of order. */
+import { faultsOf, soak } from './helpers/soak.ts'
+
+const ends: (() => Promise<void> | void)[] = []
+const note = (text: string) => console.log(`${new Date().toISOString()} ${text}`)
+
+note('3 processes, 500 events a second, 120 s; 20 killed connections, 5 half open, Redis stopped twice; then the log is lost in every way')
+const { reports, resets } = await soak({ after: (end) => ends.unshift(end) }, { seconds: 120, perSecond: 500, kills: 20, halfOpens: 5, stops: 2, stopMs: 3000, note })
+for (const end of ends) await end()
+
+const acked = new Set(reports.flatMap((report) => report.acked))
+const faults = reports.flatMap((report) => faultsOf(report, acked))
+for (const { told, acked, failed, rssBytes } of reports) note(`told ${told.length}, published ${acked.length}, of which Redis did not confirm ${failed}, ${Math.round(rssBytes / 2 ** 20)} MiB`)
+note(`${faults.length} faults; resets ${JSON.stringify(resets)}`)
+for (const fault of faults.slice(0, 20)) note(fault)
+process.exit(faults.length === 0 && resets['in all']?.every((count) => count === 4) ? 0 : 1)
