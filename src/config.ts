@@ -22,6 +22,10 @@ export interface Config {
   readonly trustedProxies: TrustedProxies
   readonly logLevel: typeof logLevels[number]
   readonly adminToken: string | undefined
+  /** A port for metrics alone, without a token: for a private network. */
+  readonly metricsPort: number | undefined
+  readonly alertWebhookUrl: string | undefined
+  readonly alertWebhookSecret: string | undefined
   /** Exact origins; empty: the request's own host alone. */
   readonly origins: readonly string[]
   readonly databasePath: string
@@ -64,6 +68,7 @@ export function readConfig (environment: Environment): Config {
   if (production && !isSet('REDIS_URL')) needed('REDIS_URL', 'set in production: the embedded server is for development')
   if (production && !isSet('SESSION_SECRET')) needed('SESSION_SECRET', `set in production: ${secretsWanted}`)
   if (!production && !isSet('SESSION_SECRET')) warnings.push('SESSION_SECRET is unset: a random one is used, and every session ends with this process.')
+  if (isSet('ALERT_WEBHOOK_URL') && !isSet('ALERT_WEBHOOK_SECRET')) warnings.push('ALERT_WEBHOOK_SECRET is unset: alerts are sent without a signature, and anybody may forge one.')
 
   const config: Config = {
     production,
@@ -74,6 +79,9 @@ export function readConfig (environment: Environment): Config {
     trustedProxies: Object.freeze(read('TRUST_PROXY', readTrustedProxies, { kind: 'none' })),
     logLevel: read('LOG_LEVEL', readLogLevel, 'info'),
     adminToken: read('ADMIN_TOKEN', readToken, undefined),
+    metricsPort: read<number | undefined>('METRICS_PORT', readPort, undefined),
+    alertWebhookUrl: read('ALERT_WEBHOOK_URL', readWebhookUrl, undefined),
+    alertWebhookSecret: read('ALERT_WEBHOOK_SECRET', readWebhookSecret, undefined),
     origins: Object.freeze(read('ORIGINS', readOrigins, [])),
     databasePath: read('DATABASE_PATH', readDatabasePath, '.data/atlas.db'),
     warnings: Object.freeze(warnings)
@@ -135,6 +143,13 @@ const readLogLevel: Reader<typeof logLevels[number]> = (value, refuse) =>
 
 const readToken: Reader<string> = (value, refuse) =>
   /^[\x21-\x7e]+$/.test(value) ? value : refuse('a bearer token of printable ASCII without spaces', `${value.length} characters with others among them`)
+
+/** It may hold a secret: it is never shown. */
+const readWebhookUrl: Reader<string> = (value, refuse) =>
+  /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? value : refuse('an http:// or https:// address', 'another; it is not shown, for it may hold a secret')
+
+const readWebhookSecret: Reader<string> = (value, refuse) =>
+  value.length >= secretLength ? value : refuse(`a secret of at least ${secretLength} characters`, `one of ${value.length}`)
 
 const readOrigins: Reader<readonly string[]> = (value, refuse) => {
   const origins = listOf(value)

@@ -179,3 +179,18 @@ t.test('config never repeats a secret, however wrong the variable is', async (t)
     t.notMatch(JSON.stringify(faults), hidden)
   }
 })
+
+t.test('config reads a port for metrics and where alerts go', async (t) => {
+  const config = readConfig({ METRICS_PORT: '9100', ALERT_WEBHOOK_URL: 'https://hooks.example/prism', ALERT_WEBHOOK_SECRET: secret })
+
+  t.match(config, { metricsPort: 9100, alertWebhookUrl: 'https://hooks.example/prism', alertWebhookSecret: secret })
+})
+
+t.test('config refuses a webhook that is none, showing neither address nor secret, and warns of one without a signature', async (t) => {
+  const faults = faultsOf({ ALERT_WEBHOOK_URL: 'ftp://user:hidden@example', ALERT_WEBHOOK_SECRET: 'hidden too' })
+  const { warnings } = readConfig({ SESSION_SECRET: secret, ALERT_WEBHOOK_URL: 'https://hooks.example/prism' })
+
+  t.same(faults.map(({ variable }) => variable), ['ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET'])
+  t.notMatch(JSON.stringify(faults), 'hidden')
+  t.match(warnings, [/ALERT_WEBHOOK_SECRET/])
+})

@@ -1,0 +1,180 @@
+import { createServer } from 'node:http'
+import type { Server } from 'node:http'
+import { LimitPlan } from '../src/limit/plan.ts'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { OperatorDoor } from '../src/http/operator.ts'
+import { Exposition, exposeRedis } from '../src/metrics/exposition.ts'
+import { Observer } from '../src/metrics/observer.ts'
+import { exposeProcess, readProcess } from '../src/metrics/process.ts'
+import type { Parts } from '../src/metrics/process.ts'
+import { History } from '../src/metrics/reading.ts'
+import type { Reading } from '../src/metrics/reading.ts'
+import { MostRefused } from '../src/metrics/refused.ts'
+import { Requests } from '../src/metrics/requests.ts'
+import type { RouteTally } from '../src/metrics/requests.ts'
+import { readDuration } from '../src/options.ts'
+import type { Duration } from '../src/options.ts'
+import type {} from './cache.ts'
+import type {} from './events.ts'
+import type {} from './live.ts'
+import type {} from './rate-limit.ts'
+import type {} from './redis.ts'
+import type {} from './session.ts'
+
+/** Who may read metrics, and how often Redis is looked at. */
+export interface MetricsOptions {
+  /** bearer token; undefined: everybody may read, unless `isProduction` */
+  token?: string | undefined
+  isProduction?: boolean
+  /** a port of their own, without a token, for a private network; undefined: none */
+  port?: number | undefined
+  host?: string | undefined
+  /** default '5s' */
+  every?: Duration | undefined
+}
+
+/** What is known of this process and of Redis. */
+export interface Metrics {
+  readonly exposition: Exposition
+  readonly observer: Observer
+  readonly history: History
+  readonly mostRefused: MostRefused
+  /** the port of `METRICS_PORT`, once it listens */
+  readonly port: number | undefined
+  /** calls the listener after each reading */
+  onReading (listener: (reading: Reading) => void): void
+}
+
+declare module './journey.ts' {
+  interface RouteDefaults {
+    /** Not to be chosen: every route is counted. */
+    metrics?: never
+  }
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Counts of this process, figures of Redis, and their last hour. */
+    metrics: Metrics
+  }
+}
+
+const keptMs = 3_600_000
+
+/**
+ * Counts every request by route, reads Redis's figures for all processes, and tells both at `GET /metrics` as Prometheus reads them.
+ *
+ * Register it after the stack and before the routes that shall be counted.
+ */
+export default fp<MetricsOptions>(async (fastify, options) => {
+  const everyMs = readDuration('metrics.every', options.every ?? '5s')
+  const door = new OperatorDoor(options.token, options.isProduction ?? false)
+  const requests = new Requests()
+  const mostRefused = new MostRefused()
+  const exposition = new Exposition()
+  const observer = new Observer(fastify.redisPool.batch, fastify.redisPool.keyspace, everyMs)
+  const history = new History(Math.ceil(keptMs / everyMs))
+  const listeners: ((reading: Reading) => void)[] = []
+  const parts = (): Parts => partsOf(fastify, requests)
+  let own: Server | undefined
+
+  exposeProcess(exposition, parts)
+  exposeRedis(exposition, observer)
+  const port = () => {
+    const address = own?.address()
+    return typeof address === 'object' ? address?.port : undefined
+  }
+  fastify.decorate('metrics', { exposition, observer, history, mostRefused, get port () { return port() }, onReading: (listener) => { listeners.push(listener) } })
+
+  fastify.journey.join<CountedRoute>({
+    name: 'metrics',
+    resolve: (_choices, route) => new CountedRoute(route, (config) => fastify.journey.resolvedFrom(config), requests),
+    tally: (request, reply, route) => route.tally(request, reply, mostRefused)
+  })
+
+  const look = async () => {
+    await observer.look()
+    const reading = readProcess(parts(), observer)
+    history.add(reading)
+    for (const listener of listeners) listener(reading)
+  }
+  const timer = setInterval(() => { look() }, everyMs).unref()
+  fastify.addHook('onReady', look)
+  fastify.addHook('onListen', async () => {
+    if (options.port !== undefined) own = await listen(exposition, options.port, options.host)
+  })
+  fastify.addHook('onClose', async () => {
+    clearInterval(timer)
+    own?.closeAllConnections()
+    own?.close()
+  })
+
+  fastify.get('/metrics', { config: { rateLimit: false, cache: false, session: false }, schema: { hide: true } }, async (request, reply) => {
+    door.check(request.headers.authorization)
+    return reply.type(exposition.registry.contentType).header('cache-control', 'no-store').send(await exposition.text())
+  })
+}, { name: 'metrics', fastify: '5.x', dependencies: ['redis', 'journey'] })
+
+/** Counts one route's requests; opened with the first of them, when all that the route chose is known. */
+class CountedRoute {
+  readonly #route: RouteOptions | undefined
+  readonly #resolvedFrom: (config: unknown) => Readonly<Record<string, unknown>>
+  readonly #requests: Requests
+  #tally: RouteTally | undefined
+
+  constructor (route: RouteOptions | undefined, resolvedFrom: (config: unknown) => Readonly<Record<string, unknown>>, requests: Requests) {
+    this.#route = route
+    this.#resolvedFrom = resolvedFrom
+    this.#requests = requests
+  }
+
+  tally (request: FastifyRequest, reply: FastifyReply, mostRefused: MostRefused): void {
+    const tally = this.#tally ??= this.#open()
+    const { statusCode: status } = reply
+    tally.add({ method: request.method, status, cacheStatus: reply.getHeader('cache-status'), seconds: reply.elapsedTime / 1000 })
+    if (tally.decisions.policies.length > 0) decide(tally, request, reply, mostRefused)
+  }
+
+  #open (): RouteTally {
+    const plan = this.#resolvedFrom(this.#route?.config).rateLimit
+    return this.#requests.open(this.#route?.url ?? 'none', plan instanceof LimitPlan ? plan.policies.map(({ name }) => name) : [])
+  }
+}
+
+function decide ({ decisions }: RouteTally, request: FastifyRequest, reply: FastifyReply, mostRefused: MostRefused): void {
+  if (reply.statusCode !== 429) {
+    if (reply.hasHeader('ratelimit-policy')) decisions.allowed += 1
+    return
+  }
+  for (const { name, retryMs } of request.rateLimit) {
+    if (retryMs <= 0) continue
+    decisions.refused.set(name, (decisions.refused.get(name) ?? 0) + 1)
+    mostRefused.add(request.ip, name)
+  }
+}
+
+function partsOf (fastify: FastifyInstance, requests: Requests): Parts {
+  return {
+    requests,
+    pool: fastify.redisPool,
+    cache: fastify.hasDecorator('cache') ? fastify.cache.counts : undefined,
+    sessions: fastify.hasDecorator('sessions') ? fastify.sessions : undefined,
+    events: fastify.hasDecorator('events') ? fastify.events.counts : undefined,
+    live: fastify.hasDecorator('live') ? fastify.live.counts : undefined
+  }
+}
+
+/** For a private network: whoever reaches the port may read. */
+async function listen (exposition: Exposition, port: number, host = '::'): Promise<Server> {
+  const server = createServer((request, response) => {
+    if (request.method !== 'GET' || request.url !== '/metrics') return response.writeHead(404).end()
+    exposition.text().then((text) => response.writeHead(200, { 'content-type': exposition.registry.contentType }).end(text), () => response.writeHead(500).end())
+  })
+  server.unref()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, resolve)
+  })
+  return server
+}

@@ -1,0 +1,133 @@
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import { bounds } from '../histogram.ts'
+import type { Histogram } from '../histogram.ts'
+import { redisFigures } from './info.ts'
+import type { Observer } from './observer.ts'
+import { lifetimeBounds } from './survey.ts'
+
+/** One value under its labels. */
+export type Row = readonly [labels: Readonly<Record<string, string>>, value: number]
+/** A histogram under its labels. */
+export type HistogramRow = readonly [labels: Readonly<Record<string, string>>, histogram: Pick<Histogram, 'counts' | 'sumSeconds'>]
+
+interface Family<Each> {
+  readonly name: string
+  readonly help: string
+  /** asked when somebody scrapes, never before */
+  readonly rows: () => readonly Each[]
+}
+
+/** Gauges of prom-client that end as counters do, which Prometheus's own check refuses. */
+const misnamed = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
+/** Metrics as Prometheus reads them: everything is counted where it happens, and named here when it is asked for. */
+export class Exposition {
+  readonly registry = new Registry()
+
+  constructor () {
+    collectDefaultMetrics({ register: this.registry })
+    for (const name of misnamed) this.registry.removeSingleMetric(name)
+  }
+
+  counter ({ name, help, rows }: Family<Row>): void {
+    const registers = [this.registry]
+    // eslint-disable-next-line no-new
+    new Counter({ name, help, registers, labelNames: labelsOf(name), collect () { fill(this, rows(), (labels, value) => this.inc(labels, value)) } })
+  }
+
+  gauge ({ name, help, rows }: Family<Row>): void {
+    const registers = [this.registry]
+    // eslint-disable-next-line no-new
+    new Gauge({ name, help, registers, labelNames: labelsOf(name), collect () { fill(this, rows(), (labels, value) => this.set(labels, value)) } })
+  }
+
+  histogram (family: Family<HistogramRow>): void {
+    // Its type names prom-client's classes, but a registry asks a metric for `name` and `get` alone.
+    this.registry.registerMetric(new CountedHistogram(family) as never)
+  }
+
+  /** Everything, as text. */
+  text (): Promise<string> {
+    return this.registry.metrics()
+  }
+}
+
+function fill (metric: { reset (): void }, rows: readonly Row[], add: (labels: Row[0], value: number) => void): void {
+  metric.reset()
+  for (const [labels, value] of rows) add(labels, value)
+}
+
+/** Every label that a metric of ours may bear; README and dashboards rely on these names. */
+const labelNames: Readonly<Record<string, readonly string[]>> = {
+  prism_http_requests_total: ['method', 'route', 'status', 'cache'],
+  prism_cache_requests_total: ['outcome'],
+  prism_cache_events_total: ['event'],
+  prism_rate_limit_decisions_total: ['policy', 'outcome'],
+  prism_session_operations_total: ['operation', 'outcome'],
+  prism_events_total: ['outcome'],
+  prism_live_connections: ['transport'],
+  prism_namespace_keys: ['namespace'],
+  prism_namespace_memory_bytes: ['namespace'],
+  prism_namespace_lifetime_share: ['namespace', 'within'],
+  prism_alert_firing: ['alert', 'severity'],
+  redis_instance_info: ['redis_version', 'role', 'maxmemory_policy'],
+  redis_latency_percentiles_seconds: ['cmd', 'percentile']
+}
+
+function labelsOf (name: string): string[] {
+  return [...labelNames[name] ?? []]
+}
+
+/** A histogram whose counts are kept elsewhere: prom-client's own would hash its labels with each request. */
+class CountedHistogram {
+  readonly name: string
+  readonly #help: string
+  readonly #rows: () => readonly HistogramRow[]
+
+  constructor ({ name, help, rows }: Family<HistogramRow>) {
+    this.name = name
+    this.#help = help
+    this.#rows = rows
+  }
+
+  /** All that a registry asks of a metric. */
+  async get () {
+    const values = this.#rows().flatMap(([labels, histogram]) => this.#values(labels, histogram))
+    return { name: this.name, help: this.#help, type: 'histogram', aggregator: 'sum', values }
+  }
+
+  #values (labels: HistogramRow[0], { counts, sumSeconds }: HistogramRow[1]) {
+    let sum = 0
+    const buckets = counts.map((count, index) => {
+      sum += count
+      return { metricName: `${this.name}_bucket`, labels: { ...labels, le: String(bounds[index] ?? '+Inf') }, value: sum }
+    })
+    return [...buckets, { metricName: `${this.name}_sum`, labels, value: sumSeconds }, { metricName: `${this.name}_count`, labels, value: sum }]
+  }
+}
+
+/** Redis's figures, under redis_exporter's names, and the namespaces' under ours. */
+export function exposeRedis (exposition: Exposition, observer: Observer): void {
+  exposition.gauge({ name: 'redis_up', help: '1 while Redis answers this process.', rows: () => [[{}, Number(observer.isUp)]] })
+  for (const { name, help, type } of redisFigures) {
+    const rows = (): Row[] => {
+      const value = observer.sample?.figures[name]
+      return value === undefined ? [] : [[{}, value]]
+    }
+    exposition[type]({ name, help, rows })
+  }
+  const ofSample = <Each>(rows: (sample: NonNullable<Observer['sample']>) => Each[]) => () => observer.sample === undefined ? [] : rows(observer.sample)
+  exposition.gauge({ name: 'redis_instance_info', help: 'What the server is; always 1.', rows: ofSample(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
+  exposition.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofSample(({ slowLogLength }) => [[{}, slowLogLength]]) })
+  exposition.gauge({ name: 'redis_latency_percentiles_seconds', help: 'How long commands take inside the server, since it was started; the 20 most called.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }) => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]] as Row[])) })
+  exposition.gauge({ name: 'prism_namespace_keys', help: 'Keys a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
+  exposition.gauge({ name: 'prism_namespace_memory_bytes', help: 'Memory a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
+  exposition.gauge({ name: 'prism_namespace_lifetime_share', help: 'Share of a namespace\'s keys that end within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })
+}
+
+const lifetimeNames = [...lifetimeBounds.map(String), 'later', 'never']
+
+function lifetimeRows ({ namespace, lifetimes }: { namespace: string, lifetimes: readonly number[] }): Row[] {
+  const probed = lifetimes.reduce((sum, count) => sum + count, 0)
+  return probed === 0 ? [] : lifetimes.map((count, index) => [{ namespace, within: lifetimeNames[index] ?? '' }, count / probed])
+}

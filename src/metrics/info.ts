@@ -1,0 +1,68 @@
+/** What `INFO` said: a number, or a text, by its own names. */
+export type Info = ReadonlyMap<string, string>
+
+/** Reads the reply to `INFO`. */
+export function readInfo (text: string): Info {
+  const lines = text.split('\r\n').filter((line) => line.includes(':'))
+  return new Map(lines.map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]))
+}
+
+/** One figure of a Redis server under the name that redis_exporter gives it. */
+export interface RedisFigure {
+  readonly name: string
+  readonly help: string
+  readonly type: 'counter' | 'gauge'
+  readonly read: (info: Info) => number
+}
+
+const number = (field: string) => (info: Info): number => Number(info.get(field) ?? NaN)
+const isOk = (field: string) => (info: Info): number => info.has(field) ? Number(info.get(field) === 'ok') : NaN
+const gauge = (name: string, help: string, read: RedisFigure['read']): RedisFigure => ({ name, help, type: 'gauge', read })
+const counter = (name: string, help: string, field: string): RedisFigure => ({ name, help, type: 'counter', read: number(field) })
+
+/** Figures that stand in `INFO`; one that a server does not know is left out. */
+export const redisFigures: readonly RedisFigure[] = [
+  gauge('redis_uptime_in_seconds', 'Seconds since the server was started.', number('uptime_in_seconds')),
+  gauge('redis_memory_used_bytes', 'Memory in use, as maxmemory counts it.', number('used_memory')),
+  gauge('redis_memory_max_bytes', 'The memory limit; 0 where none is set.', number('maxmemory')),
+  gauge('redis_memory_used_rss_bytes', 'Memory that the system counts for the server.', number('used_memory_rss')),
+  gauge('redis_mem_fragmentation_ratio', 'Memory that the system counts over memory in use.', number('mem_fragmentation_ratio')),
+  gauge('redis_connected_clients', 'Connections of clients.', number('connected_clients')),
+  gauge('redis_blocked_clients', 'Clients that wait in a blocking command.', number('blocked_clients')),
+  gauge('redis_connected_slaves', 'Replicas that are connected.', number('connected_slaves')),
+  gauge('redis_master_link_up', 'Of a replica: 1 while its master is reached.', (info) => info.has('master_link_status') ? Number(info.get('master_link_status') === 'up') : NaN),
+  gauge('redis_rdb_last_bgsave_status', '1 when the last snapshot was written.', isOk('rdb_last_bgsave_status')),
+  gauge('redis_aof_last_write_status', '1 when the append-only file was last written.', isOk('aof_last_write_status')),
+  counter('redis_connections_received_total', 'Connections accepted.', 'total_connections_received'),
+  counter('redis_rejected_connections_total', 'Connections refused because of maxclients.', 'rejected_connections'),
+  counter('redis_commands_processed_total', 'Commands run.', 'total_commands_processed'),
+  counter('redis_keyspace_hits_total', 'Keys that were looked for and found.', 'keyspace_hits'),
+  counter('redis_keyspace_misses_total', 'Keys that were looked for and not found.', 'keyspace_misses'),
+  counter('redis_expired_keys_total', 'Keys whose time was over.', 'expired_keys'),
+  counter('redis_evicted_keys_total', 'Keys given up for memory.', 'evicted_keys'),
+  counter('redis_evicted_clients_total', 'Clients sent away for memory.', 'evicted_clients'),
+  counter('redis_net_input_bytes_total', 'Bytes received.', 'total_net_input_bytes'),
+  counter('redis_net_output_bytes_total', 'Bytes sent.', 'total_net_output_bytes')
+]
+
+/** How long a command takes inside the server. */
+export interface CommandLatency { readonly command: string, readonly calls: number, readonly p50Seconds: number, readonly p99Seconds: number }
+
+const mostCommands = 20
+
+/** Latency of the most called commands: a label for each, and never more than twenty. */
+export function readLatencies (info: Info): CommandLatency[] {
+  const calls = (command: string) => Number(/calls=(\d+)/.exec(info.get(`cmdstat_${command}`) ?? '')?.[1] ?? 0)
+  const rows = [...info].flatMap(([name, text]) => {
+    const command = /^latency_percentiles_usec_(.+)$/.exec(name)?.[1]
+    if (command === undefined) return []
+    const at = (share: string) => Number(new RegExp(`(?:^|,)p${share}=([\\d.]+)`).exec(text)?.[1] ?? NaN) / 1_000_000
+    return [{ command, calls: calls(command), p50Seconds: at('50'), p99Seconds: at('99') }]
+  })
+  return rows.sort((one, other) => other.calls - one.calls).slice(0, mostCommands)
+}
+
+/** Keys in all databases of the server. */
+export function readKeyCount (info: Info): number {
+  return [...info].reduce((sum, [name, text]) => /^db\d+$/.test(name) ? sum + Number(/keys=(\d+)/.exec(text)?.[1] ?? 0) : sum, 0)
+}

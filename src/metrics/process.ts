@@ -1,0 +1,88 @@
+import type { Pool } from '../redis/pool.ts'
+import type { Exposition, Row } from './exposition.ts'
+import type { Observer } from './observer.ts'
+import { addUp } from './reading.ts'
+import type { Reading } from './reading.ts'
+import type { Requests } from './requests.ts'
+
+/** Where the counts of one process stand. */
+export interface Parts {
+  readonly requests: Requests
+  readonly pool: Pool
+  readonly cache: Readonly<Record<string, number>> | undefined
+  readonly sessions: { readonly evictedKeys: number, readonly counts: object } | undefined
+  readonly events: object | undefined
+  readonly live: { readonly websocket: number, readonly stream: number } | undefined
+}
+
+/** Cache events that are the outcome of a request; the others are told apart. */
+const lookups = ['hit', 'stale', 'miss', 'bypass']
+
+/** Names everything that one process counts. */
+export function exposeProcess (exposition: Exposition, parts: () => Parts): void {
+  exposeRequests(exposition, parts)
+  exposePool(exposition, parts)
+  const rowsOf = (label: string, counts: object | undefined, isMeant = (_name: string) => true): Row[] =>
+    Object.entries(counts ?? {}).filter(([name]) => isMeant(name)).map(([name, count]) => [{ [label]: name }, count])
+  const { counter, gauge } = { counter: exposition.counter.bind(exposition), gauge: exposition.gauge.bind(exposition) }
+
+  counter({ name: 'prism_cache_requests_total', help: 'Requests that the cache was asked for, by outcome.', rows: () => rowsOf('outcome', parts().cache, (name) => lookups.includes(name)) })
+  counter({ name: 'prism_cache_events_total', help: 'What else the cache did: answers stored and refused, requests collapsed into one fill, purges.', rows: () => rowsOf('event', parts().cache, (name) => !lookups.includes(name)) })
+  counter({ name: 'prism_rate_limit_decisions_total', help: 'Requests that a policy has counted and let pass, or refused.', rows: () => parts().requests.decisions.map(({ labels, count }) => [labels, count]) })
+  counter({ name: 'prism_session_operations_total', help: 'Sessions loaded, saved, begun, rotated and revoked, by outcome.', rows: () => Object.entries(parts().sessions?.counts ?? {}).flatMap(([operation, counts]) => rowsOf('outcome', counts).map(([labels, value]): Row => [{ operation, ...labels }, value])) })
+  counter({ name: 'prism_session_evicted_keys_total', help: 'Keys that the server has evicted, each of which may have been a session.', rows: () => [[{}, parts().sessions?.evictedKeys ?? 0]] })
+  counter({ name: 'prism_events_total', help: 'Events of the bus, by what became of them.', rows: () => rowsOf('outcome', parts().events) })
+  gauge({ name: 'prism_live_connections', help: 'Open live connections.', rows: () => rowsOf('transport', parts().live) })
+}
+
+function exposeRequests (exposition: Exposition, parts: () => Parts): void {
+  exposition.counter({ name: 'prism_http_requests_total', help: 'Requests answered, by route pattern, status class and what the cache did.', rows: () => parts().requests.counts.map(({ labels, count }) => [labels, count]) })
+  exposition.histogram({
+    name: 'prism_http_request_duration_seconds',
+    help: 'From the first byte of a request to the last of its answer.',
+    rows: () => parts().requests.tallies.map(({ method, route, durations }) => [{ method, route }, { counts: addUp(durations), sumSeconds: durations.reduce((sum, each) => sum + each.sumSeconds, 0) }])
+  })
+}
+
+function exposePool (exposition: Exposition, parts: () => Parts): void {
+  const pool = () => parts().pool
+  const one = (read: (pool: Pool) => number) => (): Row[] => [[{}, read(pool())]]
+  exposition.histogram({ name: 'prism_redis_round_trip_seconds', help: 'From a write to the last answer to it.', rows: () => [[{}, pool().batch.roundTrips]] })
+  exposition.counter({ name: 'prism_redis_writes_total', help: 'Writes to Redis; each is a batch.', rows: one(({ batch }) => batch.counts.writes) })
+  exposition.counter({ name: 'prism_redis_commands_total', help: 'Commands in those writes.', rows: one(({ batch }) => batch.counts.commands) })
+  exposition.counter({ name: 'prism_redis_asks_total', help: 'What was asked in those commands: over writes, the size of a batch.', rows: one(({ batch }) => batch.counts.asks) })
+  exposition.counter({ name: 'prism_redis_timeouts_total', help: 'Writes whose answer did not come in time.', rows: one(({ batch }) => batch.counts.timeouts) })
+  exposition.counter({ name: 'prism_redis_connections_lost_total', help: 'Connections to Redis that broke or could not be made.', rows: one(({ losses }) => losses.lost) })
+  exposition.counter({ name: 'prism_redis_pool_exhausted_total', help: 'Writes for which every connection was crowded and no more may be opened.', rows: one(({ losses }) => losses.exhausted) })
+  exposition.gauge({ name: 'prism_redis_pool_connections', help: 'Connections of the pool.', rows: one(({ load }) => load.connections) })
+  exposition.gauge({ name: 'prism_redis_in_flight_commands', help: 'Commands without an answer.', rows: one(({ load }) => load.inFlight) })
+  exposition.gauge({ name: 'prism_redis_breaker_open', help: '1 while Redis is not asked, because it has failed three times in a row.', rows: one(({ isBroken }) => Number(isBroken)) })
+}
+
+/** Reads all that the last hour is kept of. */
+export function readProcess ({ requests, pool, cache, live }: Parts, observer: Observer): Reading {
+  const { tallies } = requests
+  const { counts } = requests
+  const sum = (isMeant: (labels: Readonly<Record<string, string>>) => boolean) => counts.reduce((all, { labels, count }) => isMeant(labels) ? all + count : all, 0)
+  return {
+    at: Date.now(),
+    counts: {
+      requests: sum(() => true),
+      refused: requests.decisions.reduce((all, { labels, count }) => labels.outcome === 'refused' ? all + count : all, 0),
+      failed: sum(({ status }) => status === '5xx'),
+      hit: cache?.hit ?? 0,
+      stale: cache?.stale ?? 0,
+      miss: cache?.miss ?? 0,
+      bypass: cache?.bypass ?? 0,
+      timeouts: pool.batch.counts.timeouts,
+      lost: pool.losses.lost,
+      exhausted: pool.losses.exhausted
+    },
+    durations: addUp(tallies.flatMap(({ durations }) => durations)),
+    roundTrips: pool.batch.roundTrips.counts.slice(),
+    pool: { ...pool.load, isBroken: pool.isBroken },
+    live: live ?? { websocket: 0, stream: 0 },
+    isRedisUp: observer.isUp,
+    redis: observer.sample
+  }
+}

@@ -1,0 +1,71 @@
+import { Histogram } from '../histogram.ts'
+import type { Sample } from './observer.ts'
+
+/** Counters and gauges of one process and of Redis at one moment. Counters grow from the start; who wants a rate takes two readings. */
+export interface Reading {
+  /** milliseconds since 1970 */
+  readonly at: number
+  readonly counts: Readonly<Record<ReadingCount, number>>
+  /** see {@link Histogram}: bucket counts of requests and of round trips */
+  readonly durations: readonly number[]
+  readonly roundTrips: readonly number[]
+  readonly pool: { readonly connections: number, readonly inFlight: number, readonly isBroken: boolean }
+  readonly live: { readonly websocket: number, readonly stream: number }
+  /** whether the last look at Redis was answered */
+  readonly isRedisUp: boolean
+  readonly redis: Sample | undefined
+}
+
+/** What a reading counts. */
+export type ReadingCount = 'requests' | 'refused' | 'failed' | 'hit' | 'stale' | 'miss' | 'bypass' | 'timeouts' | 'lost' | 'exhausted'
+
+/** The readings of the last hour. */
+export class History {
+  readonly #most: number
+  #readings: Reading[] = []
+
+  /** @param most readings to keep */
+  constructor (most: number) {
+    this.#most = most
+  }
+
+  add (reading: Reading): void {
+    this.#readings.push(reading)
+    if (this.#readings.length > this.#most) this.#readings.shift()
+  }
+
+  get all (): readonly Reading[] {
+    return this.#readings
+  }
+
+  get last (): Reading | undefined {
+    return this.#readings.at(-1)
+  }
+
+  /** The last reading, and the one that stands so far before it, or as far as there are any; undefined while there are not two. */
+  window (seconds: number): readonly [from: Reading, to: Reading] | undefined {
+    const to = this.last
+    if (to === undefined || this.#readings.length < 2) return undefined
+    const since = to.at - seconds * 1000
+    const index = this.#readings.findLastIndex(({ at }) => at <= since)
+    const from = this.#readings[Math.max(0, index)]
+    return from === undefined || from === to ? undefined : [from, to]
+  }
+}
+
+/** Adds up histograms, bucket by bucket. */
+export function addUp (histograms: readonly Histogram[]): number[] {
+  const sum = new Histogram().counts.slice()
+  for (const { counts } of histograms) for (let index = 0; index < sum.length; index++) sum[index] = (sum[index] ?? 0) + (counts[index] ?? 0)
+  return sum
+}
+
+/** What was added between two moments; a counter that fell was started anew. */
+export function growth (from: number, to: number): number {
+  return to >= from ? to - from : to
+}
+
+/** The same for buckets. */
+export function bucketGrowth (from: readonly number[], to: readonly number[]): number[] {
+  return to.map((count, index) => growth(from[index] ?? 0, count))
+}

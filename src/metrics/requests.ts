@@ -1,0 +1,110 @@
+import { Histogram } from '../histogram.ts'
+
+/** What the cache did with a request, as `Cache-Status` tells it; `none` where no cache was asked. */
+export const cacheOutcomes = ['none', 'hit', 'stale', 'miss', 'bypass'] as const
+export type CacheOutcome = typeof cacheOutcomes[number]
+
+/** Methods that have a name in a label; a stranger's own are `other`. */
+const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+const statusClasses = 6
+
+/** One finished request, as far as it is counted. */
+export interface Finished {
+  readonly method: string
+  readonly status: number
+  /** the `Cache-Status` field, where there is one */
+  readonly cacheStatus: unknown
+  readonly seconds: number
+}
+
+/** A count with its labels. */
+export interface LabelledCount { readonly labels: Readonly<Record<string, string>>, readonly count: number }
+
+/** The requests of one route and method. */
+export class RequestTally {
+  readonly method: string
+  readonly route: string
+  /** by cache outcome, then by the status's first digit */
+  readonly counts: number[] = new Array(cacheOutcomes.length * statusClasses).fill(0)
+  readonly durations = cacheOutcomes.map(() => new Histogram())
+
+  constructor (method: string, route: string) {
+    this.method = method
+    this.route = route
+  }
+
+  add ({ status, seconds }: Finished, outcome: number): void {
+    const cell = outcome * statusClasses + Math.min(5, Math.floor(status / 100))
+    this.counts[cell] = (this.counts[cell] ?? 0) + 1
+    this.durations[outcome]?.observe(seconds)
+  }
+}
+
+/** What of a route's requests was let pass and what was refused; `allowed` holds for all of the route's policies. */
+export interface Decisions {
+  readonly policies: readonly string[]
+  allowed: number
+  readonly refused: Map<string, number>
+}
+
+/** All requests that one route has answered. */
+export class RouteTally {
+  readonly byMethod = new Map<string, RequestTally>()
+  readonly decisions: Decisions
+  readonly #route: string
+
+  /** @param route its pattern, never a path: strangers make no labels */
+  constructor (route: string, policies: readonly string[]) {
+    this.#route = route
+    this.decisions = { policies, allowed: 0, refused: new Map() }
+  }
+
+  add (finished: Finished): void {
+    const method = knownMethods.has(finished.method) ? finished.method : 'other'
+    let tally = this.byMethod.get(method)
+    if (tally === undefined) this.byMethod.set(method, tally = new RequestTally(method, this.#route))
+    tally.add(finished, outcomeOf(finished.cacheStatus))
+  }
+}
+
+/** The requests of this process, by route. Adding one costs a few array cells; labels are made when somebody asks. */
+export class Requests {
+  readonly #routes: RouteTally[] = []
+
+  open (route: string, policies: readonly string[]): RouteTally {
+    const tally = new RouteTally(route, policies)
+    this.#routes.push(tally)
+    return tally
+  }
+
+  get tallies (): RequestTally[] {
+    return this.#routes.flatMap(({ byMethod }) => [...byMethod.values()])
+  }
+
+  /** By method, route, status class and cache outcome. */
+  get counts (): LabelledCount[] {
+    return this.tallies.flatMap(({ method, route, counts }) => counts.flatMap((count, cell) => count === 0
+      ? []
+      : [{ labels: { method, route, status: `${cell % statusClasses}xx`, cache: cacheOutcomes[Math.floor(cell / statusClasses)] ?? 'none' }, count }]))
+  }
+
+  /** By policy and outcome. */
+  get decisions (): LabelledCount[] {
+    const sums = new Map<string, number>()
+    const add = (policy: string, outcome: string, count: number) => sums.set(`${outcome} ${policy}`, (sums.get(`${outcome} ${policy}`) ?? 0) + count)
+    for (const { decisions: { policies, allowed, refused } } of this.#routes) {
+      for (const policy of policies) add(policy, 'allowed', allowed)
+      for (const [policy, count] of refused) add(policy, 'refused', count)
+    }
+    return [...sums].map(([name, count]) => ({ labels: { policy: name.slice(name.indexOf(' ') + 1), outcome: name.slice(0, name.indexOf(' ')) }, count }))
+  }
+}
+
+/** Reads the last member of `Cache-Status` (RFC 9211), which is this process's own. */
+function outcomeOf (field: unknown): number {
+  if (typeof field !== 'string') return 0
+  const own = field.lastIndexOf('prism')
+  if (field.startsWith('; hit', own + 5)) return field.includes('; ttl=-', own) ? 2 : 1
+  if (field.includes('; fwd=bypass', own) || field.includes('; fwd=method', own)) return 4
+  return 3
+}
