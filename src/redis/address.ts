@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import type { RedisOptions as ClientOptions } from 'ioredis'
 import { refuse } from '../options.ts'
 
@@ -12,59 +13,107 @@ const wanted = 'redis://, rediss:// or unix:// (several redis:// separated by co
 /**
  * Reads where Redis is.
  *
- * - `redis://[user:password@]host[:6379][/db]`, `rediss://` the same over TLS
+ * - `redis://[user:password@]host[:6379][/db]`, `rediss://` the same over TLS; `?family=4` or `6` where a name has addresses of both kinds
  * - `unix://[user:password@]/path/to.sock[?db=n]`
  * - `redis://a:7000,redis://b:7000`: seed nodes of a Cluster; user and password are the first one's
- * - `redis+sentinel://[user:password@]host:26379,host:26379/name[/db]`, `rediss+sentinel://` the same over TLS
+ * - `redis+sentinel://[user:password@]host:26379,host:26379/name[/db]`, `rediss+sentinel://` the same over TLS; user and password are the master's
  *
- * @throws {OptionError} PRISM_ERR_OPTION; the refusal names no password
+ * @throws {OptionError} PRISM_ERR_OPTION; the refusal shows nothing of what came, for any part of it may be a password's
  */
 export function readAddress (option: string, urls: string): Address {
-  const sentinels = /^(rediss?)\+sentinel:\/\/(?:([^@/]*)@)?([^/@]+)\/([^/?]+)(?:\/(\d+))?$/.exec(urls.trim())
-  if (sentinels) return readSentinels(option, sentinels)
-  const parts = urls.split(',').map((url) => readUrl(option, url.trim()))
-  const [first] = parts
-  if (first === undefined || parts.length === 1) return { kind: 'server', options: first ?? {} }
-  const seeds = parts.map(({ host, port }) => host === undefined || port === undefined ? refuseAddress(option) : { host, port })
-  if (first.db) return refuse(option, 'without a database number, for a Cluster has only 0', first.db)
-  return { kind: 'cluster', seeds, options: { ...first, host: undefined, port: undefined } }
+  try {
+    return read(urls.trim())
+  } catch {
+    return refuse(option, wanted, undefined)
+  }
 }
 
-function readUrl (option: string, text: string): ClientOptions {
-  const url = URL.parse(text) ?? refuseAddress(option)
-  const login = readLogin(url.username, url.password)
-  if (url.protocol === 'unix:') return { ...login, path: decodeURIComponent(url.pathname) || refuseAddress(option), db: readDatabase(option, url.searchParams.get('db') ?? '') }
-  if (!['redis:', 'rediss:'].includes(url.protocol) || url.hostname === '') return refuseAddress(option)
-  const tls = url.protocol === 'rediss:' ? { tls: { servername: hostOf(url) } } : {}
-  return { ...login, ...tls, host: hostOf(url), port: Number(url.port || 6379), db: readDatabase(option, url.pathname.slice(1)) }
+class Unreadable extends Error {}
+
+function read (urls: string): Address {
+  const sentinels = /^(rediss?)\+sentinel:\/\/(?:([^@/]*)@)?([^/@]+)\/([^/?]+)(?:\/(\d+))?$/.exec(urls)
+  if (sentinels) return readSentinels(sentinels)
+  const socket = /^unix:\/\/(?:([^@/]*)@)?(\/[^?#]+)(?:\?db=(\d+))?$/.exec(urls)
+  if (socket) return readSocket(socket)
+  const parts = urls.split(',').map((url) => readServer(url.trim()))
+  const [first = {}] = parts
+  if (parts.length === 1) return { kind: 'server', options: first }
+  const seeds = parts.map((part) => readSeed(part, first))
+  return { kind: 'cluster', seeds, options: loginOf(first) }
 }
 
-function readSentinels (option: string, [, scheme, login = '', hosts = '', name = '', db = '']: RegExpExecArray): Address {
-  const [username = '', password = ''] = login.split(':')
+/** A Cluster has only database 0, and speaks TLS everywhere or nowhere. */
+function readSeed ({ host, port, db, tls }: ClientOptions, first: ClientOptions): { host: string, port: number } {
+  if (host === undefined || port === undefined || db !== 0 || (tls === undefined) !== (first.tls === undefined)) throw new Unreadable()
+  return { host, port }
+}
+
+/** What holds for all nodes; each has its own name. */
+function loginOf ({ username, password, tls, family }: ClientOptions): ClientOptions {
+  return {
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(tls === undefined ? {} : { tls: {} }),
+    ...(family === undefined ? {} : { family })
+  }
+}
+
+/** No URL has a user and an empty host, so a socket's address is none. */
+function readSocket ([, login, path = '', db = '']: RegExpExecArray): Address {
+  return { kind: 'server', options: { ...readLogin(login), path: decodeURIComponent(path), db: readDatabase(db) } }
+}
+
+function readServer (text: string): ClientOptions {
+  const url = URL.parse(text)
+  if (url === null || !['redis:', 'rediss:'].includes(url.protocol) || url.hostname === '' || url.hash !== '') throw new Unreadable()
+  const family = readFamily(url)
+  const host = hostOf(url)
+  return {
+    ...readLogin(`${url.username}:${url.password}`),
+    ...(url.protocol === 'rediss:' ? { tls: tlsFor(host) } : {}),
+    ...(family === undefined ? {} : { family: Number(family) }),
+    host,
+    port: Number(url.port || 6379),
+    db: readDatabase(url.pathname.slice(1))
+  }
+}
+
+/** RFC 6066 section 3: a server's name in TLS is no address. */
+function tlsFor (host: string): { servername?: string } {
+  return isIP(host) === 0 ? { servername: host } : {}
+}
+
+function readSentinels ([, scheme, login = '', hosts = '', name = '', db = '']: RegExpExecArray): Address {
   const sentinels = hosts.split(',').map((host) => {
-    const url = URL.parse(`redis://${host}`) ?? refuseAddress(option)
+    const url = URL.parse(`redis://${host}`)
+    if (url === null || url.hostname === '') throw new Unreadable()
     return { host: hostOf(url), port: Number(url.port || 26379) }
   })
-  const tls = scheme === 'rediss' ? { tls: {}, enableTLSForSentinelMode: true } : {}
-  return { kind: 'sentinel', options: { ...readLogin(username, password), ...tls, sentinels, name: decodeURIComponent(name), db: readDatabase(option, db) } }
+  const tls = scheme === 'rediss' ? { tls: {} } : {}
+  return { kind: 'sentinel', options: { ...readLogin(login), ...tls, sentinels, name: decodeURIComponent(name), db: readDatabase(db) } }
 }
 
-function readLogin (username: string, password: string): ClientOptions {
+function readLogin (login = ''): ClientOptions {
+  const [username = '', ...rest] = login.split(':')
+  const password = rest.join(':')
   return {
     ...(username === '' ? {} : { username: decodeURIComponent(username) }),
     ...(password === '' ? {} : { password: decodeURIComponent(password) })
   }
 }
 
-function readDatabase (option: string, text: string): number {
-  return /^\d{0,5}$/.test(text) ? Number(text) : refuse(option, 'with a database number after the last slash, or nothing there', text)
+function readFamily ({ searchParams }: URL): string | undefined {
+  const names = [...searchParams.keys()]
+  const family = searchParams.get('family') ?? undefined
+  if (names.some((name) => name !== 'family') || !['0', '4', '6', undefined].includes(family)) throw new Unreadable()
+  return family
+}
+
+function readDatabase (text: string): number {
+  if (!/^\d{0,5}$/.test(text)) throw new Unreadable()
+  return Number(text)
 }
 
 function hostOf (url: URL): string {
   return url.hostname.replace(/^\[|\]$/g, '')
-}
-
-/** What came may hold a password: it is not shown. */
-function refuseAddress (option: string): never {
-  return refuse(option, wanted, undefined)
 }
