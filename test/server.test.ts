@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer, connect, type AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { launchService, startService, type Service } from './helpers/service.ts'
+import { launchService, readiness, startListening, startService, type Service } from './helpers/service.ts'
 import { startRedis } from './helpers/redis.ts'
 import { startRedisProcess } from './helpers/redis-process.ts'
 import { testDatabase } from './helpers/app.ts'
@@ -86,10 +86,10 @@ t.test('server finishes what is in flight on SIGTERM, is not ready meanwhile, an
 
   const exit = service.stop('SIGTERM')
   await until(() => service.logs.some((line) => line.includes('"Stopping"')), { what: 'the signal is seen' })
-  const readiness = await ask('/healthz/ready')
+  const refusal = await ask('/healthz/ready')
   const answer = await held.finish()
 
-  t.match(readiness, /^HTTP\/1.1 503 .*"draining"/s)
+  t.match(refusal, /^HTTP\/1.1 503 .*"draining"/s)
   t.match(answer, /^HTTP\/1.1 201 /)
   t.match(answer, /connection: close/i)
   t.same(await exit, { code: 0, signal: null })
@@ -119,14 +119,13 @@ t.test('server does not wait after a second signal', async (t) => {
 
 t.test('server starts degraded when Redis is down, and mends itself', async (t) => {
   const port = await freePort()
-  const service = await startService(t, { REDIS_URL: `redis://127.0.0.1:${port}` })
-  const readiness = async () => (await fetch(`${service.url}/healthz/ready`)).json() as Promise<{ status: string }>
+  const service = await startListening(t, { REDIS_URL: `redis://127.0.0.1:${port}` })
 
-  t.match(await readiness(), { status: 'degraded' })
+  t.match(await readiness(service), { status: 'degraded' })
   t.equal((await fetch(`${service.url}/cities/2988507`)).status, 200)
 
   await startRedisProcess(t, { port })
-  await until(async () => (await readiness()).status === 'ready', { what: 'ready' })
+  await until(async () => (await readiness(service)).status === 'ready', { what: 'ready' })
 })
 
 t.test('server brings a Redis of its own, and takes it along when it goes', async (t) => {

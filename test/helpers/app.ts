@@ -8,6 +8,7 @@ import { readConfig, type Config } from '../../src/config.ts'
 import type { Duration } from '../../src/options.ts'
 import { seedAtlas } from './atlas.ts'
 import { startRedis } from './redis.ts'
+import { until } from './until.ts'
 
 /** What a test wants otherwise than by default: any part of the config, and where the log goes. */
 export type TestAppOptions = Partial<Config> & { log?: LogStream, metricsEvery?: Duration }
@@ -30,6 +31,7 @@ export async function buildTestApp (t: Test, { log = { write () {} }, metricsEve
   const app = await buildApp(config, { redisUrl, log, metricsEvery })
   t.after(() => app.close())
   await app.ready()
+  await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
   return Object.assign(app, { testConfig: config })
 }
 

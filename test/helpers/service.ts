@@ -54,18 +54,29 @@ export function launchService (t: Test, environment: Record<string, string>): La
 }
 
 /**
- * Starts the real service on a free loopback port, and waits until it listens.
+ * Starts the real service on a free loopback port, and waits until it listens and has reached its Redis.
  *
  * Without REDIS_URL and DATABASE_PATH in `environment` it gets a Redis and a database of the test's own.
  */
 export async function startService (t: Test, environment: Record<string, string> = {}): Promise<Service> {
-  const REDIS_URL = environment.REDIS_URL ?? (await startRedis(t)).url
+  const service = await startListening(t, { ...environment, REDIS_URL: environment.REDIS_URL ?? (await startRedis(t)).url })
+  await until(() => service.logs.some((line) => line.includes('"Redis is reached"')), { what: 'the service reaches its Redis' })
+  return service
+}
+
+/** As `startService`, but waits for no Redis: for one that is not there. */
+export async function startListening (t: Test, environment: Record<string, string> & { REDIS_URL: string }): Promise<Service> {
   const DATABASE_PATH = environment.DATABASE_PATH ?? testDatabase(t)
-  const launched = launchService(t, { PORT: '0', HOST: '127.0.0.1', SESSION_SECRET: testSecret, ...environment, REDIS_URL, DATABASE_PATH })
+  const launched = launchService(t, { PORT: '0', HOST: '127.0.0.1', SESSION_SECRET: testSecret, ...environment, DATABASE_PATH })
   const ended = launched.exit.then(() => { throw new Error(`the service ended:\n${launched.logs.join('\n')}`) })
   ended.catch(() => {}) // told below, and of no interest once it listens
-  const url = await Promise.race([ended, until(() => addressIn(launched.logs), { what: 'the service listens' })]) ?? ''
+  const url = await Promise.race([ended, until(() => addressIn(launched.logs), { what: 'the service listens' })])
   return { ...launched, url, port: Number(new URL(url).port) }
+}
+
+/** What a service says of itself. */
+export async function readiness ({ url }: Pick<Service, 'url'>): Promise<{ status: string }> {
+  return await (await fetch(`${url}/healthz/ready`)).json() as { status: string }
 }
 
 function addressIn (logs: readonly string[]): string | undefined {
