@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import fastify, { LogController, type FastifyInstance, type FastifyHttpOptions, type RawServerDefault } from 'fastify'
+import alerts, { type AlertsOptions } from './plugins/alerts.ts'
 import atlas from './plugins/atlas.ts'
 import health from './plugins/health.ts'
 import live from './plugins/live.ts'
@@ -28,6 +29,8 @@ export interface AppSurroundings {
   readonly log?: LogStream | undefined
   /** how often Redis is looked at; default 5 s */
   readonly metricsEvery?: Duration | undefined
+  /** what alerts are raised by, and how patiently they are sent; default all rules */
+  readonly alerting?: Pick<AlertsOptions, 'rules' | 'retryMs'> | undefined
 }
 
 /**
@@ -35,17 +38,24 @@ export interface AppSurroundings {
  *
  * The order of registration is the order of the hooks: who may turn a request away stands first.
  */
-export async function buildApp (config: Config, { redisUrl, log, metricsEvery }: AppSurroundings): Promise<FastifyInstance> {
+export async function buildApp (config: Config, { redisUrl, log, metricsEvery, alerting }: AppSurroundings): Promise<FastifyInstance> {
   const app = openInstance(config, log)
   await app.register(refusals)
   await app.register(requestLog)
   await app.register(problems)
   await app.register(prism, {
     redis: { url: redisUrl },
-    session: { secrets: config.sessionSecrets, origins: config.origins },
+    session: {
+      secrets: config.sessionSecrets,
+      origins: config.origins,
+      // A proxy in front may end TLS without a word.
+      cookie: { secure: config.production ? true : 'auto' },
+      redis: config.sessionRedisUrl === undefined ? undefined : { url: config.sessionRedisUrl }
+    },
     rateLimit: { quota: 1000, window: '1m' }
   })
   await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery })
+  await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, ...alerting })
   await app.register(openapi)
   await app.register(health)
   await app.register(live, { origins: config.origins })

@@ -17,6 +17,8 @@ export interface Config {
   readonly host: string
   /** As `readAddress` takes it; undefined: bring an embedded server. */
   readonly redisUrl: string | undefined
+  /** Where sessions are kept; undefined: with all the rest. */
+  readonly sessionRedisUrl: string | undefined
   /** Newest first: the first signs, all verify. */
   readonly sessionSecrets: readonly string[]
   readonly trustedProxies: TrustedProxies
@@ -68,6 +70,7 @@ export function readConfig (environment: Environment): Config {
   if (production && !isSet('REDIS_URL')) needed('REDIS_URL', 'set in production: the embedded server is for development')
   if (production && !isSet('SESSION_SECRET')) needed('SESSION_SECRET', `set in production: ${secretsWanted}`)
   if (!production && !isSet('SESSION_SECRET')) warnings.push('SESSION_SECRET is unset: a random one is used, and every session ends with this process.')
+  if (production && !isSet('TRUST_PROXY')) warnings.push('TRUST_PROXY is unset: behind a proxy all clients are counted as one, and whether they came over TLS cannot be seen; session cookies are Secure all the same, so over plain http nobody stays signed in.')
   if (isSet('ALERT_WEBHOOK_URL') && !isSet('ALERT_WEBHOOK_SECRET')) warnings.push('ALERT_WEBHOOK_SECRET is unset: alerts are sent without a signature, and anybody may forge one.')
 
   const config: Config = {
@@ -75,6 +78,7 @@ export function readConfig (environment: Environment): Config {
     port: read('PORT', readPort, 3000),
     host: read('HOST', readHost, '::'),
     redisUrl: read('REDIS_URL', readRedisUrl, undefined),
+    sessionRedisUrl: read('SESSION_REDIS_URL', readRedisUrl, undefined),
     sessionSecrets: Object.freeze(read('SESSION_SECRET', readSecrets, [randomBytes(secretLength).toString('base64url')])),
     trustedProxies: Object.freeze(read('TRUST_PROXY', readTrustedProxies, { kind: 'none' })),
     logLevel: read('LOG_LEVEL', readLogLevel, 'info'),

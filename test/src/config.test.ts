@@ -53,6 +53,7 @@ t.test('config takes every variable as it is documented', async (t) => {
     PORT: '8080',
     HOST: '127.0.0.1',
     REDIS_URL: 'redis://user:pass@redis.railway.internal:6379/2',
+    SESSION_REDIS_URL: 'redis://sessions.railway.internal:6379',
     SESSION_SECRET: `${'n'.repeat(32)}, ${'o'.repeat(40)}`,
     TRUST_PROXY: '10.0.0.0/8, fd12::/16,192.0.2.7',
     LOG_LEVEL: 'debug',
@@ -66,6 +67,7 @@ t.test('config takes every variable as it is documented', async (t) => {
     port: 8080,
     host: '127.0.0.1',
     redisUrl: 'redis://user:pass@redis.railway.internal:6379/2',
+    sessionRedisUrl: 'redis://sessions.railway.internal:6379',
     sessionSecrets: ['n'.repeat(32), 'o'.repeat(40)],
     trustedProxies: { kind: 'networks', networks: ['10.0.0.0/8', 'fd12::/16', '192.0.2.7'] },
     logLevel: 'debug',
@@ -77,7 +79,7 @@ t.test('config takes every variable as it is documented', async (t) => {
 })
 
 t.test('config counts an empty variable as unset', async (t) => {
-  const names = ['NODE_ENV', 'PORT', 'HOST', 'REDIS_URL', 'SESSION_SECRET', 'TRUST_PROXY', 'LOG_LEVEL', 'ADMIN_TOKEN', 'ORIGINS', 'DATABASE_PATH']
+  const names = ['NODE_ENV', 'PORT', 'HOST', 'REDIS_URL', 'SESSION_REDIS_URL', 'SESSION_SECRET', 'TRUST_PROXY', 'LOG_LEVEL', 'ADMIN_TOKEN', 'ORIGINS', 'DATABASE_PATH']
 
   const { sessionSecrets: _random, ...config } = readConfig(Object.fromEntries(names.map((name) => [name, ' '])))
 
@@ -133,6 +135,7 @@ const wrong: ReadonlyArray<[variable: string, value: string, wanted: RegExp]> = 
   ['REDIS_URL', 'unix://', /unix:\/\/\/path/],
   ['REDIS_URL', 'redis://a,unix:///b', /Cluster's seeds/],
   ['REDIS_URL', 'redis://a/1,redis://b/1', /Cluster's seeds/],
+  ['SESSION_REDIS_URL', 'localhost:6379', /redis:\/\/host:port/],
   ['REDIS_URL', 'redis://a,', /Cluster's seeds/]
 ]
 

@@ -1,0 +1,70 @@
+import { test } from 'tap'
+import type { Test } from 'tap'
+import { Pool } from '../../../src/redis/pool.ts'
+import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
+import { House } from '../../../src/session/house.ts'
+import type { Revocation } from '../../../src/session/house.ts'
+import { resolveSessionPolicy } from '../../../src/session/policy.ts'
+import { userBearer } from '../../../src/session/ticket.ts'
+import { startRedis } from '../../helpers/redis.ts'
+
+const beginning = { idleMs: 3_600_000, absoluteMs: 3_600_000, label: undefined, document: '{}' }
+
+test('the house', async (t) => {
+  const redis = await startRedis(t)
+  const [house, other] = [await openHouse(t, redis.url), await openHouse(t, redis.url)]
+  const begin = async (user: string) => await house.begin(userBearer(user), beginning)
+
+  t.test('does not believe a server that brings back what was ended here, and tells it', async (t) => {
+    const { ticket, value } = await begin('ada')
+    await house.leave(ticket)
+    await redis.client.hset(ticket.key, ticket.field, value)
+
+    t.equal(await house.load(ticket), undefined)
+    t.ok(await other.load(ticket), 'another process cannot know')
+    await house.graves.retell()
+    t.equal(await other.load(ticket), undefined)
+  })
+
+  t.test('remembers each way in which a session ends', async (t) => {
+    const [out, named, others, all, rotated] = [await begin('a'), await begin('b'), await begin('b'), await begin('c'), await begin('d')]
+    await house.leave(out.ticket)
+    const [device = { id: '' }] = (await house.devices('b')).filter(({ createdAt }) => createdAt === named.ticket.bornAt)
+    t.equal(await house.endDevice(others.ticket, device.id), true)
+    await house.endOthers((await begin('b')).ticket)
+    await house.revokeAll('c')
+    await house.rotate(rotated.ticket, { ...rotated.ticket, field: 'x'.repeat(22) })
+
+    for (const { ticket } of [out, named, others, all, rotated]) t.equal(house.graves.has(ticket), true)
+  })
+
+  t.test('tells who listens of every session that ended before its time, by user and public name', async (t) => {
+    const heard: Revocation[] = []
+    const stop = house.onRevoked((revocation) => heard.push(revocation))
+    const { ticket } = await begin('hedy')
+    const [device] = await house.devices('hedy')
+    await house.leave(ticket)
+    await house.leave(ticket)
+    stop()
+    await begin('hedy')
+    await house.revokeAll('hedy')
+
+    t.same(heard, [{ userId: 'hedy', devices: [device?.id] }])
+  })
+
+  t.test('lets a device that was ended end no other', async (t) => {
+    const [first, second] = [await begin('kay'), await begin('kay')]
+    const [mine, theirs] = [first, second].map(({ ticket }) => ticket)
+    await house.leave(first.ticket)
+
+    await t.rejects(house.endOthers(mine ?? first.ticket), { code: 'PRISM_ERR_SESSION_GONE' })
+    t.ok(await other.load(theirs ?? second.ticket))
+  })
+})
+
+async function openHouse (t: Test, url: string): Promise<House> {
+  const pool = new Pool(resolveRedisPolicy({ url, min: 1 }))
+  t.after(() => { pool.disconnect() })
+  await pool.start()
+  return new House(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)
+}
