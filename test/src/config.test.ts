@@ -72,6 +72,9 @@ t.test('config takes every variable as it is documented', async (t) => {
     trustedProxies: { kind: 'networks', networks: ['10.0.0.0/8', 'fd12::/16', '192.0.2.7'] },
     logLevel: 'debug',
     adminToken: 'operator-token',
+    metricsPort: undefined,
+    alertWebhookUrl: undefined,
+    alertWebhookSecret: undefined,
     origins: ['https://example.com', 'http://localhost:3000'],
     databasePath: path,
     warnings: []
