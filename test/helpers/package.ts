@@ -1,0 +1,98 @@
+import { execFile } from 'node:child_process'
+import { cpSync, mkdtempSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Test } from 'tap'
+
+const run = promisify(execFile)
+const root = join(import.meta.dirname, '../..')
+const limits = { timeout: 90_000, maxBuffer: 1 << 25 }
+
+/** A project elsewhere that has installed the package from its tarball, and has nothing else of the repository. */
+export interface Project {
+  readonly folder: string
+  /** what the tarball holds */
+  readonly files: readonly string[]
+  /** Writes a file into the project. */
+  write (name: string, text: string): void
+  /** Takes a package of the repository along, as it is. */
+  add (name: string): void
+  /** Checks files by the compiler: what it says, nothing when all is well. */
+  check (files: readonly string[], options?: object): Promise<string>
+  /** Runs a file, and reads the JSON that it prints. */
+  run (file: string, env?: Record<string, string>): Promise<unknown>
+}
+
+/** Builds and packs the package, and installs it into an empty project; removed with the test. */
+export async function installPackage (t: Test): Promise<Project> {
+  const folder = mkdtempSync(join(tmpdir(), 'prism-package-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const { filename, files } = await pack(folder)
+  const project = join(folder, 'project')
+  mkdirSync(project)
+  writeFileSync(join(project, 'package.json'), '{"name":"project","private":true,"type":"module"}')
+  await install(t, project, join(folder, filename))
+
+  return {
+    folder: project,
+    files,
+    write: (name, text) => writeFileSync(join(project, name), text),
+    add: (name) => cpSync(join(root, 'node_modules', name), join(project, 'node_modules', name), { recursive: true }),
+    check: async (checked, options) => await check(project, checked, options),
+    run: async (file, env = {}) => {
+      const { PATH = '' } = process.env
+      const { stdout } = await run(process.execPath, [file], { ...limits, cwd: project, env: { PATH, ...env } }).catch(outputOf)
+      return JSON.parse(stdout)
+    }
+  }
+}
+
+async function pack (folder: string): Promise<{ filename: string, files: string[] }> {
+  const { stdout } = await npm(root, ['pack', '--json', '--pack-destination', folder])
+  const packed: unknown = JSON.parse(stdout.slice(stdout.search(/^\[/m)))
+  const [{ filename, files }] = packed as [{ filename: string, files: { path: string }[] }]
+  return { filename, files: files.map(({ path }) => path) }
+}
+
+/** By the registry; where that does not answer, by links to what the repository has of the packages that it declares. */
+async function install (t: Test, project: string, tarball: string): Promise<void> {
+  const args = ['install', tarball, 'fastify', '@types/node@24', '--prefer-offline', '--ignore-scripts', '--no-audit', '--no-fund', '--fetch-retries=1', '--fetch-timeout=15000']
+  try {
+    await npm(project, args)
+  } catch (error) {
+    t.comment(`npm install failed, linked instead: ${String(error).slice(0, 200)}`)
+    await link(project, tarball)
+  }
+}
+
+async function link (project: string, tarball: string): Promise<void> {
+  const own = join(project, 'node_modules', 'fastify-prism')
+  rmSync(join(project, 'node_modules'), { recursive: true, force: true })
+  mkdirSync(own, { recursive: true })
+  await run('tar', ['-xzf', tarball, '-C', own, '--strip-components=1'], limits)
+  const { dependencies = {}, peerDependencies = {} } = JSON.parse(readFileSync(join(own, 'package.json'), 'utf8'))
+  for (const name of [...Object.keys({ ...dependencies, ...peerDependencies }), '@types/node']) {
+    mkdirSync(dirname(join(project, 'node_modules', name)), { recursive: true })
+    symlinkSync(join(root, 'node_modules', name), join(project, 'node_modules', name), 'dir')
+  }
+}
+
+async function check (project: string, files: readonly string[], options: object = {}): Promise<string> {
+  const compilerOptions = { target: 'es2024', module: 'nodenext', strict: true, noEmit: true, types: ['node'], ...options }
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }))
+  const { stdout } = await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '--project', project], { ...limits, cwd: project }).catch(outputOf)
+  return stdout
+}
+
+// What npm says of the script that it runs is no business of the npm that we run.
+async function npm (cwd: string, args: string[]): Promise<{ stdout: string }> {
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)))
+  const [program, first] = process.env.npm_execpath === undefined ? ['npm', []] : [process.execPath, [process.env.npm_execpath]]
+  return await run(program, [...first, ...args], { ...limits, cwd, env })
+}
+
+/** A program that ends with a failure has still said something; where it has said nothing, its complaint is told. */
+function outputOf (failure: { stdout?: string, stderr?: string }): { stdout: string } {
+  return { stdout: failure.stdout || JSON.stringify({ failed: failure.stderr ?? String(failure) }) }
+}
