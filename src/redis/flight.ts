@@ -48,7 +48,6 @@ export class Flight {
   #failed (parcel: Parcel, error: Error): void {
     if (error.message.startsWith('NOSCRIPT') && parcel.whole) return this.#sendWhole(parcel, parcel.whole())
     if (!this.#close(parcel)) return
-    this.#lane.hear(error)
     if (isOutage(error)) this.#countFailure()
     else this.#breaker.succeeded()
     parcel.failed(failureOf(error))

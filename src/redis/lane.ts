@@ -165,8 +165,11 @@ export class Lane {
       if (this.#owedSince !== undefined && Date.now() - sentAt < deadlineMs) this.#punctual()
     }
     command.promise.then(settled, (error: Error) => {
-      if (error.name === 'ReplyError') settled()
-      else this.inFlight -= 1
+      if (error.name !== 'ReplyError') this.inFlight -= 1
+      else {
+        settled()
+        this.hear(error)
+      }
     })
     this.client.sendCommand(command)
   }

@@ -4,7 +4,7 @@ import { Breaker } from './breaker.ts'
 import type { Server } from './facts.ts'
 import { crowdedBytes, Lane } from './lane.ts'
 
-const idleMs = 30_000
+const defaultIdleMs = 30_000
 const checkEveryMs = 1000
 const probeEveryMs = 500
 
@@ -13,6 +13,8 @@ export interface LanesOptions {
   open: () => Redis | Cluster
   min: number
   max: number
+  /** one beyond `min` that had nothing to do for so long is closed; half a minute */
+  idleMs?: number
   /** called at each connection, before it takes its first command */
   onReady: (server: Server) => void
   /** called when an outage begins (true) and when it has ended (false) */
@@ -124,10 +126,11 @@ export class Lanes implements LaneSource {
   }
 
   #check (): void {
+    const { min, idleMs = defaultIdleMs } = this.#options
     for (const lane of this.#lanes) lane.check()
     for (const lane of this.#lanes.filter((lane) => lane.client.status === 'end')) this.#drop(lane)
     const idle = this.#lanes.findLast((lane) => lane.inFlight === 0 && Date.now() - lane.usedAt > idleMs)
-    if (idle !== undefined && this.#lanes.length > this.#options.min) this.#drop(idle)
+    if (idle !== undefined && this.#lanes.length > min) this.#drop(idle)
     this.#fill()
   }
 
