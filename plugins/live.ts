@@ -35,7 +35,7 @@ declare module 'fastify' {
 }
 
 interface StreamQuery {
-  topic?: string[]
+  topic?: string | string[]
   since?: string
 }
 
@@ -93,8 +93,8 @@ export default fp<LiveOptions>(async (fastify, options) => {
     })
 
     scope.get<{ Querystring: StreamQuery }>('/events', { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
-      const { topic = ['events'], since } = request.query
-      const topics = [...new Set(topic)]
+      const { topic = 'events', since } = request.query
+      const topics = [...new Set([topic].flat())]
       const positions = positionsOf(request.headers['last-event-id'] ?? since, topics)
       const peer = peerOf(request)
       checkTopics(policy, peer, topics)
@@ -108,6 +108,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
   fastify.get('/live.js', { config: { ...uncached, session: false }, schema: { hide: true } }, async (_request, reply) => sendClient(reply))
 }, { name: 'live', fastify: '5.x', dependencies: ['redis', 'session', 'events'] })
 
+const topicName = { type: 'string', minLength: 1, maxLength: 128 }
 const streamSchema = {
   summary: 'Events as they happen: ?topic= (several may be given) &since= the id of the last event seen',
   tags: ['live'],
@@ -116,7 +117,7 @@ const streamSchema = {
     type: 'object',
     additionalProperties: false,
     properties: {
-      topic: { type: 'array', minItems: 1, maxItems: bounds.topicsPerConnection, items: { type: 'string', minLength: 1, maxLength: 128 } },
+      topic: { anyOf: [{ type: 'array', minItems: 1, maxItems: bounds.topicsPerConnection, items: topicName }, topicName] },
       since: { type: 'string', maxLength: 10_000 }
     }
   }
