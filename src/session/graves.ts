@@ -40,7 +40,7 @@ export class Graves {
   }
 
   has ({ key, field }: Pick<Ticket, 'key' | 'field'>): boolean {
-    return this.#buried.has(key + field)
+    return this.#buried.size > 0 && this.#buried.has(key + field)
   }
 
   /** Tells the server, which may be another one, of all that has ended. */
