@@ -3,15 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { buildApp, type LogStream } from '../../app.ts'
+import { buildApp, type AppSurroundings, type LogStream } from '../../app.ts'
 import { readConfig, type Config } from '../../src/config.ts'
-import type { Duration } from '../../src/options.ts'
 import { seedAtlas } from './atlas.ts'
 import { startRedis } from './redis.ts'
 import { until } from './until.ts'
 
 /** What a test wants otherwise than by default: any part of the config, and where the log goes. */
-export type TestAppOptions = Partial<Config> & { log?: LogStream, metricsEvery?: Duration }
+export type TestAppOptions = Partial<Config> & { log?: LogStream } & Pick<AppSurroundings, 'metricsEvery' | 'alerting'>
 
 /** An app, and the config that it was built with. */
 export type TestApp = FastifyInstance & { testConfig: Config & { redisUrl: string } }
@@ -24,11 +23,11 @@ export const testSecret = 'a secret of the tests: 32 or more'
  *
  * Two apps on one Redis: give both the same `redisUrl`, and the same `databasePath` where they should see each other's writes.
  */
-export async function buildTestApp (t: Test, { log = { write () {} }, metricsEvery, ...overrides }: TestAppOptions = {}): Promise<TestApp> {
+export async function buildTestApp (t: Test, { log = { write () {} }, metricsEvery, alerting, ...overrides }: TestAppOptions = {}): Promise<TestApp> {
   const redisUrl = overrides.redisUrl ?? (await startRedis(t)).url
   const databasePath = overrides.databasePath ?? testDatabase(t)
   const config = { ...readConfig({ SESSION_SECRET: testSecret }), ...overrides, redisUrl, databasePath }
-  const app = await buildApp(config, { redisUrl, log, metricsEvery })
+  const app = await buildApp(config, { redisUrl, log, metricsEvery, alerting })
   t.after(() => app.close())
   await app.ready()
   await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
