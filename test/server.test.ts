@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer, connect, type AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
+import { holdRequest } from './helpers/held-request.ts'
 import { launchService, readiness, startListening, startService, type Service } from './helpers/service.ts'
 import { startRedis } from './helpers/redis.ts'
 import { startRedisProcess } from './helpers/redis-process.ts'
@@ -12,25 +13,6 @@ import { until } from './helpers/until.ts'
 t.setTimeout(120_000) // real processes, one after the other
 
 const user = JSON.stringify({ name: 'ada', password: 'correct horse battery' })
-
-/** A request to make a user whose body is sent up to its last byte: it stays in flight until `finish`. */
-async function holdRequest (t: Test, { port }: Service): Promise<{ finish: () => Promise<string> }> {
-  const socket = connect(port, '127.0.0.1')
-  t.after(() => { socket.destroy() })
-  await once(socket, 'connect')
-  let text = ''
-  socket.on('data', (chunk) => { text += String(chunk) })
-  socket.on('error', () => {}) // a cut connection: `close` follows
-  const closed = once(socket, 'close')
-  socket.write(`POST /users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${user.length}\r\n\r\n${user.slice(0, -1)}`)
-  return {
-    finish: async () => {
-      socket.write(user.slice(-1))
-      await closed
-      return text
-    }
-  }
-}
 
 /** A connection that has asked for nothing yet. */
 async function holdConnection (t: Test, { port }: Service): Promise<(path: string) => Promise<string>> {
@@ -80,7 +62,7 @@ t.test('server tells three addresses to try, and they answer', async (t) => {
 
 t.test('server finishes what is in flight on SIGTERM, is not ready meanwhile, and exits with 0', async (t) => {
   const service = await startService(t)
-  const held = await holdRequest(t, service)
+  const held = await holdRequest(t, service, 'POST /users', user)
   const ask = await holdConnection(t, service)
   await fetch(`${service.url}/healthz/live`)
 
@@ -98,7 +80,7 @@ t.test('server finishes what is in flight on SIGTERM, is not ready meanwhile, an
 
 t.test('server cuts a request that never ends, and still exits with 0 in time', async (t) => {
   const service = await startService(t)
-  await holdRequest(t, service)
+  await holdRequest(t, service, 'POST /users', user)
   const startedAt = Date.now()
 
   t.same(await service.stop('SIGTERM'), { code: 0, signal: null })
@@ -107,7 +89,7 @@ t.test('server cuts a request that never ends, and still exits with 0 in time', 
 
 t.test('server does not wait after a second signal', async (t) => {
   const service = await startService(t)
-  await holdRequest(t, service)
+  await holdRequest(t, service, 'POST /users', user)
   const exit = service.stop('SIGTERM')
   await until(() => service.logs.some((line) => line.includes('"Stopping"')), { what: 'the signal is seen' })
 
@@ -126,6 +108,15 @@ t.test('server starts degraded when Redis is down, and mends itself', async (t) 
 
   await startRedisProcess(t, { port })
   await until(async () => (await readiness(service)).status === 'ready', { what: 'ready' })
+})
+
+t.test('server ends with a word in the log when a promise is rejected that nobody had asked for', async (t) => {
+  const reject = encodeURIComponent('process.on("SIGUSR2", () => { Promise.reject(new Error("lost")) })')
+  const service = await startService(t, { NODE_OPTIONS: `--import=data:text/javascript,${reject}` })
+
+  t.same(await service.stop('SIGUSR2'), { code: 1, signal: null })
+
+  t.match(JSON.parse(service.logs.at(-1) ?? ''), { level: 'fatal', error: { message: 'lost', stack: String }, message: /^A promise was rejected/ })
 })
 
 t.test('server brings a Redis of its own, and takes it along when it goes', async (t) => {
