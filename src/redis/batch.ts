@@ -128,7 +128,7 @@ export class Batch {
   }
 
   #refuse (wants: Wants[]): void {
-    if (!this.#lanes.breaker.isOpen) this.#lanes.breaker.failed()
+    this.#lanes.breaker.missed()
     const error = new RedisUnavailableError('no connection')
     for (const each of wants) each.reject(error)
   }

@@ -24,6 +24,11 @@ export class Breaker {
     if (this.#failuresInARow === failuresToOpen) this.#onChange(true)
   }
 
+  /** There was nobody to ask. While it is open that is no news. */
+  missed (): void {
+    if (!this.isOpen) this.failed()
+  }
+
   succeeded (): void {
     const wasOpen = this.isOpen
     this.#failuresInARow = 0

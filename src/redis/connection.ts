@@ -50,7 +50,7 @@ function open (from: Address | Redis | Cluster, options: ClientOptions): Redis |
   if (from instanceof Cluster) return from.duplicate([], clusterOptions({ ...from.options.redisOptions, ...options }))
   const all = { ...from.options, ...options, ...tlsOf(from.options, options) }
   if (from.kind === 'cluster') return new Cluster(from.seeds, clusterOptions(all))
-  return new Redis(from.kind === 'sentinel' ? { ...all, ...sentinelOptions(all) } : all)
+  return new Redis(all.sentinels !== undefined ? { ...all, ...sentinelOptions(all) } : all)
 }
 
 /** What a caller adds (an authority, a certificate) does not take away the server's name. */

@@ -142,7 +142,8 @@ export class Lanes implements LaneSource {
 
   #turn (isOpen: boolean): void {
     clearInterval(this.#probing)
-    if (isOpen && !this.#isClosed) {
+    if (this.#isClosed) return
+    if (isOpen) {
       this.#probing = setInterval(() => this.#probe(), probeEveryMs).unref()
       this.#probe()
     }

@@ -4,14 +4,16 @@ import { readCount, readRecord, readText, refuse } from '../options.ts'
 import { readAddress } from './address.ts'
 import type { Address } from './address.ts'
 
+const connectionNames = ['username', 'password', 'db', 'family', 'tls', 'sentinels', 'name', 'sentinelUsername', 'sentinelPassword', 'sentinelTLS', 'natMap', 'connectionName'] as const
+
 /** How to reach Redis, and with how many connections. */
 export interface RedisOptions {
   /** `redis://`, `rediss://`, `unix://`, several separated by commas for a Cluster, or `redis+sentinel://`; see {@link readAddress} */
   url?: string | undefined
   /** instead of `url`: an ioredis client of the app's own; connections are opened beside it, with its address and login, and it is left alone */
   client?: Redis | Cluster | undefined
-  /** what ioredis is told besides: `tls` (own CA, client certificate), `natMap`, … */
-  connection?: Pick<ClientOptions, 'username' | 'password' | 'db' | 'tls' | 'sentinels' | 'name' | 'connectionName'> | undefined
+  /** what ioredis is told besides: `tls` (own CA, client certificate), the Sentinels' own login, `natMap`, … */
+  connection?: Pick<ClientOptions, typeof connectionNames[number]> | undefined
   /** connections that are always kept; default 5 */
   min?: number | undefined
   /** connections at most; default 10 */
@@ -40,10 +42,15 @@ export function resolveRedisPolicy (options: RedisOptions = {}): RedisPolicy {
   const max = readCount('redis.max', options.max ?? Math.max(10, min), { min, max: 1000 })
   const prefix = options.prefix ? readText('redis.prefix', options.prefix) : ''
   if (/[{}]/.test(prefix)) refuse('redis.prefix', 'without braces, for they would decide the Cluster slot of every key', prefix)
-  return Object.freeze({ from: readFrom(options), connection: options.connection ?? {}, min, max, prefix })
+  return Object.freeze({ from: readFrom(options), connection: readConnection(options.connection), min, max, prefix })
+}
+
+function readConnection (connection: RedisOptions['connection'] = {}): ClientOptions {
+  return readRecord('redis.connection', connection, connectionNames)
 }
 
 function readFrom ({ url, client }: RedisOptions): RedisPolicy['from'] {
+  if (client !== undefined && url !== undefined) return refuse('redis.client', 'left out beside redis.url', undefined)
   if (client instanceof Redis || client instanceof Cluster) return client
   if (client !== undefined) return refuse('redis.client', 'an ioredis Redis or Cluster', client)
   return readAddress('redis.url', url === undefined ? 'redis://127.0.0.1:6379' : readText('redis.url', url))

@@ -119,11 +119,11 @@ export class Pool extends Redis {
   }
 
   /** A transaction as one write, on one connection; for WATCH, and for commands that leave one by one, take a lease. */
-  override multi (): never
-  override multi (commands?: unknown, options?: { pipeline?: boolean }): ChainableCommander {
-    const { pipeline } = (Array.isArray(commands) ? options : commands as typeof options) ?? {}
-    if (pipeline === false) throw new RedisSharedError('MULTI')
-    return addAll(bound(this.#chooseOrThrow().multi()), Array.isArray(commands) ? commands : [])
+  override multi (commands?: unknown[][] | { pipeline: true }): ChainableCommander
+  override multi (options: { pipeline: false }): never
+  override multi (given: unknown[][] | { pipeline: boolean } = []): ChainableCommander {
+    if (!Array.isArray(given) && !given.pipeline) throw new RedisSharedError('MULTI')
+    return addAll(bound(this.#chooseOrThrow().multi()), Array.isArray(given) ? given : [])
   }
 
   /** A connection beside the pool, for libraries that ask for one of their own; who opens it closes it. */
@@ -153,7 +153,10 @@ export class Pool extends Redis {
 
   #lend (command: Command): void {
     const lane = this.#choose()
-    if (lane === undefined) return command.reject(new RedisUnavailableError('no connection'))
+    if (lane === undefined) {
+      if (!this.#isClosed) this.#lanes.breaker.missed()
+      return command.reject(new RedisUnavailableError('no connection'))
+    }
     // eslint-disable-next-line no-new
     new Flight([{ command, answered: () => {}, failed: command.reject }], lane, this.#lanes.breaker, () => { this.batch.counts.timeouts += 1 })
   }

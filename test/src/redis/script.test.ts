@@ -1,0 +1,106 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import t from 'tap'
+import type { Test } from 'tap'
+import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
+import { Pool } from '../../../src/redis/pool.ts'
+import { Script } from '../../../src/redis/script.ts'
+import { startRedis } from '../../helpers/redis.ts'
+
+async function start (t: Test): Promise<{ pool: Pool, script: (lua: string, costMicroseconds?: number) => Script<unknown> }> {
+  const folder = mkdtempSync(join(tmpdir(), 'prism-script-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const { url } = await startRedis(t)
+  const pool = new Pool(resolveRedisPolicy({ url }))
+  t.after(() => pool.quit())
+  await pool.start(5000)
+  let scripts = 0
+  const script = (lua: string, costMicroseconds = 10) => {
+    const path = join(folder, `${scripts += 1}.lua`)
+    writeFileSync(path, lua)
+    return new Script<unknown>({ url: pathToFileURL(path), costMicroseconds, read: (reply) => reply })
+  }
+  return { pool, script }
+}
+
+t.test('script gives each ask its own keys and arguments, however many of each', async (t) => {
+  const { pool, script } = await start(t)
+  const echo = script('return { #KEYS, #ARGV, KEYS[1] or false, ARGV[#ARGV] or false }')
+
+  const answers = await Promise.all([
+    pool.batch.ask(echo, ['one', 'two'], ['a', 'b', 3]),
+    pool.batch.ask(echo, [], []),
+    pool.batch.ask(echo, ['three'], []),
+    pool.batch.ask(echo, [], [Buffer.from('é')])
+  ])
+
+  t.same(answers, [[2, 3, 'one', '3'], [0, 0, null, null], [1, 0, 'three', null], [0, 1, null, 'é']])
+})
+
+t.test('script answers with numbers, texts, lists, nothing, and false', async (t) => {
+  const { pool, script } = await start(t)
+  const values = script("local values = { number = 42, text = 'x', list = { 1, 'two', { 3 } }, no = false, yes = true, status = redis.status_reply('OK') } return values[ARGV[1]]")
+  const ask = (name: string) => pool.batch.ask(values, [], [name])
+
+  const answers = await Promise.all(['number', 'text', 'list', 'no', 'yes', 'status', 'missing'].map(ask))
+
+  t.same(answers, [42, 'x', [1, 'two', [3]], null, 1, 'OK', null])
+})
+
+t.test('script fails one ask by an error that it returns, raises or meets, and answers the others', async (t) => {
+  const { pool, script } = await start(t)
+  const failing = script(`
+    if ARGV[1] == 'return' then return redis.error_reply('MINE told so') end
+    if ARGV[1] == 'raise' then error('raised') end
+    if ARGV[1] == 'raise a table' then error({ err = 'MINE raised so' }) end
+    if ARGV[1] == 'meet' then return redis.call('INCR', KEYS[1]) end
+    if ARGV[1] == 'nil' then return nothing.there end
+    return 'fine'`)
+  await pool.hset('hash', 'field', 'value')
+  const ask = (text: string) => pool.batch.ask(failing, ['hash'], [text])
+
+  const outcomes = await Promise.allSettled(['return', 'raise', 'raise a table', 'meet', 'nil', 'well'].map(ask))
+
+  for (const outcome of outcomes.slice(0, 5)) t.match(outcome, { status: 'rejected', reason: { code: 'PRISM_ERR_REDIS_REPLY', statusCode: 500 } })
+  t.match(outcomes.map((outcome) => outcome.status === 'rejected' ? String(outcome.reason) : outcome.value), [/MINE told so/, /raised/, /MINE raised so/, /WRONGTYPE/, /nothing/, 'fine'])
+})
+
+t.test('script runs what stands above its asks once a call', async (t) => {
+  const { pool, script } = await start(t)
+  const counting = script('local asks = 0\n-- each ask\nasks = asks + 1\nreturn asks')
+
+  const answers = await Promise.all([1, 2, 3].map(() => pool.batch.ask(counting, [], [])))
+
+  t.same(answers, [1, 2, 3])
+})
+
+t.test("script tells each ask the same moment of Redis's clock", async (t) => {
+  const { pool, script } = await start(t)
+  const clock = script('return { nowMs, tonumber(time[1]), tonumber(time[2]) }')
+
+  const [one, two] = await Promise.all([pool.batch.ask(clock, [], []), pool.batch.ask(clock, [], [])]) as [number[], number[]]
+
+  t.same(one, two)
+  t.equal(one[0], Number(one[1]) * 1000 + Math.floor(Number(one[2]) / 1000))
+})
+
+t.test('script lets as many asks into a call as a quarter of a millisecond holds, and one that costs more', async (t) => {
+  const { pool, script } = await start(t)
+
+  t.equal(script('return 1', 5).asksPerCall, 50)
+  t.equal(script('return 1', 60).asksPerCall, 4)
+  t.equal(script('return 1', 1000).asksPerCall, 1)
+  t.equal(await pool.batch.ask(script('return 1', 1000), [], []), 1)
+})
+
+t.test('script that reads an answer of another shape fails that ask alone', async (t) => {
+  const { pool, script } = await start(t)
+  const lua = script('return ARGV[1]')
+  const strict = Object.assign(lua, { read: (reply: unknown) => reply === 'good' ? reply : Promise.reject(new TypeError('not good')) })
+
+  const outcomes = await Promise.allSettled([pool.batch.ask(strict, [], ['good']), pool.batch.ask(strict, [], ['bad'])])
+
+  t.match(outcomes, [{ status: 'fulfilled', value: 'good' }, { status: 'rejected', reason: TypeError }])
+})
