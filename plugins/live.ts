@@ -52,7 +52,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
   const policy = resolveLivePolicy(options)
   const instance = randomBytes(9).toString('base64url')
   const { batch, keyspace } = fastify.redisPool
-  const connections = new Connections(new ConnectionStore(batch, keyspace, instance), (userId) => fastify.sessions.devices(userId))
+  const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs), (userId) => fastify.sessions.devices(userId))
   const census = new Census(fastify.events, connections, instance)
   const surroundings: Surroundings = {
     policy,

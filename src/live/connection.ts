@@ -33,7 +33,7 @@ export abstract class Connection {
   /** when it was opened, milliseconds since 1970 */
   readonly openedAt = Date.now()
   /** when its next heartbeat is due, milliseconds of `performance.now()` */
-  beatAt = performance.now() + nextBeatMs()
+  beatAt: number
   isClosed = false
   protected readonly surroundings: Surroundings
   readonly #subscriptions = new Map<string, Subscription>()
@@ -41,6 +41,7 @@ export abstract class Connection {
   constructor (peer: Peer, surroundings: Surroundings) {
     this.peer = peer
     this.surroundings = surroundings
+    this.beatAt = performance.now() + this.#nextBeatMs()
   }
 
   get topics (): string[] {
@@ -93,8 +94,13 @@ export abstract class Connection {
 
   /** Asks whether the client lives; ends the connection when it did not answer the last time. */
   beat (now: number): void {
-    this.beatAt = now + nextBeatMs()
+    this.beatAt = now + this.#nextBeatMs()
     this.pulse()
+  }
+
+  /** A fifth more or less, so that many connections do not beat as one. */
+  #nextBeatMs (): number {
+    return this.surroundings.policy.heartbeatMs * (0.8 + Math.random() * 0.4)
   }
 
   #deliver (topic: string, event: CloudEvent, text: string): void {
@@ -127,9 +133,4 @@ export function checkTopics ({ mayFollow }: LivePolicy, peer: Peer, topics: read
   const forbidden = topics.find((topic) => !mayFollow(peer, checkTopic(topic)))
   if (forbidden !== undefined) throw new TopicForbiddenError(forbidden)
   if (topics.length > bounds.topicsPerConnection) throw new TopicsFullError(bounds.topicsPerConnection)
-}
-
-/** 25 s, a fifth more or less, so that many connections do not beat as one. */
-function nextBeatMs (): number {
-  return bounds.heartbeatMs * (0.8 + Math.random() * 0.4)
 }

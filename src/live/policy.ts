@@ -19,6 +19,8 @@ export interface LiveOptions {
   topics?: Readonly<Record<string, TopicRule>>
   /** topics that tell their followers who comes and goes: `presence.joined`, `presence.left`; default none */
   presence?: readonly string[]
+  /** how often both ends are asked whether they live, a fifth more or less; who is silent for two is gone; default 25 s */
+  heartbeat?: Duration
   /** how long a stopping process takes to send its connections away; default 2.5 s */
   drain?: Duration
 }
@@ -26,6 +28,7 @@ export interface LiveOptions {
 /** {@link LiveOptions} after defaults and checks. */
 export interface LivePolicy {
   readonly origins: readonly string[]
+  readonly heartbeatMs: number
   readonly drainMs: number
   readonly mayFollow: (visitor: Visitor, topic: string) => boolean
   readonly hasPresence: (topic: string) => boolean
@@ -42,7 +45,6 @@ export const bounds = Object.freeze({
   bufferedBytes: 1_048_576,
   framesPerSecond: 20,
   framesAtOnce: 100,
-  heartbeatMs: 25_000,
   /** Railway ends requests after 15 minutes */
   streamMs: 13 * 60_000
 })
@@ -53,10 +55,11 @@ export const bounds = Object.freeze({
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveLivePolicy (options: LiveOptions = {}): LivePolicy {
-  readRecord('live', options, ['origins', 'topics', 'presence', 'drain'])
+  readRecord('live', options, ['origins', 'topics', 'presence', 'heartbeat', 'drain'])
   const patterns = readTexts('live.presence', options.presence ?? []).map((pattern) => readPattern('live.presence', pattern))
   return Object.freeze({
     origins: readTexts('live.origins', options.origins ?? []),
+    heartbeatMs: readDuration('live.heartbeat', options.heartbeat ?? '25s'),
     drainMs: readDuration('live.drain', options.drain ?? '2500ms'),
     mayFollow: readRules(options.topics ?? { events: 'anyone', 'user:*': 'owner' }),
     hasPresence: (topic: string) => patterns.some((fits) => fits(topic))

@@ -2,20 +2,19 @@ import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
 import type { Connection } from './connection.ts'
-import { bounds } from './policy.ts'
 
 const beat = new Script<undefined>({ url: new URL('./beat.lua', import.meta.url), costMicroseconds: 10, read: () => undefined })
-
-/** A heartbeat comes after 30 s at the latest. */
-const lifetimeMs = Math.round(3 * bounds.heartbeatMs * 1.2)
 
 /** How Redis knows of live connections: a hash each, which ends by itself when nobody renews it. */
 export class ConnectionStore {
   #batch: Batch
   #keys: Keys
   #instance: string
+  #lifetimeMs: number
 
-  constructor (batch: Batch, keys: Keys, instance: string) {
+  /** @param heartbeatMs a state lives for three of them, at their longest */
+  constructor (batch: Batch, keys: Keys, instance: string, heartbeatMs: number) {
+    this.#lifetimeMs = Math.round(3 * heartbeatMs * 1.2)
     this.#batch = batch
     this.#keys = keys
     this.#instance = instance
@@ -24,7 +23,7 @@ export class ConnectionStore {
   /** @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; the next heartbeat writes it again */
   write ({ id, kind, peer, topics, openedAt }: Connection): Promise<undefined> {
     const fields = ['kind', kind, 'user', peer.userId ?? '', 'topics', JSON.stringify(topics), 'instance', this.#instance, 'since', openedAt]
-    return this.#batch.ask(beat, [this.#keys.websocket(id)], [lifetimeMs, ...fields], 'background')
+    return this.#batch.ask(beat, [this.#keys.websocket(id)], [this.#lifetimeMs, ...fields], 'background')
   }
 
   /** @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; it ends by itself */
