@@ -4,7 +4,7 @@ import { fieldOf } from './entry.ts'
 import type { Fill } from './fill.ts'
 import type { Asking, AskedFields, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
-import type { HandlerRun, Visit } from './visit.ts'
+import type { HandlerRun, Inputs, Visit } from './visit.ts'
 import { Witness } from './witness.ts'
 
 /** Why and with what a run begins. */
@@ -26,7 +26,7 @@ const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
 export function begin (request: Asking, reply: Replying, visit: Visit, policy: RoutePolicy, beginning: Beginning, isHostKeyed: boolean): HandlerRun {
   const run: HandlerRun = { ...beginning, askedAt: Date.now(), before: reply.getHeaders() }
   const validators = validatorsFor(beginning.stale)
-  if (policy.query !== undefined && policy.ttlMs !== undefined) request.query = listed(request.query, policy.query)
+  if (visit.key !== undefined && visit.key.url !== request.raw.url) request.query = inOrder(request.query, policy.query)
   if (!policy.enforce) return { ...run, restore: swapFields(request, validators) }
 
   const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
@@ -35,7 +35,30 @@ export function begin (request: Asking, reply: Replying, visit: Visit, policy: R
   const witness = new Witness(request, reply, covered, validators)
   // A status that a hook has set is not of the handler's making.
   if (status !== 200) witness.note('reply.statusCode')
+  const changed = visit.inputs && changedInput(visit.inputs, request, policy.query)
+  if (changed !== undefined) witness.note(changed)
   return { ...run, witness, restore: () => witness.close() }
+}
+
+/** What a hook has added to the query or the parameters, or changed in them; a schema's defaults and coercions are no such thing. */
+function changedInput (before: Inputs, request: Asking, schemaNames: ReadonlySet<string> | undefined): string | undefined {
+  for (const part of ['query', 'params'] as const) {
+    for (const [name, value] of Object.entries(request[part] ?? {})) {
+      const came = before[part][name]
+      const isDefault = came === undefined && part === 'query' && schemaNames?.has(name) === true
+      if (!isDefault && !isSame(came, value)) return `request.${part}.${name}`
+    }
+  }
+  return undefined
+}
+
+function isSame (came: unknown, value: unknown): boolean {
+  if (came === value) return true
+  if (typeof came !== 'string') return Array.isArray(came) && Array.isArray(value) && came.length === value.length && came.every((each, index) => isSame(each, value[index]))
+  if (typeof value === 'number') return Number(came) === value
+  if (typeof value === 'boolean') return came === String(value)
+  if (Array.isArray(value)) return value.length === 1 && isSame(came, value[0])
+  return value === null && came === ''
 }
 
 /** What a stored answer offers for validation (RFC 9111 section 4.3.1). */
@@ -53,9 +76,9 @@ function swapFields (request: Asking, validators: Record<string, string>): () =>
   return () => { raw.headers = fields }
 }
 
-/** The keys that the route lists, in one order: the order that came is not in the key. */
-function listed (query: unknown, names: ReadonlySet<string>): unknown {
+/** What the key holds of a query: the keys that the route lists, in one order. */
+function inOrder (query: unknown, names: ReadonlySet<string> | undefined): unknown {
   if (typeof query !== 'object' || query === null) return query
-  const kept = Object.entries(query).filter(([name]) => names.has(name)).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0)
+  const kept = Object.entries(query).filter(([name]) => names?.has(name) ?? true).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0)
   return Object.fromEntries(kept)
 }

@@ -1,13 +1,15 @@
 import { formatCacheStatus } from '../http/cache-status.ts'
-import type { Forwarded } from '../http/cache-status.ts'
+import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
 import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { OnlyIfCachedError } from '../errors.ts'
 import { begin } from './begin.ts'
 import type { Counts } from './counts.ts'
 import type { Entry } from './entry.ts'
-import type { Fills } from './fill.ts'
+import type { Fill, Fills } from './fill.ts'
+import { freshLeftMs } from './freshness.ts'
 import { KeyMaker } from './key.ts'
+import type { Found, Lookup } from './lookup.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import { maySwap, useOf } from './reuse.ts'
@@ -16,7 +18,7 @@ import { Settling } from './settling.ts'
 import type { CacheStore } from './store.ts'
 import { uriTag } from './uri-tag.ts'
 import { Variants } from './variants.ts'
-import type { Visit } from './visit.ts'
+import type { HandlerRun, Visit } from './visit.ts'
 
 /** Runs the route's own handler. */
 export type Run = () => unknown
@@ -52,25 +54,27 @@ export class CachedRoute<Request extends Asking> {
   /** Looks into the store; what it asks leaves with this tick. What a function partitions by is only known once the guards have run. */
   ask (request: Request, visit: Visit): void {
     visit.url = request.raw.url ?? ''
+    if (this.policy.enforce) visit.inputs = { query: { ...request.query as object }, params: { ...request.params as object } }
     if (!mayBeStored(request) || typeof this.policy.partition === 'function') return
     if (this.policy.partition === undefined) return this.#look(request, visit, '')
     const claimed = this.policy.partition === 'user' ? claimOf(request) : undefined
     if (claimed !== undefined) this.#look(request, visit, `user:${encodeURIComponent(claimed)}`)
   }
 
-  /** Answers from the store, or runs the handler. */
+  /** Answers from the store, or runs the handler; what it returns, the route's handler returns. */
   answer (request: Request, reply: Replying, visit: Visit, run: Run): unknown {
-    if (!mayBeStored(request)) return this.#forward(request, reply, visit, run, isRead(request) ? 'bypass' : 'method', isRead(request) ? 'body' : undefined)
-    if (visit.bypass !== undefined) return this.#forward(request, reply, visit, run, 'bypass', visit.bypass)
-    if (visit.url !== request.raw.url) return this.#forward(request, reply, visit, run, 'bypass', 'rewritten')
+    const turn = { request, reply, visit, run }
+    const bypass = this.#bypassOf(turn)
+    if (bypass !== undefined) return this.#forward(turn, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
     if (this.policy.partition !== undefined) {
       const partition = this.#partitionOf(request)
-      if (partition === undefined) return this.#forward(request, reply, visit, run, 'bypass', 'partition')
+      if (partition === undefined) return this.#forward(turn, 'bypass', 'partition')
       // What was looked for ahead was the cookie's claim; what counts is who it turned out to be.
       if (partition !== visit.partition) this.#look(request, visit, partition)
     }
-    const found = visit.lookup?.found
-    return found === undefined ? visit.lookup?.settled().then(() => this.#decide(request, reply, visit, run)) : this.#decide(request, reply, visit, run)
+    const { lookup } = visit
+    if (lookup === undefined) return this.#forward(turn, 'bypass', 'unasked')
+    return lookup.found === undefined ? lookup.settled().then((found) => waitedFor(reply, this.#decide(turn, lookup, found))) : this.#decide(turn, lookup, lookup.found)
   }
 
   /** The handler's answer is complete: what comes after it in the reply is not the handler's. */
@@ -126,58 +130,114 @@ export class CachedRoute<Request extends Asking> {
     return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeURIComponent(who)}`
   }
 
-  #decide (request: Request, reply: Replying, visit: Visit, run: Run): unknown {
-    const wanted = this.policy.requestDirectives ? wantedBy(request) : undefined
-    const found = visit.lookup?.found
-    if (found === undefined || found.outcome === 'unavailable') {
-      this.#shared.counts.add('bypass')
-      return this.#forward(request, reply, visit, run, 'bypass', 'redis')
-    }
-    if (found.outcome === 'none') return this.#fill(request, reply, visit, run, { reason: visit.lookup?.hasVariants ? 'vary-miss' : 'miss', wanted })
+  #bypassOf ({ request, visit }: Turn<Request>): string | undefined {
+    if (!mayBeStored(request)) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
+    return visit.bypass ?? (visit.url === request.raw.url ? undefined : 'rewritten')
+  }
+
+  #decide (turn: Turn<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
+    if (found.outcome === 'unavailable') return this.#forward(turn, 'bypass', 'redis')
+    const wanted = this.policy.requestDirectives ? wantedBy(turn.request) : undefined
+    if (found.outcome === 'none') return this.#miss(turn, { lookup, wanted, reason: lookup.hasVariants ? 'vary-miss' : 'miss' })
     const { entry } = found
-    const use = useOf(entry, wanted, Date.now())
-    if (use === 'fresh') return this.#serve(request, reply, visit, run, entry)
-    if (use === 'stale') return this.#serve(request, reply, visit, run, entry)
-    return this.#fill(request, reply, visit, run, { reason: Date.now() < entry.bornAt + entry.freshMs ? 'request' : 'stale', stale: entry, wanted })
+    if (useOf(entry, wanted, Date.now()) !== 'validate') return this.#serve(turn, entry, { isHit: true })
+    return this.#miss(turn, { lookup, wanted, stale: entry, reason: freshLeftMs(entry, Date.now()) > 0 ? 'request' : 'stale' })
   }
 
-  #serve (request: Request, reply: Replying, visit: Visit, run: Run, entry: Entry): unknown {
+  #serve (turn: Turn<Request>, entry: Entry, status: CacheStatus): unknown {
+    const { request, reply, visit } = turn
     visit.isServed = true
-    this.#shared.counts.add(entry.bornAt + entry.freshMs > Date.now() ? 'hit' : 'stale')
-    const otherwise = () => this.#forward(request, reply, visit, run, 'bypass', 'corrupt')
-    return serve(request, reply, entry, { browserSeconds: this.policy.browserSeconds, status: { isHit: true }, otherwise })
+    this.#shared.counts.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
+    const otherwise = () => this.#forward(turn, 'bypass', 'corrupt')
+    return serve(request, reply, entry, { browserSeconds: this.policy.browserSeconds, status, otherwise })
   }
 
-  async #fill (request: Request, reply: Replying, visit: Visit, run: Run, { reason, stale, wanted }: { reason: Forwarded, stale?: Entry, wanted: CacheControl | undefined }): Promise<unknown> {
+  async #miss (turn: Turn<Request>, miss: Miss): Promise<unknown> {
     // RFC 9111 section 5.2.1.7
-    if (wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
+    if (miss.wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
     this.#shared.counts.add('miss')
-    const name = visit.key?.name ?? ''
-    const required = visit.lookup?.requiredSequence
-    const isPlain = request.method === 'GET' && wanted?.noStore !== true && visit.branch === undefined
-    let shared = required === undefined || !isPlain ? undefined : this.#shared.fills.find(name, required)
-    // While one makes it anew, the others take what there is.
-    if (shared !== undefined && stale !== undefined && maySwap(stale, Date.now())) return this.#serve(request, reply, visit, run, stale)
-    const sequence = shared === undefined ? await this.#shared.store.begin(visit.lookup?.unmarked ?? []).catch(() => undefined) : shared.sequence
-    if (sequence === undefined) return this.#forward(request, reply, visit, run, 'bypass', 'redis')
-    if (isPlain) shared ??= this.#shared.fills.find(name, required ?? sequence)
-    if (shared !== undefined) {
-      const entry = await shared.result
-      if (entry !== undefined && useOf(entry, wanted, Date.now()) === 'fresh') {
-        visit.isServed = true
-        const otherwise = () => this.#forward(request, reply, visit, run, 'bypass', 'corrupt')
-        return serve(request, reply, entry, { browserSeconds: this.policy.browserSeconds, status: { forwarded: reason, isCollapsed: true }, otherwise })
-      }
-    }
-    const fill = isPlain && shared === undefined ? this.#shared.fills.begin(name, sequence) : undefined
-    const mayKeep = request.method === 'GET' && wanted?.noStore !== true
-    visit.run = begin(request, reply, visit, this.policy as RoutePolicy, { reason, stale, fill, sequence: mayKeep ? sequence : undefined, detail: mayKeep ? undefined : request.method === 'GET' ? 'no-store' : 'method' }, this.#hostOf(request) !== '')
-    return run()
+    return await this.#share(turn, miss)
   }
 
-  #forward (request: Request, reply: Replying, visit: Visit, run: Run, reason: Forwarded, detail?: string): unknown {
-    visit.run = { reason, detail, askedAt: Date.now(), before: reply.getHeaders() }
+  /** Takes part in another's run of the handler, or begins one. */
+  async #share (turn: Turn<Request>, miss: Miss): Promise<unknown> {
+    const { lookup, stale } = miss
+    const name = this.#sharedName(turn, miss)
+    const required = lookup.requiredSequence
+    const underWay = required === undefined ? undefined : this.#shared.fills.find(name, required)
+    // While one makes it anew, the others take what there is.
+    if (underWay !== undefined && stale !== undefined && maySwap(stale, Date.now())) return waitedFor(turn.reply, this.#serve(turn, stale, { isHit: true }))
+    if (underWay !== undefined) return await this.#join(turn, miss, underWay)
+
+    const sequence = await this.#shared.store.begin(lookup.unmarked).catch(() => undefined)
+    if (sequence === undefined) return waitedFor(turn.reply, this.#forward(turn, 'bypass', 'redis'))
+    const begun = this.#shared.fills.find(name, required ?? sequence)
+    return begun === undefined ? waitedFor(turn.reply, this.#fill(turn, miss, sequence, name)) : await this.#join(turn, miss, begun)
+  }
+
+  async #join (turn: Turn<Request>, miss: Miss, fill: Fill<Entry>): Promise<unknown> {
+    const entry = await fill.result
+    const isGood = entry !== undefined && useOf(entry, miss.wanted, Date.now()) === 'fresh'
+    return waitedFor(turn.reply, isGood ? this.#serve(turn, entry, { forwarded: miss.reason, isCollapsed: true }) : this.#fill(turn, miss, fill.sequence, ''))
+  }
+
+  /** @param name under which others may join; '' for a run that is nobody else's */
+  #fill (turn: Turn<Request>, miss: Miss, sequence: number, name: string): unknown {
+    const { request, reply, visit, run } = turn
+    const detail = request.method !== 'GET' ? 'method' : miss.wanted?.noStore === true ? 'no-store' : undefined
+    const fill = name === '' ? undefined : this.#shared.fills.begin(name, sequence)
+    const beginning = { reason: miss.reason, stale: miss.stale, fill, detail, sequence: detail === undefined ? sequence : undefined }
+    visit.run = begin(request, reply, visit, this.policy as RoutePolicy, beginning, this.#hostOf(request) !== '')
+    return watched(visit.run, run)
+  }
+
+  /** Only GETs of one key share a run; where answers vary, nobody knows before whether they are the same. */
+  #sharedName ({ request, visit }: Turn<Request>, { wanted }: Miss): string {
+    return request.method === 'GET' && wanted?.noStore !== true && visit.branch === undefined ? visit.key?.name ?? '' : ''
+  }
+
+  #forward ({ reply, visit, run }: Turn<Request>, reason: Forwarded, detail: string): unknown {
+    if (reason === 'bypass') this.#shared.counts.add('bypass')
+    visit.run = { reason, detail: detail === '' ? undefined : detail, askedAt: Date.now(), before: reply.getHeaders() }
     return run()
+  }
+}
+
+/** One request at its handler. */
+interface Turn<Request> {
+  readonly request: Request
+  readonly reply: Replying
+  readonly visit: Visit
+  readonly run: Run
+}
+
+/** Why nothing can be served. */
+interface Miss {
+  readonly lookup: Lookup<Entry>
+  readonly reason: Forwarded
+  readonly wanted: CacheControl | undefined
+  /** what may be confirmed, or stand in */
+  readonly stale?: Entry
+}
+
+/**
+ * What a promise must give Fastify in the place of nothing: the reply, which it waits for. To nothing it would answer with nothing.
+ */
+function waitedFor (reply: Replying, result: unknown): unknown {
+  return result === undefined ? reply : result
+}
+
+/** Runs the handler, and notes when it failed: what an error handler makes of that is not kept, whatever its status. */
+function watched (state: HandlerRun, run: Run): unknown {
+  const failed = (error: unknown): never => {
+    state.hasFailed = true
+    throw error
+  }
+  try {
+    const result = run()
+    return result instanceof Promise ? result.catch(failed) : result
+  } catch (error) {
+    return failed(error)
   }
 }
 
@@ -192,12 +252,8 @@ function wantedBy ({ raw: { headers } }: Asking): CacheControl {
   return parseCacheControl(field)
 }
 
-function isRead ({ method }: Asking): boolean {
-  return method === 'GET' || method === 'HEAD'
-}
-
 /** RFC 9110 section 9.3.1: a body on a GET has no meaning that a cache could know. */
 function mayBeStored (request: Asking): boolean {
-  const { headers } = request.raw
-  return isRead(request) && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
+  const { method, raw: { headers } } = request
+  return (method === 'GET' || method === 'HEAD') && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
 }

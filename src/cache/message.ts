@@ -10,6 +10,7 @@ export interface Asking {
   readonly headers: AskedFields
   readonly raw: { url?: string | undefined, headers: AskedFields }
   query: unknown
+  params: unknown
 }
 
 /** What the cache does with a reply; Fastify's has this form. */

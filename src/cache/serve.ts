@@ -21,24 +21,36 @@ export interface Serving {
   readonly otherwise: () => unknown
 }
 
-/** Answers from the store: whole, a part of it, or that the client has it. */
+/**
+ * Answers from the store: whole, a part of it, or that the client has it.
+ *
+ * @returns undefined, or the reply where the answer takes a while
+ */
 export function serve (request: Asking, reply: Replying, entry: Entry, serving: Serving): unknown {
   const fields = request.raw.headers
   const coding = codingFor(entry, fields)
   const validators = validatorsOf(entry)
   if (isCondition(fields) && entry.status === 200 && isNotModified(fields, validators)) {
     describe(reply, entry, coding, serving, fieldsOf304)
-    return reply.code(304) && reply.send()
+    reply.code(304)
+    reply.send()
+    return undefined
   }
   if (entry.coding === 'identity' || coding === entry.coding) return send(request, reply, entry, coding, entry.body, serving)
-  return decompress(entry.body, entry.coding).then((body) => send(request, reply, entry, coding, body, serving), serving.otherwise)
+  const plain = (body: Buffer) => {
+    send(request, reply, entry, coding, body, serving)
+    return reply
+  }
+  return decompress(entry.body, entry.coding).then(plain, () => serving.otherwise() ?? reply)
 }
 
-function send (request: Asking, reply: Replying, entry: Entry, coding: Coding, body: Buffer, serving: Serving): unknown {
+function send (request: Asking, reply: Replying, entry: Entry, coding: Coding, body: Buffer, serving: Serving): undefined {
   describe(reply, entry, coding, serving)
   reply.code(entry.status)
   const { range } = request.raw.headers
-  return range !== undefined && request.method === 'GET' && entry.status === 200 ? sendPart(request.raw.headers, reply, body, validatorsOf(entry)) : reply.send(body)
+  const isPart = range !== undefined && request.method === 'GET' && entry.status === 200
+  // Nothing is returned: a reply that was returned, Fastify would wait for.
+  reply.send(isPart ? partOf(request.raw.headers, reply, body, validatorsOf(entry)) : body)
 }
 
 /** What a stored answer is compared with: the tag of each form it may be served in. */
@@ -76,13 +88,13 @@ function describe (reply: Replying, entry: Entry, coding: Coding, { browserSecon
   reply.header('cache-status', formatCacheStatus({ ...status, ttlSeconds: Math.floor(freshLeftMs(entry, now) / 1000) }, reply.getHeader('cache-status') as string | undefined))
 }
 
-/** RFC 9110 section 15.3.7 */
-function sendPart (fields: AskedFields, reply: Replying, body: Buffer, validators: Validators): unknown {
+/** The part of a body that a client asks for (RFC 9110 section 15.3.7); the reply is told which. */
+export function partOf (fields: AskedFields, reply: Replying, body: Buffer, validators: Validators): Buffer {
   const range = isSameRange(fields, validators) ? parseRange(fields.range as string | undefined, body.length) : undefined
-  if (range === undefined) return reply.send(body)
+  if (range === undefined) return body
   reply.code(range === 'unsatisfiable' ? 416 : 206)
   reply.header('content-range', range === 'unsatisfiable' ? `bytes */${body.length}` : `bytes ${range.first}-${range.last}/${body.length}`)
-  return reply.send(range === 'unsatisfiable' ? Buffer.alloc(0) : body.subarray(range.first, range.last + 1))
+  return range === 'unsatisfiable' ? Buffer.alloc(0) : body.subarray(range.first, range.last + 1)
 }
 
 /** Joins the members of a list field; what stands there already stays first, and nothing stands twice. */

@@ -1,6 +1,5 @@
 import { formatCacheStatus } from '../http/cache-status.ts'
-import { isNotModified, isSameRange } from '../http/conditions.ts'
-import { parseRange } from '../http/range.ts'
+import { isNotModified } from '../http/conditions.ts'
 import { parseVary } from '../http/vary.ts'
 import type { Shared } from './cached-route.ts'
 import { compress, decompress } from './coding.ts'
@@ -14,7 +13,7 @@ import type { Key } from './key.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import { mayStandIn } from './reuse.ts'
-import { joinFields } from './serve.ts'
+import { joinFields, partOf } from './serve.ts'
 import { judgeByResponse, judgeByRoute } from './storing.ts'
 import type { Judgement } from './storing.ts'
 import { tee } from './tee.ts'
@@ -82,7 +81,7 @@ export class Settling {
     }
     const isStored = judgement.isKept && run.sequence !== undefined
     if (isStored) this.#send(settled, entry, stale.body, false)
-    run.fill?.end(isStored ? entry : undefined)
+    run.fill?.end(isStored && !this.#hasVariants(kept) ? entry : undefined)
     this.#tell(reply, run, { isStored, detail: judgement.isKept ? undefined : judgement.reason, forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, settled.receivedAt)))
     return this.#leavePlain(settled, entry)
@@ -119,7 +118,7 @@ export class Settling {
     const coded = isCoded(reply, kept, this.#policy, body.length)
     const entry = { ...this.#head(settled, kept, lifetime), body }
     this.#send(settled, entry, body, coded)
-    run.fill?.end(entry)
+    run.fill?.end(this.#hasVariants(kept) ? undefined : entry)
     this.#tell(reply, run, { isStored: true })
     return this.#leave(settled, entry, payload)
   }
@@ -131,6 +130,7 @@ export class Settling {
 
   /** What speaks against keeping it, whatever it says of itself. */
   #refusal ({ reply, run, visit }: Case): string | undefined {
+    if (run.hasFailed === true) return 'error'
     if (visit.bypass !== undefined) return visit.bypass
     const reading = run.witness?.reading
     if (reading === undefined) return undefined
@@ -155,6 +155,11 @@ export class Settling {
     this.#tell(reply, run, { isStored: false, detail: reason })
   }
 
+  /** Who waits for this answer has other fields, and it is not theirs; a coding is chosen for each when it is served. */
+  #hasVariants (kept: ReadonlyMap<string, Fields[string]>): boolean {
+    return this.#policy.ttlMs === undefined && parseVary(kept.get('vary')).length > 0
+  }
+
   #tee (settled: Case, kept: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
     const { reply, run } = settled
     completeFields(reply, kept, this.#policy, undefined)
@@ -164,7 +169,7 @@ export class Settling {
       if (body === undefined) return run.fill?.end()
       const entry = { ...this.#head(settled, kept, lifetime), body }
       this.#send(settled, entry, body, willCode && body.length >= 1024)
-      run.fill?.end(entry)
+      run.fill?.end(this.#hasVariants(kept) ? undefined : entry)
     })
   }
 
@@ -220,11 +225,8 @@ export class Settling {
       reply.code(304)
       return null
     }
-    const range = fields.range === undefined || reply.statusCode !== 200 || request.method !== 'GET' || !isSameRange(fields, validators) ? undefined : parseRange(fields.range as string, entry.body.length)
-    if (range === undefined || entry.coding !== 'identity') return payload
-    reply.code(range === 'unsatisfiable' ? 416 : 206)
-    reply.header('content-range', range === 'unsatisfiable' ? `bytes */${entry.body.length}` : `bytes ${range.first}-${range.last}/${entry.body.length}`)
-    return range === 'unsatisfiable' ? '' : entry.body.subarray(range.first, range.last + 1)
+    const isPart = fields.range !== undefined && reply.statusCode === 200 && request.method === 'GET'
+    return isPart ? partOf(fields, reply, entry.body, validators) : payload
   }
 
   #tell (reply: Replying, run: HandlerRun, said: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {

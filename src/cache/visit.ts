@@ -13,6 +13,8 @@ export interface Visit {
   key?: Key
   /** path and query as they came: what a hook makes of them later is not what was looked for */
   url?: string
+  /** query and parameters as they came: what hooks add to them is not in the key */
+  inputs?: Inputs
   partition?: string
   lookup?: Lookup<Entry>
   /** how answers under this URL are told apart, once that was read */
@@ -24,6 +26,12 @@ export interface Visit {
   /** the answer came from the store or another's fill */
   isServed?: boolean
   run?: HandlerRun
+}
+
+/** A request's query and parameters. */
+export interface Inputs {
+  readonly query: Readonly<Record<string, unknown>>
+  readonly params: Readonly<Record<string, unknown>>
 }
 
 /** One run of the handler. */
@@ -44,6 +52,8 @@ export interface HandlerRun {
   /** leaves the request as the handler found it */
   restore?: () => void
   isSettled?: boolean
+  /** the handler threw: the answer is an error handler's */
+  hasFailed?: boolean
 }
 
 /** Begins a visit. */

@@ -1,9 +1,10 @@
 import fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyHttpOptions, RawServerDefault } from 'fastify'
 import cache from '../../plugins/cache.ts'
 import type { CacheOptions } from '../../plugins/cache.ts'
 import journey from '../../plugins/journey.ts'
 import redis from '../../plugins/redis.ts'
+import session from '../../plugins/session.ts'
 import type { Owner } from './owner.ts'
 import { startRedisProcess } from './redis-process.ts'
 
@@ -11,15 +12,19 @@ import { startRedisProcess } from './redis-process.ts'
 export interface CachingOptions extends CacheOptions {
   /** another app's Redis; a server of its own by default */
   url?: string
+  server?: FastifyHttpOptions<RawServerDefault>
+  /** with sessions, before the cache */
+  hasSessions?: boolean
 }
 
 /** An app with the pool and the cache alone, for routes to be added; closed with its owner. */
-export async function cachingApp (owner: Owner, { url, ...options }: CachingOptions = {}): Promise<FastifyInstance> {
+export async function cachingApp (owner: Owner, { url, server = {}, hasSessions = false, ...options }: CachingOptions = {}): Promise<FastifyInstance> {
   const redisUrl = url ?? (await startRedisProcess(owner)).url
-  const app = fastify()
+  const app: FastifyInstance = fastify(server)
   owner.after(() => app.close())
   await app.register(redis, { url: redisUrl })
   await app.register(journey)
+  if (hasSessions) await app.register(session, { secrets: ['a secret of the tests, 32 or more'] })
   await app.register(cache, options)
   return app
 }

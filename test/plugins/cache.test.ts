@@ -1,6 +1,7 @@
 import t from 'tap'
 import { cachingApp, stored } from '../helpers/caching.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
+import { until } from '../helpers/until.ts'
 
 t.test('cache answers the second request from the store', async (t) => {
   const app = await cachingApp(t)
@@ -120,7 +121,7 @@ t.test('cache does not hand a run that began before a purge to who came after it
   })
 
   const early = app.inject('/')
-  while (runs === 0) await stored(app)
+  await until(() => runs === 1, { what: 'the first run has begun' })
   await app.cache.purge('a')
   const late = await app.inject('/')
   first.resolve()
@@ -206,4 +207,46 @@ t.test('cache.wrap keeps a value for its name and parameters, until its tag is p
   t.same([await get({ a: 1, b: 2 }), await get({ b: 2, a: 1 }), await get({ a: 2 })], [1, 1, 2])
   await app.cache.purge('t')
   t.equal(await get({ a: 1, b: 2 }), 3)
+})
+
+t.test('cache lets a handler answer in each way that Fastify knows', async (t) => {
+  const app = await cachingApp(t)
+  const config = { cache: true }
+  app.get('/returned', { config }, () => 'x')
+  app.get('/promised', { config }, async () => 'x')
+  app.get('/sent', { config }, (_request, reply) => { reply.send('x') })
+  app.get('/sent later', { config }, (_request, reply) => { setImmediate(() => reply.send('x')) })
+  app.get('/sent and returned', { config }, async (_request, reply) => reply.send('x'))
+  app.get('/sent later and awaited', { config }, async (_request, reply) => {
+    setImmediate(() => reply.send('x'))
+    return await reply
+  })
+  app.get('/nothing', { config }, async () => {})
+  app.get('/buffer', { config }, async () => Buffer.from('x'))
+
+  for (const path of ['returned', 'promised', 'sent', 'sent later', 'sent and returned', 'sent later and awaited', 'nothing', 'buffer']) {
+    const first = await app.inject(`/${encodeURIComponent(path)}`)
+    await stored(app)
+    const second = await app.inject(`/${encodeURIComponent(path)}`)
+    t.equal(first.body, path === 'nothing' ? '' : 'x', path)
+    t.equal(second.body, first.body, path)
+    // To know whether nothing was meant, Fastify looks at the raw request: that counts as a reading.
+    t.match(second.headers['cache-status'], path === 'nothing' ? /unkeyed/ : /hit/, path)
+    t.equal(second.headers['content-length'], first.headers['content-length'], path)
+    t.equal(second.headers['content-type'], first.headers['content-type'], path)
+  }
+})
+
+t.test('cache asks for limit, session and answer in one write, and nothing more for a hit', async (t) => {
+  const app = await cachingApp(t, { hasSessions: true })
+  app.get('/', { config: { cache: { tags: ['a', 'b'] } } }, async () => 'x')
+  await app.inject('/')
+  await stored(app)
+
+  const before = { ...app.redisPool.batch.counts }
+  const reply = await app.inject('/')
+
+  t.match(reply.headers['cache-status'], /hit/)
+  t.equal(app.redisPool.batch.counts.writes - before.writes, 1)
+  t.equal(app.redisPool.batch.counts.commands - before.commands, 1)
 })
