@@ -1,3 +1,4 @@
+import { Validator } from '@seriousme/openapi-schema-validator'
 import { test } from 'tap'
 import { buildTestApp } from '../helpers/app.ts'
 
@@ -29,5 +30,14 @@ test('home', async (t) => {
     t.match(places.description, /Only for who is signed in/)
     t.match(signIn['x-prism'], { cache: false, rateLimit: [{ quota: 1000, windowMs: 60_000 }, { quota: 5, failure: 'closed' }] })
     t.match(signIn.responses.default.content, { 'application/problem+json': Object })
+  })
+
+  t.test('the document is valid OpenAPI, and tells of every operation what it is for and what the stack does', async (t) => {
+    const document = (await app.inject('/openapi.json')).json()
+
+    t.strictSame(await new Validator().validate(document), { valid: true })
+    for (const [path, item] of Object.entries<Record<string, object>>(document.paths)) {
+      for (const [method, operation] of Object.entries(item)) t.match(operation, { summary: /./, description: /cached/i, 'x-prism': { rateLimit: Array } }, `${method} ${path}`)
+    }
   })
 })
