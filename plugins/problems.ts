@@ -8,11 +8,12 @@ export { problemOf } from '../src/http/problem.ts'
 const staleFields = ['etag', 'last-modified', 'expires', 'age', 'content-encoding', 'content-language', 'content-disposition']
 
 /**
- * Answers with an error's problem document. The stack of an error from 500 on goes to the log, and nowhere else.
+ * Answers with an error's problem document. The stack of an error from 500 on goes to the log, and nowhere else;
+ * not that of a 503, which tells of an outage: the log has that once, and not once a request.
  */
 export function sendProblem (error: unknown, reply: FastifyReply): FastifyReply {
   const problem = problemOf(error, reply.request.id)
-  if (problem.status >= 500) reply.log.error({ err: error }, `${problem.code}: a request failed`)
+  if (problem.status >= 500 && problem.status !== 503) reply.log.error({ err: error }, `${problem.code}: a request failed`)
 
   for (const name of staleFields) reply.removeHeader(name)
   return reply
