@@ -11,6 +11,7 @@ import problems, { sendProblem } from './plugins/problems.ts'
 import refusals from './plugins/refusals.ts'
 import requestLog from './plugins/request-log.ts'
 import routes from './routes/index.ts'
+import { eventSchemas } from './src/atlas/events.ts'
 import type { Config } from './src/config.ts'
 import { resolveClientAddress } from './src/http/client-address.ts'
 import { answerClientError } from './src/http/client-error.ts'
@@ -52,7 +53,8 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
       cookie: { secure: config.production ? true : 'auto' },
       redis: config.sessionRedisUrl === undefined ? undefined : { url: config.sessionRedisUrl }
     },
-    rateLimit: { quota: 1000, window: '1m' }
+    rateLimit: { quota: 1000, window: '1m' },
+    events: { schemas: eventSchemas, validate: !config.production }
   })
   await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery })
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, ...alerting })

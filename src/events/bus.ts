@@ -47,6 +47,7 @@ export class Bus {
   async publish (topic: string, event: NewEvent): Promise<string> {
     if (this.#isClosed) throw new EventsClosedError()
     const rest = writeRest(event, this.#parts.policy.source)
+    this.#parts.policy.check(event)
     try {
       const id = await this.#parts.log.publish(checkTopic(topic), rest)
       this.counts.published += 1

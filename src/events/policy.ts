@@ -1,5 +1,8 @@
-import { readCount, readDuration, readRecord, readText, refuse } from '../options.ts'
+import { readCount, readDuration, readRecord, readSwitch, readText, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
+import type { NewEvent } from './event.ts'
+import { compileSchemas } from './schemas.ts'
+import type { EventSchemas } from './schemas.ts'
 
 /** How the bus keeps its events. */
 export interface EventsOptions {
@@ -13,6 +16,10 @@ export interface EventsOptions {
   lifetime?: Duration
   /** topics that one process listens to at once; default 10,000 */
   maxTopics?: number
+  /** JSON schemas of the data of events, by type: `{ 'city.noted': { type: 'object', … } }` */
+  schemas?: EventSchemas
+  /** whether events are held against their schemas when they are published; switch it off in production; default true */
+  validate?: boolean
 }
 
 /** {@link EventsOptions} after defaults and checks. */
@@ -20,6 +27,8 @@ export interface EventsPolicy {
   readonly source: string
   readonly lifetimeMs: number
   readonly maxTopics: number
+  /** throws {EventError} PRISM_ERR_EVENT for data that is not as its schema says */
+  readonly check: (event: NewEvent) => void
   /** how many events a topic keeps */
   readonly historyOf: (topic: string) => number
 }
@@ -33,13 +42,14 @@ const shortestLifetimeMs = 15_000
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveEventsPolicy (options: EventsOptions = {}): EventsPolicy {
-  readRecord('events', options, ['source', 'history', 'histories', 'lifetime', 'maxTopics'])
+  readRecord('events', options, ['source', 'history', 'histories', 'lifetime', 'maxTopics', 'schemas', 'validate'])
   const lifetimeMs = readDuration('events.lifetime', options.lifetime ?? '10m')
   if (lifetimeMs < shortestLifetimeMs) refuse('events.lifetime', 'at least 15 s', options.lifetime)
   return Object.freeze({
     source: readText('events.source', options.source ?? 'fastify-prism'),
     lifetimeMs,
     maxTopics: readCount('events.maxTopics', options.maxTopics ?? 10_000),
+    check: readSwitch('events.validate', options.validate ?? true) ? compileSchemas(options.schemas ?? {}) : () => {},
     historyOf: readHistories(readCount('events.history', options.history ?? 1000, { max: 1_000_000 }), options.histories ?? {})
   })
 }

@@ -1,0 +1,14 @@
+/** What the data of the atlas's events looks like, by type. */
+export const eventSchemas = {
+  'city.noted': {
+    type: 'object',
+    additionalProperties: false,
+    required: ['city', 'name', 'author', 'text'],
+    properties: {
+      city: { type: 'integer', description: 'GeoNames id' },
+      name: { type: 'string', description: 'of the city' },
+      author: { type: 'string' },
+      text: { type: 'string' }
+    }
+  }
+} as const
