@@ -1,0 +1,92 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { startRedis } from '../helpers/redis.ts'
+import { startStack } from '../helpers/stack.ts'
+import type { Stack } from '../helpers/stack.ts'
+import { until } from '../helpers/until.ts'
+import { countWrites } from '../helpers/writes.ts'
+import type { Writes } from '../helpers/writes.ts'
+
+async function start (t: Test): Promise<{ stack: Stack, written: Writes }> {
+  const { url, port } = await startRedis(t)
+  const stack = await startStack(t, { url }, { events: false })
+  await stack.page()
+  await until(async () => /hit/.test((await stack.page()).cache), { what: 'a stored page' })
+  return { stack, written: countWrites(t, port) }
+}
+
+t.test('a hit with session and limit is one write to Redis', async (t) => {
+  const { stack, written } = await start(t)
+
+  const { status, cache } = await stack.page()
+
+  t.equal(status, 200)
+  t.match(cache, /^prism; hit/)
+  t.equal(written.writes, 1)
+})
+
+t.test('a miss asks once for the request, once more for its fill, and stores behind the answer', async (t) => {
+  const { stack, written } = await start(t)
+  let writesBefore = 0
+  stack.onRun = () => { writesBefore = written.writes }
+
+  const { cache } = await stack.page('another')
+  stack.onRun = () => {}
+  await until(async () => /hit/.test((await stack.page('another')).cache), { what: 'a stored page' })
+
+  t.match(cache, /fwd=miss/)
+  t.ok(writesBefore <= 2, `${writesBefore} writes before the handler`)
+})
+
+t.test('a request that only reads its session is one write to Redis, and no command that writes', async (t) => {
+  const { stack, written } = await start(t)
+
+  t.equal(await stack.read(), 'begun')
+
+  t.equal(written.writes, 1)
+  t.equal(written.commandCount, written.commands.get('EVALSHA') ?? 0)
+})
+
+t.test('a refused request is one write to Redis, and none once its refusal is known', async (t) => {
+  const { stack, written } = await start(t)
+  t.same([await stack.few(), await stack.few()], [200, 200])
+  await stack.app.redisPool.batch.command('PING', [], 'background')
+  written.clear()
+
+  t.equal(await stack.few(), 429)
+  t.equal(written.writes, 1)
+  t.equal(await stack.few(), 429)
+
+  t.equal(written.writes, 1)
+})
+
+t.test('fifty requests at once cost at most a fifth of a Redis command each', async (t) => {
+  const { stack, written } = await start(t)
+  const clients = 50
+  const rounds = 20
+
+  await Promise.all(Array.from({ length: clients }, async () => {
+    for (let round = 0; round < rounds; round++) await stack.page()
+  }))
+
+  const commands = written.commandCount / (clients * rounds)
+  t.ok(commands <= 0.2, `${commands} commands a request: ${JSON.stringify([...written.commands])}`)
+})
+
+t.test('fifty visitors of as many pages at once cost at most a fifth of a Redis command each', async (t) => {
+  const { stack, written } = await start(t)
+  const visitors = await Promise.all(Array.from({ length: 50 }, async (_, index) => {
+    const { cookies: [cookie] } = await stack.app.inject({ method: 'PUT', url: '/note', payload: { note: `${index}` }, remoteAddress: `10.0.0.${index}` })
+    await until(async () => /hit/.test((await stack.page(index)).cache), { what: 'a stored page' })
+    return { url: `/page?n=${index}`, headers: { cookie: `${cookie?.name}=${cookie?.value}` }, remoteAddress: `10.0.0.${index}` }
+  }))
+  const rounds = 20
+  written.clear()
+
+  await Promise.all(visitors.map(async (request) => {
+    for (let round = 0; round < rounds; round++) t.match((await stack.app.inject(request)).headers['cache-status'], /hit/)
+  }))
+
+  const commands = written.commandCount / (visitors.length * rounds)
+  t.ok(commands <= 0.2, `${commands} commands a request: ${JSON.stringify([...written.commands])}`)
+})
