@@ -4,14 +4,12 @@ import fp from 'fastify-plugin'
 import { OriginError, SessionRequiredError } from '../src/errors.ts'
 import { isSafeMethod, isWelcome } from '../src/http/origin.ts'
 import { Pool } from '../src/redis/pool.ts'
-import { readCookie } from '../src/session/cookie-field.ts'
+import { SessionCookies } from '../src/session/cookies.ts'
 import { EvictionWatch } from '../src/session/eviction.ts'
 import { House } from '../src/session/house.ts'
 import type { Sessions } from '../src/session/house.ts'
 import { resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
 import type { SessionOptions, SessionUse } from '../src/session/policy.ts'
-import { Seal } from '../src/session/seal.ts'
-import type { OpenedTicket } from '../src/session/seal.ts'
 import type { Session as VisitorSession, SessionState } from '../src/session/session.ts'
 import { fieldsOf } from '../src/session/ticket.ts'
 import { Visit } from '../src/session/visit.ts'
@@ -41,8 +39,8 @@ declare module 'fastify' {
     session: VisitorSession<SessionData>
     /** How often `session` was taken from this request so far: a count that grew while something ran says that its outcome depends on the visitor. */
     sessionReads: number
-    /** Who visits, for plugins that must know without using the session: it counts as no read of it. Nobody is signed in while `userId` is undefined. */
-    readonly visitor: { readonly state: SessionState, readonly userId: string | undefined }
+    /** Who visits, for plugins that must know without using the session: it counts as no read of it. `claim` is who the cookie names, live or not. */
+    readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly claim: { readonly userId: string | undefined } | undefined }
     /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. None where sessions have a Redis of their own. */
     readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[] } | undefined
   }
@@ -65,9 +63,8 @@ export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
   const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
   const house = new House(policy, pool.batch, pool.keyspace)
-  const jarOf = (name: string) => ({ name, seal: new Seal(name, policy.secrets, house.keys) })
-  const [secured, plain] = [jarOf(`__Host-${policy.cookie.name}`), jarOf(policy.cookie.name)]
   if (!fastify.hasDecorator('serializeCookie')) await fastify.register(cookie)
+  const cookies = new SessionCookies(policy, house.keys, fastify.serializeCookie)
 
   fastify.decorate('sessions', { getter: () => house })
   fastify.decorateRequest(visiting, null)
@@ -85,9 +82,8 @@ export default fp<SessionOptions>(async (fastify, options) => {
     name: 'session',
     resolve: resolveSessionUse,
     ask (request, _reply, use) {
-      const field = request.headers.cookie
       if (use === false) (request as Visitor)[visiting] = new Visit(house, { isOff: true })
-      else if (field !== undefined && mayCome(request)) ((request as Visitor)[visiting] = arrive(request, field)).ask()
+      else if (request.headers.cookie !== undefined && mayCome(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request))).ask()
     },
     answer (request, _reply, use) {
       if (use !== false && !mayCome(request)) throw new OriginError()
@@ -116,29 +112,13 @@ export default fp<SessionOptions>(async (fastify, options) => {
     return isSafeMethod(method) || isWelcome({ host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined }, policy.origins)
   }
 
-  /** A proxy's word for TLS counts, trusted or not: who lies about it can only get a stricter cookie. */
-  function isSecure ({ protocol, headers }: FastifyRequest): boolean {
-    return policy.cookie.secure === 'auto' ? protocol === 'https' || /^https\b/.test(String(headers['x-forwarded-proto'])) : policy.cookie.secure
-  }
-
   function visitOf (request: Visitor): Visit<object> {
     return (request[visiting] ??= new Visit(house, {}))
   }
 
-  function arrive (request: FastifyRequest, field: string): Visit<object> {
-    const { name } = isSecure(request) ? secured : plain
-    return new Visit(house, { ...openCookie(request, field), hasCookie: field.includes(`${name}=`) })
-  }
-
-  function openCookie (request: FastifyRequest, field: string): OpenedTicket | undefined {
-    const { name, seal } = isSecure(request) ? secured : plain
-    const value = readCookie(field, name)
-    return value === undefined ? undefined : seal.open(value)
-  }
-
   function claimOf (request: FastifyRequest): FastifyRequest['sessionClaim'] {
-    const field = request.headers.cookie
-    const ticket = pool !== fastify.redisPool || field === undefined || !mayCome(request) ? undefined : openCookie(request, field)?.ticket
+    const isAsked = pool === fastify.redisPool && request.headers.cookie !== undefined && mayCome(request)
+    const ticket = isAsked ? cookies.open(request).ticket : undefined
     return ticket && { userId: ticket.userId, key: ticket.key, devices: fieldsOf(ticket) }
   }
 
@@ -149,13 +129,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   function setCookie (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): void {
     const change = visit.takeCookie()
     if (change === undefined) return
-    const secure = isSecure(request)
-    const { name, seal } = secure ? secured : plain
-    const attributes = { path: '/', httpOnly: true, sameSite: 'lax', secure, partitioned: secure && policy.cookie.partitioned } as const
-    seal.forget(readCookie(request.headers.cookie ?? '', name) ?? '')
-    reply.header('set-cookie', change === 'clear'
-      ? fastify.serializeCookie(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
-      : fastify.serializeCookie(name, seal.seal(change.ticket), { ...attributes, maxAge: change.maxAgeSeconds }))
+    reply.header('set-cookie', cookies.write(change, request))
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
   }
 }, { name: 'session', fastify: '5.x', dependencies: ['redis', 'journey'] })

@@ -52,7 +52,7 @@ export class Seal {
     const mark = (userId === undefined ? 0 : userBit) | (earlier === undefined ? 0 : earlierBit)
     const birth = Buffer.alloc(birthBytes)
     birth.writeUIntBE(bornAt, 0, birthBytes)
-    const plain = Buffer.concat([Buffer.of(mark), birth, id, earlier?.id ?? Buffer.of(), Buffer.from(subject)])
+    const plain = Buffer.concat([Buffer.of(mark), birth, Buffer.from(id, 'base64url'), Buffer.from(earlier?.id ?? '', 'base64url'), Buffer.from(subject)])
     return `v1.${keyId}.${Buffer.concat([iv, cipher.update(plain), cipher.final(), cipher.getAuthTag()]).toString('base64url')}`
   }
 
@@ -94,7 +94,7 @@ export class Seal {
   #ticketOf (plain: Buffer): Ticket {
     const mark = plain[0] ?? 0
     const ids = mark & earlierBit ? 2 : 1
-    const partAt = (index: number) => plain.subarray(1 + birthBytes + idBytes * index, 1 + birthBytes + idBytes * (index + 1))
+    const partAt = (index: number) => plain.subarray(1 + birthBytes + idBytes * index, 1 + birthBytes + idBytes * (index + 1)).toString('base64url')
     const subject = plain.subarray(1 + birthBytes + idBytes * ids).toString()
     const bearer = { userId: mark & userBit ? subject : undefined, subject }
     return makeTicket(this.#keys, bearer, { bornAt: plain.readUIntBE(1, birthBytes), id: partAt(0), earlier: ids === 2 ? partAt(1) : undefined })

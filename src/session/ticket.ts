@@ -3,8 +3,8 @@ import type { Keys } from '../redis/keys.ts'
 
 /** One secret id, and the name that Redis knows it by. */
 export interface Identity {
-  /** 160 random bits */
-  readonly id: Buffer
+  /** 160 random bits, base64url: a string, for a slice of a buffer would hold the whole of it */
+  readonly id: string
   /** the hash's field: nobody gets from it to the id */
   readonly field: string
 }
@@ -46,18 +46,18 @@ export function anonymousBearer (): Bearer {
 
 /** A ticket with a new id: for a session that is not born yet, or for one that gets another. */
 export function newTicket (keys: Keys, bearer: Bearer, bornAt = 0): Ticket {
-  return makeTicket(keys, bearer, { bornAt, id: randomBytes(idBytes) })
+  return makeTicket(keys, bearer, { bornAt, id: randomBytes(idBytes).toString('base64url') })
 }
 
 /** The ticket with this id; see {@link Ticket}. */
-export function makeTicket (keys: Keys, { userId, subject }: Bearer, { bornAt, id, earlier }: { bornAt: number, id: Buffer, earlier?: Buffer | undefined }): Ticket {
+export function makeTicket (keys: Keys, { userId, subject }: Bearer, { bornAt, id, earlier }: { bornAt: number, id: string, earlier?: string | undefined }): Ticket {
   return {
     ...identify(id),
     userId,
     subject,
     bornAt,
     key: userId === undefined ? keys.anonymousSession(subject) : keys.userSession(userId),
-    earlier: earlier && identify(earlier)
+    earlier: earlier === undefined ? undefined : identify(earlier)
   }
 }
 
@@ -77,6 +77,6 @@ export function birthOf (key: string, device: string): number | undefined {
   return deviceOf({ key, bornAt }) === device ? bornAt : undefined
 }
 
-function identify (id: Buffer): Identity {
-  return { id, field: createHmac('sha256', pepper).update(id).digest('base64url').slice(0, 22) }
+function identify (id: string): Identity {
+  return { id, field: createHmac('sha256', pepper).update(id, 'base64url').digest('base64url').slice(0, 22) }
 }
