@@ -1,0 +1,11 @@
+import type { Owner } from '../test/helpers/owner.ts'
+
+/** Runs something that owns servers and connections, and ends them with it: the last one first. */
+export async function withOwner<Result> (run: (owner: Owner) => Promise<Result>): Promise<Result> {
+  const ends: (() => Promise<void> | void)[] = []
+  try {
+    return await run({ after: (end) => ends.push(end) })
+  } finally {
+    for (const end of ends.reverse()) await end()
+  }
+}

@@ -1,0 +1,57 @@
+import fastify from 'fastify'
+import prism from '../plugins/index.ts'
+import { resolveRedisPolicy } from '../src/redis/policy.ts'
+import { Pool } from '../src/redis/pool.ts'
+import { Script } from '../src/redis/script.ts'
+import type { Owner } from '../test/helpers/owner.ts'
+import { until } from '../test/helpers/until.ts'
+
+/** Something that asks Redis. */
+export interface Target {
+  /** one call; rejects when Redis had no part in its answer */
+  call (): Promise<unknown>
+  /** done when calls are answered, and compiled */
+  warmUp (): Promise<unknown>
+}
+
+const count = new Script({ url: new URL('./count.lua', import.meta.url), costMicroseconds: 5, read: Number })
+const lifetimeMs = 60_000
+const warmUpCalls = 300
+
+/** Asks through the pool, as requests do: one read and one script. */
+export async function poolTarget (owner: Owner, url: string): Promise<Target> {
+  const pool = new Pool(resolveRedisPolicy({ url }))
+  owner.after(() => pool.disconnect())
+  await pool.start(5000)
+  return warm(() => Promise.all([pool.batch.read('entry'), pool.batch.ask(count, ['count'], [lifetimeMs])]))
+}
+
+/** Asks a whole app for a cached, limited route with a session. */
+export async function appTarget (owner: Owner, url: string): Promise<Target> {
+  const app = fastify({ logger: false })
+  owner.after(() => app.close())
+  await app.register(prism, { redis: { url }, session: { secrets: ['a secret of the bench: 32 or more'] }, rateLimit: { quota: 1_000_000, window: '1m' } })
+  app.post('/visits', (request) => {
+    request.session.set('test-seen', true)
+    return {}
+  })
+  app.get('/page', { config: { cache: { ttl: '5m', tags: ['pages'] } } }, () => ({ text: 'x'.repeat(1000) }))
+  await app.ready()
+  const { headers } = await app.inject({ method: 'POST', url: '/visits' })
+  const cookie = String(headers['set-cookie']).split(';')[0] ?? ''
+  return warm(async () => {
+    const response = await app.inject({ url: '/page', headers: { cookie } })
+    if (response.statusCode !== 200 || /bypass/.test(String(response.headers['cache-status']))) throw new Error(`${response.statusCode} ${response.headers['cache-status']}`)
+  })
+}
+
+function warm (call: () => Promise<unknown>): Target {
+  return {
+    call,
+    warmUp: async () => {
+      await until(() => call().then(() => true), { what: 'a first answer' })
+      // On a busy machine one of them may come late.
+      for (let calls = 0; calls < warmUpCalls; calls++) await call().catch(() => {})
+    }
+  }
+}
