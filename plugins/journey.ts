@@ -39,7 +39,6 @@ export interface Journey {
 }
 
 // Filled in by each concern's plugin, where its options are declared.
-// eslint-disable-next-line @typescript-eslint/no-empty-object-type
 export interface RouteDefaults {}
 
 declare module 'fastify' {
@@ -108,7 +107,10 @@ export default fp(async (fastify) => {
         for (let index = from; index < concerns.length; index++) {
           const going = concerns[index]?.answer?.(request, reply, policies[index])
           if (going === 'over') return
-          if (going !== undefined) return void going.then((going) => { if (going !== 'over') goOn(index + 1) }, done)
+          if (going !== undefined) {
+            going.then((going) => { if (going !== 'over') goOn(index + 1) }, done)
+            return
+          }
         }
       } catch (error) {
         return done(error as Error)
@@ -123,7 +125,10 @@ export default fp(async (fastify) => {
       try {
         for (let index = from; index < concerns.length; index++) {
           const changed = concerns[index]?.settle?.(request, reply, payload, policies[index])
-          if (changed instanceof Promise) return void changed.then((changed: unknown) => goOn(index + 1, changed === undefined ? payload : changed), done)
+          if (changed instanceof Promise) {
+            changed.then((changed: unknown) => goOn(index + 1, changed === undefined ? payload : changed), done)
+            return
+          }
           if (changed !== undefined) payload = changed
         }
       } catch (error) {

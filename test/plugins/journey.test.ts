@@ -32,7 +32,7 @@ t.test('journey runs every ask of a request before any of its answers', async (t
 
 t.test('journey ends where an answer is over, also while the reply is still being settled', async (t) => {
   let runs = 0
-  const app = await start(t, { answer: async (_request, reply) => { reply.code(429).send('refused'); return 'over' } }, { answer: () => { runs += 1 }, settle: later })
+  const app = await start(t, { answer: async (_request, reply) => { reply.code(429).send('refused'); return 'over' as const } }, { answer: () => { runs += 1 }, settle: later })
   app.addHook('preHandler', async () => { runs += 1 })
   app.post('/', async () => { runs += 1 })
 
