@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { RedisReplyError, RedisUnavailableError } from '../errors.ts'
+import { RedisUnavailableError } from '../errors.ts'
 import type { Batch } from '../redis/batch.ts'
 import { LocalLimiter } from './local.ts'
 import type { Failure } from './policy.ts'
@@ -20,6 +20,8 @@ export interface Verdict {
   readonly isAllowed: boolean
   /** in the order of the terms; undefined where nobody knows */
   readonly standings: readonly (Standing | undefined)[]
+  /** {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE, where a policy is `closed` and Redis could not be asked */
+  readonly failure?: Error
 }
 
 const deadKept = 10_000
@@ -42,16 +44,14 @@ export class Limiter {
   /**
    * States what a request claims; what Redis is asked leaves with the tick.
    *
-   * @returns a verdict that rejects with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where a policy is `closed`
+   * @returns at once where memory knows; never rejects, for a request may end before it looks
    */
   ask (claim: Claim): Promise<Verdict> | Verdict {
     if (claim.session !== undefined && claim.withoutSession !== undefined && this.#dead.has(nameOf(claim.session))) return this.ask(claim.withoutSession())
     const shielded = this.#shielded(claim)
     if (shielded !== undefined) return shielded
     const { row, place } = this.store.take(claim)
-    const verdict = row.grants.then((grants) => this.#judge(claim, grants, place, row.askedAt), (error: Error) => this.#withoutRedis(claim, error))
-    verdict.catch(() => {}) // a request may end before it looks at its answer
-    return verdict
+    return row.grants.then((grants) => this.#judge(claim, grants, place, row.askedAt), (error: Error) => this.#withoutRedis(claim, error))
   }
 
   /** Forgets what was counted under these keys. */
@@ -103,8 +103,10 @@ export class Limiter {
   }
 
   #withoutRedis ({ keys, terms, failures }: Claim, error: Error): Verdict {
-    if (!(error instanceof RedisUnavailableError || error instanceof RedisReplyError)) throw error
-    if (failures.includes('closed')) throw error instanceof RedisUnavailableError ? error : new RedisUnavailableError('a counter could not be read')
+    if (failures.includes('closed')) {
+      const failure = error instanceof RedisUnavailableError ? error : new RedisUnavailableError('a counter could not be read')
+      return { isAllowed: false, standings: failures.map(() => undefined), failure }
+    }
     const counted = failures.flatMap((failure, index) => failure === 'local' ? [index] : [])
     const taken = this.#local.take(counted.map((index) => keys[index] ?? ''), counted.flatMap((index) => terms[index] ?? []))
     return { isAllowed: taken.isAllowed, standings: failures.map((_, index) => taken.standings[counted.indexOf(index)]) }

@@ -92,6 +92,7 @@ export class Limits {
   }
 }
 
-function checked ({ isAllowed, standings: [standing] }: Verdict): Checked {
+function checked ({ isAllowed, standings: [standing], failure }: Verdict): Checked {
+  if (failure !== undefined) throw failure
   return { isAllowed, remaining: standing?.remaining, resetMs: standing?.resetMs, retryMs: standing?.retryMs ?? 0 }
 }

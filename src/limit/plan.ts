@@ -3,8 +3,9 @@ import { readCount } from '../options.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Claim, Limiter, Verdict } from './limiter.ts'
 import type { Partition, SessionClaim } from './partition.ts'
-import { wholeStack } from './policy.ts'
-import type { LimitPolicy } from './policy.ts'
+import { quotaFor, wholeStack } from './policy.ts'
+import type { LimitPolicies, LimitPolicy } from './policy.ts'
+import type { PlaceClaim } from './places.ts'
 import { termOf } from './quota.ts'
 import type { Quota, Term } from './quota.ts'
 import type { Standing } from './store.ts'
@@ -44,11 +45,18 @@ let plansMade = 0
 /** All policies of one route, with everything that does not change from request to request made beforehand. */
 export class LimitPlan<Request extends { method: string }, Reply> {
   readonly policies: readonly LimitPolicy<Request, Reply>[]
+  /** those that limit what is under way at once */
+  readonly places: readonly LimitPolicy<Request, Reply>[]
+  /** whether whose places they are depends on the session, which must live */
+  readonly placesNeedSession: boolean
   /** whether a policy depends on who has signed in */
   readonly needsSession: boolean
+  /** the policies whose quota depends on what the session holds */
+  readonly late: LimitPlan<Request, Reply> | undefined
   readonly #id = ++plansMade
   readonly #spellers: Map<string, Speller[]>
   readonly #others: Speller[]
+  readonly #placeSpellers: Speller[]
   readonly #fields: { anonymous: string, user: string }
   readonly #items: ((remaining: number, resetMs: number) => string)[]
   /** the terms of every request, where all are counted by address and at one cost */
@@ -59,11 +67,16 @@ export class LimitPlan<Request extends { method: string }, Reply> {
    * @param methods those of the route; HEAD counts as GET
    * @param pattern the route's, as declared; undefined for what has no route
    */
-  constructor (policies: readonly LimitPolicy<Request, Reply>[], keys: Keys, methods: readonly string[], pattern: string | undefined) {
-    const spell = (method: string) => policies.map((policy) => keys.rateLimit(endpointOf(policy, method, pattern, policies)))
+  constructor ({ policies: all, places }: LimitPolicies<Request, Reply>, keys: Keys, methods: readonly string[], pattern: string | undefined, isLate = false) {
+    const policies = all.filter(({ unitsOf }) => (unitsOf !== undefined) === isLate)
+    const spell = (method: string) => policies.map((policy) => keys.rateLimit(endpointOf(policy, method, pattern, all)))
     const fieldFor = (isUser: boolean) => rateLimitPolicyField(policies.map((policy) => ({ name: policy.name, ...quotaOf(policy, isUser) })))
     this.policies = policies
-    this.needsSession = policies.some(({ by, userQuota }) => by === 'user' || by === 'session' || userQuota !== undefined)
+    this.places = isLate ? [] : places
+    this.placesNeedSession = this.places.some(({ by }) => by === 'user' || by === 'session')
+    this.late = isLate || policies.length === all.length ? undefined : new LimitPlan({ policies: all, places }, keys, methods, pattern, true)
+    this.#placeSpellers = places.map((policy) => keys.rateLimit(`${policy.group ?? `${methods.filter((method) => method !== 'HEAD').join('+') || 'GET'}:${pattern ?? ''}`}#${policy.name}-places`))
+    this.needsSession = [...all, ...places].some(({ by, userQuota }) => by === 'user' || by === 'session' || userQuota !== undefined)
     this.#spellers = new Map(methods.map((method) => [method, spell(method === 'HEAD' ? 'GET' : method)]))
     this.#others = spell('ANY')
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
@@ -108,6 +121,14 @@ export class LimitPlan<Request extends { method: string }, Reply> {
     return limiter.ask({ name: `${this.#id} ${request.method} ${who}`, keys, terms: this.#plainTerms, failures: this.#failures })
   }
 
+  /** The places that one request wants, one of each. */
+  placeClaims (visitor: Visitor<Request, Reply>): PlaceClaim[] {
+    return this.places.map((policy, index) => {
+      const { kind, who, session } = (policy.by === 'ip' ? undefined : visitor.partitionBy(policy)) ?? visitor.partition
+      return { key: this.#placeSpellers[index]?.(kind, who, session?.key) ?? '', limit: policy.concurrency ?? 1, failure: policy.failure }
+    })
+  }
+
   /** What each policy says, by name. */
   standings ({ standings }: Verdict, isUser: boolean): PolicyStanding[] {
     return this.policies.map((policy, index) => {
@@ -127,7 +148,7 @@ export class LimitPlan<Request extends { method: string }, Reply> {
     const meetings = this.policies.map((policy) => meet(policy, request, visitor))
     const groups = this.#groups(meetings, isCluster)
     const verdicts = groups.map((group) => limiter.ask(this.#claim(request, visitor, meetings, group)))
-    const together = (all: readonly Verdict[]): Verdict => ({
+    const together = (all: readonly Verdict[]): Verdict => all.find(({ failure }) => failure !== undefined) ?? ({
       isAllowed: all.every(({ isAllowed }, at) => isAllowed || this.policies[groups[at]?.[0] ?? 0]?.isObserved === true),
       standings: meetings.map((_, index) => all.reduce<Standing | undefined>((found, { standings }, at) => found ?? standings[groups[at]?.indexOf(index) ?? -1], undefined))
     })
@@ -162,14 +183,15 @@ export class LimitPlan<Request extends { method: string }, Reply> {
 }
 
 /** The same visitor, as if no cookie had come. */
-function asStranger<Request, Reply> (visitor: Visitor<Request, Reply>): Visitor<Request, Reply> {
+export function asStranger<Request, Reply> (visitor: Visitor<Request, Reply>): Visitor<Request, Reply> {
   return { ...visitor, session: undefined, partitionBy: (policy) => policy.by === 'user' || policy.by === 'session' ? undefined : visitor.partitionBy(policy) }
 }
 
 function meet<Request, Reply> (policy: LimitPolicy<Request, Reply>, request: Request, visitor: Visitor<Request, Reply>): Meeting {
   const partition = policy.by === 'ip' ? visitor.partition : visitor.partitionBy(policy) ?? visitor.partition
   const cost = typeof policy.cost === 'function' ? readCount('rateLimit.cost()', policy.cost(request), { min: 0, max: 1_000_000_000 }) : policy.cost
-  return { partition, term: termOf(quotaOf(policy, visitor.session?.userId !== undefined), cost) }
+  const quota = policy.unitsOf === undefined ? quotaOf(policy, visitor.session?.userId !== undefined) : quotaFor(policy, request)
+  return { partition, term: termOf(quota, cost) }
 }
 
 function quotaOf<Request, Reply> ({ quota, userQuota }: LimitPolicy<Request, Reply>, isUser: boolean): Quota {
@@ -177,7 +199,7 @@ function quotaOf<Request, Reply> ({ quota, userQuota }: LimitPolicy<Request, Rep
 }
 
 function plainTermsOf<Request, Reply> (policies: readonly LimitPolicy<Request, Reply>[]): readonly Term[] | undefined {
-  const isPlain = policies.every(({ by, cost, userQuota, isObserved }) => by === 'ip' && typeof cost === 'number' && userQuota === undefined && !isObserved)
+  const isPlain = policies.every(({ by, cost, userQuota, unitsOf, isObserved }) => by === 'ip' && typeof cost === 'number' && userQuota === undefined && unitsOf === undefined && !isObserved)
   return isPlain ? policies.map(({ quota, cost }) => termOf(quota, Number(cost))) : undefined
 }
 

@@ -23,14 +23,16 @@ export type Units = number | { user: number, anonymous: number }
 
 /** What a route, a scope or the stack may choose. */
 export interface LimitChoice<Request, Reply> {
-  /** units in a window; a request takes `cost` of them */
-  quota?: Units
+  /** units in a window; a request takes `cost` of them. A function runs once the session is loaded, and costs a second round trip */
+  quota?: Units | ((request: Request) => number)
   /** default a minute */
   window?: Duration
   /** `sliding` (default): never more than the quota in any window; `gcra`: a smooth rate with a burst; `fixed`: windows on the clock, for daily quotas */
   algorithm?: Algorithm
   /** `gcra`: how many units may come at once; default the quota */
   burst?: number
+  /** requests of one partition that may be under way at once, in all processes together; beside a quota or without */
+  concurrency?: number
   /** default `ip` */
   by?: By<Request>
   /** units that a request takes; default 1 */
@@ -65,8 +67,12 @@ export interface LimitPolicy<Request, Reply> {
   /** for visitors who are not signed in, and for all when there is no other */
   readonly quota: Quota
   readonly userQuota: Quota | undefined
+  /** the units, where they depend on what the session holds: asked apart, after it was loaded */
+  readonly unitsOf: ((request: Request) => number) | undefined
   /** the key's endpoint when it is not the route's own: a group's name, or `all` */
   readonly group: string | undefined
+  /** places for requests under way; undefined for no limit */
+  readonly concurrency: number | undefined
   readonly by: By<Request>
   readonly cost: number | ((request: Request) => number)
   readonly failure: Failure
@@ -85,13 +91,14 @@ export interface LimitHouse {
 /** The endpoint of the stack's own counter: every request of a partition, whatever it asks for. */
 export const wholeStack = 'all'
 
-const choiceNames = ['quota', 'window', 'algorithm', 'burst', 'by', 'cost', 'group', 'name', 'failure', 'observe', 'onRefused'] as const
+const choiceNames = ['quota', 'window', 'concurrency', 'algorithm', 'burst', 'by', 'cost', 'group', 'name', 'failure', 'observe', 'onRefused'] as const
 const houseNames = ['allow', 'ipv6Prefix', 'legacyFields', 'jitter'] as const
 
 /** What a route's policies take over from the stack where they say nothing; its numbers stay its own. */
 const inherited = ['window', 'algorithm', 'by', 'failure', 'observe', 'onRefused'] as const
 /** What may be chosen without a quota of one's own: it is said of the stack's. */
 const ofTheStack = ['cost', 'failure', 'observe', 'onRefused']
+const ofPlaces = ['concurrency', 'by', 'failure', 'group', 'name', 'onRefused']
 
 const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', cost: 1, failure: 'local', observe: false } as const
 
@@ -112,6 +119,12 @@ export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Reque
   return { stack, house: { allow: networks, ipv6Prefix: readCount('rateLimit.ipv6Prefix', ipv6Prefix ?? 64, { min: 16, max: 128 }), legacyFields: readSwitch('rateLimit.legacyFields', legacyFields ?? false), jitter: share } }
 }
 
+/** What applies to a request: what it takes from, and of which policies' places it wants one. */
+export interface LimitPolicies<Request, Reply> {
+  readonly policies: LimitPolicy<Request, Reply>[]
+  readonly places: LimitPolicy<Request, Reply>[]
+}
+
 /**
  * Resolves what applies to a request: the stack's policy, and a route's own beside it.
  *
@@ -121,19 +134,22 @@ export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Reque
  * @returns undefined when nothing is counted
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request, Reply>, choices: readonly unknown[], isRoute: boolean): LimitPolicy<Request, Reply>[] | undefined {
+export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request, Reply>, choices: readonly unknown[], isRoute: boolean): LimitPolicies<Request, Reply> | undefined {
   const own = choices.reduce<LimitChoice<Request, Reply>[] | false>(mergeChoice, [])
   if (own === false) return undefined
   const base = Object.fromEntries(inherited.filter((name) => stack[name] !== undefined).map((name) => [name, stack[name]])) as LimitChoice<Request, Reply>
   const counted = own.filter(({ quota }) => quota !== undefined).map((choice, index) => resolvePolicy({ name: choice.group ?? (index === 0 ? 'route' : `route-${index + 1}`), ...base, ...choice }))
-  const rest = own.find(({ quota }) => quota === undefined) ?? {}
-  const lost = Object.keys(rest).find((name) => !ofTheStack.includes(name))
+  const { concurrency, ...rest } = own.find(({ quota }) => quota === undefined) ?? {}
+  const known = concurrency === undefined ? ofTheStack : [...ofTheStack, ...ofPlaces]
+  const lost = Object.keys(rest).find((name) => !known.includes(name))
   if (isRoute && lost !== undefined) refuse(`rateLimit.${lost}`, 'beside a quota, which this route and its scopes do not name', rest[lost as keyof typeof rest])
-  const policies = [{ ...resolvePolicy({ name: 'default', ...stack, ...rest }), group: wholeStack }, ...counted]
+  const ofStack = Object.fromEntries(Object.entries(rest).filter(([name]) => concurrency === undefined && ofTheStack.includes(name)))
+  const policies = [{ ...resolvePolicy({ name: 'default', ...stack, ...ofStack }), group: wholeStack }, ...counted]
+  const bare = concurrency === undefined ? [] : [resolvePolicy({ name: rest.group ?? 'places', ...base, ...rest, concurrency })]
   policies.forEach(({ name }, index) => {
     if (policies.findIndex((other) => other.name === name) < index) refuse('rateLimit.name', 'another than that of a policy beside it', name)
   })
-  return policies
+  return { policies, places: [...policies, ...bare].filter(({ concurrency }) => concurrency !== undefined) }
 }
 
 function mergeChoice<Request, Reply> (outer: LimitChoice<Request, Reply>[] | false, choice: unknown): LimitChoice<Request, Reply>[] | false {
@@ -160,7 +176,7 @@ const most = 1_000_000_000
  */
 export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Reply>, option = 'rateLimit'): LimitPolicy<Request, Reply> {
   const chosen: LimitChoice<Request, Reply> = { ...defaults, ...present(choice) }
-  const { quota, userQuota } = readQuotas(option, chosen)
+  const { quota, userQuota } = readQuotas(option, typeof chosen.quota === 'function' ? { ...chosen, quota: most } : chosen)
   const { cost = 1, by = 'ip', onRefused } = chosen
   const room = Math.min(...[quota, userQuota ?? quota].map((each) => each.algorithm === 'gcra' ? each.grain : each.quota))
   if (typeof cost !== 'function') readCount(`${option}.cost`, cost, { min: 0, max: room })
@@ -169,7 +185,9 @@ export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Repl
     name: readName(`${option}.name`, chosen.name ?? 'default'),
     quota,
     userQuota,
+    unitsOf: typeof chosen.quota === 'function' ? chosen.quota : undefined,
     group: chosen.group === undefined ? undefined : readGroup(`${option}.group`, chosen.group),
+    concurrency: chosen.concurrency === undefined ? undefined : readCount(`${option}.concurrency`, chosen.concurrency, { max: 1_000_000 }),
     by: readBy(`${option}.by`, by),
     cost,
     failure: readChoice<Failure>(`${option}.failure`, chosen.failure, ['local', 'closed', 'open']),
@@ -182,13 +200,13 @@ function present<Choice extends object> (choice: Choice): Choice {
   return Object.fromEntries(Object.entries(choice).filter(([, each]) => each !== undefined)) as Choice
 }
 
-function readQuotas (option: string, chosen: LimitChoice<never, never>): { quota: Quota, userQuota: Quota | undefined } {
+function readQuotas<Request, Reply> (option: string, chosen: LimitChoice<Request, Reply>): { quota: Quota, userQuota: Quota | undefined } {
   if (typeof chosen.quota !== 'object') return { quota: readQuota(option, 'quota', chosen.quota, chosen), userQuota: undefined }
   const { user, anonymous } = readRecord(`${option}.quota`, chosen.quota, ['user', 'anonymous'])
   return { quota: readQuota(option, 'quota.anonymous', anonymous, chosen), userQuota: readQuota(option, 'quota.user', user, chosen) }
 }
 
-function readQuota (option: string, name: string, units: unknown, chosen: LimitChoice<never, never>): Quota {
+function readQuota<Request, Reply> (option: string, name: string, units: unknown, chosen: LimitChoice<Request, Reply>): Quota {
   const quota = readCount(`${option}.${name}`, units, { max: most })
   const windowMs = readDuration(`${option}.window`, chosen.window)
   const algorithm = readChoice<Algorithm>(`${option}.algorithm`, chosen.algorithm, ['sliding', 'gcra', 'fixed'])
@@ -212,6 +230,14 @@ function readName (option: string, value: unknown): string {
 
 function readGroup (option: string, value: unknown): string {
   return value === wholeStack ? refuse(option, `another than '${wholeStack}', which is the stack's own`, value) : readName(option, value)
+}
+
+/** The quota of one request, where it depends on the session. @throws {OptionError} PRISM_ERR_OPTION when the function names none */
+export function quotaFor<Request, Reply> ({ quota, unitsOf }: LimitPolicy<Request, Reply>, request: Request): Quota {
+  if (unitsOf === undefined) return quota
+  const units = readCount('rateLimit.quota()', unitsOf(request), { max: most })
+  const { algorithm, windowMs } = quota
+  return { algorithm, windowMs, quota: units, grain: algorithm === 'sliding' ? bucketMsOf(units, windowMs) : Math.min(quota.grain, units) }
 }
 
 /** Routes that share a counter must mean the same by it. */

@@ -125,10 +125,13 @@ export class LimitStore {
     await this.#batch.command('unlink', [...keys])
   }
 
+  /** When an ask made now is too old to be heeded, by Redis's clock; 0 before its clock is known. */
+  deadlineMs (): number {
+    return this.#offsetMs === undefined ? 0 : Math.ceil(this.#now() + this.#offsetMs + patienceMs)
+  }
+
   #open (claim: Claim): Row {
-    const askedAt = this.#now()
-    const deadlineMs = this.#offsetMs === undefined ? 0 : Math.ceil(askedAt + this.#offsetMs + patienceMs)
-    return new Row(claim, askedAt, deadlineMs, (keys, args) => this.#ask(keys, args))
+    return new Row(claim, this.#now(), this.deadlineMs(), (keys, args) => this.#ask(keys, args))
   }
 
   async #ask (keys: readonly string[], args: (string | number)[]): Promise<Grants> {

@@ -92,3 +92,27 @@ test('rate-limit counts a user in the slot of the session, and keeps a hostile n
   t.ok(keys.includes('ratelimit:{%7D%7B}:GET:/'))
   t.ok(keys.includes('ratelimit:{ip%3A192.0.2.1}:GET:/'))
 })
+
+test('rate-limit asks a quota of session data once the session is loaded, in a second round trip', async (t) => {
+  const app = await build(t, { by: 'user', quota: (request) => request.session.userId === 'ann' ? 3 : 1 })
+  const cookie = await signIn(app, 'ann')
+  await visit(app, cookie)
+  const { writes } = app.redisPool.batch.counts
+
+  const reply = await visit(app, cookie)
+
+  t.equal(app.redisPool.batch.counts.writes - writes, 2)
+  t.match(reply.headers.ratelimit, /^"default";r=\d+;t=\d+, "route";r=1;t=\d+$/)
+  t.same(await statuses(2, () => visit(app, cookie)), [200, 429])
+  t.same(await statuses(2, () => visit(app)), [200, 429])
+})
+
+test('rate-limit never gives a revoked cookie a place of its user', async (t) => {
+  const app = await build(t, { concurrency: 1, by: 'user' })
+  const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
+
+  const [theft, visitOfHers] = await Promise.all([visit(app, stolen), visit(app, own)])
+
+  t.same([theft.statusCode, visitOfHers.statusCode], [200, 200])
+})
