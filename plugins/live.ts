@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import type { Readable } from 'node:stream'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -13,7 +14,7 @@ import { Connections } from '../src/live/connections.ts'
 import type { ConnectionFilter } from '../src/live/connections.ts'
 import { bounds, mayOpen, ownTopics, resolveLivePolicy } from '../src/live/policy.ts'
 import type { LiveOptions } from '../src/live/policy.ts'
-import { StreamConnection } from '../src/live/stream.ts'
+import { comeAgain, StreamConnection } from '../src/live/stream.ts'
 import { readPositions } from '../src/live/stream-field.ts'
 import { ConnectionStore } from '../src/live/store.ts'
 import { WebSocketConnection } from '../src/live/websocket.ts'
@@ -57,6 +58,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
   const surroundings: Surroundings = {
     policy,
     events: fastify.events,
+    onFailure: (error) => fastify.log.error({ err: error }, 'A rule of live topics failed'),
     onChange: (connection) => connections.changed(connection),
     onClose: (connection) => connections.remove(connection)
   }
@@ -68,10 +70,18 @@ export default fp<LiveOptions>(async (fastify, options) => {
   fastify.addHook('preClose', () => connections.drain(policy.drainMs))
 
   await fastify.register(async (scope) => {
-    await scope.register(websocket, { options: { maxPayload: bounds.frameBytes, maxFragments: bounds.fragments, perMessageDeflate: false }, preClose: (done) => done() })
-    scope.addHook('onRequest', async function answer (request) {
-      if (connections.isDraining) throw new DrainingError()
-      if (request.visitor.state === 'unavailable') throw new SessionUnavailableError('Redis does not answer')
+    await scope.register(websocket, {
+      options: { maxPayload: bounds.frameBytes, maxFragments: bounds.fragments, perMessageDeflate: false },
+      errorHandler: (error, socket, request) => {
+        request.log.debug({ err: error }, 'A WebSocket failed')
+        socket.terminate()
+      },
+      preClose: (done) => done()
+    })
+    scope.addHook('onRequest', async function answer (request, reply) {
+      const refusal = refusalOf(request, connections)
+      if (refusal !== undefined && request.routeOptions.url === '/events') return sendStream(reply, comeAgain())
+      if (refusal !== undefined) throw refusal
       if (request.ws && !mayOpen(request.headers.origin, request.host, policy.origins)) throw new OriginError()
     })
     // The last hook before the handler: a place that is taken is used.
@@ -100,8 +110,13 @@ export default fp<LiveOptions>(async (fastify, options) => {
       checkTopics(policy, peer, topics)
       const connection = new StreamConnection(reply.raw, peer, surroundings)
       connections.add(connection)
-      connection.open(topics, positions)
-      return reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).send(connection.body)
+      try {
+        connection.open(topics, positions)
+      } catch (error) {
+        connection.ended()
+        throw error
+      }
+      return sendStream(reply, connection.body)
     })
   })
 
@@ -121,6 +136,16 @@ const streamSchema = {
       since: { type: 'string', maxLength: 10_000 }
     }
   }
+}
+
+/** Why nobody can be let in now, who may be let in later. */
+function refusalOf ({ visitor }: FastifyRequest, { isDraining }: Connections): Error | undefined {
+  if (isDraining) return new DrainingError()
+  return visitor.state === 'unavailable' ? new SessionUnavailableError('Redis does not answer') : undefined
+}
+
+function sendStream (reply: FastifyReply, body: Readable | string): FastifyReply {
+  return reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).send(body)
 }
 
 /** The session, not what somebody does with it: a long connection is no reader of it. */

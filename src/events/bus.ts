@@ -48,6 +48,8 @@ export class Bus {
     if (this.#isClosed) throw new EventsClosedError()
     const rest = writeRest(event, this.#parts.policy.source)
     this.#parts.policy.check(event)
+    // A subscriber of ours who does not yet stand anywhere shall hear it.
+    await this.#topics.get(topic)?.begun
     try {
       const id = await this.#parts.log.publish(checkTopic(topic), rest)
       this.counts.published += 1

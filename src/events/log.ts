@@ -5,6 +5,7 @@ import { Script } from '../redis/script.ts'
 import { readEntry } from './event.ts'
 import type { LoggedEnvelope } from './event.ts'
 import type { EventsPolicy } from './policy.ts'
+import { Turnstile } from './turnstile.ts'
 
 /** What a topic's log holds after a position. */
 export interface Page {
@@ -16,6 +17,10 @@ export interface Page {
 }
 
 const rowsPerPage = 64
+/** Small answers of others shall not wait long behind a page. */
+const bytesPerPage = 32_768
+/** When a connection is lost all topics read at once: what requests ask shall not wait behind them. */
+const readsAtOnce = 64
 
 const publish = new Script<string>({ url: new URL('./publish.lua', import.meta.url), costMicroseconds: 25, read: String })
 const read = new Script<Page>({ url: new URL('./read.lua', import.meta.url), costMicroseconds: 50, read: readPage })
@@ -25,6 +30,7 @@ export class EventLog {
   #batch: Batch
   #keys: Keys
   #policy: EventsPolicy
+  #turnstile = new Turnstile(readsAtOnce)
 
   constructor (batch: Batch, keys: Keys, policy: EventsPolicy) {
     this.#batch = batch
@@ -51,18 +57,19 @@ export class EventLog {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
   read (topic: string, from: string | undefined): Promise<Page> {
-    return this.#batch.ask(read, [this.#keys.topicLog(topic)], [from ?? '', rowsPerPage, this.#policy.lifetimeMs, sequence()])
+    const args = [from ?? '', rowsPerPage, bytesPerPage, this.#policy.lifetimeMs, sequence()]
+    return this.#turnstile.pass(() => this.#batch.ask(read, [this.#keys.topicLog(topic)], args, 'background'))
   }
 }
 
 function readPage (reply: unknown): Page {
-  const [last = '', rows, ...fields] = reply as [string, number, ...string[]]
+  const [last = '', hasMore, ...fields] = reply as [string, number, ...string[]]
   const entries: LoggedEnvelope[] = []
   for (let index = 0; index < fields.length; index += 3) {
     const entry = readEntry(fields[index] ?? '', fields[index + 1] ?? '', fields[index + 2] ?? '')
     if (entry !== undefined) entries.push(entry)
   }
-  return { last, entries, isFull: rows === rowsPerPage }
+  return { last, entries, isFull: hasMore === 1 }
 }
 
 /** Above any sequence that Redis counts to within a millisecond. */

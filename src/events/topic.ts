@@ -32,10 +32,13 @@ const retryMs = [50, 100, 250, 500, 1000]
  */
 export class Topic {
   readonly name: string
+  /** settles when Redis has said where the topic stands, or has failed to */
+  readonly begun: Promise<void>
   /** when its position was last compared with the log's, milliseconds of `performance.now()` */
   checkedAt: number
   #log: EventLog
   #counts: EventCounts
+  #hasBegun: () => void
   #position: string | undefined
   #recent = new Recent()
   #level = new Set<Follower>()
@@ -55,6 +58,9 @@ export class Topic {
     this.#log = log
     this.#counts = counts
     this.checkedAt = performance.now()
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.begun = promise
+    this.#hasBegun = resolve
     this.#catchUp()
   }
 
@@ -77,6 +83,7 @@ export class Topic {
 
   close (): void {
     this.#isClosed = true
+    this.#hasBegun()
     for (const follower of this.#followers) follower.isClosed = true
   }
 
@@ -169,6 +176,7 @@ export class Topic {
   #begin (position: string): void {
     this.#position = position
     for (const follower of this.#level) follower.level(position)
+    this.#hasBegun()
   }
 
   /** Something is lost for all who are level. */
@@ -217,6 +225,7 @@ export class Topic {
         return await this.#log.read(this.name, from)
       } catch {
         // Redis is away, or refuses: its pool tells the log, and here there is nothing to do but to ask again.
+        this.#hasBegun()
         const ms = retryMs[Math.min(attempt, retryMs.length - 1)] ?? 0
         await pause(ms * (0.75 + Math.random() / 2), undefined, { ref: false })
       }

@@ -19,6 +19,8 @@ export interface Peer extends Visitor {
 export interface Surroundings {
   readonly events: Pick<Bus, 'publish' | 'subscribe'>
   readonly policy: LivePolicy
+  /** told what went wrong here, where a client is to blame for nothing */
+  readonly onFailure: (error: unknown) => void
   /** told when it follows other topics than before */
   readonly onChange: (connection: Connection) => void
   /** told once, when a connection has ended, whoever ended it */
@@ -55,7 +57,9 @@ export abstract class Connection {
    */
   follow (topic: string, since: string | undefined): void {
     checkTopics(this.surroundings.policy, this.peer, [...new Set([...this.topics, topic])])
-    this.#subscriptions.get(topic)?.close()
+    const known = this.#subscriptions.get(topic)
+    known?.close()
+    this.#subscriptions.delete(topic)
     if (since !== undefined) this.begin(topic, since)
     this.#subscriptions.set(topic, this.surroundings.events.subscribe(topic, (event, text) => this.#deliver(topic, event, text), {
       from: since,
@@ -63,7 +67,7 @@ export abstract class Connection {
       onReset: (id) => this.reset(topic, id)
     }))
     this.surroundings.onChange(this)
-    this.#tellPresence('joined', topic)
+    if (known === undefined) this.#tellPresence('joined', topic)
   }
 
   /** @returns whether it was followed */

@@ -80,6 +80,11 @@ export class StreamConnection extends Connection {
   }
 }
 
+/** A stream for who is to come again: an EventSource that is refused never does. */
+export function comeAgain (): string {
+  return writeBlock([['retry', drawRetryMs()]])
+}
+
 function drawRetryMs (): number {
   return Math.round(retryMs * (1 + Math.random() * 2))
 }

@@ -71,9 +71,15 @@ export class WebSocketConnection extends Connection {
     try {
       this.follow(topic, since)
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error)) throw error
-      this.#say({ type: 'error', code: String(error.code), detail: error.message, topic: topic.slice(0, 128) })
+      this.#say({ type: 'error', ...this.#toldOf(error), topic: topic.slice(0, 128) })
     }
+  }
+
+  /** A rule of the app may throw anything, and a client learns nothing from that. */
+  #toldOf (error: unknown): { code: string, detail: string } {
+    if (error instanceof Error && 'code' in error && 'statusCode' in error) return { code: String(error.code), detail: error.message }
+    this.surroundings.onFailure(error)
+    return { code: 'PRISM_ERR_INTERNAL', detail: 'Something went wrong here.' }
   }
 
   /** @returns whether the client had not used up what it may send */
