@@ -79,7 +79,7 @@ type Part = CachedRoute<Visitor> | Writer | undefined
 export default fp<CacheOptions>(async (fastify, options) => {
   const policy = resolveCachePolicy(options)
   const counts = new Counts()
-  const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace)
+  const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server?.isCluster === true)
   const wraps = new Wraps(store)
   const shared = { store, counts, fills: new Fills<Entry>(), writers: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {

@@ -1,3 +1,6 @@
+import { crc32 } from 'node:zlib'
+import { LRUCache } from 'lru-cache'
+
 /** Codings that a stored body may have; a position is the number that is stored. */
 export const codings = ['identity', 'gzip', 'br'] as const
 
@@ -37,10 +40,11 @@ export interface Entry extends Head {
 }
 
 // Layout, little-endian: version u8, flags u8 (2 bits of coding, 1 for mustRevalidate), status u16, bytes of text u32, bytes of body u32,
-// stale while u32, sequence f64, born at f64, fresh for ms f64, stale if error u32, text, body.
+// stale while u32, sequence f64, born at f64, fresh for ms f64, stale if error u32, CRC-32 of the head u32, text, body.
 // The text is lines: key, count of tags, tags, then names and values in turn; none of them can hold a line break.
 const version = 1
-const fixedBytes = 44
+const fixedBytes = 48
+const checksumAt = 44
 const mustRevalidateFlag = 4
 
 /** Packs an answer into one string of bytes. */
@@ -60,26 +64,39 @@ export function packEntry (head: Head, body: Buffer): Buffer {
   packed.writeUInt32LE(head.staleErrorSeconds, 40)
   text.copy(packed, fixedBytes)
   body.copy(packed, fixedBytes + text.length)
+  packed.writeUInt32LE(checksumOf(packed, fixedBytes + text.length), checksumAt)
   return packed
 }
+
+function checksumOf (packed: Buffer, textEnd: number): number {
+  return crc32(packed.subarray(fixedBytes, textEnd), crc32(packed.subarray(0, checksumAt)))
+}
+
+/** Heads that were read before, by their bytes: a hot entry's head is checked and taken apart once. */
+const heads = new LRUCache<string, Head>({ max: 1000 })
 
 /**
  * Unpacks what was stored under a key.
  *
- * @returns undefined for what is not an entry of this key: another version, cut short, changed, or another key with the same hash
+ * @returns undefined for what is not an entry of this key: another version, cut short, changed in its head, or another key with the same hash
  */
 export function unpackEntry (packed: Buffer, key: string): Entry | undefined {
-  const flags = packed[1] ?? 255
-  if (packed.length < fixedBytes || packed[0] !== version || flags > 7) return undefined
+  if (packed.length < fixedBytes || packed[0] !== version) return undefined
   const textEnd = fixedBytes + packed.readUInt32LE(4)
+  if (textEnd + packed.readUInt32LE(8) !== packed.length) return undefined
+  const bytes = packed.toString('latin1', 0, textEnd)
+  const head = heads.get(bytes) ?? readHead(packed, bytes)
+  return head?.key === key ? { ...head, body: packed.subarray(textEnd) } : undefined
+}
+
+function readHead (packed: Buffer, bytes: string): Head | undefined {
+  if (checksumOf(packed, bytes.length) !== packed.readUInt32LE(checksumAt)) return undefined
+  const lines = bytes.slice(fixedBytes).split('\n')
+  const fieldsAt = 2 + Number(lines[1])
+  const flags = packed.readUInt8(1)
   const coding = codings[flags & 3]
-  if (coding === undefined || textEnd + packed.readUInt32LE(8) !== packed.length) return undefined
-  const lines = packed.toString('latin1', fixedBytes, textEnd).split('\n')
-  const tagCount = Number(lines[1])
-  if (lines[0] !== key || !(tagCount <= lines.length - 2) || (lines.length - 2 - tagCount) % 2 !== 0) return undefined
-  const tags = tagCount === 0 ? noTags : readTexts(lines.slice(2, 2 + tagCount))
-  if (tags === undefined) return undefined
-  return {
+  if (coding === undefined) return undefined
+  const head = {
     status: packed.readUInt16LE(2),
     sequence: packed.readDoubleLE(16),
     bornAt: packed.readDoubleLE(24),
@@ -88,21 +105,12 @@ export function unpackEntry (packed: Buffer, key: string): Entry | undefined {
     staleErrorSeconds: packed.readUInt32LE(40),
     mustRevalidate: (flags & mustRevalidateFlag) !== 0,
     coding,
-    key,
-    tags,
-    fields: pairs(lines, 2 + tagCount),
-    body: packed.subarray(textEnd)
+    key: lines[0] ?? '',
+    tags: lines.slice(2, fieldsAt).map(decodeURIComponent),
+    fields: pairs(lines, fieldsAt)
   }
-}
-
-const noTags: readonly string[] = Object.freeze([])
-
-function readTexts (encoded: readonly string[]): string[] | undefined {
-  try {
-    return encoded.map(decodeURIComponent)
-  } catch {
-    return undefined // was changed by somebody
-  }
+  heads.set(bytes, head)
+  return head
 }
 
 function pairs (lines: readonly string[], start: number): [string, string][] {

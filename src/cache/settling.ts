@@ -188,16 +188,17 @@ export class Settling {
   /** Sends an entry to Redis, behind what requests ask. A store that fails costs the next request a run of the handler, and this one nothing. */
   #send (settled: Case, entry: Head, body: Buffer, coded: boolean): void {
     this.#shared.counts.add('store')
-    this.#store(settled, entry, body, coded).catch(() => {})
+    const { counts } = this.#shared
+    this.#store(settled, entry, body, coded).then((isKept) => counts.add(isKept ? 'kept' : 'lost'), () => counts.add('lost'))
   }
 
-  async #store ({ request, visit, receivedAt }: Case, head: Head, plain: Buffer, coded: boolean): Promise<void> {
-    if (visit.key === undefined) return
+  async #store ({ request, visit, receivedAt }: Case, head: Head, plain: Buffer, coded: boolean): Promise<boolean> {
+    if (visit.key === undefined) return false
     const { coding } = this.#policy
     const isCoded = coded && coding !== 'identity'
     const body = isCoded ? await compress(plain, coding) : plain
     const lifetimeMs = keptMs(head, head.fields.some(([name]) => name === 'etag' || name === 'last-modified'), receivedAt)
-    if (lifetimeMs <= 0) return
+    if (lifetimeMs <= 0) return false
     const vary = this.#policy.ttlMs === undefined ? parseVary(head.fields.find(([name]) => name === 'vary')?.[1]) : []
     const names = vary === '*' ? [] : isCoded ? vary.filter((name) => name !== 'accept-encoding') : vary
     const key: Key = names.length === 0 ? visit.key : this.#variants.keyOf(visit.key, names, request)
@@ -205,7 +206,7 @@ export class Settling {
     // Both leave together; a branch that leads to nothing is a miss.
     const keeping = this.#shared.store.keep(key.name, head, packed, lifetimeMs)
     if (key !== visit.key) await this.#variants.add(visit.key, key, names, visit.branch, lifetimeMs)
-    await keeping
+    return await keeping
   }
 
   #leavePlain (settled: Case, entry: Entry): unknown {

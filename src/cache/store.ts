@@ -1,6 +1,7 @@
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
+import { Apart } from './apart.ts'
 import { Lookup } from './lookup.ts'
 import type { Kept, Reader, Unpacked } from './lookup.ts'
 
@@ -16,10 +17,15 @@ export class CacheStore {
   readonly keys: Keys
   readonly #batch: Batch
   readonly #reader: Reader
+  readonly #apart: Apart
+  readonly #isCluster: () => boolean
 
-  constructor (batch: Batch, keys: Keys) {
+  /** @param isCluster whether keys lie in slots, which may only be known once Redis was reached */
+  constructor (batch: Batch, keys: Keys, isCluster: () => boolean) {
     this.keys = keys
     this.#batch = batch
+    this.#apart = new Apart(batch, keys)
+    this.#isCluster = isCluster
     this.#reader = { read: (key) => batch.read(key), markerOf: (tag) => keys.cacheTag(tag) }
   }
 
@@ -38,7 +44,10 @@ export class CacheStore {
     const name = this.keys.cacheSequence()
     const read = unmarked.length === 0 ? await this.#batch.read(name) : null
     if (read !== null) return Number(read.toString('latin1'))
-    return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
+    if (!this.#isCluster()) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
+    const sequence = await this.#batch.ask(begin, [name], [markerLifetimeMs])
+    await this.#apart.mark(unmarked, sequence, markerLifetimeMs)
+    return sequence
   }
 
   /**
@@ -50,7 +59,9 @@ export class CacheStore {
   keep (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number): Promise<boolean> {
     const keys = [this.keys.cacheSequence(), name, ...tags.map((tag) => this.keys.cacheTag(tag))]
     const lifetime = Math.max(1, Math.ceil(lifetimeMs))
-    const args = [sequence, packed, lifetime, Math.max(markerLifetimeMs, 2 * lifetime)]
+    const longer = Math.max(markerLifetimeMs, 2 * lifetime)
+    if (this.#isCluster()) return this.#apart.keep(name, { tags, sequence }, packed, lifetime, longer)
+    const args = [sequence, packed, lifetime, longer]
     return this.#batch.ask(store, keys, args, 'background')
   }
 
@@ -66,6 +77,7 @@ export class CacheStore {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have happened, and may be tried again
    */
   async purge (tags: readonly string[]): Promise<void> {
+    if (this.#isCluster()) return await this.#apart.purge(tags, markerLifetimeMs)
     await this.#batch.ask(purge, [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
   }
 }

@@ -7,6 +7,7 @@ import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
 import type { Owner } from './owner.ts'
 import { startRedisProcess } from './redis-process.ts'
+import { until } from './until.ts'
 
 /** What a caching app is made of, where a test wants it otherwise. */
 export interface CachingOptions extends CacheOptions {
@@ -29,7 +30,10 @@ export async function cachingApp (owner: Owner, { url, server = {}, hasSessions 
   return app
 }
 
-/** Waits until what was stored has reached Redis: it left one turn of the event loop after the answer. */
+/** Waits until all that was to be stored has reached Redis: it leaves one turn of the event loop after the answer, or once it is compressed. */
 export async function stored (app: FastifyInstance): Promise<void> {
-  await app.redisPool.batch.command('PING', [], 'background')
+  const isDone = ({ store, kept, lost }: FastifyInstance['cache']['counts']) => store === kept + lost
+  // What `wrap` stores is not counted: it leaves with this.
+  await app.redisPool.batch.command('PING', [], 'background').catch(() => {})
+  await until(() => isDone(app.cache.counts), { what: 'everything is stored', everyMs: 1 })
 }

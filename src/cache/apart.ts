@@ -1,0 +1,63 @@
+import type { Batch } from '../redis/batch.ts'
+import type { Keys } from '../redis/keys.ts'
+import { Script } from '../redis/script.ts'
+import type { Kept } from './lookup.ts'
+
+const advance = new Script({ url: new URL('./advance.lua', import.meta.url), costMicroseconds: 5, read: Number })
+const raise = new Script({ url: new URL('./raise.lua', import.meta.url), costMicroseconds: 5, read: Number })
+
+/**
+ * The store's scripts, taken apart for a Cluster, where sequence, markers and entries lie in different slots.
+ *
+ * What one script does at once elsewhere is here a row of steps, each of which may happen twice, in an order that is safe wherever it is cut:
+ * an entry is only ever served when its markers, read with it, are not younger than its fill.
+ */
+export class Apart {
+  readonly #batch: Batch
+  readonly #keys: Keys
+
+  constructor (batch: Batch, keys: Keys) {
+    this.#batch = batch
+    this.#keys = keys
+  }
+
+  /** Sets markers that are missing to the sequence that was read before: a purge since then has set them higher already, or will. */
+  async mark (tags: readonly string[], sequence: number, lifetimeMs: number): Promise<void> {
+    await Promise.all(tags.map((tag) => this.#batch.command('SET', [this.#keys.cacheTag(tag), sequence, 'PX', lifetimeMs, 'NX'])))
+  }
+
+  /** Keeps a value; see `store.lua`. */
+  async keep (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number, markerLifetimeMs: number): Promise<boolean> {
+    const last = await this.#number(this.#keys.cacheSequence())
+    const missing = await this.#missingMarkers(tags, sequence)
+    if (missing === undefined) return false
+    if (last === null || (missing.length > 0 && last > sequence)) {
+      // A marker was lost, and with it perhaps a purge of this very tag. The next fill shall find one.
+      if (last !== null) await this.mark(missing, last, markerLifetimeMs)
+      return false
+    }
+    await this.mark(missing, sequence, markerLifetimeMs)
+    await Promise.all([
+      this.#batch.command('SET', [name, packed, 'PX', lifetimeMs], 'background'),
+      ...[this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))].map((key) => this.#batch.command('PEXPIRE', [key, markerLifetimeMs, 'GT'], 'background'))
+    ])
+    return true
+  }
+
+  /** Drops whatever bears one of these tags: done when every marker has been raised. */
+  async purge (tags: readonly string[], lifetimeMs: number): Promise<void> {
+    const sequence = await this.#batch.ask(advance, [this.#keys.cacheSequence()], [lifetimeMs])
+    await Promise.all(tags.map((tag) => this.#batch.ask(raise, [this.#keys.cacheTag(tag)], [sequence, lifetimeMs])))
+  }
+
+  /** @returns undefined when one of the tags was purged since */
+  async #missingMarkers (tags: readonly string[], sequence: number): Promise<string[] | undefined> {
+    const markers = await Promise.all(tags.map((tag) => this.#number(this.#keys.cacheTag(tag))))
+    return markers.some((marker) => marker !== null && marker > sequence) ? undefined : tags.filter((_tag, index) => markers[index] === null)
+  }
+
+  async #number (key: string): Promise<number | null> {
+    const text = await this.#batch.read(key, 'background')
+    return text === null ? null : Number(text.toString('latin1'))
+  }
+}
