@@ -54,6 +54,10 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
 
   app.get<Ask>('/get/:key', async (request) => ({ value: request.session.get(request.params.key) }))
   app.post<Ask>('/set/:key/:value', async (request) => { request.session.set(request.params.key, request.params.value) })
+  app.post<Ask>('/fail/:key/:value', async (request) => {
+    request.session.set(request.params.key, request.params.value)
+    throw new Error('as told')
+  })
   app.post<Ask>('/delete/:key', async (request) => { request.session.delete(request.params.key) })
   app.post<Ask>('/push/:key/:value', async (request) => {
     const { key, value } = request.params

@@ -86,6 +86,8 @@ test('the session plugin', async (t) => {
     await browser.post('/set/test-a/before?throws=1')
 
     t.same((await browser.get('/get/test-a')).body, {}, 'what never ran changed nothing')
+    t.equal((await browser.post('/fail/test-a/kept')).status, 500)
+    t.same((await browser.get('/get/test-a')).body, { value: 'kept' })
     t.equal((await browser.post('/fill/test-b/8200')).status, 413)
     t.same((await browser.get('/get/test-b')).body, {})
   })
