@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { installPackage } from './helpers/package.ts'
+import { readmeModules } from './helpers/readme.ts'
 import { startRedis } from './helpers/redis.ts'
 
 t.setTimeout(300_000) // it builds, packs, installs and compiles
@@ -172,9 +173,11 @@ const apps = {
 }
 
 const typed = Object.keys(apps).filter((name) => name.endsWith('.ts'))
-const besideThem = typed.filter((name) => name !== 'beside.ts')
+const withoutThem = typed.filter((name) => name !== 'beside.ts')
 
 for (const [name, text] of Object.entries(apps)) project.write(name, text)
+const shown = readmeModules().map((text, index) => [`readme-${index}.ts`, text] as const)
+for (const [name, text] of shown) project.write(name, text)
 const read = (file: string) => readFileSync(join(project.folder, 'node_modules/fastify-prism', file), 'utf8')
 const run = (name: keyof typeof apps) => project.run(name, { REDIS_URL: redis.url, SESSION_SECRET: secret })
 
@@ -187,7 +190,7 @@ t.test('package holds what its entries reach, the Lua beside it, and words for i
   const { files } = project
 
   const folders = new Set(files.filter((file) => file.startsWith('dist/src/')).map((file) => file.split('/')[2]))
-  t.same([...folders].filter((name) => !name?.includes('.')).sort(), ['cache', 'events', 'http', 'limit', 'redis', 'session'])
+  t.same([...folders].filter((name) => !name?.includes('.')).sort(), ['alerts', 'cache', 'cli', 'events', 'http', 'limit', 'metrics', 'redis', 'session'])
   t.same(files.filter((file) => /atlas|server\.|app\.|routes|health|openapi|problems|config\.|log\.js|test|bench|tools|\.railway/.test(file) && !/redis|events\/log|docs\//.test(file)), [])
   t.same(['README.md', 'LICENSE', 'CHANGELOG.md', 'package.json'].filter((file) => !files.includes(file)), [])
   t.ok(files.includes('dist/src/limit/take.lua'))
@@ -211,12 +214,12 @@ t.test('package names as dependencies what its code imports, and nothing else', 
   t.same(Object.keys(peerDependencies), ['fastify'])
 })
 
-t.test('package has types for a strict consumer, who checks its declarations too', async (t) => {
-  t.equal(await project.check(besideThem), '')
+t.test('package has types for a strict consumer who checks its declarations too, and for what the README shows', async (t) => {
+  t.equal(await project.check([...withoutThem, ...shown.map(([name]) => name)]), '')
 })
 
 t.test('package has types for a strict consumer who skips declarations', async (t) => {
-  t.equal(await project.check(besideThem, { skipLibCheck: true }), '')
+  t.equal(await project.check(withoutThem, { skipLibCheck: true }), '')
 })
 
 t.test('package has types that stand beside those of @fastify/rate-limit', async (t) => {

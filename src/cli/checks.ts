@@ -1,0 +1,102 @@
+import type { Redis } from 'ioredis'
+import { readInfo } from '../metrics/info.ts'
+import type { Info } from '../metrics/info.ts'
+
+/** What one check found: one sentence, and what to change. */
+export interface Finding {
+  readonly check: string
+  readonly state: 'fine' | 'warning' | 'wrong'
+  readonly says: string
+  readonly change?: string
+}
+
+const fine = (check: string, says: string): Finding => ({ check, state: 'fine', says })
+const warning = (check: string, says: string, change: string): Finding => ({ check, state: 'warning', says, change })
+const wrong = (check: string, says: string, change: string): Finding => ({ check, state: 'wrong', says, change })
+
+/** Looks at a server that was reached. */
+export async function checkServer (client: Redis, url: string): Promise<Finding[]> {
+  const info = readInfo(await client.info('everything'))
+  return [
+    checkVersion(info),
+    checkRole(info),
+    checkMemory(info),
+    checkPolicy(info),
+    ...checkPersistence(info),
+    await checkLatency(client),
+    await checkClock(client),
+    await checkClients(client, info),
+    checkEncryption(url)
+  ]
+}
+
+function checkVersion (info: Info): Finding {
+  const version = info.get('redis_version') ?? 'unknown'
+  return Number.parseInt(version) >= 7 ? fine('version', `Redis ${version}.`) : wrong('version', `Redis ${version} is too old: 7 or newer is needed (PEXPIRE GT, EVALSHA on replicas, client eviction).`, 'Upgrade the server to Redis 7.2 or Valkey 8.')
+}
+
+function checkRole (info: Info): Finding {
+  if (info.get('role') !== 'slave') return fine('role', `A master, with ${info.get('connected_slaves') ?? 0} replicas.`)
+  return wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: every write is refused.`, 'Point REDIS_URL at the master, or ask Sentinels: redis+sentinel://host:26379,host:26379/name.')
+}
+
+function checkMemory (info: Info): Finding {
+  const [used, max] = [Number(info.get('used_memory')), Number(info.get('maxmemory'))]
+  const megabytes = (bytes: number) => `${Math.round(bytes / 1024 / 1024)} MB`
+  if (!(max > 0)) return warning('memory', `No maxmemory is set; ${megabytes(used)} are used. When the machine is full the system ends the server, and every session with it.`, 'CONFIG SET maxmemory 256mb (a quarter below what the container has), and in redis.conf.')
+  const share = Math.round(used / max * 100)
+  const says = `${megabytes(used)} of ${megabytes(max)} are used (${share} %).`
+  return share > 90 ? wrong('memory', says, 'See `fastify-prism keys` which namespace is large: shorten its lifetime, or raise maxmemory.') : share > 80 ? warning('memory', says, 'See `fastify-prism keys` which namespace grows.') : fine('memory', says)
+}
+
+function checkPolicy (info: Info): Finding {
+  const policy = info.get('maxmemory_policy') ?? 'unknown'
+  if (policy === 'volatile-ttl') return fine('policy', 'maxmemory-policy volatile-ttl: cached answers and counters go before sessions.')
+  if (Number(info.get('maxmemory')) === 0) return fine('policy', `maxmemory-policy ${policy}, which means nothing while there is no limit.`)
+  if (policy === 'noeviction') return wrong('policy', 'maxmemory-policy noeviction: once memory is full, every write is refused, sessions and limits included.', 'CONFIG SET maxmemory-policy volatile-ttl; or allkeys-lru where sessions have a Redis of their own.')
+  return warning('policy', `maxmemory-policy ${policy} may evict sessions: whoever is evicted is signed out.`, 'CONFIG SET maxmemory-policy volatile-ttl, or give sessions a Redis of their own (session.redis).')
+}
+
+function checkPersistence (info: Info): Finding[] {
+  const failed = [['rdb_last_bgsave_status', 'snapshot'], ['aof_last_write_status', 'append-only file']].filter(([field = '']) => info.has(field) && info.get(field) !== 'ok')
+  return failed.length === 0 ? [fine('persistence', 'What is written to disk was written.')] : failed.map(([, what]) => wrong('persistence', `The last ${what} could not be written: Redis may refuse writes.`, 'Look at the server\'s log and disk.'))
+}
+
+const pings = 50
+
+async function checkLatency (client: Redis): Promise<Finding> {
+  const times: number[] = []
+  for (let index = 0; index < pings; index++) {
+    const startedAt = performance.now()
+    await client.ping()
+    times.push(performance.now() - startedAt)
+  }
+  times.sort((one, other) => one - other)
+  const [p50 = 0, p99 = 0] = [times[Math.floor(pings / 2)], times.at(-1)]
+  const says = `A round trip takes ${p50.toFixed(2)} ms (median of ${pings}), ${p99.toFixed(2)} ms at worst.`
+  return p50 > 1 ? warning('latency', says, 'Use the private address of the server, in the same region: each request waits for one round trip.') : fine('latency', says)
+}
+
+async function checkClock (client: Redis): Promise<Finding> {
+  const before = Date.now()
+  const [seconds, micros] = await client.time()
+  const offsetMs = Math.round(Number(seconds) * 1000 + Number(micros) / 1000 - (before + Date.now()) / 2)
+  const says = `Its clock is ${Math.abs(offsetMs)} ms ${offsetMs < 0 ? 'behind' : 'ahead of'} this machine's.`
+  return Math.abs(offsetMs) > 2000 ? warning('clock', says, 'Let both keep time by NTP: ages of cached answers and logs are told by this machine\'s clock.') : fine('clock', says)
+}
+
+async function checkClients (client: Redis, info: Info): Promise<Finding> {
+  const list = await client.call('CLIENT', 'LIST').then(String, () => '')
+  const [count, most] = [Number(info.get('connected_clients')), Number(info.get('maxclients') ?? 10_000)]
+  const byAddress = Map.groupBy([...list.matchAll(/ addr=(\S+):\d+ /g)], ([, host = '']) => host)
+  const largest = [...byAddress].sort(([, one], [, other]) => other.length - one.length).slice(0, 3).map(([host, all]) => `${all.length} from ${host}`)
+  const says = `${count} of ${most} connections${largest.length > 0 ? `: ${largest.join(', ')}` : ''}.`
+  return count > 0.8 * most ? wrong('clients', says, 'Lower redis.max of the services that share it, or raise maxclients.') : fine('clients', says)
+}
+
+function checkEncryption (url: string): Finding {
+  const { protocol, hostname = '' } = URL.parse(url.split(',')[0] ?? '') ?? {}
+  const isPrivate = /^(localhost|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|\[?(::1|f[cd]))|\.(internal|local)$|^[^.]*$/i.test(hostname)
+  if (protocol === 'rediss:' || protocol === 'unix:') return fine('encryption', 'Nobody on the way can read along.')
+  return isPrivate ? fine('encryption', 'Not encrypted, on a private network.') : warning('encryption', `Sessions cross to ${hostname} in the clear.`, 'Use rediss://, or the server\'s private address.')
+}

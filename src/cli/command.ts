@@ -1,0 +1,46 @@
+import type { Redis } from 'ioredis'
+import type { Pool } from '../redis/pool.ts'
+import type { Output } from './output.ts'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** @returns warnings; throws an error with `faults` for what cannot be used */
+export type ReadService = (environment: Environment) => { readonly warnings: readonly string[] }
+
+/** What a command was called with. */
+export interface Call {
+  readonly words: readonly string[]
+  readonly flags: Readonly<Record<string, string | boolean | undefined>>
+  readonly output: Output
+  readonly environment: Environment
+  /** reads the service's own variables; undefined: they are somebody else's */
+  readonly readService: ReadService | undefined
+  /** `--url`, else REDIS_URL */
+  readonly url: string | undefined
+  /** `--prefix` */
+  readonly prefix: string
+  /** the pool, once Redis was reached; closed for the command */
+  readonly pool: () => Promise<Pool>
+  /** one plain connection, closed for the command */
+  readonly client: () => Promise<Redis>
+}
+
+/** One verb of the command line. */
+export interface Command {
+  /** `purge <tag>…` */
+  readonly usage: string
+  /** one line */
+  readonly summary: string
+  /** what `--help` says beside it */
+  readonly help: readonly string[]
+  /** flags of its own */
+  readonly flags?: Readonly<Record<string, { type: 'string' | 'boolean', short?: string }>>
+  /** @returns the exit code: 0 well, 1 something is wrong, 2 called wrongly */
+  readonly run: (call: Call) => Promise<number>
+}
+
+/** Called in a way that cannot be meant: the message says why, and the exit code is 2. */
+export class UsageFault extends Error {}
+
+/** Redis could not be asked: the message says why and what to do, and the exit code is 1. */
+export class ReachFault extends Error {}

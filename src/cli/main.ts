@@ -1,0 +1,115 @@
+import { parseArgs } from 'node:util'
+import type { Redis } from 'ioredis'
+import { resolveRedisPolicy } from '../redis/policy.ts'
+import { Pool } from '../redis/pool.ts'
+import { ReachFault, UsageFault } from './command.ts'
+import type { Call, Command, Environment, ReadService } from './command.ts'
+import { doctor } from './doctor.ts'
+import { keys } from './keys.ts'
+import { limits } from './limits.ts'
+import { Output } from './output.ts'
+import type { Writable } from './output.ts'
+import { purge } from './purge.ts'
+import { reach } from './reach.ts'
+import { rules } from './rules.ts'
+import { sessions } from './sessions.ts'
+import { watch } from './watch.ts'
+
+const commands: Readonly<Record<string, Command>> = { doctor, keys, purge, sessions, limits, watch, rules }
+const common = { url: { type: 'string' }, prefix: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
+
+/** What a run is given besides; the process's own streams when left out. */
+export interface Surroundings {
+  /** given where the environment is the service's: `doctor` checks it then */
+  readonly readService?: ReadService
+  readonly out?: Writable
+  readonly err?: Writable
+}
+
+/**
+ * Runs one command of the operator's.
+ *
+ * @param args those after the program's name
+ * @returns the exit code: 0 well, 1 something is wrong, 2 called wrongly
+ */
+export async function main (args: readonly string[], environment: Environment, surroundings: Surroundings = {}): Promise<number> {
+  const { readService, out = process.stdout, err = process.stderr } = surroundings
+  const [name = '', ...rest] = args
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (command === undefined) return help(name, out, err)
+  const open: (() => void)[] = []
+  try {
+    const call = readCall(command, rest, { environment, readService, output: outputFor(rest, out, err) }, open)
+    if (call.flags.help === true) return helpOf(command, call.output)
+    return await command.run(call)
+  } catch (error) {
+    return fail(error, err)
+  } finally {
+    for (const close of open) close()
+  }
+}
+
+function readCall (command: Command, args: string[], given: Pick<Call, 'environment' | 'readService' | 'output'>, open: (() => void)[]): Call {
+  const { values, positionals } = parse(command, args)
+  const url = (values.url as string | undefined) ?? (given.environment.REDIS_URL?.trim() || undefined)
+  const prefix = (values.prefix as string | undefined) ?? ''
+  const client = async (): Promise<Redis> => {
+    const redis = await reach(url)
+    open.push(() => redis.disconnect())
+    return redis
+  }
+  const pool = async (): Promise<Pool> => {
+    await client() // says in a sentence why Redis is not reached
+    const opened = new Pool(resolveRedisPolicy({ url, min: 1, max: 2, prefix }))
+    open.push(() => opened.disconnect())
+    await opened.start(3000)
+    return opened
+  }
+  return { ...given, words: positionals, flags: values, url, prefix, client, pool }
+}
+
+function outputFor (args: readonly string[], out: Writable, err: Writable): Output {
+  return new Output(args.includes('--json'), out, err)
+}
+
+function parse (command: Command, args: string[]): { values: Call['flags'], positionals: string[] } {
+  try {
+    return parseArgs({ args, allowPositionals: true, options: { ...common, ...command.flags } })
+  } catch (error) {
+    throw new UsageFault((error as Error).message)
+  }
+}
+
+function fail (error: unknown, err: Writable): number {
+  if (error instanceof UsageFault || error instanceof ReachFault) {
+    err.write(`${error.message}\n`)
+    return error instanceof UsageFault ? 2 : 1
+  }
+  err.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  return 1
+}
+
+function help (name: string, out: Writable, err: Writable): number {
+  const isAsked = ['', 'help', '--help', '-h'].includes(name)
+  const lines = [
+    ...isAsked ? [] : [`There is no command ${name}.`, ''],
+    'fastify-prism <command> [options]     for whoever operates a service with sessions, cache and limits in Redis',
+    '',
+    ...Object.values(commands).map(({ usage, summary }) => `  ${usage.padEnd(30)} ${summary}`),
+    '',
+    '  --url <address>                Redis; default REDIS_URL',
+    '  --prefix <text>                what stands before every key (option redis.prefix)',
+    '  --json                         one JSON object a result, for programs',
+    '  --help                         more about a command: fastify-prism keys --help',
+    '',
+    'Exit code: 0 well, 1 something is wrong, 2 called wrongly.'
+  ]
+  const stream = isAsked ? out : err
+  stream.write(`${lines.join('\n')}\n`)
+  return isAsked ? 0 : 2
+}
+
+function helpOf ({ usage, summary, help }: Command, output: Output): number {
+  output.tell({ usage, summary, help }, [`fastify-prism ${usage}`, '', `  ${summary}`, '', ...help.map((line) => `  ${line}`)])
+  return 0
+}
