@@ -52,6 +52,6 @@ function readConnection (connection: RedisOptions['connection'] = {}): ClientOpt
 function readFrom ({ url, client }: RedisOptions): RedisPolicy['from'] {
   if (client !== undefined && url !== undefined) return refuse('redis.client', 'left out beside redis.url', undefined)
   if (client instanceof Redis || client instanceof Cluster) return client
-  if (client !== undefined) return refuse('redis.client', 'an ioredis Redis or Cluster', client)
+  if (client !== undefined) return refuse('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
   return readAddress('redis.url', url === undefined ? 'redis://127.0.0.1:6379' : readText('redis.url', url))
 }

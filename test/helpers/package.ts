@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
 
-const run = promisify(execFile)
+const execute = promisify(execFile)
 const root = join(import.meta.dirname, '../..')
 const limits = { timeout: 90_000, maxBuffer: 1 << 25 }
 
@@ -53,6 +53,11 @@ async function pack (folder: string): Promise<{ filename: string, files: string[
   const packed: unknown = JSON.parse(stdout.slice(stdout.search(/^\[/m)))
   const [{ filename, files }] = packed as [{ filename: string, files: { path: string }[] }]
   return { filename, files: files.map(({ path }) => path) }
+}
+
+/** Runs a program without the hooks that the test runner gives to every child: the compiler does not start with them. */
+async function run (program: string, args: readonly string[], options: object): Promise<{ stdout: string }> {
+  return await execute('env', ['-u', 'NODE_OPTIONS', program, ...args], { ...options, encoding: 'utf8' })
 }
 
 /** By the registry; where that does not answer, by links to what the repository has of the packages that it declares. */
