@@ -45,13 +45,13 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
   await app.register(requestLog)
   await app.register(problems)
   await app.register(prism, {
-    redis: { url: redisUrl },
+    redis: redisOptions(redisUrl, config),
     session: {
       secrets: config.sessionSecrets,
       origins: config.origins,
       // A proxy in front may end TLS without a word.
       cookie: { secure: config.production ? true : 'auto' },
-      redis: config.sessionRedisUrl === undefined ? undefined : { url: config.sessionRedisUrl }
+      redis: config.sessionRedisUrl === undefined ? undefined : redisOptions(config.sessionRedisUrl, config)
     },
     rateLimit: { quota: 1000, window: '1m' },
     events: { schemas: eventSchemas, validate: !config.production }
@@ -64,6 +64,10 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
   await app.register(atlas, { path: config.databasePath, seed: seedPath })
   await app.register(routes)
   return app
+}
+
+function redisOptions (url: string, { redisTls: tls }: Config): { url: string, connection?: { tls: NonNullable<Config['redisTls']> } } {
+  return tls !== undefined && url.startsWith('rediss') ? { url, connection: { tls } } : { url }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, statSync } from 'node:fs'
+import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { ConfigError } from './errors.ts'
@@ -19,6 +19,8 @@ export interface Config {
   readonly redisUrl: string | undefined
   /** Where sessions are kept; undefined: with all the rest. */
   readonly sessionRedisUrl: string | undefined
+  /** What TLS to Redis needs besides what the system knows: an authority, a client's certificate and key, all PEM. */
+  readonly redisTls: { readonly ca?: string, readonly cert?: string, readonly key?: string } | undefined
   /** Newest first: the first signs, all verify. */
   readonly sessionSecrets: readonly string[]
   readonly trustedProxies: TrustedProxies
@@ -69,6 +71,9 @@ export function readConfig (environment: Environment): Config {
   const production = read('NODE_ENV', readEnvironmentName, 'development') === 'production'
   if (production && !isSet('REDIS_URL')) needed('REDIS_URL', 'set in production: the embedded server is for development')
   if (production && !isSet('SESSION_SECRET')) needed('SESSION_SECRET', `set in production: ${secretsWanted}`)
+  if (isSet('REDIS_TLS_CERT') && !isSet('REDIS_TLS_KEY')) needed('REDIS_TLS_KEY', 'set, for REDIS_TLS_CERT is of no use without it')
+  if (isSet('REDIS_TLS_KEY') && !isSet('REDIS_TLS_CERT')) needed('REDIS_TLS_CERT', 'set, for REDIS_TLS_KEY is of no use without it')
+  if (['CA', 'CERT', 'KEY'].some((part) => isSet(`REDIS_TLS_${part}`)) && !/rediss/.test(`${environment.REDIS_URL} ${environment.SESSION_REDIS_URL}`)) needed('REDIS_URL', 'one that begins with rediss, for REDIS_TLS_… is set')
   if (!production && !isSet('SESSION_SECRET')) warnings.push('SESSION_SECRET is unset: a random one is used, and every session ends with this process.')
   if (production && !isSet('TRUST_PROXY')) warnings.push('TRUST_PROXY is unset: behind a proxy all clients are counted as one, and whether they came over TLS cannot be seen; session cookies are Secure all the same, so over plain http nobody stays signed in.')
   if (isSet('ALERT_WEBHOOK_URL') && !isSet('ALERT_WEBHOOK_SECRET')) warnings.push('ALERT_WEBHOOK_SECRET is unset: alerts are sent without a signature, and anybody may forge one.')
@@ -79,6 +84,7 @@ export function readConfig (environment: Environment): Config {
     host: read('HOST', readHost, '::'),
     redisUrl: read('REDIS_URL', readRedisUrl, undefined),
     sessionRedisUrl: read('SESSION_REDIS_URL', readRedisUrl, undefined),
+    redisTls: redisTlsOf(read('REDIS_TLS_CA', readPem, undefined), read('REDIS_TLS_CERT', readPem, undefined), read('REDIS_TLS_KEY', readPem, undefined)),
     sessionSecrets: Object.freeze(read('SESSION_SECRET', readSecrets, [randomBytes(secretLength).toString('base64url')])),
     trustedProxies: Object.freeze(read('TRUST_PROXY', readTrustedProxies, { kind: 'none' })),
     logLevel: read('LOG_LEVEL', readLogLevel, 'info'),
@@ -118,6 +124,24 @@ const readRedisUrl: Reader<string> = (value, refuse) => {
     const what = scheme === undefined ? 'an address without a scheme' : `an address that begins with ${scheme}://`
     return refuse(redisWanted, `${what} and cannot be read; the rest is not shown, for it may hold a password`)
   }
+}
+
+const readPem: Reader<string> = (value, refuse) => {
+  const text = value.startsWith('-----BEGIN') ? value.replaceAll('\\n', '\n') : readFile(value)
+  return text?.startsWith('-----BEGIN') ? text : refuse('PEM, or the path of a file that holds it and may be read', 'neither; it is not shown')
+}
+
+function readFile (path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trimStart()
+  } catch {
+    return undefined // told by the refusal
+  }
+}
+
+function redisTlsOf (ca: string | undefined, cert: string | undefined, key: string | undefined): Config['redisTls'] {
+  if (ca === undefined && cert === undefined) return undefined
+  return Object.freeze({ ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) })
 }
 
 const redisWanted = 'redis://host:port, rediss://host:port or unix:///path/to/socket; several of the first two with commas between them are a Cluster\'s seeds, redis+sentinel://host:port,host:port/name asks Sentinels; signs such as , @ : / # % in a password are percent-encoded'

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -9,6 +9,7 @@ import { aclUser, noDefaultUser } from '../helpers/acl.ts'
 import { Load } from '../helpers/load.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
 import { startSentinel } from '../helpers/sentinel.ts'
+import { startService } from '../helpers/service.ts'
 import { startStack } from '../helpers/stack.ts'
 import type { Stack } from '../helpers/stack.ts'
 import { startTls } from '../helpers/tls.ts'
@@ -57,6 +58,15 @@ t.test('over TLS, the pool mends itself after a restart', async (t) => {
 
   await until(async () => /^prism; hit/.test((await stack.page()).cache), { what: 'a page from the cache of the new server' })
   t.equal(stack.app.redisPool.state, 'ready')
+})
+
+t.test('over TLS, the service takes authority, certificate and key from its environment', async (t) => {
+  const { url, paths } = await startTls(t, { authClients: true })
+
+  const service = await startService(t, { REDIS_URL: url, REDIS_TLS_CA: paths.ca, REDIS_TLS_CERT: paths.cert, REDIS_TLS_KEY: readFileSync(paths.key, 'utf8') })
+
+  const ready = await fetch(`${service.url}/healthz/ready`)
+  t.match(await ready.json(), { redis: 'ready' })
 })
 
 t.test('over a unix socket all is as over TCP', async (t) => {

@@ -1,4 +1,4 @@
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -80,12 +80,29 @@ t.test('config takes every variable as it is documented', async (t) => {
     alertWebhookSecret: 'w'.repeat(32),
     origins: ['https://example.com', 'http://localhost:3000'],
     databasePath: path,
+    redisTls: undefined,
     warnings: []
   })
 })
 
+t.test('config takes what TLS to Redis needs as PEM, or as files that hold it', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'prism-config-'))
+  const path = join(folder, 'ca.pem')
+  writeFileSync(path, '-----BEGIN CERTIFICATE-----\nca\n')
+  const REDIS_URL = 'rediss://redis.example'
+
+  const { redisTls } = readConfig({ REDIS_URL, REDIS_TLS_CA: path, REDIS_TLS_CERT: '-----BEGIN CERTIFICATE-----\\ncert\\n', REDIS_TLS_KEY: '-----BEGIN PRIVATE KEY-----\nkey' })
+
+  t.same(redisTls, { ca: '-----BEGIN CERTIFICATE-----\nca\n', cert: '-----BEGIN CERTIFICATE-----\ncert\n', key: '-----BEGIN PRIVATE KEY-----\nkey' })
+  t.equal(readConfig({ REDIS_URL }).redisTls, undefined)
+  t.throws(() => readConfig({ REDIS_URL, REDIS_TLS_CERT: path }), /REDIS_TLS_KEY must be set/)
+  t.throws(() => readConfig({ REDIS_URL, REDIS_TLS_KEY: path }), /REDIS_TLS_CERT must be set/)
+  t.throws(() => readConfig({ REDIS_URL: 'redis://redis.example', REDIS_TLS_CA: path }), /REDIS_URL must be one that begins with rediss/)
+  t.throws(() => readConfig({ REDIS_URL, REDIS_TLS_CA: 'MIIsecret' }), /REDIS_TLS_CA must be PEM, or the path of a file that holds it and may be read; it is neither; it is not shown/)
+})
+
 t.test('config counts an empty variable as unset', async (t) => {
-  const names = ['NODE_ENV', 'PORT', 'HOST', 'REDIS_URL', 'SESSION_REDIS_URL', 'SESSION_SECRET', 'TRUST_PROXY', 'LOG_LEVEL', 'ADMIN_TOKEN', 'ORIGINS', 'DATABASE_PATH', 'METRICS_PORT', 'ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET']
+  const names = ['NODE_ENV', 'PORT', 'HOST', 'REDIS_URL', 'SESSION_REDIS_URL', 'REDIS_TLS_CA', 'REDIS_TLS_CERT', 'REDIS_TLS_KEY', 'SESSION_SECRET', 'TRUST_PROXY', 'LOG_LEVEL', 'ADMIN_TOKEN', 'ORIGINS', 'DATABASE_PATH', 'METRICS_PORT', 'ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET']
 
   const { sessionSecrets: _random, ...config } = readConfig(Object.fromEntries(names.map((name) => [name, ' '])))
 
