@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import events from '../../plugins/events.ts'
 import redis from '../../plugins/redis.ts'
 import type { CloudEvent } from '../../plugins/events.ts'
+import { publish } from '../helpers/publish.ts'
 import { startRig } from '../helpers/rig.ts'
 import type { Rig } from '../helpers/rig.ts'
 import { until } from '../helpers/until.ts'
@@ -42,8 +43,8 @@ t.test('events of one process reach another, in order, as CloudEvents', async (t
   const subscription = receiver.events.subscribe('events', (event) => heard.push(event))
   const begin = await subscription.ready
 
-  const ids = [await publisher.events.publish('events', { type: 'city.noted', data: { city: 1, tags: [], big: 12345678901234567n.toString() } })]
-  for (let n = 2; n <= 20; n++) ids.push(await publisher.events.publish('events', { type: 'city.noted', data: n }))
+  const ids = [await publish(publisher, 'events', { type: 'city.noted', data: { city: 1, tags: [], big: 12345678901234567n.toString() } })]
+  for (let n = 2; n <= 20; n++) ids.push(await publish(publisher, 'events', { type: 'city.noted', data: n }))
   await until(() => heard.length === 20, { what: '20 events' })
 
   t.same(heard.map(({ id }) => id), ids)
@@ -57,9 +58,37 @@ t.test('events published in the tick of the subscription are delivered', async (
   const app = await startApp(t, url)
 
   const heard = listen(app, 'events')
-  await app.events.publish('events', { type: 'x', data: 1 })
+  await publish(app, 'events', { type: 'x', data: 1 })
 
   await until(() => heard.seen.length === 1, { what: 'the event' })
+  t.same(heard.resets, [])
+})
+
+t.test('events published in the tick of the subscription are delivered, though others were published before it', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startApp(t, url)
+
+  const before = app.events.publish('events', { type: 'x', data: 'before' })
+  const heard = listen(app, 'events')
+  await Promise.all([before, app.events.publish('events', { type: 'x', data: 1 }), app.events.publish('events', { type: 'x', data: 2 })])
+
+  await until(() => heard.seen.length >= 2, { what: 'both events' })
+  t.same(dataOf(heard.seen).slice(-2), [1, 2])
+  t.same(heard.resets, [])
+})
+
+t.test('events fail with a code while Redis is away, and are heard by who subscribed meanwhile', async (t) => {
+  const rig = await startRig(t)
+  const app = await startApp(t, rig.url)
+  await rig.redis.kill()
+  const heard = listen(app, 'events')
+  await t.rejects(app.events.publish('events', { type: 'x' }), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
+
+  await rig.redis.start()
+  await heard.ready
+  await publish(app, 'events', { type: 'x', data: 1 })
+
+  await until(() => heard.seen.length > 0, { what: 'the event' })
   t.same(heard.resets, [])
 })
 
@@ -70,13 +99,13 @@ t.test('events after an id are delivered to who resumes there, from Redis and fr
   const witness = listen(app, 'events')
   await witness.ready
   const ids: string[] = []
-  for (let n = 0; n < 200; n++) ids.push(await app.events.publish('events', { type: 'n', data: n }))
+  for (let n = 0; n < 200; n++) ids.push(await publish(app, 'events', { type: 'n', data: n }))
   await until(() => witness.seen.length === 200, { what: 'the witness has all' })
 
   const near = listen(app, 'events', ids[99])
   const far = listen(other, 'events', ids[9])
   await until(() => near.seen.length === 100 && far.seen.length === 190, { what: 'both resumed' })
-  await app.events.publish('events', { type: 'n', data: 'last' })
+  await publish(app, 'events', { type: 'n', data: 'last' })
   await until(() => near.seen.length === 101 && far.seen.length === 191, { what: 'both are level' })
 
   t.same(dataOf(near.seen).slice(0, 2), [100, 101])
@@ -87,12 +116,12 @@ t.test('events after an id are delivered to who resumes there, from Redis and fr
 t.test('events tell of a gap once: an id that the log no longer knows', async (t) => {
   const { url } = await startRig(t)
   const app = await startApp(t, url)
-  const id = await app.events.publish('events', { type: 'n', data: 1 })
+  const id = await publish(app, 'events', { type: 'n', data: 1 })
 
   const unknown = listen(app, 'events', '1-1')
   const future = listen(app, 'events', '9999999999999-0')
   await until(() => unknown.resets.length === 1 && future.resets.length === 1, { what: 'both are told' })
-  await app.events.publish('events', { type: 'n', data: 2 })
+  await publish(app, 'events', { type: 'n', data: 2 })
   await until(() => unknown.seen.length === 1 && future.seen.length === 1, { what: 'both go on' })
 
   t.same([unknown.resets, future.resets], [[id], [id]])
@@ -115,13 +144,13 @@ t.test('events bring exactly one reset to each subscriber', async (t) => {
         const other = await startApp(t, rig.url)
         const heard = [listen(app, 'events'), listen(app, 'events'), listen(other, 'events')]
         await Promise.all(heard.map(({ ready }) => ready))
-        await app.events.publish('events', { type: 'n', data: 'before' })
+        await publish(app, 'events', { type: 'n', data: 'before' })
         await until(() => heard.every(({ seen }) => seen.length === 1), { what: 'all are level' })
 
         await lose(rig)
-        if (publishes) await until(() => app.events.publish('events', { type: 'n', data: 'unseen' }), { what: 'Redis is back' })
+        if (publishes) await publish(app, 'events', { type: 'n', data: 'unseen' })
         await until(() => heard.every(({ resets }) => resets.length > 0), { what: 'all are told' })
-        await until(() => app.events.publish('events', { type: 'n', data: 'after' }), { what: 'Redis is back' })
+        await publish(app, 'events', { type: 'n', data: 'after' })
         await until(() => heard.every(({ seen }) => seen.length > 1), { what: 'all go on' })
 
         for (const { seen, resets } of heard) {
@@ -133,6 +162,23 @@ t.test('events bring exactly one reset to each subscriber', async (t) => {
   }
 })
 
+t.test('events of 500 topics and a long, large history are read when the connection was lost, while others are answered', async (t) => {
+  const { url, control } = await startRig(t)
+  const app = await startApp(t, url)
+  const publisher = await startApp(t, url)
+  const heard = Array.from({ length: 500 }, (_, n) => listen(app, `user:${n}`))
+  await Promise.all(heard.map(({ ready }) => ready))
+  const large = listen(app, 'large')
+  await large.ready
+
+  await control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  for (let n = 0; n < 500; n++) await publish(publisher, `user:${n}`, { type: 'n', data: n })
+  for (let n = 0; n < 200; n++) await publish(publisher, 'large', { type: 'n', data: 'x'.repeat(15_000) })
+  await until(() => large.seen.length === 200 && heard.every(({ seen }) => seen.length === 1), { what: 'all topics' })
+
+  t.same([...heard, large].flatMap(({ resets }) => resets), [])
+})
+
 t.test('events of other services are delivered without an id, and what is malformed is counted', async (t) => {
   const { url, control } = await startRig(t)
   const app = await startApp(t, url)
@@ -140,7 +186,7 @@ t.test('events of other services are delivered without an id, and what is malfor
   await until(() => control.pubsub('NUMSUB', 'prism:events').then(([, count]) => count === 1), { what: 'the channel is joined' })
 
   for (const text of ['{"type":"py","data":[],"id":"7"}', '{"hello":"world"}', 'nonsense', '[1]', '{"type":5}', JSON.stringify({ type: 'x', data: 'y'.repeat(20_000) })]) await control.publish('prism:events', text)
-  await app.events.publish('events', { type: 'n', data: 'last' })
+  await publish(app, 'events', { type: 'n', data: 'last' })
   await until(() => heard.seen.length === 3, { what: 'three events' })
 
   t.match(heard.seen[0], { specversion: '1.0', type: 'py', source: 'redis', data: [], id: undefined })
@@ -159,7 +205,7 @@ t.test('events are readable to a plain subscriber', async (t) => {
   await plain.subscribe('prism:user:42')
   plain.on('message', (_channel, message: string) => messages.push(message))
 
-  const id = await app.events.publish('user:42', { type: 'n', data: { list: [], ünï: '\u2028"' } })
+  const id = await publish(app, 'user:42', { type: 'n', data: { list: [], ünï: '\u2028"' } })
   await until(() => messages.length === 1, { what: 'the message' })
 
   t.match(JSON.parse(messages[0] ?? ''), { specversion: '1.0', id, prev: '', type: 'n', data: { list: [], ünï: '\u2028"' } })
@@ -186,14 +232,17 @@ t.test('events go on, without loss, when the connection that hears them is kille
   const publisher = await startApp(t, rig.redis.url)
   await heard.ready
   const sent: number[] = []
-  const publish = async (n: number) => { await publisher.events.publish('events', { type: 'n', data: n }); sent.push(n) }
-  await publish(0)
+  const send = async (n: number) => {
+    await publish(publisher, 'events', { type: 'n', data: n })
+    sent.push(n)
+  }
+  await send(0)
   await until(() => heard.seen.length === 1, { what: 'level' })
 
   await rig.control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
-  for (let n = 1; n < 50; n++) await publish(n)
+  for (let n = 1; n < 50; n++) await send(n)
   await rig.proxy.fault('halfOpen')
-  for (let n = 50; n < 100; n++) await publish(n)
+  for (let n = 50; n < 100; n++) await send(n)
   await rig.proxy.heal()
   await until(() => heard.seen.length === 100, { what: 'all events' })
 
@@ -208,7 +257,7 @@ t.test('events whose subscriber throws reach the others', async (t) => {
   app.events.subscribe('events', async () => { throw new Error('mine too') })
   const heard = listen(app, 'events')
 
-  await app.events.publish('events', { type: 'n' })
+  await publish(app, 'events', { type: 'n' })
   await until(() => heard.seen.length === 1, { what: 'the event' })
 
   t.equal(app.events.counts.failed, 2)

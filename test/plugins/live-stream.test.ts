@@ -2,6 +2,8 @@ import { EventSource } from 'eventsource'
 import t from 'tap'
 import type { Test } from 'tap'
 import { startLive } from '../helpers/live.ts'
+import type { LiveApp } from '../helpers/live.ts'
+import { publish } from '../helpers/publish.ts'
 import { startRig } from '../helpers/rig.ts'
 import { until } from '../helpers/until.ts'
 
@@ -31,16 +33,25 @@ function follow (t: Test, url: string, types: string[]) {
   return { source, seen }
 }
 
+/** Waits until Redis has said where topics stand: all who follow them stand there. */
+async function begun ({ app }: LiveApp, ...topics: string[]): Promise<void> {
+  for (const topic of topics) {
+    using subscription = app.events.subscribe(topic, () => {})
+    await subscription.ready
+  }
+}
+
 t.test('live streams carry events to a foreign EventSource, which resumes by itself', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const { source, seen } = follow(t, `${live.url}/events?topic=events`, ['city.noted', 'reset'])
   await until(() => live.app.live.counts.stream === 1, { what: 'the stream is open' })
-  const ids = [await live.app.events.publish('events', { type: 'city.noted', data: { text: 'one\ntwo\u2028\r' } })]
+  await begun(live, 'events')
+  const ids = [await publish(live.app, 'events', { type: 'city.noted', data: { text: 'one\ntwo\u2028\r' } })]
   await until(() => seen.length === 1, { what: 'the event' })
 
   live.app.server.closeAllConnections()
-  for (let n = 0; n < 3; n++) ids.push(await live.app.events.publish('events', { type: 'city.noted', data: n }))
+  for (let n = 0; n < 3; n++) ids.push(await publish(live.app, 'events', { type: 'city.noted', data: n }))
   await until(() => seen.length === 4, { what: 'what was missed' })
 
   t.same(seen.map(({ id }) => id), ids)
@@ -63,7 +74,7 @@ t.test('live streams resume from Last-Event-ID rather than from since, and tell 
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const ids: string[] = []
-  for (let n = 0; n < 3; n++) ids.push(await live.app.events.publish('events', { type: 'n', data: n }))
+  for (let n = 0; n < 3; n++) ids.push(await publish(live.app, 'events', { type: 'n', data: n }))
 
   const since = await openStream(t, `${live.url}/events?since=${ids[0]}`)
   const header = await openStream(t, `${live.url}/events?since=${ids[0]}`, { 'last-event-id': ids[1] ?? '' })
@@ -81,11 +92,12 @@ t.test('live streams of several topics resume each where it was', async (t) => {
   const live = await startLive(t, url, { topics: { '*': 'anyone' } })
   const { source, seen } = follow(t, `${live.url}/events?topic=a&topic=b&topic=c`, ['n', 'reset'])
   await until(() => live.app.live.counts.stream === 1, { what: 'the stream is open' })
-  for (let n = 0; n < 3; n++) for (const topic of ['b', 'a']) await live.app.events.publish(topic, { type: 'n', data: `${topic}${n}` })
+  await begun(live, 'a', 'b', 'c')
+  for (let n = 0; n < 3; n++) for (const topic of ['b', 'a']) await publish(live.app, topic, { type: 'n', data: `${topic}${n}` })
   await until(() => seen.length === 6, { what: 'six events' })
 
   live.app.server.closeAllConnections()
-  for (const topic of ['a', 'b', 'c']) await live.app.events.publish(topic, { type: 'n', data: `${topic}3` })
+  for (const topic of ['a', 'b', 'c']) await publish(live.app, topic, { type: 'n', data: `${topic}3` })
   await until(() => seen.length === 9, { what: 'what was missed' })
 
   t.same(seen.map(({ data }) => data.data).sort(), ['a0', 'a1', 'a2', 'a3', 'b0', 'b1', 'b2', 'b3', 'c3'])
@@ -114,7 +126,7 @@ t.test('live streams let no event break out of its block', async (t) => {
   await control.publish('prism:events', '{"type":"x\\nid: 9-9\\n\\nevent: evil","data":1}')
   await control.publish('prism:events', '{"type":"reset","data":1}')
   await control.publish('prism:events', '{"type":"n",\n\n"id":"7-7","prev":"1-1"\r\n,"data":2}')
-  const id = await live.app.events.publish('events', { type: 'n', data: 3 })
+  const id = await publish(live.app, 'events', { type: 'n', data: 3 })
   await until(() => stream.text.includes(id), { what: 'the last event' })
 
   t.notMatch(stream.text, /^event: (evil|reset)$/m)
@@ -134,6 +146,18 @@ t.test('live streams end with their session', async (t) => {
   await until(() => stream.isEnded, { what: 'the stream has ended' })
 
   t.match(stream.text, /retry: \d+\n\n$/)
+})
+
+t.test('live streams of visitors whose session cannot be read now are told to come again', async (t) => {
+  const { url, redis } = await startRig(t)
+  const live = await startLive(t, url)
+  const cookie = await live.signIn('ann')
+  await redis.kill()
+
+  const { status, text } = await fetch(`${live.url}/events`, { headers: { cookie } }).then(async (response) => ({ status: response.status, text: await response.text() }))
+
+  t.equal(status, 200)
+  t.match(text, /^retry: \d+\n\n$/)
 })
 
 t.test('live streams whose client has gone are forgotten', async (t) => {

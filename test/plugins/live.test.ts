@@ -1,5 +1,6 @@
 import t from 'tap'
 import { followSocket, openLive, startLive, statusOfUpgrade } from '../helpers/live.ts'
+import { publish } from '../helpers/publish.ts'
 import { startRig } from '../helpers/rig.ts'
 import { until } from '../helpers/until.ts'
 
@@ -10,14 +11,14 @@ t.test('live connections speak over a WebSocket: subscribe, event, unsubscribe, 
 
   client.say({ type: 'subscribe', topic: 'events' })
   const { id: begin } = await client.next('subscribed')
-  const id = await live.app.events.publish('events', { type: 'city.noted', data: { city: 1 } })
+  const id = await publish(live.app, 'events', { type: 'city.noted', data: { city: 1 } })
   const event = await client.next('event')
   client.say({ type: 'ping' })
   await client.next('pong')
   client.say({ type: 'unsubscribe', topic: 'events' })
   client.say({ type: 'ping' })
   await client.next('pong')
-  await live.app.events.publish('events', { type: 'city.noted', data: { city: 2 } })
+  await publish(live.app, 'events', { type: 'city.noted', data: { city: 2 } })
   client.say({ type: 'ping' })
   await client.next('pong')
 
@@ -35,7 +36,7 @@ t.test('live connections resume where they were, at another process too', async 
   first.socket.terminate()
 
   const ids: string[] = []
-  for (let n = 0; n < 5; n++) ids.push(await one.app.events.publish('events', { type: 'n', data: n }))
+  for (let n = 0; n < 5; n++) ids.push(await publish(one.app, 'events', { type: 'n', data: n }))
   const second = await openLive(other)
   second.say({ type: 'subscribe', topic: 'events', since: begin })
   await until(() => second.frames.length === 6, { what: 'all that was missed' })
@@ -192,6 +193,16 @@ t.test('live connections have bounds: topics, users, addresses', async (t) => {
   const others = await Promise.all(Array.from({ length: 80 }, () => openLive(live)))
   t.equal(others.length, 80)
   t.equal(await statusOfUpgrade(live, { headers: { origin: live.url } }), 429)
+})
+
+t.test('live connections outlive a topic rule that throws', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url, { topics: { events: () => { throw new Error('of the app: secret') } } })
+  const client = await openLive(live)
+
+  client.say({ type: 'subscribe', topic: 'events' })
+
+  t.match(await client.next('error'), { code: 'PRISM_ERR_INTERNAL', detail: 'Something went wrong here.' })
 })
 
 t.test('live connections are no secret door: other routes answer an upgrade as a plain request', async (t) => {
