@@ -73,7 +73,11 @@ test('sessions while Redis is away', async (t) => {
 
   t.test('killed and empty: everybody is signed out, and may sign in again at once', async (t) => {
     const browser = await signedIn('killed')
+    const slow = [browser.post('/set/test-a/1?gate=killed'), browser.post('/sign-out?gate=killed')]
+    await until(async () => (await browser.get('/gates/killed')).body === 2, { what: 'both have loaded' })
     await faults.killed.inject(rig)
+    await openGates([new Browser(app)], 'killed', 2)
+    t.same((await within(Promise.all(slow))).map(({ status, setCookie }) => [status, setCookie]), [[503, []], [503, []]])
     t.match(await within(browser.get('/required')), { status: 503, setCookie: [] })
     t.match(await within(browser.post('/sign-out')), { status: 503, setCookie: [] })
     await faults.killed.heal(rig)

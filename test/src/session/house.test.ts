@@ -1,5 +1,7 @@
 import { test } from 'tap'
 import type { Test } from 'tap'
+import { RedisUnavailableError } from '../../../src/errors.ts'
+import type { Batch } from '../../../src/redis/batch.ts'
 import { Pool } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { House } from '../../../src/session/house.ts'
@@ -7,6 +9,7 @@ import type { Revocation } from '../../../src/session/house.ts'
 import { resolveSessionPolicy } from '../../../src/session/policy.ts'
 import { userBearer } from '../../../src/session/ticket.ts'
 import { startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
 
 const beginning = { idleMs: 3_600_000, absoluteMs: 3_600_000, label: undefined, document: '{}' }
 
@@ -50,6 +53,34 @@ test('the house', async (t) => {
     await house.revokeAll('hedy')
 
     t.same(heard, [{ userId: 'hedy', devices: [device?.id] }])
+  })
+
+  t.test('ends what it may have begun, and what a sign-in has left behind, once Redis answers', async (t) => {
+    const pool = new Pool(resolveRedisPolicy({ url: redis.url, min: 1 }))
+    t.after(() => { pool.disconnect() })
+    await pool.start()
+    let isDeaf = false
+    const batch = {
+      ask: async (...args: Parameters<Batch['ask']>) => {
+        const answer = await pool.batch.ask(...args)
+        if (isDeaf) throw new RedisUnavailableError('the answer was lost')
+        return answer
+      }
+    } as unknown as Batch
+    const deaf = new House(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), batch, pool.keyspace)
+    t.after(() => { deaf.graves.close() })
+    const { ticket } = await begin('left')
+    isDeaf = true
+    await t.rejects(deaf.begin(userBearer('begun'), beginning), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
+    t.equal(await redis.client.exists('session:{begun}'), 1, 'it had begun')
+    isDeaf = false
+
+    await until(async () => await redis.client.exists('session:{begun}') === 0, { what: 'it is ended' })
+    isDeaf = true
+    await deaf.leaveBehind(ticket)
+    t.equal(await deaf.load(ticket).catch(() => undefined), undefined)
+    isDeaf = false
+    await until(async () => await redis.client.exists(ticket.key) === 0, { what: 'so is what was left behind' })
   })
 
   t.test('lets a device that was ended end no other', async (t) => {
