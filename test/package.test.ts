@@ -191,7 +191,7 @@ t.test('package holds what its entries reach, the Lua beside it, and words for i
 
   const folders = new Set(files.filter((file) => file.startsWith('dist/src/')).map((file) => file.split('/')[2]))
   t.same([...folders].filter((name) => !name?.includes('.')).sort(), ['alerts', 'cache', 'cli', 'events', 'http', 'limit', 'metrics', 'redis', 'session'])
-  t.same(files.filter((file) => /atlas|server\.|app\.|routes|health|openapi|problems|config\.|log\.js|test|bench|tools|\.railway/.test(file) && !/redis|events\/log|docs\//.test(file)), [])
+  t.same(files.filter((file) => /(^|\/)(atlas|server|app|operator|routes|health|openapi|problems|config|test|bench|tools|\.railway)[./]/.test(file) && !file.startsWith('dist/src/http/')), [])
   t.same(['README.md', 'LICENSE', 'CHANGELOG.md', 'package.json'].filter((file) => !files.includes(file)), [])
   t.ok(files.includes('dist/src/limit/take.lua'))
 })
@@ -269,4 +269,11 @@ t.test('package says what is missing where a part stands without its Redis', asy
 
 t.test('package can be required', async (t) => {
   t.same(await run('required.cjs'), 'function')
+})
+
+t.test("package brings the operators' program", async (t) => {
+  const keys = await project.run('node_modules/fastify-prism/dist/cli.js', {}, ['keys', '--json', '--url', redis.url])
+
+  t.type(keys, 'object')
+  t.notHas(keys, { failed: String })
 })

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -132,6 +132,13 @@ t.test('README names each metric of ours', async (t) => {
   const made = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/name: '(prism_\w+)'/g)].map(([, name]) => name))
 
   t.same(tableOf('metric').map(([name]) => name).sort(), [...new Set(made)].sort())
+})
+
+t.test("README names each command of the operators' program", async (t) => {
+  const usages = globSync('src/cli/*.ts', { cwd: root }).flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/usage: '([^']+)'/g)].map(([, usage = '']) => usage))
+
+  t.ok(usages.length > 0)
+  t.same(usages.filter((usage) => !readme.includes(`| \`${usage}\` |`)), [])
 })
 
 t.test('README links to what is there', async (t) => {

@@ -21,7 +21,7 @@ export interface Project {
   /** Checks files by the compiler: what it says, nothing when all is well. */
   check (files: readonly string[], options?: object): Promise<string>
   /** Runs a file, and reads the JSON that it prints. */
-  run (file: string, env?: Record<string, string>): Promise<unknown>
+  run (file: string, env?: Record<string, string>, args?: readonly string[]): Promise<unknown>
 }
 
 /** Builds and packs the package, and installs it into an empty project; removed with the test. */
@@ -40,9 +40,9 @@ export async function installPackage (t: Test): Promise<Project> {
     write: (name, text) => writeFileSync(join(project, name), text),
     add: (name) => cpSync(join(root, 'node_modules', name), join(project, 'node_modules', name), { recursive: true }),
     check: async (checked, options) => await check(project, checked, options),
-    run: async (file, env = {}) => {
+    run: async (file, env = {}, args = []) => {
       const { PATH = '' } = process.env
-      const { stdout } = await run(process.execPath, [file], { ...limits, cwd: project, env: { PATH, ...env } }).catch(outputOf)
+      const { stdout } = await run(process.execPath, [file, ...args], { ...limits, cwd: project, env: { PATH, ...env } }).catch(outputOf)
       return JSON.parse(stdout)
     }
   }
