@@ -145,18 +145,15 @@ t.test('events bring exactly one reset to each subscriber', async (t) => {
         const heard = [listen(app, 'events'), listen(app, 'events'), listen(other, 'events')]
         await Promise.all(heard.map(({ ready }) => ready))
         await publish(app, 'events', { type: 'n', data: 'before' })
-        await until(() => heard.every(({ seen }) => seen.length === 1), { what: 'all are level' })
+        await until(() => heard.every(({ seen }) => seen.length > 0), { what: 'all are level' })
 
         await lose(rig)
-        if (publishes) await publish(app, 'events', { type: 'n', data: 'unseen' })
+        if (publishes) await publish(app, 'events', { type: 'n', data: 'meanwhile' })
         await until(() => heard.every(({ resets }) => resets.length > 0), { what: 'all are told' })
         await publish(app, 'events', { type: 'n', data: 'after' })
-        await until(() => heard.every(({ seen }) => seen.length > 1), { what: 'all go on' })
+        await until(() => heard.every(({ seen }) => seen.at(-1)?.data === 'after'), { what: 'all go on' })
 
-        for (const { seen, resets } of heard) {
-          t.equal(resets.length, 1)
-          t.equal(seen.at(-1)?.data, 'after')
-        }
+        for (const { resets } of heard) t.equal(resets.length, 1)
       })
     }
   }
@@ -237,7 +234,7 @@ t.test('events go on, without loss, when the connection that hears them is kille
     sent.push(n)
   }
   await send(0)
-  await until(() => heard.seen.length === 1, { what: 'level' })
+  await until(() => heard.seen.length > 0, { what: 'level' })
 
   await rig.control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
   for (let n = 1; n < 50; n++) await send(n)
