@@ -135,7 +135,7 @@ function circles (next: ReadonlyMap<string, readonly string[]>): string[] {
 t.test('layout describes each of its files in ARCHITECTURE.md, and none besides', async (t) => {
   const text = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')
   const listed = [...text.matchAll(/^\| `([\w./-]+\.\w+)` \|/gm)].map(([, name = '']) => name)
-  const kept = globSync(['*.ts', '{entries,plugins,routes,src,tools}/**/*.{ts,lua,mjs,js,html}'], { cwd: root, exclude: ['tools/**/node_modules/**'] }).map((file) => file.replaceAll('\\', '/'))
+  const kept = globSync(['*.ts', '{entries,plugins,routes,src,tools}/**/*.{ts,lua,mjs,js,html,css}'], { cwd: root, exclude: ['tools/**/node_modules/**'] }).map((file) => file.replaceAll('\\', '/'))
 
   t.same(kept.filter((file) => !listed.includes(file)).sort(), [])
   t.same(listed.filter((file) => !kept.includes(file)).sort(), [])
