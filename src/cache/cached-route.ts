@@ -161,12 +161,10 @@ export class CachedRoute<Request extends Asking> {
 
   /** Takes part in another's run of the handler, or begins one. */
   async #share (turn: Turn<Request>, miss: Miss): Promise<unknown> {
-    const { lookup, stale } = miss
+    const { lookup } = miss
     const name = this.#sharedName(turn, miss)
     const required = lookup.requiredSequence
     const underWay = required === undefined ? undefined : this.#shared.fills.find(name, required)
-    // While one makes it anew, the others take what there is.
-    if (underWay !== undefined && stale !== undefined && maySwap(stale, Date.now())) return waitedFor(turn.reply, this.#serve(turn, stale, { isHit: true }))
     if (underWay !== undefined) return await this.#join(turn, miss, underWay)
 
     const sequence = await this.#shared.store.begin(lookup.unmarked).catch(() => undefined)
@@ -176,6 +174,8 @@ export class CachedRoute<Request extends Asking> {
   }
 
   async #join (turn: Turn<Request>, miss: Miss, fill: Fill<Entry>): Promise<unknown> {
+    // While one makes it anew, the others take what there is (RFC 5861 section 3).
+    if (miss.stale !== undefined && maySwap(miss.stale, Date.now())) return waitedFor(turn.reply, this.#serve(turn, miss.stale, { isHit: true }))
     const entry = await fill.result
     const isGood = entry !== undefined && useOf(entry, miss.wanted, Date.now()) === 'fresh'
     return waitedFor(turn.reply, isGood ? this.#serve(turn, entry, { forwarded: miss.reason, isCollapsed: true }) : this.#fill(turn, miss, fill.sequence, ''))

@@ -204,9 +204,11 @@ export class Settling {
     const key: Key = names.length === 0 ? visit.key : this.#variants.keyOf(visit.key, names, request)
     const packed = packEntry({ ...head, key: key.text, coding: isCoded ? coding : head.coding }, body)
     // Both leave together; a branch that leads to nothing is a miss.
-    const keeping = this.#shared.store.keep(key.name, head, packed, lifetimeMs)
-    if (key !== visit.key) await this.#variants.add(visit.key, key, names, visit.branch, lifetimeMs)
-    return await keeping
+    const [isKept] = await Promise.all([
+      this.#shared.store.keep(key.name, head, packed, lifetimeMs),
+      key === visit.key ? undefined : this.#variants.add(visit.key, key, names, visit.branch, lifetimeMs)
+    ])
+    return isKept
   }
 
   #leavePlain (settled: Case, entry: Entry): unknown {

@@ -1,0 +1,372 @@
+import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { CacheChoice } from '../../plugins/cache.ts'
+import { cachingApp, stored } from '../helpers/caching.ts'
+
+type Fields = Record<string, string | string[]>
+
+/** What the route answers, and what it was asked. */
+interface Origin {
+  app: FastifyInstance
+  /** the next answers' fields and status */
+  fields: Fields
+  status: number
+  /** how often the handler ran, and with which fields */
+  runs: number
+  asked: Record<string, unknown>
+  /** asks, and waits until what was to be stored is */
+  get: (options?: InjectOptions) => Promise<LightMyRequestResponse>
+}
+
+const ago = (seconds: number) => new Date(Date.now() - seconds * 1000).toUTCString()
+
+async function originOf (t: Test, route: Exclude<CacheChoice, boolean> = {}): Promise<Origin> {
+  const app = await cachingApp(t)
+  const origin: Origin = {
+    app,
+    fields: {},
+    status: 200,
+    runs: 0,
+    asked: {},
+    get: async (options = {}) => {
+      const reply = await app.inject({ url: '/a', ...options })
+      await stored(app)
+      return reply
+    }
+  }
+  app.all('/*', { config: { cache: { ...route, ttl: 'response' } } }, async (request, reply) => {
+    origin.runs++
+    origin.asked = { ...request.headers }
+    for (const [name, value] of Object.entries(origin.fields)) reply.header(name, value)
+    return reply.code(origin.status).send(origin.status === 304 ? undefined : `run ${origin.runs}`)
+  })
+  return origin
+}
+
+/** Whether a second request was answered from the store. */
+async function isKept (origin: Origin, first: InjectOptions = {}, second: InjectOptions = first): Promise<boolean> {
+  await origin.get(first)
+  const { runs } = origin
+  await origin.get(second)
+  return origin.runs === runs
+}
+
+async function keeps (t: Test, cases: Record<string, [kept: boolean, fields: Fields, status?: number, request?: InjectOptions]>, route?: Exclude<CacheChoice, boolean>): Promise<void> {
+  const origin = await originOf(t, route)
+  let path = 0
+  for (const [name, [kept, fields, status = 200, request = {}]] of Object.entries(cases)) {
+    Object.assign(origin, { fields, status })
+    t.equal(await isKept(origin, { ...request, url: `/${path++}` }), kept, name)
+  }
+}
+
+t.test('RFC 9111 section 3: cache stores what it may, by method, status and directives', (t) => keeps(t, {
+  'nothing is said': [false, {}],
+  'max-age': [true, { 'cache-control': 'max-age=60' }],
+  's-maxage before max-age': [true, { 'cache-control': 'max-age=0, s-maxage=60' }],
+  expires: [true, { expires: ago(-60) }],
+  'no-store': [false, { 'cache-control': 'max-age=60, no-store' }],
+  private: [false, { 'cache-control': 'max-age=60, private' }],
+  'a private field, and the rest is kept': [true, { 'cache-control': 'max-age=60, private="x-secret"', 'x-secret': '1' }],
+  'an error, when it says so': [true, { 'cache-control': 'max-age=60' }, 404],
+  'an error that says nothing': [false, {}, 500],
+  'a redirect that says nothing': [false, {}, 302],
+  'a status that nobody knows': [false, { 'cache-control': 'max-age=60' }, 299],
+  'must-understand, of a status that is understood': [true, { 'cache-control': 'max-age=60, no-store, must-understand' }],
+  'must-understand, of another': [false, { 'cache-control': 'max-age=60, no-store, must-understand' }, 299],
+  'a part': [false, { 'cache-control': 'max-age=60', 'content-range': 'bytes 0-1/2' }, 206],
+  'a POST': [false, { 'cache-control': 'max-age=60' }, 200, { method: 'POST' }],
+  'what a request forbids': [false, { 'cache-control': 'max-age=60' }, 200, { headers: { 'cache-control': 'no-store' } }]
+}))
+
+t.test('RFC 9111 section 3.1: cache stores no field of the connection, and none that is named by one', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=60, no-cache="x-not"', connection: 'x-hop', 'x-hop': '1', 'keep-alive': 'x', 'proxy-authenticate': 'x', 'x-kept': '1', 'x-not': '1', 'set-cookie': 'a=1' }
+  await origin.get()
+  const { headers } = await origin.get()
+
+  t.match(headers['cache-status'], /hit/)
+  t.equal(headers['x-kept'], '1')
+  for (const name of ['x-hop', 'keep-alive', 'proxy-authenticate', 'x-not', 'set-cookie']) t.equal(headers[name], undefined, name)
+})
+
+t.test('RFC 9111 section 3.5: cache stores answers to credentials only where they say so', (t) => {
+  const request = { headers: { authorization: 'Bearer x' } }
+  return keeps(t, {
+    'nothing allows it': [false, { 'cache-control': 'max-age=60' }, 200, request],
+    public: [true, { 'cache-control': 'max-age=60, public' }, 200, request],
+    'must-revalidate': [true, { 'cache-control': 'max-age=60, must-revalidate' }, 200, request],
+    's-maxage': [true, { 'cache-control': 's-maxage=60' }, 200, request]
+  })
+})
+
+t.test('RFC 9111 section 4.1: cache selects by the fields that Vary names, normalised, and keeps 12 at most', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=60', vary: 'Accept-Language, X-A' }
+  const as = (language?: string) => ({ headers: language === undefined ? {} : { 'accept-language': language } })
+
+  t.equal(await isKept(origin, as('de, en')), true)
+  t.equal(await isKept(origin, as('DE,en')), true)
+  const miss = await origin.get(as('fr'))
+  t.match(miss.headers['cache-status'], /fwd=vary-miss; stored/)
+  t.match((await origin.get(as())).headers['cache-status'], /fwd=vary-miss/)
+  t.match((await origin.get(as('fr'))).headers['cache-status'], /hit/)
+  for (let count = 0; count < 20; count++) await origin.get(as(`x${count}`))
+  t.ok((await origin.app.redis.keys('api:cache:GET:*')).length <= 13)
+  t.match((await origin.get(as('x19'))).headers['cache-status'], /hit/)
+  t.match((await origin.get(as('fr'))).headers['cache-status'], /vary-miss/)
+  origin.fields = { 'cache-control': 'max-age=60', vary: '*' }
+  t.equal(await isKept(origin, { url: '/star' }), false)
+})
+
+t.test('RFC 9111 section 4.1: cache asks for a variant that it has seen in two round trips at most', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=60', vary: 'x-a' }
+  await origin.get({ headers: { 'x-a': '1' } })
+
+  const before = origin.app.redisPool.batch.counts.writes
+  await origin.app.inject({ url: '/a', headers: { 'x-a': '1' } })
+
+  t.ok(origin.app.redisPool.batch.counts.writes - before <= 2)
+})
+
+t.test('RFC 9111 section 4.1: cache hands nobody another variant, however many ask together', async (t) => {
+  const app = await cachingApp(t)
+  app.get('/', { config: { cache: { ttl: 'response' } } }, async (request, reply) => {
+    await new Promise((resolve) => setImmediate(resolve))
+    return reply.headers({ vary: 'x-a', 'cache-control': 'max-age=60' }).send(`for ${String(request.headers['x-a'])}`)
+  })
+
+  const replies = await Promise.all(Array.from({ length: 30 }, (_, index) => app.inject({ url: '/', headers: { 'x-a': String(index % 3) } })))
+
+  replies.forEach(({ body }, index) => t.equal(body, `for ${index % 3}`))
+})
+
+t.test('RFC 9111 section 4.2: cache computes freshness and age', async (t) => {
+  const origin = await originOf(t)
+  const ttlOf = async (fields: Fields) => {
+    origin.fields = fields
+    const url = `/${Math.random()}`
+    await origin.get({ url })
+    const { headers } = await origin.get({ url })
+    return [/ttl=(-?\d+)/.exec(String(headers['cache-status']))?.[1], headers.age]
+  }
+
+  t.same(await ttlOf({ 'cache-control': 'max-age=100', age: '30' }), ['69', '30'])
+  t.match(await ttlOf({ 'cache-control': 'max-age=100', date: ago(20) }), [/^(79|78)$/, /^2[01]$/])
+  t.match(await ttlOf({ expires: ago(-100), date: ago(20) }), [/^(99|98)$/, /^2[01]$/])
+  t.match(await ttlOf({ 'last-modified': ago(1000), date: ago(0) }), [/^(99|98)$/, /^[01]$/])
+  t.same(await ttlOf({ 'cache-control': 'max-age=100', expires: ago(5) }), ['99', '0'])
+  t.same(await ttlOf({ 'cache-control': 'max-age=oops', expires: ago(-100) }), [undefined, undefined])
+  t.same(await ttlOf({ expires: '0' }), [undefined, undefined])
+})
+
+t.test('RFC 9111 section 4.2.4: cache serves stale only who wants it, and never what must be validated', async (t) => {
+  const origin = await originOf(t)
+  const wants = { headers: { 'cache-control': 'max-stale=100' } }
+  const stale = { age: '60', etag: '"a"' }
+
+  origin.fields = { ...stale, 'cache-control': 'max-age=30' }
+  t.equal(await isKept(origin, { url: '/1' }), false)
+  t.equal(await isKept(origin, { url: '/1' }, { url: '/1', ...wants }), true)
+  for (const directive of ['must-revalidate', 'proxy-revalidate', 's-maxage=30', 'no-cache']) {
+    origin.fields = { ...stale, 'cache-control': `max-age=30, ${directive}` }
+    t.equal(await isKept(origin, { url: `/${directive}` }, { url: `/${directive}`, ...wants }), false, directive)
+  }
+})
+
+t.test('RFC 9111 section 4.3: cache validates what is stale, and a 304 freshens and updates it', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=0', etag: '"a"', 'last-modified': ago(1000), 'x-old': '1', 'x-both': '1' }
+  const first = await origin.get()
+  Object.assign(origin, { status: 304, fields: { 'cache-control': 'max-age=60', 'x-both': '2', 'content-encoding': 'x', etag: '"other"' } })
+
+  const second = await origin.get()
+  const { asked } = origin
+  const third = await origin.get()
+
+  t.equal(asked['if-none-match'], '"a"')
+  t.equal(asked['if-modified-since'], first.headers['last-modified'])
+  t.equal(second.statusCode, 200)
+  t.equal(second.body, 'run 1')
+  t.match(second.headers['cache-status'], /^prism; fwd=stale; fwd-status=304; stored/)
+  t.match(third.headers, { 'cache-status': /hit/, 'x-old': '1', 'x-both': '2', etag: '"a"', 'content-encoding': undefined })
+  t.equal(third.body, 'run 1')
+})
+
+t.test('RFC 9111 section 4.3.2: cache answers conditions itself, and hands none of a client\'s on', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=60', etag: 'W/"a"', 'last-modified': ago(1000), vary: 'x-a', 'x-other': '1' }
+  const filled = await origin.get({ headers: { 'if-none-match': '"a"' } })
+  const statusOf = async (headers: Record<string, string>) => (await origin.get({ headers })).statusCode
+
+  t.equal(origin.asked['if-none-match'], undefined)
+  t.equal(filled.statusCode, 304)
+  t.equal(await statusOf({ 'if-none-match': '"x", "a"' }), 304)
+  t.equal(await statusOf({ 'if-none-match': '*' }), 304)
+  t.equal(await statusOf({ 'if-none-match': '"b"', 'if-modified-since': ago(0) }), 200)
+  t.equal(await statusOf({ 'if-modified-since': ago(0) }), 304)
+  t.equal(await statusOf({ 'if-modified-since': ago(5000) }), 200)
+  const { headers } = await origin.get({ headers: { 'if-none-match': '"a"' } })
+  t.match(headers, { etag: 'W/"a"', 'cache-control': 'max-age=60', vary: 'x-a', 'x-other': undefined })
+})
+
+t.test('RFC 9110 section 14: cache cuts parts from what it holds, and never stores one', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=60', etag: '"a"' }
+  const part = async (range: string, more = {}) => {
+    const reply = await origin.get({ headers: { range, ...more } })
+    return [reply.statusCode, reply.body, reply.headers['content-range']]
+  }
+
+  t.same(await part('bytes=0-2'), [206, 'run', 'bytes 0-2/5'], 'on the fill')
+  t.same(await part('bytes=-1'), [206, '1', 'bytes 4-4/5'])
+  t.same(await part('bytes=4-'), [206, '1', 'bytes 4-4/5'])
+  t.same(await part('bytes=9-'), [416, '', 'bytes */5'])
+  t.same(await part('bytes=0-1,3-4'), [200, 'run 1', undefined])
+  t.same(await part('bytes=0-2', { 'if-range': '"a"' }), [206, 'run', 'bytes 0-2/5'])
+  t.same(await part('bytes=0-2', { 'if-range': '"b"' }), [200, 'run 1', undefined])
+  t.equal(origin.runs, 1)
+})
+
+t.test('RFC 9110 section 9.3.2: cache answers HEAD from a stored GET, and stores none', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=60' }
+
+  await origin.get({ method: 'HEAD' })
+  await origin.get()
+  const head = await origin.get({ method: 'HEAD' })
+
+  t.equal(origin.runs, 2)
+  t.match(head.headers, { 'cache-status': /hit/, 'content-length': '5' })
+  t.equal(head.body, '')
+})
+
+t.test('RFC 9111 section 4.4: cache drops what an unsafe request changes, before its answer leaves', async (t) => {
+  const origin = await originOf(t)
+  const keptAfter = async (request: InjectOptions, fields: Fields, status = 200) => {
+    Object.assign(origin, { fields: { 'cache-control': 'max-age=60' }, status: 200 })
+    await origin.get()
+    Object.assign(origin, { fields, status })
+    await origin.get({ url: '/other', ...request })
+    Object.assign(origin, { fields: { 'cache-control': 'max-age=60' }, status: 200 })
+    return /hit/.test(String((await origin.get()).headers['cache-status']))
+  }
+
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'] as const) t.equal(await keptAfter({ url: '/a', method }, {}), false, method)
+  t.equal(await keptAfter({ url: '/a', method: 'OPTIONS' }, {}), true, 'a safe method')
+  t.equal(await keptAfter({ url: '/a', method: 'POST' }, {}, 500), true, 'an error')
+  t.equal(await keptAfter({ method: 'POST' }, { location: '/a' }, 201), false, 'Location')
+  t.equal(await keptAfter({ method: 'POST' }, { 'content-location': 'http://localhost:80/a' }), false, 'Content-Location')
+  t.equal(await keptAfter({ method: 'POST' }, { location: 'https://elsewhere.example/a' }, 201), true, 'another origin')
+})
+
+t.test('RFC 9111 section 4.4: cache drops what a writing route of the same path changes', async (t) => {
+  const app = await cachingApp(t)
+  let value = 1
+  app.get('/things/:id', { config: { cache: true } }, async () => `${value}`)
+  app.put('/things/:id', async () => `${++value}`)
+  app.get('/things/:id/part', { config: { cache: true } }, async () => `${value}`)
+
+  for (const url of ['/things/1', '/things/2', '/things/1/part']) {
+    await app.inject(url)
+    await stored(app)
+  }
+  await app.inject({ method: 'PUT', url: '/things/1' })
+
+  t.equal((await app.inject('/things/1')).body, '2')
+  t.equal((await app.inject('/things/2')).body, '1')
+  t.equal((await app.inject('/things/1/part')).body, '1')
+})
+
+t.test('RFC 9111 section 5.2.1: cache heeds what a request wants, only where the route lets it', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=100', age: '50', etag: '"a"' }
+  await origin.get()
+  const isHit = async (headers: Record<string, string>) => /; hit/.test(String((await origin.get({ headers })).headers['cache-status']))
+
+  t.equal(await isHit({ 'cache-control': 'max-age=60' }), true)
+  t.equal(await isHit({ 'cache-control': 'max-age=10' }), false)
+  t.equal(await isHit({ 'cache-control': 'min-fresh=10' }), true)
+  t.equal(await isHit({ 'cache-control': 'min-fresh=90' }), false)
+  t.equal(await isHit({ 'cache-control': 'no-cache' }), false)
+  t.equal(await isHit({ pragma: 'no-cache' }), false)
+  t.equal((await origin.get({ headers: { 'cache-control': 'no-cache' } })).headers['cache-status'], 'prism; fwd=request; stored')
+  const alone = await origin.get({ url: '/never', headers: { 'cache-control': 'only-if-cached' } })
+  t.equal(alone.statusCode, 504)
+  t.equal(alone.json().code, 'PRISM_ERR_ONLY_IF_CACHED')
+
+  const own = await cachingApp(t)
+  own.get('/', { config: { cache: true } }, async () => 'x')
+  await own.inject('/')
+  await stored(own)
+  t.match((await own.inject({ url: '/', headers: { 'cache-control': 'no-cache, no-store, max-age=0' } })).headers['cache-status'], /hit/)
+})
+
+t.test('RFC 9213: cache heeds directives that are meant for it before all others', (t) => keeps(t, {
+  'a lifetime of its own': [true, { 'cdn-cache-control': 'max-age=60', 'cache-control': 'no-store' }],
+  'a prohibition of its own': [false, { 'cdn-cache-control': 'no-store', 'cache-control': 'max-age=60' }],
+  'nothing that can be read': [true, { 'cdn-cache-control': 'max-age=&', 'cache-control': 'max-age=60' }],
+  'nothing at all': [true, { 'cdn-cache-control': '', 'cache-control': 'max-age=60' }]
+}))
+
+t.test('RFC 5861: cache lets a stale answer stand in for an error, as long as it may', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=30, stale-if-error=100', age: '60' }
+  await origin.get()
+  Object.assign(origin, { status: 503, fields: { 'retry-after': '5' } })
+
+  const reply = await origin.get()
+  t.equal(reply.statusCode, 200)
+  t.equal(reply.body, 'run 1')
+  t.match(reply.headers, { 'cache-status': /^prism; hit; fwd=stale; fwd-status=503; ttl=-3\d$/, 'retry-after': undefined })
+
+  Object.assign(origin, { status: 200, fields: { 'cache-control': 'max-age=30, stale-if-error=10', age: '60', etag: '"a"' } })
+  await origin.get()
+  origin.status = 503
+  t.equal((await origin.get()).statusCode, 503)
+})
+
+t.test('RFC 5861: cache serves stale to all but one while the answer is made anew', async (t) => {
+  const app = await cachingApp(t)
+  let runs = 0
+  const gate = Promise.withResolvers<void>()
+  app.get('/', { config: { cache: { ttl: 'response' } } }, async (_request, reply) => {
+    if (++runs > 1) await gate.promise
+    return reply.headers({ 'cache-control': 'max-age=30, stale-while-revalidate=100', age: '60' }).send(`run ${runs}`)
+  })
+  await app.inject('/')
+  await stored(app)
+
+  const winner = app.inject('/')
+  const others = await Promise.all(Array.from({ length: 5 }, () => app.inject('/')))
+  gate.resolve()
+
+  for (const other of others) t.match([other.body, other.headers['cache-status']], ['run 1', /^prism; hit; ttl=-3\d$/])
+  t.equal((await winner).body, 'run 2')
+  t.equal(runs, 2)
+})
+
+t.test('RFC 9875: cache groups are tags, and an unsafe answer drops those that it names', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=60', 'cache-groups': '"a", "b"' }
+  t.equal(await isKept(origin), true)
+
+  origin.fields = { 'cache-group-invalidation': '"b"' }
+  await origin.get({ method: 'POST', url: '/other' })
+  origin.fields = { 'cache-control': 'max-age=60', 'cache-groups': '"a", "b"' }
+  t.match((await origin.get()).headers['cache-status'], /fwd=miss/)
+  await origin.app.cache.purge('a')
+  t.match((await origin.get()).headers['cache-status'], /fwd=miss/)
+})
+
+t.test('RFC 9211: cache tells what it did on every answer of a cached route, after what others told', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=60', 'cache-status': 'inner; hit' }
+  const statusOf = async (options: InjectOptions) => (await origin.get(options)).headers['cache-status']
+
+  t.equal(await statusOf({}), 'inner; hit, prism; fwd=miss; stored')
+  t.match(await statusOf({}), /^inner; hit, prism; hit; ttl=(59|60)$/)
+  t.equal(await statusOf({ method: 'POST' }), 'inner; hit, prism; fwd=method')
+})
