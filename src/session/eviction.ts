@@ -19,6 +19,7 @@ export interface EvictionWatchOptions {
 }
 
 const checkEveryMs = 60_000
+const retryMs = 1000
 const keepsSessions = new Set(['noeviction', 'volatile-ttl'])
 const advice = 'give them a server of their own (option session.redis; the service reads SESSION_REDIS_URL), or set maxmemory and the policy volatile-ttl, which keeps sessions and loses rate counters first'
 
@@ -26,6 +27,8 @@ const advice = 'give them a server of their own (option session.redis; the servi
 export class EvictionWatch {
   readonly #options: EvictionWatchOptions
   readonly #timer: NodeJS.Timeout
+  #isClosed = false
+  #retry: NodeJS.Timeout | undefined
   #last: Pressure | undefined
 
   constructor (options: EvictionWatchOptions) {
@@ -36,9 +39,10 @@ export class EvictionWatch {
 
   /** Looks now; never rejects. */
   async check (): Promise<void> {
-    // A server that is away is another's to tell.
+    clearTimeout(this.#retry)
+    // That a server is away is another's to tell; what it is like is not known then, and is asked again soon.
     const text = await this.#options.info().catch(() => undefined)
-    if (text === undefined) return
+    if (text === undefined) return this.#retrySoon()
     const now = readPressure(text)
     const evictedSince = this.#count(now)
     const risk = riskOf(now)
@@ -48,7 +52,13 @@ export class EvictionWatch {
   }
 
   close (): void {
+    this.#isClosed = true
+    clearTimeout(this.#retry)
     clearInterval(this.#timer)
+  }
+
+  #retrySoon (): void {
+    if (!this.#isClosed) this.#retry = setTimeout(() => this.check(), retryMs).unref()
   }
 
   /** A server that was started anew counts from 0. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { test } from 'tap'
+import tap, { test } from 'tap'
 import { Browser } from '../helpers/session-browser.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { buildSessionApp, sessionSecrets } from '../helpers/session-app.ts'
@@ -25,7 +25,9 @@ const forgeries: Record<string, (value: string) => string> = {
   'percent-encoded': (value) => value.replace('.', '%2E')
 }
 
-test('a session under attack', async (t) => {
+tap.setTimeout(120_000)
+
+test('a session under attack', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
   const app = await buildSessionApp(t, redis.url)
   const signedIn = async (user: string) => {

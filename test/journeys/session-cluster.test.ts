@@ -1,10 +1,12 @@
-import { test } from 'tap'
+import tap, { test } from 'tap'
 import { startCluster } from '../helpers/cluster.ts'
 import { buildSessionApp } from '../helpers/session-app.ts'
 import { Browser } from '../helpers/session-browser.ts'
 import { until } from '../helpers/until.ts'
 
-test('sessions in a Cluster', async (t) => {
+tap.setTimeout(120_000)
+
+test('sessions in a Cluster', { timeout: 120_000 }, async (t) => {
   const cluster = await startCluster(t)
   const apps = await Promise.all([0, 1].map(() => buildSessionApp(t, cluster.url)))
   const homeOf = (index: number) => apps[index % 2] ?? ''

@@ -1,4 +1,4 @@
-import { test } from 'tap'
+import tap, { test } from 'tap'
 import { Browser } from '../helpers/session-browser.ts'
 import { faults, startRig } from '../helpers/faults.ts'
 import { takeSnapshot } from '../helpers/process-faults.ts'
@@ -9,7 +9,9 @@ import { until } from '../helpers/until.ts'
 const patienceMs = 3000
 const away = ['hung', 'blackHole', 'replyLost', 'reset', 'partition'] as const
 
-test('sessions while Redis is away', async (t) => {
+tap.setTimeout(120_000)
+
+test('sessions while Redis is away', { timeout: 120_000 }, async (t) => {
   const rig = await startRig(t)
   const app = await buildSessionApp(t, rig.url)
   const signedIn = async (user: string) => {

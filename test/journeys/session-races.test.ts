@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import { test } from 'tap'
+import tap, { test } from 'tap'
 import { Browser } from '../helpers/session-browser.ts'
 import type { Answer } from '../helpers/session-browser.ts'
 import { startRedis } from '../helpers/redis.ts'
@@ -7,7 +7,9 @@ import { buildSessionApp, openGates } from '../helpers/session-app.ts'
 import { startSessionProcess } from '../helpers/session-process.ts'
 import { until } from '../helpers/until.ts'
 
-test('sessions in two processes at once', async (t) => {
+tap.setTimeout(120_000)
+
+test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
   const homes = await Promise.all([startSessionProcess(t, redis.url), startSessionProcess(t, redis.url)])
   const homeOf = (index: number) => homes[index % 2] ?? ''

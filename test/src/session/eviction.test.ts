@@ -1,6 +1,7 @@
 import { test } from 'tap'
 import { EvictionWatch, readPressure } from '../../../src/session/eviction.ts'
 import { startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
 
 test('the eviction watch', async (t) => {
   const redis = await startRedis(t, { args: ['--maxmemory', '4mb', '--maxmemory-policy', 'allkeys-lru'] })
@@ -40,12 +41,15 @@ test('the eviction watch', async (t) => {
     t.match(texts[0], /no maxmemory/)
   })
 
-  t.test('says nothing while the server is away', async (t) => {
+  t.test('says nothing while the server is away, and looks again soon', async (t) => {
     const texts: string[] = []
-    const opened = new EvictionWatch({ info: () => Promise.reject(new Error('away')), count: () => {}, warn: (_facts, text) => texts.push(text) })
+    let isAway = true
+    const opened = new EvictionWatch({ info: () => isAway ? Promise.reject(new Error('away')) : redis.client.info(), count: () => {}, warn: (_facts, text) => texts.push(text) })
     t.after(() => { opened.close() })
     await opened.check()
-
     t.same(texts, [])
+    isAway = false
+
+    await until(() => texts.length === 1, { what: 'it has looked' })
   })
 })

@@ -1,6 +1,6 @@
 import { setImmediate as tick } from 'node:timers/promises'
 import fc from 'fast-check'
-import { test } from 'tap'
+import tap, { test } from 'tap'
 import type { Test } from 'tap'
 import { Pool } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
@@ -57,7 +57,9 @@ const step = fc.record<Step>({
   pauses: fc.tuple(fc.nat(3), fc.nat(3))
 })
 
-test('sessions agree with their model, whatever is done, in whatever order, at once, in two processes', async (t) => {
+tap.setTimeout(120_000)
+
+test('sessions agree with their model, whatever is done, in whatever order, at once, in two processes', { timeout: 120_000 }, async (t) => {
   const { url } = await startRedis(t)
   const houses = await Promise.all([0, 1].map(() => openHouse(t, url)))
   let runs = 0

@@ -1,4 +1,4 @@
-import { test } from 'tap'
+import tap, { test } from 'tap'
 import type { Batch } from '../../../src/redis/batch.ts'
 import { Keys } from '../../../src/redis/keys.ts'
 import { Pool } from '../../../src/redis/pool.ts'
@@ -11,7 +11,9 @@ import { newTicket, userBearer } from '../../../src/session/ticket.ts'
 import { startRig, faults } from '../../helpers/faults.ts'
 import { until } from '../../helpers/until.ts'
 
-test('the saver', async (t) => {
+tap.setTimeout(120_000)
+
+test('the saver', { timeout: 120_000 }, async (t) => {
   const rig = await startRig(t)
   const pool = new Pool(resolveRedisPolicy({ url: rig.url }))
   t.after(() => { pool.disconnect() })

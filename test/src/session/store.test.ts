@@ -1,4 +1,4 @@
-import { test } from 'tap'
+import tap, { test } from 'tap'
 import { Keys } from '../../../src/redis/keys.ts'
 import { Pool } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
@@ -12,7 +12,9 @@ const hour = 3_600_000
 const keys = new Keys()
 const beginning = { idleMs: hour, absoluteMs: 12 * hour, label: undefined, document: '{"a":1}' }
 
-test('the session store', async (t) => {
+tap.setTimeout(120_000)
+
+test('the session store', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
   const pool = new Pool(resolveRedisPolicy({ url: redis.url }))
   t.after(() => { pool.disconnect() })
