@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { startRedisProcess } from '../test/helpers/redis-process.ts'
+import { measureAlone } from './limiter-alone.ts'
 import { hasWrk, makeLoad, writeLines } from './load.ts'
 import type { Line } from './load.ts'
 import { cpuMicrosecondsOf, startServer } from './server.ts'
@@ -72,6 +73,7 @@ async function main (): Promise<void> {
     }
     console.log()
   }
+  console.log(`${await measureAlone(owner)}\n`)
   console.log(await measureEdges(owner))
 }
 
