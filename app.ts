@@ -7,6 +7,7 @@ import live from './plugins/live.ts'
 import prism from './plugins/index.ts'
 import metrics from './plugins/metrics.ts'
 import openapi from './plugins/openapi.ts'
+import ops from './plugins/ops.ts'
 import problems, { sendProblem } from './plugins/problems.ts'
 import refusals from './plugins/refusals.ts'
 import requestLog from './plugins/request-log.ts'
@@ -58,6 +59,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
   })
   await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery })
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, ...alerting })
+  await app.register(ops, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)
   await app.register(health)
   await app.register(live, { origins: config.origins })

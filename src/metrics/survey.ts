@@ -56,7 +56,8 @@ export class Survey {
     const [cursor, found] = await this.#batch.command('scan', [this.#cursor, 'COUNT', scanned], 'background') as [string, string[]]
     this.#cursor = cursor
     for (const key of found) this.#pass[this.#keys.namespaceOf(key)].keys += 1
-    await Promise.all(drawn(found, probed).map((key) => this.#probe(key)))
+    const byNamespace = [...Map.groupBy(found, (key) => this.#keys.namespaceOf(key)).values()]
+    await Promise.all(byNamespace.flatMap((keys) => drawn(keys, Math.ceil(probed / byNamespace.length))).map((key) => this.#probe(key)))
     if (cursor !== '0') return
     this.#lastPass = this.#pass
     this.#pass = emptyPass()

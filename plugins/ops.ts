@@ -1,0 +1,125 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { OperatorError } from '../src/errors.ts'
+import { OperatorDoor } from '../src/http/operator.ts'
+import { pointOf, pointsOf } from '../src/ops/point.ts'
+import type {} from './alerts.ts'
+import type {} from './cache.ts'
+import type {} from './metrics.ts'
+
+/** Who may see the dashboard. */
+export interface OpsOptions {
+  /** undefined: everybody, unless `isProduction`: then there is no dashboard */
+  token?: string | undefined
+  isProduction?: boolean
+}
+
+const cookieName = 'prism_operator'
+const refusedShown = 10
+const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'))
+const read = (name: string) => readFileSync(new URL(`../src/ops/${name}`, import.meta.url))
+const files: Readonly<Record<string, readonly [type: string, body: Buffer]>> = {
+  'page.js': ['text/javascript', read('page.js')],
+  'login.js': ['text/javascript', read('login.js')],
+  'page.css': ['text/css', read('page.css')],
+  'uplot.js': ['text/javascript', readFileSync(join(uplot, 'dist/uPlot.iife.min.js'))],
+  'uplot.css': ['text/css', readFileSync(join(uplot, 'dist/uPlot.min.css'))]
+}
+const pages = { dashboard: read('page.html'), login: read('login.html') }
+
+const securityFields = {
+  'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-store'
+} as const
+
+const plain = { config: { rateLimit: false, cache: false, session: false }, schema: { hide: true } } as const
+// The session's guard against other origins stays: these change something.
+const changing = { config: { cache: false }, schema: { hide: true } } as const
+
+/**
+ * `GET /ops`: one page that says whether all is well, with the last hour's curves and what to do.
+ */
+export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) => {
+  const door = new OperatorDoor(token, isProduction)
+  const enter = (request: FastifyRequest) => door.check(request.headers.authorization, ticketOf(request))
+  const mayEnter = (request: FastifyRequest) => {
+    try {
+      enter(request)
+      return true
+    } catch (error) {
+      if (!(error instanceof OperatorError)) throw error
+      return false
+    }
+  }
+  const followers = new Set<Readable>()
+
+  fastify.metrics.onReading(() => {
+    const text = block('now', nowOf(fastify))
+    for (const follower of followers) if (follower.readableLength < 1_000_000) follower.push(text)
+  })
+  fastify.addHook('preClose', async () => { for (const follower of followers) follower.push(null) })
+
+  fastify.get('/ops', plain, async (request, reply) => {
+    const page = mayEnter(request) ? pages.dashboard : pages.login
+    return reply.headers(securityFields).type('text/html; charset=utf-8').send(page)
+  })
+
+  fastify.get<{ Params: { file: string } }>('/ops/:file', plain, async (request, reply) => {
+    const [type, body] = (Object.hasOwn(files, request.params.file) ? files[request.params.file] : undefined) ?? []
+    if (!door.isThere || type === undefined) return reply.callNotFound()
+    return reply.headers({ ...securityFields, 'cache-control': 'no-cache' }).type(`${type}; charset=utf-8`).send(body)
+  })
+
+  fastify.get('/ops/feed', { ...plain, exposeHeadRoute: false }, async (request, reply) => {
+    enter(request)
+    const body = new Readable({ read () {} })
+    followers.add(body)
+    body.once('close', () => followers.delete(body))
+    body.push(block('history', pointsOf(fastify.metrics.history.all)) + block('now', nowOf(fastify)))
+    return reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).send(body)
+  })
+
+  fastify.post<{ Body: { token: string } }>('/ops/session', { ...changing, config: { ...changing.config, rateLimit: { quota: 5, group: 'operator' } }, schema: { hide: true, body: { type: 'object', required: ['token'], properties: { token: { type: 'string', maxLength: 1000 } } } } }, async (request, reply) => {
+    if (!door.isThere) return reply.callNotFound()
+    if (!door.isToken(request.body.token)) throw new OperatorError()
+    const { ticket, maxAgeSeconds } = door.issue()
+    const isSecure = request.protocol === 'https' || /^https\b/.test(String(request.headers['x-forwarded-proto']))
+    return reply.header('set-cookie', `${cookieName}=${ticket}; Path=/ops; Max-Age=${maxAgeSeconds}; HttpOnly; SameSite=Strict${isSecure ? '; Secure' : ''}`).code(204).send()
+  })
+
+  fastify.post<{ Body: { tags: string[] } }>('/ops/purge', { ...changing, schema: { hide: true, body: { type: 'object', required: ['tags'], properties: { tags: { type: 'array', minItems: 1, maxItems: 20, items: { type: 'string', minLength: 1, maxLength: 200 } } } } } }, async (request, reply) => {
+    enter(request)
+    await fastify.cache.purge(...request.body.tags)
+    request.log.info({ tags: request.body.tags }, 'An operator purged')
+    return reply.code(204).send()
+  })
+}, { name: 'ops', fastify: '5.x', dependencies: ['metrics', 'alerts', 'cache'] })
+
+function ticketOf ({ headers }: FastifyRequest): string | undefined {
+  return new RegExp(`(?:^|; *)${cookieName}=([^;]*)`).exec(headers.cookie ?? '')?.[1]
+}
+
+function block (event: string, value: unknown): string {
+  return `event: ${event}\ndata: ${JSON.stringify(value)}\n\n`
+}
+
+/** What a follower is sent with each reading. */
+function nowOf ({ metrics, alerts }: FastifyInstance): object {
+  const [before, last] = metrics.history.all.slice(-2)
+  const minute = metrics.history.window(60)
+  const sample = metrics.observer.sample
+  return {
+    point: before === undefined || last === undefined ? null : pointOf(before, last),
+    minute: minute === undefined ? null : pointOf(...minute),
+    alerts: alerts.all.filter(({ state }) => state === 'firing').map(({ rule: { name, severity, meaning, first }, state, since }) => ({ name, severity, meaning, first, state, since })),
+    namespaces: sample?.namespaces ?? [],
+    refused: metrics.mostRefused.top(refusedShown),
+    redis: sample === undefined ? null : { version: sample.version, role: sample.role, memoryPolicy: sample.memoryPolicy }
+  }
+}

@@ -1,0 +1,132 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { chromium } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { rules } from '../../src/alerts/rules.ts'
+import { buildTestApp } from '../helpers/app.ts'
+import type { TestApp, TestAppOptions } from '../helpers/app.ts'
+import { startRedis } from '../helpers/redis.ts'
+import { until } from '../helpers/until.ts'
+import { untilHit } from '../helpers/visitor.ts'
+
+const token = 'a-token-of-the-operator'
+const executablePath = spawnSync('which', ['chromium'], { encoding: 'utf8' }).stdout.trim()
+const needsChromium = { skip: executablePath === '' ? 'chromium is not installed' : false }
+const shots = process.env.PRISM_SHOTS
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+t.test('ops is not there in production without a token', async (t) => {
+  const app = await buildTestApp(t, { production: true })
+
+  for (const url of ['/ops', '/ops/feed', '/ops/page.js']) t.equal((await app.inject(url)).statusCode, 404, url)
+  t.equal((await app.inject({ method: 'POST', url: '/ops/session', payload: { token } })).statusCode, 404)
+})
+
+t.test('ops shows nothing but its door to who has no token, and sells a ticket for half an hour', async (t) => {
+  const app = await buildTestApp(t, { adminToken: token })
+
+  const door = await app.inject('/ops')
+  const wrong = await app.inject({ method: 'POST', url: '/ops/session', payload: { token: 'another' } })
+  const right = await app.inject({ method: 'POST', url: '/ops/session', payload: { token } })
+  const cookie = String(right.headers['set-cookie'])
+  const inside = await app.inject({ url: '/ops', headers: { cookie: cookie.split(';')[0] } })
+  const forged = await app.inject({ url: '/ops', headers: { cookie: `${cookie.split(';')[0]}x` } })
+
+  t.match(door.body, 'Sign in')
+  t.equal((await app.inject('/ops/feed')).statusCode, 401)
+  t.equal((await app.inject({ method: 'POST', url: '/ops/purge', payload: { tags: ['cities'] } })).statusCode, 401)
+  t.equal(wrong.statusCode, 401)
+  t.equal(right.statusCode, 204)
+  t.match(cookie, /Path=\/ops; Max-Age=1800; HttpOnly; SameSite=Strict/)
+  t.match(inside.body, 'The last hour')
+  t.match(inside.headers['content-security-policy'], "default-src 'none'")
+  t.match(forged.body, 'Sign in')
+})
+
+t.test('ops refuses tries in a row, and pages of another origin', async (t) => {
+  const app = await buildTestApp(t, { adminToken: token })
+  const post = async (headers = {}) => (await app.inject({ method: 'POST', url: '/ops/session', payload: { token: 'another' }, headers })).statusCode
+
+  t.equal(await post({ origin: 'https://elsewhere.example' }), 403)
+  await until(async () => await post() === 429, { what: 'a refusal' })
+})
+
+/** The service with its dashboard open in a browser, and what went wrong there. */
+async function opened (t: Test, options: TestAppOptions = {}): Promise<{ app: TestApp, browser: Browser, page: Page, faults: string[] }> {
+  const app = await buildTestApp(t, { adminToken: token, metricsEvery: '200ms', ...options })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+  t.after(() => browser.close())
+  const page = await browser.newPage({ viewport: { width: 1280, height: 900 } })
+  const faults: string[] = []
+  page.on('pageerror', (error) => faults.push(error.message))
+  page.on('console', (message) => { if (message.type() === 'error') faults.push(message.text()) })
+  await page.goto(`${app.listeningOrigin}/ops`)
+  await page.fill('#token', token)
+  await page.click('button')
+  await page.waitForSelector('#state[data-state]:not([data-state=waiting])')
+  return { app, browser, page, faults }
+}
+
+t.test('ops shows under load what the test caused, without an error of the page or its policy', needsChromium, async (t) => {
+  t.setTimeout(100_000)
+  const redis = await startRedis(t, { args: ['--maxmemory', '30mb', '--maxmemory-policy', 'volatile-ttl'] })
+  const memory = rules.filter(({ signal }) => signal === 'memoryShare')
+  const { app, page, faults } = await opened(t, { redisUrl: redis.url, alerting: { rules: memory.map((rule) => ({ ...rule, forSeconds: 0.2 })) } })
+  t.match(await page.textContent('#state'), 'All is well')
+
+  for (let index = 0; index < 60; index++) await app.inject({ url: index % 5 === 0 ? `/cities/${2_988_507 + index}` : '/cities/2988507' })
+  let refused = 0
+  for (let index = 0; index < 35; index++) refused += Number((await app.inject({ method: 'PUT', url: '/cities/2988507/notes', payload: { text: 'x' } })).statusCode === 429)
+  await until(async () => (await page.textContent('#refused tbody'))?.endsWith(`writes${refused}`), { what: 'who was refused' })
+  t.match(await page.textContent('#refused tbody'), `127.0.0.0/24writes${refused}`)
+  await until(async () => /cache/.test(await page.textContent('#spaces tbody') ?? ''), { what: 'the namespaces' })
+
+  const fill = redis.client.pipeline()
+  for (let index = 0; index < 255; index++) fill.set(`session:{filler${index}}`, 'x'.repeat(100_000), 'EX', 1000 + index * 20)
+  await fill.exec()
+  await page.waitForSelector('#alert-list li[data-severity=critical]')
+  t.match(await page.textContent('#alert-list'), 'Redis uses more than 90 % of its memory')
+  t.match(await page.textContent('#state'), 'alert')
+  const [used, share] = [Number(/used_memory:(\d+)/.exec(await redis.client.info('memory'))?.[1]), await page.textContent('.tile:nth-child(5) dd')]
+  t.ok(Math.abs(used / 30 / 1024 / 1024 * 100 - Number.parseFloat(share ?? '')) < 5, `${used} is shown as ${share}`)
+
+  await photograph(page)
+  await page.evaluate(axe)
+  const found: { id: string, impact: string, nodes: { html: string }[] }[] = await page.evaluate('axe.run().then(({ violations }) => violations)')
+  t.same(found.filter(({ impact }) => impact === 'serious' || impact === 'critical').map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`), [])
+  t.same(faults, [])
+})
+
+t.test('ops purges by tag, once that was confirmed', needsChromium, async (t) => {
+  t.setTimeout(60_000)
+  const { app, page } = await opened(t)
+  const read = async () => await app.inject('/cities/2988507')
+  await untilHit(read)
+
+  await page.fill('#tag', 'city:2988507')
+  await page.click('#purge button')
+  await page.click('#confirm button[value=no]')
+  t.match((await read()).headers['cache-status'], 'hit')
+  await page.click('#purge button')
+  await page.click('#confirm button[value=yes]')
+  await until(async () => await page.textContent('#purged'), { what: 'the answer' })
+
+  t.match(await page.textContent('#purged'), 'Purged city:2988507')
+  t.notMatch((await read()).headers['cache-status'], 'hit')
+})
+
+/** With PRISM_SHOTS=folder: pictures for who works on the page. */
+async function photograph (page: Page): Promise<void> {
+  if (shots === undefined) return
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme })
+    await page.screenshot({ path: `${shots}/${colorScheme}.png`, fullPage: true })
+  }
+  await page.emulateMedia({ colorScheme: 'light' })
+  await page.setViewportSize({ width: 390, height: 844 })
+  await page.screenshot({ path: `${shots}/phone.png`, fullPage: true })
+  await page.setViewportSize({ width: 1280, height: 900 })
+}
