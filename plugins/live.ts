@@ -3,24 +3,25 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import websocket from '@fastify/websocket'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { DrainingError, OriginError, PositionError, SessionUnavailableError, UpgradeRequiredError } from '../src/errors.ts'
+import { DrainingError, OriginError, SessionUnavailableError, UpgradeRequiredError } from '../src/errors.ts'
 import { Census } from '../src/live/census.ts'
 import type { LiveConnection } from '../src/live/census.ts'
 import { checkTopics } from '../src/live/connection.ts'
 import type { Peer, Surroundings } from '../src/live/connection.ts'
 import { Connections } from '../src/live/connections.ts'
 import type { ConnectionFilter } from '../src/live/connections.ts'
-import { bounds, mayOpen, ownTopics, resolveLivePolicy } from '../src/live/policy.ts'
+import { bounds, mayOpen, resolveLivePolicy } from '../src/live/policy.ts'
 import type { LiveOptions } from '../src/live/policy.ts'
-import { comeAgain, StreamConnection } from '../src/live/stream.ts'
-import { readPositions } from '../src/live/stream-field.ts'
+import { followRevocations } from '../src/live/revocations.ts'
+import { comeAgain, readStart, StreamConnection, streamQuery } from '../src/live/stream.ts'
+import type { StreamQuery } from '../src/live/stream.ts'
 import { ConnectionStore } from '../src/live/store.ts'
 import { WebSocketConnection } from '../src/live/websocket.ts'
 import type {} from './events.ts'
 import type {} from './redis.ts'
-import type { Revocation } from './session.ts'
+import type {} from './session.ts'
 
 export type { LiveConnection } from '../src/live/census.ts'
 export type { LiveOptions, TopicRule } from '../src/live/policy.ts'
@@ -35,13 +36,7 @@ declare module 'fastify' {
   }
 }
 
-interface StreamQuery {
-  topic?: string | string[]
-  since?: string
-}
-
 const client = readFileSync(new URL('../src/live/client.js', import.meta.url))
-const revocations = `${ownTopics}sessions`
 const uncached = { cache: false } as const
 
 /**
@@ -64,7 +59,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
   }
 
   fastify.decorate('live', { getter: () => ({ connections: (filter: ConnectionFilter = {}) => census.ask(filter), counts: connections.counts }) })
-  followRevocations(fastify, connections)
+  followRevocations(fastify.sessions, fastify.events, connections, (error) => fastify.log.warn({ err: error }, 'A revocation was not published'))
   // Other routes are answered as if no upgrade had been asked for (RFC 9110 section 7.8).
   Object.assign(fastify.server, { shouldUpgradeCallback: ({ method, url = '' }: IncomingMessage) => method === 'GET' && /^\/live(\?|$)/.test(url) })
   fastify.addHook('preClose', () => connections.drain(policy.drainMs))
@@ -103,9 +98,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
     })
 
     scope.get<{ Querystring: StreamQuery }>('/events', { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
-      const { topic = 'events', since } = request.query
-      const topics = [...new Set([topic].flat())]
-      const positions = positionsOf(request.headers['last-event-id'] ?? since, topics)
+      const { topics, positions } = readStart(request.query, request.headers['last-event-id'])
       const peer = peerOf(request)
       checkTopics(policy, peer, topics)
       const connection = new StreamConnection(reply.raw, peer, surroundings)
@@ -123,19 +116,11 @@ export default fp<LiveOptions>(async (fastify, options) => {
   fastify.get('/live.js', { config: { ...uncached, session: false }, schema: { hide: true } }, async (_request, reply) => sendClient(reply))
 }, { name: 'live', fastify: '5.x', dependencies: ['redis', 'session', 'events'] })
 
-const topicName = { type: 'string', minLength: 1, maxLength: 128 }
 const streamSchema = {
   summary: 'Events as they happen: ?topic= (several may be given) &since= the id of the last event seen',
   tags: ['live'],
   produces: ['text/event-stream'],
-  querystring: {
-    type: 'object',
-    additionalProperties: false,
-    properties: {
-      topic: { anyOf: [{ type: 'array', minItems: 1, maxItems: bounds.topicsPerConnection, items: topicName }, topicName] },
-      since: { type: 'string', maxLength: 10_000 }
-    }
-  }
+  querystring: streamQuery
 }
 
 /** Why nobody can be let in now, who may be let in later. */
@@ -152,26 +137,6 @@ function sendStream (reply: FastifyReply, body: Readable | string): FastifyReply
 function peerOf (request: FastifyRequest): Peer {
   const { userId } = request.visitor
   return { userId, device: userId === undefined ? undefined : request.session.id, address: request.ip }
-}
-
-function positionsOf (text: string | string[] | undefined, topics: readonly string[]): ReadonlyMap<string, string | undefined> {
-  if (text === undefined || text === '') return new Map()
-  const positions = typeof text === 'string' ? readPositions(text, topics) : undefined
-  if (positions === undefined) throw new PositionError()
-  return positions
-}
-
-/** A session that ends anywhere ends its connections everywhere. */
-function followRevocations (fastify: FastifyInstance, connections: Connections): void {
-  fastify.sessions.onRevoked((revocation) => {
-    connections.signedOut(revocation.userId, revocation.devices)
-    fastify.events.publish(revocations, { type: 'session.revoked', data: revocation })
-      .catch((error) => fastify.log.warn({ err: error }, 'A revocation was not published: other processes notice within 30 s'))
-  })
-  fastify.events.subscribe(revocations, ({ data }) => {
-    const { userId, devices } = data as Revocation
-    connections.signedOut(userId, devices)
-  }, { onReset: () => connections.doubt() })
 }
 
 function sendClient (reply: FastifyReply): FastifyReply {

@@ -1,10 +1,42 @@
 import { Readable } from 'node:stream'
+import { PositionError } from '../errors.ts'
 import type { CloudEvent } from '../events/event.ts'
 import { Connection } from './connection.ts'
 import type { Peer, Surroundings } from './connection.ts'
 import type { CloseReason } from './frame.ts'
 import { bounds } from './policy.ts'
-import { nameOf, writeBlock, writePositions } from './stream-field.ts'
+import { nameOf, readPositions, writeBlock, writePositions } from './stream-field.ts'
+
+/** What a client asks for. */
+export interface StreamQuery {
+  topic?: string | string[]
+  since?: string
+}
+
+const topicName = { type: 'string', minLength: 1, maxLength: 128 }
+
+/** The JSON schema of a {@link StreamQuery}. */
+export const streamQuery = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    topic: { anyOf: [{ type: 'array', minItems: 1, maxItems: bounds.topicsPerConnection, items: topicName }, topicName] },
+    since: { type: 'string', maxLength: 10_000 }
+  }
+}
+
+/**
+ * Reads which topics a client wants, and where it stood in them. What an EventSource keeps by itself (`Last-Event-ID`) is newer than its address.
+ *
+ * @throws {PositionError} PRISM_ERR_POSITION
+ */
+export function readStart ({ topic = 'events', since }: StreamQuery, lastEventId: string | string[] | undefined): { topics: string[], positions: ReadonlyMap<string, string | undefined> } {
+  const topics = [...new Set([topic].flat())]
+  const text = [lastEventId ?? since ?? ''].flat().join()
+  const positions = text === '' ? new Map<string, undefined>() : readPositions(text, topics)
+  if (positions === undefined) throw new PositionError()
+  return { topics, positions }
+}
 
 /** What a stream is sent on with. */
 export interface Sink {
