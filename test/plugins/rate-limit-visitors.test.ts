@@ -4,12 +4,13 @@ import { test } from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
 import type { RouteRateLimit } from '../../plugins/rate-limit.ts'
+import { startCluster } from '../helpers/cluster.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
 
-async function build (t: Test, choice: RouteRateLimit): Promise<FastifyInstance> {
+async function build (t: Test, choice: RouteRateLimit, url?: string): Promise<FastifyInstance> {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: { secrets: ['a secret of the tests, 32 or more'] }, cache: false, events: false, rateLimit: { quota: 1000 } })
+  await app.register(prism, { redis: { url: url ?? (await startRedisProcess(t)).url }, session: { secrets: ['a secret of the tests, 32 or more'] }, cache: false, events: false, rateLimit: { quota: 1000 } })
   app.post('/sign-in/:name', { config: { rateLimit: false } }, async (request) => {
     await request.session.signIn((request.params as { name: string }).name)
     return {}
@@ -115,4 +116,15 @@ test('rate-limit never gives a revoked cookie a place of its user', async (t) =>
   const [theft, visitOfHers] = await Promise.all([visit(app, stolen), visit(app, own)])
 
   t.same([theft.statusCode, visitOfHers.statusCode], [200, 200])
+})
+
+test('rate-limit counts addresses and users in a Cluster, each in a slot of its own', async (t) => {
+  const { url } = await startCluster(t)
+  const app = await build(t, { quota: 3, by: 'user' }, url)
+  const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
+
+  t.same(await statuses(4, () => visit(app, stolen, '198.51.100.7')), [200, 200, 200, 429])
+  t.same(await statuses(4, () => visit(app, own)), [200, 200, 200, 429])
+  t.same(await statuses(4, () => visit(app)), [200, 200, 200, 429])
 })
