@@ -42,8 +42,12 @@ const none: CacheControl = Object.freeze({
 /** RFC 9111 section 1.2.2: what is larger counts as this. */
 const mostSeconds = 2 ** 31
 
-// token [ "=" ( token / quoted-string ) ], RFC 9110 section 5.6; what fits neither is skipped to the next comma.
-const member = /[\s,]*([!#$%&'*+\-.^_`|~\w]+)(?:=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?([^,]*)/gy
+// Members stand between commas that no quoted string holds; a quote that never ends begins none.
+const member = /(?:"(?:[^"\\]|\\.)*"|[^,])+/g
+// token [ "=" ( token / quoted-string ) ], RFC 9110 section 5.6
+const directive = /^\s*([!#$%&'*+\-.^_`|~\w]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"]*)))?\s*$/
+const name = /^[!#$%&'*+\-.^_`|~\w]+/
+const restricting = /\b(?:no-store|private|no-cache)\b/gi
 
 /**
  * Reads `Cache-Control`. It never throws: what cannot be read restricts rather than permits.
@@ -78,22 +82,23 @@ export function parseCacheControl (value: string | readonly string[] | number | 
 
 function split (text: string): Directives {
   const directives: Directives = new Map()
-  for (const [, name = '', quoted, token, rest = ''] of text.matchAll(member)) {
-    // What follows an argument makes it none: `max-age=1 2` has no number.
-    const argument = rest.trim() === '' ? unescape(quoted) ?? token ?? null : (token ?? quoted ?? '') + rest
-    merge(directives, name.toLowerCase(), argument)
+  for (const [part] of text.matchAll(member)) {
+    const [, named, quoted, token] = directive.exec(part) ?? []
+    if (named !== undefined) merge(directives, named.toLowerCase(), quoted?.replace(/\\(.)/g, '$1') ?? token ?? null)
+    else for (const each of broken(part)) merge(directives, each, null)
   }
   return directives
 }
 
-function unescape (quoted: string | undefined): string | undefined {
-  return quoted?.replace(/\\(.)/g, '$1')
+/** What a member that cannot be read may have meant: its name, whose number then counts as none, and whatever restricts. */
+function broken (part: string): string[] {
+  return [name.exec(part.trim())?.[0] ?? '', ...part.match(restricting) ?? []].filter((each) => each !== '').map((each) => each.toLowerCase())
 }
 
 function merge (directives: Directives, name: string, argument: string | null): void {
   const before = directives.get(name)
   if (before === undefined) directives.set(name, argument)
-  else if (name === 'private' || name === 'no-cache') directives.set(name, before === null || argument === null ? null : `${before},${argument}`)
+  else if (name === 'private' || name === 'no-cache') directives.set(name, before && argument ? `${before},${argument}` : null)
   else if (readSeconds(argument) < readSeconds(before)) directives.set(name, argument)
 }
 
