@@ -44,15 +44,33 @@ async function install (root) {
   say(`installing up to ${total} packages with npm (about 200 MB)`)
   const startedAt = Date.now()
   rmSync(stampPath(root), { force: true })
-  const fetched = output => (output.match(/^npm http fetch GET 200 \S+\.tgz/gm) ?? []).length
   const [program, first] = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath]] : ['npm', []]
-  await run(program, [...first, 'ci', '--include=dev', '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=http'], {
+  await run(program, [...first, 'ci', '--include=dev', '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=4', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', '--loglevel=http'], {
     cwd: root,
     env: quietEnvironment(),
     advice: offline,
-    progress: output => `installing, ${fetched(output)} fetched`
+    progress: installProgress,
+    isHopeless: isUnreachable
   })
   say(`installed in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`)
+}
+
+// npm tells in its log what it asked the registry for: first what a package is, then the package.
+function installProgress (output) {
+  const { lookedUp, fetched, failed } = askedOf(output)
+  return `installing, ${lookedUp} looked up, ${fetched} fetched${failed > 0 ? `, ${failed} attempts failed` : ''}`
+}
+
+// Without a network npm would try each of its packages several times, for minutes.
+function isUnreachable (output) {
+  const { lookedUp, fetched, failed } = askedOf(output)
+  return failed > 15 && lookedUp + fetched === 0
+}
+
+function askedOf (output) {
+  const count = pattern => (output.match(pattern) ?? []).length
+  const fetched = count(/^npm http fetch GET 200 \S+\.tgz/gm)
+  return { fetched, lookedUp: count(/^npm http (?:fetch GET 200|cache) /gm) - fetched, failed: count(/^npm http fetch .*attempt \d+ failed/gm) }
 }
 
 // What npm says of the script that it runs is no business of the npm that we run.

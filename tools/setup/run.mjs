@@ -21,10 +21,10 @@ const tickMs = 1_500
  * Runs a program to its end and says every 1.5 s how far it is.
  *
  * @param options `cwd`, `env`, `advice` for the one who reads the failure, `progress(output)` that makes a line of what was printed so far,
- * `pass(line)` for a program that tells its own progress: whether a line of it is passed on
+ * `pass(line)` for a program that tells its own progress: whether a line of it is passed on; `isHopeless(output)`: whether to end it now, as failed
  * @returns what it printed; @throws {SetupError} with its last lines when it fails
  */
-export function run (program, args, { cwd, env = process.env, advice = '', progress, pass } = {}) {
+export function run (program, args, { cwd, env = process.env, advice = '', progress, pass, isHopeless = () => false } = {}) {
   return new Promise((resolve, reject) => {
     const startedAt = Date.now()
     const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], shell: process.platform === 'win32' && program.endsWith('npm') })
@@ -32,7 +32,10 @@ export function run (program, args, { cwd, env = process.env, advice = '', progr
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => { output += chunk })
     if (pass) createInterface(child.stdout).on('line', line => { if (pass(line)) say(line) })
-    const timer = progress && setInterval(() => say(`${progress(output)} (${((Date.now() - startedAt) / 1000).toFixed(0)} s)`), tickMs)
+    const timer = progress && setInterval(() => {
+      say(`${progress(output)} (${((Date.now() - startedAt) / 1000).toFixed(0)} s)`)
+      if (isHopeless(output)) child.kill()
+    }, tickMs)
     const fail = reason => reject(new SetupError(`${[program, ...args].join(' ').slice(0, 160)} failed: ${reason}`, advice))
     child.once('error', error => { clearInterval(timer); fail(error.message) })
     child.once('close', (code, signal) => {
