@@ -70,7 +70,7 @@ export async function startListening (t: Test, environment: Record<string, strin
   const launched = launchService(t, { PORT: '0', HOST: '127.0.0.1', SESSION_SECRET: testSecret, ...environment, DATABASE_PATH })
   const ended = launched.exit.then(() => { throw new Error(`the service ended:\n${launched.logs.join('\n')}`) })
   ended.catch(() => {}) // told below, and of no interest once it listens
-  const url = await Promise.race([ended, until(() => addressIn(launched.logs), { what: 'the service listens' })])
+  const url = await Promise.race([ended, until(() => addressIn(launched.logs), { what: 'the service listens', deadlineMs: 60_000 })])
   return { ...launched, url, port: Number(new URL(url).port) }
 }
 
