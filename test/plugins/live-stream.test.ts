@@ -1,4 +1,5 @@
 import { EventSource } from 'eventsource'
+import { connect } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import { startLive } from '../helpers/live.ts'
@@ -40,6 +41,8 @@ async function begun ({ app }: LiveApp, ...topics: string[]): Promise<void> {
     await subscription.ready
   }
 }
+
+t.setTimeout(120_000)
 
 t.test('live streams carry events to a foreign EventSource, which resumes by itself', async (t) => {
   const { url } = await startRig(t)
@@ -170,4 +173,23 @@ t.test('live streams whose client has gone are forgotten', async (t) => {
   await until(() => live.app.live.counts.stream === 0, { what: 'it is forgotten' })
 
   t.same(await live.app.live.connections(), [])
+})
+
+t.test('live streams that nobody reads are ended, and what waited for them is let go', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url)
+  const socket = connect(live.port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  socket.on('error', () => {}) // told by the server's side
+  socket.pause()
+  socket.write('GET /events HTTP/1.1\r\nHost: x\r\n\r\n')
+  await until(() => live.app.live.counts.stream === 1, { what: 'the stream is open' })
+
+  const data = 'x'.repeat(15_000)
+  await until(async () => {
+    await live.app.events.publish('events', { type: 'n', data })
+    return live.app.live.counts.stream === 0
+  }, { what: 'it is ended', everyMs: 0, deadlineMs: 25_000 })
+
+  t.pass('within the bytes that may wait, and those of the two kernels')
 })
