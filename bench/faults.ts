@@ -3,6 +3,7 @@
  *
  * `npm run bench:faults [fault …]`; ends with 1 when a wait is above 250 ms, a recovery above 1 s, or a rejection unhandled.
  */
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { faults, startRig } from '../test/helpers/faults.ts'
 import type { Fault, Rig } from '../test/helpers/faults.ts'
@@ -20,6 +21,10 @@ const limits = { waitMs: 250, recoveryMs: 1000 }
 
 /** What one fault cost one kind of caller, in milliseconds. */
 interface Cost { waitMs: number, recoveryMs: number, failed: number }
+
+/** How late this process itself was, at most, since a fault was injected: a busy machine. */
+const lateness = monitorEventLoopDelay({ resolution: 5 })
+lateness.enable()
 
 let unhandled = 0
 process.on('unhandledRejection', (reason) => {
@@ -42,7 +47,7 @@ async function show (name: keyof typeof faults): Promise<boolean> {
   const [pool, app] = median(costs)
   const cells = [pool, app].flatMap((cost) => cost === undefined ? [] : [shown(cost.waitMs), shown(cost.recoveryMs), String(cost.failed)])
   const within = isWithin(median(costs))
-  console.log([name.padEnd(20), ...cells.map((cell, index) => cell.padStart([10, 8, 6, 10, 8, 8][index] ?? 8)), within ? '' : `above, in ${costs.length} rounds`].join('  '))
+  console.log([name.padEnd(20), ...cells.map((cell, index) => cell.padStart([10, 8, 6, 10, 8, 8][index] ?? 8)), within ? '' : `above, in ${costs.length} rounds; this process was late by up to ${Math.round(lateness.max / 1e6)} ms`].join('  '))
   return within
 }
 
@@ -60,6 +65,7 @@ async function endure (rig: Rig, fault: Fault, targets: readonly Target[]): Prom
   const loads = targets.map(({ call }) => new Load({ rate, call }))
   await sleep(warmUpMs)
   const injectedAt = performance.now()
+  lateness.reset()
   await fault.inject(rig, lastsMs)
   await sleep(injectedAt + lastsMs - performance.now())
   await fault.heal(rig)
