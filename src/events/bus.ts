@@ -28,6 +28,7 @@ export class Bus {
   readonly counts: EventCounts = { published: 0, publishFailed: 0, received: 0, foreign: 0, malformed: 0, repaired: 0, resets: 0, failed: 0 }
   #parts: BusParts
   #topics = new Map<string, Topic>()
+  #memory = { length: 0 }
   #timer: NodeJS.Timeout
   #isClosed = false
 
@@ -101,7 +102,7 @@ export class Bus {
     if (known !== undefined) return known
     const { log, keys, subscriber, policy } = this.#parts
     if (this.#topics.size >= policy.maxTopics) throw new EventsFullError(policy.maxTopics)
-    const topic = new Topic(name, log, this.counts)
+    const topic = new Topic(name, log, this.counts, this.#memory)
     this.#topics.set(name, topic)
     subscriber.join(keys.topicChannel(name), { heard: (text) => topic.heard(text), joined: () => topic.joined() })
     return topic

@@ -61,6 +61,8 @@ export class Follower implements Subscription {
   }
 
   advance (envelope: LoggedEnvelope): void {
+    // Who came in answer to this very event begins after it.
+    if (this.position === envelope.id) return
     this.position = envelope.id
     this.take(envelope)
   }

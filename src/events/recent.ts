@@ -2,21 +2,33 @@ import type { LoggedEnvelope } from './event.ts'
 
 const maxEvents = 512
 const maxLength = 1_048_576
+/** of all topics together */
+const maxTotalLength = 33_554_432
+
+/** What all topics of a process remember together. */
+export interface Memory {
+  length: number
+}
 
 /** The last events of a topic, without a gap, for who resumes nearby: then Redis need not be asked. */
 export class Recent {
   #events: LoggedEnvelope[] = []
   #length = 0
+  #memory: Memory
+
+  constructor (memory: Memory) {
+    this.#memory = memory
+  }
 
   add (event: LoggedEnvelope): void {
     this.#events.push(event)
-    this.#length += event.text.length
-    if (this.#events.length > maxEvents || this.#length > maxLength) this.#shed()
+    this.#grow(event.text.length)
+    if (this.#events.length > maxEvents || this.#length > maxLength || this.#memory.length > maxTotalLength) this.#shed()
   }
 
   clear (): void {
     this.#events = []
-    this.#length = 0
+    this.#grow(-this.#length)
   }
 
   /** All events after an id; undefined when it is not known here. */
@@ -29,6 +41,11 @@ export class Recent {
   /** Half at a time: an array that loses its first element at each event is copied at each. */
   #shed (): void {
     this.#events = this.#events.slice(Math.ceil(this.#events.length / 2))
-    this.#length = this.#events.reduce((sum, { text }) => sum + text.length, 0)
+    this.#grow(this.#events.reduce((sum, { text }) => sum + text.length, 0) - this.#length)
+  }
+
+  #grow (length: number): void {
+    this.#length += length
+    this.#memory.length += length
   }
 }

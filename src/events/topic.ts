@@ -4,6 +4,7 @@ import type { Envelope, LoggedEnvelope } from './event.ts'
 import type { Follower } from './follower.ts'
 import type { EventLog, Page } from './log.ts'
 import { Recent } from './recent.ts'
+import type { Memory } from './recent.ts'
 
 /** What happened on the bus since the start. */
 export interface EventCounts {
@@ -40,7 +41,7 @@ export class Topic {
   #counts: EventCounts
   #hasBegun: () => void
   #position: string | undefined
-  #recent = new Recent()
+  #recent: Recent
   #level = new Set<Follower>()
   #ahead = new Set<Follower>()
   #followers = new Set<Follower>()
@@ -53,10 +54,11 @@ export class Topic {
   /** the last event that a check found in the log, and that the channel has not brought since */
   #unheard: string | undefined
 
-  constructor (name: string, log: EventLog, counts: EventCounts) {
+  constructor (name: string, log: EventLog, counts: EventCounts, memory: Memory) {
     this.name = name
     this.#log = log
     this.#counts = counts
+    this.#recent = new Recent(memory)
     this.checkedAt = performance.now()
     const { promise, resolve } = Promise.withResolvers<void>()
     this.begun = promise
@@ -83,6 +85,7 @@ export class Topic {
 
   close (): void {
     this.#isClosed = true
+    this.#recent.clear()
     this.#hasBegun()
     for (const follower of this.#followers) follower.isClosed = true
   }
@@ -185,7 +188,8 @@ export class Topic {
     this.#position = position
     this.#unheard = undefined
     this.#recent.clear()
-    for (const follower of this.#level) follower.reset(position)
+    // A subscriber that comes in answer to the reset has begun after it.
+    for (const follower of [...this.#level]) follower.reset(position)
   }
 
   /** Leads one subscriber along the log until it is level with the topic. */

@@ -247,6 +247,21 @@ t.test('events go on, without loss, when the connection that hears them is kille
   t.same(heard.resets, [])
 })
 
+t.test('events begin, for who subscribes in answer to one, with the next', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startApp(t, url)
+  const late: unknown[] = []
+  const early: unknown[] = []
+  await app.events.subscribe('events', ({ data }) => {
+    if (early.push(data) === 1) app.events.subscribe('events', ({ data }) => late.push(data))
+  }).ready
+
+  for (let n = 1; n <= 3; n++) await app.events.publish('events', { type: 'n', data: n })
+  await until(() => early.length === 3, { what: 'all events' })
+
+  t.same(late, [2, 3])
+})
+
 t.test('events whose subscriber throws reach the others', async (t) => {
   const { url } = await startRig(t)
   const app = await startApp(t, url)
