@@ -13,8 +13,8 @@ import type { Found, Lookup } from './lookup.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import { maySwap, useOf } from './reuse.ts'
-import { serve } from './serve.ts'
-import { Settling } from './settling.ts'
+import { makePrivate, serve } from './serve.ts'
+import { outage, Settling } from './settling.ts'
 import type { CacheStore } from './store.ts'
 import { uriTag } from './uri-tag.ts'
 import { Variants } from './variants.ts'
@@ -87,9 +87,11 @@ export class CachedRoute<Request extends Asking> {
 
   /** Judges what the handler answered, and keeps it where it may. */
   settle (request: Request, reply: Replying, visit: Visit, payload: unknown): unknown {
-    if (visit.run !== undefined) return this.#settling.settle(request, reply, visit, payload, this.#tagsOf(request))
-    if (visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: 'guard' }))
-    return undefined
+    const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsOf(request))
+    if (visit.run === undefined && visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: 'guard' }))
+    // Somebody gave this client a cookie: no other cache on the way shall hand it to the next one.
+    if (!this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
+    return settled
   }
 
   /** The reply has left: a run that was never settled ends here. */
@@ -136,7 +138,7 @@ export class CachedRoute<Request extends Asking> {
   }
 
   #decide (turn: Turn<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
-    if (found.outcome === 'unavailable') return this.#forward(turn, 'bypass', 'redis')
+    if (found.outcome === 'unavailable') return this.#fillAlone(turn, lookup)
     const wanted = this.policy.requestDirectives ? wantedBy(turn.request) : undefined
     if (found.outcome === 'none') return this.#miss(turn, { lookup, wanted, reason: lookup.hasVariants ? 'vary-miss' : 'miss' })
     const { entry } = found
@@ -168,7 +170,7 @@ export class CachedRoute<Request extends Asking> {
     if (underWay !== undefined) return await this.#join(turn, miss, underWay)
 
     const sequence = await this.#shared.store.begin(lookup.unmarked).catch(() => undefined)
-    if (sequence === undefined) return waitedFor(turn.reply, this.#forward(turn, 'bypass', 'redis'))
+    if (sequence === undefined) return waitedFor(turn.reply, this.#fillAlone(turn, lookup))
     const begun = this.#shared.fills.find(name, required ?? sequence)
     return begun === undefined ? waitedFor(turn.reply, this.#fill(turn, miss, sequence, name)) : await this.#join(turn, miss, begun)
   }
@@ -178,7 +180,20 @@ export class CachedRoute<Request extends Asking> {
     if (miss.stale !== undefined && maySwap(miss.stale, Date.now())) return waitedFor(turn.reply, this.#serve(turn, miss.stale, { isHit: true }))
     const entry = await fill.result
     const isGood = entry !== undefined && useOf(entry, miss.wanted, Date.now()) === 'fresh'
-    return waitedFor(turn.reply, isGood ? this.#serve(turn, entry, { forwarded: miss.reason, isCollapsed: true }) : this.#fill(turn, miss, fill.sequence, ''))
+    return waitedFor(turn.reply, isGood ? this.#serve(turn, entry, { forwarded: miss.reason, isCollapsed: true }) : fill.sequence === outage ? this.#forward(turn, 'bypass', 'redis') : this.#fill(turn, miss, fill.sequence, ''))
+  }
+
+  /** Without Redis: nothing is kept, but those of this process who want the same at the same time share one run. */
+  #fillAlone (turn: Turn<Request>, lookup: Lookup<Entry>): unknown {
+    const { request, reply, visit, run } = turn
+    this.#shared.counts.add('bypass')
+    const miss = { lookup, reason: 'bypass' as const, wanted: undefined }
+    const name = this.#sharedName(turn, miss)
+    const underWay = this.#shared.fills.find(name, outage)
+    if (underWay !== undefined && underWay.sequence === outage) return this.#join(turn, miss, underWay)
+    const fill = name === '' || underWay !== undefined ? undefined : this.#shared.fills.begin(name, outage)
+    visit.run = begin(request, reply, visit, this.policy as RoutePolicy, { reason: 'bypass', detail: 'redis', fill, sequence: fill && outage }, this.#hostOf(request) !== '')
+    return watched(visit.run, run)
   }
 
   /** @param name under which others may join; '' for a run that is nobody else's */

@@ -97,6 +97,12 @@ export function partOf (fields: AskedFields, reply: Replying, body: Buffer, vali
   return range === 'unsatisfiable' ? Buffer.alloc(0) : body.subarray(range.first, range.last + 1)
 }
 
+/** Makes an answer one client's alone; what else it says of freshness stays. */
+export function makePrivate (reply: Replying): void {
+  const own = String(reply.getHeader('cache-control') ?? 'no-cache').split(',').map((each) => each.trim())
+  reply.header('cache-control', ['private', ...own.filter((each) => !/^(?:public|private|s-maxage\b.*)?$/i.test(each))].join(', '))
+}
+
 /** Joins the members of a list field; what stands there already stays first, and nothing stands twice. */
 export function joinFields (before: number | string | readonly string[] | undefined, added: string): string {
   if (before === undefined) return added

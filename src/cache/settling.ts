@@ -13,7 +13,7 @@ import type { Key } from './key.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import { mayStandIn } from './reuse.ts'
-import { joinFields, partOf } from './serve.ts'
+import { joinFields, makePrivate, partOf } from './serve.ts'
 import { judgeByResponse, judgeByRoute } from './storing.ts'
 import type { Judgement } from './storing.ts'
 import { tee } from './tee.ts'
@@ -30,6 +30,9 @@ interface Case {
   readonly chosenTags: readonly string[]
   readonly receivedAt: number
 }
+
+/** The sequence of a fill while Redis is away: older than every marker, so nothing of it is kept or given to who has seen one. */
+export const outage = 0
 
 /** Settles what a handler answered: keeps it, confirms a stored answer with it, or lets it pass. */
 export class Settling {
@@ -103,7 +106,7 @@ export class Settling {
 
   #judge (settled: Case, payload: unknown): unknown {
     const { reply, run, visit } = settled
-    const reason = this.#refusal(settled) ?? run.detail
+    const reason = this.#refusal(settled) ?? (run.sequence === outage ? undefined : run.detail)
     const judgement: Judgement = reason === undefined ? this.#judgement(settled, reply.statusCode, addedFields(run.before, settled.after)) : { isKept: false, reason }
     if (!judgement.isKept || run.sequence === undefined || visit.key === undefined) return this.#refuse(settled, judgement.isKept ? 'method' : judgement.reason)
 
@@ -119,7 +122,7 @@ export class Settling {
     const entry = { ...this.#head(settled, kept, lifetime), body }
     this.#send(settled, entry, body, coded)
     run.fill?.end(this.#hasVariants(kept) ? undefined : entry)
-    this.#tell(reply, run, { isStored: true })
+    this.#tell(reply, run, { isStored: run.sequence !== outage })
     return this.#leave(settled, entry, payload)
   }
 
@@ -134,7 +137,7 @@ export class Settling {
     if (visit.bypass !== undefined) return visit.bypass
     const reading = run.witness?.reading
     if (reading === undefined) return undefined
-    this.#makePrivate(reply)
+    makePrivate(reply)
     if (!this.#warned.has(reading.what)) {
       this.#warned.add(reading.what)
       this.#shared.warn({ route: this.#pattern, read: reading.what, remedy: reading.remedy }, 'An answer is not kept, for its handler read what its key does not hold')
@@ -142,16 +145,10 @@ export class Settling {
     return this.#policy.explain ? `read ${reading.what}; ${reading.remedy}` : 'unkeyed'
   }
 
-  #makePrivate (reply: Replying): void {
-    const own = reply.getHeader('cache-control')
-    const rest = String(own ?? 'no-cache').split(',').map((each) => each.trim()).filter((each) => !/^(public|private|s-maxage\b.*)$/i.test(each))
-    reply.header('cache-control', ['private', ...rest].join(', '))
-  }
-
   #refuse ({ reply, run }: Case, reason: string): undefined {
     run.fill?.end()
     this.#shared.counts.add('refuse')
-    if (this.#policy.partition !== undefined) this.#makePrivate(reply)
+    if (this.#policy.partition !== undefined) makePrivate(reply)
     this.#tell(reply, run, { isStored: false, detail: reason })
   }
 
@@ -187,8 +184,9 @@ export class Settling {
 
   /** Sends an entry to Redis, behind what requests ask. A store that fails costs the next request a run of the handler, and this one nothing. */
   #send (settled: Case, entry: Head, body: Buffer, coded: boolean): void {
-    this.#shared.counts.add('store')
+    if (settled.run.sequence === outage) return
     const { counts } = this.#shared
+    counts.add('store')
     this.#store(settled, entry, body, coded).then((isKept) => counts.add(isKept ? 'kept' : 'lost'), () => counts.add('lost'))
   }
 

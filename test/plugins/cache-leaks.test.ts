@@ -158,3 +158,19 @@ t.test('cache keeps no error, nor what an error handler made of one', async (t) 
   await stored(app)
   t.equal((await app.inject('/sync')).body, 'sorry 2')
 })
+
+t.test('cache lets no answer with a cookie be kept by another cache on the way', async (t) => {
+  const app = await cachingApp(t)
+  await app.register(async (scope) => {
+    scope.addHook('preHandler', async (_request, reply) => { reply.header('set-cookie', 'visit=1') })
+    scope.get('/', { config: { cache: { browser: '1m' } } }, async () => 'x')
+  })
+
+  const first = await app.inject('/')
+  await stored(app)
+  const second = await app.inject('/')
+
+  t.equal(first.headers['cache-control'], 'private, max-age=60')
+  t.match(second.headers['cache-status'], /hit/)
+  t.equal(second.headers['cache-control'], 'private, max-age=60')
+})

@@ -250,3 +250,43 @@ t.test('cache asks for limit, session and answer in one write, and nothing more 
   t.equal(app.redisPool.batch.counts.writes - before.writes, 1)
   t.equal(app.redisPool.batch.counts.commands - before.commands, 1)
 })
+
+t.test('cache shares a run in the process while Redis is gone, and none that read what is a visitor\'s own', async (t) => {
+  const redis = await startRedisProcess(t)
+  const app = await cachingApp(t, { url: redis.url })
+  let runs = 0
+  app.get('/shared', { config: { cache: { tags: ['a'] } } }, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    return `${++runs}`
+  })
+  app.get('/own', { config: { cache: true } }, async (request) => {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    return `for ${String(request.headers['x-who'])}`
+  })
+  await redis.kill()
+
+  const shared = await Promise.all(Array.from({ length: 10 }, () => app.inject('/shared')))
+  const own = await Promise.all(Array.from({ length: 10 }, (_, who) => app.inject({ url: '/own', headers: { 'x-who': String(who) } })))
+
+  t.same(new Set(shared.map(({ body }) => body)), new Set(['1']))
+  t.same(own.map(({ body }) => body), Array.from({ length: 10 }, (_, who) => `for ${who}`))
+  t.equal((await app.inject('/shared')).body, '2')
+})
+
+t.test('cache keeps an answer under the tags of its checked parameters, whatever they looked like before', async (t) => {
+  const app = await cachingApp(t)
+  let runs = 0
+  app.get('/:id', {
+    config: { cache: { tags: (request) => [`item:${request.params.id}`] } },
+    schema: { params: { type: 'object', properties: { id: { type: 'integer' } } } }
+  }, async () => `${++runs}`)
+  const read = async () => {
+    const { body } = await app.inject('/007')
+    await stored(app)
+    return body
+  }
+
+  t.same([await read(), await read()], ['1', '1'])
+  await app.cache.purge('item:7')
+  t.equal(await read(), '2')
+})
