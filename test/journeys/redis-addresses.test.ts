@@ -60,7 +60,7 @@ t.test('over TLS, the pool mends itself after a restart', async (t) => {
   t.equal(stack.app.redisPool.state, 'ready')
 })
 
-t.test('over TLS, the service takes authority, certificate and key from its environment', async (t) => {
+t.test('over TLS, the service takes authority, certificate and key from its environment', { timeout: 100_000 }, async (t) => {
   const { url, paths } = await startTls(t, { authClients: true })
 
   const service = await startService(t, { REDIS_URL: url, REDIS_TLS_CA: paths.ca, REDIS_TLS_CERT: paths.cert, REDIS_TLS_KEY: readFileSync(paths.key, 'utf8') })
