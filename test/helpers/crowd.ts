@@ -7,7 +7,9 @@ import { WebSocket } from 'ws'
 export interface Member {
   socket: WebSocket
   events: number
-  /** an event came whose number did not follow the one before */
+  /** the id of the last event */
+  last: string | undefined
+  /** an event came that does not name the one before it */
   isTorn: boolean
   closedAt: number | undefined
   code: number | undefined
@@ -33,7 +35,7 @@ export class Crowd {
 
   async #join (localAddress: string): Promise<void> {
     const socket = new WebSocket(`ws://127.0.0.1:${this.#port}/live`, { localAddress, headers: { origin: `http://127.0.0.1:${this.#port}` }, perMessageDeflate: false })
-    const member: Member = { socket, events: 0, isTorn: false, closedAt: undefined, code: undefined }
+    const member: Member = { socket, events: 0, last: undefined, isTorn: false, closedAt: undefined, code: undefined }
     this.members.push(member)
     socket.on('error', () => {}) // told by its close
     socket.on('close', (code) => { Object.assign(member, { closedAt: performance.now(), code }) })
@@ -41,11 +43,10 @@ export class Crowd {
     const subscribed = once(socket, 'message')
     socket.send('{"type":"subscribe","topic":"events"}')
     await subscribed
-    let last = -1
     socket.on('message', (data) => {
-      const { n, at } = JSON.parse(data.toString()).event.data
-      if (last >= 0 && n !== last + 1) member.isTorn = true
-      last = n
+      const { id, prev, data: { at } } = JSON.parse(data.toString()).event
+      if (member.last !== undefined && prev !== member.last) member.isTorn = true
+      member.last = id
       if (member.events++ % 10 === 0) this.delaysMs.push(Date.now() - at)
     })
   }
