@@ -22,7 +22,7 @@ ENV NODE_ENV=production \
     DATABASE_PATH=/data/atlas.db
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
-COPY package.json server.ts app.ts ./
+COPY package.json server.ts app.ts operator.ts ./
 COPY plugins ./plugins
 COPY routes ./routes
 COPY src ./src
