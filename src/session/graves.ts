@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Ticket } from './ticket.ts'
 
-/** A session that has ended. */
+/** A session that has ended, named by its field, or by when it was born. */
 interface Grave {
   readonly key: string
   readonly field: string
@@ -32,10 +32,9 @@ export class Graves {
     this.#buried.set(key + field, { key, field }, { ttl: Math.max(1, Math.ceil(leftMs)) })
   }
 
-  /** Ends a session when Redis can be asked: in this process it has ended already. */
-  owe (key: string, field: string, leftMs: number): void {
-    this.bury(key, field, leftMs)
-    this.#owed.set(key + field, { key, field })
+  /** Ends a session when Redis can be asked. Where an outage leaves more to do than this can hold, idle time ends the rest. */
+  owe (key: string, field: string): void {
+    if (this.#owed.size < graveLimit) this.#owed.set(key + field, { key, field })
     this.#retryLater()
   }
 
@@ -58,20 +57,20 @@ export class Graves {
   async #tell (): Promise<void> {
     if (this.#isTelling) return
     this.#isTelling = true
-    try {
-      while (this.#owed.size > 0) await this.#tellSome([...this.#owed].slice(0, asksPerTurn))
-    } catch { // Redis is away again: what is owed stays owed
-      this.#retryLater()
-    } finally {
-      this.#isTelling = false
-    }
+    const owed = [...this.#owed]
+    let isHeard = true
+    for (let at = 0; isHeard && at < owed.length; at += asksPerTurn) isHeard = await this.#tellSome(owed.slice(at, at + asksPerTurn))
+    this.#isTelling = false
+    if (this.#owed.size > 0) this.#retryLater()
   }
 
-  async #tellSome (some: [string, Grave][]): Promise<void> {
-    await Promise.all(some.map(async ([name, grave]) => {
+  /** One that cannot be told keeps no other from it. @returns whether any was told; else Redis is away again, and what is owed stays owed */
+  async #tellSome (some: [string, Grave][]): Promise<boolean> {
+    const told = await Promise.allSettled(some.map(async ([name, grave]) => {
       await this.#revoke(grave.key, [grave.field])
       this.#owed.delete(name)
     }))
+    return told.some(({ status }) => status === 'fulfilled')
   }
 
   #retryLater (): void {

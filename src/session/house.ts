@@ -114,8 +114,8 @@ export class House implements Sessions {
       return { ticket: { ...ticket, bornAt }, value, nowMs }
     } catch (error) {
       this.counts.begin.failed += 1
-      // It may have begun all the same, and nobody will ever hold its cookie.
-      if (error instanceof RedisUnavailableError) this.graves.owe(ticket.key, ticket.field, beginning.absoluteMs)
+      // It may have begun all the same. Nobody will ever hold its cookie, so it needs no grave: a flood of these would push those out that do.
+      if (error instanceof RedisUnavailableError) this.graves.owe(ticket.key, ticket.field)
       throw error
     }
   }
@@ -141,7 +141,8 @@ export class House implements Sessions {
     try {
       await this.leave(ticket)
     } catch {
-      for (const field of fieldsOf(ticket)) this.graves.owe(ticket.key, field, this.policy.absoluteMs)
+      for (const field of fieldsOf(ticket)) this.graves.bury(ticket.key, field, this.policy.absoluteMs)
+      this.graves.owe(ticket.key, String(ticket.bornAt))
     }
   }
 

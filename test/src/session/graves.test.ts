@@ -38,12 +38,38 @@ test('graves', async (t) => {
     t.equal(graves.has({ key: 'k', field: 'f1' }), true)
   })
 
+  t.test('are not pushed out by what an outage leaves to do, however much that is', async (t) => {
+    const graves = open()
+    t.after(() => { graves.close() })
+    graves.bury('k', 'signed out', 60_000)
+    told.length = 0
+    for (let count = 0; count < 20_000; count++) graves.owe('k', `begun ${count}`)
+    t.equal(graves.has({ key: 'k', field: 'signed out' }), true)
+    await graves.retell()
+
+    t.equal(told.length, 10_001)
+  })
+
+  t.test('tell the rest though one cannot be told', async (t) => {
+    const heard: string[] = []
+    const graves = new Graves(async (_key, [field = '']) => {
+      if (field === 'f0') throw new Error('WRONGTYPE')
+      heard.push(field)
+    })
+    t.after(() => { graves.close() })
+    for (let count = 0; count < 250; count++) graves.bury('k', `f${count}`, 60_000)
+    await graves.retell()
+
+    t.equal(heard.length, 249)
+  })
+
   t.test('end what is owed as soon as Redis can be asked', async (t) => {
     const graves = open()
     t.after(() => { graves.close() })
     isAway = true
     told.length = 0
-    graves.owe('k', 'owed', 60_000)
+    graves.bury('k', 'owed', 60_000)
+    graves.owe('k', 'owed')
     await graves.retell()
     t.same([told.length, graves.has({ key: 'k', field: 'owed' })], [0, true])
     isAway = false
