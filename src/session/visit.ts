@@ -28,6 +28,8 @@ export class Visit<Data extends object> implements Session<Data> {
   readonly #house: House
   readonly #arrival: Arrival
   #loading: Promise<Loaded | undefined> | undefined
+  /** its session was asked for, and nobody has waited for the answer: a refusal came first */
+  #isUnanswered = false
   #failure: Error | undefined
   #ticket: Ticket | undefined
   #value: string | undefined
@@ -46,25 +48,31 @@ export class Visit<Data extends object> implements Session<Data> {
   ask (): void {
     if (this.#arrival.ticket === undefined) return
     this.#loading = this.#house.load(this.#arrival.ticket)
+    this.#isUnanswered = true
     // A request may end before it looks at this.
     this.#loading.catch(() => {})
   }
 
-  /** Waits for what was asked; afterwards the session can be used. */
-  async answer (): Promise<void> {
-    if (this.#arrival.ticket === undefined || this.#loading === undefined) return
-    try {
-      const loaded = await this.#loading
-      if (loaded !== undefined) this.#arrive(this.#arrival.ticket, loaded)
-    } catch (error) {
+  /** Waits for what was asked, if anything was; afterwards the session can be used. */
+  answer (): Promise<void> | undefined {
+    return this.#loading?.then((loaded) => {
+      this.#isUnanswered = false
+      if (loaded !== undefined && this.#arrival.ticket !== undefined) this.#arrive(this.#arrival.ticket, loaded)
+    }).catch((error) => {
+      this.#isUnanswered = false
       this.#failure = error as Error
-    }
+    })
   }
 
   /** @throws {SessionRequiredError} PRISM_ERR_SESSION_REQUIRED; or why it is not known whether somebody is signed in */
   require (): void {
-    if (this.#failure !== undefined) throw unavailable(this.#failure)
+    this.#refuseUnknown()
     if (this.userId === undefined) throw new SessionRequiredError()
+  }
+
+  /** Nothing is under way, and nothing is to be saved. */
+  get isSettled (): boolean {
+    return this.#turn === undefined && this.#document?.isChanged !== true
   }
 
   /** What the reply shall do to the cookie; asked once. */
@@ -75,7 +83,7 @@ export class Visit<Data extends object> implements Session<Data> {
   }
 
   get state (): SessionState {
-    if (this.#failure !== undefined) return 'unavailable'
+    if (this.#failure !== undefined || this.#isUnanswered) return 'unavailable'
     return this.userId === undefined ? 'anonymous' : 'live'
   }
 
@@ -114,7 +122,7 @@ export class Visit<Data extends object> implements Session<Data> {
   }
 
   async save (): Promise<void> {
-    if (this.#turn !== undefined || this.#document?.isChanged) await this.#inTurn(() => this.#save())
+    if (!this.isSettled) await this.#inTurn(() => this.#save())
   }
 
   async signIn (userId: string, options: SignInOptions<Data> = {}): Promise<void> {
@@ -165,14 +173,17 @@ export class Visit<Data extends object> implements Session<Data> {
   }
 
   async revoke (id: string): Promise<boolean> {
-    const user = this.#user('revoke()')
-    const wasAlive = await this.#house.endDevice(user, id)
-    if (id === this.id) this.#drop()
-    return wasAlive
+    this.#user('revoke()')
+    return await this.#inTurn(async () => {
+      const wasAlive = await this.#house.endDevice(this.#user('revoke()'), id)
+      if (id === this.id) this.#drop()
+      return wasAlive
+    })
   }
 
   async revokeOthers (): Promise<number> {
-    return await this.#house.endOthers(this.#user('revokeOthers()'))
+    this.#user('revokeOthers()')
+    return await this.#inTurn(async () => await this.#house.endOthers(this.#user('revokeOthers()')))
   }
 
   /** One after the other: a save must not meet the sign-out of its own request on the way. */
@@ -216,7 +227,7 @@ export class Visit<Data extends object> implements Session<Data> {
   /** What cannot be read cannot be carried, and keeps nobody from signing in. */
   #carried (keys: readonly string[]): Document {
     try {
-      if (keys.length > 0 && this.#failure === undefined) return this.#open().pick(keys)
+      if (keys.length > 0 && this.state !== 'unavailable') return this.#open().pick(keys)
     } catch (error) {
       if (!(error instanceof SessionCorruptError)) throw error
     }
@@ -225,7 +236,7 @@ export class Visit<Data extends object> implements Session<Data> {
 
   #openToWrite (call: string): Document {
     this.#refuseWhenOff(call)
-    if (this.#failure !== undefined) throw unavailable(this.#failure)
+    this.#refuseUnknown()
     return this.#open()
   }
 
@@ -233,9 +244,14 @@ export class Visit<Data extends object> implements Session<Data> {
     if (this.#arrival.isOff) throw new SessionOffError(call)
   }
 
+  #refuseUnknown (): void {
+    if (this.#isUnanswered) throw unavailable(new Error('the request was refused before its session was loaded'))
+    if (this.#failure !== undefined) throw unavailable(this.#failure)
+  }
+
   #held (call: string): Ticket {
     this.#refuseWhenOff(call)
-    if (this.#failure !== undefined) throw unavailable(this.#failure)
+    this.#refuseUnknown()
     if (this.#ticket === undefined) throw new SessionRequiredError()
     return this.#ticket
   }
@@ -263,10 +279,12 @@ export class Visit<Data extends object> implements Session<Data> {
     this.#ticket = ticket
     this.#value = value
     this.#document = this.#failure = this.#stale = undefined
+    this.#isUnanswered = false
   }
 
   #drop (): void {
     this.#ticket = this.#value = this.#document = this.#failure = undefined
+    this.#isUnanswered = false
     this.#cookie = this.#arrival.hasCookie ? 'clear' : undefined
   }
 

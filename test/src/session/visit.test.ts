@@ -124,6 +124,41 @@ test('a visit', async (t) => {
     t.equal((await arrive(after)).userId, undefined)
   })
 
+  t.test('has nothing to wait for unless it asked, and nothing to settle unless it changed', async (t) => {
+    const stranger = new Visit<Data>(house, { hasCookie: true })
+    stranger.ask()
+    const reader = await arrive(await signedIn('reads'))
+    reader.get('name')
+    const writer = await arrive(await signedIn('writes'))
+    writer.set('name', 'x')
+
+    t.same([stranger.answer(), stranger.isSettled, reader.isSettled, writer.isSettled], [undefined, true, true, false])
+  })
+
+  t.test('that was refused before its session was loaded neither writes over its cookie nor calls it a stranger\'s', async (t) => {
+    const ticket = await signedIn('refused')
+    const refused = new Visit<Data>(house, { ticket, hasCookie: true })
+    refused.ask()
+
+    t.equal(refused.state, 'unavailable')
+    t.throws(() => { refused.set('name', 'x') }, { code: 'PRISM_ERR_SESSION_UNAVAILABLE' })
+    await t.rejects(refused.rotate(), { code: 'PRISM_ERR_SESSION_UNAVAILABLE' })
+    await refused.save()
+    t.equal(refused.takeCookie(), undefined)
+    await refused.signOut()
+    t.same([refused.state, refused.takeCookie()], ['anonymous', 'clear'])
+  })
+
+  t.test('rotates and ends all others in one breath, though nobody waits', async (t) => {
+    const [ticket, other] = [await signedIn('password'), await signedIn('password')]
+    const visit = await arrive(ticket)
+    const [, count] = await Promise.all([visit.rotate(), visit.revokeOthers()])
+
+    t.equal(count, 1)
+    t.equal((await arrive(other)).userId, undefined)
+    t.equal((await arrive(ticketOf(visit))).userId, 'password')
+  })
+
   t.test('that has no session at all reads as empty, and refuses to change', async (t) => {
     const visit = new Visit<Data>(house, { isOff: true })
 
