@@ -2,8 +2,6 @@ import session from '../plugins/session.ts'
 import type { SessionOptions } from '../plugins/session.ts'
 import { withJourney } from './with-journey.ts'
 
-// Brings the types of `reply.setCookie` and `request.cookies` along.
-export type { CookieSerializeOptions } from '@fastify/cookie'
 export type { RouteDefaults } from '../plugins/journey.ts'
 export type { Device, KeyRule, Revocation, Session, SessionOptions, Sessions, SessionState, SignInOptions } from '../plugins/session.ts'
 export type { Duration } from '../src/options.ts'

@@ -14,7 +14,6 @@ import { ScopeError } from '../src/errors.ts'
 import { readRecord } from '../src/options.ts'
 
 // A package loses its augmentations of fastify's types unless its entry re-exports a type of each file that makes one.
-export type { CookieSerializeOptions } from '@fastify/cookie'
 export type { Cache, CacheChoice, CacheOptions, CacheRequest, WrapOptions } from './cache.ts'
 export type { CloudEvent, EventsOptions, NewEvent, SubscribeOptions, Subscription } from './events.ts'
 export type { Concern, Journey, RouteDefaults } from './journey.ts'

@@ -1,4 +1,4 @@
-import cookie from '@fastify/cookie'
+import { fastifyCookie as cookie } from '@fastify/cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { OriginError, SessionRequiredError } from '../src/errors.ts'
@@ -63,8 +63,9 @@ export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
   const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
   const house = new House(policy, pool.batch, pool.keyspace)
-  if (!fastify.hasDecorator('serializeCookie')) await fastify.register(cookie)
-  const cookies = new SessionCookies(policy, house.keys, fastify.serializeCookie)
+  // @fastify/cookie can write only once it was registered somewhere: in a scope without routes it costs no request a hook, and leaves the app its own.
+  await fastify.register(async (scope) => { if (!scope.hasDecorator('serializeCookie')) await scope.register(cookie, { hook: false }) })
+  const cookies = new SessionCookies(policy, house.keys, cookie.serialize)
 
   fastify.decorate('sessions', { getter: () => house })
   fastify.decorateRequest(visiting, null)
@@ -88,12 +89,17 @@ export default fp<SessionOptions>(async (fastify, options) => {
     answer (request, _reply, use) {
       if (use !== false && !mayCome(request)) throw new OriginError()
       const visit = (request as Visitor)[visiting]
-      if (visit !== null) return visit.answer().then(() => { if (use === 'required') visit.require() })
-      if (use === 'required') throw new SessionRequiredError()
+      const loaded = visit?.answer()
+      if (use !== 'required') return loaded
+      if (visit === null) throw new SessionRequiredError()
+      return loaded === undefined ? visit.require() : loaded.then(() => { visit.require() })
     },
     settle (request, reply) {
       const visit = (request as Visitor)[visiting]
-      return visit === null ? undefined : settle(visit, request, reply)
+      if (visit === null) return
+      // Most requests only read: nothing waits for them.
+      if (visit.isSettled) setCookie(visit, request, reply)
+      else return visit.save().finally(() => { setCookie(visit, request, reply) })
     }
   })
 
@@ -122,14 +128,12 @@ export default fp<SessionOptions>(async (fastify, options) => {
     return ticket && { userId: ticket.userId, key: ticket.key, devices: fieldsOf(ticket) }
   }
 
-  async function settle (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    await visit.save().finally(() => setCookie(visit, request, reply))
-  }
-
   function setCookie (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): void {
     const change = visit.takeCookie()
     if (change === undefined) return
     reply.header('set-cookie', cookies.write(change, request))
-    if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store')
+    // Whoever is given this answer by a cache in between has this visitor's session.
+    reply.removeHeader('cdn-cache-control')
+    if (!/\b(?:private|no-store)\b/i.test(String(reply.getHeader('cache-control')))) reply.header('cache-control', 'no-store')
   }
 }, { name: 'session', fastify: '5.x', dependencies: ['redis', 'journey'] })

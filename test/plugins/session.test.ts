@@ -140,19 +140,68 @@ test('the session plugin', async (t) => {
     t.same((await new Browser(counting).get('/')).body, { state: 'anonymous', before: 0, after: 1 })
   })
 
-  t.test('works beside an @fastify/cookie that the app has registered, and keeps its cookies', async (t) => {
-    const shared = Fastify()
-    await shared.register(fastifyCookie)
-    await shared.register(redisPlugin, { url: redis.url })
-    await shared.register(journey)
-    await shared.register(session, { secrets: sessionSecrets })
-    t.after(() => shared.close())
-    shared.get('/', async (request, reply) => {
-      reply.setCookie('theme', 'dark')
+  for (const when of ['before', 'after']) {
+    t.test(`works beside an @fastify/cookie that the app registers ${when} it, and keeps its cookies`, async (t) => {
+      const shared = Fastify()
+      if (when === 'before') await shared.register(fastifyCookie)
+      await shared.register(redisPlugin, { url: redis.url })
+      await shared.register(journey)
+      await shared.register(session, { secrets: sessionSecrets })
+      t.after(() => shared.close())
+      t.equal(shared.hasRequestDecorator('cookies'), when === 'before', 'it reads no cookies for an app that did not ask')
+      if (when === 'after') await shared.register(fastifyCookie)
+      shared.get('/', async (request, reply) => {
+        reply.setCookie('theme', 'dark')
+        request.session.set('test-a', 1)
+        return request.cookies
+      })
+      const answer = await new Browser(shared).get('/', { cookie: 'x=y' })
+
+      t.same(answer.body, { x: 'y' })
+      t.match(answer.setCookie.sort(), [/^sid=/, /^theme=dark/])
+    })
+  }
+
+  t.test('keeps every cache in between from an answer that sets its cookie, whatever the handler said', async (t) => {
+    const told = Fastify()
+    await told.register(redisPlugin, { url: redis.url })
+    await told.register(journey)
+    await told.register(session, { secrets: sessionSecrets })
+    t.after(() => told.close())
+    told.get<{ Querystring: { said: string } }>('/', async (request, reply) => {
+      reply.header('cache-control', request.query.said).header('cdn-cache-control', 'max-age=60')
       request.session.set('test-a', 1)
     })
+    const fieldsFor = async (said: string, cookie?: string) => {
+      const { headers } = await told.inject({ url: '/', query: { said }, headers: cookie === undefined ? {} : { cookie } })
+      return [headers['cache-control'], headers['cdn-cache-control'], headers['set-cookie']]
+    }
 
-    t.match((await new Browser(shared).get('/')).setCookie, [/^theme=dark/, /^sid=/])
+    t.match(await fieldsFor('public, max-age=60'), ['no-store', undefined, /^sid=/])
+    const [control, , cookie] = await fieldsFor('private, max-age=60')
+    t.equal(control, 'private, max-age=60')
+    t.same(await fieldsFor('public, max-age=60', String(cookie).split(';')[0]), ['public, max-age=60', 'max-age=60', undefined], 'without a cookie it is the handler\'s')
+  })
+
+  t.test('gives out the new cookie of a rotation even when the save after it fails', async (t) => {
+    const failing = Fastify()
+    await failing.register(redisPlugin, { url: redis.url })
+    await failing.register(journey)
+    await failing.register(session, { secrets: sessionSecrets })
+    t.after(() => failing.close())
+    failing.post('/sign-in', async (request) => { await request.session.signIn('margaret') })
+    failing.get('/who', async (request) => request.session.userId)
+    failing.post('/rotate', async (request) => {
+      await request.session.rotate()
+      request.session.set('test-a', 'mine')
+      const [[field, value] = ['', '']] = Object.entries(await redis.client.hgetall('session:{margaret}'))
+      await redis.client.hset('session:{margaret}', field, value.replace(/^\d+/, '99').replace('{}', '{"test-a":"theirs"}'))
+    })
+    const browser = new Browser(failing)
+    await browser.post('/sign-in')
+
+    t.match(await browser.post('/rotate'), { status: 409, setCookie: [/^sid=v1\./] })
+    t.equal((await browser.get('/who')).body, 'margaret')
   })
 
   t.test('uses a Redis of its own where it is given one', async (t) => {
