@@ -49,7 +49,7 @@ const take = new Script<Grants>({
   url: new URL('./take.lua', import.meta.url),
   costMicroseconds: 10,
   read: (reply) => {
-    const numbers = reply as number[]
+    const numbers = (reply as string).split(' ').map(Number)
     const standings: Standing[] = []
     for (let at = 2; at < numbers.length; at += 3) standings.push({ remaining: numbers[at] ?? 0, resetMs: numbers[at + 1] ?? 0, retryMs: numbers[at + 2] ?? 0 })
     return { granted: numbers[0] ?? 0, nowMs: numbers[1] ?? 0, standings }

@@ -5,7 +5,7 @@
 -- ARGV[2]    deadlineMs           by Redis's clock; who is read later has given up, and is not counted; 0 for none
 -- ARGV[2+p]  terms of policy p    'algorithm quota windowMs grain cost'; grain: ms a bucket (sliding) or the burst (gcra)
 -- ARGV[3+p]  device               'l' and the session's fields, the first that is there counts
--- returns    { granted, nowMs, then for each policy: remaining, resetMs until more comes, retryMs until one more fits }
+-- returns    'granted nowMs', then for each policy ' remaining resetMs retryMs': until more comes, until one more fits
 --            granted -1: too late; -2: no such session
 -- A refusal only reads, unless a counter has no end or comes from the future: after a clock was set back it counts as of now.
 local call, sub, pack, unpack, floor, ceil, max, min = redis.call, string.sub, struct.pack, struct.unpack, math.floor, math.ceil, math.max, math.min
@@ -155,9 +155,9 @@ end
 
 -- each ask
 local asked, deadlineMs, policyCount = tonumber(ARGV[1]), tonumber(ARGV[2]), #KEYS
-if deadlineMs > 0 and nowMs > deadlineMs then return { -1, nowMs } end
+if deadlineMs > 0 and nowMs > deadlineMs then return '-1 ' .. nowMs end
 if sub(ARGV[#ARGV], 1, 2) == 'l ' then
-  if not isLive(KEYS[policyCount], sub(ARGV[#ARGV], 3)) then return { -2, nowMs } end
+  if not isLive(KEYS[policyCount], sub(ARGV[#ARGV], 3)) then return '-2 ' .. nowMs end
   policyCount = policyCount - 1
 end
 
@@ -180,4 +180,5 @@ for p = 1, policyCount do
   local resetMs, retryMs = policy.algorithm.wait(policy, p, policy.cost - free)
   answer[p * 3], answer[p * 3 + 1], answer[p * 3 + 2] = max(0, free), resetMs, retryMs
 end
-return answer
+-- One text, not many numbers: reading a reply costs by its elements.
+return table.concat(answer, ' ')

@@ -170,7 +170,7 @@ export class Batch {
         this.#sendLarge()
       }
       parcel.command.promise.then(landed, landed)
-      this.#send(lane, [parcel], deadlineAt - performance.now())
+      this.#send(lane, [parcel], Math.max(1, deadlineAt - performance.now()))
     }
   }
 

@@ -80,8 +80,12 @@ export function packAsks<Answer> (script: Script<Answer>, asks: readonly Ask[], 
 }
 
 function packCall<Answer> (script: Script<Answer>, asks: readonly Ask[]): Parcel {
-  const keys = asks.flatMap((ask) => ask.keys)
-  const args = asks.flatMap((ask) => [ask.keys.length, ask.args.length, ...ask.args])
+  const keys: string[] = []
+  const args: (string | number | Buffer)[] = []
+  for (const ask of asks) {
+    keys.push(...ask.keys)
+    args.push(ask.keys.length, ask.args.length, ...ask.args)
+  }
   const call = (name: string, text: string) => new Command(name, [text, keys.length, ...keys, asks.length, ...args], { replyEncoding: 'utf8' })
   const parcel: Parcel = {
     command: call('evalsha', script.sha1),

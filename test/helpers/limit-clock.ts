@@ -43,8 +43,8 @@ export async function startClock (t: Test): Promise<(steps: readonly Step[]) => 
       keys: claims.map(({ key }) => `${run}:${key}`),
       args: [String(asked), '0', ...claims.map(({ quota, cost }) => termOf(quota, cost).text)]
     }))
-    const told = await redis.eval(lua, 0, JSON.stringify(asks)) as number[][]
-    return told.map(([granted = 0, , ...numbers]) => ({
+    const told = await redis.eval(lua, 0, JSON.stringify(asks)) as string[]
+    return told.map((text) => text.split(' ').map(Number)).map(([granted = 0, , ...numbers]) => ({
       granted,
       standings: Array.from({ length: numbers.length / 3 }, (_, at) => ({ remaining: numbers[at * 3] ?? 0, resetMs: numbers[at * 3 + 1] ?? 0, retryMs: numbers[at * 3 + 2] ?? 0 }))
     }))
