@@ -29,8 +29,7 @@ export interface Serving {
 export function serve (request: Asking, reply: Replying, entry: Entry, serving: Serving): unknown {
   const fields = request.raw.headers
   const coding = codingFor(entry, fields)
-  const validators = validatorsOf(entry)
-  if (isCondition(fields) && entry.status === 200 && isNotModified(fields, validators)) {
+  if (isCondition(fields) && entry.status === 200 && isNotModified(fields, validatorsOf(entry))) {
     describe(reply, entry, coding, serving, fieldsOf304)
     reply.code(304)
     reply.send()
