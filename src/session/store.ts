@@ -41,14 +41,16 @@ const touchMs = 60_000
 
 type Reply = readonly (string | number)[]
 
+const loaded = /^(\d+) ([01]) (\S+) ([^]*)$/
+
 const loadScript = new Script<Loaded | undefined>({
   url: new URL('./load.lua', import.meta.url),
   costMicroseconds: 5,
   read: (reply) => {
     if (reply === null || reply === false) return undefined
-    const [outcome, value, nowMs, touched, field] = reply as Reply
-    if (outcome === 'corrupt') throw new SessionCorruptError()
-    return { value: String(value), nowMs: Number(nowMs), isTouched: touched === 1, field: String(field) }
+    const [, nowMs, touched, field = '', value = ''] = loaded.exec(String(reply)) ?? []
+    if (nowMs === undefined) throw new SessionCorruptError()
+    return { value, nowMs: Number(nowMs), isTouched: touched === '1', field }
   }
 })
 
