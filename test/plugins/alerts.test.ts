@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { rules } from '../../src/alerts/rules.ts'
 import type { Rule } from '../../src/alerts/rules.ts'
@@ -162,14 +163,20 @@ t.test('alerts tells of a hit rate below 80 %, and that it is over', async (t) =
 })
 
 t.test('alerts tells of a pool that is exhausted, and that it is over', async (t) => {
+  t.setTimeout(80_000)
   const rig = await startRig(t)
   const { app, messages, sees } = await watched(t, hasty('PrismPoolExhausted'), { redisUrl: rig.url })
-  await rig.proxy.fault('latency', { delayMs: 60, jitterMs: 0 })
+  await rig.proxy.fault('latency', { delayMs: 40, jitterMs: 0 })
 
-  await until(() => {
-    for (let index = 0; index < 600; index++) app.redisPool.batch.command('ping', []).catch(() => {}) // late ones time out
+  // One write a turn of the loop, each more than a connection takes before it counts as crowded; bursts, so that answers still come in time.
+  const burst = async () => {
+    for (let write = 0; write < 12; write++) {
+      for (let index = 0; index < 520; index++) app.redisPool.batch.command('ping', []).catch(() => {}) // late ones time out
+      await nextTurn()
+    }
     return messages.length > 0
-  }, { what: 'exhaustion told', everyMs: 1 })
+  }
+  await until(burst, { what: 'exhaustion told', everyMs: 150, deadlineMs: 40_000 })
   await rig.proxy.heal()
   await sees('resolved')
 
