@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
@@ -10,12 +10,19 @@ import { peopleSql, placesSql } from '../../src/atlas/schema.ts'
 const shape = createHash('sha256').update(peopleSql + placesSql).digest('hex').slice(0, 12)
 const seedPath = join(import.meta.dirname, `../../.data/test-${shape}.db`)
 
-/** The path of a loaded atlas that tests copy and never write to; made by the first test that needs it. */
+/** The path of a loaded atlas that tests copy and never open; made by the first test that needs it, whole from its first moment. */
 export function seedAtlas (): string {
-  const database = loadAtlas(seedPath)
-  database.exec('PRAGMA wal_checkpoint(TRUNCATE)') // whoever loaded it may not have come to that yet, and a copy has no log
-  database.close()
+  if (!existsSync(seedPath)) makeSeed()
   return seedPath
+}
+
+// Under a name of its own until it is closed: whoever copied it while its log is written back would get half of it.
+function makeSeed (): void {
+  const path = `${seedPath}.${process.pid}`
+  const database = loadAtlas(path)
+  database.exec('PRAGMA wal_checkpoint(TRUNCATE)')
+  database.close()
+  renameSync(path, seedPath)
 }
 
 /** The path of an atlas of the test's own, with all cities: what an app under test takes as `databasePath`, so that it need not load. */
