@@ -124,6 +124,8 @@ function spell (value: unknown): string | undefined {
 }
 
 function write (key: string, value: unknown): string {
+  // JSON writes {} for it, and what it was to bring would be lost in silence.
+  if (value instanceof Promise) throw new SessionValueError(key, 'it is a promise: await it first')
   try {
     const text = JSON.stringify(value)
     if (text !== undefined) return text

@@ -42,8 +42,9 @@ test('a document', async (t) => {
     const circle: { self?: unknown } = {}
     circle.self = circle
 
-    for (const value of [undefined, () => {}, Symbol('x'), 1n, circle, { toJSON () { throw new Error('no') } }]) t.throws(() => { document.set('b', value) }, { code: 'PRISM_ERR_SESSION_VALUE' })
+    for (const value of [undefined, Promise.resolve(1), () => {}, Symbol('x'), 1n, circle, { toJSON () { throw new Error('no') } }]) t.throws(() => { document.set('b', value) }, { code: 'PRISM_ERR_SESSION_VALUE' })
     t.throws(() => { document.set('b', 'x'.repeat(8192)) }, { code: 'PRISM_ERR_SESSION_TOO_LARGE', statusCode: 413 })
+    t.throws(() => { document.update('a', async () => 2) }, { code: 'PRISM_ERR_SESSION_VALUE', message: /await/ })
     t.throws(() => { document.update('a', () => 'ü'.repeat(4096)) }, { code: 'PRISM_ERR_SESSION_TOO_LARGE' })
     t.equal(document.toText(), '{"a":1}')
     t.equal(document.isChanged, false)
