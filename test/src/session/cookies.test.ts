@@ -48,6 +48,17 @@ test('session cookies', async (t) => {
     t.match([cleared.name, cleared.value, maxAge, expires?.getTime()], ['__Host-sid', '', 0, 0])
   })
 
+  t.test('forget what they have opened when another is given, or none', async (t) => {
+    const { cookies, set } = written({}, overHttp)
+    const carrier = { ...overHttp, headers: { cookie: `sid=${set.value}` } }
+    for (const change of [{ ticket, maxAgeSeconds: 60 }, 'clear'] as const) {
+      const before = cookies.open(carrier).ticket
+      t.equal(cookies.open(carrier).ticket, before)
+      cookies.write(change, carrier)
+      t.not(cookies.open(carrier).ticket, before)
+    }
+  })
+
   t.test('tell whose ticket came, and whether any cookie did', async (t) => {
     const { cookies, set } = written({}, overHttp)
     const open = (cookie: string) => cookies.open({ ...overHttp, headers: { cookie } })
