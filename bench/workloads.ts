@@ -17,13 +17,21 @@ const urls = 1000
 export const workloads: Workload[] = [
   { name: 'hot', connections: 50, redisDelayMs: 0, lines: () => [{ path: '/items/1' }] },
   { name: 'many users', connections: 50, redisDelayMs: 0, lines: manyUsers },
-  { name: 'misses', connections: 50, redisDelayMs: 0, lines: () => Array.from({ length: 400_000 }, (_, index) => ({ path: `/items/m${unique += 1}-${index}`, address: addressOf(index % users) })) },
+  { name: 'misses', connections: 50, redisDelayMs: 0, lines: neverAsked },
   { name: 'refused', connections: 50, redisDelayMs: 0, lines: () => [{ path: '/limited', address: '10.9.9.9' }] },
   { name: '10 ms Redis', connections: 20, redisDelayMs: 10, lines: manyUsers }
 ]
 
 let unique = 0
 const cookies = new Map<string, string[]>()
+
+/** What no server was asked for before. */
+function neverAsked (): Line[] {
+  return Array.from({ length: 400_000 }, (_, index) => {
+    unique += 1
+    return { path: `/items/m${unique}-${index}`, address: addressOf(index % users) }
+  })
+}
 
 /** 10,000 signed-in users at as many addresses ask for 1,000 URLs; popularity is Zipf's: the n-th is asked for 1/n as often as the first. */
 async function manyUsers (server: Server): Promise<Line[]> {
