@@ -277,3 +277,5 @@ t.test("package brings the operators' program", async (t) => {
   t.type(keys, 'object')
   t.notHas(keys, { failed: String })
 })
+
+t.end() // the Redis would keep it waiting for more
