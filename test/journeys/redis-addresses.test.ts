@@ -65,8 +65,10 @@ t.test('over TLS, the service takes authority, certificate and key from its envi
 
   const service = await startService(t, { REDIS_URL: url, REDIS_TLS_CA: paths.ca, REDIS_TLS_CERT: paths.cert, REDIS_TLS_KEY: readFileSync(paths.key, 'utf8') })
 
-  const ready = await fetch(`${service.url}/healthz/ready`)
-  t.match(await ready.json(), { redis: 'ready' })
+  const isReady = async () => (await (await fetch(`${service.url}/healthz/ready`)).json() as { redis: string }).redis === 'ready'
+
+  t.ok(await until(isReady, { what: 'the service reaches its Redis over TLS' }))
+})
 })
 
 t.test('over a unix socket all is as over TCP', async (t) => {
