@@ -69,7 +69,6 @@ t.test('over TLS, the service takes authority, certificate and key from its envi
 
   t.ok(await until(isReady, { what: 'the service reaches its Redis over TLS' }))
 })
-})
 
 t.test('over a unix socket all is as over TCP', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'prism-socket-'))
