@@ -100,7 +100,7 @@ t.test('pool settles every kind of call while Redis hangs, and answers when it i
 
   const calls = [pool.get('a'), pool.pipeline().get('a').exec(), pool.multi().get('a').exec(), pool.batch.read('a'), pool.lease()]
   const outcomes = await Promise.allSettled(calls)
-  await until(() => pool.state === 'degraded', { what: 'the breaker opens' })
+  await until(() => pool.batch.read('a').then(() => false, () => pool.state === 'degraded'), { what: 'the breaker opens' })
   const refused = await pool.get('a').catch((error: Error) => error)
   redis.signal('SIGCONT')
 
