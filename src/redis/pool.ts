@@ -60,9 +60,9 @@ export class Pool extends Redis {
     return !this.#lanes.breaker.isOpen && this.#lanes.all.some((lane) => lane.isReady) ? 'ready' : 'degraded'
   }
 
-  /** Connections now, and commands without an answer on them. */
-  get load (): { connections: number, inFlight: number } {
-    return { connections: this.#lanes.all.length, inFlight: this.#lanes.all.reduce((sum, lane) => sum + lane.inFlight, 0) }
+  /** Connections now, how many of them take commands, and commands without an answer on them. */
+  get load (): { connections: number, ready: number, inFlight: number } {
+    return { connections: this.#lanes.all.length, ready: this.#lanes.all.filter((lane) => lane.isReady).length, inFlight: this.#lanes.all.reduce((sum, lane) => sum + lane.inFlight, 0) }
   }
 
   /** Since the start: connections `lost` (broken, or not made), and choices for which all were crowded (`exhausted`). */

@@ -45,6 +45,7 @@ export async function startStack (owner: Owner, redis: RedisOptions, options: Om
   })
   app.get('/note', ({ session }) => ({ note: session.get('test-note') ?? null }))
   await app.ready()
+  await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
   const begin = () => app.inject({ method: 'PUT', url: '/note', payload: { note: 'begun' } })
   const { cookies: [cookie] } = await until(async () => {
     const response = await begin()

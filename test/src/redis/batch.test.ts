@@ -25,6 +25,7 @@ async function startPool (t: Test, url: string): Promise<Pool> {
   const pool = new Pool(resolveRedisPolicy({ url }))
   t.after(() => pool.quit())
   await pool.start(5000)
+  await until(() => pool.load.ready === pool.load.connections, { what: 'all connections are ready' })
   return pool
 }
 

@@ -23,6 +23,7 @@ async function start (t: Test): Promise<Rig & { pool: Pool }> {
   const rig = await startRig(t)
   const pool = open(t, { url: rig.url })
   await pool.start(5000)
+  await until(() => pool.load.ready === pool.load.connections, { what: 'all connections are ready' })
   return { ...rig, pool }
 }
 
@@ -191,7 +192,7 @@ t.test('pool never grows after its end', async (t) => {
   await Promise.allSettled(asks)
 
   await until(() => proxy.connections === 0, { what: 'all connections are closed' })
-  t.same(pool.load, { connections: 0, inFlight: 0 })
+  t.same(pool.load, { connections: 0, ready: 0, inFlight: 0 })
 })
 
 t.test('pool logs in with a user, into a database, with a prefix', async (t) => {
