@@ -99,8 +99,15 @@ export default fp<MetricsOptions>(async (fastify, options) => {
     history.add(reading)
     for (const listener of listeners) listener(reading)
   }
-  const timer = setInterval(() => { look() }, everyMs).unref()
-  fastify.addHook('onReady', look)
+  // One at a time: a look that waits for a Redis that is gone must not be told after a later one that was answered.
+  let isLooking = false
+  const lookAlone = async () => {
+    if (isLooking) return
+    isLooking = true
+    await look().finally(() => { isLooking = false })
+  }
+  const timer = setInterval(() => { lookAlone() }, everyMs).unref()
+  fastify.addHook('onReady', lookAlone)
   fastify.addHook('onListen', async () => {
     if (options.port !== undefined) own = await listen(exposition, options.port, options.host)
   })

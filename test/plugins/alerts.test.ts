@@ -40,7 +40,7 @@ async function receiver (t: Test, refusals = 0): Promise<{ url: string, messages
 function hasty (name: string, changes: Partial<Rule> = {}): Rule {
   const rule = rules.find((each) => each.name === name)
   if (rule === undefined) throw new Error(`there is no rule ${name}`)
-  return { ...rule, forSeconds: Math.min(rule.forSeconds, 0.1), windowSeconds: 1, ...changes }
+  return { ...rule, forSeconds: Math.min(rule.forSeconds, 0.3), windowSeconds: 1, ...changes }
 }
 
 async function watched (t: Test, rule: Rule, options: TestAppOptions) {
