@@ -6,6 +6,7 @@ import { OnlyIfCachedError } from '../errors.ts'
 import { begin } from './begin.ts'
 import type { Counts } from './counts.ts'
 import type { Entry } from './entry.ts'
+import { watchFailure } from './failure.ts'
 import type { Fill, Fills } from './fill.ts'
 import { freshLeftMs } from './freshness.ts'
 import { KeyMaker } from './key.ts'
@@ -18,7 +19,7 @@ import { outage, Settling } from './settling.ts'
 import type { CacheStore } from './store.ts'
 import { uriTag } from './uri-tag.ts'
 import { Variants } from './variants.ts'
-import type { HandlerRun, Visit } from './visit.ts'
+import type { Visit } from './visit.ts'
 
 /** Runs the route's own handler. */
 export type Run = () => unknown
@@ -193,7 +194,8 @@ export class CachedRoute<Request extends Asking> {
     if (underWay !== undefined && underWay.sequence === outage) return this.#join(turn, miss, underWay)
     const fill = name === '' || underWay !== undefined ? undefined : this.#shared.fills.begin(name, outage)
     visit.run = begin(request, reply, visit, this.policy as RoutePolicy, { reason: 'bypass', detail: 'redis', fill, sequence: fill && outage }, this.#hostOf(request) !== '')
-    return watched(visit.run, run)
+    watchFailure(visit.run, reply)
+    return run()
   }
 
   /** @param name under which others may join; '' for a run that is nobody else's */
@@ -203,7 +205,8 @@ export class CachedRoute<Request extends Asking> {
     const fill = name === '' ? undefined : this.#shared.fills.begin(name, sequence)
     const beginning = { reason: miss.reason, stale: miss.stale, fill, detail, sequence: detail === undefined ? sequence : undefined }
     visit.run = begin(request, reply, visit, this.policy as RoutePolicy, beginning, this.#hostOf(request) !== '')
-    return watched(visit.run, run)
+    watchFailure(visit.run, reply)
+    return run()
   }
 
   /** Only GETs of one key share a run; where answers vary, nobody knows before whether they are the same. */
@@ -240,20 +243,6 @@ interface Miss {
  */
 function waitedFor (reply: Replying, result: unknown): unknown {
   return result === undefined ? reply : result
-}
-
-/** Runs the handler, and notes when it failed: what an error handler makes of that is not kept, whatever its status. */
-function watched (state: HandlerRun, run: Run): unknown {
-  const failed = (error: unknown): never => {
-    state.hasFailed = true
-    throw error
-  }
-  try {
-    const result = run()
-    return result instanceof Promise ? result.catch(failed) : result
-  } catch (error) {
-    return failed(error)
-  }
 }
 
 /** Who the cookie says it is, before the session was read. */

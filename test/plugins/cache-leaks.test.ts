@@ -1,5 +1,5 @@
 import cors from '@fastify/cors'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, RouteHandlerMethod } from 'fastify'
 import t from 'tap'
 import { cachingApp, stored } from '../helpers/caching.ts'
 
@@ -157,6 +157,37 @@ t.test('cache keeps no error, nor what an error handler made of one', async (t) 
   await app.inject('/sync')
   await stored(app)
   t.equal((await app.inject('/sync')).body, 'sorry 2')
+})
+
+t.test('cache takes what an error handler answers for an error, however the error came to it', async (t) => {
+  const app = await cachingApp(t)
+  const warnings: unknown[] = []
+  app.log.warn = (facts: unknown) => { warnings.push(facts) }
+  let runs = 0
+  app.setErrorHandler((_error, request, reply) => reply.code(200).header('cache-control', 'max-age=60').send(`sorry ${++runs}, this was ${request.id}`))
+  const failures: Record<string, RouteHandlerMethod> = {
+    'an error that is thrown': () => { throw new Error('broken') },
+    'an error that is thrown later': async () => { throw new Error('broken') },
+    'an error that is sent': (_request, reply) => { reply.send(new Error('broken')) },
+    'an error that is sent later': async (_request, reply) => reply.send(new Error('broken')),
+    'something else that is thrown': async () => { throw 'broken' }, // eslint-disable-line no-throw-literal
+    'a payload that cannot be serialised': async () => ({ count: 1n })
+  }
+  for (const [name, handler] of Object.entries(failures)) {
+    for (const [kind, cache] of Object.entries({ own: true, response: { ttl: 'response' as const } })) app.get(`/${kind}/${encodeURIComponent(name)}`, { config: { cache } }, handler)
+  }
+
+  for (const name of Object.keys(failures)) {
+    for (const kind of ['own', 'response']) {
+      const url = `/${kind}/${encodeURIComponent(encodeURIComponent(name))}`
+      const first = await app.inject(url)
+      await stored(app)
+      const second = await app.inject(url)
+      t.match([first.body, first.headers['cache-status']], [/^sorry/, /detail=error/], `${kind}: ${name}`)
+      t.not(second.body, first.body)
+    }
+  }
+  t.same(warnings, [])
 })
 
 t.test('cache lets no answer with a cookie be kept by another cache on the way', async (t) => {

@@ -1,0 +1,21 @@
+import type { Replying } from './message.ts'
+import type { HandlerRun } from './visit.ts'
+
+/**
+ * Notes when a reply becomes an error handler's, whose answer is not kept, whatever its status: it is given an error to send, or something else after
+ * it was given what could not be sent. A handler that throws has its error sent by Fastify.
+ */
+export function watchFailure (state: HandlerRun, reply: Replying): void {
+  const { send } = reply
+  const { restore } = state
+  let isGiven = false
+  reply.send = (payload?: unknown) => {
+    if (isGiven || payload instanceof Error) state.hasFailed = true
+    isGiven = true
+    return send.call(reply, payload)
+  }
+  state.restore = () => {
+    delete (reply as Partial<Replying>).send
+    restore?.()
+  }
+}
