@@ -81,7 +81,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const counts = new Counts()
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server?.isCluster === true)
   const wraps = new Wraps(store)
-  const shared = { store, counts, fills: new Fills<Entry>(), writers: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const shared = { store, counts, fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return counts.all },
     purge: async (...tags) => {
@@ -109,7 +109,8 @@ export default fp<CacheOptions>(async (fastify, options) => {
     if (route === undefined) return undefined
     const methods = [route.method].flat()
     if (methods.some(isUnsafe)) shared.writers.add(route.url)
-    if (chosen === undefined || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new Writer(store, shared.warn) : undefined
+    if (chosen === undefined || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new Writer(shared) : undefined
+    if (chosen.ttlMs === undefined) shared.proxies.add(route.url)
     const cached = new CachedRoute(chosen, route.url, shared)
     wrapHandler(route, cached)
     return cached

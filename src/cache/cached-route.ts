@@ -17,7 +17,7 @@ import { maySwap, useOf } from './reuse.ts'
 import { makePrivate, serve } from './serve.ts'
 import { outage, Settling } from './settling.ts'
 import type { CacheStore } from './store.ts'
-import { uriTag } from './uri-tag.ts'
+import { searchTag, uriTag } from './uri-tag.ts'
 import { Variants } from './variants.ts'
 import type { Visit } from './visit.ts'
 
@@ -31,6 +31,8 @@ export interface Shared {
   readonly counts: Counts
   /** patterns of routes that answer unsafe methods: what they write, a cached route of the same pattern may show */
   readonly writers: ReadonlySet<string>
+  /** patterns of routes whose answers decide themselves: only these may stand for several queries of their path */
+  readonly proxies: ReadonlySet<string>
   readonly warn: (facts: object, text: string) => void
 }
 
@@ -88,7 +90,7 @@ export class CachedRoute<Request extends Asking> {
 
   /** Judges what the handler answered, and keeps it where it may. */
   settle (request: Request, reply: Replying, visit: Visit, payload: unknown): unknown {
-    const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsOf(request))
+    const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsOf(request, visit))
     if (visit.run === undefined && visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: 'guard' }))
     // Somebody gave this client a cookie: no other cache on the way shall hand it to the next one.
     if (!this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
@@ -107,18 +109,19 @@ export class CachedRoute<Request extends Asking> {
     visit.key = key
     visit.partition = partition
     const unpack = (packed: Buffer) => this.#variants.unpack(packed, key, request, (branch) => { visit.branch = branch })
-    visit.lookup = this.#shared.store.look(key.name, this.#tagsOf(request), unpack)
+    visit.lookup = this.#shared.store.look(key.name, this.#tagsOf(request, visit), unpack, this.#variants.guess(key, request))
   }
 
   #hostOf (request: Request): string {
     return this.policy.hosts?.has(request.host) === true ? request.host : ''
   }
 
-  #tagsOf (request: Request): readonly string[] {
+  #tagsOf (request: Request, { key }: Visit): readonly string[] {
     const { tags, tagsOf, ttlMs } = this.policy
     const isWritten = ttlMs === undefined || this.#shared.writers.has(this.#pattern)
     if (tagsOf.length === 0 && !isWritten) return tags
-    const uri = isWritten ? [uriTag(request, request.raw.url ?? '')] : []
+    const url = request.raw.url ?? ''
+    const uri = !isWritten ? [] : [key?.search === undefined ? uriTag(request, url) : searchTag(request, url)]
     return [...new Set([...tags, ...tagsOf.flatMap((each) => each(request)), ...uri])]
   }
 

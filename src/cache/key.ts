@@ -1,5 +1,7 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
+import { parseNoVarySearch, simplifySearch } from '../http/no-vary-search.ts'
+import type { SearchVariance } from '../http/no-vary-search.ts'
 import { normaliseField } from '../http/vary.ts'
 import type { RoutePolicy } from './policy.ts'
 
@@ -11,7 +13,14 @@ export interface Key {
   readonly text: string
   /** path and query as the handler shall see them */
   readonly url: string
+  /** what the text begins with: everything but path and query */
+  readonly head: string
+  /** how answers of this path differ by query, where that is not by the whole of it */
+  readonly search?: SearchVariance | undefined
 }
+
+/** What a key depends on beside the request. */
+type KeyPolicy = Pick<RoutePolicy, 'build' | 'enforce' | 'query' | 'ttlMs' | 'vary'>
 
 /** URLs are remembered up to this length: one-off floods of long ones shall not fill the memory. */
 const longestRemembered = 512
@@ -22,13 +31,15 @@ const longestRemembered = 512
  * Length-prefixed parts cannot run into each other; 128 bits of SHA-256 name them in Redis.
  */
 export class KeyMaker {
-  readonly #policy: Pick<RoutePolicy, 'build' | 'query' | 'ttlMs' | 'vary'>
+  readonly #policy: KeyPolicy
   readonly #spell: (hash: string) => string
   readonly #urls = new LRUCache<string, string>({ max: 1000 })
   readonly #keys = new LRUCache<string, Key>({ max: 1000 })
+  /** by key's head and path: how the answer that was kept last differs by query; forgotten, it costs a run of the handler */
+  readonly #searches = new LRUCache<string, SearchVariance>({ max: 1000 })
 
   /** @param spell from a hash to its Redis key */
-  constructor (policy: Pick<RoutePolicy, 'build' | 'query' | 'ttlMs' | 'vary'>, spell: (hash: string) => string) {
+  constructor (policy: KeyPolicy, spell: (hash: string) => string) {
     this.#policy = policy
     this.#spell = spell
   }
@@ -41,20 +52,45 @@ export class KeyMaker {
    */
   make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): Key {
     const url = this.#normalised(rawUrl)
-    let text = part(this.#policy.build) + part(origin) + part(partition) + part(url)
-    for (const name of this.#policy.vary) text += varied(name, fields[name])
-    return this.#named(text, url)
+    let head = part(this.#policy.build) + part(origin) + part(partition)
+    for (const name of this.#policy.vary) head += varied(name, fields[name])
+    const search = this.#searches.size === 0 ? undefined : this.#searches.get(head + pathOf(url))
+    const text = search === undefined ? head + part(url) : searchText(head, url, search)
+    return this.#known(text, url) ?? this.#named(text, { url, head, search })
   }
 
   /** Names an answer beside others of one key. */
   under (key: Key, parts: readonly string[]): Key {
-    return this.#named(key.text + parts.map(part).join(''), key.url)
+    const text = key.text + parts.map(part).join('')
+    return this.#known(text, key.url) ?? this.#named(text, key)
   }
 
-  #named (text: string, url: string): Key {
-    const before = this.#keys.get(text)
-    if (before !== undefined) return before
-    const key = { name: this.#spell(hash('sha256', text, 'hex').slice(0, 32)), text, url }
+  /**
+   * Names an answer as it asks for itself (`No-Vary-Search`), and remembers that for its path.
+   *
+   * @returns the key itself where nothing changes, and where the route's author and not the answer says what the handler may read
+   */
+  searched (key: Key, field: Parameters<typeof parseNoVarySearch>[0]): Key {
+    if (this.#policy.ttlMs !== undefined || this.#policy.enforce) return key
+    const place = key.head + pathOf(key.url)
+    const search = place.length > longestRemembered ? undefined : parseNoVarySearch(field)
+    if (search === undefined) {
+      this.#searches.delete(place)
+      return key.search === undefined ? key : this.#named(key.head + part(key.url), { ...key, search })
+    }
+    this.#searches.set(place, search)
+    const text = searchText(key.head, key.url, search)
+    return text === key.text ? key : this.#named(text, { ...key, search })
+  }
+
+  /** The key with this text; one text may stand for several URLs. */
+  #known (text: string, url: string): Key | undefined {
+    const key = this.#keys.get(text)
+    return key?.url === url ? key : undefined
+  }
+
+  #named (text: string, { url, head, search }: Pick<Key, 'url' | 'head' | 'search'>): Key {
+    const key = { name: this.#spell(hash('sha256', text, 'hex').slice(0, 32)), text, url, head, search }
     if (text.length <= longestRemembered) this.#keys.set(text, key)
     return key
   }
@@ -69,6 +105,18 @@ export class KeyMaker {
     if (rawUrl.length <= longestRemembered) this.#urls.set(rawUrl, url)
     return url
   }
+}
+
+function pathOf (url: string): string {
+  const end = url.indexOf('?')
+  return end < 0 ? url : url.slice(0, end)
+}
+
+/** The parts of a key that stands for all queries of a path that are equivalent; the mark is none that a request field can make. */
+function searchText (head: string, url: string, search: SearchVariance): string {
+  const mark = `?${search.by}${search.isOrdered ? '' : ',any order'}${[...search.names].sort().map((name) => part(encodeURIComponent(name))).join('')}`
+  const path = pathOf(url)
+  return head + part(path) + part(mark) + part(simplifySearch(url.slice(path.length), search))
 }
 
 function part (text: string): string {

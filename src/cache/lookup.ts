@@ -44,6 +44,8 @@ export class Lookup<Entry extends Kept> {
   readonly #reader: Reader
   #pointer: Pointer<Entry> | undefined
   #packed: Buffer | null = null
+  #guess: string | undefined
+  #guessed: Buffer | null = null
   #open: number
   #isAway = false
   #found: Found<Entry> | undefined
@@ -53,12 +55,15 @@ export class Lookup<Entry extends Kept> {
    * @param name the entry's key
    * @param tags those that the entry is expected to bear
    * @param unpack undefined for what is no entry of this key
+   * @param guess where a pointer under this key may lead: read ahead, and used only where it leads there
    */
-  constructor (name: string, tags: readonly string[], reader: Reader, unpack: (packed: Buffer) => Unpacked<Entry>) {
+  constructor (name: string, tags: readonly string[], reader: Reader, unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string) {
     this.#unpack = unpack
     this.#reader = reader
-    this.#open = 1 + tags.length
+    this.#guess = guess
+    this.#open = (guess === undefined ? 1 : 2) + tags.length
     this.#readEntry(name)
+    if (guess !== undefined) reader.read(guess).then((packed) => { this.#guessed = packed; this.#arrived() }, () => this.#failed())
     for (const tag of tags) this.#readMarker(tag)
   }
 
@@ -117,7 +122,7 @@ export class Lookup<Entry extends Kept> {
     const found = this.#conclude()
     if (found === undefined) return
     this.#found = found
-    this.#packed = null
+    this.#packed = this.#guessed = null
     this.#wake?.()
   }
 
@@ -134,12 +139,17 @@ export class Lookup<Entry extends Kept> {
     return undefined
   }
 
-  #follow (pointer: Pointer<Entry>): undefined {
+  #follow (pointer: Pointer<Entry>): Found<Entry> | undefined {
     this.#pointer = pointer
     this.#unpack = pointer.unpack
+    if (pointer.name === this.#guess) {
+      this.#packed = this.#guessed
+      return this.#conclude()
+    }
     this.#packed = null
     this.#open = 1
     this.#readEntry(pointer.name)
+    return undefined
   }
 
   /** A marker that is missing tells nothing: the tag may have been purged and the marker evicted. */

@@ -3,7 +3,7 @@ import { isNotModified } from '../http/conditions.ts'
 import { parseVary } from '../http/vary.ts'
 import type { Shared } from './cached-route.ts'
 import { compress, decompress } from './coding.ts'
-import { packEntry } from './entry.ts'
+import { fieldOf, packEntry } from './entry.ts'
 import type { Entry, Head, Lifetime } from './entry.ts'
 import { ageSeconds, freshLeftMs, keptMs } from './freshness.ts'
 import type { Fields } from './freshness.ts'
@@ -17,6 +17,7 @@ import { joinFields, makePrivate, partOf } from './serve.ts'
 import { judgeByResponse, judgeByRoute } from './storing.ts'
 import type { Judgement } from './storing.ts'
 import { tee } from './tee.ts'
+import { retagged } from './uri-tag.ts'
 import type { Variants } from './variants.ts'
 import type { HandlerRun, Visit } from './visit.ts'
 
@@ -63,7 +64,7 @@ export class Settling {
 
   async #invalidate ({ request, reply, run }: Case): Promise<undefined> {
     this.#tell(reply, run, { isStored: false, detail: run.detail })
-    const tags = invalidatedBy(request, reply)
+    const tags = invalidatedBy(request, reply, this.#shared.proxies.size > 0)
     if (tags.length > 0) await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'What an unsafe request changed may still be served from the cache'))
     return undefined
   }
@@ -84,7 +85,7 @@ export class Settling {
     }
     const isStored = judgement.isKept && run.sequence !== undefined
     if (isStored) this.#send(settled, entry, stale.body, false)
-    run.fill?.end(isStored && !this.#hasVariants(kept) ? entry : undefined)
+    run.fill?.end(isStored && !this.#hasVariants(settled, kept) ? entry : undefined)
     this.#tell(reply, run, { isStored, detail: judgement.isKept ? undefined : judgement.reason, forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, settled.receivedAt)))
     return this.#leavePlain(settled, entry)
@@ -121,7 +122,7 @@ export class Settling {
     const coded = isCoded(reply, kept, this.#policy, body.length)
     const entry = { ...this.#head(settled, kept, lifetime), body }
     this.#send(settled, entry, body, coded)
-    run.fill?.end(this.#hasVariants(kept) ? undefined : entry)
+    run.fill?.end(this.#hasVariants(settled, kept) ? undefined : entry)
     this.#tell(reply, run, { isStored: run.sequence !== outage })
     return this.#leave(settled, entry, payload)
   }
@@ -152,9 +153,11 @@ export class Settling {
     this.#tell(reply, run, { isStored: false, detail: reason })
   }
 
-  /** Who waits for this answer has other fields, and it is not theirs; a coding is chosen for each when it is served. */
-  #hasVariants (kept: ReadonlyMap<string, Fields[string]>): boolean {
-    return this.#policy.ttlMs === undefined && parseVary(kept.get('vary')).length > 0
+  /** Who waits for this answer has other fields or another query, and it is not theirs; a coding is chosen for each when it is served. */
+  #hasVariants ({ visit: { key } }: Case, kept: ReadonlyMap<string, Fields[string]>): boolean {
+    if (this.#policy.ttlMs !== undefined) return false
+    const isSame = key?.search === undefined || this.#variants.placeOf(key, kept.get('no-vary-search')).name === key.name
+    return !isSame || parseVary(kept.get('vary')).length > 0
   }
 
   #tee (settled: Case, kept: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
@@ -166,7 +169,7 @@ export class Settling {
       if (body === undefined) return run.fill?.end()
       const entry = { ...this.#head(settled, kept, lifetime), body }
       this.#send(settled, entry, body, willCode && body.length >= 1024)
-      run.fill?.end(this.#hasVariants(kept) ? undefined : entry)
+      run.fill?.end(this.#hasVariants(settled, kept) ? undefined : entry)
     })
   }
 
@@ -192,19 +195,21 @@ export class Settling {
 
   async #store ({ request, visit, receivedAt }: Case, head: Head, plain: Buffer, coded: boolean): Promise<boolean> {
     if (visit.key === undefined) return false
+    const place = this.#variants.placeOf(visit.key, fieldOf(head, 'no-vary-search'))
+    const tags = place === visit.key ? head.tags : retagged(head.tags, request, request.raw.url ?? '', place.search !== undefined)
     const { coding } = this.#policy
     const isCoded = coded && coding !== 'identity'
     const body = isCoded ? await compress(plain, coding) : plain
     const lifetimeMs = keptMs(head, head.fields.some(([name]) => name === 'etag' || name === 'last-modified'), receivedAt)
     if (lifetimeMs <= 0) return false
-    const vary = this.#policy.ttlMs === undefined ? parseVary(head.fields.find(([name]) => name === 'vary')?.[1]) : []
+    const vary = this.#policy.ttlMs === undefined ? parseVary(fieldOf(head, 'vary')) : []
     const names = vary === '*' ? [] : isCoded ? vary.filter((name) => name !== 'accept-encoding') : vary
-    const key: Key = names.length === 0 ? visit.key : this.#variants.keyOf(visit.key, names, request)
-    const packed = packEntry({ ...head, key: key.text, coding: isCoded ? coding : head.coding }, body)
+    const key: Key = names.length === 0 ? place : this.#variants.keyOf(place, names, request)
+    const packed = packEntry({ ...head, tags, key: key.text, coding: isCoded ? coding : head.coding }, body)
     // Both leave together; a branch that leads to nothing is a miss.
     const [isKept] = await Promise.all([
-      this.#shared.store.keep(key.name, head, packed, lifetimeMs),
-      key === visit.key ? undefined : this.#variants.add(visit.key, key, names, visit.branch, lifetimeMs)
+      this.#shared.store.keep(key.name, { ...head, tags }, packed, lifetimeMs),
+      key === place ? undefined : this.#variants.add(place, key, names, place === visit.key ? visit.branch : undefined, lifetimeMs)
     ])
     return isKept
   }

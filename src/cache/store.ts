@@ -29,9 +29,9 @@ export class CacheStore {
     this.#reader = { read: (key) => batch.read(key), markerOf: (tag) => keys.cacheTag(tag) }
   }
 
-  /** Looks for an answer and at the markers of its tags, in one round trip, which leaves with this tick. */
-  look<Entry extends Kept> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Unpacked<Entry>): Lookup<Entry> {
-    return new Lookup(name, tags, this.#reader, unpack)
+  /** Looks for an answer and at the markers of its tags, in one round trip, which leaves with this tick; see {@link Lookup} for the rest. */
+  look<Entry extends Kept> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string): Lookup<Entry> {
+    return new Lookup(name, tags, this.#reader, unpack, guess)
   }
 
   /**

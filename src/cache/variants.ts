@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { normaliseField, parseVary } from '../http/vary.ts'
 import { unpackEntry } from './entry.ts'
 import type { Entry } from './entry.ts'
@@ -15,21 +16,40 @@ export interface Branch {
   readonly names: readonly string[]
 }
 
+/** A branch and the bytes that it was read from. */
+interface Seen {
+  readonly text: string
+  readonly branch: Branch
+}
+
 const mark = 'vary:'
+/** Branches above this are read each time anew. */
+const longestRemembered = 4096
 
 /** Answers of one URL that are told apart by request fields which a response named (RFC 9111 section 4.1). */
 export class Variants {
   readonly #keys: KeyMaker
   readonly #store: CacheStore
+  /** by the URL's Redis key: how its answers were told apart when it was looked at last */
+  readonly #seen = new LRUCache<string, Seen>({ max: 500 })
 
   constructor (keys: KeyMaker, store: CacheStore) {
     this.#keys = keys
     this.#store = store
   }
 
+  /**
+   * Where the answer for this request stands, if the answers of its URL are still told apart as they were last seen: to be read along with what
+   * stands under the URL, which decides.
+   */
+  guess (key: Key, request: Asking): string | undefined {
+    const seen = this.#seen.size === 0 ? undefined : this.#seen.get(key.name)
+    return seen && this.keyOf(key, seen.branch.vary, request).name
+  }
+
   /** Reads what stands under a URL: an answer, or where the one for this request stands; `onBranch` hears of the latter. */
   unpack (packed: Buffer, key: Key, request: Asking, onBranch: (branch: Branch) => void): Unpacked<Entry> {
-    const branch = readBranch(packed, key.text)
+    const branch = this.#readBranch(packed, key)
     if (branch === undefined) return unpackEntry(packed, key.text)
     onBranch(branch)
     const variant = this.keyOf(key, branch.vary, request)
@@ -37,12 +57,17 @@ export class Variants {
   }
 
   /** Names the answer that a request selects. */
-  keyOf (key: Key, vary: readonly string[], { headers }: Asking): Key {
+  keyOf (key: Key, vary: readonly string[], { headers }: Pick<Asking, 'headers'>): Key {
     const selected = vary.map((name) => {
       const value = headers[name]
       return value === undefined ? `${name}-` : `${name}=${normaliseField(name, value)}`
     })
     return this.#keys.under(key, selected)
+  }
+
+  /** The key that an answer asks for by its `No-Vary-Search`; see {@link KeyMaker.searched}. */
+  placeOf (key: Key, field: Parameters<KeyMaker['searched']>[1]): Key {
+    return this.#keys.searched(key, field)
   }
 
   /** Notes under the URL that one more answer stands beside the others. */
@@ -51,12 +76,28 @@ export class Variants {
     const others = isSame ? before.names.filter((name) => name !== variant.name) : []
     const names = [...others, variant.name].slice(-mostVariants)
     const dropped = (before?.names ?? []).filter((name) => name !== variant.name && !names.includes(name))
-    await this.#store.keepPointer(key.name, mark + JSON.stringify({ key: key.text, vary, names }), lifetimeMs, dropped)
+    const text = mark + JSON.stringify({ key: key.text, vary, names })
+    this.#remember(key.name, Buffer.from(text).toString('latin1'), { vary, names })
+    await this.#store.keepPointer(key.name, text, lifetimeMs, dropped)
+  }
+
+  #readBranch (packed: Buffer, key: Key): Branch | undefined {
+    const isBranch = packed.toString('latin1', 0, mark.length) === mark
+    const seen = this.#seen.size === 0 && !isBranch ? undefined : this.#seen.get(key.name)
+    const text = isBranch ? packed.toString('latin1') : ''
+    if (seen !== undefined && seen.text === text) return seen.branch
+    const branch = isBranch ? parseBranch(packed, key.text) : undefined
+    if (branch !== undefined) this.#remember(key.name, text, branch)
+    else if (seen !== undefined) this.#seen.delete(key.name)
+    return branch
+  }
+
+  #remember (name: string, text: string, branch: Branch): void {
+    if (text.length <= longestRemembered) this.#seen.set(name, { text, branch })
   }
 }
 
-function readBranch (packed: Buffer, key: string): Branch | undefined {
-  if (packed.toString('latin1', 0, mark.length) !== mark) return undefined
+function parseBranch (packed: Buffer, key: string): Branch | undefined {
   try {
     const branch = JSON.parse(packed.toString('utf8', mark.length)) as Partial<Branch> & { key?: unknown }
     const isOurs = branch.key === key && Array.isArray(branch.vary) && parseVary(branch.vary.join()) !== '*' && Array.isArray(branch.names)

@@ -1,26 +1,24 @@
 import { invalidatedBy, isUnsafe } from './invalidation.ts'
 import type { Asking, Replying } from './message.ts'
-import type { CacheStore } from './store.ts'
+import type { Shared } from './cached-route.ts'
 
 /** A route that is not cached itself, and may change what cached routes show (RFC 9111 section 4.4). */
 export class Writer {
-  readonly #store: CacheStore
-  readonly #warn: (facts: object, text: string) => void
+  readonly #shared: Pick<Shared, 'proxies' | 'store' | 'warn'>
 
-  constructor (store: CacheStore, warn: (facts: object, text: string) => void) {
-    this.#store = store
-    this.#warn = warn
+  constructor (shared: Pick<Shared, 'proxies' | 'store' | 'warn'>) {
+    this.#shared = shared
   }
 
   /** Drops what the request changed, before its answer leaves: who reads after it reads anew. */
   settle (request: Asking, reply: Replying): Promise<undefined> | undefined {
     if (!isUnsafe(request.method)) return undefined
-    const tags = invalidatedBy(request, reply)
+    const tags = invalidatedBy(request, reply, this.#shared.proxies.size > 0)
     return tags.length === 0 ? undefined : this.#purge(tags)
   }
 
   async #purge (tags: readonly string[]): Promise<undefined> {
-    await this.#store.purge(tags).catch((error: unknown) => this.#warn({ err: error }, 'What an unsafe request changed may still be served from the cache'))
+    await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'What an unsafe request changed may still be served from the cache'))
     return undefined
   }
 }
