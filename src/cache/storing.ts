@@ -26,7 +26,10 @@ const refuse = (reason: string): Judgement => ({ isKept: false, reason })
 /** What may be kept for a route's own lifetime: final answers that are no errors. */
 const keptStatuses = new Set([200, 203, 204, 300, 301, 302, 307, 308])
 
-/** Final statuses whose meaning this cache knows (RFC 9111 section 3): all that are defined, but for parts and 304. */
+/** Statuses that are kept by nobody who does not complete or confirm with them (RFC 9111 section 3). */
+const neverKeptStatuses = new Set([206, 304])
+
+/** Final statuses whose meaning this cache knows, for answers that ask for no less (RFC 9111 section 5.2.2.3): all that are defined, but for parts and 304. */
 const understoodStatuses = new Set([
   200, 201, 202, 203, 204, 205, 226, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425,
   426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 506, 507, 508, 511
@@ -73,7 +76,8 @@ export function judgeByResponse (answer: Answer, policy: RoutePolicy): Judgement
 }
 
 function refusalOf ({ status, fields, isAuthorized }: Answer, control: CacheControl, policy: RoutePolicy): string | undefined {
-  if (!understoodStatuses.has(status)) return 'status'
+  if (status < 200 || neverKeptStatuses.has(status)) return 'status'
+  if (control.mustUnderstand && !understoodStatuses.has(status)) return 'status'
   // Section 5.2.2.3: who understands the status heeds the rest, and not the no-store that is meant for others.
   if (control.noStore && !control.mustUnderstand) return 'no-store'
   if (control.private === true && policy.partition === undefined) return 'private'

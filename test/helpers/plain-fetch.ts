@@ -1,0 +1,38 @@
+import { request as ask } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+
+/** What the conformance suite's client says of a request. */
+export interface PlainRequest {
+  method?: string
+  headers?: readonly (readonly [name: string, value: string])[]
+  body?: string
+}
+
+/** Asks over a connection of its own, and adds nothing: Node's `fetch` would add fields of its own, and a cache's answer depends on them. Redirects are not followed. */
+export async function plainFetch (url: string, { method = 'GET', headers = [], body }: PlainRequest = {}): Promise<Response> {
+  const lines = [...headers, ...body === undefined ? [] : [['content-length', String(Buffer.byteLength(body))] as const]]
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    ask(url, { method, headers: joined(lines), agent: false }, resolve).on('error', reject).end(body)
+  })
+  return await responseOf(answer)
+}
+
+/** Several lines of one field go out one by one. */
+function joined (lines: readonly (readonly [string, string])[]): Record<string, string | string[]> {
+  const fields: Record<string, string | string[]> = {}
+  for (const [name, value] of lines) {
+    const key = name.toLowerCase()
+    const before = fields[key]
+    fields[key] = before === undefined ? value : [before, value].flat()
+  }
+  return fields
+}
+
+async function responseOf (answer: IncomingMessage): Promise<Response> {
+  const fields = new Headers()
+  for (let index = 0; index < answer.rawHeaders.length; index += 2) fields.append(answer.rawHeaders[index] ?? '', answer.rawHeaders[index + 1] ?? '')
+  const chunks: Buffer[] = []
+  for await (const chunk of answer) chunks.push(chunk as Buffer)
+  const status = answer.statusCode ?? 0
+  return new Response([204, 205, 304].includes(status) ? null : Buffer.concat(chunks), { status, headers: fields })
+}
