@@ -40,7 +40,7 @@ declare module 'fastify' {
     /** How often `session` was taken from this request so far: a count that grew while something ran says that its outcome depends on the visitor. */
     sessionReads: number
     /** Who visits, for plugins that must know without using the session: it counts as no read of it. `claim` is who the cookie names, live or not. */
-    readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly claim: { readonly userId: string | undefined } | undefined }
+    readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly claim: { readonly userId: string | undefined, readonly id: string } | undefined }
     /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. None where sessions have a Redis of their own. */
     readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[] } | undefined
   }

@@ -60,8 +60,8 @@ export class CachedRoute<Request extends Asking> {
     if (this.policy.enforce) visit.inputs = { query: { ...request.query as object }, params: { ...request.params as object } }
     if (!mayBeStored(request) || typeof this.policy.partition === 'function') return
     if (this.policy.partition === undefined) return this.#look(request, visit, '')
-    const claimed = this.policy.partition === 'user' ? claimOf(request) : undefined
-    if (claimed !== undefined) this.#look(request, visit, `user:${encodeURIComponent(claimed)}`)
+    const claimed = claimOf(request, this.policy.partition)
+    if (claimed !== undefined) this.#look(request, visit, `${this.policy.partition}:${encodeURIComponent(claimed)}`)
   }
 
   /** Answers from the store, or runs the handler; what it returns, the route's handler returns. */
@@ -204,7 +204,7 @@ export class CachedRoute<Request extends Asking> {
   /** @param name under which others may join; '' for a run that is nobody else's */
   #fill (turn: Turn<Request>, miss: Miss, sequence: number, name: string): unknown {
     const { request, reply, visit, run } = turn
-    const detail = request.method !== 'GET' ? 'method' : miss.wanted?.noStore === true ? 'no-store' : undefined
+    const detail = miss.wanted?.noStore === true ? 'no-store' : request.method !== 'GET' ? 'method' : undefined
     const fill = name === '' ? undefined : this.#shared.fills.begin(name, sequence)
     const beginning = { reason: miss.reason, stale: miss.stale, fill, detail, sequence: detail === undefined ? sequence : undefined }
     visit.run = begin(request, reply, visit, this.policy as RoutePolicy, beginning, this.#hostOf(request) !== '')
@@ -249,8 +249,9 @@ function waitedFor (reply: Replying, result: unknown): unknown {
 }
 
 /** Who the cookie says it is, before the session was read. */
-function claimOf (request: unknown): string | undefined {
-  return (request as { visitor?: { claim?: { userId?: string } } }).visitor?.claim?.userId
+function claimOf (request: unknown, by: 'user' | 'session'): string | undefined {
+  const claim = (request as { visitor?: { claim?: { userId?: string, id?: string } } }).visitor?.claim
+  return by === 'user' ? claim?.userId : claim?.id
 }
 
 /** `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 section 5.4). */

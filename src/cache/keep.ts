@@ -3,6 +3,7 @@ import { parseGroups } from '../http/cache-groups.ts'
 import { makeEntityTag } from '../http/entity-tag.ts'
 import { parseVary } from '../http/vary.ts'
 import { mayCompress } from './coding.ts'
+import { fieldOf } from './entry.ts'
 import type { Entry, Lifetime } from './entry.ts'
 import { controlOf } from './freshness.ts'
 import type { Fields } from './freshness.ts'
@@ -94,6 +95,13 @@ export function freshened (stale: Entry, kept: ReadonlyMap<string, Fields[string
   }
   for (const [name, value] of kept) if (!ofTheBody.has(name)) fields.set(name, value)
   return fields
+}
+
+/** Whether fields of a HEAD's answer are of the answer that is stored: each validator that they name is its own, and the length (RFC 9111 section 4.3.5). */
+export function isSameAnswer (stored: Entry, told: ReadonlyMap<string, Fields[string]>): boolean {
+  const length = told.get('content-length')
+  const isAsLong = length === undefined || stored.coding !== 'identity' || Number(length) === stored.body.length
+  return isAsLong && ['etag', 'last-modified'].every((name) => told.get(name) === undefined || String(told.get(name)) === fieldOf(stored, name))
 }
 
 const ofTheBody = new Set(['content-encoding', 'content-length', 'content-md5', 'content-range', 'etag'])

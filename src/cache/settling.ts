@@ -8,7 +8,7 @@ import type { Entry, Head, Lifetime } from './entry.ts'
 import { ageSeconds, freshLeftMs, keptMs } from './freshness.ts'
 import type { Fields } from './freshness.ts'
 import { invalidatedBy, isUnsafe } from './invalidation.ts'
-import { addedFields, completeFields, fieldPairs, freshened, isCoded, keptFields, shortened, tagsOf } from './keep.ts'
+import { addedFields, completeFields, fieldPairs, freshened, isCoded, isSameAnswer, keptFields, shortened, tagsOf } from './keep.ts'
 import type { Key } from './key.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
@@ -58,6 +58,7 @@ export class Settling {
     const settled = { request, reply, visit, run, after: run.after ?? reply.getHeaders(), chosenTags, receivedAt: Date.now() }
     if (isUnsafe(request.method)) return this.#invalidate(settled)
     if (run.stale !== undefined && reply.statusCode === 304) return this.#confirm(settled, run.stale)
+    if (run.stale !== undefined && reply.statusCode === 200 && request.method === 'HEAD') this.#compare(settled, run.stale)
     if (run.stale !== undefined && reply.statusCode >= 500 && mayStandIn(run.stale, settled.receivedAt)) return this.#standIn(settled, run.stale)
     return this.#judge(settled, payload)
   }
@@ -77,18 +78,30 @@ export class Settling {
     for (const name of addedFields(run.before, settled.after).keys()) reply.removeHeader(name)
     reply.code(stale.status)
     for (const [name, value] of fieldPairs(kept)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+    completeFields(reply, kept, this.#policy, undefined)
+    const refusal = this.#refusal(settled)
     const entry: Entry = {
       ...stale,
       ...judgement.isKept ? this.#policy.ttlMs === undefined ? judgement.lifetime : shortened(judgement.lifetime) : {},
       sequence: run.sequence ?? stale.sequence,
       fields: fieldPairs(kept)
     }
-    const isStored = judgement.isKept && run.sequence !== undefined
+    const isStored = refusal === undefined && judgement.isKept && run.sequence !== undefined
     if (isStored) this.#send(settled, entry, stale.body, false)
     run.fill?.end(isStored && !this.#hasVariants(settled, kept) ? entry : undefined)
-    this.#tell(reply, run, { isStored, detail: judgement.isKept ? undefined : judgement.reason, forwardedStatus: 304 })
+    this.#tell(reply, run, { isStored, detail: refusal ?? (judgement.isKept ? undefined : judgement.reason), forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, settled.receivedAt)))
     return this.#leavePlain(settled, entry)
+  }
+
+  /** What a HEAD says of the answer that is stored for GET: that it is the same, with what is new of it, or that it is not (RFC 9111 section 4.3.5). */
+  #compare (settled: Case, stale: Entry): void {
+    const { after, run } = settled
+    if (run.detail !== 'method' || this.#refusal(settled) !== undefined) return
+    const kept = freshened(stale, keptFields(run.before, after, new Set(), this.#policy.keepCookies))
+    const judgement = this.#judgement(settled, stale.status, kept)
+    if (!isSameAnswer(stale, addedFields(run.before, after))) this.#send(settled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
+    else if (judgement.isKept) this.#send(settled, { ...stale, ...judgement.lifetime, fields: fieldPairs(kept) }, stale.body, false)
   }
 
   /** RFC 5861 section 4 */

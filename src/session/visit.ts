@@ -95,9 +95,10 @@ export class Visit<Data extends object> implements Session<Data> {
     return this.#ticket?.userId
   }
 
-  /** Who the cookie says it is, before that was looked up: nobody may be trusted for it. */
-  get claim (): { readonly userId: string | undefined } | undefined {
-    return this.#arrival.ticket
+  /** Who the cookie says it is, and by which session, before that was looked up: nobody may be trusted for it. */
+  get claim (): { readonly userId: string | undefined, readonly id: string } | undefined {
+    const { ticket } = this.#arrival
+    return ticket && { userId: ticket.userId, get id () { return deviceOf(ticket) } }
   }
 
   get isNew (): boolean {

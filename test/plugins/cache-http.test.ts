@@ -72,7 +72,9 @@ t.test('RFC 9111 section 3: cache stores what it may, by method, status and dire
   'an error, when it says so': [true, { 'cache-control': 'max-age=60' }, 404],
   'an error that says nothing': [false, {}, 500],
   'a redirect that says nothing': [false, {}, 302],
-  'a status that nobody knows': [false, { 'cache-control': 'max-age=60' }, 299],
+  'a status that nobody knows, when it says so': [true, { 'cache-control': 'max-age=60' }, 299],
+  'a status that nobody knows, and public': [true, { 'cache-control': 'public', 'last-modified': ago(1000) }, 599],
+  'a status that nobody knows, and nothing is said': [false, { 'last-modified': ago(1000) }, 299],
   'must-understand, of a status that is understood': [true, { 'cache-control': 'max-age=60, no-store, must-understand' }],
   'must-understand, of another': [false, { 'cache-control': 'max-age=60, no-store, must-understand' }, 299],
   'a part': [false, { 'cache-control': 'max-age=60', 'content-range': 'bytes 0-1/2' }, 206],
@@ -243,6 +245,28 @@ t.test('RFC 9110 section 9.3.2: cache answers HEAD from a stored GET, and stores
   t.equal(head.body, '')
 })
 
+t.test('RFC 9111 section 4.3.5: cache freshens a stored GET by what a HEAD says of it, or takes it for stale', async (t) => {
+  const origin = await originOf(t)
+  const modified = ago(1000)
+  const stale = { 'cache-control': 'max-age=0', etag: '"a"', 'last-modified': modified, 'x-both': '1' }
+  const headed = async (path: string, first: Fields, head: Fields, headers = {}) => {
+    origin.fields = first
+    const { body } = await origin.get({ url: path })
+    origin.fields = head
+    const status = (await origin.get({ method: 'HEAD', url: path, headers })).headers['cache-status']
+    const reply = await origin.get({ url: path })
+    return { isKept: reply.body === body, both: reply.headers['x-both'], status }
+  }
+
+  t.match(await headed('/same', stale, { ...stale, 'cache-control': 'max-age=60', 'x-both': '2' }), { isKept: true, both: '2', status: 'prism; fwd=stale; detail=method' })
+  t.match(await headed('/silent', stale, { 'cache-control': 'max-age=60' }), { isKept: true, both: '1' })
+  t.match(await headed('/other tag'.replace(' ', '-'), stale, { ...stale, 'cache-control': 'max-age=60', etag: '"b"' }), { isKept: false })
+  t.match(await headed('/later', stale, { ...stale, 'cache-control': 'max-age=60', 'last-modified': ago(0) }), { isKept: false })
+  t.match(await headed('/longer', stale, { ...stale, 'cache-control': 'max-age=60', 'content-length': '99' }), { isKept: false })
+  t.match(await headed('/fresh', { 'cache-control': 'max-age=60', etag: '"a"' }, { 'cache-control': 'max-age=60', etag: '"b"' }, { 'cache-control': 'no-cache' }), { isKept: false })
+  t.match(await headed('/forbidden', stale, { ...stale, 'cache-control': 'max-age=60' }, { 'cache-control': 'no-store' }), { isKept: false })
+})
+
 t.test('RFC 9111 section 4.4: cache drops what an unsafe request changes, before its answer leaves', async (t) => {
   const origin = await originOf(t)
   const keptAfter = async (request: InjectOptions, fields: Fields, status = 200) => {
@@ -326,6 +350,18 @@ t.test('RFC 5861: cache lets a stale answer stand in for an error, as long as it
   await origin.get()
   origin.status = 503
   t.equal((await origin.get()).statusCode, 503)
+})
+
+t.test('RFC 9111 section 5.2.2.2: cache serves nothing stale for an error that must be validated, whatever its handler does', async (t) => {
+  const origin = await originOf(t, { staleIfError: '1m' })
+  for (const directive of ['must-revalidate', 'proxy-revalidate', 's-maxage=1', 'no-cache']) {
+    Object.assign(origin, { status: 200, fields: { 'cache-control': `max-age=1, ${directive}`, age: '60', etag: '"a"' } })
+    await origin.get({ url: `/${directive}` })
+    Object.assign(origin, { status: 503, fields: {} })
+    const reply = await origin.get({ url: `/${directive}` })
+    t.equal(reply.statusCode, 503, directive)
+    t.match(reply.headers['cache-status'], /^prism; fwd=stale/)
+  }
 })
 
 t.test('RFC 5861: cache serves stale to all but one while the answer is made anew', async (t) => {

@@ -1,7 +1,9 @@
 import cors from '@fastify/cors'
 import type { FastifyInstance, RouteHandlerMethod } from 'fastify'
 import t from 'tap'
+import type { CacheRequest } from '../../plugins/cache.ts'
 import { cachingApp, stored } from '../helpers/caching.ts'
+import { startRedisProcess } from '../helpers/redis-process.ts'
 
 declare module 'fastify' {
   interface SessionData {
@@ -16,8 +18,8 @@ async function signIn (app: FastifyInstance, user: string): Promise<string> {
   return String(headers['set-cookie']).split(';')[0] ?? ''
 }
 
-async function withUsers (t: Parameters<typeof cachingApp>[0]): Promise<FastifyInstance> {
-  const app = await cachingApp(t, { hasSessions: true, explain: true })
+async function withUsers (t: Parameters<typeof cachingApp>[0], url?: string): Promise<FastifyInstance> {
+  const app = await cachingApp(t, { hasSessions: true, explain: true, ...url === undefined ? {} : { url } })
   app.post('/sign-in/:user', async (request) => {
     await request.session.signIn((request.params as { user: string }).user)
     request.session.set('colour', 'blue')
@@ -75,18 +77,47 @@ t.test('cache keeps each user of a partition alone, and serves only who is signe
   t.same([await read(alice), await read(''), await read(`${bob.slice(0, -3)}xyz`), await read(bob), await read(phone)], ['nobody  3', 'nobody  4', 'nobody  5', 'bob blue 2', 'alice blue 1'])
 })
 
-t.test('cache asks for a partition with the session, in one write', async (t) => {
+t.test('cache asks for a partition with the session, in one write; for what a function names, in two', async (t) => {
   const app = await withUsers(t)
-  app.get('/', { config: { cache: { partition: 'user', tags: ['mine'] } } }, async (request) => request.session.userId)
+  const partitions = { user: 'user', session: 'session', function: (request: CacheRequest) => request.session.userId } as const
+  for (const [path, partition] of Object.entries(partitions)) {
+    app.get(`/${path}`, { config: { cache: { partition, tags: ['mine'] } } }, async (request) => request.session.userId)
+  }
   const alice = await signIn(app, 'alice')
-  await app.inject({ url: '/', headers: { cookie: alice } })
-  await stored(app)
 
-  const before = app.redisPool.batch.counts.writes
-  const reply = await app.inject({ url: '/', headers: { cookie: alice } })
+  for (const [path, writes] of [['user', 1], ['session', 1], ['function', 2]] as const) {
+    await app.inject({ url: `/${path}`, headers: { cookie: alice } })
+    await stored(app)
+    const before = app.redisPool.batch.counts.writes
+    const reply = await app.inject({ url: `/${path}`, headers: { cookie: alice } })
 
-  t.match(reply.headers['cache-status'], /hit/)
-  t.equal(app.redisPool.batch.counts.writes - before, 1)
+    t.match(reply.headers['cache-status'], /hit/, path)
+    t.equal(app.redisPool.batch.counts.writes - before, writes, path)
+  }
+})
+
+t.test('cache serves no partition to a session that ended between two requests, however it ended', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const [app, other] = [await withUsers(t, url), await withUsers(t, url)]
+  for (const partition of ['user', 'session'] as const) app.get(`/${partition}`, { config: { cache: { partition } } }, async (request) => `for ${request.session.userId ?? 'nobody'}`)
+  const read = async (path: string, cookie: string) => {
+    const { body, headers: { 'cache-status': status } } = await app.inject({ url: path, headers: { cookie } })
+    await stored(app)
+    return `${body} ${/hit/.test(String(status)) ? 'kept' : 'made'}`
+  }
+  const ends: Record<string, (cookie: string) => Promise<unknown>> = {
+    'signed out at another process': (cookie) => other.inject({ method: 'POST', url: '/sign-out', headers: { cookie } }),
+    'revoked, all of the user\'s': () => other.sessions.revokeAll('alice'),
+    'lost by Redis': async () => { await app.redis.unlink(await app.redis.keys('session:*')) }
+  }
+
+  for (const [how, end] of Object.entries(ends)) {
+    const alice = await signIn(app, 'alice')
+    for (const path of ['/user', '/session']) await read(path, alice)
+    t.same([await read('/user', alice), await read('/session', alice)], ['for alice kept', 'for alice kept'])
+    await end(alice)
+    t.same([await read('/user', alice), await read('/session', alice)], ['for nobody made', 'for nobody made'], how)
+  }
 })
 
 t.test('cache partitions by session, and by what a function names after the guards', async (t) => {
@@ -107,6 +138,25 @@ t.test('cache partitions by session, and by what a function names after the guar
 
   t.same([await read('/device', { cookie: laptop }), await read('/device', { cookie: phone }), await read('/device', { cookie: laptop })], ['alice 1', 'alice 2', 'alice 1'])
   t.same([await read('/tenant', { 'x-user': 'a' }), await read('/tenant', { 'x-user': 'b' }), await read('/tenant', { 'x-user': 'a' }), await read('/tenant', {}), await read('/tenant', {})], ['a 3', 'b 4', 'a 3', ' 5', ' 6'])
+})
+
+t.test('cache tells other caches that a partition\'s answer is one client\'s, confirmed or not', async (t) => {
+  const app = await withUsers(t)
+  let isFirst = true
+  app.get('/', { config: { cache: { partition: 'user' } } }, async (_request, reply) => {
+    reply.headers({ etag: '"a"', 'cache-control': 'max-age=60', age: isFirst ? '100' : '0' })
+    if (!isFirst) return reply.code(304).send()
+    isFirst = false
+    return 'x'
+  })
+  const alice = await signIn(app, 'alice')
+
+  for (const status of [/stored$/, /fwd-status=304; stored/, /hit/]) {
+    const { headers } = await app.inject({ url: '/', headers: { cookie: alice } })
+    await stored(app)
+    t.match(headers['cache-status'], status)
+    t.equal(headers['cache-control'], 'private, max-age=60')
+  }
 })
 
 t.test('cache keeps no cookie, whoever set it', async (t) => {

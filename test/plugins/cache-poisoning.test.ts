@@ -246,3 +246,25 @@ t.test('cache does not serve one path for another that a hook has made of it', a
   t.equal(rewritten.headers['cache-status'], 'prism; fwd=bypass; detail=rewritten')
   t.equal((await app.inject('/a')).body, '/a')
 })
+
+t.test('cache keeps nothing of a 304 that was shaped by what its key does not hold', async (t) => {
+  const app = await cachingApp(t)
+  let isChanged = true
+  app.get('/', { config: { cache: { ttl: '5m' } } }, async (request, reply) => {
+    if (isChanged) return reply.headers({ etag: '"a"', 'cache-control': 'max-age=1', age: '5', 'x-language': 'none' }).send('x')
+    return reply.code(304).headers({ 'cache-control': 'max-age=60', 'x-language': String(request.headers['accept-language']) }).send()
+  })
+  await app.redis.flushall()
+  await app.inject('/')
+  await stored(app)
+
+  isChanged = false
+  const poisoned = await app.inject({ url: '/', headers: { 'accept-language': 'evil' } })
+  await stored(app)
+  const victim = await app.inject('/')
+
+  t.match([poisoned.statusCode, poisoned.body, poisoned.headers['cache-status']], [200, 'x', /fwd-status=304; detail=unkeyed/])
+  t.match(poisoned.headers['cache-control'], /private/)
+  t.notMatch(victim.headers['cache-status'], /hit/)
+  t.not(victim.headers['x-language'], 'evil')
+})
