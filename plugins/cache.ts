@@ -3,16 +3,20 @@ import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
 import { Counts } from '../src/cache/counts.ts'
 import type { CacheEvent } from '../src/cache/counts.ts'
+import { Entrance } from '../src/cache/entrance.ts'
 import type { Entry } from '../src/cache/entry.ts'
 import { Fills } from '../src/cache/fill.ts'
 import { isUnsafe } from '../src/cache/invalidation.ts'
+import { Locks } from '../src/cache/lock.ts'
 import { readTags, resolveCachePolicy, resolveRoutePolicy } from '../src/cache/policy.ts'
 import type { CacheOptions, RouteCacheOptions } from '../src/cache/policy.ts'
 import { CacheStore } from '../src/cache/store.ts'
 import { newVisit } from '../src/cache/visit.ts'
 import type { Visit } from '../src/cache/visit.ts'
+import { Waiters } from '../src/cache/waiters.ts'
 import { Wraps } from '../src/cache/wrap.ts'
 import { Writer } from '../src/cache/writer.ts'
+import { Subscriber } from '../src/redis/subscriber.ts'
 
 export type { CacheEvent } from '../src/cache/counts.ts'
 export type { CacheOptions } from '../src/cache/policy.ts'
@@ -28,6 +32,8 @@ export type CacheChoice = RouteCacheOptions<CacheRequest> | boolean
 export interface Cache {
   /** How often what has happened in this process since the start. */
   readonly counts: Readonly<Record<CacheEvent, number>>
+  /** Bytes that this process has stored since the start. */
+  readonly storedBytes: number
   /**
    * Drops every answer and every wrapped value that bears one of these tags, also those that are being made now. It costs the same for one as for a million.
    *
@@ -81,9 +87,13 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const counts = new Counts()
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server?.isCluster === true)
   const wraps = new Wraps(store)
-  const shared = { store, counts, fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const locks = new Locks(fastify.redisPool.batch, store.keys, store)
+  const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber()), store.keys.cacheFilled())
+  const entrance = new Entrance(locks, waiters, counts)
+  const shared = { store, counts, entrance, fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return counts.all },
+    get storedBytes () { return store.keptBytes },
     purge: async (...tags) => {
       counts.add('purge')
       await store.purge(readTags(tags))
@@ -92,6 +102,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     on: counts.on.bind(counts)
   }
 
+  fastify.addHook('onClose', async () => entrance.close())
   fastify.decorate('cache', { getter: () => cache })
   fastify.decorateRequest(visited, null)
   fastify.decorateReply('cache', {

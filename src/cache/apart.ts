@@ -26,8 +26,8 @@ export class Apart {
     await Promise.all(tags.map((tag) => this.#batch.command('SET', [this.#keys.cacheTag(tag), sequence, 'PX', lifetimeMs, 'NX'])))
   }
 
-  /** Keeps a value; see `store.lua`. */
-  async keep (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number, markerLifetimeMs: number): Promise<boolean> {
+  /** Looks at sequence and markers before a value is kept, and keeps them longer; see `store.lua`, which does the rest in the value's slot. */
+  async mayKeep ({ tags, sequence }: Kept, markerLifetimeMs: number): Promise<boolean> {
     const last = await this.#number(this.#keys.cacheSequence())
     const missing = await this.#missingMarkers(tags, sequence)
     if (missing === undefined) return false
@@ -37,10 +37,8 @@ export class Apart {
       return false
     }
     await this.mark(missing, sequence, markerLifetimeMs)
-    await Promise.all([
-      this.#batch.command('SET', [name, packed, 'PX', lifetimeMs], 'background'),
-      ...[this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))].map((key) => this.#batch.command('PEXPIRE', [key, markerLifetimeMs, 'GT'], 'background'))
-    ])
+    const keys = [this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))]
+    await Promise.all(keys.map((key) => this.#batch.command('PEXPIRE', [key, markerLifetimeMs, 'GT'], 'background')))
     return true
   }
 

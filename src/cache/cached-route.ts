@@ -3,31 +3,32 @@ import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
 import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { OnlyIfCachedError } from '../errors.ts'
-import { begin } from './begin.ts'
 import type { Counts } from './counts.ts'
 import type { Entry } from './entry.ts'
-import { watchFailure } from './failure.ts'
-import type { Fill, Fills } from './fill.ts'
+import type { Entrance } from './entrance.ts'
+import type { Fills } from './fill.ts'
+import { Filling } from './filling.ts'
 import { freshLeftMs } from './freshness.ts'
 import { KeyMaker } from './key.ts'
+import type { Key } from './key.ts'
 import type { Found, Lookup } from './lookup.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
-import { maySwap, useOf } from './reuse.ts'
+import { useOf } from './reuse.ts'
 import { makePrivate, serve } from './serve.ts'
-import { outage, Settling } from './settling.ts'
+import { Settling } from './settling.ts'
 import type { CacheStore } from './store.ts'
+import { waitedFor } from './turn.ts'
+import type { Miss, Run, Turn } from './turn.ts'
 import { searchTag, uriTag } from './uri-tag.ts'
 import { Variants } from './variants.ts'
 import type { Visit } from './visit.ts'
-
-/** Runs the route's own handler. */
-export type Run = () => unknown
 
 /** What cached routes of one app share. */
 export interface Shared {
   readonly store: CacheStore
   readonly fills: Fills<Entry>
+  readonly entrance: Entrance
   readonly counts: Counts
   /** patterns of routes that answer unsafe methods: what they write, a cached route of the same pattern may show */
   readonly writers: ReadonlySet<string>
@@ -44,6 +45,7 @@ export class CachedRoute<Request extends Asking> {
   readonly #keys: KeyMaker
   readonly #variants: Variants
   readonly #settling: Settling
+  readonly #filling: Filling<Request>
 
   constructor (policy: RoutePolicy<Request>, pattern: string, shared: Shared) {
     this.policy = policy
@@ -52,6 +54,12 @@ export class CachedRoute<Request extends Asking> {
     this.#keys = new KeyMaker(policy, shared.store.keys.cacheEntry('GET', pattern))
     this.#variants = new Variants(this.#keys, shared.store)
     this.#settling = new Settling(policy as RoutePolicy, pattern, shared, this.#variants)
+    this.#filling = new Filling(policy, shared, {
+      serve: (turn, entry, status) => this.#serve(turn, entry, status),
+      forward: (turn, reason, detail) => this.#forward(turn, reason, detail),
+      look: ({ request, visit }) => this.#look(request, visit, visit.partition ?? ''),
+      isHostKeyed: (request) => this.#hostOf(request) !== ''
+    })
   }
 
   /** Looks into the store; what it asks leaves with this tick. What a function partitions by is only known once the guards have run. */
@@ -59,7 +67,10 @@ export class CachedRoute<Request extends Asking> {
     visit.url = request.raw.url ?? ''
     if (this.policy.enforce) visit.inputs = { query: { ...request.query as object }, params: { ...request.params as object } }
     if (!mayBeStored(request) || typeof this.policy.partition === 'function') return
-    if (this.policy.partition === undefined) return this.#look(request, visit, '')
+    if (this.policy.partition === undefined) {
+      this.#look(request, visit, '')
+      return
+    }
     const claimed = claimOf(request, this.policy.partition)
     if (claimed !== undefined) this.#look(request, visit, `${this.policy.partition}:${encodeURIComponent(claimed)}`)
   }
@@ -100,16 +111,29 @@ export class CachedRoute<Request extends Asking> {
   /** The reply has left: a run that was never settled ends here. */
   tally ({ run }: Visit): void {
     run?.restore?.()
-    if (run?.isSettled !== true) run?.fill?.end()
+    if (run?.isSettled !== true) this.#shared.entrance.leave(run?.fill, 'again')
   }
 
-  #look (request: Request, visit: Visit, partition: string): void {
-    const origin = this.policy.ttlMs === undefined ? `${request.protocol}://${request.host}` : this.#hostOf(request)
-    const key = this.#keys.make(request.raw.url ?? '', request.raw.headers, encodeURI(origin), partition)
+  /** What a request would find here, fresh or not, for operators; undefined where each visitor has answers of their own, which are nobody else's business. */
+  async peek (request: Request): Promise<Found<Entry> | undefined> {
+    if (this.policy.partition !== undefined) return undefined
+    const key = this.#keyOf(request, '')
+    return await this.#shared.store.look(key.name, [], (packed) => this.#variants.unpack(packed, key, request, () => {})).settled()
+  }
+
+  #look (request: Request, visit: Visit, partition: string): Lookup<Entry> {
+    const key = this.#keyOf(request, partition)
     visit.key = key
     visit.partition = partition
     const unpack = (packed: Buffer) => this.#variants.unpack(packed, key, request, (branch) => { visit.branch = branch })
-    visit.lookup = this.#shared.store.look(key.name, this.#tagsOf(request, visit), unpack, this.#variants.guess(key, request))
+    const lookup = this.#shared.store.look(key.name, this.#tagsOf(request, visit), unpack, this.#variants.guess(key, request))
+    visit.lookup = lookup
+    return lookup
+  }
+
+  #keyOf (request: Request, partition: string): Key {
+    const origin = this.policy.ttlMs === undefined ? `${request.protocol}://${request.host}` : this.#hostOf(request)
+    return this.#keys.make(request.raw.url ?? '', request.raw.headers, encodeURI(origin), partition)
   }
 
   #hostOf (request: Request): string {
@@ -142,7 +166,7 @@ export class CachedRoute<Request extends Asking> {
   }
 
   #decide (turn: Turn<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
-    if (found.outcome === 'unavailable') return this.#fillAlone(turn, lookup)
+    if (found.outcome === 'unavailable') return this.#filling.alone(turn, lookup)
     const wanted = this.policy.requestDirectives ? wantedBy(turn.request) : undefined
     if (found.outcome === 'none') return this.#miss(turn, { lookup, wanted, reason: lookup.hasVariants ? 'vary-miss' : 'miss' })
     const { entry } = found
@@ -162,59 +186,7 @@ export class CachedRoute<Request extends Asking> {
     // RFC 9111 section 5.2.1.7
     if (miss.wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
     this.#shared.counts.add('miss')
-    return await this.#share(turn, miss)
-  }
-
-  /** Takes part in another's run of the handler, or begins one. */
-  async #share (turn: Turn<Request>, miss: Miss): Promise<unknown> {
-    const { lookup } = miss
-    const name = this.#sharedName(turn, miss)
-    const required = lookup.requiredSequence
-    const underWay = required === undefined ? undefined : this.#shared.fills.find(name, required)
-    if (underWay !== undefined) return await this.#join(turn, miss, underWay)
-
-    const sequence = await this.#shared.store.begin(lookup.unmarked).catch(() => undefined)
-    if (sequence === undefined) return waitedFor(turn.reply, this.#fillAlone(turn, lookup))
-    const begun = this.#shared.fills.find(name, required ?? sequence)
-    return begun === undefined ? waitedFor(turn.reply, this.#fill(turn, miss, sequence, name)) : await this.#join(turn, miss, begun)
-  }
-
-  async #join (turn: Turn<Request>, miss: Miss, fill: Fill<Entry>): Promise<unknown> {
-    // While one makes it anew, the others take what there is (RFC 5861 section 3).
-    if (miss.stale !== undefined && maySwap(miss.stale, Date.now())) return waitedFor(turn.reply, this.#serve(turn, miss.stale, { isHit: true }))
-    const entry = await fill.result
-    const isGood = entry !== undefined && useOf(entry, miss.wanted, Date.now()) === 'fresh'
-    return waitedFor(turn.reply, isGood ? this.#serve(turn, entry, { forwarded: miss.reason, isCollapsed: true }) : fill.sequence === outage ? this.#forward(turn, 'bypass', 'redis') : this.#fill(turn, miss, fill.sequence, ''))
-  }
-
-  /** Without Redis: nothing is kept, but those of this process who want the same at the same time share one run. */
-  #fillAlone (turn: Turn<Request>, lookup: Lookup<Entry>): unknown {
-    const { request, reply, visit, run } = turn
-    this.#shared.counts.add('bypass')
-    const miss = { lookup, reason: 'bypass' as const, wanted: undefined }
-    const name = this.#sharedName(turn, miss)
-    const underWay = this.#shared.fills.find(name, outage)
-    if (underWay !== undefined && underWay.sequence === outage) return this.#join(turn, miss, underWay)
-    const fill = name === '' || underWay !== undefined ? undefined : this.#shared.fills.begin(name, outage)
-    visit.run = begin(request, reply, visit, this.policy as RoutePolicy, { reason: 'bypass', detail: 'redis', fill, sequence: fill && outage }, this.#hostOf(request) !== '')
-    watchFailure(visit.run, reply)
-    return run()
-  }
-
-  /** @param name under which others may join; '' for a run that is nobody else's */
-  #fill (turn: Turn<Request>, miss: Miss, sequence: number, name: string): unknown {
-    const { request, reply, visit, run } = turn
-    const detail = miss.wanted?.noStore === true ? 'no-store' : request.method !== 'GET' ? 'method' : undefined
-    const fill = name === '' ? undefined : this.#shared.fills.begin(name, sequence)
-    const beginning = { reason: miss.reason, stale: miss.stale, fill, detail, sequence: detail === undefined ? sequence : undefined }
-    visit.run = begin(request, reply, visit, this.policy as RoutePolicy, beginning, this.#hostOf(request) !== '')
-    watchFailure(visit.run, reply)
-    return run()
-  }
-
-  /** Only GETs of one key share a run; where answers vary, nobody knows before whether they are the same. */
-  #sharedName ({ request, visit }: Turn<Request>, { wanted }: Miss): string {
-    return request.method === 'GET' && wanted?.noStore !== true && visit.branch === undefined ? visit.key?.name ?? '' : ''
+    return await this.#filling.answer(turn, miss)
   }
 
   #forward ({ reply, visit, run }: Turn<Request>, reason: Forwarded, detail: string): unknown {
@@ -222,30 +194,6 @@ export class CachedRoute<Request extends Asking> {
     visit.run = { reason, detail: detail === '' ? undefined : detail, askedAt: Date.now(), before: reply.getHeaders() }
     return run()
   }
-}
-
-/** One request at its handler. */
-interface Turn<Request> {
-  readonly request: Request
-  readonly reply: Replying
-  readonly visit: Visit
-  readonly run: Run
-}
-
-/** Why nothing can be served. */
-interface Miss {
-  readonly lookup: Lookup<Entry>
-  readonly reason: Forwarded
-  readonly wanted: CacheControl | undefined
-  /** what may be confirmed, or stand in */
-  readonly stale?: Entry
-}
-
-/**
- * What a promise must give Fastify in the place of nothing: the reply, which it waits for. To nothing it would answer with nothing.
- */
-function waitedFor (reply: Replying, result: unknown): unknown {
-  return result === undefined ? reply : result
 }
 
 /** Who the cookie says it is, before the session was read. */

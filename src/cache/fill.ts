@@ -1,42 +1,65 @@
+import type { Lock } from './lock.ts'
+
+/**
+ * How a run ended for those who wait for it: with what may be given to them; `alone`, its answer is nobody else's, so each runs for itself;
+ * `again`, it came to nothing, and one of them takes over.
+ */
+export type Ending<Result> = Result | 'alone' | 'again'
+
 /** One run of the handler for a key, and those who wait for its answer. */
 export interface Fill<Result> {
-  /** where the purge sequence stood before the handler ran */
-  readonly sequence: number
-  /** settles once: with what may be given to others, or undefined when that is nothing */
-  readonly result: Promise<Result | undefined>
+  /** where the purge sequence stood before the handler ran; before that is known, where it stood at least */
+  sequence: number
+  /** what it holds among all processes, once it runs */
+  lock: Lock | undefined
+  /** Redis was away when it began: its answer is kept by nobody */
+  isOutage: boolean
+  /** settles once */
+  readonly result: Promise<Ending<Result>>
   /** ends it; only the first call counts */
-  end (result?: Result): void
+  end (ending: Ending<Result>): void
 }
 
-/** Nobody waits longer than this for somebody else's run. */
-const patienceMs = 2000
+/** What nobody has ended by then is forgotten. */
+const longestMs = 30_000
 
 /** The fills of one process: who wants the same answer at the same time shares one run of the handler. */
-export class Fills<Result> {
-  readonly #byKey = new Map<string, Fill<Result>>()
+export class Fills<Result extends object> {
+  readonly #byKey = new Map<string, { fill: Fill<Result>, tick: number }>()
 
   /**
-   * The run under way for a key, if its answer may be given to somebody who saw this sequence: it must not be older than a purge that had answered.
+   * The run under way for a key, if its answer may be given to somebody who read this sequence: it must not be older than a purge that had answered.
+   *
+   * @param required undefined when nobody knows, for a marker is missing
+   * @param tick the batch's, now: a fill that begins with what leaves in this tick begins after whatever was read before
    */
-  find (key: string, sequence: number): Fill<Result> | undefined {
-    const fill = this.#byKey.get(key)
-    return fill !== undefined && fill.sequence >= sequence ? fill : undefined
+  find (key: string, required: number | undefined, tick: number): Fill<Result> | undefined {
+    const found = this.#byKey.get(key)
+    if (found === undefined) return undefined
+    return found.tick === tick || (required !== undefined && found.fill.sequence >= required) ? found.fill : undefined
   }
 
-  /** Begins a run; it takes the place of an older one. */
-  begin (key: string, sequence: number): Fill<Result> {
-    const { promise, resolve } = Promise.withResolvers<Result | undefined>()
-    const timer = setTimeout(() => resolve(undefined), patienceMs).unref()
-    const fill = {
+  /**
+   * Begins a run; it takes the place of an older one.
+   *
+   * @param sequence where the purge sequence stands, at least
+   * @param tick of the batch that its question leaves with; -1 where it asked before
+   */
+  begin (key: string, sequence: number, tick = -1): Fill<Result> {
+    const { promise, resolve } = Promise.withResolvers<Ending<Result>>()
+    const timer = setTimeout(() => fill.end('again'), longestMs).unref()
+    const fill: Fill<Result> = {
       sequence,
+      lock: undefined,
+      isOutage: false,
       result: promise,
-      end: (result?: Result) => {
+      end: (ending) => {
         clearTimeout(timer)
-        if (this.#byKey.get(key) === fill) this.#byKey.delete(key)
-        resolve(result)
+        if (this.#byKey.get(key)?.fill === fill) this.#byKey.delete(key)
+        resolve(ending)
       }
     }
-    this.#byKey.set(key, fill)
+    this.#byKey.set(key, { fill, tick })
     return fill
   }
 }

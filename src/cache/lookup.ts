@@ -30,6 +30,7 @@ export type Found<Entry> =
   | { readonly outcome: 'none' }
   | { readonly outcome: 'unavailable' }
 
+const nothingSeen = Buffer.alloc(0)
 const nothing: Found<never> = Object.freeze({ outcome: 'none' })
 const unavailable: Found<never> = Object.freeze({ outcome: 'unavailable' })
 
@@ -44,6 +45,7 @@ export class Lookup<Entry extends Kept> {
   readonly #reader: Reader
   #pointer: Pointer<Entry> | undefined
   #packed: Buffer | null = null
+  #seen: Buffer | null = null
   #guess: string | undefined
   #guessed: Buffer | null = null
   #open: number
@@ -99,6 +101,11 @@ export class Lookup<Entry extends Kept> {
     return required
   }
 
+  /** The first bytes of what stood under the name, none where nothing did: enough to tell whether something else stands there later. */
+  get seen (): Buffer {
+    return this.#seen?.subarray(0, 48) ?? nothingSeen
+  }
+
   /** The tags whose markers are missing. */
   get unmarked (): readonly string[] {
     return [...this.#markers].filter(([, marker]) => marker === null).map(([tag]) => tag)
@@ -129,6 +136,7 @@ export class Lookup<Entry extends Kept> {
   /** @returns undefined when the entry bears tags that were not expected, whose markers are read first */
   #conclude (): Found<Entry> | undefined {
     if (this.#isAway) return unavailable
+    if (this.#pointer === undefined) this.#seen = this.#packed
     const entry = this.#packed === null ? undefined : this.#unpack(this.#packed)
     if (entry === undefined) return nothing
     if ('unpack' in entry) return this.#follow(entry)

@@ -88,7 +88,8 @@ export class Settling {
     }
     const isStored = refusal === undefined && judgement.isKept && run.sequence !== undefined
     if (isStored) this.#send(settled, entry, stale.body, false)
-    run.fill?.end(isStored && !this.#hasVariants(settled, kept) ? entry : undefined)
+    if (isStored) run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+    else this.#shared.entrance.leave(run.fill, 'alone')
     this.#tell(reply, run, { isStored, detail: refusal ?? (judgement.isKept ? undefined : judgement.reason), forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, settled.receivedAt)))
     return this.#leavePlain(settled, entry)
@@ -111,7 +112,7 @@ export class Settling {
     for (const name of Object.keys(settled.after)) if (String(settled.after[name]) !== String(run.before[name])) reply.removeHeader(name)
     reply.code(stale.status)
     for (const [name, value] of stale.fields) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
-    run.fill?.end(stale)
+    this.#shared.entrance.leave(run.fill, stale)
     this.#shared.counts.add('stale')
     reply.header('age', String(ageSeconds(stale, settled.receivedAt)))
     reply.header('cache-status', formatCacheStatus({ isHit: true, forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, settled.receivedAt) / 1000) }))
@@ -135,7 +136,7 @@ export class Settling {
     const coded = isCoded(reply, kept, this.#policy, body.length)
     const entry = { ...this.#head(settled, kept, lifetime), body }
     this.#send(settled, entry, body, coded)
-    run.fill?.end(this.#hasVariants(settled, kept) ? undefined : entry)
+    run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
     this.#tell(reply, run, { isStored: run.sequence !== outage })
     return this.#leave(settled, entry, payload)
   }
@@ -160,7 +161,8 @@ export class Settling {
   }
 
   #refuse ({ reply, run }: Case, reason: string): undefined {
-    run.fill?.end()
+    // What failed may succeed for the next one; what is not to be shared, nobody shall wait for.
+    this.#shared.entrance.leave(run.fill, run.hasFailed === true || reply.statusCode >= 500 ? 'again' : 'alone')
     this.#shared.counts.add('refuse')
     if (this.#policy.partition !== undefined) makePrivate(reply)
     this.#tell(reply, run, { isStored: false, detail: reason })
@@ -179,10 +181,10 @@ export class Settling {
     const willCode = isCoded(reply, kept, this.#policy, this.#policy.maxBytes)
     this.#tell(reply, run, { isStored: false })
     return tee(payload, this.#policy.maxBytes, (body) => {
-      if (body === undefined) return run.fill?.end()
+      if (typeof body === 'string') return this.#shared.entrance.leave(run.fill, body === 'large' ? 'alone' : 'again')
       const entry = { ...this.#head(settled, kept, lifetime), body }
       this.#send(settled, entry, body, willCode && body.length >= 1024)
-      run.fill?.end(this.#hasVariants(settled, kept) ? undefined : entry)
+      run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
     })
   }
 
@@ -201,12 +203,17 @@ export class Settling {
   /** Sends an entry to Redis, behind what requests ask. A store that fails costs the next request a run of the handler, and this one nothing. */
   #send (settled: Case, entry: Head, body: Buffer, coded: boolean): void {
     if (settled.run.sequence === outage) return
-    const { counts } = this.#shared
+    const { counts, entrance } = this.#shared
+    const { fill } = settled.run
     counts.add('store')
-    this.#store(settled, entry, body, coded).then((isKept) => counts.add(isKept ? 'kept' : 'lost'), () => counts.add('lost'))
+    const done = (isKept: boolean) => {
+      counts.add(isKept ? 'kept' : 'lost')
+      entrance.stored(fill, isKept)
+    }
+    this.#store(settled, entry, body, coded).then(done, () => done(false))
   }
 
-  async #store ({ request, visit, receivedAt }: Case, head: Head, plain: Buffer, coded: boolean): Promise<boolean> {
+  async #store ({ request, visit, run, receivedAt }: Case, head: Head, plain: Buffer, coded: boolean): Promise<boolean> {
     if (visit.key === undefined) return false
     const place = this.#variants.placeOf(visit.key, fieldOf(head, 'no-vary-search'))
     const tags = place === visit.key ? head.tags : retagged(head.tags, request, request.raw.url ?? '', place.search !== undefined)
@@ -219,11 +226,14 @@ export class Settling {
     const names = vary === '*' ? [] : isCoded ? vary.filter((name) => name !== 'accept-encoding') : vary
     const key: Key = names.length === 0 ? place : this.#variants.keyOf(place, names, request)
     const packed = packEntry({ ...head, tags, key: key.text, coding: isCoded ? coding : head.coding }, body)
+    // Who waits, waits for what stands under the URL itself.
+    const lock = key.name === visit.key.name ? run.fill?.lock : undefined
     // Both leave together; a branch that leads to nothing is a miss.
     const [isKept] = await Promise.all([
-      this.#shared.store.keep(key.name, { ...head, tags }, packed, lifetimeMs),
+      this.#shared.store.keep(key.name, { ...head, tags }, packed, lifetimeMs, lock),
       key === place ? undefined : this.#variants.add(place, key, names, place === visit.key ? visit.branch : undefined, lifetimeMs)
     ])
+    if (lock === undefined) this.#shared.entrance.stored(run.fill, false)
     return isKept
   }
 

@@ -1,28 +1,46 @@
--- Keeps an answer, unless one of its tags was purged while it was made.
+-- Keeps an answer, unless one of its tags was purged while it was made, or somebody else fills by now; gives the lock back, and tells who waits.
 -- A marker that is missing may have been evicted after such a purge: then the sequence tells, for it has moved on.
--- KEYS[1]   sequence          string
--- KEYS[2]   entry             string
--- KEYS[3…]  markers           strings, of the entry's tags
+-- A lock that was lost, though nobody has taken or filled since, costs nothing.
+-- KEYS[1]   entry             string
+-- KEYS[2]   lock              string, of the entry
+-- KEYS[3]   sequence          string; in a Cluster it and the markers lie elsewhere, and were looked at before
+-- KEYS[4…]  markers           strings, of the entry's tags
 -- ARGV[1]   filledAt          the sequence that the fill read before the handler ran
 -- ARGV[2]   value
 -- ARGV[3]   lifetimeMs        of the entry
 -- ARGV[4]   markerLifetimeMs  longer than the entry's
+-- ARGV[5]   holder            what the lock holds while it is the caller's; '' for who fills without one
+-- ARGV[6]   seen              the entry's first 48 bytes when the lock was taken
+-- ARGV[7]   channel
 -- returns   1 kept, 0 not
 local filledAt = tonumber(ARGV[1])
-local last = redis.call('GET', KEYS[1])
-local now = string.format('%.0f', time[1] * 1000000 + time[2])
-local isKept = last and 1 or 0
-for i = 3, #KEYS do
-  local marker = redis.call('GET', KEYS[i])
-  if not marker then
-    marker = last or now
-    redis.call('SET', KEYS[i], marker, 'PX', ARGV[4])
-  end
-  if tonumber(marker) > filledAt then isKept = 0 end
+local holder = redis.call('GET', KEYS[2])
+local isOwner = holder == ARGV[5]
+local isKept = (isOwner or not holder or holder == 'pass') and 1 or 0
+if not isOwner and ARGV[5] ~= '' then
+  local entry = redis.pcall('GETRANGE', KEYS[1], 0, 47)
+  if type(entry) == 'string' and entry ~= ARGV[6] then isKept = 0 end
 end
-if not last then redis.call('SET', KEYS[1], now, 'PX', ARGV[4]) end
-if isKept == 0 then return 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[4], 'GT')
-for i = 3, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[4], 'GT') end
-return 1
+if KEYS[3] then
+  local last = redis.call('GET', KEYS[3])
+  local now = string.format('%.0f', time[1] * 1000000 + time[2])
+  if not last then isKept = 0 end
+  for i = 4, #KEYS do
+    local marker = redis.call('GET', KEYS[i])
+    if not marker then
+      marker = last or now
+      redis.call('SET', KEYS[i], marker, 'PX', ARGV[4])
+    end
+    if tonumber(marker) > filledAt then isKept = 0 end
+  end
+  if not last then redis.call('SET', KEYS[3], now, 'PX', ARGV[4]) end
+end
+if isKept == 1 then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+  for i = 3, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[4], 'GT') end
+end
+if isOwner or (isKept == 1 and holder == 'pass') then
+  redis.call('DEL', KEYS[2])
+  redis.pcall('PUBLISH', ARGV[7], (isKept == 1 and 'kept ' or 'free ') .. KEYS[1])
+end
+return isKept

@@ -2,6 +2,7 @@ import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
 import { Apart } from './apart.ts'
+import type { Lock } from './lock.ts'
 import { Lookup } from './lookup.ts'
 import type { Kept, Reader, Unpacked } from './lookup.ts'
 
@@ -15,6 +16,8 @@ const markerLifetimeMs = 86_400_000
 /** How Redis keeps answers: entries, the markers of their tags, and the sequence that orders fills and purges. */
 export class CacheStore {
   readonly keys: Keys
+  /** bytes that were kept since the start */
+  keptBytes = 0
   readonly #batch: Batch
   readonly #reader: Reader
   readonly #apart: Apart
@@ -27,6 +30,16 @@ export class CacheStore {
     this.#apart = new Apart(batch, keys)
     this.#isCluster = isCluster
     this.#reader = { read: (key) => batch.read(key), markerOf: (tag) => keys.cacheTag(tag) }
+  }
+
+  /** Whether sequence, markers and entries lie in different slots. */
+  get isApart (): boolean {
+    return this.#isCluster()
+  }
+
+  /** The batch's, now: what was read before precedes what leaves with it. */
+  get tick (): number {
+    return this.#batch.tick
   }
 
   /** Looks for an answer and at the markers of its tags, in one round trip, which leaves with this tick; see {@link Lookup} for the rest. */
@@ -44,7 +57,7 @@ export class CacheStore {
     const name = this.keys.cacheSequence()
     const read = unmarked.length === 0 ? await this.#batch.read(name) : null
     if (read !== null) return Number(read.toString('latin1'))
-    if (!this.#isCluster()) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
+    if (!this.isApart) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
     const sequence = await this.#batch.ask(begin, [name], [markerLifetimeMs])
     await this.#apart.mark(unmarked, sequence, markerLifetimeMs)
     return sequence
@@ -53,16 +66,23 @@ export class CacheStore {
   /**
    * Keeps an answer under its key, unless one of its tags was purged while it was made. It leaves with the next tick, behind what requests ask.
    *
+   * @param lock of the fill, which is given back
    * @returns whether it was kept
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
-  keep (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number): Promise<boolean> {
-    const keys = [this.keys.cacheSequence(), name, ...tags.map((tag) => this.keys.cacheTag(tag))]
+  async keep (name: string, kept: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
+    const isKept = await this.#write(name, kept, packed, lifetimeMs, lock)
+    if (isKept) this.keptBytes += Buffer.byteLength(packed)
+    return isKept
+  }
+
+  async #write (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
     const lifetime = Math.max(1, Math.ceil(lifetimeMs))
     const longer = Math.max(markerLifetimeMs, 2 * lifetime)
-    if (this.#isCluster()) return this.#apart.keep(name, { tags, sequence }, packed, lifetime, longer)
-    const args = [sequence, packed, lifetime, longer]
-    return this.#batch.ask(store, keys, args, 'background')
+    const place = [name, this.keys.cacheLock(name)]
+    const args = [sequence, packed, lifetime, longer, lock?.holder ?? '', lock?.seen ?? '', this.keys.cacheFilled()]
+    if (this.isApart) return await this.#apart.mayKeep({ tags, sequence }, longer) && await this.#batch.ask(store, place, args, 'background')
+    return await this.#batch.ask(store, [...place, this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], args, 'background')
   }
 
   /** Keeps something that is no answer and bears no tag, and drops what it stands in for. */
@@ -77,7 +97,7 @@ export class CacheStore {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have happened, and may be tried again
    */
   async purge (tags: readonly string[]): Promise<void> {
-    if (this.#isCluster()) return await this.#apart.purge(tags, markerLifetimeMs)
+    if (this.isApart) return await this.#apart.purge(tags, markerLifetimeMs)
     await this.#batch.ask(purge, [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
   }
 }

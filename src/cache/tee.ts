@@ -1,11 +1,14 @@
 import { pipeline, Transform } from 'node:stream'
 
+/** What became of a stream: its whole body, or why there is none: it was `large`, or `cut`, also by nobody wanting it to the end. */
+export type Gathered = Buffer | 'large' | 'cut'
+
 /**
  * Lets a stream pass, and gathers what passes, up to a size. The client's pace is its own: gathering takes no time of it.
  *
- * @param onEnd called once: with the whole body after a clean end; with undefined when it was larger, cut, or nobody wanted it to the end
+ * @param onEnd called once
  */
-export function tee (source: NodeJS.ReadableStream, maxBytes: number, onEnd: (body: Buffer | undefined) => void): Transform {
+export function tee (source: NodeJS.ReadableStream, maxBytes: number, onEnd: (gathered: Gathered) => void): Transform {
   let chunks: Buffer[] | undefined = []
   let bytes = 0
   const passing = new Transform({
@@ -16,7 +19,7 @@ export function tee (source: NodeJS.ReadableStream, maxBytes: number, onEnd: (bo
         if (bytes <= maxBytes) chunks.push(buffer)
         else {
           chunks = undefined
-          onEnd(undefined)
+          onEnd('large')
         }
       }
       done(null, chunk)
@@ -25,7 +28,7 @@ export function tee (source: NodeJS.ReadableStream, maxBytes: number, onEnd: (bo
   // pipeline ends both when either fails, and speaks once.
   pipeline(source, passing, (error) => {
     if (chunks === undefined) return
-    onEnd(error == null ? Buffer.concat(chunks) : undefined)
+    onEnd(error == null ? Buffer.concat(chunks) : 'cut')
     chunks = undefined
   })
   return passing

@@ -52,9 +52,9 @@ export class Wraps {
     const sequence = await this.#store.begin(lookup.unmarked).catch(() => undefined)
     if (found.outcome === 'unavailable' || sequence === undefined) return await make()
 
-    const shared = this.#fills.find(redisKey, lookup.requiredSequence ?? sequence)
+    const shared = this.#fills.find(redisKey, lookup.requiredSequence ?? sequence, -1)
     const made = shared === undefined ? undefined : await shared.result
-    if (made !== undefined) return made.value as Value
+    if (typeof made === 'object') return made.value as Value
     return await this.#fill(redisKey, { version: 1, key, tags, sequence, expiresAt: ttlMs }, make)
   }
 
@@ -66,10 +66,10 @@ export class Wraps {
       const json = value === undefined ? undefined : JSON.stringify(envelope)
       // Kept or not, the value is right: a store that fails costs the next caller a run, no more.
       if (json !== undefined) this.#store.keep(redisKey, head, json, head.expiresAt).catch(() => false)
-      fill.end(json === undefined ? undefined : JSON.parse(json) as Envelope)
+      fill.end(json === undefined ? 'alone' : JSON.parse(json) as Envelope)
       return value
     } finally {
-      fill.end()
+      fill.end('again')
     }
   }
 }

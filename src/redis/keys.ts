@@ -47,9 +47,14 @@ export class Keys {
     return `${this.prefix}api:cache:seq`
   }
 
-  /** Who is filling, since which sequence. String; owner cache; lives 1 s, renewed. Shares its entry's slot. */
-  cacheLock (hash: string): string {
-    return `${this.prefix}api:cache:lock:{${encodePart(hash)}}`
+  /** Who is filling an entry, since which sequence. String; owner cache; lives 1 s, renewed. Shares its entry's slot. */
+  cacheLock (entry: string): string {
+    return `${this.prefix}api:cache:lock:${entry.slice(this.prefix.length + 'api:cache:'.length)}`
+  }
+
+  /** Tells of fills that have ended. Channel; owner cache. */
+  cacheFilled (): string {
+    return `${this.prefix}api:cache:filled`
   }
 
   /**

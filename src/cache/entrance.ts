@@ -1,0 +1,66 @@
+import type { Counts } from './counts.ts'
+import type { Ending, Fill } from './fill.ts'
+import type { Locks, Taking, Wish } from './lock.ts'
+import type { Waiters } from './waiters.ts'
+
+/** Where all processes come by before they run the handler for a key: one goes in, the others wait until it is out, or for as long as they care. */
+export class Entrance {
+  readonly #locks: Locks
+  readonly #waiters: Waiters
+  readonly #counts: Counts
+
+  constructor (locks: Locks, waiters: Waiters, counts: Counts) {
+    this.#locks = locks
+    this.#waiters = waiters
+    this.#counts = counts
+  }
+
+  /**
+   * Waits until the lock is taken, or need not be. Whoever is out of patience takes it from its holder.
+   *
+   * @param until as `performance.now()` counts
+   * @returns never `held`
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
+   */
+  async enter (name: string, wish: Wish, until: number): Promise<Taking> {
+    const waiter = this.#waiters.begin(name)
+    try {
+      for (let isFirst = true; ; isFirst = false) {
+        waiter.forget()
+        const taking = await this.#locks.take(name, wish)
+        if (taking.word !== 'held') return taking
+        const patienceMs = until - performance.now()
+        if (patienceMs <= 0) return await this.#locks.take(name, { ...wish, required: Infinity })
+        if (isFirst) this.#counts.add('wait')
+        // A lock that nobody renews has ended by then.
+        const wake = await waiter.next(Math.min(taking.leftMs + 1, patienceMs))
+        if (wake === 'kept') return { word: 'changed', sequence: taking.sequence, leftMs: 0 }
+      }
+    } finally {
+      waiter.end()
+    }
+  }
+
+  /** Ends a fill that keeps nothing: the lock is given back, and where answers are not to be shared nobody waits for the next one. */
+  leave<Result> (fill: Fill<Result> | undefined, ending: Ending<Result>): void {
+    if (fill?.lock !== undefined) this.#locks.release(fill.lock, { isShared: ending !== 'alone' })
+    fill?.end(ending)
+  }
+
+  /** An answer was kept under the fill's own key, and the lock given back with it; or it was not, and somebody else may try. */
+  stored (fill: Fill<unknown> | undefined, isKept: boolean): void {
+    if (fill?.lock === undefined) return
+    if (isKept) this.#locks.drop(fill.lock)
+    else this.#locks.release(fill.lock, { isShared: true })
+  }
+
+  /** Takes a lock if it is free, and waits for nobody. */
+  async try (name: string, wish: Wish): Promise<Taking> {
+    return await this.#locks.take(name, wish)
+  }
+
+  close (): void {
+    this.#waiters.close()
+    this.#locks.close()
+  }
+}

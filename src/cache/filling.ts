@@ -1,0 +1,184 @@
+import type { CacheStatus } from '../http/cache-status.ts'
+import { begin } from './begin.ts'
+import type { Shared } from './cached-route.ts'
+import type { Entry } from './entry.ts'
+import { watchFailure } from './failure.ts'
+import type { Ending, Fill } from './fill.ts'
+import type { Taking, Wish } from './lock.ts'
+import type { Lookup } from './lookup.ts'
+import type { Asking } from './message.ts'
+import type { RoutePolicy } from './policy.ts'
+import { maySwap, useOf } from './reuse.ts'
+import { outage } from './settling.ts'
+import { waitedFor } from './turn.ts'
+import type { Front, Miss, Turn } from './turn.ts'
+
+/** Nobody waits longer than this for somebody else's run, once; then he takes its place. */
+const patienceMs = 5000
+
+/** A miss that waits. */
+interface Wanting extends Miss {
+  /** when patience ends, as `performance.now()` counts */
+  readonly until: number
+  /** it has ended once: this one waits for nobody any more */
+  readonly isLate?: boolean
+}
+
+/** What runs: for whom, and since which sequence. */
+interface Start {
+  readonly fill?: Fill<Entry> | undefined
+  readonly sequence: number | undefined
+  readonly detail?: string | undefined
+}
+
+/** Answers what nothing stored can answer: one request runs the handler, in one of all processes, and the others take what it made. */
+export class Filling<Request extends Asking> {
+  readonly #policy: RoutePolicy<Request>
+  readonly #shared: Shared
+  readonly #front: Front<Request>
+
+  constructor (policy: RoutePolicy<Request>, shared: Shared, front: Front<Request>) {
+    this.#policy = policy
+    this.#shared = shared
+    this.#front = front
+  }
+
+  /** Takes part in another's run of the handler, or begins one. */
+  async answer (turn: Turn<Request>, miss: Miss): Promise<unknown> {
+    return await this.#share(turn, { ...miss, until: performance.now() + patienceMs })
+  }
+
+  /** Without Redis nothing is kept, but those of this process who want the same at the same time share one run. */
+  alone (turn: Turn<Request>, lookup: Lookup<Entry>): unknown {
+    this.#shared.counts.add('bypass')
+    const miss = { lookup, reason: 'bypass' as const, wanted: undefined, until: performance.now() + patienceMs }
+    const name = sharedName(turn, miss)
+    const underWay = this.#shared.fills.find(name, outage, -1)
+    if (underWay?.isOutage === true) return this.#join(turn, miss, underWay)
+    const fill = name === '' || underWay !== undefined ? undefined : this.#shared.fills.begin(name, outage)
+    return this.#runWithout(turn, miss, fill)
+  }
+
+  async #share (turn: Turn<Request>, miss: Wanting): Promise<unknown> {
+    const name = sharedName(turn, miss)
+    if (name === '') return await this.#runUnshared(turn, miss)
+    const { fills, store } = this.#shared
+    const required = miss.lookup.requiredSequence
+    const underWay = fills.find(name, required, store.tick)
+    if (underWay !== undefined) return await this.#join(turn, miss, underWay)
+    return await this.#lead(turn, miss, fills.begin(name, required ?? 0, store.tick))
+  }
+
+  /** Waits for a run of this process. */
+  async #join (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>): Promise<unknown> {
+    const { stale } = miss
+    // While one makes it anew, the others take what there is (RFC 5861 section 3).
+    if (stale !== undefined && maySwap(stale, Date.now())) return this.#serve(turn, stale, { isHit: true })
+    this.#shared.counts.add('wait')
+    const ending = await patient(fill.result, miss.until - performance.now())
+    if (ending === 'late') return await this.#supersede(turn, miss, fill)
+    if (typeof ending === 'object' && useOf(ending, miss.wanted, Date.now()) === 'fresh') return this.#serve(turn, ending, { forwarded: miss.reason, isCollapsed: true })
+    if (fill.isOutage) return this.#forward(turn)
+    if (ending === 'again') return await this.#share(turn, miss)
+    return this.#run(turn, miss, { sequence: fill.sequence })
+  }
+
+  /** Runs the handler for all who come by this process, unless another process does. */
+  async #lead (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>, isForced = false): Promise<unknown> {
+    const wish = wishOf(miss)
+    const taking = await this.#enter(sharedName(turn, miss), isForced ? { ...wish, required: Infinity } : wish, miss.until)
+    if (taking === undefined) return this.#runWithout(turn, miss, fill)
+    fill.sequence = taking.sequence
+    if (taking.word === 'taken') {
+      fill.lock = taking.lock
+      return this.#run(turn, miss, { fill, sequence: taking.sequence })
+    }
+    if (taking.word === 'changed') return await this.#lookAgain(turn, miss, fill)
+    fill.end('alone')
+    return this.#run(turn, miss, { sequence: taking.sequence })
+  }
+
+  /** @returns undefined when Redis did not answer */
+  async #enter (name: string, wish: Wish, until: number): Promise<Taking | undefined> {
+    try {
+      return await this.#shared.entrance.enter(name, wish, until)
+    } catch {
+      return undefined // the cause is counted where connections are
+    }
+  }
+
+  /** Somebody has filled meanwhile. */
+  async #lookAgain (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>): Promise<unknown> {
+    const lookup = this.#front.look(turn)
+    const found = await lookup.settled()
+    if (found.outcome === 'unavailable') return this.#runWithout(turn, miss, fill)
+    const entry = found.outcome === 'found' ? found.entry : undefined
+    if (entry !== undefined && useOf(entry, miss.wanted, Date.now()) === 'fresh') {
+      fill.end(entry)
+      return this.#serve(turn, entry, { forwarded: miss.reason, isCollapsed: true })
+    }
+    fill.end('again')
+    const next = { ...miss, lookup, stale: entry }
+    return performance.now() < miss.until ? await this.#share(turn, next) : await this.#runUnshared(turn, next)
+  }
+
+  /** Whoever waited in vain takes the place of the run that he waited for; others of the late ones wait for him, but only once. */
+  async #supersede (turn: Turn<Request>, miss: Wanting, hung: Fill<Entry>): Promise<unknown> {
+    if (miss.isLate === true || hung.isOutage) return hung.isOutage ? this.#forward(turn) : await this.#runUnshared(turn, miss)
+    const late = { ...miss, isLate: true, until: performance.now() + patienceMs }
+    const { fills, store } = this.#shared
+    const name = sharedName(turn, late)
+    const required = late.lookup.requiredSequence
+    const underWay = fills.find(name, required, store.tick)
+    if (underWay !== undefined && underWay !== hung) return await this.#join(turn, late, underWay)
+    return await this.#lead(turn, late, fills.begin(name, required ?? 0, store.tick), true)
+  }
+
+  /** Runs the handler for a request whose answer others cannot wait for. */
+  async #runUnshared (turn: Turn<Request>, miss: Wanting): Promise<unknown> {
+    const { request } = turn
+    const detail = miss.wanted?.noStore === true ? 'no-store' : request.method !== 'GET' ? 'method' : undefined
+    if (detail !== undefined) return this.#run(turn, miss, { sequence: undefined, detail })
+    const sequence = await this.#shared.store.begin(miss.lookup.unmarked).catch(() => undefined)
+    return sequence === undefined ? this.#runWithout(turn, miss, undefined) : this.#run(turn, miss, { sequence })
+  }
+
+  /** Runs the handler while Redis is gone. */
+  #runWithout (turn: Turn<Request>, miss: Miss, fill: Fill<Entry> | undefined): unknown {
+    if (fill !== undefined) {
+      fill.isOutage = true
+      fill.sequence = outage
+    }
+    return this.#run(turn, { ...miss, reason: 'bypass', stale: undefined }, { fill, sequence: fill && outage, detail: 'redis' })
+  }
+
+  #run ({ request, reply, visit, run }: Turn<Request>, { reason, stale }: Miss, start: Start): unknown {
+    this.#shared.counts.add('fill')
+    visit.run = begin(request, reply, visit, this.#policy as RoutePolicy, { reason, stale, ...start }, this.#front.isHostKeyed(request))
+    watchFailure(visit.run, reply)
+    return waitedFor(reply, run())
+  }
+
+  #serve (turn: Turn<Request>, entry: Entry, status: CacheStatus): unknown {
+    return waitedFor(turn.reply, this.#front.serve(turn, entry, status))
+  }
+
+  #forward (turn: Turn<Request>): unknown {
+    return waitedFor(turn.reply, this.#front.forward(turn, 'bypass', 'redis'))
+  }
+}
+
+/** Only GETs of one key share a run; where answers vary, nobody knows before whether they are the same. */
+function sharedName<Request extends Asking> ({ request, visit }: Turn<Request>, { wanted }: Miss): string {
+  return request.method === 'GET' && wanted?.noStore !== true && visit.branch === undefined ? visit.key?.name ?? '' : ''
+}
+
+function wishOf ({ lookup }: Miss): Wish {
+  return { required: lookup.requiredSequence, seen: lookup.seen, unmarked: lookup.unmarked }
+}
+
+async function patient (result: Promise<Ending<Entry>>, longestMs: number): Promise<Ending<Entry> | 'late'> {
+  const { promise, resolve } = Promise.withResolvers<'late'>()
+  const timer = setTimeout(resolve, Math.max(0, longestMs), 'late' as const)
+  return await Promise.race([result, promise]).finally(() => clearTimeout(timer))
+}

@@ -1,0 +1,141 @@
+import { randomBytes } from 'node:crypto'
+import type { Batch } from '../redis/batch.ts'
+import type { Keys } from '../redis/keys.ts'
+import { Script } from '../redis/script.ts'
+import type { CacheStore } from './store.ts'
+
+/** The right to fill one key, among all processes. */
+export interface Lock {
+  /** the key that is filled */
+  readonly name: string
+  /** what the lock holds in Redis while it is ours: the fill's sequence, and a token */
+  readonly holder: string
+  /** the first bytes of what stood under the key when it was taken */
+  readonly seen: Buffer
+}
+
+/** What somebody who wants to fill knows. */
+export interface Wish {
+  /** a fill under way must have begun at this sequence, at least, to be waited for; undefined: at where it stands now */
+  readonly required: number | undefined
+  /** the first bytes of what stood under the key when it was looked at */
+  readonly seen: Buffer
+  /** tags whose markers were missing */
+  readonly unmarked: readonly string[]
+}
+
+/**
+ * What became of a wish: the lock was `taken`; it is `held` by somebody; everybody shall `pass`, for answers to this are not shared;
+ * or somebody has filled since, and what stands there has `changed`.
+ */
+export type Taking =
+  | { readonly word: 'taken', readonly sequence: number, readonly lock: Lock }
+  | { readonly word: 'held' | 'pass' | 'changed', readonly sequence: number, readonly leftMs: number }
+
+interface Taken { word: Taking['word'], sequence: string, leftMs: number }
+
+const take = new Script({ url: new URL('./lock.lua', import.meta.url), costMicroseconds: 10, read: readTaken })
+const renew = new Script({ url: new URL('./renew.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
+const release = new Script({ url: new URL('./release.lua', import.meta.url), costMicroseconds: 8, read: (reply) => reply === 1 })
+
+/** Who is killed holds others up for so long, at most. */
+const lifetimeMs = 1000
+const renewEveryMs = 300
+/** A run that takes longer is given up by the lock, not by the handler. */
+const longestMs = 30_000
+/** After an answer that may not be kept, nobody waits for the next one. */
+const passMs = 5000
+
+/**
+ * The locks of fills: one process at a time runs the handler for a key.
+ *
+ * They save work, and nothing hangs on them: that no answer is older than a purge is held by sequence and markers alone.
+ */
+export class Locks {
+  readonly #batch: Batch
+  readonly #keys: Keys
+  readonly #store: CacheStore
+  readonly #process = randomBytes(9).toString('base64url')
+  readonly #held = new Map<Lock, number>()
+  #taken = 0
+  #timer: NodeJS.Timeout | undefined
+
+  constructor (batch: Batch, keys: Keys, store: CacheStore) {
+    this.#batch = batch
+    this.#keys = keys
+    this.#store = store
+  }
+
+  /**
+   * Takes a key's lock, if it may be had; it is renewed until it is given back or dropped.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may be taken all the same, and lapses by itself
+   */
+  async take (name: string, wish: Wish): Promise<Taking> {
+    const token = `${this.#process}.${(this.#taken++).toString(36)}`
+    const { word, sequence, leftMs } = await this.#ask(name, wish, token)
+    if (word !== 'taken') return { word, sequence: Number(sequence), leftMs }
+    const lock = { name, holder: `${sequence} ${token}`, seen: wish.seen }
+    this.#held.set(lock, performance.now())
+    this.#timer ??= setInterval(() => this.#renew(), renewEveryMs).unref()
+    return { word, sequence: Number(sequence), lock }
+  }
+
+  /** Gives a lock back where nothing was kept; where `isShared` is false, others shall not wait for each other for a while. */
+  release (lock: Lock, { isShared }: { isShared: boolean }): void {
+    this.drop(lock)
+    const message = `${isShared ? 'free' : 'pass'} ${lock.name}`
+    const args = [lock.holder, isShared ? 0 : passMs, this.#keys.cacheFilled(), message]
+    // Where it fails, the lock lapses.
+    this.#batch.ask(release, [this.#keys.cacheLock(lock.name)], args, 'background').catch(() => {})
+  }
+
+  /** Renews a lock no more: it was given back by who stored the answer, or is somebody else's. */
+  drop (lock: Lock): void {
+    this.#held.delete(lock)
+    if (this.#held.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  close (): void {
+    clearInterval(this.#timer)
+  }
+
+  /** One round trip; where keys lie in slots, or the sequence was lost, that is read first. */
+  async #ask (name: string, wish: Wish, token: string): Promise<Taken> {
+    const keys = [this.#keys.cacheLock(name), name]
+    const args = [token, lifetimeMs, textOf(wish.required), wish.seen]
+    if (!this.#store.isApart) {
+      const marked = wish.unmarked.length > 0 ? this.#store.begin(wish.unmarked) : undefined
+      const [taken] = await Promise.all([this.#batch.ask(take, [...keys, this.#keys.cacheSequence()], args), marked])
+      if (taken !== null) return taken
+    }
+    const sequence = await this.#store.begin(wish.unmarked)
+    const taken = await this.#batch.ask(take, keys, [...args, sequence])
+    return taken ?? { word: 'changed', sequence: String(sequence), leftMs: 0 }
+  }
+
+  #renew (): void {
+    for (const [lock, takenAt] of this.#held) {
+      if (performance.now() - takenAt > longestMs) this.drop(lock)
+      else this.#renewOne(lock)
+    }
+  }
+
+  #renewOne (lock: Lock): void {
+    const renewed = this.#batch.ask(renew, [this.#keys.cacheLock(lock.name)], [lock.holder, lifetimeMs])
+    // What Redis did not hear, the next one may tell it in time.
+    renewed.then((isOurs) => { if (!isOurs) this.drop(lock) }, () => {})
+  }
+}
+
+function textOf (required: number | undefined): string {
+  return required === undefined ? '' : Number.isFinite(required) ? String(required) : '1e300'
+}
+
+function readTaken (reply: unknown): Taken | null {
+  if (!Array.isArray(reply)) return null
+  const [word, sequence, leftMs] = reply as [Taken['word'], string, number | string]
+  return { word, sequence, leftMs: Number(leftMs) }
+}

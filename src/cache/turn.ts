@@ -1,0 +1,45 @@
+import type { CacheControl } from '../http/cache-control.ts'
+import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
+import type { Entry } from './entry.ts'
+import type { Lookup } from './lookup.ts'
+import type { Replying } from './message.ts'
+import type { Visit } from './visit.ts'
+
+/** Runs the route's own handler. */
+export type Run = () => unknown
+
+/** One request at its handler. */
+export interface Turn<Request> {
+  readonly request: Request
+  readonly reply: Replying
+  readonly visit: Visit
+  readonly run: Run
+}
+
+/** Why nothing can be served. */
+export interface Miss {
+  readonly lookup: Lookup<Entry>
+  readonly reason: Forwarded
+  readonly wanted: CacheControl | undefined
+  /** what may be confirmed, or stand in */
+  readonly stale?: Entry | undefined
+}
+
+/** What a route does with a turn, once it is known what answers it. */
+export interface Front<Request> {
+  /** answers with an entry */
+  serve (turn: Turn<Request>, entry: Entry, status: CacheStatus): unknown
+  /** runs the handler for this request alone */
+  forward (turn: Turn<Request>, reason: Forwarded, detail: string): unknown
+  /** looks into the store once more */
+  look (turn: Turn<Request>): Lookup<Entry>
+  /** whether the host is part of the key */
+  isHostKeyed (request: Request): boolean
+}
+
+/**
+ * What a promise must give Fastify in the place of nothing: the reply, which it waits for. To nothing it would answer with nothing.
+ */
+export function waitedFor (reply: Replying, result: unknown): unknown {
+  return result === undefined ? reply : result
+}
