@@ -32,6 +32,8 @@ export interface MetricsOptions {
   host?: string | undefined
   /** default '5s' */
   every?: Duration | undefined
+  /** what Redis may use where it names no `maxmemory` itself */
+  memoryLimitBytes?: number | undefined
 }
 
 /** What is known of this process and of Redis. */
@@ -73,7 +75,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   const requests = new Requests()
   const mostRefused = new MostRefused()
   const exposition = new Exposition()
-  const observer = new Observer(fastify.redisPool.batch, fastify.redisPool.keyspace, everyMs)
+  const observer = new Observer(fastify.redisPool, { everyMs, memoryLimitBytes: options.memoryLimitBytes })
   const history = new History(Math.ceil(keptMs / everyMs))
   const listeners: ((reading: Reading) => void)[] = []
   const parts = (): Parts => partsOf(fastify, requests)
@@ -165,9 +167,9 @@ function partsOf (fastify: FastifyInstance, requests: Requests): Parts {
   return {
     requests,
     pool: fastify.redisPool,
-    cache: fastify.hasDecorator('cache') ? fastify.cache.counts : undefined,
+    cache: fastify.hasDecorator('cache') ? fastify.cache : undefined,
     sessions: fastify.hasDecorator('sessions') ? fastify.sessions : undefined,
-    events: fastify.hasDecorator('events') ? fastify.events.counts : undefined,
+    events: fastify.hasDecorator('events') ? { ...fastify.events.counts } : undefined,
     live: fastify.hasDecorator('live') ? fastify.live.counts : undefined
   }
 }

@@ -1,5 +1,5 @@
 import { quantile } from '../histogram.ts'
-import { bucketGrowth, growth } from '../metrics/reading.ts'
+import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics/reading.ts'
 import type { History, Reading, ReadingCount } from '../metrics/reading.ts'
 
 /** One thing that may be wrong, as this service and as Prometheus read it: the same number. */
@@ -16,8 +16,8 @@ export const enoughASecond = 1
 /** What rules are made of. */
 export const signals = {
   memoryShare: {
-    promql: '(redis_memory_used_bytes / (redis_memory_max_bytes > 0))',
-    read: ({ last }) => share(figure(last, 'redis_memory_used_bytes'), figure(last, 'redis_memory_max_bytes'))
+    promql: '(redis_memory_used_bytes / (prism_redis_memory_limit_bytes > 0))',
+    read: ({ last }) => most((last?.redis?.nodes ?? []).map(memoryShareOf))
   },
   evictionsASecond: {
     promql: 'rate(redis_evicted_keys_total[$window])',
@@ -52,19 +52,17 @@ export const signals = {
     read: (history, seconds) => rate(history, seconds, 'exhausted')
   },
   sessionsEvictable: {
-    promql: 'max without (redis_version, role, maxmemory_policy) (redis_instance_info{maxmemory_policy=~"allkeys-.*|volatile-(lru|lfu|random)"})',
-    read: ({ last }) => last?.redis && Number(/^(allkeys-|volatile-(lru|lfu|random)$)/.test(last.redis.memoryPolicy))
+    promql: 'max without (node, redis_version, role, maxmemory_policy) (redis_instance_info{maxmemory_policy=~"allkeys-.*|volatile-(lru|lfu|random)"})',
+    read: ({ last }) => last?.redis && Number(last.redis.nodes.some(({ memoryPolicy }) => /^(allkeys-|volatile-(lru|lfu|random)$)/.test(memoryPolicy)))
   }
 } satisfies Record<string, Signal>
 
 export type SignalName = keyof typeof signals
 
-function figure (reading: Reading | undefined, name: string): number | undefined {
-  return reading?.redis?.figures[name]
-}
-
-function share (part: number | undefined, whole: number | undefined): number | undefined {
-  return part === undefined || !whole ? undefined : part / whole
+/** Of a Cluster the worst node counts: who is full refuses its slots, however empty the others are. */
+function most (values: readonly (number | undefined)[]): number | undefined {
+  const known = values.filter((value) => value !== undefined)
+  return known.length === 0 ? undefined : Math.max(...known)
 }
 
 function rate (history: History, seconds: number, name: ReadingCount): number | undefined {
@@ -72,12 +70,9 @@ function rate (history: History, seconds: number, name: ReadingCount): number | 
   return window && growth(window[0].counts[name], window[1].counts[name]) / secondsOf(window)
 }
 
-/** By the times at which Redis was looked at: a reading in between repeats the last. */
 function redisRate (history: History, seconds: number, name: string): number | undefined {
-  const [from, to] = history.window(seconds) ?? []
-  const [before, now] = [figure(from, name), figure(to, name)]
-  const elapsedMs = (to?.redis?.at ?? 0) - (from?.redis?.at ?? 0)
-  return before === undefined || now === undefined || elapsedMs <= 0 ? undefined : growth(before, now) / elapsedMs * 1000
+  const window = history.window(seconds)
+  return window && most(nodeRates(...window, name))
 }
 
 function missShare (history: History, seconds: number): number | undefined {

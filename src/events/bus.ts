@@ -25,7 +25,7 @@ const lookEveryMs = 250
 
 /** Publishes events to topics and delivers them: in order, none twice, and none lost without the subscriber being told. */
 export class Bus {
-  readonly counts: EventCounts = { published: 0, publishFailed: 0, received: 0, foreign: 0, malformed: 0, repaired: 0, resets: 0, failed: 0 }
+  readonly counts: EventCounts = { published: 0, publishFailed: 0, received: 0, delivered: 0, foreign: 0, malformed: 0, repaired: 0, resets: 0, failed: 0 }
   #parts: BusParts
   #topics = new Map<string, Topic>()
   #memory = { length: 0 }
@@ -77,7 +77,10 @@ export class Bus {
     const follower = new Follower({
       ...options,
       topic,
-      take,
+      take: (event, text) => {
+        this.counts.delivered += 1
+        return take(event, text)
+      },
       onClose: (closed) => state.remove(closed),
       onFailure: (error) => {
         this.counts.failed += 1

@@ -11,7 +11,10 @@ export interface EventCounts {
   published: number
   /** publishes that failed; some of them may have arrived */
   publishFailed: number
+  /** heard by this process */
   received: number
+  /** handed to subscribers: one event to three of them counts three */
+  delivered: number
   /** published by other services, without a place in the log */
   foreign: number
   /** dropped: no JSON object, or too large */

@@ -1,8 +1,8 @@
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
 import { bounds } from '../histogram.ts'
 import type { Histogram } from '../histogram.ts'
-import { redisFigures } from './info.ts'
-import type { Observer } from './observer.ts'
+import { memoryLimit, redisFigures } from './info.ts'
+import type { NodeSample, Observer, Sample } from './observer.ts'
 import { lifetimeBounds } from './survey.ts'
 
 /** One value under its labels. */
@@ -70,12 +70,13 @@ const labelNames: Readonly<Record<string, readonly string[]>> = {
   prism_namespace_memory_bytes: ['namespace'],
   prism_namespace_lifetime_share: ['namespace', 'within'],
   prism_alert_firing: ['alert', 'severity'],
-  redis_instance_info: ['redis_version', 'role', 'maxmemory_policy'],
+  redis_instance_info: ['node', 'redis_version', 'role', 'maxmemory_policy'],
   redis_latency_percentiles_seconds: ['cmd', 'percentile']
 }
+const redisLabels = ['node']
 
 function labelsOf (name: string): string[] {
-  return [...labelNames[name] ?? []]
+  return [...labelNames[name] ?? (/^redis_|_limit_bytes$/.test(name) ? redisLabels : [])]
 }
 
 /** A histogram whose counts are kept elsewhere: prom-client's own would hash its labels with each request. */
@@ -106,23 +107,26 @@ class CountedHistogram {
   }
 }
 
-/** Redis's figures, under redis_exporter's names, and the namespaces' under ours. */
+/** Redis's figures, under redis_exporter's names, and the namespaces' under ours. Of a Cluster each node has its own. */
 export function exposeRedis (exposition: Exposition, observer: Observer): void {
-  exposition.gauge({ name: 'redis_up', help: '1 while Redis answers this process.', rows: () => [[{}, Number(observer.isUp)]] })
+  const ofNodes = (rows: (sample: NodeSample) => Row[]) => () => (observer.sample?.nodes ?? []).flatMap((sample) => rows(sample).map(([labels, value]): Row => [{ ...nodeLabel(sample), ...labels }, value]))
+  const ofSample = (rows: (sample: Sample) => Row[]) => () => observer.sample === undefined ? [] : rows(observer.sample)
+  exposition.gauge({ name: 'redis_up', help: '1 while Redis answers this process, in a Cluster every master.', rows: () => [[{}, Number(observer.isUp)]] })
   for (const { name, help, type } of redisFigures) {
-    const rows = (): Row[] => {
-      const value = observer.sample?.figures[name]
-      return value === undefined ? [] : [[{}, value]]
-    }
-    exposition[type]({ name, help, rows })
+    exposition[type]({ name, help, rows: ofNodes(({ figures: { [name]: value } }) => value === undefined ? [] : [[{}, value]]) })
   }
-  const ofSample = <Each>(rows: (sample: NonNullable<Observer['sample']>) => Each[]) => () => observer.sample === undefined ? [] : rows(observer.sample)
-  exposition.gauge({ name: 'redis_instance_info', help: 'What the server is; always 1.', rows: ofSample(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
-  exposition.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofSample(({ slowLogLength }) => [[{}, slowLogLength]]) })
-  exposition.gauge({ name: 'redis_latency_percentiles_seconds', help: 'How long commands take inside the server, since it was started; the 20 most called.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }) => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]] as Row[])) })
+  exposition.gauge({ name: 'prism_redis_memory_limit_bytes', help: 'What Redis may use: its maxmemory, or where it names none, REDIS_MEMORY_LIMIT.', rows: ofNodes(({ figures: { [memoryLimit]: limit } }) => limit === undefined ? [] : [[{}, limit]]) })
+  exposition.gauge({ name: 'redis_instance_info', help: 'What the server is; always 1.', rows: ofNodes(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
+  exposition.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofNodes(({ slowLogLength }) => [[{}, slowLogLength]]) })
+  exposition.gauge({ name: 'redis_latency_percentiles_seconds', help: 'How long commands take inside the server, since it was started, in a Cluster the slowest; the 20 most called.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })
   exposition.gauge({ name: 'prism_namespace_keys', help: 'Keys a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
   exposition.gauge({ name: 'prism_namespace_memory_bytes', help: 'Memory a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
   exposition.gauge({ name: 'prism_namespace_lifetime_share', help: 'Share of a namespace\'s keys that end within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })
+}
+
+/** Where there is one server, its figures stand under the names alone, as redis_exporter has them. */
+function nodeLabel ({ node }: NodeSample): Row[0] {
+  return node === '' ? {} : { node }
 }
 
 const lifetimeNames = [...lifetimeBounds.map(String), 'later', 'never']

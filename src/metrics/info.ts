@@ -20,6 +20,12 @@ const isOk = (field: string) => (info: Info): number => info.has(field) ? Number
 const gauge = (name: string, help: string, read: RedisFigure['read']): RedisFigure => ({ name, help, type: 'gauge', read })
 const counter = (name: string, help: string, field: string): RedisFigure => ({ name, help, type: 'counter', read: number(field) })
 
+/** `slave0:ip=…,offset=123,lag=1` beside `master_repl_offset`. */
+function readReplicaLag (info: Info): number {
+  const offsets = [...info].flatMap(([name, text]) => /^slave\d+$/.test(name) ? [Number(/offset=(\d+)/.exec(text)?.[1] ?? NaN)] : [])
+  return offsets.length === 0 ? NaN : Math.max(0, Number(info.get('master_repl_offset')) - Math.min(...offsets))
+}
+
 /** Figures that stand in `INFO`; one that a server does not know is left out. */
 export const redisFigures: readonly RedisFigure[] = [
   gauge('redis_uptime_in_seconds', 'Seconds since the server was started.', number('uptime_in_seconds')),
@@ -31,6 +37,9 @@ export const redisFigures: readonly RedisFigure[] = [
   gauge('redis_blocked_clients', 'Clients that wait in a blocking command.', number('blocked_clients')),
   gauge('redis_connected_slaves', 'Replicas that are connected.', number('connected_slaves')),
   gauge('redis_master_link_up', 'Of a replica: 1 while its master is reached.', (info) => info.has('master_link_status') ? Number(info.get('master_link_status') === 'up') : NaN),
+  gauge('redis_slave_lag_bytes', 'Of a master: bytes that the replica furthest behind has not confirmed.', readReplicaLag),
+  gauge('redis_master_last_io_seconds_ago', 'Of a replica: seconds since its master was heard.', number('master_last_io_seconds_ago')),
+  gauge('redis_rdb_changes_since_last_save', 'Changes that no snapshot holds yet.', number('rdb_changes_since_last_save')),
   gauge('redis_rdb_last_bgsave_status', '1 when the last snapshot was written.', isOk('rdb_last_bgsave_status')),
   gauge('redis_aof_last_write_status', '1 when the append-only file was last written.', isOk('aof_last_write_status')),
   counter('redis_connections_received_total', 'Connections accepted.', 'total_connections_received'),
@@ -45,10 +54,25 @@ export const redisFigures: readonly RedisFigure[] = [
   counter('redis_net_output_bytes_total', 'Bytes sent.', 'total_net_output_bytes')
 ]
 
+/** What a server may use: its maxmemory, or where it names none, what the service was told. */
+export const memoryLimit = 'prism_redis_memory_limit_bytes'
+
 /** How long a command takes inside the server. */
 export interface CommandLatency { readonly command: string, readonly calls: number, readonly p50Seconds: number, readonly p99Seconds: number }
 
 const mostCommands = 20
+
+/** Of several servers' latencies the worst of each command. */
+export function worstLatencies (lists: readonly (readonly CommandLatency[])[]): CommandLatency[] {
+  const byCommand = [...Map.groupBy(lists.flat(), ({ command }) => command)]
+  const rows = byCommand.map(([command, all]) => ({
+    command,
+    calls: all.reduce((sum, { calls }) => sum + calls, 0),
+    p50Seconds: Math.max(...all.map(({ p50Seconds }) => p50Seconds)),
+    p99Seconds: Math.max(...all.map(({ p99Seconds }) => p99Seconds))
+  }))
+  return rows.sort((one, other) => other.calls - one.calls).slice(0, mostCommands)
+}
 
 /** Latency of the most called commands: a label for each, and never more than twenty. */
 export function readLatencies (info: Info): CommandLatency[] {

@@ -2,23 +2,42 @@ import { randomBytes } from 'node:crypto'
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
-import { readInfo, readKeyCount, readLatencies, redisFigures } from './info.ts'
-import type { CommandLatency } from './info.ts'
+import { memoryLimit, readInfo, readKeyCount, readLatencies, redisFigures, worstLatencies } from './info.ts'
+import type { CommandLatency, Info } from './info.ts'
+import { nodesOf } from './nodes.ts'
+import type { RedisNode, Servers } from './nodes.ts'
 import { Survey } from './survey.ts'
 import type { NamespaceFigures } from './survey.ts'
 
-/** What Redis said of itself, as one process saw it for all. */
-export interface Sample {
-  /** milliseconds since 1970 */
-  readonly at: number
+/** What one server said of itself. */
+export interface NodeSample {
+  /** `host:port` in a Cluster; '' for the only one */
+  readonly node: string
   /** by the names of `redisFigures` */
   readonly figures: Readonly<Record<string, number>>
   readonly version: string
   readonly role: string
   readonly memoryPolicy: string
   readonly slowLogLength: number
+}
+
+/** What Redis said of itself, as one process saw it for all. */
+export interface Sample {
+  /** milliseconds since 1970 */
+  readonly at: number
+  /** the only server, or each of a Cluster's masters that answered */
+  readonly nodes: readonly NodeSample[]
+  /** a Cluster's masters that did not answer */
+  readonly silent: number
   readonly latencies: readonly CommandLatency[]
   readonly namespaces: readonly NamespaceFigures[]
+}
+
+/** How Redis is looked at. */
+export interface ObserverOptions {
+  readonly everyMs: number
+  /** bytes that a server may use which names no `maxmemory`; undefined: unknown */
+  readonly memoryLimitBytes?: number | undefined
 }
 
 const lease = new Script<boolean>({ url: new URL('./lease.lua', import.meta.url), costMicroseconds: 5, read: (reply) => reply === 1 })
@@ -29,19 +48,23 @@ const lease = new Script<boolean>({ url: new URL('./lease.lua', import.meta.url)
  */
 export class Observer {
   readonly name = randomBytes(6).toString('base64url')
+  readonly #servers: Servers
   readonly #batch: Batch
   readonly #keys: Keys
   readonly #everyMs: number
+  readonly #memoryLimitBytes: number | undefined
   readonly #survey: Survey
   #isHolder = true
   #sample: Sample | undefined
   #isUp = false
 
-  constructor (batch: Batch, keys: Keys, everyMs: number) {
-    this.#batch = batch
-    this.#keys = keys
+  constructor (pool: Servers & { readonly batch: Batch, readonly keyspace: Keys }, { everyMs, memoryLimitBytes }: ObserverOptions) {
+    this.#servers = pool
+    this.#batch = pool.batch
+    this.#keys = pool.keyspace
     this.#everyMs = everyMs
-    this.#survey = new Survey(batch, keys)
+    this.#memoryLimitBytes = memoryLimitBytes
+    this.#survey = new Survey(pool.keyspace)
   }
 
   /** Whether this process speaks for all: it holds the lease, or did when Redis was last asked, or has never been able to ask. */
@@ -49,7 +72,7 @@ export class Observer {
     return this.#isHolder
   }
 
-  /** Whether the last look was answered. */
+  /** Whether the last look was answered, in a Cluster by every master. */
   get isUp (): boolean {
     return this.#isUp
   }
@@ -68,30 +91,53 @@ export class Observer {
         this.#batch.read(this.#keys.metricsSample(), 'background')
       ])
       this.#isHolder = isHolder
-      this.#isUp = true
-      if (isHolder) await this.#observe()
-      else if (seen !== null) this.#sample = JSON.parse(seen.toString()) as Sample
+      if (!isHolder) this.#take(seen)
+      this.#isUp = isHolder ? await this.#observe() : true
     } catch {
       this.#isUp = false // Told by `isUp`, and by the pool to the log.
     }
   }
 
-  async #observe (): Promise<void> {
-    const [text, slowLogLength] = await Promise.all([this.#batch.command('info', ['everything'], 'background'), this.#batch.command('slowlog', ['LEN'], 'background').catch(() => 0)])
+  /** What another process saw; one of another version may write it otherwise. */
+  #take (seen: Buffer | null): void {
+    const sample = seen === null ? undefined : JSON.parse(seen.toString()) as Partial<Sample>
+    if (Array.isArray(sample?.nodes)) this.#sample = sample as Sample
+  }
+
+  /** @returns whether every server answered */
+  async #observe (): Promise<boolean> {
+    const nodes = nodesOf(this.#servers)
+    const looks = await Promise.all(nodes.map((node) => this.#ask(node).catch(() => undefined))) // counted as silent
+    const answered = looks.filter((look) => look !== undefined)
+    if (answered.length === 0) return false
     // A server may forbid what the survey needs: then its figures stay at nothing.
-    await this.#survey.step().catch(() => {})
-    const info = readInfo(String(text))
-    const figures = redisFigures.map(({ name, read }) => [name, read(info)] as const).filter(([, value]) => !Number.isNaN(value))
+    await this.#survey.step(nodes).catch(() => {})
     this.#sample = {
       at: Date.now(),
-      figures: Object.fromEntries(figures),
-      version: info.get('redis_version') ?? '',
-      role: info.get('role') ?? '',
-      memoryPolicy: info.get('maxmemory_policy') ?? '',
-      slowLogLength: Number(slowLogLength),
-      latencies: readLatencies(info),
-      namespaces: this.#survey.figures(readKeyCount(info))
+      nodes: answered.map(({ sample }) => sample),
+      silent: nodes.length - answered.length,
+      latencies: worstLatencies(answered.map(({ info }) => readLatencies(info))),
+      namespaces: this.#survey.figures(answered.reduce((sum, { info }) => sum + readKeyCount(info), 0))
     }
     await this.#batch.command('set', [this.#keys.metricsSample(), JSON.stringify(this.#sample), 'PX', 6 * this.#everyMs], 'background').catch(() => {}) // the others look again
+    return answered.length === nodes.length
+  }
+
+  async #ask (node: RedisNode): Promise<{ info: Info, sample: NodeSample }> {
+    const [text, slowLogLength] = await Promise.all([node.command('info', ['everything']), node.command('slowlog', ['LEN']).catch(() => 0)])
+    const info = readInfo(String(text))
+    const figures = Object.fromEntries(redisFigures.map(({ name, read }) => [name, read(info)] as const).filter(([, value]) => !Number.isNaN(value)))
+    const limit = figures.redis_memory_max_bytes || this.#memoryLimitBytes
+    return {
+      info,
+      sample: {
+        node: node.name,
+        figures: limit === undefined ? figures : { ...figures, [memoryLimit]: limit },
+        version: info.get('redis_version') ?? '',
+        role: info.get('role') ?? '',
+        memoryPolicy: info.get('maxmemory_policy') ?? '',
+        slowLogLength: Number(slowLogLength)
+      }
+    }
   }
 }

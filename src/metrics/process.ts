@@ -9,14 +9,17 @@ import type { Requests } from './requests.ts'
 export interface Parts {
   readonly requests: Requests
   readonly pool: Pool
-  readonly cache: Readonly<Record<string, number>> | undefined
+  readonly cache: { readonly counts: Readonly<Record<string, number>>, readonly storedBytes: number } | undefined
   readonly sessions: { readonly evictedKeys: number, readonly counts: object } | undefined
-  readonly events: object | undefined
+  readonly events: Readonly<Record<string, number>> | undefined
   readonly live: { readonly websocket: number, readonly stream: number } | undefined
 }
 
 /** Cache events that are the outcome of a request; the others are told apart. */
 const lookups = ['hit', 'stale', 'miss', 'bypass']
+
+/** The bus's own counts, in the words of labels. */
+const eventOutcomes = { published: 'published', publishFailed: 'publish_failed', received: 'received', delivered: 'delivered', foreign: 'foreign', malformed: 'malformed', repaired: 'gap', resets: 'reset', failed: 'subscriber_failed' }
 
 /** Names everything that one process counts. */
 export function exposeProcess (exposition: Exposition, parts: () => Parts): void {
@@ -26,12 +29,13 @@ export function exposeProcess (exposition: Exposition, parts: () => Parts): void
     Object.entries(counts ?? {}).filter(([name]) => isMeant(name)).map(([name, count]) => [{ [label]: name }, count])
   const { counter, gauge } = { counter: exposition.counter.bind(exposition), gauge: exposition.gauge.bind(exposition) }
 
-  counter({ name: 'prism_cache_requests_total', help: 'Requests that the cache was asked for, by outcome.', rows: () => rowsOf('outcome', parts().cache, (name) => lookups.includes(name)) })
-  counter({ name: 'prism_cache_events_total', help: 'What else the cache did: answers stored and refused, requests collapsed into one fill, purges.', rows: () => rowsOf('event', parts().cache, (name) => !lookups.includes(name)) })
+  counter({ name: 'prism_cache_requests_total', help: 'Requests that the cache was asked for, by outcome.', rows: () => rowsOf('outcome', parts().cache?.counts, (name) => lookups.includes(name)) })
+  counter({ name: 'prism_cache_events_total', help: 'What else the cache did: answers stored and refused, requests collapsed into one fill, purges.', rows: () => rowsOf('event', parts().cache?.counts, (name) => !lookups.includes(name)) })
+  counter({ name: 'prism_cache_stored_bytes_total', help: 'Bytes of answers and wrapped values that Redis has kept.', rows: () => parts().cache === undefined ? [] : [[{}, parts().cache?.storedBytes ?? 0]] })
   counter({ name: 'prism_rate_limit_decisions_total', help: 'Requests that a policy has counted and let pass, or refused.', rows: () => parts().requests.decisions.map(({ labels, count }) => [labels, count]) })
   counter({ name: 'prism_session_operations_total', help: 'Sessions loaded, saved, begun, rotated and revoked, by outcome.', rows: () => Object.entries(parts().sessions?.counts ?? {}).flatMap(([operation, counts]) => rowsOf('outcome', counts).map(([labels, value]): Row => [{ operation, ...labels }, value])) })
   counter({ name: 'prism_session_evicted_keys_total', help: 'Keys that the server has evicted, each of which may have been a session.', rows: () => [[{}, parts().sessions?.evictedKeys ?? 0]] })
-  counter({ name: 'prism_events_total', help: 'Events of the bus, by what became of them.', rows: () => rowsOf('outcome', parts().events) })
+  counter({ name: 'prism_events_total', help: 'Events of the bus, by what became of them: published, heard, delivered to subscribers, found after a gap, lost for good (reset).', rows: () => Object.entries(eventOutcomes).map(([name, outcome]) => [{ outcome }, parts().events?.[name] ?? 0]) })
   gauge({ name: 'prism_live_connections', help: 'Open live connections.', rows: () => rowsOf('transport', parts().live) })
 }
 
@@ -60,7 +64,7 @@ function exposePool (exposition: Exposition, parts: () => Parts): void {
 }
 
 /** Reads all that the last hour is kept of. */
-export function readProcess ({ requests, pool, cache, live }: Parts, observer: Observer): Reading {
+export function readProcess ({ requests, pool, cache: { counts: cache } = { counts: {}, storedBytes: 0 }, events, live }: Parts, observer: Observer): Reading {
   const { tallies } = requests
   const { counts } = requests
   const sum = (isMeant: (labels: Readonly<Record<string, string>>) => boolean) => counts.reduce((all, { labels, count }) => isMeant(labels) ? all + count : all, 0)
@@ -70,10 +74,12 @@ export function readProcess ({ requests, pool, cache, live }: Parts, observer: O
       requests: sum(() => true),
       refused: requests.decisions.reduce((all, { labels, count }) => labels.outcome === 'refused' ? all + count : all, 0),
       failed: sum(({ status }) => status === '5xx'),
-      hit: cache?.hit ?? 0,
-      stale: cache?.stale ?? 0,
-      miss: cache?.miss ?? 0,
-      bypass: cache?.bypass ?? 0,
+      hit: cache.hit ?? 0,
+      stale: cache.stale ?? 0,
+      miss: cache.miss ?? 0,
+      bypass: cache.bypass ?? 0,
+      published: events?.published ?? 0,
+      delivered: events?.delivered ?? 0,
       timeouts: pool.batch.counts.timeouts,
       lost: pool.losses.lost,
       exhausted: pool.losses.exhausted

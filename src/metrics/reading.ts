@@ -1,5 +1,6 @@
 import { Histogram } from '../histogram.ts'
-import type { Sample } from './observer.ts'
+import { memoryLimit } from './info.ts'
+import type { NodeSample, Sample } from './observer.ts'
 
 /** Counters and gauges of one process and of Redis at one moment. Counters grow from the start; who wants a rate takes two readings. */
 export interface Reading {
@@ -17,7 +18,7 @@ export interface Reading {
 }
 
 /** What a reading counts. */
-export type ReadingCount = 'requests' | 'refused' | 'failed' | 'hit' | 'stale' | 'miss' | 'bypass' | 'timeouts' | 'lost' | 'exhausted'
+export type ReadingCount = 'requests' | 'refused' | 'failed' | 'hit' | 'stale' | 'miss' | 'bypass' | 'published' | 'delivered' | 'timeouts' | 'lost' | 'exhausted'
 
 /** The readings of the last hour. */
 export class History {
@@ -68,4 +69,20 @@ export function growth (from: number, to: number): number {
 /** The same for buckets. */
 export function bucketGrowth (from: readonly number[], to: readonly number[]): number[] {
   return to.map((count, index) => growth(from[index] ?? 0, count))
+}
+
+/** How much of what a server may use it does use; undefined where there is no limit. */
+export function memoryShareOf ({ figures: { redis_memory_used_bytes: used, [memoryLimit]: limit } }: NodeSample): number | undefined {
+  return used === undefined || !limit ? undefined : used / limit
+}
+
+/** What each server counted a second between two readings, by the times at which Redis was looked at: a reading in between repeats the last. */
+export function nodeRates (from: Reading, to: Reading, name: string): number[] {
+  const elapsedMs = (to.redis?.at ?? 0) - (from.redis?.at ?? 0)
+  if (from.redis === undefined || to.redis === undefined || elapsedMs <= 0) return []
+  const before = new Map(from.redis.nodes.map(({ node, figures }) => [node, figures[name]]))
+  return to.redis.nodes.flatMap(({ node, figures: { [name]: now } }) => {
+    const then = before.get(node)
+    return now === undefined || then === undefined ? [] : [growth(then, now) / elapsedMs * 1000]
+  })
 }

@@ -101,6 +101,10 @@ export class Requests {
 }
 
 /** Reads the last member of `Cache-Status` (RFC 9211), which is this process's own. */
+export function cacheOutcomeOf (field: unknown): CacheOutcome {
+  return cacheOutcomes[outcomeOf(field)] ?? 'none'
+}
+
 function outcomeOf (field: unknown): number {
   if (typeof field !== 'string') return 0
   const own = field.lastIndexOf('prism')

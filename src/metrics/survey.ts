@@ -1,6 +1,6 @@
-import type { Batch } from '../redis/batch.ts'
 import { namespaces } from '../redis/keys.ts'
 import type { Keys, Namespace } from '../redis/keys.ts'
+import type { RedisNode } from './nodes.ts'
 
 /** How one part of the key space looks; all of it estimated. */
 export interface NamespaceFigures {
@@ -37,28 +37,48 @@ const emptyPass = (): Pass => Object.fromEntries(namespaces.map((namespace) => [
 
 /**
  * Learns how keys, bytes and lifetimes spread over the namespaces: a step of SCAN at each look, never more, and a close look at a few of its keys.
- * SCAN walks in an order that is as good as random, so that a part of a pass speaks for the whole.
+ * SCAN walks in an order that is as good as random, so that a part of a pass speaks for the whole; of a Cluster one node is read after the other.
  */
 export class Survey {
-  readonly #batch: Batch
   readonly #keys: Keys
   #cursor = '0'
+  /** the node that is being read */
+  #name: string | undefined
+  /** those that this pass has read */
+  #read = new Set<string>()
   #pass = emptyPass()
   #lastPass = emptyPass()
 
-  constructor (batch: Batch, keys: Keys) {
-    this.#batch = batch
+  constructor (keys: Keys) {
     this.#keys = keys
   }
 
   /** Goes one step on. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
-  async step (scanned = budget.scanned, probed = budget.probed): Promise<void> {
-    const [cursor, found] = await this.#batch.command('scan', [this.#cursor, 'COUNT', scanned], 'background') as [string, string[]]
+  async step (nodes: readonly RedisNode[], scanned = budget.scanned, probed = budget.probed): Promise<void> {
+    const node = this.#next(nodes)
+    if (node === undefined) return
+    const [cursor, found] = await node.command('scan', [this.#cursor, 'COUNT', scanned]) as [string, string[]]
     this.#cursor = cursor
     for (const key of found) this.#pass[this.#keys.namespaceOf(key)].keys += 1
     const byNamespace = [...Map.groupBy(found, (key) => this.#keys.namespaceOf(key)).values()]
-    await Promise.all(byNamespace.flatMap((keys) => drawn(keys, Math.ceil(probed / byNamespace.length))).map((key) => this.#probe(key)))
-    if (cursor !== '0') return
+    await Promise.all(byNamespace.flatMap((keys) => drawn(keys, Math.ceil(probed / byNamespace.length))).map((key) => this.#probe(node, key)))
+    if (cursor === '0') this.#finish(node, nodes)
+  }
+
+  /** The node that is being read, or one that this pass has not read yet; a node that is gone is left behind. */
+  #next (nodes: readonly RedisNode[]): RedisNode | undefined {
+    const current = nodes.find(({ name }) => name === this.#name)
+    if (current !== undefined && !this.#read.has(current.name)) return current
+    const node = nodes.find(({ name }) => !this.#read.has(name)) ?? nodes[0]
+    this.#cursor = '0'
+    this.#name = node?.name
+    return node
+  }
+
+  #finish ({ name }: RedisNode, nodes: readonly RedisNode[]): void {
+    this.#read.add(name)
+    if (nodes.some((each) => !this.#read.has(each.name))) return
+    this.#read.clear()
     this.#lastPass = this.#pass
     this.#pass = emptyPass()
   }
@@ -77,8 +97,8 @@ export class Survey {
     })
   }
 
-  async #probe (key: string): Promise<void> {
-    const [bytes, ttlMs] = await Promise.all([this.#batch.command('memory', ['USAGE', key], 'background'), this.#batch.command('pttl', [key], 'background')])
+  async #probe (node: RedisNode, key: string): Promise<void> {
+    const [bytes, ttlMs] = await Promise.all([node.command('memory', ['USAGE', key]), node.command('pttl', [key])])
     // -2: it has ended since.
     if (bytes !== null && ttlMs !== -2) this.#pass[this.#keys.namespaceOf(key)].probe(Number(bytes), Number(ttlMs))
   }

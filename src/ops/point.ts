@@ -1,5 +1,7 @@
 import { quantile } from '../histogram.ts'
-import { bucketGrowth, growth } from '../metrics/reading.ts'
+import { memoryLimit } from '../metrics/info.ts'
+import type { NodeSample } from '../metrics/observer.ts'
+import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics/reading.ts'
 import type { Reading, ReadingCount } from '../metrics/reading.ts'
 
 /** One step of the dashboard's curves; null where nothing is known. Rates are a second, durations in milliseconds, sizes in bytes. */
@@ -13,6 +15,7 @@ export interface Point {
   readonly p99Ms: number | null
   readonly roundTripP50Ms: number | null
   readonly roundTripP99Ms: number | null
+  /** of a Cluster's fullest node */
   readonly memoryUsed: number | null
   readonly memoryMax: number | null
   readonly evictions: number | null
@@ -20,6 +23,8 @@ export interface Point {
   readonly clients: number | null
   readonly connections: number
   readonly live: number
+  readonly published: number
+  readonly delivered: number
 }
 
 /** What happened between two readings. */
@@ -29,6 +34,7 @@ export function pointOf (from: Reading, to: Reading): Point {
   const [hit, stale, miss] = [rate('hit'), rate('stale'), rate('miss')]
   const durations = bucketGrowth(from.durations, to.durations)
   const roundTrips = bucketGrowth(from.roundTrips, to.roundTrips)
+  const { figures } = fullest(to) ?? {}
   return {
     at: to.at,
     requests: rate('requests'),
@@ -39,13 +45,15 @@ export function pointOf (from: Reading, to: Reading): Point {
     p99Ms: milliseconds(durations, 0.99),
     roundTripP50Ms: milliseconds(roundTrips, 0.5),
     roundTripP99Ms: milliseconds(roundTrips, 0.99),
-    memoryUsed: figure(to, 'redis_memory_used_bytes'),
-    memoryMax: figure(to, 'redis_memory_max_bytes'),
-    evictions: redisRate(from, to, 'redis_evicted_keys_total'),
-    commands: redisRate(from, to, 'redis_commands_processed_total'),
-    clients: figure(to, 'redis_connected_clients'),
+    memoryUsed: figures?.redis_memory_used_bytes ?? null,
+    memoryMax: figures?.[memoryLimit] ?? null,
+    evictions: sum(nodeRates(from, to, 'redis_evicted_keys_total')),
+    commands: sum(nodeRates(from, to, 'redis_commands_processed_total')),
+    clients: sum((to.redis?.nodes ?? []).flatMap((node) => node.figures.redis_connected_clients ?? [])),
     connections: to.pool.connections,
-    live: to.live.websocket + to.live.stream
+    live: to.live.websocket + to.live.stream,
+    published: rate('published'),
+    delivered: rate('delivered')
   }
 }
 
@@ -62,12 +70,11 @@ function milliseconds (counts: readonly number[], share: number): number | null 
   return seconds === undefined ? null : seconds * 1000
 }
 
-function figure (reading: Reading, name: string): number | null {
-  return reading.redis?.figures[name] ?? null
+/** A Cluster is as full as its fullest node. */
+function fullest ({ redis }: Reading): NodeSample | undefined {
+  return redis?.nodes.reduce((most, node) => (memoryShareOf(node) ?? 0) > (memoryShareOf(most) ?? 0) ? node : most)
 }
 
-function redisRate (from: Reading, to: Reading, name: string): number | null {
-  const [before, now] = [figure(from, name), figure(to, name)]
-  const elapsedMs = (to.redis?.at ?? 0) - (from.redis?.at ?? 0)
-  return before === null || now === null || elapsedMs <= 0 ? null : growth(before, now) / elapsedMs * 1000
+function sum (values: readonly number[]): number | null {
+  return values.length === 0 ? null : values.reduce((all, each) => all + each, 0)
 }

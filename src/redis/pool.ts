@@ -1,5 +1,5 @@
-import { Redis } from 'ioredis'
-import type { ChainableCommander, Cluster, Command, RedisOptions as ClientOptions } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
+import type { ChainableCommander, Command, RedisOptions as ClientOptions } from 'ioredis'
 import { RedisClosedError, RedisSharedError, RedisUnavailableError } from '../errors.ts'
 import { Batch } from './batch.ts'
 import { asCluster, connector } from './connection.ts'
@@ -73,6 +73,12 @@ export class Pool extends Redis {
   /** While it is open nothing is asked. */
   get isBroken (): boolean {
     return this.#lanes.breaker.isOpen
+  }
+
+  /** Connections to each server that holds keys, for what a server says of itself alone: to a Cluster's masters, or to the one; none while there is no connection. */
+  get masters (): readonly Redis[] {
+    const client = this.#choose()?.client
+    return client instanceof Cluster ? client.nodes('master') : client === undefined ? [] : [client]
   }
 
   /**

@@ -1,5 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process'
+import fastify from 'fastify'
 import t from 'tap'
+import prism from '../../plugins/index.ts'
+import metrics from '../../plugins/metrics.ts'
 import { buildTestApp } from '../helpers/app.ts'
 import type { TestApp } from '../helpers/app.ts'
 import { startRedis } from '../helpers/redis.ts'
@@ -9,6 +12,48 @@ import { untilHit } from '../helpers/visitor.ts'
 const hasPromtool = spawnSync('promtool', ['--version']).status === 0
 const token = 'a-token-of-the-operator'
 const headers = { authorization: `Bearer ${token}` }
+
+const strange = ['PROPFIND', 'MKCOL', 'REPORT', 'PURGE']
+const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', ...strange]
+
+/** Names, and the labels that they bear. */
+const promised: Readonly<Record<string, readonly string[]>> = {
+  prism_http_requests_total: ['method', 'route', 'status', 'cache'],
+  prism_http_request_duration_seconds_bucket: ['method', 'route', 'le'],
+  prism_cache_requests_total: ['outcome'],
+  prism_cache_events_total: ['event'],
+  prism_cache_stored_bytes_total: [],
+  prism_redis_round_trip_seconds_bucket: ['le'],
+  prism_redis_writes_total: [],
+  prism_redis_asks_total: [],
+  prism_redis_pool_connections: [],
+  prism_redis_in_flight_commands: [],
+  prism_redis_breaker_open: [],
+  prism_redis_timeouts_total: [],
+  prism_redis_connections_lost_total: [],
+  prism_rate_limit_decisions_total: ['policy', 'outcome'],
+  prism_session_operations_total: ['operation', 'outcome'],
+  prism_events_total: ['outcome'],
+  prism_live_connections: ['transport'],
+  prism_namespace_keys: ['namespace'],
+  prism_namespace_memory_bytes: ['namespace'],
+  redis_memory_used_bytes: [],
+  redis_memory_max_bytes: [],
+  redis_connected_clients: [],
+  redis_rejected_connections_total: [],
+  redis_commands_processed_total: [],
+  redis_keyspace_hits_total: [],
+  redis_keyspace_misses_total: [],
+  redis_evicted_keys_total: [],
+  redis_expired_keys_total: [],
+  redis_evicted_clients_total: [],
+  redis_mem_fragmentation_ratio: [],
+  redis_rdb_last_bgsave_status: [],
+  redis_aof_last_write_status: [],
+  redis_connected_slaves: [],
+  redis_slowlog_length: [],
+  redis_latency_percentiles_seconds: ['cmd', 'percentile']
+}
 
 /** The value of one series; undefined where there is none. */
 async function series (app: TestApp, name: string): Promise<number | undefined> {
@@ -82,20 +127,58 @@ t.test('metrics answers without a token on a port of its own, and ends with its 
   await t.rejects(fetch(url))
 })
 
-t.test('metrics makes no series of what strangers send', async (t) => {
-  const app = await buildTestApp(t, { adminToken: token })
-  const count = async () => (await scrape(app)).split('\n').filter((line) => /^prism_http/.test(line)).length
-  await app.inject('/nowhere')
-  await app.inject('/cities?q=paris')
+t.test('metrics has as many series as routes and methods, whatever 10,000 URLs, methods and status codes come', async (t) => {
+  const app = fastify({ exposeHeadRoutes: false })
+  t.after(() => app.close())
+  for (const method of strange) app.addHttpMethod(method)
+  await app.register(prism, { redis: { url: (await startRedis(t)).url }, session: false, cache: false, events: false, rateLimit: false })
+  await app.register(metrics, {})
+  app.route({ method: methods, url: '/any/:status', handler: (request, reply) => reply.code(Number((request.params as { status: string }).status)).send() })
+  await app.ready()
+  const series = async () => (await app.metrics.exposition.text()).split('\n').filter((line) => /^prism_http_requests_total/.test(line))
+  const statuses = new Set<number>()
 
-  const methods = ['GET', 'POST', 'PUT', 'DELETE', 'PROPFIND', 'MKCOL', 'REPORT', 'TRACE'] as const
-  const before = await count()
-  for (let round = 0; round < 20; round++) {
-    const urls = Array.from({ length: 100 }, (_, index) => index % 10 === 0 ? `/cities/${round * 100 + index + 1}` : `/${round}/${index}`)
-    await Promise.all(urls.map(async (url, index) => await app.inject({ url, method: methods[index % methods.length] as 'GET' })))
+  for (let round = 0; round < 100; round++) {
+    await Promise.all(Array.from({ length: 100 }, async (_, index) => {
+      const number = round * 100 + index
+      const url = index % 2 === 0 ? `/any/${200 + number % 400}?n=${number}` : `/nowhere/${number}`
+      statuses.add((await app.inject({ url, method: methods[number % methods.length] as 'GET' })).statusCode)
+    }))
   }
 
-  t.ok(await count() < before + 300, `${before} series became ${await count()}`)
+  t.ok(statuses.size > 190, `${statuses.size} status codes came`)
+  const rows = await series()
+  // Two routes (one of them none), seven methods and others, four classes of status: never more.
+  t.ok(rows.length <= 2 * 8 * 4, `${rows.length} series`)
+  t.equal(rows.reduce((sum, row) => sum + Number(row.split(' ').at(-1)), 0), 10_000)
+  t.ok(rows.some((row) => row.includes('method="other"')))
+})
+
+t.test('metrics has every name that operators were promised', async (t) => {
+  const app = await buildTestApp(t, { adminToken: token })
+  await app.inject('/cities/2988507')
+  await until(() => app.metrics.observer.sample, { what: 'a look at Redis' })
+
+  const text = await scrape(app)
+
+  for (const [name, labels] of Object.entries(promised)) t.match(text, new RegExp(`^${name}${labels.length === 0 ? '' : `\\{${labels.map((label) => `${label}="[^"]*"`).join(',')}`}`, 'm'), name)
+})
+
+t.test('metrics counts live connections, and events from publishing to delivery', async (t) => {
+  const app = await buildTestApp(t, { adminToken: token })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const closing = new AbortController()
+  t.after(() => closing.abort())
+
+  const stream = await fetch(`${app.listeningOrigin}/events?topic=events`, { signal: closing.signal })
+  t.equal(stream.status, 200)
+  await until(async () => await series(app, 'prism_live_connections{transport="stream"}') === 1, { what: 'the connection is counted' })
+  await app.events.publish('events', { type: 'test.done', data: {} })
+  await until(async () => await series(app, 'prism_events_total{outcome="delivered"}') === 1, { what: 'the delivery is counted' })
+
+  t.equal(await series(app, 'prism_events_total{outcome="published"}'), 1)
+  t.equal(await series(app, 'prism_live_connections{transport="websocket"}'), 0)
+  t.equal(await series(app, 'prism_events_total{outcome="reset"}'), 0)
 })
 
 t.test('metrics lets one process look at Redis for two, and another one once that is gone', async (t) => {

@@ -27,11 +27,11 @@ const instance = 'instance="a"'
 const courses: Readonly<Record<string, Course>> = {
   // 80, then 95, then 87 of 100: raised above 90 and kept until 85.
   PrismRedisMemoryCritical: {
-    series: { [`redis_memory_used_bytes{${instance}}`]: '80x3 95x3 87x5 84x5', [`redis_memory_max_bytes{${instance}}`]: '100x20' },
+    series: { [`redis_memory_used_bytes{${instance}}`]: '80x3 95x3 87x5 84x5', [`prism_redis_memory_limit_bytes{${instance}}`]: '100x20' },
     checks: [[15, false], [30, true], [60, true], [80, false]]
   },
   PrismRedisMemoryHigh: {
-    series: { [`redis_memory_used_bytes{${instance}}`]: '50x3 85x10', [`redis_memory_max_bytes{${instance}}`]: '100x20' },
+    series: { [`redis_memory_used_bytes{${instance}}`]: '50x3 85x10', [`prism_redis_memory_limit_bytes{${instance}}`]: '100x20' },
     checks: [[10, false], [30, true]]
   },
   PrismRedisDown: { series: { [`redis_up{${instance}}`]: '1x3 0x10 1x5' }, checks: [[10, false], [40, true], [85, false]] },
