@@ -11,6 +11,7 @@ import ops from './plugins/ops.ts'
 import problems, { sendProblem } from './plugins/problems.ts'
 import refusals from './plugins/refusals.ts'
 import requestLog from './plugins/request-log.ts'
+import traces from './plugins/traces.ts'
 import routes from './routes/index.ts'
 import { eventSchemas } from './src/atlas/events.ts'
 import type { Config } from './src/config.ts'
@@ -42,6 +43,7 @@ export interface AppSurroundings {
  */
 export async function buildApp (config: Config, { redisUrl, log, metricsEvery, alerting }: AppSurroundings): Promise<FastifyInstance> {
   const app = openInstance(config, log)
+  if (config.tracesUrl !== undefined) await app.register(traces, { url: config.tracesUrl })
   await app.register(refusals)
   await app.register(requestLog)
   await app.register(problems)
@@ -57,7 +59,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
     rateLimit: { quota: 1000, window: '1m' },
     events: { schemas: eventSchemas, validate: !config.production }
   })
-  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery })
+  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes })
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, ...alerting })
   await app.register(ops, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)

@@ -19,6 +19,8 @@ export interface Config {
   readonly redisUrl: string | undefined
   /** Where sessions are kept; undefined: with all the rest. */
   readonly sessionRedisUrl: string | undefined
+  /** What Redis may use, in bytes, where it names no `maxmemory` itself; undefined: nobody knows. */
+  readonly redisMemoryBytes: number | undefined
   /** What TLS to Redis needs besides what the system knows: an authority, a client's certificate and key, all PEM. */
   readonly redisTls: { readonly ca?: string, readonly cert?: string, readonly key?: string } | undefined
   /** Newest first: the first signs, all verify. */
@@ -30,6 +32,8 @@ export interface Config {
   readonly metricsPort: number | undefined
   readonly alertWebhookUrl: string | undefined
   readonly alertWebhookSecret: string | undefined
+  /** Where traces are sent, by OTLP over HTTP; undefined: nothing is traced. OpenTelemetry's own variables say the rest. */
+  readonly tracesUrl: string | undefined
   /** Exact origins; empty: the request's own host alone. */
   readonly origins: readonly string[]
   readonly databasePath: string
@@ -84,14 +88,16 @@ export function readConfig (environment: Environment): Config {
     host: read('HOST', readHost, '::'),
     redisUrl: read('REDIS_URL', readRedisUrl, undefined),
     sessionRedisUrl: read('SESSION_REDIS_URL', readRedisUrl, undefined),
+    redisMemoryBytes: read<number | undefined>('REDIS_MEMORY_LIMIT', readBytes, undefined),
     redisTls: redisTlsOf(read('REDIS_TLS_CA', readPem, undefined), read('REDIS_TLS_CERT', readPem, undefined), read('REDIS_TLS_KEY', readPem, undefined)),
     sessionSecrets: Object.freeze(read('SESSION_SECRET', readSecrets, [randomBytes(secretLength).toString('base64url')])),
     trustedProxies: Object.freeze(read('TRUST_PROXY', readTrustedProxies, { kind: 'none' })),
     logLevel: read('LOG_LEVEL', readLogLevel, 'info'),
     adminToken: read('ADMIN_TOKEN', readToken, undefined),
     metricsPort: read<number | undefined>('METRICS_PORT', readPort, undefined),
-    alertWebhookUrl: read('ALERT_WEBHOOK_URL', readWebhookUrl, undefined),
+    alertWebhookUrl: read('ALERT_WEBHOOK_URL', readHttpUrl, undefined),
     alertWebhookSecret: read('ALERT_WEBHOOK_SECRET', readWebhookSecret, undefined),
+    tracesUrl: read('OTEL_EXPORTER_OTLP_ENDPOINT', readHttpUrl, undefined),
     origins: Object.freeze(read('ORIGINS', readOrigins, [])),
     databasePath: read('DATABASE_PATH', readDatabasePath, '.data/atlas.db'),
     warnings: Object.freeze(warnings)
@@ -124,6 +130,13 @@ const readRedisUrl: Reader<string> = (value, refuse) => {
     const what = scheme === undefined ? 'an address without a scheme' : `an address that begins with ${scheme}://`
     return refuse(redisWanted, `${what} and cannot be read; the rest is not shown, for it may hold a password`)
   }
+}
+
+const units: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }
+
+const readBytes: Reader<number> = (value, refuse) => {
+  const [, digits, unit = ''] = /^([1-9]\d{0,9})(kb|mb|gb)$/i.exec(value) ?? []
+  return digits === undefined ? refuse('a size such as 256mb, in kb, mb or gb') : Number(digits) * (units[unit.toLowerCase()] ?? 1)
 }
 
 const readPem: Reader<string> = (value, refuse) => {
@@ -173,7 +186,7 @@ const readToken: Reader<string> = (value, refuse) =>
   /^[\x21-\x7e]+$/.test(value) ? value : refuse('a bearer token of printable ASCII without spaces', `${value.length} characters with others among them`)
 
 /** It may hold a secret: it is never shown. */
-const readWebhookUrl: Reader<string> = (value, refuse) =>
+const readHttpUrl: Reader<string> = (value, refuse) =>
   /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? value : refuse('an http:// or https:// address', 'another; it is not shown, for it may hold a secret')
 
 const readWebhookSecret: Reader<string> = (value, refuse) =>

@@ -198,9 +198,9 @@ export class Witness {
 /** What Fastify itself puts on every request: no partition speaks of it. */
 const isBuiltIn = new Set<PropertyKey>(['raw', 'id', 'ip', 'ips', 'socket', 'protocol', 'mediaType', 'req'])
 
-/** Fastify's own bookkeeping, and this package's. */
+/** Fastify's own bookkeeping, this package's, and that of @fastify/otel, which wraps each handler and reads its span there. */
 function isOwnOf (key: PropertyKey): boolean {
-  return typeof key === 'symbol' && /^(fastify|prism)\./.test(key.description ?? '')
+  return typeof key === 'symbol' && /^(?:(fastify|prism)\.|fastify otel )/.test(key.description ?? '')
 }
 
 const known = new WeakMap<object, readonly PropertyKey[]>()

@@ -12,6 +12,9 @@ import type { Script } from './script.ts'
 /** What a request waits for leaves before background work. */
 export type Priority = 'request' | 'background'
 
+/** How much one tick's batch carries; complete once it has left. */
+export interface BatchSize { asks: number, commands: number }
+
 /** Where a batch finds its connections. */
 export interface LaneSource {
   readonly breaker: Breaker
@@ -53,6 +56,8 @@ export class Batch {
   readonly roundTrips = new Histogram()
   /** Grows each time what was collected leaves: who changes an ask's arguments until then can tell. */
   tick = 0
+  /** What this tick's batch carries so far; another object for each batch. */
+  collecting: BatchSize = { asks: 0, commands: 0 }
   #lanes: LaneSource
   #wants: Record<Priority, Wants> = { request: new Wants(), background: new Wants() }
   #large: { key: string, waiters: Waiter<Buffer | null>[], bytes: number, timer: NodeJS.Timeout, deadlineAt: number }[] = []
@@ -106,6 +111,7 @@ export class Batch {
 
   #collect (priority: Priority): Wants {
     this.counts.asks += 1
+    this.collecting.asks += 1
     if (!this.#isScheduled) {
       this.#isScheduled = true
       // After all sockets that became readable in this tick have been read: their requests leave together.
@@ -119,11 +125,15 @@ export class Batch {
     this.tick += 1
     const { request, background } = this.#wants
     this.#wants = { request: new Wants(), background: new Wants() }
+    const size = this.collecting
+    this.collecting = { asks: 0, commands: 0 }
     const lane = this.#lanes.breaker.isOpen ? undefined : this.#lanes.choose()
     if (lane === undefined) return this.#refuse([request, background])
     this.#setLargeAside(request)
     this.#setLargeAside(background)
-    this.#send(lane, [...request.pack(lane.isCluster, this.#largeByKey), ...background.pack(lane.isCluster, this.#largeByKey)])
+    const parcels = [...request.pack(lane.isCluster, this.#largeByKey), ...background.pack(lane.isCluster, this.#largeByKey)]
+    size.commands = parcels.length
+    this.#send(lane, parcels)
     this.#sendLarge()
   }
 

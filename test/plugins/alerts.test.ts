@@ -71,6 +71,17 @@ t.test('alerts tells of a Redis filled past 90 %, within 10 s, and that it is ov
   t.same(told(messages), ['PrismRedisMemoryCritical firing', 'PrismRedisMemoryCritical resolved'])
 })
 
+t.test('alerts takes the configured limit where Redis names none', async (t) => {
+  const redis = await startRedis(t)
+  await redis.client.set('fill', 'x'.repeat(10_000_000))
+
+  const { sees } = await watched(t, hasty('PrismRedisMemoryCritical'), { redisUrl: redis.url, redisMemoryBytes: 11 * 1024 * 1024 })
+
+  t.ok((await sees('firing')).value)
+  await redis.client.flushall()
+  await sees('resolved')
+})
+
 t.test('alerts tells of a flood of evictions, and that it is over', async (t) => {
   const redis = await startRedis(t, { args: ['--maxmemory', '8mb', '--maxmemory-policy', 'allkeys-lru'] })
   const { messages, sees } = await watched(t, hasty('PrismRedisEvictions'), { redisUrl: redis.url })

@@ -62,7 +62,9 @@ t.test('config takes every variable as it is documented', async (t) => {
     DATABASE_PATH: path,
     METRICS_PORT: '9100',
     ALERT_WEBHOOK_URL: 'https://hooks.example/prism',
-    ALERT_WEBHOOK_SECRET: 'w'.repeat(32)
+    ALERT_WEBHOOK_SECRET: 'w'.repeat(32),
+    REDIS_MEMORY_LIMIT: '256mb',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector.railway.internal:4318'
   })
 
   t.strictSame(config, {
@@ -78,6 +80,8 @@ t.test('config takes every variable as it is documented', async (t) => {
     metricsPort: 9100,
     alertWebhookUrl: 'https://hooks.example/prism',
     alertWebhookSecret: 'w'.repeat(32),
+    redisMemoryBytes: 268_435_456,
+    tracesUrl: 'http://collector.railway.internal:4318',
     origins: ['https://example.com', 'http://localhost:3000'],
     databasePath: path,
     redisTls: undefined,
