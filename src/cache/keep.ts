@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { parseGroups } from '../http/cache-groups.ts'
+import { formatHttpDate } from '../http/date.ts'
 import { makeEntityTag } from '../http/entity-tag.ts'
 import { parseVary } from '../http/vary.ts'
 import { mayCompress } from './coding.ts'
@@ -50,6 +51,8 @@ export function completeFields (reply: Replying, kept: Map<string, Fields[string
     reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
   }
   if (policy.ttlMs !== undefined && reply.statusCode === 200 && body !== undefined && !kept.has('etag')) add('etag', makeEntityTag(body))
+  // RFC 9110 section 6.6.1: what Expires counts from is when it was made, not when it leaves.
+  if (!kept.has('date') && (policy.ttlMs === undefined || kept.has('expires'))) add('date', formatHttpDate(Date.now()))
   if (policy.vary.length > 0) add('vary', joinFields(kept.get('vary'), policy.vary.join(', ')))
   const own = kept.get('cache-control')
   if (policy.partition !== undefined) add('cache-control', own === undefined ? 'private, no-cache' : joinFields('private', String(own)))

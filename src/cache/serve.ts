@@ -65,8 +65,7 @@ export function asText (payload: unknown): unknown {
 export function validatorsOf (entry: Entry): Validators {
   const entityTag = fieldOf(entry, 'etag')
   const entityTags = entityTag === undefined ? [] : entry.coding === 'identity' ? [entityTag] : [entityTag, codedTag(entityTag, entry.coding)]
-  // RFC 9111 section 4.3.2: without Last-Modified, the date of the answer is as good.
-  return { entityTags, lastModified: fieldOf(entry, 'last-modified') ?? fieldOf(entry, 'date') }
+  return { entityTags, lastModified: fieldOf(entry, 'last-modified'), date: fieldOf(entry, 'date') }
 }
 
 function isCondition (fields: AskedFields): boolean {

@@ -1,5 +1,5 @@
 import { parseHttpDate } from './date.ts'
-import { matchesStrongly, matchesWeakly } from './entity-tag.ts'
+import { isEntityTag, matchesStrongly, matchesWeakly } from './entity-tag.ts'
 
 type AskedFields = Readonly<Record<string, string | string[] | undefined>>
 
@@ -7,26 +7,35 @@ type AskedFields = Readonly<Record<string, string | string[] | undefined>>
 export interface Validators {
   readonly entityTags: readonly string[]
   readonly lastModified: string | undefined
+  /** when it was made, where it says so */
+  readonly date?: string | undefined
 }
 
 /**
  * Whether the client has this answer already (RFC 9110 section 13.2.2): `If-None-Match` decides, and only without it `If-Modified-Since`.
  */
-export function isNotModified (fields: AskedFields, { entityTags, lastModified }: Validators): boolean {
+export function isNotModified (fields: AskedFields, { entityTags, lastModified, date }: Validators): boolean {
   const noneMatch = fields['if-none-match']
   if (noneMatch !== undefined) {
     const field = String(noneMatch)
     return entityTags.length === 0 ? matchesWeakly(field, undefined) : entityTags.some((entityTag) => matchesWeakly(field, entityTag))
   }
   const since = parseHttpDate(fields['if-modified-since'])
-  const modified = parseHttpDate(lastModified)
+  // RFC 9111 section 4.3.2: without Last-Modified, the date of the answer is as good.
+  const modified = parseHttpDate(lastModified ?? date)
   return since !== undefined && modified !== undefined && modified <= since
 }
 
-/** Whether `If-Range` lets a part be sent (RFC 9110 section 13.1.5): a strong tag that is this one, or the exact date. */
-export function isSameRange (fields: AskedFields, { entityTags, lastModified }: Validators): boolean {
+/** Whether `If-Range` lets a part be sent (RFC 9110 section 13.1.5): a strong tag that is this one, or the exact date of the last change, where that is strong. */
+export function isSameRange (fields: AskedFields, { entityTags, lastModified, date }: Validators): boolean {
   const field = fields['if-range']
   if (field === undefined) return true
   const text = String(field).trim()
-  return text.includes('"') ? matchesStrongly(text, entityTags[0]) : text === lastModified
+  if (isEntityTag(text)) return matchesStrongly(text, entityTags[0])
+  return text === lastModified && isStrong(parseHttpDate(lastModified), parseHttpDate(date))
+}
+
+/** What was made within a second of its last change may have changed again in that second (RFC 9110 section 8.8.2.2). */
+function isStrong (modified: number | undefined, made: number | undefined): boolean {
+  return modified !== undefined && (made === undefined || made - modified >= 1000)
 }

@@ -1,0 +1,35 @@
+import t from 'tap'
+import { isNotModified, isSameRange } from '../../../src/http/conditions.ts'
+
+const validators = { entityTags: ['"a"', '"a-br"'], lastModified: 'Sun, 06 Nov 1994 08:49:37 GMT', date: 'Sun, 06 Nov 1994 09:49:37 GMT' }
+
+t.test('conditions let If-None-Match decide, by weak comparison with any form of the body, before If-Modified-Since', async (t) => {
+  const is = (fields: Record<string, string>) => isNotModified(fields, validators)
+
+  t.same(['"a"', 'W/"a"', '"x", "a-br"', '*', '"b"', 'a'].map((field) => is({ 'if-none-match': field })), [true, true, true, true, false, false])
+  t.equal(is({ 'if-none-match': '"b"', 'if-modified-since': 'Sun, 06 Nov 1994 10:49:37 GMT' }), false)
+  t.same(['37', '38', '36'].map((second) => is({ 'if-modified-since': `Sun, 06 Nov 1994 08:49:${second} GMT` })), [true, true, false])
+  t.equal(is({ 'if-modified-since': 'Sunday, 06-Nov-94 08:49:37 GMT' }), true)
+  t.same(['yesterday', '0', ''].map((field) => is({ 'if-modified-since': field })), [false, false, false])
+  t.equal(is({}), false)
+})
+
+t.test('conditions take the date of an answer for its last change where it names none', async (t) => {
+  const dated = { ...validators, lastModified: undefined }
+
+  t.equal(isNotModified({ 'if-modified-since': 'Sun, 06 Nov 1994 09:49:37 GMT' }, dated), true)
+  t.equal(isNotModified({ 'if-modified-since': 'Sun, 06 Nov 1994 09:49:36 GMT' }, dated), false)
+  t.equal(isNotModified({ 'if-modified-since': 'Sun, 06 Nov 1994 09:49:36 GMT' }, { entityTags: [], lastModified: undefined }), false)
+})
+
+t.test('conditions let a part be sent by a strong tag or a strong date alone', async (t) => {
+  const is = (field: string, more = {}) => isSameRange({ 'if-range': field }, { ...validators, ...more })
+
+  t.equal(isSameRange({}, validators), true)
+  t.same(['"a"', '"b"', 'W/"a"', '*', '"a", "b"', ''].map((field) => is(field)), [true, false, false, false, false, false])
+  t.equal(is('W/"a"', { entityTags: ['W/"a"'] }), false)
+  t.equal(is(validators.lastModified), true)
+  t.equal(is('Sun, 06 Nov 1994 08:49:38 GMT'), false)
+  t.equal(is(validators.date, { lastModified: undefined }), false, 'when it was made is not when it was changed')
+  t.equal(is(validators.lastModified, { date: validators.lastModified }), false, 'it may have changed again in that second')
+})
