@@ -82,3 +82,5 @@ async function purge (): Promise<void> {
   const next = Number(await client.get('api:cache:seq')) + 1
   await client.mset('api:cache:seq', next, 'api:cache:tag:all', next)
 }
+
+t.end() // what all of them share is closed then
