@@ -8,8 +8,11 @@ import type { Entry } from '../src/cache/entry.ts'
 import { Fills } from '../src/cache/fill.ts'
 import { isUnsafe } from '../src/cache/invalidation.ts'
 import { Locks } from '../src/cache/lock.ts'
-import { readTags, resolveCachePolicy, resolveRoutePolicy } from '../src/cache/policy.ts'
-import type { CacheOptions, RouteCacheOptions } from '../src/cache/policy.ts'
+import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/policy.ts'
+import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/policy.ts'
+import { sections } from '../src/cache/pressure.ts'
+import { Room } from '../src/cache/room.ts'
+import type { Standing } from '../src/cache/room.ts'
 import { CacheStore } from '../src/cache/store.ts'
 import { newVisit } from '../src/cache/visit.ts'
 import type { Visit } from '../src/cache/visit.ts'
@@ -19,7 +22,7 @@ import { Writer } from '../src/cache/writer.ts'
 import { Subscriber } from '../src/redis/subscriber.ts'
 
 export type { CacheEvent } from '../src/cache/counts.ts'
-export type { CacheOptions } from '../src/cache/policy.ts'
+export type { CacheOptions, PurgeOptions } from '../src/cache/policy.ts'
 export type { WrapOptions } from '../src/cache/wrap.ts'
 
 /** A request as a route's options see it. */
@@ -34,12 +37,18 @@ export interface Cache {
   readonly counts: Readonly<Record<CacheEvent, number>>
   /** Bytes that this process has stored since the start. */
   readonly storedBytes: number
+  /** How full Redis is, as this process saw it last: `tight` stores only what is asked for twice, `full` gives stored answers up. */
+  readonly memory: Standing
   /**
    * Drops every answer and every wrapped value that bears one of these tags, also those that are being made now. It costs the same for one as for a million.
    *
+   * With `{ soft: true }` behind the tags answers become stale instead, and may be served while they are made anew (`staleWhileRevalidate`), or in the place of an error (`staleIfError`).
+   *
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have happened, and may be tried again
+   * @throws {OptionError} PRISM_ERR_OPTION
    */
   purge (...tags: string[]): Promise<void>
+  purge (...tagsAndOptions: [...tags: string[], options: PurgeOptions]): Promise<void>
   /** The same cache for any value that JSON can say. */
   wrap: Wraps['wrap']
   /** Calls `listener` each time something happens, with how often it has. It must not throw. */
@@ -85,7 +94,8 @@ type Part = CachedRoute<Visitor> | Writer | undefined
 export default fp<CacheOptions>(async (fastify, options) => {
   const policy = resolveCachePolicy(options)
   const counts = new Counts()
-  const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server?.isCluster === true)
+  const room = roomIn(fastify, counts)
+  const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, room)
   const wraps = new Wraps(store)
   const locks = new Locks(fastify.redisPool.batch, store.keys, store)
   const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber()), store.keys.cacheFilled())
@@ -94,15 +104,20 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const cache: Cache = {
     get counts () { return counts.all },
     get storedBytes () { return store.keptBytes },
-    purge: async (...tags) => {
+    get memory () { return room.standing },
+    purge: async (...given) => {
+      const { tags, isSoft } = readPurge(given)
       counts.add('purge')
-      await store.purge(readTags(tags))
+      await store.purge(tags, { isSoft })
     },
     wrap: wraps.wrap.bind(wraps),
     on: counts.on.bind(counts)
   }
 
-  fastify.addHook('onClose', async () => entrance.close())
+  fastify.addHook('onClose', async () => {
+    entrance.close()
+    room.close()
+  })
   fastify.decorate('cache', { getter: () => cache })
   fastify.decorateRequest(visited, null)
   fastify.decorateReply('cache', {
@@ -136,6 +151,26 @@ export default fp<CacheOptions>(async (fastify, options) => {
     tally: (request: Visitor, _reply, part) => { if (part instanceof CachedRoute) part.tally(visitOf(request)) }
   })
 }, { name: 'cache', fastify: '5.x', dependencies: ['redis', 'journey'] })
+
+/** What this process may store, and may have to give up, where Redis's memory has a limit. */
+function roomIn ({ redisPool: pool, log }: FastifyInstance, counts: Counts): Room {
+  const unlink = (names: readonly string[]) => {
+    // What could not be given up ends by itself.
+    const slots = pool.server?.isCluster === true ? names.map((name) => [name]) : [names]
+    for (const each of slots) pool.batch.command('UNLINK', [...each], 'background').catch(() => {})
+  }
+  return new Room({
+    info: async () => String(await pool.batch.command('INFO', sections, 'background')),
+    limitBytes: () => pool.server?.maxmemoryBytes,
+    connections: () => pool.load.connections,
+    unlink,
+    count: (event) => counts.add(event),
+    changed: (standing) => {
+      if (standing.level === 'calm') log.info({ redis: standing }, 'Redis has room again: answers are stored as ever')
+      else log.warn({ redis: standing }, standing.level === 'full' ? 'Redis is nearly full: stored answers are given up, so that nothing else is evicted' : 'Redis fills up: only answers that are asked for twice are stored')
+    }
+  })
+}
 
 function visitOf (request: Visitor): Visit {
   request[visited] ??= newVisit()

@@ -1,6 +1,7 @@
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
+import type { Raise } from './epoch.ts'
 import type { Kept } from './lookup.ts'
 
 const advance = new Script({ url: new URL('./advance.lua', import.meta.url), costMicroseconds: 5, read: Number })
@@ -42,10 +43,23 @@ export class Apart {
     return true
   }
 
-  /** Drops whatever bears one of these tags: done when every marker has been raised. */
-  async purge (tags: readonly string[], lifetimeMs: number): Promise<void> {
-    const sequence = await this.#batch.ask(advance, [this.#keys.cacheSequence()], [lifetimeMs])
-    await Promise.all(tags.map((tag) => this.#batch.ask(raise, [this.#keys.cacheTag(tag)], [sequence, lifetimeMs])))
+  /** Drops whatever bears one of these tags, or makes it stale: done when every marker has been raised. */
+  async purge (tags: readonly string[], lifetimeMs: number, isSoft: boolean): Promise<number> {
+    const sequence = await this.#advance(lifetimeMs, 0)
+    await Promise.all(tags.map((tag) => this.#batch.ask(raise, [this.#keys.cacheTag(tag)], [sequence, lifetimeMs, isSoft ? 1 : 0])))
+    return sequence
+  }
+
+  /** Raises the global marker; see `adopt.lua`. */
+  async adopt (key: string, lifetimeMs: number, { seen, least }: Raise): Promise<number> {
+    const marker = await this.#number(key)
+    if (marker !== null && marker >= least) return marker
+    const sequence = await this.#advance(lifetimeMs, seen)
+    return Number(await this.#batch.ask(raise, [key], [sequence, lifetimeMs, 0]))
+  }
+
+  async #advance (lifetimeMs: number, seen: number): Promise<number> {
+    return await this.#batch.ask(advance, [this.#keys.cacheSequence()], [lifetimeMs, seen])
   }
 
   /** @returns undefined when one of the tags was purged since */
@@ -56,6 +70,7 @@ export class Apart {
 
   async #number (key: string): Promise<number | null> {
     const text = await this.#batch.read(key, 'background')
-    return text === null ? null : Number(text.toString('latin1'))
+    // Of a marker, what was purged for good.
+    return text === null ? null : Number.parseInt(text.toString('latin1'), 10)
   }
 }

@@ -104,6 +104,7 @@ export class Locks {
 
   /** One round trip; where keys lie in slots, or the sequence was lost, that is read first. */
   async #ask (name: string, wish: Wish, token: string): Promise<Taken> {
+    await this.#store.ready()
     const keys = [this.#keys.cacheLock(name), name]
     const args = [token, lifetimeMs, textOf(wish.required), wish.seen]
     if (!this.#store.isApart) {

@@ -1,7 +1,12 @@
+import type { EpochReading } from './epoch.ts'
+
 /** What every stored thing says of itself. */
 export interface Kept {
   readonly sequence: number
   readonly tags: readonly string[]
+  /** where it may be served stale: milliseconds since 1970, and how long it is fresh from then on */
+  readonly bornAt?: number
+  readonly freshMs?: number
 }
 
 /** How keys are read. */
@@ -10,6 +15,12 @@ export interface Reader {
   read: (key: string) => Promise<Buffer | null>
   /** spells the key of a tag's marker */
   markerOf: (tag: string) => string
+  /** reads the global marker, once a tick for all who look */
+  epoch: () => EpochReading
+  /** what that tells; null when nobody knows */
+  sinceOf: (epoch: EpochReading) => Marker
+  /** told of each entry that is looked for */
+  asked: (name: string) => void
 }
 
 /** A tag's marker as it was read: when the tag was purged last; null when nobody knows. */
@@ -42,6 +53,10 @@ const unavailable: Found<never> = Object.freeze({ outcome: 'unavailable' })
 export class Lookup<Entry extends Kept> {
   #unpack: (packed: Buffer) => Unpacked<Entry>
   readonly #markers = new Map<string, Marker>()
+  readonly #epoch: EpochReading
+  #since: Marker = null
+  /** the youngest soft purge of any of the tags */
+  #soft = 0
   readonly #reader: Reader
   #pointer: Pointer<Entry> | undefined
   #packed: Buffer | null = null
@@ -62,10 +77,14 @@ export class Lookup<Entry extends Kept> {
   constructor (name: string, tags: readonly string[], reader: Reader, unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string) {
     this.#unpack = unpack
     this.#reader = reader
+    this.#epoch = reader.epoch()
     this.#guess = guess
     this.#open = (guess === undefined ? 1 : 2) + tags.length
     this.#readEntry(name)
-    if (guess !== undefined) reader.read(guess).then((packed) => { this.#guessed = packed; this.#arrived() }, () => this.#failed())
+    if (guess !== undefined) {
+      reader.asked(guess)
+      reader.read(guess).then((packed) => { this.#guessed = packed; this.#arrived() }, () => this.#failed())
+    }
     for (const tag of tags) this.#readMarker(tag)
   }
 
@@ -93,7 +112,8 @@ export class Lookup<Entry extends Kept> {
    * @returns undefined when a marker is missing, for then nobody knows
    */
   get requiredSequence (): number | undefined {
-    let required = 0
+    if (this.#since === null) return undefined
+    let required = Math.max(this.#since, this.#soft)
     for (const marker of this.#markers.values()) {
       if (marker === null) return undefined
       if (marker > required) required = marker
@@ -112,11 +132,23 @@ export class Lookup<Entry extends Kept> {
   }
 
   #readEntry (name: string): void {
+    this.#reader.asked(name)
     this.#reader.read(name).then((packed) => { this.#packed = packed; this.#arrived() }, () => this.#failed())
   }
 
   #readMarker (tag: string): void {
-    this.#reader.read(this.#reader.markerOf(tag)).then((marker) => { this.#markers.set(tag, readMarker(marker)); this.#arrived() }, () => this.#failed())
+    this.#reader.read(this.#reader.markerOf(tag)).then((text) => { this.#markers.set(tag, this.#heard(text)); this.#arrived() }, () => this.#failed())
+  }
+
+  /** What cannot be read is a marker of a purge that never ends. */
+  #heard (text: Buffer | null): Marker {
+    if (text === null) return null
+    const marker = text.toString('latin1')
+    const sequence = Number(marker)
+    if (sequence > 0) return sequence
+    const [, gone, soft] = /^(\d+) (\d+)$/.exec(marker) ?? []
+    this.#soft = Math.max(this.#soft, Number(soft ?? 0))
+    return Number(gone ?? Infinity)
   }
 
   #failed (): void {
@@ -126,6 +158,7 @@ export class Lookup<Entry extends Kept> {
 
   #arrived (): void {
     if (--this.#open > 0) return
+    if (!this.#epoch.isSettled) return this.#epoch.onSettled(() => { this.#open = 1; this.#arrived() })
     const found = this.#conclude()
     if (found === undefined) return
     this.#found = found
@@ -135,13 +168,14 @@ export class Lookup<Entry extends Kept> {
 
   /** @returns undefined when the entry bears tags that were not expected, whose markers are read first */
   #conclude (): Found<Entry> | undefined {
-    if (this.#isAway) return unavailable
+    if (this.#isAway || this.#epoch.value === undefined) return unavailable
+    this.#since = this.#reader.sinceOf(this.#epoch)
     if (this.#pointer === undefined) this.#seen = this.#packed
     const entry = this.#packed === null ? undefined : this.#unpack(this.#packed)
     if (entry === undefined) return nothing
     if ('unpack' in entry) return this.#follow(entry)
     const unread = entry.tags.filter((tag) => !this.#markers.has(tag))
-    if (unread.length === 0) return this.#isPurged(entry) ? nothing : { outcome: 'found', entry }
+    if (unread.length === 0) return this.#judge(entry)
     this.#open = unread.length
     for (const tag of unread) this.#readMarker(tag)
     return undefined
@@ -160,8 +194,16 @@ export class Lookup<Entry extends Kept> {
     return undefined
   }
 
+  #judge (entry: Entry): Found<Entry> {
+    if (this.#isPurged(entry)) return nothing
+    if (this.#soft <= entry.sequence) return { outcome: 'found', entry }
+    const stale = softened(entry, this.#soft)
+    return stale === undefined ? nothing : { outcome: 'found', entry: stale }
+  }
+
   /** A marker that is missing tells nothing: the tag may have been purged and the marker evicted. */
   #isPurged (entry: Entry): boolean {
+    if (this.#since === null || this.#since > entry.sequence) return true
     for (const marker of this.#markers.values()) {
       if (marker !== null && marker > entry.sequence) return true
     }
@@ -169,9 +211,13 @@ export class Lookup<Entry extends Kept> {
   }
 }
 
-/** What cannot be read is a marker of a purge that never ends. */
-function readMarker (text: Buffer | null): Marker {
-  if (text === null) return null
-  const marker = Number(text.toString('latin1'))
-  return Number.isNaN(marker) ? Infinity : marker
+/**
+ * What a soft purge leaves of an entry: it is stale since then, for a purge's sequence is Redis's clock in microseconds, or a little ahead of it.
+ *
+ * @returns undefined for what is never served stale
+ */
+function softened<Entry extends Kept> (entry: Entry, soft: number): Entry | undefined {
+  const { bornAt, freshMs } = entry
+  if (bornAt === undefined || freshMs === undefined) return undefined
+  return { ...entry, freshMs: Math.min(freshMs, Math.max(0, Math.min(soft / 1000, Date.now()) - bornAt)) }
 }

@@ -44,6 +44,12 @@ export interface CacheOptions {
   explain?: boolean
 }
 
+/** How `fastify.cache.purge` purges. */
+export interface PurgeOptions {
+  /** answers become stale, and may stand in until they were made anew, where their routes allow it; default false: they are gone */
+  soft?: boolean
+}
+
 /** {@link CacheOptions} after defaults and checks. */
 export interface CachePolicy {
   readonly ttlMs: number
@@ -153,6 +159,18 @@ export function readTags (tags: unknown): readonly string[] {
   const texts = readTexts('cache.tags', tags)
   const reserved = texts.find((text) => text.startsWith('='))
   return reserved === undefined ? texts : refuse('cache.tags', 'texts that do not begin with =', reserved)
+}
+
+/**
+ * Reads what somebody wants purged: tags, and after them, perhaps, how.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function readPurge (given: readonly unknown[]): { readonly tags: readonly string[], readonly isSoft: boolean } {
+  const last = given.at(-1)
+  if (typeof last !== 'object') return { tags: readTags(given), isSoft: false }
+  const { soft = false } = readRecord('cache.purge', last, ['soft'])
+  return { tags: readTags(given.slice(0, -1)), isSoft: readSwitch('cache.purge.soft', soft) }
 }
 
 function readSeconds (option: string, value: unknown): number | undefined {

@@ -1,12 +1,18 @@
--- Raises a tag's marker, unless it stands higher already.
--- KEYS[1]  marker      string, a number
+-- Raises a tag's marker to a sequence, unless it stands higher already; see purge.lua.
+-- KEYS[1]  marker      string: '<gone before>', or '<gone before> <stale before>'
 -- ARGV[1]  sequence
 -- ARGV[2]  lifetimeMs
+-- ARGV[3]  '1': what was filled before is stale, not gone
 -- returns  the marker, as text
-local before = redis.call('GET', KEYS[1])
-if before and tonumber(before) >= tonumber(ARGV[1]) then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2], 'GT')
-  return before
+local gone, stale = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) ?(%d*)$')
+local sequence = tonumber(ARGV[1])
+stale = tonumber(stale) or 0
+if not gone or (ARGV[3] ~= '1' and sequence > tonumber(gone)) then
+  gone = ARGV[1]
+elseif ARGV[3] == '1' then
+  stale = math.max(stale, sequence)
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return ARGV[1]
+local marker = stale > tonumber(gone) and string.format('%s %.0f', gone, stale) or gone
+local left = redis.call('PTTL', KEYS[1])
+redis.call('SET', KEYS[1], marker, 'PX', math.max(left, tonumber(ARGV[2])))
+return marker

@@ -35,6 +35,9 @@ interface Case {
 /** The sequence of a fill while Redis is away: older than every marker, so nothing of it is kept or given to who has seen one. */
 export const outage = 0
 
+/** Why an answer is not kept that might be: Redis is too full. */
+const full = 'memory'
+
 /** Settles what a handler answered: keeps it, confirms a stored answer with it, or lets it pass. */
 export class Settling {
   readonly #policy: RoutePolicy
@@ -86,11 +89,11 @@ export class Settling {
       sequence: run.sequence ?? stale.sequence,
       fields: fieldPairs(kept)
     }
-    const isStored = refusal === undefined && judgement.isKept && run.sequence !== undefined
-    if (isStored) this.#send(settled, entry, stale.body, false)
-    if (isStored) run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+    const isGood = refusal === undefined && judgement.isKept && run.sequence !== undefined
+    const isStored = isGood && this.#send(settled, entry, stale.body, false)
+    if (isGood) run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
     else this.#shared.entrance.leave(run.fill, 'alone')
-    this.#tell(reply, run, { isStored, detail: refusal ?? (judgement.isKept ? undefined : judgement.reason), forwardedStatus: 304 })
+    this.#tell(reply, run, { isStored, detail: refusal ?? (judgement.isKept ? isGood && !isStored ? full : undefined : judgement.reason), forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, settled.receivedAt)))
     return this.#leavePlain(settled, entry)
   }
@@ -101,7 +104,7 @@ export class Settling {
     if (run.detail !== 'method' || this.#refusal(settled) !== undefined) return
     const kept = freshened(stale, keptFields(run.before, after, new Set(), this.#policy.keepCookies))
     const judgement = this.#judgement(settled, stale.status, kept)
-    if (!isSameAnswer(stale, addedFields(run.before, after))) this.#send(settled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
+    if (!isSameAnswer(stale, addedFields(run.before, after))) this.#put(settled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
     else if (judgement.isKept) this.#send(settled, { ...stale, ...judgement.lifetime, fields: fieldPairs(kept) }, stale.body, false)
   }
 
@@ -135,9 +138,9 @@ export class Settling {
     completeFields(reply, kept, this.#policy, body)
     const coded = isCoded(reply, kept, this.#policy, body.length)
     const entry = { ...this.#head(settled, kept, lifetime), body }
-    this.#send(settled, entry, body, coded)
+    const isStored = this.#send(settled, entry, body, coded)
     run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
-    this.#tell(reply, run, { isStored: run.sequence !== outage })
+    this.#tell(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : full })
     return this.#leave(settled, entry, payload)
   }
 
@@ -200,9 +203,19 @@ export class Settling {
     }
   }
 
+  /** Keeps an entry where Redis has room for it: who waits for its run has the answer in any case. */
+  #send (settled: Case, entry: Head, body: Buffer, coded: boolean): boolean {
+    const { run, visit: { key } } = settled
+    if (run.sequence === outage || key === undefined) return false
+    const { store, entrance } = this.#shared
+    const isAdmitted = store.admits(key.name, body.length)
+    if (isAdmitted) this.#put(settled, entry, body, coded)
+    else entrance.stored(run.fill, false)
+    return isAdmitted
+  }
+
   /** Sends an entry to Redis, behind what requests ask. A store that fails costs the next request a run of the handler, and this one nothing. */
-  #send (settled: Case, entry: Head, body: Buffer, coded: boolean): void {
-    if (settled.run.sequence === outage) return
+  #put (settled: Case, entry: Head, body: Buffer, coded: boolean): void {
     const { counts, entrance } = this.#shared
     const { fill } = settled.run
     counts.add('store')

@@ -31,7 +31,7 @@ if KEYS[3] then
       marker = last or now
       redis.call('SET', KEYS[i], marker, 'PX', ARGV[4])
     end
-    if tonumber(marker) > filledAt then isKept = 0 end
+    if tonumber(string.match(marker, '^%d+')) > filledAt then isKept = 0 end
   end
   if not last then redis.call('SET', KEYS[3], now, 'PX', ARGV[4]) end
 end

@@ -1,11 +1,16 @@
 import type { Batch } from '../redis/batch.ts'
+import type { Server } from '../redis/facts.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
 import { Apart } from './apart.ts'
+import { Epoch } from './epoch.ts'
+import type { Raise } from './epoch.ts'
 import type { Lock } from './lock.ts'
 import { Lookup } from './lookup.ts'
 import type { Kept, Reader, Unpacked } from './lookup.ts'
+import type { Room } from './room.ts'
 
+const adopt = new Script({ url: new URL('./adopt.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const begin = new Script({ url: new URL('./begin.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const purge = new Script({ url: new URL('./purge.lua', import.meta.url), costMicroseconds: 20, read: Number })
 const store = new Script({ url: new URL('./store.lua', import.meta.url), costMicroseconds: 30, read: (reply) => reply === 1 })
@@ -21,20 +26,33 @@ export class CacheStore {
   readonly #batch: Batch
   readonly #reader: Reader
   readonly #apart: Apart
-  readonly #isCluster: () => boolean
+  readonly #server: () => Server | undefined
+  readonly #room: Room | undefined
+  readonly #epoch: Epoch
 
-  /** @param isCluster whether keys lie in slots, which may only be known once Redis was reached */
-  constructor (batch: Batch, keys: Keys, isCluster: () => boolean) {
+  /**
+   * @param server what is known of it, which may only be once Redis was reached
+   * @param room where memory is shared with what must not be evicted
+   */
+  constructor (batch: Batch, keys: Keys, server: () => Server | undefined, room?: Room) {
     this.keys = keys
     this.#batch = batch
     this.#apart = new Apart(batch, keys)
-    this.#isCluster = isCluster
-    this.#reader = { read: (key) => batch.read(key), markerOf: (tag) => keys.cacheTag(tag) }
+    this.#server = server
+    this.#room = room
+    this.#epoch = new Epoch({ batch, keys, runId: () => server()?.runId ?? '', raise: (key, how) => this.#adopt(key, how) })
+    this.#reader = {
+      read: (key) => batch.read(key),
+      markerOf: (tag) => keys.cacheTag(tag),
+      epoch: () => this.#epoch.read(),
+      sinceOf: (reading) => this.#epoch.markerOf(reading),
+      asked: (name) => room?.asked(name)
+    }
   }
 
   /** Whether sequence, markers and entries lie in different slots. */
   get isApart (): boolean {
-    return this.#isCluster()
+    return this.#server()?.isCluster === true
   }
 
   /** The batch's, now: what was read before precedes what leaves with it. */
@@ -54,6 +72,27 @@ export class CacheStore {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
   async begin (unmarked: readonly string[]): Promise<number> {
+    await this.ready()
+    const sequence = await this.#begin(unmarked)
+    this.#epoch.notice(sequence)
+    return sequence
+  }
+
+  /**
+   * Raises the global marker where it must be before anything is filled; else it asks nothing.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
+   */
+  async ready (): Promise<void> {
+    if (!this.#epoch.isRaised) await this.#epoch.raise()
+  }
+
+  /** Whether something of so many bytes may be stored, as memory stands; if so, it counts as stored. */
+  admits (name: string, bytes: number): boolean {
+    return this.#room?.admits(name, bytes) ?? true
+  }
+
+  async #begin (unmarked: readonly string[]): Promise<number> {
     const name = this.keys.cacheSequence()
     const read = unmarked.length === 0 ? await this.#batch.read(name) : null
     if (read !== null) return Number(read.toString('latin1'))
@@ -71,9 +110,16 @@ export class CacheStore {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
   async keep (name: string, kept: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
+    this.#epoch.notice(kept.sequence)
+    this.#epoch.renew(markerLifetimeMs)
     const isKept = await this.#write(name, kept, packed, lifetimeMs, lock)
-    if (isKept) this.keptBytes += Buffer.byteLength(packed)
+    if (isKept) this.#count(name, Buffer.byteLength(packed), lifetimeMs)
     return isKept
+  }
+
+  #count (name: string, bytes: number, lifetimeMs: number): void {
+    this.keptBytes += bytes
+    this.#room?.kept(name, bytes, lifetimeMs)
   }
 
   async #write (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
@@ -88,16 +134,26 @@ export class CacheStore {
   /** Keeps something that is no answer and bears no tag, and drops what it stands in for. */
   async keepPointer (name: string, value: string, lifetimeMs: number, dropped: readonly string[]): Promise<void> {
     const set = this.#batch.command('SET', [name, value, 'PX', Math.max(1, Math.ceil(lifetimeMs))], 'background')
+    this.#room?.kept(name, value.length, lifetimeMs)
     await Promise.all([set, ...dropped.map((each) => this.#batch.command('UNLINK', [each], 'background'))])
   }
 
   /**
-   * Drops whatever bears one of these tags: filled, or being filled, before this was answered.
+   * Drops whatever bears one of these tags, or makes it stale where that `isSoft`: filled, or being filled, before this was answered.
    *
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have happened, and may be tried again
    */
-  async purge (tags: readonly string[]): Promise<void> {
-    if (this.isApart) return await this.#apart.purge(tags, markerLifetimeMs)
-    await this.#batch.ask(purge, [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
+  async purge (tags: readonly string[], { isSoft = false } = {}): Promise<void> {
+    const keys = [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))]
+    const sequence = this.isApart
+      ? await this.#apart.purge(tags, markerLifetimeMs, isSoft)
+      : await this.#batch.ask(purge, keys, [markerLifetimeMs, isSoft ? 1 : 0])
+    this.#epoch.notice(sequence)
+  }
+
+  async #adopt (key: string, how: Raise): Promise<number> {
+    if (this.isApart) return await this.#apart.adopt(key, markerLifetimeMs, how)
+    const least = Number.isFinite(how.least) ? how.least : 1e300
+    return await this.#batch.ask(adopt, [this.keys.cacheSequence(), key], [markerLifetimeMs, how.seen, least])
   }
 }

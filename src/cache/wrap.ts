@@ -65,7 +65,7 @@ export class Wraps {
       const envelope = { ...head, expiresAt: Date.now() + head.expiresAt, value }
       const json = value === undefined ? undefined : JSON.stringify(envelope)
       // Kept or not, the value is right: a store that fails costs the next caller a run, no more.
-      if (json !== undefined) this.#store.keep(redisKey, head, json, head.expiresAt).catch(() => false)
+      if (json !== undefined && this.#store.admits(redisKey, Buffer.byteLength(json))) this.#store.keep(redisKey, head, json, head.expiresAt).catch(() => false)
       fill.end(json === undefined ? 'alone' : JSON.parse(json) as Envelope)
       return value
     } finally {

@@ -10,7 +10,7 @@ export const purge: Command = {
   run: async ({ words, pool, output }) => {
     if (words.length === 0) throw new UsageFault('purge needs a tag: fastify-prism purge city:2988507')
     const { batch, keyspace, server } = await pool()
-    await new CacheStore(batch, keyspace, () => server?.isCluster === true).purge(words)
+    await new CacheStore(batch, keyspace, () => server).purge(words)
     output.tell({ purged: words }, [`Purged ${words.join(', ')}.`])
     return 0
   }

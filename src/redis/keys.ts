@@ -1,3 +1,5 @@
+import { hash } from 'node:crypto'
+
 /**
  * Every key and channel that this package uses in Redis, with type, owner and lifetime.
  *
@@ -40,6 +42,11 @@ export class Keys {
   /** When a tag was purged last. String, a sequence number; owner cache; lives longer than any entry. */
   cacheTag (tag: string): string {
     return `${this.prefix}api:cache:tag:${encodePart(tag)}`
+  }
+
+  /** Since when answers of a server are good, whatever their tags. String, a sequence number; owner cache; lives longer than any entry. */
+  cacheEpoch (runId: string): string {
+    return `${this.prefix}api:cache:epoch:${hash('sha256', runId, 'hex').slice(0, 16)}`
   }
 
   /** The purge sequence. String, a number that only grows; owner cache; lives longer than any entry. */
@@ -117,6 +124,7 @@ const starts: readonly (readonly [Namespace, string])[] = [
   ['session', 'session:'],
   ['tag', 'api:cache:tag:'],
   ['tag', 'api:cache:seq'],
+  ['tag', 'api:cache:epoch:'],
   ['cache', 'api:cache:'],
   ['ratelimit', 'ratelimit:'],
   ['websocket', 'websocket:'],
