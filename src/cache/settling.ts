@@ -17,6 +17,7 @@ import { joinFields, makePrivate, partOf } from './serve.ts'
 import { judgeByResponse, judgeByRoute } from './storing.ts'
 import type { Judgement } from './storing.ts'
 import { tee } from './tee.ts'
+import type { Gathered } from './tee.ts'
 import { retagged } from './uri-tag.ts'
 import type { Variants } from './variants.ts'
 import type { HandlerRun, Visit } from './visit.ts'
@@ -155,7 +156,7 @@ export class Settling {
     if (visit.bypass !== undefined) return visit.bypass
     const reading = run.witness?.reading
     if (reading === undefined) return undefined
-    makePrivate(reply)
+    if (!reply.sent) makePrivate(reply)
     if (!this.#warned.has(reading.what)) {
       this.#warned.add(reading.what)
       this.#shared.warn({ route: this.#pattern, read: reading.what, remedy: reading.remedy }, 'An answer is not kept, for its handler read what its key does not hold')
@@ -183,12 +184,16 @@ export class Settling {
     completeFields(reply, kept, this.#policy, undefined)
     const willCode = isCoded(reply, kept, this.#policy, this.#policy.maxBytes)
     this.#tell(reply, run, { isStored: false })
-    return tee(payload, this.#policy.maxBytes, (body) => {
+    const onEnd = (body: Gathered) => {
+      run.restore?.()
       if (typeof body === 'string') return this.#shared.entrance.leave(run.fill, body === 'large' ? 'alone' : 'again')
+      // It may have been made of the request only now.
+      if (this.#refusal(settled) !== undefined) return this.#shared.entrance.leave(run.fill, 'alone')
       const entry = { ...this.#head(settled, kept, lifetime), body }
       this.#send(settled, entry, body, willCode && body.length >= 1024)
       run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
-    })
+    }
+    return tee(payload, this.#policy.maxBytes, { onStart: () => run.witness?.reopen(), onEnd })
   }
 
   #head ({ reply, run, visit, chosenTags }: Case, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {

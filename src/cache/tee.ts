@@ -3,15 +3,25 @@ import { pipeline, Transform } from 'node:stream'
 /** What became of a stream: its whole body, or why there is none: it was `large`, or `cut`, also by nobody wanting it to the end. */
 export type Gathered = Buffer | 'large' | 'cut'
 
-/**
- * Lets a stream pass, and gathers what passes, up to a size. The client's pace is its own: gathering takes no time of it.
- *
- * @param onEnd called once
- */
-export function tee (source: NodeJS.ReadableStream, maxBytes: number, onEnd: (gathered: Gathered) => void): Transform {
+/** Who hears of a stream that passes. */
+export interface TeeHearer {
+  /** the first of it is asked for: whatever the reply still had to say, it has said */
+  onStart (): void
+  /** called once */
+  onEnd (gathered: Gathered): void
+}
+
+/** Lets a stream pass, and gathers what passes, up to a size. The client's pace is its own: gathering takes no time of it, and nothing is taken before it asks. */
+export function tee (source: NodeJS.ReadableStream, maxBytes: number, hearer: TeeHearer): Transform {
   let chunks: Buffer[] | undefined = []
   let bytes = 0
-  const passing = new Transform({
+  let isStarted = false
+  const end = (error?: Error | null) => {
+    if (chunks === undefined) return
+    hearer.onEnd(error == null ? Buffer.concat(chunks) : 'cut')
+    chunks = undefined
+  }
+  const passing: Transform = new Transform({
     transform (chunk: Buffer | string, encoding, done) {
       if (chunks !== undefined) {
         const buffer = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk
@@ -19,17 +29,33 @@ export function tee (source: NodeJS.ReadableStream, maxBytes: number, onEnd: (ga
         if (bytes <= maxBytes) chunks.push(buffer)
         else {
           chunks = undefined
-          onEnd('large')
+          hearer.onEnd('large')
         }
       }
       done(null, chunk)
+    },
+    // The source has ended well, and nothing has looked at the reply since.
+    flush (done) {
+      end()
+      done()
+    },
+    read (size) {
+      if (!isStarted) {
+        isStarted = true
+        hearer.onStart()
+        // pipeline ends both when either fails.
+        pipeline(source, passing, end)
+      }
+      Transform.prototype._read.call(passing, size)
+    },
+    destroy (error, done) {
+      if (!isStarted) {
+        isStarted = true
+        pipeline(source, new Transform().destroy(error ?? new Error('nobody wants it')), end)
+      }
+      done(error)
     }
   })
-  // pipeline ends both when either fails, and speaks once.
-  pipeline(source, passing, (error) => {
-    if (chunks === undefined) return
-    onEnd(error == null ? Buffer.concat(chunks) : 'cut')
-    chunks = undefined
-  })
+  source.once('error', (error) => passing.destroy(error))
   return passing
 }

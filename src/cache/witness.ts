@@ -43,6 +43,7 @@ export class Witness {
   /** the first reading that the key does not cover */
   reading: Reading | undefined
   readonly #covered: Covered
+  readonly #open: () => void
   readonly #undo: (() => void)[] = []
   #isQuiet = false
 
@@ -51,10 +52,21 @@ export class Witness {
    */
   constructor (request: object, reply: object, covered: Covered, validators: Readonly<Record<string, string>>) {
     this.#covered = covered
+    this.#open = () => this.#watchAll(request, reply, validators)
+    this.#watchRaw((reply as { raw: Target }).raw)
+    this.#open()
+  }
+
+  /** Begins again, for a stream that is made while it is sent; Node itself then looks from the response to its request, which cannot be told apart. */
+  reopen (): void {
+    this.close()
+    this.#open()
+  }
+
+  #watchAll (request: object, reply: object, validators: Readonly<Record<string, string>>): void {
+    const covered = this.#covered
     const asked = request as Target
-    const replied = reply as Target & { raw: Target, getHeaders: () => Record<string, unknown> }
-    this.#watchReply(replied)
-    this.#watchRaw(replied.raw)
+    this.#watchReply(reply as Target & { getHeaders: () => Record<string, unknown> })
     this.#watch(asked, 'request', freeOfRequest)
     for (const key of innocent) this.#replace(asked, key, () => this.#quietly(() => Reflect.get(Object.getPrototypeOf(asked) as object, key, asked) as unknown))
     this.#replace(asked, 'url', () => covered.url)

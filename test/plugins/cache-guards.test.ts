@@ -18,7 +18,15 @@ const refusals: Record<string, (request: FastifyRequest, reply: FastifyReply) =>
   },
   'by throwing': async (request) => {
     if (request.headers['x-who'] !== 'friend') throw Object.assign(new Error('no'), { statusCode: 403 })
-  }
+  },
+  'later, by sending': async (request, reply) => {
+    await new Promise((resolve) => setImmediate(resolve))
+    if (request.headers['x-who'] !== 'friend') await reply.code(403).send('no')
+  },
+  'by a callback': function (request: FastifyRequest, _reply: FastifyReply, ...rest: unknown[]) {
+    const done = rest.at(-1) as (error?: Error) => void
+    setImmediate(() => request.headers['x-who'] === 'friend' ? done() : done(Object.assign(new Error('no'), { statusCode: 403 })))
+  } as never
 }
 
 /** Every place where Fastify lets a hook stand. */
@@ -56,6 +64,23 @@ const places: Record<string, (app: FastifyInstance, stack: () => Promise<void>, 
       route(scope)
       scope.addHook(hook, guard)
     })
+  },
+  'in a scope around its scope': async (app, stack, hook, guard, route) => {
+    await stack()
+    await app.register(async (scope) => {
+      scope.addHook(hook, guard)
+      await scope.register(async (inner) => { route(inner) })
+    })
+  },
+  'in the route, by an onRoute hook before the stack': async (app, stack, hook, guard, route) => {
+    app.addHook('onRoute', (options) => { Object.assign(options, { [hook]: guard }) })
+    await stack()
+    route(app)
+  },
+  'in a scope around the stack': async (app, stack, hook, guard, route) => {
+    app.addHook(hook, guard)
+    await stack()
+    await app.register(async (scope) => { route(scope) })
   },
   'in the route': async (_app, stack, hook, guard, route) => {
     await stack()

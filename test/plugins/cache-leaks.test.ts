@@ -1,5 +1,5 @@
 import cors from '@fastify/cors'
-import type { FastifyInstance, RouteHandlerMethod } from 'fastify'
+import type { FastifyInstance, FastifyRequest, RouteHandlerMethod } from 'fastify'
 import t from 'tap'
 import type { CacheRequest } from '../../plugins/cache.ts'
 import { cachingApp, stored } from '../helpers/caching.ts'
@@ -254,4 +254,47 @@ t.test('cache lets no answer with a cookie be kept by another cache on the way',
   t.equal(first.headers['cache-control'], 'private, max-age=60')
   t.match(second.headers['cache-status'], /hit/)
   t.equal(second.headers['cache-control'], 'private, max-age=60')
+})
+
+t.test('cache crosses no two visitors, whatever cookies and fields they bear', async (t) => {
+  const app = await withUsers(t)
+  await app.register(cors, { origin: [/\.example$/], credentials: true })
+  app.addHook('onSend', async (request, reply) => { reply.header('x-seen-by', String(request.headers['x-who'])) })
+  const body = (request: FastifyRequest) => `${request.session.userId ?? 'nobody'} as ${String(request.headers['x-who'])}`
+  app.get('/public', { config: { cache: true } }, async () => 'all')
+  app.get('/session', { config: { cache: true } }, async (request) => body(request))
+  app.get('/header', { config: { cache: { vary: ['x-who'] } } }, async (request) => `for ${String(request.headers['x-who'])}`)
+  app.get('/user', { config: { cache: { partition: 'user' } } }, async (request, reply) => reply.header('x-for', request.session.userId).send(request.session.userId ?? 'nobody'))
+  app.get('/device', { config: { cache: { partition: 'session' } } }, async (request) => request.session.userId ?? 'nobody')
+  app.get('/response', { config: { cache: { ttl: 'response' } } }, async (request, reply) => reply.headers({ 'cache-control': 'max-age=60', vary: 'x-who' }).send(`for ${String(request.headers['x-who'])}`))
+  app.get('/thrown', { config: { cache: { ttl: 'response' } } }, async (request) => { throw Object.assign(new Error(body(request)), { statusCode: 404 }) })
+  const visitors = await Promise.all(['alice', 'bob', undefined].map(async (user) => ({ who: user ?? 'nobody', cookie: user === undefined ? '' : await signIn(app, user) })))
+  const requests = visitors.flatMap((visitor) => ['', 'stray=1'].flatMap((stray) => [undefined, `Bearer ${visitor.who}`].flatMap((authorization) => [undefined, `https://${visitor.who}.example`].flatMap((origin) => [undefined, '"x"'].map((tag) => ({
+    who: visitor.who,
+    headers: {
+      cookie: [visitor.cookie, stray].filter((each) => each !== '').join('; '),
+      'x-who': visitor.who,
+      ...authorization === undefined ? {} : { authorization },
+      ...origin === undefined ? {} : { origin },
+      ...tag === undefined ? {} : { 'if-none-match': tag }
+    }
+  }))))))
+
+  let asked = 0
+  for (const url of ['/public', '/session', '/header', '/user', '/device', '/response', '/thrown']) {
+    // Twice: first they fill, or wait for each other, then they hit.
+    for (const round of [1, 2]) {
+      const replies = await Promise.all(requests.map(({ headers }) => app.inject({ url, headers })))
+      await stored(app)
+      replies.forEach((reply, index) => {
+        asked++
+        const { who } = requests[index] ?? { who: '' }
+        const said = reply.body + JSON.stringify({ ...reply.headers, 'set-cookie': '' })
+        const others = visitors.filter((visitor) => visitor.who !== who).map((visitor) => visitor.who)
+        if (others.some((other) => said.includes(other))) t.fail(`${url}, round ${round}, ${who}: ${said}`)
+        if (url !== '/public' && !said.includes(who)) t.fail(`${url}, round ${round}: not ${who}'s own: ${said}`)
+      })
+    }
+  }
+  t.equal(asked, 48 * 7 * 2, 'no answer of one reached another')
 })

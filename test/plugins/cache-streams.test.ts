@@ -1,10 +1,15 @@
 import { connect } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { brotliDecompressSync } from 'node:zlib'
 import t from 'tap'
 import { cachingApp, stored } from '../helpers/caching.ts'
 import { until } from '../helpers/until.ts'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 /** A stream of so many chunks of 64 KiB, which may break. */
 function chunks (count: number, breaksAt = Infinity): Readable {
@@ -59,6 +64,35 @@ t.test('cache keeps no stream that is too large, and takes no more from it than 
   t.ok(whileClientSlept < 8_388_608, `${whileClientSlept} bytes were taken while the client slept`)
   t.ok(bytes > 10_485_760)
   t.equal(app.cache.counts.store, 0)
+})
+
+t.test('cache holds on to nothing of streams that are too large, cut or abandoned', async (t) => {
+  const app = await cachingApp(t, { server: { forceCloseConnections: true } })
+  app.get('/large', { config: { cache: { tags: ['a'] } } }, async (_request, reply) => reply.type('text/plain').send(chunks(160)))
+  app.get('/cut', { config: { cache: true } }, async (_request, reply) => reply.type('text/plain').send(chunks(160, 80)))
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const drink = async (path: string, isAbandoned: boolean) => {
+    const answer = await fetch(url + path)
+    let bytes = 0
+    try {
+      for await (const chunk of answer.body ?? []) {
+        bytes += (chunk as Uint8Array).length
+        if (isAbandoned && bytes > 1_048_576) return
+      }
+    } catch {} // cut, as it should be
+  }
+  const held = () => {
+    collectGarbage()
+    return process.memoryUsage().arrayBuffers
+  }
+  await drink('/large', false)
+
+  const before = held()
+  for (let count = 0; count < 5; count++) await Promise.all([drink('/large', false), drink('/large', true), drink('/cut', false)])
+  await app.close()
+
+  t.equal(app.cache.counts.store, 0)
+  t.ok(held() - before < 4_194_304, `${held() - before} bytes more than before, of 110 MiB that passed`)
 })
 
 t.test('cache keeps no stream that was cut at half', async (t) => {
@@ -155,4 +189,24 @@ t.test('cache keeps bodies compressed, and gives each client the form that it ta
     await stored(app)
     t.not((await read(url, { 'accept-encoding': 'br' })).headers['content-encoding'], 'br', url)
   }
+})
+
+t.test('cache keeps 10 kB of JSON in 11 kB, and in less than 1 kB where it is compressed', async (t) => {
+  const rows = Array.from({ length: 84 }, (_, index) => ({ id: index, name: `City ${index}`, country: 'FR', population: index * 1000, location: { lat: index / 10, lon: -index / 10 }, tags: ['city', 'europe'] }))
+  const sizes: Record<string, number> = {}
+  for (const coding of [false, 'gzip', 'br'] as const) {
+    const app = await cachingApp(t, { coding })
+    app.get('/', { config: { cache: true } }, async () => rows)
+    const { body } = await app.inject('/')
+    await stored(app)
+    const [key = ''] = await app.redis.keys('api:cache:GET:*')
+    sizes[String(coding)] = await app.redis.strlen(key) - (coding === false ? body.length : 0)
+    sizes.body = body.length
+  }
+
+  t.comment(JSON.stringify(sizes))
+  t.ok((sizes.body ?? 0) > 10_000)
+  t.ok((sizes.false ?? Infinity) < 400, 'what stands before the body')
+  t.ok((sizes.gzip ?? Infinity) < 1500)
+  t.ok((sizes.br ?? Infinity) < 1300)
 })
