@@ -11,6 +11,7 @@ import { Locks } from '../src/cache/lock.ts'
 import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/policy.ts'
 import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/policy.ts'
 import { sections } from '../src/cache/pressure.ts'
+import { Refresh, Refreshes } from '../src/cache/refresh.ts'
 import { Room } from '../src/cache/room.ts'
 import type { Standing } from '../src/cache/room.ts'
 import { CacheStore } from '../src/cache/store.ts'
@@ -100,7 +101,8 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const locks = new Locks(fastify.redisPool.batch, store.keys, store)
   const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber()), store.keys.cacheFilled())
   const entrance = new Entrance(locks, waiters, counts)
-  const shared = { store, counts, entrance, fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const { markOf, send } = fastify.journey
+  const shared = { store, counts, entrance, refreshes: new Refreshes(send), fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return counts.all },
     get storedBytes () { return store.keptBytes },
@@ -145,7 +147,13 @@ export default fp<CacheOptions>(async (fastify, options) => {
   fastify.journey.join<Part>({
     name: 'cache',
     resolve,
-    ask: (request: Visitor, _reply, part) => { if (part instanceof CachedRoute) part.ask(request, visitOf(request)) },
+    ask: (request: Visitor, _reply, part) => {
+      if (!(part instanceof CachedRoute)) return
+      const visit = visitOf(request)
+      const mark = markOf(request)
+      if (mark instanceof Refresh) visit.refresh = mark
+      part.ask(request, visit)
+    },
     close: (request: Visitor, reply, part) => { if (part instanceof CachedRoute) part.close(visitOf(request), reply) },
     settle: (request: Visitor, reply, payload, part) => part?.settle(request, reply, visitOf(request), payload),
     tally: (request: Visitor, _reply, part) => { if (part instanceof CachedRoute) part.tally(visitOf(request)) }

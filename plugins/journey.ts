@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/errors.ts'
@@ -19,6 +20,8 @@ export interface Concern<Policy> {
    * @throws {OptionError} PRISM_ERR_OPTION, at the route's declaration
    */
   resolve (choices: readonly unknown[], route?: RouteOptions, scope?: FastifyInstance): Policy
+  /** What a request of the app's own is given in place of the route's policy, where the concern speaks of visitors; such a request has none. */
+  forOwn? (): Policy
   /** onRequest, first: states what it wants of Redis. Synchronous: all of one tick's wants leave together. */
   ask? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
   /** onRequest, second: waits for what was asked. Throws to end the request here, or sends and says `over`: nothing after it runs. */
@@ -31,11 +34,24 @@ export interface Concern<Policy> {
   tally? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
 }
 
+/** A GET that no visitor has made. */
+export interface OwnRequest {
+  readonly url: string
+  /** names in lower case */
+  readonly fields: Readonly<Record<string, string>>
+  /** ends it */
+  readonly signal: AbortSignal
+}
+
 /** Where concerns join; their order is the order of joining, in every beat. */
 export interface Journey {
   join<Policy> (concern: Concern<Policy>): void
   /** What a route's `config` was resolved to, a policy a concern's name: for documents that tell of the route. */
   resolvedFrom (config: unknown): Readonly<Record<string, unknown>>
+  /** Sends a request of the app's own through all hooks; it settles when the answer is complete. `markOf` tells it from others. */
+  send (request: OwnRequest, mark: object): Promise<void>
+  /** What a request of the app's own was sent with; null for a visitor's. */
+  markOf (request: FastifyRequest): object | null
 }
 
 // Filled in by each concern's plugin, where its options are declared.
@@ -55,9 +71,12 @@ type Policies = readonly unknown[]
 const chosen = Symbol('prism.scope')
 const resolved = Symbol('prism.route')
 const assigned = Symbol('prism.policies')
+const marked = Symbol('prism.own')
+/** Bears a secret of one request: what strangers send there is nothing. */
+const ownField = 'x-prism-own'
 
 interface Scope { [chosen]?: readonly Record<string, unknown>[] }
-type Traveller = FastifyRequest & { [assigned]?: Policies | null }
+type Traveller = FastifyRequest & { [assigned]?: Policies | null, [marked]?: object | null }
 interface Config { [resolved]?: Policies }
 
 /** The request's journey: ask → answer → handler → settle → tally. Redis is asked once, for all concerns together. */
@@ -75,7 +94,28 @@ export default fp(async (fastify) => {
     return Object.fromEntries(concerns.map(({ name }, index) => [name, policies[index]]))
   }
 
-  fastify.decorate('journey', { getter: () => ({ join, resolvedFrom }) })
+  const own = new Map<string, object>()
+  const send = async ({ url, fields, signal }: OwnRequest, mark: object) => {
+    const token = randomUUID()
+    own.set(token, mark)
+    try {
+      await fastify.inject({ method: 'GET', url, headers: { ...fields, [ownField]: token }, signal })
+    } finally {
+      own.delete(token)
+    }
+  }
+  const markOf = (request: Traveller) => request[marked] ?? null
+  /** What one of the app's own is given in place of its route's policies. */
+  const claim = (request: Traveller, policies: Policies): Policies => {
+    const token = request.raw.headers[ownField]
+    const mark = typeof token === 'string' ? own.get(token) : undefined
+    if (mark === undefined) return policies
+    delete request.raw.headers[ownField]
+    request[marked] = mark
+    return concerns.map(({ forOwn }, index) => forOwn === undefined ? policies[index] : forOwn())
+  }
+
+  fastify.decorate('journey', { getter: () => ({ join, resolvedFrom, send, markOf }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
     if (this === fastify && concerns.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not loaded yet')
     const names = concerns.map(({ name }) => name)
@@ -95,8 +135,10 @@ export default fp(async (fastify) => {
 
   // Hooks with a callback: of what has nothing to wait for, nothing waits.
   fastify.decorateRequest(assigned, null)
+  fastify.decorateRequest(marked, null)
   fastify.addHook('onRequest', function ask (request: Traveller, reply, done) {
-    const policies = request[assigned] = policiesOf(request)
+    const given = policiesOf(request)
+    const policies = request[assigned] = own.size === 0 ? given : claim(request, given)
     for (let index = 0; index < concerns.length; index++) concerns[index]?.ask?.(request, reply, policies[index])
     done()
   })

@@ -106,6 +106,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       plans.push(plan)
       return plan
     },
+    forOwn: () => undefined,
     ask (request, reply, plan) {
       if (plan === undefined) return
       const { partition, isAllowed } = clients.find(request.ip, request.socket.remoteAddress)

@@ -19,7 +19,7 @@ const table: Row[] = [
   { prefix: '', module: home },
   { prefix: '/cities', module: cities, defaults: { cache: { ttl: '5m', tags: ['cities'] } } },
   { prefix: '/cities', module: live },
-  { prefix: '/countries', module: countries, defaults: { cache: { ttl: '60m', tags: ['cities'] } } },
+  { prefix: '/countries', module: countries, defaults: { cache: { ttl: '60m', staleWhileRevalidate: '60m', tags: ['cities'] } } },
   { prefix: '/users', module: users },
   { prefix: '/session', module: session },
   { prefix: '/session/devices', module: devices, defaults: { session: 'required' } },

@@ -14,8 +14,9 @@ import type { Key } from './key.ts'
 import type { Found, Lookup } from './lookup.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
+import type { Refreshes } from './refresh.ts'
 import { useOf } from './reuse.ts'
-import { makePrivate, serve } from './serve.ts'
+import { asText, makePrivate, serve } from './serve.ts'
 import { Settling } from './settling.ts'
 import type { CacheStore } from './store.ts'
 import { waitedFor } from './turn.ts'
@@ -29,6 +30,7 @@ export interface Shared {
   readonly store: CacheStore
   readonly fills: Fills<Entry>
   readonly entrance: Entrance
+  readonly refreshes: Refreshes
   readonly counts: Counts
   /** patterns of routes that answer unsafe methods: what they write, a cached route of the same pattern may show */
   readonly writers: ReadonlySet<string>
@@ -67,6 +69,10 @@ export class CachedRoute<Request extends Asking> {
     visit.url = request.raw.url ?? ''
     if (this.policy.enforce) visit.inputs = { query: { ...request.query as object }, params: { ...request.params as object } }
     if (!mayBeStored(request) || typeof this.policy.partition === 'function') return
+    if (visit.refresh !== undefined) {
+      visit.key = this.#keyOf(request, '')
+      return
+    }
     if (this.policy.partition === undefined) {
       this.#look(request, visit, '')
       return
@@ -79,6 +85,7 @@ export class CachedRoute<Request extends Asking> {
   answer (request: Request, reply: Replying, visit: Visit, run: Run): unknown {
     const turn = { request, reply, visit, run }
     const bypass = this.#bypassOf(turn)
+    if (visit.refresh !== undefined && bypass === undefined) return this.#filling.refill(turn, visit.refresh)
     if (bypass !== undefined) return this.#forward(turn, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
     if (this.policy.partition !== undefined) {
       const partition = this.#partitionOf(request)
@@ -105,7 +112,7 @@ export class CachedRoute<Request extends Asking> {
     if (visit.run === undefined && visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: 'guard' }))
     // Somebody gave this client a cookie: no other cache on the way shall hand it to the next one.
     if (!this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
-    return settled
+    return visit.isServed === true && settled === undefined ? asText(payload) : settled
   }
 
   /** The reply has left: a run that was never settled ends here. */
@@ -185,7 +192,6 @@ export class CachedRoute<Request extends Asking> {
   async #miss (turn: Turn<Request>, miss: Miss): Promise<unknown> {
     // RFC 9111 section 5.2.1.7
     if (miss.wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
-    this.#shared.counts.add('miss')
     return await this.#filling.answer(turn, miss)
   }
 

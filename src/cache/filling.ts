@@ -4,12 +4,15 @@ import type { Shared } from './cached-route.ts'
 import type { Entry } from './entry.ts'
 import { watchFailure } from './failure.ts'
 import type { Ending, Fill } from './fill.ts'
+import { wishOf } from './lock.ts'
 import type { Taking, Wish } from './lock.ts'
 import type { Lookup } from './lookup.ts'
 import type { Asking } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
+import type { Refresh } from './refresh.ts'
 import { maySwap, useOf } from './reuse.ts'
 import { outage } from './settling.ts'
+import { Swapping } from './swapping.ts'
 import { waitedFor } from './turn.ts'
 import type { Front, Miss, Turn } from './turn.ts'
 
@@ -36,16 +39,44 @@ export class Filling<Request extends Asking> {
   readonly #policy: RoutePolicy<Request>
   readonly #shared: Shared
   readonly #front: Front<Request>
+  readonly #swapping: Swapping<Request>
 
   constructor (policy: RoutePolicy<Request>, shared: Shared, front: Front<Request>) {
     this.#policy = policy
     this.#shared = shared
     this.#front = front
+    this.#swapping = new Swapping(policy, shared)
   }
 
   /** Takes part in another's run of the handler, or begins one. */
   async answer (turn: Turn<Request>, miss: Miss): Promise<unknown> {
+    const { stale } = miss
+    if (stale !== undefined && maySwapFor(turn, miss, stale)) return await this.#swap(turn, miss, stale)
+    this.#shared.counts.add('miss')
     return await this.#share(turn, { ...miss, until: performance.now() + patienceMs })
+  }
+
+  /** Answers a request of the app's own, which makes a stale answer anew; to one that is not what was meant, with nothing. */
+  refill (turn: Turn<Request>, refresh: Refresh): unknown {
+    if (turn.visit.key?.name !== refresh.name) {
+      turn.reply.code(204)
+      turn.reply.send()
+      return undefined
+    }
+    refresh.hasBegun = true
+    return this.#run(turn, { reason: 'stale', stale: refresh.stale }, { fill: refresh.fill, sequence: refresh.fill.sequence })
+  }
+
+  /** Has an answer made anew that will be stale soon. */
+  early (turn: Turn<Request>, lookup: Lookup<Entry>, entry: Entry): void {
+    this.#swapping.early(turn, lookup, entry)
+  }
+
+  async #swap (turn: Turn<Request>, miss: Miss, stale: Entry): Promise<unknown> {
+    const fill = await this.#swapping.begin(turn, miss.lookup, stale)
+    if (fill === undefined) return this.#serve(turn, stale, { isHit: true })
+    this.#shared.counts.add('miss')
+    return this.#run(turn, miss, { fill, sequence: fill.sequence })
   }
 
   /** Without Redis nothing is kept, but those of this process who want the same at the same time share one run. */
@@ -72,8 +103,7 @@ export class Filling<Request extends Asking> {
   /** Waits for a run of this process. */
   async #join (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>): Promise<unknown> {
     const { stale } = miss
-    // While one makes it anew, the others take what there is (RFC 5861 section 3).
-    if (stale !== undefined && maySwap(stale, Date.now())) return this.#serve(turn, stale, { isHit: true })
+    if (stale !== undefined && maySwapFor(turn, miss, stale)) return this.#serve(turn, stale, { isHit: true })
     this.#shared.counts.add('wait')
     const ending = await patient(fill.result, miss.until - performance.now())
     if (ending === 'late') return await this.#supersede(turn, miss, fill)
@@ -85,7 +115,7 @@ export class Filling<Request extends Asking> {
 
   /** Runs the handler for all who come by this process, unless another process does. */
   async #lead (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>, isForced = false): Promise<unknown> {
-    const wish = wishOf(miss)
+    const wish = wishOf(miss.lookup)
     const taking = await this.#enter(sharedName(turn, miss), isForced ? { ...wish, required: Infinity } : wish, miss.until)
     if (taking === undefined) return this.#runWithout(turn, miss, fill)
     fill.sequence = taking.sequence
@@ -152,7 +182,7 @@ export class Filling<Request extends Asking> {
     return this.#run(turn, { ...miss, reason: 'bypass', stale: undefined }, { fill, sequence: fill && outage, detail: 'redis' })
   }
 
-  #run ({ request, reply, visit, run }: Turn<Request>, { reason, stale }: Miss, start: Start): unknown {
+  #run ({ request, reply, visit, run }: Turn<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, start: Start): unknown {
     this.#shared.counts.add('fill')
     visit.run = begin(request, reply, visit, this.#policy as RoutePolicy, { reason, stale, ...start }, this.#front.isHostKeyed(request))
     watchFailure(visit.run, reply)
@@ -173,8 +203,10 @@ function sharedName<Request extends Asking> ({ request, visit }: Turn<Request>, 
   return request.method === 'GET' && wanted?.noStore !== true && visit.branch === undefined ? visit.key?.name ?? '' : ''
 }
 
-function wishOf ({ lookup }: Miss): Wish {
-  return { required: lookup.requiredSequence, seen: lookup.seen, unmarked: lookup.unmarked }
+/** While one makes it anew, the others take what there is, unless they ask for better (RFC 5861 section 3). */
+function maySwapFor<Request> ({ visit }: Turn<Request>, { reason, wanted }: Miss, stale: Entry): boolean {
+  const isContent = wanted === undefined || (wanted.noCache === false && wanted.maxAge === undefined && wanted.minFresh === undefined)
+  return reason === 'stale' && isContent && visit.branch === undefined && maySwap(stale, Date.now())
 }
 
 async function patient (result: Promise<Ending<Entry>>, longestMs: number): Promise<Ending<Entry> | 'late'> {

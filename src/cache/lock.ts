@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
+import type { Kept, Lookup } from './lookup.ts'
 import type { CacheStore } from './store.ts'
 
 /** The right to fill one key, among all processes. */
@@ -129,6 +130,11 @@ export class Locks {
     // What Redis did not hear, the next one may tell it in time.
     renewed.then((isOurs) => { if (!isOurs) this.drop(lock) }, () => {})
   }
+}
+
+/** What a look into the store tells of a wish to fill. */
+export function wishOf ({ requiredSequence, seen, unmarked }: Pick<Lookup<Kept>, 'requiredSequence' | 'seen' | 'unmarked'>): Wish {
+  return { required: requiredSequence, seen, unmarked }
 }
 
 function textOf (required: number | undefined): string {

@@ -4,6 +4,7 @@ import type { Fill } from './fill.ts'
 import type { Fields } from './freshness.ts'
 import type { Key } from './key.ts'
 import type { Lookup } from './lookup.ts'
+import type { Refresh } from './refresh.ts'
 import type { Branch } from './variants.ts'
 import type { Witness } from './witness.ts'
 
@@ -26,6 +27,8 @@ export interface Visit {
   /** the answer came from the store or another's fill */
   isServed?: boolean
   run?: HandlerRun
+  /** it is no visitor's: it makes a stale answer anew */
+  refresh?: Refresh
 }
 
 /** A request's query and parameters. */

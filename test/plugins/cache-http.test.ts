@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { CacheChoice } from '../../plugins/cache.ts'
 import { cachingApp, stored } from '../helpers/caching.ts'
+import { until } from '../helpers/until.ts'
 
 type Fields = Record<string, string | string[]>
 
@@ -364,7 +365,7 @@ t.test('RFC 9111 section 5.2.2.2: cache serves nothing stale for an error that m
   }
 })
 
-t.test('RFC 5861: cache serves stale to all but one while the answer is made anew', async (t) => {
+t.test('RFC 5861: cache serves stale to all while the answer is made anew', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
   const gate = Promise.withResolvers<void>()
@@ -375,13 +376,11 @@ t.test('RFC 5861: cache serves stale to all but one while the answer is made ane
   await app.inject('/')
   await stored(app)
 
-  const winner = app.inject('/').then(({ body }) => body)
-  const others = await Promise.all(Array.from({ length: 5 }, () => app.inject('/')))
+  const replies = await Promise.all(Array.from({ length: 6 }, () => app.inject('/')))
   gate.resolve()
 
-  for (const other of others) t.match([other.body, other.headers['cache-status']], ['run 1', /^prism; hit; ttl=-3\d$/])
-  t.equal(await winner, 'run 2')
-  t.equal(runs, 2)
+  for (const reply of replies) t.match([reply.body, reply.headers['cache-status']], ['run 1', /^prism; hit; ttl=-3\d$/])
+  await until(async () => (await app.inject('/')).body === 'run 2', { what: 'it was made anew' })
 })
 
 t.test('RFC 9875: cache groups are tags, and an unsafe answer drops those that it names', async (t) => {
