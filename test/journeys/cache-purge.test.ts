@@ -1,0 +1,180 @@
+import { Redis } from 'ioredis'
+import t from 'tap'
+import { CacheStore } from '../../src/cache/store.ts'
+import { cachingApp } from '../helpers/caching.ts'
+import { racePurges } from '../helpers/purging-process.ts'
+import { startRedis } from '../helpers/redis.ts'
+import { startRedisProcess } from '../helpers/redis-process.ts'
+import { startSwitch } from '../helpers/switch.ts'
+import { until } from '../helpers/until.ts'
+
+/** How often which command ran, and how long scripts took in all. */
+async function statsOf (client: Redis): Promise<{ calls: Record<string, number>, scriptMicroseconds: number }> {
+  const rows = [...(await client.info('commandstats')).matchAll(/^cmdstat_(\w+):calls=(\d+),usec=(\d+)/gm)]
+  const calls = Object.fromEntries(rows.filter(([, name]) => !['info', 'ping', 'client'].includes(name ?? '')).map(([, name = '', count]) => [name, Number(count)]))
+  return { calls, scriptMicroseconds: Number(rows.find(([, name]) => name === 'evalsha')?.[3] ?? 0) }
+}
+
+t.test('purge asks as much of Redis for a hundred thousand entries as for one, in one write', async (t) => {
+  const { url, client } = await startRedis(t)
+  const app = await cachingApp(t, { url })
+  const pool = app.redisPool
+  await until(() => pool.load.ready === pool.load.connections, { what: 'all connections are ready' })
+  const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
+  const nameOf = (index: number) => `api:cache:test:{${index}}`
+  const find = async (index: number) => (await store.look(nameOf(index), [], (packed) => JSON.parse(packed.toString()) as { sequence: number, tags: string[] }).settled()).outcome
+  t.same(await find(0), 'none')
+  const sequence = await store.begin(['few', 'many'])
+  for (let start = 0; start < 100_000; start += 5000) {
+    const pipeline = client.pipeline()
+    for (let index = start; index < start + 5000; index++) pipeline.set(nameOf(index), JSON.stringify({ sequence, tags: [index === 0 ? 'few' : 'many'] }), 'PX', 600_000)
+    await pipeline.exec()
+  }
+  // What follows is asked of a server that knows the script.
+  const costOf = async (tag: string) => {
+    const [before, { writes }] = [await statsOf(client), { ...pool.batch.counts }]
+    await store.purge([tag])
+    const after = await statsOf(client)
+    const calls = Object.entries(after.calls).map(([name, count]) => [name, count - (before.calls[name] ?? 0)] as const).filter(([, count]) => count > 0)
+    return { calls: Object.fromEntries(calls), writes: pool.batch.counts.writes - writes, microseconds: after.scriptMicroseconds - before.scriptMicroseconds }
+  }
+  t.same(await Promise.all([0, 1, 99_999].map(find)), ['found', 'found', 'found'])
+  await store.purge(['another'])
+
+  const few = await costOf('few')
+  const many = await costOf('many')
+
+  t.comment(`in Redis: ${few.microseconds} µs for one, ${many.microseconds} µs for 99,999`)
+  t.same(many.calls, few.calls)
+  t.same(few.calls, { evalsha: 1, time: 1, get: 2, set: 2 })
+  t.equal(many.writes, 1)
+  t.same(await Promise.all([0, 1, 99_999].map(find)), ['none', 'none', 'none'])
+})
+
+t.test('purge is honoured by another process though it comes in the middle of a fill: 500 interleavings over two processes', { timeout: 110_000 }, async (t) => {
+  const { url, client } = await startRedis(t)
+
+  const races = await Promise.all([racePurges(t, url, 250), racePurges(t, url, 250)])
+
+  t.comment(JSON.stringify(races))
+  for (const { stale, hits, purges } of races) {
+    t.equal(stale, 0)
+    t.ok(hits > 0 && purges > 0)
+  }
+  const keys = await client.keys('api:cache:*')
+  const lifetimes = await Promise.all(keys.map((key) => client.pttl(key)))
+  t.ok(lifetimes.every((ms) => ms !== -1), 'no key without an end')
+})
+
+t.test('soft purge makes stale: who may be served meanwhile is, and who comes after an error', async (t) => {
+  const app = await cachingApp(t)
+  let version = 1
+  let gate: Promise<void> | undefined
+  let isHeld = false
+  app.get('/a', { config: { cache: { tags: ['all'], staleWhileRevalidate: '1m', staleIfError: '1m' } } }, async () => {
+    const seen = version
+    isHeld = gate !== undefined
+    await gate
+    if (seen < 0) throw new Error('broken')
+    return { seen }
+  })
+  const get = async () => (await app.inject('/a')).json<{ seen: number }>().seen
+  t.equal(await get(), 1)
+  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored' })
+
+  const { promise, resolve } = Promise.withResolvers<void>()
+  gate = promise
+  version = 2
+  await app.cache.purge('all', { soft: true })
+  const first = app.inject('/a')
+  await until(() => isHeld, { what: 'it is made anew' })
+  t.equal(await get(), 1, 'stale while it is made anew')
+  resolve()
+  await first
+  gate = undefined
+  await until(async () => await get() === 2, { what: 'the new one is stored' })
+
+  version = -1
+  await app.cache.purge('all', { soft: true })
+  const standIn = await app.inject('/a')
+  t.equal(standIn.statusCode, 200)
+  t.equal(standIn.json<{ seen: number }>().seen, 2)
+
+  version = 3
+  await app.cache.purge('all')
+  t.equal(await get(), 3, 'gone is gone')
+})
+
+t.test('soft purge of a tag whose marker was lost drops: nobody knows what was purged before', async (t) => {
+  const app = await cachingApp(t)
+  let version = 1
+  app.get('/a', { config: { cache: { tags: ['all'], staleWhileRevalidate: '1m' } } }, async () => ({ seen: version }))
+  const get = async () => (await app.inject('/a')).json<{ seen: number }>().seen
+  await get()
+  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored' })
+
+  version = 2
+  await app.redis.unlink('api:cache:tag:all')
+  await app.cache.purge('all', { soft: true })
+
+  t.same(await Promise.all([get(), get(), get()]), [2, 2, 2])
+})
+
+t.test('purge refuses what cannot be meant', async (t) => {
+  const app = await cachingApp(t)
+  await t.rejects(app.cache.purge('all', { soft: 'yes' as never }), { code: 'PRISM_ERR_OPTION' })
+  await t.rejects(app.cache.purge('all', { hard: true } as never), { code: 'PRISM_ERR_OPTION' })
+  await t.rejects(app.cache.purge(''), { code: 'PRISM_ERR_OPTION' })
+})
+
+t.test('a server that comes back with an older snapshot brings no purged answer back, not to a process that never saw it before either', async (t) => {
+  const server = await startRedisProcess(t)
+  const client = new Redis(server.url)
+  t.after(() => { client.disconnect() })
+  client.on('error', () => {}) // it is killed
+  let version = 1
+  const start = async () => {
+    const app = await cachingApp(t, { url: server.url })
+    app.get('/a', { config: { cache: { ttl: '1h', tags: ['all'] } } }, async () => ({ seen: version }))
+    return app
+  }
+  const app = await start()
+  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored' })
+  await client.save()
+  await server.keepSnapshot()
+  const [kept = ''] = await client.keys('api:cache:GET:*')
+  version = 2
+  await app.cache.purge('all')
+
+  await server.restart({ withSnapshot: true })
+
+  await until(async () => await client.exists(kept) === 1, { what: 'the snapshot holds the answer' })
+  const fresh = await start()
+  t.equal((await fresh.inject('/a')).json<{ seen: number }>().seen, 2)
+  await until(() => app.redisPool.state === 'ready' && app.redisPool.server?.runId === fresh.redisPool.server?.runId, { what: 'the first one has reached it' })
+  t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
+  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored again' })
+  t.same((await client.keys('api:cache:epoch:*')).length, 2, 'each server has a marker of its own')
+})
+
+t.test('a replica that never heard of a purge and becomes master brings no purged answer back', async (t) => {
+  const [master, replica] = [await startRedis(t, { args: ['--repl-diskless-sync-delay', '0'] }), await startRedis(t)]
+  const { url, turn } = await startSwitch(t, master.port)
+  await replica.client.replicaof('127.0.0.1', master.port)
+  const app = await cachingApp(t, { url })
+  let version = 1
+  app.get('/a', { config: { cache: { ttl: '1h', tags: ['all'] } } }, async () => ({ seen: version }))
+  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored' })
+  await until(async () => (await replica.client.keys('api:cache:GET:*')).length === 1, { what: 'the replica holds the answer' })
+  await replica.client.replicaof('NO', 'ONE')
+  version = 2
+  await app.cache.purge('all')
+
+  turn(replica.port)
+  const info = await replica.client.info('server')
+  await until(() => info.includes(app.redisPool.server?.runId ?? 'none') && app.redisPool.state === 'ready', { what: 'the new master is reached' })
+
+  t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
+  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored there' })
+  t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
+})
