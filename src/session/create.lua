@@ -7,6 +7,7 @@
 -- ARGV[5]  document    JSON
 -- ARGV[6]  limit       sessions at most
 -- ARGV[7]  replaced    a time of birth, or 0
+-- ARGV[8]  touchMs     how long a visit may go unnoted
 -- returns  { value, field that was ended while it lived, its birth, how many ms it had left, … }
 local entries, live, gone, ended, bornAt = redis.call('HGETALL', KEYS[1]), {}, {}, {}, nowMs
 local function finish (field, birth, leftMs)
@@ -14,7 +15,7 @@ local function finish (field, birth, leftMs)
   if leftMs > 0 then for _, fact in ipairs({ field, birth, leftMs }) do ended[#ended + 1] = fact end end
 end
 for i = 1, #entries, 2 do
-  local birth, absoluteEnd, idleEnd, seen = string.match(entries[i + 1], '^%d+ (%d+) (%d+) %d+ (%d+) (%d+) =')
+  local birth, absoluteEnd, idleEnd, seen = string.match(entries[i + 1], '^%d+ %d+ (%d+) (%d+) %d+ (%d+) (%d+) =')
   local leftMs = math.min(tonumber(absoluteEnd or 0), tonumber(idleEnd or 0)) - nowMs
   bornAt = math.max(bornAt, tonumber(birth or 0) + 1)
   if leftMs <= 0 or birth == ARGV[7] then
@@ -30,7 +31,8 @@ local absoluteEnd = nowMs + tonumber(ARGV[3])
 local idleEnd = math.min(nowMs + tonumber(ARGV[2]), absoluteEnd)
 local longest = idleEnd
 for _, other in ipairs(live) do longest = math.max(longest, other.idleEnd) end
-local value = string.format('1 %d %d %d %d %d %s ', bornAt, absoluteEnd, ARGV[2], idleEnd, nowMs, ARGV[4]) .. ARGV[5]
+local due = math.min(nowMs + math.min(tonumber(ARGV[8]), tonumber(ARGV[2]) / 4), idleEnd)
+local value = string.format('%013d 1 %d %d %d %d %d %s ', due, bornAt, absoluteEnd, ARGV[2], idleEnd, nowMs, ARGV[4]) .. ARGV[5]
 redis.call('HSET', KEYS[1], ARGV[1], value)
 if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
 redis.call('PEXPIREAT', KEYS[1], longest)

@@ -92,15 +92,16 @@ export class House implements Sessions {
   }
 
   /** The live session that a ticket names; undefined when there is none (any more). */
-  async load (ticket: Ticket): Promise<Loaded | undefined> {
-    const loaded = await this.#store.load(ticket).catch((error) => {
+  load (ticket: Ticket): Promise<Loaded | undefined> {
+    return this.#store.load(ticket).then((loaded) => {
+      // A snapshot may have brought it back.
+      const isLive = loaded !== undefined && !this.graves.has({ key: ticket.key, field: loaded.field })
+      this.counts.load[isLive ? 'found' : 'none'] += 1
+      return isLive ? loaded : undefined
+    }, (error: Error) => {
       this.counts.load.failed += 1
       throw error
     })
-    // A snapshot may have brought it back.
-    const isLive = loaded !== undefined && !this.graves.has({ key: ticket.key, field: loaded.field })
-    this.counts.load[isLive ? 'found' : 'none'] += 1
-    return isLive ? loaded : undefined
   }
 
   /** Begins a session under a new id; of the same user's sessions it may take the place of one. */

@@ -3,7 +3,7 @@
 -- returns  { what stands before its document, … }
 local entries, live = redis.call('HGETALL', KEYS[1]), {}
 for i = 2, #entries, 2 do
-  local head, absoluteEnd, idleEnd = string.match(entries[i], '^(%d+ %d+ (%d+) %d+ (%d+) %d+ =%S* )')
+  local head, absoluteEnd, idleEnd = string.match(entries[i], '^(%d+ %d+ %d+ (%d+) %d+ (%d+) %d+ =%S* )')
   if head and nowMs < tonumber(absoluteEnd) and nowMs < tonumber(idleEnd) then live[#live + 1] = head end
 end
 return live

@@ -10,7 +10,7 @@ local named, gone, ended, longest = {}, {}, {}, 0
 for i = 3, #ARGV do named[ARGV[i]] = true end
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
-  local birth, absoluteEnd, idleEnd = string.match(entries[i + 1], '^%d+ (%d+) (%d+) %d+ (%d+) ')
+  local birth, absoluteEnd, idleEnd = string.match(entries[i + 1], '^%d+ %d+ (%d+) (%d+) %d+ (%d+) ')
   local isNamed = named[entries[i]] or named[birth or ''] or false
   if isNamed == (ARGV[1] == 'these') then
     gone[#gone + 1] = entries[i]

@@ -6,7 +6,7 @@
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return { 'gone' } end
 
-local absoluteEnd, idleEnd = string.match(value, '^%d+ %d+ (%d+) %d+ (%d+) %d+ =')
+local absoluteEnd, idleEnd = string.match(value, '^%d+ %d+ %d+ (%d+) %d+ (%d+) %d+ =')
 if not absoluteEnd then return { 'corrupt' } end
 if nowMs >= tonumber(absoluteEnd) or nowMs >= tonumber(idleEnd) then return { 'gone' } end
 

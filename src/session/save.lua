@@ -3,18 +3,20 @@
 -- ARGV[1]  device    field
 -- ARGV[2]  version   the one that was read
 -- ARGV[3]  document  JSON
+-- ARGV[4]  touchMs   how long a visit may go unnoted
 -- returns  { 'saved', value }, { 'conflict', value }, { 'gone' } or { 'corrupt' }
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return { 'gone' } end
 
-local version, fixed, absoluteEnd, idleMs, idleEnd, label = string.match(value, '^(%d+) (%d+ (%d+) (%d+)) (%d+) %d+ (=%S*) ')
+local version, fixed, absoluteEnd, idleMs, idleEnd, label = string.match(value, '^%d+ (%d+) (%d+ (%d+) (%d+)) (%d+) %d+ (=%S*) ')
 if not version then return { 'corrupt' } end
 absoluteEnd, idleMs = tonumber(absoluteEnd), tonumber(idleMs)
 if nowMs >= absoluteEnd or nowMs >= tonumber(idleEnd) then return { 'gone' } end
 if version ~= ARGV[2] then return { 'conflict', value } end
 
 local newEnd = math.min(nowMs + idleMs, absoluteEnd)
-local saved = string.format('%d %s %d %d %s ', version + 1, fixed, newEnd, nowMs, label) .. ARGV[3]
+local due = math.min(nowMs + math.min(tonumber(ARGV[4]), idleMs / 4), newEnd)
+local saved = string.format('%013d %d %s %d %d %s ', due, version + 1, fixed, newEnd, nowMs, label) .. ARGV[3]
 redis.call('HSET', KEYS[1], ARGV[1], saved)
 redis.call('PEXPIREAT', KEYS[1], newEnd, 'GT')
 return { 'saved', saved }

@@ -12,7 +12,7 @@ export interface Stored {
   readonly document: string
 }
 
-const form = /^(\d+) (\d+) (\d+) (\d+) (\d+) (\d+) =(\S*) /
+const form = /^\d+ (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) =(\S*) /
 
 /**
  * Reads a stored value, up to its document.

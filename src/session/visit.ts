@@ -27,8 +27,8 @@ export interface Arrival {
 export class Visit<Data extends object> implements Session<Data> {
   readonly #house: House
   readonly #arrival: Arrival
-  #loading: Promise<Loaded | undefined> | undefined
-  /** its session was asked for, and nobody has waited for the answer: a refusal came first */
+  #loading: Promise<void> | undefined
+  /** its session was asked for, and the answer is not here: perhaps a refusal came first */
   #isUnanswered = false
   #failure: Error | undefined
   #ticket: Ticket | undefined
@@ -46,22 +46,22 @@ export class Visit<Data extends object> implements Session<Data> {
 
   /** Asks for the session that the cookie names, without waiting. */
   ask (): void {
-    if (this.#arrival.ticket === undefined) return
-    this.#loading = this.#house.load(this.#arrival.ticket)
+    const { ticket } = this.#arrival
+    if (ticket === undefined) return
     this.#isUnanswered = true
-    // A request may end before it looks at this.
-    this.#loading.catch(() => {})
+    // It never rejects: a request may end before it looks at this. What was done meanwhile stands.
+    this.#loading = this.#house.load(ticket).then((loaded) => {
+      if (this.#isUnanswered && loaded !== undefined) this.#arrive(ticket, loaded)
+      this.#isUnanswered = false
+    }, (error: Error) => {
+      if (this.#isUnanswered) this.#failure = error
+      this.#isUnanswered = false
+    })
   }
 
   /** Waits for what was asked, if anything was; afterwards the session can be used. */
   answer (): Promise<void> | undefined {
-    return this.#loading?.then((loaded) => {
-      this.#isUnanswered = false
-      if (loaded !== undefined && this.#arrival.ticket !== undefined) this.#arrive(this.#arrival.ticket, loaded)
-    }).catch((error) => {
-      this.#isUnanswered = false
-      this.#failure = error as Error
-    })
+    return this.#loading
   }
 
   /** @throws {SessionRequiredError} PRISM_ERR_SESSION_REQUIRED; or why it is not known whether somebody is signed in */
@@ -265,7 +265,7 @@ export class Visit<Data extends object> implements Session<Data> {
 
   #arrive (ticket: Ticket, loaded: Loaded): void {
     const isEarlier = ticket.earlier?.field === loaded.field
-    const found = { ...ticket, ...(isEarlier ? ticket.earlier : {}), earlier: undefined }
+    const found = ticket.earlier === undefined ? ticket : { ...ticket, ...(isEarlier ? ticket.earlier : {}), earlier: undefined }
     this.#hold({ ticket: found, value: loaded.value })
     // Where the earlier id lives, the rotation may still come: its cookie keeps both.
     if (this.#arrival.isOld || (ticket.earlier !== undefined && !isEarlier)) this.#stale = isEarlier ? ticket : found

@@ -172,6 +172,6 @@ async function within<Value> (asked: Promise<Value>): Promise<Value> {
 /** Makes a session look unseen for ten minutes, so that the next load wants to note a visit. */
 async function makeStale (client: Awaited<ReturnType<typeof startRig>>['control'], key: string): Promise<void> {
   for (const [field, value] of Object.entries(await client.hgetall(key))) {
-    await client.hset(key, field, value.replace(/^(\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${head} ${Number(seen) - 600_000}`))
+    await client.hset(key, field, value.replace(/^\d+ (\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${'0'.repeat(13)} ${head} ${Number(seen) - 600_000}`))
   }
 }

@@ -156,7 +156,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
 /** Makes a session look unseen for ten minutes, so that the next load notes a visit. */
 async function age (client: Awaited<ReturnType<typeof startRedis>>['client'], key: string): Promise<void> {
   for (const [field, value] of Object.entries(await client.hgetall(key))) {
-    await client.hset(key, field, value.replace(/^(\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${head} ${Number(seen) - 600_000}`))
+    await client.hset(key, field, value.replace(/^\d+ (\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${'0'.repeat(13)} ${head} ${Number(seen) - 600_000}`))
   }
 }
 

@@ -28,7 +28,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
   }
   const shiftSeen = async (key: string, field: string, byMs: number) => {
     const value = await redis.client.hget(key, field) ?? ''
-    await redis.client.hset(key, field, value.replace(/^(\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${head} ${Number(seen) - byMs}`))
+    await redis.client.hset(key, field, value.replace(/^\d+ (\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${'0'.repeat(13)} ${head} ${Number(seen) - byMs}`))
   }
 
   t.test('begins a session whose times are Redis\'s, and whose key lives as long as it', async (t) => {
