@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib'
-import { LRUCache } from 'lru-cache'
+import { Recent } from '../recent.ts'
 
 /** Codings that a stored body may have; a position is the number that is stored. */
 export const codings = ['identity', 'gzip', 'br'] as const
@@ -73,7 +73,7 @@ function checksumOf (packed: Buffer, textEnd: number): number {
 }
 
 /** Heads that were read before, by their bytes: a hot entry's head is checked and taken apart once. */
-const heads = new LRUCache<string, Head>({ max: 1000 })
+const heads = new Recent<string, Head>(1000)
 
 /**
  * Unpacks what was stored under a key.

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto'
-import { LRUCache } from 'lru-cache'
 import { parseNoVarySearch, simplifySearch } from '../http/no-vary-search.ts'
 import type { SearchVariance } from '../http/no-vary-search.ts'
 import { normaliseField } from '../http/vary.ts'
+import { Recent } from '../recent.ts'
 import type { RoutePolicy } from './policy.ts'
 
 /** What names one stored answer of a route. */
@@ -33,10 +33,10 @@ const longestRemembered = 512
 export class KeyMaker {
   readonly #policy: KeyPolicy
   readonly #spell: (hash: string) => string
-  readonly #urls = new LRUCache<string, string>({ max: 1000 })
-  readonly #keys = new LRUCache<string, Key>({ max: 1000 })
+  readonly #urls = new Recent<string, string>(1000)
+  readonly #keys = new Recent<string, Key>(1000)
   /** by key's head and path: how the answer that was kept last differs by query; forgotten, it costs a run of the handler */
-  readonly #searches = new LRUCache<string, SearchVariance>({ max: 1000 })
+  readonly #searches = new Recent<string, SearchVariance>(1000)
 
   /** @param spell from a hash to its Redis key */
   constructor (policy: KeyPolicy, spell: (hash: string) => string) {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP } from 'node:net'
-import { LRUCache } from 'lru-cache'
 import { addressGroup } from '../http/address-group.ts'
+import { Recent } from '../recent.ts'
 import type { By } from './policy.ts'
 
 /** The session that a request's sealed cookie names. Whether it lives, Redis says. */
@@ -35,7 +35,7 @@ const longestName = 64
 
 /** Finds whom an address stands for, and remembers the last ten thousand. */
 export class Clients {
-  #known = new LRUCache<string, Client>({ max: addressesKept })
+  #known = new Recent<string, Client>(addressesKept)
   #allowed: BlockList
   #prefixBits: number
 
@@ -78,7 +78,7 @@ export function customPartition (name: string): Partition {
   return { kind: 'custom', who: name.length > longestName ? hashOf(name) : name }
 }
 
-const keyHashes = new LRUCache<string, Partition>({ max: 1000 })
+const keyHashes = new Recent<string, Partition>(1000)
 
 /** An API key that its app knows: the key itself is kept nowhere. */
 export function keyPartition (apiKey: string): Partition {

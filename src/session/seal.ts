@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
-import { LRUCache } from 'lru-cache'
+import { Recent } from '../recent.ts'
 import type { Keys } from '../redis/keys.ts'
 import { idBytes, makeTicket } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
@@ -32,7 +32,7 @@ export class Seal {
   readonly #name: string
   readonly #keys: Keys
   readonly #sealKeys: readonly SealKey[]
-  readonly #opened = new LRUCache<string, OpenedTicket>({ max: openedLimit })
+  readonly #opened = new Recent<string, OpenedTicket>(openedLimit)
 
   /**
    * @param name the cookie's, prefix included
