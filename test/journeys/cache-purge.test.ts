@@ -1,3 +1,4 @@
+import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { CacheStore } from '../../src/cache/store.ts'
@@ -13,6 +14,11 @@ async function statsOf (client: Redis): Promise<{ calls: Record<string, number>,
   const rows = [...(await client.info('commandstats')).matchAll(/^cmdstat_(\w+):calls=(\d+),usec=(\d+)/gm)]
   const calls = Object.fromEntries(rows.filter(([, name]) => !['info', 'ping', 'client'].includes(name ?? '')).map(([, name = '', count]) => [name, Number(count)]))
   return { calls, scriptMicroseconds: Number(rows.find(([, name]) => name === 'evalsha')?.[3] ?? 0) }
+}
+
+/** Asks once more, whether the cache answers. */
+async function isHit (app: FastifyInstance): Promise<boolean> {
+  return String((await app.inject('/a')).headers['cache-status']).includes('; hit')
 }
 
 t.test('purge asks as much of Redis for a hundred thousand entries as for one, in one write', async (t) => {
@@ -80,7 +86,7 @@ t.test('soft purge makes stale: who may be served meanwhile is, and who comes af
   })
   const get = async () => (await app.inject('/a')).json<{ seen: number }>().seen
   t.equal(await get(), 1)
-  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored' })
+  await until(() => isHit(app), { what: 'it is stored' })
 
   const { promise, resolve } = Promise.withResolvers<void>()
   gate = promise
@@ -111,7 +117,7 @@ t.test('soft purge of a tag whose marker was lost drops: nobody knows what was p
   app.get('/a', { config: { cache: { tags: ['all'], staleWhileRevalidate: '1m' } } }, async () => ({ seen: version }))
   const get = async () => (await app.inject('/a')).json<{ seen: number }>().seen
   await get()
-  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored' })
+  await until(() => isHit(app), { what: 'it is stored' })
 
   version = 2
   await app.redis.unlink('api:cache:tag:all')
@@ -139,7 +145,7 @@ t.test('a server that comes back with an older snapshot brings no purged answer 
     return app
   }
   const app = await start()
-  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored' })
+  await until(() => isHit(app), { what: 'it is stored' })
   await client.save()
   await server.keepSnapshot()
   const [kept = ''] = await client.keys('api:cache:GET:*')
@@ -153,7 +159,7 @@ t.test('a server that comes back with an older snapshot brings no purged answer 
   t.equal((await fresh.inject('/a')).json<{ seen: number }>().seen, 2)
   await until(() => app.redisPool.state === 'ready' && app.redisPool.server?.runId === fresh.redisPool.server?.runId, { what: 'the first one has reached it' })
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
-  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored again' })
+  await until(() => isHit(app), { what: 'it is stored again' })
   t.same((await client.keys('api:cache:epoch:*')).length, 2, 'each server has a marker of its own')
 })
 
@@ -164,7 +170,7 @@ t.test('a replica that never heard of a purge and becomes master brings no purge
   const app = await cachingApp(t, { url })
   let version = 1
   app.get('/a', { config: { cache: { ttl: '1h', tags: ['all'] } } }, async () => ({ seen: version }))
-  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored' })
+  await until(() => isHit(app), { what: 'it is stored' })
   await until(async () => (await replica.client.keys('api:cache:GET:*')).length === 1, { what: 'the replica holds the answer' })
   await replica.client.replicaof('NO', 'ONE')
   version = 2
@@ -175,6 +181,6 @@ t.test('a replica that never heard of a purge and becomes master brings no purge
   await until(() => info.includes(app.redisPool.server?.runId ?? 'none') && app.redisPool.state === 'ready', { what: 'the new master is reached' })
 
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
-  await until(async () => (await app.inject('/a')).headers['cache-status']?.includes('; hit'), { what: 'it is stored there' })
+  await until(() => isHit(app), { what: 'it is stored there' })
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
 })
