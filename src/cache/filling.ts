@@ -156,6 +156,8 @@ export class Filling<Request extends Asking> {
   async #supersede (turn: Turn<Request>, miss: Wanting, hung: Fill<Entry>): Promise<unknown> {
     if (miss.isLate === true || hung.isOutage) return hung.isOutage ? this.#forward(turn) : await this.#runUnshared(turn, miss)
     const late = { ...miss, isLate: true, until: performance.now() + patienceMs }
+    // It waits itself, came before, and is out of patience too.
+    if (hung.lock === undefined) return await this.#join(turn, late, hung)
     const { fills, store } = this.#shared
     const name = sharedName(turn, late)
     const required = late.lookup.requiredSequence

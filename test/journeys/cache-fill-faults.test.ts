@@ -1,0 +1,115 @@
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import { cachingApp, stored } from '../helpers/caching.ts'
+import { faults, startRig } from '../helpers/faults.ts'
+import type { Rig } from '../helpers/faults.ts'
+import { until } from '../helpers/until.ts'
+
+/** Two apps on one Redis, each with a route of which the test hears at each step. */
+interface Pair {
+  rig: Rig
+  apps: readonly [FastifyInstance, FastifyInstance]
+  runs: number
+  /** before the cache looks whether it may answer, for the first request */
+  guard: () => Promise<unknown>
+  /** in the handler's first run */
+  work: () => Promise<unknown>
+}
+
+async function startPair (t: Test): Promise<Pair> {
+  const rig = await startRig(t)
+  const apps = [await cachingApp(t, { url: rig.url }), await cachingApp(t, { url: rig.url })] as const
+  const pair: Pair = { rig, apps, runs: 0, guard: async () => {}, work: async () => {} }
+  let isGuarded = false
+  for (const app of apps) {
+    const preHandler = async () => {
+      if (isGuarded) return
+      isGuarded = true
+      await pair.guard()
+    }
+    app.get('/', { config: { cache: { tags: ['a'] } }, preHandler }, async () => {
+      const run = ++pair.runs
+      if (run === 1) await pair.work()
+      return { run }
+    })
+  }
+  return pair
+}
+
+async function isAnswered (t: Test, pair: Pair, replies: Promise<{ statusCode: number, body: string }>[]): Promise<void> {
+  for (const { statusCode, body } of await Promise.all(replies)) t.match([statusCode, body], [200, /^{"run":\d+}$/])
+  t.ok(pair.runs <= replies.length, `${pair.runs} runs for ${replies.length} requests`)
+}
+
+const chosen = ['blackHole', 'down', 'replyLost', 'hung', 'flushed', 'scriptsFlushed', 'kicked', 'readOnly'] as const
+
+for (const name of chosen) {
+  const fault = faults[name]
+  t.test(`cache answers every request when Redis is at fault in the middle of a fill: ${name}`, async (t) => {
+    for (const step of ['before the lock', 'while the handler runs', 'while others wait'] as const) {
+      const pair = await startPair(t)
+      const { rig, apps: [one, other] } = pair
+      const isWaiting = () => one.cache.counts.wait > 0 && other.cache.counts.wait > 0
+      if (step === 'before the lock') pair.guard = () => fault.inject(rig)
+      else pair.work = () => step === 'while the handler runs' ? fault.inject(rig) : until(isWaiting, { what: 'they wait' }).then(() => fault.inject(rig))
+
+      const first = one.inject('/')
+      if (step !== 'before the lock') await until(() => pair.runs === 1, { what: 'the handler runs' })
+      const others = [one, one, other, other].map((app) => app.inject('/'))
+      t.comment(step)
+      await isAnswered(t, pair, [first, ...others])
+
+      await fault.heal(rig)
+      await until(async () => /hit/.test(String((await other.inject('/')).headers['cache-status'])), { what: 'the cache hits again' })
+    }
+  })
+}
+
+t.test('cache has one take the place of a run that hangs, and gives the others his answer', async (t) => {
+  const pair = await startPair(t)
+  const { apps: [one, other] } = pair
+  pair.work = () => new Promise(() => {})
+
+  one.inject('/').catch(() => {}) // never answered
+  await until(() => pair.runs === 1, { what: 'the handler hangs' })
+  const replies = await Promise.all(Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? one : other).inject('/')))
+
+  t.same(new Set(replies.map(({ statusCode }) => statusCode)), new Set([200]))
+  t.ok(pair.runs <= 3, `${pair.runs} runs: one in each process, at most`)
+  await stored(other)
+  t.match((await one.inject('/')).headers['cache-status'], /hit/)
+})
+
+t.test('cache asks Redis twice for a miss before the handler and once behind it, and three times for one that another process fills', async (t) => {
+  const pair = await startPair(t)
+  const { apps: [one, other] } = pair
+  await Promise.all(pair.apps.map((app) => until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })))
+  const writesOf = (app: FastifyInstance) => app.redisPool.batch.counts.writes
+
+  // In the first round one of them has yet to listen for the other; in one that took long the lock was renewed.
+  for (let round = 1, isSeen = false; !isSeen; round++) {
+    const begunAt = performance.now()
+    const gate = Promise.withResolvers<void>()
+    pair.runs = 0
+    pair.work = () => gate.promise
+    const waits = other.cache.counts.wait
+    await one.cache.purge('a')
+    const [before, otherBefore] = [writesOf(one), writesOf(other)]
+
+    const first = one.inject('/')
+    await until(() => pair.runs === 1, { what: 'the handler runs' })
+    const asked = writesOf(one) - before
+    const waiting = other.inject('/')
+    await until(() => other.cache.counts.wait > waits, { what: 'the other one waits' })
+    gate.resolve()
+    const [, { headers }] = await Promise.all([first, waiting])
+
+    t.match(headers['cache-status'], /fwd=miss; .*collapsed/)
+    if (round === 1 || (performance.now() - begunAt > 250 && round < 50)) continue
+    isSeen = true
+    t.equal(asked, 2, 'the look-up, and the lock')
+    t.equal(writesOf(one) - before, 3, 'and the store')
+    t.equal(writesOf(other) - otherBefore, 3, 'the look-up, the lock, and another look-up')
+  }
+})

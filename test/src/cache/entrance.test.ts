@@ -1,0 +1,167 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { Counts } from '../../../src/cache/counts.ts'
+import { Entrance } from '../../../src/cache/entrance.ts'
+import { Fills } from '../../../src/cache/fill.ts'
+import { Locks } from '../../../src/cache/lock.ts'
+import type { Wish } from '../../../src/cache/lock.ts'
+import { CacheStore } from '../../../src/cache/store.ts'
+import { Waiters } from '../../../src/cache/waiters.ts'
+import { Pool } from '../../../src/redis/pool.ts'
+import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
+import { Subscriber } from '../../../src/redis/subscriber.ts'
+import { startCluster } from '../../helpers/cluster.ts'
+import { startProxy } from '../../helpers/proxy.ts'
+import { startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
+
+const name = 'api:cache:GET:/:{x}'
+const wish: Wish = { required: 0, seen: Buffer.alloc(0), unmarked: [] }
+const soon = () => performance.now() + 20_000
+
+interface Door { entrance: Entrance, store: CacheStore, counts: Counts, waiters: Waiters, pool: Pool, subscriber: Subscriber }
+
+/** One process's way in; closed with the test. */
+async function openDoor (t: Test, url: string, subscriberUrl = url): Promise<Door> {
+  const [pool, other] = [url, subscriberUrl].map((each) => new Pool(resolveRedisPolicy({ url: each }))) as [Pool, Pool]
+  t.after(() => { pool.disconnect(); other.disconnect() })
+  await pool.start()
+  const counts = new Counts()
+  const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
+  const subscriber = new Subscriber(() => other.openSubscriber())
+  const waiters = new Waiters(subscriber, pool.keyspace.cacheFilled())
+  const entrance = new Entrance(new Locks(pool.batch, pool.keyspace, store), waiters, counts)
+  t.after(() => entrance.close())
+  return { entrance, store, counts, waiters, pool, subscriber }
+}
+
+async function openTwo (t: Test): Promise<[Door, Door, Awaited<ReturnType<typeof startRedis>>]> {
+  const redis = await startRedis(t)
+  return [await openDoor(t, redis.url), await openDoor(t, redis.url), redis]
+}
+
+/** A fill that holds what was taken. */
+async function fillOf ({ entrance }: Door, wanted = wish) {
+  const taking = await entrance.enter(name, wanted, soon())
+  if (taking.word !== 'taken') throw new Error(taking.word)
+  return Object.assign(new Fills<object>().begin(name, taking.sequence), { lock: taking.lock })
+}
+
+t.test('entrance lets one in, and tells the other when he has stored', async (t) => {
+  const [one, other] = await openTwo(t)
+  const fill = await fillOf(one)
+
+  const waiting = other.entrance.enter(name, wish, soon())
+  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
+  t.equal(await one.store.keep(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
+  one.entrance.stored(fill, true)
+
+  t.equal((await waiting).word, 'changed')
+  t.equal(other.waiters.size, 0)
+})
+
+t.test('entrance lets the next one in when the first leaves with nothing, and all when nothing is to be shared', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  const first = await fillOf(one)
+
+  const waiting = other.entrance.enter(name, wish, soon())
+  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
+  one.entrance.leave(first, 'again')
+  const next = await waiting
+  t.equal(next.word, 'taken')
+
+  const third = one.entrance.enter(name, wish, soon())
+  await until(() => one.counts.all.wait === 1, { what: 'the first one waits' })
+  if (next.word === 'taken') other.entrance.leave(Object.assign(new Fills<object>().begin(name, 0), { lock: next.lock }), 'alone')
+  t.equal((await third).word, 'pass')
+  t.ok(await client.pttl('api:cache:lock:GET:/:{x}') > 0, 'not for ever')
+})
+
+t.test('entrance lets whoever has seen a younger purge in at once, and keeps nothing of the older fill', async (t) => {
+  const [one, other] = await openTwo(t)
+  const old = await fillOf(one)
+
+  const taking = await other.entrance.enter(name, { ...wish, required: old.sequence + 1 }, soon())
+
+  t.equal(taking.word, 'taken')
+  t.equal(await one.store.keep(name, { tags: [], sequence: old.sequence }, 'old', 60_000, old.lock), false)
+})
+
+t.test('entrance sends whoever comes with an old look back to look again', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  await client.set(name, 'somebody was here')
+
+  t.equal((await one.entrance.enter(name, wish, soon())).word, 'changed')
+  t.equal((await other.entrance.enter(name, { ...wish, seen: Buffer.from('somebody was here') }, soon())).word, 'taken')
+})
+
+t.test('entrance renews a lock while its fill lasts, and not after that', async (t) => {
+  const [one, , { client }] = await openTwo(t)
+  const fill = await fillOf(one)
+  const lock = 'api:cache:lock:GET:/:{x}'
+  const left = () => client.pttl(lock)
+
+  for (let renewals = 0, before = 1000; renewals < 4;) {
+    const now = await until(left, { what: 'the lock is there' })
+    if (now > before) renewals++
+    before = now
+  }
+  await client.del(lock)
+  await until(async () => (await one.entrance.try(name, wish)).word === 'taken', { what: 'a lost lock may be had' })
+
+  one.entrance.leave(fill, 'again')
+  t.ok(await client.exists(lock), "what is another fill's is not given back")
+})
+
+t.test('entrance lets one take over when the holder is gone, though no word comes', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  await client.set('api:cache:lock:GET:/:{x}', '9999999999999999 dead', 'PX', 300)
+
+  const takings = await Promise.all([one, other].map(async ({ entrance }) => await entrance.enter(name, wish, performance.now() + 3000)))
+
+  t.equal(takings.filter(({ word }) => word === 'taken').length, 2, 'one, and the other when he was out of patience')
+  t.not(takings[0]?.word === 'taken' && takings[0].lock.holder, takings[1]?.word === 'taken' && takings[1].lock.holder)
+})
+
+t.test('entrance tells a waiter by the end of the lock, when his subscriber is half open', async (t) => {
+  const { url, port } = await startRedis(t)
+  const proxy = await startProxy(t, { port })
+  const one = await openDoor(t, url)
+  const other = await openDoor(t, url, proxy.url)
+  const fill = await fillOf(one)
+
+  const waiting = other.entrance.enter(name, wish, soon())
+  await until(() => other.subscriber.isReady, { what: 'the subscriber listens' })
+  await proxy.fault('blackHole')
+  await one.store.keep(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock)
+  one.entrance.stored(fill, true)
+
+  t.equal((await waiting).word, 'changed')
+})
+
+t.test('entrance has everybody look again when the subscriber is back', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  const fill = await fillOf(one)
+  const waiting = other.entrance.enter(name, wish, soon())
+  await until(() => other.subscriber.isReady && other.counts.all.wait === 1, { what: 'the other one waits' })
+  const before = other.pool.batch.counts.asks
+
+  await client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+
+  await until(() => other.subscriber.connections === 2 && other.pool.batch.counts.asks > before, { what: 'it has looked again' })
+  one.entrance.leave(fill, 'again')
+  t.equal((await waiting).word, 'taken')
+})
+
+t.test('entrance does the same in a Cluster', async (t) => {
+  const { url } = await startCluster(t)
+  const [one, other] = [await openDoor(t, url), await openDoor(t, url)]
+  await until(() => one.store.isApart && other.store.isApart, { what: 'both know the cluster' })
+  const fill = await fillOf(one)
+
+  const waiting = other.entrance.enter(name, wish, soon())
+  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
+  t.equal(await one.store.keep(name, { tags: ['a'], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
+
+  t.equal((await waiting).word, 'changed')
+})
