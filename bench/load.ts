@@ -4,8 +4,8 @@ import { promisify } from 'node:util'
 import autocannon from 'autocannon'
 import { cores, pinned } from './server.ts'
 
-/** One request of a workload. */
-export interface Line { path: string, address?: string, cookie?: string }
+/** One request of a workload; `field` is one more of its fields, by name and value. */
+export interface Line { path: string, address?: string, cookie?: string, field?: readonly [name: string, value: string] }
 
 /** What a client saw. */
 export interface Seen { requests: number, seconds: number, p50Ms: number, p99Ms: number, failed: number }
@@ -21,7 +21,7 @@ export const hasWrk = await run('wrk', ['-v']).then(() => true, (error: { code?:
 
 /** Writes a workload's lines for `wrk`. */
 export function writeLines (file: string, lines: Line[]): Promise<void> {
-  return writeFile(file, lines.map(({ path, address = '', cookie = '' }) => `${path}\t${address}\t${cookie}\n`).join(''))
+  return writeFile(file, lines.map(({ path, address = '', cookie = '', field = [] }) => `${path}\t${address}\t${cookie}\t${field.join('\t')}\n`).join(''))
 }
 
 /** Makes the load, and tells what came of it. */
@@ -36,7 +36,7 @@ async function wrk ({ url, file, connections, seconds }: Load): Promise<Seen> {
 }
 
 async function cannon ({ url, lines, connections, seconds }: Load): Promise<Seen> {
-  const requests = lines.map(({ path, address, cookie }) => ({ path, headers: { ...(address ? { 'x-forwarded-for': address } : {}), ...(cookie ? { cookie } : {}) } }))
+  const requests = lines.map(({ path, address, cookie, field }) => ({ path, headers: { ...(field === undefined ? {} : { [field[0]]: field[1] }), ...(address ? { 'x-forwarded-for': address } : {}), ...(cookie ? { cookie } : {}) } }))
   const { requests: { total }, latency, errors } = await autocannon({ url, connections, duration: seconds, requests })
   return { requests: total, seconds, p50Ms: latency.p50, p99Ms: latency.p99, failed: errors }
 }

@@ -1,12 +1,13 @@
--- Requests of one workload: each line of the file is "path<TAB>address<TAB>cookie", the last two may be empty.
+-- Requests of one workload: each line of the file is "path<TAB>address<TAB>cookie<TAB>name<TAB>value", all but the first may be empty or missing.
 local lines, at = {}, 0
 
 function init (args)
   for line in io.lines(args[1]) do
-    local path, address, cookie = line:match('([^\t]*)\t([^\t]*)\t(.*)')
+    local path, address, cookie, name, value = line:match('([^\t]*)\t([^\t]*)\t([^\t]*)\t?([^\t]*)\t?(.*)')
     local fields = {}
     if address ~= '' then fields['X-Forwarded-For'] = address end
     if cookie ~= '' then fields.Cookie = cookie end
+    if name ~= '' then fields[name] = value end
     lines[#lines + 1] = wrk.format('GET', path, fields)
   end
 end

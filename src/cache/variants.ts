@@ -23,7 +23,8 @@ interface Seen {
 }
 
 const mark = 'vary:'
-/** Branches above this are read each time anew. */
+/** Characters of branches that one route remembers, and of the longest of them; what is forgotten costs a round trip. */
+const mostRemembered = 2_000_000
 const longestRemembered = 4096
 
 /** Answers of one URL that are told apart by request fields which a response named (RFC 9111 section 4.1). */
@@ -31,7 +32,7 @@ export class Variants {
   readonly #keys: KeyMaker
   readonly #store: CacheStore
   /** by the URL's Redis key: how its answers were told apart when it was looked at last */
-  readonly #seen = new LRUCache<string, Seen>({ max: 500 })
+  readonly #seen = new LRUCache<string, Seen>({ max: 5000, maxSize: mostRemembered, sizeCalculation: ({ text }) => text.length })
 
   constructor (keys: KeyMaker, store: CacheStore) {
     this.#keys = keys
