@@ -1,0 +1,65 @@
+import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
+import type { Test } from 'tap'
+import type { CacheChoice } from '../../plugins/cache.ts'
+import { cachingApp, stored } from './caching.ts'
+
+/** Fields of an answer. */
+export type Fields = Record<string, string | string[]>
+
+/** What a route with `ttl: 'response'` answers, and what it was asked. */
+export interface Origin {
+  app: FastifyInstance
+  /** the next answers' fields and status */
+  fields: Fields
+  status: number
+  /** how often the handler ran, and with which fields */
+  runs: number
+  asked: Record<string, unknown>
+  /** asks, and waits until what was to be stored is */
+  get: (options?: InjectOptions) => Promise<LightMyRequestResponse>
+}
+
+/** A date of so many seconds ago. */
+export const ago = (seconds: number) => new Date(Date.now() - seconds * 1000).toUTCString()
+
+/** An app that is one cached route, for every method and path. */
+export async function originOf (t: Test, route: Exclude<CacheChoice, boolean> = {}): Promise<Origin> {
+  const app = await cachingApp(t)
+  const origin: Origin = {
+    app,
+    fields: {},
+    status: 200,
+    runs: 0,
+    asked: {},
+    get: async (options = {}) => {
+      const reply = await app.inject({ url: '/a', ...options })
+      await stored(app)
+      return reply
+    }
+  }
+  app.all('/*', { config: { cache: { ...route, ttl: 'response' } } }, async (request, reply) => {
+    origin.runs++
+    origin.asked = { ...request.headers }
+    for (const [name, value] of Object.entries(origin.fields)) reply.header(name, value)
+    return reply.code(origin.status).send(origin.status === 304 ? undefined : `run ${origin.runs}`)
+  })
+  return origin
+}
+
+/** Whether a second request was answered from the store. */
+export async function isKept (origin: Origin, first: InjectOptions = {}, second: InjectOptions = first): Promise<boolean> {
+  await origin.get(first)
+  const { runs } = origin
+  await origin.get(second)
+  return origin.runs === runs
+}
+
+/** Asserts of each case, by name, whether its answer is kept. */
+export async function keeps (t: Test, cases: Record<string, [kept: boolean, fields: Fields, status?: number, request?: InjectOptions]>, route?: Exclude<CacheChoice, boolean>): Promise<void> {
+  const origin = await originOf(t, route)
+  let path = 0
+  for (const [name, [kept, fields, status = 200, request = {}]] of Object.entries(cases)) {
+    Object.assign(origin, { fields, status })
+    t.equal(await isKept(origin, { ...request, url: `/${path++}` }), kept, name)
+  }
+}
