@@ -97,6 +97,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const counts = new Counts()
   const room = roomIn(fastify, counts)
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, room)
+  fastify.redisPool.on('server', () => store.reached())
   const wraps = new Wraps(store)
   const locks = new Locks(fastify.redisPool.batch, store.keys, store)
   const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber()), store.keys.cacheFilled())

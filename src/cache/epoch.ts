@@ -45,7 +45,7 @@ export class EpochReading {
 /**
  * The global marker: what was filled before it is gone, whatever its tags. Its key bears the server's `run_id`, so a server that was started anew,
  * perhaps with an older snapshot, or a replica that became master, perhaps with purges that it never heard of, has none until somebody raises it.
- * A process that saw the change raises it in any case.
+ * A process that saw the change raises it at once, and in any case: the server may have been master before.
  */
 export class Epoch {
   readonly #options: EpochOptions
@@ -63,6 +63,13 @@ export class Epoch {
 
   constructor (options: EpochOptions) {
     this.#options = options
+    this.#check()
+  }
+
+  /** A server was reached: where it is another than before, the marker is raised, now or before the next fill. */
+  reached (): void {
+    this.#check()
+    if (!this.#isRaised) this.raise().catch(() => {}) // whoever wants to fill tries again
   }
 
   /** Reads it with what leaves in this tick: once, for all who look. */

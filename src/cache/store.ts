@@ -50,6 +50,11 @@ export class CacheStore {
     }
   }
 
+  /** To be told of each server that is reached, before anything is asked of it. */
+  reached (): void {
+    this.#epoch.reached()
+  }
+
   /** Whether sequence, markers and entries lie in different slots. */
   get isApart (): boolean {
     return this.#server()?.isCluster === true

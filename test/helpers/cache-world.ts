@@ -22,7 +22,7 @@ interface Server { process: RedisProcess, client: Redis }
 interface Asked {
   readonly url: string
   readonly atLeast: number
-  readonly answer: Promise<{ statusCode: number, body: string }>
+  readonly answer: Promise<{ statusCode: number, body: string, status: string }>
 }
 
 const ids = 2
@@ -78,10 +78,10 @@ export class CacheWorld {
     for (const release of this.#held.splice(0)) release()
     let answered = 0
     const all = this.#asked.splice(0).map(async ({ url, atLeast, answer }) => {
-      const { statusCode, body } = await answer
+      const { statusCode, body, status } = await answer
       answered += 1
       const { seen } = JSON.parse(body) as { seen?: number }
-      if (statusCode !== 200 || seen === undefined || seen < atLeast) this.faults.push(`${url}: ${body} with ${statusCode}, at least ${atLeast} was wanted`)
+      if (statusCode !== 200 || seen === undefined || seen < atLeast) this.faults.push(`${url}: ${body} with ${status}, at least ${atLeast} was wanted`)
     })
     await until(() => answered === all.length, { what: 'everybody is answered', deadlineMs: 20_000 }).catch(() => this.faults.push(`${all.length - answered} wait for ever`))
     const { client } = this.#master
@@ -89,7 +89,8 @@ export class CacheWorld {
   }
 
   async save (): Promise<void> {
-    await this.#master.client.save()
+    // A replica that is being filled comes first.
+    await until(() => this.#master.client.save(), { what: 'a snapshot is saved' })
     await this.#master.process.keepSnapshot()
   }
 
@@ -151,7 +152,7 @@ export class CacheWorld {
     const route = isSwapped ? 'swap' : 'plain'
     const url = `/${route}/${this.#round}-${id % ids}`
     this.#isOpen = !isHeld
-    const answer = this.apps[app % 3]?.inject(url).then(({ statusCode, body }) => ({ statusCode, body })) ?? Promise.reject(new Error('no such app'))
+    const answer = this.apps[app % 3]?.inject(url).then(({ statusCode, body, headers }) => ({ statusCode, body, status: `${statusCode}, ${headers['cache-status']}, ${this.#asked.length} asked` })) ?? Promise.reject(new Error('no such app'))
     this.#asked.push({ url, atLeast: this.#purged[route][id % ids] ?? 0, answer })
     // It has come to its handler, or to who runs it; or it goes on while the next thing happens.
     await Promise.race([answer, sleep(isHeld ? 5 : 50)])

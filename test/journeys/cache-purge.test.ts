@@ -5,6 +5,7 @@ import { CacheStore } from '../../src/cache/store.ts'
 import { cachingApp } from '../helpers/caching.ts'
 import { racePurges } from '../helpers/purging-process.ts'
 import { startRedis } from '../helpers/redis.ts'
+import type { TestRedis } from '../helpers/redis.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
 import { startSwitch } from '../helpers/switch.ts'
 import { until } from '../helpers/until.ts'
@@ -14,6 +15,12 @@ async function statsOf (client: Redis): Promise<{ calls: Record<string, number>,
   const rows = [...(await client.info('commandstats')).matchAll(/^cmdstat_(\w+):calls=(\d+),usec=(\d+)/gm)]
   const calls = Object.fromEntries(rows.filter(([, name]) => !['info', 'ping', 'client'].includes(name ?? '')).map(([, name = '', count]) => [name, Number(count)]))
   return { calls, scriptMicroseconds: Number(rows.find(([, name]) => name === 'evalsha')?.[3] ?? 0) }
+}
+
+/** Waits until an app knows which server it speaks to. */
+async function reached ({ redisPool }: FastifyInstance, { client }: TestRedis): Promise<void> {
+  const info = await client.info('server')
+  await until(() => info.includes(redisPool.server?.runId ?? 'none') && redisPool.state === 'ready', { what: 'the server is reached' })
 }
 
 /** Asks once more, whether the cache answers. */
@@ -177,10 +184,28 @@ t.test('a replica that never heard of a purge and becomes master brings no purge
   await app.cache.purge('all')
 
   turn(replica.port)
-  const info = await replica.client.info('server')
-  await until(() => info.includes(app.redisPool.server?.runId ?? 'none') && app.redisPool.state === 'ready', { what: 'the new master is reached' })
+  await reached(app, replica)
 
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
   await until(() => isHit(app), { what: 'it is stored there' })
+  t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
+})
+
+t.test('a master that was away brings no purged answer back, though nobody asked for anything meanwhile', async (t) => {
+  const [first, second] = [await startRedis(t), await startRedis(t)]
+  const { url, turn } = await startSwitch(t, first.port)
+  const app = await cachingApp(t, { url })
+  let version = 1
+  app.get('/a', { config: { cache: { ttl: '1h', tags: ['all'] } } }, async () => ({ seen: version }))
+  await until(() => isHit(app), { what: 'it is stored' })
+
+  turn(second.port)
+  await reached(app, second)
+  version = 2
+  const other = await cachingApp(t, { url })
+  await other.cache.purge('all')
+  turn(first.port)
+  await reached(app, first)
+
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
 })
