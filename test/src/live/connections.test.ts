@@ -1,0 +1,27 @@
+import t from 'tap'
+import { Connections } from '../../../src/live/connections.ts'
+import { resolveLivePolicy } from '../../../src/live/policy.ts'
+import { ConnectionStore } from '../../../src/live/store.ts'
+import { StreamConnection } from '../../../src/live/stream.ts'
+import { buildTestApp } from '../../helpers/app.ts'
+import { greatestShare } from '../../helpers/crowd.ts'
+
+t.test('connections are sent away evenly: no 250 ms with more than 15 % of them, however busy the machine', async (t) => {
+  const { events, redisPool } = await buildTestApp(t)
+  const policy = resolveLivePolicy()
+  const store = new ConnectionStore(redisPool.batch, redisPool.keyspace, 'this instance', policy.heartbeatMs)
+  const connections = new Connections(store, async () => [])
+  const closedAt: number[] = []
+  const surroundings = { events, policy, onFailure (error: unknown) { t.fail(String(error)) }, onChange () {}, onClose () { closedAt.push(performance.now()) } }
+  for (let index = 0; index < 400; index++) {
+    const stream = new StreamConnection({ writableLength: 0 }, { userId: undefined, device: undefined, address: `10.0.0.${index}` }, surroundings)
+    stream.open(['events'], new Map())
+    connections.add(stream)
+  }
+
+  await connections.drain(policy.drainMs)
+
+  t.equal(closedAt.length, 400)
+  const share = greatestShare(closedAt, 250)
+  t.ok(share <= 0.15, `${Math.round(share * 100)} %`)
+})
