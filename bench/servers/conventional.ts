@@ -29,7 +29,8 @@ await app.register(cookie)
 await app.register(session, { secret: 'a secret of at least thirty-two characters', store, saveUninitialized: false, rolling: false, cookie: { secure: false, maxAge: idleSeconds * 1000 } })
 
 await app.register(async (cached) => {
-  cached.addHook('onRequest', async (request, reply) => {
+  // After the limiter, which is a hook of the route: in onRequest hits would slip past it.
+  cached.addHook('preHandler', async (request, reply) => {
     const stored = await redis.get(`cache:${request.url}`)
     if (stored === null) return
     reply.header('x-cache', 'hit').type('application/json; charset=utf-8')
