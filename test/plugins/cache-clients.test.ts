@@ -132,7 +132,8 @@ t.test('RFC 9111 section 5.1: cache adds the time that an answer was kept to the
 
 t.test('RFC 9110 section 14.2: cache ignores ranges that it does not know, and those of other methods', async (t) => {
   const origin = await originOf(t)
-  origin.fields = { 'cache-control': 'max-age=60', etag: '"a"', 'last-modified': ago(1000) }
+  const modified = ago(1000)
+  origin.fields = { 'cache-control': 'max-age=60', etag: '"a"', 'last-modified': modified }
   await origin.get()
   const statusOf = async (range: string, more = {}) => (await origin.get({ headers: { range, ...more } })).statusCode
 
@@ -140,6 +141,6 @@ t.test('RFC 9110 section 14.2: cache ignores ranges that it does not know, and t
   t.equal(await statusOf('bytes=0-99999999999999999999'), 206)
   t.equal((await origin.get({ method: 'HEAD', headers: { range: 'bytes=0-1' } })).statusCode, 200)
   t.equal(await statusOf('bytes=0-1', { 'if-none-match': '"a"' }), 304, 'conditions go first')
-  t.equal(await statusOf('bytes=0-1', { 'if-range': ago(1000) }), 206)
+  t.equal(await statusOf('bytes=0-1', { 'if-range': modified }), 206)
   t.equal(await statusOf('bytes=0-1', { 'if-range': ago(900) }), 200)
 })
