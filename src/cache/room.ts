@@ -56,6 +56,7 @@ export class Room {
   /** bytes until the next reading; undefined before the first */
   #leftBytes: number | undefined
   #sinceAskedBytes = 0
+  #isRead = false
   #isBlind = false
   #isAsking = false
   #askedAt = -Infinity
@@ -100,7 +101,7 @@ export class Room {
 
   get #isBounded (): boolean {
     if (this.#isBlind) return false
-    return (this.#leftBytes === undefined ? this.#options.limitBytes() ?? 0 : this.#standing.limitBytes) > 0
+    return (this.#isRead ? this.#standing.limitBytes : this.#options.limitBytes() ?? 0) > 0
   }
 
   #decline (): false {
@@ -130,6 +131,7 @@ export class Room {
   #heard (figures: Figures): void {
     const now = performance.now()
     this.#isBlind = false
+    this.#isRead = true
     this.#servers.set(figures.server, { figures, readAt: now })
     for (const [server, { readAt }] of this.#servers) if (now - readAt > heldMs) this.#servers.delete(server)
     const tightest = [...this.#servers.values()].map((each) => each.figures).reduce((one, other) => shareOf(one) > shareOf(other) ? one : other)
