@@ -9,7 +9,7 @@ import type { Requests } from './requests.ts'
 export interface Parts {
   readonly requests: Requests
   readonly pool: Pool
-  readonly cache: { readonly counts: Readonly<Record<string, number>>, readonly storedBytes: number } | undefined
+  readonly cache: { readonly counts: Readonly<Record<string, number>>, readonly storedBytes: number, readonly memory: { readonly level: string } } | undefined
   readonly sessions: { readonly evictedKeys: number, readonly counts: object } | undefined
   readonly events: Readonly<Record<string, number>> | undefined
   readonly live: { readonly websocket: number, readonly stream: number } | undefined
@@ -17,6 +17,9 @@ export interface Parts {
 
 /** Cache events that are the outcome of a request; the others are told apart. */
 const lookups = ['hit', 'stale', 'miss', 'bypass']
+
+/** How full Redis is, as the cache sees it: a number that alerts can compare. */
+const memoryLevels = ['calm', 'tight', 'full']
 
 /** The bus's own counts, in the words of labels. */
 const eventOutcomes = { published: 'published', publishFailed: 'publish_failed', received: 'received', delivered: 'delivered', foreign: 'foreign', malformed: 'malformed', repaired: 'gap', resets: 'reset', failed: 'subscriber_failed' }
@@ -30,8 +33,9 @@ export function exposeProcess (exposition: Exposition, parts: () => Parts): void
   const { counter, gauge } = { counter: exposition.counter.bind(exposition), gauge: exposition.gauge.bind(exposition) }
 
   counter({ name: 'prism_cache_requests_total', help: 'Requests that the cache was asked for, by outcome.', rows: () => rowsOf('outcome', parts().cache?.counts, (name) => lookups.includes(name)) })
-  counter({ name: 'prism_cache_events_total', help: 'What else the cache did: answers stored and refused, requests collapsed into one fill, purges.', rows: () => rowsOf('event', parts().cache?.counts, (name) => !lookups.includes(name)) })
+  counter({ name: 'prism_cache_events_total', help: 'What else the cache did: fills, waits and refreshes, answers stored, refused, declined and shed for memory, purges.', rows: () => rowsOf('event', parts().cache?.counts, (name) => !lookups.includes(name)) })
   counter({ name: 'prism_cache_stored_bytes_total', help: 'Bytes of answers and wrapped values that Redis has kept.', rows: () => parts().cache === undefined ? [] : [[{}, parts().cache?.storedBytes ?? 0]] })
+  gauge({ name: 'prism_cache_memory_level', help: 'How full Redis is for the cache: 0, 1 stores only what is asked for twice, 2 gives stored answers up.', rows: () => parts().cache === undefined ? [] : [[{}, memoryLevels.indexOf(parts().cache?.memory.level ?? 'calm')]] })
   counter({ name: 'prism_rate_limit_decisions_total', help: 'Requests that a policy has counted and let pass, or refused.', rows: () => parts().requests.decisions.map(({ labels, count }) => [labels, count]) })
   counter({ name: 'prism_session_operations_total', help: 'Sessions loaded, saved, begun, rotated and revoked, by outcome.', rows: () => Object.entries(parts().sessions?.counts ?? {}).flatMap(([operation, counts]) => rowsOf('outcome', counts).map(([labels, value]): Row => [{ operation, ...labels }, value])) })
   counter({ name: 'prism_session_evicted_keys_total', help: 'Keys that the server has evicted, each of which may have been a session.', rows: () => [[{}, parts().sessions?.evictedKeys ?? 0]] })
@@ -64,7 +68,7 @@ function exposePool (exposition: Exposition, parts: () => Parts): void {
 }
 
 /** Reads all that the last hour is kept of. */
-export function readProcess ({ requests, pool, cache: { counts: cache } = { counts: {}, storedBytes: 0 }, events, live }: Parts, observer: Observer): Reading {
+export function readProcess ({ requests, pool, cache: { counts: cache } = { counts: {}, storedBytes: 0, memory: { level: 'calm' } }, events, live }: Parts, observer: Observer): Reading {
   const { tallies } = requests
   const { counts } = requests
   const sum = (isMeant: (labels: Readonly<Record<string, string>>) => boolean) => counts.reduce((all, { labels, count }) => isMeant(labels) ? all + count : all, 0)
