@@ -84,10 +84,11 @@ export class Filling<Request extends Asking> {
     this.#shared.counts.add('bypass')
     const miss = { lookup, reason: 'bypass' as const, wanted: undefined, until: performance.now() + patienceMs }
     const name = sharedName(turn, miss)
-    const underWay = this.#shared.fills.find(name, outage, -1)
-    if (underWay?.isOutage === true) return this.#join(turn, miss, underWay)
-    const fill = name === '' || underWay !== undefined ? undefined : this.#shared.fills.begin(name, outage)
-    return this.#runWithout(turn, miss, fill)
+    const { fills } = this.#shared
+    if (name === '') return this.#runWithout(turn, miss, undefined)
+    // A run that began with Redis may be older than a purge which this one cannot know of.
+    const underWay = [name, `${name} without`].map((each) => fills.find(each, outage, -1)).find((each) => each?.isOutage === true)
+    return underWay === undefined ? this.#runWithout(turn, miss, fills.begin(`${name} without`, outage)) : this.#join(turn, miss, underWay)
   }
 
   async #share (turn: Turn<Request>, miss: Wanting): Promise<unknown> {

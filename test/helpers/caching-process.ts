@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { Agent, get } from 'node:http'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { cachingApp } from './caching.ts'
@@ -17,6 +18,8 @@ export interface CachingProcess {
    * The first one does otherwise where that is wanted; what is `held` waits for the key `test:go:<id>`.
    */
   ask (id: string, options?: { ms?: number, first?: FirstRun }): Promise<Asked>
+  /** The longest that its event loop stood still since this was asked last, in ms. */
+  stall (): Promise<number>
   /** Kills it. */
   kill (): void
 }
@@ -40,6 +43,7 @@ export async function startCachingProcess (owner: Owner, url: string): Promise<C
   return {
     pid: child.pid ?? 0,
     ask: (id, { ms = 0, first } = {}) => ask(`${address}/${id}?ms=${ms}${first === undefined ? '' : `&first=${first}`}`, agent),
+    stall: async () => (await ask(`${address}/stall`, agent)).run,
     kill
   }
 }
@@ -65,6 +69,13 @@ if (import.meta.main) {
     if (run === 1 && first === 'private') reply.header('cache-control', 'private')
     if (run === 1 && first === 'held') await until(() => app.redis.exists(`test:go:${id}`), { what: 'it may go on' })
     await sleep(Number(ms))
+    return { run }
+  })
+  const delays = monitorEventLoopDelay({ resolution: 10 })
+  delays.enable()
+  app.get('/stall', async () => {
+    const run = delays.max / 1e6
+    delays.reset()
     return { run }
   })
   process.stdin.resume().once('end', () => process.exit()) // whoever started it is gone

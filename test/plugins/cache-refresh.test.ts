@@ -36,15 +36,19 @@ t.test('cache makes one refresh of a thousand stale hits, in two processes, and 
   await bodyOf(apps[0])
   await stored(apps[0])
 
-  const bodies = await Promise.all(Array.from({ length: 1000 }, (_, index) => bodyOf(apps[index % 2 === 0 ? 0 : 1])))
-  t.same(new Set(bodies), new Set(['run 1']))
+  const bodies = new Set<string>()
+  for (let count = 0; count < 1000; count += 50) {
+    const some = await Promise.all(Array.from({ length: 50 }, (_, index) => bodyOf(apps[index % 2 === 0 ? 0 : 1])))
+    for (const body of some) bodies.add(body)
+  }
+  t.same(bodies, new Set(['run 1']))
   await until(() => counted.runs === 2, { what: 'the refresh runs' })
   gate.resolve()
   await until(async () => await bodyOf(apps[0]) === 'run 2' && await bodyOf(apps[1]) === 'run 2', { what: 'it is kept' })
 
   t.equal(counted.runs, 2)
   t.equal(apps[0].cache.counts.refresh + apps[1].cache.counts.refresh, 1)
-  t.equal(apps[0].cache.counts.stale + apps[1].cache.counts.stale >= 1000, true)
+  t.ok(apps[0].cache.counts.stale + apps[1].cache.counts.stale >= 1000)
 })
 
 t.test('cache refreshes with a request that bears nothing of a visitor, and that no limit counts', async (t) => {
@@ -131,7 +135,8 @@ t.test('cache has those wait for a slow refresh who come when what is stale may 
   const app = await cachingApp(t)
   const gate = Promise.withResolvers<void>()
   const counted = counting((run) => run === 1 ? undefined : gate.promise)
-  app.get('/', { config: { cache: { ttl: '30s', staleWhileRevalidate: '32s' } } }, counted.handler)
+  // Of an answer that is 60 s old when it is made, and fresh for 27 to 30 s, one second is left at least.
+  app.get('/', { config: { cache: { ttl: '30s', staleWhileRevalidate: '34s' } } }, counted.handler)
   await bodyOf(app)
   await stored(app)
 
