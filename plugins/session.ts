@@ -62,7 +62,7 @@ type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
   const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
-  const house = new House(policy, pool.batch, pool.keyspace)
+  const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'))
   // @fastify/cookie can write only once it was registered somewhere: in a scope without routes it costs no request a hook, and leaves the app its own.
   await fastify.register(async (scope) => { if (!scope.hasDecorator('serializeCookie')) await scope.register(cookie, { hook: false }) })
   const cookies = new SessionCookies(policy, house.keys, cookie.serialize)

@@ -19,7 +19,7 @@ export interface Revocation {
   readonly devices: readonly string[]
 }
 
-/** Hears of each revocation that this process has made, after Redis confirmed it. It must not throw. */
+/** Hears of each revocation that this process has made, after Redis confirmed it. What it throws is logged, and changes nothing for the visitor. */
 export type RevocationListener = (revocation: Revocation) => void
 
 /** Sessions of any user, not only the visitor's. */
@@ -60,10 +60,13 @@ export class House implements Sessions {
   readonly counts: SessionCounts
   evictedKeys = 0
   readonly #store: SessionStore
+  readonly #onListenerError: (error: unknown) => void
   readonly #listeners = new Set<RevocationListener>()
 
-  constructor (policy: SessionPolicy, batch: Batch, keys: Keys) {
+  /** @param onListenerError told what a listener threw */
+  constructor (policy: SessionPolicy, batch: Batch, keys: Keys, onListenerError: (error: unknown) => void = () => {}) {
     this.policy = policy
+    this.#onListenerError = onListenerError
     this.keys = keys
     this.#store = new SessionStore(batch)
     this.saver = new Saver(this.#store, policy.keys)
@@ -166,8 +169,18 @@ export class House implements Sessions {
     for (const { field, leftMs } of ended) this.graves.bury(key, field, leftMs)
     if (userId === undefined || ended.length === 0) return ended.length
     const devices = ended.map(({ bornAt }) => deviceOf({ key, bornAt }))
-    for (const listener of this.#listeners) listener({ userId, devices })
+    this.#tell({ userId, devices })
     return ended.length
+  }
+
+  #tell (revocation: Revocation): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(revocation)
+      } catch (error) {
+        this.#onListenerError(error)
+      }
+    }
   }
 }
 

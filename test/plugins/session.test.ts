@@ -125,6 +125,18 @@ test('the session plugin', async (t) => {
     t.same(heard, [{ userId: 'hedy', devices: [id] }])
   })
 
+  t.test('signs out whatever a listener throws, and tells the others', async (t) => {
+    const heard: unknown[] = []
+    const stops = [app.sessions.onRevoked(() => { throw new Error('a listener that fails') }), app.sessions.onRevoked((revocation) => heard.push(revocation))]
+    const browser = new Browser(app)
+    await browser.post('/sign-in/frances')
+
+    t.match(await browser.post('/sign-out'), { status: 200 })
+    for (const stop of stops) stop()
+    t.match(heard, [{ userId: 'frances' }])
+    t.match(await browser.get('/required'), { status: 401 })
+  })
+
   t.test('counts reads of the session by whoever takes it, and none by who looks at the visitor', async (t) => {
     const counting = Fastify()
     await counting.register(redisPlugin, { url: redis.url })
