@@ -45,5 +45,6 @@ export const PositionError = createError('PRISM_ERR_POSITION', 'A position is th
 export const UpgradeRequiredError = createError('PRISM_ERR_UPGRADE_REQUIRED', 'This is a WebSocket: ask for an upgrade.', 426)
 export const DrainingError = createError('PRISM_ERR_DRAINING', 'This process stops: come again.', 503)
 export const OnlyIfCachedError = createError('PRISM_ERR_ONLY_IF_CACHED', 'The request wants a stored answer alone, and there is none.', 504)
+export const FillsFullError = createError<[limit: number]>('PRISM_ERR_FILLS_FULL', 'This is being made for %s others already: try again in a moment.', 503)
 export const OperatorError = createError('PRISM_ERR_OPERATOR', "This is the operator's: send ADMIN_TOKEN as a bearer token.", 401)
 export const OperatorOffError = createError('PRISM_ERR_OPERATOR_OFF', 'There is nothing here.', 404)

@@ -14,6 +14,7 @@ export interface Beginning {
   readonly stale?: Entry | undefined
   readonly fill?: Fill<Entry> | undefined
   readonly sequence?: number | undefined
+  readonly free?: (() => void) | undefined
 }
 
 /** What the cache evaluates itself once it has the whole answer. */

@@ -109,7 +109,8 @@ export class CachedRoute<Request extends Asking> {
   /** Judges what the handler answered, and keeps it where it may. */
   settle (request: Request, reply: Replying, visit: Visit, payload: unknown): unknown {
     const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsOf(request, visit))
-    if (visit.run === undefined && visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: 'guard' }))
+    if (visit.run !== undefined) this.#filling.ended(visit.run)
+    else if (visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: visit.bypass ?? 'guard' }))
     // Somebody gave this client a cookie: no other cache on the way shall hand it to the next one.
     if (!this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
     return visit.isServed === true && settled === undefined ? asText(payload) : settled
@@ -118,6 +119,7 @@ export class CachedRoute<Request extends Asking> {
   /** The reply has left: a run that was never settled ends here. */
   tally ({ run }: Visit): void {
     run?.restore?.()
+    run?.free?.()
     if (run?.isSettled !== true) this.#shared.entrance.leave(run?.fill, 'again')
   }
 
@@ -177,7 +179,10 @@ export class CachedRoute<Request extends Asking> {
     const wanted = this.policy.requestDirectives ? wantedBy(turn.request) : undefined
     if (found.outcome === 'none') return this.#miss(turn, { lookup, wanted, reason: lookup.hasVariants ? 'vary-miss' : 'miss' })
     const { entry } = found
-    if (useOf(entry, wanted, Date.now()) !== 'validate') return this.#serve(turn, entry, { isHit: true })
+    if (useOf(entry, wanted, Date.now()) !== 'validate') {
+      if (this.policy.earlyRefresh) this.#filling.early(turn, lookup, entry)
+      return this.#serve(turn, entry, { isHit: true })
+    }
     return this.#miss(turn, { lookup, wanted, stale: entry, reason: freshLeftMs(entry, Date.now()) > 0 ? 'request' : 'stale' })
   }
 

@@ -1,13 +1,16 @@
 import type { CacheStatus } from '../http/cache-status.ts'
+import { FillsFullError } from '../errors.ts'
 import { begin } from './begin.ts'
 import type { Shared } from './cached-route.ts'
 import type { Entry } from './entry.ts'
 import { watchFailure } from './failure.ts'
 import type { Ending, Fill } from './fill.ts'
+import { freshLeftMs } from './freshness.ts'
 import { wishOf } from './lock.ts'
 import type { Taking, Wish } from './lock.ts'
 import type { Lookup } from './lookup.ts'
 import type { Asking } from './message.ts'
+import { Places } from './places.ts'
 import type { RoutePolicy } from './policy.ts'
 import type { Refresh } from './refresh.ts'
 import { maySwap, useOf } from './reuse.ts'
@@ -15,9 +18,11 @@ import { outage } from './settling.ts'
 import { Swapping } from './swapping.ts'
 import { waitedFor } from './turn.ts'
 import type { Front, Miss, Turn } from './turn.ts'
+import type { HandlerRun } from './visit.ts'
 
 /** Nobody waits longer than this for somebody else's run, once; then he takes its place. */
 const patienceMs = 5000
+const retryAfterSeconds = 1
 
 /** A miss that waits. */
 interface Wanting extends Miss {
@@ -40,12 +45,15 @@ export class Filling<Request extends Asking> {
   readonly #shared: Shared
   readonly #front: Front<Request>
   readonly #swapping: Swapping<Request>
+  readonly #places: Places
+  #runMs = 0
 
   constructor (policy: RoutePolicy<Request>, shared: Shared, front: Front<Request>) {
     this.#policy = policy
     this.#shared = shared
     this.#front = front
     this.#swapping = new Swapping(policy, shared)
+    this.#places = new Places(policy.fills)
   }
 
   /** Takes part in another's run of the handler, or begins one. */
@@ -67,12 +75,20 @@ export class Filling<Request extends Asking> {
     return this.#run(turn, { reason: 'stale', stale: refresh.stale }, { fill: refresh.fill, sequence: refresh.fill.sequence })
   }
 
-  /** Has an answer made anew that will be stale soon. */
+  /** Has an answer made anew that will be stale soon: at random, so that not all do at once, and the earlier the longer a run takes (Vattani, "Optimal probabilistic cache stampede prevention"). */
   early (turn: Turn<Request>, lookup: Lookup<Entry>, entry: Entry): void {
-    this.#swapping.early(turn, lookup, entry)
+    const isDue = freshLeftMs(entry, Date.now()) < -Math.log(Math.random()) * this.#runMs
+    if (isDue && !this.#places.isFull) this.#swapping.early(turn, lookup, entry)
+  }
+
+  /** A handler has answered: how long it took is what an early refresh goes by. */
+  ended (run: HandlerRun): void {
+    run.free?.()
+    if (this.#policy.earlyRefresh) this.#runMs += (Date.now() - run.askedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
   }
 
   async #swap (turn: Turn<Request>, miss: Miss, stale: Entry): Promise<unknown> {
+    if (this.#places.isFull) return this.#serve(turn, stale, { isHit: true })
     const fill = await this.#swapping.begin(turn, miss.lookup, stale)
     if (fill === undefined) return this.#serve(turn, stale, { isHit: true })
     this.#shared.counts.add('miss')
@@ -98,6 +114,7 @@ export class Filling<Request extends Asking> {
     const required = miss.lookup.requiredSequence
     const underWay = fills.find(name, required, store.tick)
     if (underWay !== undefined) return await this.#join(turn, miss, underWay)
+    if (this.#places.isFull) return this.#refuse(turn, miss.stale)
     return await this.#lead(turn, miss, fills.begin(name, required ?? 0, store.tick))
   }
 
@@ -185,11 +202,25 @@ export class Filling<Request extends Asking> {
     return this.#run(turn, { ...miss, reason: 'bypass', stale: undefined }, { fill, sequence: fill && outage, detail: 'redis' })
   }
 
-  #run ({ request, reply, visit, run }: Turn<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, start: Start): unknown {
+  #run (turn: Turn<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, start: Start): unknown {
+    const { request, reply, visit, run } = turn
+    if (this.#places.isFull) {
+      this.#shared.entrance.leave(start.fill, 'again')
+      return this.#refuse(turn, stale)
+    }
     this.#shared.counts.add('fill')
-    visit.run = begin(request, reply, visit, this.#policy as RoutePolicy, { reason, stale, ...start }, this.#front.isHostKeyed(request))
+    const beginning = { reason, stale, ...start, free: this.#places.take() }
+    visit.run = begin(request, reply, visit, this.#policy as RoutePolicy, beginning, this.#front.isHostKeyed(request))
     watchFailure(visit.run, reply)
     return waitedFor(reply, run())
+  }
+
+  /** The route makes as many answers as it may. */
+  #refuse (turn: Turn<Request>, stale: Entry | undefined): unknown {
+    if (stale !== undefined && !stale.mustRevalidate) return this.#serve(turn, stale, { isHit: true, detail: 'fills' })
+    turn.visit.bypass = 'fills'
+    this.#shared.counts.add('deny')
+    throw Object.assign(new FillsFullError(this.#policy.fills ?? 0), { retryAfterSeconds, headers: { 'retry-after': String(retryAfterSeconds) } })
   }
 
   #serve (turn: Turn<Request>, entry: Entry, status: CacheStatus): unknown {

@@ -20,6 +20,10 @@ export interface RouteCacheOptions<Request = never> {
   staleWhileRevalidate?: Duration
   /** how long after it went stale an answer may stand in for a 5xx; the response's own word goes first */
   staleIfError?: Duration
+  /** make an answer anew in the background before it goes stale, the likelier the less is left and the longer the handler takes; default false */
+  earlyRefresh?: boolean
+  /** so many runs of the handler at once in each process: beyond, what is stale is served, or 503; default: no bound, which a stranger could use up */
+  fills?: number
   /** whether the request's Cache-Control counts; default: only with `ttl: 'response'`, for strangers shall not skip a public API's cache */
   requestDirectives?: boolean
   /** false: the handler may read what the key does not hold, and its author vouches for it */
@@ -72,6 +76,8 @@ export interface RoutePolicy<Request = never> {
   readonly hosts: ReadonlySet<string> | undefined
   readonly staleWhileSeconds: number
   readonly staleErrorSeconds: number
+  readonly earlyRefresh: boolean
+  readonly fills: number | undefined
   readonly requestDirectives: boolean
   readonly enforce: boolean
   readonly keepCookies: boolean
@@ -121,6 +127,8 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack:
     hosts: hosts === undefined ? undefined : new Set(readTexts('cache.hosts', hosts)),
     staleWhileSeconds: readSeconds('cache.staleWhileRevalidate', merged.staleWhileRevalidate) ?? 0,
     staleErrorSeconds: readSeconds('cache.staleIfError', merged.staleIfError) ?? 0,
+    earlyRefresh: readSwitch('cache.earlyRefresh', merged.earlyRefresh ?? false),
+    fills: merged.fills === undefined ? undefined : readCount('cache.fills', merged.fills),
     requestDirectives: readSwitch('cache.requestDirectives', merged.requestDirectives ?? isByResponse),
     enforce: readSwitch('cache.enforce', merged.enforce ?? !isByResponse),
     keepCookies: readSwitch('cache.keepCookies', keepCookies),
@@ -134,7 +142,7 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack:
 
 type Merged<Request> = Omit<RouteCacheOptions<Request>, 'tags'> & { tags: NonNullable<RouteCacheOptions<Request>['tags']>[] }
 
-const known = ['ttl', 'tags', 'vary', 'partition', 'query', 'hosts', 'staleWhileRevalidate', 'staleIfError', 'requestDirectives', 'enforce', 'keepCookies', 'browser']
+const known = ['ttl', 'tags', 'vary', 'partition', 'query', 'hosts', 'staleWhileRevalidate', 'staleIfError', 'earlyRefresh', 'fills', 'requestDirectives', 'enforce', 'keepCookies', 'browser']
 
 /** `false` forgets what stands outside it, `true` takes it as it is; tags add up, everything else is the innermost's. */
 function merge<Request> (choices: readonly unknown[]): Merged<Request> | undefined {

@@ -156,3 +156,65 @@ t.test('cache has those wait for a slow refresh who come when what is stale may 
   t.match(headers['cache-status'], /collapsed/)
   t.equal(counted.runs, 2)
 })
+
+t.test('cache makes a busy answer anew before it goes stale, where that is wanted', async (t) => {
+  const app = await cachingApp(t)
+  const runs: Record<string, number> = { '/early': 0, '/late': 0 }
+  for (const [url, earlyRefresh] of [['/early', true], ['/late', false]] as const) {
+    app.get(url, { config: { cache: { ttl: '30s', earlyRefresh } } }, async (_request, reply) => {
+      const run = runs[url] = (runs[url] ?? 0) + 1
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      return reply.header('cache-control', 'max-age=2').header('age', '1').send(`run ${run}`)
+    })
+  }
+  const early = () => app.inject('/early')
+  await early()
+  await stored(app)
+
+  await until(async () => {
+    await early()
+    return app.cache.counts.refresh > 0
+  }, { what: 'an early refresh', everyMs: 1 })
+  await until(() => (runs['/early'] ?? 0) > 1, { what: 'its handler has run' })
+  const refreshes = app.cache.counts.refresh
+  await until(async () => {
+    await app.inject('/late')
+    return (runs['/late'] ?? 0) > 1
+  }, { what: 'an answer went stale', everyMs: 1 })
+
+  t.equal(app.cache.counts.refresh, refreshes)
+})
+
+t.test('cache runs so many handlers of a route at once as it may, serves what is stale beyond, and else 503', async (t) => {
+  const app = await cachingApp(t)
+  let open = Promise.withResolvers<void>()
+  let running = 0
+  let age: string | undefined = '60'
+  app.get('/:id', { config: { cache: { ttl: '30s', staleIfError: '1h', fills: 2 } } }, async (request, reply) => {
+    running += 1
+    await open.promise
+    if (age !== undefined) reply.header('age', age)
+    return (request.params as { id: string }).id
+  })
+  const first = app.inject('/stale')
+  open.resolve()
+  await first
+  await stored(app)
+  open = Promise.withResolvers()
+  running = 0
+  age = undefined
+
+  const made = [app.inject('/1'), app.inject('/2')].map((each) => each.then(({ statusCode }) => statusCode))
+  await until(() => running === 2, { what: 'two run' })
+  const [denied, stale, joined] = [await app.inject('/3'), await app.inject('/stale'), app.inject('/1').then(({ body }) => body)]
+  await until(() => app.cache.counts.wait === 1, { what: 'one joins' })
+  open.resolve()
+
+  t.same([denied.statusCode, denied.headers['retry-after'], denied.json().code], [503, '1', 'PRISM_ERR_FILLS_FULL'])
+  t.match(denied.headers['cache-status'], /detail=fills/)
+  t.match([stale.statusCode, stale.body, stale.headers['cache-status']], [200, 'stale', /hit; ttl=-\d+; detail=fills/])
+  t.same(await Promise.all(made), [200, 200])
+  t.equal(await joined, '1')
+  t.equal((await app.inject('/3')).statusCode, 200)
+  t.equal(running, 3)
+})
