@@ -120,6 +120,7 @@ export class CachedRoute<Request extends Asking> {
   tally ({ run }: Visit): void {
     run?.restore?.()
     run?.free?.()
+    run?.stream?.destroy()
     if (run?.isSettled !== true) this.#shared.entrance.leave(run?.fill, 'again')
   }
 

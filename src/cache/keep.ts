@@ -96,6 +96,8 @@ export function freshened (stale: Entry, kept: ReadonlyMap<string, Fields[string
     const before = fields.get(name)
     fields.set(name, before === undefined ? value : [before, value].flat().map(String))
   }
+  // What was confirmed is as old as its confirmation.
+  fields.delete('date')
   for (const [name, value] of kept) if (!ofTheBody.has(name)) fields.set(name, value)
   return fields
 }

@@ -193,7 +193,9 @@ export class Settling {
       this.#send(settled, entry, body, willCode && body.length >= 1024)
       run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
     }
-    return tee(payload, this.#policy.maxBytes, { onStart: () => run.witness?.reopen(), onEnd })
+    const passing = tee(payload, this.#policy.maxBytes, { onStart: () => run.witness?.reopen(), onEnd })
+    run.stream = passing
+    return passing
   }
 
   #head ({ reply, run, visit, chosenTags }: Case, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {

@@ -12,7 +12,7 @@ export interface TeeHearer {
 }
 
 /** Lets a stream pass, and gathers what passes, up to a size. The client's pace is its own: gathering takes no time of it, and nothing is taken before it asks. */
-export function tee (source: NodeJS.ReadableStream, maxBytes: number, hearer: TeeHearer): Transform {
+export function tee (source: NodeJS.ReadableStream & { destroy? (): unknown }, maxBytes: number, hearer: TeeHearer): Transform {
   let chunks: Buffer[] | undefined = []
   let bytes = 0
   let isStarted = false
@@ -51,11 +51,14 @@ export function tee (source: NodeJS.ReadableStream, maxBytes: number, hearer: Te
     destroy (error, done) {
       if (!isStarted) {
         isStarted = true
-        pipeline(source, new Transform().destroy(error ?? new Error('nobody wants it')), end)
+        source.destroy?.()
+        end(error ?? new Error('nobody wants it'))
       }
       done(error)
     }
   })
-  source.once('error', (error) => passing.destroy(error))
+  source.on('error', (error) => passing.destroy(error))
+  // It may fail before the reply listens, which hears of it nevertheless.
+  passing.on('error', () => {})
   return passing
 }

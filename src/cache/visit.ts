@@ -57,6 +57,8 @@ export interface HandlerRun {
   /** leaves the request as the handler found it */
   restore?: () => void
   isSettled?: boolean
+  /** what the answer's body passes through; nobody may want it */
+  stream?: { destroy (): unknown }
   /** the handler threw: the answer is an error handler's */
   hasFailed?: boolean
 }

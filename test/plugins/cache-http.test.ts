@@ -140,6 +140,20 @@ t.test('RFC 9111 section 4.3: cache validates what is stale, and a 304 freshens 
   t.equal(third.body, 'run 1')
 })
 
+t.test('RFC 9111 section 4.3.4: cache counts the age of what was confirmed from its confirmation', async (t) => {
+  const origin = await originOf(t)
+  origin.fields = { 'cache-control': 'max-age=60', etag: '"a"', date: ago(500) }
+  await origin.get()
+  Object.assign(origin, { status: 304, fields: {} })
+  const { headers: { date } } = await origin.get()
+
+  const { headers } = await origin.get()
+
+  t.match(headers, { age: /^[01]$/, 'cache-status': /hit; ttl=(60|59|58)/ })
+  t.equal(headers.date, date)
+  t.not(date, ago(500))
+})
+
 t.test('RFC 9111 section 4.3.2: cache answers conditions itself, and hands none of a client\'s on', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60', etag: 'W/"a"', 'last-modified': ago(1000), vary: 'x-a', 'x-other': '1' }

@@ -111,6 +111,36 @@ t.test('cache keeps no stream that was cut at half', async (t) => {
   t.equal(app.cache.counts.store, 0)
 })
 
+t.test('cache lets a stream go that fails, or that nobody wants, before it was begun', async (t) => {
+  const app = await cachingApp(t)
+  const sources: Record<string, Readable> = {}
+  const gate = Promise.withResolvers<void>()
+  app.addHook('onSend', async (request, reply, payload) => {
+    if (request.url === '/failing') {
+      sources[request.url]?.destroy(new Error('broken'))
+      await gate.promise
+    }
+    if (request.url !== '/unwanted') return payload
+    reply.removeHeader('content-length')
+    return 'something else'
+  })
+  for (const path of ['/failing', '/unwanted', '/wanted']) {
+    app.get(path, { config: { cache: true } }, async (_request, reply) => {
+      sources[path] = Readable.from(['one', 'two'])
+      return reply.type('text/plain').send(sources[path])
+    })
+  }
+
+  const failing = app.inject('/failing')
+  await until(() => sources['/failing']?.destroyed, { what: 'it has failed' })
+  setImmediate(gate.resolve)
+  t.equal((await failing).statusCode, 500)
+  t.equal((await app.inject('/unwanted')).body, 'something else')
+  await until(() => sources['/unwanted']?.destroyed, { what: 'it was let go' })
+  t.equal((await app.inject('/wanted')).body, 'onetwo')
+  await until(() => app.cache.counts.kept === 1, { what: 'the wanted one is kept' })
+})
+
 t.test('cache keeps no stream whose client went away, and lets its source go', async (t) => {
   const app = await cachingApp(t)
   let source: Readable | undefined
