@@ -75,6 +75,7 @@ export class Locks {
   async take (name: string, wish: Wish): Promise<Taking> {
     const token = `${this.#process}.${(this.#taken++).toString(36)}`
     const { word, sequence, leftMs } = await this.#ask(name, wish, token)
+    this.#store.notice(Number(sequence))
     if (word !== 'taken') return { word, sequence: Number(sequence), leftMs }
     const lock = { name, holder: `${sequence} ${token}`, seen: wish.seen }
     this.#held.set(lock, performance.now())

@@ -78,7 +78,6 @@ export class Room {
 
   /** Whether something of so many bytes may be stored now; if so, it is taken off what is left. */
   admits (name: string, bytes: number): boolean {
-    this.#askWhenDue()
     if (!this.#isBounded) return true
     const cost = costOf(bytes)
     this.#leftBytes ??= (this.#options.limitBytes() ?? 0) * firstShare
@@ -106,6 +105,7 @@ export class Room {
 
   #decline (): false {
     this.#options.count('decline')
+    this.storing()
     return false
   }
 
@@ -114,7 +114,8 @@ export class Room {
     return this.#stored.has(name) || this.#doorkeeper.saw(name)
   }
 
-  #askWhenDue (): void {
+  /** Something leaves for Redis: memory is read along with it, when it is time. */
+  storing (): void {
     const everyMs = !this.#isBounded ? unboundedMs : this.#standing.level === 'calm' ? calmMs : underPressureMs
     if (performance.now() - this.#askedAt >= everyMs) this.#ask()
   }

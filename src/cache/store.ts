@@ -92,6 +92,11 @@ export class CacheStore {
     if (!this.#epoch.isRaised) await this.#epoch.raise()
   }
 
+  /** Notes a sequence that was read: no global marker that is raised later shall be lower. */
+  notice (sequence: number): void {
+    this.#epoch.notice(sequence)
+  }
+
   /** Whether something of so many bytes may be stored, as memory stands; if so, it counts as stored. */
   admits (name: string, bytes: number): boolean {
     return this.#room?.admits(name, bytes) ?? true
@@ -117,6 +122,7 @@ export class CacheStore {
   async keep (name: string, kept: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
     this.#epoch.notice(kept.sequence)
     this.#epoch.renew(markerLifetimeMs)
+    this.#room?.storing()
     const isKept = await this.#write(name, kept, packed, lifetimeMs, lock)
     if (isKept) this.#count(name, Buffer.byteLength(packed), lifetimeMs)
     return isKept

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { CacheStore } from '../../src/cache/store.ts'
-import { cachingApp } from '../helpers/caching.ts'
+import { cachingApp, stored } from '../helpers/caching.ts'
 import { racePurges } from '../helpers/purging-process.ts'
 import { startRedis } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
@@ -206,6 +206,36 @@ t.test('a master that was away brings no purged answer back, though nobody asked
   await other.cache.purge('all')
   turn(first.port)
   await reached(app, first)
+
+  t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
+})
+
+t.test('a master whose clock is behind brings no purged answer back either', async (t) => {
+  const [ahead, behind] = [await startRedis(t), await startRedis(t)]
+  const { url, turn } = await startSwitch(t, ahead.port)
+  const app = await cachingApp(t, { url })
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>()
+  let version = 1
+  let isHeld = false
+  app.get('/a', { config: { cache: { ttl: '1h', tags: ['all'] } } }, async () => {
+    const seen = version
+    isHeld = true
+    await gate
+    return { seen }
+  })
+  const inAnHour = (Date.now() + 3_600_000) * 1000
+  await ahead.client.set('api:cache:seq', inAnHour, 'PX', 600_000)
+  await app.cache.purge('another')
+  const before = app.inject('/a')
+  await until(() => isHeld, { what: 'it is being made' })
+
+  turn(behind.port)
+  await reached(app, behind)
+  version = 2
+  await app.cache.purge('all')
+  open()
+  await before
+  await stored(app)
 
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
 })

@@ -13,6 +13,7 @@ t.test('keys spell every key with its parts percent-encoded', async (t) => {
   t.equal(keys.cacheWrap('top cities', 'h4sh'), 'api:cache:wrap:top%20cities:{h4sh}')
   t.equal(keys.cacheTag('city:42'), 'api:cache:tag:city%3A42')
   t.equal(keys.cacheSequence(), 'api:cache:seq')
+  t.match(keys.cacheEpoch('a run id'), /^api:cache:epoch:[0-9a-f]{16}$/)
   t.equal(keys.cacheLock('api:cache:GET:/cities/:id:{h4sh}'), 'api:cache:lock:GET:/cities/:id:{h4sh}')
   t.equal(keys.cacheFilled(), 'api:cache:filled')
   t.equal(keys.websocket('1d'), 'websocket:{1d}')
