@@ -24,7 +24,7 @@ const warmUpLines = 50_000
 const ends: (() => Promise<void> | void)[] = []
 const owner = { after: (end: () => Promise<void> | void) => { ends.push(end) } }
 
-interface Peer { server: Server, redis: { pid: number, control: Redis } }
+interface Peer { server: Server, redis: { pid: number, control: Redis, url: string } }
 
 async function startPeer (name: string, redisDelayMs: number): Promise<Peer> {
   const redis = await startRedisProcess(owner)
@@ -34,7 +34,7 @@ async function startPeer (name: string, redisDelayMs: number): Promise<Peer> {
   const control = new Redis(redis.url)
   ends.push(() => control.disconnect())
   await proxy?.fault('latency', { delayMs: redisDelayMs / 2 })
-  return { server, redis: { pid: redis.pid, control } }
+  return { server, redis: { pid: redis.pid, control, url: proxy?.url ?? redis.url } }
 }
 
 async function statsOf ({ redis, server }: Peer) {
@@ -51,10 +51,24 @@ async function measure (peer: Peer, workload: Workload, file: string): Promise<S
   await makeLoad({ ...load, lines: lines.slice(-warmUpLines), seconds: 1 })
   await writeLines(file, lines)
   const before = await statsOf(peer)
-  const seen = await makeLoad({ ...load, seconds })
+  const [seen, roundTripMs] = await Promise.all([makeLoad({ ...load, seconds }), workload.redisDelayMs > 0 ? roundTrip(peer.redis.url) : 0])
   const after = await statsOf(peer)
   const each = (name: keyof typeof before) => (after[name] - before[name]) / seen.requests
-  return { ...seen, requestsPerSecond: seen.requests / seen.seconds, cpu: each('cpu'), redisCpu: each('redisCpu'), commands: each('commands'), writes: each('writes') }
+  return { ...seen, roundTripMs, requestsPerSecond: seen.requests / seen.seconds, cpu: each('cpu'), redisCpu: each('redisCpu'), commands: each('commands'), writes: each('writes') }
+}
+
+/** What one round trip takes under that load, in the way that the server asks too: the middle of many. */
+async function roundTrip (url: string): Promise<number> {
+  const redis = new Redis(url)
+  const endsAt = performance.now() + seconds * 900
+  const times: number[] = []
+  while (performance.now() < endsAt) {
+    const askedAt = performance.now()
+    await redis.ping()
+    times.push(performance.now() - askedAt)
+  }
+  redis.disconnect()
+  return times.sort((one, other) => one - other)[times.length >> 1] ?? NaN
 }
 
 async function main (): Promise<void> {
@@ -82,6 +96,7 @@ async function tell (rows: Row[]): Promise<void> {
   const versions = Object.fromEntries(['fastify', 'ioredis', '@fastify/session', '@fastify/rate-limit', '@fastify/cookie'].map((name) => [name, version(name)]))
   const machine = { node: process.version, cpu: cpus()[0]?.model, cores: cpus().length, load: hasWrk ? 'wrk' : 'autocannon', rounds, seconds, ...versions }
   console.log(table(rows))
+  for (const { workload, server, p50Ms, roundTripMs } of rows.filter((row) => row.roundTripMs > 0 && row.server !== 'bare')) console.log(`${workload}, ${server}: p50 is ${(p50Ms / roundTripMs).toFixed(2)} round trips of ${roundTripMs.toFixed(1)} ms`)
   console.log(Object.entries(machine).map(([name, value]) => `${name} ${value}`).join(', '))
   await writeFile('bench-result.json', JSON.stringify({ machine, rows }, null, 2))
 }

@@ -1,7 +1,7 @@
 import type { Seen } from './load.ts'
 
-/** One measured round. CPU in microseconds a request, commands and writes (read by Redis) a request. */
-export interface Sample extends Seen { requestsPerSecond: number, cpu: number, redisCpu: number, commands: number, writes: number }
+/** One measured round. CPU in microseconds a request, commands and writes (read by Redis) a request; a round trip where Redis is far away, else 0. */
+export interface Sample extends Seen { roundTripMs: number, requestsPerSecond: number, cpu: number, redisCpu: number, commands: number, writes: number }
 
 /** The medians of one server under one workload. */
 export interface Row extends Sample { workload: string, server: string }
