@@ -39,15 +39,18 @@ const apart = 50
 export class Flood {
   readonly apps: readonly FastifyInstance[]
   readonly client: Redis
+  /** what the apps said of Redis's memory */
+  readonly logs: readonly string[]
   readonly #options: FloodOptions
   #hits = 0
   #wanted = 0
   #sessions = 0
 
-  private constructor (options: FloodOptions, client: Redis, apps: readonly FastifyInstance[]) {
+  private constructor (options: FloodOptions, client: Redis, apps: readonly FastifyInstance[], logs: readonly string[]) {
     this.#options = options
     this.client = client
     this.apps = apps
+    this.logs = logs
   }
 
   static async start (owner: Owner, options: FloodOptions): Promise<Flood> {
@@ -56,10 +59,13 @@ export class Flood {
     const client = new Redis(server.url)
     owner.after(() => { client.disconnect() })
     const url = options.isPlain === true ? `redis://blind:blind@${server.host}:${server.port}` : server.url
-    const apps = await Promise.all([cachingApp(owner, { url, coding: false }), cachingApp(owner, { url, coding: false })])
+    const logs: string[] = []
+    const stream = { write: (line: string) => { if (line.includes('limitBytes')) logs.push(line) } }
+    const ofApp = { url, coding: false as const, server: { logger: { stream }, disableRequestLogging: true } }
+    const apps = await Promise.all([cachingApp(owner, ofApp), cachingApp(owner, ofApp)])
     for (const app of apps) app.get('/:kind/:id', { config: { cache: { ttl: '1h' } } }, async () => randomBytes(options.bodyBytes / 2).toString('hex'))
     await Promise.all(apps.map((app) => app.ready()))
-    const flood = new Flood(options, client, apps)
+    const flood = new Flood(options, client, apps, logs)
     await flood.addSessions(options.sessions)
     return flood
   }
