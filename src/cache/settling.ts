@@ -1,3 +1,5 @@
+import { Readable } from 'node:stream'
+import { ReadableStream } from 'node:stream/web'
 import { formatCacheStatus } from '../http/cache-status.ts'
 import { isNotModified } from '../http/conditions.ts'
 import { parseVary } from '../http/vary.ts'
@@ -132,6 +134,7 @@ export class Settling {
     const kept = keptFields(run.before, settled.after, judgement.without, this.#policy.keepCookies)
     const lifetime = this.#policy.ttlMs === undefined ? judgement.lifetime : shortened(judgement.lifetime)
     if (isStream(payload)) return this.#tee(settled, kept, lifetime, payload)
+    if (payload instanceof ReadableStream) return this.#tee(settled, kept, lifetime, Readable.fromWeb(payload))
     const body = bodyOf(payload)
     if (body === undefined) return this.#refuse(settled, 'payload')
     if (body.length > this.#policy.maxBytes) return this.#refuse(settled, 'too-large')

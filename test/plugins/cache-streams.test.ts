@@ -40,6 +40,17 @@ t.test('cache keeps a stream that ended well and is not too large', async (t) =>
   t.match(second.headers['cache-status'], /hit/)
 })
 
+t.test('cache keeps what a web stream brings, and lets a Response pass', async (t) => {
+  const app = await cachingApp(t)
+  app.get('/stream', { config: { cache: true } }, async (_request, reply) => reply.type('text/plain').send(ReadableStream.from(['one ', 'two'])))
+  app.get('/response', { config: { cache: true } }, async (_request, reply) => reply.send(new Response('three', { status: 203, headers: { 'x-own': '1' } })))
+
+  t.equal((await app.inject('/stream')).body, 'one two')
+  await until(() => app.cache.counts.kept === 1, { what: 'the stream is kept' })
+  t.match(await app.inject('/stream'), { body: 'one two', headers: { 'cache-status': /hit/, 'content-type': 'text/plain' } })
+  for (const time of ['once', 'twice']) t.match(await app.inject('/response'), { statusCode: 203, body: 'three', headers: { 'x-own': '1', 'cache-status': /detail=payload/ } }, time)
+})
+
 t.test('cache keeps no stream that is too large, and takes no more from it than its client does', async (t) => {
   const app = await cachingApp(t)
   const source = chunks(160)
