@@ -55,7 +55,10 @@ export class Fills<Result extends object> {
       result: promise,
       end: (ending) => {
         clearTimeout(timer)
-        if (this.#byKey.get(key)?.fill === fill) this.#byKey.delete(key)
+        const last = this.#byKey.get(key)?.fill
+        if (last === fill) this.#byKey.delete(key)
+        // Who took its place because it was slow need not be waited for any more.
+        else if (typeof ending === 'object' && last?.lock !== undefined && last.sequence <= fill.sequence) last.end(ending)
         resolve(ending)
       }
     }

@@ -1,6 +1,6 @@
--- Keeps an answer, unless one of its tags was purged while it was made, or somebody else fills by now; gives the lock back, and tells who waits.
+-- Keeps an answer, unless one of its tags was purged while it was made, or somebody has stored since; gives the lock back, and tells who waits.
 -- A marker that is missing may have been evicted after such a purge: then the sequence tells, for it has moved on.
--- A lock that was lost, though nobody has taken or filled since, costs nothing.
+-- A lock that was lost costs nothing as long as nobody has stored: who took it stores over this one. A run that is longer than others' patience is kept.
 -- KEYS[1]   entry             string
 -- KEYS[2]   lock              string, of the entry
 -- KEYS[3]   sequence          string; in a Cluster it and the markers lie elsewhere, and were looked at before
@@ -16,8 +16,10 @@
 local filledAt = tonumber(ARGV[1])
 local holder = redis.call('GET', KEYS[2])
 local isOwner = holder == ARGV[5]
-local isKept = (isOwner or not holder or holder == 'pass') and 1 or 0
-if not isOwner and ARGV[5] ~= '' then
+local isKept = 1
+if ARGV[5] == '' then
+  if holder and holder ~= 'pass' then isKept = 0 end
+elseif not isOwner then
   local entry = redis.pcall('GETRANGE', KEYS[1], 0, 47)
   if type(entry) == 'string' and entry ~= ARGV[6] then isKept = 0 end
 end
@@ -39,8 +41,8 @@ if isKept == 1 then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
   for i = 3, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[4], 'GT') end
 end
-if isOwner or (isKept == 1 and holder == 'pass') then
-  redis.call('DEL', KEYS[2])
+if isOwner or (isKept == 1 and holder == 'pass') then redis.call('DEL', KEYS[2]) end
+if isOwner or (isKept == 1 and (holder or ARGV[5] ~= '')) then
   redis.pcall('PUBLISH', ARGV[7], (isKept == 1 and 'kept ' or 'free ') .. KEYS[1])
 end
 return isKept

@@ -78,13 +78,28 @@ t.test('entrance lets the next one in when the first leaves with nothing, and al
 })
 
 t.test('entrance lets whoever has seen a younger purge in at once, and keeps nothing of the older fill', async (t) => {
-  const [one, other] = await openTwo(t)
+  const [one, other, { client }] = await openTwo(t)
   const old = await fillOf(one)
+  await one.store.purge(['a'])
 
-  const taking = await other.entrance.enter(name, { ...wish, required: old.sequence + 1 }, soon())
+  const taking = await other.entrance.enter(name, { ...wish, required: Number(await client.get('api:cache:tag:a')) }, soon())
 
   t.equal(taking.word, 'taken')
-  t.equal(await one.store.keep(name, { tags: [], sequence: old.sequence }, 'old', 60_000, old.lock), false)
+  t.equal(await one.store.keep(name, { tags: ['a'], sequence: old.sequence }, 'old', 60_000, old.lock), false)
+})
+
+t.test('entrance keeps what a run made that took longer than others had patience, until they have stored', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  const [slow, slower] = [await fillOf(one), await one.entrance.enter(name, wish, 0)]
+  if (slower.word !== 'taken') throw new Error(slower.word)
+  const waiting = other.entrance.enter(name, wish, soon())
+  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
+
+  t.equal(await one.store.keep(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), true)
+  t.equal((await waiting).word, 'changed')
+  t.equal(await one.store.keep(name, { tags: [], sequence: slower.sequence }, 'second', 60_000, slower.lock), true)
+  t.equal(await one.store.keep(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), false)
+  t.equal(await client.get(name), 'second')
 })
 
 t.test('entrance sends whoever comes with an old look back to look again', async (t) => {
