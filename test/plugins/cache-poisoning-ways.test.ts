@@ -90,7 +90,7 @@ t.test('cache keeps no answer that a field of the request has shaped, by whichev
       const poisoned = await ask(`/${index}/${name}`, Object.entries(fields))
       const victim = await ask(`/${index}/${name}`, [])
       if (!evil.test(poisoned.body)) t.fail(`${name} ${way}: was not echoed, so nothing is shown: ${poisoned.body}`)
-      if (poisoned.status !== 'prism; fwd=miss; detail=unkeyed') t.fail(`${name} ${way}: ${poisoned.status}`)
+      if (!poisoned.status.endsWith('; detail=unkeyed')) t.fail(`${name} ${way}: ${poisoned.status}`)
       if (evil.test(victim.body) || /hit/.test(victim.status)) t.fail(`${name} ${way}: reached somebody else`)
     }
   }))
