@@ -1,5 +1,5 @@
 -- Takes units from every policy of one request, or from none; identical requests of one moment ask together.
--- KEYS[p]    counter of policy p  string, tagged by its algorithm, expires when it says nothing any more
+-- KEYS[p]    counter of policy p  string, tagged by its algorithm; expires when it says nothing any more
 -- KEYS[p+1]  session              perhaps: hash, as session/load.lua reads it; without a live one nothing is taken
 -- ARGV[1]    asked                how many identical requests ask; as many as fit are granted; 0 only looks
 -- ARGV[2]    deadlineMs           by Redis's clock; who is read later has given up, and is not counted; 0 for none
@@ -8,145 +8,156 @@
 -- returns    'granted nowMs', then for each policy ' remaining resetMs retryMs': until more comes, until one more fits
 --            granted -1: too late; -2: no such session
 -- A refusal only reads, unless a counter has no end or comes from the future: after a clock was set back it counts as of now.
-local call, sub, pack, unpack, floor, ceil, max, min = redis.call, string.sub, struct.pack, struct.unpack, math.floor, math.ceil, math.max, math.min
-local nowUs = time[1] * 1000000 + time[2]
+-- A busy server runs this more than all else: what is dear is done once a call. That is reading all counters, the making of functions, and
+-- numbers from text and to text, which cost as much as half a command. One text is returned: a reply costs by its elements.
+local call, byte, sub, format, match = redis.call, string.byte, string.sub, string.format, string.match
+local pack, peel, floor, ceil, max = struct.pack, struct.unpack, math.floor, math.ceil, math.max
+local numbers, texts = {}, {}
+local function number (text)
+  numbers[text] = numbers[text] or tonumber(text)
+  return numbers[text]
+end
+local function text (number)
+  texts[number] = texts[number] or format('%d', number)
+  return texts[number]
+end
+local nowUs, nowText = time[1] * 1000000 + time[2], ' ' .. text(nowMs)
+local oneText = '1' .. nowText
+
+-- As stored, by key; true for what was changed in place since, and is read again. Another type reads as nothing, and is replaced.
+local counters, found = {}, #KEYS > 0 and call('MGET', unpack(KEYS)) or {}
+for i = 1, #KEYS do counters[KEYS[i]] = found[i] end
+local function put (key, counter, lifeMs)
+  counters[key] = counter
+  if counter then call('SET', key, counter, 'PX', text(lifeMs)) else call('DEL', key) end
+end
 -- Of the ask under way, by policy; kept between asks to spare the making.
-local counters, isStored, isHealed, frees, used, first, last = {}, {}, {}, {}, {}, {}, {}
+local met, frees, used, isStored, isHealed = {}, {}, {}, {}, {}
 
--- 's': units used (I4), then the buckets in order, each with the ms it ends at (I6) and its units (I4). No bucket leaves before all of it is a window old.
-local sliding = {}
+-- 's': units used (I4), then buckets: the ms that it ends at (I6) and its units (I4). First the newest, then the others in order.
+-- No bucket leaves before all of it is a window old.
+local kept, first, last, newest, newestUnits, oldest = {}, {}, {}, {}, {}, {}
+local function sliding (policy)
+  local quota, endMs, goneMs, waitMs = policy.quota, (floor(nowMs / policy.grain) + 1) * policy.grain, nowMs - policy.windowMs, policy.windowMs - nowMs
+  local lifeText = text(endMs + waitMs)
 
-function sliding.prepare (policy)
-  policy.endMs = (floor(nowMs / policy.grain) + 1) * policy.grain
-  policy.lifeMs = policy.endMs + policy.windowMs - nowMs
-end
-
-function sliding.read (policy, p, counter)
-  local sum, from, to, goneMs = 0, 6, 6, nowMs - policy.windowMs
-  if counter and #counter > 14 and #counter % 10 == 5 then
-    sum, to = unpack('>I4', counter, 2), #counter + 1
-    if unpack('>I6', counter, to - 10) > policy.endMs then
-      local future, units = to - 10, 0
-      while future >= 6 and unpack('>I6', counter, future) > policy.endMs do
-        units, future = units + unpack('>I4', counter, future + 6), future - 10
+  function policy.read (p, counter)
+    local size, from, tag, sum, newMs, newUnits, oldMs, oldUnits = #counter, 16, 0, 0, 0, 0, 0, 0
+    if size == 15 then
+      tag, sum, newMs, newUnits = peel('>BI4I6I4', counter)
+    elseif size > 15 and size % 10 == 5 then
+      tag, sum, newMs, newUnits, oldMs, oldUnits = peel('>BI4I6I4I6I4', counter)
+    end
+    if tag ~= 115 then
+      isHealed[p], size, sum, newMs = size > 0, 15, 0, 0
+    elseif newMs > endMs then
+      isHealed[p], newMs = true, endMs
+      while size > 15 and peel('>I6', counter, size - 9) > endMs do
+        newUnits, size = newUnits + peel('>I4', counter, size - 3), size - 10
       end
-      counter = sub(counter, 1, future + 9) .. pack('>I6I4', policy.endMs, units)
-      to, isHealed[p] = #counter + 1, true
     end
-    while from < to do
-      local endMs, units = unpack('>I6I4', counter, from)
-      if endMs > goneMs then break end
-      sum, from = sum - units, from + 10
+    if newMs <= goneMs then size, sum, newMs = 15, 0, 0 end
+    while from < size and oldMs <= goneMs do
+      sum, from = sum - oldUnits, from + 10
+      if from < size then oldMs, oldUnits = peel('>I6I4', counter, from) end
     end
+    kept[p], used[p], first[p], last[p], newest[p], newestUnits[p], oldest[p] = counter, sum, from, size, newMs, newUnits, from < size and oldMs or newMs
+    return quota - sum
   end
-  counters[p], used[p], first[p], last[p] = counter, sum, from, to
-  return policy.quota - sum
-end
 
-function sliding.write (policy, p, taken)
-  local to, units = last[p], taken
-  if to > first[p] and taken > 0 then
-    local endMs, others = unpack('>I6I4', counters[p], to - 10)
-    if endMs == policy.endMs then units, to = units + others, to - 10 end
+  function policy.write (p, taken, key)
+    local from, size, units, others, sum = first[p], last[p], newestUnits[p], '', used[p] + taken
+    if newest[p] == endMs and from == 16 and not isHealed[p] and taken > 0 then
+      newestUnits[p], counters[key] = units + taken, true
+      return call('SETRANGE', key, '1', pack('>I4I6I4', sum, endMs, units + taken)) -- ends when it ended: that is late enough
+    end
+    if from < size then others = sub(kept[p], from, size) end
+    if newest[p] == endMs then
+      units = units + taken
+    elseif taken > 0 then
+      if newest[p] > 0 then others = others .. sub(kept[p], 6, 15) else oldest[p] = endMs end
+      newest[p], units = endMs, taken
+    end
+    if newest[p] == 0 then return call('DEL', key) end
+    local counter = 's' .. pack('>I4I6I4', sum, newest[p], units) .. others
+    kept[p], first[p], last[p], newestUnits[p], counters[key] = counter, 16, #counter, units, counter
+    call('SET', key, counter, 'PX', lifeText)
   end
-  local kept = to > first[p] and sub(counters[p], first[p], to - 1) or ''
-  if taken > 0 then kept = kept .. pack('>I6I4', policy.endMs, units) end
-  counters[p], used[p], first[p], last[p] = kept, used[p] + taken, 1, #kept + 1
-  return #kept > 0 and 's' .. pack('>I4', used[p]) .. kept
-end
 
-function sliding.wait (policy, p, lacking)
-  local resetMs, retryMs, waitMs = 0, 0, policy.windowMs - nowMs
-  if first[p] < last[p] then resetMs = unpack('>I6', counters[p], first[p]) + waitMs end
-  if policy.cost > policy.quota then return resetMs, policy.windowMs end
-  for from = first[p], last[p] - 10, 10 do
-    if lacking <= 0 then break end
-    local endMs, units = unpack('>I6I4', counters[p], from)
-    lacking, retryMs = lacking - units, endMs + waitMs
+  function policy.wait (p, lacking)
+    local resetMs, retryMs = newest[p] > 0 and oldest[p] + waitMs or 0, 0
+    if lacking <= 0 then return resetMs, 0 end
+    if policy.cost > quota then return resetMs, policy.windowMs end
+    for from = first[p], last[p] - 9, 10 do
+      local bucketMs, units = peel('>I6I4', kept[p], from)
+      lacking, retryMs = lacking - units, bucketMs + waitMs
+      if lacking <= 0 then return resetMs, retryMs end
+    end
+    return resetMs, newest[p] > 0 and newest[p] + waitMs or 0
   end
-  return resetMs, retryMs
 end
 
 -- 'g': the moment, in µs, at which the whole burst is free again (d).
-local gcra = {}
+local function gcra (policy)
+  local intervalUs = ceil(policy.windowMs * 1000 / policy.quota)
+  local burstUs = policy.grain * intervalUs
 
-function gcra.prepare (policy)
-  policy.intervalUs = ceil(policy.windowMs * 1000 / policy.quota)
-  policy.burstUs = policy.grain * policy.intervalUs
-end
+  function policy.read (p, counter)
+    local isKnown = #counter == 9 and byte(counter) == 103
+    local freeUs = isKnown and peel('>d', counter, 2) or nowUs
+    isHealed[p] = (not isKnown and #counter > 0) or freeUs > nowUs + burstUs
+    used[p] = max(0, math.min(freeUs - nowUs, burstUs))
+    return floor((burstUs - used[p]) / intervalUs)
+  end
 
-function gcra.read (policy, p, counter)
-  local freeUs = counter and #counter == 9 and unpack('>d', counter, 2) or nowUs
-  if freeUs > nowUs + policy.burstUs then freeUs, isHealed[p] = nowUs + policy.burstUs, true end
-  used[p] = max(0, freeUs - nowUs)
-  return floor((policy.burstUs - used[p]) / policy.intervalUs)
-end
+  function policy.write (p, taken, key)
+    used[p] = used[p] + taken * intervalUs
+    put(key, used[p] > 0 and 'g' .. pack('>d', nowUs + used[p]), ceil(used[p] / 1000))
+  end
 
-function gcra.write (policy, p, taken)
-  used[p] = used[p] + taken * policy.intervalUs
-  policy.lifeMs = ceil(used[p] / 1000)
-  return used[p] > 0 and 'g' .. pack('>d', nowUs + used[p])
-end
-
-function gcra.wait (policy, p)
-  local resetUs = used[p] - max(0, ceil(used[p] / policy.intervalUs) - 1) * policy.intervalUs
-  return ceil(resetUs / 1000), max(0, ceil((used[p] + policy.cost * policy.intervalUs - policy.burstUs) / 1000))
+  function policy.wait (p)
+    local resetUs = used[p] - max(0, ceil(used[p] / intervalUs) - 1) * intervalUs
+    return ceil(resetUs / 1000), max(0, ceil((used[p] + policy.cost * intervalUs - burstUs) / 1000))
+  end
 end
 
 -- 'f': the ms at which the window ends (I6), units used in it (I4).
-local fixed = {}
+local function fixed (policy)
+  local endMs = (floor(nowMs / policy.windowMs) + 1) * policy.windowMs
+  local lifeMs = endMs - nowMs
 
-function fixed.prepare (policy)
-  policy.endMs = (floor(nowMs / policy.windowMs) + 1) * policy.windowMs
-  policy.lifeMs = policy.endMs - nowMs
-end
-
-function fixed.read (policy, p, counter)
-  local endMs, units = 0, 0
-  if counter and #counter == 11 then endMs, units = unpack('>I6I4', counter, 2) end
-  isHealed[p] = isHealed[p] or endMs > policy.endMs
-  used[p] = endMs >= policy.endMs and units or 0
-  return policy.quota - used[p]
-end
-
-function fixed.write (policy, p, taken)
-  used[p] = used[p] + taken
-  return used[p] > 0 and 'f' .. pack('>I6I4', policy.endMs, used[p])
-end
-
-function fixed.wait (policy, p, lacking)
-  return used[p] > 0 and policy.lifeMs or 0, lacking > 0 and policy.lifeMs or 0
-end
-
-local algorithms = { s = sliding, g = gcra, f = fixed }
-
-local known = {}
-local function policyOf (terms)
-  if known[terms] then return known[terms] end
-  local tag, quota, windowMs, grain, cost = string.match(terms, '^(%a) (%d+) (%d+) (%d+) (%d+)$')
-  local policy = { tag = tag, algorithm = algorithms[tag], quota = tonumber(quota), windowMs = tonumber(windowMs), grain = tonumber(grain), cost = tonumber(cost) }
-  policy.algorithm.prepare(policy)
-  known[terms] = policy
-  return policy
-end
-
-local function read (policy, p, key)
-  local counter = redis.pcall('GET', key)
-  if type(counter) == 'table' then
-    if not string.find(counter.err, 'WRONGTYPE', 1, true) then error(counter) end
-    counter = false
+  function policy.read (p, counter)
+    local isKnown, untilMs, units = #counter == 11 and byte(counter) == 102, 0, 0
+    if isKnown then untilMs, units = peel('>I6I4', counter, 2) end
+    isHealed[p] = (not isKnown and #counter > 0) or untilMs > endMs
+    used[p] = untilMs >= endMs and units or 0
+    return policy.quota - used[p]
   end
-  isStored[p], isHealed[p] = counter, false
-  if counter and sub(counter, 1, 1) ~= policy.tag then counter, isHealed[p] = false, true end
-  frees[p] = policy.algorithm.read(policy, p, counter)
-  return frees[p]
+
+  function policy.write (p, taken, key)
+    used[p] = used[p] + taken
+    put(key, used[p] > 0 and 'f' .. pack('>I6I4', endMs, used[p]), lifeMs)
+  end
+
+  function policy.wait (p, lacking)
+    return used[p] > 0 and lifeMs or 0, lacking > 0 and lifeMs or 0
+  end
+end
+
+local algorithms, policies = { s = sliding, g = gcra, f = fixed }, {}
+local function policyOf (terms)
+  local tag, quota, windowMs, grain, cost = match(terms, '^(%a) (%d+) (%d+) (%d+) (%d+)$')
+  local policy = { quota = tonumber(quota), windowMs = tonumber(windowMs), grain = tonumber(grain), cost = tonumber(cost) }
+  algorithms[tag](policy)
+  policies[terms] = policy
+  return policy
 end
 
 local function isLive (key, devices)
   for device in string.gmatch(devices, '%S+') do
     local value = redis.pcall('HGET', key, device)
     if type(value) == 'string' then
-      local absoluteEnd, idleEnd = string.match(value, '^%d+ %d+ (%d+) %d+ (%d+) ')
+      local absoluteEnd, idleEnd = match(value, '^%d+ %d+ %d+ (%d+) %d+ (%d+) ')
       return idleEnd ~= nil and nowMs < tonumber(absoluteEnd) and nowMs < tonumber(idleEnd)
     end
   end
@@ -154,31 +165,32 @@ local function isLive (key, devices)
 end
 
 -- each ask
-local asked, deadlineMs, policyCount = tonumber(ARGV[1]), tonumber(ARGV[2]), #KEYS
-if deadlineMs > 0 and nowMs > deadlineMs then return '-1 ' .. nowMs end
-if sub(ARGV[#ARGV], 1, 2) == 'l ' then
-  if not isLive(KEYS[policyCount], sub(ARGV[#ARGV], 3)) then return '-2 ' .. nowMs end
+local asked, deadlineMs, policyCount, extra = number(ARGV[1]), number(ARGV[2]), #KEYS, ARGV[#ARGV]
+if deadlineMs > 0 and nowMs > deadlineMs then return '-1' .. nowText end
+if byte(extra) == 108 then
+  if not isLive(KEYS[policyCount], sub(extra, 3)) then return '-2' .. nowText end
   policyCount = policyCount - 1
 end
 
 local granted = asked
 for p = 1, policyCount do
-  local policy = policyOf(ARGV[p + 2])
-  local free = read(policy, p, KEYS[p])
-  if policy.cost > 0 then granted = min(granted, max(0, floor(free / policy.cost))) end
+  local key, policy = KEYS[p], policies[ARGV[p + 2]] or policyOf(ARGV[p + 2])
+  local counter, cost = counters[key], policy.cost
+  if counter == true then counter = call('GET', key) end
+  met[p], isHealed[p] = policy, false
+  local free = policy.read(p, counter or '')
+  frees[p], isStored[p] = free, counter
+  if cost * granted > free then granted = max(0, floor(free / cost)) end
 end
 
-local answer = { granted, nowMs }
+local answer = granted == 1 and oneText or text(granted) .. nowText
 for p = 1, policyCount do
-  local policy = policyOf(ARGV[p + 2])
-  local taken = granted * policy.cost
-  if taken > 0 or (asked > 0 and isStored[p] and (isHealed[p] or call('PTTL', KEYS[p]) < 0)) then
-    local counter = policy.algorithm.write(policy, p, taken)
-    if counter then call('SET', KEYS[p], counter, 'PX', policy.lifeMs) else call('DEL', KEYS[p]) end
-  end
+  local key, policy = KEYS[p], met[p]
+  local cost = policy.cost
+  local taken = granted * cost
+  if taken > 0 or (asked > 0 and isStored[p] and (isHealed[p] or call('PTTL', key) < 0)) then policy.write(p, taken, key) end
   local free = frees[p] - taken
-  local resetMs, retryMs = policy.algorithm.wait(policy, p, policy.cost - free)
-  answer[p * 3], answer[p * 3 + 1], answer[p * 3 + 2] = max(0, free), resetMs, retryMs
+  local resetMs, retryMs = policy.wait(p, cost - free)
+  answer = answer .. ' ' .. (texts[free] or text(max(0, free))) .. ' ' .. (texts[resetMs] or text(resetMs)) .. ' ' .. (texts[retryMs] or text(retryMs))
 end
--- One text, not many numbers: reading a reply costs by its elements.
-return table.concat(answer, ' ')
+return answer

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
  *
  * The Lua answers one ask: it sees its own `KEYS` and `ARGV`, and `nowMs` (Redis's clock, milliseconds since 1970).
  * It reads before it writes: an error in the middle leaves what was already written.
+ * `KEYS` and `ARGV` are the same tables for every ask of a call, filled anew: it neither keeps nor returns them.
  * What stands above a line `-- each ask` is run once a call, before its asks: functions, and what they share.
  * `time` is what TIME said, for who needs microseconds.
  */
@@ -40,7 +41,7 @@ export class Script<Answer> {
   }
 }
 
-/** A failed ask answers with an error of its own inside the reply's array, and the others go on. */
+/** Tables and numbers are made once a call, for their making costs more than most asks. A failed ask answers with an error of its own inside the reply's array, and the others go on. */
 function grouped (lua: string): string {
   const [ask = '', once = ''] = lua.split(/^-- each ask$/m).reverse()
   return `local time = redis.call('TIME')
@@ -49,13 +50,20 @@ ${once}
 local function ask(KEYS, ARGV)
 ${ask}
 end
-local answers, key, arg = {}, 0, 1
+local answers, keys, args, numbers, key, arg, keyCount, argCount = {}, {}, {}, {}, 0, 1, 0, 0
+local function number(text)
+  numbers[text] = numbers[text] or tonumber(text)
+  return numbers[text]
+end
 for i = 1, tonumber(ARGV[1]) do
-  local keyCount, argCount = tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
-  local keys, args = {}, {}
+  local keysBefore, argsBefore = keyCount, argCount
+  keyCount, argCount = number(ARGV[arg + 1]), number(ARGV[arg + 2])
+  arg = arg + 2
   for j = 1, keyCount do keys[j] = KEYS[key + j] end
-  for j = 1, argCount do args[j] = ARGV[arg + 2 + j] end
-  key, arg = key + keyCount, arg + 2 + argCount
+  for j = 1, argCount do args[j] = ARGV[arg + j] end
+  for j = keyCount + 1, keysBefore do keys[j] = nil end
+  for j = argCount + 1, argsBefore do args[j] = nil end
+  key, arg = key + keyCount, arg + argCount
   local isFine, answer = pcall(ask, keys, args)
   if isFine then
     answers[i] = answer or false

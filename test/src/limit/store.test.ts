@@ -71,3 +71,18 @@ test('store looks without taking, and forgets', async (t) => {
   t.same(seen.map(({ standings }) => standings[0]?.remaining), [99, 99])
   t.equal(await redis.dbsize(), 0)
 })
+
+test('store counts on where one call asks the same counter again, in one bucket or from a new one', async (t) => {
+  const { pool } = await open(t)
+  const store = new LimitStore(pool.batch)
+  const askedBy = async (route: string) => {
+    const { row, place } = store.take({ ...claimOf('192.0.2.1'), name: route })
+    return takenOf(await row.grants, place, terms).standings[0]?.remaining
+  }
+
+  const first = await Promise.all(['a', 'b', 'c', 'd'].map(askedBy))
+  const second = await Promise.all(['a', 'b', 'c'].map(askedBy))
+
+  t.same(first, [99, 98, 97, 96])
+  t.same(second, [95, 94, 93])
+})
