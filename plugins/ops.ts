@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { OperatorError } from '../src/errors.ts'
 import { OperatorDoor } from '../src/http/operator.ts'
+import { EntryFinder } from '../src/ops/entry.ts'
 import { pointOf, pointsOf } from '../src/ops/point.ts'
 import type {} from './alerts.ts'
 import type {} from './cache.ts'
@@ -19,11 +20,15 @@ export interface OpsOptions {
 }
 
 const cookieName = 'prism_operator'
-const refusedShown = 10
+const refusedShown = 8
+const commandsShown = 8
 const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'))
 const read = (name: string) => readFileSync(new URL(`../src/ops/${name}`, import.meta.url))
 const files: Readonly<Record<string, readonly [type: string, body: Buffer]>> = {
   'page.js': ['text/javascript', read('page.js')],
+  'charts.js': ['text/javascript', read('charts.js')],
+  'cache.js': ['text/javascript', read('cache.js')],
+  'form.js': ['text/javascript', read('form.js')],
   'login.js': ['text/javascript', read('login.js')],
   'page.css': ['text/css', read('page.css')],
   'uplot.js': ['text/javascript', readFileSync(join(uplot, 'dist/uPlot.iife.min.js'))],
@@ -58,7 +63,11 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
     }
   }
   const followers = new Set<Readable>()
+  const entries = new EntryFinder()
 
+  fastify.addHook('onRoute', (route) => {
+    if ([route.method].flat().includes('GET')) entries.add(route.url, fastify.journey.resolvedFrom(route.config).cache)
+  })
   fastify.metrics.onReading(() => {
     const text = block('now', nowOf(fastify))
     for (const follower of followers) if (follower.readableLength < 1_000_000) follower.push(text)
@@ -99,6 +108,14 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
     request.log.info({ tags: request.body.tags }, 'An operator purged')
     return reply.code(204).send()
   })
+
+  // A POST, for a path may hold what a log must not know.
+  fastify.post<{ Body: { url: string } }>('/ops/entry', { ...changing, schema: { hide: true, body: { type: 'object', required: ['url'], properties: { url: { type: 'string', pattern: '^(/|https?://)', maxLength: 2000 } } } } }, async (request, reply) => {
+    enter(request)
+    const view = await entries.find(request.body.url, request)
+    request.log.info({ route: view.route, found: view.found }, 'An operator looked at a stored answer')
+    return reply.header('cache-control', 'no-store').send(view)
+  })
 }, { name: 'ops', fastify: '5.x', dependencies: ['metrics', 'alerts', 'cache'] })
 
 function ticketOf ({ headers }: FastifyRequest): string | undefined {
@@ -120,6 +137,7 @@ function nowOf ({ metrics, alerts }: FastifyInstance): object {
     alerts: alerts.all.filter(({ state }) => state === 'firing').map(({ rule: { name, severity, meaning, first }, state, since }) => ({ name, severity, meaning, first, state, since })),
     namespaces: sample?.namespaces ?? [],
     refused: metrics.mostRefused.top(refusedShown),
-    redis: sample === undefined ? null : { version: sample.version, role: sample.role, memoryPolicy: sample.memoryPolicy }
+    commands: sample?.latencies.slice(0, commandsShown) ?? [],
+    redis: sample === undefined ? null : { nodes: sample.nodes.length, silent: sample.silent, version: sample.nodes[0]?.version ?? '', role: sample.nodes[0]?.role ?? '', memoryPolicy: sample.nodes[0]?.memoryPolicy ?? '' }
   }
 }

@@ -5,6 +5,7 @@ import { Pool } from '../redis/pool.ts'
 import { ReachFault, UsageFault } from './command.ts'
 import type { Call, Command, Environment, ReadService } from './command.ts'
 import { doctor } from './doctor.ts'
+import { entry } from './entry.ts'
 import { keys } from './keys.ts'
 import { limits } from './limits.ts'
 import { Output } from './output.ts'
@@ -15,7 +16,7 @@ import { rules } from './rules.ts'
 import { sessions } from './sessions.ts'
 import { watch } from './watch.ts'
 
-const commands: Readonly<Record<string, Command>> = { doctor, keys, purge, sessions, limits, watch, rules }
+const commands: Readonly<Record<string, Command>> = { doctor, keys, purge, entry, sessions, limits, watch, rules }
 const common = { url: { type: 'string' }, prefix: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
 
 /** What a run is given besides; the process's own streams when left out. */

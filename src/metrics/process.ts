@@ -88,6 +88,7 @@ export function readProcess ({ requests, pool, cache: { counts: cache } = { coun
       lost: pool.losses.lost,
       exhausted: pool.losses.exhausted
     },
+    outcomes: requests.outcomes,
     durations: addUp(tallies.flatMap(({ durations }) => durations)),
     roundTrips: pool.batch.roundTrips.counts.slice(),
     pool: { ...pool.load, isBroken: pool.isBroken },

@@ -1,12 +1,15 @@
 import { Histogram } from '../histogram.ts'
 import { memoryLimit } from './info.ts'
 import type { NodeSample, Sample } from './observer.ts'
+import type { CacheOutcome } from './requests.ts'
 
 /** Counters and gauges of one process and of Redis at one moment. Counters grow from the start; who wants a rate takes two readings. */
 export interface Reading {
   /** milliseconds since 1970 */
   readonly at: number
   readonly counts: Readonly<Record<ReadingCount, number>>
+  /** requests by what the cache did */
+  readonly outcomes: Readonly<Record<CacheOutcome, number>>
   /** see {@link Histogram}: bucket counts of requests and of round trips */
   readonly durations: readonly number[]
   readonly roundTrips: readonly number[]

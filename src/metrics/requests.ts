@@ -88,6 +88,13 @@ export class Requests {
       : [{ labels: { method, route, status: `${cell % statusClasses}xx`, cache: cacheOutcomes[Math.floor(cell / statusClasses)] ?? 'none' }, count }]))
   }
 
+  /** By what the cache did. */
+  get outcomes (): Record<CacheOutcome, number> {
+    const sums: Record<CacheOutcome, number> = { none: 0, hit: 0, stale: 0, miss: 0, bypass: 0 }
+    for (const { counts } of this.tallies) counts.forEach((count, cell) => { sums[cacheOutcomes[Math.floor(cell / statusClasses)] ?? 'none'] += count })
+    return sums
+  }
+
   /** By policy and outcome. */
   get decisions (): LabelledCount[] {
     const sums = new Map<string, number>()

@@ -1,121 +1,68 @@
-/* global uPlot, getComputedStyle, EventSource, matchMedia, ResizeObserver */
-const Plot = uPlot
-const element = (id) => document.getElementById(id)
-const make = (tag, properties = {}, ...children) => {
-  const made = Object.assign(document.createElement(tag), properties)
-  made.append(...children)
-  return made
-}
+/* global EventSource */
+import { showTables } from './cache.js'
+import { addPoint, showHistory } from './charts.js'
+import { bytes, element, fillTable, lasting, make, milliseconds, number, percent } from './form.js'
 
-const number = (digits) => (value) => value == null ? '–' : value.toLocaleString('en', { maximumFractionDigits: value !== 0 && Math.abs(value) < 10 ? digits : 0 })
-const percent = (share) => share == null ? '–' : `${(share * 100).toFixed(share > 0.995 || share === 0 ? 0 : 1)} %`
-const bytes = (value) => {
-  if (value == null) return '–'
-  const power = Math.min(3, Math.floor(Math.log2(Math.max(1, value)) / 10))
-  return `${(value / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${['B', 'KB', 'MB', 'GB'][power]}`
-}
-const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString('en-GB', span() < 600 ? {} : { hour: '2-digit', minute: '2-digit' })
-const milliseconds = (value) => value == null ? '–' : `${number(2)(value)} ms`
-
-const charts = [
-  { title: 'Hit rate', format: percent, range: [0, 1], lines: [['hits', 'hitShare']] },
-  { title: 'Requests a second', format: number(1), lines: [['all', 'requests'], ['refused', 'refused'], ['failed', 'failed']] },
-  { title: 'Answered within', format: milliseconds, lines: [['half', 'p50Ms'], ['99 %', 'p99Ms']] },
-  { title: 'Redis round trip', format: milliseconds, lines: [['half', 'roundTripP50Ms'], ['99 %', 'roundTripP99Ms']] },
-  { title: 'Redis memory', format: bytes, lines: [['used', 'memoryUsed'], ['limit', 'memoryMax']] },
-  { title: 'Evictions a second', format: number(1), lines: [['evicted', 'evictions']] },
-  { title: 'Redis commands a second', format: number(1), lines: [['commands', 'commands']] },
-  { title: 'Connections', format: number(0), lines: [['Redis clients', 'clients'], ['our pool', 'connections'], ['live', 'live']] }
-]
-const colours = ['one', 'two', 'three']
 const lifetimes = ['a minute', '5 minutes', '15 minutes', 'an hour', 'later', 'never']
-const hour = 3600
-
-let points = []
-for (const chart of charts) prepare(chart)
 element('legend').append(...lifetimes.map((name, index) => make('span', { className: `l${index}`, textContent: name })))
 
-function prepare (chart) {
-  const caption = make('figcaption', {}, make('b', { textContent: chart.title }))
-  chart.values = chart.lines.map(([name], index) => {
-    const value = make('span', { className: `key ${colours[index]}` })
-    caption.append(value)
-    return { name, value }
-  })
-  chart.place = make('div', { className: 'plot' })
-  chart.place.setAttribute('role', 'img')
-  element('charts').append(make('figure', { className: 'chart' }, caption, chart.place))
+/** What became of requests, as a prism splits light; `plain` was no route of the cache's. */
+const parts = [['hit', 'from the cache'], ['stale', 'stale, while made anew'], ['miss', 'made by their handler'], ['bypass', 'past the cache'], ['plain', 'not cached'], ['refused', 'refused']]
+
+function showBeam ({ requests, refused, outcomes, p99Ms, hitShare }) {
+  const rates = { ...outcomes, plain: Math.max(0, outcomes.none - refused), refused }
+  const shown = parts.map(([name, text]) => ({ name, text, share: requests > 0 ? rates[name] / requests : 0 })).filter(({ share }) => share > 0.0005)
+  element('beam').replaceChildren(...shown.map(({ name, share }) => {
+    const part = make('i', { className: name })
+    part.style.flexGrow = share
+    return part
+  }))
+  element('beam').setAttribute('aria-label', shown.map(({ text, share }) => `${percent(share)} ${text}`).join(', ') || 'No requests in the last minute')
+  element('split').replaceChildren(...shown.map(({ name, text, share }) => make('li', { className: name }, make('b', { textContent: percent(share) }), ` ${text}`)))
+  element('summary').replaceChildren(...requests === 0
+    ? ['Nobody asked for anything in the last minute.']
+    : [make('b', { textContent: number(1)(requests) }), ` ${requests === 1 ? 'request' : 'requests'} a second`, ...hitShare === null ? [] : [', ', make('b', { textContent: percent(hitShare) }), ' of the cached ones without their handler'], ', 99 of 100 within ', make('b', { textContent: milliseconds(p99Ms) }), '.'])
 }
 
-/** Curves take their colours from the style, so that both themes are theirs. */
-function draw () {
-  const style = getComputedStyle(document.documentElement)
-  const colour = (name) => style.getPropertyValue(`--${name}`).trim()
-  const axis = { stroke: colour('soft'), grid: { stroke: colour('line'), width: 1 }, ticks: { show: false }, font: '11px system-ui' }
-  for (const chart of charts) {
-    chart.plot?.destroy()
-    chart.plot = new Plot({
-      width: chart.place.clientWidth,
-      height: 150,
-      cursor: { y: false, points: { size: 6 } },
-      scales: { x: { time: true, range: () => [Date.now() / 1000 - Math.min(hour, Math.max(120, span())), Date.now() / 1000] }, y: { range: chart.range ?? ((_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1]) } },
-      axes: [{ ...axis, size: 24, space: 60, values: (_plot, ticks) => ticks.map(clock) }, { ...axis, size: 58, values: (_plot, ticks) => ticks.map((tick) => chart.format(tick)) }],
-      series: [{}, ...chart.lines.map(([name], index) => ({ label: name, stroke: colour(colours[index]), width: 1.75, fill: index === 0 && chart.lines.length === 1 ? `${colour(colours[index])}22` : undefined, points: { show: false }, spanGaps: true }))]
-    }, dataOf(chart), chart.place)
-  }
-}
-
-function span () {
-  return points.length === 0 ? 0 : (Date.now() - points[0].at) / 1000
-}
-
-function dataOf ({ lines }) {
-  return [points.map(({ at }) => at / 1000), ...lines.map(([, field]) => points.map((point) => field === 'memoryMax' ? point[field] || null : point[field]))]
-}
-
-function update () {
-  const last = points.at(-1)
-  for (const chart of charts) {
-    chart.plot?.setData(dataOf(chart))
-    chart.values.forEach(({ name, value }, index) => { value.textContent = `${name} ${chart.format(last?.[chart.lines[index][1]])}` })
-    chart.place.setAttribute('aria-label', `${chart.title}: ${chart.values.map(({ value }) => value.textContent).join(', ')}`)
-  }
-}
-
-function showTiles (point) {
+function showTiles (point, redis) {
   const share = point.memoryMax ? point.memoryUsed / point.memoryMax : null
+  const limit = share === null ? 'no limit' : `of ${bytes(point.memoryMax)}${redis?.nodes > 1 ? `, the fullest of ${redis.nodes}` : ''}`
   const tiles = [
-    ['Hit rate', percent(point.hitShare)],
+    ['Hit rate', percent(point.hitShare), 'of cached routes'],
     ['Requests', number(1)(point.requests), 'a second'],
-    ['99 % answered within', milliseconds(point.p99Ms)],
-    ['99 % of round trips', milliseconds(point.roundTripP99Ms)],
-    ['Redis memory', share === null ? bytes(point.memoryUsed) : percent(share), share === null ? 'no limit' : `of ${bytes(point.memoryMax)}`, share],
+    ['Answered within', milliseconds(point.p99Ms), '99 of 100'],
+    ['Round trip within', milliseconds(point.roundTripP99Ms), '99 of 100'],
+    ['Redis memory', share === null ? bytes(point.memoryUsed) : percent(share), limit, share],
     ['Evictions', number(1)(point.evictions), 'a second'],
-    ['Live connections', number(0)(point.live)]
+    ['Connections', number(0)(point.clients), `to Redis, ${point.connections} of ours`],
+    ['Live', number(0)(point.live), 'browsers connected']
   ]
   element('tiles').replaceChildren(...tiles.map(([name, value, unit, meter]) => make('dl', { className: 'tile' },
     make('dt', { textContent: name }),
-    make('dd', {}, value, ...unit === undefined ? [] : [make('small', { textContent: unit })], ...typeof meter === 'number' ? [Object.assign(make('meter', { max: 1, low: 0.8, high: 0.9, optimum: 0.5, value: meter }), { ariaLabel: 'Share of Redis memory in use' })] : []))))
+    make('dd', {}, value, make('small', { textContent: unit }), ...typeof meter === 'number' ? [Object.assign(make('meter', { max: 1, low: 0.8, high: 0.9, optimum: 0.5, value: meter }), { ariaLabel: 'Share of Redis memory in use' })] : []))))
 }
 
 const ranks = { critical: 0, warning: 1, info: 2 }
 
-function showState ({ alerts, namespaces, refused, redis }) {
+function showState ({ alerts, namespaces, redis }) {
   const firing = alerts.filter(({ state }) => state === 'firing').sort((one, other) => ranks[one.severity] - ranks[other.severity])
   const grave = firing.filter(({ severity }) => severity !== 'info')
-  const state = element('state')
-  state.dataset.state = grave.some(({ severity }) => severity === 'critical') ? 'wrong' : grave.length > 0 ? 'warned' : 'well'
-  const text = grave.length === 0 ? 'All is well' : grave.length === 1 ? '1 alert' : `${grave.length} alerts`
-  if (state.textContent !== text) state.textContent = text
+  tell(grave.some(({ severity }) => severity === 'critical') ? 'wrong' : grave.length > 0 ? 'warned' : 'well', grave.length === 0 ? 'All is well' : grave.length === 1 ? '1 alert' : `${grave.length} alerts`)
   element('alerts').hidden = firing.length === 0
-  element('alert-list').replaceChildren(...firing.map(({ severity, meaning, first }) => {
-    const item = make('li', {}, make('h3', { textContent: meaning }), make('p', { textContent: `${severity}; first thing to do:` }), make('p', {}, ...withCode(first)))
+  element('alert-list').replaceChildren(...firing.map(({ severity, meaning, first, since }) => {
+    const item = make('li', {}, make('p', { className: 'when', textContent: `${severity}, for ${lasting((Date.now() - since) / 1000)}` }), make('h3', { textContent: meaning }), make('p', {}, ...withCode(first)))
     item.dataset.severity = severity
     return item
   }))
-  element('about').textContent = redis === null ? 'Redis was not reached yet' : `Redis ${redis.version}, ${redis.role}, ${redis.memoryPolicy}`
+  element('about').textContent = redis === null ? 'Redis was not reached yet' : `Redis ${redis.version}, ${redis.nodes > 1 ? `a Cluster of ${redis.nodes}` : redis.role}${redis.silent > 0 ? `, ${redis.silent} silent` : ''}, ${redis.memoryPolicy}`
   showSpaces(namespaces)
-  showRefused(refused)
+}
+
+/** A screen reader hears it when it changes, and not with each reading. */
+function tell (state, text) {
+  element('state').dataset.state = state
+  if (element('state').textContent !== text) element('state').textContent = text
+  document.title = `${text} · fastify-prism`
 }
 
 /** What stands between backticks is to be typed. */
@@ -130,11 +77,11 @@ function showSpaces (namespaces) {
     made.style.width = `${share * 100}%`
     return made
   }
-  element('spaces').tBodies[0].replaceChildren(...namespaces.filter(({ keys }) => keys > 0).map((each) => make('tr', {},
-    make('td', { textContent: each.namespace }),
+  fillTable('spaces', namespaces.filter(({ keys }) => keys > 0).map((each) => make('tr', {},
+    make('th', { scope: 'row', textContent: each.namespace }),
     make('td', {}, number(0)(each.keys), bar(each.keys / mostKeys)),
     make('td', { className: 'bytes' }, bytes(each.bytes || null), bar(each.bytes / mostBytes)),
-    make('td', {}, lifeOf(each.lifetimes)))))
+    make('td', {}, lifeOf(each.lifetimes)))), 'Redis holds no key yet.')
 }
 
 function lifeOf (counts) {
@@ -150,43 +97,16 @@ function lifeOf (counts) {
   return life
 }
 
-function showRefused (refused) {
-  const rows = refused.length === 0 ? [make('tr', {}, make('td', { colSpan: 3, textContent: 'Nobody was refused.' }))] : refused.map(({ who, policy, count }) => make('tr', {}, ...[who, policy, number(0)(count)].map((textContent) => make('td', { textContent }))))
-  element('refused').tBodies[0].replaceChildren(...rows)
-}
-
 const feed = new EventSource('/ops/feed')
-feed.addEventListener('history', ({ data }) => {
-  points = JSON.parse(data)
-  draw()
-  update()
-})
+feed.addEventListener('history', ({ data }) => showHistory(JSON.parse(data)))
 feed.addEventListener('now', ({ data }) => {
-  const { point, minute, ...state } = JSON.parse(data)
-  if (point !== null) {
-    if (point.at > (points.at(-1)?.at ?? 0)) points.push(point)
-    points = points.filter(({ at }) => at > Date.now() - hour * 1000)
+  const { point, minute, ...now } = JSON.parse(data)
+  addPoint(point)
+  if (minute !== null) {
+    showBeam(minute)
+    showTiles(minute, now.redis)
   }
-  if (minute !== null) showTiles(minute)
-  update()
-  showState(state)
+  showState(now)
+  showTables(now)
 })
-feed.addEventListener('error', () => {
-  element('state').dataset.state = 'waiting'
-  element('state').textContent = 'Connecting'
-})
-
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw)
-new ResizeObserver(() => charts.forEach(({ plot, place }) => plot?.setSize({ width: place.clientWidth, height: 150 }))).observe(element('charts'))
-
-element('purge').addEventListener('submit', (event) => {
-  event.preventDefault()
-  element('confirm-text').textContent = `Drop every cached answer with the tag “${element('tag').value}”, in all processes? They are made anew when somebody asks.`
-  element('confirm').returnValue = 'no'
-  element('confirm').showModal()
-})
-element('confirm').addEventListener('close', async () => {
-  if (element('confirm').returnValue !== 'yes') return
-  const { ok } = await fetch('/ops/purge', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ tags: [element('tag').value] }) })
-  element('purged').textContent = ok ? `Purged ${element('tag').value}.` : 'It was not purged: Redis does not answer, or your half hour is over.'
-})
+feed.addEventListener('error', () => feed.readyState === EventSource.CLOSED ? tell('wrong', 'Your half hour is over: reload') : tell('waiting', 'Connecting'))

@@ -3,6 +3,8 @@ import { memoryLimit } from '../metrics/info.ts'
 import type { NodeSample } from '../metrics/observer.ts'
 import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics/reading.ts'
 import type { Reading, ReadingCount } from '../metrics/reading.ts'
+import { cacheOutcomes } from '../metrics/requests.ts'
+import type { CacheOutcome } from '../metrics/requests.ts'
 
 /** One step of the dashboard's curves; null where nothing is known. Rates are a second, durations in milliseconds, sizes in bytes. */
 export interface Point {
@@ -10,6 +12,8 @@ export interface Point {
   readonly requests: number
   readonly refused: number
   readonly failed: number
+  /** requests by what the cache did */
+  readonly outcomes: Readonly<Record<CacheOutcome, number>>
   readonly hitShare: number | null
   readonly p50Ms: number | null
   readonly p99Ms: number | null
@@ -40,6 +44,7 @@ export function pointOf (from: Reading, to: Reading): Point {
     requests: rate('requests'),
     refused: rate('refused'),
     failed: rate('failed'),
+    outcomes: Object.fromEntries(cacheOutcomes.map((name) => [name, growth(from.outcomes[name], to.outcomes[name]) / seconds])) as Record<CacheOutcome, number>,
     hitShare: hit + stale + miss === 0 ? null : (hit + stale) / (hit + stale + miss),
     p50Ms: milliseconds(durations, 0.5),
     p99Ms: milliseconds(durations, 0.99),

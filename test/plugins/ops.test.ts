@@ -1,19 +1,17 @@
-import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { chromium } from 'playwright-core'
 import type { Browser, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { rules } from '../../src/alerts/rules.ts'
 import { buildTestApp } from '../helpers/app.ts'
 import type { TestApp, TestAppOptions } from '../helpers/app.ts'
+import { complaintsOf, noBrowser, startBrowser } from '../helpers/chromium.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { untilHit } from '../helpers/visitor.ts'
 
 const token = 'a-token-of-the-operator'
-const executablePath = spawnSync('which', ['chromium'], { encoding: 'utf8' }).stdout.trim()
-const needsChromium = { skip: executablePath === '' ? 'chromium is not installed' : false }
+const needsChromium = { skip: noBrowser }
 const shots = process.env.PRISM_SHOTS
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
@@ -57,12 +55,9 @@ t.test('ops refuses tries in a row, and pages of another origin', async (t) => {
 async function opened (t: Test, options: TestAppOptions = {}): Promise<{ app: TestApp, browser: Browser, page: Page, faults: string[] }> {
   const app = await buildTestApp(t, { adminToken: token, metricsEvery: '200ms', ...options })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
-  t.after(() => browser.close())
+  const browser = await startBrowser(t)
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } })
-  const faults: string[] = []
-  page.on('pageerror', (error) => faults.push(error.message))
-  page.on('console', (message) => { if (message.type() === 'error') faults.push(message.text()) })
+  const faults = complaintsOf(page)
   await page.goto(`${app.listeningOrigin}/ops`)
   await page.fill('#token', token)
   await page.click('button')
@@ -93,10 +88,15 @@ t.test('ops shows under load what the test caused, without an error of the page 
   const [used, share] = [Number(/used_memory:(\d+)/.exec(await redis.client.info('memory'))?.[1]), await page.textContent('.tile:nth-child(5) dd')]
   t.ok(Math.abs(used / 30 / 1024 / 1024 * 100 - Number.parseFloat(share ?? '')) < 5, `${used} is shown as ${share}`)
 
-  await photograph(page)
+  await photograph(page, app)
   await page.evaluate(axe)
-  const found: { id: string, impact: string, nodes: { html: string }[] }[] = await page.evaluate('axe.run().then(({ violations }) => violations)')
-  t.same(found.filter(({ impact }) => impact === 'serious' || impact === 'critical').map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`), [])
+  for (const look of looks) {
+    await page.emulateMedia({ colorScheme: look.colorScheme })
+    await page.setViewportSize(look.size)
+    const found: { id: string, impact: string, nodes: { html: string }[] }[] = await page.evaluate('axe.run().then(({ violations }) => violations)')
+    t.same(found.filter(({ impact }) => impact === 'serious' || impact === 'critical').map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`), [], look.name)
+    t.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true, `${look.name}: nothing stands out to the side`)
+  }
   t.same(faults, [])
 })
 
@@ -118,15 +118,73 @@ t.test('ops purges by tag, once that was confirmed', needsChromium, async (t) =>
   t.notMatch((await read()).headers['cache-status'], 'hit')
 })
 
-/** With PRISM_SHOTS=folder: pictures for who works on the page. */
-async function photograph (page: Page): Promise<void> {
+t.test('ops shows what is stored for a URL, once that was confirmed', needsChromium, async (t) => {
+  t.setTimeout(60_000)
+  const { app, page, faults } = await opened(t)
+  await untilHit(async () => await app.inject('/cities/2988507'))
+
+  await page.fill('#url', '/cities/2988507')
+  await page.click('#look button')
+  await page.click('#confirm button[value=no]')
+  t.equal(await page.isVisible('#entry'), false)
+  await page.click('#look button')
+  await page.click('#confirm button[value=yes]')
+  await page.waitForSelector('#entry .facts')
+  const shown = await page.textContent('#entry') ?? ''
+  if (shots !== undefined) await page.locator('.tools').screenshot({ path: `${shots}/entry.png` })
+  await page.fill('#url', '/healthz/live')
+  await page.click('#look button')
+  await page.click('#confirm button[value=yes]')
+  await until(async () => /keeps its answers/.test(await page.textContent('#looked') ?? ''), { what: 'the other answer' })
+
+  for (const part of ['200, fresh', 'Fresh for', 'city:2988507', 'content-type']) t.match(shown, part)
+  t.notMatch(shown, 'Paris') // never the body
+  t.equal(await page.isVisible('#entry'), false)
+  t.same(faults, [])
+})
+
+t.test('ops says what to do where nothing was asked and nothing is stored yet', needsChromium, async (t) => {
+  t.setTimeout(60_000)
+  const { page, faults } = await opened(t)
+
+  await until(async () => /Nobody asked|0 requests|a second/.test(await page.textContent('#summary') ?? ''), { what: 'a summary' })
+  t.match(await page.textContent('#refused tbody'), 'Nobody was refused.')
+  t.match(await page.getAttribute('.plot', 'data-empty'), 'No cached route was asked yet')
+  t.same(faults, [])
+  if (shots !== undefined) await page.screenshot({ path: `${shots}/empty.png`, fullPage: true })
+})
+
+t.test('ops tells of a stored answer to operators alone, whoever asks without the page', async (t) => {
+  const app = await buildTestApp(t, { adminToken: token })
+  await untilHit(async () => await app.inject('/cities/2988507'))
+  const ask = async (headers: Record<string, string>, payload: object = { url: '/cities/2988507' }) => await app.inject({ method: 'POST', url: '/ops/entry', payload, headers })
+  const authorization = `Bearer ${token}`
+
+  t.equal((await ask({})).statusCode, 401)
+  t.equal((await ask({ authorization, origin: 'https://elsewhere.example' })).statusCode, 403)
+  t.equal((await ask({ authorization }, { url: 'cities' })).statusCode, 400)
+  t.match((await ask({ authorization })).json(), { found: 'fresh', route: '/cities/:id', status: 200 })
+})
+
+const looks = [
+  { name: 'dark', colorScheme: 'dark', size: { width: 1280, height: 900 } },
+  { name: 'light', colorScheme: 'light', size: { width: 1280, height: 900 } },
+  { name: 'phone', colorScheme: 'light', size: { width: 390, height: 844 } },
+  { name: 'small phone, dark', colorScheme: 'dark', size: { width: 320, height: 640 } }
+] as const
+
+/** With PRISM_SHOTS=folder: pictures for who works on the page, after a while of load. */
+async function photograph (page: Page, app: TestApp): Promise<void> {
   if (shots === undefined) return
-  for (const colorScheme of ['light', 'dark'] as const) {
-    await page.emulateMedia({ colorScheme })
-    await page.screenshot({ path: `${shots}/${colorScheme}.png`, fullPage: true })
+  for (let round = 0; round < 60; round++) {
+    const count = Math.round(6 + 4 * Math.sin(round / 5) + 3 * Math.random())
+    for (let index = 0; index < count; index++) await app.inject(index % 9 === 0 ? `/cities/${2_988_600 + round * 9}` : index % 7 === 0 ? '/healthz/live' : '/cities?q=paris')
+    if (round % 3 === 0) await app.events.publish('alerts', { type: 'alert', data: {} })
+    await page.waitForTimeout(150)
   }
-  await page.emulateMedia({ colorScheme: 'light' })
-  await page.setViewportSize({ width: 390, height: 844 })
-  await page.screenshot({ path: `${shots}/phone.png`, fullPage: true })
-  await page.setViewportSize({ width: 1280, height: 900 })
+  for (const { name, colorScheme, size } of looks) {
+    await page.emulateMedia({ colorScheme })
+    await page.setViewportSize(size)
+    await page.screenshot({ path: `${shots}/${name}.png`, fullPage: true })
+  }
 }

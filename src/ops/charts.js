@@ -1,0 +1,106 @@
+/* global uPlot, getComputedStyle, matchMedia, ResizeObserver */
+import { bytes, element, make, milliseconds, number, percent } from './form.js'
+
+const Plot = uPlot
+const hourSeconds = 3600
+const height = 140
+const charts = [
+  { title: 'Hit rate', format: percent, range: [0, 1], lines: [['hits', 'hitShare']], empty: 'No cached route was asked yet' },
+  { title: 'Requests a second', format: number(1), lines: [['all', 'requests'], ['refused', 'refused'], ['failed', 'failed']] },
+  { title: 'Answered within', format: milliseconds, lines: [['half', 'p50Ms'], ['99 %', 'p99Ms']], empty: 'No request yet' },
+  { title: 'Redis round trip', format: milliseconds, lines: [['half', 'roundTripP50Ms'], ['99 %', 'roundTripP99Ms']], empty: 'Redis was not asked yet' },
+  { title: 'Redis memory', format: bytes, lines: [['used', 'memoryUsed'], ['limit', 'memoryMax']], empty: 'Redis was not reached yet' },
+  { title: 'Evictions a second', format: number(1), lines: [['evicted', 'evictions']], empty: 'Redis was not reached yet' },
+  { title: 'Redis commands a second', format: number(1), lines: [['commands', 'commands']], empty: 'Redis was not reached yet' },
+  { title: 'Connections', format: number(0), lines: [['to Redis', 'clients'], ['of ours', 'connections'], ['live', 'live']] },
+  { title: 'Events a second', format: number(1), lines: [['published', 'published'], ['delivered', 'delivered']] }
+]
+const colours = ['one', 'two', 'three']
+
+let points = []
+for (const chart of charts) prepare(chart)
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw)
+new ResizeObserver(() => charts.forEach(({ plot, place }) => plot?.setSize({ width: place.clientWidth, height }))).observe(element('charts'))
+
+/** Begins with the last hour. */
+export function showHistory (all) {
+  points = all
+  draw()
+  update()
+}
+
+/** One more moment; null: none yet. */
+export function addPoint (point) {
+  if (point !== null && point.at > (points.at(-1)?.at ?? 0)) points.push(point)
+  points = points.filter(({ at }) => at > Date.now() - hourSeconds * 1000)
+  update()
+}
+
+function prepare (chart) {
+  const values = make('span', { className: 'values' })
+  chart.values = chart.lines.map(([name], index) => {
+    const value = make('b')
+    values.append(make('span', { className: `key ${colours[index]}` }, `${name} `, value))
+    return { name, value }
+  })
+  chart.place = make('div', { className: 'plot' })
+  chart.place.setAttribute('role', 'img')
+  element('charts').append(make('figure', { className: 'chart' }, make('figcaption', {}, make('b', { textContent: chart.title }), values), chart.place))
+}
+
+/** Curves take their colours from the style, so that both themes are theirs. */
+function draw () {
+  const style = getComputedStyle(document.documentElement)
+  const colour = (name) => style.getPropertyValue(`--${name}`).trim()
+  const axis = { stroke: colour('soft'), grid: { stroke: colour('line'), width: 1 }, ticks: { show: false }, font: '11px system-ui, sans-serif' }
+  for (const chart of charts) {
+    chart.plot?.destroy()
+    chart.plot = new Plot({
+      width: chart.place.clientWidth,
+      height,
+      padding: [8, 4, 0, 0],
+      cursor: { y: false, points: { size: 7 } },
+      scales: { x: { time: true, range: () => [Date.now() / 1000 - Math.min(hourSeconds, Math.max(20, span())), Date.now() / 1000] }, y: { range: chart.range ?? ((_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1]) } },
+      axes: [
+        { ...axis, grid: { show: false }, size: 22, space: 80, values: (_plot, ticks) => ticks.map(clock) },
+        { ...axis, size: 60, gap: 8, space: 34, values: (_plot, ticks) => ticks.map((tick) => chart.format(tick)) }
+      ],
+      series: [{}, ...chart.lines.map(([name], index) => ({ label: name, stroke: colour(colours[index]), width: 2, fill: index === 0 ? shade(colour(colours[0])) : undefined, points: { show: false }, spanGaps: true }))]
+    }, dataOf(chart), chart.place)
+  }
+}
+
+/** Fades towards the ground line. */
+function shade (colour) {
+  return ({ ctx, bbox: { top, height } }) => {
+    // Asked once before there is a place.
+    if (!Number.isFinite(top + height)) return 'transparent'
+    const gradient = ctx.createLinearGradient(0, top, 0, top + height)
+    gradient.addColorStop(0, `${colour}38`)
+    gradient.addColorStop(1, `${colour}00`)
+    return gradient
+  }
+}
+
+function clock (seconds) {
+  return new Date(seconds * 1000).toLocaleTimeString('en-GB', span() < 600 ? {} : { hour: '2-digit', minute: '2-digit' })
+}
+
+function span () {
+  return points.length === 0 ? 0 : (Date.now() - points[0].at) / 1000
+}
+
+function dataOf ({ lines }) {
+  return [points.map(({ at }) => at / 1000), ...lines.map(([, field]) => points.map((point) => field === 'memoryMax' ? point[field] || null : point[field]))]
+}
+
+function update () {
+  const last = points.at(-1)
+  for (const chart of charts) {
+    chart.plot?.setData(dataOf(chart))
+    chart.values.forEach(({ value }, index) => { value.textContent = chart.format(last?.[chart.lines[index][1]]) })
+    const isEmpty = points.every((point) => chart.lines.every(([, field]) => point[field] == null))
+    chart.place.dataset.empty = isEmpty ? chart.empty ?? 'Nothing yet' : ''
+    chart.place.setAttribute('aria-label', isEmpty ? chart.place.dataset.empty : chart.values.map(({ name, value }) => `${name} ${value.textContent}`).join(', '))
+  }
+}
