@@ -15,6 +15,8 @@ const charts = [
   { title: 'Connections', format: number(0), lines: [['to Redis', 'clients'], ['of ours', 'connections'], ['live', 'live']] },
   { title: 'Events a second', format: number(1), lines: [['published', 'published'], ['delivered', 'delivered']] }
 ]
+/** Sizes are marked at powers of two. */
+const sizes = Array.from({ length: 31 }, (_, power) => 2 ** (power + 8))
 const colours = ['one', 'two', 'three']
 
 let points = []
@@ -63,7 +65,7 @@ function draw () {
       scales: { x: { time: true, range: () => [Date.now() / 1000 - Math.min(hourSeconds, Math.max(20, span())), Date.now() / 1000] }, y: { range: chart.range ?? ((_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1]) } },
       axes: [
         { ...axis, grid: { show: false }, size: 22, space: 80, values: (_plot, ticks) => ticks.map(clock) },
-        { ...axis, size: 60, gap: 8, space: 34, values: (_plot, ticks) => ticks.map((tick) => chart.format(tick)) }
+        { ...axis, size: 60, gap: 8, space: 34, ...chart.format === bytes ? { incrs: sizes } : {}, values: (_plot, ticks) => ticks.map((tick) => chart.format(tick)) }
       ],
       series: [{}, ...chart.lines.map(([name], index) => ({ label: name, stroke: colour(colours[index]), width: 2, fill: index === 0 ? shade(colour(colours[0])) : undefined, points: { show: false }, spanGaps: true }))]
     }, dataOf(chart), chart.place)
