@@ -22,12 +22,14 @@ export function rateLimitPolicyField (quotas: readonly AdvertisedQuota[]): strin
 /**
  * Makes the speller of one quota's item in `RateLimit`: `"default";r=42;t=18`. What does not change is serialised once.
  *
+ * `t` is never longer than the window that the policy tells; `Retry-After` says when the same request surely fits, which may be a bucket later.
+ *
  * @returns from units left and milliseconds until more come to the item; items are joined by `, `
  * @see draft-ietf-httpapi-ratelimit-headers-11 section 4
  */
-export function rateLimitItem (name: string): (remaining: number, resetMs: number) => string {
+export function rateLimitItem (name: string, windowMs: number): (remaining: number, resetMs: number) => string {
   const start = `${serializeList([[name, new Map()]])};r=`
-  return (remaining, resetMs) => `${start}${remaining};t=${Math.ceil(resetMs / 1000)}`
+  return (remaining, resetMs) => `${start}${remaining};t=${Math.ceil(Math.min(resetMs, windowMs) / 1000)}`
 }
 
 /** The type of the problem that a used-up quota is. */

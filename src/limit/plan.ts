@@ -80,7 +80,7 @@ export class LimitPlan<Request extends { method: string }, Reply> {
     this.#spellers = new Map(methods.map((method) => [method, spell(method === 'HEAD' ? 'GET' : method)]))
     this.#others = spell('ANY')
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
-    this.#items = policies.map(({ name }) => rateLimitItem(name))
+    this.#items = policies.map(({ name, quota }) => rateLimitItem(name, quota.windowMs))
     this.#plainTerms = plainTermsOf(policies)
     this.#failures = policies.map(({ failure, isObserved }) => isObserved ? 'open' : failure)
   }

@@ -55,6 +55,15 @@ for (const choice of algorithms) {
   })
 }
 
+test('rate-limit lets exactly 100 of 600 pass, at once from 60 connections, over 2 processes', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const servers = await Promise.all([1, 2].map(() => start(t, url, { quota: 100, window: '10m' })))
+
+  const counts = await flood(servers)
+
+  t.same(counts, { 0: 0, 200: 100, 429: 500 })
+})
+
 test('rate-limit never lets more than the quota pass when one of 3 processes is killed in the middle', async (t) => {
   const { url } = await startRedisProcess(t)
   const servers = await Promise.all([1, 2, 3].map(() => start(t, url, { quota: 100, window: '10m' })))

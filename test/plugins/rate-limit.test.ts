@@ -29,7 +29,7 @@ test('rate-limit tells the quota, what is left and when more comes', async (t) =
 
   t.equal(reply.statusCode, 200)
   t.equal(reply.headers['ratelimit-policy'], '"default";q=3;w=60')
-  t.match(reply.headers.ratelimit, /^"default";r=2;t=(60|61)$/)
+  t.equal(reply.headers.ratelimit, '"default";r=2;t=60', 'no longer than the window')
 })
 
 test('rate-limit refuses what is over the quota with a problem document, in an app with handlers of its own too', async (t) => {
