@@ -9,7 +9,8 @@
 -- ARGV[7]  replaced    a time of birth, or 0
 -- ARGV[8]  touchMs     how long a visit may go unnoted
 -- returns  { value, field that was ended while it lived, its birth, how many ms it had left, … }
-local entries, live, gone, ended, bornAt = redis.call('HGETALL', KEYS[1]), {}, {}, {}, nowMs
+-- Later than the one it replaces, also where that has just ended: what names a birth must not mean this one too.
+local entries, live, gone, ended, bornAt = redis.call('HGETALL', KEYS[1]), {}, {}, {}, math.max(nowMs, tonumber(ARGV[7]) + 1)
 local function finish (field, birth, leftMs)
   gone[#gone + 1] = field
   if leftMs > 0 then for _, fact in ipairs({ field, birth, leftMs }) do ended[#ended + 1] = fact end end
