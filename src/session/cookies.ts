@@ -1,3 +1,4 @@
+import { Recent } from '../recent.ts'
 import type { Keys } from '../redis/keys.ts'
 import { readCookie } from './cookie-field.ts'
 import type { SessionPolicy } from './policy.ts'
@@ -21,7 +22,16 @@ export interface CookieAttributes {
   expires?: Date
 }
 
-interface Jar { readonly name: string, readonly seal: Seal }
+interface Jar {
+  readonly name: string
+  readonly seal: Seal
+  /** by the whole field, which most clients send alike each time: what came so before */
+  readonly arrivals: Recent<string, Arrival>
+}
+
+const arrivalsKept = 10_000
+/** Fields are remembered up to this length: floods of long ones shall not fill the memory. */
+const longestRemembered = 512
 
 /** The session's cookie: `__Host-` and `Secure` over TLS, plain over http; each with seals of its own. */
 export class SessionCookies {
@@ -32,7 +42,7 @@ export class SessionCookies {
 
   /** @param write makes the field `Set-Cookie` */
   constructor ({ cookie, secrets }: SessionPolicy, keys: Keys, write: (name: string, value: string, attributes: CookieAttributes) => string) {
-    const jarOf = (name: string) => ({ name, seal: new Seal(name, secrets, keys) })
+    const jarOf = (name: string): Jar => ({ name, seal: new Seal(name, secrets, keys), arrivals: new Recent(arrivalsKept) })
     this.#policy = cookie
     this.#secured = jarOf(`__Host-${cookie.name}`)
     this.#plain = jarOf(cookie.name)
@@ -41,17 +51,25 @@ export class SessionCookies {
 
   /** What came with a request that has a field `Cookie`. */
   open (carrier: Carrier): Arrival {
-    const { name, seal } = this.#jarOf(carrier)
+    const jar = this.#jarOf(carrier)
     const field = String(carrier.headers.cookie)
+    return jar.arrivals.get(field) ?? this.#meet(jar, field)
+  }
+
+  #meet ({ name, seal, arrivals }: Jar, field: string): Arrival {
     const value = readCookie(field, name)
     const opened = value === undefined ? undefined : seal.open(value)
-    return { ticket: opened?.ticket, isOld: opened?.isOld === true, hasCookie: field.includes(`${name}=`) }
+    const arrival = { ticket: opened?.ticket, isOld: opened?.isOld === true, hasCookie: field.includes(`${name}=`) }
+    if (opened !== undefined && field.length <= longestRemembered) arrivals.set(field, arrival)
+    return arrival
   }
 
   /** The field `Set-Cookie` that makes a change; a clearing one repeats every attribute. What came before is forgotten. */
   write (change: CookieChange, carrier: Carrier): string {
-    const { name, seal } = this.#jarOf(carrier)
-    seal.forget(readCookie(String(carrier.headers.cookie), name) ?? '')
+    const { name, seal, arrivals } = this.#jarOf(carrier)
+    const field = String(carrier.headers.cookie)
+    arrivals.delete(field)
+    seal.forget(readCookie(field, name) ?? '')
     const attributes = this.#attributesFor(carrier)
     if (change === 'clear') return this.#write(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
     return this.#write(name, seal.seal(change.ticket), { ...attributes, maxAge: change.maxAgeSeconds })
@@ -70,6 +88,8 @@ export class SessionCookies {
 
   /** A proxy's word for TLS counts, trusted or not: who lies about it can only get a stricter cookie. */
   #isSecure ({ protocol, headers }: Carrier): boolean {
-    return this.#policy.secure === 'auto' ? protocol === 'https' || /^https\b/.test(String(headers['x-forwarded-proto'])) : this.#policy.secure
+    if (this.#policy.secure !== 'auto') return this.#policy.secure
+    const forwarded = headers['x-forwarded-proto']
+    return protocol === 'https' || (forwarded !== undefined && /^https\b/.test(String(forwarded)))
   }
 }

@@ -98,7 +98,7 @@ export class House implements Sessions {
   load (ticket: Ticket): Promise<Loaded | undefined> {
     return this.#store.load(ticket).then((loaded) => {
       // A snapshot may have brought it back.
-      const isLive = loaded !== undefined && !this.graves.has({ key: ticket.key, field: loaded.field })
+      const isLive = loaded !== undefined && !this.graves.has({ key: ticket.key, field: loaded.isEarlier ? ticket.earlier?.field ?? '' : ticket.field })
       this.counts.load[isLive ? 'found' : 'none'] += 1
       return isLive ? loaded : undefined
     }, (error: Error) => {

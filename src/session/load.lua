@@ -2,28 +2,31 @@
 -- KEYS[1]  session  hash, one field a device: 'due version created absoluteEnd idleMs idleEnd seen label document'
 --                   due: 13 digits, the ms until which it lives for sure and a visit goes unnoted: most reads look at nothing else
 -- ARGV[1]  touchMs  how long a visit may go unnoted
--- ARGV[2…] devices  fields; the first that is there counts
--- returns  false: none, or it has ended; 'corrupt'; or one text, for reading a reply costs by its elements: 'nowMs touched device value', touched 0 or 1
+-- ARGV[2]  device   field
+-- ARGV[3]  earlier  perhaps: the field that counts where the first is not there
+-- returns  false: none, or it has ended; 'corrupt'; the value, where nothing else is to be told, which is nearly always; else
+--          '+', the ms that this visit was noted at (13 digits), 1 where it was noted (else 0), 1 where it is the earlier one (else 0), the value
 local call, find, sub, nowText = redis.call, string.find, string.sub, string.format('%013d', nowMs)
 -- each ask
-local device, value
-for i = 2, #ARGV do
-  device = ARGV[i]
+local device, isEarlier = ARGV[2], '0'
+local value = call('HGET', KEYS[1], device)
+if not value and ARGV[3] then
+  device, isEarlier = ARGV[3], '1'
   value = call('HGET', KEYS[1], device)
-  if value then break end
 end
 if not value then return false end
-if find(value, '^%d+ %d+ %d') and sub(value, 1, 13) > nowText then return nowText .. ' 0 ' .. device .. ' ' .. value end
+local untouched = isEarlier == '0' and '' or '+' .. nowText .. '01'
+if find(value, '^%d+ %d+ %d') and sub(value, 1, 13) > nowText then return untouched .. value end
 
 local head, absoluteEnd, idleMs, idleEnd, seen, rest = string.match(value, '^%d+ (%d+ %d+ (%d+) (%d+)) (%d+) (%d+)( =%S* .*)$')
 if not head then return 'corrupt' end
 absoluteEnd, idleMs, idleEnd, seen = tonumber(absoluteEnd), tonumber(idleMs), tonumber(idleEnd), tonumber(seen)
 if nowMs >= absoluteEnd or nowMs >= idleEnd then return false end
 local unnotedMs = math.min(tonumber(ARGV[1]), idleMs / 4)
-if nowMs - seen < unnotedMs then return nowText .. ' 0 ' .. device .. ' ' .. value end
+if nowMs - seen < unnotedMs then return untouched .. value end
 
 local newEnd = math.min(nowMs + idleMs, absoluteEnd)
 local touched = string.format('%013d %s %d %d%s', math.min(nowMs + unnotedMs, newEnd), head, newEnd, nowMs, rest)
-if type(redis.pcall('HSET', KEYS[1], device, touched)) == 'table' then return nowText .. ' 0 ' .. device .. ' ' .. value end
+if type(redis.pcall('HSET', KEYS[1], device, touched)) == 'table' then return untouched .. value end
 redis.pcall('PEXPIREAT', KEYS[1], newEnd, 'GT')
-return nowText .. ' 1 ' .. device .. ' ' .. touched
+return '+' .. nowText .. '1' .. isEarlier .. touched

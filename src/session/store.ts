@@ -9,12 +9,10 @@ import type { Ticket } from './ticket.ts'
 /** A live session as a load found it. */
 export interface Loaded {
   readonly value: string
-  /** Redis's clock, milliseconds since 1970 */
-  readonly nowMs: number
-  /** whether this load noted that the session was seen */
-  readonly isTouched: boolean
-  /** where it stands */
-  readonly field: string
+  /** when this load noted that the session was seen, by Redis's clock, milliseconds since 1970; undefined where it did not */
+  readonly touchedAt: number | undefined
+  /** it stands under the ticket's earlier id */
+  readonly isEarlier: boolean
 }
 
 /** A session that was ended, and how long it could have lived. */
@@ -47,10 +45,9 @@ const loadScript = new Script<Loaded | undefined>({
   read: (reply) => {
     if (reply === null || reply === false) return undefined
     if (reply === 'corrupt') throw new SessionCorruptError()
-    // 13 digits, a space, 0 or 1, a space
     const text = reply as string
-    const fieldEnd = text.indexOf(' ', 16)
-    return { value: text.slice(fieldEnd + 1), nowMs: Number(text.slice(0, 13)), isTouched: text[14] === '1', field: text.slice(16, fieldEnd) }
+    if (text[0] !== '+') return { value: text, touchedAt: undefined, isEarlier: false }
+    return { value: text.slice(16), touchedAt: text[14] === '1' ? Number(text.slice(1, 14)) : undefined, isEarlier: text[15] === '1' }
   }
 })
 
@@ -98,22 +95,20 @@ const listScript = new Script<string[]>({
  */
 export class SessionStore {
   readonly #batch: Batch
-  readonly #loading = new Map<string, Promise<Loaded | undefined>>()
+  readonly #loading = new Map<Ticket, Promise<Loaded | undefined>>()
 
   constructor (batch: Batch) {
     this.#batch = batch
   }
 
-  /** Reads a live session; identical loads of one tick are one. It writes at most once a minute. */
+  /** Reads a live session; loads of one ticket in one tick are one. It writes at most once a minute. */
   load (ticket: Ticket): Promise<Loaded | undefined> {
-    const fields = fieldsOf(ticket)
-    const name = ticket.key + fields.join()
-    const shared = this.#loading.get(name)
+    const shared = this.#loading.get(ticket)
     if (shared !== undefined) return shared
     // Forgotten before the next socket is read: a later request must see what happened meanwhile.
     if (this.#loading.size === 0) setImmediate(() => this.#loading.clear())
-    const loading = this.#batch.ask(loadScript, [ticket.key], [touchMs, ...fields])
-    this.#loading.set(name, loading)
+    const loading = this.#batch.ask(loadScript, [ticket.key], [touchMs, ...fieldsOf(ticket)])
+    this.#loading.set(ticket, loading)
     return loading
   }
 

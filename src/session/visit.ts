@@ -264,12 +264,12 @@ export class Visit<Data extends object> implements Session<Data> {
   }
 
   #arrive (ticket: Ticket, loaded: Loaded): void {
-    const isEarlier = ticket.earlier?.field === loaded.field
+    const { isEarlier } = loaded
     const found = ticket.earlier === undefined ? ticket : { ...ticket, ...(isEarlier ? ticket.earlier : {}), earlier: undefined }
     this.#hold({ ticket: found, value: loaded.value })
     // Where the earlier id lives, the rotation may still come: its cookie keeps both.
     if (this.#arrival.isOld || (ticket.earlier !== undefined && !isEarlier)) this.#stale = isEarlier ? ticket : found
-    if (loaded.isTouched) this.#sealAnew(loaded.nowMs)
+    if (loaded.touchedAt !== undefined) this.#sealAnew(loaded.touchedAt)
   }
 
   #sealAnew (nowMs: number): void {
