@@ -74,6 +74,7 @@ t.test('live page is used by keyboard, in the dark, and by who cannot see it', {
   await page.keyboard.press('Tab')
   await page.keyboard.press('Enter')
   await page.locator('li', { hasText: 'by keyboard' }).waitFor()
+  await until(async () => await page.evaluate('document.getAnimations().length') === 0, { what: 'the note has faded in' })
 
   const paper = async () => await page.evaluate('getComputedStyle(document.body).backgroundColor')
   for (const colorScheme of ['light', 'dark'] as const) {
