@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { crc32 } from 'node:zlib'
 import { Recent } from '../recent.ts'
 
@@ -75,12 +76,40 @@ function checksumOf (packed: Buffer, textEnd: number): number {
 /** Heads that were read before, by their bytes: a hot entry's head is checked and taken apart once. */
 const heads = new Recent<string, Head>(1000)
 
+/** Up to this length an entry is remembered whole. */
+const mostWhole = 4096
+/** Small entries that were read before, by their keys: as long as Redis says the same bytes, they are taken apart once. */
+const wholes = new Recent<string, { readonly packed: Buffer, readonly entry: Entry }>(1000)
+/** Of their bodies, those that text says too. */
+const texts = new WeakMap<Buffer, string>()
+
+/** The text that says the same bytes as a body, where it was read before. */
+export function textOf (body: Buffer): string | undefined {
+  return texts.get(body)
+}
+
 /**
  * Unpacks what was stored under a key.
  *
  * @returns undefined for what is not an entry of this key: another version, cut short, changed in its head, or another key with the same hash
  */
 export function unpackEntry (packed: Buffer, key: string): Entry | undefined {
+  if (packed.length > mostWhole) return unpack(packed, key)
+  const whole = wholes.get(key)
+  return whole !== undefined && whole.packed.equals(packed) ? whole.entry : unpackWhole(packed, key)
+}
+
+/** What came is a part of all that was read from the socket at once: kept is a copy. */
+function unpackWhole (packed: Buffer, key: string): Entry | undefined {
+  const copy = Buffer.from(packed)
+  const entry = unpack(copy, key)
+  if (entry === undefined) return undefined
+  wholes.set(key, { packed: copy, entry })
+  if (entry.coding === 'identity' && isUtf8(entry.body)) texts.set(entry.body, entry.body.toString())
+  return entry
+}
+
+function unpack (packed: Buffer, key: string): Entry | undefined {
   if (packed.length < fixedBytes || packed[0] !== version) return undefined
   const textEnd = fixedBytes + packed.readUInt32LE(4)
   if (textEnd + packed.readUInt32LE(8) !== packed.length) return undefined

@@ -33,6 +33,10 @@ const longestRemembered = 512
 export class KeyMaker {
   readonly #policy: KeyPolicy
   readonly #spell: (hash: string) => string
+  /** whether URL, origin and partition are all that splits a key */
+  readonly #isPlain: boolean
+  /** keys without origin and partition, by the URL as it came: most are found so, and nothing is spelled */
+  readonly #plain = new Recent<string, Key>(1000)
   readonly #urls = new Recent<string, string>(1000)
   readonly #keys = new Recent<string, Key>(1000)
   /** by key's head and path: how the answer that was kept last differs by query; forgotten, it costs a run of the handler */
@@ -42,6 +46,7 @@ export class KeyMaker {
   constructor (policy: KeyPolicy, spell: (hash: string) => string) {
     this.#policy = policy
     this.#spell = spell
+    this.#isPlain = policy.vary.length === 0 && policy.ttlMs !== undefined
   }
 
   /**
@@ -51,6 +56,15 @@ export class KeyMaker {
    * @param partition whose answer it is, where that splits the key
    */
   make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): Key {
+    if (!this.#isPlain || origin !== '' || partition !== '') return this.#make(rawUrl, fields, origin, partition)
+    const known = this.#plain.get(rawUrl)
+    if (known !== undefined) return known
+    const key = this.#make(rawUrl, fields, origin, partition)
+    if (rawUrl.length <= longestRemembered) this.#plain.set(rawUrl, key)
+    return key
+  }
+
+  #make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): Key {
     const url = this.#normalised(rawUrl)
     let head = part(this.#policy.build) + part(origin) + part(partition)
     for (const name of this.#policy.vary) head += varied(name, fields[name])

@@ -7,7 +7,7 @@ import type { Validators } from '../http/conditions.ts'
 import { parseRange } from '../http/range.ts'
 import { codedTag, decompress } from './coding.ts'
 import type { Coding, Entry } from './entry.ts'
-import { fieldOf } from './entry.ts'
+import { fieldOf, textOf } from './entry.ts'
 import { ageSeconds, freshLeftMs } from './freshness.ts'
 import type { Asking, AskedFields, Replying } from './message.ts'
 
@@ -58,7 +58,8 @@ const mostAsText = 16_384
 
 /** A small body as text, where that says the same bytes: Node sends head and text in one piece, and a buffer in two, which costs as much as all the rest of a hit. */
 export function asText (payload: unknown): unknown {
-  return Buffer.isBuffer(payload) && payload.length <= mostAsText && isUtf8(payload) ? payload.toString() : payload
+  if (!Buffer.isBuffer(payload) || payload.length > mostAsText) return payload
+  return textOf(payload) ?? (isUtf8(payload) ? payload.toString() : payload)
 }
 
 /** What a stored answer is compared with: the tag of each form it may be served in. */

@@ -23,6 +23,7 @@ interface Seen {
 }
 
 const mark = 'vary:'
+const firstOfMark = mark.charCodeAt(0)
 /** Characters of branches that one route remembers, and of the longest of them; what is forgotten costs a round trip. */
 const mostRemembered = 2_000_000
 const longestRemembered = 4096
@@ -83,7 +84,7 @@ export class Variants {
   }
 
   #readBranch (packed: Buffer, key: Key): Branch | undefined {
-    const isBranch = packed.toString('latin1', 0, mark.length) === mark
+    const isBranch = packed[0] === firstOfMark && packed.toString('latin1', 0, mark.length) === mark
     const seen = this.#seen.size === 0 && !isBranch ? undefined : this.#seen.get(key.name)
     const text = isBranch ? packed.toString('latin1') : ''
     if (seen !== undefined && seen.text === text) return seen.branch
