@@ -142,44 +142,47 @@ export default fp(async (fastify) => {
     for (let index = 0; index < concerns.length; index++) concerns[index]?.ask?.(request, reply, policies[index])
     done()
   })
-  fastify.addHook('onRequest', function answer (request: Traveller, reply, done) {
+  /** One concern's answer after the other, from this one on. */
+  const answerFrom = (from: number, request: Traveller, reply: FastifyReply, done: (error?: Error) => void): void => {
     const policies = request[assigned] ?? fallback
-    const goOn = (from: number): void => {
-      try {
-        for (let index = from; index < concerns.length; index++) {
-          const going = concerns[index]?.answer?.(request, reply, policies[index])
-          if (going === 'over') return
-          if (going !== undefined) {
-            going.then((going) => { if (going !== 'over') goOn(index + 1) }, done)
-            return
-          }
+    try {
+      for (let index = from; index < concerns.length; index++) {
+        const going = concerns[index]?.answer?.(request, reply, policies[index])
+        if (going === 'over') return
+        if (going !== undefined) {
+          going.then((going) => { if (going !== 'over') answerFrom(index + 1, request, reply, done) }, done)
+          return
         }
-      } catch (error) {
-        return done(error as Error)
       }
-      done()
+    } catch (error) {
+      return done(error as Error)
     }
-    goOn(0)
-  })
+    done()
+  }
+  fastify.addHook('onRequest', function answer (request: Traveller, reply, done) { answerFrom(0, request, reply, done) })
+
+  /** What each concern makes of what the one before has made. */
+  const settleFrom = (from: number, request: Traveller, reply: FastifyReply, payload: unknown, done: (error: Error | null, payload?: unknown) => void): void => {
+    const policies = request[assigned] ?? fallback
+    try {
+      for (let index = from; index < concerns.length; index++) {
+        const before = payload
+        const changed = concerns[index]?.settle?.(request, reply, before, policies[index])
+        if (changed instanceof Promise) {
+          changed.then((changed: unknown) => settleFrom(index + 1, request, reply, changed === undefined ? before : changed, done), done)
+          return
+        }
+        if (changed !== undefined) payload = changed
+      }
+    } catch (error) {
+      return done(error as Error)
+    }
+    done(null, payload)
+  }
   fastify.addHook('onSend', function settle (request: Traveller, reply, payload, done) {
     const policies = request[assigned] ?? fallback
-    const goOn = (from: number, payload: unknown): void => {
-      try {
-        for (let index = from; index < concerns.length; index++) {
-          const changed = concerns[index]?.settle?.(request, reply, payload, policies[index])
-          if (changed instanceof Promise) {
-            changed.then((changed: unknown) => goOn(index + 1, changed === undefined ? payload : changed), done)
-            return
-          }
-          if (changed !== undefined) payload = changed
-        }
-      } catch (error) {
-        return done(error as Error)
-      }
-      done(null, payload)
-    }
     for (let index = 0; index < concerns.length; index++) concerns[index]?.close?.(request, reply, policies[index])
-    goOn(0, payload)
+    settleFrom(0, request, reply, payload, done)
   })
   fastify.addHook('onResponse', function tally (request: Traveller, reply, done) {
     const policies = request[assigned] ?? fallback

@@ -59,9 +59,9 @@ export class Visit<Data extends object> implements Session<Data> {
     })
   }
 
-  /** Waits for what was asked, if anything was; afterwards the session can be used. */
+  /** Waits for what was asked, where that is not here yet; afterwards the session can be used. */
   answer (): Promise<void> | undefined {
-    return this.#loading
+    return this.#isUnanswered ? this.#loading : undefined
   }
 
   /** @throws {SessionRequiredError} PRISM_ERR_SESSION_REQUIRED; or why it is not known whether somebody is signed in */
