@@ -59,11 +59,11 @@ async function open (owner: Owner, url: string): Promise<Record<string, Peer>> {
     pool.disconnect()
   })
   const limiter = new Limiter(pool.batch)
-  const planOf = (choices: unknown[]) => new LimitPlan(resolveLimitPolicies<FastifyRequest, never>({ quota: 1e9 }, choices, true) ?? { policies: [], places: [] }, pool.keyspace, ['GET'], '/items/:id')
+  const planOf = (choices: unknown[]) => new LimitPlan(resolveLimitPolicies<FastifyRequest, never>({ quota: 1e9 }, choices, true) ?? [], pool.keyspace, ['GET'], '/items/:id')
   const [one, two] = [planOf([]), planOf([{ quota: 1e9 }])]
   const check = app.createRateLimit()
   const flexible = new RateLimiterRedis({ storeClient: redis, points: 1e9, duration: 60 })
-  const prism = (plan: typeof one) => (who: string) => plan.ask(limiter, { method: 'GET' } as FastifyRequest, { partition: { kind: 'ip', who }, session: undefined, partitionBy: () => undefined }, false)
+  const prism = (plan: typeof one) => (who: string) => plan.ask(limiter, { method: 'GET' } as FastifyRequest, { partition: { kind: 'ip', who }, session: undefined }, false)
   const foreign = (ip: string) => ({ ip, routeOptions: {} }) as FastifyRequest
   return {
     'fastify-prism, one policy': { ask: prism(one), cpu: [] },

@@ -23,7 +23,7 @@ type Policies = Readonly<Record<string, unknown>>
 
 /** What the stack does for a route, as the document tells it. */
 interface Choices {
-  readonly rateLimit: readonly { name: string, quota: number, windowMs: number, failure: string }[]
+  readonly rateLimit: readonly { name: string, quota: number, unit: string, windowMs: number | null, failure: string }[]
   readonly cache: { ttlMs: number | null, tags: readonly string[], partition: string | null } | false
   readonly session: unknown
 }
@@ -37,7 +37,7 @@ function described (schema: FastifySchema | undefined, policies: Policies, route
 
 function quotasOf (plan: unknown): Choices['rateLimit'] {
   if (!(plan instanceof LimitPlan)) return []
-  return plan.policies.map(({ name, quota: { quota, windowMs }, failure }) => ({ name, quota, windowMs, failure }))
+  return plan.policies.map(({ name, unit, quota: { quota, windowMs }, failure }) => ({ name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failure }))
 }
 
 function cacheOf (route: unknown): Choices['cache'] {
@@ -48,7 +48,7 @@ function cacheOf (route: unknown): Choices['cache'] {
 
 function sentences ({ rateLimit, cache, session }: Choices): string[] {
   return [
-    ...rateLimit.map(({ quota, windowMs, name }) => `At most ${quota} requests in ${spoken(windowMs)} (${name}).`),
+    ...rateLimit.map(({ quota, unit, windowMs, name }) => `At most ${quota} ${unit === 'content-bytes' ? 'bytes' : 'requests'} ${windowMs === null ? 'at once' : `in ${spoken(windowMs)}`} (${name}).`),
     cache === false ? 'Not cached.' : `Cached ${cache.ttlMs === null ? 'as the answer says' : `for ${spoken(cache.ttlMs)}`}${cache.partition === null ? '' : `, each ${cache.partition} alone`}.`,
     ...session === 'required' ? ['Only for who is signed in.'] : []
   ]

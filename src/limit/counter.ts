@@ -8,7 +8,12 @@ export interface Counter {
   take (units: number, nowMs: number): void
   /** @param cost of the request that would be next */
   standing (cost: number, nowMs: number): Standing
+  /** What was taken is free again; only places are ever given back. */
+  giveBack? (units: number): void
 }
+
+/** When a place is given back nobody knows: so long one waits before asking again. */
+const placeAgainMs = 1000
 
 /** Opens an empty counter for a quota. */
 export function openCounter (quota: Quota): Counter {
@@ -123,4 +128,30 @@ class FixedCounter implements Counter {
   }
 }
 
-const counters = { sliding: SlidingCounter, gcra: GcraCounter, fixed: FixedCounter }
+class PlacesCounter implements Counter {
+  #quota: Quota
+  #held = 0
+
+  constructor (quota: Quota) {
+    this.#quota = quota
+  }
+
+  free (): number {
+    return this.#quota.quota - this.#held
+  }
+
+  take (units: number): void {
+    this.#held += units
+  }
+
+  giveBack (units: number): void {
+    this.#held -= units
+  }
+
+  standing (cost: number): Standing {
+    const free = this.free()
+    return { remaining: Math.max(0, free), resetMs: 0, retryMs: cost <= free ? 0 : placeAgainMs }
+  }
+}
+
+const counters = { sliding: SlidingCounter, gcra: GcraCounter, fixed: FixedCounter, places: PlacesCounter }

@@ -1,11 +1,17 @@
 import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../errors.ts'
 import type { Batch } from '../redis/batch.ts'
+import { mayHaveRun } from '../redis/outage.ts'
 import { LocalLimiter } from './local.ts'
+import { Places } from './places.ts'
+import type { Place } from './places.ts'
 import type { Failure } from './policy.ts'
+import { isPlace } from './quota.ts'
+import type { Term } from './quota.ts'
 import { Shield } from './shield.ts'
-import { LimitStore, noSession, takenOf } from './store.ts'
-import type { Claim as Ask, Grants, Standing } from './store.ts'
+import { leaseOf, LimitStore, noSession, takenOf } from './store.ts'
+import type { Claim as Ask, Grants, Row, Standing } from './store.ts'
+import type { Verdict } from './verdict.ts'
 
 /** What a request claims of several counters: all of them, or none. */
 export interface Claim extends Ask {
@@ -13,15 +19,6 @@ export interface Claim extends Ask {
   readonly failures: readonly Failure[]
   /** what is claimed instead when the session is dead */
   readonly withoutSession?: () => Claim
-}
-
-/** What became of a claim. */
-export interface Verdict {
-  readonly isAllowed: boolean
-  /** in the order of the terms; undefined where nobody knows */
-  readonly standings: readonly (Standing | undefined)[]
-  /** {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE, where a policy is `closed` and Redis could not be asked */
-  readonly failure?: Error
 }
 
 const deadKept = 10_000
@@ -32,6 +29,7 @@ const deadForMs = 10_000
  */
 export class Limiter {
   readonly store: LimitStore
+  readonly #places: Places
   #local = new LocalLimiter()
   #shield = new Shield()
   /** sessions that Redis did not know: their cookies count for nothing */
@@ -39,6 +37,7 @@ export class Limiter {
 
   constructor (batch: Batch) {
     this.store = new LimitStore(batch)
+    this.#places = new Places(batch, () => this.store.deadlineMs())
   }
 
   /**
@@ -47,11 +46,11 @@ export class Limiter {
    * @returns at once where memory knows; never rejects, for a request may end before it looks
    */
   ask (claim: Claim): Promise<Verdict> | Verdict {
-    if (claim.session !== undefined && claim.withoutSession !== undefined && this.#dead.has(nameOf(claim.session))) return this.ask(claim.withoutSession())
+    if (claim.session !== undefined && claim.withoutSession !== undefined && this.#dead.has(nameOf(claim.session))) return this.#askAsStranger(claim.withoutSession)
     const shielded = this.#shielded(claim)
     if (shielded !== undefined) return shielded
     const { row, place } = this.store.take(claim)
-    return row.grants.then((grants) => this.#judge(claim, grants, place, row.askedAt), (error: Error) => this.#withoutRedis(claim, error))
+    return row.grants.then((grants) => this.#judge(claim, grants, row, place), (error: Error) => this.#withoutRedis(claim, error, row, place))
   }
 
   /** Forgets what was counted under these keys. */
@@ -61,20 +60,35 @@ export class Limiter {
     for (const key of keys) this.#shield.lift(key) // an answer may have come while the reset was under way
   }
 
-  /** Redis is back: what was counted without it is forgotten. */
+  /** Redis is back, or is another: what was counted without it is forgotten, and what is under way is told to it. */
   recover (): void {
     this.#local.forget()
+    this.#places.recover()
   }
 
-  #judge (claim: Claim, grants: Grants, place: number, askedAt: number): Verdict | Promise<Verdict> {
+  close (): void {
+    this.#places.close()
+  }
+
+  #judge (claim: Claim, grants: Grants, row: Row, place: number): Verdict | Promise<Verdict> {
     if (grants.granted === noSession && claim.session !== undefined && claim.withoutSession !== undefined) {
       // An ended session never lives again, but a Redis that lags behind may not know a new one yet.
       this.#dead.set(nameOf(claim.session), true)
-      return this.ask(claim.withoutSession())
+      return this.#askAsStranger(claim.withoutSession)
     }
     const taken = takenOf(grants, place, claim.terms)
-    if (!taken.isAllowed) this.#keep(claim, taken.standings, askedAt)
+    if (!taken.isAllowed) this.#keep(claim, taken.standings, row.askedAt)
+    else if (row.lease !== undefined) return { ...taken, places: this.#hold(claim, leaseOf(row.lease, place)) }
     return taken
+  }
+
+  #askAsStranger (withoutSession: () => Claim): Verdict | Promise<Verdict> {
+    const verdict = this.ask(withoutSession())
+    return verdict instanceof Promise ? verdict.then((verdict) => ({ ...verdict, isStranger: true })) : { ...verdict, isStranger: true }
+  }
+
+  #hold ({ keys, terms }: Claim, lease: string): Place[] {
+    return keys.filter((_, index) => isPlaceAt(terms, index)).map((key) => this.#places.hold(key, lease))
   }
 
   #shielded ({ keys, terms }: Claim): Verdict | undefined {
@@ -92,7 +106,7 @@ export class Limiter {
 
   #keep ({ keys, terms }: Claim, standings: readonly Standing[], askedAt: number): void {
     standings.forEach((standing, index) => {
-      if (standing.retryMs > 0) this.#shield.keep(keys[index] ?? '', terms[index]?.cost ?? 1, standing, askedAt)
+      if (standing.retryMs > 0 && !isPlaceAt(terms, index)) this.#shield.keep(keys[index] ?? '', terms[index]?.cost ?? 1, standing, askedAt)
     })
   }
 
@@ -102,15 +116,22 @@ export class Limiter {
       .then(({ isAllowed }) => { if (isAllowed) this.#shield.lift(keys[index] ?? '') }, () => {}) // without an answer, what is known stands
   }
 
-  #withoutRedis ({ keys, terms, failures }: Claim, error: Error): Verdict {
+  #withoutRedis ({ keys, terms, failures }: Claim, error: Error, { lease }: Row, place: number): Verdict {
+    if (lease !== undefined && mayHaveRun(error)) keys.forEach((key, index) => { if (isPlaceAt(terms, index)) this.#places.doubt(key, leaseOf(lease, place)) })
     if (failures.includes('closed')) {
       const failure = error instanceof RedisUnavailableError ? error : new RedisUnavailableError('a counter could not be read')
       return { isAllowed: false, standings: failures.map(() => undefined), failure }
     }
     const counted = failures.flatMap((failure, index) => failure === 'local' ? [index] : [])
     const taken = this.#local.take(counted.map((index) => keys[index] ?? ''), counted.flatMap((index) => terms[index] ?? []))
-    return { isAllowed: taken.isAllowed, standings: failures.map((_, index) => taken.standings[counted.indexOf(index)]) }
+    return { isAllowed: taken.isAllowed, standings: failures.map((_, index) => taken.standings[counted.indexOf(index)]), places: taken.places }
   }
+}
+
+/** When a place is free again nobody knows, so no refusal for want of one is kept. */
+function isPlaceAt (terms: readonly Term[], index: number): boolean {
+  const term = terms[index]
+  return term !== undefined && isPlace(term)
 }
 
 function nameOf ({ key, devices }: NonNullable<Claim['session']>): string {

@@ -1,11 +1,12 @@
 import { addressGroup } from '../http/address-group.ts'
 import { readText, refuse } from '../options.ts'
 import type { Keys } from '../redis/keys.ts'
-import type { Limiter, Verdict } from './limiter.ts'
+import type { Limiter } from './limiter.ts'
 import { customPartition, keyPartition } from './partition.ts'
 import { resolvePolicy } from './policy.ts'
 import type { LimitChoice } from './policy.ts'
 import { termOf } from './quota.ts'
+import type { Verdict } from './verdict.ts'
 
 /** A quota for what is no request: mails a user may send, jobs a tenant may start. */
 export interface NamedQuota extends Pick<LimitChoice<never, never>, 'window' | 'algorithm' | 'burst' | 'failure'> {

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { openCounter } from './counter.ts'
 import type { Counter } from './counter.ts'
+import type { Place } from './places.ts'
 import type { Term } from './quota.ts'
 import type { Taken } from './store.ts'
 
@@ -14,11 +15,12 @@ export class LocalLimiter {
   #counters = new LRUCache<string, Counter>({ max: countersKept })
 
   /** Takes units from all counters of one request, or from none. */
-  take (keys: readonly string[], terms: readonly Term[], nowMs = steadyNow()): Taken {
+  take (keys: readonly string[], terms: readonly Term[], nowMs = steadyNow()): Taken & { places: Place[] } {
     const asked = terms.map((term, index) => ({ counter: this.#counter(keys[index] ?? '', term), cost: term.cost }))
     const isAllowed = asked.every(({ counter, cost }) => cost === 0 || cost <= counter.free(nowMs))
     if (isAllowed) for (const { counter, cost } of asked) counter.take(cost, nowMs)
-    return { isAllowed, standings: asked.map(({ counter, cost }) => counter.standing(cost, nowMs)) }
+    const places = isAllowed ? asked.flatMap(({ counter, cost }) => counter.giveBack === undefined ? [] : new LocalPlace(counter, cost)) : []
+    return { isAllowed, standings: asked.map(({ counter, cost }) => counter.standing(cost, nowMs)), places }
   }
 
   forget (): void {
@@ -31,6 +33,22 @@ export class LocalLimiter {
     const counter = openCounter(quota)
     this.#counters.set(key, counter)
     return counter
+  }
+}
+
+/** Gives back once, to the counter that it came from, though that was forgotten since. */
+class LocalPlace implements Place {
+  #counter: Counter | undefined
+  #units: number
+
+  constructor (counter: Counter, units: number) {
+    this.#counter = counter
+    this.#units = units
+  }
+
+  release (): void {
+    this.#counter?.giveBack?.(this.#units)
+    this.#counter = undefined
   }
 }
 

@@ -1,108 +1,112 @@
-import { randomBytes } from 'node:crypto'
-import { RedisUnavailableError } from '../errors.ts'
 import type { Batch } from '../redis/batch.ts'
 import { Script } from '../redis/script.ts'
-import type { Failure } from './policy.ts'
+import { leaseMs } from './quota.ts'
 
-/** What a request under way wants a place of. */
-export interface PlaceClaim {
-  readonly key: string
-  /** places */
-  readonly limit: number
-  readonly failure: Failure
-}
-
-/** A place that a request holds until it gives it back. */
+/** A place that a request under way holds until it gives it back. */
 export interface Place {
-  readonly claim: PlaceClaim
-  readonly id: string
-  renewAt: number
+  release (): void
 }
 
-/** A crashed process's places are free after this. */
-const leaseMs = 30_000
-const renewEveryMs = 10_000
+/** A place in Redis. Times are of the process's clock. */
+interface Lease {
+  readonly key: string
+  readonly id: string
+  /** when Redis was last asked to keep it */
+  keptAt: number
+  /** when it is to be kept, or to be given back, once more */
+  dueAt: number
+  /** when Redis forgets it by itself */
+  endsAt: number
+}
 
-const hold = new Script<boolean>({
-  url: new URL('./hold.lua', import.meta.url),
-  costMicroseconds: 15,
-  read: (reply) => (reply as number[])[0] === 1
+const keepEveryMs = 10_000
+/** Whatever was asked before is answered, refused or forgotten after this: see `LimitStore.deadlineMs`. */
+const doubtMs = 1000
+const lookEveryMs = 1000
+const leasesACall = 100
+
+const keep = new Script<boolean>({
+  url: new URL('./keep.lua', import.meta.url),
+  costMicroseconds: 20,
+  read: (reply) => reply === 1
 })
 
-/** Counts what is under way at the same time, in all processes together; while Redis cannot be asked, in this one. */
+/**
+ * Looks after the places that this process has in Redis: keeps them while their requests are under way, and gives them back for sure.
+ *
+ * What was given back while Redis could not be asked, or may have been taken although no answer came, is given back again until Redis has
+ * confirmed it: after an outage nobody finds a place taken by a request that is over. A crashed process's places end by themselves.
+ */
 export class Places {
   readonly #batch: Batch
   readonly #deadlineMs: () => number
-  readonly #process = randomBytes(6).toString('base64url')
-  readonly #held = new Set<Place>()
-  readonly #heldLocally = new Set<Place>()
-  readonly #local = new Map<string, number>()
+  readonly #held = new Set<Lease>()
+  readonly #owed = new Set<Lease>()
   readonly #timer: NodeJS.Timeout
-  #made = 0
 
   /** @param deadlineMs by Redis's clock, when an ask made now is too old to be heeded */
   constructor (batch: Batch, deadlineMs: () => number) {
     this.#batch = batch
     this.#deadlineMs = deadlineMs
-    this.#timer = setInterval(() => this.#renew(), renewEveryMs / 4).unref()
+    this.#timer = setInterval(() => this.#look(performance.now()), lookEveryMs).unref()
   }
 
-  /**
-   * Takes a place; what is asked leaves with the tick.
-   *
-   * @returns the place, to be given back; undefined when all are taken, `free` where nobody counts
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where the policy is `closed`
-   */
-  async take (claim: PlaceClaim): Promise<Place | 'free' | undefined> {
-    const place = { claim, id: `${this.#process}.${++this.#made}`, renewAt: performance.now() + renewEveryMs }
-    try {
-      if (!await this.#hold(place, this.#deadlineMs())) return undefined
-    } catch (error) {
-      return this.#takeWithoutRedis(place, error as Error)
-    }
-    this.#held.add(place)
-    return place
+  /** Looks after a place that Redis has granted. */
+  hold (key: string, id: string): Place {
+    const now = performance.now()
+    const lease = { key, id, keptAt: -doubtMs, dueAt: now + keepEveryMs, endsAt: now + leaseMs }
+    this.#held.add(lease)
+    return { release: () => { if (this.#held.delete(lease)) this.#owe(lease) } }
   }
 
-  /** Gives a place back; twice does no harm. */
-  release (place: Place): void {
-    const { key } = place.claim
-    if (this.#heldLocally.delete(place)) this.#countLocally(key, -1)
-    if (!this.#held.delete(place)) return
-    this.#batch.command('zrem', [key, place.id], 'background').catch(() => {}) // it ends by itself
+  /** Gives back what Redis may have granted: it was asked, and no answer came. It may also still be asked. */
+  doubt (key: string, id: string): void {
+    const now = performance.now()
+    this.#owed.add({ key, id, keptAt: now, dueAt: now + doubtMs, endsAt: now + doubtMs + leaseMs })
+  }
+
+  /** Redis is back, or is another: it may have lost what is held, and does not know what was given back. */
+  recover (): void {
+    const now = performance.now()
+    for (const lease of this.#held) lease.dueAt = Math.min(lease.dueAt, now)
+    this.#look(now)
   }
 
   close (): void {
     clearInterval(this.#timer)
-    for (const place of this.#held) this.release(place)
+    for (const lease of this.#held) this.#giveBack(lease)
+    this.#held.clear()
   }
 
-  #hold ({ claim: { key, limit }, id }: Place, deadlineMs: number): Promise<boolean> {
-    return this.#batch.ask(hold, [key], [limit, leaseMs, id, deadlineMs])
+  #owe (lease: Lease): void {
+    this.#owed.add(lease)
+    // Its keeping may still be under way, and be read after what gives it back.
+    lease.dueAt = lease.keptAt + doubtMs
+    if (lease.dueAt <= performance.now()) this.#giveBack(lease)
   }
 
-  #takeWithoutRedis (place: Place, error: Error): Place | 'free' | undefined {
-    const { claim } = place
-    if (claim.failure === 'open') return 'free'
-    if (claim.failure === 'closed') throw error instanceof RedisUnavailableError ? error : new RedisUnavailableError('places could not be counted')
-    if ((this.#local.get(claim.key) ?? 0) >= claim.limit) return undefined
-    this.#countLocally(claim.key, 1)
-    this.#heldLocally.add(place)
-    return place
+  #giveBack (lease: Lease): void {
+    lease.dueAt = performance.now() + lookEveryMs
+    this.#batch.command('zrem', [lease.key, lease.id], 'background').then(() => this.#owed.delete(lease), () => {}) // tried again at the next look
   }
 
-  #countLocally (key: string, change: number): void {
-    const count = (this.#local.get(key) ?? 0) + change
-    if (count > 0) this.#local.set(key, count)
-    else this.#local.delete(key)
-  }
-
-  #renew (): void {
-    const now = performance.now()
-    for (const place of this.#held) {
-      if (place.renewAt > now) continue
-      place.renewAt = now + renewEveryMs
-      this.#hold(place, 0).catch(() => {}) // there is time for two more
+  #look (now: number): void {
+    for (const lease of this.#owed) {
+      if (lease.endsAt < now) this.#owed.delete(lease)
+      else if (lease.dueAt <= now) this.#giveBack(lease)
     }
+    const due = [...this.#held].filter(({ dueAt }) => dueAt <= now)
+    for (const [key, leases] of Map.groupBy(due, ({ key }) => key)) {
+      for (let from = 0; from < leases.length; from += leasesACall) this.#keep(key, leases.slice(from, from + leasesACall), now)
+    }
+  }
+
+  #keep (key: string, leases: readonly Lease[], now: number): void {
+    for (const lease of leases) {
+      lease.keptAt = now
+      lease.dueAt = now + keepEveryMs
+      lease.endsAt = now + leaseMs
+    }
+    this.#batch.ask(keep, [key], [leaseMs, this.#deadlineMs(), ...leases.map(({ id }) => id)], 'background').catch(() => {}) // there is time for two more
   }
 }

@@ -1,23 +1,23 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import { rateLimitItem, rateLimitPolicyField } from '../http/rate-limit.ts'
 import { readCount } from '../options.ts'
 import type { Keys } from '../redis/keys.ts'
-import type { Claim, Limiter, Verdict } from './limiter.ts'
+import type { Claim, Limiter } from './limiter.ts'
+import { partitionBy } from './partition.ts'
 import type { Partition, SessionClaim } from './partition.ts'
 import { quotaFor, wholeStack } from './policy.ts'
-import type { LimitPolicies, LimitPolicy } from './policy.ts'
-import type { PlaceClaim } from './places.ts'
-import { termOf } from './quota.ts'
+import type { LimitPolicy } from './policy.ts'
+import { isPlace, termOf } from './quota.ts'
 import type { Quota, Term } from './quota.ts'
-import type { Standing } from './store.ts'
+import { joinVerdicts } from './verdict.ts'
+import type { Verdict } from './verdict.ts'
 
 /** Who a request comes from. */
-export interface Visitor<Request, Reply> {
+export interface Visitor {
   /** the address */
   readonly partition: Partition
   /** what the cookie names, when it opened */
   readonly session: SessionClaim | undefined
-  /** who is counted by a policy that does not count addresses; undefined where that cannot be told */
-  readonly partitionBy: (policy: LimitPolicy<Request, Reply>) => Partition | undefined
 }
 
 /** What one policy said of a request. */
@@ -26,7 +26,7 @@ export interface PolicyStanding {
   readonly quota: number
   /** units left; undefined where nobody knows, because Redis could not be asked */
   readonly remaining: number | undefined
-  /** milliseconds until more units come */
+  /** milliseconds until more units come; undefined where nobody knows, as of places */
   readonly resetMs: number | undefined
   /** milliseconds until the same request fits; 0 when it fitted */
   readonly retryMs: number
@@ -43,12 +43,10 @@ type Speller = (kind: string, who: string, sessionKey?: string) => string
 let plansMade = 0
 
 /** All policies of one route, with everything that does not change from request to request made beforehand. */
-export class LimitPlan<Request extends { method: string }, Reply> {
+export class LimitPlan<Request extends Counted, Reply> {
   readonly policies: readonly LimitPolicy<Request, Reply>[]
-  /** those that limit what is under way at once */
-  readonly places: readonly LimitPolicy<Request, Reply>[]
-  /** whether whose places they are depends on the session, which must live */
-  readonly placesNeedSession: boolean
+  /** whether some limit what is under way at once */
+  readonly hasPlaces: boolean
   /** whether a policy depends on who has signed in */
   readonly needsSession: boolean
   /** the policies whose quota depends on what the session holds */
@@ -56,7 +54,6 @@ export class LimitPlan<Request extends { method: string }, Reply> {
   readonly #id = ++plansMade
   readonly #spellers: Map<string, Speller[]>
   readonly #others: Speller[]
-  readonly #placeSpellers: Speller[]
   readonly #fields: { anonymous: string, user: string }
   readonly #items: ((remaining: number, resetMs: number) => string)[]
   /** the terms of every request, where all are counted by address and at one cost */
@@ -67,27 +64,25 @@ export class LimitPlan<Request extends { method: string }, Reply> {
    * @param methods those of the route; HEAD counts as GET
    * @param pattern the route's, as declared; undefined for what has no route
    */
-  constructor ({ policies: all, places }: LimitPolicies<Request, Reply>, keys: Keys, methods: readonly string[], pattern: string | undefined, isLate = false) {
+  constructor (all: readonly LimitPolicy<Request, Reply>[], keys: Keys, methods: readonly string[], pattern: string | undefined, isLate = false) {
     const policies = all.filter(({ unitsOf }) => (unitsOf !== undefined) === isLate)
     const spell = (method: string) => policies.map((policy) => keys.rateLimit(endpointOf(policy, method, pattern, all)))
-    const fieldFor = (isUser: boolean) => rateLimitPolicyField(policies.map((policy) => ({ name: policy.name, ...quotaOf(policy, isUser) })))
+    const fieldFor = (isUser: boolean) => rateLimitPolicyField(policies.map((policy) => ({ name: policy.name, unit: policy.unit, quota: quotaOf(policy, isUser).quota, windowMs: windowOf(policy) })))
     this.policies = policies
-    this.places = isLate ? [] : places
-    this.placesNeedSession = this.places.some(({ by }) => by === 'user' || by === 'session')
-    this.late = isLate || policies.length === all.length ? undefined : new LimitPlan({ policies: all, places }, keys, methods, pattern, true)
-    this.#placeSpellers = places.map((policy) => keys.rateLimit(`${policy.group ?? `${methods.filter((method) => method !== 'HEAD').join('+') || 'GET'}:${pattern ?? ''}`}#${policy.name}-places`))
-    this.needsSession = [...all, ...places].some(({ by, userQuota }) => by === 'user' || by === 'session' || userQuota !== undefined)
+    this.hasPlaces = policies.some(isOfPlaces)
+    this.late = isLate || policies.length === all.length ? undefined : new LimitPlan(all, keys, methods, pattern, true)
+    this.needsSession = all.some(({ by, userQuota }) => by === 'user' || by === 'session' || userQuota !== undefined)
     this.#spellers = new Map(methods.map((method) => [method, spell(method === 'HEAD' ? 'GET' : method)]))
     this.#others = spell('ANY')
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
-    this.#items = policies.map(({ name, quota }) => rateLimitItem(name, quota.windowMs))
+    this.#items = policies.map((policy) => rateLimitItem(policy.name, windowOf(policy)))
     this.#plainTerms = plainTermsOf(policies)
     this.#failures = policies.map(({ failure, isObserved }) => isObserved ? 'open' : failure)
   }
 
-  /** Every counter of a partition that this plan may take from. */
+  /** Every counter of a partition that this plan may take from; the places of what is under way are none. */
   keysOf (kind: string, who: string, sessionKey?: string): string[] {
-    return [...this.#spellers.values(), this.#others].flat().map((speller) => speller(kind, who, sessionKey))
+    return [...this.#spellers.values(), this.#others].flatMap((spellers) => spellers.filter((_, index) => !isOfPlaces(this.policies[index])).map((spell) => spell(kind, who, sessionKey)))
   }
 
   /** The `RateLimit-Policy` field. */
@@ -112,28 +107,20 @@ export class LimitPlan<Request extends { method: string }, Reply> {
    *
    * @param isCluster policies of several partitions are asked apart then, for a call has one slot: what one refuses, another may have taken
    */
-  ask (limiter: Limiter, request: Request, visitor: Visitor<Request, Reply>, isCluster: boolean): Promise<Verdict> | Verdict {
+  ask (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean): Promise<Verdict> | Verdict {
     const spellers = this.#spellers.get(request.method) ?? this.#others
     if (this.#plainTerms === undefined) return this.#askEach(limiter, request, visitor, isCluster)
     const { kind, who } = visitor.partition
     const keys = new Array<string>(spellers.length)
     for (let index = 0; index < keys.length; index++) keys[index] = spellers[index]?.(kind, who) ?? ''
-    return limiter.ask({ name: `${this.#id} ${request.method} ${who}`, keys, terms: this.#plainTerms, failures: this.#failures })
-  }
-
-  /** The places that one request wants, one of each. */
-  placeClaims (visitor: Visitor<Request, Reply>): PlaceClaim[] {
-    return this.places.map((policy, index) => {
-      const { kind, who, session } = (policy.by === 'ip' ? undefined : visitor.partitionBy(policy)) ?? visitor.partition
-      return { key: this.#placeSpellers[index]?.(kind, who, session?.key) ?? '', limit: policy.concurrency ?? 1, failure: policy.failure }
-    })
+    return limiter.ask({ name: `${this.#id} ${request.method} ${who}`, keys, terms: this.#plainTerms, failures: this.#failures, hasPlaces: this.hasPlaces })
   }
 
   /** What each policy says, by name. */
   standings ({ standings }: Verdict, isUser: boolean): PolicyStanding[] {
     return this.policies.map((policy, index) => {
       const standing = standings[index]
-      return { name: policy.name, quota: quotaOf(policy, isUser).quota, remaining: standing?.remaining, resetMs: standing?.resetMs, retryMs: standing?.retryMs ?? 0 }
+      return { name: policy.name, quota: quotaOf(policy, isUser).quota, remaining: standing?.remaining, resetMs: isOfPlaces(policy) ? undefined : standing?.resetMs, retryMs: standing?.retryMs ?? 0 }
     })
   }
 
@@ -144,14 +131,11 @@ export class LimitPlan<Request extends { method: string }, Reply> {
   }
 
   /** The common way: each policy with a partition and a term of its own. */
-  #askEach (limiter: Limiter, request: Request, visitor: Visitor<Request, Reply>, isCluster: boolean): Promise<Verdict> | Verdict {
+  #askEach (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean): Promise<Verdict> | Verdict {
     const meetings = this.policies.map((policy) => meet(policy, request, visitor))
     const groups = this.#groups(meetings, isCluster)
-    const verdicts = groups.map((group) => limiter.ask(this.#claim(request, visitor, meetings, group)))
-    const together = (all: readonly Verdict[]): Verdict => all.find(({ failure }) => failure !== undefined) ?? ({
-      isAllowed: all.every(({ isAllowed }, at) => isAllowed || this.policies[groups[at]?.[0] ?? 0]?.isObserved === true),
-      standings: meetings.map((_, index) => all.reduce<Standing | undefined>((found, { standings }, at) => found ?? standings[groups[at]?.indexOf(index) ?? -1], undefined))
-    })
+    const verdicts = groups.map((group) => limiter.ask(this.#claim(request, visitor, meetings, group, isCluster)))
+    const together = (all: readonly Verdict[]) => joinVerdicts(all.map((verdict, at) => ({ verdict, terms: groups[at] ?? [], isObserved: this.policies[groups[at]?.[0] ?? 0]?.isObserved === true })))
     return verdicts.some((verdict) => verdict instanceof Promise) ? Promise.all(verdicts).then(together) : together(verdicts as Verdict[])
   }
 
@@ -165,33 +149,55 @@ export class LimitPlan<Request extends { method: string }, Reply> {
     return [...groups.values()]
   }
 
-  #claim (request: Request, visitor: Visitor<Request, Reply>, meetings: readonly Meeting[], group: readonly number[]): Claim {
+  #claim (request: Request, visitor: Visitor, meetings: readonly Meeting[], group: readonly number[], isCluster: boolean): Claim {
     const spellers = this.#spellers.get(request.method) ?? this.#others
     const met = group.flatMap((index) => meetings[index] ?? [])
     const keys = met.map(({ partition: { kind, who, session } }, at) => spellers[group[at] ?? 0]?.(kind, who, session?.key) ?? '')
-    const session = met.find(({ partition }) => partition.session !== undefined)?.partition.session
+    const session = this.#sessionOf(visitor, met, group, isCluster)
     const claim = {
       name: `${keys.join(' ')} ${met.map(({ term }) => term.text).join()} ${session?.devices.join() ?? ''}`,
       keys,
       terms: met.map(({ term }) => term),
-      failures: group.map((index) => this.#failures[index] ?? 'local')
+      failures: group.map((index) => this.#failures[index] ?? 'local'),
+      hasPlaces: met.some(({ term }) => isPlace(term))
     }
     if (session === undefined) return claim
     const stranger = asStranger(visitor)
-    return { ...claim, session, withoutSession: () => this.#claim(request, stranger, this.policies.map((policy) => meet(policy, request, stranger)), group) }
+    return { ...claim, session, withoutSession: () => this.#claim(request, stranger, this.policies.map((policy) => meet(policy, request, stranger)), group, isCluster) }
+  }
+
+  /** The session that must live for a claim to stand: whose partition it is, or whose user has a quota of another size. In a Cluster an address lies elsewhere than a session. */
+  #sessionOf (visitor: Visitor, met: readonly Meeting[], group: readonly number[], isCluster: boolean): SessionClaim | undefined {
+    const session = met.find(({ partition }) => partition.session !== undefined)?.partition.session
+    if (session !== undefined || isCluster || visitor.session?.userId === undefined) return session
+    return group.some((index) => this.policies[index]?.userQuota !== undefined) ? visitor.session : undefined
   }
 }
 
-/** The same visitor, as if no cookie had come. */
-export function asStranger<Request, Reply> (visitor: Visitor<Request, Reply>): Visitor<Request, Reply> {
-  return { ...visitor, session: undefined, partitionBy: (policy) => policy.by === 'user' || policy.by === 'session' ? undefined : visitor.partitionBy(policy) }
+/** What of a request decides who is counted. */
+export interface Counted {
+  readonly method: string
+  readonly headers: IncomingHttpHeaders
 }
 
-function meet<Request, Reply> (policy: LimitPolicy<Request, Reply>, request: Request, visitor: Visitor<Request, Reply>): Meeting {
-  const partition = policy.by === 'ip' ? visitor.partition : visitor.partitionBy(policy) ?? visitor.partition
+/** The same visitor, as if no cookie had come. */
+export function asStranger ({ partition }: Visitor): Visitor {
+  return { partition, session: undefined }
+}
+
+function meet<Request extends Counted, Reply> (policy: LimitPolicy<Request, Reply>, request: Request, { partition, session }: Visitor): Meeting {
   const cost = typeof policy.cost === 'function' ? readCount('rateLimit.cost()', policy.cost(request), { min: 0, max: 1_000_000_000 }) : policy.cost
-  const quota = policy.unitsOf === undefined ? quotaOf(policy, visitor.session?.userId !== undefined) : quotaFor(policy, request)
-  return { partition, term: termOf(quota, cost) }
+  const quota = policy.unitsOf === undefined ? quotaOf(policy, session?.userId !== undefined) : quotaFor(policy, request)
+  return { partition: partitionBy(policy.by, request, session) ?? partition, term: termOf(quota, cost) }
+}
+
+function isOfPlaces (policy: { readonly quota: Quota } | undefined): boolean {
+  return policy?.quota.algorithm === 'places'
+}
+
+/** What clients are told; of places there is none. */
+function windowOf ({ quota }: { readonly quota: Quota }): number | undefined {
+  return quota.algorithm === 'places' ? undefined : quota.windowMs
 }
 
 function quotaOf<Request, Reply> ({ quota, userQuota }: LimitPolicy<Request, Reply>, isUser: boolean): Quota {
@@ -203,10 +209,10 @@ function plainTermsOf<Request, Reply> (policies: readonly LimitPolicy<Request, R
   return isPlain ? policies.map(({ quota, cost }) => termOf(quota, Number(cost))) : undefined
 }
 
-/** Two counters of one route are told apart by their names. */
+/** Two counters of one route are told apart by their names; places always have theirs. */
 function endpointOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, method: string, pattern: string | undefined, all: readonly LimitPolicy<Request, Reply>[]): string {
   if (policy.group !== undefined) return policy.group
   if (pattern === undefined) return wholeStack
-  const isAlone = all.filter(({ group }) => group === undefined).length === 1
+  const isAlone = !isOfPlaces(policy) && all.filter((other) => other.group === undefined && !isOfPlaces(other)).length === 1
   return isAlone ? `${method}:${pattern}` : `${method}:${pattern}#${policy.name}`
 }

@@ -1,7 +1,7 @@
 import { isNetwork } from '../http/client-address.ts'
 import { readChoice, readCount, readDuration, readRecord, readSwitch, readText, readTexts, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
-import { bucketMsOf } from './quota.ts'
+import { bucketMsOf, placesQuota } from './quota.ts'
 import type { Algorithm, Quota } from './quota.ts'
 
 /** What happens to a request while Redis cannot be asked. */
@@ -17,6 +17,9 @@ export interface ApiKey {
   /** whether the app knows the key; who sends another is counted by address, or each invented key would have a quota of its own */
   verify: (apiKey: string) => boolean
 }
+
+/** What units are: see the registry of draft-ietf-httpapi-ratelimit-headers. */
+export type Unit = 'requests' | 'content-bytes'
 
 /** Units in a window: the same for all, or for signed-in visitors and others. */
 export type Units = number | { user: number, anonymous: number }
@@ -37,6 +40,8 @@ export interface LimitChoice<Request, Reply> {
   by?: By<Request>
   /** units that a request takes; default 1 */
   cost?: number | ((request: Request) => number)
+  /** what is counted, as clients read it: `requests` (default), or `content-bytes` where the cost is a number of bytes */
+  unit?: Unit
   /** routes that name the same group share one counter */
   group?: string
   /** what clients read in RateLimit fields; default the group's, or `route` */
@@ -61,9 +66,10 @@ export interface LimitOptions<Request, Reply> extends Omit<LimitChoice<Request, 
   jitter?: number
 }
 
-/** One counter that a request takes from. */
+/** One counter that a request takes from, or whose place it holds while it is under way. */
 export interface LimitPolicy<Request, Reply> {
   readonly name: string
+  readonly unit: Unit | 'concurrent-requests'
   /** for visitors who are not signed in, and for all when there is no other */
   readonly quota: Quota
   readonly userQuota: Quota | undefined
@@ -71,8 +77,6 @@ export interface LimitPolicy<Request, Reply> {
   readonly unitsOf: ((request: Request) => number) | undefined
   /** the key's endpoint when it is not the route's own: a group's name, or `all` */
   readonly group: string | undefined
-  /** places for requests under way; undefined for no limit */
-  readonly concurrency: number | undefined
   readonly by: By<Request>
   readonly cost: number | ((request: Request) => number)
   readonly failure: Failure
@@ -91,16 +95,16 @@ export interface LimitHouse {
 /** The endpoint of the stack's own counter: every request of a partition, whatever it asks for. */
 export const wholeStack = 'all'
 
-const choiceNames = ['quota', 'window', 'concurrency', 'algorithm', 'burst', 'by', 'cost', 'group', 'name', 'failure', 'observe', 'onRefused'] as const
+const choiceNames = ['quota', 'window', 'concurrency', 'algorithm', 'burst', 'by', 'cost', 'unit', 'group', 'name', 'failure', 'observe', 'onRefused'] as const
 const houseNames = ['allow', 'ipv6Prefix', 'legacyFields', 'jitter'] as const
 
 /** What a route's policies take over from the stack where they say nothing; its numbers stay its own. */
 const inherited = ['window', 'algorithm', 'by', 'failure', 'observe', 'onRefused'] as const
 /** What may be chosen without a quota of one's own: it is said of the stack's. */
 const ofTheStack = ['cost', 'failure', 'observe', 'onRefused']
-const ofPlaces = ['concurrency', 'by', 'failure', 'group', 'name', 'onRefused']
+const ofPlaces = ['by', 'failure', 'observe', 'group', 'name', 'onRefused']
 
-const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', cost: 1, failure: 'local', observe: false } as const
+const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', cost: 1, unit: 'requests', failure: 'local', observe: false } as const
 
 /**
  * Checks the stack's options.
@@ -119,12 +123,6 @@ export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Reque
   return { stack, house: { allow: networks, ipv6Prefix: readCount('rateLimit.ipv6Prefix', ipv6Prefix ?? 64, { min: 16, max: 128 }), legacyFields: readSwitch('rateLimit.legacyFields', legacyFields ?? false), jitter: share } }
 }
 
-/** What applies to a request: what it takes from, and of which policies' places it wants one. */
-export interface LimitPolicies<Request, Reply> {
-  readonly policies: LimitPolicy<Request, Reply>[]
-  readonly places: LimitPolicy<Request, Reply>[]
-}
-
 /**
  * Resolves what applies to a request: the stack's policy, and a route's own beside it.
  *
@@ -134,22 +132,40 @@ export interface LimitPolicies<Request, Reply> {
  * @returns undefined when nothing is counted
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request, Reply>, choices: readonly unknown[], isRoute: boolean): LimitPolicies<Request, Reply> | undefined {
+export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request, Reply>, choices: readonly unknown[], isRoute: boolean): LimitPolicy<Request, Reply>[] | undefined {
   const own = choices.reduce<LimitChoice<Request, Reply>[] | false>(mergeChoice, [])
   if (own === false) return undefined
-  const base = Object.fromEntries(inherited.filter((name) => stack[name] !== undefined).map((name) => [name, stack[name]])) as LimitChoice<Request, Reply>
-  const counted = own.filter(({ quota }) => quota !== undefined).map((choice, index) => resolvePolicy({ name: choice.group ?? (index === 0 ? 'route' : `route-${index + 1}`), ...base, ...choice }))
-  const { concurrency, ...rest } = own.find(({ quota }) => quota === undefined) ?? {}
-  const known = concurrency === undefined ? ofTheStack : [...ofTheStack, ...ofPlaces]
-  const lost = Object.keys(rest).find((name) => !known.includes(name))
-  if (isRoute && lost !== undefined) refuse(`rateLimit.${lost}`, 'beside a quota, which this route and its scopes do not name', rest[lost as keyof typeof rest])
-  const ofStack = Object.fromEntries(Object.entries(rest).filter(([name]) => concurrency === undefined && ofTheStack.includes(name)))
-  const policies = [{ ...resolvePolicy({ name: 'default', ...stack, ...ofStack }), group: wholeStack }, ...counted]
-  const bare = concurrency === undefined ? [] : [resolvePolicy({ name: rest.group ?? 'places', ...base, ...rest, concurrency })]
+  const base = pick(stack, inherited)
+  const counted = own.filter(({ quota }) => quota !== undefined).map((choice, index) => ({ name: choice.group ?? (index === 0 ? 'route' : `route-${index + 1}`), ...base, ...choice }))
+  const { concurrency, ...bare } = own.find(({ quota }) => quota === undefined) ?? {}
+  const [ofItsPlaces, ofTheStacks] = concurrency === undefined ? [[], ofTheStack] : [ofPlaces, ['cost']]
+  const lost = Object.keys(bare).find((name) => ![...ofItsPlaces, ...ofTheStacks].includes(name))
+  if (isRoute && lost !== undefined) refuse(`rateLimit.${lost}`, 'beside a quota, which this route and its scopes do not name', bare[lost as keyof typeof bare])
+  const policies = [
+    ...resolveWithPlaces({ name: 'default', ...stack, ...pick(bare, ofTheStacks) }, wholeStack),
+    ...counted.flatMap((choice) => resolveWithPlaces(choice)),
+    ...concurrency === undefined ? [] : [placesOf(resolvePolicy({ name: bare.group ?? 'places', ...base, ...pick(bare, ofItsPlaces) }), concurrency)]
+  ]
   policies.forEach(({ name }, index) => {
     if (policies.findIndex((other) => other.name === name) < index) refuse('rateLimit.name', 'another than that of a policy beside it', name)
   })
-  return { policies, places: [...policies, ...bare].filter(({ concurrency }) => concurrency !== undefined) }
+  return policies
+}
+
+/** A quota, and beside it the places that were chosen with it, under a name of their own. */
+function resolveWithPlaces<Request, Reply> (choice: LimitChoice<Request, Reply>, group?: string): LimitPolicy<Request, Reply>[] {
+  const resolved = resolvePolicy(choice)
+  const policy = group === undefined ? resolved : { ...resolved, group }
+  return choice.concurrency === undefined ? [policy] : [policy, placesOf({ ...policy, name: `${policy.name}-places` }, choice.concurrency)]
+}
+
+function placesOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, concurrency: number): LimitPolicy<Request, Reply> {
+  const { name, group } = policy
+  return Object.freeze({ ...policy, unit: 'concurrent-requests', quota: placesQuota(concurrency), userQuota: undefined, unitsOf: undefined, cost: 1, group: group === undefined ? undefined : `${group}#${name}` })
+}
+
+function pick<Choice extends object> (choice: Choice, names: readonly string[]): Partial<Choice> {
+  return Object.fromEntries(Object.entries(choice).filter(([name, each]) => names.includes(name) && each !== undefined)) as Partial<Choice>
 }
 
 function mergeChoice<Request, Reply> (outer: LimitChoice<Request, Reply>[] | false, choice: unknown): LimitChoice<Request, Reply>[] | false {
@@ -181,13 +197,14 @@ export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Repl
   const room = Math.min(...[quota, userQuota ?? quota].map((each) => each.algorithm === 'gcra' ? each.grain : each.quota))
   if (typeof cost !== 'function') readCount(`${option}.cost`, cost, { min: 0, max: room })
   if (onRefused !== undefined && typeof onRefused !== 'function') refuse(`${option}.onRefused`, 'a function of request, reply and error', onRefused)
+  if (chosen.concurrency !== undefined) readCount(`${option}.concurrency`, chosen.concurrency, { max: 1_000_000 })
   return Object.freeze({
     name: readName(`${option}.name`, chosen.name ?? 'default'),
+    unit: readChoice<Unit>(`${option}.unit`, chosen.unit, ['requests', 'content-bytes']),
     quota,
     userQuota,
     unitsOf: typeof chosen.quota === 'function' ? chosen.quota : undefined,
     group: chosen.group === undefined ? undefined : readGroup(`${option}.group`, chosen.group),
-    concurrency: chosen.concurrency === undefined ? undefined : readCount(`${option}.concurrency`, chosen.concurrency, { max: 1_000_000 }),
     by: readBy(`${option}.by`, by),
     cost,
     failure: readChoice<Failure>(`${option}.failure`, chosen.failure, ['local', 'closed', 'open']),

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { Batch } from '../redis/batch.ts'
 import { Script } from '../redis/script.ts'
 import type { Term } from './quota.ts'
@@ -27,6 +28,8 @@ export interface Claim {
   readonly terms: readonly Term[]
   /** nothing is taken unless this session lives; in a Cluster it is in the keys' slot */
   readonly session?: { readonly key: string, readonly devices: readonly string[] }
+  /** whether a term takes a place */
+  readonly hasPlaces?: boolean
 }
 
 /** What Redis says to a row. */
@@ -61,12 +64,16 @@ export class Row {
   /** on the process's clock */
   readonly askedAt: number
   readonly grants: Promise<Grants>
+  /** what the places are called that are granted; undefined where none is asked for */
+  readonly lease: string | undefined
   #args: (string | number)[]
 
-  constructor ({ keys, terms, session }: Claim, askedAt: number, deadlineMs: number, ask: (keys: readonly string[], args: (string | number)[]) => Promise<Grants>) {
+  constructor ({ keys, terms, session }: Claim, lease: string | undefined, askedAt: number, deadlineMs: number, ask: (keys: readonly string[], args: (string | number)[]) => Promise<Grants>) {
     this.askedAt = askedAt
+    this.lease = lease
     const texts = terms.map(({ text }) => text)
     if (session !== undefined) texts.push(`l ${session.devices.join(' ')}`)
+    if (lease !== undefined) texts.push(`i ${lease}`)
     const all = session === undefined ? keys : [...keys, session.key]
     this.#args = [0, deadlineMs, ...texts]
     // Too late though it was waited for: Redis's clock was set forward, or it is another Redis. Then without a deadline.
@@ -92,6 +99,8 @@ export class LimitStore {
   /** from the process's clock to Redis's, at most a round trip too much; undefined before its first answer */
   #offsetMs: number | undefined
   #now: () => number
+  readonly #process = randomBytes(6).toString('base64url')
+  #leases = 0
 
   /** @param now the process's clock: milliseconds since whenever, never set back */
   constructor (batch: Batch, now = () => performance.now()) {
@@ -131,7 +140,8 @@ export class LimitStore {
   }
 
   #open (claim: Claim): Row {
-    return new Row(claim, this.#now(), this.deadlineMs(), (keys, args) => this.#ask(keys, args))
+    const lease = claim.hasPlaces === true ? `${this.#process}.${++this.#leases}` : undefined
+    return new Row(claim, lease, this.#now(), this.deadlineMs(), (keys, args) => this.#ask(keys, args))
   }
 
   async #ask (keys: readonly string[], args: (string | number)[]): Promise<Grants> {
@@ -140,6 +150,11 @@ export class LimitStore {
     this.#offsetMs = grants.nowMs - askedAt
     return grants
   }
+}
+
+/** What the place of the request is called that stands at a place of a row. */
+export function leaseOf (lease: string, place: number): string {
+  return `${lease}.${place}`
 }
 
 /** What a row's answer means for the request at a place: who stood before others has seen more units left than they. */

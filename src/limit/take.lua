@@ -1,10 +1,11 @@
 -- Takes units from every policy of one request, or from none; identical requests of one moment ask together.
--- KEYS[p]    counter of policy p  string, tagged by its algorithm; expires when it says nothing any more
+-- KEYS[p]    counter of policy p  string, tagged by its algorithm; of places a sorted set; expires when it says nothing any more
 -- KEYS[p+1]  session              perhaps: hash, as session/load.lua reads it; without a live one nothing is taken
 -- ARGV[1]    asked                how many identical requests ask; as many as fit are granted; 0 only looks
 -- ARGV[2]    deadlineMs           by Redis's clock; who is read later has given up, and is not counted; 0 for none
 -- ARGV[2+p]  terms of policy p    'algorithm quota windowMs grain cost'; grain: ms a bucket (sliding) or the burst (gcra)
 -- ARGV[3+p]  device               'l' and the session's fields, the first that is there counts
+-- ARGV[4+p]  lease                'i' and, where a policy has places, what those who are granted one are called: this, a point, and 1, 2, 3, …
 -- returns    'granted nowMs', then for each policy ' remaining resetMs retryMs': until more comes, until one more fits
 --            granted -1: too late; -2: no such session
 -- A refusal only reads, unless a counter has no end or comes from the future: after a clock was set back it counts as of now.
@@ -144,7 +145,40 @@ local function fixed (policy)
   end
 end
 
-local algorithms, policies = { s = sliding, g = gcra, f = fixed }, {}
+-- 'p': each request under way by the ms at which its place ends, unless it is kept. When one is given back nobody knows.
+local lease = ''
+local function places (policy)
+  local endMs = nowMs + policy.windowMs
+  local endText, lifeText, unknownMs = text(endMs), text(policy.windowMs), 1000
+
+  -- After a clock was set back, an end may lie further ahead than any lease is long.
+  function policy.read (p, _, key)
+    local held = redis.pcall('ZCOUNT', key, '(' .. text(nowMs), endText)
+    isHealed[p] = type(held) == 'table'
+    used[p] = isHealed[p] and 0 or held
+    return policy.quota - used[p]
+  end
+
+  function policy.write (p, taken, key)
+    if isHealed[p] then
+      counters[key] = false
+      call('DEL', key)
+    end
+    if taken == 0 then return end
+    if call('ZCARD', key) > used[p] then
+      call('ZREMRANGEBYSCORE', key, '-inf', text(nowMs))
+      call('ZREMRANGEBYSCORE', key, '(' .. endText, '+inf')
+    end
+    for place = 1, taken do call('ZADD', key, endText, lease .. '.' .. text(place)) end
+    call('PEXPIRE', key, lifeText)
+  end
+
+  function policy.wait (_, lacking)
+    return 0, lacking > 0 and unknownMs or 0
+  end
+end
+
+local algorithms, policies = { s = sliding, g = gcra, f = fixed, p = places }, {}
 local function policyOf (terms)
   local tag, quota, windowMs, grain, cost = match(terms, '^(%a) (%d+) (%d+) (%d+) (%d+)$')
   local policy = { quota = tonumber(quota), windowMs = tonumber(windowMs), grain = tonumber(grain), cost = tonumber(cost) }
@@ -167,6 +201,9 @@ end
 -- each ask
 local asked, deadlineMs, policyCount, extra = number(ARGV[1]), number(ARGV[2]), #KEYS, ARGV[#ARGV]
 if deadlineMs > 0 and nowMs > deadlineMs then return '-1' .. nowText end
+if byte(extra) == 105 then
+  lease, extra = sub(extra, 3), ARGV[#ARGV - 1]
+end
 if byte(extra) == 108 then
   if not isLive(KEYS[policyCount], sub(extra, 3)) then return '-2' .. nowText end
   policyCount = policyCount - 1
@@ -178,7 +215,7 @@ for p = 1, policyCount do
   local counter, cost = counters[key], policy.cost
   if counter == true then counter = call('GET', key) end
   met[p], isHealed[p] = policy, false
-  local free = policy.read(p, counter or '')
+  local free = policy.read(p, counter or '', key)
   frees[p], isStored[p] = free, counter
   if cost * granted > free then granted = max(0, floor(free / cost)) end
 end

@@ -13,6 +13,11 @@ export function isDemotion (error: Error): boolean {
   return /^(READONLY|MASTERDOWN)\b/.test(error.message)
 }
 
+/** Whether what failed so may have run all the same, now or later: it left, and no answer came. */
+export function mayHaveRun (error: Error): boolean {
+  return !/: (?:no connection|[A-Z]+)\.$/.test(error.message)
+}
+
 /** Makes any failure of a command one of ours, without keys, values or addresses in its message. */
 export function failureOf (error: Error): Error {
   const word = refusals.exec(error.message)?.[1]

@@ -12,6 +12,10 @@ export interface Step {
   asked: number
   /** by the key's last part */
   claims: readonly { key: string, quota: Quota, cost: number }[]
+  /** what the places are called that are granted */
+  lease?: string
+  /** places given back before: which lease, and which of its places */
+  returned?: readonly { key: string, place: string }[]
 }
 
 export interface Told {
@@ -31,6 +35,7 @@ export async function startClock (t: Test): Promise<(steps: readonly Step[]) => 
     end
     local told = {}
     for i, step in ipairs(cjson.decode(ARGV[1])) do
+      for _, each in ipairs(step.returned) do redis.call('ZREM', each.key, each.place) end
       local time = { math.floor(step.atUs / 1000000), step.atUs % 1000000 }
       told[i] = run(time, math.floor(step.atUs / 1000), step.keys, step.args)
     end
@@ -38,10 +43,11 @@ export async function startClock (t: Test): Promise<(steps: readonly Step[]) => 
   let runs = 0
   return async (steps) => {
     const run = `run-${++runs}`
-    const asks = steps.map(({ atUs, asked, claims }) => ({
+    const asks = steps.map(({ atUs, asked, claims, lease, returned = [] }) => ({
       atUs,
+      returned: returned.map(({ key, place }) => ({ key: `${run}:${key}`, place })),
       keys: claims.map(({ key }) => `${run}:${key}`),
-      args: [String(asked), '0', ...claims.map(({ quota, cost }) => termOf(quota, cost).text)]
+      args: [String(asked), '0', ...claims.map(({ quota, cost }) => termOf(quota, cost).text), ...lease === undefined ? [] : [`i ${lease}`]]
     }))
     const told = await redis.eval(lua, 0, JSON.stringify(asks)) as string[]
     return told.map((text) => text.split(' ').map(Number)).map(([granted = 0, , ...numbers]) => ({

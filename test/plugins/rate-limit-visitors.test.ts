@@ -6,6 +6,7 @@ import prism from '../../plugins/index.ts'
 import type { RouteRateLimit } from '../../plugins/rate-limit.ts'
 import { startCluster } from '../helpers/cluster.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
+import { until } from '../helpers/until.ts'
 
 async function build (t: Test, choice: RouteRateLimit, url?: string): Promise<FastifyInstance> {
   const app = Fastify()
@@ -16,7 +17,7 @@ async function build (t: Test, choice: RouteRateLimit, url?: string): Promise<Fa
     return {}
   })
   app.post('/sign-out', { config: { rateLimit: false } }, async (request) => await request.session.signOut())
-  app.get('/', { config: { rateLimit: choice } }, async (request) => ({ user: request.session.userId ?? null, standing: request.rateLimit.at(-1) }))
+  app.get('/', { config: { rateLimit: choice } }, async (request) => ({ user: request.session.userId ?? null, standing: request.rateLimit.at(-1), writes: app.redisPool.batch.counts.writes }))
   await app.ready()
   return app
 }
@@ -80,6 +81,27 @@ test('rate-limit gives the signed-in another quota in the same round trip', asyn
   t.match(anonymous.headers['ratelimit-policy'], /"route";q=2;w=60/)
 })
 
+test('rate-limit gives a revoked or forged cookie no quota of a user, where addresses are counted', async (t) => {
+  const app = await build(t, { quota: { user: 4, anonymous: 2 }, by: 'ip' })
+  const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
+  const { writes } = app.redisPool.batch.counts
+
+  const first = await visit(app, own, '192.0.2.1')
+  const asked = app.redisPool.batch.counts.writes - writes
+  const dead = await visit(app, stolen, '198.51.100.7')
+
+  t.equal(asked, 1, 'one round trip')
+  t.match(first.headers['ratelimit-policy'], /"route";q=4;w=60/)
+  t.match(first.headers.ratelimit, /"route";r=3;/)
+  t.match(dead.headers['ratelimit-policy'], /"route";q=2;w=60/)
+  t.match(dead.headers.ratelimit, /"route";r=1;/)
+  t.match(dead.json(), { user: null, standing: { name: 'route', quota: 2, remaining: 1 } })
+  t.same(await statuses(2, () => visit(app, stolen, '198.51.100.7')), [200, 429])
+  t.same(await statuses(3, () => visit(app, `${own.slice(0, -4)}AAAA`, '198.51.100.8')), [200, 200, 429])
+  t.same(await statuses(4, () => visit(app, own, '192.0.2.1')), [200, 200, 200, 429])
+})
+
 test('rate-limit counts a user in the slot of the session, and keeps a hostile name in its place', async (t) => {
   const app = await build(t, { quota: 3, by: 'user' })
 
@@ -106,6 +128,20 @@ test('rate-limit asks a quota of session data once the session is loaded, in a s
   t.match(reply.headers.ratelimit, /^"default";r=\d+;t=\d+, "route";r=1;t=\d+$/)
   t.same(await statuses(2, () => visit(app, cookie)), [200, 429])
   t.same(await statuses(2, () => visit(app)), [200, 429])
+})
+
+test('rate-limit takes a user\'s place in the round trip that counts', async (t) => {
+  const app = await build(t, { concurrency: 1, by: 'user' })
+  const cookie = await signIn(app, 'ann')
+  await visit(app, cookie)
+  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'her place is free' })
+  const { writes } = app.redisPool.batch.counts
+
+  const reply = await visit(app, cookie)
+
+  t.equal(reply.json().writes - writes, 1)
+  t.match(reply.headers.ratelimit, /"places";r=0$/)
+  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'her place is free' })
 })
 
 test('rate-limit never gives a revoked cookie a place of its user', async (t) => {

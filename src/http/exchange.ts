@@ -1,0 +1,30 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+
+/** What ends with a connection, whatever becomes of its answers. */
+const endings = new WeakMap<Socket, Set<() => void>>()
+
+/**
+ * Calls a listener once when an exchange is over: the answer has left, or nobody is there to read it.
+ *
+ * The answer to a pipelined request that waits for its turn hears nothing when its connection breaks, so the connection is asked too.
+ */
+export function whenOver ({ socket }: IncomingMessage, response: ServerResponse, listener: () => void): void {
+  const ends = endings.get(socket) ?? endingsOf(socket)
+  const over = () => {
+    if (!ends.delete(over)) return
+    response.off('close', over)
+    listener()
+  }
+  ends.add(over)
+  response.once('close', over)
+  if (socket.destroyed || response.closed) over()
+}
+
+/** One listener a connection, however many requests it bears. */
+function endingsOf (socket: Socket): Set<() => void> {
+  const ends = new Set<() => void>()
+  endings.set(socket, ends)
+  socket.once('close', () => { for (const over of ends) over() })
+  return ends
+}
