@@ -39,12 +39,11 @@ export interface AppSurroundings {
 /**
  * Builds the service: the stack, the atlas and its routes, the operator's routes. Not yet listening; `close()` ends what it opened.
  *
- * The order of registration is the order of the hooks: who may turn a request away stands first.
+ * The order of registration is the order of the hooks: who may turn a request away stands first, and who counts before all.
  */
 export async function buildApp (config: Config, { redisUrl, log, metricsEvery, alerting }: AppSurroundings): Promise<FastifyInstance> {
   const app = openInstance(config, log)
   if (config.tracesUrl !== undefined) await app.register(traces, { url: config.tracesUrl })
-  await app.register(refusals)
   await app.register(requestLog)
   await app.register(problems)
   await app.register(prism, {
@@ -59,6 +58,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
     rateLimit: { quota: 1000, window: '1m' },
     events: { schemas: eventSchemas, validate: !config.production }
   })
+  await app.register(refusals)
   await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes })
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, ...alerting })
   await app.register(ops, { token: config.adminToken, isProduction: config.production })

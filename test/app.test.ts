@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { openInstance } from '../app.ts'
+import journey from '../plugins/journey.ts'
 import problems from '../plugins/problems.ts'
 import refusals from '../plugins/refusals.ts'
 import { readConfig } from '../src/config.ts'
@@ -11,8 +12,9 @@ import { readConfig } from '../src/config.ts'
 async function listening (t: Test, more: (app: FastifyInstance) => void = () => {}): Promise<{ app: FastifyInstance, port: number }> {
   const app = openInstance(readConfig({ LOG_LEVEL: 'silent' }))
   t.after(() => app.close())
-  await app.register(refusals)
   await app.register(problems)
+  await app.register(journey)
+  await app.register(refusals)
   app.get('/items/:id', async (request) => ({ ip: request.ip, id: request.id }))
   app.post('/items', async () => 'ok')
   more(app)

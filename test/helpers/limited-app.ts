@@ -1,5 +1,5 @@
 import Fastify from 'fastify'
-import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import type { FastifyHttpOptions, FastifyInstance, RawServerDefault } from 'fastify'
 import journey from '../../plugins/journey.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
@@ -12,7 +12,7 @@ import type { Test } from 'tap'
 export interface LimitedAppOptions {
   /** a Redis of the app's own when left out */
   url?: string
-  server?: FastifyServerOptions
+  server?: FastifyHttpOptions<RawServerDefault>
   limit: RateLimitOptions
   routes?: (app: FastifyInstance) => void
 }

@@ -2,6 +2,7 @@ import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, InjectOptions } from 'fastify'
 import { test } from 'tap'
+import refusals from '../../plugins/refusals.ts'
 import { resolveClientAddress } from '../../src/http/client-address.ts'
 import { buildLimitedApp } from '../helpers/limited-app.ts'
 
@@ -20,6 +21,19 @@ async function passing (app: FastifyInstance, requests: InjectOptions[]): Promis
 }
 
 const many = (make: (index: number) => InjectOptions, count = 12) => Array.from({ length: count }, (_, index) => make(index))
+
+/** Listens, and sends bytes as they are; what comes back until the server closes. */
+async function listen (app: FastifyInstance): Promise<(text: string) => Promise<string>> {
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo
+  return async (text) => await new Promise<string>((resolve, reject) => {
+    let answer = ''
+    const socket = connect(port, '127.0.0.1', () => socket.write(text))
+    socket.setEncoding('utf8').on('data', (chunk) => { answer += chunk }).on('close', () => resolve(answer)).on('error', reject)
+  })
+}
+
+const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)
 
 test('rate-limit is not walked around by fields that name another client', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 5 } })
@@ -76,20 +90,40 @@ test('rate-limit is not walked around by another spelling of a path, another met
 
 test('rate-limit counts pipelined requests and HTTP/1.0 like others', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 5 } })
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  const { port } = app.server.address() as AddressInfo
-  const exchange = (text: string) => new Promise<string>((resolve, reject) => {
-    let answer = ''
-    const socket = connect(port, '127.0.0.1', () => socket.write(text))
-    socket.setEncoding('utf8').on('data', (chunk) => { answer += chunk }).on('close', () => resolve(answer)).on('error', reject)
-  })
-  const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)
+  const exchange = await listen(app)
 
   const pipelined = await exchange('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(7) + 'GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
   const old = await exchange('GET / HTTP/1.0\r\n\r\n')
 
   t.same(statuses(pipelined), ['200', '200', '200', '200', '200', '429', '429', '429'])
   t.same(statuses(old), ['429'])
+})
+
+test('rate-limit counts what no server should answer, and closes the connection of what it refuses of it', async (t) => {
+  const app = await buildLimitedApp(t, {
+    limit: { quota: 5 },
+    server: { http: { requireHostHeader: false } },
+    routes: (app) => {
+      app.register(refusals)
+      app.get('/', async () => 'fine').post('/', async () => 'fine')
+    }
+  })
+  const exchange = await listen(app)
+  const malformed = [
+    'GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n',
+    'GET / HTTP/1.1\r\n\r\n',
+    'TRACE / HTTP/1.1\r\nHost: a\r\n\r\n',
+    'POST / HTTP/1.0\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n',
+    `GET / HTTP/1.1\r\nHost: a\r\nCookie: session=${'x'.repeat(10_000)}\r\n\r\n`
+  ]
+
+  const answers = []
+  for (const text of [...malformed, ...malformed]) answers.push(await exchange(text))
+  const wellFormed = await app.inject('/')
+
+  t.same(answers.flatMap(statuses), ['400', '400', '405', '400', '431', '429', '429', '429', '429', '429'])
+  for (const answer of answers) t.match(answer.toLowerCase(), 'connection: close')
+  t.equal(wellFormed.statusCode, 429)
 })
 
 test('rate-limit refuses before the app\'s own guards: a flood of wrong tokens ends in 429', async (t) => {
@@ -105,20 +139,20 @@ test('rate-limit refuses before the app\'s own guards: a flood of wrong tokens e
     }
   })
 
-  const statuses = []
-  for (let index = 0; index < 8; index++) statuses.push((await app.inject({ url: '/', headers: { authorization: `Bearer ${index}` } })).statusCode)
+  const seen = []
+  for (let index = 0; index < 8; index++) seen.push((await app.inject({ url: '/', headers: { authorization: `Bearer ${index}` } })).statusCode)
 
-  t.same(statuses, [401, 401, 401, 401, 401, 429, 429, 429])
+  t.same(seen, [401, 401, 401, 401, 401, 429, 429, 429])
   t.equal(asked, 5)
 })
 
 test('rate-limit counts bodies that cannot be read', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 3 }, routes: (app) => { app.post('/', async () => 'never') } })
 
-  const statuses = []
-  for (let index = 0; index < 5; index++) statuses.push((await app.inject({ url: '/', method: 'POST', headers: { 'content-type': 'application/json' }, payload: '{' })).statusCode)
+  const seen = []
+  for (let index = 0; index < 5; index++) seen.push((await app.inject({ url: '/', method: 'POST', headers: { 'content-type': 'application/json' }, payload: '{' })).statusCode)
 
-  t.same(statuses, [400, 400, 400, 429, 429])
+  t.same(seen, [400, 400, 400, 429, 429])
 })
 
 test('rate-limit counts invented API keys by address, and known ones by themselves', async (t) => {
