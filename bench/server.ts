@@ -33,14 +33,24 @@ export class Server {
     return cpuMicrosecondsOf(this.#child.pid ?? 0)
   }
 
+  tell (word: string): void {
+    this.#child.send(word)
+  }
+
+  /** Its next word. */
+  async hear<Word> (): Promise<Word> {
+    const [word] = await once(this.#child, 'message')
+    return word as Word
+  }
+
   stop (): void {
     this.#child.kill('SIGKILL')
   }
 }
 
 /** Starts a server of `bench/servers`. */
-export async function startServer (name: string, env: Record<string, string>): Promise<Server> {
-  const [program = '', ...args] = pinned(cores.server, [process.execPath])
+export async function startServer (name: string, env: Record<string, string>, flags: readonly string[] = []): Promise<Server> {
+  const [program = '', ...args] = pinned(cores.server, [process.execPath, ...flags])
   const child = fork(new URL(`./servers/${name}.ts`, import.meta.url), { execPath: program, execArgv: args, env: { ...process.env, NODE_ENV: 'production', ...env } })
   const [message] = await Promise.race([once(child, 'message'), once(child, 'exit').then(([code]) => { throw new Error(`server ${name} ended with ${code}`) })])
   return new Server(name, (message as { port: number }).port, child)

@@ -140,8 +140,7 @@ class CountedRoute {
 
   tally (request: FastifyRequest, reply: FastifyReply, mostRefused: MostRefused): void {
     const tally = this.#tally ??= this.#open()
-    const { statusCode: status } = reply
-    tally.add({ method: request.method, status, cacheStatus: reply.getHeader('cache-status'), seconds: reply.elapsedTime / 1000 })
+    tally.of(request.method).add(reply.statusCode, reply.getHeader('cache-status'), reply.elapsedTime / 1000)
     if (tally.decisions.policies.length > 0) decide(tally, request, reply, mostRefused)
   }
 

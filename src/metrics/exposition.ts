@@ -20,14 +20,21 @@ interface Family<Each> {
 /** Gauges of prom-client that end as counters do, which Prometheus's own check refuses. */
 const misnamed = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
+let ofNode: Registry | undefined
+
+/** What prom-client tells of Node: once a process, however many apps it has, for nothing ends what observes it. */
+function nodeRegistry (): Registry {
+  if (ofNode !== undefined) return ofNode
+  ofNode = new Registry()
+  collectDefaultMetrics({ register: ofNode })
+  for (const name of misnamed) ofNode.removeSingleMetric(name)
+  return ofNode
+}
+
 /** Metrics as Prometheus reads them: everything is counted where it happens, and named here when it is asked for. */
 export class Exposition {
   readonly registry = new Registry()
-
-  constructor () {
-    collectDefaultMetrics({ register: this.registry })
-    for (const name of misnamed) this.registry.removeSingleMetric(name)
-  }
+  readonly #ofNode = nodeRegistry()
 
   counter ({ name, help, rows }: Family<Row>): void {
     const registers = [this.registry]
@@ -47,8 +54,8 @@ export class Exposition {
   }
 
   /** Everything, as text. */
-  text (): Promise<string> {
-    return this.registry.metrics()
+  async text (): Promise<string> {
+    return `${await this.#ofNode.metrics()}\n${await this.registry.metrics()}`
   }
 }
 

@@ -8,15 +8,6 @@ export type CacheOutcome = typeof cacheOutcomes[number]
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 const statusClasses = 6
 
-/** One finished request, as far as it is counted. */
-export interface Finished {
-  readonly method: string
-  readonly status: number
-  /** the `Cache-Status` field, where there is one */
-  readonly cacheStatus: unknown
-  readonly seconds: number
-}
-
 /** A count with its labels. */
 export interface LabelledCount { readonly labels: Readonly<Record<string, string>>, readonly count: number }
 
@@ -33,7 +24,9 @@ export class RequestTally {
     this.route = route
   }
 
-  add ({ status, seconds }: Finished, outcome: number): void {
+  /** @param cacheStatus the `Cache-Status` field, where there is one */
+  add (status: number, cacheStatus: unknown, seconds: number): void {
+    const outcome = outcomeOf(cacheStatus)
     const cell = outcome * statusClasses + Math.min(5, Math.floor(status / 100))
     this.counts[cell] = (this.counts[cell] ?? 0) + 1
     this.durations[outcome]?.observe(seconds)
@@ -52,6 +45,7 @@ export class RouteTally {
   readonly byMethod = new Map<string, RequestTally>()
   readonly decisions: Decisions
   readonly #route: string
+  #last: RequestTally | undefined
 
   /** @param route its pattern, never a path: strangers make no labels */
   constructor (route: string, policies: readonly string[]) {
@@ -59,11 +53,16 @@ export class RouteTally {
     this.decisions = { policies, allowed: 0, refused: new Map() }
   }
 
-  add (finished: Finished): void {
-    const method = knownMethods.has(finished.method) ? finished.method : 'other'
-    let tally = this.byMethod.get(method)
-    if (tally === undefined) this.byMethod.set(method, tally = new RequestTally(method, this.#route))
-    tally.add(finished, outcomeOf(finished.cacheStatus))
+  /** Its requests of one method; most routes have one. */
+  of (method: string): RequestTally {
+    if (this.#last?.method !== method) this.#last = this.#find(knownMethods.has(method) ? method : 'other')
+    return this.#last
+  }
+
+  #find (method: string): RequestTally {
+    const tally = this.byMethod.get(method) ?? new RequestTally(method, this.#route)
+    this.byMethod.set(method, tally)
+    return tally
   }
 }
 
