@@ -8,20 +8,25 @@ export interface Finding {
   readonly state: 'fine' | 'warning' | 'wrong'
   readonly says: string
   readonly change?: string
+  /** of a Cluster's masters which: `host:port` */
+  readonly node?: string
 }
+
+/** What a server is for. */
+export type Holding = 'all' | 'sessions' | 'all but sessions'
 
 const fine = (check: string, says: string): Finding => ({ check, state: 'fine', says })
 const warning = (check: string, says: string, change: string): Finding => ({ check, state: 'warning', says, change })
 const wrong = (check: string, says: string, change: string): Finding => ({ check, state: 'wrong', says, change })
 
 /** Looks at a server that was reached. */
-export async function checkServer (client: Redis, url: string): Promise<Finding[]> {
+export async function checkServer (client: Redis, url: string, holds: Holding): Promise<Finding[]> {
   const info = readInfo(await client.info('everything'))
   return [
     checkVersion(info),
     checkRole(info),
     checkMemory(info),
-    checkPolicy(info),
+    checkPolicy(info, holds),
     ...checkPersistence(info),
     await checkLatency(client),
     await checkClock(client),
@@ -49,8 +54,10 @@ function checkMemory (info: Info): Finding {
   return share > 90 ? wrong('memory', says, 'See `fastify-prism keys` which namespace is large: shorten its lifetime, or raise maxmemory.') : share > 80 ? warning('memory', says, 'See `fastify-prism keys` which namespace grows.') : fine('memory', says)
 }
 
-function checkPolicy (info: Info): Finding {
+function checkPolicy (info: Info, holds: Holding): Finding {
   const policy = info.get('maxmemory_policy') ?? 'unknown'
+  if (holds === 'sessions' && policy === 'noeviction') return fine('policy', 'maxmemory-policy noeviction: no session gives way to another.')
+  if (holds === 'all but sessions' && policy !== 'noeviction') return fine('policy', `maxmemory-policy ${policy}: it takes no session, for they are elsewhere.`)
   if (policy === 'volatile-ttl') return fine('policy', 'maxmemory-policy volatile-ttl: cached answers and counters go before sessions.')
   if (Number(info.get('maxmemory')) === 0) return fine('policy', `maxmemory-policy ${policy}, which means nothing while there is no limit.`)
   if (policy === 'noeviction') return wrong('policy', 'maxmemory-policy noeviction: once memory is full, every write is refused, sessions and limits included.', 'CONFIG SET maxmemory-policy volatile-ttl; or allkeys-lru where sessions have a Redis of their own.')

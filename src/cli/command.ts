@@ -23,6 +23,8 @@ export interface Call {
   readonly pool: () => Promise<Pool>
   /** one plain connection, closed for the command */
   readonly client: () => Promise<Redis>
+  /** one to each server that holds keys: a Cluster's masters, or the only one; `at` another address than `url` */
+  readonly masters: (at?: string) => Promise<readonly Redis[]>
 }
 
 /** One verb of the command line. */

@@ -1,6 +1,7 @@
+import type { Redis } from 'ioredis'
 import { ConfigError } from '../errors.ts'
 import { checkServer } from './checks.ts'
-import type { Finding } from './checks.ts'
+import type { Finding, Holding } from './checks.ts'
 import { ReachFault, UsageFault } from './command.ts'
 import type { Call, Command } from './command.ts'
 
@@ -8,9 +9,9 @@ import type { Call, Command } from './command.ts'
 export const doctor: Command = {
   usage: 'doctor',
   summary: 'checks the environment and Redis, and says what to change and why',
-  help: ['Environment, connection, TLS and password, version, role, memory and eviction policy, persistence, latency, clock, clients.', 'Exit code: 0 well (warnings included), 1 something is wrong, 2 there is no address to ask.'],
+  help: ['Environment, connection, TLS and password, version, role, memory and eviction policy, persistence, latency, clock, clients; of a Cluster each master, and the sessions\' own Redis (SESSION_REDIS_URL).', 'Exit code: 0 well (warnings included), 1 something is wrong, 2 there is no address to ask.'],
   run: async (call) => {
-    const findings = [...checkEnvironment(call), ...await checkRedis(call)]
+    const findings = [...checkEnvironment(call), ...await checkServers(call)]
     const isWell = findings.every(({ state }) => state !== 'wrong')
     call.output.tell({ isWell, findings }, [...findings.map((finding) => line(call, finding)), '', isWell ? 'All is well.' : 'Something is wrong: see above.'])
     return isWell ? 0 : 1
@@ -29,16 +30,32 @@ function checkEnvironment ({ environment, url, readService }: Call): Finding[] {
   }
 }
 
-async function checkRedis (call: Call): Promise<Finding[]> {
+/** Where sessions have a Redis of their own, each is judged by what it holds. */
+async function checkServers (call: Call): Promise<Finding[]> {
+  const sessionUrl = call.readService === undefined ? undefined : call.environment.SESSION_REDIS_URL?.trim() || undefined
+  if (sessionUrl === undefined) return await checkRedis(call, call.url, 'all')
+  return [...await checkRedis(call, call.url, 'all but sessions'), ...await checkRedis(call, sessionUrl, 'sessions')]
+}
+
+async function checkRedis (call: Call, url: string | undefined, holds: Holding): Promise<Finding[]> {
   try {
-    const client = await call.client()
-    return [{ check: 'connection', state: 'fine', says: `Redis answers at ${URL.parse(call.url ?? '')?.host ?? 'its socket'}.` }, ...await checkServer(client, call.url ?? '')]
+    const masters = await call.masters(url)
+    const where = URL.parse(url?.split(',')[0] ?? '')?.host || 'its socket'
+    const says = `Redis answers at ${where}${masters.length > 1 ? `, a Cluster of ${masters.length} masters` : ''}${holds === 'sessions' ? ', where sessions are kept' : ''}.`
+    const all = await Promise.all(masters.map((client) => checkServer(client, url ?? '', holds)))
+    return [{ check: 'connection', state: 'fine', says }, ...all.flatMap((findings, index) => masters.length > 1 ? findings.map((finding) => ofNode(finding, masters[index])) : findings)]
   } catch (error) {
     if (error instanceof UsageFault) throw error
     const says = error instanceof ReachFault ? error.message : `Redis refused a command: ${(error as Error).message}.`
-    const [what = '', change = ''] = says.split(/: (?=[^:]*(?::[^:]*)*$)/, 2)
-    return [{ check: 'connection', state: 'wrong', says: `${what}.`, change: change === '' ? 'See above.' : change }]
+    // What is wrong, a colon, what to do: the first of them, for an address has no space after its own.
+    const [, what = says, change = 'See above.'] = /^(.*?): (.*)$/s.exec(says) ?? []
+    return [{ check: 'connection', state: 'wrong', says: `${what.replace(/\.$/, '')}.`, change }]
   }
+}
+
+function ofNode (finding: Finding, client: Redis | undefined): Finding {
+  const node = `${client?.options.host}:${client?.options.port}`
+  return { ...finding, node, says: `${node}: ${finding.says}` }
 }
 
 function line ({ output }: Call, { check, state, says, change }: Finding): string {

@@ -14,11 +14,10 @@ const biggestKept = 10
 export const keys: Command = {
   usage: 'keys',
   summary: 'shows keys, memory and lifetimes a namespace, the biggest keys, and those without an end',
-  help: ['Reads through all keys with SCAN, a thousand at a time; Redis answers others meanwhile.'],
-  run: async ({ client, prefix, output }) => {
+  help: ['Reads through all keys with SCAN, a thousand at a time, of a Cluster on every master; Redis answers others meanwhile.', 'Memory is what MEMORY USAGE says of each key. Keys of others, and those under another --prefix, are `other`.', 'Example: fastify-prism keys --url redis://127.0.0.1:6379 --json | jq .namespaces'],
+  run: async ({ masters, prefix, output }) => {
     const census = new Census(new Keys(prefix))
-    const redis = await client()
-    await census.take(redis, (seen, all) => output.progress(`${seen} of about ${all} keys`))
+    for (const redis of await masters()) await census.take(redis, (seen, all) => output.progress(`${seen} of about ${all} keys`))
     output.progress('')
     const { rows, biggest } = census
     output.tell({ namespaces: rows, biggest }, [

@@ -1,8 +1,12 @@
 import type { Redis } from 'ioredis'
+import { addressGroup } from '../http/address-group.ts'
+import { customPartition, keyPartition } from '../limit/partition.ts'
 import { encodePart } from '../redis/keys.ts'
 import { UsageFault } from './command.ts'
 import type { Command } from './command.ts'
 import { durationText, table } from './output.ts'
+
+const pageSize = 1000
 
 interface Counter { endpoint: string, used: number | null, endsInMs: number }
 
@@ -10,33 +14,54 @@ interface Counter { endpoint: string, used: number | null, endsInMs: number }
 export const limits: Command = {
   usage: 'limits <partition> [--reset]',
   summary: 'shows what a client has used of its quotas; --reset forgets it',
-  help: ['A partition is an address (203.0.113.9), or ip:…, user:…, key:…, custom:… as the route counts.', 'A process that has refused the client meanwhile lets it in again within a second or so of a reset.'],
+  help: ['A partition is an address (203.0.113.9; of IPv6 its /64 counts), or user:…, key:…, custom:… as the route counts.', 'A process that has refused the client meanwhile lets it in again within a second or so of a reset.'],
   flags: { reset: { type: 'boolean' } },
-  run: async ({ words: [partition], flags, client, prefix, output }) => {
+  run: async ({ words: [partition], flags, masters, prefix, output }) => {
     if (partition === undefined) throw new UsageFault('limits needs a partition: fastify-prism limits 203.0.113.9')
-    const redis = await client()
-    const names = await find(redis, prefix, partition)
-    if (flags.reset === true && names.length > 0) await redis.unlink(...names)
-    const counters = flags.reset === true ? [] : await Promise.all(names.map((name) => look(redis, name)))
-    const facts = flags.reset === true ? { partition, reset: names.length } : { partition, counters }
+    const counters: Counter[] = []
+    let [seen, forgotten] = [0, 0]
+    for (const redis of await masters()) {
+      const names = await find(redis, patternOf(prefix, partition), (page) => {
+        seen += page
+        output.progress(`${seen} keys looked through`)
+      })
+      if (flags.reset !== true) counters.push(...await Promise.all(names.map((name) => look(redis, name))))
+      else if (names.length > 0) forgotten += await redis.unlink(...names)
+    }
+    output.progress('')
+    const facts = flags.reset === true ? { partition, reset: forgotten } : { partition, counters }
     const lines = flags.reset === true
-      ? [`Forgot ${names.length} counters of ${partition}.`]
+      ? [`Forgot ${forgotten} ${forgotten === 1 ? 'counter' : 'counters'} of ${partition}.`]
       : counters.length === 0 ? [`${partition} has used nothing.`] : table(['endpoint', 'used', 'ends in'], counters.map(({ endpoint, used, endsInMs }) => [endpoint, used ?? '-', durationText(endsInMs)]))
     output.tell(facts, lines)
     return 0
   }
 }
 
-async function find (redis: Redis, prefix: string, partition: string): Promise<string[]> {
-  const [kind = '', who] = /^(ip|user|session|key|custom):(.+)$/.exec(partition)?.slice(1) ?? ['ip', partition]
-  const tags = kind === 'user' ? [encodePart(who ?? '')] : [`${kind}:${encodePart(who ?? '')}`]
-  const pattern = `${prefix}ratelimit:{${tags[0]}}:*`.replace(/[[\]?\\^]/g, '\\$&')
+/** The hash tag that all counters of a partition share. */
+function tagOf (partition: string): string {
+  const [kind = '', who = ''] = /^(ip|user|key|custom):(.+)$/s.exec(partition)?.slice(1) ?? ['ip', partition]
+  if (kind === 'user') return encodePart(who)
+  if (kind === 'key') return `key:${encodePart(keyPartition(who).who)}`
+  if (kind === 'custom') return `custom:${encodePart(customPartition(who).who)}`
+  const group = addressGroup(who)
+  if (group === undefined) throw new UsageFault(`${who} is no address: write user:…, key:… or custom:… for others.`)
+  return `ip:${encodePart(group)}`
+}
+
+function patternOf (prefix: string, partition: string): string {
+  const tag = tagOf(partition)
+  return `${`${prefix}ratelimit:{${tag}}:`.replace(/[[\]?*\\^]/g, '\\$&')}*`
+}
+
+async function find (redis: Redis, pattern: string, progress: (page: number) => void): Promise<string[]> {
   const found = new Set<string>()
   let cursor = '0'
   do {
-    const [next, page] = await redis.scan(cursor, 'MATCH', pattern, 'COUNT', 1000)
+    const [next, page] = await redis.scan(cursor, 'MATCH', pattern, 'COUNT', pageSize)
     for (const name of page) found.add(name)
     cursor = next
+    progress(pageSize)
   } while (cursor !== '0')
   return [...found].sort()
 }

@@ -1,13 +1,15 @@
 import { parseArgs } from 'node:util'
 import type { Redis } from 'ioredis'
+import { readRedisTls } from '../config.ts'
 import { resolveRedisPolicy } from '../redis/policy.ts'
 import { Pool } from '../redis/pool.ts'
-import { ReachFault, UsageFault } from './command.ts'
+import { UsageFault } from './command.ts'
 import type { Call, Command, Environment, ReadService } from './command.ts'
 import { doctor } from './doctor.ts'
 import { entry } from './entry.ts'
 import { keys } from './keys.ts'
 import { limits } from './limits.ts'
+import { mastersOf } from './masters.ts'
 import { Output } from './output.ts'
 import type { Writable } from './output.ts'
 import { purge } from './purge.ts'
@@ -37,14 +39,14 @@ export async function main (args: readonly string[], environment: Environment, s
   const { readService, out = process.stdout, err = process.stderr } = surroundings
   const [name = '', ...rest] = args
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (command === undefined) return help(name, out, err)
+  if (command === undefined) return help(name, outputFor(args, out, err))
   const open: (() => void)[] = []
   try {
     const call = readCall(command, rest, { environment, readService, output: outputFor(rest, out, err) }, open)
     if (call.flags.help === true) return helpOf(command, call.output)
     return await command.run(call)
   } catch (error) {
-    return fail(error, err)
+    return fail(error, outputFor(rest, out, err))
   } finally {
     for (const close of open) close()
   }
@@ -54,19 +56,22 @@ function readCall (command: Command, args: string[], given: Pick<Call, 'environm
   const { values, positionals } = parse(command, args)
   const url = (values.url as string | undefined) ?? (given.environment.REDIS_URL?.trim() || undefined)
   const prefix = (values.prefix as string | undefined) ?? ''
-  const client = async (): Promise<Redis> => {
-    const redis = await reach(url)
-    open.push(() => redis.disconnect())
+  const tls = readRedisTls(given.environment)
+  const closing = (redis: Redis) => { open.push(() => redis.disconnect()) }
+  const client = async (at = url): Promise<Redis> => {
+    const redis = await reach(at, tls)
+    closing(redis)
     return redis
   }
+  const masters = async (at = url) => await mastersOf(await client(at), closing)
   const pool = async (): Promise<Pool> => {
     await client() // says in a sentence why Redis is not reached
-    const opened = new Pool(resolveRedisPolicy({ url, min: 1, max: 2, prefix }))
+    const opened = new Pool(resolveRedisPolicy({ url, min: 1, max: 2, prefix, ...(tls !== undefined && url?.startsWith('rediss') ? { connection: { tls } } : {}) }))
     open.push(() => opened.disconnect())
     await opened.start(3000)
     return opened
   }
-  return { ...given, words: positionals, flags: values, url, prefix, client, pool }
+  return { ...given, words: positionals, flags: values, url, prefix, client, masters, pool }
 }
 
 function outputFor (args: readonly string[], out: Writable, err: Writable): Output {
@@ -81,19 +86,15 @@ function parse (command: Command, args: string[]): { values: Call['flags'], posi
   }
 }
 
-function fail (error: unknown, err: Writable): number {
-  if (error instanceof UsageFault || error instanceof ReachFault) {
-    err.write(`${error.message}\n`)
-    return error instanceof UsageFault ? 2 : 1
-  }
-  err.write(`${error instanceof Error ? error.message : String(error)}\n`)
-  return 1
+function fail (error: unknown, output: Output): number {
+  output.progress('')
+  output.complain(error instanceof Error ? error.message : String(error))
+  return error instanceof UsageFault ? 2 : 1
 }
 
-function help (name: string, out: Writable, err: Writable): number {
-  const isAsked = ['', 'help', '--help', '-h'].includes(name)
+function help (name: string, output: Output): number {
+  const isAsked = ['', 'help', '--help', '-h', '--json'].includes(name)
   const lines = [
-    ...isAsked ? [] : [`There is no command ${name}.`, ''],
     'fastify-prism <command> [options]     for whoever operates a service with sessions, cache and limits in Redis',
     '',
     ...Object.values(commands).map(({ usage, summary }) => `  ${usage.padEnd(30)} ${summary}`),
@@ -105,8 +106,8 @@ function help (name: string, out: Writable, err: Writable): number {
     '',
     'Exit code: 0 well, 1 something is wrong, 2 called wrongly.'
   ]
-  const stream = isAsked ? out : err
-  stream.write(`${lines.join('\n')}\n`)
+  if (isAsked) output.tell({ commands: Object.values(commands).map(({ usage, summary }) => ({ usage, summary })) }, lines)
+  else output.complain(`There is no command ${name}.`, lines)
   return isAsked ? 0 : 2
 }
 

@@ -9,12 +9,12 @@ type Tone = 'green' | 'yellow' | 'red' | 'dim' | 'bold'
 export class Output {
   readonly isJson: boolean
   readonly #out: Writable
-  readonly #progress: Writable
+  readonly #aside: Writable
 
-  constructor (isJson: boolean, out: Writable = process.stdout, progress: Writable = process.stderr) {
+  constructor (isJson: boolean, out: Writable, aside: Writable) {
     this.isJson = isJson
     this.#out = out
-    this.#progress = progress
+    this.#aside = aside
   }
 
   /** The result: `facts` for a program, `lines` for a person. */
@@ -22,9 +22,14 @@ export class Output {
     this.#out.write(this.isJson ? `${JSON.stringify(facts)}\n` : `${lines.join('\n')}\n`)
   }
 
+  /** What went wrong, and perhaps what would not: beside the result, as an object where that is one. */
+  complain (message: string, lines: readonly string[] = []): void {
+    this.#aside.write(this.isJson ? `${JSON.stringify({ error: message })}\n` : `${[message, ...lines.length > 0 ? ['', ...lines] : []].join('\n')}\n`)
+  }
+
   /** How far long work has come; overwritten by the next. */
   progress (text: string): void {
-    if (this.#progress.isTTY === true) this.#progress.write(`\r\x1b[K${text}`)
+    if (this.#aside.isTTY === true) this.#aside.write(`\r\x1b[K${text}`)
   }
 
   tint (tone: Tone, text: string): string {

@@ -8,11 +8,12 @@ const patienceMs = 3000
 /**
  * Opens one connection, or says in a sentence why there is none.
  *
+ * @param tls an authority, a client's certificate and key, as `tls.connect` takes them; used where the address asks for TLS
  * @throws {UsageFault} for an address that is none; {ReachFault} for a server that is not reached
  */
-export async function reach (url: string | undefined): Promise<Redis> {
+export async function reach (url: string | undefined, tls?: object): Promise<Redis> {
   if (url === undefined) throw new UsageFault('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
-  const client = new Redis({ ...optionsOf(url), lazyConnect: true, connectTimeout: patienceMs, retryStrategy: () => null, maxRetriesPerRequest: 0, enableReadyCheck: false, disableClientInfo: true })
+  const client = new Redis({ ...optionsOf(url, tls), lazyConnect: true, connectTimeout: patienceMs, retryStrategy: () => null, maxRetriesPerRequest: 0, enableReadyCheck: false, disableClientInfo: true })
   let cause: Error | undefined
   client.on('error', (error) => { cause ??= error })
   try {
@@ -25,20 +26,15 @@ export async function reach (url: string | undefined): Promise<Redis> {
   }
 }
 
-function optionsOf (url: string): RedisOptions {
+/** Of a Cluster's seeds the first. */
+function optionsOf (url: string, tls: object | undefined): RedisOptions {
   try {
-    const { kind, options } = readAddress('--url', url)
-    if (kind !== 'cluster') return options
-    const [{ host, port } = {}] = readAddress('--url', url.split(',')[0] ?? '').kind === 'server' ? [hostOf(url)] : []
-    return { ...options, host, port }
+    const address = readAddress('--url', url)
+    const options = address.kind === 'cluster' ? { ...address.options, ...address.seeds[0] } : address.options
+    return options.tls === undefined ? options : { ...options, tls: { ...options.tls, ...tls } }
   } catch (error) {
     throw new UsageFault((error as Error).message)
   }
-}
-
-function hostOf (url: string): { host?: string, port?: number } {
-  const { options } = readAddress('--url', url.split(',')[0] ?? '')
-  return { ...(options.host === undefined ? {} : { host: options.host }), ...(options.port === undefined ? {} : { port: options.port }) }
 }
 
 /** Why a connection failed, and what to do; the address without its password. */
@@ -54,7 +50,7 @@ const reasons: readonly (readonly [pattern: RegExp, say: (where: string) => stri
   [/DENIED Redis is running in protected mode/i, (where) => `Redis at ${where} is in protected mode: give it a password, or bind it to the private network.`],
   [/NOPERM/, (where) => `Redis at ${where} lets this user do too little: it needs at least +@read +@write +@scripting +@pubsub +info +ping.`],
   [/max number of clients/, (where) => `Redis at ${where} has no connection left: lower redis.max of the services that share it, or raise maxclients.`],
-  [/SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(VERIFY|GET)|CERT_UNTRUSTED|self.signed/i, (where) => `The certificate of Redis at ${where} is of an authority that this machine does not know: set NODE_EXTRA_CA_CERTS to its PEM file, or pass redis.connection.tls.ca.`],
+  [/SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(VERIFY|GET)|CERT_UNTRUSTED|self.signed/i, (where) => `The certificate of Redis at ${where} is of an authority that this machine does not know: set REDIS_TLS_CA to its PEM file (NODE_EXTRA_CA_CERTS does too; in code, redis.connection.tls.ca).`],
   [/CERT_HAS_EXPIRED/, (where) => `The certificate of Redis at ${where} has expired: have it renewed.`],
   [/ALTNAME|does not match certificate/i, (where) => `The certificate of Redis at ${where} is for another name: use the name that stands in it.`],
   [/EPROTO|wrong version number|packet length too long|SSL/, (where) => `Redis at ${where} does not speak TLS there: write redis:// in place of rediss://, or use its TLS port.`],

@@ -1,109 +1,13 @@
 import { spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { main } from '../../../src/cli/main.ts'
-import { readConfig } from '../../../src/config.ts'
-import { buildTestApp, testSecret } from '../../helpers/app.ts'
+import { buildTestApp } from '../../helpers/app.ts'
+import { run } from '../../helpers/cli.ts'
+import { startCluster } from '../../helpers/cluster.ts'
 import { startRedis } from '../../helpers/redis.ts'
-import { startTls } from '../../helpers/tls.ts'
+import { until } from '../../helpers/until.ts'
 import { Visitor } from '../../helpers/visitor.ts'
-
-const well = ['--maxmemory', '100mb', '--maxmemory-policy', 'volatile-ttl']
-
-interface Ran { code: number, out: string, err: string }
-
-/** Runs one command, as a process would that is not on a terminal. */
-async function run (args: readonly string[], environment: Record<string, string> = {}): Promise<Ran> {
-  const [out, err]: [string[], string[]] = [[], []]
-  const code = await main(args, { SESSION_SECRET: testSecret, ...environment }, {
-    readService: readConfig,
-    out: { write: (text) => out.push(text) },
-    err: { write: (text) => err.push(text) }
-  })
-  return { code, out: out.join(''), err: err.join('') }
-}
-
-/** What doctor says of one check. */
-async function finding (url: string, check: string): Promise<{ code: number, state: string, says: string, change?: string }> {
-  const { code, out } = await run(['doctor', '--json', '--url', url])
-  return { code, ...JSON.parse(out).findings.find((each: { check: string }) => each.check === check) }
-}
-
-t.test('doctor finds nothing wrong with a Redis that is well', async (t) => {
-  const { url } = await startRedis(t, { args: well })
-
-  const { code, out } = await run(['doctor', '--url', url])
-
-  t.equal(code, 0, out)
-  t.match(out, 'All is well.')
-  t.notMatch(out, '\x1b') // no terminal, no colours
-})
-
-t.test('doctor says that there is no Redis', async (t) => {
-  t.match(await finding('redis://127.0.0.1:1', 'connection'), { code: 1, state: 'wrong', says: 'Nothing listens at 127.0.0.1:1.', change: /start Redis/ })
-})
-
-t.test('doctor says that no address was given, and ends with 2', async (t) => {
-  const { code, err } = await run(['doctor'])
-
-  t.equal(code, 2)
-  t.match(err, 'REDIS_URL is unset')
-})
-
-t.test('doctor says that a password is wrong, or missing, without showing it', async (t) => {
-  const { port } = await startRedis(t, { args: [...well, '--requirepass', 'right'] })
-
-  t.match(await finding(`redis://default:hidden@127.0.0.1:${port}`, 'connection'), { code: 1, state: 'wrong', says: /refuses the password/ })
-  t.match(await finding(`redis://127.0.0.1:${port}`, 'connection'), { code: 1, state: 'wrong', says: /wants a password/ })
-  t.notMatch((await run(['doctor', '--url', `redis://default:hidden@127.0.0.1:${port}`])).out, 'hidden')
-})
-
-t.test('doctor says that a certificate is foreign', async (t) => {
-  const { url } = await startTls(t)
-
-  t.match(await finding(url, 'connection'), { code: 1, state: 'wrong', says: /authority that this machine does not know/, change: /NODE_EXTRA_CA_CERTS/ })
-})
-
-t.test('doctor says that a replica was asked', async (t) => {
-  const redis = await startRedis(t, { args: well })
-  await redis.client.replicaof('127.0.0.1', 1)
-
-  t.match(await finding(redis.url, 'role'), { code: 1, state: 'wrong', says: /replica of 127.0.0.1:1/, change: /master/ })
-})
-
-t.test('doctor says that there is no memory limit', async (t) => {
-  const { url } = await startRedis(t)
-
-  t.match(await finding(url, 'memory'), { code: 0, state: 'warning', says: /No maxmemory/, change: /CONFIG SET maxmemory/ })
-})
-
-t.test('doctor says that a policy refuses writes, or may evict sessions', async (t) => {
-  const redis = await startRedis(t, { args: ['--maxmemory', '100mb'] })
-
-  t.match(await finding(redis.url, 'policy'), { code: 1, state: 'wrong', says: /noeviction/ })
-  await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru')
-  t.match(await finding(redis.url, 'policy'), { code: 0, state: 'warning', says: /may evict sessions/ })
-})
-
-t.test('doctor says that a Redis is too old', async (t) => {
-  const port = await oldServer(t)
-
-  t.match(await finding(`redis://127.0.0.1:${port}`, 'version'), { code: 1, state: 'wrong', says: /Redis 6.2.14 is too old/, change: /7.2/ })
-})
-
-t.test('doctor tells every fault of the service\'s environment', async (t) => {
-  const { url } = await startRedis(t, { args: well })
-
-  const { code, out } = await run(['doctor', '--url', url], { PORT: 'many', SESSION_SECRET: 'short and hidden' })
-
-  t.equal(code, 1)
-  t.match(out, /PORT is "many"/)
-  t.match(out, /SESSION_SECRET must be/)
-  t.notMatch(out, 'hidden')
-})
 
 t.test('keys shows each namespace, the biggest keys and those without an end', async (t) => {
   const redis = await startRedis(t)
@@ -173,18 +77,55 @@ async function userOf (app: Awaited<ReturnType<typeof buildTestApp>>): Promise<s
   return keys.map((key) => key.slice('session:{'.length, -1)).find((id) => !id.startsWith('a:')) ?? ''
 }
 
-/** No Redis of that age is at hand: something that answers as one does. */
-async function oldServer (t: Test): Promise<number> {
-  const info = 'redis_version:6.2.14\r\nrole:master\r\nused_memory:1\r\nmaxmemory:100\r\nmaxmemory_policy:volatile-ttl\r\n'
-  const replies: Record<string, string> = { info: `$${info.length}\r\n${info}\r\n`, ping: '+PONG\r\n', time: '*2\r\n$1\r\n1\r\n$1\r\n1\r\n', client: '$0\r\n\r\n', hello: '*2\r\n$6\r\nserver\r\n$5\r\nredis\r\n' }
-  const server = createServer((socket) => {
-    socket.on('error', () => {}) // the client has gone
-    socket.on('data', (chunk) => {
-      for (const [, name = ''] of chunk.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g)) socket.write(replies[name.toLowerCase()] ?? '-ERR unknown command\r\n')
-    })
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => server.close())
-  return (server.address() as AddressInfo).port
-}
+t.test('keys and limits read every master of a Cluster', async (t) => {
+  const cluster = await startCluster(t)
+  const app = await buildTestApp(t, { redisUrl: cluster.url })
+  for (const address of ['203.0.113.1', '203.0.113.2', '203.0.113.3', '203.0.113.4', '203.0.113.5', '203.0.113.6']) await app.inject({ url: '/cities/2988507', remoteAddress: address })
+  const held = async () => (await Promise.all(cluster.masters.map(async ({ control }) => await control.dbsize()))).reduce((sum, keys) => sum + keys)
+  const counted = async () => (JSON.parse((await run(['keys', '--json', '--url', cluster.url])).out) as { namespaces: { keys: number }[] }).namespaces.reduce((sum, { keys }) => sum + keys, 0)
+
+  // An answer may be stored after it was sent, and the figures of Redis each 5 s.
+  t.ok(await until(async () => await counted() === await held() && await held(), { what: 'all keys are counted' }) > 6)
+  const used = []
+  for (let last = 1; last <= 6; last++) used.push(JSON.parse((await run(['limits', `203.0.113.${last}`, '--json', '--url', cluster.url])).out).counters[0]?.used)
+
+  t.same(used, [1, 1, 1, 1, 1, 1])
+})
+
+t.test('limits finds who came by IPv6 by any address of their network', async (t) => {
+  const app = await buildTestApp(t)
+  await app.inject({ url: '/cities/2988507', remoteAddress: '2001:db8:0:7::1' })
+  const limits = async (...words: string[]) => await run(['limits', ...words, '--json', '--url', app.testConfig.redisUrl])
+
+  t.match(JSON.parse((await limits('2001:db8:0:7::99')).out).counters, [{ used: 1 }])
+  t.same(JSON.parse((await limits('2001:db8:0:8::1')).out).counters, [])
+  t.match(await limits('not-an-address'), { code: 2, err: /is no address/ })
+  t.match(JSON.parse((await limits('2001:db8:0:7::1', '--reset')).out), { reset: 1 })
+})
+
+t.test('the program tells of its faults as objects to a program', async (t) => {
+  const [help, more, unknown, unreached] = await Promise.all([run(['--help', '--json']), run(['watch', '--help', '--json']), run(['nothing', '--json']), run(['keys', '--json', '--url', 'redis://127.0.0.1:1'])])
+
+  t.match(JSON.parse(help.out).commands, [{ usage: 'doctor' }])
+  t.match(JSON.parse(more.out), { usage: /watch/, help: Array })
+  t.match({ code: unknown.code, ...JSON.parse(unknown.err) }, { code: 2, error: /There is no command nothing/ })
+  t.match({ code: unreached.code, ...JSON.parse(unreached.err) }, { code: 1, error: /Nothing listens/ })
+  t.equal(unreached.out, '')
+})
+
+t.test('the program writes colours and progress to a terminal alone', async (t) => {
+  const redis = await startRedis(t)
+  await redis.client.set('one', '1')
+  const [out, err]: [string[], string[]] = [[], []]
+  const terminal = (texts: string[], isTTY: boolean) => ({ isTTY, write: (text: string) => texts.push(text) })
+  const on = async (command: string, isTTY: boolean) => await main([command, '--url', redis.url], {}, { out: terminal(out, isTTY), err: terminal(err, isTTY) })
+
+  await on('doctor', false)
+  await on('keys', false)
+  t.notMatch(out.join('') + err.join(''), '\x1b')
+  await on('doctor', true)
+  await on('keys', true)
+
+  t.match(out.join(''), '\x1b[32m')
+  t.match(err.join(''), 'of about 1 keys')
+})
