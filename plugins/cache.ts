@@ -12,6 +12,7 @@ import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../
 import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/policy.ts'
 import { sections } from '../src/cache/pressure.ts'
 import { Refresh, Refreshes } from '../src/cache/refresh.ts'
+import { Reservations } from '../src/cache/reservations.ts'
 import { Room } from '../src/cache/room.ts'
 import type { Standing } from '../src/cache/room.ts'
 import { CacheStore } from '../src/cache/store.ts'
@@ -102,8 +103,9 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const locks = new Locks(fastify.redisPool.batch, store.keys, store)
   const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber()), store.keys.cacheFilled())
   const entrance = new Entrance(locks, waiters, counts)
+  const reservations = new Reservations(locks, store)
   const { markOf, send } = fastify.journey
-  const shared = { store, counts, entrance, refreshes: new Refreshes(send), fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const shared = { store, counts, entrance, reservations, refreshes: new Refreshes(send), fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return counts.all },
     get storedBytes () { return store.keptBytes },
@@ -119,6 +121,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
 
   fastify.addHook('onClose', async () => {
     entrance.close()
+    reservations.close()
     room.close()
   })
   fastify.decorate('cache', { getter: () => cache })

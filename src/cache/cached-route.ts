@@ -15,6 +15,7 @@ import type { Found, Lookup } from './lookup.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import type { Refreshes } from './refresh.ts'
+import type { Reservations } from './reservations.ts'
 import { useOf } from './reuse.ts'
 import { asText, makePrivate, serve } from './serve.ts'
 import { Settling } from './settling.ts'
@@ -31,6 +32,7 @@ export interface Shared {
   readonly fills: Fills<Entry>
   readonly entrance: Entrance
   readonly refreshes: Refreshes
+  readonly reservations: Reservations
   readonly counts: Counts
   /** patterns of routes that answer unsafe methods: what they write, a cached route of the same pattern may show */
   readonly writers: ReadonlySet<string>
@@ -74,11 +76,11 @@ export class CachedRoute<Request extends Asking> {
       return
     }
     if (this.policy.partition === undefined) {
-      this.#look(request, visit, '')
+      this.#lookAhead(request, visit, '')
       return
     }
     const claimed = claimOf(request, this.policy.partition)
-    if (claimed !== undefined) this.#look(request, visit, `${this.policy.partition}:${encodeURIComponent(claimed)}`)
+    if (claimed !== undefined) this.#lookAhead(request, visit, `${this.policy.partition}:${encodeURIComponent(claimed)}`)
   }
 
   /** Answers from the store, or runs the handler; what it returns, the route's handler returns. */
@@ -91,7 +93,7 @@ export class CachedRoute<Request extends Asking> {
       const partition = this.#partitionOf(request)
       if (partition === undefined) return this.#forward(turn, 'bypass', 'partition')
       // What was looked for ahead was the cookie's claim; what counts is who it turned out to be.
-      if (partition !== visit.partition) this.#look(request, visit, partition)
+      if (partition !== visit.partition) this.#lookAhead(request, visit, partition)
     }
     const { lookup } = visit
     if (lookup === undefined) return this.#forward(turn, 'bypass', 'unasked')
@@ -108,6 +110,7 @@ export class CachedRoute<Request extends Asking> {
 
   /** Judges what the handler answered, and keeps it where it may. */
   settle (request: Request, reply: Replying, visit: Visit, payload: unknown): unknown {
+    this.#leave(visit)
     const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsOf(request, visit))
     if (visit.run !== undefined) this.#filling.ended(visit.run)
     else if (visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: visit.bypass ?? 'guard' }))
@@ -117,7 +120,9 @@ export class CachedRoute<Request extends Asking> {
   }
 
   /** The reply has left: a run that was never settled ends here. */
-  tally ({ run }: Visit): void {
+  tally (visit: Visit): void {
+    const { run } = visit
+    this.#leave(visit)
     run?.restore?.()
     run?.free?.()
     run?.stream?.destroy()
@@ -129,6 +134,20 @@ export class CachedRoute<Request extends Asking> {
     if (this.policy.partition !== undefined) return undefined
     const key = this.#keyOf(request, '')
     return await this.#shared.store.look(key.name, [], (packed) => this.#variants.unpack(packed, key, request, () => {})).settled()
+  }
+
+  /** Looks, and asks for the key's lock along with that: where nothing is found, the handler need not wait. */
+  #lookAhead (request: Request, visit: Visit, partition: string): void {
+    this.#leave(visit)
+    const lookup = this.#look(request, visit, partition)
+    const { fills, reservations } = this.#shared
+    const mayFill = request.method === 'GET' && !lookup.isGuessed && !fills.has(lookup.name) && !(this.policy.requestDirectives && forbidsFill(request))
+    visit.reservation = mayFill ? reservations.begin(lookup.name, lookup.tags, this.#pattern) : undefined
+  }
+
+  /** A request that did not fill holds nobody up. */
+  #leave ({ reservation }: Visit): void {
+    if (reservation !== undefined) this.#shared.reservations.giveBack(reservation)
   }
 
   #look (request: Request, visit: Visit, partition: string): Lookup<Entry> {
@@ -178,6 +197,7 @@ export class CachedRoute<Request extends Asking> {
   #decide (turn: Turn<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
     if (found.outcome === 'unavailable') return this.#filling.alone(turn, lookup)
     const wanted = this.policy.requestDirectives ? wantedBy(turn.request) : undefined
+    this.#remember(turn.visit, found)
     if (found.outcome === 'none') return this.#miss(turn, { lookup, wanted, reason: lookup.hasVariants ? 'vary-miss' : 'miss' })
     const { entry } = found
     if (useOf(entry, wanted, Date.now()) !== 'validate') {
@@ -185,6 +205,13 @@ export class CachedRoute<Request extends Asking> {
       return this.#serve(turn, entry, { isHit: true })
     }
     return this.#miss(turn, { lookup, wanted, stale: entry, reason: freshLeftMs(entry, Date.now()) > 0 ? 'request' : 'stale' })
+  }
+
+  /** What was found will be found again, as a rule. */
+  #remember ({ key, reservation }: Visit, { outcome }: Found<Entry>): void {
+    const { reservations } = this.#shared
+    if (outcome === 'none') reservations.missed(key?.name ?? '')
+    else if (reservation !== undefined) reservations.found(reservation.name)
   }
 
   #serve (turn: Turn<Request>, entry: Entry, status: CacheStatus): unknown {
@@ -218,6 +245,12 @@ function claimOf (request: unknown, by: 'user' | 'session'): string | undefined 
 function wantedBy ({ raw: { headers } }: Asking): CacheControl {
   const field = headers['cache-control'] ?? (/\bno-cache\b/i.test(String(headers.pragma ?? '')) ? 'no-cache' : undefined)
   return parseCacheControl(field)
+}
+
+/** RFC 9111 sections 5.2.1.5 and 5.2.1.7: a request that runs the handler for nobody else, or not at all. */
+function forbidsFill ({ raw: { headers } }: Asking): boolean {
+  const field = headers['cache-control']
+  return field !== undefined && /no-store|only-if-cached/i.test(String(field))
 }
 
 /** RFC 9110 section 9.3.1: a body on a GET has no meaning that a cache could know. */

@@ -25,18 +25,24 @@ const longestMs = 30_000
 
 /** The fills of one process: who wants the same answer at the same time shares one run of the handler. */
 export class Fills<Result extends object> {
-  readonly #byKey = new Map<string, { fill: Fill<Result>, tick: number }>()
+  readonly #byKey = new Map<string, { fill: Fill<Result>, tick: number, lookTick: number }>()
 
   /**
    * The run under way for a key, if its answer may be given to somebody who read this sequence: it must not be older than a purge that had answered.
    *
    * @param required undefined when nobody knows, for a marker is missing
    * @param tick the batch's, now: a fill that begins with what leaves in this tick begins after whatever was read before
+   * @param lookTick of the batch that read it: a fill whose question left along with it, behind it, begins after it too
    */
-  find (key: string, required: number | undefined, tick: number): Fill<Result> | undefined {
+  find (key: string, required: number | undefined, tick: number, lookTick = NaN): Fill<Result> | undefined {
     const found = this.#byKey.get(key)
     if (found === undefined) return undefined
-    return found.tick === tick || (required !== undefined && found.fill.sequence >= required) ? found.fill : undefined
+    return found.tick === tick || found.lookTick === lookTick || (required !== undefined && found.fill.sequence >= required) ? found.fill : undefined
+  }
+
+  /** Whether a run for a key is under way, whoever may have its answer. */
+  has (key: string): boolean {
+    return this.#byKey.has(key)
   }
 
   /**
@@ -44,8 +50,9 @@ export class Fills<Result extends object> {
    *
    * @param sequence where the purge sequence stands, at least
    * @param tick of the batch that its question leaves with; -1 where it asked before
+   * @param lookTick of the batch that its question left with, behind a look
    */
-  begin (key: string, sequence: number, tick = -1): Fill<Result> {
+  begin (key: string, sequence: number, tick = -1, lookTick = -1): Fill<Result> {
     const { promise, resolve } = Promise.withResolvers<Ending<Result>>()
     const timer = setTimeout(() => fill.end('again'), longestMs).unref()
     const fill: Fill<Result> = {
@@ -62,7 +69,7 @@ export class Fills<Result extends object> {
         resolve(ending)
       }
     }
-    this.#byKey.set(key, { fill, tick })
+    this.#byKey.set(key, { fill, tick, lookTick })
     return fill
   }
 }

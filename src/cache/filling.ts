@@ -14,6 +14,7 @@ import { Places } from './places.ts'
 import type { RoutePolicy } from './policy.ts'
 import type { Refresh } from './refresh.ts'
 import { maySwap, useOf } from './reuse.ts'
+import type { Reservation } from './reservations.ts'
 import { outage } from './settling.ts'
 import { Swapping } from './swapping.ts'
 import { waitedFor } from './turn.ts'
@@ -110,12 +111,24 @@ export class Filling<Request extends Asking> {
   async #share (turn: Turn<Request>, miss: Wanting): Promise<unknown> {
     const name = sharedName(turn, miss)
     if (name === '') return await this.#runUnshared(turn, miss)
-    const { fills, store } = this.#shared
-    const required = miss.lookup.requiredSequence
-    const underWay = fills.find(name, required, store.tick)
+    const { fills, reservations, store } = this.#shared
+    const { requiredSequence: required, tick } = miss.lookup
+    const underWay = fills.find(name, required, store.tick, tick)
     if (underWay !== undefined) return await this.#join(turn, miss, underWay)
     if (this.#places.isFull) return this.#refuse(turn, miss.stale)
-    return await this.#lead(turn, miss, fills.begin(name, required ?? 0, store.tick))
+    const reservation = reservations.takeUp(name)
+    return reservation === undefined ? await this.#lead(turn, miss, fills.begin(name, required ?? 0, store.tick)) : await this.#redeem(turn, miss, reservation)
+  }
+
+  /** Runs the handler with the lock that was asked for along with a look, if it was to be had. */
+  async #redeem (turn: Turn<Request>, miss: Wanting, reservation: Reservation): Promise<unknown> {
+    const { fills, reservations } = this.#shared
+    const { requiredSequence = 0, tick } = miss.lookup
+    const fill = fills.begin(reservation.name, tick === reservation.tick ? requiredSequence : 0, -1, reservation.tick)
+    const taking = await reservations.redeem(reservation, miss.lookup)
+    if (taking === undefined) return await this.#lead(turn, miss, fill)
+    fill.sequence = taking.sequence
+    return this.#start(turn, miss, fill, taking)
   }
 
   /** Waits for a run of this process. */
@@ -137,13 +150,18 @@ export class Filling<Request extends Asking> {
     const taking = await this.#enter(sharedName(turn, miss), isForced ? { ...wish, required: Infinity } : wish, miss.until)
     if (taking === undefined) return this.#runWithout(turn, miss, fill)
     fill.sequence = taking.sequence
+    return taking.word === 'changed' ? await this.#lookAgain(turn, miss, fill) : this.#start(turn, miss, fill, taking)
+  }
+
+  /** Runs the handler for all who come by, or, where answers are not shared, for this request alone. */
+  #start (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>, taking: Taking): unknown {
+    const { sequence } = taking
     if (taking.word === 'taken') {
       fill.lock = taking.lock
-      return this.#run(turn, miss, { fill, sequence: taking.sequence })
+      return this.#run(turn, miss, { fill, sequence })
     }
-    if (taking.word === 'changed') return await this.#lookAgain(turn, miss, fill)
     fill.end('alone')
-    return this.#run(turn, miss, { sequence: taking.sequence })
+    return this.#run(turn, miss, { sequence })
   }
 
   /** @returns undefined when Redis did not answer */
@@ -179,7 +197,7 @@ export class Filling<Request extends Asking> {
     const { fills, store } = this.#shared
     const name = sharedName(turn, late)
     const required = late.lookup.requiredSequence
-    const underWay = fills.find(name, required, store.tick)
+    const underWay = fills.find(name, required, store.tick, late.lookup.tick)
     if (underWay !== undefined && underWay !== hung) return await this.#join(turn, late, underWay)
     return await this.#lead(turn, late, fills.begin(name, required ?? 0, store.tick), true)
   }

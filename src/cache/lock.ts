@@ -35,12 +35,14 @@ export type Taking =
 
 interface Taken { word: Taking['word'], sequence: string, leftMs: number }
 
+const reserve = new Script({ url: new URL('./reserve.lua', import.meta.url), costMicroseconds: 8, read: (reply) => typeof reply === 'string' ? reply.split(' ') : null })
 const take = new Script({ url: new URL('./lock.lua', import.meta.url), costMicroseconds: 10, read: readTaken })
 const renew = new Script({ url: new URL('./renew.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
 const release = new Script({ url: new URL('./release.lua', import.meta.url), costMicroseconds: 8, read: (reply) => reply === 1 })
 
 /** Who is killed holds others up for so long, at most. */
 const lifetimeMs = 1000
+const nothingSeen = Buffer.alloc(0)
 const renewEveryMs = 300
 /** A run that takes longer is given up by the lock, not by the handler. */
 const longestMs = 30_000
@@ -73,14 +75,38 @@ export class Locks {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may be taken all the same, and lapses by itself
    */
   async take (name: string, wish: Wish): Promise<Taking> {
-    const token = `${this.#process}.${(this.#taken++).toString(36)}`
+    const token = this.#token()
     const { word, sequence, leftMs } = await this.#ask(name, wish, token)
     this.#store.notice(Number(sequence))
     if (word !== 'taken') return { word, sequence: Number(sequence), leftMs }
     const lock = { name, holder: `${sequence} ${token}`, seen: wish.seen }
+    this.hold(lock)
+    return { word, sequence: Number(sequence), lock }
+  }
+
+  /**
+   * Takes a key's lock along with a look, where nothing stands under the key and nobody fills it. It is not renewed until somebody holds it.
+   *
+   * @param tags markers that are missing are set, so that a purge meanwhile is seen
+   * @returns undefined when it is not to be had like this
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may be taken all the same, and lapses by itself
+   */
+  async reserve (name: string, tags: readonly string[]): Promise<Taking | undefined> {
+    const token = this.#token()
+    const keys = [this.#keys.cacheLock(name), name, this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))]
+    const said = await this.#batch.ask(reserve, keys, [token, lifetimeMs, this.#store.markerLifetimeMs])
+    if (said === null) return undefined
+    const [word, text] = said
+    const sequence = Number(text)
+    this.#store.notice(sequence)
+    if (word !== 'taken') return { word: 'pass', sequence, leftMs: 0 }
+    return { word, sequence, lock: { name, holder: `${text} ${token}`, seen: nothingSeen } }
+  }
+
+  /** Renews a lock from now on, until it is given back or dropped. */
+  hold (lock: Lock): void {
     this.#held.set(lock, performance.now())
     this.#timer ??= setInterval(() => this.#renew(), renewEveryMs).unref()
-    return { word, sequence: Number(sequence), lock }
   }
 
   /** Gives a lock back where nothing was kept; where `isShared` is false, others shall not wait for each other for a while. */
@@ -88,8 +114,8 @@ export class Locks {
     this.drop(lock)
     const message = `${isShared ? 'free' : 'pass'} ${lock.name}`
     const args = [lock.holder, isShared ? 0 : passMs, this.#keys.cacheFilled(), message]
-    // Where it fails, the lock lapses.
-    this.#batch.ask(release, [this.#keys.cacheLock(lock.name)], args, 'background').catch(() => {})
+    // Others wait for it. Where it fails, the lock lapses.
+    this.#batch.ask(release, [this.#keys.cacheLock(lock.name)], args).catch(() => {})
   }
 
   /** Renews a lock no more: it was given back by who stored the answer, or is somebody else's. */
@@ -117,6 +143,10 @@ export class Locks {
     const sequence = await this.#store.begin(wish.unmarked)
     const taken = await this.#batch.ask(take, keys, [...args, sequence])
     return taken ?? { word: 'changed', sequence: String(sequence), leftMs: 0 }
+  }
+
+  #token (): string {
+    return `${this.#process}.${(this.#taken++).toString(36)}`
   }
 
   #renew (): void {

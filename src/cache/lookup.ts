@@ -13,6 +13,8 @@ export interface Kept {
 export interface Reader {
   /** reads one string of Redis; whoever asks in the same tick shares a round trip */
   read: (key: string) => Promise<Buffer | null>
+  /** the batch's that reads leave with now */
+  tick: () => number
   /** spells the key of a tag's marker */
   markerOf: (tag: string) => string
   /** reads the global marker, once a tick for all who look */
@@ -51,7 +53,13 @@ const unavailable: Found<never> = Object.freeze({ outcome: 'unavailable' })
  * It settles once, and never rejects; what has settled is answered without waiting for another turn of the event loop.
  */
 export class Lookup<Entry extends Kept> {
+  /** of the batch that its last reads left with */
+  tick = -1
   #unpack: (packed: Buffer) => Unpacked<Entry>
+  /** the entry's key */
+  readonly name: string
+  /** those that the entry is expected to bear */
+  readonly tags: readonly string[]
   readonly #markers = new Map<string, Marker>()
   readonly #epoch: EpochReading
   #since: Marker = null
@@ -69,12 +77,12 @@ export class Lookup<Entry extends Kept> {
   #wake: (() => void) | undefined
 
   /**
-   * @param name the entry's key
-   * @param tags those that the entry is expected to bear
    * @param unpack undefined for what is no entry of this key
    * @param guess where a pointer under this key may lead: read ahead, and used only where it leads there
    */
   constructor (name: string, tags: readonly string[], reader: Reader, unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string) {
+    this.name = name
+    this.tags = tags
     this.#unpack = unpack
     this.#reader = reader
     this.#epoch = reader.epoch()
@@ -91,6 +99,11 @@ export class Lookup<Entry extends Kept> {
   /** What was found; undefined while it is under way. */
   get found (): Found<Entry> | undefined {
     return this.#found
+  }
+
+  /** Whether the answer was looked for where one like it stood before, apart from others under this name. */
+  get isGuessed (): boolean {
+    return this.#guess !== undefined
   }
 
   /** Whether the answers under this name are told apart by request fields: one is missing, others may be there. */
@@ -132,11 +145,13 @@ export class Lookup<Entry extends Kept> {
   }
 
   #readEntry (name: string): void {
+    this.tick = this.#reader.tick()
     this.#reader.asked(name)
     this.#reader.read(name).then((packed) => { this.#packed = packed; this.#arrived() }, () => this.#failed())
   }
 
   #readMarker (tag: string): void {
+    this.tick = this.#reader.tick()
     this.#reader.read(this.#reader.markerOf(tag)).then((text) => { this.#markers.set(tag, this.#heard(text)); this.#arrived() }, () => this.#failed())
   }
 

@@ -15,12 +15,11 @@ const begin = new Script({ url: new URL('./begin.lua', import.meta.url), costMic
 const purge = new Script({ url: new URL('./purge.lua', import.meta.url), costMicroseconds: 20, read: Number })
 const store = new Script({ url: new URL('./store.lua', import.meta.url), costMicroseconds: 30, read: (reply) => reply === 1 })
 
-/** Markers and sequence live this long beyond the last purge or store; one that is lost costs a miss, no more. */
-const markerLifetimeMs = 86_400_000
-
 /** How Redis keeps answers: entries, the markers of their tags, and the sequence that orders fills and purges. */
 export class CacheStore {
   readonly keys: Keys
+  /** Markers and sequence live this long beyond the last purge or store; one that is lost costs a miss, no more. */
+  readonly markerLifetimeMs = 86_400_000
   /** bytes that were kept since the start */
   keptBytes = 0
   readonly #batch: Batch
@@ -43,6 +42,7 @@ export class CacheStore {
     this.#epoch = new Epoch({ batch, keys, runId: () => server()?.runId ?? '', raise: (key, how) => this.#adopt(key, how) })
     this.#reader = {
       read: (key) => batch.read(key),
+      tick: () => batch.tick,
       markerOf: (tag) => keys.cacheTag(tag),
       epoch: () => this.#epoch.read(),
       sinceOf: (reading) => this.#epoch.markerOf(reading),
@@ -92,6 +92,11 @@ export class CacheStore {
     if (!this.#epoch.isRaised) await this.#epoch.raise()
   }
 
+  /** Whether {@link ready} has nothing to do. */
+  get isReady (): boolean {
+    return this.#epoch.isRaised
+  }
+
   /** Notes a sequence that was read: no global marker that is raised later shall be lower. */
   notice (sequence: number): void {
     this.#epoch.notice(sequence)
@@ -106,9 +111,9 @@ export class CacheStore {
     const name = this.keys.cacheSequence()
     const read = unmarked.length === 0 ? await this.#batch.read(name) : null
     if (read !== null) return Number(read.toString('latin1'))
-    if (!this.isApart) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [markerLifetimeMs])
-    const sequence = await this.#batch.ask(begin, [name], [markerLifetimeMs])
-    await this.#apart.mark(unmarked, sequence, markerLifetimeMs)
+    if (!this.isApart) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [this.markerLifetimeMs])
+    const sequence = await this.#batch.ask(begin, [name], [this.markerLifetimeMs])
+    await this.#apart.mark(unmarked, sequence, this.markerLifetimeMs)
     return sequence
   }
 
@@ -121,7 +126,7 @@ export class CacheStore {
    */
   async keep (name: string, kept: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
     this.#epoch.notice(kept.sequence)
-    this.#epoch.renew(markerLifetimeMs)
+    this.#epoch.renew(this.markerLifetimeMs)
     this.#room?.storing()
     const isKept = await this.#write(name, kept, packed, lifetimeMs, lock)
     if (isKept) this.#count(name, Buffer.byteLength(packed), lifetimeMs)
@@ -135,7 +140,7 @@ export class CacheStore {
 
   async #write (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
     const lifetime = Math.max(1, Math.ceil(lifetimeMs))
-    const longer = Math.max(markerLifetimeMs, 2 * lifetime)
+    const longer = Math.max(this.markerLifetimeMs, 2 * lifetime)
     const place = [name, this.keys.cacheLock(name)]
     const args = [sequence, packed, lifetime, longer, lock?.holder ?? '', lock?.seen ?? '', this.keys.cacheFilled()]
     if (this.isApart) return await this.#apart.mayKeep({ tags, sequence }, longer) && await this.#batch.ask(store, place, args, 'background')
@@ -157,14 +162,14 @@ export class CacheStore {
   async purge (tags: readonly string[], { isSoft = false } = {}): Promise<void> {
     const keys = [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))]
     const sequence = this.isApart
-      ? await this.#apart.purge(tags, markerLifetimeMs, isSoft)
-      : await this.#batch.ask(purge, keys, [markerLifetimeMs, isSoft ? 1 : 0])
+      ? await this.#apart.purge(tags, this.markerLifetimeMs, isSoft)
+      : await this.#batch.ask(purge, keys, [this.markerLifetimeMs, isSoft ? 1 : 0])
     this.#epoch.notice(sequence)
   }
 
   async #adopt (key: string, how: Raise): Promise<number> {
-    if (this.isApart) return await this.#apart.adopt(key, markerLifetimeMs, how)
+    if (this.isApart) return await this.#apart.adopt(key, this.markerLifetimeMs, how)
     const least = Number.isFinite(how.least) ? how.least : 1e300
-    return await this.#batch.ask(adopt, [this.keys.cacheSequence(), key], [markerLifetimeMs, how.seen, least])
+    return await this.#batch.ask(adopt, [this.keys.cacheSequence(), key], [this.markerLifetimeMs, how.seen, least])
   }
 }

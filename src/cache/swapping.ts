@@ -61,7 +61,7 @@ export class Swapping<Request extends Asking> {
   #isBusy (name: string, lookup: Lookup<Entry>): boolean {
     const { fills, store, refreshes } = this.#shared
     if (this.#mayRefresh() && !refreshes.hasRoom) return true
-    return this.#resting.has(name) || fills.find(name, lookup.requiredSequence, store.tick) !== undefined
+    return this.#resting.has(name) || fills.find(name, lookup.requiredSequence, store.tick, lookup.tick) !== undefined
   }
 
   #fill (name: string, lookup: Lookup<Entry>): Fill<Entry> {

@@ -5,6 +5,7 @@ import type { Fields } from './freshness.ts'
 import type { Key } from './key.ts'
 import type { Lookup } from './lookup.ts'
 import type { Refresh } from './refresh.ts'
+import type { Reservation } from './reservations.ts'
 import type { Branch } from './variants.ts'
 import type { Witness } from './witness.ts'
 
@@ -18,6 +19,8 @@ export interface Visit {
   inputs?: Inputs
   partition?: string
   lookup?: Lookup<Entry>
+  /** the key's lock, where it was asked for along with the look */
+  reservation?: Reservation | undefined
   /** how answers under this URL are told apart, once that was read */
   branch?: Branch
   /** tags that were added while the handler ran */

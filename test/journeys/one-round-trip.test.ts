@@ -7,12 +7,12 @@ import { until } from '../helpers/until.ts'
 import { countWrites } from '../helpers/writes.ts'
 import type { Writes } from '../helpers/writes.ts'
 
-async function start (t: Test): Promise<{ stack: Stack, written: Writes }> {
+async function start (t: Test): Promise<{ stack: Stack, written: Writes, url: string }> {
   const { url, port } = await startRedis(t)
   const stack = await startStack(t, { url }, { events: false })
   await stack.page()
   await until(async () => /hit/.test((await stack.page()).cache), { what: 'a stored page' })
-  return { stack, written: countWrites(t, port) }
+  return { stack, written: countWrites(t, port), url }
 }
 
 t.test('a hit with session and limit is one write to Redis', async (t) => {
@@ -25,17 +25,40 @@ t.test('a hit with session and limit is one write to Redis', async (t) => {
   t.equal(written.writes, 1)
 })
 
-t.test('a miss asks once for the request, once more for its fill, and stores behind the answer', async (t) => {
+t.test('a miss with session and limit is one write to Redis before the handler, and stores behind the answer', async (t) => {
+  const { stack, written } = await start(t)
+  const writesBefore: number[] = []
+  stack.onRun = () => writesBefore.push(written.writes)
+
+  const { cache } = await stack.page('another')
+  await until(async () => /hit/.test((await stack.page('another')).cache), { what: 'a stored page' })
+
+  t.match(cache, /fwd=miss; stored/)
+  t.equal(writesBefore[0], 1)
+})
+
+t.test('a hit of a page that this process has never seen is one write to Redis', async (t) => {
+  const { stack, written, url } = await start(t)
+  const other = await startStack(t, { url }, { events: false })
+  await until(async () => /hit/.test((await other.page('seen elsewhere')).cache), { what: 'a stored page' })
+  written.clear()
+
+  const { cache } = await stack.page('seen elsewhere')
+
+  t.match(cache, /^prism; hit/)
+  t.equal(written.writes, 1)
+})
+
+t.test('a page that was expected and is gone is asked for once more, before its handler', async (t) => {
   const { stack, written } = await start(t)
   let writesBefore = 0
   stack.onRun = () => { writesBefore = written.writes }
+  await stack.purge()
+  written.clear()
 
-  const { cache } = await stack.page('another')
-  stack.onRun = () => {}
-  await until(async () => /hit/.test((await stack.page('another')).cache), { what: 'a stored page' })
+  t.match((await stack.page()).cache, /fwd=miss/)
 
-  t.match(cache, /fwd=miss/)
-  t.ok(writesBefore <= 2, `${writesBefore} writes before the handler`)
+  t.equal(writesBefore, 2)
 })
 
 t.test('a request that only reads its session is one write to Redis, and no command that writes', async (t) => {
@@ -57,6 +80,20 @@ t.test('a refused request is one write to Redis, and none once its refusal is kn
   t.equal(written.writes, 1)
   t.equal(await stack.few(), 429)
 
+  t.equal(written.writes, 1)
+})
+
+t.test('a refused request for a page that nobody has seen is answered after one write to Redis, like every other', async (t) => {
+  const { stack, written } = await start(t)
+  const remoteAddress = '203.0.113.9'
+  const few = (n: number) => stack.app.inject({ url: `/few?n=${n}`, remoteAddress, headers: { cookie: stack.cookie } })
+  t.same([(await few(1)).statusCode, (await few(2)).statusCode], [200, 200])
+  await stack.app.redisPool.batch.command('PING', [], 'background')
+  written.clear()
+
+  const { statusCode } = await few(3)
+
+  t.equal(statusCode, 429)
   t.equal(written.writes, 1)
 })
 

@@ -1,0 +1,234 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import { Locks } from '../../../src/cache/lock.ts'
+import { Reservations } from '../../../src/cache/reservations.ts'
+import type { Reservation } from '../../../src/cache/reservations.ts'
+import { CacheStore } from '../../../src/cache/store.ts'
+import { Pool } from '../../../src/redis/pool.ts'
+import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
+import { startCluster } from '../../helpers/cluster.ts'
+import { startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
+
+const route = 'api:cache:GET:/:'
+const keyOf = (id: string) => `${route}{${id}}`
+const lockOf = (id: string) => `api:cache:lock:GET:/:{${id}}`
+
+interface Desk { reservations: Reservations, locks: Locks, store: CacheStore, pool: Pool }
+
+/** One process's reservations; closed with the test. */
+async function openDesk (t: Test, url: string): Promise<Desk> {
+  const pool = new Pool(resolveRedisPolicy({ url }))
+  t.after(() => pool.disconnect())
+  await pool.start()
+  const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
+  const locks = new Locks(pool.batch, pool.keyspace, store)
+  const reservations = new Reservations(locks, store)
+  t.after(() => { reservations.close(); locks.close() })
+  return { reservations, locks, store, pool }
+}
+
+/** A desk, its Redis with a sequence, and all that is published of fills. */
+async function start (t: Test) {
+  const redis = await startRedis(t)
+  const desk = await openDesk(t, redis.url)
+  await desk.store.begin([])
+  const heard: string[] = []
+  const listener = redis.client.duplicate()
+  t.after(() => listener.disconnect())
+  listener.on('message', (_channel: string, message: string) => heard.push(message))
+  await listener.subscribe('api:cache:filled')
+  return { ...desk, redis, heard }
+}
+
+/** The look of who asked in the same tick, and of who looked later and saw a purge. */
+const along = ({ tick }: Reservation) => ({ tick, requiredSequence: undefined })
+const later = ({ tick }: Reservation, requiredSequence: number | undefined) => ({ tick: tick + 1, requiredSequence })
+
+async function begun ({ reservations }: Desk, id: string, tags: string[] = []): Promise<Reservation> {
+  const reservation = reservations.begin(keyOf(id), tags, '/')
+  if (reservation === undefined) throw new Error(`nothing was reserved for ${id}`)
+  return reservation
+}
+
+t.test('reservations give a lock to who takes it up, with the sequence and the markers of its tags', async (t) => {
+  const desk = await start(t)
+  const { reservations, redis: { client } } = desk
+  const before = desk.pool.batch.counts.writes
+
+  const reservation = await begun(desk, 'a', ['one', 'two'])
+  t.equal(reservations.takeUp(keyOf('a')), reservation)
+  const taking = await reservations.redeem(reservation, along(reservation))
+
+  t.equal(desk.pool.batch.counts.writes - before, 1)
+  t.match(taking, { word: 'taken', sequence: Number(await client.get('api:cache:seq')) })
+  t.equal(await client.get(lockOf('a')), taking?.word === 'taken' && taking.lock.holder)
+  t.equal(Number(await client.get('api:cache:tag:one')), taking?.sequence)
+  t.ok(await client.pttl('api:cache:tag:two') > 0 && await client.pttl(lockOf('a')) > 0)
+  reservations.giveBack(reservation)
+  await desk.pool.batch.command('PING', [])
+  t.ok(await client.exists(lockOf('a')), 'whoever took it up keeps it, though who asked for it is refused')
+})
+
+t.test('reservations ask once for all who look at the same time, and give to one alone', async (t) => {
+  const desk = await start(t)
+  const { reservations } = desk
+  const reservation = await begun(desk, 'a')
+
+  t.equal(reservations.begin(keyOf('a'), [], '/'), undefined)
+  await reservation.answer
+  t.equal(reservations.begin(keyOf('a'), [], '/'), undefined)
+
+  t.equal(reservations.takeUp(keyOf('a')), reservation)
+  t.equal(reservations.takeUp(keyOf('a')), undefined)
+})
+
+t.test('reservations are renewed from when they are taken up', async (t) => {
+  const desk = await start(t)
+  const reservation = await begun(desk, 'a')
+  desk.reservations.takeUp(keyOf('a'))
+  await desk.reservations.redeem(reservation, along(reservation))
+
+  for (let renewals = 0, before = 1000; renewals < 4;) {
+    const now = await until(() => desk.redis.client.pttl(lockOf('a')), { what: 'the lock is there' })
+    if (now > before) renewals++
+    before = now
+  }
+  t.equal(desk.heard.length, 0, 'and given back by nobody')
+})
+
+t.test('reservations are not made where something stands, somebody fills, or no sequence is known', async (t) => {
+  const desk = await start(t)
+  const { reservations, redis: { client } } = desk
+  const taken = async (id: string) => {
+    const reservation = await begun(desk, id)
+    reservations.takeUp(keyOf(id))
+    return await reservations.redeem(reservation, along(reservation))
+  }
+  await client.set(keyOf('there'), 'x')
+  await client.set(lockOf('held'), '9999999999999999 somebody')
+  await client.set(lockOf('passed'), 'pass')
+
+  t.equal(await taken('there'), undefined)
+  t.notOk(await client.exists(lockOf('there')))
+  t.equal(await taken('held'), undefined)
+  t.equal(await client.get(lockOf('held')), '9999999999999999 somebody')
+  t.match(await taken('passed'), { word: 'pass' })
+  await client.del('api:cache:seq')
+  t.equal(await taken('unknown'), undefined)
+  t.notOk(await client.exists(lockOf('unknown')))
+})
+
+t.test('reservations are not asked for where a hit is expected', async (t) => {
+  const desk = await start(t)
+  const { reservations } = desk
+
+  reservations.found(keyOf('a'))
+  t.equal(reservations.begin(keyOf('a'), [], '/'), undefined)
+  reservations.missed(keyOf('a'))
+  t.ok(reservations.begin(keyOf('a'), [], '/'))
+})
+
+t.test('reservations that began before what a look has seen are good for nothing, and given back', async (t) => {
+  const desk = await start(t)
+  const { reservations, store, redis: { client } } = desk
+  const old = async (id: string, look: (reservation: Reservation) => Parameters<Reservations['redeem']>[1]) => {
+    const reservation = await begun(desk, id)
+    reservations.takeUp(keyOf(id))
+    await reservation.answer
+    await store.purge(['one'])
+    return await reservations.redeem(reservation, look(reservation))
+  }
+  const now = async () => Number(await client.get('api:cache:seq'))
+
+  t.match(await old('a', along), { word: 'taken' })
+  const before = await now()
+  t.match(await old('b', (reservation) => later(reservation, before)), { word: 'taken' })
+  t.equal(await old('c', (reservation) => later(reservation, Infinity)), undefined)
+  t.equal(await old('d', (reservation) => later(reservation, undefined)), undefined)
+  await until(async () => await client.exists(lockOf('c'), lockOf('d')) === 0, { what: 'they are given back' })
+  t.equal(await client.exists(lockOf('a'), lockOf('b')), 2)
+})
+
+t.test('reservations are good for nothing while the global marker has to be raised', async (t) => {
+  const redis = await startRedis(t)
+  const desk = await openDesk(t, redis.url)
+  await desk.store.begin([])
+  const reservation = await begun(desk, 'a')
+  await desk.store.look(keyOf('b'), [], () => undefined).settled()
+
+  desk.reservations.takeUp(keyOf('a'))
+
+  t.equal(desk.store.isReady, false)
+  t.equal(await desk.reservations.redeem(reservation, along(reservation)), undefined)
+})
+
+t.test('reservations are given back at once, before or after Redis has answered, and who waits is told', async (t) => {
+  for (const isAnswered of [false, true]) {
+    const desk = await start(t)
+    const { reservations, redis: { client }, heard } = desk
+    const reservation = await begun(desk, 'a')
+    if (isAnswered) await reservation.answer
+
+    reservations.giveBack(reservation)
+    reservations.giveBack(reservation)
+
+    t.equal(reservations.takeUp(keyOf('a')), undefined)
+    await until(() => heard.length > 0, { what: 'it is told' })
+    t.same(heard, [`free ${keyOf('a')}`])
+    t.notOk(await client.exists(lockOf('a')))
+  }
+})
+
+t.test('reservations that nobody takes up hold nobody up', async (t) => {
+  const desk = await start(t)
+  await begun(desk, 'a')
+  await begun(desk, 'b')
+
+  await until(() => desk.heard.length === 2, { what: 'both are given back' })
+
+  t.same(desk.heard.sort(), [`free ${keyOf('a')}`, `free ${keyOf('b')}`])
+  t.equal(desk.reservations.takeUp(keyOf('a')), undefined)
+})
+
+t.test('reservations are not made again and again for who is refused again and again', async (t) => {
+  const desk = await start(t)
+  const { reservations } = desk
+  const begunAt = performance.now()
+  let made = 0
+
+  for (let count = 0; count < 200; count++) {
+    const reservation = reservations.begin(keyOf(`${count}`), [], '/')
+    if (reservation !== undefined) {
+      made += 1
+      reservations.giveBack(reservation)
+      await reservation.answer
+    }
+    await turn()
+  }
+
+  t.ok(made <= 1 + (performance.now() - begunAt) / 1000, `${made} were made`)
+  t.ok(reservations.begin(keyOf('other'), [], '/other'), 'another route does not suffer')
+})
+
+t.test('reservations come to nothing when Redis fails, and leave no promise open', async (t) => {
+  const desk = await start(t)
+  await desk.redis.kill()
+
+  const reservation = await begun(desk, 'a')
+  desk.reservations.takeUp(keyOf('a'))
+
+  t.equal(await desk.reservations.redeem(reservation, along(reservation)), undefined)
+  const next = desk.reservations.begin(keyOf('b'), [], '/')
+  await next?.answer
+  t.equal(desk.reservations.takeUp(keyOf('b')), undefined)
+})
+
+t.test('reservations are not made in a Cluster, where sequence and lock lie apart', async (t) => {
+  const { url } = await startCluster(t)
+  const desk = await openDesk(t, url)
+  await until(() => desk.store.isApart, { what: 'it knows the cluster' })
+
+  t.equal(desk.reservations.begin(keyOf('a'), [], '/'), undefined)
+})
