@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
 import { cachingApp } from './caching.ts'
 import type { Owner } from './owner.ts'
@@ -12,6 +12,7 @@ import { until } from './until.ts'
 /** One thing that happens; numbers choose among what there is. */
 export type Act =
   | { what: 'ask', app: number, id: number, isSwapped: boolean, isHeld: boolean }
+  | { what: 'refuse', app: number, id: number, isSlow: boolean }
   | { what: 'purge', app: number, id: number, isSoft: boolean, ofAll: boolean }
   | { what: 'release' | 'write' | 'lose', of: number }
   | { what: 'save' | 'restart' | 'lag' | 'failover' }
@@ -39,6 +40,7 @@ export class CacheWorld {
   #purged: Record<'plain' | 'swap', number[]> = { plain: [0, 0], swap: [0, 0] }
   #asked: Asked[] = []
   #held: (() => void)[] = []
+  #refused: (Promise<void> | undefined)[] = []
   /** a handler that runs now is let out at once */
   #isOpen = true
 
@@ -65,6 +67,7 @@ export class CacheWorld {
 
   async act (act: Act): Promise<void> {
     if (act.what === 'ask') await this.#ask(act)
+    else if (act.what === 'refuse') await this.#refuse(act)
     else if (act.what === 'purge') await this.#purge(act)
     else if (act.what === 'release') this.#held.splice(act.of % Math.max(1, this.#held.length), 1)[0]?.()
     else if (act.what === 'write') this.#values[act.of % ids] = (this.#values[act.of % ids] ?? 0) + 1
@@ -84,6 +87,7 @@ export class CacheWorld {
       if (statusCode !== 200 || seen === undefined || seen < atLeast) this.faults.push(`${url}: ${body} with ${status}, at least ${atLeast} was wanted`)
     })
     await until(() => answered === all.length, { what: 'everybody is answered', deadlineMs: 20_000 }).catch(() => this.faults.push(`${all.length - answered} wait for ever`))
+    await Promise.all(this.#refused.splice(0))
     const { client } = this.#master
     for (const key of await client.keys('*')) if (await client.pttl(key) === -1) this.faults.push(`${key} has no end`)
   }
@@ -139,7 +143,7 @@ export class CacheWorld {
     const app = await cachingApp(owner, { url: this.#switch.url })
     const tags = ({ params: { id = '' } }: { params: Record<string, string> }) => [`all-${this.#round}`, `item-${id}`]
     for (const [name, window] of [['plain', {}], ['swap', { staleWhileRevalidate: '1m' }]] as const) {
-      app.get<{ Params: { id: string } }>(`/${name}/:id`, { config: { cache: { ttl: '1h', tags, ...window } } }, async ({ params }) => {
+      app.get<{ Params: { id: string } }>(`/${name}/:id`, { config: { cache: { ttl: '1h', tags, ...window } }, preHandler: refuseSome }, async ({ params }) => {
         const seen = this.#values[Number(params.id.split('-')[1])]
         if (!this.#isOpen) await new Promise<void>((resolve) => { this.#held.push(resolve) })
         return { seen }
@@ -156,6 +160,14 @@ export class CacheWorld {
     this.#asked.push({ url, atLeast: this.#purged[route][id % ids] ?? 0, answer })
     // It has come to its handler, or to who runs it; or it goes on while the next thing happens.
     await Promise.race([answer, sleep(isHeld ? 5 : 50)])
+  }
+
+  /** A guard turns it away: at once, or while others come by. */
+  async #refuse ({ app, id, isSlow }: Act & { what: 'refuse' }): Promise<void> {
+    const refused = this.apps[app % 3]?.inject({ url: `/plain/${this.#round}-${id % ids}`, headers: { 'x-refuse': isSlow ? 'slowly' : 'at once' } })
+    const statusCode = refused?.then((reply) => { if (reply.statusCode !== 403) this.faults.push(`a refused request was answered with ${reply.statusCode}`) })
+    this.#refused.push(statusCode)
+    if (!isSlow) await statusCode
   }
 
   async #purge ({ app, id, isSoft, ofAll }: Act & { what: 'purge' }): Promise<void> {
@@ -175,6 +187,12 @@ export class CacheWorld {
     const keys = await client.keys(patterns[of % patterns.length] ?? '')
     if (keys.length > 0) await client.unlink(keys)
   }
+}
+
+async function refuseSome ({ headers }: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+  const how = headers['x-refuse']
+  if (how === 'slowly') await sleep(20)
+  return how === undefined ? undefined : await reply.code(403).send({})
 }
 
 async function startServer (owner: Owner): Promise<Server> {

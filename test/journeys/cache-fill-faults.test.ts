@@ -47,15 +47,16 @@ const chosen = ['blackHole', 'down', 'replyLost', 'hung', 'flushed', 'scriptsFlu
 for (const name of chosen) {
   const fault = faults[name]
   t.test(`cache answers every request when Redis is at fault in the middle of a fill: ${name}`, async (t) => {
-    for (const step of ['before the lock', 'while the handler runs', 'while others wait'] as const) {
+    for (const step of ['with the look', 'behind the look', 'while the handler runs', 'while others wait'] as const) {
       const pair = await startPair(t)
       const { rig, apps: [one, other] } = pair
       const isWaiting = () => one.cache.counts.wait > 0 && other.cache.counts.wait > 0
-      if (step === 'before the lock') pair.guard = () => fault.inject(rig)
+      if (step === 'behind the look') pair.guard = () => fault.inject(rig)
+      else if (step === 'with the look') await fault.inject(rig)
       else pair.work = () => step === 'while the handler runs' ? fault.inject(rig) : until(isWaiting, { what: 'they wait' }).then(() => fault.inject(rig))
 
       const first = one.inject('/')
-      if (step !== 'before the lock') await until(() => pair.runs === 1, { what: 'the handler runs' })
+      if (step.startsWith('while')) await until(() => pair.runs === 1, { what: 'the handler runs' })
       const others = [one, one, other, other].map((app) => app.inject('/'))
       t.comment(step)
       await isAnswered(t, pair, [first, ...others])
@@ -81,7 +82,7 @@ t.test('cache has one take the place of a run that hangs, and gives the others h
   t.match((await one.inject('/')).headers['cache-status'], /hit/)
 })
 
-t.test('cache asks Redis twice for a miss before the handler and once behind it, and three times for one that another process fills', async (t) => {
+t.test('cache asks Redis twice for what was purged before the handler and once behind it, and three times for one that another process fills', async (t) => {
   const pair = await startPair(t)
   const { apps: [one, other] } = pair
   await Promise.all(pair.apps.map((app) => until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })))
