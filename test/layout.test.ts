@@ -88,7 +88,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   'src/metrics': ['src/redis', 'src/http', 'src/histogram.ts'],
   'src/alerts': ['src/redis', 'src/http', 'src/metrics', 'src/histogram.ts'],
   'src/ops': ['src/redis', 'src/http', 'src/cache', 'src/metrics', 'src/alerts', 'src/histogram.ts'],
-  'src/cli': ['src/config.ts', 'src/redis', 'src/http', 'src/cache', 'src/session', 'src/metrics', 'src/alerts', 'src/ops'],
+  'src/cli': ['src/config.ts', 'src/redis', 'src/http', 'src/cache', 'src/session', 'src/limit', 'src/metrics', 'src/alerts', 'src/ops'],
   'src/atlas': []
 }
 
