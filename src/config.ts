@@ -89,7 +89,7 @@ export function readConfig (environment: Environment): Config {
     redisUrl: read('REDIS_URL', readRedisUrl, undefined),
     sessionRedisUrl: read('SESSION_REDIS_URL', readRedisUrl, undefined),
     redisMemoryBytes: read<number | undefined>('REDIS_MEMORY_LIMIT', readBytes, undefined),
-    redisTls: redisTlsOf((part) => read(`REDIS_TLS_${part}`, readPem, undefined)),
+    redisTls: redisTlsOf(read('REDIS_TLS_CA', readPem, undefined), read('REDIS_TLS_CERT', readPem, undefined), read('REDIS_TLS_KEY', readPem, undefined)),
     sessionSecrets: Object.freeze(read('SESSION_SECRET', readSecrets, [randomBytes(secretLength).toString('base64url')])),
     trustedProxies: Object.freeze(read('TRUST_PROXY', readTrustedProxies, { kind: 'none' })),
     logLevel: read('LOG_LEVEL', readLogLevel, 'info'),
@@ -154,14 +154,14 @@ function readFile (path: string): string | undefined {
 
 /** The same three variables for whoever reaches Redis beside the service; what cannot be used is left out, and told by `readConfig`. */
 export function readRedisTls (environment: Environment): Config['redisTls'] {
-  return redisTlsOf((part) => {
-    const value = environment[`REDIS_TLS_${part}`]?.trim()
+  const read = (variable: string) => {
+    const value = environment[variable]?.trim()
     return value === undefined || value === '' ? undefined : readPem(value, () => undefined)
-  })
+  }
+  return redisTlsOf(read('REDIS_TLS_CA'), read('REDIS_TLS_CERT'), read('REDIS_TLS_KEY'))
 }
 
-function redisTlsOf (read: (part: 'CA' | 'CERT' | 'KEY') => string | undefined): Config['redisTls'] {
-  const [ca, cert, key] = [read('CA'), read('CERT'), read('KEY')]
+function redisTlsOf (ca: string | undefined, cert: string | undefined, key: string | undefined): Config['redisTls'] {
   if (ca === undefined && cert === undefined) return undefined
   return Object.freeze({ ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) })
 }
