@@ -137,7 +137,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   })
 
   const resolve = (choices: readonly unknown[], route?: RouteOptions): Part => {
-    const chosen = resolveRoutePolicy<Visitor>(choices, policy, querySchemaOf(route))
+    const chosen = resolveRoutePolicy<Visitor>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
     if (methods.some(isUnsafe)) shared.writers.add(route.url)

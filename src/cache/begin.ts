@@ -4,7 +4,7 @@ import { fieldOf } from './entry.ts'
 import type { Fill } from './fill.ts'
 import type { Asking, AskedFields, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
-import type { HandlerRun, Inputs, Visit } from './visit.ts'
+import type { HandlerRun, Visit } from './visit.ts'
 import { Witness } from './witness.ts'
 
 /** Why and with what a run begins. */
@@ -36,30 +36,7 @@ export function begin (request: Asking, reply: Replying, visit: Visit, policy: R
   const witness = new Witness(request, reply, covered, validators)
   // A status that a hook has set is not of the handler's making.
   if (status !== 200) witness.note('reply.statusCode')
-  const changed = visit.inputs && changedInput(visit.inputs, request, policy.query)
-  if (changed !== undefined) witness.note(changed)
   return { ...run, witness, restore: () => witness.close() }
-}
-
-/** What a hook has added to the query or the parameters, or changed in them; a schema's defaults and coercions are no such thing. */
-function changedInput (before: Inputs, request: Asking, schemaNames: ReadonlySet<string> | undefined): string | undefined {
-  for (const part of ['query', 'params'] as const) {
-    for (const [name, value] of Object.entries(request[part] ?? {})) {
-      const came = before[part][name]
-      const isDefault = came === undefined && part === 'query' && schemaNames?.has(name) === true
-      if (!isDefault && !isSame(came, value)) return `request.${part}.${name}`
-    }
-  }
-  return undefined
-}
-
-function isSame (came: unknown, value: unknown): boolean {
-  if (came === value) return true
-  if (typeof came !== 'string') return Array.isArray(came) && Array.isArray(value) && came.length === value.length && came.every((each, index) => isSame(each, value[index]))
-  if (typeof value === 'number') return Number(came) === value
-  if (typeof value === 'boolean') return came === String(value)
-  if (Array.isArray(value)) return value.length === 1 && isSame(came, value[0])
-  return value === null && came === ''
 }
 
 /** What a stored answer offers for validation (RFC 9111 section 4.3.1). */

@@ -3,12 +3,14 @@ import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
 import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { OnlyIfCachedError } from '../errors.ts'
+import { refuse } from '../options.ts'
 import type { Counts } from './counts.ts'
 import type { Entry } from './entry.ts'
 import type { Entrance } from './entrance.ts'
 import type { Fills } from './fill.ts'
 import { Filling } from './filling.ts'
 import { freshLeftMs } from './freshness.ts'
+import { changedIn, inputsOf } from './inputs.ts'
 import { KeyMaker } from './key.ts'
 import type { Key } from './key.ts'
 import type { Found, Lookup } from './lookup.ts'
@@ -69,7 +71,7 @@ export class CachedRoute<Request extends Asking> {
   /** Looks into the store; what it asks leaves with this tick. What a function partitions by is only known once the guards have run. */
   ask (request: Request, visit: Visit): void {
     visit.url = request.raw.url ?? ''
-    if (this.policy.enforce) visit.inputs = { query: { ...request.query as object }, params: { ...request.params as object } }
+    if (this.policy.enforce) visit.inputs = inputsOf(request)
     if (!mayBeStored(request) || typeof this.policy.partition === 'function') return
     if (visit.refresh !== undefined) {
       visit.key = this.#keyOf(request, '')
@@ -181,8 +183,10 @@ export class CachedRoute<Request extends Asking> {
   #partitionOf (request: Request): string | undefined {
     const { partition } = this.policy
     if (typeof partition === 'function') {
-      const named = partition(request)
-      return named === undefined ? undefined : `:${encodeURIComponent(named)}`
+      const named: unknown = partition(request)
+      if (named == null) return undefined
+      // Of a promise, for one, all would have the same.
+      return typeof named === 'string' || typeof named === 'number' ? `:${encodeURIComponent(named)}` : refuse('cache.partition', 'a function that returns a text or undefined', typeof named)
     }
     const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
     const who = partition === 'user' ? visitor?.userId : visitor?.id
@@ -191,12 +195,15 @@ export class CachedRoute<Request extends Asking> {
 
   #bypassOf ({ request, visit }: Turn<Request>): string | undefined {
     if (!mayBeStored(request)) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
-    return visit.bypass ?? (visit.url === request.raw.url ? undefined : 'rewritten')
+    if (visit.bypass !== undefined) return visit.bypass
+    const changed = visit.inputs && changedIn(visit.inputs, request, this.policy)
+    if (changed !== undefined) visit.changed = { what: changed, remedy: 'cache: { enforce: false }' }
+    return changed === undefined && visit.url === request.raw.url ? undefined : 'rewritten'
   }
 
   #decide (turn: Turn<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
-    if (found.outcome === 'unavailable') return this.#filling.alone(turn, lookup)
     const wanted = this.policy.requestDirectives ? wantedBy(turn.request) : undefined
+    if (found.outcome === 'unavailable') return this.#alone(turn, lookup, wanted)
     this.#remember(turn.visit, found)
     if (found.outcome === 'none') return this.#miss(turn, { lookup, wanted, reason: lookup.hasVariants ? 'vary-miss' : 'miss' })
     const { entry } = found
@@ -220,6 +227,11 @@ export class CachedRoute<Request extends Asking> {
     this.#shared.counts.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
     const otherwise = () => this.#forward(turn, 'bypass', 'corrupt')
     return serve(request, reply, entry, { browserSeconds: this.policy.browserSeconds, status, otherwise })
+  }
+
+  #alone (turn: Turn<Request>, lookup: Lookup<Entry>, wanted: CacheControl | undefined): unknown {
+    if (wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
+    return this.#filling.alone(turn, lookup)
   }
 
   async #miss (turn: Turn<Request>, miss: Miss): Promise<unknown> {

@@ -20,13 +20,13 @@ export interface Key {
 }
 
 /** What a key depends on beside the request. */
-type KeyPolicy = Pick<RoutePolicy, 'build' | 'enforce' | 'query' | 'ttlMs' | 'vary'>
+type KeyPolicy = Pick<RoutePolicy, 'build' | 'constraints' | 'enforce' | 'query' | 'ttlMs' | 'vary'>
 
 /** URLs are remembered up to this length: one-off floods of long ones shall not fill the memory. */
 const longestRemembered = 512
 
 /**
- * Names the answers of one route: by build, path, query, the fields it varies on, and partition.
+ * Names the answers of one route: by constraints, build, path, query, the fields it varies on, and partition.
  *
  * Length-prefixed parts cannot run into each other; 128 bits of SHA-256 name them in Redis.
  */
@@ -66,7 +66,7 @@ export class KeyMaker {
 
   #make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): Key {
     const url = this.#normalised(rawUrl)
-    let head = part(this.#policy.build) + part(origin) + part(partition)
+    let head = part(this.#policy.constraints) + part(this.#policy.build) + part(origin) + part(partition)
     for (const name of this.#policy.vary) head += varied(name, fields[name])
     const search = this.#searches.size === 0 ? undefined : this.#searches.get(head + pathOf(url))
     const text = search === undefined ? head + part(url) : searchText(head, url, search)
@@ -149,6 +149,8 @@ function varied (name: string, value: string | string[] | undefined): string {
 export function normaliseUrl (rawUrl: string, listed: ReadonlySet<string> | undefined): string {
   const start = rawUrl.indexOf('?')
   if (start < 0) return rawUrl
+  // To a router that may begin the query at a semicolon, the question mark is part of a value.
+  if (/[;#]/.test(rawUrl.slice(0, start))) return rawUrl
   const pairs = rawUrl.slice(start + 1).split('&').filter((text) => text !== '').map((text) => ({ name: nameOf(text), text }))
   // Brackets and semicolons mean something to parsers that are not the default one: then only the order that came is sure.
   if (listed === undefined && pairs.some(({ name, text }) => /[[\];]/.test(name) || text.includes(';'))) return rawUrl

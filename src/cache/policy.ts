@@ -86,6 +86,17 @@ export interface RoutePolicy<Request = never> {
   readonly coding: Coding
   readonly explain: boolean
   readonly build: string
+  /** what the query's schema gives a key that did not come */
+  readonly defaults: ReadonlyMap<string, unknown>
+  /** by what Fastify tells the route from others of its pattern; '' for nothing */
+  readonly constraints: string
+}
+
+/** What a route's declaration says besides. */
+export interface Declared {
+  readonly querySchema?: unknown
+  /** host, version and the like, by which Fastify chooses among routes of one pattern */
+  readonly constraints?: Readonly<Record<string, unknown>> | undefined
 }
 
 /**
@@ -107,11 +118,10 @@ export function resolveCachePolicy (options: CacheOptions = {}): CachePolicy {
 /**
  * Merges what scopes and a route chose, outermost first.
  *
- * @param schema the route's query schema
  * @returns undefined for a route that is not cached: nobody named `cache`, or the innermost said `false`
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack: CachePolicy, schema?: unknown): RoutePolicy<Request> | undefined {
+export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack: CachePolicy, declared: Declared = {}): RoutePolicy<Request> | undefined {
   const merged = merge<Request>(choices)
   if (merged === undefined) return undefined
   const { ttl, tags, vary, partition, query, browser, hosts, keepCookies = false } = merged
@@ -123,7 +133,7 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack:
     tagsOf: tags.filter((each) => typeof each === 'function'),
     vary: vary === undefined ? [] : [...new Set(readTexts('cache.vary', vary).map(readFieldName))].sort(),
     partition: readPartition(partition),
-    query: query === undefined ? listedBy(schema) : new Set(readTexts('cache.query', query)),
+    query: query === undefined ? listedBy(declared.querySchema) : new Set(readTexts('cache.query', query)),
     hosts: hosts === undefined ? undefined : new Set(readTexts('cache.hosts', hosts)),
     staleWhileSeconds: readSeconds('cache.staleWhileRevalidate', merged.staleWhileRevalidate) ?? 0,
     staleErrorSeconds: readSeconds('cache.staleIfError', merged.staleIfError) ?? 0,
@@ -136,7 +146,9 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack:
     maxBytes: stack.maxBytes,
     coding: stack.coding,
     explain: stack.explain,
-    build: stack.build
+    build: stack.build,
+    defaults: defaultsIn(declared.querySchema),
+    constraints: spellConstraints(declared.constraints ?? {})
   })
 }
 
@@ -192,6 +204,20 @@ function readFieldName (name: string): string {
 function readPartition<Partition> (partition: Partition): Partition {
   const isKnown = partition === undefined || partition === 'user' || partition === 'session' || typeof partition === 'function'
   return isKnown ? partition : refuse('cache.partition', "'user', 'session' or a function", partition)
+}
+
+/** Each in one form, in one order: all processes spell them alike. */
+function spellConstraints (constraints: Readonly<Record<string, unknown>>): string {
+  const sorted = Object.entries(constraints).sort(([a], [b]) => a < b ? -1 : 1)
+  // What a strategy of the app's own compares may be no JSON: expressions and functions stand as they are written.
+  const plain = (_name: string, value: unknown) => value instanceof RegExp || typeof value === 'function' ? String(value) : value
+  return sorted.length === 0 ? '' : encodeURIComponent(JSON.stringify(sorted, plain))
+}
+
+function defaultsIn (schema: unknown): ReadonlyMap<string, unknown> {
+  const { properties } = (schema ?? {}) as { properties?: Record<string, unknown> }
+  const known = Object.entries(properties ?? {}).filter(([, property]) => typeof property === 'object' && property !== null && 'default' in property)
+  return new Map(known.map(([name, property]) => [name, (property as { default: unknown }).default]))
 }
 
 /** A query schema lists the keys when it lets no others pass. */

@@ -41,6 +41,9 @@ export const outage = 0
 /** Why an answer is not kept that might be: Redis is too full. */
 const full = 'memory'
 
+/** What was read may be named by a stranger: the log shall not be full of it. */
+const mostWarned = 50
+
 /** Settles what a handler answered: keeps it, confirms a stored answer with it, or lets it pass. */
 export class Settling {
   readonly #policy: RoutePolicy
@@ -157,10 +160,10 @@ export class Settling {
   #refusal ({ reply, run, visit }: Case): string | undefined {
     if (run.hasFailed === true) return 'error'
     if (visit.bypass !== undefined) return visit.bypass
-    const reading = run.witness?.reading
+    const reading = visit.changed ?? run.witness?.reading
     if (reading === undefined) return undefined
     if (!reply.sent) makePrivate(reply)
-    if (!this.#warned.has(reading.what)) {
+    if (!this.#warned.has(reading.what) && this.#warned.size < mostWarned) {
       this.#warned.add(reading.what)
       this.#shared.warn({ route: this.#pattern, read: reading.what, remedy: reading.remedy }, 'An answer is not kept, for its handler read what its key does not hold')
     }

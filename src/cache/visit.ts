@@ -2,12 +2,13 @@ import type { Forwarded } from '../http/cache-status.ts'
 import type { Entry } from './entry.ts'
 import type { Fill } from './fill.ts'
 import type { Fields } from './freshness.ts'
+import type { Inputs } from './inputs.ts'
 import type { Key } from './key.ts'
 import type { Lookup } from './lookup.ts'
 import type { Refresh } from './refresh.ts'
 import type { Reservation } from './reservations.ts'
 import type { Branch } from './variants.ts'
-import type { Witness } from './witness.ts'
+import type { Reading, Witness } from './witness.ts'
 
 /** What one request and the cache have to do with each other. */
 export interface Visit {
@@ -15,8 +16,10 @@ export interface Visit {
   key?: Key
   /** path and query as they came: what a hook makes of them later is not what was looked for */
   url?: string
-  /** query and parameters as they came: what hooks add to them is not in the key */
+  /** query and parameters as they came: what hooks make of them is not in the key */
   inputs?: Inputs
+  /** what hooks made of them */
+  changed?: Reading
   partition?: string
   lookup?: Lookup<Entry>
   /** the key's lock, where it was asked for along with the look */
@@ -32,12 +35,6 @@ export interface Visit {
   run?: HandlerRun
   /** it is no visitor's: it makes a stale answer anew */
   refresh?: Refresh
-}
-
-/** A request's query and parameters. */
-export interface Inputs {
-  readonly query: Readonly<Record<string, unknown>>
-  readonly params: Readonly<Record<string, unknown>>
 }
 
 /** One run of the handler. */

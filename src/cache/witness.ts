@@ -23,7 +23,7 @@ export interface Covered {
 type Target = Record<PropertyKey, unknown>
 
 /** Of the request, what the key holds or what is the same for all: everything else on it counts as a reading. */
-const freeOfRequest = new Set<PropertyKey>(['params', 'query', 'body', 'log', 'server', 'routeOptions', 'is404', 'method', 'signal', 'additionalHeaders', 'validationError', 'constructor'])
+const freeOfRequest = new Set<PropertyKey>(['params', 'query', 'log', 'server', 'routeOptions', 'is404', 'method', 'signal', 'additionalHeaders', 'constructor'])
 const freeOfReply = new Set<PropertyKey>(['raw', 'request', 'log', 'server', 'routeOptions', 'sent', 'elapsedTime', 'statusCode', 'mediaType', 'constructor', 'cache'])
 /** Free, though Fastify takes them from `raw`. */
 const innocent = ['method', 'signal', 'routeOptions']
@@ -67,7 +67,10 @@ export class Witness {
     const covered = this.#covered
     const asked = request as Target
     this.#watchReply(reply as Target & { getHeaders: () => Record<string, unknown> })
-    this.#watch(asked, 'request', freeOfRequest)
+    const free = freeIn(asked)
+    // That validation has nothing to say is said by what is not there.
+    if (!free.has('validationError') && !('validationError' in asked)) this.#replace(asked, 'validationError', () => this.note('request.validationError'))
+    this.#watch(asked, 'request', free)
     for (const key of innocent) this.#replace(asked, key, () => this.#quietly(() => Reflect.get(Object.getPrototypeOf(asked) as object, key, asked) as unknown))
     this.#replace(asked, 'url', () => covered.url)
     this.#replace(asked, 'originalUrl', () => covered.url)
@@ -87,17 +90,32 @@ export class Witness {
   #watch (target: Target, name: string, free: ReadonlySet<PropertyKey>): void {
     for (const key of Reflect.ownKeys(target)) {
       if (free.has(key) || isOwnOf(key)) continue
-      this.#watchValue(target, key, `${name}.${String(key)}`)
+      this.#watchOwn(target, key, `${name}.${String(key)}`)
     }
     for (const key of gettersOf(target)) {
       if (!free.has(key) && !isOwnOf(key) && key !== 'headers') this.#watchGetter(target, key, `${name}.${String(key)}`)
     }
   }
 
-  /** A property that holds a value: what is written to it meanwhile stays. */
-  #watchValue (target: Target, key: PropertyKey, name: string): void {
+  #watchOwn (target: Target, key: PropertyKey, name: string): void {
     const descriptor = Object.getOwnPropertyDescriptor(target, key)
-    if (descriptor?.configurable !== true || !('value' in descriptor)) return
+    // What cannot be watched may be read at any time.
+    if (descriptor?.configurable !== true) this.#noteProperty(key, name)
+    else if ('value' in descriptor) this.#watchValue(target, key, name, descriptor)
+    else this.#watchAccessor(target, key, name, descriptor)
+  }
+
+  #watchAccessor (target: Target, key: PropertyKey, name: string, descriptor: PropertyDescriptor): void {
+    const get = () => {
+      this.#noteProperty(key, name)
+      return this.#quietly(() => descriptor.get?.call(target) as unknown)
+    }
+    Object.defineProperty(target, key, { ...descriptor, get })
+    this.#undo.push(() => Object.defineProperty(target, key, descriptor))
+  }
+
+  /** A property that holds a value: what is written to it meanwhile stays. */
+  #watchValue (target: Target, key: PropertyKey, name: string, descriptor: PropertyDescriptor): void {
     let { value } = descriptor
     Object.defineProperty(target, key, {
       configurable: true,
@@ -203,7 +221,7 @@ export class Witness {
 
   /** The response knows its request. */
   #watchRaw (raw: Target): void {
-    if (Object.hasOwn(raw, 'req')) this.#watchValue(raw, 'req', 'reply.raw.req')
+    if (Object.hasOwn(raw, 'req')) this.#watchOwn(raw, 'req', 'reply.raw.req')
   }
 }
 
@@ -213,6 +231,15 @@ const isBuiltIn = new Set<PropertyKey>(['raw', 'id', 'ip', 'ips', 'socket', 'pro
 /** Fastify's own bookkeeping, this package's, and that of @fastify/otel, which wraps each handler and reads its span there. */
 function isOwnOf (key: PropertyKey): boolean {
   return typeof key === 'symbol' && /^(?:(fastify|prism)\.|fastify otel )/.test(key.description ?? '')
+}
+
+/** A GET has no body, unless a hook gave it one; and what validation says is a function of the key, unless it looked at fields. */
+function freeIn (request: Target): ReadonlySet<PropertyKey> {
+  const { attachValidation, schema } = request.routeOptions as { attachValidation?: boolean, schema?: { headers?: unknown } }
+  const free = new Set(freeOfRequest)
+  if (request.body == null) free.add('body')
+  if (attachValidation !== true || schema?.headers === undefined) free.add('validationError')
+  return free
 }
 
 const known = new WeakMap<object, readonly PropertyKey[]>()

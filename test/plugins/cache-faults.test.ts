@@ -40,6 +40,17 @@ for (const [name, fault] of Object.entries(faults)) {
   })
 }
 
+t.test('RFC 9111 section 5.2.1.7: cache runs no handler for who wants only what is kept, Redis or not', async (t) => {
+  const rig = await startRig(t)
+  const app = await cachingApp(t, { url: rig.url })
+  app.get('/', { config: { cache: { ttl: 'response' } } }, async () => { throw new Error('it ran') })
+  const only = { url: '/', headers: { 'cache-control': 'only-if-cached' } }
+
+  t.equal((await app.inject(only)).statusCode, 504)
+  await faults.down.inject(rig)
+  t.equal((await app.inject(only)).statusCode, 504)
+})
+
 t.test('cache runs the handler for what is no entry, and puts an entry in its place', async (t) => {
   const app = await cachingApp(t)
   addRoute(app)
