@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { acceptsCoding } from '../http/accept-encoding.ts'
 import { formatCacheStatus } from '../http/cache-status.ts'
 import type { CacheStatus } from '../http/cache-status.ts'
-import { isNotModified, isSameRange } from '../http/conditions.ts'
+import { isNotModified, isPreconditionFailed, isSameRange } from '../http/conditions.ts'
 import type { Validators } from '../http/conditions.ts'
 import { parseRange } from '../http/range.ts'
 import { codedTag, decompress } from './coding.ts'
@@ -30,6 +30,12 @@ export interface Serving {
 export function serve (request: Asking, reply: Replying, entry: Entry, serving: Serving): unknown {
   const fields = request.raw.headers
   const coding = codingFor(entry, fields)
+  if (entry.status === 200 && isPreconditionFailed(fields, validatorsOf(entry))) {
+    describe(reply, entry, coding, serving, fieldsOf304)
+    refuse(reply)
+    reply.send()
+    return undefined
+  }
   if (isCondition(fields) && entry.status === 200 && isNotModified(fields, validatorsOf(entry))) {
     describe(reply, entry, coding, serving, fieldsOf304)
     reply.code(304)
@@ -71,6 +77,29 @@ export function validatorsOf (entry: Entry): Validators {
 
 function isCondition (fields: AskedFields): boolean {
   return fields['if-none-match'] !== undefined || fields['if-modified-since'] !== undefined
+}
+
+/** What is said of the answer that was not wanted is for this client alone. */
+function refuse (reply: Replying): void {
+  reply.header('cache-control', 'no-store')
+  reply.code(412)
+}
+
+/** Lets a handler's answer leave that is kept: whole, a part of it, or the word that the client has it, or does not want it. */
+export function leave (request: Asking, reply: Replying, payload: unknown, body: Buffer): unknown {
+  const fields = request.raw.headers
+  const entityTag = reply.getHeader('etag')
+  const validators = { entityTags: entityTag === undefined ? [] : [String(entityTag)], lastModified: reply.getHeader('last-modified') as string | undefined }
+  reply.removeHeader('content-length')
+  if (reply.statusCode !== 200) return payload
+  const isRefused = isPreconditionFailed(fields, validators)
+  if (isRefused || (isCondition(fields) && isNotModified(fields, validators))) {
+    reply.removeHeader('content-type')
+    if (isRefused) refuse(reply)
+    else reply.code(304)
+    return null
+  }
+  return fields.range !== undefined && request.method === 'GET' ? partOf(fields, reply, body, validators) : payload
 }
 
 /** A part is cut from the plain body. */

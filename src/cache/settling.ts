@@ -1,7 +1,6 @@
 import { Readable } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
 import { formatCacheStatus } from '../http/cache-status.ts'
-import { isNotModified } from '../http/conditions.ts'
 import { parseVary } from '../http/vary.ts'
 import type { Shared } from './cached-route.ts'
 import { compress, decompress } from './coding.ts'
@@ -15,10 +14,10 @@ import type { Key } from './key.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import { mayStandIn } from './reuse.ts'
-import { joinFields, makePrivate, partOf } from './serve.ts'
+import { joinFields, leave, makePrivate } from './serve.ts'
 import { judgeByResponse, judgeByRoute } from './storing.ts'
 import type { Judgement } from './storing.ts'
-import { tee } from './tee.ts'
+import { isStream, tee } from './tee.ts'
 import type { Gathered } from './tee.ts'
 import { retagged } from './uri-tag.ts'
 import type { Variants } from './variants.ts'
@@ -124,12 +123,12 @@ export class Settling {
     this.#shared.entrance.leave(run.fill, stale)
     this.#shared.counts.add('stale')
     reply.header('age', String(ageSeconds(stale, settled.receivedAt)))
-    reply.header('cache-status', formatCacheStatus({ isHit: true, forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, settled.receivedAt) / 1000) }))
+    reply.header('cache-status', formatCacheStatus({ forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, settled.receivedAt) / 1000) }))
     return this.#leavePlain(settled, stale)
   }
 
   #judge (settled: Case, payload: unknown): unknown {
-    const { reply, run, visit } = settled
+    const { request, reply, run, visit } = settled
     const reason = this.#refusal(settled) ?? (run.sequence === outage ? undefined : run.detail)
     const judgement: Judgement = reason === undefined ? this.#judgement(settled, reply.statusCode, addedFields(run.before, settled.after)) : { isKept: false, reason }
     if (!judgement.isKept || run.sequence === undefined || visit.key === undefined) return this.#refuse(settled, judgement.isKept ? 'method' : judgement.reason)
@@ -148,7 +147,7 @@ export class Settling {
     const isStored = this.#send(settled, entry, body, coded)
     run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
     this.#tell(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : full })
-    return this.#leave(settled, entry, payload)
+    return leave(request, reply, payload, body)
   }
 
   #judgement ({ request, run, receivedAt }: Case, status: number, fields: ReadonlyMap<string, Fields[string]>): Judgement {
@@ -192,7 +191,7 @@ export class Settling {
     this.#tell(reply, run, { isStored: false })
     const onEnd = (body: Gathered) => {
       run.restore?.()
-      if (typeof body === 'string') return this.#shared.entrance.leave(run.fill, body === 'large' ? 'alone' : 'again')
+      if (typeof body === 'string' || isShort(settled, body)) return this.#shared.entrance.leave(run.fill, body === 'large' ? 'alone' : 'again')
       // It may have been made of the request only now.
       if (this.#refusal(settled) !== undefined) return this.#shared.entrance.leave(run.fill, 'alone')
       const entry = { ...this.#head(settled, kept, lifetime), body }
@@ -263,25 +262,9 @@ export class Settling {
     return isKept
   }
 
-  #leavePlain (settled: Case, entry: Entry): unknown {
-    if (entry.coding === 'identity') return this.#leave(settled, entry)
-    return decompress(entry.body, entry.coding).then((body) => this.#leave(settled, { ...entry, body, coding: 'identity' }))
-  }
-
-  /** Lets a kept answer leave: whole, a part of it, or the word that the client has it. */
-  #leave ({ request, reply }: Case, entry: Entry, payload: unknown = entry.body): unknown {
-    const fields = request.raw.headers
-    const asksCondition = fields['if-none-match'] !== undefined || fields['if-modified-since'] !== undefined
-    const entityTag = reply.getHeader('etag')
-    const validators = { entityTags: entityTag === undefined ? [] : [String(entityTag)], lastModified: reply.getHeader('last-modified') as string | undefined }
-    reply.removeHeader('content-length')
-    if (asksCondition && reply.statusCode === 200 && isNotModified(fields, validators)) {
-      reply.removeHeader('content-type')
-      reply.code(304)
-      return null
-    }
-    const isPart = fields.range !== undefined && reply.statusCode === 200 && request.method === 'GET'
-    return isPart ? partOf(fields, reply, entry.body, validators) : payload
+  #leavePlain ({ request, reply }: Case, entry: Entry): unknown {
+    if (entry.coding === 'identity') return leave(request, reply, entry.body, entry.body)
+    return decompress(entry.body, entry.coding).then((body) => leave(request, reply, body, body))
   }
 
   #tell (reply: Replying, run: HandlerRun, said: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {
@@ -291,8 +274,9 @@ export class Settling {
   }
 }
 
-function isStream (payload: unknown): payload is NodeJS.ReadableStream {
-  return typeof payload === 'object' && payload !== null && 'pipe' in payload && typeof payload.pipe === 'function'
+/** A stream that brought less, or more, than it said (RFC 9111 section 3.3). */
+function isShort ({ after }: Case, body: Buffer): boolean {
+  return after['content-length'] !== undefined && Number(after['content-length']) !== body.length
 }
 
 function bodyOf (payload: unknown): Buffer | undefined {

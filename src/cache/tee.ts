@@ -62,3 +62,8 @@ export function tee (source: NodeJS.ReadableStream & { destroy? (): unknown }, m
   passing.on('error', () => {})
   return passing
 }
+
+/** Whether a payload is a stream of Node's. */
+export function isStream (payload: unknown): payload is NodeJS.ReadableStream {
+  return typeof payload === 'object' && payload !== null && 'pipe' in payload && typeof payload.pipe === 'function'
+}

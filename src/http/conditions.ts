@@ -12,6 +12,17 @@ export interface Validators {
 }
 
 /**
+ * Whether the client wants this answer only if it were another one (RFC 9110 section 13.2.2): `If-Match` decides, and only without it `If-Unmodified-Since`.
+ */
+export function isPreconditionFailed (fields: AskedFields, { entityTags, lastModified }: Validators): boolean {
+  const match = fields['if-match']
+  if (match !== undefined) return String(match).trim() !== '*' && !entityTags.some((entityTag) => matchesStrongly(String(match), entityTag))
+  const since = parseHttpDate(fields['if-unmodified-since'])
+  const modified = parseHttpDate(lastModified)
+  return since !== undefined && modified !== undefined && modified > since
+}
+
+/**
  * Whether the client has this answer already (RFC 9110 section 13.2.2): `If-None-Match` decides, and only without it `If-Modified-Since`.
  */
 export function isNotModified (fields: AskedFields, { entityTags, lastModified, date }: Validators): boolean {

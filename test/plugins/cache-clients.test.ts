@@ -144,3 +144,31 @@ t.test('RFC 9110 section 14.2: cache ignores ranges that it does not know, and t
   t.equal(await statusOf('bytes=0-1', { 'if-range': modified }), 206)
   t.equal(await statusOf('bytes=0-1', { 'if-range': ago(900) }), 200)
 })
+
+t.test('RFC 9110 section 13.2.2: cache says 412 where a client wants another answer, from the handler and from the store', async (t) => {
+  const app = await cachingApp(t)
+  const modified = 'Thu, 26 Nov 2026 10:00:00 GMT'
+  app.get('/', { config: { cache: true } }, async (_request, reply) => reply.header('last-modified', modified).send({ rows: 'x'.repeat(2000) }))
+  app.get('/gone', { config: { cache: { ttl: 'response' } } }, async (_request, reply) => reply.code(404).header('cache-control', 'max-age=60').send('gone'))
+  const etag = String((await app.inject('/')).headers.etag)
+  const coded = etag.replace(/"$/, '-br"')
+  const conditions: [Record<string, string>, number][] = [
+    [{ 'if-match': '"other"' }, 412], [{ 'if-match': `W/${etag}` }, 412], [{ 'if-match': `"other", ${etag}` }, 200], [{ 'if-match': '*' }, 200],
+    [{ 'if-match': '"other"', 'if-none-match': etag }, 412], [{ 'if-match': etag, 'if-none-match': etag }, 304], [{ 'if-match': '"other"', range: 'bytes=0-1' }, 412],
+    [{ 'if-unmodified-since': 'Wed, 25 Nov 2026 10:00:00 GMT' }, 412], [{ 'if-unmodified-since': modified }, 200], [{ 'if-unmodified-since': 'yesterday' }, 200],
+    [{ 'if-unmodified-since': 'Wed, 25 Nov 2026 10:00:00 GMT', 'if-match': etag }, 200]
+  ]
+
+  for (const [headers, status] of conditions) {
+    await stored(app)
+    t.equal((await app.inject({ url: '/', headers })).statusCode, status, `hit ${JSON.stringify(headers)}`)
+    t.equal((await app.inject({ url: `/?miss=${encodeURIComponent(JSON.stringify(headers))}`, headers })).statusCode, status, `miss ${JSON.stringify(headers)}`)
+  }
+  t.equal((await app.inject({ url: '/', headers: { 'if-match': coded, 'accept-encoding': 'br' } })).statusCode, 200, 'the tag of the coded form')
+  const refused = await app.inject({ url: '/', headers: { 'if-match': '"other"' } })
+  t.match(refused, { body: '', headers: { etag, 'cache-control': 'no-store' } })
+  for (const outcome of [/stored/, /hit/]) {
+    t.match(await app.inject({ url: '/gone', headers: { 'if-match': '"other"' } }), { statusCode: 404, headers: { 'cache-status': outcome } }, 'what is no success has no condition')
+    await stored(app)
+  }
+})

@@ -122,6 +122,21 @@ t.test('cache keeps no stream that was cut at half', async (t) => {
   t.equal(app.cache.counts.store, 0)
 })
 
+t.test('cache keeps no stream that brought less than it said', async (t) => {
+  const app = await cachingApp(t)
+  let length = '100'
+  app.get('/', { config: { cache: true } }, async (_request, reply) => reply.type('text/plain').header('content-length', length).send(Readable.from(['only ten..'])))
+
+  await app.inject('/')
+  await stored(app)
+  t.equal(app.cache.counts.store, 0)
+  length = '10'
+  await app.inject('/')
+  await stored(app)
+
+  t.match((await app.inject('/')).headers, { 'cache-status': /hit/, 'content-length': '10' })
+})
+
 t.test('cache lets a stream go that fails, or that nobody wants, before it was begun', async (t) => {
   const app = await cachingApp(t)
   const sources: Record<string, Readable> = {}
