@@ -33,7 +33,7 @@ export function begin (request: Asking, reply: Replying, visit: Visit, policy: R
   const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
   const covered = { fields: policy.vary, partition, host: isHostKeyed, url: visit.key?.url ?? request.url }
   const status = reply.statusCode
-  const witness = new Witness(request, reply, covered, validators)
+  const witness = new Witness(request, reply, covered, run.before, validators)
   // A status that a hook has set is not of the handler's making.
   if (status !== 200) witness.note('reply.statusCode')
   return { ...run, witness, restore: () => witness.close() }

@@ -1,0 +1,212 @@
+import type { Witness } from './witness.ts'
+
+type Target = Record<PropertyKey, unknown>
+
+/** Under which a request or a reply bears its witness, while it is watched. */
+const witnessing = Symbol('prism.witness')
+type Watched = Target & { [witnessing]?: Witness | undefined }
+
+/** What is watched, and what stands before its prototype meanwhile. */
+interface Kind {
+  readonly name: 'request' | 'reply'
+  /** what the key holds, or what is the same for all: everything else counts as a reading */
+  readonly free: ReadonlySet<PropertyKey>
+  /** whether something that is free is so on this one */
+  readonly isFree?: (key: PropertyKey, target: Target) => boolean
+  /** adds what is watched in a way of its own */
+  readonly more: (cover: Target, prototype: Target) => void
+  /** by the prototype that they stand before */
+  readonly covers: WeakMap<object, object>
+}
+
+/** Free, though Fastify takes them from `raw`. */
+const innocent = ['method', 'signal', 'routeOptions'] as const
+
+const requests: Kind = {
+  name: 'request',
+  free: new Set<PropertyKey>(['params', 'query', 'body', 'log', 'server', 'is404', 'additionalHeaders', 'validationError', 'constructor', 'headers', 'url', 'originalUrl', ...innocent]),
+  covers: new WeakMap(),
+  isFree: (key, request) => key === 'body' ? request.body == null : key !== 'validationError' || !looksAtFields(request),
+  more: (cover, prototype) => {
+    // That validation has nothing to say is said by what is not there.
+    replace(cover, 'validationError', (witness, request) => { if (looksAtFields(request)) witness.note('request.validationError') }, (request, value) => Object.defineProperty(request, 'validationError', { value, configurable: true, enumerable: true, writable: true }))
+    for (const key of innocent) replace(cover, key, (witness, request) => witness.quietly(() => Reflect.get(prototype, key, request) as unknown))
+    for (const key of ['url', 'originalUrl']) replace(cover, key, (witness) => witness.covered.url)
+    const fieldsOf = (request: Target) => Reflect.get(prototype, 'headers', request) as Record<string, string>
+    replace(cover, 'headers', (witness, request) => witness.fields(() => fieldsOf(request)), (request, value) => Reflect.set(prototype, 'headers', value, request))
+  }
+}
+
+const replies: Kind = {
+  name: 'reply',
+  free: new Set<PropertyKey>(['raw', 'request', 'log', 'server', 'routeOptions', 'sent', 'elapsedTime', 'statusCode', 'mediaType', 'constructor', 'cache']),
+  covers: new WeakMap(),
+  more: (cover, prototype) => {
+    for (const method of ['getHeader', 'hasHeader'] as const) {
+      cover[method] = function (this: Watched, name: string) {
+        this[witnessing]?.noteLeft(name)
+        return (prototype[method] as (name: string) => unknown).call(this, name)
+      }
+    }
+    cover.getHeaders = function (this: Watched) {
+      this[witnessing]?.noteLeft()
+      return (prototype.getHeaders as () => unknown).call(this)
+    }
+  }
+}
+
+/**
+ * Has a witness note what is read of a request.
+ *
+ * What the object inherits is watched by a prototype that is put before its own, made once; what it holds itself, property by property.
+ *
+ * @returns leaves it as it was
+ */
+export function watchRequest (request: object, witness: Witness): () => void {
+  return watch(request as Target, witness, requests)
+}
+
+/** The same for a reply: reading what hooks left there is reading what they read. */
+export function watchReply (reply: object, witness: Witness): () => void {
+  return watch(reply as Target, witness, replies)
+}
+
+/** The response knows its request: whoever goes that way reads it. */
+export function watchRaw (raw: { req?: object }, witness: Witness): () => void {
+  const { req } = raw
+  if (req === undefined || !Object.hasOwn(raw, 'req')) return () => {}
+  const view = raw.req = new Proxy(req, new Notes(witness))
+  return () => { if (raw.req === view) raw.req = req }
+}
+
+function watch (target: Watched, witness: Witness, kind: Kind): () => void {
+  const prototype = Object.getPrototypeOf(target) as Target
+  const own = watchOwn(target, witness, kind)
+  target[witnessing] = witness
+  Object.setPrototypeOf(target, coverOf(prototype, kind))
+  return () => {
+    Object.setPrototypeOf(target, prototype)
+    target[witnessing] = undefined
+    for (const undo of own) undo()
+  }
+}
+
+function watchOwn (target: Target, witness: Witness, { name, free, isFree }: Kind): (() => void)[] {
+  const undo: (() => void)[] = []
+  for (const key of Reflect.ownKeys(target)) {
+    if (isOwnOf(key) || (free.has(key) && isFree?.(key, target) !== false)) continue
+    const note = () => witness.noteProperty(key, `${name}.${String(key)}`)
+    const descriptor = Object.getOwnPropertyDescriptor(target, key)
+    // What cannot be watched may be read at any time.
+    if (descriptor?.configurable !== true) note()
+    else undo.push('value' in descriptor ? watchValue(target, key, descriptor, note) : watchAccessor(target, key, descriptor, () => { note(); return witness.quietly(() => descriptor.get?.call(target) as unknown) }))
+  }
+  return undo
+}
+
+function watchAccessor (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, get: () => unknown): () => void {
+  Object.defineProperty(target, key, { ...descriptor, get })
+  return () => Object.defineProperty(target, key, descriptor)
+}
+
+/** What validation says is a function of the key, unless it looked at fields; and a GET has no body, unless a hook gave it one. */
+function looksAtFields (request: Target): boolean {
+  const { attachValidation, schema } = request.routeOptions as { attachValidation?: boolean, schema?: { headers?: unknown } }
+  return attachValidation === true && schema?.headers !== undefined
+}
+
+/** A property that holds a value: what is written to it meanwhile stays. */
+function watchValue (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, note: () => void): () => void {
+  let value = descriptor.value as unknown
+  Object.defineProperty(target, key, {
+    get: () => {
+      note()
+      return value
+    },
+    set: (next: unknown) => { value = next }
+  })
+  return () => Object.defineProperty(target, key, { value, writable: descriptor.writable ?? true })
+}
+
+function coverOf (prototype: Target, kind: Kind): object {
+  const before = kind.covers.get(prototype)
+  if (before !== undefined) return before
+  const cover = Object.create(prototype) as Target
+  for (const key of gettersOf(prototype)) {
+    if (kind.free.has(key) || isOwnOf(key)) continue
+    const name = `${kind.name}.${String(key)}`
+    replace(cover, key, (witness, target) => {
+      witness.noteProperty(key, name)
+      return witness.quietly(() => Reflect.get(prototype, key, target) as unknown)
+    }, (target, value) => Reflect.set(prototype, key, value, target))
+  }
+  kind.more(cover, prototype)
+  kind.covers.set(prototype, cover)
+  return cover
+}
+
+function replace (cover: Target, key: PropertyKey, get: (witness: Witness, target: Target) => unknown, set?: (target: Target, value: unknown) => void): void {
+  const prototype = Object.getPrototypeOf(cover) as object
+  Object.defineProperty(cover, key, {
+    get (this: Watched) {
+      const witness = this[witnessing]
+      return witness === undefined ? Reflect.get(prototype, key, this) as unknown : get(witness, this)
+    },
+    set: set && function (this: Watched, value: unknown) { set(this, value) }
+  })
+}
+
+/** The getters that an object inherits: Fastify's, and those of decorators. */
+function gettersOf (prototype: object): Set<PropertyKey> {
+  const names = new Set<PropertyKey>()
+  for (let level: object | null = prototype; level !== null && level !== Object.prototype; level = Object.getPrototypeOf(level) as object | null) {
+    for (const key of Reflect.ownKeys(level)) if (Object.getOwnPropertyDescriptor(level, key)?.get !== undefined) names.add(key)
+  }
+  return names
+}
+
+const known = new Map<PropertyKey, boolean>()
+
+/** Fastify's own bookkeeping, this package's, and that of @fastify/otel, which wraps each handler and reads its span there. */
+function isOwnOf (key: PropertyKey): boolean {
+  if (typeof key !== 'symbol') return false
+  const before = known.get(key)
+  if (before !== undefined) return before
+  const isOwn = /^(?:(fastify|prism)\.|fastify otel )/.test(key.description ?? '')
+  // An app may make a symbol for each request.
+  if (known.size < 1000) known.set(key, isOwn)
+  return isOwn
+}
+
+/** Notes each look at what it stands for. */
+class Notes implements ProxyHandler<object> {
+  readonly #witness: Witness
+
+  constructor (witness: Witness) {
+    this.#witness = witness
+  }
+
+  get (target: object, key: PropertyKey): unknown {
+    this.#note()
+    return Reflect.get(target, key)
+  }
+
+  has (target: object, key: PropertyKey): boolean {
+    this.#note()
+    return Reflect.has(target, key)
+  }
+
+  ownKeys (target: object): (string | symbol)[] {
+    this.#note()
+    return Reflect.ownKeys(target)
+  }
+
+  getOwnPropertyDescriptor (target: object, key: PropertyKey): PropertyDescriptor | undefined {
+    this.#note()
+    return Reflect.getOwnPropertyDescriptor(target, key)
+  }
+
+  #note (): void {
+    this.#witness.noteProperty('req', 'reply.raw.req')
+  }
+}
