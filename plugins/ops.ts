@@ -134,7 +134,7 @@ function nowOf ({ metrics, alerts }: FastifyInstance): object {
   return {
     point: before === undefined || last === undefined ? null : pointOf(before, last),
     minute: minute === undefined ? null : pointOf(...minute),
-    alerts: alerts.all.filter(({ state }) => state === 'firing').map(({ rule: { name, severity, meaning, first }, state, since }) => ({ name, severity, meaning, first, state, since })),
+    alerts: alerts.all.filter(({ state }) => state === 'firing').map(({ rule: { name, severity, signal, meaning, first }, state, since }) => ({ name, severity, signal, meaning, first, state, since })),
     namespaces: sample?.namespaces ?? [],
     refused: metrics.mostRefused.top(refusedShown),
     commands: sample?.latencies.slice(0, commandsShown) ?? [],

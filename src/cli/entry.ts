@@ -23,7 +23,7 @@ export const entry: Command = {
     if (!answer.ok) throw new Error(reasonOf(answer.status, url.host))
     const view = await answer.json() as EntryView
     output.tell(view, linesOf(view))
-    return 0
+    return view.found === 'unavailable' ? 1 : 0
   }
 }
 

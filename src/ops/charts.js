@@ -4,19 +4,20 @@ import { bytes, element, make, milliseconds, number, percent } from './form.js'
 const Plot = uPlot
 const hourSeconds = 3600
 const height = 140
+/** Sizes are marked at powers of two, and what is counted at whole numbers. */
+const sizes = Array.from({ length: 31 }, (_, power) => 2 ** (power + 8))
+const wholes = Array.from({ length: 7 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat()
 const charts = [
   { title: 'Hit rate', format: percent, range: [0, 1], lines: [['hits', 'hitShare']], empty: 'No cached route was asked yet' },
   { title: 'Requests a second', format: number(1), lines: [['all', 'requests'], ['refused', 'refused'], ['failed', 'failed']] },
   { title: 'Answered within', format: milliseconds, lines: [['half', 'p50Ms'], ['99 %', 'p99Ms']], empty: 'No request yet' },
   { title: 'Redis round trip', format: milliseconds, lines: [['half', 'roundTripP50Ms'], ['99 %', 'roundTripP99Ms']], empty: 'Redis was not asked yet' },
-  { title: 'Redis memory', format: bytes, lines: [['used', 'memoryUsed'], ['limit', 'memoryMax']], empty: 'Redis was not reached yet' },
+  { title: 'Redis memory', format: bytes, marks: sizes, lines: [['used', 'memoryUsed'], ['limit', 'memoryMax']], empty: 'Redis was not reached yet' },
   { title: 'Evictions a second', format: number(1), lines: [['evicted', 'evictions']], empty: 'Redis was not reached yet' },
   { title: 'Redis commands a second', format: number(1), lines: [['commands', 'commands']], empty: 'Redis was not reached yet' },
-  { title: 'Connections', format: number(0), lines: [['to Redis', 'clients'], ['of ours', 'connections'], ['live', 'live']] },
+  { title: 'Connections', format: number(0), marks: wholes, lines: [['to Redis', 'clients'], ['of ours', 'connections'], ['live', 'live']] },
   { title: 'Events a second', format: number(1), lines: [['published', 'published'], ['delivered', 'delivered']] }
 ]
-/** Sizes are marked at powers of two. */
-const sizes = Array.from({ length: 31 }, (_, power) => 2 ** (power + 8))
 const colours = ['one', 'two', 'three']
 
 let points = []
@@ -65,7 +66,7 @@ function draw () {
       scales: { x: { time: true, range: () => [Date.now() / 1000 - Math.min(hourSeconds, Math.max(20, span())), Date.now() / 1000] }, y: { range: chart.range ?? ((_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1]) } },
       axes: [
         { ...axis, grid: { show: false }, size: 22, space: 80, values: (_plot, ticks) => ticks.map(clock) },
-        { ...axis, size: 60, gap: 8, space: 34, ...chart.format === bytes ? { incrs: sizes } : {}, values: (_plot, ticks) => ticks.map((tick) => chart.format(tick)) }
+        { ...axis, size: 60, gap: 8, space: 34, ...chart.marks === undefined ? {} : { incrs: chart.marks }, values: (_plot, ticks) => ticks.map((tick) => chart.format(tick)) }
       ],
       series: [{}, ...chart.lines.map(([name], index) => ({ label: name, stroke: colour(colours[index]), width: 2, fill: index === 0 ? shade(colour(colours[0])) : undefined, points: { show: false }, spanGaps: true }))]
     }, dataOf(chart), chart.place)

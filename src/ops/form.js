@@ -9,7 +9,7 @@ export const make = (tag, properties = {}, ...children) => {
 
 export const number = (digits) => (value) => value == null ? '–' : value.toLocaleString('en', { maximumFractionDigits: value !== 0 && Math.abs(value) < 10 ? digits : 0 })
 
-export const percent = (share) => share == null ? '–' : `${(share * 100).toFixed(share > 0.995 || share === 0 ? 0 : 1)} %`
+export const percent = (share) => share == null ? '–' : `${(share * 100).toFixed(1).replace('.0', '')} %`
 
 export const bytes = (value) => {
   if (value == null) return '–'

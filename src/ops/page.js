@@ -33,19 +33,34 @@ function showTiles (point, redis) {
     ['Answered within', milliseconds(point.p99Ms), '99 of 100'],
     ['Round trip within', milliseconds(point.roundTripP99Ms), '99 of 100'],
     ['Redis memory', share === null ? bytes(point.memoryUsed) : percent(share), limit, share],
-    ['Evictions', number(1)(point.evictions), 'a second'],
+    ['Evictions', number(1)(point.evictions), 'a second', undefined, point.evictions > 0 ? 'warned' : undefined],
     ['Connections', number(0)(point.clients), `to Redis, ${point.connections} of ours`],
     ['Live', number(0)(point.live), 'browsers connected']
   ]
-  element('tiles').replaceChildren(...tiles.map(([name, value, unit, meter]) => make('dl', { className: 'tile' },
-    make('dt', { textContent: name }),
-    make('dd', {}, value, make('small', { textContent: unit }), ...typeof meter === 'number' ? [Object.assign(make('meter', { max: 1, low: 0.8, high: 0.9, optimum: 0.5, value: meter }), { ariaLabel: 'Share of Redis memory in use' })] : []))))
+  element('tiles').replaceChildren(...tiles.map(([name, value, unit, meter, tone = toneOf(meter)]) => {
+    const tile = make('dl', { className: 'tile' }, make('dt', { textContent: name }), make('dd', {}, value, make('small', { textContent: unit }), ...typeof meter === 'number' ? [gauge(meter)] : []))
+    if (tone !== undefined) tile.dataset.state = tone
+    return tile
+  }))
+}
+
+/** As the alerts judge memory. */
+function toneOf (share) {
+  return share > 0.9 ? 'wrong' : share > 0.8 ? 'warned' : undefined
+}
+
+function gauge (share) {
+  const bar = make('i')
+  bar.style.width = `${Math.min(1, share) * 100}%`
+  return make('span', { className: 'gauge', role: 'meter', ariaLabel: 'Share of Redis memory in use', ariaValueMin: '0', ariaValueMax: '100', ariaValueNow: String(Math.round(share * 100)) }, bar)
 }
 
 const ranks = { critical: 0, warning: 1, info: 2 }
 
 function showState ({ alerts, namespaces, redis }) {
-  const firing = alerts.filter(({ state }) => state === 'firing').sort((one, other) => ranks[one.severity] - ranks[other.severity])
+  const worstFirst = alerts.filter(({ state }) => state === 'firing').sort((one, other) => ranks[one.severity] - ranks[other.severity])
+  // Who is above 90 % need not be told of 80 %.
+  const firing = worstFirst.filter(({ signal }, index) => worstFirst.findIndex((each) => each.signal === signal) === index)
   const grave = firing.filter(({ severity }) => severity !== 'info')
   tell(grave.some(({ severity }) => severity === 'critical') ? 'wrong' : grave.length > 0 ? 'warned' : 'well', grave.length === 0 ? 'All is well' : grave.length === 1 ? '1 alert' : `${grave.length} alerts`)
   element('alerts').hidden = firing.length === 0

@@ -55,21 +55,23 @@ function told (messages: readonly Message[]): string[] {
   return messages.map(({ status, alert }) => `${alert} ${status}`)
 }
 
-t.test('alerts tells of a Redis filled past 90 %, within 10 s, and that it is over', async (t) => {
-  const redis = await startRedis(t, { args: ['--maxmemory', '20mb'] })
-  const { messages, sees } = await watched(t, hasty('PrismRedisMemoryCritical', { forSeconds: 0.3 }), { redisUrl: redis.url })
-  t.ok((rules.find(({ name }) => name === 'PrismRedisMemoryCritical')?.forSeconds ?? 99) + 5 <= 10)
+for (const { name, above, severity } of rules.filter(({ signal }) => signal === 'memoryShare')) {
+  t.test(`alerts tells with ${name} of a Redis filled past ${above * 100} %, within 10 s, and that it is over`, async (t) => {
+    const redis = await startRedis(t, { args: ['--maxmemory', '20mb'] })
+    const { messages, sees } = await watched(t, hasty(name), { redisUrl: redis.url })
+    t.ok((rules.find((rule) => rule.name === name)?.forSeconds ?? 99) + 5 <= 10)
 
-  const share = async () => Number(/used_memory:(\d+)/.exec(await redis.client.info('memory'))?.[1]) / (20 * 1024 * 1024)
-  for (let index = 0; await share() < 0.92; index++) await redis.client.set(`fill:${index}`, 'x'.repeat(200_000))
-  const raised = await sees('firing')
-  await redis.client.flushall()
-  await sees('resolved')
+    const share = async () => Number(/used_memory:(\d+)/.exec(await redis.client.info('memory'))?.[1]) / (20 * 1024 * 1024)
+    for (let index = 0; await share() < above + 0.02; index++) await redis.client.set(`fill:${index}`, 'x'.repeat(200_000))
+    const raised = await sees('firing')
+    await redis.client.flushall()
+    await sees('resolved')
 
-  t.ok((raised.value ?? 0) > 0.9)
-  t.match(raised, { severity: 'critical', meaning: /90 %/, first: /keys/ })
-  t.same(told(messages), ['PrismRedisMemoryCritical firing', 'PrismRedisMemoryCritical resolved'])
-})
+    t.ok((raised.value ?? 0) > above)
+    t.match(raised, { severity, meaning: new RegExp(`${above * 100} %`), first: /keys/ })
+    t.same(told(messages), [`${name} firing`, `${name} resolved`])
+  })
+}
 
 t.test('alerts takes the configured limit where Redis names none', async (t) => {
   const redis = await startRedis(t)
@@ -213,6 +215,21 @@ t.test('alerts sends again what was not taken, signed, and a test message when a
 
   t.equal(tries(), 3)
   t.match(messages, [{ status: 'test', alert: 'PrismTest' }])
+})
+
+t.test('alerts gives up what is refused for good, and what is refused too often, and says so in the log', async (t) => {
+  const lines: string[] = []
+  const log = { write: (line: string) => { lines.push(line) } }
+  const [strict, down] = [await receiver(t), await receiver(t, Infinity)]
+  const send = async (url: string, alertWebhookSecret: string) => await (await buildTestApp(t, { log, alerting: { rules: [], retryMs: 1 }, alertWebhookUrl: url, alertWebhookSecret })).alerts.test()
+
+  await send(strict.url, 'another secret, which is 32 long')
+  await send(down.url, secret)
+
+  t.same([strict.tries(), down.tries()], [1, 6])
+  t.same([...strict.messages, ...down.messages], [])
+  t.same(lines.map((line) => JSON.parse(line)).filter(({ message }) => message === 'An alert could not be sent').map(({ reason }) => reason), ['status 403', 'status 503'])
+  t.notMatch(lines.join(''), strict.url)
 })
 
 t.test('alerts publishes each change on the topic alerts', async (t) => {

@@ -37,7 +37,8 @@ t.test('ops shows nothing but its door to who has no token, and sells a ticket f
   t.equal((await app.inject({ method: 'POST', url: '/ops/purge', payload: { tags: ['cities'] } })).statusCode, 401)
   t.equal(wrong.statusCode, 401)
   t.equal(right.statusCode, 204)
-  t.match(cookie, /Path=\/ops; Max-Age=1800; HttpOnly; SameSite=Strict/)
+  t.match(cookie, /Path=\/ops; Max-Age=1800; HttpOnly; SameSite=Strict$/)
+  t.match((await app.inject({ method: 'POST', url: '/ops/session', payload: { token }, headers: { 'x-forwarded-proto': 'https' } })).headers['set-cookie'], /; Secure$/)
   t.match(inside.body, 'The last hour')
   t.match(inside.headers['content-security-policy'], "default-src 'none'")
   t.match(forged.body, 'Sign in')
@@ -72,7 +73,12 @@ t.test('ops shows under load what the test caused, without an error of the page 
   const { app, page, faults } = await opened(t, { redisUrl: redis.url, alerting: { rules: memory.map((rule) => ({ ...rule, forSeconds: 0.2 })) } })
   t.match(await page.textContent('#state'), 'All is well')
 
-  for (let index = 0; index < 60; index++) await app.inject({ url: index % 5 === 0 ? `/cities/${2_988_507 + index}` : '/cities/2988507' })
+  const became = { hit: 0, miss: 0 }
+  for (let index = 0; index < 60; index++) {
+    const { headers } = await app.inject({ url: index % 5 === 0 ? `/cities/${2_988_507 + index}` : '/cities/2988507' })
+    became[/; hit/.test(String(headers['cache-status'])) ? 'hit' : 'miss'] += 1
+  }
+  await until(async () => await page.textContent('.tile:first-child dd') === `${(became.hit / 60 * 100).toFixed(1).replace('.0', '')} %of cached routes`, { what: `${became.hit} hits of 60 as the hit rate` })
   let refused = 0
   for (let index = 0; index < 35; index++) refused += Number((await app.inject({ method: 'PUT', url: '/cities/2988507/notes', payload: { text: 'x' } })).statusCode === 429)
   await until(async () => (await page.textContent('#refused tbody'))?.endsWith(`writes${refused}`), { what: 'who was refused' })
@@ -84,7 +90,8 @@ t.test('ops shows under load what the test caused, without an error of the page 
   await fill.exec()
   await page.waitForSelector('#alert-list li[data-severity=critical]')
   t.match(await page.textContent('#alert-list'), 'Redis uses more than 90 % of its memory')
-  t.match(await page.textContent('#state'), 'alert')
+  t.equal(await page.textContent('#state'), '1 alert', 'who is above 90 % is not told of 80 % as well')
+  t.equal(await page.getAttribute('.tile:nth-child(5)', 'data-state'), 'wrong')
   const [used, share] = [Number(/used_memory:(\d+)/.exec(await redis.client.info('memory'))?.[1]), await page.textContent('.tile:nth-child(5) dd')]
   t.ok(Math.abs(used / 30 / 1024 / 1024 * 100 - Number.parseFloat(share ?? '')) < 5, `${used} is shown as ${share}`)
 
@@ -140,6 +147,41 @@ t.test('ops shows what is stored for a URL, once that was confirmed', needsChrom
   for (const part of ['200, fresh', 'Fresh for', 'city:2988507', 'content-type']) t.match(shown, part)
   t.notMatch(shown, 'Paris') // never the body
   t.equal(await page.isVisible('#entry'), false)
+  t.same(faults, [])
+})
+
+t.test('ops is read by its headings and names, and used by its keys alone', needsChromium, async (t) => {
+  t.setTimeout(60_000)
+  const { app, page, faults } = await opened(t)
+  const read = async () => await app.inject('/cities/2988507')
+  await untilHit(read)
+  await page.reload()
+  await page.waitForSelector('#state[data-state]:not([data-state=waiting])')
+
+  const outline = await page.locator('body').ariaSnapshot()
+  for (const part of ['heading "fastify-prism" [level=1]', 'heading "The last hour" [level=2]', 'status: All is well', 'textbox "Drop every stored answer with the tag"', 'table', 'columnheader "Keys"']) t.ok(outline.includes(part), part)
+  t.match(outline, /img "hits /)
+
+  await page.keyboard.press('Tab')
+  t.equal(await page.evaluate('document.activeElement.className'), 'skip')
+  await page.keyboard.press('Enter')
+  t.equal(await page.evaluate('document.activeElement.id'), 'main')
+  while (await page.evaluate('document.activeElement.id') !== 'tag') await page.keyboard.press('Tab')
+  await page.keyboard.type('city:2988507')
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('#confirm[open]')
+  t.equal(await page.evaluate('document.activeElement.id'), 'decline', 'what does no harm is at hand')
+  await page.keyboard.press('Escape')
+  await page.waitForSelector('#confirm:not([open])', { state: 'attached' })
+  t.match((await read()).headers['cache-status'], 'hit')
+  t.equal(await page.evaluate('document.activeElement.id'), 'tag', 'back where it was')
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('#confirm[open]')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Enter')
+  await until(async () => await page.textContent('#purged') === 'Purged city:2988507.', { what: 'the answer' })
+
+  t.notMatch((await read()).headers['cache-status'], 'hit')
   t.same(faults, [])
 })
 
