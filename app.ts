@@ -59,7 +59,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
     events: { schemas: eventSchemas, validate: !config.production }
   })
   await app.register(refusals)
-  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes })
+  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes, areSessionsApart: config.sessionRedisUrl !== undefined })
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, ...alerting })
   await app.register(ops, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)

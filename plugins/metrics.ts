@@ -1,4 +1,3 @@
-import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import { LimitPlan } from '../src/limit/plan.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
@@ -10,6 +9,7 @@ import { exposeProcess, readProcess } from '../src/metrics/process.ts'
 import type { Parts } from '../src/metrics/process.ts'
 import { History } from '../src/metrics/reading.ts'
 import type { Reading } from '../src/metrics/reading.ts'
+import { listen } from '../src/metrics/port.ts'
 import { MostRefused } from '../src/metrics/refused.ts'
 import { Requests } from '../src/metrics/requests.ts'
 import type { RouteTally } from '../src/metrics/requests.ts'
@@ -34,6 +34,8 @@ export interface MetricsOptions {
   every?: Duration | undefined
   /** what Redis may use where it names no `maxmemory` itself */
   memoryLimitBytes?: number | undefined
+  /** whether sessions have a Redis of their own, so that this one cannot evict them */
+  areSessionsApart?: boolean
 }
 
 /** What is known of this process and of Redis. */
@@ -78,10 +80,10 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   const observer = new Observer(fastify.redisPool, { everyMs, memoryLimitBytes: options.memoryLimitBytes })
   const history = new History(Math.ceil(keptMs / everyMs))
   const listeners: ((reading: Reading) => void)[] = []
-  const parts = (): Parts => partsOf(fastify, requests)
+  const parts = (): Parts => partsOf(fastify, requests, options)
   let own: Server | undefined
 
-  exposeProcess(exposition, parts)
+  exposeProcess(exposition, parts, observer)
   exposeRedis(exposition, observer)
   const port = () => {
     const address = own?.address()
@@ -162,27 +164,14 @@ function decide ({ decisions }: RouteTally, request: FastifyRequest, reply: Fast
   }
 }
 
-function partsOf (fastify: FastifyInstance, requests: Requests): Parts {
+function partsOf (fastify: FastifyInstance, requests: Requests, { areSessionsApart = false }: MetricsOptions): Parts {
   return {
     requests,
+    areSessionsApart,
     pool: fastify.redisPool,
     cache: fastify.hasDecorator('cache') ? fastify.cache : undefined,
     sessions: fastify.hasDecorator('sessions') ? fastify.sessions : undefined,
     events: fastify.hasDecorator('events') ? { ...fastify.events.counts } : undefined,
     live: fastify.hasDecorator('live') ? fastify.live.counts : undefined
   }
-}
-
-/** For a private network: whoever reaches the port may read. */
-async function listen (exposition: Exposition, port: number, host = '::'): Promise<Server> {
-  const server = createServer((request, response) => {
-    if (request.method !== 'GET' || request.url !== '/metrics') return response.writeHead(404).end()
-    exposition.text().then((text) => response.writeHead(200, { 'content-type': exposition.registry.contentType }).end(text), () => response.writeHead(500).end())
-  })
-  server.unref()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, resolve)
-  })
-  return server
 }

@@ -153,6 +153,6 @@ export const rules: readonly Rule[] = [
     forSeconds: 60,
     windowSeconds: 60,
     meaning: 'Redis\'s maxmemory-policy may evict sessions: whoever is evicted is signed out.',
-    first: 'Give sessions a Redis of their own (session.redis), or set maxmemory-policy volatile-ttl.'
+    first: 'Give sessions a Redis of their own (SESSION_REDIS_URL), or set maxmemory-policy volatile-ttl.'
   }
 ]

@@ -52,8 +52,8 @@ export const signals = {
     read: (history, seconds) => rate(history, seconds, 'exhausted')
   },
   sessionsEvictable: {
-    promql: 'max without (node, redis_version, role, maxmemory_policy) (redis_instance_info{maxmemory_policy=~"allkeys-.*|volatile-(lru|lfu|random)"})',
-    read: ({ last }) => last?.redis && Number(last.redis.nodes.some(({ memoryPolicy }) => /^(allkeys-|volatile-(lru|lfu|random)$)/.test(memoryPolicy)))
+    promql: 'prism_sessions_evictable',
+    read: ({ last }) => last?.areSessionsEvictable === undefined ? undefined : Number(last.areSessionsEvictable)
   }
 } satisfies Record<string, Signal>
 

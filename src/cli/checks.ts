@@ -61,7 +61,7 @@ function checkPolicy (info: Info, holds: Holding): Finding {
   if (policy === 'volatile-ttl') return fine('policy', 'maxmemory-policy volatile-ttl: cached answers and counters go before sessions.')
   if (Number(info.get('maxmemory')) === 0) return fine('policy', `maxmemory-policy ${policy}, which means nothing while there is no limit.`)
   if (policy === 'noeviction') return wrong('policy', 'maxmemory-policy noeviction: once memory is full, every write is refused, sessions and limits included.', 'CONFIG SET maxmemory-policy volatile-ttl; or allkeys-lru where sessions have a Redis of their own.')
-  return warning('policy', `maxmemory-policy ${policy} may evict sessions: whoever is evicted is signed out.`, 'CONFIG SET maxmemory-policy volatile-ttl, or give sessions a Redis of their own (session.redis).')
+  return warning('policy', `maxmemory-policy ${policy} may evict sessions: whoever is evicted is signed out.`, 'CONFIG SET maxmemory-policy volatile-ttl, or give sessions a Redis of their own (SESSION_REDIS_URL; in code session.redis).')
 }
 
 function checkPersistence (info: Info): Finding[] {

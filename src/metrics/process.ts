@@ -12,6 +12,8 @@ export interface Parts {
   readonly cache: { readonly counts: Readonly<Record<string, number>>, readonly storedBytes: number, readonly memory: { readonly level: string } } | undefined
   readonly sessions: { readonly evictedKeys: number, readonly counts: object } | undefined
   readonly events: Readonly<Record<string, number>> | undefined
+  /** whether sessions have a Redis of their own, which is not the one that is looked at */
+  readonly areSessionsApart: boolean
   readonly live: { readonly websocket: number, readonly stream: number } | undefined
 }
 
@@ -25,7 +27,7 @@ const memoryLevels = ['calm', 'tight', 'full']
 const eventOutcomes = { published: 'published', publishFailed: 'publish_failed', received: 'received', delivered: 'delivered', foreign: 'foreign', malformed: 'malformed', repaired: 'gap', resets: 'reset', failed: 'subscriber_failed' }
 
 /** Names everything that one process counts. */
-export function exposeProcess (exposition: Exposition, parts: () => Parts): void {
+export function exposeProcess (exposition: Exposition, parts: () => Parts, observer: Observer): void {
   exposeRequests(exposition, parts)
   exposePool(exposition, parts)
   const rowsOf = (label: string, counts: object | undefined, isMeant = (_name: string) => true): Row[] =>
@@ -39,6 +41,14 @@ export function exposeProcess (exposition: Exposition, parts: () => Parts): void
   counter({ name: 'prism_rate_limit_decisions_total', help: 'Requests that a policy has counted and let pass, or refused.', rows: () => parts().requests.decisions.map(({ labels, count }) => [labels, count]) })
   counter({ name: 'prism_session_operations_total', help: 'Sessions loaded, saved, begun, rotated and revoked, by outcome.', rows: () => Object.entries(parts().sessions?.counts ?? {}).flatMap(([operation, counts]) => rowsOf('outcome', counts).map(([labels, value]): Row => [{ operation, ...labels }, value])) })
   counter({ name: 'prism_session_evicted_keys_total', help: 'Keys that the server has evicted, each of which may have been a session.', rows: () => [[{}, parts().sessions?.evictedKeys ?? 0]] })
+  gauge({
+    name: 'prism_sessions_evictable',
+    help: '1 while Redis\'s maxmemory-policy may evict sessions, 0 where it may not, or where they have a Redis of their own.',
+    rows: () => {
+      const isSo = areSessionsEvictable(parts(), observer)
+      return isSo === undefined ? [] : [[{}, Number(isSo)]]
+    }
+  })
   counter({ name: 'prism_events_total', help: 'Events of the bus, by what became of them: published, heard, delivered to subscribers, found after a gap, lost for good (reset).', rows: () => Object.entries(eventOutcomes).map(([name, outcome]) => [{ outcome }, parts().events?.[name] ?? 0]) })
   gauge({ name: 'prism_live_connections', help: 'Open live connections.', rows: () => rowsOf('transport', parts().live) })
 }
@@ -68,7 +78,8 @@ function exposePool (exposition: Exposition, parts: () => Parts): void {
 }
 
 /** Reads all that the last hour is kept of. */
-export function readProcess ({ requests, pool, cache: { counts: cache } = { counts: {}, storedBytes: 0, memory: { level: 'calm' } }, events, live }: Parts, observer: Observer): Reading {
+export function readProcess (parts: Parts, observer: Observer): Reading {
+  const { requests, pool, cache: { counts: cache } = { counts: {}, storedBytes: 0, memory: { level: 'calm' } }, events, live } = parts
   const { tallies } = requests
   const { counts } = requests
   const sum = (isMeant: (labels: Readonly<Record<string, string>>) => boolean) => counts.reduce((all, { labels, count }) => isMeant(labels) ? all + count : all, 0)
@@ -94,6 +105,14 @@ export function readProcess ({ requests, pool, cache: { counts: cache } = { coun
     pool: { ...pool.load, isBroken: pool.isBroken },
     live: live ?? { websocket: 0, stream: 0 },
     isRedisUp: observer.isUp,
-    redis: observer.sample
+    redis: observer.sample,
+    areSessionsEvictable: areSessionsEvictable(parts, observer)
   }
+}
+
+const evicting = /^(allkeys-|volatile-(lru|lfu|random)$)/
+
+/** A Redis of their own is watched by who keeps sessions. */
+function areSessionsEvictable ({ areSessionsApart }: Parts, { sample }: Observer): boolean | undefined {
+  return areSessionsApart ? false : sample?.nodes.some(({ memoryPolicy }) => evicting.test(memoryPolicy))
 }

@@ -18,6 +18,8 @@ export interface Reading {
   /** whether the last look at Redis was answered */
   readonly isRedisUp: boolean
   readonly redis: Sample | undefined
+  /** undefined while nobody knows */
+  readonly areSessionsEvictable: boolean | undefined
 }
 
 /** What a reading counts. */

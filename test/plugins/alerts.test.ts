@@ -1,59 +1,13 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
 import { connect } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { rules } from '../../src/alerts/rules.ts'
-import type { Rule } from '../../src/alerts/rules.ts'
-import { sign } from '../../src/alerts/webhook.ts'
+import { hasty, told, watched } from '../helpers/alerts.ts'
 import { buildTestApp } from '../helpers/app.ts'
-import type { TestApp, TestAppOptions } from '../helpers/app.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { startRig } from '../helpers/rig.ts'
 import { until } from '../helpers/until.ts'
-
-const secret = 'a secret of the webhook, 32 long'
-
-interface Message { status: string, alert: string, severity: string, meaning: string, first: string, value: number | null }
-
-/** Somebody who receives alerts, checks who sent them, and refuses the first `refusals` tries. */
-async function receiver (t: Test, refusals = 0): Promise<{ url: string, messages: Message[], tries: () => number }> {
-  const messages: Message[] = []
-  let tries = 0
-  const server = createServer((request, response) => {
-    const chunks: Buffer[] = []
-    request.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => {
-      const body = Buffer.concat(chunks).toString()
-      const isOurs = request.headers['x-prism-signature'] === sign(body, secret)
-      if (++tries > refusals && isOurs) messages.push(JSON.parse(body))
-      response.writeHead(tries > refusals ? isOurs ? 204 : 403 : 503).end()
-    })
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => { server.closeAllConnections(); server.close() })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/alerts`, messages, tries: () => tries }
-}
-
-/** A rule with less patience: nobody waits for ten minutes in a test. */
-function hasty (name: string, changes: Partial<Rule> = {}): Rule {
-  const rule = rules.find((each) => each.name === name)
-  if (rule === undefined) throw new Error(`there is no rule ${name}`)
-  return { ...rule, forSeconds: Math.min(rule.forSeconds, 0.3), windowSeconds: 1, ...changes }
-}
-
-async function watched (t: Test, rule: Rule, options: TestAppOptions) {
-  const { url, messages } = await receiver(t)
-  const app = await buildTestApp(t, { metricsEvery: '50ms', alerting: { rules: [rule], retryMs: 20 }, alertWebhookUrl: url, alertWebhookSecret: secret, ...options })
-  const sees = async (status: string) => await until(() => messages.find((message) => message.status === status), { what: `${rule.name} ${status}` })
-  return { app, messages, sees }
-}
-
-/** What was told, in order: one message a change. */
-function told (messages: readonly Message[]): string[] {
-  return messages.map(({ status, alert }) => `${alert} ${status}`)
-}
 
 for (const { name, above, severity } of rules.filter(({ signal }) => signal === 'memoryShare')) {
   t.test(`alerts tells with ${name} of a Redis filled past ${above * 100} %, within 10 s, and that it is over`, async (t) => {
@@ -145,16 +99,18 @@ for (const name of ['PrismRedisDown', 'PrismBreakerOpen']) {
 }
 
 t.test('alerts tells of slow round trips, and that they are over', async (t) => {
+  t.setTimeout(100_000)
   const rig = await startRig(t)
-  const rule = hasty('PrismRoundTripSlow', { above: 0.05, clear: 0.04 }) // a test's machine is no private network
+  // A test's machine is no private network, and not always quick.
+  const rule = hasty('PrismRoundTripSlow', { above: 0.1, clear: 0.09 })
   const { messages, sees } = await watched(t, rule, { redisUrl: rig.url })
 
-  await rig.proxy.fault('latency', { delayMs: 70, jitterMs: 0 })
+  await rig.proxy.fault('latency', { delayMs: 130, jitterMs: 0 })
   const raised = await sees('firing')
   await rig.proxy.heal()
   await sees('resolved')
 
-  t.ok((raised.value ?? 0) > 0.05)
+  t.ok((raised.value ?? 0) > 0.1)
   t.same(told(messages), ['PrismRoundTripSlow firing', 'PrismRoundTripSlow resolved'])
 })
 
@@ -207,51 +163,15 @@ t.test('alerts tells of a policy that may evict sessions, and that it was change
   t.same(told(messages), ['PrismSessionsEvictable firing', 'PrismSessionsEvictable resolved'])
 })
 
-t.test('alerts sends again what was not taken, signed, and a test message when asked', async (t) => {
-  const { url, messages, tries } = await receiver(t, 2)
-  const app = await buildTestApp(t, { alerting: { rules: [], retryMs: 10 }, alertWebhookUrl: url, alertWebhookSecret: secret })
-
-  await app.alerts.test()
-
-  t.equal(tries(), 3)
-  t.match(messages, [{ status: 'test', alert: 'PrismTest' }])
-})
-
-t.test('alerts gives up what is refused for good, and what is refused too often, and says so in the log', async (t) => {
-  const lines: string[] = []
-  const log = { write: (line: string) => { lines.push(line) } }
-  const [strict, down] = [await receiver(t), await receiver(t, Infinity)]
-  const send = async (url: string, alertWebhookSecret: string) => await (await buildTestApp(t, { log, alerting: { rules: [], retryMs: 1 }, alertWebhookUrl: url, alertWebhookSecret })).alerts.test()
-
-  await send(strict.url, 'another secret, which is 32 long')
-  await send(down.url, secret)
-
-  t.same([strict.tries(), down.tries()], [1, 6])
-  t.same([...strict.messages, ...down.messages], [])
-  t.same(lines.map((line) => JSON.parse(line)).filter(({ message }) => message === 'An alert could not be sent').map(({ reason }) => reason), ['status 403', 'status 503'])
-  t.notMatch(lines.join(''), strict.url)
-})
-
-t.test('alerts publishes each change on the topic alerts', async (t) => {
-  const app: TestApp = await buildTestApp(t, { alerting: { rules: [] } })
-  const heard: unknown[] = []
-  app.events.subscribe('alerts', (event) => { heard.push(event.data) })
-
-  await app.alerts.test()
-  await until(() => heard.length > 0, { what: 'the message' })
-
-  t.match(heard, [{ status: 'test' }])
-})
-
-t.test('alerts of Redis are told by one process of two', async (t) => {
+t.test('alerts does not fear for sessions that have a Redis of their own', async (t) => {
   const redis = await startRedis(t, { args: ['--maxmemory', '50mb', '--maxmemory-policy', 'allkeys-lru'] })
-  const { url, messages } = await receiver(t)
-  const rule = hasty('PrismSessionsEvictable', { forSeconds: 2 })
-  const options: TestAppOptions = { redisUrl: redis.url, metricsEvery: '100ms', alerting: { rules: [rule], retryMs: 20 }, alertWebhookUrl: url, alertWebhookSecret: secret }
+  const sessions = await startRedis(t, { args: ['--maxmemory', '50mb', '--maxmemory-policy', 'noeviction'] })
+  const options = { redisUrl: redis.url, metricsEvery: '50ms', alerting: { rules: [hasty('PrismSessionsEvictable')] } } as const
 
-  const apps = [await buildTestApp(t, options), await buildTestApp(t, options)]
-  await until(() => apps.every((app) => app.alerts.all[0]?.state === 'firing'), { what: 'both have judged' })
-  await until(() => messages.length > 0, { what: 'it is told' })
+  const together = await buildTestApp(t, options)
+  const apart = await buildTestApp(t, { ...options, sessionRedisUrl: sessions.url })
+  await until(() => together.alerts.all[0]?.state === 'firing' && apart.metrics.history.last?.redis, { what: 'both have looked', deadlineMs: 45_000 })
 
-  t.same(told(messages), ['PrismSessionsEvictable firing'])
+  t.match(apart.alerts.all, [{ state: 'quiet', value: 0 }])
+  t.match(await apart.metrics.exposition.text(), /^prism_sessions_evictable 0$/m)
 })

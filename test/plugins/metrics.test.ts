@@ -33,6 +33,8 @@ const promised: Readonly<Record<string, readonly string[]>> = {
   prism_redis_connections_lost_total: [],
   prism_rate_limit_decisions_total: ['policy', 'outcome'],
   prism_session_operations_total: ['operation', 'outcome'],
+  prism_sessions_evictable: [],
+  prism_session_evicted_keys_total: [],
   prism_events_total: ['outcome'],
   prism_live_connections: ['transport'],
   prism_namespace_keys: ['namespace'],
