@@ -51,9 +51,9 @@ const headBytes = 128
 /** Two whole numbers of 64 bits, as Redis writes a stream's ids. */
 export type EventId = `${bigint}-${bigint}`
 
-/** Whether a text can be an event's id. */
+/** Whether a text can be an event's id: in its one form, and small enough that Redis reads what comes after it. */
 export function isEventId (text: unknown): text is EventId {
-  return typeof text === 'string' && /^\d{1,20}-\d{1,20}$/.test(text)
+  return typeof text === 'string' && /^(?:0|[1-9]\d{0,18})-(?:0|[1-9]\d{0,18})$/.test(text)
 }
 
 /** Orders two ids: below 0 when the first is the earlier one. */
@@ -97,9 +97,14 @@ function checkEvent (event: NewEvent): NewEvent {
   if (typeof event.type !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(event.type)) throw new EventError('must have a type of 1 to 128 printable ASCII characters')
   const { subject = 'x', time = 'x' } = event
   if (typeof subject !== 'string' || subject === '') throw new EventError('must have a text as its subject, or none')
-  if (typeof time !== 'string' || time === '' || Number.isNaN(event.time === undefined ? 0 : Date.parse(time))) throw new EventError('must have an RFC 3339 time, or none')
+  if (typeof time !== 'string' || time === '' || (event.time !== undefined && !isTime(time))) throw new EventError('must have an RFC 3339 time, or none')
   if (reservedTypes.has(event.type)) throw new EventError(`must have another type than ${event.type}, which means something else to an EventSource`)
   return event
+}
+
+/** RFC 3339 section 5.6 */
+function isTime (text: string): boolean {
+  return /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/i.test(text) && !Number.isNaN(Date.parse(text.toUpperCase()))
 }
 
 function stringify (value: object): string {

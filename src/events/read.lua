@@ -29,7 +29,8 @@ while from ~= lastId do
   if #some == 0 then break end
   for _, row in ipairs(some) do
     local fields = row[2]
-    if fields[1] == 'prev' then
+    -- Others may write here too: what is not ours shows as a gap.
+    if fields[1] == 'prev' and fields[3] == 'rest' then
       reply[#reply + 1] = row[1]
       reply[#reply + 1] = fields[2]
       reply[#reply + 1] = fields[4]

@@ -169,7 +169,7 @@ export class Topic {
 
   async #readToEnd (): Promise<void> {
     for (;;) {
-      const page = await this.#ask(this.#position)
+      const page = await this.#ask(this.#position, () => this.#isClosed)
       if (page === undefined) return
       if (this.#position === undefined) return this.#begin(page.last)
       if (!page.entries.every((entry) => this.#take(entry)) || !(page.isFull || this.#position === page.last)) return this.#reset(page.last)
@@ -199,7 +199,7 @@ export class Topic {
   async #follow (follower: Follower): Promise<void> {
     let hasRead = false
     while (!follower.isClosed && !this.#settle(follower, hasRead)) {
-      const page = await this.#ask(follower.position)
+      const page = await this.#ask(follower.position, () => this.#isClosed || follower.isClosed)
       if (page === undefined) return
       hasRead = true
       lead(follower, page)
@@ -225,9 +225,9 @@ export class Topic {
     return true
   }
 
-  /** Asks until Redis answers; undefined when the topic was closed meanwhile. */
-  async #ask (from: string | undefined): Promise<Page | undefined> {
-    for (let attempt = 0; !this.#isClosed; attempt++) {
+  /** Asks until Redis answers; undefined when nobody wants to know any more. */
+  async #ask (from: string | undefined, isOver: () => boolean): Promise<Page | undefined> {
+    for (let attempt = 0; !isOver(); attempt++) {
       try {
         return await this.#log.read(this.name, from)
       } catch {

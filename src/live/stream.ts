@@ -3,7 +3,6 @@ import { PositionError } from '../errors.ts'
 import type { CloudEvent } from '../events/event.ts'
 import { Connection } from './connection.ts'
 import type { Peer, Surroundings } from './connection.ts'
-import type { CloseReason } from './frame.ts'
 import { bounds } from './policy.ts'
 import { nameOf, readPositions, writeBlock, writePositions } from './stream-field.ts'
 
@@ -42,8 +41,13 @@ export function readStart ({ topic = 'events', since }: StreamQuery, lastEventId
 export interface Sink {
   /** bytes that wait in the reply */
   readonly writableLength: number
+  /** all of it has left */
+  readonly writableFinished: boolean
+  destroy (): unknown
 }
 
+/** How long a client may take to read the rest: who is too slow shall have come further when he comes again. */
+const farewellMs = 1000
 /** How long clients wait before they come again, at the least: drawn anew for each, so that they do not come as one. */
 const retryMs = 1000
 
@@ -101,10 +105,10 @@ export class StreamConnection extends Connection {
     if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
   }
 
-  protected override end (reason: CloseReason): void {
+  protected override end (): void {
     this.#write([['retry', drawRetryMs()]])
-    if (reason === 'slow') this.body.destroy()
-    else this.body.push(null)
+    if (!this.body.destroyed) this.body.push(null)
+    setTimeout(() => { if (!this.#sink.writableFinished) this.#sink.destroy() }, farewellMs).unref()
   }
 
   #write (fields: Parameters<typeof writeBlock>[0]): void {

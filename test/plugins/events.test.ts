@@ -7,6 +7,7 @@ import events from '../../plugins/events.ts'
 import redis from '../../plugins/redis.ts'
 import type { CloudEvent } from '../../plugins/events.ts'
 import { publish } from '../helpers/publish.ts'
+import { faults } from '../helpers/faults.ts'
 import { startRig } from '../helpers/rig.ts'
 import type { Rig } from '../helpers/rig.ts'
 import { until } from '../helpers/until.ts'
@@ -208,6 +209,44 @@ t.test('events are readable to a plain subscriber', async (t) => {
   t.match(JSON.parse(messages[0] ?? ''), { specversion: '1.0', id, prev: '', type: 'n', data: { list: [], ünï: '\u2028"' } })
 })
 
+t.test('events behind what another service wrote into the log are told by a reset', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startApp(t, url)
+  const { seen, resets, ready } = listen(app, 'events')
+  await ready
+
+  for (const fields of [['prev', 'x'], ['prev', '', 'other', '{}'], ['a', 'b']]) {
+    const count = resets.length
+    await app.redis.xadd('prism:events:log', '*', ...fields)
+    await publish(app, 'events', { type: 'lost' })
+    await until(() => resets.length > count, { what: `a reset behind ${fields.join()}` })
+    await publish(app, 'events', { type: 'after', data: count })
+    await until(() => dataOf(seen).includes(count), { what: 'the next event' })
+  }
+
+  t.same(dataOf(seen.filter(({ type }) => type === 'after')), [0, 1, 2])
+})
+
+t.test('events are asked for by nobody who has gone', async (t) => {
+  const rig = await startRig(t)
+  const app = await startApp(t, rig.url)
+  await listen(app, 'events').ready
+  await faults.down.inject(rig)
+  await until(() => app.redisPool.state !== 'ready', { what: 'Redis is away' })
+
+  for (let n = 0; n < 200; n++) app.events.subscribe('events', () => {}, { from: `${n + 1}-0` }).close()
+  const gone = Array.from({ length: 200 }, (_, n) => app.events.subscribe('events', () => {}, { from: `${n + 1}-0` }))
+  await until(() => app.events.publish('events', { type: 'x' }).then(() => false, () => true), { what: 'a failure' })
+  for (const each of gone) each.close()
+  await faults.down.heal(rig)
+  await until(() => app.redisPool.state === 'ready', { what: 'Redis is back' })
+  await listen(app, 'events').ready
+  await listen(app, 'other').ready
+
+  const [, reads] = /cmdstat_xrevrange:calls=(\d+)/.exec(await app.redis.info('commandstats')) ?? []
+  t.ok(Number(reads) < 50, `${reads} looks into logs`)
+})
+
 t.test('events are refused by name when they cannot be meant', async (t) => {
   const { url } = await startRig(t)
   const app = await startApp(t, url)
@@ -219,7 +258,12 @@ t.test('events are refused by name when they cannot be meant', async (t) => {
   await t.rejects(app.events.publish('events', { type: '' }), { code: 'PRISM_ERR_EVENT' })
   await t.rejects(app.events.publish('events', { type: 'n', data: 1n }), { code: 'PRISM_ERR_EVENT' })
   await t.rejects(app.events.publish('events', { type: 'n', data: 'x'.repeat(16_384) }), { code: 'PRISM_ERR_EVENT_TOO_LARGE' })
-  t.throws(() => app.events.subscribe('events', () => {}, { from: 'soon' }), { code: 'PRISM_ERR_OPTION' })
+  for (const time of ['soon', '27 Nov 2026', '2026-11-27', '2026-13-27T10:00:00Z', '2026-11-27T10:00:00']) await t.rejects(app.events.publish('events', { type: 'n', time }), { code: 'PRISM_ERR_EVENT' })
+  // Redis would refuse to read from the last two, for ever.
+  for (const from of ['soon', '1', '01-0', '1-00', '18446744073709551615-18446744073709551615', '99999999999999999999-0']) {
+    t.throws(() => app.events.subscribe('events', () => {}, { from }), { code: 'PRISM_ERR_OPTION' })
+  }
+  t.ok(await publish(app, 'events', { type: 'n', time: '2026-11-27T10:00:00.5+01:00' }))
 })
 
 t.test('events go on, without loss, when the connection that hears them is killed or half open', async (t) => {

@@ -175,6 +175,25 @@ t.test('live streams whose client has gone are forgotten', async (t) => {
   t.same(await live.app.live.connections(), [])
 })
 
+t.test('live streams of who is further behind than fits bring him forward', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url)
+  await begun(live, 'events')
+  const begin = await publish(live.app, 'events', { type: 'begin' })
+  // Just what a process remembers, and more than waits for a client with all that stands around it.
+  const ids = await Promise.all(Array.from({ length: 500 }, () => publish(live.app, 'events', { type: 'large', data: 'x'.repeat(1945) })))
+
+  const seen: string[] = []
+  for (let visit = 0; visit < 10 && seen.length < ids.length; visit++) {
+    const stream = await openStream(t, `${live.url}/events`, { 'last-event-id': seen.at(-1) ?? begin })
+    await until(() => stream.isEnded || stream.text.includes(`id: ${ids.at(-1)}\nevent: large`), { what: 'all that is told this time' })
+    stream.abort.abort()
+    seen.push(...[...stream.text.matchAll(/^id: (.*)\nevent: large/gm)].map(([, id = '']) => id))
+  }
+
+  t.same(seen, ids)
+})
+
 t.test('live streams that nobody reads are ended, and what waited for them is let go', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)

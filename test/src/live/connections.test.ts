@@ -14,7 +14,7 @@ t.test('connections are sent away evenly: no 250 ms with more than 15 % of them,
   const closedAt: number[] = []
   const surroundings = { events, policy, onFailure (error: unknown) { t.fail(String(error)) }, onChange () {}, onClose () { closedAt.push(performance.now()) } }
   for (let index = 0; index < 400; index++) {
-    const stream = new StreamConnection({ writableLength: 0 }, { userId: undefined, device: undefined, address: `10.0.0.${index}` }, surroundings)
+    const stream = new StreamConnection({ writableLength: 0, writableFinished: true, destroy: () => {} }, { userId: undefined, device: undefined, address: `10.0.0.${index}` }, surroundings)
     stream.open(['events'], new Map())
     connections.add(stream)
   }
