@@ -17,6 +17,7 @@ import { eventSchemas } from './src/atlas/events.ts'
 import type { Config } from './src/config.ts'
 import { resolveClientAddress } from './src/http/client-address.ts'
 import { answerClientError } from './src/http/client-error.ts'
+import { readTarget } from './src/http/target.ts'
 import { logOptions } from './src/log.ts'
 import type { Duration } from './src/options.ts'
 
@@ -88,7 +89,7 @@ export function openInstance (config: Config, log?: LogStream): FastifyInstance 
     trustProxy: clients.trust,
     rewriteUrl: (message) => {
       clients.prepare(message)
-      return message.url ?? '/'
+      return readTarget(message)
     },
     frameworkErrors: (error, _request, reply) => { sendProblem(error, reply) },
     clientErrorHandler: (error, socket) => {
@@ -96,6 +97,10 @@ export function openInstance (config: Config, log?: LogStream): FastifyInstance 
       if (problem !== undefined) app.log.info({ requestId: problem.instance, status: problem.status, code: problem.code }, 'turned away')
     }
   })
+  // Node would answer it without a word.
+  app.server.on('checkExpectation', (message, response) => app.server.emit('request', message, response))
+  // A text is no object, and no route takes another.
+  app.removeContentTypeParser('text/plain')
   return app
 }
 

@@ -1,5 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
+import { MethodError } from '../src/errors.ts'
+import { Methods } from '../src/http/methods.ts'
 import { problemFields, problemOf, problemType } from '../src/http/problem.ts'
 
 export { problemOf } from '../src/http/problem.ts'
@@ -24,11 +26,19 @@ export function sendProblem (error: unknown, reply: FastifyReply): FastifyReply 
 }
 
 /**
- * Every error leaves as `application/problem+json` (RFC 9457), a path that nobody answers too.
+ * Every error leaves as `application/problem+json` (RFC 9457), a path or a method that nobody answers too.
  *
  * The stack does not bring this along, because its host may have handlers of its own.
  */
 export default fp(async (fastify) => {
+  const methods = new Methods()
+
   fastify.setErrorHandler((error, _request, reply) => sendProblem(error, reply))
-  fastify.setNotFoundHandler((_request, reply) => sendProblem({ code: 'FST_ERR_NOT_FOUND' }, reply))
+  fastify.addHook('onRoute', ({ url, method }) => methods.add(url, [method].flat()))
+  fastify.setNotFoundHandler(({ method, raw }, reply) => {
+    const allowed = methods.of(raw.url ?? '/')
+    if (allowed.length === 0) return sendProblem({ code: 'FST_ERR_NOT_FOUND' }, reply)
+    reply.header('allow', allowed.join(', '))
+    return method === 'OPTIONS' ? reply.code(204).send() : sendProblem(new MethodError(method), reply)
+  })
 }, { name: 'problems', fastify: '5.x' })

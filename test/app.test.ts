@@ -15,7 +15,7 @@ async function listening (t: Test, more: (app: FastifyInstance) => void = () => 
   await app.register(problems)
   await app.register(journey)
   await app.register(refusals)
-  app.get('/items/:id', async (request) => ({ ip: request.ip, id: request.id }))
+  app.get('/items/:id', async (request) => ({ ip: request.ip, id: request.id, host: request.host, url: request.url }))
   app.post('/items', async () => 'ok')
   more(app)
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -54,6 +54,13 @@ const refused: ReadonlyArray<[what: string, bytes: string, status: number, code:
   ['two equal Host fields', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
   ['two Host fields where nothing answers', 'GET /none HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
   ['no Host field', 'GET /items/1 HTTP/1.1\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['a Host with a space in it', 'GET /items/1 HTTP/1.1\r\nHost: a b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['a Host with a path', 'GET /items/1 HTTP/1.1\r\nHost: a/b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['a Host with a user', 'GET /items/1 HTTP/1.0\r\nHost: ada@a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['a target whose host is none', 'GET http://ada@a/items/1 HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['HTTP/0.9', 'GET /items/1\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['an expectation that nobody meets', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n', 417, 'PRISM_ERR_EXPECTATION'],
+  ['a transfer coding that nobody undoes', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n', 400, 'PRISM_ERR_TRANSFER_ENCODING'],
   ['TRACE', 'TRACE /items/1 HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n', 405, 'PRISM_ERR_METHOD'],
   ['Transfer-Encoding in HTTP/1.0', 'POST /items HTTP/1.0\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n', 400, 'PRISM_ERR_TRANSFER_ENCODING'],
   ['a cookie of 10 kB', `GET /items/1 HTTP/1.1\r\nHost: a\r\nCookie: session=${'x'.repeat(10_000)}\r\n\r\n`, 431, 'PRISM_ERR_COOKIE_TOO_LARGE'],
@@ -80,6 +87,7 @@ for (const [what, bytes, status, code] of refused) {
 const wrong: ReadonlyArray<[what: string, bytes: string, status: number, code: string]> = [
   ['a path that cannot be decoded', 'GET /items/%zz HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'PRISM_ERR_URL'],
   ['a parameter that is too long', `GET /items/${'x'.repeat(200)} HTTP/1.1\r\nHost: a\r\n\r\n`, 414, 'PRISM_ERR_URL_TOO_LONG'],
+  ['a body of plain text', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}', 415, 'PRISM_ERR_MEDIA_TYPE'],
   ['a body of 1 MB', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n', 413, 'PRISM_ERR_BODY_TOO_LARGE']
 ]
 
@@ -93,6 +101,42 @@ for (const [what, bytes, status, code] of wrong) {
     t.match(JSON.parse(answer.body), { status, code, instance: /^[0-9a-f-]{36}$/ })
   })
 }
+
+t.test('app takes the host of a target in absolute form, whatever Host says', async (t) => {
+  const { port } = await listening(t)
+
+  const { status, body } = await exchange(port, 'GET http://shop.example:80/items/1?a=b HTTP/1.1\r\nHost: other.example\r\n\r\n')
+
+  t.equal(status, 200)
+  t.match(JSON.parse(body), { host: 'shop.example:80', url: '/items/1?a=b' })
+})
+
+for (const host of ['', 'a.example:3000', '[::1]:3000', 'xn--bcher-kva.example', '192.0.2.1', 'a_b.example']) {
+  t.test(`app answers Host: ${host}`, async (t) => {
+    const { port } = await listening(t)
+
+    const { status, body } = await exchange(port, `GET /items/1 HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
+
+    t.same([status, JSON.parse(body).host], [200, host])
+  })
+}
+
+t.test('app names the methods of its routes for OPTIONS *', async (t) => {
+  const { port } = await listening(t)
+
+  const { status, fields } = await exchange(port, 'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n')
+
+  t.equal(status, 204)
+  t.match(fields, /^allow: GET, HEAD, OPTIONS, POST$/im)
+})
+
+t.test('app answers a body that waits for its 100', async (t) => {
+  const { port } = await listening(t)
+
+  const { fields } = await exchange(port, 'POST /items HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}')
+
+  t.match(fields, /^HTTP\/1.1 100 Continue/)
+})
 
 t.test('app answers HTTP/1.0 without a Host', async (t) => {
   const { port } = await listening(t)

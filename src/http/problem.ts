@@ -45,7 +45,7 @@ export const problemType = 'application/problem+json'
 /** Errors that are not ours, by the code they bear, and what clients are told of them. */
 export const foreignErrors: Readonly<Record<string, Meaning>> = Object.freeze({
   FST_ERR_VALIDATION: { code: 'PRISM_ERR_VALIDATION', status: 400, detail: 'The input does not have the form that this route takes.' },
-  FST_ERR_NOT_FOUND: { code: 'PRISM_ERR_NOT_FOUND', status: 404, detail: 'Nothing answers this method and path.' },
+  FST_ERR_NOT_FOUND: { code: 'PRISM_ERR_NOT_FOUND', status: 404, detail: 'Nothing answers this path.' },
   FST_ERR_BAD_URL: { code: 'PRISM_ERR_URL', status: 400, detail: 'The path cannot be decoded.' },
   FST_ERR_MAX_PARAM_LENGTH: { code: 'PRISM_ERR_URL_TOO_LONG', status: 414, detail: 'A part of the path is too long.' },
   FST_ERR_CTP_BODY_TOO_LARGE: { code: 'PRISM_ERR_BODY_TOO_LARGE', status: 413, detail: 'The body is larger than this route takes.' },

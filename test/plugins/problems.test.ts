@@ -144,3 +144,17 @@ t.test('problems drop the fields of the answer that did not come about', async (
   t.match(reply.headers, { 'cache-control': 'no-store', 'x-other': 'stays' })
   t.notOk('etag' in reply.headers)
 })
+
+t.test('problems name the methods that a path is answered with', async (t) => {
+  const app = await validating(t)
+  const ask = async (method: 'PUT' | 'DELETE' | 'OPTIONS' | 'GET', url: string) => {
+    const { statusCode, headers: { allow }, body } = await app.inject({ method, url })
+    return [statusCode, allow, body === '' ? body : JSON.parse(body).code]
+  }
+
+  t.same(await ask('PUT', '/?a=b'), [405, 'GET, HEAD, OPTIONS, POST', 'PRISM_ERR_METHOD'])
+  t.same(await ask('DELETE', '/7'), [405, 'GET, HEAD, OPTIONS', 'PRISM_ERR_METHOD'])
+  t.same(await ask('OPTIONS', '/7'), [204, 'GET, HEAD, OPTIONS', ''])
+  t.same(await ask('OPTIONS', '/7/8'), [404, undefined, 'PRISM_ERR_NOT_FOUND'])
+  t.same(await ask('GET', '/7/8'), [404, undefined, 'PRISM_ERR_NOT_FOUND'])
+})
