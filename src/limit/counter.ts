@@ -1,5 +1,5 @@
 import type { Quota } from './quota.ts'
-import type { Standing } from './store.ts'
+import type { Standing } from './grants.ts'
 
 /** One partition's use of one quota, in memory: the same rules as `take.lua`, for a clock that never goes back. */
 export interface Counter {

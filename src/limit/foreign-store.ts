@@ -1,9 +1,10 @@
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
+import { takenOf } from './grants.ts'
+import type { Taken } from './grants.ts'
 import { bucketMsOf, termOf } from './quota.ts'
 import type { Term } from './quota.ts'
-import { LimitStore, takenOf } from './store.ts'
-import type { Taken } from './store.ts'
+import { LimitStore } from './store.ts'
 
 /** What @fastify/rate-limit is told: more than `max` is refused. */
 export interface ForeignCount {

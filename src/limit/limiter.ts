@@ -2,15 +2,18 @@ import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../errors.ts'
 import type { Batch } from '../redis/batch.ts'
 import { mayHaveRun } from '../redis/outage.ts'
+import { noSession, takenOf } from './grants.ts'
+import type { Grants, Standing } from './grants.ts'
 import { LocalLimiter } from './local.ts'
 import { Places } from './places.ts'
 import type { Place } from './places.ts'
 import type { Failure } from './policy.ts'
 import { isPlace } from './quota.ts'
 import type { Term } from './quota.ts'
+import { leaseOf } from './row.ts'
+import type { Claim as Ask, Row } from './row.ts'
 import { Shield } from './shield.ts'
-import { leaseOf, LimitStore, noSession, takenOf } from './store.ts'
-import type { Claim as Ask, Grants, Row, Standing } from './store.ts'
+import { LimitStore } from './store.ts'
 import type { Verdict } from './verdict.ts'
 
 /** What a request claims of several counters: all of them, or none. */
@@ -92,6 +95,7 @@ export class Limiter {
   }
 
   #shielded ({ keys, terms }: Claim): Verdict | undefined {
+    if (this.#shield.isEmpty) return undefined
     const now = performance.now()
     let standings: (Standing | undefined)[] | undefined
     for (let index = 0; index < keys.length; index++) {

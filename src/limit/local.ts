@@ -3,7 +3,7 @@ import { openCounter } from './counter.ts'
 import type { Counter } from './counter.ts'
 import type { Place } from './places.ts'
 import type { Term } from './quota.ts'
-import type { Taken } from './store.ts'
+import type { Taken } from './grants.ts'
 
 /** How many counters a process keeps while Redis is away; the least used are forgotten first. */
 const countersKept = 50_000

@@ -40,8 +40,6 @@ interface Meeting {
 
 type Speller = (kind: string, who: string, sessionKey?: string) => string
 
-let plansMade = 0
-
 /** All policies of one route, with everything that does not change from request to request made beforehand. */
 export class LimitPlan<Request extends Counted, Reply> {
   readonly policies: readonly LimitPolicy<Request, Reply>[]
@@ -51,7 +49,6 @@ export class LimitPlan<Request extends Counted, Reply> {
   readonly needsSession: boolean
   /** the policies whose quota depends on what the session holds */
   readonly late: LimitPlan<Request, Reply> | undefined
-  readonly #id = ++plansMade
   readonly #spellers: Map<string, Speller[]>
   readonly #others: Speller[]
   readonly #fields: { anonymous: string, user: string }
@@ -113,7 +110,7 @@ export class LimitPlan<Request extends Counted, Reply> {
     const { kind, who } = visitor.partition
     const keys = new Array<string>(spellers.length)
     for (let index = 0; index < keys.length; index++) keys[index] = spellers[index]?.(kind, who) ?? ''
-    return limiter.ask({ name: `${this.#id} ${request.method} ${who}`, keys, terms: this.#plainTerms, failures: this.#failures, hasPlaces: this.hasPlaces })
+    return limiter.ask({ scope: spellers, name: who, keys, terms: this.#plainTerms, failures: this.#failures, hasPlaces: this.hasPlaces })
   }
 
   /** What each policy says, by name. */

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { Standing } from './store.ts'
+import type { Standing } from './grants.ts'
 
 /** Who has no room until when, on the clock of `performance.now()`. */
 interface Refused {
@@ -22,9 +22,13 @@ const lookEveryMs = 10_000
 export class Shield {
   #refusals = new LRUCache<string, Refused>({ max: refusalsKept })
 
+  /** Nobody is known to be refused. */
+  get isEmpty (): boolean {
+    return this.#refusals.size === 0
+  }
+
   /** What a counter is known to say to a request of this cost; undefined when it may have room. */
   standing (key: string, cost: number, now: number): Standing | undefined {
-    if (this.#refusals.size === 0) return undefined
     const refused = this.#refusals.get(key)
     if (refused === undefined || cost < refused.cost) return undefined
     if (refused.retryAt > now) return { remaining: refused.remaining, resetMs: Math.max(0, refused.resetAt - now), retryMs: refused.retryAt - now }

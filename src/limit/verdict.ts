@@ -1,5 +1,5 @@
 import type { Place } from './places.ts'
-import type { Standing } from './store.ts'
+import type { Standing } from './grants.ts'
 
 /** What became of a claim. */
 export interface Verdict {
