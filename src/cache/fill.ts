@@ -37,7 +37,7 @@ export class Fills<Result extends object> {
   find (key: string, required: number | undefined, tick: number, lookTick = NaN): Fill<Result> | undefined {
     const found = this.#byKey.get(key)
     if (found === undefined) return undefined
-    return found.tick === tick || found.lookTick === lookTick || (required !== undefined && found.fill.sequence >= required) ? found.fill : undefined
+    return (tick >= 0 && found.tick === tick) || found.lookTick === lookTick || (required !== undefined && found.fill.sequence >= required) ? found.fill : undefined
   }
 
   /** Whether a run for a key is under way, whoever may have its answer. */
