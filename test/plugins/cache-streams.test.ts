@@ -103,7 +103,8 @@ t.test('cache holds on to nothing of streams that are too large, cut or abandone
   await app.close()
 
   t.equal(app.cache.counts.store, 0)
-  t.ok(held() - before < 4_194_304, `${held() - before} bytes more than before, of 110 MiB that passed`)
+  // What a socket let go last is collected a turn later.
+  t.ok(await until(() => held() - before < 4_194_304, { what: 'less than 4 MiB more than before, of 110 MiB that passed' }))
 })
 
 t.test('cache keeps no stream that was cut at half', async (t) => {
