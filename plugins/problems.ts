@@ -34,10 +34,12 @@ export default fp(async (fastify) => {
   const methods = new Methods()
 
   fastify.setErrorHandler((error, _request, reply) => sendProblem(error, reply))
-  fastify.addHook('onRoute', ({ url, method }) => methods.add(url, [method].flat()))
+  // What is in no document shall not be found by asking which methods it has.
+  fastify.addHook('onRoute', ({ url, method, schema }) => { if ((schema as { hide?: boolean } | undefined)?.hide !== true) methods.add(url, [method].flat()) })
   fastify.setNotFoundHandler(({ method, raw }, reply) => {
     const allowed = methods.of(raw.url ?? '/')
-    if (allowed.length === 0) return sendProblem({ code: 'FST_ERR_NOT_FOUND' }, reply)
+    // A route that answers this method, and is asked all the same, has said that there is nothing.
+    if (allowed.length === 0 || (method !== 'OPTIONS' && allowed.includes(method))) return sendProblem({ code: 'FST_ERR_NOT_FOUND' }, reply)
     reply.header('allow', allowed.join(', '))
     return method === 'OPTIONS' ? reply.code(204).send() : sendProblem(new MethodError(method), reply)
   })

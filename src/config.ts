@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { ConfigError } from './errors.ts'
 import { isNetwork, type TrustedProxies } from './http/client-address.ts'
 import { shown } from './options.ts'
 import { readAddress } from './redis/address.ts'
+import { pemOf, tlsOf } from './redis/tls.ts'
+import type { RedisTls } from './redis/tls.ts'
 
 /** The levels pino knows, most talkative first. */
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
@@ -22,7 +24,7 @@ export interface Config {
   /** What Redis may use, in bytes, where it names no `maxmemory` itself; undefined: nobody knows. */
   readonly redisMemoryBytes: number | undefined
   /** What TLS to Redis needs besides what the system knows: an authority, a client's certificate and key, all PEM. */
-  readonly redisTls: { readonly ca?: string, readonly cert?: string, readonly key?: string } | undefined
+  readonly redisTls: RedisTls | undefined
   /** Newest first: the first signs, all verify. */
   readonly sessionSecrets: readonly string[]
   readonly trustedProxies: TrustedProxies
@@ -89,7 +91,7 @@ export function readConfig (environment: Environment): Config {
     redisUrl: read('REDIS_URL', readRedisUrl, undefined),
     sessionRedisUrl: read('SESSION_REDIS_URL', readRedisUrl, undefined),
     redisMemoryBytes: read<number | undefined>('REDIS_MEMORY_LIMIT', readBytes, undefined),
-    redisTls: redisTlsOf(read('REDIS_TLS_CA', readPem, undefined), read('REDIS_TLS_CERT', readPem, undefined), read('REDIS_TLS_KEY', readPem, undefined)),
+    redisTls: tlsOf(read('REDIS_TLS_CA', readPem, undefined), read('REDIS_TLS_CERT', readPem, undefined), read('REDIS_TLS_KEY', readPem, undefined)),
     sessionSecrets: Object.freeze(read('SESSION_SECRET', readSecrets, [randomBytes(secretLength).toString('base64url')])),
     trustedProxies: Object.freeze(read('TRUST_PROXY', readTrustedProxies, { kind: 'none' })),
     logLevel: read('LOG_LEVEL', readLogLevel, 'info'),
@@ -139,32 +141,7 @@ const readBytes: Reader<number> = (value, refuse) => {
   return digits === undefined ? refuse('a size such as 256mb, in kb, mb or gb') : Number(digits) * (units[unit.toLowerCase()] ?? 1)
 }
 
-const readPem: Reader<string> = (value, refuse) => {
-  const text = value.startsWith('-----BEGIN') ? value.replaceAll('\\n', '\n') : readFile(value)
-  return text?.startsWith('-----BEGIN') ? text : refuse('PEM, or the path of a file that holds it and may be read', 'neither; it is not shown')
-}
-
-function readFile (path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8').trimStart()
-  } catch {
-    return undefined // told by the refusal
-  }
-}
-
-/** The same three variables for whoever reaches Redis beside the service; what cannot be used is left out, and told by `readConfig`. */
-export function readRedisTls (environment: Environment): Config['redisTls'] {
-  const read = (variable: string) => {
-    const value = environment[variable]?.trim()
-    return value === undefined || value === '' ? undefined : readPem(value, () => undefined)
-  }
-  return redisTlsOf(read('REDIS_TLS_CA'), read('REDIS_TLS_CERT'), read('REDIS_TLS_KEY'))
-}
-
-function redisTlsOf (ca: string | undefined, cert: string | undefined, key: string | undefined): Config['redisTls'] {
-  if (ca === undefined && cert === undefined) return undefined
-  return Object.freeze({ ...(ca === undefined ? {} : { ca }), ...(cert === undefined ? {} : { cert }), ...(key === undefined ? {} : { key }) })
-}
+const readPem: Reader<string> = (value, refuse) => pemOf(value) ?? refuse('PEM, or the path of a file that holds it and may be read', 'neither; it is not shown')
 
 const redisWanted = 'redis://host:port, rediss://host:port or unix:///path/to/socket; several of the first two with commas between them are a Cluster\'s seeds, redis+sentinel://host:port,host:port/name asks Sentinels; signs such as , @ : / # % in a password are percent-encoded'
 

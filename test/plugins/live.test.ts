@@ -219,5 +219,5 @@ t.test('live connections are no secret door: other routes answer an upgrade as a
   t.equal(status, 200)
   t.equal(plain.statusCode, 426)
   t.equal(plain.headers.upgrade, 'websocket')
-  t.equal((await live.app.inject({ method: 'HEAD', url: '/events' })).statusCode, 404)
+  t.equal((await live.app.inject({ method: 'HEAD', url: '/events' })).statusCode, 405)
 })

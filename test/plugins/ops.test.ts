@@ -20,6 +20,7 @@ t.test('ops is not there in production without a token', async (t) => {
 
   for (const url of ['/ops', '/ops/feed', '/ops/page.js']) t.equal((await app.inject(url)).statusCode, 404, url)
   t.equal((await app.inject({ method: 'POST', url: '/ops/session', payload: { token } })).statusCode, 404)
+  for (const method of ['DELETE', 'OPTIONS'] as const) t.equal((await app.inject({ method, url: '/ops/feed' })).statusCode, 404, method)
 })
 
 t.test('ops shows nothing but its door to who has no token, and sells a ticket for half an hour', async (t) => {
