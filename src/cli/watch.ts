@@ -9,16 +9,17 @@ import { bytesText } from './output.ts'
 export const watch: Command = {
   usage: 'watch [--count <n>]',
   summary: 'shows memory, commands, hits, evictions and connections, a line a second',
-  help: ['Ends with Ctrl-C, or after --count lines.'],
+  help: ['Of a Cluster the sum of its masters. Ends with Ctrl-C, or after --count lines.'],
   flags: { count: { type: 'string' } },
-  run: async ({ flags, client, output }) => {
+  run: async ({ flags, masters, output }) => {
     const most = flags.count === undefined ? Infinity : Number(flags.count)
     if (!(most > 0)) throw new UsageFault('--count needs a number of lines')
-    const redis = await client()
-    let before = readInfo(await redis.info())
+    const servers = await masters()
+    const look = async () => await Promise.all(servers.map(async (server) => readInfo(await server.info())))
+    let before = await look()
     for (let line = 0; line < most; line++) {
       await pause(1000)
-      const now = readInfo(await redis.info())
+      const now = await look()
       const facts = compare(before, now)
       output.tell(facts, [write(facts)])
       before = now
@@ -29,8 +30,9 @@ export const watch: Command = {
 
 type Facts = ReturnType<typeof compare>
 
-function compare (before: Info, now: Info) {
-  const value = (info: Info, field: string) => Number(info.get(field) ?? 0)
+/** Of a Cluster the sum of its masters. */
+function compare (before: readonly Info[], now: readonly Info[]) {
+  const value = (infos: readonly Info[], field: string) => infos.reduce((sum, info) => sum + Number(info.get(field) ?? 0), 0)
   const grown = (field: string) => Math.max(0, value(now, field) - value(before, field))
   const [hits, misses] = [grown('keyspace_hits'), grown('keyspace_misses')]
   return {

@@ -77,7 +77,7 @@ async function userOf (app: Awaited<ReturnType<typeof buildTestApp>>): Promise<s
   return keys.map((key) => key.slice('session:{'.length, -1)).find((id) => !id.startsWith('a:')) ?? ''
 }
 
-t.test('keys and limits read every master of a Cluster', async (t) => {
+t.test('keys, limits and watch read every master of a Cluster', async (t) => {
   const cluster = await startCluster(t)
   const app = await buildTestApp(t, { redisUrl: cluster.url })
   for (const address of ['203.0.113.1', '203.0.113.2', '203.0.113.3', '203.0.113.4', '203.0.113.5', '203.0.113.6']) await app.inject({ url: '/cities/2988507', remoteAddress: address })
@@ -90,6 +90,8 @@ t.test('keys and limits read every master of a Cluster', async (t) => {
   for (let last = 1; last <= 6; last++) used.push(JSON.parse((await run(['limits', `203.0.113.${last}`, '--json', '--url', cluster.url])).out).counters[0]?.used)
 
   t.same(used, [1, 1, 1, 1, 1, 1])
+  const { clients } = JSON.parse((await run(['watch', '--count', '1', '--json', '--url', cluster.url])).out) as { clients: number }
+  t.ok(clients >= 3 * 2, `${clients}: ours, and the app's at each of three`)
 })
 
 t.test('limits finds who came by IPv6 by any address of their network', async (t) => {
