@@ -8,18 +8,24 @@ const groups = 8
  *
  * IPv4 in an IPv6 coat (`::ffff:192.0.2.1`, also written `::ffff:c000:201`) is IPv4. Two spellings of one address are one client.
  *
- * @param address what stands there, not trusted; `fe80::1%eth0` counts without its zone
+ * @param address what stands there, not trusted; `fe80::1%eth0` counts without its zone, and IPv4 has none
  * @param prefixBits how much of an IPv6 address counts
  * @returns made of `[0-9a-f.-]` only: `192.0.2.1`, `2001-db8-0-1-0-0-0-0`; undefined when it is no address
  */
 export function addressGroup (address: string, prefixBits = 64): string | undefined {
-  const bare = address.split('%', 1)[0] ?? ''
+  const bare = withoutZone(address)
   const family = isIP(bare)
-  if (family === 4) return bare
+  if (family === 4) return bare === address ? bare : undefined
   if (family === 0) return undefined
   const words = wordsOf(bare)
   if (isMapped(words)) return [words[6], words[7]].flatMap((word = 0) => [word >> 8, word & 255]).join('.')
   return words.map((word, index) => (word & maskOf(prefixBits - index * bitsAGroup)).toString(16)).join('-')
+}
+
+/** RFC 4007 section 11: the zone says which link, in words of this machine alone. */
+export function withoutZone (address: string): string {
+  const at = address.indexOf('%')
+  return at === -1 ? address : address.slice(0, at)
 }
 
 /** The eight groups of an address that is known to be IPv6. */

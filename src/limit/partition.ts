@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP } from 'node:net'
-import { addressGroup } from '../http/address-group.ts'
+import { addressGroup, withoutZone } from '../http/address-group.ts'
 import { Recent } from '../recent.ts'
 import type { By } from './policy.ts'
 
@@ -67,7 +67,7 @@ export class Clients {
   }
 
   #isAllowed (address: string): boolean {
-    const bare = addressGroup(address, 128)?.includes('.') === true ? addressGroup(address) ?? '' : address
+    const bare = addressGroup(address, 128)?.includes('.') === true ? addressGroup(address) ?? '' : withoutZone(address)
     const family = isIP(bare)
     return family !== 0 && this.#allowed.check(bare, family === 6 ? 'ipv6' : 'ipv4')
   }

@@ -44,6 +44,16 @@ test('rate-limit is not walked around by fields that name another client', async
   t.equal(passed, 5)
 })
 
+test('rate-limit reads nothing of 10 kB in a field, nor of many fields', async (t) => {
+  const app = await buildLimitedApp(t, { limit: { quota: 5 } })
+  const long = (index: number) => Array.from({ length: 700 }, (_, at) => `192.0.${index}.${at % 250}`).join(', ')
+
+  const passed = await passing(app, many((index) => ({ url: '/', headers: { 'x-forwarded-for': long(index), forwarded: `for="${'x'.repeat(10_000)}${index}"`, 'x-real-ip': 'y'.repeat(10_000) + index } })))
+
+  t.equal(passed, 5)
+  t.same(await app.redisPool.keys('*'), ['ratelimit:{ip:127.0.0.1}:all'])
+})
+
 test('rate-limit believes a trusted proxy as far as it is trusted', async (t) => {
   const { trust } = resolveClientAddress({ kind: 'networks', networks: ['10.0.0.0/8'] })
   const app = await buildLimitedApp(t, { server: { trustProxy: trust }, limit: { quota: 5 } })
@@ -70,6 +80,7 @@ test('rate-limit counts a /64 of IPv6 as one, and IPv4 in any coat as IPv4', asy
 
   t.equal(await passing(app, many((index) => ({ url: '/', remoteAddress: `2001:db8:1:2:${index}::${index + 1}` }))), 5)
   t.equal(await passing(app, [{ url: '/', remoteAddress: '2001:db8:1:3::1' }]), 1)
+  t.equal(await passing(app, many((index) => ({ url: '/', remoteAddress: `fe80::${index + 1}%eth${index}` }))), 5, 'zones are one')
   t.equal(await passing(app, many((index) => ({ url: '/', remoteAddress: ['192.0.2.1', '::ffff:192.0.2.1', '::ffff:c000:201', '0:0:0:0:0:FFFF:192.0.2.1'][index % 4] ?? '' }))), 5)
 })
 
@@ -176,10 +187,11 @@ test('rate-limit keeps hostile names of partitions apart, and out of the key\'s 
 })
 
 test('rate-limit does not count who is on the allow-list', async (t) => {
-  const app = await buildLimitedApp(t, { limit: { quota: 2, allow: ['10.0.0.0/8', '2001:db8::/32'] } })
+  const app = await buildLimitedApp(t, { limit: { quota: 2, allow: ['10.0.0.0/8', '2001:db8::/32', 'fe80::/10'] } })
 
   t.equal(await passing(app, many(() => ({ url: '/', remoteAddress: '10.1.2.3' }))), 12)
   t.equal(await passing(app, many(() => ({ url: '/', remoteAddress: '::ffff:10.1.2.3' }))), 12)
   t.equal(await passing(app, many(() => ({ url: '/', remoteAddress: '2001:db8::7' }))), 12)
+  t.equal(await passing(app, many(() => ({ url: '/', remoteAddress: 'fe80::1%br_lan' }))), 12)
   t.equal(await passing(app, many(() => ({ url: '/', remoteAddress: '11.0.0.1' }))), 2)
 })

@@ -9,7 +9,7 @@ test('address-group tells one subscriber by any spelling of an address', (t) => 
   t.equal(addressGroup('2001:db8:0:1::1'), '2001-db8-0-1-0-0-0-0')
   t.equal(addressGroup('2001:0DB8:0000:0001:ffff:ffff:ffff:ffff'), '2001-db8-0-1-0-0-0-0')
   t.equal(addressGroup('::1'), '0-0-0-0-0-0-0-0')
-  t.equal(addressGroup('fe80::1%eth0'), 'fe80-0-0-0-0-0-0-0')
+  for (const zone of ['eth0', '1', 'br_lan', 'eth0@if2', '{a}', '']) t.equal(addressGroup(`fe80::1%${zone}`), 'fe80-0-0-0-0-0-0-0', zone)
   t.end()
 })
 
@@ -22,6 +22,6 @@ test('address-group counts as many bits of IPv6 as it is told', (t) => {
 })
 
 test('address-group takes nothing that is no address', (t) => {
-  for (const text of ['', 'unknown', '192.0.2.1:80', '[2001:db8::1]', '192.0.2.256', '01.2.3.4', '1', 'x'.repeat(10_000), '::ffff:192.0.2.1:80', '{a}']) t.equal(addressGroup(text), undefined, text.slice(0, 30))
+  for (const text of ['', 'unknown', '192.0.2.1:80', '[2001:db8::1]', '192.0.2.256', '01.2.3.4', '1', 'x'.repeat(10_000), '::ffff:192.0.2.1:80', '{a}', '192.0.2.1%eth0', '%eth0', 'unknown%1']) t.equal(addressGroup(text), undefined, text.slice(0, 30))
   t.end()
 })
