@@ -12,6 +12,7 @@
 -- ARGV[5]   holder            what the lock holds while it is the caller's; '' for who fills without one
 -- ARGV[6]   seen              the entry's first 48 bytes when the lock was taken
 -- ARGV[7]   channel
+-- ARGV[8]   '1': sequence and markers shall live longer again
 -- returns   1 kept, 0 not
 local filledAt = tonumber(ARGV[1])
 local holder = redis.call('GET', KEYS[2])
@@ -25,12 +26,12 @@ elseif not isOwner then
 end
 if KEYS[3] then
   local last = redis.call('GET', KEYS[3])
-  local now = string.format('%.0f', time[1] * 1000000 + time[2])
+  local now = last or string.format('%.0f', time[1] * 1000000 + time[2])
   if not last then isKept = 0 end
   for i = 4, #KEYS do
     local marker = redis.call('GET', KEYS[i])
     if not marker then
-      marker = last or now
+      marker = now
       redis.call('SET', KEYS[i], marker, 'PX', ARGV[4])
     end
     if tonumber(string.match(marker, '^%d+')) > filledAt then isKept = 0 end
@@ -39,7 +40,9 @@ if KEYS[3] then
 end
 if isKept == 1 then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-  for i = 3, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[4], 'GT') end
+  if ARGV[8] == '1' then
+    for i = 3, #KEYS do redis.call('PEXPIRE', KEYS[i], ARGV[4], 'GT') end
+  end
 end
 if isOwner or (isKept == 1 and holder == 'pass') then redis.call('DEL', KEYS[2]) end
 if isOwner or (isKept == 1 and (holder or ARGV[5] ~= '')) then

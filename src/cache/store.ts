@@ -1,4 +1,5 @@
 import type { Batch } from '../redis/batch.ts'
+import { Recent } from '../recent.ts'
 import type { Server } from '../redis/facts.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
@@ -28,6 +29,8 @@ export class CacheStore {
   readonly #server: () => Server | undefined
   readonly #room: Room | undefined
   readonly #epoch: Epoch
+  /** by tag, '' for the sequence: when this process made their keys live longer */
+  readonly #lengthened = new Recent<string, { readonly at: number }>(1000)
 
   /**
    * @param server what is known of it, which may only be once Redis was reached
@@ -124,13 +127,14 @@ export class CacheStore {
    * @returns whether it was kept
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
-  async keep (name: string, kept: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
+  keep (name: string, kept: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
     this.#epoch.notice(kept.sequence)
     this.#epoch.renew(this.markerLifetimeMs)
     this.#room?.storing()
-    const isKept = await this.#write(name, kept, packed, lifetimeMs, lock)
-    if (isKept) this.#count(name, Buffer.byteLength(packed), lifetimeMs)
-    return isKept
+    return this.#write(name, kept, packed, lifetimeMs, lock).then((isKept) => {
+      if (isKept) this.#count(name, Buffer.byteLength(packed), lifetimeMs)
+      return isKept
+    })
   }
 
   #count (name: string, bytes: number, lifetimeMs: number): void {
@@ -138,13 +142,28 @@ export class CacheStore {
     this.#room?.kept(name, bytes, lifetimeMs)
   }
 
-  async #write (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
+  #write (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
     const lifetime = Math.max(1, Math.ceil(lifetimeMs))
     const longer = Math.max(this.markerLifetimeMs, 2 * lifetime)
     const place = [name, this.keys.cacheLock(name)]
-    const args = [sequence, packed, lifetime, longer, lock?.holder ?? '', lock?.seen ?? '', this.keys.cacheFilled()]
-    if (this.isApart) return await this.#apart.mayKeep({ tags, sequence }, longer) && await this.#batch.ask(store, place, args, 'background')
-    return await this.#batch.ask(store, [...place, this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], args, 'background')
+    const isDue = this.#isDue(tags, longer)
+    const args = [sequence, packed, lifetime, longer, lock?.holder ?? '', lock?.seen ?? '', this.keys.cacheFilled(), isDue ? 1 : 0]
+    if (this.isApart) return this.#apart.mayKeep({ tags, sequence }, longer).then((mayKeep) => mayKeep && this.#batch.ask(store, place, args, 'background'))
+    const stored = this.#batch.ask(store, [...place, this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], args, 'background')
+    return isDue ? stored.then((isKept) => this.#noteLengthened(tags, isKept)) : stored
+  }
+
+  /** Whether sequence and markers must be made to live longer: this process has not done so lately, or what is kept outlives what a purge gives them. */
+  #isDue (tags: readonly string[], lifetimeMs: number): boolean {
+    const now = performance.now()
+    const isFresh = (key: string) => (this.#lengthened.get(key)?.at ?? -Infinity) > now - lifetimeMs / 24
+    return lifetimeMs > this.markerLifetimeMs || !isFresh('') || !tags.every(isFresh)
+  }
+
+  #noteLengthened (tags: readonly string[], isKept: boolean): boolean {
+    const at = performance.now()
+    if (isKept) for (const key of ['', ...tags]) this.#lengthened.set(key, { at })
+    return isKept
   }
 
   /** Keeps something that is no answer and bears no tag, and drops what it stands in for. */
