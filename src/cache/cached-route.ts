@@ -72,11 +72,13 @@ export class CachedRoute<Request extends Asking> {
   ask (request: Request, visit: Visit): void {
     visit.url = request.raw.url ?? ''
     if (this.policy.enforce) visit.inputs = inputsOf(request)
-    if (!mayBeStored(request) || typeof this.policy.partition === 'function') return
+    if (!mayBeStored(request)) return
     if (visit.refresh !== undefined) {
       visit.key = this.#keyOf(request, '')
       return
     }
+    visit.standing = this.#shared.store.standing()
+    if (typeof this.policy.partition === 'function') return
     if (this.policy.partition === undefined) {
       this.#lookAhead(request, visit, '')
       return

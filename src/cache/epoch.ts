@@ -63,13 +63,13 @@ export class Epoch {
 
   constructor (options: EpochOptions) {
     this.#options = options
-    this.#check()
+    if (options.runId() !== '') this.reached()
   }
 
-  /** A server was reached: where it is another than before, the marker is raised, now or before the next fill. */
+  /** A server was reached: where it is another than before, or has no marker, that is raised now, or before the next fill. An answer that was asked for before that is not kept. */
   reached (): void {
     this.#check()
-    if (!this.#isRaised) this.raise().catch(() => {}) // whoever wants to fill tries again
+    this.raise().catch(() => {}) // whoever wants to fill tries again
   }
 
   /** Reads it with what leaves in this tick: once, for all who look. */

@@ -19,11 +19,13 @@ import { outage } from './settling.ts'
 import { Swapping } from './swapping.ts'
 import { waitedFor } from './turn.ts'
 import type { Front, Miss, Turn } from './turn.ts'
-import type { HandlerRun } from './visit.ts'
+import type { HandlerRun, Visit } from './visit.ts'
 
 /** Nobody waits longer than this for somebody else's run, once; then he takes its place. */
 const patienceMs = 5000
 const retryAfterSeconds = 1
+/** Older than every purge, for each has Redis's clock in microseconds: what begins at it is not kept. */
+const ancient = 1
 
 /** A miss that waits. */
 interface Wanting extends Miss {
@@ -138,9 +140,10 @@ export class Filling<Request extends Asking> {
     this.#shared.counts.add('wait')
     const ending = await patient(fill.result, miss.until - performance.now())
     if (ending === 'late') return await this.#supersede(turn, miss, fill)
-    if (typeof ending === 'object' && useOf(ending, miss.wanted, Date.now()) === 'fresh') return this.#serve(turn, ending, { forwarded: miss.reason, isCollapsed: true })
+    const isLater = typeof ending === 'object' && ending.sequence < leastFor(turn, miss)
+    if (typeof ending === 'object' && !isLater && useOf(ending, miss.wanted, Date.now()) === 'fresh') return this.#serve(turn, ending, { forwarded: miss.reason, isCollapsed: true })
     if (fill.isOutage) return this.#forward(turn)
-    if (ending === 'again') return await this.#share(turn, miss)
+    if (ending === 'again' || isLater) return await this.#share(turn, miss)
     return this.#run(turn, miss, { sequence: fill.sequence })
   }
 
@@ -227,7 +230,9 @@ export class Filling<Request extends Asking> {
       return this.#refuse(turn, stale)
     }
     this.#shared.counts.add('fill')
-    const beginning = { reason, stale, ...start, free: this.#places.take() }
+    const sequence = start.sequence && boundBy(visit, start.sequence)
+    if (start.fill !== undefined && sequence !== undefined) start.fill.sequence = sequence
+    const beginning = { reason, stale, ...start, sequence, free: this.#places.take() }
     visit.run = begin(request, reply, visit, this.#policy as RoutePolicy, beginning, this.#front.isHostKeyed(request))
     watchFailure(visit.run, reply)
     return waitedFor(reply, run())
@@ -248,6 +253,16 @@ export class Filling<Request extends Asking> {
   #forward (turn: Turn<Request>): unknown {
     return waitedFor(turn.reply, this.#front.forward(turn, 'bypass', 'redis'))
   }
+}
+
+/** A run's sequence: what its handler works with may be as old as its request. */
+function boundBy ({ standing }: Visit, sequence: number): number {
+  return Math.max(ancient, Math.min(sequence, standing?.sequence ?? sequence))
+}
+
+/** The sequence that a run must have begun at, at least, for its answer to be this request's too. */
+function leastFor<Request extends Asking> ({ visit }: Turn<Request>, { lookup }: Miss): number {
+  return lookup.requiredSequence ?? visit.standing?.sequence ?? 0
 }
 
 /** Only GETs of one key share a run; where answers vary, nobody knows before whether they are the same. */

@@ -10,6 +10,7 @@ import type { Lock } from './lock.ts'
 import { Lookup } from './lookup.ts'
 import type { Kept, Reader, Unpacked } from './lookup.ts'
 import type { Room } from './room.ts'
+import { Standing } from './standing.ts'
 
 const adopt = new Script({ url: new URL('./adopt.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const begin = new Script({ url: new URL('./begin.lua', import.meta.url), costMicroseconds: 8, read: Number })
@@ -31,6 +32,7 @@ export class CacheStore {
   readonly #epoch: Epoch
   /** by tag, '' for the sequence: when this process made their keys live longer */
   readonly #lengthened = new Recent<string, { readonly at: number }>(1000)
+  #standing: Standing | undefined
 
   /**
    * @param server what is known of it, which may only be once Redis was reached
@@ -66,6 +68,12 @@ export class CacheStore {
   /** The batch's, now: what was read before precedes what leaves with it. */
   get tick (): number {
     return this.#batch.tick
+  }
+
+  /** Reads where the purge sequence stands with what leaves in this tick, and before all else of that; once for all who ask. */
+  standing (): Standing {
+    if (this.#standing?.tick !== this.#batch.tick) this.#standing = new Standing(this.#batch.tick, this.#batch.read(this.keys.cacheSequence()))
+    return this.#standing
   }
 
   /** Looks for an answer and at the markers of its tags, in one round trip, which leaves with this tick; see {@link Lookup} for the rest. */

@@ -7,6 +7,7 @@ import type { Key } from './key.ts'
 import type { Lookup } from './lookup.ts'
 import type { Refresh } from './refresh.ts'
 import type { Reservation } from './reservations.ts'
+import type { Standing } from './standing.ts'
 import type { Branch } from './variants.ts'
 import type { Reading, Witness } from './witness.ts'
 
@@ -16,6 +17,8 @@ export interface Visit {
   key?: Key
   /** path and query as they came: what a hook makes of them later is not what was looked for */
   url?: string
+  /** the purge sequence, read before all that the handler works with; a refresh has read it before it was sent */
+  standing?: Standing
   /** query and parameters as they came: what hooks make of them is not in the key */
   inputs?: Inputs
   /** what hooks made of them */

@@ -1,0 +1,18 @@
+/**
+ * Where the purge sequence stood when a request came, before its session was read and any guard had run: its handler may know of nothing younger.
+ */
+export class Standing {
+  /** of the batch that reads it */
+  readonly tick: number
+  #sequence: number | undefined = 0
+
+  constructor (tick: number, reading: Promise<Buffer | null>) {
+    this.tick = tick
+    reading.then((text) => { this.#sequence = text === null ? undefined : Number(text.toString('latin1')) }, () => {})
+  }
+
+  /** Undefined where there was none: nothing was purged, or all of that was lost, and the first fill begins anew. 0 where nobody knows. */
+  get sequence (): number | undefined {
+    return this.#sequence
+  }
+}
