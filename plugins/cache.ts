@@ -99,11 +99,11 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const room = roomIn(fastify, counts)
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, room)
   fastify.redisPool.on('server', () => store.reached())
-  const wraps = new Wraps(store)
   const locks = new Locks(fastify.redisPool.batch, store.keys, store)
   const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber()), store.keys.cacheFilled())
   const entrance = new Entrance(locks, waiters, counts)
   const reservations = new Reservations(locks, store)
+  const wraps = new Wraps(store, entrance)
   const { markOf, send } = fastify.journey
   const shared = { store, counts, entrance, reservations, refreshes: new Refreshes(send), fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
