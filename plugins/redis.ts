@@ -31,7 +31,8 @@ export default fp<RedisOptions>(async (fastify, options) => {
   const pool = new Pool(resolveRedisPolicy(withAppsOwn(fastify, options)))
 
   pool.on('outage', (isOut: boolean) => {
-    if (isOut) fastify.log.warn('Redis does not answer: cache bypassed, limits and sessions as their policies say')
+    const who = pool.server?.isCluster ? 'A node of the Redis Cluster' : 'Redis'
+    if (isOut) fastify.log.warn(`${who} does not answer: cache bypassed, limits and sessions as their policies say`)
     else fastify.log.info('Redis answers again')
   })
   pool.once('server', ({ version, isCluster, maxmemoryBytes, maxmemoryPolicy }) => {

@@ -74,7 +74,7 @@ function exposePool (exposition: Exposition, parts: () => Parts): void {
   exposition.counter({ name: 'prism_redis_pool_exhausted_total', help: 'Writes for which every connection was crowded and no more may be opened.', rows: one(({ losses }) => losses.exhausted) })
   exposition.gauge({ name: 'prism_redis_pool_connections', help: 'Connections of the pool.', rows: one(({ load }) => load.connections) })
   exposition.gauge({ name: 'prism_redis_in_flight_commands', help: 'Commands without an answer.', rows: one(({ load }) => load.inFlight) })
-  exposition.gauge({ name: 'prism_redis_breaker_open', help: '1 while Redis is not asked, because it has failed three times in a row.', rows: one(({ isBroken }) => Number(isBroken)) })
+  exposition.gauge({ name: 'prism_redis_breaker_open', help: '1 while Redis, or a node of the Cluster, is not asked, because it has failed three times in a row.', rows: one(({ isBroken }) => Number(isBroken)) })
 }
 
 /** Reads all that the last hour is kept of. */

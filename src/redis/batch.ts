@@ -1,12 +1,12 @@
 import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../errors.ts'
 import { Histogram } from '../histogram.ts'
-import type { Breaker } from './breaker.ts'
-import { deadlineMs } from './deadline.ts'
+import { afterReading, deadlineMs } from './deadline.ts'
 import { Flight } from './flight.ts'
+import type { Tower } from './flight.ts'
 import type { Lane } from './lane.ts'
 import { packAsks, packCommand, packRead, packReads } from './parcel.ts'
-import type { Ask, Parcel, Waiter } from './parcel.ts'
+import type { Argument, Ask, Parcel, Read } from './parcel.ts'
 import type { Script } from './script.ts'
 
 /** What a request waits for leaves before background work. */
@@ -17,28 +17,33 @@ export interface BatchSize { asks: number, commands: number }
 
 /** Where a batch finds its connections. */
 export interface LaneSource {
-  readonly breaker: Breaker
-  /** the connection that takes the next write; undefined when none is ready */
+  /** the connection that takes the next write; undefined when none is ready, or Redis is not asked now */
   choose (): Lane | undefined
   /** a connection with room for an answer of so many bytes, best not the one that small answers use; undefined when there is none now */
   chooseFor (bytes: number): Lane | undefined
+  /** notes that somebody asked while there was nobody to ask */
+  missed (): void
 }
+
+/** A read that waits for a connection with room for its answer. */
+interface LargeRead { read: Read, bytes: number, timer: NodeJS.Timeout, deadlineAt: number }
 
 /** What one tick has asked for so far. */
 class Wants {
-  readonly reads = new Map<string, Waiter<Buffer | null>[]>()
+  readonly reads = new Map<string, Read>()
   readonly asks = new Map<Script<unknown>, Ask[]>()
   readonly commands: Parcel[] = []
 
   pack (isCluster: boolean, sizes: LRUCache<string, number>): Parcel[] {
-    const parcels = [...packReads(this.reads, isCluster, sizes)]
+    const parcels = this.reads.size === 0 ? [] : packReads(this.reads, isCluster, sizes)
     for (const [script, asks] of this.asks) parcels.push(...packAsks(script, asks, isCluster))
-    return parcels.concat(this.commands)
+    parcels.push(...this.commands)
+    return parcels
   }
 
   reject (error: Error): void {
-    for (const waiters of this.reads.values()) waiters.forEach((waiter) => waiter.reject(error))
-    for (const asks of this.asks.values()) asks.forEach((ask) => ask.waiter.reject(error))
+    for (const read of this.reads.values()) read.reject(error)
+    for (const asks of this.asks.values()) asks.forEach((ask) => ask.reject(error))
     for (const command of this.commands) command.failed(error)
   }
 }
@@ -49,7 +54,7 @@ class Wants {
  * Every ask settles exactly once within 250 ms: with its own answer, its own error ({@link RedisReplyError}), or a {@link RedisUnavailableError}.
  * A script that timed out may still have run: what it writes is idempotent or guarded by a version.
  */
-export class Batch {
+export class Batch implements Tower {
   /** Counts since the start: writes, commands in them, asks answered by them, writes whose answer did not come in time. */
   readonly counts = { writes: 0, commands: 0, asks: 0, timeouts: 0 }
   /** How long the last answer of each write took to come. */
@@ -58,10 +63,11 @@ export class Batch {
   tick = 0
   /** What this tick's batch carries so far; another object for each batch. */
   collecting: BatchSize = { asks: 0, commands: 0 }
-  #lanes: LaneSource
-  #wants: Record<Priority, Wants> = { request: new Wants(), background: new Wants() }
-  #large: { key: string, waiters: Waiter<Buffer | null>[], bytes: number, timer: NodeJS.Timeout, deadlineAt: number }[] = []
-  #largeByKey = new LRUCache<string, number>({ max: 10_000 })
+  readonly #lanes: LaneSource
+  #request = new Wants()
+  #background = new Wants()
+  #large: LargeRead[] = []
+  readonly #largeByKey = new LRUCache<string, number>({ max: 10_000 })
   #isScheduled = false
 
   constructor (lanes: LaneSource) {
@@ -75,12 +81,12 @@ export class Batch {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
   read (key: string, priority: Priority = 'request'): Promise<Buffer | null> {
-    return new Promise((resolve, reject) => {
-      const { reads } = this.#collect(priority)
-      const waiters = reads.get(key)
-      if (waiters) waiters.push({ resolve, reject })
-      else reads.set(key, [{ resolve, reject }])
-    })
+    const { reads } = this.#collect(priority)
+    const known = reads.get(key)
+    if (known !== undefined) return known.promise
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer | null>()
+    reads.set(key, { key, promise, resolve, reject })
+    return promise
   }
 
   /**
@@ -91,7 +97,7 @@ export class Batch {
   ask<Answer> (script: Script<Answer>, keys: Ask['keys'], args: Ask['args'], priority: Priority = 'request'): Promise<Answer> {
     return new Promise<Answer>((resolve, reject) => {
       const { asks } = this.#collect(priority)
-      const ask = { keys, args, waiter: { resolve, reject } as Waiter<never> }
+      const ask = { keys, args, resolve: resolve as Ask['resolve'], reject }
       const others = asks.get(script)
       if (others) others.push(ask)
       else asks.set(script, [ask])
@@ -103,10 +109,20 @@ export class Batch {
    *
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
-  command (name: string, args: (string | number | Buffer)[], priority: Priority = 'request'): Promise<unknown> {
+  command (name: string, args: Argument[], priority: Priority = 'request'): Promise<unknown> {
     return new Promise((resolve, reject) => {
       this.#collect(priority).commands.push(packCommand(name, args, { resolve, reject }))
     })
+  }
+
+  /** Notes how long a write's last answer took. */
+  landed (ms: number): void {
+    this.roundTrips.observe(ms / 1000)
+  }
+
+  /** Notes a write whose answer did not come in time. */
+  timedOut (): void {
+    this.counts.timeouts += 1
   }
 
   #collect (priority: Priority): Wants {
@@ -117,75 +133,73 @@ export class Batch {
       // After all sockets that became readable in this tick have been read: their requests leave together.
       setImmediate(() => this.#leave())
     }
-    return this.#wants[priority]
+    return priority === 'request' ? this.#request : this.#background
   }
 
   #leave (): void {
     this.#isScheduled = false
     this.tick += 1
-    const { request, background } = this.#wants
-    this.#wants = { request: new Wants(), background: new Wants() }
+    const all = [this.#request, this.#background]
+    this.#request = new Wants()
+    this.#background = new Wants()
     const size = this.collecting
     this.collecting = { asks: 0, commands: 0 }
-    const lane = this.#lanes.breaker.isOpen ? undefined : this.#lanes.choose()
-    if (lane === undefined) return this.#refuse([request, background])
-    this.#setLargeAside(request)
-    this.#setLargeAside(background)
-    const parcels = [...request.pack(lane.isCluster, this.#largeByKey), ...background.pack(lane.isCluster, this.#largeByKey)]
-    size.commands = parcels.length
-    this.#send(lane, parcels)
+    const lane = this.#lanes.choose()
+    if (lane === undefined) return this.#refuse(all)
+    const parcels = all.flatMap((wants) => {
+      this.#setLargeAside(wants)
+      return wants.pack(lane.isCluster, this.#largeByKey)
+    })
+    size.commands = this.#send(lane, parcels)
     this.#sendLarge()
   }
 
-  #refuse (wants: Wants[]): void {
-    this.#lanes.breaker.missed()
+  #refuse (all: readonly Wants[]): void {
+    this.#lanes.missed()
     const error = new RedisUnavailableError('no connection')
-    for (const each of wants) each.reject(error)
+    for (const wants of all) wants.reject(error)
   }
 
-  #send (lane: Lane, parcels: Parcel[], remainingMs = deadlineMs): void {
-    if (parcels.length === 0) return
-    this.counts.writes += 1
-    this.counts.commands += parcels.length
-    // eslint-disable-next-line no-new
-    new Flight(parcels, lane, this.#lanes.breaker, () => { this.counts.timeouts += 1 }, remainingMs)
-    const sentAt = performance.now()
-    const landed = () => this.roundTrips.observe((performance.now() - sentAt) / 1000)
-    parcels.at(-1)?.command.promise.then(landed, landed)
+  /** @returns how many commands have left */
+  #send (lane: Lane, parcels: readonly Parcel[], remainingMs = deadlineMs): number {
+    const { size } = new Flight(parcels, lane, this, remainingMs)
+    if (size > 0) this.counts.writes += 1
+    this.counts.commands += size
+    return size
   }
 
   /** Takes keys that are known to hold much out of the common command. */
   #setLargeAside ({ reads }: Wants): void {
     if (this.#largeByKey.size === 0) return
-    for (const [key, waiters] of reads) {
+    for (const [key, read] of reads) {
       const bytes = this.#largeByKey.get(key)
       if (bytes === undefined) continue
       reads.delete(key)
-      this.#large.push({ key, waiters, bytes, timer: setTimeout(() => this.#expireLarge(waiters), deadlineMs), deadlineAt: performance.now() + deadlineMs })
+      this.#large.push({ read, bytes, timer: afterReading(deadlineMs, () => this.#expireLarge(read)), deadlineAt: performance.now() + deadlineMs })
     }
   }
 
   /** Sends large reads, in order, wherever there is room for their answers; the rest waits for room, or its deadline. */
   #sendLarge (): void {
     for (let next = this.#large[0]; next !== undefined; next = this.#large[0]) {
-      const { key, waiters, bytes, timer, deadlineAt } = next
+      const { read, bytes, timer, deadlineAt } = next
       const lane = this.#lanes.chooseFor(bytes)
       if (lane === undefined) return
       clearTimeout(timer)
       this.#large.shift()
       lane.expectedBytes += bytes
-      const parcel = packRead(key, waiters, this.#largeByKey)
       const landed = () => {
         lane.expectedBytes -= bytes
         this.#sendLarge()
       }
-      parcel.command.promise.then(landed, landed)
-      this.#send(lane, [parcel], Math.max(1, deadlineAt - performance.now()))
+      const left = this.#send(lane, [{ ...packRead(read, this.#largeByKey), landed }], Math.max(1, deadlineAt - performance.now()))
+      if (left === 0) lane.expectedBytes -= bytes
     }
   }
 
-  #expireLarge (waiters: Waiter<Buffer | null>[]): void {
-    this.#large = this.#large.filter((large) => large.waiters !== waiters)
-    for (const waiter of waiters) waiter.reject(new RedisUnavailableError(`no room within ${deadlineMs} ms`))
+  #expireLarge (read: Read): void {
+    const waiting = this.#large.length
+    this.#large = this.#large.filter((large) => large.read !== read)
+    if (this.#large.length < waiting) read.reject(new RedisUnavailableError(`no room within ${deadlineMs} ms`))
   }
 }

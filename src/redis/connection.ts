@@ -10,17 +10,18 @@ const retryStrategy = (attempt: number) => Math.min(50 * 2 ** Math.min(attempt -
 
 // Measured: with these every call settles within 250 ms under 30 kinds of fault and recovers within 1 s.
 // (ioredis's own defaults wait 70 s for a dead server and for ever for a hung one.) The deadline of a command is the
-// flight's, not ioredis's; whether a server is loading or was demoted, the lane's.
+// flight's or the lease's, silence is the wire's or the subscriber's to find, and whether a server is loading or was demoted
+// the lane's: ioredis's own timers give up what has arrived while the event loop stood still.
 const common: ClientOptions = { connectTimeout: 500, keepAlive: 5000, family: 0, retryStrategy, disableClientInfo: true, enableReadyCheck: false, disconnectTimeout: 100 }
 const commands: ClientOptions = { ...common, maxRetriesPerRequest: 0, enableOfflineQueue: false }
 // Whoever has a connection alone has its WATCH and its transaction: a new connection would not, and say nothing.
 const alone: ClientOptions = { ...common, maxRetriesPerRequest: 0, retryStrategy: () => null }
 const roles: Record<Role, ClientOptions> = {
-  commands: { ...commands, socketTimeout: 400 },
-  exclusive: { ...alone, socketTimeout: 400, commandTimeout: deadlineMs },
-  // A server that hangs is found by the command's own timeout and this much; one that waits for ever, by the keep-alive.
+  commands,
+  exclusive: alone,
+  // A server that hangs is found by a blocking command's own timeout and this much; one that waits for ever, by the keep-alive.
   blocking: { ...alone, blockingTimeout: 86_400_000, blockingTimeoutGrace: deadlineMs },
-  subscriber: { ...common, socketTimeout: 1500, maxRetriesPerRequest: null },
+  subscriber: { ...common, maxRetriesPerRequest: null },
   own: common
 }
 
@@ -72,12 +73,15 @@ function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: Client
   return {
     redisOptions,
     enableOfflineQueue,
+    // The lane's own greeting is: a part that is well serves though another is not.
+    enableReadyCheck: false,
     clusterRetryStrategy: retryStrategy,
-    slotsRefreshTimeout: 500,
+    slotsRefreshTimeout: 300,
     // The lane's own check does that: ioredis's timer may outlive its client.
     slotsRefreshInterval: 0,
     retryDelayOnFailover: 50,
-    retryDelayOnClusterDown: 50,
+    // Who is told that a slot has no master goes on without, at once.
+    retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: 20,
     maxRedirections: 8,
     // A certificate names hosts.

@@ -1,85 +1,136 @@
 import { RedisUnavailableError } from '../errors.ts'
-import type { Breaker } from './breaker.ts'
-import { deadlineMs } from './deadline.ts'
-import type { Lane } from './lane.ts'
+import { afterReading, deadlineMs } from './deadline.ts'
+import type { Cargo, Lane } from './lane.ts'
 import { failureOf, isOutage } from './outage.ts'
 import type { Parcel } from './parcel.ts'
+import type { Wire } from './wire.ts'
+
+/** Who is told how a flight went: how long its last answer took to come, or that some did not come in time. */
+export interface Tower {
+  landed (ms: number): void
+  timedOut (): void
+}
 
 /**
  * What left together on one connection. Every parcel settles exactly once: by its answer, by its error, or by the deadline;
- * what comes after the deadline is dropped.
+ * what comes after the deadline is dropped. What is for a node that is not asked now fails at once, and does not leave.
  */
 export class Flight {
-  #open: Set<Parcel>
-  #lane: Lane
-  #breaker: Breaker
-  #timer: NodeJS.Timeout
-  #hasFailed = false
-  #onTimeout: () => void
+  readonly #lane: Lane
+  readonly #tower: Tower
+  readonly #legs: Leg[]
+  readonly #leftAt = performance.now()
+  readonly #timer: NodeJS.Timeout | undefined
+  #failed: Wire[] = []
+  #open: number
 
   /** @param remainingMs until the deadline, for what has waited for room before */
-  constructor (parcels: readonly Parcel[], lane: Lane, breaker: Breaker, onTimeout: () => void, remainingMs = deadlineMs) {
-    this.#open = new Set(parcels)
+  constructor (parcels: readonly Parcel[], lane: Lane, tower: Tower, remainingMs = deadlineMs) {
     this.#lane = lane
-    this.#breaker = breaker
-    this.#onTimeout = onTimeout
-    // A blocked event loop runs timers before it reads the socket: look at what has arrived before giving up.
-    this.#timer = setTimeout(() => setImmediate(() => this.#expire()), remainingMs)
-    for (const parcel of parcels) this.#follow(parcel, parcel.command.promise)
-    lane.write(parcels.map((parcel) => parcel.command))
+    this.#tower = tower
+    this.#legs = this.#board(parcels)
+    this.#open = this.#legs.length
+    if (this.#open === 0) return
+    this.#timer = afterReading(remainingMs, () => this.#expire())
+    lane.write(this.#legs)
   }
 
-  #follow (parcel: Parcel, answer: Promise<unknown>): void {
-    answer.then((reply) => this.#answered(parcel, reply), (error: Error) => this.#failed(parcel, error))
+  /** How many commands have left. */
+  get size (): number {
+    return this.#legs.length
   }
 
-  #answered (parcel: Parcel, reply: unknown): void {
-    if (!this.#close(parcel)) return
-    this.#breaker.succeeded()
+  answered (leg: Leg, reply: unknown): void {
+    leg.parcel.landed?.()
+    if (!this.#close(leg)) return
+    leg.wire.breaker.succeeded()
     try {
-      parcel.answered(reply)
+      leg.parcel.answered(reply)
     } catch (error) {
       // Not the shape this command answers with: whatever speaks there, it is no Redis that we know.
-      parcel.failed(error as Error)
+      leg.parcel.failed(error as Error)
     }
-    if (parcel.complaint !== undefined) this.#lane.hear(parcel.complaint)
+    if (leg.parcel.complaint !== undefined) this.#lane.hear(leg.parcel.complaint)
   }
 
-  #failed (parcel: Parcel, error: Error): void {
-    if (error.message.startsWith('NOSCRIPT') && parcel.whole) return this.#sendWhole(parcel, parcel.whole())
-    if (!this.#close(parcel)) return
-    if (isOutage(error)) this.#countFailure()
-    else this.#breaker.succeeded()
+  failed (leg: Leg, error: Error): void {
+    const { parcel, wire } = leg
+    if (parcel.whole !== undefined && leg.isOpen && error.message.startsWith('NOSCRIPT')) return this.#sendWhole(leg, parcel.whole())
+    parcel.landed?.()
+    if (!this.#close(leg)) return
+    if (isOutage(error)) this.#countFailure(wire)
+    else wire.breaker.succeeded()
     parcel.failed(failureOf(error))
   }
 
-  /** What left together fails together, and is one failure. */
-  #countFailure (): void {
-    if (!this.#hasFailed) this.#breaker.failed()
-    this.#hasFailed = true
+  #board (parcels: readonly Parcel[]): Leg[] {
+    const legs: Leg[] = []
+    for (const parcel of parcels) {
+      const wire = this.#lane.wireOf(parcel.command)
+      if (wire.breaker.isOpen) parcel.failed(new RedisUnavailableError('no connection'))
+      else legs.push(new Leg(this, parcel, wire))
+    }
+    return legs
+  }
+
+  /** What left together for one server fails together, and is one failure. */
+  #countFailure (wire: Wire): void {
+    if (!this.#failed.includes(wire)) wire.breaker.failed()
+    this.#failed.push(wire)
   }
 
   /** The server has lost the script, so nothing ran: once more, with its text, under the same deadline. */
-  #sendWhole (parcel: Parcel, command: Parcel['command']): void {
-    if (!this.#open.has(parcel)) return
-    parcel.whole = undefined
-    this.#follow(parcel, command.promise)
-    this.#lane.write([command])
+  #sendWhole (leg: Leg, command: Parcel['command']): void {
+    leg.parcel.whole = undefined
+    leg.command = command
+    this.#lane.write([leg])
   }
 
-  #close (parcel: Parcel): boolean {
-    const wasOpen = this.#open.delete(parcel)
-    if (this.#open.size === 0) clearTimeout(this.#timer)
-    return wasOpen
+  #close (leg: Leg): boolean {
+    if (!leg.isOpen) return false
+    leg.isOpen = false
+    this.#open -= 1
+    if (this.#open > 0) return true
+    clearTimeout(this.#timer)
+    this.#tower.landed(performance.now() - this.#leftAt)
+    return true
   }
 
   #expire (): void {
-    if (this.#open.size === 0) return
-    this.#lane.late()
-    this.#countFailure()
-    this.#onTimeout()
-    const late = [...this.#open]
-    this.#open.clear()
-    for (const parcel of late) parcel.failed(new RedisUnavailableError(`no answer within ${deadlineMs} ms`))
+    const late = this.#legs.filter(({ isOpen }) => isOpen)
+    if (late.length === 0) return
+    this.#tower.timedOut()
+    for (const { wire } of late) {
+      wire.late()
+      this.#countFailure(wire)
+    }
+    for (const leg of late) {
+      this.#close(leg)
+      leg.parcel.failed(new RedisUnavailableError(`no answer within ${deadlineMs} ms`))
+    }
+  }
+}
+
+/** One parcel on its way. */
+class Leg implements Cargo {
+  readonly #flight: Flight
+  readonly parcel: Parcel
+  readonly wire: Wire
+  command: Parcel['command']
+  isOpen = true
+
+  constructor (flight: Flight, parcel: Parcel, wire: Wire) {
+    this.#flight = flight
+    this.parcel = parcel
+    this.wire = wire
+    this.command = parcel.command
+  }
+
+  answered (reply: unknown): void {
+    this.#flight.answered(this, reply)
+  }
+
+  failed (error: Error): void {
+    this.#flight.failed(this, error)
   }
 }

@@ -1,9 +1,12 @@
 import { Cluster } from 'ioredis'
 import type { Command, Redis } from 'ioredis'
-import { deadlineMs } from './deadline.ts'
+import type { Breakers } from './breakers.ts'
+import { afterReading, deadlineMs } from './deadline.ts'
 import { readServer } from './facts.ts'
 import type { Server } from './facts.ts'
+import { Nodes } from './nodes.ts'
 import { isDemotion } from './outage.ts'
+import { Wire } from './wire.ts'
 
 /** More than this many commands without an answer, and the next connection is asked. */
 const crowdedCommands = 512
@@ -11,17 +14,26 @@ const crowdedCommands = 512
 export const crowdedBytes = 1_048_576
 
 const greetAgainMs = 50
-/** A connection that owes an answer for longer than this is opened anew, though something may trickle through it. */
-const patienceMs = 1000
+const demotionMs = 1000
 
 /** Who is told what becomes of a connection. */
 export interface LaneOwner {
+  readonly breakers: Breakers
   /** at each connection, before it takes its first command: it may have reached another server than the last one */
   onReady: (server: Server) => void
   /** a connection was lost, or could not be made */
   onLost: () => void
   /** one server was expected, and a node of a Cluster is there: it takes no command */
   onClusterNode: () => void
+}
+
+/** A command on its way, and who is told what came of it: once, in the moment when the answer is read, however late that is. */
+export interface Cargo {
+  readonly command: Command
+  /** as {@link Lane.wireOf} said */
+  readonly wire: Wire
+  answered (reply: unknown): void
+  failed (error: Error): void
 }
 
 /** One connection of the pool and what is in flight on it. With a Cluster, one client: a connection to each node. */
@@ -33,21 +45,21 @@ export class Lane {
   expectedBytes = 0
   /** when it last had something in flight, milliseconds since 1970 */
   usedAt = Date.now()
-  /** an answer did not come in time, and none in time came since */
-  isSuspect = false
-  #owner: LaneOwner
+  readonly #owner: LaneOwner
+  readonly #wire: Wire
+  readonly #nodes: Nodes | undefined
   #isGreeted = false
   #greeting: NodeJS.Timeout | undefined
   /** grows with each connection that ends */
   #ends = 0
-  /** since when an answer is owed; undefined while all is well, or nothing was asked */
-  #owedSince: number | undefined
   #demotedAt = -Infinity
 
   constructor (client: Redis | Cluster, owner: LaneOwner) {
     this.client = client
     this.#owner = owner
-    client.on('connect', () => { this.#owedSince = performance.now() })
+    this.#nodes = client instanceof Cluster ? new Nodes(client, owner.breakers) : undefined
+    this.#wire = new Wire(owner.breakers.server, () => client instanceof Cluster ? undefined : client)
+    client.on('connect', () => this.#wire.connected())
     client.on('ready', () => this.#greet())
     client.on('close', () => this.#lost())
     // Sentinels that are away end no connection, for there was none.
@@ -60,34 +72,38 @@ export class Lane {
   }
 
   get isCluster (): boolean {
-    return this.client instanceof Cluster
+    return this.#nodes !== undefined
   }
 
   get isCrowded (): boolean {
     return this.inFlight > crowdedCommands || this.expectedBytes > crowdedBytes
   }
 
-  /** Sends commands as one write (with a Cluster, one a node). The commands' promises tell the rest. */
-  write (commands: readonly Command[]): void {
+  /** Whether an answer did not come in time, and none in time came since. */
+  get isSuspect (): boolean {
+    return this.#wire.isSuspect || this.#nodes?.areTrusted === false
+  }
+
+  /** The connection that a command takes. */
+  wireOf (command: Command): Wire {
+    return this.#nodes === undefined ? this.#wire : this.#nodes.wireOf(command)
+  }
+
+  /** Sends commands as one write (with a Cluster, one a node). */
+  write (cargo: readonly Cargo[]): void {
     const streams = this.#streams()
     for (const stream of streams) stream.cork()
     try {
-      for (const command of commands) this.#send(command)
+      for (const each of cargo) this.#send(each)
     } finally {
       for (const stream of streams) stream.uncork()
     }
   }
 
-  /** Notes that an answer did not come in time. */
-  late (): void {
-    this.isSuspect = true
-    this.#owedSince ??= performance.now() - deadlineMs
-  }
-
   /** Hears an error of the server: one that is no master any more is left for the one that its address, or a Sentinel, now names. */
   hear (error: Error): void {
     const now = performance.now()
-    if (this.isCluster || !isDemotion(error) || now - this.#demotedAt < patienceMs) return
+    if (this.isCluster || !isDemotion(error) || now - this.#demotedAt < demotionMs) return
     this.#demotedAt = now
     // What is in flight may still be answered; nothing more is sent.
     this.#isGreeted = false
@@ -97,38 +113,40 @@ export class Lane {
 
   /** Opens the connection anew when it has owed an answer for too long; learns where a Cluster's slots are. */
   check (): void {
-    if (this.client instanceof Cluster && this.isReady) this.client.refreshSlotsCache()
-    if (this.#owedSince !== undefined && performance.now() - this.#owedSince > patienceMs) this.#reopen()
+    if (this.isReady) this.#nodes?.check()
+    if (this.#wire.isOverdue) this.#reopen()
   }
 
-  /** Asks whether the server answers, in time and well. Never rejects. */
+  /** Asks whether the server answers, in time and well; in a Cluster, those of its nodes that are not asked otherwise. Never rejects. */
   probe (): Promise<boolean> {
+    return this.#nodes === undefined ? this.#ping() : this.#nodes.probe()
+  }
+
+  #ping (): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = setTimeout(() => {
-      this.late()
-      resolve(false)
-    }, deadlineMs)
-    const answered = (isWell: boolean) => {
+    const timer = afterReading(deadlineMs, () => answered(false, () => this.#wire.late()))
+    let isOver = false
+    const answered = (isWell: boolean, first: () => void) => {
+      if (isOver) return
+      isOver = true
       clearTimeout(timer)
+      first()
       resolve(isWell)
     }
-    this.client.ping().then(() => answered(true), (error: Error) => {
-      this.hear(error)
-      answered(false)
-    })
+    this.client.ping().then(() => answered(true, () => this.#wire.breaker.succeeded()), (error: Error) => answered(false, () => this.hear(error)))
     return promise
   }
 
   #reopen (): void {
     this.#isGreeted = false
-    this.#owedSince = undefined
+    this.#wire.ended()
     if (this.client.status !== 'end') this.client.disconnect(true)
   }
 
   #lost (): void {
     this.#ends += 1
     this.#isGreeted = false
-    this.#owedSince = undefined
+    this.#wire.ended()
     clearTimeout(this.#greeting)
     this.#owner.onLost()
   }
@@ -139,44 +157,59 @@ export class Lane {
     const isOver = () => ends !== this.#ends
     readServer(this.client).then((server) => {
       if (isOver()) return
-      this.#owedSince = undefined
       if (server.isLoading) return this.#greetLater()
+      this.#wire.settle()
       if (server.isCluster && !this.isCluster) return this.#owner.onClusterNode()
       this.#isGreeted = true
-      this.isSuspect = false
       this.#owner.onReady(server)
     }, (error: Error) => {
-      // Busy, or the like. Any other error is the connection's end, and the next one greets again.
-      if (!isOver() && error.name === 'ReplyError') this.#greetLater()
+      // Busy, or the like; in a Cluster, no node that answers. Any other error is the connection's end, and the next one greets again.
+      if (!isOver() && (this.isCluster || error.name === 'ReplyError')) this.#greetLater()
     })
   }
 
   #greetLater (): void {
-    this.#owedSince = undefined
+    this.#wire.ended()
     clearTimeout(this.#greeting)
     this.#greeting = setTimeout(() => this.#greet(), greetAgainMs).unref()
   }
 
-  #send (command: Command): void {
+  #send (cargo: Cargo): void {
     this.inFlight += 1
-    const sentAt = this.usedAt = Date.now()
-    const settled = () => {
-      this.inFlight -= 1
-      if (this.#owedSince !== undefined && Date.now() - sentAt < deadlineMs) this.#punctual()
-    }
-    command.promise.then(settled, (error: Error) => {
-      if (error.name !== 'ReplyError') this.inFlight -= 1
-      else {
-        settled()
-        this.hear(error)
-      }
-    })
-    this.client.sendCommand(command)
+    this.usedAt = Date.now()
+    this.#follow(cargo)
+    const node = this.#nodes !== undefined && (cargo.command.getSlot() as number | null) === null ? cargo.wire.client : undefined
+    ;(node ?? this.client).sendCommand(cargo.command)
   }
 
-  #punctual (): void {
-    this.isSuspect = false
-    this.#owedSince = undefined
+  /** Hears of the answer before the command's own promise does, and costs no other promise. */
+  #follow (cargo: Cargo): void {
+    const { command, wire } = cargo
+    const { resolve, reject } = command
+    const sentAt = performance.now()
+    let isOver = false
+    const landed = () => {
+      const isFirst = !isOver
+      if (isFirst) this.inFlight -= 1
+      isOver = true
+      return isFirst
+    }
+    command.resolve = (reply) => {
+      if (!landed()) return
+      wire.answered(sentAt)
+      resolve(reply)
+      cargo.answered(reply)
+    }
+    command.reject = (error) => {
+      if (!landed()) return
+      if (error.name === 'ReplyError') {
+        wire.answered(sentAt)
+        this.hear(error)
+      }
+      command.promise.catch(() => {}) // told below
+      reject(error)
+      cargo.failed(error)
+    }
   }
 
   #streams (): Redis['stream'][] {

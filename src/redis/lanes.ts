@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from 'ioredis'
 import type { LaneSource } from './batch.ts'
-import { Breaker } from './breaker.ts'
+import { Breakers } from './breakers.ts'
 import type { Server } from './facts.ts'
 import { crowdedBytes, Lane } from './lane.ts'
 
@@ -17,7 +17,7 @@ export interface LanesOptions {
   idleMs?: number
   /** called at each connection, before it takes its first command */
   onReady: (server: Server) => void
-  /** called when an outage begins (true) and when it has ended (false) */
+  /** called when an outage begins, of one node of a Cluster too (true), and when all have ended (false) */
   onOutage: (isOut: boolean) => void
   /** called when one server was expected, and a node of a Cluster is there */
   onClusterNode: () => void
@@ -28,7 +28,7 @@ export interface LanesOptions {
  * more are opened while all are crowded, idle ones are closed, dead ones replaced.
  */
 export class Lanes implements LaneSource {
-  readonly breaker: Breaker
+  readonly breakers: Breakers
   /** Since the start: connections that broke or were not made, and choices for which all of them were crowded and no more may be opened. */
   readonly counts = { lost: 0, exhausted: 0 }
   #options: LanesOptions
@@ -41,7 +41,7 @@ export class Lanes implements LaneSource {
 
   constructor (options: LanesOptions) {
     this.#options = options
-    this.breaker = new Breaker((isOpen) => this.#turn(isOpen))
+    this.breakers = new Breakers((isOut) => this.#turn(isOut))
     for (let count = 0; count < options.min; count++) this.#open()
     this.#timer = setInterval(() => this.#check(), checkEveryMs).unref()
   }
@@ -56,6 +56,7 @@ export class Lanes implements LaneSource {
   }
 
   choose (): Lane | undefined {
+    if (this.breakers.server.isOpen) return undefined
     const ready = this.#ready()
     const free = ready.find((lane) => !lane.isCrowded)
     if (free !== undefined) return free
@@ -70,6 +71,10 @@ export class Lanes implements LaneSource {
     const lane = ready.slice(1).find(hasRoom) ?? (ready[0] !== undefined && hasRoom(ready[0]) ? ready[0] : undefined)
     if (lane === undefined) this.#grow()
     return lane
+  }
+
+  missed (): void {
+    if (!this.#isClosed) this.breakers.server.missed()
   }
 
   close (): void {
@@ -95,6 +100,7 @@ export class Lanes implements LaneSource {
 
   #open (): void {
     const lane: Lane = new Lane(this.#options.open(), {
+      breakers: this.breakers,
       onReady: (server) => this.#arrived(server),
       onLost: () => this.#missed(lane),
       onClusterNode: () => { if (this.#lanes.includes(lane)) this.#options.onClusterNode() }
@@ -110,7 +116,7 @@ export class Lanes implements LaneSource {
     this.#options.onReady(server)
     this.#contact.resolve(true)
     // The first sign that an outage is over.
-    if (this.breaker.isOpen) this.#probe()
+    if (this.breakers.isAnyOpen) this.#probe()
   }
 
   #missed (lane: Lane): void {
@@ -140,20 +146,18 @@ export class Lanes implements LaneSource {
     lane.client.disconnect()
   }
 
-  #turn (isOpen: boolean): void {
+  #turn (isOut: boolean): void {
     clearInterval(this.#probing)
     if (this.#isClosed) return
-    if (isOpen) {
+    if (isOut) {
       this.#probing = setInterval(() => this.#probe(), probeEveryMs).unref()
       this.#probe()
     }
-    this.#options.onOutage(isOpen)
+    this.#options.onOutage(isOut)
   }
 
   /** Asks whether Redis is back, on every connection: one that is half open shall not stand for those that are well, and is found by this. */
   #probe (): void {
-    for (const lane of this.#lanes) {
-      if (lane.isReady) lane.probe().then((isWell) => { if (isWell) this.breaker.succeeded() })
-    }
+    for (const lane of this.#lanes) if (lane.isReady) lane.probe()
   }
 }

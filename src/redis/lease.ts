@@ -2,7 +2,7 @@ import { Cluster } from 'ioredis'
 import type { Redis } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
 import type { Role } from './connection.ts'
-import { deadlineMs } from './deadline.ts'
+import { afterReading, deadlineMs } from './deadline.ts'
 
 /** A connection that one caller has alone. It is not made anew when it breaks: what it held is lost, and every command on it then fails. */
 export interface Lease extends AsyncDisposable {
@@ -27,7 +27,7 @@ export class Leases {
    */
   async take (role: Role): Promise<Lease> {
     if (this.#taken.size >= this.#max) throw new RedisUnavailableError('all leases are taken')
-    const client = this.#open(role)
+    const client = role === 'exclusive' ? bounded(this.#open(role)) : this.#open(role)
     this.#taken.add(client)
     const release = () => {
       this.#taken.delete(client)
@@ -48,9 +48,21 @@ export class Leases {
   }
 }
 
+/** Every command is answered within the deadline, or fails; it may still have run. */
+function bounded (client: Redis | Cluster): Redis | Cluster {
+  const send = client.sendCommand.bind(client)
+  client.sendCommand = (...[command, stream]: Parameters<Redis['sendCommand']>) => {
+    const timer = afterReading(deadlineMs, () => command.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
+    const answered = () => clearTimeout(timer)
+    command.promise.then(answered, answered)
+    return send(command, stream)
+  }
+  return client
+}
+
 function ready (client: Redis | Cluster): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const timer = setTimeout(() => reject(new RedisUnavailableError('no connection')), deadlineMs)
+  const timer = afterReading(deadlineMs, () => reject(new RedisUnavailableError('no connection')))
   client.once('ready', () => resolve())
   client.once('end', () => reject(new RedisUnavailableError('no connection')))
   return promise.finally(() => clearTimeout(timer))

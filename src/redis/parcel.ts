@@ -2,28 +2,39 @@ import { Command } from 'ioredis'
 import type { LRUCache } from 'lru-cache'
 import { RedisReplyError } from '../errors.ts'
 import { failureOf } from './outage.ts'
+import { textOf } from './reply.ts'
 import type { Script } from './script.ts'
 
 /** Whoever waits for one answer; called exactly once, by one of the two. */
 export interface Waiter<Answer> {
-  resolve: (answer: Answer) => void
-  reject: (error: Error) => void
+  resolve (answer: Answer): void
+  reject (error: Error): void
+}
+
+/** An argument of a command. */
+export type Argument = string | number | Buffer
+
+/** One key that is read, for all who want it. */
+export interface Read extends Waiter<Buffer | null> {
+  key: string
+  promise: Promise<Buffer | null>
 }
 
 /** One ask of a script: its own keys and arguments. */
-export interface Ask {
+export interface Ask extends Waiter<never> {
   keys: readonly string[]
-  args: readonly (string | number | Buffer)[]
-  waiter: Waiter<never>
+  args: readonly Argument[]
 }
 
 /** One Redis command that carries the asks of many, and hands each its own answer. */
 export interface Parcel {
   command: Command
   /** the same again with the script's text, for a server that has lost it: nothing ran */
-  whole?: () => Command
+  whole?: (() => Command) | undefined
   answered: (reply: unknown) => void
   failed: (error: Error) => void
+  /** told when the answer is there, or will never be, though nobody waits for it any more */
+  landed?: () => void
   /** what the server said to one of its asks in an answer to all: the last such error */
   complaint?: Error
 }
@@ -33,81 +44,86 @@ export const largeBytes = 32_768
 const keysPerCall = 128
 
 /** Packs reads: many keys a command, except in a Cluster, where a command holds one slot. */
-export function packReads (reads: ReadonlyMap<string, readonly Waiter<Buffer | null>[]>, isCluster: boolean, sizes: LRUCache<string, number>): Parcel[] {
-  const keys = [...reads.keys()]
-  if (isCluster) return keys.map((key) => packRead(key, reads.get(key) ?? [], sizes))
+export function packReads (reads: ReadonlyMap<string, Read>, isCluster: boolean, sizes: LRUCache<string, number>): Parcel[] {
+  const all = [...reads.values()]
+  if (isCluster) return all.map((read) => packRead(read, sizes))
   const parcels: Parcel[] = []
-  for (let start = 0; start < keys.length; start += keysPerCall) parcels.push(packMany(keys.slice(start, start + keysPerCall), reads, sizes))
+  for (let start = 0; start < all.length; start += keysPerCall) parcels.push(packMany(all.slice(start, start + keysPerCall), sizes))
   return parcels
 }
 
-function packMany (keys: string[], reads: ReadonlyMap<string, readonly Waiter<Buffer | null>[]>, sizes: LRUCache<string, number>): Parcel {
+function packMany (reads: readonly Read[], sizes: LRUCache<string, number>): Parcel {
   return {
-    command: new Command('mget', keys, { replyEncoding: null }),
+    command: new Command('mget', reads.map(({ key }) => key), { replyEncoding: null }),
     answered: (reply) => {
-      const values = readArray<Buffer | null>(reply, keys.length)
-      keys.forEach((key, index) => hand(key, values[index] ?? null, reads.get(key) ?? [], sizes))
+      const values = readArray<Buffer | null>(reply, reads.length)
+      reads.forEach((read, index) => hand(read, values[index] ?? null, sizes))
     },
-    failed: (error) => keys.forEach((key) => reads.get(key)?.forEach((waiter) => waiter.reject(error)))
+    failed: (error) => reads.forEach((read) => read.reject(error))
   }
 }
 
 /** Packs one read by itself. */
-export function packRead (key: string, waiters: readonly Waiter<Buffer | null>[], sizes: LRUCache<string, number>): Parcel {
+export function packRead (read: Read, sizes: LRUCache<string, number>): Parcel {
   return {
-    command: new Command('get', [key], { replyEncoding: null }),
-    answered: (reply) => hand(key, reply as Buffer | null, waiters, sizes),
+    command: new Command('get', [read.key], { replyEncoding: null }),
+    answered: (reply) => hand(read, reply as Buffer | null, sizes),
     failed: (error) => {
       // MGET says nil of a key of another type; GET alone shall say the same.
-      if (error instanceof RedisReplyError && error.message.includes('WRONGTYPE')) hand(key, null, waiters, sizes)
-      else waiters.forEach((waiter) => waiter.reject(error))
+      if (error instanceof RedisReplyError && error.message.includes('WRONGTYPE')) hand(read, null, sizes)
+      else read.reject(error)
     }
   }
 }
 
-function hand (key: string, value: Buffer | null, waiters: readonly Waiter<Buffer | null>[], sizes: LRUCache<string, number>): void {
-  if (value !== null && value.length > largeBytes) sizes.set(key, value.length)
-  else if (sizes.size > 0) sizes.delete(key)
-  for (const waiter of waiters) waiter.resolve(value)
+function hand (read: Read, value: Buffer | null, sizes: LRUCache<string, number>): void {
+  if (value !== null && value.length > largeBytes) sizes.set(read.key, value.length)
+  else if (sizes.size > 0) sizes.delete(read.key)
+  read.resolve(value)
 }
 
 /** Packs the asks of one script: as many a call as its budget allows; in a Cluster one a call. */
 export function packAsks<Answer> (script: Script<Answer>, asks: readonly Ask[], isCluster: boolean): Parcel[] {
   const asksPerCall = isCluster ? 1 : script.asksPerCall
+  if (asks.length <= asksPerCall) return [packCall(script, asks)]
   const parcels: Parcel[] = []
   for (let start = 0; start < asks.length; start += asksPerCall) parcels.push(packCall(script, asks.slice(start, start + asksPerCall)))
   return parcels
 }
 
 function packCall<Answer> (script: Script<Answer>, asks: readonly Ask[]): Parcel {
-  const keys: string[] = []
-  const args: (string | number | Buffer)[] = []
-  for (const ask of asks) {
-    keys.push(...ask.keys)
-    args.push(ask.keys.length, ask.args.length, ...ask.args)
-  }
-  const call = (name: string, text: string) => new Command(name, [text, keys.length, ...keys, asks.length, ...args], { replyEncoding: 'utf8' })
   const parcel: Parcel = {
-    command: call('evalsha', script.sha1),
-    whole: () => call('eval', script.lua),
+    command: writeCall('evalsha', script.sha1, asks),
+    whole: () => writeCall('eval', script.lua, asks),
     answered: (reply) => {
       const answers = readArray<unknown>(reply, asks.length)
-      asks.forEach((ask, index) => {
+      for (let index = 0; index < asks.length; index++) {
+        const ask = asks[index] as Ask
         const answer = answers[index]
-        if (answer instanceof Error) ask.waiter.reject(failureOf(parcel.complaint = answer))
-        else handAnswer(script, ask, answer)
-      })
+        if (answer instanceof Error) ask.reject(failureOf(parcel.complaint = answer))
+        else handAnswer(script, ask, textOf(answer))
+      }
     },
-    failed: (error) => asks.forEach((ask) => ask.waiter.reject(error))
+    failed: (error) => asks.forEach((ask) => ask.reject(error))
   }
   return parcel
 }
 
+function writeCall (name: string, text: string, asks: readonly Ask[]): Command {
+  const keys: string[] = []
+  const args: Argument[] = []
+  for (const ask of asks) {
+    keys.push(...ask.keys)
+    args.push(ask.keys.length, ask.args.length, ...ask.args)
+  }
+  return new Command(name, [text, keys.length, ...keys, asks.length, ...args], { replyEncoding: null })
+}
+
 function handAnswer<Answer> (script: Script<Answer>, ask: Ask, reply: unknown): void {
   try {
-    (ask.waiter as Waiter<Answer>).resolve(script.read(reply))
+    (ask as Waiter<Answer>).resolve(script.read(reply))
   } catch (error) {
-    ask.waiter.reject(error as Error)
+    ask.reject(error as Error)
   }
 }
 
@@ -117,6 +133,8 @@ function readArray<Element> (reply: unknown, length: number): Element[] {
 }
 
 /** Packs a command of the caller's own, whose reply is text. */
-export function packCommand (name: string, args: (string | number | Buffer)[], waiter: Waiter<unknown>): Parcel {
-  return { command: new Command(name, args, { replyEncoding: 'utf8' }), answered: waiter.resolve, failed: waiter.reject }
+export function packCommand (name: string, args: Argument[], waiter: Waiter<unknown>): Parcel {
+  const command = new Command(name, args, { replyEncoding: 'utf8' })
+  // The promise of the command knows what ioredis makes of such a reply.
+  return { command, answered: () => command.promise.then(waiter.resolve, waiter.reject), failed: waiter.reject }
 }

@@ -1,35 +1,56 @@
 import type { ChainableCommander, Command } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
-import { deadlineMs } from './deadline.ts'
+import { afterReading, deadlineMs } from './deadline.ts'
+import type { Lane } from './lane.ts'
+import { isOutage } from './outage.ts'
 import { refuseInPipeline } from './unshared.ts'
+import type { Wire } from './wire.ts'
 
 /** What ioredis does not declare of a pipeline. */
+type Results = Awaited<ReturnType<ChainableCommander['exec']>>
 type Pipeline = ChainableCommander & { sendCommand: (command: Command) => unknown }
 
 /**
  * Holds a pipeline or transaction of the caller's own to what all commands on a shared connection are held to: it takes none that would wait
  * or change the connection, and it is answered within the deadline, or fails as a whole. What timed out may still have run.
  */
-export function bound (chain: ChainableCommander): ChainableCommander {
+export function bound (chain: ChainableCommander, lane: Lane): ChainableCommander {
   const pipeline = chain as Pipeline
   const sendCommand = pipeline.sendCommand.bind(pipeline)
   const exec = pipeline.exec.bind(pipeline)
+  let wire: Wire | undefined
   pipeline.sendCommand = (command) => {
     refuseInPipeline(command)
+    // MULTI has no key; what follows has.
+    if (wire === undefined && command.name !== 'multi') wire = lane.wireOf(command)
     return sendCommand(command)
   }
   pipeline.exec = (callback) => {
-    const results = inTime(exec())
+    const results = wire === undefined ? exec() : inTime(exec, wire)
     if (callback !== undefined) results.then((result) => callback(null, result), callback)
     return results
   }
   return pipeline
 }
 
-function inTime<Result> (answer: Promise<Result>): Promise<Result> {
-  const { promise, resolve, reject } = Promise.withResolvers<Result>()
-  // A blocked event loop runs timers before it reads the socket: look at what has arrived before giving up.
-  const timer = setTimeout(() => setImmediate(() => reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`))), deadlineMs)
-  answer.then(resolve, reject).finally(() => clearTimeout(timer))
+function inTime (send: () => Promise<Results>, wire: Wire): Promise<Results> {
+  if (wire.breaker.isOpen) return Promise.reject(new RedisUnavailableError('no connection'))
+  const { promise, resolve, reject } = Promise.withResolvers<Results>()
+  let isOpen = true
+  const close = () => { isOpen = false }
+  const timer = afterReading(deadlineMs, () => {
+    if (!isOpen) return
+    close()
+    wire.late()
+    wire.breaker.failed()
+    reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`))
+  })
+  send().then((results) => {
+    if (isOpen && (results === null || results.some(([error]) => error === null || !isOutage(error)))) wire.breaker.succeeded()
+    resolve(results)
+  }, reject).finally(() => {
+    close()
+    clearTimeout(timer)
+  })
   return promise
 }

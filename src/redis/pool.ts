@@ -55,9 +55,9 @@ export class Pool extends Redis {
     this.keyspace = new Keys(policy.prefix)
   }
 
-  /** `ready`, or `degraded` while Redis cannot be asked. */
+  /** `ready`, or `degraded` while Redis, or a node of the Cluster, cannot be asked. */
   get state (): 'ready' | 'degraded' {
-    return !this.#lanes.breaker.isOpen && this.#lanes.all.some((lane) => lane.isReady) ? 'ready' : 'degraded'
+    return !this.#lanes.breakers.isAnyOpen && this.#lanes.all.some((lane) => lane.isReady) ? 'ready' : 'degraded'
   }
 
   /** Connections now, how many of them take commands, and commands without an answer on them. */
@@ -70,9 +70,9 @@ export class Pool extends Redis {
     return this.#lanes.counts
   }
 
-  /** While it is open nothing is asked. */
+  /** Whether Redis, or a node of the Cluster, is not asked now, because it has failed three times in a row. */
   get isBroken (): boolean {
-    return this.#lanes.breaker.isOpen
+    return this.#lanes.breakers.isAnyOpen
   }
 
   /** Connections to each server that holds keys, for what a server says of itself alone: to a Cluster's masters, or to the one; none while there is no connection. */
@@ -120,8 +120,8 @@ export class Pool extends Redis {
 
   /** Several commands as one write, on one connection. */
   override pipeline (commands?: unknown[][]): ChainableCommander {
-    const pipeline = bound(this.#chooseOrThrow().pipeline())
-    return addAll(pipeline, commands)
+    const lane = this.#chooseOrThrow()
+    return addAll(bound(lane.client.pipeline(), lane), commands)
   }
 
   /** A transaction as one write, on one connection; for WATCH, and for commands that leave one by one, take a lease. */
@@ -129,7 +129,8 @@ export class Pool extends Redis {
   override multi (options: { pipeline: false }): never
   override multi (given: unknown[][] | { pipeline: boolean } = []): ChainableCommander {
     if (!Array.isArray(given) && !given.pipeline) throw new RedisSharedError('MULTI')
-    return addAll(bound(this.#chooseOrThrow().multi()), Array.isArray(given) ? given : [])
+    const lane = this.#chooseOrThrow()
+    return addAll(bound(lane.client.multi(), lane), Array.isArray(given) ? given : [])
   }
 
   /** A connection beside the pool, for libraries that ask for one of their own; who opens it closes it. */
@@ -160,21 +161,21 @@ export class Pool extends Redis {
   #lend (command: Command): void {
     const lane = this.#choose()
     if (lane === undefined) {
-      if (!this.#isClosed) this.#lanes.breaker.missed()
+      this.#lanes.missed()
       return command.reject(new RedisUnavailableError('no connection'))
     }
     // eslint-disable-next-line no-new
-    new Flight([{ command, answered: () => {}, failed: command.reject }], lane, this.#lanes.breaker, () => { this.batch.counts.timeouts += 1 })
+    new Flight([{ command, answered: () => {}, failed: command.reject }], lane, { landed: () => {}, timedOut: () => this.batch.timedOut() })
   }
 
   #choose (): Lane | undefined {
-    return this.#isClosed || this.#lanes.breaker.isOpen ? undefined : this.#lanes.choose()
+    return this.#isClosed ? undefined : this.#lanes.choose()
   }
 
-  #chooseOrThrow (): Redis | Cluster {
+  #chooseOrThrow (): Lane {
     const lane = this.#choose()
     if (lane === undefined) throw new RedisUnavailableError('no connection')
-    return lane.client
+    return lane
   }
 
   #reached (server: Server): void {

@@ -10,12 +10,14 @@ export interface Listener {
 }
 
 const pingEveryMs = 1000
+/** Less than from one question to the next, for timers may come early. */
+const patienceMs = 900
 const channelsPerCommand = 256
 const reopenAfterMs = 100
 
 /**
  * One connection for Pub/Sub, opened with the first channel. A connection that is dead or half open is found within 2.5 s, and replaced:
- * it is asked each second, and has 1.5 s to answer.
+ * it is asked each second, and has until the next one to answer.
  */
 export class Subscriber {
   /** Connections that became ready since the start. */
@@ -28,6 +30,8 @@ export class Subscriber {
   #joined = new Set<string>()
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
+  /** since when the server owes a word; undefined when it owes none */
+  #askedAt: number | undefined
 
   constructor (open: () => Redis | Cluster) {
     this.#open = open
@@ -53,6 +57,7 @@ export class Subscriber {
 
   /** Gives the connection up for another one: it answers, but does not bring what was published. */
   replace (): void {
+    this.#askedAt = undefined
     this.#client?.disconnect(true)
   }
 
@@ -90,10 +95,15 @@ export class Subscriber {
   #use (client: Redis): void {
     if (this.#isClosed) return client.disconnect()
     this.#client = client
-    this.#timer ??= setInterval(() => this.#check(), pingEveryMs).unref()
+    this.#timer ??= setInterval(() => setImmediate(() => this.#check()), pingEveryMs).unref()
     client.on('message', (channel: string, message: string) => this.#listeners.get(channel)?.heard(message))
-    client.on('close', () => this.#joined.clear())
+    client.on('connect', () => { this.#askedAt = performance.now() })
+    client.on('close', () => {
+      this.#askedAt = undefined
+      this.#joined.clear()
+    })
     client.on('ready', () => {
+      this.#askedAt = undefined
       this.connections += 1
       this.#subscribe(client, [...this.#listeners.keys()])
     })
@@ -104,12 +114,16 @@ export class Subscriber {
     if (!this.#isClosed) setTimeout(() => this.#connect(), reopenAfterMs).unref()
   }
 
-  /** Asks whether the connection lives, and for the channels that it was refused. */
+  /**
+   * Gives up a connection whose answer has not come, asks whether this one lives, and for the channels that it was refused. What arrived
+   * while the event loop stood still has been read before.
+   */
   #check (): void {
     const client = this.#client
+    if (this.#askedAt !== undefined && performance.now() - this.#askedAt > patienceMs) return this.replace()
     if (client?.status !== 'ready') return
-    // An answer that fails to come destroys the connection: that is its use.
-    client.ping().catch(() => {})
+    this.#askedAt ??= performance.now()
+    client.ping().then(() => { this.#askedAt = undefined }, () => {}) // told by its end
     this.#subscribe(client, [...this.#listeners.keys()].filter((channel) => !this.#joined.has(channel)))
   }
 
