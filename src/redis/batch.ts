@@ -5,8 +5,9 @@ import { afterReading, deadlineMs } from './deadline.ts'
 import { Flight } from './flight.ts'
 import type { Tower } from './flight.ts'
 import type { Lane } from './lane.ts'
+import type { Argument } from './packet.ts'
 import { packAsks, packCommand, packRead, packReads } from './parcel.ts'
-import type { Argument, Ask, Parcel, Read } from './parcel.ts'
+import type { Ask, Parcel, Read } from './parcel.ts'
 import type { Script } from './script.ts'
 
 /** What a request waits for leaves before background work. */

@@ -2,6 +2,8 @@ import { Command } from 'ioredis'
 import type { LRUCache } from 'lru-cache'
 import { RedisReplyError } from '../errors.ts'
 import { failureOf } from './outage.ts'
+import { Packet, PacketWriter } from './packet.ts'
+import type { Argument } from './packet.ts'
 import { textOf } from './reply.ts'
 import type { Script } from './script.ts'
 
@@ -10,9 +12,6 @@ export interface Waiter<Answer> {
   resolve (answer: Answer): void
   reject (error: Error): void
 }
-
-/** An argument of a command. */
-export type Argument = string | number | Buffer
 
 /** One key that is read, for all who want it. */
 export interface Read extends Waiter<Buffer | null> {
@@ -53,8 +52,11 @@ export function packReads (reads: ReadonlyMap<string, Read>, isCluster: boolean,
 }
 
 function packMany (reads: readonly Read[], sizes: LRUCache<string, number>): Parcel {
+  const packet = new PacketWriter()
+  packet.add('mget')
+  for (const { key } of reads) packet.add(key)
   return {
-    command: new Command('mget', reads.map(({ key }) => key), { replyEncoding: null }),
+    command: new Packet('mget', reads[0]?.key ?? '', packet.end()),
     answered: (reply) => {
       const values = readArray<Buffer | null>(reply, reads.length)
       reads.forEach((read, index) => hand(read, values[index] ?? null, sizes))
@@ -65,8 +67,11 @@ function packMany (reads: readonly Read[], sizes: LRUCache<string, number>): Par
 
 /** Packs one read by itself. */
 export function packRead (read: Read, sizes: LRUCache<string, number>): Parcel {
+  const packet = new PacketWriter()
+  packet.add('get')
+  packet.add(read.key)
   return {
-    command: new Command('get', [read.key], { replyEncoding: null }),
+    command: new Packet('get', read.key, packet.end()),
     answered: (reply) => hand(read, reply as Buffer | null, sizes),
     failed: (error) => {
       // MGET says nil of a key of another type; GET alone shall say the same.
@@ -109,14 +114,32 @@ function packCall<Answer> (script: Script<Answer>, asks: readonly Ask[]): Parcel
   return parcel
 }
 
-function writeCall (name: string, text: string, asks: readonly Ask[]): Command {
-  const keys: string[] = []
-  const args: Argument[] = []
-  for (const ask of asks) {
-    keys.push(...ask.keys)
-    args.push(ask.keys.length, ask.args.length, ...ask.args)
+function writeCall (name: string, text: string, asks: readonly Ask[]): Packet {
+  const packet = new PacketWriter()
+  packet.add(name)
+  packet.add(text)
+  let keyCount = 0
+  for (const { keys } of asks) keyCount += keys.length
+  packet.addNumber(keyCount)
+  for (const { keys } of asks) for (const key of keys) packet.add(key)
+  packet.add(shapesOf(asks))
+  for (const { args } of asks) for (const arg of args) packet.add(arg)
+  return new Packet(name, asks[0]?.keys[0] ?? '', packet.end())
+}
+
+/** How many keys and arguments each ask has, as a script reads it: 'asks keys arguments', once for each run of asks that are alike. */
+function shapesOf (asks: readonly Ask[]): string {
+  let text = ''
+  let alike = 0
+  for (let index = 0; index < asks.length; index++) {
+    const { keys, args } = asks[index] as Ask
+    const next = asks[index + 1]
+    alike += 1
+    if (next !== undefined && next.keys.length === keys.length && next.args.length === args.length) continue
+    text += `${alike} ${keys.length} ${args.length} `
+    alike = 0
   }
-  return new Command(name, [text, keys.length, ...keys, asks.length, ...args], { replyEncoding: null })
+  return text
 }
 
 function handAnswer<Answer> (script: Script<Answer>, ask: Ask, reply: unknown): void {

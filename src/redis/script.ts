@@ -25,7 +25,8 @@ const callBudgetMicroseconds = 250
 /**
  * A Lua script that answers many asks in one call, each with its own keys, arguments and answer, or its own error.
  *
- * The call's arguments: how many asks, then for each how many keys and how many arguments it has, and its arguments; its keys stand in order.
+ * The call's arguments: 'asks keys arguments' for each run of asks that have as many keys and as many arguments, in one text; then the arguments
+ * of all asks. Its keys stand in order.
  */
 export class Script<Answer> {
   readonly lua: string
@@ -50,25 +51,21 @@ ${once}
 local function ask(KEYS, ARGV)
 ${ask}
 end
-local answers, keys, args, numbers, key, arg, keyCount, argCount = {}, {}, {}, {}, 0, 1, 0, 0
-local function number(text)
-  numbers[text] = numbers[text] or tonumber(text)
-  return numbers[text]
-end
-for i = 1, tonumber(ARGV[1]) do
-  local keysBefore, argsBefore = keyCount, argCount
-  keyCount, argCount = number(ARGV[arg + 1]), number(ARGV[arg + 2])
-  arg = arg + 2
-  for j = 1, keyCount do keys[j] = KEYS[key + j] end
-  for j = 1, argCount do args[j] = ARGV[arg + j] end
-  for j = keyCount + 1, keysBefore do keys[j] = nil end
-  for j = argCount + 1, argsBefore do args[j] = nil end
-  key, arg = key + keyCount, arg + argCount
-  local isFine, answer = pcall(ask, keys, args)
-  if isFine then
-    answers[i] = answer or false
-  else
-    answers[i] = { err = type(answer) == 'table' and answer.err or tostring(answer) }
+local answers, keys, args, key, arg, i = {}, {}, {}, 0, 1, 0
+for alike, keyCount, argCount in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+)') do
+  keyCount, argCount = tonumber(keyCount), tonumber(argCount)
+  for j = keyCount + 1, #keys do keys[j] = nil end
+  for j = argCount + 1, #args do args[j] = nil end
+  for _ = 1, tonumber(alike) do
+    for j = 1, keyCount do keys[j] = KEYS[key + j] end
+    for j = 1, argCount do args[j] = ARGV[arg + j] end
+    key, arg, i = key + keyCount, arg + argCount, i + 1
+    local isFine, answer = pcall(ask, keys, args)
+    if isFine then
+      answers[i] = answer or false
+    else
+      answers[i] = { err = type(answer) == 'table' and answer.err or tostring(answer) }
+    end
   end
 end
 return answers
