@@ -1,6 +1,8 @@
 import { Command } from 'ioredis'
 import type { LRUCache } from 'lru-cache'
 import { RedisReplyError } from '../errors.ts'
+import { writeCall } from './call.ts'
+import type { Given } from './call.ts'
 import { failureOf } from './outage.ts'
 import { Packet, PacketWriter } from './packet.ts'
 import type { Argument } from './packet.ts'
@@ -20,10 +22,7 @@ export interface Read extends Waiter<Buffer | null> {
 }
 
 /** One ask of a script: its own keys and arguments. */
-export interface Ask extends Waiter<never> {
-  keys: readonly string[]
-  args: readonly Argument[]
-}
+export interface Ask extends Waiter<never>, Given {}
 
 /** One Redis command that carries the asks of many, and hands each its own answer. */
 export interface Parcel {
@@ -112,34 +111,6 @@ function packCall<Answer> (script: Script<Answer>, asks: readonly Ask[]): Parcel
     failed: (error) => asks.forEach((ask) => ask.reject(error))
   }
   return parcel
-}
-
-function writeCall (name: string, text: string, asks: readonly Ask[]): Packet {
-  const packet = new PacketWriter()
-  packet.add(name)
-  packet.add(text)
-  let keyCount = 0
-  for (const { keys } of asks) keyCount += keys.length
-  packet.addNumber(keyCount)
-  for (const { keys } of asks) for (const key of keys) packet.add(key)
-  packet.add(shapesOf(asks))
-  for (const { args } of asks) for (const arg of args) packet.add(arg)
-  return new Packet(name, asks[0]?.keys[0] ?? '', packet.end())
-}
-
-/** How many keys and arguments each ask has, as a script reads it: 'asks keys arguments', once for each run of asks that are alike. */
-function shapesOf (asks: readonly Ask[]): string {
-  let text = ''
-  let alike = 0
-  for (let index = 0; index < asks.length; index++) {
-    const { keys, args } = asks[index] as Ask
-    const next = asks[index + 1]
-    alike += 1
-    if (next !== undefined && next.keys.length === keys.length && next.args.length === args.length) continue
-    text += `${alike} ${keys.length} ${args.length} `
-    alike = 0
-  }
-  return text
 }
 
 function handAnswer<Answer> (script: Script<Answer>, ask: Ask, reply: unknown): void {

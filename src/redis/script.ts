@@ -25,8 +25,7 @@ const callBudgetMicroseconds = 250
 /**
  * A Lua script that answers many asks in one call, each with its own keys, arguments and answer, or its own error.
  *
- * The call's arguments: 'asks keys arguments' for each run of asks that have as many keys and as many arguments, in one text; then the arguments
- * of all asks. Its keys stand in order.
+ * The call's arguments are those of `writeCall`; its keys stand in order.
  */
 export class Script<Answer> {
   readonly lua: string
@@ -52,14 +51,24 @@ local function ask(KEYS, ARGV)
 ${ask}
 end
 local answers, keys, args, key, arg, i = {}, {}, {}, 0, 1, 0
-for alike, keyCount, argCount in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+)') do
+for alike, keyCount, argCount, own in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+) ([%d,]*);') do
   keyCount, argCount = tonumber(keyCount), tonumber(argCount)
   for j = keyCount + 1, #keys do keys[j] = nil end
   for j = argCount + 1, #args do args[j] = nil end
+  local places, placeCount = {}, 0
+  for place in string.gmatch(own, '%d+') do placeCount, places[placeCount + 1] = placeCount + 1, tonumber(place) end
+  local nextOwn = 1
+  for j = 1, argCount do
+    if places[nextOwn] == j then
+      nextOwn, args[j] = nextOwn + 1, ''
+    else
+      arg, args[j] = arg + 1, ARGV[arg + 1]
+    end
+  end
   for _ = 1, tonumber(alike) do
     for j = 1, keyCount do keys[j] = KEYS[key + j] end
-    for j = 1, argCount do args[j] = ARGV[arg + j] end
-    key, arg, i = key + keyCount, arg + argCount, i + 1
+    for j = 1, placeCount do args[places[j]] = ARGV[arg + j] end
+    key, arg, i = key + keyCount, arg + placeCount, i + 1
     local isFine, answer = pcall(ask, keys, args)
     if isFine then
       answers[i] = answer or false

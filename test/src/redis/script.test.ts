@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import fc from 'fast-check'
 import t from 'tap'
 import type { Test } from 'tap'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
@@ -37,6 +38,20 @@ t.test('script gives each ask its own keys and arguments, however many of each',
   ])
 
   t.same(answers, [[2, 3, 'one', '3'], [0, 0, null, null], [1, 0, 'three', null], [0, 1, null, 'é']])
+})
+
+t.test('script gives each ask of a tick its own, whatever of it others have alike', async (t) => {
+  const { pool, script } = await start(t)
+  const echo = script("return table.concat(KEYS, ' ') .. '|' .. table.concat(ARGV, '|')")
+  const text = fc.constantFrom('', 'a', 'b', '$3\r\nabc\r\n', 'é', '😀', 'x'.repeat(300), 7, 1_700_000_000_000)
+  const ask = fc.record({ keys: fc.array(fc.constantFrom('one', 'two', 'drei:é'), { maxLength: 3 }), args: fc.array(text, { maxLength: 4 }), isBytes: fc.boolean() })
+
+  await fc.assert(fc.asyncProperty(fc.array(ask, { minLength: 1, maxLength: 60 }), async (asks) => {
+    const answers = await Promise.all(asks.map(({ keys, args, isBytes }) => pool.batch.ask(echo, keys, args.map((arg) => isBytes ? Buffer.from(String(arg)) : arg))))
+    const wanted = asks.map(({ keys, args }) => `${keys.join(' ')}|${args.join('|')}`)
+    if (JSON.stringify(answers) !== JSON.stringify(wanted)) throw new Error(`${JSON.stringify(answers)} instead of ${JSON.stringify(wanted)}`)
+  }), { numRuns: 200 })
+  t.pass('over 200 ticks')
 })
 
 t.test('script answers with numbers, texts, lists, nothing, and false', async (t) => {
