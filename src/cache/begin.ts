@@ -28,20 +28,28 @@ export function begin (request: Asking, reply: Replying, visit: Visit, policy: R
   const run: HandlerRun = { ...beginning, askedAt: Date.now(), before: reply.getHeaders() }
   const validators = validatorsFor(beginning.stale)
   if (visit.key !== undefined && visit.key.url !== request.raw.url) request.query = inOrder(request.query, policy.query)
-  if (!policy.enforce) return { ...run, restore: swapFields(request, validators) }
+  if (policy.enforce) watch(run, request, reply, visit, policy, isHostKeyed, validators)
+  else run.restore = swapFields(request, validators)
+  return run
+}
 
+/** Notes what the handler reads. */
+function watch (run: HandlerRun, request: Asking, reply: Replying, { key }: Visit, policy: RoutePolicy, isHostKeyed: boolean, validators: Record<string, string>): void {
   const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
-  const covered = { fields: policy.vary, partition, host: isHostKeyed, url: visit.key?.url ?? request.url }
+  const covered = { fields: policy.vary, partition, host: isHostKeyed, url: key?.url ?? request.url }
   const status = reply.statusCode
   const witness = new Witness(request, reply, covered, run.before, validators)
   // A status that a hook has set is not of the handler's making.
   if (status !== 200) witness.note('reply.statusCode')
-  return { ...run, witness, restore: () => witness.close() }
+  run.witness = witness
+  run.restore = () => witness.close()
 }
+
+const none = Object.freeze({})
 
 /** What a stored answer offers for validation (RFC 9111 section 4.3.1). */
 function validatorsFor (stale: Entry | undefined): Record<string, string> {
-  if (stale === undefined) return {}
+  if (stale === undefined) return none
   const entityTag = fieldOf(stale, 'etag')
   const modified = fieldOf(stale, 'last-modified')
   return { ...(entityTag === undefined ? {} : { 'if-none-match': entityTag }), ...(modified === undefined ? {} : { 'if-modified-since': modified }) }

@@ -236,10 +236,10 @@ export class CachedRoute<Request extends Asking> {
     return this.#filling.alone(turn, lookup)
   }
 
-  async #miss (turn: Turn<Request>, miss: Miss): Promise<unknown> {
+  #miss (turn: Turn<Request>, miss: Miss): unknown {
     // RFC 9111 section 5.2.1.7
     if (miss.wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
-    return await this.#filling.answer(turn, miss)
+    return this.#filling.answer(turn, miss)
   }
 
   #forward ({ reply, visit, run }: Turn<Request>, reason: Forwarded, detail: string): unknown {

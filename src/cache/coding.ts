@@ -6,7 +6,7 @@ const compressors = { gzip: promisify(gzip), br: promisify(brotliCompress) }
 const decompressors = { gzip: promisify(gunzip), br: promisify(brotliDecompress) }
 
 /** Smaller bodies do not gain. */
-const fewestBytes = 1024
+export const fewestBytes = 1024
 
 const compressible = /^(?:text\/|application\/(?:[\w.-]+\+)?(?:json|xml)\b|application\/(?:javascript|ndjson|wasm)\b|image\/svg\+xml)/i
 

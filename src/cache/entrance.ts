@@ -1,6 +1,6 @@
 import type { Counts } from './counts.ts'
 import type { Ending, Fill } from './fill.ts'
-import type { Locks, Taking, Wish } from './lock.ts'
+import type { Lock, Locks, Taking, Wish } from './lock.ts'
 import type { Waiters } from './waiters.ts'
 
 /** Where all processes come by before they run the handler for a key: one goes in, the others wait until it is out, or for as long as they care. */
@@ -42,13 +42,13 @@ export class Entrance {
   }
 
   /** Ends a fill that keeps nothing: the lock is given back, and where answers are not to be shared nobody waits for the next one. */
-  leave<Result> (fill: Fill<Result> | undefined, ending: Ending<Result>): void {
+  leave<Result extends object> (fill: Fill<Result> | undefined, ending: Ending<Result>): void {
     if (fill?.lock !== undefined) this.#locks.release(fill.lock, { isShared: ending !== 'alone' })
     fill?.end(ending)
   }
 
   /** An answer was kept under the fill's own key, and the lock given back with it; or it was not, and somebody else may try. */
-  stored (fill: Fill<unknown> | undefined, isKept: boolean): void {
+  stored (fill: { readonly lock: Lock | undefined } | undefined, isKept: boolean): void {
     if (fill?.lock === undefined) return
     if (isKept) this.#locks.drop(fill.lock)
     else this.#locks.release(fill.lock, { isShared: true })

@@ -109,7 +109,7 @@ export class Epoch {
   /** Whether a fill may begin: else the marker must be raised before. */
   get isRaised (): boolean {
     this.#check()
-    return this.#isRaised
+    return this.#isRaised && this.#raising === undefined
   }
 
   /**

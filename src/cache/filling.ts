@@ -15,7 +15,7 @@ import type { RoutePolicy } from './policy.ts'
 import type { Refresh } from './refresh.ts'
 import { maySwap, useOf } from './reuse.ts'
 import type { Reservation } from './reservations.ts'
-import { outage } from './settling.ts'
+import { outage } from './keeping.ts'
 import { Swapping } from './swapping.ts'
 import { waitedFor } from './turn.ts'
 import type { Front, Miss, Turn } from './turn.ts'
@@ -60,11 +60,11 @@ export class Filling<Request extends Asking> {
   }
 
   /** Takes part in another's run of the handler, or begins one. */
-  async answer (turn: Turn<Request>, miss: Miss): Promise<unknown> {
+  answer (turn: Turn<Request>, miss: Miss): unknown {
     const { stale } = miss
-    if (stale !== undefined && maySwapFor(turn, miss, stale)) return await this.#swap(turn, miss, stale)
+    if (stale !== undefined && maySwapFor(turn, miss, stale)) return this.#swap(turn, miss, stale)
     this.#shared.counts.add('miss')
-    return await this.#share(turn, { ...miss, until: performance.now() + patienceMs })
+    return this.#share(turn, { ...miss, until: performance.now() + patienceMs })
   }
 
   /** Answers a request of the app's own, which makes a stale answer anew; to one that is not what was meant, with nothing. */
@@ -110,27 +110,30 @@ export class Filling<Request extends Asking> {
     return underWay === undefined ? this.#runWithout(turn, miss, fills.begin(`${name} without`, outage)) : this.#join(turn, miss, underWay)
   }
 
-  async #share (turn: Turn<Request>, miss: Wanting): Promise<unknown> {
+  #share (turn: Turn<Request>, miss: Wanting): unknown {
     const name = sharedName(turn, miss)
-    if (name === '') return await this.#runUnshared(turn, miss)
+    if (name === '') return this.#runUnshared(turn, miss)
     const { fills, reservations, store } = this.#shared
     const { requiredSequence: required, tick } = miss.lookup
     const underWay = fills.find(name, required, store.tick, tick)
-    if (underWay !== undefined) return await this.#join(turn, miss, underWay)
+    if (underWay !== undefined) return this.#join(turn, miss, underWay)
     if (this.#places.isFull) return this.#refuse(turn, miss.stale)
     const reservation = reservations.takeUp(name)
-    return reservation === undefined ? await this.#lead(turn, miss, fills.begin(name, required ?? 0, store.tick)) : await this.#redeem(turn, miss, reservation)
+    return reservation === undefined ? this.#lead(turn, miss, fills.begin(name, required ?? 0, { tick: store.tick })) : this.#redeem(turn, miss, reservation)
   }
 
   /** Runs the handler with the lock that was asked for along with a look, if it was to be had. */
-  async #redeem (turn: Turn<Request>, miss: Wanting, reservation: Reservation): Promise<unknown> {
+  #redeem (turn: Turn<Request>, miss: Wanting, reservation: Reservation): unknown {
     const { fills, reservations } = this.#shared
     const { requiredSequence = 0, tick } = miss.lookup
-    const fill = fills.begin(reservation.name, tick === reservation.tick ? requiredSequence : 0, -1, reservation.tick)
-    const taking = await reservations.redeem(reservation, miss.lookup)
-    if (taking === undefined) return await this.#lead(turn, miss, fill)
-    fill.sequence = taking.sequence
-    return this.#start(turn, miss, fill, taking)
+    const fill = fills.begin(reservation.name, tick === reservation.tick ? requiredSequence : 0, { lookTick: reservation.tick })
+    const goOn = () => {
+      const taking = reservations.redeem(reservation, miss.lookup)
+      if (taking === undefined) return this.#lead(turn, miss, fill)
+      fill.sequence = taking.sequence
+      return this.#start(turn, miss, fill, taking)
+    }
+    return reservation.isAnswered ? goOn() : reservation.answer.then(goOn)
   }
 
   /** Waits for a run of this process. */
@@ -202,7 +205,7 @@ export class Filling<Request extends Asking> {
     const required = late.lookup.requiredSequence
     const underWay = fills.find(name, required, store.tick, late.lookup.tick)
     if (underWay !== undefined && underWay !== hung) return await this.#join(turn, late, underWay)
-    return await this.#lead(turn, late, fills.begin(name, required ?? 0, store.tick), true)
+    return await this.#lead(turn, late, fills.begin(name, required ?? 0, { tick: store.tick }), true)
   }
 
   /** Runs the handler for a request whose answer others cannot wait for. */

@@ -15,7 +15,8 @@ const longestHeuristicMs = 86_400_000
 
 /** The directives that hold for this cache: targeted ones stand in for all others (RFC 9213 section 2.2). */
 export function controlOf (fields: Fields): { control: CacheControl, isTargeted: boolean } {
-  const targeted = parseTargeted(fields['cdn-cache-control'])
+  const field = fields['cdn-cache-control']
+  const targeted = field === undefined ? undefined : parseTargeted(field)
   if (targeted !== undefined) return { control: targeted, isTargeted: true }
   return { control: parseCacheControl(fields['cache-control'] as string | string[] | undefined), isTargeted: false }
 }

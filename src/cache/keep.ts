@@ -1,9 +1,8 @@
-import { randomInt } from 'node:crypto'
 import { parseGroups } from '../http/cache-groups.ts'
 import { formatHttpDate } from '../http/date.ts'
 import { makeEntityTag } from '../http/entity-tag.ts'
 import { parseVary } from '../http/vary.ts'
-import { mayCompress } from './coding.ts'
+import { fewestBytes, mayCompress } from './coding.ts'
 import { fieldOf } from './entry.ts'
 import type { Entry, Lifetime } from './entry.ts'
 import { controlOf } from './freshness.ts'
@@ -15,11 +14,13 @@ import { joinFields } from './serve.ts'
 /** Response fields that speak of one connection, or that each answer is given anew (RFC 9111 section 3.1). */
 const neverKept = new Set(['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'age'])
 
-/** The fields that a handler added, without those that are never kept. */
-export function keptFields (before: Fields, after: Fields, without: ReadonlySet<string>, keepCookies: boolean): Map<string, Fields[string]> {
-  const dropped = new Set(String(after.connection ?? '').toLowerCase().split(',').map((name) => name.trim()))
+const nothing: ReadonlySet<string> = new Set()
+
+/** Of the fields that a handler added, those that may be kept. */
+export function keptFields (added: ReadonlyMap<string, Fields[string]>, { connection }: Fields, without: ReadonlySet<string>, keepCookies: boolean): Map<string, Fields[string]> {
+  const dropped = connection === undefined ? nothing : new Set(String(connection).toLowerCase().split(',').map((name) => name.trim()))
   const kept = new Map<string, Fields[string]>()
-  for (const [name, value] of addedFields(before, after)) {
+  for (const [name, value] of added) {
     if (neverKept.has(name) || dropped.has(name) || without.has(name) || (name === 'set-cookie' && !keepCookies)) continue
     kept.set(name, value)
   }
@@ -29,7 +30,8 @@ export function keptFields (before: Fields, after: Fields, without: ReadonlySet<
 /** What a handler added to a reply; of a list that it added to, its own members. */
 export function addedFields (before: Fields, after: Fields): Map<string, Fields[string]> {
   const added = new Map<string, Fields[string]>()
-  for (const [name, value] of Object.entries(after)) {
+  for (const name of Object.keys(after)) {
+    const value = after[name]
     if (value === undefined || String(value) === String(before[name] ?? '')) continue
     if (name === 'vary' && before.vary !== undefined) added.set(name, withoutMembers(value, before.vary))
     else if (name === 'set-cookie' && before[name] !== undefined) added.set(name, [value].flat().map(String).filter((each) => ![before[name]].flat().includes(each)))
@@ -62,7 +64,7 @@ export function completeFields (reply: Replying, kept: Map<string, Fields[string
 
 /** Whether a body will be kept compressed; then its answers vary by what clients accept, this one too. */
 export function isCoded (reply: Replying, kept: Map<string, Fields[string]>, policy: RoutePolicy, bytes: number): boolean {
-  if (policy.coding === 'identity') return false
+  if (policy.coding === 'identity' || bytes < fewestBytes) return false
   const { control } = controlOf(Object.fromEntries(kept))
   const type = kept.get('content-type')
   if (!mayCompress(bytes, type === undefined ? undefined : String(type), kept.get('content-encoding') as string | undefined, !control.noTransform)) return false
@@ -73,20 +75,25 @@ export function isCoded (reply: Replying, kept: Map<string, Fields[string]>, pol
 
 /** Makes the pairs that an entry holds; several values of one field are joined, which they may be (RFC 9110 section 5.3), but for cookies. */
 export function fieldPairs (kept: ReadonlyMap<string, Fields[string]>): [string, string][] {
-  return [...kept].flatMap(([name, value]): [string, string][] => {
-    if (Array.isArray(value)) return name === 'set-cookie' ? value.map((each: string) => [name, each]) : [[name, value.join(', ')]]
-    return [[name, String(value)]]
-  }).map(([name, value]) => [name, value.replaceAll(/[\r\n]/g, ' ')])
+  const pairs: [string, string][] = []
+  const add = (name: string, value: string) => pairs.push([name, /[\r\n]/.test(value) ? value.replaceAll(/[\r\n]/g, ' ') : value])
+  for (const [name, value] of kept) {
+    if (!Array.isArray(value)) add(name, String(value))
+    else if (name === 'set-cookie') value.forEach((each: string) => add(name, each))
+    else add(name, value.join(', '))
+  }
+  return pairs
 }
 
 /** The tags of an answer: those that its route chose, that were added while it was made, and its groups (RFC 9875). */
-export function tagsOf (chosen: readonly string[], added: readonly string[], kept: ReadonlyMap<string, Fields[string]>): string[] {
+export function tagsOf (chosen: readonly string[], added: readonly string[], kept: ReadonlyMap<string, Fields[string]>): readonly string[] {
+  if (added.length === 0 && !kept.has('cache-groups')) return chosen
   return [...new Set([...chosen, ...added, ...parseGroups(kept.get('cache-groups')).filter((group) => group !== '' && !group.startsWith('='))])]
 }
 
 /** What was filled together shall not expire together: a route's own lifetime is cut by up to a tenth. */
 export function shortened (lifetime: Lifetime): Lifetime {
-  return { ...lifetime, freshMs: Math.round(lifetime.freshMs * (1 - randomInt(1000) / 10_000)) }
+  return { ...lifetime, freshMs: Math.round(lifetime.freshMs * (1 - Math.random() / 10)) }
 }
 
 /** What a validation confirmed, with the fields that it brought (RFC 9111 sections 3.2 and 4.3.4); those that describe the body stay. */

@@ -91,10 +91,13 @@ export class Locks {
    * @returns undefined when it is not to be had like this
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may be taken all the same, and lapses by itself
    */
-  async reserve (name: string, tags: readonly string[]): Promise<Taking | undefined> {
+  reserve (name: string, tags: readonly string[]): Promise<Taking | undefined> {
     const token = this.#token()
     const keys = [this.#keys.cacheLock(name), name, this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))]
-    const said = await this.#batch.ask(reserve, keys, [token, lifetimeMs, this.#store.markerLifetimeMs])
+    return this.#batch.ask(reserve, keys, [token, lifetimeMs, this.#store.markerLifetimeMs]).then((said) => this.#reserved(name, token, said))
+  }
+
+  #reserved (name: string, token: string, said: string[] | null): Taking | undefined {
     if (said === null) return undefined
     const [word, text] = said
     const sequence = Number(text)

@@ -7,8 +7,12 @@ import type { CacheStore } from './store.ts'
 const rememberedHits = 10_000
 /** Whoever has not come to the handler by then holds nobody up any longer. */
 const longestMs = 50
+/** After so long a lock that nobody renews may have ended: this process stood still. */
+const lapsedMs = 500
 /** After a reservation that came to nothing a route makes none for so long: who is refused time and again shall not hold others up each time. */
 const restMs = 1000
+
+const done = Promise.resolve()
 
 /** A key's lock that was asked for along with a look. */
 export interface Reservation {
@@ -18,7 +22,7 @@ export interface Reservation {
   /** of the batch that asked */
   readonly tick: number
   /** settles once, and never rejects */
-  readonly answer: Promise<void>
+  answer: Promise<void>
   isAnswered: boolean
   /** undefined where the lock was not to be had, or nobody knows */
   taking: Taking | undefined
@@ -48,14 +52,9 @@ export class Reservations {
   /** Asks for a key's lock, along with a look that leaves in this tick; not where a hit is expected, nor twice at a time. */
   begin (name: string, tags: readonly string[], pattern: string): Reservation | undefined {
     if (this.#hits.get(name) !== undefined || this.#open.has(name) || this.#store.isApart || this.#isResting(pattern)) return undefined
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const reservation: Reservation = { name, pattern, tick: this.#store.tick, answer: promise, isAnswered: false, taking: undefined, answeredAt: Infinity, end: undefined }
+    const reservation: Reservation = { name, pattern, tick: this.#store.tick, answer: done, isAnswered: false, taking: undefined, answeredAt: Infinity, end: undefined }
     this.#open.set(name, reservation)
-    const heard = (taking?: Taking) => {
-      this.#heard(reservation, taking)
-      resolve()
-    }
-    this.#locks.reserve(name, tags).then(heard, () => heard())
+    reservation.answer = this.#locks.reserve(name, tags).then((taking) => this.#heard(reservation, taking), () => this.#heard(reservation, undefined))
     return reservation
   }
 
@@ -77,16 +76,16 @@ export class Reservations {
   }
 
   /**
-   * What a reservation that was taken up is good for, once that is known: a fill must not begin before what its own look has seen.
+   * What a reservation that was taken up and answered is good for: a fill must not begin before what its own look has seen.
    *
    * @returns undefined where it is good for nothing
    */
-  async redeem (reservation: Reservation, { tick, requiredSequence }: Pick<Lookup<Kept>, 'requiredSequence' | 'tick'>): Promise<Taking | undefined> {
-    if (!reservation.isAnswered) await reservation.answer
+  redeem (reservation: Reservation, { tick, requiredSequence }: Pick<Lookup<Kept>, 'requiredSequence' | 'tick'>): Taking | undefined {
     const { taking } = reservation
     if (taking === undefined) return undefined
     const isYoung = tick === reservation.tick || (requiredSequence !== undefined && taking.sequence >= requiredSequence)
-    const isGood = isYoung && this.#store.isReady
+    const isLive = performance.now() - reservation.answeredAt < lapsedMs
+    const isGood = isYoung && isLive && this.#store.isReady
     if (taking.word === 'taken') {
       if (isGood) this.#locks.hold(taking.lock)
       else this.#locks.release(taking.lock, { isShared: true })

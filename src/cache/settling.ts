@@ -3,14 +3,13 @@ import { ReadableStream } from 'node:stream/web'
 import { formatCacheStatus } from '../http/cache-status.ts'
 import { parseVary } from '../http/vary.ts'
 import type { Shared } from './cached-route.ts'
-import { compress, decompress } from './coding.ts'
-import { fieldOf, packEntry } from './entry.ts'
+import { decompress, fewestBytes } from './coding.ts'
 import type { Entry, Head, Lifetime } from './entry.ts'
-import { ageSeconds, freshLeftMs, keptMs } from './freshness.ts'
+import { ageSeconds, freshLeftMs } from './freshness.ts'
 import type { Fields } from './freshness.ts'
 import { invalidatedBy, isUnsafe } from './invalidation.ts'
 import { addedFields, completeFields, fieldPairs, freshened, isCoded, isSameAnswer, keptFields, shortened, tagsOf } from './keep.ts'
-import type { Key } from './key.ts'
+import { Keeping, outage } from './keeping.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import { mayStandIn } from './reuse.ts'
@@ -19,7 +18,6 @@ import { judgeByResponse, judgeByRoute } from './storing.ts'
 import type { Judgement } from './storing.ts'
 import { isStream, tee } from './tee.ts'
 import type { Gathered } from './tee.ts'
-import { retagged } from './uri-tag.ts'
 import type { Variants } from './variants.ts'
 import type { HandlerRun, Visit } from './visit.ts'
 
@@ -34,9 +32,6 @@ interface Case {
   readonly receivedAt: number
 }
 
-/** The sequence of a fill while Redis is away: older than every marker, so nothing of it is kept or given to who has seen one. */
-export const outage = 0
-
 /** Why an answer is not kept that might be: Redis is too full. */
 const full = 'memory'
 
@@ -49,6 +44,7 @@ export class Settling {
   readonly #pattern: string
   readonly #shared: Shared
   readonly #variants: Variants
+  readonly #keeping: Keeping
   readonly #warned = new Set<string>()
 
   constructor (policy: RoutePolicy, pattern: string, shared: Shared, variants: Variants) {
@@ -56,6 +52,7 @@ export class Settling {
     this.#pattern = pattern
     this.#shared = shared
     this.#variants = variants
+    this.#keeping = new Keeping(policy, shared, variants)
   }
 
   /** @returns what leaves instead of the payload: undefined for the payload itself, null for nothing */
@@ -81,9 +78,10 @@ export class Settling {
   /** RFC 9111 section 4.3.4 */
   #confirm (settled: Case, stale: Entry): unknown {
     const { reply, run } = settled
-    const kept = freshened(stale, keptFields(run.before, settled.after, new Set(), this.#policy.keepCookies))
+    const added = addedFields(run.before, settled.after)
+    const kept = freshened(stale, keptFields(added, settled.after, new Set(), this.#policy.keepCookies))
     const judgement = this.#judgement(settled, stale.status, kept)
-    for (const name of addedFields(run.before, settled.after).keys()) reply.removeHeader(name)
+    for (const name of added.keys()) reply.removeHeader(name)
     reply.code(stale.status)
     for (const [name, value] of fieldPairs(kept)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
     completeFields(reply, kept, this.#policy, undefined)
@@ -95,7 +93,7 @@ export class Settling {
       fields: fieldPairs(kept)
     }
     const isGood = refusal === undefined && judgement.isKept && run.sequence !== undefined
-    const isStored = isGood && this.#send(settled, entry, stale.body, false)
+    const isStored = isGood && this.#keeping.send(settled, entry, stale.body, false)
     if (isGood) run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
     else this.#shared.entrance.leave(run.fill, 'alone')
     this.#tell(reply, run, { isStored, detail: refusal ?? (judgement.isKept ? isGood && !isStored ? full : undefined : judgement.reason), forwardedStatus: 304 })
@@ -107,10 +105,11 @@ export class Settling {
   #compare (settled: Case, stale: Entry): void {
     const { after, run } = settled
     if (run.detail !== 'method' || this.#refusal(settled) !== undefined) return
-    const kept = freshened(stale, keptFields(run.before, after, new Set(), this.#policy.keepCookies))
+    const added = addedFields(run.before, after)
+    const kept = freshened(stale, keptFields(added, after, new Set(), this.#policy.keepCookies))
     const judgement = this.#judgement(settled, stale.status, kept)
-    if (!isSameAnswer(stale, addedFields(run.before, after))) this.#put(settled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
-    else if (judgement.isKept) this.#send(settled, { ...stale, ...judgement.lifetime, fields: fieldPairs(kept) }, stale.body, false)
+    if (!isSameAnswer(stale, added)) this.#keeping.put(settled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
+    else if (judgement.isKept) this.#keeping.send(settled, { ...stale, ...judgement.lifetime, fields: fieldPairs(kept) }, stale.body, false)
   }
 
   /** RFC 5861 section 4 */
@@ -130,10 +129,11 @@ export class Settling {
   #judge (settled: Case, payload: unknown): unknown {
     const { request, reply, run, visit } = settled
     const reason = this.#refusal(settled) ?? (run.sequence === outage ? undefined : run.detail)
-    const judgement: Judgement = reason === undefined ? this.#judgement(settled, reply.statusCode, addedFields(run.before, settled.after)) : { isKept: false, reason }
+    const added = addedFields(run.before, settled.after)
+    const judgement: Judgement = reason === undefined ? this.#judgement(settled, reply.statusCode, added) : { isKept: false, reason }
     if (!judgement.isKept || run.sequence === undefined || visit.key === undefined) return this.#refuse(settled, judgement.isKept ? 'method' : judgement.reason)
 
-    const kept = keptFields(run.before, settled.after, judgement.without, this.#policy.keepCookies)
+    const kept = keptFields(added, settled.after, judgement.without, this.#policy.keepCookies)
     const lifetime = this.#policy.ttlMs === undefined ? judgement.lifetime : shortened(judgement.lifetime)
     if (isStream(payload)) return this.#tee(settled, kept, lifetime, payload)
     if (payload instanceof ReadableStream) return this.#tee(settled, kept, lifetime, Readable.fromWeb(payload))
@@ -144,7 +144,7 @@ export class Settling {
     completeFields(reply, kept, this.#policy, body)
     const coded = isCoded(reply, kept, this.#policy, body.length)
     const entry = { ...this.#head(settled, kept, lifetime), body }
-    const isStored = this.#send(settled, entry, body, coded)
+    const isStored = this.#keeping.send(settled, entry, body, coded)
     run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
     this.#tell(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : full })
     return leave(request, reply, payload, body)
@@ -195,7 +195,7 @@ export class Settling {
       // It may have been made of the request only now.
       if (this.#refusal(settled) !== undefined) return this.#shared.entrance.leave(run.fill, 'alone')
       const entry = { ...this.#head(settled, kept, lifetime), body }
-      this.#send(settled, entry, body, willCode && body.length >= 1024)
+      this.#keeping.send(settled, entry, body, willCode && body.length >= fewestBytes)
       run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
     }
     const passing = tee(payload, this.#policy.maxBytes, { onStart: () => run.witness?.reopen(), onEnd })
@@ -213,53 +213,6 @@ export class Settling {
       coding: 'identity',
       fields: fieldPairs(kept)
     }
-  }
-
-  /** Keeps an entry where Redis has room for it: who waits for its run has the answer in any case. */
-  #send (settled: Case, entry: Head, body: Buffer, coded: boolean): boolean {
-    const { run, visit: { key } } = settled
-    if (run.sequence === outage || key === undefined) return false
-    const { store, entrance } = this.#shared
-    const isAdmitted = store.admits(key.name, body.length)
-    if (isAdmitted) this.#put(settled, entry, body, coded)
-    else entrance.stored(run.fill, false)
-    return isAdmitted
-  }
-
-  /** Sends an entry to Redis, behind what requests ask. A store that fails costs the next request a run of the handler, and this one nothing. */
-  #put (settled: Case, entry: Head, body: Buffer, coded: boolean): void {
-    const { counts, entrance } = this.#shared
-    const { fill } = settled.run
-    counts.add('store')
-    const done = (isKept: boolean) => {
-      counts.add(isKept ? 'kept' : 'lost')
-      entrance.stored(fill, isKept)
-    }
-    this.#store(settled, entry, body, coded).then(done, () => done(false))
-  }
-
-  async #store ({ request, visit, run, receivedAt }: Case, head: Head, plain: Buffer, coded: boolean): Promise<boolean> {
-    if (visit.key === undefined) return false
-    const place = this.#variants.placeOf(visit.key, fieldOf(head, 'no-vary-search'))
-    const tags = place === visit.key ? head.tags : retagged(head.tags, request, request.raw.url ?? '', place.search !== undefined)
-    const { coding } = this.#policy
-    const isCoded = coded && coding !== 'identity'
-    const body = isCoded ? await compress(plain, coding) : plain
-    const lifetimeMs = keptMs(head, head.fields.some(([name]) => name === 'etag' || name === 'last-modified'), receivedAt)
-    if (lifetimeMs <= 0) return false
-    const vary = this.#policy.ttlMs === undefined ? parseVary(fieldOf(head, 'vary')) : []
-    const names = vary === '*' ? [] : isCoded ? vary.filter((name) => name !== 'accept-encoding') : vary
-    const key: Key = names.length === 0 ? place : this.#variants.keyOf(place, names, request)
-    const packed = packEntry({ ...head, tags, key: key.text, coding: isCoded ? coding : head.coding }, body)
-    // Who waits, waits for what stands under the URL itself.
-    const lock = key.name === visit.key.name ? run.fill?.lock : undefined
-    // Both leave together; a branch that leads to nothing is a miss.
-    const [isKept] = await Promise.all([
-      this.#shared.store.keep(key.name, { ...head, tags }, packed, lifetimeMs, lock),
-      key === place ? undefined : this.#variants.add(place, key, names, place === visit.key ? visit.branch : undefined, lifetimeMs)
-    ])
-    if (lock === undefined) this.#shared.entrance.stored(run.fill, false)
-    return isKept
   }
 
   #leavePlain ({ request, reply }: Case, entry: Entry): unknown {

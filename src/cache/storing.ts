@@ -108,6 +108,7 @@ function named (control: CacheControl): ReadonlySet<string> {
 }
 
 function isCovered (vary: Fields[string], declared: readonly string[]): boolean {
+  if (vary === undefined) return true
   const names = parseVary(vary)
   return names !== '*' && names.every((name) => declared.includes(name))
 }

@@ -65,7 +65,7 @@ export class Swapping<Request extends Asking> {
   }
 
   #fill (name: string, lookup: Lookup<Entry>): Fill<Entry> {
-    return this.#shared.fills.begin(name, lookup.requiredSequence ?? 0, this.#shared.store.tick)
+    return this.#shared.fills.begin(name, lookup.requiredSequence ?? 0, { tick: this.#shared.store.tick })
   }
 
   /** Takes the lock where it is free, and waits for nobody: what is stale is there. */

@@ -54,7 +54,7 @@ export interface HandlerRun {
   readonly fill?: Fill<Entry> | undefined
   /** a stored answer that this run may confirm, or that may stand in for it */
   readonly stale?: Entry | undefined
-  readonly witness?: Witness | undefined
+  witness?: Witness | undefined
   /** lets the next one run, where a route bounds how many do at once */
   readonly free?: (() => void) | undefined
   /** leaves the request as the handler found it */

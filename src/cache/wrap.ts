@@ -88,7 +88,7 @@ export class Wraps {
     const required = lookup.requiredSequence
     const underWay = this.#fills.find(redisKey, required, this.#store.tick)
     if (underWay !== undefined) return await this.#join(wanting, underWay)
-    return await this.#lead(wanting, lookup, this.#fills.begin(redisKey, required ?? 0, this.#store.tick))
+    return await this.#lead(wanting, lookup, this.#fills.begin(redisKey, required ?? 0, { tick: this.#store.tick }))
   }
 
   /** Without Redis nothing is kept, but those of this process who want the same at the same time share one run. */

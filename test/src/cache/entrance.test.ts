@@ -172,6 +172,7 @@ t.test('entrance does the same in a Cluster', async (t) => {
   const { url } = await startCluster(t)
   const [one, other] = [await openDoor(t, url), await openDoor(t, url)]
   await until(() => one.store.isApart && other.store.isApart, { what: 'both know the cluster' })
+  await Promise.all([one, other].map(({ store }) => store.ready()))
   const fill = await fillOf(one)
 
   const waiting = other.entrance.enter(name, wish, soon())

@@ -52,6 +52,12 @@ async function begun ({ reservations }: Desk, id: string, tags: string[] = []): 
   return reservation
 }
 
+/** What a reservation is good for, for who asked in the same tick. */
+async function redeemed ({ reservations }: Desk, reservation: Reservation) {
+  await reservation.answer
+  return reservations.redeem(reservation, along(reservation))
+}
+
 t.test('reservations give a lock to who takes it up, with the sequence and the markers of its tags', async (t) => {
   const desk = await start(t)
   const { reservations, redis: { client } } = desk
@@ -59,7 +65,7 @@ t.test('reservations give a lock to who takes it up, with the sequence and the m
 
   const reservation = await begun(desk, 'a', ['one', 'two'])
   t.equal(reservations.takeUp(keyOf('a')), reservation)
-  const taking = await reservations.redeem(reservation, along(reservation))
+  const taking = await redeemed(desk, reservation)
 
   t.equal(desk.pool.batch.counts.writes - before, 1)
   t.match(taking, { word: 'taken', sequence: Number(await client.get('api:cache:seq')) })
@@ -88,7 +94,7 @@ t.test('reservations are renewed from when they are taken up', async (t) => {
   const desk = await start(t)
   const reservation = await begun(desk, 'a')
   desk.reservations.takeUp(keyOf('a'))
-  await desk.reservations.redeem(reservation, along(reservation))
+  await redeemed(desk, reservation)
 
   for (let renewals = 0, before = 1000; renewals < 4;) {
     const now = await until(() => desk.redis.client.pttl(lockOf('a')), { what: 'the lock is there' })
@@ -104,7 +110,7 @@ t.test('reservations are not made where something stands, somebody fills, or no 
   const taken = async (id: string) => {
     const reservation = await begun(desk, id)
     reservations.takeUp(keyOf(id))
-    return await reservations.redeem(reservation, along(reservation))
+    return await redeemed(desk, reservation)
   }
   await client.set(keyOf('there'), 'x')
   await client.set(lockOf('held'), '9999999999999999 somebody')
@@ -138,7 +144,7 @@ t.test('reservations that began before what a look has seen are good for nothing
     reservations.takeUp(keyOf(id))
     await reservation.answer
     await store.purge(['one'])
-    return await reservations.redeem(reservation, look(reservation))
+    return reservations.redeem(reservation, look(reservation))
   }
   const now = async () => Number(await client.get('api:cache:seq'))
 
@@ -156,12 +162,13 @@ t.test('reservations are good for nothing while the global marker has to be rais
   const desk = await openDesk(t, redis.url)
   await desk.store.begin([])
   const reservation = await begun(desk, 'a')
+  await redis.client.del(await redis.client.keys('api:cache:epoch*'))
   await desk.store.look(keyOf('b'), [], () => undefined).settled()
 
   desk.reservations.takeUp(keyOf('a'))
 
   t.equal(desk.store.isReady, false)
-  t.equal(await desk.reservations.redeem(reservation, along(reservation)), undefined)
+  t.equal(await redeemed(desk, reservation), undefined)
 })
 
 t.test('reservations are given back at once, before or after Redis has answered, and who waits is told', async (t) => {
@@ -219,7 +226,7 @@ t.test('reservations come to nothing when Redis fails, and leave no promise open
   const reservation = await begun(desk, 'a')
   desk.reservations.takeUp(keyOf('a'))
 
-  t.equal(await desk.reservations.redeem(reservation, along(reservation)), undefined)
+  t.equal(await redeemed(desk, reservation), undefined)
   const next = desk.reservations.begin(keyOf('b'), [], '/')
   await next?.answer
   t.equal(desk.reservations.takeUp(keyOf('b')), undefined)
