@@ -95,6 +95,8 @@ export class Subscriber {
   #use (client: Redis): void {
     if (this.#isClosed) return client.disconnect()
     this.#client = client
+    // It would join the channels by itself, and let nobody hear that this failed: an app that closes just then would end with an unhandled rejection.
+    client.options.autoResubscribe = false
     this.#timer ??= setInterval(() => setImmediate(() => this.#check()), pingEveryMs).unref()
     client.on('message', (channel: string, message: string) => this.#listeners.get(channel)?.heard(message))
     client.on('connect', () => { this.#askedAt = performance.now() })
