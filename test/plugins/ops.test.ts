@@ -61,6 +61,7 @@ async function opened (t: Test, options: TestAppOptions = {}): Promise<{ app: Te
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } })
   const faults = complaintsOf(page)
   await page.goto(`${app.listeningOrigin}/ops`)
+  if (shots !== undefined) await page.screenshot({ path: `${shots}/door.png` })
   await page.fill('#token', token)
   await page.click('button')
   await page.waitForSelector('#state[data-state]:not([data-state=waiting])')
@@ -153,7 +154,7 @@ t.test('ops shows what is stored for a URL, once that was confirmed', needsChrom
 
 t.test('ops is read by its headings and names, and used by its keys alone', needsChromium, async (t) => {
   t.setTimeout(60_000)
-  const { app, page, faults } = await opened(t)
+  const { app, page, faults } = await opened(t, { alerting: { rules: [] } })
   const read = async () => await app.inject('/cities/2988507')
   await untilHit(read)
   await page.reload()
@@ -172,6 +173,7 @@ t.test('ops is read by its headings and names, and used by its keys alone', need
   await page.keyboard.press('Enter')
   await page.waitForSelector('#confirm[open]')
   t.equal(await page.evaluate('document.activeElement.id'), 'decline', 'what does no harm is at hand')
+  if (shots !== undefined) await page.screenshot({ path: `${shots}/dialog.png` })
   await page.keyboard.press('Escape')
   await page.waitForSelector('#confirm:not([open])', { state: 'attached' })
   t.match((await read()).headers['cache-status'], 'hit')

@@ -80,29 +80,38 @@ async function userOf (app: Awaited<ReturnType<typeof buildTestApp>>): Promise<s
 t.test('keys, limits and watch read every master of a Cluster', async (t) => {
   const cluster = await startCluster(t)
   const app = await buildTestApp(t, { redisUrl: cluster.url })
-  for (const address of ['203.0.113.1', '203.0.113.2', '203.0.113.3', '203.0.113.4', '203.0.113.5', '203.0.113.6']) await app.inject({ url: '/cities/2988507', remoteAddress: address })
+  const addresses = Array.from({ length: 6 }, (_, index) => `203.0.113.${index + 1}`)
+  const ask = async (remoteAddress: string) => await app.inject({ url: '/cities/2988507', remoteAddress })
+  for (const address of addresses) await ask(address)
   const held = async () => (await Promise.all(cluster.masters.map(async ({ control }) => await control.dbsize()))).reduce((sum, keys) => sum + keys)
   const counted = async () => (JSON.parse((await run(['keys', '--json', '--url', cluster.url])).out) as { namespaces: { keys: number }[] }).namespaces.reduce((sum, { keys }) => sum + keys, 0)
 
   // An answer may be stored after it was sent, and the figures of Redis each 5 s.
   t.ok(await until(async () => await counted() === await held() && await held(), { what: 'all keys are counted' }) > 6)
-  const used = []
-  for (let last = 1; last <= 6; last++) used.push(JSON.parse((await run(['limits', `203.0.113.${last}`, '--json', '--url', cluster.url])).out).counters[0]?.used)
-
-  t.same(used, [1, 1, 1, 1, 1, 1])
+  // Six clients are in slots of their own. A counter may end with its window just then: so each asks once more.
+  for (const address of addresses) {
+    await until(async () => {
+      await ask(address)
+      return JSON.parse((await run(['limits', address, '--json', '--url', cluster.url])).out).counters[0]?.used
+    }, { what: `the counter of ${address}` })
+  }
   const { clients } = JSON.parse((await run(['watch', '--count', '1', '--json', '--url', cluster.url])).out) as { clients: number }
   t.ok(clients >= 3 * 2, `${clients}: ours, and the app's at each of three`)
 })
 
 t.test('limits finds who came by IPv6 by any address of their network', async (t) => {
   const app = await buildTestApp(t)
-  await app.inject({ url: '/cities/2988507', remoteAddress: '2001:db8:0:7::1' })
   const limits = async (...words: string[]) => await run(['limits', ...words, '--json', '--url', app.testConfig.redisUrl])
+  /** A counter may end with its window just then: so a client asks before each look. */
+  const afterAsking = async (...words: string[]) => {
+    await app.inject({ url: '/cities/2988507', remoteAddress: '2001:db8:0:7::1' })
+    return JSON.parse((await limits(...words)).out)
+  }
 
-  t.match(JSON.parse((await limits('2001:db8:0:7::99')).out).counters, [{ used: 1 }])
+  await until(async () => (await afterAsking('2001:db8:0:7::99')).counters[0]?.used, { what: 'what the network has used' })
   t.same(JSON.parse((await limits('2001:db8:0:8::1')).out).counters, [])
   t.match(await limits('not-an-address'), { code: 2, err: /is no address/ })
-  t.match(JSON.parse((await limits('2001:db8:0:7::1', '--reset')).out), { reset: 1 })
+  await until(async () => (await afterAsking('2001:db8:0:7::1', '--reset')).reset === 1, { what: 'the counter is forgotten' })
 })
 
 t.test('the program tells of its faults as objects to a program', async (t) => {
