@@ -33,6 +33,7 @@ function factsOf (request: FastifyRequest, reply: FastifyReply): object {
 function cacheOutcome (reply: FastifyReply): string | undefined {
   const status = reply.getHeader('cache-status')
   if (typeof status !== 'string') return undefined
-  if (/;\s*hit\b/.test(status)) return /;\s*ttl=-/.test(status) ? 'stale' : 'hit'
+  if (/;\s*ttl=-/.test(status)) return 'stale'
+  if (/;\s*hit\b/.test(status)) return 'hit'
   return /;\s*fwd=bypass/.test(status) ? 'bypass' : 'miss'
 }

@@ -114,7 +114,9 @@ export function cacheOutcomeOf (field: unknown): CacheOutcome {
 function outcomeOf (field: unknown): number {
   if (typeof field !== 'string') return 0
   const own = field.lastIndexOf('prism')
-  if (field.startsWith('; hit', own + 5)) return field.includes('; ttl=-', own) ? 2 : 1
+  // Stale, or standing in for an error, which is no hit.
+  if (field.includes('; ttl=-', own)) return 2
+  if (field.startsWith('; hit', own + 5)) return 1
   if (field.includes('; fwd=bypass', own) || field.includes('; fwd=method', own)) return 4
   return 3
 }
