@@ -81,7 +81,7 @@ function parted (connections: readonly LiveConnection[]): LiveConnection[][] {
   const parts: LiveConnection[][] = []
   let bytes = Infinity
   for (const connection of connections) {
-    const size = JSON.stringify(connection).length
+    const size = Buffer.byteLength(JSON.stringify(connection))
     if (bytes + size > answerBytes) {
       parts.push([])
       bytes = 0

@@ -141,8 +141,9 @@ t.test('live connections are known to all processes', async (t) => {
     await client.next('subscribed')
   }
 
-  const both = await other.app.live.connections({ topic: 'events' })
-  const anns = await other.app.live.connections({ user: 'ann' })
+  // Who does not answer in time is left out.
+  const both = await until(async () => { const found = await other.app.live.connections({ topic: 'events' }); return found.length >= 2 && found }, { what: 'both' })
+  const anns = await until(async () => { const found = await other.app.live.connections({ user: 'ann' }); return found.length >= 1 && found }, { what: 'the one of ann' })
   const key = `websocket:{${anns[0]?.id}}`
   const state = await until(async () => {
     const hash = await control.hgetall(key)
@@ -157,6 +158,20 @@ t.test('live connections are known to all processes', async (t) => {
   t.same(other.app.live.counts, { websocket: 1, stream: 0 })
   ann.socket.close()
   await until(async () => await control.exists(key) === 0, { what: 'the state is gone' })
+})
+
+t.test('live connections are known whatever their users are called', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url)
+  const users = await Promise.all([1, 2, 3, 4].map((n) => live.signIn(encodeURIComponent(`${n}${'漢'.repeat(60)}`))))
+  for (const cookie of users) await Promise.all(Array.from({ length: 15 }, () => openLive(live, { headers: { cookie } })))
+
+  const found = await until(async () => {
+    const all = await live.app.live.connections()
+    return all.length === 60 && all
+  }, { what: 'all are told of' })
+
+  t.equal(new Set(found.map(({ id }) => id)).size, 60)
 })
 
 t.test('live connections tell who comes and goes, on topics that ask for it', async (t) => {
