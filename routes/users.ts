@@ -1,11 +1,14 @@
 import type { FastifyInstance } from 'fastify'
 
+// None that looks like another: no sign that nobody sees, no two spaces, none at the end.
+const visible = '(?!.*(?:\\p{Default_Ignorable_Code_Point}| {2}| $))'
+
 const body = {
   type: 'object',
   additionalProperties: false,
   required: ['name', 'password'],
   properties: {
-    name: { type: 'string', minLength: 1, maxLength: 40, pattern: "^[\\p{L}\\p{N}][\\p{L}\\p{M}\\p{N}._' -]*$" },
+    name: { type: 'string', minLength: 1, maxLength: 40, pattern: `^${visible}[\\p{L}\\p{N}][\\p{L}\\p{M}\\p{N}._' -]*$` },
     password: { type: 'string', minLength: 8, maxLength: 200 }
   }
 }

@@ -30,7 +30,8 @@ export class Notes {
   }
 
   /** Writes a user's note about a city over the one that was there; safe to run twice. The user must exist. */
-  write (cityId: number, user: { id: string, name: string }, text: string): Note {
+  write (cityId: number, user: { id: string, name: string }, written: string): Note {
+    const text = written.toWellFormed() // as UTF-8 keeps it
     const at = Date.now()
     this.#write.run({ cityId, userId: user.id, text, at })
     return { author: user.name, text, updatedAt: new Date(at).toISOString() }

@@ -47,5 +47,6 @@ test('users', async (t) => {
     t.same(notes.of(2988507), [written])
     t.match(written, { author: 'Ada Straße', text: 'second' })
     t.same(notes.of(2643743), [])
+    t.same([notes.write(2988507, ada, 'half\ud83d')], notes.of(2988507))
   })
 })
