@@ -4,14 +4,16 @@
  * @returns its value; undefined when there is none, or two that differ: one of them was planted, and nobody can say which
  */
 export function readCookie (field: string, name: string): string | undefined {
-  let value: string | undefined
-  for (const start of placesOf(field, `${name}=`)) {
+  const [value, ...others] = readCookies(field, name)
+  return others.every((other) => other === value) ? value : undefined
+}
+
+/** Reads all cookies of one name. */
+export function readCookies (field: string, name: string): string[] {
+  return placesOf(field, `${name}=`).map((start) => {
     const end = field.indexOf(';', start)
-    const found = field.slice(start, end === -1 ? undefined : end).trim()
-    if (value !== undefined && found !== value) return undefined
-    value = found
-  }
-  return value
+    return field.slice(start, end === -1 ? undefined : end).trim()
+  })
 }
 
 /** Where values of this name begin: a name stands at the field's beginning, or after a semicolon. */

@@ -1,9 +1,9 @@
 import { Recent } from '../recent.ts'
 import type { Keys } from '../redis/keys.ts'
-import { readCookie } from './cookie-field.ts'
+import type { Arrival, CookieChange } from './arrival.ts'
+import { readCookie, readCookies } from './cookie-field.ts'
 import type { SessionPolicy } from './policy.ts'
 import { Seal } from './seal.ts'
-import type { Arrival, CookieChange } from './visit.ts'
 
 /** What of a request tells which cookie it has. */
 export interface Carrier {
@@ -58,8 +58,10 @@ export class SessionCookies {
 
   #meet ({ name, seal, arrivals }: Jar, field: string): Arrival {
     const value = readCookie(field, name)
-    const opened = value === undefined ? undefined : seal.open(value)
-    const arrival = { ticket: opened?.ticket, isOld: opened?.isOld === true, hasCookie: field.includes(`${name}=`) }
+    const hasCookie = field.includes(`${name}=`)
+    if (value === undefined) return { hasCookie, contenders: hasCookie ? readCookies(field, name).flatMap((each) => seal.open(each)?.ticket ?? []) : undefined }
+    const opened = seal.open(value)
+    const arrival = { ticket: opened?.ticket, isOld: opened?.isOld === true, hasCookie }
     if (opened !== undefined && field.length <= longestRemembered) arrivals.set(field, arrival)
     return arrival
   }

@@ -1,4 +1,5 @@
 import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError, SessionUnavailableError } from '../errors.ts'
+import type { Arrival, CookieChange } from './arrival.ts'
 import { readBeginning, readUserId } from './beginning.ts'
 import { Document } from './document.ts'
 import type { Held, House } from './house.ts'
@@ -7,21 +8,6 @@ import type { Loaded } from './store.ts'
 import { readStored } from './stored.ts'
 import { anonymousBearer, deviceOf, newTicket, userBearer } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
-
-/** What a reply shall do to the cookie: hold this ticket for so long, or hold nothing. */
-export type CookieChange = { ticket: Ticket, maxAgeSeconds: number } | 'clear'
-
-/** How a request came. */
-export interface Arrival {
-  /** what its cookie names */
-  readonly ticket?: Ticket | undefined
-  /** the cookie shall be sealed anew when the session is next written */
-  readonly isOld?: boolean
-  /** a cookie came, whatever it holds */
-  readonly hasCookie?: boolean
-  /** the route wants no session */
-  readonly isOff?: boolean
-}
 
 /** One request's session, from its load to its save. What it does to Redis it does one after the other. */
 export class Visit<Data extends object> implements Session<Data> {
@@ -144,8 +130,8 @@ export class Visit<Data extends object> implements Session<Data> {
   async signOut (): Promise<void> {
     this.#refuseWhenOff('signOut()')
     await this.#inTurn(async () => {
-      const ticket = this.#ticket ?? this.#arrival.ticket
-      if (ticket !== undefined) await this.#house.leave(ticket)
+      const { ticket, contenders = [] } = this.#arrival
+      for (const each of [this.#ticket ?? ticket, ...contenders]) if (each !== undefined) await this.#house.leave(each)
       this.#drop()
     })
   }

@@ -98,6 +98,17 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.equal((await ask(`xsid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).body, 'victim')
   })
 
+  t.test('who signs out with two different cookies ends what either names', async (t) => {
+    const [victim, attacker] = [await signedIn('tossed'), await signedIn('tosser')]
+    const both = `sid=${valueOf(attacker)}; sid=${valueOf(victim)}; sid=nonsense`
+    const { status, setCookie } = await new Browser(app).post('/sign-out', undefined, { cookie: both })
+
+    t.equal(status, 200)
+    t.match(setCookie, [/^sid=; Max-Age=0;/])
+    t.equal((await victim.get('/required')).status, 401)
+    t.equal((await attacker.get('/required')).status, 401)
+  })
+
   t.test('a planted anonymous cookie is worthless after the sign-in, and what it holds is not carried', async (t) => {
     const attacker = new Browser(app)
     await attacker.post('/set/test-a/planted')

@@ -1,0 +1,18 @@
+import type { Ticket } from './ticket.ts'
+
+/** What a reply shall do to the cookie: hold this ticket for so long, or hold nothing. */
+export type CookieChange = { ticket: Ticket, maxAgeSeconds: number } | 'clear'
+
+/** How a request came. */
+export interface Arrival {
+  /** what its cookie names */
+  readonly ticket?: Ticket | undefined
+  /** what several cookies of the name hold, none of which counts: who signs out means all of them */
+  readonly contenders?: readonly Ticket[] | undefined
+  /** the cookie shall be sealed anew when the session is next written */
+  readonly isOld?: boolean
+  /** a cookie came, whatever it holds */
+  readonly hasCookie?: boolean
+  /** the route wants no session */
+  readonly isOff?: boolean
+}
