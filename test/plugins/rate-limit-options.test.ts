@@ -1,6 +1,6 @@
 import fastifyRateLimit from '@fastify/rate-limit'
 import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { test } from 'tap'
 import prism from '../../plugins/index.ts'
 import { rateLimitStore } from '../../plugins/rate-limit.ts'
@@ -31,6 +31,30 @@ test('rate-limit takes what a request costs, of the route and of the stack', asy
   t.same(await statuses(app, '/free', '/free'), [200, 200])
 })
 
+test('rate-limit tells what its units are where they are no requests', async (t) => {
+  const size = (request: FastifyRequest) => Number(request.headers['content-length'] ?? 0)
+  const app = await buildLimitedApp(t, { limit: { quota: 10 }, routes: (app) => { app.post('/', { config: { rateLimit: { quota: 1000, unit: 'content-bytes', cost: size } } }, answer) } })
+  const post = async (bytes: number) => await app.inject({ method: 'POST', url: '/', payload: 'x'.repeat(bytes), headers: { 'content-type': 'text/plain' } })
+
+  const [first, second, third] = [await post(600), await post(600), await post(400)]
+
+  t.same([first.statusCode, second.statusCode, third.statusCode], [200, 429, 200])
+  t.equal(first.headers['ratelimit-policy'], '"default";q=10;w=60, "route";q=1000;qu="content-bytes";w=60')
+  t.match(first.headers.ratelimit, /"route";r=400;/)
+})
+
+test('rate-limit takes beside places alone what is said of them, and a cost of the stack', async (t) => {
+  const app = await buildLimitedApp(t, { limit: { quota: 10 }, routes: (app) => { app.get('/', { config: { rateLimit: { concurrency: 3, cost: 4, name: 'reports' } } }, answer) } })
+
+  const reply = await app.inject('/')
+
+  t.equal(reply.headers['ratelimit-policy'], '"default";q=10;w=60, "reports";q=3;qu="concurrent-requests"')
+  t.match(reply.headers.ratelimit, /^"default";r=6;t=\d+, "reports";r=2$/)
+  for (const wrong of [{ concurrency: 3, window: '1s' }, { concurrency: 0 }, { quota: 5, concurrency: 1.5 }, { quota: 5, unit: 'bytes' }]) {
+    await t.rejects(buildLimitedApp(t, { limit: {}, routes: (app) => { app.get('/', { config: { rateLimit: wrong as never } }, answer) } }), { code: 'PRISM_ERR_OPTION' })
+  }
+})
+
 test('rate-limit tells a wrong cost of a function as what it is', async (t) => {
   const app = await buildLimitedApp(t, { limit: { cost: () => NaN } })
 
@@ -51,14 +75,14 @@ test('rate-limit counts routes of a group together, and refuses one that means s
 test('rate-limit holds several policies of a route at once', async (t) => {
   const app = await buildLimitedApp(t, {
     limit: { quota: 100 },
-    routes: (app) => { app.get('/', { config: { rateLimit: [{ name: 'burst', quota: 2, window: '100ms' }, { name: 'daily', quota: 3, window: '1d', algorithm: 'fixed' }] } }, answer) }
+    routes: (app) => { app.get('/', { config: { rateLimit: [{ name: 'burst', quota: 2, window: '10m' }, { name: 'daily', quota: 3, window: '1d', algorithm: 'fixed' }] } }, answer) }
   })
 
   const first = await app.inject('/')
   const rest = await statuses(app, '/', '/')
 
-  t.match(first.headers['ratelimit-policy'], '"default";q=100;w=60, "burst";q=2;w=1, "daily";q=3;w=86400')
-  t.match(first.headers.ratelimit, /^"default";r=99;t=\d+, "burst";r=1;t=1, "daily";r=2;t=\d+$/)
+  t.match(first.headers['ratelimit-policy'], '"default";q=100;w=60, "burst";q=2;w=600, "daily";q=3;w=86400')
+  t.match(first.headers.ratelimit, /^"default";r=99;t=\d+, "burst";r=1;t=\d+, "daily";r=2;t=\d+$/)
   t.same(rest, [200, 429])
 })
 
@@ -141,6 +165,11 @@ test('rate-limit counts cached hits, and its fields are none of the stored', asy
   t.match(replies[3]?.headers['cache-status'], /hit/)
   t.same(replies.slice(0, 4).map(({ headers }) => /;r=(\d)/.exec(String(headers.ratelimit))?.[1]), ['3', '2', '1', '0'])
   t.notMatch(replies[4]?.headers['cache-status'], /hit/)
+  await app.rateLimits.reset('ip:127.0.0.1')
+  const again = await app.inject('/')
+  t.equal(again.statusCode, 200, 'no refusal is stored')
+  t.match(again.headers['cache-status'], /hit/)
+  t.match(again.headers.ratelimit, /;r=3;/)
 })
 
 test('rate-limit gives @fastify/rate-limit a store that counts as it does', async (t) => {
