@@ -51,6 +51,20 @@ t.test('batch sends what one tick asks as one write of few commands', async (t) 
   t.same(values.map(String), Array.from({ length: 100 }, (_, index) => index % 2 ? '1' : '2'))
 })
 
+t.test('batch sends what a request waits for before background work, whichever was asked first', async (t) => {
+  const { pool, control, proxy } = await start(t)
+  await pool.ping()
+  const written = countWrites(t, proxy.port)
+
+  await Promise.all([
+    pool.batch.command('RPUSH', ['order', 'background'], 'background'),
+    pool.batch.command('RPUSH', ['order', 'request'])
+  ])
+
+  t.equal(written.writes, 1)
+  t.same(await control.lrange('order', 0, -1), ['request', 'background'])
+})
+
 t.test('batch splits the asks of a script so that one call stays within 250 µs', async (t) => {
   const { pool, proxy } = await start(t)
   await pool.batch.ask(echo, ['a'], ['warm'])
@@ -132,12 +146,16 @@ t.test('batch times out as one, drops what comes later, and goes on with right a
   t.equal(next.text, 'next')
 })
 
-t.test('batch hands every ask its own answer in any interleaving of asks, pauses, faults and flushes', { timeout: 110_000 }, async (t) => {
+t.test('batch hands every ask its own answer or error in any interleaving of asks, pauses, faults, timeouts and flushes', { timeout: 110_000 }, async (t) => {
   const { pool, proxy, control } = await start(t)
+  await control.set('text', 'value')
   let ask = 0
   let answered = 0
   const steps: Record<string, () => Promise<unknown>> = {
-    mend: () => until(() => pool.state === 'ready', { what: 'the pool to mend' }),
+    mend: async () => {
+      await proxy.heal()
+      await until(() => pool.state === 'ready', { what: 'the pool to mend' })
+    },
     tick: () => new Promise((resolve) => setImmediate(resolve)),
     flush: () => control.script('FLUSH'),
     kick: () => control.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes'),
@@ -146,6 +164,7 @@ t.test('batch hands every ask its own answer in any interleaving of asks, pauses
       await proxy.heal()
     },
     slow: async () => await proxy.fault('latency', { delayMs: 20 }),
+    late: async () => await proxy.fault('latency', { delayMs: 250 }),
     fast: async () => await proxy.heal()
   }
   const isOwn = async () => {
@@ -155,12 +174,24 @@ t.test('batch hands every ask its own answer in any interleaving of asks, pauses
     answered += 1
     return outcome.text === text
   }
+  /** An ask that fails by itself, beside those that do not. */
+  const isWrong = async () => {
+    await control.hset('hash', 'field', 'value')
+    const outcome = await pool.batch.ask(echo, ['hash'], ['x']).catch((error: Error) => error)
+    return outcome instanceof RedisReplyError || outcome instanceof RedisUnavailableError
+  }
+  const isRead = async () => {
+    const outcome = await pool.batch.read('text').catch((error: Error) => error)
+    return outcome instanceof RedisUnavailableError || String(outcome) === 'value'
+  }
 
-  await fc.assert(fc.asyncProperty(fc.array(fc.constantFrom(...Array<string>(12).fill('ask'), ...Array<string>(4).fill('answers'), 'mend', 'mend', 'mend', ...Object.keys(steps)), { minLength: 10, maxLength: 40, size: 'max' }), async (names) => {
+  await fc.assert(fc.asyncProperty(fc.array(fc.constantFrom(...Array<string>(12).fill('ask'), 'wrong', 'wrong', 'read', 'read', ...Array<string>(4).fill('answers'), 'mend', 'mend', 'mend', ...Object.keys(steps)), { minLength: 10, maxLength: 40, size: 'max' }), async (names) => {
     await steps.mend?.()
     const settled: Promise<boolean>[] = []
     for (const name of names) {
       if (name === 'ask') settled.push(isOwn())
+      else if (name === 'wrong') settled.push(isWrong())
+      else if (name === 'read') settled.push(isRead())
       else if (name === 'answers') await Promise.all(settled)
       else await steps[name]?.()
     }
