@@ -19,7 +19,7 @@ async function crowd (count: number, id: string, options: { ms?: number, first?:
 }
 
 t.test('cache runs a handler once for a thousand requests at once, over three processes', async (t) => {
-  // A process that stands still for longer than it waits for Redis, or than its lock lives, is as good as gone: that round tells nothing.
+  // A process that stands still for longer than it waits for Redis, or than its lock lives, is as good as gone, and its handler's own commands fail: that round tells nothing.
   for (let round = 1, isTold = false; !isTold && round <= 10; round++) {
     const id = `cold-${round}`
     await Promise.all(processes.map((each) => each.stall()))
@@ -27,9 +27,9 @@ t.test('cache runs a handler once for a thousand requests at once, over three pr
     const stalls = await Promise.all(processes.map((each) => each.stall()))
 
     t.equal(replies.length, 1000)
-    t.ok(replies.every(({ status }) => status === 200))
     isTold = Math.max(...stalls) < 150 && !replies.some(({ cache }) => /bypass/.test(cache))
     if (!isTold) continue
+    t.ok(replies.every(({ status }) => status === 200))
     t.equal(await runs(id), 1)
     t.same(new Set(replies.map(({ run }) => run)), new Set([1]))
     t.equal(replies.filter(({ cache }) => !/collapsed|hit/.test(cache)).length, 1)
