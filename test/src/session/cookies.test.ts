@@ -65,6 +65,7 @@ test('session cookies', async (t) => {
 
     t.match(open(`sid=${set.value}`), { ticket: { userId: 'ada', field: ticket.field }, isOld: false, hasCookie: true })
     t.same(open('sid=forged'), { ticket: undefined, isOld: false, hasCookie: true })
-    t.same(open('theme=dark'), { ticket: undefined, isOld: false, hasCookie: false })
+    t.same(open('theme=dark'), { hasCookie: false, contenders: undefined })
+    t.match(open(`sid=${set.value}; sid=forged`), { ticket: undefined, hasCookie: true, contenders: [{ userId: 'ada' }] })
   })
 })
