@@ -27,11 +27,16 @@ interface Heard {
   ready: Promise<string>
 }
 
+/** Listens; what was published once more, for nobody knew whether it had arrived, is left out. */
 function listen (app: FastifyInstance, topic: string, from?: string): Heard {
   const seen: CloudEvent[] = []
   const resets: string[] = []
-  const { ready } = app.events.subscribe(topic, (event) => seen.push(event), { from, onReset: (id) => resets.push(id) })
+  const { ready } = app.events.subscribe(topic, (event) => { if (!isAgain(event, seen.at(-1))) seen.push(event) }, { from, onReset: (id) => resets.push(id) })
   return { seen, resets, ready }
+}
+
+function isAgain ({ type, data }: CloudEvent, before: CloudEvent | undefined): boolean {
+  return data !== undefined && type === before?.type && JSON.stringify(data) === JSON.stringify(before.data)
 }
 
 const dataOf = (seen: CloudEvent[]) => seen.map(({ data }) => data)
@@ -46,10 +51,10 @@ t.test('events of one process reach another, in order, as CloudEvents', async (t
 
   const ids = [await publish(publisher, 'events', { type: 'city.noted', data: { city: 1, tags: [], big: 12345678901234567n.toString() } })]
   for (let n = 2; n <= 20; n++) ids.push(await publish(publisher, 'events', { type: 'city.noted', data: n }))
-  await until(() => heard.length === 20, { what: '20 events' })
+  await until(() => heard.at(-1)?.id === ids.at(-1), { what: '20 events' })
 
-  t.same(heard.map(({ id }) => id), ids)
-  t.same(heard.map(({ prev }) => prev), [begin, ...ids.slice(0, -1)])
+  t.same(heard.map(({ id }) => id).filter((id = '') => ids.includes(id)), ids)
+  t.same(heard.map(({ prev }) => prev), [begin, ...heard.slice(0, -1).map(({ id }) => id)])
   t.match(heard[0], { specversion: '1.0', source: 'fastify-prism', type: 'city.noted', data: { city: 1, tags: [] } })
   t.equal(subscription.position, ids.at(-1))
 })
@@ -171,7 +176,7 @@ t.test('events of 500 topics and a long, large history are read when the connect
 
   await control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
   for (let n = 0; n < 500; n++) await publish(publisher, `user:${n}`, { type: 'n', data: n })
-  for (let n = 0; n < 200; n++) await publish(publisher, 'large', { type: 'n', data: 'x'.repeat(15_000) })
+  for (let n = 0; n < 200; n++) await publish(publisher, 'large', { type: 'n', data: `${n} ${'x'.repeat(15_000)}` })
   await until(() => large.seen.length === 200 && heard.every(({ seen }) => seen.length === 1), { what: 'all topics' })
 
   t.same([...heard, large].flatMap(({ resets }) => resets), [])

@@ -181,17 +181,19 @@ t.test('live streams of who is further behind than fits bring him forward', asyn
   await begun(live, 'events')
   const begin = await publish(live.app, 'events', { type: 'begin' })
   // Just what a process remembers, and more than waits for a client with all that stands around it.
-  const ids = await Promise.all(Array.from({ length: 500 }, () => publish(live.app, 'events', { type: 'large', data: 'x'.repeat(1945) })))
+  const ids: string[] = []
+  for (let n = 0; n < 500; n++) ids.push(await publish(live.app, 'events', { type: 'large', data: 'x'.repeat(1945) }))
 
+  const last = ids.at(-1)
   const seen: string[] = []
-  for (let visit = 0; visit < 10 && seen.length < ids.length; visit++) {
+  for (let visit = 0; visit < 10 && seen.at(-1) !== last; visit++) {
     const stream = await openStream(t, `${live.url}/events`, { 'last-event-id': seen.at(-1) ?? begin })
-    await until(() => stream.isEnded || stream.text.includes(`id: ${ids.at(-1)}\nevent: large`), { what: 'all that is told this time' })
+    await until(() => stream.isEnded || stream.text.includes(`id: ${last}\nevent: large`), { what: 'all that is told this time' })
     stream.abort.abort()
     seen.push(...[...stream.text.matchAll(/^id: (.*)\nevent: large/gm)].map(([, id = '']) => id))
   }
 
-  t.same(seen, ids)
+  t.same(seen.filter((id) => ids.includes(id)), ids)
 })
 
 t.test('live streams that nobody reads are ended, and what waited for them is let go', async (t) => {
