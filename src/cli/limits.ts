@@ -67,8 +67,12 @@ async function find (redis: Redis, pattern: string, progress: (page: number) => 
 }
 
 async function look (redis: Redis, name: string): Promise<Counter> {
-  const [value, endsInMs] = await Promise.all([redis.getBuffer(name), redis.pttl(name)])
-  // A sliding counter, as take.lua packs it: its tag, then the units used.
-  const used = value !== null && value.length >= 5 && value[0] === 's'.charCodeAt(0) ? value.readUInt32BE(1) : null
+  const [type, endsInMs] = await Promise.all([redis.type(name), redis.pttl(name)])
+  const used = type === 'zset' ? await redis.zcard(name) : unitsOf(await redis.getBuffer(name))
   return { endpoint: decodeURIComponent(name.slice(name.indexOf('}:') + 2)), used, endsInMs }
+}
+
+/** Of a sliding counter, as take.lua packs it: its tag, then the units used. */
+function unitsOf (value: Buffer | null): number | null {
+  return value !== null && value.length >= 5 && value[0] === 's'.charCodeAt(0) ? value.readUInt32BE(1) : null
 }

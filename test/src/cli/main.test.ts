@@ -21,6 +21,16 @@ t.test('keys shows each namespace, the biggest keys and those without an end', a
   t.equal(biggest[0].key, 'api:cache:GET:/big:{1}')
 })
 
+t.test('limits tells how many requests of a client are under way', async (t) => {
+  const { url, client } = await startRedis(t)
+  await client.zadd('ratelimit:{ip:192.0.2.1}:GET:/%23places', String(Date.now() + 30_000), 'a.1.1', String(Date.now() + 30_000), 'a.2.1')
+
+  const { code, out } = await run(['limits', '192.0.2.1', '--json', '--url', url])
+
+  t.equal(code, 0)
+  t.match(JSON.parse(out).counters, [{ endpoint: 'GET:/#places', used: 2 }])
+})
+
 t.test('purge, sessions and limits do what they say, to a service that runs', async (t) => {
   const app = await buildTestApp(t)
   const { redisUrl: url } = app.testConfig
