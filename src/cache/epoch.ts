@@ -1,6 +1,6 @@
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
-import type { Marker } from './lookup.ts'
+import type { Marker } from './markers.ts'
 
 /** How the global marker is raised: above `seen`, unless it stands at `least` already. */
 export interface Raise {

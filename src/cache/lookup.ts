@@ -1,4 +1,5 @@
 import type { EpochReading } from './epoch.ts'
+import type { Marker, MarkerReading } from './markers.ts'
 
 /** What every stored thing says of itself. */
 export interface Kept {
@@ -15,8 +16,8 @@ export interface Reader {
   read: (key: string) => Promise<Buffer | null>
   /** the batch's that reads leave with now */
   tick: () => number
-  /** spells the key of a tag's marker */
-  markerOf: (tag: string) => string
+  /** reads a tag's marker, once a tick for all who look */
+  marker: (tag: string) => MarkerReading
   /** reads the global marker, once a tick for all who look */
   epoch: () => EpochReading
   /** what that tells; null when nobody knows */
@@ -24,9 +25,6 @@ export interface Reader {
   /** told of each entry that is looked for */
   asked: (name: string) => void
 }
-
-/** A tag's marker as it was read: when the tag was purged last; null when nobody knows. */
-export type Marker = number | null
 
 /** What was stored instead of an entry: where the entry stands, for this request. */
 export interface Pointer<Entry> {
@@ -60,11 +58,12 @@ export class Lookup<Entry extends Kept> {
   readonly name: string
   /** those that the entry is expected to bear */
   readonly tags: readonly string[]
-  readonly #markers = new Map<string, Marker>()
+  /** those whose markers are read: the expected ones, then what the entry bears besides */
+  #marked: readonly string[]
+  /** the markers of those, in their order */
+  readonly #readings: MarkerReading[] = []
   readonly #epoch: EpochReading
   #since: Marker = null
-  /** the youngest soft purge of any of the tags */
-  #soft = 0
   readonly #reader: Reader
   #pointer: Pointer<Entry> | undefined
   #packed: Buffer | null = null
@@ -91,8 +90,9 @@ export class Lookup<Entry extends Kept> {
     this.#readEntry(name)
     if (guess !== undefined) {
       reader.asked(guess)
-      reader.read(guess).then((packed) => { this.#guessed = packed; this.#arrived() }, () => this.#failed())
+      reader.read(guess).then((packed) => { this.#guessed = packed; this.arrived() }, () => this.#failed())
     }
+    this.#marked = tags
     for (const tag of tags) this.#readMarker(tag)
   }
 
@@ -127,8 +127,8 @@ export class Lookup<Entry extends Kept> {
   get requiredSequence (): number | undefined {
     if (this.#since === null) return undefined
     let required = Math.max(this.#since, this.#soft)
-    for (const marker of this.#markers.values()) {
-      if (marker === null) return undefined
+    for (const { marker } of this.#readings) {
+      if (marker == null) return undefined
       if (marker > required) required = marker
     }
     return required
@@ -141,39 +141,38 @@ export class Lookup<Entry extends Kept> {
 
   /** The tags whose markers are missing. */
   get unmarked (): readonly string[] {
-    return [...this.#markers].filter(([, marker]) => marker === null).map(([tag]) => tag)
+    return this.#marked.filter((_tag, index) => this.#readings[index]?.marker === null)
   }
 
   #readEntry (name: string): void {
     this.tick = this.#reader.tick()
     this.#reader.asked(name)
-    this.#reader.read(name).then((packed) => { this.#packed = packed; this.#arrived() }, () => this.#failed())
+    this.#reader.read(name).then((packed) => { this.#packed = packed; this.arrived() }, () => this.#failed())
   }
 
   #readMarker (tag: string): void {
     this.tick = this.#reader.tick()
-    this.#reader.read(this.#reader.markerOf(tag)).then((text) => { this.#markers.set(tag, this.#heard(text)); this.#arrived() }, () => this.#failed())
+    const reading = this.#reader.marker(tag)
+    this.#readings.push(reading)
+    reading.tell(this)
   }
 
-  /** What cannot be read is a marker of a purge that never ends. */
-  #heard (text: Buffer | null): Marker {
-    if (text === null) return null
-    const marker = text.toString('latin1')
-    const sequence = Number(marker)
-    if (sequence > 0) return sequence
-    const [, gone, soft] = /^(\d+) (\d+)$/.exec(marker) ?? []
-    this.#soft = Math.max(this.#soft, Number(soft ?? 0))
-    return Number(gone ?? Infinity)
+  /** The youngest soft purge of any of the tags. */
+  get #soft (): number {
+    let youngest = 0
+    for (const { soft } of this.#readings) if (soft > youngest) youngest = soft
+    return youngest
   }
 
   #failed (): void {
     this.#isAway = true
-    this.#arrived()
+    this.arrived()
   }
 
-  #arrived (): void {
+  /** One of the things that were read is there. */
+  arrived (): void {
     if (--this.#open > 0) return
-    if (!this.#epoch.isSettled) return this.#epoch.onSettled(() => { this.#open = 1; this.#arrived() })
+    if (!this.#epoch.isSettled) return this.#epoch.onSettled(() => { this.#open = 1; this.arrived() })
     const found = this.#conclude()
     if (found === undefined) return
     this.#found = found
@@ -183,15 +182,16 @@ export class Lookup<Entry extends Kept> {
 
   /** @returns undefined when the entry bears tags that were not expected, whose markers are read first */
   #conclude (): Found<Entry> | undefined {
-    if (this.#isAway || this.#epoch.value === undefined) return unavailable
+    if (this.#isAway || this.#epoch.value === undefined || this.#readings.some(({ marker }) => marker === undefined)) return unavailable
     this.#since = this.#reader.sinceOf(this.#epoch)
     if (this.#pointer === undefined) this.#seen = this.#packed
     const entry = this.#packed === null ? undefined : this.#unpack(this.#packed)
     if (entry === undefined) return nothing
     if ('unpack' in entry) return this.#follow(entry)
-    const unread = entry.tags.filter((tag) => !this.#markers.has(tag))
+    const unread = entry.tags.filter((tag) => !this.#marked.includes(tag))
     if (unread.length === 0) return this.#judge(entry)
     this.#open = unread.length
+    this.#marked = [...this.#marked, ...unread]
     for (const tag of unread) this.#readMarker(tag)
     return undefined
   }
@@ -211,18 +211,19 @@ export class Lookup<Entry extends Kept> {
 
   #judge (entry: Entry): Found<Entry> {
     if (this.#isPurged(entry)) return nothing
-    if (this.#soft <= entry.sequence) return { outcome: 'found', entry }
-    const stale = softened(entry, this.#soft)
+    const soft = this.#soft
+    if (soft <= entry.sequence) return { outcome: 'found', entry }
+    const stale = softened(entry, soft)
     return stale === undefined ? nothing : { outcome: 'found', entry: stale }
   }
 
   /** A marker that is missing tells nothing: the tag may have been purged and the marker evicted. */
   #isPurged (entry: Entry): boolean {
     if (this.#since === null || this.#since > entry.sequence) return true
-    for (const marker of this.#markers.values()) {
-      if (marker !== null && marker > entry.sequence) return true
+    for (const { marker } of this.#readings) {
+      if (marker != null && marker > entry.sequence) return true
     }
-    return entry.tags.some((tag) => this.#markers.get(tag) === null)
+    return this.#readings.some(({ marker }, index) => marker === null && entry.tags.includes(this.#marked[index] ?? ''))
   }
 }
 

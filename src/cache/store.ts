@@ -9,6 +9,7 @@ import type { Raise } from './epoch.ts'
 import type { Lock } from './lock.ts'
 import { Lookup } from './lookup.ts'
 import type { Kept, Reader, Unpacked } from './lookup.ts'
+import { Markers } from './markers.ts'
 import type { Room } from './room.ts'
 import { Standing } from './standing.ts'
 
@@ -45,10 +46,11 @@ export class CacheStore {
     this.#server = server
     this.#room = room
     this.#epoch = new Epoch({ batch, keys, runId: () => server()?.runId ?? '', raise: (key, how) => this.#adopt(key, how) })
+    const markers = new Markers(batch, keys)
     this.#reader = {
       read: (key) => batch.read(key),
       tick: () => batch.tick,
-      markerOf: (tag) => keys.cacheTag(tag),
+      marker: (tag) => markers.read(tag),
       epoch: () => this.#epoch.read(),
       sinceOf: (reading) => this.#epoch.markerOf(reading),
       asked: (name) => room?.asked(name)

@@ -1,0 +1,72 @@
+import type { Batch } from '../redis/batch.ts'
+import type { Keys } from '../redis/keys.ts'
+
+/** When a tag was purged last: a sequence; null when nobody knows, for the marker is missing. */
+export type Marker = number | null
+
+/** Whoever waits for a reading. */
+export interface Waiting {
+  arrived (): void
+}
+
+/** A tag's marker as one batch reads it, for all who look with that batch. */
+export class MarkerReading {
+  /** undefined while it is under way, or when it could not be read */
+  marker: Marker | undefined
+  /** when the tag was purged softly last; 0 for never */
+  soft = 0
+  isSettled = false
+  readonly #waiting: Waiting[] = []
+
+  /** @param text what stands there; undefined where it could not be read */
+  settle (text: Buffer | null | undefined): void {
+    if (text === null) this.marker = null
+    else if (text !== undefined) this.#heard(text.toString('latin1'))
+    this.isSettled = true
+    for (const each of this.#waiting) each.arrived()
+  }
+
+  /** Whom to tell once it has settled. */
+  tell (waiting: Waiting): void {
+    this.#waiting.push(waiting)
+  }
+
+  /** What cannot be read is a marker of a purge that never ends. */
+  #heard (text: string): void {
+    const sequence = Number(text)
+    if (sequence > 0) {
+      this.marker = sequence
+      return
+    }
+    const [, gone, soft] = /^(\d+) (\d+)$/.exec(text) ?? []
+    this.soft = Number(soft ?? 0)
+    this.marker = Number(gone ?? Infinity)
+  }
+}
+
+/** The markers of tags, each read once a tick, however many look. */
+export class Markers {
+  readonly #batch: Batch
+  readonly #keys: Keys
+  readonly #readings = new Map<string, MarkerReading>()
+  #tick = -1
+
+  constructor (batch: Batch, keys: Keys) {
+    this.#batch = batch
+    this.#keys = keys
+  }
+
+  /** Reads a tag's marker with what leaves in this tick. */
+  read (tag: string): MarkerReading {
+    if (this.#tick !== this.#batch.tick) {
+      this.#tick = this.#batch.tick
+      this.#readings.clear()
+    }
+    const before = this.#readings.get(tag)
+    if (before !== undefined) return before
+    const reading = new MarkerReading()
+    this.#readings.set(tag, reading)
+    this.#batch.read(this.#keys.cacheTag(tag)).then((text) => reading.settle(text), () => reading.settle(undefined))
+    return reading
+  }
+}
