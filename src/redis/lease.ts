@@ -1,5 +1,5 @@
 import { Cluster } from 'ioredis'
-import type { Redis } from 'ioredis'
+import type { Command, Redis } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
 import type { Role } from './connection.ts'
 import { afterReading, deadlineMs } from './deadline.ts'
@@ -48,14 +48,18 @@ export class Leases {
   }
 }
 
+/** What ioredis hands over: a command, and where it is to go. */
+type Sent = [command: Command, ...where: unknown[]]
+
 /** Every command is answered within the deadline, or fails; it may still have run. */
 function bounded (client: Redis | Cluster): Redis | Cluster {
-  const send = client.sendCommand.bind(client)
-  client.sendCommand = (...[command, stream]: Parameters<Redis['sendCommand']>) => {
+  const send = client.sendCommand.bind(client) as (...sent: Sent) => unknown
+  client.sendCommand = (...sent: Sent) => {
+    const [command] = sent
     const timer = afterReading(deadlineMs, () => command.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
     const answered = () => clearTimeout(timer)
     command.promise.then(answered, answered)
-    return send(command, stream)
+    return send(...sent)
   }
   return client
 }
