@@ -22,8 +22,8 @@ export interface Concern<Policy> {
   resolve (choices: readonly unknown[], route?: RouteOptions, scope?: FastifyInstance): Policy
   /** What a request of the app's own is given in place of the route's policy, where the concern speaks of visitors; such a request has none. */
   forOwn? (): Policy
-  /** onRequest, first: states what it wants of Redis. Synchronous: all of one tick's wants leave together. */
-  ask? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
+  /** onRequest, first: states what it wants of Redis. Synchronous: all of one tick's wants leave together. Says `over` where its answer will end the request: nobody after it asks. */
+  ask? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going
   /** onRequest, second: waits for what was asked. Throws to end the request here, or sends and says `over`: nothing after it runs. */
   answer? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going | Promise<Going>
   /** onSend, before anybody settles: the answer is as handler, serialisers and earlier hooks made it. Synchronous. */
@@ -139,7 +139,7 @@ export default fp(async (fastify) => {
   fastify.addHook('onRequest', function ask (request: Traveller, reply, done) {
     const given = policiesOf(request)
     const policies = request[assigned] = own.size === 0 ? given : claim(request, given)
-    for (let index = 0; index < concerns.length; index++) concerns[index]?.ask?.(request, reply, policies[index])
+    for (let index = 0; index < concerns.length; index++) if (concerns[index]?.ask?.(request, reply, policies[index]) === 'over') break
     done()
   })
   /** One concern's answer after the other, from this one on. */

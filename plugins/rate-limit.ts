@@ -104,6 +104,8 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       const count = new Count(plan, limiter, request, { partition, session }, pool.server?.isCluster === true)
       ;(request as Counted)[counting] = count
       if (plan.hasPlaces) whenOver(request.raw, reply.raw, () => { count.release() })
+      // Refused from memory: it costs Redis nothing.
+      if (!(count.verdict instanceof Promise) && !count.verdict.isAllowed) return 'over'
     },
     answer (request, reply) {
       const count = (request as Counted)[counting]

@@ -11,7 +11,8 @@ declare module './journey.ts' {
 }
 
 const refused = Symbol('prism.refusal')
-type Refused = FastifyRequest & { [refused]: Error | null }
+/** Undefined until it was looked at: who was refused before that has not been. */
+type Refused = FastifyRequest & { [refused]: Error | null | undefined }
 
 /**
  * Turns away requests that no server should answer: see {@link refusalOf}.
@@ -19,20 +20,24 @@ type Refused = FastifyRequest & { [refused]: Error | null }
  * Register it after the stack: they are counted like others, and a flood of them ends in 429.
  */
 export default fp(async (fastify) => {
-  fastify.decorateRequest(refused, null)
+  fastify.decorateRequest(refused, undefined)
 
   fastify.journey.join<void>({
     name: 'refusals',
     resolve: () => {},
-    ask (request, reply) {
-      const refusal = refusalOf(request.raw)
-      if (refusal === undefined) return
-      (request as Refused)[refused] = refusal
-      reply.header('connection', 'close') // what follows on it cannot be trusted, whoever answers
-    },
+    ask (request) { lookAt(request as Refused) },
     answer (request) {
-      const refusal = (request as Refused)[refused]
+      const refusal = lookAt(request as Refused)
       if (refusal !== null) throw refusal
+    },
+    settle (request, reply) {
+      // What follows on it cannot be trusted, whoever answers.
+      if (lookAt(request as Refused) !== null) reply.header('connection', 'close')
     }
   })
 }, { name: 'refusals', fastify: '5.x', dependencies: ['journey'] })
+
+function lookAt (request: Refused): Error | null {
+  if (request[refused] === undefined) request[refused] = refusalOf(request.raw) ?? null
+  return request[refused]
+}

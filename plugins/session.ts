@@ -119,7 +119,15 @@ export default fp<SessionOptions>(async (fastify, options) => {
   }
 
   function visitOf (request: Visitor): Visit<object> {
-    return (request[visiting] ??= new Visit(house, {}))
+    return (request[visiting] ??= unaskedVisit(request))
+  }
+
+  /** A cookie that nobody has asked for, because the request was refused before: nobody knows whether its session lives. */
+  function unaskedVisit (request: Visitor): Visit<object> {
+    if (request.headers.cookie === undefined || !mayCome(request)) return new Visit(house, {})
+    const visit = new Visit(house, cookies.open(request))
+    visit.forgo()
+    return visit
   }
 
   function claimOf (request: FastifyRequest): FastifyRequest['sessionClaim'] {

@@ -11,8 +11,6 @@ interface Kind {
   readonly name: 'request' | 'reply'
   /** what the key holds, or what is the same for all: everything else counts as a reading */
   readonly free: ReadonlySet<PropertyKey>
-  /** whether something that is free is so on this one */
-  readonly isFree?: (key: PropertyKey, target: Target) => boolean
   /** adds what is watched in a way of its own */
   readonly more: (cover: Target, prototype: Target) => void
   /** by the prototype that they stand before */
@@ -24,12 +22,9 @@ const innocent = ['method', 'signal', 'routeOptions'] as const
 
 const requests: Kind = {
   name: 'request',
-  free: new Set<PropertyKey>(['params', 'query', 'body', 'log', 'server', 'is404', 'additionalHeaders', 'validationError', 'constructor', 'headers', 'url', 'originalUrl', ...innocent]),
+  free: new Set<PropertyKey>(['params', 'query', 'log', 'server', 'is404', 'additionalHeaders', 'constructor', 'headers', 'url', 'originalUrl', ...innocent]),
   covers: new WeakMap(),
-  isFree: (key, request) => key === 'body' ? request.body == null : key !== 'validationError' || !looksAtFields(request),
   more: (cover, prototype) => {
-    // That validation has nothing to say is said by what is not there.
-    replace(cover, 'validationError', (witness, request) => { if (looksAtFields(request)) witness.note('request.validationError') }, (request, value) => Object.defineProperty(request, 'validationError', { value, configurable: true, enumerable: true, writable: true }))
     for (const key of innocent) replace(cover, key, (witness, request) => witness.quietly(() => Reflect.get(prototype, key, request) as unknown))
     for (const key of ['url', 'originalUrl']) replace(cover, key, (witness) => witness.covered.url)
     const fieldsOf = (request: Target) => Reflect.get(prototype, 'headers', request) as Record<string, string>
@@ -91,28 +86,38 @@ function watch (target: Watched, witness: Witness, kind: Kind): () => void {
   }
 }
 
-function watchOwn (target: Target, witness: Witness, { name, free, isFree }: Kind): (() => void)[] {
-  const undo: (() => void)[] = []
+function watchOwn (target: Target, witness: Witness, { name, free }: Kind): (() => void)[] {
+  const undo: (() => void)[] = name === 'request' ? watchValidation(target, witness) : []
   for (const key of Reflect.ownKeys(target)) {
-    if (isOwnOf(key) || (free.has(key) && isFree?.(key, target) !== false)) continue
-    const note = () => witness.noteProperty(key, `${name}.${String(key)}`)
+    // A GET has no body, unless a hook gave it one.
+    if (free.has(key) || isOwnOf(key) || key === 'validationError' || (key === 'body' && target.body == null)) continue
     const descriptor = Object.getOwnPropertyDescriptor(target, key)
+    const note = () => witness.noteProperty(key, `${name}.${String(key)}`)
     // What cannot be watched may be read at any time.
     if (descriptor?.configurable !== true) note()
-    else undo.push('value' in descriptor ? watchValue(target, key, descriptor, note) : watchAccessor(target, key, descriptor, () => { note(); return witness.quietly(() => descriptor.get?.call(target) as unknown) }))
+    else undo.push('value' in descriptor ? watchValue(target, key, descriptor, note) : watchAccessor(target, key, descriptor, witness, note))
   }
   return undo
 }
 
-function watchAccessor (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, get: () => unknown): () => void {
-  Object.defineProperty(target, key, { ...descriptor, get })
-  return () => Object.defineProperty(target, key, descriptor)
+/** What validation says, or has not to say, is a function of the key, unless it looked at fields. */
+function watchValidation (request: Target, witness: Witness): (() => void)[] {
+  const { attachValidation, schema } = request.routeOptions as { attachValidation?: boolean, schema?: { headers?: unknown } }
+  if (attachValidation !== true || schema?.headers === undefined) return []
+  const own = Object.getOwnPropertyDescriptor(request, 'validationError')
+  const note = () => witness.note('request.validationError')
+  if (own !== undefined) return [watchValue(request, 'validationError', own, note)]
+  Object.defineProperty(request, 'validationError', { configurable: true, get: note })
+  return [() => { delete request.validationError }]
 }
 
-/** What validation says is a function of the key, unless it looked at fields; and a GET has no body, unless a hook gave it one. */
-function looksAtFields (request: Target): boolean {
-  const { attachValidation, schema } = request.routeOptions as { attachValidation?: boolean, schema?: { headers?: unknown } }
-  return attachValidation === true && schema?.headers !== undefined
+function watchAccessor (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, witness: Witness, note: () => void): () => void {
+  const get = () => {
+    note()
+    return witness.quietly(() => descriptor.get?.call(target) as unknown)
+  }
+  Object.defineProperty(target, key, { ...descriptor, get })
+  return () => Object.defineProperty(target, key, descriptor)
 }
 
 /** A property that holds a value: what is written to it meanwhile stays. */

@@ -45,6 +45,11 @@ export class Visit<Data extends object> implements Session<Data> {
     })
   }
 
+  /** Asks for nothing: a session that the cookie names stays unknown. */
+  forgo (): void {
+    this.#isUnanswered = this.#arrival.ticket !== undefined
+  }
+
   /** Waits for what was asked, where that is not here yet; afterwards the session can be used. */
   answer (): Promise<void> | undefined {
     return this.#isUnanswered ? this.#loading : undefined
