@@ -1,11 +1,11 @@
 import type { Forwarded } from '../http/cache-status.ts'
 import type { Entry } from './entry.ts'
 import { fieldOf } from './entry.ts'
-import type { Fill } from './fill.ts'
+import type { Fill } from './fill/fill.ts'
 import type { Asking, AskedFields, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import type { HandlerRun, Visit } from './visit.ts'
-import { Witness } from './witness.ts'
+import { Witness } from './witness/witness.ts'
 
 /** Why and with what a run begins. */
 export interface Beginning {

@@ -1,5 +1,5 @@
 import type { Entry } from './entry.ts'
-import type { Fill } from './fill.ts'
+import type { Fill } from './fill/fill.ts'
 
 /** A stale answer that is made anew without a visitor. */
 export class Refresh {

@@ -6,11 +6,11 @@ import { Script } from '../redis/script.ts'
 import { Apart } from './apart.ts'
 import { Epoch } from './epoch.ts'
 import type { Raise } from './epoch.ts'
-import type { Lock } from './lock.ts'
+import type { Lock } from './fill/lock.ts'
 import { Lookup } from './lookup.ts'
 import type { Kept, Reader, Unpacked } from './lookup.ts'
 import { Markers } from './markers.ts'
-import type { Room } from './room.ts'
+import type { Room } from './memory/room.ts'
 import { Standing } from './standing.ts'
 
 const adopt = new Script({ url: new URL('./adopt.lua', import.meta.url), costMicroseconds: 8, read: Number })

@@ -1,15 +1,15 @@
 import type { Forwarded } from '../http/cache-status.ts'
 import type { Entry } from './entry.ts'
-import type { Fill } from './fill.ts'
+import type { Fill } from './fill/fill.ts'
 import type { Fields } from './freshness.ts'
-import type { Inputs } from './inputs.ts'
+import type { Inputs } from './witness/inputs.ts'
 import type { Key } from './key.ts'
 import type { Lookup } from './lookup.ts'
 import type { Refresh } from './refresh.ts'
-import type { Reservation } from './reservations.ts'
+import type { Reservation } from './fill/reservations.ts'
 import type { Standing } from './standing.ts'
 import type { Branch } from './variants.ts'
-import type { Reading, Witness } from './witness.ts'
+import type { Reading, Witness } from './witness/witness.ts'
 
 /** What one request and the cache have to do with each other. */
 export interface Visit {

@@ -1,9 +1,9 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { RedisReplyError, RedisUnavailableError } from '../../../src/errors.ts'
-import { Room } from '../../../src/cache/room.ts'
-import type { RoomOptions, Standing } from '../../../src/cache/room.ts'
-import { until } from '../../helpers/until.ts'
+import { RedisReplyError, RedisUnavailableError } from '../../../../src/errors.ts'
+import { Room } from '../../../../src/cache/memory/room.ts'
+import type { RoomOptions, Standing } from '../../../../src/cache/memory/room.ts'
+import { until } from '../../../helpers/until.ts'
 
 const limit = 1_000_000
 const infoOf = (used: number, max = limit, server = 'one', clients = 5) => `# Memory\r\nused_memory:${used}\r\nmem_not_counted_for_evict:0\r\nmaxmemory:${max}\r\nrun_id:${server}\r\nconnected_clients:${clients}\r\n`

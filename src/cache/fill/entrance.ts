@@ -1,4 +1,4 @@
-import type { Counts } from './counts.ts'
+import type { Counts } from '../counts.ts'
 import type { Ending, Fill } from './fill.ts'
 import type { Lock, Locks, Taking, Wish } from './lock.ts'
 import type { Waiters } from './waiters.ts'

@@ -1,4 +1,4 @@
-import type { RoutePolicy } from './policy.ts'
+import type { RoutePolicy } from '../policy.ts'
 
 /** A request's query and parameters. */
 export interface Inputs {

@@ -1,4 +1,4 @@
-import { normaliseField } from '../http/vary.ts'
+import { normaliseField } from '../../http/vary.ts'
 import { watchRaw, watchReply, watchRequest } from './watch.ts'
 
 /** Something the handler read that the key does not hold. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { Sieve } from '../../../src/cache/sieve.ts'
+import { Sieve } from '../../../../src/cache/memory/sieve.ts'
 
 const later = Number.MAX_SAFE_INTEGER
 

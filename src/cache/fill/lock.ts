@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import type { Batch } from '../redis/batch.ts'
-import type { Keys } from '../redis/keys.ts'
-import { Script } from '../redis/script.ts'
-import type { Kept, Lookup } from './lookup.ts'
-import type { CacheStore } from './store.ts'
+import type { Batch } from '../../redis/batch.ts'
+import type { Keys } from '../../redis/keys.ts'
+import { Script } from '../../redis/script.ts'
+import type { Kept, Lookup } from '../lookup.ts'
+import type { CacheStore } from '../store.ts'
 
 /** The right to fill one key, among all processes. */
 export interface Lock {

@@ -1,7 +1,7 @@
-import { Recent } from '../recent.ts'
+import { Recent } from '../../recent.ts'
 import type { Locks, Taking } from './lock.ts'
-import type { Kept, Lookup } from './lookup.ts'
-import type { CacheStore } from './store.ts'
+import type { Kept, Lookup } from '../lookup.ts'
+import type { CacheStore } from '../store.ts'
 
 /** So many keys are remembered that were found lately; of one that is forgotten Redis is asked a little more. */
 const rememberedHits = 10_000

@@ -1,4 +1,4 @@
-import type { Subscriber } from '../redis/subscriber.ts'
+import type { Subscriber } from '../../redis/subscriber.ts'
 
 /** What a waiter hears: the answer was `kept`, or may not be; the lock is `free`; or it shall look, for something may have been missed. */
 export type Wake = 'kept' | 'pass' | 'free' | 'look'

@@ -1,4 +1,4 @@
-import { RedisReplyError } from '../errors.ts'
+import { RedisReplyError } from '../../errors.ts'
 import { Doorkeeper } from './doorkeeper.ts'
 import { closedShare, fullShare, levelAfter, readFigures, shareOf, tightShare } from './pressure.ts'
 import type { Figures, Level } from './pressure.ts'

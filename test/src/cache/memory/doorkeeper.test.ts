@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import t from 'tap'
-import { Doorkeeper } from '../../../src/cache/doorkeeper.ts'
+import { Doorkeeper } from '../../../../src/cache/memory/doorkeeper.ts'
 
 const nameOf = (index: number) => `api:cache:GET:/:id:{${hash('sha256', String(index), 'hex').slice(0, 32)}}`
 
