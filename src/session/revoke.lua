@@ -1,19 +1,21 @@
 -- Ends sessions of a user: absence is all there is to it. Named by when it was born, one is found whatever it was rotated to.
--- KEYS[1]  session  hash, one field a device
+-- KEYS[1]  session  hash, one field a device; for some ms '~', the last birth among those that ended as soon as they began: none shall have it again
 -- ARGV[1]  which    'these', or 'others': all but these
 -- ARGV[2]  actor    the field of who does it, which must still be there; '' for nobody in particular
 -- ARGV[3…] names    fields, or times of birth
 -- returns  { field that was ended, its birth, how many ms it had left at most, … }; false: the actor itself has been ended
 if ARGV[2] ~= '' and redis.call('HEXISTS', KEYS[1], ARGV[2]) == 0 then return false end
 
-local named, gone, ended, longest = {}, {}, {}, 0
+local named, gone, ended, longest, lastBirth = {}, {}, {}, 0, 0
 for i = 3, #ARGV do named[ARGV[i]] = true end
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
   local birth, absoluteEnd, idleEnd = string.match(entries[i + 1], '^%d+ %d+ (%d+) (%d+) %d+ (%d+) ')
   local isNamed = named[entries[i]] or named[birth or ''] or false
-  if isNamed == (ARGV[1] == 'these') then
-    gone[#gone + 1] = entries[i]
+  if entries[i] == '~' then
+    lastBirth = math.max(lastBirth, tonumber(birth))
+  elseif isNamed == (ARGV[1] == 'these') then
+    gone[#gone + 1], lastBirth = entries[i], math.max(lastBirth, tonumber(birth) or 0)
     for _, fact in ipairs({ entries[i], birth or 0, (absoluteEnd or nowMs) - nowMs }) do ended[#ended + 1] = fact end
   else
     longest = math.max(longest, tonumber(idleEnd) or nowMs + 1)
@@ -22,6 +24,10 @@ end
 
 if #gone > 0 then
   redis.call('HDEL', KEYS[1], unpack(gone))
+  if lastBirth >= nowMs then
+    redis.call('HSET', KEYS[1], '~', string.format('0 0 %d 0 0 0 0 = ', lastBirth))
+    longest = math.max(longest, lastBirth + 2)
+  end
   redis.call('PEXPIREAT', KEYS[1], longest)
 end
 return ended
