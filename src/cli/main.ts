@@ -37,16 +37,17 @@ export interface Surroundings {
  */
 export async function main (args: readonly string[], environment: Environment, surroundings: Surroundings = {}): Promise<number> {
   const { readService, out = process.stdout, err = process.stderr } = surroundings
+  const outputFor = (args: readonly string[]) => new Output({ isJson: args.includes('--json'), mayTint: !environment.NO_COLOR }, out, err)
   const [name = '', ...rest] = args
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (command === undefined) return help(name, outputFor(args, out, err))
+  if (command === undefined) return help(name, outputFor(args))
   const open: (() => void)[] = []
   try {
-    const call = readCall(command, rest, { environment, readService, output: outputFor(rest, out, err) }, open)
+    const call = readCall(command, rest, { environment, readService, output: outputFor(rest) }, open)
     if (call.flags.help === true) return helpOf(command, call.output)
     return await command.run(call)
   } catch (error) {
-    return fail(error, outputFor(rest, out, err))
+    return fail(error, outputFor(rest))
   } finally {
     for (const close of open) close()
   }
@@ -72,10 +73,6 @@ function readCall (command: Command, args: string[], given: Pick<Call, 'environm
     return opened
   }
   return { ...given, words: positionals, flags: values, url, prefix, client, masters, pool }
-}
-
-function outputFor (args: readonly string[], out: Writable, err: Writable): Output {
-  return new Output(args.includes('--json'), out, err)
 }
 
 function parse (command: Command, args: string[]): { values: Call['flags'], positionals: string[] } {

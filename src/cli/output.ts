@@ -8,11 +8,14 @@ type Tone = 'green' | 'yellow' | 'red' | 'dim' | 'bold'
 /** Where a command writes: text for a person, or with `--json` one object for a program; colours and progress on a terminal only. */
 export class Output {
   readonly isJson: boolean
+  readonly #mayTint: boolean
   readonly #out: Writable
   readonly #aside: Writable
 
-  constructor (isJson: boolean, out: Writable, aside: Writable) {
+  /** @param mayTint whether a terminal is given colours */
+  constructor ({ isJson, mayTint }: { isJson: boolean, mayTint: boolean }, out: Writable, aside: Writable) {
     this.isJson = isJson
+    this.#mayTint = mayTint
     this.#out = out
     this.#aside = aside
   }
@@ -33,7 +36,7 @@ export class Output {
   }
 
   tint (tone: Tone, text: string): string {
-    return this.#out.isTTY === true && !process.env.NO_COLOR ? styleText(tone, text, { validateStream: false }) : text
+    return this.#out.isTTY === true && this.#mayTint ? styleText(tone, text, { validateStream: false }) : text
   }
 }
 

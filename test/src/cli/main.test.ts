@@ -139,10 +139,11 @@ t.test('the program writes colours and progress to a terminal alone', async (t) 
   await redis.client.set('one', '1')
   const [out, err]: [string[], string[]] = [[], []]
   const terminal = (texts: string[], isTTY: boolean) => ({ isTTY, write: (text: string) => texts.push(text) })
-  const on = async (command: string, isTTY: boolean) => await main([command, '--url', redis.url], {}, { out: terminal(out, isTTY), err: terminal(err, isTTY) })
+  const on = async (command: string, isTTY: boolean, environment = {}) => await main([command, '--url', redis.url], environment, { out: terminal(out, isTTY), err: terminal(err, isTTY) })
 
   await on('doctor', false)
   await on('keys', false)
+  await on('doctor', true, { NO_COLOR: '1' })
   t.notMatch(out.join('') + err.join(''), '\x1b')
   await on('doctor', true)
   await on('keys', true)
