@@ -48,7 +48,8 @@ export class MarkerReading {
 export class Markers {
   readonly #batch: Batch
   readonly #keys: Keys
-  readonly #readings = new Map<string, MarkerReading>()
+  /** a Map a tick: one that is cleared leads from its old table to its new one, and in V8 what an old table held lives as long */
+  #readings = new Map<string, MarkerReading>()
   #tick = -1
 
   constructor (batch: Batch, keys: Keys) {
@@ -60,7 +61,7 @@ export class Markers {
   read (tag: string): MarkerReading {
     if (this.#tick !== this.#batch.tick) {
       this.#tick = this.#batch.tick
-      this.#readings.clear()
+      this.#readings = new Map()
     }
     const before = this.#readings.get(tag)
     if (before !== undefined) return before

@@ -66,7 +66,7 @@ export class LimitStore {
 
   #begin (): void {
     this.#tick = this.#batch.tick
-    this.#rows.clear()
+    this.#rows = new Map()
     this.#moment = { askedAt: this.#now(), deadlineMs: this.deadlineMs() }
   }
 

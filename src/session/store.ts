@@ -95,7 +95,8 @@ const listScript = new Script<string[]>({
  */
 export class SessionStore {
   readonly #batch: Batch
-  readonly #loading = new Map<Ticket, Promise<Loaded | undefined>>()
+  /** a Map a tick: one that is cleared leads from its old table to its new one, and in V8 what an old table held lives as long */
+  #loading = new Map<Ticket, Promise<Loaded | undefined>>()
 
   constructor (batch: Batch) {
     this.#batch = batch
@@ -106,7 +107,7 @@ export class SessionStore {
     const shared = this.#loading.get(ticket)
     if (shared !== undefined) return shared
     // Forgotten before the next socket is read: a later request must see what happened meanwhile.
-    if (this.#loading.size === 0) setImmediate(() => this.#loading.clear())
+    if (this.#loading.size === 0) setImmediate(() => { this.#loading = new Map() })
     const loading = this.#batch.ask(loadScript, [ticket.key], [touchMs, ...fieldsOf(ticket)])
     this.#loading.set(ticket, loading)
     return loading
