@@ -90,7 +90,9 @@ export class Room {
 
   /** Notes that something was stored: it may have to go again. */
   kept (name: string, bytes: number, lifetimeMs: number): void {
-    if (this.#isBounded) this.#stored.add(name, costOf(bytes), Date.now() + lifetimeMs)
+    if (!this.#isBounded || this.#isClosed) return
+    this.#stored.add(name, costOf(bytes), Date.now() + lifetimeMs)
+    this.#timer ??= this.#askLater()
   }
 
   close (): void {
@@ -172,10 +174,19 @@ export class Room {
     names.forEach(() => this.#options.count('shed'))
   }
 
-  /** Under pressure it is looked at though nobody stores: others fill the same memory. */
+  /** While something could be given up it is looked at though nobody stores, oftener under pressure: others fill the same memory. */
   #askAgain (): void {
     clearTimeout(this.#timer)
-    if (this.#standing.level !== 'calm' && !this.#isClosed) this.#timer = setTimeout(() => this.#ask(), underPressureMs).unref()
+    this.#timer = undefined
+    if (this.#isClosed || !this.#isBounded) return
+    if (this.#standing.level !== 'calm' || this.#stored.size > 0) this.#timer = this.#askLater()
+  }
+
+  #askLater (): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#timer = undefined
+      this.#ask()
+    }, this.#standing.level === 'calm' ? calmMs : underPressureMs).unref()
   }
 }
 
