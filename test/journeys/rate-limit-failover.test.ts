@@ -63,7 +63,13 @@ test('rate-limit answers through a failover in flight, refuses nobody for it, an
   t.same([...statuses.keys()], [200], 'nobody was refused')
   const left = Number(/;r=(\d+)/.exec(String((await send()).headers.ratelimit))?.[1])
   t.ok(quota - left <= sent + 1, 'nothing was counted twice, the one under way included')
-  const full = await app.inject('/held')
+  // Whoever asks while Redis does not answer in time is counted in the process, which knows of no place: such a request is let go at once.
+  const letGo = setInterval(() => { while (held.length > 1) held.pop()?.() }, 10)
+  t.after(() => { clearInterval(letGo) })
+  const full = await until(async () => {
+    const reply = await app.inject('/held')
+    return reply.statusCode === 429 && reply
+  }, { what: 'the place is taken' })
   t.same(full.json()['violated-policies'], ['places'], 'the place is taken')
   held[0]?.()
   t.equal((await long).statusCode, 200)
