@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/errors.ts'
 import { readRecord } from '../src/options.ts'
+import { Answer } from '../src/redis/answer.ts'
 
 /** Whether a request goes on after a beat. */
 export type Going = void | 'over'
@@ -24,8 +25,8 @@ export interface Concern<Policy> {
   forOwn? (): Policy
   /** onRequest, first: states what it wants of Redis. Synchronous: all of one tick's wants leave together. Says `over` where its answer will end the request: nobody after it asks. */
   ask? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going
-  /** onRequest, second: waits for what was asked. Throws to end the request here, or sends and says `over`: nothing after it runs. */
-  answer? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going | Promise<Going>
+  /** onRequest, second: makes use of what was asked; says what it waits for where that is not here, and is called again. Throws to end the request here, or sends and says `over`: nothing after it runs. */
+  answer? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going | Answer<unknown> | Promise<Going>
   /** onSend, before anybody settles: the answer is as handler, serialisers and earlier hooks made it. Synchronous. */
   close? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
   /** onSend, after the handler: may replace the payload by returning another, or null for none. Not called twice. */
@@ -149,10 +150,10 @@ export default fp(async (fastify) => {
       for (let index = from; index < concerns.length; index++) {
         const going = concerns[index]?.answer?.(request, reply, policies[index])
         if (going === 'over') return
-        if (going !== undefined) {
-          going.then((going) => { if (going !== 'over') answerFrom(index + 1, request, reply, done) }, done)
-          return
-        }
+        if (going === undefined) continue
+        if (going instanceof Answer) going.settled().then(() => answerFrom(index, request, reply, done))
+        else going.then((going) => { if (going !== 'over') answerFrom(index + 1, request, reply, done) }, done)
+        return
       }
     } catch (error) {
       return done(error as Error)

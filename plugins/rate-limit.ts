@@ -105,13 +105,13 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       ;(request as Counted)[counting] = count
       if (plan.hasPlaces) whenOver(request.raw, reply.raw, () => { count.release() })
       // Refused from memory: it costs Redis nothing.
-      if (!(count.verdict instanceof Promise) && !count.verdict.isAllowed) return 'over'
+      if (count.verdict?.isAllowed === false) return 'over'
     },
     answer (request, reply) {
       const count = (request as Counted)[counting]
       if (count === null) return
       const { plan, verdict } = count
-      return verdict instanceof Promise ? verdict.then((verdict) => tell(plan, verdict, request, reply)) : tell(plan, verdict, request, reply)
+      return verdict === undefined ? count.waiting : tell(plan, verdict, request, reply)
     }
   })
 

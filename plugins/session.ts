@@ -89,10 +89,10 @@ export default fp<SessionOptions>(async (fastify, options) => {
     answer (request, _reply, use) {
       if (use !== false && !mayCome(request)) throw new OriginError()
       const visit = (request as Visitor)[visiting]
-      const loaded = visit?.answer()
-      if (use !== 'required') return loaded
+      const loading = visit?.answer()
+      if (loading !== undefined || use !== 'required') return loading
       if (visit === null) throw new SessionRequiredError()
-      return loaded === undefined ? visit.require() : loaded.then(() => { visit.require() })
+      visit.require()
     },
     settle (request, reply) {
       const visit = (request as Visitor)[visiting]

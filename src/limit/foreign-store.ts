@@ -47,8 +47,9 @@ export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: K
 
     incr (key: string, callback: Callback, timeWindow: number, max: number): void {
       const [spelled, terms] = [this.#spell('foreign', key), termsOf(max, timeWindow)]
-      const { row, place } = store.take({ name: `${spelled} ${terms[0].text}`, keys: [spelled], terms })
-      row.grants.then((grants) => callback(null, countOf(takenOf(grants, place, terms), max)), (error: Error) => callback(error))
+      const row = store.take({ name: `${spelled} ${terms[0].text}`, keys: [spelled], terms })
+      const place = row.join()
+      row.promise().then((grants) => callback(null, countOf(takenOf(grants, place, terms), max)), (error: Error) => callback(error))
     }
 
     read (key: string, callback: Callback, timeWindow: number, max: number): void {

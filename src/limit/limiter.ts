@@ -1,5 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../errors.ts'
+import { Answer } from '../redis/answer.ts'
+import type { Hearer } from '../redis/answer.ts'
 import type { Batch } from '../redis/batch.ts'
 import { mayHaveRun } from '../redis/outage.ts'
 import { noSession, takenOf } from './grants.ts'
@@ -38,6 +40,11 @@ export class Limiter {
   /** sessions that Redis did not know: their cookies count for nothing */
   #dead = new LRUCache<string, true>({ max: deadKept, ttl: deadForMs })
 
+  readonly #judges: Judges = {
+    judge: (claim, grants, row, place) => this.#judge(claim, grants, row, place),
+    withoutRedis: (claim, error, row, place) => this.#withoutRedis(claim, error, row, place)
+  }
+
   constructor (batch: Batch) {
     this.store = new LimitStore(batch)
     this.#places = new Places(batch, () => this.store.deadlineMs())
@@ -48,12 +55,11 @@ export class Limiter {
    *
    * @returns at once where memory knows; never rejects, for a request may end before it looks
    */
-  ask (claim: Claim): Promise<Verdict> | Verdict {
+  ask (claim: Claim): Answer<Verdict> | Verdict {
     if (claim.session !== undefined && claim.withoutSession !== undefined && this.#dead.has(nameOf(claim.session))) return this.#askAsStranger(claim.withoutSession)
     const shielded = this.#shielded(claim)
     if (shielded !== undefined) return shielded
-    const { row, place } = this.store.take(claim)
-    return row.grants.then((grants) => this.#judge(claim, grants, row, place), (error: Error) => this.#withoutRedis(claim, error, row, place))
+    return new Hearing(claim, this.store.take(claim), this.#judges)
   }
 
   /** Forgets what was counted under these keys. */
@@ -73,7 +79,7 @@ export class Limiter {
     this.#places.close()
   }
 
-  #judge (claim: Claim, grants: Grants, row: Row, place: number): Verdict | Promise<Verdict> {
+  #judge (claim: Claim, grants: Grants, row: Row, place: number): Answer<Verdict> | Verdict {
     if (grants.granted === noSession && claim.session !== undefined && claim.withoutSession !== undefined) {
       // An ended session never lives again, but a Redis that lags behind may not know a new one yet.
       this.#dead.set(nameOf(claim.session), true)
@@ -85,9 +91,9 @@ export class Limiter {
     return taken
   }
 
-  #askAsStranger (withoutSession: () => Claim): Verdict | Promise<Verdict> {
+  #askAsStranger (withoutSession: () => Claim): Answer<Verdict> | Verdict {
     const verdict = this.ask(withoutSession())
-    return verdict instanceof Promise ? verdict.then((verdict) => ({ ...verdict, isStranger: true })) : { ...verdict, isStranger: true }
+    return verdict instanceof Answer ? verdict.map((verdict) => ({ ...verdict, isStranger: true })) : { ...verdict, isStranger: true }
   }
 
   #hold ({ keys, terms }: Claim, lease: string): Place[] {
@@ -129,6 +135,43 @@ export class Limiter {
     const counted = failures.flatMap((failure, index) => failure === 'local' ? [index] : [])
     const taken = this.#local.take(counted.map((index) => keys[index] ?? ''), counted.flatMap((index) => terms[index] ?? []))
     return { isAllowed: taken.isAllowed, standings: failures.map((_, index) => taken.standings[counted.indexOf(index)]), places: taken.places }
+  }
+}
+
+/** Who says what becomes of a claim. */
+interface Judges {
+  judge (claim: Claim, grants: Grants, row: Row, place: number): Answer<Verdict> | Verdict
+  withoutRedis (claim: Claim, error: Error, row: Row, place: number): Verdict
+}
+
+/** One claim that waits for Redis, and what becomes of it. */
+class Hearing extends Answer<Verdict> implements Hearer<Grants> {
+  readonly #claim: Claim
+  readonly #row: Row
+  readonly #place: number
+  readonly #judges: Judges
+
+  constructor (claim: Claim, row: Row, judges: Judges) {
+    super()
+    this.#claim = claim
+    this.#row = row
+    this.#judges = judges
+    this.#place = row.join()
+    row.hear(this)
+  }
+
+  answered (grants: Grants): void {
+    try {
+      const verdict = this.#judges.judge(this.#claim, grants, this.#row, this.#place)
+      if (verdict instanceof Answer) verdict.hear({ answered: (verdict) => this.resolve(verdict), failed: (error) => this.reject(error) })
+      else this.resolve(verdict)
+    } catch (error) { // an app's own function, asked what a stranger costs
+      this.reject(error as Error)
+    }
+  }
+
+  failed (error: Error): void {
+    this.resolve(this.#judges.withoutRedis(this.#claim, error, this.#row, this.#place))
   }
 }
 

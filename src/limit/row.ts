@@ -1,3 +1,7 @@
+import { Answer } from '../redis/answer.ts'
+import type { Hearer } from '../redis/answer.ts'
+import type { Argument } from '../redis/packet.ts'
+import type { Ask } from '../redis/parcel.ts'
 import { tooLate } from './grants.ts'
 import type { Grants } from './grants.ts'
 import type { Term } from './quota.ts'
@@ -27,39 +31,54 @@ export interface Moment {
 
 /** The way to Redis, and who hears what came back. */
 export interface Wire {
-  ask (keys: readonly string[], args: (string | number)[]): Promise<Grants>
+  ask (keys: readonly string[], args: readonly Argument[]): Ask<Grants>
   heard (grants: Grants, askedAt: number): void
 }
 
 /** All identical requests of a tick, which are one ask. */
-export class Row {
-  /** on the process's clock */
-  readonly askedAt: number
-  readonly grants: Promise<Grants>
+export class Row extends Answer<Grants> implements Hearer<Grants> {
   /** what the places are called that are granted; undefined where none is asked for */
   readonly lease: string | undefined
-  #args: (string | number)[]
+  readonly #moment: Moment
+  readonly #wire: Wire
+  readonly #ask: Ask<Grants>
+  #size = 0
+  #isAskedAgain = false
 
-  constructor ({ keys, terms, session }: Claim, lease: string | undefined, { askedAt, deadlineMs }: Moment, wire: Wire) {
-    this.askedAt = askedAt
+  /** @param args how many ask, the deadline, the terms: those of one request, and perhaps of others that ask for themselves */
+  constructor ({ keys, session }: Claim, args: readonly Argument[], lease: string | undefined, moment: Moment, wire: Wire) {
+    super()
     this.lease = lease
-    const args: (string | number)[] = this.#args = [0, deadlineMs]
-    for (const { text } of terms) args.push(text)
-    if (session !== undefined) args.push(`l ${session.devices.join(' ')}`)
-    if (lease !== undefined) args.push(`i ${lease}`)
-    const all = session === undefined ? keys : [...keys, session.key]
-    this.grants = wire.ask(all, args).then((grants) => {
-      wire.heard(grants, askedAt)
-      // Too late though it was waited for: Redis's clock was set forward, or it is another Redis. Then without a deadline.
-      return grants.granted === tooLate ? wire.ask(all, [args[0] ?? 1, 0, ...args.slice(2)]) : grants
-    })
+    this.#moment = moment
+    this.#wire = wire
+    this.#ask = wire.ask(session === undefined ? keys : [...keys, session.key], args)
+    this.#ask.hear(this)
+  }
+
+  /** On the process's clock. */
+  get askedAt (): number {
+    return this.#moment.askedAt
   }
 
   /** The arguments leave at the end of the tick: until then one more may join. Returns its place, from 1. */
   join (): number {
-    const place = Number(this.#args[0]) + 1
-    this.#args[0] = place
-    return place
+    this.#size += 1
+    // Until then they may be those of other rows too.
+    if (this.#size > 1) this.#ask.args = this.#ask.args.with(0, this.#size)
+    return this.#size
+  }
+
+  answered (grants: Grants): void {
+    if (!this.#isAskedAgain) this.#wire.heard(grants, this.askedAt)
+    // Too late though it was waited for: Redis's clock was set forward, or it is another Redis. Then without a deadline.
+    if (grants.granted !== tooLate || this.#isAskedAgain) return this.resolve(grants)
+    this.#isAskedAgain = true
+    const [asked = 1, , ...rest] = this.#ask.args
+    this.#wire.ask(this.#ask.keys, [asked, 0, ...rest]).hear(this)
+  }
+
+  failed (error: Error): void {
+    this.reject(error)
   }
 }
 

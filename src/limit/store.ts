@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import type { Batch } from '../redis/batch.ts'
+import type { Argument } from '../redis/packet.ts'
 import { take } from './grants.ts'
 import type { Taken } from './grants.ts'
+import type { Term } from './quota.ts'
 import { Row } from './row.ts'
 import type { Claim, Moment, Wire } from './row.ts'
 
@@ -16,6 +18,8 @@ export class LimitStore {
   #rows = new Map<object, Map<string, Row>>()
   #tick = -1
   #moment: Moment = { askedAt: 0, deadlineMs: 0 }
+  /** what the last plain claim of this tick gave */
+  #plain: { readonly terms: readonly Term[], readonly args: readonly Argument[] } | undefined
   readonly #wire: Wire
   /** from the process's clock to Redis's, at most a round trip too much; undefined before its first answer */
   #offsetMs: number | undefined
@@ -28,7 +32,7 @@ export class LimitStore {
     this.#batch = batch
     this.#now = now
     this.#wire = {
-      ask: (keys, args) => batch.ask(take, keys, args),
+      ask: (keys, args) => batch.asking(take, keys, args),
       heard: ({ nowMs }, askedAt) => { this.#offsetMs = nowMs - askedAt }
     }
   }
@@ -36,21 +40,21 @@ export class LimitStore {
   /**
    * States what a request takes; it leaves with the tick. All of its counters grant it, or none.
    *
-   * @returns the row that the request stands in, and its place there; {@link takenOf} tells what came of it. Who takes must look at the row's answer, or at its error
+   * @returns the row that it must join now; {@link takenOf} tells what came of its place there
    */
-  take (claim: Claim): { row: Row, place: number } {
+  take (claim: Claim): Row {
     if (this.#tick !== this.#batch.tick) this.#begin()
     const { scope = this, name } = claim
     let rows = this.#rows.get(scope)
     if (rows === undefined) this.#rows.set(scope, rows = new Map())
     let row = rows.get(name)
     if (row === undefined) rows.set(name, row = this.#open(claim))
-    return { row, place: row.join() }
+    return row
   }
 
   /** Looks, without taking anything. */
   async peek ({ keys, terms }: Omit<Claim, 'name'>): Promise<Taken> {
-    const { standings } = await this.#wire.ask(keys, [0, 0, ...terms.map(({ text }) => text)])
+    const { standings } = await this.#wire.ask(keys, [0, 0, ...terms.map(({ text }) => text)]).promise()
     return { isAllowed: standings.every(({ retryMs }) => retryMs === 0), standings }
   }
 
@@ -68,10 +72,25 @@ export class LimitStore {
     this.#tick = this.#batch.tick
     this.#rows = new Map()
     this.#moment = { askedAt: this.#now(), deadlineMs: this.deadlineMs() }
+    this.#plain = undefined
   }
 
   #open (claim: Claim): Row {
     const lease = claim.hasPlaces === true ? `${this.#process}.${++this.#leases}` : undefined
-    return new Row(claim, lease, this.#moment, this.#wire)
+    return new Row(claim, this.#argumentsOf(claim, lease), lease, this.#moment, this.#wire)
+  }
+
+  #argumentsOf ({ terms, session }: Claim, lease: string | undefined): readonly Argument[] {
+    if (session === undefined && lease === undefined) return this.#plainArgumentsOf(terms)
+    const args: Argument[] = [1, this.#moment.deadlineMs, ...terms.map(({ text }) => text)]
+    if (session !== undefined) args.push(`l ${session.devices.join(' ')}`)
+    if (lease !== undefined) args.push(`i ${lease}`)
+    return args
+  }
+
+  /** Those of all requests of a tick that meet the same terms: made once, and compared by what they are. */
+  #plainArgumentsOf (terms: readonly Term[]): readonly Argument[] {
+    if (this.#plain?.terms !== terms) this.#plain = { terms, args: [1, this.#moment.deadlineMs, ...terms.map(({ text }) => text)] }
+    return this.#plain.args
   }
 }

@@ -1,13 +1,14 @@
 import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../errors.ts'
 import { Histogram } from '../histogram.ts'
+import { Answer } from './answer.ts'
 import { afterReading, deadlineMs } from './deadline.ts'
 import { Flight } from './flight.ts'
 import type { Tower } from './flight.ts'
 import type { Lane } from './lane.ts'
 import type { Argument } from './packet.ts'
-import { packAsks, packCommand, packRead, packReads } from './parcel.ts'
-import type { Ask, Parcel, Read } from './parcel.ts'
+import { Ask, packAsks, packCommand, packRead, packReads, Read } from './parcel.ts'
+import type { Parcel } from './parcel.ts'
 import type { Script } from './script.ts'
 
 /** What a request waits for leaves before background work. */
@@ -44,7 +45,7 @@ class Wants {
 
   reject (error: Error): void {
     for (const read of this.reads.values()) read.reject(error)
-    for (const asks of this.asks.values()) asks.forEach((ask) => ask.reject(error))
+    for (const asks of this.asks.values()) for (const ask of asks) ask.reject(error)
     for (const command of this.commands) command.failed(error)
   }
 }
@@ -78,31 +79,38 @@ export class Batch implements Tower {
   /**
    * Reads a string; the same key is asked once a tick, however many want it.
    *
-   * @returns its bytes (shared by all who asked: do not write into them); null when there is none, or it is not a string
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
+   * @returns its bytes (shared by all who asked: do not write into them); null when there is none, or it is not a string.
+   * It fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  read (key: string, priority: Priority = 'request'): Promise<Buffer | null> {
+  reading (key: string, priority: Priority = 'request'): Answer<Buffer | null> {
     const { reads } = this.#collect(priority)
-    const known = reads.get(key)
-    if (known !== undefined) return known.promise
-    const { promise, resolve, reject } = Promise.withResolvers<Buffer | null>()
-    reads.set(key, { key, promise, resolve, reject })
-    return promise
+    let read = reads.get(key)
+    if (read === undefined) reads.set(key, read = new Read(key))
+    return read
   }
 
   /**
    * Asks a script; asks of one tick share a call. In a Cluster all keys of one ask must share a slot.
    *
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY when this ask failed
+   * @returns it fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY when this ask failed
    */
-  ask<Answer> (script: Script<Answer>, keys: Ask['keys'], args: Ask['args'], priority: Priority = 'request'): Promise<Answer> {
-    return new Promise<Answer>((resolve, reject) => {
-      const { asks } = this.#collect(priority)
-      const ask = { keys, args, resolve: resolve as Ask['resolve'], reject }
-      const others = asks.get(script)
-      if (others) others.push(ask)
-      else asks.set(script, [ask])
-    })
+  asking<Value> (script: Script<Value>, keys: Ask['keys'], args: Ask['args'], priority: Priority = 'request'): Ask<Value> {
+    const { asks } = this.#collect(priority)
+    const ask = new Ask<Value>(keys, args)
+    const others = asks.get(script)
+    if (others === undefined) asks.set(script, [ask as Ask])
+    else others.push(ask as Ask)
+    return ask
+  }
+
+  /** As {@link reading}, for who waits. */
+  read (key: string, priority?: Priority): Promise<Buffer | null> {
+    return this.reading(key, priority).promise()
+  }
+
+  /** As {@link asking}, for who waits. */
+  ask<Value> (script: Script<Value>, keys: Ask['keys'], args: Ask['args'], priority?: Priority): Promise<Value> {
+    return this.asking(script, keys, args, priority).promise()
   }
 
   /**
@@ -111,9 +119,9 @@ export class Batch implements Tower {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
   command (name: string, args: Argument[], priority: Priority = 'request'): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      this.#collect(priority).commands.push(packCommand(name, args, { resolve, reject }))
-    })
+    const answer = new Answer<unknown>()
+    this.#collect(priority).commands.push(packCommand(name, args, answer))
+    return answer.promise()
   }
 
   /** Notes how long a write's last answer took. */

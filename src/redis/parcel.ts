@@ -1,6 +1,7 @@
 import { Command } from 'ioredis'
 import type { LRUCache } from 'lru-cache'
 import { RedisReplyError } from '../errors.ts'
+import { Answer } from './answer.ts'
 import { writeCall } from './call.ts'
 import type { Given } from './call.ts'
 import { failureOf } from './outage.ts'
@@ -9,20 +10,28 @@ import type { Argument } from './packet.ts'
 import { textOf } from './reply.ts'
 import type { Script } from './script.ts'
 
-/** Whoever waits for one answer; called exactly once, by one of the two. */
-export interface Waiter<Answer> {
-  resolve (answer: Answer): void
-  reject (error: Error): void
-}
-
 /** One key that is read, for all who want it. */
-export interface Read extends Waiter<Buffer | null> {
-  key: string
-  promise: Promise<Buffer | null>
+export class Read extends Answer<Buffer | null> {
+  readonly key: string
+
+  constructor (key: string) {
+    super()
+    this.key = key
+  }
 }
 
 /** One ask of a script: its own keys and arguments. */
-export interface Ask extends Waiter<never>, Given {}
+export class Ask<Value = unknown> extends Answer<Value> implements Given {
+  readonly keys: Given['keys']
+  /** they leave at the end of the tick: until then others may take their place */
+  args: Given['args']
+
+  constructor (keys: Given['keys'], args: Given['args']) {
+    super()
+    this.keys = keys
+    this.args = args
+  }
+}
 
 /** One Redis command that carries the asks of many, and hands each its own answer. */
 export interface Parcel {
@@ -58,9 +67,9 @@ function packMany (reads: readonly Read[], sizes: LRUCache<string, number>): Par
     command: new Packet('mget', reads[0]?.key ?? '', packet.end()),
     answered: (reply) => {
       const values = readArray<Buffer | null>(reply, reads.length)
-      reads.forEach((read, index) => hand(read, values[index] ?? null, sizes))
+      for (let index = 0; index < reads.length; index++) hand(reads[index] as Read, values[index] ?? null, sizes)
     },
-    failed: (error) => reads.forEach((read) => read.reject(error))
+    failed: (error) => { for (const read of reads) read.reject(error) }
   }
 }
 
@@ -87,7 +96,7 @@ function hand (read: Read, value: Buffer | null, sizes: LRUCache<string, number>
 }
 
 /** Packs the asks of one script: as many a call as its budget allows; in a Cluster one a call. */
-export function packAsks<Answer> (script: Script<Answer>, asks: readonly Ask[], isCluster: boolean): Parcel[] {
+export function packAsks<Value> (script: Script<Value>, asks: readonly Ask<Value>[], isCluster: boolean): Parcel[] {
   const asksPerCall = isCluster ? 1 : script.asksPerCall
   if (asks.length <= asksPerCall) return [packCall(script, asks)]
   const parcels: Parcel[] = []
@@ -95,30 +104,32 @@ export function packAsks<Answer> (script: Script<Answer>, asks: readonly Ask[], 
   return parcels
 }
 
-function packCall<Answer> (script: Script<Answer>, asks: readonly Ask[]): Parcel {
+function packCall<Value> (script: Script<Value>, asks: readonly Ask<Value>[]): Parcel {
   const parcel: Parcel = {
     command: writeCall('evalsha', script.sha1, asks),
     whole: () => writeCall('eval', script.lua, asks),
     answered: (reply) => {
       const answers = readArray<unknown>(reply, asks.length)
       for (let index = 0; index < asks.length; index++) {
-        const ask = asks[index] as Ask
+        const ask = asks[index] as Ask<Value>
         const answer = answers[index]
         if (answer instanceof Error) ask.reject(failureOf(parcel.complaint = answer))
         else handAnswer(script, ask, textOf(answer))
       }
     },
-    failed: (error) => asks.forEach((ask) => ask.reject(error))
+    failed: (error) => { for (const ask of asks) ask.reject(error) }
   }
   return parcel
 }
 
-function handAnswer<Answer> (script: Script<Answer>, ask: Ask, reply: unknown): void {
+function handAnswer<Value> (script: Script<Value>, ask: Ask<Value>, reply: unknown): void {
+  let value: Value
   try {
-    (ask as Waiter<Answer>).resolve(script.read(reply))
+    value = script.read(reply)
   } catch (error) {
-    ask.reject(error as Error)
+    return ask.reject(error as Error)
   }
+  ask.resolve(value)
 }
 
 function readArray<Element> (reply: unknown, length: number): Element[] {
@@ -127,8 +138,8 @@ function readArray<Element> (reply: unknown, length: number): Element[] {
 }
 
 /** Packs a command of the caller's own, whose reply is text. */
-export function packCommand (name: string, args: Argument[], waiter: Waiter<unknown>): Parcel {
+export function packCommand (name: string, args: Argument[], answer: Answer<unknown>): Parcel {
   const command = new Command(name, args, { replyEncoding: 'utf8' })
   // The promise of the command knows what ioredis makes of such a reply.
-  return { command, answered: () => command.promise.then(waiter.resolve, waiter.reject), failed: waiter.reject }
+  return { command, answered: () => command.promise.then((reply) => answer.resolve(reply), (error) => answer.reject(error)), failed: (error) => answer.reject(error) }
 }

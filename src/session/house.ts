@@ -1,4 +1,5 @@
 import { RedisUnavailableError, SessionGoneError } from '../errors.ts'
+import type { Answer } from '../redis/answer.ts'
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Beginning } from './beginning.ts'
@@ -94,17 +95,21 @@ export class House implements Sessions {
     return devices.sort((one, other) => other.seenAt - one.seenAt)
   }
 
-  /** The live session that a ticket names; undefined when there is none (any more). */
-  load (ticket: Ticket): Promise<Loaded | undefined> {
-    return this.#store.load(ticket).then((loaded) => {
-      // A snapshot may have brought it back.
-      const isLive = loaded !== undefined && !this.graves.has({ key: ticket.key, field: loaded.isEarlier ? ticket.earlier?.field ?? '' : ticket.field })
-      this.counts.load[isLive ? 'found' : 'none'] += 1
-      return isLive ? loaded : undefined
-    }, (error: Error) => {
-      this.counts.load.failed += 1
-      throw error
-    })
+  /** Asks for the session that a ticket names; what comes of it is for {@link admit} or {@link missed}. */
+  load (ticket: Ticket): Answer<Loaded | undefined> {
+    return this.#store.load(ticket)
+  }
+
+  /** What a load has found, where that lives; undefined when it does not (any more). A snapshot may have brought it back. */
+  admit (ticket: Ticket, loaded: Loaded | undefined): Loaded | undefined {
+    const isLive = loaded !== undefined && !this.graves.has({ key: ticket.key, field: loaded.isEarlier ? ticket.earlier?.field ?? '' : ticket.field })
+    this.counts.load[isLive ? 'found' : 'none'] += 1
+    return isLive ? loaded : undefined
+  }
+
+  /** Notes a load that nothing came of. */
+  missed (): void {
+    this.counts.load.failed += 1
   }
 
   /** Begins a session under a new id; of the same user's sessions it may take the place of one. */

@@ -1,9 +1,9 @@
 import { SessionCorruptError } from '../errors.ts'
+import type { Answer } from '../redis/answer.ts'
 import type { Batch, Priority } from '../redis/batch.ts'
 import { Script } from '../redis/script.ts'
 import type { Beginning } from './beginning.ts'
 import { writeLabel } from './stored.ts'
-import { fieldsOf } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
 
 /** A live session as a load found it. */
@@ -96,19 +96,22 @@ const listScript = new Script<string[]>({
 export class SessionStore {
   readonly #batch: Batch
   /** a Map a tick: one that is cleared leads from its old table to its new one, and in V8 what an old table held lives as long */
-  #loading = new Map<Ticket, Promise<Loaded | undefined>>()
+  #loading = new Map<Ticket, Answer<Loaded | undefined>>()
+  #tick = -1
 
   constructor (batch: Batch) {
     this.#batch = batch
   }
 
-  /** Reads a live session; loads of one ticket in one tick are one. It writes at most once a minute. */
-  load (ticket: Ticket): Promise<Loaded | undefined> {
+  /** Reads a live session; loads of one ticket in one tick are one: a later request must see what happened meanwhile. It writes at most once a minute. */
+  load (ticket: Ticket): Answer<Loaded | undefined> {
+    if (this.#tick !== this.#batch.tick) {
+      this.#tick = this.#batch.tick
+      this.#loading = new Map()
+    }
     const shared = this.#loading.get(ticket)
     if (shared !== undefined) return shared
-    // Forgotten before the next socket is read: a later request must see what happened meanwhile.
-    if (this.#loading.size === 0) setImmediate(() => { this.#loading = new Map() })
-    const loading = this.#batch.ask(loadScript, [ticket.key], [touchMs, ...fieldsOf(ticket)])
+    const loading = this.#batch.asking(loadScript, [ticket.key], argumentsOf(ticket))
     this.#loading.set(ticket, loading)
     return loading
   }
@@ -149,4 +152,8 @@ function readEnded (reply: Reply): Ended[] {
     const [field, bornAt, leftMs] = reply.slice(3 * index)
     return { field: String(field), bornAt: Number(bornAt), leftMs: Number(leftMs) }
   })
+}
+
+function argumentsOf ({ field, earlier }: Ticket): (string | number)[] {
+  return earlier === undefined ? [touchMs, field] : [touchMs, field, earlier.field]
 }

@@ -1,4 +1,5 @@
 import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError, SessionUnavailableError } from '../errors.ts'
+import type { Answer, Hearer } from '../redis/answer.ts'
 import type { Arrival, CookieChange } from './arrival.ts'
 import { readBeginning, readUserId } from './beginning.ts'
 import { Document } from './document.ts'
@@ -10,10 +11,10 @@ import { anonymousBearer, deviceOf, newTicket, userBearer } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
 
 /** One request's session, from its load to its save. What it does to Redis it does one after the other. */
-export class Visit<Data extends object> implements Session<Data> {
+export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded | undefined> {
   readonly #house: House
   readonly #arrival: Arrival
-  #loading: Promise<void> | undefined
+  #loading: Answer<Loaded | undefined> | undefined
   /** its session was asked for, and the answer is not here: perhaps a refusal came first */
   #isUnanswered = false
   #failure: Error | undefined
@@ -35,14 +36,27 @@ export class Visit<Data extends object> implements Session<Data> {
     const { ticket } = this.#arrival
     if (ticket === undefined) return
     this.#isUnanswered = true
-    // It never rejects: a request may end before it looks at this. What was done meanwhile stands.
-    this.#loading = this.#house.load(ticket).then((loaded) => {
-      if (this.#isUnanswered && loaded !== undefined) this.#arrive(ticket, loaded)
-      this.#isUnanswered = false
-    }, (error: Error) => {
-      if (this.#isUnanswered) this.#failure = error
-      this.#isUnanswered = false
-    })
+    this.#loading = this.#house.load(ticket)
+    this.#loading.hear(this)
+  }
+
+  /** Hears of the session that was asked for. What was done meanwhile stands. */
+  answered (found: Loaded | undefined): void {
+    const { ticket } = this.#arrival
+    const loaded = ticket && this.#house.admit(ticket, found)
+    try {
+      if (this.#isUnanswered && ticket !== undefined && loaded !== undefined) this.#arrive(ticket, loaded)
+    } catch (error) {
+      this.#failure = error as Error
+    }
+    this.#isUnanswered = false
+  }
+
+  /** Hears why the session that was asked for is not known. */
+  failed (error: Error): void {
+    this.#house.missed()
+    if (this.#isUnanswered) this.#failure = error
+    this.#isUnanswered = false
   }
 
   /** Asks for nothing: a session that the cookie names stays unknown. */
@@ -50,8 +64,8 @@ export class Visit<Data extends object> implements Session<Data> {
     this.#isUnanswered = this.#arrival.ticket !== undefined
   }
 
-  /** Waits for what was asked, where that is not here yet; afterwards the session can be used. */
-  answer (): Promise<void> | undefined {
+  /** What it waits for, where that is not here yet; afterwards the session can be used. */
+  answer (): Answer<unknown> | undefined {
     return this.#isUnanswered ? this.#loading : undefined
   }
 

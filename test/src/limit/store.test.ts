@@ -25,8 +25,9 @@ async function open (t: Test): Promise<{ pool: Pool, redis: Redis }> {
 }
 
 async function take (store: LimitStore, who: string): Promise<Taken> {
-  const { row, place } = store.take(claimOf(who))
-  return takenOf(await row.grants, place, terms)
+  const row = store.take(claimOf(who))
+  const place = row.join()
+  return takenOf(await row.promise(), place, terms)
 }
 
 test('store makes one ask of all identical requests of a tick, and tells each what it would have been told alone', async (t) => {
@@ -77,8 +78,9 @@ test('store counts on where one call asks the same counter again, in one bucket 
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
   const askedBy = async (route: string) => {
-    const { row, place } = store.take({ ...claimOf('192.0.2.1'), name: route })
-    return takenOf(await row.grants, place, terms).standings[0]?.remaining
+    const row = store.take({ ...claimOf('192.0.2.1'), name: route })
+    const place = row.join()
+    return takenOf(await row.promise(), place, terms).standings[0]?.remaining
   }
 
   const first = await Promise.all(['a', 'b', 'c', 'd'].map(askedBy))

@@ -136,7 +136,7 @@ class World {
     if (house === undefined) throw new Error('no such process')
     const visit = new Visit<{ list: number[] }>(house, { ticket, hasCookie: true })
     visit.ask()
-    await visit.answer()
+    await visit.answer()?.settled()
     for (let count = 0; count < after; count++) await tick()
     return visit
   }

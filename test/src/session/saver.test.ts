@@ -39,7 +39,7 @@ test('the saver', { timeout: 120_000 }, async (t) => {
     await Promise.all(Array.from({ length: 100 }, (_, index) => saver.save(ticket, value, writing(`k${index}`, index))))
 
     t.equal(asks, 100)
-    t.equal(Object.keys(JSON.parse(readStored((await store.load(ticket))?.value ?? '').document)).length, 100)
+    t.equal(Object.keys(JSON.parse(readStored((await store.load(ticket).promise())?.value ?? '').document)).length, 100)
   })
 
   t.test('merges what another process saved with what came back, without reading', async (t) => {

@@ -58,30 +58,30 @@ test('the session store', { timeout: 120_000 }, async (t) => {
   t.test('loads without writing, and notes a visit only when a minute has passed', async (t) => {
     const ticket = await begun('grace')
     await redis.client.config('RESETSTAT')
-    t.match(await store.load(ticket), { touchedAt: undefined, isEarlier: false })
+    t.match(await store.load(ticket).promise(), { touchedAt: undefined, isEarlier: false })
     await shiftSeen(ticket.key, ticket.field, 59_000)
-    t.match(await store.load(ticket), { touchedAt: undefined })
+    t.match(await store.load(ticket).promise(), { touchedAt: undefined })
     t.notMatch(await redis.client.info('commandstats'), /cmdstat_(hset:calls=[^1]|pexpireat)/, 'but for the shift itself')
     await shiftSeen(ticket.key, ticket.field, 2000)
-    const touched = await store.load(ticket)
+    const touched = await store.load(ticket).promise()
     t.equal(touched?.touchedAt, readStored(touched?.value ?? '').seenAt)
     t.equal(await redis.client.hget(ticket.key, ticket.field), touched?.value)
     t.equal(await redis.client.pexpiretime(ticket.key), readStored(touched?.value ?? '').idleEndAt)
-    t.match(await store.load(ticket), { touchedAt: undefined })
+    t.match(await store.load(ticket).promise(), { touchedAt: undefined })
   })
 
   t.test('notes visits oftener where a session ends sooner than in a few minutes', async (t) => {
     const ticket = await begun('soon', { idleMs: 1000 })
-    const { createdAt = 0 } = readStored((await store.load(ticket))?.value ?? '')
-    await until(async () => (await store.load(ticket))?.touchedAt, { what: 'a visit is noted after a quarter of a second' })
-    await until(async () => await store.load(ticket) !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 1500, { what: 'visits keep it alive' })
-    t.ok(await store.load(ticket))
+    const { createdAt = 0 } = readStored((await store.load(ticket).promise())?.value ?? '')
+    await until(async () => (await store.load(ticket).promise())?.touchedAt, { what: 'a visit is noted after a quarter of a second' })
+    await until(async () => await store.load(ticket).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 1500, { what: 'visits keep it alive' })
+    t.ok(await store.load(ticket).promise())
   })
 
   t.test('ends a session that is idle, and one whose whole time is over whatever its visits', async (t) => {
     const idle = await begun('idle', { idleMs: 60 })
     const old = await begun('old', { idleMs: 100, absoluteMs: 150 })
-    await until(async () => await store.load(old) === undefined, { what: 'it has ended', everyMs: 15 })
+    await until(async () => await store.load(old).promise() === undefined, { what: 'it has ended', everyMs: 15 })
     await until(async () => await redis.client.exists('session:{idle}', 'session:{old}') === 0, { what: 'their keys are gone' })
 
     t.same(await store.save(idle, '1', '{}'), { outcome: 'gone' })
@@ -94,7 +94,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     const long = await begun('two')
     // To load it would be a visit, and keep it alive.
     await until(async () => (await store.list(short.key)).length === 1, { what: 'the short one has ended' })
-    t.equal(await store.load(short), undefined)
+    t.equal(await store.load(short).promise(), undefined)
 
     t.same(await store.save(short, '1', '{}'), { outcome: 'gone' })
     t.equal(await store.rotate(short, ticketOf('two')), undefined)
@@ -102,7 +102,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.equal(await redis.client.hlen(short.key), 2)
     await begun('two')
     t.equal(await redis.client.hlen(short.key), 2, 'a sign-in sweeps')
-    t.ok(await store.load(long))
+    t.ok(await store.load(long).promise())
   })
 
   t.test('keeps the key as long as the longest of its sessions, and no longer', async (t) => {
@@ -146,9 +146,9 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     const to = ticketOf('either')
     const uncertain = { ...to, earlier: from }
 
-    t.match(await store.load(uncertain), { isEarlier: true })
+    t.match(await store.load(uncertain).promise(), { isEarlier: true })
     await store.rotate(from, to)
-    t.match(await store.load(uncertain), { isEarlier: false })
+    t.match(await store.load(uncertain).promise(), { isEarlier: false })
   })
 
   t.test('gives the eleventh device the place of the one seen least recently', async (t) => {
@@ -168,7 +168,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     const saved = await store.save(ticket, '1', document)
 
     t.match(readStored(saved.outcome === 'gone' ? '' : saved.value), { document, label })
-    t.equal(readStored((await store.load(ticket))?.value ?? '').document, document)
+    t.equal(readStored((await store.load(ticket).promise())?.value ?? '').document, document)
     t.equal(readStored((await store.list(ticket.key))[0] ?? '').label, label)
     t.equal(writeLabel(undefined), '=')
     t.throws(() => readStored('1 2 3'), { code: 'PRISM_ERR_SESSION_CORRUPT' })

@@ -21,7 +21,7 @@ test('a visit', async (t) => {
   const arrive = async (ticket?: Ticket, isOld = false) => {
     const visit = new Visit<Data>(house, { ticket, isOld, hasCookie: ticket !== undefined })
     visit.ask()
-    await visit.answer()
+    await visit.answer()?.settled()
     return visit
   }
   const signedIn = async (user: string) => {
