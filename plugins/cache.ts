@@ -159,8 +159,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
       part.ask(request, visit)
     },
     close: (request: Visitor, reply, part) => { if (part instanceof CachedRoute) part.close(visitOf(request), reply) },
-    settle: (request: Visitor, reply, payload, part) => part?.settle(request, reply, visitOf(request), payload),
-    tally: (request: Visitor, _reply, part) => { if (part instanceof CachedRoute) part.tally(visitOf(request)) }
+    settle: (request: Visitor, reply, payload, part) => part?.settle(request, reply, visitOf(request), payload)
   })
 }, { name: 'cache', fastify: '5.x', dependencies: ['redis', 'journey'] })
 

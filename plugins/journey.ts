@@ -85,8 +85,15 @@ export default fp(async (fastify) => {
   const concerns: Concern<unknown>[] = []
   let fallback: Policies = []
   const join = <Policy>(concern: Concern<Policy>) => {
+    // What is there for nobody costs every request.
+    if (concern.tally !== undefined && concerns.every(({ tally }) => tally === undefined)) fastify.addHook('onResponse', tally)
     concerns.push(concern as Concern<unknown>)
     fallback = concerns.map((each) => each.resolve([]))
+  }
+  function tally (request: Traveller, reply: FastifyReply, done: () => void): void {
+    const policies = request[assigned] ?? fallback
+    for (let index = 0; index < concerns.length; index++) concerns[index]?.tally?.(request, reply, policies[index])
+    done()
   }
   const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? fallback
 
@@ -184,11 +191,6 @@ export default fp(async (fastify) => {
     const policies = request[assigned] ?? fallback
     for (let index = 0; index < concerns.length; index++) concerns[index]?.close?.(request, reply, policies[index])
     settleFrom(0, request, reply, payload, done)
-  })
-  fastify.addHook('onResponse', function tally (request: Traveller, reply, done) {
-    const policies = request[assigned] ?? fallback
-    for (let index = 0; index < concerns.length; index++) concerns[index]?.tally?.(request, reply, policies[index])
-    done()
   })
 }, { name: 'journey', fastify: '5.x' })
 

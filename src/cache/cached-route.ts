@@ -123,16 +123,6 @@ export class CachedRoute<Request extends Asking> {
     return visit.isServed === true && settled === undefined ? asText(payload) : settled
   }
 
-  /** The reply has left: a run that was never settled ends here. */
-  tally (visit: Visit): void {
-    const { run } = visit
-    this.#leave(visit)
-    run?.restore?.()
-    run?.free?.()
-    run?.stream?.destroy()
-    if (run?.isSettled !== true) this.#shared.entrance.leave(run?.fill, 'again')
-  }
-
   /** What a request would find here, fresh or not, for operators; undefined where each visitor has answers of their own, which are nobody else's business. */
   async peek (request: Request): Promise<Found<Entry> | undefined> {
     if (this.policy.partition !== undefined) return undefined

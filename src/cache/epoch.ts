@@ -80,7 +80,7 @@ export class Epoch {
     const reading = new EpochReading(this.#runId)
     this.#reading = reading
     this.#tick = batch.tick
-    batch.read(this.#key).then((text) => reading.settle(text === null ? null : Number(text.toString('latin1'))), () => reading.settle(undefined))
+    batch.reading(this.#key).hear({ answered: (text) => reading.settle(text === null ? null : Number(text.toString('latin1'))), failed: () => reading.settle(undefined) })
     return reading
   }
 

@@ -1,4 +1,5 @@
 import type { CacheStatus } from '../http/cache-status.ts'
+import { whenSent } from '../http/exchange.ts'
 import { FillsFullError } from '../errors.ts'
 import { begin } from './begin.ts'
 import type { Shared } from './cached-route.ts'
@@ -236,9 +237,18 @@ export class Filling<Request extends Asking> {
     const sequence = start.sequence && boundBy(visit, start.sequence)
     if (start.fill !== undefined && sequence !== undefined) start.fill.sequence = sequence
     const beginning = { reason, stale, ...start, sequence, free: this.#places.take() }
-    visit.run = begin(request, reply, visit, this.#policy as RoutePolicy, beginning, this.#front.isHostKeyed(request))
-    watchFailure(visit.run, reply)
+    const begun = visit.run = begin(request, reply, visit, this.#policy as RoutePolicy, beginning, this.#front.isHostKeyed(request))
+    watchFailure(begun, reply)
+    whenSent(reply.raw, () => { this.#abandon(begun) })
     return waitedFor(reply, run())
+  }
+
+  /** The reply has left: a run that was never settled ends here. */
+  #abandon (run: HandlerRun): void {
+    run.restore?.()
+    run.free?.()
+    run.stream?.destroy()
+    if (run.isSettled !== true) this.#shared.entrance.leave(run.fill, 'again')
   }
 
   /** The route makes as many answers as it may. */

@@ -1,3 +1,4 @@
+import type { Answer, Hearer } from '../redis/answer.ts'
 import type { EpochReading } from './epoch.ts'
 import type { Marker, MarkerReading } from './markers.ts'
 
@@ -13,7 +14,7 @@ export interface Kept {
 /** How keys are read. */
 export interface Reader {
   /** reads one string of Redis; whoever asks in the same tick shares a round trip */
-  read: (key: string) => Promise<Buffer | null>
+  read: (key: string) => Answer<Buffer | null>
   /** the batch's that reads leave with now */
   tick: () => number
   /** reads a tag's marker, once a tick for all who look */
@@ -50,7 +51,7 @@ const unavailable: Found<never> = Object.freeze({ outcome: 'unavailable' })
  *
  * It settles once, and never rejects; what has settled is answered without waiting for another turn of the event loop.
  */
-export class Lookup<Entry extends Kept> {
+export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
   /** of the batch that its last reads left with */
   tick = -1
   #unpack: (packed: Buffer) => Unpacked<Entry>
@@ -90,7 +91,7 @@ export class Lookup<Entry extends Kept> {
     this.#readEntry(name)
     if (guess !== undefined) {
       reader.asked(guess)
-      reader.read(guess).then((packed) => { this.#guessed = packed; this.arrived() }, () => this.#failed())
+      reader.read(guess).hear({ answered: (packed) => { this.#guessed = packed; this.arrived() }, failed: () => this.failed() })
     }
     this.#marked = tags
     for (const tag of tags) this.#readMarker(tag)
@@ -147,7 +148,7 @@ export class Lookup<Entry extends Kept> {
   #readEntry (name: string): void {
     this.tick = this.#reader.tick()
     this.#reader.asked(name)
-    this.#reader.read(name).then((packed) => { this.#packed = packed; this.arrived() }, () => this.#failed())
+    this.#reader.read(name).hear(this)
   }
 
   #readMarker (tag: string): void {
@@ -164,7 +165,14 @@ export class Lookup<Entry extends Kept> {
     return youngest
   }
 
-  #failed (): void {
+  /** What stands under its name is here. */
+  answered (packed: Buffer | null): void {
+    this.#packed = packed
+    this.arrived()
+  }
+
+  /** Something of what it reads will never be here. */
+  failed (): void {
     this.#isAway = true
     this.arrived()
   }

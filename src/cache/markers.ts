@@ -67,7 +67,7 @@ export class Markers {
     if (before !== undefined) return before
     const reading = new MarkerReading()
     this.#readings.set(tag, reading)
-    this.#batch.read(this.#keys.cacheTag(tag)).then((text) => reading.settle(text), () => reading.settle(undefined))
+    this.#batch.reading(this.#keys.cacheTag(tag)).hear({ answered: (text) => reading.settle(text), failed: () => reading.settle(undefined) })
     return reading
   }
 }

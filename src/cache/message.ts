@@ -1,3 +1,5 @@
+import type { ServerResponse } from 'node:http'
+
 /** Field values of a request, names in lower case. */
 export type AskedFields = Readonly<Record<string, string | string[] | undefined>>
 
@@ -17,6 +19,7 @@ export interface Asking {
 export interface Replying {
   readonly statusCode: number
   readonly sent: boolean
+  readonly raw: ServerResponse
   code (status: number): unknown
   header (name: string, value: string | string[]): unknown
   removeHeader (name: string): unknown

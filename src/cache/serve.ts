@@ -30,7 +30,7 @@ export interface Serving {
 export function serve (request: Asking, reply: Replying, entry: Entry, serving: Serving): unknown {
   const fields = request.raw.headers
   const coding = codingFor(entry, fields)
-  if (entry.status === 200 && isPreconditionFailed(fields, validatorsOf(entry))) {
+  if (isPrecondition(fields) && entry.status === 200 && isPreconditionFailed(fields, validatorsOf(entry))) {
     describe(reply, entry, coding, serving, fieldsOf304)
     refuse(reply)
     reply.send()
@@ -73,6 +73,10 @@ export function validatorsOf (entry: Entry): Validators {
   const entityTag = fieldOf(entry, 'etag')
   const entityTags = entityTag === undefined ? [] : entry.coding === 'identity' ? [entityTag] : [entityTag, codedTag(entityTag, entry.coding)]
   return { entityTags, lastModified: fieldOf(entry, 'last-modified'), date: fieldOf(entry, 'date') }
+}
+
+function isPrecondition (fields: AskedFields): boolean {
+  return fields['if-match'] !== undefined || fields['if-unmodified-since'] !== undefined
 }
 
 function isCondition (fields: AskedFields): boolean {

@@ -1,3 +1,5 @@
+import type { Answer } from '../redis/answer.ts'
+
 /**
  * Where the purge sequence stood when a request came, before its session was read and any guard had run: its handler may know of nothing younger.
  */
@@ -6,9 +8,9 @@ export class Standing {
   readonly tick: number
   #sequence: number | undefined = 0
 
-  constructor (tick: number, reading: Promise<Buffer | null>) {
+  constructor (tick: number, reading: Answer<Buffer | null>) {
     this.tick = tick
-    reading.then((text) => { this.#sequence = text === null ? undefined : Number(text.toString('latin1')) }, () => {})
+    reading.hear({ answered: (text) => { this.#sequence = text === null ? undefined : Number(text.toString('latin1')) }, failed: () => {} })
   }
 
   /** Undefined where there was none: nothing was purged, or all of that was lost, and the first fill begins anew. 0 where nobody knows. */

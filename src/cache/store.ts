@@ -48,7 +48,7 @@ export class CacheStore {
     this.#epoch = new Epoch({ batch, keys, runId: () => server()?.runId ?? '', raise: (key, how) => this.#adopt(key, how) })
     const markers = new Markers(batch, keys)
     this.#reader = {
-      read: (key) => batch.read(key),
+      read: (key) => batch.reading(key),
       tick: () => batch.tick,
       marker: (tag) => markers.read(tag),
       epoch: () => this.#epoch.read(),
@@ -74,7 +74,7 @@ export class CacheStore {
 
   /** Reads where the purge sequence stands with what leaves in this tick, and before all else of that; once for all who ask. */
   standing (): Standing {
-    if (this.#standing?.tick !== this.#batch.tick) this.#standing = new Standing(this.#batch.tick, this.#batch.read(this.keys.cacheSequence()))
+    if (this.#standing?.tick !== this.#batch.tick) this.#standing = new Standing(this.#batch.tick, this.#batch.reading(this.keys.cacheSequence()))
     return this.#standing
   }
 

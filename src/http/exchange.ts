@@ -21,6 +21,17 @@ export function whenOver ({ socket }: IncomingMessage, response: ServerResponse,
   if (socket.destroyed || response.closed) over()
 }
 
+/** Calls a listener once when an answer has left, or could not; who goes away before hears nothing of it, nor does this. */
+export function whenSent (response: ServerResponse, listener: () => void): void {
+  const sent = () => {
+    response.off('finish', sent)
+    response.off('error', sent)
+    listener()
+  }
+  response.once('finish', sent)
+  response.once('error', sent)
+}
+
 /** One listener a connection, however many requests it bears. */
 function endingsOf (socket: Socket): Set<() => void> {
   const ends = new Set<() => void>()

@@ -1,5 +1,5 @@
-import { Packet, PacketWriter } from './packet.ts'
-import type { Argument } from './packet.ts'
+import { Packet, writePacket } from './packet.ts'
+import type { Argument, PacketWriter } from './packet.ts'
 
 /** What an ask gives a script. */
 export interface Given {
@@ -22,14 +22,15 @@ interface Run {
  */
 export function writeCall (name: 'eval' | 'evalsha', text: string, asks: readonly Given[]): Packet {
   const runs = runsOf(asks)
-  const packet = new PacketWriter()
-  packet.add(name)
-  packet.add(text)
-  packet.addNumber(asks.reduce((sum, { keys }) => sum + keys.length, 0))
-  for (const { keys } of asks) for (const key of keys) packet.add(key)
-  packet.add(runs.map(shapeOf).join(''))
-  for (const run of runs) addArguments(packet, run)
-  return new Packet(name, asks[0]?.keys[0] ?? '', packet.end())
+  const bytes = writePacket((packet) => {
+    packet.add(name)
+    packet.add(text)
+    packet.addNumber(asks.reduce((sum, { keys }) => sum + keys.length, 0))
+    for (const { keys } of asks) for (const key of keys) packet.add(key)
+    packet.add(runs.map(shapeOf).join(''))
+    for (const run of runs) addArguments(packet, run)
+  })
+  return new Packet(name, asks[0]?.keys[0] ?? '', bytes)
 }
 
 function addArguments (packet: PacketWriter, { asks, places }: Run): void {
@@ -48,9 +49,14 @@ function runsOf (asks: readonly Given[]): Run[] {
     const first = asks[start] as Given
     while (end < asks.length && isAlike(first, asks[end] as Given)) end++
     const run = asks.slice(start, end)
-    runs.push({ asks: run, places: first.args.flatMap((arg, index) => run.every(({ args }) => args[index] === arg) ? [] : index) })
+    runs.push({ asks: run, places: placesOf(run, first.args) })
   }
   return runs
+}
+
+function placesOf (asks: readonly Given[], first: Given['args']): number[] {
+  if (asks.every(({ args }) => args === first)) return []
+  return first.flatMap((arg, index) => asks.every(({ args }) => args[index] === arg) ? [] : index)
 }
 
 function isAlike (one: Given, other: Given): boolean {

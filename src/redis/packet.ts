@@ -27,15 +27,43 @@ export class Packet extends Command {
   }
 }
 
-/** Writes a command as RESP: an array of bulk strings. */
+/**
+ * Writes a command as RESP, an array of bulk strings.
+ *
+ * @param fill adds the command's name and its arguments; it is run again where one is not plain ASCII, which nearly all are: to measure each costs as
+ * much as to write it
+ */
+export function writePacket (fill: (packet: PacketWriter) => void): string | Buffer {
+  const plain = new PacketWriter((text) => text.length)
+  fill(plain)
+  const bytes = plain.end()
+  if (typeof bytes === 'string' && Buffer.byteLength(bytes) === bytes.length) return bytes
+  const exact = new PacketWriter(Buffer.byteLength)
+  fill(exact)
+  return exact.end()
+}
+
+/** What stands before an argument of so many bytes. */
+const heads = Array.from({ length: 256 }, (_, bytes) => headOf(bytes))
+
+function headOf (bytes: number): string {
+  return `\r\n$${bytes}\r\n`
+}
+
+/** One command as it is written, argument for argument. */
 export class PacketWriter {
+  readonly #bytesOf: (text: string) => number
   #text = ''
   #count = 0
   /** what came before the text; there once an argument was bytes */
   #chunks: Buffer[] | undefined
 
+  constructor (bytesOf: (text: string) => number) {
+    this.#bytesOf = bytesOf
+  }
+
   add (argument: Argument): void {
-    if (typeof argument === 'string') this.#addText(argument, Buffer.byteLength(argument))
+    if (typeof argument === 'string') this.#addText(argument, this.#bytesOf(argument))
     else if (typeof argument === 'number') this.addNumber(argument)
     else this.#addBytes(argument)
   }
@@ -48,20 +76,20 @@ export class PacketWriter {
 
   /** The whole command. */
   end (): string | Buffer {
-    const head = `*${this.#count}\r\n`
-    if (this.#chunks === undefined) return head + this.#text
-    return Buffer.concat([Buffer.from(head), ...this.#chunks, Buffer.from(this.#text)])
+    const head = `*${this.#count}`
+    if (this.#chunks === undefined) return `${head}${this.#text}\r\n`
+    return Buffer.concat([Buffer.from(head), ...this.#chunks, Buffer.from(`${this.#text}\r\n`)])
   }
 
   #addText (text: string, bytes: number): void {
     this.#count += 1
-    this.#text += '$' + bytes + '\r\n' + text + '\r\n'
+    this.#text += (heads[bytes] ?? headOf(bytes)) + text
   }
 
   #addBytes (bytes: Buffer): void {
     this.#count += 1
     this.#chunks ??= []
-    this.#chunks.push(Buffer.from(`${this.#text}$${bytes.length}\r\n`), bytes)
-    this.#text = '\r\n'
+    this.#chunks.push(Buffer.from(this.#text + headOf(bytes.length)), bytes)
+    this.#text = ''
   }
 }

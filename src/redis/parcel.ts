@@ -5,7 +5,7 @@ import { Answer } from './answer.ts'
 import { writeCall } from './call.ts'
 import type { Given } from './call.ts'
 import { failureOf } from './outage.ts'
-import { Packet, PacketWriter } from './packet.ts'
+import { Packet, writePacket } from './packet.ts'
 import type { Argument } from './packet.ts'
 import { textOf } from './reply.ts'
 import type { Script } from './script.ts'
@@ -60,11 +60,12 @@ export function packReads (reads: ReadonlyMap<string, Read>, isCluster: boolean,
 }
 
 function packMany (reads: readonly Read[], sizes: LRUCache<string, number>): Parcel {
-  const packet = new PacketWriter()
-  packet.add('mget')
-  for (const { key } of reads) packet.add(key)
+  const bytes = writePacket((packet) => {
+    packet.add('mget')
+    for (const { key } of reads) packet.add(key)
+  })
   return {
-    command: new Packet('mget', reads[0]?.key ?? '', packet.end()),
+    command: new Packet('mget', reads[0]?.key ?? '', bytes),
     answered: (reply) => {
       const values = readArray<Buffer | null>(reply, reads.length)
       for (let index = 0; index < reads.length; index++) hand(reads[index] as Read, values[index] ?? null, sizes)
@@ -75,11 +76,12 @@ function packMany (reads: readonly Read[], sizes: LRUCache<string, number>): Par
 
 /** Packs one read by itself. */
 export function packRead (read: Read, sizes: LRUCache<string, number>): Parcel {
-  const packet = new PacketWriter()
-  packet.add('get')
-  packet.add(read.key)
+  const bytes = writePacket((packet) => {
+    packet.add('get')
+    packet.add(read.key)
+  })
   return {
-    command: new Packet('get', read.key, packet.end()),
+    command: new Packet('get', read.key, bytes),
     answered: (reply) => hand(read, reply as Buffer | null, sizes),
     failed: (error) => {
       // MGET says nil of a key of another type; GET alone shall say the same.

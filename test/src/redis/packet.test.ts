@@ -1,14 +1,14 @@
 import fc from 'fast-check'
 import { Command } from 'ioredis'
 import t from 'tap'
-import { Packet, PacketWriter } from '../../../src/redis/packet.ts'
+import { Packet, writePacket } from '../../../src/redis/packet.ts'
 import type { Argument } from '../../../src/redis/packet.ts'
 
 function written (name: string, args: readonly Argument[]): Buffer {
-  const writer = new PacketWriter()
-  writer.add(name)
-  for (const arg of args) writer.add(arg)
-  return Buffer.from(writer.end())
+  return Buffer.from(writePacket((packet) => {
+    packet.add(name)
+    for (const arg of args) packet.add(arg)
+  }))
 }
 
 t.test('packet writes the bytes that ioredis would, of any arguments', (t) => {
