@@ -16,8 +16,7 @@ import { Reservations } from '../src/cache/fill/reservations.ts'
 import { Room } from '../src/cache/memory/room.ts'
 import type { Standing } from '../src/cache/memory/room.ts'
 import { CacheStore } from '../src/cache/store.ts'
-import { newVisit } from '../src/cache/visit.ts'
-import type { Visit } from '../src/cache/visit.ts'
+import { Visit } from '../src/cache/visit.ts'
 import { Waiters } from '../src/cache/fill/waiters.ts'
 import { Wraps } from '../src/cache/wrap.ts'
 import { Writer } from '../src/cache/writer.ts'
@@ -132,7 +131,8 @@ export default fp<CacheOptions>(async (fastify, options) => {
     }
   })
   fastify.decorateReply('tag', function tag (this: FastifyReply, ...tags: string[]) {
-    visitOf(this.request as Visitor).tags.push(...readTags(tags))
+    const visit = visitOf(this.request as Visitor)
+    visit.tags = [...visit.tags, ...readTags(tags)]
     return this
   })
 
@@ -184,7 +184,7 @@ function roomIn ({ redisPool: pool, log }: FastifyInstance, counts: Counts): Roo
 }
 
 function visitOf (request: Visitor): Visit {
-  request[visited] ??= newVisit()
+  request[visited] ??= new Visit()
   return request[visited]
 }
 

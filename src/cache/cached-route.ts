@@ -156,7 +156,7 @@ export class CachedRoute<Request extends Asking> {
 
   #keyOf (request: Request, partition: string): Key {
     const origin = this.policy.ttlMs === undefined ? `${request.protocol}://${request.host}` : this.#hostOf(request)
-    return this.#keys.make(request.raw.url ?? '', request.raw.headers, encodeURI(origin), partition)
+    return this.#keys.make(request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition)
   }
 
   #hostOf (request: Request): string {

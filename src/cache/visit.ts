@@ -11,34 +11,36 @@ import type { Standing } from './standing.ts'
 import type { Branch } from './variants.ts'
 import type { Reading, Witness } from './witness/witness.ts'
 
-/** What one request and the cache have to do with each other. */
-export interface Visit {
+/** What one request and the cache have to do with each other. All fields stand there from the beginning: one that comes later costs each request a copy of those that came before. */
+export class Visit {
   /** names the answer; undefined while nobody knows whose it is */
-  key?: Key
+  key: Key | undefined = undefined
   /** path and query as they came: what a hook makes of them later is not what was looked for */
-  url?: string
+  url: string | undefined = undefined
   /** the purge sequence, read before all that the handler works with; a refresh has read it before it was sent */
-  standing?: Standing
+  standing: Pick<Standing, 'sequence'> | undefined = undefined
   /** query and parameters as they came: what hooks make of them is not in the key */
-  inputs?: Inputs
+  inputs: Inputs | undefined = undefined
   /** what hooks made of them */
-  changed?: Reading
-  partition?: string
-  lookup?: Lookup<Entry>
+  changed: Reading | undefined = undefined
+  partition: string | undefined = undefined
+  lookup: Lookup<Entry> | undefined = undefined
   /** the key's lock, where it was asked for along with the look */
-  reservation?: Reservation | undefined
+  reservation: Reservation | undefined = undefined
   /** how answers under this URL are told apart, once that was read */
-  branch?: Branch
+  branch: Branch | undefined = undefined
   /** tags that were added while the handler ran */
-  readonly tags: string[]
+  tags: readonly string[] = none
   /** somebody said that this request shall not use the cache, and why */
-  bypass?: string
+  bypass: string | undefined = undefined
   /** the answer came from the store or another's fill */
-  isServed?: boolean
-  run?: HandlerRun
+  isServed = false
+  run: HandlerRun | undefined = undefined
   /** it is no visitor's: it makes a stale answer anew */
-  refresh?: Refresh
+  refresh: Refresh | undefined = undefined
 }
+
+const none: readonly string[] = Object.freeze([])
 
 /** One run of the handler. */
 export interface HandlerRun {
@@ -64,9 +66,4 @@ export interface HandlerRun {
   stream?: { destroy (): unknown }
   /** the handler threw: the answer is an error handler's */
   hasFailed?: boolean
-}
-
-/** Begins a visit. */
-export function newVisit (): Visit {
-  return { tags: [] }
 }

@@ -66,9 +66,15 @@ const zero = 48
 function readGrants (numbers: Numbers): Grants {
   const granted = numbers.next()
   const nowMs = numbers.next()
-  const standings: Standing[] = []
-  while (!numbers.isOver) standings.push({ remaining: numbers.next(), resetMs: numbers.next(), retryMs: numbers.next() })
+  if (numbers.isOver) return { granted, nowMs, standings: [] }
+  // Most have one; a list that grows has room for sixteen more.
+  const standings = [readStanding(numbers)]
+  while (!numbers.isOver) standings.push(readStanding(numbers))
   return { granted, nowMs, standings }
+}
+
+function readStanding (numbers: Numbers): Standing {
+  return { remaining: numbers.next(), resetMs: numbers.next(), retryMs: numbers.next() }
 }
 
 /** What a row's answer means for the request at a place: who stood before others has seen more units left than they. */
