@@ -2,9 +2,10 @@ import type { Witness } from './witness.ts'
 
 type Target = Record<PropertyKey, unknown>
 
-/** Under which a request or a reply bears its witness, while it is watched. */
+/** Under which a request or a reply bears its witness, and what its own properties hold, while it is watched. */
 const witnessing = Symbol('prism.witness')
-type Watched = Target & { [witnessing]?: Witness | undefined }
+const holding = Symbol('prism.holding')
+type Watched = Target & { [witnessing]?: Witness | undefined, [holding]?: Target | undefined }
 
 /** What is watched, and what stands before its prototype meanwhile. */
 interface Kind {
@@ -15,6 +16,8 @@ interface Kind {
   readonly more: (cover: Target, prototype: Target) => void
   /** by the prototype that they stand before */
   readonly covers: WeakMap<object, object>
+  /** what stands in the place of properties of its own, by their names */
+  readonly standIns: Map<PropertyKey, PropertyDescriptor>
 }
 
 /** Free, though Fastify takes them from `raw`. */
@@ -24,6 +27,7 @@ const requests: Kind = {
   name: 'request',
   free: new Set<PropertyKey>(['params', 'query', 'log', 'server', 'is404', 'additionalHeaders', 'constructor', 'headers', 'url', 'originalUrl', ...innocent]),
   covers: new WeakMap(),
+  standIns: new Map(),
   more: (cover, prototype) => {
     for (const key of innocent) replace(cover, key, (witness, request) => witness.quietly(() => Reflect.get(prototype, key, request) as unknown))
     for (const key of ['url', 'originalUrl']) replace(cover, key, (witness) => witness.covered.url)
@@ -36,6 +40,7 @@ const replies: Kind = {
   name: 'reply',
   free: new Set<PropertyKey>(['raw', 'request', 'log', 'server', 'routeOptions', 'sent', 'elapsedTime', 'statusCode', 'mediaType', 'constructor', 'cache']),
   covers: new WeakMap(),
+  standIns: new Map(),
   more: (cover, prototype) => {
     for (const method of ['getHeader', 'hasHeader'] as const) {
       cover[method] = function (this: Watched, name: string) {
@@ -76,28 +81,61 @@ export function watchRaw (raw: { req?: object }, witness: Witness): () => void {
 
 function watch (target: Watched, witness: Witness, kind: Kind): () => void {
   const prototype = Object.getPrototypeOf(target) as Target
-  const own = watchOwn(target, witness, kind)
+  const held: Target = {}
+  const own = watchOwn(target, witness, kind, held)
   target[witnessing] = witness
+  target[holding] = held
   Object.setPrototypeOf(target, coverOf(prototype, kind))
   return () => {
     Object.setPrototypeOf(target, prototype)
-    target[witnessing] = undefined
+    target[witnessing] = target[holding] = undefined
+    // What was written meanwhile stays.
+    for (const key of Reflect.ownKeys(held)) Object.defineProperty(target, key, { value: held[key], writable: true })
     for (const undo of own) undo()
   }
 }
 
-function watchOwn (target: Target, witness: Witness, { name, free }: Kind): (() => void)[] {
+/** @param held is given what simple properties hold */
+function watchOwn (target: Target, witness: Witness, kind: Kind, held: Target): (() => void)[] {
+  const { name, free } = kind
   const undo: (() => void)[] = name === 'request' ? watchValidation(target, witness) : []
   for (const key of Reflect.ownKeys(target)) {
     // A GET has no body, unless a hook gave it one.
     if (free.has(key) || isOwnOf(key) || key === 'validationError' || (key === 'body' && target.body == null)) continue
     const descriptor = Object.getOwnPropertyDescriptor(target, key)
-    const note = () => witness.noteProperty(key, `${name}.${String(key)}`)
-    // What cannot be watched may be read at any time.
-    if (descriptor?.configurable !== true) note()
-    else undo.push('value' in descriptor ? watchValue(target, key, descriptor, note) : watchAccessor(target, key, descriptor, witness, note))
+    if (descriptor?.configurable === true && descriptor.writable === true) standIn(target, key, kind, held)
+    else watchOther(target, key, descriptor, witness, undo, () => witness.noteProperty(key, `${name}.${String(key)}`))
   }
   return undo
+}
+
+/** Takes the place of a simple property. What stands there is made once for all requests; what it holds stays with the request. */
+function standIn (target: Target, key: PropertyKey, kind: Kind, held: Target): void {
+  held[key] = target[key]
+  Object.defineProperty(target, key, kind.standIns.get(key) ?? standInOf(key, kind))
+}
+
+function standInOf (key: PropertyKey, { name, standIns }: Kind): PropertyDescriptor {
+  const text = `${name}.${String(key)}`
+  const made: PropertyDescriptor = {
+    get (this: Watched) {
+      this[witnessing]?.noteProperty(key, text)
+      return this[holding]?.[key]
+    },
+    set (this: Watched, value: unknown) {
+      const held = this[holding]
+      if (held !== undefined) held[key] = value
+    }
+  }
+  // An app may make a name for each request.
+  if (standIns.size < mostRemembered) standIns.set(key, made)
+  return made
+}
+
+function watchOther (target: Target, key: PropertyKey, descriptor: PropertyDescriptor | undefined, witness: Witness, undo: (() => void)[], note: () => void): void {
+  // What cannot be watched may be read at any time.
+  if (descriptor?.configurable !== true) note()
+  else undo.push('value' in descriptor ? watchValue(target, key, descriptor, note) : watchAccessor(target, key, descriptor, witness, note))
 }
 
 /** What validation says, or has not to say, is a function of the key, unless it looked at fields. */
@@ -170,6 +208,7 @@ function gettersOf (prototype: object): Set<PropertyKey> {
   return names
 }
 
+const mostRemembered = 1000
 const known = new Map<PropertyKey, boolean>()
 
 /** Fastify's own bookkeeping, this package's, and that of @fastify/otel, which wraps each handler and reads its span there. */
@@ -179,7 +218,7 @@ function isOwnOf (key: PropertyKey): boolean {
   if (before !== undefined) return before
   const isOwn = /^(?:(fastify|prism)\.|fastify otel )/.test(key.description ?? '')
   // An app may make a symbol for each request.
-  if (known.size < 1000) known.set(key, isOwn)
+  if (known.size < mostRemembered) known.set(key, isOwn)
   return isOwn
 }
 
