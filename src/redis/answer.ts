@@ -62,8 +62,8 @@ export class Answer<Value> {
   }
 
   /** Resolves when it has settled, however: for who asks then what came. */
-  settled (): Promise<void> {
-    return new Promise((resolve) => this.hear({ answered: () => resolve(), failed: () => resolve() }))
+  settled (): Promise<unknown> {
+    return new Promise<unknown>((resolve) => this.hear({ answered: resolve, failed: resolve }))
   }
 
   #settle (state: 'answered' | 'failed', value: Value | Error): void {

@@ -22,19 +22,22 @@ interface Run {
  */
 export function writeCall (name: 'eval' | 'evalsha', text: string, asks: readonly Given[]): Packet {
   const runs = runsOf(asks)
+  const keys = asks.reduce((sum, { keys }) => sum + keys.length, 0)
+  const shapes = runs.map(shapeOf).join('')
   const bytes = writePacket((packet) => {
     packet.add(name)
     packet.add(text)
-    packet.addNumber(asks.reduce((sum, { keys }) => sum + keys.length, 0))
+    packet.addNumber(keys)
     for (const { keys } of asks) for (const key of keys) packet.add(key)
-    packet.add(runs.map(shapeOf).join(''))
+    packet.add(shapes)
     for (const run of runs) addArguments(packet, run)
   })
   return new Packet(name, asks[0]?.keys[0] ?? '', bytes)
 }
 
 function addArguments (packet: PacketWriter, { asks, places }: Run): void {
-  asks[0]?.args.forEach((arg, index) => { if (!places.includes(index)) packet.add(arg) })
+  const [{ args: first }] = asks as [Given]
+  for (let index = 0; index < first.length; index++) if (!places.includes(index)) packet.add(first[index] ?? '')
   if (places.length > 0) for (const { args } of asks) for (const index of places) packet.add(args[index] ?? '')
 }
 
@@ -48,15 +51,22 @@ function runsOf (asks: readonly Given[]): Run[] {
   for (let start = 0, end = 0; start < asks.length; start = end) {
     const first = asks[start] as Given
     while (end < asks.length && isAlike(first, asks[end] as Given)) end++
-    const run = asks.slice(start, end)
+    const run = start === 0 && end === asks.length ? asks : asks.slice(start, end)
     runs.push({ asks: run, places: placesOf(run, first.args) })
   }
   return runs
 }
 
 function placesOf (asks: readonly Given[], first: Given['args']): number[] {
-  if (asks.every(({ args }) => args === first)) return []
-  return first.flatMap((arg, index) => asks.every(({ args }) => args[index] === arg) ? [] : index)
+  const places: number[] = []
+  for (let index = 0; index < first.length; index++) if (!isSame(asks, first, index)) places.push(index)
+  return places
+}
+
+/** Many have not only the same arguments, but the same list of them. */
+function isSame (asks: readonly Given[], first: Given['args'], index: number): boolean {
+  for (const { args } of asks) if (args !== first && args[index] !== first[index]) return false
+  return true
 }
 
 function isAlike (one: Given, other: Given): boolean {
