@@ -126,12 +126,14 @@ export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
    * @returns undefined when a marker is missing, for then nobody knows
    */
   get requiredSequence (): number | undefined {
+    return this.#readings.some(({ marker }) => marker == null) ? undefined : this.knownSequence
+  }
+
+  /** The same as far as it is known, whatever the missing markers would tell; undefined when the global one is missing. */
+  get knownSequence (): number | undefined {
     if (this.#since === null) return undefined
     let required = Math.max(this.#since, this.#soft)
-    for (const { marker } of this.#readings) {
-      if (marker == null) return undefined
-      if (marker > required) required = marker
-    }
+    for (const { marker } of this.#readings) if (marker != null && marker > required) required = marker
     return required
   }
 

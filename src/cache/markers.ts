@@ -31,6 +31,14 @@ export class MarkerReading {
     this.#waiting.push(waiting)
   }
 
+  /** Waits until it is. */
+  settled (): Promise<this> {
+    return new Promise((resolve) => {
+      if (this.isSettled) resolve(this)
+      else this.tell({ arrived: () => resolve(this) })
+    })
+  }
+
   /** What cannot be read is a marker of a purge that never ends. */
   #heard (text: string): void {
     const sequence = Number(text)

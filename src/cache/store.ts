@@ -115,6 +115,12 @@ export class CacheStore {
     this.#epoch.notice(sequence)
   }
 
+  /** What the markers of tags say now of purges, hard or soft; of one that is not there, that nobody knows of any since a sequence. */
+  async markers (tags: readonly string[], sequence: number): Promise<number[]> {
+    const readings = await Promise.all(tags.map((tag) => this.#reader.marker(tag).settled()))
+    return readings.map(({ marker, soft }) => Math.max(marker ?? sequence, soft))
+  }
+
   /** Whether something of so many bytes may be stored, as memory stands; if so, it counts as stored. */
   admits (name: string, bytes: number): boolean {
     return this.#room?.admits(name, bytes) ?? true

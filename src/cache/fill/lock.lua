@@ -1,19 +1,26 @@
 -- Takes the lock of a fill, unless somebody holds it whose answer will do, or has filled since the caller looked.
--- KEYS[1]  lock        string: '<sequence> <token>' of who fills, or 'pass' for a while after an answer that may not be kept
--- KEYS[2]  entry       string, compared with what the caller saw
--- KEYS[3]  sequence    string; in a Cluster it lies elsewhere and was read before
--- ARGV[1]  token
--- ARGV[2]  lifetimeMs
--- ARGV[3]  required    a holder must have begun at it, at least; '' for where the sequence stands now
--- ARGV[4]  seen        the entry's first 48 bytes, as the caller saw them; '' for none
--- ARGV[5]  sequence    where KEYS[3] is not given
--- returns  { taken | held | pass | changed, sequence, what the lock has left in ms }; false when the sequence is not known
-local sequence = KEYS[3] and redis.call('GET', KEYS[3]) or ARGV[5]
+-- KEYS[1]   lock        string: '<sequence> <token>' of who fills, or 'pass' for a while after an answer that may not be kept
+-- KEYS[2]   entry       string, compared with what the caller saw
+-- KEYS[3]   sequence    string; in a Cluster it and the markers lie elsewhere and were read before
+-- KEYS[4…]  markers     strings, of tags whose markers the caller found missing: whoever fills has set them, else they are set now
+-- ARGV[1]   token
+-- ARGV[2]   lifetimeMs
+-- ARGV[3]   required    a holder must have begun at it, at least, and at the markers; '' for where the sequence stands now
+-- ARGV[4]   seen        the entry's first 48 bytes, as the caller saw them; '' for none
+-- ARGV[5]   markerLifetimeMs
+-- ARGV[6]   sequence    where KEYS[3] is not given
+-- returns   { taken | held | pass | changed, sequence, what the lock has left in ms }; false when the sequence is not known
+local sequence = KEYS[3] and redis.call('GET', KEYS[3]) or ARGV[6]
 if not sequence then return false end
+local required = tonumber(ARGV[3] == '' and sequence or ARGV[3])
+for i = 4, #KEYS do
+  redis.call('SET', KEYS[i], sequence, 'PX', ARGV[5], 'NX')
+  local marker = redis.pcall('GET', KEYS[i])
+  for number in string.gmatch(type(marker) == 'string' and marker or sequence, '%d+') do required = math.max(required, tonumber(number)) end
+end
 local holder = redis.call('GET', KEYS[1])
 if holder == 'pass' then return { 'pass', sequence, redis.call('PTTL', KEYS[1]) } end
-local required = ARGV[3] == '' and sequence or ARGV[3]
-if holder and tonumber(string.match(holder, '^%d+') or 0) >= tonumber(required) then
+if holder and tonumber(string.match(holder, '^%d+') or 0) >= required then
   return { 'held', sequence, redis.call('PTTL', KEYS[1]) }
 end
 local entry = redis.pcall('GETRANGE', KEYS[2], 0, 47)

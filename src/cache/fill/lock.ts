@@ -17,7 +17,7 @@ export interface Lock {
 
 /** What somebody who wants to fill knows. */
 export interface Wish {
-  /** a fill under way must have begun at this sequence, at least, to be waited for; undefined: at where it stands now */
+  /** a fill under way must have begun at this sequence, at least, and at what `unmarked` say by then, to be waited for; undefined: at where it stands now */
   readonly required: number | undefined
   /** the first bytes of what stood under the key when it was looked at */
   readonly seen: Buffer
@@ -134,17 +134,18 @@ export class Locks {
   }
 
   /** One round trip; where keys lie in slots, or the sequence was lost, that is read first. */
-  async #ask (name: string, wish: Wish, token: string): Promise<Taken> {
+  async #ask (name: string, { required, seen, unmarked }: Wish, token: string): Promise<Taken> {
     await this.#store.ready()
-    const keys = [this.#keys.cacheLock(name), name]
-    const args = [token, lifetimeMs, textOf(wish.required), wish.seen]
+    const place = [this.#keys.cacheLock(name), name]
+    const rest = [seen, this.#store.markerLifetimeMs]
     if (!this.#store.isApart) {
-      const marked = wish.unmarked.length > 0 ? this.#store.begin(wish.unmarked) : undefined
-      const [taken] = await Promise.all([this.#batch.ask(take, [...keys, this.#keys.cacheSequence()], args), marked])
+      const keys = [...place, this.#keys.cacheSequence(), ...unmarked.map((tag) => this.#keys.cacheTag(tag))]
+      const taken = await this.#batch.ask(take, keys, [token, lifetimeMs, textOf(required), ...rest])
       if (taken !== null) return taken
     }
-    const sequence = await this.#store.begin(wish.unmarked)
-    const taken = await this.#batch.ask(take, keys, [...args, sequence])
+    const sequence = await this.#store.begin(unmarked)
+    const markers = await this.#store.markers(unmarked, sequence)
+    const taken = await this.#batch.ask(take, place, [token, lifetimeMs, textOf(Math.max(required ?? sequence, ...markers)), ...rest, sequence])
     return taken ?? { word: 'changed', sequence: String(sequence), leftMs: 0 }
   }
 
@@ -167,8 +168,8 @@ export class Locks {
 }
 
 /** What a look into the store tells of a wish to fill. */
-export function wishOf ({ requiredSequence, seen, unmarked }: Pick<Lookup<Kept>, 'requiredSequence' | 'seen' | 'unmarked'>): Wish {
-  return { required: requiredSequence, seen, unmarked }
+export function wishOf ({ knownSequence, seen, unmarked }: Pick<Lookup<Kept>, 'knownSequence' | 'seen' | 'unmarked'>): Wish {
+  return { required: knownSequence, seen, unmarked }
 }
 
 function textOf (required: number | undefined): string {

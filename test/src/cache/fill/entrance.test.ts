@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { Counts } from '../../../../src/cache/counts.ts'
 import { Entrance } from '../../../../src/cache/fill/entrance.ts'
 import { Fills } from '../../../../src/cache/fill/fill.ts'
-import { Locks } from '../../../../src/cache/fill/lock.ts'
+import { Locks, wishOf } from '../../../../src/cache/fill/lock.ts'
 import type { Wish } from '../../../../src/cache/fill/lock.ts'
 import { CacheStore } from '../../../../src/cache/store.ts'
 import { Waiters } from '../../../../src/cache/fill/waiters.ts'
@@ -86,6 +86,37 @@ t.test('entrance lets whoever has seen a younger purge in at once, and keeps not
 
   t.equal(taking.word, 'taken')
   t.equal(await one.store.keep(name, { tags: ['a'], sequence: old.sequence }, 'old', 60_000, old.lock), false)
+})
+
+/** What a look at an answer tells of a wish to make it. */
+async function wishFor ({ store }: Door, tags: readonly string[]): Promise<Wish> {
+  const look = store.look(name, tags, () => undefined)
+  await look.settled()
+  return wishOf(look)
+}
+
+/** Both found the marker of a tag missing, one fills, and the other comes later: purges of other tags do not part them, and one of this tag does. */
+async function shareNewTag (t: Test, one: Door, other: Door): Promise<void> {
+  await Promise.all([one, other].map(({ store }) => store.ready()))
+  const unmarked = await wishFor(other, ['new'])
+  await fillOf(one, await wishFor(one, ['new']))
+  await one.store.purge(['another'])
+
+  const waiting = other.entrance.enter(name, unmarked, soon())
+  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
+  await one.store.purge(['new'])
+  const younger = await fillOf(one, unmarked)
+  one.entrance.leave(younger, 'again')
+  const last = await waiting
+
+  t.equal(last.word, 'taken')
+  if (last.word === 'taken') other.entrance.leave(Object.assign(new Fills<object>().begin(name, 0), { lock: last.lock }), 'again')
+}
+
+t.test('entrance lets whoever found a marker missing wait for a fill that has set it, whatever else is purged', async (t) => {
+  const [one, other] = await openTwo(t)
+
+  await shareNewTag(t, one, other)
 })
 
 t.test('entrance keeps what a run made that took longer than others had patience, until they have stored', async (t) => {
@@ -172,11 +203,11 @@ t.test('entrance does the same in a Cluster', async (t) => {
   const { url } = await startCluster(t)
   const [one, other] = [await openDoor(t, url), await openDoor(t, url)]
   await until(() => one.store.isApart && other.store.isApart, { what: 'both know the cluster' })
-  await Promise.all([one, other].map(({ store }) => store.ready()))
+  await shareNewTag(t, one, other)
   const fill = await fillOf(one)
 
   const waiting = other.entrance.enter(name, wish, soon())
-  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
+  await until(() => other.counts.all.wait === 2, { what: 'the other one waits' })
   t.equal(await one.store.keep(name, { tags: ['a'], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
 
   t.equal((await waiting).word, 'changed')
