@@ -14,6 +14,7 @@ export const CountryNotFoundError = createError<[code: string]>('PRISM_ERR_COUNT
 export const PlaceError = createError<[came: string]>('PRISM_ERR_PLACE', 'near must be latitude,longitude in degrees, from -90 to 90 and from -180 to 180, but is %s.', 400)
 export const NameTakenError = createError<[name: string]>('PRISM_ERR_NAME_TAKEN', 'The name %s is taken.', 409)
 export const CredentialsError = createError('PRISM_ERR_CREDENTIALS', 'Name or password is wrong.', 401)
+export const PasswordsFullError = createError<[waiting: number]>('PRISM_ERR_PASSWORDS_FULL', 'There are %s passwords to be looked at before: try again in a moment.', 503)
 export const UserUnknownError = createError('PRISM_ERR_USER_UNKNOWN', 'The user of this session is no longer known: sign in again.', 401)
 export const RedisServerMissingError = createError<[what: string]>('PRISM_ERR_REDIS_SERVER_MISSING', '%s Set REDIS_URL to a Redis 7 or newer, or REDIS_SERVER_BIN to a redis-server program, or install one: on Debian or Ubuntu "apt-get install redis-server", on macOS "brew install redis", on Windows use WSL or a Redis elsewhere.', 500)
 export const RedisServerStartError = createError<[reason: string]>('PRISM_ERR_REDIS_SERVER_START', 'The Redis server did not start: %s.', 500)

@@ -28,3 +28,13 @@ test('many passwords at once take turns, and each gets its own answer', async (t
 
   t.same(answers, [true, false, true, false, true])
 })
+
+test('a crowd of passwords is not let wait for ever: who would wait longest is told to come again', async (t) => {
+  const cheap = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
+
+  const outcomes = await Promise.allSettled(Array.from({ length: 60 }, () => verifyPassword('password', cheap)))
+
+  t.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 52)
+  t.match(outcomes.at(-1), { status: 'rejected', reason: { code: 'PRISM_ERR_PASSWORDS_FULL', statusCode: 503, retryAfterSeconds: 3 } })
+  t.equal(await verifyPassword('password', cheap), true)
+})
