@@ -1,4 +1,4 @@
-import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError, SessionUnavailableError } from '../errors.ts'
+import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError } from '../errors.ts'
 import type { Answer, Hearer } from '../redis/answer.ts'
 import type { Arrival, CookieChange } from './arrival.ts'
 import { readBeginning, readUserId } from './beginning.ts'
@@ -9,6 +9,7 @@ import type { Loaded } from './store.ts'
 import { readStored } from './stored.ts'
 import { anonymousBearer, deviceOf, newTicket, userBearer } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
+import { unavailable } from './unavailable.ts'
 
 /** One request's session, from its load to its save. What it does to Redis it does one after the other. */
 export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded | undefined> {
@@ -196,8 +197,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   #inTurn<Result> (work: () => Promise<Result>): Promise<Result> {
     // Whoever called for the turn before has its failure.
     const turn = this.#turn === undefined ? work() : this.#turn.then(work, work)
-    this.#turn = turn
-    return turn
+    return (this.#turn = turn)
   }
 
   async #save (): Promise<void> {
@@ -226,8 +226,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   #open (): Document {
-    this.#document ??= new Document(this.#value === undefined ? '{}' : readStored(this.#value).document)
-    return this.#document
+    return (this.#document ??= new Document(this.#value === undefined ? '{}' : readStored(this.#value).document))
   }
 
   /** What cannot be read cannot be carried, and keeps nobody from signing in. */
@@ -298,8 +297,4 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
     const leftMs = readStored(this.#value ?? '').absoluteEndAt - nowMs
     this.#cookie = { ticket, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
   }
-}
-
-function unavailable (failure: Error): Error {
-  return failure instanceof SessionCorruptError ? failure : Object.assign(new SessionUnavailableError('Redis is away'), { retryAfterSeconds: 1, cause: failure })
 }
