@@ -1,8 +1,9 @@
--- Keeps an answer, unless one of its tags was purged while it was made, or somebody has stored since; gives the lock back, and tells who waits.
+-- Keeps an answer, unless one of its tags was purged while it was made, or somebody has stored since; gives the lock back, and tells who waits,
+-- if anybody does: a message costs Redis as much as half a store, and each process that listens more.
 -- A marker that is missing may have been evicted after such a purge: then the sequence tells, for it has moved on.
 -- A lock that was lost costs nothing as long as nobody has stored: who took it stores over this one. A run that is longer than others' patience is kept.
 -- KEYS[1]   entry             string
--- KEYS[2]   lock              string, of the entry
+-- KEYS[2]   lock              string, of the entry; see fill/lock.lua
 -- KEYS[3]   sequence          string; in a Cluster it and the markers lie elsewhere, and were looked at before
 -- KEYS[4…]  markers           strings, of the entry's tags
 -- ARGV[1]   filledAt          the sequence that the fill read before the handler ran
@@ -16,7 +17,8 @@
 -- returns   1 kept, 0 not
 local filledAt = tonumber(ARGV[1])
 local holder = redis.call('GET', KEYS[2])
-local isOwner = holder == ARGV[5]
+local isWaitedFor = holder and string.match(holder, '!$')
+local isOwner = holder == ARGV[5] or (isWaitedFor and holder == ARGV[5] .. '!')
 local isKept = 1
 if ARGV[5] == '' then
   if holder and holder ~= 'pass' then isKept = 0 end
@@ -45,7 +47,7 @@ if isKept == 1 then
   end
 end
 if isOwner or (isKept == 1 and holder == 'pass') then redis.call('DEL', KEYS[2]) end
-if isOwner or (isKept == 1 and (holder or ARGV[5] ~= '')) then
+if isWaitedFor and (isOwner or isKept == 1) then
   redis.pcall('PUBLISH', ARGV[7], (isKept == 1 and 'kept ' or 'free ') .. KEYS[1])
 end
 return isKept

@@ -1,5 +1,6 @@
 -- Takes the lock of a fill, unless somebody holds it whose answer will do, or has filled since the caller looked.
--- KEYS[1]   lock        string: '<sequence> <token>' of who fills, or 'pass' for a while after an answer that may not be kept
+-- KEYS[1]   lock        string: '<sequence> <token>' of who fills, then '!' where somebody waits for word of him; or 'pass' for a while
+--                       after an answer that may not be kept
 -- KEYS[2]   entry       string, compared with what the caller saw
 -- KEYS[3]   sequence    string; in a Cluster it and the markers lie elsewhere and were read before
 -- KEYS[4…]  markers     strings, of tags whose markers the caller found missing: whoever fills has set them, else they are set now
@@ -20,11 +21,14 @@ for i = 4, #KEYS do
 end
 local holder = redis.call('GET', KEYS[1])
 if holder == 'pass' then return { 'pass', sequence, redis.call('PTTL', KEYS[1]) } end
+local mark = holder and string.match(holder, '!$') or ''
 if holder and tonumber(string.match(holder, '^%d+') or 0) >= required then
+  if mark == '' then redis.call('APPEND', KEYS[1], '!') end
   return { 'held', sequence, redis.call('PTTL', KEYS[1]) }
 end
 local entry = redis.pcall('GETRANGE', KEYS[2], 0, 47)
 if type(entry) == 'table' then entry = '' end
 if entry ~= ARGV[4] then return { 'changed', sequence, 0 } end
-redis.call('SET', KEYS[1], sequence .. ' ' .. ARGV[1], 'PX', ARGV[2])
+-- Who waits for the old one hears of this one too.
+redis.call('SET', KEYS[1], sequence .. ' ' .. ARGV[1] .. mark, 'PX', ARGV[2])
 return { 'taken', sequence, ARGV[2] }

@@ -77,6 +77,31 @@ t.test('entrance lets the next one in when the first leaves with nothing, and al
   t.ok(await client.pttl('api:cache:lock:GET:/:{x}') > 0, 'not for ever')
 })
 
+t.test('entrance sends word of a fill only where somebody waits for it, also for one that another has taken the place of', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  const words: string[] = []
+  const listener = client.duplicate()
+  t.after(() => listener.disconnect())
+  listener.on('message', (_channel: string, word: string) => words.push(word))
+  await listener.subscribe(one.pool.keyspace.cacheFilled())
+  one.entrance.leave(await fillOf(one), 'again')
+  await until(async () => await client.exists('api:cache:lock:GET:/:{x}') === 0, { what: 'the lock is given back' })
+  const alone = await fillOf(one)
+  t.equal(await one.store.keep(name, { tags: [], sequence: alone.sequence }, 'made', 60_000, alone.lock), true)
+  await client.del(name)
+  await fillOf(one)
+
+  const waiting = other.entrance.enter(name, wish, soon())
+  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
+  const second = await one.entrance.enter(name, { ...wish, required: Infinity }, soon())
+  if (second.word !== 'taken') throw new Error(second.word)
+  t.equal(await one.store.keep(name, { tags: [], sequence: second.sequence }, 'made', 60_000, second.lock), true)
+
+  t.equal((await waiting).word, 'changed')
+  await until(() => words.length > 0, { what: 'word was sent' })
+  t.same(words, [`kept ${name}`])
+})
+
 t.test('entrance lets whoever has seen a younger purge in at once, and keeps nothing of the older fill', async (t) => {
   const [one, other, { client }] = await openTwo(t)
   const old = await fillOf(one)

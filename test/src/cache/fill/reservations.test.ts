@@ -8,6 +8,7 @@ import { CacheStore } from '../../../../src/cache/store.ts'
 import { Pool } from '../../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/policy.ts'
 import { startCluster } from '../../../helpers/cluster.ts'
+import { watchGiveBacks } from '../../../helpers/give-backs.ts'
 import { startRedis } from '../../../helpers/redis.ts'
 import { until } from '../../../helpers/until.ts'
 
@@ -29,17 +30,12 @@ async function openDesk (t: Test, url: string): Promise<Desk> {
   return { reservations, locks, store, pool }
 }
 
-/** A desk, its Redis with a sequence, and all that is published of fills. */
+/** A desk, its Redis with a sequence, and the locks that are given back. */
 async function start (t: Test) {
   const redis = await startRedis(t)
   const desk = await openDesk(t, redis.url)
   await desk.store.begin([])
-  const heard: string[] = []
-  const listener = redis.client.duplicate()
-  t.after(() => listener.disconnect())
-  listener.on('message', (_channel: string, message: string) => heard.push(message))
-  await listener.subscribe('api:cache:filled')
-  return { ...desk, redis, heard }
+  return { ...desk, redis, givenBack: await watchGiveBacks(t, redis.client) }
 }
 
 /** The look of who asked in the same tick, and of who looked later and saw a purge. */
@@ -101,7 +97,7 @@ t.test('reservations are renewed from when they are taken up', async (t) => {
     if (now > before) renewals++
     before = now
   }
-  t.equal(desk.heard.length, 0, 'and given back by nobody')
+  t.equal(desk.givenBack.length, 0, 'and given back by nobody')
 })
 
 t.test('reservations are not made where something stands, somebody fills, or no sequence is known', async (t) => {
@@ -171,10 +167,10 @@ t.test('reservations are good for nothing while the global marker has to be rais
   t.equal(await redeemed(desk, reservation), undefined)
 })
 
-t.test('reservations are given back at once, before or after Redis has answered, and who waits is told', async (t) => {
+t.test('reservations are given back at once, before or after Redis has answered', async (t) => {
   for (const isAnswered of [false, true]) {
     const desk = await start(t)
-    const { reservations, redis: { client }, heard } = desk
+    const { reservations, redis: { client }, givenBack } = desk
     const reservation = await begun(desk, 'a')
     if (isAnswered) await reservation.answer
 
@@ -182,8 +178,8 @@ t.test('reservations are given back at once, before or after Redis has answered,
     reservations.giveBack(reservation)
 
     t.equal(reservations.takeUp(keyOf('a')), undefined)
-    await until(() => heard.length > 0, { what: 'it is told' })
-    t.same(heard, [`free ${keyOf('a')}`])
+    await until(() => givenBack.length > 0, { what: 'it is given back' })
+    t.same(givenBack, [lockOf('a')])
     t.notOk(await client.exists(lockOf('a')))
   }
 })
@@ -193,9 +189,9 @@ t.test('reservations that nobody takes up hold nobody up', async (t) => {
   await begun(desk, 'a')
   await begun(desk, 'b')
 
-  await until(() => desk.heard.length === 2, { what: 'both are given back' })
+  await until(() => desk.givenBack.length === 2, { what: 'both are given back' })
 
-  t.same(desk.heard.sort(), [`free ${keyOf('a')}`, `free ${keyOf('b')}`])
+  t.same(desk.givenBack.sort(), [lockOf('a'), lockOf('b')])
   t.equal(desk.reservations.takeUp(keyOf('a')), undefined)
 })
 
