@@ -15,7 +15,7 @@ for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]
 try {
   if (Number(process.versions.node.split('.')[0]) < minimumMajor) throw new SetupError(`Node ${process.versions.node} is too old.`, 'Install Node 20 or later, https://nodejs.org has it; Node 24 is best.')
   const unlock = await lockFolder(root)
-  await bringDependencies(root, forTests)
+  await bringDependencies(root)
   if (!hasRedis(root)) await bringRedis(root)
   if (!forTests) await loadAtlas()
   unlock()

@@ -1,95 +1,51 @@
-// Runs the tests: all, or the files named. Closes with `N passed, N failed` alone on a line; its exit code says the same.
-import { spawn } from 'node:child_process'
-import { createReadStream, existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { Parser } from 'tap-parser'
+// Runs the tests: all, or the files named; `--jobs=N` at a time. Closes with `N passed, N failed` alone on a line; its exit code says the same.
+import { globSync, statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { Count } from './test/count.mjs'
+import { Runner } from './test/runner.mjs'
 
-const none = 'no tests found'
-const tests = { passed: 0, failed: 0, skipped: 0 }
-const complaints = []
+const all = 'test/**/*.test.ts'
+// Most files wait more than they work.
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string', default: String(availableParallelism() + 1) } } })
+const count = new Count()
+const runner = new Runner(Number(values.jobs))
+let stopped = ''
 
-const folder = mkdtempSync(join(tmpdir(), 'prism-tap-'))
-const ending = process.stdout.isTTY ? await runForEyes(process.argv.slice(2)) : await runForLogs(process.argv.slice(2))
-rmSync(folder, { recursive: true, force: true })
-if (ending !== 0 && tests.failed === 0) complain(`the test runner ended with ${ending}`)
-if (tests.passed + tests.failed === 0) complain('no test ran')
-for (const complaint of complaints) console.log(`not ok: ${complaint}`)
-if (tests.skipped > 0) console.log(`${tests.skipped} skipped`)
-console.log(`${tests.passed} passed, ${tests.failed} failed`)
-process.exitCode = tests.failed > 0 ? 1 : 0
-
-// A terminal sees what failed and how far it is; what is counted comes by a file.
-async function runForEyes (args) {
-  const record = join(folder, 'results.tap')
-  const ending = await ended(runTap(['--reporter=terse', `--output-file=${record}`, ...args], 'inherit'))
-  if (existsSync(record)) await count(createReadStream(record))
-  return ending
-}
-
-// A log gets every test, and gets it at once.
-async function runForLogs (args) {
-  const child = runTap(['--reporter=tap', ...args], 'pipe')
-  child.stdout.pipe(process.stdout, { end: false })
-  const [ending] = await Promise.all([ended(child), count(child.stdout)])
-  return ending
-}
-
-function runTap (args, stdout) {
-  const runner = join(import.meta.dirname, '..', 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
-  const child = spawn(process.execPath, [runner, 'run', ...args], { stdio: ['ignore', stdout, 'inherit'] })
-  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal))
-  return child
-}
-
-function ended (child) {
-  return new Promise(resolve => {
-    child.once('error', error => resolve(error.message))
-    child.once('close', (code, signal) => resolve(signal ?? code))
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    stopped ||= signal
+    runner.stop(signal)
   })
 }
 
-async function count (stream) {
-  const parser = new Parser()
-  watch(parser, [])
-  await new Promise((resolve, reject) => {
-    parser.once('complete', resolve)
-    stream.once('error', reject).pipe(parser)
-  })
+const files = filesOf(positionals)
+if (!process.stdout.isTTY) console.log(`TAP version 14\n1..${files.length}`)
+await runner.run(files, show)
+if (stopped) count.complain(`stopped by ${stopped}`)
+count.close()
+
+function filesOf (names) {
+  if (names.length === 0) return globSync(all).sort()
+  const found = names.map(name => globSync(isFolder(name) ? `${name}/**/*.test.ts` : name))
+  found.forEach((files, index) => { if (files.length === 0) count.complain(`no test file ${names[index]}`) })
+  return [...new Set(found.flat())].map(name => name.replaceAll('\\', '/'))
 }
 
-// A test is a subtest without subtests; a file without subtests is one. What fails around its tests (a teardown, a timeout) counts as one more.
-function watch (parser, titles) {
-  const seen = { asserts: 0, skips: 0, subtests: 0, failed: 0, reason: '' }
-  let child
-  parser.on('child', sub => { child = watch(sub, [...titles, sub.name]) })
-  parser.on('plan', plan => { seen.reason = plan.comment ?? '' })
-  parser.on('assert', result => {
-    seen.asserts++
-    const inner = child
-    child = undefined
-    if (inner) seen.subtests++
-    if (result.skip || result.todo) seen.skips++
-    const failedBefore = tests.failed
-    judge(result, inner, [...titles, result.name])
-    seen.failed += (inner?.failed ?? 0) + tests.failed - failedBefore
-  })
-  return seen
+function isFolder (name) {
+  return statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false
 }
 
-function judge ({ ok, skip, todo, diag }, inner, titles) {
-  const name = [diag?.expired, ...titles].filter(Boolean).join(' > ')
-  const leaf = inner ? inner.subtests === 0 : Boolean(skip || todo)
-  const empty = inner?.asserts === 0 && (inner.reason === '' || inner.reason.includes(none))
-  if (titles.length === 1 && empty && !(typeof skip === 'string' && !skip.includes(none))) complain(`${name}: a file without an assertion proves nothing`)
-  else if (skip || todo) tests.skipped += leaf ? 1 : 0
-  else if (leaf && ok) tests.passed += inner.asserts > 0 && inner.asserts === inner.skips ? 0 : 1
-  else if (leaf) complain(name)
-  else if (!inner && !ok && titles.length === 1) complain(name)
-  else if (inner && !ok && inner.failed === 0) complain(`${name}: failed outside its tests`)
+// A log gets every test, file by file; a terminal sees what failed, and how far it is.
+function show (ended, index) {
+  const isFine = count.add(ended)
+  const { file, said, complained, ms } = ended
+  const tap = `# Subtest: ${file}\n${indented(said)}${isFine ? 'ok' : 'not ok'} ${index + 1} - ${file} # time=${Math.round(ms)}ms\n`
+  if (!process.stdout.isTTY) console.log(tap + complained)
+  else process.stdout.write(`\x1b[2K\r${isFine ? '' : tap + complained}${index + 1} of ${files.length} files, ${count.failed} failed `)
+  if (process.stdout.isTTY && index + 1 === files.length) console.log()
 }
 
-function complain (what) {
-  tests.failed++
-  complaints.push(what)
+function indented (said) {
+  return said.replace(/^TAP version .*\n/, '').replace(/^(?=.)/gm, '    ')
 }

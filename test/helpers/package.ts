@@ -42,7 +42,7 @@ export async function installPackage (t: Test): Promise<Project> {
     check: async (checked, options) => await check(project, checked, options),
     run: async (file, env = {}, args = []) => {
       const { PATH = '' } = process.env
-      const { stdout } = await run(process.execPath, [file, ...args], { ...limits, cwd: project, env: { PATH, ...env } }).catch(outputOf)
+      const { stdout } = await execute(process.execPath, [file, ...args], { ...limits, cwd: project, env: { PATH, ...env } }).catch(outputOf)
       return JSON.parse(stdout)
     }
   }
@@ -53,11 +53,6 @@ async function pack (folder: string): Promise<{ filename: string, files: string[
   const packed: unknown = JSON.parse(stdout.slice(stdout.search(/^\[/m)))
   const [{ filename, files }] = packed as [{ filename: string, files: { path: string }[] }]
   return { filename, files: files.map(({ path }) => path) }
-}
-
-/** Runs a program without the hooks that the test runner gives to every child: the compiler does not start with them. */
-async function run (program: string, args: readonly string[], options: object): Promise<{ stdout: string }> {
-  return await execute('env', ['-u', 'NODE_OPTIONS', program, ...args], { ...options, encoding: 'utf8' })
 }
 
 /** By the registry; where that does not answer, by links to what the repository has of the packages that it declares. */
@@ -75,7 +70,7 @@ async function link (project: string, tarball: string): Promise<void> {
   const own = join(project, 'node_modules', 'fastify-prism')
   rmSync(join(project, 'node_modules'), { recursive: true, force: true })
   mkdirSync(own, { recursive: true })
-  await run('tar', ['-xzf', tarball, '-C', own, '--strip-components=1'], limits)
+  await execute('tar', ['-xzf', tarball, '-C', own, '--strip-components=1'], limits)
   const { dependencies = {}, peerDependencies = {} } = JSON.parse(readFileSync(join(own, 'package.json'), 'utf8'))
   for (const name of [...Object.keys({ ...dependencies, ...peerDependencies }), '@types/node']) {
     mkdirSync(dirname(join(project, 'node_modules', name)), { recursive: true })
@@ -86,7 +81,7 @@ async function link (project: string, tarball: string): Promise<void> {
 async function check (project: string, files: readonly string[], options: object = {}): Promise<string> {
   const compilerOptions = { target: 'es2024', module: 'nodenext', strict: true, noEmit: true, types: ['node'], ...options }
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }))
-  const { stdout } = await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '--project', project], { ...limits, cwd: project }).catch(outputOf)
+  const { stdout } = await execute(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '--project', project], { ...limits, cwd: project }).catch(outputOf)
   return stdout
 }
 
@@ -94,7 +89,7 @@ async function check (project: string, files: readonly string[], options: object
 async function npm (cwd: string, args: string[]): Promise<{ stdout: string }> {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)))
   const [program, first] = process.env.npm_execpath === undefined ? ['npm', []] : [process.execPath, [process.env.npm_execpath]]
-  return await run(program, [...first, ...args], { ...limits, cwd, env })
+  return await execute(program, [...first, ...args], { ...limits, cwd, env })
 }
 
 /** A program that ends with a failure has still said something; where it has said nothing, its complaint is told. */

@@ -7,14 +7,13 @@ import { SetupError, run, say } from './run.mjs'
 const offline = `Is this machine offline, or behind a proxy ("npm config set proxy …")? "npm ping" tells whether the registry answers.
 Is the disk full, or this folder not writable for you? Then free it, or clone into a folder of your own.`
 
-/** Installs what the lock file names, when it is missing or another; and builds the test runner once, when tests need it. */
-export async function bringDependencies (root, forTests) {
+/** Installs what the lock file names, when it is missing or another. */
+export async function bringDependencies (root) {
   const stamp = readStamp(root)
   const wanted = fingerprint(root)
   if (stamp.installed !== wanted && !isInstalled(root)) await install(root)
-  const node = workingNode(root)
+  workingNode(root) // throws where none runs
   if (stamp.installed !== wanted) writeStamp(root, { installed: wanted })
-  if (forTests && !readStamp(root).runner) await buildRunner(root, node)
 }
 
 /** The Node that runs the project: the one that came with the dependencies, else our own when it is new enough. */
@@ -76,13 +75,6 @@ function askedOf (output) {
 // What npm says of the script that it runs is no business of the npm that we run.
 function quietEnvironment () {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_(lifecycle|package|command|config_(omit|production|only|local_prefix))/i.test(name)))
-}
-
-// The runner of a fresh install still holds the loader of the plugin that .taprc leaves out, and would fail its first run.
-async function buildRunner (root, node) {
-  say('building the test runner, once')
-  await run(node, [join('node_modules', 'tap', 'dist', 'esm', 'run.mjs'), 'build'], { cwd: root, advice: 'Remove node_modules and .tap.', progress: () => 'building the test runner' })
-  writeStamp(root, { ...readStamp(root), runner: true })
 }
 
 /** Whether npm itself left the very packages of the lock file: then a developer's own `npm install` is not undone. */

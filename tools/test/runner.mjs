@@ -1,0 +1,104 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+const timeoutMs = 120_000
+const graceMs = 3_000
+
+/**
+ * Runs test files, each in a process of its own and several at a time.
+ *
+ * They are plain Node programs: what tap's own runner puts before each of them, and before each process that they start,
+ * takes longer to load than the whole stack. What V8 has compiled for one of them, the others find.
+ */
+export class Runner {
+  #jobs
+  #waiting = []
+  #running = new Set()
+
+  constructor (jobs) {
+    this.#jobs = jobs
+  }
+
+  /**
+   * Runs the files, those that ask for most time first, so that none of them is alone at the end.
+   *
+   * @param tell called as each ends, with `{ file, said, complained, code, signal, ms }` and how many ended before it
+   */
+  async run (files, tell) {
+    const folder = mkdtempSync(join(tmpdir(), 'prism-compiled-'))
+    const env = { ...process.env, TAP_TIMEOUT: String(timeoutMs / 1000), NODE_COMPILE_CACHE: folder }
+    this.#waiting = files.map(file => ({ file, asked: askedTimeout(file) })).sort((one, other) => other.asked - one.asked).map(({ file }) => file)
+    let ended = 0
+    const work = async () => {
+      for (let file = this.#waiting.shift(); file; file = this.#waiting.shift()) {
+        const result = await this.#runFile(file, env)
+        tell(result, ended++)
+      }
+    }
+    await Promise.all(Array.from({ length: this.#jobs }, work))
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+  }
+
+  /** Starts no more, and passes the signal on to those that run. */
+  stop (signal) {
+    this.#waiting = []
+    for (const child of this.#running) child.kill(signal)
+  }
+
+  #runFile (file, env) {
+    const startedAt = performance.now()
+    const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    this.#running.add(child)
+    const said = textOf(child.stdout)
+    const complained = textOf(child.stderr)
+    const deadline = endLate(child)
+    return new Promise(resolve => {
+      child.once('error', error => complained.push(`${error.message}\n`))
+      child.once('exit', () => letGo(child, complained))
+      child.once('close', (code, signal) => {
+        clearTimeout(deadline.timer)
+        this.#running.delete(child)
+        resolve({ file, said: said.join(''), complained: complained.join(''), code, signal, ms: performance.now() - startedAt })
+      })
+    })
+  }
+}
+
+function textOf (stream) {
+  const chunks = []
+  stream.setEncoding('utf8').on('data', chunk => chunks.push(chunk))
+  return chunks
+}
+
+// A file tells how long it means to take, at its start and with each `t.setTimeout`. Told that its time is up it says what it waits for, and ends, unless it cannot.
+function endLate (child) {
+  const deadline = { timer: undefined }
+  const end = () => {
+    child.send({ tapAbort: 'timeout' }, () => {})
+    deadline.timer = setTimeout(() => child.kill('SIGKILL'), graceMs)
+  }
+  const renew = ms => {
+    clearTimeout(deadline.timer)
+    deadline.timer = setTimeout(end, ms)
+  }
+  renew(timeoutMs)
+  child.on('message', message => { if (message?.setTimeout > 0) renew(message.setTimeout) })
+  return deadline
+}
+
+// A process that a file has left behind may hold its output open for ever.
+function letGo (child, complained) {
+  const timer = setTimeout(() => {
+    complained.push('it left a process behind\n')
+    child.stdout.destroy()
+    child.stderr.destroy()
+  }, graceMs)
+  child.once('close', () => clearTimeout(timer))
+}
+
+function askedTimeout (file) {
+  const [, asked = '0'] = /^t\.setTimeout\(([\d_]+)\)/m.exec(readFileSync(file, 'utf8')) ?? []
+  return Number(asked.replaceAll('_', ''))
+}
