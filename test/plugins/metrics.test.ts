@@ -195,12 +195,14 @@ t.test('metrics lets one process look at Redis for two, and another one once tha
   const isHolder = (app: TestApp) => app.metrics.observer.isHolder
   await until(() => isHolder(first) !== isHolder(second), { what: 'one of them looks' })
   const [holder, other] = isHolder(first) ? [first, second] : [second, first]
-  await until(() => other.metrics.observer.sample, { what: 'the other has the figures' })
+  const { at } = await until(() => other.metrics.observer.sample, { what: 'the other has the figures' })
 
   await holder.close()
-  await until(() => isHolder(other), { what: 'the other looks itself' })
+  const closedAt = Date.now()
+  const sample = await until(() => isHolder(other) && (other.metrics.observer.sample?.at ?? 0) > closedAt && other.metrics.observer.sample, { what: 'the other looks itself' })
 
-  t.ok(other.metrics.observer.sample)
+  t.ok(sample.at > at)
+  t.equal(sample.nodes.length, 1)
 })
 
 t.test('metrics estimates keys, bytes and lifetimes of each namespace', async (t) => {
