@@ -1,10 +1,10 @@
 import { Redis, type RedisOptions } from 'ioredis'
 import t, { type Test } from 'tap'
 import { aclUser, noDefaultUser } from './acl.ts'
-import { startRedisProcess } from './redis-process.ts'
+import { disconnectTimeout, startRedisProcess } from './redis-process.ts'
 
 function open (t: Test, port: number, options: RedisOptions = {}): Redis {
-  const client = new Redis({ port, retryStrategy: null, maxRetriesPerRequest: 0, enableReadyCheck: false, ...options })
+  const client = new Redis({ port, retryStrategy: null, maxRetriesPerRequest: 0, enableReadyCheck: false, disconnectTimeout, ...options })
   client.on('error', () => {}) // each test looks at its own call's error
   t.after(() => client.disconnect())
   return client

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
 import { cachingApp } from './caching.ts'
 import type { Owner } from './owner.ts'
-import { startRedisProcess } from './redis-process.ts'
+import { disconnectTimeout, startRedisProcess } from './redis-process.ts'
 import type { RedisProcess } from './redis-process.ts'
 import { startSwitch } from './switch.ts'
 import type { Switch } from './switch.ts'
@@ -197,7 +197,7 @@ async function refuseSome ({ headers }: FastifyRequest, reply: FastifyReply): Pr
 
 async function startServer (owner: Owner): Promise<Server> {
   const process = await startRedisProcess(owner, { args: ['--repl-diskless-sync-delay', '0'] })
-  const client = new Redis(process.url, { retryStrategy: () => 20 })
+  const client = new Redis(process.url, { retryStrategy: () => 20, disconnectTimeout })
   client.on('error', () => {}) // it is killed now and then
   owner.after(() => { client.disconnect() })
   return { process, client }

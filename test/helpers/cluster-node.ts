@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import type { Owner } from './owner.ts'
 import { freePort } from './ports.ts'
-import { startRedisProcess, type RedisProcess } from './redis-process.ts'
+import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis-process.ts'
 
 const NODE_TIMEOUT_MS = 500
 
@@ -18,7 +18,7 @@ export async function startClusterNode (owner: Owner, args: string[]): Promise<C
       ...args
     ]
   })
-  const control = new Redis(server.port, server.host, { enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50 })
+  const control = new Redis(server.port, server.host, { enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50, disconnectTimeout })
   control.on('error', () => {}) // it tries again until the node is back
   owner.after(() => control.disconnect())
   return new ClusterNode({ server, control, busPort, id: await control.cluster('MYID') })

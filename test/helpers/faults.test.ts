@@ -1,13 +1,14 @@
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { faults, startRig, takeSnapshot, type Rig } from './faults.ts'
+import { disconnectTimeout } from './redis-process.ts'
 import { until } from './until.ts'
 
 t.setTimeout(180_000)
 
 /** A client of the rig that has been greeted. */
 async function join (t: Test, rig: Rig): Promise<Redis> {
-  const client = new Redis(rig.url, { retryStrategy: null, maxRetriesPerRequest: 0, enableReadyCheck: false })
+  const client = new Redis(rig.url, { retryStrategy: null, maxRetriesPerRequest: 0, enableReadyCheck: false, disconnectTimeout })
   client.on('error', () => {}) // each test looks at its own call's error
   t.after(() => client.disconnect())
   await client.ping()
@@ -16,7 +17,7 @@ async function join (t: Test, rig: Rig): Promise<Redis> {
 
 /** True when a newcomer's write is answered well. */
 async function isWell (rig: Rig): Promise<boolean> {
-  const client = new Redis(rig.url, { retryStrategy: null, maxRetriesPerRequest: 0, commandTimeout: 1000 })
+  const client = new Redis(rig.url, { retryStrategy: null, maxRetriesPerRequest: 0, commandTimeout: 1000, disconnectTimeout })
   client.on('error', () => {}) // told by set
   try {
     return await client.set('well', 'yes') === 'OK'
@@ -64,7 +65,7 @@ t.test('loading answers LOADING to a client that comes back, and keeps the data'
   await rig.control.set('k', 'v')
 
   await faults.loading.inject(rig)
-  const client = new Redis(rig.url, { enableReadyCheck: false })
+  const client = new Redis(rig.url, { enableReadyCheck: false, disconnectTimeout })
   t.after(() => client.disconnect())
   await t.rejects(client.get('k'), { message: /^LOADING/ })
   await faults.loading.heal(rig)

@@ -2,7 +2,7 @@ import { Redis, type RedisOptions } from 'ioredis'
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { startProxy, type Proxy } from './proxy.ts'
-import { startRedisProcess, type RedisProcess } from './redis-process.ts'
+import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis-process.ts'
 import { until } from './until.ts'
 
 t.setTimeout(120_000)
@@ -19,7 +19,7 @@ async function scene (t: Test, options: RedisOptions = {}): Promise<Scene> {
 }
 
 function open (t: Test, port: number, options: RedisOptions = {}): Redis {
-  const client = new Redis({ port, retryStrategy: null, maxRetriesPerRequest: 0, protocol: 2, ...options })
+  const client = new Redis({ port, retryStrategy: null, maxRetriesPerRequest: 0, protocol: 2, disconnectTimeout, ...options })
   client.on('error', () => {}) // each test looks at its own call's error
   t.after(() => client.disconnect())
   return client

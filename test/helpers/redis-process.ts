@@ -11,6 +11,9 @@ import type { Owner } from './owner.ts'
 import { freePort } from './ports.ts'
 import { until } from './until.ts'
 
+/** For every client of a test's own: ioredis keeps the process for 2 s for a connection that was closed before. */
+export const disconnectTimeout = 100
+
 /** How a process is started. */
 export interface RedisProcessOptions {
   /** Drawn by chance. */

@@ -2,7 +2,7 @@ import { Redis } from 'ioredis'
 import { findRedisServer } from '../../src/redis/binary.ts'
 import type { Owner } from './owner.ts'
 import { freePort } from './ports.ts'
-import { startRedisProcess, type RedisProcess } from './redis-process.ts'
+import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis-process.ts'
 
 /** A server of the test's own, ended with it. */
 export interface TestRedis {
@@ -56,7 +56,7 @@ async function start (t: Owner, args: string[], left = tries): Promise<RedisProc
 }
 
 function quietClient (port: number, host: string): Redis {
-  const client = new Redis(port, host, { maxRetriesPerRequest: 1, retryStrategy: () => 50 })
+  const client = new Redis(port, host, { maxRetriesPerRequest: 1, retryStrategy: () => 50, disconnectTimeout })
   client.on('error', () => {}) // a test that takes its server down sees the rejected command
   return client
 }

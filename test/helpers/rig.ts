@@ -2,7 +2,7 @@ import { Redis } from 'ioredis'
 import { aclUser } from './acl.ts'
 import type { Owner } from './owner.ts'
 import { startProxy, type Proxy } from './proxy.ts'
-import { startRedisProcess, type RedisProcess } from './redis-process.ts'
+import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis-process.ts'
 
 const OPERATOR = { name: 'operator', password: 'operator' }
 
@@ -25,7 +25,8 @@ export async function startRig (owner: Owner, args: string[] = []): Promise<Rig>
     password: OPERATOR.password,
     enableReadyCheck: false,
     maxRetriesPerRequest: null,
-    retryStrategy: () => 20
+    retryStrategy: () => 20,
+    disconnectTimeout
   })
   control.on('error', () => {}) // it tries again until the server is back
   owner.after(() => control.disconnect())

@@ -1,12 +1,13 @@
 import { Redis } from 'ioredis'
 import t from 'tap'
+import { disconnectTimeout } from './redis-process.ts'
 import { startSentinel, type SentinelGroup } from './sentinel.ts'
 import { until } from './until.ts'
 
 t.setTimeout(180_000)
 
 function connect (t: { after (end: () => void): unknown }, group: SentinelGroup): Redis {
-  const client = new Redis({ ...group.clientOptions, sentinelRetryStrategy: () => 50, retryStrategy: () => 50 })
+  const client = new Redis({ ...group.clientOptions, sentinelRetryStrategy: () => 50, retryStrategy: () => 50, disconnectTimeout })
   client.on('error', () => {}) // each test looks at its own call's error
   t.after(() => client.disconnect())
   return client

@@ -1,6 +1,6 @@
 import { Redis, type RedisOptions } from 'ioredis'
 import type { Owner } from './owner.ts'
-import { startRedisProcess, type RedisProcess } from './redis-process.ts'
+import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis-process.ts'
 import { until } from './until.ts'
 
 const DOWN_AFTER_MS = 500
@@ -109,7 +109,7 @@ function startGuard (owner: Owner, master: RedisProcess): Promise<RedisProcess> 
 
 function open (owner: Owner, servers: RedisProcess[]): Redis[] {
   return servers.map(({ port, host }) => {
-    const control = new Redis(port, host, { protocol: 2, enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50 })
+    const control = new Redis(port, host, { protocol: 2, enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50, disconnectTimeout })
     control.on('error', () => {}) // it tries again until the server is back
     owner.after(() => control.disconnect())
     return control

@@ -1,10 +1,11 @@
 import { Redis, type RedisOptions } from 'ioredis'
 import t, { type Test } from 'tap'
 import { startProxy } from './proxy.ts'
+import { disconnectTimeout } from './redis-process.ts'
 import { startTls } from './tls.ts'
 
 function open (t: Test, url: string, options: RedisOptions = {}): Redis {
-  const client = new Redis(url, { retryStrategy: null, maxRetriesPerRequest: 0, ...options })
+  const client = new Redis(url, { retryStrategy: null, maxRetriesPerRequest: 0, disconnectTimeout, ...options })
   client.on('error', () => {}) // each test looks at its own call's error
   t.after(() => client.disconnect())
   return client

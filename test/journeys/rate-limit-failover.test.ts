@@ -2,6 +2,7 @@ import { Redis } from 'ioredis'
 import { setTimeout as sleep } from 'node:timers/promises'
 import tap, { test } from 'tap'
 import { buildLimitedApp } from '../helpers/limited-app.ts'
+import { disconnectTimeout } from '../helpers/redis-process.ts'
 import { startSentinel } from '../helpers/sentinel.ts'
 import { until } from '../helpers/until.ts'
 
@@ -30,7 +31,7 @@ test('rate-limit answers through a failover in flight, refuses nobody for it, an
   const counter = 'ratelimit:{ip:127.0.0.1}:all'
   const places = 'ratelimit:{ip:127.0.0.1}:GET:/held%23places'
   await until(async () => (await send()).headers.ratelimit !== undefined && app.redisPool.state === 'ready', { what: 'the master is found' })
-  const operator = new Redis(master.url)
+  const operator = new Redis(master.url, { disconnectTimeout })
   t.after(() => { operator.disconnect() })
   process.kill(replica.pid, 'SIGSTOP')
   await operator.call('CLIENT', 'KILL', 'TYPE', 'replica')
@@ -49,7 +50,7 @@ test('rate-limit answers through a failover in flight, refuses nobody for it, an
   operator.disconnect()
   await master.kill()
   process.kill(replica.pid, 'SIGCONT')
-  const promoted = new Redis(replica.url)
+  const promoted = new Redis(replica.url, { disconnectTimeout })
   t.after(() => { promoted.disconnect() })
   await until(async () => {
     const before = await promoted.getBuffer(counter)

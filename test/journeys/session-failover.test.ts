@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis'
 import tap, { test } from 'tap'
+import { disconnectTimeout } from '../helpers/redis-process.ts'
 import { startSentinel } from '../helpers/sentinel.ts'
 import { buildSessionApp } from '../helpers/session-app.ts'
 import { Browser } from '../helpers/session-browser.ts'
@@ -12,7 +13,7 @@ test('a replica that never heard of a sign-out and becomes master brings nobody 
   const [master, replica] = group.servers
   if (master === undefined || replica === undefined) throw new Error('a master and a replica')
   const app = await buildSessionApp(t, `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`)
-  const operator = new Redis(master.url)
+  const operator = new Redis(master.url, { disconnectTimeout })
   t.after(() => { operator.disconnect() })
   const [out, stays] = [new Browser(app), new Browser(app)]
   for (const [browser, user] of [[out, 'out'], [stays, 'stays']] as const) await until(async () => (await browser.post(`/sign-in/${user}`)).status === 200, { what: 'somebody is signed in' })
@@ -25,7 +26,7 @@ test('a replica that never heard of a sign-out and becomes master brings nobody 
   operator.disconnect()
   await master.kill()
   process.kill(replica.pid, 'SIGCONT')
-  const promoted = new Redis(replica.url)
+  const promoted = new Redis(replica.url, { disconnectTimeout })
   t.after(() => { promoted.disconnect() })
   t.equal(await promoted.exists('session:{out}'), 1, 'it was not told')
 
