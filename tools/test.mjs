@@ -6,8 +6,9 @@ import { Count } from './test/count.mjs'
 import { Runner } from './test/runner.mjs'
 
 const all = 'test/**/*.test.ts'
-// Most files wait more than they work.
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string', default: String(availableParallelism() + 1) } } })
+// Files wait more than they work; but each brings a Redis or several, and those shall answer in time.
+const jobs = String(Math.min(availableParallelism() + 1, 8))
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string', default: jobs } } })
 const count = new Count()
 const runner = new Runner(Number(values.jobs))
 let stopped = ''
