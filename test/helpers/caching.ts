@@ -27,6 +27,7 @@ export async function cachingApp (owner: Owner, { url, server = {}, hasSessions 
   await app.register(journey)
   if (hasSessions) await app.register(session, { secrets: ['a secret of the tests, 32 or more'] })
   await app.register(cache, options)
+  if (url === undefined) await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
   return app
 }
 

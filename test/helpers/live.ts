@@ -48,6 +48,7 @@ export async function startLive (t: Test, redisUrl: string, options: LiveOptions
 }
 
 async function signIn (app: FastifyInstance, user: string): Promise<string> {
+  await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
   const { cookies } = await app.inject({ method: 'POST', url: `/sign-in/${user}` })
   return cookies.map(({ name, value }) => `${name}=${value}`).join('; ')
 }

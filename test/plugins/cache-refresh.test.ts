@@ -61,6 +61,8 @@ t.test('cache refreshes with a request that bears nothing of a visitor, and that
   const counted = counting()
   app.get('/', { config: { cache: { ...swapped, vary: ['accept-language'] }, rateLimit: { quota: 50, window: '1m' } } }, counted.handler)
   const headers = { cookie: 'a=1', authorization: 'Bearer x', 'x-own': 'x', 'accept-language': 'de', 'x-prism-own': 'x' }
+  await app.ready()
+  await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
   await app.inject({ url: '/', headers })
   await stored(app)
   seen.length = 0

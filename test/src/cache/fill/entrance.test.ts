@@ -227,7 +227,7 @@ t.test('entrance has everybody look again when the subscriber is back', async (t
 t.test('entrance does the same in a Cluster', async (t) => {
   const { url } = await startCluster(t)
   const [one, other] = [await openDoor(t, url), await openDoor(t, url)]
-  await until(() => one.store.isApart && other.store.isApart, { what: 'both know the cluster' })
+  await until(() => [one, other].every(({ store, pool }) => store.isApart && pool.state === 'ready'), { what: 'both know the cluster' })
   await shareNewTag(t, one, other)
   const fill = await fillOf(one)
 
