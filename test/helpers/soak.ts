@@ -167,7 +167,8 @@ export function faultsOf ({ told }: Report, acked: ReadonlySet<string>): string[
   return faults
 }
 
+/** Ids are `<milliseconds>-<sequence>`: many are of one millisecond. */
 function isBetween (id: string, after: string, until: string): boolean {
-  const [one, low, high] = [id, after, until].map((each) => BigInt(each.split('-')[0] ?? 0))
-  return one !== undefined && low !== undefined && high !== undefined && one > low && one <= high
+  const [one, low, high] = [id, after, until].map((each) => each.split('-').reduce((sum, part) => (sum << 64n) + BigInt(part), 0n)) as [bigint, bigint, bigint]
+  return one > low && one <= high
 }
