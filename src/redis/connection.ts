@@ -33,10 +33,18 @@ const roles: Record<Role, ClientOptions> = {
 export function connector (from: Address | Redis | Cluster, connection: ClientOptions): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
   return (role, overrides = {}) => {
     const client = open(from, { ...roles[role], ...connection, lazyConnect: false, ...overrides })
-    // ioredis reconnects by itself; what an outage means is decided by who asked. Without a listener it would print.
-    client.on('error', () => {})
+    if (client instanceof Redis) hearErrors(client)
+    else client.on('error', () => {}).on('+node', hearErrors)
     return client
   }
+}
+
+/**
+ * ioredis reconnects by itself; what an outage means is decided by who asked. Without a listener it would print.
+ * A TLS socket may fail once more while it is closed, and ioredis listens to the first failure only: unheard, the second would end the process.
+ */
+function hearErrors (client: Redis): void {
+  client.on('error', () => { client.stream?.on('error', () => {}) })
 }
 
 /** The Cluster that a server belongs to. */

@@ -50,6 +50,20 @@ t.test('over TLS, a server of an unknown authority is not believed, nor one of a
   t.equal(await attempt(url, { ca, servername: 'other.example' }), false)
 })
 
+t.test('over TLS, a server that is not believed ends no process when it is given up in the middle', async (t) => {
+  const { url, ca } = await startTls(t)
+  const giveUp = async (waitMs: number) => {
+    const pool = new Pool(resolveRedisPolicy({ url, connection: { tls: { ca, servername: 'other.example' } } }))
+    const isReady = await pool.start(waitMs)
+    await pool.quit()
+    return isReady
+  }
+
+  const started = await Promise.all(Array.from({ length: 40 }, (_, index) => giveUp(10 * index)))
+
+  t.same(new Set(started), new Set([false]))
+})
+
 t.test('over TLS, the pool mends itself after a restart', async (t) => {
   const { url, ca, server } = await startTls(t)
   const stack = await startStack(t, { url, connection: { tls: { ca } } }, { events: false })
