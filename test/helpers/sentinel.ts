@@ -6,6 +6,7 @@ import { until } from './until.ts'
 const DOWN_AFTER_MS = 500
 const FAILOVER_TIMEOUT_MS = 3000
 const QUORUM = 2
+const PAUSE_MS = 60_000
 
 /** How large a trio's guarded group is. */
 export interface SentinelOptions {
@@ -63,11 +64,21 @@ export class SentinelGroup {
     return await this.#promoted(old)
   }
 
-  /** Has a replica promoted while the master lives; returns it. */
+  /**
+   * Has the replica promoted while the master lives, without loss, and makes a replica of the old one; returns the new master.
+   *
+   * Sentinels alone lose what the old master confirms from the promotion on until its clients have left, a second or more: so writes pause there.
+   */
   async handOver (): Promise<RedisProcess> {
     const old = await until(() => this.master(), { what: 'the Sentinels agree on a master' })
+    using controls = new Controls(this.servers)
+    await controls.of(old).call('CLIENT', 'PAUSE', PAUSE_MS, 'WRITE')
+    await until(() => controls.areLevel(), { what: 'the replica knows all' })
     await until(() => this.#controls[0]?.call('SENTINEL', 'FAILOVER', this.name), { what: 'a Sentinel starts a failover' })
-    return await this.#promoted(old)
+    const heir = await this.#promoted(old)
+    await controls.of(old).replicaof(heir.host, heir.port)
+    await controls.of(old).call('CLIENT', 'UNPAUSE')
+    return heir
   }
 
   /** Waits until each Sentinel knows the others and so many replicas. */
@@ -96,6 +107,31 @@ export class SentinelGroup {
   }
 }
 
+/** The tester's own connections to servers, for a while. */
+class Controls implements Disposable {
+  readonly #clients: ReadonlyMap<RedisProcess, Redis>
+
+  constructor (servers: readonly RedisProcess[]) {
+    this.#clients = new Map(servers.map((server) => [server, connect(server)]))
+  }
+
+  of (server: RedisProcess): Redis {
+    const client = this.#clients.get(server)
+    if (client === undefined) throw new Error('no server of the group')
+    return client
+  }
+
+  /** Whether all have written the same, up to the same place. */
+  async areLevel (): Promise<boolean> {
+    const infos = await Promise.all([...this.#clients.values()].map((client) => client.info('replication')))
+    return new Set(infos.map((info) => /(?:slave|master)_repl_offset:(\d+)/.exec(info)?.[1])).size === 1
+  }
+
+  [Symbol.dispose] (): void {
+    for (const client of this.#clients.values()) client.disconnect()
+  }
+}
+
 function startGuard (owner: Owner, master: RedisProcess): Promise<RedisProcess> {
   return startRedisProcess(owner, {
     args: ['--sentinel'],
@@ -108,12 +144,17 @@ function startGuard (owner: Owner, master: RedisProcess): Promise<RedisProcess> 
 }
 
 function open (owner: Owner, servers: RedisProcess[]): Redis[] {
-  return servers.map(({ port, host }) => {
-    const control = new Redis(port, host, { protocol: 2, enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50, disconnectTimeout })
-    control.on('error', () => {}) // it tries again until the server is back
+  return servers.map((server) => {
+    const control = connect(server)
     owner.after(() => control.disconnect())
     return control
   })
+}
+
+function connect ({ port, host }: RedisProcess): Redis {
+  const control = new Redis(port, host, { protocol: 2, enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50, disconnectTimeout })
+  control.on('error', () => {}) // it tries again until the server is back
+  return control
 }
 
 async function linked (owner: Owner, follower: RedisProcess): Promise<void> {

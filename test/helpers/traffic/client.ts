@@ -1,0 +1,79 @@
+/** Names of a visitor's cookies, and their values. */
+export type Jar = Map<string, string>
+
+/** What a visitor sends besides method and path. */
+export interface Sent {
+  cookies?: Jar
+  /** who is counted */
+  client?: string
+}
+
+/** What came back. */
+export interface Reply {
+  status: number
+  body: unknown
+  /** Cache-Status */
+  cache: string
+}
+
+const hangMs = 15_000
+
+/** Sends requests to any of the apps, and hears what they say of their trouble. */
+export class Client {
+  readonly #urls: readonly string[]
+  readonly #trouble = new Map<number, number>()
+  readonly #recoveries = new Map<number, number>()
+
+  constructor (urls: readonly string[]) {
+    this.#urls = urls
+  }
+
+  /** How many apps there are. */
+  get apps (): number {
+    return this.#urls.length
+  }
+
+  /** How much the apps have noticed so far. */
+  get trouble (): number {
+    return sumOf(this.#trouble)
+  }
+
+  /** How often they have forgotten what they counted without Redis. */
+  get recoveries (): number {
+    return sumOf(this.#recoveries)
+  }
+
+  /** @throws where no answer comes, because the connection failed, or the request hangs */
+  async send (app: number, method: string, path: string, { cookies, client }: Sent = {}): Promise<Reply> {
+    const headers = { ...cookies === undefined || cookies.size === 0 ? {} : { cookie: fieldOf(cookies) }, ...client === undefined ? {} : { 'x-client': client } }
+    const answer = await fetch(`${this.#urls[app]}${path}`, { method, headers, signal: AbortSignal.timeout(hangMs) })
+    const text = await answer.text()
+    this.#hear(app, answer.headers)
+    for (const line of answer.headers.getSetCookie()) keep(line, cookies)
+    return { status: answer.status, body: text === '' ? undefined : JSON.parse(text), cache: answer.headers.get('cache-status') ?? '' }
+  }
+
+  #hear (app: number, headers: Headers): void {
+    raise(this.#trouble, app, Number(headers.get('x-trouble')))
+    raise(this.#recoveries, app, Number(headers.get('x-recoveries')))
+  }
+}
+
+function sumOf (counts: ReadonlyMap<number, number>): number {
+  return [...counts.values()].reduce((sum, each) => sum + each, 0)
+}
+
+/** Answers may come in another order than they were given in. */
+function raise (counts: Map<number, number>, app: number, count: number): void {
+  counts.set(app, Math.max(counts.get(app) ?? 0, count))
+}
+
+function fieldOf (cookies: Jar): string {
+  return [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+}
+
+function keep (line: string, cookies: Jar = new Map()): void {
+  const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
+  if (/max-age=0/i.test(line)) cookies.delete(name)
+  else cookies.set(name, value)
+}

@@ -1,0 +1,43 @@
+import t from 'tap'
+import { News } from '../helpers/traffic/news.ts'
+import { Purges, Stampedes } from '../helpers/traffic/pages.ts'
+import { behindSentinels, inCluster, overTls, plain } from '../helpers/traffic/places.ts'
+import { startAppProcess } from '../helpers/traffic/process.ts'
+import { Quotas } from '../helpers/traffic/quotas.ts'
+import { Sessions } from '../helpers/traffic/sessions.ts'
+import { startSource } from '../helpers/traffic/source.ts'
+import { Traffic } from '../helpers/traffic/traffic.ts'
+
+t.setTimeout(180_000)
+
+const wellRounds = 3
+const titles = {
+  'on a single server': plain,
+  'over TLS, though every connection is cut': overTls,
+  'behind Sentinels, though they hand over': behindSentinels,
+  'in a Cluster, though slots move and a master hands over': inCluster
+}
+
+t.test('on every kind of Redis, two processes keep what they have confirmed, whatever happens under way, and are whole again', async (t) => {
+  const source = await startSource(t)
+  const processes = await Promise.all([startAppProcess(t), startAppProcess(t)])
+  const places = await Promise.all(Object.entries(titles).map(async ([title, start]) => ({ title, place: await start(t) })))
+
+  for (const { title, place } of places) {
+    await t.test(title, { timeout: 60_000 }, async (t) => {
+      const urls = await Promise.all(processes.map((each) => each.open(place.redis, source.url)))
+      const traffic = new Traffic(urls, [new Sessions(), new Purges(source), new Stampedes(source), new Quotas(), new News()])
+
+      traffic.start()
+      await traffic.well(wellRounds)
+      await traffic.endure(place.fault)
+      await traffic.well(wellRounds)
+      await traffic.stop()
+      await Promise.all(processes.map((each) => each.close()))
+
+      t.same(traffic.faults, [])
+      t.ok(processes.every(({ isRunning }) => isRunning), 'no rejection was left to nobody')
+      t.comment(`before, during and after it: ${traffic.report}`)
+    })
+  }
+})
