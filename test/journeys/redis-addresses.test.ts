@@ -30,12 +30,6 @@ async function visit (t: Test, stack: Stack): Promise<void> {
   t.same([await stack.few(), await stack.few(), await stack.few()], [200, 200, 429])
 }
 
-t.test('over TLS, with an authority and a client certificate of its own, all is as without', async (t) => {
-  const { url, ca, client: { cert, key } } = await startTls(t, { authClients: true })
-
-  await visit(t, await startStack(t, { url, connection: { tls: { ca, cert, key } } }, { events: false }))
-})
-
 t.test('over TLS, a server of an unknown authority is not believed, nor one of another name', async (t) => {
   const { url, ca, port } = await startTls(t)
   const attempt = async (url: string, tls: { ca?: string, servername?: string }) => {
@@ -133,15 +127,4 @@ t.test('behind Sentinels, every request is answered through a failover, and the 
   t.same([...statuses], [200])
   t.equal(load.count('failed'), 0)
   t.equal(await stack.read(), 'changed')
-})
-
-t.test('behind Sentinels, a hand-over while the old master lives moves the pool to the new one', { timeout: 100_000 }, async (t) => {
-  const group = await startSentinel(t)
-  const url = `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`
-  const stack = await startStack(t, { url }, { events: false })
-
-  await group.handOver()
-
-  await until(async () => await stack.write('after') === 200, { what: 'a session is written at the new master' })
-  t.equal(await stack.read(), 'after')
 })

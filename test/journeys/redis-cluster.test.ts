@@ -1,18 +1,11 @@
 import t from 'tap'
-import type { Test } from 'tap'
 import { Cluster as ClusterClient } from 'ioredis'
 import { startCluster } from '../helpers/cluster.ts'
-import type { Cluster } from '../helpers/cluster.ts'
 import { Load } from '../helpers/load.ts'
 import { startStack } from '../helpers/stack.ts'
 import type { Stack } from '../helpers/stack.ts'
 import { until } from '../helpers/until.ts'
 import { countWrites } from '../helpers/writes.ts'
-
-async function start (t: Test, replicas = 0): Promise<{ cluster: Cluster, stack: Stack }> {
-  const cluster = await startCluster(t, { replicas })
-  return { cluster, stack: await startStack(t, { url: cluster.url }, { events: false }) }
-}
 
 async function hits (stack: Stack, n: number): Promise<boolean> {
   const { status, cache } = await stack.page(n)
@@ -26,65 +19,58 @@ async function fill (stack: Stack): Promise<number[]> {
   return pages
 }
 
-t.test('in a Cluster, a visitor has a session, pages from the cache, a purge and a quota', async (t) => {
-  const { stack } = await start(t)
-  const pages = await fill(stack)
+t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
+  const cluster = await startCluster(t)
 
-  t.equal(await stack.read(), 'begun')
-  t.equal(await stack.write('changed'), 200)
-  t.equal(await stack.read(), 'changed')
-  const { runs } = stack
-  await stack.purge()
-  t.match((await stack.page(0)).cache, /fwd=(miss|stale)/)
-  t.equal(stack.runs, runs + 1)
-  await until(() => hits(stack, 0), { what: 'the page is stored again' })
-  t.same([await stack.few(), await stack.few(), await stack.few()], [200, 200, 429])
-  t.ok(stack.app.redisPool.server?.isCluster)
-  t.ok(pages.length > 0)
-})
+  await t.test('what many ask at once is one write a node, of commands for one slot each', async (t) => {
+    const stack = await startStack(t, { url: cluster.url }, { events: false })
+    const pages = await fill(stack)
+    const written = countWrites(t, ...cluster.nodes.map(({ server }) => server.port))
+    await Promise.all(pages.map((n) => stack.page(n)))
+    written.clear()
 
-t.test('in a Cluster, what many ask at once is one write a node, of commands for one slot each', async (t) => {
-  const { cluster, stack } = await start(t)
-  const pages = await fill(stack)
-  const written = countWrites(t, ...cluster.nodes.map(({ server }) => server.port))
-  await Promise.all(pages.map((n) => stack.page(n)))
-  written.clear()
+    await Promise.all(pages.map((n) => stack.page(n)))
 
-  await Promise.all(pages.map((n) => stack.page(n)))
+    t.ok(written.writes <= 3, `${written.writes} writes`)
+    t.equal(written.commands.get('MGET'), undefined)
+    t.ok(written.commands.has('GET'))
+  })
 
-  t.ok(written.writes <= 3, `${written.writes} writes`)
-  t.equal(written.commands.get('MGET'), undefined)
-  t.ok(written.commands.has('GET'))
-})
+  await t.test('a pool that was told of one node only finds out that it is one of a Cluster', async (t) => {
+    const stack = await startStack(t, { url: cluster.masters[1]?.server.url }, { events: false })
+    await fill(stack)
 
-t.test('in a Cluster, a visitor is sent after a slot on its way, and to where it has gone', { timeout: 100_000 }, async (t) => {
-  const { cluster, stack } = await start(t)
-  await fill(stack)
-  const keys = (await Promise.all(cluster.masters.map(({ control }) => control.keys('session:*')))).flat()
-  const slot = await cluster.slotOf(keys[0] ?? '')
-  const from = await cluster.ownerOf(slot)
-  const to = cluster.masters.find((node) => node !== from) ?? from
-  const load = new Load({ rate: 100, call: () => stack.read() })
-  t.after(() => load.stop())
+    t.equal(await stack.write('changed'), 200)
+    t.equal(await stack.read(), 'changed')
+    t.ok(stack.app.redisPool.server?.isCluster)
+  })
 
-  const migration = await cluster.openMigration(slot, to)
-  t.equal(await stack.read(), 'begun')
-  await migration.moveKeys()
-  t.equal(await stack.read(), 'begun')
-  t.equal(await stack.write('after ASK'), 200)
-  t.equal(await stack.read(), 'after ASK')
-  await migration.close()
-  t.equal(await stack.read(), 'after ASK')
-  t.equal(await stack.write('after MOVED'), 200)
-  t.equal(await stack.read(), 'after MOVED')
-  load.stop()
+  await t.test('a pool opens its connections beside a Cluster client of the app', async (t) => {
+    const client = new ClusterClient(cluster.masters.map(({ server: { host, port } }) => ({ host, port })))
+    t.after(() => client.disconnect())
+    const stack = await startStack(t, { client }, { events: false })
+    await fill(stack)
 
-  t.equal(load.count('failed'), 0)
-  t.equal(await cluster.ownerOf(slot), to)
+    t.equal(await stack.read(), 'begun')
+    t.equal(client.status, 'ready')
+  })
+
+  await t.test('a lease in a Cluster watches a key', async (t) => {
+    const { app: { redisPool } } = await startStack(t, { url: cluster.url }, { events: false })
+    await using lease = await redisPool.lease()
+
+    await lease.client.watch('key')
+    await redisPool.set('key', 'from elsewhere')
+    const lost = await lease.client.multi().set('key', 'mine').exec()
+
+    t.equal(lost, null)
+    t.equal(await redisPool.get('key'), 'from elsewhere')
+  })
 })
 
 t.test('in a Cluster, every request is answered while a master fails, and its part is back with its replica', { timeout: 100_000 }, async (t) => {
-  const { cluster, stack } = await start(t, 1)
+  const cluster = await startCluster(t, { replicas: 1 })
+  const stack = await startStack(t, { url: cluster.url }, { events: false })
   const pages = await fill(stack)
   const keys = (await Promise.all(cluster.masters.map(({ control }) => control.keys('session:*')))).flat()
   const master = await cluster.ownerOf(await cluster.slotOf(keys[0] ?? ''))
@@ -109,37 +95,4 @@ t.test('in a Cluster, every request is answered while a master fails, and its pa
   t.equal(await stack.read(), 'after the failover')
   t.same([...statuses.keys()], [200])
   t.equal(load.count('failed'), 0)
-})
-
-t.test('a pool that was told of one node only finds out that it is one of a Cluster', async (t) => {
-  const cluster = await startCluster(t)
-  const stack = await startStack(t, { url: cluster.masters[1]?.server.url }, { events: false })
-  await fill(stack)
-
-  t.equal(await stack.write('changed'), 200)
-  t.equal(await stack.read(), 'changed')
-  t.ok(stack.app.redisPool.server?.isCluster)
-})
-
-t.test('a pool opens its connections beside a Cluster client of the app', async (t) => {
-  const cluster = await startCluster(t)
-  const client = new ClusterClient(cluster.masters.map(({ server: { host, port } }) => ({ host, port })))
-  t.after(() => client.disconnect())
-  const stack = await startStack(t, { client }, { events: false })
-  await fill(stack)
-
-  t.equal(await stack.read(), 'begun')
-  t.equal(client.status, 'ready')
-})
-
-t.test('a lease in a Cluster watches a key', async (t) => {
-  const { stack: { app: { redisPool } } } = await start(t)
-  await using lease = await redisPool.lease()
-
-  await lease.client.watch('key')
-  await redisPool.set('key', 'from elsewhere')
-  const lost = await lease.client.multi().set('key', 'mine').exec()
-
-  t.equal(lost, null)
-  t.equal(await redisPool.get('key'), 'from elsewhere')
 })

@@ -34,8 +34,8 @@ export class Client {
   }
 
   /** How much the apps have noticed so far. */
-  get trouble (): number {
-    return sumOf(this.#trouble)
+  get noticed (): number {
+    return sumOf(this.#trouble) + this.recoveries
   }
 
   /** How often they have forgotten what they counted without Redis. */

@@ -25,7 +25,7 @@ export class Round {
   readonly #traffic: Traffic
   readonly #client: Client
   readonly #calm: number | undefined
-  readonly #trouble: number
+  readonly #noticed: number
   #isDegraded = false
 
   constructor (traffic: Traffic, { client, journey, turn, lane }: { client: Client, journey: string, turn: number, lane: number }) {
@@ -35,12 +35,12 @@ export class Round {
     this.#traffic = traffic
     this.#client = client
     this.#calm = traffic.calm
-    this.#trouble = client.trouble
+    this.#noticed = client.noticed
   }
 
-  /** No fault is or was under way since it began, and both apps had every answer of Redis in time. */
+  /** No fault is or was under way since it began, both apps had every answer of Redis in time, and neither came to know of another server, for then the cache forgets. */
   get isWell (): boolean {
-    return !this.#isDegraded && this.#calm !== undefined && this.#calm === this.#traffic.calm && this.#trouble === this.#client.trouble
+    return !this.#isDegraded && this.#calm !== undefined && this.#calm === this.#traffic.calm && this.#noticed === this.#client.noticed
   }
 
   /** How often the apps have forgotten what they counted without Redis. */

@@ -65,8 +65,8 @@ export class Traffic {
 
   /** Waits until an app notices something; call it before that can happen. */
   async noticed (): Promise<void> {
-    const { trouble } = this.#client
-    await until(() => this.#client.trouble > trouble, { what: 'the apps notice the fault' })
+    const { noticed } = this.#client
+    await until(() => this.#client.noticed > noticed, { what: 'the apps notice the fault' })
   }
 
   /** Ends all journeys, waits for every request, and lets each look at what must hold afterwards. */

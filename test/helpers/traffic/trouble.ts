@@ -8,7 +8,7 @@ const stallMs = 150
 export interface Trouble {
   /** asks without an answer, and times when the event loop stood still for so long that some may have come too late */
   readonly count: number
-  /** how often what was counted without Redis was forgotten */
+  /** how often Redis was back, or another one: then what was counted without it is forgotten */
   readonly recoveries: number
   /** ends the watch */
   end (): void
