@@ -4,7 +4,7 @@ import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis
 import { until } from './until.ts'
 
 const DOWN_AFTER_MS = 500
-const FAILOVER_TIMEOUT_MS = 3000
+const FAILOVER_TIMEOUTS = 6
 const QUORUM = 2
 const PAUSE_MS = 60_000
 
@@ -14,18 +14,20 @@ export interface SentinelOptions {
   replicas?: number
   /** As on redis-server's command line, for the master and its replicas. */
   args?: string[]
+  /** How long a server may be silent until a replica takes its place; 500. Longer where none shall on a busy machine. */
+  downAfterMs?: number
 }
 
 /** Starts a master, its replicas and three Sentinels; done when these know each other and all replicas. Ends with the owner. */
 export async function startSentinel (owner: Owner, options: SentinelOptions = {}): Promise<SentinelGroup> {
-  const { replicas = 1, args = [] } = options
+  const { replicas = 1, args = [], downAfterMs = DOWN_AFTER_MS } = options
   const own = ['--repl-diskless-sync-delay', '0', ...args]
   const master = await startRedisProcess(owner, { args: own })
   const followers = await Promise.all(Array.from({ length: replicas }, () => {
     return startRedisProcess(owner, { args: ['--replicaof', master.host, String(master.port), ...own] })
   }))
   await Promise.all(followers.map((follower) => linked(owner, follower)))
-  const sentinels = await Promise.all([1, 2, 3].map(() => startGuard(owner, master)))
+  const sentinels = await Promise.all([1, 2, 3].map(() => startGuard(owner, master, downAfterMs)))
   const group = new SentinelGroup(open(owner, sentinels), { servers: [master, ...followers], sentinels })
   await group.settled(replicas)
   return group
@@ -132,13 +134,13 @@ class Controls implements Disposable {
   }
 }
 
-function startGuard (owner: Owner, master: RedisProcess): Promise<RedisProcess> {
+function startGuard (owner: Owner, master: RedisProcess, downAfterMs: number): Promise<RedisProcess> {
   return startRedisProcess(owner, {
     args: ['--sentinel'],
     config: [
       `sentinel monitor main ${master.host} ${master.port} ${QUORUM}`,
-      `sentinel down-after-milliseconds main ${DOWN_AFTER_MS}`,
-      `sentinel failover-timeout main ${FAILOVER_TIMEOUT_MS}`
+      `sentinel down-after-milliseconds main ${downAfterMs}`,
+      `sentinel failover-timeout main ${FAILOVER_TIMEOUTS * downAfterMs}`
     ]
   })
 }

@@ -37,10 +37,12 @@ export async function buildTrafficApp (redis: RedisOptions, source: string): Pro
 
 function addSessions (app: FastifyInstance): void {
   const signedIn = { config: { session: 'required', rateLimit: { quota: 1_000_000, window: '10m', by: 'user' } } } as const
-  app.post<{ Params: { user: string } }>('/session/:user', async ({ session, params }) => { await session.signIn(params.user) })
+  app.post<{ Params: { user: string } }>('/session/:user', async ({ session, params }) => { await session.signIn(params.user, { carry: ['test-basket'] }) })
+  app.put<Numbered>('/basket/:n', async ({ session, params }) => { session.set('test-basket', Number(params.n)) })
   app.post('/rotation', signedIn, async ({ session }) => { await session.rotate() })
   app.delete('/session', async ({ session }) => { await session.signOut() })
-  app.get('/notes', signedIn, async ({ session }) => ({ last: session.get('test-last') ?? 0, all: session.get('test-all') ?? [] }))
+  app.get('/notes', signedIn, async ({ session }) => ({ last: session.get('test-last') ?? 0, all: session.get('test-all') ?? [], basket: session.get('test-basket') }))
+  app.get('/devices', signedIn, async ({ session }) => await session.devices())
   app.put<Numbered>('/notes/:n', signedIn, async ({ session, params }) => { session.set('test-last', Number(params.n)) })
   app.post<Numbered>('/notes/:n', signedIn, async ({ session, params }) => {
     session.update('test-all', (all) => [...Array.isArray(all) ? all : [], Number(params.n)])

@@ -57,6 +57,7 @@ export class Purges implements Journey {
 /** Many ask for a page that was purged, of both apps at once: the handler runs once for all. */
 export class Stampedes implements Journey {
   readonly name = 'stampede'
+  readonly isExact = true
   readonly #source: Source
 
   constructor (source: Source) {

@@ -20,6 +20,8 @@ export interface Place {
 
 const cuts = 3
 const meanwhile = 50
+/** On a busy machine a server may be silent for a while: if others took that for its end, they would lose what it has confirmed. */
+const silenceMs = 10_000
 
 /** One server, to which nothing happens. */
 export async function plain (owner: Owner): Promise<Place> {
@@ -47,14 +49,14 @@ export async function overTls (owner: Owner): Promise<Place> {
 
 /** A master, a replica and three Sentinels, which hand over from one to the other. */
 export async function behindSentinels (owner: Owner): Promise<Place> {
-  const group = await startSentinel(owner)
+  const group = await startSentinel(owner, { downAfterMs: silenceMs })
   const url = `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`
   return { redis: { url }, fault: async () => { await group.handOver() } }
 }
 
 /** Three masters, each with a replica: slots of every part of the stack move to another master, and then a master hands over to its replica. */
 export async function inCluster (owner: Owner): Promise<Place> {
-  const cluster = await startCluster(owner, { replicas: 1 })
+  const cluster = await startCluster(owner, { replicas: 1, args: ['--cluster-node-timeout', String(silenceMs), '--cluster-replica-no-failover', 'yes'] })
   const keys = new Keys()
   const moved = [keys.userSession(regular), keys.cacheSequence(), keys.cacheTag(`page:${regularPage}`), keys.topicLog(topic)]
   return {

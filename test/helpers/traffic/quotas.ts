@@ -6,6 +6,7 @@ const apps = 2
 /** Clients send more than they may, to both apps at once: as many pass as have a quota, and without Redis no more than each app by itself lets pass. */
 export class Quotas implements Journey {
   readonly name = 'limit'
+  readonly isExact = true
 
   async round (round: Round): Promise<void> {
     const before = round.recoveries

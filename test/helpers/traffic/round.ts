@@ -10,6 +10,8 @@ export interface Journey {
   readonly name: string
   /** so many of it at once; 1 */
   readonly lanes?: number
+  /** more holds of a round that is well than of others */
+  readonly isExact?: boolean
   round (round: Round): Promise<void>
   /** looks at what must hold once everything is over */
   finish? (round: Round): Promise<void>
@@ -38,9 +40,14 @@ export class Round {
     this.#noticed = client.noticed
   }
 
-  /** No fault is or was under way since it began, both apps had every answer of Redis in time, and neither came to know of another server, for then the cache forgets. */
+  /** No fault is or was under way since it began, and every answer was as good as it can be. */
+  get isWhole (): boolean {
+    return !this.#isDegraded && this.#calm !== undefined && this.#calm === this.#traffic.calm
+  }
+
+  /** It is whole, both apps had every answer of Redis in time, and neither came to know of another server, for then the cache forgets. */
   get isWell (): boolean {
-    return !this.#isDegraded && this.#calm !== undefined && this.#calm === this.#traffic.calm && this.#noticed === this.#client.noticed
+    return this.isWhole && this.#noticed === this.#client.noticed
   }
 
   /** How often the apps have forgotten what they counted without Redis. */

@@ -6,7 +6,7 @@ const writersAtOnce = 4
 const remembered = 20
 
 /** What `GET /notes` answers. */
-interface Notes { last: number, all: number[] }
+interface Notes { last: number, all: number[], basket?: number }
 
 /** Whose session a test may look for in Redis: of the first lane, over and over. */
 export const regular = 'regular'
@@ -19,7 +19,7 @@ export class Sessions implements Journey {
 
   async round (round: Round): Promise<void> {
     const visitor: Jar = new Map()
-    await round.insist(round.turn, 'POST', `/session/${round.lane === 0 ? regular : `visitor-${round.turn}`}`, { cookies: visitor })
+    await this.#signIn(round, visitor)
     const last = await this.#write(round, visitor)
     const all = await this.#writeAtOnce(round, visitor)
     await this.#rotate(round, visitor)
@@ -33,6 +33,19 @@ export class Sessions implements Journey {
 
   async finish (round: Round): Promise<void> {
     for (const cookies of this.#dead) await this.#isOut(round, cookies)
+  }
+
+  /** What was put into the basket before comes along, and the visitor is listed. */
+  async #signIn (round: Round, cookies: Jar): Promise<void> {
+    await round.insist(round.turn + 1, 'PUT', `/basket/${round.turn}`, { cookies })
+    const stranger: Jar = new Map(cookies)
+    await round.insist(round.turn, 'POST', `/session/${round.lane === 0 ? regular : `visitor-${round.turn}`}`, { cookies })
+    const { basket } = await this.#read(round, round.turn + 1, cookies)
+    // Where the anonymous session cannot be read, signing in goes on without.
+    round.must(basket === round.turn || !round.isWell, `basket ${round.turn} became ${basket}`)
+    const { body } = await round.insist(round.turn, 'GET', '/devices', { cookies })
+    round.must((body as { isCurrent: boolean }[]).filter(({ isCurrent }) => isCurrent).length === 1, `the devices are ${JSON.stringify(body)}`)
+    await this.#isOut(round, stranger)
   }
 
   /** One write after the other, each read where it was not written. @returns the last one that was confirmed */

@@ -5,7 +5,7 @@ import { Round } from './round.ts'
 import type { Journey } from './round.ts'
 
 const pauseMs = 5
-const deadlineMs = 30_000
+const deadlineMs = 60_000
 
 /** What was answered in one stretch of time. */
 interface Stretch { answered: number, degraded: number, longestMs: number }
@@ -39,7 +39,7 @@ export class Traffic {
     this.#going = this.#journeys.flatMap((journey) => Array.from({ length: journey.lanes ?? 1 }, (_, lane) => this.#go(journey, lane)))
   }
 
-  /** Waits until each journey has had so many rounds, from now on, in which nothing was amiss; or something was found. */
+  /** Waits until each journey has had so many rounds, from now on, that were whole, or well where that says more; or something was found. */
   async well (rounds: number): Promise<void> {
     this.#wells.clear()
     const isWell = (journey: Journey) => (this.#wells.get(journey) ?? 0) >= rounds
@@ -93,7 +93,7 @@ export class Traffic {
   async #go (journey: Journey, lane: number): Promise<void> {
     while (!this.#isOver) {
       const round = await this.#guarded(journey, lane, (round) => journey.round(round))
-      if (round.isWell) this.#wells.set(journey, (this.#wells.get(journey) ?? 0) + 1)
+      if (journey.isExact ? round.isWell : round.isWhole) this.#wells.set(journey, (this.#wells.get(journey) ?? 0) + 1)
       await sleep(pauseMs) // a load, not a wait: others need the processor too
     }
   }
