@@ -23,11 +23,16 @@ for i = 1, #entries, 2 do
 end
 
 if #gone > 0 then
-  redis.call('HDEL', KEYS[1], unpack(gone))
   if lastBirth >= nowMs then
     redis.call('HSET', KEYS[1], '~', string.format('0 0 %d 0 0 0 0 = ', lastBirth))
     longest = math.max(longest, lastBirth + 2)
   end
-  redis.call('PEXPIREAT', KEYS[1], longest)
+  -- While a Cluster moves the slot, a key that is gone must not be touched again.
+  if longest == 0 then
+    redis.call('DEL', KEYS[1])
+  else
+    redis.call('HDEL', KEYS[1], unpack(gone))
+    redis.call('PEXPIREAT', KEYS[1], longest)
+  end
 end
 return ended

@@ -2,6 +2,8 @@ import t from 'tap'
 import { Cluster as ClusterClient } from 'ioredis'
 import { startCluster } from '../helpers/cluster.ts'
 import { Load } from '../helpers/load.ts'
+import { buildSessionApp } from '../helpers/session-app.ts'
+import { Browser } from '../helpers/session-browser.ts'
 import { startStack } from '../helpers/stack.ts'
 import type { Stack } from '../helpers/stack.ts'
 import { until } from '../helpers/until.ts'
@@ -53,6 +55,21 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
 
     t.equal(await stack.read(), 'begun')
     t.equal(client.status, 'ready')
+  })
+
+  await t.test('a visitor signs out while the slot is on its way', async (t) => {
+    const browser = new Browser(await buildSessionApp(t, cluster.url))
+    await until(async () => (await browser.post('/sign-in/moving')).status === 200, { what: 'somebody is signed in' })
+    const thief = browser.copy()
+    const slot = await cluster.slotOf('session:{moving}')
+    const from = await cluster.ownerOf(slot)
+    const migration = await cluster.openMigration(slot, cluster.masters.find((master) => master !== from) ?? from)
+
+    t.equal((await browser.post('/sign-out')).status, 200)
+    t.equal((await thief.get('/required')).status, 401)
+    await migration.moveKeys()
+    await migration.close()
+    t.equal((await thief.get('/required')).status, 401)
   })
 
   await t.test('a lease in a Cluster watches a key', async (t) => {
