@@ -165,11 +165,13 @@ local function places (policy)
       call('DEL', key)
     end
     if taken == 0 then return end
-    if call('ZCARD', key) > used[p] then
+    local hasEnded = call('ZCARD', key) > used[p]
+    -- Before others are removed: while a Cluster moves the slot, a key that is gone must not be touched again.
+    for place = 1, taken do call('ZADD', key, endText, lease .. '.' .. text(place)) end
+    if hasEnded then
       call('ZREMRANGEBYSCORE', key, '-inf', text(nowMs))
       call('ZREMRANGEBYSCORE', key, '(' .. endText, '+inf')
     end
-    for place = 1, taken do call('ZADD', key, endText, lease .. '.' .. text(place)) end
     call('PEXPIRE', key, lifeText)
   end
 

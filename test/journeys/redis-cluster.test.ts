@@ -1,6 +1,7 @@
 import t from 'tap'
 import { Cluster as ClusterClient } from 'ioredis'
 import { startCluster } from '../helpers/cluster.ts'
+import { buildLimitedApp } from '../helpers/limited-app.ts'
 import { Load } from '../helpers/load.ts'
 import { buildSessionApp } from '../helpers/session-app.ts'
 import { Browser } from '../helpers/session-browser.ts'
@@ -70,6 +71,27 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
     await migration.moveKeys()
     await migration.close()
     t.equal((await thief.get('/required')).status, 401)
+  })
+
+  await t.test('a request takes a place that has ended while its slot is on its way', async (t) => {
+    const key = 'ratelimit:{ip:127.0.0.1}:GET:/held%23places'
+    const app = await buildLimitedApp(t, {
+      url: cluster.url,
+      limit: { quota: 1000, window: '1m' },
+      routes: (app) => { app.get('/held', { config: { rateLimit: { concurrency: 1 } } }, async () => await from.control.zrangebyscore(key, Date.now(), '+inf')) }
+    })
+    const slot = await cluster.slotOf(key)
+    const from = await cluster.ownerOf(slot)
+    await until(() => app.redisPool.state === 'ready', { what: 'the Cluster is reached' })
+    await from.control.zadd(key, 1, 'ended')
+    await from.control.pexpire(key, 60_000)
+    const migration = await cluster.openMigration(slot, cluster.masters.find((master) => master !== from) ?? from)
+
+    const places = (await app.inject('/held')).json<string[]>()
+
+    t.equal(places.length, 1, 'it was under way in Redis')
+    await migration.moveKeys()
+    await migration.close()
   })
 
   await t.test('a lease in a Cluster watches a key', async (t) => {
