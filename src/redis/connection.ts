@@ -2,6 +2,7 @@ import { Cluster, Redis } from 'ioredis'
 import type { ClusterOptions, RedisOptions as ClientOptions } from 'ioredis'
 import type { Address } from './address.ts'
 import { deadlineMs } from './deadline.ts'
+import { TlsConnector } from './tls-connector.ts'
 
 /** What a connection is for: commands of all, one caller alone (and commands that wait there), Pub/Sub, or somebody else's own. */
 export type Role = 'commands' | 'exclusive' | 'blocking' | 'subscriber' | 'own'
@@ -79,7 +80,7 @@ function sentinelOptions ({ tls, sentinelTLS = tls }: ClientOptions): ClientOpti
 
 function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: ClientOptions): ClusterOptions {
   return {
-    redisOptions,
+    redisOptions: redisOptions.tls === undefined ? redisOptions : { ...redisOptions, Connector: TlsConnector },
     enableOfflineQueue,
     // The lane's own greeting is: a part that is well serves though another is not.
     enableReadyCheck: false,

@@ -1,13 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { Pool } from '../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../src/redis/policy.ts'
 import { aclUser, noDefaultUser } from '../helpers/acl.ts'
 import { Load } from '../helpers/load.ts'
-import { startRedisProcess } from '../helpers/redis-process.ts'
+import { disconnectTimeout, startRedisProcess } from '../helpers/redis-process.ts'
 import { startSentinel } from '../helpers/sentinel.ts'
 import { startService } from '../helpers/service.ts'
 import { startStack } from '../helpers/stack.ts'
@@ -46,16 +47,30 @@ t.test('over TLS, a server of an unknown authority is not believed, nor one of a
 
 t.test('over TLS, a server that is not believed ends no process when it is given up in the middle', async (t) => {
   const { url, ca } = await startTls(t)
-  const giveUp = async (waitMs: number) => {
-    const pool = new Pool(resolveRedisPolicy({ url, connection: { tls: { ca, servername: 'other.example' } } }))
+  const giveUp = async (seeds: string, waitMs: number) => {
+    const pool = new Pool(resolveRedisPolicy({ url: seeds, connection: { tls: { ca, servername: 'other.example' } } }))
     const isReady = await pool.start(waitMs)
     await pool.quit()
     return isReady
   }
 
-  const started = await Promise.all(Array.from({ length: 40 }, (_, index) => giveUp(10 * index)))
+  const started = await Promise.all(Array.from({ length: 40 }, (_, index) => giveUp(index % 4 === 0 ? `${url},${url}` : url, 10 * index)))
 
   t.same(new Set(started), new Set([false]))
+})
+
+t.test('over TLS, a Cluster is asked as without', async (t) => {
+  const { url, ca, port } = await startTls(t, { args: ['--cluster-enabled', 'yes', '--tls-cluster', 'yes', '--cluster-announce-ip', '127.0.0.1'] })
+  const operator = new Redis({ port, tls: { ca }, disconnectTimeout })
+  t.after(() => operator.disconnect())
+  await operator.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
+  await until(async () => String(await operator.call('CLUSTER', 'INFO')).includes('cluster_state:ok'), { what: 'the Cluster is well' })
+  const pool = new Pool(resolveRedisPolicy({ url: `${url},${url}`, connection: { tls: { ca } } }))
+  t.after(() => pool.quit())
+
+  t.equal(await pool.start(5000), true)
+  await until(() => pool.batch.command('SET', ['k', 'v']), { what: 'a command is answered' })
+  t.equal(String(await pool.batch.command('GET', ['k'])), 'v')
 })
 
 t.test('over TLS, the pool mends itself after a restart', async (t) => {
