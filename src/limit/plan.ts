@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { IncomingHttpHeaders } from 'node:http'
 import { rateLimitItem, rateLimitPolicyField } from '../http/rate-limit.ts'
 import { readCount } from '../options.ts'
@@ -163,7 +164,9 @@ export class LimitPlan<Request extends Counted, Reply> {
     }
     if (session === undefined) return claim
     const stranger = asStranger(visitor)
-    return { ...claim, session, withoutSession: () => this.#claim(request, stranger, this.policies.map((policy) => meet(policy, request, stranger)), group, isCluster) }
+    const withoutSession = () => this.#claim(request, stranger, this.policies.map((policy) => meet(policy, request, stranger)), group, isCluster)
+    // It is called where Redis's answer is read, for whoever that is; the app's own functions are called for this request.
+    return { ...claim, session, withoutSession: this.policies.some(asksApp) ? AsyncLocalStorage.bind(withoutSession) : withoutSession }
   }
 
   /** The session that must live for a claim to stand: whose partition it is, or whose user has a quota of another size. In a Cluster an address lies elsewhere than a session. */
@@ -189,6 +192,10 @@ function meet<Request extends Counted, Reply> (policy: LimitPolicy<Request, Repl
   const cost = typeof policy.cost === 'function' ? readCount('rateLimit.cost()', policy.cost(request), { min: 0, max: 1_000_000_000 }) : policy.cost
   const quota = policy.unitsOf === undefined ? quotaOf(policy, session?.userId !== undefined) : quotaFor(policy, request)
   return { partition: partitionBy(policy.by, request, session) ?? partition, term: termOf(quota, cost) }
+}
+
+function asksApp<Request, Reply> ({ by, cost, unitsOf }: LimitPolicy<Request, Reply>): boolean {
+  return typeof by !== 'string' || typeof cost === 'function' || unitsOf !== undefined
 }
 
 function isOfPlaces (policy: { readonly quota: Quota } | undefined): boolean {

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import Fastify from 'fastify'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { test } from 'tap'
@@ -164,4 +165,21 @@ test('rate-limit counts addresses and users in a Cluster, each in a slot of its 
   t.same(await statuses(4, () => visit(app, stolen, '198.51.100.7')), [200, 200, 200, 429])
   t.same(await statuses(4, () => visit(app, own)), [200, 200, 200, 429])
   t.same(await statuses(4, () => visit(app)), [200, 200, 200, 429])
+})
+
+test('rate-limit asks what a stranger costs in the async context of the request', async (t) => {
+  const contexts = new AsyncLocalStorage<string>()
+  const seen: (string | undefined)[] = []
+  const cost = () => {
+    seen.push(contexts.getStore())
+    return 1
+  }
+  const app = await build(t, { quota: 3, by: 'user', cost })
+  const ended = await signIn(app, 'ann')
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: ended } })
+
+  const { statusCode } = await contexts.run('its own', async () => await visit(app, ended))
+
+  t.equal(statusCode, 200)
+  t.same(seen, ['its own', 'its own'])
 })
