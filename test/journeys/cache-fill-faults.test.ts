@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { cachingApp, stored } from '../helpers/caching.ts'
@@ -113,4 +113,31 @@ t.test('cache asks Redis twice for what was purged before the handler and once b
     t.equal(writesOf(one) - before, 3, 'and the store')
     t.equal(writesOf(other) - otherBefore, 3, 'the look-up, the lock, and another look-up')
   }
+})
+
+t.test('cache gives the place back of a run that begins when its answer has left already', async (t) => {
+  const app = await cachingApp(t)
+  const held = Promise.withResolvers<void>()
+  const replies: FastifyReply[] = []
+  let runs = 0
+  app.addHook('preHandler', async (_request, reply) => { replies.push(reply) })
+  app.get('/:id', { config: { cache: { fills: 1 } } }, async (_request, reply) => {
+    runs += 1
+    await held.promise
+    reply.header('cache-control', 'no-store')
+    return 'made'
+  })
+  const first = app.inject('/1')
+  await until(() => runs === 1, { what: 'the handler runs' })
+  const second = app.inject('/1')
+  await until(() => replies.length === 2, { what: 'another waits for it' })
+
+  replies[1]?.hijack().raw.end('out of patience')
+  t.equal((await second).body, 'out of patience')
+  held.resolve()
+  t.equal((await first).body, 'made')
+  await until(() => runs === 2, { what: 'who waited runs' })
+  await stored(app)
+
+  t.equal((await app.inject('/2')).statusCode, 200)
 })
