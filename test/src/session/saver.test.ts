@@ -19,7 +19,10 @@ test('the saver', { timeout: 120_000 }, async (t) => {
   t.after(() => { pool.disconnect() })
   await pool.start()
   let asks = 0
-  const counting = { ask: (...args: Parameters<Batch['ask']>) => { asks += 1; return pool.batch.ask(...args) } } as unknown as Batch
+  const counting = {
+    ask: (...args: Parameters<Batch['ask']>) => { asks += 1; return pool.batch.ask(...args) },
+    asking: (...args: Parameters<Batch['asking']>) => pool.batch.asking(...args)
+  } as unknown as Batch
   const store = new SessionStore(counting)
   const begin = async (user: string) => {
     const ticket = newTicket(new Keys(), userBearer(user))
