@@ -72,8 +72,11 @@ export class Answer<Value> {
     const hearer = this.#hearer
     const others = this.#others
     this.#hearer = this.#others = undefined
-    if (hearer !== undefined) this.#tell(hearer)
-    if (others !== undefined) for (const each of others) this.#tell(each)
+    try {
+      if (hearer !== undefined) this.#tell(hearer)
+    } finally { // whatever the first does with it
+      if (others !== undefined) for (const each of others) this.#tell(each)
+    }
   }
 
   #tell (hearer: Hearer<Value>): void {

@@ -97,7 +97,6 @@ export class SessionStore {
   readonly #batch: Batch
   /** a Map a tick: one that is cleared leads from its old table to its new one, and in V8 what an old table held lives as long */
   #loading = new Map<Ticket, Answer<Loaded | undefined>>()
-  #tick = -1
 
   constructor (batch: Batch) {
     this.#batch = batch
@@ -105,12 +104,10 @@ export class SessionStore {
 
   /** Reads a live session; loads of one ticket in one tick are one: a later request must see what happened meanwhile. It writes at most once a minute. */
   load (ticket: Ticket): Answer<Loaded | undefined> {
-    if (this.#tick !== this.#batch.tick) {
-      this.#tick = this.#batch.tick
-      this.#loading = new Map()
-    }
     const shared = this.#loading.get(ticket)
     if (shared !== undefined) return shared
+    // Forgotten before the next socket is read: nobody's session stays in memory until somebody comes again.
+    if (this.#loading.size === 0) setImmediate(() => { this.#loading = new Map() })
     const loading = this.#batch.asking(loadScript, [ticket.key], argumentsOf(ticket))
     this.#loading.set(ticket, loading)
     return loading
