@@ -27,6 +27,8 @@ export interface Concern<Policy> {
   ask? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going
   /** onRequest, second: makes use of what was asked; says what it waits for where that is not here, and is called again. Throws to end the request here, or sends and says `over`: nothing after it runs. */
   answer? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going | Answer<unknown> | Promise<Going>
+  /** onRequest, once all have their answers: what depends on those of others. As `answer`. */
+  conclude? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going | Answer<unknown> | Promise<Going>
   /** onSend, before anybody settles: the answer is as handler, serialisers and earlier hooks made it. Synchronous. */
   close? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
   /** onSend, after the handler: may replace the payload by returning another, or null for none. Not called twice. */
@@ -84,11 +86,14 @@ interface Config { [resolved]?: Policies }
 export default fp(async (fastify) => {
   const concerns: Concern<unknown>[] = []
   let fallback: Policies = []
+  /** who answers, then who concludes, and whose policy that is */
+  let steps: { readonly at: number, readonly take: NonNullable<Concern<unknown>['answer']> }[] = []
   const join = <Policy>(concern: Concern<Policy>) => {
     // What is there for nobody costs every request.
     if (concern.tally !== undefined && concerns.every(({ tally }) => tally === undefined)) fastify.addHook('onResponse', tally)
     concerns.push(concern as Concern<unknown>)
     fallback = concerns.map((each) => each.resolve([]))
+    steps = (['answer', 'conclude'] as const).flatMap((beat) => concerns.flatMap((each, at) => each[beat] === undefined ? [] : { at, take: each[beat] }))
   }
   function tally (request: Traveller, reply: FastifyReply, done: () => void): void {
     const policies = request[assigned] ?? fallback
@@ -150,12 +155,13 @@ export default fp(async (fastify) => {
     for (let index = 0; index < concerns.length; index++) if (concerns[index]?.ask?.(request, reply, policies[index]) === 'over') break
     done()
   })
-  /** One concern's answer after the other, from this one on. */
+  /** One step after the other, from this one on. */
   const answerFrom = (from: number, request: Traveller, reply: FastifyReply, done: (error?: Error) => void): void => {
     const policies = request[assigned] ?? fallback
     try {
-      for (let index = from; index < concerns.length; index++) {
-        const going = concerns[index]?.answer?.(request, reply, policies[index])
+      for (let index = from; index < steps.length; index++) {
+        const { at, take } = steps[index] as typeof steps[number]
+        const going = take(request, reply, policies[at])
         if (going === 'over') return
         if (going === undefined) continue
         if (going instanceof Answer) going.settled().then(() => answerFrom(index, request, reply, done))

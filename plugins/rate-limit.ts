@@ -112,14 +112,12 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       if (count === null) return
       const { plan, verdict } = count
       return verdict === undefined ? count.waiting : tell(plan, verdict, request, reply)
+    },
+    // A quota of session data waits until the session is loaded: a second round trip.
+    conclude (request, reply) {
+      const count = (request as Counted)[counting]
+      if (count?.plan.late !== undefined) return waitLate(count, count.plan.late, request, reply)
     }
-  })
-
-  // A quota of session data waits until the session is loaded: a second round trip.
-  fastify.addHook('onRequest', function late (request, reply, done) {
-    const count = (request as Counted)[counting]
-    if (count?.plan.late === undefined) return done()
-    waitLate(count, count.plan.late, request, reply).then((going) => { if (going !== 'over') done() }, done)
   })
 
   async function waitLate (count: Count<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<Going> {

@@ -57,7 +57,7 @@ export class Limiter {
    */
   ask (claim: Claim): Answer<Verdict> | Verdict {
     if (claim.session !== undefined && claim.withoutSession !== undefined && this.#dead.has(nameOf(claim.session))) return this.#askAsStranger(claim.withoutSession)
-    const shielded = this.#shielded(claim)
+    const shielded = this.#shield.isEmpty ? undefined : this.#shielded(claim)
     if (shielded !== undefined) return shielded
     return new Hearing(claim, this.store.take(claim), this.#judges)
   }
@@ -101,7 +101,6 @@ export class Limiter {
   }
 
   #shielded ({ keys, terms }: Claim): Verdict | undefined {
-    if (this.#shield.isEmpty) return undefined
     const now = performance.now()
     let standings: (Standing | undefined)[] | undefined
     for (let index = 0; index < keys.length; index++) {

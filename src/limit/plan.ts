@@ -109,10 +109,7 @@ export class LimitPlan<Request extends Counted, Reply> {
   ask (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean): Answer<Verdict> | Verdict {
     const spellers = this.#spellers.get(request.method) ?? this.#others
     if (this.#plainTerms === undefined) return this.#askEach(limiter, request, visitor, isCluster)
-    const { kind, who } = visitor.partition
-    const keys = new Array<string>(spellers.length)
-    for (let index = 0; index < keys.length; index++) keys[index] = spellers[index]?.(kind, who) ?? ''
-    return limiter.ask({ scope: spellers, name: who, keys, terms: this.#plainTerms, failures: this.#failures, hasPlaces: this.hasPlaces })
+    return limiter.ask(new PlainClaim(spellers, visitor.partition, this.#plainTerms, this.#failures, this.hasPlaces))
   }
 
   /** What each policy says, by name. */
@@ -174,6 +171,32 @@ export class LimitPlan<Request extends Counted, Reply> {
     const session = met.find(({ partition }) => partition.session !== undefined)?.partition.session
     if (session !== undefined || isCluster || visitor.session?.userId === undefined) return session
     return group.some((index) => this.policies[index]?.userQuota !== undefined) ? visitor.session : undefined
+  }
+}
+
+/** What a request claims whose policies all count its address: of many that leave together, only the first is asked for its keys. */
+class PlainClaim implements Claim {
+  readonly scope: readonly Speller[]
+  readonly terms: readonly Term[]
+  readonly failures: Claim['failures']
+  readonly hasPlaces: boolean
+  readonly #partition: Partition
+  #keys: readonly string[] | undefined
+
+  constructor (spellers: readonly Speller[], partition: Partition, terms: readonly Term[], failures: Claim['failures'], hasPlaces: boolean) {
+    this.scope = spellers
+    this.#partition = partition
+    this.terms = terms
+    this.failures = failures
+    this.hasPlaces = hasPlaces
+  }
+
+  get name (): string {
+    return this.#partition.who
+  }
+
+  get keys (): readonly string[] {
+    return (this.#keys ??= this.scope.map((spell) => spell(this.#partition.kind, this.#partition.who)))
   }
 }
 
