@@ -21,9 +21,9 @@ export function whenOver ({ socket }: IncomingMessage, response: ServerResponse,
   if (socket.destroyed || response.closed) over()
 }
 
-/** Calls a listener once when an answer has left, or could not, and now where it has; who goes away before hears nothing of it, nor does this. */
+/** Calls a listener once when an answer has left, or could not, and now where it is given already; who goes away before hears nothing of it, nor does this. */
 export function whenSent (response: ServerResponse, listener: () => void): void {
-  if (response.writableFinished || response.errored) return listener()
+  if (response.writableEnded || response.errored) return listener()
   const sent = () => {
     response.off('finish', sent)
     response.off('error', sent)
