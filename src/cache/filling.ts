@@ -5,6 +5,7 @@ import { begin } from './begin.ts'
 import type { Shared } from './cached-route.ts'
 import type { Entry } from './entry.ts'
 import { watchFailure } from './failure.ts'
+import { watchHijack } from './hijack.ts'
 import type { Ending, Fill } from './fill/fill.ts'
 import { freshLeftMs } from './freshness.ts'
 import { wishOf } from './fill/lock.ts'
@@ -239,7 +240,9 @@ export class Filling<Request extends Asking> {
     const beginning = { reason, stale, ...start, sequence, free: this.#places.take() }
     const begun = visit.run = begin(request, reply, visit, this.#policy as RoutePolicy, beginning, this.#front.isHostKeyed(request))
     watchFailure(begun, reply)
-    whenSent(reply.raw, () => { this.#abandon(begun) })
+    const abandon = () => { this.#abandon(begun) }
+    watchHijack(begun, reply, abandon)
+    whenSent(reply.raw, abandon)
     return waitedFor(reply, run())
   }
 

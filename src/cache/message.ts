@@ -26,4 +26,5 @@ export interface Replying {
   getHeader (name: string): number | string | string[] | undefined
   getHeaders (): Record<string, number | string | string[] | undefined>
   send (payload?: unknown): unknown
+  hijack (): unknown
 }

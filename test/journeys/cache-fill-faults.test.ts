@@ -1,3 +1,5 @@
+import { connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -141,3 +143,28 @@ t.test('cache gives the place back of a run that begins when its answer has left
 
   t.equal((await app.inject('/2')).statusCode, 200)
 })
+
+for (const isGoneBefore of [true, false]) {
+  t.test(`cache ends the run of a hijacked reply whose client goes ${isGoneBefore ? 'before' : 'after'} that`, async (t) => {
+    const app = await cachingApp(t)
+    const gone = Promise.withResolvers<void>()
+    const replies: FastifyReply[] = []
+    app.get('/:id', { config: { cache: { fills: 1 } } }, async (_request, reply) => {
+      if (replies.push(reply) > 1) return 'made'
+      if (isGoneBefore) await gone.promise
+      reply.hijack()
+      if (!isGoneBefore) await gone.promise
+      reply.raw.end('nobody reads this')
+    })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const client = connect((app.server.address() as AddressInfo).port, '127.0.0.1', () => client.write('GET /1 HTTP/1.1\r\nHost: a\r\n\r\n'))
+    await until(() => replies.length === 1, { what: 'the handler runs' })
+
+    client.destroy()
+    await until(() => replies[0]?.raw.closed, { what: 'the app has seen it go' })
+    gone.resolve()
+
+    await until(async () => (await app.inject('/2')).statusCode === 200, { what: 'the place is given back' })
+    await until(async () => (await app.redis.keys('api:cache:lock:*')).length === 0, { what: 'and the lock' })
+  })
+}

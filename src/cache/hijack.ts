@@ -1,0 +1,21 @@
+import { whenOver } from '../http/exchange.ts'
+import type { Replying } from './message.ts'
+import type { HandlerRun } from './visit.ts'
+
+/**
+ * Calls a listener when nobody is there any more to read the answer of a reply that was hijacked: nobody settles that, and of a connection that broke
+ * no answer leaves. Who goes away before ends no run, for its answer may be kept.
+ */
+export function watchHijack (state: HandlerRun, reply: Replying, listener: () => void): void {
+  const { hijack, raw } = reply
+  const { restore } = state
+  reply.hijack = () => {
+    whenOver(raw.req, raw, () => { if (!raw.writableFinished) listener() })
+    return hijack.call(reply)
+  }
+  state.restore = () => {
+    // As in `watchFailure`.
+    reply.hijack = hijack
+    restore?.()
+  }
+}
