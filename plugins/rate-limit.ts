@@ -105,13 +105,13 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       ;(request as Counted)[counting] = count
       if (plan.hasPlaces) whenOver(request.raw, reply.raw, () => { count.release() })
       // Refused from memory: it costs Redis nothing.
-      if (count.verdict?.isAllowed === false) return 'over'
+      if (count.verdict.value?.isAllowed === false) return 'over'
     },
     answer (request, reply) {
       const count = (request as Counted)[counting]
       if (count === null) return
       const { plan, verdict } = count
-      return verdict === undefined ? count.waiting : tell(plan, verdict, request, reply)
+      return verdict.value === undefined ? verdict : tell(plan, verdict.value, request, reply)
     },
     // A quota of session data waits until the session is loaded: a second round trip.
     conclude (request, reply) {

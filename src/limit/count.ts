@@ -1,18 +1,14 @@
+import type { Answer } from '../redis/answer.ts'
 import type { Limiter } from './limiter.ts'
-import { Answer } from '../redis/answer.ts'
-import type { Hearer } from '../redis/answer.ts'
 import { asStranger } from './plan.ts'
 import type { Counted, LimitPlan, PolicyStanding, Visitor } from './plan.ts'
-import { promised } from './verdict.ts'
 import type { Verdict } from './verdict.ts'
 
 /** What a request waits for, and what came: of its plan, and of the part of it that waits for the session. */
-export class Count<Request extends Counted, Reply> implements Hearer<Verdict> {
+export class Count<Request extends Counted, Reply> {
   readonly plan: LimitPlan<Request, Reply>
-  /** what it waits for; undefined where memory has answered */
-  readonly waiting: Answer<Verdict> | undefined
-  #verdict: Verdict | undefined
-  #failure: Error | undefined
+  /** what came of the plan, or is under way */
+  readonly verdict: Answer<Verdict>
   readonly #limiter: Limiter
   readonly #visitor: Visitor
   readonly #isCluster: boolean
@@ -25,29 +21,12 @@ export class Count<Request extends Counted, Reply> implements Hearer<Verdict> {
     this.#limiter = limiter
     this.#visitor = visitor
     this.#isCluster = isCluster
-    const asked = plan.ask(limiter, request, visitor, isCluster)
-    this.waiting = asked instanceof Answer ? asked : undefined
-    if (asked instanceof Answer) asked.hear(this)
-    else this.#verdict = asked
-  }
-
-  answered (verdict: Verdict): void {
-    this.#verdict = verdict
-  }
-
-  failed (error: Error): void {
-    this.#failure = error
-  }
-
-  /** What came of it; undefined while that is under way. @throws what an app's own function threw */
-  get verdict (): Verdict | undefined {
-    if (this.#failure !== undefined) throw this.#failure
-    return this.#verdict
+    this.verdict = plan.ask(limiter, request, visitor, isCluster)
   }
 
   /** States what depends on the session, once it is known whether it lives. */
-  askLate (late: LimitPlan<Request, Reply>, request: Request, isLive: boolean): Promise<Verdict> | Verdict {
-    return promised(late.ask(this.#limiter, request, isLive ? this.#visitor : asStranger(this.#visitor), this.#isCluster))
+  askLate (late: LimitPlan<Request, Reply>, request: Request, isLive: boolean): Promise<Verdict> {
+    return late.ask(this.#limiter, request, isLive ? this.#visitor : asStranger(this.#visitor), this.#isCluster).promise()
   }
 
   /** Keeps what came of a plan. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where a policy is `closed` */
@@ -70,11 +49,6 @@ export class Count<Request extends Counted, Reply> implements Hearer<Verdict> {
 
   /** Gives back what the request holds, whenever the answer comes. */
   release (): void {
-    if (this.waiting !== undefined) this.waiting.hear({ answered: giveBack, failed: () => {} })
-    else if (this.#verdict !== undefined) giveBack(this.#verdict)
+    this.verdict.hear({ answered: ({ places = [] }) => { for (const place of places) place.release() }, failed: () => {} })
   }
-}
-
-function giveBack ({ places = [] }: Verdict): void {
-  for (const place of places) place.release()
 }

@@ -55,10 +55,10 @@ export class Limiter {
    *
    * @returns at once where memory knows; never rejects, for a request may end before it looks
    */
-  ask (claim: Claim): Answer<Verdict> | Verdict {
+  ask (claim: Claim): Answer<Verdict> {
     if (claim.session !== undefined && claim.withoutSession !== undefined && this.#dead.has(nameOf(claim.session))) return this.#askAsStranger(claim.withoutSession)
     const shielded = this.#shield.isEmpty ? undefined : this.#shielded(claim)
-    if (shielded !== undefined) return shielded
+    if (shielded !== undefined) return Answer.of(shielded)
     return new Hearing(claim, this.store.take(claim), this.#judges)
   }
 
@@ -91,9 +91,8 @@ export class Limiter {
     return taken
   }
 
-  #askAsStranger (withoutSession: () => Claim): Answer<Verdict> | Verdict {
-    const verdict = this.ask(withoutSession())
-    return verdict instanceof Answer ? verdict.map((verdict) => ({ ...verdict, isStranger: true })) : { ...verdict, isStranger: true }
+  #askAsStranger (withoutSession: () => Claim): Answer<Verdict> {
+    return this.ask(withoutSession()).map((verdict) => ({ ...verdict, isStranger: true }))
   }
 
   #hold ({ keys, terms }: Claim, lease: string): Place[] {

@@ -6,7 +6,6 @@ import { customPartition, keyPartition } from './partition.ts'
 import { resolvePolicy } from './policy.ts'
 import type { LimitChoice } from './policy.ts'
 import { termOf } from './quota.ts'
-import { promised } from './verdict.ts'
 import type { Verdict } from './verdict.ts'
 
 /** A quota for what is no request: mails a user may send, jobs a tenant may start. */
@@ -57,7 +56,7 @@ export class Limits {
    */
   async check (partition: string, quota: NamedQuota): Promise<Checked> {
     const { key, term, failure } = this.#read(partition, quota)
-    return checked(await promised(this.#limiter.ask({ name: `${key} ${term.text}`, keys: [key], terms: [term], failures: [failure] })))
+    return checked(await this.#limiter.ask({ name: `${key} ${term.text}`, keys: [key], terms: [term], failures: [failure] }).promise())
   }
 
   /** Tells what {@link check} would say, and takes nothing. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */

@@ -11,7 +11,7 @@ import { quotaFor, wholeStack } from './policy.ts'
 import type { LimitPolicy } from './policy.ts'
 import { isPlace, termOf } from './quota.ts'
 import type { Quota, Term } from './quota.ts'
-import { joinVerdicts, promised } from './verdict.ts'
+import { joinVerdicts } from './verdict.ts'
 import type { Verdict } from './verdict.ts'
 
 /** Who a request comes from. */
@@ -106,7 +106,7 @@ export class LimitPlan<Request extends Counted, Reply> {
    *
    * @param isCluster policies of several partitions are asked apart then, for a call has one slot: what one refuses, another may have taken
    */
-  ask (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean): Answer<Verdict> | Verdict {
+  ask (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean): Answer<Verdict> {
     const spellers = this.#spellers.get(request.method) ?? this.#others
     if (this.#plainTerms === undefined) return this.#askEach(limiter, request, visitor, isCluster)
     return limiter.ask(new PlainClaim(spellers, visitor.partition, this.#plainTerms, this.#failures, this.hasPlaces))
@@ -127,14 +127,12 @@ export class LimitPlan<Request extends Counted, Reply> {
   }
 
   /** The common way: each policy with a partition and a term of its own. */
-  #askEach (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean): Answer<Verdict> | Verdict {
+  #askEach (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean): Answer<Verdict> {
     const meetings = this.policies.map((policy) => meet(policy, request, visitor))
     const groups = this.#groups(meetings, isCluster)
     const verdicts = groups.map((group) => limiter.ask(this.#claim(request, visitor, meetings, group, isCluster)))
     const together = (all: readonly Verdict[]) => joinVerdicts(all.map((verdict, at) => ({ verdict, terms: groups[at] ?? [], isObserved: this.policies[groups[at]?.[0] ?? 0]?.isObserved === true })))
-    const [first] = verdicts
-    if (verdicts.length === 1 && first instanceof Answer) return first.map((verdict) => together([verdict]))
-    return verdicts.some((verdict) => verdict instanceof Answer) ? Answer.of(Promise.all(verdicts.map(promised)).then(together)) : together(verdicts as Verdict[])
+    return Answer.all(verdicts).map(together)
   }
 
   /** What is asked together, all or nothing; observed policies each alone. */

@@ -1,4 +1,3 @@
-import { Answer } from '../redis/answer.ts'
 import type { Place } from './places.ts'
 import type { Standing } from './grants.ts'
 
@@ -13,11 +12,6 @@ export interface Verdict {
   readonly isStranger?: boolean
   /** {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE, where a policy is `closed` and Redis could not be asked */
   readonly failure?: Error
-}
-
-/** For who waits for a verdict, whether it is here or not. */
-export function promised (verdict: Answer<Verdict> | Verdict): Promise<Verdict> | Verdict {
-  return verdict instanceof Answer ? verdict.promise() : verdict
 }
 
 /** Terms of one request that were asked apart from the others. */

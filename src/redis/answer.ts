@@ -16,15 +16,34 @@ export class Answer<Value> {
   #hearer: Hearer<Value> | undefined
   #others: Hearer<Value>[] | undefined
 
-  /** The answer that a promise will have. */
-  static of<Value> (promise: Promise<Value>): Answer<Value> {
+  /** One that is here already. */
+  static of<Value> (value: Value): Answer<Value> {
     const answer = new Answer<Value>()
-    promise.then((value) => answer.resolve(value), (error: Error) => answer.reject(error))
+    answer.resolve(value)
     return answer
   }
 
-  get isOpen (): boolean {
-    return this.#state === 'open'
+  /** All of them, in their order, once the last is here; the first that fails fails it. */
+  static all<Value> (answers: readonly Answer<Value>[]): Answer<Value[]> {
+    const all = new Answer<Value[]>()
+    const values: Value[] = []
+    let open = answers.length
+    if (open === 0) all.resolve(values)
+    answers.forEach((answer, index) => answer.hear({
+      answered: (value) => {
+        values[index] = value
+        if (--open === 0) all.resolve(values)
+      },
+      failed: (error) => all.reject(error)
+    }))
+    return all
+  }
+
+  /** What it is, once it is here; undefined until then. @throws what it failed with */
+  get value (): Value | undefined {
+    const value = this.#value as Value & Error
+    if (this.#state === 'failed') throw value
+    return value
   }
 
   /** Tells a hearer once it is here; now, when it is. */

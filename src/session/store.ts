@@ -4,6 +4,7 @@ import type { Batch, Priority } from '../redis/batch.ts'
 import { Script } from '../redis/script.ts'
 import type { Beginning } from './beginning.ts'
 import { writeLabel } from './stored.ts'
+import { fieldsOf } from './ticket.ts'
 import type { Ticket } from './ticket.ts'
 
 /** A live session as a load found it. */
@@ -108,7 +109,7 @@ export class SessionStore {
     if (shared !== undefined) return shared
     // Forgotten before the next socket is read: nobody's session stays in memory until somebody comes again.
     if (this.#loading.size === 0) setImmediate(() => { this.#loading = new Map() })
-    const loading = this.#batch.asking(loadScript, [ticket.key], argumentsOf(ticket))
+    const loading = this.#batch.asking(loadScript, [ticket.key], [touchMs, ...fieldsOf(ticket)])
     this.#loading.set(ticket, loading)
     return loading
   }
@@ -149,8 +150,4 @@ function readEnded (reply: Reply): Ended[] {
     const [field, bornAt, leftMs] = reply.slice(3 * index)
     return { field: String(field), bornAt: Number(bornAt), leftMs: Number(leftMs) }
   })
-}
-
-function argumentsOf ({ field, earlier }: Ticket): (string | number)[] {
-  return earlier === undefined ? [touchMs, field] : [touchMs, field, earlier.field]
 }

@@ -11,14 +11,14 @@ function listen (): { told: unknown[], hearer: (name: string) => { answered (val
 t.test('answer settles once, and tells all hearers at once and in their order, late ones too', async (t) => {
   const [{ told, hearer }, answer] = [listen(), new Answer<number>()]
   for (const name of ['a', 'b', 'c']) answer.hear(hearer(name))
-  t.equal(answer.isOpen, true)
+  t.equal(answer.value, undefined)
 
   answer.resolve(1)
   answer.resolve(2)
   answer.reject(new Error('late'))
   answer.hear(hearer('d'))
 
-  t.equal(answer.isOpen, false)
+  t.equal(answer.value, 1)
   t.same(told, [['a', 1], ['b', 1], ['c', 1], ['d', 1]])
   t.equal(await answer.promise(), 1)
 })
@@ -47,7 +47,19 @@ t.test('answer becomes another, or the failure of what makes it that', async (t)
   t.equal(await doubled.promise(), 4)
   await t.rejects(thrown.promise(), { message: 'no' })
   await t.rejects(away.promise(), { message: 'away' })
-  t.equal(await Answer.of(Promise.resolve(5)).promise(), 5)
+  t.throws(() => away.value, { message: 'away' })
+})
+
+t.test('answer of several is here with the last of them, in their order, or fails with the first that does', (t) => {
+  const [one, two] = [new Answer<number>(), new Answer<number>()]
+  const [both, failing] = [Answer.all([one, two, Answer.of(3)]), Answer.all([one, Answer.of(1).map(() => { throw new Error('no') })])]
+  two.resolve(2)
+  t.equal(both.value, undefined)
+  one.resolve(1)
+
+  t.same(both.value, [1, 2, 3])
+  t.throws(() => failing.value, { message: 'no' })
+  t.end()
 })
 
 t.test('answer goes on in the async context of who waits, not of who brings it', async (t) => {
