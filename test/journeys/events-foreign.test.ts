@@ -44,6 +44,7 @@ t.test('events pass between us and a backend in Python, both ways, over a plain 
   await until(() => seen.length === 1, { what: 'the event from Python' })
   const id = await app.events.publish('events', { type: 'city.noted', data: { city: 1, tags: [], text: 'ünï "quoted"' } })
   await until(() => heard.length === 3, { what: 'our event in Python' })
+  await until(() => seen.length === 2, { what: 'our event with us' })
 
   t.match(seen[0], { specversion: '1.0', type: 'report.ready', source: 'redis', data: { rows: [], total: 3 } })
   t.notOk(seen[0]?.id, 'what was published plainly has no id, though it brought one')
