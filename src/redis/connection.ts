@@ -7,6 +7,10 @@ import { TlsConnector } from './tls-connector.ts'
 /** What a connection is for: commands of all, one caller alone (and commands that wait there), Pub/Sub, or somebody else's own. */
 export type Role = 'commands' | 'exclusive' | 'blocking' | 'subscriber' | 'own'
 
+/** For the slots of a Cluster, its handshake with TLS included; at most, after attempts in vain. */
+const slotsMs = 300
+const longestSlotsMs = 1200
+
 const retryStrategy = (attempt: number) => Math.min(50 * 2 ** Math.min(attempt - 1, 3), 400) * (0.75 + Math.random() * 0.5)
 
 // Measured: with these every call settles within 250 ms under 30 kinds of fault and recovers within 1 s.
@@ -35,7 +39,7 @@ export function connector (from: Address | Redis | Cluster, connection: ClientOp
   return (role, overrides = {}) => {
     const client = open(from, { ...roles[role], ...connection, lazyConnect: false, ...overrides })
     if (client instanceof Redis) hearErrors(client)
-    else client.on('error', () => {}).on('+node', hearErrors)
+    else growPatient(client.on('error', () => {}).on('+node', hearErrors))
     return client
   }
 }
@@ -46,6 +50,13 @@ export function connector (from: Address | Redis | Cluster, connection: ClientOp
  */
 function hearErrors (client: Redis): void {
   client.on('error', () => { client.stream?.on('error', () => {}) })
+}
+
+/** Where handshakes are slow (all connections are opened at once, on a machine that is busy), no attempt would ever succeed if each had as little time as the one before. */
+function growPatient (client: Cluster): void {
+  const { options } = client
+  client.on('reconnecting', () => { options.slotsRefreshTimeout = Math.min(2 * (options.slotsRefreshTimeout ?? slotsMs), longestSlotsMs) })
+  client.on('ready', () => { options.slotsRefreshTimeout = slotsMs })
 }
 
 /** The Cluster that a server belongs to. */
@@ -85,7 +96,7 @@ function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: Client
     // The lane's own greeting is: a part that is well serves though another is not.
     enableReadyCheck: false,
     clusterRetryStrategy: retryStrategy,
-    slotsRefreshTimeout: 300,
+    slotsRefreshTimeout: slotsMs,
     // The lane's own check does that: ioredis's timer may outlive its client.
     slotsRefreshInterval: 0,
     retryDelayOnFailover: 50,

@@ -161,6 +161,8 @@ export class Lane {
       this.#wire.settle()
       if (server.isCluster && !this.isCluster) return this.#owner.onClusterNode()
       this.#isGreeted = true
+      // In a Cluster it says whether there is a connection at all; each node has its own.
+      if (this.isCluster) this.#wire.breaker.succeeded()
       this.#owner.onReady(server)
     }, (error: Error) => {
       // Busy, or the like; in a Cluster, no node that answers. Any other error is the connection's end, and the next one greets again.
