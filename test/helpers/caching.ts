@@ -6,6 +6,7 @@ import journey from '../../plugins/journey.ts'
 import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
 import type { Owner } from './owner.ts'
+import { reached } from './reached.ts'
 import { startRedisProcess } from './redis-process.ts'
 import { until } from './until.ts'
 
@@ -27,7 +28,7 @@ export async function cachingApp (owner: Owner, { url, server = {}, hasSessions 
   await app.register(journey)
   if (hasSessions) await app.register(session, { secrets: ['a secret of the tests, 32 or more'] })
   await app.register(cache, options)
-  if (url === undefined) await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
+  await reached(app)
   return app
 }
 

@@ -5,8 +5,8 @@ import rateLimit from '../../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
 import redis from '../../plugins/redis.ts'
 import type { Owner } from './owner.ts'
+import { reached } from './reached.ts'
 import { startRedisProcess } from './redis-process.ts'
-import { until } from './until.ts'
 import type { Test } from 'tap'
 
 /** What a limited app is made of. */
@@ -27,7 +27,7 @@ export async function buildLimitedApp (t: Test & Owner, { url, server, limit, ro
   await app.register(rateLimit, limit)
   routes(app)
   await app.ready()
-  if (url === undefined) await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
+  await reached(app)
   return app
 }
 

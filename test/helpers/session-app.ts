@@ -6,6 +6,7 @@ import session from '../../plugins/session.ts'
 import type { SessionOptions, SignInOptions } from '../../plugins/session.ts'
 import type { Browser } from './session-browser.ts'
 import type { Owner } from './owner.ts'
+import { reached } from './reached.ts'
 import { until } from './until.ts'
 
 declare module 'fastify' {
@@ -76,6 +77,7 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
   app.delete('/devices', async (request) => ({ count: await request.session.revokeOthers() }))
   app.post<Ask>('/revoke-all/:value', { config: { session: false } }, async (request) => ({ count: await app.sessions.revokeAll(request.params.value) }))
   await app.ready()
+  await reached(app)
   return app
 }
 

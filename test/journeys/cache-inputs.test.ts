@@ -34,7 +34,6 @@ async function gatedApp (t: Parameters<typeof cachingApp>[0], url: string, rows:
     await app.cache.purge('lists')
   })
   await app.ready()
-  await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' })
   return { app, waiting: () => gate.waiting, open: gate.resolve }
 }
 

@@ -6,6 +6,7 @@ import events from '../../plugins/events.ts'
 import redis from '../../plugins/redis.ts'
 import { startCluster } from '../helpers/cluster.ts'
 import type { Cluster } from '../helpers/cluster.ts'
+import { reached } from '../helpers/reached.ts'
 import { until } from '../helpers/until.ts'
 
 async function startApp (t: Test, url: string): Promise<FastifyInstance> {
@@ -14,6 +15,7 @@ async function startApp (t: Test, url: string): Promise<FastifyInstance> {
   await app.register(events, {})
   t.after(() => app.close())
   await app.ready()
+  await reached(app)
   return app
 }
 

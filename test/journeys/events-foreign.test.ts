@@ -5,6 +5,7 @@ import t from 'tap'
 import events from '../../plugins/events.ts'
 import redis from '../../plugins/redis.ts'
 import type { CloudEvent } from '../../plugins/events.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 
@@ -33,6 +34,7 @@ t.test('events pass between us and a backend in Python, both ways, over a plain 
   await app.register(events, {})
   t.after(() => app.close())
   await app.ready()
+  await reached(app)
   const seen: CloudEvent[] = []
   await app.events.subscribe('events', (event) => seen.push(event)).ready
   await until(async () => (await app.redisPool.call('PUBSUB', 'NUMSUB', 'prism:events') as unknown[])[1] === 1, { what: 'the channel is joined' })

@@ -7,6 +7,7 @@ import events from '../../plugins/events.ts'
 import redis from '../../plugins/redis.ts'
 import { Crowd, greatestShare, openStreamFrom, quantile } from '../helpers/crowd.ts'
 import { publish as publishTo } from '../helpers/publish.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
@@ -19,6 +20,7 @@ async function startPublisher (t: Test, url: string): Promise<(data: object) => 
   await app.register(events, {})
   t.after(() => app.close())
   await app.ready()
+  await reached(app)
   return async (data) => await publishTo(app, 'events', { type: 'n', data })
 }
 

@@ -82,7 +82,6 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
     })
     const slot = await cluster.slotOf(key)
     const from = await cluster.ownerOf(slot)
-    await until(() => app.redisPool.state === 'ready', { what: 'the Cluster is reached' })
     await from.control.zadd(key, 1, 'ended')
     await from.control.pexpire(key, 60_000)
     const migration = await cluster.openMigration(slot, cluster.masters.find((master) => master !== from) ?? from)

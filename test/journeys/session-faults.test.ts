@@ -6,7 +6,7 @@ import { buildSessionApp, openGates } from '../helpers/session-app.ts'
 import { until } from '../helpers/until.ts'
 
 /** Nothing may take longer while Redis is away: generous, for a busy machine. */
-const patienceMs = 3000
+const patienceMs = 10_000
 const away = ['hung', 'blackHole', 'replyLost', 'reset', 'partition'] as const
 
 tap.setTimeout(120_000)

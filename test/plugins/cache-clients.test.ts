@@ -124,7 +124,7 @@ t.test('RFC 9111 section 5.1: cache adds the time that an answer was kept to the
   await origin.get()
   const { headers } = await origin.get()
 
-  t.match(headers, { date, age: /^10[0-5]$/, 'cache-status': /hit; ttl=(500|49\d)/ })
+  t.match(headers, { date, age: /^1[01]\d$/, 'cache-status': /hit; ttl=(500|4[89]\d)/ })
   origin.fields = { expires: ago(-60) }
   const [first, second] = [await origin.get({ url: '/b' }), await origin.get({ url: '/b' })]
   t.equal(second.headers.date, first.headers.date, 'what Expires counts from')

@@ -65,6 +65,6 @@ t.test('RFC 9211: cache tells what it did on every answer of a cached route, aft
   const statusOf = async (options: InjectOptions) => (await origin.get(options)).headers['cache-status']
 
   t.equal(await statusOf({}), 'inner; hit, prism; fwd=miss; stored')
-  t.match(await statusOf({}), /^inner; hit, prism; hit; ttl=(59|60)$/)
+  t.match(await statusOf({}), /^inner; hit, prism; hit; ttl=(5\d|60)$/)
   t.equal(await statusOf({ method: 'POST' }), 'inner; hit, prism; fwd=method')
 })

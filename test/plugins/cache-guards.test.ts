@@ -6,6 +6,7 @@ import cache from '../../plugins/cache.ts'
 import journey from '../../plugins/journey.ts'
 import redis from '../../plugins/redis.ts'
 import { stored } from '../helpers/caching.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
 
 type Hook = 'onRequest' | 'preParsing' | 'preValidation' | 'preHandler'
@@ -110,6 +111,7 @@ for (const [how, refusal] of Object.entries(refusals)) {
           await app.register(redis, { url, prefix })
           await app.register(journey)
           await app.register(cache)
+          await reached(app)
         }
         await build(app, stack, hook, refusal as never, (scope, options = {}) => scope.get('/', { ...options, config: { cache: true } }, async () => 'yes'))
 
@@ -134,6 +136,7 @@ t.test('cache never serves past validation', async (t) => {
   await app.register(redis, { url })
   await app.register(journey)
   await app.register(cache)
+  await reached(app)
   const querystring = { type: 'object', additionalProperties: false, properties: { limit: { type: 'integer', minimum: 1 } } }
   const headers = { type: 'object', required: ['x-key'], properties: { 'x-key': { const: 'secret' } } }
   app.get('/', { config: { cache: true }, schema: { querystring, headers } }, async () => 'yes')

@@ -4,6 +4,7 @@ import t from 'tap'
 import prism from '../../plugins/index.ts'
 import { testSecret } from '../helpers/app.ts'
 import { cachingApp, stored } from '../helpers/caching.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
 import { until } from '../helpers/until.ts'
 
@@ -62,7 +63,7 @@ t.test('cache refreshes with a request that bears nothing of a visitor, and that
   app.get('/', { config: { cache: { ...swapped, vary: ['accept-language'] }, rateLimit: { quota: 50, window: '1m' } } }, counted.handler)
   const headers = { cookie: 'a=1', authorization: 'Bearer x', 'x-own': 'x', 'accept-language': 'de', 'x-prism-own': 'x' }
   await app.ready()
-  await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
+  await reached(app)
   await app.inject({ url: '/', headers })
   await stored(app)
   seen.length = 0
@@ -137,8 +138,8 @@ t.test('cache has those wait for a slow refresh who come when what is stale may 
   const app = await cachingApp(t)
   const gate = Promise.withResolvers<void>()
   const counted = counting((run) => run === 1 ? undefined : gate.promise)
-  // Of an answer that is 60 s old when it is made, and fresh for 27 to 30 s, one second is left at least.
-  app.get('/', { config: { cache: { ttl: '30s', staleWhileRevalidate: '34s' } } }, counted.handler)
+  // Of an answer that is 60 s old when it is made, and fresh for 9 to 10 s, five seconds are left at least.
+  app.get('/', { config: { cache: { ttl: '10s', staleWhileRevalidate: '56s' } } }, counted.handler)
   await bodyOf(app)
   await stored(app)
 

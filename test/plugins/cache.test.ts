@@ -14,7 +14,7 @@ t.test('cache answers the second request from the store', async (t) => {
 
   t.equal(first.headers['cache-status'], 'prism; fwd=miss; stored')
   t.match(second.headers['cache-status'], /^prism; hit; ttl=(2[67]\d|29\d|28\d|300)$/)
-  t.equal(second.headers.age, '0')
+  t.match(second.headers.age, /^\d$/)
   t.equal(second.body, '{"id":"1","run":1}')
   t.equal(second.headers['content-type'], 'application/json; charset=utf-8')
   t.equal(second.headers['content-length'], '18')
@@ -102,7 +102,8 @@ t.test('cache runs the handler once for requests that come together', async (t) 
   })
 
   const pending = Array.from({ length: 20 }, () => app.inject('/'))
-  setImmediate(() => setTimeout(resolve, 50))
+  await until(() => app.cache.counts.wait >= 19, { what: 'all others wait for the one that runs' })
+  resolve()
   const replies = await Promise.all(pending)
 
   t.equal(runs, 1)

@@ -8,6 +8,7 @@ import redis from '../../plugins/redis.ts'
 import type { CloudEvent } from '../../plugins/events.ts'
 import { publish } from '../helpers/publish.ts'
 import { faults } from '../helpers/faults.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRig } from '../helpers/rig.ts'
 import type { Rig } from '../helpers/rig.ts'
 import { until } from '../helpers/until.ts'
@@ -18,6 +19,7 @@ async function startApp (t: Test, url: string): Promise<FastifyInstance> {
   await app.register(events, {})
   t.after(() => app.close())
   await app.ready()
+  await reached(app)
   return app
 }
 
@@ -306,7 +308,7 @@ t.test('events begin, for who subscribes in answer to one, with the next', async
   }).ready
 
   for (let n = 1; n <= 3; n++) await app.events.publish('events', { type: 'n', data: n })
-  await until(() => early.length === 3, { what: 'all events' })
+  await until(() => early.length === 3 && late.length > 1, { what: 'all events' })
 
   t.same(late, [2, 3])
 })

@@ -2,6 +2,7 @@ import fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import health from '../../plugins/health.ts'
 import redis from '../../plugins/redis.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
 import { until } from '../helpers/until.ts'
 
@@ -11,6 +12,7 @@ async function healthy (t: Test, url: string): Promise<FastifyInstance> {
   t.after(() => app.close())
   await app.register(redis, { url })
   await app.register(health)
+  await reached(app)
   return app
 }
 

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import prism from '../../plugins/index.ts'
 import type { PrismOptions } from '../../plugins/index.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 
@@ -35,6 +36,7 @@ t.test('index serves one scope alone where it is registered there', async (t) =>
   const app = open(t)
   await app.register(async (scope) => {
     await scope.register(prism, { ...options, rateLimit: { quota: 1 } })
+    await reached(scope)
     scope.get('/inside', async () => 1)
   }, { prefix: '/v1' })
   app.get('/outside', async () => 1)
@@ -53,6 +55,7 @@ t.test('index serves two scopes apart', async (t) => {
   for (const name of ['a', 'b']) {
     await app.register(async (scope) => {
       await scope.register(prism, { ...options, redis: { ...options.redis, prefix: `${name}:` }, rateLimit: { quota: 1 } })
+      await reached(scope)
       scope.get('/', async () => name)
     }, { prefix: `/${name}` })
   }
@@ -95,7 +98,7 @@ t.test('index closes what it opened', async (t) => {
   const app = open(t)
   await app.register(prism, { redis: { url: server.url }, session })
   await app.ready()
-  t.ok(await connections() > 1)
+  await until(async () => await connections() > 1, { what: 'its connections' })
 
   await app.close()
 

@@ -204,6 +204,7 @@ t.test('live connections have bounds: topics, users, addresses', async (t) => {
   anns[0]?.socket.close()
   await anns[0]?.closed
   await until(async () => await statusOfUpgrade(live, { headers }) === 101, { what: 'a place is free' })
+  await until(() => live.app.live.counts.websocket === 20, { what: 'who was let in has gone' })
 
   const others = await Promise.all(Array.from({ length: 80 }, () => openLive(live)))
   t.equal(others.length, 80)

@@ -135,13 +135,14 @@ test('rate-limit asks Redis at most once for 1,000 requests of a blocked client'
 })
 
 test('rate-limit lets a blocked client pass when its time has come, and not before', async (t) => {
-  const app = await buildLimitedApp(t, { limit: { quota: 2, window: '300ms' } })
+  const windowMs = 5000
+  const app = await buildLimitedApp(t, { limit: { quota: 2, window: `${windowMs}ms` } })
+  const begunAt = performance.now()
   await send(app, 2)
 
   const refused = await app.inject('/')
-  const beginAt = performance.now()
   await until(async () => (await app.inject('/')).statusCode === 200, { what: 'there is room again', everyMs: 1 })
 
   t.equal(refused.statusCode, 429)
-  t.ok(performance.now() - beginAt < 1000)
+  t.ok(performance.now() - begunAt > windowMs - 100, 'the clocks of Redis and this process may differ a little')
 })

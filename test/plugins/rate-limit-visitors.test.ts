@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
 import type { RouteRateLimit } from '../../plugins/rate-limit.ts'
 import { startCluster } from '../helpers/cluster.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
 import { until } from '../helpers/until.ts'
 
@@ -20,7 +21,7 @@ async function build (t: Test, choice: RouteRateLimit, url?: string): Promise<Fa
   app.post('/sign-out', { config: { rateLimit: false } }, async (request) => await request.session.signOut())
   app.get('/', { config: { rateLimit: choice } }, async (request) => ({ user: request.session.userId ?? null, standing: request.rateLimit.at(-1), writes: app.redisPool.batch.counts.writes }))
   await app.ready()
-  await until(() => app.redisPool.state === 'ready', { what: 'the app reaches its Redis' }) // on a busy machine it may have started without
+  await reached(app)
   return app
 }
 

@@ -3,6 +3,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import redis from '../../plugins/redis.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRedis } from '../helpers/redis.ts'
 
 function open (t: Test): FastifyInstance {
@@ -14,6 +15,7 @@ function open (t: Test): FastifyInstance {
 t.test('redis hands its pool to @fastify/redis', async (t) => {
   const app = open(t)
   await app.register(redis, { url: (await startRedis(t)).url })
+  await reached(app)
 
   t.equal(app.redis, app.redisPool)
   t.equal(await app.redis.ping(), 'PONG')
@@ -25,6 +27,7 @@ t.test('redis opens its connections beside the client that the app has, and leav
   await app.register(fastifyRedis, { host: server.host, port: server.port, password: 'a,b@c', db: 3 })
   const own = app.redis
   await app.register(redis, {})
+  await reached(app)
 
   await app.redisPool.set('key', 'value')
 
@@ -38,6 +41,7 @@ t.test('redis goes where it is told, whatever client the app has', async (t) => 
   const app = open(t)
   await app.register(fastifyRedis, { url: theirs.url })
   await app.register(redis, { url: ours.url })
+  await reached(app)
 
   await app.redisPool.set('key', 'value')
 
@@ -50,6 +54,7 @@ t.test('redis stands beside clients that the app has given names', async (t) => 
   const app = open(t)
   await app.register(fastifyRedis, { url: theirs.url, namespace: 'jobs' })
   await app.register(redis, { url: ours.url })
+  await reached(app)
 
   await app.redisPool.set('key', 'value')
 

@@ -6,6 +6,7 @@ import journey from '../../plugins/journey.ts'
 import redisPlugin from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
 import { Browser } from '../helpers/session-browser.ts'
+import { reached } from '../helpers/reached.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { buildSessionApp, sessionSecrets } from '../helpers/session-app.ts'
 import { until } from '../helpers/until.ts'
@@ -159,6 +160,7 @@ test('the session plugin', async (t) => {
       await shared.register(redisPlugin, { url: redis.url })
       await shared.register(journey)
       await shared.register(session, { secrets: sessionSecrets })
+      await reached(shared)
       t.after(() => shared.close())
       t.equal(shared.hasRequestDecorator('cookies'), when === 'before', 'it reads no cookies for an app that did not ask')
       if (when === 'after') await shared.register(fastifyCookie)
@@ -179,6 +181,7 @@ test('the session plugin', async (t) => {
     await told.register(redisPlugin, { url: redis.url })
     await told.register(journey)
     await told.register(session, { secrets: sessionSecrets })
+    await reached(told)
     t.after(() => told.close())
     told.get<{ Querystring: { said: string } }>('/', async (request, reply) => {
       reply.header('cache-control', request.query.said).header('cdn-cache-control', 'max-age=60')
@@ -200,6 +203,7 @@ test('the session plugin', async (t) => {
     await failing.register(redisPlugin, { url: redis.url })
     await failing.register(journey)
     await failing.register(session, { secrets: sessionSecrets })
+    await reached(failing)
     t.after(() => failing.close())
     failing.post('/sign-in', async (request) => { await request.session.signIn('margaret') })
     failing.get('/who', async (request) => request.session.userId)

@@ -67,7 +67,7 @@ t.test('traces tells of a request what the cache did, what its batch carried and
   t.match(requests('/session').find(({ facts }) => facts['prism.rate_limit.outcome'] === 'refused')?.facts, { 'prism.rate_limit.policy': String, 'http.response.status_code': 429 })
   t.notMatch(JSON.stringify(spans), /2988507|secret=1/)
   t.same([...services], ['fastify-prism'])
-  t.ok(lines(service, '"answered"').some((line) => line.includes(`"traceId":"${traceId}"`) && line.includes(`"spanId":"${first?.spanId}"`)), 'the log bears trace and span')
+  await until(() => lines(service, '"answered"').some((line) => line.includes(`"traceId":"${traceId}"`) && line.includes(`"spanId":"${first?.spanId}"`)), { what: 'the log bears trace and span' })
   t.match(await service.stop(), { code: 0 })
 })
 
@@ -77,6 +77,7 @@ t.test('traces says in one line that its packages are missing, and the service g
   const { status } = await fetch(`${service.url}/cities/2988507`)
 
   t.equal(status, 200)
+  await until(() => lines(service, 'nothing is traced').length > 0, { what: 'it is told' })
   t.equal(lines(service, 'nothing is traced').length, 1)
   t.match(lines(service, 'nothing is traced')[0], /Cannot find package '@(fastify\/otel|opentelemetry)/)
 })

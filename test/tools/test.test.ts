@@ -73,8 +73,8 @@ t.test('test runner is red for each way in which a file can fail, and names it',
 
 t.test('test runner is red for a file that takes too long, and ends it', async (t) => {
   const { code, said } = await verdict(t, {
-    slow: `${begin}t.setTimeout(1500)\nt.test('bad', async (t) => { setInterval(() => {}, 1000); await new Promise(() => {}) })`,
-    busy: `${begin}t.setTimeout(1500)\nt.test('bad', async (t) => { for (;;); })`,
+    slow: `${begin}t.setTimeout(5000)\nt.test('bad', async (t) => { setInterval(() => {}, 1000); await new Promise(() => {}) })`,
+    busy: `${begin}t.setTimeout(5000)\nt.test('bad', async (t) => { for (;;); })`,
     flat: "import t from 'tap'\nt.ok(true)"
   })
 

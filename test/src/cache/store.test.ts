@@ -2,6 +2,7 @@ import t from 'tap'
 import { CacheStore } from '../../../src/cache/store.ts'
 import { Pool } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 
 const minute = 60_000
@@ -12,7 +13,7 @@ t.test('store makes sequence and markers live longer than what is kept, and says
   const { url, client } = await startRedis(t)
   const pool = new Pool(resolveRedisPolicy({ url }))
   t.after(() => pool.disconnect())
-  await pool.start()
+  await reached({ redisPool: pool })
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
   const sequence = await store.begin(['a'])
   const keep = (lifetimeMs: number, tags = ['a']) => store.keep('api:cache:GET:/:{x}', { tags, sequence }, 'x', lifetimeMs)

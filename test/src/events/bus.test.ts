@@ -9,12 +9,13 @@ import { resolveEventsPolicy } from '../../../src/events/policy.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { Pool } from '../../../src/redis/pool.ts'
 import { Subscriber } from '../../../src/redis/subscriber.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRig } from '../../helpers/rig.ts'
 import { until } from '../../helpers/until.ts'
 
 async function startBus (t: Test, url: string): Promise<Bus> {
   const pool = new Pool(resolveRedisPolicy({ url, min: 1 }))
-  await pool.start()
+  await reached({ redisPool: pool })
   const policy = resolveEventsPolicy()
   const bus = new Bus({ policy, keys: pool.keyspace, log: new EventLog(pool.batch, pool.keyspace, policy), subscriber: new Subscriber(() => pool.openSubscriber()), onFailure: (error) => { throw error } })
   t.after(() => {
@@ -82,7 +83,11 @@ t.test('bus: any interleaving of publishing, losing connections, coming again an
     const published: string[] = []
     const witnesses = [new Witness(topic), new Witness(topic)] as const
     witnesses.forEach((witness, index) => witness.follow(buses[index === 0 ? 0 : 1]))
-    const publish = async (bus: Bus) => { published.push(await bus.publish(topic, { type: 'n' })) }
+    const publish = async (bus: Bus) => {
+      const id = await bus.publish(topic, { type: 'n' }).catch(() => '')
+      fc.pre(id !== '') // nobody knows whether it is there: a run that tells nothing
+      published.push(id)
+    }
     const settled = async () => await until(() => witnesses.every((witness) => witness.position === published.at(-1)), { what: 'everybody is level' })
 
     for (const each of steps) {
@@ -108,5 +113,5 @@ t.test('bus: any interleaving of publishing, losing connections, coming again an
     }
   }), { numRuns: 40, endOnFailure: true })
 
-  t.equal(runs, 40)
+  t.ok(runs >= 40)
 })

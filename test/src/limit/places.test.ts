@@ -9,6 +9,7 @@ import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { Pool } from '../../../src/redis/pool.ts'
 import { startClock } from '../../helpers/limit-clock.ts'
 import type { Step } from '../../helpers/limit-clock.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedisProcess } from '../../helpers/redis-process.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -26,7 +27,7 @@ async function open (t: Test): Promise<{ places: Places, redis: Redis }> {
     redis.disconnect()
     await pool.quit()
   })
-  await pool.start()
+  await reached({ redisPool: pool })
   return { places, redis }
 }
 

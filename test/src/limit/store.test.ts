@@ -7,6 +7,7 @@ import { termOf } from '../../../src/limit/quota.ts'
 import { LimitStore } from '../../../src/limit/store.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { Pool } from '../../../src/redis/pool.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedisProcess } from '../../helpers/redis-process.ts'
 
 const terms = [termOf({ algorithm: 'sliding', quota: 100, windowMs: 60_000, grain: 1000 }, 1)]
@@ -20,7 +21,7 @@ async function open (t: Test): Promise<{ pool: Pool, redis: Redis }> {
     redis.disconnect()
     await pool.quit()
   })
-  await pool.start()
+  await reached({ redisPool: pool })
   return { pool, redis }
 }
 

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import prism from '../../../plugins/index.ts'
 import { EntryFinder } from '../../../src/ops/entry.ts'
 import { testSecret } from '../../helpers/app.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -20,6 +21,7 @@ async function kept (t: Test) {
   app.get('/mine', { config: { cache: { ttl: '5m', partition: 'user' } } }, () => ({}))
   app.get('/plain', () => ({}))
   await app.ready()
+  await reached(app)
   const ask = async (url: string) => await until(async () => /hit/.test(String((await app.inject(url)).headers['cache-status'])), { what: 'a hit' })
   return { app, redis, ask, find: async (url: string) => await entries.find(url, place) }
 }

@@ -4,6 +4,7 @@ import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { Pool } from '../../../src/redis/pool.ts'
 import { startRig } from '../../helpers/faults.ts'
 import type { Rig } from '../../helpers/faults.ts'
+import { reached } from '../../helpers/reached.ts'
 import { until } from '../../helpers/until.ts'
 
 const unavailable = { code: 'PRISM_ERR_REDIS_UNAVAILABLE' }
@@ -12,7 +13,7 @@ async function start (t: Test): Promise<Rig & { pool: Pool }> {
   const rig = await startRig(t)
   const pool = new Pool(resolveRedisPolicy({ url: rig.url, min: 1, max: 2 }))
   t.after(() => pool.quit())
-  await pool.start(5000)
+  await reached({ redisPool: pool })
   return { ...rig, pool }
 }
 

@@ -7,6 +7,7 @@ import type { Server } from '../../../src/redis/facts.ts'
 import { startRig } from '../../helpers/faults.ts'
 import type { Rig } from '../../helpers/faults.ts'
 import { freePort } from '../../helpers/ports.ts'
+import { reached } from '../../helpers/reached.ts'
 import { until } from '../../helpers/until.ts'
 import { countWrites } from '../../helpers/writes.ts'
 
@@ -142,7 +143,7 @@ t.test('pool starts without a server that may not be asked about itself', async 
   await rig.control.call('ACL', 'SETUSER', 'default', '-info')
   const pool = open(t, { url: rig.url })
 
-  t.equal(await pool.start(5000), true)
+  await reached({ redisPool: pool })
 
   t.match(pool.server, { version: '', runId: '', isCluster: false })
   t.equal(await pool.ping(), 'PONG')
@@ -199,7 +200,7 @@ t.test('pool logs in with a user, into a database, with a prefix', async (t) => 
   const rig = await startRig(t, ['--user', 'app', 'on', '>s@:/cret', '~*', '&*', '+@all', '--user', 'default', 'off'])
   const pool = open(t, { url: `redis://app:${encodeURIComponent('s@:/cret')}@127.0.0.1:${rig.proxy.port}/3`, prefix: 'shop:' })
 
-  t.equal(await pool.start(5000), true)
+  await reached({ redisPool: pool })
   await pool.set(pool.keyspace.cacheTag('x'), '1')
 
   await rig.control.select(3)
@@ -211,7 +212,7 @@ t.test('pool opens its connections beside a client of the app, and leaves that a
   await rig.control.select(2)
   const pool = open(t, { client: rig.control })
 
-  t.equal(await pool.start(5000), true)
+  await reached({ redisPool: pool })
   await pool.set('key', 'value')
   await pool.quit()
 

@@ -8,6 +8,7 @@ import type { Test } from 'tap'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { Pool } from '../../../src/redis/pool.ts'
 import { Script } from '../../../src/redis/script.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 
 async function start (t: Test): Promise<{ pool: Pool, script: (lua: string, costMicroseconds?: number) => Script<unknown> }> {
@@ -16,7 +17,7 @@ async function start (t: Test): Promise<{ pool: Pool, script: (lua: string, cost
   const { url } = await startRedis(t)
   const pool = new Pool(resolveRedisPolicy({ url }))
   t.after(() => pool.quit())
-  await pool.start(5000)
+  await reached({ redisPool: pool })
   let scripts = 0
   const script = (lua: string, costMicroseconds = 10) => {
     const path = join(folder, `${scripts += 1}.lua`)

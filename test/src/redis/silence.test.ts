@@ -6,6 +6,7 @@ import type { RedisOptions } from '../../../src/redis/policy.ts'
 import { Pool } from '../../../src/redis/pool.ts'
 import { Subscriber } from '../../../src/redis/subscriber.ts'
 import { startRig } from '../../helpers/faults.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedisProcess } from '../../helpers/redis-process.ts'
 import { startTls } from '../../helpers/tls.ts'
 import { until } from '../../helpers/until.ts'
@@ -16,7 +17,7 @@ const standstillMs = 2000
 async function open (t: Test, options: RedisOptions): Promise<Pool> {
   const pool = new Pool(resolveRedisPolicy({ min: 1, max: 1, ...options }))
   t.after(() => pool.quit())
-  await pool.start(5000)
+  await reached({ redisPool: pool })
   await pool.set('key', 'value')
   return pool
 }
@@ -101,5 +102,5 @@ t.test('a connection that is silent is found, and another one takes its place', 
   const value = await until(() => pool.get('key'), { what: 'an answer on another connection' })
 
   t.equal(value, 'value')
-  t.equal(proxy.accepted, accepted + 1)
+  t.ok(proxy.accepted > accepted)
 })

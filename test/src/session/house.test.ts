@@ -9,6 +9,7 @@ import type { Revocation } from '../../../src/session/house.ts'
 import { resolveSessionPolicy } from '../../../src/session/policy.ts'
 import { userBearer } from '../../../src/session/ticket.ts'
 import type { Ticket } from '../../../src/session/ticket.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -59,7 +60,7 @@ test('the house', async (t) => {
   t.test('ends what it may have begun, and what a sign-in has left behind, once Redis answers', async (t) => {
     const pool = new Pool(resolveRedisPolicy({ url: redis.url, min: 1 }))
     t.after(() => { pool.disconnect() })
-    await pool.start()
+    await reached({ redisPool: pool })
     let [isDeaf, isAway] = [false, false]
     const batch = {
       ask: async (...args: Parameters<Batch['ask']>) => {
@@ -104,6 +105,6 @@ async function liveIn (house: House, ticket: Ticket): Promise<unknown> {
 async function openHouse (t: Test, url: string): Promise<House> {
   const pool = new Pool(resolveRedisPolicy({ url, min: 1 }))
   t.after(() => { pool.disconnect() })
-  await pool.start()
+  await reached({ redisPool: pool })
   return new House(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)
 }

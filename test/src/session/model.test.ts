@@ -8,6 +8,7 @@ import { House } from '../../../src/session/house.ts'
 import { resolveSessionPolicy } from '../../../src/session/policy.ts'
 import type { Ticket } from '../../../src/session/ticket.ts'
 import { Visit } from '../../../src/session/visit.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 
 type Act = 'signIn' | 'signOut' | 'push' | 'rotate' | 'revokeOthers' | 'revokeAll' | 'read'
@@ -158,6 +159,6 @@ function permutations<Thing> (things: readonly Thing[]): Thing[][] {
 async function openHouse (t: Test, url: string): Promise<House> {
   const pool = new Pool(resolveRedisPolicy({ url, min: 1 }))
   t.after(() => { pool.disconnect() })
-  await pool.start()
+  await reached({ redisPool: pool })
   return new House(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)
 }

@@ -9,6 +9,7 @@ import { SessionStore } from '../../../src/session/store.ts'
 import { readStored } from '../../../src/session/stored.ts'
 import { newTicket, userBearer } from '../../../src/session/ticket.ts'
 import { startRig, faults } from '../../helpers/faults.ts'
+import { reached } from '../../helpers/reached.ts'
 import { until } from '../../helpers/until.ts'
 
 tap.setTimeout(120_000)
@@ -17,7 +18,7 @@ test('the saver', { timeout: 120_000 }, async (t) => {
   const rig = await startRig(t)
   const pool = new Pool(resolveRedisPolicy({ url: rig.url }))
   t.after(() => { pool.disconnect() })
-  await pool.start()
+  await reached({ redisPool: pool })
   let asks = 0
   const counting = {
     ask: (...args: Parameters<Batch['ask']>) => { asks += 1; return pool.batch.ask(...args) },

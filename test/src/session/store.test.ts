@@ -5,6 +5,7 @@ import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { SessionStore } from '../../../src/session/store.ts'
 import { readStored, writeLabel } from '../../../src/session/stored.ts'
 import { newTicket, userBearer } from '../../../src/session/ticket.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -18,7 +19,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
   const pool = new Pool(resolveRedisPolicy({ url: redis.url }))
   t.after(() => { pool.disconnect() })
-  await pool.start()
+  await reached({ redisPool: pool })
   const store = new SessionStore(pool.batch)
   const ticketOf = (user: string) => newTicket(keys, userBearer(user))
   const begun = async (user: string, options: Partial<typeof beginning> = {}) => {
@@ -71,10 +72,10 @@ test('the session store', { timeout: 120_000 }, async (t) => {
   })
 
   t.test('notes visits oftener where a session ends sooner than in a few minutes', async (t) => {
-    const ticket = await begun('soon', { idleMs: 1000 })
+    const ticket = await begun('soon', { idleMs: 5000 })
     const { createdAt = 0 } = readStored((await store.load(ticket).promise())?.value ?? '')
-    await until(async () => (await store.load(ticket).promise())?.touchedAt, { what: 'a visit is noted after a quarter of a second' })
-    await until(async () => await store.load(ticket).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 1500, { what: 'visits keep it alive' })
+    await until(async () => (await store.load(ticket).promise())?.touchedAt, { what: 'a visit is noted after a quarter of that' })
+    await until(async () => await store.load(ticket).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 7500, { what: 'visits keep it alive' })
     t.ok(await store.load(ticket).promise())
   })
 
@@ -90,8 +91,8 @@ test('the session store', { timeout: 120_000 }, async (t) => {
   })
 
   t.test('judges an end by the field, not only by the key', async (t) => {
-    const short = await begun('two', { idleMs: 50 })
     const long = await begun('two')
+    const short = await begun('two', { idleMs: 50 })
     // To load it would be a visit, and keep it alive.
     await until(async () => (await store.list(short.key)).length === 1, { what: 'the short one has ended' })
     t.equal(await store.load(short).promise(), undefined)

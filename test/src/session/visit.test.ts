@@ -6,6 +6,7 @@ import { resolveSessionPolicy } from '../../../src/session/policy.ts'
 import { newTicket, userBearer } from '../../../src/session/ticket.ts'
 import type { Ticket } from '../../../src/session/ticket.ts'
 import { Visit } from '../../../src/session/visit.ts'
+import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 
 interface Data { count: number, list: string[], name: string }
@@ -16,7 +17,7 @@ test('a visit', async (t) => {
   const redis = await startRedis(t)
   const pool = new Pool(resolveRedisPolicy({ url: redis.url }))
   t.after(() => { pool.disconnect() })
-  await pool.start()
+  await reached({ redisPool: pool })
   const house = new House(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)
   const arrive = async (ticket?: Ticket, isOld = false) => {
     const visit = new Visit<Data>(house, { ticket, isOld, hasCookie: ticket !== undefined })

@@ -12,6 +12,7 @@ import { resolveRedisPolicy } from '../../../../src/redis/policy.ts'
 import { Subscriber } from '../../../../src/redis/subscriber.ts'
 import { startCluster } from '../../../helpers/cluster.ts'
 import { startProxy } from '../../../helpers/proxy.ts'
+import { reached } from '../../../helpers/reached.ts'
 import { startRedis } from '../../../helpers/redis.ts'
 import { until } from '../../../helpers/until.ts'
 
@@ -25,7 +26,7 @@ interface Door { entrance: Entrance, store: CacheStore, counts: Counts, waiters:
 async function openDoor (t: Test, url: string, subscriberUrl = url): Promise<Door> {
   const [pool, other] = [url, subscriberUrl].map((each) => new Pool(resolveRedisPolicy({ url: each }))) as [Pool, Pool]
   t.after(() => { pool.disconnect(); other.disconnect() })
-  await pool.start()
+  await reached({ redisPool: pool })
   const counts = new Counts()
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
   const subscriber = new Subscriber(() => other.openSubscriber())

@@ -9,6 +9,7 @@ import { Pool } from '../../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/policy.ts'
 import { startCluster } from '../../../helpers/cluster.ts'
 import { watchGiveBacks } from '../../../helpers/give-backs.ts'
+import { reached } from '../../../helpers/reached.ts'
 import { startRedis } from '../../../helpers/redis.ts'
 import { until } from '../../../helpers/until.ts'
 
@@ -22,7 +23,7 @@ interface Desk { reservations: Reservations, locks: Locks, store: CacheStore, po
 async function openDesk (t: Test, url: string): Promise<Desk> {
   const pool = new Pool(resolveRedisPolicy({ url }))
   t.after(() => pool.disconnect())
-  await pool.start()
+  await reached({ redisPool: pool })
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
   const locks = new Locks(pool.batch, pool.keyspace, store)
   const reservations = new Reservations(locks, store)
