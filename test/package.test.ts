@@ -9,17 +9,17 @@ t.setTimeout(300_000) // it builds, packs, installs and compiles
 const [project, redis] = await Promise.all([installPackage(t), startRedis(t)])
 const secret = 'a secret of the tests: 32 or more'
 
-/** An answer is kept beside its reply: waits until it is. */
-const kept = `
+/** On a busy machine an app may have started without its Redis; an answer is kept beside its reply, and an event is heard when it is. */
+const until = `
     import { setTimeout as wait } from 'node:timers/promises'
-    async function kept (redis: { keys (pattern: string): Promise<string[]> }, pattern: string): Promise<void> {
-      for (let tries = 0; tries < 500 && (await redis.keys(pattern)).length === 0; tries++) await wait(10)
+    async function until (look: () => boolean | Promise<boolean>): Promise<void> {
+      for (let tries = 0; tries < 1500 && !await look(); tries++) await wait(10)
     }
 `
 
 /** What an app of the package's users says; it prints what it saw. */
 const apps = {
-  'stack.ts': `${kept}
+  'stack.ts': `${until}
     import Fastify from 'fastify'
     import prism from 'fastify-prism'
 
@@ -35,6 +35,7 @@ const apps = {
       rateLimit: { quota: 100, window: '1m' },
       events: {}
     })
+    await until(() => app.redisPool.state === 'ready')
     let loads = 0
     const load = async (id: string) => ({ id, loads: ++loads })
 
@@ -54,7 +55,7 @@ const apps = {
     await app.events.subscribe('news', (event) => { heard.push(event.data) })
     await app.events.publish('news', { type: 'told', data: 1 })
     const first = await app.inject('/cities/1')
-    await kept(app.redis, 'stack:api:cache:GET*')
+    await until(async () => (await app.redis.keys('stack:api:cache:GET*')).length > 0)
     const second = await app.inject('/cities/1')
     await app.cache.purge('city:1')
     const third = await app.inject('/cities/1')
@@ -63,12 +64,13 @@ const apps = {
     await app.inject('/cities/1')
     const refused = await app.inject('/cities/1')
     const { length }: string = await app.redis.info()
+    await until(() => heard.length > 0)
     await app.close()
     console.log(JSON.stringify({
       bodies: [first, second, third].map((answer) => answer.json()), status: String(second.headers['cache-status']).includes('hit'),
       cart: full.json(), refused: refused.statusCode, code: refused.json().code, heard, hasInfo: length > 0
     }))`,
-  'guest.ts': `${kept}
+  'guest.ts': `${until}
     import cookie from '@fastify/cookie'
     import redis from '@fastify/redis'
     import Fastify from 'fastify'
@@ -81,12 +83,13 @@ const apps = {
     app.setErrorHandler<Error & { statusCode?: number, code?: string }>((error, request, reply) => reply.code(error.statusCode ?? 500).send({ mine: error.code }))
     app.setNotFoundHandler((request, reply) => reply.code(404).send({ mine: 'nothing' }))
     await app.register(prism, { redis: { prefix: 'guest:' }, session: { secrets: [process.env.SESSION_SECRET ?? ''] } })
+    await until(() => app.redisPool.state === 'ready')
     app.get('/kept', { config: { cache: true } }, async () => ({ at: process.hrtime.bigint().toString() }))
     app.get('/mine', { config: { session: 'required' } }, async () => 1)
     app.get('/cookie', async (request, reply) => reply.setCookie('a', 'b').send({ cookies: request.cookies }))
 
     const once = await app.inject('/kept')
-    await kept(own, 'guest:api:cache:GET*')
+    await until(async () => (await own.keys('guest:api:cache:GET*')).length > 0)
     const again = await app.inject('/kept')
     const required = await app.inject('/mine')
     const missing = await app.inject('/nowhere')
@@ -97,7 +100,7 @@ const apps = {
       isCached: once.body === again.body, required: [required.statusCode, required.json()], missing: [missing.statusCode, missing.json()],
       jar: [jar.headers['set-cookie'], jar.json()], isSame
     }))`,
-  'session.ts': `
+  'session.ts': `${until}
     import Fastify from 'fastify'
     import redis from 'fastify-prism/redis'
     import session from 'fastify-prism/session'
@@ -105,6 +108,7 @@ const apps = {
     const app = Fastify()
     await app.register(redis, { url: process.env.REDIS_URL })
     await app.register(session, { secrets: [process.env.SESSION_SECRET ?? ''] })
+    await until(() => app.redisPool.state === 'ready')
     app.post('/sign-in', async (request) => { await request.session.signIn('ada'); return {} })
     app.get('/who', { config: { session: 'required' } }, async (request) => ({ name: request.session.userId }))
 
@@ -113,7 +117,7 @@ const apps = {
     const devices = await app.sessions.devices('ada')
     await app.close()
     console.log(JSON.stringify({ who: who.json(), devices: devices.length, others: ['cache', 'events'].filter((name) => app.hasDecorator(name)) }))`,
-  'cache-and-limit.ts': `${kept}
+  'cache-and-limit.ts': `${until}
     import Fastify from 'fastify'
     import cache from 'fastify-prism/cache'
     import rateLimit from 'fastify-prism/rate-limit'
@@ -126,16 +130,17 @@ const apps = {
       await scope.register(redis, { url: process.env.REDIS_URL, prefix: 'both:' })
       await scope.register(rateLimit, { quota: 2 })
       await scope.register(cache, { ttl: '1m' })
+      await until(() => scope.redisPool.state === 'ready')
       scope.routeDefaults({ cache: { tags: ['all'] } })
       scope.get('/kept', async (request, reply) => { reply.tag('more'); return { at: process.hrtime.bigint().toString() } })
     }, { prefix: '/v1' })
 
     const first = await app.inject('/v1/kept')
-    await kept(pool(), 'both:api:cache:GET*')
+    await until(async () => (await pool().keys('both:api:cache:GET*')).length > 0)
     const answers = [first, await app.inject('/v1/kept'), await app.inject('/v1/kept')]
     await app.close()
     console.log(JSON.stringify({ statuses: answers.map(({ statusCode }) => statusCode), isCached: answers[0]?.body === answers[1]?.body }))`,
-  'events.ts': `
+  'events.ts': `${until}
     import Fastify from 'fastify'
     import events from 'fastify-prism/events'
     import redis from 'fastify-prism/redis'
@@ -143,6 +148,7 @@ const apps = {
     const app = Fastify()
     await app.register(redis, { url: process.env.REDIS_URL, prefix: 'events:' })
     await app.register(events, { history: 10 })
+    await until(() => app.redisPool.state === 'ready')
     const { promise, resolve } = Promise.withResolvers<unknown>()
     await app.events.subscribe('news', (event) => resolve(event.data))
     await app.events.publish('news', { type: 'told', data: { text: 'hello' } })
