@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { readme, readmeModules, tableOf } from './helpers/readme.ts'
+import { reached } from './helpers/reached.ts'
 import { startRedis } from './helpers/redis.ts'
 import { until } from './helpers/until.ts'
 
@@ -25,6 +26,7 @@ async function appOf (block: RegExp): Promise<FastifyInstance> {
   writeFileSync(file, (readmeModules()[index] ?? '').replaceAll(/'fastify-prism(\/[a-z-]+)?'/g, (_, part = '') => `'${sourceOf(`.${part}`)}'`).replace('{ logger: true }', '{}'))
   const { app }: { app: FastifyInstance } = await import(pathToFileURL(file).href)
   t.teardown(() => app.close())
+  await reached(app)
   return app
 }
 

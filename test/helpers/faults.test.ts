@@ -80,7 +80,7 @@ for (const name of ['hung', 'asleep', 'paused'] as const) {
     const client = await join(t, rig)
     let settled = false
 
-    await faults[name].inject(rig, 500)
+    await faults[name].inject(rig, 5000)
     const late = client.incr('k').finally(() => { settled = true })
     await until(() => rig.proxy.commands.has('INCR'), { what: 'the command is on its way' })
     t.notOk(settled)

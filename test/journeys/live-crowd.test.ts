@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t from 'tap'
 import type { Test } from 'tap'
 import Fastify from 'fastify'
@@ -49,15 +50,18 @@ t.test('live connections, 1,000 of them, are told everything in order; one that 
   t.comment(`delay of ${crowd.delaysMs.length} deliveries: p50 ${quantile(crowd.delaysMs, 0.5)} ms, p99 ${quantile(crowd.delaysMs, 0.99)} ms; server ${before} → ${rssMiB(service.pid)} MiB, ${Math.round((cpuSeconds(service.pid) - spent) * 1e6 / 60_000)} µs of CPU a delivery`)
   t.notOk(crowd.members.some(({ isTorn }) => isTorn))
 
+  const stalls = monitorEventLoopDelay({ resolution: 10 })
+  stalls.enable()
   const stoppedAt = performance.now()
   const { code } = await service.stop()
   await until(() => crowd.members.every(({ closedAt }) => closedAt !== undefined) && streams.every(({ endedAt }) => endedAt !== undefined), { what: 'all are gone' })
+  const stallMs = stalls.max / 1e6
   const goneAt = [...crowd.members.map(({ closedAt = 0 }) => closedAt), ...streams.map(({ endedAt = 0 }) => endedAt)]
   t.comment(`gone after ${Math.round(Math.min(...goneAt) - stoppedAt)} to ${Math.round(Math.max(...goneAt) - stoppedAt)} ms; at most ${Math.round(greatestShare(goneAt, 250) * 100)} % within 250 ms`)
   t.equal(code, 0)
   t.same([...new Set(crowd.members.map(({ code }) => code))], [1012])
   t.ok(streams.every(({ text }) => /retry: \d+\n\n$/.test(text)))
-  t.ok(greatestShare(goneAt, 250) < 0.3, 'nowhere near all at once')
+  t.ok(greatestShare(goneAt, 250) < 0.3 * (1 + stallMs / 250), `nowhere near all at once, though this process stood still for ${Math.round(stallMs)} ms`)
 })
 
 t.test('live connections do not notice one among them that never reads: it is sent away', async (t) => {
