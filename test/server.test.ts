@@ -64,7 +64,7 @@ t.test('server finishes what is in flight on SIGTERM, is not ready meanwhile, an
   const service = await startService(t)
   const held = await holdRequest(t, service, 'POST /users', user)
   const ask = await holdConnection(t, service)
-  await fetch(`${service.url}/healthz/live`)
+  await fetch(`${service.url}/healthz/live`) // answered after the other connection was made
 
   const exit = service.stop('SIGTERM')
   await until(() => service.logs.some((line) => line.includes('"Stopping"')), { what: 'the signal is seen' })

@@ -16,6 +16,8 @@ export interface Stack {
   readonly runs: number
   /** called each time it runs */
   onRun: () => void
+  /** called when an answer leaves */
+  onAnswer: () => void
   /** `GET /page?n=`: cached, limited, the same for all visitors */
   page (n?: number | string): Promise<{ status: number, cache: string, body: string }>
   /** `GET /few`: two a minute */
@@ -32,7 +34,8 @@ export async function startStack (owner: Owner, redis: RedisOptions, options: Om
   const app = fastify()
   owner.after(() => app.close())
   await app.register(prism, { redis, session: { secrets: [testSecret] }, rateLimit: { quota: 1_000_000, window: '1m' }, ...options })
-  const page: { runs: number, onRun: () => void } = { runs: 0, onRun: () => {} }
+  const page: Handler = { runs: 0, onRun: () => {}, onAnswer: () => {} }
+  app.addHook('onSend', async () => { page.onAnswer() })
   app.get('/page', { config: { cache: { ttl: '5m', tags: ['pages'] }, rateLimit: { quota: 500_000, window: '1m' } } }, ({ query }) => {
     page.runs += 1
     page.onRun()
@@ -54,7 +57,9 @@ export async function startStack (owner: Owner, redis: RedisOptions, options: Om
   return stackOf(app, `${cookie?.name}=${cookie?.value}`, page)
 }
 
-function stackOf (app: FastifyInstance, cookie: string, handler: Pick<Stack, 'runs' | 'onRun'>): Stack {
+interface Handler { runs: number, onRun: () => void, onAnswer: () => void }
+
+function stackOf (app: FastifyInstance, cookie: string, handler: Handler): Stack {
   const headers = { cookie }
   return {
     app,
@@ -62,6 +67,8 @@ function stackOf (app: FastifyInstance, cookie: string, handler: Pick<Stack, 'ru
     get runs () { return handler.runs },
     get onRun () { return handler.onRun },
     set onRun (onRun: () => void) { handler.onRun = onRun },
+    get onAnswer () { return handler.onAnswer },
+    set onAnswer (onAnswer: () => void) { handler.onAnswer = onAnswer },
     page: async (n = 1) => {
       const { statusCode, headers: { 'cache-status': cache }, body } = await app.inject({ url: `/page?n=${n}`, headers })
       return { status: statusCode, cache: String(cache), body }
