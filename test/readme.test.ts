@@ -5,7 +5,7 @@ import { pathToFileURL } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { readme, readmeModules, tableOf } from './helpers/readme.ts'
-import { reached } from './helpers/reached.ts'
+import { reached, unlessLate } from './helpers/reached.ts'
 import { startRedis } from './helpers/redis.ts'
 import { until } from './helpers/until.ts'
 
@@ -35,7 +35,7 @@ function sourceOf (entry: string): string {
 }
 
 async function signIn (app: FastifyInstance, name: string): Promise<{ cookie: string }> {
-  const answer = await app.inject({ method: 'POST', url: `/sign-in/${name}` })
+  const answer = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${name}` }))
   return { cookie: String(answer.headers['set-cookie']).split(';')[0] ?? '' }
 }
 

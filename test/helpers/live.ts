@@ -11,7 +11,7 @@ import type { LiveOptions } from '../../plugins/live.ts'
 import problems from '../../plugins/problems.ts'
 import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
-import { reached } from './reached.ts'
+import { reached, unlessLate } from './reached.ts'
 import { until } from './until.ts'
 
 /** Sessions, events and live connections, at a port. */
@@ -50,7 +50,7 @@ export async function startLive (t: Test, redisUrl: string, options: LiveOptions
 
 async function signIn (app: FastifyInstance, user: string): Promise<string> {
   await reached(app)
-  const { cookies } = await app.inject({ method: 'POST', url: `/sign-in/${user}` })
+  const { cookies } = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${user}` }))
   return cookies.map(({ name, value }) => `${name}=${value}`).join('; ')
 }
 

@@ -1,7 +1,15 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { until } from './until.ts'
 
 /** Waits until an app speaks to its Redis: on a busy machine it may have started without. */
 export async function reached ({ redisPool }: Pick<FastifyInstance, 'redisPool'>): Promise<void> {
   await until(() => redisPool.state === 'ready', { what: 'the app reaches its Redis' })
+}
+
+/** Asks again where the answer is 503: on a busy machine Redis may answer late. */
+export async function unlessLate (ask: () => Promise<LightMyRequestResponse>): Promise<LightMyRequestResponse> {
+  return await until(async () => {
+    const response = await ask()
+    return response.statusCode !== 503 && response
+  }, { what: 'an answer of Redis in time' })
 }

@@ -1,4 +1,5 @@
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
+import { unlessLate } from './reached.ts'
 import { until } from './until.ts'
 
 /** One browser: keeps the cookies that it is given, and sends them to whichever app it is pointed at. */
@@ -18,8 +19,8 @@ export class Visitor {
 
   /** Signs up and in with a name of its own. */
   async signIn (name: string, password = 'correct horse'): Promise<this> {
-    await this.send('POST', '/users', { name, password })
-    const { statusCode, body } = await this.send('POST', '/session', { name, password })
+    await unlessLate(() => this.send('POST', '/users', { name, password }))
+    const { statusCode, body } = await unlessLate(() => this.send('POST', '/session', { name, password }))
     if (statusCode !== 200) throw new Error(`sign-in: ${statusCode} ${body}`)
     return this
   }

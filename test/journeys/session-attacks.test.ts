@@ -3,6 +3,7 @@ import tap, { test } from 'tap'
 import { Browser } from '../helpers/session-browser.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { buildSessionApp, sessionSecrets } from '../helpers/session-app.ts'
+import { until } from '../helpers/until.ts'
 import { countWrites } from '../helpers/writes.ts'
 
 /** Each changes a good cookie value into one that must not open. */
@@ -32,7 +33,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
   const app = await buildSessionApp(t, redis.url)
   const signedIn = async (user: string) => {
     const browser = new Browser(app)
-    await browser.post(`/sign-in/${user}`)
+    await until(async () => (await browser.post(`/sign-in/${user}`)).status === 200, { what: 'somebody is signed in' }) // on a busy machine Redis may answer late
     return browser
   }
   const valueOf = (browser: Browser, name = 'sid') => browser.cookies.get(name) ?? ''

@@ -54,7 +54,7 @@ test('rate-limit does not count what a hung Redis reads when it wakes', async (t
   await faults.hung.inject(rig)
   const hungAt = performance.now()
   const during = await send(app, 30)
-  await until(() => performance.now() - hungAt > 400, { what: 'nobody waits any more' })
+  await until(() => performance.now() - hungAt > 3000, { what: 'nobody waits any more' })
   await faults.hung.heal(rig)
   await until(() => app.redisPool.state === 'ready', { what: 'Redis is back' })
 

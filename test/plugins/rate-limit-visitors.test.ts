@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
 import type { RouteRateLimit } from '../../plugins/rate-limit.ts'
 import { startCluster } from '../helpers/cluster.ts'
-import { reached } from '../helpers/reached.ts'
+import { reached, unlessLate } from '../helpers/reached.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
 import { until } from '../helpers/until.ts'
 
@@ -26,7 +26,7 @@ async function build (t: Test, choice: RouteRateLimit, url?: string): Promise<Fa
 }
 
 async function signIn (app: FastifyInstance, name: string): Promise<string> {
-  const { cookies } = await app.inject({ method: 'POST', url: `/sign-in/${encodeURIComponent(name)}` })
+  const { cookies } = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${encodeURIComponent(name)}` }))
   return `${cookies[0]?.name}=${cookies[0]?.value}`
 }
 

@@ -90,10 +90,17 @@ test('rate-limit lets exactly the quota pass, of 600 at once in two processes\' 
   const routes = (app: FastifyInstance) => { app.get('/', answer) }
   const apps = [await app(t, { quota: 100 }, routes, url), await app(t, { quota: 100 }, routes, url)]
 
-  const replies = await Promise.all(Array.from({ length: 600 }, (_, index) => apps[index % 2]?.inject('/')))
+  const timeouts = () => apps.reduce((sum, { redisPool }) => sum + redisPool.batch.counts.timeouts, 0)
 
-  t.equal(replies.filter((reply) => reply?.statusCode === 200).length, 100)
-  t.equal(replies.filter((reply) => reply?.statusCode === 429).length, 500)
+  // Where Redis answers late, an app counts by itself: such a round tells nothing, and another client comes.
+  for (let round = 1, isTold = false; !isTold; round++) {
+    const before = timeouts()
+    const replies = await Promise.all(Array.from({ length: 600 }, (_, index) => apps[index % 2]?.inject({ url: '/', remoteAddress: `192.0.2.${round}` })))
+    isTold = timeouts() === before || round === 20
+    if (!isTold) continue
+    t.equal(replies.filter((reply) => reply?.statusCode === 200).length, 100)
+    t.equal(replies.filter((reply) => reply?.statusCode === 429).length, 500)
+  }
 })
 
 test('rate-limit refuses wrong options at start, naming them', async (t) => {

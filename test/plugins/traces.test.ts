@@ -6,6 +6,8 @@ import { startService } from '../helpers/service.ts'
 import type { Service } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 
+t.setTimeout(120_000)
+
 interface Attribute { key: string, value: { stringValue?: string, intValue?: number } }
 interface Span { traceId: string, spanId: string, parentSpanId?: string, name: string, attributes: Attribute[] }
 interface Export { resourceSpans: { resource: { attributes: Attribute[] }, scopeSpans: { spans: Span[] }[] }[] }
@@ -53,11 +55,11 @@ t.test('traces tells of a request what the cache did, what its batch carried and
   await until(async () => {
     await fetch(`${service.url}/cities/2988507?secret=1`, { headers: { traceparent } })
     return requests('/cities/:id').some(({ facts }) => facts['prism.cache.outcome'] === 'hit')
-  }, { what: 'the span of a hit', everyMs: 50 })
+  }, { what: 'the span of a hit', everyMs: 50, deadlineMs: 60_000 })
   await until(async () => {
     await fetch(`${service.url}/session`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"name":"nobody","password":"wrong wrong"}' })
     return requests('/session').some(({ facts }) => facts['prism.rate_limit.outcome'] === 'refused')
-  }, { what: 'the span of a refusal', everyMs: 50 })
+  }, { what: 'the span of a refusal', everyMs: 50, deadlineMs: 60_000 })
 
   const [first] = requests('/cities/:id')
   t.match(first, { traceId, parentSpanId: '00f067aa0ba902b7', facts: { 'url.path': '/cities/:id', 'prism.rate_limit.outcome': 'allowed', 'http.response.status_code': 200 } })
