@@ -7,9 +7,10 @@ import { TlsConnector } from './tls-connector.ts'
 /** What a connection is for: commands of all, one caller alone (and commands that wait there), Pub/Sub, or somebody else's own. */
 export type Role = 'commands' | 'exclusive' | 'blocking' | 'subscriber' | 'own'
 
-/** For the slots of a Cluster, its handshake with TLS included; at most, after attempts in vain. */
+/** For a connection; for the slots of a Cluster, on a connection of their own; and how long each may take after attempts in vain. */
+const connectMs = 500
 const slotsMs = 300
-const longestSlotsMs = 1200
+const patientMs = { connect: 1000, slots: 1200 }
 
 const retryStrategy = (attempt: number) => Math.min(50 * 2 ** Math.min(attempt - 1, 3), 400) * (0.75 + Math.random() * 0.5)
 
@@ -17,7 +18,7 @@ const retryStrategy = (attempt: number) => Math.min(50 * 2 ** Math.min(attempt -
 // (ioredis's own defaults wait 70 s for a dead server and for ever for a hung one.) The deadline of a command is the
 // flight's or the lease's, silence is the wire's or the subscriber's to find, and whether a server is loading or was demoted
 // the lane's: ioredis's own timers give up what has arrived while the event loop stood still.
-const common: ClientOptions = { connectTimeout: 500, keepAlive: 5000, family: 0, retryStrategy, disableClientInfo: true, enableReadyCheck: false, disconnectTimeout: 100 }
+const common: ClientOptions = { connectTimeout: connectMs, keepAlive: 5000, family: 0, retryStrategy, disableClientInfo: true, enableReadyCheck: false, disconnectTimeout: 100 }
 const commands: ClientOptions = { ...common, maxRetriesPerRequest: 0, enableOfflineQueue: false }
 // Whoever has a connection alone has its WATCH and its transaction: a new connection would not, and say nothing.
 const alone: ClientOptions = { ...common, maxRetriesPerRequest: 0, retryStrategy: () => null }
@@ -39,7 +40,8 @@ export function connector (from: Address | Redis | Cluster, connection: ClientOp
   return (role, overrides = {}) => {
     const client = open(from, { ...roles[role], ...connection, lazyConnect: false, ...overrides })
     if (client instanceof Redis) hearErrors(client)
-    else growPatient(client.on('error', () => {}).on('+node', hearErrors))
+    else client.on('error', () => {}).on('+node', hearErrors)
+    growPatient(client)
     return client
   }
 }
@@ -52,11 +54,16 @@ function hearErrors (client: Redis): void {
   client.on('error', () => { client.stream?.on('error', () => {}) })
 }
 
-/** Where handshakes are slow (all connections are opened at once, on a machine that is busy), no attempt would ever succeed if each had as little time as the one before. */
-function growPatient (client: Cluster): void {
-  const { options } = client
-  client.on('reconnecting', () => { options.slotsRefreshTimeout = Math.min(2 * (options.slotsRefreshTimeout ?? slotsMs), longestSlotsMs) })
-  client.on('ready', () => { options.slotsRefreshTimeout = slotsMs })
+/** Where handshakes are slow (TLS, all connections at once, a busy machine) none would ever succeed if each attempt had as little time as the one before. */
+function growPatient (client: Redis | Cluster): void {
+  let times = 1
+  const allow = (more: number) => {
+    times = more
+    if (client instanceof Cluster) client.options.slotsRefreshTimeout = Math.min(slotsMs * times, patientMs.slots)
+    else if (client.options.tls !== undefined) client.options.connectTimeout = Math.min(connectMs * times, patientMs.connect)
+  }
+  client.on('reconnecting', () => allow(Math.min(2 * times, 4)))
+  client.on('ready', () => allow(1))
 }
 
 /** The Cluster that a server belongs to. */

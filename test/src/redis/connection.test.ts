@@ -9,6 +9,7 @@ import { freePort } from '../../helpers/ports.ts'
 import { startProxy } from '../../helpers/proxy.ts'
 import type { Proxy } from '../../helpers/proxy.ts'
 import { disconnectTimeout, startRedisProcess } from '../../helpers/redis-process.ts'
+import { startTls } from '../../helpers/tls.ts'
 import { until } from '../../helpers/until.ts'
 
 /** A Cluster of one node, which stands behind a proxy and says that it is there; `url` names it twice, so that it is taken for one. */
@@ -34,6 +35,21 @@ t.test('connection to a Cluster gives each attempt more time than the one before
   client.on('reconnecting', () => { attempts += 1 })
 
   await until(() => client.status === 'ready', { what: 'the slots are known' })
+  t.ok(attempts > 1)
+})
+
+t.test('connection over TLS gives each attempt more time than the one before, as long as they are in vain', async (t) => {
+  const { ca, port } = await startTls(t)
+  const proxy = await startProxy(t, { port })
+  // The handshake needs both ways: longer than the first attempt waits.
+  await proxy.fault('latency', { delayMs: 300 })
+  let attempts = 1
+
+  const client = connector(readAddress('url', proxy.url.replace('redis', 'rediss')), { tls: { ca } })('commands')
+  t.after(() => client.disconnect())
+  client.on('reconnecting', () => { attempts += 1 })
+
+  await until(() => client.status === 'ready', { what: 'the handshake is over' })
   t.ok(attempts > 1)
 })
 
