@@ -1,4 +1,4 @@
-import { whenOver } from '../http/exchange.ts'
+import { isSent, whenOver } from '../http/exchange.ts'
 import type { Replying } from './message.ts'
 import type { HandlerRun } from './visit.ts'
 
@@ -10,7 +10,7 @@ export function watchHijack (state: HandlerRun, reply: Replying, listener: () =>
   const { hijack, raw } = reply
   const { restore } = state
   reply.hijack = () => {
-    whenOver(raw.req, raw, () => { if (!raw.writableFinished) listener() })
+    whenOver(raw.req, raw, () => { if (!isSent(raw)) listener() })
     return hijack.call(reply)
   }
   state.restore = () => {

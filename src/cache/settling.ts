@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
 import { formatCacheStatus } from '../http/cache-status.ts'
+import { whenOver } from '../http/exchange.ts'
 import { parseVary } from '../http/vary.ts'
 import type { Shared } from './cached-route.ts'
 import { decompress, fewestBytes } from './coding.ts'
@@ -200,6 +201,8 @@ export class Settling {
     }
     const passing = tee(payload, this.#policy.maxBytes, { onStart: () => run.witness?.reopen(), onEnd })
     run.stream = passing
+    // Who is gone before it begins takes nothing of it, and tells nobody.
+    whenOver(reply.raw.req, reply.raw, () => { passing.destroy() })
     return passing
   }
 

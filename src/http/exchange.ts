@@ -23,14 +23,25 @@ export function whenOver ({ socket }: IncomingMessage, response: ServerResponse,
 
 /** Calls a listener once when an answer has left, or could not, and now where it is given already; who goes away before hears nothing of it, nor does this. */
 export function whenSent (response: ServerResponse, listener: () => void): void {
-  if (response.writableEnded || response.errored) return listener()
+  if (isGiven(response)) return listener()
   const sent = () => {
+    if (!isGiven(response)) return
     response.off('finish', sent)
     response.off('error', sent)
     listener()
   }
   response.once('finish', sent)
   response.once('error', sent)
+}
+
+/** Whether all of an answer has left. */
+export function isSent (response: ServerResponse): boolean {
+  return response.writableEnded && response.writableFinished
+}
+
+/** A stream of HTTP/2 that was reset says that it has finished, though nobody has ended it. */
+function isGiven (response: ServerResponse): boolean {
+  return response.writableEnded || response.errored != null
 }
 
 /** One listener a connection, however many requests it bears. */
