@@ -6,6 +6,7 @@ import websocket from '@fastify/websocket'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { DrainingError, OriginError, SessionUnavailableError, UpgradeRequiredError } from '../src/errors.ts'
+import { whenOver } from '../src/http/exchange.ts'
 import { Census } from '../src/live/census.ts'
 import type { LiveConnection } from '../src/live/census.ts'
 import { checkTopics } from '../src/live/connection.ts'
@@ -83,8 +84,8 @@ export default fp<LiveOptions>(async (fastify, options) => {
     scope.addHook('preHandler', async function answer (request, reply) {
       if (!request.ws && request.routeOptions.url !== '/events') return
       const release = connections.reserve(peerOf(request))
-      const end = request.ws ? request.raw.socket : reply.raw
-      end.once('close', release)
+      // Who is gone already gives it back too.
+      whenOver(request.raw, reply.raw, release)
     })
 
     scope.route({
@@ -103,6 +104,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
       checkTopics(policy, peer, topics)
       const connection = new StreamConnection(reply.raw, peer, surroundings)
       connections.add(connection)
+      whenOver(request.raw, reply.raw, () => { connection.body.destroy() })
       try {
         connection.open(topics, positions)
       } catch (error) {

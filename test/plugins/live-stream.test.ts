@@ -1,4 +1,5 @@
 import { EventSource } from 'eventsource'
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -175,6 +176,24 @@ t.test('live streams whose client has gone are forgotten', async (t) => {
   await until(() => live.app.live.counts.stream === 0, { what: 'it is forgotten' })
 
   t.same(await live.app.live.connections(), [])
+})
+
+t.test('live streams whose client has gone before its session was read take no place', async (t) => {
+  const { url, control } = await startRig(t)
+  const live = await startLive(t, url)
+  const cookie = await live.signIn('ann')
+  const { server, redisPool } = live.app
+  let gone = 0
+  server.on('request', (_request, response) => response.once('close', () => gone++))
+  const sockets = Array.from({ length: 20 }, () => connect(live.port, '127.0.0.1'))
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')))
+
+  await control.client('PAUSE', 100)
+  for (const socket of sockets) socket.write(`GET /events HTTP/1.1\r\nHost: x\r\nCookie: ${cookie}\r\n\r\n`, () => socket.destroy())
+  await until(() => gone === 20, { what: 'all are gone', everyMs: 1 })
+  await until(() => redisPool.load.inFlight === 0, { what: 'their session is read' })
+
+  t.equal((await openStream(t, `${live.url}/events`, { cookie })).response.status, 200)
 })
 
 t.test('live streams of who is further behind than fits bring him forward', async (t) => {
