@@ -4,10 +4,7 @@ import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { OnlyIfCachedError } from '../errors.ts'
 import { refuse } from '../options.ts'
-import type { Counts } from './counts.ts'
 import type { Entry } from './entry.ts'
-import type { Entrance } from './fill/entrance.ts'
-import type { Fills } from './fill/fill.ts'
 import { Filling } from './filling.ts'
 import { freshLeftMs } from './freshness.ts'
 import { changedIn, inputsOf } from './witness/inputs.ts'
@@ -16,32 +13,16 @@ import type { Key } from './key.ts'
 import type { Found, Lookup } from './lookup.ts'
 import type { Asking, Replying } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
-import type { Refreshes } from './refresh.ts'
-import type { Reservations } from './fill/reservations.ts'
 import { useOf } from './reuse.ts'
+import { Running } from './running.ts'
 import { asText, makePrivate, serve } from './serve.ts'
 import { Settling } from './settling.ts'
-import type { CacheStore } from './store.ts'
+import type { Shared } from './shared.ts'
 import { waitedFor } from './turn.ts'
-import type { Miss, Run, Turn } from './turn.ts'
+import type { Front, Miss, Run, Turn } from './turn.ts'
 import { searchTag, uriTag } from './uri-tag.ts'
 import { Variants } from './variants.ts'
 import type { Visit } from './visit.ts'
-
-/** What cached routes of one app share. */
-export interface Shared {
-  readonly store: CacheStore
-  readonly fills: Fills<Entry>
-  readonly entrance: Entrance
-  readonly refreshes: Refreshes
-  readonly reservations: Reservations
-  readonly counts: Counts
-  /** patterns of routes that answer unsafe methods: what they write, a cached route of the same pattern may show */
-  readonly writers: ReadonlySet<string>
-  /** patterns of routes whose answers decide themselves: only these may stand for several queries of their path */
-  readonly proxies: ReadonlySet<string>
-  readonly warn: (facts: object, text: string) => void
-}
 
 /** One route whose answers are kept: looks, serves, runs the handler when it must, and keeps what may be kept. */
 export class CachedRoute<Request extends Asking> {
@@ -52,6 +33,7 @@ export class CachedRoute<Request extends Asking> {
   readonly #variants: Variants
   readonly #settling: Settling
   readonly #filling: Filling<Request>
+  readonly #running: Running<Request>
 
   constructor (policy: RoutePolicy<Request>, pattern: string, shared: Shared) {
     this.policy = policy
@@ -60,12 +42,14 @@ export class CachedRoute<Request extends Asking> {
     this.#keys = new KeyMaker(policy, shared.store.keys.cacheEntry('GET', pattern))
     this.#variants = new Variants(this.#keys, shared.store)
     this.#settling = new Settling(policy as RoutePolicy, pattern, shared, this.#variants)
-    this.#filling = new Filling(policy, shared, {
+    const front: Front<Request> = {
       serve: (turn, entry, status) => this.#serve(turn, entry, status),
       forward: (turn, reason, detail) => this.#forward(turn, reason, detail),
       look: ({ request, visit }) => this.#look(request, visit, visit.partition ?? ''),
       isHostKeyed: (request) => this.#hostOf(request) !== ''
-    })
+    }
+    this.#running = new Running(policy, shared, front)
+    this.#filling = new Filling(policy, shared, front, this.#running)
   }
 
   /** Looks into the store; what it asks leaves with this tick. What a function partitions by is only known once the guards have run. */
@@ -116,7 +100,7 @@ export class CachedRoute<Request extends Asking> {
   settle (request: Request, reply: Replying, visit: Visit, payload: unknown): unknown {
     this.#leave(visit)
     const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsOf(request, visit))
-    if (visit.run !== undefined) this.#filling.ended(visit.run)
+    if (visit.run !== undefined) this.#running.ended(visit.run)
     else if (visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: visit.bypass ?? 'guard' }))
     // Somebody gave this client a cookie: no other cache on the way shall hand it to the next one.
     if (!this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)

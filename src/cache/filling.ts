@@ -1,33 +1,23 @@
 import type { CacheStatus } from '../http/cache-status.ts'
-import { whenSent } from '../http/exchange.ts'
-import { FillsFullError } from '../errors.ts'
-import { begin } from './begin.ts'
-import type { Shared } from './cached-route.ts'
+import type { Shared } from './shared.ts'
 import type { Entry } from './entry.ts'
-import { watchFailure } from './failure.ts'
-import { watchHijack } from './hijack.ts'
 import type { Ending, Fill } from './fill/fill.ts'
-import { freshLeftMs } from './freshness.ts'
 import { wishOf } from './fill/lock.ts'
 import type { Taking, Wish } from './fill/lock.ts'
+import type { Reservation } from './fill/reservations.ts'
+import { outage } from './keeping.ts'
 import type { Lookup } from './lookup.ts'
 import type { Asking } from './message.ts'
-import { Places } from './fill/places.ts'
 import type { RoutePolicy } from './policy.ts'
 import type { Refresh } from './refresh.ts'
 import { maySwap, useOf } from './reuse.ts'
-import type { Reservation } from './fill/reservations.ts'
-import { outage } from './keeping.ts'
+import type { Running } from './running.ts'
 import { Swapping } from './swapping.ts'
 import { waitedFor } from './turn.ts'
 import type { Front, Miss, Turn } from './turn.ts'
-import type { HandlerRun, Visit } from './visit.ts'
 
 /** Nobody waits longer than this for somebody else's run, once; then he takes its place. */
 const patienceMs = 5000
-const retryAfterSeconds = 1
-/** Older than every purge, for each has Redis's clock in microseconds: what begins at it is not kept. */
-const ancient = 1
 
 /** A miss that waits. */
 interface Wanting extends Miss {
@@ -37,28 +27,18 @@ interface Wanting extends Miss {
   readonly isLate?: boolean
 }
 
-/** What runs: for whom, and since which sequence. */
-interface Start {
-  readonly fill?: Fill<Entry> | undefined
-  readonly sequence: number | undefined
-  readonly detail?: string | undefined
-}
-
 /** Answers what nothing stored can answer: one request runs the handler, in one of all processes, and the others take what it made. */
 export class Filling<Request extends Asking> {
-  readonly #policy: RoutePolicy<Request>
   readonly #shared: Shared
   readonly #front: Front<Request>
+  readonly #running: Running<Request>
   readonly #swapping: Swapping<Request>
-  readonly #places: Places
-  #runMs = 0
 
-  constructor (policy: RoutePolicy<Request>, shared: Shared, front: Front<Request>) {
-    this.#policy = policy
+  constructor (policy: RoutePolicy<Request>, shared: Shared, front: Front<Request>, running: Running<Request>) {
     this.#shared = shared
     this.#front = front
+    this.#running = running
     this.#swapping = new Swapping(policy, shared)
-    this.#places = new Places(policy.fills)
   }
 
   /** Takes part in another's run of the handler, or begins one. */
@@ -77,27 +57,20 @@ export class Filling<Request extends Asking> {
       return undefined
     }
     refresh.hasBegun = true
-    return this.#run(turn, { reason: 'stale', stale: refresh.stale }, { fill: refresh.fill, sequence: refresh.fill.sequence })
+    return this.#running.run(turn, { reason: 'stale', stale: refresh.stale }, { fill: refresh.fill, sequence: refresh.fill.sequence })
   }
 
-  /** Has an answer made anew that will be stale soon: at random, so that not all do at once, and the earlier the longer a run takes (Vattani, "Optimal probabilistic cache stampede prevention"). */
+  /** Has an answer made anew that will be stale soon. */
   early (turn: Turn<Request>, lookup: Lookup<Entry>, entry: Entry): void {
-    const isDue = freshLeftMs(entry, Date.now()) < -Math.log(Math.random()) * this.#runMs
-    if (isDue && !this.#places.isFull) this.#swapping.early(turn, lookup, entry)
-  }
-
-  /** A handler has answered: how long it took is what an early refresh goes by. */
-  ended (run: HandlerRun): void {
-    run.free?.()
-    if (this.#policy.earlyRefresh) this.#runMs += (Date.now() - run.askedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
+    if (this.#running.isDue(entry)) this.#swapping.early(turn, lookup, entry)
   }
 
   async #swap (turn: Turn<Request>, miss: Miss, stale: Entry): Promise<unknown> {
-    if (this.#places.isFull) return this.#serve(turn, stale, { isHit: true })
+    if (this.#running.isFull) return this.#serve(turn, stale, { isHit: true })
     const fill = await this.#swapping.begin(turn, miss.lookup, stale)
     if (fill === undefined) return this.#serve(turn, stale, { isHit: true })
     this.#shared.counts.add('miss')
-    return this.#run(turn, miss, { fill, sequence: fill.sequence })
+    return this.#running.run(turn, miss, { fill, sequence: fill.sequence })
   }
 
   /** Without Redis nothing is kept, but those of this process who want the same at the same time share one run. */
@@ -119,7 +92,7 @@ export class Filling<Request extends Asking> {
     const { requiredSequence: required, tick } = miss.lookup
     const underWay = fills.find(name, required, store.tick, tick)
     if (underWay !== undefined) return this.#join(turn, miss, underWay)
-    if (this.#places.isFull) return this.#refuse(turn, miss.stale)
+    if (this.#running.isFull) return this.#running.refuse(turn, miss.stale)
     const reservation = reservations.takeUp(name)
     return reservation === undefined ? this.#lead(turn, miss, fills.begin(name, required ?? 0, { tick: store.tick })) : this.#redeem(turn, miss, reservation)
   }
@@ -149,7 +122,7 @@ export class Filling<Request extends Asking> {
     if (typeof ending === 'object' && !isLater && useOf(ending, miss.wanted, Date.now()) === 'fresh') return this.#serve(turn, ending, { forwarded: miss.reason, isCollapsed: true })
     if (fill.isOutage) return this.#forward(turn)
     if (ending === 'again' || isLater) return await this.#share(turn, miss)
-    return this.#run(turn, miss, { sequence: fill.sequence })
+    return this.#running.run(turn, miss, { sequence: fill.sequence })
   }
 
   /** Runs the handler for all who come by this process, unless another process does. */
@@ -166,10 +139,10 @@ export class Filling<Request extends Asking> {
     const { sequence } = taking
     if (taking.word === 'taken') {
       fill.lock = taking.lock
-      return this.#run(turn, miss, { fill, sequence })
+      return this.#running.run(turn, miss, { fill, sequence })
     }
     fill.end('alone')
-    return this.#run(turn, miss, { sequence })
+    return this.#running.run(turn, miss, { sequence })
   }
 
   /** @returns undefined when Redis did not answer */
@@ -214,9 +187,9 @@ export class Filling<Request extends Asking> {
   async #runUnshared (turn: Turn<Request>, miss: Wanting): Promise<unknown> {
     const { request } = turn
     const detail = miss.wanted?.noStore === true ? 'no-store' : request.method !== 'GET' ? 'method' : undefined
-    if (detail !== undefined) return this.#run(turn, miss, { sequence: undefined, detail })
+    if (detail !== undefined) return this.#running.run(turn, miss, { sequence: undefined, detail })
     const sequence = await this.#shared.store.begin(miss.lookup.unmarked).catch(() => undefined)
-    return sequence === undefined ? this.#runWithout(turn, miss, undefined) : this.#run(turn, miss, { sequence })
+    return sequence === undefined ? this.#runWithout(turn, miss, undefined) : this.#running.run(turn, miss, { sequence })
   }
 
   /** Runs the handler while Redis is gone. */
@@ -225,41 +198,7 @@ export class Filling<Request extends Asking> {
       fill.isOutage = true
       fill.sequence = outage
     }
-    return this.#run(turn, { ...miss, reason: 'bypass', stale: undefined }, { fill, sequence: fill && outage, detail: 'redis' })
-  }
-
-  #run (turn: Turn<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, start: Start): unknown {
-    const { request, reply, visit, run } = turn
-    if (this.#places.isFull) {
-      this.#shared.entrance.leave(start.fill, 'again')
-      return this.#refuse(turn, stale)
-    }
-    this.#shared.counts.add('fill')
-    const sequence = start.sequence && boundBy(visit, start.sequence)
-    if (start.fill !== undefined && sequence !== undefined) start.fill.sequence = sequence
-    const beginning = { reason, stale, ...start, sequence, free: this.#places.take() }
-    const begun = visit.run = begin(request, reply, visit, this.#policy as RoutePolicy, beginning, this.#front.isHostKeyed(request))
-    watchFailure(begun, reply)
-    const abandon = () => { this.#abandon(begun) }
-    watchHijack(begun, reply, abandon)
-    whenSent(reply.raw, abandon)
-    return waitedFor(reply, run())
-  }
-
-  /** The reply has left: a run that was never settled ends here. */
-  #abandon (run: HandlerRun): void {
-    run.restore?.()
-    run.free?.()
-    run.stream?.destroy()
-    if (run.isSettled !== true) this.#shared.entrance.leave(run.fill, 'again')
-  }
-
-  /** The route makes as many answers as it may. */
-  #refuse (turn: Turn<Request>, stale: Entry | undefined): unknown {
-    if (stale !== undefined && !stale.mustRevalidate) return this.#serve(turn, stale, { isHit: true, detail: 'fills' })
-    turn.visit.bypass = 'fills'
-    this.#shared.counts.add('deny')
-    throw Object.assign(new FillsFullError(this.#policy.fills ?? 0), { retryAfterSeconds, headers: { 'retry-after': String(retryAfterSeconds) } })
+    return this.#running.run(turn, { ...miss, reason: 'bypass', stale: undefined }, { fill, sequence: fill && outage, detail: 'redis' })
   }
 
   #serve (turn: Turn<Request>, entry: Entry, status: CacheStatus): unknown {
@@ -269,11 +208,6 @@ export class Filling<Request extends Asking> {
   #forward (turn: Turn<Request>): unknown {
     return waitedFor(turn.reply, this.#front.forward(turn, 'bypass', 'redis'))
   }
-}
-
-/** A run's sequence: what its handler works with may be as old as its request. */
-function boundBy ({ standing }: Visit, sequence: number): number {
-  return Math.max(ancient, Math.min(sequence, standing?.sequence ?? sequence))
 }
 
 /** The sequence that a run must have begun at, at least, for its answer to be this request's too. */

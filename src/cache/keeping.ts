@@ -1,5 +1,5 @@
 import { parseVary } from '../http/vary.ts'
-import type { Shared } from './cached-route.ts'
+import type { Shared } from './shared.ts'
 import { compress } from './coding.ts'
 import { fieldOf, packEntry } from './entry.ts'
 import type { Head } from './entry.ts'

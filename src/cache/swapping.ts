@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { Shared } from './cached-route.ts'
+import type { Shared } from './shared.ts'
 import type { Entry } from './entry.ts'
 import type { Fill } from './fill/fill.ts'
 import type { Lookup } from './lookup.ts'

@@ -1,6 +1,6 @@
 import { invalidatedBy, isUnsafe } from './invalidation.ts'
 import type { Asking, Replying } from './message.ts'
-import type { Shared } from './cached-route.ts'
+import type { Shared } from './shared.ts'
 
 /** A route that is not cached itself, and may change what cached routes show (RFC 9111 section 4.4). */
 export class Writer {
