@@ -1,52 +1,16 @@
-import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import type { Test } from 'tap'
-import events from '../../plugins/events.ts'
-import redis from '../../plugins/redis.ts'
 import type { CloudEvent } from '../../plugins/events.ts'
 import { publish } from '../helpers/publish.ts'
 import { faults } from '../helpers/faults.ts'
-import { reached } from '../helpers/reached.ts'
 import { startRig } from '../helpers/rig.ts'
-import type { Rig } from '../helpers/rig.ts'
 import { until } from '../helpers/until.ts'
-
-async function startApp (t: Test, url: string): Promise<FastifyInstance> {
-  const app = Fastify()
-  await app.register(redis, { url })
-  await app.register(events, {})
-  t.after(() => app.close())
-  await app.ready()
-  await reached(app)
-  return app
-}
-
-interface Heard {
-  seen: CloudEvent[]
-  resets: string[]
-  ready: Promise<string>
-}
-
-/** Listens; what was published once more, for nobody knew whether it had arrived, is left out. */
-function listen (app: FastifyInstance, topic: string, from?: string): Heard {
-  const seen: CloudEvent[] = []
-  const resets: string[] = []
-  const { ready } = app.events.subscribe(topic, (event) => { if (!isAgain(event, seen.at(-1))) seen.push(event) }, { from, onReset: (id) => resets.push(id) })
-  return { seen, resets, ready }
-}
-
-function isAgain ({ type, data }: CloudEvent, before: CloudEvent | undefined): boolean {
-  return data !== undefined && type === before?.type && JSON.stringify(data) === JSON.stringify(before.data)
-}
-
-const dataOf = (seen: CloudEvent[]) => seen.map(({ data }) => data)
+import { dataOf, listen, startEventsApp } from '../helpers/events-app.ts'
 
 t.test('events of one process reach another, in order, as CloudEvents', async (t) => {
   const { url } = await startRig(t)
-  const publisher = await startApp(t, url)
-  const receiver = await startApp(t, url)
+  const publisher = await startEventsApp(t, url)
+  const receiver = await startEventsApp(t, url)
   const heard: CloudEvent[] = []
   const subscription = receiver.events.subscribe('events', (event) => heard.push(event))
   const begin = await subscription.ready
@@ -63,7 +27,7 @@ t.test('events of one process reach another, in order, as CloudEvents', async (t
 
 t.test('events published in the tick of the subscription are delivered', async (t) => {
   const { url } = await startRig(t)
-  const app = await startApp(t, url)
+  const app = await startEventsApp(t, url)
 
   const heard = listen(app, 'events')
   await publish(app, 'events', { type: 'x', data: 1 })
@@ -74,7 +38,7 @@ t.test('events published in the tick of the subscription are delivered', async (
 
 t.test('events published in the tick of the subscription are delivered, though others were published before it', async (t) => {
   const { url } = await startRig(t)
-  const app = await startApp(t, url)
+  const app = await startEventsApp(t, url)
 
   const before = app.events.publish('events', { type: 'x', data: 'before' })
   const heard = listen(app, 'events')
@@ -87,7 +51,7 @@ t.test('events published in the tick of the subscription are delivered, though o
 
 t.test('events fail with a code while Redis is away, and are heard by who subscribed meanwhile', async (t) => {
   const rig = await startRig(t)
-  const app = await startApp(t, rig.url)
+  const app = await startEventsApp(t, rig.url)
   await rig.redis.kill()
   const heard = listen(app, 'events')
   await t.rejects(app.events.publish('events', { type: 'x' }), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
@@ -100,93 +64,9 @@ t.test('events fail with a code while Redis is away, and are heard by who subscr
   t.same(heard.resets, [])
 })
 
-t.test('events after an id are delivered to who resumes there, from Redis and from what the process remembers', async (t) => {
-  const { url } = await startRig(t)
-  const app = await startApp(t, url)
-  const other = await startApp(t, url)
-  const witness = listen(app, 'events')
-  await witness.ready
-  const ids: string[] = []
-  for (let n = 0; n < 200; n++) ids.push(await publish(app, 'events', { type: 'n', data: n }))
-  await until(() => witness.seen.length === 200, { what: 'the witness has all' })
-
-  const near = listen(app, 'events', ids[99])
-  const far = listen(other, 'events', ids[9])
-  await until(() => near.seen.length === 100 && far.seen.length === 190, { what: 'both resumed' })
-  await publish(app, 'events', { type: 'n', data: 'last' })
-  await until(() => near.seen.length === 101 && far.seen.length === 191, { what: 'both are level' })
-
-  t.same(dataOf(near.seen).slice(0, 2), [100, 101])
-  t.same(dataOf(far.seen).slice(0, 2), [10, 11])
-  t.same([near.resets, far.resets], [[], []])
-})
-
-t.test('events tell of a gap once: an id that the log no longer knows', async (t) => {
-  const { url } = await startRig(t)
-  const app = await startApp(t, url)
-  const id = await publish(app, 'events', { type: 'n', data: 1 })
-
-  const unknown = listen(app, 'events', '1-1')
-  const future = listen(app, 'events', '9999999999999-0')
-  await until(() => unknown.resets.length === 1 && future.resets.length === 1, { what: 'both are told' })
-  await publish(app, 'events', { type: 'n', data: 2 })
-  await until(() => unknown.seen.length === 1 && future.seen.length === 1, { what: 'both go on' })
-
-  t.same([unknown.resets, future.resets], [[id], [id]])
-})
-
-const losses: Record<string, (rig: Rig) => Promise<unknown>> = {
-  'FLUSHALL takes the log': ({ control }) => control.flushall(),
-  'eviction takes the log': ({ control }) => control.del('prism:events:log'),
-  'somebody trims the log to nothing': ({ control }) => control.xtrim('prism:events:log', 'MAXLEN', 0),
-  'Redis is killed and comes back empty': ({ redis }) => redis.restart()
-}
-
-t.test('events bring exactly one reset to each subscriber', async (t) => {
-  t.jobs = 4
-  for (const [what, lose] of Object.entries(losses)) {
-    for (const publishes of [true, false]) {
-      t.test(`when ${what}${publishes ? ' and somebody publishes' : ', though nobody publishes'}`, { buffered: true }, async (t) => {
-        const rig = await startRig(t)
-        const app = await startApp(t, rig.url)
-        const other = await startApp(t, rig.url)
-        const heard = [listen(app, 'events'), listen(app, 'events'), listen(other, 'events')]
-        await Promise.all(heard.map(({ ready }) => ready))
-        await publish(app, 'events', { type: 'n', data: 'before' })
-        await until(() => heard.every(({ seen }) => seen.length > 0), { what: 'all are level' })
-
-        await lose(rig)
-        if (publishes) await publish(app, 'events', { type: 'n', data: 'meanwhile' })
-        await until(() => heard.every(({ resets }) => resets.length > 0), { what: 'all are told' })
-        await publish(app, 'events', { type: 'n', data: 'after' })
-        await until(() => heard.every(({ seen }) => seen.at(-1)?.data === 'after'), { what: 'all go on' })
-
-        for (const { resets } of heard) t.equal(resets.length, 1)
-      })
-    }
-  }
-})
-
-t.test('events of 500 topics and a long, large history are read when the connection was lost, while others are answered', async (t) => {
-  const { url, control } = await startRig(t)
-  const app = await startApp(t, url)
-  const publisher = await startApp(t, url)
-  const heard = Array.from({ length: 500 }, (_, n) => listen(app, `user:${n}`))
-  await Promise.all(heard.map(({ ready }) => ready))
-  const large = listen(app, 'large')
-  await large.ready
-
-  await control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
-  for (let n = 0; n < 500; n++) await publish(publisher, `user:${n}`, { type: 'n', data: n })
-  for (let n = 0; n < 200; n++) await publish(publisher, 'large', { type: 'n', data: `${n} ${'x'.repeat(15_000)}` })
-  await until(() => large.seen.length === 200 && heard.every(({ seen }) => seen.length === 1), { what: 'all topics' })
-
-  t.same([...heard, large].flatMap(({ resets }) => resets), [])
-})
-
 t.test('events of other services are delivered without an id, and what is malformed is counted', async (t) => {
   const { url, control } = await startRig(t)
-  const app = await startApp(t, url)
+  const app = await startEventsApp(t, url)
   const heard = listen(app, 'events')
   await until(() => control.pubsub('NUMSUB', 'prism:events').then(([, count]) => count === 1), { what: 'the channel is joined' })
 
@@ -203,7 +83,7 @@ t.test('events of other services are delivered without an id, and what is malfor
 
 t.test('events are readable to a plain subscriber', async (t) => {
   const { url, redis } = await startRig(t)
-  const app = await startApp(t, url)
+  const app = await startEventsApp(t, url)
   const plain = new Redis(redis.port)
   t.after(() => plain.disconnect())
   const messages: string[] = []
@@ -217,27 +97,9 @@ t.test('events are readable to a plain subscriber', async (t) => {
   t.equal(JSON.parse(messages[0] ?? '').prev, '')
 })
 
-t.test('events behind what another service wrote into the log are told by a reset', async (t) => {
-  const { url } = await startRig(t)
-  const app = await startApp(t, url)
-  const { seen, resets, ready } = listen(app, 'events')
-  await ready
-
-  for (const fields of [['prev', 'x'], ['prev', '', 'other', '{}'], ['a', 'b']]) {
-    const count = resets.length
-    await app.redis.xadd('prism:events:log', '*', ...fields)
-    await publish(app, 'events', { type: 'lost' })
-    await until(() => resets.length > count, { what: `a reset behind ${fields.join()}` })
-    await publish(app, 'events', { type: 'after', data: count })
-    await until(() => dataOf(seen).includes(count), { what: 'the next event' })
-  }
-
-  t.same(dataOf(seen.filter(({ type }) => type === 'after')), [0, 1, 2])
-})
-
 t.test('events are asked for by nobody who has gone', async (t) => {
   const rig = await startRig(t)
-  const app = await startApp(t, rig.url)
+  const app = await startEventsApp(t, rig.url)
   await listen(app, 'events').ready
   await faults.down.inject(rig)
   await until(() => app.redisPool.state !== 'ready', { what: 'Redis is away' })
@@ -257,7 +119,7 @@ t.test('events are asked for by nobody who has gone', async (t) => {
 
 t.test('events are refused by name when they cannot be meant', async (t) => {
   const { url } = await startRig(t)
-  const app = await startApp(t, url)
+  const app = await startEventsApp(t, url)
 
   for (const topic of ['', 'a*', 'a b', 'a\nb', 'ü', 'x'.repeat(129)]) {
     await t.rejects(app.events.publish(topic, { type: 'n' }), { code: 'PRISM_ERR_TOPIC' })
@@ -274,34 +136,9 @@ t.test('events are refused by name when they cannot be meant', async (t) => {
   t.ok(await publish(app, 'events', { type: 'n', time: '2026-11-27T10:00:00.5+01:00' }))
 })
 
-t.test('events go on, without loss, when the connection that hears them is killed or half open', async (t) => {
-  const rig = await startRig(t)
-  const app = await startApp(t, rig.url)
-  const heard = listen(app, 'events')
-  const publisher = await startApp(t, rig.redis.url)
-  await heard.ready
-  const sent: number[] = []
-  const send = async (n: number) => {
-    await publish(publisher, 'events', { type: 'n', data: n })
-    sent.push(n)
-  }
-  await send(0)
-  await until(() => heard.seen.length > 0, { what: 'level' })
-
-  await rig.control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
-  for (let n = 1; n < 50; n++) await send(n)
-  await rig.proxy.fault('halfOpen')
-  for (let n = 50; n < 100; n++) await send(n)
-  await rig.proxy.heal()
-  await until(() => heard.seen.length === 100, { what: 'all events' })
-
-  t.same(dataOf(heard.seen), sent)
-  t.same(heard.resets, [])
-})
-
 t.test('events begin, for who subscribes in answer to one, with the next', async (t) => {
   const { url } = await startRig(t)
-  const app = await startApp(t, url)
+  const app = await startEventsApp(t, url)
   const late: unknown[] = []
   const early: unknown[] = []
   await app.events.subscribe('events', ({ data }) => {
@@ -316,7 +153,7 @@ t.test('events begin, for who subscribes in answer to one, with the next', async
 
 t.test('events whose subscriber throws reach the others', async (t) => {
   const { url } = await startRig(t)
-  const app = await startApp(t, url)
+  const app = await startEventsApp(t, url)
   app.events.subscribe('events', () => { throw new Error('mine') })
   app.events.subscribe('events', async () => { throw new Error('mine too') })
   const heard: CloudEvent[] = []
