@@ -17,6 +17,8 @@ import type { Workload } from './workloads.ts'
 // Our stack beside what a developer composes today and beside Fastify alone, in one run: rounds are interleaved, medians and ratios are told.
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
 const seconds = Number(process.env.BENCH_SECONDS ?? 3)
+/** What Node is started with, each server alike; the service itself runs with --no-allocation-site-pretenuring. */
+const flags = (process.env.BENCH_FLAGS ?? '').split(' ').filter((flag) => flag !== '')
 const only = process.argv.slice(2)
 const names = ['bare', 'conventional', 'prism'] as const
 const quota = '1000000'
@@ -32,7 +34,7 @@ interface Peer { server: Server, redis: { pid: number, control: Redis, url: stri
 async function startPeer (name: string, redisDelayMs: number): Promise<Peer> {
   const redis = await startRedisProcess(owner)
   const proxy = redisDelayMs > 0 ? await startProxy(owner, redis) : undefined
-  const server = await startServer(name, { REDIS_URL: proxy?.url ?? redis.url, QUOTA: quota })
+  const server = await startServer(name, { REDIS_URL: proxy?.url ?? redis.url, QUOTA: quota }, flags)
   ends.push(() => server.stop())
   const control = new Redis(redis.url)
   ends.push(() => control.disconnect())
@@ -103,7 +105,7 @@ async function main (): Promise<void> {
 async function tell (rows: Row[]): Promise<void> {
   const version = (name: string) => (createRequire(import.meta.url)(`${name}/package.json`) as { version: string }).version
   const versions = Object.fromEntries(['fastify', 'ioredis', '@fastify/session', '@fastify/rate-limit', '@fastify/cookie'].map((name) => [name, version(name)]))
-  const machine = { node: process.version, cpu: cpus()[0]?.model, cores: cpus().length, load: hasWrk ? 'wrk' : 'autocannon', rounds, seconds, ...versions }
+  const machine = { node: process.version, cpu: cpus()[0]?.model, cores: cpus().length, load: hasWrk ? 'wrk' : 'autocannon', rounds, seconds, flags: flags.join(' ') || 'none', ...versions }
   console.log(table(rows))
   console.log('commands: as Redis counts them, those inside scripts too; writes: how often Redis read from a connection')
   for (const { workload, server, p50Ms, roundTripMs } of rows.filter((row) => row.roundTripMs > 0 && row.server !== 'bare')) console.log(`${workload}, ${server}: p50 is ${(p50Ms / roundTripMs).toFixed(2)} round trips of ${roundTripMs.toFixed(1)} ms`)
