@@ -1,5 +1,6 @@
 import { test } from 'tap'
 import { buildTestApp } from '../helpers/app.ts'
+import { until } from '../helpers/until.ts'
 import { Visitor } from '../helpers/visitor.ts'
 
 test('session', async (t) => {
@@ -27,9 +28,18 @@ test('session', async (t) => {
 
   t.test('the sixth sign-in of a minute is refused', async (t) => {
     const app = await buildTestApp(t)
-    const tries = []
-    for (let count = 0; count < 6; count++) tries.push((await app.inject({ method: 'POST', url: '/session', payload: { name: 'x', password: 'y' } })).statusCode)
+    let clients = 0
+    const triesOfOne = async () => {
+      const remoteAddress = `192.0.2.${++clients}`
+      const tries: number[] = []
+      for (let count = 0; count < 6; count++) tries.push((await app.inject({ method: 'POST', url: '/session', payload: { name: 'x', password: 'y' }, remoteAddress })).statusCode)
+      return tries
+    }
 
-    t.same(tries, [401, 401, 401, 401, 401, 429])
+    // Where Redis was late nobody knows whether that try was counted: then another client tries.
+    t.same(await until(async () => {
+      const tries = await triesOfOne()
+      return !tries.includes(503) && tries
+    }, { what: 'six tries that Redis answers in time' }), [401, 401, 401, 401, 401, 429])
   })
 })

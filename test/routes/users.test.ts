@@ -1,10 +1,11 @@
 import { test } from 'tap'
 import { buildTestApp } from '../helpers/app.ts'
+import { unlessLate } from '../helpers/reached.ts'
 import { Visitor } from '../helpers/visitor.ts'
 
 test('users', async (t) => {
   const app = await buildTestApp(t)
-  const become = (name: string, password = 'correct horse') => new Visitor(app).send('POST', '/users', { name, password })
+  const become = (name: string, password = 'correct horse') => unlessLate(() => new Visitor(app).send('POST', '/users', { name, password }))
 
   t.test('somebody becomes a user, and learns nothing of the password again', async (t) => {
     const response = await become('Ada Lovelace')
