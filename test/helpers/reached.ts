@@ -1,9 +1,10 @@
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { until } from './until.ts'
 
-/** Waits until an app speaks to its Redis: on a busy machine it may have started without. */
+/** Waits until an app speaks to its Redis and is answered in time: on a busy machine it may have started without, and the first answer takes longest. */
 export async function reached ({ redisPool }: Pick<FastifyInstance, 'redisPool'>): Promise<void> {
   await until(() => redisPool.state === 'ready', { what: 'the app reaches its Redis' })
+  await until(() => redisPool.batch.command('PING', []), { what: 'an answer in time' })
 }
 
 /** Asks again where the answer is 503: on a busy machine Redis may answer late. */

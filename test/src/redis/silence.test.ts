@@ -38,20 +38,22 @@ async function answersAfterStandstill (pool: Pool): Promise<unknown[]> {
 t.test('a connection whose answer came while the process stood still is no silent one', async (t) => {
   const { url } = await startRedisProcess(t)
   const pool = await open(t, { url })
+  const [{ lost }, { timeouts }] = [{ ...pool.losses }, { ...pool.batch.counts }]
 
   t.same(await answersAfterStandstill(pool), ['value', 'value', 'value'])
 
-  t.equal(pool.losses.lost, 0)
-  t.equal(pool.batch.counts.timeouts, 0)
+  t.equal(pool.losses.lost, lost)
+  t.equal(pool.batch.counts.timeouts, timeouts)
 })
 
 t.test('a connection over TLS whose answer came while the process stood still is no silent one', async (t) => {
   const { url, ca } = await startTls(t)
   const pool = await open(t, { url, connection: { tls: { ca } } })
+  const { lost } = { ...pool.losses }
 
   t.same(await answersAfterStandstill(pool), ['value', 'value', 'value'])
 
-  t.equal(pool.losses.lost, 0)
+  t.equal(pool.losses.lost, lost)
 })
 
 t.test('a lease whose answer came while the process stood still keeps what it watches', async (t) => {
