@@ -5,6 +5,7 @@ import { Cluster, Redis } from 'ioredis'
 import { ScopeError } from '../src/errors.ts'
 import { resolveRedisPolicy } from '../src/redis/policy.ts'
 import type { RedisOptions } from '../src/redis/policy.ts'
+import { neededRights } from '../src/redis/outage.ts'
 import { Pool } from '../src/redis/pool.ts'
 
 // Brings the type of `fastify.redis` along.
@@ -34,6 +35,9 @@ export default fp<RedisOptions>(async (fastify, options) => {
     const who = pool.server?.isCluster ? 'A node of the Redis Cluster' : 'Redis'
     if (isOut) fastify.log.warn(`${who} does not answer: cache bypassed, limits and sessions as their policies say`)
     else fastify.log.info('Redis answers again')
+  })
+  pool.on('denied', (what: string) => {
+    fastify.log.warn({ denied: what }, `Redis denies its user ${what}: what needs it goes on as without Redis, or fails. Let it do ${neededRights}`)
   })
   pool.once('server', ({ version, isCluster, maxmemoryBytes, maxmemoryPolicy }) => {
     fastify.log.info({ redis: { version, isCluster, maxmemoryBytes, maxmemoryPolicy } }, 'Redis is reached')

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import { readAddress } from '../redis/address.ts'
+import { neededRights } from '../redis/outage.ts'
 import { ReachFault, UsageFault } from './command.ts'
 
 const patienceMs = 3000
@@ -48,7 +49,7 @@ const reasons: readonly (readonly [pattern: RegExp, say: (where: string) => stri
   [/WRONGPASS|invalid (username-)?password|invalid username/i, (where) => `Redis at ${where} refuses the password: compare the user and password in REDIS_URL with the server's (percent-encode signs such as @ : / # %).`],
   [/NOAUTH/, (where) => `Redis at ${where} wants a password, and REDIS_URL has none: write redis://default:<password>@host:port.`],
   [/DENIED Redis is running in protected mode/i, (where) => `Redis at ${where} is in protected mode: give it a password, or bind it to the private network.`],
-  [/NOPERM/, (where) => `Redis at ${where} lets this user do too little: it needs at least +@read +@write +@scripting +@pubsub +info +ping.`],
+  [/NOPERM/, (where) => `Redis at ${where} lets this user do too little: it needs at least ${neededRights}.`],
   [/max number of clients/, (where) => `Redis at ${where} has no connection left: lower redis.max of the services that share it, or raise maxclients.`],
   [/SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(VERIFY|GET)|CERT_UNTRUSTED|self.signed/i, (where) => `The certificate of Redis at ${where} is of an authority that this machine does not know: set REDIS_TLS_CA to its PEM file (NODE_EXTRA_CA_CERTS does too; in code, redis.connection.tls.ca).`],
   [/CERT_HAS_EXPIRED/, (where) => `The certificate of Redis at ${where} has expired: have it renewed.`],

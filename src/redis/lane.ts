@@ -5,7 +5,7 @@ import { afterReading, deadlineMs } from './deadline.ts'
 import { readServer } from './facts.ts'
 import type { Server } from './facts.ts'
 import { Nodes } from './nodes.ts'
-import { isDemotion } from './outage.ts'
+import { denialOf, isDemotion } from './outage.ts'
 import { Wire } from './wire.ts'
 
 /** More than this many commands without an answer, and the next connection is asked. */
@@ -25,6 +25,8 @@ export interface LaneOwner {
   onLost: () => void
   /** one server was expected, and a node of a Cluster is there: it takes no command */
   onClusterNode: () => void
+  /** the server's ACL forbids something: see {@link denialOf} */
+  onDenied: (what: string) => void
 }
 
 /** A command on its way, and who is told what came of it: once, in the moment when the answer is read, however late that is. */
@@ -102,6 +104,8 @@ export class Lane {
 
   /** Hears an error of the server: one that is no master any more is left for the one that its address, or a Sentinel, now names. */
   hear (error: Error): void {
+    const denied = denialOf(error)
+    if (denied !== undefined) return this.#owner.onDenied(denied)
     const now = performance.now()
     if (this.isCluster || !isDemotion(error) || now - this.#demotedAt < demotionMs) return
     this.#demotedAt = now
@@ -133,7 +137,9 @@ export class Lane {
       first()
       resolve(isWell)
     }
-    this.client.ping().then(() => answered(true, () => this.#wire.breaker.succeeded()), (error: Error) => answered(false, () => this.hear(error)))
+    const isWell = () => answered(true, () => this.#wire.breaker.succeeded())
+    // Who is denied PING has an answer.
+    this.client.ping().then(isWell, (error: Error) => denialOf(error) === undefined ? answered(false, () => this.hear(error)) : isWell())
     return promise
   }
 

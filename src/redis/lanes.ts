@@ -21,6 +21,8 @@ export interface LanesOptions {
   onOutage: (isOut: boolean) => void
   /** called when one server was expected, and a node of a Cluster is there */
   onClusterNode: () => void
+  /** called each time the server's ACL forbids something */
+  onDenied: (what: string) => void
 }
 
 /**
@@ -103,6 +105,7 @@ export class Lanes implements LaneSource {
       breakers: this.breakers,
       onReady: (server) => this.#arrived(server),
       onLost: () => this.#missed(lane),
+      onDenied: (what) => this.#options.onDenied(what),
       onClusterNode: () => { if (this.#lanes.includes(lane)) this.#options.onClusterNode() }
     })
     this.#lanes.push(lane)

@@ -11,6 +11,7 @@ import type { Lane } from './lane.ts'
 import { Lanes } from './lanes.ts'
 import { Leases } from './lease.ts'
 import type { Lease } from './lease.ts'
+import { denialOf } from './outage.ts'
 import { bound } from './pipeline.ts'
 import type { RedisPolicy } from './policy.ts'
 import { isUnshared } from './unshared.ts'
@@ -22,7 +23,7 @@ import { isUnshared } from './unshared.ts'
  * Every command settles within 250 ms, whatever happens to Redis: with its reply, Redis's error, or a {@link RedisUnavailableError}.
  *
  * Events: `outage` (true when one begins, false when it has ended), `server` ({@link Server}, at the first connection and whenever its process changed,
- * synchronously before anything else is asked of it).
+ * synchronously before anything else is asked of it), `denied` (what the server's ACL forbids, the first time of each).
  */
 export class Pool extends Redis {
   readonly batch: Batch
@@ -32,6 +33,7 @@ export class Pool extends Redis {
   readonly #lanes: Lanes
   readonly #leases: Leases
   #open: (role: Role, overrides?: ClientOptions) => Redis | Cluster
+  readonly #denied = new Set<string>()
   #isClosed = false
 
   constructor (policy: RedisPolicy) {
@@ -45,6 +47,7 @@ export class Pool extends Redis {
       max: policy.max,
       onReady: (server) => this.#reached(server),
       onOutage: (isOut) => this.emit('outage', isOut),
+      onDenied: (what) => this.#wasDenied(what),
       onClusterNode: () => {
         this.#open = connector(asCluster(policy.from), policy.connection)
         this.#lanes.renew()
@@ -102,6 +105,12 @@ export class Pool extends Redis {
   /** Opens a connection for Pub/Sub; who opens it closes it. */
   openSubscriber (): Redis | Cluster {
     return this.#open('subscriber')
+  }
+
+  /** Hears what the server said on a connection of {@link openSubscriber}. */
+  hear (error: Error): void {
+    const denied = denialOf(error)
+    if (denied !== undefined) this.#wasDenied(denied)
   }
 
   /**
@@ -176,6 +185,12 @@ export class Pool extends Redis {
     const lane = this.#choose()
     if (lane === undefined) throw new RedisUnavailableError('no connection')
     return lane
+  }
+
+  #wasDenied (what: string): void {
+    if (this.#denied.has(what)) return
+    this.#denied.add(what)
+    this.emit('denied', what)
   }
 
   #reached (server: Server): void {

@@ -29,12 +29,15 @@ export class Subscriber {
   #listeners = new Map<string, Listener>()
   #joined = new Set<string>()
   #timer: NodeJS.Timeout | undefined
+  readonly #onRefusal: (error: Error) => void
   #isClosed = false
   /** since when the server owes a word; undefined when it owes none */
   #askedAt: number | undefined
 
-  constructor (open: () => Redis | Cluster) {
+  /** @param onRefusal told of each time that the server does not let it listen */
+  constructor (open: () => Redis | Cluster, onRefusal: (error: Error) => void) {
     this.#open = open
+    this.#onRefusal = onRefusal
   }
 
   get isReady (): boolean {
@@ -125,7 +128,9 @@ export class Subscriber {
     if (this.#askedAt !== undefined && performance.now() - this.#askedAt > patienceMs) return this.replace()
     if (client?.status !== 'ready') return
     this.#askedAt ??= performance.now()
-    client.ping().then(() => { this.#askedAt = undefined }, () => {}) // told by its end
+    const heard = () => { this.#askedAt = undefined }
+    // An answer, though PING may be denied; any other failure is told by its end.
+    client.ping().then(heard, (error: Error) => { if (error.name === 'ReplyError') heard() })
     this.#subscribe(client, [...this.#listeners.keys()].filter((channel) => !this.#joined.has(channel)))
   }
 
@@ -134,7 +139,7 @@ export class Subscriber {
     for (let start = 0; start < channels.length; start += channelsPerCommand) {
       const some = channels.slice(start, start + channelsPerCommand)
       // A refusal is asked again with the next check.
-      client.subscribe(...some).then(() => some.forEach((channel) => this.#hasJoined(channel)), () => {})
+      client.subscribe(...some).then(() => some.forEach((channel) => this.#hasJoined(channel)), this.#onRefusal)
     }
   }
 

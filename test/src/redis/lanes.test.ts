@@ -12,7 +12,7 @@ import { until } from '../../helpers/until.ts'
 async function start (t: Test, options: Partial<LanesOptions> = {}): Promise<Rig & { lanes: Lanes }> {
   const rig = await startRig(t)
   const open = connector({ kind: 'server', options: { host: rig.proxy.host, port: rig.proxy.port } }, {})
-  const lanes = new Lanes({ open: () => open('commands'), min: 2, max: 3, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, ...options })
+  const lanes = new Lanes({ open: () => open('commands'), min: 2, max: 3, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, onDenied: () => {}, ...options })
   t.after(() => lanes.close())
   await until(() => lanes.all.every((lane) => lane.isReady), { what: 'all connections are ready' })
   return { ...rig, lanes }
@@ -160,7 +160,7 @@ t.test('lanes take a server that is busy at the greeting once it has time', asyn
 
 t.test('lanes tell at once when no first connection could be made, and that they were closed', async (t) => {
   const open = () => new Redis(1, '127.0.0.1', { retryStrategy: () => 10_000, maxRetriesPerRequest: 0, enableOfflineQueue: false }).on('error', () => {})
-  const options = { open, min: 2, max: 2, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {} }
+  const options = { open, min: 2, max: 2, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, onDenied: () => {} }
   const lanes = new Lanes(options)
 
   t.equal(await lanes.contact, false)

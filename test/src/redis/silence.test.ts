@@ -81,7 +81,7 @@ t.test('a subscriber whose answer came while the process stood still stays where
     asked.resolve(answer)
     return answer
   }
-  const subscriber = new Subscriber(() => client)
+  const subscriber = new Subscriber(() => client, () => {})
   t.after(() => subscriber.close())
   const heard: string[] = []
   await new Promise<void>((resolve) => subscriber.join('channel', { heard: (message) => heard.push(message), joined: resolve }))

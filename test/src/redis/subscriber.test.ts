@@ -10,7 +10,7 @@ async function joined (t: Parameters<typeof startRig>[0]) {
   const rig = await startRig(t)
   const pool = new Pool(resolveRedisPolicy({ url: rig.url, min: 1, max: 1 }))
   t.after(() => pool.disconnect())
-  const subscriber = new Subscriber(() => pool.openSubscriber())
+  const subscriber = new Subscriber(() => pool.openSubscriber(), () => {})
   t.after(() => subscriber.close())
   const told = { heard: [] as string[], joined: 0 }
   subscriber.join('news', { heard: (message) => told.heard.push(message), joined: () => { told.joined += 1 } })

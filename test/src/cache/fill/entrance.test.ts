@@ -29,7 +29,7 @@ async function openDoor (t: Test, url: string, subscriberUrl = url): Promise<Doo
   await reached({ redisPool: pool })
   const counts = new Counts()
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
-  const subscriber = new Subscriber(() => other.openSubscriber())
+  const subscriber = new Subscriber(() => other.openSubscriber(), () => {})
   const waiters = new Waiters(subscriber, pool.keyspace.cacheFilled())
   const entrance = new Entrance(new Locks(pool.batch, pool.keyspace, store), waiters, counts)
   t.after(() => entrance.close())
