@@ -123,7 +123,8 @@ export class LimitPlan<Request extends Counted, Reply> {
   /** The policies that had no room, and the time after which all of them have. */
   refusal ({ standings }: Verdict): { violated: readonly LimitPolicy<Request, Reply>[], retryMs: number } {
     const isViolated = (index: number) => this.policies[index]?.isObserved === false && (standings[index]?.retryMs ?? 0) > 0
-    return { violated: this.policies.filter((_, index) => isViolated(index)), retryMs: Math.max(0, ...standings.map((standing, index) => isViolated(index) ? standing?.retryMs ?? 0 : 0)) }
+    // Not of the standings: what nobody was told of is no element of them, and a spread makes NaN of it.
+    return { violated: this.policies.filter((_, index) => isViolated(index)), retryMs: Math.max(0, ...this.policies.map((_, index) => isViolated(index) ? standings[index]?.retryMs ?? 0 : 0)) }
   }
 
   /** The common way: each policy with a partition and a term of its own. */

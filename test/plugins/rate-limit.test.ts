@@ -34,6 +34,19 @@ test('rate-limit tells the quota, what is left and when more comes', async (t) =
   t.equal(reply.headers.ratelimit, '"default";r=2;t=60', 'no longer than the window')
 })
 
+test('rate-limit says when to come again each time, also from memory, and where another policy would let pass', async (t) => {
+  const limited = await app(t, { quota: 100 }, (app) => app.get('/', { config: { rateLimit: { quota: 1 } } }, answer))
+  await limited.inject('/')
+
+  for (const by of ['Redis', 'memory', 'memory']) {
+    const reply = await limited.inject('/')
+
+    t.equal(reply.statusCode, 429, by)
+    t.match(reply.headers['retry-after'], /^\d+$/, by)
+    t.match(reply.json().detail, /in \d+ seconds/, by)
+  }
+})
+
 test('rate-limit refuses what is over the quota with a problem document, in an app with handlers of its own too', async (t) => {
   const limited = await app(t, { quota: 1 }, (app) => {
     app.setErrorHandler((_error, _request, reply) => reply.code(418).send('mine'))
