@@ -14,11 +14,13 @@ import type { Server } from './server.ts'
 import { workloads } from './workloads.ts'
 import type { Workload } from './workloads.ts'
 
+const { scripts: { start } } = createRequire(import.meta.url)('../package.json') as { scripts: { start: string } }
+
 // Our stack beside what a developer composes today and beside Fastify alone, in one run: rounds are interleaved, medians and ratios are told.
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
 const seconds = Number(process.env.BENCH_SECONDS ?? 3)
-/** What Node is started with, each server alike; the service itself runs with --no-allocation-site-pretenuring. */
-const flags = (process.env.BENCH_FLAGS ?? '').split(' ').filter((flag) => flag !== '')
+/** What Node is started with, every server alike: as `npm start` starts the service, where nothing else is asked for. */
+const flags = (process.env.BENCH_FLAGS ?? flagsOf(start)).split(' ').filter((flag) => flag !== '')
 const only = process.argv.slice(2)
 const names = ['bare', 'conventional', 'prism'] as const
 const quota = '1000000'
@@ -28,6 +30,11 @@ const farWarmUpSeconds = 3
 
 const ends: (() => Promise<void> | void)[] = []
 const owner = { after: (end: () => Promise<void> | void) => { ends.push(end) } }
+
+/** The flags of a command. */
+function flagsOf (command: string): string {
+  return command.split(' ').filter((word) => word.startsWith('--')).join(' ')
+}
 
 interface Peer { server: Server, redis: { pid: number, control: Redis, url: string } }
 
