@@ -14,11 +14,10 @@ import type { Server } from './server.ts'
 import { workloads } from './workloads.ts'
 import type { Workload } from './workloads.ts'
 
-const { scripts: { start } } = createRequire(import.meta.url)('../package.json') as { scripts: { start: string } }
-
 // Our stack beside what a developer composes today and beside Fastify alone, in one run: rounds are interleaved, medians and ratios are told.
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
 const seconds = Number(process.env.BENCH_SECONDS ?? 3)
+const { scripts: { start } } = createRequire(import.meta.url)('../package.json') as { scripts: { start: string } }
 /** What Node is started with, every server alike: as `npm start` starts the service, where nothing else is asked for. */
 const flags = (process.env.BENCH_FLAGS ?? flagsOf(start)).split(' ').filter((flag) => flag !== '')
 const only = process.argv.slice(2)

@@ -1,5 +1,4 @@
 import { LRUCache } from 'lru-cache'
-import type { Shared } from './shared.ts'
 import type { Entry } from './entry.ts'
 import type { Fill } from './fill/fill.ts'
 import type { Lookup } from './lookup.ts'
@@ -7,6 +6,7 @@ import { wishOf } from './fill/lock.ts'
 import type { Asking } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import { Refresh } from './refresh.ts'
+import type { Shared } from './shared.ts'
 import type { Turn } from './turn.ts'
 
 /** Fields that say who visits: no request of the app's own bears them. */

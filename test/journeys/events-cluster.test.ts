@@ -1,23 +1,8 @@
-import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import type { Test } from 'tap'
-import events from '../../plugins/events.ts'
-import redis from '../../plugins/redis.ts'
 import { startCluster } from '../helpers/cluster.ts'
 import type { Cluster } from '../helpers/cluster.ts'
-import { reached } from '../helpers/reached.ts'
+import { startEventsApp } from '../helpers/events-app.ts'
 import { until } from '../helpers/until.ts'
-
-async function startApp (t: Test, url: string): Promise<FastifyInstance> {
-  const app = Fastify()
-  await app.register(redis, { url })
-  await app.register(events, {})
-  t.after(() => app.close())
-  await app.ready()
-  await reached(app)
-  return app
-}
 
 /** The node that the app under test listens at, once there is one. */
 async function heardAt (cluster: Cluster): Promise<Cluster['nodes'][number]> {
@@ -28,8 +13,8 @@ async function heardAt (cluster: Cluster): Promise<Cluster['nodes'][number]> {
 
 t.test('events in a Cluster go on when the node that is listened at closes the connection, or has left the Cluster', async (t) => {
   const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
-  const app = await startApp(t, cluster.url)
-  const publisher = await startApp(t, cluster.url)
+  const app = await startEventsApp(t, cluster.url)
+  const publisher = await startEventsApp(t, cluster.url)
   const heard: unknown[] = []
   const resets: string[] = []
   await app.events.subscribe('events', ({ data }) => heard.push(data), { onReset: (id) => resets.push(id) }).ready

@@ -1,11 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import Fastify from 'fastify'
 import t from 'tap'
-import events from '../../plugins/events.ts'
-import redis from '../../plugins/redis.ts'
 import type { CloudEvent } from '../../plugins/events.ts'
-import { reached } from '../helpers/reached.ts'
+import { startEventsApp } from '../helpers/events-app.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 
@@ -29,12 +26,7 @@ const noPython = python === undefined ? 'there is no Python with its redis packa
 
 t.test('events pass between us and a backend in Python, both ways, over a plain channel', { skip: noPython }, async (t) => {
   const { url, port } = await startRedis(t)
-  const app = Fastify()
-  await app.register(redis, { url })
-  await app.register(events, {})
-  t.after(() => app.close())
-  await app.ready()
-  await reached(app)
+  const app = await startEventsApp(t, url)
   const seen: CloudEvent[] = []
   await app.events.subscribe('events', (event) => seen.push(event)).ready
   await until(async () => (await app.redisPool.call('PUBSUB', 'NUMSUB', 'prism:events') as unknown[])[1] === 1, { what: 'the channel is joined' })

@@ -2,13 +2,10 @@ import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t from 'tap'
 import type { Test } from 'tap'
-import Fastify from 'fastify'
 import { setTimeout as pause } from 'node:timers/promises'
-import events from '../../plugins/events.ts'
-import redis from '../../plugins/redis.ts'
 import { Crowd, greatestShare, openStreamFrom, quantile } from '../helpers/crowd.ts'
+import { startEventsApp } from '../helpers/events-app.ts'
 import { publish as publishTo } from '../helpers/publish.ts'
-import { reached } from '../helpers/reached.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
@@ -16,12 +13,7 @@ import { until } from '../helpers/until.ts'
 t.setTimeout(120_000)
 
 async function startPublisher (t: Test, url: string): Promise<(data: object) => Promise<string>> {
-  const app = Fastify()
-  await app.register(redis, { url })
-  await app.register(events, {})
-  t.after(() => app.close())
-  await app.ready()
-  await reached(app)
+  const app = await startEventsApp(t, url)
   return async (data) => await publishTo(app, 'events', { type: 'n', data })
 }
 
