@@ -64,7 +64,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, ...alerting })
   await app.register(ops, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)
-  await app.register(health)
+  await app.register(health, { requiresRedis: config.readyRequiresRedis })
   await app.register(live, { origins: config.origins })
   await app.register(atlas, { path: config.databasePath, seed: seedPath })
   await app.register(routes)

@@ -1,5 +1,6 @@
-import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Pool } from '../src/redis/pool.ts'
+import type { UnreachableReason } from '../src/redis/unreachable-reason.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -12,15 +13,22 @@ type Phase = 'starting' | 'running' | 'draining'
 
 const word = { type: 'string' } as const
 const liveSchema = { summary: 'Whether the process answers', response: { 200: { type: 'object', properties: { status: word } } } } as const
-const readyAnswer = { type: 'object', properties: { status: { ...word, enum: ['ready', 'degraded', 'starting', 'draining'] }, redis: { ...word, enum: ['ready', 'degraded'] } } } as const
+const reasonSchema = { type: 'object', properties: { code: word, sentence: word, remedy: word, holds: word } } as const
+const readyAnswer = { type: 'object', properties: { status: { ...word, enum: ['ready', 'degraded', 'starting', 'draining'] }, redis: { ...word, enum: ['ready', 'degraded'] }, reason: reasonSchema } } as const
 const readySchema = { summary: 'Whether to send requests here', response: { 200: readyAnswer, 503: readyAnswer } } as const
 const unshared = { config: { rateLimit: false, cache: false } } as const
 
+/** What readiness asks for. */
+export interface HealthOptions {
+  /** whether readiness answers 503 while Redis cannot be used, so that a deployment with wrong settings stops; default false */
+  requiresRedis?: boolean
+}
+
 /**
- * `GET /healthz/live`: the process answers. `GET /healthz/ready`: `ready`, or `degraded` while Redis does not answer, which is still served;
- * 503 only while starting or draining, because taking an instance out for its Redis would take out all of them.
+ * `GET /healthz/live`: the process answers. `GET /healthz/ready`: `ready`, or `degraded` with the reason while Redis cannot be used, which is still served;
+ * 503 while starting or draining. Taking an instance out for its Redis would take out all of them: `requiresRedis` does so all the same.
  */
-export default fp(async (fastify) => {
+export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
   let phase: Phase = 'starting'
 
   fastify.decorate('drain', () => { phase = 'draining' })
@@ -37,12 +45,17 @@ export default fp(async (fastify) => {
   })
 
   fastify.get('/healthz/ready', { ...unshared, schema: readySchema }, async (_request, reply) => {
-    const { status, code } = readiness(fastify, phase)
-    reply.code(code).header('cache-control', 'no-store')
-    return { status, redis: fastify.redisPool.state }
+    const reason = unusable(fastify.redisPool)
+    const redis = reason === undefined ? 'ready' : 'degraded'
+    const isServed = phase === 'running' && (redis === 'ready' || !requiresRedis)
+    reply.code(isServed ? 200 : 503).header('cache-control', 'no-store')
+    return { status: phase === 'running' ? redis : phase, redis, reason }
   })
 }, { name: 'health', fastify: '5.x', dependencies: ['redis'] })
 
-function readiness (fastify: FastifyInstance, phase: Phase): { status: string, code: 200 | 503 } {
-  return phase === 'running' ? { status: fastify.redisPool.state, code: 200 } : { status: phase, code: 503 }
+/** Why Redis cannot be used, or the one that another part of the stack has for itself. The text shows no address: anybody may ask. */
+function unusable ({ reason, others }: Pool): UnreachableReason & { holds?: string } | undefined {
+  if (reason !== undefined) return reason
+  for (const [holds, { reason }] of others) if (reason !== undefined) return { ...reason, holds }
+  return undefined
 }

@@ -7,6 +7,7 @@ import { resolveRedisPolicy } from '../src/redis/policy.ts'
 import type { RedisOptions } from '../src/redis/policy.ts'
 import { neededRights } from '../src/redis/outage.ts'
 import { Pool } from '../src/redis/pool.ts'
+import { logReasons } from '../src/redis/reason-log.ts'
 
 // Brings the type of `fastify.redis` along.
 export type { FastifyRedis } from '@fastify/redis'
@@ -36,6 +37,7 @@ export default fp<RedisOptions>(async (fastify, options) => {
     if (isOut) fastify.log.warn(`${who} does not answer: cache bypassed, limits and sessions as their policies say`)
     else fastify.log.info('Redis answers again')
   })
+  logReasons(pool, fastify.log)
   pool.on('denied', (what: string) => {
     fastify.log.warn({ denied: what }, `Redis denies its user ${what}: what needs it goes on as without Redis, or fails. Let it do ${neededRights}`)
   })
@@ -46,7 +48,7 @@ export default fp<RedisOptions>(async (fastify, options) => {
 
   fastify.decorate('redisPool', pool)
   if (!fastify.hasDecorator('redis')) await fastify.register(fastifyRedis, { client: pool })
-  if (!await pool.start(1000)) fastify.log.warn('Redis is not reached yet: starting without it')
+  if (!await pool.start(1000)) fastify.log.warn({ redis: { reason: pool.reason?.code } }, 'Redis is not reached yet: starting without it')
 }, { name: 'redis', fastify: '5.x' })
 
 function withAppsOwn (fastify: FastifyInstance, options: RedisOptions): RedisOptions {

@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { OriginError, SessionRequiredError } from '../src/errors.ts'
 import { isSafeMethod, isWelcome } from '../src/http/origin.ts'
 import { Pool } from '../src/redis/pool.ts'
+import { logReasons } from '../src/redis/reason-log.ts'
 import { SessionCookies } from '../src/session/cookies.ts'
 import { EvictionWatch } from '../src/session/eviction.ts'
 import { House } from '../src/session/house.ts'
@@ -62,6 +63,10 @@ type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
   const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
+  if (pool !== fastify.redisPool) {
+    fastify.redisPool.others.set('sessions', pool)
+    logReasons(pool, fastify.log, 'sessions')
+  }
   const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'))
   // @fastify/cookie can write only once it was registered somewhere: in a scope without routes it costs no request a hook, and leaves the app its own.
   await fastify.register(async (scope) => { if (!scope.hasDecorator('serializeCookie')) await scope.register(cookie, { hook: false }) })

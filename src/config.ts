@@ -32,6 +32,8 @@ export interface Config {
   readonly adminToken: string | undefined
   /** A port for metrics alone, without a token: for a private network. */
   readonly metricsPort: number | undefined
+  /** Whether `/healthz/ready` answers 503 while Redis cannot be used. */
+  readonly readyRequiresRedis: boolean
   readonly alertWebhookUrl: string | undefined
   readonly alertWebhookSecret: string | undefined
   /** Where traces are sent, by OTLP over HTTP; undefined: nothing is traced. OpenTelemetry's own variables say the rest. */
@@ -97,6 +99,7 @@ export function readConfig (environment: Environment): Config {
     logLevel: read('LOG_LEVEL', readLogLevel, 'info'),
     adminToken: read('ADMIN_TOKEN', readToken, undefined),
     metricsPort: read<number | undefined>('METRICS_PORT', readPort, undefined),
+    readyRequiresRedis: read<boolean>('READY_REQUIRES_REDIS', readFlag, false),
     alertWebhookUrl: read('ALERT_WEBHOOK_URL', readHttpUrl, undefined),
     alertWebhookSecret: read('ALERT_WEBHOOK_SECRET', readWebhookSecret, undefined),
     tracesUrl: read('OTEL_EXPORTER_OTLP_ENDPOINT', readHttpUrl, undefined),
@@ -119,6 +122,9 @@ const readEnvironmentName: Reader<string> = (value, refuse) =>
 
 const readPort: Reader<number> = (value, refuse) =>
   /^\d{1,5}$/.test(value) && Number(value) <= 65_535 ? Number(value) : refuse('a whole number from 0 to 65535')
+
+const readFlag: Reader<boolean> = (value, refuse) =>
+  value === 'true' ? true : value === 'false' ? false : refuse("'true' or 'false'")
 
 const readHost: Reader<string> = (value, refuse) =>
   isIP(value) !== 0 || /^(?!.*\.\.)[a-z\d](?:[a-z\d.-]{0,251}[a-z\d])?$/i.test(value) ? value : refuse('an IP address or a host name, without port, brackets or scheme')

@@ -1,5 +1,5 @@
-import { Cluster } from 'ioredis'
-import type { Command, Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
+import type { Command } from 'ioredis'
 import type { Breakers } from './breakers.ts'
 import { afterReading, deadlineMs } from './deadline.ts'
 import { readServer } from './facts.ts'
@@ -13,6 +13,7 @@ const crowdedCommands = 512
 /** More than this many bytes expected in answers, and the next connection is asked: a small answer shall not wait behind megabytes. */
 export const crowdedBytes = 1_048_576
 
+const stillLoading = new Error('LOADING Redis is loading the dataset in memory')
 const greetAgainMs = 50
 const demotionMs = 1000
 
@@ -27,6 +28,10 @@ export interface LaneOwner {
   onClusterNode: () => void
   /** the server's ACL forbids something: see {@link denialOf} */
   onDenied: (what: string) => void
+  /** why a connection was lost or not made; undefined: the server ended it without a word */
+  onFailure: (error: Error | undefined) => void
+  /** what the server answered in place of a reply */
+  onError: (error: Error) => void
 }
 
 /** A command on its way, and who is told what came of it: once, in the moment when the answer is read, however late that is. */
@@ -65,8 +70,11 @@ export class Lane {
     client.on('ready', () => this.#greet())
     client.on('close', () => this.#lost())
     // Sentinels that are away end no connection, for there was none.
-    client.on('error', () => { if (!this.#isGreeted) owner.onLost() })
-    if (client instanceof Cluster) client.on('+node', () => { if (this.#isGreeted) this.#greetLater() })
+    client.on('error', (error: Error) => {
+      owner.onFailure(error)
+      if (!this.#isGreeted) owner.onLost()
+    })
+    if (client instanceof Cluster) client.on('+node', () => { if (this.#isGreeted) this.#greetLater() }).on('node error', owner.onFailure)
   }
 
   get isReady (): boolean {
@@ -104,6 +112,7 @@ export class Lane {
 
   /** Hears an error of the server: one that is no master any more is left for the one that its address, or a Sentinel, now names. */
   hear (error: Error): void {
+    this.#owner.onError(error)
     const denied = denialOf(error)
     if (denied !== undefined) return this.#owner.onDenied(denied)
     const now = performance.now()
@@ -150,6 +159,7 @@ export class Lane {
   }
 
   #lost (): void {
+    if (this.client instanceof Redis && this.client.stream?.readableEnded) this.#owner.onFailure(undefined)
     this.#ends += 1
     this.#isGreeted = false
     this.#wire.ended()
@@ -163,7 +173,10 @@ export class Lane {
     const isOver = () => ends !== this.#ends
     readServer(this.client).then((server) => {
       if (isOver()) return
-      if (server.isLoading) return this.#greetLater()
+      if (server.isLoading) {
+        this.#owner.onFailure(stillLoading)
+        return this.#greetLater()
+      }
       this.#wire.settle()
       if (server.isCluster && !this.isCluster) return this.#owner.onClusterNode()
       this.#isGreeted = true
@@ -171,6 +184,7 @@ export class Lane {
       if (this.isCluster) this.#wire.breaker.succeeded()
       this.#owner.onReady(server)
     }, (error: Error) => {
+      this.#owner.onFailure(error)
       // Busy, or the like; in a Cluster, no node that answers. Any other error is the connection's end, and the next one greets again.
       if (!isOver() && (this.isCluster || error.name === 'ReplyError')) this.#greetLater()
     })

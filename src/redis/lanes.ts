@@ -23,6 +23,10 @@ export interface LanesOptions {
   onClusterNode: () => void
   /** called each time the server's ACL forbids something */
   onDenied: (what: string) => void
+  /** called with why a connection was lost or not made; undefined: the server ended it without a word */
+  onFailure?: (error: Error | undefined) => void
+  /** called with what the server answered in place of a reply */
+  onError?: (error: Error) => void
 }
 
 /**
@@ -106,6 +110,8 @@ export class Lanes implements LaneSource {
       onReady: (server) => this.#arrived(server),
       onLost: () => this.#missed(lane),
       onDenied: (what) => this.#options.onDenied(what),
+      onFailure: (error) => { if (this.#lanes.includes(lane)) this.#options.onFailure?.(error) },
+      onError: (error) => this.#options.onError?.(error),
       onClusterNode: () => { if (this.#lanes.includes(lane)) this.#options.onClusterNode() }
     })
     this.#lanes.push(lane)

@@ -14,7 +14,12 @@ import type { Lease } from './lease.ts'
 import { denialOf } from './outage.ts'
 import { bound } from './pipeline.ts'
 import type { RedisPolicy } from './policy.ts'
+import { endpointOf, findProtocolMismatch, placeOf } from './protocol-probe.ts'
+import { Reachability } from './reachability.ts'
+import type { ReachabilityOptions } from './reachability.ts'
+import type { UnreachableReason } from './unreachable-reason.ts'
 import { isUnshared } from './unshared.ts'
+import { checkWrites } from './write-check.ts'
 
 /**
  * The connections of one process to Redis, shared by all: `batch` for what requests ask, any ioredis method for a route's own commands,
@@ -23,13 +28,17 @@ import { isUnshared } from './unshared.ts'
  * Every command settles within 250 ms, whatever happens to Redis: with its reply, Redis's error, or a {@link RedisUnavailableError}.
  *
  * Events: `outage` (true when one begins, false when it has ended), `server` ({@link Server}, at the first connection and whenever its process changed,
- * synchronously before anything else is asked of it), `denied` (what the server's ACL forbids, the first time of each).
+ * synchronously before anything else is asked of it), `denied` (what the server's ACL forbids, the first time of each),
+ * `reason` (an {@link UnreachableReason} with the address, at each change of why Redis cannot be used; undefined when it can be used again).
  */
 export class Pool extends Redis {
   readonly batch: Batch
   readonly keyspace: Keys
   /** what the server says of itself; undefined until it was first reached */
   server: Server | undefined
+  /** other pools of the same app, by what they hold: `sessions` */
+  readonly others = new Map<string, Pool>()
+  readonly #reachability: Reachability
   readonly #lanes: Lanes
   readonly #leases: Leases
   #open: (role: Role, overrides?: ClientOptions) => Redis | Cluster
@@ -46,12 +55,23 @@ export class Pool extends Redis {
       min: policy.min,
       max: policy.max,
       onReady: (server) => this.#reached(server),
-      onOutage: (isOut) => this.emit('outage', isOut),
+      onOutage: (isOut) => {
+        this.emit('outage', isOut)
+        this.#reachability.review()
+      },
       onDenied: (what) => this.#wasDenied(what),
+      onFailure: (error) => this.#reachability.failed(error),
+      onError: (error) => this.#reachability.answered(error),
       onClusterNode: () => {
         this.#open = connector(asCluster(policy.from), policy.connection)
         this.#lanes.renew()
       }
+    })
+    this.#reachability = new Reachability({
+      isReady: () => this.state === 'ready',
+      ...whereabouts(policy),
+      check: () => this.#checkWrites(),
+      changed: (reason) => this.emit('reason', reason)
     })
     this.#leases = new Leases((role) => this.#open(role), policy.max)
     this.batch = new Batch(this.#lanes)
@@ -61,6 +81,16 @@ export class Pool extends Redis {
   /** `ready`, or `degraded` while Redis, or a node of the Cluster, cannot be asked. */
   get state (): 'ready' | 'degraded' {
     return !this.#lanes.breakers.isAnyOpen && this.#lanes.all.some((lane) => lane.isReady) ? 'ready' : 'degraded'
+  }
+
+  /** Why Redis cannot be used, without its address: it is not reached, or it answers and refuses what is asked of it. Undefined while it can be used. */
+  get reason (): UnreachableReason | undefined {
+    return this.#isClosed ? undefined : this.#reachability.reason
+  }
+
+  /** The same with the address, for the log. */
+  get reasonWithAddress (): UnreachableReason | undefined {
+    return this.#isClosed ? undefined : this.#reachability.reasonWithAddress
   }
 
   /** Connections now, how many of them take commands, and commands without an answer on them. */
@@ -109,6 +139,7 @@ export class Pool extends Redis {
 
   /** Hears what the server said on a connection of {@link openSubscriber}. */
   hear (error: Error): void {
+    this.#reachability.answered(error)
     const denied = denialOf(error)
     if (denied !== undefined) this.#wasDenied(denied)
   }
@@ -157,6 +188,7 @@ export class Pool extends Redis {
 
   override disconnect (): void {
     this.#isClosed = true
+    this.#reachability.close()
     this.#lanes.close()
     this.#leases.close()
   }
@@ -197,6 +229,27 @@ export class Pool extends Redis {
     const isNew = this.server?.runId !== server.runId
     this.server = server
     if (isNew) this.emit('server', server)
+    this.#reachability.reached(isNew)
+  }
+
+  /** What the first of the masters refuses that refuses anything. */
+  async #checkWrites (): Promise<Error | undefined> {
+    const { masters } = this
+    if (masters.length === 0) throw new RedisUnavailableError('no connection')
+    const found = await Promise.all(masters.map((client) => checkWrites(client, this.keyspace.prefix)))
+    return found.find((error) => error !== undefined)
+  }
+}
+
+/** Where Redis is, for a text without a login, and for a look at the protocol that it speaks. */
+function whereabouts ({ from, connection }: RedisPolicy): Pick<ReachabilityOptions, 'where' | 'isTls' | 'findMismatch'> {
+  const address = from instanceof Cluster ? undefined : from instanceof Redis ? { kind: 'server' as const, options: from.options } : from
+  const isTls = connection.tls !== undefined || address?.options.tls !== undefined
+  const endpoint = address && endpointOf(address)
+  return {
+    where: address && placeOf(address),
+    isTls,
+    findMismatch: async () => endpoint && await findProtocolMismatch({ ...endpoint, isTls })
   }
 }
 

@@ -1,0 +1,71 @@
+import { connect } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { readAddress } from './address.ts'
+import type { Address } from './address.ts'
+
+/** Where one server is. */
+export interface Endpoint { readonly host: string, readonly port: number, readonly isTls: boolean }
+
+const patienceMs = 1000
+
+/** The first server that an address names, as far as it can be asked directly: a socket of the system and Sentinels cannot. */
+export function endpointOf (address: Address): Endpoint | undefined {
+  const { host, port } = address.kind === 'cluster' ? address.seeds[0] ?? {} : address.options
+  return host === undefined || port === undefined || address.kind === 'sentinel' ? undefined : { host, port, isTls: address.options.tls !== undefined }
+}
+
+/** Where Redis is, as a person writes it, without a login. */
+export function placeOf (address: Address): string | undefined {
+  if (address.kind === 'cluster') return address.seeds.map(({ host, port }) => `${host}:${port}`).join(',')
+  const { host, port, path, sentinels, name } = address.options
+  if (sentinels != null) return `${sentinels.map((sentinel) => `${sentinel.host}:${sentinel.port}`).join(',')}/${name}`
+  return path ?? (host === undefined ? undefined : `${host}:${port}`)
+}
+
+/** The same for text; undefined where it cannot be read. */
+export function endpointOfUrl (url: string): Endpoint | undefined {
+  try {
+    return endpointOf(readAddress('url', url))
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Asks whether a server speaks the other protocol than the address says: TLS on a plain port, or plain Redis where TLS is asked for.
+ * A client that speaks the wrong one only sees a connection that ends or hangs.
+ *
+ * @returns an error that names the mismatch; undefined where there is none, or within a second no answer
+ */
+export async function findProtocolMismatch ({ host, port, isTls }: Endpoint): Promise<Error | undefined> {
+  if (isTls) return await speaksPlain(host, port) ? new Error('SERVER_SPEAKS_PLAIN') : undefined
+  return await speaksTls(host, port) ? new Error('SERVER_SPEAKS_TLS') : undefined
+}
+
+/** Redis answers an inline PING with `+PONG`, or with an error that begins with `-`. */
+function speaksPlain (host: string, port: number): Promise<boolean> {
+  const socket = connect({ host, port })
+  socket.on('connect', () => socket.write('PING\r\n'))
+  return firstOf(socket, (answer) => { socket.once('data', (data: Buffer) => answer(data[0] === 0x2b || data[0] === 0x2d)) })
+}
+
+/** A server that speaks TLS completes the handshake, or ends it with an alert. The connection carries nothing, so its certificate is not checked. */
+function speaksTls (host: string, port: number): Promise<boolean> {
+  const socket = connectTls({ host, port, rejectUnauthorized: false })
+  return firstOf(socket, (answer) => {
+    socket.once('secureConnect', () => answer(true))
+    socket.once('error', (error: Error & { code?: string }) => answer(/ALERT/i.test(error.code ?? '')))
+  })
+}
+
+function firstOf (socket: ReturnType<typeof connect>, listen: (answer: (isSo: boolean) => void) => void): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const timer = setTimeout(resolve, patienceMs, false)
+  listen(resolve)
+  socket.on('error', () => resolve(false))
+  socket.once('close', () => resolve(false))
+  return promise.finally(() => {
+    clearTimeout(timer)
+    socket.destroy()
+  })
+}
