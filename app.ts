@@ -61,7 +61,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
   })
   await app.register(refusals)
   await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes, areSessionsApart: config.sessionRedisUrl !== undefined })
-  await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, ...alerting })
+  await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, format: config.alertWebhookFormat, routingKey: config.alertPagerDutyKey, ...alerting })
   await app.register(ops, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)
   await app.register(health, { requiresRedis: config.readyRequiresRedis })

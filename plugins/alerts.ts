@@ -1,5 +1,8 @@
-import { hostname } from 'node:os'
 import fp from 'fastify-plugin'
+import { bodiesOf } from '../src/alerts/formats.ts'
+import type { AlertFormat } from '../src/alerts/formats.ts'
+import { messageOf, testMessage } from '../src/alerts/message.ts'
+import type { AlertMessage } from '../src/alerts/message.ts'
 import { rules as allRules } from '../src/alerts/rules.ts'
 import type { Rule } from '../src/alerts/rules.ts'
 import { Watch } from '../src/alerts/watch.ts'
@@ -13,6 +16,10 @@ export interface AlertsOptions {
   url?: string | undefined
   /** signs what is sent to `url` */
   secret?: string | undefined
+  /** how what is sent to `url` is written; default 'json' */
+  format?: AlertFormat | undefined
+  /** of a PagerDuty integration */
+  routingKey?: string | undefined
   /** default: all of `src/alerts/rules.ts` */
   rules?: readonly Rule[] | undefined
   /** before a message is sent again, in milliseconds; default 1000 */
@@ -22,8 +29,17 @@ export interface AlertsOptions {
 /** What is wrong, if anything. */
 export interface Alerts {
   readonly all: readonly Alert[]
+  /** what fires because another alert does */
+  consequencesOf (name: string): string[]
   /** Sends a message that says it is a test, wherever alerts go. @returns settles when it was taken, or given up */
-  test (): Promise<void>
+  test (): Promise<TestOutcome>
+}
+
+/** What became of a test at the webhook; `none` where no address is given. */
+export interface TestOutcome {
+  readonly webhook: 'sent' | 'failed' | 'none'
+  /** why it failed */
+  readonly reason?: string
 }
 
 declare module 'fastify' {
@@ -38,18 +54,29 @@ const levels = { critical: 'error', warning: 'warn', info: 'info' } as const
 /**
  * Judges the rules with each reading of the metrics, and tells each change once: to the log, to the topic `alerts`, and to a webhook.
  */
-export default fp<AlertsOptions>(async (fastify, { url, secret, rules = allRules, retryMs }) => {
+export default fp<AlertsOptions>(async (fastify, { url, secret, format = 'json', routingKey, rules = allRules, retryMs }) => {
   const watch = new Watch(rules)
   const webhook = url === undefined ? undefined : new Webhook({ url, secret, ...(retryMs === undefined ? {} : { retryMs }), onLost: (reason) => fastify.log.error({ reason }, 'An alert could not be sent') })
-  const send = async (message: object): Promise<void> => {
-    await Promise.all([
-      webhook?.send(message),
+  const post = async (message: AlertMessage): Promise<TestOutcome> => {
+    if (webhook === undefined || url === undefined) return { webhook: 'none' }
+    const reasons = await Promise.all(bodiesOf(message, { format, url, routingKey }).map((body) => webhook.send(message.alert, body)))
+    const reason = reasons.find((each) => each !== undefined)
+    return reason === undefined ? { webhook: 'sent' } : { webhook: 'failed', reason }
+  }
+  const send = async (message: AlertMessage): Promise<TestOutcome> => {
+    const [outcome] = await Promise.all([
+      post(message),
       // While Redis is away the log and the webhook tell.
       fastify.hasDecorator('events') ? fastify.events.publish('alerts', { type: 'alert', data: message }).catch(() => {}) : undefined
     ])
+    return outcome
   }
 
-  fastify.decorate('alerts', { get all () { return watch.alerts }, test: () => send(messageOf('test', testAlert)) })
+  fastify.decorate('alerts', {
+    get all () { return watch.alerts },
+    consequencesOf: (name) => watch.consequencesOf(name),
+    test: () => send(testMessage())
+  })
   fastify.metrics.exposition.gauge({
     name: 'prism_alert_firing',
     help: '1 while this service itself finds that something is wrong.',
@@ -61,22 +88,11 @@ export default fp<AlertsOptions>(async (fastify, { url, secret, rules = allRules
   fastify.addHook('onClose', async () => webhook?.close())
 
   function tell ({ alert, isFiring }: Change): void {
-    const { rule, value } = alert
-    const facts = { alert: rule.name, severity: rule.severity, value, first: rule.first }
-    if (isFiring) fastify.log[levels[rule.severity]](facts, rule.meaning)
+    const { rule, value, reason } = alert
+    const consequences = watch.consequencesOf(rule.name)
+    const facts = { alert: rule.name, severity: rule.severity, value, first: reason?.remedy ?? rule.first, reason: reason?.code, ...(consequences.length === 0 ? {} : { consequences }) }
+    if (isFiring) fastify.log[levels[rule.severity]](facts, reason === undefined ? rule.meaning : `${rule.meaning} ${reason.sentence}`)
     else fastify.log.info({ alert: rule.name, value }, 'An alert is over')
-    if (rule.of === 'process' || fastify.metrics.observer.isHolder) send(messageOf(isFiring ? 'firing' : 'resolved', alert))
+    if (rule.of === 'process' || fastify.metrics.observer.isHolder) send(messageOf(isFiring ? 'firing' : 'resolved', alert, consequences))
   }
 }, { name: 'alerts', fastify: '5.x', dependencies: ['metrics'] })
-
-const testAlert: Alert = {
-  rule: { name: 'PrismTest', severity: 'info', of: 'process', signal: 'redisDown', above: 0, clear: 0, forSeconds: 0, windowSeconds: 0, meaning: 'This is a test: alerts arrive here.', first: 'Nothing.' },
-  state: 'firing',
-  value: undefined,
-  since: 0
-}
-
-function messageOf (status: 'firing' | 'resolved' | 'test', { rule, value, since }: Alert): object {
-  const at = new Date(status === 'test' ? Date.now() : since).toISOString()
-  return { status, alert: rule.name, severity: rule.severity, meaning: rule.meaning, first: rule.first, value: value ?? null, at, service: 'fastify-prism', instance: hostname() }
-}

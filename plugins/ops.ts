@@ -109,6 +109,12 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
     return reply.code(204).send()
   })
 
+  fastify.post('/ops/alert-test', changing, async (request, reply) => {
+    enter(request)
+    request.log.info('An operator sent a test alert')
+    return reply.header('cache-control', 'no-store').send(await fastify.alerts.test())
+  })
+
   // A POST, for a path may hold what a log must not know.
   fastify.post<{ Body: { url: string } }>('/ops/entry', { ...changing, schema: { hide: true, body: { type: 'object', required: ['url'], properties: { url: { type: 'string', pattern: '^(/|https?://)', maxLength: 2000 } } } } }, async (request, reply) => {
     enter(request)
@@ -127,14 +133,15 @@ function block (event: string, value: unknown): string {
 }
 
 /** What a follower is sent with each reading. */
-function nowOf ({ metrics, alerts }: FastifyInstance): object {
+function nowOf ({ metrics, alerts, redisPool }: FastifyInstance): object {
   const [before, last] = metrics.history.all.slice(-2)
   const minute = metrics.history.window(60)
   const sample = metrics.observer.sample
   return {
     point: before === undefined || last === undefined ? null : pointOf(before, last),
     minute: minute === undefined ? null : pointOf(...minute),
-    alerts: alerts.all.filter(({ state }) => state === 'firing').map(({ rule: { name, severity, signal, meaning, first }, state, since }) => ({ name, severity, signal, meaning, first, state, since })),
+    alerts: alerts.all.filter(({ state, cause }) => state === 'firing' && cause === undefined).map(({ rule: { name, severity, meaning, first }, since, reason }) => ({ name, severity, meaning, first, since, reason, consequences: alerts.consequencesOf(name) })),
+    unusable: redisPool.reasonWithAddress ?? redisPool.others.get('sessions')?.reasonWithAddress ?? null,
     namespaces: sample?.namespaces ?? [],
     refused: metrics.mostRefused.top(refusedShown),
     commands: sample?.latencies.slice(0, commandsShown) ?? [],

@@ -2,6 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { accessSync, constants, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
+import { alertFormats, pagerDutyUrl } from './alerts/formats.ts'
+import type { AlertFormat } from './alerts/formats.ts'
 import { ConfigError } from './errors.ts'
 import { isNetwork, type TrustedProxies } from './http/client-address.ts'
 import { shown } from './options.ts'
@@ -36,6 +38,10 @@ export interface Config {
   readonly readyRequiresRedis: boolean
   readonly alertWebhookUrl: string | undefined
   readonly alertWebhookSecret: string | undefined
+  /** How alerts are written for the webhook. */
+  readonly alertWebhookFormat: AlertFormat
+  /** Of a PagerDuty integration (Events API v2). */
+  readonly alertPagerDutyKey: string | undefined
   /** Where traces are sent, by OTLP over HTTP; undefined: nothing is traced. OpenTelemetry's own variables say the rest. */
   readonly tracesUrl: string | undefined
   /** Exact origins; empty: the request's own host alone. */
@@ -84,7 +90,10 @@ export function readConfig (environment: Environment): Config {
   if (['CA', 'CERT', 'KEY'].some((part) => isSet(`REDIS_TLS_${part}`)) && !/rediss/.test(`${environment.REDIS_URL} ${environment.SESSION_REDIS_URL}`)) needed('REDIS_URL', 'one that begins with rediss, for REDIS_TLS_… is set')
   if (!production && !isSet('SESSION_SECRET')) warnings.push('SESSION_SECRET is unset: a random one is used, and every session ends with this process.')
   if (production && !isSet('TRUST_PROXY')) warnings.push('TRUST_PROXY is unset: behind a proxy all clients are counted as one, and whether they came over TLS cannot be seen; session cookies are Secure all the same, so over plain http nobody stays signed in.')
-  if (isSet('ALERT_WEBHOOK_URL') && !isSet('ALERT_WEBHOOK_SECRET')) warnings.push('ALERT_WEBHOOK_SECRET is unset: alerts are sent without a signature, and anybody may forge one.')
+  const alertWebhookFormat = read('ALERT_WEBHOOK_FORMAT', readAlertFormat, 'json')
+  if (alertWebhookFormat === 'pagerduty' && !isSet('ALERT_PAGERDUTY_KEY')) needed('ALERT_PAGERDUTY_KEY', 'set, for ALERT_WEBHOOK_FORMAT is pagerduty: the integration key of a service (Events API v2)')
+  if (!['json', 'pagerduty'].includes(alertWebhookFormat) && !isSet('ALERT_WEBHOOK_URL')) needed('ALERT_WEBHOOK_URL', 'set, for ALERT_WEBHOOK_FORMAT is')
+  if (alertWebhookFormat === 'json' && isSet('ALERT_WEBHOOK_URL') && !isSet('ALERT_WEBHOOK_SECRET')) warnings.push('ALERT_WEBHOOK_SECRET is unset: alerts are sent without a signature, and anybody may forge one.')
 
   const config: Config = {
     production,
@@ -100,7 +109,9 @@ export function readConfig (environment: Environment): Config {
     adminToken: read('ADMIN_TOKEN', readToken, undefined),
     metricsPort: read<number | undefined>('METRICS_PORT', readPort, undefined),
     readyRequiresRedis: read<boolean>('READY_REQUIRES_REDIS', readFlag, false),
-    alertWebhookUrl: read('ALERT_WEBHOOK_URL', readHttpUrl, undefined),
+    alertWebhookUrl: read('ALERT_WEBHOOK_URL', readHttpUrl, alertWebhookFormat === 'pagerduty' ? pagerDutyUrl : undefined),
+    alertWebhookFormat,
+    alertPagerDutyKey: read('ALERT_PAGERDUTY_KEY', readToken, undefined),
     alertWebhookSecret: read('ALERT_WEBHOOK_SECRET', readWebhookSecret, undefined),
     tracesUrl: read('OTEL_EXPORTER_OTLP_ENDPOINT', readHttpUrl, undefined),
     origins: Object.freeze(read('ORIGINS', readOrigins, [])),
@@ -180,6 +191,9 @@ const readToken: Reader<string> = (value, refuse) =>
 /** It may hold a secret: it is never shown. */
 const readHttpUrl: Reader<string> = (value, refuse) =>
   /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? value : refuse('an http:// or https:// address', 'another; it is not shown, for it may hold a secret')
+
+const readAlertFormat: Reader<AlertFormat> = (value, refuse) =>
+  alertFormats.find((format) => format === value.toLowerCase()) ?? refuse(`one of ${alertFormats.join(', ')}`)
 
 const readWebhookSecret: Reader<string> = (value, refuse) =>
   value.length >= secretLength ? value : refuse(`a secret of at least ${secretLength} characters`, `one of ${value.length}`)

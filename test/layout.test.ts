@@ -79,7 +79,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   'src/log.ts': [],
   'src/http': [],
   'src/redis': ['src/histogram.ts'],
-  'src/config.ts': ['src/http', 'src/redis'],
+  'src/config.ts': ['src/http', 'src/redis', 'src/alerts'],
   'src/cache': ['src/redis', 'src/http', 'src/recent.ts'],
   'src/session': ['src/redis', 'src/http', 'src/recent.ts'],
   'src/limit': ['src/redis', 'src/http', 'src/recent.ts'],

@@ -17,9 +17,35 @@ export interface Rule {
   readonly windowSeconds: number
   /** one line: what it means */
   readonly meaning: string
-  /** one line: what to do first */
+  /** one line: what to do first; where `because` names a reason, its remedy is told instead */
+  readonly first: string
+  /** whose reason the alert tells: why Redis, or the sessions' own Redis, cannot be used */
+  readonly because?: 'redis' | 'sessions'
+  /** not told by itself while one of these is pending or firing, nor so long after as its window still holds that time */
+  readonly consequenceOf?: readonly string[]
+}
+
+/** A rule that only Prometheus can judge. */
+export interface PrometheusRule {
+  readonly name: string
+  readonly severity: Rule['severity']
+  readonly expression: string
+  readonly forSeconds: number
+  readonly meaning: string
   readonly first: string
 }
+
+/** A process that is gone tells nothing: Prometheus does. A job is ours when one of its processes was scraped within the last day, or by its name. */
+export const prometheusRules: readonly PrometheusRule[] = [
+  {
+    name: 'PrismInstanceDown',
+    severity: 'critical',
+    expression: 'up == 0 and on (job) (max by (job) (present_over_time(prism_redis_pool_connections[1d])) or max by (job) (up{job=~".*prism.*"} >= 0))',
+    forSeconds: 30,
+    meaning: 'Prometheus cannot scrape a process of the service: it has ended, hangs, or is not reached.',
+    first: 'See whether the process runs, its last log lines, and `/healthz/live`.'
+  }
+]
 
 /** All rules; `npm run prism -- rules` writes them as Prometheus reads them. */
 export const rules: readonly Rule[] = [
@@ -33,7 +59,60 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Redis does not answer: the cache is bypassed, limits are counted in each process, routes that need a session answer 503.',
-    first: 'Run `npx fastify-prism doctor`, which says whether the address, the network, the password or the server is at fault.'
+    first: 'Run `npm run prism -- doctor`, which says whether the address, the network, the password or the server is at fault.',
+    because: 'redis'
+  },
+  {
+    name: 'PrismRedisReadOnly',
+    severity: 'critical',
+    of: 'redis',
+    signal: 'readOnly',
+    above: 0.5,
+    clear: 0.5,
+    forSeconds: 5,
+    windowSeconds: 60,
+    meaning: 'Redis is a replica and refuses every write: nothing is stored, limits are counted in each process, sessions cannot change.',
+    first: 'Point REDIS_URL at the master, or ask Sentinels.',
+    because: 'redis'
+  },
+  {
+    name: 'PrismRedisWritesRefused',
+    severity: 'critical',
+    of: 'redis',
+    signal: 'writesRefused',
+    above: 0.5,
+    clear: 0.5,
+    forSeconds: 5,
+    windowSeconds: 60,
+    meaning: 'Redis refuses writes: nothing is stored, limits are counted in each process, sessions cannot change.',
+    first: 'See the reason: memory, disk or replicas.',
+    because: 'redis'
+  },
+  {
+    name: 'PrismRedisPermissionDenied',
+    severity: 'critical',
+    of: 'redis',
+    signal: 'permissionDenied',
+    above: 0.5,
+    clear: 0.5,
+    forSeconds: 5,
+    windowSeconds: 60,
+    meaning: 'Redis denies its user something that the service needs: what needs it goes on as without Redis, or fails.',
+    first: 'Compare the rights of the user with those in docs/operations.md.',
+    because: 'redis'
+  },
+  {
+    name: 'PrismSessionRedisUnusable',
+    severity: 'critical',
+    of: 'process',
+    signal: 'sessionRedisUnusable',
+    above: 0.5,
+    clear: 0.5,
+    forSeconds: 5,
+    windowSeconds: 60,
+    meaning: 'The sessions\' own Redis (SESSION_REDIS_URL) cannot be used: routes that need a session answer 503.',
+    first: 'Run `npm run prism -- doctor`, which looks at it too.',
+    because: 'sessions'
   },
   {
     name: 'PrismRedisMemoryCritical',
@@ -44,8 +123,8 @@ export const rules: readonly Rule[] = [
     clear: 0.85,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis uses more than 90 % of its memory: the next thing is evictions, or refused writes.',
-    first: 'Look at the namespaces (dashboard, or `npx fastify-prism keys`): shorten the lifetime of the largest, or raise maxmemory.'
+    meaning: 'Redis uses more than 90 % of its memory for other things than cached answers: the cache stores nothing, and the next thing is evictions, or refused writes.',
+    first: 'Look at the namespaces (dashboard, or `npm run prism -- keys`): shorten the lifetime of the largest, or raise maxmemory.'
   },
   {
     name: 'PrismRedisMemoryHigh',
@@ -56,19 +135,20 @@ export const rules: readonly Rule[] = [
     clear: 0.75,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis uses more than 80 % of its memory.',
-    first: 'Look at the namespaces (dashboard, or `npx fastify-prism keys`) and see which of them grows.'
+    meaning: 'Redis uses more than 80 % of its memory for other things than cached answers: hardly any room is left for the cache.',
+    first: 'Look at the namespaces (dashboard, or `npm run prism -- keys`) and see which of them grows.',
+    consequenceOf: ['PrismRedisMemoryCritical']
   },
   {
     name: 'PrismRedisEvictions',
     severity: 'warning',
     of: 'redis',
     signal: 'evictionsASecond',
-    above: 100,
-    clear: 50,
+    above: 1,
+    clear: 0.1,
     forSeconds: 10,
     windowSeconds: 60,
-    meaning: 'Redis gives up more than 100 keys a second for memory: cached answers are lost early, and sessions may be.',
+    meaning: 'Redis evicts more than one key a second for memory: the cache alone never makes it do so. Cached answers are lost early, and sessions may be.',
     first: 'Shorten the cache\'s lifetimes or raise maxmemory; give sessions a server of their own.'
   },
   {
@@ -81,7 +161,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 0,
     windowSeconds: 60,
     meaning: 'Redis refuses connections, because maxclients is reached.',
-    first: 'Look who is connected (`npx fastify-prism doctor` counts CLIENT LIST by address), lower redis.max, or raise maxclients.'
+    first: 'Look who is connected (`npm run prism -- doctor` counts CLIENT LIST by address), lower redis.max, or raise maxclients.'
   },
   {
     name: 'PrismRedisConnectionErrors',
@@ -90,10 +170,11 @@ export const rules: readonly Rule[] = [
     signal: 'lossesASecond',
     above: 0.05,
     clear: 0.01,
-    forSeconds: 0,
+    forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Connections to Redis break or cannot be made.',
-    first: 'See in Redis\'s log whether it restarts, and whether a proxy or firewall between them cuts idle connections.'
+    first: 'See in Redis\'s log whether it restarts, and whether a proxy or firewall between them cuts idle connections.',
+    consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly']
   },
   {
     name: 'PrismBreakerOpen',
@@ -102,10 +183,12 @@ export const rules: readonly Rule[] = [
     signal: 'breakerOpen',
     above: 0.5,
     clear: 0.5,
-    forSeconds: 0,
+    forSeconds: 5,
     windowSeconds: 60,
     meaning: 'This process has stopped asking Redis after three failures in a row, and tries once a second.',
-    first: 'Where other processes are well, it is this one\'s network; where all are, see PrismRedisDown.'
+    first: 'Where other processes are well, it is this one\'s network; where all are, see PrismRedisDown.',
+    because: 'redis',
+    consequenceOf: ['PrismRedisDown']
   },
   {
     name: 'PrismPoolExhausted',
@@ -117,7 +200,8 @@ export const rules: readonly Rule[] = [
     forSeconds: 10,
     windowSeconds: 60,
     meaning: 'All connections to Redis are crowded and no more may be opened: requests wait for each other.',
-    first: 'Look for slow commands (slow log on the dashboard); if Redis is fast, raise redis.max.'
+    first: 'Look for slow commands (slow log on the dashboard); if Redis is fast, raise redis.max.',
+    consequenceOf: ['PrismRedisDown']
   },
   {
     name: 'PrismHitRateLow',
@@ -129,7 +213,8 @@ export const rules: readonly Rule[] = [
     forSeconds: 600,
     windowSeconds: 300,
     meaning: 'Less than 80 % of cached routes\' requests are answered from the cache.',
-    first: 'See on the dashboard whether purges or evictions took the answers; then look for query parameters that split keys.'
+    first: 'See on the dashboard whether purges or evictions took the answers; then look for query parameters that split keys.',
+    consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly', 'PrismRedisWritesRefused', 'PrismRedisPermissionDenied', 'PrismRedisMemoryCritical']
   },
   {
     name: 'PrismRoundTripSlow',
@@ -141,7 +226,8 @@ export const rules: readonly Rule[] = [
     forSeconds: 600,
     windowSeconds: 300,
     meaning: 'One in a hundred round trips to Redis takes longer than 1 ms, on what should be a private network.',
-    first: 'Check that REDIS_URL names the private address; then the slow log, and whether the server is short of CPU.'
+    first: 'Check that REDIS_URL names the private address; then the slow log, and whether the server is short of CPU.',
+    consequenceOf: ['PrismRedisDown']
   },
   {
     name: 'PrismSessionsEvictable',
@@ -154,5 +240,31 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'Redis\'s maxmemory-policy may evict sessions: whoever is evicted is signed out.',
     first: 'Give sessions a Redis of their own (SESSION_REDIS_URL), or set maxmemory-policy volatile-ttl.'
+  },
+  {
+    name: 'PrismErrorsHigh',
+    severity: 'critical',
+    of: 'process',
+    signal: 'failedShare',
+    above: 0.05,
+    clear: 0.02,
+    forSeconds: 60,
+    windowSeconds: 300,
+    meaning: 'More than 5 % of requests are answered with a 5xx status.',
+    first: 'See in the log which routes fail, and with which error.',
+    consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly', 'PrismRedisWritesRefused', 'PrismRedisPermissionDenied', 'PrismSessionRedisUnusable']
+  },
+  {
+    name: 'PrismAnswersSlow',
+    severity: 'warning',
+    of: 'process',
+    signal: 'answerP99Seconds',
+    above: 1,
+    clear: 0.8,
+    forSeconds: 300,
+    windowSeconds: 300,
+    meaning: 'One in a hundred requests is answered later than after 1 s.',
+    first: 'Compare with the round trip to Redis on the dashboard: if that is fast, handlers or what they call are slow.',
+    consequenceOf: ['PrismRedisDown', 'PrismRoundTripSlow']
   }
 ]

@@ -1,6 +1,7 @@
 import { quantile } from '../histogram.ts'
-import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics/reading.ts'
+import { bucketGrowth, growth, nodeRates, otherMemoryShareOf } from '../metrics/reading.ts'
 import type { History, Reading, ReadingCount } from '../metrics/reading.ts'
+import type { ReasonCode } from '../redis/unreachable-reason.ts'
 
 /** One thing that may be wrong, as this service and as Prometheus read it: the same number. */
 export interface Signal {
@@ -13,27 +14,45 @@ export interface Signal {
 /** Fewer lookups or round trips than this a second say nothing about a share or a percentile. */
 export const enoughASecond = 1
 
+/** Redis's own figures are the same in each process that tells them: one alert, and not one a process. */
+const once = (expression: string) => `max without (instance) (${expression})`
+const unusable = (holds: 'all' | 'sessions', reasons: readonly ReasonCode[] = []) =>
+  `max without (instance) (prism_redis_unusable{holds="${holds}"${reasons.length === 0 ? '' : `,reason=~"${reasons.join('|')}"`}})`
+const refusingWrites: readonly ReasonCode[] = ['out_of_memory', 'disk_write_failed', 'too_few_replicas']
+const readOnly: readonly ReasonCode[] = ['read_only', 'master_down']
+const denied: readonly ReasonCode[] = ['permission_denied']
+const isOneOf = (reasons: readonly ReasonCode[]) => ({ last }: History) => last && Number(reasons.some((code) => code === last.unusable.redis?.code))
+
 /** What rules are made of. */
 export const signals = {
+  /** of what is not the cache's own: the cache fills memory up to 85 % by design, and gives it back */
   memoryShare: {
-    promql: '(redis_memory_used_bytes / (prism_redis_memory_limit_bytes > 0))',
-    read: ({ last }) => most((last?.redis?.nodes ?? []).map(memoryShareOf))
+    promql: once('prism_redis_memory_other_bytes / (prism_redis_memory_limit_bytes > 0)'),
+    read: ({ last }) => most((last?.redis?.nodes ?? []).map(otherMemoryShareOf))
   },
   evictionsASecond: {
-    promql: 'rate(redis_evicted_keys_total[$window])',
+    promql: once('rate(redis_evicted_keys_total[$window])'),
     read: (history, seconds) => redisRate(history, seconds, 'redis_evicted_keys_total')
   },
   rejectionsASecond: {
-    promql: 'rate(redis_rejected_connections_total[$window])',
+    promql: once('rate(redis_rejected_connections_total[$window])'),
     read: (history, seconds) => redisRate(history, seconds, 'redis_rejected_connections_total')
   },
   lossesASecond: {
     promql: 'rate(prism_redis_connections_lost_total[$window])',
     read: (history, seconds) => rate(history, seconds, 'lost')
   },
+  /** no process is answered: where some are, the others have an open breaker */
   redisDown: {
-    promql: '(1 - redis_up)',
+    promql: '(1 - max without (instance) (redis_up))',
     read: ({ last }) => last && Number(!last.isRedisUp)
+  },
+  writesRefused: { promql: unusable('all', refusingWrites), read: isOneOf(refusingWrites) },
+  readOnly: { promql: unusable('all', readOnly), read: isOneOf(readOnly) },
+  permissionDenied: { promql: unusable('all', denied), read: isOneOf(denied) },
+  sessionRedisUnusable: {
+    promql: unusable('sessions'),
+    read: ({ last }) => last && Number(last.unusable.sessions !== undefined)
   },
   breakerOpen: {
     promql: 'prism_redis_breaker_open',
@@ -45,15 +64,23 @@ export const signals = {
   },
   roundTripP99Seconds: {
     promql: `(histogram_quantile(0.99, rate(prism_redis_round_trip_seconds_bucket[$window])) and ignoring (le) (rate(prism_redis_round_trip_seconds_count[$window]) > ${enoughASecond}))`,
-    read: roundTripP99
+    read: (history, seconds) => p99(history, seconds, 'roundTrips')
   },
   exhaustedASecond: {
     promql: 'rate(prism_redis_pool_exhausted_total[$window])',
     read: (history, seconds) => rate(history, seconds, 'exhausted')
   },
   sessionsEvictable: {
-    promql: 'prism_sessions_evictable',
+    promql: once('prism_sessions_evictable'),
     read: ({ last }) => last?.areSessionsEvictable === undefined ? undefined : Number(last.areSessionsEvictable)
+  },
+  failedShare: {
+    promql: `((sum without (method, route, status, cache) (rate(prism_http_requests_total{status=~"5.."}[$window])) or 0 * sum without (method, route, status, cache) (rate(prism_http_requests_total[$window]))) / (sum without (method, route, status, cache) (rate(prism_http_requests_total[$window])) > ${enoughASecond}))`,
+    read: failedShare
+  },
+  answerP99Seconds: {
+    promql: `(histogram_quantile(0.99, sum without (method, route) (rate(prism_http_request_duration_seconds_bucket[$window]))) and sum without (method, route) (rate(prism_http_request_duration_seconds_count[$window])) > ${enoughASecond})`,
+    read: (history, seconds) => p99(history, seconds, 'durations')
   }
 } satisfies Record<string, Signal>
 
@@ -65,14 +92,15 @@ function most (values: readonly (number | undefined)[]): number | undefined {
   return known.length === 0 ? undefined : Math.max(...known)
 }
 
+/** Over the whole window, though the process has run for less of it: after a start one event is not many a second. */
 function rate (history: History, seconds: number, name: ReadingCount): number | undefined {
   const window = history.window(seconds)
-  return window && growth(window[0].counts[name], window[1].counts[name]) / secondsOf(window)
+  return window && growth(window[0].counts[name], window[1].counts[name]) / secondsOf(window, seconds)
 }
 
 function redisRate (history: History, seconds: number, name: string): number | undefined {
   const window = history.window(seconds)
-  return window && most(nodeRates(...window, name))
+  return window && most(nodeRates(...window, name, seconds))
 }
 
 function missShare (history: History, seconds: number): number | undefined {
@@ -80,17 +108,24 @@ function missShare (history: History, seconds: number): number | undefined {
   if (window === undefined) return undefined
   const [hit, stale, miss] = (['hit', 'stale', 'miss'] as const).map((name) => growth(window[0].counts[name], window[1].counts[name]))
   const all = (hit ?? 0) + (stale ?? 0) + (miss ?? 0)
-  return all / secondsOf(window) > enoughASecond ? (miss ?? 0) / all : undefined
+  return all / secondsOf(window, seconds) > enoughASecond ? (miss ?? 0) / all : undefined
 }
 
-function roundTripP99 (history: History, seconds: number): number | undefined {
+function failedShare (history: History, seconds: number): number | undefined {
   const window = history.window(seconds)
   if (window === undefined) return undefined
-  const counts = bucketGrowth(window[0].roundTrips, window[1].roundTrips)
-  const total = counts.reduce((sum, count) => sum + count, 0)
-  return total / secondsOf(window) > enoughASecond ? quantile(counts, 0.99) : undefined
+  const [failed = 0, requests = 0] = (['failed', 'requests'] as const).map((name) => growth(window[0].counts[name], window[1].counts[name]))
+  return requests / secondsOf(window, seconds) > enoughASecond ? failed / requests : undefined
 }
 
-function secondsOf ([from, to]: readonly [Reading, Reading]): number {
-  return Math.max(0.001, (to.at - from.at) / 1000)
+function p99 (history: History, seconds: number, name: 'roundTrips' | 'durations'): number | undefined {
+  const window = history.window(seconds)
+  if (window === undefined) return undefined
+  const counts = bucketGrowth(window[0][name], window[1][name])
+  const total = counts.reduce((sum, count) => sum + count, 0)
+  return total / secondsOf(window, seconds) > enoughASecond ? quantile(counts, 0.99) : undefined
+}
+
+function secondsOf ([from, to]: readonly [Reading, Reading], atLeast: number): number {
+  return Math.max(atLeast, (to.at - from.at) / 1000)
 }

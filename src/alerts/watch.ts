@@ -1,4 +1,5 @@
-import type { History } from '../metrics/reading.ts'
+import type { History, Reading } from '../metrics/reading.ts'
+import type { UnreachableReason } from '../redis/unreachable-reason.ts'
 import type { Rule } from './rules.ts'
 import { signals } from './signals.ts'
 
@@ -10,6 +11,10 @@ export interface Alert {
   readonly value: number | undefined
   /** when it became what it is, milliseconds since 1970 */
   readonly since: number
+  /** why Redis cannot be used, where the rule tells so: the last reason that was known while it fired */
+  readonly reason?: UnreachableReason | undefined
+  /** the alert that is its cause: while there is one, this one is not told */
+  readonly cause?: string | undefined
 }
 
 /** An alert that was raised or cleared just now. */
@@ -21,6 +26,9 @@ export interface Change {
 /** Judges rules, reading by reading. */
 export class Watch {
   readonly #rules: readonly Rule[]
+  readonly #told = new Set<string>()
+  /** when each rule was pending or firing last */
+  readonly #activeAt = new Map<string, number>()
   #alerts: readonly Alert[]
 
   constructor (rules: readonly Rule[], now = Date.now()) {
@@ -32,16 +40,41 @@ export class Watch {
     return this.#alerts
   }
 
-  /** Takes the latest reading into account. @returns what was raised or cleared by it */
-  judge (history: History): Change[] {
-    const now = history.last?.at ?? 0
-    const before = this.#alerts
-    this.#alerts = this.#rules.map((rule, index) => next(rule, before[index], signals[rule.signal].read(history, rule.windowSeconds), now))
-    return this.#alerts.flatMap((alert, index) => {
-      const wasFiring = before[index]?.state === 'firing'
-      return (alert.state === 'firing') === wasFiring ? [] : [{ alert, isFiring: !wasFiring }]
-    })
+  /** What fires because another alert does. */
+  consequencesOf (name: string): string[] {
+    return this.#alerts.filter(({ state, cause }) => state === 'firing' && cause === name).map(({ rule }) => rule.name)
   }
+
+  /** Takes the latest reading into account. @returns what is to be told: raised or cleared by it, and no consequence of another alert */
+  judge (history: History): Change[] {
+    const last = history.last
+    const now = last?.at ?? 0
+    const before = this.#alerts
+    const alerts = this.#rules.map((rule, index) => next(rule, before[index], signals[rule.signal].read(history, rule.windowSeconds), now))
+    for (const { rule, state } of alerts) if (state !== 'quiet') this.#activeAt.set(rule.name, now)
+    this.#alerts = alerts.map((alert, index) => ({ ...alert, reason: reasonOf(alert, before[index], last), cause: this.#causeOf(alert, now) }))
+    return this.#alerts.flatMap((alert) => this.#changeOf(alert) ?? [])
+  }
+
+  #causeOf ({ rule: { consequenceOf = [], windowSeconds } }: Alert, now: number): string | undefined {
+    return consequenceOf.find((name) => now - (this.#activeAt.get(name) ?? -Infinity) <= windowSeconds * 1000)
+  }
+
+  #changeOf (alert: Alert): Change | undefined {
+    const { rule: { name }, state, cause } = alert
+    const isFiring = state === 'firing'
+    const wasTold = this.#told.has(name)
+    if (isFiring === wasTold || (isFiring && cause !== undefined)) return undefined
+    if (isFiring) this.#told.add(name)
+    else this.#told.delete(name)
+    return { alert, isFiring }
+  }
+}
+
+/** The reason may be gone a moment before the alert is. */
+function reasonOf ({ rule: { because }, state }: Alert, before: Alert | undefined, last: Reading | undefined): UnreachableReason | undefined {
+  if (because === undefined) return undefined
+  return last?.unusable[because] ?? (state === 'firing' || before?.state === 'firing' ? before?.reason : undefined)
 }
 
 /** What nobody knows any more changes nothing: a Redis that went away while its memory was full is not well. */

@@ -8,28 +8,36 @@ export interface WebhookOptions {
   readonly secret: string | undefined
   /** before the second try, in milliseconds; doubled each time. Default 1000 */
   readonly retryMs?: number
+  /** default 6 */
+  readonly tries?: number
   /** told of a message that was given up */
   readonly onLost: (reason: string) => void
 }
 
-const tries = 6
+const defaultTries = 6
 const timeoutMs = 5000
 
-/** Sends messages to an address, in order, each until it is taken or was refused for good. */
+/** Sends messages to an address, each until it is taken or was refused for good. Messages of one alert arrive in their order; different alerts do not wait for each other. */
 export class Webhook {
   readonly #options: WebhookOptions
   readonly #closing = new AbortController()
-  #last: Promise<void> = Promise.resolve()
+  readonly #last = new Map<string, Promise<unknown>>()
 
   constructor (options: WebhookOptions) {
     this.#options = options
   }
 
-  /** @returns settles when the message was taken, or given up */
-  send (message: object): Promise<void> {
+  /**
+   * @param alert messages with the same name are sent one after the other
+   * @returns settles when the message was taken (undefined), or given up, with the reason
+   */
+  async send (alert: string, message: object): Promise<string | undefined> {
     const body = JSON.stringify(message)
-    this.#last = this.#last.then(() => this.#deliver(body))
-    return this.#last
+    const sent = Promise.resolve(this.#last.get(alert)).then(() => this.#deliver(body))
+    this.#last.set(alert, sent)
+    const reason = await sent
+    if (this.#last.get(alert) === sent) this.#last.delete(alert)
+    return reason
   }
 
   /** Gives up what waits. */
@@ -37,24 +45,28 @@ export class Webhook {
     this.#closing.abort()
   }
 
-  async #deliver (body: string): Promise<void> {
+  async #deliver (body: string): Promise<string | undefined> {
+    const { retryMs = 1000, tries = defaultTries, onLost } = this.#options
     let reason = 'closed'
     for (let attempt = 0; attempt < tries && !this.#closing.signal.aborted; attempt++) {
-      if (attempt > 0) await pause((this.#options.retryMs ?? 1000) * 2 ** (attempt - 1), undefined, { ref: false, signal: this.#closing.signal }).catch(() => {}) // closing: the loop ends
+      if (attempt > 0) await pause(retryMs * 2 ** (attempt - 1), undefined, { ref: false, signal: this.#closing.signal }).catch(() => {}) // closing: the loop ends
       const answer = await this.#post(body)
-      if (answer === 'taken') return
+      if (answer === 'taken') return undefined
       reason = answer.reason
       if (answer.isFinal) break
     }
-    if (!this.#closing.signal.aborted) this.#options.onLost(reason)
+    if (!this.#closing.signal.aborted) onLost(reason)
+    return reason
   }
 
   async #post (body: string): Promise<'taken' | { reason: string, isFinal: boolean }> {
     try {
-      const { ok, status } = await fetch(this.#options.url, { method: 'POST', body, headers: this.#headers(body), redirect: 'error', signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closing.signal]) })
+      const response = await fetch(this.#options.url, { method: 'POST', body, headers: this.#headers(body), redirect: 'error', signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closing.signal]) })
+      const { ok, status } = response
+      await response.body?.cancel() // an answer that is not read keeps its connection
       return ok ? 'taken' : { reason: `status ${status}`, isFinal: status < 500 && status !== 429 && status !== 408 }
     } catch (error) {
-      return { reason: error instanceof Error ? error.name : 'unknown', isFinal: false }
+      return { reason: wordOf(error), isFinal: false }
     }
   }
 
@@ -63,6 +75,13 @@ export class Webhook {
     const headers = { 'content-type': 'application/json', 'user-agent': 'fastify-prism' }
     return secret === undefined ? headers : { ...headers, 'x-prism-signature': sign(body, secret) }
   }
+}
+
+/** Why an attempt failed, without the address, which may hold a secret. */
+function wordOf (error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown'
+  const code: unknown = error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined
+  return typeof code === 'string' ? code : error.name
 }
 
 /** The value of `X-Prism-Signature`: HMAC-SHA256 of the body. Receivers compare it in constant time. */

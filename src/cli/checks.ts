@@ -1,6 +1,10 @@
 import type { Redis } from 'ioredis'
 import { readInfo } from '../metrics/info.ts'
 import type { Info } from '../metrics/info.ts'
+import { deadlineMs } from '../redis/deadline.ts'
+import { denialOf } from '../redis/outage.ts'
+import { reasonOf } from '../redis/unreachable-reason.ts'
+import { checkWrites } from '../redis/write-check.ts'
 
 /** What one check found: one sentence, and what to change. */
 export interface Finding {
@@ -8,6 +12,8 @@ export interface Finding {
   readonly state: 'fine' | 'warning' | 'wrong'
   readonly says: string
   readonly change?: string
+  /** the code of the reason, where it is one of those that the service tells */
+  readonly reason?: string
   /** of a Cluster's masters which: `host:port` */
   readonly node?: string
 }
@@ -19,20 +25,38 @@ const fine = (check: string, says: string): Finding => ({ check, state: 'fine', 
 const warning = (check: string, says: string, change: string): Finding => ({ check, state: 'warning', says, change })
 const wrong = (check: string, says: string, change: string): Finding => ({ check, state: 'wrong', says, change })
 
-/** Looks at a server that was reached. */
-export async function checkServer (client: Redis, url: string, holds: Holding): Promise<Finding[]> {
-  const info = readInfo(await client.info('everything'))
-  return [
-    checkVersion(info),
-    checkRole(info),
-    checkMemory(info),
-    checkPolicy(info, holds),
-    ...checkPersistence(info),
-    await checkLatency(client),
-    await checkClock(client),
-    await checkClients(client, info),
-    checkEncryption(url)
-  ]
+/** Looks at a server that was reached. A check that the user's rights forbid is told, and the others go on. */
+export async function * checkServer (client: Redis, url: string, holds: Holding): AsyncGenerator<Finding> {
+  const info = await client.info('everything').then(readInfo, denied)
+  if (!(info instanceof Error)) {
+    yield checkVersion(info)
+    yield checkRole(info)
+    yield checkMemory(info)
+    yield checkPolicy(info, holds)
+    yield * checkPersistence(info)
+  }
+  if (info instanceof Error || info.get('role') !== 'slave') yield await checkRefusals(client)
+  yield await checkLatency(client)
+  yield await checkClock(client).catch((error: Error) => refused('clock', denied(error)))
+  yield info instanceof Error ? refused('rights', info) : await checkClients(client, info)
+  yield checkEncryption(url)
+}
+
+/** What a user may not do is a finding; any other failure ends the checks. */
+function denied (error: Error): Error {
+  if (denialOf(error) === undefined) throw error
+  return error
+}
+
+function refused (check: string, error: Error): Finding {
+  const { code, sentence, remedy } = reasonOf(error)
+  return { ...wrong(check, sentence, remedy), reason: code }
+}
+
+/** Whether writes are refused: memory, disk, replicas, or the user's rights. */
+async function checkRefusals (client: Redis): Promise<Finding> {
+  const error = await checkWrites(client)
+  return error === undefined ? fine('writes', 'It takes the writes of this user.') : refused('writes', error)
 }
 
 function checkVersion (info: Info): Finding {
@@ -42,7 +66,7 @@ function checkVersion (info: Info): Finding {
 
 function checkRole (info: Info): Finding {
   if (info.get('role') !== 'slave') return fine('role', `A master, with ${info.get('connected_slaves') ?? 0} replicas.`)
-  return wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: every write is refused.`, 'Point REDIS_URL at the master, or ask Sentinels: redis+sentinel://host:26379,host:26379/name.')
+  return { ...wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: every write is refused.`, 'Point REDIS_URL at the master, or ask Sentinels: redis+sentinel://host:26379,host:26379/name.'), reason: 'read_only' }
 }
 
 function checkMemory (info: Info): Finding {
@@ -51,7 +75,7 @@ function checkMemory (info: Info): Finding {
   if (!(max > 0)) return warning('memory', `No maxmemory is set; ${megabytes(used)} are used. When the machine is full the system ends the server, and every session with it.`, 'CONFIG SET maxmemory 256mb (a quarter below what the container has), and in redis.conf.')
   const share = Math.round(used / max * 100)
   const says = `${megabytes(used)} of ${megabytes(max)} are used (${share} %).`
-  return share > 90 ? wrong('memory', says, 'See `fastify-prism keys` which namespace is large: shorten its lifetime, or raise maxmemory.') : share > 80 ? warning('memory', says, 'See `fastify-prism keys` which namespace grows.') : fine('memory', says)
+  return share > 90 ? wrong('memory', says, 'See `npm run prism -- keys` which namespace is large: shorten its lifetime, or raise maxmemory.') : share > 80 ? warning('memory', says, 'See `npm run prism -- keys` which namespace grows.') : fine('memory', says)
 }
 
 function checkPolicy (info: Info, holds: Holding): Finding {
@@ -70,18 +94,21 @@ function checkPersistence (info: Info): Finding[] {
 }
 
 const pings = 50
+const pingsMs = 2000
 
 async function checkLatency (client: Redis): Promise<Finding> {
   const times: number[] = []
-  for (let index = 0; index < pings; index++) {
-    const startedAt = performance.now()
-    await client.ping()
-    times.push(performance.now() - startedAt)
+  const startedAt = performance.now()
+  while (times.length < pings && (times.length < 3 || performance.now() - startedAt < pingsMs)) {
+    const askedAt = performance.now()
+    await client.ping().catch(denied)
+    times.push(performance.now() - askedAt)
   }
   times.sort((one, other) => one - other)
-  const [p50 = 0, p99 = 0] = [times[Math.floor(pings / 2)], times.at(-1)]
-  const says = `A round trip takes ${p50.toFixed(2)} ms (median of ${pings}), ${p99.toFixed(2)} ms at worst.`
-  return p50 > 1 ? warning('latency', says, 'Use the private address of the server, in the same region: each request waits for one round trip.') : fine('latency', says)
+  const [p50 = 0, worst = 0] = [times[Math.floor(times.length / 2)], times.at(-1)]
+  const says = `A round trip takes ${p50.toFixed(2)} ms (median of ${times.length}), ${worst.toFixed(2)} ms at worst`
+  if (p50 > deadlineMs) return { ...wrong('latency', `${says}: longer than the deadline of ${deadlineMs} ms, so the service takes Redis for unreachable.`, 'Use a server in the same region, by its private address; see SLOWLOG GET.'), reason: 'no_answer' }
+  return p50 > 1 ? warning('latency', `${says}.`, 'Use the private address of the server, in the same region: each request waits for one round trip.') : fine('latency', `${says}.`)
 }
 
 async function checkClock (client: Redis): Promise<Finding> {

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import type { Pool } from '../redis/pool.ts'
+import type { UnreachableReason } from '../redis/unreachable-reason.ts'
 import type { Output } from './output.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -21,10 +22,10 @@ export interface Call {
   readonly prefix: string
   /** the pool, once Redis was reached; closed for the command */
   readonly pool: () => Promise<Pool>
-  /** one plain connection, closed for the command */
-  readonly client: () => Promise<Redis>
-  /** one to each server that holds keys: a Cluster's masters, or the only one; `at` another address than `url` */
-  readonly masters: (at?: string) => Promise<readonly Redis[]>
+  /** one plain connection, closed for the command; `at` another address than `url` */
+  readonly client: (at?: string) => Promise<Redis>
+  /** one to each server that holds keys: a Cluster's masters, or the only one; `reached` a connection to `at` that is open already */
+  readonly masters: (at?: string, reached?: Redis) => Promise<readonly Redis[]>
 }
 
 /** One verb of the command line. */
@@ -45,4 +46,11 @@ export interface Command {
 export class UsageFault extends Error {}
 
 /** Redis could not be asked: the message says why and what to do, and the exit code is 1. */
-export class ReachFault extends Error {}
+export class ReachFault extends Error {
+  readonly reason: UnreachableReason
+
+  constructor (reason: UnreachableReason) {
+    super(`${reason.sentence} ${reason.remedy}`)
+    this.reason = reason
+  }
+}

@@ -1,9 +1,12 @@
 import type { Redis } from 'ioredis'
 import { ConfigError } from '../errors.ts'
+import { reasonOf } from '../redis/unreachable-reason.ts'
 import { checkServer } from './checks.ts'
 import type { Finding, Holding } from './checks.ts'
+import { checkCluster } from './cluster-checks.ts'
 import { ReachFault, UsageFault } from './command.ts'
 import type { Call, Command } from './command.ts'
+import { bounded } from './reach.ts'
 
 /** Says what is wrong with the environment and with Redis, and what to change. */
 export const doctor: Command = {
@@ -11,11 +14,26 @@ export const doctor: Command = {
   summary: 'checks the environment and Redis, and says what to change and why',
   help: ['Environment, connection, TLS and password, version, role, memory and eviction policy, persistence, latency, clock, clients; of a Cluster each master, and the sessions\' own Redis (SESSION_REDIS_URL).', 'Exit code: 0 well (warnings included), 1 something is wrong, 2 there is no address to ask.'],
   run: async (call) => {
-    const findings = [...checkEnvironment(call), ...await checkServers(call)]
+    const findings: Finding[] = []
+    for await (const finding of check(call)) {
+      findings.push(finding)
+      call.output.tellPart([line(call, finding)])
+    }
     const isWell = findings.every(({ state }) => state !== 'wrong')
-    call.output.tell({ isWell, findings }, [...findings.map((finding) => line(call, finding)), '', isWell ? 'All is well.' : 'Something is wrong: see above.'])
+    const closing = ['', isWell ? 'All is well.' : 'Something is wrong: see above.']
+    if (call.output.isJson) call.output.tell({ isWell, findings }, [])
+    else call.output.tellPart(closing)
     return isWell ? 0 : 1
   }
+}
+
+/** Each finding as soon as it is known. */
+async function * check (call: Call): AsyncGenerator<Finding> {
+  yield * checkEnvironment(call)
+  // Where sessions have a Redis of their own, each is judged by what it holds.
+  const sessionUrl = call.readService === undefined ? undefined : call.environment.SESSION_REDIS_URL?.trim() || undefined
+  yield * checkRedis(call, call.url, sessionUrl === undefined ? 'all' : 'all but sessions')
+  if (sessionUrl !== undefined) yield * checkRedis(call, sessionUrl, 'sessions')
 }
 
 function checkEnvironment ({ environment, url, readService }: Call): Finding[] {
@@ -30,27 +48,41 @@ function checkEnvironment ({ environment, url, readService }: Call): Finding[] {
   }
 }
 
-/** Where sessions have a Redis of their own, each is judged by what it holds. */
-async function checkServers (call: Call): Promise<Finding[]> {
-  const sessionUrl = call.readService === undefined ? undefined : call.environment.SESSION_REDIS_URL?.trim() || undefined
-  if (sessionUrl === undefined) return await checkRedis(call, call.url, 'all')
-  return [...await checkRedis(call, call.url, 'all but sessions'), ...await checkRedis(call, sessionUrl, 'sessions')]
+async function * checkRedis (call: Call, url: string | undefined, holds: Holding): AsyncGenerator<Finding> {
+  try {
+    if (url === undefined) throw new UsageFault('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
+    const reached = await call.client(url)
+    yield * await checkCluster(reached)
+    const masters = await call.masters(url, reached)
+    const says = `Redis answers at ${whereOf(url)}${masters.length > 1 ? `, a Cluster of ${masters.length} masters` : ''}${holds === 'sessions' ? ', where sessions are kept' : ''}.`
+    yield { check: 'connection', state: 'fine', says }
+    for (const client of masters) for await (const finding of steps(checkServer(client, url, holds))) yield masters.length > 1 ? ofNode(finding, client) : finding
+  } catch (error) {
+    yield connectionFinding(error as Error, url, holds)
+  }
 }
 
-async function checkRedis (call: Call, url: string | undefined, holds: Holding): Promise<Finding[]> {
-  try {
-    const masters = await call.masters(url)
-    const where = URL.parse(url?.split(',')[0] ?? '')?.host || 'its socket'
-    const says = `Redis answers at ${where}${masters.length > 1 ? `, a Cluster of ${masters.length} masters` : ''}${holds === 'sessions' ? ', where sessions are kept' : ''}.`
-    const all = await Promise.all(masters.map((client) => checkServer(client, url ?? '', holds)))
-    return [{ check: 'connection', state: 'fine', says }, ...all.flatMap((findings, index) => masters.length > 1 ? findings.map((finding) => ofNode(finding, masters[index])) : findings)]
-  } catch (error) {
-    if (error instanceof UsageFault) throw error
-    const says = error instanceof ReachFault ? error.message : `Redis refused a command: ${(error as Error).message}.`
-    // What is wrong, a colon, what to do: the first of them, for an address has no space after its own.
-    const [, what = says, change = 'See above.'] = /^(.*?): (.*)$/s.exec(says) ?? []
-    return [{ check: 'connection', state: 'wrong', says: `${what.replace(/\.$/, '')}.`, change }]
+/** Whatever a server hangs at, the next step or the end comes. */
+async function * steps (findings: AsyncGenerator<Finding>): AsyncGenerator<Finding> {
+  for (;;) {
+    const { done, value } = await bounded(findings.next())
+    if (done === true) return
+    yield value
   }
+}
+
+function connectionFinding (error: Error, url: string | undefined, holds: Holding): Finding {
+  if (error instanceof UsageFault) {
+    if (url === undefined) throw error
+    const variable = holds === 'sessions' ? 'SESSION_REDIS_URL' : 'REDIS_URL'
+    return { check: 'connection', state: 'wrong', says: error.message.replace('The address of Redis', variable), change: `Write ${variable} as redis://user:password@host:port; signs such as , @ : / # % in a password are percent-encoded.` }
+  }
+  const { sentence, remedy, code } = error instanceof ReachFault ? error.reason : reasonOf(error, { where: whereOf(url) })
+  return { check: 'connection', state: 'wrong', reason: code, says: sentence, change: remedy }
+}
+
+function whereOf (url: string | undefined): string {
+  return URL.parse(url?.split(',')[0] ?? '')?.host || 'its socket'
 }
 
 function ofNode (finding: Finding, client: Redis | undefined): Finding {

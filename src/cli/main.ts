@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis'
 import { resolveRedisPolicy } from '../redis/policy.ts'
 import { Pool } from '../redis/pool.ts'
 import { readRedisTls } from '../redis/tls.ts'
+import { alert } from './alert.ts'
 import { UsageFault } from './command.ts'
 import type { Call, Command, Environment, ReadService } from './command.ts'
 import { doctor } from './doctor.ts'
@@ -18,7 +19,7 @@ import { rules } from './rules.ts'
 import { sessions } from './sessions.ts'
 import { watch } from './watch.ts'
 
-const commands: Readonly<Record<string, Command>> = { doctor, keys, purge, entry, sessions, limits, watch, rules }
+const commands: Readonly<Record<string, Command>> = { doctor, keys, purge, entry, sessions, limits, watch, rules, alert }
 const common = { url: { type: 'string' }, prefix: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
 
 /** What a run is given besides; the process's own streams when left out. */
@@ -64,7 +65,7 @@ function readCall (command: Command, args: string[], given: Pick<Call, 'environm
     closing(redis)
     return redis
   }
-  const masters = async (at = url) => await mastersOf(await client(at), closing)
+  const masters = async (at = url, reached?: Redis) => await mastersOf(reached ?? await client(at), closing)
   const pool = async (): Promise<Pool> => {
     await client() // says in a sentence why Redis is not reached
     const opened = new Pool(resolveRedisPolicy({ url, min: 1, max: 2, prefix, ...(tls !== undefined && url?.startsWith('rediss') ? { connection: { tls } } : {}) }))

@@ -1,4 +1,7 @@
 import type { Redis } from 'ioredis'
+import { reasonOf } from '../redis/unreachable-reason.ts'
+import { ReachFault } from './command.ts'
+import { bounded } from './reach.ts'
 
 /** Connections to every server that holds keys: a Cluster's masters, or the one that was reached. `open` is told of each that was opened for it. */
 export async function mastersOf (reached: Redis, open: (client: Redis) => void): Promise<Redis[]> {
@@ -10,8 +13,17 @@ export async function mastersOf (reached: Redis, open: (client: Redis) => void):
     client.on('error', () => {}) // told by connect()
     open(client)
   }
-  await Promise.all(clients.map((client) => client.connect()))
+  await Promise.all(clients.map((client) => connect(client)))
   return clients.length === 0 ? [reached] : clients
+}
+
+/** @throws {ReachFault} that names the master which is not reached */
+async function connect (client: Redis): Promise<void> {
+  let cause: Error | undefined
+  client.once('error', (error) => { cause = error })
+  await bounded(client.connect()).catch((error: Error) => {
+    throw new ReachFault(reasonOf(cause ?? error, { where: `${client.options.host}:${client.options.port}` }))
+  })
 }
 
 /** `<id> <host>:<port>@<bus port>[,name] <flags> <master> … <slots>`: those that serve slots. */

@@ -25,6 +25,11 @@ export class Output {
     this.#out.write(this.isJson ? `${JSON.stringify(facts)}\n` : `${lines.join('\n')}\n`)
   }
 
+  /** A part of the result, as soon as it is known: for a person; a program is told all at the end. */
+  tellPart (lines: readonly string[]): void {
+    if (!this.isJson) this.#out.write(`${lines.join('\n')}\n`)
+  }
+
   /** What went wrong, and perhaps what would not: beside the result, as an object where that is one. */
   complain (message: string, lines: readonly string[] = []): void {
     this.#aside.write(this.isJson ? `${JSON.stringify({ error: message })}\n` : `${[message, ...lines.length > 0 ? ['', ...lines] : []].join('\n')}\n`)

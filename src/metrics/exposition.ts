@@ -1,7 +1,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
 import { bounds } from '../histogram.ts'
 import type { Histogram } from '../histogram.ts'
-import { memoryLimit, redisFigures } from './info.ts'
+import { memoryLimit, memoryOther, redisFigures } from './info.ts'
 import type { NodeSample, Observer, Sample } from './observer.ts'
 import { lifetimeBounds } from './survey.ts'
 
@@ -77,13 +77,14 @@ const labelNames: Readonly<Record<string, readonly string[]>> = {
   prism_namespace_memory_bytes: ['namespace'],
   prism_namespace_lifetime_share: ['namespace', 'within'],
   prism_alert_firing: ['alert', 'severity'],
+  prism_redis_unusable: ['holds', 'reason'],
   redis_instance_info: ['node', 'redis_version', 'role', 'maxmemory_policy'],
   redis_latency_percentiles_seconds: ['cmd', 'percentile']
 }
 const redisLabels = ['node']
 
 function labelsOf (name: string): string[] {
-  return [...labelNames[name] ?? (/^redis_|_limit_bytes$/.test(name) ? redisLabels : [])]
+  return [...labelNames[name] ?? (/^redis_|_(?:limit|other)_bytes$/.test(name) ? redisLabels : [])]
 }
 
 /** A histogram whose counts are kept elsewhere: prom-client's own would hash its labels with each request. */
@@ -123,6 +124,7 @@ export function exposeRedis (exposition: Exposition, observer: Observer): void {
     exposition[type]({ name, help, rows: ofNodes(({ figures: { [name]: value } }) => value === undefined ? [] : [[{}, value]]) })
   }
   exposition.gauge({ name: 'prism_redis_memory_limit_bytes', help: 'What Redis may use: its maxmemory, or where it names none, REDIS_MEMORY_LIMIT.', rows: ofNodes(({ figures: { [memoryLimit]: limit } }) => limit === undefined ? [] : [[{}, limit]]) })
+  exposition.gauge({ name: 'prism_redis_memory_other_bytes', help: 'Memory in use for anything but cached answers; estimated.', rows: ofNodes(({ figures: { [memoryOther]: other } }) => other === undefined ? [] : [[{}, other]]) })
   exposition.gauge({ name: 'redis_instance_info', help: 'What the server is; always 1.', rows: ofNodes(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
   exposition.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofNodes(({ slowLogLength }) => [[{}, slowLogLength]]) })
   exposition.gauge({ name: 'redis_latency_percentiles_seconds', help: 'How long commands take inside the server, since it was started, in a Cluster the slowest; the 20 most called.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })

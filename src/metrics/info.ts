@@ -56,6 +56,8 @@ export const redisFigures: readonly RedisFigure[] = [
 
 /** What a server may use: its maxmemory, or where it names none, what the service was told. */
 export const memoryLimit = 'prism_redis_memory_limit_bytes'
+/** What a server uses for anything but cached answers; estimated. */
+export const memoryOther = 'prism_redis_memory_other_bytes'
 
 /** How long a command takes inside the server. */
 export interface CommandLatency { readonly command: string, readonly calls: number, readonly p50Seconds: number, readonly p99Seconds: number }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
-import { memoryLimit, readInfo, readKeyCount, readLatencies, redisFigures, worstLatencies } from './info.ts'
+import { memoryLimit, memoryOther, readInfo, readKeyCount, readLatencies, redisFigures, worstLatencies } from './info.ts'
 import type { CommandLatency, Info } from './info.ts'
 import { nodesOf } from './nodes.ts'
 import type { RedisNode, Servers } from './nodes.ts'
@@ -84,18 +84,29 @@ export class Observer {
 
   /** Looks once; never rejects. */
   async look (): Promise<void> {
-    try {
-      const leaseMs = Math.ceil(2.4 * this.#everyMs)
-      const [isHolder, seen] = await Promise.all([
-        this.#batch.ask(lease, [this.#keys.metricsLease()], [this.name, leaseMs], 'background'),
-        this.#batch.read(this.#keys.metricsSample(), 'background')
-      ])
-      this.#isHolder = isHolder
-      if (!isHolder) this.#take(seen)
-      this.#isUp = isHolder ? await this.#observe() : true
-    } catch {
-      this.#isUp = false // Told by `isUp`, and by the pool to the log.
+    const [isHolder, seen] = await Promise.all([
+      this.#takeLease(),
+      this.#batch.read(this.#keys.metricsSample(), 'background').catch(() => undefined)
+    ])
+    if (isHolder === false && seen !== undefined) {
+      this.#isHolder = false
+      this.#isUp = true
+      return this.#take(seen)
     }
+    this.#isHolder = isHolder ?? await this.#wasHolder()
+    this.#isUp = await this.#observe().catch(() => false) // told by `isUp`, and by the pool to the log
+  }
+
+  /** @returns undefined where the lease cannot be written: Redis is away, full, a replica, or denies it. Then each process looks for itself. */
+  async #takeLease (): Promise<boolean | undefined> {
+    const leaseMs = Math.ceil(2.4 * this.#everyMs)
+    return await this.#batch.ask(lease, [this.#keys.metricsLease()], [this.name, leaseMs], 'background').catch(() => undefined)
+  }
+
+  /** Where nothing can be written, the lease may still be read: another process may hold it. */
+  async #wasHolder (): Promise<boolean> {
+    const holder = await this.#batch.read(this.#keys.metricsLease(), 'background').catch(() => null)
+    return holder === null ? this.#isHolder : holder.toString() === this.name
   }
 
   /** What another process saw; one of another version may write it otherwise. */
@@ -104,23 +115,30 @@ export class Observer {
     if (Array.isArray(sample?.nodes)) this.#sample = sample as Sample
   }
 
-  /** @returns whether every server answered */
+  /** @returns whether every server answered; one that denies INFO has answered */
   async #observe (): Promise<boolean> {
     const nodes = nodesOf(this.#servers)
-    const looks = await Promise.all(nodes.map((node) => this.#ask(node).catch(() => undefined))) // counted as silent
-    const answered = looks.filter((look) => look !== undefined)
-    if (answered.length === 0) return false
+    const looks = await Promise.all(nodes.map((node) => this.#ask(node).catch((error: Error) => /\bNOPERM\b/.test(error.message) ? 'denied' as const : undefined)))
+    const answered = looks.filter((look) => look !== undefined && look !== 'denied')
+    if (answered.length === 0) return looks.includes('denied') && !looks.includes(undefined)
     // A server may forbid what the survey needs: then its figures stay at nothing.
     await this.#survey.step(nodes).catch(() => {})
-    this.#sample = {
-      at: Date.now(),
-      nodes: answered.map(({ sample }) => sample),
-      silent: nodes.length - answered.length,
-      latencies: worstLatencies(answered.map(({ info }) => readLatencies(info))),
-      namespaces: this.#survey.figures(answered.reduce((sum, { info }) => sum + readKeyCount(info), 0))
-    }
+    this.#sample = this.#sampleOf(answered, nodes.length - answered.length)
     await this.#batch.command('set', [this.#keys.metricsSample(), JSON.stringify(this.#sample), 'PX', 6 * this.#everyMs], 'background').catch(() => {}) // the others look again
     return answered.length === nodes.length
+  }
+
+  #sampleOf (answered: readonly { info: Info, sample: NodeSample }[], silent: number): Sample {
+    const keys = answered.reduce((sum, { info }) => sum + readKeyCount(info), 0)
+    const namespaces = this.#survey.figures(keys)
+    const cacheBytes = namespaces.find(({ namespace }) => namespace === 'cache')?.bytes ?? 0
+    return {
+      at: Date.now(),
+      nodes: answered.map(({ info, sample }) => withOtherMemory(sample, cacheBytes * readKeyCount(info) / Math.max(1, keys))),
+      silent,
+      latencies: worstLatencies(answered.map(({ info }) => readLatencies(info))),
+      namespaces
+    }
   }
 
   async #ask (node: RedisNode): Promise<{ info: Info, sample: NodeSample }> {
@@ -140,4 +158,10 @@ export class Observer {
       }
     }
   }
+}
+
+/** The cache fills memory up to a mark and gives it back: only what is not its own can become too much. */
+function withOtherMemory (sample: NodeSample, cacheBytes: number): NodeSample {
+  const { redis_memory_used_bytes: used } = sample.figures
+  return used === undefined ? sample : { ...sample, figures: { ...sample.figures, [memoryOther]: Math.max(0, used - cacheBytes) } }
 }

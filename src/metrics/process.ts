@@ -74,6 +74,7 @@ function exposePool (exposition: Exposition, parts: () => Parts): void {
   exposition.counter({ name: 'prism_redis_pool_exhausted_total', help: 'Writes for which every connection was crowded and no more may be opened.', rows: one(({ losses }) => losses.exhausted) })
   exposition.gauge({ name: 'prism_redis_pool_connections', help: 'Connections of the pool.', rows: one(({ load }) => load.connections) })
   exposition.gauge({ name: 'prism_redis_in_flight_commands', help: 'Commands without an answer.', rows: one(({ load }) => load.inFlight) })
+  exposition.gauge({ name: 'prism_redis_unusable', help: '1 while this process cannot use Redis (holds="all") or the sessions\' own Redis (holds="sessions"), by reason.', rows: () => unusableRows(unusableOf(pool())) })
   exposition.gauge({ name: 'prism_redis_breaker_open', help: '1 while Redis, or a node of the Cluster, is not asked, because it has failed three times in a row.', rows: one(({ isBroken }) => Number(isBroken)) })
 }
 
@@ -105,9 +106,18 @@ export function readProcess (parts: Parts, observer: Observer): Reading {
     pool: { ...pool.load, isBroken: pool.isBroken },
     live: live ?? { websocket: 0, stream: 0 },
     isRedisUp: observer.isUp,
+    unusable: unusableOf(pool),
     redis: observer.sample,
     areSessionsEvictable: areSessionsEvictable(parts, observer)
   }
+}
+
+function unusableRows ({ redis, sessions }: Reading['unusable']): Row[] {
+  return Object.entries({ all: redis, sessions }).flatMap(([holds, reason]): Row[] => reason === undefined ? [] : [[{ holds, reason: reason.code }, 1]])
+}
+
+function unusableOf ({ reason, others }: Pool): Reading['unusable'] {
+  return { redis: reason, sessions: others.get('sessions')?.reason }
 }
 
 const evicting = /^(allkeys-|volatile-(lru|lfu|random)$)/

@@ -1,5 +1,6 @@
 import { Histogram } from '../histogram.ts'
-import { memoryLimit } from './info.ts'
+import type { UnreachableReason } from '../redis/unreachable-reason.ts'
+import { memoryLimit, memoryOther } from './info.ts'
 import type { NodeSample, Sample } from './observer.ts'
 import type { CacheOutcome } from './requests.ts'
 
@@ -17,6 +18,8 @@ export interface Reading {
   readonly live: { readonly websocket: number, readonly stream: number }
   /** whether the last look at Redis was answered */
   readonly isRedisUp: boolean
+  /** why Redis, or the sessions' own Redis, cannot be used; undefined while it can */
+  readonly unusable: { readonly redis: UnreachableReason | undefined, readonly sessions: UnreachableReason | undefined }
   readonly redis: Sample | undefined
   /** undefined while nobody knows */
   readonly areSessionsEvictable: boolean | undefined
@@ -76,18 +79,27 @@ export function bucketGrowth (from: readonly number[], to: readonly number[]): n
   return to.map((count, index) => growth(from[index] ?? 0, count))
 }
 
+/** How much of what a server may use is used by anything but the cache; undefined where there is no limit. */
+export function otherMemoryShareOf ({ figures: { redis_memory_used_bytes: used, [memoryOther]: other = used, [memoryLimit]: limit } }: NodeSample): number | undefined {
+  return other === undefined || !limit ? undefined : other / limit
+}
+
 /** How much of what a server may use it does use; undefined where there is no limit. */
 export function memoryShareOf ({ figures: { redis_memory_used_bytes: used, [memoryLimit]: limit } }: NodeSample): number | undefined {
   return used === undefined || !limit ? undefined : used / limit
 }
 
-/** What each server counted a second between two readings, by the times at which Redis was looked at: a reading in between repeats the last. */
-export function nodeRates (from: Reading, to: Reading, name: string): number[] {
+/**
+ * What each server counted a second between two readings, by the times at which Redis was looked at: a reading in between repeats the last.
+ *
+ * @param windowSeconds the shortest time that growth is divided by; default the time between the readings
+ */
+export function nodeRates (from: Reading, to: Reading, name: string, windowSeconds = 0): number[] {
   const elapsedMs = (to.redis?.at ?? 0) - (from.redis?.at ?? 0)
   if (from.redis === undefined || to.redis === undefined || elapsedMs <= 0) return []
   const before = new Map(from.redis.nodes.map(({ node, figures }) => [node, figures[name]]))
   return to.redis.nodes.flatMap(({ node, figures: { [name]: now } }) => {
     const then = before.get(node)
-    return now === undefined || then === undefined ? [] : [growth(then, now) / elapsedMs * 1000]
+    return now === undefined || then === undefined ? [] : [growth(then, now) / Math.max(elapsedMs / 1000, windowSeconds)]
   })
 }

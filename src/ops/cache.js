@@ -34,6 +34,16 @@ element('purge').addEventListener('submit', (event) => {
   })
 })
 
+const outcomes = { sent: 'The receiver took it.', none: 'No ALERT_WEBHOOK_URL is set: it went to the topic alerts alone.' }
+
+element('alert-test').addEventListener('submit', async (event) => {
+  event.preventDefault()
+  element('alert-tested').textContent = 'Sending…'
+  const response = await post('/ops/alert-test', {}).catch(() => undefined)
+  const { webhook, reason } = response?.ok ? await response.json() : {}
+  element('alert-tested').textContent = webhook === undefined ? `It was not sent: ${over}` : outcomes[webhook] ?? `The receiver did not take it: ${reason}.`
+})
+
 element('look').addEventListener('submit', (event) => {
   event.preventDefault()
   const url = element('url').value

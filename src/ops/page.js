@@ -32,19 +32,19 @@ function showTiles (point, redis) {
     ['Requests', number(1)(point.requests), 'a second'],
     ['Answered within', milliseconds(point.p99Ms), '99 of 100'],
     ['Round trip within', milliseconds(point.roundTripP99Ms), '99 of 100'],
-    ['Redis memory', share === null ? bytes(point.memoryUsed) : percent(share), limit, share],
+    ['Redis memory', share === null ? bytes(point.memoryUsed) : percent(share), limit, share, toneOf(point.memoryMax ? point.memoryOther / point.memoryMax : null)],
     ['Evictions', number(1)(point.evictions), 'a second', undefined, point.evictions > 0 ? 'warned' : undefined],
     ['Connections', number(0)(point.clients), `to Redis, ${point.connections} of ours`],
     ['Live', number(0)(point.live), 'browsers connected']
   ]
-  element('tiles').replaceChildren(...tiles.map(([name, value, unit, meter, tone = toneOf(meter)]) => {
+  element('tiles').replaceChildren(...tiles.map(([name, value, unit, meter, tone]) => {
     const tile = make('dl', { className: 'tile' }, make('dt', { textContent: name }), make('dd', {}, value, make('small', { textContent: unit }), ...typeof meter === 'number' ? [gauge(meter)] : []))
     if (tone !== undefined) tile.dataset.state = tone
     return tile
   }))
 }
 
-/** As the alerts judge memory. */
+/** As the alerts judge memory: by what is not the cache's own. */
 function toneOf (share) {
   return share > 0.9 ? 'wrong' : share > 0.8 ? 'warned' : undefined
 }
@@ -57,20 +57,34 @@ function gauge (share) {
 
 const ranks = { critical: 0, warning: 1, info: 2 }
 
-function showState ({ alerts, namespaces, redis }) {
-  const worstFirst = alerts.filter(({ state }) => state === 'firing').sort((one, other) => ranks[one.severity] - ranks[other.severity])
-  // Who is above 90 % need not be told of 80 %.
-  const firing = worstFirst.filter(({ signal }, index) => worstFirst.findIndex((each) => each.signal === signal) === index)
-  const grave = firing.filter(({ severity }) => severity !== 'info')
-  tell(grave.some(({ severity }) => severity === 'critical') ? 'wrong' : grave.length > 0 ? 'warned' : 'well', grave.length === 0 ? 'All is well' : grave.length === 1 ? '1 alert' : `${grave.length} alerts`)
-  element('alerts').hidden = firing.length === 0
-  element('alert-list').replaceChildren(...firing.map(({ severity, meaning, first, since }) => {
-    const item = make('li', {}, make('p', { className: 'when', textContent: `${severity}, for ${lasting((Date.now() - since) / 1000)}` }), make('h3', { textContent: meaning }), make('p', {}, ...withCode(first)))
-    item.dataset.severity = severity
-    return item
-  }))
-  element('about').textContent = redis === null ? 'Redis was not reached yet' : `Redis ${redis.version}, ${redis.nodes > 1 ? `a Cluster of ${redis.nodes}` : redis.role}${redis.silent > 0 ? `, ${redis.silent} silent` : ''}, ${redis.memoryPolicy}`
+function showState ({ alerts, unusable, namespaces, redis }) {
+  const firing = [...alerts].sort((one, other) => ranks[one.severity] - ranks[other.severity])
+  const serious = firing.filter(({ severity }) => severity !== 'info')
+  const isUnusable = unusable !== null && serious.length === 0
+  tell(isUnusable || serious.some(({ severity }) => severity === 'critical') ? 'wrong' : serious.length > 0 ? 'warned' : 'well', isUnusable ? 'Redis cannot be used' : serious.length === 0 ? 'All is well' : serious.length === 1 ? '1 alert' : `${serious.length} alerts`)
+  const cards = firing.map((alert) => alertCard(alert, unusable))
+  // An alert waits some seconds before it fires: the reason is known before.
+  if (unusable !== null && !firing.some(({ reason }) => reason !== undefined)) cards.unshift(card('critical', 'critical, now', [make('h3', { textContent: unusable.sentence }), make('p', {}, ...withCode(unusable.remedy))]))
+  element('alerts').hidden = cards.length === 0
+  element('alert-list').replaceChildren(...cards)
+  element('about').textContent = redis === null ? unusable?.sentence ?? 'Redis was not reached yet' : `Redis ${redis.version}, ${redis.nodes > 1 ? `a Cluster of ${redis.nodes}` : redis.role}${redis.silent > 0 ? `, ${redis.silent} silent` : ''}, ${redis.memoryPolicy}`
   showSpaces(namespaces)
+}
+
+function alertCard ({ severity, name, meaning, first, since, reason, consequences }, unusable) {
+  const { sentence, remedy } = reason === undefined ? {} : unusable ?? reason
+  return card(severity, `${severity}, ${name}, for ${lasting((Date.now() - since) / 1000)}`, [
+    make('h3', { textContent: meaning }),
+    ...sentence === undefined ? [] : [make('p', { textContent: sentence })],
+    make('p', {}, ...withCode(remedy ?? first)),
+    ...consequences.length === 0 ? [] : [make('p', { textContent: `Follows from it: ${consequences.join(', ')}.` })]
+  ])
+}
+
+function card (severity, when, parts) {
+  const item = make('li', {}, make('p', { className: 'when', textContent: when }), ...parts)
+  item.dataset.severity = severity
+  return item
 }
 
 /** A screen reader hears it when it changes, and not with each reading. */

@@ -1,5 +1,5 @@
 import { quantile } from '../histogram.ts'
-import { memoryLimit } from '../metrics/info.ts'
+import { memoryLimit, memoryOther } from '../metrics/info.ts'
 import type { NodeSample } from '../metrics/observer.ts'
 import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics/reading.ts'
 import type { Reading, ReadingCount } from '../metrics/reading.ts'
@@ -22,6 +22,8 @@ export interface Point {
   /** of a Cluster's fullest node */
   readonly memoryUsed: number | null
   readonly memoryMax: number | null
+  /** of that what is not the cache's own */
+  readonly memoryOther: number | null
   readonly evictions: number | null
   readonly commands: number | null
   readonly clients: number | null
@@ -52,6 +54,7 @@ export function pointOf (from: Reading, to: Reading): Point {
     roundTripP99Ms: milliseconds(roundTrips, 0.99),
     memoryUsed: figures?.redis_memory_used_bytes ?? null,
     memoryMax: figures?.[memoryLimit] ?? null,
+    memoryOther: figures?.[memoryOther] ?? figures?.redis_memory_used_bytes ?? null,
     evictions: sum(nodeRates(from, to, 'redis_evicted_keys_total')),
     commands: sum(nodeRates(from, to, 'redis_commands_processed_total')),
     clients: sum((to.redis?.nodes ?? []).flatMap((node) => node.figures.redis_connected_clients ?? [])),

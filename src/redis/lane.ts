@@ -6,6 +6,7 @@ import { readServer } from './facts.ts'
 import type { Server } from './facts.ts'
 import { Nodes } from './nodes.ts'
 import { denialOf, isDemotion } from './outage.ts'
+import { closedByServer, noAnswer } from './unreachable-reason.ts'
 import { Wire } from './wire.ts'
 
 /** More than this many commands without an answer, and the next connection is asked. */
@@ -28,8 +29,8 @@ export interface LaneOwner {
   onClusterNode: () => void
   /** the server's ACL forbids something: see {@link denialOf} */
   onDenied: (what: string) => void
-  /** why a connection was lost or not made; undefined: the server ended it without a word */
-  onFailure: (error: Error | undefined) => void
+  /** why a connection was lost or not made */
+  onFailure: (error: Error) => void
   /** what the server answered in place of a reply */
   onError: (error: Error) => void
 }
@@ -60,6 +61,8 @@ export class Lane {
   /** grows with each connection that ends */
   #ends = 0
   #demotedAt = -Infinity
+  /** whether an error has said why this connection ends */
+  #hasFailed = false
 
   constructor (client: Redis | Cluster, owner: LaneOwner) {
     this.client = client
@@ -71,6 +74,7 @@ export class Lane {
     client.on('close', () => this.#lost())
     // Sentinels that are away end no connection, for there was none.
     client.on('error', (error: Error) => {
+      this.#hasFailed = true
       owner.onFailure(error)
       if (!this.#isGreeted) owner.onLost()
     })
@@ -159,7 +163,9 @@ export class Lane {
   }
 
   #lost (): void {
-    if (this.client instanceof Redis && this.client.stream?.readableEnded) this.#owner.onFailure(undefined)
+    // No error says why: the server ended the connection, or it was given up because no answer came.
+    if (!this.#hasFailed) this.#owner.onFailure(this.client instanceof Redis && this.client.stream?.readableEnded ? closedByServer : noAnswer)
+    this.#hasFailed = false
     this.#ends += 1
     this.#isGreeted = false
     this.#wire.ended()

@@ -23,8 +23,8 @@ export interface LanesOptions {
   onClusterNode: () => void
   /** called each time the server's ACL forbids something */
   onDenied: (what: string) => void
-  /** called with why a connection was lost or not made; undefined: the server ended it without a word */
-  onFailure?: (error: Error | undefined) => void
+  /** called with why a connection was lost or not made */
+  onFailure?: (error: Error) => void
   /** called with what the server answered in place of a reply */
   onError?: (error: Error) => void
 }

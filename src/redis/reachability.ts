@@ -1,4 +1,4 @@
-import { closedByServer, isMismatch, isRefusal, isTelling, noAnswer, notConnected, reasonOf } from './unreachable-reason.ts'
+import { isMismatch, isRefusal, isTelling, noAnswer, notConnected, reasonOf } from './unreachable-reason.ts'
 import type { UnreachableReason } from './unreachable-reason.ts'
 
 /** What a {@link Reachability} needs of its pool. */
@@ -50,8 +50,8 @@ export class Reachability {
     return this.#describe(this.#options.where)
   }
 
-  /** A connection was lost or not made; without an error, the server ended it. */
-  failed (error: Error = closedByServer): void {
+  /** A connection was lost or not made. */
+  failed (error: Error): void {
     if (isTelling(error) || !this.#isTold) this.#failure = { error, at: Date.now() }
     if (!isTelling(error)) this.#probe()
     this.review()

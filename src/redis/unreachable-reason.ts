@@ -146,12 +146,12 @@ const rows = {
   },
   connection_refused: {
     pattern: /ECONNREFUSED/,
-    sentence: ({ address }) => `Nothing listens at ${address}: the connection is refused (ECONNREFUSED).`,
-    remedy: 'Start Redis, or set REDIS_URL to where it is.'
+    sentence: ({ address }) => `The connection is refused (ECONNREFUSED). Nothing listens at ${address}.`,
+    remedy: 'Set REDIS_URL to where Redis is, or start Redis.'
   },
   unknown_name: {
     pattern: /ENOTFOUND|EAI_AGAIN|EAI_NONAME|ENODATA/,
-    sentence: ({ address }) => `The name in ${address} is not known: DNS cannot resolve it (ENOTFOUND).`,
+    sentence: ({ address }) => `DNS cannot resolve the name (ENOTFOUND). The name in ${address} is not known.`,
     remedy: 'Check REDIS_URL, and that this machine is in the server\'s private network (on Railway: the same project and environment).'
   },
   socket_missing: {

@@ -63,6 +63,9 @@ t.test('config takes every variable as it is documented', async (t) => {
     METRICS_PORT: '9100',
     ALERT_WEBHOOK_URL: 'https://hooks.example/prism',
     ALERT_WEBHOOK_SECRET: 'w'.repeat(32),
+    ALERT_WEBHOOK_FORMAT: 'PagerDuty',
+    ALERT_PAGERDUTY_KEY: 'k'.repeat(32),
+    READY_REQUIRES_REDIS: 'true',
     REDIS_MEMORY_LIMIT: '256mb',
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector.railway.internal:4318'
   })
@@ -80,6 +83,9 @@ t.test('config takes every variable as it is documented', async (t) => {
     metricsPort: 9100,
     alertWebhookUrl: 'https://hooks.example/prism',
     alertWebhookSecret: 'w'.repeat(32),
+    alertWebhookFormat: 'pagerduty',
+    alertPagerDutyKey: 'k'.repeat(32),
+    readyRequiresRedis: true,
     redisMemoryBytes: 268_435_456,
     tracesUrl: 'http://collector.railway.internal:4318',
     origins: ['https://example.com', 'http://localhost:3000'],
@@ -87,6 +93,14 @@ t.test('config takes every variable as it is documented', async (t) => {
     redisTls: undefined,
     warnings: []
   })
+})
+
+t.test('config wants of each format of alerts what it needs, and has an address for PagerDuty', async (t) => {
+  t.match(faultsOf({ ALERT_WEBHOOK_FORMAT: 'teams' }), [{ variable: 'ALERT_WEBHOOK_FORMAT', wanted: /slack, discord, pagerduty, alertmanager/ }])
+  t.match(faultsOf({ ALERT_WEBHOOK_FORMAT: 'pagerduty' }), [{ variable: 'ALERT_PAGERDUTY_KEY' }])
+  t.match(faultsOf({ ALERT_WEBHOOK_FORMAT: 'slack' }), [{ variable: 'ALERT_WEBHOOK_URL' }])
+  t.match(faultsOf({ READY_REQUIRES_REDIS: 'yes' }), [{ variable: 'READY_REQUIRES_REDIS', wanted: "'true' or 'false'" }])
+  t.equal(readConfig({ ALERT_WEBHOOK_FORMAT: 'pagerduty', ALERT_PAGERDUTY_KEY: 'key' }).alertWebhookUrl, 'https://events.pagerduty.com/v2/enqueue')
 })
 
 t.test('config takes what TLS to Redis needs as PEM, or as files that hold it', async (t) => {

@@ -17,6 +17,7 @@ function readingAt (seconds: number, evicted = 0, lookedAt = seconds): Reading {
     pool: { connections: 5, inFlight: 0, isBroken: false },
     live: { websocket: 0, stream: 0 },
     isRedisUp: true,
+    unusable: { redis: undefined, sessions: undefined },
     areSessionsEvictable: false,
     redis: { at: lookedAt * 1000, nodes: [node], silent: 0, latencies: [], namespaces: [] }
   }

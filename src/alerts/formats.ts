@@ -1,0 +1,101 @@
+import { hash } from 'node:crypto'
+import type { AlertMessage } from './message.ts'
+
+/** How a webhook's receiver wants its messages. */
+export const alertFormats = ['json', 'slack', 'discord', 'pagerduty', 'alertmanager'] as const
+export type AlertFormat = typeof alertFormats[number]
+
+/** Where events of PagerDuty go when no other address is given. */
+export const pagerDutyUrl = 'https://events.pagerduty.com/v2/enqueue'
+
+/** How a message is written. */
+export interface FormatOptions {
+  readonly format: AlertFormat
+  /** Alertmanager's own API takes a list, receivers of its webhooks an object: the address says which */
+  readonly url: string
+  /** of a PagerDuty integration; needed for `pagerduty` */
+  readonly routingKey?: string | undefined
+}
+
+/**
+ * Writes a message as its receiver takes it; a test of PagerDuty is two, so that it ends by itself.
+ *
+ * @see https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+ * @see https://discord.com/developers/docs/resources/webhook#execute-webhook
+ * @see https://developer.pagerduty.com/docs/events-api-v2-overview
+ * @see https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+ */
+export function bodiesOf (message: AlertMessage, options: FormatOptions): object[] {
+  switch (options.format) {
+    case 'json': return [message]
+    case 'slack': return [slackBody(message)]
+    case 'discord': return [discordBody(message)]
+    case 'pagerduty': return pagerDutyBodies(message, options.routingKey ?? '')
+    case 'alertmanager': return [alertmanagerBody(message, options.url)]
+  }
+}
+
+const words = { firing: 'FIRING', resolved: 'RESOLVED', test: 'TEST' } as const
+
+function titleOf ({ status, alert, severity }: AlertMessage): string {
+  return `[${words[status]}] ${alert} (${severity})`
+}
+
+/** The sentences a person reads, one a line. */
+function linesOf ({ status, meaning, reason, first, consequences = [], instance }: AlertMessage): string[] {
+  return [
+    meaning,
+    ...(reason === undefined ? [] : [`Reason: ${reason.sentence}`]),
+    ...(status === 'firing' ? [`First: ${first}`] : []),
+    ...(consequences.length === 0 ? [] : [`Follows from it: ${consequences.join(', ')}`]),
+    `Instance: ${instance}`
+  ]
+}
+
+function slackBody (message: AlertMessage): object {
+  const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
+  const [title, text] = [escaped(titleOf(message)), escaped(linesOf(message).join('\n'))]
+  return { text: `${title}\n${text}`, blocks: [{ type: 'section', text: { type: 'mrkdwn', text: cut(`*${title}*\n${text}`, 3000) } }] }
+}
+
+const colours = { critical: 0xd32f2f, warning: 0xf9a825, info: 0x1976d2 } as const
+const resolvedColour = 0x2e7d32
+
+function discordBody (message: AlertMessage): object {
+  const { status, severity, at } = message
+  return {
+    username: 'fastify-prism',
+    allowed_mentions: { parse: [] },
+    embeds: [{ title: cut(titleOf(message), 256), description: cut(linesOf(message).join('\n'), 4096), color: status === 'resolved' ? resolvedColour : colours[severity], timestamp: at }]
+  }
+}
+
+function pagerDutyBodies (message: AlertMessage, routingKey: string): object[] {
+  const { status, alert, severity, meaning, first, reason, consequences, value, at, service, instance } = message
+  const common = { routing_key: routingKey, dedup_key: `${service}/${instance}/${alert}` }
+  const payload = { summary: cut(reason === undefined ? meaning : `${meaning} ${reason.sentence}`, 1024), source: instance, severity, timestamp: at, component: 'redis', group: service, class: alert, custom_details: { first, reason, consequences, value } }
+  const trigger = { ...common, event_action: 'trigger', client: service, payload }
+  const resolve = { ...common, event_action: 'resolve' }
+  return status === 'test' ? [trigger, resolve] : [status === 'firing' ? trigger : resolve]
+}
+
+/** Alertmanager resolves what it is not told of again: a day is longer than any alert may stay unseen. */
+const firingMs = 86_400_000
+const testMs = 60_000
+
+function alertmanagerBody (message: AlertMessage, url: string): object {
+  const { status, alert, severity, meaning, first, reason, at, service, instance } = message
+  const labels = { alertname: alert, severity, service, instance }
+  const annotations = { summary: meaning, description: reason === undefined ? first : `${reason.sentence} ${reason.remedy}` }
+  const isFiring = status !== 'resolved'
+  if (/\/api\/v2\/alerts\/?$/.test(URL.parse(url)?.pathname ?? '')) {
+    const endsAt = isFiring ? new Date(Date.now() + (status === 'test' ? testMs : firingMs)).toISOString() : at
+    return [{ labels, annotations, ...(isFiring ? { startsAt: at } : {}), endsAt }]
+  }
+  const one = { status: isFiring ? 'firing' : 'resolved', labels, annotations, startsAt: at, endsAt: isFiring ? '0001-01-01T00:00:00Z' : at, generatorURL: '', fingerprint: hash('sha256', `${instance}/${alert}`, 'hex').slice(0, 16) }
+  return { version: '4', groupKey: `{}:{alertname="${alert}"}`, truncatedAlerts: 0, status: one.status, receiver: service, groupLabels: { alertname: alert }, commonLabels: labels, commonAnnotations: annotations, externalURL: '', alerts: [one] }
+}
+
+function cut (text: string, most: number): string {
+  return text.length <= most ? text : `${text.slice(0, most - 1)}…`
+}

@@ -1,0 +1,35 @@
+import { bodiesOf } from '../alerts/formats.ts'
+import { testMessage } from '../alerts/message.ts'
+import { Webhook } from '../alerts/webhook.ts'
+import { readConfig } from '../config.ts'
+import { ConfigError } from '../errors.ts'
+import { UsageFault } from './command.ts'
+import type { Command, Environment } from './command.ts'
+
+const names = ['ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET', 'ALERT_WEBHOOK_FORMAT', 'ALERT_PAGERDUTY_KEY']
+
+/** Sends a test alert where the service sends its alerts. */
+export const alert: Command = {
+  usage: 'alert',
+  summary: 'sends a test alert to ALERT_WEBHOOK_URL, and says whether it was taken',
+  help: [`Reads ${names.join(', ')}.`, 'Exit code: 0 taken, 1 not taken, 2 no address.'],
+  run: async ({ environment, output }) => {
+    const { alertWebhookUrl: url, alertWebhookSecret: secret, alertWebhookFormat: format, alertPagerDutyKey: routingKey } = read(environment)
+    if (url === undefined) throw new UsageFault('ALERT_WEBHOOK_URL is unset: there is nowhere to send alerts.')
+    const webhook = new Webhook({ url, secret, tries: 1, onLost: () => {} })
+    const reasons = await Promise.all(bodiesOf(testMessage(), { format, url, routingKey }).map((body) => webhook.send('PrismTest', body)))
+    const reason = reasons.find((each) => each !== undefined)
+    output.tell({ isTaken: reason === undefined, format, reason }, [reason === undefined ? `The receiver took a test alert (format ${format}).` : `The receiver did not take a test alert (format ${format}): ${reason}.`])
+    return reason === undefined ? 0 : 1
+  }
+}
+
+/** Whatever else is wrong with the environment is doctor's to tell. */
+function read (environment: Environment): ReturnType<typeof readConfig> {
+  try {
+    return readConfig(Object.fromEntries(names.map((name) => [name, environment[name]])))
+  } catch (error) {
+    if (error instanceof ConfigError) throw new UsageFault(error.message.trim())
+    throw error
+  }
+}
