@@ -1,5 +1,4 @@
 import { mkdir } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -72,7 +71,7 @@ const setups: readonly Setup[] = [
   {
     does: 'has a certificate for another name',
     start: async (t) => {
-      const { port, ca } = await startTls(t)
+      const { port, ca } = await startTls(t, { args: ['--bind', '127.0.0.1', '127.0.0.2'] })
       return { url: `rediss://127.0.0.2:${port}`, tls: { ca } }
     },
     code: 'certificate_wrong_name',
@@ -139,10 +138,11 @@ const setups: readonly Setup[] = [
   {
     does: 'cannot write to disk',
     start: async (t) => {
+      const redis = await startRedis(t)
+      const [, folder = ''] = await redis.client.config('GET', 'dir') as string[]
       // A snapshot cannot take the place of a folder.
-      const folder = join(tmpdir(), `prism-misconf-${process.pid}`)
       await mkdir(join(folder, 'dump.rdb', 'full'), { recursive: true })
-      const redis = await startRedis(t, { args: ['--dir', folder, '--save', '3600 1'] })
+      await redis.client.config('SET', 'save', '3600 1')
       await redis.client.set('key', 'value')
       await redis.client.bgsave()
       await until(async () => await redis.client.set('key', 'value').then(() => false, (error: Error) => error.message.startsWith('MISCONF')), { what: 'writes are refused' })
