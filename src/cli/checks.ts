@@ -55,7 +55,7 @@ function refused (check: string, error: Error): Finding {
 
 /** Whether writes are refused: memory, disk, replicas, or the user's rights. */
 async function checkRefusals (client: Redis): Promise<Finding> {
-  const error = await checkWrites(client)
+  const error = await checkWrites(client, '', async (answer) => await answer) // the connection bounds its commands
   return error === undefined ? fine('writes', 'It takes the writes of this user.') : refused('writes', error)
 }
 

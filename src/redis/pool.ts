@@ -249,7 +249,7 @@ function whereabouts ({ from, connection }: RedisPolicy): Pick<ReachabilityOptio
   return {
     where: address && placeOf(address),
     isTls,
-    findMismatch: async () => endpoint && await findProtocolMismatch({ ...endpoint, isTls })
+    findMismatch: async () => endpoint && await findProtocolMismatch({ ...endpoint, isTls }, true)
   }
 }
 

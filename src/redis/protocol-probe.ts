@@ -35,32 +35,37 @@ export function endpointOfUrl (url: string): Endpoint | undefined {
  * Asks whether a server speaks the other protocol than the address says: TLS on a plain port, or plain Redis where TLS is asked for.
  * A client that speaks the wrong one only sees a connection that ends or hangs.
  *
+ * @param mayEnd whether the process may end while the answer is awaited
  * @returns an error that names the mismatch; undefined where there is none, or within a second no answer
  */
-export async function findProtocolMismatch ({ host, port, isTls }: Endpoint): Promise<Error | undefined> {
-  if (isTls) return await speaksPlain(host, port) ? new Error('SERVER_SPEAKS_PLAIN') : undefined
-  return await speaksTls(host, port) ? new Error('SERVER_SPEAKS_TLS') : undefined
+export async function findProtocolMismatch ({ host, port, isTls }: Endpoint, mayEnd = false): Promise<Error | undefined> {
+  if (isTls) return await speaksPlain(host, port, mayEnd) ? new Error('SERVER_SPEAKS_PLAIN') : undefined
+  return await speaksTls(host, port, mayEnd) ? new Error('SERVER_SPEAKS_TLS') : undefined
 }
 
 /** Redis answers an inline PING with `+PONG`, or with an error that begins with `-`. */
-function speaksPlain (host: string, port: number): Promise<boolean> {
+function speaksPlain (host: string, port: number, mayEnd: boolean): Promise<boolean> {
   const socket = connect({ host, port })
   socket.on('connect', () => socket.write('PING\r\n'))
-  return firstOf(socket, (answer) => { socket.once('data', (data: Buffer) => answer(data[0] === 0x2b || data[0] === 0x2d)) })
+  return firstOf(socket, mayEnd, (answer) => { socket.once('data', (data: Buffer) => answer(data[0] === 0x2b || data[0] === 0x2d)) })
 }
 
 /** A server that speaks TLS completes the handshake, or ends it with an alert. The connection carries nothing, so its certificate is not checked. */
-function speaksTls (host: string, port: number): Promise<boolean> {
+function speaksTls (host: string, port: number, mayEnd: boolean): Promise<boolean> {
   const socket = connectTls({ host, port, rejectUnauthorized: false })
-  return firstOf(socket, (answer) => {
+  return firstOf(socket, mayEnd, (answer) => {
     socket.once('secureConnect', () => answer(true))
     socket.once('error', (error: Error & { code?: string }) => answer(/ALERT/i.test(error.code ?? '')))
   })
 }
 
-function firstOf (socket: ReturnType<typeof connect>, listen: (answer: (isSo: boolean) => void) => void): Promise<boolean> {
+function firstOf (socket: ReturnType<typeof connect>, mayEnd: boolean, listen: (answer: (isSo: boolean) => void) => void): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const timer = setTimeout(resolve, patienceMs, false)
+  if (mayEnd) {
+    timer.unref()
+    socket.unref()
+  }
   listen(resolve)
   socket.on('error', () => resolve(false))
   socket.once('close', () => resolve(false))

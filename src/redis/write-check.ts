@@ -25,12 +25,13 @@ return ''`
 /**
  * Asks one server whether it takes the writes of its user. It costs one round trip, and is asked seldom: of a new server, and while writes are refused.
  *
+ * @param bound how long the answer is awaited; default the deadline of every command
  * @returns what the server refuses, in its own words; undefined where it refuses nothing, or cannot be asked so (Redis before 7)
- * @throws {Error} when the connection fails or no answer comes within the deadline
+ * @throws {Error} when the connection fails or no answer comes in time
  */
-export async function checkWrites (client: Pick<Redis, 'eval'>, prefix = ''): Promise<Error | undefined> {
+export async function checkWrites (client: Pick<Redis, 'eval'>, prefix = '', bound: typeof within = within): Promise<Error | undefined> {
   try {
-    const denied = String(await within(client.eval(script, 0, `${prefix}_check`)))
+    const denied = String(await bound(client.eval(script, 0, `${prefix}_check`)))
     return denied === '' ? undefined : new Error(`NOPERM this user has no permissions to run the '${denied}' command`)
   } catch (error) {
     if (!(error instanceof Error)) throw error

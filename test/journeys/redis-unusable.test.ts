@@ -129,6 +129,7 @@ const setups: readonly Setup[] = [
       const redis = await startRedis(t, { args: ['--maxmemory', '6mb', '--maxmemory-policy', 'noeviction'] })
       const write = async (index: number) => await redis.client.set(`fill:${index}`, 'x'.repeat(200_000)).then(() => true, () => false)
       for (let index = 0; await write(index);) index += 1
+      await redis.client.config('SET', 'maxmemory', '5mb') // the smallest write is refused too
       return { url: redis.url }
     },
     code: 'out_of_memory',

@@ -2,10 +2,17 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
+import { main } from '../../../src/cli/main.ts'
+import { readConfig } from '../../../src/config.ts'
+import { testSecret } from '../../helpers/app.ts'
 import { finding, run, well } from '../../helpers/cli.ts'
+import { startClusterNode } from '../../helpers/cluster-node.ts'
 import { startCluster } from '../../helpers/cluster.ts'
 import { startRedis } from '../../helpers/redis.ts'
+import { startRig } from '../../helpers/rig.ts'
 import { startTls } from '../../helpers/tls.ts'
+
+t.setTimeout(120_000)
 
 t.test('doctor finds nothing wrong with a Redis that is well', async (t) => {
   const { url } = await startRedis(t, { args: well })
@@ -116,6 +123,85 @@ t.test('doctor looks at each master of a Cluster', async (t) => {
 
   t.match(findings.find(({ check }) => check === 'connection')?.says, /a Cluster of 3 masters/)
   t.same(findings.filter(({ check }) => check === 'policy').map(({ node, state }) => `${node} ${state}`).sort(), cluster.masters.map(({ server }, index) => `${server.host}:${server.port} ${index === 1 ? 'wrong' : 'fine'}`).sort())
+})
+
+t.test('doctor ends within its bounds beside a server that hangs, before and after it was reached', async (t) => {
+  t.setTimeout(60_000)
+  const silent = createServer((socket) => socket.on('error', () => {}))
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.after(() => silent.close())
+  const rig = await startRig(t, well)
+
+  t.match(await finding(`redis://127.0.0.1:${(silent.address() as AddressInfo).port}`, 'connection'), { code: 1, state: 'wrong', reason: 'no_answer' })
+  const printed: string[] = []
+  const running = main(['doctor', '--url', rig.redis.url], { SESSION_SECRET: testSecret }, { readService: readConfig, out: { write: (text) => { printed.push(text); if (/role/.test(text)) rig.redis.signal('SIGSTOP') } }, err: { write () {} } })
+
+  t.equal(await running, 1)
+  rig.redis.signal('SIGCONT')
+  t.ok(printed.findIndex((text) => /version/.test(text)) < printed.findIndex((text) => /does not answer/.test(text)), 'what was found before is printed before')
+})
+
+t.test('doctor says that a database is refused, and in a Cluster too', async (t) => {
+  const { url } = await startRedis(t, { args: well })
+  const node = await startClusterNode(t, well)
+
+  t.match(await finding(`${url}/99`, 'connection'), { code: 1, state: 'wrong', reason: 'wrong_database', says: /does not have the database/ })
+  t.match(await finding(`${node.server.url}/1`, 'connection'), { code: 1, reason: 'wrong_database' })
+})
+
+t.test('doctor says that round trips take longer than the deadline', async (t) => {
+  const rig = await startRig(t, well)
+  await rig.proxy.fault('latency', { delayMs: 250, jitterMs: 0 })
+
+  t.match(await finding(rig.url, 'latency'), { code: 1, state: 'wrong', says: /longer than the deadline of 200 ms/ })
+})
+
+t.test('doctor says that a Cluster\'s node is alone, without slots, or that slots are not served', async (t) => {
+  const node = await startClusterNode(t, well)
+  const says = async () => (JSON.parse((await run(['doctor', '--json', '--url', node.server.url])).out) as { findings: { check: string, state: string, says: string }[] }).findings.filter(({ check }) => check === 'cluster').map(({ state, says }) => `${state}: ${says}`).join('\n')
+
+  t.match(await says(), /wrong: 16384 of 16384 slots belong to no node/)
+  t.match(await says(), /warning: This node is alone/)
+  t.match(await says(), /warning: The master \S* serves no slots/)
+  await node.control.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16382')
+  t.match(await says(), /wrong: 1 of 16384 slots belong to no node/)
+})
+
+t.test('doctor says why an address cannot be read, beside every fault of the environment, and shows none of it', async (t) => {
+  const addresses: readonly (readonly [address: string, says: RegExp])[] = [
+    ['"redis://default:hidden@host:6379"', /quotation marks/],
+    ['host:6379', /no scheme/],
+    ['http://hidden@host:6379', /another scheme/],
+    ['redis://default:hidden#1@host:6379', /%23/],
+    ['redis://default:hid%zen@host:6379', /%25/],
+    ['redis://default:hidden/1@host:6379', /%2F/],
+    ['redis://default:hid@den@host:6379/x', /%40/],
+    ['redis://default:hidden@:6379', /no host/],
+    ['redis://host:port', /port is no number/],
+    ['redis://host:99999', /65535/],
+    ['redis://host:6379/zero', /database/],
+    ['redis://host:6379?timeout=1', /\?family/],
+    ['redis+sentinel://host:26379', /name of the master/],
+    ['redis://a:7000/1,redis://b:7000', /only database 0/],
+    [`${'$'}{{Redis.REDIS_URL}}`, /reference/]
+  ]
+  for (const [address, says] of addresses) {
+    const { code, out } = await run(['doctor', '--json'], { REDIS_URL: address, PORT: 'many', SESSION_SECRET: 'short and hidden' })
+    const { findings } = JSON.parse(out) as { findings: { check: string, state: string, says: string }[] }
+    t.equal(code, 1, address)
+    t.match(findings.find(({ check }) => check === 'connection'), { state: 'wrong', says }, address)
+    t.equal(findings.filter(({ check }) => check === 'environment').length, 3, 'REDIS_URL, PORT and SESSION_SECRET')
+    t.notMatch(out, /hidden|hid%zen|hid@den/)
+  }
+})
+
+t.test('doctor says every fault of the environment where no address is given at all', async (t) => {
+  const { code, out, err } = await run(['doctor'], { PORT: 'many', LOG_LEVEL: 'loud' })
+
+  t.equal(code, 2)
+  t.match(err, 'REDIS_URL is unset')
+  for (const variable of ['PORT', 'LOG_LEVEL']) t.match(out, variable)
 })
 
 /** No Redis of that age is at hand: something that answers as one does. */

@@ -1,4 +1,7 @@
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { main } from '../../../src/cli/main.ts'
@@ -150,4 +153,26 @@ t.test('the program writes colours and progress to a terminal alone', async (t) 
 
   t.match(out.join(''), '\x1b[32m')
   t.match(err.join(''), 'of about 1 keys')
+})
+
+t.test('alert sends a test as the receiver wants it, and says whether it was taken', async (t) => {
+  const bodies: string[] = []
+  const server = createServer((request, response) => {
+    request.on('data', (chunk: Buffer) => bodies.push(String(chunk))).on('end', () => response.writeHead(request.url === '/taken' ? 200 : 404).end())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => { server.closeAllConnections(); server.close() })
+  const ask = async (path: string, environment = {}) => await run(['alert'], { ALERT_WEBHOOK_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`, ...environment })
+
+  const taken = await ask('taken', { ALERT_WEBHOOK_FORMAT: 'slack' })
+  const refused = await ask('hidden')
+  const unset = await run(['alert'])
+
+  t.match(taken, { code: 0, out: /took a test alert/ })
+  t.match(JSON.parse(bodies[0] ?? ''), { text: /\[TEST\] PrismTest/ })
+  t.match(refused, { code: 1, out: /status 404/ })
+  t.notMatch(refused.out, 'hidden')
+  t.match(unset, { code: 2, err: /ALERT_WEBHOOK_URL is unset/ })
+  t.match(await run(['alert'], { ALERT_WEBHOOK_FORMAT: 'pagerduty' }), { code: 2, err: /ALERT_PAGERDUTY_KEY/ })
 })
