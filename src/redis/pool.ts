@@ -14,9 +14,8 @@ import type { Lease } from './lease.ts'
 import { denialOf } from './outage.ts'
 import { bound } from './pipeline.ts'
 import type { RedisPolicy } from './policy.ts'
-import { endpointOf, findProtocolMismatch, placeOf } from './protocol-probe.ts'
+import { whereabouts } from './protocol-probe.ts'
 import { Reachability } from './reachability.ts'
-import type { ReachabilityOptions } from './reachability.ts'
 import type { UnreachableReason } from './unreachable-reason.ts'
 import { isUnshared } from './unshared.ts'
 import { checkWrites } from './write-check.ts'
@@ -238,18 +237,6 @@ export class Pool extends Redis {
     if (masters.length === 0) throw new RedisUnavailableError('no connection')
     const found = await Promise.all(masters.map((client) => checkWrites(client, this.keyspace.prefix)))
     return found.find((error) => error !== undefined)
-  }
-}
-
-/** Where Redis is, for a text without a login, and for a look at the protocol that it speaks. */
-function whereabouts ({ from, connection }: RedisPolicy): Pick<ReachabilityOptions, 'where' | 'isTls' | 'findMismatch'> {
-  const address = from instanceof Cluster ? undefined : from instanceof Redis ? { kind: 'server' as const, options: from.options } : from
-  const isTls = connection.tls !== undefined || address?.options.tls !== undefined
-  const endpoint = address && endpointOf(address)
-  return {
-    where: address && placeOf(address),
-    isTls,
-    findMismatch: async () => endpoint && await findProtocolMismatch({ ...endpoint, isTls }, true)
   }
 }
 

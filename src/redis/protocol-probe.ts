@@ -1,7 +1,9 @@
 import { connect } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { readAddress } from './address.ts'
+import { Cluster, Redis } from 'ioredis'
 import type { Address } from './address.ts'
+import type { RedisPolicy } from './policy.ts'
+import type { ReachabilityOptions } from './reachability.ts'
 
 /** Where one server is. */
 export interface Endpoint { readonly host: string, readonly port: number, readonly isTls: boolean }
@@ -20,15 +22,6 @@ export function placeOf (address: Address): string | undefined {
   const { host, port, path, sentinels, name } = address.options
   if (sentinels != null) return `${sentinels.map((sentinel) => `${sentinel.host}:${sentinel.port}`).join(',')}/${name}`
   return path ?? (host === undefined ? undefined : `${host}:${port}`)
-}
-
-/** The same for text; undefined where it cannot be read. */
-export function endpointOfUrl (url: string): Endpoint | undefined {
-  try {
-    return endpointOf(readAddress('url', url))
-  } catch {
-    return undefined
-  }
 }
 
 /**
@@ -73,4 +66,16 @@ function firstOf (socket: ReturnType<typeof connect>, mayEnd: boolean, listen: (
     clearTimeout(timer)
     socket.destroy()
   })
+}
+
+/** Where Redis is, for a text without a login, and for a look at the protocol that it speaks. */
+export function whereabouts ({ from, connection }: RedisPolicy): Pick<ReachabilityOptions, 'where' | 'isTls' | 'findMismatch'> {
+  const address = from instanceof Cluster ? undefined : from instanceof Redis ? { kind: 'server' as const, options: from.options } : from
+  const isTls = connection.tls !== undefined || address?.options.tls !== undefined
+  const endpoint = address && endpointOf(address)
+  return {
+    where: address && placeOf(address),
+    isTls,
+    findMismatch: async () => endpoint && await findProtocolMismatch({ ...endpoint, isTls }, true)
+  }
 }

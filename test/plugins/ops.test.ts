@@ -53,6 +53,22 @@ t.test('ops refuses tries in a row, and pages of another origin', async (t) => {
   await until(async () => await post() === 429, { what: 'a refusal' })
 })
 
+t.test('ops sends a test alert for the operator alone, and tells followers why Redis cannot be used', async (t) => {
+  const redis = await startRedis(t)
+  const app = await buildTestApp(t, { adminToken: token, metricsEvery: '100ms', redisUrl: redis.url })
+  const headers = { authorization: `Bearer ${token}` }
+  await redis.kill()
+  await until(() => app.redisPool.reason?.code === 'connection_refused', { what: 'the reason' })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const feed = await fetch(`${app.listeningOrigin}/ops/feed`, { headers })
+
+  t.equal((await app.inject({ method: 'POST', url: '/ops/alert-test', payload: {} })).statusCode, 401)
+  t.same((await app.inject({ method: 'POST', url: '/ops/alert-test', payload: {}, headers })).json(), { webhook: 'none' })
+  let text = ''
+  for await (const chunk of feed.body ?? []) if (/"unusable":\{[^}]*"code":"connection_refused"/.test(text += Buffer.from(chunk).toString())) break
+  t.match(text, `Nothing listens at 127.0.0.1:${redis.port}`)
+})
+
 /** The service with its dashboard open in a browser, and what went wrong there. */
 async function opened (t: Test, options: TestAppOptions = {}): Promise<{ app: TestApp, browser: Browser, page: Page, faults: string[] }> {
   const app = await buildTestApp(t, { adminToken: token, metricsEvery: '200ms', ...options })
