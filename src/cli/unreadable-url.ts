@@ -2,7 +2,7 @@ const schemes = 'redis://, rediss://, unix://, redis+sentinel:// or rediss+senti
 
 /** What the parts of an address may have wrong, most telling first. None shows what came: any part of it may be a password's. */
 const faults: readonly (readonly [isSo: (url: string) => boolean, says: string])[] = [
-  [(url) => /^["'].*|["']$/.test(url), 'it stands in quotation marks: leave them out.'],
+  [(url) => /^["'].*|["']$/.test(url), 'it is in quotation marks: leave them out.'],
   [(url) => /\$\{|\$\w/.test(url), 'it holds a reference to a variable that was not replaced: check the name of the variable.'],
   [(url) => /\s/.test(url), 'it holds a space or a line break: percent-encode it (%20), or leave it out.'],
   [(url) => !url.includes('://'), `it has no scheme: write ${schemes}.`],

@@ -34,7 +34,7 @@ t.test('formats writes for Slack: a text for notifications, a section within its
   t.ok((body.blocks[0]?.text.text.length ?? 0) <= 3000)
 })
 
-t.test('formats writes for Discord: an embed within its lengths, which mentions nobody', async (t) => {
+t.test('formats writes for Discord: an embed within its lengths, without mentions', async (t) => {
   const [body] = write({ ...firing, first: 'x'.repeat(9000) }, 'discord') as [{ embeds: { title: string, description: string, color: number, timestamp: string }[], allowed_mentions: object }]
 
   t.match(body, { embeds: [{ title: '[FIRING] PrismRedisDown (critical)', timestamp: firing.at }] })

@@ -80,3 +80,8 @@ t.test('watch raises no alert for a cache that fills memory as far as it may, an
 t.test('watch tells of evictions that go on', async (t) => {
   t.same(judge(120, (seconds) => ({ evicted: 3 * seconds })).told, ['PrismRedisEvictions firing'])
 })
+
+t.test('watch tells of many requests that fail, and not of one of a few', async (t) => {
+  t.same(judge(200, (seconds) => ({ changed: { requests: 10 * seconds, failed: seconds } })).told, ['PrismErrorsHigh firing'])
+  t.same(judge(200, () => ({ changed: { requests: 5, failed: 5 } })).told, [])
+})
