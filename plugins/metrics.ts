@@ -2,6 +2,7 @@ import type { Server } from 'node:http'
 import { LimitPlan } from '../src/limit/plan.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import { clientAddress } from '../src/http/client-key.ts'
 import { OperatorDoor } from '../src/http/operator.ts'
 import { Exposition, exposeRedis } from '../src/metrics/exposition.ts'
 import { Observer } from '../src/metrics/observer.ts'
@@ -160,7 +161,7 @@ function decide ({ decisions }: RouteTally, request: FastifyRequest, reply: Fast
   for (const { name, retryMs } of request.rateLimit) {
     if (retryMs <= 0) continue
     decisions.refused.set(name, (decisions.refused.get(name) ?? 0) + 1)
-    mostRefused.add(request.ip, name)
+    mostRefused.add(clientAddress(request), name)
   }
 }
 

@@ -98,7 +98,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     forOwn: () => undefined,
     ask (request, reply, plan) {
       if (plan === undefined) return
-      const { partition, isAllowed } = clients.find(request.ip, request.socket.remoteAddress)
+      const { partition, isAllowed } = clients.find(request)
       if (isAllowed) return
       const session = plan.needsSession ? (request as Claimant).sessionClaim : undefined
       const count = new Count(plan, limiter, request, { partition, session }, pool.server?.isCluster === true)

@@ -1,4 +1,4 @@
-import { addressGroup } from '../http/address-group.ts'
+import { addressGroup, bareAddress } from '../http/address-group.ts'
 import { readText, refuse } from '../options.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Limiter } from './limiter.ts'
@@ -88,7 +88,7 @@ export class Limits {
     const [, kind, who = ''] = /^(ip|user|key):(.+)$/s.exec(readText('partition', partition)) ?? []
     if (kind === 'user') return [kind, who, this.#keys.userSession(who)]
     if (kind === 'key') return [kind, keyPartition(who).who]
-    if (kind === 'ip') return [kind, addressGroup(who, this.#prefixBits) ?? refuse('partition', 'an address after ip:', who)]
+    if (kind === 'ip') return [kind, addressGroup(bareAddress(who), this.#prefixBits) ?? refuse('partition', 'an address after ip:', who)]
     return ['custom', customPartition(partition).who]
   }
 }

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP, isIPv4 } from 'node:net'
 import { addressGroup, withoutZone } from '../http/address-group.ts'
+import { clientAddress, clientKey } from '../http/client-key.ts'
+import type { ClientRequest } from '../http/client-key.ts'
 import { Recent } from '../recent.ts'
 import type { By } from './policy.ts'
 
@@ -51,22 +53,17 @@ export class Clients {
     }
   }
 
-  /**
-   * @param address the client's, as the trusted proxies name it
-   * @param peer the socket's: counted when a trusted proxy names something that is no address
-   */
-  find (address: string, peer: string | undefined): Client {
+  find (request: ClientRequest): Client {
+    const { ip = '' } = request
     // An IPv4 address stands for itself: to read it costs less than to find it among ten thousand.
-    if (this.#allowsNobody && isIPv4(address)) return { partition: { kind: 'ip', who: address }, isAllowed: false }
-    return this.#known.get(address) ?? this.#meet(address, peer ?? '')
+    if (this.#allowsNobody && isIPv4(ip)) return { partition: { kind: 'ip', who: ip }, isAllowed: false }
+    return this.#known.get(ip) ?? this.#meet(ip, clientAddress(request))
   }
 
-  #meet (address: string, peer: string): Client {
-    const group = addressGroup(address, this.#prefixBits)
-    const who = group ?? addressGroup(peer, this.#prefixBits) ?? 'unknown'
-    const client = { partition: { kind: 'ip' as const, who }, isAllowed: this.#isAllowed(group === undefined ? peer : address) }
-    // What is no address may be anything, and as long as a header.
-    if (group !== undefined && address.length <= longestAddress) this.#known.set(address, client)
+  #meet (ip: string, address: string): Client {
+    const client = { partition: { kind: 'ip' as const, who: clientKey(address, this.#prefixBits) }, isAllowed: this.#isAllowed(address) }
+    // What is no address may stand for many clients, and be as long as a header.
+    if (ip === address && ip.length <= longestAddress) this.#known.set(ip, client)
     return client
   }
 
