@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/errors.ts'
+import { endWithRefusal, isUpgrade } from '../src/http/upgrade.ts'
 import { readRecord } from '../src/options.ts'
 import { Answer } from '../src/redis/answer.ts'
 
@@ -84,6 +85,7 @@ interface Config { [resolved]?: Policies }
 
 /** The request's journey: ask → answer → handler → settle → tally. Redis is asked once, for all concerns together. */
 export default fp(async (fastify) => {
+  endRefusedUpgrades(fastify)
   const concerns: Concern<unknown>[] = []
   let fallback: Policies = []
   /** who answers, then who concludes, and whose policy that is */
@@ -199,6 +201,34 @@ export default fp(async (fastify) => {
     settleFrom(0, request, reply, payload, done)
   })
 }, { name: 'journey', fastify: '5.x' })
+
+const ending = Symbol('prism.refused-upgrades')
+type Routing = FastifyInstance['routing'] & { [ending]?: true }
+
+/**
+ * Makes every refusal of an upgrade end its socket. Plugins that upgrade hand the request to `routing` of the root instance, which plain
+ * requests do not pass: there the response is known before any hook runs, whatever was registered first.
+ */
+function endRefusedUpgrades (fastify: FastifyInstance): void {
+  const root = ownerOf(fastify, 'routing') as { routing: Routing }
+  const { routing } = root
+  if (routing[ending] === true) return
+  root.routing = Object.assign<FastifyInstance['routing'], { [ending]: true }>((request, response) => {
+    if (!isUpgrade(request)) return routing(request, response)
+    endWithRefusal(response)
+    try {
+      routing(request, response)
+    } catch (error) {
+      response.socket?.destroy()
+      throw error
+    }
+  }, { [ending]: true })
+}
+
+/** The object that holds a property which others inherit: scopes inherit from the root instance. */
+function ownerOf (scope: object, name: string): object {
+  return Object.hasOwn(scope, name) ? scope : ownerOf(Object.getPrototypeOf(scope) as object, name)
+}
 
 function choicesOf (scope: Scope, name: string): readonly unknown[] {
   return (scope[chosen] ?? []).map((defaults) => defaults[name]).filter((choice) => choice !== undefined)
