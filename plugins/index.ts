@@ -20,7 +20,7 @@ export type { Concern, Journey, RouteDefaults } from './journey.ts'
 export { rateLimitStore } from './rate-limit.ts'
 export type { Checked, NamedQuota, PolicyStanding, RateLimitOptions, RouteRateLimit } from './rate-limit.ts'
 export type { FastifyRedis, RedisOptions } from './redis.ts'
-export type { Device, KeyRule, Revocation, Session, SessionOptions, Sessions, SessionState, SignInOptions } from './session.ts'
+export type { Device, KeyRule, Revocation, Session, SessionChoice, SessionOptions, Sessions, SessionState, SignInOptions } from './session.ts'
 export type { Duration } from '../src/options.ts'
 export * as errors from '../src/errors.ts'
 

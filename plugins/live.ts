@@ -13,7 +13,7 @@ import { checkTopics } from '../src/live/connection.ts'
 import type { Peer, Surroundings } from '../src/live/connection.ts'
 import { Connections } from '../src/live/connections.ts'
 import type { ConnectionFilter } from '../src/live/connections.ts'
-import { bounds, mayOpen, resolveLivePolicy } from '../src/live/policy.ts'
+import { bounds, resolveLivePolicy } from '../src/live/policy.ts'
 import type { LiveOptions } from '../src/live/policy.ts'
 import { followRevocations } from '../src/live/revocations.ts'
 import { comeAgain, readStart, StreamConnection, streamQuery } from '../src/live/stream.ts'
@@ -78,7 +78,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
       const refusal = refusalOf(request, connections)
       if (refusal !== undefined && request.routeOptions.url === '/events') return sendStream(reply, comeAgain())
       if (refusal !== undefined) throw refusal
-      if (request.ws && !mayOpen(request.headers.origin, request.host, policy.origins)) throw new OriginError()
+      if (request.ws && request.isFromOtherOrigin) throw new OriginError()
     })
     // The last hook before the handler: a place that is taken is used.
     scope.addHook('preHandler', async function answer (request, reply) {
@@ -92,7 +92,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
       method: 'GET',
       url: '/live',
       exposeHeadRoute: false,
-      config: uncached,
+      config: { ...uncached, session: { origins: policy.origins } },
       schema: { hide: true },
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
       wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, peerOf(request), surroundings))

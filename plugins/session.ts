@@ -2,26 +2,27 @@ import { fastifyCookie as cookie } from '@fastify/cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { OriginError, SessionRequiredError } from '../src/errors.ts'
-import { isSafeMethod, isWelcome } from '../src/http/origin.ts'
+import { isOpaqueOrigin, isSafeMethod, isWelcome } from '../src/http/origin.ts'
+import { wantsWebSocket } from '../src/http/upgrade.ts'
 import { Pool } from '../src/redis/pool.ts'
 import { SessionCookies } from '../src/session/cookies.ts'
 import { EvictionWatch } from '../src/session/eviction.ts'
 import { House } from '../src/session/house.ts'
 import type { Sessions } from '../src/session/house.ts'
-import { resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
-import type { SessionOptions, SessionUse } from '../src/session/policy.ts'
+import { resolveSessionOrigins, resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
+import type { SessionChoice, SessionOptions, SessionRoute } from '../src/session/policy.ts'
 import type { Session as VisitorSession, SessionState } from '../src/session/session.ts'
 import { fieldsOf } from '../src/session/ticket.ts'
 import { Visit } from '../src/session/visit.ts'
 
 export type { Revocation, Sessions } from '../src/session/house.ts'
-export type { KeyRule, SessionOptions } from '../src/session/policy.ts'
+export type { KeyRule, SessionChoice, SessionOptions } from '../src/session/policy.ts'
 export type { Device, Session, SessionState, SignInOptions } from '../src/session/session.ts'
 
 declare module './journey.ts' {
   interface RouteDefaults {
-    /** `required`: 401 without a signed-in user; `optional` (default); `false`: no session at all */
-    session?: SessionUse
+    /** `required`: 401 without a signed-in user; `optional` (default); `false`: no session at all; `{ use, origins }`: with origins of its own */
+    session?: SessionChoice
   }
 }
 
@@ -30,8 +31,8 @@ declare module 'fastify' {
   interface SessionData {}
 
   interface FastifyContextConfig {
-    /** `required`: 401 without a signed-in user; `optional` (default); `false`: no session at all */
-    session?: SessionUse
+    /** `required`: 401 without a signed-in user; `optional` (default); `false`: no session at all; `{ use, origins }`: with origins of its own */
+    session?: SessionChoice
   }
 
   interface FastifyRequest {
@@ -41,6 +42,8 @@ declare module 'fastify' {
     sessionReads: number
     /** Who visits, for plugins that must know without using the session: it counts as no read of it. `claim` is who the cookie names, live or not. */
     readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly claim: { readonly userId: string | undefined, readonly id: string } | undefined }
+    /** Whether a page of an origin that neither `session.origins` nor the route names makes an unsafe request or asks for a WebSocket. Its session is empty, and cannot be changed. */
+    readonly isFromOtherOrigin: boolean
     /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. None where sessions have a Redis of their own. */
     readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[] } | undefined
   }
@@ -77,17 +80,18 @@ export default fp<SessionOptions>(async (fastify, options) => {
       return visitOf(this as Visitor)
     }
   })
+  fastify.decorateRequest('isFromOtherOrigin', { getter (this: FastifyRequest) { return isForeign(this) } })
   fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
 
-  fastify.journey.join<SessionUse>({
+  fastify.journey.join<SessionRoute>({
     name: 'session',
-    resolve: resolveSessionUse,
-    ask (request, _reply, use) {
+    resolve: (choices) => ({ use: resolveSessionUse(choices), origins: resolveSessionOrigins(choices) }),
+    ask (request, _reply, { use }) {
       if (use === false) (request as Visitor)[visiting] = new Visit(house, { isOff: true })
-      else if (request.headers.cookie !== undefined && mayCome(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request))).ask()
+      else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request))).ask()
     },
-    answer (request, _reply, use) {
-      if (use !== false && !mayCome(request)) throw new OriginError()
+    answer (request, _reply, { use }) {
+      if (use !== false && isForeign(request) && (isOpaqueOrigin(request.headers.origin) || cookies.isIn(request))) throw new OriginError()
       const visit = (request as Visitor)[visiting]
       const loading = visit?.answer()
       if (loading !== undefined || use !== 'required') return loading
@@ -114,8 +118,16 @@ export default fp<SessionOptions>(async (fastify, options) => {
     if (pool !== fastify.redisPool) pool.disconnect()
   })
 
-  function mayCome ({ method, headers, host }: FastifyRequest): boolean {
-    return isSafeMethod(method) || isWelcome({ host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined }, policy.origins)
+  /** Whether a page of an origin that is not trusted makes a request that such a page must not make with the visitor's session. */
+  function isForeign (request: FastifyRequest): boolean {
+    const { method, headers } = request
+    if (isSafeMethod(method) && !wantsWebSocket(headers.upgrade)) return false
+    const provenance = { host: request.host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined, isSecure: request.protocol === 'https' }
+    return !isWelcome(provenance, policy.origins) && !isWelcome(provenance, originsOf(request))
+  }
+
+  function originsOf ({ routeOptions }: FastifyRequest): readonly string[] {
+    return (fastify.journey.resolvedFrom(routeOptions.config).session as SessionRoute).origins
   }
 
   function visitOf (request: Visitor): Visit<object> {
@@ -124,14 +136,15 @@ export default fp<SessionOptions>(async (fastify, options) => {
 
   /** A cookie that nobody has asked for, because the request was refused before: nobody knows whether its session lives. */
   function unaskedVisit (request: Visitor): Visit<object> {
-    if (request.headers.cookie === undefined || !mayCome(request)) return new Visit(house, {})
+    if (isForeign(request)) return new Visit(house, { isForeign: true })
+    if (request.headers.cookie === undefined) return new Visit(house, {})
     const visit = new Visit(house, cookies.open(request))
     visit.forgo()
     return visit
   }
 
   function claimOf (request: FastifyRequest): FastifyRequest['sessionClaim'] {
-    const isAsked = pool === fastify.redisPool && request.headers.cookie !== undefined && mayCome(request)
+    const isAsked = pool === fastify.redisPool && request.headers.cookie !== undefined && !isForeign(request)
     const ticket = isAsked ? cookies.open(request).ticket : undefined
     return ticket && { userId: ticket.userId, key: ticket.key, devices: fieldsOf(ticket) }
   }

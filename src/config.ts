@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { ConfigError } from './errors.ts'
 import { isNetwork, type TrustedProxies } from './http/client-address.ts'
+import { isExactOrigin } from './http/origin.ts'
 import { shown } from './options.ts'
 import { readAddress } from './redis/address.ts'
 import { pemOf, tlsOf } from './redis/tls.ts'
@@ -36,7 +37,7 @@ export interface Config {
   readonly alertWebhookSecret: string | undefined
   /** Where traces are sent, by OTLP over HTTP; undefined: nothing is traced. OpenTelemetry's own variables say the rest. */
   readonly tracesUrl: string | undefined
-  /** Exact origins; empty: the request's own host alone. */
+  /** Exact origins besides the request's own. */
   readonly origins: readonly string[]
   readonly databasePath: string
   /** What an operator should know although it is no fault, one sentence each. */
@@ -180,8 +181,8 @@ const readWebhookSecret: Reader<string> = (value, refuse) =>
 
 const readOrigins: Reader<readonly string[]> = (value, refuse) => {
   const origins = listOf(value)
-  const wrong = origins.find((origin) => !/^https?:/.test(origin) || URL.parse(origin)?.origin !== origin)
-  return wrong === undefined ? origins : refuse('exact origins such as https://example.com, without path or slash at the end, in lower case, with commas between them', wrong.includes('@') ? 'one with a user in it' : shown(wrong))
+  const wrong = origins.find((origin) => !isExactOrigin(origin))
+  return wrong === undefined ? origins : refuse('exact origins such as https://example.com, without path or slash at the end or *, in lower case, with commas between them', wrong.includes('@') ? 'one with a user in it' : shown(wrong))
 }
 
 const readDatabasePath: Reader<string> = (value, refuse) =>

@@ -1,4 +1,5 @@
 import { readPattern } from '../events/policy.ts'
+import { readOrigins } from '../http/origin.ts'
 import { readDuration, readRecord, readTexts, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
 
@@ -13,7 +14,7 @@ export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((visitor: Visitor, t
 
 /** What live connections may do. */
 export interface LiveOptions {
-  /** exact origins of pages that may open WebSockets; default: the request's own host */
+  /** exact origins of pages that may open WebSockets, besides the request's own and those of `session.origins`; default none */
   origins?: readonly string[]
   /** by topic, or by how topics begin and a star; the first that fits counts, and what fits none is forbidden. Default `{ events: 'anyone', 'user:*': 'owner' }` */
   topics?: Readonly<Record<string, TopicRule>>
@@ -58,7 +59,7 @@ export function resolveLivePolicy (options: LiveOptions = {}): LivePolicy {
   readRecord('live', options, ['origins', 'topics', 'presence', 'heartbeat', 'drain'])
   const patterns = readTexts('live.presence', options.presence ?? []).map((pattern) => readPattern('live.presence', pattern))
   return Object.freeze({
-    origins: readTexts('live.origins', options.origins ?? []),
+    origins: readOrigins('live.origins', options.origins ?? []),
     heartbeatMs: readDuration('live.heartbeat', options.heartbeat ?? '25s'),
     drainMs: readDuration('live.drain', options.drain ?? '2500ms'),
     mayFollow: readRules(options.topics ?? { events: 'anyone', 'user:*': 'owner' }),
@@ -83,16 +84,4 @@ function readRule (option: string, rule: unknown, pattern: string): LivePolicy['
   if (rule === 'owner' && pattern.endsWith('*')) return ({ userId }, topic) => userId !== undefined && topic === `${pattern.slice(0, -1)}${userId}`
   if (typeof rule === 'function') return rule as LivePolicy['mayFollow']
   return refuse(option, "'anyone', 'signed-in', 'owner' (of a pattern with a star) or a function", rule)
-}
-
-/**
- * Whether a page of this origin may open a WebSocket, which no browser's same-origin policy keeps it from.
- *
- * @param origins exact ones; none: the request's own host
- */
-export function mayOpen (origin: string | undefined, host: string, origins: readonly string[]): boolean {
-  if (origin === undefined) return false
-  if (origins.length > 0) return origins.includes(origin)
-  const url = URL.parse(origin)
-  return url !== null && /^https?:$/.test(url.protocol) && url.origin === origin && url.host === host
 }

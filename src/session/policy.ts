@@ -1,4 +1,5 @@
-import { readChoice, readDuration, readRecord, readText, readTexts, refuse } from '../options.ts'
+import { readOrigins } from '../http/origin.ts'
+import { readChoice, readDuration, readRecord, readText, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
 import { resolveRedisPolicy } from '../redis/policy.ts'
 import type { RedisOptions, RedisPolicy } from '../redis/policy.ts'
@@ -27,7 +28,7 @@ export interface SessionOptions {
   idle?: Duration | undefined
   /** a session ends after so long whatever happens; default `'12h'` */
   absolute?: Duration | undefined
-  /** exact origins whose pages may make unsafe requests; default: the request's own host */
+  /** exact origins, besides the request's own, whose pages may make unsafe requests and open WebSockets with a session; default none */
   origins?: readonly string[] | undefined
   /** how the cookie is set */
   cookie?: SessionCookieOptions | undefined
@@ -51,6 +52,20 @@ export interface SessionPolicy {
 /** What a route wants of the session: one that is live, one if there is one, or none at all. */
 export type SessionUse = 'required' | 'optional' | false
 
+/** What a route or a scope may say of the session. */
+export type SessionChoice = SessionUse | {
+  /** default: as the scopes around it say */
+  use?: Exclude<SessionUse, false>
+  /** exact origins whose pages may make unsafe requests to this route, besides those of the scopes and of the stack: for callbacks that other sites post */
+  origins?: readonly string[]
+}
+
+/** What a route was resolved to. */
+export interface SessionRoute {
+  readonly use: SessionUse
+  readonly origins: readonly string[]
+}
+
 /** Each secret has at least so many characters. */
 const secretLength = 32
 /** What a cookie's name may hold, RFC 6265 section 4.1.1. */
@@ -70,7 +85,7 @@ export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
     secrets: readSecrets(options.secrets),
     idleMs,
     absoluteMs,
-    origins: readOrigins(options.origins ?? []),
+    origins: readOrigins('session.origins', options.origins ?? []),
     cookie: readCookie(options.cookie ?? {}),
     keys: readKeys(options.keys ?? {}),
     redis: options.redis && resolveRedisPolicy(options.redis)
@@ -83,20 +98,28 @@ export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveSessionUse (choices: readonly unknown[]): SessionUse {
-  const uses = choices.map<SessionUse>((choice) => choice === false ? false : readChoice('config.session', choice, ['required', 'optional'] as const))
-  return uses.at(-1) ?? 'optional'
+  return choices.flatMap((choice) => useOf(choice) ?? []).at(-1) ?? 'optional'
+}
+
+/**
+ * Which origins a route trusts besides the stack's: those of all scopes around it, and its own.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function resolveSessionOrigins (choices: readonly unknown[]): readonly string[] {
+  return Object.freeze(choices.flatMap((choice) => typeof choice === 'object' ? readOrigins('config.session.origins', (choice as { origins?: unknown } | null)?.origins ?? []) : []))
+}
+
+function useOf (choice: unknown): SessionUse | undefined {
+  if (choice === false) return false
+  const use = typeof choice === 'object' ? readRecord('config.session', choice, ['use', 'origins']).use : choice
+  return typeof choice === 'object' && use === undefined ? undefined : readChoice('config.session', use, ['required', 'optional'] as const)
 }
 
 function readSecrets (secrets: unknown): readonly string[] {
   const wanted = `a list of one or more texts of at least ${secretLength} characters, newest first, no two the same`
   const isFine = Array.isArray(secrets) && secrets.length > 0 && secrets.every((secret) => typeof secret === 'string' && secret.length >= secretLength) && new Set(secrets).size === secrets.length
   return isFine ? Object.freeze([...secrets as string[]]) : refuse('session.secrets', wanted, Array.isArray(secrets) ? `a list of ${secrets.length} (not shown)` : typeof secrets)
-}
-
-function readOrigins (origins: unknown): readonly string[] {
-  const texts = readTexts('session.origins', origins)
-  const wrong = texts.find((text) => !/^https?:/.test(text) || URL.parse(text)?.origin !== text)
-  return wrong === undefined ? texts : refuse('session.origins', "a list of exact origins such as 'https://example.com'", wrong)
 }
 
 function readCookie (cookie: SessionCookieOptions): SessionPolicy['cookie'] {

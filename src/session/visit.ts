@@ -1,4 +1,4 @@
-import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError } from '../errors.ts'
+import { OriginError, RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError } from '../errors.ts'
 import type { Answer, Hearer } from '../redis/answer.ts'
 import type { Arrival, CookieChange } from './arrival.ts'
 import { readBeginning, readUserId } from './beginning.ts'
@@ -247,6 +247,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
 
   #refuseWhenOff (call: string): void {
     if (this.#arrival.isOff) throw new SessionOffError(call)
+    if (this.#arrival.isForeign) throw new OriginError()
   }
 
   #refuseUnknown (): void {

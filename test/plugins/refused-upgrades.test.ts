@@ -179,4 +179,3 @@ test('refused upgrades of the service leave no connection', { timeout: 60_000 },
   await app.close()
   t.equal(app.server.listening, false)
 })
-

@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { readBeginning, readUserId } from '../../../src/session/beginning.ts'
-import { resolveSessionPolicy, resolveSessionUse } from '../../../src/session/policy.ts'
+import { resolveSessionOrigins, resolveSessionPolicy, resolveSessionUse } from '../../../src/session/policy.ts'
 import type { SessionOptions } from '../../../src/session/policy.ts'
 
 const secrets = ['a secret of the tests, 32 or more']
@@ -38,6 +38,11 @@ test('the session policy', async (t) => {
     t.equal(resolveSessionUse([]), 'optional')
     t.equal(resolveSessionUse(['required', false]), false)
     t.equal(resolveSessionUse([false, 'required']), 'required')
+    t.equal(resolveSessionUse(['required', { origins: ['https://a.example'] }]), 'required', 'origins alone change nothing else')
+    t.equal(resolveSessionUse(['optional', { use: 'required' }]), 'required')
+    t.same(resolveSessionOrigins([{ origins: ['https://a.example'] }, 'required', false, { use: 'optional', origins: ['https://b.example'] }]), ['https://a.example', 'https://b.example'])
+    for (const choice of [null, {}.toString(), { use: false }, { use: 'always' }, { origin: [] }]) t.throws(() => resolveSessionUse([choice]), { code: 'PRISM_ERR_OPTION', message: /config\.session/ }, JSON.stringify(choice))
+    for (const origins of ['https://a.example', ['https://*.a.example'], ['null'], 1]) t.throws(() => resolveSessionOrigins([{ origins }]), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ }, JSON.stringify(origins))
     t.throws(() => resolveSessionUse([true]), { code: 'PRISM_ERR_OPTION', message: /config\.session/ })
   })
 })
