@@ -154,7 +154,8 @@ class CountedRoute {
 }
 
 function decide ({ decisions }: RouteTally, request: FastifyRequest, reply: FastifyReply, mostRefused: MostRefused): void {
-  if (reply.statusCode !== 429) {
+  // A refused event stream is a 200 that says when to come again.
+  if (reply.statusCode !== 429 && !(reply.statusCode === 200 && reply.hasHeader('retry-after'))) {
     if (reply.hasHeader('ratelimit-policy')) decisions.allowed += 1
     return
   }

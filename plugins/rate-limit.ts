@@ -48,7 +48,7 @@ declare module 'fastify' {
   interface FastifyContextConfig extends RouteLimits {}
   interface FastifyInstance {
     /** Quotas for what is no request: check, peek, reset. */
-    readonly rateLimits: Pick<Limits, 'check' | 'peek' | 'reset'>
+    readonly rateLimits: Pick<Limits, 'check' | 'peek' | 'reset' | 'ipv6Prefix'>
   }
   interface FastifyRequest {
     /** What its policies say of this request; empty before it is counted, and where nothing is. */

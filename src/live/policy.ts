@@ -1,6 +1,6 @@
 import { readPattern } from '../events/policy.ts'
 import { readOrigins } from '../http/origin.ts'
-import { readDuration, readRecord, readTexts, refuse } from '../options.ts'
+import { readCount, readDuration, readRecord, readTexts, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
 
 /** Who opened a connection. */
@@ -24,6 +24,12 @@ export interface LiveOptions {
   heartbeat?: Duration
   /** how long a stopping process takes to send its connections away; default 2.5 s */
   drain?: Duration
+  /** connections of one user in each process; default 20 */
+  connectionsPerUser?: number
+  /** connections of one client in each process, counted as rate limits count addresses: an IPv6 network is one client; default 100 */
+  connectionsPerAddress?: number
+  /** past events that one user, or the anonymous of one client, are sent a second when they resume, eight times as many at once; default 256 */
+  replayedEventsPerSecond?: number
 }
 
 /** {@link LiveOptions} after defaults and checks. */
@@ -31,6 +37,9 @@ export interface LivePolicy {
   readonly origins: readonly string[]
   readonly heartbeatMs: number
   readonly drainMs: number
+  readonly connectionsPerUser: number
+  readonly connectionsPerAddress: number
+  readonly replayedEventsPerSecond: number
   readonly mayFollow: (visitor: Visitor, topic: string) => boolean
   readonly hasPresence: (topic: string) => boolean
 }
@@ -40,8 +49,6 @@ export const bounds = Object.freeze({
   frameBytes: 16_384,
   fragments: 64,
   topicsPerConnection: 50,
-  connectionsPerUser: 20,
-  connectionsPerAddress: 100,
   /** unsent bytes: who reads slower is sent away, and resumes */
   bufferedBytes: 1_048_576,
   framesPerSecond: 20,
@@ -56,12 +63,15 @@ export const bounds = Object.freeze({
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveLivePolicy (options: LiveOptions = {}): LivePolicy {
-  readRecord('live', options, ['origins', 'topics', 'presence', 'heartbeat', 'drain'])
+  readRecord('live', options, ['origins', 'topics', 'presence', 'heartbeat', 'drain', 'connectionsPerUser', 'connectionsPerAddress', 'replayedEventsPerSecond'])
   const patterns = readTexts('live.presence', options.presence ?? []).map((pattern) => readPattern('live.presence', pattern))
   return Object.freeze({
     origins: readOrigins('live.origins', options.origins ?? []),
     heartbeatMs: readDuration('live.heartbeat', options.heartbeat ?? '25s'),
     drainMs: readDuration('live.drain', options.drain ?? '2500ms'),
+    connectionsPerUser: readCount('live.connectionsPerUser', options.connectionsPerUser ?? 20),
+    connectionsPerAddress: readCount('live.connectionsPerAddress', options.connectionsPerAddress ?? 100),
+    replayedEventsPerSecond: readCount('live.replayedEventsPerSecond', options.replayedEventsPerSecond ?? 256),
     mayFollow: readRules(options.topics ?? { events: 'anyone', 'user:*': 'owner' }),
     hasPresence: (topic: string) => patterns.some((fits) => fits(topic))
   })

@@ -20,7 +20,10 @@ t.test('policy refuses what cannot be meant', async (t) => {
     [{ presence: ['a b'] }, 'live.presence'],
     [{ origins: ['https://*.example.com'] }, 'live.origins[0]'],
     [{ heartbeat: 25 }, 'live.heartbeat'],
-    [{ drain: 'soon' }, 'live.drain']
+    [{ drain: 'soon' }, 'live.drain'],
+    [{ connectionsPerUser: 0 }, 'live.connectionsPerUser'],
+    [{ connectionsPerAddress: Infinity }, 'live.connectionsPerAddress'],
+    [{ replayedEventsPerSecond: '1k' }, 'live.replayedEventsPerSecond']
   ]
   for (const [options, option] of wrong) t.throws(() => resolveLivePolicy(options), { code: 'PRISM_ERR_OPTION', message: new RegExp(`^Option ${option.replaceAll(/[.*[\]]/g, '.')} `) }, option)
 })
