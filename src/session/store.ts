@@ -35,6 +35,11 @@ export type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome
 
 /** A user has at most so many devices. */
 const deviceLimit = 10
+/**
+ * A version grows by a random step of at most this. After Redis has come back with an older snapshot, other saves would otherwise count up to
+ * a version that a request has read before, and that request's save would replace theirs. Doubles order the versions of 2^33 saves.
+ */
+const longestStep = 2 ** 20
 /** A visit is noted at most so often. */
 const touchMs = 60_000
 
@@ -121,7 +126,7 @@ export class SessionStore {
 
   /** Replaces the document if it still has this version. */
   save (ticket: Ticket, version: string, document: string): Promise<Saved> {
-    return this.#batch.ask(saveScript, [ticket.key], [ticket.field, version, document, touchMs])
+    return this.#batch.ask(saveScript, [ticket.key], [ticket.field, version, document, touchMs, 1 + Math.floor(Math.random() * longestStep)])
   }
 
   /** Moves a session to a new id of the same subject; undefined when it has ended. */
