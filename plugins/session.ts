@@ -15,7 +15,8 @@ import { fieldsOf } from '../src/session/ticket.ts'
 import { Visit } from '../src/session/visit.ts'
 
 export type { Revocation, Sessions } from '../src/session/house.ts'
-export type { KeyRule, SessionOptions } from '../src/session/policy.ts'
+export type { KeyRule } from '../src/session/key-rules.ts'
+export type { SessionOptions } from '../src/session/policy.ts'
 export type { Device, Session, SessionState, SignInOptions } from '../src/session/session.ts'
 
 declare module './journey.ts' {

@@ -26,6 +26,8 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   /** whose cookie is to be sealed anew with the next write */
   #stale: Ticket | undefined
   #turn: Promise<unknown> | undefined
+  /** the keys of this session that the request has read */
+  #reads: Set<string> | undefined
 
   constructor (house: House, arrival: Arrival) {
     this.#house = house
@@ -204,7 +206,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
     const document = this.#document
     if (document === undefined || !document.isChanged) return
     // What is changed while this is on its way is the next save's.
-    this.#document = new Document(document.toText())
+    this.#document = new Document(document.toText(), this.#reads)
     if (this.#ticket === undefined || this.#value === undefined) {
       // A name that came in a cookie but is not known is nobody's to keep: somebody may have planted it.
       const { idleMs, absoluteMs } = this.#house.policy
@@ -226,7 +228,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   #open (): Document {
-    return (this.#document ??= new Document(this.#value === undefined ? '{}' : readStored(this.#value).document))
+    return (this.#document ??= new Document(this.#value === undefined ? '{}' : readStored(this.#value).document, (this.#reads ??= new Set())))
   }
 
   /** What cannot be read cannot be carried, and keeps nobody from signing in. */
@@ -283,12 +285,12 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   #hold ({ ticket, value }: Pick<Held, 'ticket' | 'value'>): void {
     this.#ticket = ticket
     this.#value = value
-    this.#document = this.#failure = this.#stale = undefined
+    this.#document = this.#reads = this.#failure = this.#stale = undefined
     this.#isUnanswered = false
   }
 
   #drop (): void {
-    this.#ticket = this.#value = this.#document = this.#failure = undefined
+    this.#ticket = this.#value = this.#document = this.#reads = this.#failure = undefined
     this.#isUnanswered = false
     this.#cookie = this.#arrival.hasCookie ? 'clear' : undefined
   }
