@@ -75,11 +75,22 @@ export class Document {
     return JSON.stringify(Object.fromEntries(this.#values))
   }
 
-  /** A document for another session with the values of these names, as this request left them. */
-  pick (keys: readonly string[]): Document {
-    const picked = new Document('{}')
-    for (const key of keys) if (this.#values.has(key)) picked.#values.set(key, this.#values.get(key))
-    return picked
+  /**
+   * A document for another session: the values of these names, as this request has left them.
+   *
+   * @param text what is stored now, which another request may have changed: its changes of these names are joined as in {@link rebase}, but
+   *   nothing is overwritten
+   * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT
+   */
+  carry (names: readonly string[], text: string, rules: KeyRules): Document {
+    const stored = new Document(text)
+    const carried = new Document('{}')
+    for (const name of names) if (stored.#values.has(name)) carried.#values.set(name, stored.#values.get(name))
+    for (const name of names) {
+      const change = this.#changes.get(name)
+      if (change !== undefined) carried.#redo(name, { ...change, isBlind: false }, this.#values.get(name), rules.get(name))
+    }
+    return carried
   }
 
   /**

@@ -5,14 +5,15 @@
 -- ARGV[3]  document  JSON
 -- ARGV[4]  touchMs   how long a visit may go unnoted
 -- ARGV[5]  step      what the version grows by, at random: a server that came back with an older snapshot does not reach the same version again
--- returns  { 'saved', value }, { 'conflict', value }, { 'gone' } or { 'corrupt' }
+-- returns  { 'saved', value }, { 'conflict', value }, { 'moving' }: see mark.lua, { 'gone' } or { 'corrupt' }
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return { 'gone' } end
 
-local version, fixed, absoluteEnd, idleMs, idleEnd, label = string.match(value, '^%d+ (%d+) (%d+ (%d+) (%d+)) (%d+) %d+ (=%S*) ')
+local version, fixed, absoluteEnd, idleMs, idleEnd, label, lapsesAt = string.match(value, '^%d+ (%d+) (%d+ (%d+) (%d+)) (%d+) %d+ (=[^%s@]*)@?(%d*) ')
 if not version then return { 'corrupt' } end
 absoluteEnd, idleMs = tonumber(absoluteEnd), tonumber(idleMs)
 if nowMs >= absoluteEnd or nowMs >= tonumber(idleEnd) then return { 'gone' } end
+if lapsesAt ~= '' and nowMs < tonumber(lapsesAt) then return { 'moving' } end
 if version ~= ARGV[2] then return { 'conflict', value } end
 
 local newEnd = math.min(nowMs + idleMs, absoluteEnd)

@@ -2,6 +2,7 @@ import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOf
 import type { Answer, Hearer } from '../redis/answer.ts'
 import type { Arrival, CookieChange } from './arrival.ts'
 import { readBeginning, readUserId } from './beginning.ts'
+import { carryOver } from './carry-over.ts'
 import { Document } from './document.ts'
 import type { Held, House } from './house.ts'
 import type { Device, Frozen, Session, SessionState, SignInOptions } from './session.ts'
@@ -140,12 +141,15 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
     const beginning = readBeginning(options, this.#house.policy)
     await this.#inTurn(async () => {
       const before = this.#ticket ?? this.#arrival.ticket
-      const document = this.#carried(options.carry ?? [])
       const replaced = before?.userId === userId ? before.bornAt : undefined
-      const held = await this.#house.begin(bearer, { ...beginning, document: document.toText(), replaced })
+      const document = this.#readable(options.carry ?? [])
+      const from = document && this.#ticket !== undefined && this.#value !== undefined ? { ticket: this.#ticket, value: this.#value, document } : undefined
+      const held = from === undefined
+        ? await this.#house.begin(bearer, { ...beginning, document: document?.carry(options.carry ?? [], '{}', this.#house.policy.keys).toText() ?? '{}', replaced })
+        : await carryOver(this.#house, from, bearer, beginning, options.carry ?? [])
       this.#hold(held)
       this.#giveCookie(held.ticket, held.nowMs)
-      if (before !== undefined && replaced === undefined) await this.#house.leaveBehind(before)
+      if (from === undefined && before !== undefined && replaced === undefined) await this.#house.leaveBehind(before)
     })
   }
 
@@ -231,14 +235,13 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
     return (this.#document ??= new Document(this.#value === undefined ? '{}' : readStored(this.#value).document, (this.#reads ??= new Set())))
   }
 
-  /** What cannot be read cannot be carried, and keeps nobody from signing in. */
-  #carried (keys: readonly string[]): Document {
+  /** What there is to be carried. What cannot be read cannot be carried, and keeps nobody from signing in. */
+  #readable (names: readonly string[]): Document | undefined {
     try {
-      if (keys.length > 0 && this.state !== 'unavailable') return this.#open().pick(keys)
+      if (names.length > 0 && this.state !== 'unavailable') return this.#open()
     } catch (error) {
       if (!(error instanceof SessionCorruptError)) throw error
     }
-    return new Document('{}')
   }
 
   #openToWrite (call: string): Document {

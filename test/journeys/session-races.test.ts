@@ -116,6 +116,26 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     t.equal(await redis.client.exists('session:{slow}'), 0)
   })
 
+  t.test('sign-ins that carry a list while ten requests push to it: each push is in the list of the new session, or told to be lost', async (t) => {
+    for (const round of numbers(5)) {
+      const browser = new Browser(homeOf(round))
+      await until(async () => (await browser.post('/push/test-list/first')).status === 200, { what: 'an anonymous session' })
+      const tabs = numbers(10).map((index) => browser.copy(homeOf(index)))
+      const gate = `carry-${round}`
+      const slow = browser.post(`/sign-in/carrying-${round}?gate=${gate}`, { carry: ['test-list'] })
+      const pushes = tabs.map(async (tab, index) => ({ index, ...await tab.post(`/push/test-list/${index}${index < 3 ? '' : `?gate=${gate}`}`) }))
+      await until(async () => (await Promise.all(homes.map(async (home) => Number((await new Browser(home).get(`/gates/${gate}`)).body)))).reduce((sum, waiting) => sum + waiting) === 8, { what: 'eight have loaded the session' })
+      await Promise.all(homes.map((home) => new Browser(home).post(`/gates/${gate}`)))
+      const answers = await Promise.all(pushes)
+      t.equal((await slow).status, 200)
+      const { value } = (await browser.get('/get/test-list')).body as { value: string[] }
+
+      t.same(answers.filter(({ status }) => ![200, 401].includes(status)), [])
+      t.same(answers.filter(({ status, index }) => status === 200 && !value.includes(String(index))).map(({ index }) => index), [])
+      t.equal(value[0], 'first')
+    }
+  })
+
   t.test('two rotations at once: one wins, one id is left', async (t) => {
     for (const round of numbers(20)) {
       const user = `rotating-${round}`
