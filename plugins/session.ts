@@ -1,13 +1,15 @@
 import { fastifyCookie as cookie } from '@fastify/cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { OriginError, SessionRequiredError } from '../src/errors.ts'
+import { OriginError, SessionAssignmentError, SessionRequiredError } from '../src/errors.ts'
 import { isSafeMethod, isWelcome } from '../src/http/origin.ts'
 import { Pool } from '../src/redis/pool.ts'
+import type { CookieChange } from '../src/session/arrival.ts'
 import { SessionCookies } from '../src/session/cookies.ts'
 import { EvictionWatch } from '../src/session/eviction.ts'
 import { House } from '../src/session/house.ts'
 import type { Sessions } from '../src/session/house.ts'
+import { ReplyWatch } from '../src/session/reply-watch.ts'
 import { resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
 import type { SessionOptions, SessionUse } from '../src/session/policy.ts'
 import type { Session as VisitorSession, SessionState } from '../src/session/session.ts'
@@ -53,7 +55,8 @@ declare module 'fastify' {
 }
 
 const visiting = Symbol('prism.visit')
-type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
+const replying = Symbol('prism.reply')
+type Visitor = FastifyRequest & { [visiting]: Visit<object> | null, [replying]: FastifyReply | null }
 
 /**
  * Loads the visitor's session with the request; saves it, when changed, with the reply.
@@ -63,29 +66,36 @@ type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
   const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
-  const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'))
+  const replies = new ReplyWatch({
+    setCookie: (change, reply) => { sendCookie(change, reply as FastifyReply) },
+    warn: (reply, text) => { (reply as FastifyReply).log.warn({ route: (reply as FastifyReply).request.routeOptions.url }, text) }
+  })
+  const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'), replies)
   // @fastify/cookie can write only once it was registered somewhere: in a scope without routes it costs no request a hook, and leaves the app its own.
   await fastify.register(async (scope) => { if (!scope.hasDecorator('serializeCookie')) await scope.register(cookie, { hook: false }) })
   const cookies = new SessionCookies(policy, house.keys, cookie.serialize)
 
   fastify.decorate('sessions', { getter: () => house })
   fastify.decorateRequest(visiting, null)
+  fastify.decorateRequest(replying, null)
   fastify.decorateRequest('sessionReads', 0)
   fastify.decorateRequest('visitor', { getter (this: FastifyRequest) { return visitOf(this as Visitor) } })
   fastify.decorateRequest('session', {
     getter (this: FastifyRequest): FastifyRequest['session'] {
       this.sessionReads += 1
       return visitOf(this as Visitor)
-    }
-  })
+    },
+    setter () { throw new SessionAssignmentError('request.session', 'it belongs to the stack; call session.set(key, value), signIn() or signOut()') }
+  } as { getter (this: FastifyRequest): FastifyRequest['session'] })
   fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
 
   fastify.journey.join<SessionUse>({
     name: 'session',
     resolve: resolveSessionUse,
-    ask (request, _reply, use) {
+    ask (request, reply, use) {
+      (request as Visitor)[replying] = reply
       if (use === false) (request as Visitor)[visiting] = new Visit(house, { isOff: true })
-      else if (request.headers.cookie !== undefined && mayCome(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request))).ask()
+      else if (request.headers.cookie !== undefined && mayCome(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request), reply)).ask()
     },
     answer (request, _reply, use) {
       if (use !== false && !mayCome(request)) throw new OriginError()
@@ -99,8 +109,8 @@ export default fp<SessionOptions>(async (fastify, options) => {
       const visit = (request as Visitor)[visiting]
       if (visit === null) return
       // Most requests only read: nothing waits for them.
-      if (visit.isSettled) setCookie(visit, request, reply)
-      else return visit.save().finally(() => { setCookie(visit, request, reply) })
+      if (visit.isSettled) close(visit, reply)
+      else return visit.save().finally(() => { close(visit, reply) })
     }
   })
 
@@ -125,8 +135,9 @@ export default fp<SessionOptions>(async (fastify, options) => {
 
   /** A cookie that nobody has asked for, because the request was refused before: nobody knows whether its session lives. */
   function unaskedVisit (request: Visitor): Visit<object> {
-    if (request.headers.cookie === undefined || !mayCome(request)) return new Visit(house, {})
-    const visit = new Visit(house, cookies.open(request))
+    const reply = request[replying] ?? undefined
+    if (request.headers.cookie === undefined || !mayCome(request)) return new Visit(house, {}, reply)
+    const visit = new Visit(house, cookies.open(request), reply)
     visit.forgo()
     return visit
   }
@@ -137,12 +148,23 @@ export default fp<SessionOptions>(async (fastify, options) => {
     return ticket && { userId: ticket.userId, key: ticket.key, devices: fieldsOf(ticket) }
   }
 
-  function setCookie (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): void {
+  function close (visit: Visit<object>, reply: FastifyReply): void {
     const change = visit.takeCookie()
-    if (change === undefined) return
-    reply.header('set-cookie', cookies.write(change, request))
+    if (change !== undefined) setCookie(change, reply)
+    visit.close()
+  }
+
+  function setCookie (change: CookieChange, reply: FastifyReply): void {
+    reply.header('set-cookie', cookies.write(change, reply.request))
     // Whoever is given this answer by a cache in between has this visitor's session.
     reply.removeHeader('cdn-cache-control')
     if (!/\b(?:private|no-store)\b/i.test(String(reply.getHeader('cache-control')))) reply.header('cache-control', 'no-store')
+  }
+
+  /** Sets the cookie on a reply that a handler has taken over, or takes over now: it may send the fields of either. */
+  function sendCookie (change: CookieChange, reply: FastifyReply): void {
+    setCookie(change, reply)
+    reply.raw.setHeader('set-cookie', reply.getHeader('set-cookie') ?? [])
+    reply.raw.setHeader('cache-control', reply.getHeader('cache-control') ?? 'no-store')
   }
 }, { name: 'session', fastify: '5.x', dependencies: ['redis', 'journey'] })

@@ -22,7 +22,7 @@ const triesLimit = 100
  * Begins a session that carries values of the one before, and ends that one. Every save of another request that was confirmed before the end is
  * carried too: the end is refused when there was a save since the values were read, and then they are read again.
  *
- * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: nobody is signed in
+ * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: no user is signed in
  */
 export async function carryOver (house: House, from: Predecessor, bearer: Bearer, lifetime: Lifetime, names: readonly string[]): Promise<Held> {
   const carried = (value: string): Beginning => ({ ...lifetime, document: from.document.carry(names, readStored(value).document, house.policy.keys).toText() })

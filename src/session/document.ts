@@ -123,6 +123,7 @@ export class Document {
   }
 
   #change (key: string, value: unknown, { updates, isBlind }: Omit<Change, 'base'>): void {
+    if (typeof key !== 'string') throw new SessionValueError(String(key), 'the key has to be a text')
     const before = this.#values.get(key)
     const base = this.#changes.has(key) ? this.#changes.get(key)?.base : spell(before)
     if (value === undefined) this.#values.delete(key)

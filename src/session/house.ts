@@ -5,6 +5,7 @@ import type { Keys } from '../redis/keys.ts'
 import type { Beginning } from './beginning.ts'
 import { Graves } from './graves.ts'
 import type { SessionPolicy } from './policy.ts'
+import type { ReplyWatch } from './reply-watch.ts'
 import { Saver } from './saver.ts'
 import type { Device } from './session.ts'
 import { SessionStore } from './store.ts'
@@ -59,14 +60,17 @@ export class House implements Sessions {
   readonly saver: Saver
   readonly graves: Graves
   readonly counts: SessionCounts
+  /** told of changes and cookies, where replies carry them */
+  readonly replies: ReplyWatch | undefined
   evictedKeys = 0
   readonly #store: SessionStore
   readonly #onListenerError: (error: unknown) => void
   readonly #listeners = new Set<RevocationListener>()
 
   /** @param onListenerError told what a listener threw */
-  constructor (policy: SessionPolicy, batch: Batch, keys: Keys, onListenerError: (error: unknown) => void = () => {}) {
+  constructor (policy: SessionPolicy, batch: Batch, keys: Keys, onListenerError: (error: unknown) => void = () => {}, replies?: ReplyWatch) {
     this.policy = policy
+    this.replies = replies
     this.#onListenerError = onListenerError
     this.keys = keys
     this.#store = new SessionStore(batch)

@@ -1,10 +1,13 @@
-import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError } from '../errors.ts'
+import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError, SessionSentError } from '../errors.ts'
 import type { Answer, Hearer } from '../redis/answer.ts'
 import type { Arrival, CookieChange } from './arrival.ts'
+import { refuseAssignments } from './assignment.ts'
 import { readBeginning, readUserId } from './beginning.ts'
 import { carryOver } from './carry-over.ts'
 import { Document } from './document.ts'
 import type { Held, House } from './house.ts'
+import { isHeadSent } from './reply-watch.ts'
+import type { Replying, Watched } from './reply-watch.ts'
 import type { Device, Frozen, Session, SessionState, SignInOptions } from './session.ts'
 import type { Loaded } from './store.ts'
 import { readStored } from './stored.ts'
@@ -13,9 +16,12 @@ import type { Ticket } from './ticket.ts'
 import { unavailable } from './unavailable.ts'
 
 /** One request's session, from its load to its save. What it does to Redis it does one after the other. */
-export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded | undefined> {
+export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded | undefined>, Watched {
   readonly #house: House
   readonly #arrival: Arrival
+  readonly #reply: Replying | undefined
+  #isFollowed = false
+  #isClosed = false
   #loading: Answer<Loaded | undefined> | undefined
   /** its session was asked for, and the answer is not here: perhaps a refusal came first */
   #isUnanswered = false
@@ -24,15 +30,19 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   #value: string | undefined
   #document: Document | undefined
   #cookie: CookieChange | undefined
+  /** without its cookie the visitor loses the session: not where it is only sealed anew, or cleared */
+  #isCookieNeeded = false
   /** whose cookie is to be sealed anew with the next write */
   #stale: Ticket | undefined
   #turn: Promise<unknown> | undefined
   /** the keys of this session that the request has read */
   #reads: Set<string> | undefined
 
-  constructor (house: House, arrival: Arrival) {
+  /** @param reply the one that the session is saved with */
+  constructor (house: House, arrival: Arrival, reply?: Replying) {
     this.#house = house
     this.#arrival = arrival
+    this.#reply = reply
   }
 
   /** Asks for the session that the cookie names, without waiting. */
@@ -81,7 +91,28 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
 
   /** Nothing is under way, and nothing is to be saved. */
   get isSettled (): boolean {
-    return this.#turn === undefined && this.#document?.isChanged !== true
+    return this.#turn === undefined && !this.hasUnsaved
+  }
+
+  get hasUnsaved (): boolean {
+    return this.#document?.isChanged === true
+  }
+
+  get hasCookie (): boolean {
+    return this.#cookie !== undefined && this.#isCookieNeeded
+  }
+
+  get isClosed (): boolean {
+    return this.#isClosed
+  }
+
+  /** Hears that the session was saved with its reply: what is changed from now on is saved only where the caller calls save(). */
+  close (): void {
+    this.#isClosed = true
+  }
+
+  async idle (): Promise<void> {
+    await this.#turn?.catch(() => {})
   }
 
   /** What the reply shall do to the cookie; asked once. */
@@ -139,6 +170,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
     this.#refuseWhenOff('signIn()')
     const bearer = userBearer(readUserId(userId))
     const beginning = readBeginning(options, this.#house.policy)
+    this.#refuseSent('signIn()')
     await this.#inTurn(async () => {
       const before = this.#ticket ?? this.#arrival.ticket
       const replaced = before?.userId === userId ? before.bornAt : undefined
@@ -164,6 +196,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
 
   async rotate (): Promise<void> {
     const { userId, subject, bornAt } = this.#held('rotate()')
+    this.#refuseSent('rotate()')
     await this.#inTurn(async () => {
       await this.#save()
       const ticket = this.#held('rotate()')
@@ -209,6 +242,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   async #save (): Promise<void> {
     const document = this.#document
     if (document === undefined || !document.isChanged) return
+    if (this.#ticket === undefined) this.#refuseSent('save()')
     // What is changed while this is on its way is the next save's.
     this.#document = new Document(document.toText(), this.#reads)
     if (this.#ticket === undefined || this.#value === undefined) {
@@ -247,7 +281,20 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   #openToWrite (call: string): Document {
     this.#refuseWhenOff(call)
     this.#refuseUnknown()
+    this.#follow()
+    if (this.#reply !== undefined && (this.#isClosed || this.#reply.raw.writableEnded)) this.#house.replies?.changedLate(this, this.#reply)
     return this.#open()
+  }
+
+  /** Most requests change nothing: only the others have their replies followed. */
+  #follow (): void {
+    if (this.#isFollowed || this.#reply === undefined) return
+    this.#isFollowed = true
+    this.#house.replies?.follow(this, this.#reply)
+  }
+
+  #refuseSent (call: string): void {
+    if (this.#reply !== undefined && isHeadSent(this.#reply)) throw new SessionSentError(call)
   }
 
   #refuseWhenOff (call: string): void {
@@ -282,7 +329,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   #sealAnew (nowMs: number): void {
-    if (this.#stale !== undefined && this.#cookie === undefined) this.#giveCookie(this.#stale, nowMs)
+    if (this.#stale !== undefined && this.#cookie === undefined) this.#cookie = this.#cookieFor(this.#stale, nowMs)
   }
 
   #hold ({ ticket, value }: Pick<Held, 'ticket' | 'value'>): void {
@@ -295,11 +342,26 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   #drop (): void {
     this.#ticket = this.#value = this.#document = this.#reads = this.#failure = undefined
     this.#isUnanswered = false
-    this.#cookie = this.#arrival.hasCookie ? 'clear' : undefined
+    this.#isCookieNeeded = false
+    if (this.#arrival.hasCookie) this.#changeCookie('clear')
+    else this.#cookie = undefined
   }
 
   #giveCookie (ticket: Ticket, nowMs: number): void {
+    this.#isCookieNeeded = true
+    this.#changeCookie(this.#cookieFor(ticket, nowMs))
+  }
+
+  #cookieFor (ticket: Ticket, nowMs: number): CookieChange {
     const leftMs = readStored(this.#value ?? '').absoluteEndAt - nowMs
-    this.#cookie = { ticket, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
+    return { ticket, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
+  }
+
+  #changeCookie (change: CookieChange): void {
+    this.#cookie = change
+    this.#follow()
+    if (this.#reply !== undefined) this.#house.replies?.cookieGiven(this, this.#reply)
   }
 }
+
+refuseAssignments(Visit.prototype)
