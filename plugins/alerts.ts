@@ -78,5 +78,5 @@ const testAlert: Alert = {
 
 function messageOf (status: 'firing' | 'resolved' | 'test', { rule, value, since }: Alert): object {
   const at = new Date(status === 'test' ? Date.now() : since).toISOString()
-  return { status, alert: rule.name, severity: rule.severity, meaning: rule.meaning, first: rule.first, value: value ?? null, at, service: 'fastify-prism', instance: hostname() }
+  return { status, alert: rule.name, severity: rule.severity, meaning: rule.meaning, first: rule.first, value: Number.isFinite(value) ? value : null, at, service: 'fastify-prism', instance: hostname() }
 }

@@ -1,14 +1,16 @@
 import { fastifyCookie as cookie } from '@fastify/cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { OriginError, SessionRequiredError } from '../src/errors.ts'
+import { OriginError, SessionAssignmentError, SessionRequiredError } from '../src/errors.ts'
 import { isOpaqueOrigin, isSafeMethod, isWelcome } from '../src/http/origin.ts'
 import { wantsWebSocket } from '../src/http/upgrade.ts'
 import { Pool } from '../src/redis/pool.ts'
+import type { CookieChange } from '../src/session/arrival.ts'
 import { SessionCookies } from '../src/session/cookies.ts'
 import { EvictionWatch } from '../src/session/eviction.ts'
 import { House } from '../src/session/house.ts'
 import type { Sessions } from '../src/session/house.ts'
+import { ReplyWatch } from '../src/session/reply-watch.ts'
 import { resolveSessionOrigins, resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
 import type { SessionChoice, SessionOptions, SessionRoute } from '../src/session/policy.ts'
 import type { Session as VisitorSession, SessionState } from '../src/session/session.ts'
@@ -16,7 +18,8 @@ import { fieldsOf } from '../src/session/ticket.ts'
 import { Visit } from '../src/session/visit.ts'
 
 export type { Revocation, Sessions } from '../src/session/house.ts'
-export type { KeyRule, SessionChoice, SessionOptions } from '../src/session/policy.ts'
+export type { KeyRule } from '../src/session/key-rules.ts'
+export type { SessionChoice, SessionOptions } from '../src/session/policy.ts'
 export type { Device, Session, SessionState, SignInOptions } from '../src/session/session.ts'
 
 declare module './journey.ts' {
@@ -55,7 +58,8 @@ declare module 'fastify' {
 }
 
 const visiting = Symbol('prism.visit')
-type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
+const replying = Symbol('prism.reply')
+type Visitor = FastifyRequest & { [visiting]: Visit<object> | null, [replying]: FastifyReply | null }
 
 /**
  * Loads the visitor's session with the request; saves it, when changed, with the reply.
@@ -65,30 +69,37 @@ type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
   const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
-  const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'))
+  const replies = new ReplyWatch({
+    setCookie: (change, reply) => { sendCookie(change, reply as FastifyReply) },
+    warn: (reply, text) => { (reply as FastifyReply).log.warn({ route: (reply as FastifyReply).request.routeOptions.url }, text) }
+  })
+  const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'), replies)
   // @fastify/cookie can write only once it was registered somewhere: in a scope without routes it costs no request a hook, and leaves the app its own.
   await fastify.register(async (scope) => { if (!scope.hasDecorator('serializeCookie')) await scope.register(cookie, { hook: false }) })
   const cookies = new SessionCookies(policy, house.keys, cookie.serialize)
 
   fastify.decorate('sessions', { getter: () => house })
   fastify.decorateRequest(visiting, null)
+  fastify.decorateRequest(replying, null)
   fastify.decorateRequest('sessionReads', 0)
   fastify.decorateRequest('visitor', { getter (this: FastifyRequest) { return visitOf(this as Visitor) } })
   fastify.decorateRequest('session', {
     getter (this: FastifyRequest): FastifyRequest['session'] {
       this.sessionReads += 1
       return visitOf(this as Visitor)
-    }
-  })
+    },
+    setter () { throw new SessionAssignmentError('request.session', 'it belongs to the stack; call session.set(key, value), signIn() or signOut()') }
+  } as { getter (this: FastifyRequest): FastifyRequest['session'] })
   fastify.decorateRequest('isFromOtherOrigin', { getter (this: FastifyRequest) { return isForeign(this) } })
   fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
 
   fastify.journey.join<SessionRoute>({
     name: 'session',
     resolve: (choices) => ({ use: resolveSessionUse(choices), origins: resolveSessionOrigins(choices) }),
-    ask (request, _reply, { use }) {
+    ask (request, reply, { use }) {
+      (request as Visitor)[replying] = reply
       if (use === false) (request as Visitor)[visiting] = new Visit(house, { isOff: true })
-      else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request))).ask()
+      else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request), reply)).ask()
     },
     answer (request, _reply, { use }) {
       if (use !== false && isForeign(request) && (isOpaqueOrigin(request.headers.origin) || cookies.isIn(request))) throw new OriginError()
@@ -102,8 +113,8 @@ export default fp<SessionOptions>(async (fastify, options) => {
       const visit = (request as Visitor)[visiting]
       if (visit === null) return
       // Most requests only read: nothing waits for them.
-      if (visit.isSettled) setCookie(visit, request, reply)
-      else return visit.save().finally(() => { setCookie(visit, request, reply) })
+      if (visit.isSettled) close(visit, reply)
+      else return visit.save().finally(() => { close(visit, reply) })
     }
   })
 
@@ -136,9 +147,10 @@ export default fp<SessionOptions>(async (fastify, options) => {
 
   /** A cookie that nobody has asked for, because the request was refused before: nobody knows whether its session lives. */
   function unaskedVisit (request: Visitor): Visit<object> {
-    if (isForeign(request)) return new Visit(house, { isForeign: true })
-    if (request.headers.cookie === undefined) return new Visit(house, {})
-    const visit = new Visit(house, cookies.open(request))
+    const reply = request[replying] ?? undefined
+    if (isForeign(request)) return new Visit(house, { isForeign: true }, reply)
+    if (request.headers.cookie === undefined) return new Visit(house, {}, reply)
+    const visit = new Visit(house, cookies.open(request), reply)
     visit.forgo()
     return visit
   }
@@ -149,12 +161,23 @@ export default fp<SessionOptions>(async (fastify, options) => {
     return ticket && { userId: ticket.userId, key: ticket.key, devices: fieldsOf(ticket) }
   }
 
-  function setCookie (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): void {
+  function close (visit: Visit<object>, reply: FastifyReply): void {
     const change = visit.takeCookie()
-    if (change === undefined) return
-    reply.header('set-cookie', cookies.write(change, request))
+    if (change !== undefined) setCookie(change, reply)
+    visit.close()
+  }
+
+  function setCookie (change: CookieChange, reply: FastifyReply): void {
+    reply.header('set-cookie', cookies.write(change, reply.request))
     // Whoever is given this answer by a cache in between has this visitor's session.
     reply.removeHeader('cdn-cache-control')
     if (!/\b(?:private|no-store)\b/i.test(String(reply.getHeader('cache-control')))) reply.header('cache-control', 'no-store')
+  }
+
+  /** Sets the cookie on a reply that a handler has taken over, or takes over now: it may send the fields of either. */
+  function sendCookie (change: CookieChange, reply: FastifyReply): void {
+    setCookie(change, reply)
+    reply.raw.setHeader('set-cookie', reply.getHeader('set-cookie') ?? [])
+    reply.raw.setHeader('cache-control', reply.getHeader('cache-control') ?? 'no-store')
   }
 }, { name: 'session', fastify: '5.x', dependencies: ['redis', 'journey'] })

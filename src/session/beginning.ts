@@ -11,6 +11,8 @@ export interface Beginning {
   readonly document: string
   /** when the session was born that it takes the place of, one of the same bearer */
   readonly replaced?: number | undefined
+  /** the version that one was read at, where a save since then matters */
+  readonly replacedVersion?: string | undefined
 }
 
 const userIdLimitBytes = 512
@@ -32,7 +34,7 @@ export function readUserId (userId: unknown): string {
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readBeginning<Data> ({ idle, absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<Beginning, 'document' | 'replaced'> {
+export function readBeginning<Data> ({ idle, absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<Beginning, 'document' | 'replaced' | 'replacedVersion'> {
   const absoluteMs = absolute === undefined ? policy.absoluteMs : readDuration('signIn(absolute)', absolute)
   const idleMs = idle === undefined ? Math.min(policy.idleMs, absoluteMs) : readDuration('signIn(idle)', idle)
   if (idleMs > absoluteMs) refuse('signIn(idle)', `at most absolute (${absoluteMs} ms)`, idle)

@@ -3,12 +3,8 @@ import { readChoice, readDuration, readRecord, readText, refuse } from '../optio
 import type { Duration } from '../options.ts'
 import { resolveRedisPolicy } from '../redis/policy.ts'
 import type { RedisOptions, RedisPolicy } from '../redis/policy.ts'
-
-/** Joins two writes of one key: what both began from, what this request set, what another has saved meanwhile. */
-export type Merge = (base: unknown, mine: unknown, theirs: unknown) => unknown
-
-/** What happens when two requests set the same key at once; without a rule it is a conflict. */
-export type KeyRule = { lastWriteWins: true } | { merge: Merge }
+import { readKeyRules } from './key-rules.ts'
+import type { KeyRule, KeyRules } from './key-rules.ts'
 
 /** How the cookie is set. */
 export interface SessionCookieOptions {
@@ -32,7 +28,7 @@ export interface SessionOptions {
   origins?: readonly string[] | undefined
   /** how the cookie is set */
   cookie?: SessionCookieOptions | undefined
-  /** keys that two requests may set at once */
+  /** what happens when two requests set a key at once: by key, and `default` for all other keys */
   keys?: Readonly<Record<string, KeyRule>> | undefined
   /** a Redis of their own, where a full cache cannot push sessions out; default: the stack's */
   redis?: RedisOptions | undefined
@@ -45,7 +41,7 @@ export interface SessionPolicy {
   readonly absoluteMs: number
   readonly origins: readonly string[]
   readonly cookie: { readonly name: string, readonly secure: boolean | 'auto', readonly partitioned: boolean }
-  readonly keys: ReadonlyMap<string, KeyRule>
+  readonly keys: KeyRules
   readonly redis: RedisPolicy | undefined
 }
 
@@ -87,7 +83,7 @@ export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
     absoluteMs,
     origins: readOrigins('session.origins', options.origins ?? []),
     cookie: readCookie(options.cookie ?? {}),
-    keys: readKeys(options.keys ?? {}),
+    keys: readKeyRules(options.keys ?? {}),
     redis: options.redis && resolveRedisPolicy(options.redis)
   })
 }
@@ -128,16 +124,4 @@ function readCookie (cookie: SessionCookieOptions): SessionPolicy['cookie'] {
   if (typeof secure !== 'boolean' && secure !== 'auto') refuse('session.cookie.secure', "true, false or 'auto'", secure)
   if (typeof partitioned !== 'boolean') refuse('session.cookie.partitioned', 'true or false', partitioned)
   return Object.freeze({ name, secure, partitioned })
-}
-
-function readKeys (keys: unknown): ReadonlyMap<string, KeyRule> {
-  const record = readRecord('session.keys', keys, Object.keys(Object(keys)))
-  return new Map(Object.entries(record).map(([key, rule]) => [key, readRule(`session.keys.${key}`, rule)]))
-}
-
-function readRule (option: string, rule: unknown): KeyRule {
-  const { lastWriteWins, merge } = readRecord(option, rule, ['lastWriteWins', 'merge'])
-  if (lastWriteWins === true && merge === undefined) return { lastWriteWins }
-  if (typeof merge === 'function' && lastWriteWins === undefined) return { merge: merge as Merge }
-  return refuse(option, '{ lastWriteWins: true } or { merge: (base, mine, theirs) => … }', rule)
 }

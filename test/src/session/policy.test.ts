@@ -34,6 +34,16 @@ test('the session policy', async (t) => {
     }
   })
 
+  t.test('knows the rule of each key: the one that is named, that of a well-known plugin, or the default', async (t) => {
+    const merge = () => 1
+    const { keys } = resolveSessionPolicy({ secrets, keys: { flash: { merge }, theme: { lastWriteWins: true } } })
+    t.same([keys.get('flash'), keys.get('theme'), keys.get('cart')], [{ merge }, { lastWriteWins: true }, undefined])
+    for (const key of ['_csrf', 'flash', 'passport', 'messages', 'returnTo']) t.same(resolveSessionPolicy({ secrets }).keys.get(key), { lastWriteWins: true })
+    const { keys: all } = resolveSessionPolicy({ secrets, keys: { default: { merge }, theme: { lastWriteWins: true } } })
+    t.same([all.get('theme'), all.get('cart'), all.get('_csrf')], [{ lastWriteWins: true }, { merge }, { lastWriteWins: true }])
+    t.throws(() => resolveSessionPolicy({ secrets, keys: { default: true as never } }), { code: 'PRISM_ERR_OPTION', message: /session\.keys\.default/ })
+  })
+
   t.test('takes the innermost word of scopes and route', async (t) => {
     t.equal(resolveSessionUse([]), 'optional')
     t.equal(resolveSessionUse(['required', false]), false)
