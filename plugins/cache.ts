@@ -161,7 +161,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     close: (request: Visitor, reply, part) => { if (part instanceof CachedRoute) part.close(visitOf(request), reply) },
     settle: (request: Visitor, reply, payload, part) => part?.settle(request, reply, visitOf(request), payload)
   })
-}, { name: 'cache', fastify: '5.x', dependencies: ['redis', 'journey'] })
+}, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
 
 /** What this process may store, and may have to give up, where Redis's memory has a limit. */
 function roomIn ({ redisPool: pool, log }: FastifyInstance, counts: Counts): Room {

@@ -34,4 +34,4 @@ export default fp<EventsOptions>(async (fastify, options) => {
 
   fastify.decorate('events', bus)
   fastify.addHook('onClose', async () => bus.close())
-}, { name: 'events', fastify: '5.x', dependencies: ['redis'] })
+}, { name: 'fastify-prism/events', fastify: '5.x', dependencies: ['fastify-prism/redis'] })

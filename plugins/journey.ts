@@ -198,7 +198,7 @@ export default fp(async (fastify) => {
     for (let index = 0; index < concerns.length; index++) concerns[index]?.close?.(request, reply, policies[index])
     settleFrom(0, request, reply, payload, done)
   })
-}, { name: 'journey', fastify: '5.x' })
+}, { name: 'fastify-prism/journey', fastify: '5.x' })
 
 function choicesOf (scope: Scope, name: string): readonly unknown[] {
   return (scope[chosen] ?? []).map((defaults) => defaults[name]).filter((choice) => choice !== undefined)

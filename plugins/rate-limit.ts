@@ -147,7 +147,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     else reply.type(problemType).send(Buffer.from(JSON.stringify(problemOf(error, request.id))))
     return 'over'
   }
-}, { name: 'rate-limit', fastify: '5.x', dependencies: ['redis', 'journey'] })
+}, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
 
 /** Adds to a list that a field holds already. */
 function addField (reply: FastifyReply, name: string, value: string): void {

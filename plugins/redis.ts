@@ -47,7 +47,7 @@ export default fp<RedisOptions>(async (fastify, options) => {
   fastify.decorate('redisPool', pool)
   if (!fastify.hasDecorator('redis')) await fastify.register(fastifyRedis, { client: pool })
   if (!await pool.start(1000)) fastify.log.warn('Redis is not reached yet: starting without it')
-}, { name: 'redis', fastify: '5.x' })
+}, { name: 'fastify-prism/redis', fastify: '5.x' })
 
 function withAppsOwn (fastify: FastifyInstance, options: RedisOptions): RedisOptions {
   const isTold = options.url !== undefined || options.client !== undefined || options.connection?.sentinels !== undefined

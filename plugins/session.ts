@@ -144,4 +144,4 @@ export default fp<SessionOptions>(async (fastify, options) => {
     reply.removeHeader('cdn-cache-control')
     if (!/\b(?:private|no-store)\b/i.test(String(reply.getHeader('cache-control')))) reply.header('cache-control', 'no-store')
   }
-}, { name: 'session', fastify: '5.x', dependencies: ['redis', 'journey'] })
+}, { name: 'fastify-prism/session', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })

@@ -49,7 +49,7 @@ export default fp<TracesOptions>(async (fastify, { url }) => {
   })
   fastify.addHook('onClose', async () => { await Promise.race([provider.shutdown(), wait(lastWordsMs, undefined, { ref: false })]) })
   fastify.log.info({ service: sdk.resource.attributes['service.name'] }, 'Traces are sent')
-}, { name: 'traces', fastify: '5.x' })
+}, { name: 'fastify-prism/traces', fastify: '5.x' })
 
 /** Everything that tracing needs besides; in one place, so that nothing of it is read while nobody traces. */
 async function load ({ log }: FastifyInstance) {

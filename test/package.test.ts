@@ -270,7 +270,7 @@ t.test('package gives events alone', async (t) => {
 })
 
 t.test('package says what is missing where a part stands without its Redis', async (t) => {
-  t.match(await run('alone.ts'), /dependency 'redis' of plugin 'fastify-prism\/session' is not registered/)
+  t.match(await run('alone.ts'), /dependency 'fastify-prism\/redis' of plugin 'fastify-prism\/session' is not registered/)
 })
 
 t.test('package can be required', async (t) => {
