@@ -59,7 +59,8 @@ declare module 'fastify' {
 type Plan = LimitPlan<FastifyRequest, FastifyReply>
 
 const counting = Symbol('prism.count')
-type Counted = FastifyRequest & { [counting]: Count<FastifyRequest, FastifyReply> | null }
+/** Undefined in a scope that was opened before this plugin was registered: its requests have no fields that were added later. */
+type Counted = FastifyRequest & { [counting]: Count<FastifyRequest, FastifyReply> | null | undefined }
 /** A session plugin says here what a sealed cookie names, before Redis has been asked, and what became of it. */
 type Claimant = FastifyRequest & { sessionClaim?: SessionClaim | undefined, visitor?: { readonly state: string } }
 
@@ -109,7 +110,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     },
     answer (request, reply) {
       const count = (request as Counted)[counting]
-      if (count === null) return
+      if (count == null) return
       const { plan, verdict } = count
       return verdict.value === undefined ? verdict : tell(plan, verdict.value, request, reply)
     },

@@ -52,7 +52,8 @@ declare module 'fastify' {
 }
 
 const visiting = Symbol('prism.visit')
-type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
+/** Undefined in a scope that was opened before this plugin was registered: its requests have no fields that were added later. */
+type Visitor = FastifyRequest & { [visiting]: Visit<object> | null | undefined }
 
 /**
  * Loads the visitor's session with the request; saves it, when changed, with the reply.
@@ -73,7 +74,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   fastify.decorateRequest('visitor', { getter (this: FastifyRequest) { return visitOf(this as Visitor) } })
   fastify.decorateRequest('session', {
     getter (this: FastifyRequest): FastifyRequest['session'] {
-      this.sessionReads += 1
+      this.sessionReads = (this.sessionReads ?? 0) + 1
       return visitOf(this as Visitor)
     }
   })
@@ -91,12 +92,12 @@ export default fp<SessionOptions>(async (fastify, options) => {
       const visit = (request as Visitor)[visiting]
       const loading = visit?.answer()
       if (loading !== undefined || use !== 'required') return loading
-      if (visit === null) throw new SessionRequiredError()
+      if (visit == null) throw new SessionRequiredError()
       visit.require()
     },
     settle (request, reply) {
       const visit = (request as Visitor)[visiting]
-      if (visit === null) return
+      if (visit == null) return
       // Most requests only read: nothing waits for them.
       if (visit.isSettled) setCookie(visit, request, reply)
       else return visit.save().finally(() => { setCookie(visit, request, reply) })

@@ -15,7 +15,7 @@ export interface TracesOptions {
 }
 
 const batched = Symbol('prism.batch')
-type Traced = FastifyRequest & { [batched]: BatchSize | null }
+type Traced = FastifyRequest & { [batched]: BatchSize | null | undefined }
 
 const lastWordsMs = 1000
 const complainEveryMs = 60_000
@@ -113,6 +113,6 @@ function describe (request: Traced, reply: FastifyReply): void {
     'prism.cache.outcome': cacheOutcomeOf(reply.getHeader('cache-status')),
     ...limits.length === 0 ? {} : { 'prism.rate_limit.outcome': refusing.length > 0 ? 'refused' : 'allowed' },
     ...refusing.length === 0 ? {} : { 'prism.rate_limit.policy': refusing.join(',') },
-    ...request[batched] === null ? {} : { 'prism.batch.asks': request[batched].asks, 'prism.batch.commands': request[batched].commands }
+    ...request[batched] == null ? {} : { 'prism.batch.asks': request[batched].asks, 'prism.batch.commands': request[batched].commands }
   })
 }

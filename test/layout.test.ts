@@ -78,6 +78,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   'src/recent.ts': [],
   'src/log.ts': [],
   'src/http': [],
+  'src/route-config': [],
   'src/redis': ['src/histogram.ts'],
   'src/config.ts': ['src/http', 'src/redis'],
   'src/cache': ['src/redis', 'src/http', 'src/recent.ts'],
