@@ -102,7 +102,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       const { partition, isAllowed } = clients.find(request.ip, request.socket.remoteAddress)
       if (isAllowed) return
       const session = plan.needsSession ? (request as Claimant).sessionClaim : undefined
-      const count = new Count(plan, limiter, request, { partition, session }, pool.server?.isCluster === true)
+      const count = new Count(session?.confirm === undefined ? plan : plan.apart, limiter, request, { partition, session }, pool.server?.isCluster === true)
       ;(request as Counted)[counting] = count
       if (plan.hasPlaces) whenOver(request.raw, reply.raw, () => { count.release() })
       // Refused from memory: it costs Redis nothing.
@@ -111,24 +111,28 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     answer (request, reply) {
       const count = (request as Counted)[counting]
       if (count == null) return
-      const { plan, verdict } = count
-      return verdict.value === undefined ? verdict : tell(plan, verdict.value, request, reply)
+      const { plan, verdict, confirm } = count
+      if (verdict.value === undefined) return verdict
+      const going = tell(plan, verdict.value, request, reply)
+      // Sessions in another Redis: who has signed in is counted once that has answered, before a guard refuses the request uncounted.
+      return going === undefined && confirm !== undefined && plan.late !== undefined ? waitLate(count, plan.late, request, reply) : going
     },
     // A quota of session data waits until the session is loaded: a second round trip.
     conclude (request, reply) {
       const count = (request as Counted)[counting]
-      if (count?.plan.late !== undefined) return waitLate(count, count.plan.late, request, reply)
+      if (count?.plan.late !== undefined && count.confirm === undefined) return waitLate(count, count.plan.late, request, reply)
     }
   })
 
   async function waitLate (count: Count<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<Going> {
-    const isLive = (request as Claimant).visitor?.state === 'live'
+    const isLive = count.confirm === undefined ? (request as Claimant).visitor?.state === 'live' : await count.confirm()
     return await tell(late, await count.askLate(late, request, isLive), request, reply)
   }
 
   function tell (plan: Plan, verdict: Verdict, request: FastifyRequest, reply: FastifyReply): Going | Promise<Going> {
     const count = (request as Counted)[counting]
     count?.hear(plan, verdict)
+    if (plan.policies.length === 0) return undefined
     addField(reply, 'ratelimit-policy', plan.policyField(count?.isUser === true))
     const field = plan.field(verdict)
     if (field !== undefined) addField(reply, 'ratelimit', field)

@@ -41,8 +41,8 @@ declare module 'fastify' {
     sessionReads: number
     /** Who visits, for plugins that must know without using the session: it counts as no read of it. `claim` is who the cookie names, live or not. */
     readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly claim: { readonly userId: string | undefined, readonly id: string } | undefined }
-    /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. None where sessions have a Redis of their own. */
-    readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[] } | undefined
+    /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. `confirm` tells it where sessions have a Redis of their own, and is absent where the stack's can be asked. */
+    readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[], readonly confirm?: () => Promise<boolean> } | undefined
   }
 
   interface FastifyInstance {
@@ -132,9 +132,23 @@ export default fp<SessionOptions>(async (fastify, options) => {
   }
 
   function claimOf (request: FastifyRequest): FastifyRequest['sessionClaim'] {
-    const isAsked = pool === fastify.redisPool && request.headers.cookie !== undefined && mayCome(request)
-    const ticket = isAsked ? cookies.open(request).ticket : undefined
-    return ticket && { userId: ticket.userId, key: ticket.key, devices: fieldsOf(ticket) }
+    const ticket = request.headers.cookie !== undefined && mayCome(request) ? cookies.open(request).ticket : undefined
+    if (ticket === undefined) return undefined
+    const { userId, subject } = ticket
+    if (pool === fastify.redisPool) return { userId, key: ticket.key, devices: fieldsOf(ticket) }
+    const { keyspace } = fastify.redisPool
+    return { userId, key: userId === undefined ? keyspace.anonymousSession(subject) : keyspace.userSession(userId), devices: fieldsOf(ticket), confirm: () => isLive(request as Visitor) }
+  }
+
+  /** Whether the session lives that the cookie names, also on a route without sessions. While Redis does not tell, the cookie counts: it is sealed. */
+  async function isLive (request: Visitor): Promise<boolean> {
+    let visit = request[visiting]
+    if (visit?.claim === undefined) {
+      visit = new Visit(house, cookies.open(request))
+      visit.ask()
+    }
+    await visit.answer()?.settled()
+    return visit.id !== undefined || visit.state === 'unavailable'
   }
 
   function setCookie (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): void {
