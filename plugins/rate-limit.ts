@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Going } from './journey.ts'
+import { claimDecorators } from '../src/decorators.ts'
 import { whenOver } from '../src/http/exchange.ts'
 import { problemFields, problemOf, problemType } from '../src/http/problem.ts'
 import { legacyRateLimitFields } from '../src/http/rate-limit.ts'
@@ -71,6 +72,7 @@ type Claimant = FastifyRequest & { sessionClaim?: SessionClaim | undefined, visi
  */
 export default fp<RateLimitOptions>(async (fastify, options) => {
   const { stack, house } = resolveLimitOptions(options)
+  const keepDecorators = claimDecorators(fastify, 'rateLimit', { instance: ['rateLimits'], request: ['rateLimit'] })
   const pool = fastify.redisPool
   const limiter = new Limiter(pool.batch)
   const clients = new Clients(house.allow, house.ipv6Prefix)
@@ -85,6 +87,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   fastify.decorate('rateLimits', { getter: () => limits })
   fastify.decorateRequest(counting, null)
   fastify.decorateRequest('rateLimit', { getter (this: FastifyRequest) { return (this as Counted)[counting]?.standings ?? [] } })
+  keepDecorators()
 
   fastify.journey.join<Plan | undefined>({
     name: 'rateLimit',

@@ -1,6 +1,7 @@
 import { fastifyCookie as cookie } from '@fastify/cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { claimDecorators } from '../src/decorators.ts'
 import { OriginError, SessionRequiredError } from '../src/errors.ts'
 import { isSafeMethod, isWelcome } from '../src/http/origin.ts'
 import { Pool } from '../src/redis/pool.ts'
@@ -62,6 +63,7 @@ type Visitor = FastifyRequest & { [visiting]: Visit<object> | null | undefined }
  */
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
+  const keepDecorators = claimDecorators(fastify, 'session', { instance: ['sessions'], request: ['session', 'sessionReads', 'visitor', 'sessionClaim'] })
   const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
   const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'))
   // @fastify/cookie can write only once it was registered somewhere: in a scope without routes it costs no request a hook, and leaves the app its own.
@@ -79,6 +81,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
     }
   })
   fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
+  keepDecorators()
 
   fastify.journey.join<SessionUse>({
     name: 'session',
