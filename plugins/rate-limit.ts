@@ -5,6 +5,8 @@ import { claimDecorators } from '../src/decorators.ts'
 import { whenOver } from '../src/http/exchange.ts'
 import { problemFields, problemOf, problemType } from '../src/http/problem.ts'
 import { legacyRateLimitFields } from '../src/http/rate-limit.ts'
+import { OptionError } from '../src/errors.ts'
+import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.ts'
 import { Count } from '../src/limit/count.ts'
 import { Limiter } from '../src/limit/limiter.ts'
 import { Limits } from '../src/limit/limits.ts'
@@ -82,6 +84,11 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   const recover = () => limiter.recover()
   pool.on('outage', (isOut: boolean) => { if (!isOut) recover() }).on('server', recover)
   fastify.addHook('onClose', () => limiter.close())
+  fastify.addHook('onReady', async () => {
+    if (plans.some(({ needsSession }) => needsSession) && !isInEffect(declaredRoutes(fastify), 'session', fastify)) {
+      throw new OptionError('rateLimit', "counted by 'ip', an API key or a function where no sessions are registered", "by 'user' or 'session', or has a quota of { user, anonymous }, and would count addresses")
+    }
+  })
 
   // @fastify/rate-limit calls its own decorator rateLimit: both must be able to stand in one app.
   fastify.decorate('rateLimits', { getter: () => limits })

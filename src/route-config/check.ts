@@ -1,4 +1,5 @@
 import { RouteConfigError } from '../errors.ts'
+import { isInEffect } from './declared-routes.ts'
 import type { DeclaredOptions, DeclaredRoute, DeclaredRoutes, Extent, Scope } from './declared-routes.ts'
 import { features, misspellingOf } from './keys.ts'
 import type { Feature } from './keys.ts'
@@ -60,8 +61,7 @@ function inspect ({ scope, options, read }: DeclaredRoute, extents: readonly Ext
 
 function faultOf (feature: Feature, value: unknown, { scope, read }: Pick<DeclaredRoute, 'scope' | 'read'>, extents: readonly Extent[]): string | undefined {
   if (read.has(feature)) return read.get(feature) === value ? undefined : 'but a hook changed it after fastify-prism had read it: register that hook before'
-  const covering = extents.filter((extent) => extent.scope === scope || Object.prototype.isPrototypeOf.call(extent.scope, scope))
-  if (covering.some((extent) => extent.features.has(feature))) return early
+  if (isInEffect({ extents }, feature, scope)) return early
   return value === false ? undefined : `but no part of fastify-prism that reads it is registered in the route's scope: register it there with ${feature}, or take the key away`
 }
 

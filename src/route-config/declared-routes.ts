@@ -55,6 +55,11 @@ export function routeOf ({ routes }: DeclaredRoutes, options: DeclaredOptions): 
   return routes.findLast((route) => route.options === options)
 }
 
+/** Whether a feature takes part in the requests of a scope. */
+export function isInEffect ({ extents }: { readonly extents: readonly Extent[] }, feature: string, scope: Scope): boolean {
+  return extents.some((extent) => extent.features.has(feature) && (extent.scope === scope || Object.prototype.isPrototypeOf.call(extent.scope, scope)))
+}
+
 function record (scope: Scope, isComplete: boolean): DeclaredRoutes {
   const declared: DeclaredRoutes = { isComplete, routes: [], extents: [], isChecked: false }
   known.set(scope, declared)

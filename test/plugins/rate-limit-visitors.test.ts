@@ -255,6 +255,20 @@ test('rate-limit counts users and sessions as ever where sessions have a Redis o
   t.same(await statuses(3, () => visit(held, trusted)), [200, 200, 429], 'while their Redis does not tell, a sealed cookie counts')
 })
 
+test('rate-limit is refused at start where it depends on sessions and none are registered', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const choices: RateLimitOptions[] = [{ by: 'user' }, { by: 'session' }, { quota: { user: 3, anonymous: 1 } }, { by: 'user', quota: () => 3 }]
+  for (const choice of choices) {
+    for (const isOfRoute of [false, true]) {
+      const app = Fastify()
+      t.after(() => app.close())
+      await app.register(prism, { redis: { url }, session: false, cache: false, events: false, rateLimit: isOfRoute ? {} : choice })
+      if (isOfRoute) app.get('/', { config: { rateLimit: { quota: 1, ...choice } } }, async () => 'open')
+      await t.rejects(async () => await app.ready(), { code: 'PRISM_ERR_OPTION', message: /rateLimit.*where no sessions are registered/ })
+    }
+  }
+})
+
 async function cookieOf (response: Promise<LightMyRequestResponse>): Promise<string> {
   const { cookies: [cookie] } = await response
   return `${cookie?.name}=${cookie?.value}`
