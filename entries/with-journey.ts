@@ -13,5 +13,5 @@ export function withJourney<Options extends FastifyPluginOptions> (plugin: Fasti
   return fp<Options>(async (fastify, options) => {
     if (!fastify.hasDecorator('journey')) await fastify.register(journey)
     await fastify.register<FastifyPluginOptions>(plugin as FastifyPluginCallback, options)
-  }, { name, fastify: '5.x', dependencies: ['redis'] })
+  }, { name, fastify: '5.x', dependencies: ['fastify-prism/redis'] })
 }

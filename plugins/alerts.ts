@@ -67,7 +67,7 @@ export default fp<AlertsOptions>(async (fastify, { url, secret, rules = allRules
     else fastify.log.info({ alert: rule.name, value }, 'An alert is over')
     if (rule.of === 'process' || fastify.metrics.observer.isHolder) send(messageOf(isFiring ? 'firing' : 'resolved', alert))
   }
-}, { name: 'alerts', fastify: '5.x', dependencies: ['metrics'] })
+}, { name: 'fastify-prism/alerts', fastify: '5.x', dependencies: ['fastify-prism/metrics'] })
 
 const testAlert: Alert = {
   rule: { name: 'PrismTest', severity: 'info', of: 'process', signal: 'redisDown', above: 0, clear: 0, forSeconds: 0, windowSeconds: 0, meaning: 'This is a test: alerts arrive here.', first: 'Nothing.' },

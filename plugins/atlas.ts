@@ -31,4 +31,4 @@ export default fp<AtlasOptions>(async (fastify, { path, seed }) => {
 
   fastify.decorate('atlas', atlas)
   fastify.addHook('onClose', async () => atlas.close())
-}, { name: 'atlas', fastify: '5.x' })
+}, { name: 'fastify-prism/atlas', fastify: '5.x' })

@@ -20,6 +20,7 @@ import { Visit } from '../src/cache/visit.ts'
 import { Waiters } from '../src/cache/fill/waiters.ts'
 import { Wraps } from '../src/cache/wrap.ts'
 import { Writer } from '../src/cache/writer.ts'
+import { claimDecorators } from '../src/decorators.ts'
 import { Subscriber } from '../src/redis/subscriber.ts'
 
 export type { CacheEvent } from '../src/cache/counts.ts'
@@ -94,6 +95,7 @@ type Part = CachedRoute<Visitor> | Writer | undefined
  */
 export default fp<CacheOptions>(async (fastify, options) => {
   const policy = resolveCachePolicy(options)
+  const keepDecorators = claimDecorators(fastify, 'cache', { instance: ['cache'], reply: ['cache', 'tag'] })
   const counts = new Counts()
   const room = roomIn(fastify, counts)
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, room)
@@ -135,6 +137,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     visit.tags = [...visit.tags, ...readTags(tags)]
     return this
   })
+  keepDecorators()
 
   const resolve = (choices: readonly unknown[], route?: RouteOptions): Part => {
     const chosen = resolveRoutePolicy<Visitor>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined })
@@ -161,7 +164,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     close: (request: Visitor, reply, part) => { if (part instanceof CachedRoute) part.close(visitOf(request), reply) },
     settle: (request: Visitor, reply, payload, part) => part?.settle(request, reply, visitOf(request), payload)
   })
-}, { name: 'cache', fastify: '5.x', dependencies: ['redis', 'journey'] })
+}, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
 
 /** What this process may store, and may have to give up, where Redis's memory has a limit. */
 function roomIn ({ redisPool: pool, log }: FastifyInstance, counts: Counts): Room {

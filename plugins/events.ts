@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import { claimDecorators } from '../src/decorators.ts'
 import { Bus } from '../src/events/bus.ts'
 import { EventLog } from '../src/events/log.ts'
 import { resolveEventsPolicy } from '../src/events/policy.ts'
@@ -23,6 +24,7 @@ declare module 'fastify' {
  */
 export default fp<EventsOptions>(async (fastify, options) => {
   const policy = resolveEventsPolicy(options)
+  const keepDecorators = claimDecorators(fastify, 'events', { instance: ['events'] })
   const pool = fastify.redisPool
   const bus = new Bus({
     policy,
@@ -33,5 +35,6 @@ export default fp<EventsOptions>(async (fastify, options) => {
   })
 
   fastify.decorate('events', bus)
+  keepDecorators()
   fastify.addHook('onClose', async () => bus.close())
-}, { name: 'events', fastify: '5.x', dependencies: ['redis'] })
+}, { name: 'fastify-prism/events', fastify: '5.x', dependencies: ['fastify-prism/redis'] })

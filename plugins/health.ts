@@ -41,7 +41,7 @@ export default fp(async (fastify) => {
     reply.code(code).header('cache-control', 'no-store')
     return { status, redis: fastify.redisPool.state }
   })
-}, { name: 'health', fastify: '5.x', dependencies: ['redis'] })
+}, { name: 'fastify-prism/health', fastify: '5.x', dependencies: ['fastify-prism/redis'] })
 
 function readiness (fastify: FastifyInstance, phase: Phase): { status: string, code: 200 | 503 } {
   return phase === 'running' ? { status: fastify.redisPool.state, code: 200 } : { status: phase, code: 503 }

@@ -121,7 +121,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
   })
 
   fastify.get('/live.js', { config: { ...uncached, session: false }, schema: { hide: true } }, async (_request, reply) => sendClient(reply))
-}, { name: 'live', fastify: '5.x', dependencies: ['redis', 'session', 'events'] })
+}, { name: 'fastify-prism/live', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/session', 'fastify-prism/events'] })
 
 const streamSchema = {
   summary: 'Events as they happen: ?topic= (several may be given) &since= the id of the last event seen',

@@ -126,7 +126,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
     door.check(request.headers.authorization)
     return reply.type(exposition.registry.contentType).header('cache-control', 'no-store').send(await exposition.text())
   })
-}, { name: 'metrics', fastify: '5.x', dependencies: ['redis', 'journey'] })
+}, { name: 'fastify-prism/metrics', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
 
 /** Counts one route's requests; opened with the first of them, when all that the route chose is known. */
 class CountedRoute {

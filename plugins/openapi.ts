@@ -18,7 +18,7 @@ export default fp(async (fastify) => {
     },
     transform: ({ schema, url, route }) => ({ url, schema: described(schema, fastify.journey.resolvedFrom(route.config), route) })
   })
-}, { name: 'openapi', fastify: '5.x' })
+}, { name: 'fastify-prism/openapi', fastify: '5.x' })
 
 type Policies = Readonly<Record<string, unknown>>
 

@@ -122,7 +122,7 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
     request.log.info({ route: view.route, found: view.found }, 'An operator looked at a stored answer')
     return reply.header('cache-control', 'no-store').send(view)
   })
-}, { name: 'ops', fastify: '5.x', dependencies: ['metrics', 'alerts', 'cache'] })
+}, { name: 'fastify-prism/ops', fastify: '5.x', dependencies: ['fastify-prism/metrics', 'fastify-prism/alerts', 'fastify-prism/cache'] })
 
 function ticketOf ({ headers }: FastifyRequest): string | undefined {
   return new RegExp(`(?:^|; *)${cookieName}=([^;]*)`).exec(headers.cookie ?? '')?.[1]

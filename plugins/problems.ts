@@ -43,4 +43,4 @@ export default fp(async (fastify) => {
     reply.header('allow', allowed.join(', '))
     return method === 'OPTIONS' ? reply.code(204).send() : sendProblem(new MethodError(method), reply)
   })
-}, { name: 'problems', fastify: '5.x' })
+}, { name: 'fastify-prism/problems', fastify: '5.x' })

@@ -1,6 +1,7 @@
 import { fastifyCookie as cookie } from '@fastify/cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { claimDecorators } from '../src/decorators.ts'
 import { OriginError, SessionAssignmentError, SessionRequiredError } from '../src/errors.ts'
 import { isOpaqueOrigin, isSafeMethod, isWelcome } from '../src/http/origin.ts'
 import { wantsWebSocket } from '../src/http/upgrade.ts'
@@ -47,8 +48,8 @@ declare module 'fastify' {
     readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly claim: { readonly userId: string | undefined, readonly id: string } | undefined }
     /** Whether a page of an origin that neither `session.origins` nor the route names makes an unsafe request or asks for a WebSocket. Its session is empty, and cannot be changed. */
     readonly isFromOtherOrigin: boolean
-    /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. None where sessions have a Redis of their own. */
-    readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[] } | undefined
+    /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. `confirm` tells it where sessions have a Redis of their own, and is absent where the stack's can be asked. */
+    readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[], readonly confirm?: () => Promise<boolean> } | undefined
   }
 
   interface FastifyInstance {
@@ -59,7 +60,8 @@ declare module 'fastify' {
 
 const visiting = Symbol('prism.visit')
 const replying = Symbol('prism.reply')
-type Visitor = FastifyRequest & { [visiting]: Visit<object> | null, [replying]: FastifyReply | null }
+/** Undefined in a scope that was opened before this plugin was registered: its requests have no fields that were added later. */
+type Visitor = FastifyRequest & { [visiting]: Visit<object> | null | undefined, [replying]: FastifyReply | null | undefined }
 
 /**
  * Loads the visitor's session with the request; saves it, when changed, with the reply.
@@ -68,6 +70,7 @@ type Visitor = FastifyRequest & { [visiting]: Visit<object> | null, [replying]: 
  */
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
+  const keepDecorators = claimDecorators(fastify, 'session', { instance: ['sessions'], request: ['session', 'sessionReads', 'visitor', 'sessionClaim', 'isFromOtherOrigin'] })
   const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
   const replies = new ReplyWatch({
     setCookie: (change, reply) => { sendCookie(change, reply as FastifyReply) },
@@ -85,13 +88,14 @@ export default fp<SessionOptions>(async (fastify, options) => {
   fastify.decorateRequest('visitor', { getter (this: FastifyRequest) { return visitOf(this as Visitor) } })
   fastify.decorateRequest('session', {
     getter (this: FastifyRequest): FastifyRequest['session'] {
-      this.sessionReads += 1
+      this.sessionReads = (this.sessionReads ?? 0) + 1
       return visitOf(this as Visitor)
     },
     setter () { throw new SessionAssignmentError('request.session', 'it belongs to the stack; call session.set(key, value), signIn() or signOut()') }
   } as { getter (this: FastifyRequest): FastifyRequest['session'] })
   fastify.decorateRequest('isFromOtherOrigin', { getter (this: FastifyRequest) { return isForeign(this) } })
   fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
+  keepDecorators()
 
   fastify.journey.join<SessionRoute>({
     name: 'session',
@@ -106,12 +110,12 @@ export default fp<SessionOptions>(async (fastify, options) => {
       const visit = (request as Visitor)[visiting]
       const loading = visit?.answer()
       if (loading !== undefined || use !== 'required') return loading
-      if (visit === null) throw new SessionRequiredError()
+      if (visit == null) throw new SessionRequiredError()
       visit.require()
     },
     settle (request, reply) {
       const visit = (request as Visitor)[visiting]
-      if (visit === null) return
+      if (visit == null) return
       // Most requests only read: nothing waits for them.
       if (visit.isSettled) close(visit, reply)
       else return visit.save().finally(() => { close(visit, reply) })
@@ -156,9 +160,23 @@ export default fp<SessionOptions>(async (fastify, options) => {
   }
 
   function claimOf (request: FastifyRequest): FastifyRequest['sessionClaim'] {
-    const isAsked = pool === fastify.redisPool && request.headers.cookie !== undefined && !isForeign(request)
-    const ticket = isAsked ? cookies.open(request).ticket : undefined
-    return ticket && { userId: ticket.userId, key: ticket.key, devices: fieldsOf(ticket) }
+    const ticket = request.headers.cookie !== undefined && !isForeign(request) ? cookies.open(request).ticket : undefined
+    if (ticket === undefined) return undefined
+    const { userId, subject } = ticket
+    if (pool === fastify.redisPool) return { userId, key: ticket.key, devices: fieldsOf(ticket) }
+    const { keyspace } = fastify.redisPool
+    return { userId, key: userId === undefined ? keyspace.anonymousSession(subject) : keyspace.userSession(userId), devices: fieldsOf(ticket), confirm: () => isLive(request as Visitor) }
+  }
+
+  /** Whether the session lives that the cookie names, also on a route without sessions. While Redis does not tell, the cookie counts: it is sealed. */
+  async function isLive (request: Visitor): Promise<boolean> {
+    let visit = request[visiting]
+    if (visit?.claim === undefined) {
+      visit = new Visit(house, cookies.open(request))
+      visit.ask()
+    }
+    await visit.answer()?.settled()
+    return visit.id !== undefined || visit.state === 'unavailable'
   }
 
   function close (visit: Visit<object>, reply: FastifyReply): void {
@@ -180,4 +198,4 @@ export default fp<SessionOptions>(async (fastify, options) => {
     reply.raw.setHeader('set-cookie', reply.getHeader('set-cookie') ?? [])
     reply.raw.setHeader('cache-control', reply.getHeader('cache-control') ?? 'no-store')
   }
-}, { name: 'session', fastify: '5.x', dependencies: ['redis', 'journey'] })
+}, { name: 'fastify-prism/session', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })

@@ -5,6 +5,7 @@ import createError from '@fastify/error'
 
 export const OptionError = createError<[option: string, wanted: string, came: string]>('PRISM_ERR_OPTION', 'Option %s must be %s, but is %s.', 500, TypeError)
 export const ScopeError = createError<[call: string, reason: string]>('PRISM_ERR_SCOPE', '%s cannot be called here: %s.', 500)
+export const RouteConfigError = createError<[faults: string]>('PRISM_ERR_ROUTE_CONFIG', 'The config of a route is not in effect: %s.', 500)
 export const RedisUnavailableError = createError<[reason: string]>('PRISM_ERR_REDIS_UNAVAILABLE', 'Redis did not answer: %s.', 503)
 export const RedisClosedError = createError('PRISM_ERR_REDIS_CLOSED', 'The Redis pool is closed.', 503)
 export const RedisReplyError = createError<[message: string]>('PRISM_ERR_REDIS_REPLY', 'Redis refused a command: %s.', 500)

@@ -3,7 +3,6 @@ import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
 import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { OnlyIfCachedError } from '../errors.ts'
-import { refuse } from '../options.ts'
 import type { Entry } from './entry.ts'
 import { Filling } from './filling.ts'
 import { freshLeftMs } from './freshness.ts'
@@ -12,6 +11,7 @@ import { KeyMaker } from './key.ts'
 import type { Key } from './key.ts'
 import type { Found, Lookup } from './lookup.ts'
 import type { Asking, Replying } from './message.ts'
+import { partitionNamedBy, TagFunctions } from './named.ts'
 import type { RoutePolicy } from './policy.ts'
 import { useOf } from './reuse.ts'
 import { Running } from './running.ts'
@@ -34,6 +34,7 @@ export class CachedRoute<Request extends Asking> {
   readonly #settling: Settling
   readonly #filling: Filling<Request>
   readonly #running: Running<Request>
+  readonly #tagFunctions: TagFunctions<Request>
 
   constructor (policy: RoutePolicy<Request>, pattern: string, shared: Shared) {
     this.policy = policy
@@ -41,6 +42,7 @@ export class CachedRoute<Request extends Asking> {
     this.#shared = shared
     this.#keys = new KeyMaker(policy, shared.store.keys.cacheEntry('GET', pattern))
     this.#variants = new Variants(this.#keys, shared.store)
+    this.#tagFunctions = new TagFunctions(policy.tagsOf, (err) => shared.warn({ route: pattern, err }, 'A response is not cached, for the tags function of its route has failed'))
     this.#settling = new Settling(policy as RoutePolicy, pattern, shared, this.#variants)
     const front: Front<Request> = {
       serve: (turn, entry, status) => this.#serve(turn, entry, status),
@@ -62,7 +64,8 @@ export class CachedRoute<Request extends Asking> {
       return
     }
     visit.standing = this.#shared.store.standing()
-    if (typeof this.policy.partition === 'function') return
+    visit.named = this.#tagFunctions.tryAt(request)
+    if (typeof this.policy.partition === 'function' || visit.named === undefined) return
     if (this.policy.partition === undefined) {
       this.#lookAhead(request, visit, '')
       return
@@ -83,6 +86,8 @@ export class CachedRoute<Request extends Asking> {
       // What was looked for ahead was the cookie's claim; what counts is who it turned out to be.
       if (partition !== visit.partition) this.#lookAhead(request, visit, partition)
     }
+    // The tags were not known before the guards had run.
+    if (visit.lookup === undefined && visit.standing !== undefined && !this.#tagFunctions.isEmpty) this.#lookAhead(request, visit, visit.partition ?? '')
     const { lookup } = visit
     if (lookup === undefined) return this.#forward(turn, 'bypass', 'unasked')
     return lookup.found === undefined ? lookup.settled().then((found) => waitedFor(reply, this.#decide(turn, lookup, found))) : this.#decide(turn, lookup, lookup.found)
@@ -99,7 +104,7 @@ export class CachedRoute<Request extends Asking> {
   /** Judges what the handler answered, and keeps it where it may. */
   settle (request: Request, reply: Replying, visit: Visit, payload: unknown): unknown {
     this.#leave(visit)
-    const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsOf(request, visit))
+    const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsToKeep(request, visit))
     if (visit.run !== undefined) this.#running.ended(visit.run)
     else if (visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: visit.bypass ?? 'guard' }))
     // Somebody gave this client a cookie: no other cache on the way shall hand it to the next one.
@@ -147,22 +152,27 @@ export class CachedRoute<Request extends Asking> {
     return this.policy.hosts?.has(request.host) === true ? request.host : ''
   }
 
-  #tagsOf (request: Request, { key }: Visit): readonly string[] {
+  #tagsOf (request: Request, { key, named }: Visit): readonly string[] {
     const { tags, tagsOf, ttlMs } = this.policy
     const isWritten = ttlMs === undefined || this.#shared.writers.has(this.#pattern)
     if (tagsOf.length === 0 && !isWritten) return tags
     const url = request.raw.url ?? ''
     const uri = !isWritten ? [] : [key?.search === undefined ? uriTag(request, url) : searchTag(request, url)]
-    return [...new Set([...tags, ...tagsOf.flatMap((each) => each(request)), ...uri])]
+    return [...new Set([...tags, ...named ?? [], ...uri])]
+  }
+
+  /** Those of the request as the handler has left it. */
+  #tagsToKeep (request: Request, visit: Visit): readonly string[] {
+    if (this.#tagFunctions.isEmpty) return this.#tagsOf(request, visit)
+    if ((visit.named = this.#tagFunctions.tryAt(request)) === undefined) visit.bypass ??= 'tags'
+    return this.#tagsOf(request, visit)
   }
 
   #partitionOf (request: Request): string | undefined {
     const { partition } = this.policy
     if (typeof partition === 'function') {
-      const named: unknown = partition(request)
-      if (named == null) return undefined
-      // Of a promise, for one, all would have the same.
-      return typeof named === 'string' || typeof named === 'number' ? `:${encodeURIComponent(named)}` : refuse('cache.partition', 'a function that returns a text or undefined', typeof named)
+      const named = partitionNamedBy(partition, request)
+      return named === undefined ? undefined : `:${encodeURIComponent(named)}`
     }
     const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
     const who = partition === 'user' ? visitor?.userId : visitor?.id
@@ -174,7 +184,9 @@ export class CachedRoute<Request extends Asking> {
     if (visit.bypass !== undefined) return visit.bypass
     const changed = visit.inputs && changedIn(visit.inputs, request, this.policy)
     if (changed !== undefined) visit.changed = { what: changed, remedy: 'cache: { enforce: false }' }
-    return changed === undefined && visit.url === request.raw.url ? undefined : 'rewritten'
+    if (changed !== undefined || visit.url !== request.raw.url) return 'rewritten'
+    visit.named ??= this.#tagFunctions.at(request)
+    return visit.named === undefined ? 'tags' : undefined
   }
 
   #decide (turn: Turn<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {

@@ -7,11 +7,11 @@ export interface RouteCacheOptions<Request = never> {
   /** how long an answer is fresh: the route decides (5 to 60 minutes are usual), or the response does, as RFC 9111 section 4.2 computes it */
   ttl?: Duration | 'response'
   /** names that `fastify.cache.purge` drops answers by; those of scopes and route add up */
-  tags?: readonly string[] | ((request: Request) => readonly string[])
+  tags?: readonly string[] | ((request: Request) => readonly string[] | null | undefined)
   /** request fields that split the key, by name */
   vary?: readonly string[]
   /** whose answer it is: kept for each user or session alone, or for whatever the function names; undefined runs the handler */
-  partition?: 'user' | 'session' | ((request: Request) => string | undefined)
+  partition?: 'user' | 'session' | ((request: Request) => string | number | null | undefined)
   /** query keys that the handler sees and the key holds; others are taken away. Default: those of the route's query schema, where it allows no others; else all */
   query?: readonly string[]
   /** exact hosts, `example.com:8080`, that the handler may tell apart: the host joins the key, and a request to another is not kept */
@@ -68,9 +68,9 @@ export interface RoutePolicy<Request = never> {
   /** undefined: the response decides */
   readonly ttlMs: number | undefined
   readonly tags: readonly string[]
-  readonly tagsOf: readonly ((request: Request) => readonly string[])[]
+  readonly tagsOf: readonly ((request: Request) => readonly string[] | null | undefined)[]
   readonly vary: readonly string[]
-  readonly partition: 'user' | 'session' | ((request: Request) => string | undefined) | undefined
+  readonly partition: 'user' | 'session' | ((request: Request) => string | number | null | undefined) | undefined
   /** undefined: the whole query */
   readonly query: ReadonlySet<string> | undefined
   readonly hosts: ReadonlySet<string> | undefined

@@ -24,6 +24,8 @@ export class Visit {
   /** what hooks made of them */
   changed: Reading | undefined = undefined
   partition: string | undefined = undefined
+  /** tags that the route's functions have named; undefined where they have named none yet, or cannot */
+  named: readonly string[] | undefined = undefined
   lookup: Lookup<Entry> | undefined = undefined
   /** the key's lock, where it was asked for along with the look */
   reservation: Reservation | undefined = undefined

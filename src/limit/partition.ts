@@ -5,6 +5,7 @@ import { addressGroup, withoutZone } from '../http/address-group.ts'
 import { clientAddress, clientKey } from '../http/client-key.ts'
 import type { ClientRequest } from '../http/client-key.ts'
 import { Recent } from '../recent.ts'
+import { isPromise, later, refuseReturned } from '../returned.ts'
 import type { By } from './policy.ts'
 
 /** The session that a request's sealed cookie names. Whether it lives, Redis says. */
@@ -14,6 +15,8 @@ export interface SessionClaim {
   readonly key: string
   /** its fields there: the first that is there counts */
   readonly devices: readonly string[]
+  /** there where sessions are in another Redis than the one that counts: tells whether it lives, which this one cannot */
+  readonly confirm?: (() => Promise<boolean>) | undefined
 }
 
 /** Who is counted: by what (a word of ours), and who it is (from outside). */
@@ -90,17 +93,36 @@ export function keyPartition (apiKey: string): Partition {
   return partition
 }
 
-/** Who a policy counts; undefined where that cannot be told, and the address is counted. */
-export function partitionBy<Request extends { headers: IncomingHttpHeaders }> (by: By<Request>, request: Request, session: SessionClaim | undefined): Partition | undefined {
-  if (by === 'ip') return undefined
-  if (by === 'user') return session?.userId === undefined ? undefined : { kind: by, who: session.userId, session }
-  if (by === 'session') return session === undefined ? undefined : { kind: by, who: session.devices[0] ?? '', session }
+/**
+ * Whom a function of the app names, or an API key that the app knows; undefined where that cannot be told, and the address is counted.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION for what is no name: all clients would share one counter
+ */
+export function namedBy<Request extends { headers: IncomingHttpHeaders }> (by: By<Request>, request: Request): Partition | undefined | Promise<Partition | undefined> {
+  if (typeof by === 'string') return undefined
   if (typeof by === 'function') {
-    const name = by(request)
-    return name === undefined ? undefined : customPartition(String(name))
+    const name: unknown = by(request)
+    return isPromise(name) ? later(name, readName) : readName(name)
   }
   const apiKey = request.headers[by.apiKey]
-  return typeof apiKey === 'string' && apiKey !== '' && by.verify(apiKey) ? keyPartition(apiKey) : undefined
+  if (typeof apiKey !== 'string' || apiKey === '') return undefined
+  const isKnown: unknown = by.verify(apiKey)
+  const partitionIf = (isKnown: unknown) => isKnown ? keyPartition(apiKey) : undefined
+  return isPromise(isKnown) ? later(isKnown, partitionIf) : partitionIf(isKnown)
+}
+
+/** Whom a session's cookie names, where users or sessions are counted. */
+export function partitionOfSession (by: By<never>, session: SessionClaim | undefined): Partition | undefined {
+  if (session === undefined) return undefined
+  if (by === 'user') return session.userId === undefined ? undefined : { kind: by, who: session.userId, session }
+  return by === 'session' ? { kind: by, who: session.devices[0] ?? '', session } : undefined
+}
+
+/** An empty name names nothing. */
+function readName (name: unknown): Partition | undefined {
+  if (name === undefined || name === null || name === '') return undefined
+  if (typeof name === 'string') return customPartition(name)
+  return Number.isFinite(name) || typeof name === 'bigint' ? customPartition(String(name)) : refuseReturned('rateLimit.by()', 'a text, a number or undefined', name)
 }
 
 function hashOf (text: string): string {
