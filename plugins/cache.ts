@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
 import { Counts } from '../src/cache/counts.ts'
@@ -103,7 +103,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const entrance = new Entrance(locks, waiters, counts)
   const reservations = new Reservations(locks, store)
   const wraps = new Wraps(store, entrance)
-  const { markOf, send } = fastify.journey
+  const { markOf, resolvedFrom, send } = fastify.journey
   const shared = { store, counts, entrance, reservations, refreshes: new Refreshes(send), fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return counts.all },
@@ -137,7 +137,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   })
 
   const resolve = (choices: readonly unknown[], route?: RouteOptions): Part => {
-    const chosen = resolveRoutePolicy<Visitor>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined })
+    const chosen = resolveRoutePolicy<Visitor>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => resolvedFrom(route?.config).session === 'required' })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
     if (methods.some(isUnsafe)) shared.writers.add(route.url)
@@ -145,6 +145,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     if (chosen.ttlMs === undefined) shared.proxies.add(route.url)
     const cached = new CachedRoute(chosen, route.url, shared)
     wrapHandler(route, cached)
+    sealAnswers(route, cached)
     return cached
   }
 
@@ -198,4 +199,13 @@ function wrapHandler (route: RouteOptions, cached: CachedRoute<Visitor>): void {
 function querySchemaOf (route: RouteOptions | undefined): unknown {
   const schema = route?.schema as { querystring?: unknown, query?: unknown } | undefined
   return schema?.querystring ?? schema?.query
+}
+
+/** Hooks of the route itself run after those of its scopes, also of such as are registered later. */
+function sealAnswers (route: RouteOptions, cached: CachedRoute<Visitor>): void {
+  const seal: onSendHookHandler = (request, reply, payload, done) => {
+    cached.seal(reply, visitOf(request as Visitor))
+    done(null, payload)
+  }
+  route.onSend = [...[route.onSend ?? []].flat(), seal]
 }

@@ -4,6 +4,8 @@ import type { Server } from '../redis/facts.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
 import { Apart } from './apart.ts'
+import { identityAt, identityOf } from './entry.ts'
+import type { Head } from './entry.ts'
 import { Epoch } from './epoch.ts'
 import type { Raise } from './epoch.ts'
 import type { Lock } from './fill/lock.ts'
@@ -16,6 +18,7 @@ import { Standing } from './standing.ts'
 const adopt = new Script({ url: new URL('./adopt.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const begin = new Script({ url: new URL('./begin.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const purge = new Script({ url: new URL('./purge.lua', import.meta.url), costMicroseconds: 20, read: Number })
+const remove = new Script({ url: new URL('./remove.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
 const store = new Script({ url: new URL('./store.lua', import.meta.url), costMicroseconds: 30, read: (reply) => reply === 1 })
 
 /** How Redis keeps answers: entries, the markers of their tags, and the sequence that orders fills and purges. */
@@ -180,6 +183,15 @@ export class CacheStore {
     const at = performance.now()
     if (isKept) for (const key of ['', ...tags]) this.#lengthened.set(key, { at })
     return isKept
+  }
+
+  /**
+   * Removes an answer, unless another one has been stored under its key since.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have been removed
+   */
+  async remove (name: string, entry: Pick<Head, 'bornAt' | 'sequence'>): Promise<boolean> {
+    return await this.#batch.ask(remove, [name], [identityAt.first, identityAt.last, identityOf(entry)])
   }
 
   /** Keeps something that is no answer and bears no tag, and drops what it stands in for. */
