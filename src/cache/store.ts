@@ -90,11 +90,12 @@ export class CacheStore {
    * Reads where the purge sequence stands. Whoever fills asks before the handler runs: a purge that comes later is younger.
    *
    * @param unmarked tags whose markers were missing: set now, they show a purge in the meantime
+   * @param least what a look has seen of markers and epoch: a sequence below it was set back, and is raised
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  async begin (unmarked: readonly string[]): Promise<number> {
+  async begin (unmarked: readonly string[], least = 0): Promise<number> {
     await this.ready()
-    const sequence = await this.#begin(unmarked)
+    const sequence = await this.#begin(unmarked, Number.isFinite(least) ? least : 0)
     this.#epoch.notice(sequence)
     return sequence
   }
@@ -129,12 +130,12 @@ export class CacheStore {
     return this.#room?.admits(name, bytes) ?? true
   }
 
-  async #begin (unmarked: readonly string[]): Promise<number> {
+  async #begin (unmarked: readonly string[], least: number): Promise<number> {
     const name = this.keys.cacheSequence()
     const read = unmarked.length === 0 ? await this.#batch.read(name) : null
-    if (read !== null) return Number(read.toString('latin1'))
-    if (!this.isApart) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [this.markerLifetimeMs])
-    const sequence = await this.#batch.ask(begin, [name], [this.markerLifetimeMs])
+    if (read !== null && Number(read.toString('latin1')) >= least) return Number(read.toString('latin1'))
+    if (!this.isApart) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [this.markerLifetimeMs, least])
+    const sequence = await this.#batch.ask(begin, [name], [this.markerLifetimeMs, least])
     await this.#apart.mark(unmarked, sequence, this.markerLifetimeMs)
     return sequence
   }
@@ -209,8 +210,8 @@ export class CacheStore {
   async purge (tags: readonly string[], { isSoft = false } = {}): Promise<void> {
     const keys = [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))]
     const sequence = this.isApart
-      ? await this.#apart.purge(tags, this.markerLifetimeMs, isSoft)
-      : await this.#batch.ask(purge, keys, [this.markerLifetimeMs, isSoft ? 1 : 0])
+      ? await this.#apart.purge(tags, this.markerLifetimeMs, { isSoft, seen: this.#epoch.seen })
+      : await this.#batch.ask(purge, keys, [this.markerLifetimeMs, isSoft ? 1 : 0, this.#epoch.seen])
     this.#epoch.notice(sequence)
   }
 
