@@ -101,6 +101,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const locks = new Locks(fastify.redisPool.batch, store.keys, store)
   const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.hear(error)), store.keys.cacheFilled())
   const entrance = new Entrance(locks, waiters, counts)
+  fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) entrance.outage() })
   const reservations = new Reservations(locks, store)
   const wraps = new Wraps(store, entrance)
   const { markOf, resolvedFrom, send } = fastify.journey
