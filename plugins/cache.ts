@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
 import { Counts } from '../src/cache/counts.ts'
@@ -103,9 +103,10 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const locks = new Locks(fastify.redisPool.batch, store.keys, store)
   const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.hear(error)), store.keys.cacheFilled())
   const entrance = new Entrance(locks, waiters, counts)
+  fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) entrance.outage() })
   const reservations = new Reservations(locks, store)
   const wraps = new Wraps(store, entrance)
-  const { markOf, send } = fastify.journey
+  const { markOf, resolvedFrom, send } = fastify.journey
   const shared = { store, counts, entrance, reservations, refreshes: new Refreshes(send), fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return counts.all },
@@ -140,7 +141,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   keepDecorators()
 
   const resolve = (choices: readonly unknown[], route?: RouteOptions): Part => {
-    const chosen = resolveRoutePolicy<Visitor>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined })
+    const chosen = resolveRoutePolicy<Visitor>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
     if (methods.some(isUnsafe)) shared.writers.add(route.url)
@@ -148,6 +149,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     if (chosen.ttlMs === undefined) shared.proxies.add(route.url)
     const cached = new CachedRoute(chosen, route.url, shared)
     wrapHandler(route, cached)
+    sealAnswers(route, cached)
     return cached
   }
 
@@ -198,7 +200,21 @@ function wrapHandler (route: RouteOptions, cached: CachedRoute<Visitor>): void {
   } as typeof handler
 }
 
+/** Whether a route's resolved session choice refuses requests that are not signed in. Undefined where no sessions are registered. */
+function isRequired (session: unknown): boolean {
+  return (session as { readonly use?: unknown } | undefined)?.use === 'required'
+}
+
 function querySchemaOf (route: RouteOptions | undefined): unknown {
   const schema = route?.schema as { querystring?: unknown, query?: unknown } | undefined
   return schema?.querystring ?? schema?.query
+}
+
+/** Hooks of the route itself run after those of its scopes, also of such as are registered later. */
+function sealAnswers (route: RouteOptions, cached: CachedRoute<Visitor>): void {
+  const seal: onSendHookHandler = (request, reply, payload, done) => {
+    cached.seal(reply, visitOf(request as Visitor))
+    done(null, payload)
+  }
+  route.onSend = [...[route.onSend ?? []].flat(), seal]
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/errors.ts'
+import { discardPayload } from '../src/http/payload.ts'
 import { endWithRefusal, isUpgrade } from '../src/http/upgrade.ts'
 import { readRecord } from '../src/options.ts'
 import { Answer } from '../src/redis/answer.ts'
@@ -204,15 +205,20 @@ export default fp(async (fastify) => {
         const before = payload
         const changed = concerns[index]?.settle?.(request, reply, before, policies[index])
         if (changed instanceof Promise) {
-          changed.then((changed: unknown) => settleFrom(index + 1, request, reply, changed === undefined ? before : changed, done), done)
+          changed.then((changed: unknown) => settleFrom(index + 1, request, reply, changed === undefined ? before : changed, done), (error: Error) => giveUp(before, error, done))
           return
         }
         if (changed !== undefined) payload = changed
       }
     } catch (error) {
-      return done(error as Error)
+      return giveUp(payload, error as Error, done)
     }
     done(null, payload)
+  }
+  /** An error is sent in the place of the payload, which Fastify does not release. */
+  const giveUp = (payload: unknown, error: Error, done: (error: Error) => void): void => {
+    discardPayload(payload)
+    done(error)
   }
   fastify.addHook('onSend', function settle (request: Traveller, reply, payload, done) {
     const policies = request[assigned] ?? fallback

@@ -1,7 +1,7 @@
 import { formatCacheStatus } from '../http/cache-status.ts'
 import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
-import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
+import { isHeadPatched } from '../http/sent-head.ts'
 import { OnlyIfCachedError } from '../errors.ts'
 import type { Entry } from './entry.ts'
 import { Filling } from './filling.ts'
@@ -10,6 +10,7 @@ import { changedIn, inputsOf } from './witness/inputs.ts'
 import { KeyMaker } from './key.ts'
 import type { Key } from './key.ts'
 import type { Found, Lookup } from './lookup.ts'
+import { forbidsFill, mayBeStored, wantedBy } from './message.ts'
 import type { Asking, Replying } from './message.ts'
 import { partitionNamedBy, TagFunctions } from './named.ts'
 import type { RoutePolicy } from './policy.ts'
@@ -107,9 +108,20 @@ export class CachedRoute<Request extends Asking> {
     const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsToKeep(request, visit))
     if (visit.run !== undefined) this.#running.ended(visit.run)
     else if (visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: visit.bypass ?? 'guard' }))
-    // Somebody gave this client a cookie: no other cache on the way shall hand it to the next one.
-    if (!this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
+    // The hook behind all others is not called for an answer that was left to the handler of unknown paths.
+    if (visit.isServed !== true && visit.run?.pending === undefined && !this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
     return visit.isServed === true && settled === undefined ? asText(payload) : settled
+  }
+
+  /**
+   * Looks at an answer once all hooks have run, whoever they belong to. One that bears a cookie is one client's: no other cache on the way may hand it
+   * to the next one. Where something has put itself before `writeHead`, it may still add one.
+   */
+  seal (reply: Replying, visit: Visit): void {
+    const { run } = visit
+    run?.pending?.review()
+    if (this.policy.keepCookies) return
+    if (reply.getHeader('set-cookie') !== undefined || isHeadPatched(reply.raw)) makePrivate(reply)
   }
 
   /** What a request would find here, fresh or not, for operators; undefined where each visitor has answers of their own, which are nobody else's business. */
@@ -214,7 +226,7 @@ export class CachedRoute<Request extends Asking> {
     visit.isServed = true
     this.#shared.counts.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
     const otherwise = () => this.#forward(turn, 'bypass', 'corrupt')
-    return serve(request, reply, entry, { browserSeconds: this.policy.browserSeconds, status, otherwise })
+    return serve(request, reply, entry, { browser: this.policy.browser, status, otherwise })
   }
 
   #alone (turn: Turn<Request>, lookup: Lookup<Entry>, wanted: CacheControl | undefined): unknown {
@@ -239,22 +251,4 @@ export class CachedRoute<Request extends Asking> {
 function claimOf (request: unknown, by: 'user' | 'session'): string | undefined {
   const claim = (request as { visitor?: { claim?: { userId?: string, id?: string } } }).visitor?.claim
   return by === 'user' ? claim?.userId : claim?.id
-}
-
-/** `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 section 5.4). */
-function wantedBy ({ raw: { headers } }: Asking): CacheControl {
-  const field = headers['cache-control'] ?? (/\bno-cache\b/i.test(String(headers.pragma ?? '')) ? 'no-cache' : undefined)
-  return parseCacheControl(field)
-}
-
-/** RFC 9111 sections 5.2.1.5 and 5.2.1.7: a request that runs the handler for nobody else, or not at all. */
-function forbidsFill ({ raw: { headers } }: Asking): boolean {
-  const field = headers['cache-control']
-  return field !== undefined && /no-store|only-if-cached/i.test(String(field))
-}
-
-/** RFC 9110 section 9.3.1: a body on a GET has no meaning that a cache could know. */
-function mayBeStored (request: Asking): boolean {
-  const { method, raw: { headers } } = request
-  return (method === 'GET' || method === 'HEAD') && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
 }

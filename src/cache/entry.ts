@@ -69,6 +69,17 @@ export function packEntry (head: Head, body: Buffer): Buffer {
   return packed
 }
 
+/** Where the bytes stand that tell one fill of a key from the next: its sequence, and when the answer was made. */
+export const identityAt = { first: 16, last: 31 } as const
+
+/** Those bytes of a packed answer. */
+export function identityOf ({ sequence, bornAt }: Pick<Head, 'bornAt' | 'sequence'>): Buffer {
+  const bytes = Buffer.allocUnsafe(16)
+  bytes.writeDoubleLE(sequence, 0)
+  bytes.writeDoubleLE(bornAt, 8)
+  return bytes
+}
+
 function checksumOf (packed: Buffer, textEnd: number): number {
   return crc32(packed.subarray(fixedBytes, textEnd), crc32(packed.subarray(0, checksumAt)))
 }

@@ -97,6 +97,11 @@ export class Epoch {
     if (sequence > this.#seen && Number.isFinite(sequence)) this.#seen = sequence
   }
 
+  /** The highest sequence that this process knows of. */
+  get seen (): number {
+    return this.#seen
+  }
+
   /** Keeps it longer, now and then: it shall outlive what is stored. */
   renew (lifetimeMs: number): void {
     const now = performance.now()
