@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import fp from 'fastify-plugin'
 import type { Going } from './journey.ts'
 import { whenOver } from '../src/http/exchange.ts'
-import { problemFields, problemOf, problemType } from '../src/http/problem.ts'
+import { problemFields, problemOf, problemType, writeProblem } from '../src/http/problem.ts'
 import { legacyRateLimitFields } from '../src/http/rate-limit.ts'
 import { Count } from '../src/limit/count.ts'
 import { Limiter } from '../src/limit/limiter.ts'
@@ -144,7 +144,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     const payload = await onRefused?.(request, reply, error)
     if (reply.sent) return 'over'
     if (payload !== undefined) reply.send(payload)
-    else reply.type(problemType).send(Buffer.from(JSON.stringify(problemOf(error, request.id))))
+    else reply.type(problemType).send(writeProblem(problemOf(error, request.id)))
     return 'over'
   }
 }, { name: 'rate-limit', fastify: '5.x', dependencies: ['redis', 'journey'] })

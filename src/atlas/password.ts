@@ -28,7 +28,7 @@ export async function hashPassword (password: string): Promise<string> {
 export async function verifyPassword (password: string, hashed: string | undefined): Promise<boolean> {
   const { salt, hash, ...kept } = parsed(hashed ?? nobody)
   const derived = await derive(password, salt, kept)
-  return timingSafeEqual(derived, hash) && hashed !== undefined
+  return derived.length === hash.length && timingSafeEqual(derived, hash) && hashed !== undefined
 }
 
 const nobody = `$scrypt$ln=${cost.ln},r=${cost.r},p=${cost.p}$${unpadded(randomBytes(saltBytes))}$${unpadded(randomBytes(hashBytes))}`

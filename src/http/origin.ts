@@ -8,6 +8,8 @@ export interface Provenance {
   readonly host: string
 }
 
+/** A name has 253 characters at most (RFC 1035 section 2.3.4); to parse a longer one may cost more than a request. */
+const longestOrigin = 512
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 /** Whether a method changes nothing by its meaning (RFC 9110 section 9.2.1). */
@@ -29,6 +31,7 @@ export function isWelcome ({ origin, site, host }: Provenance, origins: readonly
 
 /** Compared without a default port, which browsers leave out and `Host` may name. */
 function isOfHost (origin: string, host: string): boolean {
+  if (origin.length > longestOrigin || host.length > longestOrigin) return false
   const from = URL.parse(origin)
   return from !== null && from.host !== '' && from.host === URL.parse(`${from.protocol}//${host}`)?.host
 }
