@@ -4,6 +4,7 @@ import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { OnlyIfCachedError } from '../errors.ts'
 import { refuse } from '../options.ts'
+import { encodeText } from './encode-text.ts'
 import type { Entry } from './entry.ts'
 import { Filling } from './filling.ts'
 import { freshLeftMs } from './freshness.ts'
@@ -68,7 +69,7 @@ export class CachedRoute<Request extends Asking> {
       return
     }
     const claimed = claimOf(request, this.policy.partition)
-    if (claimed !== undefined) this.#lookAhead(request, visit, `${this.policy.partition}:${encodeURIComponent(claimed)}`)
+    if (claimed !== undefined) this.#lookAhead(request, visit, `${this.policy.partition}:${encodeText(claimed)}`)
   }
 
   /** Answers from the store, or runs the handler; what it returns, the route's handler returns. */
@@ -162,11 +163,11 @@ export class CachedRoute<Request extends Asking> {
       const named: unknown = partition(request)
       if (named == null) return undefined
       // Of a promise, for one, all would have the same.
-      return typeof named === 'string' || typeof named === 'number' ? `:${encodeURIComponent(named)}` : refuse('cache.partition', 'a function that returns a text or undefined', typeof named)
+      return typeof named === 'string' || typeof named === 'number' ? `:${encodeText(String(named))}` : refuse('cache.partition', 'a function that returns a text or undefined', typeof named)
     }
     const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
     const who = partition === 'user' ? visitor?.userId : visitor?.id
-    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeURIComponent(who)}`
+    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeText(who)}`
   }
 
   #bypassOf ({ request, visit }: Turn<Request>): string | undefined {
