@@ -163,7 +163,7 @@ export class CachedRoute<Request extends Asking> {
       const named: unknown = partition(request)
       if (named == null) return undefined
       // Of a promise, for one, all would have the same.
-      return typeof named === 'string' || typeof named === 'number' ? `:${encodeText(String(named))}` : refuse('cache.partition', 'a function that returns a text or undefined', typeof named)
+      return typeof named === 'string' || typeof named === 'number' ? `:${encodeText(String(named))}` : refuse('cache.partition', 'a function that returns a text or undefined', named)
     }
     const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
     const who = partition === 'user' ? visitor?.userId : visitor?.id

@@ -90,7 +90,7 @@ export function resolveSessionUse (choices: readonly unknown[]): SessionUse {
 function readSecrets (secrets: unknown): readonly string[] {
   const wanted = `a list of one or more texts of at least ${secretLength} characters, newest first, no two the same`
   const isFine = Array.isArray(secrets) && secrets.length > 0 && secrets.every((secret) => typeof secret === 'string' && secret.length >= secretLength) && new Set(secrets).size === secrets.length
-  return isFine ? Object.freeze([...secrets as string[]]) : refuse('session.secrets', wanted, Array.isArray(secrets) ? `a list of ${secrets.length} (not shown)` : typeof secrets)
+  return isFine ? Object.freeze([...secrets as string[]]) : refuse('session.secrets', wanted, secrets)
 }
 
 function readOrigins (origins: unknown): readonly string[] {
