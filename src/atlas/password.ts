@@ -1,5 +1,5 @@
 import { randomBytes, scrypt, timingSafeEqual, type ScryptOptions } from 'node:crypto'
-import { PasswordsFullError } from '../errors.ts'
+import { PasswordQueue } from './password-queue.ts'
 
 // 32 MiB and about a tenth of a second a hash: N = 2^15, r = 8, p = 3 is one of OWASP's equal choices.
 const cost = { ln: 15, r: 8, p: 3 }
@@ -10,7 +10,7 @@ const format = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/
 /**
  * Hashes a password with scrypt and a salt of its own, as a PHC string: `$scrypt$ln=15,r=8,p=3$salt$hash`.
  *
- * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where too many wait
+ * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where it would wait too long
  */
 export async function hashPassword (password: string): Promise<string> {
   const salt = randomBytes(saltBytes)
@@ -23,7 +23,7 @@ export async function hashPassword (password: string): Promise<string> {
  *
  * Without a hash (nobody has that name) it does the same work and says no, so that time does not tell which names exist.
  *
- * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where too many wait
+ * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where it would wait too long
  */
 export async function verifyPassword (password: string, hashed: string | undefined): Promise<boolean> {
   const { salt, hash, ...kept } = parsed(hashed ?? nobody)
@@ -42,31 +42,13 @@ function parsed (hashed: string) {
 function derive (password: string, salt: Buffer, { ln, r, p }: typeof cost): Promise<Buffer> {
   const N = 2 ** ln
   const options: ScryptOptions = { N, r, p, maxmem: 256 * N * r }
-  return inTurn(() => new Promise((resolve, reject) => {
+  return queue.run(() => new Promise((resolve, reject) => {
     scrypt(password.normalize('NFC'), salt, hashBytes, options, (error, key) => error ? reject(error) : resolve(key))
   }))
 }
 
 // A hash holds one of libuv's four threads, and those also look up the address of a Redis that must be reached anew: two stay free.
-const mostAtOnce = 2
-/** Whoever would wait behind so many waits for seconds: he had better come again. */
-const mostWaiting = 50
-const retryAfterSeconds = 3
-const waiting: Array<() => void> = []
-let running = 0
-
-async function inTurn<Result> (work: () => Promise<Result>): Promise<Result> {
-  if (waiting.length >= mostWaiting) throw Object.assign(new PasswordsFullError(mostWaiting), { retryAfterSeconds })
-  if (running < mostAtOnce) running++
-  else await new Promise<void>((resolve) => { waiting.push(resolve) })
-  try {
-    return await work()
-  } finally {
-    const next = waiting.shift()
-    if (next) next()
-    else running--
-  }
-}
+const queue = new PasswordQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs: 100 })
 
 function unpadded (bytes: Buffer): string {
   return bytes.toString('base64').replace(/=+$/, '')
