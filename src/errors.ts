@@ -16,6 +16,7 @@ export const NameTakenError = createError<[name: string]>('PRISM_ERR_NAME_TAKEN'
 export const CredentialsError = createError('PRISM_ERR_CREDENTIALS', 'Name or password is wrong.', 401)
 export const PasswordsFullError = createError<[seconds: number]>('PRISM_ERR_PASSWORDS_FULL', 'More passwords wait to be checked than can be in time: try again in %s seconds.', 503)
 export const AttemptsFullError = createError<[seconds: number]>('PRISM_ERR_ATTEMPTS_FULL', 'There were too many attempts to sign in with this name: try again in %s seconds.', 429)
+export const SearchesFullError = createError<[seconds: number]>('PRISM_ERR_SEARCHES_FULL', 'More searches wait than can be answered in time: try again in %s seconds.', 503)
 export const UserUnknownError = createError('PRISM_ERR_USER_UNKNOWN', 'The user of this session is no longer known: sign in again.', 401)
 export const RedisServerMissingError = createError<[what: string]>('PRISM_ERR_REDIS_SERVER_MISSING', '%s Set REDIS_URL to a Redis 7 or newer, or REDIS_SERVER_BIN to a redis-server program, or install one: on Debian or Ubuntu "apt-get install redis-server", on macOS "brew install redis", on Windows use WSL or a Redis elsewhere.', 500)
 export const RedisServerStartError = createError<[reason: string]>('PRISM_ERR_REDIS_SERVER_START', 'The Redis server did not start: %s.', 500)

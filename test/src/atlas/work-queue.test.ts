@@ -1,12 +1,13 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { PasswordQueue } from '../../../src/atlas/password-queue.ts'
+import { WorkQueue } from '../../../src/atlas/work-queue.ts'
+import { PasswordsFullError } from '../../../src/errors.ts'
 
 /** Work that ends when the test says so, on a clock that goes when the test says so. */
 function startQueue (assumedMs: number) {
   let nowMs = 0
   const running: (() => void)[] = []
-  const queue = new PasswordQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs, now: () => nowMs })
+  const queue = new WorkQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs, full: (seconds) => new PasswordsFullError(seconds), now: () => nowMs })
   const waits: number[] = []
   const ask = () => {
     const askedAtMs = nowMs
@@ -24,7 +25,7 @@ function startQueue (assumedMs: number) {
   return { queue, ask, pass, waits, isIdle: () => running.length === 0 }
 }
 
-t.test('password queue lets in what is expected to begin within 2 s, and tells the others when there is room', async (t) => {
+t.test('work queue lets in what is expected to begin within 2 s, and tells the others when there is room', async (t) => {
   const { ask, queue } = startQueue(100)
 
   const asked = Array.from({ length: 60 }, ask)
@@ -34,7 +35,7 @@ t.test('password queue lets in what is expected to begin within 2 s, and tells t
   t.equal(queue.expectedWaitMs, 2050, '2 run, 40 wait, each for 100 ms')
 })
 
-t.test('password queue measures how long the work takes, and lets in fewer where it has become slow', async (t) => {
+t.test('work queue measures how long the work takes, and lets in fewer where it has become slow', async (t) => {
   const { ask, pass, queue } = startQueue(100)
   for (let round = 0; round < 20; round++) {
     const both = [ask(), ask()]
@@ -48,7 +49,7 @@ t.test('password queue measures how long the work takes, and lets in fewer where
   t.equal(queue.expectedWaitMs, 0)
 })
 
-t.test('password queue refuses after twice its bound the callers that wait while the work becomes slower than it ever was', async (t) => {
+t.test('work queue refuses after twice its bound the callers that wait while the work becomes slower than it ever was', async (t) => {
   const { ask, pass, waits, isIdle } = startQueue(100)
 
   const outcomes = Array.from({ length: 40 }, () => ask().then(() => 'done', (error) => error.code))
@@ -58,7 +59,7 @@ t.test('password queue refuses after twice its bound the callers that wait while
   t.ok(Math.max(...waits) <= 4000)
 })
 
-t.test('password queue makes no caller wait more than 4 s, however arrivals and durations vary', async (t) => {
+t.test('work queue makes no caller wait more than 4 s, however arrivals and durations vary', async (t) => {
   await fc.assert(fc.asyncProperty(fc.array(fc.record({ arrivals: fc.nat(30), ms: fc.nat(3000) }), { minLength: 1, maxLength: 30 }), async (rounds) => {
     const { ask, pass, waits, queue, isIdle } = startQueue(100)
     const outcomes: Promise<unknown>[] = []

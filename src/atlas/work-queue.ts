@@ -1,6 +1,4 @@
-import { PasswordsFullError } from '../errors.ts'
-
-/** How a {@link PasswordQueue} is bounded. */
+/** How a {@link WorkQueue} is bounded. */
 export interface QueueBounds {
   /** pieces of work that run at once */
   readonly atOnce: number
@@ -8,6 +6,8 @@ export interface QueueBounds {
   readonly maxWaitMs: number
   /** how long one piece takes, as long as none was measured */
   readonly assumedMs: number
+  /** the error of a caller that would wait too long */
+  readonly full: (seconds: number) => Error
   /** milliseconds of a clock that only goes forward; default `performance.now` */
   readonly now?: () => number
 }
@@ -27,7 +27,7 @@ interface Waiter {
  *
  * Where the work becomes slower than expected, a caller that has waited twice the bound is refused too.
  */
-export class PasswordQueue {
+export class WorkQueue {
   readonly #bounds: QueueBounds
   readonly #now: () => number
   readonly #waiting: Waiter[] = []
@@ -46,7 +46,7 @@ export class PasswordQueue {
     return this.#running < atOnce ? 0 : (this.#waiting.length + 1) * this.#averageMs / atOnce
   }
 
-  /** @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, with the seconds after which there is room */
+  /** @throws what `full` makes, with `retryAfterSeconds` */
   async run<Result> (work: () => Promise<Result>): Promise<Result> {
     if (this.expectedWaitMs > this.#bounds.maxWaitMs) throw this.#full()
     if (this.#running < this.#bounds.atOnce) this.#running++
@@ -70,6 +70,6 @@ export class PasswordQueue {
 
   #full (): Error {
     const retryAfterSeconds = Math.max(1, Math.ceil(this.expectedWaitMs / 1000))
-    return Object.assign(new PasswordsFullError(retryAfterSeconds), { retryAfterSeconds })
+    return Object.assign(this.#bounds.full(retryAfterSeconds), { retryAfterSeconds })
   }
 }
