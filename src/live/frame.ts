@@ -31,8 +31,8 @@ export const closeCodes = Object.freeze({
 /** Why a connection is closed. */
 export type CloseReason = keyof typeof closeCodes
 
-/** Characters: a topic, a position and their names have fewer. */
-const longestFrame = 1024
+/** Characters: a topic, a position and their names have a tenth of them. */
+const longestFrame = 6144
 
 /**
  * Reads what a client said.
