@@ -118,7 +118,6 @@ function faultOf (parse: Parser, grown: (length: number) => string): string | un
 }
 
 for (const [name, parse] of Object.entries(parsers)) {
-
   t.test(`${name} reads a hostile text in linear time: 16 kB within 1 ms, and 8 times as much in at most 20 times as long`, async (t) => {
     const faults: string[] = []
     for (const start of starts) {
