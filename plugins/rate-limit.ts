@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import type { Going } from './journey.ts'
 import { claimDecorators } from '../src/decorators.ts'
 import { whenOver } from '../src/http/exchange.ts'
-import { problemFields, problemOf, problemType } from '../src/http/problem.ts'
+import { problemFields, problemOf, problemType, writeProblem } from '../src/http/problem.ts'
 import { legacyRateLimitFields } from '../src/http/rate-limit.ts'
 import { OptionError } from '../src/errors.ts'
 import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.ts'
@@ -159,7 +159,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     const payload = await onRefused?.(request, reply, error)
     if (reply.sent) return 'over'
     if (payload !== undefined) reply.send(payload)
-    else reply.type(problemType).send(Buffer.from(JSON.stringify(problemOf(error, request.id))))
+    else reply.type(problemType).send(writeProblem(problemOf(error, request.id)))
     return 'over'
   }
 }, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })

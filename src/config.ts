@@ -5,8 +5,7 @@ import { dirname, resolve } from 'node:path'
 import { ConfigError } from './errors.ts'
 import { isNetwork, type TrustedProxies } from './http/client-address.ts'
 import { isExactOrigin } from './http/origin.ts'
-import { shown } from './options.ts'
-import { readAddress } from './redis/address.ts'
+import { addressFault } from './redis/address.ts'
 import { pemOf, tlsOf } from './redis/tls.ts'
 import type { RedisTls } from './redis/tls.ts'
 
@@ -70,7 +69,7 @@ export function readConfig (environment: Environment): Config {
   const read = <Setting>(variable: string, reader: Reader<Setting>, unset: Setting): Setting => {
     const value = environment[variable]?.trim()
     if (value === undefined || value === '') return unset
-    return reader(value, (wanted, came = shown(value)) => { faults.push({ variable, wanted, came }) }) ?? unset
+    return reader(value, (wanted, came = described(variable, value)) => { faults.push({ variable, wanted, came }) }) ?? unset
   }
   const needed = (variable: string, wanted: string) => faults.push({ variable, wanted, came: 'nothing' })
   const isSet = (variable: string) => (environment[variable]?.trim() ?? '') !== ''
@@ -125,14 +124,8 @@ const readHost: Reader<string> = (value, refuse) =>
   isIP(value) !== 0 || /^(?!.*\.\.)[a-z\d](?:[a-z\d.-]{0,251}[a-z\d])?$/i.test(value) ? value : refuse('an IP address or a host name, without port, brackets or scheme')
 
 const readRedisUrl: Reader<string> = (value, refuse) => {
-  try {
-    readAddress('REDIS_URL', value)
-    return value
-  } catch {
-    const scheme = /^[a-z][a-z+]*(?=:\/\/)/i.exec(value)?.[0]
-    const what = scheme === undefined ? 'an address without a scheme' : `an address that begins with ${scheme}://`
-    return refuse(redisWanted, `${what} and cannot be read; the rest is not shown, for it may hold a password`)
-  }
+  const fault = addressFault(value)
+  return fault === undefined ? value : refuse(redisWanted, `${fault}; it is not shown, for it may hold a password`)
 }
 
 const units: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }
@@ -163,7 +156,7 @@ const readTrustedProxies: Reader<TrustedProxies> = (value, refuse) => {
   const networks = listOf(value)
   const wrong = networks.find((network) => !isNetwork(network))
   if (wrong === undefined) return { kind: 'networks', networks: Object.freeze(networks) }
-  return refuse(wrong.endsWith('/0') ? `${wanted}; a /0 trusts everybody, and lets any client forge its address` : wanted, shown(wrong))
+  return refuse(wrong.endsWith('/0') ? `${wanted}; a /0 trusts everybody, and lets any client forge its address` : wanted, `a list of which number ${networks.indexOf(wrong) + 1} is another`)
 }
 
 const readLogLevel: Reader<typeof logLevels[number]> = (value, refuse) =>
@@ -182,7 +175,7 @@ const readWebhookSecret: Reader<string> = (value, refuse) =>
 const readOrigins: Reader<readonly string[]> = (value, refuse) => {
   const origins = listOf(value)
   const wrong = origins.find((origin) => !isExactOrigin(origin))
-  return wrong === undefined ? origins : refuse('exact origins such as https://example.com, without path or slash at the end or *, in lower case, with commas between them', wrong.includes('@') ? 'one with a user in it' : shown(wrong))
+  return wrong === undefined ? origins : refuse('exact origins such as https://example.com, without path or slash at the end or *, in lower case, with commas between them', wrong.includes('@') ? 'one with a user in it' : `a list of which number ${origins.indexOf(wrong) + 1} is another`)
 }
 
 const readDatabasePath: Reader<string> = (value, refuse) =>
@@ -210,6 +203,12 @@ function isWritable (path: string): boolean {
   } catch {
     return false
   }
+}
+
+/** Numbers, and words where a variable takes one of a few, are shown. Any other text may be a secret that was put in the wrong place. */
+function described (variable: string, value: string): string {
+  const isShown = /^-?\d{1,12}(?:\.\d{1,12})?$/.test(value) || (/^(?:NODE_ENV|LOG_LEVEL)$/.test(variable) && /^[a-z]{1,24}$/i.test(value))
+  return isShown ? `"${value}"` : `a text of ${value.length} characters`
 }
 
 function listOf (value: string): string[] {

@@ -3,6 +3,7 @@ import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { isHeadPatched } from '../http/sent-head.ts'
 import { OnlyIfCachedError } from '../errors.ts'
+import { encodeText } from './encode-text.ts'
 import type { Entry } from './entry.ts'
 import { Filling } from './filling.ts'
 import { freshLeftMs } from './freshness.ts'
@@ -72,7 +73,7 @@ export class CachedRoute<Request extends Asking> {
       return
     }
     const claimed = claimOf(request, this.policy.partition)
-    if (claimed !== undefined) this.#lookAhead(request, visit, `${this.policy.partition}:${encodeURIComponent(claimed)}`)
+    if (claimed !== undefined) this.#lookAhead(request, visit, `${this.policy.partition}:${encodeText(claimed)}`)
   }
 
   /** Answers from the store, or runs the handler; what it returns, the route's handler returns. */
@@ -184,11 +185,11 @@ export class CachedRoute<Request extends Asking> {
     const { partition } = this.policy
     if (typeof partition === 'function') {
       const named = partitionNamedBy(partition, request)
-      return named === undefined ? undefined : `:${encodeURIComponent(named)}`
+      return named === undefined ? undefined : `:${encodeText(named)}`
     }
     const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
     const who = partition === 'user' ? visitor?.userId : visitor?.id
-    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeURIComponent(who)}`
+    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeText(who)}`
   }
 
   #bypassOf ({ request, visit }: Turn<Request>): string | undefined {

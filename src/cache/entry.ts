@@ -50,7 +50,7 @@ const mustRevalidateFlag = 4
 
 /** Packs an answer into one string of bytes. */
 export function packEntry (head: Head, body: Buffer): Buffer {
-  const lines = [head.key, String(head.tags.length), ...head.tags.map(encodeURIComponent), ...head.fields.flat()]
+  const lines = [head.key, String(head.tags.length), ...head.tags.map((tag) => encodeURIComponent(tag.toWellFormed())), ...head.fields.flat()]
   const text = Buffer.from(lines.join('\n'), 'latin1')
   const packed = Buffer.allocUnsafe(fixedBytes + text.length + body.length)
   packed[0] = version

@@ -13,6 +13,8 @@ export interface Provenance {
   readonly isSecure?: boolean
 }
 
+/** A name has 253 characters at most (RFC 1035 section 2.3.4); to parse a longer one may cost more than a request. */
+const longestOrigin = 512
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
 /** Whether a method changes nothing by its meaning (RFC 9110 section 9.2.1). */
@@ -37,7 +39,7 @@ export function isWelcome ({ origin, site, host, isSecure = false }: Provenance,
 
 /** Whether `Origin` names none (RFC 6454 section 7.3): sandboxed frames and redirects make any page say so. */
 export function isOpaqueOrigin (origin: string | undefined): boolean {
-  return origin !== undefined && URL.parse(origin) === null
+  return origin !== undefined && (origin.length > longestOrigin || URL.parse(origin) === null)
 }
 
 /** The serialization of an origin (RFC 6454 section 6.2): nothing after host and port, no user. */
@@ -45,6 +47,7 @@ const originForm = /^https?:\/\/[^/\\@?#]+$/i
 
 /** Compared without a default port, which browsers leave out and `Host` may name. */
 function isOfHost (origin: string, host: string, isSecure: boolean): boolean {
+  if (origin.length > longestOrigin || host.length > longestOrigin) return false
   const from = originForm.test(origin) ? URL.parse(origin) : null
   if (from === null) return false
   return from.host === URL.parse(`${from.protocol}//${host}`)?.host && (from.protocol === 'https:' || !isSecure)

@@ -1,6 +1,6 @@
 import { Cluster, Redis } from 'ioredis'
 import type { RedisOptions as ClientOptions } from 'ioredis'
-import { readCount, readRecord, readText, refuse } from '../options.ts'
+import { readCount, readRecord, readText, refuse, refuseAs } from '../options.ts'
 import { readAddress } from './address.ts'
 import type { Address } from './address.ts'
 
@@ -50,8 +50,8 @@ function readConnection (connection: RedisOptions['connection'] = {}): ClientOpt
 }
 
 function readFrom ({ url, client }: RedisOptions): RedisPolicy['from'] {
-  if (client !== undefined && url !== undefined) return refuse('redis.client', 'left out beside redis.url', undefined)
+  if (client !== undefined && url !== undefined) return refuseAs('redis.client', 'left out beside redis.url', 'there')
   if (client instanceof Redis || client instanceof Cluster) return client
-  if (client !== undefined) return refuse('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
+  if (client !== undefined) return refuseAs('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
   return readAddress('redis.url', url === undefined ? 'redis://127.0.0.1:6379' : readText('redis.url', url))
 }

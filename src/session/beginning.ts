@@ -26,7 +26,7 @@ const labelLimit = 100
 export function readUserId (userId: unknown): string {
   // Lone surrogates all become the same character in UTF-8: two users would be one.
   const isFine = typeof userId === 'string' && userId !== '' && Buffer.byteLength(userId) <= userIdLimitBytes && userId.isWellFormed()
-  return isFine ? userId : refuse('signIn(userId)', `a text of 1 to ${userIdLimitBytes} bytes`, typeof userId)
+  return isFine ? userId : refuse('signIn(userId)', `a text of 1 to ${userIdLimitBytes} bytes`, userId)
 }
 
 /**

@@ -115,7 +115,7 @@ function useOf (choice: unknown): SessionUse | undefined {
 function readSecrets (secrets: unknown): readonly string[] {
   const wanted = `a list of one or more texts of at least ${secretLength} characters, newest first, no two the same`
   const isFine = Array.isArray(secrets) && secrets.length > 0 && secrets.every((secret) => typeof secret === 'string' && secret.length >= secretLength) && new Set(secrets).size === secrets.length
-  return isFine ? Object.freeze([...secrets as string[]]) : refuse('session.secrets', wanted, Array.isArray(secrets) ? `a list of ${secrets.length} (not shown)` : typeof secrets)
+  return isFine ? Object.freeze([...secrets as string[]]) : refuse('session.secrets', wanted, secrets)
 }
 
 function readCookie (cookie: SessionCookieOptions): SessionPolicy['cookie'] {

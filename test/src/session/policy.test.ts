@@ -14,7 +14,7 @@ test('the session policy', async (t) => {
   t.test('refuses what cannot be meant, naming the option', async (t) => {
     const refused: Record<string, object> = {
       'session.secrets': { secrets: [] },
-      'session.secrets must be .* is "a list of 2': { secrets: [...secrets, ...secrets] },
+      'session.secrets must be .* is a list of 2': { secrets: [...secrets, ...secrets] },
       'session.idle': { idle: 3600 },
       'session.absolute': { absolute: 'long' },
       'session.idle must be at most': { idle: '2h', absolute: '1h' },
