@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { connectionLimits } from '../src/http/connection-limits.ts'
 import type { CloseReason, Connection, ConnectionPolicy } from '../src/http/connection-limits.ts'
@@ -10,6 +10,15 @@ import type { Duration } from '../src/options.ts'
 export interface ConnectionOptions {
   /** A connection with unsent bytes of which its client reads none for this long is closed; default `'30s'`. */
   sendTimeout?: Duration
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /**
+     * Counts a request that reaches no hook, for the app's `frameworkErrors`: false where its connection was closed by a limit, and the reply is hijacked.
+     */
+    isWithinConnectionLimits (request: FastifyRequest, reply: FastifyReply): boolean
+  }
 }
 
 const defaultSendTimeout: Duration = '30s'
@@ -31,23 +40,26 @@ export default fp<ConnectionOptions>(async (fastify, options) => {
     const connection = connectionLimits.connectionOf(request.raw as IncomingMessage, policy)
     // A response has its socket from the start, unless it waits for its turn.
     if (connection === undefined || reply.raw.socket !== null) return done()
-    if (connection.isClosed) return drop(reply)
-    connectionLimits.enqueue(connection, reply.raw as ServerResponse)
-    if (connection.isClosed) return drop(reply)
     // One immediate a request: hooks that follow keep its async context.
-    setImmediate(resume, connection, reply, done)
+    if (enqueue(connection, reply)) setImmediate(resume, connection, reply, done)
+  })
+  fastify.decorate('isWithinConnectionLimits', (request, reply) => {
+    const connection = connectionLimits.connectionOf(request.raw as IncomingMessage, policy)
+    return connection === undefined || reply.raw.socket !== null || enqueue(connection, reply)
   })
 }, { name: 'connection-limits', fastify: '5.x' })
 
-function resume (connection: Connection, reply: FastifyReply, done: () => void): void {
-  connectionLimits.shed()
-  if (connection.isClosed) return drop(reply)
-  done()
+/** Counts a request behind another one. Where its connection is closed, before or by it, nothing runs for it and nothing is sent. */
+function enqueue (connection: Connection, reply: FastifyReply): boolean {
+  if (!connection.isClosed) connectionLimits.enqueue(connection, reply.raw as ServerResponse)
+  if (connection.isClosed) reply.hijack()
+  return !connection.isClosed
 }
 
-/** Its connection is closed: nothing runs for it, and nothing is sent. */
-function drop (reply: FastifyReply): void {
-  reply.hijack()
+function resume (connection: Connection, reply: FastifyReply, done: () => void): void {
+  connectionLimits.shed()
+  if (connection.isClosed) reply.hijack()
+  else done()
 }
 
 /** One line a minute, however many connections a flood brings. */

@@ -4,7 +4,7 @@ import { connect as connectHttp2 } from 'node:http2'
 import { connect } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import rateLimit from '../../entries/rate-limit.ts'
 import prism from '../../plugins/index.ts'
@@ -91,6 +91,25 @@ t.test('connection limits protect an app that has one part of the stack alone', 
   await closed
 
   t.ok(handled <= 1, `${handled} requests were handled`)
+})
+
+t.test('connection limits hold for paths that cannot be decoded, where frameworkErrors asks', async (t) => {
+  let answered = 0
+  const { port, handled } = await start(t, limited, (app) => { app.get('/free', async () => 'here') }, {
+    frameworkErrors (error: Error, request: FastifyRequest, reply: FastifyReply) {
+      if (!request.server.isWithinConnectionLimits(request, reply)) return
+      answered += 1
+      reply.code(400).send(error)
+    }
+  })
+  const socket = open(t, port)
+  const closed = once(socket, 'close')
+  socket.resume().write(requests('/free', 1) + requests('/%zz', 1600))
+  await closed
+
+  t.ok(answered <= 63, `${answered} are answered`)
+  t.equal(handled(), 0)
+  t.equal((await fetch(`http://127.0.0.1:${port}/%zz`)).status, 400)
 })
 
 t.test('connection limits let a client that reads have 64 requests unanswered, again and again', async (t) => {
