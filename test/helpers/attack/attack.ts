@@ -45,10 +45,10 @@ export async function attack (owner: Owner, { requests, seed, note }: AttackOpti
   return report(target, await target.stop())
 }
 
-function report ({ crashes, statuses, faults, descriptorsBefore, note }: Target, descriptorsAfter: number): boolean {
+function report ({ crashes, statuses, faults, faultsByAttack, descriptorsBefore, note }: Target, descriptorsAfter: number): boolean {
   const failures = [...statuses].filter(([status]) => status >= 500 && status !== 503).reduce((sum, [, count]) => sum + count, 0)
   note(`answers by status (0: closed without one, -1: none in time): ${[...statuses].sort(([one], [other]) => one - other).map(([status, count]) => `${status} × ${count}`).join(', ')}`)
-  for (const fault of faults) note(`FAULT ${fault}`)
+  if (faults.length > 0) note(`faults: ${faultsByAttack}`)
   note(`${crashes} crashes, ${failures} 5xx other than 503, ${faults.length} faults; open descriptors ${descriptorsBefore} before, ${descriptorsAfter} after`)
   return crashes === 0 && failures === 0 && faults.length === 0
 }

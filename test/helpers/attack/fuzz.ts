@@ -32,9 +32,11 @@ const cookie = fc.oneof(
 const json = fc.oneof(
   fc.json({ maxDepth: 4 }),
   odd.map((text) => JSON.stringify({ name: text, password: text, text })),
-  fc.tuple(odd, odd).map(([name, text]) => JSON.stringify({ name: 'a', password: 'correct horse', text: 'b', [name]: text })),
   fc.constantFrom('{"\\ud800":1}', '{"__proto__":{"a":1}}', '{"constructor":{"prototype":{}}}', '['.repeat(5000), '{"a":'.repeat(5000), '"', '', '\ufeff{}', '{"name":1e999}')
 )
+/** What a route takes, and one member more. */
+const fitting = fc.tuple(fc.constantFrom<[string, string, object]>(['POST', '/users', { name: 'a', password: 'correct horse' }], ['POST', '/session', { name: 'a', password: 'correct horse' }], ['PUT', '/cities/2988507/notes', { text: 'a' }]), odd, odd)
+  .map(([[method, path, body], name, text]) => ({ method, path, type: 'application/json', body: JSON.stringify({ ...body, [`${name}\ud800`.slice(name.length % 2)]: text }) }))
 const type = fc.constantFrom('application/json', 'application/json', 'application/json; charset=latin1', 'application/json;;;', 'text/plain', 'multipart/form-data', 'application/x-www-form-urlencoded', '/', '')
 const segment = fc.oneof(odd.map((text) => encodeURIComponent(text.toWellFormed())), fc.string({ unit: fc.constantFrom('/', '.', '%', '2', 'f', 'a', ';', ':', '@', '*', '\\', 'é'), maxLength: 20 }))
 const query = fc.array(fc.tuple(fc.constantFrom('q', 'country', 'near', 'limit', 'topic', 'since', 'cursor', '__proto__', 'a[]'), segment), { maxLength: 4 }).map((fields) => fields.map(([name, text]) => `${name}=${text}`).join('&'))
@@ -46,9 +48,10 @@ const path = fc.oneof(
 const method = fc.constantFrom('GET', 'GET', 'GET', 'GET', 'HEAD', 'PUT', 'PUT', 'POST', 'POST', 'POST', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE', 'PURGE', 'QUERY', 'PROPFIND')
 
 interface Request { method: string, path: string, headers: [string, string][], cookie: string | undefined, type: string, body: string, client: number }
-const request: fc.Arbitrary<Request> = fc.record({
-  method, path, headers: fc.array(header, { maxLength: 4 }), cookie: fc.option(cookie, { nil: undefined, freq: 2 }), type, body: json, client: fc.nat(60_000)
-})
+const free = fc.record({ method, path, type, body: json })
+/** `member` stands for the cookie of a user who is signed in. */
+const common = fc.record({ headers: fc.array(header, { maxLength: 4 }), cookie: fc.oneof(fc.constantFrom(undefined, 'member'), cookie), client: fc.nat(60_000) })
+const request: fc.Arbitrary<Request> = fc.tuple(fc.oneof({ weight: 9, arbitrary: free }, { weight: 1, arbitrary: fitting }), common).map(([own, rest]) => ({ ...own, ...rest }))
 
 /** Bytes that are no request, or not quite: a whole one with some bytes changed, cut or put in. */
 const malformed = fc.tuple(request, fc.array(fc.tuple(fc.nat(), fc.constantFrom('', '\r', '\n', '\0', ' ', '\r\n\r\n', ':', 'Content-Length: 5\r\n', 'Transfer-Encoding: chunked\r\n', 'Host: b\r\n', '\x80', 'x'.repeat(20_000)), fc.nat(3)), { minLength: 1, maxLength: 4 }))
@@ -58,13 +61,13 @@ const malformed = fc.tuple(request, fc.array(fc.tuple(fc.nat(), fc.constantFrom(
   }, bytesOf(request)))
 
 /** One request as it is sent; the client's address is as a proxy tells it, so that no quota ends the test. */
-function bytesOf ({ method, path, headers, cookie, type, body, client }: Request): Buffer {
+function bytesOf ({ method, path, headers, cookie, type, body, client }: Request, member = ''): Buffer {
   const target = path.replaceAll(/[\p{Cc} ]/gu, '%20') || '/'
   const payload = /^(?:PUT|POST|PATCH|QUERY)$/.test(method) ? Buffer.from(body, 'utf8') : Buffer.alloc(0)
   const lines = [
     `${method} ${target} HTTP/1.1`, 'Host: 127.0.0.1', `X-Forwarded-For: 10.${client >> 12 & 255}.${client >> 6 & 63}.${client & 63}`,
     ...headers.map(([name, text]) => `${name}: ${text}`),
-    ...cookie === undefined ? [] : [`Cookie: ${cookie}`],
+    ...cookie === undefined ? [] : [`Cookie: ${cookie === 'member' ? member : cookie}`],
     ...payload.length === 0 ? [] : [`Content-Type: ${type}`, `Content-Length: ${payload.length}`]
   ]
   return Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), payload])
@@ -73,6 +76,7 @@ function bytesOf ({ method, path, headers, cookie, type, body, client }: Request
 /** Sends requests of every kind, a tenth of them malformed. No answer may be a 5xx other than 503, and none may stay out. */
 export async function fuzz (target: Target, { requests, seed }: { requests: number, seed: number }): Promise<void> {
   const { service } = target
+  const member = await signIn(service.url)
   let sent = 0
   const clients = Array.from({ length: parallel }, () => new HttpClient(service.port))
   for (let from = 0; from < requests && !target.hasEnded; from += atOnce) {
@@ -82,7 +86,7 @@ export async function fuzz (target: Target, { requests, seed }: { requests: numb
     let next = 0
     await Promise.all(clients.map(async (client) => {
       for (let at = next++; at < number && !target.hasEnded; at = next++) {
-        const bytes = at % 10 === 0 ? broken[at / 10] ?? Buffer.from('\r\n') : bytesOf(whole[at] as Request)
+        const bytes = at % 10 === 0 ? broken[at / 10] ?? Buffer.from('\r\n') : bytesOf(whole[at] as Request, member)
         const { status } = await client.exchange(bytes, { isHead: at % 10 !== 0 && whole[at]?.method === 'HEAD', isLast: at % 10 === 0 })
         target.count(status)
         sent += 1
@@ -92,4 +96,13 @@ export async function fuzz (target: Target, { requests, seed }: { requests: numb
     if (sent % 5000 < atOnce) target.note(`fuzz: ${sent} of ${requests} requests`)
   }
   for (const client of clients) client.close()
+}
+
+/** @returns the cookie of a new user */
+async function signIn (url: string): Promise<string> {
+  const body = JSON.stringify({ name: `fuzz ${Math.floor(performance.now())}`, password: 'correct horse' })
+  const post = async (path: string) => await fetch(`${url}${path}`, { method: 'POST', headers: { 'content-type': 'application/json', connection: 'close' }, body })
+  await post('/users')
+  const { headers } = await post('/session')
+  return headers.getSetCookie().map((field) => field.split(';')[0]).join('; ')
 }

@@ -25,6 +25,11 @@ const patterns: Readonly<Record<string, (size: number) => string>> = {
   weights: (size) => 'a;q=0.1,'.repeat(size / 8),
   ranges: (size) => `bytes=${'0-0,'.repeat((size - 6) / 4)}`,
   'spaces in ranges': (size) => `bytes=0-0${' '.repeat(size - 10)}x`,
+  'spaces before a range': (size) => `bytes=${' '.repeat(size - 7)}x`,
+  'spaces behind a dash': (size) => `bytes=0-${' '.repeat(size - 9)}x`,
+  'spaces behind a parameter': (size) => `gzip;q=${' '.repeat(size - 8)}x`,
+  'spaces behind a name': (size) => `max-age=1,a${' '.repeat(size - 12)};b`,
+  'spaces behind a quote': (size) => `"a"${' '.repeat(size - 4)}"`,
   digits: (size) => `bytes=0-${'9'.repeat(size - 8)}`,
   cookies: (size) => 'sid=a; '.repeat(size / 7)
 }

@@ -24,6 +24,7 @@ export class Target {
   #hasEnded = false
   #descriptors = 0
   #reference = 0
+  readonly #told = new Map<string | undefined, number>()
 
   constructor (owner: Owner, redisUrl: string, note: (text: string) => void) {
     this.#owner = owner
@@ -61,10 +62,19 @@ export class Target {
     this.statuses.set(status, (this.statuses.get(status) ?? 0) + number)
   }
 
-  /** Notes what does not hold; the first of many of a kind are told. */
+  /** Notes what does not hold: `attack: what`. The first five of an attack are told. */
   fault (text: string): void {
     this.faults.push(text)
-    if (this.faults.length <= 40) this.note(`FAULT ${text}`)
+    const attack = text.split(':')[0]
+    const told = (this.#told.get(attack) ?? 0) + 1
+    this.#told.set(attack, told)
+    if (told <= 5) this.note(`FAULT ${text}`)
+    if (told === 5) this.note(`FAULT ${attack}: more of them are counted only`)
+  }
+
+  /** How many faults each attack has found. */
+  get faultsByAttack (): string {
+    return [...this.#told].map(([attack, count]) => `${attack}: ${count}`).join('; ')
   }
 
   /** An attack begins: what others left open is not held against it. */
@@ -89,9 +99,9 @@ export class Target {
   async stop (): Promise<number> {
     if (this.#hasEnded) return 0
     const open = openDescriptors(this.service.pid)
-    if (open > this.#descriptors + slack) this.fault(`${open} descriptors are open at the end, ${this.#descriptors} at the start`)
+    if (open > this.#descriptors + slack) this.fault(`the end: ${open} descriptors are open, ${this.#descriptors} at the start`)
     const stopped = await this.service.stop()
-    if (stopped.code !== 0) this.fault(`SIGTERM ended the service with ${stopped.code ?? stopped.signal}`)
+    if (stopped.code !== 0) this.fault(`the end: SIGTERM ended the service with ${stopped.code ?? stopped.signal}`)
     return open
   }
 
