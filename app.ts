@@ -91,7 +91,11 @@ export function openInstance (config: Config, log?: LogStream): FastifyInstance 
       clients.prepare(message)
       return readTarget(message)
     },
-    frameworkErrors: (error, _request, reply) => { sendProblem(error, reply) },
+    frameworkErrors: (error, request, reply) => {
+      // Before the stack is registered there is no limit.
+      if (app.hasDecorator('isWithinConnectionLimits') && !app.isWithinConnectionLimits(request, reply)) return
+      sendProblem(error, reply)
+    },
     clientErrorHandler: (error, socket) => {
       const problem = answerClientError(error, socket)
       if (problem !== undefined) app.log.info({ requestId: problem.instance, status: problem.status, code: problem.code }, 'turned away')
