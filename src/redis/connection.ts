@@ -2,6 +2,7 @@ import { Cluster, Redis } from 'ioredis'
 import type { ClusterOptions, RedisOptions as ClientOptions } from 'ioredis'
 import type { Address } from './address.ts'
 import { deadlineMs } from './deadline.ts'
+import { enforceHandshake } from './handshake.ts'
 import { TlsConnector } from './tls-connector.ts'
 
 /** What a connection is for: commands of all, one caller alone (and commands that wait there), Pub/Sub, or somebody else's own. */
@@ -39,11 +40,16 @@ const roles: Record<Role, ClientOptions> = {
 export function connector (from: Address | Redis | Cluster, connection: ClientOptions): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
   return (role, overrides = {}) => {
     const client = open(from, { ...roles[role], ...connection, lazyConnect: false, ...overrides })
-    if (client instanceof Redis) hearErrors(client)
-    else client.on('error', () => {}).on('+node', hearErrors)
+    if (client instanceof Redis) prepare(client)
+    else client.on('error', () => {}).on('+node', prepare)
     growPatient(client)
     return client
   }
+}
+
+function prepare (client: Redis): void {
+  hearErrors(client)
+  enforceHandshake(client)
 }
 
 /**

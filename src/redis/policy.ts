@@ -42,11 +42,17 @@ export function resolveRedisPolicy (options: RedisOptions = {}): RedisPolicy {
   const max = readCount('redis.max', options.max ?? Math.max(10, min), { min, max: 1000 })
   const prefix = options.prefix ? readText('redis.prefix', options.prefix) : ''
   if (/[{}]/.test(prefix)) refuse('redis.prefix', 'without braces, for they would decide the Cluster slot of every key', prefix)
-  return Object.freeze({ from: readFrom(options), connection: readConnection(options.connection), min, max, prefix })
+  const from = readFrom(options)
+  return Object.freeze({ from, connection: readConnection(options.connection, from), min, max, prefix })
 }
 
-function readConnection (connection: RedisOptions['connection'] = {}): ClientOptions {
-  return readRecord('redis.connection', connection, connectionNames)
+function readConnection (connection: RedisOptions['connection'] = {}, from: RedisPolicy['from']): ClientOptions {
+  const { db } = readRecord('redis.connection', connection, connectionNames)
+  if (db === undefined) return connection
+  // ioredis takes what is no number for database 0.
+  const isCluster = from instanceof Cluster || (!(from instanceof Redis) && from.kind === 'cluster')
+  if (readCount('redis.connection.db', db, { min: 0 }) !== 0 && isCluster) refuse('redis.connection.db', 'left out or 0, for a Cluster has no other database', db)
+  return connection
 }
 
 function readFrom ({ url, client }: RedisOptions): RedisPolicy['from'] {
