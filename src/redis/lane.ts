@@ -3,7 +3,7 @@ import type { Command, Redis } from 'ioredis'
 import type { Breakers } from './breakers.ts'
 import { afterReading, deadlineMs } from './deadline.ts'
 import { readServer } from './facts.ts'
-import type { Server } from './facts.ts'
+import type { ClusterIdentity, Server } from './facts.ts'
 import { Nodes } from './nodes.ts'
 import { denialOf, isDemotion } from './outage.ts'
 import { Wire } from './wire.ts'
@@ -19,6 +19,8 @@ const demotionMs = 1000
 /** Who is told what becomes of a connection. */
 export interface LaneOwner {
   readonly breakers: Breakers
+  /** of all connections together */
+  readonly identity: ClusterIdentity
   /** at each connection, before it takes its first command: it may have reached another server than the last one */
   onReady: (server: Server) => void
   /** a connection was lost, or could not be made */
@@ -66,7 +68,7 @@ export class Lane {
     client.on('close', () => this.#lost())
     // Sentinels that are away end no connection, for there was none.
     client.on('error', () => { if (!this.#isGreeted) owner.onLost() })
-    if (client instanceof Cluster) client.on('+node', () => { if (this.#isGreeted) this.#greetLater() })
+    if (client instanceof Cluster) client.on('+node', (node: Redis) => this.#arrived(node))
   }
 
   get isReady (): boolean {
@@ -157,11 +159,17 @@ export class Lane {
     this.#owner.onLost()
   }
 
+  /** A node that was connected again may be another process: it is asked at once. */
+  #arrived (node: Redis): void {
+    if (this.#isGreeted) this.#greetLater()
+    node.on('ready', () => { if (this.#isGreeted && node.options.readOnly !== true) this.#greetLater(0) })
+  }
+
   /** A connection is ready when the server behind it has said who it is, and is not still loading. */
   #greet (): void {
     const ends = this.#ends
     const isOver = () => ends !== this.#ends
-    readServer(this.client).then((server) => {
+    readServer(this.client, this.#owner.identity).then((server) => {
       if (isOver()) return
       if (server.isLoading) return this.#greetLater()
       this.#wire.settle()
@@ -176,10 +184,10 @@ export class Lane {
     })
   }
 
-  #greetLater (): void {
+  #greetLater (ms = greetAgainMs): void {
     this.#wire.ended()
     clearTimeout(this.#greeting)
-    this.#greeting = setTimeout(() => this.#greet(), greetAgainMs).unref()
+    this.#greeting = setTimeout(() => this.#greet(), ms).unref()
   }
 
   #send (cargo: Cargo): void {

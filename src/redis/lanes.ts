@@ -1,6 +1,7 @@
 import type { Cluster, Redis } from 'ioredis'
 import type { LaneSource } from './batch.ts'
 import { Breakers } from './breakers.ts'
+import { ClusterIdentity } from './facts.ts'
 import type { Server } from './facts.ts'
 import { crowdedBytes, Lane } from './lane.ts'
 
@@ -33,6 +34,7 @@ export class Lanes implements LaneSource {
   readonly breakers: Breakers
   /** Since the start: connections that broke or were not made, and choices for which all of them were crowded and no more may be opened. */
   readonly counts = { lost: 0, exhausted: 0 }
+  readonly #identity = new ClusterIdentity()
   #options: LanesOptions
   #lanes: Lane[] = []
   readonly #timer: NodeJS.Timeout
@@ -103,6 +105,7 @@ export class Lanes implements LaneSource {
   #open (): void {
     const lane: Lane = new Lane(this.#options.open(), {
       breakers: this.breakers,
+      identity: this.#identity,
       onReady: (server) => this.#arrived(server),
       onLost: () => this.#missed(lane),
       onDenied: (what) => this.#options.onDenied(what),

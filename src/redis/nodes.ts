@@ -1,6 +1,7 @@
 import type { Cluster, Command, Redis } from 'ioredis'
 import type { Breakers } from './breakers.ts'
 import { within } from './deadline.ts'
+import { addressOf } from './facts.ts'
 import { Wire } from './wire.ts'
 
 /**
@@ -96,8 +97,4 @@ export class Nodes {
     wire.ended()
     wire.client?.disconnect()
   }
-}
-
-function addressOf ({ options: { host, port } }: Redis): string {
-  return `${host}:${port}`
 }
