@@ -20,16 +20,18 @@ const retryStrategy = (attempt: number) => Math.min(50 * 2 ** Math.min(attempt -
 // flight's or the lease's, silence is the wire's or the subscriber's to find, and whether a server is loading or was demoted
 // the lane's: ioredis's own timers give up what has arrived while the event loop stood still.
 const common: ClientOptions = { connectTimeout: connectMs, keepAlive: 5000, family: 0, retryStrategy, disableClientInfo: true, enableReadyCheck: false, disconnectTimeout: 100 }
-const commands: ClientOptions = { ...common, maxRetriesPerRequest: 0, enableOfflineQueue: false }
+// What has left and was not answered may have run. It is never sent again, by no connection that takes commands, nor for a reply that a client of the app would send it again for.
+const once: ClientOptions = { ...common, maxRetriesPerRequest: 0, reconnectOnError: null }
+const commands: ClientOptions = { ...once, enableOfflineQueue: false }
 // Whoever has a connection alone has its WATCH and its transaction: a new connection would not, and say nothing.
-const alone: ClientOptions = { ...common, maxRetriesPerRequest: 0, retryStrategy: () => null }
+const alone: ClientOptions = { ...once, retryStrategy: () => null }
 const roles: Record<Role, ClientOptions> = {
   commands,
   exclusive: alone,
   // A server that hangs is found by a blocking command's own timeout and this much; one that waits for ever, by the keep-alive.
   blocking: { ...alone, blockingTimeout: 86_400_000, blockingTimeoutGrace: deadlineMs },
   subscriber: { ...common, maxRetriesPerRequest: null },
-  own: common
+  own: once
 }
 
 /**
@@ -112,7 +114,8 @@ function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: Client
     slotsRefreshTimeout: slotsMs,
     // The lane's own check does that: ioredis's timer may outlive its client.
     slotsRefreshInterval: 0,
-    retryDelayOnFailover: 50,
+    // What a broken connection has swallowed may have run: it is never sent again.
+    retryDelayOnFailover: 0,
     // Who is told that a slot has no master goes on without, at once.
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: 20,

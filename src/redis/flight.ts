@@ -118,6 +118,7 @@ class Leg implements Cargo {
   readonly wire: Wire
   command: Parcel['command']
   isOpen = true
+  resends = 0
 
   constructor (flight: Flight, parcel: Parcel, wire: Wire) {
     this.#flight = flight

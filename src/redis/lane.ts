@@ -6,6 +6,8 @@ import { readServer } from './facts.ts'
 import type { ClusterIdentity, Server } from './facts.ts'
 import { Nodes } from './nodes.ts'
 import { denialOf, isDemotion } from './outage.ts'
+import { Resender } from './resend.ts'
+import type { Sending } from './resend.ts'
 import { Wire } from './wire.ts'
 
 /** More than this many commands without an answer, and the next connection is asked. */
@@ -32,7 +34,7 @@ export interface LaneOwner {
 }
 
 /** A command on its way, and who is told what came of it: once, in the moment when the answer is read, however late that is. */
-export interface Cargo {
+export interface Cargo extends Sending {
   readonly command: Command
   /** as {@link Lane.wireOf} said */
   readonly wire: Wire
@@ -52,6 +54,7 @@ export class Lane {
   readonly #owner: LaneOwner
   readonly #wire: Wire
   readonly #nodes: Nodes | undefined
+  readonly #resender: Resender | undefined
   #isGreeted = false
   #greeting: NodeJS.Timeout | undefined
   /** grows with each connection that ends */
@@ -62,6 +65,7 @@ export class Lane {
     this.client = client
     this.#owner = owner
     this.#nodes = client instanceof Cluster ? new Nodes(client, owner.breakers) : undefined
+    this.#resender = client instanceof Cluster ? new Resender(client.sendCommand.bind(client)) : undefined
     this.#wire = new Wire(owner.breakers.server, () => client instanceof Cluster ? undefined : client)
     client.on('connect', () => this.#wire.connected())
     client.on('ready', () => this.#greet())
@@ -194,8 +198,9 @@ export class Lane {
     this.inFlight += 1
     this.usedAt = Date.now()
     this.#follow(cargo)
-    const node = this.#nodes !== undefined && (cargo.command.getSlot() as number | null) === null ? cargo.wire.client : undefined
-    ;(node ?? this.client).sendCommand(cargo.command)
+    if (this.#resender === undefined) this.client.sendCommand(cargo.command)
+    else if ((cargo.command.getSlot() as number | null) === null && cargo.wire.client !== undefined) cargo.wire.client.sendCommand(cargo.command)
+    else this.#resender.send(cargo.command)
   }
 
   /** Hears of the answer before the command's own promise does, and costs no other promise. */
@@ -217,6 +222,7 @@ export class Lane {
       cargo.answered(reply)
     }
     command.reject = (error) => {
+      if (!isOver && this.#resender?.resend(cargo, error) === true) return
       if (!landed()) return
       if (error.name === 'ReplyError') {
         wire.answered(sentAt)

@@ -70,7 +70,11 @@ export class Nodes {
     wire.settle()
     node.on('connect', () => wire.connected())
     node.on('ready', () => wire.settle())
-    node.on('close', () => wire.ended())
+    node.on('close', () => {
+      wire.ended()
+      // Its slots may be another's by now, and only a look at them connects it again.
+      if (this.#cluster.status === 'ready') this.#cluster.refreshSlotsCache()
+    })
   }
 
   #refreshed (): void {

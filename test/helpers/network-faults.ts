@@ -26,6 +26,7 @@ export interface NetworkFaultOptions {
   halfOpen: { lost: 'server' | 'client' }
   garbage: { bytes: string }
   garbageThenSilence: { bytes: string }
+  replyLostThenReset: { after: readonly string[], times?: number, lost?: () => void }
 }
 
 const NOISE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'
@@ -101,6 +102,16 @@ export const networkFaults = {
   replyLost: (): NetworkFault => ({
     does: 'passes requests, drops every reply: what was asked has run',
     down: afterGreeting((link) => link.down.mute())
+  }),
+
+  replyLostThenReset: ({ after, times = 1, lost = () => {} }: NetworkFaultOptions['replyLostThenReset']): NetworkFault => ({
+    does: 'passes requests, drops the reply to one of these commands and resets the connection, so many times; then all is well',
+    down: (link, chunk) => {
+      if (times <= 0 || !after.some((name) => link.unanswered.has(name))) return link.down.push(chunk)
+      times -= 1
+      link.reset()
+      lost()
+    }
   }),
 
   stalledHandshake: (): NetworkFault => ({
