@@ -62,15 +62,22 @@ export class Resender {
   #follow (sending: Sending): void {
     const { command } = sending
     const own = command.reject
+    forget(command)
     this.#send(command)
     const follow = command.reject
     // It wraps a command once.
     if (follow === own) return
     command.reject = (error) => {
-      if (sending.isOpen && redirection.test(error.message)) follow(error)
-      else own(error)
+      if (!sending.isOpen || !redirection.test(error.message)) return own(error)
+      forget(command)
+      follow(error)
     }
   }
+}
+
+/** What was redirected has not run: as far as that goes it has not left yet. */
+function forget (command: Command): void {
+  command.isTraced = false
 }
 
 /** ioredis marks what it has written to a socket. */

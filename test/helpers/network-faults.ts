@@ -29,6 +29,7 @@ export interface NetworkFaultOptions {
   replyLostThenReset: { after: readonly string[], times?: number, lost?: () => void }
 }
 
+const minus = 0x2d
 const NOISE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'
 
 /** All network faults by name: each a function of its options. A link that lost bytes stays silent after the fault too. */
@@ -107,7 +108,8 @@ export const networkFaults = {
   replyLostThenReset: ({ after, times = 1, lost = () => {} }: NetworkFaultOptions['replyLostThenReset']): NetworkFault => ({
     does: 'passes requests, drops the reply to one of these commands and resets the connection, so many times; then all is well',
     down: (link, chunk) => {
-      if (times <= 0 || !after.some((name) => link.unanswered.has(name))) return link.down.push(chunk)
+      // An error is the reply to what has not run.
+      if (times <= 0 || chunk[0] === minus || !after.some((name) => link.unanswered.has(name))) return link.down.push(chunk)
       times -= 1
       link.reset()
       lost()

@@ -13,8 +13,8 @@ export interface ProxiedCluster {
   proxies: ReadonlyMap<ClusterNode, Proxy>
   /** Seed nodes: the proxies. */
   url: string
-  /** Loses the reply to one of these commands and resets the connection, once, at whichever master it is sent to. */
-  loseReply (after: readonly string[]): Promise<{ readonly isLost: boolean }>
+  /** Loses the reply to one of these commands and resets the connection, once, at whichever master it is sent to; then calls back. */
+  loseReply (after: readonly string[], lost: () => void): Promise<void>
   heal (): Promise<void>
 }
 
@@ -33,20 +33,18 @@ export async function startProxiedCluster (owner: Owner, options: ClusterOptions
     cluster,
     proxies,
     url: all.map(({ url }) => url).join(','),
-    loseReply: async (after) => await loseReply(all, after),
+    loseReply: async (after, lost) => { await loseReply(all, after, lost) },
     heal: async () => { await Promise.all(all.map((proxy) => proxy.heal())) }
   }
 }
 
-async function loseReply (proxies: readonly Proxy[], after: readonly string[]): Promise<{ readonly isLost: boolean }> {
-  const state = { isLost: false }
+async function loseReply (proxies: readonly Proxy[], after: readonly string[], lost: () => void): Promise<void> {
   const options: NetworkFaultOptions['replyLostThenReset'] = {
     after,
     lost: () => {
-      state.isLost = true
+      lost()
       for (const proxy of proxies) proxy.heal().catch(() => {}) // a proxy that listens has nothing to heal but its fault
     }
   }
   await Promise.all(proxies.map((proxy) => proxy.fault('replyLostThenReset', options)))
-  return state
 }

@@ -57,9 +57,10 @@ for (const [name, run] of Object.entries(ways)) {
       const key = `{counter:${index}}`
       // Every node knows the script.
       await until(() => run(pool, `${key}:warm`).then(() => pool.state === 'ready', () => false), { what: 'the node answers' })
-      const state = await world.loseReply(commands)
+      let isLost = false
+      await world.loseReply(commands, () => { isLost = true })
       const error: Error & { statusCode?: number } = await run(pool, key).then(() => new Error('it did not fail'), (error: Error) => error)
-      await until(() => state.isLost, { what: 'the reply is lost' })
+      await until(() => isLost, { what: 'the reply is lost' })
       await world.heal()
       statuses.push(name.includes('batch') || name.includes('command') ? error.statusCode : /closed|did not answer/i.test(error.message))
       await until(() => pool.get(key).then(() => true, () => false), { what: 'the node answers again' })
