@@ -1,7 +1,7 @@
 import { Cluster, Redis } from 'ioredis'
 import type { ClusterOptions, RedisOptions as ClientOptions } from 'ioredis'
 import type { Address } from './address.ts'
-import { deadlineMs } from './deadline.ts'
+import { defaultDeadlineMs, slownessOf } from './deadline.ts'
 import { enforceHandshake } from './handshake.ts'
 import { TlsConnector } from './tls-connector.ts'
 
@@ -29,7 +29,7 @@ const roles: Record<Role, ClientOptions> = {
   commands,
   exclusive: alone,
   // A server that hangs is found by a blocking command's own timeout and this much; one that waits for ever, by the keep-alive.
-  blocking: { ...alone, blockingTimeout: 86_400_000, blockingTimeoutGrace: deadlineMs },
+  blocking: { ...alone, blockingTimeout: 86_400_000, blockingTimeoutGrace: defaultDeadlineMs },
   subscriber: { ...common, maxRetriesPerRequest: null },
   own: once
 }
@@ -39,12 +39,14 @@ const roles: Record<Role, ClientOptions> = {
  *
  * @returns a function that opens one more; it starts to connect at once, and reports failures as `error` events only
  */
-export function connector (from: Address | Redis | Cluster, connection: ClientOptions): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
+export function connector (from: Address | Redis | Cluster, connection: ClientOptions, deadlineMs = defaultDeadlineMs): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
   return (role, overrides = {}) => {
-    const client = open(from, { ...roles[role], ...connection, lazyConnect: false, ...overrides })
+    const slowness = slownessOf(deadlineMs)
+    const times = { connectTimeout: connectMs * slowness, ...(role === 'blocking' ? { blockingTimeoutGrace: deadlineMs } : {}) }
+    const client = open(from, { ...roles[role], ...times, ...connection, lazyConnect: false, ...overrides }, slowness)
     if (client instanceof Redis) prepare(client)
     else client.on('error', () => {}).on('+node', prepare)
-    growPatient(client)
+    growPatient(client, slowness)
     return client
   }
 }
@@ -63,12 +65,12 @@ function hearErrors (client: Redis): void {
 }
 
 /** Where handshakes are slow (TLS, all connections at once, a busy machine) none would ever succeed if each attempt had as little time as the one before. */
-function growPatient (client: Redis | Cluster): void {
+function growPatient (client: Redis | Cluster, slowness: number): void {
   let times = 1
   const allow = (more: number) => {
     times = more
-    if (client instanceof Cluster) client.options.slotsRefreshTimeout = Math.min(slotsMs * times, patientMs.slots)
-    else if (client.options.tls !== undefined) client.options.connectTimeout = Math.min(connectMs * times, patientMs.connect)
+    if (client instanceof Cluster) client.options.slotsRefreshTimeout = Math.min(slotsMs * times, patientMs.slots) * slowness
+    else if (client.options.tls !== undefined) client.options.connectTimeout = Math.min(connectMs * times, patientMs.connect) * slowness
   }
   client.on('reconnecting', () => allow(Math.min(2 * times, 4)))
   client.on('ready', () => allow(1))
@@ -81,12 +83,12 @@ export function asCluster (from: Address | Redis | Cluster): Address | Cluster {
   return { kind: 'cluster', seeds: [{ host, port }], options: { ...(username == null ? {} : { username }), ...(password == null ? {} : { password }), ...(tls === undefined ? {} : { tls }) } }
 }
 
-function open (from: Address | Redis | Cluster, options: ClientOptions): Redis | Cluster {
+function open (from: Address | Redis | Cluster, options: ClientOptions, slowness: number): Redis | Cluster {
   if (from instanceof Redis) return from.duplicate({ keyPrefix: '', enableAutoPipelining: false, ...options })
-  if (from instanceof Cluster) return from.duplicate([], clusterOptions({ ...from.options.redisOptions, ...options }))
+  if (from instanceof Cluster) return from.duplicate([], clusterOptions({ ...from.options.redisOptions, ...options }, slowness))
   const all = { ...from.options, ...options, ...tlsOf(from.options, options) }
-  if (from.kind === 'cluster') return new Cluster(from.seeds, clusterOptions(all))
-  return new Redis(all.sentinels !== undefined ? { ...all, ...sentinelOptions(all) } : all)
+  if (from.kind === 'cluster') return new Cluster(from.seeds, clusterOptions(all, slowness))
+  return new Redis(all.sentinels !== undefined ? { ...all, ...sentinelOptions(all, slowness) } : all)
 }
 
 /** What a caller adds (an authority, a certificate) does not take away the server's name. */
@@ -95,23 +97,23 @@ function tlsOf (address: ClientOptions, own: ClientOptions): Pick<ClientOptions,
 }
 
 /** Sentinels speak TLS when their master does. */
-function sentinelOptions ({ tls, sentinelTLS = tls }: ClientOptions): ClientOptions {
+function sentinelOptions ({ tls, sentinelTLS = tls }: ClientOptions, slowness: number): ClientOptions {
   return {
     sentinelRetryStrategy: retryStrategy,
-    sentinelCommandTimeout: 500,
+    sentinelCommandTimeout: 500 * slowness,
     failoverDetector: true,
     ...(sentinelTLS === undefined ? {} : { sentinelTLS, enableTLSForSentinelMode: true })
   }
 }
 
-function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: ClientOptions): ClusterOptions {
+function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: ClientOptions, slowness: number): ClusterOptions {
   return {
     redisOptions: redisOptions.tls === undefined ? redisOptions : { ...redisOptions, Connector: TlsConnector },
     enableOfflineQueue,
     // The lane's own greeting is: a part that is well serves though another is not.
     enableReadyCheck: false,
     clusterRetryStrategy: retryStrategy,
-    slotsRefreshTimeout: slotsMs,
+    slotsRefreshTimeout: slotsMs * slowness,
     // The lane's own check does that: ioredis's timer may outlive its client.
     slotsRefreshInterval: 0,
     // What a broken connection has swallowed may have run: it is never sent again.

@@ -49,8 +49,8 @@ export class ClusterIdentity {
  *
  * @throws {Error} ioredis's, when the connection fails; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when no master answers
  */
-export async function readServer (client: Redis | Cluster, identity: ClusterIdentity): Promise<Server> {
-  const { info, runId } = client instanceof Cluster ? await readMasters(client, identity) : await readOne(client)
+export async function readServer (client: Redis | Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<Server> {
+  const { info, runId } = client instanceof Cluster ? await readMasters(client, identity, deadlineMs) : await readOne(client)
   const field = (name: string) => info.get(name) ?? ''
   return {
     version: field('redis_version'),
@@ -68,11 +68,11 @@ async function readOne (client: Redis): Promise<{ info: Info, runId: string }> {
 }
 
 /** A master is one that the slot map names: ioredis forgets the connection to one that is away. */
-async function readMasters (cluster: Cluster, identity: ClusterIdentity): Promise<{ info: Info, runId: string }> {
+async function readMasters (cluster: Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<{ info: Info, runId: string }> {
   const nodes = new Map(cluster.nodes('master').map((node) => [addressOf(node), node]))
   const answers = await Promise.all([...mastersOf(cluster)].map(async (address) => {
     const node = nodes.get(address)
-    return { address, info: node && await within(readInfo(node)).catch(() => undefined) }
+    return { address, info: node && await within(readInfo(node), deadlineMs).catch(() => undefined) }
   }))
   const info = answers.find(({ info }) => info !== undefined)?.info
   if (info === undefined) throw new RedisUnavailableError('no node answers')

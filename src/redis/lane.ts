@@ -1,7 +1,7 @@
 import { Cluster } from 'ioredis'
 import type { Command, Redis } from 'ioredis'
 import type { Breakers } from './breakers.ts'
-import { afterReading, deadlineMs } from './deadline.ts'
+import { afterReading } from './deadline.ts'
 import { readServer } from './facts.ts'
 import type { ClusterIdentity, Server } from './facts.ts'
 import { Nodes } from './nodes.ts'
@@ -21,6 +21,8 @@ const demotionMs = 1000
 /** Who is told what becomes of a connection. */
 export interface LaneOwner {
   readonly breakers: Breakers
+  /** how long an answer is waited for */
+  readonly deadlineMs: number
   /** of all connections together */
   readonly identity: ClusterIdentity
   /** at each connection, before it takes its first command: it may have reached another server than the last one */
@@ -64,15 +66,20 @@ export class Lane {
   constructor (client: Redis | Cluster, owner: LaneOwner) {
     this.client = client
     this.#owner = owner
-    this.#nodes = client instanceof Cluster ? new Nodes(client, owner.breakers) : undefined
+    this.#nodes = client instanceof Cluster ? new Nodes(client, owner.breakers, owner.deadlineMs) : undefined
     this.#resender = client instanceof Cluster ? new Resender(client.sendCommand.bind(client)) : undefined
-    this.#wire = new Wire(owner.breakers.server, () => client instanceof Cluster ? undefined : client)
+    this.#wire = new Wire(owner.breakers.server, () => client instanceof Cluster ? undefined : client, owner.deadlineMs)
     client.on('connect', () => this.#wire.connected())
     client.on('ready', () => this.#greet())
     client.on('close', () => this.#lost())
     // Sentinels that are away end no connection, for there was none.
     client.on('error', () => { if (!this.#isGreeted) owner.onLost() })
     if (client instanceof Cluster) client.on('+node', (node: Redis) => this.#arrived(node))
+  }
+
+  /** How long an answer is waited for. */
+  get deadlineMs (): number {
+    return this.#owner.deadlineMs
   }
 
   get isReady (): boolean {
@@ -118,7 +125,7 @@ export class Lane {
     // What is in flight may still be answered; nothing more is sent.
     this.#isGreeted = false
     const ends = this.#ends
-    setTimeout(() => { if (this.#ends === ends) this.#reopen() }, deadlineMs).unref()
+    setTimeout(() => { if (this.#ends === ends) this.#reopen() }, this.deadlineMs).unref()
   }
 
   /** Opens the connection anew when it has owed an answer for too long; learns where a Cluster's slots are. */
@@ -134,7 +141,7 @@ export class Lane {
 
   #ping (): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = afterReading(deadlineMs, () => answered(false, () => this.#wire.late()))
+    const timer = afterReading(this.deadlineMs, () => answered(false, () => this.#wire.late()))
     let isOver = false
     const answered = (isWell: boolean, first: () => void) => {
       if (isOver) return
@@ -173,7 +180,7 @@ export class Lane {
   #greet (): void {
     const ends = this.#ends
     const isOver = () => ends !== this.#ends
-    readServer(this.client, this.#owner.identity).then((server) => {
+    readServer(this.client, this.#owner.identity, this.deadlineMs).then((server) => {
       if (isOver()) return
       if (server.isLoading) return this.#greetLater()
       this.#wire.settle()

@@ -2,7 +2,7 @@ import { Cluster } from 'ioredis'
 import type { Command, Redis } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
 import type { Role } from './connection.ts'
-import { afterReading, deadlineMs } from './deadline.ts'
+import { afterReading } from './deadline.ts'
 import { Resender } from './resend.ts'
 import type { Sending } from './resend.ts'
 
@@ -17,11 +17,13 @@ export interface Lease extends AsyncDisposable {
 export class Leases {
   #open: (role: Role) => Redis | Cluster
   #max: number
+  readonly #deadlineMs: number
   #taken = new Set<Redis | Cluster>()
 
-  constructor (open: (role: Role) => Redis | Cluster, max: number) {
+  constructor (open: (role: Role) => Redis | Cluster, max: number, deadlineMs: number) {
     this.#open = open
     this.#max = max
+    this.#deadlineMs = deadlineMs
   }
 
   /**
@@ -29,13 +31,13 @@ export class Leases {
    */
   async take (role: Role): Promise<Lease> {
     if (this.#taken.size >= this.#max) throw new RedisUnavailableError('all leases are taken')
-    const client = role === 'exclusive' ? bounded(this.#open(role)) : this.#open(role)
+    const client = role === 'exclusive' ? bounded(this.#open(role), this.#deadlineMs) : this.#open(role)
     this.#taken.add(client)
     const release = () => {
       this.#taken.delete(client)
       client.disconnect()
     }
-    await ready(client).catch((error) => {
+    await ready(client, this.#deadlineMs).catch((error) => {
       release()
       throw error
     })
@@ -51,7 +53,7 @@ export class Leases {
 }
 
 /** Every command is answered within the deadline, or fails; it may still have run. */
-function bounded (client: Redis | Cluster): Redis | Cluster {
+function bounded (client: Redis | Cluster, deadlineMs: number): Redis | Cluster {
   const send: Cluster['sendCommand'] = client.sendCommand.bind(client)
   const resender = client instanceof Cluster ? new Resender(send) : undefined
   client.sendCommand = (command: Command, stream?: Parameters<typeof send>[1], node?: unknown) => {
@@ -73,7 +75,7 @@ function sendOnce (command: Command, resender: Resender): void {
   resender.send(command)
 }
 
-function ready (client: Redis | Cluster): Promise<void> {
+function ready (client: Redis | Cluster, deadlineMs: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const timer = afterReading(deadlineMs, () => reject(new RedisUnavailableError('no connection')))
   client.once('ready', () => resolve())

@@ -12,15 +12,17 @@ import { Wire } from './wire.ts'
 export class Nodes {
   readonly #cluster: Cluster
   readonly #breakers: Breakers
+  readonly #deadlineMs: number
   readonly #wires = new Map<string, Wire>()
   /** a slot that nobody serves */
   readonly #nobody: Wire
   #turn = 0
 
-  constructor (cluster: Cluster, breakers: Breakers) {
+  constructor (cluster: Cluster, breakers: Breakers, deadlineMs: number) {
     this.#cluster = cluster
     this.#breakers = breakers
-    this.#nobody = new Wire(breakers.of(''), () => undefined)
+    this.#deadlineMs = deadlineMs
+    this.#nobody = new Wire(breakers.of(''), () => undefined, deadlineMs)
     cluster.on('+node', (node: Redis) => this.#arrived(node))
     cluster.on('refresh', () => this.#refreshed())
   }
@@ -57,7 +59,7 @@ export class Nodes {
   async #ask (wire: Wire): Promise<boolean> {
     const node = wire.client
     if (node === undefined) return false
-    const isWell = await within(node.cluster('INFO')).then((info) => String(info).includes('cluster_state:ok'), () => {
+    const isWell = await within(node.cluster('INFO'), this.#deadlineMs).then((info) => String(info).includes('cluster_state:ok'), () => {
       wire.late()
       return false
     })
@@ -93,7 +95,7 @@ export class Nodes {
 
   #wire (address: string): Wire {
     let wire = this.#wires.get(address)
-    if (wire === undefined) this.#wires.set(address, wire = new Wire(this.#breakers.of(address), () => this.#cluster.nodes().find((node) => addressOf(node) === address)))
+    if (wire === undefined) this.#wires.set(address, wire = new Wire(this.#breakers.of(address), () => this.#cluster.nodes().find((node) => addressOf(node) === address), this.#deadlineMs))
     return wire
   }
 

@@ -1,6 +1,6 @@
 import type { ChainableCommander, Command } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
-import { afterReading, deadlineMs } from './deadline.ts'
+import { afterReading } from './deadline.ts'
 import type { Lane } from './lane.ts'
 import { isOutage } from './outage.ts'
 import { refuseInPipeline } from './unshared.ts'
@@ -34,14 +34,14 @@ export function bound (chain: ChainableCommander, lane: Lane): ChainableCommande
   pipeline.exec = (callback) => {
     // ioredis calls it again to send everything again, where every reply was the same redirection: not after the deadline.
     if (first !== undefined) return isLate ? first : exec()
-    first = wire === undefined ? exec() : inTime(exec, wire, late)
+    first = wire === undefined ? exec() : inTime(exec, wire, lane.deadlineMs, late)
     if (callback !== undefined) first.then((result) => callback(null, result), callback)
     return first
   }
   return pipeline
 }
 
-function inTime (send: () => Promise<Results>, wire: Wire, late: () => void): Promise<Results> {
+function inTime (send: () => Promise<Results>, wire: Wire, deadlineMs: number, late: () => void): Promise<Results> {
   if (wire.breaker.isOpen) return Promise.reject(new RedisUnavailableError('no connection'))
   const { promise, resolve, reject } = Promise.withResolvers<Results>()
   let isOpen = true
