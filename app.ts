@@ -71,8 +71,8 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
   return app
 }
 
-function redisOptions (url: string, { redisTls: tls }: Config): { url: string, connection?: { tls: NonNullable<Config['redisTls']> } } {
-  return tls !== undefined && url.startsWith('rediss') ? { url, connection: { tls } } : { url }
+function redisOptions (url: string, { redisTls: tls, redisCommandTimeoutMs: commandTimeout }: Config): { url: string, commandTimeout: number | undefined, connection?: { tls: NonNullable<Config['redisTls']> } } {
+  return tls !== undefined && url.startsWith('rediss') ? { url, commandTimeout, connection: { tls } } : { url, commandTimeout }
 }
 
 /**

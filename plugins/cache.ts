@@ -101,7 +101,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, room)
   fastify.redisPool.on('server', () => store.reached())
   const locks = new Locks(fastify.redisPool.batch, store.keys, store)
-  const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.hear(error)), store.keys.cacheFilled())
+  const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.hear(error), fastify.redisPool.batch.deadlineMs), store.keys.cacheFilled())
   const entrance = new Entrance(locks, waiters, counts)
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) entrance.outage() })
   const reservations = new Reservations(locks, store)

@@ -51,7 +51,7 @@ export default fp<RedisOptions>(async (fastify, options) => {
 
   fastify.decorate('redisPool', pool)
   if (!fastify.hasDecorator('redis')) await fastify.register(fastifyRedis, { client: pool })
-  if (!await pool.start(1000)) fastify.log.warn('Redis is not reached yet: starting without it')
+  if (!await pool.start()) fastify.log.warn('Redis is not reached yet: starting without it')
 }, { name: 'fastify-prism/redis', fastify: '5.x' })
 
 function withAppsOwn (fastify: FastifyInstance, options: RedisOptions): RedisOptions {

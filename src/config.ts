@@ -21,6 +21,8 @@ export interface Config {
   readonly redisUrl: string | undefined
   /** Where sessions are kept; undefined: with all the rest. */
   readonly sessionRedisUrl: string | undefined
+  /** How long an answer of Redis is waited for; undefined: as the package does. */
+  readonly redisCommandTimeoutMs: number | undefined
   /** What Redis may use, in bytes, where it names no `maxmemory` itself; undefined: nobody knows. */
   readonly redisMemoryBytes: number | undefined
   /** What TLS to Redis needs besides what the system knows: an authority, a client's certificate and key, all PEM. */
@@ -90,6 +92,7 @@ export function readConfig (environment: Environment): Config {
     host: read('HOST', readHost, '::'),
     redisUrl: read('REDIS_URL', readRedisUrl, undefined),
     sessionRedisUrl: read('SESSION_REDIS_URL', readRedisUrl, undefined),
+    redisCommandTimeoutMs: read<number | undefined>('REDIS_COMMAND_TIMEOUT', readTimeout, undefined),
     redisMemoryBytes: read<number | undefined>('REDIS_MEMORY_LIMIT', readBytes, undefined),
     redisTls: tlsOf(read('REDIS_TLS_CA', readPem, undefined), read('REDIS_TLS_CERT', readPem, undefined), read('REDIS_TLS_KEY', readPem, undefined)),
     sessionSecrets: Object.freeze(read('SESSION_SECRET', readSecrets, [randomBytes(secretLength).toString('base64url')])),
@@ -133,6 +136,12 @@ const units: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1
 const readBytes: Reader<number> = (value, refuse) => {
   const [, digits, unit = ''] = /^([1-9]\d{0,9})(kb|mb|gb)$/i.exec(value) ?? []
   return digits === undefined ? refuse('a size such as 256mb, in kb, mb or gb') : Number(digits) * (units[unit.toLowerCase()] ?? 1)
+}
+
+const readTimeout: Reader<number> = (value, refuse) => {
+  const [, amount, unit] = /^(\d{1,5})(ms|s)$/.exec(value) ?? []
+  const ms = Number(amount) * (unit === 's' ? 1000 : 1)
+  return ms >= 10 && ms <= 10_000 ? ms : refuse("a time from '10ms' to '10s', in ms or s")
 }
 
 const readPem: Reader<string> = (value, refuse) => pemOf(value) ?? refuse('PEM, or the path of a file that holds it and may be read', 'neither; it is not shown')

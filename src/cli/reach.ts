@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import { readAddress } from '../redis/address.ts'
+import { enforceHandshake } from '../redis/handshake.ts'
 import { neededRights } from '../redis/outage.ts'
 import { ReachFault, UsageFault } from './command.ts'
 
@@ -15,6 +16,7 @@ const patienceMs = 3000
 export async function reach (url: string | undefined, tls?: object): Promise<Redis> {
   if (url === undefined) throw new UsageFault('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
   const client = new Redis({ ...optionsOf(url, tls), lazyConnect: true, connectTimeout: patienceMs, retryStrategy: () => null, maxRetriesPerRequest: 0, enableReadyCheck: false, disableClientInfo: true })
+  enforceHandshake(client)
   let cause: Error | undefined
   client.on('error', (error) => { cause ??= error })
   try {
@@ -50,6 +52,7 @@ const reasons: readonly (readonly [pattern: RegExp, say: (where: string) => stri
   [/NOAUTH/, (where) => `Redis at ${where} wants a password, and REDIS_URL has none: write redis://default:<password>@host:port.`],
   [/DENIED Redis is running in protected mode/i, (where) => `Redis at ${where} is in protected mode: give it a password, or bind it to the private network.`],
   [/NOPERM/, (where) => `Redis at ${where} lets this user do too little: it needs at least ${neededRights}.`],
+  [/DB index is out of range|invalid DB index|SELECT is not allowed/i, (where) => `Redis at ${where} has no such database: name one that it has in REDIS_URL, or raise databases in its configuration (a Cluster has database 0 alone).`],
   [/max number of clients/, (where) => `Redis at ${where} has no connection left: lower redis.max of the services that share it, or raise maxclients.`],
   [/SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(VERIFY|GET)|CERT_UNTRUSTED|self.signed/i, (where) => `The certificate of Redis at ${where} is of an authority that this machine does not know: set REDIS_TLS_CA to its PEM file (NODE_EXTRA_CA_CERTS does too; in code, redis.connection.tls.ca).`],
   [/CERT_HAS_EXPIRED/, (where) => `The certificate of Redis at ${where} has expired: have it renewed.`],

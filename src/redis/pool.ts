@@ -4,6 +4,7 @@ import { RedisClosedError, RedisSharedError, RedisUnavailableError } from '../er
 import { Batch } from './batch.ts'
 import { asCluster, connector } from './connection.ts'
 import type { Role } from './connection.ts'
+import { slownessOf } from './deadline.ts'
 import type { Server } from './facts.ts'
 import { Flight } from './flight.ts'
 import { Keys } from './keys.ts'
@@ -20,7 +21,7 @@ import { isUnshared } from './unshared.ts'
  * The connections of one process to Redis, shared by all: `batch` for what requests ask, any ioredis method for a route's own commands,
  * `lease()` for what needs a connection alone.
  *
- * Every command settles within 250 ms, whatever happens to Redis: with its reply, Redis's error, or a {@link RedisUnavailableError}.
+ * Every command settles within `redis.commandTimeout` (200 ms) and the time of a turn of the event loop, whatever happens to Redis: with its reply, Redis's error, or a {@link RedisUnavailableError}.
  *
  * Events: `outage` (true when one begins, false when it has ended), `server` ({@link Server}, at the first connection and whenever its process changed,
  * synchronously before anything else is asked of it), `denied` (what the server's ACL forbids, the first time of each).
@@ -40,21 +41,22 @@ export class Pool extends Redis {
     super({ lazyConnect: true })
     // A pool takes commands from the start; whether Redis answers is `state`. The class it extends would say 'wait'.
     Object.defineProperty(this, 'status', { get: () => this.#isClosed ? 'end' : 'ready', set: () => {} })
-    this.#open = connector(policy.from, policy.connection)
+    this.#open = connector(policy.from, policy.connection, policy.deadlineMs)
     this.#lanes = new Lanes({
       open: () => this.#open('commands'),
       min: policy.min,
       max: policy.max,
+      deadlineMs: policy.deadlineMs,
       onReady: (server) => this.#reached(server),
       onOutage: (isOut) => this.emit('outage', isOut),
       onDenied: (what) => this.#wasDenied(what),
       onClusterNode: () => {
-        this.#open = connector(asCluster(policy.from), policy.connection)
+        this.#open = connector(asCluster(policy.from), policy.connection, policy.deadlineMs)
         this.#lanes.renew()
       }
     })
-    this.#leases = new Leases((role) => this.#open(role), policy.max)
-    this.batch = new Batch(this.#lanes)
+    this.#leases = new Leases((role) => this.#open(role), policy.max, policy.deadlineMs)
+    this.batch = new Batch(this.#lanes, policy.deadlineMs)
     this.keyspace = new Keys(policy.prefix)
   }
 
@@ -89,7 +91,7 @@ export class Pool extends Redis {
    *
    * @returns whether Redis was reached in time
    */
-  async start (withinMs = 1000): Promise<boolean> {
+  async start (withinMs = 1000 * slownessOf(this.batch.deadlineMs)): Promise<boolean> {
     if (this.server !== undefined) return true
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const timer = setTimeout(resolve, withinMs, false)

@@ -64,6 +64,7 @@ t.test('config takes every variable as it is documented', async (t) => {
     ALERT_WEBHOOK_URL: 'https://hooks.example/prism',
     ALERT_WEBHOOK_SECRET: 'w'.repeat(32),
     REDIS_MEMORY_LIMIT: '256mb',
+    REDIS_COMMAND_TIMEOUT: '500ms',
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector.railway.internal:4318'
   })
 
@@ -81,6 +82,7 @@ t.test('config takes every variable as it is documented', async (t) => {
     alertWebhookUrl: 'https://hooks.example/prism',
     alertWebhookSecret: 'w'.repeat(32),
     redisMemoryBytes: 268_435_456,
+    redisCommandTimeoutMs: 500,
     tracesUrl: 'http://collector.railway.internal:4318',
     origins: ['https://example.com', 'http://localhost:3000'],
     databasePath: path,

@@ -36,6 +36,12 @@ t.test('doctor says that a password is wrong, or missing, without showing it', a
   t.notMatch((await run(['doctor', '--url', `redis://default:hidden@127.0.0.1:${port}`])).out, 'hidden')
 })
 
+t.test('doctor says that the server does not have the database', async (t) => {
+  const { url } = await startRedis(t, { args: well })
+
+  t.match(await finding(`${url}/20`, 'connection'), { code: 1, state: 'wrong', says: /has no such database/ })
+})
+
 t.test('doctor says that a certificate is foreign', async (t) => {
   const { url } = await startTls(t)
 
