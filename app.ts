@@ -71,8 +71,8 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
   return app
 }
 
-function redisOptions (url: string, { redisTls: tls }: Config): { url: string, connection?: { tls: NonNullable<Config['redisTls']> } } {
-  return tls !== undefined && url.startsWith('rediss') ? { url, connection: { tls } } : { url }
+function redisOptions (url: string, { redisTls: tls, redisCommandTimeoutMs: commandTimeout }: Config): { url: string, commandTimeout: number | undefined, connection?: { tls: NonNullable<Config['redisTls']> } } {
+  return tls !== undefined && url.startsWith('rediss') ? { url, commandTimeout, connection: { tls } } : { url, commandTimeout }
 }
 
 /**
@@ -91,7 +91,11 @@ export function openInstance (config: Config, log?: LogStream): FastifyInstance 
       clients.prepare(message)
       return readTarget(message)
     },
-    frameworkErrors: (error, _request, reply) => { sendProblem(error, reply) },
+    frameworkErrors: (error, request, reply) => {
+      // Before the stack is registered there is no limit.
+      if (app.hasDecorator('isWithinConnectionLimits') && !app.isWithinConnectionLimits(request, reply)) return
+      sendProblem(error, reply)
+    },
     clientErrorHandler: (error, socket) => {
       const problem = answerClientError(error, socket)
       if (problem !== undefined) app.log.info({ requestId: problem.instance, status: problem.status, code: problem.code }, 'turned away')

@@ -1,5 +1,6 @@
 import type { FastifyPluginCallback, FastifyPluginOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import connectionLimits from '../plugins/connection-limits.ts'
 import journey from '../plugins/journey.ts'
 
 /**
@@ -11,7 +12,10 @@ import journey from '../plugins/journey.ts'
  */
 export function withJourney<Options extends FastifyPluginOptions> (plugin: FastifyPluginCallback<Options>, name: string): FastifyPluginCallback<Options> {
   return fp<Options>(async (fastify, options) => {
-    if (!fastify.hasDecorator('journey')) await fastify.register(journey)
+    if (!fastify.hasDecorator('journey')) {
+      await fastify.register(connectionLimits)
+      await fastify.register(journey)
+    }
     await fastify.register<FastifyPluginOptions>(plugin as FastifyPluginCallback, options)
-  }, { name, fastify: '5.x', dependencies: ['redis'] })
+  }, { name, fastify: '5.x', dependencies: ['fastify-prism/redis'] })
 }

@@ -95,4 +95,4 @@ export default fp<AlertsOptions>(async (fastify, { url, secret, format = 'json',
     else fastify.log.info({ alert: rule.name, value }, 'An alert is over')
     if (rule.of === 'process' || fastify.metrics.observer.isHolder) send(messageOf(isFiring ? 'firing' : 'resolved', alert, consequences))
   }
-}, { name: 'alerts', fastify: '5.x', dependencies: ['metrics'] })
+}, { name: 'fastify-prism/alerts', fastify: '5.x', dependencies: ['fastify-prism/metrics'] })

@@ -30,5 +30,5 @@ export default fp<AtlasOptions>(async (fastify, { path, seed }) => {
   })
 
   fastify.decorate('atlas', atlas)
-  fastify.addHook('onClose', async () => atlas.close())
-}, { name: 'atlas', fastify: '5.x' })
+  fastify.addHook('onClose', () => atlas.close())
+}, { name: 'fastify-prism/atlas', fastify: '5.x' })

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
 import { Counts } from '../src/cache/counts.ts'
@@ -20,6 +20,7 @@ import { Visit } from '../src/cache/visit.ts'
 import { Waiters } from '../src/cache/fill/waiters.ts'
 import { Wraps } from '../src/cache/wrap.ts'
 import { Writer } from '../src/cache/writer.ts'
+import { claimDecorators } from '../src/decorators.ts'
 import { Subscriber } from '../src/redis/subscriber.ts'
 
 export type { CacheEvent } from '../src/cache/counts.ts'
@@ -94,16 +95,18 @@ type Part = CachedRoute<Visitor> | Writer | undefined
  */
 export default fp<CacheOptions>(async (fastify, options) => {
   const policy = resolveCachePolicy(options)
+  const keepDecorators = claimDecorators(fastify, 'cache', { instance: ['cache'], reply: ['cache', 'tag'] })
   const counts = new Counts()
   const room = roomIn(fastify, counts)
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, room)
   fastify.redisPool.on('server', () => store.reached())
   const locks = new Locks(fastify.redisPool.batch, store.keys, store)
-  const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.hear(error)), store.keys.cacheFilled())
+  const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.hear(error), fastify.redisPool.batch.deadlineMs), store.keys.cacheFilled())
   const entrance = new Entrance(locks, waiters, counts)
+  fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) entrance.outage() })
   const reservations = new Reservations(locks, store)
   const wraps = new Wraps(store, entrance)
-  const { markOf, send } = fastify.journey
+  const { markOf, resolvedFrom, send } = fastify.journey
   const shared = { store, counts, entrance, reservations, refreshes: new Refreshes(send), fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return counts.all },
@@ -135,9 +138,10 @@ export default fp<CacheOptions>(async (fastify, options) => {
     visit.tags = [...visit.tags, ...readTags(tags)]
     return this
   })
+  keepDecorators()
 
   const resolve = (choices: readonly unknown[], route?: RouteOptions): Part => {
-    const chosen = resolveRoutePolicy<Visitor>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined })
+    const chosen = resolveRoutePolicy<Visitor>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
     if (methods.some(isUnsafe)) shared.writers.add(route.url)
@@ -145,6 +149,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     if (chosen.ttlMs === undefined) shared.proxies.add(route.url)
     const cached = new CachedRoute(chosen, route.url, shared)
     wrapHandler(route, cached)
+    sealAnswers(route, cached)
     return cached
   }
 
@@ -161,7 +166,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     close: (request: Visitor, reply, part) => { if (part instanceof CachedRoute) part.close(visitOf(request), reply) },
     settle: (request: Visitor, reply, payload, part) => part?.settle(request, reply, visitOf(request), payload)
   })
-}, { name: 'cache', fastify: '5.x', dependencies: ['redis', 'journey'] })
+}, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
 
 /** What this process may store, and may have to give up, where Redis's memory has a limit. */
 function roomIn ({ redisPool: pool, log }: FastifyInstance, counts: Counts): Room {
@@ -195,7 +200,21 @@ function wrapHandler (route: RouteOptions, cached: CachedRoute<Visitor>): void {
   } as typeof handler
 }
 
+/** Whether a route's resolved session choice refuses requests that are not signed in. Undefined where no sessions are registered. */
+function isRequired (session: unknown): boolean {
+  return (session as { readonly use?: unknown } | undefined)?.use === 'required'
+}
+
 function querySchemaOf (route: RouteOptions | undefined): unknown {
   const schema = route?.schema as { querystring?: unknown, query?: unknown } | undefined
   return schema?.querystring ?? schema?.query
+}
+
+/** Hooks of the route itself run after those of its scopes, also of such as are registered later. */
+function sealAnswers (route: RouteOptions, cached: CachedRoute<Visitor>): void {
+  const seal: onSendHookHandler = (request, reply, payload, done) => {
+    cached.seal(reply, visitOf(request as Visitor))
+    done(null, payload)
+  }
+  route.onSend = [...[route.onSend ?? []].flat(), seal]
 }

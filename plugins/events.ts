@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import { claimDecorators } from '../src/decorators.ts'
 import { Bus } from '../src/events/bus.ts'
 import { EventLog } from '../src/events/log.ts'
 import { resolveEventsPolicy } from '../src/events/policy.ts'
@@ -23,15 +24,17 @@ declare module 'fastify' {
  */
 export default fp<EventsOptions>(async (fastify, options) => {
   const policy = resolveEventsPolicy(options)
+  const keepDecorators = claimDecorators(fastify, 'events', { instance: ['events'] })
   const pool = fastify.redisPool
   const bus = new Bus({
     policy,
     keys: pool.keyspace,
     log: new EventLog(pool.batch, pool.keyspace, policy),
-    subscriber: new Subscriber(() => pool.openSubscriber(), (error) => pool.hear(error)),
+    subscriber: new Subscriber(() => pool.openSubscriber(), (error) => pool.hear(error), pool.batch.deadlineMs),
     onFailure: (error, topic) => fastify.log.error({ err: error, topic }, 'A subscriber of events failed')
   })
 
   fastify.decorate('events', bus)
+  keepDecorators()
   fastify.addHook('onClose', async () => bus.close())
-}, { name: 'events', fastify: '5.x', dependencies: ['redis'] })
+}, { name: 'fastify-prism/events', fastify: '5.x', dependencies: ['fastify-prism/redis'] })

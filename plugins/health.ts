@@ -51,7 +51,7 @@ export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
     reply.code(isServed ? 200 : 503).header('cache-control', 'no-store')
     return { status: phase === 'running' ? redis : phase, redis, reason }
   })
-}, { name: 'health', fastify: '5.x', dependencies: ['redis'] })
+}, { name: 'fastify-prism/health', fastify: '5.x', dependencies: ['fastify-prism/redis'] })
 
 /** Why Redis cannot be used, or the one that another part of the stack has for itself. The text shows no address: anybody may ask. */
 function unusable ({ reason, others }: Pool): UnreachableReason & { holds?: string } | undefined {

@@ -1,6 +1,8 @@
 import fp from 'fastify-plugin'
 import cache from './cache.ts'
 import type { CacheOptions } from './cache.ts'
+import connectionLimits from './connection-limits.ts'
+import type { ConnectionOptions } from './connection-limits.ts'
 import events from './events.ts'
 import type { EventsOptions } from './events.ts'
 import journey from './journey.ts'
@@ -15,12 +17,13 @@ import { readRecord } from '../src/options.ts'
 
 // A package loses its augmentations of fastify's types unless its entry re-exports a type of each file that makes one.
 export type { Cache, CacheChoice, CacheOptions, CacheRequest, WrapOptions } from './cache.ts'
+export type { ConnectionOptions } from './connection-limits.ts'
 export type { CloudEvent, EventsOptions, NewEvent, SubscribeOptions, Subscription } from './events.ts'
 export type { Concern, Journey, RouteDefaults } from './journey.ts'
 export { rateLimitStore } from './rate-limit.ts'
 export type { Checked, NamedQuota, PolicyStanding, RateLimitOptions, RouteRateLimit } from './rate-limit.ts'
 export type { FastifyRedis, RedisOptions } from './redis.ts'
-export type { Device, KeyRule, Revocation, Session, SessionOptions, Sessions, SessionState, SignInOptions } from './session.ts'
+export type { Device, KeyRule, Revocation, Session, SessionChoice, SessionOptions, Sessions, SessionState, SignInOptions } from './session.ts'
 export type { Duration } from '../src/options.ts'
 export * as errors from '../src/errors.ts'
 
@@ -36,6 +39,8 @@ export interface PrismOptions {
   rateLimit?: RateLimitOptions | false
   /** default: on */
   events?: EventsOptions | false
+  /** limits of HTTP/1 connections; always on */
+  connections?: ConnectionOptions
 }
 
 /**
@@ -47,10 +52,11 @@ export interface PrismOptions {
  * @throws {ScopeError} PRISM_ERR_SCOPE where a scope has it already
  */
 export default fp<PrismOptions>(async (fastify, options) => {
-  readRecord('prism', options, ['redis', 'session', 'cache', 'rateLimit', 'events'])
+  readRecord('prism', options, ['redis', 'session', 'cache', 'rateLimit', 'events', 'connections'])
   if (fastify.hasDecorator('journey')) throw new ScopeError('register(prism)', 'this scope has the stack already, or a part of it, from here or from a scope around it')
   warnOfEarlierRoutes(fastify.printRoutes({ commonPrefix: false }), fastify.log)
 
+  await fastify.register(connectionLimits, options.connections ?? {})
   await fastify.register(redis, options.redis ?? {})
   await fastify.register(journey)
   // In this order they take part in every beat of a request.

@@ -2,8 +2,12 @@ import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/errors.ts'
+import { discardPayload } from '../src/http/payload.ts'
+import { endWithRefusal, isUpgrade } from '../src/http/upgrade.ts'
 import { readRecord } from '../src/options.ts'
 import { Answer } from '../src/redis/answer.ts'
+import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
+import { declaredRoutes, routeOf } from '../src/route-config/declared-routes.ts'
 
 /** Whether a request goes on after a beat. */
 export type Going = void | 'over'
@@ -84,15 +88,23 @@ interface Config { [resolved]?: Policies }
 
 /** The request's journey: ask → answer → handler → settle → tally. Redis is asked once, for all concerns together. */
 export default fp(async (fastify) => {
+  endRefusedUpgrades(fastify)
   const concerns: Concern<unknown>[] = []
-  let fallback: Policies = []
+  const fallback: unknown[] = []
+  const declared = declaredRoutes(fastify)
+  const extent = { scope: fastify, features: new Set<string>() }
+  declared.extents.push(extent)
+  /** of each route declared so far: it grows with each concern that joins later */
+  const resolutions: unknown[][] = []
   /** who answers, then who concludes, and whose policy that is */
   let steps: { readonly at: number, readonly take: NonNullable<Concern<unknown>['answer']> }[] = []
   const join = <Policy>(concern: Concern<Policy>) => {
     // What is there for nobody costs every request.
     if (concern.tally !== undefined && concerns.every(({ tally }) => tally === undefined)) fastify.addHook('onResponse', tally)
     concerns.push(concern as Concern<unknown>)
-    fallback = concerns.map((each) => each.resolve([]))
+    extent.features.add(concern.name)
+    const byDefault = concern.resolve([])
+    for (const policies of [fallback, ...resolutions]) policies.push(byDefault)
     steps = (['answer', 'conclude'] as const).flatMap((beat) => concerns.flatMap((each, at) => each[beat] === undefined ? [] : { at, take: each[beat] }))
   }
   function tally (request: Traveller, reply: FastifyReply, done: () => void): void {
@@ -100,7 +112,12 @@ export default fp(async (fastify) => {
     for (let index = 0; index < concerns.length; index++) concerns[index]?.tally?.(request, reply, policies[index])
     done()
   }
-  const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? fallback
+  const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? policiesOfUnseen(request)
+  /** What has no route, or one that was declared before: of the latter the start has refused each that names a feature, where it could see it. */
+  const policiesOfUnseen = ({ routeOptions: { config, url }, server }: FastifyRequest): Policies => {
+    if (!declared.isComplete) refuseUnresolved(config, url, server)
+    return fallback
+  }
 
   const resolvedFrom = (config: unknown) => {
     const policies = (config as Config | undefined)?.[resolved] ?? fallback
@@ -139,12 +156,17 @@ export default fp(async (fastify) => {
 
   fastify.addHook('onRoute', function resolve (this: FastifyInstance & Scope, route) {
     const config = { ...route.config } as Record<string, unknown> & Config
-    config[resolved] = concerns.map((concern) => {
+    const record = routeOf(declared, route)
+    const policies = concerns.map((concern) => {
       const own = config[concern.name]
+      record?.read.set(concern.name, own)
       return concern.resolve(own === undefined ? choicesOf(this, concern.name) : [...choicesOf(this, concern.name), own], route, this)
     })
+    resolutions.push(policies)
+    config[resolved] = policies
     route.config = config as typeof route.config
   })
+  fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
 
   // Hooks with a callback: of what has nothing to wait for, nothing waits.
   fastify.decorateRequest(assigned, null)
@@ -183,22 +205,55 @@ export default fp(async (fastify) => {
         const before = payload
         const changed = concerns[index]?.settle?.(request, reply, before, policies[index])
         if (changed instanceof Promise) {
-          changed.then((changed: unknown) => settleFrom(index + 1, request, reply, changed === undefined ? before : changed, done), done)
+          changed.then((changed: unknown) => settleFrom(index + 1, request, reply, changed === undefined ? before : changed, done), (error: Error) => giveUp(before, error, done))
           return
         }
         if (changed !== undefined) payload = changed
       }
     } catch (error) {
-      return done(error as Error)
+      return giveUp(payload, error as Error, done)
     }
     done(null, payload)
+  }
+  /** An error is sent in the place of the payload, which Fastify does not release. */
+  const giveUp = (payload: unknown, error: Error, done: (error: Error) => void): void => {
+    discardPayload(payload)
+    done(error)
   }
   fastify.addHook('onSend', function settle (request: Traveller, reply, payload, done) {
     const policies = request[assigned] ?? fallback
     for (let index = 0; index < concerns.length; index++) concerns[index]?.close?.(request, reply, policies[index])
     settleFrom(0, request, reply, payload, done)
   })
-}, { name: 'journey', fastify: '5.x' })
+}, { name: 'fastify-prism/journey', fastify: '5.x' })
+
+const ending = Symbol('prism.refused-upgrades')
+type Routing = FastifyInstance['routing'] & { [ending]?: true }
+
+/**
+ * Makes every refusal of an upgrade end its socket. Plugins that upgrade hand the request to `routing` of the root instance, which plain
+ * requests do not pass: there the response is known before any hook runs, whatever was registered first.
+ */
+function endRefusedUpgrades (fastify: FastifyInstance): void {
+  const root = ownerOf(fastify, 'routing') as { routing: Routing }
+  const { routing } = root
+  if (routing[ending] === true) return
+  root.routing = Object.assign<FastifyInstance['routing'], { [ending]: true }>((request, response) => {
+    if (!isUpgrade(request)) return routing(request, response)
+    endWithRefusal(response)
+    try {
+      routing(request, response)
+    } catch (error) {
+      response.socket?.destroy()
+      throw error
+    }
+  }, { [ending]: true })
+}
+
+/** The object that holds a property which others inherit: scopes inherit from the root instance. */
+function ownerOf (scope: object, name: string): object {
+  return Object.hasOwn(scope, name) ? scope : ownerOf(Object.getPrototypeOf(scope) as object, name)
+}
 
 function choicesOf (scope: Scope, name: string): readonly unknown[] {
   return (scope[chosen] ?? []).map((defaults) => defaults[name]).filter((choice) => choice !== undefined)

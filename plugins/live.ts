@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { Readable } from 'node:stream'
+import { Readable } from 'node:stream'
 import websocket from '@fastify/websocket'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { DrainingError, OriginError, SessionUnavailableError, UpgradeRequiredError } from '../src/errors.ts'
+import { clientAddress, clientKey } from '../src/http/client-key.ts'
 import { whenOver } from '../src/http/exchange.ts'
 import { Census } from '../src/live/census.ts'
 import type { LiveConnection } from '../src/live/census.ts'
@@ -13,14 +14,16 @@ import { checkTopics } from '../src/live/connection.ts'
 import type { Peer, Surroundings } from '../src/live/connection.ts'
 import { Connections } from '../src/live/connections.ts'
 import type { ConnectionFilter } from '../src/live/connections.ts'
-import { bounds, mayOpen, resolveLivePolicy } from '../src/live/policy.ts'
+import { bounds, resolveLivePolicy } from '../src/live/policy.ts'
 import type { LiveOptions } from '../src/live/policy.ts'
+import { Replays } from '../src/live/replays.ts'
 import { followRevocations } from '../src/live/revocations.ts'
 import { comeAgain, readStart, StreamConnection, streamQuery } from '../src/live/stream.ts'
 import type { StreamQuery } from '../src/live/stream.ts'
 import { ConnectionStore } from '../src/live/store.ts'
 import { WebSocketConnection } from '../src/live/websocket.ts'
 import type {} from './events.ts'
+import type {} from './rate-limit.ts'
 import type {} from './redis.ts'
 import type {} from './session.ts'
 
@@ -49,10 +52,11 @@ export default fp<LiveOptions>(async (fastify, options) => {
   const policy = resolveLivePolicy(options)
   const instance = randomBytes(9).toString('base64url')
   const { batch, keyspace } = fastify.redisPool
-  const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs), (userId) => fastify.sessions.devices(userId))
+  const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs), (userId) => fastify.sessions.devices(userId), policy)
   const census = new Census(fastify.events, connections, instance)
   const surroundings: Surroundings = {
     policy,
+    replays: new Replays(policy.replayedEventsPerSecond),
     events: fastify.events,
     onFailure: (error) => fastify.log.error({ err: error }, 'A rule of live topics failed'),
     onChange: (connection) => connections.changed(connection),
@@ -78,8 +82,9 @@ export default fp<LiveOptions>(async (fastify, options) => {
       const refusal = refusalOf(request, connections)
       if (refusal !== undefined && request.routeOptions.url === '/events') return sendStream(reply, comeAgain())
       if (refusal !== undefined) throw refusal
-      if (request.ws && !mayOpen(request.headers.origin, request.host, policy.origins)) throw new OriginError()
+      if (request.ws && request.isFromOtherOrigin) throw new OriginError()
     })
+    scope.addHook('onSend', async (request, reply, payload) => isRefusedForNow(request, reply) ? refuseForNow(reply, payload) : payload)
     // The last hook before the handler: a place that is taken is used.
     scope.addHook('preHandler', async function answer (request, reply) {
       if (!request.ws && request.routeOptions.url !== '/events') return
@@ -92,7 +97,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
       method: 'GET',
       url: '/live',
       exposeHeadRoute: false,
-      config: uncached,
+      config: { ...uncached, session: { origins: policy.origins } },
       schema: { hide: true },
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
       wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, peerOf(request), surroundings))
@@ -116,7 +121,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
   })
 
   fastify.get('/live.js', { config: { ...uncached, session: false }, schema: { hide: true } }, async (_request, reply) => sendClient(reply))
-}, { name: 'live', fastify: '5.x', dependencies: ['redis', 'session', 'events'] })
+}, { name: 'fastify-prism/live', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/session', 'fastify-prism/events'] })
 
 const streamSchema = {
   summary: 'Events as they happen: ?topic= (several may be given) &since= the id of the last event seen',
@@ -131,14 +136,35 @@ function refusalOf ({ visitor }: FastifyRequest, { isDraining }: Connections): E
   return visitor.state === 'unavailable' ? new SessionUnavailableError('Redis does not answer') : undefined
 }
 
+const streamFields = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' } as const
+
 function sendStream (reply: FastifyReply, body: Readable | string): FastifyReply {
-  return reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).send(body)
+  return reply.headers(streamFields).send(body)
+}
+
+/**
+ * Whether an event stream is refused for a while: an EventSource gives up for good at any status but 200 (WHATWG HTML section 9.2.3).
+ * The bound of connections lasts as long as the others are open, so a client that is no EventSource sees its 429.
+ */
+function isRefusedForNow (request: FastifyRequest, { statusCode }: FastifyReply): boolean {
+  if ((statusCode !== 429 && statusCode !== 503) || request.routeOptions.url !== '/events') return false
+  const isOverQuota = (request as Partial<FastifyRequest>).rateLimit?.some(({ retryMs }) => retryMs > 0) === true
+  return statusCode === 503 || isOverQuota || /\btext\/event-stream\b/i.test(request.headers.accept ?? '')
+}
+
+/** Answers with a stream that ends at once and says when to come again, not before `Retry-After`. */
+function refuseForNow (reply: FastifyReply, payload: unknown): string {
+  if (payload instanceof Readable) payload.destroy()
+  const retryAfterSeconds = Number(reply.getHeader('retry-after') ?? 0)
+  reply.code(200).removeHeader('content-length').headers(streamFields)
+  return comeAgain(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
 }
 
 /** The session, not what somebody does with it: a long connection is no reader of it. */
 function peerOf (request: FastifyRequest): Peer {
   const { userId } = request.visitor
-  return { userId, device: userId === undefined ? undefined : request.session.id, address: request.ip }
+  const prefixBits = request.server.hasDecorator('rateLimits') ? request.server.rateLimits.ipv6Prefix : undefined
+  return { userId, device: userId === undefined ? undefined : request.session.id, address: clientKey(clientAddress(request), prefixBits) }
 }
 
 function sendClient (reply: FastifyReply): FastifyReply {

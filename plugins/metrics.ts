@@ -2,6 +2,7 @@ import type { Server } from 'node:http'
 import { LimitPlan } from '../src/limit/plan.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import { clientAddress } from '../src/http/client-key.ts'
 import { OperatorDoor } from '../src/http/operator.ts'
 import { Exposition, exposeRedis } from '../src/metrics/exposition.ts'
 import { Observer } from '../src/metrics/observer.ts'
@@ -125,7 +126,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
     door.check(request.headers.authorization)
     return reply.type(exposition.registry.contentType).header('cache-control', 'no-store').send(await exposition.text())
   })
-}, { name: 'metrics', fastify: '5.x', dependencies: ['redis', 'journey'] })
+}, { name: 'fastify-prism/metrics', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
 
 /** Counts one route's requests; opened with the first of them, when all that the route chose is known. */
 class CountedRoute {
@@ -153,14 +154,15 @@ class CountedRoute {
 }
 
 function decide ({ decisions }: RouteTally, request: FastifyRequest, reply: FastifyReply, mostRefused: MostRefused): void {
-  if (reply.statusCode !== 429) {
+  // A refused event stream is a 200 that says when to come again.
+  if (reply.statusCode !== 429 && !(reply.statusCode === 200 && reply.hasHeader('retry-after'))) {
     if (reply.hasHeader('ratelimit-policy')) decisions.allowed += 1
     return
   }
   for (const { name, retryMs } of request.rateLimit) {
     if (retryMs <= 0) continue
     decisions.refused.set(name, (decisions.refused.get(name) ?? 0) + 1)
-    mostRefused.add(request.ip, name)
+    mostRefused.add(clientAddress(request), name)
   }
 }
 

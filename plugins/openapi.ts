@@ -3,6 +3,7 @@ import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
 import { LimitPlan } from '../src/limit/plan.ts'
+import type { SessionRoute } from '../src/session/policy.ts'
 
 /**
  * Describes the service as an OpenAPI 3.1 document (`fastify.swagger()`), made from the routes' own schemas.
@@ -17,7 +18,7 @@ export default fp(async (fastify) => {
     },
     transform: ({ schema, url, route }) => ({ url, schema: described(schema, fastify.journey.resolvedFrom(route.config), route) })
   })
-}, { name: 'openapi', fastify: '5.x' })
+}, { name: 'fastify-prism/openapi', fastify: '5.x' })
 
 type Policies = Readonly<Record<string, unknown>>
 
@@ -30,7 +31,7 @@ interface Choices {
 
 function described (schema: FastifySchema | undefined, policies: Policies, route: RouteOptions): FastifySchema {
   const isRead = [route.method].flat().includes('GET')
-  const choices = { rateLimit: quotasOf(policies.rateLimit), cache: isRead && cacheOf(policies.cache), session: policies.session }
+  const choices = { rateLimit: quotasOf(policies.rateLimit), cache: isRead && cacheOf(policies.cache), session: (policies.session as SessionRoute | undefined)?.use }
   const extension = { 'x-prism': choices, description: sentences(choices).join(' ') }
   return { ...schema, ...extension, response: { ...responsesOf(schema), default: problem } }
 }

@@ -4,13 +4,14 @@ import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { OperatorError } from '../src/errors.ts'
+import { OperatorError, OriginError } from '../src/errors.ts'
 import { OperatorDoor } from '../src/http/operator.ts'
 import { EntryFinder } from '../src/ops/entry.ts'
 import { pointOf, pointsOf } from '../src/ops/point.ts'
 import type {} from './alerts.ts'
 import type {} from './cache.ts'
 import type {} from './metrics.ts'
+import type {} from './session.ts'
 
 /** Who may see the dashboard. */
 export interface OpsOptions {
@@ -44,8 +45,13 @@ const securityFields = {
 } as const
 
 const plain = { config: { rateLimit: false, cache: false, session: false }, schema: { hide: true } } as const
-// The session's guard against other origins stays: these change something.
-const changing = { config: { cache: false }, schema: { hide: true } } as const
+// With the session comes the check of the request's origin: these change something.
+const changing = { config: { cache: false }, schema: { hide: true }, onRequest: refuseOtherOrigins } as const
+
+/** An operator's cookie is no session cookie: the session's own check lets requests without one pass. */
+async function refuseOtherOrigins ({ isFromOtherOrigin }: FastifyRequest): Promise<void> {
+  if (isFromOtherOrigin) throw new OriginError()
+}
 
 /**
  * `GET /ops`: one page that says whether all is well, with the last hour's curves and what to do.
@@ -122,7 +128,7 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
     request.log.info({ route: view.route, found: view.found }, 'An operator looked at a stored answer')
     return reply.header('cache-control', 'no-store').send(view)
   })
-}, { name: 'ops', fastify: '5.x', dependencies: ['metrics', 'alerts', 'cache'] })
+}, { name: 'fastify-prism/ops', fastify: '5.x', dependencies: ['fastify-prism/metrics', 'fastify-prism/alerts', 'fastify-prism/cache'] })
 
 function ticketOf ({ headers }: FastifyRequest): string | undefined {
   return new RegExp(`(?:^|; *)${cookieName}=([^;]*)`).exec(headers.cookie ?? '')?.[1]

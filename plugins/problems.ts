@@ -2,7 +2,7 @@ import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { MethodError } from '../src/errors.ts'
 import { Methods } from '../src/http/methods.ts'
-import { problemFields, problemOf, problemType } from '../src/http/problem.ts'
+import { isValidField, problemFields, problemOf, problemType, writeProblem } from '../src/http/problem.ts'
 
 export { problemOf } from '../src/http/problem.ts'
 
@@ -18,11 +18,12 @@ export function sendProblem (error: unknown, reply: FastifyReply): FastifyReply 
   if (problem.status >= 500 && problem.status !== 503) reply.log.error({ err: error }, `${problem.code}: a request failed`)
 
   for (const name of staleFields) reply.removeHeader(name)
+  for (const [name, value] of Object.entries(reply.getHeaders())) if (!isValidField(name, value)) reply.removeHeader(name)
   return reply
     .code(problem.status)
     .headers({ 'cache-control': 'no-store', ...problemFields(error) })
     .type(problemType)
-    .send(Buffer.from(JSON.stringify(problem))) // to a text Fastify adds a charset, which this media type does not have
+    .send(writeProblem(problem)) // to a text Fastify adds a charset, which this media type does not have
 }
 
 /**
@@ -43,4 +44,4 @@ export default fp(async (fastify) => {
     reply.header('allow', allowed.join(', '))
     return method === 'OPTIONS' ? reply.code(204).send() : sendProblem(new MethodError(method), reply)
   })
-}, { name: 'problems', fastify: '5.x' })
+}, { name: 'fastify-prism/problems', fastify: '5.x' })

@@ -8,6 +8,8 @@ import type { RedisOptions } from '../src/redis/policy.ts'
 import { neededRights } from '../src/redis/outage.ts'
 import { Pool } from '../src/redis/pool.ts'
 import { logReasons } from '../src/redis/reason-log.ts'
+import { checkRouteConfigs } from '../src/route-config/check.ts'
+import { declaredRoutes } from '../src/route-config/declared-routes.ts'
 
 // Brings the type of `fastify.redis` along.
 export type { FastifyRedis } from '@fastify/redis'
@@ -31,6 +33,9 @@ declare module 'fastify' {
 export default fp<RedisOptions>(async (fastify, options) => {
   if (fastify.hasDecorator('redisPool')) throw new ScopeError('register(redis)', 'this scope has a pool already, from here or from a scope around it')
   const pool = new Pool(resolveRedisPolicy(withAppsOwn(fastify, options)))
+  const declared = declaredRoutes(fastify)
+  // Here, for every part needs it: a config that names a part which is not registered is refused too.
+  fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
 
   pool.on('outage', (isOut: boolean) => {
     const who = pool.server?.isCluster ? 'A node of the Redis Cluster' : 'Redis'
@@ -48,8 +53,8 @@ export default fp<RedisOptions>(async (fastify, options) => {
 
   fastify.decorate('redisPool', pool)
   if (!fastify.hasDecorator('redis')) await fastify.register(fastifyRedis, { client: pool })
-  if (!await pool.start(1000)) fastify.log.warn({ redis: { reason: pool.reason?.code } }, 'Redis is not reached yet: starting without it')
-}, { name: 'redis', fastify: '5.x' })
+  if (!await pool.start()) fastify.log.warn({ redis: { reason: pool.reason?.code } }, 'Redis is not reached yet: starting without it')
+}, { name: 'fastify-prism/redis', fastify: '5.x' })
 
 function withAppsOwn (fastify: FastifyInstance, options: RedisOptions): RedisOptions {
   const isTold = options.url !== undefined || options.client !== undefined || options.connection?.sentinels !== undefined

@@ -35,7 +35,7 @@ export default fp(async (fastify) => {
       if (lookAt(request as Refused) !== null) reply.header('connection', 'close')
     }
   })
-}, { name: 'refusals', fastify: '5.x', dependencies: ['journey'] })
+}, { name: 'fastify-prism/refusals', fastify: '5.x', dependencies: ['fastify-prism/journey'] })
 
 function lookAt (request: Refused): Error | null {
   if (request[refused] === undefined) request[refused] = refusalOf(request.raw) ?? null

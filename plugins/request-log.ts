@@ -16,7 +16,7 @@ export default fp(async (fastify) => {
     request.log.info({ method: request.method, route: request.routeOptions.url ?? null }, 'left by its client')
     done()
   })
-}, { name: 'request-log', fastify: '5.x' })
+}, { name: 'fastify-prism/request-log', fastify: '5.x' })
 
 function factsOf (request: FastifyRequest, reply: FastifyReply): object {
   const cache = cacheOutcome(reply)

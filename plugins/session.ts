@@ -1,28 +1,33 @@
 import { fastifyCookie as cookie } from '@fastify/cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { OriginError, SessionRequiredError } from '../src/errors.ts'
-import { isSafeMethod, isWelcome } from '../src/http/origin.ts'
+import { claimDecorators } from '../src/decorators.ts'
+import { OriginError, SessionAssignmentError, SessionRequiredError } from '../src/errors.ts'
+import { isOpaqueOrigin, isSafeMethod, isWelcome } from '../src/http/origin.ts'
+import { wantsWebSocket } from '../src/http/upgrade.ts'
 import { Pool } from '../src/redis/pool.ts'
 import { logReasons } from '../src/redis/reason-log.ts'
+import type { CookieChange } from '../src/session/arrival.ts'
 import { SessionCookies } from '../src/session/cookies.ts'
 import { EvictionWatch } from '../src/session/eviction.ts'
 import { House } from '../src/session/house.ts'
 import type { Sessions } from '../src/session/house.ts'
-import { resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
-import type { SessionOptions, SessionUse } from '../src/session/policy.ts'
+import { ReplyWatch } from '../src/session/reply-watch.ts'
+import { resolveSessionOrigins, resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
+import type { SessionChoice, SessionOptions, SessionRoute } from '../src/session/policy.ts'
 import type { Session as VisitorSession, SessionState } from '../src/session/session.ts'
 import { fieldsOf } from '../src/session/ticket.ts'
 import { Visit } from '../src/session/visit.ts'
 
 export type { Revocation, Sessions } from '../src/session/house.ts'
-export type { KeyRule, SessionOptions } from '../src/session/policy.ts'
+export type { KeyRule } from '../src/session/key-rules.ts'
+export type { SessionChoice, SessionOptions } from '../src/session/policy.ts'
 export type { Device, Session, SessionState, SignInOptions } from '../src/session/session.ts'
 
 declare module './journey.ts' {
   interface RouteDefaults {
-    /** `required`: 401 without a signed-in user; `optional` (default); `false`: no session at all */
-    session?: SessionUse
+    /** `required`: 401 without a signed-in user; `optional` (default); `false`: no session at all; `{ use, origins }`: with origins of its own */
+    session?: SessionChoice
   }
 }
 
@@ -31,8 +36,8 @@ declare module 'fastify' {
   interface SessionData {}
 
   interface FastifyContextConfig {
-    /** `required`: 401 without a signed-in user; `optional` (default); `false`: no session at all */
-    session?: SessionUse
+    /** `required`: 401 without a signed-in user; `optional` (default); `false`: no session at all; `{ use, origins }`: with origins of its own */
+    session?: SessionChoice
   }
 
   interface FastifyRequest {
@@ -42,8 +47,10 @@ declare module 'fastify' {
     sessionReads: number
     /** Who visits, for plugins that must know without using the session: it counts as no read of it. `claim` is who the cookie names, live or not. */
     readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly claim: { readonly userId: string | undefined, readonly id: string } | undefined }
-    /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. None where sessions have a Redis of their own. */
-    readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[] } | undefined
+    /** Whether a page of an origin that neither `session.origins` nor the route names makes an unsafe request or asks for a WebSocket. Its session is empty, and cannot be changed. */
+    readonly isFromOtherOrigin: boolean
+    /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. `confirm` tells it where sessions have a Redis of their own, and is absent where the stack's can be asked. */
+    readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[], readonly confirm?: () => Promise<boolean> } | undefined
   }
 
   interface FastifyInstance {
@@ -53,7 +60,9 @@ declare module 'fastify' {
 }
 
 const visiting = Symbol('prism.visit')
-type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
+const replying = Symbol('prism.reply')
+/** Undefined in a scope that was opened before this plugin was registered: its requests have no fields that were added later. */
+type Visitor = FastifyRequest & { [visiting]: Visit<object> | null | undefined, [replying]: FastifyReply | null | undefined }
 
 /**
  * Loads the visitor's session with the request; saves it, when changed, with the reply.
@@ -62,49 +71,59 @@ type Visitor = FastifyRequest & { [visiting]: Visit<object> | null }
  */
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
+  const keepDecorators = claimDecorators(fastify, 'session', { instance: ['sessions'], request: ['session', 'sessionReads', 'visitor', 'sessionClaim', 'isFromOtherOrigin'] })
   const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
   if (pool !== fastify.redisPool) {
     fastify.redisPool.others.set('sessions', pool)
     logReasons(pool, fastify.log, 'sessions')
   }
-  const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'))
+  const replies = new ReplyWatch({
+    setCookie: (change, reply) => { sendCookie(change, reply as FastifyReply) },
+    warn: (reply, text) => { (reply as FastifyReply).log.warn({ route: (reply as FastifyReply).request.routeOptions.url }, text) }
+  })
+  const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'), replies)
   // @fastify/cookie can write only once it was registered somewhere: in a scope without routes it costs no request a hook, and leaves the app its own.
   await fastify.register(async (scope) => { if (!scope.hasDecorator('serializeCookie')) await scope.register(cookie, { hook: false }) })
   const cookies = new SessionCookies(policy, house.keys, cookie.serialize)
 
   fastify.decorate('sessions', { getter: () => house })
   fastify.decorateRequest(visiting, null)
+  fastify.decorateRequest(replying, null)
   fastify.decorateRequest('sessionReads', 0)
   fastify.decorateRequest('visitor', { getter (this: FastifyRequest) { return visitOf(this as Visitor) } })
   fastify.decorateRequest('session', {
     getter (this: FastifyRequest): FastifyRequest['session'] {
-      this.sessionReads += 1
+      this.sessionReads = (this.sessionReads ?? 0) + 1
       return visitOf(this as Visitor)
-    }
-  })
-  fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
-
-  fastify.journey.join<SessionUse>({
-    name: 'session',
-    resolve: resolveSessionUse,
-    ask (request, _reply, use) {
-      if (use === false) (request as Visitor)[visiting] = new Visit(house, { isOff: true })
-      else if (request.headers.cookie !== undefined && mayCome(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request))).ask()
     },
-    answer (request, _reply, use) {
-      if (use !== false && !mayCome(request)) throw new OriginError()
+    setter () { throw new SessionAssignmentError('request.session', 'it belongs to the stack; call session.set(key, value), signIn() or signOut()') }
+  } as { getter (this: FastifyRequest): FastifyRequest['session'] })
+  fastify.decorateRequest('isFromOtherOrigin', { getter (this: FastifyRequest) { return isForeign(this) } })
+  fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
+  keepDecorators()
+
+  fastify.journey.join<SessionRoute>({
+    name: 'session',
+    resolve: (choices) => ({ use: resolveSessionUse(choices), origins: resolveSessionOrigins(choices) }),
+    ask (request, reply, { use }) {
+      (request as Visitor)[replying] = reply
+      if (use === false) (request as Visitor)[visiting] = new Visit(house, { isOff: true })
+      else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request), reply)).ask()
+    },
+    answer (request, _reply, { use }) {
+      if (use !== false && isForeign(request) && (isOpaqueOrigin(request.headers.origin) || cookies.isIn(request))) throw new OriginError()
       const visit = (request as Visitor)[visiting]
       const loading = visit?.answer()
       if (loading !== undefined || use !== 'required') return loading
-      if (visit === null) throw new SessionRequiredError()
+      if (visit == null) throw new SessionRequiredError()
       visit.require()
     },
     settle (request, reply) {
       const visit = (request as Visitor)[visiting]
-      if (visit === null) return
+      if (visit == null) return
       // Most requests only read: nothing waits for them.
-      if (visit.isSettled) setCookie(visit, request, reply)
-      else return visit.save().finally(() => { setCookie(visit, request, reply) })
+      if (visit.isSettled) close(visit, reply)
+      else return visit.save().finally(() => { close(visit, reply) })
     }
   })
 
@@ -119,8 +138,16 @@ export default fp<SessionOptions>(async (fastify, options) => {
     if (pool !== fastify.redisPool) pool.disconnect()
   })
 
-  function mayCome ({ method, headers, host }: FastifyRequest): boolean {
-    return isSafeMethod(method) || isWelcome({ host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined }, policy.origins)
+  /** Whether a page of an origin that is not trusted makes a request that such a page must not make with the visitor's session. */
+  function isForeign (request: FastifyRequest): boolean {
+    const { method, headers } = request
+    if (isSafeMethod(method) && !wantsWebSocket(headers.upgrade)) return false
+    const provenance = { host: request.host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined, isSecure: request.protocol === 'https' }
+    return !isWelcome(provenance, policy.origins) && !isWelcome(provenance, originsOf(request))
+  }
+
+  function originsOf ({ routeOptions }: FastifyRequest): readonly string[] {
+    return (fastify.journey.resolvedFrom(routeOptions.config).session as SessionRoute).origins
   }
 
   function visitOf (request: Visitor): Visit<object> {
@@ -129,24 +156,51 @@ export default fp<SessionOptions>(async (fastify, options) => {
 
   /** A cookie that nobody has asked for, because the request was refused before: nobody knows whether its session lives. */
   function unaskedVisit (request: Visitor): Visit<object> {
-    if (request.headers.cookie === undefined || !mayCome(request)) return new Visit(house, {})
-    const visit = new Visit(house, cookies.open(request))
+    const reply = request[replying] ?? undefined
+    if (isForeign(request)) return new Visit(house, { isForeign: true }, reply)
+    if (request.headers.cookie === undefined) return new Visit(house, {}, reply)
+    const visit = new Visit(house, cookies.open(request), reply)
     visit.forgo()
     return visit
   }
 
   function claimOf (request: FastifyRequest): FastifyRequest['sessionClaim'] {
-    const isAsked = pool === fastify.redisPool && request.headers.cookie !== undefined && mayCome(request)
-    const ticket = isAsked ? cookies.open(request).ticket : undefined
-    return ticket && { userId: ticket.userId, key: ticket.key, devices: fieldsOf(ticket) }
+    const ticket = request.headers.cookie !== undefined && !isForeign(request) ? cookies.open(request).ticket : undefined
+    if (ticket === undefined) return undefined
+    const { userId, subject } = ticket
+    if (pool === fastify.redisPool) return { userId, key: ticket.key, devices: fieldsOf(ticket) }
+    const { keyspace } = fastify.redisPool
+    return { userId, key: userId === undefined ? keyspace.anonymousSession(subject) : keyspace.userSession(userId), devices: fieldsOf(ticket), confirm: () => isLive(request as Visitor) }
   }
 
-  function setCookie (visit: Visit<object>, request: FastifyRequest, reply: FastifyReply): void {
+  /** Whether the session lives that the cookie names, also on a route without sessions. While Redis does not tell, the cookie counts: it is sealed. */
+  async function isLive (request: Visitor): Promise<boolean> {
+    let visit = request[visiting]
+    if (visit?.claim === undefined) {
+      visit = new Visit(house, cookies.open(request))
+      visit.ask()
+    }
+    await visit.answer()?.settled()
+    return visit.id !== undefined || visit.state === 'unavailable'
+  }
+
+  function close (visit: Visit<object>, reply: FastifyReply): void {
     const change = visit.takeCookie()
-    if (change === undefined) return
-    reply.header('set-cookie', cookies.write(change, request))
+    if (change !== undefined) setCookie(change, reply)
+    visit.close()
+  }
+
+  function setCookie (change: CookieChange, reply: FastifyReply): void {
+    reply.header('set-cookie', cookies.write(change, reply.request))
     // Whoever is given this answer by a cache in between has this visitor's session.
     reply.removeHeader('cdn-cache-control')
     if (!/\b(?:private|no-store)\b/i.test(String(reply.getHeader('cache-control')))) reply.header('cache-control', 'no-store')
   }
-}, { name: 'session', fastify: '5.x', dependencies: ['redis', 'journey'] })
+
+  /** Sets the cookie on a reply that a handler has taken over, or takes over now: it may send the fields of either. */
+  function sendCookie (change: CookieChange, reply: FastifyReply): void {
+    setCookie(change, reply)
+    reply.raw.setHeader('set-cookie', reply.getHeader('set-cookie') ?? [])
+    reply.raw.setHeader('cache-control', reply.getHeader('cache-control') ?? 'no-store')
+  }
+}, { name: 'fastify-prism/session', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })

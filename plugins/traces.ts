@@ -15,7 +15,7 @@ export interface TracesOptions {
 }
 
 const batched = Symbol('prism.batch')
-type Traced = FastifyRequest & { [batched]: BatchSize | null }
+type Traced = FastifyRequest & { [batched]: BatchSize | null | undefined }
 
 const lastWordsMs = 1000
 const complainEveryMs = 60_000
@@ -49,7 +49,7 @@ export default fp<TracesOptions>(async (fastify, { url }) => {
   })
   fastify.addHook('onClose', async () => { await Promise.race([provider.shutdown(), wait(lastWordsMs, undefined, { ref: false })]) })
   fastify.log.info({ service: sdk.resource.attributes['service.name'] }, 'Traces are sent')
-}, { name: 'traces', fastify: '5.x' })
+}, { name: 'fastify-prism/traces', fastify: '5.x' })
 
 /** Everything that tracing needs besides; in one place, so that nothing of it is read while nobody traces. */
 async function load ({ log }: FastifyInstance) {
@@ -113,6 +113,6 @@ function describe (request: Traced, reply: FastifyReply): void {
     'prism.cache.outcome': cacheOutcomeOf(reply.getHeader('cache-status')),
     ...limits.length === 0 ? {} : { 'prism.rate_limit.outcome': refusing.length > 0 ? 'refused' : 'allowed' },
     ...refusing.length === 0 ? {} : { 'prism.rate_limit.policy': refusing.join(',') },
-    ...request[batched] === null ? {} : { 'prism.batch.asks': request[batched].asks, 'prism.batch.commands': request[batched].commands }
+    ...request[batched] == null ? {} : { 'prism.batch.asks': request[batched].asks, 'prism.batch.commands': request[batched].commands }
   })
 }

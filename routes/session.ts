@@ -8,13 +8,19 @@ const body = {
 }
 const who = { type: 'object', properties: { name: { type: 'string' }, device: { type: 'string', description: 'This device, as /session/devices lists it' } } }
 
+/** Of one account, from all addresses together: a list of passwords is tried from many. It may keep its owner out for a minute, and no longer. */
+const attempts = { name: 'sign-in', quota: 10, window: '1m', failure: 'closed' } as const
+
 /** Signing in, being signed in, signing out. */
 export default async function session (app: FastifyInstance): Promise<void> {
   app.post<{ Body: { name: string, password: string } }>('', {
     config: { rateLimit: { quota: 5, failure: 'closed' } },
     schema: { summary: 'Sign in', tags: ['people'], body, response: { 200: who } }
   }, async (request) => {
-    const user = await app.atlas.users.verify(request.body.name, request.body.password)
+    const { users } = app.atlas
+    const { isAllowed, retryMs } = await app.rateLimits.check(`account:${users.accountOf(request.body.name)}`, attempts)
+    if (!isAllowed) throw users.attemptsFull(retryMs)
+    const user = await users.verify(request.body.name, request.body.password)
     await request.session.signIn(user.id)
     return { name: user.name, device: request.session.id }
   })

@@ -6,8 +6,8 @@ import { alertFormats, pagerDutyUrl } from './alerts/formats.ts'
 import type { AlertFormat } from './alerts/formats.ts'
 import { ConfigError } from './errors.ts'
 import { isNetwork, type TrustedProxies } from './http/client-address.ts'
-import { shown } from './options.ts'
-import { readAddress } from './redis/address.ts'
+import { isExactOrigin } from './http/origin.ts'
+import { addressFault } from './redis/address.ts'
 import { pemOf, tlsOf } from './redis/tls.ts'
 import type { RedisTls } from './redis/tls.ts'
 
@@ -23,6 +23,8 @@ export interface Config {
   readonly redisUrl: string | undefined
   /** Where sessions are kept; undefined: with all the rest. */
   readonly sessionRedisUrl: string | undefined
+  /** How long an answer of Redis is waited for; undefined: as the package does. */
+  readonly redisCommandTimeoutMs: number | undefined
   /** What Redis may use, in bytes, where it names no `maxmemory` itself; undefined: nobody knows. */
   readonly redisMemoryBytes: number | undefined
   /** What TLS to Redis needs besides what the system knows: an authority, a client's certificate and key, all PEM. */
@@ -44,7 +46,7 @@ export interface Config {
   readonly alertPagerDutyKey: string | undefined
   /** Where traces are sent, by OTLP over HTTP; undefined: nothing is traced. OpenTelemetry's own variables say the rest. */
   readonly tracesUrl: string | undefined
-  /** Exact origins; empty: the request's own host alone. */
+  /** Exact origins besides the request's own. */
   readonly origins: readonly string[]
   readonly databasePath: string
   /** What an operator should know although it is no fault, one sentence each. */
@@ -77,7 +79,7 @@ export function readConfig (environment: Environment): Config {
   const read = <Setting>(variable: string, reader: Reader<Setting>, unset: Setting): Setting => {
     const value = environment[variable]?.trim()
     if (value === undefined || value === '') return unset
-    return reader(value, (wanted, came = shown(value)) => { faults.push({ variable, wanted, came }) }) ?? unset
+    return reader(value, (wanted, came = described(variable, value)) => { faults.push({ variable, wanted, came }) }) ?? unset
   }
   const needed = (variable: string, wanted: string) => faults.push({ variable, wanted, came: 'nothing' })
   const isSet = (variable: string) => (environment[variable]?.trim() ?? '') !== ''
@@ -101,6 +103,7 @@ export function readConfig (environment: Environment): Config {
     host: read('HOST', readHost, '::'),
     redisUrl: read('REDIS_URL', readRedisUrl, undefined),
     sessionRedisUrl: read('SESSION_REDIS_URL', readRedisUrl, undefined),
+    redisCommandTimeoutMs: read<number | undefined>('REDIS_COMMAND_TIMEOUT', readTimeout, undefined),
     redisMemoryBytes: read<number | undefined>('REDIS_MEMORY_LIMIT', readBytes, undefined),
     redisTls: tlsOf(read('REDIS_TLS_CA', readPem, undefined), read('REDIS_TLS_CERT', readPem, undefined), read('REDIS_TLS_KEY', readPem, undefined)),
     sessionSecrets: Object.freeze(read('SESSION_SECRET', readSecrets, [randomBytes(secretLength).toString('base64url')])),
@@ -141,14 +144,8 @@ const readHost: Reader<string> = (value, refuse) =>
   isIP(value) !== 0 || /^(?!.*\.\.)[a-z\d](?:[a-z\d.-]{0,251}[a-z\d])?$/i.test(value) ? value : refuse('an IP address or a host name, without port, brackets or scheme')
 
 const readRedisUrl: Reader<string> = (value, refuse) => {
-  try {
-    readAddress('REDIS_URL', value)
-    return value
-  } catch {
-    const scheme = /^[a-z][a-z+]*(?=:\/\/)/i.exec(value)?.[0]
-    const what = scheme === undefined ? 'an address without a scheme' : `an address that begins with ${scheme}://`
-    return refuse(redisWanted, `${what} and cannot be read; the rest is not shown, for it may hold a password`)
-  }
+  const fault = addressFault(value)
+  return fault === undefined ? value : refuse(redisWanted, `${fault}; it is not shown, for it may hold a password`)
 }
 
 const units: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }
@@ -156,6 +153,12 @@ const units: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1
 const readBytes: Reader<number> = (value, refuse) => {
   const [, digits, unit = ''] = /^([1-9]\d{0,9})(kb|mb|gb)$/i.exec(value) ?? []
   return digits === undefined ? refuse('a size such as 256mb, in kb, mb or gb') : Number(digits) * (units[unit.toLowerCase()] ?? 1)
+}
+
+const readTimeout: Reader<number> = (value, refuse) => {
+  const [, amount, unit] = /^(\d{1,5})(ms|s)$/.exec(value) ?? []
+  const ms = Number(amount) * (unit === 's' ? 1000 : 1)
+  return ms >= 10 && ms <= 10_000 ? ms : refuse("a time from '10ms' to '10s', in ms or s")
 }
 
 const readPem: Reader<string> = (value, refuse) => pemOf(value) ?? refuse('PEM, or the path of a file that holds it and may be read', 'neither; it is not shown')
@@ -179,7 +182,7 @@ const readTrustedProxies: Reader<TrustedProxies> = (value, refuse) => {
   const networks = listOf(value)
   const wrong = networks.find((network) => !isNetwork(network))
   if (wrong === undefined) return { kind: 'networks', networks: Object.freeze(networks) }
-  return refuse(wrong.endsWith('/0') ? `${wanted}; a /0 trusts everybody, and lets any client forge its address` : wanted, shown(wrong))
+  return refuse(wrong.endsWith('/0') ? `${wanted}; a /0 trusts everybody, and lets any client forge its address` : wanted, `a list of which number ${networks.indexOf(wrong) + 1} is another`)
 }
 
 const readLogLevel: Reader<typeof logLevels[number]> = (value, refuse) =>
@@ -200,8 +203,8 @@ const readWebhookSecret: Reader<string> = (value, refuse) =>
 
 const readOrigins: Reader<readonly string[]> = (value, refuse) => {
   const origins = listOf(value)
-  const wrong = origins.find((origin) => !/^https?:/.test(origin) || URL.parse(origin)?.origin !== origin)
-  return wrong === undefined ? origins : refuse('exact origins such as https://example.com, without path or slash at the end, in lower case, with commas between them', wrong.includes('@') ? 'one with a user in it' : shown(wrong))
+  const wrong = origins.find((origin) => !isExactOrigin(origin))
+  return wrong === undefined ? origins : refuse('exact origins such as https://example.com, without path or slash at the end or *, in lower case, with commas between them', wrong.includes('@') ? 'one with a user in it' : `a list of which number ${origins.indexOf(wrong) + 1} is another`)
 }
 
 const readDatabasePath: Reader<string> = (value, refuse) =>
@@ -229,6 +232,12 @@ function isWritable (path: string): boolean {
   } catch {
     return false
   }
+}
+
+/** Numbers, and words where a variable takes one of a few, are shown. Any other text may be a secret that was put in the wrong place. */
+function described (variable: string, value: string): string {
+  const isShown = /^-?\d{1,12}(?:\.\d{1,12})?$/.test(value) || (/^(?:NODE_ENV|LOG_LEVEL)$/.test(variable) && /^[a-z]{1,24}$/i.test(value))
+  return isShown ? `"${value}"` : `a text of ${value.length} characters`
 }
 
 function listOf (value: string): string[] {

@@ -8,16 +8,42 @@ export type Duration = `${number}${Unit}`
 const unitMs: Record<Unit, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 const durationPattern = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/
 
-/** Shows what came in a refusal; long values are cut, functions and objects are named by kind. */
-export function shown (value: unknown): string {
-  if (typeof value === 'function') return 'a function'
-  const text = typeof value === 'bigint' ? `${value}n` : JSON.stringify(value) ?? String(value)
-  return text.length > 60 ? `${text.slice(0, 57)}…` : text
+/** Below these stand secrets, logins and addresses: of no value there more than its kind is shown. */
+const secretive = /^(?:redis|session)(?![^.[])/
+/** Words that an option offers are shorter. */
+const longestChoice = 24
+/** What an option may be called: words of letters. Another name may be a value that took the place of a name. */
+const plausibleName = /^(?=.{1,30}$)[A-Za-z]+(?:[_-][A-Za-z]+)*\d?$/
+
+/**
+ * Shows what came in a refusal, which ends up in logs and error trackers: numbers and booleans as they are, all else by its kind, for any text may be
+ * a secret (OWASP Logging Cheat Sheet, CWE-532).
+ *
+ * @param option its name: of anything under `redis` and `session` the kind alone is shown
+ */
+export function shown (option: string, value: unknown): string {
+  const isPlain = (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') && !secretive.test(option)
+  return isPlain ? String(value) : kindOf(value)
 }
 
-/** Refuses an option: throws, naming it, what is wanted and what came. */
+/** What kind of value it is, without the value. */
+export function kindOf (value: unknown): string {
+  if (value === undefined || value === null) return String(value)
+  if (value === '') return 'an empty text'
+  if (Array.isArray(value)) return `a list of ${value.length}`
+  return kinds[typeof value] ?? `a ${typeof value}`
+}
+
+const kinds: Readonly<Record<string, string>> = { string: 'a text', object: 'an object' }
+
+/** Refuses an option: throws, naming it, what is wanted and what came, as far as {@link shown} shows it. */
 export function refuse (option: string, wanted: string, came: unknown): never {
-  throw new OptionError(option, wanted, shown(came))
+  return refuseAs(option, wanted, shown(option, came))
+}
+
+/** Refuses an option whose fault is described in words, which hold nothing of a value. */
+export function refuseAs (option: string, wanted: string, description: string): never {
+  throw new OptionError(option, wanted, description)
 }
 
 /**
@@ -66,7 +92,8 @@ export function readText (option: string, value: unknown): string {
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readChoice<Choice extends string> (option: string, value: unknown, choices: readonly Choice[]): Choice {
-  return choices.find((choice) => choice === value) ?? refuse(option, `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`, value)
+  const isWord = typeof value === 'string' && value.length <= longestChoice && /^[\w-]+$/.test(value) && !secretive.test(option)
+  return choices.find((choice) => choice === value) ?? refuseAs(option, `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`, isWord ? `'${value}'` : shown(option, value))
 }
 
 /**
@@ -87,6 +114,6 @@ export function readTexts (option: string, value: unknown): readonly string[] {
 export function readRecord (option: string, value: unknown, known: readonly string[]): Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return refuse(option, `an object of ${known.join(', ')}`, value)
   const unknown = Object.keys(value).find((name) => !known.includes(name))
-  if (unknown !== undefined) throw new OptionError(`${option}.${unknown}`, `left out, for it is unknown; known are ${known.join(', ')}`, shown((value as Record<string, unknown>)[unknown]))
+  if (unknown !== undefined) refuseAs(`${option}.${plausibleName.test(unknown) ? unknown : '(a name that is not shown)'}`, `left out, for it is unknown; known are ${known.join(', ')}`, kindOf((value as Record<string, unknown>)[unknown]))
   return value as Readonly<Record<string, unknown>>
 }

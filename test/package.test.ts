@@ -196,7 +196,7 @@ t.test('package holds what its entries reach, the Lua beside it, and words for i
   const { files } = project
 
   const folders = new Set(files.filter((file) => file.startsWith('dist/src/')).map((file) => file.split('/')[2]))
-  t.same([...folders].filter((name) => !name?.includes('.')).sort(), ['alerts', 'cache', 'cli', 'events', 'http', 'limit', 'metrics', 'redis', 'session'])
+  t.same([...folders].filter((name) => !name?.includes('.')).sort(), ['alerts', 'cache', 'cli', 'events', 'http', 'limit', 'metrics', 'redis', 'route-config', 'session'])
   t.same(files.filter((file) => /(^|\/)(atlas|server|app|operator|routes|health|openapi|problems|config|test|bench|tools|\.railway)[./]/.test(file) && !file.startsWith('dist/src/http/')), [])
   t.same(['README.md', 'LICENSE', 'CHANGELOG.md', 'package.json'].filter((file) => !files.includes(file)), [])
   t.ok(files.includes('dist/src/limit/take.lua'))
@@ -270,7 +270,7 @@ t.test('package gives events alone', async (t) => {
 })
 
 t.test('package says what is missing where a part stands without its Redis', async (t) => {
-  t.match(await run('alone.ts'), /dependency 'redis' of plugin 'fastify-prism\/session' is not registered/)
+  t.match(await run('alone.ts'), /dependency 'fastify-prism\/redis' of plugin 'fastify-prism\/session' is not registered/)
 })
 
 t.test('package can be required', async (t) => {

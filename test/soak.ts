@@ -1,35 +1,63 @@
 /**
- * `npm run soak [events | fields]`: two minutes of the worst for events, and a million blocks of header fields for the cache, about four minutes.
- * Exits with 1 when anything was lost, doubled or out of order, or kept that must not be.
+ * `npm run soak [fields] [events] [attack]`: a million blocks of header fields for the cache (about four minutes), two minutes of the worst for
+ * events, and a service with a heap of 256 MB under attack (about ten minutes); all of them where none is named.
+ *
+ * Exits with 1 when anything was lost, doubled or out of order, kept that must not be, or brought down.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { attack } from './helpers/attack/attack.ts'
+import type { Owner } from './helpers/owner.ts'
 import { faultsOf, soak } from './helpers/soak.ts'
 
+const usage = `Usage: npm run soak [fields] [events] [attack]
+
+  fields  a million blocks of header fields for the cache; SOAK_RUNS=n for another number
+  events  three processes on a Redis that fails, for two minutes
+  attack  fuzz, hostile headers and floods against the service; SOAK_REQUESTS=n requests of fuzz (50000), SOAK_SEED=n
+
+Without a name all of them run.`
+
+const parts: Readonly<Record<string, (owner: Owner) => Promise<boolean>>> = { fields: readFields, events: soakEvents, attack: attackService }
+const note = (text: string) => console.log(`${new Date().toISOString()} ${text}`)
+
 const chosen = process.argv.slice(2)
-const isChosen = (part: string) => chosen.length === 0 || chosen.includes(part)
-const areFieldsFine = isChosen('fields') ? await readFields() : true
-if (!isChosen('events')) process.exit(areFieldsFine ? 0 : 1)
+const unknown = chosen.filter((name) => !Object.hasOwn(parts, name))
+if (unknown.length > 0) {
+  const isAsked = unknown.every((name) => name === '--help' || name === '-h')
+  console.log(isAsked ? usage : `There is no ${unknown.join(', ')}.\n\n${usage}`)
+  process.exit(isAsked ? 0 : 1)
+}
+
+let isFine = true
+for (const [name, run] of Object.entries(parts)) {
+  if (chosen.length > 0 && !chosen.includes(name)) continue
+  const ends: (() => Promise<void> | void)[] = []
+  isFine = await run({ after: (end) => ends.unshift(end) }) && isFine
+  for (const end of ends) await end()
+}
+process.exit(isFine ? 0 : 1)
 
 /** The cache's property test, as often as `SOAK_RUNS` says. */
 async function readFields (): Promise<boolean> {
   const runs = process.env.SOAK_RUNS ?? '1000000'
-  console.log(`${new Date().toISOString()} ${runs} blocks of header fields`)
+  note(`${runs} blocks of header fields`)
   const child = spawn(process.execPath, ['test/src/cache/storing.test.ts'], { cwd: `${import.meta.dirname}/..`, stdio: 'inherit', env: { ...process.env, SOAK_RUNS: runs } })
   const [code] = await once(child, 'exit')
   return code === 0
 }
 
-const ends: (() => Promise<void> | void)[] = []
-const note = (text: string) => console.log(`${new Date().toISOString()} ${text}`)
+async function soakEvents (owner: Owner): Promise<boolean> {
+  note('3 processes, 500 events a second, 120 s; 20 killed connections, 5 half open, Redis stopped twice; then the log is lost in every way')
+  const { reports, resets } = await soak(owner, { seconds: 120, perSecond: 500, kills: 20, halfOpens: 5, stops: 2, stopMs: 3000, note })
+  const acked = new Set(reports.flatMap((report) => report.acked))
+  const faults = reports.flatMap((report) => faultsOf(report, acked))
+  for (const { told, acked, failed, rssBytes } of reports) note(`told ${told.length}, published ${acked.length}, of which Redis did not confirm ${failed}, ${Math.round(rssBytes / 2 ** 20)} MiB`)
+  note(`${faults.length} faults; resets ${JSON.stringify(resets)}`)
+  for (const fault of faults.slice(0, 20)) note(fault)
+  return faults.length === 0 && resets['in all']?.every((count) => count === 4) === true
+}
 
-note('3 processes, 500 events a second, 120 s; 20 killed connections, 5 half open, Redis stopped twice; then the log is lost in every way')
-const { reports, resets } = await soak({ after: (end) => ends.unshift(end) }, { seconds: 120, perSecond: 500, kills: 20, halfOpens: 5, stops: 2, stopMs: 3000, note })
-for (const end of ends) await end()
-
-const acked = new Set(reports.flatMap((report) => report.acked))
-const faults = reports.flatMap((report) => faultsOf(report, acked))
-for (const { told, acked, failed, rssBytes } of reports) note(`told ${told.length}, published ${acked.length}, of which Redis did not confirm ${failed}, ${Math.round(rssBytes / 2 ** 20)} MiB`)
-note(`${faults.length} faults; resets ${JSON.stringify(resets)}`)
-for (const fault of faults.slice(0, 20)) note(fault)
-process.exit(areFieldsFine && faults.length === 0 && resets['in all']?.every((count) => count === 4) ? 0 : 1)
+async function attackService (owner: Owner): Promise<boolean> {
+  return await attack(owner, { requests: Number(process.env.SOAK_REQUESTS ?? 50_000), seed: Number(process.env.SOAK_SEED ?? Math.floor(Math.random() * 2 ** 31)), note })
+}

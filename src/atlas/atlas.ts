@@ -2,6 +2,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import { Cities } from './cities.ts'
 import { Countries } from './countries.ts'
 import { loadAtlas, type LoadOptions } from './load.ts'
+import { CitySearches } from './search.ts'
 import { Notes } from './notes.ts'
 import { Users } from './users.ts'
 
@@ -25,6 +26,8 @@ export class Atlas {
   readonly cities: Cities
   readonly countries: Countries
   readonly notes: Notes
+  /** as `cities.search`, off the event loop */
+  readonly searches: CitySearches
   readonly users: Users
   readonly #database: DatabaseSync
 
@@ -35,11 +38,13 @@ export class Atlas {
     this.cities = new Cities(database)
     this.countries = new Countries(database)
     this.notes = new Notes(database)
+    this.searches = new CitySearches(database.location() ?? '')
     this.users = new Users(database)
   }
 
-  /** Ends all use of the file; safe to call twice. */
-  close (): void {
+  /** Ends all use of the file, on this thread at once; safe to call twice. */
+  close (): Promise<void> {
     if (this.#database.isOpen) this.#database.close()
+    return this.searches.close()
   }
 }

@@ -1,5 +1,6 @@
 import { randomBytes, scrypt, timingSafeEqual, type ScryptOptions } from 'node:crypto'
 import { PasswordsFullError } from '../errors.ts'
+import { WorkQueue } from './work-queue.ts'
 
 // 32 MiB and about a tenth of a second a hash: N = 2^15, r = 8, p = 3 is one of OWASP's equal choices.
 const cost = { ln: 15, r: 8, p: 3 }
@@ -10,7 +11,7 @@ const format = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/
 /**
  * Hashes a password with scrypt and a salt of its own, as a PHC string: `$scrypt$ln=15,r=8,p=3$salt$hash`.
  *
- * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where too many wait
+ * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where it would wait too long
  */
 export async function hashPassword (password: string): Promise<string> {
   const salt = randomBytes(saltBytes)
@@ -23,12 +24,12 @@ export async function hashPassword (password: string): Promise<string> {
  *
  * Without a hash (nobody has that name) it does the same work and says no, so that time does not tell which names exist.
  *
- * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where too many wait
+ * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where it would wait too long
  */
 export async function verifyPassword (password: string, hashed: string | undefined): Promise<boolean> {
   const { salt, hash, ...kept } = parsed(hashed ?? nobody)
   const derived = await derive(password, salt, kept)
-  return timingSafeEqual(derived, hash) && hashed !== undefined
+  return derived.length === hash.length && timingSafeEqual(derived, hash) && hashed !== undefined
 }
 
 const nobody = `$scrypt$ln=${cost.ln},r=${cost.r},p=${cost.p}$${unpadded(randomBytes(saltBytes))}$${unpadded(randomBytes(hashBytes))}`
@@ -42,31 +43,13 @@ function parsed (hashed: string) {
 function derive (password: string, salt: Buffer, { ln, r, p }: typeof cost): Promise<Buffer> {
   const N = 2 ** ln
   const options: ScryptOptions = { N, r, p, maxmem: 256 * N * r }
-  return inTurn(() => new Promise((resolve, reject) => {
+  return queue.run(() => new Promise((resolve, reject) => {
     scrypt(password.normalize('NFC'), salt, hashBytes, options, (error, key) => error ? reject(error) : resolve(key))
   }))
 }
 
 // A hash holds one of libuv's four threads, and those also look up the address of a Redis that must be reached anew: two stay free.
-const mostAtOnce = 2
-/** Whoever would wait behind so many waits for seconds: he had better come again. */
-const mostWaiting = 50
-const retryAfterSeconds = 3
-const waiting: Array<() => void> = []
-let running = 0
-
-async function inTurn<Result> (work: () => Promise<Result>): Promise<Result> {
-  if (waiting.length >= mostWaiting) throw Object.assign(new PasswordsFullError(mostWaiting), { retryAfterSeconds })
-  if (running < mostAtOnce) running++
-  else await new Promise<void>((resolve) => { waiting.push(resolve) })
-  try {
-    return await work()
-  } finally {
-    const next = waiting.shift()
-    if (next) next()
-    else running--
-  }
-}
+const queue = new WorkQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs: 100, full: (seconds) => new PasswordsFullError(seconds) })
 
 function unpadded (bytes: Buffer): string {
   return bytes.toString('base64').replace(/=+$/, '')

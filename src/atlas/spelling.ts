@@ -12,12 +12,24 @@ export function plainSpelling (name: string): string {
   return plain === lower ? '' : plain
 }
 
+/** No city's name has so many words that more of them would find another one. */
+const mostWords = 8
+
 /**
  * An FTS5 query for what somebody typed: every word must occur, each may be only the beginning of one.
+ *
+ * A word that is there twice, or that another one begins with, adds nothing, and is left out; of many words the longest count, which fit the fewest names.
  *
  * Words are quoted, so that FTS5's own syntax (`OR`, `NEAR`, `*`, `^`, `:`, quotes) has no meaning in them.
  */
 export function matchOf (typed: string): string {
   const words = typed.replaceAll('\0', ' ').split(/\s+/).filter((word) => word !== '')
-  return words.map((word) => `"${word.replaceAll('"', '""')}"*`).join(' ') || nothing
+  return selective(words).map((word) => `"${word.replaceAll('"', '""')}"*`).join(' ') || nothing
+}
+
+function selective (words: readonly string[]): readonly string[] {
+  const folded = words.map((word) => word.toLowerCase())
+  const isImplied = (word: string, index: number) => folded.some((other, place) => other === word ? place < index : other.startsWith(word))
+  const needed = words.filter((_word, index) => !isImplied(folded[index] ?? '', index))
+  return needed.length <= mostWords ? needed : needed.toSorted((one, other) => other.length - one.length).slice(0, mostWords)
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { CredentialsError, NameTakenError, UserUnknownError } from '../errors.ts'
+import { AttemptsFullError, CredentialsError, NameTakenError, UserUnknownError } from '../errors.ts'
 import { hashPassword, verifyPassword } from './password.ts'
 
 /** Somebody who may sign in. The id is random: an atlas made anew must not hand an old session to a new user. */
@@ -39,6 +39,17 @@ export class Users {
       if (isUniqueFault(error)) throw new NameTakenError(user.name)
       throw error
     }
+  }
+
+  /** Under which name attempts to sign in are counted, whether the account exists or not: one for all spellings that {@link verify} takes for the same. */
+  accountOf (name: string): string {
+    return keyOf(name)
+  }
+
+  /** What a client is told that has used up the attempts of an account; it does not tell whether the account exists. */
+  attemptsFull (retryMs: number): Error {
+    const retryAfterSeconds = Math.max(1, Math.ceil(retryMs / 1000))
+    return Object.assign(new AttemptsFullError(retryAfterSeconds), { retryAfterSeconds })
   }
 
   /** @throws {CredentialsError} PRISM_ERR_CREDENTIALS, the same and as slowly for an unknown name as for a wrong password. */

@@ -5,7 +5,8 @@ import type { Raise } from './epoch.ts'
 import type { Kept } from './lookup.ts'
 
 const advance = new Script({ url: new URL('./advance.lua', import.meta.url), costMicroseconds: 5, read: Number })
-const raise = new Script({ url: new URL('./raise.lua', import.meta.url), costMicroseconds: 5, read: Number })
+/** A marker holds one number or two. */
+const raise = new Script({ url: new URL('./raise.lua', import.meta.url), costMicroseconds: 5, read: (reply) => Math.max(...String(reply).split(' ').map(Number)) })
 
 /**
  * The store's scripts, taken apart for a Cluster, where sequence, markers and entries lie in different slots.
@@ -44,10 +45,12 @@ export class Apart {
   }
 
   /** Drops whatever bears one of these tags, or makes it stale: done when every marker has been raised. */
-  async purge (tags: readonly string[], lifetimeMs: number, isSoft: boolean): Promise<number> {
-    const sequence = await this.#advance(lifetimeMs, 0)
-    await Promise.all(tags.map((tag) => this.#batch.ask(raise, [this.#keys.cacheTag(tag)], [sequence, lifetimeMs, isSoft ? 1 : 0])))
-    return sequence
+  async purge (tags: readonly string[], lifetimeMs: number, { isSoft, seen }: { isSoft: boolean, seen: number }): Promise<number> {
+    const sequence = await this.#advance(lifetimeMs, seen)
+    const markers = await Promise.all(tags.map((tag) => this.#batch.ask(raise, [this.#keys.cacheTag(tag)], [sequence, lifetimeMs, isSoft ? 1 : 0])))
+    // The sequence was set back: answers that were filled before it may be as young as the marker.
+    const highest = Math.max(...markers)
+    return highest > sequence ? await this.purge(tags, lifetimeMs, { isSoft, seen: highest }) : sequence
   }
 
   /** Raises the global marker; see `adopt.lua`. */
@@ -55,7 +58,7 @@ export class Apart {
     const marker = await this.#number(key)
     if (marker !== null && marker >= least) return marker
     const sequence = await this.#advance(lifetimeMs, seen)
-    return Number(await this.#batch.ask(raise, [key], [sequence, lifetimeMs, 0]))
+    return await this.#batch.ask(raise, [key], [sequence, lifetimeMs, 0])
   }
 
   async #advance (lifetimeMs: number, seen: number): Promise<number> {

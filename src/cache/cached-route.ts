@@ -1,9 +1,9 @@
 import { formatCacheStatus } from '../http/cache-status.ts'
 import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
-import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
+import { isHeadPatched } from '../http/sent-head.ts'
 import { OnlyIfCachedError } from '../errors.ts'
-import { refuse } from '../options.ts'
+import { encodeText } from './encode-text.ts'
 import type { Entry } from './entry.ts'
 import { Filling } from './filling.ts'
 import { freshLeftMs } from './freshness.ts'
@@ -11,7 +11,9 @@ import { changedIn, inputsOf } from './witness/inputs.ts'
 import { KeyMaker } from './key.ts'
 import type { Key } from './key.ts'
 import type { Found, Lookup } from './lookup.ts'
+import { forbidsFill, mayBeStored, wantedBy } from './message.ts'
 import type { Asking, Replying } from './message.ts'
+import { partitionNamedBy, TagFunctions } from './named.ts'
 import type { RoutePolicy } from './policy.ts'
 import { useOf } from './reuse.ts'
 import { Running } from './running.ts'
@@ -34,6 +36,7 @@ export class CachedRoute<Request extends Asking> {
   readonly #settling: Settling
   readonly #filling: Filling<Request>
   readonly #running: Running<Request>
+  readonly #tagFunctions: TagFunctions<Request>
 
   constructor (policy: RoutePolicy<Request>, pattern: string, shared: Shared) {
     this.policy = policy
@@ -41,6 +44,7 @@ export class CachedRoute<Request extends Asking> {
     this.#shared = shared
     this.#keys = new KeyMaker(policy, shared.store.keys.cacheEntry('GET', pattern))
     this.#variants = new Variants(this.#keys, shared.store)
+    this.#tagFunctions = new TagFunctions(policy.tagsOf, (err) => shared.warn({ route: pattern, err }, 'A response is not cached, for the tags function of its route has failed'))
     this.#settling = new Settling(policy as RoutePolicy, pattern, shared, this.#variants)
     const front: Front<Request> = {
       serve: (turn, entry, status) => this.#serve(turn, entry, status),
@@ -62,13 +66,14 @@ export class CachedRoute<Request extends Asking> {
       return
     }
     visit.standing = this.#shared.store.standing()
-    if (typeof this.policy.partition === 'function') return
+    visit.named = this.#tagFunctions.tryAt(request)
+    if (typeof this.policy.partition === 'function' || visit.named === undefined) return
     if (this.policy.partition === undefined) {
       this.#lookAhead(request, visit, '')
       return
     }
     const claimed = claimOf(request, this.policy.partition)
-    if (claimed !== undefined) this.#lookAhead(request, visit, `${this.policy.partition}:${encodeURIComponent(claimed)}`)
+    if (claimed !== undefined) this.#lookAhead(request, visit, `${this.policy.partition}:${encodeText(claimed)}`)
   }
 
   /** Answers from the store, or runs the handler; what it returns, the route's handler returns. */
@@ -83,6 +88,8 @@ export class CachedRoute<Request extends Asking> {
       // What was looked for ahead was the cookie's claim; what counts is who it turned out to be.
       if (partition !== visit.partition) this.#lookAhead(request, visit, partition)
     }
+    // The tags were not known before the guards had run.
+    if (visit.lookup === undefined && visit.standing !== undefined && !this.#tagFunctions.isEmpty) this.#lookAhead(request, visit, visit.partition ?? '')
     const { lookup } = visit
     if (lookup === undefined) return this.#forward(turn, 'bypass', 'unasked')
     return lookup.found === undefined ? lookup.settled().then((found) => waitedFor(reply, this.#decide(turn, lookup, found))) : this.#decide(turn, lookup, lookup.found)
@@ -99,12 +106,23 @@ export class CachedRoute<Request extends Asking> {
   /** Judges what the handler answered, and keeps it where it may. */
   settle (request: Request, reply: Replying, visit: Visit, payload: unknown): unknown {
     this.#leave(visit)
-    const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsOf(request, visit))
+    const settled = visit.run === undefined ? undefined : this.#settling.settle(request, reply, visit, payload, this.#tagsToKeep(request, visit))
     if (visit.run !== undefined) this.#running.ended(visit.run)
     else if (visit.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: visit.bypass ?? 'guard' }))
-    // Somebody gave this client a cookie: no other cache on the way shall hand it to the next one.
-    if (!this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
+    // The hook behind all others is not called for an answer that was left to the handler of unknown paths.
+    if (visit.isServed !== true && visit.run?.pending === undefined && !this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
     return visit.isServed === true && settled === undefined ? asText(payload) : settled
+  }
+
+  /**
+   * Looks at an answer once all hooks have run, whoever they belong to. One that bears a cookie is one client's: no other cache on the way may hand it
+   * to the next one. Where something has put itself before `writeHead`, it may still add one.
+   */
+  seal (reply: Replying, visit: Visit): void {
+    const { run } = visit
+    run?.pending?.review()
+    if (this.policy.keepCookies) return
+    if (reply.getHeader('set-cookie') !== undefined || isHeadPatched(reply.raw)) makePrivate(reply)
   }
 
   /** What a request would find here, fresh or not, for operators; undefined where each visitor has answers of their own, which are nobody else's business. */
@@ -147,26 +165,31 @@ export class CachedRoute<Request extends Asking> {
     return this.policy.hosts?.has(request.host) === true ? request.host : ''
   }
 
-  #tagsOf (request: Request, { key }: Visit): readonly string[] {
+  #tagsOf (request: Request, { key, named }: Visit): readonly string[] {
     const { tags, tagsOf, ttlMs } = this.policy
     const isWritten = ttlMs === undefined || this.#shared.writers.has(this.#pattern)
     if (tagsOf.length === 0 && !isWritten) return tags
     const url = request.raw.url ?? ''
     const uri = !isWritten ? [] : [key?.search === undefined ? uriTag(request, url) : searchTag(request, url)]
-    return [...new Set([...tags, ...tagsOf.flatMap((each) => each(request)), ...uri])]
+    return [...new Set([...tags, ...named ?? [], ...uri])]
+  }
+
+  /** Those of the request as the handler has left it. */
+  #tagsToKeep (request: Request, visit: Visit): readonly string[] {
+    if (this.#tagFunctions.isEmpty) return this.#tagsOf(request, visit)
+    if ((visit.named = this.#tagFunctions.tryAt(request)) === undefined) visit.bypass ??= 'tags'
+    return this.#tagsOf(request, visit)
   }
 
   #partitionOf (request: Request): string | undefined {
     const { partition } = this.policy
     if (typeof partition === 'function') {
-      const named: unknown = partition(request)
-      if (named == null) return undefined
-      // Of a promise, for one, all would have the same.
-      return typeof named === 'string' || typeof named === 'number' ? `:${encodeURIComponent(named)}` : refuse('cache.partition', 'a function that returns a text or undefined', typeof named)
+      const named = partitionNamedBy(partition, request)
+      return named === undefined ? undefined : `:${encodeText(named)}`
     }
     const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
     const who = partition === 'user' ? visitor?.userId : visitor?.id
-    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeURIComponent(who)}`
+    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeText(who)}`
   }
 
   #bypassOf ({ request, visit }: Turn<Request>): string | undefined {
@@ -174,7 +197,9 @@ export class CachedRoute<Request extends Asking> {
     if (visit.bypass !== undefined) return visit.bypass
     const changed = visit.inputs && changedIn(visit.inputs, request, this.policy)
     if (changed !== undefined) visit.changed = { what: changed, remedy: 'cache: { enforce: false }' }
-    return changed === undefined && visit.url === request.raw.url ? undefined : 'rewritten'
+    if (changed !== undefined || visit.url !== request.raw.url) return 'rewritten'
+    visit.named ??= this.#tagFunctions.at(request)
+    return visit.named === undefined ? 'tags' : undefined
   }
 
   #decide (turn: Turn<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
@@ -202,7 +227,7 @@ export class CachedRoute<Request extends Asking> {
     visit.isServed = true
     this.#shared.counts.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
     const otherwise = () => this.#forward(turn, 'bypass', 'corrupt')
-    return serve(request, reply, entry, { browserSeconds: this.policy.browserSeconds, status, otherwise })
+    return serve(request, reply, entry, { browser: this.policy.browser, status, otherwise })
   }
 
   #alone (turn: Turn<Request>, lookup: Lookup<Entry>, wanted: CacheControl | undefined): unknown {
@@ -227,22 +252,4 @@ export class CachedRoute<Request extends Asking> {
 function claimOf (request: unknown, by: 'user' | 'session'): string | undefined {
   const claim = (request as { visitor?: { claim?: { userId?: string, id?: string } } }).visitor?.claim
   return by === 'user' ? claim?.userId : claim?.id
-}
-
-/** `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 section 5.4). */
-function wantedBy ({ raw: { headers } }: Asking): CacheControl {
-  const field = headers['cache-control'] ?? (/\bno-cache\b/i.test(String(headers.pragma ?? '')) ? 'no-cache' : undefined)
-  return parseCacheControl(field)
-}
-
-/** RFC 9111 sections 5.2.1.5 and 5.2.1.7: a request that runs the handler for nobody else, or not at all. */
-function forbidsFill ({ raw: { headers } }: Asking): boolean {
-  const field = headers['cache-control']
-  return field !== undefined && /no-store|only-if-cached/i.test(String(field))
-}
-
-/** RFC 9110 section 9.3.1: a body on a GET has no meaning that a cache could know. */
-function mayBeStored (request: Asking): boolean {
-  const { method, raw: { headers } } = request
-  return (method === 'GET' || method === 'HEAD') && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
 }

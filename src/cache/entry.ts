@@ -50,7 +50,7 @@ const mustRevalidateFlag = 4
 
 /** Packs an answer into one string of bytes. */
 export function packEntry (head: Head, body: Buffer): Buffer {
-  const lines = [head.key, String(head.tags.length), ...head.tags.map(encodeURIComponent), ...head.fields.flat()]
+  const lines = [head.key, String(head.tags.length), ...head.tags.map((tag) => encodeURIComponent(tag.toWellFormed())), ...head.fields.flat()]
   const text = Buffer.from(lines.join('\n'), 'latin1')
   const packed = Buffer.allocUnsafe(fixedBytes + text.length + body.length)
   packed[0] = version
@@ -67,6 +67,17 @@ export function packEntry (head: Head, body: Buffer): Buffer {
   body.copy(packed, fixedBytes + text.length)
   packed.writeUInt32LE(checksumOf(packed, fixedBytes + text.length), checksumAt)
   return packed
+}
+
+/** Where the bytes stand that tell one fill of a key from the next: its sequence, and when the answer was made. */
+export const identityAt = { first: 16, last: 31 } as const
+
+/** Those bytes of a packed answer. */
+export function identityOf ({ sequence, bornAt }: Pick<Head, 'bornAt' | 'sequence'>): Buffer {
+  const bytes = Buffer.allocUnsafe(16)
+  bytes.writeDoubleLE(sequence, 0)
+  bytes.writeDoubleLE(bornAt, 8)
+  return bytes
 }
 
 function checksumOf (packed: Buffer, textEnd: number): number {

@@ -60,6 +60,8 @@ export class Epoch {
   #isRaised = true
   #raising: Promise<void> | undefined
   #renewedAt = performance.now()
+  /** what was read last from the servers that are known now */
+  #known: number | undefined
 
   constructor (options: EpochOptions) {
     this.#options = options
@@ -80,8 +82,19 @@ export class Epoch {
     const reading = new EpochReading(this.#runId)
     this.#reading = reading
     this.#tick = batch.tick
-    batch.reading(this.#key).hear({ answered: (text) => reading.settle(text === null ? null : Number(text.toString('latin1'))), failed: () => reading.settle(undefined) })
+    batch.reading(this.#key).hear({ answered: (text) => this.#answered(reading, text), failed: () => this.#failed(reading) })
     return reading
+  }
+
+  #answered (reading: EpochReading, text: Buffer | null): void {
+    const value = text === null ? null : Number(text.toString('latin1'))
+    if (reading.runId === this.#runId) this.#known = value ?? undefined
+    reading.settle(value)
+  }
+
+  /** Where the one master of a Cluster that has it is away: it is raised for another server, and as long as no other was seen it is what it was. */
+  #failed (reading: EpochReading): void {
+    reading.settle(reading.runId === this.#runId ? this.#known : undefined)
   }
 
   /** What a reading tells: null where it tells nothing, for the server is another by now, or the marker is missing. */
@@ -95,6 +108,11 @@ export class Epoch {
   /** Notes a sequence: a marker that is raised will be higher, also where the next master's clock is behind. */
   notice (sequence: number): void {
     if (sequence > this.#seen && Number.isFinite(sequence)) this.#seen = sequence
+  }
+
+  /** The highest sequence that this process knows of. */
+  get seen (): number {
+    return this.#seen
   }
 
   /** Keeps it longer, now and then: it shall outlive what is stored. */
@@ -129,6 +147,7 @@ export class Epoch {
     this.notice(marker)
     if (runId !== this.#runId) return
     if (least === Infinity) this.#least = marker
+    this.#known = marker
     this.#isRaised = true
   }
 
@@ -143,5 +162,6 @@ export class Epoch {
     this.#runId = runId
     this.#key = this.#options.keys.cacheEpoch(runId)
     this.#reading = undefined
+    this.#known = undefined
   }
 }

@@ -10,13 +10,30 @@ export function watchFailure (state: HandlerRun, reply: Replying): void {
   const { restore } = state
   let isGiven = false
   reply.send = (payload?: unknown) => {
-    if (isGiven || payload instanceof Error) state.hasFailed = true
+    if (isGiven || payload instanceof Error) {
+      state.hasFailed = true
+      state.givenWay ??= { reading: state.witness?.reading }
+    }
     isGiven = true
     return send.call(reply, payload)
   }
   state.restore = () => {
     // To delete it would make the reply slow for all that comes after.
     reply.send = send
+    restore?.()
+  }
+}
+
+/** Notes what a handler had read when it left the answer to the handler of unknown paths. */
+export function watchNotFound (state: HandlerRun, reply: Replying): void {
+  const { callNotFound } = reply
+  const { restore } = state
+  reply.callNotFound = () => {
+    state.givenWay ??= { reading: state.witness?.reading }
+    return callNotFound.call(reply)
+  }
+  state.restore = () => {
+    reply.callNotFound = callNotFound
     restore?.()
   }
 }

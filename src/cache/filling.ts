@@ -15,6 +15,7 @@ import type { Shared } from './shared.ts'
 import { Swapping } from './swapping.ts'
 import { waitedFor } from './turn.ts'
 import type { Front, Miss, Turn } from './turn.ts'
+import type { Visit } from './visit.ts'
 
 /** Nobody waits longer than this for somebody else's run, once; then he takes its place. */
 const patienceMs = 5000
@@ -139,6 +140,7 @@ export class Filling<Request extends Asking> {
     const { sequence } = taking
     if (taking.word === 'taken') {
       fill.lock = taking.lock
+      if (taking.raisedFrom !== undefined) raiseStanding(turn.visit, taking.raisedFrom, sequence)
       return this.#running.run(turn, miss, { fill, sequence })
     }
     fill.end('alone')
@@ -188,7 +190,7 @@ export class Filling<Request extends Asking> {
     const { request } = turn
     const detail = miss.wanted?.noStore === true ? 'no-store' : request.method !== 'GET' ? 'method' : undefined
     if (detail !== undefined) return this.#running.run(turn, miss, { sequence: undefined, detail })
-    const sequence = await this.#shared.store.begin(miss.lookup.unmarked).catch(() => undefined)
+    const sequence = await this.#shared.store.begin(miss.lookup.unmarked, miss.lookup.knownSequence).catch(() => undefined)
     return sequence === undefined ? this.#runWithout(turn, miss, undefined) : this.#running.run(turn, miss, { sequence })
   }
 
@@ -213,6 +215,11 @@ export class Filling<Request extends Asking> {
 /** The sequence that a run must have begun at, at least, for its answer to be this request's too. */
 function leastFor<Request extends Asking> ({ visit }: Turn<Request>, { lookup }: Miss): number {
   return lookup.requiredSequence ?? visit.standing?.sequence ?? 0
+}
+
+/** Where the sequence stood below a marker when the request came, and still does, nothing was purged since: what its handler works with is as young as the marker. */
+function raiseStanding (visit: Visit, raisedFrom: number, sequence: number): void {
+  if (visit.standing?.sequence === raisedFrom) visit.standing = { sequence }
 }
 
 /** Only GETs of one key share a run; where answers vary, nobody knows before whether they are the same. */

@@ -2,6 +2,7 @@ import { parseGroups } from '../http/cache-groups.ts'
 import { formatHttpDate } from '../http/date.ts'
 import { makeEntityTag } from '../http/entity-tag.ts'
 import { parseVary } from '../http/vary.ts'
+import { browserControl } from './browser.ts'
 import { fewestBytes, mayCompress } from './coding.ts'
 import { fieldOf } from './entry.ts'
 import type { Entry, Lifetime } from './entry.ts'
@@ -57,8 +58,9 @@ export function completeFields (reply: Replying, kept: Map<string, Fields[string
   if (!kept.has('date') && (policy.ttlMs === undefined || kept.has('expires'))) add('date', formatHttpDate(Date.now()))
   if (policy.vary.length > 0) add('vary', joinFields(kept.get('vary'), policy.vary.join(', ')))
   const own = kept.get('cache-control')
-  if (policy.partition !== undefined) add('cache-control', own === undefined ? 'private, no-cache' : joinFields('private', String(own)))
-  else if (policy.browserSeconds !== undefined) add('cache-control', `max-age=${policy.browserSeconds}`)
+  // The handler's own field is kept: each answer is told how long it may be kept when it leaves.
+  if (policy.browser !== undefined) reply.header('cache-control', browserControl(Object.fromEntries(kept), policy.browser, 0))
+  else if (policy.partition !== undefined) add('cache-control', own === undefined ? 'private, no-cache' : joinFields('private', String(own)))
   else if (own === undefined && policy.ttlMs !== undefined) add('cache-control', 'no-cache')
 }
 

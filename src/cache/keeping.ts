@@ -1,7 +1,7 @@
 import { parseVary } from '../http/vary.ts'
 import { compress } from './coding.ts'
 import { fieldOf, packEntry } from './entry.ts'
-import type { Head } from './entry.ts'
+import type { Entry, Head } from './entry.ts'
 import { keptMs } from './freshness.ts'
 import type { Key } from './key.ts'
 import type { Asking } from './message.ts'
@@ -34,15 +34,26 @@ export class Keeping {
     this.#variants = variants
   }
 
+  /** Whether an entry may be kept, as Redis has room for it; where not, who holds the lock gives it back. */
+  admits ({ run, visit: { key } }: Pick<Source, 'run' | 'visit'>, bytes: number): boolean {
+    return run.sequence !== outage && key !== undefined && this.#shared.store.admits(key.name, bytes)
+  }
+
   /** Keeps an entry where Redis has room for it: who waits for its run has the answer in any case. */
   send (source: Source, entry: Head, body: Buffer, coded: boolean): boolean {
-    const { run, visit: { key } } = source
-    if (run.sequence === outage || key === undefined) return false
-    const { store, entrance } = this.#shared
-    const isAdmitted = store.admits(key.name, body.length)
+    const { run } = source
+    const isAdmitted = this.admits(source, body.length)
     if (isAdmitted) this.put(source, entry, body, coded)
-    else entrance.stored(run.fill, false)
+    else if (run.sequence !== outage) this.#shared.entrance.stored(run.fill, false)
     return isAdmitted
+  }
+
+  /** Removes a stored answer that another one has taken the place of, unless something younger stands there. What Redis does not hear, the next validation tells it. */
+  remove ({ request, visit }: Pick<Source, 'request' | 'visit'>, stale: Entry): void {
+    const { key, branch } = visit
+    if (key === undefined) return
+    const place = branch === undefined ? key : this.#variants.keyOf(key, branch.vary, request)
+    this.#shared.store.remove(place.name, stale).catch(() => {})
   }
 
   /** Sends an entry. A store that fails costs the next request a run of the handler, and this one nothing. */

@@ -25,6 +25,9 @@ type KeyPolicy = Pick<RoutePolicy, 'build' | 'constraints' | 'enforce' | 'query'
 /** URLs are remembered up to this length: one-off floods of long ones shall not fill the memory. */
 const longestRemembered = 512
 
+/** The longest URL, in characters, that is brought into one form. */
+const longestNormalised = 4096
+
 /**
  * Names the answers of one route: by constraints, build, path, query, the fields it varies on, and partition.
  *
@@ -144,13 +147,14 @@ function varied (name: string, value: string | string[] | undefined): string {
 
 /**
  * Brings a query's keys into one order and takes those away that the route does not list; the path stays as it is,
- * and so do values and the order of a key that comes twice.
+ * and so do values and the order of a key that comes twice. A URL that is longer than any of use stays as it came: that costs a hit at most.
  */
 export function normaliseUrl (rawUrl: string, listed: ReadonlySet<string> | undefined): string {
   const start = rawUrl.indexOf('?')
   if (start < 0) return rawUrl
   // To a router that may begin the query at a semicolon, the question mark is part of a value.
   if (/[;#]/.test(rawUrl.slice(0, start))) return rawUrl
+  if (rawUrl.length > longestNormalised) return rawUrl
   const pairs = rawUrl.slice(start + 1).split('&').filter((text) => text !== '').map((text) => ({ name: nameOf(text), text }))
   // Brackets and semicolons mean something to parsers that are not the default one: then only the order that came is sure.
   if (listed === undefined && pairs.some(({ name, text }) => /[[\];]/.test(name) || text.includes(';'))) return rawUrl

@@ -1,4 +1,6 @@
 import type { ServerResponse } from 'node:http'
+import { parseCacheControl } from '../http/cache-control.ts'
+import type { CacheControl } from '../http/cache-control.ts'
 
 /** Field values of a request, names in lower case. */
 export type AskedFields = Readonly<Record<string, string | string[] | undefined>>
@@ -27,4 +29,23 @@ export interface Replying {
   getHeaders (): Record<string, number | string | string[] | undefined>
   send (payload?: unknown): unknown
   hijack (): unknown
+  callNotFound (): unknown
+}
+
+/** `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 section 5.4). */
+export function wantedBy ({ raw: { headers } }: Asking): CacheControl {
+  const field = headers['cache-control'] ?? (/\bno-cache\b/i.test(String(headers.pragma ?? '')) ? 'no-cache' : undefined)
+  return parseCacheControl(field)
+}
+
+/** RFC 9111 sections 5.2.1.5 and 5.2.1.7: a request that runs the handler for nobody else, or not at all. */
+export function forbidsFill ({ raw: { headers } }: Asking): boolean {
+  const field = headers['cache-control']
+  return field !== undefined && /no-store|only-if-cached/i.test(String(field))
+}
+
+/** RFC 9110 section 9.3.1: a body on a GET has no meaning that a cache could know. */
+export function mayBeStored (request: Asking): boolean {
+  const { method, raw: { headers } } = request
+  return (method === 'GET' || method === 'HEAD') && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
 }

@@ -1,5 +1,6 @@
 import { readChoice, readCount, readDuration, readRecord, readSwitch, readText, readTexts, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
+import type { BrowserPolicy } from './browser.ts'
 import type { Coding } from './entry.ts'
 
 /** What may be said of a route's answers; a scope's choice holds for the routes inside it, and a route's own goes before it. */
@@ -7,11 +8,11 @@ export interface RouteCacheOptions<Request = never> {
   /** how long an answer is fresh: the route decides (5 to 60 minutes are usual), or the response does, as RFC 9111 section 4.2 computes it */
   ttl?: Duration | 'response'
   /** names that `fastify.cache.purge` drops answers by; those of scopes and route add up */
-  tags?: readonly string[] | ((request: Request) => readonly string[])
+  tags?: readonly string[] | ((request: Request) => readonly string[] | null | undefined)
   /** request fields that split the key, by name */
   vary?: readonly string[]
   /** whose answer it is: kept for each user or session alone, or for whatever the function names; undefined runs the handler */
-  partition?: 'user' | 'session' | ((request: Request) => string | undefined)
+  partition?: 'user' | 'session' | ((request: Request) => string | number | null | undefined)
   /** query keys that the handler sees and the key holds; others are taken away. Default: those of the route's query schema, where it allows no others; else all */
   query?: readonly string[]
   /** exact hosts, `example.com:8080`, that the handler may tell apart: the host joins the key, and a request to another is not kept */
@@ -68,9 +69,9 @@ export interface RoutePolicy<Request = never> {
   /** undefined: the response decides */
   readonly ttlMs: number | undefined
   readonly tags: readonly string[]
-  readonly tagsOf: readonly ((request: Request) => readonly string[])[]
+  readonly tagsOf: readonly ((request: Request) => readonly string[] | null | undefined)[]
   readonly vary: readonly string[]
-  readonly partition: 'user' | 'session' | ((request: Request) => string | undefined) | undefined
+  readonly partition: 'user' | 'session' | ((request: Request) => string | number | null | undefined) | undefined
   /** undefined: the whole query */
   readonly query: ReadonlySet<string> | undefined
   readonly hosts: ReadonlySet<string> | undefined
@@ -81,7 +82,7 @@ export interface RoutePolicy<Request = never> {
   readonly requestDirectives: boolean
   readonly enforce: boolean
   readonly keepCookies: boolean
-  readonly browserSeconds: number | undefined
+  readonly browser: BrowserPolicy | undefined
   readonly maxBytes: number
   readonly coding: Coding
   readonly explain: boolean
@@ -95,6 +96,8 @@ export interface RoutePolicy<Request = never> {
 /** What a route's declaration says besides. */
 export interface Declared {
   readonly querySchema?: unknown
+  /** whether only signed-in users come to its handler; asked once all that takes part in the route is known */
+  readonly isForUsers?: () => boolean
   /** host, version and the like, by which Fastify chooses among routes of one pattern */
   readonly constraints?: Readonly<Record<string, unknown>> | undefined
 }
@@ -142,7 +145,7 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack:
     requestDirectives: readSwitch('cache.requestDirectives', merged.requestDirectives ?? isByResponse),
     enforce: readSwitch('cache.enforce', merged.enforce ?? !isByResponse),
     keepCookies: readSwitch('cache.keepCookies', keepCookies),
-    browserSeconds: readSeconds('cache.browser', browser),
+    browser: browserPolicy(readSeconds('cache.browser', browser), partition !== undefined, declared),
     maxBytes: stack.maxBytes,
     coding: stack.coding,
     explain: stack.explain,
@@ -195,6 +198,16 @@ export function readPurge (given: readonly unknown[]): { readonly tags: readonly
 
 function readSeconds (option: string, value: unknown): number | undefined {
   return value === undefined ? undefined : Math.max(1, Math.round(readDuration(option, value) / 1000))
+}
+
+function browserPolicy (seconds: number | undefined, hasPartition: boolean, { isForUsers }: Declared): BrowserPolicy | undefined {
+  if (seconds === undefined) return undefined
+  let isGuarded = hasPartition ? true : undefined
+  const ask = () => {
+    isGuarded ??= isForUsers?.() === true
+    return isGuarded
+  }
+  return { seconds, get isGuarded () { return ask() } }
 }
 
 function readFieldName (name: string): string {

@@ -3,8 +3,9 @@
 -- KEYS[2…]  markers     strings: '<gone before>', or '<gone before> <stale before>'
 -- ARGV[1]   lifetimeMs
 -- ARGV[2]   '1': stale; where a marker is missing, gone, for nobody knows what was purged before
+-- ARGV[3]   seen        a sequence that it shall be higher than
 -- returns   the new sequence, as text
-local last, gone = tonumber(redis.call('GET', KEYS[1]) or 0), {}
+local last, gone = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), tonumber(ARGV[3])), {}
 for i = 2, #KEYS do
   local marker = redis.call('GET', KEYS[i]) or ''
   gone[i] = string.match(marker, '^%d+')

@@ -1,8 +1,9 @@
 import { whenSent } from '../http/exchange.ts'
+import { discardPayload } from '../http/payload.ts'
 import { FillsFullError } from '../errors.ts'
 import { begin } from './begin.ts'
 import type { Entry } from './entry.ts'
-import { watchFailure } from './failure.ts'
+import { watchFailure, watchNotFound } from './failure.ts'
 import type { Fill } from './fill/fill.ts'
 import { Places } from './fill/places.ts'
 import { freshLeftMs } from './freshness.ts'
@@ -83,6 +84,7 @@ export class Running<Request extends Asking> {
 
   #watch ({ reply }: Turn<Request>, run: HandlerRun): void {
     watchFailure(run, reply)
+    if (run.stale !== undefined) watchNotFound(run, reply)
     const abandon = () => { this.#abandon(run) }
     watchHijack(run, reply, abandon)
     whenSent(reply.raw, abandon)
@@ -92,7 +94,8 @@ export class Running<Request extends Asking> {
   #abandon (run: HandlerRun): void {
     run.restore?.()
     run.free?.()
-    run.stream?.destroy()
+    run.pending?.over()
+    discardPayload(run.payload)
     if (run.isSettled !== true) this.#shared.entrance.leave(run.fill, 'again')
   }
 }

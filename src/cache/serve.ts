@@ -5,10 +5,13 @@ import type { CacheStatus } from '../http/cache-status.ts'
 import { isNotModified, isPreconditionFailed, isSameRange } from '../http/conditions.ts'
 import type { Validators } from '../http/conditions.ts'
 import { parseRange } from '../http/range.ts'
+import { browserControl, membersOf } from './browser.ts'
+import type { BrowserPolicy } from './browser.ts'
 import { codedTag, decompress } from './coding.ts'
 import type { Coding, Entry } from './entry.ts'
 import { fieldOf, textOf } from './entry.ts'
 import { ageSeconds, freshLeftMs } from './freshness.ts'
+import type { Fields } from './freshness.ts'
 import type { Asking, AskedFields, Replying } from './message.ts'
 
 /** Fields that a 304 carries, when the 200 would have (RFC 9110 section 15.4.5). */
@@ -16,7 +19,7 @@ const fieldsOf304 = new Set(['cache-control', 'cdn-cache-control', 'content-loca
 
 /** What an answer from the store is told besides the entry. */
 export interface Serving {
-  readonly browserSeconds: number | undefined
+  readonly browser: BrowserPolicy | undefined
   readonly status: CacheStatus
   /** runs the handler after all, for a body that cannot be read */
   readonly otherwise: () => unknown
@@ -112,7 +115,7 @@ function codingFor (entry: Entry, fields: AskedFields): Coding {
   return acceptsCoding(fields['accept-encoding'] as string | undefined, entry.coding) ? entry.coding : 'identity'
 }
 
-function describe (reply: Replying, entry: Entry, coding: Coding, { browserSeconds, status }: Serving, only?: ReadonlySet<string>): void {
+function describe (reply: Replying, entry: Entry, coding: Coding, { browser, status }: Serving, only?: ReadonlySet<string>): void {
   const now = Date.now()
   const age = ageSeconds(entry, now)
   for (const [name, value] of entry.fields) {
@@ -123,10 +126,14 @@ function describe (reply: Replying, entry: Entry, coding: Coding, { browserSecon
     if (entityTag !== undefined) reply.header('etag', codedTag(entityTag, coding))
     if (only === undefined) reply.header('content-encoding', coding)
   }
-  if (browserSeconds !== undefined) reply.header('cache-control', `max-age=${browserSeconds + age}`)
+  if (browser !== undefined) reply.header('cache-control', browserControl(controlFieldsOf(entry), browser, age))
   // RFC 9111 section 5.1
   reply.header('age', String(age))
   reply.header('cache-status', formatCacheStatus({ ...status, ttlSeconds: Math.floor(freshLeftMs(entry, now) / 1000) }, reply.getHeader('cache-status') as string | undefined))
+}
+
+function controlFieldsOf (entry: Entry): Fields {
+  return { 'cache-control': fieldOf(entry, 'cache-control'), expires: fieldOf(entry, 'expires'), date: fieldOf(entry, 'date') }
 }
 
 /** The part of a body that a client asks for (RFC 9110 section 15.3.7); the reply is told which. */
@@ -140,7 +147,7 @@ export function partOf (fields: AskedFields, reply: Replying, body: Buffer, vali
 
 /** Makes an answer one client's alone; what else it says of freshness stays. */
 export function makePrivate (reply: Replying): void {
-  const own = String(reply.getHeader('cache-control') ?? 'no-cache').split(',').map((each) => each.trim())
+  const own = membersOf(String(reply.getHeader('cache-control') ?? 'no-cache'))
   reply.header('cache-control', ['private', ...own.filter((each) => !/^(?:public|private|s-maxage\b.*)?$/i.test(each))].join(', '))
 }
 

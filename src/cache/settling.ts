@@ -2,36 +2,30 @@ import { Readable } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
 import { formatCacheStatus } from '../http/cache-status.ts'
 import { whenOver } from '../http/exchange.ts'
+import { discardPayload, isStream, isStreaming } from '../http/payload.ts'
 import { parseVary } from '../http/vary.ts'
-import { decompress, fewestBytes } from './coding.ts'
-import type { Entry, Head, Lifetime } from './entry.ts'
+import { bodyOf, headOf, isShort, judgementOf, leavePlain, restoreControl, tell } from './answer-case.ts'
+import type { Case } from './answer-case.ts'
+import { browserControl } from './browser.ts'
+import { fewestBytes } from './coding.ts'
+import type { Entry, Lifetime } from './entry.ts'
 import { ageSeconds, freshLeftMs } from './freshness.ts'
 import type { Fields } from './freshness.ts'
 import { invalidatedBy, isUnsafe } from './invalidation.ts'
-import { addedFields, completeFields, fieldPairs, freshened, isCoded, isSameAnswer, keptFields, shortened, tagsOf } from './keep.ts'
+import { addedFields, completeFields, fieldPairs, freshened, isCoded, isSameAnswer, keptFields, shortened } from './keep.ts'
 import { Keeping, outage } from './keeping.ts'
 import type { Asking, Replying } from './message.ts'
+import { PendingAnswer } from './pending.ts'
 import type { RoutePolicy } from './policy.ts'
 import { mayStandIn } from './reuse.ts'
 import { joinFields, leave, makePrivate } from './serve.ts'
 import type { Shared } from './shared.ts'
-import { judgeByResponse, judgeByRoute } from './storing.ts'
 import type { Judgement } from './storing.ts'
-import { isStream, tee } from './tee.ts'
+import { isSuperseding } from './superseding.ts'
+import { tee } from './tee.ts'
 import type { Gathered } from './tee.ts'
 import type { Variants } from './variants.ts'
-import type { HandlerRun, Visit } from './visit.ts'
-
-/** One handler's answer, with all that is needed to judge it. */
-interface Case {
-  readonly request: Asking
-  readonly reply: Replying
-  readonly visit: Visit
-  readonly run: HandlerRun
-  readonly after: Fields
-  readonly chosenTags: readonly string[]
-  readonly receivedAt: number
-}
+import type { Visit } from './visit.ts'
 
 /** Why an answer is not kept that might be: Redis is too full. */
 const full = 'memory'
@@ -62,15 +56,28 @@ export class Settling {
     if (run === undefined || run.isSettled === true) return undefined
     run.isSettled = true
     const settled = { request, reply, visit, run, after: run.after ?? reply.getHeaders(), chosenTags, receivedAt: Date.now() }
+    if (isStreaming(payload)) this.#hold(settled, payload)
     if (isUnsafe(request.method)) return this.#invalidate(settled)
-    if (run.stale !== undefined && reply.statusCode === 304) return this.#confirm(settled, run.stale)
+    if (run.stale !== undefined && reply.statusCode === 304) {
+      discardPayload(payload)
+      return this.#confirm(settled, run.stale)
+    }
     if (run.stale !== undefined && reply.statusCode === 200 && request.method === 'HEAD') this.#compare(settled, run.stale)
-    if (run.stale !== undefined && reply.statusCode >= 500 && mayStandIn(run.stale, settled.receivedAt)) return this.#standIn(settled, run.stale)
+    if (run.stale !== undefined && reply.statusCode >= 500 && mayStandIn(run.stale, settled.receivedAt)) {
+      discardPayload(payload)
+      return this.#standIn(settled, run.stale)
+    }
     return this.#judge(settled, payload)
   }
 
+  /** Hooks may still send something else, or the client may go away. */
+  #hold ({ reply, run }: Case, payload: object): void {
+    run.payload = payload
+    whenOver(reply.raw.req, reply.raw, () => discardPayload(run.payload))
+  }
+
   async #invalidate ({ request, reply, run }: Case): Promise<undefined> {
-    this.#tell(reply, run, { isStored: false, detail: run.detail })
+    tell(reply, run, { isStored: false, detail: run.detail })
     const tags = invalidatedBy(request, reply, this.#shared.proxies.size > 0)
     if (tags.length > 0) await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'What an unsafe request changed may still be served from the cache'))
     return undefined
@@ -81,7 +88,7 @@ export class Settling {
     const { reply, run } = settled
     const added = addedFields(run.before, settled.after)
     const kept = freshened(stale, keptFields(added, settled.after, new Set(), this.#policy.keepCookies))
-    const judgement = this.#judgement(settled, stale.status, kept)
+    const judgement = judgementOf(settled, this.#policy, stale.status, kept)
     for (const name of added.keys()) reply.removeHeader(name)
     reply.code(stale.status)
     for (const [name, value] of fieldPairs(kept)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
@@ -95,11 +102,12 @@ export class Settling {
     }
     const isGood = refusal === undefined && judgement.isKept && run.sequence !== undefined
     const isStored = isGood && this.#keeping.send(settled, entry, stale.body, false)
+    if (!judgement.isKept) this.#supersede(settled, judgement.reason)
     if (isGood) run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
     else this.#shared.entrance.leave(run.fill, 'alone')
-    this.#tell(reply, run, { isStored, detail: refusal ?? (judgement.isKept ? isGood && !isStored ? full : undefined : judgement.reason), forwardedStatus: 304 })
+    tell(reply, run, { isStored, detail: refusal ?? (judgement.isKept ? isGood && !isStored ? full : undefined : judgement.reason), forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, settled.receivedAt)))
-    return this.#leavePlain(settled, entry)
+    return leavePlain(settled, entry)
   }
 
   /** What a HEAD says of the answer that is stored for GET: that it is the same, with what is new of it, or that it is not (RFC 9111 section 4.3.5). */
@@ -108,7 +116,7 @@ export class Settling {
     if (run.detail !== 'method' || this.#refusal(settled) !== undefined) return
     const added = addedFields(run.before, after)
     const kept = freshened(stale, keptFields(added, after, new Set(), this.#policy.keepCookies))
-    const judgement = this.#judgement(settled, stale.status, kept)
+    const judgement = judgementOf(settled, this.#policy, stale.status, kept)
     if (!isSameAnswer(stale, added)) this.#keeping.put(settled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
     else if (judgement.isKept) this.#keeping.send(settled, { ...stale, ...judgement.lifetime, fields: fieldPairs(kept) }, stale.body, false)
   }
@@ -120,19 +128,22 @@ export class Settling {
     for (const name of Object.keys(settled.after)) if (String(settled.after[name]) !== String(run.before[name])) reply.removeHeader(name)
     reply.code(stale.status)
     for (const [name, value] of stale.fields) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+    if (this.#policy.browser !== undefined) reply.header('cache-control', browserControl(Object.fromEntries(stale.fields), this.#policy.browser, 0))
     this.#shared.entrance.leave(run.fill, stale)
     this.#shared.counts.add('stale')
     reply.header('age', String(ageSeconds(stale, settled.receivedAt)))
     reply.header('cache-status', formatCacheStatus({ forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, settled.receivedAt) / 1000) }))
-    return this.#leavePlain(settled, stale)
+    return leavePlain(settled, stale)
   }
 
   #judge (settled: Case, payload: unknown): unknown {
     const { request, reply, run, visit } = settled
     const reason = this.#refusal(settled) ?? (run.sequence === outage ? undefined : run.detail)
     const added = addedFields(run.before, settled.after)
-    const judgement: Judgement = reason === undefined ? this.#judgement(settled, reply.statusCode, added) : { isKept: false, reason }
+    const judgement: Judgement = reason === undefined ? judgementOf(settled, this.#policy, reply.statusCode, added) : { isKept: false, reason }
     if (!judgement.isKept || run.sequence === undefined || visit.key === undefined) return this.#refuse(settled, judgement.isKept ? 'method' : judgement.reason)
+    // Its fields are in no list of headers any more.
+    if (reply.raw.headersSent) return this.#refuse(settled, 'sent')
 
     const kept = keptFields(added, settled.after, judgement.without, this.#policy.keepCookies)
     const lifetime = this.#policy.ttlMs === undefined ? judgement.lifetime : shortened(judgement.lifetime)
@@ -144,16 +155,27 @@ export class Settling {
 
     completeFields(reply, kept, this.#policy, body)
     const coded = isCoded(reply, kept, this.#policy, body.length)
-    const entry = { ...this.#head(settled, kept, lifetime), body }
-    const isStored = this.#keeping.send(settled, entry, body, coded)
-    run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
-    this.#tell(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : full })
-    return leave(request, reply, payload, body)
+    const entry = { ...headOf(settled, kept, lifetime), body }
+    const isStored = this.#keeping.admits(settled, body.length)
+    tell(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : full })
+    const left = leave(request, reply, payload, body)
+    this.#await(settled).complete(() => {
+      if (isStored) this.#keeping.put(settled, entry, body, coded)
+      else if (run.sequence !== outage) this.#shared.entrance.stored(run.fill, false)
+      run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+    })
+    return left
   }
 
-  #judgement ({ request, run, receivedAt }: Case, status: number, fields: ReadonlyMap<string, Fields[string]>): Judgement {
-    const answer = { status, fields: Object.fromEntries(fields), isAuthorized: request.raw.headers.authorization !== undefined, askedAt: run.askedAt, receivedAt }
-    return this.#policy.ttlMs === undefined ? judgeByResponse(answer, this.#policy) : judgeByRoute(answer, this.#policy, this.#policy.ttlMs)
+  /** Waits until the header block has been sent as it is now, or refuses the answer. */
+  #await (settled: Case): PendingAnswer {
+    const { reply, run } = settled
+    const pending = new PendingAnswer(reply, this.#policy, (reason) => {
+      if (!reply.raw.headersSent) restoreControl(settled)
+      this.#refuse(settled, reason)
+    })
+    run.pending = pending
+    return pending
   }
 
   /** What speaks against keeping it, whatever it says of itself. */
@@ -170,12 +192,19 @@ export class Settling {
     return this.#policy.explain ? `read ${reading.what}; ${reading.remedy}` : 'unkeyed'
   }
 
-  #refuse ({ reply, run }: Case, reason: string): undefined {
+  #refuse (settled: Case, reason: string): undefined {
+    const { reply, run } = settled
+    this.#supersede(settled, reason)
     // What failed may succeed for the next one; what is not to be shared, nobody shall wait for.
     this.#shared.entrance.leave(run.fill, run.hasFailed === true || reply.statusCode >= 500 ? 'again' : 'alone')
     this.#shared.counts.add('refuse')
+    if (reply.raw.headersSent) return
     if (this.#policy.partition !== undefined) makePrivate(reply)
-    this.#tell(reply, run, { isStored: false, detail: reason })
+    tell(reply, run, { isStored: false, detail: reason })
+  }
+
+  #supersede (settled: Case, reason: string): void {
+    if (settled.run.stale !== undefined && isSuperseding(settled, reason, this.#policy)) this.#keeping.remove(settled, settled.run.stale)
   }
 
   /** Who waits for this answer has other fields or another query, and it is not theirs; a coding is chosen for each when it is served. */
@@ -189,54 +218,25 @@ export class Settling {
     const { reply, run } = settled
     completeFields(reply, kept, this.#policy, undefined)
     const willCode = isCoded(reply, kept, this.#policy, this.#policy.maxBytes)
-    this.#tell(reply, run, { isStored: false })
+    tell(reply, run, { isStored: false })
+    const pending = this.#await(settled)
     const onEnd = (body: Gathered) => {
       run.restore?.()
-      if (typeof body === 'string' || isShort(settled, body)) return this.#shared.entrance.leave(run.fill, body === 'large' ? 'alone' : 'again')
+      const isWhole = typeof body !== 'string' && !isShort(settled, body)
       // It may have been made of the request only now.
-      if (this.#refusal(settled) !== undefined) return this.#shared.entrance.leave(run.fill, 'alone')
-      const entry = { ...this.#head(settled, kept, lifetime), body }
-      this.#keeping.send(settled, entry, body, willCode && body.length >= fewestBytes)
-      run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+      if (isWhole && this.#refusal(settled) === undefined) return pending.complete(() => this.#keepGathered(settled, kept, { ...headOf(settled, kept, lifetime), body }, willCode))
+      pending.drop()
+      if (body === 'large') this.#supersede(settled, 'too-large')
+      this.#shared.entrance.leave(run.fill, isWhole || body === 'large' ? 'alone' : 'again')
     }
     const passing = tee(payload, this.#policy.maxBytes, { onStart: () => run.witness?.reopen(), onEnd })
-    run.stream = passing
     // Who is gone before it begins takes nothing of it, and tells nobody.
-    whenOver(reply.raw.req, reply.raw, () => { passing.destroy() })
+    run.payload = passing
     return passing
   }
 
-  #head ({ reply, run, visit, chosenTags }: Case, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {
-    return {
-      ...lifetime,
-      status: reply.statusCode,
-      sequence: run.sequence ?? 0,
-      key: visit.key?.text ?? '',
-      tags: tagsOf(chosenTags, visit.tags, kept),
-      coding: 'identity',
-      fields: fieldPairs(kept)
-    }
+  #keepGathered (settled: Case, kept: ReadonlyMap<string, Fields[string]>, entry: Entry, willCode: boolean): void {
+    this.#keeping.send(settled, entry, entry.body, willCode && entry.body.length >= fewestBytes)
+    settled.run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
   }
-
-  #leavePlain ({ request, reply }: Case, entry: Entry): unknown {
-    if (entry.coding === 'identity') return leave(request, reply, entry.body, entry.body)
-    return decompress(entry.body, entry.coding).then((body) => leave(request, reply, body, body))
-  }
-
-  #tell (reply: Replying, run: HandlerRun, said: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {
-    const { isStored, detail = run.detail, forwardedStatus } = said
-    const status = { forwarded: run.reason, isStored, ...(forwardedStatus === undefined ? {} : { forwardedStatus }), ...(detail === undefined ? {} : { detail }) }
-    reply.header('cache-status', formatCacheStatus(status, reply.getHeader('cache-status') as string | undefined))
-  }
-}
-
-/** A stream that brought less, or more, than it said (RFC 9111 section 3.3). */
-function isShort ({ after }: Case, body: Buffer): boolean {
-  return after['content-length'] !== undefined && Number(after['content-length']) !== body.length
-}
-
-function bodyOf (payload: unknown): Buffer | undefined {
-  if (typeof payload === 'string') return Buffer.from(payload)
-  if (payload == null) return Buffer.alloc(0)
-  return Buffer.isBuffer(payload) ? payload : undefined
 }

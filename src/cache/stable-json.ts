@@ -1,4 +1,4 @@
-import { refuse } from '../options.ts'
+import { refuseAs } from '../options.ts'
 
 /**
  * Writes JSON with the names of every object in order.
@@ -11,7 +11,7 @@ import { refuse } from '../options.ts'
 export function stableJson (option: string, value: unknown): string {
   // What has a `toJSON`, as a Date has, comes as what that gave.
   const sorted = (_name: string, each: unknown) => {
-    if (!isTold(each)) return refuse(option, 'made of what JSON can say: texts, finite numbers, true, false, null, lists and plain objects', kindOf(each))
+    if (!isTold(each)) return refuseAs(option, 'made of what JSON can say: texts, finite numbers, true, false, null, lists and plain objects', kindOf(each))
     return typeof each === 'object' && each !== null && !Array.isArray(each) ? inOrder(each) : each
   }
   return JSON.stringify(value, sorted) ?? 'undefined'

@@ -4,6 +4,8 @@ import type { Server } from '../redis/facts.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
 import { Apart } from './apart.ts'
+import { identityAt, identityOf } from './entry.ts'
+import type { Head } from './entry.ts'
 import { Epoch } from './epoch.ts'
 import type { Raise } from './epoch.ts'
 import type { Lock } from './fill/lock.ts'
@@ -16,6 +18,7 @@ import { Standing } from './standing.ts'
 const adopt = new Script({ url: new URL('./adopt.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const begin = new Script({ url: new URL('./begin.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const purge = new Script({ url: new URL('./purge.lua', import.meta.url), costMicroseconds: 20, read: Number })
+const remove = new Script({ url: new URL('./remove.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
 const store = new Script({ url: new URL('./store.lua', import.meta.url), costMicroseconds: 30, read: (reply) => reply === 1 })
 
 /** How Redis keeps answers: entries, the markers of their tags, and the sequence that orders fills and purges. */
@@ -87,11 +90,12 @@ export class CacheStore {
    * Reads where the purge sequence stands. Whoever fills asks before the handler runs: a purge that comes later is younger.
    *
    * @param unmarked tags whose markers were missing: set now, they show a purge in the meantime
+   * @param least what a look has seen of markers and epoch: a sequence below it was set back, and is raised
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  async begin (unmarked: readonly string[]): Promise<number> {
+  async begin (unmarked: readonly string[], least = 0): Promise<number> {
     await this.ready()
-    const sequence = await this.#begin(unmarked)
+    const sequence = await this.#begin(unmarked, Number.isFinite(least) ? least : 0)
     this.#epoch.notice(sequence)
     return sequence
   }
@@ -126,12 +130,12 @@ export class CacheStore {
     return this.#room?.admits(name, bytes) ?? true
   }
 
-  async #begin (unmarked: readonly string[]): Promise<number> {
+  async #begin (unmarked: readonly string[], least: number): Promise<number> {
     const name = this.keys.cacheSequence()
     const read = unmarked.length === 0 ? await this.#batch.read(name) : null
-    if (read !== null) return Number(read.toString('latin1'))
-    if (!this.isApart) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [this.markerLifetimeMs])
-    const sequence = await this.#batch.ask(begin, [name], [this.markerLifetimeMs])
+    if (read !== null && Number(read.toString('latin1')) >= least) return Number(read.toString('latin1'))
+    if (!this.isApart) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [this.markerLifetimeMs, least])
+    const sequence = await this.#batch.ask(begin, [name], [this.markerLifetimeMs, least])
     await this.#apart.mark(unmarked, sequence, this.markerLifetimeMs)
     return sequence
   }
@@ -182,6 +186,15 @@ export class CacheStore {
     return isKept
   }
 
+  /**
+   * Removes an answer, unless another one has been stored under its key since.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have been removed
+   */
+  async remove (name: string, entry: Pick<Head, 'bornAt' | 'sequence'>): Promise<boolean> {
+    return await this.#batch.ask(remove, [name], [identityAt.first, identityAt.last, identityOf(entry)])
+  }
+
   /** Keeps something that is no answer and bears no tag, and drops what it stands in for. */
   async keepPointer (name: string, value: string, lifetimeMs: number, dropped: readonly string[]): Promise<void> {
     const set = this.#batch.command('SET', [name, value, 'PX', Math.max(1, Math.ceil(lifetimeMs))], 'background')
@@ -197,8 +210,8 @@ export class CacheStore {
   async purge (tags: readonly string[], { isSoft = false } = {}): Promise<void> {
     const keys = [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))]
     const sequence = this.isApart
-      ? await this.#apart.purge(tags, this.markerLifetimeMs, isSoft)
-      : await this.#batch.ask(purge, keys, [this.markerLifetimeMs, isSoft ? 1 : 0])
+      ? await this.#apart.purge(tags, this.markerLifetimeMs, { isSoft, seen: this.#epoch.seen })
+      : await this.#batch.ask(purge, keys, [this.markerLifetimeMs, isSoft ? 1 : 0, this.#epoch.seen])
     this.#epoch.notice(sequence)
   }
 

@@ -81,6 +81,8 @@ function refusalOf ({ status, fields, isAuthorized }: Answer, control: CacheCont
   // Section 5.2.2.3: who understands the status heeds the rest, and not the no-store that is meant for others.
   if (control.noStore && !control.mustUnderstand) return 'no-store'
   if (control.private === true && policy.partition === undefined) return 'private'
+  // Section 7.3 lets it be stored; but then its body may speak of the visitor whom the cookie is for.
+  if (fields['set-cookie'] !== undefined && !policy.keepCookies) return 'set-cookie'
   // Section 3.5
   const isShared = control.public || control.mustRevalidate || control.sMaxage !== undefined
   if (isAuthorized && !isShared && policy.partition === undefined) return 'authorization'

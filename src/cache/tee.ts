@@ -1,4 +1,5 @@
 import { pipeline, Transform } from 'node:stream'
+import { discardPayload } from '../http/payload.ts'
 
 /** What became of a stream: its whole body, or why there is none: it was `large`, or `cut`, also by nobody wanting it to the end. */
 export type Gathered = Buffer | 'large' | 'cut'
@@ -12,7 +13,7 @@ export interface TeeHearer {
 }
 
 /** Lets a stream pass, and gathers what passes, up to a size. The client's pace is its own: gathering takes no time of it, and nothing is taken before it asks. */
-export function tee (source: NodeJS.ReadableStream & { destroy? (): unknown }, maxBytes: number, hearer: TeeHearer): Transform {
+export function tee (source: NodeJS.ReadableStream, maxBytes: number, hearer: TeeHearer): Transform {
   let chunks: Buffer[] | undefined = []
   let bytes = 0
   let isStarted = false
@@ -51,7 +52,7 @@ export function tee (source: NodeJS.ReadableStream & { destroy? (): unknown }, m
     destroy (error, done) {
       if (!isStarted) {
         isStarted = true
-        source.destroy?.()
+        discardPayload(source)
         end(error ?? new Error('nobody wants it'))
       }
       done(error)
@@ -61,9 +62,4 @@ export function tee (source: NodeJS.ReadableStream & { destroy? (): unknown }, m
   // It may fail before the reply listens, which hears of it nevertheless.
   passing.on('error', () => {})
   return passing
-}
-
-/** Whether a payload is a stream of Node's. */
-export function isStream (payload: unknown): payload is NodeJS.ReadableStream {
-  return typeof payload === 'object' && payload !== null && 'pipe' in payload && typeof payload.pipe === 'function'
 }

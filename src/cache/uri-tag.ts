@@ -17,12 +17,32 @@ export function uriTag ({ host }: { host: string }, url: string): string {
   return tag
 }
 
+/** How each escaped byte is spelled: as its character where that needs no escape (RFC 3986 section 2.3). */
+const spellings = Array.from({ length: 256 }, (_none, byte) => {
+  const character = String.fromCharCode(byte)
+  return /[\w.~-]/.test(character) ? character : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+})
+
 /** One spelling of what RFC 3986 section 6.2.2 calls the same: `/%31`, `/1`; `/%2f`, `/%2F`. */
 function normalised (url: string): string {
-  return url.replace(/%[0-9a-f]{2}/gi, (escaped) => {
-    const character = String.fromCharCode(Number.parseInt(escaped.slice(1), 16))
-    return /[\w.~-]/.test(character) ? character : escaped.toUpperCase()
-  })
+  let text = ''
+  let from = 0
+  for (let at = 0; at < url.length; at++) {
+    if (url.charCodeAt(at) !== 0x25) continue
+    const high = digitOf(url.charCodeAt(at + 1))
+    const low = digitOf(url.charCodeAt(at + 2))
+    if (high < 0 || low < 0) continue
+    text += url.slice(from, at) + spellings[high * 16 + low]
+    from = at + 3
+  }
+  return text + url.slice(from)
+}
+
+/** The value of a hexadecimal digit; -1 for any other character. */
+function digitOf (code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30
+  const letter = code | 0x20
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1
 }
 
 /**

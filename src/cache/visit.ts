@@ -5,6 +5,7 @@ import type { Fields } from './freshness.ts'
 import type { Inputs } from './witness/inputs.ts'
 import type { Key } from './key.ts'
 import type { Lookup } from './lookup.ts'
+import type { PendingAnswer } from './pending.ts'
 import type { Refresh } from './refresh.ts'
 import type { Reservation } from './fill/reservations.ts'
 import type { Standing } from './standing.ts'
@@ -24,6 +25,8 @@ export class Visit {
   /** what hooks made of them */
   changed: Reading | undefined = undefined
   partition: string | undefined = undefined
+  /** tags that the route's functions have named; undefined where they have named none yet, or cannot */
+  named: readonly string[] | undefined = undefined
   lookup: Lookup<Entry> | undefined = undefined
   /** the key's lock, where it was asked for along with the look */
   reservation: Reservation | undefined = undefined
@@ -62,8 +65,14 @@ export interface HandlerRun {
   /** leaves the request as the handler found it */
   restore?: () => void
   isSettled?: boolean
-  /** what the answer's body passes through; nobody may want it */
-  stream?: { destroy (): unknown }
+  /** the payload, where it holds something until it is read: released when the exchange is over */
+  payload?: object
+  /** the answer may be stored, and its header block has not been sent yet */
+  pending?: PendingAnswer
+  /** what `Cache-Status` held before this cache wrote to it */
+  statusBefore?: { readonly field: string | undefined }
+  /** what the handler had read when it gave way to an error handler, or to that of unknown paths: what these read is not its doing */
+  givenWay?: { readonly reading: Reading | undefined }
   /** the handler threw: the answer is an error handler's */
   hasFailed?: boolean
 }

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { readInfo } from '../metrics/info.ts'
 import type { Info } from '../metrics/info.ts'
-import { deadlineMs } from '../redis/deadline.ts'
+import { defaultDeadlineMs as deadlineMs } from '../redis/deadline.ts'
 import { denialOf } from '../redis/outage.ts'
 import { reasonOf } from '../redis/unreachable-reason.ts'
 import { checkWrites } from '../redis/write-check.ts'
@@ -55,7 +55,7 @@ function refused (check: string, error: Error): Finding {
 
 /** Whether writes are refused: memory, disk, replicas, or the user's rights. */
 async function checkRefusals (client: Redis): Promise<Finding> {
-  const error = await checkWrites(client, '', async (answer) => await answer) // the connection bounds its commands
+  const error = await checkWrites(client, '', 3000)
   return error === undefined ? fine('writes', 'It takes the writes of this user.') : refused('writes', error)
 }
 

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { addressGroup } from '../http/address-group.ts'
+import { addressGroup, bareAddress } from '../http/address-group.ts'
 import { customPartition, keyPartition } from '../limit/partition.ts'
 import { encodePart } from '../redis/keys.ts'
 import { UsageFault } from './command.ts'
@@ -44,7 +44,7 @@ function tagOf (partition: string): string {
   if (kind === 'user') return encodePart(who)
   if (kind === 'key') return `key:${encodePart(keyPartition(who).who)}`
   if (kind === 'custom') return `custom:${encodePart(customPartition(who).who)}`
-  const group = addressGroup(who)
+  const group = addressGroup(bareAddress(who))
   if (group === undefined) throw new UsageFault(`${who} is no address: write user:…, key:… or custom:… for others.`)
   return `ip:${encodePart(group)}`
 }

@@ -2,6 +2,7 @@ import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import { readAddress } from '../redis/address.ts'
 import type { Address } from '../redis/address.ts'
+import { enforceHandshake } from '../redis/handshake.ts'
 import { endpointOf, findProtocolMismatch, placeOf } from '../redis/protocol-probe.ts'
 import { isTelling, reasonOf } from '../redis/unreachable-reason.ts'
 import { ReachFault, UsageFault } from './command.ts'
@@ -20,12 +21,12 @@ const deadlineMs = 8000
 export async function reach (url: string | undefined, tls?: object): Promise<Redis> {
   if (url === undefined) throw new UsageFault('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
   const address = readUrl(url)
-  const { db = 0, ...options } = optionsOf(address, tls)
-  const client = new Redis({ ...options, lazyConnect: true, connectTimeout: patienceMs, commandTimeout: patienceMs, retryStrategy: () => null, sentinelRetryStrategy: () => null, sentinelCommandTimeout: patienceMs, maxRetriesPerRequest: 0, enableReadyCheck: false, disableClientInfo: true })
+  const client = new Redis({ ...optionsOf(address, tls), lazyConnect: true, connectTimeout: patienceMs, commandTimeout: patienceMs, retryStrategy: () => null, sentinelRetryStrategy: () => null, sentinelCommandTimeout: patienceMs, maxRetriesPerRequest: 0, enableReadyCheck: false, disableClientInfo: true })
+  enforceHandshake(client)
   let cause: Error | undefined
   client.on('error', (error) => { cause ??= error })
   try {
-    await bounded(greet(client, db))
+    await bounded(greet(client))
     return client
   } catch (error) {
     client.disconnect()
@@ -33,10 +34,8 @@ export async function reach (url: string | undefined, tls?: object): Promise<Red
   }
 }
 
-/** ioredis goes on in database 0 where another is refused: it is chosen here. */
-async function greet (client: Redis, db: number): Promise<void> {
+async function greet (client: Redis): Promise<void> {
   await client.connect()
-  if (db !== 0) await client.select(db)
   // A user who may not PING is told so, and reached all the same.
   await client.ping().catch((error: Error) => { if (!/^NOPERM/.test(error.message)) throw error })
 }

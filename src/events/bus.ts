@@ -1,4 +1,5 @@
-import { EventsClosedError, EventsFullError, OptionError } from '../errors.ts'
+import { EventsClosedError, EventsFullError } from '../errors.ts'
+import { refuse } from '../options.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Subscriber } from '../redis/subscriber.ts'
 import { checkTopic, isEventId, writeRest } from './event.ts'
@@ -72,7 +73,7 @@ export class Bus {
   subscribe (topic: string, take: Taker, options: SubscribeOptions = {}): Subscription {
     if (this.#isClosed) throw new EventsClosedError()
     const { from } = options
-    if (from !== undefined && !isEventId(from)) throw new OptionError('from', "an event's id", JSON.stringify(from))
+    if (from !== undefined && !isEventId(from)) refuse('from', "an event's id", from)
     const state = this.#topic(checkTopic(topic))
     const follower = new Follower({
       ...options,

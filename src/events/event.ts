@@ -1,10 +1,11 @@
 import { EventError, EventTooLargeError, TopicError } from '../errors.ts'
+import { copyJson } from '../json.ts'
 
 /** What a publisher says of an event; the bus adds the rest. */
 export interface NewEvent {
   /** what happened, `city.noted` */
   type: string
-  /** anything that is JSON */
+  /** anything that JSON keeps: see {@link copyJson} */
   data?: unknown
   /** what it happened to, within the source */
   subject?: string
@@ -86,7 +87,8 @@ export function checkTopic (topic: unknown): string {
  */
 export function writeRest (event: NewEvent, source: string): string {
   const { type, data, subject, time = new Date().toISOString() } = checkEvent(event)
-  const rest = stringify({ source, type, subject, time, data }).slice(1)
+  const kept = data === undefined ? undefined : copyJson(data, refuseData)
+  const rest = JSON.stringify({ source, type, subject, time, data: kept }).slice(1)
   const bytes = Buffer.byteLength(rest) + headBytes
   if (bytes > maxEventBytes) throw new EventTooLargeError(bytes, maxEventBytes)
   return rest
@@ -107,12 +109,8 @@ function isTime (text: string): boolean {
   return /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/i.test(text) && !Number.isNaN(Date.parse(text.toUpperCase()))
 }
 
-function stringify (value: object): string {
-  try {
-    return JSON.stringify(value)
-  } catch {
-    throw new EventError('must have data that is JSON')
-  }
+function refuseData (reason: string): never {
+  throw new EventError(`must have data that JSON keeps: ${reason}`)
 }
 
 /** Puts an envelope together from what its log keeps. */

@@ -22,6 +22,24 @@ export function addressGroup (address: string, prefixBits = 64): string | undefi
   return words.map((word, index) => (word & maskOf(prefixBits - index * bitsAGroup)).toString(16)).join('-')
 }
 
+/** The longest text that is read: IPv6 with a zone, brackets, quotes, a port and the parameter's name. */
+const longestHop = 128
+
+/**
+ * The address in a hop of `X-Forwarded-For`, where proxies write more than the address: `203.0.113.9:51234`, `[2001:db8::1]:443`, and the
+ * forms of RFC 7239 section 6 (`for="[2001:db8::1]:4711"`). IPv6 without brackets has no port: what follows is part of the address.
+ *
+ * @returns the hop as it is when it holds no address
+ */
+export function bareAddress (hop: string): string {
+  if (isIP(hop) !== 0 || hop.length > longestHop) return hop
+  const [node = ''] = hop.trim().replace(/^for=/i, '').split(';')
+  const text = node.replace(/^"(.*)"$/, '$1')
+  const bracketed = /^\[([^\]]*)\](?::\w*)?$/.exec(text)?.[1]
+  const address = bracketed ?? (/^(.*\.\d+):\w*$/.exec(text)?.[1] ?? text)
+  return isIP(address) === 0 ? hop : address
+}
+
 /** RFC 4007 section 11: the zone says which link, in words of this machine alone. */
 export function withoutZone (address: string): string {
   const at = address.indexOf('%')

@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net'
 import type { IncomingMessage } from 'node:http'
+import { bareAddress } from './address-group.ts'
 
 /** Who may name the client: nobody, Railway's edge, or the proxies in a list of networks. */
 export type TrustedProxies =
@@ -38,12 +39,12 @@ export function isNetwork (text: string): boolean {
 export function resolveClientAddress (proxies: TrustedProxies): ClientAddress {
   if (proxies.kind === 'none') return { trust: false, prepare: () => {} }
   const networks = blockListOf(proxies.kind === 'railway' ? [railwayNetwork] : proxies.networks)
-  if (proxies.kind === 'networks') return { trust: (address) => includes(networks, address), prepare: () => {} }
+  if (proxies.kind === 'networks') return { trust: (address) => includes(networks, bareAddress(address)), prepare: () => {} }
   return {
     trust: (address, hop) => hop === 0 && includes(networks, address),
     prepare: ({ headers }) => {
-      const named = headers['x-real-ip']
-      if (typeof named === 'string' && isIP(named) !== 0) headers['x-forwarded-for'] = named
+      const named = bareAddress([headers['x-real-ip'] ?? ''].flat().join())
+      if (isIP(named) !== 0) headers['x-forwarded-for'] = named
       else delete headers['x-forwarded-for']
     }
   }

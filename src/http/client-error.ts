@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { plainErrors, problemOf, problemType, type Problem } from './problem.ts'
+import { plainErrors, problemOf, problemType, writeProblem, type Problem } from './problem.ts'
 
 /**
  * Answers what is no request at all (broken HTTP, header fields that are too large, a request that never ends) on its bare socket,
@@ -16,15 +16,15 @@ export function answerClientError (error: Error & { code?: string }, socket: Soc
   }
   const known = error.code === undefined ? {} : { code: error.code }
   const problem = problemOf(isKnown(error.code) ? known : { code: plainErrors.malformed.code, statusCode: 400, message: plainErrors.malformed.detail }, randomUUID())
-  const body = JSON.stringify(problem)
+  const body = writeProblem(problem)
   const head = [
     `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? ''}`,
     `Content-Type: ${problemType}`,
-    `Content-Length: ${Buffer.byteLength(body)}`,
+    `Content-Length: ${body.length}`,
     'Cache-Control: no-store',
     'Connection: close'
   ]
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroySoon())
+  socket.end(Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), body]), () => socket.destroySoon())
   return problem
 }
 

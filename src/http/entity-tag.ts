@@ -23,13 +23,14 @@ export function matchesWeakly (field: string, entityTag: string | undefined): bo
   if (field.trim() === '*') return true
   if (entityTag === undefined) return false
   const opaque = withoutWeakness(entityTag)
+  if (!field.includes(opaque)) return false
   return field.match(tag)?.some((each) => withoutWeakness(each) === opaque) ?? false
 }
 
 /** Whether `If-Match` or `If-Range` names this tag, by strong comparison: neither may be weak (RFC 9110 section 8.8.3.2). */
 export function matchesStrongly (field: string, entityTag: string | undefined): boolean {
   if (field.trim() === '*') return true
-  if (entityTag === undefined || entityTag.startsWith('W/')) return false
+  if (entityTag === undefined || entityTag.startsWith('W/') || !field.includes(entityTag)) return false
   return field.match(tag)?.includes(entityTag) ?? false
 }
 

@@ -9,7 +9,8 @@ const endings = new WeakMap<Socket, Set<() => void>>()
  *
  * The answer to a pipelined request that waits for its turn hears nothing when its connection breaks, so the connection is asked too.
  */
-export function whenOver ({ socket }: IncomingMessage, response: ServerResponse, listener: () => void): void {
+export function whenOver (message: IncomingMessage, response: ServerResponse, listener: () => void): void {
+  const socket = socketOf(message, response)
   const ends = endings.get(socket) ?? endingsOf(socket)
   const over = () => {
     if (!ends.delete(over)) return
@@ -42,6 +43,11 @@ export function isSent (response: ServerResponse): boolean {
 /** A stream of HTTP/2 that was reset says that it has finished, though nobody has ended it. */
 function isGiven (response: ServerResponse): boolean {
   return response.writableEnded || response.errored != null
+}
+
+/** An injected upgrade has a socket for its answer alone. */
+function socketOf (message: { readonly socket?: Socket }, response: ServerResponse): Socket {
+  return message.socket ?? response.socket as Socket
 }
 
 /** One listener a connection, however many requests it bears. */

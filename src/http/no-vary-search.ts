@@ -1,5 +1,9 @@
 import { parseDictionary } from 'structured-headers'
 import type { Dictionary } from 'structured-headers'
+import { longestListField } from './field-limit.ts'
+
+/** Characters; browsers and servers agree on little more for a whole URL. */
+const longestQuery = 2048
 
 /** By which of its query's parameters an answer varies, where that is not by the whole query as it stands. */
 export interface SearchVariance {
@@ -16,7 +20,7 @@ export interface SearchVariance {
  */
 export function parseNoVarySearch (value: string | number | readonly string[] | undefined): SearchVariance | undefined {
   const text = typeof value === 'object' ? value.join(',') : String(value ?? '')
-  if (text.trim() === '') return undefined
+  if (text.length > longestListField || text.trim() === '') return undefined
   try {
     return varianceOf(parseDictionary(text))
   } catch {
@@ -27,9 +31,12 @@ export function parseNoVarySearch (value: string | number | readonly string[] | 
 /**
  * Brings a query into the one form of all that are equivalent to it ("Comparing"): what is left, decoded, and in one order where order does not count.
  *
+ * A long query stays as it came: it is equivalent to itself alone, which costs a hit at most.
+ *
  * @param query with or without its question mark
  */
 export function simplifySearch (query: string, { by, names, isOrdered }: SearchVariance): string {
+  if (query.length > longestQuery) return query
   const pairs = [...new URLSearchParams(query)].filter(([name]) => names.has(name) === (by === 'only'))
   if (!isOrdered) pairs.sort(([one], [other]) => one < other ? -1 : one > other ? 1 : 0)
   return new URLSearchParams(pairs).toString()

@@ -1,4 +1,4 @@
-import { STATUS_CODES } from 'node:http'
+import { STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http'
 
 /** A problem document (RFC 9457): what a client is told of an error. */
 export interface Problem {
@@ -76,7 +76,24 @@ export const plainErrors = Object.freeze({
  * @param requestId becomes `instance`
  */
 export function problemOf (error: unknown, requestId: string): Problem {
-  const thrown = thrownOf(error)
+  try {
+    return documentOf(thrownOf(error), requestId)
+  } catch { // a property of what was thrown cannot be read
+    return documentOf({}, requestId)
+  }
+}
+
+/** Writes a problem document. Members that an error added and that JSON cannot say are left out: they never keep the client from being told the rest. */
+export function writeProblem (problem: Problem): Buffer {
+  try {
+    return Buffer.from(JSON.stringify(problem))
+  } catch { // a circle, a bigint, or a depth that the stack has no room for
+    const { type, title, status, detail, code, instance } = problem
+    return Buffer.from(JSON.stringify({ type: String(type), title: String(title), status, detail, code, instance }))
+  }
+}
+
+function documentOf (thrown: Thrown, requestId: string): Problem {
   const { code, status, detail } = meaningOf(thrown)
   const title = STATUS_CODES[status] ?? 'Error'
   return { type: 'about:blank', title, ...extensionsOf(thrown), status, detail, code, instance: requestId, ...inputFaultsOf(thrown) }
@@ -87,12 +104,35 @@ export function problemOf (error: unknown, requestId: string): Problem {
  * A 503 that names no time says one second, which is how often a lost Redis is looked for.
  */
 export function problemFields (error: unknown): Record<string, string> {
-  const thrown = thrownOf(error)
-  const fields = Object.entries(isRecord(thrown.headers) ? thrown.headers : {}).map(([name, value]) => [name.toLowerCase(), String(value)])
+  try {
+    return fieldsOf(thrownOf(error))
+  } catch { // a property of what was thrown cannot be read
+    return {}
+  }
+}
+
+/** Whether Node sends this field: it throws for a name that is no token, and for characters that no value may hold. */
+export function isValidField (name: string, value: unknown): boolean {
+  try {
+    validateHeaderName(name)
+    for (const each of [value].flat()) validateHeaderValue(name, each as string)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function fieldsOf (thrown: Thrown): Record<string, string> {
+  const fields = Object.entries(isRecord(thrown.headers) ? thrown.headers : {})
+    .map(([name, value]) => [name.toLowerCase(), String(value)] as const)
+    .filter(([name, value]) => !ofTheBody.has(name) && isValidField(name, value))
   const seconds = typeof thrown.retryAfterSeconds === 'number' ? Math.max(0, Math.ceil(thrown.retryAfterSeconds)) : undefined
   const wait = seconds ?? (meaningOf(thrown).status === 503 ? 1 : undefined)
   return { ...(wait === undefined ? {} : { 'retry-after': String(wait) }), ...Object.fromEntries(fields) }
 }
+
+/** Fields that describe another body than the problem document, or how it was sent. */
+const ofTheBody = new Set(['connection', 'content-encoding', 'content-length', 'content-type', 'transfer-encoding'])
 
 function meaningOf (thrown: Thrown): Meaning {
   const code = typeof thrown.code === 'string' ? thrown.code : ''
@@ -116,6 +156,9 @@ function extensionsOf ({ problem }: Thrown): Record<string, unknown> {
   return isRecord(problem) ? problem : {}
 }
 
+/** Characters of a member's name, or of the path to it, that a document repeats. */
+const longestName = 200
+
 const places: Readonly<Record<string, InputFault['in']>> = { querystring: 'query', params: 'path', headers: 'header' }
 
 /** What ajv found, in words that repeat none of the input's values. */
@@ -129,10 +172,15 @@ function inputFaultOf (found: Readonly<Record<string, unknown>>, place: InputFau
   const params = isRecord(found.params) ? found.params : {}
   const path = typeof found.instancePath === 'string' ? found.instancePath : ''
   const name = params.missingProperty ?? params.additionalProperty
-  const pointer = typeof name === 'string' ? `${path}/${name.replaceAll('~', '~0').replaceAll('/', '~1')}` : path
+  const pointer = typeof name === 'string' ? `${cut(path)}/${cut(name).replaceAll('~', '~0').replaceAll('/', '~1')}` : cut(path)
   const allowed = Array.isArray(params.allowedValues) ? `: ${params.allowedValues.join(', ')}` : ''
   const detail = `${typeof name === 'string' && params.additionalProperty === name ? 'is not known here' : String(found.message ?? 'is wrong')}${allowed}`
   return place === undefined ? { pointer: `#${encodeURI(pointer)}`, detail } : { parameter: pointer.slice(1), in: place, detail }
+}
+
+/** A name that a client chose may be as long as a body, and end in half a character: encodeURI throws for that. */
+function cut (name: string): string {
+  return (name.length > longestName ? `${name.slice(0, longestName)}…` : name).toWellFormed()
 }
 
 function thrownOf (error: unknown): Thrown {

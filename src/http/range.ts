@@ -4,13 +4,16 @@ export interface ByteRange {
   readonly last: number
 }
 
+// A run of spaces can be matched by one `\s*` only, so that a match that fails is linear.
+const oneRange = /^bytes\s*=\s*(?:(\d+)\s*)?-\s*(?:(\d+)\s*)?$/i
+
 /**
  * Reads `Range` (RFC 9110 section 14.1.2) for a body of this length.
  *
  * @returns the one range; `unsatisfiable` when it lies beyond the end; undefined for what may be ignored: several ranges, another unit, broken syntax
  */
 export function parseRange (value: string | undefined, length: number): ByteRange | 'unsatisfiable' | undefined {
-  const [, from = '', to = ''] = /^bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*$/i.exec(value ?? '') ?? []
+  const [, from = '', to = ''] = oneRange.exec(value ?? '') ?? []
   if (from === '' && to === '') return undefined
   if (from === '') return suffix(Number(to), length)
   const first = Number(from)

@@ -69,9 +69,8 @@ export class Limiter {
     for (const key of keys) this.#shield.lift(key) // an answer may have come while the reset was under way
   }
 
-  /** Redis is back, or is another: what was counted without it is forgotten, and what is under way is told to it. */
+  /** Redis is back, or is another: what is under way is told to it. */
   recover (): void {
-    this.#local.forget()
     this.#places.recover()
   }
 

@@ -1,4 +1,4 @@
-import { addressGroup } from '../http/address-group.ts'
+import { addressGroup, bareAddress } from '../http/address-group.ts'
 import { readText, refuse } from '../options.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Limiter } from './limiter.ts'
@@ -40,13 +40,14 @@ export class Limits {
   #keys: Keys
   #declared: Iterable<Declared>
   #names = new Set<string>()
-  #prefixBits: number
+  /** how much of an IPv6 address counts as one client */
+  readonly ipv6Prefix: number
 
   constructor (limiter: Limiter, keys: Keys, declared: Iterable<Declared>, prefixBits: number) {
     this.#limiter = limiter
     this.#keys = keys
     this.#declared = declared
-    this.#prefixBits = prefixBits
+    this.ipv6Prefix = prefixBits
   }
 
   /**
@@ -88,7 +89,7 @@ export class Limits {
     const [, kind, who = ''] = /^(ip|user|key):(.+)$/s.exec(readText('partition', partition)) ?? []
     if (kind === 'user') return [kind, who, this.#keys.userSession(who)]
     if (kind === 'key') return [kind, keyPartition(who).who]
-    if (kind === 'ip') return [kind, addressGroup(who, this.#prefixBits) ?? refuse('partition', 'an address after ip:', who)]
+    if (kind === 'ip') return [kind, addressGroup(bareAddress(who), this.ipv6Prefix) ?? refuse('partition', 'an address after ip:', who)]
     return ['custom', customPartition(partition).who]
   }
 }

@@ -9,7 +9,8 @@ import type { Taken } from './grants.ts'
 const countersKept = 50_000
 
 /**
- * Counts in this process alone, while Redis cannot be asked. What it has counted is forgotten when Redis is back: nobody is punished for an outage.
+ * Counts in this process alone, and only what Redis cannot be asked for. What it has counted ages by its window, and by nothing else: part of a
+ * Cluster may be away while another part comes back, and a quota that began again with each recovery would be no quota.
  */
 export class LocalLimiter {
   #counters = new LRUCache<string, Counter>({ max: countersKept })
@@ -21,10 +22,6 @@ export class LocalLimiter {
     if (isAllowed) for (const { counter, cost } of asked) counter.take(cost, nowMs)
     const places = isAllowed ? asked.flatMap(({ counter, cost }) => counter.giveBack === undefined ? [] : new LocalPlace(counter, cost)) : []
     return { isAllowed, standings: asked.map(({ counter, cost }) => counter.standing(cost, nowMs)), places }
-  }
-
-  forget (): void {
-    this.#counters.clear()
   }
 
   #counter (key: string, { quota }: Term): Counter {

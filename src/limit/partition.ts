@@ -2,7 +2,10 @@ import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP, isIPv4 } from 'node:net'
 import { addressGroup, withoutZone } from '../http/address-group.ts'
+import { clientAddress, clientKey } from '../http/client-key.ts'
+import type { ClientRequest } from '../http/client-key.ts'
 import { Recent } from '../recent.ts'
+import { isPromise, later, refuseReturned } from '../returned.ts'
 import type { By } from './policy.ts'
 
 /** The session that a request's sealed cookie names. Whether it lives, Redis says. */
@@ -12,6 +15,8 @@ export interface SessionClaim {
   readonly key: string
   /** its fields there: the first that is there counts */
   readonly devices: readonly string[]
+  /** there where sessions are in another Redis than the one that counts: tells whether it lives, which this one cannot */
+  readonly confirm?: (() => Promise<boolean>) | undefined
 }
 
 /** Who is counted: by what (a word of ours), and who it is (from outside). */
@@ -51,22 +56,17 @@ export class Clients {
     }
   }
 
-  /**
-   * @param address the client's, as the trusted proxies name it
-   * @param peer the socket's: counted when a trusted proxy names something that is no address
-   */
-  find (address: string, peer: string | undefined): Client {
+  find (request: ClientRequest): Client {
+    const { ip = '' } = request
     // An IPv4 address stands for itself: to read it costs less than to find it among ten thousand.
-    if (this.#allowsNobody && isIPv4(address)) return { partition: { kind: 'ip', who: address }, isAllowed: false }
-    return this.#known.get(address) ?? this.#meet(address, peer ?? '')
+    if (this.#allowsNobody && isIPv4(ip)) return { partition: { kind: 'ip', who: ip }, isAllowed: false }
+    return this.#known.get(ip) ?? this.#meet(ip, clientAddress(request))
   }
 
-  #meet (address: string, peer: string): Client {
-    const group = addressGroup(address, this.#prefixBits)
-    const who = group ?? addressGroup(peer, this.#prefixBits) ?? 'unknown'
-    const client = { partition: { kind: 'ip' as const, who }, isAllowed: this.#isAllowed(group === undefined ? peer : address) }
-    // What is no address may be anything, and as long as a header.
-    if (group !== undefined && address.length <= longestAddress) this.#known.set(address, client)
+  #meet (ip: string, address: string): Client {
+    const client = { partition: { kind: 'ip' as const, who: clientKey(address, this.#prefixBits) }, isAllowed: this.#isAllowed(address) }
+    // What is no address may stand for many clients, and be as long as a header.
+    if (ip === address && ip.length <= longestAddress) this.#known.set(ip, client)
     return client
   }
 
@@ -93,17 +93,36 @@ export function keyPartition (apiKey: string): Partition {
   return partition
 }
 
-/** Who a policy counts; undefined where that cannot be told, and the address is counted. */
-export function partitionBy<Request extends { headers: IncomingHttpHeaders }> (by: By<Request>, request: Request, session: SessionClaim | undefined): Partition | undefined {
-  if (by === 'ip') return undefined
-  if (by === 'user') return session?.userId === undefined ? undefined : { kind: by, who: session.userId, session }
-  if (by === 'session') return session === undefined ? undefined : { kind: by, who: session.devices[0] ?? '', session }
+/**
+ * Whom a function of the app names, or an API key that the app knows; undefined where that cannot be told, and the address is counted.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION for what is no name: all clients would share one counter
+ */
+export function namedBy<Request extends { headers: IncomingHttpHeaders }> (by: By<Request>, request: Request): Partition | undefined | Promise<Partition | undefined> {
+  if (typeof by === 'string') return undefined
   if (typeof by === 'function') {
-    const name = by(request)
-    return name === undefined ? undefined : customPartition(String(name))
+    const name: unknown = by(request)
+    return isPromise(name) ? later(name, readName) : readName(name)
   }
   const apiKey = request.headers[by.apiKey]
-  return typeof apiKey === 'string' && apiKey !== '' && by.verify(apiKey) ? keyPartition(apiKey) : undefined
+  if (typeof apiKey !== 'string' || apiKey === '') return undefined
+  const isKnown: unknown = by.verify(apiKey)
+  const partitionIf = (isKnown: unknown) => isKnown ? keyPartition(apiKey) : undefined
+  return isPromise(isKnown) ? later(isKnown, partitionIf) : partitionIf(isKnown)
+}
+
+/** Whom a session's cookie names, where users or sessions are counted. */
+export function partitionOfSession (by: By<never>, session: SessionClaim | undefined): Partition | undefined {
+  if (session === undefined) return undefined
+  if (by === 'user') return session.userId === undefined ? undefined : { kind: by, who: session.userId, session }
+  return by === 'session' ? { kind: by, who: session.devices[0] ?? '', session } : undefined
+}
+
+/** An empty name names nothing. */
+function readName (name: unknown): Partition | undefined {
+  if (name === undefined || name === null || name === '') return undefined
+  if (typeof name === 'string') return customPartition(name)
+  return Number.isFinite(name) || typeof name === 'bigint' ? customPartition(String(name)) : refuseReturned('rateLimit.by()', 'a text, a number or undefined', name)
 }
 
 function hashOf (text: string): string {

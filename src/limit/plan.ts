@@ -1,26 +1,17 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
-import type { IncomingHttpHeaders } from 'node:http'
 import { rateLimitItem, rateLimitPolicyField } from '../http/rate-limit.ts'
-import { readCount } from '../options.ts'
 import { Answer } from '../redis/answer.ts'
 import type { Keys } from '../redis/keys.ts'
+import { isPromise } from '../returned.ts'
 import type { Claim, Limiter } from './limiter.ts'
-import { partitionBy } from './partition.ts'
+import { asksApp, askApp, asStranger, meet, quotaOf } from './meeting.ts'
+import type { Counted, Meeting, Said, Visitor } from './meeting.ts'
 import type { Partition, SessionClaim } from './partition.ts'
-import { quotaFor, wholeStack } from './policy.ts'
+import { wholeStack } from './policy.ts'
 import type { LimitPolicy } from './policy.ts'
 import { isPlace, termOf } from './quota.ts'
 import type { Quota, Term } from './quota.ts'
 import { joinVerdicts } from './verdict.ts'
 import type { Verdict } from './verdict.ts'
-
-/** Who a request comes from. */
-export interface Visitor {
-  /** the address */
-  readonly partition: Partition
-  /** what the cookie names, when it opened */
-  readonly session: SessionClaim | undefined
-}
 
 /** What one policy said of a request. */
 export interface PolicyStanding {
@@ -34,54 +25,73 @@ export interface PolicyStanding {
   readonly retryMs: number
 }
 
-/** One policy as one request meets it. */
-interface Meeting {
-  readonly partition: Partition
-  readonly term: Term
+type Speller = (kind: string, who: string, sessionKey?: string) => string
+
+/** Which part of a route's policies a plan is. */
+interface Part {
+  /** those that are asked once the session is known */
+  readonly isLate: boolean
+  /** sessions are in another Redis than the one that counts */
+  readonly isApart: boolean
 }
 
-type Speller = (kind: string, who: string, sessionKey?: string) => string
+const first: Part = { isLate: false, isApart: false }
 
 /** All policies of one route, with everything that does not change from request to request made beforehand. */
 export class LimitPlan<Request extends Counted, Reply> {
   readonly policies: readonly LimitPolicy<Request, Reply>[]
-  /** whether some limit what is under way at once */
+  /** whether some, also of those that are late, limit what is under way at once */
   readonly hasPlaces: boolean
   /** whether a policy depends on who has signed in */
   readonly needsSession: boolean
-  /** the policies whose quota depends on what the session holds */
+  /** the policies that are asked once the session is known: whose quota depends on what it holds; in {@link apart} also those that depend on who has signed in */
   readonly late: LimitPlan<Request, Reply> | undefined
+  readonly #makeApart: () => LimitPlan<Request, Reply>
+  #apart: LimitPlan<Request, Reply> | undefined
   readonly #spellers: Map<string, Speller[]>
   readonly #others: Speller[]
   readonly #fields: { anonymous: string, user: string }
   readonly #items: ((remaining: number, resetMs: number) => string)[]
   /** the terms of every request, where all are counted by address and at one cost */
   readonly #plainTerms: readonly Term[] | undefined
+  readonly #takesPlaces: boolean
   readonly #failures: LimitPolicy<Request, Reply>['failure'][]
+  /** where no policy asks the app */
+  readonly #constant: readonly Said[] | undefined
 
   /**
    * @param methods those of the route; HEAD counts as GET
    * @param pattern the route's, as declared; undefined for what has no route
    */
-  constructor (all: readonly LimitPolicy<Request, Reply>[], keys: Keys, methods: readonly string[], pattern: string | undefined, isLate = false) {
-    const policies = all.filter(({ unitsOf }) => (unitsOf !== undefined) === isLate)
+  constructor (all: readonly LimitPolicy<Request, Reply>[], keys: Keys, methods: readonly string[], pattern: string | undefined, part = first) {
+    const { isLate, isApart } = part
+    const policies = all.filter((policy) => (policy.unitsOf !== undefined || (isApart && dependsOnSession(policy))) === isLate)
     const spell = (method: string) => policies.map((policy) => keys.rateLimit(endpointOf(policy, method, pattern, all)))
     const fieldFor = (isUser: boolean) => rateLimitPolicyField(policies.map((policy) => ({ name: policy.name, unit: policy.unit, quota: quotaOf(policy, isUser).quota, windowMs: windowOf(policy) })))
     this.policies = policies
-    this.hasPlaces = policies.some(isOfPlaces)
-    this.late = isLate || policies.length === all.length ? undefined : new LimitPlan(all, keys, methods, pattern, true)
-    this.needsSession = all.some(({ by, userQuota }) => by === 'user' || by === 'session' || userQuota !== undefined)
+    this.late = isLate || policies.length === all.length ? undefined : new LimitPlan(all, keys, methods, pattern, { isLate: true, isApart })
+    this.#takesPlaces = policies.some(isOfPlaces)
+    this.hasPlaces = this.#takesPlaces || this.late?.hasPlaces === true
+    this.needsSession = all.some(dependsOnSession)
+    this.#makeApart = () => new LimitPlan(all, keys, methods, pattern, { isLate, isApart: true })
     this.#spellers = new Map(methods.map((method) => [method, spell(method === 'HEAD' ? 'GET' : method)]))
     this.#others = spell('ANY')
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
     this.#items = policies.map((policy) => rateLimitItem(policy.name, windowOf(policy)))
     this.#plainTerms = plainTermsOf(policies)
     this.#failures = policies.map(({ failure, isObserved }) => isObserved ? 'open' : failure)
+    this.#constant = policies.some(asksApp) ? undefined : policies.map(({ cost }) => ({ partition: undefined, cost: Number(cost), quota: undefined }))
+  }
+
+  /** The same policies where sessions are in another Redis than the one that counts: those that depend on who has signed in are late. */
+  get apart (): LimitPlan<Request, Reply> {
+    return (this.#apart ??= this.#makeApart())
   }
 
   /** Every counter of a partition that this plan may take from; the places of what is under way are none. */
   keysOf (kind: string, who: string, sessionKey?: string): string[] {
-    return [...this.#spellers.values(), this.#others].flatMap((spellers) => spellers.filter((_, index) => !isOfPlaces(this.policies[index])).map((spell) => spell(kind, who, sessionKey)))
+    const own = [...this.#spellers.values(), this.#others].flatMap((spellers) => spellers.filter((_, index) => !isOfPlaces(this.policies[index])).map((spell) => spell(kind, who, sessionKey)))
+    return [...own, ...this.late?.keysOf(kind, who, sessionKey) ?? []]
   }
 
   /** The `RateLimit-Policy` field. */
@@ -107,9 +117,10 @@ export class LimitPlan<Request extends Counted, Reply> {
    * @param isCluster policies of several partitions are asked apart then, for a call has one slot: what one refuses, another may have taken
    */
   ask (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean): Answer<Verdict> {
+    if (this.policies.length === 0) return Answer.of(nothingAsked)
     const spellers = this.#spellers.get(request.method) ?? this.#others
     if (this.#plainTerms === undefined) return this.#askEach(limiter, request, visitor, isCluster)
-    return limiter.ask(new PlainClaim(spellers, visitor.partition, this.#plainTerms, this.#failures, this.hasPlaces))
+    return limiter.ask(new PlainClaim(spellers, visitor.partition, this.#plainTerms, this.#failures, this.#takesPlaces))
   }
 
   /** What each policy says, by name. */
@@ -127,13 +138,26 @@ export class LimitPlan<Request extends Counted, Reply> {
     return { violated: this.policies.filter((_, index) => isViolated(index)), retryMs: Math.max(0, ...this.policies.map((_, index) => isViolated(index) ? standings[index]?.retryMs ?? 0 : 0)) }
   }
 
-  /** The common way: each policy with a partition and a term of its own. */
+  /** The common way: each policy with a partition and a term of its own. What the app tells later is asked later. */
   #askEach (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean): Answer<Verdict> {
-    const meetings = this.policies.map((policy) => meet(policy, request, visitor))
+    const said = this.#constant ?? askApp(this.policies, request)
+    if (!isPromise(said)) return this.#askSaid(limiter, request, visitor, isCluster, said)
+    const verdict = new Answer<Verdict>()
+    const failed = (error: Error) => verdict.reject(error)
+    said.then((said) => this.#askSaid(limiter, request, visitor, isCluster, said).hear({ answered: (value) => verdict.resolve(value), failed })).catch(failed)
+    return verdict
+  }
+
+  #askSaid (limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean, said: readonly Said[]): Answer<Verdict> {
+    const meetings = this.#meet(said, visitor)
     const groups = this.#groups(meetings, isCluster)
-    const verdicts = groups.map((group) => limiter.ask(this.#claim(request, visitor, meetings, group, isCluster)))
+    const verdicts = groups.map((group) => limiter.ask(this.#claim(request, visitor, said, group, isCluster)))
     const together = (all: readonly Verdict[]) => joinVerdicts(all.map((verdict, at) => ({ verdict, terms: groups[at] ?? [], isObserved: this.policies[groups[at]?.[0] ?? 0]?.isObserved === true })))
     return Answer.all(verdicts).map(together)
+  }
+
+  #meet (said: readonly Said[], visitor: Visitor): Meeting[] {
+    return this.policies.map((policy, index) => meet(policy, said[index] as Said, visitor))
   }
 
   /** What is asked together, all or nothing; observed policies each alone. */
@@ -146,8 +170,9 @@ export class LimitPlan<Request extends Counted, Reply> {
     return [...groups.values()]
   }
 
-  #claim (request: Request, visitor: Visitor, meetings: readonly Meeting[], group: readonly number[], isCluster: boolean): Claim {
+  #claim (request: Request, visitor: Visitor, said: readonly Said[], group: readonly number[], isCluster: boolean): Claim {
     const spellers = this.#spellers.get(request.method) ?? this.#others
+    const meetings = this.#meet(said, visitor)
     const met = group.flatMap((index) => meetings[index] ?? [])
     const keys = met.map(({ partition: { kind, who, session } }, at) => spellers[group[at] ?? 0]?.(kind, who, session?.key) ?? '')
     const session = this.#sessionOf(visitor, met, group, isCluster)
@@ -159,14 +184,13 @@ export class LimitPlan<Request extends Counted, Reply> {
       hasPlaces: met.some(({ term }) => isPlace(term))
     }
     if (session === undefined) return claim
-    const stranger = asStranger(visitor)
-    const withoutSession = () => this.#claim(request, stranger, this.policies.map((policy) => meet(policy, request, stranger)), group, isCluster)
-    // It is called where Redis's answer is read, for whoever that is; the app's own functions are called for this request.
-    return { ...claim, session, withoutSession: this.policies.some(asksApp) ? AsyncLocalStorage.bind(withoutSession) : withoutSession }
+    // It is called where Redis's answer is read: what the app has said of this request holds there too.
+    return { ...claim, session, withoutSession: () => this.#claim(request, asStranger(visitor), said, group, isCluster) }
   }
 
-  /** The session that must live for a claim to stand: whose partition it is, or whose user has a quota of another size. In a Cluster an address lies elsewhere than a session. */
+  /** The session that must live for a claim to stand: whose partition it is, or whose user has a quota of another size. In a Cluster an address lies elsewhere than a session; one in another Redis was confirmed before. */
   #sessionOf (visitor: Visitor, met: readonly Meeting[], group: readonly number[], isCluster: boolean): SessionClaim | undefined {
+    if (visitor.session?.confirm !== undefined) return undefined
     const session = met.find(({ partition }) => partition.session !== undefined)?.partition.session
     if (session !== undefined || isCluster || visitor.session?.userId === undefined) return session
     return group.some((index) => this.policies[index]?.userQuota !== undefined) ? visitor.session : undefined
@@ -199,25 +223,10 @@ class PlainClaim implements Claim {
   }
 }
 
-/** What of a request decides who is counted. */
-export interface Counted {
-  readonly method: string
-  readonly headers: IncomingHttpHeaders
-}
+const nothingAsked: Verdict = Object.freeze({ isAllowed: true, standings: Object.freeze([]) })
 
-/** The same visitor, as if no cookie had come. */
-export function asStranger ({ partition }: Visitor): Visitor {
-  return { partition, session: undefined }
-}
-
-function meet<Request extends Counted, Reply> (policy: LimitPolicy<Request, Reply>, request: Request, { partition, session }: Visitor): Meeting {
-  const cost = typeof policy.cost === 'function' ? readCount('rateLimit.cost()', policy.cost(request), { min: 0, max: 1_000_000_000 }) : policy.cost
-  const quota = policy.unitsOf === undefined ? quotaOf(policy, session?.userId !== undefined) : quotaFor(policy, request)
-  return { partition: partitionBy(policy.by, request, session) ?? partition, term: termOf(quota, cost) }
-}
-
-function asksApp<Request, Reply> ({ by, cost, unitsOf }: LimitPolicy<Request, Reply>): boolean {
-  return typeof by !== 'string' || typeof cost === 'function' || unitsOf !== undefined
+function dependsOnSession<Request, Reply> ({ by, userQuota }: LimitPolicy<Request, Reply>): boolean {
+  return by === 'user' || by === 'session' || userQuota !== undefined
 }
 
 function isOfPlaces (policy: { readonly quota: Quota } | undefined): boolean {
@@ -227,10 +236,6 @@ function isOfPlaces (policy: { readonly quota: Quota } | undefined): boolean {
 /** What clients are told; of places there is none. */
 function windowOf ({ quota }: { readonly quota: Quota }): number | undefined {
   return quota.algorithm === 'places' ? undefined : quota.windowMs
-}
-
-function quotaOf<Request, Reply> ({ quota, userQuota }: LimitPolicy<Request, Reply>, isUser: boolean): Quota {
-  return isUser ? userQuota ?? quota : quota
 }
 
 function plainTermsOf<Request, Reply> (policies: readonly LimitPolicy<Request, Reply>[]): readonly Term[] | undefined {

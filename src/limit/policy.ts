@@ -8,14 +8,17 @@ import type { Algorithm, Quota } from './quota.ts'
 export type Failure = 'local' | 'closed' | 'open'
 
 /** Who is counted; where it cannot be told, the address. */
-export type By<Request> = 'ip' | 'user' | 'session' | ApiKey | ((request: Request) => string | undefined)
+export type By<Request> = 'ip' | 'user' | 'session' | ApiKey | ((request: Request) => MaybeLater<string | number | null | undefined>)
+
+/** What is waited for costs the request a second round trip. */
+export type MaybeLater<Value> = Value | PromiseLike<Value>
 
 /** Counts by a key that clients send. */
 export interface ApiKey {
   /** the field that holds the key: `x-api-key` */
   apiKey: string
   /** whether the app knows the key; who sends another is counted by address, or each invented key would have a quota of its own */
-  verify: (apiKey: string) => boolean
+  verify: (apiKey: string) => MaybeLater<boolean>
 }
 
 /** What units are: see the registry of draft-ietf-httpapi-ratelimit-headers. */
@@ -27,7 +30,7 @@ export type Units = number | { user: number, anonymous: number }
 /** What a route, a scope or the stack may choose. */
 export interface LimitChoice<Request, Reply> {
   /** units in a window; a request takes `cost` of them. A function runs once the session is loaded, and costs a second round trip */
-  quota?: Units | ((request: Request) => number)
+  quota?: Units | ((request: Request) => MaybeLater<number>)
   /** default a minute */
   window?: Duration
   /** `sliding` (default): never more than the quota in any window; `gcra`: a smooth rate with a burst; `fixed`: windows on the clock, for daily quotas */
@@ -74,7 +77,7 @@ export interface LimitPolicy<Request, Reply> {
   readonly quota: Quota
   readonly userQuota: Quota | undefined
   /** the units, where they depend on what the session holds: asked apart, after it was loaded */
-  readonly unitsOf: ((request: Request) => number) | undefined
+  readonly unitsOf: ((request: Request) => MaybeLater<number>) | undefined
   /** the key's endpoint when it is not the route's own: a group's name, or `all` */
   readonly group: string | undefined
   readonly by: By<Request>
@@ -247,14 +250,6 @@ function readName (option: string, value: unknown): string {
 
 function readGroup (option: string, value: unknown): string {
   return value === wholeStack ? refuse(option, `another than '${wholeStack}', which is the stack's own`, value) : readName(option, value)
-}
-
-/** The quota of one request, where it depends on the session. @throws {OptionError} PRISM_ERR_OPTION when the function names none */
-export function quotaFor<Request, Reply> ({ quota, unitsOf }: LimitPolicy<Request, Reply>, request: Request): Quota {
-  if (unitsOf === undefined) return quota
-  const units = readCount('rateLimit.quota()', unitsOf(request), { max: most })
-  const { algorithm, windowMs } = quota
-  return { algorithm, windowMs, quota: units, grain: algorithm === 'sliding' ? bucketMsOf(units, windowMs) : Math.min(quota.grain, units) }
 }
 
 /** Routes that share a counter must mean the same by it. */

@@ -7,8 +7,8 @@ import type { Term } from './quota.ts'
 import { Row } from './row.ts'
 import type { Claim, Moment, Wire } from './row.ts'
 
-/** Who is not read within this time has given up: what a hung Redis reads when it wakes is not counted. Longer than an ask may wait. */
-const patienceMs = 300
+/** An ask that Redis has not read after this many deadlines was given up: what a hung Redis reads when it wakes is not counted. */
+const patience = 1.5
 
 /**
  * Counts in Redis, for all processes together. Identical requests of one tick are one ask: a flood from one address costs Redis one call a tick.
@@ -65,7 +65,7 @@ export class LimitStore {
 
   /** When an ask made now is too old to be heeded, by Redis's clock; 0 before its clock is known. */
   deadlineMs (): number {
-    return this.#offsetMs === undefined ? 0 : Math.ceil(this.#now() + this.#offsetMs + patienceMs)
+    return this.#offsetMs === undefined ? 0 : Math.ceil(this.#now() + this.#offsetMs + patience * this.#batch.deadlineMs)
   }
 
   #begin (): void {

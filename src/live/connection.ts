@@ -7,11 +7,13 @@ import type { Subscription } from '../events/follower.ts'
 import type { CloseReason } from './frame.ts'
 import { bounds } from './policy.ts'
 import type { LivePolicy, Visitor } from './policy.ts'
+import type { ReplayMeter, Replays } from './replays.ts'
 
 /** Who is at the other end. */
 export interface Peer extends Visitor {
   /** the public name of the session's device */
   readonly device: string | undefined
+  /** the key that the client is counted by, see `clientKey` */
   readonly address: string
 }
 
@@ -19,6 +21,7 @@ export interface Peer extends Visitor {
 export interface Surroundings {
   readonly events: Pick<Bus, 'publish' | 'subscribe'>
   readonly policy: LivePolicy
+  readonly replays: Replays
   /** told what went wrong here, where a client is to blame for nothing */
   readonly onFailure: (error: unknown) => void
   /** told when it follows other topics than before */
@@ -38,7 +41,7 @@ export abstract class Connection {
   beatAt: number
   isClosed = false
   protected readonly surroundings: Surroundings
-  readonly #subscriptions = new Map<string, Subscription>()
+  readonly #subscriptions = new Map<string, Pick<Subscription, 'close'>>()
 
   constructor (peer: Peer, surroundings: Surroundings) {
     this.peer = peer
@@ -61,11 +64,7 @@ export abstract class Connection {
     known?.close()
     this.#subscriptions.delete(topic)
     if (since !== undefined) this.begin(topic, since)
-    this.#subscriptions.set(topic, this.surroundings.events.subscribe(topic, (event, text) => this.#deliver(topic, event, text), {
-      from: since,
-      onBegin: (id) => this.begin(topic, id),
-      onReset: (id) => this.reset(topic, id)
-    }))
+    this.#subscriptions.set(topic, since === undefined ? this.#subscribe(topic) : this.#replay(topic, since))
     this.surroundings.onChange(this)
     if (known === undefined) this.#tellPresence('joined', topic)
   }
@@ -105,6 +104,50 @@ export abstract class Connection {
   /** A fifth more or less, so that many connections do not beat as one. */
   #nextBeatMs (): number {
     return this.surroundings.policy.heartbeatMs * (0.8 + Math.random() * 0.4)
+  }
+
+  #subscribe (topic: string): Subscription {
+    return this.surroundings.events.subscribe(topic, (event, text) => this.#deliver(topic, event, text), {
+      onBegin: (id) => this.begin(topic, id),
+      onReset: (id) => this.reset(topic, id)
+    })
+  }
+
+  /** Sends what the client missed, as fast as it may be sent, and follows the topic from there. */
+  #replay (topic: string, since: string): Pick<Subscription, 'close'> {
+    const { userId, address } = this.peer
+    let subscription: Subscription | undefined
+    let hasReturned = false
+    const cancel = this.surroundings.replays.begin(userId === undefined ? `address ${address}` : `user ${userId}`, (meter) => {
+      try {
+        subscription = this.#resume(topic, since, meter)
+      } catch (error) {
+        if (!hasReturned) throw error
+        this.close('failed')
+      }
+    })
+    hasReturned = true
+    return { close: () => { cancel(); subscription?.close() } }
+  }
+
+  #resume (topic: string, since: string, meter: ReplayMeter): Subscription {
+    let [isReplaying, isReset] = [true, false]
+    const subscription = this.surroundings.events.subscribe(topic, (event, text) => {
+      if (isReplaying) meter.count()
+      this.#deliver(topic, event, text)
+    }, {
+      from: since,
+      onReset: (id) => {
+        isReset = true
+        this.reset(topic, id)
+      }
+    })
+    subscription.ready.then(() => {
+      isReplaying = false
+      // A position that the log does not know cost a page in vain.
+      if (!isReset) meter.finish()
+    }, () => {})
+    return subscription
   }
 
   #deliver (topic: string, event: CloudEvent, text: string): void {

@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { ConnectionsFullError } from '../errors.ts'
 import type { Connection, Peer } from './connection.ts'
 import type { CloseReason } from './frame.ts'
-import { bounds } from './policy.ts'
+import type { LivePolicy } from './policy.ts'
 import type { ConnectionStore } from './store.ts'
 
 /** Which devices a user is signed in on, told by their public names. */
@@ -27,11 +27,13 @@ export class Connections {
   #all = new Set<Connection>()
   /** new ones, and ones whose session is in doubt: looked after within a second */
   #due = new Set<Connection>()
+  #policy: Pick<LivePolicy, 'connectionsPerUser' | 'connectionsPerAddress'>
   #places = new Map<string, number>()
   #timer: NodeJS.Timeout
   #isLooking = false
 
-  constructor (store: ConnectionStore, devicesOf: DevicesOf) {
+  constructor (store: ConnectionStore, devicesOf: DevicesOf, policy: Pick<LivePolicy, 'connectionsPerUser' | 'connectionsPerAddress'>) {
+    this.#policy = policy
     this.#store = store
     this.#devicesOf = devicesOf
     this.#timer = setInterval(() => { this.#look() }, lookEveryMs).unref()
@@ -50,8 +52,8 @@ export class Connections {
    * @throws {ConnectionsFullError} PRISM_ERR_CONNECTIONS_FULL
    */
   reserve ({ userId, address }: Peer): () => void {
-    const wanted: [place: string, most: number][] = [[`address ${address}`, bounds.connectionsPerAddress]]
-    if (userId !== undefined) wanted.push([`user ${userId}`, bounds.connectionsPerUser])
+    const wanted: [place: string, most: number][] = [[`address ${address}`, this.#policy.connectionsPerAddress]]
+    if (userId !== undefined) wanted.push([`user ${userId}`, this.#policy.connectionsPerUser])
     for (const [place, most] of wanted) if ((this.#places.get(place) ?? 0) >= most) throw new ConnectionsFullError(most)
     for (const [place] of wanted) this.#places.set(place, (this.#places.get(place) ?? 0) + 1)
     return () => { for (const [place] of wanted.splice(0)) this.#leave(place) }

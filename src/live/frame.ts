@@ -31,12 +31,16 @@ export const closeCodes = Object.freeze({
 /** Why a connection is closed. */
 export type CloseReason = keyof typeof closeCodes
 
+/** Characters: a topic, a position and their names have a tenth of them. */
+const longestFrame = 6144
+
 /**
  * Reads what a client said.
  *
  * @returns why it is not understood, in one sentence, when it is not; topics are not yet checked
  */
 export function readFrame (text: string): ClientFrame | string {
+  if (text.length > longestFrame) return `A frame has at most ${longestFrame} characters.`
   const frame = parse(text)
   if (typeof frame !== 'object' || frame === null) return 'A frame is a JSON object.'
   const { type, topic, since } = frame as Record<string, unknown>

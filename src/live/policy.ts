@@ -1,5 +1,6 @@
 import { readPattern } from '../events/policy.ts'
-import { readDuration, readRecord, readTexts, refuse } from '../options.ts'
+import { readOrigins } from '../http/origin.ts'
+import { readCount, readDuration, readRecord, readTexts, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
 
 /** Who opened a connection. */
@@ -13,7 +14,7 @@ export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((visitor: Visitor, t
 
 /** What live connections may do. */
 export interface LiveOptions {
-  /** exact origins of pages that may open WebSockets; default: the request's own host */
+  /** exact origins of pages that may open WebSockets, besides the request's own and those of `session.origins`; default none */
   origins?: readonly string[]
   /** by topic, or by how topics begin and a star; the first that fits counts, and what fits none is forbidden. Default `{ events: 'anyone', 'user:*': 'owner' }` */
   topics?: Readonly<Record<string, TopicRule>>
@@ -23,6 +24,12 @@ export interface LiveOptions {
   heartbeat?: Duration
   /** how long a stopping process takes to send its connections away; default 2.5 s */
   drain?: Duration
+  /** connections of one user in each process; default 20 */
+  connectionsPerUser?: number
+  /** connections of one client in each process, counted as rate limits count addresses: an IPv6 network is one client; default 100 */
+  connectionsPerAddress?: number
+  /** past events that one user, or the anonymous of one client, are sent a second when they resume, eight times as many at once; default 256 */
+  replayedEventsPerSecond?: number
 }
 
 /** {@link LiveOptions} after defaults and checks. */
@@ -30,6 +37,9 @@ export interface LivePolicy {
   readonly origins: readonly string[]
   readonly heartbeatMs: number
   readonly drainMs: number
+  readonly connectionsPerUser: number
+  readonly connectionsPerAddress: number
+  readonly replayedEventsPerSecond: number
   readonly mayFollow: (visitor: Visitor, topic: string) => boolean
   readonly hasPresence: (topic: string) => boolean
 }
@@ -39,8 +49,6 @@ export const bounds = Object.freeze({
   frameBytes: 16_384,
   fragments: 64,
   topicsPerConnection: 50,
-  connectionsPerUser: 20,
-  connectionsPerAddress: 100,
   /** unsent bytes: who reads slower is sent away, and resumes */
   bufferedBytes: 1_048_576,
   framesPerSecond: 20,
@@ -55,12 +63,15 @@ export const bounds = Object.freeze({
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveLivePolicy (options: LiveOptions = {}): LivePolicy {
-  readRecord('live', options, ['origins', 'topics', 'presence', 'heartbeat', 'drain'])
+  readRecord('live', options, ['origins', 'topics', 'presence', 'heartbeat', 'drain', 'connectionsPerUser', 'connectionsPerAddress', 'replayedEventsPerSecond'])
   const patterns = readTexts('live.presence', options.presence ?? []).map((pattern) => readPattern('live.presence', pattern))
   return Object.freeze({
-    origins: readTexts('live.origins', options.origins ?? []),
+    origins: readOrigins('live.origins', options.origins ?? []),
     heartbeatMs: readDuration('live.heartbeat', options.heartbeat ?? '25s'),
     drainMs: readDuration('live.drain', options.drain ?? '2500ms'),
+    connectionsPerUser: readCount('live.connectionsPerUser', options.connectionsPerUser ?? 20),
+    connectionsPerAddress: readCount('live.connectionsPerAddress', options.connectionsPerAddress ?? 100),
+    replayedEventsPerSecond: readCount('live.replayedEventsPerSecond', options.replayedEventsPerSecond ?? 256),
     mayFollow: readRules(options.topics ?? { events: 'anyone', 'user:*': 'owner' }),
     hasPresence: (topic: string) => patterns.some((fits) => fits(topic))
   })
@@ -83,16 +94,4 @@ function readRule (option: string, rule: unknown, pattern: string): LivePolicy['
   if (rule === 'owner' && pattern.endsWith('*')) return ({ userId }, topic) => userId !== undefined && topic === `${pattern.slice(0, -1)}${userId}`
   if (typeof rule === 'function') return rule as LivePolicy['mayFollow']
   return refuse(option, "'anyone', 'signed-in', 'owner' (of a pattern with a star) or a function", rule)
-}
-
-/**
- * Whether a page of this origin may open a WebSocket, which no browser's same-origin policy keeps it from.
- *
- * @param origins exact ones; none: the request's own host
- */
-export function mayOpen (origin: string | undefined, host: string, origins: readonly string[]): boolean {
-  if (origin === undefined) return false
-  if (origins.length > 0) return origins.includes(origin)
-  const url = URL.parse(origin)
-  return url !== null && /^https?:$/.test(url.protocol) && url.origin === origin && url.host === host
 }

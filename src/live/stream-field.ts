@@ -24,6 +24,9 @@ export function writePositions (positions: ReadonlyMap<string, string | undefine
   return [...positions].filter(([, id]) => id !== undefined).map(([topic, id]) => `${topic}=${id}`).join(';')
 }
 
+/** Characters: as many topics as one connection may follow, each with its longest name and position, have fewer. */
+const longestPositions = 10_000
+
 /**
  * Reads where a stream stood.
  *
@@ -32,8 +35,13 @@ export function writePositions (positions: ReadonlyMap<string, string | undefine
 export function readPositions (text: string, topics: readonly string[]): Map<string, string | undefined> | undefined {
   // Of several topics only one can know this id; the others will be told so.
   if (isEventId(text)) return new Map(topics.map((topic) => [topic, text]))
-  const pairs = text.split(';').map((pair) => pair.split('='))
-  if (!pairs.every(([, id, ...rest]) => isEventId(id) && rest.length === 0)) return undefined
-  const known = new Map(pairs.map(([topic = '', id]) => [topic, id]))
+  if (text.length > longestPositions) return undefined
+  const known = new Map<string, string>()
+  for (const pair of text.split(';')) {
+    const end = pair.indexOf('=')
+    const id = pair.slice(end + 1)
+    if (end === -1 || !isEventId(id)) return undefined
+    known.set(pair.slice(0, end), id)
+  }
   return new Map(topics.map((topic) => [topic, known.get(topic)]))
 }

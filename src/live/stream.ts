@@ -117,8 +117,8 @@ export class StreamConnection extends Connection {
 }
 
 /** A stream for who is to come again: an EventSource that is refused never does. */
-export function comeAgain (): string {
-  return writeBlock([['retry', drawRetryMs()]])
+export function comeAgain (afterMs = 0): string {
+  return writeBlock([['retry', afterMs + drawRetryMs()]])
 }
 
 function drawRetryMs (): number {

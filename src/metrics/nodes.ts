@@ -3,7 +3,7 @@ import { within } from '../redis/deadline.ts'
 
 /** What reaches the servers: a pool. */
 export interface Servers {
-  readonly batch: Pick<Batch, 'command'>
+  readonly batch: Pick<Batch, 'command' | 'deadlineMs'>
   readonly server: { readonly isCluster: boolean } | undefined
   readonly masters: readonly { readonly options: { readonly host?: string | undefined, readonly port?: number | undefined }, call (name: string, ...args: (string | number)[]): Promise<unknown> }[]
 }
@@ -21,6 +21,6 @@ export function nodesOf ({ batch, server, masters }: Servers): RedisNode[] {
   if (server?.isCluster !== true) return [{ name: '', command: (name, args) => batch.command(name, args, 'background') }]
   return masters.map((client) => ({
     name: `${client.options.host}:${client.options.port}`,
-    command: (name, args) => within(client.call(name, ...args))
+    command: (name, args) => within(client.call(name, ...args), batch.deadlineMs)
   }))
 }

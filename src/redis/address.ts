@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import type { RedisOptions as ClientOptions } from 'ioredis'
-import { refuse } from '../options.ts'
+import { refuseAs } from '../options.ts'
 
 /** Where Redis is: one server, a Cluster by its seed nodes, or a master that Sentinels know. */
 export type Address =
@@ -18,17 +18,33 @@ const wanted = 'redis://, rediss:// or unix:// (several redis:// separated by co
  * - `redis://a:7000,redis://b:7000`: seed nodes of a Cluster; user and password are the first one's
  * - `redis+sentinel://[user:password@]host:26379,host:26379/name[/db]`, `rediss+sentinel://` the same over TLS; user and password are the master's
  *
- * @throws {OptionError} PRISM_ERR_OPTION; the refusal shows nothing of what came, for any part of it may be a password's
+ * @throws {OptionError} PRISM_ERR_OPTION; the refusal says which part is wrong and shows nothing of what came, for any part of it may be a password's
  */
 export function readAddress (option: string, urls: string): Address {
   try {
     return read(urls.trim())
-  } catch {
-    return refuse(option, wanted, undefined)
+  } catch (error) {
+    return refuseAs(option, wanted, faultFrom(error))
   }
 }
 
+/** What is wrong with an address, in words that show nothing of it; undefined where it can be read. */
+export function addressFault (urls: string): string | undefined {
+  try {
+    read(urls.trim())
+    return undefined
+  } catch (error) {
+    return faultFrom(error)
+  }
+}
+
+/** An address with a fault; its message completes "is an address …". */
 class Unreadable extends Error {}
+
+function faultFrom (error: unknown): string {
+  // decodeURIComponent throws a URIError.
+  return `an address ${error instanceof Unreadable ? error.message : 'with a % that begins no escape: percent-encode it as %25'}`
+}
 
 function read (urls: string): Address {
   const sentinels = /^(rediss?)\+sentinel:\/\/(?:([^@/]*)@)?([^/@]+)\/([^/?]+)(?:\/(\d+))?$/.exec(urls)
@@ -44,7 +60,7 @@ function read (urls: string): Address {
 
 /** A Cluster has only database 0, and speaks TLS everywhere or nowhere. */
 function readSeed ({ host, port, db, tls }: ClientOptions, first: ClientOptions): { host: string, port: number } {
-  if (host === undefined || port === undefined || db !== 0 || (tls === undefined) !== (first.tls === undefined)) throw new Unreadable()
+  if (host === undefined || port === undefined || db !== 0 || (tls === undefined) !== (first.tls === undefined)) throw new Unreadable('of a Cluster whose seed nodes name a database, or of which only some speak TLS')
   return { host, port }
 }
 
@@ -65,7 +81,7 @@ function readSocket ([, login, path = '', db = '']: RegExpExecArray): Address {
 
 function readServer (text: string): ClientOptions {
   const url = URL.parse(text)
-  if (url === null || !['redis:', 'rediss:'].includes(url.protocol) || url.hostname === '' || url.hash !== '') throw new Unreadable()
+  if (url === null || !['redis:', 'rediss:'].includes(url.protocol) || url.hostname === '' || url.hash !== '' || /@/.test(url.pathname + url.search)) throw new Unreadable(serverFault(text, url))
   const family = readFamily(url)
   const host = hostOf(url)
   return {
@@ -78,6 +94,22 @@ function readServer (text: string): ClientOptions {
   }
 }
 
+/** Which part of a server's address cannot be read. */
+function serverFault (text: string, url: URL | null): string {
+  const [, scheme, rest = ''] = /^([a-z][a-z\d+.-]*):\/\/(.*)$/is.exec(text) ?? []
+  if (scheme === undefined) return text === '' ? 'that is empty' : 'without a scheme'
+  if (/\+sentinel$/i.test(scheme)) return 'of Sentinels without the name of their master, or with more after it than a database'
+  if (/^unix$/i.test(scheme)) return 'of a socket without an absolute path, or with another parameter than db'
+  if (!/^rediss?$/i.test(scheme)) return 'with another scheme'
+  // A delimiter in a password ends the host: what follows it still has the @ of the login.
+  if (/[/?#].*@/s.test(rest)) return 'whose user or password has a /, ? or # that is not percent-encoded'
+  if (url?.hash) return 'with a #'
+  const host = rest.replace(/[/?#].*$/s, '').replace(/^.*@/s, '')
+  if (host.replace(/:[^:\]]*$/, '') === '') return 'without a host'
+  const port = /:([^:\]]*)$/.exec(host)?.[1] ?? ''
+  return /^\d{0,5}$/.test(port) && Number(port) <= 65_535 ? 'whose host cannot be read' : 'whose port is no number from 0 to 65535'
+}
+
 /** RFC 6066 section 3: a server's name in TLS is no address. */
 function tlsFor (host: string): { servername?: string } {
   return isIP(host) === 0 ? { servername: host } : {}
@@ -86,7 +118,7 @@ function tlsFor (host: string): { servername?: string } {
 function readSentinels ([, scheme, login = '', hosts = '', name = '', db = '']: RegExpExecArray): Address {
   const sentinels = hosts.split(',').map((host) => {
     const url = URL.parse(`redis://${host}`)
-    if (url === null || url.hostname === '') throw new Unreadable()
+    if (url === null || url.hostname === '') throw new Unreadable('of Sentinels of which one has no host, or no port from 0 to 65535')
     return { host: hostOf(url), port: Number(url.port || 26379) }
   })
   const tls = scheme === 'rediss' ? { tls: {} } : {}
@@ -105,12 +137,12 @@ function readLogin (login = ''): ClientOptions {
 function readFamily ({ searchParams }: URL): string | undefined {
   const names = [...searchParams.keys()]
   const family = searchParams.get('family') ?? undefined
-  if (names.some((name) => name !== 'family') || !['0', '4', '6', undefined].includes(family)) throw new Unreadable()
+  if (names.some((name) => name !== 'family') || !['0', '4', '6', undefined].includes(family)) throw new Unreadable('with another parameter than family, which is 0, 4 or 6')
   return family
 }
 
 function readDatabase (text: string): number {
-  if (!/^\d{0,5}$/.test(text)) throw new Unreadable()
+  if (!/^\d{0,5}$/.test(text)) throw new Unreadable('whose database is no whole number up to 99999')
   return Number(text)
 }
 

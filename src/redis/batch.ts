@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../errors.ts'
 import { Histogram } from '../histogram.ts'
 import { Answer } from './answer.ts'
-import { afterReading, deadlineMs } from './deadline.ts'
+import { afterReading, defaultDeadlineMs } from './deadline.ts'
 import { Flight } from './flight.ts'
 import type { Tower } from './flight.ts'
 import type { Lane } from './lane.ts'
@@ -72,8 +72,12 @@ export class Batch implements Tower {
   readonly #largeByKey = new LRUCache<string, number>({ max: 10_000 })
   #isScheduled = false
 
-  constructor (lanes: LaneSource) {
+  /** How long an answer is waited for. */
+  readonly deadlineMs: number
+
+  constructor (lanes: LaneSource, deadlineMs = defaultDeadlineMs) {
     this.#lanes = lanes
+    this.deadlineMs = deadlineMs
   }
 
   /**
@@ -170,7 +174,7 @@ export class Batch implements Tower {
   }
 
   /** @returns how many commands have left */
-  #send (lane: Lane, parcels: readonly Parcel[], remainingMs = deadlineMs): number {
+  #send (lane: Lane, parcels: readonly Parcel[], remainingMs = this.deadlineMs): number {
     const { size } = new Flight(parcels, lane, this, remainingMs)
     if (size > 0) this.counts.writes += 1
     this.counts.commands += size
@@ -184,7 +188,7 @@ export class Batch implements Tower {
       const bytes = this.#largeByKey.get(key)
       if (bytes === undefined) continue
       reads.delete(key)
-      this.#large.push({ read, bytes, timer: afterReading(deadlineMs, () => this.#expireLarge(read)), deadlineAt: performance.now() + deadlineMs })
+      this.#large.push({ read, bytes, timer: afterReading(this.deadlineMs, () => this.#expireLarge(read)), deadlineAt: performance.now() + this.deadlineMs })
     }
   }
 
@@ -209,6 +213,6 @@ export class Batch implements Tower {
   #expireLarge (read: Read): void {
     const waiting = this.#large.length
     this.#large = this.#large.filter((large) => large.read !== read)
-    if (this.#large.length < waiting) read.reject(new RedisUnavailableError(`no room within ${deadlineMs} ms`))
+    if (this.#large.length < waiting) read.reject(new RedisUnavailableError(`no room within ${this.deadlineMs} ms`))
   }
 }

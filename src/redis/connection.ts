@@ -1,7 +1,8 @@
 import { Cluster, Redis } from 'ioredis'
 import type { ClusterOptions, RedisOptions as ClientOptions } from 'ioredis'
 import type { Address } from './address.ts'
-import { deadlineMs } from './deadline.ts'
+import { defaultDeadlineMs, slownessOf } from './deadline.ts'
+import { enforceHandshake } from './handshake.ts'
 import { TlsConnector } from './tls-connector.ts'
 
 /** What a connection is for: commands of all, one caller alone (and commands that wait there), Pub/Sub, or somebody else's own. */
@@ -19,16 +20,18 @@ const retryStrategy = (attempt: number) => Math.min(50 * 2 ** Math.min(attempt -
 // flight's or the lease's, silence is the wire's or the subscriber's to find, and whether a server is loading or was demoted
 // the lane's: ioredis's own timers give up what has arrived while the event loop stood still.
 const common: ClientOptions = { connectTimeout: connectMs, keepAlive: 5000, family: 0, retryStrategy, disableClientInfo: true, enableReadyCheck: false, disconnectTimeout: 100 }
-const commands: ClientOptions = { ...common, maxRetriesPerRequest: 0, enableOfflineQueue: false }
+// What has left and was not answered may have run. It is never sent again, by no connection that takes commands, nor for a reply that a client of the app would send it again for.
+const once: ClientOptions = { ...common, maxRetriesPerRequest: 0, reconnectOnError: null }
+const commands: ClientOptions = { ...once, enableOfflineQueue: false }
 // Whoever has a connection alone has its WATCH and its transaction: a new connection would not, and say nothing.
-const alone: ClientOptions = { ...common, maxRetriesPerRequest: 0, retryStrategy: () => null }
+const alone: ClientOptions = { ...once, retryStrategy: () => null }
 const roles: Record<Role, ClientOptions> = {
   commands,
   exclusive: alone,
   // A server that hangs is found by a blocking command's own timeout and this much; one that waits for ever, by the keep-alive.
-  blocking: { ...alone, blockingTimeout: 86_400_000, blockingTimeoutGrace: deadlineMs },
+  blocking: { ...alone, blockingTimeout: 86_400_000, blockingTimeoutGrace: defaultDeadlineMs },
   subscriber: { ...common, maxRetriesPerRequest: null },
-  own: common
+  own: once
 }
 
 /**
@@ -36,14 +39,21 @@ const roles: Record<Role, ClientOptions> = {
  *
  * @returns a function that opens one more; it starts to connect at once, and reports failures as `error` events only
  */
-export function connector (from: Address | Redis | Cluster, connection: ClientOptions): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
+export function connector (from: Address | Redis | Cluster, connection: ClientOptions, deadlineMs = defaultDeadlineMs): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
   return (role, overrides = {}) => {
-    const client = open(from, { ...roles[role], ...connection, lazyConnect: false, ...overrides })
-    if (client instanceof Redis) hearErrors(client)
-    else client.on('error', () => {}).on('+node', hearErrors)
-    growPatient(client)
+    const slowness = slownessOf(deadlineMs)
+    const times = { connectTimeout: connectMs * slowness, ...(role === 'blocking' ? { blockingTimeoutGrace: deadlineMs } : {}) }
+    const client = open(from, { ...roles[role], ...times, ...connection, lazyConnect: false, ...overrides }, slowness)
+    if (client instanceof Redis) prepare(client)
+    else client.on('error', () => {}).on('+node', prepare)
+    growPatient(client, slowness)
     return client
   }
+}
+
+function prepare (client: Redis): void {
+  hearErrors(client)
+  enforceHandshake(client)
 }
 
 /**
@@ -55,12 +65,12 @@ function hearErrors (client: Redis): void {
 }
 
 /** Where handshakes are slow (TLS, all connections at once, a busy machine) none would ever succeed if each attempt had as little time as the one before. */
-function growPatient (client: Redis | Cluster): void {
+function growPatient (client: Redis | Cluster, slowness: number): void {
   let times = 1
   const allow = (more: number) => {
     times = more
-    if (client instanceof Cluster) client.options.slotsRefreshTimeout = Math.min(slotsMs * times, patientMs.slots)
-    else if (client.options.tls !== undefined) client.options.connectTimeout = Math.min(connectMs * times, patientMs.connect)
+    if (client instanceof Cluster) client.options.slotsRefreshTimeout = Math.min(slotsMs * times, patientMs.slots) * slowness
+    else if (client.options.tls !== undefined) client.options.connectTimeout = Math.min(connectMs * times, patientMs.connect) * slowness
   }
   client.on('reconnecting', () => allow(Math.min(2 * times, 4)))
   client.on('ready', () => allow(1))
@@ -73,12 +83,12 @@ export function asCluster (from: Address | Redis | Cluster): Address | Cluster {
   return { kind: 'cluster', seeds: [{ host, port }], options: { ...(username == null ? {} : { username }), ...(password == null ? {} : { password }), ...(tls === undefined ? {} : { tls }) } }
 }
 
-function open (from: Address | Redis | Cluster, options: ClientOptions): Redis | Cluster {
+function open (from: Address | Redis | Cluster, options: ClientOptions, slowness: number): Redis | Cluster {
   if (from instanceof Redis) return from.duplicate({ keyPrefix: '', enableAutoPipelining: false, ...options })
-  if (from instanceof Cluster) return from.duplicate([], clusterOptions({ ...from.options.redisOptions, ...options }))
+  if (from instanceof Cluster) return from.duplicate([], clusterOptions({ ...from.options.redisOptions, ...options }, slowness))
   const all = { ...from.options, ...options, ...tlsOf(from.options, options) }
-  if (from.kind === 'cluster') return new Cluster(from.seeds, clusterOptions(all))
-  return new Redis(all.sentinels !== undefined ? { ...all, ...sentinelOptions(all) } : all)
+  if (from.kind === 'cluster') return new Cluster(from.seeds, clusterOptions(all, slowness))
+  return new Redis(all.sentinels !== undefined ? { ...all, ...sentinelOptions(all, slowness) } : all)
 }
 
 /** What a caller adds (an authority, a certificate) does not take away the server's name. */
@@ -87,26 +97,27 @@ function tlsOf (address: ClientOptions, own: ClientOptions): Pick<ClientOptions,
 }
 
 /** Sentinels speak TLS when their master does. */
-function sentinelOptions ({ tls, sentinelTLS = tls }: ClientOptions): ClientOptions {
+function sentinelOptions ({ tls, sentinelTLS = tls }: ClientOptions, slowness: number): ClientOptions {
   return {
     sentinelRetryStrategy: retryStrategy,
-    sentinelCommandTimeout: 500,
+    sentinelCommandTimeout: 500 * slowness,
     failoverDetector: true,
     ...(sentinelTLS === undefined ? {} : { sentinelTLS, enableTLSForSentinelMode: true })
   }
 }
 
-function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: ClientOptions): ClusterOptions {
+function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: ClientOptions, slowness: number): ClusterOptions {
   return {
     redisOptions: redisOptions.tls === undefined ? redisOptions : { ...redisOptions, Connector: TlsConnector },
     enableOfflineQueue,
     // The lane's own greeting is: a part that is well serves though another is not.
     enableReadyCheck: false,
     clusterRetryStrategy: retryStrategy,
-    slotsRefreshTimeout: slotsMs,
+    slotsRefreshTimeout: slotsMs * slowness,
     // The lane's own check does that: ioredis's timer may outlive its client.
     slotsRefreshInterval: 0,
-    retryDelayOnFailover: 50,
+    // What a broken connection has swallowed may have run: it is never sent again.
+    retryDelayOnFailover: 0,
     // Who is told that a slot has no master goes on without, at once.
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain: 20,

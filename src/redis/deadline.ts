@@ -1,7 +1,12 @@
 import { RedisUnavailableError } from '../errors.ts'
 
-/** No answer of Redis is waited for longer than this. */
-export const deadlineMs = 200
+/** No answer of Redis is waited for longer than this, unless `redis.commandTimeout` says otherwise. */
+export const defaultDeadlineMs = 200
+
+/** By how much times grow that are chosen for the default: a Redis that may take longer to answer takes longer to connect to. They never shrink. */
+export function slownessOf (deadlineMs: number): number {
+  return Math.max(1, deadlineMs / defaultDeadlineMs)
+}
 
 /**
  * Calls back after so long, once what has arrived meanwhile was read: an event loop that stood still runs its timers before it reads its sockets,
@@ -18,7 +23,7 @@ export function afterReading (ms: number, callBack: () => void): NodeJS.Timeout 
  *
  * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE after the deadline
  */
-export async function within<Answer> (answer: Promise<Answer>): Promise<Answer> {
+export async function within<Answer> (answer: Promise<Answer>, deadlineMs: number): Promise<Answer> {
   const late = Promise.withResolvers<never>()
   const timer = afterReading(deadlineMs, () => late.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
   try {

@@ -21,12 +21,36 @@ export interface Server {
 type Info = ReadonlyMap<string, string>
 
 /**
+ * The joined `run_id` of a Cluster's masters, as one process has seen them on all of its connections. A master that does not answer keeps the
+ * `run_id` that it had: its silence is no sign of another server.
+ */
+export class ClusterIdentity {
+  /** by address, as heard last */
+  readonly #runIds = new Map<string, string>()
+  #current: readonly string[] = []
+
+  /** @param masters by address, with their `run_id`; undefined for one that does not answer */
+  join (masters: ReadonlyMap<string, string | undefined>): string {
+    const heard: string[] = []
+    for (const [address, runId] of masters) {
+      if (runId === undefined) continue
+      this.#runIds.set(address, runId)
+      heard.push(runId)
+    }
+    // A connection whose slot map is older than another's may still list a master that a replica has replaced.
+    const isNews = heard.length === masters.size || heard.some((runId) => !this.#current.includes(runId))
+    if (isNews) this.#current = [...masters].map(([address, runId]) => runId ?? this.#runIds.get(address) ?? address).sort()
+    return this.#current.join()
+  }
+}
+
+/**
  * Reads what the server says of itself; with a Cluster, what the masters say that answer.
  *
  * @throws {Error} ioredis's, when the connection fails; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when no master answers
  */
-export async function readServer (client: Redis | Cluster): Promise<Server> {
-  const { info, runId } = client instanceof Cluster ? await readMasters(client) : await readOne(client)
+export async function readServer (client: Redis | Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<Server> {
+  const { info, runId } = client instanceof Cluster ? await readMasters(client, identity, deadlineMs) : await readOne(client)
   const field = (name: string) => info.get(name) ?? ''
   return {
     version: field('redis_version'),
@@ -43,16 +67,27 @@ async function readOne (client: Redis): Promise<{ info: Info, runId: string }> {
   return { info, runId: info.get('run_id') ?? '' }
 }
 
-/** A master that does not answer is named by its address: once it does, that is another. */
-async function readMasters (cluster: Cluster): Promise<{ info: Info, runId: string }> {
-  const answers = await Promise.all(cluster.nodes('master').map(async (node) => {
-    const { host, port } = node.options
-    const info = await within(readInfo(node)).catch(() => undefined)
-    return { info, runId: info === undefined ? `${host}:${port}` : info.get('run_id') ?? '' }
+/** A master is one that the slot map names: ioredis forgets the connection to one that is away. */
+async function readMasters (cluster: Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<{ info: Info, runId: string }> {
+  const nodes = new Map(cluster.nodes('master').map((node) => [addressOf(node), node]))
+  const answers = await Promise.all([...mastersOf(cluster)].map(async (address) => {
+    const node = nodes.get(address)
+    return { address, info: node && await within(readInfo(node), deadlineMs).catch(() => undefined) }
   }))
   const info = answers.find(({ info }) => info !== undefined)?.info
   if (info === undefined) throw new RedisUnavailableError('no node answers')
-  return { info, runId: answers.map(({ runId }) => runId).sort().join() }
+  return { info, runId: identity.join(new Map(answers.map(({ address, info }) => [address, info && (info.get('run_id') ?? '')]))) }
+}
+
+function mastersOf ({ slots }: Cluster): Set<string> {
+  const addresses = new Set<string>()
+  for (const [address] of slots.filter((nodes, slot) => nodes !== slots[slot - 1])) if (address !== undefined) addresses.add(address)
+  return addresses
+}
+
+/** As the slot map names a node. */
+export function addressOf ({ options: { host, port } }: Redis): string {
+  return `${host}:${port}`
 }
 
 async function readInfo (client: Redis): Promise<Info> {

@@ -1,5 +1,5 @@
 import { RedisUnavailableError } from '../errors.ts'
-import { afterReading, deadlineMs } from './deadline.ts'
+import { afterReading } from './deadline.ts'
 import type { Cargo, Lane } from './lane.ts'
 import { failureOf, isOutage } from './outage.ts'
 import type { Parcel } from './parcel.ts'
@@ -25,7 +25,7 @@ export class Flight {
   #open: number
 
   /** @param remainingMs until the deadline, for what has waited for room before */
-  constructor (parcels: readonly Parcel[], lane: Lane, tower: Tower, remainingMs = deadlineMs) {
+  constructor (parcels: readonly Parcel[], lane: Lane, tower: Tower, remainingMs = lane.deadlineMs) {
     this.#lane = lane
     this.#tower = tower
     this.#legs = this.#board(parcels)
@@ -106,7 +106,7 @@ export class Flight {
     }
     for (const leg of late) {
       this.#close(leg)
-      leg.parcel.failed(new RedisUnavailableError(`no answer within ${deadlineMs} ms`))
+      leg.parcel.failed(new RedisUnavailableError(`no answer within ${this.#lane.deadlineMs} ms`))
     }
   }
 }
@@ -118,6 +118,7 @@ class Leg implements Cargo {
   readonly wire: Wire
   command: Parcel['command']
   isOpen = true
+  resends = 0
 
   constructor (flight: Flight, parcel: Parcel, wire: Wire) {
     this.#flight = flight

@@ -1,12 +1,14 @@
 import { Cluster, Redis } from 'ioredis'
 import type { Command } from 'ioredis'
 import type { Breakers } from './breakers.ts'
-import { afterReading, deadlineMs } from './deadline.ts'
+import { afterReading } from './deadline.ts'
 import { readServer } from './facts.ts'
-import type { Server } from './facts.ts'
+import type { ClusterIdentity, Server } from './facts.ts'
 import { Nodes } from './nodes.ts'
 import { denialOf, isDemotion } from './outage.ts'
 import { closedByServer, noAnswer } from './unreachable-reason.ts'
+import { Resender } from './resend.ts'
+import type { Sending } from './resend.ts'
 import { Wire } from './wire.ts'
 
 /** More than this many commands without an answer, and the next connection is asked. */
@@ -21,6 +23,10 @@ const demotionMs = 1000
 /** Who is told what becomes of a connection. */
 export interface LaneOwner {
   readonly breakers: Breakers
+  /** how long an answer is waited for */
+  readonly deadlineMs: number
+  /** of all connections together */
+  readonly identity: ClusterIdentity
   /** at each connection, before it takes its first command: it may have reached another server than the last one */
   onReady: (server: Server) => void
   /** a connection was lost, or could not be made */
@@ -36,7 +42,7 @@ export interface LaneOwner {
 }
 
 /** A command on its way, and who is told what came of it: once, in the moment when the answer is read, however late that is. */
-export interface Cargo {
+export interface Cargo extends Sending {
   readonly command: Command
   /** as {@link Lane.wireOf} said */
   readonly wire: Wire
@@ -56,6 +62,7 @@ export class Lane {
   readonly #owner: LaneOwner
   readonly #wire: Wire
   readonly #nodes: Nodes | undefined
+  readonly #resender: Resender | undefined
   #isGreeted = false
   #greeting: NodeJS.Timeout | undefined
   /** grows with each connection that ends */
@@ -67,8 +74,9 @@ export class Lane {
   constructor (client: Redis | Cluster, owner: LaneOwner) {
     this.client = client
     this.#owner = owner
-    this.#nodes = client instanceof Cluster ? new Nodes(client, owner.breakers) : undefined
-    this.#wire = new Wire(owner.breakers.server, () => client instanceof Cluster ? undefined : client)
+    this.#nodes = client instanceof Cluster ? new Nodes(client, owner.breakers, owner.deadlineMs) : undefined
+    this.#resender = client instanceof Cluster ? new Resender(client.sendCommand.bind(client)) : undefined
+    this.#wire = new Wire(owner.breakers.server, () => client instanceof Cluster ? undefined : client, owner.deadlineMs)
     client.on('connect', () => this.#wire.connected())
     client.on('ready', () => this.#greet())
     client.on('close', () => this.#lost())
@@ -78,7 +86,12 @@ export class Lane {
       owner.onFailure(error)
       if (!this.#isGreeted) owner.onLost()
     })
-    if (client instanceof Cluster) client.on('+node', () => { if (this.#isGreeted) this.#greetLater() }).on('node error', owner.onFailure)
+    if (client instanceof Cluster) client.on('+node', (node: Redis) => this.#arrived(node)).on('node error', owner.onFailure)
+  }
+
+  /** How long an answer is waited for. */
+  get deadlineMs (): number {
+    return this.#owner.deadlineMs
   }
 
   get isReady (): boolean {
@@ -125,7 +138,7 @@ export class Lane {
     // What is in flight may still be answered; nothing more is sent.
     this.#isGreeted = false
     const ends = this.#ends
-    setTimeout(() => { if (this.#ends === ends) this.#reopen() }, deadlineMs).unref()
+    setTimeout(() => { if (this.#ends === ends) this.#reopen() }, this.deadlineMs).unref()
   }
 
   /** Opens the connection anew when it has owed an answer for too long; learns where a Cluster's slots are. */
@@ -141,7 +154,7 @@ export class Lane {
 
   #ping (): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = afterReading(deadlineMs, () => answered(false, () => this.#wire.late()))
+    const timer = afterReading(this.deadlineMs, () => answered(false, () => this.#wire.late()))
     let isOver = false
     const answered = (isWell: boolean, first: () => void) => {
       if (isOver) return
@@ -173,11 +186,17 @@ export class Lane {
     this.#owner.onLost()
   }
 
+  /** A node that was connected again may be another process: it is asked at once. */
+  #arrived (node: Redis): void {
+    if (this.#isGreeted) this.#greetLater()
+    node.on('ready', () => { if (this.#isGreeted && node.options.readOnly !== true) this.#greetLater(0) })
+  }
+
   /** A connection is ready when the server behind it has said who it is, and is not still loading. */
   #greet (): void {
     const ends = this.#ends
     const isOver = () => ends !== this.#ends
-    readServer(this.client).then((server) => {
+    readServer(this.client, this.#owner.identity, this.deadlineMs).then((server) => {
       if (isOver()) return
       if (server.isLoading) {
         this.#owner.onFailure(stillLoading)
@@ -196,18 +215,19 @@ export class Lane {
     })
   }
 
-  #greetLater (): void {
+  #greetLater (ms = greetAgainMs): void {
     this.#wire.ended()
     clearTimeout(this.#greeting)
-    this.#greeting = setTimeout(() => this.#greet(), greetAgainMs).unref()
+    this.#greeting = setTimeout(() => this.#greet(), ms).unref()
   }
 
   #send (cargo: Cargo): void {
     this.inFlight += 1
     this.usedAt = Date.now()
     this.#follow(cargo)
-    const node = this.#nodes !== undefined && (cargo.command.getSlot() as number | null) === null ? cargo.wire.client : undefined
-    ;(node ?? this.client).sendCommand(cargo.command)
+    if (this.#resender === undefined) this.client.sendCommand(cargo.command)
+    else if ((cargo.command.getSlot() as number | null) === null && cargo.wire.client !== undefined) cargo.wire.client.sendCommand(cargo.command)
+    else this.#resender.send(cargo.command)
   }
 
   /** Hears of the answer before the command's own promise does, and costs no other promise. */
@@ -229,6 +249,7 @@ export class Lane {
       cargo.answered(reply)
     }
     command.reject = (error) => {
+      if (!isOver && this.#resender?.resend(cargo, error) === true) return
       if (!landed()) return
       if (error.name === 'ReplyError') {
         wire.answered(sentAt)

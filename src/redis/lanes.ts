@@ -1,6 +1,8 @@
 import type { Cluster, Redis } from 'ioredis'
 import type { LaneSource } from './batch.ts'
 import { Breakers } from './breakers.ts'
+import { ClusterIdentity } from './facts.ts'
+import { defaultDeadlineMs } from './deadline.ts'
 import type { Server } from './facts.ts'
 import { crowdedBytes, Lane } from './lane.ts'
 
@@ -15,6 +17,8 @@ export interface LanesOptions {
   max: number
   /** one beyond `min` that had nothing to do for so long is closed; half a minute */
   idleMs?: number
+  /** how long an answer is waited for; 200 */
+  deadlineMs?: number
   /** called at each connection, before it takes its first command */
   onReady: (server: Server) => void
   /** called when an outage begins, of one node of a Cluster too (true), and when all have ended (false) */
@@ -37,6 +41,7 @@ export class Lanes implements LaneSource {
   readonly breakers: Breakers
   /** Since the start: connections that broke or were not made, and choices for which all of them were crowded and no more may be opened. */
   readonly counts = { lost: 0, exhausted: 0 }
+  readonly #identity = new ClusterIdentity()
   #options: LanesOptions
   #lanes: Lane[] = []
   readonly #timer: NodeJS.Timeout
@@ -107,6 +112,8 @@ export class Lanes implements LaneSource {
   #open (): void {
     const lane: Lane = new Lane(this.#options.open(), {
       breakers: this.breakers,
+      deadlineMs: this.#options.deadlineMs ?? defaultDeadlineMs,
+      identity: this.#identity,
       onReady: (server) => this.#arrived(server),
       onLost: () => this.#missed(lane),
       onDenied: (what) => this.#options.onDenied(what),

@@ -2,7 +2,9 @@ import { Cluster } from 'ioredis'
 import type { Command, Redis } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
 import type { Role } from './connection.ts'
-import { afterReading, deadlineMs } from './deadline.ts'
+import { afterReading } from './deadline.ts'
+import { Resender } from './resend.ts'
+import type { Sending } from './resend.ts'
 
 /** A connection that one caller has alone. It is not made anew when it breaks: what it held is lost, and every command on it then fails. */
 export interface Lease extends AsyncDisposable {
@@ -15,11 +17,13 @@ export interface Lease extends AsyncDisposable {
 export class Leases {
   #open: (role: Role) => Redis | Cluster
   #max: number
+  readonly #deadlineMs: number
   #taken = new Set<Redis | Cluster>()
 
-  constructor (open: (role: Role) => Redis | Cluster, max: number) {
+  constructor (open: (role: Role) => Redis | Cluster, max: number, deadlineMs: number) {
     this.#open = open
     this.#max = max
+    this.#deadlineMs = deadlineMs
   }
 
   /**
@@ -27,13 +31,13 @@ export class Leases {
    */
   async take (role: Role): Promise<Lease> {
     if (this.#taken.size >= this.#max) throw new RedisUnavailableError('all leases are taken')
-    const client = role === 'exclusive' ? bounded(this.#open(role)) : this.#open(role)
+    const client = role === 'exclusive' ? bounded(this.#open(role), this.#deadlineMs) : this.#open(role)
     this.#taken.add(client)
     const release = () => {
       this.#taken.delete(client)
       client.disconnect()
     }
-    await ready(client).catch((error) => {
+    await ready(client, this.#deadlineMs).catch((error) => {
       release()
       throw error
     })
@@ -48,23 +52,30 @@ export class Leases {
   }
 }
 
-/** What ioredis hands over: a command, and where it is to go. */
-type Sent = [command: Command, ...where: unknown[]]
-
 /** Every command is answered within the deadline, or fails; it may still have run. */
-function bounded (client: Redis | Cluster): Redis | Cluster {
-  const send = client.sendCommand.bind(client) as (...sent: Sent) => unknown
-  client.sendCommand = (...sent: Sent) => {
-    const [command] = sent
+function bounded (client: Redis | Cluster, deadlineMs: number): Redis | Cluster {
+  const send: Cluster['sendCommand'] = client.sendCommand.bind(client)
+  const resender = client instanceof Cluster ? new Resender(send) : undefined
+  client.sendCommand = (command: Command, stream?: Parameters<typeof send>[1], node?: unknown) => {
     const timer = afterReading(deadlineMs, () => command.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
     const answered = () => clearTimeout(timer)
     command.promise.then(answered, answered)
-    return send(...sent)
+    // A pipeline names its node, and hears all replies together.
+    if (resender === undefined || node !== undefined) return send(command, stream, node)
+    sendOnce(command, resender)
+    return command.promise
   }
   return client
 }
 
-function ready (client: Redis | Cluster): Promise<void> {
+function sendOnce (command: Command, resender: Resender): void {
+  const { reject } = command
+  const sending: Sending = { command, resends: 0, get isOpen () { return !command.isSettled } }
+  command.reject = (error) => { if (!resender.resend(sending, error)) reject(error) }
+  resender.send(command)
+}
+
+function ready (client: Redis | Cluster, deadlineMs: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const timer = afterReading(deadlineMs, () => reject(new RedisUnavailableError('no connection')))
   client.once('ready', () => resolve())

@@ -1,6 +1,7 @@
 import type { Cluster, Command, Redis } from 'ioredis'
 import type { Breakers } from './breakers.ts'
 import { within } from './deadline.ts'
+import { addressOf } from './facts.ts'
 import { Wire } from './wire.ts'
 
 /**
@@ -11,15 +12,17 @@ import { Wire } from './wire.ts'
 export class Nodes {
   readonly #cluster: Cluster
   readonly #breakers: Breakers
+  readonly #deadlineMs: number
   readonly #wires = new Map<string, Wire>()
   /** a slot that nobody serves */
   readonly #nobody: Wire
   #turn = 0
 
-  constructor (cluster: Cluster, breakers: Breakers) {
+  constructor (cluster: Cluster, breakers: Breakers, deadlineMs: number) {
     this.#cluster = cluster
     this.#breakers = breakers
-    this.#nobody = new Wire(breakers.of(''), () => undefined)
+    this.#deadlineMs = deadlineMs
+    this.#nobody = new Wire(breakers.of(''), () => undefined, deadlineMs)
     cluster.on('+node', (node: Redis) => this.#arrived(node))
     cluster.on('refresh', () => this.#refreshed())
   }
@@ -56,7 +59,7 @@ export class Nodes {
   async #ask (wire: Wire): Promise<boolean> {
     const node = wire.client
     if (node === undefined) return false
-    const isWell = await within(node.cluster('INFO')).then((info) => String(info).includes('cluster_state:ok'), () => {
+    const isWell = await within(node.cluster('INFO'), this.#deadlineMs).then((info) => String(info).includes('cluster_state:ok'), () => {
       wire.late()
       return false
     })
@@ -69,7 +72,11 @@ export class Nodes {
     wire.settle()
     node.on('connect', () => wire.connected())
     node.on('ready', () => wire.settle())
-    node.on('close', () => wire.ended())
+    node.on('close', () => {
+      wire.ended()
+      // Its slots may be another's by now, and only a look at them connects it again.
+      if (this.#cluster.status === 'ready') this.#cluster.refreshSlotsCache()
+    })
   }
 
   #refreshed (): void {
@@ -88,7 +95,7 @@ export class Nodes {
 
   #wire (address: string): Wire {
     let wire = this.#wires.get(address)
-    if (wire === undefined) this.#wires.set(address, wire = new Wire(this.#breakers.of(address), () => this.#cluster.nodes().find((node) => addressOf(node) === address)))
+    if (wire === undefined) this.#wires.set(address, wire = new Wire(this.#breakers.of(address), () => this.#cluster.nodes().find((node) => addressOf(node) === address), this.#deadlineMs))
     return wire
   }
 
@@ -96,8 +103,4 @@ export class Nodes {
     wire.ended()
     wire.client?.disconnect()
   }
-}
-
-function addressOf ({ options: { host, port } }: Redis): string {
-  return `${host}:${port}`
 }

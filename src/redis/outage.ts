@@ -4,7 +4,7 @@ import { RedisReplyError, RedisUnavailableError } from '../errors.ts'
 const refusals = /^(LOADING|BUSY|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|MISCONF|OOM|NOAUTH|WRONGPASS|NOPERM)\b/
 
 /** What an ACL must let the user do, as it is written there. */
-export const neededRights = '+@read +@write +@scripting +@pubsub +info +ping +time, in a Cluster +cluster too'
+export const neededRights = '+@read +@write +@scripting +@pubsub +info +ping +time, in a Cluster +cluster +asking +readonly too, for a database other than 0 +select, for a connectionName +client|setname'
 
 /** Whether a failure speaks of the server or the way to it, not of one command. */
 export function isOutage (error: Error): boolean {

@@ -1,6 +1,6 @@
 import type { ChainableCommander, Command } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
-import { afterReading, deadlineMs } from './deadline.ts'
+import { afterReading } from './deadline.ts'
 import type { Lane } from './lane.ts'
 import { isOutage } from './outage.ts'
 import { refuseInPipeline } from './unshared.ts'
@@ -8,7 +8,7 @@ import type { Wire } from './wire.ts'
 
 /** What ioredis does not declare of a pipeline. */
 type Results = Awaited<ReturnType<ChainableCommander['exec']>>
-type Pipeline = ChainableCommander & { sendCommand: (command: Command) => unknown }
+type Pipeline = ChainableCommander & { sendCommand: (command: Command) => unknown, leftRedirections?: { value?: number } }
 
 /**
  * Holds a pipeline or transaction of the caller's own to what all commands on a shared connection are held to: it takes none that would wait
@@ -19,21 +19,29 @@ export function bound (chain: ChainableCommander, lane: Lane): ChainableCommande
   const sendCommand = pipeline.sendCommand.bind(pipeline)
   const exec = pipeline.exec.bind(pipeline)
   let wire: Wire | undefined
+  let first: Promise<Results> | undefined
+  let isLate = false
   pipeline.sendCommand = (command) => {
     refuseInPipeline(command)
     // MULTI has no key; what follows has.
     if (wire === undefined && command.name !== 'multi') wire = lane.wireOf(command)
     return sendCommand(command)
   }
+  const late = () => {
+    isLate = true
+    pipeline.leftRedirections = { value: 0 }
+  }
   pipeline.exec = (callback) => {
-    const results = wire === undefined ? exec() : inTime(exec, wire)
-    if (callback !== undefined) results.then((result) => callback(null, result), callback)
-    return results
+    // ioredis calls it again to send everything again, where every reply was the same redirection: not after the deadline.
+    if (first !== undefined) return isLate ? first : exec()
+    first = wire === undefined ? exec() : inTime(exec, wire, lane.deadlineMs, late)
+    if (callback !== undefined) first.then((result) => callback(null, result), callback)
+    return first
   }
   return pipeline
 }
 
-function inTime (send: () => Promise<Results>, wire: Wire): Promise<Results> {
+function inTime (send: () => Promise<Results>, wire: Wire, deadlineMs: number, late: () => void): Promise<Results> {
   if (wire.breaker.isOpen) return Promise.reject(new RedisUnavailableError('no connection'))
   const { promise, resolve, reject } = Promise.withResolvers<Results>()
   let isOpen = true
@@ -41,6 +49,7 @@ function inTime (send: () => Promise<Results>, wire: Wire): Promise<Results> {
   const timer = afterReading(deadlineMs, () => {
     if (!isOpen) return
     close()
+    late()
     wire.late()
     wire.breaker.failed()
     reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`))

@@ -1,8 +1,10 @@
 import { Cluster, Redis } from 'ioredis'
 import type { RedisOptions as ClientOptions } from 'ioredis'
-import { readCount, readRecord, readText, refuse } from '../options.ts'
+import { readCount, readDuration, readRecord, readText, refuse, refuseAs } from '../options.ts'
+import type { Duration } from '../options.ts'
 import { readAddress } from './address.ts'
 import type { Address } from './address.ts'
+import { defaultDeadlineMs } from './deadline.ts'
 
 const connectionNames = ['username', 'password', 'db', 'family', 'tls', 'sentinels', 'name', 'sentinelUsername', 'sentinelPassword', 'sentinelTLS', 'natMap', 'connectionName'] as const
 
@@ -18,6 +20,8 @@ export interface RedisOptions {
   min?: number | undefined
   /** connections at most; default 10 */
   max?: number | undefined
+  /** how long the answer to a command is waited for, `'200ms'` or a number of milliseconds, 10 ms to 10 s; what connecting may take grows with it; default 200 ms */
+  commandTimeout?: Duration | number | undefined
   /** stands before every key and channel, for a Redis that is shared with others; default none */
   prefix?: string | undefined
 }
@@ -29,6 +33,7 @@ export interface RedisPolicy {
   readonly min: number
   readonly max: number
   readonly prefix: string
+  readonly deadlineMs: number
 }
 
 /**
@@ -37,21 +42,31 @@ export interface RedisPolicy {
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveRedisPolicy (options: RedisOptions = {}): RedisPolicy {
-  readRecord('redis', options, ['url', 'client', 'connection', 'min', 'max', 'prefix'])
+  readRecord('redis', options, ['url', 'client', 'connection', 'min', 'max', 'prefix', 'commandTimeout'])
   const min = readCount('redis.min', options.min ?? 5, { max: 1000 })
   const max = readCount('redis.max', options.max ?? Math.max(10, min), { min, max: 1000 })
   const prefix = options.prefix ? readText('redis.prefix', options.prefix) : ''
   if (/[{}]/.test(prefix)) refuse('redis.prefix', 'without braces, for they would decide the Cluster slot of every key', prefix)
-  return Object.freeze({ from: readFrom(options), connection: readConnection(options.connection), min, max, prefix })
+  const from = readFrom(options)
+  return Object.freeze({ from, connection: readConnection(options.connection, from), min, max, prefix, deadlineMs: readDeadline(options.commandTimeout) })
 }
 
-function readConnection (connection: RedisOptions['connection'] = {}): ClientOptions {
-  return readRecord('redis.connection', connection, connectionNames)
+function readDeadline (timeout: RedisOptions['commandTimeout'] = defaultDeadlineMs): number {
+  return readCount('redis.commandTimeout', typeof timeout === 'number' ? timeout : readDuration('redis.commandTimeout', timeout), { min: 10, max: 10_000 })
+}
+
+function readConnection (connection: RedisOptions['connection'] = {}, from: RedisPolicy['from']): ClientOptions {
+  const { db } = readRecord('redis.connection', connection, connectionNames)
+  if (db === undefined) return connection
+  // ioredis takes what is no number for database 0.
+  const isCluster = from instanceof Cluster || (!(from instanceof Redis) && from.kind === 'cluster')
+  if (readCount('redis.connection.db', db, { min: 0 }) !== 0 && isCluster) refuse('redis.connection.db', 'left out or 0, for a Cluster has no other database', db)
+  return connection
 }
 
 function readFrom ({ url, client }: RedisOptions): RedisPolicy['from'] {
-  if (client !== undefined && url !== undefined) return refuse('redis.client', 'left out beside redis.url', undefined)
+  if (client !== undefined && url !== undefined) return refuseAs('redis.client', 'left out beside redis.url', 'there')
   if (client instanceof Redis || client instanceof Cluster) return client
-  if (client !== undefined) return refuse('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
+  if (client !== undefined) return refuseAs('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
   return readAddress('redis.url', url === undefined ? 'redis://127.0.0.1:6379' : readText('redis.url', url))
 }

@@ -4,6 +4,7 @@ import { RedisClosedError, RedisSharedError, RedisUnavailableError } from '../er
 import { Batch } from './batch.ts'
 import { asCluster, connector } from './connection.ts'
 import type { Role } from './connection.ts'
+import { slownessOf } from './deadline.ts'
 import type { Server } from './facts.ts'
 import { Flight } from './flight.ts'
 import { Keys } from './keys.ts'
@@ -24,7 +25,7 @@ import { checkWrites } from './write-check.ts'
  * The connections of one process to Redis, shared by all: `batch` for what requests ask, any ioredis method for a route's own commands,
  * `lease()` for what needs a connection alone.
  *
- * Every command settles within 250 ms, whatever happens to Redis: with its reply, Redis's error, or a {@link RedisUnavailableError}.
+ * Every command settles within `redis.commandTimeout` (200 ms) and the time of a turn of the event loop, whatever happens to Redis: with its reply, Redis's error, or a {@link RedisUnavailableError}.
  *
  * Events: `outage` (true when one begins, false when it has ended), `server` ({@link Server}, at the first connection and whenever its process changed,
  * synchronously before anything else is asked of it), `denied` (what the server's ACL forbids, the first time of each),
@@ -48,11 +49,12 @@ export class Pool extends Redis {
     super({ lazyConnect: true })
     // A pool takes commands from the start; whether Redis answers is `state`. The class it extends would say 'wait'.
     Object.defineProperty(this, 'status', { get: () => this.#isClosed ? 'end' : 'ready', set: () => {} })
-    this.#open = connector(policy.from, policy.connection)
+    this.#open = connector(policy.from, policy.connection, policy.deadlineMs)
     this.#lanes = new Lanes({
       open: () => this.#open('commands'),
       min: policy.min,
       max: policy.max,
+      deadlineMs: policy.deadlineMs,
       onReady: (server) => this.#reached(server),
       onOutage: (isOut) => {
         this.emit('outage', isOut)
@@ -62,7 +64,7 @@ export class Pool extends Redis {
       onFailure: (error) => this.#reachability.failed(error),
       onError: (error) => this.#reachability.answered(error),
       onClusterNode: () => {
-        this.#open = connector(asCluster(policy.from), policy.connection)
+        this.#open = connector(asCluster(policy.from), policy.connection, policy.deadlineMs)
         this.#lanes.renew()
       }
     })
@@ -72,8 +74,8 @@ export class Pool extends Redis {
       check: () => this.#checkWrites(),
       changed: (reason) => this.emit('reason', reason)
     })
-    this.#leases = new Leases((role) => this.#open(role), policy.max)
-    this.batch = new Batch(this.#lanes)
+    this.#leases = new Leases((role) => this.#open(role), policy.max, policy.deadlineMs)
+    this.batch = new Batch(this.#lanes, policy.deadlineMs)
     this.keyspace = new Keys(policy.prefix)
   }
 
@@ -118,7 +120,7 @@ export class Pool extends Redis {
    *
    * @returns whether Redis was reached in time
    */
-  async start (withinMs = 1000): Promise<boolean> {
+  async start (withinMs = 1000 * slownessOf(this.batch.deadlineMs)): Promise<boolean> {
     if (this.server !== undefined) return true
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const timer = setTimeout(resolve, withinMs, false)
@@ -235,7 +237,7 @@ export class Pool extends Redis {
   async #checkWrites (): Promise<Error | undefined> {
     const { masters } = this
     if (masters.length === 0) throw new RedisUnavailableError('no connection')
-    const found = await Promise.all(masters.map((client) => checkWrites(client, this.keyspace.prefix)))
+    const found = await Promise.all(masters.map((client) => checkWrites(client, this.keyspace.prefix, this.batch.deadlineMs)))
     return found.find((error) => error !== undefined)
   }
 }

@@ -1,5 +1,6 @@
 import { Cluster } from 'ioredis'
 import type { Redis } from 'ioredis'
+import { defaultDeadlineMs, slownessOf } from './deadline.ts'
 
 /** Who listens to one channel. */
 export interface Listener {
@@ -29,15 +30,20 @@ export class Subscriber {
   #listeners = new Map<string, Listener>()
   #joined = new Set<string>()
   #timer: NodeJS.Timeout | undefined
+  readonly #slowness: number
   readonly #onRefusal: (error: Error) => void
   #isClosed = false
   /** since when the server owes a word; undefined when it owes none */
   #askedAt: number | undefined
 
-  /** @param onRefusal told of each time that the server does not let it listen */
-  constructor (open: () => Redis | Cluster, onRefusal: (error: Error) => void) {
+  /**
+   * @param onRefusal told of each time that the server does not let it listen
+   * @param deadlineMs how long an answer to a command is waited for; the times here grow with it
+   */
+  constructor (open: () => Redis | Cluster, onRefusal: (error: Error) => void, deadlineMs = defaultDeadlineMs) {
     this.#open = open
     this.#onRefusal = onRefusal
+    this.#slowness = slownessOf(deadlineMs)
   }
 
   get isReady (): boolean {
@@ -100,7 +106,7 @@ export class Subscriber {
     this.#client = client
     // It would join the channels by itself, and let nobody hear that this failed: an app that closes just then would end with an unhandled rejection.
     client.options.autoResubscribe = false
-    this.#timer ??= setInterval(() => setImmediate(() => this.#check()), pingEveryMs).unref()
+    this.#timer ??= setInterval(() => setImmediate(() => this.#check()), pingEveryMs * this.#slowness).unref()
     client.on('message', (channel: string, message: string) => this.#listeners.get(channel)?.heard(message))
     client.on('connect', () => { this.#askedAt = performance.now() })
     client.on('close', () => {
@@ -125,7 +131,7 @@ export class Subscriber {
    */
   #check (): void {
     const client = this.#client
-    if (this.#askedAt !== undefined && performance.now() - this.#askedAt > patienceMs) return this.replace()
+    if (this.#askedAt !== undefined && performance.now() - this.#askedAt > patienceMs * this.#slowness) return this.replace()
     if (client?.status !== 'ready') return
     this.#askedAt ??= performance.now()
     const heard = () => { this.#askedAt = undefined }

@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis'
 import type { Breaker } from './breaker.ts'
-import { afterReading, deadlineMs } from './deadline.ts'
+import { afterReading, slownessOf } from './deadline.ts'
 
-/** A connection that owes an answer for longer than this is opened anew, though something may trickle through it. */
+/** A connection that owes an answer for longer than this is opened anew, though something may trickle through it; both for the default deadline. */
 const patienceMs = 1000
 /** Nobody says a word for so long to who connects: another attempt. */
 const greetingMs = 400
@@ -14,12 +14,14 @@ export class Wire {
   /** an answer did not come in time, and none in time came since */
   isSuspect = false
   #client: () => Redis | undefined
+  readonly #deadlineMs: number
   /** since when an answer is owed; undefined while all is well, or nothing was asked */
   #owedSince: number | undefined
 
-  constructor (breaker: Breaker, client: () => Redis | undefined) {
+  constructor (breaker: Breaker, client: () => Redis | undefined, deadlineMs: number) {
     this.breaker = breaker
     this.#client = client
+    this.#deadlineMs = deadlineMs
   }
 
   get client (): Redis | undefined {
@@ -28,25 +30,25 @@ export class Wire {
 
   /** Whether an answer is owed for so long that another connection is the better hope. */
   get isOverdue (): boolean {
-    return this.#owedSince !== undefined && performance.now() - this.#owedSince > patienceMs
+    return this.#owedSince !== undefined && performance.now() - this.#owedSince > patienceMs * slownessOf(this.#deadlineMs)
   }
 
   /** Notes that the connection was made, and the server has not said a word yet. */
   connected (): void {
     this.#owedSince = performance.now()
-    cutWhenSilent(this.client, greetingMs)
+    cutWhenSilent(this.client, greetingMs * slownessOf(this.#deadlineMs))
   }
 
   /** Notes that an answer did not come in time. */
   late (): void {
     this.isSuspect = true
-    this.#owedSince ??= performance.now() - deadlineMs
-    cutWhenSilent(this.client, deadlineMs)
+    this.#owedSince ??= performance.now() - this.#deadlineMs
+    cutWhenSilent(this.client, this.#deadlineMs)
   }
 
   /** Notes an answer to what was asked at that time. */
   answered (askedAt: number): void {
-    if (this.#owedSince !== undefined && performance.now() - askedAt < deadlineMs) this.settle()
+    if (this.#owedSince !== undefined && performance.now() - askedAt < this.#deadlineMs) this.settle()
   }
 
   /** Nothing is owed: all was answered, or the connection is another one. */

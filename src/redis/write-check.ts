@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { within } from './deadline.ts'
+import { defaultDeadlineMs, within } from './deadline.ts'
 import { denialOf } from './outage.ts'
 import { isRefusal } from './unreachable-reason.ts'
 
@@ -25,13 +25,13 @@ return ''`
 /**
  * Asks one server whether it takes the writes of its user. It costs one round trip, and is asked seldom: of a new server, and while writes are refused.
  *
- * @param bound how long the answer is awaited; default the deadline of every command
+ * @param deadlineMs how long the reply is awaited; default 200 ms
  * @returns what the server refuses, in its own words; undefined where it refuses nothing, or cannot be asked so (Redis before 7)
  * @throws {Error} when the connection fails or no answer comes in time
  */
-export async function checkWrites (client: Pick<Redis, 'eval'>, prefix = '', bound: typeof within = within): Promise<Error | undefined> {
+export async function checkWrites (client: Pick<Redis, 'eval'>, prefix = '', deadlineMs = defaultDeadlineMs): Promise<Error | undefined> {
   try {
-    const denied = String(await bound(client.eval(script, 0, `${prefix}_check`)))
+    const denied = String(await within(client.eval(script, 0, `${prefix}_check`), deadlineMs))
     return denied === '' ? undefined : new Error(`NOPERM this user has no permissions to run the '${denied}' command`)
   } catch (error) {
     if (!(error instanceof Error)) throw error

@@ -15,4 +15,6 @@ export interface Arrival {
   readonly hasCookie?: boolean
   /** the route wants no session */
   readonly isOff?: boolean
+  /** a page of another origin sent the request: its cookie is not looked at, and no session may begin or end by it */
+  readonly isForeign?: boolean
 }

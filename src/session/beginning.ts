@@ -11,6 +11,8 @@ export interface Beginning {
   readonly document: string
   /** when the session was born that it takes the place of, one of the same bearer */
   readonly replaced?: number | undefined
+  /** the version that one was read at, where a save since then matters */
+  readonly replacedVersion?: string | undefined
 }
 
 const userIdLimitBytes = 512
@@ -24,7 +26,7 @@ const labelLimit = 100
 export function readUserId (userId: unknown): string {
   // Lone surrogates all become the same character in UTF-8: two users would be one.
   const isFine = typeof userId === 'string' && userId !== '' && Buffer.byteLength(userId) <= userIdLimitBytes && userId.isWellFormed()
-  return isFine ? userId : refuse('signIn(userId)', `a text of 1 to ${userIdLimitBytes} bytes`, typeof userId)
+  return isFine ? userId : refuse('signIn(userId)', `a text of 1 to ${userIdLimitBytes} bytes`, userId)
 }
 
 /**
@@ -32,7 +34,7 @@ export function readUserId (userId: unknown): string {
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readBeginning<Data> ({ idle, absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<Beginning, 'document' | 'replaced'> {
+export function readBeginning<Data> ({ idle, absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<Beginning, 'document' | 'replaced' | 'replacedVersion'> {
   const absoluteMs = absolute === undefined ? policy.absoluteMs : readDuration('signIn(absolute)', absolute)
   const idleMs = idle === undefined ? Math.min(policy.idleMs, absoluteMs) : readDuration('signIn(idle)', idle)
   if (idleMs > absoluteMs) refuse('signIn(idle)', `at most absolute (${absoluteMs} ms)`, idle)

@@ -56,6 +56,11 @@ export class SessionCookies {
     return jar.arrivals.get(field) ?? this.#meet(jar, field)
   }
 
+  /** Whether a request has a cookie of the session's name, whatever it holds. */
+  isIn (carrier: Carrier): boolean {
+    return carrier.headers.cookie !== undefined && readCookies(String(carrier.headers.cookie), this.#jarOf(carrier).name).length > 0
+  }
+
   #meet ({ name, seal, arrivals }: Jar, field: string): Arrival {
     const value = readCookie(field, name)
     const hasCookie = field.includes(`${name}=`)

@@ -8,7 +8,8 @@
 -- ARGV[6]  limit       sessions at most
 -- ARGV[7]  replaced    a time of birth, or 0
 -- ARGV[8]  touchMs     how long a visit may go unnoted
--- returns  { value, field that was ended while it lived, its birth, how many ms it had left, … }
+-- ARGV[9]  version     of the one that is replaced, as it was read; '' for any
+-- returns  { 'conflict', value }: the one that is to be replaced was saved since; else { value, field that was ended while it lived, its birth, how many ms it had left, … }
 -- Later than the one it replaces, also where that has just ended: what names a birth must not mean this one too.
 local entries, live, gone, ended, bornAt = redis.call('HGETALL', KEYS[1]), {}, {}, {}, math.max(nowMs, tonumber(ARGV[7]) + 1)
 local function finish (field, birth, leftMs)
@@ -16,9 +17,10 @@ local function finish (field, birth, leftMs)
   if leftMs > 0 then for _, fact in ipairs({ field, birth, leftMs }) do ended[#ended + 1] = fact end end
 end
 for i = 1, #entries, 2 do
-  local birth, absoluteEnd, idleEnd, seen = string.match(entries[i + 1], '^%d+ %d+ (%d+) (%d+) %d+ (%d+) (%d+) =')
+  local version, birth, absoluteEnd, idleEnd, seen = string.match(entries[i + 1], '^%d+ (%d+) (%d+) (%d+) %d+ (%d+) (%d+) =')
   local leftMs = math.min(tonumber(absoluteEnd or 0), tonumber(idleEnd or 0)) - nowMs
   bornAt = math.max(bornAt, tonumber(birth or 0) + 1)
+  if leftMs > 0 and birth == ARGV[7] and ARGV[9] ~= '' and version ~= ARGV[9] then return { 'conflict', entries[i + 1] } end
   if leftMs <= 0 or birth == ARGV[7] then
     finish(entries[i], birth or 0, leftMs > 0 and absoluteEnd - nowMs or 0)
   else

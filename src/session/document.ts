@@ -1,5 +1,6 @@
 import { SessionConflictError, SessionCorruptError, SessionTooLargeError, SessionValueError } from '../errors.ts'
-import type { KeyRule } from './policy.ts'
+import { copyJson } from '../json.ts'
+import type { KeyRule, KeyRules } from './key-rules.ts'
 
 type Update = (value: unknown) => unknown
 
@@ -7,6 +8,8 @@ type Update = (value: unknown) => unknown
 interface Change {
   readonly base: string | undefined
   readonly updates: readonly Update[] | undefined
+  /** a plain set or delete that does not depend on the value before it: the request had not read the key */
+  readonly isBlind: boolean
 }
 
 /** A document has at most so many bytes. */
@@ -20,40 +23,51 @@ export const documentLimitBytes = 8192
 export class Document {
   readonly #values: Map<string, unknown>
   readonly #changes = new Map<string, Change>()
+  readonly #reads: Set<string>
+  #hasOverwritten = false
 
   /**
    * @param text an object of JSON
+   * @param reads the keys that the request has read; those that it reads here are added
    * @throws {SessionCorruptError} PRISM_ERR_SESSION_CORRUPT
    */
-  constructor (text: string) {
+  constructor (text: string, reads = new Set<string>()) {
     this.#values = new Map(Object.entries(parse(text)))
+    this.#reads = reads
   }
 
   get isChanged (): boolean {
     return this.#changes.size > 0
   }
 
+  /** A rebase has kept this document's value of a key over one that another request saved and this one has not read. */
+  get hasOverwritten (): boolean {
+    return this.#hasOverwritten
+  }
+
   /** The value, frozen to its depth: a change made in place would be lost in silence. */
   get (key: string): unknown {
+    this.#reads.add(key)
     return freeze(this.#values.get(key))
   }
 
   /** @throws {SessionValueError} PRISM_ERR_SESSION_VALUE; {SessionTooLargeError} PRISM_ERR_SESSION_TOO_LARGE */
   set (key: string, value: unknown): void {
-    const copy = JSON.parse(write(key, value))
-    this.#change(key, copy, undefined)
+    const copy = keep(key, value)
+    this.#change(key, copy, { updates: undefined, isBlind: this.#isBlind(key) })
   }
 
   /** Like {@link set}, with what `update` makes of the value; undefined deletes. */
   update (key: string, update: Update): unknown {
     const before = this.#changes.get(key)
+    if (before === undefined) this.#reads.add(key)
     const updates = before === undefined ? [update] : before.updates && [...before.updates, update]
-    this.#change(key, updated(key, update, this.#values.get(key)), updates)
-    return this.get(key)
+    this.#change(key, updated(key, update, this.#values.get(key)), { updates, isBlind: before?.isBlind === true })
+    return freeze(this.#values.get(key))
   }
 
   delete (key: string): void {
-    if (this.#values.has(key)) this.#change(key, undefined, undefined)
+    if (this.#values.has(key)) this.#change(key, undefined, { updates: undefined, isBlind: this.#isBlind(key) })
   }
 
   /** As JSON, to be kept. */
@@ -61,21 +75,33 @@ export class Document {
     return JSON.stringify(Object.fromEntries(this.#values))
   }
 
-  /** Only the values with these names. */
-  pick (keys: readonly string[]): Document {
-    const picked = new Document('{}')
-    for (const key of keys) if (this.#values.has(key)) picked.#values.set(key, this.#values.get(key))
-    return picked
+  /**
+   * A document for another session: the values of these names, as this request has left them.
+   *
+   * @param text what is stored now, which another request may have changed: its changes of these names are joined as in {@link rebase}, but
+   *   nothing is overwritten
+   * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT
+   */
+  carry (names: readonly string[], text: string, rules: KeyRules): Document {
+    const stored = new Document(text)
+    const carried = new Document('{}')
+    for (const name of names) if (stored.#values.has(name)) carried.#values.set(name, stored.#values.get(name))
+    for (const name of names) {
+      const change = this.#changes.get(name)
+      if (change !== undefined) carried.#redo(name, { ...change, isBlind: false }, this.#values.get(name), rules.get(name))
+    }
+    return carried
   }
 
   /**
    * Does this document's changes again on what another request saved: keys that only one of both changed survive from each,
-   * updates run again, a key that both set follows its rule.
+   * updates run again, a key that both set follows its rule; without one a set of a key that the request had not read wins.
    *
    * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT
    */
-  rebase (text: string, rules: ReadonlyMap<string, KeyRule>): Document {
-    const next = new Document(text)
+  rebase (text: string, rules: KeyRules): Document {
+    const next = new Document(text, this.#reads)
+    next.#hasOverwritten = this.#hasOverwritten
     for (const [key, change] of this.#changes) next.#redo(key, change, this.#values.get(key), rules.get(key))
     return next
   }
@@ -86,10 +112,18 @@ export class Document {
     // Alike, two sets are one; two updates, or what a merge adds up, are still two.
     const isPlain = change.updates === undefined && (rule === undefined || 'lastWriteWins' in rule)
     if (!isUntouched && isPlain && spell(theirs) === spell(mine)) return
-    this.#change(key, isUntouched ? mine : joined(key, change, mine, theirs, rule), change.updates)
+    if (!isUntouched && isPlain) this.#hasOverwritten = true
+    this.#change(key, isUntouched ? mine : joined(key, change, mine, theirs, rule), change)
   }
 
-  #change (key: string, value: unknown, updates: Change['updates']): void {
+  /** Whether a set that comes now depends on nothing that is stored: what the request reads after its own set is its own. */
+  #isBlind (key: string): boolean {
+    const before = this.#changes.get(key)
+    return before === undefined ? !this.#reads.has(key) : before.isBlind
+  }
+
+  #change (key: string, value: unknown, { updates, isBlind }: Omit<Change, 'base'>): void {
+    if (typeof key !== 'string') throw new SessionValueError(String(key), 'the key has to be a text')
     const before = this.#values.get(key)
     const base = this.#changes.has(key) ? this.#changes.get(key)?.base : spell(before)
     if (value === undefined) this.#values.delete(key)
@@ -100,15 +134,15 @@ export class Document {
       else this.#values.set(key, before)
       throw new SessionTooLargeError(bytes, documentLimitBytes)
     }
-    this.#changes.set(key, { base, updates })
+    this.#changes.set(key, { base, updates, isBlind })
   }
 }
 
 /** What becomes of a key that this request and another one have both changed. */
-function joined (key: string, { base, updates }: Change, mine: unknown, theirs: unknown, rule: KeyRule | undefined): unknown {
+function joined (key: string, { base, updates, isBlind }: Change, mine: unknown, theirs: unknown, rule: KeyRule | undefined): unknown {
   if (updates !== undefined) return updates.reduce<unknown>((value, update) => updated(key, update, value), theirs)
-  if (rule === undefined) throw new SessionConflictError(key)
-  if ('lastWriteWins' in rule) return mine
+  if (rule === undefined ? isBlind : 'lastWriteWins' in rule) return mine
+  if (rule === undefined || 'lastWriteWins' in rule) throw new SessionConflictError(key)
   const read = (text: string | undefined) => text === undefined ? undefined : JSON.parse(text)
   return updated(key, (value) => rule.merge(read(base), read(spell(mine)), value), theirs)
 }
@@ -116,23 +150,16 @@ function joined (key: string, { base, updates }: Change, mine: unknown, theirs: 
 /** What an update makes of a copy: it may change that in place. */
 function updated (key: string, update: Update, value: unknown): unknown {
   const next = update(structuredClone(value))
-  return next === undefined ? undefined : JSON.parse(write(key, next))
+  return next === undefined ? undefined : keep(key, next)
 }
 
 function spell (value: unknown): string | undefined {
   return JSON.stringify(value)
 }
 
-function write (key: string, value: unknown): string {
-  // JSON writes {} for it, and what it was to bring would be lost in silence.
-  if (value instanceof Promise) throw new SessionValueError(key, 'it is a promise: await it first')
-  try {
-    const text = JSON.stringify(value)
-    if (text !== undefined) return text
-  } catch (error) {
-    throw new SessionValueError(key, error instanceof TypeError ? 'it cannot be written as JSON' : 'its toJSON failed')
-  }
-  throw new SessionValueError(key, `JSON has no ${typeof value}`)
+/** A copy of what JSON keeps of a value, where that is all of it. */
+function keep (key: string, value: unknown): unknown {
+  return copyJson(value, (reason) => { throw new SessionValueError(key, reason) })
 }
 
 function parse (text: string): object {

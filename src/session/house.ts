@@ -5,10 +5,11 @@ import type { Keys } from '../redis/keys.ts'
 import type { Beginning } from './beginning.ts'
 import { Graves } from './graves.ts'
 import type { SessionPolicy } from './policy.ts'
+import type { ReplyWatch } from './reply-watch.ts'
 import { Saver } from './saver.ts'
 import type { Device } from './session.ts'
 import { SessionStore } from './store.ts'
-import type { Ended, Loaded } from './store.ts'
+import type { Ended, Loaded, Newer } from './store.ts'
 import { readStored } from './stored.ts'
 import { birthOf, deviceOf, fieldsOf, newTicket } from './ticket.ts'
 import type { Bearer, Life, Ticket } from './ticket.ts'
@@ -59,14 +60,17 @@ export class House implements Sessions {
   readonly saver: Saver
   readonly graves: Graves
   readonly counts: SessionCounts
+  /** told of changes and cookies, where replies carry them */
+  readonly replies: ReplyWatch | undefined
   evictedKeys = 0
   readonly #store: SessionStore
   readonly #onListenerError: (error: unknown) => void
   readonly #listeners = new Set<RevocationListener>()
 
   /** @param onListenerError told what a listener threw */
-  constructor (policy: SessionPolicy, batch: Batch, keys: Keys, onListenerError: (error: unknown) => void = () => {}) {
+  constructor (policy: SessionPolicy, batch: Batch, keys: Keys, onListenerError: (error: unknown) => void = () => {}, replies?: ReplyWatch) {
     this.policy = policy
+    this.replies = replies
     this.#onListenerError = onListenerError
     this.keys = keys
     this.#store = new SessionStore(batch)
@@ -113,10 +117,17 @@ export class House implements Sessions {
   }
 
   /** Begins a session under a new id; of the same user's sessions it may take the place of one. */
-  async begin (bearer: Bearer, beginning: Beginning): Promise<Held> {
+  async begin (bearer: Bearer, beginning: Omit<Beginning, 'replacedVersion'>): Promise<Held> {
+    return await this.replace(bearer, beginning) as Held
+  }
+
+  /** Begins a session in the place of one of the same user's, unless that was saved since it was read. */
+  async replace (bearer: Bearer, beginning: Beginning): Promise<Held | Newer> {
     const ticket = newTicket(this.keys, bearer)
     try {
-      const { value, ended } = await this.#store.create(ticket, beginning)
+      const created = await this.#store.replace(ticket, beginning)
+      if ('newer' in created) return created
+      const { value, ended } = created
       const { createdAt: bornAt, seenAt: nowMs } = readStored(value)
       this.#ended(ticket, ended)
       this.counts.begin.done += 1
@@ -127,6 +138,18 @@ export class House implements Sessions {
       if (error instanceof RedisUnavailableError) this.graves.owe(ticket.key, ticket.field)
       throw error
     }
+  }
+
+  /** Replaces the document of a session that has just begun. */
+  async rewrite (held: Held, document: string): Promise<Held> {
+    const saved = await this.#store.save(held.ticket, readStored(held.value).version, document)
+    if (saved.outcome === 'saved') return { ...held, value: saved.value }
+    throw new SessionGoneError()
+  }
+
+  /** Keeps saves from a session while a sign-in carries its values to another one, if it was not saved since this version was read. */
+  async mark (ticket: Ticket, version: string): Promise<'marked' | 'gone' | Newer> {
+    return await this.#store.mark(ticket, version)
   }
 
   /** Moves a session to a new id; undefined when it has ended. */
@@ -141,14 +164,25 @@ export class House implements Sessions {
 
   /** Ends a visitor's own session, also where it has been rotated meanwhile; afterwards it is dead here, whatever Redis held. */
   async leave (ticket: Ticket): Promise<void> {
-    this.#ended(ticket, await this.#store.revoke(ticket.key, { which: 'these', names: [ticket.bornAt] }))
+    this.#left(ticket, await this.#store.revoke(ticket.key, { which: 'these', names: [ticket.bornAt] }))
+  }
+
+  #left (ticket: Ticket, ended: readonly Ended[] | undefined): void {
+    this.#ended(ticket, ended)
     for (const field of fieldsOf(ticket)) if (!this.graves.has({ key: ticket.key, field })) this.graves.bury(ticket.key, field, this.policy.absoluteMs)
   }
 
-  /** Ends a session that another one has taken the place of: now, or as soon as Redis can be asked. */
-  async leaveBehind (ticket: Ticket): Promise<void> {
+  /**
+   * Ends a session that another one has taken the place of: now, or as soon as Redis can be asked.
+   *
+   * @param version where a save since this version was read matters
+   * @returns what was saved since; then it has not ended
+   */
+  async leaveBehind (ticket: Ticket, version?: string): Promise<Newer | undefined> {
     try {
-      await this.leave(ticket)
+      const left = version === undefined ? await this.#store.revoke(ticket.key, { which: 'these', names: [ticket.bornAt] }) : await this.#store.leave(ticket, version)
+      if (left !== undefined && 'newer' in left) return left
+      this.#left(ticket, left)
     } catch {
       for (const field of fieldsOf(ticket)) this.graves.bury(ticket.key, field, this.policy.absoluteMs)
       this.graves.owe(ticket.key, String(ticket.bornAt))

@@ -1,5 +1,5 @@
 -- Reads a device's session; notes, now and then, that it was seen. A note that cannot be written fails nothing.
--- KEYS[1]  session  hash, one field a device: 'due version created absoluteEnd idleMs idleEnd seen label document'
+-- KEYS[1]  session  hash, one field a device: 'due version created absoluteEnd idleMs idleEnd seen =label document'; see mark.lua for '=label@lapses'
 --                   due: 13 digits, the ms until which it lives for sure and a visit goes unnoted: most reads look at nothing else
 -- ARGV[1]  touchMs  how long a visit may go unnoted
 -- ARGV[2]  device   field

@@ -1,13 +1,10 @@
-import { readChoice, readDuration, readRecord, readText, readTexts, refuse } from '../options.ts'
+import { readOrigins } from '../http/origin.ts'
+import { readChoice, readDuration, readRecord, readText, refuse } from '../options.ts'
 import type { Duration } from '../options.ts'
 import { resolveRedisPolicy } from '../redis/policy.ts'
 import type { RedisOptions, RedisPolicy } from '../redis/policy.ts'
-
-/** Joins two writes of one key: what both began from, what this request set, what another has saved meanwhile. */
-export type Merge = (base: unknown, mine: unknown, theirs: unknown) => unknown
-
-/** What happens when two requests set the same key at once; without a rule it is a conflict. */
-export type KeyRule = { lastWriteWins: true } | { merge: Merge }
+import { readKeyRules } from './key-rules.ts'
+import type { KeyRule, KeyRules } from './key-rules.ts'
 
 /** How the cookie is set. */
 export interface SessionCookieOptions {
@@ -27,11 +24,11 @@ export interface SessionOptions {
   idle?: Duration | undefined
   /** a session ends after so long whatever happens; default `'12h'` */
   absolute?: Duration | undefined
-  /** exact origins whose pages may make unsafe requests; default: the request's own host */
+  /** exact origins, besides the request's own, whose pages may make unsafe requests and open WebSockets with a session; default none */
   origins?: readonly string[] | undefined
   /** how the cookie is set */
   cookie?: SessionCookieOptions | undefined
-  /** keys that two requests may set at once */
+  /** what happens when two requests set a key at once: by key, and `default` for all other keys */
   keys?: Readonly<Record<string, KeyRule>> | undefined
   /** a Redis of their own, where a full cache cannot push sessions out; default: the stack's */
   redis?: RedisOptions | undefined
@@ -44,12 +41,26 @@ export interface SessionPolicy {
   readonly absoluteMs: number
   readonly origins: readonly string[]
   readonly cookie: { readonly name: string, readonly secure: boolean | 'auto', readonly partitioned: boolean }
-  readonly keys: ReadonlyMap<string, KeyRule>
+  readonly keys: KeyRules
   readonly redis: RedisPolicy | undefined
 }
 
 /** What a route wants of the session: one that is live, one if there is one, or none at all. */
 export type SessionUse = 'required' | 'optional' | false
+
+/** What a route or a scope may say of the session. */
+export type SessionChoice = SessionUse | {
+  /** default: as the scopes around it say */
+  use?: Exclude<SessionUse, false>
+  /** exact origins whose pages may make unsafe requests to this route, besides those of the scopes and of the stack: for callbacks that other sites post */
+  origins?: readonly string[]
+}
+
+/** What a route was resolved to. */
+export interface SessionRoute {
+  readonly use: SessionUse
+  readonly origins: readonly string[]
+}
 
 /** Each secret has at least so many characters. */
 const secretLength = 32
@@ -70,9 +81,9 @@ export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
     secrets: readSecrets(options.secrets),
     idleMs,
     absoluteMs,
-    origins: readOrigins(options.origins ?? []),
+    origins: readOrigins('session.origins', options.origins ?? []),
     cookie: readCookie(options.cookie ?? {}),
-    keys: readKeys(options.keys ?? {}),
+    keys: readKeyRules(options.keys ?? {}),
     redis: options.redis && resolveRedisPolicy(options.redis)
   })
 }
@@ -83,20 +94,28 @@ export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveSessionUse (choices: readonly unknown[]): SessionUse {
-  const uses = choices.map<SessionUse>((choice) => choice === false ? false : readChoice('config.session', choice, ['required', 'optional'] as const))
-  return uses.at(-1) ?? 'optional'
+  return choices.flatMap((choice) => useOf(choice) ?? []).at(-1) ?? 'optional'
+}
+
+/**
+ * Which origins a route trusts besides the stack's: those of all scopes around it, and its own.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function resolveSessionOrigins (choices: readonly unknown[]): readonly string[] {
+  return Object.freeze(choices.flatMap((choice) => typeof choice === 'object' ? readOrigins('config.session.origins', (choice as { origins?: unknown } | null)?.origins ?? []) : []))
+}
+
+function useOf (choice: unknown): SessionUse | undefined {
+  if (choice === false) return false
+  const use = typeof choice === 'object' ? readRecord('config.session', choice, ['use', 'origins']).use : choice
+  return typeof choice === 'object' && use === undefined ? undefined : readChoice('config.session', use, ['required', 'optional'] as const)
 }
 
 function readSecrets (secrets: unknown): readonly string[] {
   const wanted = `a list of one or more texts of at least ${secretLength} characters, newest first, no two the same`
   const isFine = Array.isArray(secrets) && secrets.length > 0 && secrets.every((secret) => typeof secret === 'string' && secret.length >= secretLength) && new Set(secrets).size === secrets.length
-  return isFine ? Object.freeze([...secrets as string[]]) : refuse('session.secrets', wanted, Array.isArray(secrets) ? `a list of ${secrets.length} (not shown)` : typeof secrets)
-}
-
-function readOrigins (origins: unknown): readonly string[] {
-  const texts = readTexts('session.origins', origins)
-  const wrong = texts.find((text) => !/^https?:/.test(text) || URL.parse(text)?.origin !== text)
-  return wrong === undefined ? texts : refuse('session.origins', "a list of exact origins such as 'https://example.com'", wrong)
+  return isFine ? Object.freeze([...secrets as string[]]) : refuse('session.secrets', wanted, secrets)
 }
 
 function readCookie (cookie: SessionCookieOptions): SessionPolicy['cookie'] {
@@ -105,16 +124,4 @@ function readCookie (cookie: SessionCookieOptions): SessionPolicy['cookie'] {
   if (typeof secure !== 'boolean' && secure !== 'auto') refuse('session.cookie.secure', "true, false or 'auto'", secure)
   if (typeof partitioned !== 'boolean') refuse('session.cookie.partitioned', 'true or false', partitioned)
   return Object.freeze({ name, secure, partitioned })
-}
-
-function readKeys (keys: unknown): ReadonlyMap<string, KeyRule> {
-  const record = readRecord('session.keys', keys, Object.keys(Object(keys)))
-  return new Map(Object.entries(record).map(([key, rule]) => [key, readRule(`session.keys.${key}`, rule)]))
-}
-
-function readRule (option: string, rule: unknown): KeyRule {
-  const { lastWriteWins, merge } = readRecord(option, rule, ['lastWriteWins', 'merge'])
-  if (lastWriteWins === true && merge === undefined) return { lastWriteWins }
-  if (typeof merge === 'function' && lastWriteWins === undefined) return { merge: merge as Merge }
-  return refuse(option, '{ lastWriteWins: true } or { merge: (base, mine, theirs) => … }', rule)
 }

@@ -2,19 +2,21 @@
 -- KEYS[1]  session  hash, one field a device; for some ms '~', the last birth among those that ended as soon as they began: none shall have it again
 -- ARGV[1]  which    'these', or 'others': all but these
 -- ARGV[2]  actor    the field of who does it, which must still be there; '' for nobody in particular
--- ARGV[3…] names    fields, or times of birth
--- returns  { field that was ended, its birth, how many ms it had left at most, … }; false: the actor itself has been ended
+-- ARGV[3]  version  the one that the ended session was read at; '' for any
+-- ARGV[4…] names    fields, or times of birth
+-- returns  { 'conflict', value }: it was saved since; else { field that was ended, its birth, how many ms it had left at most, … }; false: the actor itself has been ended
 if ARGV[2] ~= '' and redis.call('HEXISTS', KEYS[1], ARGV[2]) == 0 then return false end
 
 local named, gone, ended, longest, lastBirth = {}, {}, {}, 0, 0
-for i = 3, #ARGV do named[ARGV[i]] = true end
+for i = 4, #ARGV do named[ARGV[i]] = true end
 local entries = redis.call('HGETALL', KEYS[1])
 for i = 1, #entries, 2 do
-  local birth, absoluteEnd, idleEnd = string.match(entries[i + 1], '^%d+ %d+ (%d+) (%d+) %d+ (%d+) ')
+  local version, birth, absoluteEnd, idleEnd = string.match(entries[i + 1], '^%d+ (%d+) (%d+) (%d+) %d+ (%d+) ')
   local isNamed = named[entries[i]] or named[birth or ''] or false
   if entries[i] == '~' then
     lastBirth = math.max(lastBirth, tonumber(birth))
   elseif isNamed == (ARGV[1] == 'these') then
+    if ARGV[3] ~= '' and version ~= ARGV[3] and nowMs < tonumber(idleEnd or 0) then return { 'conflict', entries[i + 1] } end
     gone[#gone + 1], lastBirth = entries[i], math.max(lastBirth, tonumber(birth) or 0)
     for _, fact in ipairs({ entries[i], birth or 0, (absoluteEnd or nowMs) - nowMs }) do ended[#ended + 1] = fact end
   else

@@ -2,13 +2,14 @@
 -- KEYS[1]  session  hash, one field a device
 -- ARGV[1]  from     field
 -- ARGV[2]  to       field
--- returns  { 'rotated', value, nowMs }, { 'gone' } or { 'corrupt' }
+-- returns  { 'rotated', value, nowMs }, { 'moving' }: see mark.lua, { 'gone' } or { 'corrupt' }
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return { 'gone' } end
 
-local absoluteEnd, idleEnd = string.match(value, '^%d+ %d+ %d+ (%d+) %d+ (%d+) %d+ =')
+local absoluteEnd, idleEnd, lapsesAt = string.match(value, '^%d+ %d+ %d+ (%d+) %d+ (%d+) %d+ =[^%s@]*@?(%d*) ')
 if not absoluteEnd then return { 'corrupt' } end
 if nowMs >= tonumber(absoluteEnd) or nowMs >= tonumber(idleEnd) then return { 'gone' } end
+if lapsesAt ~= '' and nowMs < tonumber(lapsesAt) then return { 'moving' } end
 
 redis.call('HSET', KEYS[1], ARGV[2], value)
 redis.call('HDEL', KEYS[1], ARGV[1])

@@ -1,6 +1,6 @@
 import { RedisUnavailableError, SessionConflictError, SessionGoneError } from '../errors.ts'
 import type { Document } from './document.ts'
-import type { SessionPolicy } from './policy.ts'
+import type { KeyRules } from './key-rules.ts'
 import type { SessionStore } from './store.ts'
 import { readStored } from './stored.ts'
 import type { Ticket } from './ticket.ts'
@@ -13,13 +13,13 @@ const triesLimit = 100
  * what other processes saved meanwhile is merged.
  */
 export class Saver {
-  /** How saves ended since the start; a `conflict` was merged and saved again. */
-  readonly counts = { saved: 0, conflict: 0, gone: 0 }
+  /** How saves ended since the start; a `conflict` was merged and saved again, and a save that set a key over what another request had set is `overwritten` too. */
+  readonly counts = { saved: 0, conflict: 0, gone: 0, overwritten: 0 }
   readonly #store: SessionStore
-  readonly #rules: SessionPolicy['keys']
+  readonly #rules: KeyRules
   readonly #turns = new Map<string, Promise<string>>()
 
-  constructor (store: SessionStore, rules: SessionPolicy['keys']) {
+  constructor (store: SessionStore, rules: KeyRules) {
     this.#store = store
     this.#rules = rules
   }
@@ -53,7 +53,10 @@ export class Saver {
       const saved = await this.#store.save(ticket, base.version, mine.toText())
       this.counts[saved.outcome] += 1
       if (saved.outcome === 'gone') throw new SessionGoneError()
-      if (saved.outcome === 'saved') return saved.value
+      if (saved.outcome === 'saved') {
+        if (mine.hasOverwritten) this.counts.overwritten += 1
+        return saved.value
+      }
       base = readStored(saved.value)
       mine = document.rebase(base.document, this.#rules)
     }

@@ -47,10 +47,16 @@ export interface Session<Data extends object> {
 
   /** A value as it was loaded, or as this request left it. @throws {SessionCorruptError} PRISM_ERR_SESSION_CORRUPT */
   get<Key extends keyof Data & string>(key: Key): Frozen<Data[Key]> | undefined
-  /** Sets a value. Two requests that set one key at once are a conflict (409 for the later); see {@link update}. */
+  /**
+   * Sets a value. Of two requests that set one key at once the later save wins where this request has not read the key; else it is a
+   * conflict (409), for which there is {@link update}.
+   *
+   * @throws {SessionValueError} PRISM_ERR_SESSION_VALUE for what JSON does not keep
+   */
   set<Key extends keyof Data & string>(key: Key, value: Data[Key]): void
   /** Sets what `change` makes of the value, and runs it again on a newer one when another request was faster: keep it free of effects. */
   update<Key extends keyof Data & string>(key: Key, change: (value: Data[Key] | undefined) => Data[Key] | undefined): Frozen<Data[Key]> | undefined
+  /** Deletes a value, by the rules of {@link set}. */
   delete(key: keyof Data & string): void
   /** Saves now what would be saved with the reply: for replies that are hijacked or long. */
   save(): Promise<void>

@@ -1,11 +1,12 @@
-import { SessionCorruptError } from '../errors.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { SessionCorruptError, SessionUnavailableError } from '../errors.ts'
 import type { Answer } from '../redis/answer.ts'
 import type { Batch, Priority } from '../redis/batch.ts'
 import { Script } from '../redis/script.ts'
 import type { Beginning } from './beginning.ts'
 import { writeLabel } from './stored.ts'
 import { fieldsOf } from './ticket.ts'
-import type { Ticket } from './ticket.ts'
+import type { Life, Ticket } from './ticket.ts'
 
 /** A live session as a load found it. */
 export interface Loaded {
@@ -33,8 +34,29 @@ export interface Ending {
 /** What became of a save: `gone` when the session has ended, `conflict` with what another request saved. */
 export type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome: 'gone' }
 
+/** A session that has begun, and those that were ended with it. */
+export interface Created {
+  readonly value: string
+  readonly ended: readonly Ended[]
+}
+
+/** What another request has saved since a session was read: the stored value. */
+export interface Newer { readonly newer: string }
+
+/** A sign-in carries the session's values to another one. */
+type Moving = 'moving'
+
 /** A user has at most so many devices. */
 const deviceLimit = 10
+/**
+ * A version grows by a random step of at most this. After Redis has come back with an older snapshot, other saves would otherwise count up to
+ * a version that a request has read before, and that request's save would replace theirs. Doubles order the versions of 2^33 saves.
+ */
+const longestStep = 2 ** 20
+/** How long a session is marked as moving: longer than the sign-in that moves it waits for Redis. Where its process dies, the session goes on after that. */
+const markMs = 2000
+/** What meets a session that moves asks again after so long. */
+const movingRetryMs = 25
 /** A visit is noted at most so often. */
 const touchMs = 60_000
 
@@ -52,36 +74,55 @@ const loadScript = new Script<Loaded | undefined>({
   }
 })
 
-const saveScript = new Script<Saved>({
+const saveScript = new Script<Saved | Moving>({
   url: new URL('./save.lua', import.meta.url),
   costMicroseconds: 10,
   read: (reply) => {
     const [outcome, value] = reply as Reply
     if (outcome === 'corrupt') throw new SessionCorruptError()
+    if (outcome === 'moving') return outcome
     return outcome === 'gone' ? { outcome } : { outcome: outcome === 'saved' ? 'saved' : 'conflict', value: String(value) }
   }
 })
 
-const createScript = new Script<{ value: string, ended: Ended[] }>({
+const createScript = new Script<Created | Newer>({
   url: new URL('./create.lua', import.meta.url),
   costMicroseconds: 30,
   read: (reply) => {
     const [value, ...ended] = reply as Reply
+    if (value === 'conflict') return { newer: String(ended[0]) }
     return { value: String(value), ended: readEnded(ended) }
   }
 })
 
-const rotateScript = new Script<{ value: string, nowMs: number } | undefined>({
+const rotateScript = new Script<{ value: string, nowMs: number } | Moving | undefined>({
   url: new URL('./rotate.lua', import.meta.url),
   costMicroseconds: 10,
   read: (reply) => {
     const [outcome, value, nowMs] = reply as Reply
     if (outcome === 'corrupt') throw new SessionCorruptError()
+    if (outcome === 'moving') return outcome
     return outcome === 'gone' ? undefined : { value: String(value), nowMs: Number(nowMs) }
   }
 })
 
-const revokeScript = new Script<Ended[] | undefined>({ url: new URL('./revoke.lua', import.meta.url), costMicroseconds: 20, read: (reply) => Array.isArray(reply) ? readEnded(reply) : undefined })
+const revokeScript = new Script<Ended[] | Newer | undefined>({
+  url: new URL('./revoke.lua', import.meta.url),
+  costMicroseconds: 20,
+  read: (reply) => {
+    if (!Array.isArray(reply)) return undefined
+    return reply[0] === 'conflict' ? { newer: String(reply[1]) } : readEnded(reply as Reply)
+  }
+})
+
+const markScript = new Script<'marked' | 'gone' | Newer>({
+  url: new URL('./mark.lua', import.meta.url),
+  costMicroseconds: 20,
+  read: (reply) => {
+    const [outcome, value] = reply as Reply
+    return outcome === 'conflict' ? { newer: String(value) } : outcome as 'marked' | 'gone'
+  }
+})
 
 const listScript = new Script<string[]>({
   url: new URL('./list.lua', import.meta.url),
@@ -115,18 +156,28 @@ export class SessionStore {
   }
 
   /** Begins a session; `ended` are those that made room. */
-  create (ticket: Ticket, { idleMs, absoluteMs, label, document, replaced = 0 }: Beginning): Promise<{ value: string, ended: Ended[] }> {
-    return this.#batch.ask(createScript, [ticket.key], [ticket.field, idleMs, absoluteMs, writeLabel(label), document, deviceLimit, replaced, touchMs])
+  async create (ticket: Ticket, beginning: Omit<Beginning, 'replacedVersion'>): Promise<Created> {
+    return await this.replace(ticket, beginning) as Created
   }
 
-  /** Replaces the document if it still has this version. */
+  /** Begins a session in the place of another one, unless that was saved since it was read: then nothing has begun. */
+  replace (ticket: Ticket, { idleMs, absoluteMs, label, document, replaced = 0, replacedVersion = '' }: Beginning): Promise<Created | Newer> {
+    return this.#batch.ask(createScript, [ticket.key], [ticket.field, idleMs, absoluteMs, writeLabel(label), document, deviceLimit, replaced, touchMs, replacedVersion])
+  }
+
+  /** Replaces the document if it still has this version. A session that moves is waited for. */
   save (ticket: Ticket, version: string, document: string): Promise<Saved> {
-    return this.#batch.ask(saveScript, [ticket.key], [ticket.field, version, document, touchMs])
+    return unlessMoving(() => this.#batch.ask(saveScript, [ticket.key], [ticket.field, version, document, touchMs, 1 + Math.floor(Math.random() * longestStep)]))
   }
 
-  /** Moves a session to a new id of the same subject; undefined when it has ended. */
+  /** Moves a session to a new id of the same subject; undefined when it has ended. A session that moves to another subject is waited for. */
   rotate (from: Ticket, to: Ticket): Promise<{ value: string, nowMs: number } | undefined> {
-    return this.#batch.ask(rotateScript, [from.key], [from.field, to.field])
+    return unlessMoving(() => this.#batch.ask(rotateScript, [from.key], [from.field, to.field]))
+  }
+
+  /** Keeps saves and rotations from a session for a moment, if it still has this version. */
+  mark ({ key, bornAt }: Life, version: string): Promise<'marked' | 'gone' | Newer> {
+    return this.#batch.ask(markScript, [key], [bornAt, version, markMs])
   }
 
   /**
@@ -135,14 +186,29 @@ export class SessionStore {
    * @param actor the field of who does it, when somebody's session does: if that has been ended meanwhile, nothing is
    * @returns those that were ended; undefined when the actor's had been
    */
-  revoke (key: string, { which, names, actor = '' }: Ending, priority?: Priority): Promise<Ended[] | undefined> {
-    return this.#batch.ask(revokeScript, [key], [which, actor, ...names], priority)
+  async revoke (key: string, { which, names, actor = '' }: Ending, priority?: Priority): Promise<Ended[] | undefined> {
+    return await this.#batch.ask(revokeScript, [key], [which, actor, '', ...names], priority) as Ended[] | undefined
+  }
+
+  /** Ends a session if it still has this version. */
+  async leave ({ key, bornAt }: Life, version: string): Promise<Ended[] | Newer> {
+    return await this.#batch.ask(revokeScript, [key], ['these', '', version, bornAt]) as Ended[] | Newer
   }
 
   /** What stands before the document of each live session of one bearer. */
   list (key: string): Promise<string[]> {
     return this.#batch.ask(listScript, [key], [])
   }
+}
+
+/** @throws {SessionUnavailableError} PRISM_ERR_SESSION_UNAVAILABLE where sign-ins mark a session again and again */
+async function unlessMoving<Found> (ask: () => Promise<Found | Moving>): Promise<Found> {
+  for (let waitedMs = 0; waitedMs <= 2 * markMs; waitedMs += movingRetryMs) {
+    const found = await ask()
+    if (found !== 'moving') return found as Found
+    await sleep(movingRetryMs)
+  }
+  throw new SessionUnavailableError('a sign-in moves it')
 }
 
 function readEnded (reply: Reply): Ended[] {

@@ -12,7 +12,8 @@ export interface Stored {
   readonly document: string
 }
 
-const form = /^\d+ (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) =(\S*) /
+/** After the label there may be `@` and the time at which a mark lapses: see `mark.lua`. */
+const form = /^\d+ (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) =([^\s@]*)\S* /
 
 /**
  * Reads a stored value, up to its document.

@@ -1,9 +1,13 @@
-import { RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError } from '../errors.ts'
+import { OriginError, RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError, SessionSentError } from '../errors.ts'
 import type { Answer, Hearer } from '../redis/answer.ts'
 import type { Arrival, CookieChange } from './arrival.ts'
+import { refuseAssignments } from './assignment.ts'
 import { readBeginning, readUserId } from './beginning.ts'
+import { carryOver } from './carry-over.ts'
 import { Document } from './document.ts'
 import type { Held, House } from './house.ts'
+import { isHeadSent } from './reply-watch.ts'
+import type { Replying, Watched } from './reply-watch.ts'
 import type { Device, Frozen, Session, SessionState, SignInOptions } from './session.ts'
 import type { Loaded } from './store.ts'
 import { readStored } from './stored.ts'
@@ -12,9 +16,12 @@ import type { Ticket } from './ticket.ts'
 import { unavailable } from './unavailable.ts'
 
 /** One request's session, from its load to its save. What it does to Redis it does one after the other. */
-export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded | undefined> {
+export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded | undefined>, Watched {
   readonly #house: House
   readonly #arrival: Arrival
+  readonly #reply: Replying | undefined
+  #isFollowed = false
+  #isClosed = false
   #loading: Answer<Loaded | undefined> | undefined
   /** its session was asked for, and the answer is not here: perhaps a refusal came first */
   #isUnanswered = false
@@ -23,13 +30,19 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   #value: string | undefined
   #document: Document | undefined
   #cookie: CookieChange | undefined
+  /** without its cookie the visitor loses the session: not where it is only sealed anew, or cleared */
+  #isCookieNeeded = false
   /** whose cookie is to be sealed anew with the next write */
   #stale: Ticket | undefined
   #turn: Promise<unknown> | undefined
+  /** the keys of this session that the request has read */
+  #reads: Set<string> | undefined
 
-  constructor (house: House, arrival: Arrival) {
+  /** @param reply the one that the session is saved with */
+  constructor (house: House, arrival: Arrival, reply?: Replying) {
     this.#house = house
     this.#arrival = arrival
+    this.#reply = reply
   }
 
   /** Asks for the session that the cookie names, without waiting. */
@@ -78,7 +91,28 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
 
   /** Nothing is under way, and nothing is to be saved. */
   get isSettled (): boolean {
-    return this.#turn === undefined && this.#document?.isChanged !== true
+    return this.#turn === undefined && !this.hasUnsaved
+  }
+
+  get hasUnsaved (): boolean {
+    return this.#document?.isChanged === true
+  }
+
+  get hasCookie (): boolean {
+    return this.#cookie !== undefined && this.#isCookieNeeded
+  }
+
+  get isClosed (): boolean {
+    return this.#isClosed
+  }
+
+  /** Hears that the session was saved with its reply: what is changed from now on is saved only where the caller calls save(). */
+  close (): void {
+    this.#isClosed = true
+  }
+
+  async idle (): Promise<void> {
+    await this.#turn?.catch(() => {})
   }
 
   /** What the reply shall do to the cookie; asked once. */
@@ -136,14 +170,18 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
     this.#refuseWhenOff('signIn()')
     const bearer = userBearer(readUserId(userId))
     const beginning = readBeginning(options, this.#house.policy)
+    this.#refuseSent('signIn()')
     await this.#inTurn(async () => {
       const before = this.#ticket ?? this.#arrival.ticket
-      const document = this.#carried(options.carry ?? [])
       const replaced = before?.userId === userId ? before.bornAt : undefined
-      const held = await this.#house.begin(bearer, { ...beginning, document: document.toText(), replaced })
+      const document = this.#readable(options.carry ?? [])
+      const from = document && this.#ticket !== undefined && this.#value !== undefined ? { ticket: this.#ticket, value: this.#value, document } : undefined
+      const held = from === undefined
+        ? await this.#house.begin(bearer, { ...beginning, document: document?.carry(options.carry ?? [], '{}', this.#house.policy.keys).toText() ?? '{}', replaced })
+        : await carryOver(this.#house, from, bearer, beginning, options.carry ?? [])
       this.#hold(held)
       this.#giveCookie(held.ticket, held.nowMs)
-      if (before !== undefined && replaced === undefined) await this.#house.leaveBehind(before)
+      if (from === undefined && before !== undefined && replaced === undefined) await this.#house.leaveBehind(before)
     })
   }
 
@@ -158,6 +196,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
 
   async rotate (): Promise<void> {
     const { userId, subject, bornAt } = this.#held('rotate()')
+    this.#refuseSent('rotate()')
     await this.#inTurn(async () => {
       await this.#save()
       const ticket = this.#held('rotate()')
@@ -203,8 +242,9 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   async #save (): Promise<void> {
     const document = this.#document
     if (document === undefined || !document.isChanged) return
+    if (this.#ticket === undefined) this.#refuseSent('save()')
     // What is changed while this is on its way is the next save's.
-    this.#document = new Document(document.toText())
+    this.#document = new Document(document.toText(), this.#reads)
     if (this.#ticket === undefined || this.#value === undefined) {
       // A name that came in a cookie but is not known is nobody's to keep: somebody may have planted it.
       const { idleMs, absoluteMs } = this.#house.policy
@@ -226,27 +266,40 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   #open (): Document {
-    return (this.#document ??= new Document(this.#value === undefined ? '{}' : readStored(this.#value).document))
+    return (this.#document ??= new Document(this.#value === undefined ? '{}' : readStored(this.#value).document, (this.#reads ??= new Set())))
   }
 
-  /** What cannot be read cannot be carried, and keeps nobody from signing in. */
-  #carried (keys: readonly string[]): Document {
+  /** What there is to be carried. What cannot be read cannot be carried, and keeps nobody from signing in. */
+  #readable (names: readonly string[]): Document | undefined {
     try {
-      if (keys.length > 0 && this.state !== 'unavailable') return this.#open().pick(keys)
+      if (names.length > 0 && this.state !== 'unavailable') return this.#open()
     } catch (error) {
       if (!(error instanceof SessionCorruptError)) throw error
     }
-    return new Document('{}')
   }
 
   #openToWrite (call: string): Document {
     this.#refuseWhenOff(call)
     this.#refuseUnknown()
+    this.#follow()
+    if (this.#reply !== undefined && (this.#isClosed || this.#reply.raw.writableEnded)) this.#house.replies?.changedLate(this, this.#reply)
     return this.#open()
+  }
+
+  /** Most requests change nothing: only the others have their replies followed. */
+  #follow (): void {
+    if (this.#isFollowed || this.#reply === undefined) return
+    this.#isFollowed = true
+    this.#house.replies?.follow(this, this.#reply)
+  }
+
+  #refuseSent (call: string): void {
+    if (this.#reply !== undefined && isHeadSent(this.#reply)) throw new SessionSentError(call)
   }
 
   #refuseWhenOff (call: string): void {
     if (this.#arrival.isOff) throw new SessionOffError(call)
+    if (this.#arrival.isForeign) throw new OriginError()
   }
 
   #refuseUnknown (): void {
@@ -277,24 +330,39 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   #sealAnew (nowMs: number): void {
-    if (this.#stale !== undefined && this.#cookie === undefined) this.#giveCookie(this.#stale, nowMs)
+    if (this.#stale !== undefined && this.#cookie === undefined) this.#cookie = this.#cookieFor(this.#stale, nowMs)
   }
 
   #hold ({ ticket, value }: Pick<Held, 'ticket' | 'value'>): void {
     this.#ticket = ticket
     this.#value = value
-    this.#document = this.#failure = this.#stale = undefined
+    this.#document = this.#reads = this.#failure = this.#stale = undefined
     this.#isUnanswered = false
   }
 
   #drop (): void {
-    this.#ticket = this.#value = this.#document = this.#failure = undefined
+    this.#ticket = this.#value = this.#document = this.#reads = this.#failure = undefined
     this.#isUnanswered = false
-    this.#cookie = this.#arrival.hasCookie ? 'clear' : undefined
+    this.#isCookieNeeded = false
+    if (this.#arrival.hasCookie) this.#changeCookie('clear')
+    else this.#cookie = undefined
   }
 
   #giveCookie (ticket: Ticket, nowMs: number): void {
+    this.#isCookieNeeded = true
+    this.#changeCookie(this.#cookieFor(ticket, nowMs))
+  }
+
+  #cookieFor (ticket: Ticket, nowMs: number): CookieChange {
     const leftMs = readStored(this.#value ?? '').absoluteEndAt - nowMs
-    this.#cookie = { ticket, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
+    return { ticket, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
+  }
+
+  #changeCookie (change: CookieChange): void {
+    this.#cookie = change
+    this.#follow()
+    if (this.#reply !== undefined) this.#house.replies?.cookieGiven(this, this.#reply)
   }
 }
+
+refuseAssignments(Visit.prototype)

@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import { buildApp, type AppSurroundings, type LogStream } from '../../app.ts'
 import { readConfig, type Config } from '../../src/config.ts'
 import { seedAtlas } from './atlas.ts'
+import type { Owner } from './owner.ts'
 import { reached } from './reached.ts'
 import { startRedis } from './redis.ts'
 
@@ -35,7 +36,7 @@ export async function buildTestApp (t: Test, { log = { write () {} }, metricsEve
 }
 
 /** The path of a database with all cities that the test may write to; removed with it. */
-export function testDatabase (t: Test): string {
+export function testDatabase (t: Owner): string {
   const folder = mkdtempSync(join(tmpdir(), 'prism-atlas-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
   const path = join(folder, 'atlas.db')

@@ -15,7 +15,7 @@ export type Act =
   | { what: 'refuse', app: number, id: number, isSlow: boolean }
   | { what: 'purge', app: number, id: number, isSoft: boolean, ofAll: boolean }
   | { what: 'release' | 'write' | 'lose', of: number }
-  | { what: 'save' | 'restart' | 'lag' | 'failover' }
+  | { what: 'save' | 'restart' | 'lag' | 'failover' | 'setBack' }
 
 interface Server { process: RedisProcess, client: Redis }
 
@@ -90,6 +90,11 @@ export class CacheWorld {
     await Promise.all(this.#refused.splice(0))
     const { client } = this.#master
     for (const key of await client.keys('*')) if (await client.pttl(key) === -1) this.faults.push(`${key} has no end`)
+  }
+
+  /** The purge sequence stands below every marker, as after a key was restored. */
+  async setBack (): Promise<void> {
+    await this.#master.client.set('api:cache:seq', '5', 'PX', 600_000)
   }
 
   async save (): Promise<void> {

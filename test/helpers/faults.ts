@@ -11,8 +11,11 @@ const severe = {
   throttle: (proxy: Proxy) => proxy.fault('throttle', { bytesPerSecond: 100 })
 }
 
-/** Every fault by name, of the network and of the server: `for (const [name, fault] of Object.entries(faults))`. */
-export const faults: Readonly<Record<NetworkFaultName | keyof typeof processFaults, Fault>> = {
+/** Those that go on until they are healed; `replyLostThenReset` is over after one reply. */
+type LastingFaultName = Exclude<NetworkFaultName, 'replyLostThenReset'>
+
+/** Every lasting fault by name, of the network and of the server: `for (const [name, fault] of Object.entries(faults))`. */
+export const faults: Readonly<Record<LastingFaultName | keyof typeof processFaults, Fault>> = {
   blackHole: onTheWay('blackHole'),
   partition: onTheWay('partition'),
   halfOpen: onTheWay('halfOpen'),
@@ -29,7 +32,7 @@ export const faults: Readonly<Record<NetworkFaultName | keyof typeof processFaul
   ...processFaults
 }
 
-function onTheWay (name: NetworkFaultName, inject = (proxy: Proxy) => proxy.fault(name)): Fault {
+function onTheWay (name: LastingFaultName, inject = (proxy: Proxy) => proxy.fault(name)): Fault {
   return {
     does: networkFaults[name]().does,
     inject: async ({ proxy }) => await inject(proxy),

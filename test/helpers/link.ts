@@ -24,6 +24,8 @@ export class Link {
   readonly down: Lane
   /** True once the client sent a command beyond its greeting. */
   isGreeted = false
+  /** Commands that the client has sent since the server said something. */
+  readonly unanswered = new Set<string>()
   /** True once neither side is told what becomes of the other. */
   #isSplit = false
   readonly #reader: CommandReader
@@ -50,6 +52,7 @@ export class Link {
   /** Counts the commands that end in this chunk from the client. */
   read (chunk: Buffer): void {
     const names = this.#reader.push(chunk)
+    for (const name of names) this.unanswered.add(name)
     this.isGreeted ||= names.some((name) => !GREETINGS.has(name))
   }
 

@@ -26,8 +26,10 @@ export interface NetworkFaultOptions {
   halfOpen: { lost: 'server' | 'client' }
   garbage: { bytes: string }
   garbageThenSilence: { bytes: string }
+  replyLostThenReset: { after: readonly string[], times?: number, lost?: () => void }
 }
 
+const minus = 0x2d
 const NOISE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'
 
 /** All network faults by name: each a function of its options. A link that lost bytes stays silent after the fault too. */
@@ -101,6 +103,17 @@ export const networkFaults = {
   replyLost: (): NetworkFault => ({
     does: 'passes requests, drops every reply: what was asked has run',
     down: afterGreeting((link) => link.down.mute())
+  }),
+
+  replyLostThenReset: ({ after, times = 1, lost = () => {} }: NetworkFaultOptions['replyLostThenReset']): NetworkFault => ({
+    does: 'passes requests, drops the reply to one of these commands and resets the connection, so many times; then all is well',
+    down: (link, chunk) => {
+      // An error is the reply to what has not run.
+      if (times <= 0 || chunk[0] === minus || !after.some((name) => link.unanswered.has(name))) return link.down.push(chunk)
+      times -= 1
+      link.reset()
+      lost()
+    }
   }),
 
   stalledHandshake: (): NetworkFault => ({

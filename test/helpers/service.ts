@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { Test } from 'tap'
 import { testDatabase, testSecret } from './app.ts'
+import type { Owner } from './owner.ts'
 import { startRedis } from './redis.ts'
 import { until } from './until.ts'
 
@@ -32,7 +32,7 @@ export interface Service {
 export type Launched = Pick<Service, 'pid' | 'logs' | 'exit' | 'stop'>
 
 /** Starts `server.ts` with this environment and nothing of the test's own but PATH; killed with the test. */
-export function launchService (t: Test, environment: Record<string, string>): Launched {
+export function launchService (t: Owner, environment: Record<string, string>): Launched {
   const { PATH = '', REDIS_SERVER_BIN = '' } = process.env
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', server], { env: { PATH, REDIS_SERVER_BIN, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] })
   const logs: string[] = []
@@ -58,14 +58,14 @@ export function launchService (t: Test, environment: Record<string, string>): La
  *
  * Without REDIS_URL and DATABASE_PATH in `environment` it gets a Redis and a database of the test's own.
  */
-export async function startService (t: Test, environment: Record<string, string> = {}): Promise<Service> {
+export async function startService (t: Owner, environment: Record<string, string> = {}): Promise<Service> {
   const service = await startListening(t, { ...environment, REDIS_URL: environment.REDIS_URL ?? (await startRedis(t)).url })
   await until(() => service.logs.some((line) => line.includes('"Redis is reached"')), { what: 'the service reaches its Redis' })
   return service
 }
 
 /** As `startService`, but waits for no Redis: for one that is not there. */
-export async function startListening (t: Test, environment: Record<string, string> & { REDIS_URL: string }): Promise<Service> {
+export async function startListening (t: Owner, environment: Record<string, string> & { REDIS_URL: string }): Promise<Service> {
   const DATABASE_PATH = environment.DATABASE_PATH ?? testDatabase(t)
   const launched = launchService(t, { PORT: '0', HOST: '127.0.0.1', SESSION_SECRET: testSecret, ...environment, DATABASE_PATH })
   const ended = launched.exit.then(() => { throw new Error(`the service ended:\n${launched.logs.join('\n')}`) })

@@ -55,6 +55,15 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
 
   app.get<Ask>('/get/:key', async (request) => ({ value: request.session.get(request.params.key) }))
   app.post<Ask>('/set/:key/:value', async (request) => { request.session.set(request.params.key, request.params.value) })
+  app.post<Ask>('/replace/:key/:value', async (request) => {
+    const before = request.session.get(request.params.key)
+    if (before !== request.params.value) request.session.set(request.params.key, request.params.value)
+  })
+  app.post<Ask>('/read-and-delete/:key', async (request) => {
+    request.session.get(request.params.key)
+    request.session.delete(request.params.key)
+  })
+  app.get('/saves', { config: { session: false } }, async () => app.sessions.counts.save)
   app.post<Ask>('/fail/:key/:value', async (request) => {
     request.session.set(request.params.key, request.params.value)
     throw new Error('as told')

@@ -2,6 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { cachingApp } from '../helpers/caching.ts'
 import { startCluster } from '../helpers/cluster.ts'
+import type { Cluster } from '../helpers/cluster.ts'
+import type { ClusterNode } from '../helpers/cluster-node.ts'
 import { until } from '../helpers/until.ts'
 
 async function isHit (app: FastifyInstance, url = '/a'): Promise<boolean> {
@@ -53,3 +55,56 @@ t.test('a master of a Cluster that has lost its markers brings no purged answer 
   const answers = await Promise.all(urls.map(async (url) => (await app.inject(url)).json<{ seen: number }>().seen))
   t.ok(answers.every((seen) => seen === 2))
 })
+
+type Die = (node: ClusterNode) => Promise<void> | void
+
+const ways: Record<string, { die: Die, comeBack?: Die }> = {
+  dies: { die: (node) => node.server.kill() },
+  hangs: { die: (node) => node.server.signal('SIGSTOP'), comeBack: (node) => node.server.signal('SIGCONT') }
+}
+
+async function ownerOfKey (cluster: Cluster, pattern: string): Promise<ClusterNode | undefined> {
+  const found = await Promise.all(cluster.masters.map(async (node) => (await node.control.keys(pattern)).length > 0))
+  return cluster.masters[found.indexOf(true)]
+}
+
+/** How often a node was asked where the slots are. */
+async function lookUps ({ control }: ClusterNode): Promise<number> {
+  return Number(/cmdstat_cluster\|slots:calls=(\d+)/.exec(await control.info('commandstats'))?.[1] ?? 0)
+}
+
+for (const [name, { die, comeBack }] of Object.entries(ways)) {
+  for (const hasMarker of [true, false]) {
+    t.test(`a master of a Cluster that ${name} costs no hit of what the others hold, ${hasMarker ? 'though it has the global marker' : 'where another has the global marker'}`, { timeout: 60_000 }, async (t) => {
+      const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
+      const app = await cachingApp(t, { url: cluster.url })
+      const urls = Array.from({ length: 24 }, (_, index) => `/page-${index + 10}`)
+      for (const url of urls) app.get(url, { config: { cache: { ttl: '10m' } } }, async () => ({}))
+      await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
+      for (const url of urls) await until(() => isHit(app, url), { what: 'it is stored' })
+      const marker = await ownerOfKey(cluster, 'api:cache:epoch:*')
+      const dead = cluster.masters.find((node) => (node === marker) === hasMarker) as ClusterNode
+      const living = cluster.masters.find((node) => node !== dead) as ClusterNode
+      const owners = await Promise.all(urls.map((url) => ownerOfKey(cluster, `api:cache:GET:*${url.slice(1)}:*`)))
+      const others = urls.filter((_, index) => owners[index] !== dead)
+      t.ok(others.length > 0 && others.length < urls.length)
+      let servers = 0
+      let misses = 0
+      app.redisPool.on('server', () => { servers += 1 })
+      const isOver = async (condition: () => boolean | Promise<boolean>) => {
+        for (const url of urls) if (!await isHit(app, url) && others.includes(url)) misses += 1
+        return await condition()
+      }
+
+      await die(dead)
+      await until(() => isOver(() => app.redisPool.isBroken), { what: 'it is known to be away' })
+      const before = await lookUps(living)
+      await until(() => isOver(async () => await lookUps(living) > before + 20), { what: 'every connection has looked for the slots' })
+      await comeBack?.(dead)
+      if (comeBack !== undefined) await until(() => isOver(() => app.redisPool.state === 'ready'), { what: 'it is back' })
+
+      t.equal(misses, 0)
+      t.equal(servers, 0, 'no other server was seen')
+    })
+  }
+}

@@ -14,7 +14,8 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ what: fc.constant('write' as const), of: any }) },
   { weight: 5, arbitrary: fc.record({ what: fc.constant('purge' as const), app: any, id: any, isSoft: fc.boolean(), ofAll: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ what: fc.constant('lose' as const), of: any }) },
-  { weight: 2, arbitrary: fc.record({ what: fc.constantFrom('save' as const, 'restart' as const, 'lag' as const, 'failover' as const) }) }
+  { weight: 2, arbitrary: fc.record({ what: fc.constantFrom('save' as const, 'restart' as const, 'lag' as const, 'failover' as const) }) },
+  { weight: 2, arbitrary: fc.record({ what: fc.constant('setBack' as const) }) }
 )
 
 t.test('cache gives nobody an answer older than a purge that had answered, forgets no waiter and leaves no key without an end, whatever three processes, Redis and its replica do', { timeout: 0 }, async (t) => {

@@ -239,3 +239,80 @@ t.test('a master whose clock is behind brings no purged answer back either', asy
 
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
 })
+
+/** Redis's clock in microseconds, as far off as this: markers of a master whose clock was ahead. */
+const inAnHour = () => String((Date.now() + 3_600_000) * 1000)
+
+/** Ways in which the sequence comes to stand below what a look compares with it. */
+const setBacks: Record<string, (app: FastifyInstance) => Promise<unknown>> = {
+  'below the global marker': (app) => app.redis.set('api:cache:seq', '5', 'PX', 600_000),
+  'below a tag\'s marker': async (app) => {
+    await app.cache.purge('a')
+    await app.redis.set('api:cache:seq', '5', 'PX', 600_000)
+  },
+  'below the marker of a soft purge': async (app) => {
+    await app.cache.purge('a', { soft: true })
+    await app.redis.set('api:cache:seq', '5', 'PX', 600_000)
+  },
+  'below a marker that is ahead of the clock': (app) => app.redis.set('api:cache:tag:a', inAnHour(), 'PX', 600_000)
+}
+
+for (const [way, setBack] of Object.entries(setBacks)) {
+  t.test(`cache stores again with the first fill that sees a purge sequence ${way}, and purges win as ever`, async (t) => {
+    const app = await cachingApp(t)
+    let version = 1
+    app.get('/:id', { config: { cache: { tags: ['a'] } } }, async () => ({ version }))
+    app.get('/each/:id', { config: { cache: { tags: ['a'], vary: ['x-a'] } } }, async () => ({ version }))
+    const wrapped = () => app.cache.wrap('wrapped', {}, { ttl: '1h', tags: ['a'] }, () => ({ version }))
+    const ask = async (url: string) => {
+      const reply = await app.inject(url)
+      await stored(app)
+      return { version: reply.json<{ version: number }>().version, status: String(reply.headers['cache-status']) }
+    }
+    // The first of them is looked for again as one that was found lately, the others as new.
+    await ask('/known')
+    t.match(await ask('/known'), { status: /hit/ })
+
+    await setBack(app)
+    version = 2
+    const filled = ['/known', '/new', '/each/new']
+    for (const url of filled) await ask(url)
+    await wrapped()
+    await stored(app)
+    for (const url of filled) t.match(await ask(url), { status: /hit/ }, url)
+    version = 3
+    t.equal((await wrapped()).version, 2)
+
+    for (const purge of [() => app.cache.purge('a'), () => app.cache.purge('a', { soft: true })]) {
+      version += 1
+      await purge()
+      for (const url of [...filled, '/newer']) t.equal((await ask(url)).version, version, `${url} after a purge`)
+      t.equal((await wrapped()).version, version)
+      for (const url of filled) t.match(await ask(url), { status: /hit/ }, `${url} is stored again`)
+    }
+  })
+}
+
+t.test('cache purges a tag for good whose sequence was set back while an answer was made', async (t) => {
+  const app = await cachingApp(t)
+  const gate = Promise.withResolvers<void>()
+  let version = 1
+  app.get('/', { config: { cache: { tags: ['a'] } } }, async () => {
+    const seen = version
+    await gate.promise
+    return { version: seen }
+  })
+  await app.redis.set('api:cache:seq', inAnHour(), 'PX', 600_000)
+  await app.cache.purge('b')
+  const before = app.inject('/')
+  await until(async () => (await app.redis.keys('api:cache:lock:*')).length > 0, { what: 'it is being made' })
+
+  await app.redis.set('api:cache:seq', '5', 'PX', 600_000)
+  version = 2
+  await app.cache.purge('a')
+  gate.resolve()
+  await before
+  await stored(app)
+
+  t.equal((await app.inject('/')).json<{ version: number }>().version, 2)
+})

@@ -13,7 +13,8 @@ import { until } from '../helpers/until.ts'
 
 const username = 'app'
 const password = 'secret'
-const rights = neededRights.match(/\+[@\w]+/g) ?? []
+const [plainRights = [], clusterRights = [], databaseRights = [], nameRights = []] = neededRights.split(', ').map((part) => part.match(/\+[@\w|]+/g) ?? [])
+const rights = [...plainRights, ...clusterRights]
 
 /** Every part at its work. @returns what Redis has denied */
 async function work (stack: Stack): Promise<string[]> {
@@ -45,15 +46,21 @@ async function startDenied (t: Test, command: string) {
 t.setTimeout(60_000)
 
 t.test('the rights that operators are told of are all that every part needs', async (t) => {
-  const { url } = await startRig(t, aclUser({ name: username, password, rules: ['~*', '&*', ...rights.filter((right) => right !== '+cluster')] }))
+  const { url } = await startRig(t, aclUser({ name: username, password, rules: ['~*', '&*', ...plainRights] }))
 
   t.same(await work(await startStack(t, { url, connection: { username, password } })), [])
 })
 
 t.test('and under a prefix, with the keys and channels that begin with it alone', async (t) => {
-  const { url } = await startRig(t, aclUser({ name: username, password, rules: ['~shop:*', '&shop:*', ...rights.filter((right) => right !== '+cluster')] }))
+  const { url } = await startRig(t, aclUser({ name: username, password, rules: ['~shop:*', '&shop:*', ...plainRights] }))
 
   t.same(await work(await startStack(t, { url, connection: { username, password }, prefix: 'shop:' })), [])
+})
+
+t.test('and for a database other than 0, and for a connection with a name', async (t) => {
+  const { url } = await startRig(t, aclUser({ name: username, password, rules: ['~*', '&*', ...plainRights, ...databaseRights, ...nameRights] }))
+
+  t.same(await work(await startStack(t, { url: `${url}/3`, connection: { username, password, connectionName: 'shop' } })), [])
 })
 
 t.test('and in a Cluster too', async (t) => {

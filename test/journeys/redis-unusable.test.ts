@@ -48,6 +48,7 @@ const setups: readonly Setup[] = [
     alert: 'PrismRedisDown',
     says: /NOAUTH/
   },
+  { does: 'does not have the database', start: async (t) => ({ url: `${(await startRedis(t)).url}/99` }), code: 'wrong_database', alert: 'PrismRedisDown', says: /does not have the database/ },
   { does: 'has a name that is not known', start: async () => ({ url: 'redis://redis.invalid:6379' }), code: 'unknown_name', alert: 'PrismRedisDown', says: /ENOTFOUND/ },
   { does: 'is not there', start: async () => ({ url: `redis://127.0.0.1:${await freePort()}` }), code: 'connection_refused', alert: 'PrismRedisDown', says: /ECONNREFUSED/ },
   {

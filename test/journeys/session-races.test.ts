@@ -38,16 +38,65 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     t.equal(value.length, 50)
   })
 
-  t.test('two plain sets of one key: one stands, the other is told', async (t) => {
-    const browser = await signedIn('ada')
-    const slow = [0, 1].map((index) => browser.copy(homeOf(index)).post(`/set/test-a/${index}?gate=both`))
-    await openGates(homes.map((home) => new Browser(home)), 'both', 1)
-    const answers = await Promise.all(slow)
-    const { value } = (await browser.get('/get/test-a')).body as { value: string }
+  t.test('two requests that read one key and then set or delete it: one succeeds, the other gets 409, which names update', async (t) => {
+    for (const [what, change] of Object.entries({ set: '/replace/test-a', delete: '/read-and-delete/test-a' })) {
+      const browser = await signedIn(`reads-${what}`)
+      await browser.post('/set/test-a/before')
+      const slow = [0, 1].map((index) => browser.copy(homeOf(index)).post(what === 'set' ? `${change}/${index}?gate=${what}` : `${index === 0 ? change : '/replace/test-a/1'}?gate=${what}`))
+      await openGates(homes.map((home) => new Browser(home)), what, 1)
+      const answers = await Promise.all(slow)
+      const { value } = (await browser.get('/get/test-a')).body as { value?: string }
 
-    t.same(answers.map(({ status }) => status).sort(), [200, 409])
-    t.match(answers.find(({ status }) => status === 409)?.body, { code: 'PRISM_ERR_SESSION_CONFLICT' })
-    t.equal(answers[Number(value)]?.status, 200)
+      t.same(answers.map(({ status }) => status).sort(), [200, 409])
+      t.match(answers.find(({ status }) => status === 409)?.body, { code: 'PRISM_ERR_SESSION_CONFLICT', message: /session\.update\(\)/ })
+      t.equal(answers[what === 'set' ? Number(value) : Number(value ?? 0)]?.status, 200)
+    }
+  })
+
+  t.test('requests that set or delete one key without reading it: all succeed, the last save wins, and each overwrite is counted', async (t) => {
+    const browser = await signedIn('blind')
+    const overwritten = async () => {
+      const counts = await Promise.all(homes.map(async (home) => ((await new Browser(home).get('/saves')).body as { overwritten: number }).overwritten))
+      return counts.reduce((sum, count) => sum + count)
+    }
+    const before = await overwritten()
+    const slow = numbers(6).map((index) => browser.copy(homeOf(index)).post(`/set/test-seen/${index}?gate=blind`))
+    await openGates(homes.map((home) => new Browser(home)), 'blind', 3)
+    const answers = await Promise.all(slow)
+    const { value } = (await browser.get('/get/test-seen')).body as { value: string }
+
+    t.same(statusesOf(answers), [['200', 6]])
+    t.match(value, /^[0-5]$/)
+    t.equal(await overwritten() - before, 5)
+    const mixed = ['/delete/test-seen', '/set/test-seen/x'].map((path, index) => browser.copy(homeOf(index)).post(`${path}?gate=mixed`))
+    await openGates(homes.map((home) => new Browser(home)), 'mixed', 1)
+    t.same(statusesOf(await Promise.all(mixed)), [['200', 2]])
+    t.equal(await overwritten() - before, 6)
+  })
+
+  t.test('a set without reading crosses no sign-in, rotation or revocation: it gets 401, and the new session does not have it', async (t) => {
+    for (const [act, path] of Object.entries({ 'sign-in': '/sign-in/crossing-sign-in', rotate: '/rotate', 'sign-out': '/sign-out', 'revoke-all': '/revoke-all/crossing-revoke-all' })) {
+      const browser = await signedIn(`crossing-${act}`)
+      await browser.post('/set/test-a/before')
+      const slow = browser.copy(homeOf(1)).post(`/set/test-a/after?gate=${act}`)
+      await until(async () => (await new Browser(homeOf(1)).get(`/gates/${act}`)).body === 1, { what: 'it has loaded its session' })
+      t.equal((await browser.post(path)).status, 200)
+      await new Browser(homeOf(1)).post(`/gates/${act}`)
+
+      t.match(await slow, { status: 401, body: { code: 'PRISM_ERR_SESSION_GONE' } }, act)
+      t.notSame((await browser.get('/get/test-a')).body, { value: 'after' })
+    }
+  })
+
+  t.test('keys of widely used plugins that read and then set do not conflict, though no rule names them', async (t) => {
+    const browser = await signedIn('plugins')
+    for (const key of ['_csrf', 'flash', 'passport', 'messages', 'returnTo']) {
+      const slow = numbers(3).map((index) => browser.copy(homeOf(index)).post(`/replace/${key}/${index}?gate=${key}`))
+      await until(async () => (await Promise.all(homes.map(async (home) => Number((await new Browser(home).get(`/gates/${key}`)).body)))).reduce((sum, waiting) => sum + waiting) === 3, { what: 'three have loaded the session' })
+      for (const home of homes) await new Browser(home).post(`/gates/${key}`)
+
+      t.same(statusesOf(await Promise.all(slow)), [['200', 3]], key)
+    }
   })
 
   t.test('a slow request that ends after the sign-out brings nobody back, and its write is told to be lost', async (t) => {
@@ -65,6 +114,26 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     t.match(answers[0]?.body, { code: 'PRISM_ERR_SESSION_GONE' })
     t.equal((await thief.get('/required')).status, 401)
     t.equal(await redis.client.exists('session:{slow}'), 0)
+  })
+
+  t.test('sign-ins that carry a list while ten requests push to it: each push is in the list of the new session, or told to be lost', async (t) => {
+    for (const round of numbers(5)) {
+      const browser = new Browser(homeOf(round))
+      await until(async () => (await browser.post('/push/test-list/first')).status === 200, { what: 'an anonymous session' })
+      const tabs = numbers(10).map((index) => browser.copy(homeOf(index)))
+      const gate = `carry-${round}`
+      const slow = browser.post(`/sign-in/carrying-${round}?gate=${gate}`, { carry: ['test-list'] })
+      const pushes = tabs.map(async (tab, index) => ({ index, ...await tab.post(`/push/test-list/${index}${index < 3 ? '' : `?gate=${gate}`}`) }))
+      await until(async () => (await Promise.all(homes.map(async (home) => Number((await new Browser(home).get(`/gates/${gate}`)).body)))).reduce((sum, waiting) => sum + waiting) === 8, { what: 'eight have loaded the session' })
+      await Promise.all(homes.map((home) => new Browser(home).post(`/gates/${gate}`)))
+      const answers = await Promise.all(pushes)
+      t.equal((await slow).status, 200)
+      const { value } = (await browser.get('/get/test-list')).body as { value: string[] }
+
+      t.same(answers.filter(({ status }) => ![200, 401].includes(status)), [])
+      t.same(answers.filter(({ status, index }) => status === 200 && !value.includes(String(index))).map(({ index }) => index), [])
+      t.equal(value[0], 'first')
+    }
   })
 
   t.test('two rotations at once: one wins, one id is left', async (t) => {
@@ -151,6 +220,11 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
 
     t.same(statusesOf(answers), [['200', 4]])
     t.same((await browser.get('/get/test-sum')).body, { value: 13 })
+    const defaults = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { keys: { default: { lastWriteWins: true } } })))
+    const parallel = defaults.map((app, index) => browser.copy(app).post(`/replace/test-any/${index}?gate=any`))
+    await openGates(defaults.map((app) => new Browser(app)), 'any', 1)
+
+    t.same(statusesOf(await Promise.all(parallel)), [['200', 2]], 'nor do others where `default` is a rule')
   })
 })
 

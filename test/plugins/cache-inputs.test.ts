@@ -125,6 +125,20 @@ t.test('cache takes nothing but a text for the name of a partition', async (t) =
   t.match((await ask(app, '/number', { authorization: 'alice' })).status, /stored/)
 })
 
+t.test('cache keeps partitions and tags that end in half a surrogate pair, each apart', async (t) => {
+  const app = await cachingApp(t)
+  // As JSON of a client may bring it, by way of a session.
+  const names: Record<string, string> = { a: 'x\ud800', b: 'x\ud801', c: 'x\ufffd', d: 'x%ud800' }
+  let runs = 0
+  const nameOf = (request: FastifyRequest) => names[user(request)] ?? ''
+  app.get('/own', { config: { cache: { partition: nameOf, tags: (request) => [`user:${nameOf(request)}`] } } }, async () => `run ${++runs}`)
+
+  for (const [index, name] of Object.keys(names).entries()) t.match(await ask(app, '/own', { 'x-user': name }), { statusCode: 200, body: `run ${index + 1}`, status: /stored/ })
+  for (const [index, name] of Object.keys(names).entries()) t.match(await ask(app, '/own', { 'x-user': name }), { body: `run ${index + 1}`, status: /hit/ })
+  await app.cache.purge(`user:${names.a}`)
+  t.match((await ask(app, '/own', { 'x-user': 'a' })).status, /fwd/)
+})
+
 t.test('cache is not cloaked where a router begins the query at a semicolon', async (t) => {
   const app = await cachingApp(t, { server: { routerOptions: { useSemicolonDelimiter: true } as object } })
   app.get('/', { config: { cache: { query: ['a'] } } }, async ({ query }) => query)

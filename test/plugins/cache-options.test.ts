@@ -110,8 +110,55 @@ t.test('cache tells browsers to ask each time, or how long they need not, counte
 
   t.match((await twice(app, '/each')).headers, { 'cache-control': 'no-cache', etag: /^".+"$/ })
   const { headers } = await twice(app, '/minute')
-  t.equal(headers['cache-control'], `max-age=${60 + Number(headers.age)}`)
+  t.equal(headers['cache-control'], `private, max-age=${60 + Number(headers.age)}`)
   t.equal((await twice(app, '/said')).headers['cache-control'], 'public, max-age=7')
+})
+
+t.test('cache tells nobody but the browser to keep what only some may see, and nobody to keep it for longer than its handler says', async (t) => {
+  const app = await cachingApp(t, { hasSessions: true })
+  app.post('/sign-in', async (request) => {
+    await request.session.signIn('alice')
+    return 'in'
+  })
+  const said = { nothing: undefined, short: 'max-age=5, must-revalidate', fixed: 'no-transform', public: 'public, max-age=100', shared: 's-maxage=100' }
+  const routes = { open: {}, members: { session: 'required' }, own: { cache: { partition: 'user' } } } as const
+  await app.register(async (scope) => {
+    scope.routeDefaults({ session: 'required' })
+    scope.get('/scope/public', { config: { cache: { browser: '1m' } } }, async (_request, reply) => reply.header('cache-control', 'public').send('x'))
+  })
+  for (const [kind, config] of Object.entries(routes)) {
+    for (const [name, control] of Object.entries(said)) {
+      app.get(`/${kind}/${name}`, { config: { ...config, cache: { ...'cache' in config ? config.cache : {}, ttl: '1h', browser: '1m', staleIfError: '2h' } } }, async (request, reply) => {
+        if (control !== undefined) reply.header('cache-control', control)
+        return reply.type('text/plain').send('text '.repeat(600))
+      })
+    }
+  }
+  const { headers: { 'set-cookie': cookie } } = await app.inject({ method: 'POST', url: '/sign-in' })
+  const headers = { cookie: String(cookie).split(';')[0] ?? '', 'accept-encoding': 'br' }
+  const expected: Record<string, Record<keyof typeof said, RegExp>> = {
+    open: { nothing: /^private, max-age=6\d$/, short: /^private, max-age=5, must-revalidate$/, fixed: /^private, max-age=6\d, no-transform$/, public: /^max-age=6\d, public$/, shared: /^max-age=6\d, s-maxage=100$/ },
+    members: { nothing: /^private, max-age=6\d$/, short: /^private, max-age=5, must-revalidate$/, fixed: /^private, max-age=6\d, no-transform$/, public: /^private, max-age=6\d$/, shared: /^private, max-age=6\d$/ }
+  }
+  expected.own = expected.members as Record<keyof typeof said, RegExp>
+
+  for (const [kind, controls] of Object.entries(expected)) {
+    for (const [name, control] of Object.entries(controls)) {
+      const url = `/${kind}/${name}`
+      const miss = await app.inject({ url, headers })
+      await stored(app)
+      const hit = await app.inject({ url, headers })
+      const confirmed = await app.inject({ url, headers: { ...headers, 'if-none-match': String(hit.headers.etag) } })
+      t.match(hit.headers['cache-status'], /hit/, url)
+      t.equal(confirmed.statusCode, 304)
+      for (const reply of [miss, hit, confirmed]) t.match(reply.headers['cache-control'], control, url)
+      if (name === 'fixed') t.equal(hit.headers['content-encoding'], undefined)
+    }
+  }
+  for (const time of ['miss', 'hit']) {
+    t.equal((await app.inject({ url: '/scope/public', headers })).headers['cache-control'], 'private, max-age=60', time)
+    await stored(app)
+  }
 })
 
 t.test('cache keeps Set-Cookie only where a proxy asks for it', async (t) => {
@@ -121,7 +168,7 @@ t.test('cache keeps Set-Cookie only where a proxy asks for it', async (t) => {
   }
 
   t.same((await twice(app, '/true')).headers['set-cookie'], ['a=1', 'b=2'])
-  t.equal((await twice(app, '/false')).headers['set-cookie'], undefined)
+  t.match((await twice(app, '/false')).headers, { 'set-cookie': ['a=1', 'b=2'], 'cache-status': /fwd=miss; detail=set-cookie/, 'cache-control': /private/ })
 })
 
 t.test('cache keeps a request out that somebody says shall not use it, and tells why', async (t) => {

@@ -64,6 +64,27 @@ t.test('events fail with a code while Redis is away, and are heard by who subscr
   t.same(heard.resets, [])
 })
 
+t.test('events whose data JSON would change are refused before anything is published, with what to do instead', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startEventsApp(t, url)
+  const heard = listen(app, 'events')
+  await heard.ready
+  class Cart { things = ['tea'] }
+  const refused: [unknown, RegExp][] = [
+    [new Map([['a', 1]]), /Object\.fromEntries/], [new Set([1]), /\[\.\.\.set\]/], [/x/, /RegExp/], [NaN, /NaN/], [Infinity, /Infinity/], [1n, /String\(value\)/],
+    [() => {}, /function/], [Promise.resolve(1), /await/], [new Cart(), /Cart/], [new Error('x'), /message/], [Buffer.from('x'), /base64/], [new Date(NaN), /Date/]
+  ]
+  for (const [value, reason] of refused) {
+    await t.rejects(app.events.publish('events', { type: 'x', data: { list: [value] } }), { code: 'PRISM_ERR_EVENT', message: reason })
+    await t.rejects(app.events.publish('events', { type: 'x', data: value }), { code: 'PRISM_ERR_EVENT', message: reason })
+  }
+  const data = { at: new Date(0), none: null, list: [], gone: undefined }
+  for (const event of [{ type: 'x', data }, { type: 'x', data: undefined }, { type: 'x' }]) await publish(app, 'events', event)
+
+  await until(() => heard.seen.length === 3, { what: 'the events that JSON keeps' })
+  t.same(dataOf(heard.seen), [{ at: '1970-01-01T00:00:00.000Z', none: null, list: [] }, undefined, undefined])
+})
+
 t.test('events of other services are delivered without an id, and what is malformed is counted', async (t) => {
   const { url, control } = await startRig(t)
   const app = await startEventsApp(t, url)

@@ -51,7 +51,7 @@ t.test('live connections resume where they were, at another process too', async 
   t.same(reset, { type: 'reset', topic: 'events', id: ids.at(-1) })
 })
 
-t.test('live connections are opened by pages of listed origins alone', async (t) => {
+t.test('live connections are opened by pages of the same origin and of listed ones alone', async (t) => {
   const { url } = await startRig(t)
   const own = await startLive(t, url)
   const listed = await startLive(t, url, { origins: ['https://example.com'] })
@@ -60,9 +60,12 @@ t.test('live connections are opened by pages of listed origins alone', async (t)
   for (const origin of ['http://evil.example', 'null', '', 'http://127.0.0.1', `http://127.0.0.1:${own.port}/`, `ftp://127.0.0.1:${own.port}`, `http://x@127.0.0.1:${own.port}`]) {
     t.equal(await statusOfUpgrade(own, { headers: { origin } }), 403, `origin ${origin}`)
   }
-  t.equal(await statusOfUpgrade(own), 403, 'no origin')
+  t.equal(await statusOfUpgrade(own), 101, 'no browser')
+  t.equal(await statusOfUpgrade(own, { headers: { 'sec-fetch-site': 'cross-site' } }), 403)
+  t.equal(await statusOfUpgrade(own, { headers: { origin: 'null', 'sec-fetch-site': 'same-origin' } }), 101)
   t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com' } }), 101)
-  t.equal(await statusOfUpgrade(listed, { headers: { origin: listed.url } }), 403)
+  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com', cookie: await listed.signIn('ann') } }), 101)
+  t.equal(await statusOfUpgrade(listed, { headers: { origin: listed.url } }), 101)
   t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com.evil' } }), 403)
 })
 

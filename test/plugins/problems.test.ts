@@ -1,4 +1,5 @@
 import createError from '@fastify/error'
+import fc from 'fast-check'
 import fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import problems from '../../plugins/problems.ts'
@@ -157,4 +158,61 @@ t.test('problems name the methods that a path is answered with', async (t) => {
   t.same(await ask('OPTIONS', '/7'), [204, 'GET, HEAD, OPTIONS', ''])
   t.same(await ask('OPTIONS', '/7/8'), [404, undefined, 'PRISM_ERR_NOT_FOUND'])
   t.same(await ask('GET', '/7/8'), [404, undefined, 'PRISM_ERR_NOT_FOUND'])
+})
+
+/** Any text, half surrogate pairs and control characters among it. */
+const anyText = fc.string({ unit: fc.oneof(fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }), fc.constantFrom('\ud800', '\udfff', '\0', '\r\n', '~', '/', '#', '%', '"')), maxLength: 60 })
+
+t.test('problems name a member whatever its name is: half a surrogate pair, control characters, 60 kB', async (t) => {
+  const app = fastify({ ajv: { customOptions: { removeAdditional: false } } })
+  t.teardown(() => app.close())
+  await app.register(problems)
+  app.post('/', { schema: { body: { type: 'object', additionalProperties: { type: 'object', additionalProperties: { type: 'integer' } } } } }, async () => 'ok')
+  app.post('/closed', { schema: { body: { ...bodySchema, required: [] } } }, async () => 'ok')
+  const check = async (url: string, payload: unknown) => {
+    const reply = await app.inject({ method: 'POST', url, headers: { 'content-type': 'application/json' }, payload: JSON.stringify(payload) })
+    if (!/^application\/(?:problem\+)?json|^text\/plain/.test(String(reply.headers['content-type'])) || reply.statusCode >= 500) throw new Error(`${reply.statusCode} ${reply.body}`)
+    return reply
+  }
+
+  await fc.assert(fc.asyncProperty(anyText.filter((name) => name !== '__proto__'), anyText, async (name, other) => {
+    await check('/', { [name]: { [other]: 'x' } })
+    await check('/closed', { [name]: 1 })
+  }), { numRuns: 300 })
+
+  t.same((await check('/closed', { '\ud800': 1 })).json().errors, [{ pointer: '#/%EF%BF%BD', detail: 'is not known here' }])
+  t.ok((await check('/closed', { ['/'.repeat(60_000)]: 1 })).body.length < 2000)
+})
+
+t.test('problems are told of whatever was thrown: members that JSON cannot say, fields that Node refuses, properties that cannot be read', async (t) => {
+  const circle: Record<string, unknown> = {}
+  circle.self = circle
+  const deep = Array.from({ length: 30_000 }).reduce((inner) => [inner], [])
+  const thrown = { statusCode: 404, message: 'gone' }
+  const errors = [
+    { ...thrown, problem: { circle } }, { ...thrown, problem: { number: 1n } }, { ...thrown, problem: { deep } }, { ...thrown, problem: { toJSON () { throw new Error('no') } } },
+    { ...thrown, headers: { 'x-a': '\u4e2d', 'x b': 'c', 'x-c': 'a\r\nb', 'content-length': '1', 'transfer-encoding': 'chunked' } },
+    { ...thrown, headers: { 'x-a': Object.create(null) } }
+  ]
+
+  for (const error of errors) {
+    const reply = await (await throwing(t, error)).inject('/')
+    t.match([reply.statusCode, reply.json().detail, reply.headers['content-type']], [404, 'gone', 'application/problem+json'])
+    t.same([reply.headers['x-a'], reply.headers['x b'], reply.headers['x-c'], reply.headers['transfer-encoding']], Array(4).fill(undefined))
+  }
+  for (const error of [{ get code () { throw new Error('no') } }, Object.create(null), undefined, null, Symbol('x')]) t.equal((await (await throwing(t, error)).inject('/')).statusCode, 500)
+})
+
+t.test('problems answer a request whose handler copied text of its client into a field that cannot hold it', async (t) => {
+  const app = fastify()
+  t.teardown(() => app.close())
+  await app.register(problems)
+  app.get<{ Querystring: { name: string } }>('/', async (request, reply) => reply.header('x-name', request.query.name).send('ok'))
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+
+  for (const name of ['\u4e2d', 'a\r\nset-cookie: a=b', '\0', '\ud83d\ude00']) {
+    const reply = await fetch(`${url}/?name=${encodeURIComponent(name)}`)
+    t.match([reply.status, reply.headers.get('content-type'), reply.headers.get('x-name')], [500, 'application/problem+json', null])
+  }
+  t.equal((await fetch(`${url}/?name=a`)).headers.get('x-name'), 'a')
 })

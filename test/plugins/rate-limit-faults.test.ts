@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
+import { startCluster } from '../helpers/cluster.ts'
 import { faults, startRig } from '../helpers/faults.ts'
 import type { Rig } from '../helpers/faults.ts'
 import { buildLimitedApp } from '../helpers/limited-app.ts'
@@ -145,4 +146,40 @@ test('rate-limit lets a blocked client pass when its time has come, and not befo
 
   t.equal(refused.statusCode, 429)
   t.ok(performance.now() - begunAt > windowMs - 100, 'the clocks of Redis and this process may differ a little')
+})
+
+test('rate-limit counts on in the process over several outages: no recovery gives a second quota', async (t) => {
+  const rig = await startRig(t)
+  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 20, window: '10m' } })
+  const passed: number[] = []
+
+  for (let outage = 0; outage < 3; outage++) {
+    await rig.proxy.fault('down')
+    await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isBroken), { what: 'Redis is away' })
+    passed.push((await send(app, 30)).filter((status) => status === 200).length)
+    await rig.proxy.heal()
+    await until(() => app.redisPool.state === 'ready', { what: 'Redis is back' })
+    t.equal((await send(app, 1))[0], 200, 'Redis is asked again, and has its own count')
+  }
+
+  t.same(passed, [20, 0, 0])
+})
+
+test('rate-limit counts on in the process while one master of a Cluster is away, whatever becomes of the others', { timeout: 60_000 }, async (t) => {
+  const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
+  const app = await buildLimitedApp(t, { url: cluster.url, limit: { quota: 20, window: '10m' } })
+  await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
+  const dead = await cluster.ownerOf(await cluster.slotOf(key))
+  const [other] = cluster.masters.filter((node) => node !== dead)
+  let servers = 0
+  app.redisPool.on('server', () => { servers += 1 })
+
+  await dead.server.kill()
+  await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isBroken), { what: 'it is away' })
+  const first = await send(app, 30)
+  await other?.server.restart()
+  await until(() => servers > 0, { what: 'another process is seen in the place of one that is not away' })
+  const second = await send(app, 30)
+
+  t.equal([...first, ...second].filter((status) => status === 200).length, 20)
 })

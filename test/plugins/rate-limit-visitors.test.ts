@@ -4,7 +4,7 @@ import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { test } from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
-import type { RouteRateLimit } from '../../plugins/rate-limit.ts'
+import type { RateLimitOptions, RouteRateLimit } from '../../plugins/rate-limit.ts'
 import { startCluster } from '../helpers/cluster.ts'
 import { reached, unlessLate } from '../helpers/reached.ts'
 import { startRedisProcess } from '../helpers/redis-process.ts'
@@ -168,7 +168,7 @@ test('rate-limit counts addresses and users in a Cluster, each in a slot of its 
   t.same(await statuses(4, () => visit(app)), [200, 200, 200, 429])
 })
 
-test('rate-limit asks what a stranger costs in the async context of the request', async (t) => {
+test('rate-limit asks what a request costs once, in its async context, also where its session has ended', async (t) => {
   const contexts = new AsyncLocalStorage<string>()
   const seen: (string | undefined)[] = []
   const cost = () => {
@@ -182,5 +182,94 @@ test('rate-limit asks what a stranger costs in the async context of the request'
   const { statusCode } = await contexts.run('its own', async () => await visit(app, ended))
 
   t.equal(statusCode, 200)
-  t.same(seen, ['its own', 'its own'])
+  t.same(seen, ['its own'])
 })
+
+test('rate-limit moves the ask to a second write for those requests alone whose function returns a promise', async (t) => {
+  // What leaves with one turn of the event loop has left after another.
+  const later = async () => {
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate)
+    return 'later'
+  }
+  const app = await build(t, { quota: 100, by: (request) => request.headers['x-later'] === undefined ? 'now' : later() })
+  const cookie = await signIn(app, 'ann')
+  await visit(app, cookie)
+  const writesOf = async (headers: Record<string, string>) => {
+    const { writes } = app.redisPool.batch.counts
+    await app.inject({ url: '/', headers: { cookie, ...headers } })
+    return app.redisPool.batch.counts.writes - writes
+  }
+
+  t.equal(await writesOf({}), 1)
+  t.equal(await writesOf({ 'x-later': 'yes' }), 2)
+})
+
+test('rate-limit counts users and sessions as ever where sessions have a Redis of their own', async (t) => {
+  const [own, shared] = [await startRedisProcess(t), await startRedisProcess(t)]
+  const session = { secrets: ['a secret of the tests, 32 or more'], redis: { url: own.url, prefix: 'other:' } }
+  const start = async (rateLimit: RateLimitOptions) => {
+    const app = Fastify()
+    t.after(() => app.close())
+    await app.register(prism, { redis: { url: shared.url, prefix: `${Math.random()}:` }, session, cache: false, events: false, rateLimit })
+    app.post('/sign-in/:name', { config: { rateLimit: false } }, async (request) => await request.session.signIn((request.params as { name: string }).name))
+    app.post('/sign-out', { config: { rateLimit: false } }, async (request) => await request.session.signOut())
+    app.post('/note', { config: { rateLimit: false } }, async (request) => request.session.set('test-note' as never, 'one' as never))
+    app.get('/', async (request) => ({ user: request.session.userId ?? null, standings: request.rateLimit }))
+    app.get('/off', { config: { session: false } }, async () => 'no session')
+    app.get('/required', { config: { session: 'required' } }, async () => 'signed in')
+    await app.ready()
+    await reached(app)
+    return app
+  }
+  const at = (app: FastifyInstance, url: string, cookie: string) => app.inject({ url, headers: { cookie }, remoteAddress: '192.0.2.1' })
+
+  const byUser = await start({ quota: 2, by: 'user' })
+  const [ann, other, bob] = [await signIn(byUser, 'ann'), await signIn(byUser, 'ann'), await signIn(byUser, 'bob')]
+  t.same([(await visit(byUser, ann)).statusCode, (await visit(byUser, other, '192.0.2.9')).statusCode, (await visit(byUser, ann)).statusCode], [200, 200, 429], 'a user on all devices')
+  t.same(await statuses(3, () => at(byUser, '/off', bob)), [200, 200, 429], 'also on a route without sessions')
+  await byUser.rateLimits.reset('user:bob')
+  t.same(await statuses(3, () => at(byUser, '/required', bob)), [200, 200, 429], 'and after a reset')
+  await byUser.inject({ method: 'POST', url: '/sign-out', headers: { cookie: other } })
+  t.same(await statuses(3, () => at(byUser, '/required', other)), [401, 401, 429], 'an ended session is counted by address, and before it is refused')
+  t.same(await statuses(1, () => visit(byUser)), [429], 'so are those without one')
+
+  const bySession = await start({ quota: 2, by: 'session' })
+  const devices = [await signIn(bySession, 'ann'), await signIn(bySession, 'ann'), await cookieOf(bySession.inject({ method: 'POST', url: '/note' }))]
+  for (const cookie of devices) t.same(await statuses(3, () => visit(bySession, cookie)), [200, 200, 429], 'each session by itself, an anonymous one too')
+
+  const bySize = await start({ quota: { user: 3, anonymous: 1 } })
+  const cookie = await signIn(bySize, 'ann')
+  const first = await visit(bySize, cookie)
+  t.match(first.headers, { 'ratelimit-policy': /^"default";q=3;w=60$/, ratelimit: /^"default";r=2;/ })
+  t.match(first.json(), { user: 'ann', standings: [{ name: 'default', quota: 3, remaining: 2 }] })
+  t.same(await statuses(3, () => visit(bySize, cookie)), [200, 200, 429])
+  t.same(await statuses(2, () => visit(bySize, undefined, '192.0.2.5')), [200, 429])
+
+  const places = await start({ quota: 100, by: 'user', concurrency: 1 })
+  const [one, two] = [await signIn(places, 'ann'), await signIn(places, 'bob')]
+  for (const each of [one, two, one]) t.equal(await until(async () => (await visit(places, each)).statusCode === 200, { what: 'a place' }), true, 'places are given back')
+
+  const held = await start({ quota: 2, by: 'user' })
+  const trusted = await signIn(held, 'ann')
+  await own.kill()
+  t.same(await statuses(3, () => visit(held, trusted)), [200, 200, 429], 'while their Redis does not tell, a sealed cookie counts')
+})
+
+test('rate-limit is refused at start where it depends on sessions and none are registered', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const choices: RateLimitOptions[] = [{ by: 'user' }, { by: 'session' }, { quota: { user: 3, anonymous: 1 } }, { by: 'user', quota: () => 3 }]
+  for (const choice of choices) {
+    for (const isOfRoute of [false, true]) {
+      const app = Fastify()
+      t.after(() => app.close())
+      await app.register(prism, { redis: { url }, session: false, cache: false, events: false, rateLimit: isOfRoute ? {} : choice })
+      if (isOfRoute) app.get('/', { config: { rateLimit: { quota: 1, ...choice } } }, async () => 'open')
+      await t.rejects(async () => await app.ready(), { code: 'PRISM_ERR_OPTION', message: /rateLimit.*where no sessions are registered/ })
+    }
+  }
+})
+
+async function cookieOf (response: Promise<LightMyRequestResponse>): Promise<string> {
+  const { cookies: [cookie] } = await response
+  return `${cookie?.name}=${cookie?.value}`
+}

@@ -119,7 +119,7 @@ test('rate-limit lets exactly the quota pass, of 600 at once in two processes\' 
 test('rate-limit refuses wrong options at start, naming them', async (t) => {
   const { url } = await startRedisProcess(t)
   const wrong: [unknown, string][] = [
-    [{ quota: '5' }, 'Option rateLimit.quota must be a whole number from 1 to 1000000000, but is "5".'],
+    [{ quota: '5' }, 'Option rateLimit.quota must be a whole number from 1 to 1000000000, but is a text.'],
     [{ max: 5 }, 'Option rateLimit.max must be left out'],
     [{ window: 60 }, 'Option rateLimit.window must be a duration'],
     [{ quota: 5, cost: 6 }, 'Option rateLimit.cost must be a whole number from 0 to 5, but is 6.'],

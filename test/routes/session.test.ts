@@ -3,7 +3,7 @@ import { buildTestApp } from '../helpers/app.ts'
 import { until } from '../helpers/until.ts'
 import { Visitor } from '../helpers/visitor.ts'
 
-test('session', async (t) => {
+test('session', { timeout: 120_000 }, async (t) => {
   const app = await buildTestApp(t)
   const ada = new Visitor(app)
 
@@ -41,5 +41,21 @@ test('session', async (t) => {
       const tries = await triesOfOne()
       return !tries.includes(503) && tries
     }, { what: 'six tries that Redis answers in time' }), [401, 401, 401, 401, 401, 429])
+  })
+
+  t.test('the eleventh attempt of a minute at one account is refused from whatever address, in whatever spelling, whether the account exists or not', async (t) => {
+    const app = await buildTestApp(t)
+    let clients = 0
+    const attempt = async (name: string) => (await app.inject({ method: 'POST', url: '/session', payload: { name, password: 'y' }, remoteAddress: `192.0.2.${++clients}` }))
+    const spellings = ['Grace', 'GRACE', 'grace', '\uff27race']
+
+    const replies = await Promise.all(Array.from({ length: 14 }, (_none, count) => attempt(spellings[count % spellings.length] ?? '')))
+    const statuses = replies.map(({ statusCode }) => statusCode)
+    const refused = await attempt('grace')
+    // 503 where Redis was late, or where too many passwords wait on a busy machine.
+    t.ok(statuses.filter((status) => status === 429).length <= 4 && statuses.filter((status) => status === 401).length <= 10, statuses.join())
+    t.same(statuses.filter((status) => ![401, 429, 503].includes(status)), [])
+    t.match([refused.statusCode, refused.json().code, Number(refused.headers['retry-after']) > 0], [429, 'PRISM_ERR_ATTEMPTS_FULL', true])
+    t.not((await attempt('another')).statusCode, 429, 'other accounts are not')
   })
 })

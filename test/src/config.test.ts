@@ -67,6 +67,7 @@ t.test('config takes every variable as it is documented', async (t) => {
     ALERT_PAGERDUTY_KEY: 'k'.repeat(32),
     READY_REQUIRES_REDIS: 'true',
     REDIS_MEMORY_LIMIT: '256mb',
+    REDIS_COMMAND_TIMEOUT: '500ms',
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector.railway.internal:4318'
   })
 
@@ -87,6 +88,7 @@ t.test('config takes every variable as it is documented', async (t) => {
     alertPagerDutyKey: 'k'.repeat(32),
     readyRequiresRedis: true,
     redisMemoryBytes: 268_435_456,
+    redisCommandTimeoutMs: 500,
     tracesUrl: 'http://collector.railway.internal:4318',
     origins: ['https://example.com', 'http://localhost:3000'],
     databasePath: path,
@@ -204,14 +206,15 @@ t.test('config tells all faults at once', async (t) => {
 })
 
 t.test('config names variable, what is wanted and what came in the message', async (t) => {
-  t.throws(() => readConfig({ PORT: 'eighty' }), { code: 'PRISM_ERR_CONFIG', message: 'The environment cannot be used:\n  PORT must be a whole number from 0 to 65535; it is "eighty".' })
+  t.throws(() => readConfig({ PORT: '80000' }), { code: 'PRISM_ERR_CONFIG', message: 'The environment cannot be used:\n  PORT must be a whole number from 0 to 65535; it is "80000".' })
+  t.throws(() => readConfig({ LOG_LEVEL: 'loud' }), /LOG_LEVEL must be one of trace, .*; it is "loud"/)
 })
 
 t.test('config never repeats a secret, however wrong the variable is', async (t) => {
   const hidden = 'hunter2hunter2'
   const environments: Array<Record<string, string>> = [
     { SESSION_SECRET: hidden }, { SESSION_SECRET: `${secret},${hidden}` }, { ADMIN_TOKEN: `${hidden} ${hidden}` },
-    { ORIGINS: `https://me:${hidden}@example.com` },
+    { ORIGINS: `https://me:${hidden}@example.com` }, { ORIGINS: hidden }, { PORT: hidden }, { HOST: `me:${hidden}@host` }, { LOG_LEVEL: `${hidden} ${hidden}` }, { TRUST_PROXY: `10.0.0.0/8,${hidden}` }, { NODE_ENV: `${hidden}1` }, { DATABASE_PATH: `postgres://me:${hidden}@host/` }, { REDIS_MEMORY_LIMIT: hidden }, { METRICS_PORT: hidden },
     { REDIS_URL: hidden }, { REDIS_URL: `user:${hidden}@host` }, { REDIS_URL: `http://u:${hidden}@h` }, { REDIS_URL: `redis://u:${hidden}@h:99999` },
     { REDIS_URL: `redis://u:${hidden}%zz@h` }, { REDIS_URL: `redis://u:a#${hidden}@h` }, { REDIS_URL: `redis://u:a/${hidden}@h` }, { REDIS_URL: `redis://u:${hidden}@h/x` },
     { REDIS_URL: `redis://u:a,${hidden}@h` }, { REDIS_URL: `redis://u:12/${hidden}@h` }

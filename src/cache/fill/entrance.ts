@@ -3,6 +3,9 @@ import type { Ending, Fill } from './fill.ts'
 import type { Lock, Locks, Taking, Wish } from './lock.ts'
 import type { Waiters } from './waiters.ts'
 
+/** A process that waits for another one's fill asks Redis again after so long: about as often as the lock is renewed. */
+const askAgainMs = 300
+
 /** Where all processes come by before they run the handler for a key: one goes in, the others wait until it is out, or for as long as they care. */
 export class Entrance {
   readonly #locks: Locks
@@ -32,8 +35,8 @@ export class Entrance {
         const patienceMs = until - performance.now()
         if (patienceMs <= 0) return await this.#locks.take(name, { ...wish, required: Infinity })
         if (isFirst) this.#counts.add('wait')
-        // A lock that nobody renews has ended by then.
-        const wake = await waiter.next(Math.min(taking.leftMs + 1, patienceMs))
+        // A lock that is not renewed has ended by then; and a Redis that has gone silent tells nothing: it is asked, and the wait fails within its deadline.
+        const wake = await waiter.next(Math.min(taking.leftMs + 1, patienceMs, askAgainMs))
         if (wake === 'kept') return { word: 'changed', sequence: taking.sequence, leftMs: 0 }
       }
     } finally {
@@ -57,6 +60,11 @@ export class Entrance {
   /** Takes a lock if it is free, and waits for nobody. */
   async try (name: string, wish: Wish): Promise<Taking> {
     return await this.#locks.take(name, wish)
+  }
+
+  /** Redis cannot be asked: all who wait ask now, which fails at once, and answer otherwise. */
+  outage (): void {
+    this.#waiters.wake()
   }
 
   close (): void {

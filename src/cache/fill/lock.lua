@@ -7,13 +7,20 @@
 -- ARGV[1]   token
 -- ARGV[2]   lifetimeMs
 -- ARGV[3]   required    a holder must have begun at it, at least, and at the markers; '' for where the sequence stands now
+--                       a sequence below it was set back, for no purge leaves a marker above the sequence: it is raised to it
 -- ARGV[4]   seen        the entry's first 48 bytes, as the caller saw them; '' for none
 -- ARGV[5]   markerLifetimeMs
 -- ARGV[6]   sequence    where KEYS[3] is not given
--- returns   { taken | held | pass | changed, sequence, what the lock has left in ms }; false when the sequence is not known
+-- returns   { taken | held | pass | changed, sequence, what the lock has left in ms, where a sequence that was raised stood }; false when the sequence is not known
 local sequence = KEYS[3] and redis.call('GET', KEYS[3]) or ARGV[6]
 if not sequence then return false end
 local required = tonumber(ARGV[3] == '' and sequence or ARGV[3])
+local before
+-- Who is out of patience requires more than any sequence.
+if KEYS[3] and required > tonumber(sequence) and required < 1e200 then
+  before, sequence = sequence, ARGV[3]
+  redis.call('SET', KEYS[3], sequence, 'PX', ARGV[5])
+end
 for i = 4, #KEYS do
   redis.call('SET', KEYS[i], sequence, 'PX', ARGV[5], 'NX')
   local marker = redis.pcall('GET', KEYS[i])
@@ -31,4 +38,4 @@ if type(entry) == 'table' then entry = '' end
 if entry ~= ARGV[4] then return { 'changed', sequence, 0 } end
 -- Who waits for the old one hears of this one too.
 redis.call('SET', KEYS[1], sequence .. ' ' .. ARGV[1] .. mark, 'PX', ARGV[2])
-return { 'taken', sequence, ARGV[2] }
+return { 'taken', sequence, ARGV[2], before }

@@ -27,13 +27,13 @@ export interface Wish {
 
 /**
  * What became of a wish: the lock was `taken`; it is `held` by somebody; everybody shall `pass`, for answers to this are not shared;
- * or somebody has filled since, and what stands there has `changed`.
+ * or somebody has filled since, and what stands there has `changed`. `raisedFrom` is where a sequence stood that had been set back.
  */
 export type Taking =
-  | { readonly word: 'taken', readonly sequence: number, readonly lock: Lock }
+  | { readonly word: 'taken', readonly sequence: number, readonly lock: Lock, readonly raisedFrom?: number | undefined }
   | { readonly word: 'held' | 'pass' | 'changed', readonly sequence: number, readonly leftMs: number }
 
-interface Taken { word: Taking['word'], sequence: string, leftMs: number }
+interface Taken { word: Taking['word'], sequence: string, leftMs: number, raisedFrom?: number | undefined }
 
 const reserve = new Script({ url: new URL('./reserve.lua', import.meta.url), costMicroseconds: 8, read: (reply) => typeof reply === 'string' ? reply.split(' ') : null })
 const take = new Script({ url: new URL('./lock.lua', import.meta.url), costMicroseconds: 10, read: readTaken })
@@ -76,12 +76,12 @@ export class Locks {
    */
   async take (name: string, wish: Wish): Promise<Taking> {
     const token = this.#token()
-    const { word, sequence, leftMs } = await this.#ask(name, wish, token)
+    const { word, sequence, leftMs, raisedFrom } = await this.#ask(name, wish, token)
     this.#store.notice(Number(sequence))
     if (word !== 'taken') return { word, sequence: Number(sequence), leftMs }
     const lock = { name, holder: `${sequence} ${token}`, seen: wish.seen }
     this.hold(lock)
-    return { word, sequence: Number(sequence), lock }
+    return { word, sequence: Number(sequence), lock, raisedFrom }
   }
 
   /**
@@ -143,7 +143,7 @@ export class Locks {
       const taken = await this.#batch.ask(take, keys, [token, lifetimeMs, textOf(required), ...rest])
       if (taken !== null) return taken
     }
-    const sequence = await this.#store.begin(unmarked)
+    const sequence = await this.#store.begin(unmarked, required)
     const markers = await this.#store.markers(unmarked, sequence)
     const taken = await this.#batch.ask(take, place, [token, lifetimeMs, textOf(Math.max(required ?? sequence, ...markers)), ...rest, sequence])
     return taken ?? { word: 'changed', sequence: String(sequence), leftMs: 0 }
@@ -178,6 +178,6 @@ function textOf (required: number | undefined): string {
 
 function readTaken (reply: unknown): Taken | null {
   if (!Array.isArray(reply)) return null
-  const [word, sequence, leftMs] = reply as [Taken['word'], string, number | string]
-  return { word, sequence, leftMs: Number(leftMs) }
+  const [word, sequence, leftMs, before] = reply as [Taken['word'], string, number | string, string?]
+  return { word, sequence, leftMs: Number(leftMs), raisedFrom: before === undefined ? undefined : Number(before) }
 }

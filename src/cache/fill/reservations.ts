@@ -80,12 +80,13 @@ export class Reservations {
    *
    * @returns undefined where it is good for nothing
    */
-  redeem (reservation: Reservation, { tick, requiredSequence }: Pick<Lookup<Kept>, 'requiredSequence' | 'tick'>): Taking | undefined {
+  redeem (reservation: Reservation, { tick, requiredSequence, knownSequence = 0 }: Pick<Lookup<Kept>, 'requiredSequence' | 'tick'> & { readonly knownSequence?: number | undefined }): Taking | undefined {
     const { taking } = reservation
     if (taking === undefined) return undefined
     const isYoung = tick === reservation.tick || (requiredSequence !== undefined && taking.sequence >= requiredSequence)
     const isLive = performance.now() - reservation.answeredAt < lapsedMs
-    const isGood = isYoung && isLive && this.#store.isReady
+    // Below what the look has seen it was set back: whoever takes the lock raises it.
+    const isGood = isYoung && isLive && this.#store.isReady && taking.sequence >= knownSequence
     if (taking.word === 'taken') {
       if (isGood) this.#locks.hold(taking.lock)
       else this.#locks.release(taking.lock, { isShared: true })

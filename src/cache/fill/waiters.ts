@@ -56,6 +56,11 @@ export class Waiters {
     }
   }
 
+  /** Has all of them look. */
+  wake (): void {
+    this.#tellAll('look')
+  }
+
   close (): void {
     this.#subscriber.close()
     this.#tellAll('look')

@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import { test } from 'tap'
+import { openAtlas } from '../../../src/atlas/atlas.ts'
 import { distanceKm } from '../../../src/atlas/place.ts'
-import { testAtlas } from '../../helpers/atlas.ts'
+import { matchOf } from '../../../src/atlas/spelling.ts'
+import { atlasPath, testAtlas } from '../../helpers/atlas.ts'
 
-test('cities', async (t) => {
+test('cities', { timeout: 180_000 }, async (t) => {
   const { cities } = testAtlas(t)
   const names = (search: Partial<Parameters<typeof cities.search>[0]>) => cities.search({ limit: 3, ...search }).map((city) => city.name)
 
@@ -76,4 +78,56 @@ test('cities', async (t) => {
       return found.every((city, index) => Math.abs((city.distanceKm ?? NaN) - (distances[index] ?? NaN)) < 0.06)
     }), { numRuns: 20 })
   })
+
+  t.test('of the words of a search those count that another one does not imply, and at most eight', async (t) => {
+    const words = (q: string) => matchOf(q).split(' ')
+
+    t.same(words('s S san SAN  sa'), ['"san"*'])
+    t.same(words('a b a'), ['"a"*', '"b"*'])
+    t.equal(words('abcdefghijklmnopqrstuvwxyz'.split('').join(' ')).length, 8)
+    t.same(words(`a b c d e f g paris ${'h '.repeat(20)} i`).includes('"paris"*'), true)
+    t.same(names({ q: 'p pa par paris PARIS paris' }), names({ q: 'paris' }))
+  })
+
+  t.test('a search of any kind takes the event loop less than 10 ms of CPU', async (t) => {
+    const atlas = openAtlas(atlasPath(t))
+    t.teardown(() => atlas.close())
+    await atlas.searches.find({ q: 'paris', limit: 1 })
+    const letters = 'abcdefghijklmnopqrstuvwxyz'.split('')
+    const searches = [{ q: [...letters, ...letters].join(' ') }, { q: 'a', near: '48,2' }, { q: 'a s m b c', country: 'US', near: '48,2' }, { near: '-50,-120' }, { country: 'US', near: '48,2' }, { q: 'a.'.repeat(50) }]
+
+    for (const search of searches) {
+      const find = () => atlas.searches.find({ ...search, limit: 100 })
+      const least = Math.min(await cpuMs(find), await cpuMs(find), await cpuMs(find))
+      t.ok(least < 10, `${JSON.stringify(search)} takes ${least} ms`)
+    }
+  })
+
+  t.test('searches off the event loop find the same, refuse the same place, and go on after their thread has ended', async (t) => {
+    const atlas = openAtlas(atlasPath(t))
+    t.teardown(() => atlas.close())
+
+    for (const search of [{ q: 'sao pau', country: 'BR', limit: 2 }, { near: '48.85,2.35', limit: 3 }, { limit: 5 }]) t.same(await atlas.searches.find(search), atlas.cities.search(search))
+    await t.rejects(atlas.searches.find({ near: '91,181', limit: 1 }), { code: 'PRISM_ERR_PLACE' })
+    const broken = Promise.allSettled([atlas.searches.find({ q: 'a', near: '48,2', limit: 100 }), atlas.searches.close()])
+    t.equal((await broken).length, 2)
+    t.match(await atlas.searches.find({ q: 'paris', limit: 1 }), [{ name: 'Paris' }])
+  })
+
+  t.test('more searches than can be answered within 2 s are refused at once', async (t) => {
+    const atlas = openAtlas(atlasPath(t))
+    t.teardown(() => atlas.close())
+
+    const outcomes = await Promise.allSettled(Array.from({ length: 1000 }, () => atlas.searches.find({ q: 'zzzz', limit: 1 })))
+    t.match(outcomes.filter(({ status }) => status === 'rejected').at(-1), { reason: { code: 'PRISM_ERR_SEARCHES_FULL', statusCode: 503, retryAfterSeconds: Number } })
+    t.match(outcomes[0], { status: 'fulfilled', value: [] })
+  })
 })
+
+/** CPU of this thread alone, whatever else the machine does. */
+async function cpuMs (work: () => Promise<unknown>): Promise<number> {
+  const before = process.threadCpuUsage()
+  await work()
+  const { user, system } = process.threadCpuUsage(before)
+  return (user + system) / 1000
+}

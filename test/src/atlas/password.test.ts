@@ -22,19 +22,19 @@ test('no password is right for a name that nobody has', async (t) => {
 })
 
 test('many passwords at once take turns, and each gets its own answer', async (t) => {
-  const hashed = await hashPassword('correct horse')
+  const hashed = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
 
-  const answers = await Promise.all(['correct horse', 'no', 'correct horse', 'no', 'correct horse'].map((password) => verifyPassword(password, hashed)))
+  const answers = await Promise.all(['password', 'no', 'password', 'no', 'password'].map((password) => verifyPassword(password, hashed)))
 
   t.same(answers, [true, false, true, false, true])
 })
 
-test('a crowd of passwords is not let wait for ever: who would wait longest is told to come again', async (t) => {
+test('of a crowd of passwords those that would wait longest are refused at once', async (t) => {
   const cheap = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
 
-  const outcomes = await Promise.allSettled(Array.from({ length: 60 }, () => verifyPassword('password', cheap)))
+  const outcomes = await Promise.allSettled(Array.from({ length: 500 }, () => verifyPassword('password', cheap)))
 
-  t.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 52)
-  t.match(outcomes.at(-1), { status: 'rejected', reason: { code: 'PRISM_ERR_PASSWORDS_FULL', statusCode: 503, retryAfterSeconds: 3 } })
+  t.match(outcomes[0], { status: 'fulfilled', value: true })
+  t.match(outcomes.at(-1), { status: 'rejected', reason: { code: 'PRISM_ERR_PASSWORDS_FULL', statusCode: 503, retryAfterSeconds: Number } })
   t.equal(await verifyPassword('password', cheap), true)
 })

@@ -43,6 +43,12 @@ t.test('doctor says that a password is wrong, or missing, without showing it', a
   t.notMatch((await run(['doctor', '--url', `redis://default:hidden@127.0.0.1:${port}`])).out, 'hidden')
 })
 
+t.test('doctor says that the server does not have the database', async (t) => {
+  const { url } = await startRedis(t, { args: well })
+
+  t.match(await finding(`${url}/20`, 'connection'), { code: 1, state: 'wrong', says: /has no such database/ })
+})
+
 t.test('doctor says that a certificate is foreign', async (t) => {
   const { url } = await startTls(t)
 
@@ -82,7 +88,7 @@ t.test('doctor tells every fault of the service\'s environment', async (t) => {
   const { code, out } = await run(['doctor', '--url', url], { PORT: 'many', SESSION_SECRET: 'short and hidden' })
 
   t.equal(code, 1)
-  t.match(out, /PORT is "many"/)
+  t.match(out, /PORT is a text of 4 characters/)
   t.match(out, /SESSION_SECRET must be/)
   t.notMatch(out, 'hidden')
 })

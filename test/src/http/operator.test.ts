@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import t from 'tap'
 import { OperatorDoor } from '../../../src/http/operator.ts'
 
@@ -27,4 +28,21 @@ t.test('operator: without a token everybody may enter, and in production nobody'
   t.throws(() => new OperatorDoor(undefined, true).check('Bearer undefined', door.issue().ticket), { code: 'PRISM_ERR_OPERATOR_OFF' })
   t.throws(() => door.check('Bearer'), { code: 'PRISM_ERR_OPERATOR' })
   t.doesNotThrow(() => door.check('bearer a-token'))
+})
+
+t.test('operator: no text that a client sends makes the comparison fail', async (t) => {
+  const [until = '', random = '', signature = ''] = door.issue().ticket.split('.')
+  // As many characters as a signature has, and more bytes.
+  const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 60 }), fc.string({ unit: fc.constantFrom('a', '\u00e9', '\u4e2d', '\ud800', '\ud83d\ude00', '.'), minLength: 43, maxLength: 43 }))
+  const refuses = (check: () => void) => {
+    try {
+      check()
+    } catch (error) {
+      return (error as { code?: string }).code === 'PRISM_ERR_OPERATOR'
+    }
+    return false
+  }
+
+  fc.assert(fc.property(text, (text) => refuses(() => door.check(`Bearer ${text}`, `${until}.${random}.${text}`)) && refuses(() => door.check(text, text))), { numRuns: 2000 })
+  t.ok(refuses(() => door.check(undefined, `${until}.${random}.${'\u00e9'.repeat(signature.length)}`)))
 })

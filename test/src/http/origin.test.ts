@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { isSafeMethod, isWelcome } from '../../../src/http/origin.ts'
+import { isExactOrigin, isOpaqueOrigin, isSafeMethod, isWelcome, readOrigins } from '../../../src/http/origin.ts'
 
 const host = 'example.com'
 
@@ -24,6 +24,11 @@ test('isWelcome', async (t) => {
       ['null', 'cross-site', false],
       ['', undefined, false],
       ['example.com', undefined, false],
+      ['https://example.com/', undefined, false],
+      ['https://example.com:443', undefined, true],
+      ['https://me@example.com', undefined, false],
+      ['ftp://example.com', undefined, false],
+      ['https://example.com', 'same-origin, cross-site', false],
       ['file://', undefined, false]
     ]
     for (const [origin, site, expected] of cases) t.equal(isWelcome({ host, origin, site }, []), expected, `${origin} ${site}`)
@@ -32,14 +37,25 @@ test('isWelcome', async (t) => {
     t.equal(isWelcome({ host: '', origin: 'https://evil.example', site: undefined }, []), false)
   })
 
-  t.test('with a list: an origin that is named, exactly', async (t) => {
+  t.test('over TLS: no page that came without it', async (t) => {
+    t.equal(isWelcome({ host, origin: 'http://example.com', site: undefined, isSecure: true }, []), false)
+    t.equal(isWelcome({ host, origin: 'https://example.com', site: undefined, isSecure: true }, []), true)
+    t.equal(isWelcome({ host, origin: 'https://example.com', site: undefined, isSecure: false }, []), true, 'a proxy may end TLS')
+  })
+
+  t.test('with a list: the same origin first, then an origin that is named, exactly', async (t) => {
     const origins = ['https://app.example']
     const cases: [origin: string | undefined, site: string | undefined, isWelcome: boolean][] = [
       ['https://app.example', 'cross-site', true],
       ['https://app.example', undefined, true],
       ['http://app.example', undefined, false],
-      ['https://example.com', 'same-origin', false],
-      ['null', 'same-origin', false],
+      ['https://example.com', 'same-origin', true],
+      ['https://example.com', undefined, true],
+      ['https://example.com', 'cross-site', false],
+      ['null', 'same-origin', true],
+      ['null', 'cross-site', false],
+      ['null', undefined, false],
+      ['https://shop.app.example', undefined, false],
       [undefined, 'cross-site', false],
       [undefined, 'same-origin', true],
       [undefined, undefined, true]
@@ -50,4 +66,18 @@ test('isWelcome', async (t) => {
 
 test('isSafeMethod', async (t) => {
   t.same(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'POST', 'PUT', 'PATCH', 'DELETE', 'QUERY'].map(isSafeMethod), [true, true, true, true, false, false, false, false, false])
+})
+
+test('isOpaqueOrigin', async (t) => {
+  for (const origin of ['null', '', 'example.com']) t.equal(isOpaqueOrigin(origin), true, origin)
+  for (const origin of [undefined, 'https://example.com', 'chrome-extension://abc']) t.equal(isOpaqueOrigin(origin), false, String(origin))
+})
+
+test('lists of origins hold exact ones, and no refusal shows them', async (t) => {
+  const wrong = ['*', 'null', '', 'https://*', 'https://*.example.com', 'https://example.*', 'https://%2A.example.com', 'http*://example.com', 'https://example.com:*', 'https://example.com/', 'https://example.com:443', 'HTTPS://example.com', 'example.com', 'ftp://example.com', 'https://me:hidden@example.com', 'wss://example.com']
+  for (const origin of wrong) {
+    t.equal(isExactOrigin(origin), false, origin)
+    t.throws(() => readOrigins('session.origins', ['https://a.example', origin]), { code: 'PRISM_ERR_OPTION', message: /^(?!.*hidden).*session\.origins\[1\]/ }, origin)
+  }
+  t.same(readOrigins('live.origins', ['https://example.com', 'http://localhost:3000', 'http://[::1]:3000']), ['https://example.com', 'http://localhost:3000', 'http://[::1]:3000'])
 })

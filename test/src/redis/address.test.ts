@@ -55,6 +55,31 @@ t.test('address refuses what it cannot read, and shows nothing of it', async (t)
   }
 })
 
+t.test('address says which part of it is wrong', async (t) => {
+  const faults: Record<string, string[]> = {
+    'that is empty': [''],
+    'without a scheme': ['localhost', ':secret@host'],
+    'with another scheme': ['http://:secret@host', 'tcp://host:6379'],
+    'with a /, ? or # that is not percent-encoded': ['redis://user:12/secret@host', 'redis://user:12?secret@host', 'redis://user:1#secret@host', 'redis://:se/cret@host/0'],
+    'with a % that begins no escape': ['redis://:secret%@host', 'redis+sentinel://:secret%zz@host/main', 'unix://:secret%@/path'],
+    'whose port is no number from 0 to 65535': ['redis://:secret@host:99999', 'redis://:secret@host:port', 'redis://[::1]:123456'],
+    'whose host cannot be read': ['redis://:secret@a b', 'redis://:secret@[::1'],
+    'without a host': ['redis://', 'redis://:secret@', 'redis://:secret@:6379'],
+    'whose database is no whole number': ['redis://host/secret', 'redis://host/123456', 'redis://host/1/2', 'redis+sentinel://host/main/123456'],
+    'with another parameter than family': ['redis://host?secret=1', 'redis://host?family=5'],
+    'of Sentinels': ['redis+sentinel://host', 'redis+sentinel://host:99999/main', 'redis+sentinel://host/main/x'],
+    'of a socket': ['unix://', 'unix:///path?secret=1'],
+    'of a Cluster': ['redis://one/1,redis://two', 'redis://:secret@one,rediss://two']
+  }
+
+  for (const [fault, urls] of Object.entries(faults)) {
+    for (const url of urls) {
+      t.match(String(refusalOf(url)), `but is an address ${fault.startsWith('with a /') ? 'whose user or password has' : fault}`, url)
+      t.notMatch(String(refusalOf(url)), /secret|undefined|zz/, url)
+    }
+  }
+})
+
 function refusalOf (url: string): unknown {
   try {
     return { readAs: readAddress('redis.url', url) }

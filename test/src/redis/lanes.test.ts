@@ -20,7 +20,7 @@ async function start (t: Test, options: Partial<LanesOptions> = {}): Promise<Rig
 
 /** A command that nobody but its own promise is told of. */
 function cargoOf (lane: Lane, command: Command): Cargo {
-  return { command, wire: lane.wireOf(command), answered: () => {}, failed: () => {} }
+  return { command, wire: lane.wireOf(command), isOpen: true, resends: 0, answered: () => {}, failed: () => {} }
 }
 
 function crowd (lanes: Lanes, commands = 600): Promise<unknown> {

@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { Document } from '../../../src/session/document.ts'
-import type { KeyRule } from '../../../src/session/policy.ts'
+import type { KeyRule } from '../../../src/session/key-rules.ts'
 
 const noRules = new Map<string, KeyRule>()
 const add = (amount: number) => (value: unknown) => Number(value ?? 0) + amount
@@ -39,10 +39,10 @@ test('a document', async (t) => {
 
   t.test('refuses what JSON cannot say, and what would be too large, and stays as it was', async (t) => {
     const document = new Document('{"a":1}')
-    const circle: { self?: unknown } = {}
-    circle.self = circle
-
-    for (const value of [undefined, Promise.resolve(1), () => {}, Symbol('x'), 1n, circle, { toJSON () { throw new Error('no') } }]) t.throws(() => { document.set('b', value) }, { code: 'PRISM_ERR_SESSION_VALUE' })
+    for (const value of [undefined, Promise.resolve(1), () => {}, Symbol('x'), 1n, { toJSON () { throw new Error('no') } }]) t.throws(() => { document.set('b', value) }, { code: 'PRISM_ERR_SESSION_VALUE', statusCode: 500 })
+    t.throws(() => { document.set('b', { cart: new Map() }) }, { code: 'PRISM_ERR_SESSION_VALUE', message: 'The value of b cannot be kept in a session: it holds a Map, which JSON does not keep: use Object.fromEntries(map).' })
+    for (const key of [{ cart: [] }, undefined, 1, Symbol('x')]) t.throws(() => { document.set(key as never, 1) }, { code: 'PRISM_ERR_SESSION_VALUE', message: /key has to be a text/ })
+    t.throws(() => { document.update('a', () => [new Set()]) }, { code: 'PRISM_ERR_SESSION_VALUE' })
     t.throws(() => { document.set('b', 'x'.repeat(8192)) }, { code: 'PRISM_ERR_SESSION_TOO_LARGE', statusCode: 413 })
     t.throws(() => { document.update('a', async () => 2) }, { code: 'PRISM_ERR_SESSION_VALUE', message: /await/ })
     t.throws(() => { document.update('a', () => 'ü'.repeat(4096)) }, { code: 'PRISM_ERR_SESSION_TOO_LARGE' })
@@ -83,16 +83,44 @@ test('a document on what another request has saved', async (t) => {
   })
 
   t.test('takes an update on top of a plain set for a plain set', async (t) => {
-    t.throws(() => rebased('{"n":1}', (mine) => { mine.set('n', 7); mine.update('n', add(1)) }, '{"n":5}'), { code: 'PRISM_ERR_SESSION_CONFLICT' })
+    t.equal(rebased('{"n":1}', (mine) => { mine.set('n', 7); mine.update('n', add(1)) }, '{"n":5}'), '{"n":8}')
     t.throws(() => rebased('{"n":1}', (mine) => { mine.update('n', add(1)); mine.set('n', 7) }, '{"n":5}'), { code: 'PRISM_ERR_SESSION_CONFLICT' })
   })
 
-  t.test('is a conflict where both set the same key otherwise, and none where alike', async (t) => {
-    t.throws(() => rebased('{"a":1}', (mine) => { mine.set('a', 2) }, '{"a":3}'), { code: 'PRISM_ERR_SESSION_CONFLICT', statusCode: 409, message: /set a in/ })
-    t.throws(() => rebased('{"a":1}', (mine) => { mine.delete('a') }, '{"a":3}'), { code: 'PRISM_ERR_SESSION_CONFLICT' })
-    t.throws(() => rebased('{"a":1}', (mine) => { mine.set('a', 2) }, '{}'), { code: 'PRISM_ERR_SESSION_CONFLICT' })
-    t.equal(rebased('{"a":1}', (mine) => { mine.set('a', 2) }, '{"a":2}'), '{"a":2}')
-    t.equal(rebased('{"a":1}', (mine) => { mine.delete('a') }, '{}'), '{}')
+  t.test('lets a set or delete of a key that was not read win, and tells of it', async (t) => {
+    const changes: [(mine: Document) => void, string][] = [
+      [(mine) => { mine.set('a', 2) }, '{"a":2}'],
+      [(mine) => { mine.set('a', null) }, '{"a":null}'],
+      [(mine) => { mine.delete('a') }, '{}'],
+      [(mine) => { mine.set('a', 1); mine.get('a'); mine.set('a', 2) }, '{"a":2}'],
+      [(mine) => { mine.set('a', 2); mine.delete('a') }, '{}'],
+      [(mine) => { mine.get('b'); mine.set('a', 2) }, '{"a":2}']
+    ]
+    for (const [change, text] of changes) {
+      const document = new Document('{"a":1}')
+      change(document)
+      const next = document.rebase('{"a":3}', noRules)
+
+      t.equal(next.toText(), text)
+      t.same([document.hasOverwritten, next.hasOverwritten, next.rebase('{"a":3}', noRules).hasOverwritten], [false, true, true])
+      t.equal(document.rebase('{"a":1,"b":1}', noRules).hasOverwritten, false, 'only where another request has set the key')
+    }
+    t.equal(rebased('{"a":1}', (mine) => { mine.set('a', 2) }, '{}'), '{"a":2}', 'also over a delete')
+    t.equal(rebased('{}', (mine) => { mine.set('a', 2) }, '{"a":3}'), '{"a":2}', 'also where the key was not there')
+  })
+
+  t.test('is a conflict where a key that was read is set or deleted otherwise than another request did, and none where alike', async (t) => {
+    const changes: ((mine: Document) => void)[] = [
+      (mine) => { mine.set('a', Number(mine.get('a')) + 1) },
+      (mine) => { mine.get('a'); mine.delete('a') },
+      (mine) => { mine.get('a'); mine.set('a', 4); mine.delete('a') },
+      (mine) => { mine.update('a', add(1)); mine.delete('a') }
+    ]
+    for (const change of changes) t.throws(() => rebased('{"a":1}', change, '{"a":3}'), { code: 'PRISM_ERR_SESSION_CONFLICT', statusCode: 409, message: /\ba in.*session\.update\(\)/ })
+    t.throws(() => rebased('{"a":1}', (mine) => { mine.get('a'); mine.set('a', 2) }, '{}'), { code: 'PRISM_ERR_SESSION_CONFLICT' })
+    t.throws(() => rebased('{}', (mine) => { mine.get('a'); mine.set('a', 2) }, '{"a":3}'), { code: 'PRISM_ERR_SESSION_CONFLICT' }, 'also where there was nothing to read')
+    t.equal(rebased('{"a":1}', (mine) => { mine.get('a'); mine.set('a', 2) }, '{"a":2}'), '{"a":2}')
+    t.equal(rebased('{"a":1}', (mine) => { mine.get('a'); mine.delete('a') }, '{}'), '{}')
   })
 
   t.test('follows a key\'s rule', async (t) => {
@@ -101,6 +129,7 @@ test('a document on what another request has saved', async (t) => {
     t.equal(rebased('{"theme":"a"}', (mine) => { mine.set('theme', 'b') }, '{"theme":"c"}', rules), '{"theme":"b"}')
     t.equal(rebased('{"sum":10}', (mine) => { mine.set('sum', 11) }, '{"sum":12}', rules), '{"sum":13}')
     t.equal(rebased('{"sum":10}', (mine) => { mine.set('sum', 11) }, '{"sum":11}', rules), '{"sum":12}')
+    t.equal(rebased('{"theme":"a"}', (mine) => { mine.get('theme'); mine.set('theme', 'b') }, '{"theme":"c"}', rules), '{"theme":"b"}')
   })
 
   t.test('refuses a whole that is too large', async (t) => {

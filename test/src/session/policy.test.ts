@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { readBeginning, readUserId } from '../../../src/session/beginning.ts'
-import { resolveSessionPolicy, resolveSessionUse } from '../../../src/session/policy.ts'
+import { resolveSessionOrigins, resolveSessionPolicy, resolveSessionUse } from '../../../src/session/policy.ts'
 import type { SessionOptions } from '../../../src/session/policy.ts'
 
 const secrets = ['a secret of the tests, 32 or more']
@@ -14,7 +14,7 @@ test('the session policy', async (t) => {
   t.test('refuses what cannot be meant, naming the option', async (t) => {
     const refused: Record<string, object> = {
       'session.secrets': { secrets: [] },
-      'session.secrets must be .* is "a list of 2': { secrets: [...secrets, ...secrets] },
+      'session.secrets must be .* is a list of 2': { secrets: [...secrets, ...secrets] },
       'session.idle': { idle: 3600 },
       'session.absolute': { absolute: 'long' },
       'session.idle must be at most': { idle: '2h', absolute: '1h' },
@@ -34,10 +34,25 @@ test('the session policy', async (t) => {
     }
   })
 
+  t.test('knows the rule of each key: the one that is named, that of a well-known plugin, or the default', async (t) => {
+    const merge = () => 1
+    const { keys } = resolveSessionPolicy({ secrets, keys: { flash: { merge }, theme: { lastWriteWins: true } } })
+    t.same([keys.get('flash'), keys.get('theme'), keys.get('cart')], [{ merge }, { lastWriteWins: true }, undefined])
+    for (const key of ['_csrf', 'flash', 'passport', 'messages', 'returnTo']) t.same(resolveSessionPolicy({ secrets }).keys.get(key), { lastWriteWins: true })
+    const { keys: all } = resolveSessionPolicy({ secrets, keys: { default: { merge }, theme: { lastWriteWins: true } } })
+    t.same([all.get('theme'), all.get('cart'), all.get('_csrf')], [{ lastWriteWins: true }, { merge }, { lastWriteWins: true }])
+    t.throws(() => resolveSessionPolicy({ secrets, keys: { default: true as never } }), { code: 'PRISM_ERR_OPTION', message: /session\.keys\.default/ })
+  })
+
   t.test('takes the innermost word of scopes and route', async (t) => {
     t.equal(resolveSessionUse([]), 'optional')
     t.equal(resolveSessionUse(['required', false]), false)
     t.equal(resolveSessionUse([false, 'required']), 'required')
+    t.equal(resolveSessionUse(['required', { origins: ['https://a.example'] }]), 'required', 'origins alone change nothing else')
+    t.equal(resolveSessionUse(['optional', { use: 'required' }]), 'required')
+    t.same(resolveSessionOrigins([{ origins: ['https://a.example'] }, 'required', false, { use: 'optional', origins: ['https://b.example'] }]), ['https://a.example', 'https://b.example'])
+    for (const choice of [null, {}.toString(), { use: false }, { use: 'always' }, { origin: [] }]) t.throws(() => resolveSessionUse([choice]), { code: 'PRISM_ERR_OPTION', message: /config\.session/ }, JSON.stringify(choice))
+    for (const origins of ['https://a.example', ['https://*.a.example'], ['null'], 1]) t.throws(() => resolveSessionOrigins([{ origins }]), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ }, JSON.stringify(origins))
     t.throws(() => resolveSessionUse([true]), { code: 'PRISM_ERR_OPTION', message: /config\.session/ })
   })
 })

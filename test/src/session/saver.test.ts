@@ -59,7 +59,13 @@ test('the saver', { timeout: 120_000 }, async (t) => {
   t.test('does not let one writer\'s conflict fail the next', async (t) => {
     const { ticket, value } = await begin('conflict')
     const saver = new Saver(store, new Map())
-    const outcomes = await Promise.allSettled([1, 2, 3].map((number) => saver.save(ticket, value, writing(number === 3 ? 'other' : 'same', number))))
+    const outcomes = await Promise.allSettled([1, 2, 3].map((number) => {
+      const document = new Document('{}')
+      const key = number === 3 ? 'other' : 'same'
+      document.get(key)
+      document.set(key, number)
+      return saver.save(ticket, value, document)
+    }))
 
     t.same(outcomes.map(({ status }) => status), ['fulfilled', 'rejected', 'fulfilled'])
     t.match(outcomes[1], { reason: { code: 'PRISM_ERR_SESSION_CONFLICT' } })

@@ -128,8 +128,45 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     const stored = readStored(saved.outcome === 'gone' ? '' : saved.value)
 
     t.equal(saved.outcome, 'saved')
-    t.match(stored, { version: '2', document: '{"a":2}', createdAt: ticket.bornAt })
+    t.match(stored, { document: '{"a":2}', createdAt: ticket.bornAt })
     t.same(conflict, { ...saved, outcome: 'conflict' })
+  })
+
+  t.test('raises the version by a random step of 1 to 2^20, exactly, also where numbers no longer fit 32 or 46 bits', async (t) => {
+    const ticket = await begun('steps')
+    const versions = [1n]
+    for (let count = 0; count < 50; count++) {
+      const saved = await store.save(ticket, String(versions.at(-1)), '{}')
+      versions.push(BigInt(readStored(saved.outcome === 'gone' ? '' : saved.value).version))
+    }
+    const steps = versions.slice(1).map((version, index) => version - (versions[index] ?? 0n))
+
+    t.same(steps.filter((step) => step < 1n || step > 1n << 20n), [])
+    t.ok(new Set(steps).size > 40, `${new Set(steps).size} different steps`)
+    for (const version of [2n ** 31n - 1n, 2n ** 47n + 1n, 99_999_999_999_999n, 2n ** 53n - 2n ** 21n + 1n]) {
+      const value = await redis.client.hget(ticket.key, ticket.field) ?? ''
+      await redis.client.hset(ticket.key, ticket.field, value.replace(/^(\d+) \d+/, `$1 ${version}`))
+      const saved = await store.save(ticket, String(version), '{}')
+      const step = BigInt(readStored(saved.outcome === 'gone' ? '' : saved.value).version) - version
+
+      t.ok(saved.outcome === 'saved' && step >= 1n && step <= 1n << 20n, `${version}: ${saved.outcome}, ${step}`)
+    }
+  })
+
+  t.test('does not save over what others saved after Redis came back with an older snapshot, however many saves there were', async (t) => {
+    for (const [before, after] of [[1, 1], [1, 2], [2, 3], [3, 3], [5, 4]] as const) {
+      const ticket = await begun(`snapshot-${before}-${after}`)
+      const snapshot = await redis.client.hget(ticket.key, ticket.field) ?? ''
+      const saveOften = async (count: number) => {
+        for (let left = count; left > 0; left--) await store.save(ticket, readStored(await redis.client.hget(ticket.key, ticket.field) ?? '').version, `{"left":${left}}`)
+        return readStored(await redis.client.hget(ticket.key, ticket.field) ?? '').version
+      }
+      const read = await saveOften(before)
+      await redis.client.hset(ticket.key, ticket.field, snapshot)
+      await saveOften(after)
+
+      t.equal((await store.save(ticket, read, '{"old":true}')).outcome, 'conflict')
+    }
   })
 
   t.test('moves a session unchanged when it rotates', async (t) => {

@@ -1,0 +1,22 @@
+import { DatabaseSync } from 'node:sqlite'
+import { parentPort, workerData } from 'node:worker_threads'
+import { Cities } from './cities.ts'
+import type { CitySearch, FoundCity } from './cities.ts'
+
+/** What the thread is asked, one at a time. */
+export type Ask = CitySearch
+
+/** What it answers. */
+export type Answer = { readonly cities: FoundCity[] } | { readonly failure: string }
+
+const cities = new Cities(new DatabaseSync(String(workerData), { readOnly: true, timeout: 2000 }))
+
+parentPort?.on('message', (ask: Ask) => parentPort?.postMessage(answerTo(ask)))
+
+function answerTo (ask: Ask): Answer {
+  try {
+    return { cities: cities.search(ask) }
+  } catch (error) {
+    return { failure: error instanceof Error ? error.message : String(error) }
+  }
+}

@@ -1,0 +1,158 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+
+/** Why a connection was closed: too many unanswered requests on it, too many in the whole process, or a client that does not read. */
+export type CloseReason = 'pipelined' | 'overloaded' | 'unread'
+
+/** How one app's connections are treated. */
+export interface ConnectionPolicy {
+  /** after how long without progress a connection with unsent bytes is closed */
+  readonly sendTimeoutMs: number
+  /** called for each connection that is closed by a limit */
+  onClose (reason: CloseReason): void
+}
+
+/** One HTTP/1 connection. */
+export interface Connection {
+  readonly socket: TrackedSocket
+  readonly policy: ConnectionPolicy
+  /** Unanswered requests; 0 where no request waits behind another one. */
+  unanswered: number
+  isClosed: boolean
+  /** bytes that the kernel had taken at the last check */
+  sentBytes: number
+  stalledMs: number
+}
+
+const tracked = Symbol('prism.connection')
+
+/** What Node keeps at a socket and does not document is optional: the response whose turn it is, the parser, and what libuv knows. */
+type TrackedSocket = Socket & {
+  [tracked]?: Connection
+  _httpMessage?: ServerResponse | null
+  parser?: { onIncoming?: unknown } | null
+  _handle?: { bytesWritten?: number, writeQueueSize?: number } | null
+}
+
+/** RFC 9112 section 9.3.2 lets a client pipeline, and names no limit. */
+const maxUnanswered = 64
+/** Of all connections that pipeline: a request that waits holds 5 to 10 kB. */
+const maxUnansweredInProcess = 4096
+/** Lower than the limit: otherwise each further request would compare all connections. */
+const shedTo = 3072
+const checkEveryMs = 500
+
+/**
+ * What one process allows HTTP/1 connections.
+ *
+ * Node hands over all requests of one chunk before the first of them is answered, also after their socket was destroyed, and it sends no response
+ * before those ahead of it. So a request that is not the first of its connection waits until all chunks of this turn of the event loop are parsed,
+ * and runs only if its connection is still within the limits.
+ */
+class ConnectionLimits {
+  readonly #connections = new Set<Connection>()
+  #unanswered = 0
+  #timer: NodeJS.Timeout | undefined
+
+  /** The connection of a request; undefined for HTTP/2, which has flow control and a limit of streams, and for what is no connection (`inject`). */
+  connectionOf (request: IncomingMessage, policy: ConnectionPolicy): Connection | undefined {
+    if (request.httpVersionMajor !== 1) return undefined
+    return (request.socket as TrackedSocket)[tracked] ?? this.#track(request.socket, policy)
+  }
+
+  #track (socket: TrackedSocket, policy: ConnectionPolicy): Connection | undefined {
+    if (!(socket instanceof Duplex)) return undefined
+    const connection: Connection = { socket, policy, unanswered: 0, isClosed: false, sentBytes: -1, stalledMs: 0 }
+    socket[tracked] = connection
+    this.#connections.add(connection)
+    socket.once('close', () => { this.#forget(connection) })
+    this.#timer ??= setInterval(() => { this.#check() }, checkEveryMs).unref()
+    return connection
+  }
+
+  /** Counts a request that waits behind another one. Its connection may be closed after it. */
+  enqueue (connection: Connection, response: ServerResponse): void {
+    const { _httpMessage: first } = connection.socket
+    if (connection.unanswered === 0 && first != null) this.#count(connection, first)
+    this.#count(connection, response)
+    if (connection.unanswered > maxUnanswered) this.#close(connection, 'pipelined')
+  }
+
+  #count (connection: Connection, response: ServerResponse): void {
+    connection.unanswered += 1
+    this.#unanswered += 1
+    response.once('finish', onFinish)
+  }
+
+  /** A response of this connection was sent. */
+  dequeue (connection: Connection): void {
+    if (connection.isClosed) return
+    connection.unanswered -= 1
+    this.#unanswered -= 1
+  }
+
+  /**
+   * Keeps the process within its limit: closes the connections with the most unanswered requests. One that does not pipeline stays.
+   *
+   * Called before a request that was enqueued runs, when all chunks of this turn of the event loop are parsed.
+   */
+  shed (): void {
+    if (this.#unanswered <= maxUnansweredInProcess) return
+    const pipelining = [...this.#connections].filter(({ unanswered }) => unanswered > 0)
+    for (const connection of pipelining.sort((one, other) => other.unanswered - one.unanswered)) {
+      if (this.#unanswered <= shedTo) return
+      this.#close(connection, 'overloaded')
+    }
+  }
+
+  #close (connection: Connection, reason: CloseReason): void {
+    const { socket, policy } = connection
+    this.#forget(connection)
+    // A parser that hears of an upgrade stops: the rest of the chunk costs nothing. Where Node changes this, `isClosed` ends each request.
+    if (typeof socket.parser?.onIncoming === 'function') socket.parser.onIncoming = () => 2
+    socket.destroy()
+    policy.onClose(reason)
+  }
+
+  /** What its handlers still do is no longer counted: it ends without the client. */
+  #forget (connection: Connection): void {
+    connection.isClosed = true
+    this.#connections.delete(connection)
+    this.#unanswered -= connection.unanswered
+    connection.unanswered = 0
+  }
+
+  #check (): void {
+    for (const connection of this.#connections) if (isStalled(connection)) this.#close(connection, 'unread')
+    if (this.#connections.size > 0) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+}
+
+/** One for all apps of a process: they share its heap. */
+export const connectionLimits = new ConnectionLimits()
+
+/** One listener for all responses. */
+function onFinish (this: ServerResponse): void {
+  const connection = (this.req.socket as TrackedSocket)[tracked]
+  if (connection !== undefined) connectionLimits.dequeue(connection)
+}
+
+/**
+ * Whether bytes have waited for the client for too long, and the kernel took none of them meanwhile. Time is counted in checks, not by the clock:
+ * after a pause of the event loop its sockets are written before the next check.
+ */
+function isStalled (connection: Connection): boolean {
+  const { socket, policy } = connection
+  if (socket.writableLength === 0) {
+    connection.stalledMs = 0
+    return false
+  }
+  // A large body is one write, whose progress is seen in libuv's queue alone.
+  const sentBytes = (socket._handle?.bytesWritten ?? 0) - (socket._handle?.writeQueueSize ?? 0)
+  connection.stalledMs = sentBytes === connection.sentBytes ? connection.stalledMs + checkEveryMs : 0
+  connection.sentBytes = sentBytes
+  return connection.stalledMs >= policy.sendTimeoutMs
+}

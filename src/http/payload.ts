@@ -1,0 +1,48 @@
+/** Whether a payload is a stream of Node's. */
+export function isStream (payload: unknown): payload is NodeJS.ReadableStream {
+  return typeof payload === 'object' && payload !== null && 'pipe' in payload && typeof payload.pipe === 'function'
+}
+
+/** Whether a payload holds something until it is read to its end: a stream of Node's or of the web, or a `Response` of the Fetch API. */
+export function isStreaming (payload: unknown): payload is object {
+  return isStream(payload) || isWebStream(payload) || isResponse(payload)
+}
+
+/**
+ * Releases what a payload holds that is not sent, or not to its end: an upstream's connection, an open file. It never throws, and does nothing to a
+ * stream that has ended. An error that is reported afterwards is dropped: undici reports an abort of its bodies as one.
+ */
+export function discardPayload (payload: unknown): void {
+  if (isResponse(payload)) discardPayload(payload.body)
+  else if (isWebStream(payload)) cancel(payload)
+  else if (isStream(payload)) destroy(payload)
+}
+
+interface Releasable extends NodeJS.ReadableStream { destroy?: () => unknown, close?: (done: () => void) => unknown, abort?: () => unknown }
+
+function destroy (stream: Releasable): void {
+  try {
+    stream.on('error', ignore)
+    if (typeof stream.destroy === 'function') stream.destroy()
+    else if (typeof stream.close === 'function') stream.close(ignore)
+    else if (typeof stream.abort === 'function') stream.abort()
+    else stream.resume()
+  } catch {} // a stream of the app's own: nothing more can be done for it
+}
+
+/** One that somebody reads rejects: its reader ends it. */
+function cancel (stream: ReadableStream): void {
+  try {
+    stream.cancel().catch(ignore)
+  } catch {} // as above
+}
+
+function isWebStream (payload: unknown): payload is ReadableStream {
+  return typeof payload === 'object' && payload !== null && 'getReader' in payload && typeof payload.getReader === 'function' && 'cancel' in payload
+}
+
+function isResponse (payload: unknown): payload is Response {
+  return typeof payload === 'object' && Object.prototype.toString.call(payload) === '[object Response]'
+}
+
+function ignore (): void {}

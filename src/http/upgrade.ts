@@ -1,0 +1,49 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+
+/** How long a client whose upgrade was refused may take to read the response and close the connection. */
+const lingerMs = 2000
+/** How long a refusal that the client does not read may make no progress. */
+const stallMs = 10_000
+
+/** A socket as servers give it; one that a test injects has no timeout. */
+type UpgradeSocket = Duplex & { setTimeout? (ms: number): unknown }
+
+/**
+ * Whether Node has taken the request's socket away from its HTTP server for an upgrade.
+ * Node sets `upgrade` on every request it parses; a request without it was injected.
+ */
+export function isUpgrade ({ upgrade, headers }: IncomingMessage & { upgrade?: boolean | null }): boolean {
+  return upgrade ?? headers.upgrade !== undefined
+}
+
+/**
+ * Whether a request asks for a WebSocket (RFC 6455 section 4.2.1), whether or not the server upgrades it.
+ * Other protocols in `Upgrade`, such as `h2c`, cannot be named by a page.
+ */
+export function wantsWebSocket (upgrade: string | undefined): boolean {
+  return upgrade !== undefined && /(?:^|[\s,])websocket(?:$|[\s,/])/i.test(upgrade)
+}
+
+/**
+ * Ends the socket of an upgrade with the response that refuses it.
+ *
+ * After an upgrade the HTTP server neither closes the socket nor counts it among its connections. An upgrade that is accepted writes to the
+ * socket itself and never ends this response, so an ended response is a refusal, whichever hook, router or error handler wrote it.
+ */
+export function endWithRefusal (response: ServerResponse): void {
+  const socket = response.socket as UpgradeSocket | null
+  if (socket === null) return
+  response.setHeader('connection', 'close')
+  response.once('prefinish', () => { linger(socket) })
+  socket.setTimeout?.(stallMs)
+  socket.on('timeout', () => { if (response.headersSent && !response.writableFinished) socket.destroy() })
+}
+
+/** Closes the server's side; Node closes the socket once the client has closed its own. Closing both at once could reset the connection before the response is read. */
+function linger (socket: UpgradeSocket): void {
+  socket.end()
+  socket.resume()
+  const timer = setTimeout(() => { socket.destroy() }, lingerMs).unref()
+  socket.once('close', () => { clearTimeout(timer) })
+}

@@ -1,0 +1,71 @@
+import { connect } from 'node:net'
+import type { Socket } from 'node:net'
+
+/** What came back for some bytes. `status` is 0 where the connection ended without an answer, -1 where it neither answered nor ended in time. */
+export interface Exchange {
+  status: number
+  ms: number
+}
+
+const patienceMs = 30_000
+
+/** One HTTP/1.1 connection that sends any bytes as they are, one request at a time; another connection is opened when it was closed. */
+export class HttpClient {
+  readonly #port: number
+  #socket: Socket | undefined
+
+  constructor (port: number) {
+    this.#port = port
+  }
+
+  /** Sends one request and waits for all of its answer; of an event stream for its head. */
+  async exchange (request: Buffer | string, { isHead = false, isLast = false } = {}): Promise<Exchange> {
+    const socket = this.#socket ??= this.#open()
+    const startedAt = performance.now()
+    const status = await new Promise<number>((resolve) => {
+      let text = ''
+      const end = (status: number, isReusable = false) => {
+        clearTimeout(timer)
+        socket.removeAllListeners('data').removeAllListeners('close')
+        if (!isReusable) this.close()
+        resolve(status)
+      }
+      const timer = setTimeout(() => { end(-1) }, patienceMs)
+      socket.on('close', () => { end(statusOf(text)) }).on('data', (part: string) => {
+        text += part
+        const whole = isWhole(text, isHead)
+        if (whole !== 'no') end(statusOf(text), whole === 'open')
+      })
+      socket.write(request)
+      if (isLast) socket.end()
+    })
+    return { status, ms: performance.now() - startedAt }
+  }
+
+  close (): void {
+    this.#socket?.destroy()
+    this.#socket = undefined
+  }
+
+  #open (): Socket {
+    return connect(this.#port, '127.0.0.1').setEncoding('latin1').on('error', () => {}) // told by its close
+  }
+}
+
+function statusOf (text: string): number {
+  return Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0)
+}
+
+/** Whether a response is complete, and its connection can be used again. */
+function isWhole (text: string, isHead: boolean): 'no' | 'open' | 'closed' {
+  const end = text.indexOf('\r\n\r\n')
+  if (end < 0) return 'no'
+  const head = text.slice(0, end)
+  if (head.startsWith('HTTP/1.1 1')) return isWhole(text.slice(end + 4), isHead)
+  if (/^content-type: text\/event-stream/im.test(head)) return 'closed'
+  const state = /^connection: close/im.test(head) ? 'closed' : 'open'
+  if (isHead || /^HTTP\/1\.1 (?:204|304)/.test(head)) return state
+  if (/^transfer-encoding: chunked/im.test(head)) return text.endsWith('\r\n0\r\n\r\n') ? state : 'no'
+  const length = Number(/^content-length: (\d+)/im.exec(head)?.[1] ?? NaN)
+  return text.length - end - 4 >= length ? state : 'no'
+}
