@@ -46,7 +46,7 @@ t.test('doctor says that a password is wrong, or missing, without showing it', a
 t.test('doctor says that the server does not have the database', async (t) => {
   const { url } = await startRedis(t, { args: well })
 
-  t.match(await finding(`${url}/20`, 'connection'), { code: 1, state: 'wrong', says: /has no such database/ })
+  t.match(await finding(`${url}/20`, 'connection'), { code: 1, state: 'wrong', says: /does not have the database/ })
 })
 
 t.test('doctor says that a certificate is foreign', async (t) => {
