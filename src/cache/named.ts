@@ -69,8 +69,7 @@ export function partitionNamedBy<Request> (partition: Asked<Request>, request: R
   if (named === undefined || named === null || named === '') return undefined
   if (typeof named === 'number' && Number.isFinite(named)) return String(named)
   if (typeof named !== 'string') return refuseReturned('cache.partition()', 'a text, a number or undefined', named)
-  // In a key two texts with lone surrogates would look the same.
-  return named.isWellFormed() ? named : undefined
+  return named
 }
 
 function readTags (tags: unknown): readonly string[] | undefined {
