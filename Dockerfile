@@ -25,6 +25,7 @@ COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json server.ts app.ts operator.ts ./
 COPY plugins ./plugins
 COPY routes ./routes
+COPY service ./service
 COPY src ./src
 COPY --from=atlas /app/.data/seed.db ./.data/seed.db
 RUN mkdir /data && chown node:node /data

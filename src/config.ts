@@ -158,7 +158,7 @@ const readBytes: Reader<number> = (value, refuse) => {
 const readTimeout: Reader<number> = (value, refuse) => {
   const [, amount, unit] = /^(\d{1,5})(ms|s)$/.exec(value) ?? []
   const ms = Number(amount) * (unit === 's' ? 1000 : 1)
-  return ms >= 10 && ms <= 10_000 ? ms : refuse("a time from '10ms' to '10s', in ms or s")
+  return ms >= 10 && ms <= 10_000 ? ms : refuse("a time of at least '10ms' and at most '10s', in ms or s")
 }
 
 const readPem: Reader<string> = (value, refuse) => pemOf(value) ?? refuse('PEM, or the path of a file that holds it and may be read', 'neither; it is not shown')

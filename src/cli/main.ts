@@ -3,7 +3,6 @@ import type { Redis } from 'ioredis'
 import { resolveRedisPolicy } from '../redis/policy.ts'
 import { Pool } from '../redis/pool.ts'
 import { readRedisTls } from '../redis/tls.ts'
-import { alert } from './alert.ts'
 import { UsageFault } from './command.ts'
 import type { Call, Command, Environment, ReadService } from './command.ts'
 import { doctor } from './doctor.ts'
@@ -19,13 +18,15 @@ import { rules } from './rules.ts'
 import { sessions } from './sessions.ts'
 import { watch } from './watch.ts'
 
-const commands: Readonly<Record<string, Command>> = { doctor, keys, purge, entry, sessions, limits, watch, rules, alert }
+const packageCommands: Readonly<Record<string, Command>> = { doctor, keys, purge, entry, sessions, limits, watch, rules }
 const common = { url: { type: 'string' }, prefix: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
 
 /** What a run is given besides; the process's own streams when left out. */
 export interface Surroundings {
   /** given where the environment is the service's: `doctor` checks it then */
   readonly readService?: ReadService
+  /** further commands, of the service alone */
+  readonly serviceCommands?: Readonly<Record<string, Command>>
   readonly out?: Writable
   readonly err?: Writable
 }
@@ -37,11 +38,12 @@ export interface Surroundings {
  * @returns the exit code: 0 well, 1 something is wrong, 2 called wrongly
  */
 export async function main (args: readonly string[], environment: Environment, surroundings: Surroundings = {}): Promise<number> {
-  const { readService, out = process.stdout, err = process.stderr } = surroundings
+  const { readService, serviceCommands = {}, out = process.stdout, err = process.stderr } = surroundings
   const outputFor = (args: readonly string[]) => new Output({ isJson: args.includes('--json'), mayTint: !environment.NO_COLOR }, out, err)
+  const commands = { ...packageCommands, ...serviceCommands }
   const [name = '', ...rest] = args
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (command === undefined) return help(name, outputFor(args))
+  if (command === undefined) return help(name, commands, outputFor(args))
   const open: (() => void)[] = []
   try {
     const call = readCall(command, rest, { environment, readService, output: outputFor(rest) }, open)
@@ -90,7 +92,7 @@ function fail (error: unknown, output: Output): number {
   return error instanceof UsageFault ? 2 : 1
 }
 
-function help (name: string, output: Output): number {
+function help (name: string, commands: Readonly<Record<string, Command>>, output: Output): number {
   const isAsked = ['', 'help', '--help', '-h', '--json'].includes(name)
   const lines = [
     'fastify-prism <command> [options]     for whoever operates a service with sessions, cache and limits in Redis',

@@ -10,13 +10,13 @@ export interface Replying {
     once (event: 'close', listener: () => void): unknown
   }
   /** `ws`: an upgrade to a WebSocket, whose head is not the reply's */
-  readonly request?: { readonly ws?: boolean | undefined }
+  readonly request?: object
   hijack (): unknown
 }
 
 /** Whether the reply can set no cookie any more. */
 export function isHeadSent (reply: Replying): boolean {
-  return reply.raw.headersSent || (reply.request?.ws === true && reply.sent)
+  return reply.raw.headersSent || ((reply.request as { readonly ws?: boolean } | undefined)?.ws === true && reply.sent)
 }
 
 /** The request's session, as far as its reply is concerned. */

@@ -1,3 +1,4 @@
+import { alert } from '../../service/alert-command.ts'
 import { main } from '../../src/cli/main.ts'
 import { readConfig } from '../../src/config.ts'
 import { testSecret } from './app.ts'
@@ -13,6 +14,7 @@ export async function run (args: readonly string[], environment: Record<string, 
   const [out, err]: [string[], string[]] = [[], []]
   const code = await main(args, { SESSION_SECRET: testSecret, ...environment }, {
     readService: readConfig,
+    serviceCommands: { alert },
     out: { write: (text) => out.push(text) },
     err: { write: (text) => err.push(text) }
   })

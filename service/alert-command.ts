@@ -1,10 +1,10 @@
-import { bodiesOf } from '../alerts/formats.ts'
-import { testMessage } from '../alerts/message.ts'
-import { Webhook } from '../alerts/webhook.ts'
-import { readConfig } from '../config.ts'
-import { ConfigError } from '../errors.ts'
-import { UsageFault } from './command.ts'
-import type { Command, Environment } from './command.ts'
+import { bodiesOf } from '../src/alerts/formats.ts'
+import { testMessage } from '../src/alerts/message.ts'
+import { Webhook } from '../src/alerts/webhook.ts'
+import { readConfig } from '../src/config.ts'
+import { ConfigError } from '../src/errors.ts'
+import { UsageFault } from '../src/cli/command.ts'
+import type { Command, Environment } from '../src/cli/command.ts'
 
 const names = ['ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET', 'ALERT_WEBHOOK_FORMAT', 'ALERT_PAGERDUTY_KEY']
 
