@@ -33,7 +33,8 @@ export function copyJson (value: unknown, refuse: RefuseJson): unknown {
 function copy (value: unknown, name: string, parents: Set<object>): unknown {
   const said = spoken(value, name)
   if (said === null || typeof said === 'string' || typeof said === 'boolean') return said
-  if (typeof said === 'number') return Number.isFinite(said) ? said : unkeepable(`JSON has no ${said}: check the number, or use null or a text`)
+  // JSON writes -0 as 0.
+  if (typeof said === 'number') return Number.isFinite(said) ? said + 0 : unkeepable(`JSON has no ${said}: check the number, or use null or a text`)
   if (typeof said !== 'object') return unkeepable(said === undefined ? 'JSON has no undefined: delete the value, or use null' : `JSON has no ${typeof said}${typeof said === 'bigint' ? ': use String(value)' : ''}`)
   if (parents.has(said)) return unkeepable('it contains itself')
   if (parents.size === depthLimit) return unkeepable(`it is nested deeper than ${depthLimit} levels`)
@@ -60,15 +61,19 @@ function copyList (list: readonly unknown[], parents: Set<object>): unknown[] {
     if (list[index] === undefined) return unkeepable('a list in it has an element that is undefined: use null, or leave it out')
     copied.push(copy(list[index], String(index), parents))
   }
-  return Object.keys(list).length === list.length ? copied : unkeepable('a list in it has named members, which JSON leaves out: use a plain object, or [...list]')
+  return Object.keys(list).length === list.length && !hasSymbols(list) ? copied : unkeepable('a list in it has named members, which JSON leaves out: use a plain object, or [...list]')
 }
 
 function copyObject (value: object, parents: Set<object>): object {
   if (typeof (value as { then?: unknown }).then === 'function') return unkeepable('it holds a promise: await it first')
   if (!isPlain(value)) return unkeepable(`it holds a ${classOf(value)}, which JSON does not keep: ${remedies[classOf(value)] ?? 'use a plain object with what is to be kept'}`)
-  if (Object.getOwnPropertySymbols(value).some((symbol) => Object.prototype.propertyIsEnumerable.call(value, symbol))) return unkeepable('it has a member named by a symbol, which JSON leaves out: use a text as its name')
+  if (hasSymbols(value)) return unkeepable('it has a member named by a symbol, which JSON leaves out: use a text as its name')
   const entries = Object.entries(value).filter(([, member]) => member !== undefined)
   return Object.fromEntries(entries.map(([name, member]) => [name, copy(member, name, parents)]))
+}
+
+function hasSymbols (value: object): boolean {
+  return Object.getOwnPropertySymbols(value).some((symbol) => Object.prototype.propertyIsEnumerable.call(value, symbol))
 }
 
 /** An object without a class: of this realm or another, or without a prototype. */

@@ -1,4 +1,5 @@
 import type { Batch } from '../redis/batch.ts'
+import { isCompleted } from '../redis/facts.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Marker } from './markers.ts'
 
@@ -154,8 +155,8 @@ export class Epoch {
   #check (): void {
     const runId = this.#options.runId()
     if (runId === this.#runId && this.#key !== '') return
-    // The first one that is reached is no change.
-    if (this.#runId !== '') {
+    // The first one that is reached is no change, nor is the first answer of a Cluster's master that was away when this process began.
+    if (this.#runId !== '' && !isCompleted(this.#runId, runId)) {
       this.#least = Infinity
       this.#isRaised = false
     }

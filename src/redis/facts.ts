@@ -20,6 +20,21 @@ export interface Server {
 /** Lines of INFO by their names. */
 type Info = ReadonlyMap<string, string>
 
+/** Stands before the address of a master that has not answered since this process began, in place of its `run_id`. */
+const unheard = '?'
+
+/**
+ * Whether two identities differ only in masters that had not answered yet: the later one says more of the same servers, as far as this process can know.
+ */
+export function isCompleted (before: string, after: string): boolean {
+  const [known, later] = [before.split(','), new Set(after.split(','))]
+  return known.length === later.size && known.some(isUnheard) && known.every((runId) => isUnheard(runId) || later.has(runId))
+}
+
+function isUnheard (runId: string): boolean {
+  return runId.startsWith(unheard)
+}
+
 /**
  * The joined `run_id` of a Cluster's masters, as one process has seen them on all of its connections. A master that does not answer keeps the
  * `run_id` that it had: its silence is no sign of another server.
@@ -39,7 +54,7 @@ export class ClusterIdentity {
     }
     // A connection whose slot map is older than another's may still list a master that a replica has replaced.
     const isNews = heard.length === masters.size || heard.some((runId) => !this.#current.includes(runId))
-    if (isNews) this.#current = [...masters].map(([address, runId]) => runId ?? this.#runIds.get(address) ?? address).sort()
+    if (isNews) this.#current = [...masters].map(([address, runId]) => runId ?? this.#runIds.get(address) ?? unheard + address).sort()
     return this.#current.join()
   }
 }

@@ -10,9 +10,16 @@ type InHandshake = Record<Step, Sender> & { condition: { handshake?: boolean } |
 
 /**
  * Ends a connection when the server refuses a step of its handshake: the client emits an `error` that names the step and the server's reason, and
- * connects again as after any other failure. Commands of the caller's own by the same names are not affected.
+ * connects again as after any other failure. Commands of the caller's own by the same names are not affected. Its duplicates do the same: some
+ * libraries open their connections as duplicates of the client that they are given.
  */
 export function enforceHandshake (client: Redis): void {
+  const { duplicate } = client
+  client.duplicate = (overrides) => {
+    const copy = duplicate.call(client, overrides)
+    enforceHandshake(copy)
+    return copy
+  }
   const steps = client as unknown as InHandshake
   for (const step of ignored) {
     const send = steps[step]

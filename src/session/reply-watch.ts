@@ -7,6 +7,7 @@ export interface Replying {
   readonly raw: {
     readonly headersSent: boolean
     readonly writableEnded: boolean
+    readonly destroyed: boolean
     once (event: 'close', listener: () => void): unknown
   }
   /** `ws`: an upgrade to a WebSocket, whose head is not the reply's */
@@ -17,6 +18,11 @@ export interface Replying {
 /** Whether the reply can set no cookie any more. */
 export function isHeadSent (reply: Replying): boolean {
   return reply.raw.headersSent || ((reply.request as { readonly ws?: boolean } | undefined)?.ws === true && reply.sent)
+}
+
+/** Whether no save with the reply follows: it has ended, or its connection has, after a handler took it over. */
+export function isOver ({ sent, raw }: Replying): boolean {
+  return raw.writableEnded || (sent && raw.destroyed)
 }
 
 /** The request's session, as far as its reply is concerned. */

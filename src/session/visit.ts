@@ -6,7 +6,7 @@ import { readBeginning, readUserId } from './beginning.ts'
 import { carryOver } from './carry-over.ts'
 import { Document } from './document.ts'
 import type { Held, House } from './house.ts'
-import { isHeadSent } from './reply-watch.ts'
+import { isHeadSent, isOver } from './reply-watch.ts'
 import type { Replying, Watched } from './reply-watch.ts'
 import type { Device, Frozen, Session, SessionState, SignInOptions } from './session.ts'
 import type { Loaded } from './store.ts'
@@ -109,6 +109,8 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   /** Hears that the session was saved with its reply: what is changed from now on is saved only where the caller calls save(). */
   close (): void {
     this.#isClosed = true
+    // Changed while that save was on its way.
+    if (this.hasUnsaved && this.#reply !== undefined) this.#house.replies?.changedLate(this, this.#reply)
   }
 
   async idle (): Promise<void> {
@@ -282,7 +284,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
     this.#refuseWhenOff(call)
     this.#refuseUnknown()
     this.#follow()
-    if (this.#reply !== undefined && (this.#isClosed || this.#reply.raw.writableEnded)) this.#house.replies?.changedLate(this, this.#reply)
+    if (this.#reply !== undefined && (this.#isClosed || isOver(this.#reply))) this.#house.replies?.changedLate(this, this.#reply)
     return this.#open()
   }
 

@@ -108,3 +108,40 @@ for (const [name, { die, comeBack }] of Object.entries(ways)) {
     })
   }
 }
+
+t.test('a process that starts while a master of a Cluster is away makes nothing a miss when that master is back', { timeout: 60_000 }, async (t) => {
+  const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
+  const urls = Array.from({ length: 24 }, (_, index) => `/page-${index + 10}`)
+  const start = async () => {
+    const app = await cachingApp(t, { url: cluster.url })
+    for (const url of urls) app.get(url, { config: { cache: { ttl: '10m' } } }, async () => ({}))
+    return app
+  }
+  const app = await start()
+  await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
+  for (const url of urls) await until(() => isHit(app, url), { what: 'it is stored' })
+  const marker = await ownerOfKey(cluster, 'api:cache:epoch:*')
+  const dead = cluster.masters.find((node) => node !== marker) as ClusterNode
+  dead.server.signal('SIGSTOP')
+  await until(async () => {
+    for (const url of urls) await isHit(app, url)
+    return app.redisPool.isBroken
+  }, { what: 'it is known to be away' })
+
+  const late = await start()
+  const runIds = new Set<string>()
+  late.redisPool.on('server', ({ runId }: { runId: string }) => runIds.add(runId))
+  const owners = await Promise.all(urls.map(async (url) => await ownerOfLiving(cluster, dead, `api:cache:GET:*${url.slice(1)}:*`)))
+  const others = urls.filter((_, index) => owners[index] !== undefined)
+  t.ok(others.length > 0 && others.length < urls.length)
+  for (const url of others) await isHit(late, url)
+  dead.server.signal('SIGCONT')
+  await until(() => runIds.size > 0 && [app, late].every(({ redisPool }) => redisPool.state === 'ready'), { what: 'it is back for both' })
+
+  for (const each of [app, late]) t.same(await Promise.all(others.map((url) => isHit(each, url))), others.map(() => true))
+})
+
+async function ownerOfLiving ({ masters }: Cluster, dead: ClusterNode, pattern: string): Promise<ClusterNode | undefined> {
+  for (const node of masters) if (node !== dead && (await node.control.keys(pattern)).length > 0) return node
+  return undefined
+}

@@ -121,6 +121,47 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
     t.same(lost(lines), [], 'what is saved is not told of')
   })
 
+  t.test('made while the save with the reply is on its way, on a connection that is gone, or in a WebSocket, are told of too', async (t) => {
+    const change = ({ session }: FastifyRequest) => { session.set('test-a', 'lost') }
+    const { home, lines } = await serve(t, redis.url, (app) => {
+      const during = (path: string, late: (request: FastifyRequest) => void) => {
+        app.post(path, (request, reply) => {
+          request.session.set('test-a', null)
+          reply.send({})
+          late(request)
+        })
+      }
+      during('/during-set', change)
+      during('/during-update', ({ session }) => { session.update('test-a', () => 'lost') })
+      during('/during-delete', ({ session }) => { session.delete('test-a') })
+      app.post('/abandoned', async (request, reply) => {
+        reply.hijack()
+        reply.raw.once('close', () => { setImmediate(() => { change(request) }) }).destroy()
+      })
+      app.get('/socket', { websocket: true }, (socket, request) => { socket.on('message', () => { change(request); socket.close() }) })
+    }, true)
+    const browser = new Browser(home)
+    await browser.post('/sign-in')
+    const ways: Record<string, () => Promise<unknown>> = {
+      '/during-set': () => browser.post('/during-set'),
+      '/during-update': () => browser.post('/during-update'),
+      '/during-delete': () => browser.post('/during-delete'),
+      '/abandoned': () => browser.post('/abandoned').catch(() => {}),
+      '/socket': () => new Promise((resolve, reject) => {
+        const socket = new WebSocket(`${home.replace('http', 'ws')}/socket`, { headers: { cookie: browser.cookieField, origin: home } })
+        socket.once('open', () => { socket.send('change') }).once('close', resolve).once('error', reject)
+      })
+    }
+    for (const [route, request] of Object.entries(ways)) {
+      lines.length = 0
+      await request()
+      await until(() => lost(lines).length > 0, { what: `the log tells of ${route}` })
+
+      t.match(lost(lines), [{ level: 40, route, msg: /await request\.session\.save\(\)/ }], route)
+      t.equal(((await browser.get('/who')).body as { value: unknown }).value, null, 'it is not saved')
+    }
+  })
+
   t.test('that need a cookie are refused once the head of the reply has left, and nothing has begun', async (t) => {
     const refused: unknown[] = []
     const late = (work: (request: FastifyRequest) => Promise<unknown>) => async (request: FastifyRequest, reply: FastifyReply) => {

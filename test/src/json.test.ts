@@ -11,6 +11,7 @@ test('a copy as JSON', async (t) => {
     const copy = copyJson(value, refuse) as typeof value
 
     t.equal(JSON.stringify(copy), JSON.stringify(value))
+    t.ok(Object.is(copyJson(-0, refuse), 0), 'JSON has no -0')
     value.list.push(2)
     t.equal(copy.list.length, 3)
     t.equal(Object.getPrototypeOf(copy), Object.prototype)
@@ -43,7 +44,7 @@ test('a copy as JSON', async (t) => {
       [Buffer.from('x'), /bytes.*base64/], [new Uint8Array(2), /bytes/], [new ArrayBuffer(2), /ArrayBuffer/],
       [new Date(NaN), /toJSON.*Date/], [{ toJSON: () => undefined }, /toJSON/], [{ toJSON: () => NaN }, /NaN/], [{ toJSON () { throw new Error('secret') } }, /^a getter or toJSON in it failed$/], [{ get a () { throw new Error('secret') } }, /^a getter or toJSON in it failed$/],
       [[undefined], /undefined/], [new Array(3), /undefined/], ['x'.match(/x/), /named members/], [Things.from(['a']), /a Things.*elements/],
-      [{ [Symbol('x')]: 1 }, /symbol/], [{ call () {} }, /no function/],
+      [{ [Symbol('x')]: 1 }, /symbol/], [Object.assign([1], { [Symbol('x')]: 1 }), /named members/], [{ call () {} }, /no function/],
       [circle, /contains itself/], [nested(100_000), /nested deeper than 1000/]
     ]
     for (const [value, reason] of refused) {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { ClusterIdentity } from '../../../src/redis/facts.ts'
+import { ClusterIdentity, isCompleted } from '../../../src/redis/facts.ts'
 
 const masters = (a?: string, b?: string, c?: string) => new Map([['a:1', a], ['b:1', b], ['c:1', c]])
 
@@ -28,4 +28,21 @@ t.test('a connection with an older slot map does not bring back a master that wa
   const replaced = identity.join(new Map([['a:1', '1'], ['b:2', '9'], ['c:1', '3']]))
 
   t.equal(identity.join(masters('1', undefined, '3')), replaced)
+})
+
+t.test('the first answer of masters that were away from the start completes an identity; any other change does not', async (t) => {
+  const from = (...answers: Parameters<typeof masters>[]) => {
+    const identity = new ClusterIdentity()
+    return answers.map((each) => identity.join(masters(...each))) as [string, string, string]
+  }
+  const [one, two, three] = from(['1'], ['1', '2'], ['1', '2', '3'])
+
+  t.ok(isCompleted(one, two))
+  t.ok(isCompleted(two, three))
+  t.ok(isCompleted(one, three))
+  t.notOk(isCompleted(three, two))
+  t.notOk(isCompleted(three, from(['1', '2', '4'])[0]), 'another process')
+  t.notOk(isCompleted(two, from(['1', '4', '3'])[0]), 'another process beside the first answer')
+  t.notOk(isCompleted(two, from(['1', '4'])[0]), 'another process, and still no answer')
+  t.equal(isCompleted(three, three), false)
 })

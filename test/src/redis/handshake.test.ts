@@ -60,12 +60,20 @@ t.test('a duplicate and a subscriber never go on in a database that SELECT refus
   const pool = open(t, { url: rig.url })
   t.ok(await pool.start())
 
-  const duplicate = pool.duplicate({ db: 20 })
-  t.after(() => duplicate.disconnect())
-  await t.rejects(duplicate.set('key', 'value'))
+  const accepted = pool.duplicate()
+  const again = accepted.duplicate()
+  t.after(() => { accepted.disconnect(); again.disconnect() })
+  const refused: Redis[] = [pool, accepted, again].map((client) => client.duplicate({ db: 20 }))
+  for (const client of [...refused]) refused.push(client.duplicate())
+  for (const client of refused) {
+    client.on('error', () => {})
+    t.after(() => client.disconnect())
+    await t.rejects(client.set('key', 'value'))
+    await t.rejects(client.subscribe('channel'))
 
-  t.equal(await rig.control.dbsize(), 0)
-  t.not(duplicate.status, 'ready')
+    t.equal(await rig.control.dbsize(), 0)
+    t.not(client.status, 'ready')
+  }
 })
 
 t.test('a pool whose handshake was refused is ready once the server accepts it, in the database that was named', async (t) => {
