@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/errors.ts'
 import { discardPayload } from '../src/http/payload.ts'
-import { endWithRefusal, isUpgrade } from '../src/http/upgrade.ts'
+import { endWithRefusal, isUpgrade, refusePipelinedUpgrades } from '../src/http/upgrade.ts'
 import { readRecord } from '../src/options.ts'
 import { Answer } from '../src/redis/answer.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
@@ -238,6 +238,7 @@ function endRefusedUpgrades (fastify: FastifyInstance): void {
   const root = ownerOf(fastify, 'routing') as { routing: Routing }
   const { routing } = root
   if (routing[ending] === true) return
+  refusePipelinedUpgrades(fastify.server)
   root.routing = Object.assign<FastifyInstance['routing'], { [ending]: true }>((request, response) => {
     if (!isUpgrade(request)) return routing(request, response)
     endWithRefusal(response)

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import websocket from '@fastify/websocket'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -8,6 +7,7 @@ import fp from 'fastify-plugin'
 import { DrainingError, OriginError, SessionUnavailableError, UpgradeRequiredError } from '../src/errors.ts'
 import { clientAddress, clientKey } from '../src/http/client-key.ts'
 import { whenOver } from '../src/http/exchange.ts'
+import { restrictUpgrades } from '../src/http/upgrade.ts'
 import { Census } from '../src/live/census.ts'
 import type { LiveConnection } from '../src/live/census.ts'
 import { checkTopics } from '../src/live/connection.ts'
@@ -66,7 +66,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
   fastify.decorate('live', { getter: () => ({ connections: (filter: ConnectionFilter = {}) => census.ask(filter), counts: connections.counts }) })
   followRevocations(fastify.sessions, fastify.events, connections, (error) => fastify.log.warn({ err: error }, 'A revocation was not published'))
   // Other routes are answered as if no upgrade had been asked for (RFC 9110 section 7.8).
-  Object.assign(fastify.server, { shouldUpgradeCallback: ({ method, url = '' }: IncomingMessage) => method === 'GET' && /^\/live(\?|$)/.test(url) })
+  restrictUpgrades(fastify.server, ({ method, url = '' }) => method === 'GET' && /^\/live(\?|$)/.test(url))
   fastify.addHook('preClose', () => connections.drain(policy.drainMs))
 
   await fastify.register(async (scope) => {

@@ -3,7 +3,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { claimDecorators } from '../src/decorators.ts'
 import { OriginError, SessionAssignmentError, SessionRequiredError } from '../src/errors.ts'
-import { isOpaqueOrigin, isSafeMethod, isWelcome } from '../src/http/origin.ts'
+import { isOfUnknownOrigin, isSafeMethod, isWelcome } from '../src/http/origin.ts'
+import type { Provenance } from '../src/http/origin.ts'
 import { wantsWebSocket } from '../src/http/upgrade.ts'
 import { Pool } from '../src/redis/pool.ts'
 import { logReasons } from '../src/redis/reason-log.ts'
@@ -111,7 +112,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
       else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request), reply)).ask()
     },
     answer (request, _reply, { use }) {
-      if (use !== false && isForeign(request) && (isOpaqueOrigin(request.headers.origin) || cookies.isIn(request))) throw new OriginError()
+      if (use !== false && isForeign(request) && (isOfUnknownOrigin(provenanceOf(request)) || cookies.isIn(request))) throw new OriginError()
       const visit = (request as Visitor)[visiting]
       const loading = visit?.answer()
       if (loading !== undefined || use !== 'required') return loading
@@ -140,10 +141,13 @@ export default fp<SessionOptions>(async (fastify, options) => {
 
   /** Whether a page of an origin that is not trusted makes a request that such a page must not make with the visitor's session. */
   function isForeign (request: FastifyRequest): boolean {
-    const { method, headers } = request
-    if (isSafeMethod(method) && !wantsWebSocket(headers.upgrade)) return false
-    const provenance = { host: request.host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined, isSecure: request.protocol === 'https' }
+    if (isSafeMethod(request.method) && !wantsWebSocket(request.headers.upgrade)) return false
+    const provenance = provenanceOf(request)
     return !isWelcome(provenance, policy.origins) && !isWelcome(provenance, originsOf(request))
+  }
+
+  function provenanceOf ({ host, protocol, headers }: FastifyRequest): Provenance {
+    return { host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined, isSecure: protocol === 'https' }
   }
 
   function originsOf ({ routeOptions }: FastifyRequest): readonly string[] {

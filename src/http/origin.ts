@@ -37,9 +37,12 @@ export function isWelcome ({ origin, site, host, isSecure = false }: Provenance,
   return origin === undefined || isOfHost(origin, host, isSecure)
 }
 
-/** Whether `Origin` names none (RFC 6454 section 7.3): sandboxed frames and redirects make any page say so. */
-export function isOpaqueOrigin (origin: string | undefined): boolean {
-  return origin !== undefined && (origin.length > longestOrigin || URL.parse(origin) === null)
+/**
+ * Whether nothing tells where a page's request comes from: `Origin` names no origin (RFC 6454 section 7.3), as sandboxed frames and redirects
+ * make any page say, and the browser sends no `Sec-Fetch-Site`.
+ */
+export function isOfUnknownOrigin ({ origin, site }: Pick<Provenance, 'origin' | 'site'>): boolean {
+  return site === undefined && origin !== undefined && (origin.length > longestOrigin || URL.parse(origin) === null)
 }
 
 /** The serialization of an origin (RFC 6454 section 6.2): nothing after host and port, no user. */

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 
 /** How long a client whose upgrade was refused may take to read the response and close the connection. */
@@ -23,6 +23,37 @@ export function isUpgrade ({ upgrade, headers }: IncomingMessage & { upgrade?: b
  */
 export function wantsWebSocket (upgrade: string | undefined): boolean {
   return upgrade !== undefined && /(?:^|[\s,])websocket(?:$|[\s,/])/i.test(upgrade)
+}
+
+/** Decides for a request with `Upgrade` whether Node takes its socket away from the HTTP server; Node has it since 24.9. */
+type UpgradeDecider = Server & { shouldUpgradeCallback?: (request: IncomingMessage) => boolean }
+
+/**
+ * Restricts which requests are upgraded. What is not upgraded is answered as a plain request (RFC 9110 section 7.8).
+ */
+export function restrictUpgrades (server: UpgradeDecider, mayUpgrade: (request: IncomingMessage) => boolean): void {
+  const { shouldUpgradeCallback } = server
+  if (shouldUpgradeCallback !== undefined) server.shouldUpgradeCallback = (request) => mayUpgrade(request) && shouldUpgradeCallback.call(server, request)
+}
+
+/**
+ * Answers a pipelined upgrade as a plain request, and closes its connection with the answer.
+ *
+ * Node upgrades it at once, while its socket belongs to the response before it: no response can be written (ERR_HTTP_SOCKET_ASSIGNED), and the
+ * HTTP server no longer closes the socket.
+ */
+export function refusePipelinedUpgrades (server: Server): void {
+  restrictUpgrades(server, (request) => {
+    if (!isBehindAnother(request)) return true
+    // Node emits `request` for it next.
+    server.prependOnceListener('request', (next, response) => { if (next === request) response.shouldKeepAlive = false })
+    return false
+  })
+}
+
+/** Whether an earlier request of its connection is not answered yet: Node keeps the response whose turn it is at the socket. */
+function isBehindAnother ({ socket }: IncomingMessage & { socket: { _httpMessage?: unknown } }): boolean {
+  return socket._httpMessage != null
 }
 
 /**

@@ -84,7 +84,7 @@ export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
     origins: readOrigins('session.origins', options.origins ?? []),
     cookie: readCookie(options.cookie ?? {}),
     keys: readKeyRules(options.keys ?? {}),
-    redis: options.redis && resolveRedisPolicy(options.redis)
+    redis: options.redis === undefined ? undefined : resolveRedisPolicy(options.redis)
   })
 }
 

@@ -59,6 +59,7 @@ function routes (app: FastifyInstance): void {
   app.get('/quota', { websocket: true, config: { rateLimit: { quota: 1 } } }, greet)
   app.get('/closed', { websocket: true, config: { rateLimit: { quota: 5, failure: 'closed' } } }, greet)
   app.get('/page', async () => 'page')
+  app.get('/slow', async () => await new Promise((resolve) => { setTimeout(resolve, 50, 'slow') }))
 }
 
 async function startApp (t: Test, order: Order, redis?: { url: string }): Promise<FastifyInstance> {
@@ -75,13 +76,13 @@ async function startApp (t: Test, order: Order, redis?: { url: string }): Promis
   return app
 }
 
-/** Asks for an upgrade and keeps its side open; never closes it by itself. */
-async function askForUpgrade (t: Test, app: FastifyInstance, path: string, fields = ''): Promise<{ status: number, socket: Socket }> {
+/** Asks for an upgrade, behind the requests `ahead` in the same write, and keeps its side open; never closes it by itself. */
+async function askForUpgrade (t: Test, app: FastifyInstance, path: string, fields = '', ahead = ''): Promise<{ status: number, socket: Socket }> {
   const { port } = app.server.address() as AddressInfo
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   t.after(() => socket.destroy())
   socket.on('error', () => {}) // seen by its close
-  socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${fields}\r\n`)
+  socket.write(`${ahead}GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${fields}\r\n`)
   let head = ''
   socket.on('data', (text) => { head += String(text) })
   await until(() => head.includes('\r\n'), { what: `an answer at ${path}` })
@@ -108,6 +109,21 @@ for (const [name, order] of Object.entries(orders)) {
     t.equal(accepted.socket.closed, false, 'an accepted upgrade stays open')
     await until(async () => (await app.inject('/page')).statusCode === 200, { what: 'a place is free' })
     accepted.socket.destroy()
+  })
+}
+
+for (const [name, order] of Object.entries(orders)) {
+  test(`refused upgrades that are pipelined end their sockets after the answers ahead of them, with ${name}`, { timeout: 60_000 }, async (t) => {
+    const app = await startApp(t, order)
+    const [page, slow] = ['/page', '/slow'].map((path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`) as [string, string]
+    // An upgrade is refused behind an unanswered request, also where its route would accept it.
+    for (const [ahead, path] of [[page, '/required'], [slow, '/required'], [slow + slow, '/required'], [slow, '/open'], [slow, '/nowhere'], [slow, '/%zz']] as const) {
+      const { status, socket } = await askForUpgrade(t, app, path, '', ahead)
+      t.equal(status, 200, `the answer ahead of ${path}`)
+      await until(() => socket.readableEnded, { what: `the end of the connection that asked for ${path}` })
+    }
+    await until(async () => await connectionsOf(app) === 0, { what: 'no connection is left, though the clients keep theirs open' })
+    t.equal((await askForUpgrade(t, app, '/open')).status, 101, 'an upgrade alone is accepted')
   })
 }
 

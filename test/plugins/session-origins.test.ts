@@ -118,7 +118,11 @@ test('session origins refuse no request without the session\'s cookie, and let i
   t.equal(await post(app, '/members', foreign), '401')
   t.equal(await post(app, '/off', { ...foreign, cookie }), 'off')
   t.equal(await post(app, '/form', { ...foreign, cookie: 'sid=forged' }), '403')
-  t.equal(await post(app, '/form', { ...foreign, origin: 'null' }), '403', 'an opaque origin is refused all the same')
+  for (const [fields, verdict] of [[{ ...foreign, origin: 'null' }, 'anonymous'], [{ origin: 'null', 'sec-fetch-site': 'same-site' }, 'anonymous'], [{ origin: 'null' }, '403']] as [Fields, string][]) {
+    t.equal(await post(app, '/form', fields), verdict, `POST ${JSON.stringify(fields)}`)
+    t.equal(await post(app, '/callback', fields), verdict, `POST to a callback ${JSON.stringify(fields)}`)
+    t.equal(await open(t, port, '/ws', fields), verdict, `upgrade ${JSON.stringify(fields)}`)
+  }
   for (const url of ['/sign-in', '/note']) {
     const { statusCode, headers, json } = await app.inject({ method: 'POST', url, headers: foreign })
     t.same([statusCode, headers['set-cookie'], json<{ code: string }>().code], [403, undefined, 'PRISM_ERR_ORIGIN'], url)

@@ -27,6 +27,9 @@ test('the session policy', async (t) => {
       'session.keys.cart': { keys: { cart: { lastWriteWins: false } } },
       'session.keys.cart must be': { keys: { cart: { lastWriteWins: true, merge: () => 1 } } },
       'session.ttl': { ttl: '1h' },
+      'redis must be an object .* is null': { redis: null },
+      'redis must be an object .* is an empty text': { redis: '' },
+      'redis must be an object .* is a boolean': { redis: false },
       'redis.url': { redis: { url: 'http://x' } }
     }
     for (const [message, options] of Object.entries(refused)) {
