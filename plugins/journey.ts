@@ -165,6 +165,7 @@ export default fp(async (fastify) => {
     resolutions.push(policies)
     config[resolved] = policies
     route.config = config as typeof route.config
+    if (record !== undefined) record.isResolved = () => (route.config as Config | undefined)?.[resolved] === policies
   })
   fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
 
