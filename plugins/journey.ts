@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/errors.ts'
-import { discardPayload } from '../src/http/payload.ts'
+import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { endWithRefusal, isUpgrade, refusePipelinedUpgrades } from '../src/http/upgrade.ts'
 import { readRecord } from '../src/options.ts'
 import { Answer } from '../src/redis/answer.ts'
@@ -165,6 +165,7 @@ export default fp(async (fastify) => {
     resolutions.push(policies)
     config[resolved] = policies
     route.config = config as typeof route.config
+    if (record !== undefined) record.isResolved = () => (route.config as Config | undefined)?.[resolved] === policies
   })
   fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
 
@@ -220,8 +221,9 @@ export default fp(async (fastify) => {
     discardPayload(payload)
     done(error)
   }
-  fastify.addHook('onSend', function settle (request: Traveller, reply, payload, done) {
+  fastify.addHook('onSend', function settle (request: Traveller, reply, sent, done) {
     const policies = request[assigned] ?? fallback
+    const payload = unwrapResponse(sent, reply)
     for (let index = 0; index < concerns.length; index++) concerns[index]?.close?.(request, reply, policies[index])
     settleFrom(0, request, reply, payload, done)
   })

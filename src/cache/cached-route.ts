@@ -86,9 +86,13 @@ export class CachedRoute<Request extends Asking> {
       const partition = this.#partitionOf(request)
       if (partition === undefined) return this.#forward(turn, 'bypass', 'partition')
       // What was looked for ahead was the cookie's claim; what counts is who it turned out to be.
-      if (partition !== visit.partition) this.#lookAhead(request, visit, partition)
+      if (partition !== visit.partition) {
+        if (visit.standing?.hasFailed === true) return this.#unasked(turn, partition)
+        this.#lookAhead(request, visit, partition)
+      }
     }
     // The tags were not known before the guards had run.
+    if (visit.lookup === undefined && visit.standing?.hasFailed === true) return this.#unasked(turn, visit.partition ?? '')
     if (visit.lookup === undefined && visit.standing !== undefined && !this.#tagFunctions.isEmpty) this.#lookAhead(request, visit, visit.partition ?? '')
     const { lookup } = visit
     if (lookup === undefined) return this.#forward(turn, 'bypass', 'unasked')
@@ -230,7 +234,16 @@ export class CachedRoute<Request extends Asking> {
     return serve(request, reply, entry, { browser: this.policy.browser, status, otherwise })
   }
 
-  #alone (turn: Turn<Request>, lookup: Lookup<Entry>, wanted: CacheControl | undefined): unknown {
+  /** Redis has failed for this request before: to ask again would cost it the same wait again. */
+  #unasked (turn: Turn<Request>, partition: string): unknown {
+    const { request, visit } = turn
+    this.#leave(visit)
+    visit.key = this.#keyOf(request, partition)
+    visit.partition = partition
+    return this.#alone(turn, { requiredSequence: undefined }, this.policy.requestDirectives ? wantedBy(request) : undefined)
+  }
+
+  #alone (turn: Turn<Request>, lookup: Pick<Lookup<Entry>, 'requiredSequence'>, wanted: CacheControl | undefined): unknown {
     if (wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
     return this.#filling.alone(turn, lookup)
   }

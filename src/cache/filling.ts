@@ -75,9 +75,10 @@ export class Filling<Request extends Asking> {
   }
 
   /** Without Redis nothing is kept, but those of this process who want the same at the same time share one run. */
-  alone (turn: Turn<Request>, lookup: Lookup<Entry>): unknown {
+  alone (turn: Turn<Request>, lookup: Pick<Lookup<Entry>, 'requiredSequence'>): unknown {
     this.#shared.counts.add('bypass')
-    const miss = { lookup, reason: 'bypass' as const, wanted: undefined, until: performance.now() + patienceMs }
+    // Of a look that has failed, or was not made, nothing else is used.
+    const miss = { lookup: lookup as Lookup<Entry>, reason: 'bypass' as const, wanted: undefined, until: performance.now() + patienceMs }
     const name = sharedName(turn, miss)
     const { fills } = this.#shared
     if (name === '') return this.#runWithout(turn, miss, undefined)
@@ -219,7 +220,7 @@ function leastFor<Request extends Asking> ({ visit }: Turn<Request>, { lookup }:
 
 /** Where the sequence stood below a marker when the request came, and still does, nothing was purged since: what its handler works with is as young as the marker. */
 function raiseStanding (visit: Visit, raisedFrom: number, sequence: number): void {
-  if (visit.standing?.sequence === raisedFrom) visit.standing = { sequence }
+  if (visit.standing?.sequence === raisedFrom) visit.standing = { sequence, hasFailed: false }
 }
 
 /** Only GETs of one key share a run; where answers vary, nobody knows before whether they are the same. */

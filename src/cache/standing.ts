@@ -7,10 +7,12 @@ export class Standing {
   /** of the batch that reads it */
   readonly tick: number
   #sequence: number | undefined = 0
+  /** Redis did not answer: whatever else of the request can do without it is not asked any more */
+  hasFailed = false
 
   constructor (tick: number, reading: Answer<Buffer | null>) {
     this.tick = tick
-    reading.hear({ answered: (text) => { this.#sequence = text === null ? undefined : Number(text.toString('latin1')) }, failed: () => {} })
+    reading.hear({ answered: (text) => { this.#sequence = text === null ? undefined : Number(text.toString('latin1')) }, failed: () => { this.hasFailed = true } })
   }
 
   /** Undefined where there was none: nothing was purged, or all of that was lost, and the first fill begins anew. 0 where nobody knows. */

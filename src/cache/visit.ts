@@ -19,7 +19,7 @@ export class Visit {
   /** path and query as they came: what a hook makes of them later is not what was looked for */
   url: string | undefined = undefined
   /** the purge sequence, read before all that the handler works with; a refresh has read it before it was sent */
-  standing: Pick<Standing, 'sequence'> | undefined = undefined
+  standing: Pick<Standing, 'sequence' | 'hasFailed'> | undefined = undefined
   /** query and parameters as they came: what hooks make of them is not in the key */
   inputs: Inputs | undefined = undefined
   /** what hooks made of them */

@@ -18,6 +18,19 @@ export function discardPayload (payload: unknown): void {
   else if (isStream(payload)) destroy(payload)
 }
 
+/**
+ * Takes a `Response` of the Fetch API apart, as Fastify does when it sends one: until then no hook sees its status and its fields, which then replace
+ * what hooks have written.
+ *
+ * @returns its body; any other payload, and a `Response` that cannot be sent, as it is
+ */
+export function unwrapResponse (payload: unknown, reply: { code (status: number): unknown, header (name: string, value: string): unknown }): unknown {
+  if (typeof payload !== 'object' || !isResponse(payload) || payload.bodyUsed || payload.status < 200) return payload
+  reply.code(payload.status)
+  for (const [name, value] of payload.headers) reply.header(name, value)
+  return payload.body
+}
+
 interface Releasable extends NodeJS.ReadableStream { destroy?: () => unknown, close?: (done: () => void) => unknown, abort?: () => unknown }
 
 function destroy (stream: Releasable): void {

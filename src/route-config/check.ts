@@ -45,13 +45,16 @@ export function refuseUnresolved (config: unknown, url: string | undefined, scop
 
 const early = 'but was declared before fastify-prism was loaded: await its registration, and declare routes afterwards'
 
-function inspect ({ scope, options, read }: DeclaredRoute, extents: readonly Extent[], { faults, doubts }: Findings): void {
+function inspect ({ scope, options, read, isResolved }: DeclaredRoute, extents: readonly Extent[], { faults, doubts }: Findings): void {
   const config = Object(options.config) as Config
   const name = nameOf(options)
+  const before = faults.length
   for (const feature of features) {
     const fault = isNamed(config, feature) && !isForeign(feature, scope) ? faultOf(feature, config[feature], { scope, read }, extents) : undefined
     if (fault !== undefined) faults.push(`${name} has config.${feature}, ${fault}`)
   }
+  // Nothing else than the config leads from a request to what was resolved, of scopes around the route too.
+  if (isResolved?.() === false && faults.length === before) faults.push(`${name} has a config that a hook replaced after fastify-prism had read it: register that hook before, or let it copy the config with its symbols, as { ...config } does`)
   for (const key of Object.keys(config)) {
     const misspelling = config[key] === undefined ? undefined : misspellingOf(key)
     if (misspelling?.isCertain === true) faults.push(`${name} has config.${key}, which is not read: the key is ${misspelling.feature}`)

@@ -13,6 +13,8 @@ export interface DeclaredRoute {
   readonly options: DeclaredOptions
   /** the keys of its config that were resolved for it, and the value that was read */
   readonly read: Map<string, unknown>
+  /** whether its config still bears what was resolved for it; undefined where nothing was */
+  isResolved?: () => boolean
 }
 
 /** Where some features take part in every request: there and in the scopes inside it. */

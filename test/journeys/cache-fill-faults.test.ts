@@ -96,6 +96,46 @@ for (const name of ['blackHole', 'down', 'hung'] as const) {
   })
 }
 
+t.test('cache asks Redis no more for a request that Redis has failed, whenever what it would look for is known', async (t) => {
+  const rig = await startRig(t)
+  const app = await cachingApp(t, { url: rig.url })
+  const routes = { partition: { partition: () => 'one' }, tags: { tags: (request: { guarded?: boolean }) => request.guarded === true ? ['a'] : undefined } }
+  const gate: { wait: Promise<void> | undefined } = { wait: undefined }
+  let [runs, waiting] = [0, 0]
+  for (const [name, options] of Object.entries(routes)) {
+    const preHandler = async (request: object) => { Object.assign(request, { guarded: true }); waiting++; await gate.wait }
+    app.get(`/${name}`, { config: { cache: options as never }, preHandler }, async () => ({ run: ++runs }))
+  }
+  for (const name of Object.keys(routes)) {
+    await faults.blackHole.inject(rig)
+    const guard = Promise.withResolvers<void>()
+    gate.wait = guard.promise
+    const atGuard = waiting + 3
+    const replies = [1, 2, 3].map(() => app.inject(`/${name}`))
+    await until(() => waiting === atGuard, { what: 'their guard has begun' })
+    // What was asked before it has failed then too.
+    await until(async () => await app.redisPool.batch.read('later').then(() => false, () => true), { what: 'Redis has failed' })
+    const before = app.cache.counts.bypass
+    const startedAt = runs
+    const asked: unknown[] = []
+    const { batch } = app.redisPool
+    const { reading } = batch
+    batch.reading = (...given) => { asked.push(given); return reading.apply(batch, given) }
+    guard.resolve()
+    for (const { statusCode, headers } of await Promise.all(replies)) {
+      t.equal(statusCode, 200)
+      t.match(headers['cache-status'], /redis|collapsed/)
+    }
+    batch.reading = reading
+    t.same(asked, [], `${name}: nothing is asked`)
+    t.equal(runs - startedAt, 1, `${name}: they share one run`)
+    t.ok(app.cache.counts.bypass > before)
+    await faults.blackHole.heal(rig)
+    gate.wait = undefined
+    await until(async () => /hit/.test(String((await app.inject(`/${name}`)).headers['cache-status'])), { what: 'the cache hits again' })
+  }
+})
+
 t.test('cache has one take the place of a run that hangs, and gives the others his answer', async (t) => {
   const pair = await startPair(t)
   const { apps: [one, other] } = pair

@@ -219,7 +219,7 @@ for (const [way, prepare] of Object.entries(lateCookies)) {
     const app = await cachingApp(t)
     const set = await prepare(app)
     let runs = 0
-    const kinds: Record<string, (text: string) => unknown> = { text: (text) => text, json: (text) => ({ text }), stream: (text) => Readable.from([text]), 'empty-stream': () => Readable.from([]), web: (text) => ReadableStream.from([text]) }
+    const kinds: Record<string, (text: string) => unknown> = { text: (text) => text, json: (text) => ({ text }), stream: (text) => Readable.from([text]), 'empty-stream': () => Readable.from([]), web: (text) => ReadableStream.from([text]), response: (text) => new Response(text, { headers: { 'cache-control': 'public, max-age=600' } }) }
     for (const [kind, make] of Object.entries(kinds)) {
       for (const [name, options] of Object.entries({ own: { ttl: '5m', browser: '1h' }, response: { ttl: 'response', enforce: true, browser: '1h' } } as const)) {
         app.get(`/${kind}/${name}`, { config: { cache: options } }, async (_request, reply) => {
@@ -250,6 +250,43 @@ for (const [way, prepare] of Object.entries(lateCookies)) {
     t.match(await ask('/plain'), { body: 'plain', status: /hit/ }, 'an answer without a cookie is')
   })
 }
+
+t.test('cache judges a Response of the Fetch API by its status and its fields, and adds to those what it sends', async (t) => {
+  const app = await withUsers(t)
+  let runs = 0
+  const responses: Record<string, () => Response> = {
+    public: () => new Response(`run ${++runs}`, { headers: { 'cache-control': 'public, max-age=600', etag: '"1"' } }),
+    cookie: () => new Response(`run ${++runs}`, { headers: [['cache-control', 'public, max-age=600'], ['set-cookie', `a=${runs}`], ['set-cookie', `b=${runs}`]] }),
+    missing: () => new Response(`run ${++runs}`, { status: 404 }),
+    private: () => new Response(`run ${++runs}`, { headers: { 'cache-control': 'private' } }),
+    empty: () => new Response(null, { status: 204 })
+  }
+  for (const [name, make] of Object.entries(responses)) {
+    app.get(`/${name}`, { config: { cache: { browser: '10m' } } }, async () => make())
+    app.get(`/users/${name}`, { config: { session: 'required', cache: { partition: 'user', browser: '10m' } } }, async () => make())
+  }
+  app.get('/signs-in', async (request) => { await request.session.signIn('eve'); return new Response('in', { headers: { 'cache-control': 'public, max-age=600' } }) })
+  const cookie = await signIn(app, 'ann')
+  const ask = async (url: string) => {
+    const { statusCode, body, headers, cookies } = await app.inject({ url, headers: { cookie } })
+    await stored(app)
+    return { statusCode, body, control: String(headers['cache-control']), status: headers['cache-status'], cookies: cookies.length }
+  }
+
+  await ask('/public')
+  t.match(await ask('/public'), { statusCode: 200, body: 'run 1', status: /hit/, control: 'max-age=600, public' })
+  await ask('/users/public')
+  t.match(await ask('/users/public'), { body: 'run 2', status: /hit/, control: /^private/ }, 'in a partition')
+  for (const prefix of ['/', '/users/']) {
+    for (const [name, expected] of Object.entries({ cookie: { statusCode: 200, cookies: 2, control: /private/ }, missing: { statusCode: 404 }, private: { control: /private/ } })) {
+      const [one, other] = [await ask(prefix + name), await ask(prefix + name)]
+      t.match(one, expected, prefix + name)
+      if (name !== 'private' || prefix === '/') t.not(one.body, other.body, `${prefix}${name} is not stored`)
+    }
+    t.match(await ask(`${prefix}empty`), { statusCode: 204, body: '' })
+  }
+  t.match(await ask('/signs-in'), { control: 'no-store', cookies: 1 }, 'the session cookie is for one visitor, whatever the Response says')
+})
 
 t.test('cache lets no hit be kept by other caches that leaves with a cookie of a later hook', async (t) => {
   const app = await cachingApp(t)

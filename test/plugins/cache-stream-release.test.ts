@@ -26,7 +26,8 @@ function endlessWeb (): { stream: ReadableStream, isReleased: () => boolean } {
   return { stream, isReleased: () => isReleased }
 }
 
-const payloads: Record<string, () => Held> = {
+/** A Response has a status of its own, which replaces the reply's. */
+const payloads: Record<string, (status: number) => Held> = {
   'a stream': () => {
     const payload = endless()
     return { payload, isReleased: () => payload.destroyed }
@@ -39,9 +40,9 @@ const payloads: Record<string, () => Held> = {
     const { stream, isReleased } = endlessWeb()
     return { payload: stream, isReleased }
   },
-  'a Response': () => {
+  'a Response': (status) => {
     const { stream, isReleased } = endlessWeb()
-    return { payload: new Response(stream), isReleased }
+    return { payload: new Response(stream, { status }), isReleased }
   }
 }
 
@@ -52,6 +53,7 @@ interface Way {
   readonly hasStored?: boolean
   readonly send: (reply: FastifyReply, payload: unknown) => unknown
   readonly ask: (url: string, app: FastifyInstance) => Promise<unknown>
+  readonly status?: number
   readonly except?: readonly string[]
 }
 
@@ -66,11 +68,11 @@ async function abort (url: string): Promise<void> {
 }
 
 const ways: Record<string, Way> = {
-  'a stored answer stands in for its 502': { cache: { staleIfError: '1h' }, hasStored: true, send: (reply, payload) => reply.code(502).send(payload), ask: get() },
-  'a stored answer stands in for its 502, for a request with a condition': { cache: { staleIfError: '1h' }, hasStored: true, send: (reply, payload) => reply.code(502).send(payload), ask: get({ 'if-none-match': '"stored"' }) },
-  'a stored answer stands in for its 502, for a part': { cache: { staleIfError: '1h' }, hasStored: true, send: (reply, payload) => reply.code(502).send(payload), ask: get({ range: 'bytes=0-1' }) },
-  'it confirms a stored answer': { hasStored: true, send: (reply, payload) => reply.code(304).send(payload), ask: get() },
-  'it answers HEAD': { send: (reply, payload) => reply.send(payload), ask: async (url) => await fetch(url, { method: 'HEAD' }), except: ['a Response'] },
+  'a stored answer stands in for its 502': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get() },
+  'a stored answer stands in for its 502, for a request with a condition': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ 'if-none-match': '"stored"' }) },
+  'a stored answer stands in for its 502, for a part': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ range: 'bytes=0-1' }) },
+  'it confirms a stored answer': { hasStored: true, send: (reply, payload) => reply.code(304).send(payload), ask: get(), except: ['a Response'] },
+  'it answers HEAD': { send: (reply, payload) => reply.send(payload), ask: async (url) => await fetch(url, { method: 'HEAD' }) },
   'a later hook fails': { send: (reply, payload) => reply.header('x-late', 'error').send(payload), ask: get() },
   'a later hook fails, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'error', 'cache-control': 'private' }).send(payload), ask: get() },
   'a later hook sends something else': { send: (reply, payload) => reply.header('x-late', 'other').send(payload), ask: get() },
@@ -105,7 +107,7 @@ const ways: Record<string, Way> = {
 
 let slow: (() => void)[] = []
 
-for (const [way, { cache = {}, hasStored = false, send, ask, except = [] }] of Object.entries(ways)) {
+for (const [way, { cache = {}, hasStored = false, send, ask, status = 200, except = [] }] of Object.entries(ways)) {
   t.test(`cache releases what a stream holds that is not sent to its end: ${way}`, async (t) => {
     const app = await cachingApp(t, { maxBytes: 2048, server: { forceCloseConnections: true } })
     slow = []
@@ -127,7 +129,7 @@ for (const [way, { cache = {}, hasStored = false, send, ask, except = [] }] of O
         reply.headers({ etag: '"stored"', age: '3660' }).send('stored')
         return
       }
-      held[name] = payloads[name]?.()
+      held[name] = payloads[name]?.(status)
       send(reply.type('text/plain'), held[name]?.payload)
     })
     const url = await app.listen({ port: 0, host: '127.0.0.1' })

@@ -24,7 +24,8 @@ const superseding: Record<string, Handler> = {
   'Set-Cookie of a later hook': (_request, reply) => reply.header('x-late', 'cookie').send('new'),
   'a body that is too large': (_request, reply) => reply.send('a'.repeat(5000)),
   'a stream that is too large': (_request, reply) => reply.type('text/plain').send(ReadableStream.from(['a'.repeat(3000), 'a'.repeat(3000)])),
-  'a Response': (_request, reply) => reply.send(new Response('new')),
+  'a Response with 404': (_request, reply) => reply.send(new Response('gone', { status: 404 })),
+  'a Response with Set-Cookie': (_request, reply) => reply.send(new Response('new', { headers: { 'set-cookie': 'a=1' } })),
   'a 304 that says no-store': (_request, reply) => reply.code(304).header('cache-control', 'no-store').send()
 }
 
@@ -32,6 +33,7 @@ const superseding: Record<string, Handler> = {
 const passing: Record<string, Handler> = {
   'a 500': (_request, reply) => reply.code(500).send('failed'),
   'a 503 that is thrown': () => { throw Object.assign(new Error('failed'), { statusCode: 503 }) },
+  'a Response with 502': (_request, reply) => reply.send(new Response('failed', { status: 502 })),
   'a 429': (_request, reply) => reply.code(429).send('later'),
   'a 401 that depends on credentials': (request, reply) => reply.code(request.headers.authorization === undefined ? 401 : 200).send('closed'),
   'a 404 that depends on a cookie': (request, reply) => request.headers.cookie === undefined ? reply.code(404).send('gone') : reply.send('old'),

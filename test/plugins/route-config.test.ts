@@ -138,6 +138,31 @@ t.test('route config that another hook changes after it was read is refused at s
   }
 })
 
+t.test('route config that another hook replaces, with the same values, is refused at start where what was read is lost', async (t) => {
+  const copies: Record<string, (config: object | undefined) => object | undefined> = {
+    cloned: (config) => structuredClone({ ...config }),
+    'through JSON': (config) => JSON.parse(JSON.stringify(config)) as object,
+    'by its entries': (config) => Object.fromEntries(Object.entries(config ?? {})),
+    'taken away': () => undefined
+  }
+  for (const [how, copy] of Object.entries(copies)) {
+    for (const inherits of [true, false]) {
+      const app = start(t)
+      await app.register(prism, stack())
+      app.addHook('onRoute', (options) => { options.config = copy(options.config) })
+      if (inherits) app.routeDefaults({ session: 'required' })
+      route(app, inherits ? {} : { session: 'required' })
+      await t.rejects(async () => await app.ready(), refusal(/GET \/route has (a config that a hook replaced|config\.session, but a hook changed it)/), `${how}${inherits ? ', of what its scope says' : ''}`)
+    }
+  }
+
+  const app = start(t)
+  await app.register(prism, stack())
+  app.addHook('onRoute', (options) => { options.config = { ...options.config, own: true } as object })
+  route(app, { session: 'required' })
+  t.equal((await app.inject('/route')).statusCode, 401, 'a copy with its symbols')
+})
+
 t.test('route config with a variant of a key is refused at start, and a near miss is warned of', async (t) => {
   for (const key of ['Session', 'sessions', 'SESSION', 'ses-sion', 'Cache', 'caches', 'CACHES', 'rate_limit', 'rate-limit', 'ratelimit', 'RateLimit', 'rateLimits', 'rate limits', 'rate.limit', 'rates_limit']) {
     const app = start(t)
