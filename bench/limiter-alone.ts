@@ -4,10 +4,10 @@ import type { FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
 import { RateLimiterRedis } from 'rate-limiter-flexible'
 import { Limiter } from '../src/limit/limiter.ts'
-import { LimitPlan } from '../src/limit/plan.ts'
+import { RouteLimits } from '../src/limit/plan.ts'
 import { resolveLimitPolicies } from '../src/limit/policy.ts'
 import { resolveRedisPolicy } from '../src/redis/policy.ts'
-import { Pool } from '../src/redis/pool.ts'
+import { PooledRedis } from '../src/redis/pool.ts'
 import type { Owner } from '../test/helpers/owner.ts'
 import { startRedisProcess } from '../test/helpers/redis-process.ts'
 
@@ -48,7 +48,7 @@ async function run ({ ask }: Peer): Promise<number> {
 }
 
 async function open (owner: Owner, url: string): Promise<Record<string, Peer>> {
-  const pool = new Pool(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
   await pool.start()
   const redis = new Redis(url, { enableAutoPipelining: true })
   const app = Fastify()
@@ -59,11 +59,11 @@ async function open (owner: Owner, url: string): Promise<Record<string, Peer>> {
     pool.disconnect()
   })
   const limiter = new Limiter(pool.batch)
-  const planOf = (choices: unknown[]) => new LimitPlan(resolveLimitPolicies<FastifyRequest, never>({ quota: 1e9 }, choices, true) ?? [], pool.keyspace, ['GET'], '/items/:id')
+  const planOf = (choices: unknown[]) => new RouteLimits(resolveLimitPolicies<FastifyRequest, never>({ quota: 1e9 }, choices, true) ?? [], pool.keyspace, ['GET'], '/items/:id')
   const [one, two] = [planOf([]), planOf([{ quota: 1e9 }])]
   const check = app.createRateLimit()
   const flexible = new RateLimiterRedis({ storeClient: redis, points: 1e9, duration: 60 })
-  const prism = (plan: typeof one) => (who: string) => plan.ask(limiter, { method: 'GET' } as FastifyRequest, { partition: { kind: 'ip', who }, session: undefined }, false)
+  const prism = (limits: typeof one) => (who: string) => limits.ask(limiter, { method: 'GET' } as FastifyRequest, { partition: { kind: 'ip', id: who }, session: undefined }, false)
   const foreign = (ip: string) => ({ ip, routeOptions: {} }) as FastifyRequest
   return {
     'fastify-prism, one policy': { ask: prism(one), cpu: [] },

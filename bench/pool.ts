@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { resolveRedisPolicy } from '../src/redis/policy.ts'
-import { Pool } from '../src/redis/pool.ts'
+import { PooledRedis } from '../src/redis/pool.ts'
 import { startRedisProcess } from '../test/helpers/redis-process.ts'
 import { withOwner } from './owner.ts'
 
@@ -22,15 +22,15 @@ const largeKeys = 8
 interface Round { reads: number, p50Ms: number, p99Ms: number, cpu: number, large: number, failed: number }
 
 /** Reads keys by chance, one after the other, until it is told to stop. */
-async function read (pool: Pool, name: string, keys: number, isOver: () => boolean, done: (ms: number, isFine: boolean) => void): Promise<void> {
+async function read (pool: PooledRedis, name: string, keys: number, isOver: () => boolean, done: (ms: number, isFine: boolean) => void): Promise<void> {
   while (!isOver()) {
     const askedAt = performance.now()
-    const value = await pool.batch.read(`${name}:${Math.floor(Math.random() * keys)}`).catch(() => null)
+    const value = await pool.batch.get(`${name}:${Math.floor(Math.random() * keys)}`).catch(() => null)
     done(performance.now() - askedAt, value !== null)
   }
 }
 
-async function measure (pool: Pool, isMixed: boolean): Promise<Round> {
+async function measure (pool: PooledRedis, isMixed: boolean): Promise<Round> {
   const waits: number[] = []
   const counts = { large: 0, failed: 0 }
   const endsAt = performance.now() + roundMs
@@ -65,7 +65,7 @@ await withOwner(async (owner) => {
   const { url } = await startRedisProcess(owner)
   await fill(url)
   const pools = await Promise.all(sizes.map(async (size) => {
-    const pool = new Pool(resolveRedisPolicy({ url, min: size, max: size }))
+    const pool = new PooledRedis(resolveRedisPolicy({ url, min: size, max: size }))
     owner.after(() => pool.disconnect())
     await pool.start(5000)
     while (pool.load.ready < size) await sleep(10)

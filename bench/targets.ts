@@ -1,7 +1,7 @@
 import fastify from 'fastify'
 import prism from '../plugins/index.ts'
 import { resolveRedisPolicy } from '../src/redis/policy.ts'
-import { Pool } from '../src/redis/pool.ts'
+import { PooledRedis } from '../src/redis/pool.ts'
 import { Script } from '../src/redis/script.ts'
 import type { Owner } from '../test/helpers/owner.ts'
 import { until } from '../test/helpers/until.ts'
@@ -20,10 +20,10 @@ const warmUpCalls = 300
 
 /** Asks through the pool, as requests do: one read and one script. */
 export async function poolTarget (owner: Owner, url: string): Promise<Target> {
-  const pool = new Pool(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
   owner.after(() => pool.disconnect())
   await pool.start(5000)
-  return warm(() => Promise.all([pool.batch.read('entry'), pool.batch.ask(count, ['count'], [lifetimeMs])]))
+  return warm(() => Promise.all([pool.batch.get('entry'), pool.batch.runScript(count, ['count'], [lifetimeMs])]))
 }
 
 /** Asks a whole app for a cached, limited route with a session. */

@@ -5,7 +5,7 @@ import { messageOf, testMessage } from '../src/alerts/message.ts'
 import type { AlertMessage } from '../src/alerts/message.ts'
 import { rules as allRules } from '../src/alerts/rules.ts'
 import type { Rule } from '../src/alerts/rules.ts'
-import { Watch } from '../src/alerts/watch.ts'
+import { AlertEvaluator } from '../src/alerts/watch.ts'
 import type { Alert, Change } from '../src/alerts/watch.ts'
 import { Webhook } from '../src/alerts/webhook.ts'
 import type {} from './events.ts'
@@ -55,7 +55,7 @@ const levels = { critical: 'error', warning: 'warn', info: 'info' } as const
  * Judges the rules with each reading of the metrics, and tells each change once: to the log, to the topic `alerts`, and to a webhook.
  */
 export default fp<AlertsOptions>(async (fastify, { url, secret, format = 'json', routingKey, rules = allRules, retryMs }) => {
-  const watch = new Watch(rules)
+  const evaluator = new AlertEvaluator(rules)
   const webhook = url === undefined ? undefined : new Webhook({ url, secret, ...(retryMs === undefined ? {} : { retryMs }), onLost: (reason) => fastify.log.error({ reason }, 'An alert could not be sent') })
   const post = async (message: AlertMessage): Promise<TestOutcome> => {
     if (webhook === undefined || url === undefined) return { webhook: 'none' }
@@ -73,26 +73,26 @@ export default fp<AlertsOptions>(async (fastify, { url, secret, format = 'json',
   }
 
   fastify.decorate('alerts', {
-    get all () { return watch.alerts },
-    consequencesOf: (name) => watch.consequencesOf(name),
+    get all () { return evaluator.alerts },
+    consequencesOf: (name) => evaluator.consequencesOf(name),
     test: () => send(testMessage())
   })
-  fastify.metrics.exposition.gauge({
+  fastify.metrics.registry.gauge({
     name: 'prism_alert_firing',
     help: '1 while this service itself finds that something is wrong.',
-    rows: () => watch.alerts.map(({ rule, state }) => [{ alert: rule.name, severity: rule.severity }, Number(state === 'firing')])
+    rows: () => evaluator.alerts.map(({ rule, state }) => [{ alert: rule.name, severity: rule.severity }, Number(state === 'firing')])
   })
   fastify.metrics.onReading(() => {
-    for (const change of watch.judge(fastify.metrics.history)) tell(change)
+    for (const change of evaluator.evaluate(fastify.metrics.history)) tell(change)
   })
   fastify.addHook('onClose', async () => webhook?.close())
 
   function tell ({ alert, isFiring }: Change): void {
     const { rule, value, reason } = alert
-    const consequences = watch.consequencesOf(rule.name)
+    const consequences = evaluator.consequencesOf(rule.name)
     const facts = { alert: rule.name, severity: rule.severity, value, first: reason?.remedy ?? rule.first, reason: reason?.code, ...(consequences.length === 0 ? {} : { consequences }) }
     if (isFiring) fastify.log[levels[rule.severity]](facts, reason === undefined ? rule.meaning : `${rule.meaning} ${reason.sentence}`)
     else fastify.log.info({ alert: rule.name, value }, 'An alert is over')
-    if (rule.of === 'process' || fastify.metrics.observer.isHolder) send(messageOf(isFiring ? 'firing' : 'resolved', alert, consequences))
+    if (rule.of === 'process' || fastify.metrics.collector.isLeader) send(messageOf(isFiring ? 'firing' : 'resolved', alert, consequences))
   }
 }, { name: 'fastify-prism/alerts', fastify: '5.x', dependencies: ['fastify-prism/metrics'] })

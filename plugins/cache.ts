@@ -1,25 +1,25 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
-import { Counts } from '../src/cache/counts.ts'
+import { CacheStats } from '../src/cache/counts.ts'
 import type { CacheEvent } from '../src/cache/counts.ts'
-import { Entrance } from '../src/cache/fill/entrance.ts'
+import { LockQueue } from '../src/cache/fill/entrance.ts'
 import type { Entry } from '../src/cache/entry.ts'
-import { Fills } from '../src/cache/fill/fill.ts'
+import { SingleFlightGroup } from '../src/cache/fill/fill.ts'
 import { isUnsafe } from '../src/cache/invalidation.ts'
-import { Locks } from '../src/cache/fill/lock.ts'
+import { FillLocks } from '../src/cache/fill/lock.ts'
 import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/policy.ts'
 import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/policy.ts'
 import { sections } from '../src/cache/memory/pressure.ts'
-import { Refresh, Refreshes } from '../src/cache/refresh.ts'
-import { Reservations } from '../src/cache/fill/reservations.ts'
-import { Room } from '../src/cache/memory/room.ts'
-import type { Standing } from '../src/cache/memory/room.ts'
+import { BackgroundRefresh, BackgroundRefreshes } from '../src/cache/refresh.ts'
+import { PrefetchedLocks } from '../src/cache/fill/reservations.ts'
+import { MemoryGuard } from '../src/cache/memory/room.ts'
+import type { MemoryUsage } from '../src/cache/memory/room.ts'
 import { CacheStore } from '../src/cache/store.ts'
-import { Visit } from '../src/cache/visit.ts'
-import { Waiters } from '../src/cache/fill/waiters.ts'
-import { Wraps } from '../src/cache/wrap.ts'
-import { Writer } from '../src/cache/writer.ts'
+import { CacheRequestState } from '../src/cache/visit.ts'
+import { LockWaiters } from '../src/cache/fill/waiters.ts'
+import { Memoizer } from '../src/cache/wrap.ts'
+import { InvalidatingRoute } from '../src/cache/writer.ts'
 import { claimDecorators } from '../src/decorators.ts'
 import { Subscriber } from '../src/redis/subscriber.ts'
 
@@ -40,7 +40,7 @@ export interface Cache {
   /** Bytes that this process has stored since the start. */
   readonly storedBytes: number
   /** How full Redis is, as this process saw it last: `tight` stores only what is asked for twice, `full` gives stored answers up. */
-  readonly memory: Standing
+  readonly memory: MemoryUsage
   /**
    * Drops every answer and every wrapped value that bears one of these tags, also those that are being made now. It costs the same for one as for a million.
    *
@@ -52,7 +52,7 @@ export interface Cache {
   purge (...tags: string[]): Promise<void>
   purge (...tagsAndOptions: [...tags: string[], options: PurgeOptions]): Promise<void>
   /** The same cache for any value that JSON can say. */
-  wrap: Wraps['wrap']
+  wrap: Memoizer['wrap']
   /** Calls `listener` each time something happens, with how often it has. It must not throw. */
   on (event: CacheEvent, listener: (count: number) => void): void
 }
@@ -84,9 +84,9 @@ declare module 'fastify' {
   }
 }
 
-const visited = Symbol('prism.cache')
-type Visitor = CacheRequest & { [visited]?: Visit | null }
-type Part = CachedRoute<Visitor> | Writer | undefined
+const requestState = Symbol('prism.cache')
+type RequestWithSession = CacheRequest & { [requestState]?: CacheRequestState | null }
+type CachePolicyHandler = CachedRoute<RequestWithSession> | InvalidatingRoute | undefined
 
 /**
  * Keeps the answers of routes that name `cache`, and serves them: after every guard, in place of the handler.
@@ -96,107 +96,107 @@ type Part = CachedRoute<Visitor> | Writer | undefined
 export default fp<CacheOptions>(async (fastify, options) => {
   const policy = resolveCachePolicy(options)
   const keepDecorators = claimDecorators(fastify, 'cache', { instance: ['cache'], reply: ['cache', 'tag'] })
-  const counts = new Counts()
-  const room = roomIn(fastify, counts)
-  const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, room)
+  const stats = new CacheStats()
+  const memoryGuard = memoryGuardFor(fastify, stats)
+  const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, memoryGuard)
   fastify.redisPool.on('server', () => store.reached())
-  const locks = new Locks(fastify.redisPool.batch, store.keys, store)
-  const waiters = new Waiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.hear(error), fastify.redisPool.batch.deadlineMs), store.keys.cacheFilled())
-  const entrance = new Entrance(locks, waiters, counts)
-  fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) entrance.outage() })
-  const reservations = new Reservations(locks, store)
-  const wraps = new Wraps(store, entrance)
-  const { markOf, resolvedFrom, send } = fastify.journey
-  const shared = { store, counts, entrance, reservations, refreshes: new Refreshes(send), fills: new Fills<Entry>(), writers: new Set<string>(), proxies: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const locks = new FillLocks(fastify.redisPool.batch, store.keys, store)
+  const waiters = new LockWaiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.hear(error), fastify.redisPool.batch.deadlineMs), store.keys.cacheFilled())
+  const lockQueue = new LockQueue(locks, waiters, stats)
+  fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
+  const prefetchedLocks = new PrefetchedLocks(locks, store)
+  const memoizer = new Memoizer(store, lockQueue)
+  const { internalRequestOf: markOf, resolvedFrom, send } = fastify.lifecycle
+  const shared = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), responseTtlRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
-    get counts () { return counts.all },
+    get counts () { return stats.all },
     get storedBytes () { return store.keptBytes },
-    get memory () { return room.standing },
+    get memory () { return memoryGuard.usage },
     purge: async (...given) => {
       const { tags, isSoft } = readPurge(given)
-      counts.add('purge')
+      stats.add('purge')
       await store.purge(tags, { isSoft })
     },
-    wrap: wraps.wrap.bind(wraps),
-    on: counts.on.bind(counts)
+    wrap: memoizer.wrap.bind(memoizer),
+    on: stats.on.bind(stats)
   }
 
   fastify.addHook('onClose', async () => {
-    entrance.close()
-    reservations.close()
-    room.close()
+    lockQueue.close()
+    prefetchedLocks.close()
+    memoryGuard.close()
   })
   fastify.decorate('cache', { getter: () => cache })
-  fastify.decorateRequest(visited, null)
+  fastify.decorateRequest(requestState, null)
   fastify.decorateReply('cache', {
     getter (this: FastifyReply) {
-      return { bypass: (reason: string) => { visitOf(this.request as Visitor).bypass = reason } }
+      return { bypass: (reason: string) => { requestStateOf(this.request as RequestWithSession).bypass = reason } }
     }
   })
   fastify.decorateReply('tag', function tag (this: FastifyReply, ...tags: string[]) {
-    const visit = visitOf(this.request as Visitor)
-    visit.tags = [...visit.tags, ...readTags(tags)]
+    const state = requestStateOf(this.request as RequestWithSession)
+    state.tags = [...state.tags, ...readTags(tags)]
     return this
   })
   keepDecorators()
 
-  const resolve = (choices: readonly unknown[], route?: RouteOptions): Part => {
-    const chosen = resolveRoutePolicy<Visitor>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
+  const resolve = (choices: readonly unknown[], route?: RouteOptions): CachePolicyHandler => {
+    const chosen = resolveRoutePolicy<RequestWithSession>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
-    if (methods.some(isUnsafe)) shared.writers.add(route.url)
-    if (chosen === undefined || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new Writer(shared) : undefined
-    if (chosen.ttlMs === undefined) shared.proxies.add(route.url)
+    if (methods.some(isUnsafe)) shared.unsafeRoutes.add(route.url)
+    if (chosen === undefined || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(shared) : undefined
+    if (chosen.ttlMs === undefined) shared.responseTtlRoutes.add(route.url)
     const cached = new CachedRoute(chosen, route.url, shared)
     wrapHandler(route, cached)
     sealAnswers(route, cached)
     return cached
   }
 
-  fastify.journey.join<Part>({
+  fastify.lifecycle.join<CachePolicyHandler>({
     name: 'cache',
     resolve,
-    ask: (request: Visitor, _reply, part) => {
+    enqueueReads: (request: RequestWithSession, _reply, part) => {
       if (!(part instanceof CachedRoute)) return
-      const visit = visitOf(request)
+      const state = requestStateOf(request)
       const mark = markOf(request)
-      if (mark instanceof Refresh) visit.refresh = mark
-      part.ask(request, visit)
+      if (mark instanceof BackgroundRefresh) state.refresh = mark
+      part.ask(request, state)
     },
-    close: (request: Visitor, reply, part) => { if (part instanceof CachedRoute) part.close(visitOf(request), reply) },
-    settle: (request: Visitor, reply, payload, part) => part?.settle(request, reply, visitOf(request), payload)
+    beforeSend: (request: RequestWithSession, reply, part) => { if (part instanceof CachedRoute) part.close(requestStateOf(request), reply) },
+    onSend: (request: RequestWithSession, reply, payload, part) => part?.settle(request, reply, requestStateOf(request), payload)
   })
 }, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
 
 /** What this process may store, and may have to give up, where Redis's memory has a limit. */
-function roomIn ({ redisPool: pool, log }: FastifyInstance, counts: Counts): Room {
+function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: CacheStats): MemoryGuard {
   const unlink = (names: readonly string[]) => {
     // What could not be given up ends by itself.
     const slots = pool.server?.isCluster === true ? names.map((name) => [name]) : [names]
     for (const each of slots) pool.batch.command('UNLINK', [...each], 'background').catch(() => {})
   }
-  return new Room({
+  return new MemoryGuard({
     info: async () => String(await pool.batch.command('INFO', sections, 'background')),
     limitBytes: () => pool.server?.maxmemoryBytes,
     connections: () => pool.load.connections,
     unlink,
-    count: (event) => counts.add(event),
-    changed: (standing) => {
-      if (standing.level === 'calm') log.info({ redis: standing }, 'Redis has room again: answers are stored as ever')
-      else log.warn({ redis: standing }, standing.level === 'full' ? 'Redis is nearly full: stored answers are given up, so that nothing else is evicted' : 'Redis fills up: only answers that are asked for twice are stored')
+    count: (event) => stats.add(event),
+    changed: (usage) => {
+      if (usage.level === 'calm') log.info({ redis: usage }, 'Redis has room again: answers are stored as ever')
+      else log.warn({ redis: usage }, usage.level === 'full' ? 'Redis is nearly full: stored answers are given up, so that nothing else is evicted' : 'Redis fills up: only answers that are asked for twice are stored')
     }
   })
 }
 
-function visitOf (request: Visitor): Visit {
-  request[visited] ??= new Visit()
-  return request[visited]
+function requestStateOf (request: RequestWithSession): CacheRequestState {
+  request[requestState] ??= new CacheRequestState()
+  return request[requestState]
 }
 
-function wrapHandler (route: RouteOptions, cached: CachedRoute<Visitor>): void {
+function wrapHandler (route: RouteOptions, cached: CachedRoute<RequestWithSession>): void {
   const { handler } = route
-  route.handler = function answer (this: FastifyInstance, request: Visitor, reply: FastifyReply) {
-    return cached.answer(request, reply, visitOf(request), () => handler.call(this, request, reply))
+  route.handler = function answer (this: FastifyInstance, request: RequestWithSession, reply: FastifyReply) {
+    return cached.answer(request, reply, requestStateOf(request), () => handler.call(this, request, reply))
   } as typeof handler
 }
 
@@ -211,9 +211,9 @@ function querySchemaOf (route: RouteOptions | undefined): unknown {
 }
 
 /** Hooks of the route itself run after those of its scopes, also of such as are registered later. */
-function sealAnswers (route: RouteOptions, cached: CachedRoute<Visitor>): void {
+function sealAnswers (route: RouteOptions, cached: CachedRoute<RequestWithSession>): void {
   const seal: onSendHookHandler = (request, reply, payload, done) => {
-    cached.seal(reply, visitOf(request as Visitor))
+    cached.seal(reply, requestStateOf(request as RequestWithSession))
     done(null, payload)
   }
   route.onSend = [...[route.onSend ?? []].flat(), seal]

@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import type { Pool } from '../src/redis/pool.ts'
+import type { PooledRedis } from '../src/redis/pool.ts'
 import type { UnreachableReason } from '../src/redis/unreachable-reason.ts'
 
 declare module 'fastify' {
@@ -54,7 +54,7 @@ export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
 }, { name: 'fastify-prism/health', fastify: '5.x', dependencies: ['fastify-prism/redis'] })
 
 /** Why Redis cannot be used, or the one that another part of the stack has for itself. The text shows no address: anybody may ask. */
-function unusable ({ reason, others }: Pool): UnreachableReason & { holds?: string } | undefined {
+function unusable ({ reason, others }: PooledRedis): UnreachableReason & { holds?: string } | undefined {
   if (reason !== undefined) return reason
   for (const [holds, { reason }] of others) if (reason !== undefined) return { ...reason, holds }
   return undefined

@@ -5,17 +5,17 @@ import { ScopeError } from '../src/errors.ts'
 import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { endWithRefusal, isUpgrade, refusePipelinedUpgrades } from '../src/http/upgrade.ts'
 import { readRecord } from '../src/options.ts'
-import { Answer } from '../src/redis/answer.ts'
+import { PendingReply } from '../src/redis/answer.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
 import { declaredRoutes, routeOf } from '../src/route-config/declared-routes.ts'
 
 /** Whether a request goes on after a beat. */
-export type Going = void | 'over'
+export type StepResult = void | 'over'
 
 /**
  * One concern's part in every request, beat by beat. `Policy` is what a route chose, resolved once, at onRoute.
  */
-export interface Concern<Policy> {
+export interface LifecycleParticipant<Policy> {
   /** what routes and scopes call it in their config: `rateLimit`, `session`, `cache` */
   name: keyof RouteDefaults
   /**
@@ -26,23 +26,23 @@ export interface Concern<Policy> {
    */
   resolve (choices: readonly unknown[], route?: RouteOptions, scope?: FastifyInstance): Policy
   /** What a request of the app's own is given in place of the route's policy, where the concern speaks of visitors; such a request has none. */
-  forOwn? (): Policy
+  policyForInternal? (): Policy
   /** onRequest, first: states what it wants of Redis. Synchronous: all of one tick's wants leave together. Says `over` where its answer will end the request: nobody after it asks. */
-  ask? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going
+  enqueueReads? (request: FastifyRequest, reply: FastifyReply, policy: Policy): StepResult
   /** onRequest, second: makes use of what was asked; says what it waits for where that is not here, and is called again. Throws to end the request here, or sends and says `over`: nothing after it runs. */
-  answer? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going | Answer<unknown> | Promise<Going>
+  useReplies? (request: FastifyRequest, reply: FastifyReply, policy: Policy): StepResult | PendingReply<unknown> | Promise<StepResult>
   /** onRequest, once all have their answers: what depends on those of others. As `answer`. */
-  conclude? (request: FastifyRequest, reply: FastifyReply, policy: Policy): Going | Answer<unknown> | Promise<Going>
+  useRepliesLate? (request: FastifyRequest, reply: FastifyReply, policy: Policy): StepResult | PendingReply<unknown> | Promise<StepResult>
   /** onSend, before anybody settles: the answer is as handler, serialisers and earlier hooks made it. Synchronous. */
-  close? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
+  beforeSend? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
   /** onSend, after the handler: may replace the payload by returning another, or null for none. Not called twice. */
-  settle? (request: FastifyRequest, reply: FastifyReply, payload: unknown, policy: Policy): unknown
+  onSend? (request: FastifyRequest, reply: FastifyReply, payload: unknown, policy: Policy): unknown
   /** onResponse: the reply has left. */
-  tally? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
+  onResponse? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
 }
 
 /** A GET that no visitor has made. */
-export interface OwnRequest {
+export interface InternalRequest {
   readonly url: string
   /** names in lower case */
   readonly fields: Readonly<Record<string, string>>
@@ -51,14 +51,14 @@ export interface OwnRequest {
 }
 
 /** Where concerns join; their order is the order of joining, in every beat. */
-export interface Journey {
-  join<Policy> (concern: Concern<Policy>): void
+export interface RequestLifecycle {
+  join<Policy> (participant: LifecycleParticipant<Policy>): void
   /** What a route's `config` was resolved to, a policy a concern's name: for documents that tell of the route. */
   resolvedFrom (config: unknown): Readonly<Record<string, unknown>>
   /** Sends a request of the app's own through all hooks; it settles when the answer is complete. `markOf` tells it from others. */
-  send (request: OwnRequest, mark: object): Promise<void>
+  send (request: InternalRequest, mark: object): Promise<void>
   /** What a request of the app's own was sent with; null for a visitor's. */
-  markOf (request: FastifyRequest): object | null
+  internalRequestOf (request: FastifyRequest): object | null
 }
 
 // Filled in by each concern's plugin, where its options are declared.
@@ -67,7 +67,7 @@ export interface RouteDefaults {}
 declare module 'fastify' {
   interface FastifyInstance {
     /** Where rate limit, session and cache take part in every request. */
-    journey: Journey
+    lifecycle: RequestLifecycle
     /** What routes of this scope, and of the scopes inside it, inherit; call it before they are declared. */
     routeDefaults (defaults: RouteDefaults): void
   }
@@ -80,16 +80,16 @@ const resolved = Symbol('prism.route')
 const assigned = Symbol('prism.policies')
 const marked = Symbol('prism.own')
 /** Bears a secret of one request: what strangers send there is nothing. */
-const ownField = 'x-prism-own'
+const internalHeader = 'x-prism-own'
 
 interface Scope { [chosen]?: readonly Record<string, unknown>[] }
-type Traveller = FastifyRequest & { [assigned]?: Policies | null, [marked]?: object | null }
+type RequestWithPolicies = FastifyRequest & { [assigned]?: Policies | null, [marked]?: object | null }
 interface Config { [resolved]?: Policies }
 
 /** The request's journey: ask → answer → handler → settle → tally. Redis is asked once, for all concerns together. */
 export default fp(async (fastify) => {
   endRefusedUpgrades(fastify)
-  const concerns: Concern<unknown>[] = []
+  const participants: LifecycleParticipant<unknown>[] = []
   const fallback: unknown[] = []
   const declared = declaredRoutes(fastify)
   const extent = { scope: fastify, features: new Set<string>() }
@@ -97,19 +97,19 @@ export default fp(async (fastify) => {
   /** of each route declared so far: it grows with each concern that joins later */
   const resolutions: unknown[][] = []
   /** who answers, then who concludes, and whose policy that is */
-  let steps: { readonly at: number, readonly take: NonNullable<Concern<unknown>['answer']> }[] = []
-  const join = <Policy>(concern: Concern<Policy>) => {
+  let steps: { readonly at: number, readonly take: NonNullable<LifecycleParticipant<unknown>['useReplies']> }[] = []
+  const join = <Policy>(participant: LifecycleParticipant<Policy>) => {
     // What is there for nobody costs every request.
-    if (concern.tally !== undefined && concerns.every(({ tally }) => tally === undefined)) fastify.addHook('onResponse', tally)
-    concerns.push(concern as Concern<unknown>)
-    extent.features.add(concern.name)
-    const byDefault = concern.resolve([])
+    if (participant.onResponse !== undefined && participants.every(({ onResponse: tally }) => tally === undefined)) fastify.addHook('onResponse', tally)
+    participants.push(participant as LifecycleParticipant<unknown>)
+    extent.features.add(participant.name)
+    const byDefault = participant.resolve([])
     for (const policies of [fallback, ...resolutions]) policies.push(byDefault)
-    steps = (['answer', 'conclude'] as const).flatMap((beat) => concerns.flatMap((each, at) => each[beat] === undefined ? [] : { at, take: each[beat] }))
+    steps = (['useReplies', 'useRepliesLate'] as const).flatMap((step) => participants.flatMap((each, at) => each[step] === undefined ? [] : { at, take: each[step] }))
   }
-  function tally (request: Traveller, reply: FastifyReply, done: () => void): void {
+  function tally (request: RequestWithPolicies, reply: FastifyReply, done: () => void): void {
     const policies = request[assigned] ?? fallback
-    for (let index = 0; index < concerns.length; index++) concerns[index]?.tally?.(request, reply, policies[index])
+    for (let index = 0; index < participants.length; index++) participants[index]?.onResponse?.(request, reply, policies[index])
     done()
   }
   const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? policiesOfUnseen(request)
@@ -121,46 +121,46 @@ export default fp(async (fastify) => {
 
   const resolvedFrom = (config: unknown) => {
     const policies = (config as Config | undefined)?.[resolved] ?? fallback
-    return Object.fromEntries(concerns.map(({ name }, index) => [name, policies[index]]))
+    return Object.fromEntries(participants.map(({ name }, index) => [name, policies[index]]))
   }
 
   const own = new Map<string, object>()
-  const send = async ({ url, fields, signal }: OwnRequest, mark: object) => {
+  const send = async ({ url, fields, signal }: InternalRequest, mark: object) => {
     const token = randomUUID()
     own.set(token, mark)
     try {
-      await fastify.inject({ method: 'GET', url, headers: { ...fields, [ownField]: token }, signal })
+      await fastify.inject({ method: 'GET', url, headers: { ...fields, [internalHeader]: token }, signal })
     } finally {
       own.delete(token)
     }
   }
-  const markOf = (request: Traveller) => request[marked] ?? null
+  const markOf = (request: RequestWithPolicies) => request[marked] ?? null
   /** What one of the app's own is given in place of its route's policies. */
-  const claim = (request: Traveller, policies: Policies): Policies => {
-    const token = request.raw.headers[ownField]
+  const claim = (request: RequestWithPolicies, policies: Policies): Policies => {
+    const token = request.raw.headers[internalHeader]
     const mark = typeof token === 'string' ? own.get(token) : undefined
     if (mark === undefined) return policies
-    delete request.raw.headers[ownField]
+    delete request.raw.headers[internalHeader]
     request[marked] = mark
-    return concerns.map(({ forOwn }, index) => forOwn === undefined ? policies[index] : forOwn())
+    return participants.map(({ policyForInternal: forOwn }, index) => forOwn === undefined ? policies[index] : forOwn())
   }
 
   fastify.decorate('journey', { getter: () => ({ join, resolvedFrom, send, markOf }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
-    if (this === fastify && concerns.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not loaded yet')
-    const names = concerns.map(({ name }) => name)
+    if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not loaded yet')
+    const names = participants.map(({ name }) => name)
     const record = readRecord('routeDefaults', defaults, names)
     this[chosen] = [...this[chosen] ?? [], record]
-    for (const concern of concerns) concern.resolve(choicesOf(this, concern.name))
+    for (const participant of participants) participant.resolve(choicesOf(this, participant.name))
   })
 
   fastify.addHook('onRoute', function resolve (this: FastifyInstance & Scope, route) {
     const config = { ...route.config } as Record<string, unknown> & Config
     const record = routeOf(declared, route)
-    const policies = concerns.map((concern) => {
-      const own = config[concern.name]
-      record?.read.set(concern.name, own)
-      return concern.resolve(own === undefined ? choicesOf(this, concern.name) : [...choicesOf(this, concern.name), own], route, this)
+    const policies = participants.map((participant) => {
+      const own = config[participant.name]
+      record?.read.set(participant.name, own)
+      return participant.resolve(own === undefined ? choicesOf(this, participant.name) : [...choicesOf(this, participant.name), own], route, this)
     })
     resolutions.push(policies)
     config[resolved] = policies
@@ -172,14 +172,14 @@ export default fp(async (fastify) => {
   // Hooks with a callback: of what has nothing to wait for, nothing waits.
   fastify.decorateRequest(assigned, null)
   fastify.decorateRequest(marked, null)
-  fastify.addHook('onRequest', function ask (request: Traveller, reply, done) {
+  fastify.addHook('onRequest', function ask (request: RequestWithPolicies, reply, done) {
     const given = policiesOf(request)
     const policies = request[assigned] = own.size === 0 ? given : claim(request, given)
-    for (let index = 0; index < concerns.length; index++) if (concerns[index]?.ask?.(request, reply, policies[index]) === 'over') break
+    for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'over') break
     done()
   })
   /** One step after the other, from this one on. */
-  const answerFrom = (from: number, request: Traveller, reply: FastifyReply, done: (error?: Error) => void): void => {
+  const answerFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, done: (error?: Error) => void): void => {
     const policies = request[assigned] ?? fallback
     try {
       for (let index = from; index < steps.length; index++) {
@@ -187,7 +187,7 @@ export default fp(async (fastify) => {
         const going = take(request, reply, policies[at])
         if (going === 'over') return
         if (going === undefined) continue
-        if (going instanceof Answer) going.settled().then(() => answerFrom(index, request, reply, done))
+        if (going instanceof PendingReply) going.settled().then(() => answerFrom(index, request, reply, done))
         else going.then((going) => { if (going !== 'over') answerFrom(index + 1, request, reply, done) }, done)
         return
       }
@@ -196,15 +196,15 @@ export default fp(async (fastify) => {
     }
     done()
   }
-  fastify.addHook('onRequest', function answer (request: Traveller, reply, done) { answerFrom(0, request, reply, done) })
+  fastify.addHook('onRequest', function answer (request: RequestWithPolicies, reply, done) { answerFrom(0, request, reply, done) })
 
   /** What each concern makes of what the one before has made. */
-  const settleFrom = (from: number, request: Traveller, reply: FastifyReply, payload: unknown, done: (error: Error | null, payload?: unknown) => void): void => {
+  const settleFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, payload: unknown, done: (error: Error | null, payload?: unknown) => void): void => {
     const policies = request[assigned] ?? fallback
     try {
-      for (let index = from; index < concerns.length; index++) {
+      for (let index = from; index < participants.length; index++) {
         const before = payload
-        const changed = concerns[index]?.settle?.(request, reply, before, policies[index])
+        const changed = participants[index]?.onSend?.(request, reply, before, policies[index])
         if (changed instanceof Promise) {
           changed.then((changed: unknown) => settleFrom(index + 1, request, reply, changed === undefined ? before : changed, done), (error: Error) => giveUp(before, error, done))
           return
@@ -221,10 +221,10 @@ export default fp(async (fastify) => {
     discardPayload(payload)
     done(error)
   }
-  fastify.addHook('onSend', function settle (request: Traveller, reply, sent, done) {
+  fastify.addHook('onSend', function settle (request: RequestWithPolicies, reply, sent, done) {
     const policies = request[assigned] ?? fallback
     const payload = unwrapResponse(sent, reply)
-    for (let index = 0; index < concerns.length; index++) concerns[index]?.close?.(request, reply, policies[index])
+    for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index])
     settleFrom(0, request, reply, payload, done)
   })
 }, { name: 'fastify-prism/journey', fastify: '5.x' })

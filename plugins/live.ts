@@ -6,19 +6,19 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { DrainingError, OriginError, SessionUnavailableError, UpgradeRequiredError } from '../src/errors.ts'
 import { clientAddress, clientKey } from '../src/http/client-key.ts'
-import { whenOver } from '../src/http/exchange.ts'
+import { onClosed } from '../src/http/exchange.ts'
 import { restrictUpgrades } from '../src/http/upgrade.ts'
-import { Census } from '../src/live/census.ts'
-import type { LiveConnection } from '../src/live/census.ts'
+import { ClusterConnections } from '../src/live/census.ts'
+import type { ConnectionInfo } from '../src/live/census.ts'
 import { checkTopics } from '../src/live/connection.ts'
-import type { Peer, Surroundings } from '../src/live/connection.ts'
+import type { Client, ConnectionDeps } from '../src/live/connection.ts'
 import { Connections } from '../src/live/connections.ts'
 import type { ConnectionFilter } from '../src/live/connections.ts'
 import { bounds, resolveLivePolicy } from '../src/live/policy.ts'
 import type { LiveOptions } from '../src/live/policy.ts'
-import { Replays } from '../src/live/replays.ts'
+import { ReplayBudget } from '../src/live/replays.ts'
 import { followRevocations } from '../src/live/revocations.ts'
-import { comeAgain, readStart, StreamConnection, streamQuery } from '../src/live/stream.ts'
+import { retryOnlyStream, readStart, StreamConnection, streamQuery } from '../src/live/stream.ts'
 import type { StreamQuery } from '../src/live/stream.ts'
 import { ConnectionStore } from '../src/live/store.ts'
 import { WebSocketConnection } from '../src/live/websocket.ts'
@@ -27,14 +27,14 @@ import type {} from './rate-limit.ts'
 import type {} from './redis.ts'
 import type {} from './session.ts'
 
-export type { LiveConnection } from '../src/live/census.ts'
+export type { ConnectionInfo } from '../src/live/census.ts'
 export type { LiveOptions, TopicRule } from '../src/live/policy.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** Who listens: `connections({ user, topic })` of all processes, within 250 ms, and the counts of this one. */
     live: {
-      connections (filter?: ConnectionFilter): Promise<LiveConnection[]>
+      connections (filter?: ConnectionFilter): Promise<ConnectionInfo[]>
       readonly counts: { readonly websocket: number, readonly stream: number }
     }
   }
@@ -53,17 +53,17 @@ export default fp<LiveOptions>(async (fastify, options) => {
   const instance = randomBytes(9).toString('base64url')
   const { batch, keyspace } = fastify.redisPool
   const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs), (userId) => fastify.sessions.devices(userId), policy)
-  const census = new Census(fastify.events, connections, instance)
-  const surroundings: Surroundings = {
+  const clusterConnections = new ClusterConnections(fastify.events, connections, instance)
+  const deps: ConnectionDeps = {
     policy,
-    replays: new Replays(policy.replayedEventsPerSecond),
+    replayBudget: new ReplayBudget(policy.replayedEventsPerSecond),
     events: fastify.events,
     onFailure: (error) => fastify.log.error({ err: error }, 'A rule of live topics failed'),
     onChange: (connection) => connections.changed(connection),
     onClose: (connection) => connections.remove(connection)
   }
 
-  fastify.decorate('live', { getter: () => ({ connections: (filter: ConnectionFilter = {}) => census.ask(filter), counts: connections.counts }) })
+  fastify.decorate('live', { getter: () => ({ connections: (filter: ConnectionFilter = {}) => clusterConnections.query(filter), counts: connections.counts }) })
   followRevocations(fastify.sessions, fastify.events, connections, (error) => fastify.log.warn({ err: error }, 'A revocation was not published'))
   // Other routes are answered as if no upgrade had been asked for (RFC 9110 section 7.8).
   restrictUpgrades(fastify.server, ({ method, url = '' }) => method === 'GET' && /^\/live(\?|$)/.test(url))
@@ -80,7 +80,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
     })
     scope.addHook('onRequest', async function answer (request, reply) {
       const refusal = refusalOf(request, connections)
-      if (refusal !== undefined && request.routeOptions.url === '/events') return sendStream(reply, comeAgain())
+      if (refusal !== undefined && request.routeOptions.url === '/events') return sendStream(reply, retryOnlyStream())
       if (refusal !== undefined) throw refusal
       if (request.ws && request.isFromOtherOrigin) throw new OriginError()
     })
@@ -90,7 +90,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
       if (!request.ws && request.routeOptions.url !== '/events') return
       const release = connections.reserve(peerOf(request))
       // Who is gone already gives it back too.
-      whenOver(request.raw, reply.raw, release)
+      onClosed(request.raw, reply.raw, release)
     })
 
     scope.route({
@@ -100,16 +100,16 @@ export default fp<LiveOptions>(async (fastify, options) => {
       config: { ...uncached, session: { origins: policy.origins } },
       schema: { hide: true },
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
-      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, peerOf(request), surroundings))
+      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, peerOf(request), deps))
     })
 
     scope.get<{ Querystring: StreamQuery }>('/events', { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
       const { topics, positions } = readStart(request.query, request.headers['last-event-id'])
       const peer = peerOf(request)
       checkTopics(policy, peer, topics)
-      const connection = new StreamConnection(reply.raw, peer, surroundings)
+      const connection = new StreamConnection(reply.raw, peer, deps)
       connections.add(connection)
-      whenOver(request.raw, reply.raw, () => { connection.body.destroy() })
+      onClosed(request.raw, reply.raw, () => { connection.body.destroy() })
       try {
         connection.open(topics, positions)
       } catch (error) {
@@ -157,11 +157,11 @@ function refuseForNow (reply: FastifyReply, payload: unknown): string {
   if (payload instanceof Readable) payload.destroy()
   const retryAfterSeconds = Number(reply.getHeader('retry-after') ?? 0)
   reply.code(200).removeHeader('content-length').headers(streamFields)
-  return comeAgain(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
+  return retryOnlyStream(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
 }
 
 /** The session, not what somebody does with it: a long connection is no reader of it. */
-function peerOf (request: FastifyRequest): Peer {
+function peerOf (request: FastifyRequest): Client {
   const { userId } = request.visitor
   const prefixBits = request.server.hasDecorator('rateLimits') ? request.server.rateLimits.ipv6Prefix : undefined
   return { userId, device: userId === undefined ? undefined : request.session.id, address: clientKey(clientAddress(request), prefixBits) }

@@ -1,19 +1,19 @@
 import type { Server } from 'node:http'
-import { LimitPlan } from '../src/limit/plan.ts'
+import { RouteLimits } from '../src/limit/plan.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { clientAddress } from '../src/http/client-key.ts'
-import { OperatorDoor } from '../src/http/operator.ts'
-import { Exposition, exposeRedis } from '../src/metrics/exposition.ts'
-import { Observer } from '../src/metrics/observer.ts'
+import { AdminAuth } from '../src/http/operator.ts'
+import { MetricsRegistry, exposeRedis } from '../src/metrics/exposition.ts'
+import { RedisCollector } from '../src/metrics/observer.ts'
 import { exposeProcess, readProcess } from '../src/metrics/process.ts'
 import type { Parts } from '../src/metrics/process.ts'
 import { History } from '../src/metrics/reading.ts'
-import type { Reading } from '../src/metrics/reading.ts'
+import type { MetricsSnapshot } from '../src/metrics/reading.ts'
 import { listen } from '../src/metrics/port.ts'
-import { MostRefused } from '../src/metrics/refused.ts'
+import { TopRateLimited } from '../src/metrics/refused.ts'
 import { Requests } from '../src/metrics/requests.ts'
-import type { RouteTally } from '../src/metrics/requests.ts'
+import type { RouteCounters } from '../src/metrics/requests.ts'
 import { readDuration } from '../src/options.ts'
 import type { Duration } from '../src/options.ts'
 import type {} from './cache.ts'
@@ -41,14 +41,14 @@ export interface MetricsOptions {
 
 /** What is known of this process and of Redis. */
 export interface Metrics {
-  readonly exposition: Exposition
-  readonly observer: Observer
+  readonly registry: MetricsRegistry
+  readonly collector: RedisCollector
   readonly history: History
-  readonly mostRefused: MostRefused
+  readonly topRateLimited: TopRateLimited
   /** the port of `METRICS_PORT`, once it listens */
   readonly port: number | undefined
   /** calls the listener after each reading */
-  onReading (listener: (reading: Reading) => void): void
+  onReading (listener: (snapshot: MetricsSnapshot) => void): void
 }
 
 declare module './journey.ts' {
@@ -74,35 +74,35 @@ const keptMs = 3_600_000
  */
 export default fp<MetricsOptions>(async (fastify, options) => {
   const everyMs = readDuration('metrics.every', options.every ?? '5s')
-  const door = new OperatorDoor(options.token, options.isProduction ?? false)
+  const adminAuth = new AdminAuth(options.token, options.isProduction ?? false)
   const requests = new Requests()
-  const mostRefused = new MostRefused()
-  const exposition = new Exposition()
-  const observer = new Observer(fastify.redisPool, { everyMs, memoryLimitBytes: options.memoryLimitBytes })
+  const topRateLimited = new TopRateLimited()
+  const registry = new MetricsRegistry()
+  const collector = new RedisCollector(fastify.redisPool, { everyMs, memoryLimitBytes: options.memoryLimitBytes })
   const history = new History(Math.ceil(keptMs / everyMs))
-  const listeners: ((reading: Reading) => void)[] = []
+  const listeners: ((snapshot: MetricsSnapshot) => void)[] = []
   const parts = (): Parts => partsOf(fastify, requests, options)
   let own: Server | undefined
 
-  exposeProcess(exposition, parts, observer)
-  exposeRedis(exposition, observer)
+  exposeProcess(registry, parts, collector)
+  exposeRedis(registry, collector)
   const port = () => {
     const address = own?.address()
     return typeof address === 'object' ? address?.port : undefined
   }
-  fastify.decorate('metrics', { exposition, observer, history, mostRefused, get port () { return port() }, onReading: (listener) => { listeners.push(listener) } })
+  fastify.decorate('metrics', { registry, collector, history, topRateLimited, get port () { return port() }, onReading: (listener) => { listeners.push(listener) } })
 
-  fastify.journey.join<CountedRoute>({
+  fastify.lifecycle.join<CountedRoute>({
     name: 'metrics',
-    resolve: (_choices, route) => new CountedRoute(route, (config) => fastify.journey.resolvedFrom(config), requests),
-    tally: (request, reply, route) => route.tally(request, reply, mostRefused)
+    resolve: (_choices, route) => new CountedRoute(route, (config) => fastify.lifecycle.resolvedFrom(config), requests),
+    onResponse: (request, reply, route) => route.tally(request, reply, topRateLimited)
   })
 
   const look = async () => {
-    await observer.look()
-    const reading = readProcess(parts(), observer)
-    history.add(reading)
-    for (const listener of listeners) listener(reading)
+    await collector.collect()
+    const snapshot = readProcess(parts(), collector)
+    history.add(snapshot)
+    for (const listener of listeners) listener(snapshot)
   }
   // One at a time: a look that waits for a Redis that is gone must not be told after a later one that was answered.
   let isLooking = false
@@ -114,7 +114,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   const timer = setInterval(() => { lookAlone() }, everyMs).unref()
   fastify.addHook('onReady', lookAlone)
   fastify.addHook('onListen', async () => {
-    if (options.port !== undefined) own = await listen(exposition, options.port, options.host)
+    if (options.port !== undefined) own = await listen(registry, options.port, options.host)
   })
   fastify.addHook('onClose', async () => {
     clearInterval(timer)
@@ -123,8 +123,8 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   })
 
   fastify.get('/metrics', { config: { rateLimit: false, cache: false, session: false }, schema: { hide: true } }, async (request, reply) => {
-    door.check(request.headers.authorization)
-    return reply.type(exposition.registry.contentType).header('cache-control', 'no-store').send(await exposition.text())
+    adminAuth.check(request.headers.authorization)
+    return reply.type(registry.registry.contentType).header('cache-control', 'no-store').send(await registry.text())
   })
 }, { name: 'fastify-prism/metrics', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
 
@@ -133,7 +133,7 @@ class CountedRoute {
   readonly #route: RouteOptions | undefined
   readonly #resolvedFrom: (config: unknown) => Readonly<Record<string, unknown>>
   readonly #requests: Requests
-  #tally: RouteTally | undefined
+  #tally: RouteCounters | undefined
 
   constructor (route: RouteOptions | undefined, resolvedFrom: (config: unknown) => Readonly<Record<string, unknown>>, requests: Requests) {
     this.#route = route
@@ -141,19 +141,19 @@ class CountedRoute {
     this.#requests = requests
   }
 
-  tally (request: FastifyRequest, reply: FastifyReply, mostRefused: MostRefused): void {
+  tally (request: FastifyRequest, reply: FastifyReply, topRateLimited: TopRateLimited): void {
     const tally = this.#tally ??= this.#open()
     tally.of(request.method).add(reply.statusCode, reply.getHeader('cache-status'), reply.elapsedTime / 1000)
-    if (tally.decisions.policies.length > 0) decide(tally, request, reply, mostRefused)
+    if (tally.decisions.policies.length > 0) decide(tally, request, reply, topRateLimited)
   }
 
-  #open (): RouteTally {
+  #open (): RouteCounters {
     const plan = this.#resolvedFrom(this.#route?.config).rateLimit
-    return this.#requests.open(this.#route?.url ?? 'none', plan instanceof LimitPlan ? plan.policies.map(({ name }) => name) : [])
+    return this.#requests.open(this.#route?.url ?? 'none', plan instanceof RouteLimits ? plan.policies.map(({ name }) => name) : [])
   }
 }
 
-function decide ({ decisions }: RouteTally, request: FastifyRequest, reply: FastifyReply, mostRefused: MostRefused): void {
+function decide ({ decisions }: RouteCounters, request: FastifyRequest, reply: FastifyReply, topRateLimited: TopRateLimited): void {
   // A refused event stream is a 200 that says when to come again.
   if (reply.statusCode !== 429 && !(reply.statusCode === 200 && reply.hasHeader('retry-after'))) {
     if (reply.hasHeader('ratelimit-policy')) decisions.allowed += 1
@@ -162,7 +162,7 @@ function decide ({ decisions }: RouteTally, request: FastifyRequest, reply: Fast
   for (const { name, retryMs } of request.rateLimit) {
     if (retryMs <= 0) continue
     decisions.refused.set(name, (decisions.refused.get(name) ?? 0) + 1)
-    mostRefused.add(clientAddress(request), name)
+    topRateLimited.add(clientAddress(request), name)
   }
 }
 

@@ -2,7 +2,7 @@ import swagger from '@fastify/swagger'
 import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
-import { LimitPlan } from '../src/limit/plan.ts'
+import { RouteLimits } from '../src/limit/plan.ts'
 import type { SessionRoute } from '../src/session/policy.ts'
 
 /**
@@ -16,7 +16,7 @@ export default fp(async (fastify) => {
       openapi: '3.1.0',
       info: { title: 'fastify-prism atlas', description: 'The cities of GeoNames, with notes.', version: '1' }
     },
-    transform: ({ schema, url, route }) => ({ url, schema: described(schema, fastify.journey.resolvedFrom(route.config), route) })
+    transform: ({ schema, url, route }) => ({ url, schema: described(schema, fastify.lifecycle.resolvedFrom(route.config), route) })
   })
 }, { name: 'fastify-prism/openapi', fastify: '5.x' })
 
@@ -37,7 +37,7 @@ function described (schema: FastifySchema | undefined, policies: Policies, route
 }
 
 function quotasOf (plan: unknown): Choices['rateLimit'] {
-  if (!(plan instanceof LimitPlan)) return []
+  if (!(plan instanceof RouteLimits)) return []
   return plan.policies.map(({ name, unit, quota: { quota, windowMs }, failure }) => ({ name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failure }))
 }
 

@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { OperatorError, OriginError } from '../src/errors.ts'
-import { OperatorDoor } from '../src/http/operator.ts'
+import { AdminAuthError, OriginError } from '../src/errors.ts'
+import { AdminAuth } from '../src/http/operator.ts'
 import { EntryFinder } from '../src/ops/entry.ts'
 import { pointOf, pointsOf } from '../src/ops/point.ts'
 import type {} from './alerts.ts'
@@ -57,14 +57,14 @@ async function refuseOtherOrigins ({ isFromOtherOrigin }: FastifyRequest): Promi
  * `GET /ops`: one page that says whether all is well, with the last hour's curves and what to do.
  */
 export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) => {
-  const door = new OperatorDoor(token, isProduction)
-  const enter = (request: FastifyRequest) => door.check(request.headers.authorization, ticketOf(request))
+  const adminAuth = new AdminAuth(token, isProduction)
+  const enter = (request: FastifyRequest) => adminAuth.check(request.headers.authorization, ticketOf(request))
   const mayEnter = (request: FastifyRequest) => {
     try {
       enter(request)
       return true
     } catch (error) {
-      if (!(error instanceof OperatorError)) throw error
+      if (!(error instanceof AdminAuthError)) throw error
       return false
     }
   }
@@ -72,7 +72,7 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
   const entries = new EntryFinder()
 
   fastify.addHook('onRoute', (route) => {
-    if ([route.method].flat().includes('GET')) entries.add(route.url, fastify.journey.resolvedFrom(route.config).cache)
+    if ([route.method].flat().includes('GET')) entries.add(route.url, fastify.lifecycle.resolvedFrom(route.config).cache)
   })
   fastify.metrics.onReading(() => {
     const text = block('now', nowOf(fastify))
@@ -87,7 +87,7 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
 
   fastify.get<{ Params: { file: string } }>('/ops/:file', plain, async (request, reply) => {
     const [type, body] = (Object.hasOwn(files, request.params.file) ? files[request.params.file] : undefined) ?? []
-    if (!door.isThere || type === undefined) return reply.callNotFound()
+    if (!adminAuth.isEnabled || type === undefined) return reply.callNotFound()
     return reply.headers({ ...securityFields, 'cache-control': 'no-cache' }).type(`${type}; charset=utf-8`).send(body)
   })
 
@@ -101,9 +101,9 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
   })
 
   fastify.post<{ Body: { token: string } }>('/ops/session', { ...changing, config: { ...changing.config, rateLimit: { quota: 5, group: 'operator' } }, schema: { hide: true, body: { type: 'object', required: ['token'], properties: { token: { type: 'string', maxLength: 1000 } } } } }, async (request, reply) => {
-    if (!door.isThere) return reply.callNotFound()
-    if (!door.isToken(request.body.token)) throw new OperatorError()
-    const { ticket, maxAgeSeconds } = door.issue()
+    if (!adminAuth.isEnabled) return reply.callNotFound()
+    if (!adminAuth.isToken(request.body.token)) throw new AdminAuthError()
+    const { ticket, maxAgeSeconds } = adminAuth.issueToken()
     const isSecure = request.protocol === 'https' || /^https\b/.test(String(request.headers['x-forwarded-proto']))
     return reply.header('set-cookie', `${cookieName}=${ticket}; Path=/ops; Max-Age=${maxAgeSeconds}; HttpOnly; SameSite=Strict${isSecure ? '; Secure' : ''}`).code(204).send()
   })
@@ -142,14 +142,14 @@ function block (event: string, value: unknown): string {
 function nowOf ({ metrics, alerts, redisPool }: FastifyInstance): object {
   const [before, last] = metrics.history.all.slice(-2)
   const minute = metrics.history.window(60)
-  const sample = metrics.observer.sample
+  const sample = metrics.collector.sample
   return {
     point: before === undefined || last === undefined ? null : pointOf(before, last),
     minute: minute === undefined ? null : pointOf(...minute),
     alerts: alerts.all.filter(({ state, cause }) => state === 'firing' && cause === undefined).map(({ rule: { name, severity, meaning, first }, since, reason }) => ({ name, severity, meaning, first, since, reason, consequences: alerts.consequencesOf(name) })),
     unusable: redisPool.reasonWithAddress ?? redisPool.others.get('sessions')?.reasonWithAddress ?? null,
     namespaces: sample?.namespaces ?? [],
-    refused: metrics.mostRefused.top(refusedShown),
+    refused: metrics.topRateLimited.top(refusedShown),
     commands: sample?.latencies.slice(0, commandsShown) ?? [],
     redis: sample === undefined ? null : { nodes: sample.nodes.length, silent: sample.silent, version: sample.nodes[0]?.version ?? '', role: sample.nodes[0]?.role ?? '', memoryPolicy: sample.nodes[0]?.memoryPolicy ?? '' }
   }

@@ -6,7 +6,7 @@ import { ScopeError } from '../src/errors.ts'
 import { resolveRedisPolicy } from '../src/redis/policy.ts'
 import type { RedisOptions } from '../src/redis/policy.ts'
 import { neededRights } from '../src/redis/outage.ts'
-import { Pool } from '../src/redis/pool.ts'
+import { PooledRedis } from '../src/redis/pool.ts'
 import { logReasons } from '../src/redis/reason-log.ts'
 import { checkRouteConfigs } from '../src/route-config/check.ts'
 import { declaredRoutes } from '../src/route-config/declared-routes.ts'
@@ -18,7 +18,7 @@ export type { RedisOptions } from '../src/redis/policy.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     /** The process's connections to Redis: `batch`, `lease()`, `state`, and every ioredis method. `fastify.redis` is the same, unless the app had registered @fastify/redis before. */
-    redisPool: Pool
+    redisPool: PooledRedis
   }
 }
 
@@ -32,7 +32,7 @@ declare module 'fastify' {
  */
 export default fp<RedisOptions>(async (fastify, options) => {
   if (fastify.hasDecorator('redisPool')) throw new ScopeError('register(redis)', 'this scope has a pool already, from here or from a scope around it')
-  const pool = new Pool(resolveRedisPolicy(withAppsOwn(fastify, options)))
+  const pool = new PooledRedis(resolveRedisPolicy(withAppsOwn(fastify, options)))
   const declared = declaredRoutes(fastify)
   // Here, for every part needs it: a config that names a part which is not registered is refused too.
   fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))

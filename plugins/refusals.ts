@@ -22,15 +22,15 @@ type Refused = FastifyRequest & { [refused]: Error | null | undefined }
 export default fp(async (fastify) => {
   fastify.decorateRequest(refused, undefined)
 
-  fastify.journey.join<void>({
+  fastify.lifecycle.join<void>({
     name: 'refusals',
     resolve: () => {},
-    ask (request) { lookAt(request as Refused) },
-    answer (request) {
+    enqueueReads (request) { lookAt(request as Refused) },
+    useReplies (request) {
       const refusal = lookAt(request as Refused)
       if (refusal !== null) throw refusal
     },
-    settle (request, reply) {
+    onSend (request, reply) {
       // What follows on it cannot be trusted, whoever answers.
       if (lookAt(request as Refused) !== null) reply.header('connection', 'close')
     }

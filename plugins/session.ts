@@ -3,22 +3,22 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { claimDecorators } from '../src/decorators.ts'
 import { OriginError, SessionAssignmentError, SessionRequiredError } from '../src/errors.ts'
-import { isOfUnknownOrigin, isSafeMethod, isWelcome } from '../src/http/origin.ts'
-import type { Provenance } from '../src/http/origin.ts'
+import { isOfUnknownOrigin, isSafeMethod, isAllowedOrigin } from '../src/http/origin.ts'
+import type { RequestOrigin } from '../src/http/origin.ts'
 import { wantsWebSocket } from '../src/http/upgrade.ts'
-import { Pool } from '../src/redis/pool.ts'
+import { PooledRedis } from '../src/redis/pool.ts'
 import { logReasons } from '../src/redis/reason-log.ts'
 import type { CookieChange } from '../src/session/arrival.ts'
 import { SessionCookies } from '../src/session/cookies.ts'
-import { EvictionWatch } from '../src/session/eviction.ts'
-import { House } from '../src/session/house.ts'
+import { EvictionMonitor } from '../src/session/eviction.ts'
+import { SessionManager } from '../src/session/house.ts'
 import type { Sessions } from '../src/session/house.ts'
-import { ReplyWatch } from '../src/session/reply-watch.ts'
+import { ReplyMonitor } from '../src/session/reply-watch.ts'
 import { resolveSessionOrigins, resolveSessionPolicy, resolveSessionUse } from '../src/session/policy.ts'
 import type { SessionChoice, SessionOptions, SessionRoute } from '../src/session/policy.ts'
 import type { Session as VisitorSession, SessionState } from '../src/session/session.ts'
 import { fieldsOf } from '../src/session/ticket.ts'
-import { Visit } from '../src/session/visit.ts'
+import { RequestSession } from '../src/session/visit.ts'
 
 export type { Revocation, Sessions } from '../src/session/house.ts'
 export type { KeyRule } from '../src/session/key-rules.ts'
@@ -63,7 +63,7 @@ declare module 'fastify' {
 const visiting = Symbol('prism.visit')
 const replying = Symbol('prism.reply')
 /** Undefined in a scope that was opened before this plugin was registered: its requests have no fields that were added later. */
-type Visitor = FastifyRequest & { [visiting]: Visit<object> | null | undefined, [replying]: FastifyReply | null | undefined }
+type RequestWithSession = FastifyRequest & { [visiting]: RequestSession<object> | null | undefined, [replying]: FastifyReply | null | undefined }
 
 /**
  * Loads the visitor's session with the request; saves it, when changed, with the reply.
@@ -73,29 +73,29 @@ type Visitor = FastifyRequest & { [visiting]: Visit<object> | null | undefined, 
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
   const keepDecorators = claimDecorators(fastify, 'session', { instance: ['sessions'], request: ['session', 'sessionReads', 'visitor', 'sessionClaim', 'isFromOtherOrigin'] })
-  const pool = policy.redis === undefined ? fastify.redisPool : new Pool(policy.redis)
+  const pool = policy.redis === undefined ? fastify.redisPool : new PooledRedis(policy.redis)
   if (pool !== fastify.redisPool) {
     fastify.redisPool.others.set('sessions', pool)
     logReasons(pool, fastify.log, 'sessions')
   }
-  const replies = new ReplyWatch({
+  const replyMonitor = new ReplyMonitor({
     setCookie: (change, reply) => { sendCookie(change, reply as FastifyReply) },
     warn: (reply, text) => { (reply as FastifyReply).log.warn({ route: (reply as FastifyReply).request.routeOptions.url }, text) }
   })
-  const house = new House(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'), replies)
+  const sessionManager = new SessionManager(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'), replyMonitor)
   // @fastify/cookie can write only once it was registered somewhere: in a scope without routes it costs no request a hook, and leaves the app its own.
   await fastify.register(async (scope) => { if (!scope.hasDecorator('serializeCookie')) await scope.register(cookie, { hook: false }) })
-  const cookies = new SessionCookies(policy, house.keys, cookie.serialize)
+  const cookies = new SessionCookies(policy, sessionManager.keys, cookie.serialize)
 
-  fastify.decorate('sessions', { getter: () => house })
+  fastify.decorate('sessions', { getter: () => sessionManager })
   fastify.decorateRequest(visiting, null)
   fastify.decorateRequest(replying, null)
   fastify.decorateRequest('sessionReads', 0)
-  fastify.decorateRequest('visitor', { getter (this: FastifyRequest) { return visitOf(this as Visitor) } })
+  fastify.decorateRequest('visitor', { getter (this: FastifyRequest) { return visitOf(this as RequestWithSession) } })
   fastify.decorateRequest('session', {
     getter (this: FastifyRequest): FastifyRequest['session'] {
       this.sessionReads = (this.sessionReads ?? 0) + 1
-      return visitOf(this as Visitor)
+      return visitOf(this as RequestWithSession)
     },
     setter () { throw new SessionAssignmentError('request.session', 'it belongs to the stack; call session.set(key, value), signIn() or signOut()') }
   } as { getter (this: FastifyRequest): FastifyRequest['session'] })
@@ -103,38 +103,38 @@ export default fp<SessionOptions>(async (fastify, options) => {
   fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
   keepDecorators()
 
-  fastify.journey.join<SessionRoute>({
+  fastify.lifecycle.join<SessionRoute>({
     name: 'session',
     resolve: (choices) => ({ use: resolveSessionUse(choices), origins: resolveSessionOrigins(choices) }),
-    ask (request, reply, { use }) {
-      (request as Visitor)[replying] = reply
-      if (use === false) (request as Visitor)[visiting] = new Visit(house, { isOff: true })
-      else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as Visitor)[visiting] = new Visit(house, cookies.open(request), reply)).ask()
+    enqueueReads (request, reply, { use }) {
+      (request as RequestWithSession)[replying] = reply
+      if (use === false) (request as RequestWithSession)[visiting] = new RequestSession(sessionManager, { isSessionDisabled: true })
+      else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as RequestWithSession)[visiting] = new RequestSession(sessionManager, cookies.open(request), reply)).ask()
     },
-    answer (request, _reply, { use }) {
+    useReplies (request, _reply, { use }) {
       if (use !== false && isForeign(request) && (isOfUnknownOrigin(provenanceOf(request)) || cookies.isIn(request))) throw new OriginError()
-      const visit = (request as Visitor)[visiting]
-      const loading = visit?.answer()
+      const requestSession = (request as RequestWithSession)[visiting]
+      const loading = requestSession?.answer()
       if (loading !== undefined || use !== 'required') return loading
-      if (visit == null) throw new SessionRequiredError()
-      visit.require()
+      if (requestSession == null) throw new SessionRequiredError()
+      requestSession.require()
     },
-    settle (request, reply) {
-      const visit = (request as Visitor)[visiting]
-      if (visit == null) return
+    onSend (request, reply) {
+      const requestSession = (request as RequestWithSession)[visiting]
+      if (requestSession == null) return
       // Most requests only read: nothing waits for them.
-      if (visit.isSettled) close(visit, reply)
-      else return visit.save().finally(() => { close(visit, reply) })
+      if (requestSession.isSettled) close(requestSession, reply)
+      else return requestSession.save().finally(() => { close(requestSession, reply) })
     }
   })
 
-  const watch = new EvictionWatch({ info: () => pool.info(), count: (keys) => { house.evictedKeys += keys }, warn: (facts, text) => fastify.log.warn(facts, text) })
-  const retell = () => { house.graves.retell() }
+  const watch = new EvictionMonitor({ info: () => pool.info(), count: (keys) => { sessionManager.evictedKeys += keys }, warn: (facts, text) => fastify.log.warn(facts, text) })
+  const retell = () => { sessionManager.tombstones.republish() }
   pool.on('server', retell)
   if (pool !== fastify.redisPool) await pool.start()
   fastify.addHook('onClose', () => {
     watch.close()
-    house.graves.close()
+    sessionManager.tombstones.close()
     pool.off('server', retell)
     if (pool !== fastify.redisPool) pool.disconnect()
   })
@@ -142,56 +142,56 @@ export default fp<SessionOptions>(async (fastify, options) => {
   /** Whether a page of an origin that is not trusted makes a request that such a page must not make with the visitor's session. */
   function isForeign (request: FastifyRequest): boolean {
     if (isSafeMethod(request.method) && !wantsWebSocket(request.headers.upgrade)) return false
-    const provenance = provenanceOf(request)
-    return !isWelcome(provenance, policy.origins) && !isWelcome(provenance, originsOf(request))
+    const requestOrigin = provenanceOf(request)
+    return !isAllowedOrigin(requestOrigin, policy.origins) && !isAllowedOrigin(requestOrigin, originsOf(request))
   }
 
-  function provenanceOf ({ host, protocol, headers }: FastifyRequest): Provenance {
+  function provenanceOf ({ host, protocol, headers }: FastifyRequest): RequestOrigin {
     return { host, origin: headers.origin, site: headers['sec-fetch-site'] as string | undefined, isSecure: protocol === 'https' }
   }
 
   function originsOf ({ routeOptions }: FastifyRequest): readonly string[] {
-    return (fastify.journey.resolvedFrom(routeOptions.config).session as SessionRoute).origins
+    return (fastify.lifecycle.resolvedFrom(routeOptions.config).session as SessionRoute).origins
   }
 
-  function visitOf (request: Visitor): Visit<object> {
+  function visitOf (request: RequestWithSession): RequestSession<object> {
     return (request[visiting] ??= unaskedVisit(request))
   }
 
   /** A cookie that nobody has asked for, because the request was refused before: nobody knows whether its session lives. */
-  function unaskedVisit (request: Visitor): Visit<object> {
+  function unaskedVisit (request: RequestWithSession): RequestSession<object> {
     const reply = request[replying] ?? undefined
-    if (isForeign(request)) return new Visit(house, { isForeign: true }, reply)
-    if (request.headers.cookie === undefined) return new Visit(house, {}, reply)
-    const visit = new Visit(house, cookies.open(request), reply)
-    visit.forgo()
-    return visit
+    if (isForeign(request)) return new RequestSession(sessionManager, { isForeign: true }, reply)
+    if (request.headers.cookie === undefined) return new RequestSession(sessionManager, {}, reply)
+    const requestSession = new RequestSession(sessionManager, cookies.open(request), reply)
+    requestSession.skipLoad()
+    return requestSession
   }
 
   function claimOf (request: FastifyRequest): FastifyRequest['sessionClaim'] {
-    const ticket = request.headers.cookie !== undefined && !isForeign(request) ? cookies.open(request).ticket : undefined
-    if (ticket === undefined) return undefined
-    const { userId, subject } = ticket
-    if (pool === fastify.redisPool) return { userId, key: ticket.key, devices: fieldsOf(ticket) }
+    const token = request.headers.cookie !== undefined && !isForeign(request) ? cookies.open(request).token : undefined
+    if (token === undefined) return undefined
+    const { userId, subject } = token
+    if (pool === fastify.redisPool) return { userId, key: token.key, devices: fieldsOf(token) }
     const { keyspace } = fastify.redisPool
-    return { userId, key: userId === undefined ? keyspace.anonymousSession(subject) : keyspace.userSession(userId), devices: fieldsOf(ticket), confirm: () => isLive(request as Visitor) }
+    return { userId, key: userId === undefined ? keyspace.anonymousSession(subject) : keyspace.userSession(userId), devices: fieldsOf(token), confirm: () => isLive(request as RequestWithSession) }
   }
 
   /** Whether the session lives that the cookie names, also on a route without sessions. While Redis does not tell, the cookie counts: it is sealed. */
-  async function isLive (request: Visitor): Promise<boolean> {
-    let visit = request[visiting]
-    if (visit?.claim === undefined) {
-      visit = new Visit(house, cookies.open(request))
-      visit.ask()
+  async function isLive (request: RequestWithSession): Promise<boolean> {
+    let requestSession = request[visiting]
+    if (requestSession?.claim === undefined) {
+      requestSession = new RequestSession(sessionManager, cookies.open(request))
+      requestSession.ask()
     }
-    await visit.answer()?.settled()
-    return visit.id !== undefined || visit.state === 'unavailable'
+    await requestSession.answer()?.settled()
+    return requestSession.id !== undefined || requestSession.state === 'unavailable'
   }
 
-  function close (visit: Visit<object>, reply: FastifyReply): void {
-    const change = visit.takeCookie()
+  function close (requestSession: RequestSession<object>, reply: FastifyReply): void {
+    const change = requestSession.takeCookie()
     if (change !== undefined) setCookie(change, reply)
-    visit.close()
+    requestSession.close()
   }
 
   function setCookie (change: CookieChange, reply: FastifyReply): void {

@@ -113,6 +113,6 @@ function describe (request: Traced, reply: FastifyReply): void {
     'prism.cache.outcome': cacheOutcomeOf(reply.getHeader('cache-status')),
     ...limits.length === 0 ? {} : { 'prism.rate_limit.outcome': refusing.length > 0 ? 'refused' : 'allowed' },
     ...refusing.length === 0 ? {} : { 'prism.rate_limit.policy': refusing.join(',') },
-    ...request[batched] == null ? {} : { 'prism.batch.asks': request[batched].asks, 'prism.batch.commands': request[batched].commands }
+    ...request[batched] == null ? {} : { 'prism.batch.asks': request[batched].operations, 'prism.batch.commands': request[batched].commands }
   })
 }

@@ -3,7 +3,7 @@ import { testMessage } from '../src/alerts/message.ts'
 import { Webhook } from '../src/alerts/webhook.ts'
 import { readConfig } from '../src/config.ts'
 import { ConfigError } from '../src/errors.ts'
-import { UsageFault } from '../src/cli/command.ts'
+import { UsageError } from '../src/cli/command.ts'
 import type { Command, Environment } from '../src/cli/command.ts'
 
 const names = ['ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET', 'ALERT_WEBHOOK_FORMAT', 'ALERT_PAGERDUTY_KEY']
@@ -15,7 +15,7 @@ export const alert: Command = {
   help: [`Reads ${names.join(', ')}.`, 'Exit code: 0 taken, 1 not taken, 2 no address.'],
   run: async ({ environment, output }) => {
     const { alertWebhookUrl: url, alertWebhookSecret: secret, alertWebhookFormat: format, alertPagerDutyKey: routingKey } = read(environment)
-    if (url === undefined) throw new UsageFault('ALERT_WEBHOOK_URL is unset: there is nowhere to send alerts.')
+    if (url === undefined) throw new UsageError('ALERT_WEBHOOK_URL is unset: there is nowhere to send alerts.')
     const webhook = new Webhook({ url, secret, tries: 1, onLost: () => {} })
     const reasons = await Promise.all(bodiesOf(testMessage(), { format, url, routingKey }).map((body) => webhook.send('PrismTest', body)))
     const reason = reasons.find((each) => each !== undefined)
@@ -29,7 +29,7 @@ function read (environment: Environment): ReturnType<typeof readConfig> {
   try {
     return readConfig(Object.fromEntries(names.map((name) => [name, environment[name]])))
   } catch (error) {
-    if (error instanceof ConfigError) throw new UsageFault(error.message.trim())
+    if (error instanceof ConfigError) throw new UsageError(error.message.trim())
     throw error
   }
 }

@@ -21,7 +21,7 @@ const plausibleName = /^(?=.{1,30}$)[A-Za-z]+(?:[_-][A-Za-z]+)*\d?$/
  *
  * @param option its name: of anything under `redis` and `session` the kind alone is shown
  */
-export function shown (option: string, value: unknown): string {
+export function formatValue (option: string, value: unknown): string {
   const isPlain = (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') && !secretive.test(option)
   return isPlain ? String(value) : kindOf(value)
 }
@@ -36,9 +36,9 @@ export function kindOf (value: unknown): string {
 
 const kinds: Readonly<Record<string, string>> = { string: 'a text', object: 'an object' }
 
-/** Refuses an option: throws, naming it, what is wanted and what came, as far as {@link shown} shows it. */
-export function refuse (option: string, wanted: string, came: unknown): never {
-  return refuseAs(option, wanted, shown(option, came))
+/** Refuses an option: throws, naming it, what is wanted and what came, as far as {@link formatValue} shows it. */
+export function invalidOption (option: string, wanted: string, came: unknown): never {
+  return refuseAs(option, wanted, formatValue(option, came))
 }
 
 /** Refuses an option whose fault is described in words, which hold nothing of a value. */
@@ -55,7 +55,7 @@ export function refuseAs (option: string, wanted: string, description: string): 
 export function readDuration (option: string, value: unknown): number {
   const [, amount, unit] = typeof value === 'string' ? durationPattern.exec(value) ?? [] : []
   const ms = Math.round(Number(amount) * (unitMs[unit as Unit] ?? NaN))
-  return ms > 0 && Number.isSafeInteger(ms) ? ms : refuse(option, "a duration such as '250ms', '30s', '5m' or '1h'", value)
+  return ms > 0 && Number.isSafeInteger(ms) ? ms : invalidOption(option, "a duration such as '250ms', '30s', '5m' or '1h'", value)
 }
 
 /**
@@ -65,7 +65,7 @@ export function readDuration (option: string, value: unknown): number {
  */
 export function readCount (option: string, value: unknown, { min = 1, max = Number.MAX_SAFE_INTEGER } = {}): number {
   const wanted = max === Number.MAX_SAFE_INTEGER ? `a whole number of at least ${min}` : `a whole number from ${min} to ${max}`
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max ? value : refuse(option, wanted, value)
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max ? value : invalidOption(option, wanted, value)
 }
 
 /**
@@ -73,8 +73,8 @@ export function readCount (option: string, value: unknown, { min = 1, max = Numb
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readSwitch (option: string, value: unknown): boolean {
-  return typeof value === 'boolean' ? value : refuse(option, 'true or false', value)
+export function readBoolean (option: string, value: unknown): boolean {
+  return typeof value === 'boolean' ? value : invalidOption(option, 'true or false', value)
 }
 
 /**
@@ -82,8 +82,8 @@ export function readSwitch (option: string, value: unknown): boolean {
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readText (option: string, value: unknown): string {
-  return typeof value === 'string' && value !== '' ? value : refuse(option, 'a text that is not empty', value)
+export function readString (option: string, value: unknown): string {
+  return typeof value === 'string' && value !== '' ? value : invalidOption(option, 'a text that is not empty', value)
 }
 
 /**
@@ -93,7 +93,7 @@ export function readText (option: string, value: unknown): string {
  */
 export function readChoice<Choice extends string> (option: string, value: unknown, choices: readonly Choice[]): Choice {
   const isWord = typeof value === 'string' && value.length <= longestChoice && /^[\w-]+$/.test(value) && !secretive.test(option)
-  return choices.find((choice) => choice === value) ?? refuseAs(option, `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`, isWord ? `'${value}'` : shown(option, value))
+  return choices.find((choice) => choice === value) ?? refuseAs(option, `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`, isWord ? `'${value}'` : formatValue(option, value))
 }
 
 /**
@@ -101,9 +101,9 @@ export function readChoice<Choice extends string> (option: string, value: unknow
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readTexts (option: string, value: unknown): readonly string[] {
-  if (!Array.isArray(value)) return refuse(option, 'a list of texts', value)
-  return Object.freeze(value.map((text, index) => readText(`${option}[${index}]`, text)))
+export function readStrings (option: string, value: unknown): readonly string[] {
+  if (!Array.isArray(value)) return invalidOption(option, 'a list of texts', value)
+  return Object.freeze(value.map((text, index) => readString(`${option}[${index}]`, text)))
 }
 
 /**
@@ -112,7 +112,7 @@ export function readTexts (option: string, value: unknown): readonly string[] {
  * @throws {OptionError} PRISM_ERR_OPTION for the first unknown name, saying which are known
  */
 export function readRecord (option: string, value: unknown, known: readonly string[]): Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return refuse(option, `an object of ${known.join(', ')}`, value)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return invalidOption(option, `an object of ${known.join(', ')}`, value)
   const unknown = Object.keys(value).find((name) => !known.includes(name))
   if (unknown !== undefined) refuseAs(`${option}.${plausibleName.test(unknown) ? unknown : '(a name that is not shown)'}`, `left out, for it is unknown; known are ${known.join(', ')}`, kindOf((value as Record<string, unknown>)[unknown]))
   return value as Readonly<Record<string, unknown>>

@@ -3,7 +3,7 @@
  *
  * What was not asked for while as many others came is forgotten; at most twice `max` are kept.
  */
-export class Recent<Key, Value extends object | string> {
+export class TwoGenerationLru<Key, Value extends object | string> {
   readonly #max: number
   #young = new Map<Key, Value>()
   #old = new Map<Key, Value>()

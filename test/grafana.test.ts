@@ -11,9 +11,9 @@ const dashboard: Dashboard = JSON.parse(readFileSync(join(import.meta.dirname, '
 t.test('grafana shows metrics that the service has, under their names', async (t) => {
   const app = await buildTestApp(t)
   await app.inject('/cities/2988507')
-  await until(() => app.metrics.observer.sample, { what: 'a look at Redis' })
+  await until(() => app.metrics.collector.sample, { what: 'a look at Redis' })
 
-  const names = new Set([...(await app.metrics.exposition.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
+  const names = new Set([...(await app.metrics.registry.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
   const used = dashboard.panels.flatMap(({ targets }) => targets.flatMap(({ expr }) => expr.match(/\b(?:prism|redis)_\w+/g) ?? []))
   const unknown = used.filter((name) => !names.has(name) && !names.has(name.replace(/_(bucket|sum|count)$/, '')))
 

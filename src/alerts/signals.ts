@@ -1,6 +1,6 @@
 import { quantile } from '../histogram.ts'
 import { bucketGrowth, growth, nodeRates, otherMemoryShareOf } from '../metrics/reading.ts'
-import type { History, Reading, ReadingCount } from '../metrics/reading.ts'
+import type { History, MetricsSnapshot, SnapshotCount } from '../metrics/reading.ts'
 import type { ReasonCode } from '../redis/unreachable-reason.ts'
 
 /** One thing that may be wrong, as this service and as Prometheus read it: the same number. */
@@ -93,7 +93,7 @@ function most (values: readonly (number | undefined)[]): number | undefined {
 }
 
 /** Over the whole window, though the process has run for less of it: after a start one event is not many a second. */
-function rate (history: History, seconds: number, name: ReadingCount): number | undefined {
+function rate (history: History, seconds: number, name: SnapshotCount): number | undefined {
   const window = history.window(seconds)
   return window && growth(window[0].counts[name], window[1].counts[name]) / secondsOf(window, seconds)
 }
@@ -126,6 +126,6 @@ function p99 (history: History, seconds: number, name: 'roundTrips' | 'durations
   return total / secondsOf(window, seconds) > enoughASecond ? quantile(counts, 0.99) : undefined
 }
 
-function secondsOf ([from, to]: readonly [Reading, Reading], atLeast: number): number {
+function secondsOf ([from, to]: readonly [MetricsSnapshot, MetricsSnapshot], atLeast: number): number {
   return Math.max(atLeast, (to.at - from.at) / 1000)
 }

@@ -1,4 +1,4 @@
-import type { History, Reading } from '../metrics/reading.ts'
+import type { History, MetricsSnapshot } from '../metrics/reading.ts'
 import type { UnreachableReason } from '../redis/unreachable-reason.ts'
 import type { Rule } from './rules.ts'
 import { signals } from './signals.ts'
@@ -24,7 +24,7 @@ export interface Change {
 }
 
 /** Judges rules, reading by reading. */
-export class Watch {
+export class AlertEvaluator {
   readonly #rules: readonly Rule[]
   readonly #told = new Set<string>()
   /** when each rule was pending or firing last */
@@ -46,7 +46,7 @@ export class Watch {
   }
 
   /** Takes the latest reading into account. @returns what is to be told: raised or cleared by it, and no consequence of another alert */
-  judge (history: History): Change[] {
+  evaluate (history: History): Change[] {
     const last = history.last
     const now = last?.at ?? 0
     const before = this.#alerts
@@ -72,7 +72,7 @@ export class Watch {
 }
 
 /** The reason may be gone a moment before the alert is. */
-function reasonOf ({ rule: { because }, state }: Alert, before: Alert | undefined, last: Reading | undefined): UnreachableReason | undefined {
+function reasonOf ({ rule: { because }, state }: Alert, before: Alert | undefined, last: MetricsSnapshot | undefined): UnreachableReason | undefined {
   if (because === undefined) return undefined
   return last?.unusable[because] ?? (state === 'firing' || before?.state === 'firing' ? before?.reason : undefined)
 }

@@ -1,5 +1,5 @@
 import { randomBytes, scrypt, timingSafeEqual, type ScryptOptions } from 'node:crypto'
-import { PasswordsFullError } from '../errors.ts'
+import { PasswordQueueFullError } from '../errors.ts'
 import { WorkQueue } from './work-queue.ts'
 
 // 32 MiB and about a tenth of a second a hash: N = 2^15, r = 8, p = 3 is one of OWASP's equal choices.
@@ -49,7 +49,7 @@ function derive (password: string, salt: Buffer, { ln, r, p }: typeof cost): Pro
 }
 
 // A hash holds one of libuv's four threads, and those also look up the address of a Redis that must be reached anew: two stay free.
-const queue = new WorkQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs: 100, full: (seconds) => new PasswordsFullError(seconds) })
+const queue = new WorkQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs: 100, full: (seconds) => new PasswordQueueFullError(seconds) })
 
 function unpadded (bytes: Buffer): string {
   return bytes.toString('base64').replace(/=+$/, '')

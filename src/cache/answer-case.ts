@@ -3,18 +3,18 @@ import { decompress } from './coding.ts'
 import type { Entry, Head, Lifetime } from './entry.ts'
 import type { Fields } from './freshness.ts'
 import { fieldPairs, tagsOf } from './keep.ts'
-import type { Asking, Replying } from './message.ts'
+import type { CacheRequest, CacheReply } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
-import { leave } from './serve.ts'
-import { judgeByResponse, judgeByRoute } from './storing.ts'
-import type { Judgement } from './storing.ts'
-import type { HandlerRun, Visit } from './visit.ts'
+import { sendHandled } from './serve.ts'
+import { cacheabilityByResponse, cacheabilityByRoute } from './storing.ts'
+import type { Cacheability } from './storing.ts'
+import type { HandlerRun, CacheRequestState } from './visit.ts'
 
 /** One handler's answer, with all that is needed to judge it. */
-export interface Case {
-  readonly request: Asking
-  readonly reply: Replying
-  readonly visit: Visit
+export interface HandledResponse {
+  readonly request: CacheRequest
+  readonly reply: CacheReply
+  readonly state: CacheRequestState
   readonly run: HandlerRun
   readonly after: Fields
   readonly chosenTags: readonly string[]
@@ -22,13 +22,13 @@ export interface Case {
 }
 
 /** Whether an answer with this status and these fields may be kept, by what route and answer say. */
-export function judgementOf ({ request, run, receivedAt }: Case, policy: RoutePolicy, status: number, fields: ReadonlyMap<string, Fields[string]>): Judgement {
+export function cacheabilityOf ({ request, run, receivedAt }: HandledResponse, policy: RoutePolicy, status: number, fields: ReadonlyMap<string, Fields[string]>): Cacheability {
   const answer = { status, fields: Object.fromEntries(fields), isAuthorized: request.raw.headers.authorization !== undefined, askedAt: run.askedAt, receivedAt }
-  return policy.ttlMs === undefined ? judgeByResponse(answer, policy) : judgeByRoute(answer, policy, policy.ttlMs)
+  return policy.ttlMs === undefined ? cacheabilityByResponse(answer, policy) : cacheabilityByRoute(answer, policy, policy.ttlMs)
 }
 
 /** What is kept of an answer beside its body. */
-export function headOf ({ reply, run, visit, chosenTags }: Case, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {
+export function headOf ({ reply, run, state: visit, chosenTags }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {
   return {
     ...lifetime,
     status: reply.statusCode,
@@ -41,20 +41,20 @@ export function headOf ({ reply, run, visit, chosenTags }: Case, kept: ReadonlyM
 }
 
 /** Lets a stored answer leave in the place of the handler's. */
-export function leavePlain ({ request, reply }: Case, entry: Entry): unknown {
-  if (entry.coding === 'identity') return leave(request, reply, entry.body, entry.body)
-  return decompress(entry.body, entry.coding).then((body) => leave(request, reply, body, body))
+export function sendUnchanged ({ request, reply }: HandledResponse, entry: Entry): unknown {
+  if (entry.coding === 'identity') return sendHandled(request, reply, entry.body, entry.body)
+  return decompress(entry.body, entry.coding).then((body) => sendHandled(request, reply, body, body))
 }
 
 /** What is not stored is no browser's for longer than the handler said. */
-export function restoreControl ({ reply, after }: Case): void {
+export function restoreControl ({ reply, after }: HandledResponse): void {
   const own = after['cache-control']
   if (own === undefined) reply.removeHeader('cache-control')
   else reply.header('cache-control', [own].flat().map(String))
 }
 
 /** Says in `Cache-Status` what became of an answer; what was said before is replaced. */
-export function tell (reply: Replying, run: HandlerRun, said: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {
+export function setCacheStatus (reply: CacheReply, run: HandlerRun, said: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {
   const { isStored, detail = run.detail, forwardedStatus } = said
   const status = { forwarded: run.reason, isStored, ...(forwardedStatus === undefined ? {} : { forwardedStatus }), ...(detail === undefined ? {} : { detail }) }
   run.statusBefore ??= { field: reply.getHeader('cache-status') as string | undefined }
@@ -62,7 +62,7 @@ export function tell (reply: Replying, run: HandlerRun, said: { isStored: boolea
 }
 
 /** A stream that brought less, or more, than it said (RFC 9111 section 3.3). */
-export function isShort ({ after }: Case, body: Buffer): boolean {
+export function isShort ({ after }: HandledResponse, body: Buffer): boolean {
   return after['content-length'] !== undefined && Number(after['content-length']) !== body.length
 }
 

@@ -2,7 +2,7 @@ import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
 import type { Raise } from './epoch.ts'
-import type { Kept } from './lookup.ts'
+import type { StoredMeta } from './lookup.ts'
 
 const advance = new Script({ url: new URL('./advance.lua', import.meta.url), costMicroseconds: 5, read: Number })
 /** A marker holds one number or two. */
@@ -14,7 +14,7 @@ const raise = new Script({ url: new URL('./raise.lua', import.meta.url), costMic
  * What one script does at once elsewhere is here a row of steps, each of which may happen twice, in an order that is safe wherever it is cut:
  * an entry is only ever served when its markers, read with it, are not younger than its fill.
  */
-export class Apart {
+export class ClusterStore {
   readonly #batch: Batch
   readonly #keys: Keys
 
@@ -29,7 +29,7 @@ export class Apart {
   }
 
   /** Looks at sequence and markers before a value is kept, and keeps them longer; see `store.lua`, which does the rest in the value's slot. */
-  async mayKeep ({ tags, sequence }: Kept, markerLifetimeMs: number): Promise<boolean> {
+  async mayKeep ({ tags, sequence }: StoredMeta, markerLifetimeMs: number): Promise<boolean> {
     const last = await this.#number(this.#keys.cacheSequence())
     const missing = await this.#missingMarkers(tags, sequence)
     if (missing === undefined) return false
@@ -47,7 +47,7 @@ export class Apart {
   /** Drops whatever bears one of these tags, or makes it stale: done when every marker has been raised. */
   async purge (tags: readonly string[], lifetimeMs: number, { isSoft, seen }: { isSoft: boolean, seen: number }): Promise<number> {
     const sequence = await this.#advance(lifetimeMs, seen)
-    const markers = await Promise.all(tags.map((tag) => this.#batch.ask(raise, [this.#keys.cacheTag(tag)], [sequence, lifetimeMs, isSoft ? 1 : 0])))
+    const markers = await Promise.all(tags.map((tag) => this.#batch.runScript(raise, [this.#keys.cacheTag(tag)], [sequence, lifetimeMs, isSoft ? 1 : 0])))
     // The sequence was set back: answers that were filled before it may be as young as the marker.
     const highest = Math.max(...markers)
     return highest > sequence ? await this.purge(tags, lifetimeMs, { isSoft, seen: highest }) : sequence
@@ -58,11 +58,11 @@ export class Apart {
     const marker = await this.#number(key)
     if (marker !== null && marker >= least) return marker
     const sequence = await this.#advance(lifetimeMs, seen)
-    return await this.#batch.ask(raise, [key], [sequence, lifetimeMs, 0])
+    return await this.#batch.runScript(raise, [key], [sequence, lifetimeMs, 0])
   }
 
   async #advance (lifetimeMs: number, seen: number): Promise<number> {
-    return await this.#batch.ask(advance, [this.#keys.cacheSequence()], [lifetimeMs, seen])
+    return await this.#batch.runScript(advance, [this.#keys.cacheSequence()], [lifetimeMs, seen])
   }
 
   /** @returns undefined when one of the tags was purged since */
@@ -72,7 +72,7 @@ export class Apart {
   }
 
   async #number (key: string): Promise<number | null> {
-    const text = await this.#batch.read(key, 'background')
+    const text = await this.#batch.get(key, 'background')
     // Of a marker, what was purged for good.
     return text === null ? null : Number.parseInt(text.toString('latin1'), 10)
   }

@@ -1,18 +1,18 @@
 import type { Forwarded } from '../http/cache-status.ts'
 import type { Entry } from './entry.ts'
 import { fieldOf } from './entry.ts'
-import type { Fill } from './fill/fill.ts'
-import type { Asking, AskedFields, Replying } from './message.ts'
+import type { InProcessFill } from './fill/fill.ts'
+import type { CacheRequest, RequestHeaders, CacheReply } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
-import type { HandlerRun, Visit } from './visit.ts'
-import { Witness } from './witness/witness.ts'
+import type { HandlerRun, CacheRequestState } from './visit.ts'
+import { InputTracker } from './witness/witness.ts'
 
 /** Why and with what a run begins. */
-export interface Beginning {
+export interface HandlerRunOptions {
   readonly reason: Forwarded
   readonly detail?: string | undefined
   readonly stale?: Entry | undefined
-  readonly fill?: Fill<Entry> | undefined
+  readonly fill?: InProcessFill<Entry> | undefined
   readonly sequence?: number | undefined
   readonly free?: (() => void) | undefined
 }
@@ -24,25 +24,25 @@ const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
  * Prepares a run of the handler whose answer may be kept: it sees the URL that the key holds, no conditions of this client,
  * and the validators of a stored answer; and what it reads is noted.
  */
-export function begin (request: Asking, reply: Replying, visit: Visit, policy: RoutePolicy, beginning: Beginning, isHostKeyed: boolean): HandlerRun {
+export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, beginning: HandlerRunOptions, isHostKeyed: boolean): HandlerRun {
   const run: HandlerRun = { ...beginning, askedAt: Date.now(), before: reply.getHeaders() }
   const validators = validatorsFor(beginning.stale)
-  if (visit.key !== undefined && visit.key.url !== request.raw.url) request.query = inOrder(request.query, policy.query)
-  if (policy.enforce) watch(run, request, reply, visit, policy, isHostKeyed, validators)
-  else run.restore = swapFields(request, validators)
+  if (state.key !== undefined && state.key.url !== request.raw.url) request.query = inOrder(request.query, policy.query)
+  if (policy.enforce) watch(run, request, reply, state, policy, isHostKeyed, validators)
+  else run.restore = replaceHeaders(request, validators)
   return run
 }
 
 /** Notes what the handler reads. */
-function watch (run: HandlerRun, request: Asking, reply: Replying, { key }: Visit, policy: RoutePolicy, isHostKeyed: boolean, validators: Record<string, string>): void {
+function watch (run: HandlerRun, request: CacheRequest, reply: CacheReply, { key }: CacheRequestState, policy: RoutePolicy, isHostKeyed: boolean, validators: Record<string, string>): void {
   const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
   const covered = { fields: policy.vary, partition, host: isHostKeyed, url: key?.url ?? request.url }
   const status = reply.statusCode
-  const witness = new Witness(request, reply, covered, run.before, validators)
+  const tracker = new InputTracker(request, reply, covered, run.before, validators)
   // A status that a hook has set is not of the handler's making.
-  if (status !== 200) witness.note('reply.statusCode')
-  run.witness = witness
-  run.restore = () => witness.close()
+  if (status !== 200) tracker.note('reply.statusCode')
+  run.tracker = tracker
+  run.restore = () => tracker.close()
 }
 
 const none = Object.freeze({})
@@ -55,8 +55,8 @@ function validatorsFor (stale: Entry | undefined): Record<string, string> {
   return { ...(entityTag === undefined ? {} : { 'if-none-match': entityTag }), ...(modified === undefined ? {} : { 'if-modified-since': modified }) }
 }
 
-function swapFields (request: Asking, validators: Record<string, string>): () => void {
-  const raw = request.raw as { headers: AskedFields }
+function replaceHeaders (request: CacheRequest, validators: Record<string, string>): () => void {
+  const raw = request.raw as { headers: RequestHeaders }
   const fields = raw.headers
   raw.headers = { ...Object.fromEntries(Object.entries(fields).filter(([name]) => !conditions.includes(name))), ...validators }
   return () => { raw.headers = fields }

@@ -7,7 +7,7 @@
 export type CacheEvent = 'hit' | 'stale' | 'miss' | 'bypass' | 'fill' | 'wait' | 'collapse' | 'refresh' | 'deny' | 'store' | 'kept' | 'lost' | 'refuse' | 'decline' | 'shed' | 'purge'
 
 /** Counts what happens, and tells who listens. */
-export class Counts {
+export class CacheStats {
   readonly #counts: Record<CacheEvent, number> = { hit: 0, stale: 0, miss: 0, bypass: 0, fill: 0, wait: 0, collapse: 0, refresh: 0, deny: 0, store: 0, kept: 0, lost: 0, refuse: 0, decline: 0, shed: 0, purge: 0 }
   readonly #listeners = new Map<CacheEvent, ((count: number) => void)[]>()
 

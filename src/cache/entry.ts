@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { crc32 } from 'node:zlib'
-import { Recent } from '../recent.ts'
+import { TwoGenerationLru } from '../recent.ts'
 
 /** Codings that a stored body may have; a position is the number that is stored. */
 export const codings = ['identity', 'gzip', 'br'] as const
@@ -49,7 +49,7 @@ const checksumAt = 44
 const mustRevalidateFlag = 4
 
 /** Packs an answer into one string of bytes. */
-export function packEntry (head: Head, body: Buffer): Buffer {
+export function encodeEntry (head: Head, body: Buffer): Buffer {
   const lines = [head.key, String(head.tags.length), ...head.tags.map((tag) => encodeURIComponent(tag.toWellFormed())), ...head.fields.flat()]
   const text = Buffer.from(lines.join('\n'), 'latin1')
   const packed = Buffer.allocUnsafe(fixedBytes + text.length + body.length)
@@ -85,18 +85,18 @@ function checksumOf (packed: Buffer, textEnd: number): number {
 }
 
 /** Heads that were read before, by their bytes: a hot entry's head is checked and taken apart once. */
-const heads = new Recent<string, Head>(1000)
+const decodedHeads = new TwoGenerationLru<string, Head>(1000)
 
 /** Up to this length an entry is remembered whole. */
 const mostWhole = 4096
 /** Small entries that were read before, by their keys: as long as Redis says the same bytes, they are taken apart once. */
-const wholes = new Recent<string, { readonly packed: Buffer, readonly entry: Entry }>(1000)
+const decodedEntries = new TwoGenerationLru<string, { readonly packed: Buffer, readonly entry: Entry }>(1000)
 /** Of their bodies, those that text says too. */
-const texts = new WeakMap<Buffer, string>()
+const bodyStrings = new WeakMap<Buffer, string>()
 
 /** The text that says the same bytes as a body, where it was read before. */
 export function textOf (body: Buffer): string | undefined {
-  return texts.get(body)
+  return bodyStrings.get(body)
 }
 
 /**
@@ -104,28 +104,28 @@ export function textOf (body: Buffer): string | undefined {
  *
  * @returns undefined for what is not an entry of this key: another version, cut short, changed in its head, or another key with the same hash
  */
-export function unpackEntry (packed: Buffer, key: string): Entry | undefined {
-  if (packed.length > mostWhole) return unpack(packed, key)
-  const whole = wholes.get(key)
-  return whole !== undefined && whole.packed.equals(packed) ? whole.entry : unpackWhole(packed, key)
+export function decodeEntry (packed: Buffer, key: string): Entry | undefined {
+  if (packed.length > mostWhole) return decode(packed, key)
+  const whole = decodedEntries.get(key)
+  return whole !== undefined && whole.packed.equals(packed) ? whole.entry : decodeWhole(packed, key)
 }
 
 /** What came is a part of all that was read from the socket at once: kept is a copy. */
-function unpackWhole (packed: Buffer, key: string): Entry | undefined {
+function decodeWhole (packed: Buffer, key: string): Entry | undefined {
   const copy = Buffer.from(packed)
-  const entry = unpack(copy, key)
+  const entry = decode(copy, key)
   if (entry === undefined) return undefined
-  wholes.set(key, { packed: copy, entry })
-  if (entry.coding === 'identity' && isUtf8(entry.body)) texts.set(entry.body, entry.body.toString())
+  decodedEntries.set(key, { packed: copy, entry })
+  if (entry.coding === 'identity' && isUtf8(entry.body)) bodyStrings.set(entry.body, entry.body.toString())
   return entry
 }
 
-function unpack (packed: Buffer, key: string): Entry | undefined {
+function decode (packed: Buffer, key: string): Entry | undefined {
   if (packed.length < fixedBytes || packed[0] !== version) return undefined
   const textEnd = fixedBytes + packed.readUInt32LE(4)
   if (textEnd + packed.readUInt32LE(8) !== packed.length) return undefined
   const bytes = packed.toString('latin1', 0, textEnd)
-  const head = heads.get(bytes) ?? readHead(packed, bytes)
+  const head = decodedHeads.get(bytes) ?? readHead(packed, bytes)
   return head?.key === key ? { ...head, body: packed.subarray(textEnd) } : undefined
 }
 
@@ -149,7 +149,7 @@ function readHead (packed: Buffer, bytes: string): Head | undefined {
     tags: lines.slice(2, fieldsAt).map(decodeURIComponent),
     fields: pairs(lines, fieldsAt)
   }
-  heads.set(bytes, head)
+  decodedHeads.set(bytes, head)
   return head
 }
 

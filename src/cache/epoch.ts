@@ -1,7 +1,7 @@
 import type { Batch } from '../redis/batch.ts'
 import { isCompleted } from '../redis/facts.ts'
 import type { Keys } from '../redis/keys.ts'
-import type { Marker } from './markers.ts'
+import type { TagVersion } from './markers.ts'
 
 /** How the global marker is raised: above `seen`, unless it stands at `least` already. */
 export interface Raise {
@@ -20,10 +20,10 @@ export interface EpochOptions {
 }
 
 /** The global marker as one batch reads it, for all who look with that batch. */
-export class EpochReading {
+export class EpochRead {
   readonly runId: string
   /** what stands there; undefined while it is under way or could not be read */
-  value: Marker | undefined
+  value: TagVersion | undefined
   isSettled = false
   readonly #waiting: (() => void)[] = []
 
@@ -31,7 +31,7 @@ export class EpochReading {
     this.runId = runId
   }
 
-  settle (value: Marker | undefined): void {
+  settle (value: TagVersion | undefined): void {
     this.value = value
     this.isSettled = true
     for (const wake of this.#waiting) wake()
@@ -48,11 +48,11 @@ export class EpochReading {
  * perhaps with an older snapshot, or a replica that became master, perhaps with purges that it never heard of, has none until somebody raises it.
  * A process that saw the change raises it at once, and in any case: the server may have been master before.
  */
-export class Epoch {
+export class ServerEpoch {
   readonly #options: EpochOptions
   #runId = ''
   #key = ''
-  #reading: EpochReading | undefined
+  #reading: EpochRead | undefined
   #tick = -1
   /** what stands there must not be lower; Infinity until it was raised after a change */
   #least = 0
@@ -76,30 +76,30 @@ export class Epoch {
   }
 
   /** Reads it with what leaves in this tick: once, for all who look. */
-  read (): EpochReading {
+  read (): EpochRead {
     const { batch } = this.#options
     this.#check()
     if (this.#reading !== undefined && this.#tick === batch.tick) return this.#reading
-    const reading = new EpochReading(this.#runId)
+    const reading = new EpochRead(this.#runId)
     this.#reading = reading
     this.#tick = batch.tick
-    batch.reading(this.#key).hear({ answered: (text) => this.#answered(reading, text), failed: () => this.#failed(reading) })
+    batch.enqueueGet(this.#key).subscribe({ onReply: (text) => this.#answered(reading, text), onError: () => this.#failed(reading) })
     return reading
   }
 
-  #answered (reading: EpochReading, text: Buffer | null): void {
+  #answered (reading: EpochRead, text: Buffer | null): void {
     const value = text === null ? null : Number(text.toString('latin1'))
     if (reading.runId === this.#runId) this.#known = value ?? undefined
     reading.settle(value)
   }
 
   /** Where the one master of a Cluster that has it is away: it is raised for another server, and as long as no other was seen it is what it was. */
-  #failed (reading: EpochReading): void {
+  #failed (reading: EpochRead): void {
     reading.settle(reading.runId === this.#runId ? this.#known : undefined)
   }
 
   /** What a reading tells: null where it tells nothing, for the server is another by now, or the marker is missing. */
-  markerOf ({ runId, value }: EpochReading): Marker {
+  epochOf ({ runId, value }: EpochRead): TagVersion {
     this.#check()
     const isKnown = value != null && runId === this.#runId && value >= this.#least
     if (!isKnown) this.#isRaised = false

@@ -1,240 +1,240 @@
 import type { CacheStatus } from '../http/cache-status.ts'
 import type { Entry } from './entry.ts'
-import type { Ending, Fill } from './fill/fill.ts'
-import { wishOf } from './fill/lock.ts'
-import type { Taking, Wish } from './fill/lock.ts'
-import type { Reservation } from './fill/reservations.ts'
+import type { FillOutcome, InProcessFill } from './fill/fill.ts'
+import { acquireRequestOf } from './fill/lock.ts'
+import type { AcquireStatus, AcquireRequest } from './fill/lock.ts'
+import type { PrefetchedLock } from './fill/reservations.ts'
 import { outage } from './keeping.ts'
 import type { Lookup } from './lookup.ts'
-import type { Asking } from './message.ts'
+import type { CacheRequest } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
-import type { Refresh } from './refresh.ts'
-import { maySwap, useOf } from './reuse.ts'
-import type { Running } from './running.ts'
-import type { Shared } from './shared.ts'
-import { Swapping } from './swapping.ts'
-import { waitedFor } from './turn.ts'
-import type { Front, Miss, Turn } from './turn.ts'
-import type { Visit } from './visit.ts'
+import type { BackgroundRefresh } from './refresh.ts'
+import { isWithinSwrWindow, reuseDecision } from './reuse.ts'
+import type { HandlerRunner } from './running.ts'
+import type { CacheRuntime } from './shared.ts'
+import { StaleWhileRevalidate } from './swapping.ts'
+import { orReply } from './turn.ts'
+import type { Front, Miss, HandlerContext } from './turn.ts'
+import type { CacheRequestState } from './visit.ts'
 
 /** Nobody waits longer than this for somebody else's run, once; then he takes its place. */
 const patienceMs = 5000
 
 /** A miss that waits. */
-interface Wanting extends Miss {
+interface PendingMiss extends Miss {
   /** when patience ends, as `performance.now()` counts */
   readonly until: number
   /** it has ended once: this one waits for nobody any more */
-  readonly isLate?: boolean
+  readonly hasWaited?: boolean
 }
 
 /** Answers what nothing stored can answer: one request runs the handler, in one of all processes, and the others take what it made. */
-export class Filling<Request extends Asking> {
-  readonly #shared: Shared
+export class MissResolver<Request extends CacheRequest> {
+  readonly #shared: CacheRuntime
   readonly #front: Front<Request>
-  readonly #running: Running<Request>
-  readonly #swapping: Swapping<Request>
+  readonly #runner: HandlerRunner<Request>
+  readonly #staleWhileRevalidate: StaleWhileRevalidate<Request>
 
-  constructor (policy: RoutePolicy<Request>, shared: Shared, front: Front<Request>, running: Running<Request>) {
+  constructor (policy: RoutePolicy<Request>, shared: CacheRuntime, front: Front<Request>, runner: HandlerRunner<Request>) {
     this.#shared = shared
     this.#front = front
-    this.#running = running
-    this.#swapping = new Swapping(policy, shared)
+    this.#runner = runner
+    this.#staleWhileRevalidate = new StaleWhileRevalidate(policy, shared)
   }
 
   /** Takes part in another's run of the handler, or begins one. */
-  answer (turn: Turn<Request>, miss: Miss): unknown {
+  answer (context: HandlerContext<Request>, miss: Miss): unknown {
     const { stale } = miss
-    if (stale !== undefined && maySwapFor(turn, miss, stale)) return this.#swap(turn, miss, stale)
-    this.#shared.counts.add('miss')
-    return this.#share(turn, { ...miss, until: performance.now() + patienceMs })
+    if (stale !== undefined && mayRevalidateFor(context, miss, stale)) return this.#swap(context, miss, stale)
+    this.#shared.stats.add('miss')
+    return this.#joinOrLead(context, { ...miss, until: performance.now() + patienceMs })
   }
 
   /** Answers a request of the app's own, which makes a stale answer anew; to one that is not what was meant, with nothing. */
-  refill (turn: Turn<Request>, refresh: Refresh): unknown {
-    if (turn.visit.key?.name !== refresh.name) {
-      turn.reply.code(204)
-      turn.reply.send()
+  refill (context: HandlerContext<Request>, refresh: BackgroundRefresh): unknown {
+    if (context.state.key?.name !== refresh.name) {
+      context.reply.code(204)
+      context.reply.send()
       return undefined
     }
     refresh.hasBegun = true
-    return this.#running.run(turn, { reason: 'stale', stale: refresh.stale }, { fill: refresh.fill, sequence: refresh.fill.sequence })
+    return this.#runner.run(context, { reason: 'stale', stale: refresh.stale }, { fill: refresh.fill, sequence: refresh.fill.sequence })
   }
 
   /** Has an answer made anew that will be stale soon. */
-  early (turn: Turn<Request>, lookup: Lookup<Entry>, entry: Entry): void {
-    if (this.#running.isDue(entry)) this.#swapping.early(turn, lookup, entry)
+  early (context: HandlerContext<Request>, lookup: Lookup<Entry>, entry: Entry): void {
+    if (this.#runner.isDue(entry)) this.#staleWhileRevalidate.early(context, lookup, entry)
   }
 
-  async #swap (turn: Turn<Request>, miss: Miss, stale: Entry): Promise<unknown> {
-    if (this.#running.isFull) return this.#serve(turn, stale, { isHit: true })
-    const fill = await this.#swapping.begin(turn, miss.lookup, stale)
-    if (fill === undefined) return this.#serve(turn, stale, { isHit: true })
-    this.#shared.counts.add('miss')
-    return this.#running.run(turn, miss, { fill, sequence: fill.sequence })
+  async #swap (context: HandlerContext<Request>, miss: Miss, stale: Entry): Promise<unknown> {
+    if (this.#runner.isFull) return this.#serve(context, stale, { isHit: true })
+    const fill = await this.#staleWhileRevalidate.begin(context, miss.lookup, stale)
+    if (fill === undefined) return this.#serve(context, stale, { isHit: true })
+    this.#shared.stats.add('miss')
+    return this.#runner.run(context, miss, { fill, sequence: fill.sequence })
   }
 
   /** Without Redis nothing is kept, but those of this process who want the same at the same time share one run. */
-  alone (turn: Turn<Request>, lookup: Pick<Lookup<Entry>, 'requiredSequence'>): unknown {
-    this.#shared.counts.add('bypass')
+  alone (context: HandlerContext<Request>, lookup: Pick<Lookup<Entry>, 'minSequence'>): unknown {
+    this.#shared.stats.add('bypass')
     // Of a look that has failed, or was not made, nothing else is used.
     const miss = { lookup: lookup as Lookup<Entry>, reason: 'bypass' as const, wanted: undefined, until: performance.now() + patienceMs }
-    const name = sharedName(turn, miss)
-    const { fills } = this.#shared
-    if (name === '') return this.#runWithout(turn, miss, undefined)
+    const name = sharedName(context, miss)
+    const { singleFlight: fills } = this.#shared
+    if (name === '') return this.#runWithoutRedis(context, miss, undefined)
     // A run that began with Redis may be older than a purge which this one cannot know of.
     const underWay = [name, `${name} without`].map((each) => fills.find(each, outage, -1)).find((each) => each?.isOutage === true)
-    return underWay === undefined ? this.#runWithout(turn, miss, fills.begin(`${name} without`, outage)) : this.#join(turn, miss, underWay)
+    return underWay === undefined ? this.#runWithoutRedis(context, miss, fills.begin(`${name} without`, outage)) : this.#joinFlight(context, miss, underWay)
   }
 
-  #share (turn: Turn<Request>, miss: Wanting): unknown {
-    const name = sharedName(turn, miss)
-    if (name === '') return this.#runUnshared(turn, miss)
-    const { fills, reservations, store } = this.#shared
-    const { requiredSequence: required, tick } = miss.lookup
+  #joinOrLead (context: HandlerContext<Request>, miss: PendingMiss): unknown {
+    const name = sharedName(context, miss)
+    if (name === '') return this.#runUnshared(context, miss)
+    const { singleFlight: fills, prefetchedLocks: reservations, store } = this.#shared
+    const { minSequence: required, tick } = miss.lookup
     const underWay = fills.find(name, required, store.tick, tick)
-    if (underWay !== undefined) return this.#join(turn, miss, underWay)
-    if (this.#running.isFull) return this.#running.refuse(turn, miss.stale)
-    const reservation = reservations.takeUp(name)
-    return reservation === undefined ? this.#lead(turn, miss, fills.begin(name, required ?? 0, { tick: store.tick })) : this.#redeem(turn, miss, reservation)
+    if (underWay !== undefined) return this.#joinFlight(context, miss, underWay)
+    if (this.#runner.isFull) return this.#runner.refuse(context, miss.stale)
+    const prefetchedLock = reservations.claim(name)
+    return prefetchedLock === undefined ? this.#leadFlight(context, miss, fills.begin(name, required ?? 0, { tick: store.tick })) : this.#usePrefetchedLock(context, miss, prefetchedLock)
   }
 
   /** Runs the handler with the lock that was asked for along with a look, if it was to be had. */
-  #redeem (turn: Turn<Request>, miss: Wanting, reservation: Reservation): unknown {
-    const { fills, reservations } = this.#shared
-    const { requiredSequence = 0, tick } = miss.lookup
-    const fill = fills.begin(reservation.name, tick === reservation.tick ? requiredSequence : 0, { lookTick: reservation.tick })
+  #usePrefetchedLock (context: HandlerContext<Request>, miss: PendingMiss, prefetchedLock: PrefetchedLock): unknown {
+    const { singleFlight: fills, prefetchedLocks: reservations } = this.#shared
+    const { minSequence: requiredSequence = 0, tick } = miss.lookup
+    const fill = fills.begin(prefetchedLock.name, tick === prefetchedLock.tick ? requiredSequence : 0, { lookTick: prefetchedLock.tick })
     const goOn = () => {
-      const taking = reservations.redeem(reservation, miss.lookup)
-      if (taking === undefined) return this.#lead(turn, miss, fill)
+      const taking = reservations.validate(prefetchedLock, miss.lookup)
+      if (taking === undefined) return this.#leadFlight(context, miss, fill)
       fill.sequence = taking.sequence
-      return this.#start(turn, miss, fill, taking)
+      return this.#runAsLeader(context, miss, fill, taking)
     }
-    return reservation.isAnswered ? goOn() : reservation.answer.then(goOn)
+    return prefetchedLock.isAnswered ? goOn() : prefetchedLock.answer.then(goOn)
   }
 
   /** Waits for a run of this process. */
-  async #join (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>): Promise<unknown> {
+  async #joinFlight (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>): Promise<unknown> {
     const { stale } = miss
-    if (stale !== undefined && maySwapFor(turn, miss, stale)) return this.#serve(turn, stale, { isHit: true })
-    this.#shared.counts.add('wait')
+    if (stale !== undefined && mayRevalidateFor(context, miss, stale)) return this.#serve(context, stale, { isHit: true })
+    this.#shared.stats.add('wait')
     const ending = await patient(fill.result, miss.until - performance.now())
-    if (ending === 'late') return await this.#supersede(turn, miss, fill)
-    const isLater = typeof ending === 'object' && ending.sequence < leastFor(turn, miss)
-    if (typeof ending === 'object' && !isLater && useOf(ending, miss.wanted, Date.now()) === 'fresh') return this.#serve(turn, ending, { forwarded: miss.reason, isCollapsed: true })
-    if (fill.isOutage) return this.#forward(turn)
-    if (ending === 'again' || isLater) return await this.#share(turn, miss)
-    return this.#running.run(turn, miss, { sequence: fill.sequence })
+    if (ending === 'late') return await this.#replaceHungLeader(context, miss, fill)
+    const isLater = typeof ending === 'object' && ending.sequence < leastFor(context, miss)
+    if (typeof ending === 'object' && !isLater && reuseDecision(ending, miss.wanted, Date.now()) === 'fresh') return this.#serve(context, ending, { forwarded: miss.reason, isCollapsed: true })
+    if (fill.isOutage) return this.#forward(context)
+    if (ending === 'again' || isLater) return await this.#joinOrLead(context, miss)
+    return this.#runner.run(context, miss, { sequence: fill.sequence })
   }
 
   /** Runs the handler for all who come by this process, unless another process does. */
-  async #lead (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>, isForced = false): Promise<unknown> {
-    const wish = wishOf(miss.lookup)
-    const taking = await this.#enter(sharedName(turn, miss), isForced ? { ...wish, required: Infinity } : wish, miss.until)
-    if (taking === undefined) return this.#runWithout(turn, miss, fill)
+  async #leadFlight (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>, isForced = false): Promise<unknown> {
+    const wish = acquireRequestOf(miss.lookup)
+    const taking = await this.#enter(sharedName(context, miss), isForced ? { ...wish, minSequence: Infinity } : wish, miss.until)
+    if (taking === undefined) return this.#runWithoutRedis(context, miss, fill)
     fill.sequence = taking.sequence
-    return taking.word === 'changed' ? await this.#lookAgain(turn, miss, fill) : this.#start(turn, miss, fill, taking)
+    return taking.word === 'changed' ? await this.#lookAgain(context, miss, fill) : this.#runAsLeader(context, miss, fill, taking)
   }
 
   /** Runs the handler for all who come by, or, where answers are not shared, for this request alone. */
-  #start (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>, taking: Taking): unknown {
+  #runAsLeader (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>, taking: AcquireStatus): unknown {
     const { sequence } = taking
     if (taking.word === 'taken') {
       fill.lock = taking.lock
-      if (taking.raisedFrom !== undefined) raiseStanding(turn.visit, taking.raisedFrom, sequence)
-      return this.#running.run(turn, miss, { fill, sequence })
+      if (taking.raisedFrom !== undefined) raiseStanding(context.state, taking.raisedFrom, sequence)
+      return this.#runner.run(context, miss, { fill, sequence })
     }
     fill.end('alone')
-    return this.#running.run(turn, miss, { sequence })
+    return this.#runner.run(context, miss, { sequence })
   }
 
   /** @returns undefined when Redis did not answer */
-  async #enter (name: string, wish: Wish, until: number): Promise<Taking | undefined> {
+  async #enter (name: string, wish: AcquireRequest, until: number): Promise<AcquireStatus | undefined> {
     try {
-      return await this.#shared.entrance.enter(name, wish, until)
+      return await this.#shared.lockQueue.acquireOrWait(name, wish, until)
     } catch {
       return undefined // the cause is counted where connections are
     }
   }
 
   /** Somebody has filled meanwhile. */
-  async #lookAgain (turn: Turn<Request>, miss: Wanting, fill: Fill<Entry>): Promise<unknown> {
-    const lookup = this.#front.look(turn)
+  async #lookAgain (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>): Promise<unknown> {
+    const lookup = this.#front.look(context)
     const found = await lookup.settled()
-    if (found.outcome === 'unavailable') return this.#runWithout(turn, miss, fill)
+    if (found.outcome === 'unavailable') return this.#runWithoutRedis(context, miss, fill)
     const entry = found.outcome === 'found' ? found.entry : undefined
-    if (entry !== undefined && useOf(entry, miss.wanted, Date.now()) === 'fresh') {
+    if (entry !== undefined && reuseDecision(entry, miss.wanted, Date.now()) === 'fresh') {
       fill.end(entry)
-      return this.#serve(turn, entry, { forwarded: miss.reason, isCollapsed: true })
+      return this.#serve(context, entry, { forwarded: miss.reason, isCollapsed: true })
     }
     fill.end('again')
     const next = { ...miss, lookup, stale: entry }
-    return performance.now() < miss.until ? await this.#share(turn, next) : await this.#runUnshared(turn, next)
+    return performance.now() < miss.until ? await this.#joinOrLead(context, next) : await this.#runUnshared(context, next)
   }
 
   /** Whoever waited in vain takes the place of the run that he waited for; others of the late ones wait for him, but only once. */
-  async #supersede (turn: Turn<Request>, miss: Wanting, hung: Fill<Entry>): Promise<unknown> {
-    if (miss.isLate === true || hung.isOutage) return hung.isOutage ? this.#forward(turn) : await this.#runUnshared(turn, miss)
+  async #replaceHungLeader (context: HandlerContext<Request>, miss: PendingMiss, hung: InProcessFill<Entry>): Promise<unknown> {
+    if (miss.hasWaited === true || hung.isOutage) return hung.isOutage ? this.#forward(context) : await this.#runUnshared(context, miss)
     const late = { ...miss, isLate: true, until: performance.now() + patienceMs }
     // It waits itself, came before, and is out of patience too.
-    if (hung.lock === undefined) return await this.#join(turn, late, hung)
-    const { fills, store } = this.#shared
-    const name = sharedName(turn, late)
-    const required = late.lookup.requiredSequence
+    if (hung.lock === undefined) return await this.#joinFlight(context, late, hung)
+    const { singleFlight: fills, store } = this.#shared
+    const name = sharedName(context, late)
+    const required = late.lookup.minSequence
     const underWay = fills.find(name, required, store.tick, late.lookup.tick)
-    if (underWay !== undefined && underWay !== hung) return await this.#join(turn, late, underWay)
-    return await this.#lead(turn, late, fills.begin(name, required ?? 0, { tick: store.tick }), true)
+    if (underWay !== undefined && underWay !== hung) return await this.#joinFlight(context, late, underWay)
+    return await this.#leadFlight(context, late, fills.begin(name, required ?? 0, { tick: store.tick }), true)
   }
 
   /** Runs the handler for a request whose answer others cannot wait for. */
-  async #runUnshared (turn: Turn<Request>, miss: Wanting): Promise<unknown> {
-    const { request } = turn
+  async #runUnshared (context: HandlerContext<Request>, miss: PendingMiss): Promise<unknown> {
+    const { request } = context
     const detail = miss.wanted?.noStore === true ? 'no-store' : request.method !== 'GET' ? 'method' : undefined
-    if (detail !== undefined) return this.#running.run(turn, miss, { sequence: undefined, detail })
-    const sequence = await this.#shared.store.begin(miss.lookup.unmarked, miss.lookup.knownSequence).catch(() => undefined)
-    return sequence === undefined ? this.#runWithout(turn, miss, undefined) : this.#running.run(turn, miss, { sequence })
+    if (detail !== undefined) return this.#runner.run(context, miss, { sequence: undefined, detail })
+    const sequence = await this.#shared.store.begin(miss.lookup.tagsWithoutVersion, miss.lookup.minSequenceKnown).catch(() => undefined)
+    return sequence === undefined ? this.#runWithoutRedis(context, miss, undefined) : this.#runner.run(context, miss, { sequence })
   }
 
   /** Runs the handler while Redis is gone. */
-  #runWithout (turn: Turn<Request>, miss: Miss, fill: Fill<Entry> | undefined): unknown {
+  #runWithoutRedis (context: HandlerContext<Request>, miss: Miss, fill: InProcessFill<Entry> | undefined): unknown {
     if (fill !== undefined) {
       fill.isOutage = true
       fill.sequence = outage
     }
-    return this.#running.run(turn, { ...miss, reason: 'bypass', stale: undefined }, { fill, sequence: fill && outage, detail: 'redis' })
+    return this.#runner.run(context, { ...miss, reason: 'bypass', stale: undefined }, { fill, sequence: fill && outage, detail: 'redis' })
   }
 
-  #serve (turn: Turn<Request>, entry: Entry, status: CacheStatus): unknown {
-    return waitedFor(turn.reply, this.#front.serve(turn, entry, status))
+  #serve (context: HandlerContext<Request>, entry: Entry, status: CacheStatus): unknown {
+    return orReply(context.reply, this.#front.serve(context, entry, status))
   }
 
-  #forward (turn: Turn<Request>): unknown {
-    return waitedFor(turn.reply, this.#front.forward(turn, 'bypass', 'redis'))
+  #forward (context: HandlerContext<Request>): unknown {
+    return orReply(context.reply, this.#front.forward(context, 'bypass', 'redis'))
   }
 }
 
 /** The sequence that a run must have begun at, at least, for its answer to be this request's too. */
-function leastFor<Request extends Asking> ({ visit }: Turn<Request>, { lookup }: Miss): number {
-  return lookup.requiredSequence ?? visit.standing?.sequence ?? 0
+function leastFor<Request extends CacheRequest> ({ state: visit }: HandlerContext<Request>, { lookup }: Miss): number {
+  return lookup.minSequence ?? visit.sequenceAtRequest?.sequence ?? 0
 }
 
 /** Where the sequence stood below a marker when the request came, and still does, nothing was purged since: what its handler works with is as young as the marker. */
-function raiseStanding (visit: Visit, raisedFrom: number, sequence: number): void {
-  if (visit.standing?.sequence === raisedFrom) visit.standing = { sequence, hasFailed: false }
+function raiseStanding (state: CacheRequestState, raisedFrom: number, sequence: number): void {
+  if (state.sequenceAtRequest?.sequence === raisedFrom) state.sequenceAtRequest = { sequence, hasFailed: false }
 }
 
 /** Only GETs of one key share a run; where answers vary, nobody knows before whether they are the same. */
-function sharedName<Request extends Asking> ({ request, visit }: Turn<Request>, { wanted }: Miss): string {
-  return request.method === 'GET' && wanted?.noStore !== true && visit.branch === undefined ? visit.key?.name ?? '' : ''
+function sharedName<Request extends CacheRequest> ({ request, state: visit }: HandlerContext<Request>, { wanted }: Miss): string {
+  return request.method === 'GET' && wanted?.noStore !== true && visit.varyRecord === undefined ? visit.key?.name ?? '' : ''
 }
 
 /** While one makes it anew, the others take what there is, unless they ask for better (RFC 5861 section 3). */
-function maySwapFor<Request> ({ visit }: Turn<Request>, { reason, wanted }: Miss, stale: Entry): boolean {
+function mayRevalidateFor<Request> ({ state: visit }: HandlerContext<Request>, { reason, wanted }: Miss, stale: Entry): boolean {
   const isContent = wanted === undefined || (wanted.noCache === false && wanted.maxAge === undefined && wanted.minFresh === undefined)
-  return reason === 'stale' && isContent && visit.branch === undefined && maySwap(stale, Date.now())
+  return reason === 'stale' && isContent && visit.varyRecord === undefined && isWithinSwrWindow(stale, Date.now())
 }
 
-async function patient (result: Promise<Ending<Entry>>, longestMs: number): Promise<Ending<Entry> | 'late'> {
+async function patient (result: Promise<FillOutcome<Entry>>, longestMs: number): Promise<FillOutcome<Entry> | 'late'> {
   const { promise, resolve } = Promise.withResolvers<'late'>()
   const timer = setTimeout(resolve, Math.max(0, longestMs), 'late' as const)
   return await Promise.race([result, promise]).finally(() => clearTimeout(timer))

@@ -1,16 +1,16 @@
-import { isSent, whenOver } from '../http/exchange.ts'
-import type { Replying } from './message.ts'
+import { isSent, onClosed } from '../http/exchange.ts'
+import type { CacheReply } from './message.ts'
 import type { HandlerRun } from './visit.ts'
 
 /**
  * Calls a listener when nobody is there any more to read the answer of a reply that was hijacked: nobody settles that, and of a connection that broke
  * no answer leaves. Who goes away before ends no run, for its answer may be kept.
  */
-export function watchHijack (state: HandlerRun, reply: Replying, listener: () => void): void {
+export function onHijackedClose (state: HandlerRun, reply: CacheReply, listener: () => void): void {
   const { hijack, raw } = reply
   const { restore } = state
   reply.hijack = () => {
-    whenOver(raw.req, raw, () => { if (!isSent(raw)) listener() })
+    onClosed(raw.req, raw, () => { if (!isSent(raw)) listener() })
     return hijack.call(reply)
   }
   state.restore = () => {

@@ -1,5 +1,5 @@
 import { parseGroups } from '../http/cache-groups.ts'
-import type { Asking, Replying } from './message.ts'
+import type { CacheRequest, CacheReply } from './message.ts'
 import { searchTag, uriTag } from './uri-tag.ts'
 
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'QUERY'])
@@ -15,7 +15,7 @@ export function isUnsafe (method: string): boolean {
  *
  * @param isSearched some of the app's answers may stand for several queries of their path
  */
-export function invalidatedBy (request: Asking, reply: Replying, isSearched: boolean): string[] {
+export function invalidatedBy (request: CacheRequest, reply: CacheReply, isSearched: boolean): string[] {
   if (reply.statusCode < 200 || reply.statusCode > 399) return []
   const target = request.raw.url ?? ''
   const base = `${request.protocol}://${request.host}`

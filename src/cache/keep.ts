@@ -8,7 +8,7 @@ import { fieldOf } from './entry.ts'
 import type { Entry, Lifetime } from './entry.ts'
 import { controlOf } from './freshness.ts'
 import type { Fields } from './freshness.ts'
-import type { Replying } from './message.ts'
+import type { CacheReply } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 import { joinFields } from './serve.ts'
 
@@ -48,7 +48,7 @@ function withoutMembers (value: Fields[string], before: Fields[string]): string 
 }
 
 /** Adds what a kept answer must say of itself, to the reply and to what is kept. */
-export function completeFields (reply: Replying, kept: Map<string, Fields[string]>, policy: RoutePolicy, body: Buffer | undefined): void {
+export function completeFields (reply: CacheReply, kept: Map<string, Fields[string]>, policy: RoutePolicy, body: Buffer | undefined): void {
   const add = (name: string, value: string) => {
     kept.set(name, value)
     reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
@@ -65,7 +65,7 @@ export function completeFields (reply: Replying, kept: Map<string, Fields[string
 }
 
 /** Whether a body will be kept compressed; then its answers vary by what clients accept, this one too. */
-export function isCoded (reply: Replying, kept: Map<string, Fields[string]>, policy: RoutePolicy, bytes: number): boolean {
+export function isCoded (reply: CacheReply, kept: Map<string, Fields[string]>, policy: RoutePolicy, bytes: number): boolean {
   if (policy.coding === 'identity' || bytes < fewestBytes) return false
   const { control } = controlOf(Object.fromEntries(kept))
   const type = kept.get('content-type')

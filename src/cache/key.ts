@@ -2,11 +2,11 @@ import { hash } from 'node:crypto'
 import { parseNoVarySearch, simplifySearch } from '../http/no-vary-search.ts'
 import type { SearchVariance } from '../http/no-vary-search.ts'
 import { normaliseField } from '../http/vary.ts'
-import { Recent } from '../recent.ts'
+import { TwoGenerationLru } from '../recent.ts'
 import type { RoutePolicy } from './policy.ts'
 
 /** What names one stored answer of a route. */
-export interface Key {
+export interface CacheKey {
   /** the Redis key */
   readonly name: string
   /** everything the answer may depend on; stored with it and compared when it is read */
@@ -14,7 +14,7 @@ export interface Key {
   /** path and query as the handler shall see them */
   readonly url: string
   /** what the text begins with: everything but path and query */
-  readonly head: string
+  readonly prefix: string
   /** how answers of this path differ by query, where that is not by the whole of it */
   readonly search?: SearchVariance | undefined
 }
@@ -33,22 +33,22 @@ const longestNormalised = 4096
  *
  * Length-prefixed parts cannot run into each other; 128 bits of SHA-256 name them in Redis.
  */
-export class KeyMaker {
+export class CacheKeyBuilder {
   readonly #policy: KeyPolicy
-  readonly #spell: (hash: string) => string
+  readonly #toRedisKey: (hash: string) => string
   /** whether URL, origin and partition are all that splits a key */
   readonly #isPlain: boolean
   /** keys without origin and partition, by the URL as it came: most are found so, and nothing is spelled */
-  readonly #plain = new Recent<string, Key>(1000)
-  readonly #urls = new Recent<string, string>(1000)
-  readonly #keys = new Recent<string, Key>(1000)
+  readonly #plain = new TwoGenerationLru<string, CacheKey>(1000)
+  readonly #urls = new TwoGenerationLru<string, string>(1000)
+  readonly #keys = new TwoGenerationLru<string, CacheKey>(1000)
   /** by key's head and path: how the answer that was kept last differs by query; forgotten, it costs a run of the handler */
-  readonly #searches = new Recent<string, SearchVariance>(1000)
+  readonly #searches = new TwoGenerationLru<string, SearchVariance>(1000)
 
   /** @param spell from a hash to its Redis key */
   constructor (policy: KeyPolicy, spell: (hash: string) => string) {
     this.#policy = policy
-    this.#spell = spell
+    this.#toRedisKey = spell
     this.#isPlain = policy.vary.length === 0 && policy.ttlMs !== undefined
   }
 
@@ -58,7 +58,7 @@ export class KeyMaker {
    * @param origin scheme and host, where they split the key
    * @param partition whose answer it is, where that splits the key
    */
-  make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): Key {
+  make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): CacheKey {
     if (!this.#isPlain || origin !== '' || partition !== '') return this.#make(rawUrl, fields, origin, partition)
     const known = this.#plain.get(rawUrl)
     if (known !== undefined) return known
@@ -67,17 +67,17 @@ export class KeyMaker {
     return key
   }
 
-  #make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): Key {
+  #make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): CacheKey {
     const url = this.#normalised(rawUrl)
     let head = part(this.#policy.constraints) + part(this.#policy.build) + part(origin) + part(partition)
     for (const name of this.#policy.vary) head += varied(name, fields[name])
     const search = this.#searches.size === 0 ? undefined : this.#searches.get(head + pathOf(url))
     const text = search === undefined ? head + part(url) : searchText(head, url, search)
-    return this.#known(text, url) ?? this.#named(text, { url, head, search })
+    return this.#known(text, url) ?? this.#named(text, { url, prefix: head, search })
   }
 
   /** Names an answer beside others of one key. */
-  under (key: Key, parts: readonly string[]): Key {
+  variantOf (key: CacheKey, parts: readonly string[]): CacheKey {
     const text = key.text + parts.map(part).join('')
     return this.#known(text, key.url) ?? this.#named(text, key)
   }
@@ -87,27 +87,27 @@ export class KeyMaker {
    *
    * @returns the key itself where nothing changes, and where the route's author and not the answer says what the handler may read
    */
-  searched (key: Key, field: Parameters<typeof parseNoVarySearch>[0]): Key {
+  searched (key: CacheKey, field: Parameters<typeof parseNoVarySearch>[0]): CacheKey {
     if (this.#policy.ttlMs !== undefined || this.#policy.enforce) return key
-    const place = key.head + pathOf(key.url)
+    const place = key.prefix + pathOf(key.url)
     const search = place.length > longestRemembered ? undefined : parseNoVarySearch(field)
     if (search === undefined) {
       this.#searches.delete(place)
-      return key.search === undefined ? key : this.#named(key.head + part(key.url), { ...key, search })
+      return key.search === undefined ? key : this.#named(key.prefix + part(key.url), { ...key, search })
     }
     this.#searches.set(place, search)
-    const text = searchText(key.head, key.url, search)
+    const text = searchText(key.prefix, key.url, search)
     return text === key.text ? key : this.#named(text, { ...key, search })
   }
 
   /** The key with this text; one text may stand for several URLs. */
-  #known (text: string, url: string): Key | undefined {
+  #known (text: string, url: string): CacheKey | undefined {
     const key = this.#keys.get(text)
     return key?.url === url ? key : undefined
   }
 
-  #named (text: string, { url, head, search }: Pick<Key, 'url' | 'head' | 'search'>): Key {
-    const key = { name: this.#spell(hash('sha256', text, 'hex').slice(0, 32)), text, url, head, search }
+  #named (text: string, { url, prefix: head, search }: Pick<CacheKey, 'url' | 'prefix' | 'search'>): CacheKey {
+    const key = { name: this.#toRedisKey(hash('sha256', text, 'hex').slice(0, 32)), text, url, prefix: head, search }
     if (text.length <= longestRemembered) this.#keys.set(text, key)
     return key
   }

@@ -1,9 +1,9 @@
-import type { Answer, Hearer } from '../redis/answer.ts'
-import type { EpochReading } from './epoch.ts'
-import type { Marker, MarkerReading } from './markers.ts'
+import type { PendingReply, ReplyListener } from '../redis/answer.ts'
+import type { EpochRead } from './epoch.ts'
+import type { TagVersion, TagVersionRead } from './markers.ts'
 
 /** What every stored thing says of itself. */
-export interface Kept {
+export interface StoredMeta {
   readonly sequence: number
   readonly tags: readonly string[]
   /** where it may be served stale: milliseconds since 1970, and how long it is fresh from then on */
@@ -12,29 +12,29 @@ export interface Kept {
 }
 
 /** How keys are read. */
-export interface Reader {
+export interface VersionReader {
   /** reads one string of Redis; whoever asks in the same tick shares a round trip */
-  read: (key: string) => Answer<Buffer | null>
+  read: (key: string) => PendingReply<Buffer | null>
   /** the batch's that reads leave with now */
   tick: () => number
   /** reads a tag's marker, once a tick for all who look */
-  marker: (tag: string) => MarkerReading
+  tagVersion: (tag: string) => TagVersionRead
   /** reads the global marker, once a tick for all who look */
-  epoch: () => EpochReading
+  epoch: () => EpochRead
   /** what that tells; null when nobody knows */
-  sinceOf: (epoch: EpochReading) => Marker
+  sinceOf: (epoch: EpochRead) => TagVersion
   /** told of each entry that is looked for */
   asked: (name: string) => void
 }
 
 /** What was stored instead of an entry: where the entry stands, for this request. */
-export interface Pointer<Entry> {
+export interface VariantPointer<Entry> {
   readonly name: string
   readonly unpack: (packed: Buffer) => Entry | undefined
 }
 
 /** What a stored value turned out to be; undefined for what is no entry of this key. */
-export type Unpacked<Entry> = Entry | Pointer<Entry> | undefined
+export type Unpacked<Entry> = Entry | VariantPointer<Entry> | undefined
 
 /** How one look into the store ended. */
 export type Found<Entry> =
@@ -51,7 +51,7 @@ const unavailable: Found<never> = Object.freeze({ outcome: 'unavailable' })
  *
  * It settles once, and never rejects; what has settled is answered without waiting for another turn of the event loop.
  */
-export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
+export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | null> {
   /** of the batch that its last reads left with */
   tick = -1
   #unpack: (packed: Buffer) => Unpacked<Entry>
@@ -60,13 +60,13 @@ export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
   /** those that the entry is expected to bear */
   readonly tags: readonly string[]
   /** those whose markers are read: the expected ones, then what the entry bears besides */
-  #marked: readonly string[]
+  #versions: readonly string[]
   /** the markers of those, in their order */
-  readonly #readings: MarkerReading[] = []
-  readonly #epoch: EpochReading
-  #since: Marker = null
-  readonly #reader: Reader
-  #pointer: Pointer<Entry> | undefined
+  readonly #readings: TagVersionRead[] = []
+  readonly #epoch: EpochRead
+  #since: TagVersion = null
+  readonly #reader: VersionReader
+  #pointer: VariantPointer<Entry> | undefined
   #packed: Buffer | null = null
   #seen: Buffer | null = null
   #guess: string | undefined
@@ -80,7 +80,7 @@ export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
    * @param unpack undefined for what is no entry of this key
    * @param guess where a pointer under this key may lead: read ahead, and used only where it leads there
    */
-  constructor (name: string, tags: readonly string[], reader: Reader, unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string) {
+  constructor (name: string, tags: readonly string[], reader: VersionReader, unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string) {
     this.name = name
     this.tags = tags
     this.#unpack = unpack
@@ -91,10 +91,10 @@ export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
     this.#readEntry(name)
     if (guess !== undefined) {
       reader.asked(guess)
-      reader.read(guess).hear({ answered: (packed) => { this.#guessed = packed; this.arrived() }, failed: () => this.failed() })
+      reader.read(guess).subscribe({ onReply: (packed) => { this.#guessed = packed; this.onReplyPart() }, onError: () => this.onError() })
     }
-    this.#marked = tags
-    for (const tag of tags) this.#readMarker(tag)
+    this.#versions = tags
+    for (const tag of tags) this.#readTagVersion(tag)
   }
 
   /** What was found; undefined while it is under way. */
@@ -125,37 +125,37 @@ export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
    *
    * @returns undefined when a marker is missing, for then nobody knows
    */
-  get requiredSequence (): number | undefined {
-    return this.#readings.some(({ marker }) => marker == null) ? undefined : this.knownSequence
+  get minSequence (): number | undefined {
+    return this.#readings.some(({ version: marker }) => marker == null) ? undefined : this.minSequenceKnown
   }
 
   /** The same as far as it is known, whatever the missing markers would tell; undefined when the global one is missing. */
-  get knownSequence (): number | undefined {
+  get minSequenceKnown (): number | undefined {
     if (this.#since === null) return undefined
     let required = Math.max(this.#since, this.#soft)
-    for (const { marker } of this.#readings) if (marker != null && marker > required) required = marker
+    for (const { version: marker } of this.#readings) if (marker != null && marker > required) required = marker
     return required
   }
 
   /** The first bytes of what stood under the name, none where nothing did: enough to tell whether something else stands there later. */
-  get seen (): Buffer {
+  get entryPrefix (): Buffer {
     return this.#seen?.subarray(0, 48) ?? nothingSeen
   }
 
   /** The tags whose markers are missing. */
-  get unmarked (): readonly string[] {
-    return this.#marked.filter((_tag, index) => this.#readings[index]?.marker === null)
+  get tagsWithoutVersion (): readonly string[] {
+    return this.#versions.filter((_tag, index) => this.#readings[index]?.version === null)
   }
 
   #readEntry (name: string): void {
     this.tick = this.#reader.tick()
     this.#reader.asked(name)
-    this.#reader.read(name).hear(this)
+    this.#reader.read(name).subscribe(this)
   }
 
-  #readMarker (tag: string): void {
+  #readTagVersion (tag: string): void {
     this.tick = this.#reader.tick()
-    const reading = this.#reader.marker(tag)
+    const reading = this.#reader.tagVersion(tag)
     this.#readings.push(reading)
     reading.tell(this)
   }
@@ -168,22 +168,22 @@ export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
   }
 
   /** What stands under its name is here. */
-  answered (packed: Buffer | null): void {
+  onReply (packed: Buffer | null): void {
     this.#packed = packed
-    this.arrived()
+    this.onReplyPart()
   }
 
   /** Something of what it reads will never be here. */
-  failed (): void {
+  onError (): void {
     this.#isAway = true
-    this.arrived()
+    this.onReplyPart()
   }
 
   /** One of the things that were read is there. */
-  arrived (): void {
+  onReplyPart (): void {
     if (--this.#open > 0) return
-    if (!this.#epoch.isSettled) return this.#epoch.onSettled(() => { this.#open = 1; this.arrived() })
-    const found = this.#conclude()
+    if (!this.#epoch.isSettled) return this.#epoch.onSettled(() => { this.#open = 1; this.onReplyPart() })
+    const found = this.#finish()
     if (found === undefined) return
     this.#found = found
     this.#packed = this.#guessed = null
@@ -191,27 +191,27 @@ export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
   }
 
   /** @returns undefined when the entry bears tags that were not expected, whose markers are read first */
-  #conclude (): Found<Entry> | undefined {
-    if (this.#isAway || this.#epoch.value === undefined || this.#readings.some(({ marker }) => marker === undefined)) return unavailable
+  #finish (): Found<Entry> | undefined {
+    if (this.#isAway || this.#epoch.value === undefined || this.#readings.some(({ version: marker }) => marker === undefined)) return unavailable
     this.#since = this.#reader.sinceOf(this.#epoch)
     if (this.#pointer === undefined) this.#seen = this.#packed
     const entry = this.#packed === null ? undefined : this.#unpack(this.#packed)
     if (entry === undefined) return nothing
     if ('unpack' in entry) return this.#follow(entry)
-    const unread = entry.tags.filter((tag) => !this.#marked.includes(tag))
+    const unread = entry.tags.filter((tag) => !this.#versions.includes(tag))
     if (unread.length === 0) return this.#judge(entry)
     this.#open = unread.length
-    this.#marked = [...this.#marked, ...unread]
-    for (const tag of unread) this.#readMarker(tag)
+    this.#versions = [...this.#versions, ...unread]
+    for (const tag of unread) this.#readTagVersion(tag)
     return undefined
   }
 
-  #follow (pointer: Pointer<Entry>): Found<Entry> | undefined {
+  #follow (pointer: VariantPointer<Entry>): Found<Entry> | undefined {
     this.#pointer = pointer
     this.#unpack = pointer.unpack
     if (pointer.name === this.#guess) {
       this.#packed = this.#guessed
-      return this.#conclude()
+      return this.#finish()
     }
     this.#packed = null
     this.#open = 1
@@ -230,10 +230,10 @@ export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
   /** A marker that is missing tells nothing: the tag may have been purged and the marker evicted. */
   #isPurged (entry: Entry): boolean {
     if (this.#since === null || this.#since > entry.sequence) return true
-    for (const { marker } of this.#readings) {
+    for (const { version: marker } of this.#readings) {
       if (marker != null && marker > entry.sequence) return true
     }
-    return this.#readings.some(({ marker }, index) => marker === null && entry.tags.includes(this.#marked[index] ?? ''))
+    return this.#readings.some(({ version: marker }, index) => marker === null && entry.tags.includes(this.#versions[index] ?? ''))
   }
 }
 
@@ -242,7 +242,7 @@ export class Lookup<Entry extends Kept> implements Hearer<Buffer | null> {
  *
  * @returns undefined for what is never served stale
  */
-function softened<Entry extends Kept> (entry: Entry, soft: number): Entry | undefined {
+function softened<Entry extends StoredMeta> (entry: Entry, soft: number): Entry | undefined {
   const { bornAt, freshMs } = entry
   if (bornAt === undefined || freshMs === undefined) return undefined
   return { ...entry, freshMs: Math.min(freshMs, Math.max(0, Math.min(soft / 1000, Date.now()) - bornAt)) }

@@ -2,17 +2,17 @@ import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 
 /** When a tag was purged last: a sequence; null when nobody knows, for the marker is missing. */
-export type Marker = number | null
+export type TagVersion = number | null
 
 /** Whoever waits for a reading. */
 export interface Waiting {
-  arrived (): void
+  onReplyPart (): void
 }
 
 /** A tag's marker as one batch reads it, for all who look with that batch. */
-export class MarkerReading {
+export class TagVersionRead {
   /** undefined while it is under way, or when it could not be read */
-  marker: Marker | undefined
+  version: TagVersion | undefined
   /** when the tag was purged softly last; 0 for never */
   soft = 0
   isSettled = false
@@ -20,10 +20,10 @@ export class MarkerReading {
 
   /** @param text what stands there; undefined where it could not be read */
   settle (text: Buffer | null | undefined): void {
-    if (text === null) this.marker = null
+    if (text === null) this.version = null
     else if (text !== undefined) this.#heard(text.toString('latin1'))
     this.isSettled = true
-    for (const each of this.#waiting) each.arrived()
+    for (const each of this.#waiting) each.onReplyPart()
   }
 
   /** Whom to tell once it has settled. */
@@ -35,7 +35,7 @@ export class MarkerReading {
   settled (): Promise<this> {
     return new Promise((resolve) => {
       if (this.isSettled) resolve(this)
-      else this.tell({ arrived: () => resolve(this) })
+      else this.tell({ onReplyPart: () => resolve(this) })
     })
   }
 
@@ -43,21 +43,21 @@ export class MarkerReading {
   #heard (text: string): void {
     const sequence = Number(text)
     if (sequence > 0) {
-      this.marker = sequence
+      this.version = sequence
       return
     }
     const [, gone, soft] = /^(\d+) (\d+)$/.exec(text) ?? []
     this.soft = Number(soft ?? 0)
-    this.marker = Number(gone ?? Infinity)
+    this.version = Number(gone ?? Infinity)
   }
 }
 
 /** The markers of tags, each read once a tick, however many look. */
-export class Markers {
+export class TagVersions {
   readonly #batch: Batch
   readonly #keys: Keys
   /** a Map a tick: one that is cleared leads from its old table to its new one, and in V8 what an old table held lives as long */
-  #readings = new Map<string, MarkerReading>()
+  #readings = new Map<string, TagVersionRead>()
   #tick = -1
 
   constructor (batch: Batch, keys: Keys) {
@@ -66,16 +66,16 @@ export class Markers {
   }
 
   /** Reads a tag's marker with what leaves in this tick. */
-  read (tag: string): MarkerReading {
+  read (tag: string): TagVersionRead {
     if (this.#tick !== this.#batch.tick) {
       this.#tick = this.#batch.tick
       this.#readings = new Map()
     }
     const before = this.#readings.get(tag)
     if (before !== undefined) return before
-    const reading = new MarkerReading()
+    const reading = new TagVersionRead()
     this.#readings.set(tag, reading)
-    this.#batch.reading(this.#keys.cacheTag(tag)).hear({ answered: (text) => reading.settle(text), failed: () => reading.settle(undefined) })
+    this.#batch.enqueueGet(this.#keys.cacheTag(tag)).subscribe({ onReply: (text) => reading.settle(text), onError: () => reading.settle(undefined) })
     return reading
   }
 }

@@ -3,22 +3,22 @@ import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 
 /** Field values of a request, names in lower case. */
-export type AskedFields = Readonly<Record<string, string | string[] | undefined>>
+export type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>
 
 /** What the cache reads of a request; Fastify's has this form. */
-export interface Asking {
+export interface CacheRequest {
   readonly method: string
   readonly url: string
   readonly protocol: string
   readonly host: string
-  readonly headers: AskedFields
-  readonly raw: { url?: string | undefined, headers: AskedFields }
+  readonly headers: RequestHeaders
+  readonly raw: { url?: string | undefined, headers: RequestHeaders }
   query: unknown
   params: unknown
 }
 
 /** What the cache does with a reply; Fastify's has this form. */
-export interface Replying {
+export interface CacheReply {
   readonly statusCode: number
   readonly sent: boolean
   readonly raw: ServerResponse
@@ -33,19 +33,19 @@ export interface Replying {
 }
 
 /** `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 section 5.4). */
-export function wantedBy ({ raw: { headers } }: Asking): CacheControl {
+export function wantedBy ({ raw: { headers } }: CacheRequest): CacheControl {
   const field = headers['cache-control'] ?? (/\bno-cache\b/i.test(String(headers.pragma ?? '')) ? 'no-cache' : undefined)
   return parseCacheControl(field)
 }
 
 /** RFC 9111 sections 5.2.1.5 and 5.2.1.7: a request that runs the handler for nobody else, or not at all. */
-export function forbidsFill ({ raw: { headers } }: Asking): boolean {
+export function forbidsFill ({ raw: { headers } }: CacheRequest): boolean {
   const field = headers['cache-control']
   return field !== undefined && /no-store|only-if-cached/i.test(String(field))
 }
 
 /** RFC 9110 section 9.3.1: a body on a GET has no meaning that a cache could know. */
-export function mayBeStored (request: Asking): boolean {
+export function mayBeStored (request: CacheRequest): boolean {
   const { method, raw: { headers } } = request
   return (method === 'GET' || method === 'HEAD') && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
 }

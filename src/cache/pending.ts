@@ -1,10 +1,10 @@
 import { parseCacheControl } from '../http/cache-control.ts'
 import { sentCookies, whenHeadWritten } from '../http/sent-head.ts'
-import type { Replying } from './message.ts'
+import type { CacheReply } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
 
 /** The header fields that an answer was judged by. */
-interface Judged {
+interface JudgedHead {
   readonly status: number
   readonly cookies: readonly string[]
   readonly control: string
@@ -14,10 +14,10 @@ interface Judged {
  * An answer that may be stored, until its header block has been sent. Hooks that run after the cache's, and code that writes to the response itself,
  * may still add a cookie or forbid storing: what counts is the header block that is sent.
  */
-export class PendingAnswer {
-  readonly #reply: Replying
+export class PendingResponse {
+  readonly #reply: CacheReply
   readonly #policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>
-  readonly #judged: Judged
+  readonly #judged: JudgedHead
   readonly #refused: (reason: string) => void
   readonly #stopWatching: () => void
   #isWritten = false
@@ -25,7 +25,7 @@ export class PendingAnswer {
   #keep: (() => void) | undefined
 
   /** @param refused told why the answer may not be stored after all */
-  constructor (reply: Replying, policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>, refused: (reason: string) => void) {
+  constructor (reply: CacheReply, policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>, refused: (reason: string) => void) {
     this.#reply = reply
     this.#policy = policy
     this.#refused = refused
@@ -96,10 +96,10 @@ export class PendingAnswer {
   }
 }
 
-function cookiesOf (reply: Replying): readonly string[] {
+function cookiesOf (reply: CacheReply): readonly string[] {
   return [reply.getHeader('set-cookie') ?? []].flat().map(String)
 }
 
-function controlOf (reply: Replying): string {
+function controlOf (reply: CacheReply): string {
   return String(reply.getHeader('cache-control') ?? '')
 }

@@ -1,4 +1,4 @@
-import { readChoice, readCount, readDuration, readRecord, readSwitch, readText, readTexts, refuse } from '../options.ts'
+import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption } from '../options.ts'
 import type { Duration } from '../options.ts'
 import type { BrowserPolicy } from './browser.ts'
 import type { Coding } from './entry.ts'
@@ -111,10 +111,10 @@ export function resolveCachePolicy (options: CacheOptions = {}): CachePolicy {
   readRecord('cache', options, ['ttl', 'build', 'maxBytes', 'coding', 'explain'])
   return Object.freeze({
     ttlMs: readDuration('cache.ttl', options.ttl ?? '5m'),
-    build: options.build === undefined ? '' : readText('cache.build', options.build),
+    build: options.build === undefined ? '' : readString('cache.build', options.build),
     maxBytes: readCount('cache.maxBytes', options.maxBytes ?? 262_144),
     coding: options.coding === false ? 'identity' : readChoice('cache.coding', options.coding ?? 'br', ['br', 'gzip'] as const),
-    explain: readSwitch('cache.explain', options.explain ?? false)
+    explain: readBoolean('cache.explain', options.explain ?? false)
   })
 }
 
@@ -129,22 +129,22 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack:
   if (merged === undefined) return undefined
   const { ttl, tags, vary, partition, query, browser, hosts, keepCookies = false } = merged
   const isByResponse = ttl === 'response'
-  if (keepCookies && !isByResponse) refuse('cache.keepCookies', "left out, unless ttl is 'response'", keepCookies)
+  if (keepCookies && !isByResponse) invalidOption('cache.keepCookies', "left out, unless ttl is 'response'", keepCookies)
   return Object.freeze({
     ttlMs: isByResponse ? undefined : ttl === undefined ? stack.ttlMs : readDuration('cache.ttl', ttl),
     tags: tags.flatMap((each) => typeof each === 'function' ? [] : readTags(each)),
     tagsOf: tags.filter((each) => typeof each === 'function'),
-    vary: vary === undefined ? [] : [...new Set(readTexts('cache.vary', vary).map(readFieldName))].sort(),
+    vary: vary === undefined ? [] : [...new Set(readStrings('cache.vary', vary).map(readFieldName))].sort(),
     partition: readPartition(partition),
-    query: query === undefined ? listedBy(declared.querySchema) : new Set(readTexts('cache.query', query)),
-    hosts: hosts === undefined ? undefined : new Set(readTexts('cache.hosts', hosts)),
+    query: query === undefined ? listedBy(declared.querySchema) : new Set(readStrings('cache.query', query)),
+    hosts: hosts === undefined ? undefined : new Set(readStrings('cache.hosts', hosts)),
     staleWhileSeconds: readSeconds('cache.staleWhileRevalidate', merged.staleWhileRevalidate) ?? 0,
     staleErrorSeconds: readSeconds('cache.staleIfError', merged.staleIfError) ?? 0,
-    earlyRefresh: readSwitch('cache.earlyRefresh', merged.earlyRefresh ?? false),
+    earlyRefresh: readBoolean('cache.earlyRefresh', merged.earlyRefresh ?? false),
     fills: merged.fills === undefined ? undefined : readCount('cache.fills', merged.fills),
-    requestDirectives: readSwitch('cache.requestDirectives', merged.requestDirectives ?? isByResponse),
-    enforce: readSwitch('cache.enforce', merged.enforce ?? !isByResponse),
-    keepCookies: readSwitch('cache.keepCookies', keepCookies),
+    requestDirectives: readBoolean('cache.requestDirectives', merged.requestDirectives ?? isByResponse),
+    enforce: readBoolean('cache.enforce', merged.enforce ?? !isByResponse),
+    keepCookies: readBoolean('cache.keepCookies', keepCookies),
     browser: browserPolicy(readSeconds('cache.browser', browser), partition !== undefined, declared),
     maxBytes: stack.maxBytes,
     coding: stack.coding,
@@ -164,7 +164,7 @@ function merge<Request> (choices: readonly unknown[]): Merged<Request> | undefin
   let merged: Merged<Request> | undefined
   for (const choice of choices) {
     if (typeof choice === 'boolean') {
-      merged = readSwitch('cache', choice) ? merged ?? { tags: [] } : undefined
+      merged = readBoolean('cache', choice) ? merged ?? { tags: [] } : undefined
       continue
     }
     const { tags, ...rest } = readRecord('cache', choice, known) as RouteCacheOptions<Request>
@@ -179,9 +179,9 @@ function merge<Request> (choices: readonly unknown[]): Merged<Request> | undefin
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readTags (tags: unknown): readonly string[] {
-  const texts = readTexts('cache.tags', tags)
+  const texts = readStrings('cache.tags', tags)
   const reserved = texts.find((text) => text.startsWith('='))
-  return reserved === undefined ? texts : refuse('cache.tags', 'texts that do not begin with =', reserved)
+  return reserved === undefined ? texts : invalidOption('cache.tags', 'texts that do not begin with =', reserved)
 }
 
 /**
@@ -193,7 +193,7 @@ export function readPurge (given: readonly unknown[]): { readonly tags: readonly
   const last = given.at(-1)
   if (typeof last !== 'object') return { tags: readTags(given), isSoft: false }
   const { soft = false } = readRecord('cache.purge', last, ['soft'])
-  return { tags: readTags(given.slice(0, -1)), isSoft: readSwitch('cache.purge.soft', soft) }
+  return { tags: readTags(given.slice(0, -1)), isSoft: readBoolean('cache.purge.soft', soft) }
 }
 
 function readSeconds (option: string, value: unknown): number | undefined {
@@ -211,12 +211,12 @@ function browserPolicy (seconds: number | undefined, hasPartition: boolean, { is
 }
 
 function readFieldName (name: string): string {
-  return /^[!#$%&'*+\-.^_`|~\w]+$/.test(name) && name !== '*' ? name.toLowerCase() : refuse('cache.vary', 'names of request fields', name)
+  return /^[!#$%&'*+\-.^_`|~\w]+$/.test(name) && name !== '*' ? name.toLowerCase() : invalidOption('cache.vary', 'names of request fields', name)
 }
 
 function readPartition<Partition> (partition: Partition): Partition {
   const isKnown = partition === undefined || partition === 'user' || partition === 'session' || typeof partition === 'function'
-  return isKnown ? partition : refuse('cache.partition', "'user', 'session' or a function", partition)
+  return isKnown ? partition : invalidOption('cache.partition', "'user', 'session' or a function", partition)
 }
 
 /** Each in one form, in one order: all processes spell them alike. */

@@ -1,16 +1,16 @@
 import type { Entry } from './entry.ts'
-import type { Fill } from './fill/fill.ts'
+import type { InProcessFill } from './fill/fill.ts'
 
 /** A stale answer that is made anew without a visitor. */
-export class Refresh {
+export class BackgroundRefresh {
   /** its handler runs, so no hook has refused it */
   hasBegun = false
   /** the key that is filled: a request that turns out to have another one is not what was meant */
   readonly name: string
   readonly stale: Entry
-  readonly fill: Fill<Entry>
+  readonly fill: InProcessFill<Entry>
 
-  constructor (name: string, stale: Entry, fill: Fill<Entry>) {
+  constructor (name: string, stale: Entry, fill: InProcessFill<Entry>) {
     this.name = name
     this.stale = stale
     this.fill = fill
@@ -28,12 +28,12 @@ const most = 16
 const longestMs = 10_000
 
 /** Refreshes of one process: requests of its own that run the handler while visitors take what is stale (RFC 5861 section 3). */
-export class Refreshes {
-  readonly #send: (request: RefreshRequest & { signal: AbortSignal }, refresh: Refresh) => Promise<void>
+export class BackgroundRefreshes {
+  readonly #send: (request: RefreshRequest & { signal: AbortSignal }, refresh: BackgroundRefresh) => Promise<void>
   #running = 0
 
   /** @param send settles when the answer is complete */
-  constructor (send: (request: RefreshRequest & { signal: AbortSignal }, refresh: Refresh) => Promise<void>) {
+  constructor (send: (request: RefreshRequest & { signal: AbortSignal }, refresh: BackgroundRefresh) => Promise<void>) {
     this.#send = send
   }
 
@@ -42,7 +42,7 @@ export class Refreshes {
   }
 
   /** Counts something as a refresh while it lasts. */
-  async hold (work: () => Promise<void>): Promise<void> {
+  async track (work: () => Promise<void>): Promise<void> {
     this.#running += 1
     await work().finally(() => { this.#running -= 1 })
   }
@@ -52,7 +52,7 @@ export class Refreshes {
    *
    * @throws what is thrown where the time is over
    */
-  async send (request: RefreshRequest, refresh: Refresh): Promise<void> {
+  async send (request: RefreshRequest, refresh: BackgroundRefresh): Promise<void> {
     await this.#send({ ...request, signal: AbortSignal.timeout(longestMs) }, refresh)
   }
 }

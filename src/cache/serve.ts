@@ -12,13 +12,13 @@ import type { Coding, Entry } from './entry.ts'
 import { fieldOf, textOf } from './entry.ts'
 import { ageSeconds, freshLeftMs } from './freshness.ts'
 import type { Fields } from './freshness.ts'
-import type { Asking, AskedFields, Replying } from './message.ts'
+import type { CacheRequest, RequestHeaders, CacheReply } from './message.ts'
 
 /** Fields that a 304 carries, when the 200 would have (RFC 9110 section 15.4.5). */
 const fieldsOf304 = new Set(['cache-control', 'cdn-cache-control', 'content-location', 'date', 'etag', 'expires', 'vary', 'last-modified', 'set-cookie'])
 
 /** What an answer from the store is told besides the entry. */
-export interface Serving {
+export interface SendOptions {
   readonly browser: BrowserPolicy | undefined
   readonly status: CacheStatus
   /** runs the handler after all, for a body that cannot be read */
@@ -30,17 +30,17 @@ export interface Serving {
  *
  * @returns undefined, or the reply where the answer takes a while
  */
-export function serve (request: Asking, reply: Replying, entry: Entry, serving: Serving): unknown {
+export function sendEntry (request: CacheRequest, reply: CacheReply, entry: Entry, serving: SendOptions): unknown {
   const fields = request.raw.headers
   const coding = codingFor(entry, fields)
   if (isPrecondition(fields) && entry.status === 200 && isPreconditionFailed(fields, validatorsOf(entry))) {
-    describe(reply, entry, coding, serving, fieldsOf304)
+    setStoredHeaders(reply, entry, coding, serving, fieldsOf304)
     refuse(reply)
     reply.send()
     return undefined
   }
   if (isCondition(fields) && entry.status === 200 && isNotModified(fields, validatorsOf(entry))) {
-    describe(reply, entry, coding, serving, fieldsOf304)
+    setStoredHeaders(reply, entry, coding, serving, fieldsOf304)
     reply.code(304)
     reply.send()
     return undefined
@@ -53,8 +53,8 @@ export function serve (request: Asking, reply: Replying, entry: Entry, serving: 
   return decompress(entry.body, entry.coding).then(plain, () => serving.otherwise() ?? reply)
 }
 
-function send (request: Asking, reply: Replying, entry: Entry, coding: Coding, body: Buffer, serving: Serving): undefined {
-  describe(reply, entry, coding, serving)
+function send (request: CacheRequest, reply: CacheReply, entry: Entry, coding: Coding, body: Buffer, serving: SendOptions): undefined {
+  setStoredHeaders(reply, entry, coding, serving)
   reply.code(entry.status)
   const { range } = request.raw.headers
   const isPart = range !== undefined && request.method === 'GET' && entry.status === 200
@@ -78,22 +78,22 @@ export function validatorsOf (entry: Entry): Validators {
   return { entityTags, lastModified: fieldOf(entry, 'last-modified'), date: fieldOf(entry, 'date') }
 }
 
-function isPrecondition (fields: AskedFields): boolean {
+function isPrecondition (fields: RequestHeaders): boolean {
   return fields['if-match'] !== undefined || fields['if-unmodified-since'] !== undefined
 }
 
-function isCondition (fields: AskedFields): boolean {
+function isCondition (fields: RequestHeaders): boolean {
   return fields['if-none-match'] !== undefined || fields['if-modified-since'] !== undefined
 }
 
 /** What is said of the answer that was not wanted is for this client alone. */
-function refuse (reply: Replying): void {
+function refuse (reply: CacheReply): void {
   reply.header('cache-control', 'no-store')
   reply.code(412)
 }
 
 /** Lets a handler's answer leave that is kept: whole, a part of it, or the word that the client has it, or does not want it. */
-export function leave (request: Asking, reply: Replying, payload: unknown, body: Buffer): unknown {
+export function sendHandled (request: CacheRequest, reply: CacheReply, payload: unknown, body: Buffer): unknown {
   const fields = request.raw.headers
   const entityTag = reply.getHeader('etag')
   const validators = { entityTags: entityTag === undefined ? [] : [String(entityTag)], lastModified: reply.getHeader('last-modified') as string | undefined }
@@ -110,12 +110,12 @@ export function leave (request: Asking, reply: Replying, payload: unknown, body:
 }
 
 /** A part is cut from the plain body. */
-function codingFor (entry: Entry, fields: AskedFields): Coding {
+function codingFor (entry: Entry, fields: RequestHeaders): Coding {
   if (entry.coding === 'identity' || fields.range !== undefined) return 'identity'
   return acceptsCoding(fields['accept-encoding'] as string | undefined, entry.coding) ? entry.coding : 'identity'
 }
 
-function describe (reply: Replying, entry: Entry, coding: Coding, { browser, status }: Serving, only?: ReadonlySet<string>): void {
+function setStoredHeaders (reply: CacheReply, entry: Entry, coding: Coding, { browser, status }: SendOptions, only?: ReadonlySet<string>): void {
   const now = Date.now()
   const age = ageSeconds(entry, now)
   for (const [name, value] of entry.fields) {
@@ -137,7 +137,7 @@ function controlFieldsOf (entry: Entry): Fields {
 }
 
 /** The part of a body that a client asks for (RFC 9110 section 15.3.7); the reply is told which. */
-export function partOf (fields: AskedFields, reply: Replying, body: Buffer, validators: Validators): Buffer {
+export function partOf (fields: RequestHeaders, reply: CacheReply, body: Buffer, validators: Validators): Buffer {
   const range = isSameRange(fields, validators) ? parseRange(fields.range as string | undefined, body.length) : undefined
   if (range === undefined) return body
   reply.code(range === 'unsatisfiable' ? 416 : 206)
@@ -146,7 +146,7 @@ export function partOf (fields: AskedFields, reply: Replying, body: Buffer, vali
 }
 
 /** Makes an answer one client's alone; what else it says of freshness stays. */
-export function makePrivate (reply: Replying): void {
+export function makePrivate (reply: CacheReply): void {
   const own = membersOf(String(reply.getHeader('cache-control') ?? 'no-cache'))
   reply.header('cache-control', ['private', ...own.filter((each) => !/^(?:public|private|s-maxage\b.*)?$/i.test(each))].join(', '))
 }

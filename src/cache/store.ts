@@ -1,19 +1,19 @@
 import type { Batch } from '../redis/batch.ts'
-import { Recent } from '../recent.ts'
-import type { Server } from '../redis/facts.ts'
+import { TwoGenerationLru } from '../recent.ts'
+import type { ServerInfo } from '../redis/facts.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
-import { Apart } from './apart.ts'
+import { ClusterStore } from './apart.ts'
 import { identityAt, identityOf } from './entry.ts'
 import type { Head } from './entry.ts'
-import { Epoch } from './epoch.ts'
+import { ServerEpoch } from './epoch.ts'
 import type { Raise } from './epoch.ts'
-import type { Lock } from './fill/lock.ts'
+import type { FillLock } from './fill/lock.ts'
 import { Lookup } from './lookup.ts'
-import type { Kept, Reader, Unpacked } from './lookup.ts'
-import { Markers } from './markers.ts'
-import type { Room } from './memory/room.ts'
-import { Standing } from './standing.ts'
+import type { StoredMeta, VersionReader, Unpacked } from './lookup.ts'
+import { TagVersions } from './markers.ts'
+import type { MemoryGuard } from './memory/room.ts'
+import { SequenceAtRequest } from './standing.ts'
 
 const adopt = new Script({ url: new URL('./adopt.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const begin = new Script({ url: new URL('./begin.lua', import.meta.url), costMicroseconds: 8, read: Number })
@@ -25,38 +25,38 @@ const store = new Script({ url: new URL('./store.lua', import.meta.url), costMic
 export class CacheStore {
   readonly keys: Keys
   /** Markers and sequence live this long beyond the last purge or store; one that is lost costs a miss, no more. */
-  readonly markerLifetimeMs = 86_400_000
+  readonly tagVersionTtlMs = 86_400_000
   /** bytes that were kept since the start */
   keptBytes = 0
   readonly #batch: Batch
-  readonly #reader: Reader
-  readonly #apart: Apart
-  readonly #server: () => Server | undefined
-  readonly #room: Room | undefined
-  readonly #epoch: Epoch
+  readonly #reader: VersionReader
+  readonly #cluster: ClusterStore
+  readonly #server: () => ServerInfo | undefined
+  readonly #memoryGuard: MemoryGuard | undefined
+  readonly #epoch: ServerEpoch
   /** by tag, '' for the sequence: when this process made their keys live longer */
-  readonly #lengthened = new Recent<string, { readonly at: number }>(1000)
-  #standing: Standing | undefined
+  readonly #lengthened = new TwoGenerationLru<string, { readonly at: number }>(1000)
+  #sequenceAtRequest: SequenceAtRequest | undefined
 
   /**
    * @param server what is known of it, which may only be once Redis was reached
-   * @param room where memory is shared with what must not be evicted
+   * @param memoryGuard where memory is shared with what must not be evicted
    */
-  constructor (batch: Batch, keys: Keys, server: () => Server | undefined, room?: Room) {
+  constructor (batch: Batch, keys: Keys, server: () => ServerInfo | undefined, memoryGuard?: MemoryGuard) {
     this.keys = keys
     this.#batch = batch
-    this.#apart = new Apart(batch, keys)
+    this.#cluster = new ClusterStore(batch, keys)
     this.#server = server
-    this.#room = room
-    this.#epoch = new Epoch({ batch, keys, runId: () => server()?.runId ?? '', raise: (key, how) => this.#adopt(key, how) })
-    const markers = new Markers(batch, keys)
+    this.#memoryGuard = memoryGuard
+    this.#epoch = new ServerEpoch({ batch, keys, runId: () => server()?.runId ?? '', raise: (key, how) => this.#adopt(key, how) })
+    const tagVersions = new TagVersions(batch, keys)
     this.#reader = {
-      read: (key) => batch.reading(key),
+      read: (key) => batch.enqueueGet(key),
       tick: () => batch.tick,
-      marker: (tag) => markers.read(tag),
+      tagVersion: (tag) => tagVersions.read(tag),
       epoch: () => this.#epoch.read(),
-      sinceOf: (reading) => this.#epoch.markerOf(reading),
-      asked: (name) => room?.asked(name)
+      sinceOf: (reading) => this.#epoch.epochOf(reading),
+      asked: (name) => memoryGuard?.asked(name)
     }
   }
 
@@ -66,7 +66,7 @@ export class CacheStore {
   }
 
   /** Whether sequence, markers and entries lie in different slots. */
-  get isApart (): boolean {
+  get isCluster (): boolean {
     return this.#server()?.isCluster === true
   }
 
@@ -76,13 +76,13 @@ export class CacheStore {
   }
 
   /** Reads where the purge sequence stands with what leaves in this tick, and before all else of that; once for all who ask. */
-  standing (): Standing {
-    if (this.#standing?.tick !== this.#batch.tick) this.#standing = new Standing(this.#batch.tick, this.#batch.reading(this.keys.cacheSequence()))
-    return this.#standing
+  sequenceAtRequest (): SequenceAtRequest {
+    if (this.#sequenceAtRequest?.tick !== this.#batch.tick) this.#sequenceAtRequest = new SequenceAtRequest(this.#batch.tick, this.#batch.enqueueGet(this.keys.cacheSequence()))
+    return this.#sequenceAtRequest
   }
 
   /** Looks for an answer and at the markers of its tags, in one round trip, which leaves with this tick; see {@link Lookup} for the rest. */
-  look<Entry extends Kept> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string): Lookup<Entry> {
+  look<Entry extends StoredMeta> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string): Lookup<Entry> {
     return new Lookup(name, tags, this.#reader, unpack, guess)
   }
 
@@ -120,23 +120,23 @@ export class CacheStore {
   }
 
   /** What the markers of tags say now of purges, hard or soft; of one that is not there, that nobody knows of any since a sequence. */
-  async markers (tags: readonly string[], sequence: number): Promise<number[]> {
-    const readings = await Promise.all(tags.map((tag) => this.#reader.marker(tag).settled()))
-    return readings.map(({ marker, soft }) => Math.max(marker ?? sequence, soft))
+  async tagVersions (tags: readonly string[], sequence: number): Promise<number[]> {
+    const readings = await Promise.all(tags.map((tag) => this.#reader.tagVersion(tag).settled()))
+    return readings.map(({ version: marker, soft }) => Math.max(marker ?? sequence, soft))
   }
 
   /** Whether something of so many bytes may be stored, as memory stands; if so, it counts as stored. */
   admits (name: string, bytes: number): boolean {
-    return this.#room?.admits(name, bytes) ?? true
+    return this.#memoryGuard?.admit(name, bytes) ?? true
   }
 
   async #begin (unmarked: readonly string[], least: number): Promise<number> {
     const name = this.keys.cacheSequence()
-    const read = unmarked.length === 0 ? await this.#batch.read(name) : null
+    const read = unmarked.length === 0 ? await this.#batch.get(name) : null
     if (read !== null && Number(read.toString('latin1')) >= least) return Number(read.toString('latin1'))
-    if (!this.isApart) return await this.#batch.ask(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [this.markerLifetimeMs, least])
-    const sequence = await this.#batch.ask(begin, [name], [this.markerLifetimeMs, least])
-    await this.#apart.mark(unmarked, sequence, this.markerLifetimeMs)
+    if (!this.isCluster) return await this.#batch.runScript(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [this.tagVersionTtlMs, least])
+    const sequence = await this.#batch.runScript(begin, [name], [this.tagVersionTtlMs, least])
+    await this.#cluster.mark(unmarked, sequence, this.tagVersionTtlMs)
     return sequence
   }
 
@@ -147,11 +147,11 @@ export class CacheStore {
    * @returns whether it was kept
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
-  keep (name: string, kept: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
+  write (name: string, kept: StoredMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
     this.#epoch.notice(kept.sequence)
-    this.#epoch.renew(this.markerLifetimeMs)
-    this.#room?.storing()
-    return this.#write(name, kept, packed, lifetimeMs, lock).then((isKept) => {
+    this.#epoch.renew(this.tagVersionTtlMs)
+    this.#memoryGuard?.storing()
+    return this.#writeEntry(name, kept, packed, lifetimeMs, lock).then((isKept) => {
       if (isKept) this.#count(name, Buffer.byteLength(packed), lifetimeMs)
       return isKept
     })
@@ -159,17 +159,17 @@ export class CacheStore {
 
   #count (name: string, bytes: number, lifetimeMs: number): void {
     this.keptBytes += bytes
-    this.#room?.kept(name, bytes, lifetimeMs)
+    this.#memoryGuard?.kept(name, bytes, lifetimeMs)
   }
 
-  #write (name: string, { tags, sequence }: Kept, packed: Buffer | string, lifetimeMs: number, lock?: Lock): Promise<boolean> {
+  #writeEntry (name: string, { tags, sequence }: StoredMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
     const lifetime = Math.max(1, Math.ceil(lifetimeMs))
-    const longer = Math.max(this.markerLifetimeMs, 2 * lifetime)
+    const longer = Math.max(this.tagVersionTtlMs, 2 * lifetime)
     const place = [name, this.keys.cacheLock(name)]
     const isDue = this.#isDue(tags, longer)
-    const args = [sequence, packed, lifetime, longer, lock?.holder ?? '', lock?.seen ?? '', this.keys.cacheFilled(), isDue ? 1 : 0]
-    if (this.isApart) return this.#apart.mayKeep({ tags, sequence }, longer).then((mayKeep) => mayKeep && this.#batch.ask(store, place, args, 'background'))
-    const stored = this.#batch.ask(store, [...place, this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], args, 'background')
+    const args = [sequence, packed, lifetime, longer, lock?.token ?? '', lock?.entryPrefix ?? '', this.keys.cacheFilled(), isDue ? 1 : 0]
+    if (this.isCluster) return this.#cluster.mayKeep({ tags, sequence }, longer).then((mayKeep) => mayKeep && this.#batch.runScript(store, place, args, 'background'))
+    const stored = this.#batch.runScript(store, [...place, this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], args, 'background')
     return isDue ? stored.then((isKept) => this.#noteLengthened(tags, isKept)) : stored
   }
 
@@ -177,7 +177,7 @@ export class CacheStore {
   #isDue (tags: readonly string[], lifetimeMs: number): boolean {
     const now = performance.now()
     const isFresh = (key: string) => (this.#lengthened.get(key)?.at ?? -Infinity) > now - lifetimeMs / 24
-    return lifetimeMs > this.markerLifetimeMs || !isFresh('') || !tags.every(isFresh)
+    return lifetimeMs > this.tagVersionTtlMs || !isFresh('') || !tags.every(isFresh)
   }
 
   #noteLengthened (tags: readonly string[], isKept: boolean): boolean {
@@ -192,13 +192,13 @@ export class CacheStore {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have been removed
    */
   async remove (name: string, entry: Pick<Head, 'bornAt' | 'sequence'>): Promise<boolean> {
-    return await this.#batch.ask(remove, [name], [identityAt.first, identityAt.last, identityOf(entry)])
+    return await this.#batch.runScript(remove, [name], [identityAt.first, identityAt.last, identityOf(entry)])
   }
 
   /** Keeps something that is no answer and bears no tag, and drops what it stands in for. */
   async keepPointer (name: string, value: string, lifetimeMs: number, dropped: readonly string[]): Promise<void> {
     const set = this.#batch.command('SET', [name, value, 'PX', Math.max(1, Math.ceil(lifetimeMs))], 'background')
-    this.#room?.kept(name, value.length, lifetimeMs)
+    this.#memoryGuard?.kept(name, value.length, lifetimeMs)
     await Promise.all([set, ...dropped.map((each) => this.#batch.command('UNLINK', [each], 'background'))])
   }
 
@@ -209,15 +209,15 @@ export class CacheStore {
    */
   async purge (tags: readonly string[], { isSoft = false } = {}): Promise<void> {
     const keys = [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))]
-    const sequence = this.isApart
-      ? await this.#apart.purge(tags, this.markerLifetimeMs, { isSoft, seen: this.#epoch.seen })
-      : await this.#batch.ask(purge, keys, [this.markerLifetimeMs, isSoft ? 1 : 0, this.#epoch.seen])
+    const sequence = this.isCluster
+      ? await this.#cluster.purge(tags, this.tagVersionTtlMs, { isSoft, seen: this.#epoch.seen })
+      : await this.#batch.runScript(purge, keys, [this.tagVersionTtlMs, isSoft ? 1 : 0, this.#epoch.seen])
     this.#epoch.notice(sequence)
   }
 
   async #adopt (key: string, how: Raise): Promise<number> {
-    if (this.isApart) return await this.#apart.adopt(key, this.markerLifetimeMs, how)
+    if (this.isCluster) return await this.#cluster.adopt(key, this.tagVersionTtlMs, how)
     const least = Number.isFinite(how.least) ? how.least : 1e300
-    return await this.#batch.ask(adopt, [this.keys.cacheSequence(), key], [this.markerLifetimeMs, how.seen, least])
+    return await this.#batch.runScript(adopt, [this.keys.cacheSequence(), key], [this.tagVersionTtlMs, how.seen, least])
   }
 }

@@ -6,7 +6,7 @@ import type { Fields } from './freshness.ts'
 import type { RoutePolicy } from './policy.ts'
 
 /** An answer that a handler made, to be judged. */
-export interface Answer {
+export interface ResponseToStore {
   readonly status: number
   /** those that the handler added, names in lower case */
   readonly fields: Fields
@@ -17,11 +17,11 @@ export interface Answer {
 }
 
 /** What was decided: to keep it, for so long, without some fields; or why not, in one word. */
-export type Judgement =
+export type Cacheability =
   | { readonly isKept: true, readonly lifetime: Lifetime, readonly without: ReadonlySet<string> }
   | { readonly isKept: false, readonly reason: string }
 
-const refuse = (reason: string): Judgement => ({ isKept: false, reason })
+const notCacheable = (reason: string): Cacheability => ({ isKept: false, reason })
 
 /** What may be kept for a route's own lifetime: final answers that are no errors. */
 const keptStatuses = new Set([200, 203, 204, 300, 301, 302, 307, 308])
@@ -38,44 +38,44 @@ const understoodStatuses = new Set([
 /**
  * Whether an answer may be kept where the route decides how long: what the answer says may only shorten it.
  */
-export function judgeByRoute (answer: Answer, policy: RoutePolicy, ttlMs: number): Judgement {
+export function cacheabilityByRoute (answer: ResponseToStore, policy: RoutePolicy, ttlMs: number): Cacheability {
   const { status, fields, receivedAt } = answer
-  if (!keptStatuses.has(status)) return refuse('status')
-  if (fields['set-cookie'] !== undefined) return refuse('set-cookie')
+  if (!keptStatuses.has(status)) return notCacheable('status')
+  if (fields['set-cookie'] !== undefined) return notCacheable('set-cookie')
   const found = controlOf(fields)
   const { control } = found
-  if (control.noStore) return refuse('no-store')
-  if (control.private !== false && policy.partition === undefined) return refuse('private')
-  if (control.noCache !== false) return refuse('no-cache')
-  if (!isCovered(fields.vary, policy.vary)) return refuse('vary')
+  if (control.noStore) return notCacheable('no-store')
+  if (control.private !== false && policy.partition === undefined) return notCacheable('private')
+  if (control.noCache !== false) return notCacheable('no-cache')
+  if (!isCovered(fields.vary, policy.vary)) return notCacheable('vary')
   const explicit = explicitSeconds(found, fields, receivedAt)
   const freshMs = Math.min(ttlMs, explicit === undefined ? Infinity : explicit * 1000)
-  if (freshMs <= 0) return refuse('ttl')
+  if (freshMs <= 0) return notCacheable('ttl')
   return { isKept: true, lifetime: { bornAt: bornAt(fields, answer.askedAt, receivedAt), freshMs, ...staleness(control, policy) }, without: none }
 }
 
 /**
  * Whether an answer may be kept by a shared cache, and for how long, as RFC 9111 sections 3 and 4.2 have it.
  */
-export function judgeByResponse (answer: Answer, policy: RoutePolicy): Judgement {
+export function cacheabilityByResponse (answer: ResponseToStore, policy: RoutePolicy): Cacheability {
   const { status, fields, receivedAt } = answer
   const found = controlOf(fields)
   const { control } = found
   const reason = refusalOf(answer, control, policy)
-  if (reason !== undefined) return refuse(reason)
+  if (reason !== undefined) return notCacheable(reason)
 
   const explicit = explicitSeconds(found, fields, receivedAt)
   // Section 3, last item: something must say that it may be kept.
   const isTold = explicit !== undefined || control.public || isHeuristic(status) || (control.private !== false && policy.partition !== undefined)
-  if (!isTold) return refuse('status')
+  if (!isTold) return notCacheable('status')
   const isAlwaysValidated = control.noCache === true
   const freshMs = isAlwaysValidated ? 0 : explicit === undefined ? heuristicMs(status, control, fields, receivedAt) : explicit * 1000
   const lifetime = { bornAt: bornAt(fields, answer.askedAt, receivedAt), freshMs, ...staleness(control, policy) }
-  if (freshMs <= 0 && !canBeUsedStale(lifetime, fields)) return refuse('ttl')
+  if (freshMs <= 0 && !canBeUsedStale(lifetime, fields)) return notCacheable('ttl')
   return { isKept: true, lifetime: isAlwaysValidated ? { ...lifetime, mustRevalidate: true } : lifetime, without: named(control) }
 }
 
-function refusalOf ({ status, fields, isAuthorized }: Answer, control: CacheControl, policy: RoutePolicy): string | undefined {
+function refusalOf ({ status, fields, isAuthorized }: ResponseToStore, control: CacheControl, policy: RoutePolicy): string | undefined {
   if (status < 200 || neverKeptStatuses.has(status)) return 'status'
   if (control.mustUnderstand && !understoodStatuses.has(status)) return 'status'
   // Section 5.2.2.3: who understands the status heeds the rest, and not the no-store that is meant for others.

@@ -1,6 +1,6 @@
-import type { Asking, Replying } from './message.ts'
+import type { CacheRequest, CacheReply } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
-import type { HandlerRun, Visit } from './visit.ts'
+import type { HandlerRun, CacheRequestState } from './visit.ts'
 
 /** Errors that pass: they say nothing about what is stored. */
 const temporaryStatuses = new Set([408, 425, 429])
@@ -8,10 +8,10 @@ const temporaryStatuses = new Set([408, 425, 429])
 const identityStatuses = new Set([401, 403, 407])
 
 /** One handler's answer that may not be stored. */
-interface Refused {
-  readonly request: Asking
-  readonly reply: Pick<Replying, 'statusCode'>
-  readonly visit: Visit
+interface UncacheableResponse {
+  readonly request: CacheRequest
+  readonly reply: Pick<CacheReply, 'statusCode'>
+  readonly state: CacheRequestState
   readonly run: HandlerRun
 }
 
@@ -21,8 +21,8 @@ interface Refused {
  *
  * @param reason why it may not be stored
  */
-export function isSuperseding ({ request, reply: { statusCode }, visit, run }: Refused, reason: string, policy: Pick<RoutePolicy, 'enforce'>): boolean {
-  if (run.stale === undefined || isOfOneVisitor(visit, run) || statusCode >= 500 || temporaryStatuses.has(statusCode)) return false
+export function isSuperseding ({ request, reply: { statusCode }, state: visit, run }: UncacheableResponse, reason: string, policy: Pick<RoutePolicy, 'enforce'>): boolean {
+  if (run.stale === undefined || isForOneClient(visit, run) || statusCode >= 500 || temporaryStatuses.has(statusCode)) return false
   // An answer to HEAD, or to a request that forbids storing, tells only that there is nothing any more.
   if (run.detail === 'method' || run.detail === 'no-store') return statusCode === 404 || statusCode === 410
   // What an error handler made of an unknown error is no answer of the handler's.
@@ -31,11 +31,11 @@ export function isSuperseding ({ request, reply: { statusCode }, visit, run }: R
   return policy.enforce || !identityStatuses.has(statusCode) || !hasCredentials(request)
 }
 
-function isOfOneVisitor (visit: Visit, run: HandlerRun): boolean {
-  const { reading } = run.givenWay ?? { reading: run.witness?.reading }
-  return visit.bypass !== undefined || visit.changed !== undefined || reading !== undefined
+function isForOneClient (state: CacheRequestState, run: HandlerRun): boolean {
+  const { reading } = run.givenWay ?? { reading: run.tracker?.unkeyedInput }
+  return state.bypass !== undefined || state.changed !== undefined || reading !== undefined
 }
 
-function hasCredentials ({ raw: { headers } }: Asking): boolean {
+function hasCredentials ({ raw: { headers } }: CacheRequest): boolean {
   return headers.authorization !== undefined || headers.cookie !== undefined
 }

@@ -1,13 +1,13 @@
 import { LRUCache } from 'lru-cache'
 import type { Entry } from './entry.ts'
-import type { Fill } from './fill/fill.ts'
+import type { InProcessFill } from './fill/fill.ts'
 import type { Lookup } from './lookup.ts'
-import { wishOf } from './fill/lock.ts'
-import type { Asking } from './message.ts'
+import { acquireRequestOf } from './fill/lock.ts'
+import type { CacheRequest } from './message.ts'
 import type { RoutePolicy } from './policy.ts'
-import { Refresh } from './refresh.ts'
-import type { Shared } from './shared.ts'
-import type { Turn } from './turn.ts'
+import { BackgroundRefresh } from './refresh.ts'
+import type { CacheRuntime } from './shared.ts'
+import type { HandlerContext } from './turn.ts'
 
 /** Fields that say who visits: no request of the app's own bears them. */
 const identities = new Set(['authorization', 'cookie', 'proxy-authorization'])
@@ -17,14 +17,14 @@ const restMs = 1000
 const ownMs = 60_000
 
 /** Who makes a stale answer of one route anew, while everybody is served what is stale (RFC 5861 section 3): one of all processes. */
-export class Swapping<Request extends Asking> {
+export class StaleWhileRevalidate<Request extends CacheRequest> {
   readonly #policy: RoutePolicy<Request>
-  readonly #shared: Shared
+  readonly #shared: CacheRuntime
   readonly #resting = new LRUCache<string, true>({ max: 1000 })
   readonly #isAnonymous: boolean
   #refusedUntil = 0
 
-  constructor (policy: RoutePolicy<Request>, shared: Shared) {
+  constructor (policy: RoutePolicy<Request>, shared: CacheRuntime) {
     this.#policy = policy
     this.#shared = shared
     this.#isAnonymous = policy.partition === undefined && !policy.vary.some((name) => identities.has(name))
@@ -35,14 +35,14 @@ export class Swapping<Request extends Asking> {
    *
    * @returns the fill that this very request shall make, where nobody else can; undefined when it may take what is stale
    */
-  async begin (turn: Turn<Request>, lookup: Lookup<Entry>, stale: Entry): Promise<Fill<Entry> | undefined> {
-    const name = turn.visit.key?.name ?? ''
+  async begin (context: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): Promise<InProcessFill<Entry> | undefined> {
+    const name = context.state.key?.name ?? ''
     if (this.#isBusy(name, lookup)) return undefined
     if (this.#mayRefresh()) {
-      this.#refresh(turn, lookup, stale)
+      this.#refresh(context, lookup, stale)
       return undefined
     }
-    if (turn.request.method !== 'GET') return undefined
+    if (context.request.method !== 'GET') return undefined
     const fill = this.#fill(name, lookup)
     if (await this.#take(fill, name, lookup)) return fill
     fill.end('again')
@@ -50,8 +50,8 @@ export class Swapping<Request extends Asking> {
   }
 
   /** Has an answer that is still fresh made anew, where no visitor has to do it. */
-  early (turn: Turn<Request>, lookup: Lookup<Entry>, entry: Entry): void {
-    if (this.#mayRefresh() && !this.#isBusy(turn.visit.key?.name ?? '', lookup)) this.#refresh(turn, lookup, entry)
+  early (context: HandlerContext<Request>, lookup: Lookup<Entry>, entry: Entry): void {
+    if (this.#mayRefresh() && !this.#isBusy(context.state.key?.name ?? '', lookup)) this.#refresh(context, lookup, entry)
   }
 
   #mayRefresh (): boolean {
@@ -59,18 +59,18 @@ export class Swapping<Request extends Asking> {
   }
 
   #isBusy (name: string, lookup: Lookup<Entry>): boolean {
-    const { fills, store, refreshes } = this.#shared
+    const { singleFlight: fills, store, refreshes } = this.#shared
     if (this.#mayRefresh() && !refreshes.hasRoom) return true
-    return this.#resting.has(name) || fills.find(name, lookup.requiredSequence, store.tick, lookup.tick) !== undefined
+    return this.#resting.has(name) || fills.find(name, lookup.minSequence, store.tick, lookup.tick) !== undefined
   }
 
-  #fill (name: string, lookup: Lookup<Entry>): Fill<Entry> {
-    return this.#shared.fills.begin(name, lookup.requiredSequence ?? 0, { tick: this.#shared.store.tick })
+  #fill (name: string, lookup: Lookup<Entry>): InProcessFill<Entry> {
+    return this.#shared.singleFlight.begin(name, lookup.minSequence ?? 0, { tick: this.#shared.store.tick })
   }
 
   /** Takes the lock where it is free, and waits for nobody: what is stale is there. */
-  async #take (fill: Fill<Entry>, name: string, lookup: Lookup<Entry>): Promise<boolean> {
-    const taking = await this.#shared.entrance.try(name, wishOf(lookup)).catch(() => undefined)
+  async #take (fill: InProcessFill<Entry>, name: string, lookup: Lookup<Entry>): Promise<boolean> {
+    const taking = await this.#shared.lockQueue.tryAcquire(name, acquireRequestOf(lookup)).catch(() => undefined)
     if (taking?.word !== 'taken') {
       this.#rest(name, taking?.leftMs ?? restMs)
       return false
@@ -80,20 +80,20 @@ export class Swapping<Request extends Asking> {
     return true
   }
 
-  #refresh ({ request, visit }: Turn<Request>, lookup: Lookup<Entry>, stale: Entry): void {
+  #refresh ({ request, state: visit }: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): void {
     const name = visit.key?.name ?? ''
-    const refresh = new Refresh(name, stale, this.#fill(name, lookup))
+    const refresh = new BackgroundRefresh(name, stale, this.#fill(name, lookup))
     const asked = { url: visit.key?.url ?? '', fields: this.#fieldsOf(request) }
-    const { entrance, refreshes, counts } = this.#shared
+    const { lockQueue: entrance, refreshes, stats: counts } = this.#shared
     const work = async () => {
       if (!await this.#take(refresh.fill, name, lookup)) return refresh.fill.end('again')
       counts.add('refresh')
       await refreshes.send(asked, refresh)
       if (refresh.hasBegun) return
       this.#refusedUntil = performance.now() + ownMs
-      entrance.leave(refresh.fill, 'again')
+      entrance.abandon(refresh.fill, 'again')
     }
-    refreshes.hold(work).catch(() => entrance.leave(refresh.fill, 'again'))
+    refreshes.track(work).catch(() => entrance.abandon(refresh.fill, 'again'))
     refresh.fill.result.then((ending) => { if (typeof ending === 'string' && refresh.hasBegun) this.#rest(name, restMs) })
   }
 

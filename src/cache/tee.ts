@@ -2,18 +2,18 @@ import { pipeline, Transform } from 'node:stream'
 import { discardPayload } from '../http/payload.ts'
 
 /** What became of a stream: its whole body, or why there is none: it was `large`, or `cut`, also by nobody wanting it to the end. */
-export type Gathered = Buffer | 'large' | 'cut'
+export type TeeResult = Buffer | 'large' | 'cut'
 
 /** Who hears of a stream that passes. */
-export interface TeeHearer {
+export interface TeeListener {
   /** the first of it is asked for: whatever the reply still had to say, it has said */
   onStart (): void
   /** called once */
-  onEnd (gathered: Gathered): void
+  onEnd (gathered: TeeResult): void
 }
 
 /** Lets a stream pass, and gathers what passes, up to a size. The client's pace is its own: gathering takes no time of it, and nothing is taken before it asks. */
-export function tee (source: NodeJS.ReadableStream, maxBytes: number, hearer: TeeHearer): Transform {
+export function tee (source: NodeJS.ReadableStream, maxBytes: number, hearer: TeeListener): Transform {
   let chunks: Buffer[] | undefined = []
   let bytes = 0
   let isStarted = false

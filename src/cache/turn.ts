@@ -2,17 +2,17 @@ import type { CacheControl } from '../http/cache-control.ts'
 import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
 import type { Entry } from './entry.ts'
 import type { Lookup } from './lookup.ts'
-import type { Replying } from './message.ts'
-import type { Visit } from './visit.ts'
+import type { CacheReply } from './message.ts'
+import type { CacheRequestState } from './visit.ts'
 
 /** Runs the route's own handler. */
 export type Run = () => unknown
 
 /** One request at its handler. */
-export interface Turn<Request> {
+export interface HandlerContext<Request> {
   readonly request: Request
-  readonly reply: Replying
-  readonly visit: Visit
+  readonly reply: CacheReply
+  readonly state: CacheRequestState
   readonly run: Run
 }
 
@@ -28,11 +28,11 @@ export interface Miss {
 /** What a route does with a turn, once it is known what answers it. */
 export interface Front<Request> {
   /** answers with an entry */
-  serve (turn: Turn<Request>, entry: Entry, status: CacheStatus): unknown
+  serve (context: HandlerContext<Request>, entry: Entry, status: CacheStatus): unknown
   /** runs the handler for this request alone */
-  forward (turn: Turn<Request>, reason: Forwarded, detail: string): unknown
+  forward (context: HandlerContext<Request>, reason: Forwarded, detail: string): unknown
   /** looks into the store once more */
-  look (turn: Turn<Request>): Lookup<Entry>
+  look (context: HandlerContext<Request>): Lookup<Entry>
   /** whether the host is part of the key */
   isHostKeyed (request: Request): boolean
 }
@@ -40,6 +40,6 @@ export interface Front<Request> {
 /**
  * What a promise must give Fastify in the place of nothing: the reply, which it waits for. To nothing it would answer with nothing.
  */
-export function waitedFor (reply: Replying, result: unknown): unknown {
+export function orReply (reply: CacheReply, result: unknown): unknown {
   return result === undefined ? reply : result
 }

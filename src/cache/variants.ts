@@ -1,17 +1,17 @@
 import { LRUCache } from 'lru-cache'
 import { normaliseField, parseVary } from '../http/vary.ts'
-import { unpackEntry } from './entry.ts'
+import { decodeEntry } from './entry.ts'
 import type { Entry } from './entry.ts'
-import type { Key, KeyMaker } from './key.ts'
+import type { CacheKey, CacheKeyBuilder } from './key.ts'
 import type { Unpacked } from './lookup.ts'
-import type { Asking } from './message.ts'
+import type { CacheRequest } from './message.ts'
 import type { CacheStore } from './store.ts'
 
 /** So many answers of one URL are told apart; the oldest goes when there is one more. */
 const mostVariants = 12
 
 /** What stands under a URL whose answers vary: by which fields, and the Redis keys of the answers, the newest last. */
-export interface Branch {
+export interface VaryRecord {
   readonly vary: readonly string[]
   readonly names: readonly string[]
 }
@@ -19,7 +19,7 @@ export interface Branch {
 /** A branch and the bytes that it was read from. */
 interface Seen {
   readonly text: string
-  readonly branch: Branch
+  readonly varyRecord: VaryRecord
 }
 
 const mark = 'vary:'
@@ -29,13 +29,13 @@ const mostRemembered = 2_000_000
 const longestRemembered = 4096
 
 /** Answers of one URL that are told apart by request fields which a response named (RFC 9111 section 4.1). */
-export class Variants {
-  readonly #keys: KeyMaker
+export class VaryIndex {
+  readonly #keys: CacheKeyBuilder
   readonly #store: CacheStore
   /** by the URL's Redis key: how its answers were told apart when it was looked at last */
   readonly #seen = new LRUCache<string, Seen>({ max: 5000, maxSize: mostRemembered, sizeCalculation: ({ text }) => text.length })
 
-  constructor (keys: KeyMaker, store: CacheStore) {
+  constructor (keys: CacheKeyBuilder, store: CacheStore) {
     this.#keys = keys
     this.#store = store
   }
@@ -44,36 +44,36 @@ export class Variants {
    * Where the answer for this request stands, if the answers of its URL are still told apart as they were last seen: to be read along with what
    * stands under the URL, which decides.
    */
-  guess (key: Key, request: Asking): string | undefined {
+  predictVariant (key: CacheKey, request: CacheRequest): string | undefined {
     const seen = this.#seen.size === 0 ? undefined : this.#seen.get(key.name)
-    return seen && this.keyOf(key, seen.branch.vary, request).name
+    return seen && this.keyOf(key, seen.varyRecord.vary, request).name
   }
 
   /** Reads what stands under a URL: an answer, or where the one for this request stands; `onBranch` hears of the latter. */
-  unpack (packed: Buffer, key: Key, request: Asking, onBranch: (branch: Branch) => void): Unpacked<Entry> {
-    const branch = this.#readBranch(packed, key)
-    if (branch === undefined) return unpackEntry(packed, key.text)
-    onBranch(branch)
-    const variant = this.keyOf(key, branch.vary, request)
-    return { name: variant.name, unpack: (other) => unpackEntry(other, variant.text) }
+  unpack (packed: Buffer, key: CacheKey, request: CacheRequest, onBranch: (varyRecord: VaryRecord) => void): Unpacked<Entry> {
+    const varyRecord = this.#readBranch(packed, key)
+    if (varyRecord === undefined) return decodeEntry(packed, key.text)
+    onBranch(varyRecord)
+    const variant = this.keyOf(key, varyRecord.vary, request)
+    return { name: variant.name, unpack: (other) => decodeEntry(other, variant.text) }
   }
 
   /** Names the answer that a request selects. */
-  keyOf (key: Key, vary: readonly string[], { headers }: Pick<Asking, 'headers'>): Key {
+  keyOf (key: CacheKey, vary: readonly string[], { headers }: Pick<CacheRequest, 'headers'>): CacheKey {
     const selected = vary.map((name) => {
       const value = headers[name]
       return value === undefined ? `${name}-` : `${name}=${normaliseField(name, value)}`
     })
-    return this.#keys.under(key, selected)
+    return this.#keys.variantOf(key, selected)
   }
 
-  /** The key that an answer asks for by its `No-Vary-Search`; see {@link KeyMaker.searched}. */
-  placeOf (key: Key, field: Parameters<KeyMaker['searched']>[1]): Key {
+  /** The key that an answer asks for by its `No-Vary-Search`; see {@link CacheKeyBuilder.searched}. */
+  storageKeyOf (key: CacheKey, field: Parameters<CacheKeyBuilder['searched']>[1]): CacheKey {
     return this.#keys.searched(key, field)
   }
 
   /** Notes under the URL that one more answer stands beside the others. */
-  async add (key: Key, variant: Key, vary: readonly string[], before: Branch | undefined, lifetimeMs: number): Promise<void> {
+  async add (key: CacheKey, variant: CacheKey, vary: readonly string[], before: VaryRecord | undefined, lifetimeMs: number): Promise<void> {
     const isSame = before !== undefined && before.vary.join() === vary.join()
     const others = isSame ? before.names.filter((name) => name !== variant.name) : []
     const names = [...others, variant.name].slice(-mostVariants)
@@ -83,27 +83,27 @@ export class Variants {
     await this.#store.keepPointer(key.name, text, lifetimeMs, dropped)
   }
 
-  #readBranch (packed: Buffer, key: Key): Branch | undefined {
+  #readBranch (packed: Buffer, key: CacheKey): VaryRecord | undefined {
     const isBranch = packed[0] === firstOfMark && packed.toString('latin1', 0, mark.length) === mark
     const seen = this.#seen.size === 0 && !isBranch ? undefined : this.#seen.get(key.name)
     const text = isBranch ? packed.toString('latin1') : ''
-    if (seen !== undefined && seen.text === text) return seen.branch
-    const branch = isBranch ? parseBranch(packed, key.text) : undefined
-    if (branch !== undefined) this.#remember(key.name, text, branch)
+    if (seen !== undefined && seen.text === text) return seen.varyRecord
+    const varyRecord = isBranch ? parseVaryRecord(packed, key.text) : undefined
+    if (varyRecord !== undefined) this.#remember(key.name, text, varyRecord)
     else if (seen !== undefined) this.#seen.delete(key.name)
-    return branch
+    return varyRecord
   }
 
-  #remember (name: string, text: string, branch: Branch): void {
-    if (text.length <= longestRemembered) this.#seen.set(name, { text, branch })
+  #remember (name: string, text: string, varyRecord: VaryRecord): void {
+    if (text.length <= longestRemembered) this.#seen.set(name, { text, varyRecord })
   }
 }
 
-function parseBranch (packed: Buffer, key: string): Branch | undefined {
+function parseVaryRecord (packed: Buffer, key: string): VaryRecord | undefined {
   try {
-    const branch = JSON.parse(packed.toString('utf8', mark.length)) as Partial<Branch> & { key?: unknown }
+    const branch = JSON.parse(packed.toString('utf8', mark.length)) as Partial<VaryRecord> & { key?: unknown }
     const isOurs = branch.key === key && Array.isArray(branch.vary) && parseVary(branch.vary.join()) !== '*' && Array.isArray(branch.names)
-    return isOurs ? branch as Branch : undefined
+    return isOurs ? branch as VaryRecord : undefined
   } catch {
     return undefined // was changed by somebody
   }

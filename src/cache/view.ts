@@ -2,7 +2,7 @@ import type { Entry } from './entry.ts'
 import { ageSeconds, freshLeftMs } from './freshness.ts'
 
 /** What is stored for one URL, as an operator may see it: never the body, and no field that lets anybody in. */
-export type EntryView =
+export type EntryInspection =
   | { readonly found: 'uncached' | 'apart' | 'nothing' | 'unavailable', readonly route: string | null }
   | {
     readonly found: 'fresh' | 'stale'
@@ -19,7 +19,7 @@ export type EntryView =
   }
 
 /** @param now milliseconds since 1970 */
-export function viewOf (entry: Entry, now: number) {
+export function inspectEntry (entry: Entry, now: number) {
   const freshSeconds = Math.floor(freshLeftMs(entry, now) / 1000)
   return {
     found: freshSeconds > 0 ? 'fresh' as const : 'stale' as const,

@@ -1,37 +1,37 @@
 import type { Forwarded } from '../http/cache-status.ts'
 import type { Entry } from './entry.ts'
-import type { Fill } from './fill/fill.ts'
+import type { InProcessFill } from './fill/fill.ts'
 import type { Fields } from './freshness.ts'
 import type { Inputs } from './witness/inputs.ts'
-import type { Key } from './key.ts'
+import type { CacheKey } from './key.ts'
 import type { Lookup } from './lookup.ts'
-import type { PendingAnswer } from './pending.ts'
-import type { Refresh } from './refresh.ts'
-import type { Reservation } from './fill/reservations.ts'
-import type { Standing } from './standing.ts'
-import type { Branch } from './variants.ts'
-import type { Reading, Witness } from './witness/witness.ts'
+import type { PendingResponse } from './pending.ts'
+import type { BackgroundRefresh } from './refresh.ts'
+import type { PrefetchedLock } from './fill/reservations.ts'
+import type { SequenceAtRequest } from './standing.ts'
+import type { VaryRecord } from './variants.ts'
+import type { UnkeyedInput, InputTracker } from './witness/witness.ts'
 
 /** What one request and the cache have to do with each other. All fields stand there from the beginning: one that comes later costs each request a copy of those that came before. */
-export class Visit {
+export class CacheRequestState {
   /** names the answer; undefined while nobody knows whose it is */
-  key: Key | undefined = undefined
+  key: CacheKey | undefined = undefined
   /** path and query as they came: what a hook makes of them later is not what was looked for */
   url: string | undefined = undefined
   /** the purge sequence, read before all that the handler works with; a refresh has read it before it was sent */
-  standing: Pick<Standing, 'sequence' | 'hasFailed'> | undefined = undefined
+  sequenceAtRequest: Pick<SequenceAtRequest, 'sequence' | 'hasFailed'> | undefined = undefined
   /** query and parameters as they came: what hooks make of them is not in the key */
   inputs: Inputs | undefined = undefined
   /** what hooks made of them */
-  changed: Reading | undefined = undefined
+  changed: UnkeyedInput | undefined = undefined
   partition: string | undefined = undefined
   /** tags that the route's functions have named; undefined where they have named none yet, or cannot */
   named: readonly string[] | undefined = undefined
   lookup: Lookup<Entry> | undefined = undefined
   /** the key's lock, where it was asked for along with the look */
-  reservation: Reservation | undefined = undefined
+  prefetchedLock: PrefetchedLock | undefined = undefined
   /** how answers under this URL are told apart, once that was read */
-  branch: Branch | undefined = undefined
+  varyRecord: VaryRecord | undefined = undefined
   /** tags that were added while the handler ran */
   tags: readonly string[] = none
   /** somebody said that this request shall not use the cache, and why */
@@ -40,7 +40,7 @@ export class Visit {
   isServed = false
   run: HandlerRun | undefined = undefined
   /** it is no visitor's: it makes a stale answer anew */
-  refresh: Refresh | undefined = undefined
+  refresh: BackgroundRefresh | undefined = undefined
 }
 
 const none: readonly string[] = Object.freeze([])
@@ -56,10 +56,10 @@ export interface HandlerRun {
   after?: Fields
   /** where the purge sequence stood; undefined: the answer cannot be kept */
   readonly sequence?: number | undefined
-  readonly fill?: Fill<Entry> | undefined
+  readonly fill?: InProcessFill<Entry> | undefined
   /** a stored answer that this run may confirm, or that may stand in for it */
   readonly stale?: Entry | undefined
-  witness?: Witness | undefined
+  tracker?: InputTracker | undefined
   /** lets the next one run, where a route bounds how many do at once */
   readonly free?: (() => void) | undefined
   /** leaves the request as the handler found it */
@@ -68,11 +68,11 @@ export interface HandlerRun {
   /** the payload, where it holds something until it is read: released when the exchange is over */
   payload?: object
   /** the answer may be stored, and its header block has not been sent yet */
-  pending?: PendingAnswer
+  pending?: PendingResponse
   /** what `Cache-Status` held before this cache wrote to it */
   statusBefore?: { readonly field: string | undefined }
   /** what the handler had read when it gave way to an error handler, or to that of unknown paths: what these read is not its doing */
-  givenWay?: { readonly reading: Reading | undefined }
+  givenWay?: { readonly reading: UnkeyedInput | undefined }
   /** the handler threw: the answer is an error handler's */
   hasFailed?: boolean
 }

@@ -1,19 +1,19 @@
 import { invalidatedBy, isUnsafe } from './invalidation.ts'
-import type { Asking, Replying } from './message.ts'
-import type { Shared } from './shared.ts'
+import type { CacheRequest, CacheReply } from './message.ts'
+import type { CacheRuntime } from './shared.ts'
 
 /** A route that is not cached itself, and may change what cached routes show (RFC 9111 section 4.4). */
-export class Writer {
-  readonly #shared: Pick<Shared, 'proxies' | 'store' | 'warn'>
+export class InvalidatingRoute {
+  readonly #shared: Pick<CacheRuntime, 'responseTtlRoutes' | 'store' | 'warn'>
 
-  constructor (shared: Pick<Shared, 'proxies' | 'store' | 'warn'>) {
+  constructor (shared: Pick<CacheRuntime, 'responseTtlRoutes' | 'store' | 'warn'>) {
     this.#shared = shared
   }
 
   /** Drops what the request changed, before its answer leaves: who reads after it reads anew. */
-  settle (request: Asking, reply: Replying): Promise<undefined> | undefined {
+  settle (request: CacheRequest, reply: CacheReply): Promise<undefined> | undefined {
     if (!isUnsafe(request.method)) return undefined
-    const tags = invalidatedBy(request, reply, this.#shared.proxies.size > 0)
+    const tags = invalidatedBy(request, reply, this.#shared.responseTtlRoutes.size > 0)
     return tags.length === 0 ? undefined : this.#purge(tags)
   }
 

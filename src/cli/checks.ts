@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import { readInfo } from '../metrics/info.ts'
 import type { Info } from '../metrics/info.ts'
 import { defaultDeadlineMs as deadlineMs } from '../redis/deadline.ts'
-import { denialOf } from '../redis/outage.ts'
+import { aclDenial } from '../redis/outage.ts'
 import { reasonOf } from '../redis/unreachable-reason.ts'
 import { checkWrites } from '../redis/write-check.ts'
 
@@ -19,14 +19,14 @@ export interface Finding {
 }
 
 /** What a server is for. */
-export type Holding = 'all' | 'sessions' | 'all but sessions'
+export type RedisRole = 'all' | 'sessions' | 'all but sessions'
 
 const fine = (check: string, says: string): Finding => ({ check, state: 'fine', says })
 const warning = (check: string, says: string, change: string): Finding => ({ check, state: 'warning', says, change })
 const wrong = (check: string, says: string, change: string): Finding => ({ check, state: 'wrong', says, change })
 
 /** Looks at a server that was reached. A check that the user's rights forbid is told, and the others go on. */
-export async function * checkServer (client: Redis, url: string, holds: Holding): AsyncGenerator<Finding> {
+export async function * checkServer (client: Redis, url: string, holds: RedisRole): AsyncGenerator<Finding> {
   const info = await client.info('everything').then(readInfo, denied)
   if (!(info instanceof Error)) {
     yield checkVersion(info)
@@ -44,7 +44,7 @@ export async function * checkServer (client: Redis, url: string, holds: Holding)
 
 /** What a user may not do is a finding; any other failure ends the checks. */
 function denied (error: Error): Error {
-  if (denialOf(error) === undefined) throw error
+  if (aclDenial(error) === undefined) throw error
   return error
 }
 
@@ -78,7 +78,7 @@ function checkMemory (info: Info): Finding {
   return share > 90 ? wrong('memory', says, 'See `npm run prism -- keys` which namespace is large: shorten its lifetime, or raise maxmemory.') : share > 80 ? warning('memory', says, 'See `npm run prism -- keys` which namespace grows.') : fine('memory', says)
 }
 
-function checkPolicy (info: Info, holds: Holding): Finding {
+function checkPolicy (info: Info, holds: RedisRole): Finding {
   const policy = info.get('maxmemory_policy') ?? 'unknown'
   if (holds === 'sessions' && policy === 'noeviction') return fine('policy', 'maxmemory-policy noeviction: no session gives way to another.')
   if (holds === 'all but sessions' && policy !== 'noeviction') return fine('policy', `maxmemory-policy ${policy}: it takes no session, for they are elsewhere.`)

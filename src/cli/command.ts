@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import type { Pool } from '../redis/pool.ts'
+import type { PooledRedis } from '../redis/pool.ts'
 import type { UnreachableReason } from '../redis/unreachable-reason.ts'
 import type { Output } from './output.ts'
 
@@ -21,7 +21,7 @@ export interface Call {
   /** `--prefix` */
   readonly prefix: string
   /** the pool, once Redis was reached; closed for the command */
-  readonly pool: () => Promise<Pool>
+  readonly pool: () => Promise<PooledRedis>
   /** one plain connection, closed for the command; `at` another address than `url` */
   readonly client: (at?: string) => Promise<Redis>
   /** one to each server that holds keys: a Cluster's masters, or the only one; `reached` a connection to `at` that is open already */
@@ -43,10 +43,10 @@ export interface Command {
 }
 
 /** Called in a way that cannot be meant: the message says why, and the exit code is 2. */
-export class UsageFault extends Error {}
+export class UsageError extends Error {}
 
 /** Redis could not be asked: the message says why and what to do, and the exit code is 1. */
-export class ReachFault extends Error {
+export class ConnectError extends Error {
   readonly reason: UnreachableReason
 
   constructor (reason: UnreachableReason) {

@@ -2,9 +2,9 @@ import type { Redis } from 'ioredis'
 import { ConfigError } from '../errors.ts'
 import { reasonOf } from '../redis/unreachable-reason.ts'
 import { checkServer } from './checks.ts'
-import type { Finding, Holding } from './checks.ts'
+import type { Finding, RedisRole } from './checks.ts'
 import { checkCluster } from './cluster-checks.ts'
-import { ReachFault, UsageFault } from './command.ts'
+import { ConnectError, UsageError } from './command.ts'
 import type { Call, Command } from './command.ts'
 import { bounded } from './reach.ts'
 
@@ -48,9 +48,9 @@ function checkEnvironment ({ environment, url, readService }: Call): Finding[] {
   }
 }
 
-async function * checkRedis (call: Call, url: string | undefined, holds: Holding): AsyncGenerator<Finding> {
+async function * checkRedis (call: Call, url: string | undefined, holds: RedisRole): AsyncGenerator<Finding> {
   try {
-    if (url === undefined) throw new UsageFault('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
+    if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
     const reached = await call.client(url)
     yield * await checkCluster(reached)
     const masters = await call.masters(url, reached)
@@ -71,13 +71,13 @@ async function * steps (findings: AsyncGenerator<Finding>): AsyncGenerator<Findi
   }
 }
 
-function connectionFinding (error: Error, url: string | undefined, holds: Holding): Finding {
-  if (error instanceof UsageFault) {
+function connectionFinding (error: Error, url: string | undefined, holds: RedisRole): Finding {
+  if (error instanceof UsageError) {
     if (url === undefined) throw error
     const variable = holds === 'sessions' ? 'SESSION_REDIS_URL' : 'REDIS_URL'
     return { check: 'connection', state: 'wrong', says: error.message.replace('The address of Redis', variable), change: `Write ${variable} as redis://user:password@host:port; signs such as , @ : / # % in a password are percent-encoded.` }
   }
-  const { sentence, remedy, code } = error instanceof ReachFault ? error.reason : reasonOf(error, { where: whereOf(url) })
+  const { sentence, remedy, code } = error instanceof ConnectError ? error.reason : reasonOf(error, { where: whereOf(url) })
   return { check: 'connection', state: 'wrong', reason: code, says: sentence, change: remedy }
 }
 

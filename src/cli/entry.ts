@@ -1,5 +1,5 @@
-import type { EntryView } from '../cache/view.ts'
-import { UsageFault } from './command.ts'
+import type { EntryInspection } from '../cache/view.ts'
+import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 import { bytesText, durationText, table } from './output.ts'
 
@@ -17,11 +17,11 @@ export const entry: Command = {
   help: ['The URL is the service\'s own, whole: https://example.com/cities/2988507. ADMIN_TOKEN lets you in.', 'Never the body, and no field that lets anybody in.'],
   run: async ({ words: [text = ''], environment, output }) => {
     const url = URL.parse(text)
-    if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageFault('entry needs a whole URL: fastify-prism entry https://example.com/cities/2988507')
+    if (url === null || !/^https?:$/.test(url.protocol)) throw new UsageError('entry needs a whole URL: fastify-prism entry https://example.com/cities/2988507')
     const answer = await fetch(new URL('/ops/entry', url), { method: 'POST', headers: { 'content-type': 'application/json', authorization: `Bearer ${environment.ADMIN_TOKEN ?? ''}` }, body: JSON.stringify({ url: text }) }).catch(() => undefined)
     if (answer === undefined) throw new Error(`${url.host} is not reached.`)
     if (!answer.ok) throw new Error(reasonOf(answer.status, url.host))
-    const view = await answer.json() as EntryView
+    const view = await answer.json() as EntryInspection
     output.tell(view, linesOf(view))
     return view.found === 'unavailable' ? 1 : 0
   }
@@ -32,7 +32,7 @@ function reasonOf (status: number, host: string): string {
   return status === 404 ? `${host} has no operator's routes: it is another service, or ADMIN_TOKEN is unset there.` : `${host} answered ${status}.`
 }
 
-function linesOf (view: EntryView): string[] {
+function linesOf (view: EntryInspection): string[] {
   if (!('fields' in view)) return [says[view.found]]
   const { found, route, status, ageSeconds, freshSeconds, tags, fields, bodyBytes, coding } = view
   const life = freshSeconds > 0 ? `fresh for another ${durationText(freshSeconds * 1000)}` : `stale since ${durationText(-freshSeconds * 1000)}`

@@ -16,7 +16,7 @@ export const keys: Command = {
   summary: 'shows keys, memory and lifetimes a namespace, the biggest keys, and those without an end',
   help: ['Reads through all keys with SCAN, a thousand at a time, of a Cluster on every master; Redis answers others meanwhile.', 'Memory is what MEMORY USAGE says of each key. Keys of others, and those under another --prefix, are `other`.', 'Example: fastify-prism keys --url redis://127.0.0.1:6379 --json | jq .namespaces'],
   run: async ({ masters, prefix, output }) => {
-    const census = new Census(new Keys(prefix))
+    const census = new KeyspaceStats(new Keys(prefix))
     for (const redis of await masters()) await census.take(redis, (seen, all) => output.progress(`${seen} of about ${all} keys`))
     output.progress('')
     const { rows, biggest } = census
@@ -28,7 +28,7 @@ export const keys: Command = {
   }
 }
 
-class Census {
+class KeyspaceStats {
   readonly #keys: Keys
   readonly #found = new Map(namespaces.map((namespace) => [namespace, { keys: 0, bytes: 0, lifetimes: [] as number[] }]))
   biggest: Big[] = []

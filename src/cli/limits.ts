@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import { addressGroup, bareAddress } from '../http/address-group.ts'
 import { customPartition, keyPartition } from '../limit/partition.ts'
 import { encodePart } from '../redis/keys.ts'
-import { UsageFault } from './command.ts'
+import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 import { durationText, table } from './output.ts'
 
@@ -17,7 +17,7 @@ export const limits: Command = {
   help: ['A partition is an address (203.0.113.9; of IPv6 its /64 counts), or user:…, key:…, custom:… as the route counts.', 'A process that has refused the client meanwhile lets it in again within a second or so of a reset.'],
   flags: { reset: { type: 'boolean' } },
   run: async ({ words: [partition], flags, masters, prefix, output }) => {
-    if (partition === undefined) throw new UsageFault('limits needs a partition: fastify-prism limits 203.0.113.9')
+    if (partition === undefined) throw new UsageError('limits needs a partition: fastify-prism limits 203.0.113.9')
     const counters: Counter[] = []
     let [seen, forgotten] = [0, 0]
     for (const redis of await masters()) {
@@ -42,10 +42,10 @@ export const limits: Command = {
 function tagOf (partition: string): string {
   const [kind = '', who = ''] = /^(ip|user|key|custom):(.+)$/s.exec(partition)?.slice(1) ?? ['ip', partition]
   if (kind === 'user') return encodePart(who)
-  if (kind === 'key') return `key:${encodePart(keyPartition(who).who)}`
-  if (kind === 'custom') return `custom:${encodePart(customPartition(who).who)}`
+  if (kind === 'key') return `key:${encodePart(keyPartition(who).id)}`
+  if (kind === 'custom') return `custom:${encodePart(customPartition(who).id)}`
   const group = addressGroup(bareAddress(who))
-  if (group === undefined) throw new UsageFault(`${who} is no address: write user:…, key:… or custom:… for others.`)
+  if (group === undefined) throw new UsageError(`${who} is no address: write user:…, key:… or custom:… for others.`)
   return `ip:${encodePart(group)}`
 }
 

@@ -1,9 +1,9 @@
 import { parseArgs } from 'node:util'
 import type { Redis } from 'ioredis'
 import { resolveRedisPolicy } from '../redis/policy.ts'
-import { Pool } from '../redis/pool.ts'
+import { PooledRedis } from '../redis/pool.ts'
 import { readRedisTls } from '../redis/tls.ts'
-import { UsageFault } from './command.ts'
+import { UsageError } from './command.ts'
 import type { Call, Command, Environment, ReadService } from './command.ts'
 import { doctor } from './doctor.ts'
 import { entry } from './entry.ts'
@@ -13,7 +13,7 @@ import { mastersOf } from './masters.ts'
 import { Output } from './output.ts'
 import type { Writable } from './output.ts'
 import { purge } from './purge.ts'
-import { reach } from './reach.ts'
+import { connect } from './reach.ts'
 import { rules } from './rules.ts'
 import { sessions } from './sessions.ts'
 import { watch } from './watch.ts'
@@ -22,7 +22,7 @@ const packageCommands: Readonly<Record<string, Command>> = { doctor, keys, purge
 const common = { url: { type: 'string' }, prefix: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
 
 /** What a run is given besides; the process's own streams when left out. */
-export interface Surroundings {
+export interface ProgramIo {
   /** given where the environment is the service's: `doctor` checks it then */
   readonly readService?: ReadService
   /** further commands, of the service alone */
@@ -37,7 +37,7 @@ export interface Surroundings {
  * @param args those after the program's name
  * @returns the exit code: 0 well, 1 something is wrong, 2 called wrongly
  */
-export async function main (args: readonly string[], environment: Environment, surroundings: Surroundings = {}): Promise<number> {
+export async function main (args: readonly string[], environment: Environment, surroundings: ProgramIo = {}): Promise<number> {
   const { readService, serviceCommands = {}, out = process.stdout, err = process.stderr } = surroundings
   const outputFor = (args: readonly string[]) => new Output({ isJson: args.includes('--json'), mayTint: !environment.NO_COLOR }, out, err)
   const commands = { ...packageCommands, ...serviceCommands }
@@ -63,14 +63,14 @@ function readCall (command: Command, args: string[], given: Pick<Call, 'environm
   const tls = readRedisTls(given.environment)
   const closing = (redis: Redis) => { open.push(() => redis.disconnect()) }
   const client = async (at = url): Promise<Redis> => {
-    const redis = await reach(at, tls)
+    const redis = await connect(at, tls)
     closing(redis)
     return redis
   }
   const masters = async (at = url, reached?: Redis) => await mastersOf(reached ?? await client(at), closing)
-  const pool = async (): Promise<Pool> => {
+  const pool = async (): Promise<PooledRedis> => {
     await client() // says in a sentence why Redis is not reached
-    const opened = new Pool(resolveRedisPolicy({ url, min: 1, max: 2, prefix, ...(tls !== undefined && url?.startsWith('rediss') ? { connection: { tls } } : {}) }))
+    const opened = new PooledRedis(resolveRedisPolicy({ url, min: 1, max: 2, prefix, ...(tls !== undefined && url?.startsWith('rediss') ? { connection: { tls } } : {}) }))
     open.push(() => opened.disconnect())
     await opened.start(3000)
     return opened
@@ -82,14 +82,14 @@ function parse (command: Command, args: string[]): { values: Call['flags'], posi
   try {
     return parseArgs({ args, allowPositionals: true, options: { ...common, ...command.flags } })
   } catch (error) {
-    throw new UsageFault((error as Error).message)
+    throw new UsageError((error as Error).message)
   }
 }
 
 function fail (error: unknown, output: Output): number {
   output.progress('')
   output.complain(error instanceof Error ? error.message : String(error))
-  return error instanceof UsageFault ? 2 : 1
+  return error instanceof UsageError ? 2 : 1
 }
 
 function help (name: string, commands: Readonly<Record<string, Command>>, output: Output): number {

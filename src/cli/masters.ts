@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import { reasonOf } from '../redis/unreachable-reason.ts'
-import { ReachFault } from './command.ts'
+import { ConnectError } from './command.ts'
 import { bounded } from './reach.ts'
 
 /** Connections to every server that holds keys: a Cluster's masters, or the one that was reached. `open` is told of each that was opened for it. */
@@ -17,12 +17,12 @@ export async function mastersOf (reached: Redis, open: (client: Redis) => void):
   return clients.length === 0 ? [reached] : clients
 }
 
-/** @throws {ReachFault} that names the master which is not reached */
+/** @throws {ConnectError} that names the master which is not reached */
 async function connect (client: Redis): Promise<void> {
   let cause: Error | undefined
   client.once('error', (error) => { cause = error })
   await bounded(client.connect()).catch((error: Error) => {
-    throw new ReachFault(reasonOf(cause ?? error, { where: `${client.options.host}:${client.options.port}` }))
+    throw new ConnectError(reasonOf(cause ?? error, { where: `${client.options.host}:${client.options.port}` }))
   })
 }
 

@@ -1,5 +1,5 @@
 import { CacheStore } from '../cache/store.ts'
-import { UsageFault } from './command.ts'
+import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 
 /** Drops cached answers by tag. */
@@ -8,7 +8,7 @@ export const purge: Command = {
   summary: 'drops every cached answer that bears one of these tags, in all processes',
   help: ['It costs the same for one answer as for a million, and may safely be done twice.'],
   run: async ({ words, pool, output }) => {
-    if (words.length === 0) throw new UsageFault('purge needs a tag: fastify-prism purge city:2988507')
+    if (words.length === 0) throw new UsageError('purge needs a tag: fastify-prism purge city:2988507')
     const { batch, keyspace, server } = await pool()
     await new CacheStore(batch, keyspace, () => server).purge(words)
     output.tell({ purged: words }, [`Purged ${words.join(', ')}.`])

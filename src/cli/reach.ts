@@ -5,7 +5,7 @@ import type { Address } from '../redis/address.ts'
 import { enforceHandshake } from '../redis/handshake.ts'
 import { endpointOf, findProtocolMismatch, placeOf } from '../redis/protocol-probe.ts'
 import { isTelling, reasonOf } from '../redis/unreachable-reason.ts'
-import { ReachFault, UsageFault } from './command.ts'
+import { ConnectError, UsageError } from './command.ts'
 import { whyUnreadable } from './unreadable-url.ts'
 
 const patienceMs = 3000
@@ -16,10 +16,10 @@ const deadlineMs = 8000
  * Opens one connection, or says in a sentence why there is none. No command on it waits longer than 3 s.
  *
  * @param tls an authority, a client's certificate and key, as `tls.connect` takes them; used where the address asks for TLS
- * @throws {UsageFault} for an address that is none; {ReachFault} for a server that is not reached
+ * @throws {UsageError} for an address that is none; {ReachFault} for a server that is not reached
  */
-export async function reach (url: string | undefined, tls?: object): Promise<Redis> {
-  if (url === undefined) throw new UsageFault('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
+export async function connect (url: string | undefined, tls?: object): Promise<Redis> {
+  if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
   const address = readUrl(url)
   const client = new Redis({ ...optionsOf(address, tls), lazyConnect: true, connectTimeout: patienceMs, commandTimeout: patienceMs, retryStrategy: () => null, sentinelRetryStrategy: () => null, sentinelCommandTimeout: patienceMs, maxRetriesPerRequest: 0, enableReadyCheck: false, disableClientInfo: true })
   enforceHandshake(client)
@@ -51,7 +51,7 @@ function readUrl (url: string): Address {
   try {
     return readAddress('--url', url)
   } catch {
-    throw new UsageFault(`The address of Redis cannot be read: ${whyUnreadable(url)}`)
+    throw new UsageError(`The address of Redis cannot be read: ${whyUnreadable(url)}`)
   }
 }
 
@@ -62,8 +62,8 @@ function optionsOf (address: Address, tls: object | undefined): RedisOptions {
 }
 
 /** The same reasons as the service tells. */
-async function faultOf (error: Error, address: Address): Promise<ReachFault> {
+async function faultOf (error: Error, address: Address): Promise<ConnectError> {
   const endpoint = endpointOf(address)
   const mismatch = isTelling(error) || endpoint === undefined ? undefined : await findProtocolMismatch(endpoint)
-  return new ReachFault(reasonOf(mismatch ?? error, { where: placeOf(address), isTls: address.options.tls !== undefined }))
+  return new ConnectError(reasonOf(mismatch ?? error, { where: placeOf(address), isTls: address.options.tls !== undefined }))
 }

@@ -1,6 +1,6 @@
 import { SessionStore } from '../session/store.ts'
-import { readStored } from '../session/stored.ts'
-import { UsageFault } from './command.ts'
+import { readSessionRecord } from '../session/stored.ts'
+import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 import { durationText, table } from './output.ts'
 
@@ -11,7 +11,7 @@ export const sessions: Command = {
   help: ['Live connections of a user who is signed out here end within 30 s.'],
   flags: { revoke: { type: 'boolean' } },
   run: async ({ words: [user], flags, pool, output }) => {
-    if (user === undefined) throw new UsageFault('sessions needs a user: fastify-prism sessions 42')
+    if (user === undefined) throw new UsageError('sessions needs a user: fastify-prism sessions 42')
     const { batch, keyspace } = await pool()
     const store = new SessionStore(batch)
     const key = keyspace.userSession(user)
@@ -20,7 +20,7 @@ export const sessions: Command = {
       output.tell({ user, revoked: length }, [`Signed ${user} out of ${length} ${length === 1 ? 'device' : 'devices'}.`])
       return 0
     }
-    const devices = (await store.list(key)).map(readStored).map(({ label, createdAt, seenAt, idleEndAt }) => ({ label: label ?? null, createdAt, seenAt, endsAt: idleEndAt }))
+    const devices = (await store.list(key)).map(readSessionRecord).map(({ label, createdAt, seenAt, idleEndAt }) => ({ label: label ?? null, createdAt, seenAt, endsAt: idleEndAt }))
     output.tell({ user, devices }, devices.length === 0 ? [`${user} is signed in nowhere.`] : table(['device', 'signed in', 'seen', 'ends in'], devices.map(({ label, createdAt, seenAt, endsAt }) => [label ?? '-', when(createdAt), when(seenAt), durationText(endsAt - Date.now())])))
     return 0
   }

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { readInfo } from '../metrics/info.ts'
 import type { Info } from '../metrics/info.ts'
-import { UsageFault } from './command.ts'
+import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 import { bytesText } from './output.ts'
 
@@ -13,7 +13,7 @@ export const watch: Command = {
   flags: { count: { type: 'string' } },
   run: async ({ flags, masters, output }) => {
     const most = flags.count === undefined ? Infinity : Number(flags.count)
-    if (!(most > 0)) throw new UsageFault('--count needs a number of lines')
+    if (!(most > 0)) throw new UsageError('--count needs a number of lines')
     const servers = await masters()
     const look = async () => await Promise.all(servers.map(async (server) => readInfo(await server.info())))
     let before = await look()

@@ -1,11 +1,11 @@
-import { EventsClosedError, EventsFullError } from '../errors.ts'
-import { refuse } from '../options.ts'
+import { EventsClosedError, TooManyTopicsError } from '../errors.ts'
+import { invalidOption } from '../options.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Subscriber } from '../redis/subscriber.ts'
 import { checkTopic, isEventId, writeRest } from './event.ts'
 import type { NewEvent } from './event.ts'
-import { Follower } from './follower.ts'
-import type { SubscribeOptions, Subscription, Taker } from './follower.ts'
+import { TopicSubscription } from './follower.ts'
+import type { SubscribeOptions, Subscription, EventListener } from './follower.ts'
 import type { EventLog } from './log.ts'
 import type { EventsPolicy } from './policy.ts'
 import { Topic } from './topic.ts'
@@ -70,12 +70,12 @@ export class Bus {
    * @throws {TopicError} PRISM_ERR_TOPIC; {OptionError} PRISM_ERR_OPTION for a `from` that is no event's id;
    *   {EventsFullError} PRISM_ERR_EVENTS_FULL when this process listens to too many topics
    */
-  subscribe (topic: string, take: Taker, options: SubscribeOptions = {}): Subscription {
+  subscribe (topic: string, take: EventListener, options: SubscribeOptions = {}): Subscription {
     if (this.#isClosed) throw new EventsClosedError()
     const { from } = options
-    if (from !== undefined && !isEventId(from)) refuse('from', "an event's id", from)
+    if (from !== undefined && !isEventId(from)) invalidOption('from', "an event's id", from)
     const state = this.#topic(checkTopic(topic))
-    const follower = new Follower({
+    const subscription = new TopicSubscription({
       ...options,
       topic,
       take: (event, text) => {
@@ -88,8 +88,8 @@ export class Bus {
         this.#parts.onFailure(error, topic)
       }
     })
-    state.add(follower)
-    return follower
+    state.add(subscription)
+    return subscription
   }
 
   /** Ends all subscriptions. */
@@ -105,10 +105,10 @@ export class Bus {
     const known = this.#topics.get(name)
     if (known !== undefined) return known
     const { log, keys, subscriber, policy } = this.#parts
-    if (this.#topics.size >= policy.maxTopics) throw new EventsFullError(policy.maxTopics)
+    if (this.#topics.size >= policy.maxTopics) throw new TooManyTopicsError(policy.maxTopics)
     const topic = new Topic(name, log, this.counts, this.#memory)
     this.#topics.set(name, topic)
-    subscriber.join(keys.topicChannel(name), { heard: (text) => topic.heard(text), joined: () => topic.joined() })
+    subscriber.join(keys.topicChannel(name), { onMessage: (text) => topic.heard(text), onSubscribed: () => topic.joined() })
     return topic
   }
 

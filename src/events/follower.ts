@@ -5,7 +5,7 @@ import type { CloudEvent, Envelope, LoggedEnvelope } from './event.ts'
  *
  * @param text the event as JSON, ready to be sent on
  */
-export type Taker = (event: CloudEvent, text: string) => unknown
+export type EventListener = (event: CloudEvent, text: string) => unknown
 
 /** What a subscriber may ask for. */
 export interface SubscribeOptions {
@@ -28,23 +28,23 @@ export interface Subscription extends Disposable {
 }
 
 /** What a follower is made with. */
-export interface FollowerOptions extends SubscribeOptions {
+export interface TopicSubscriptionOptions extends SubscribeOptions {
   topic: string
-  take: Taker
+  take: EventListener
   onFailure: (error: unknown) => void
-  onClose: (follower: Follower) => void
+  onClose: (subscription: TopicSubscription) => void
 }
 
 /** A subscriber and how far it has come. */
-export class Follower implements Subscription {
+export class TopicSubscription implements Subscription {
   readonly topic: string
   readonly ready: Promise<string>
   position: string | undefined
   isClosed = false
-  #options: FollowerOptions
+  #options: TopicSubscriptionOptions
   #isReady: (position: string) => void
 
-  constructor (options: FollowerOptions) {
+  constructor (options: TopicSubscriptionOptions) {
     const { promise, resolve } = Promise.withResolvers<string>()
     this.topic = options.topic
     this.position = options.from
@@ -54,13 +54,13 @@ export class Follower implements Subscription {
   }
 
   /** It is level with its topic. */
-  level (position: string): void {
+  caughtUp (position: string): void {
     if (this.position === undefined) this.#guard(() => this.#options.onBegin?.(position))
     this.position = position
     this.#isReady(position)
   }
 
-  advance (envelope: LoggedEnvelope): void {
+  deliver (envelope: LoggedEnvelope): void {
     // Who came in answer to this very event begins after it.
     if (this.position === envelope.id) return
     this.position = envelope.id

@@ -5,7 +5,7 @@ import { Script } from '../redis/script.ts'
 import { readEntry } from './event.ts'
 import type { LoggedEnvelope } from './event.ts'
 import type { EventsPolicy } from './policy.ts'
-import { Turnstile } from './turnstile.ts'
+import { Semaphore } from './turnstile.ts'
 
 /** What a topic's log holds after a position. */
 export interface Page {
@@ -30,7 +30,7 @@ export class EventLog {
   #batch: Batch
   #keys: Keys
   #policy: EventsPolicy
-  #turnstile = new Turnstile(readsAtOnce)
+  #semaphore = new Semaphore(readsAtOnce)
 
   constructor (batch: Batch, keys: Keys, policy: EventsPolicy) {
     this.#batch = batch
@@ -47,7 +47,7 @@ export class EventLog {
    */
   publish (topic: string, rest: string): Promise<string> {
     const keys = [this.#keys.topicLog(topic)]
-    return this.#batch.ask(publish, keys, [this.#keys.topicChannel(topic), rest, this.#policy.historyOf(topic), this.#policy.lifetimeMs, sequence()])
+    return this.#batch.runScript(publish, keys, [this.#keys.topicChannel(topic), rest, this.#policy.historyOf(topic), this.#policy.lifetimeMs, sequence()])
   }
 
   /**
@@ -58,7 +58,7 @@ export class EventLog {
    */
   read (topic: string, from: string | undefined): Promise<Page> {
     const args = [from ?? '', rowsPerPage, bytesPerPage, this.#policy.lifetimeMs, sequence()]
-    return this.#turnstile.pass(() => this.#batch.ask(read, [this.#keys.topicLog(topic)], args, 'background'))
+    return this.#semaphore.run(() => this.#batch.runScript(read, [this.#keys.topicLog(topic)], args, 'background'))
   }
 }
 

@@ -1,4 +1,4 @@
-import { readCount, readDuration, readRecord, readSwitch, readText, refuse } from '../options.ts'
+import { readCount, readDuration, readRecord, readBoolean, readString, invalidOption } from '../options.ts'
 import type { Duration } from '../options.ts'
 import type { NewEvent } from './event.ts'
 import { compileSchemas } from './schemas.ts'
@@ -44,12 +44,12 @@ const shortestLifetimeMs = 15_000
 export function resolveEventsPolicy (options: EventsOptions = {}): EventsPolicy {
   readRecord('events', options, ['source', 'history', 'histories', 'lifetime', 'maxTopics', 'schemas', 'validate'])
   const lifetimeMs = readDuration('events.lifetime', options.lifetime ?? '10m')
-  if (lifetimeMs < shortestLifetimeMs) refuse('events.lifetime', 'at least 15 s', options.lifetime)
+  if (lifetimeMs < shortestLifetimeMs) invalidOption('events.lifetime', 'at least 15 s', options.lifetime)
   return Object.freeze({
-    source: readText('events.source', options.source ?? 'fastify-prism'),
+    source: readString('events.source', options.source ?? 'fastify-prism'),
     lifetimeMs,
     maxTopics: readCount('events.maxTopics', options.maxTopics ?? 10_000),
-    check: readSwitch('events.validate', options.validate ?? true) ? compileSchemas(options.schemas ?? {}) : () => {},
+    check: readBoolean('events.validate', options.validate ?? true) ? compileSchemas(options.schemas ?? {}) : () => {},
     historyOf: readHistories(readCount('events.history', options.history ?? 1000, { max: 1_000_000 }), options.histories ?? {})
   })
 }
@@ -68,7 +68,7 @@ function readHistories (fallback: number, histories: Readonly<Record<string, num
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readPattern (option: string, pattern: string): (topic: string) => boolean {
-  if (!/^(?=.)[A-Za-z0-9_.:-]*\*?$/.test(pattern)) return refuse(option, 'named by a topic, or by how topics begin and a star', pattern)
+  if (!/^(?=.)[A-Za-z0-9_.:-]*\*?$/.test(pattern)) return invalidOption(option, 'named by a topic, or by how topics begin and a star', pattern)
   const beginning = pattern.slice(0, -1)
   return pattern.endsWith('*') ? (topic) => topic.startsWith(beginning) : (topic) => topic === pattern
 }

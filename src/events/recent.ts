@@ -6,17 +6,17 @@ const maxLength = 1_048_576
 const maxTotalLength = 33_554_432
 
 /** What all topics of a process remember together. */
-export interface Memory {
+export interface SharedBudget {
   length: number
 }
 
 /** The last events of a topic, without a gap, for who resumes nearby: then Redis need not be asked. */
-export class Recent {
+export class ReplayBuffer {
   #events: LoggedEnvelope[] = []
   #length = 0
-  #memory: Memory
+  #memory: SharedBudget
 
-  constructor (memory: Memory) {
+  constructor (memory: SharedBudget) {
     this.#memory = memory
   }
 

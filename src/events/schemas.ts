@@ -1,7 +1,7 @@
 import { Ajv } from 'ajv'
 import type { AnySchemaObject } from 'ajv'
 import { EventError } from '../errors.ts'
-import { refuse } from '../options.ts'
+import { invalidOption } from '../options.ts'
 import type { NewEvent } from './event.ts'
 
 /** What the data of events must look like: JSON schemas, by the events' type. */
@@ -28,6 +28,6 @@ function compile (ajv: Ajv, type: string, schema: AnySchemaObject): ReturnType<A
   try {
     return ajv.compile(schema)
   } catch (error) {
-    return refuse(`events.schemas.${type}`, `a JSON schema (${error instanceof Error ? error.message : 'it cannot be compiled'})`, schema)
+    return invalidOption(`events.schemas.${type}`, `a JSON schema (${error instanceof Error ? error.message : 'it cannot be compiled'})`, schema)
   }
 }

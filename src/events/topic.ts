@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { compareIds, readMessage } from './event.ts'
 import type { Envelope, LoggedEnvelope } from './event.ts'
-import type { Follower } from './follower.ts'
+import type { TopicSubscription } from './follower.ts'
 import type { EventLog, Page } from './log.ts'
-import { Recent } from './recent.ts'
-import type { Memory } from './recent.ts'
+import { ReplayBuffer } from './recent.ts'
+import type { SharedBudget } from './recent.ts'
 
 /** What happened on the bus since the start. */
 export interface EventCounts {
@@ -44,10 +44,10 @@ export class Topic {
   #counts: EventCounts
   #hasBegun: () => void
   #position: string | undefined
-  #recent: Recent
-  #level = new Set<Follower>()
-  #ahead = new Set<Follower>()
-  #followers = new Set<Follower>()
+  #replayBuffer: ReplayBuffer
+  #caughtUp = new Set<TopicSubscription>()
+  #waiting = new Set<TopicSubscription>()
+  #subscriptions = new Set<TopicSubscription>()
   /** what the channel brought while the log was read */
   #held: LoggedEnvelope[] = []
   #isReading = false
@@ -57,11 +57,11 @@ export class Topic {
   /** the last event that a check found in the log, and that the channel has not brought since */
   #unheard: string | undefined
 
-  constructor (name: string, log: EventLog, counts: EventCounts, memory: Memory) {
+  constructor (name: string, log: EventLog, counts: EventCounts, memory: SharedBudget) {
     this.name = name
     this.#log = log
     this.#counts = counts
-    this.#recent = new Recent(memory)
+    this.#replayBuffer = new ReplayBuffer(memory)
     this.checkedAt = performance.now()
     const { promise, resolve } = Promise.withResolvers<void>()
     this.begun = promise
@@ -70,27 +70,27 @@ export class Topic {
   }
 
   get isUsed (): boolean {
-    return this.#followers.size > 0
+    return this.#subscriptions.size > 0
   }
 
-  add (follower: Follower): void {
-    this.#followers.add(follower)
-    if (follower.position !== undefined) queueMicrotask(() => { this.#follow(follower) })
+  add (subscription: TopicSubscription): void {
+    this.#subscriptions.add(subscription)
+    if (subscription.position !== undefined) queueMicrotask(() => { this.#follow(subscription) })
     else {
-      this.#level.add(follower)
-      if (this.#position !== undefined) follower.level(this.#position)
+      this.#caughtUp.add(subscription)
+      if (this.#position !== undefined) subscription.caughtUp(this.#position)
     }
   }
 
-  remove (follower: Follower): void {
-    for (const set of [this.#followers, this.#level, this.#ahead]) set.delete(follower)
+  remove (subscription: TopicSubscription): void {
+    for (const set of [this.#subscriptions, this.#caughtUp, this.#waiting]) set.delete(subscription)
   }
 
   close (): void {
     this.#isClosed = true
-    this.#recent.clear()
+    this.#replayBuffer.clear()
     this.#hasBegun()
-    for (const follower of this.#followers) follower.isClosed = true
+    for (const subscription of this.#subscriptions) subscription.isClosed = true
   }
 
   /** Takes what the channel brought. */
@@ -129,7 +129,7 @@ export class Topic {
 
   #takeForeign (envelope: Envelope): void {
     this.#counts.foreign += 1
-    for (const follower of this.#followers) follower.take(envelope)
+    for (const subscription of this.#subscriptions) subscription.take(envelope)
   }
 
   #takeLogged (envelope: LoggedEnvelope): void {
@@ -146,8 +146,8 @@ export class Topic {
     if (this.#position === undefined) return false
     if (envelope.prev !== this.#position) return compareIds(envelope.id, this.#position) <= 0
     this.#position = envelope.id
-    this.#recent.add(envelope)
-    for (const follower of this.#level) follower.advance(envelope)
+    this.#replayBuffer.add(envelope)
+    for (const subscription of this.#caughtUp) subscription.deliver(envelope)
     return true
   }
 
@@ -161,9 +161,9 @@ export class Topic {
     }
     this.#isReading = false
     this.#isChecking = false
-    for (const follower of this.#ahead) {
-      this.#ahead.delete(follower)
-      this.#follow(follower)
+    for (const subscription of this.#waiting) {
+      this.#waiting.delete(subscription)
+      this.#follow(subscription)
     }
   }
 
@@ -181,7 +181,7 @@ export class Topic {
 
   #begin (position: string): void {
     this.#position = position
-    for (const follower of this.#level) follower.level(position)
+    for (const subscription of this.#caughtUp) subscription.caughtUp(position)
     this.#hasBegun()
   }
 
@@ -190,38 +190,38 @@ export class Topic {
     this.#counts.resets += 1
     this.#position = position
     this.#unheard = undefined
-    this.#recent.clear()
+    this.#replayBuffer.clear()
     // A subscriber that comes in answer to the reset has begun after it.
-    for (const follower of [...this.#level]) follower.reset(position)
+    for (const subscription of [...this.#caughtUp]) subscription.reset(position)
   }
 
   /** Leads one subscriber along the log until it is level with the topic. */
-  async #follow (follower: Follower): Promise<void> {
+  async #follow (subscription: TopicSubscription): Promise<void> {
     let hasRead = false
-    while (!follower.isClosed && !this.#settle(follower, hasRead)) {
-      const page = await this.#ask(follower.position, () => this.#isClosed || follower.isClosed)
+    while (!subscription.isClosed && !this.#settle(subscription, hasRead)) {
+      const page = await this.#ask(subscription.position, () => this.#isClosed || subscription.isClosed)
       if (page === undefined) return
       hasRead = true
-      lead(follower, page)
+      replayPage(subscription, page)
     }
   }
 
   /** @returns whether it need not read on now */
-  #settle (follower: Follower, hasRead: boolean): boolean {
-    const { position = '' } = follower
-    const missed = this.#position === position ? [] : this.#recent.after(position)
-    if (missed !== undefined) return this.#makeLevel(follower, missed)
+  #settle (subscription: TopicSubscription, hasRead: boolean): boolean {
+    const { position = '' } = subscription
+    const missed = this.#position === position ? [] : this.#replayBuffer.after(position)
+    if (missed !== undefined) return this.#markCaughtUp(subscription, missed)
     if (!hasRead || (this.#position !== undefined && compareIds(position, this.#position) < 0)) return false
-    this.#ahead.add(follower)
+    this.#waiting.add(subscription)
     this.#catchUp()
     return true
   }
 
-  #makeLevel (follower: Follower, missed: readonly LoggedEnvelope[]): boolean {
-    for (const envelope of missed) follower.advance(envelope)
-    if (follower.isClosed) return true
-    this.#level.add(follower)
-    if (follower.position !== undefined) follower.level(follower.position)
+  #markCaughtUp (subscription: TopicSubscription, missed: readonly LoggedEnvelope[]): boolean {
+    for (const envelope of missed) subscription.deliver(envelope)
+    if (subscription.isClosed) return true
+    this.#caughtUp.add(subscription)
+    if (subscription.position !== undefined) subscription.caughtUp(subscription.position)
     return true
   }
 
@@ -246,10 +246,10 @@ function isLogged (envelope: Envelope | LoggedEnvelope): envelope is LoggedEnvel
 }
 
 /** Hands a subscriber a page, or tells it that something before it is lost. */
-function lead (follower: Follower, page: Page): void {
+function replayPage (subscription: TopicSubscription, page: Page): void {
   for (const entry of page.entries) {
-    if (entry.prev !== follower.position) return follower.reset(page.last)
-    follower.advance(entry)
+    if (entry.prev !== subscription.position) return subscription.reset(page.last)
+    subscription.deliver(entry)
   }
-  if (!page.isFull && follower.position !== page.last) follower.reset(page.last)
+  if (!page.isFull && subscription.position !== page.last) subscription.reset(page.last)
 }

@@ -1,5 +1,5 @@
 /** Lets so many go at once; the others wait, in order. */
-export class Turnstile {
+export class Semaphore {
   #free: number
   #waiting: (() => void)[] = []
 
@@ -7,7 +7,7 @@ export class Turnstile {
     this.#free = atOnce
   }
 
-  async pass<Result> (go: () => Promise<Result>): Promise<Result> {
+  async run<Result> (go: () => Promise<Result>): Promise<Result> {
     if (this.#free > 0) this.#free -= 1
     else await new Promise<void>((resolve) => { this.#waiting.push(resolve) })
     try {

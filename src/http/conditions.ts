@@ -1,7 +1,7 @@
 import { parseHttpDate } from './date.ts'
 import { isEntityTag, matchesStrongly, matchesWeakly } from './entity-tag.ts'
 
-type AskedFields = Readonly<Record<string, string | string[] | undefined>>
+type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>
 
 /** What a stored answer's validators are compared with. */
 export interface Validators {
@@ -14,7 +14,7 @@ export interface Validators {
 /**
  * Whether the client wants this answer only if it were another one (RFC 9110 section 13.2.2): `If-Match` decides, and only without it `If-Unmodified-Since`.
  */
-export function isPreconditionFailed (fields: AskedFields, { entityTags, lastModified }: Validators): boolean {
+export function isPreconditionFailed (fields: RequestHeaders, { entityTags, lastModified }: Validators): boolean {
   const match = fields['if-match']
   if (match !== undefined) return String(match).trim() !== '*' && !entityTags.some((entityTag) => matchesStrongly(String(match), entityTag))
   const since = parseHttpDate(fields['if-unmodified-since'])
@@ -25,7 +25,7 @@ export function isPreconditionFailed (fields: AskedFields, { entityTags, lastMod
 /**
  * Whether the client has this answer already (RFC 9110 section 13.2.2): `If-None-Match` decides, and only without it `If-Modified-Since`.
  */
-export function isNotModified (fields: AskedFields, { entityTags, lastModified, date }: Validators): boolean {
+export function isNotModified (fields: RequestHeaders, { entityTags, lastModified, date }: Validators): boolean {
   const noneMatch = fields['if-none-match']
   if (noneMatch !== undefined) {
     const field = String(noneMatch)
@@ -38,7 +38,7 @@ export function isNotModified (fields: AskedFields, { entityTags, lastModified, 
 }
 
 /** Whether `If-Range` lets a part be sent (RFC 9110 section 13.1.5): a strong tag that is this one, or the exact date of the last change, where that is strong. */
-export function isSameRange (fields: AskedFields, { entityTags, lastModified, date }: Validators): boolean {
+export function isSameRange (fields: RequestHeaders, { entityTags, lastModified, date }: Validators): boolean {
   const field = fields['if-range']
   if (field === undefined) return true
   const text = String(field).trim()

@@ -9,7 +9,7 @@ const endings = new WeakMap<Socket, Set<() => void>>()
  *
  * The answer to a pipelined request that waits for its turn hears nothing when its connection breaks, so the connection is asked too.
  */
-export function whenOver (message: IncomingMessage, response: ServerResponse, listener: () => void): void {
+export function onClosed (message: IncomingMessage, response: ServerResponse, listener: () => void): void {
   const socket = socketOf(message, response)
   const ends = endings.get(socket) ?? endingsOf(socket)
   const over = () => {
@@ -23,7 +23,7 @@ export function whenOver (message: IncomingMessage, response: ServerResponse, li
 }
 
 /** Calls a listener once when an answer has left, or could not, and now where it is given already; who goes away before hears nothing of it, nor does this. */
-export function whenSent (response: ServerResponse, listener: () => void): void {
+export function onSent (response: ServerResponse, listener: () => void): void {
   if (isGiven(response)) return listener()
   const sent = () => {
     if (!isGiven(response)) return

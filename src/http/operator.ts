@@ -1,12 +1,12 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { OperatorError, OperatorOffError } from '../errors.ts'
+import { AdminAuthError, AdminDisabledError } from '../errors.ts'
 
 const ticketMs = 30 * 60_000
 /** One of ours has 70 characters. */
 const longestTicket = 128
 
 /** Lets operators in: by bearer token, or for half an hour by a ticket that the token bought. */
-export class OperatorDoor {
+export class AdminAuth {
   readonly #token: string | undefined
   readonly #isProduction: boolean
 
@@ -17,20 +17,20 @@ export class OperatorDoor {
   }
 
   /** Whether anybody may enter without a word. */
-  get isOpen (): boolean {
+  get isUnprotected (): boolean {
     return this.#token === undefined && !this.#isProduction
   }
 
   /** Whether there is a door at all. */
-  get isThere (): boolean {
+  get isEnabled (): boolean {
     return this.#token !== undefined || !this.#isProduction
   }
 
   /** @throws {OperatorOffError} PRISM_ERR_OPERATOR_OFF where there is no door; {OperatorError} PRISM_ERR_OPERATOR for a wrong token */
   check (authorization: string | undefined, ticket?: string): void {
-    if (!this.isThere) throw new OperatorOffError()
-    if (this.isOpen || this.isToken(/^Bearer (\S+)$/i.exec(authorization ?? '')?.[1]) || this.#isTicket(ticket)) return
-    throw Object.assign(new OperatorError(), { headers: { 'www-authenticate': 'Bearer' } })
+    if (!this.isEnabled) throw new AdminDisabledError()
+    if (this.isUnprotected || this.isToken(/^Bearer (\S+)$/i.exec(authorization ?? '')?.[1]) || this.#isTicket(ticket)) return
+    throw Object.assign(new AdminAuthError(), { headers: { 'www-authenticate': 'Bearer' } })
   }
 
   isToken (token: string | undefined): boolean {
@@ -38,7 +38,7 @@ export class OperatorDoor {
   }
 
   /** A ticket: until when, a random part, and a signature that only this token's holder can make. */
-  issue (now = Date.now()): { ticket: string, maxAgeSeconds: number } {
+  issueToken (now = Date.now()): { ticket: string, maxAgeSeconds: number } {
     const claim = `${now + ticketMs}.${randomBytes(9).toString('base64url')}`
     return { ticket: `${claim}.${mac(this.#token ?? '', claim)}`, maxAgeSeconds: ticketMs / 1000 }
   }

@@ -1,8 +1,8 @@
 import { OptionError } from '../errors.ts'
-import { readTexts } from '../options.ts'
+import { readStrings } from '../options.ts'
 
 /** What a browser says of where a request comes from. */
-export interface Provenance {
+export interface RequestOrigin {
   /** the field `Origin` */
   readonly origin: string | undefined
   /** the field `Sec-Fetch-Site` */
@@ -28,7 +28,7 @@ export function isSafeMethod (method: string): boolean {
  *
  * @param origins exact ones that may besides the request's own
  */
-export function isWelcome ({ origin, site, host, isSecure = false }: Provenance, origins: readonly string[]): boolean {
+export function isAllowedOrigin ({ origin, site, host, isSecure = false }: RequestOrigin, origins: readonly string[]): boolean {
   // No page can forge Sec-Fetch-Site: it also holds where Referrer-Policy makes a form of our own say `Origin: null`.
   if (site === 'same-origin' || site === 'none') return true
   if (origin !== undefined && origins.includes(origin)) return true
@@ -41,7 +41,7 @@ export function isWelcome ({ origin, site, host, isSecure = false }: Provenance,
  * Whether nothing tells where a page's request comes from: `Origin` names no origin (RFC 6454 section 7.3), as sandboxed frames and redirects
  * make any page say, and the browser sends no `Sec-Fetch-Site`.
  */
-export function isOfUnknownOrigin ({ origin, site }: Pick<Provenance, 'origin' | 'site'>): boolean {
+export function isOfUnknownOrigin ({ origin, site }: Pick<RequestOrigin, 'origin' | 'site'>): boolean {
   return site === undefined && origin !== undefined && (origin.length > longestOrigin || URL.parse(origin) === null)
 }
 
@@ -67,7 +67,7 @@ export function isExactOrigin (text: string): boolean {
  * @throws {OptionError} PRISM_ERR_OPTION, without the value: it may hold a password
  */
 export function readOrigins (option: string, value: unknown): readonly string[] {
-  const origins = readTexts(option, value)
+  const origins = readStrings(option, value)
   const wrong = origins.findIndex((origin) => !isExactOrigin(origin))
   if (wrong === -1) return origins
   throw new OptionError(`${option}[${wrong}]`, "an exact origin such as 'https://example.com', without path, slash at the end or *, in lower case", origins[wrong]?.includes('*') ? 'a pattern' : 'another text')

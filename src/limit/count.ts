@@ -1,51 +1,51 @@
-import type { Answer } from '../redis/answer.ts'
+import type { PendingReply } from '../redis/answer.ts'
 import type { Limiter } from './limiter.ts'
-import { asStranger } from './meeting.ts'
-import type { Counted, Visitor } from './meeting.ts'
-import type { LimitPlan, PolicyStanding } from './plan.ts'
-import type { Verdict } from './verdict.ts'
+import { asAnonymous } from './meeting.ts'
+import type { Counted, IdentifiedClient } from './meeting.ts'
+import type { RouteLimits, PolicyStatus } from './plan.ts'
+import type { RequestDecision } from './verdict.ts'
 
 /** What a request waits for, and what came: of its plan, and of the part of it that waits for the session. */
-export class Count<Request extends Counted, Reply> {
-  readonly plan: LimitPlan<Request, Reply>
+export class RequestCheck<Request extends Counted, Reply> {
+  readonly limits: RouteLimits<Request, Reply>
   /** what came of the plan, or is under way */
-  readonly verdict: Answer<Verdict>
+  readonly decision: PendingReply<RequestDecision>
   /** tells whether the session lives, where the Redis that counts cannot; undefined where it can */
   readonly confirm: (() => Promise<boolean>) | undefined
   readonly #limiter: Limiter
-  #visitor: Visitor
+  #visitor: IdentifiedClient
   readonly #isCluster: boolean
-  #late: Answer<Verdict> | undefined
-  #came: Verdict | undefined
-  #cameLate: Verdict | undefined
+  #late: PendingReply<RequestDecision> | undefined
+  #came: RequestDecision | undefined
+  #cameLate: RequestDecision | undefined
   #isOver = false
 
   /** States what the request claims. */
-  constructor (plan: LimitPlan<Request, Reply>, limiter: Limiter, request: Request, visitor: Visitor, isCluster: boolean) {
-    this.plan = plan
+  constructor (limits: RouteLimits<Request, Reply>, limiter: Limiter, request: Request, visitor: IdentifiedClient, isCluster: boolean) {
+    this.limits = limits
     this.#limiter = limiter
     this.#visitor = visitor
     this.confirm = visitor.session?.confirm
     this.#isCluster = isCluster
-    this.verdict = plan.ask(limiter, request, visitor, isCluster)
+    this.decision = limits.ask(limiter, request, visitor, isCluster)
   }
 
   /** States what depends on the session, once it is known whether it lives. */
-  askLate (late: LimitPlan<Request, Reply>, request: Request, isLive: boolean): Promise<Verdict> {
-    const visitor = isLive ? this.#visitor : asStranger(this.#visitor)
+  checkSessionDependent (late: RouteLimits<Request, Reply>, request: Request, isLive: boolean): Promise<RequestDecision> {
+    const visitor = isLive ? this.#visitor : asAnonymous(this.#visitor)
     // With the session in another Redis, this is what tells whether a user is counted.
     if (this.confirm !== undefined) this.#visitor = visitor
-    const verdict = late.ask(this.#limiter, request, visitor, this.#isCluster)
-    this.#late = verdict
-    if (this.#isOver) release(verdict)
-    return verdict.promise()
+    const decision = late.ask(this.#limiter, request, visitor, this.#isCluster)
+    this.#late = decision
+    if (this.#isOver) release(decision)
+    return decision.promise()
   }
 
   /** Keeps what came of a plan. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where a policy is `closed` */
-  hear (plan: LimitPlan<Request, Reply>, verdict: Verdict): void {
-    if (verdict.failure !== undefined) throw verdict.failure
-    if (plan === this.plan) this.#came = verdict
-    else this.#cameLate = verdict
+  record (limits: RouteLimits<Request, Reply>, decision: RequestDecision): void {
+    if (decision.failure !== undefined) throw decision.failure
+    if (limits === this.limits) this.#came = decision
+    else this.#cameLate = decision
   }
 
   /** Whether it was counted as a user's. */
@@ -54,19 +54,19 @@ export class Count<Request extends Counted, Reply> {
   }
 
   /** What all policies have said so far. */
-  get standings (): PolicyStanding[] {
-    const early = this.#came === undefined ? [] : this.plan.standings(this.#came, this.isUser)
-    return this.#cameLate === undefined ? early : [...early, ...this.plan.late?.standings(this.#cameLate, this.isUser) ?? []]
+  get statuses (): PolicyStatus[] {
+    const early = this.#came === undefined ? [] : this.limits.standings(this.#came, this.isUser)
+    return this.#cameLate === undefined ? early : [...early, ...this.limits.isSessionDependent?.standings(this.#cameLate, this.isUser) ?? []]
   }
 
   /** The request is over: gives back what it holds, and what it is still granted, whenever the answer comes. */
   release (): void {
     this.#isOver = true
-    release(this.verdict)
+    release(this.decision)
     if (this.#late !== undefined) release(this.#late)
   }
 }
 
-function release (verdict: Answer<Verdict>): void {
-  verdict.hear({ answered: ({ places = [] }) => { for (const place of places) place.release() }, failed: () => {} })
+function release (decision: PendingReply<RequestDecision>): void {
+  decision.subscribe({ onReply: ({ slots: places = [] }) => { for (const slot of places) slot.release() }, onError: () => {} })
 }

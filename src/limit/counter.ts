@@ -1,5 +1,5 @@
 import type { Quota } from './quota.ts'
-import type { Standing } from './grants.ts'
+import type { QuotaStatus } from './grants.ts'
 
 /** One partition's use of one quota, in memory: the same rules as `take.lua`, for a clock that never goes back. */
 export interface Counter {
@@ -7,9 +7,9 @@ export interface Counter {
   free (nowMs: number): number
   take (units: number, nowMs: number): void
   /** @param cost of the request that would be next */
-  standing (cost: number, nowMs: number): Standing
+  status (cost: number, nowMs: number): QuotaStatus
   /** What was taken is free again; only places are ever given back. */
-  giveBack? (units: number): void
+  release? (units: number): void
 }
 
 /** When a place is given back nobody knows: so long one waits before asking again. */
@@ -35,7 +35,7 @@ class SlidingCounter implements Counter {
   }
 
   take (units: number, nowMs: number): void {
-    const { grain } = this.#quota
+    const { bucketOrBurst: grain } = this.#quota
     const endMs = (Math.floor(nowMs / grain) + 1) * grain
     const last = this.#buckets.at(-1)
     if (last?.endMs === endMs) last.units += units
@@ -43,7 +43,7 @@ class SlidingCounter implements Counter {
     this.#used += units
   }
 
-  standing (cost: number, nowMs: number): Standing {
+  status (cost: number, nowMs: number): QuotaStatus {
     const free = this.free(nowMs)
     const [first] = this.#buckets
     return {
@@ -71,7 +71,7 @@ class GcraCounter implements Counter {
   /** when the whole burst is free again */
   #freeAtUs = 0
 
-  constructor ({ quota, windowMs, grain }: Quota) {
+  constructor ({ quota, windowMs, bucketOrBurst: grain }: Quota) {
     this.#intervalUs = Math.ceil(windowMs * 1000 / quota)
     this.#burstUs = grain * this.#intervalUs
   }
@@ -84,7 +84,7 @@ class GcraCounter implements Counter {
     this.#freeAtUs = Math.max(this.#freeAtUs, Math.round(nowMs * 1000)) + units * this.#intervalUs
   }
 
-  standing (cost: number, nowMs: number): Standing {
+  status (cost: number, nowMs: number): QuotaStatus {
     const usedUs = this.#usedUs(nowMs)
     return {
       remaining: Math.max(0, this.free(nowMs)),
@@ -117,7 +117,7 @@ class FixedCounter implements Counter {
     this.#used += units
   }
 
-  standing (cost: number, nowMs: number): Standing {
+  status (cost: number, nowMs: number): QuotaStatus {
     const free = this.free(nowMs)
     const untilEnd = Math.ceil(this.#endAt(nowMs) - nowMs)
     return { remaining: Math.max(0, free), resetMs: this.#used > 0 ? untilEnd : 0, retryMs: cost <= free ? 0 : untilEnd }
@@ -128,7 +128,7 @@ class FixedCounter implements Counter {
   }
 }
 
-class PlacesCounter implements Counter {
+class ConcurrencyCounter implements Counter {
   #quota: Quota
   #held = 0
 
@@ -144,14 +144,14 @@ class PlacesCounter implements Counter {
     this.#held += units
   }
 
-  giveBack (units: number): void {
+  release (units: number): void {
     this.#held -= units
   }
 
-  standing (cost: number): Standing {
+  status (cost: number): QuotaStatus {
     const free = this.free()
     return { remaining: Math.max(0, free), resetMs: 0, retryMs: cost <= free ? 0 : placeAgainMs }
   }
 }
 
-const counters = { sliding: SlidingCounter, gcra: GcraCounter, fixed: FixedCounter, places: PlacesCounter }
+const counters = { sliding: SlidingCounter, gcra: GcraCounter, fixed: FixedCounter, places: ConcurrencyCounter }

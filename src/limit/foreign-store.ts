@@ -1,9 +1,9 @@
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
-import { takenOf } from './grants.ts'
-import type { Taken } from './grants.ts'
-import { bucketMsOf, termOf } from './quota.ts'
-import type { Term } from './quota.ts'
+import { decisionOf } from './grants.ts'
+import type { Decision } from './grants.ts'
+import { bucketMsOf, quotaCostOf } from './quota.ts'
+import type { QuotaCost } from './quota.ts'
 import { LimitStore } from './store.ts'
 
 /** What @fastify/rate-limit is told: more than `max` is refused. */
@@ -46,14 +46,14 @@ export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: K
     }
 
     incr (key: string, callback: Callback, timeWindow: number, max: number): void {
-      const [spelled, terms] = [this.#spell('foreign', key), termsOf(max, timeWindow)]
-      const row = store.take({ name: `${spelled} ${terms[0].text}`, keys: [spelled], terms })
-      const place = row.join()
-      row.promise().then((grants) => callback(null, countOf(takenOf(grants, place, terms), max)), (error: Error) => callback(error))
+      const [spelled, costs] = [this.#spell('foreign', key), termsOf(max, timeWindow)]
+      const check = store.take({ name: `${spelled} ${costs[0].text}`, keys: [spelled], costs })
+      const place = check.add()
+      check.promise().then((reply) => callback(null, countOf(decisionOf(reply, place, costs), max)), (error: Error) => callback(error))
     }
 
     read (key: string, callback: Callback, timeWindow: number, max: number): void {
-      store.peek({ keys: [this.#spell('foreign', key)], terms: termsOf(max, timeWindow) }).then((taken) => callback(null, countOf({ ...taken, isAllowed: true }, max)), (error: Error) => callback(error))
+      store.peek({ keys: [this.#spell('foreign', key)], costs: termsOf(max, timeWindow) }).then((decision) => callback(null, countOf({ ...decision, isAllowed: true }, max)), (error: Error) => callback(error))
     }
 
     child (options: ForeignOptions): ForeignStore {
@@ -62,11 +62,11 @@ export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: K
   }
 }
 
-function termsOf (max: number, windowMs: number): [Term] {
-  return [termOf({ algorithm: 'sliding', quota: max, windowMs, grain: bucketMsOf(max, windowMs) }, 1)]
+function termsOf (max: number, windowMs: number): [QuotaCost] {
+  return [quotaCostOf({ algorithm: 'sliding', quota: max, windowMs, bucketOrBurst: bucketMsOf(max, windowMs) }, 1)]
 }
 
-function countOf ({ isAllowed, standings: [standing] }: Taken, max: number): ForeignCount {
-  if (!isAllowed) return { current: max + 1, ttl: standing?.retryMs ?? 0 }
-  return { current: max - (standing?.remaining ?? 0), ttl: standing?.resetMs ?? 0 }
+function countOf ({ isAllowed, statuses: [status] }: Decision, max: number): ForeignCount {
+  if (!isAllowed) return { current: max + 1, ttl: status?.retryMs ?? 0 }
+  return { current: max - (status?.remaining ?? 0), ttl: status?.resetMs ?? 0 }
 }

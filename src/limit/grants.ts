@@ -1,8 +1,8 @@
 import { Script } from '../redis/script.ts'
-import type { Term } from './quota.ts'
+import type { QuotaCost } from './quota.ts'
 
 /** What a counter says after a request has been counted, or refused. */
-export interface Standing {
+export interface QuotaStatus {
   /** units left, never below 0 */
   readonly remaining: number
   /** milliseconds until more units come; 0 when nothing is used */
@@ -12,18 +12,18 @@ export interface Standing {
 }
 
 /** The answer to one request: whether all of its counters had room, and what each says, in the order asked. */
-export interface Taken {
+export interface Decision {
   readonly isAllowed: boolean
-  readonly standings: readonly Standing[]
+  readonly statuses: readonly QuotaStatus[]
 }
 
 /** What Redis says to a row. */
-export interface Grants {
+export interface ScriptReply {
   /** how many of it; -1 when Redis read the ask too late, -2 when the session is dead */
   readonly granted: number
   /** Redis's clock */
   readonly nowMs: number
-  readonly standings: readonly Standing[]
+  readonly statuses: readonly QuotaStatus[]
 }
 
 /** It was read after its deadline. */
@@ -32,10 +32,10 @@ export const tooLate = -1
 export const noSession = -2
 
 /** Asks `take.lua`. */
-export const take = new Script<Grants>({
+export const take = new Script<ScriptReply>({
   url: new URL('./take.lua', import.meta.url),
   costMicroseconds: 10,
-  read: (reply) => readGrants(new Numbers(reply as string))
+  read: (reply) => readScriptReply(new Numbers(reply as string))
 })
 
 /** The whole numbers of a text, one after the other: a third of what splitting it costs, and each request reads one. */
@@ -63,23 +63,23 @@ class Numbers {
 const minus = 45
 const zero = 48
 
-function readGrants (numbers: Numbers): Grants {
+function readScriptReply (numbers: Numbers): ScriptReply {
   const granted = numbers.next()
   const nowMs = numbers.next()
-  if (numbers.isOver) return { granted, nowMs, standings: [] }
+  if (numbers.isOver) return { granted, nowMs, statuses: [] }
   // Most have one; a list that grows has room for sixteen more.
-  const standings = [readStanding(numbers)]
-  while (!numbers.isOver) standings.push(readStanding(numbers))
-  return { granted, nowMs, standings }
+  const statuses = [readQuotaStatus(numbers)]
+  while (!numbers.isOver) statuses.push(readQuotaStatus(numbers))
+  return { granted, nowMs, statuses }
 }
 
-function readStanding (numbers: Numbers): Standing {
+function readQuotaStatus (numbers: Numbers): QuotaStatus {
   return { remaining: numbers.next(), resetMs: numbers.next(), retryMs: numbers.next() }
 }
 
 /** What a row's answer means for the request at a place: who stood before others has seen more units left than they. */
-export function takenOf ({ granted, standings }: Grants, place: number, terms: readonly Term[]): Taken {
+export function decisionOf ({ granted, statuses: standings }: ScriptReply, place: number, costs: readonly QuotaCost[]): Decision {
   const after = granted - place
-  if (after <= 0) return { isAllowed: after === 0, standings }
-  return { isAllowed: true, standings: standings.map((each, index) => ({ ...each, remaining: each.remaining + after * (terms[index]?.cost ?? 0), retryMs: 0 })) }
+  if (after <= 0) return { isAllowed: after === 0, statuses: standings }
+  return { isAllowed: true, statuses: standings.map((each, index) => ({ ...each, remaining: each.remaining + after * (costs[index]?.cost ?? 0), retryMs: 0 })) }
 }

@@ -1,12 +1,12 @@
 import { addressGroup, bareAddress } from '../http/address-group.ts'
-import { readText, refuse } from '../options.ts'
+import { readString, invalidOption } from '../options.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Limiter } from './limiter.ts'
 import { customPartition, keyPartition } from './partition.ts'
 import { resolvePolicy } from './policy.ts'
 import type { LimitChoice } from './policy.ts'
-import { termOf } from './quota.ts'
-import type { Verdict } from './verdict.ts'
+import { quotaCostOf } from './quota.ts'
+import type { RequestDecision } from './verdict.ts'
 
 /** A quota for what is no request: mails a user may send, jobs a tenant may start. */
 export interface NamedQuota extends Pick<LimitChoice<never, never>, 'window' | 'algorithm' | 'burst' | 'failure'> {
@@ -35,7 +35,7 @@ export interface Declared {
 /**
  * Counts beside requests. A partition is `ip:<address>`, `user:<id>`, `key:<API key>`, or any other text, which is as a `by` function names it.
  */
-export class Limits {
+export class ProgrammaticLimits {
   #limiter: Limiter
   #keys: Keys
   #declared: Iterable<Declared>
@@ -57,13 +57,13 @@ export class Limits {
    */
   async check (partition: string, quota: NamedQuota): Promise<Checked> {
     const { key, term, failure } = this.#read(partition, quota)
-    return checked(await this.#limiter.ask({ name: `${key} ${term.text}`, keys: [key], terms: [term], failures: [failure] }).promise())
+    return checked(await this.#limiter.check({ name: `${key} ${term.text}`, keys: [key], costs: [term], failures: [failure] }).promise())
   }
 
   /** Tells what {@link check} would say, and takes nothing. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
   async peek (partition: string, quota: NamedQuota): Promise<Checked> {
     const { key, term } = this.#read(partition, quota)
-    return checked(await this.#limiter.store.peek({ keys: [key], terms: [term] }))
+    return checked(await this.#limiter.store.peek({ keys: [key], costs: [term] }))
   }
 
   /**
@@ -80,21 +80,21 @@ export class Limits {
   }
 
   #read (partition: string, { name, ...choice }: NamedQuota) {
-    const { quota, failure, group = '', cost } = resolvePolicy({ ...choice, group: readText('name', name) }, 'rateLimit')
+    const { quota, failure, group = '', cost } = resolvePolicy({ ...choice, group: readString('name', name) }, 'rateLimit')
     this.#names.add(group)
-    return { key: this.#keys.rateLimit(group)(...this.#find(partition)), term: termOf(quota, Number(cost)), failure }
+    return { key: this.#keys.rateLimit(group)(...this.#find(partition)), term: quotaCostOf(quota, Number(cost)), failure }
   }
 
   #find (partition: string): [kind: string, who: string, sessionKey?: string] {
-    const [, kind, who = ''] = /^(ip|user|key):(.+)$/s.exec(readText('partition', partition)) ?? []
+    const [, kind, who = ''] = /^(ip|user|key):(.+)$/s.exec(readString('partition', partition)) ?? []
     if (kind === 'user') return [kind, who, this.#keys.userSession(who)]
-    if (kind === 'key') return [kind, keyPartition(who).who]
-    if (kind === 'ip') return [kind, addressGroup(bareAddress(who), this.ipv6Prefix) ?? refuse('partition', 'an address after ip:', who)]
-    return ['custom', customPartition(partition).who]
+    if (kind === 'key') return [kind, keyPartition(who).id]
+    if (kind === 'ip') return [kind, addressGroup(bareAddress(who), this.ipv6Prefix) ?? invalidOption('partition', 'an address after ip:', who)]
+    return ['custom', customPartition(partition).id]
   }
 }
 
-function checked ({ isAllowed, standings: [standing], failure }: Verdict): Checked {
+function checked ({ isAllowed, statuses: [status], failure }: RequestDecision): Checked {
   if (failure !== undefined) throw failure
-  return { isAllowed, remaining: standing?.remaining, resetMs: standing?.resetMs, retryMs: standing?.retryMs ?? 0 }
+  return { isAllowed, remaining: status?.remaining, resetMs: status?.resetMs, retryMs: status?.retryMs ?? 0 }
 }

@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache'
 import { openCounter } from './counter.ts'
 import type { Counter } from './counter.ts'
-import type { Place } from './places.ts'
-import type { Term } from './quota.ts'
-import type { Taken } from './grants.ts'
+import type { Slot } from './places.ts'
+import type { QuotaCost } from './quota.ts'
+import type { Decision } from './grants.ts'
 
 /** How many counters a process keeps while Redis is away; the least used are forgotten first. */
 const countersKept = 50_000
@@ -12,19 +12,19 @@ const countersKept = 50_000
  * Counts in this process alone, and only what Redis cannot be asked for. What it has counted ages by its window, and by nothing else: part of a
  * Cluster may be away while another part comes back, and a quota that began again with each recovery would be no quota.
  */
-export class LocalLimiter {
+export class LocalFallback {
   #counters = new LRUCache<string, Counter>({ max: countersKept })
 
   /** Takes units from all counters of one request, or from none. */
-  take (keys: readonly string[], terms: readonly Term[], nowMs = steadyNow()): Taken & { places: Place[] } {
-    const asked = terms.map((term, index) => ({ counter: this.#counter(keys[index] ?? '', term), cost: term.cost }))
+  take (keys: readonly string[], costs: readonly QuotaCost[], nowMs = steadyNow()): Decision & { slots: Slot[] } {
+    const asked = costs.map((cost, index) => ({ counter: this.#counter(keys[index] ?? '', cost), cost: cost.cost }))
     const isAllowed = asked.every(({ counter, cost }) => cost === 0 || cost <= counter.free(nowMs))
     if (isAllowed) for (const { counter, cost } of asked) counter.take(cost, nowMs)
-    const places = isAllowed ? asked.flatMap(({ counter, cost }) => counter.giveBack === undefined ? [] : new LocalPlace(counter, cost)) : []
-    return { isAllowed, standings: asked.map(({ counter, cost }) => counter.standing(cost, nowMs)), places }
+    const places = isAllowed ? asked.flatMap(({ counter, cost }) => counter.release === undefined ? [] : new LocalSlot(counter, cost)) : []
+    return { isAllowed, statuses: asked.map(({ counter, cost }) => counter.status(cost, nowMs)), slots: places }
   }
 
-  #counter (key: string, { quota }: Term): Counter {
+  #counter (key: string, { quota }: QuotaCost): Counter {
     const known = this.#counters.get(key)
     if (known !== undefined) return known
     const counter = openCounter(quota)
@@ -34,7 +34,7 @@ export class LocalLimiter {
 }
 
 /** Gives back once, to the counter that it came from, though that was forgotten since. */
-class LocalPlace implements Place {
+class LocalSlot implements Slot {
   #counter: Counter | undefined
   #units: number
 
@@ -44,7 +44,7 @@ class LocalPlace implements Place {
   }
 
   release (): void {
-    this.#counter?.giveBack?.(this.#units)
+    this.#counter?.release?.(this.#units)
     this.#counter = undefined
   }
 }

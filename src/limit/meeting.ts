@@ -1,17 +1,17 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { isPromise, later, refuseReturned } from '../returned.ts'
 import { namedBy, partitionOfSession } from './partition.ts'
-import type { Partition, SessionClaim } from './partition.ts'
+import type { Partition, UnverifiedSession } from './partition.ts'
 import type { LimitPolicy } from './policy.ts'
-import { bucketMsOf, termOf } from './quota.ts'
-import type { Quota, Term } from './quota.ts'
+import { bucketMsOf, quotaCostOf } from './quota.ts'
+import type { Quota, QuotaCost } from './quota.ts'
 
 /** Who a request comes from. */
-export interface Visitor {
+export interface IdentifiedClient {
   /** the address */
   readonly partition: Partition
   /** what the cookie names, when it opened */
-  readonly session: SessionClaim | undefined
+  readonly session: UnverifiedSession | undefined
 }
 
 /** What of a request decides who is counted. */
@@ -21,7 +21,7 @@ export interface Counted {
 }
 
 /** What the app's own functions say of one request, for one policy. */
-export interface Said {
+export interface AppAnswers {
   /** whom a function or an API key names */
   readonly partition: Partition | undefined
   readonly cost: number
@@ -30,9 +30,9 @@ export interface Said {
 }
 
 /** One policy as one request meets it. */
-export interface Meeting {
+export interface AppliedPolicy {
   readonly partition: Partition
-  readonly term: Term
+  readonly cost: QuotaCost
 }
 
 const mostUnits = 1_000_000_000
@@ -43,9 +43,9 @@ const mostUnits = 1_000_000_000
  * @returns a promise where one of them has returned a promise
  * @throws {OptionError} PRISM_ERR_OPTION for what is no name and no number; and what they throw
  */
-export function askApp<Request extends Counted, Reply> (policies: readonly LimitPolicy<Request, Reply>[], request: Request): readonly Said[] | Promise<readonly Said[]> {
+export function askApp<Request extends Counted, Reply> (policies: readonly LimitPolicy<Request, Reply>[], request: Request): readonly AppAnswers[] | Promise<readonly AppAnswers[]> {
   const said = policies.map((policy) => askFor(policy, request))
-  return said.some(isPromise) ? Promise.all(said) : said as readonly Said[]
+  return said.some(isPromise) ? Promise.all(said) : said as readonly AppAnswers[]
 }
 
 /** Whether a policy asks the app about each request. */
@@ -54,14 +54,14 @@ export function asksApp<Request, Reply> ({ by, cost, unitsOf }: LimitPolicy<Requ
 }
 
 /** The same visitor, as if no cookie had come. */
-export function asStranger ({ partition }: Visitor): Visitor {
+export function asAnonymous ({ partition }: IdentifiedClient): IdentifiedClient {
   return { partition, session: undefined }
 }
 
 /** @param said by the app for this policy and request */
-export function meet<Request, Reply> (policy: LimitPolicy<Request, Reply>, said: Said, { partition, session }: Visitor): Meeting {
+export function applyPolicy<Request, Reply> (policy: LimitPolicy<Request, Reply>, said: AppAnswers, { partition, session }: IdentifiedClient): AppliedPolicy {
   const quota = said.quota ?? quotaOf(policy, session?.userId !== undefined)
-  return { partition: said.partition ?? partitionOfSession(policy.by, session) ?? partition, term: termOf(quota, said.cost) }
+  return { partition: said.partition ?? partitionOfSession(policy.by, session) ?? partition, cost: quotaCostOf(quota, said.cost) }
 }
 
 /** The quota of a signed-in visitor, or of another. */
@@ -69,7 +69,7 @@ export function quotaOf<Request, Reply> ({ quota, userQuota }: LimitPolicy<Reque
   return isUser ? userQuota ?? quota : quota
 }
 
-function askFor<Request extends Counted, Reply> (policy: LimitPolicy<Request, Reply>, request: Request): Said | Promise<Said> {
+function askFor<Request extends Counted, Reply> (policy: LimitPolicy<Request, Reply>, request: Request): AppAnswers | Promise<AppAnswers> {
   const cost = typeof policy.cost === 'function' ? readCost(policy.cost(request)) : policy.cost
   const named = namedBy(policy.by, request)
   const quota = quotaFor(policy, request)
@@ -84,9 +84,9 @@ function quotaFor<Request, Reply> ({ quota, unitsOf }: LimitPolicy<Request, Repl
   return isPromise(units) ? later(units, (units) => quotaOfUnits(quota, units)) : quotaOfUnits(quota, units)
 }
 
-function quotaOfUnits ({ algorithm, windowMs, grain }: Quota, units: unknown): Quota {
+function quotaOfUnits ({ algorithm, windowMs, bucketOrBurst: grain }: Quota, units: unknown): Quota {
   if (typeof units !== 'number' || !Number.isSafeInteger(units) || units < 1 || units > mostUnits) return refuseReturned('rateLimit.quota()', `a whole number from 1 to ${mostUnits}`, units)
-  return { algorithm, windowMs, quota: units, grain: algorithm === 'sliding' ? bucketMsOf(units, windowMs) : Math.min(grain, units) }
+  return { algorithm, windowMs, quota: units, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(units, windowMs) : Math.min(grain, units) }
 }
 
 function readCost (cost: unknown): number {

@@ -4,12 +4,12 @@ import { BlockList, isIP, isIPv4 } from 'node:net'
 import { addressGroup, withoutZone } from '../http/address-group.ts'
 import { clientAddress, clientKey } from '../http/client-key.ts'
 import type { ClientRequest } from '../http/client-key.ts'
-import { Recent } from '../recent.ts'
+import { TwoGenerationLru } from '../recent.ts'
 import { isPromise, later, refuseReturned } from '../returned.ts'
 import type { By } from './policy.ts'
 
 /** The session that a request's sealed cookie names. Whether it lives, Redis says. */
-export interface SessionClaim {
+export interface UnverifiedSession {
   readonly userId: string | undefined
   /** its hash in Redis, in the Redis that counts */
   readonly key: string
@@ -22,9 +22,9 @@ export interface SessionClaim {
 /** Who is counted: by what (a word of ours), and who it is (from outside). */
 export interface Partition {
   readonly kind: 'ip' | 'user' | 'session' | 'key' | 'custom'
-  readonly who: string
+  readonly id: string
   /** counted so only while this session lives, else by the address */
-  readonly session?: SessionClaim
+  readonly session?: UnverifiedSession
 }
 
 /** A client's address as it is counted. */
@@ -39,8 +39,8 @@ const longestAddress = 64
 const longestName = 64
 
 /** Finds whom an address stands for, and remembers the last ten thousand. */
-export class Clients {
-  #known = new Recent<string, Client>(addressesKept)
+export class ClientResolver {
+  #known = new TwoGenerationLru<string, Client>(addressesKept)
   #allowed: BlockList
   #allowsNobody: boolean
   #prefixBits: number
@@ -56,15 +56,15 @@ export class Clients {
     }
   }
 
-  find (request: ClientRequest): Client {
+  resolve (request: ClientRequest): Client {
     const { ip = '' } = request
     // An IPv4 address stands for itself: to read it costs less than to find it among ten thousand.
-    if (this.#allowsNobody && isIPv4(ip)) return { partition: { kind: 'ip', who: ip }, isAllowed: false }
+    if (this.#allowsNobody && isIPv4(ip)) return { partition: { kind: 'ip', id: ip }, isAllowed: false }
     return this.#known.get(ip) ?? this.#meet(ip, clientAddress(request))
   }
 
   #meet (ip: string, address: string): Client {
-    const client = { partition: { kind: 'ip' as const, who: clientKey(address, this.#prefixBits) }, isAllowed: this.#isAllowed(address) }
+    const client = { partition: { kind: 'ip' as const, id: clientKey(address, this.#prefixBits) }, isAllowed: this.#isAllowed(address) }
     // What is no address may stand for many clients, and be as long as a header.
     if (ip === address && ip.length <= longestAddress) this.#known.set(ip, client)
     return client
@@ -79,16 +79,16 @@ export class Clients {
 
 /** A name that an app gives a partition; long ones by their hash. */
 export function customPartition (name: string): Partition {
-  return { kind: 'custom', who: name.length > longestName ? hashOf(name) : name }
+  return { kind: 'custom', id: name.length > longestName ? hashOf(name) : name }
 }
 
-const keyHashes = new Recent<string, Partition>(1000)
+const keyHashes = new TwoGenerationLru<string, Partition>(1000)
 
 /** An API key that its app knows: the key itself is kept nowhere. */
 export function keyPartition (apiKey: string): Partition {
   const known = keyHashes.get(apiKey)
   if (known !== undefined) return known
-  const partition: Partition = { kind: 'key', who: hashOf(apiKey) }
+  const partition: Partition = { kind: 'key', id: hashOf(apiKey) }
   keyHashes.set(apiKey, partition)
   return partition
 }
@@ -112,10 +112,10 @@ export function namedBy<Request extends { headers: IncomingHttpHeaders }> (by: B
 }
 
 /** Whom a session's cookie names, where users or sessions are counted. */
-export function partitionOfSession (by: By<never>, session: SessionClaim | undefined): Partition | undefined {
+export function partitionOfSession (by: By<never>, session: UnverifiedSession | undefined): Partition | undefined {
   if (session === undefined) return undefined
-  if (by === 'user') return session.userId === undefined ? undefined : { kind: by, who: session.userId, session }
-  return by === 'session' ? { kind: by, who: session.devices[0] ?? '', session } : undefined
+  if (by === 'user') return session.userId === undefined ? undefined : { kind: by, id: session.userId, session }
+  return by === 'session' ? { kind: by, id: session.devices[0] ?? '', session } : undefined
 }
 
 /** An empty name names nothing. */

@@ -3,12 +3,12 @@ import { Script } from '../redis/script.ts'
 import { leaseMs } from './quota.ts'
 
 /** A place that a request under way holds until it gives it back. */
-export interface Place {
+export interface Slot {
   release (): void
 }
 
 /** A place in Redis. Times are of the process's clock. */
-interface Lease {
+interface SlotLease {
   readonly key: string
   readonly id: string
   /** when Redis was last asked to keep it */
@@ -37,11 +37,11 @@ const keep = new Script<boolean>({
  * What was given back while Redis could not be asked, or may have been taken although no answer came, is given back again until Redis has
  * confirmed it: after an outage nobody finds a place taken by a request that is over. A crashed process's places end by themselves.
  */
-export class Places {
+export class ConcurrencySlots {
   readonly #batch: Batch
   readonly #deadlineMs: () => number
-  readonly #held = new Set<Lease>()
-  readonly #owed = new Set<Lease>()
+  readonly #held = new Set<SlotLease>()
+  readonly #owed = new Set<SlotLease>()
   readonly #timer: NodeJS.Timeout
 
   /** @param deadlineMs by Redis's clock, when an ask made now is too old to be heeded */
@@ -52,15 +52,15 @@ export class Places {
   }
 
   /** Looks after a place that Redis has granted. */
-  hold (key: string, id: string): Place {
+  hold (key: string, id: string): Slot {
     const now = performance.now()
     const lease = { key, id, keptAt: -doubtMs, dueAt: now + keepEveryMs, endsAt: now + leaseMs }
     this.#held.add(lease)
-    return { release: () => { if (this.#held.delete(lease)) this.#owe(lease) } }
+    return { release: () => { if (this.#held.delete(lease)) this.#scheduleRelease(lease) } }
   }
 
   /** Gives back what Redis may have granted: it was asked, and no answer came. It may also still be asked. */
-  doubt (key: string, id: string): void {
+  releaseUnconfirmed (key: string, id: string): void {
     const now = performance.now()
     this.#owed.add({ key, id, keptAt: now, dueAt: now + doubtMs, endsAt: now + doubtMs + leaseMs })
   }
@@ -78,14 +78,14 @@ export class Places {
     this.#held.clear()
   }
 
-  #owe (lease: Lease): void {
+  #scheduleRelease (lease: SlotLease): void {
     this.#owed.add(lease)
     // Its keeping may still be under way, and be read after what gives it back.
     lease.dueAt = lease.keptAt + doubtMs
     if (lease.dueAt <= performance.now()) this.#giveBack(lease)
   }
 
-  #giveBack (lease: Lease): void {
+  #giveBack (lease: SlotLease): void {
     lease.dueAt = performance.now() + lookEveryMs
     this.#batch.command('zrem', [lease.key, lease.id], 'background').then(() => this.#owed.delete(lease), () => {}) // tried again at the next look
   }
@@ -101,12 +101,12 @@ export class Places {
     }
   }
 
-  #keep (key: string, leases: readonly Lease[], now: number): void {
+  #keep (key: string, leases: readonly SlotLease[], now: number): void {
     for (const lease of leases) {
       lease.keptAt = now
       lease.dueAt = now + keepEveryMs
       lease.endsAt = now + leaseMs
     }
-    this.#batch.ask(keep, [key], [leaseMs, this.#deadlineMs(), ...leases.map(({ id }) => id)], 'background').catch(() => {}) // there is time for two more
+    this.#batch.runScript(keep, [key], [leaseMs, this.#deadlineMs(), ...leases.map(({ id }) => id)], 'background').catch(() => {}) // there is time for two more
   }
 }

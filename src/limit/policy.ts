@@ -1,7 +1,7 @@
 import { isNetwork } from '../http/client-address.ts'
-import { readChoice, readCount, readDuration, readRecord, readSwitch, readText, readTexts, refuse } from '../options.ts'
+import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption } from '../options.ts'
 import type { Duration } from '../options.ts'
-import { bucketMsOf, placesQuota } from './quota.ts'
+import { bucketMsOf, concurrencyQuota } from './quota.ts'
 import type { Algorithm, Quota } from './quota.ts'
 
 /** What happens to a request while Redis cannot be asked. */
@@ -83,12 +83,12 @@ export interface LimitPolicy<Request, Reply> {
   readonly by: By<Request>
   readonly cost: number | ((request: Request) => number)
   readonly failure: Failure
-  readonly isObserved: boolean
+  readonly isDryRun: boolean
   readonly onRefused: ((request: Request, reply: Reply, error: Error) => unknown) | undefined
 }
 
 /** What holds for every request. */
-export interface LimitHouse {
+export interface GlobalLimitOptions {
   readonly allow: readonly string[]
   readonly ipv6Prefix: number
   readonly legacyFields: boolean
@@ -96,15 +96,15 @@ export interface LimitHouse {
 }
 
 /** The endpoint of the stack's own counter: every request of a partition, whatever it asks for. */
-export const wholeStack = 'all'
+export const globalGroup = 'all'
 
 const choiceNames = ['quota', 'window', 'concurrency', 'algorithm', 'burst', 'by', 'cost', 'unit', 'group', 'name', 'failure', 'observe', 'onRefused'] as const
-const houseNames = ['allow', 'ipv6Prefix', 'legacyFields', 'jitter'] as const
+const globalNames = ['allow', 'ipv6Prefix', 'legacyFields', 'jitter'] as const
 
 /** What a route's policies take over from the stack where they say nothing; its numbers stay its own. */
 const inherited = ['window', 'algorithm', 'by', 'failure', 'observe', 'onRefused'] as const
 /** What may be chosen without a quota of one's own: it is said of the stack's. */
-const ofTheStack = ['cost', 'failure', 'observe', 'onRefused']
+const globalOnlyOptions = ['cost', 'failure', 'observe', 'onRefused']
 const ofPlaces = ['by', 'failure', 'observe', 'group', 'name', 'onRefused']
 
 const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', cost: 1, unit: 'requests', failure: 'local', observe: false } as const
@@ -115,15 +115,15 @@ const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', co
  * @returns what the stack chose as a policy, and what holds for every request
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Request, Reply>): { stack: LimitChoice<Request, Reply>, house: LimitHouse } {
-  const known = [...choiceNames.filter((name) => name !== 'group'), ...houseNames]
+export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Request, Reply>): { stack: LimitChoice<Request, Reply>, house: GlobalLimitOptions } {
+  const known = [...choiceNames.filter((name) => name !== 'group'), ...globalNames]
   const { allow, ipv6Prefix, legacyFields, jitter, ...stack } = readRecord('rateLimit', options, known) as LimitOptions<Request, Reply>
   resolvePolicy(stack)
-  const networks = readTexts('rateLimit.allow', allow ?? [])
-  networks.forEach((network, index) => isNetwork(network) || refuse(`rateLimit.allow[${index}]`, "an address or a network such as '10.0.0.0/8'", network))
+  const networks = readStrings('rateLimit.allow', allow ?? [])
+  networks.forEach((network, index) => isNetwork(network) || invalidOption(`rateLimit.allow[${index}]`, "an address or a network such as '10.0.0.0/8'", network))
   const share = jitter ?? 0
-  if (typeof share !== 'number' || !(share >= 0 && share <= 1)) refuse('rateLimit.jitter', 'a number from 0 to 1', jitter)
-  return { stack, house: { allow: networks, ipv6Prefix: readCount('rateLimit.ipv6Prefix', ipv6Prefix ?? 64, { min: 16, max: 128 }), legacyFields: readSwitch('rateLimit.legacyFields', legacyFields ?? false), jitter: share } }
+  if (typeof share !== 'number' || !(share >= 0 && share <= 1)) invalidOption('rateLimit.jitter', 'a number from 0 to 1', jitter)
+  return { stack, house: { allow: networks, ipv6Prefix: readCount('rateLimit.ipv6Prefix', ipv6Prefix ?? 64, { min: 16, max: 128 }), legacyFields: readBoolean('rateLimit.legacyFields', legacyFields ?? false), jitter: share } }
 }
 
 /**
@@ -141,16 +141,16 @@ export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request
   const base = pick(stack, inherited)
   const counted = own.filter(({ quota }) => quota !== undefined).map((choice, index) => ({ name: choice.group ?? (index === 0 ? 'route' : `route-${index + 1}`), ...base, ...choice }))
   const { concurrency, ...bare } = own.find(({ quota }) => quota === undefined) ?? {}
-  const [ofItsPlaces, ofTheStacks] = concurrency === undefined ? [[], ofTheStack] : [ofPlaces, ['cost']]
+  const [ofItsPlaces, ofTheStacks] = concurrency === undefined ? [[], globalOnlyOptions] : [ofPlaces, ['cost']]
   const lost = Object.keys(bare).find((name) => ![...ofItsPlaces, ...ofTheStacks].includes(name))
-  if (isRoute && lost !== undefined) refuse(`rateLimit.${lost}`, 'beside a quota, which this route and its scopes do not name', bare[lost as keyof typeof bare])
+  if (isRoute && lost !== undefined) invalidOption(`rateLimit.${lost}`, 'beside a quota, which this route and its scopes do not name', bare[lost as keyof typeof bare])
   const policies = [
-    ...resolveWithPlaces({ name: 'default', ...stack, ...pick(bare, ofTheStacks) }, wholeStack),
+    ...resolveWithPlaces({ name: 'default', ...stack, ...pick(bare, ofTheStacks) }, globalGroup),
     ...counted.flatMap((choice) => resolveWithPlaces(choice)),
-    ...concurrency === undefined ? [] : [placesOf(resolvePolicy({ name: bare.group ?? 'places', ...base, ...pick(bare, ofItsPlaces) }), concurrency)]
+    ...concurrency === undefined ? [] : [concurrencyOf(resolvePolicy({ name: bare.group ?? 'places', ...base, ...pick(bare, ofItsPlaces) }), concurrency)]
   ]
   policies.forEach(({ name }, index) => {
-    if (policies.findIndex((other) => other.name === name) < index) refuse('rateLimit.name', 'another than that of a policy beside it', name)
+    if (policies.findIndex((other) => other.name === name) < index) invalidOption('rateLimit.name', 'another than that of a policy beside it', name)
   })
   return policies
 }
@@ -159,12 +159,12 @@ export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request
 function resolveWithPlaces<Request, Reply> (choice: LimitChoice<Request, Reply>, group?: string): LimitPolicy<Request, Reply>[] {
   const resolved = resolvePolicy(choice)
   const policy = group === undefined ? resolved : { ...resolved, group }
-  return choice.concurrency === undefined ? [policy] : [policy, placesOf({ ...policy, name: `${policy.name}-places` }, choice.concurrency)]
+  return choice.concurrency === undefined ? [policy] : [policy, concurrencyOf({ ...policy, name: `${policy.name}-places` }, choice.concurrency)]
 }
 
-function placesOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, concurrency: number): LimitPolicy<Request, Reply> {
+function concurrencyOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, concurrency: number): LimitPolicy<Request, Reply> {
   const { name, group } = policy
-  return Object.freeze({ ...policy, unit: 'concurrent-requests', quota: placesQuota(concurrency), userQuota: undefined, unitsOf: undefined, cost: 1, group: group === undefined ? undefined : `${group}#${name}` })
+  return Object.freeze({ ...policy, unit: 'concurrent-requests', quota: concurrencyQuota(concurrency), userQuota: undefined, unitsOf: undefined, cost: 1, group: group === undefined ? undefined : `${group}#${name}` })
 }
 
 function pick<Choice extends object> (choice: Choice, names: readonly string[]): Partial<Choice> {
@@ -197,9 +197,9 @@ export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Repl
   const chosen: LimitChoice<Request, Reply> = { ...defaults, ...present(choice) }
   const { quota, userQuota } = readQuotas(option, typeof chosen.quota === 'function' ? { ...chosen, quota: most } : chosen)
   const { cost = 1, by = 'ip', onRefused } = chosen
-  const room = Math.min(...[quota, userQuota ?? quota].map((each) => each.algorithm === 'gcra' ? each.grain : each.quota))
+  const room = Math.min(...[quota, userQuota ?? quota].map((each) => each.algorithm === 'gcra' ? each.bucketOrBurst : each.quota))
   if (typeof cost !== 'function') readCount(`${option}.cost`, cost, { min: 0, max: room })
-  if (onRefused !== undefined && typeof onRefused !== 'function') refuse(`${option}.onRefused`, 'a function of request, reply and error', onRefused)
+  if (onRefused !== undefined && typeof onRefused !== 'function') invalidOption(`${option}.onRefused`, 'a function of request, reply and error', onRefused)
   if (chosen.concurrency !== undefined) readCount(`${option}.concurrency`, chosen.concurrency, { max: 1_000_000 })
   return Object.freeze({
     name: readName(`${option}.name`, chosen.name ?? 'default'),
@@ -211,7 +211,7 @@ export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Repl
     by: readBy(`${option}.by`, by),
     cost,
     failure: readChoice<Failure>(`${option}.failure`, chosen.failure, ['local', 'closed', 'open']),
-    isObserved: readSwitch(`${option}.observe`, chosen.observe),
+    isDryRun: readBoolean(`${option}.observe`, chosen.observe),
     onRefused
   })
 }
@@ -230,30 +230,30 @@ function readQuota<Request, Reply> (option: string, name: string, units: unknown
   const quota = readCount(`${option}.${name}`, units, { max: most })
   const windowMs = readDuration(`${option}.window`, chosen.window)
   const algorithm = readChoice<Algorithm>(`${option}.algorithm`, chosen.algorithm, ['sliding', 'gcra', 'fixed'])
-  if (algorithm !== 'gcra' && chosen.burst !== undefined) refuse(`${option}.burst`, "left out, for it is gcra's", chosen.burst)
+  if (algorithm !== 'gcra' && chosen.burst !== undefined) invalidOption(`${option}.burst`, "left out, for it is gcra's", chosen.burst)
   const burst = readCount(`${option}.burst`, chosen.burst ?? quota, { max: most })
-  return Object.freeze({ algorithm, quota, windowMs, grain: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 })
+  return Object.freeze({ algorithm, quota, windowMs, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 })
 }
 
 function readBy<Request> (option: string, by: unknown): By<Request> {
   if (typeof by === 'function') return by as By<Request>
   if (typeof by !== 'object' || by === null) return readChoice<'ip' | 'user' | 'session'>(option, by, ['ip', 'user', 'session'])
   const { apiKey, verify } = readRecord(option, by, ['apiKey', 'verify'])
-  if (typeof verify !== 'function') return refuse(`${option}.verify`, 'a function that knows an API key', verify)
-  return Object.freeze({ apiKey: readText(`${option}.apiKey`, apiKey).toLowerCase(), verify: verify as ApiKey['verify'] })
+  if (typeof verify !== 'function') return invalidOption(`${option}.verify`, 'a function that knows an API key', verify)
+  return Object.freeze({ apiKey: readString(`${option}.apiKey`, apiKey).toLowerCase(), verify: verify as ApiKey['verify'] })
 }
 
 /** Stands in a structured field (RFC 9651) as a String. */
 function readName (option: string, value: unknown): string {
-  return typeof value === 'string' && /^[A-Za-z0-9_.-]{1,64}$/.test(value) ? value : refuse(option, 'up to 64 of A-Z, a-z, 0-9, _, . and -', value)
+  return typeof value === 'string' && /^[A-Za-z0-9_.-]{1,64}$/.test(value) ? value : invalidOption(option, 'up to 64 of A-Z, a-z, 0-9, _, . and -', value)
 }
 
 function readGroup (option: string, value: unknown): string {
-  return value === wholeStack ? refuse(option, `another than '${wholeStack}', which is the stack's own`, value) : readName(option, value)
+  return value === globalGroup ? invalidOption(option, `another than '${globalGroup}', which is the stack's own`, value) : readName(option, value)
 }
 
 /** Routes that share a counter must mean the same by it. */
-export class Groups {
+export class SharedGroups {
   #quotas = new Map<string, string>()
 
   /** @throws {OptionError} PRISM_ERR_OPTION when a group was declared with another quota, window or algorithm */
@@ -261,7 +261,7 @@ export class Groups {
     for (const { group, quota, userQuota } of policies) {
       if (group === undefined) continue
       const meaning = JSON.stringify({ quota, userQuota })
-      if ((this.#quotas.get(group) ?? meaning) !== meaning) refuse('rateLimit.group', 'with the quota, window and algorithm that it has elsewhere', group)
+      if ((this.#quotas.get(group) ?? meaning) !== meaning) invalidOption('rateLimit.group', 'with the quota, window and algorithm that it has elsewhere', group)
       this.#quotas.set(group, meaning)
     }
   }

@@ -10,11 +10,11 @@ export interface Quota {
   /** `places`: how long a place lasts that nobody keeps */
   readonly windowMs: number
   /** `sliding`: how long a bucket is, in milliseconds; `gcra`: the burst, in units; else nothing */
-  readonly grain: number
+  readonly bucketOrBurst: number
 }
 
 /** A quota, and how much of it a request takes. */
-export interface Term {
+export interface QuotaCost {
   readonly quota: Quota
   readonly cost: number
   /** the same for `take.lua` */
@@ -35,16 +35,16 @@ export function bucketMsOf (quota: number, windowMs: number): number {
 }
 
 /** So many requests under way at once. */
-export function placesQuota (count: number): Quota {
-  return Object.freeze({ algorithm: 'places', quota: count, windowMs: leaseMs, grain: 0 })
+export function concurrencyQuota (count: number): Quota {
+  return Object.freeze({ algorithm: 'places', quota: count, windowMs: leaseMs, bucketOrBurst: 0 })
 }
 
 /** Spells a term for Redis; made once where the cost does not change. */
-export function termOf (quota: Quota, cost: number): Term {
-  return Object.freeze({ quota, cost, text: `${tags[quota.algorithm]} ${quota.quota} ${quota.windowMs} ${quota.grain} ${cost}` })
+export function quotaCostOf (quota: Quota, cost: number): QuotaCost {
+  return Object.freeze({ quota, cost, text: `${tags[quota.algorithm]} ${quota.quota} ${quota.windowMs} ${quota.bucketOrBurst} ${cost}` })
 }
 
 /** Whether a term takes a place, which is given back. */
-export function isPlace ({ quota }: Term): boolean {
+export function isConcurrency ({ quota }: QuotaCost): boolean {
   return quota.algorithm === 'places'
 }

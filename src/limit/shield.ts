@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { Standing } from './grants.ts'
+import type { QuotaStatus } from './grants.ts'
 
 /** Who has no room until when, on the clock of `performance.now()`. */
 interface Refused {
@@ -19,7 +19,7 @@ const lookEveryMs = 10_000
  *
  * A time counts from before Redis was asked, so it ends a round trip early rather than a millisecond late: then Redis decides.
  */
-export class Shield {
+export class DenyCache {
   #refusals = new LRUCache<string, Refused>({ max: refusalsKept })
 
   /** Nobody is known to be refused. */
@@ -28,7 +28,7 @@ export class Shield {
   }
 
   /** What a counter is known to say to a request of this cost; undefined when it may have room. */
-  standing (key: string, cost: number, now: number): Standing | undefined {
+  status (key: string, cost: number, now: number): QuotaStatus | undefined {
     const refused = this.#refusals.get(key)
     if (refused === undefined || cost < refused.cost) return undefined
     if (refused.retryAt > now) return { remaining: refused.remaining, resetMs: Math.max(0, refused.resetAt - now), retryMs: refused.retryAt - now }
@@ -37,8 +37,8 @@ export class Shield {
   }
 
   /** Keeps a refusal that was asked for at an instant. */
-  keep (key: string, cost: number, standing: Standing, askedAt: number): void {
-    this.#refusals.set(key, { cost, remaining: standing.remaining, resetAt: askedAt + standing.resetMs, retryAt: askedAt + standing.retryMs, lookAt: askedAt + lookEveryMs })
+  keep (key: string, cost: number, status: QuotaStatus, askedAt: number): void {
+    this.#refusals.set(key, { cost, remaining: status.remaining, resetAt: askedAt + status.resetMs, retryAt: askedAt + status.retryMs, lookAt: askedAt + lookEveryMs })
   }
 
   /** Whether it is time to look whether a refusal still stands; true once, for one who looks. */
@@ -49,7 +49,7 @@ export class Shield {
     return true
   }
 
-  lift (key: string): void {
+  delete (key: string): void {
     this.#refusals.delete(key)
   }
 }

@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto'
 import type { Batch } from '../redis/batch.ts'
 import type { Argument } from '../redis/packet.ts'
 import { take } from './grants.ts'
-import type { Taken } from './grants.ts'
-import type { Term } from './quota.ts'
-import { Row } from './row.ts'
-import type { Claim, Moment, Wire } from './row.ts'
+import type { Decision } from './grants.ts'
+import type { QuotaCost } from './quota.ts'
+import { CoalescedCheck } from './row.ts'
+import type { QuotaRequest, TickClock, ReplySink } from './row.ts'
 
 /** An ask that Redis has not read after this many deadlines was given up: what a hung Redis reads when it wakes is not counted. */
 const patience = 1.5
@@ -15,12 +15,12 @@ const patience = 1.5
  */
 export class LimitStore {
   #batch: Batch
-  #rows = new Map<object, Map<string, Row>>()
+  #rows = new Map<object, Map<string, CoalescedCheck>>()
   #tick = -1
-  #moment: Moment = { askedAt: 0, deadlineMs: 0 }
+  #moment: TickClock = { askedAt: 0, deadlineMs: 0 }
   /** what the last plain claim of this tick gave */
-  #plain: { readonly terms: readonly Term[], readonly args: readonly Argument[] } | undefined
-  readonly #wire: Wire
+  #plain: { readonly costs: readonly QuotaCost[], readonly args: readonly Argument[] } | undefined
+  readonly #wire: ReplySink
   /** from the process's clock to Redis's, at most a round trip too much; undefined before its first answer */
   #offsetMs: number | undefined
   #now: () => number
@@ -32,7 +32,7 @@ export class LimitStore {
     this.#batch = batch
     this.#now = now
     this.#wire = {
-      ask: (keys, args) => batch.asking(take, keys, args),
+      ask: (keys, args) => batch.enqueueScript(take, keys, args),
       heard: ({ nowMs }, askedAt) => { this.#offsetMs = nowMs - askedAt }
     }
   }
@@ -42,20 +42,20 @@ export class LimitStore {
    *
    * @returns the row that it must join now; {@link takenOf} tells what came of its place there
    */
-  take (claim: Claim): Row {
+  take (request: QuotaRequest): CoalescedCheck {
     if (this.#tick !== this.#batch.tick) this.#begin()
-    const { scope = this, name } = claim
+    const { scope = this, name } = request
     let rows = this.#rows.get(scope)
     if (rows === undefined) this.#rows.set(scope, rows = new Map())
-    let row = rows.get(name)
-    if (row === undefined) rows.set(name, row = this.#open(claim))
-    return row
+    let check = rows.get(name)
+    if (check === undefined) rows.set(name, check = this.#open(request))
+    return check
   }
 
   /** Looks, without taking anything. */
-  async peek ({ keys, terms }: Omit<Claim, 'name'>): Promise<Taken> {
-    const { standings } = await this.#wire.ask(keys, [0, 0, ...terms.map(({ text }) => text)]).promise()
-    return { isAllowed: standings.every(({ retryMs }) => retryMs === 0), standings }
+  async peek ({ keys, costs: terms }: Omit<QuotaRequest, 'name'>): Promise<Decision> {
+    const { statuses: standings } = await this.#wire.ask(keys, [0, 0, ...terms.map(({ text }) => text)]).promise()
+    return { isAllowed: standings.every(({ retryMs }) => retryMs === 0), statuses: standings }
   }
 
   /** Forgets what was counted under keys of one partition. */
@@ -75,12 +75,12 @@ export class LimitStore {
     this.#plain = undefined
   }
 
-  #open (claim: Claim): Row {
-    const lease = claim.hasPlaces === true ? `${this.#process}.${++this.#leases}` : undefined
-    return new Row(claim, this.#argumentsOf(claim, lease), lease, this.#moment, this.#wire)
+  #open (request: QuotaRequest): CoalescedCheck {
+    const lease = request.hasPlaces === true ? `${this.#process}.${++this.#leases}` : undefined
+    return new CoalescedCheck(request, this.#argumentsOf(request, lease), lease, this.#moment, this.#wire)
   }
 
-  #argumentsOf ({ terms, session }: Claim, lease: string | undefined): readonly Argument[] {
+  #argumentsOf ({ costs: terms, session }: QuotaRequest, lease: string | undefined): readonly Argument[] {
     if (session === undefined && lease === undefined) return this.#plainArgumentsOf(terms)
     const args: Argument[] = [1, this.#moment.deadlineMs, ...terms.map(({ text }) => text)]
     if (session !== undefined) args.push(`l ${session.devices.join(' ')}`)
@@ -89,8 +89,8 @@ export class LimitStore {
   }
 
   /** Those of all requests of a tick that meet the same terms: made once, and compared by what they are. */
-  #plainArgumentsOf (terms: readonly Term[]): readonly Argument[] {
-    if (this.#plain?.terms !== terms) this.#plain = { terms, args: [1, this.#moment.deadlineMs, ...terms.map(({ text }) => text)] }
+  #plainArgumentsOf (costs: readonly QuotaCost[]): readonly Argument[] {
+    if (this.#plain?.costs !== costs) this.#plain = { costs, args: [1, this.#moment.deadlineMs, ...costs.map(({ text }) => text)] }
     return this.#plain.args
   }
 }

@@ -1,13 +1,13 @@
-import type { Place } from './places.ts'
-import type { Standing } from './grants.ts'
+import type { Slot } from './places.ts'
+import type { QuotaStatus } from './grants.ts'
 
 /** What became of a claim. */
-export interface Verdict {
+export interface RequestDecision {
   readonly isAllowed: boolean
   /** in the order of the terms; undefined where nobody knows */
-  readonly standings: readonly (Standing | undefined)[]
+  readonly statuses: readonly (QuotaStatus | undefined)[]
   /** what the request holds until it releases it */
-  readonly places?: readonly Place[]
+  readonly slots?: readonly Slot[]
   /** the session that its cookie names is dead: it was counted as if none had come */
   readonly isStranger?: boolean
   /** {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE, where a policy is `closed` and Redis could not be asked */
@@ -15,22 +15,22 @@ export interface Verdict {
 }
 
 /** Terms of one request that were asked apart from the others. */
-export interface Part {
+export interface PartialDecision {
   /** which of the request's terms these are */
   readonly terms: readonly number[]
   /** counted, but refuses nothing */
   readonly isObserved: boolean
-  readonly verdict: Verdict
+  readonly decision: RequestDecision
 }
 
 /** Joins what was asked apart: a request passes when no part refuses it, and holds no place when one does. */
-export function joinVerdicts (parts: readonly Part[]): Verdict {
-  const failed = parts.find(({ verdict }) => verdict.failure !== undefined)
-  const isAllowed = failed === undefined && parts.every(({ verdict, isObserved }) => verdict.isAllowed || isObserved)
-  const places = parts.flatMap(({ verdict }) => verdict.places ?? [])
-  if (!isAllowed) for (const place of places) place.release()
-  if (failed !== undefined) return failed.verdict
-  const standings: (Standing | undefined)[] = []
-  for (const { terms, verdict } of parts) terms.forEach((term, at) => { standings[term] = verdict.standings[at] })
-  return { isAllowed, standings, places: isAllowed ? places : [], isStranger: parts.some(({ verdict }) => verdict.isStranger === true) }
+export function mergeDecisions (parts: readonly PartialDecision[]): RequestDecision {
+  const failed = parts.find(({ decision: verdict }) => verdict.failure !== undefined)
+  const isAllowed = failed === undefined && parts.every(({ decision: verdict, isObserved }) => verdict.isAllowed || isObserved)
+  const slots = parts.flatMap(({ decision: verdict }) => verdict.slots ?? [])
+  if (!isAllowed) for (const slot of slots) slot.release()
+  if (failed !== undefined) return failed.decision
+  const statuses: (QuotaStatus | undefined)[] = []
+  for (const { terms, decision: verdict } of parts) terms.forEach((term, at) => { statuses[term] = verdict.statuses[at] })
+  return { isAllowed, statuses, slots: isAllowed ? slots : [], isStranger: parts.some(({ decision: verdict }) => verdict.isStranger === true) }
 }

@@ -2,14 +2,14 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { randomUUID } from 'node:crypto'
 import type { Bus } from '../events/bus.ts'
 import type { CloudEvent } from '../events/event.ts'
-import type { Connection } from './connection.ts'
+import type { LiveConnection } from './connection.ts'
 import type { ConnectionFilter, Connections } from './connections.ts'
 import { ownTopics } from './policy.ts'
 
 /** A live connection, of whichever process. */
-export interface LiveConnection {
+export interface ConnectionInfo {
   readonly id: string
-  readonly kind: Connection['kind']
+  readonly kind: LiveConnection['kind']
   readonly user: string | null
   readonly topics: readonly string[]
   readonly instance: string
@@ -26,27 +26,27 @@ const answerBytes = 12_000
 const questions = `${ownTopics}live`
 
 /** Asks all processes, over the bus, for their connections: nobody keeps a list of all, which could be wrong. */
-export class Census {
+export class ClusterConnections {
   readonly instance: string
   #bus: Bus
   #connections: Connections
-  #open = new Map<string, LiveConnection[]>()
+  #open = new Map<string, ConnectionInfo[]>()
 
   constructor (bus: Bus, connections: Connections, instance: string) {
     this.instance = instance
     this.#bus = bus
     this.#connections = connections
-    bus.subscribe(questions, (event) => this.#asked(event))
-    bus.subscribe(`${questions}:${instance}`, (event) => this.#told(event))
+    bus.subscribe(questions, (event) => this.#onQuery(event))
+    bus.subscribe(`${questions}:${instance}`, (event) => this.#onReply(event))
   }
 
   /**
    * @returns the connections of all processes that answered in time, at most 1000 each
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  async ask (filter: ConnectionFilter): Promise<LiveConnection[]> {
+  async query (filter: ConnectionFilter): Promise<ConnectionInfo[]> {
     const question = randomUUID()
-    const found: LiveConnection[] = []
+    const found: ConnectionInfo[] = []
     this.#open.set(question, found)
     try {
       await this.#bus.publish(questions, { type: 'live.asked', data: { question, filter, answerTo: this.instance } })
@@ -57,7 +57,7 @@ export class Census {
     }
   }
 
-  #asked ({ data }: CloudEvent): void {
+  #onQuery ({ data }: CloudEvent): void {
     const { question, filter, answerTo } = data as { question: string, filter: ConnectionFilter, answerTo: string }
     const found = this.#connections.matching(filter).slice(0, mostTold).map((connection) => describe(connection, this.instance))
     for (const connections of parted(found)) {
@@ -66,19 +66,19 @@ export class Census {
     }
   }
 
-  #told ({ data }: CloudEvent): void {
-    const { question, connections } = data as { question: string, connections: LiveConnection[] }
+  #onReply ({ data }: CloudEvent): void {
+    const { question, connections } = data as { question: string, connections: ConnectionInfo[] }
     this.#open.get(question)?.push(...connections)
   }
 }
 
-function describe ({ id, kind, peer, topics, openedAt }: Connection, instance: string): LiveConnection {
+function describe ({ id, kind, client: peer, topics, openedAt }: LiveConnection, instance: string): ConnectionInfo {
   return { id, kind, user: peer.userId ?? null, topics, instance, since: openedAt }
 }
 
 /** Parts a list so that each part fits into an event. */
-function parted (connections: readonly LiveConnection[]): LiveConnection[][] {
-  const parts: LiveConnection[][] = []
+function parted (connections: readonly ConnectionInfo[]): ConnectionInfo[][] {
+  const parts: ConnectionInfo[][] = []
   let bytes = Infinity
   for (const connection of connections) {
     const size = Buffer.byteLength(JSON.stringify(connection))

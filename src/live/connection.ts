@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import { TopicForbiddenError, TopicsFullError } from '../errors.ts'
+import { TopicForbiddenError, TopicsPerConnectionError } from '../errors.ts'
 import type { Bus } from '../events/bus.ts'
 import { checkTopic } from '../events/event.ts'
 import type { CloudEvent } from '../events/event.ts'
 import type { Subscription } from '../events/follower.ts'
 import type { CloseReason } from './frame.ts'
 import { bounds } from './policy.ts'
-import type { LivePolicy, Visitor } from './policy.ts'
-import type { ReplayMeter, Replays } from './replays.ts'
+import type { LivePolicy, LiveUser } from './policy.ts'
+import type { ReplayMeter, ReplayBudget } from './replays.ts'
 
 /** Who is at the other end. */
-export interface Peer extends Visitor {
+export interface Client extends LiveUser {
   /** the public name of the session's device */
   readonly device: string | undefined
   /** the key that the client is counted by, see `clientKey` */
@@ -18,35 +18,35 @@ export interface Peer extends Visitor {
 }
 
 /** What all connections of a process share. */
-export interface Surroundings {
+export interface ConnectionDeps {
   readonly events: Pick<Bus, 'publish' | 'subscribe'>
   readonly policy: LivePolicy
-  readonly replays: Replays
+  readonly replayBudget: ReplayBudget
   /** told what went wrong here, where a client is to blame for nothing */
   readonly onFailure: (error: unknown) => void
   /** told when it follows other topics than before */
-  readonly onChange: (connection: Connection) => void
+  readonly onChange: (connection: LiveConnection) => void
   /** told once, when a connection has ended, whoever ended it */
-  readonly onClose: (connection: Connection) => void
+  readonly onClose: (connection: LiveConnection) => void
 }
 
 /** One client that follows topics, over a WebSocket or an event stream. */
-export abstract class Connection {
+export abstract class LiveConnection {
   abstract readonly kind: 'websocket' | 'stream'
   readonly id = randomBytes(12).toString('base64url')
-  readonly peer: Peer
+  readonly client: Client
   /** when it was opened, milliseconds since 1970 */
   readonly openedAt = Date.now()
   /** when its next heartbeat is due, milliseconds of `performance.now()` */
-  beatAt: number
+  heartbeatAt: number
   isClosed = false
-  protected readonly surroundings: Surroundings
+  protected readonly deps: ConnectionDeps
   readonly #subscriptions = new Map<string, Pick<Subscription, 'close'>>()
 
-  constructor (peer: Peer, surroundings: Surroundings) {
-    this.peer = peer
-    this.surroundings = surroundings
-    this.beatAt = performance.now() + this.#nextBeatMs()
+  constructor (client: Client, deps: ConnectionDeps) {
+    this.client = client
+    this.deps = deps
+    this.heartbeatAt = performance.now() + this.#nextHeartbeatMs()
   }
 
   get topics (): string[] {
@@ -59,13 +59,13 @@ export abstract class Connection {
    * @throws as {@link checkTopics}
    */
   follow (topic: string, since: string | undefined): void {
-    checkTopics(this.surroundings.policy, this.peer, [...new Set([...this.topics, topic])])
+    checkTopics(this.deps.policy, this.client, [...new Set([...this.topics, topic])])
     const known = this.#subscriptions.get(topic)
     known?.close()
     this.#subscriptions.delete(topic)
     if (since !== undefined) this.begin(topic, since)
     this.#subscriptions.set(topic, since === undefined ? this.#subscribe(topic) : this.#replay(topic, since))
-    this.surroundings.onChange(this)
+    this.deps.onChange(this)
     if (known === undefined) this.#tellPresence('joined', topic)
   }
 
@@ -75,7 +75,7 @@ export abstract class Connection {
     if (subscription === undefined) return false
     subscription.close()
     this.#subscriptions.delete(topic)
-    this.surroundings.onChange(this)
+    this.deps.onChange(this)
     this.#tellPresence('left', topic)
     return true
   }
@@ -92,22 +92,22 @@ export abstract class Connection {
     if (this.isClosed) return
     this.isClosed = true
     for (const topic of this.topics) this.unfollow(topic)
-    this.surroundings.onClose(this)
+    this.deps.onClose(this)
   }
 
   /** Asks whether the client lives; ends the connection when it did not answer the last time. */
-  beat (now: number): void {
-    this.beatAt = now + this.#nextBeatMs()
-    this.pulse()
+  heartbeat (now: number): void {
+    this.heartbeatAt = now + this.#nextHeartbeatMs()
+    this.ping()
   }
 
   /** A fifth more or less, so that many connections do not beat as one. */
-  #nextBeatMs (): number {
-    return this.surroundings.policy.heartbeatMs * (0.8 + Math.random() * 0.4)
+  #nextHeartbeatMs (): number {
+    return this.deps.policy.heartbeatMs * (0.8 + Math.random() * 0.4)
   }
 
   #subscribe (topic: string): Subscription {
-    return this.surroundings.events.subscribe(topic, (event, text) => this.#deliver(topic, event, text), {
+    return this.deps.events.subscribe(topic, (event, text) => this.#deliver(topic, event, text), {
       onBegin: (id) => this.begin(topic, id),
       onReset: (id) => this.reset(topic, id)
     })
@@ -115,10 +115,10 @@ export abstract class Connection {
 
   /** Sends what the client missed, as fast as it may be sent, and follows the topic from there. */
   #replay (topic: string, since: string): Pick<Subscription, 'close'> {
-    const { userId, address } = this.peer
+    const { userId, address } = this.client
     let subscription: Subscription | undefined
     let hasReturned = false
-    const cancel = this.surroundings.replays.begin(userId === undefined ? `address ${address}` : `user ${userId}`, (meter) => {
+    const cancel = this.deps.replayBudget.begin(userId === undefined ? `address ${address}` : `user ${userId}`, (meter) => {
       try {
         subscription = this.#resume(topic, since, meter)
       } catch (error) {
@@ -132,7 +132,7 @@ export abstract class Connection {
 
   #resume (topic: string, since: string, meter: ReplayMeter): Subscription {
     let [isReplaying, isReset] = [true, false]
-    const subscription = this.surroundings.events.subscribe(topic, (event, text) => {
+    const subscription = this.deps.events.subscribe(topic, (event, text) => {
       if (isReplaying) meter.count()
       this.#deliver(topic, event, text)
     }, {
@@ -157,17 +157,17 @@ export abstract class Connection {
   }
 
   #tellPresence (what: 'joined' | 'left', topic: string): void {
-    const { events, policy } = this.surroundings
+    const { events, policy } = this.deps
     if (!policy.hasPresence(topic)) return
     // Who is there is asked of the instances; this is only news of it, and lost with Redis.
-    events.publish(topic, { type: `presence.${what}`, data: { user: this.peer.userId ?? null, connection: this.id } }).catch(() => {})
+    events.publish(topic, { type: `presence.${what}`, data: { user: this.client.userId ?? null, connection: this.id } }).catch(() => {})
   }
 
   protected abstract get bufferedBytes (): number
   protected abstract begin (topic: string, id: string): void
   protected abstract send (topic: string, event: CloudEvent, text: string): void
   protected abstract reset (topic: string, id: string): void
-  protected abstract pulse (): void
+  protected abstract ping (): void
   protected abstract end (reason: CloseReason): void
 }
 
@@ -176,8 +176,8 @@ export abstract class Connection {
  *
  * @throws {TopicError} PRISM_ERR_TOPIC; {TopicForbiddenError} PRISM_ERR_TOPIC_FORBIDDEN; {TopicsFullError} PRISM_ERR_TOPICS_FULL
  */
-export function checkTopics ({ mayFollow }: LivePolicy, peer: Peer, topics: readonly string[]): void {
-  const forbidden = topics.find((topic) => !mayFollow(peer, checkTopic(topic)))
+export function checkTopics ({ mayFollow }: LivePolicy, client: Client, topics: readonly string[]): void {
+  const forbidden = topics.find((topic) => !mayFollow(client, checkTopic(topic)))
   if (forbidden !== undefined) throw new TopicForbiddenError(forbidden)
-  if (topics.length > bounds.topicsPerConnection) throw new TopicsFullError(bounds.topicsPerConnection)
+  if (topics.length > bounds.topicsPerConnection) throw new TopicsPerConnectionError(bounds.topicsPerConnection)
 }

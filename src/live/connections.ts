@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { ConnectionsFullError } from '../errors.ts'
-import type { Connection, Peer } from './connection.ts'
+import { TooManyConnectionsError } from '../errors.ts'
+import type { LiveConnection, Client } from './connection.ts'
 import type { CloseReason } from './frame.ts'
 import type { LivePolicy } from './policy.ts'
 import type { ConnectionStore } from './store.ts'
@@ -24,9 +24,9 @@ export class Connections {
   isDraining = false
   #store: ConnectionStore
   #devicesOf: DevicesOf
-  #all = new Set<Connection>()
+  #all = new Set<LiveConnection>()
   /** new ones, and ones whose session is in doubt: looked after within a second */
-  #due = new Set<Connection>()
+  #due = new Set<LiveConnection>()
   #policy: Pick<LivePolicy, 'connectionsPerUser' | 'connectionsPerAddress'>
   #places = new Map<string, number>()
   #timer: NodeJS.Timeout
@@ -51,44 +51,44 @@ export class Connections {
    * @returns gives it back
    * @throws {ConnectionsFullError} PRISM_ERR_CONNECTIONS_FULL
    */
-  reserve ({ userId, address }: Peer): () => void {
+  reserve ({ userId, address }: Client): () => void {
     const wanted: [place: string, most: number][] = [[`address ${address}`, this.#policy.connectionsPerAddress]]
     if (userId !== undefined) wanted.push([`user ${userId}`, this.#policy.connectionsPerUser])
-    for (const [place, most] of wanted) if ((this.#places.get(place) ?? 0) >= most) throw new ConnectionsFullError(most)
+    for (const [place, most] of wanted) if ((this.#places.get(place) ?? 0) >= most) throw new TooManyConnectionsError(most)
     for (const [place] of wanted) this.#places.set(place, (this.#places.get(place) ?? 0) + 1)
     return () => { for (const [place] of wanted.splice(0)) this.#leave(place) }
   }
 
-  add (connection: Connection): void {
+  add (connection: LiveConnection): void {
     this.#all.add(connection)
     this.#due.add(connection)
   }
 
   /** What it follows has changed. */
-  changed (connection: Connection): void {
+  changed (connection: LiveConnection): void {
     if (this.#all.has(connection)) this.#due.add(connection)
   }
 
-  remove (connection: Connection): void {
+  remove (connection: LiveConnection): void {
     this.#due.delete(connection)
     // Where Redis is away its state ends by itself.
     if (this.#all.delete(connection)) this.#store.remove(connection.id).catch(() => {})
   }
 
-  matching ({ user, topic }: ConnectionFilter): Connection[] {
-    return [...this.#all].filter(({ peer, topics }) => (user === undefined || peer.userId === user) && (topic === undefined || topics.includes(topic)))
+  matching ({ user, topic }: ConnectionFilter): LiveConnection[] {
+    return [...this.#all].filter(({ client: peer, topics }) => (user === undefined || peer.userId === user) && (topic === undefined || topics.includes(topic)))
   }
 
   /** Sends a user's connections away, those of certain devices. */
-  signedOut (userId: string, devices: readonly string[]): void {
+  closeForDevices (userId: string, devices: readonly string[]): void {
     for (const connection of this.matching({ user: userId })) {
-      if (connection.peer.device !== undefined && devices.includes(connection.peer.device)) connection.close('signedOut')
+      if (connection.client.device !== undefined && devices.includes(connection.client.device)) connection.close('signedOut')
     }
   }
 
   /** Revocations may have been missed: asks for every session, within a second. */
-  doubt (): void {
-    for (const connection of this.#all) if (connection.peer.userId !== undefined) this.#due.add(connection)
+  recheckSessions (): void {
+    for (const connection of this.#all) if (connection.client.userId !== undefined) this.#due.add(connection)
   }
 
   /** Sends all away, evenly over a time, and takes nobody in any more. */
@@ -112,8 +112,8 @@ export class Connections {
   async #look (): Promise<void> {
     const now = performance.now()
     for (const connection of this.#all) {
-      if (connection.beatAt > now) continue
-      connection.beat(now)
+      if (connection.heartbeatAt > now) continue
+      connection.heartbeat(now)
       this.#due.add(connection)
     }
     if (this.#isLooking) return
@@ -125,7 +125,7 @@ export class Connections {
     this.#isLooking = false
   }
 
-  async #write (due: readonly Connection[]): Promise<void> {
+  async #write (due: readonly LiveConnection[]): Promise<void> {
     const open = due.filter(({ isClosed }) => !isClosed)
     for (let start = 0; start < open.length; start += writesPerBatch) {
       // What Redis did not take is written with the next heartbeat.
@@ -134,14 +134,14 @@ export class Connections {
   }
 
   /** A session may end by time or eviction, which nobody announces. */
-  async #endDeadSessions (due: readonly Connection[]): Promise<void> {
-    const byUser = Map.groupBy(due.filter(({ peer }) => peer.userId !== undefined), ({ peer }) => peer.userId ?? '')
+  async #endDeadSessions (due: readonly LiveConnection[]): Promise<void> {
+    const byUser = Map.groupBy(due.filter(({ client: peer }) => peer.userId !== undefined), ({ client: peer }) => peer.userId ?? '')
     await Promise.all([...byUser].map(async ([userId, connections]) => {
       // Where Redis is away nobody is sent away.
       const devices = await this.#devicesOf(userId).catch(() => undefined)
       if (devices === undefined) return
       const live = new Set(devices.map(({ id }) => id))
-      for (const connection of connections) if (!live.has(connection.peer.device ?? '')) connection.close('signedOut')
+      for (const connection of connections) if (!live.has(connection.client.device ?? '')) connection.close('signedOut')
     }))
   }
 }

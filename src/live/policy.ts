@@ -1,16 +1,16 @@
 import { readPattern } from '../events/policy.ts'
 import { readOrigins } from '../http/origin.ts'
-import { readCount, readDuration, readRecord, readTexts, refuse } from '../options.ts'
+import { readCount, readDuration, readRecord, readStrings, invalidOption } from '../options.ts'
 import type { Duration } from '../options.ts'
 
 /** Who opened a connection. */
-export interface Visitor {
+export interface LiveUser {
   /** undefined: nobody is signed in */
   readonly userId: string | undefined
 }
 
 /** Who may follow topics: everybody, whoever is signed in, the user whose id stands in the star's place, or as a function says. */
-export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((visitor: Visitor, topic: string) => boolean)
+export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((visitor: LiveUser, topic: string) => boolean)
 
 /** What live connections may do. */
 export interface LiveOptions {
@@ -40,7 +40,7 @@ export interface LivePolicy {
   readonly connectionsPerUser: number
   readonly connectionsPerAddress: number
   readonly replayedEventsPerSecond: number
-  readonly mayFollow: (visitor: Visitor, topic: string) => boolean
+  readonly mayFollow: (visitor: LiveUser, topic: string) => boolean
   readonly hasPresence: (topic: string) => boolean
 }
 
@@ -64,7 +64,7 @@ export const bounds = Object.freeze({
  */
 export function resolveLivePolicy (options: LiveOptions = {}): LivePolicy {
   readRecord('live', options, ['origins', 'topics', 'presence', 'heartbeat', 'drain', 'connectionsPerUser', 'connectionsPerAddress', 'replayedEventsPerSecond'])
-  const patterns = readTexts('live.presence', options.presence ?? []).map((pattern) => readPattern('live.presence', pattern))
+  const patterns = readStrings('live.presence', options.presence ?? []).map((pattern) => readPattern('live.presence', pattern))
   return Object.freeze({
     origins: readOrigins('live.origins', options.origins ?? []),
     heartbeatMs: readDuration('live.heartbeat', options.heartbeat ?? '25s'),
@@ -93,5 +93,5 @@ function readRule (option: string, rule: unknown, pattern: string): LivePolicy['
   if (rule === 'signed-in') return ({ userId }) => userId !== undefined
   if (rule === 'owner' && pattern.endsWith('*')) return ({ userId }, topic) => userId !== undefined && topic === `${pattern.slice(0, -1)}${userId}`
   if (typeof rule === 'function') return rule as LivePolicy['mayFollow']
-  return refuse(option, "'anyone', 'signed-in', 'owner' (of a pattern with a star) or a function", rule)
+  return invalidOption(option, "'anyone', 'signed-in', 'owner' (of a pattern with a star) or a function", rule)
 }

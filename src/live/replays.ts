@@ -26,7 +26,7 @@ export interface ReplayMeter {
  *
  * A replay begins while the client has tokens, and waits otherwise. It is not refused: a client that resumes after an outage loses nothing.
  */
-export class Replays {
+export class ReplayBudget {
   readonly #perSecond: number
   readonly #capacity: number
   readonly #clients = new Map<string, Allowance>()

@@ -22,11 +22,11 @@ const topic = `${ownTopics}sessions`
  */
 export function followRevocations (sessions: SessionsSource, events: Bus, connections: Connections, onFailure: (error: unknown) => void): void {
   sessions.onRevoked((signedOut) => {
-    connections.signedOut(signedOut.userId, signedOut.devices)
+    connections.closeForDevices(signedOut.userId, signedOut.devices)
     events.publish(topic, { type: 'session.revoked', data: signedOut }).catch(onFailure)
   })
   events.subscribe(topic, ({ data }) => {
     const { userId, devices } = data as SignedOut
-    connections.signedOut(userId, devices)
-  }, { onReset: () => connections.doubt() })
+    connections.closeForDevices(userId, devices)
+  }, { onReset: () => connections.recheckSessions() })
 }

@@ -1,7 +1,7 @@
 import type { Batch } from '../redis/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/script.ts'
-import type { Connection } from './connection.ts'
+import type { LiveConnection } from './connection.ts'
 
 const beat = new Script<undefined>({ url: new URL('./beat.lua', import.meta.url), costMicroseconds: 10, read: () => undefined })
 
@@ -21,9 +21,9 @@ export class ConnectionStore {
   }
 
   /** @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; the next heartbeat writes it again */
-  write ({ id, kind, peer, topics, openedAt }: Connection): Promise<undefined> {
+  write ({ id, kind, client: peer, topics, openedAt }: LiveConnection): Promise<undefined> {
     const fields = ['kind', kind, 'user', peer.userId ?? '', 'topics', JSON.stringify(topics), 'instance', this.#instance, 'since', openedAt]
-    return this.#batch.ask(beat, [this.#keys.websocket(id)], [this.#lifetimeMs, ...fields], 'background')
+    return this.#batch.runScript(beat, [this.#keys.websocket(id)], [this.#lifetimeMs, ...fields], 'background')
   }
 
   /** @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; it ends by itself */

@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream'
-import { PositionError } from '../errors.ts'
+import { LastEventIdError } from '../errors.ts'
 import type { CloudEvent } from '../events/event.ts'
-import { Connection } from './connection.ts'
-import type { Peer, Surroundings } from './connection.ts'
+import { LiveConnection } from './connection.ts'
+import type { Client, ConnectionDeps } from './connection.ts'
 import { bounds } from './policy.ts'
 import { nameOf, readPositions, writeBlock, writePositions } from './stream-field.ts'
 
@@ -33,7 +33,7 @@ export function readStart ({ topic = 'events', since }: StreamQuery, lastEventId
   const topics = [...new Set([topic].flat())]
   const text = [lastEventId ?? since ?? ''].flat().join()
   const positions = text === '' ? new Map<string, undefined>() : readPositions(text, topics)
-  if (positions === undefined) throw new PositionError()
+  if (positions === undefined) throw new LastEventIdError()
   return { topics, positions }
 }
 
@@ -47,20 +47,20 @@ export interface Sink {
 }
 
 /** How long a client may take to read the rest: who is too slow shall have come further when he comes again. */
-const farewellMs = 1000
+const closeTimeoutMs = 1000
 /** How long clients wait before they come again, at the least: drawn anew for each, so that they do not come as one. */
 const retryMs = 1000
 
 /** A client at an event stream (Server-Sent Events). */
-export class StreamConnection extends Connection {
+export class StreamConnection extends LiveConnection {
   readonly kind = 'stream'
   readonly body: Readable
   #sink: Sink
   #positions = new Map<string, string | undefined>()
   #timer: NodeJS.Timeout
 
-  constructor (sink: Sink, peer: Peer, surroundings: Surroundings) {
-    super(peer, surroundings)
+  constructor (sink: Sink, client: Client, deps: ConnectionDeps) {
+    super(client, deps)
     this.#sink = sink
     this.body = new Readable({ read: () => {}, highWaterMark: bounds.bufferedBytes, destroy: (error, done) => { this.ended(); done(error) } })
     this.#timer = setTimeout(() => this.close('restart'), bounds.streamMs * (0.95 + Math.random() * 0.05)).unref()
@@ -100,7 +100,7 @@ export class StreamConnection extends Connection {
   }
 
   /** A comment: what is on the way sees that the connection lives, and a dead client's socket fails. */
-  protected override pulse (): void {
+  protected override ping (): void {
     this.body.push(':\n\n')
     if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
   }
@@ -108,7 +108,7 @@ export class StreamConnection extends Connection {
   protected override end (): void {
     this.#write([['retry', drawRetryMs()]])
     if (!this.body.destroyed) this.body.push(null)
-    setTimeout(() => { if (!this.#sink.writableFinished) this.#sink.destroy() }, farewellMs).unref()
+    setTimeout(() => { if (!this.#sink.writableFinished) this.#sink.destroy() }, closeTimeoutMs).unref()
   }
 
   #write (fields: Parameters<typeof writeBlock>[0]): void {
@@ -117,7 +117,7 @@ export class StreamConnection extends Connection {
 }
 
 /** A stream for who is to come again: an EventSource that is refused never does. */
-export function comeAgain (afterMs = 0): string {
+export function retryOnlyStream (afterMs = 0): string {
   return writeBlock([['retry', afterMs + drawRetryMs()]])
 }
 

@@ -1,30 +1,30 @@
 import type { WebSocket } from 'ws'
 import type { CloudEvent } from '../events/event.ts'
-import { Bucket } from './bucket.ts'
-import { Connection } from './connection.ts'
-import type { Peer, Surroundings } from './connection.ts'
+import { TokenBucket } from './bucket.ts'
+import { LiveConnection } from './connection.ts'
+import type { Client, ConnectionDeps } from './connection.ts'
 import { closeCodes, EventFrames, readFrame } from './frame.ts'
 import type { CloseReason, ServerFrame } from './frame.ts'
 import { bounds } from './policy.ts'
 
 /** How long a client may take to answer a close. */
-const farewellMs = 1000
+const closeTimeoutMs = 1000
 const frames = new EventFrames()
 
 /** A client at a WebSocket: JSON text frames both ways, see docs/events.md. */
-export class WebSocketConnection extends Connection {
+export class WebSocketConnection extends LiveConnection {
   readonly kind = 'websocket'
   #socket: WebSocket
-  #bucket = new Bucket(bounds.framesAtOnce, bounds.framesPerSecond)
+  #tokenBucket = new TokenBucket(bounds.framesAtOnce, bounds.framesPerSecond)
   #isAlive = true
 
-  constructor (socket: WebSocket, peer: Peer, surroundings: Surroundings) {
-    super(peer, surroundings)
+  constructor (socket: WebSocket, client: Client, deps: ConnectionDeps) {
+    super(client, deps)
     this.#socket = socket
-    socket.on('message', (data, isBinary) => this.#heard(data.toString(), isBinary))
+    socket.on('message', (data, isBinary) => this.#onMessage(data.toString(), isBinary))
     socket.on('pong', () => { this.#isAlive = true })
     // Pings that a client sends count too: each of them makes us write.
-    socket.on('ping', () => this.#pay())
+    socket.on('ping', () => this.#consumeToken())
     socket.on('close', () => this.ended())
     socket.on('error', () => socket.terminate())
   }
@@ -34,7 +34,7 @@ export class WebSocketConnection extends Connection {
   }
 
   protected override begin (topic: string, id: string): void {
-    this.#say({ type: 'subscribed', topic, id })
+    this.#send({ type: 'subscribed', topic, id })
   }
 
   protected override send (topic: string, event: CloudEvent, text: string): void {
@@ -42,10 +42,10 @@ export class WebSocketConnection extends Connection {
   }
 
   protected override reset (topic: string, id: string): void {
-    this.#say({ type: 'reset', topic, id })
+    this.#send({ type: 'reset', topic, id })
   }
 
-  protected override pulse (): void {
+  protected override ping (): void {
     if (!this.#isAlive) return this.#socket.terminate()
     this.#isAlive = false
     this.#socket.ping()
@@ -53,16 +53,16 @@ export class WebSocketConnection extends Connection {
 
   protected override end (reason: CloseReason): void {
     this.#socket.close(closeCodes[reason])
-    setTimeout(() => this.#socket.terminate(), farewellMs).unref()
+    setTimeout(() => this.#socket.terminate(), closeTimeoutMs).unref()
   }
 
-  #heard (text: string, isBinary: boolean): void {
+  #onMessage (text: string, isBinary: boolean): void {
     this.#isAlive = true
-    if (this.isClosed || !this.#pay()) return
+    if (this.isClosed || !this.#consumeToken()) return
     if (isBinary) return this.close('unsupported')
     const frame = readFrame(text)
-    if (typeof frame === 'string') return this.#say({ type: 'error', code: 'PRISM_ERR_FRAME', detail: frame })
-    if (frame.type === 'ping') return this.#say({ type: 'pong' })
+    if (typeof frame === 'string') return this.#send({ type: 'error', code: 'PRISM_ERR_FRAME', detail: frame })
+    if (frame.type === 'ping') return this.#send({ type: 'pong' })
     if (frame.type === 'subscribe') return this.#subscribe(frame.topic, frame.since)
     this.unfollow(frame.topic)
   }
@@ -71,26 +71,26 @@ export class WebSocketConnection extends Connection {
     try {
       this.follow(topic, since)
     } catch (error) {
-      this.#say({ type: 'error', ...this.#toldOf(error), topic: topic.slice(0, 128) })
+      this.#send({ type: 'error', ...this.#toldOf(error), topic: topic.slice(0, 128) })
     }
   }
 
   /** A rule of the app may throw anything, and a client learns nothing from that. */
   #toldOf (error: unknown): { code: string, detail: string } {
     if (error instanceof Error && 'code' in error && 'statusCode' in error) return { code: String(error.code), detail: error.message }
-    this.surroundings.onFailure(error)
+    this.deps.onFailure(error)
     return { code: 'PRISM_ERR_INTERNAL', detail: 'Something went wrong here.' }
   }
 
   /** @returns whether the client had not used up what it may send */
-  #pay (): boolean {
-    if (this.#bucket.take()) return true
+  #consumeToken (): boolean {
+    if (this.#tokenBucket.take()) return true
     this.close('flood')
     return false
   }
 
   /** Answers are bounded too: who asks and does not read is sent away. */
-  #say (frame: ServerFrame): void {
+  #send (frame: ServerFrame): void {
     this.#socket.send(JSON.stringify(frame))
     if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
   }

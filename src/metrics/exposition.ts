@@ -2,7 +2,7 @@ import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
 import { bounds } from '../histogram.ts'
 import type { Histogram } from '../histogram.ts'
 import { memoryLimit, memoryOther, redisFigures } from './info.ts'
-import type { NodeSample, Observer, Sample } from './observer.ts'
+import type { NodeSample, RedisCollector, Sample } from './observer.ts'
 import { lifetimeBounds } from './survey.ts'
 
 /** One value under its labels. */
@@ -32,7 +32,7 @@ function nodeRegistry (): Registry {
 }
 
 /** Metrics as Prometheus reads them: everything is counted where it happens, and named here when it is asked for. */
-export class Exposition {
+export class MetricsRegistry {
   readonly registry = new Registry()
   readonly #ofNode = nodeRegistry()
 
@@ -116,21 +116,21 @@ class CountedHistogram {
 }
 
 /** Redis's figures, under redis_exporter's names, and the namespaces' under ours. Of a Cluster each node has its own. */
-export function exposeRedis (exposition: Exposition, observer: Observer): void {
-  const ofNodes = (rows: (sample: NodeSample) => Row[]) => () => (observer.sample?.nodes ?? []).flatMap((sample) => rows(sample).map(([labels, value]): Row => [{ ...nodeLabel(sample), ...labels }, value]))
-  const ofSample = (rows: (sample: Sample) => Row[]) => () => observer.sample === undefined ? [] : rows(observer.sample)
-  exposition.gauge({ name: 'redis_up', help: '1 while Redis answers this process, in a Cluster every master.', rows: () => [[{}, Number(observer.isUp)]] })
+export function exposeRedis (registry: MetricsRegistry, collector: RedisCollector): void {
+  const ofNodes = (rows: (sample: NodeSample) => Row[]) => () => (collector.sample?.nodes ?? []).flatMap((sample) => rows(sample).map(([labels, value]): Row => [{ ...nodeLabel(sample), ...labels }, value]))
+  const ofSample = (rows: (sample: Sample) => Row[]) => () => collector.sample === undefined ? [] : rows(collector.sample)
+  registry.gauge({ name: 'redis_up', help: '1 while Redis answers this process, in a Cluster every master.', rows: () => [[{}, Number(collector.isUp)]] })
   for (const { name, help, type } of redisFigures) {
-    exposition[type]({ name, help, rows: ofNodes(({ figures: { [name]: value } }) => value === undefined ? [] : [[{}, value]]) })
+    registry[type]({ name, help, rows: ofNodes(({ figures: { [name]: value } }) => value === undefined ? [] : [[{}, value]]) })
   }
-  exposition.gauge({ name: 'prism_redis_memory_limit_bytes', help: 'What Redis may use: its maxmemory, or where it names none, REDIS_MEMORY_LIMIT.', rows: ofNodes(({ figures: { [memoryLimit]: limit } }) => limit === undefined ? [] : [[{}, limit]]) })
-  exposition.gauge({ name: 'prism_redis_memory_other_bytes', help: 'Memory in use for anything but cached answers; estimated.', rows: ofNodes(({ figures: { [memoryOther]: other } }) => other === undefined ? [] : [[{}, other]]) })
-  exposition.gauge({ name: 'redis_instance_info', help: 'What the server is; always 1.', rows: ofNodes(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
-  exposition.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofNodes(({ slowLogLength }) => [[{}, slowLogLength]]) })
-  exposition.gauge({ name: 'redis_latency_percentiles_seconds', help: 'How long commands take inside the server, since it was started, in a Cluster the slowest; the 20 most called.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })
-  exposition.gauge({ name: 'prism_namespace_keys', help: 'Keys a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
-  exposition.gauge({ name: 'prism_namespace_memory_bytes', help: 'Memory a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
-  exposition.gauge({ name: 'prism_namespace_lifetime_share', help: 'Share of a namespace\'s keys that end within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })
+  registry.gauge({ name: 'prism_redis_memory_limit_bytes', help: 'What Redis may use: its maxmemory, or where it names none, REDIS_MEMORY_LIMIT.', rows: ofNodes(({ figures: { [memoryLimit]: limit } }) => limit === undefined ? [] : [[{}, limit]]) })
+  registry.gauge({ name: 'prism_redis_memory_other_bytes', help: 'Memory in use for anything but cached answers; estimated.', rows: ofNodes(({ figures: { [memoryOther]: other } }) => other === undefined ? [] : [[{}, other]]) })
+  registry.gauge({ name: 'redis_instance_info', help: 'What the server is; always 1.', rows: ofNodes(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
+  registry.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofNodes(({ slowLogLength }) => [[{}, slowLogLength]]) })
+  registry.gauge({ name: 'redis_latency_percentiles_seconds', help: 'How long commands take inside the server, since it was started, in a Cluster the slowest; the 20 most called.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })
+  registry.gauge({ name: 'prism_namespace_keys', help: 'Keys a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
+  registry.gauge({ name: 'prism_namespace_memory_bytes', help: 'Memory a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
+  registry.gauge({ name: 'prism_namespace_lifetime_share', help: 'Share of a namespace\'s keys that end within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })
 }
 
 /** Where there is one server, its figures stand under the names alone, as redis_exporter has them. */

@@ -1,5 +1,5 @@
 import type { Batch } from '../redis/batch.ts'
-import { within } from '../redis/deadline.ts'
+import { withDeadline } from '../redis/deadline.ts'
 
 /** What reaches the servers: a pool. */
 export interface Servers {
@@ -21,6 +21,6 @@ export function nodesOf ({ batch, server, masters }: Servers): RedisNode[] {
   if (server?.isCluster !== true) return [{ name: '', command: (name, args) => batch.command(name, args, 'background') }]
   return masters.map((client) => ({
     name: `${client.options.host}:${client.options.port}`,
-    command: (name, args) => within(client.call(name, ...args), batch.deadlineMs)
+    command: (name, args) => withDeadline(client.call(name, ...args), batch.deadlineMs)
   }))
 }

@@ -6,7 +6,7 @@ import { memoryLimit, memoryOther, readInfo, readKeyCount, readLatencies, redisF
 import type { CommandLatency, Info } from './info.ts'
 import { nodesOf } from './nodes.ts'
 import type { RedisNode, Servers } from './nodes.ts'
-import { Survey } from './survey.ts'
+import { KeyspaceSampler } from './survey.ts'
 import type { NamespaceFigures } from './survey.ts'
 
 /** What one server said of itself. */
@@ -34,7 +34,7 @@ export interface Sample {
 }
 
 /** How Redis is looked at. */
-export interface ObserverOptions {
+export interface RedisCollectorOptions {
   readonly everyMs: number
   /** bytes that a server may use which names no `maxmemory`; undefined: unknown */
   readonly memoryLimitBytes?: number | undefined
@@ -46,30 +46,30 @@ const lease = new Script<boolean>({ url: new URL('./lease.lua', import.meta.url)
  * Looks at Redis for all processes: one of them holds a lease and asks, the others read what it saw.
  * While Redis is away the last holder stays the one who speaks of it, so that one message leaves and not one a process.
  */
-export class Observer {
+export class RedisCollector {
   readonly name = randomBytes(6).toString('base64url')
   readonly #servers: Servers
   readonly #batch: Batch
   readonly #keys: Keys
   readonly #everyMs: number
   readonly #memoryLimitBytes: number | undefined
-  readonly #survey: Survey
-  #isHolder = true
+  readonly #sampler: KeyspaceSampler
+  #isLeader = true
   #sample: Sample | undefined
   #isUp = false
 
-  constructor (pool: Servers & { readonly batch: Batch, readonly keyspace: Keys }, { everyMs, memoryLimitBytes }: ObserverOptions) {
+  constructor (pool: Servers & { readonly batch: Batch, readonly keyspace: Keys }, { everyMs, memoryLimitBytes }: RedisCollectorOptions) {
     this.#servers = pool
     this.#batch = pool.batch
     this.#keys = pool.keyspace
     this.#everyMs = everyMs
     this.#memoryLimitBytes = memoryLimitBytes
-    this.#survey = new Survey(pool.keyspace)
+    this.#sampler = new KeyspaceSampler(pool.keyspace)
   }
 
   /** Whether this process speaks for all: it holds the lease, or did when Redis was last asked, or has never been able to ask. */
-  get isHolder (): boolean {
-    return this.#isHolder
+  get isLeader (): boolean {
+    return this.#isLeader
   }
 
   /** Whether the last look was answered, in a Cluster by every master. */
@@ -83,30 +83,30 @@ export class Observer {
   }
 
   /** Looks once; never rejects. */
-  async look (): Promise<void> {
+  async collect (): Promise<void> {
     const [isHolder, seen] = await Promise.all([
       this.#takeLease(),
-      this.#batch.read(this.#keys.metricsSample(), 'background').catch(() => undefined)
+      this.#batch.get(this.#keys.metricsSample(), 'background').catch(() => undefined)
     ])
     if (isHolder === false && seen !== undefined) {
-      this.#isHolder = false
+      this.#isLeader = false
       this.#isUp = true
       return this.#take(seen)
     }
-    this.#isHolder = isHolder ?? await this.#wasHolder()
+    this.#isLeader = isHolder ?? await this.#wasHolder()
     this.#isUp = await this.#observe().catch(() => false) // told by `isUp`, and by the pool to the log
   }
 
   /** @returns undefined where the lease cannot be written: Redis is away, full, a replica, or denies it. Then each process looks for itself. */
   async #takeLease (): Promise<boolean | undefined> {
     const leaseMs = Math.ceil(2.4 * this.#everyMs)
-    return await this.#batch.ask(lease, [this.#keys.metricsLease()], [this.name, leaseMs], 'background').catch(() => undefined)
+    return await this.#batch.runScript(lease, [this.#keys.metricsLease()], [this.name, leaseMs], 'background').catch(() => undefined)
   }
 
   /** Where nothing can be written, the lease may still be read: another process may hold it. */
   async #wasHolder (): Promise<boolean> {
-    const holder = await this.#batch.read(this.#keys.metricsLease(), 'background').catch(() => null)
-    return holder === null ? this.#isHolder : holder.toString() === this.name
+    const holder = await this.#batch.get(this.#keys.metricsLease(), 'background').catch(() => null)
+    return holder === null ? this.#isLeader : holder.toString() === this.name
   }
 
   /** What another process saw; one of another version may write it otherwise. */
@@ -122,7 +122,7 @@ export class Observer {
     const answered = looks.filter((look) => look !== undefined && look !== 'denied')
     if (answered.length === 0) return looks.includes('denied') && !looks.includes(undefined)
     // A server may forbid what the survey needs: then its figures stay at nothing.
-    await this.#survey.step(nodes).catch(() => {})
+    await this.#sampler.step(nodes).catch(() => {})
     this.#sample = this.#sampleOf(answered, nodes.length - answered.length)
     await this.#batch.command('set', [this.#keys.metricsSample(), JSON.stringify(this.#sample), 'PX', 6 * this.#everyMs], 'background').catch(() => {}) // the others look again
     return answered.length === nodes.length
@@ -130,7 +130,7 @@ export class Observer {
 
   #sampleOf (answered: readonly { info: Info, sample: NodeSample }[], silent: number): Sample {
     const keys = answered.reduce((sum, { info }) => sum + readKeyCount(info), 0)
-    const namespaces = this.#survey.figures(keys)
+    const namespaces = this.#sampler.figures(keys)
     const cacheBytes = namespaces.find(({ namespace }) => namespace === 'cache')?.bytes ?? 0
     return {
       at: Date.now(),

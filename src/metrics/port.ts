@@ -1,12 +1,12 @@
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
-import type { Exposition } from './exposition.ts'
+import type { MetricsRegistry } from './exposition.ts'
 
 /** Tells metrics on a port of their own, for a private network: whoever reaches it may read. Rejects where the port cannot be had. */
-export async function listen (exposition: Exposition, port: number, host = '::'): Promise<Server> {
+export async function listen (registry: MetricsRegistry, port: number, host = '::'): Promise<Server> {
   const server = createServer((request, response) => {
     if (request.method !== 'GET' || request.url !== '/metrics') return response.writeHead(404).end()
-    exposition.text().then((text) => response.writeHead(200, { 'content-type': exposition.registry.contentType }).end(text), () => response.writeHead(500).end())
+    registry.text().then((text) => response.writeHead(200, { 'content-type': registry.registry.contentType }).end(text), () => response.writeHead(500).end())
   })
   server.unref()
   await new Promise<void>((resolve, reject) => {

@@ -1,14 +1,14 @@
-import type { Pool } from '../redis/pool.ts'
-import type { Exposition, Row } from './exposition.ts'
-import type { Observer } from './observer.ts'
+import type { PooledRedis } from '../redis/pool.ts'
+import type { MetricsRegistry, Row } from './exposition.ts'
+import type { RedisCollector } from './observer.ts'
 import { addUp } from './reading.ts'
-import type { Reading } from './reading.ts'
+import type { MetricsSnapshot } from './reading.ts'
 import type { Requests } from './requests.ts'
 
 /** Where the counts of one process stand. */
 export interface Parts {
   readonly requests: Requests
-  readonly pool: Pool
+  readonly pool: PooledRedis
   readonly cache: { readonly counts: Readonly<Record<string, number>>, readonly storedBytes: number, readonly memory: { readonly level: string } } | undefined
   readonly sessions: { readonly evictedKeys: number, readonly counts: object } | undefined
   readonly events: Readonly<Record<string, number>> | undefined
@@ -27,12 +27,12 @@ const memoryLevels = ['calm', 'tight', 'full']
 const eventOutcomes = { published: 'published', publishFailed: 'publish_failed', received: 'received', delivered: 'delivered', foreign: 'foreign', malformed: 'malformed', repaired: 'gap', resets: 'reset', failed: 'subscriber_failed' }
 
 /** Names everything that one process counts. */
-export function exposeProcess (exposition: Exposition, parts: () => Parts, observer: Observer): void {
-  exposeRequests(exposition, parts)
-  exposePool(exposition, parts)
+export function exposeProcess (registry: MetricsRegistry, parts: () => Parts, collector: RedisCollector): void {
+  exposeRequests(registry, parts)
+  exposePool(registry, parts)
   const rowsOf = (label: string, counts: object | undefined, isMeant = (_name: string) => true): Row[] =>
     Object.entries(counts ?? {}).filter(([name]) => isMeant(name)).map(([name, count]) => [{ [label]: name }, count])
-  const { counter, gauge } = { counter: exposition.counter.bind(exposition), gauge: exposition.gauge.bind(exposition) }
+  const { counter, gauge } = { counter: registry.counter.bind(registry), gauge: registry.gauge.bind(registry) }
 
   counter({ name: 'prism_cache_requests_total', help: 'Requests that the cache was asked for, by outcome.', rows: () => rowsOf('outcome', parts().cache?.counts, (name) => lookups.includes(name)) })
   counter({ name: 'prism_cache_events_total', help: 'What else the cache did: fills, waits and refreshes, answers stored, refused, declined and shed for memory, purges.', rows: () => rowsOf('event', parts().cache?.counts, (name) => !lookups.includes(name)) })
@@ -45,7 +45,7 @@ export function exposeProcess (exposition: Exposition, parts: () => Parts, obser
     name: 'prism_sessions_evictable',
     help: '1 while Redis\'s maxmemory-policy may evict sessions, 0 where it may not, or where they have a Redis of their own.',
     rows: () => {
-      const isSo = areSessionsEvictable(parts(), observer)
+      const isSo = areSessionsEvictable(parts(), collector)
       return isSo === undefined ? [] : [[{}, Number(isSo)]]
     }
   })
@@ -53,33 +53,33 @@ export function exposeProcess (exposition: Exposition, parts: () => Parts, obser
   gauge({ name: 'prism_live_connections', help: 'Open live connections.', rows: () => rowsOf('transport', parts().live) })
 }
 
-function exposeRequests (exposition: Exposition, parts: () => Parts): void {
-  exposition.counter({ name: 'prism_http_requests_total', help: 'Requests answered, by route pattern, status class and what the cache did.', rows: () => parts().requests.counts.map(({ labels, count }) => [labels, count]) })
-  exposition.histogram({
+function exposeRequests (registry: MetricsRegistry, parts: () => Parts): void {
+  registry.counter({ name: 'prism_http_requests_total', help: 'Requests answered, by route pattern, status class and what the cache did.', rows: () => parts().requests.counts.map(({ labels, count }) => [labels, count]) })
+  registry.histogram({
     name: 'prism_http_request_duration_seconds',
     help: 'From the first byte of a request to the last of its answer.',
     rows: () => parts().requests.tallies.map(({ method, route, durations }) => [{ method, route }, { counts: addUp(durations), sumSeconds: durations.reduce((sum, each) => sum + each.sumSeconds, 0) }])
   })
 }
 
-function exposePool (exposition: Exposition, parts: () => Parts): void {
+function exposePool (registry: MetricsRegistry, parts: () => Parts): void {
   const pool = () => parts().pool
-  const one = (read: (pool: Pool) => number) => (): Row[] => [[{}, read(pool())]]
-  exposition.histogram({ name: 'prism_redis_round_trip_seconds', help: 'From a write to the last answer to it.', rows: () => [[{}, pool().batch.roundTrips]] })
-  exposition.counter({ name: 'prism_redis_writes_total', help: 'Writes to Redis; each is a batch.', rows: one(({ batch }) => batch.counts.writes) })
-  exposition.counter({ name: 'prism_redis_commands_total', help: 'Commands in those writes.', rows: one(({ batch }) => batch.counts.commands) })
-  exposition.counter({ name: 'prism_redis_asks_total', help: 'What was asked in those commands: over writes, the size of a batch.', rows: one(({ batch }) => batch.counts.asks) })
-  exposition.counter({ name: 'prism_redis_timeouts_total', help: 'Writes whose answer did not come in time.', rows: one(({ batch }) => batch.counts.timeouts) })
-  exposition.counter({ name: 'prism_redis_connections_lost_total', help: 'Connections to Redis that broke or could not be made.', rows: one(({ losses }) => losses.lost) })
-  exposition.counter({ name: 'prism_redis_pool_exhausted_total', help: 'Writes for which every connection was crowded and no more may be opened.', rows: one(({ losses }) => losses.exhausted) })
-  exposition.gauge({ name: 'prism_redis_pool_connections', help: 'Connections of the pool.', rows: one(({ load }) => load.connections) })
-  exposition.gauge({ name: 'prism_redis_in_flight_commands', help: 'Commands without an answer.', rows: one(({ load }) => load.inFlight) })
-  exposition.gauge({ name: 'prism_redis_unusable', help: '1 while this process cannot use Redis (holds="all") or the sessions\' own Redis (holds="sessions"), by reason.', rows: () => unusableRows(unusableOf(pool())) })
-  exposition.gauge({ name: 'prism_redis_breaker_open', help: '1 while Redis, or a node of the Cluster, is not asked, because it has failed three times in a row.', rows: one(({ isBroken }) => Number(isBroken)) })
+  const one = (read: (pool: PooledRedis) => number) => (): Row[] => [[{}, read(pool())]]
+  registry.histogram({ name: 'prism_redis_round_trip_seconds', help: 'From a write to the last answer to it.', rows: () => [[{}, pool().batch.roundTrips]] })
+  registry.counter({ name: 'prism_redis_writes_total', help: 'Writes to Redis; each is a batch.', rows: one(({ batch }) => batch.counts.writes) })
+  registry.counter({ name: 'prism_redis_commands_total', help: 'Commands in those writes.', rows: one(({ batch }) => batch.counts.commands) })
+  registry.counter({ name: 'prism_redis_asks_total', help: 'What was asked in those commands: over writes, the size of a batch.', rows: one(({ batch }) => batch.counts.asks) })
+  registry.counter({ name: 'prism_redis_timeouts_total', help: 'Writes whose answer did not come in time.', rows: one(({ batch }) => batch.counts.timeouts) })
+  registry.counter({ name: 'prism_redis_connections_lost_total', help: 'Connections to Redis that broke or could not be made.', rows: one(({ losses }) => losses.lost) })
+  registry.counter({ name: 'prism_redis_pool_exhausted_total', help: 'Writes for which every connection was crowded and no more may be opened.', rows: one(({ losses }) => losses.exhausted) })
+  registry.gauge({ name: 'prism_redis_pool_connections', help: 'Connections of the pool.', rows: one(({ load }) => load.connections) })
+  registry.gauge({ name: 'prism_redis_in_flight_commands', help: 'Commands without an answer.', rows: one(({ load }) => load.inFlight) })
+  registry.gauge({ name: 'prism_redis_unusable', help: '1 while this process cannot use Redis (holds="all") or the sessions\' own Redis (holds="sessions"), by reason.', rows: () => unusableRows(unusableOf(pool())) })
+  registry.gauge({ name: 'prism_redis_breaker_open', help: '1 while Redis, or a node of the Cluster, is not asked, because it has failed three times in a row.', rows: one(({ isBroken }) => Number(isBroken)) })
 }
 
 /** Reads all that the last hour is kept of. */
-export function readProcess (parts: Parts, observer: Observer): Reading {
+export function readProcess (parts: Parts, collector: RedisCollector): MetricsSnapshot {
   const { requests, pool, cache: { counts: cache } = { counts: {}, storedBytes: 0, memory: { level: 'calm' } }, events, live } = parts
   const { tallies } = requests
   const { counts } = requests
@@ -105,24 +105,24 @@ export function readProcess (parts: Parts, observer: Observer): Reading {
     roundTrips: pool.batch.roundTrips.counts.slice(),
     pool: { ...pool.load, isBroken: pool.isBroken },
     live: live ?? { websocket: 0, stream: 0 },
-    isRedisUp: observer.isUp,
+    isRedisUp: collector.isUp,
     unusable: unusableOf(pool),
-    redis: observer.sample,
-    areSessionsEvictable: areSessionsEvictable(parts, observer)
+    redis: collector.sample,
+    areSessionsEvictable: areSessionsEvictable(parts, collector)
   }
 }
 
-function unusableRows ({ redis, sessions }: Reading['unusable']): Row[] {
+function unusableRows ({ redis, sessions }: MetricsSnapshot['unusable']): Row[] {
   return Object.entries({ all: redis, sessions }).flatMap(([holds, reason]): Row[] => reason === undefined ? [] : [[{ holds, reason: reason.code }, 1]])
 }
 
-function unusableOf ({ reason, others }: Pool): Reading['unusable'] {
+function unusableOf ({ reason, others }: PooledRedis): MetricsSnapshot['unusable'] {
   return { redis: reason, sessions: others.get('sessions')?.reason }
 }
 
 const evicting = /^(allkeys-|volatile-(lru|lfu|random)$)/
 
 /** A Redis of their own is watched by who keeps sessions. */
-function areSessionsEvictable ({ areSessionsApart }: Parts, { sample }: Observer): boolean | undefined {
+function areSessionsEvictable ({ areSessionsApart }: Parts, { sample }: RedisCollector): boolean | undefined {
   return areSessionsApart ? false : sample?.nodes.some(({ memoryPolicy }) => evicting.test(memoryPolicy))
 }

@@ -5,10 +5,10 @@ import type { NodeSample, Sample } from './observer.ts'
 import type { CacheOutcome } from './requests.ts'
 
 /** Counters and gauges of one process and of Redis at one moment. Counters grow from the start; who wants a rate takes two readings. */
-export interface Reading {
+export interface MetricsSnapshot {
   /** milliseconds since 1970 */
   readonly at: number
-  readonly counts: Readonly<Record<ReadingCount, number>>
+  readonly counts: Readonly<Record<SnapshotCount, number>>
   /** requests by what the cache did */
   readonly outcomes: Readonly<Record<CacheOutcome, number>>
   /** see {@link Histogram}: bucket counts of requests and of round trips */
@@ -26,38 +26,38 @@ export interface Reading {
 }
 
 /** What a reading counts. */
-export type ReadingCount = 'requests' | 'refused' | 'failed' | 'hit' | 'stale' | 'miss' | 'bypass' | 'published' | 'delivered' | 'timeouts' | 'lost' | 'exhausted'
+export type SnapshotCount = 'requests' | 'refused' | 'failed' | 'hit' | 'stale' | 'miss' | 'bypass' | 'published' | 'delivered' | 'timeouts' | 'lost' | 'exhausted'
 
 /** The readings of the last hour. */
 export class History {
   readonly #most: number
-  #readings: Reading[] = []
+  #snapshots: MetricsSnapshot[] = []
 
   /** @param most readings to keep */
   constructor (most: number) {
     this.#most = most
   }
 
-  add (reading: Reading): void {
-    this.#readings.push(reading)
-    if (this.#readings.length > this.#most) this.#readings.shift()
+  add (snapshot: MetricsSnapshot): void {
+    this.#snapshots.push(snapshot)
+    if (this.#snapshots.length > this.#most) this.#snapshots.shift()
   }
 
-  get all (): readonly Reading[] {
-    return this.#readings
+  get all (): readonly MetricsSnapshot[] {
+    return this.#snapshots
   }
 
-  get last (): Reading | undefined {
-    return this.#readings.at(-1)
+  get last (): MetricsSnapshot | undefined {
+    return this.#snapshots.at(-1)
   }
 
   /** The last reading, and the one that stands so far before it, or as far as there are any; undefined while there are not two. */
-  window (seconds: number): readonly [from: Reading, to: Reading] | undefined {
+  window (seconds: number): readonly [from: MetricsSnapshot, to: MetricsSnapshot] | undefined {
     const to = this.last
-    if (to === undefined || this.#readings.length < 2) return undefined
+    if (to === undefined || this.#snapshots.length < 2) return undefined
     const since = to.at - seconds * 1000
-    const index = this.#readings.findLastIndex(({ at }) => at <= since)
-    const from = this.#readings[Math.max(0, index)]
+    const index = this.#snapshots.findLastIndex(({ at }) => at <= since)
+    const from = this.#snapshots[Math.max(0, index)]
     return from === undefined || from === to ? undefined : [from, to]
   }
 }
@@ -94,7 +94,7 @@ export function memoryShareOf ({ figures: { redis_memory_used_bytes: used, [memo
  *
  * @param windowSeconds the shortest time that growth is divided by; default the time between the readings
  */
-export function nodeRates (from: Reading, to: Reading, name: string, windowSeconds = 0): number[] {
+export function nodeRates (from: MetricsSnapshot, to: MetricsSnapshot, name: string, windowSeconds = 0): number[] {
   const elapsedMs = (to.redis?.at ?? 0) - (from.redis?.at ?? 0)
   if (from.redis === undefined || to.redis === undefined || elapsedMs <= 0) return []
   const before = new Map(from.redis.nodes.map(({ node, figures }) => [node, figures[name]]))

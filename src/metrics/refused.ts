@@ -1,22 +1,22 @@
 /** Who was refused, and how often; an address only as the network that it stands in. */
-export interface Refused { readonly who: string, readonly policy: string, readonly count: number }
+export interface RateLimitedClient { readonly who: string, readonly policy: string, readonly count: number }
 
-const places = 100
+const trackedClients = 100
 
 /** Keeps who is refused most, in little memory whoever comes: of the least refused one gives way to a new one, and hands on its count. */
-export class MostRefused {
-  readonly #counts = new Map<string, Refused>()
+export class TopRateLimited {
+  readonly #counts = new Map<string, RateLimitedClient>()
 
   add (address: string, policy: string): void {
     const who = truncateAddress(address)
     const name = `${policy} ${who}`
     const known = this.#counts.get(name)
-    const count = known?.count ?? (this.#counts.size < places ? 0 : this.#giveWay())
+    const count = known?.count ?? (this.#counts.size < trackedClients ? 0 : this.#giveWay())
     this.#counts.set(name, { who, policy, count: count + 1 })
   }
 
   /** The most refused first. */
-  top (count: number): Refused[] {
+  top (count: number): RateLimitedClient[] {
     return [...this.#counts.values()].sort((one, other) => other.count - one.count).slice(0, count)
   }
 

@@ -12,7 +12,7 @@ const statusClasses = 6
 export interface LabelledCount { readonly labels: Readonly<Record<string, string>>, readonly count: number }
 
 /** The requests of one route and method. */
-export class RequestTally {
+export class RequestCounters {
   readonly method: string
   readonly route: string
   /** by cache outcome, then by the status's first digit */
@@ -41,11 +41,11 @@ export interface Decisions {
 }
 
 /** All requests that one route has answered. */
-export class RouteTally {
-  readonly byMethod = new Map<string, RequestTally>()
+export class RouteCounters {
+  readonly byMethod = new Map<string, RequestCounters>()
   readonly decisions: Decisions
   readonly #route: string
-  #last: RequestTally | undefined
+  #last: RequestCounters | undefined
 
   /** @param route its pattern, never a path: strangers make no labels */
   constructor (route: string, policies: readonly string[]) {
@@ -54,13 +54,13 @@ export class RouteTally {
   }
 
   /** Its requests of one method; most routes have one. */
-  of (method: string): RequestTally {
+  of (method: string): RequestCounters {
     if (this.#last?.method !== method) this.#last = this.#find(knownMethods.has(method) ? method : 'other')
     return this.#last
   }
 
-  #find (method: string): RequestTally {
-    const tally = this.byMethod.get(method) ?? new RequestTally(method, this.#route)
+  #find (method: string): RequestCounters {
+    const tally = this.byMethod.get(method) ?? new RequestCounters(method, this.#route)
     this.byMethod.set(method, tally)
     return tally
   }
@@ -68,15 +68,15 @@ export class RouteTally {
 
 /** The requests of this process, by route. Adding one costs a few array cells; labels are made when somebody asks. */
 export class Requests {
-  readonly #routes: RouteTally[] = []
+  readonly #routes: RouteCounters[] = []
 
-  open (route: string, policies: readonly string[]): RouteTally {
-    const tally = new RouteTally(route, policies)
+  open (route: string, policies: readonly string[]): RouteCounters {
+    const tally = new RouteCounters(route, policies)
     this.#routes.push(tally)
     return tally
   }
 
-  get tallies (): RequestTally[] {
+  get tallies (): RequestCounters[] {
     return this.#routes.flatMap(({ byMethod }) => [...byMethod.values()])
   }
 

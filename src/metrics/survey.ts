@@ -17,7 +17,7 @@ export const lifetimeBounds = [60, 300, 900, 3600] as const
 /** Keys that one look reads through, and keys that it looks at closely. */
 const budget = { scanned: 1000, probed: 40 }
 
-class Tally {
+class NamespaceCounters {
   keys = 0
   probed = 0
   bytes = 0
@@ -32,14 +32,14 @@ class Tally {
   }
 }
 
-type Pass = Record<Namespace, Tally>
-const emptyPass = (): Pass => Object.fromEntries(namespaces.map((namespace) => [namespace, new Tally()])) as Pass
+type Pass = Record<Namespace, NamespaceCounters>
+const emptyPass = (): Pass => Object.fromEntries(namespaces.map((namespace) => [namespace, new NamespaceCounters()])) as Pass
 
 /**
  * Learns how keys, bytes and lifetimes spread over the namespaces: a step of SCAN at each look, never more, and a close look at a few of its keys.
  * SCAN walks in an order that is as good as random, so that a part of a pass speaks for the whole; of a Cluster one node is read after the other.
  */
-export class Survey {
+export class KeyspaceSampler {
   readonly #keys: Keys
   #cursor = '0'
   /** the node that is being read */
@@ -89,7 +89,7 @@ export class Survey {
     const scanned = seen(this.#pass) + seen(this.#lastPass)
     return namespaces.map((namespace) => {
       const passes = [this.#pass[namespace], this.#lastPass[namespace]]
-      const sum = (of: (tally: Tally) => number) => passes.reduce((all, tally) => all + of(tally), 0)
+      const sum = (of: (tally: NamespaceCounters) => number) => passes.reduce((all, tally) => all + of(tally), 0)
       const keys = scanned === 0 ? 0 : Math.round(sum((tally) => tally.keys) / scanned * total)
       const probed = sum((tally) => tally.probed)
       const bytes = probed === 0 ? 0 : Math.round(sum((tally) => tally.bytes) / probed * keys)

@@ -1,16 +1,16 @@
 import router from 'find-my-way'
 import { CachedRoute } from '../cache/cached-route.ts'
-import type { Asking } from '../cache/message.ts'
-import { viewOf } from '../cache/view.ts'
-import type { EntryView } from '../cache/view.ts'
+import type { CacheRequest } from '../cache/message.ts'
+import { inspectEntry } from '../cache/view.ts'
+import type { EntryInspection } from '../cache/view.ts'
 
 /** Where a URL is meant that names none. */
-export interface Place {
+export interface RequestTarget {
   readonly protocol: string
   readonly host: string
 }
 
-type Part = CachedRoute<Asking>
+type Part = CachedRoute<CacheRequest>
 
 /** Finds what is stored for a URL, as a request without fields of its own would. */
 export class EntryFinder {
@@ -22,7 +22,7 @@ export class EntryFinder {
   }
 
   /** Never rejects: a Redis that is away is told as `unavailable`. */
-  async find (text: string, place: Place): Promise<EntryView> {
+  async find (text: string, place: RequestTarget): Promise<EntryInspection> {
     const { protocol = '', host = '', pathname = '', search = '' } = URL.parse(text, `${place.protocol}://${place.host}`) ?? {}
     const path = pathname + search
     const match = this.#routes.find('GET', path)
@@ -31,6 +31,6 @@ export class EntryFinder {
     const found = await part.peek({ method: 'GET', url: path, protocol: protocol.slice(0, -1), host, headers: {}, raw: { url: path, headers: {} }, query: match.searchParams, params: match.params })
     if (found === undefined) return { found: 'apart', route }
     if (found.outcome !== 'found') return { found: found.outcome === 'none' ? 'nothing' : 'unavailable', route }
-    return { route, ...viewOf(found.entry, Date.now()) }
+    return { route, ...inspectEntry(found.entry, Date.now()) }
   }
 }

@@ -2,12 +2,12 @@ import { quantile } from '../histogram.ts'
 import { memoryLimit, memoryOther } from '../metrics/info.ts'
 import type { NodeSample } from '../metrics/observer.ts'
 import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics/reading.ts'
-import type { Reading, ReadingCount } from '../metrics/reading.ts'
+import type { MetricsSnapshot, SnapshotCount } from '../metrics/reading.ts'
 import { cacheOutcomes } from '../metrics/requests.ts'
 import type { CacheOutcome } from '../metrics/requests.ts'
 
 /** One step of the dashboard's curves; null where nothing is known. Rates are a second, durations in milliseconds, sizes in bytes. */
-export interface Point {
+export interface ChartPoint {
   readonly at: number
   readonly requests: number
   readonly refused: number
@@ -34,9 +34,9 @@ export interface Point {
 }
 
 /** What happened between two readings. */
-export function pointOf (from: Reading, to: Reading): Point {
+export function pointOf (from: MetricsSnapshot, to: MetricsSnapshot): ChartPoint {
   const seconds = Math.max(0.001, (to.at - from.at) / 1000)
-  const rate = (name: ReadingCount) => growth(from.counts[name], to.counts[name]) / seconds
+  const rate = (name: SnapshotCount) => growth(from.counts[name], to.counts[name]) / seconds
   const [hit, stale, miss] = [rate('hit'), rate('stale'), rate('miss')]
   const durations = bucketGrowth(from.durations, to.durations)
   const roundTrips = bucketGrowth(from.roundTrips, to.roundTrips)
@@ -66,10 +66,10 @@ export function pointOf (from: Reading, to: Reading): Point {
 }
 
 /** The curves of all readings. */
-export function pointsOf (readings: readonly Reading[]): Point[] {
-  return readings.slice(1).flatMap((reading, index) => {
-    const before = readings[index]
-    return before === undefined ? [] : [pointOf(before, reading)]
+export function pointsOf (snapshots: readonly MetricsSnapshot[]): ChartPoint[] {
+  return snapshots.slice(1).flatMap((snapshot, index) => {
+    const before = snapshots[index]
+    return before === undefined ? [] : [pointOf(before, snapshot)]
   })
 }
 
@@ -79,7 +79,7 @@ function milliseconds (counts: readonly number[], share: number): number | null 
 }
 
 /** A Cluster is as full as its fullest node. */
-function fullest ({ redis }: Reading): NodeSample | undefined {
+function fullest ({ redis }: MetricsSnapshot): NodeSample | undefined {
   return redis?.nodes.reduce((most, node) => (memoryShareOf(node) ?? 0) > (memoryShareOf(most) ?? 0) ? node : most)
 }
 

@@ -1,51 +1,51 @@
 import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../errors.ts'
 import { Histogram } from '../histogram.ts'
-import { Answer } from './answer.ts'
-import { afterReading, defaultDeadlineMs } from './deadline.ts'
-import { Flight } from './flight.ts'
-import type { Tower } from './flight.ts'
-import type { Lane } from './lane.ts'
+import { PendingReply } from './answer.ts'
+import { setTimeoutAfterIo, defaultDeadlineMs } from './deadline.ts'
+import { InFlightWrite } from './flight.ts'
+import type { WriteObserver } from './flight.ts'
+import type { Connection } from './lane.ts'
 import type { Argument } from './packet.ts'
-import { Ask, packAsks, packCommand, packRead, packReads, Read } from './parcel.ts'
-import type { Parcel } from './parcel.ts'
+import { ScriptOperation, packScripts, packCommand, packRead, packReads, GetOperation } from './parcel.ts'
+import type { BatchedCommand } from './parcel.ts'
 import type { Script } from './script.ts'
 
 /** What a request waits for leaves before background work. */
 export type Priority = 'request' | 'background'
 
 /** How much one tick's batch carries; complete once it has left. */
-export interface BatchSize { asks: number, commands: number }
+export interface BatchSize { operations: number, commands: number }
 
 /** Where a batch finds its connections. */
-export interface LaneSource {
+export interface ConnectionPicker {
   /** the connection that takes the next write; undefined when none is ready, or Redis is not asked now */
-  choose (): Lane | undefined
+  choose (): Connection | undefined
   /** a connection with room for an answer of so many bytes, best not the one that small answers use; undefined when there is none now */
-  chooseFor (bytes: number): Lane | undefined
+  chooseFor (bytes: number): Connection | undefined
   /** notes that somebody asked while there was nobody to ask */
   missed (): void
 }
 
 /** A read that waits for a connection with room for its answer. */
-interface LargeRead { read: Read, bytes: number, timer: NodeJS.Timeout, deadlineAt: number }
+interface LargeRead { read: GetOperation, bytes: number, timer: NodeJS.Timeout, deadlineAt: number }
 
 /** What one tick has asked for so far. */
-class Wants {
-  readonly reads = new Map<string, Read>()
-  readonly asks = new Map<Script<unknown>, Ask[]>()
-  readonly commands: Parcel[] = []
+class TickQueue {
+  readonly reads = new Map<string, GetOperation>()
+  readonly scripts = new Map<Script<unknown>, ScriptOperation[]>()
+  readonly commands: BatchedCommand[] = []
 
-  pack (isCluster: boolean, sizes: LRUCache<string, number>): Parcel[] {
-    const parcels = this.reads.size === 0 ? [] : packReads(this.reads, isCluster, sizes)
-    for (const [script, asks] of this.asks) parcels.push(...packAsks(script, asks, isCluster))
-    parcels.push(...this.commands)
-    return parcels
+  pack (isCluster: boolean, sizes: LRUCache<string, number>): BatchedCommand[] {
+    const batchedCommands = this.reads.size === 0 ? [] : packReads(this.reads, isCluster, sizes)
+    for (const [script, operations] of this.scripts) batchedCommands.push(...packScripts(script, operations, isCluster))
+    batchedCommands.push(...this.commands)
+    return batchedCommands
   }
 
   reject (error: Error): void {
     for (const read of this.reads.values()) read.reject(error)
-    for (const asks of this.asks.values()) for (const ask of asks) ask.reject(error)
+    for (const operations of this.scripts.values()) for (const operation of operations) operation.reject(error)
     for (const command of this.commands) command.failed(error)
   }
 }
@@ -56,7 +56,7 @@ class Wants {
  * Every ask settles exactly once within 250 ms: with its own answer, its own error ({@link RedisReplyError}), or a {@link RedisUnavailableError}.
  * A script that timed out may still have run: what it writes is idempotent or guarded by a version.
  */
-export class Batch implements Tower {
+export class Batch implements WriteObserver {
   /** Counts since the start: writes, commands in them, asks answered by them, writes whose answer did not come in time. */
   readonly counts = { writes: 0, commands: 0, asks: 0, timeouts: 0 }
   /** How long the last answer of each write took to come. */
@@ -64,10 +64,10 @@ export class Batch implements Tower {
   /** Grows each time what was collected leaves: who changes an ask's arguments until then can tell. */
   tick = 0
   /** What this tick's batch carries so far; another object for each batch. */
-  collecting: BatchSize = { asks: 0, commands: 0 }
-  readonly #lanes: LaneSource
-  #request = new Wants()
-  #background = new Wants()
+  collecting: BatchSize = { operations: 0, commands: 0 }
+  readonly #connections: ConnectionPicker
+  #request = new TickQueue()
+  #background = new TickQueue()
   #large: LargeRead[] = []
   readonly #largeByKey = new LRUCache<string, number>({ max: 10_000 })
   #isScheduled = false
@@ -75,8 +75,8 @@ export class Batch implements Tower {
   /** How long an answer is waited for. */
   readonly deadlineMs: number
 
-  constructor (lanes: LaneSource, deadlineMs = defaultDeadlineMs) {
-    this.#lanes = lanes
+  constructor (connections: ConnectionPicker, deadlineMs = defaultDeadlineMs) {
+    this.#connections = connections
     this.deadlineMs = deadlineMs
   }
 
@@ -86,10 +86,10 @@ export class Batch implements Tower {
    * @returns its bytes (shared by all who asked: do not write into them); null when there is none, or it is not a string.
    * It fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  reading (key: string, priority: Priority = 'request'): Answer<Buffer | null> {
+  enqueueGet (key: string, priority: Priority = 'request'): PendingReply<Buffer | null> {
     const { reads } = this.#collect(priority)
     let read = reads.get(key)
-    if (read === undefined) reads.set(key, read = new Read(key))
+    if (read === undefined) reads.set(key, read = new GetOperation(key))
     return read
   }
 
@@ -98,23 +98,23 @@ export class Batch implements Tower {
    *
    * @returns it fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY when this ask failed
    */
-  asking<Value> (script: Script<Value>, keys: Ask['keys'], args: Ask['args'], priority: Priority = 'request'): Ask<Value> {
-    const { asks } = this.#collect(priority)
-    const ask = new Ask<Value>(keys, args)
+  enqueueScript<Value> (script: Script<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority: Priority = 'request'): ScriptOperation<Value> {
+    const { scripts: asks } = this.#collect(priority)
+    const operation = new ScriptOperation<Value>(keys, args)
     const others = asks.get(script)
-    if (others === undefined) asks.set(script, [ask as Ask])
-    else others.push(ask as Ask)
-    return ask
+    if (others === undefined) asks.set(script, [operation as ScriptOperation])
+    else others.push(operation as ScriptOperation)
+    return operation
   }
 
-  /** As {@link reading}, for who waits. */
-  read (key: string, priority?: Priority): Promise<Buffer | null> {
-    return this.reading(key, priority).promise()
+  /** As {@link enqueueGet}, for who waits. */
+  get (key: string, priority?: Priority): Promise<Buffer | null> {
+    return this.enqueueGet(key, priority).promise()
   }
 
-  /** As {@link asking}, for who waits. */
-  ask<Value> (script: Script<Value>, keys: Ask['keys'], args: Ask['args'], priority?: Priority): Promise<Value> {
-    return this.asking(script, keys, args, priority).promise()
+  /** As {@link enqueueScript}, for who waits. */
+  runScript<Value> (script: Script<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority?: Priority): Promise<Value> {
+    return this.enqueueScript(script, keys, args, priority).promise()
   }
 
   /**
@@ -123,13 +123,13 @@ export class Batch implements Tower {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
   command (name: string, args: Argument[], priority: Priority = 'request'): Promise<unknown> {
-    const answer = new Answer<unknown>()
-    this.#collect(priority).commands.push(packCommand(name, args, answer))
-    return answer.promise()
+    const reply = new PendingReply<unknown>()
+    this.#collect(priority).commands.push(packCommand(name, args, reply))
+    return reply.promise()
   }
 
   /** Notes how long a write's last answer took. */
-  landed (ms: number): void {
+  completed (ms: number): void {
     this.roundTrips.observe(ms / 1000)
   }
 
@@ -138,9 +138,9 @@ export class Batch implements Tower {
     this.counts.timeouts += 1
   }
 
-  #collect (priority: Priority): Wants {
+  #collect (priority: Priority): TickQueue {
     this.counts.asks += 1
-    this.collecting.asks += 1
+    this.collecting.operations += 1
     if (!this.#isScheduled) {
       this.#isScheduled = true
       // After all sockets that became readable in this tick have been read: their requests leave together.
@@ -153,42 +153,42 @@ export class Batch implements Tower {
     this.#isScheduled = false
     this.tick += 1
     const all = [this.#request, this.#background]
-    this.#request = new Wants()
-    this.#background = new Wants()
+    this.#request = new TickQueue()
+    this.#background = new TickQueue()
     const size = this.collecting
-    this.collecting = { asks: 0, commands: 0 }
-    const lane = this.#lanes.choose()
-    if (lane === undefined) return this.#refuse(all)
-    const parcels = all.flatMap((wants) => {
+    this.collecting = { operations: 0, commands: 0 }
+    const connection = this.#connections.choose()
+    if (connection === undefined) return this.#refuse(all)
+    const batchedCommands = all.flatMap((wants) => {
       this.#setLargeAside(wants)
-      return wants.pack(lane.isCluster, this.#largeByKey)
+      return wants.pack(connection.isCluster, this.#largeByKey)
     })
-    size.commands = this.#send(lane, parcels)
+    size.commands = this.#send(connection, batchedCommands)
     this.#sendLarge()
   }
 
-  #refuse (all: readonly Wants[]): void {
-    this.#lanes.missed()
+  #refuse (all: readonly TickQueue[]): void {
+    this.#connections.missed()
     const error = new RedisUnavailableError('no connection')
     for (const wants of all) wants.reject(error)
   }
 
   /** @returns how many commands have left */
-  #send (lane: Lane, parcels: readonly Parcel[], remainingMs = this.deadlineMs): number {
-    const { size } = new Flight(parcels, lane, this, remainingMs)
+  #send (connection: Connection, batchedCommands: readonly BatchedCommand[], remainingMs = this.deadlineMs): number {
+    const { size } = new InFlightWrite(batchedCommands, connection, this, remainingMs)
     if (size > 0) this.counts.writes += 1
     this.counts.commands += size
     return size
   }
 
   /** Takes keys that are known to hold much out of the common command. */
-  #setLargeAside ({ reads }: Wants): void {
+  #setLargeAside ({ reads }: TickQueue): void {
     if (this.#largeByKey.size === 0) return
     for (const [key, read] of reads) {
       const bytes = this.#largeByKey.get(key)
       if (bytes === undefined) continue
       reads.delete(key)
-      this.#large.push({ read, bytes, timer: afterReading(this.deadlineMs, () => this.#expireLarge(read)), deadlineAt: performance.now() + this.deadlineMs })
+      this.#large.push({ read, bytes, timer: setTimeoutAfterIo(this.deadlineMs, () => this.#expireLarge(read)), deadlineAt: performance.now() + this.deadlineMs })
     }
   }
 
@@ -196,21 +196,21 @@ export class Batch implements Tower {
   #sendLarge (): void {
     for (let next = this.#large[0]; next !== undefined; next = this.#large[0]) {
       const { read, bytes, timer, deadlineAt } = next
-      const lane = this.#lanes.chooseFor(bytes)
-      if (lane === undefined) return
+      const connection = this.#connections.chooseFor(bytes)
+      if (connection === undefined) return
       clearTimeout(timer)
       this.#large.shift()
-      lane.expectedBytes += bytes
+      connection.expectedBytes += bytes
       const landed = () => {
-        lane.expectedBytes -= bytes
+        connection.expectedBytes -= bytes
         this.#sendLarge()
       }
-      const left = this.#send(lane, [{ ...packRead(read, this.#largeByKey), landed }], Math.max(1, deadlineAt - performance.now()))
-      if (left === 0) lane.expectedBytes -= bytes
+      const left = this.#send(connection, [{ ...packRead(read, this.#largeByKey), landed }], Math.max(1, deadlineAt - performance.now()))
+      if (left === 0) connection.expectedBytes -= bytes
     }
   }
 
-  #expireLarge (read: Read): void {
+  #expireLarge (read: GetOperation): void {
     const waiting = this.#large.length
     this.#large = this.#large.filter((large) => large.read !== read)
     if (this.#large.length < waiting) read.reject(new RedisUnavailableError(`no room within ${this.deadlineMs} ms`))

@@ -6,7 +6,7 @@ const failuresToOpen = 3
  *
  * It holds no timer: who owns it probes, and tells it `succeeded`.
  */
-export class Breaker {
+export class CircuitBreaker {
   #failuresInARow = 0
   #onChange: (isOpen: boolean) => void
 
@@ -25,7 +25,7 @@ export class Breaker {
   }
 
   /** There was nobody to ask. While it is open that is no news. */
-  missed (): void {
+  noConnection (): void {
     if (!this.isOpen) this.failed()
   }
 

@@ -1,20 +1,20 @@
-import { Breaker } from './breaker.ts'
+import { CircuitBreaker } from './breaker.ts'
 
 /**
  * Who is not asked for now: the one server, or single nodes of a Cluster, by their addresses. They are common to all connections,
  * so that a node's death is learned once.
  */
-export class Breakers {
+export class CircuitBreakers {
   /** of the one server, and of there being a connection at all */
-  readonly server: Breaker
-  readonly #nodes = new Map<string, Breaker>()
+  readonly server: CircuitBreaker
+  readonly #nodes = new Map<string, CircuitBreaker>()
   #onChange: (isOut: boolean) => void
   #isOut = false
 
   /** @param onChange called when the first opens (true), and when all are closed again (false) */
   constructor (onChange: (isOut: boolean) => void) {
     this.#onChange = onChange
-    this.server = new Breaker(() => this.#changed())
+    this.server = new CircuitBreaker(() => this.#changed())
   }
 
   /** Whether any part of Redis is not asked. */
@@ -23,9 +23,9 @@ export class Breakers {
   }
 
   /** That of one node of a Cluster. */
-  of (address: string): Breaker {
+  of (address: string): CircuitBreaker {
     let breaker = this.#nodes.get(address)
-    if (breaker === undefined) this.#nodes.set(address, breaker = new Breaker(() => this.#changed()))
+    if (breaker === undefined) this.#nodes.set(address, breaker = new CircuitBreaker(() => this.#changed()))
     return breaker
   }
 

@@ -1,17 +1,17 @@
-import { Packet, writePacket } from './packet.ts'
-import type { Argument, PacketWriter } from './packet.ts'
+import { EncodedCommand, encodeCommand } from './packet.ts'
+import type { Argument, RespWriter } from './packet.ts'
 
 /** What an ask gives a script. */
-export interface Given {
+export interface ScriptArgs {
   readonly keys: readonly string[]
   readonly args: readonly Argument[]
 }
 
 /** Asks that follow each other and have as many keys and as many arguments. */
-interface Run {
-  readonly asks: readonly Given[]
+interface ArgGroup {
+  readonly asks: readonly ScriptArgs[]
   /** where their arguments differ, from 0; the others are the same for all */
-  readonly places: readonly number[]
+  readonly varyingArgs: readonly number[]
 }
 
 /**
@@ -20,11 +20,11 @@ interface Run {
  *
  * @param text the script's, or its SHA-1
  */
-export function writeCall (name: 'eval' | 'evalsha', text: string, asks: readonly Given[]): Packet {
-  const runs = runsOf(asks)
+export function encodeScriptCall (name: 'eval' | 'evalsha', text: string, asks: readonly ScriptArgs[]): EncodedCommand {
+  const runs = groupsOf(asks)
   const keys = asks.reduce((sum, { keys }) => sum + keys.length, 0)
-  const shapes = runs.map(shapeOf).join('')
-  const bytes = writePacket((packet) => {
+  const shapes = runs.map(groupHeader).join('')
+  const bytes = encodeCommand((packet) => {
     packet.add(name)
     packet.add(text)
     packet.addNumber(keys)
@@ -32,43 +32,43 @@ export function writeCall (name: 'eval' | 'evalsha', text: string, asks: readonl
     packet.add(shapes)
     for (const run of runs) addArguments(packet, run)
   })
-  return new Packet(name, asks[0]?.keys[0] ?? '', bytes)
+  return new EncodedCommand(name, asks[0]?.keys[0] ?? '', bytes)
 }
 
-function addArguments (packet: PacketWriter, { asks, places }: Run): void {
-  const [{ args: first }] = asks as [Given]
+function addArguments (packet: RespWriter, { asks, varyingArgs: places }: ArgGroup): void {
+  const [{ args: first }] = asks as [ScriptArgs]
   for (let index = 0; index < first.length; index++) if (!places.includes(index)) packet.add(first[index] ?? '')
   if (places.length > 0) for (const { args } of asks) for (const index of places) packet.add(args[index] ?? '')
 }
 
 /** A run as a script reads it: 'asks keys arguments places;', places from 1. */
-function shapeOf ({ asks, places }: Run): string {
+function groupHeader ({ asks, varyingArgs: places }: ArgGroup): string {
   return `${asks.length} ${asks[0]?.keys.length} ${asks[0]?.args.length} ${places.map((index) => index + 1).join()};`
 }
 
-function runsOf (asks: readonly Given[]): Run[] {
-  const runs: Run[] = []
+function groupsOf (asks: readonly ScriptArgs[]): ArgGroup[] {
+  const runs: ArgGroup[] = []
   for (let start = 0, end = 0; start < asks.length; start = end) {
-    const first = asks[start] as Given
-    while (end < asks.length && isAlike(first, asks[end] as Given)) end++
+    const first = asks[start] as ScriptArgs
+    while (end < asks.length && isAlike(first, asks[end] as ScriptArgs)) end++
     const run = start === 0 && end === asks.length ? asks : asks.slice(start, end)
-    runs.push({ asks: run, places: placesOf(run, first.args) })
+    runs.push({ asks: run, varyingArgs: varyingArgsOf(run, first.args) })
   }
   return runs
 }
 
-function placesOf (asks: readonly Given[], first: Given['args']): number[] {
+function varyingArgsOf (asks: readonly ScriptArgs[], first: ScriptArgs['args']): number[] {
   const places: number[] = []
   for (let index = 0; index < first.length; index++) if (!isSame(asks, first, index)) places.push(index)
   return places
 }
 
 /** Many have not only the same arguments, but the same list of them. */
-function isSame (asks: readonly Given[], first: Given['args'], index: number): boolean {
+function isSame (asks: readonly ScriptArgs[], first: ScriptArgs['args'], index: number): boolean {
   for (const { args } of asks) if (args !== first && args[index] !== first[index]) return false
   return true
 }
 
-function isAlike (one: Given, other: Given): boolean {
+function isAlike (one: ScriptArgs, other: ScriptArgs): boolean {
   return one.keys.length === other.keys.length && one.args.length === other.args.length
 }

@@ -39,7 +39,7 @@ const roles: Record<Role, ClientOptions> = {
  *
  * @returns a function that opens one more; it starts to connect at once, and reports failures as `error` events only
  */
-export function connector (from: Address | Redis | Cluster, connection: ClientOptions, deadlineMs = defaultDeadlineMs): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
+export function connectionFactory (from: Address | Redis | Cluster, connection: ClientOptions, deadlineMs = defaultDeadlineMs): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
   return (role, overrides = {}) => {
     const slowness = slownessOf(deadlineMs)
     const times = { connectTimeout: connectMs * slowness, ...(role === 'blocking' ? { blockingTimeoutGrace: deadlineMs } : {}) }

@@ -14,7 +14,7 @@ export function slownessOf (deadlineMs: number): number {
  *
  * @returns for `clearTimeout`; what is called back all the same finds what it waited for settled
  */
-export function afterReading (ms: number, callBack: () => void): NodeJS.Timeout {
+export function setTimeoutAfterIo (ms: number, callBack: () => void): NodeJS.Timeout {
   return setTimeout(() => setImmediate(callBack), ms)
 }
 
@@ -23,9 +23,9 @@ export function afterReading (ms: number, callBack: () => void): NodeJS.Timeout 
  *
  * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE after the deadline
  */
-export async function within<Answer> (answer: Promise<Answer>, deadlineMs: number): Promise<Answer> {
+export async function withDeadline<Answer> (answer: Promise<Answer>, deadlineMs: number): Promise<Answer> {
   const late = Promise.withResolvers<never>()
-  const timer = afterReading(deadlineMs, () => late.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
+  const timer = setTimeoutAfterIo(deadlineMs, () => late.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
   try {
     return await Promise.race([answer, late.promise])
   } finally {

@@ -1,10 +1,10 @@
 import { Cluster } from 'ioredis'
 import type { Redis } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
-import { within } from './deadline.ts'
+import { withDeadline } from './deadline.ts'
 
 /** What the server says of itself. */
-export interface Server {
+export interface ServerInfo {
   /** '' when it may not be asked (an ACL without INFO) */
   version: string
   isCluster: boolean
@@ -64,7 +64,7 @@ export class ClusterIdentity {
  *
  * @throws {Error} ioredis's, when the connection fails; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when no master answers
  */
-export async function readServer (client: Redis | Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<Server> {
+export async function readServerInfo (client: Redis | Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<ServerInfo> {
   const { info, runId } = client instanceof Cluster ? await readMasters(client, identity, deadlineMs) : await readOne(client)
   const field = (name: string) => info.get(name) ?? ''
   return {
@@ -87,7 +87,7 @@ async function readMasters (cluster: Cluster, identity: ClusterIdentity, deadlin
   const nodes = new Map(cluster.nodes('master').map((node) => [addressOf(node), node]))
   const answers = await Promise.all([...mastersOf(cluster)].map(async (address) => {
     const node = nodes.get(address)
-    return { address, info: node && await within(readInfo(node), deadlineMs).catch(() => undefined) }
+    return { address, info: node && await withDeadline(readInfo(node), deadlineMs).catch(() => undefined) }
   }))
   const info = answers.find(({ info }) => info !== undefined)?.info
   if (info === undefined) throw new RedisUnavailableError('no node answers')

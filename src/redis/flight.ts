@@ -1,13 +1,13 @@
 import { RedisUnavailableError } from '../errors.ts'
-import { afterReading } from './deadline.ts'
-import type { Cargo, Lane } from './lane.ts'
-import { failureOf, isOutage } from './outage.ts'
-import type { Parcel } from './parcel.ts'
-import type { Wire } from './wire.ts'
+import { setTimeoutAfterIo } from './deadline.ts'
+import type { OutgoingCommand, Connection } from './lane.ts'
+import { toPublicError, isServerFailure } from './outage.ts'
+import type { BatchedCommand } from './parcel.ts'
+import type { ConnectionHealth } from './wire.ts'
 
 /** Who is told how a flight went: how long its last answer took to come, or that some did not come in time. */
-export interface Tower {
-  landed (ms: number): void
+export interface WriteObserver {
+  completed (ms: number): void
   timedOut (): void
 }
 
@@ -15,123 +15,123 @@ export interface Tower {
  * What left together on one connection. Every parcel settles exactly once: by its answer, by its error, or by the deadline;
  * what comes after the deadline is dropped. What is for a node that is not asked now fails at once, and does not leave.
  */
-export class Flight {
-  readonly #lane: Lane
-  readonly #tower: Tower
-  readonly #legs: Leg[]
+export class InFlightWrite {
+  readonly #connection: Connection
+  readonly #observer: WriteObserver
+  readonly #commands: InFlightCommand[]
   readonly #leftAt = performance.now()
   readonly #timer: NodeJS.Timeout | undefined
-  #failed: Wire[] = []
+  #failed: ConnectionHealth[] = []
   #open: number
 
   /** @param remainingMs until the deadline, for what has waited for room before */
-  constructor (parcels: readonly Parcel[], lane: Lane, tower: Tower, remainingMs = lane.deadlineMs) {
-    this.#lane = lane
-    this.#tower = tower
-    this.#legs = this.#board(parcels)
-    this.#open = this.#legs.length
+  constructor (batchedCommands: readonly BatchedCommand[], connection: Connection, observer: WriteObserver, remainingMs = connection.deadlineMs) {
+    this.#connection = connection
+    this.#observer = observer
+    this.#commands = this.#admit(batchedCommands)
+    this.#open = this.#commands.length
     if (this.#open === 0) return
-    this.#timer = afterReading(remainingMs, () => this.#expire())
-    lane.write(this.#legs)
+    this.#timer = setTimeoutAfterIo(remainingMs, () => this.#expire())
+    connection.write(this.#commands)
   }
 
   /** How many commands have left. */
   get size (): number {
-    return this.#legs.length
+    return this.#commands.length
   }
 
-  answered (leg: Leg, reply: unknown): void {
-    leg.parcel.landed?.()
-    if (!this.#close(leg)) return
-    leg.wire.breaker.succeeded()
+  answered (inFlight: InFlightCommand, reply: unknown): void {
+    inFlight.batched.landed?.()
+    if (!this.#close(inFlight)) return
+    inFlight.health.breaker.succeeded()
     try {
-      leg.parcel.answered(reply)
+      inFlight.batched.answered(reply)
     } catch (error) {
       // Not the shape this command answers with: whatever speaks there, it is no Redis that we know.
-      leg.parcel.failed(error as Error)
+      inFlight.batched.failed(error as Error)
     }
-    if (leg.parcel.complaint !== undefined) this.#lane.hear(leg.parcel.complaint)
+    if (inFlight.batched.serverError !== undefined) this.#connection.hear(inFlight.batched.serverError)
   }
 
-  failed (leg: Leg, error: Error): void {
-    const { parcel, wire } = leg
-    if (parcel.whole !== undefined && leg.isOpen && error.message.startsWith('NOSCRIPT')) return this.#sendWhole(leg, parcel.whole())
+  failed (inFlight: InFlightCommand, error: Error): void {
+    const { batched: parcel, health: wire } = inFlight
+    if (parcel.withScriptText !== undefined && inFlight.isOpen && error.message.startsWith('NOSCRIPT')) return this.#sendWhole(inFlight, parcel.withScriptText())
     parcel.landed?.()
-    if (!this.#close(leg)) return
-    if (isOutage(error)) this.#countFailure(wire)
+    if (!this.#close(inFlight)) return
+    if (isServerFailure(error)) this.#countFailure(wire)
     else wire.breaker.succeeded()
-    parcel.failed(failureOf(error))
+    parcel.failed(toPublicError(error))
   }
 
-  #board (parcels: readonly Parcel[]): Leg[] {
-    const legs: Leg[] = []
-    for (const parcel of parcels) {
-      const wire = this.#lane.wireOf(parcel.command)
-      if (wire.breaker.isOpen) parcel.failed(new RedisUnavailableError('no connection'))
-      else legs.push(new Leg(this, parcel, wire))
+  #admit (batchedCommands: readonly BatchedCommand[]): InFlightCommand[] {
+    const commands: InFlightCommand[] = []
+    for (const batched of batchedCommands) {
+      const health = this.#connection.healthOf(batched.command)
+      if (health.breaker.isOpen) batched.failed(new RedisUnavailableError('no connection'))
+      else commands.push(new InFlightCommand(this, batched, health))
     }
-    return legs
+    return commands
   }
 
   /** What left together for one server fails together, and is one failure. */
-  #countFailure (wire: Wire): void {
-    if (!this.#failed.includes(wire)) wire.breaker.failed()
-    this.#failed.push(wire)
+  #countFailure (health: ConnectionHealth): void {
+    if (!this.#failed.includes(health)) health.breaker.failed()
+    this.#failed.push(health)
   }
 
   /** The server has lost the script, so nothing ran: once more, with its text, under the same deadline. */
-  #sendWhole (leg: Leg, command: Parcel['command']): void {
-    leg.parcel.whole = undefined
-    leg.command = command
-    this.#lane.write([leg])
+  #sendWhole (inFlight: InFlightCommand, command: BatchedCommand['command']): void {
+    inFlight.batched.withScriptText = undefined
+    inFlight.command = command
+    this.#connection.write([inFlight])
   }
 
-  #close (leg: Leg): boolean {
-    if (!leg.isOpen) return false
-    leg.isOpen = false
+  #close (inFlight: InFlightCommand): boolean {
+    if (!inFlight.isOpen) return false
+    inFlight.isOpen = false
     this.#open -= 1
     if (this.#open > 0) return true
     clearTimeout(this.#timer)
-    this.#tower.landed(performance.now() - this.#leftAt)
+    this.#observer.completed(performance.now() - this.#leftAt)
     return true
   }
 
   #expire (): void {
-    const late = this.#legs.filter(({ isOpen }) => isOpen)
+    const late = this.#commands.filter(({ isOpen }) => isOpen)
     if (late.length === 0) return
-    this.#tower.timedOut()
-    for (const { wire } of late) {
-      wire.late()
+    this.#observer.timedOut()
+    for (const { health: wire } of late) {
+      wire.timedOut()
       this.#countFailure(wire)
     }
-    for (const leg of late) {
-      this.#close(leg)
-      leg.parcel.failed(new RedisUnavailableError(`no answer within ${this.#lane.deadlineMs} ms`))
+    for (const inFlight of late) {
+      this.#close(inFlight)
+      inFlight.batched.failed(new RedisUnavailableError(`no answer within ${this.#connection.deadlineMs} ms`))
     }
   }
 }
 
 /** One parcel on its way. */
-class Leg implements Cargo {
-  readonly #flight: Flight
-  readonly parcel: Parcel
-  readonly wire: Wire
-  command: Parcel['command']
+class InFlightCommand implements OutgoingCommand {
+  readonly #write: InFlightWrite
+  readonly batched: BatchedCommand
+  readonly health: ConnectionHealth
+  command: BatchedCommand['command']
   isOpen = true
   resends = 0
 
-  constructor (flight: Flight, parcel: Parcel, wire: Wire) {
-    this.#flight = flight
-    this.parcel = parcel
-    this.wire = wire
-    this.command = parcel.command
+  constructor (write: InFlightWrite, batched: BatchedCommand, health: ConnectionHealth) {
+    this.#write = write
+    this.batched = batched
+    this.health = health
+    this.command = batched.command
   }
 
   answered (reply: unknown): void {
-    this.#flight.answered(this, reply)
+    this.#write.answered(this, reply)
   }
 
   failed (error: Error): void {
-    this.#flight.failed(this, error)
+    this.#write.failed(this, error)
   }
 }

@@ -1,39 +1,39 @@
 import { Cluster, Redis } from 'ioredis'
 import type { Command } from 'ioredis'
-import type { Breakers } from './breakers.ts'
-import { afterReading } from './deadline.ts'
-import { readServer } from './facts.ts'
-import type { ClusterIdentity, Server } from './facts.ts'
-import { Nodes } from './nodes.ts'
-import { denialOf, isDemotion } from './outage.ts'
+import type { CircuitBreakers } from './breakers.ts'
+import { setTimeoutAfterIo } from './deadline.ts'
+import { readServerInfo } from './facts.ts'
+import type { ClusterIdentity, ServerInfo } from './facts.ts'
+import { ClusterNodes } from './nodes.ts'
+import { aclDenial, isNotMaster } from './outage.ts'
 import { closedByServer, noAnswer } from './unreachable-reason.ts'
 import { Resender } from './resend.ts'
-import type { Sending } from './resend.ts'
-import { Wire } from './wire.ts'
+import type { ResendableCommand } from './resend.ts'
+import { ConnectionHealth } from './wire.ts'
 
 /** More than this many commands without an answer, and the next connection is asked. */
-const crowdedCommands = 512
+const overloadedCommands = 512
 /** More than this many bytes expected in answers, and the next connection is asked: a small answer shall not wait behind megabytes. */
-export const crowdedBytes = 1_048_576
+export const overloadedBytes = 1_048_576
 
 const stillLoading = new Error('LOADING Redis is loading the dataset in memory')
-const greetAgainMs = 50
+const handshakeRetryMs = 50
 const demotionMs = 1000
 
 /** Who is told what becomes of a connection. */
-export interface LaneOwner {
-  readonly breakers: Breakers
+export interface ConnectionEvents {
+  readonly breakers: CircuitBreakers
   /** how long an answer is waited for */
   readonly deadlineMs: number
   /** of all connections together */
   readonly identity: ClusterIdentity
   /** at each connection, before it takes its first command: it may have reached another server than the last one */
-  onReady: (server: Server) => void
+  onReady: (server: ServerInfo) => void
   /** a connection was lost, or could not be made */
   onLost: () => void
   /** one server was expected, and a node of a Cluster is there: it takes no command */
   onClusterNode: () => void
-  /** the server's ACL forbids something: see {@link denialOf} */
+  /** the server's ACL forbids something: see {@link aclDenial} */
   onDenied: (what: string) => void
   /** why a connection was lost or not made */
   onFailure: (error: Error) => void
@@ -42,16 +42,16 @@ export interface LaneOwner {
 }
 
 /** A command on its way, and who is told what came of it: once, in the moment when the answer is read, however late that is. */
-export interface Cargo extends Sending {
+export interface OutgoingCommand extends ResendableCommand {
   readonly command: Command
-  /** as {@link Lane.wireOf} said */
-  readonly wire: Wire
+  /** as {@link Connection.healthOf} said */
+  readonly health: ConnectionHealth
   answered (reply: unknown): void
   failed (error: Error): void
 }
 
 /** One connection of the pool and what is in flight on it. With a Cluster, one client: a connection to each node. */
-export class Lane {
+export class Connection {
   readonly client: Redis | Cluster
   /** commands without an answer */
   inFlight = 0
@@ -59,32 +59,32 @@ export class Lane {
   expectedBytes = 0
   /** when it last had something in flight, milliseconds since 1970 */
   usedAt = Date.now()
-  readonly #owner: LaneOwner
-  readonly #wire: Wire
-  readonly #nodes: Nodes | undefined
+  readonly #owner: ConnectionEvents
+  readonly #health: ConnectionHealth
+  readonly #nodes: ClusterNodes | undefined
   readonly #resender: Resender | undefined
-  #isGreeted = false
-  #greeting: NodeJS.Timeout | undefined
+  #isHandshakeDone = false
+  #handshaking: NodeJS.Timeout | undefined
   /** grows with each connection that ends */
   #ends = 0
   #demotedAt = -Infinity
   /** whether an error has said why this connection ends */
   #hasFailed = false
 
-  constructor (client: Redis | Cluster, owner: LaneOwner) {
+  constructor (client: Redis | Cluster, owner: ConnectionEvents) {
     this.client = client
     this.#owner = owner
-    this.#nodes = client instanceof Cluster ? new Nodes(client, owner.breakers, owner.deadlineMs) : undefined
+    this.#nodes = client instanceof Cluster ? new ClusterNodes(client, owner.breakers, owner.deadlineMs) : undefined
     this.#resender = client instanceof Cluster ? new Resender(client.sendCommand.bind(client)) : undefined
-    this.#wire = new Wire(owner.breakers.server, () => client instanceof Cluster ? undefined : client, owner.deadlineMs)
-    client.on('connect', () => this.#wire.connected())
-    client.on('ready', () => this.#greet())
+    this.#health = new ConnectionHealth(owner.breakers.server, () => client instanceof Cluster ? undefined : client, owner.deadlineMs)
+    client.on('connect', () => this.#health.connected())
+    client.on('ready', () => this.#handshake())
     client.on('close', () => this.#lost())
     // Sentinels that are away end no connection, for there was none.
     client.on('error', (error: Error) => {
       this.#hasFailed = true
       owner.onFailure(error)
-      if (!this.#isGreeted) owner.onLost()
+      if (!this.#isHandshakeDone) owner.onLost()
     })
     if (client instanceof Cluster) client.on('+node', (node: Redis) => this.#arrived(node)).on('node error', owner.onFailure)
   }
@@ -95,33 +95,33 @@ export class Lane {
   }
 
   get isReady (): boolean {
-    return this.#isGreeted && this.client.status === 'ready'
+    return this.#isHandshakeDone && this.client.status === 'ready'
   }
 
   get isCluster (): boolean {
     return this.#nodes !== undefined
   }
 
-  get isCrowded (): boolean {
-    return this.inFlight > crowdedCommands || this.expectedBytes > crowdedBytes
+  get isOverloaded (): boolean {
+    return this.inFlight > overloadedCommands || this.expectedBytes > overloadedBytes
   }
 
   /** Whether an answer did not come in time, and none in time came since. */
-  get isSuspect (): boolean {
-    return this.#wire.isSuspect || this.#nodes?.areTrusted === false
+  get isUnresponsive (): boolean {
+    return this.#health.isUnresponsive || this.#nodes?.areHealthy === false
   }
 
   /** The connection that a command takes. */
-  wireOf (command: Command): Wire {
-    return this.#nodes === undefined ? this.#wire : this.#nodes.wireOf(command)
+  healthOf (command: Command): ConnectionHealth {
+    return this.#nodes === undefined ? this.#health : this.#nodes.healthOf(command)
   }
 
   /** Sends commands as one write (with a Cluster, one a node). */
-  write (cargo: readonly Cargo[]): void {
+  write (outgoing: readonly OutgoingCommand[]): void {
     const streams = this.#streams()
     for (const stream of streams) stream.cork()
     try {
-      for (const each of cargo) this.#send(each)
+      for (const each of outgoing) this.#send(each)
     } finally {
       for (const stream of streams) stream.uncork()
     }
@@ -130,13 +130,13 @@ export class Lane {
   /** Hears an error of the server: one that is no master any more is left for the one that its address, or a Sentinel, now names. */
   hear (error: Error): void {
     this.#owner.onError(error)
-    const denied = denialOf(error)
+    const denied = aclDenial(error)
     if (denied !== undefined) return this.#owner.onDenied(denied)
     const now = performance.now()
-    if (this.isCluster || !isDemotion(error) || now - this.#demotedAt < demotionMs) return
+    if (this.isCluster || !isNotMaster(error) || now - this.#demotedAt < demotionMs) return
     this.#demotedAt = now
     // What is in flight may still be answered; nothing more is sent.
-    this.#isGreeted = false
+    this.#isHandshakeDone = false
     const ends = this.#ends
     setTimeout(() => { if (this.#ends === ends) this.#reopen() }, this.deadlineMs).unref()
   }
@@ -144,7 +144,7 @@ export class Lane {
   /** Opens the connection anew when it has owed an answer for too long; learns where a Cluster's slots are. */
   check (): void {
     if (this.isReady) this.#nodes?.check()
-    if (this.#wire.isOverdue) this.#reopen()
+    if (this.#health.isOverdue) this.#reopen()
   }
 
   /** Asks whether the server answers, in time and well; in a Cluster, those of its nodes that are not asked otherwise. Never rejects. */
@@ -154,7 +154,7 @@ export class Lane {
 
   #ping (): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = afterReading(this.deadlineMs, () => answered(false, () => this.#wire.late()))
+    const timer = setTimeoutAfterIo(this.deadlineMs, () => answered(false, () => this.#health.timedOut()))
     let isOver = false
     const answered = (isWell: boolean, first: () => void) => {
       if (isOver) return
@@ -163,15 +163,15 @@ export class Lane {
       first()
       resolve(isWell)
     }
-    const isWell = () => answered(true, () => this.#wire.breaker.succeeded())
+    const isWell = () => answered(true, () => this.#health.breaker.succeeded())
     // Who is denied PING has an answer.
-    this.client.ping().then(isWell, (error: Error) => denialOf(error) === undefined ? answered(false, () => this.hear(error)) : isWell())
+    this.client.ping().then(isWell, (error: Error) => aclDenial(error) === undefined ? answered(false, () => this.hear(error)) : isWell())
     return promise
   }
 
   #reopen (): void {
-    this.#isGreeted = false
-    this.#wire.ended()
+    this.#isHandshakeDone = false
+    this.#health.ended()
     if (this.client.status !== 'end') this.client.disconnect(true)
   }
 
@@ -180,59 +180,59 @@ export class Lane {
     if (!this.#hasFailed) this.#owner.onFailure(this.client instanceof Redis && this.client.stream?.readableEnded ? closedByServer : noAnswer)
     this.#hasFailed = false
     this.#ends += 1
-    this.#isGreeted = false
-    this.#wire.ended()
-    clearTimeout(this.#greeting)
+    this.#isHandshakeDone = false
+    this.#health.ended()
+    clearTimeout(this.#handshaking)
     this.#owner.onLost()
   }
 
   /** A node that was connected again may be another process: it is asked at once. */
   #arrived (node: Redis): void {
-    if (this.#isGreeted) this.#greetLater()
-    node.on('ready', () => { if (this.#isGreeted && node.options.readOnly !== true) this.#greetLater(0) })
+    if (this.#isHandshakeDone) this.#retryHandshake()
+    node.on('ready', () => { if (this.#isHandshakeDone && node.options.readOnly !== true) this.#retryHandshake(0) })
   }
 
   /** A connection is ready when the server behind it has said who it is, and is not still loading. */
-  #greet (): void {
+  #handshake (): void {
     const ends = this.#ends
     const isOver = () => ends !== this.#ends
-    readServer(this.client, this.#owner.identity, this.deadlineMs).then((server) => {
+    readServerInfo(this.client, this.#owner.identity, this.deadlineMs).then((server) => {
       if (isOver()) return
       if (server.isLoading) {
         this.#owner.onFailure(stillLoading)
-        return this.#greetLater()
+        return this.#retryHandshake()
       }
-      this.#wire.settle()
+      this.#health.markHealthy()
       if (server.isCluster && !this.isCluster) return this.#owner.onClusterNode()
-      this.#isGreeted = true
+      this.#isHandshakeDone = true
       // In a Cluster it says whether there is a connection at all; each node has its own.
-      if (this.isCluster) this.#wire.breaker.succeeded()
+      if (this.isCluster) this.#health.breaker.succeeded()
       this.#owner.onReady(server)
     }, (error: Error) => {
       this.#owner.onFailure(error)
       // Busy, or the like; in a Cluster, no node that answers. Any other error is the connection's end, and the next one greets again.
-      if (!isOver() && (this.isCluster || error.name === 'ReplyError')) this.#greetLater()
+      if (!isOver() && (this.isCluster || error.name === 'ReplyError')) this.#retryHandshake()
     })
   }
 
-  #greetLater (ms = greetAgainMs): void {
-    this.#wire.ended()
-    clearTimeout(this.#greeting)
-    this.#greeting = setTimeout(() => this.#greet(), ms).unref()
+  #retryHandshake (ms = handshakeRetryMs): void {
+    this.#health.ended()
+    clearTimeout(this.#handshaking)
+    this.#handshaking = setTimeout(() => this.#handshake(), ms).unref()
   }
 
-  #send (cargo: Cargo): void {
+  #send (outgoing: OutgoingCommand): void {
     this.inFlight += 1
     this.usedAt = Date.now()
-    this.#follow(cargo)
-    if (this.#resender === undefined) this.client.sendCommand(cargo.command)
-    else if ((cargo.command.getSlot() as number | null) === null && cargo.wire.client !== undefined) cargo.wire.client.sendCommand(cargo.command)
-    else this.#resender.send(cargo.command)
+    this.#follow(outgoing)
+    if (this.#resender === undefined) this.client.sendCommand(outgoing.command)
+    else if ((outgoing.command.getSlot() as number | null) === null && outgoing.health.client !== undefined) outgoing.health.client.sendCommand(outgoing.command)
+    else this.#resender.send(outgoing.command)
   }
 
   /** Hears of the answer before the command's own promise does, and costs no other promise. */
-  #follow (cargo: Cargo): void {
-    const { command, wire } = cargo
+  #follow (outgoing: OutgoingCommand): void {
+    const { command, health: wire } = outgoing
     const { resolve, reject } = command
     const sentAt = performance.now()
     let isOver = false
@@ -246,10 +246,10 @@ export class Lane {
       if (!landed()) return
       wire.answered(sentAt)
       resolve(reply)
-      cargo.answered(reply)
+      outgoing.answered(reply)
     }
     command.reject = (error) => {
-      if (!isOver && this.#resender?.resend(cargo, error) === true) return
+      if (!isOver && this.#resender?.resend(outgoing, error) === true) return
       if (!landed()) return
       if (error.name === 'ReplyError') {
         wire.answered(sentAt)
@@ -257,7 +257,7 @@ export class Lane {
       }
       command.promise.catch(() => {}) // told below
       reject(error)
-      cargo.failed(error)
+      outgoing.failed(error)
     }
   }
 

@@ -1,17 +1,17 @@
 import type { Cluster, Redis } from 'ioredis'
-import type { LaneSource } from './batch.ts'
-import { Breakers } from './breakers.ts'
+import type { ConnectionPicker } from './batch.ts'
+import { CircuitBreakers } from './breakers.ts'
 import { ClusterIdentity } from './facts.ts'
 import { defaultDeadlineMs } from './deadline.ts'
-import type { Server } from './facts.ts'
-import { crowdedBytes, Lane } from './lane.ts'
+import type { ServerInfo } from './facts.ts'
+import { overloadedBytes, Connection } from './lane.ts'
 
 const defaultIdleMs = 30_000
 const checkEveryMs = 1000
 const probeEveryMs = 500
 
 /** How many connections there may be, and how to open one. */
-export interface LanesOptions {
+export interface ConnectionPoolOptions {
   open: () => Redis | Cluster
   min: number
   max: number
@@ -20,7 +20,7 @@ export interface LanesOptions {
   /** how long an answer is waited for; 200 */
   deadlineMs?: number
   /** called at each connection, before it takes its first command */
-  onReady: (server: Server) => void
+  onReady: (server: ServerInfo) => void
   /** called when an outage begins, of one node of a Cluster too (true), and when all have ended (false) */
   onOutage: (isOut: boolean) => void
   /** called when one server was expected, and a node of a Cluster is there */
@@ -37,22 +37,22 @@ export interface LanesOptions {
  * The connections that commands take. The first that is ready takes all until it is crowded, then the next, so that writes stay dense;
  * more are opened while all are crowded, idle ones are closed, dead ones replaced.
  */
-export class Lanes implements LaneSource {
-  readonly breakers: Breakers
+export class ConnectionPool implements ConnectionPicker {
+  readonly breakers: CircuitBreakers
   /** Since the start: connections that broke or were not made, and choices for which all of them were crowded and no more may be opened. */
   readonly counts = { lost: 0, exhausted: 0 }
   readonly #identity = new ClusterIdentity()
-  #options: LanesOptions
-  #lanes: Lane[] = []
+  #options: ConnectionPoolOptions
+  #connections: Connection[] = []
   readonly #timer: NodeJS.Timeout
   #probing: NodeJS.Timeout | undefined
-  #lost = new Set<Lane>()
+  #lost = new Set<Connection>()
   #contact = Promise.withResolvers<boolean>()
   #isClosed = false
 
-  constructor (options: LanesOptions) {
+  constructor (options: ConnectionPoolOptions) {
     this.#options = options
-    this.breakers = new Breakers((isOut) => this.#turn(isOut))
+    this.breakers = new CircuitBreakers((isOut) => this.#turn(isOut))
     for (let count = 0; count < options.min; count++) this.#open()
     this.#timer = setInterval(() => this.#check(), checkEveryMs).unref()
   }
@@ -62,30 +62,30 @@ export class Lanes implements LaneSource {
     return this.#contact.promise
   }
 
-  get all (): readonly Lane[] {
-    return this.#lanes
+  get all (): readonly Connection[] {
+    return this.#connections
   }
 
-  choose (): Lane | undefined {
+  choose (): Connection | undefined {
     if (this.breakers.server.isOpen) return undefined
     const ready = this.#ready()
-    const free = ready.find((lane) => !lane.isCrowded)
+    const free = ready.find((connection) => !connection.isOverloaded)
     if (free !== undefined) return free
-    if (this.#lanes.length >= this.#options.max) this.counts.exhausted += 1
+    if (this.#connections.length >= this.#options.max) this.counts.exhausted += 1
     this.#grow()
-    return ready.reduce<Lane | undefined>((best, lane) => best === undefined || lane.inFlight < best.inFlight ? lane : best, undefined)
+    return ready.reduce<Connection | undefined>((best, connection) => best === undefined || connection.inFlight < best.inFlight ? connection : best, undefined)
   }
 
-  chooseFor (bytes: number): Lane | undefined {
+  chooseFor (bytes: number): Connection | undefined {
     const ready = this.#ready()
-    const hasRoom = (lane: Lane) => lane.expectedBytes === 0 || lane.expectedBytes + bytes <= crowdedBytes
-    const lane = ready.slice(1).find(hasRoom) ?? (ready[0] !== undefined && hasRoom(ready[0]) ? ready[0] : undefined)
-    if (lane === undefined) this.#grow()
-    return lane
+    const hasRoom = (connection: Connection) => connection.expectedBytes === 0 || connection.expectedBytes + bytes <= overloadedBytes
+    const connection = ready.slice(1).find(hasRoom) ?? (ready[0] !== undefined && hasRoom(ready[0]) ? ready[0] : undefined)
+    if (connection === undefined) this.#grow()
+    return connection
   }
 
   missed (): void {
-    if (!this.#isClosed) this.breakers.server.missed()
+    if (!this.#isClosed) this.breakers.server.noConnection()
   }
 
   close (): void {
@@ -93,73 +93,73 @@ export class Lanes implements LaneSource {
     clearInterval(this.#timer)
     clearInterval(this.#probing)
     this.#contact.resolve(false)
-    for (const lane of this.#lanes.splice(0)) lane.client.disconnect()
+    for (const connection of this.#connections.splice(0)) connection.client.disconnect()
   }
 
   /** Opens all of them anew. */
   renew (): void {
-    for (const lane of this.#lanes.splice(0)) lane.client.disconnect()
+    for (const connection of this.#connections.splice(0)) connection.client.disconnect()
     this.#fill()
   }
 
   /** Ready ones; those that let an answer wait too long only when there is no other. */
-  #ready (): Lane[] {
-    const ready = this.#lanes.filter((lane) => lane.isReady)
-    const trusted = ready.filter((lane) => !lane.isSuspect)
+  #ready (): Connection[] {
+    const ready = this.#connections.filter((connection) => connection.isReady)
+    const trusted = ready.filter((connection) => !connection.isUnresponsive)
     return trusted.length > 0 ? trusted : ready
   }
 
   #open (): void {
-    const lane: Lane = new Lane(this.#options.open(), {
+    const connection: Connection = new Connection(this.#options.open(), {
       breakers: this.breakers,
       deadlineMs: this.#options.deadlineMs ?? defaultDeadlineMs,
       identity: this.#identity,
       onReady: (server) => this.#arrived(server),
-      onLost: () => this.#missed(lane),
+      onLost: () => this.#missed(connection),
       onDenied: (what) => this.#options.onDenied(what),
-      onFailure: (error) => { if (this.#lanes.includes(lane)) this.#options.onFailure?.(error) },
+      onFailure: (error) => { if (this.#connections.includes(connection)) this.#options.onFailure?.(error) },
       onError: (error) => this.#options.onError?.(error),
-      onClusterNode: () => { if (this.#lanes.includes(lane)) this.#options.onClusterNode() }
+      onClusterNode: () => { if (this.#connections.includes(connection)) this.#options.onClusterNode() }
     })
-    this.#lanes.push(lane)
+    this.#connections.push(connection)
   }
 
   #fill (): void {
-    while (!this.#isClosed && this.#lanes.length < this.#options.min) this.#open()
+    while (!this.#isClosed && this.#connections.length < this.#options.min) this.#open()
   }
 
-  #arrived (server: Server): void {
+  #arrived (server: ServerInfo): void {
     this.#options.onReady(server)
     this.#contact.resolve(true)
     // The first sign that an outage is over.
     if (this.breakers.isAnyOpen) this.#probe()
   }
 
-  #missed (lane: Lane): void {
-    if (!this.#lanes.includes(lane)) return
+  #missed (connection: Connection): void {
+    if (!this.#connections.includes(connection)) return
     this.counts.lost += 1
-    this.#lost.add(lane)
-    if (this.#lanes.every((each) => this.#lost.has(each))) this.#contact.resolve(false)
+    this.#lost.add(connection)
+    if (this.#connections.every((each) => this.#lost.has(each))) this.#contact.resolve(false)
   }
 
   #grow (): void {
-    const isOpening = this.#lanes.some((lane) => !lane.isReady)
-    if (!isOpening && !this.#isClosed && this.#lanes.length < this.#options.max) this.#open()
+    const isOpening = this.#connections.some((connection) => !connection.isReady)
+    if (!isOpening && !this.#isClosed && this.#connections.length < this.#options.max) this.#open()
   }
 
   #check (): void {
     const { min, idleMs = defaultIdleMs } = this.#options
-    for (const lane of this.#lanes) lane.check()
-    for (const lane of this.#lanes.filter((lane) => lane.client.status === 'end')) this.#drop(lane)
-    const idle = this.#lanes.findLast((lane) => lane.inFlight === 0 && Date.now() - lane.usedAt > idleMs)
-    if (idle !== undefined && this.#lanes.length > min) this.#drop(idle)
+    for (const connection of this.#connections) connection.check()
+    for (const connection of this.#connections.filter((connection) => connection.client.status === 'end')) this.#drop(connection)
+    const idle = this.#connections.findLast((connection) => connection.inFlight === 0 && Date.now() - connection.usedAt > idleMs)
+    if (idle !== undefined && this.#connections.length > min) this.#drop(idle)
     this.#fill()
   }
 
-  #drop (lane: Lane): void {
-    this.#lanes = this.#lanes.filter((other) => other !== lane)
-    this.#lost.delete(lane)
-    lane.client.disconnect()
+  #drop (connection: Connection): void {
+    this.#connections = this.#connections.filter((other) => other !== connection)
+    this.#lost.delete(connection)
+    connection.client.disconnect()
   }
 
   #turn (isOut: boolean): void {
@@ -174,6 +174,6 @@ export class Lanes implements LaneSource {
 
   /** Asks whether Redis is back, on every connection: one that is half open shall not stand for those that are well, and is found by this. */
   #probe (): void {
-    for (const lane of this.#lanes) if (lane.isReady) lane.probe()
+    for (const connection of this.#connections) if (connection.isReady) connection.probe()
   }
 }

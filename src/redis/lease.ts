@@ -2,9 +2,9 @@ import { Cluster } from 'ioredis'
 import type { Command, Redis } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
 import type { Role } from './connection.ts'
-import { afterReading } from './deadline.ts'
+import { setTimeoutAfterIo } from './deadline.ts'
 import { Resender } from './resend.ts'
-import type { Sending } from './resend.ts'
+import type { ResendableCommand } from './resend.ts'
 
 /** A connection that one caller has alone. It is not made anew when it breaks: what it held is lost, and every command on it then fails. */
 export interface Lease extends AsyncDisposable {
@@ -57,7 +57,7 @@ function bounded (client: Redis | Cluster, deadlineMs: number): Redis | Cluster 
   const send: Cluster['sendCommand'] = client.sendCommand.bind(client)
   const resender = client instanceof Cluster ? new Resender(send) : undefined
   client.sendCommand = (command: Command, stream?: Parameters<typeof send>[1], node?: unknown) => {
-    const timer = afterReading(deadlineMs, () => command.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
+    const timer = setTimeoutAfterIo(deadlineMs, () => command.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
     const answered = () => clearTimeout(timer)
     command.promise.then(answered, answered)
     // A pipeline names its node, and hears all replies together.
@@ -70,14 +70,14 @@ function bounded (client: Redis | Cluster, deadlineMs: number): Redis | Cluster 
 
 function sendOnce (command: Command, resender: Resender): void {
   const { reject } = command
-  const sending: Sending = { command, resends: 0, get isOpen () { return !command.isSettled } }
+  const sending: ResendableCommand = { command, resends: 0, get isOpen () { return !command.isSettled } }
   command.reject = (error) => { if (!resender.resend(sending, error)) reject(error) }
   resender.send(command)
 }
 
 function ready (client: Redis | Cluster, deadlineMs: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
-  const timer = afterReading(deadlineMs, () => reject(new RedisUnavailableError('no connection')))
+  const timer = setTimeoutAfterIo(deadlineMs, () => reject(new RedisUnavailableError('no connection')))
   client.once('ready', () => resolve())
   client.once('end', () => reject(new RedisUnavailableError('no connection')))
   return promise.finally(() => clearTimeout(timer))

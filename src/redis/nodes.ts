@@ -1,79 +1,79 @@
 import type { Cluster, Command, Redis } from 'ioredis'
-import type { Breakers } from './breakers.ts'
-import { within } from './deadline.ts'
+import type { CircuitBreakers } from './breakers.ts'
+import { withDeadline } from './deadline.ts'
 import { addressOf } from './facts.ts'
-import { Wire } from './wire.ts'
+import { ConnectionHealth } from './wire.ts'
 
 /**
  * The nodes that one Cluster client is connected to: one that is dead is not asked for its slots, and costs those of the others nothing.
  *
  * A failover, or a slot that has moved, is known with the next look at the slots; what is asked before follows the old node's word (MOVED, ASK).
  */
-export class Nodes {
+export class ClusterNodes {
   readonly #cluster: Cluster
-  readonly #breakers: Breakers
+  readonly #breakers: CircuitBreakers
   readonly #deadlineMs: number
-  readonly #wires = new Map<string, Wire>()
+  readonly #health = new Map<string, ConnectionHealth>()
   /** a slot that nobody serves */
-  readonly #nobody: Wire
+  readonly #unassignedSlot: ConnectionHealth
   #turn = 0
 
-  constructor (cluster: Cluster, breakers: Breakers, deadlineMs: number) {
+  constructor (cluster: Cluster, breakers: CircuitBreakers, deadlineMs: number) {
     this.#cluster = cluster
     this.#breakers = breakers
     this.#deadlineMs = deadlineMs
-    this.#nobody = new Wire(breakers.of(''), () => undefined, deadlineMs)
+    this.#unassignedSlot = new ConnectionHealth(breakers.of(''), () => undefined, deadlineMs)
     cluster.on('+node', (node: Redis) => this.#arrived(node))
     cluster.on('refresh', () => this.#refreshed())
   }
 
   /** Every answer of these came in time, lately. */
-  get areTrusted (): boolean {
-    for (const wire of this.#wires.values()) if (wire.isSuspect) return false
+  get areHealthy (): boolean {
+    for (const health of this.#health.values()) if (health.isUnresponsive) return false
     return true
   }
 
   /** The node that a command goes to: its slot's, or any one that answers. */
-  wireOf (command: Command): Wire {
+  healthOf (command: Command): ConnectionHealth {
     const slot = command.getSlot() as number | null
-    if (slot === null) return this.#anyone()
+    if (slot === null) return this.#anyNode()
     const address = this.#cluster.slots[slot]?.[0]
-    return address === undefined ? this.#nobody : this.#wire(address)
+    return address === undefined ? this.#unassignedSlot : this.#healthFor(address)
   }
 
   /** Opens anew what owes an answer for too long, and looks where the slots are. */
   check (): void {
     this.#cluster.refreshSlotsCache()
     // A node that ends leaves the Cluster's client; the next look at the slots connects it again.
-    for (const wire of this.#wires.values()) if (wire.isOverdue) this.#reopen(wire)
+    for (const health of this.#health.values()) if (health.isOverdue) this.#reopen(health)
   }
 
   /** Asks the nodes that are not asked otherwise whether they serve their slots again. Never rejects. */
   async probe (): Promise<boolean> {
     this.#cluster.refreshSlotsCache()
-    const dead = [...this.#wires.values()].filter(({ breaker }) => breaker.isOpen)
-    const answers = await Promise.all(dead.map((wire) => this.#ask(wire)))
+    const dead = [...this.#health.values()].filter(({ breaker }) => breaker.isOpen)
+    const answers = await Promise.all(dead.map((health) => this.#ask(health)))
     return answers.every(Boolean)
   }
 
-  async #ask (wire: Wire): Promise<boolean> {
-    const node = wire.client
+  async #ask (health: ConnectionHealth): Promise<boolean> {
+    const node = health.client
     if (node === undefined) return false
-    const isWell = await within(node.cluster('INFO'), this.#deadlineMs).then((info) => String(info).includes('cluster_state:ok'), () => {
-      wire.late()
+    const isWell = await withDeadline(node.cluster('INFO'), this.#deadlineMs).then((info) => String(info).includes('cluster_state:ok'), () => {
+      health.timedOut()
       return false
     })
-    if (isWell) wire.breaker.succeeded()
+    if (isWell) health.breaker.succeeded()
     return isWell
   }
 
   #arrived (node: Redis): void {
-    const wire = this.#wire(addressOf(node))
-    wire.settle()
-    node.on('connect', () => wire.connected())
-    node.on('ready', () => wire.settle())
+    const health = this.#healthFor(addressOf(node))
+    health.markHealthy()
+    node.on('connect', () => health.connected())
+    node.on('ready', () => health.markHealthy())
     node.on('close', () => {
-      wire.ended()
+      health.ended()
       // Its slots may be another's by now, and only a look at them connects it again.
       if (this.#cluster.status === 'ready') this.#cluster.refreshSlotsCache()
     })
@@ -81,26 +81,26 @@ export class Nodes {
 
   #refreshed (): void {
     const addresses = new Set(this.#cluster.nodes('master').map(addressOf))
-    for (const address of this.#wires.keys()) if (!addresses.has(address)) this.#wires.delete(address)
+    for (const address of this.#health.keys()) if (!addresses.has(address)) this.#health.delete(address)
     this.#breakers.keep(addresses)
   }
 
   /** Commands without a key go round. */
-  #anyone (): Wire {
-    const wires = this.#cluster.nodes('master').map((node) => this.#wire(addressOf(node)))
-    const well = wires.filter(({ breaker }) => !breaker.isOpen)
-    const from = well.length > 0 ? well : wires
-    return from[this.#turn++ % from.length] ?? this.#nobody
+  #anyNode (): ConnectionHealth {
+    const health = this.#cluster.nodes('master').map((node) => this.#healthFor(addressOf(node)))
+    const well = health.filter(({ breaker }) => !breaker.isOpen)
+    const from = well.length > 0 ? well : health
+    return from[this.#turn++ % from.length] ?? this.#unassignedSlot
   }
 
-  #wire (address: string): Wire {
-    let wire = this.#wires.get(address)
-    if (wire === undefined) this.#wires.set(address, wire = new Wire(this.#breakers.of(address), () => this.#cluster.nodes().find((node) => addressOf(node) === address), this.#deadlineMs))
-    return wire
+  #healthFor (address: string): ConnectionHealth {
+    let health = this.#health.get(address)
+    if (health === undefined) this.#health.set(address, health = new ConnectionHealth(this.#breakers.of(address), () => this.#cluster.nodes().find((node) => addressOf(node) === address), this.#deadlineMs))
+    return health
   }
 
-  #reopen (wire: Wire): void {
-    wire.ended()
-    wire.client?.disconnect()
+  #reopen (health: ConnectionHealth): void {
+    health.ended()
+    health.client?.disconnect()
   }
 }

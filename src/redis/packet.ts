@@ -7,7 +7,7 @@ export type Argument = string | number | Buffer
  * A command whose bytes are written in one go, for ioredis to send: it would copy, check and measure every argument by itself, which for a call
  * that carries the asks of fifty requests was a third of what the batch cost. Its answer is bytes.
  */
-export class Packet extends Command {
+export class EncodedCommand extends Command {
   readonly #bytes: string | Buffer
   readonly #key: string
 
@@ -33,12 +33,12 @@ export class Packet extends Command {
  * @param fill adds the command's name and its arguments; it is run again where one is not plain ASCII, which nearly all are: to measure each costs as
  * much as to write it
  */
-export function writePacket (fill: (packet: PacketWriter) => void): string | Buffer {
-  const plain = new PacketWriter((text) => text.length)
+export function encodeCommand (fill: (packet: RespWriter) => void): string | Buffer {
+  const plain = new RespWriter((text) => text.length)
   fill(plain)
   const bytes = plain.end()
   if (typeof bytes === 'string' && Buffer.byteLength(bytes) === bytes.length) return bytes
-  const exact = new PacketWriter(Buffer.byteLength)
+  const exact = new RespWriter(Buffer.byteLength)
   fill(exact)
   return exact.end()
 }
@@ -51,7 +51,7 @@ function headOf (bytes: number): string {
 }
 
 /** One command as it is written, argument for argument. */
-export class PacketWriter {
+export class RespWriter {
   readonly #bytesOf: (text: string) => number
   #text = ''
   #count = 0

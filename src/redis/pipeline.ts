@@ -1,10 +1,10 @@
 import type { ChainableCommander, Command } from 'ioredis'
 import { RedisUnavailableError } from '../errors.ts'
-import { afterReading } from './deadline.ts'
-import type { Lane } from './lane.ts'
-import { isOutage } from './outage.ts'
+import { setTimeoutAfterIo } from './deadline.ts'
+import type { Connection } from './lane.ts'
+import { isServerFailure } from './outage.ts'
 import { refuseInPipeline } from './unshared.ts'
-import type { Wire } from './wire.ts'
+import type { ConnectionHealth } from './wire.ts'
 
 /** What ioredis does not declare of a pipeline. */
 type Results = Awaited<ReturnType<ChainableCommander['exec']>>
@@ -14,17 +14,17 @@ type Pipeline = ChainableCommander & { sendCommand: (command: Command) => unknow
  * Holds a pipeline or transaction of the caller's own to what all commands on a shared connection are held to: it takes none that would wait
  * or change the connection, and it is answered within the deadline, or fails as a whole. What timed out may still have run.
  */
-export function bound (chain: ChainableCommander, lane: Lane): ChainableCommander {
+export function boundPipeline (chain: ChainableCommander, connection: Connection): ChainableCommander {
   const pipeline = chain as Pipeline
   const sendCommand = pipeline.sendCommand.bind(pipeline)
   const exec = pipeline.exec.bind(pipeline)
-  let wire: Wire | undefined
+  let health: ConnectionHealth | undefined
   let first: Promise<Results> | undefined
   let isLate = false
   pipeline.sendCommand = (command) => {
     refuseInPipeline(command)
     // MULTI has no key; what follows has.
-    if (wire === undefined && command.name !== 'multi') wire = lane.wireOf(command)
+    if (health === undefined && command.name !== 'multi') health = connection.healthOf(command)
     return sendCommand(command)
   }
   const late = () => {
@@ -34,28 +34,28 @@ export function bound (chain: ChainableCommander, lane: Lane): ChainableCommande
   pipeline.exec = (callback) => {
     // ioredis calls it again to send everything again, where every reply was the same redirection: not after the deadline.
     if (first !== undefined) return isLate ? first : exec()
-    first = wire === undefined ? exec() : inTime(exec, wire, lane.deadlineMs, late)
+    first = health === undefined ? exec() : inTime(exec, health, connection.deadlineMs, late)
     if (callback !== undefined) first.then((result) => callback(null, result), callback)
     return first
   }
   return pipeline
 }
 
-function inTime (send: () => Promise<Results>, wire: Wire, deadlineMs: number, late: () => void): Promise<Results> {
-  if (wire.breaker.isOpen) return Promise.reject(new RedisUnavailableError('no connection'))
+function inTime (send: () => Promise<Results>, health: ConnectionHealth, deadlineMs: number, late: () => void): Promise<Results> {
+  if (health.breaker.isOpen) return Promise.reject(new RedisUnavailableError('no connection'))
   const { promise, resolve, reject } = Promise.withResolvers<Results>()
   let isOpen = true
   const close = () => { isOpen = false }
-  const timer = afterReading(deadlineMs, () => {
+  const timer = setTimeoutAfterIo(deadlineMs, () => {
     if (!isOpen) return
     close()
     late()
-    wire.late()
-    wire.breaker.failed()
+    health.timedOut()
+    health.breaker.failed()
     reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`))
   })
   send().then((results) => {
-    if (isOpen && (results === null || results.some(([error]) => error === null || !isOutage(error)))) wire.breaker.succeeded()
+    if (isOpen && (results === null || results.some(([error]) => error === null || !isServerFailure(error)))) health.breaker.succeeded()
     resolve(results)
   }, reject).finally(() => {
     close()

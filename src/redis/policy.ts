@@ -1,6 +1,6 @@
 import { Cluster, Redis } from 'ioredis'
 import type { RedisOptions as ClientOptions } from 'ioredis'
-import { readCount, readDuration, readRecord, readText, refuse, refuseAs } from '../options.ts'
+import { readCount, readDuration, readRecord, readString, invalidOption, refuseAs } from '../options.ts'
 import type { Duration } from '../options.ts'
 import { readAddress } from './address.ts'
 import type { Address } from './address.ts'
@@ -45,8 +45,8 @@ export function resolveRedisPolicy (options: RedisOptions = {}): RedisPolicy {
   readRecord('redis', options, ['url', 'client', 'connection', 'min', 'max', 'prefix', 'commandTimeout'])
   const min = readCount('redis.min', options.min ?? 5, { max: 1000 })
   const max = readCount('redis.max', options.max ?? Math.max(10, min), { min, max: 1000 })
-  const prefix = options.prefix ? readText('redis.prefix', options.prefix) : ''
-  if (/[{}]/.test(prefix)) refuse('redis.prefix', 'without braces, for they would decide the Cluster slot of every key', prefix)
+  const prefix = options.prefix ? readString('redis.prefix', options.prefix) : ''
+  if (/[{}]/.test(prefix)) invalidOption('redis.prefix', 'without braces, for they would decide the Cluster slot of every key', prefix)
   const from = readFrom(options)
   return Object.freeze({ from, connection: readConnection(options.connection, from), min, max, prefix, deadlineMs: readDeadline(options.commandTimeout) })
 }
@@ -60,7 +60,7 @@ function readConnection (connection: RedisOptions['connection'] = {}, from: Redi
   if (db === undefined) return connection
   // ioredis takes what is no number for database 0.
   const isCluster = from instanceof Cluster || (!(from instanceof Redis) && from.kind === 'cluster')
-  if (readCount('redis.connection.db', db, { min: 0 }) !== 0 && isCluster) refuse('redis.connection.db', 'left out or 0, for a Cluster has no other database', db)
+  if (readCount('redis.connection.db', db, { min: 0 }) !== 0 && isCluster) invalidOption('redis.connection.db', 'left out or 0, for a Cluster has no other database', db)
   return connection
 }
 
@@ -68,5 +68,5 @@ function readFrom ({ url, client }: RedisOptions): RedisPolicy['from'] {
   if (client !== undefined && url !== undefined) return refuseAs('redis.client', 'left out beside redis.url', 'there')
   if (client instanceof Redis || client instanceof Cluster) return client
   if (client !== undefined) return refuseAs('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
-  return readAddress('redis.url', url === undefined ? 'redis://127.0.0.1:6379' : readText('redis.url', url))
+  return readAddress('redis.url', url === undefined ? 'redis://127.0.0.1:6379' : readString('redis.url', url))
 }

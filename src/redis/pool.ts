@@ -2,23 +2,23 @@ import { Cluster, Redis } from 'ioredis'
 import type { ChainableCommander, Command, RedisOptions as ClientOptions } from 'ioredis'
 import { RedisClosedError, RedisSharedError, RedisUnavailableError } from '../errors.ts'
 import { Batch } from './batch.ts'
-import { asCluster, connector } from './connection.ts'
+import { asCluster, connectionFactory } from './connection.ts'
 import type { Role } from './connection.ts'
 import { slownessOf } from './deadline.ts'
-import type { Server } from './facts.ts'
-import { Flight } from './flight.ts'
+import type { ServerInfo } from './facts.ts'
+import { InFlightWrite } from './flight.ts'
 import { Keys } from './keys.ts'
-import type { Lane } from './lane.ts'
-import { Lanes } from './lanes.ts'
+import type { Connection } from './lane.ts'
+import { ConnectionPool } from './lanes.ts'
 import { Leases } from './lease.ts'
 import type { Lease } from './lease.ts'
-import { denialOf } from './outage.ts'
-import { bound } from './pipeline.ts'
+import { aclDenial } from './outage.ts'
+import { boundPipeline } from './pipeline.ts'
 import type { RedisPolicy } from './policy.ts'
 import { whereabouts } from './protocol-probe.ts'
 import { Reachability } from './reachability.ts'
 import type { UnreachableReason } from './unreachable-reason.ts'
-import { isUnshared } from './unshared.ts'
+import { needsDedicatedConnection } from './unshared.ts'
 import { checkWrites } from './write-check.ts'
 
 /**
@@ -27,19 +27,19 @@ import { checkWrites } from './write-check.ts'
  *
  * Every command settles within `redis.commandTimeout` (200 ms) and the time of a turn of the event loop, whatever happens to Redis: with its reply, Redis's error, or a {@link RedisUnavailableError}.
  *
- * Events: `outage` (true when one begins, false when it has ended), `server` ({@link Server}, at the first connection and whenever its process changed,
+ * Events: `outage` (true when one begins, false when it has ended), `server` ({@link ServerInfo}, at the first connection and whenever its process changed,
  * synchronously before anything else is asked of it), `denied` (what the server's ACL forbids, the first time of each),
  * `reason` (an {@link UnreachableReason} with the address, at each change of why Redis cannot be used; undefined when it can be used again).
  */
-export class Pool extends Redis {
+export class PooledRedis extends Redis {
   readonly batch: Batch
   readonly keyspace: Keys
   /** what the server says of itself; undefined until it was first reached */
-  server: Server | undefined
+  server: ServerInfo | undefined
   /** other pools of the same app, by what they hold: `sessions` */
-  readonly others = new Map<string, Pool>()
+  readonly others = new Map<string, PooledRedis>()
   readonly #reachability: Reachability
-  readonly #lanes: Lanes
+  readonly #connections: ConnectionPool
   readonly #leases: Leases
   #open: (role: Role, overrides?: ClientOptions) => Redis | Cluster
   readonly #denied = new Set<string>()
@@ -49,8 +49,8 @@ export class Pool extends Redis {
     super({ lazyConnect: true })
     // A pool takes commands from the start; whether Redis answers is `state`. The class it extends would say 'wait'.
     Object.defineProperty(this, 'status', { get: () => this.#isClosed ? 'end' : 'ready', set: () => {} })
-    this.#open = connector(policy.from, policy.connection, policy.deadlineMs)
-    this.#lanes = new Lanes({
+    this.#open = connectionFactory(policy.from, policy.connection, policy.deadlineMs)
+    this.#connections = new ConnectionPool({
       open: () => this.#open('commands'),
       min: policy.min,
       max: policy.max,
@@ -64,8 +64,8 @@ export class Pool extends Redis {
       onFailure: (error) => this.#reachability.failed(error),
       onError: (error) => this.#reachability.answered(error),
       onClusterNode: () => {
-        this.#open = connector(asCluster(policy.from), policy.connection, policy.deadlineMs)
-        this.#lanes.renew()
+        this.#open = connectionFactory(asCluster(policy.from), policy.connection, policy.deadlineMs)
+        this.#connections.renew()
       }
     })
     this.#reachability = new Reachability({
@@ -75,13 +75,13 @@ export class Pool extends Redis {
       changed: (reason) => this.emit('reason', reason)
     })
     this.#leases = new Leases((role) => this.#open(role), policy.max, policy.deadlineMs)
-    this.batch = new Batch(this.#lanes, policy.deadlineMs)
+    this.batch = new Batch(this.#connections, policy.deadlineMs)
     this.keyspace = new Keys(policy.prefix)
   }
 
   /** `ready`, or `degraded` while Redis, or a node of the Cluster, cannot be asked. */
   get state (): 'ready' | 'degraded' {
-    return !this.#lanes.breakers.isAnyOpen && this.#lanes.all.some((lane) => lane.isReady) ? 'ready' : 'degraded'
+    return !this.#connections.breakers.isAnyOpen && this.#connections.all.some((connection) => connection.isReady) ? 'ready' : 'degraded'
   }
 
   /** Why Redis cannot be used, without its address: it is not reached, or it answers and refuses what is asked of it. Undefined while it can be used. */
@@ -96,17 +96,17 @@ export class Pool extends Redis {
 
   /** Connections now, how many of them take commands, and commands without an answer on them. */
   get load (): { connections: number, ready: number, inFlight: number } {
-    return { connections: this.#lanes.all.length, ready: this.#lanes.all.filter((lane) => lane.isReady).length, inFlight: this.#lanes.all.reduce((sum, lane) => sum + lane.inFlight, 0) }
+    return { connections: this.#connections.all.length, ready: this.#connections.all.filter((connection) => connection.isReady).length, inFlight: this.#connections.all.reduce((sum, connection) => sum + connection.inFlight, 0) }
   }
 
   /** Since the start: connections `lost` (broken, or not made), and choices for which all were crowded (`exhausted`). */
   get losses (): { readonly lost: number, readonly exhausted: number } {
-    return this.#lanes.counts
+    return this.#connections.counts
   }
 
   /** Whether Redis, or a node of the Cluster, is not asked now, because it has failed three times in a row. */
   get isBroken (): boolean {
-    return this.#lanes.breakers.isAnyOpen
+    return this.#connections.breakers.isAnyOpen
   }
 
   /** Connections to each server that holds keys, for what a server says of itself alone: to a Cluster's masters, or to the one; none while there is no connection. */
@@ -124,7 +124,7 @@ export class Pool extends Redis {
     if (this.server !== undefined) return true
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const timer = setTimeout(resolve, withinMs, false)
-    this.#lanes.contact.then(resolve)
+    this.#connections.contact.then(resolve)
     return await promise.finally(() => clearTimeout(timer))
   }
 
@@ -141,7 +141,7 @@ export class Pool extends Redis {
   /** Hears what the server said on a connection of {@link openSubscriber}. */
   hear (error: Error): void {
     this.#reachability.answered(error)
-    const denied = denialOf(error)
+    const denied = aclDenial(error)
     if (denied !== undefined) this.#wasDenied(denied)
   }
 
@@ -154,15 +154,15 @@ export class Pool extends Redis {
   override sendCommand (command: Command): Promise<unknown> {
     const reject = command.reject
     command.reject = (error) => reject(error.name === 'ReplyError' || 'statusCode' in error ? error : new RedisUnavailableError('the connection failed'))
-    if (isUnshared(command)) command.reject(new RedisSharedError(command.name.toUpperCase()))
+    if (needsDedicatedConnection(command)) command.reject(new RedisSharedError(command.name.toUpperCase()))
     else this.#lend(command)
     return command.promise
   }
 
   /** Several commands as one write, on one connection. */
   override pipeline (commands?: unknown[][]): ChainableCommander {
-    const lane = this.#chooseOrThrow()
-    return addAll(bound(lane.client.pipeline(), lane), commands)
+    const connection = this.#chooseOrThrow()
+    return addAll(boundPipeline(connection.client.pipeline(), connection), commands)
   }
 
   /** A transaction as one write, on one connection; for WATCH, and for commands that leave one by one, take a lease. */
@@ -170,8 +170,8 @@ export class Pool extends Redis {
   override multi (options: { pipeline: false }): never
   override multi (given: unknown[][] | { pipeline: boolean } = []): ChainableCommander {
     if (!Array.isArray(given) && !given.pipeline) throw new RedisSharedError('MULTI')
-    const lane = this.#chooseOrThrow()
-    return addAll(bound(lane.client.multi(), lane), Array.isArray(given) ? given : [])
+    const connection = this.#chooseOrThrow()
+    return addAll(boundPipeline(connection.client.multi(), connection), Array.isArray(given) ? given : [])
   }
 
   /** A connection beside the pool, for libraries that ask for one of their own; who opens it closes it. */
@@ -190,7 +190,7 @@ export class Pool extends Redis {
   override disconnect (): void {
     this.#isClosed = true
     this.#reachability.close()
-    this.#lanes.close()
+    this.#connections.close()
     this.#leases.close()
   }
 
@@ -201,23 +201,23 @@ export class Pool extends Redis {
   }
 
   #lend (command: Command): void {
-    const lane = this.#choose()
-    if (lane === undefined) {
-      this.#lanes.missed()
+    const connection = this.#choose()
+    if (connection === undefined) {
+      this.#connections.missed()
       return command.reject(new RedisUnavailableError('no connection'))
     }
     // eslint-disable-next-line no-new
-    new Flight([{ command, answered: () => {}, failed: command.reject }], lane, { landed: () => {}, timedOut: () => this.batch.timedOut() })
+    new InFlightWrite([{ command, answered: () => {}, failed: command.reject }], connection, { completed: () => {}, timedOut: () => this.batch.timedOut() })
   }
 
-  #choose (): Lane | undefined {
-    return this.#isClosed ? undefined : this.#lanes.choose()
+  #choose (): Connection | undefined {
+    return this.#isClosed ? undefined : this.#connections.choose()
   }
 
-  #chooseOrThrow (): Lane {
-    const lane = this.#choose()
-    if (lane === undefined) throw new RedisUnavailableError('no connection')
-    return lane
+  #chooseOrThrow (): Connection {
+    const connection = this.#choose()
+    if (connection === undefined) throw new RedisUnavailableError('no connection')
+    return connection
   }
 
   #wasDenied (what: string): void {
@@ -226,7 +226,7 @@ export class Pool extends Redis {
     this.emit('denied', what)
   }
 
-  #reached (server: Server): void {
+  #reached (server: ServerInfo): void {
     const isNew = this.server?.runId !== server.runId
     this.server = server
     if (isNew) this.emit('server', server)

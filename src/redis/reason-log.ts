@@ -1,4 +1,4 @@
-import type { Pool } from './pool.ts'
+import type { PooledRedis } from './pool.ts'
 import type { UnreachableReason } from './unreachable-reason.ts'
 
 /** As much of a log as is written to. */
@@ -8,7 +8,7 @@ export interface ReasonLog {
 }
 
 /** Writes to the log why Redis cannot be used, at each change of the reason, and when it can be used again. */
-export function logReasons (pool: Pool, log: ReasonLog, holds?: string): void {
+export function logReasons (pool: PooledRedis, log: ReasonLog, holds?: string): void {
   const facts = holds === undefined ? {} : { holds }
   pool.on('reason', (reason: UnreachableReason | undefined) => {
     if (reason === undefined) log.info({ redis: facts }, 'Redis can be used again')

@@ -1,7 +1,7 @@
 import type { Cluster, Command } from 'ioredis'
 
 /** A command and whether its caller still waits for it. */
-export interface Sending {
+export interface ResendableCommand {
   command: Command
   /** false once it was answered, or its deadline is over */
   readonly isOpen: boolean
@@ -42,7 +42,7 @@ export class Resender {
    *
    * @returns whether the command is sent again, now or in a moment; its `reject` is then called for what becomes of that
    */
-  resend (sending: Sending, error: Error): boolean {
+  resend (sending: ResendableCommand, error: Error): boolean {
     if (!sending.isOpen || sending.resends >= maxResends) return false
     const isRedirected = error.name === 'ReplyError' && redirection.test(error.message)
     const isEarly = isRedirected || (error.name === 'ReplyError' ? notYet.test(error.message) : hasNeverLeft(sending.command, error))
@@ -53,13 +53,13 @@ export class Resender {
     return true
   }
 
-  #again (sending: Sending, error: Error): void {
+  #again (sending: ResendableCommand, error: Error): void {
     if (sending.isOpen) this.send(sending.command)
     else sending.command.reject(error)
   }
 
   /** Leaves this command to ioredis, which asks the node that the reply names. */
-  #follow (sending: Sending): void {
+  #follow (sending: ResendableCommand): void {
     const { command } = sending
     const own = command.reject
     forget(command)

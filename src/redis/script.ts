@@ -30,13 +30,13 @@ const callBudgetMicroseconds = 250
 export class Script<Answer> {
   readonly lua: string
   readonly sha1: string
-  readonly asksPerCall: number
+  readonly operationsPerCall: number
   readonly read: (reply: unknown) => Answer
 
   constructor (definition: ScriptDefinition<Answer>) {
     this.lua = grouped(readFileSync(definition.url, 'utf8'))
     this.sha1 = createHash('sha1').update(this.lua).digest('hex')
-    this.asksPerCall = Math.max(1, Math.floor(callBudgetMicroseconds / definition.costMicroseconds))
+    this.operationsPerCall = Math.max(1, Math.floor(callBudgetMicroseconds / definition.costMicroseconds))
     this.read = definition.read
   }
 }

@@ -3,11 +3,11 @@ import type { Redis } from 'ioredis'
 import { defaultDeadlineMs, slownessOf } from './deadline.ts'
 
 /** Who listens to one channel. */
-export interface Listener {
+export interface ChannelListener {
   /** something was published there */
-  heard: (message: string) => void
+  onMessage: (message: string) => void
   /** from now on all that is published is heard; told again after each loss of the connection */
-  joined: () => void
+  onSubscribed: () => void
 }
 
 const pingEveryMs = 1000
@@ -27,7 +27,7 @@ export class Subscriber {
   #client: Redis | undefined
   /** while a node of it is looked for */
   #cluster: Cluster | undefined
-  #listeners = new Map<string, Listener>()
+  #listeners = new Map<string, ChannelListener>()
   #joined = new Set<string>()
   #timer: NodeJS.Timeout | undefined
   readonly #slowness: number
@@ -51,7 +51,7 @@ export class Subscriber {
   }
 
   /** Listens to a channel, in place of whoever did. */
-  join (channel: string, listener: Listener): void {
+  join (channel: string, listener: ChannelListener): void {
     this.#listeners.set(channel, listener)
     if (this.#client !== undefined) this.#subscribe(this.#client, [channel])
     else if (this.#cluster === undefined) this.#connect()
@@ -107,7 +107,7 @@ export class Subscriber {
     // It would join the channels by itself, and let nobody hear that this failed: an app that closes just then would end with an unhandled rejection.
     client.options.autoResubscribe = false
     this.#timer ??= setInterval(() => setImmediate(() => this.#check()), pingEveryMs * this.#slowness).unref()
-    client.on('message', (channel: string, message: string) => this.#listeners.get(channel)?.heard(message))
+    client.on('message', (channel: string, message: string) => this.#listeners.get(channel)?.onMessage(message))
     client.on('connect', () => { this.#askedAt = performance.now() })
     client.on('close', () => {
       this.#askedAt = undefined
@@ -153,6 +153,6 @@ export class Subscriber {
     const listener = this.#listeners.get(channel)
     if (listener === undefined || this.#joined.has(channel)) return
     this.#joined.add(channel)
-    listener.joined()
+    listener.onSubscribed()
   }
 }

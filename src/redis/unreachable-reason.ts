@@ -1,4 +1,4 @@
-import { denialOf, neededRights } from './outage.ts'
+import { aclDenial, neededRights } from './outage.ts'
 
 /** Why Redis cannot be used, for the log, `/healthz/ready`, alerts, the dashboard and `doctor` alike. */
 export interface UnreachableReason {
@@ -51,7 +51,7 @@ const rows = {
   },
   permission_denied: {
     pattern: /NOPERM|The user executing the script can't|ACL failure in script/,
-    sentence: ({ redis }, error) => `${redis} denies its user ${denialOf(error) ?? 'a command'} (NOPERM).`,
+    sentence: ({ redis }, error) => `${redis} denies its user ${aclDenial(error) ?? 'a command'} (NOPERM).`,
     remedy: `Give the user in REDIS_URL at least ${neededRights}.`
   },
   too_many_clients: {
@@ -210,7 +210,7 @@ export function isMismatch ({ message }: Error): boolean {
 
 /** Whether the server answers, and refuses what was asked of it until an operator changes something. */
 export function isRefusal ({ message }: Error): boolean {
-  return /^-?(?:READONLY|OOM|MISCONF|NOREPLICAS)\b/.test(message) || denialOf({ message } as Error) !== undefined
+  return /^-?(?:READONLY|OOM|MISCONF|NOREPLICAS)\b/.test(message) || aclDenial({ message } as Error) !== undefined
 }
 
 function codeOf (error: Error & { code?: unknown }, isTls: boolean): ReasonCode {

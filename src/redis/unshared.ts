@@ -11,7 +11,7 @@ const changes = new Set(['reply', 'tracking', 'caching'])
 const transaction = new Set(['multi', 'exec', 'discard'])
 
 /** Whether a command would hold or change a connection that others share. */
-export function isUnshared ({ name, args }: Command): boolean {
+export function needsDedicatedConnection ({ name, args }: Command): boolean {
   const word = name.toLowerCase()
   if (unshared.has(word)) return true
   if (mayBlock.has(word)) return args.some((arg) => String(arg).toLowerCase() === 'block')
@@ -24,5 +24,5 @@ export function isUnshared ({ name, args }: Command): boolean {
  * @throws {RedisSharedError} PRISM_ERR_REDIS_SHARED
  */
 export function refuseInPipeline (command: Command): void {
-  if (isUnshared(command) && !transaction.has(command.name.toLowerCase())) throw new RedisSharedError(command.name.toUpperCase())
+  if (needsDedicatedConnection(command) && !transaction.has(command.name.toLowerCase())) throw new RedisSharedError(command.name.toUpperCase())
 }

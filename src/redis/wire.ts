@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
-import type { Breaker } from './breaker.ts'
-import { afterReading, slownessOf } from './deadline.ts'
+import type { CircuitBreaker } from './breaker.ts'
+import { setTimeoutAfterIo, slownessOf } from './deadline.ts'
 
 /** A connection that owes an answer for longer than this is opened anew, though something may trickle through it; both for the default deadline. */
 const patienceMs = 1000
@@ -8,17 +8,17 @@ const patienceMs = 1000
 const greetingMs = 400
 
 /** One connection to one server: whether it answers, and in time. */
-export class Wire {
+export class ConnectionHealth {
   /** whether its server is asked at all */
-  readonly breaker: Breaker
+  readonly breaker: CircuitBreaker
   /** an answer did not come in time, and none in time came since */
-  isSuspect = false
+  isUnresponsive = false
   #client: () => Redis | undefined
   readonly #deadlineMs: number
   /** since when an answer is owed; undefined while all is well, or nothing was asked */
   #owedSince: number | undefined
 
-  constructor (breaker: Breaker, client: () => Redis | undefined, deadlineMs: number) {
+  constructor (breaker: CircuitBreaker, client: () => Redis | undefined, deadlineMs: number) {
     this.breaker = breaker
     this.#client = client
     this.#deadlineMs = deadlineMs
@@ -40,20 +40,20 @@ export class Wire {
   }
 
   /** Notes that an answer did not come in time. */
-  late (): void {
-    this.isSuspect = true
+  timedOut (): void {
+    this.isUnresponsive = true
     this.#owedSince ??= performance.now() - this.#deadlineMs
     cutWhenSilent(this.client, this.#deadlineMs)
   }
 
   /** Notes an answer to what was asked at that time. */
   answered (askedAt: number): void {
-    if (this.#owedSince !== undefined && performance.now() - askedAt < this.#deadlineMs) this.settle()
+    if (this.#owedSince !== undefined && performance.now() - askedAt < this.#deadlineMs) this.markHealthy()
   }
 
   /** Nothing is owed: all was answered, or the connection is another one. */
-  settle (): void {
-    this.isSuspect = false
+  markHealthy (): void {
+    this.isUnresponsive = false
     this.#owedSince = undefined
   }
 
@@ -71,7 +71,7 @@ function cutWhenSilent (client: Redis | undefined, ms: number): void {
   const stream = client?.stream
   if (client === undefined || stream == null) return
   const heard = stream.bytesRead
-  afterReading(ms, () => {
+  setTimeoutAfterIo(ms, () => {
     if (client.stream === stream && stream.bytesRead === heard && client.commandQueue.length > 0) stream.destroy()
   }).unref()
 }

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
-import { defaultDeadlineMs, within } from './deadline.ts'
-import { denialOf } from './outage.ts'
+import { defaultDeadlineMs, withDeadline } from './deadline.ts'
+import { aclDenial } from './outage.ts'
 import { isRefusal } from './unreachable-reason.ts'
 
 /**
@@ -31,11 +31,11 @@ return ''`
  */
 export async function checkWrites (client: Pick<Redis, 'eval'>, prefix = '', deadlineMs = defaultDeadlineMs): Promise<Error | undefined> {
   try {
-    const denied = String(await within(client.eval(script, 0, `${prefix}_check`), deadlineMs))
+    const denied = String(await withDeadline(client.eval(script, 0, `${prefix}_check`), deadlineMs))
     return denied === '' ? undefined : new Error(`NOPERM this user has no permissions to run the '${denied}' command`)
   } catch (error) {
     if (!(error instanceof Error)) throw error
-    if (isRefusal(error) || denialOf(error) !== undefined) return error
+    if (isRefusal(error) || aclDenial(error) !== undefined) return error
     if (error.name === 'ReplyError') return undefined // a server that does not know the script's first line, or is busy: told elsewhere
     throw error
   }

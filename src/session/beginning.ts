@@ -1,9 +1,9 @@
-import { readDuration, refuse } from '../options.ts'
+import { readDuration, invalidOption } from '../options.ts'
 import type { SessionPolicy } from './policy.ts'
 import type { SignInOptions } from './session.ts'
 
 /** What a new session begins with. */
-export interface Beginning {
+export interface NewSession {
   readonly idleMs: number
   readonly absoluteMs: number
   readonly label: string | undefined
@@ -26,7 +26,7 @@ const labelLimit = 100
 export function readUserId (userId: unknown): string {
   // Lone surrogates all become the same character in UTF-8: two users would be one.
   const isFine = typeof userId === 'string' && userId !== '' && Buffer.byteLength(userId) <= userIdLimitBytes && userId.isWellFormed()
-  return isFine ? userId : refuse('signIn(userId)', `a text of 1 to ${userIdLimitBytes} bytes`, userId)
+  return isFine ? userId : invalidOption('signIn(userId)', `a text of 1 to ${userIdLimitBytes} bytes`, userId)
 }
 
 /**
@@ -34,14 +34,14 @@ export function readUserId (userId: unknown): string {
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readBeginning<Data> ({ idle, absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<Beginning, 'document' | 'replaced' | 'replacedVersion'> {
+export function readNewSession<Data> ({ idle, absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<NewSession, 'document' | 'replaced' | 'replacedVersion'> {
   const absoluteMs = absolute === undefined ? policy.absoluteMs : readDuration('signIn(absolute)', absolute)
   const idleMs = idle === undefined ? Math.min(policy.idleMs, absoluteMs) : readDuration('signIn(idle)', idle)
-  if (idleMs > absoluteMs) refuse('signIn(idle)', `at most absolute (${absoluteMs} ms)`, idle)
+  if (idleMs > absoluteMs) invalidOption('signIn(idle)', `at most absolute (${absoluteMs} ms)`, idle)
   return { absoluteMs, idleMs, label: readLabel(label) }
 }
 
 function readLabel (label: unknown): string | undefined {
   const isFine = label === undefined || (typeof label === 'string' && label.length <= labelLimit && label.isWellFormed())
-  return isFine ? label : refuse('signIn(label)', `a text of at most ${labelLimit} characters`, label)
+  return isFine ? label : invalidOption('signIn(label)', `a text of at most ${labelLimit} characters`, label)
 }

@@ -1,19 +1,19 @@
 import { SessionConflictError } from '../errors.ts'
-import type { Beginning } from './beginning.ts'
-import type { Document } from './document.ts'
-import type { Held, House } from './house.ts'
-import { readStored } from './stored.ts'
-import type { Bearer, Ticket } from './ticket.ts'
+import type { NewSession } from './beginning.ts'
+import type { SessionData } from './document.ts'
+import type { ActiveSession, SessionManager } from './house.ts'
+import { readSessionRecord } from './stored.ts'
+import type { Subject, SessionToken } from './ticket.ts'
 
 /** A stored session that a sign-in takes the place of, as its request has left it. */
 export interface Predecessor {
-  readonly ticket: Ticket
+  readonly token: SessionToken
   /** the stored value that the document was read from */
   readonly value: string
-  readonly document: Document
+  readonly data: SessionData
 }
 
-type Lifetime = Omit<Beginning, 'document' | 'replaced' | 'replacedVersion'>
+type Lifetime = Omit<NewSession, 'document' | 'replaced' | 'replacedVersion'>
 
 /** A sign-in that meets so many saves of other requests gives up. */
 const triesLimit = 100
@@ -24,18 +24,18 @@ const triesLimit = 100
  *
  * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: no user is signed in
  */
-export async function carryOver (house: House, from: Predecessor, bearer: Bearer, lifetime: Lifetime, names: readonly string[]): Promise<Held> {
-  const carried = (value: string): Beginning => ({ ...lifetime, document: from.document.carry(names, readStored(value).document, house.policy.keys).toText() })
-  return bearer.userId === from.ticket.userId ? await replace(house, from, bearer, carried) : await move(house, from, bearer, carried)
+export async function moveSession (sessionManager: SessionManager, from: Predecessor, subject: Subject, lifetime: Lifetime, names: readonly string[]): Promise<ActiveSession> {
+  const carried = (value: string): NewSession => ({ ...lifetime, document: from.data.carry(names, readSessionRecord(value).document, sessionManager.policy.keys).toText() })
+  return subject.userId === from.token.userId ? await replace(sessionManager, from, subject, carried) : await move(sessionManager, from, subject, carried)
 }
 
 /** What the new session begins with where this is stored of the one before. */
-type Carried = (value: string) => Beginning
+type KeptValues = (value: string) => NewSession
 
 /** Of one user: both sessions are in one slot, and one script replaces the one by the other. */
-async function replace (house: House, { ticket, value }: Predecessor, bearer: Bearer, carried: Carried): Promise<Held> {
+async function replace (sessionManager: SessionManager, { token: ticket, value }: Predecessor, subject: Subject, carried: KeptValues): Promise<ActiveSession> {
   for (let tries = 0; tries < triesLimit; tries++) {
-    const begun = await house.replace(bearer, { ...carried(value), replaced: ticket.bornAt, replacedVersion: readStored(value).version })
+    const begun = await sessionManager.replace(subject, { ...carried(value), replaced: ticket.createdAt, replacedVersion: readSessionRecord(value).version })
     if (!('newer' in begun)) return begun
     value = begun.newer
   }
@@ -43,26 +43,26 @@ async function replace (house: House, { ticket, value }: Predecessor, bearer: Be
 }
 
 /** Of different users, in different slots. While the one is marked, nothing is saved to it; should the mark lapse before it has ended, its version tells. */
-async function move (house: House, { ticket, value }: Predecessor, bearer: Bearer, carried: Carried): Promise<Held> {
-  let held: Held | undefined
+async function move (sessionManager: SessionManager, { token: ticket, value }: Predecessor, subject: Subject, carried: KeptValues): Promise<ActiveSession> {
+  let held: ActiveSession | undefined
   try {
     for (let tries = 0; tries < triesLimit; tries++) {
-      const beginning = carried(value)
-      const { version } = readStored(value)
-      const marked = await house.mark(ticket, version)
+      const newSession = carried(value)
+      const { version } = readSessionRecord(value)
+      const marked = await sessionManager.mark(ticket, version)
       if (typeof marked === 'object') {
         value = marked.newer
         continue
       }
-      held = held === undefined ? await house.begin(bearer, beginning) : await house.rewrite(held, beginning.document)
-      const left = await house.leaveBehind(ticket, marked === 'gone' ? undefined : version)
+      held = held === undefined ? await sessionManager.begin(subject, newSession) : await sessionManager.rewrite(held, newSession.document)
+      const left = await sessionManager.endReplaced(ticket, marked === 'gone' ? undefined : version)
       if (left === undefined) return held
       value = left.newer
     }
     throw new SessionConflictError('it')
   } catch (error) {
     // Its cookie is given to no client.
-    if (held !== undefined) house.graves.owe(held.ticket.key, held.ticket.field)
+    if (held !== undefined) sessionManager.tombstones.retryRevoke(held.token.key, held.token.field)
     throw error
   }
 }

@@ -1,12 +1,12 @@
-import { Recent } from '../recent.ts'
+import { TwoGenerationLru } from '../recent.ts'
 import type { Keys } from '../redis/keys.ts'
-import type { Arrival, CookieChange } from './arrival.ts'
+import type { ParsedCookie, CookieChange } from './arrival.ts'
 import { readCookie, readCookies } from './cookie-field.ts'
 import type { SessionPolicy } from './policy.ts'
-import { Seal } from './seal.ts'
+import { CookieCipher } from './seal.ts'
 
 /** What of a request tells which cookie it has. */
-export interface Carrier {
+export interface CookieRequest {
   readonly protocol: string
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
 }
@@ -22,11 +22,11 @@ export interface CookieAttributes {
   expires?: Date
 }
 
-interface Jar {
+interface CookieScheme {
   readonly name: string
-  readonly seal: Seal
+  readonly cipher: CookieCipher
   /** by the whole field, which most clients send alike each time: what came so before */
-  readonly arrivals: Recent<string, Arrival>
+  readonly arrivals: TwoGenerationLru<string, ParsedCookie>
 }
 
 const arrivalsKept = 10_000
@@ -36,13 +36,13 @@ const longestRemembered = 512
 /** The session's cookie: `__Host-` and `Secure` over TLS, plain over http; each with seals of its own. */
 export class SessionCookies {
   readonly #policy: SessionPolicy['cookie']
-  readonly #secured: Jar
-  readonly #plain: Jar
+  readonly #secured: CookieScheme
+  readonly #plain: CookieScheme
   readonly #write: (name: string, value: string, attributes: CookieAttributes) => string
 
   /** @param write makes the field `Set-Cookie` */
   constructor ({ cookie, secrets }: SessionPolicy, keys: Keys, write: (name: string, value: string, attributes: CookieAttributes) => string) {
-    const jarOf = (name: string): Jar => ({ name, seal: new Seal(name, secrets, keys), arrivals: new Recent(arrivalsKept) })
+    const jarOf = (name: string): CookieScheme => ({ name, cipher: new CookieCipher(name, secrets, keys), arrivals: new TwoGenerationLru(arrivalsKept) })
     this.#policy = cookie
     this.#secured = jarOf(`__Host-${cookie.name}`)
     this.#plain = jarOf(cookie.name)
@@ -50,51 +50,51 @@ export class SessionCookies {
   }
 
   /** What came with a request that has a field `Cookie`. */
-  open (carrier: Carrier): Arrival {
-    const jar = this.#jarOf(carrier)
+  open (carrier: CookieRequest): ParsedCookie {
+    const scheme = this.#jarOf(carrier)
     const field = String(carrier.headers.cookie)
-    return jar.arrivals.get(field) ?? this.#meet(jar, field)
+    return scheme.arrivals.get(field) ?? this.#meet(scheme, field)
   }
 
   /** Whether a request has a cookie of the session's name, whatever it holds. */
-  isIn (carrier: Carrier): boolean {
+  isIn (carrier: CookieRequest): boolean {
     return carrier.headers.cookie !== undefined && readCookies(String(carrier.headers.cookie), this.#jarOf(carrier).name).length > 0
   }
 
-  #meet ({ name, seal, arrivals }: Jar, field: string): Arrival {
+  #meet ({ name, cipher: seal, arrivals }: CookieScheme, field: string): ParsedCookie {
     const value = readCookie(field, name)
     const hasCookie = field.includes(`${name}=`)
-    if (value === undefined) return { hasCookie, contenders: hasCookie ? readCookies(field, name).flatMap((each) => seal.open(each)?.ticket ?? []) : undefined }
-    const opened = seal.open(value)
-    const arrival = { ticket: opened?.ticket, isOld: opened?.isOld === true, hasCookie }
+    if (value === undefined) return { hasCookie, conflictingTokens: hasCookie ? readCookies(field, name).flatMap((each) => seal.decrypt(each)?.token ?? []) : undefined }
+    const opened = seal.decrypt(value)
+    const arrival = { ticket: opened?.token, isOld: opened?.isSealedWithOldKey === true, hasCookie }
     if (opened !== undefined && field.length <= longestRemembered) arrivals.set(field, arrival)
     return arrival
   }
 
   /** The field `Set-Cookie` that makes a change; a clearing one repeats every attribute. What came before is forgotten. */
-  write (change: CookieChange, carrier: Carrier): string {
-    const { name, seal, arrivals } = this.#jarOf(carrier)
+  write (change: CookieChange, carrier: CookieRequest): string {
+    const { name, cipher: seal, arrivals } = this.#jarOf(carrier)
     const field = String(carrier.headers.cookie)
     arrivals.delete(field)
     seal.forget(readCookie(field, name) ?? '')
     const attributes = this.#attributesFor(carrier)
     if (change === 'clear') return this.#write(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
-    return this.#write(name, seal.seal(change.ticket), { ...attributes, maxAge: change.maxAgeSeconds })
+    return this.#write(name, seal.encrypt(change.token), { ...attributes, maxAge: change.maxAgeSeconds })
   }
 
-  #attributesFor (carrier: Carrier): Omit<CookieAttributes, 'maxAge'> {
+  #attributesFor (carrier: CookieRequest): Omit<CookieAttributes, 'maxAge'> {
     const secure = this.#isSecure(carrier)
     const partitioned = secure && this.#policy.partitioned
     // A browser sends no Lax cookie into another site's frame.
     return { path: '/', httpOnly: true, secure, sameSite: partitioned ? 'none' : 'lax', partitioned }
   }
 
-  #jarOf (carrier: Carrier): Jar {
+  #jarOf (carrier: CookieRequest): CookieScheme {
     return this.#isSecure(carrier) ? this.#secured : this.#plain
   }
 
   /** A proxy's word for TLS counts, trusted or not: who lies about it can only get a stricter cookie. */
-  #isSecure ({ protocol, headers }: Carrier): boolean {
+  #isSecure ({ protocol, headers }: CookieRequest): boolean {
     if (this.#policy.secure !== 'auto') return this.#policy.secure
     const forwarded = headers['x-forwarded-proto']
     return protocol === 'https' || (forwarded !== undefined && /^https\b/.test(String(forwarded)))

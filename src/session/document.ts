@@ -20,7 +20,7 @@ export const documentLimitBytes = 8192
  *
  * It remembers each changed key's first value, so that its changes can be carried over to what another request saved meanwhile.
  */
-export class Document {
+export class SessionData {
   readonly #values: Map<string, unknown>
   readonly #changes = new Map<string, Change>()
   readonly #reads: Set<string>
@@ -82,9 +82,9 @@ export class Document {
    *   nothing is overwritten
    * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT
    */
-  carry (names: readonly string[], text: string, rules: KeyRules): Document {
-    const stored = new Document(text)
-    const carried = new Document('{}')
+  carry (names: readonly string[], text: string, rules: KeyRules): SessionData {
+    const stored = new SessionData(text)
+    const carried = new SessionData('{}')
     for (const name of names) if (stored.#values.has(name)) carried.#values.set(name, stored.#values.get(name))
     for (const name of names) {
       const change = this.#changes.get(name)
@@ -99,8 +99,8 @@ export class Document {
    *
    * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT
    */
-  rebase (text: string, rules: KeyRules): Document {
-    const next = new Document(text, this.#reads)
+  rebase (text: string, rules: KeyRules): SessionData {
+    const next = new SessionData(text, this.#reads)
     next.#hasOverwritten = this.#hasOverwritten
     for (const [key, change] of this.#changes) next.#redo(key, change, this.#values.get(key), rules.get(key))
     return next

@@ -1,5 +1,5 @@
 /** What a server says of its memory. */
-export interface Pressure {
+export interface MemoryStatus {
   /** `noeviction`, `allkeys-lru`, … */
   readonly policy: string
   /** 0 when no limit is set */
@@ -9,13 +9,13 @@ export interface Pressure {
 }
 
 /** What the watch needs. */
-export interface EvictionWatchOptions {
+export interface EvictionMonitorOptions {
   /** the reply to `INFO` */
   info: () => Promise<string>
   /** told how many keys were evicted since the last look */
   count: (evictedKeys: number) => void
   /** told at the start, when the risk changes, and when keys were evicted since */
-  warn: (facts: Pressure & { evictedSince: number }, text: string) => void
+  warn: (facts: MemoryStatus & { evictedSince: number }, text: string) => void
 }
 
 const checkEveryMs = 60_000
@@ -24,14 +24,14 @@ const keepsSessions = new Set(['noeviction', 'volatile-ttl'])
 const advice = 'give them a server of their own (option session.redis; the service reads SESSION_REDIS_URL), or set maxmemory and the policy volatile-ttl, which keeps sessions and loses rate counters first'
 
 /** Looks, at the start and each minute, whether the server may evict sessions: whoever is evicted is signed out. */
-export class EvictionWatch {
-  readonly #options: EvictionWatchOptions
+export class EvictionMonitor {
+  readonly #options: EvictionMonitorOptions
   readonly #timer: NodeJS.Timeout
   #isClosed = false
   #retry: NodeJS.Timeout | undefined
-  #last: Pressure | undefined
+  #last: MemoryStatus | undefined
 
-  constructor (options: EvictionWatchOptions) {
+  constructor (options: EvictionMonitorOptions) {
     this.#options = options
     this.#timer = setInterval(() => this.check(), checkEveryMs).unref()
     this.check()
@@ -62,7 +62,7 @@ export class EvictionWatch {
   }
 
   /** A server that was started anew counts from 0. */
-  #count ({ evictedKeys }: Pressure): number {
+  #count ({ evictedKeys }: MemoryStatus): number {
     if (this.#last === undefined) return 0
     const since = evictedKeys >= this.#last.evictedKeys ? evictedKeys - this.#last.evictedKeys : evictedKeys
     if (since > 0) this.#options.count(since)
@@ -71,12 +71,12 @@ export class EvictionWatch {
 }
 
 /** Reads what matters here from `INFO`. */
-export function readPressure (info: string): Pressure {
+export function readPressure (info: string): MemoryStatus {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1] ?? ''
   return { policy: field('maxmemory_policy'), maxmemoryBytes: Number(field('maxmemory')), evictedKeys: Number(field('evicted_keys')) }
 }
 
-function riskOf ({ policy, maxmemoryBytes }: Pressure): string | undefined {
+function riskOf ({ policy, maxmemoryBytes }: MemoryStatus): string | undefined {
   if (maxmemoryBytes === 0) return 'no maxmemory: when memory is full the system ends the server, and all sessions with it'
   return keepsSessions.has(policy) ? undefined : `maxmemory-policy ${policy}`
 }

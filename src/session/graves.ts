@@ -1,13 +1,13 @@
 import { LRUCache } from 'lru-cache'
-import type { Ticket } from './ticket.ts'
+import type { SessionToken } from './ticket.ts'
 
 /** A session that has ended, named by its field, or by when it was born. */
-interface Grave {
+interface Tombstone {
   readonly key: string
   readonly field: string
 }
 
-const graveLimit = 10_000
+const tombstoneLimit = 10_000
 const asksPerTurn = 100
 const retryMs = 1000
 
@@ -15,9 +15,9 @@ const retryMs = 1000
  * What this process knows to have ended. A server that comes back from a snapshot, or a replica that became master, may not know it any more:
  * it is told again. And what should have ended while Redis was away ends when it is back.
  */
-export class Graves {
-  readonly #buried = new LRUCache<string, Grave>({ max: graveLimit })
-  readonly #owed = new Map<string, Grave>()
+export class Tombstones {
+  readonly #buried = new LRUCache<string, Tombstone>({ max: tombstoneLimit })
+  readonly #owed = new Map<string, Tombstone>()
   readonly #revoke: (key: string, fields: string[]) => Promise<unknown>
   #timer: NodeJS.Timeout | undefined
   #isTelling = false
@@ -28,23 +28,23 @@ export class Graves {
   }
 
   /** Remembers that a session has ended, for as long as it could have lived. */
-  bury (key: string, field: string, leftMs: number): void {
+  add (key: string, field: string, leftMs: number): void {
     this.#buried.set(key + field, { key, field }, { ttl: Math.max(1, Math.ceil(leftMs)) })
   }
 
   /** Ends a session when Redis can be asked. Where an outage leaves more to do than this can hold, idle time ends the rest. */
-  owe (key: string, field: string): void {
-    if (this.#owed.size < graveLimit) this.#owed.set(key + field, { key, field })
+  retryRevoke (key: string, field: string): void {
+    if (this.#owed.size < tombstoneLimit) this.#owed.set(key + field, { key, field })
     this.#retryLater()
   }
 
-  has ({ key, field }: Pick<Ticket, 'key' | 'field'>): boolean {
+  has ({ key, field }: Pick<SessionToken, 'key' | 'field'>): boolean {
     return this.#buried.size > 0 && this.#buried.has(key + field)
   }
 
   /** Tells the server, which may be another one, of all that has ended. */
-  async retell (): Promise<void> {
-    for (const [name, grave] of this.#buried.entries()) this.#owed.set(name, grave)
+  async republish (): Promise<void> {
+    for (const [name, tombstone] of this.#buried.entries()) this.#owed.set(name, tombstone)
     await this.#tell()
   }
 
@@ -65,9 +65,9 @@ export class Graves {
   }
 
   /** One that cannot be told keeps no other from it. @returns whether any was told; else Redis is away again, and what is owed stays owed */
-  async #tellSome (some: [string, Grave][]): Promise<boolean> {
-    const told = await Promise.allSettled(some.map(async ([name, grave]) => {
-      await this.#revoke(grave.key, [grave.field])
+  async #tellSome (some: [string, Tombstone][]): Promise<boolean> {
+    const told = await Promise.allSettled(some.map(async ([name, tombstone]) => {
+      await this.#revoke(tombstone.key, [tombstone.field])
       this.#owed.delete(name)
     }))
     return told.some(({ status }) => status === 'fulfilled')

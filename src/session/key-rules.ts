@@ -1,4 +1,4 @@
-import { readRecord, refuse } from '../options.ts'
+import { readRecord, invalidOption } from '../options.ts'
 
 /** Joins two writes of one key: what both began from, what this request set, what another has saved meanwhile. */
 export type Merge = (base: unknown, mine: unknown, theirs: unknown) => unknown
@@ -37,5 +37,5 @@ function readRule (option: string, rule: unknown): KeyRule {
   const { lastWriteWins, merge } = readRecord(option, rule, ['lastWriteWins', 'merge'])
   if (lastWriteWins === true && merge === undefined) return { lastWriteWins }
   if (typeof merge === 'function' && lastWriteWins === undefined) return { merge: merge as Merge }
-  return refuse(option, '{ lastWriteWins: true } or { merge: (base, mine, theirs) => … }', rule)
+  return invalidOption(option, '{ lastWriteWins: true } or { merge: (base, mine, theirs) => … }', rule)
 }

@@ -1,5 +1,5 @@
 import { readOrigins } from '../http/origin.ts'
-import { readChoice, readDuration, readRecord, readText, refuse } from '../options.ts'
+import { readChoice, readDuration, readRecord, readString, invalidOption } from '../options.ts'
 import type { Duration } from '../options.ts'
 import { resolveRedisPolicy } from '../redis/policy.ts'
 import type { RedisOptions, RedisPolicy } from '../redis/policy.ts'
@@ -76,7 +76,7 @@ export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
   readRecord('session', options, ['secrets', 'idle', 'absolute', 'origins', 'cookie', 'keys', 'redis'])
   const idleMs = readDuration('session.idle', options.idle ?? '1h')
   const absoluteMs = readDuration('session.absolute', options.absolute ?? (idleMs > 43_200_000 ? options.idle : '12h'))
-  if (idleMs > absoluteMs) refuse('session.idle', `at most session.absolute (${absoluteMs} ms)`, options.idle)
+  if (idleMs > absoluteMs) invalidOption('session.idle', `at most session.absolute (${absoluteMs} ms)`, options.idle)
   return Object.freeze({
     secrets: readSecrets(options.secrets),
     idleMs,
@@ -115,13 +115,13 @@ function useOf (choice: unknown): SessionUse | undefined {
 function readSecrets (secrets: unknown): readonly string[] {
   const wanted = `a list of one or more texts of at least ${secretLength} characters, newest first, no two the same`
   const isFine = Array.isArray(secrets) && secrets.length > 0 && secrets.every((secret) => typeof secret === 'string' && secret.length >= secretLength) && new Set(secrets).size === secrets.length
-  return isFine ? Object.freeze([...secrets as string[]]) : refuse('session.secrets', wanted, secrets)
+  return isFine ? Object.freeze([...secrets as string[]]) : invalidOption('session.secrets', wanted, secrets)
 }
 
 function readCookie (cookie: SessionCookieOptions): SessionPolicy['cookie'] {
   const { name = 'sid', secure = 'auto', partitioned = false } = readRecord('session.cookie', cookie, ['name', 'secure', 'partitioned']) as SessionCookieOptions
-  if (!cookieName.test(readText('session.cookie.name', name)) || /^__/.test(name)) refuse('session.cookie.name', "a cookie's name without a prefix such as __Host-, which is added over TLS", name)
-  if (typeof secure !== 'boolean' && secure !== 'auto') refuse('session.cookie.secure', "true, false or 'auto'", secure)
-  if (typeof partitioned !== 'boolean') refuse('session.cookie.partitioned', 'true or false', partitioned)
+  if (!cookieName.test(readString('session.cookie.name', name)) || /^__/.test(name)) invalidOption('session.cookie.name', "a cookie's name without a prefix such as __Host-, which is added over TLS", name)
+  if (typeof secure !== 'boolean' && secure !== 'auto') invalidOption('session.cookie.secure', "true, false or 'auto'", secure)
+  if (typeof partitioned !== 'boolean') invalidOption('session.cookie.partitioned', 'true or false', partitioned)
   return Object.freeze({ name, secure, partitioned })
 }

@@ -1,7 +1,7 @@
 import type { CookieChange } from './arrival.ts'
 
 /** What a session must know of the reply that it is saved with. The members are Fastify's. */
-export interface Replying {
+export interface MonitoredReply {
   /** taken over by `hijack()`, or ended */
   readonly sent: boolean
   readonly raw: {
@@ -16,17 +16,17 @@ export interface Replying {
 }
 
 /** Whether the reply can set no cookie any more. */
-export function isHeadSent (reply: Replying): boolean {
+export function isHeadSent (reply: MonitoredReply): boolean {
   return reply.raw.headersSent || ((reply.request as { readonly ws?: boolean } | undefined)?.ws === true && reply.sent)
 }
 
 /** Whether no save with the reply follows: it has ended, or its connection has, after a handler took it over. */
-export function isOver ({ sent, raw }: Replying): boolean {
+export function isOver ({ sent, raw }: MonitoredReply): boolean {
   return raw.writableEnded || (sent && raw.destroyed)
 }
 
 /** The request's session, as far as its reply is concerned. */
-export interface Watched {
+export interface MonitoredSession {
   /** something was changed that no save has begun to save */
   readonly hasUnsaved: boolean
   /** a cookie is to be set without which the visitor loses the session, and no reply was given it */
@@ -39,10 +39,10 @@ export interface Watched {
 }
 
 /** What the plugin does for it. */
-export interface ReplyWatchOptions {
+export interface ReplyMonitorOptions {
   /** sets the cookie on a reply whose head has not left */
-  setCookie: (change: CookieChange, reply: Replying) => void
-  warn: (reply: Replying, text: string) => void
+  setCookie: (change: CookieChange, reply: MonitoredReply) => void
+  warn: (reply: MonitoredReply, text: string) => void
 }
 
 const texts = {
@@ -52,15 +52,15 @@ const texts = {
 } as const
 
 /** Sees to it that a session change is not lost in silence where its reply bypasses the save at onSend. Asked by requests that change a session alone. */
-export class ReplyWatch {
-  readonly #options: ReplyWatchOptions
+export class ReplyMonitor {
+  readonly #options: ReplyMonitorOptions
 
-  constructor (options: ReplyWatchOptions) {
+  constructor (options: ReplyMonitorOptions) {
     this.#options = options
   }
 
   /** Follows a reply from the first change on. */
-  follow (session: Watched, reply: Replying): void {
+  follow (session: MonitoredSession, reply: MonitoredReply): void {
     const { hijack } = reply
     reply.hijack = () => {
       const taken: unknown = hijack.call(reply)
@@ -72,22 +72,22 @@ export class ReplyWatch {
   }
 
   /** Hears of a change after the save with the reply, or after its end. */
-  changedLate (session: Watched, reply: Replying): void {
+  changedLate (session: MonitoredSession, reply: MonitoredReply): void {
     setImmediate(() => { this.#report(session, reply, texts.late) })
   }
 
   /** Hears that there is a new cookie. */
-  cookieGiven (session: Watched, reply: Replying): void {
+  cookieGiven (session: MonitoredSession, reply: MonitoredReply): void {
     if (reply.sent || session.isClosed) this.#deliver(session, reply)
   }
 
-  #deliver (session: Watched, reply: Replying): void {
+  #deliver (session: MonitoredSession, reply: MonitoredReply): void {
     const change = isHeadSent(reply) ? undefined : session.takeCookie()
     if (change !== undefined) this.#options.setCookie(change, reply)
     else if (session.hasCookie) this.#options.warn(reply, texts.cookie)
   }
 
-  async #report (session: Watched, reply: Replying, text: string): Promise<void> {
+  async #report (session: MonitoredSession, reply: MonitoredReply, text: string): Promise<void> {
     await session.idle()
     if (session.hasUnsaved) this.#options.warn(reply, text)
     if (session.hasCookie) this.#options.warn(reply, texts.cookie)

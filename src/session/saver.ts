@@ -1,9 +1,9 @@
-import { RedisUnavailableError, SessionConflictError, SessionGoneError } from '../errors.ts'
-import type { Document } from './document.ts'
+import { RedisUnavailableError, SessionConflictError, SessionEndedError } from '../errors.ts'
+import type { SessionData } from './document.ts'
 import type { KeyRules } from './key-rules.ts'
 import type { SessionStore } from './store.ts'
-import { readStored } from './stored.ts'
-import type { Ticket } from './ticket.ts'
+import { readSessionRecord } from './stored.ts'
+import type { SessionToken } from './ticket.ts'
 
 /** A save that lost this often to other processes gives up. */
 const triesLimit = 100
@@ -12,7 +12,7 @@ const triesLimit = 100
  * Saves documents: one after the other for each device, so that many writers in one process cost a round trip each;
  * what other processes saved meanwhile is merged.
  */
-export class Saver {
+export class SaveQueue {
   /** How saves ended since the start; a `conflict` was merged and saved again, and a save that set a key over what another request had set is `overwritten` too. */
   readonly counts = { saved: 0, conflict: 0, gone: 0, overwritten: 0 }
   readonly #store: SessionStore
@@ -30,13 +30,13 @@ export class Saver {
    * @throws {SessionGoneError} PRISM_ERR_SESSION_GONE; {SessionConflictError} PRISM_ERR_SESSION_CONFLICT;
    *   {SessionTooLargeError} PRISM_ERR_SESSION_TOO_LARGE; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may have been saved
    */
-  save (ticket: Ticket, value: string, document: Document): Promise<string> {
-    const name = ticket.key + ticket.field
+  save (token: SessionToken, value: string, data: SessionData): Promise<string> {
+    const name = token.key + token.field
     const before = this.#turns.get(name) ?? Promise.resolve(value)
-    const turn = before.then((latest) => this.#attempt(ticket, value, latest, document), (error) => {
+    const turn = before.then((latest) => this.#attempt(token, value, latest, data), (error) => {
       // While Redis is away nobody behind the first waits for a deadline of their own.
       if (error instanceof RedisUnavailableError) throw error
-      return this.#attempt(ticket, value, value, document)
+      return this.#attempt(token, value, value, data)
     })
     this.#turns.set(name, turn)
     const leave = () => { if (this.#turns.get(name) === turn) this.#turns.delete(name) }
@@ -44,21 +44,21 @@ export class Saver {
     return turn
   }
 
-  async #attempt (ticket: Ticket, value: string, latest: string, document: Document): Promise<string> {
-    let base = readStored(value)
-    let mine = document
-    const known = readStored(latest)
-    if (Number(known.version) > Number(base.version)) [base, mine] = [known, document.rebase(known.document, this.#rules)]
+  async #attempt (token: SessionToken, value: string, latest: string, data: SessionData): Promise<string> {
+    let base = readSessionRecord(value)
+    let mine = data
+    const known = readSessionRecord(latest)
+    if (Number(known.version) > Number(base.version)) [base, mine] = [known, data.rebase(known.document, this.#rules)]
     for (let tries = 0; tries < triesLimit; tries++) {
-      const saved = await this.#store.save(ticket, base.version, mine.toText())
+      const saved = await this.#store.save(token, base.version, mine.toText())
       this.counts[saved.outcome] += 1
-      if (saved.outcome === 'gone') throw new SessionGoneError()
+      if (saved.outcome === 'gone') throw new SessionEndedError()
       if (saved.outcome === 'saved') {
         if (mine.hasOverwritten) this.counts.overwritten += 1
         return saved.value
       }
-      base = readStored(saved.value)
-      mine = document.rebase(base.document, this.#rules)
+      base = readSessionRecord(saved.value)
+      mine = data.rebase(base.document, this.#rules)
     }
     throw new SessionConflictError('it')
   }

@@ -1,14 +1,14 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto'
-import { Recent } from '../recent.ts'
+import { TwoGenerationLru } from '../recent.ts'
 import type { Keys } from '../redis/keys.ts'
-import { idBytes, makeTicket } from './ticket.ts'
-import type { Ticket } from './ticket.ts'
+import { idBytes, makeToken } from './ticket.ts'
+import type { SessionToken } from './ticket.ts'
 
 /** A ticket as it came in a cookie. */
-export interface OpenedTicket {
-  readonly ticket: Ticket
+export interface OpenedCookie {
+  readonly token: SessionToken
   /** sealed with a secret that is not the newest */
-  readonly isOld: boolean
+  readonly isSealedWithOldKey: boolean
 }
 
 interface SealKey { id: string, key: Buffer }
@@ -28,11 +28,11 @@ const form = /^v1\.([\w-]{8})\.([\w-]{74,2000})$/
  * Version, key id and the cookie's name are bound in, so that a value works under its own name alone, and whatever was changed on it is refused
  * without asking Redis. Opening costs as much as a bare request: the last 10,000 are kept, by their whole value.
  */
-export class Seal {
+export class CookieCipher {
   readonly #name: string
   readonly #keys: Keys
   readonly #sealKeys: readonly SealKey[]
-  readonly #opened = new Recent<string, OpenedTicket>(openedLimit)
+  readonly #opened = new TwoGenerationLru<string, OpenedCookie>(openedLimit)
 
   /**
    * @param name the cookie's, prefix included
@@ -45,7 +45,7 @@ export class Seal {
   }
 
   /** The cookie value that holds a ticket. */
-  seal ({ id, userId, subject, earlier, bornAt }: Ticket): string {
+  encrypt ({ id, userId, subject, previousId: earlier, createdAt: bornAt }: SessionToken): string {
     const [{ id: keyId, key }] = this.#sealKeys as [SealKey]
     const iv = randomBytes(ivBytes)
     const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(this.#bound(keyId))
@@ -57,7 +57,7 @@ export class Seal {
   }
 
   /** The ticket in a cookie value; undefined when we did not seal it, or not so. */
-  open (value: string): OpenedTicket | undefined {
+  decrypt (value: string): OpenedCookie | undefined {
     const known = this.#opened.get(value)
     if (known !== undefined) return known
     const opened = this.#open(value)
@@ -70,18 +70,18 @@ export class Seal {
     this.#opened.delete(value)
   }
 
-  #open (value: string): OpenedTicket | undefined {
+  #open (value: string): OpenedCookie | undefined {
     const [, keyId, sealed] = form.exec(value) ?? []
     const index = this.#sealKeys.findIndex(({ id }) => id === keyId)
     const sealKey = this.#sealKeys[index]
     if (sealKey === undefined || sealed === undefined) return undefined
     const bytes = Buffer.from(sealed, 'base64url')
     // base64url reads `QQ` and `QR` alike: of many spellings one is ours.
-    const plain = bytes.toString('base64url') === sealed ? this.#decrypt(sealKey, bytes) : undefined
-    return plain && { ticket: this.#ticketOf(plain), isOld: index > 0 }
+    const plain = bytes.toString('base64url') === sealed ? this.#decipher(sealKey, bytes) : undefined
+    return plain && { token: this.#ticketOf(plain), isSealedWithOldKey: index > 0 }
   }
 
-  #decrypt ({ id, key }: SealKey, bytes: Buffer): Buffer | undefined {
+  #decipher ({ id, key }: SealKey, bytes: Buffer): Buffer | undefined {
     const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, ivBytes), { authTagLength: tagBytes })
     decipher.setAAD(this.#bound(id)).setAuthTag(bytes.subarray(-tagBytes))
     try {
@@ -91,13 +91,13 @@ export class Seal {
     }
   }
 
-  #ticketOf (plain: Buffer): Ticket {
+  #ticketOf (plain: Buffer): SessionToken {
     const mark = plain[0] ?? 0
     const ids = mark & earlierBit ? 2 : 1
     const partAt = (index: number) => plain.subarray(1 + birthBytes + idBytes * index, 1 + birthBytes + idBytes * (index + 1)).toString('base64url')
     const subject = plain.subarray(1 + birthBytes + idBytes * ids).toString()
     const bearer = { userId: mark & userBit ? subject : undefined, subject }
-    return makeTicket(this.#keys, bearer, { bornAt: plain.readUIntBE(1, birthBytes), id: partAt(0), earlier: ids === 2 ? partAt(1) : undefined })
+    return makeToken(this.#keys, bearer, { bornAt: plain.readUIntBE(1, birthBytes), id: partAt(0), earlier: ids === 2 ? partAt(1) : undefined })
   }
 
   #bound (keyId: string): Buffer {

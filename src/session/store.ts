@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SessionCorruptError, SessionUnavailableError } from '../errors.ts'
-import type { Answer } from '../redis/answer.ts'
+import type { PendingReply } from '../redis/answer.ts'
 import type { Batch, Priority } from '../redis/batch.ts'
 import { Script } from '../redis/script.ts'
-import type { Beginning } from './beginning.ts'
+import type { NewSession } from './beginning.ts'
 import { writeLabel } from './stored.ts'
 import { fieldsOf } from './ticket.ts'
-import type { Life, Ticket } from './ticket.ts'
+import type { SessionRef, SessionToken } from './ticket.ts'
 
 /** A live session as a load found it. */
-export interface Loaded {
+export interface LoadedSession {
   readonly value: string
   /** when this load noted that the session was seen, by Redis's clock, milliseconds since 1970; undefined where it did not */
   readonly touchedAt: number | undefined
@@ -18,14 +18,14 @@ export interface Loaded {
 }
 
 /** A session that was ended, and how long it could have lived. */
-export interface Ended {
+export interface EndedSession {
   readonly field: string
-  readonly bornAt: number
+  readonly createdAt: number
   readonly leftMs: number
 }
 
 /** Which sessions of one bearer shall end. */
-export interface Ending {
+export interface RevokeSelector {
   readonly which: 'these' | 'others'
   readonly names: readonly (string | number)[]
   readonly actor?: string
@@ -37,7 +37,7 @@ export type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome
 /** A session that has begun, and those that were ended with it. */
 export interface Created {
   readonly value: string
-  readonly ended: readonly Ended[]
+  readonly ended: readonly EndedSession[]
 }
 
 /** What another request has saved since a session was read: the stored value. */
@@ -62,7 +62,7 @@ const touchMs = 60_000
 
 type Reply = readonly (string | number)[]
 
-const loadScript = new Script<Loaded | undefined>({
+const loadScript = new Script<LoadedSession | undefined>({
   url: new URL('./load.lua', import.meta.url),
   costMicroseconds: 5,
   read: (reply) => {
@@ -106,7 +106,7 @@ const rotateScript = new Script<{ value: string, nowMs: number } | Moving | unde
   }
 })
 
-const revokeScript = new Script<Ended[] | Newer | undefined>({
+const revokeScript = new Script<EndedSession[] | Newer | undefined>({
   url: new URL('./revoke.lua', import.meta.url),
   costMicroseconds: 20,
   read: (reply) => {
@@ -138,46 +138,46 @@ const listScript = new Script<string[]>({
 export class SessionStore {
   readonly #batch: Batch
   /** a Map a tick: one that is cleared leads from its old table to its new one, and in V8 what an old table held lives as long */
-  #loading = new Map<Ticket, Answer<Loaded | undefined>>()
+  #loading = new Map<SessionToken, PendingReply<LoadedSession | undefined>>()
 
   constructor (batch: Batch) {
     this.#batch = batch
   }
 
   /** Reads a live session; loads of one ticket in one tick are one: a later request must see what happened meanwhile. It writes at most once a minute. */
-  load (ticket: Ticket): Answer<Loaded | undefined> {
-    const shared = this.#loading.get(ticket)
+  load (token: SessionToken): PendingReply<LoadedSession | undefined> {
+    const shared = this.#loading.get(token)
     if (shared !== undefined) return shared
     // Forgotten before the next socket is read: nobody's session stays in memory until somebody comes again.
     if (this.#loading.size === 0) setImmediate(() => { this.#loading = new Map() })
-    const loading = this.#batch.asking(loadScript, [ticket.key], [touchMs, ...fieldsOf(ticket)])
-    this.#loading.set(ticket, loading)
+    const loading = this.#batch.enqueueScript(loadScript, [token.key], [touchMs, ...fieldsOf(token)])
+    this.#loading.set(token, loading)
     return loading
   }
 
   /** Begins a session; `ended` are those that made room. */
-  async create (ticket: Ticket, beginning: Omit<Beginning, 'replacedVersion'>): Promise<Created> {
-    return await this.replace(ticket, beginning) as Created
+  async create (token: SessionToken, newSession: Omit<NewSession, 'replacedVersion'>): Promise<Created> {
+    return await this.replace(token, newSession) as Created
   }
 
   /** Begins a session in the place of another one, unless that was saved since it was read: then nothing has begun. */
-  replace (ticket: Ticket, { idleMs, absoluteMs, label, document, replaced = 0, replacedVersion = '' }: Beginning): Promise<Created | Newer> {
-    return this.#batch.ask(createScript, [ticket.key], [ticket.field, idleMs, absoluteMs, writeLabel(label), document, deviceLimit, replaced, touchMs, replacedVersion])
+  replace (token: SessionToken, { idleMs, absoluteMs, label, document, replaced = 0, replacedVersion = '' }: NewSession): Promise<Created | Newer> {
+    return this.#batch.runScript(createScript, [token.key], [token.field, idleMs, absoluteMs, writeLabel(label), document, deviceLimit, replaced, touchMs, replacedVersion])
   }
 
   /** Replaces the document if it still has this version. A session that moves is waited for. */
-  save (ticket: Ticket, version: string, document: string): Promise<Saved> {
-    return unlessMoving(() => this.#batch.ask(saveScript, [ticket.key], [ticket.field, version, document, touchMs, 1 + Math.floor(Math.random() * longestStep)]))
+  save (token: SessionToken, version: string, document: string): Promise<Saved> {
+    return unlessMoving(() => this.#batch.runScript(saveScript, [token.key], [token.field, version, document, touchMs, 1 + Math.floor(Math.random() * longestStep)]))
   }
 
   /** Moves a session to a new id of the same subject; undefined when it has ended. A session that moves to another subject is waited for. */
-  rotate (from: Ticket, to: Ticket): Promise<{ value: string, nowMs: number } | undefined> {
-    return unlessMoving(() => this.#batch.ask(rotateScript, [from.key], [from.field, to.field]))
+  rotate (from: SessionToken, to: SessionToken): Promise<{ value: string, nowMs: number } | undefined> {
+    return unlessMoving(() => this.#batch.runScript(rotateScript, [from.key], [from.field, to.field]))
   }
 
   /** Keeps saves and rotations from a session for a moment, if it still has this version. */
-  mark ({ key, bornAt }: Life, version: string): Promise<'marked' | 'gone' | Newer> {
-    return this.#batch.ask(markScript, [key], [bornAt, version, markMs])
+  mark ({ key, createdAt: bornAt }: SessionRef, version: string): Promise<'marked' | 'gone' | Newer> {
+    return this.#batch.runScript(markScript, [key], [bornAt, version, markMs])
   }
 
   /**
@@ -186,18 +186,18 @@ export class SessionStore {
    * @param actor the field of who does it, when somebody's session does: if that has been ended meanwhile, nothing is
    * @returns those that were ended; undefined when the actor's had been
    */
-  async revoke (key: string, { which, names, actor = '' }: Ending, priority?: Priority): Promise<Ended[] | undefined> {
-    return await this.#batch.ask(revokeScript, [key], [which, actor, '', ...names], priority) as Ended[] | undefined
+  async revoke (key: string, { which, names, actor = '' }: RevokeSelector, priority?: Priority): Promise<EndedSession[] | undefined> {
+    return await this.#batch.runScript(revokeScript, [key], [which, actor, '', ...names], priority) as EndedSession[] | undefined
   }
 
   /** Ends a session if it still has this version. */
-  async leave ({ key, bornAt }: Life, version: string): Promise<Ended[] | Newer> {
-    return await this.#batch.ask(revokeScript, [key], ['these', '', version, bornAt]) as Ended[] | Newer
+  async leave ({ key, createdAt: bornAt }: SessionRef, version: string): Promise<EndedSession[] | Newer> {
+    return await this.#batch.runScript(revokeScript, [key], ['these', '', version, bornAt]) as EndedSession[] | Newer
   }
 
   /** What stands before the document of each live session of one bearer. */
   list (key: string): Promise<string[]> {
-    return this.#batch.ask(listScript, [key], [])
+    return this.#batch.runScript(listScript, [key], [])
   }
 }
 
@@ -211,9 +211,9 @@ async function unlessMoving<Found> (ask: () => Promise<Found | Moving>): Promise
   throw new SessionUnavailableError('a sign-in moves it')
 }
 
-function readEnded (reply: Reply): Ended[] {
+function readEnded (reply: Reply): EndedSession[] {
   return Array.from({ length: reply.length / 3 }, (_, index) => {
-    const [field, bornAt, leftMs] = reply.slice(3 * index)
-    return { field: String(field), bornAt: Number(bornAt), leftMs: Number(leftMs) }
+    const [field, createdAt, leftMs] = reply.slice(3 * index)
+    return { field: String(field), createdAt: Number(createdAt), leftMs: Number(leftMs) }
   })
 }

@@ -1,7 +1,7 @@
 import { SessionCorruptError } from '../errors.ts'
 
 /** What Redis holds of a device's session: times by Redis's clock, milliseconds since 1970, and a document of JSON that is not parsed yet. */
-export interface Stored {
+export interface SessionRecord {
   readonly version: string
   readonly createdAt: number
   readonly absoluteEndAt: number
@@ -20,7 +20,7 @@ const form = /^\d+ (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) =([^\s@]*)\S* /
  *
  * @throws {SessionCorruptError} PRISM_ERR_SESSION_CORRUPT
  */
-export function readStored (value: string): Stored {
+export function readSessionRecord (value: string): SessionRecord {
   const [head, version = '', createdAt, absoluteEndAt, idleMs, idleEndAt, seenAt, label = ''] = form.exec(value) ?? []
   if (head === undefined) throw new SessionCorruptError()
   return {

@@ -1,63 +1,63 @@
-import { OriginError, RedisUnavailableError, SessionCorruptError, SessionGoneError, SessionOffError, SessionRequiredError, SessionSentError } from '../errors.ts'
-import type { Answer, Hearer } from '../redis/answer.ts'
-import type { Arrival, CookieChange } from './arrival.ts'
+import { OriginError, RedisUnavailableError, SessionCorruptError, SessionEndedError, SessionDisabledError, SessionRequiredError, SessionSentError } from '../errors.ts'
+import type { PendingReply, ReplyListener } from '../redis/answer.ts'
+import type { ParsedCookie, CookieChange } from './arrival.ts'
 import { refuseAssignments } from './assignment.ts'
-import { readBeginning, readUserId } from './beginning.ts'
-import { carryOver } from './carry-over.ts'
-import { Document } from './document.ts'
-import type { Held, House } from './house.ts'
+import { readNewSession, readUserId } from './beginning.ts'
+import { moveSession } from './carry-over.ts'
+import { SessionData } from './document.ts'
+import type { ActiveSession, SessionManager } from './house.ts'
 import { isHeadSent, isOver } from './reply-watch.ts'
-import type { Replying, Watched } from './reply-watch.ts'
+import type { MonitoredReply, MonitoredSession } from './reply-watch.ts'
 import type { Device, Frozen, Session, SessionState, SignInOptions } from './session.ts'
-import type { Loaded } from './store.ts'
-import { readStored } from './stored.ts'
-import { anonymousBearer, deviceOf, newTicket, userBearer } from './ticket.ts'
-import type { Ticket } from './ticket.ts'
+import type { LoadedSession } from './store.ts'
+import { readSessionRecord } from './stored.ts'
+import { anonymousSubject, deviceOf, newToken, userSubject } from './ticket.ts'
+import type { SessionToken } from './ticket.ts'
 import { unavailable } from './unavailable.ts'
 
 /** One request's session, from its load to its save. What it does to Redis it does one after the other. */
-export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded | undefined>, Watched {
-  readonly #house: House
-  readonly #arrival: Arrival
-  readonly #reply: Replying | undefined
+export class RequestSession<Data extends object> implements Session<Data>, ReplyListener<LoadedSession | undefined>, MonitoredSession {
+  readonly #sessions: SessionManager
+  readonly #cookieState: ParsedCookie
+  readonly #reply: MonitoredReply | undefined
   #isFollowed = false
   #isClosed = false
-  #loading: Answer<Loaded | undefined> | undefined
+  #loading: PendingReply<LoadedSession | undefined> | undefined
   /** its session was asked for, and the answer is not here: perhaps a refusal came first */
   #isUnanswered = false
   #failure: Error | undefined
-  #ticket: Ticket | undefined
+  #token: SessionToken | undefined
   #value: string | undefined
-  #document: Document | undefined
+  #data: SessionData | undefined
   #cookie: CookieChange | undefined
   /** without its cookie the visitor loses the session: not where it is only sealed anew, or cleared */
   #isCookieNeeded = false
   /** whose cookie is to be sealed anew with the next write */
-  #stale: Ticket | undefined
+  #stale: SessionToken | undefined
   #turn: Promise<unknown> | undefined
   /** the keys of this session that the request has read */
   #reads: Set<string> | undefined
 
   /** @param reply the one that the session is saved with */
-  constructor (house: House, arrival: Arrival, reply?: Replying) {
-    this.#house = house
-    this.#arrival = arrival
+  constructor (sessionManager: SessionManager, parsedCookie: ParsedCookie, reply?: MonitoredReply) {
+    this.#sessions = sessionManager
+    this.#cookieState = parsedCookie
     this.#reply = reply
   }
 
   /** Asks for the session that the cookie names, without waiting. */
   ask (): void {
-    const { ticket } = this.#arrival
+    const { token: ticket } = this.#cookieState
     if (ticket === undefined) return
     this.#isUnanswered = true
-    this.#loading = this.#house.load(ticket)
-    this.#loading.hear(this)
+    this.#loading = this.#sessions.load(ticket)
+    this.#loading.subscribe(this)
   }
 
   /** Hears of the session that was asked for. What was done meanwhile stands. */
-  answered (found: Loaded | undefined): void {
-    const { ticket } = this.#arrival
-    const loaded = ticket && this.#house.admit(ticket, found)
+  onReply (found: LoadedSession | undefined): void {
+    const { token: ticket } = this.#cookieState
+    const loaded = ticket && this.#sessions.acceptLoad(ticket, found)
     try {
       if (this.#isUnanswered && ticket !== undefined && loaded !== undefined) this.#arrive(ticket, loaded)
     } catch (error) {
@@ -67,19 +67,19 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   /** Hears why the session that was asked for is not known. */
-  failed (error: Error): void {
-    this.#house.missed()
+  onError (error: Error): void {
+    this.#sessions.missed()
     if (this.#isUnanswered) this.#failure = error
     this.#isUnanswered = false
   }
 
   /** Asks for nothing: a session that the cookie names stays unknown. */
-  forgo (): void {
-    this.#isUnanswered = this.#arrival.ticket !== undefined
+  skipLoad (): void {
+    this.#isUnanswered = this.#cookieState.token !== undefined
   }
 
   /** What it waits for, where that is not here yet; afterwards the session can be used. */
-  answer (): Answer<unknown> | undefined {
+  answer (): PendingReply<unknown> | undefined {
     return this.#isUnanswered ? this.#loading : undefined
   }
 
@@ -95,7 +95,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   get hasUnsaved (): boolean {
-    return this.#document?.isChanged === true
+    return this.#data?.isChanged === true
   }
 
   get hasCookie (): boolean {
@@ -110,7 +110,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   close (): void {
     this.#isClosed = true
     // Changed while that save was on its way.
-    if (this.hasUnsaved && this.#reply !== undefined) this.#house.replies?.changedLate(this, this.#reply)
+    if (this.hasUnsaved && this.#reply !== undefined) this.#sessions.replyMonitor?.changedLate(this, this.#reply)
   }
 
   async idle (): Promise<void> {
@@ -130,16 +130,16 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   get id (): string | undefined {
-    return this.#ticket && deviceOf(this.#ticket)
+    return this.#token && deviceOf(this.#token)
   }
 
   get userId (): string | undefined {
-    return this.#ticket?.userId
+    return this.#token?.userId
   }
 
   /** Who the cookie says it is, and by which session, before that was looked up: nobody may be trusted for it. */
   get claim (): { readonly userId: string | undefined, readonly id: string } | undefined {
-    const { ticket } = this.#arrival
+    const { token: ticket } = this.#cookieState
     return ticket && { userId: ticket.userId, get id () { return deviceOf(ticket) } }
   }
 
@@ -148,7 +148,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   get<Key extends keyof Data & string> (key: Key): Frozen<Data[Key]> | undefined {
-    if (this.#value === undefined && this.#document === undefined) return undefined
+    if (this.#value === undefined && this.#data === undefined) return undefined
     return this.#open().get(key) as Frozen<Data[Key]> | undefined
   }
 
@@ -165,114 +165,114 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   async save (): Promise<void> {
-    if (!this.isSettled) await this.#inTurn(() => this.#save())
+    if (!this.isSettled) await this.#serialize(() => this.#save())
   }
 
   async signIn (userId: string, options: SignInOptions<Data> = {}): Promise<void> {
     this.#refuseWhenOff('signIn()')
-    const bearer = userBearer(readUserId(userId))
-    const beginning = readBeginning(options, this.#house.policy)
+    const subject = userSubject(readUserId(userId))
+    const newSession = readNewSession(options, this.#sessions.policy)
     this.#refuseSent('signIn()')
-    await this.#inTurn(async () => {
-      const before = this.#ticket ?? this.#arrival.ticket
-      const replaced = before?.userId === userId ? before.bornAt : undefined
-      const document = this.#readable(options.carry ?? [])
-      const from = document && this.#ticket !== undefined && this.#value !== undefined ? { ticket: this.#ticket, value: this.#value, document } : undefined
+    await this.#serialize(async () => {
+      const before = this.#token ?? this.#cookieState.token
+      const replaced = before?.userId === userId ? before.createdAt : undefined
+      const data = this.#readable(options.carry ?? [])
+      const from = data && this.#token !== undefined && this.#value !== undefined ? { token: this.#token, value: this.#value, data } : undefined
       const held = from === undefined
-        ? await this.#house.begin(bearer, { ...beginning, document: document?.carry(options.carry ?? [], '{}', this.#house.policy.keys).toText() ?? '{}', replaced })
-        : await carryOver(this.#house, from, bearer, beginning, options.carry ?? [])
+        ? await this.#sessions.begin(subject, { ...newSession, document: data?.carry(options.carry ?? [], '{}', this.#sessions.policy.keys).toText() ?? '{}', replaced })
+        : await moveSession(this.#sessions, from, subject, newSession, options.carry ?? [])
       this.#hold(held)
-      this.#giveCookie(held.ticket, held.nowMs)
-      if (from === undefined && before !== undefined && replaced === undefined) await this.#house.leaveBehind(before)
+      this.#setCookie(held.token, held.nowMs)
+      if (from === undefined && before !== undefined && replaced === undefined) await this.#sessions.endReplaced(before)
     })
   }
 
   async signOut (): Promise<void> {
     this.#refuseWhenOff('signOut()')
-    await this.#inTurn(async () => {
-      const { ticket, contenders = [] } = this.#arrival
-      for (const each of [this.#ticket ?? ticket, ...contenders]) if (each !== undefined) await this.#house.leave(each)
-      this.#drop()
+    await this.#serialize(async () => {
+      const { token: ticket, conflictingTokens: contenders = [] } = this.#cookieState
+      for (const each of [this.#token ?? ticket, ...contenders]) if (each !== undefined) await this.#sessions.end(each)
+      this.#clear()
     })
   }
 
   async rotate (): Promise<void> {
-    const { userId, subject, bornAt } = this.#held('rotate()')
+    const { userId, subject, createdAt: bornAt } = this.#held('rotate()')
     this.#refuseSent('rotate()')
-    await this.#inTurn(async () => {
+    await this.#serialize(async () => {
       await this.#save()
-      const ticket = this.#held('rotate()')
-      const next = newTicket(this.#house.keys, { userId, subject }, bornAt)
-      const held = await this.#house.rotate(ticket, next).catch((error) => {
+      const token = this.#held('rotate()')
+      const next = newToken(this.#sessions.keys, { userId, subject }, bornAt)
+      const held = await this.#sessions.rotate(token, next).catch((error) => {
         // Nobody knows whether it happened: a cookie with both ids finds the session where it is.
-        if (error instanceof RedisUnavailableError) this.#giveCookie({ ...next, earlier: ticket }, readStored(this.#value ?? '').seenAt)
+        if (error instanceof RedisUnavailableError) this.#setCookie({ ...next, previousId: token }, readSessionRecord(this.#value ?? '').seenAt)
         throw error
       })
-      if (held === undefined) throw new SessionGoneError()
+      if (held === undefined) throw new SessionEndedError()
       this.#rebase(held.value)
-      this.#ticket = next
-      this.#giveCookie(next, held.nowMs)
+      this.#token = next
+      this.#setCookie(next, held.nowMs)
     })
   }
 
   async devices (): Promise<Device[]> {
     const user = this.#user('devices()')
-    return await this.#house.devicesAt(user.key, user)
+    return await this.#sessions.devicesAt(user.key, user)
   }
 
   async revoke (id: string): Promise<boolean> {
     this.#user('revoke()')
-    return await this.#inTurn(async () => {
-      const wasAlive = await this.#house.endDevice(this.#user('revoke()'), id)
-      if (id === this.id) this.#drop()
+    return await this.#serialize(async () => {
+      const wasAlive = await this.#sessions.endDevice(this.#user('revoke()'), id)
+      if (id === this.id) this.#clear()
       return wasAlive
     })
   }
 
   async revokeOthers (): Promise<number> {
     this.#user('revokeOthers()')
-    return await this.#inTurn(async () => await this.#house.endOthers(this.#user('revokeOthers()')))
+    return await this.#serialize(async () => await this.#sessions.endOthers(this.#user('revokeOthers()')))
   }
 
   /** One after the other: a save must not meet the sign-out of its own request on the way. */
-  #inTurn<Result> (work: () => Promise<Result>): Promise<Result> {
+  #serialize<Result> (work: () => Promise<Result>): Promise<Result> {
     // Whoever called for the turn before has its failure.
     const turn = this.#turn === undefined ? work() : this.#turn.then(work, work)
     return (this.#turn = turn)
   }
 
   async #save (): Promise<void> {
-    const document = this.#document
-    if (document === undefined || !document.isChanged) return
-    if (this.#ticket === undefined) this.#refuseSent('save()')
+    const data = this.#data
+    if (data === undefined || !data.isChanged) return
+    if (this.#token === undefined) this.#refuseSent('save()')
     // What is changed while this is on its way is the next save's.
-    this.#document = new Document(document.toText(), this.#reads)
-    if (this.#ticket === undefined || this.#value === undefined) {
+    this.#data = new SessionData(data.toText(), this.#reads)
+    if (this.#token === undefined || this.#value === undefined) {
       // A name that came in a cookie but is not known is nobody's to keep: somebody may have planted it.
-      const { idleMs, absoluteMs } = this.#house.policy
-      const held = await this.#house.begin(anonymousBearer(), { idleMs, absoluteMs, label: undefined, document: document.toText() })
-      this.#ticket = held.ticket
+      const { idleMs, absoluteMs } = this.#sessions.policy
+      const held = await this.#sessions.begin(anonymousSubject(), { idleMs, absoluteMs, label: undefined, document: data.toText() })
+      this.#token = held.token
       this.#rebase(held.value)
-      this.#giveCookie(held.ticket, held.nowMs)
+      this.#setCookie(held.token, held.nowMs)
     } else {
-      const value = await this.#house.saver.save(this.#ticket, this.#value, document)
+      const value = await this.#sessions.saveQueue.save(this.#token, this.#value, data)
       this.#rebase(value)
-      this.#sealAnew(readStored(value).seenAt)
+      this.#reissueCookie(readSessionRecord(value).seenAt)
     }
   }
 
   /** Takes what is stored now as the ground for what is changed, but not saved yet. */
   #rebase (value: string): void {
     this.#value = value
-    this.#document = this.#document?.isChanged ? this.#document.rebase(readStored(value).document, this.#house.policy.keys) : undefined
+    this.#data = this.#data?.isChanged ? this.#data.rebase(readSessionRecord(value).document, this.#sessions.policy.keys) : undefined
   }
 
-  #open (): Document {
-    return (this.#document ??= new Document(this.#value === undefined ? '{}' : readStored(this.#value).document, (this.#reads ??= new Set())))
+  #open (): SessionData {
+    return (this.#data ??= new SessionData(this.#value === undefined ? '{}' : readSessionRecord(this.#value).document, (this.#reads ??= new Set())))
   }
 
   /** What there is to be carried. What cannot be read cannot be carried, and keeps nobody from signing in. */
-  #readable (names: readonly string[]): Document | undefined {
+  #readable (names: readonly string[]): SessionData | undefined {
     try {
       if (names.length > 0 && this.state !== 'unavailable') return this.#open()
     } catch (error) {
@@ -280,11 +280,11 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
     }
   }
 
-  #openToWrite (call: string): Document {
+  #openToWrite (call: string): SessionData {
     this.#refuseWhenOff(call)
     this.#refuseUnknown()
     this.#follow()
-    if (this.#reply !== undefined && (this.#isClosed || isOver(this.#reply))) this.#house.replies?.changedLate(this, this.#reply)
+    if (this.#reply !== undefined && (this.#isClosed || isOver(this.#reply))) this.#sessions.replyMonitor?.changedLate(this, this.#reply)
     return this.#open()
   }
 
@@ -292,7 +292,7 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   #follow (): void {
     if (this.#isFollowed || this.#reply === undefined) return
     this.#isFollowed = true
-    this.#house.replies?.follow(this, this.#reply)
+    this.#sessions.replyMonitor?.follow(this, this.#reply)
   }
 
   #refuseSent (call: string): void {
@@ -300,8 +300,8 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
   }
 
   #refuseWhenOff (call: string): void {
-    if (this.#arrival.isOff) throw new SessionOffError(call)
-    if (this.#arrival.isForeign) throw new OriginError()
+    if (this.#cookieState.isSessionDisabled) throw new SessionDisabledError(call)
+    if (this.#cookieState.isForeign) throw new OriginError()
   }
 
   #refuseUnknown (): void {
@@ -309,62 +309,62 @@ export class Visit<Data extends object> implements Session<Data>, Hearer<Loaded 
     if (this.#failure !== undefined) throw unavailable(this.#failure)
   }
 
-  #held (call: string): Ticket {
+  #held (call: string): SessionToken {
     this.#refuseWhenOff(call)
     this.#refuseUnknown()
-    if (this.#ticket === undefined) throw new SessionRequiredError()
-    return this.#ticket
+    if (this.#token === undefined) throw new SessionRequiredError()
+    return this.#token
   }
 
-  #user (call: string): Ticket {
-    const ticket = this.#held(call)
-    if (ticket.userId === undefined) throw new SessionRequiredError()
-    return ticket
+  #user (call: string): SessionToken {
+    const token = this.#held(call)
+    if (token.userId === undefined) throw new SessionRequiredError()
+    return token
   }
 
-  #arrive (ticket: Ticket, loaded: Loaded): void {
+  #arrive (token: SessionToken, loaded: LoadedSession): void {
     const { isEarlier } = loaded
-    const found = ticket.earlier === undefined ? ticket : { ...ticket, ...(isEarlier ? ticket.earlier : {}), earlier: undefined }
-    this.#hold({ ticket: found, value: loaded.value })
+    const found = token.previousId === undefined ? token : { ...token, ...(isEarlier ? token.previousId : {}), earlier: undefined }
+    this.#hold({ token: found, value: loaded.value })
     // Where the earlier id lives, the rotation may still come: its cookie keeps both.
-    if (this.#arrival.isOld || (ticket.earlier !== undefined && !isEarlier)) this.#stale = isEarlier ? ticket : found
-    if (loaded.touchedAt !== undefined) this.#sealAnew(loaded.touchedAt)
+    if (this.#cookieState.isSealedWithOldKey || (token.previousId !== undefined && !isEarlier)) this.#stale = isEarlier ? token : found
+    if (loaded.touchedAt !== undefined) this.#reissueCookie(loaded.touchedAt)
   }
 
-  #sealAnew (nowMs: number): void {
+  #reissueCookie (nowMs: number): void {
     if (this.#stale !== undefined && this.#cookie === undefined) this.#cookie = this.#cookieFor(this.#stale, nowMs)
   }
 
-  #hold ({ ticket, value }: Pick<Held, 'ticket' | 'value'>): void {
-    this.#ticket = ticket
+  #hold ({ token: ticket, value }: Pick<ActiveSession, 'token' | 'value'>): void {
+    this.#token = ticket
     this.#value = value
-    this.#document = this.#reads = this.#failure = this.#stale = undefined
+    this.#data = this.#reads = this.#failure = this.#stale = undefined
     this.#isUnanswered = false
   }
 
-  #drop (): void {
-    this.#ticket = this.#value = this.#document = this.#reads = this.#failure = undefined
+  #clear (): void {
+    this.#token = this.#value = this.#data = this.#reads = this.#failure = undefined
     this.#isUnanswered = false
     this.#isCookieNeeded = false
-    if (this.#arrival.hasCookie) this.#changeCookie('clear')
+    if (this.#cookieState.hasCookie) this.#changeCookie('clear')
     else this.#cookie = undefined
   }
 
-  #giveCookie (ticket: Ticket, nowMs: number): void {
+  #setCookie (token: SessionToken, nowMs: number): void {
     this.#isCookieNeeded = true
-    this.#changeCookie(this.#cookieFor(ticket, nowMs))
+    this.#changeCookie(this.#cookieFor(token, nowMs))
   }
 
-  #cookieFor (ticket: Ticket, nowMs: number): CookieChange {
-    const leftMs = readStored(this.#value ?? '').absoluteEndAt - nowMs
-    return { ticket, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
+  #cookieFor (token: SessionToken, nowMs: number): CookieChange {
+    const leftMs = readSessionRecord(this.#value ?? '').absoluteEndAt - nowMs
+    return { token, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
   }
 
   #changeCookie (change: CookieChange): void {
     this.#cookie = change
     this.#follow()
-    if (this.#reply !== undefined) this.#house.replies?.cookieGiven(this, this.#reply)
+    if (this.#reply !== undefined) this.#sessions.replyMonitor?.cookieGiven(this, this.#reply)
   }
 }
 
-refuseAssignments(Visit.prototype)
+refuseAssignments(RequestSession.prototype)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
-import { termOf } from '../../src/limit/quota.ts'
+import { quotaCostOf } from '../../src/limit/quota.ts'
 import type { Quota } from '../../src/limit/quota.ts'
 import { startRedisProcess } from './redis-process.ts'
 
@@ -47,7 +47,7 @@ export async function startClock (t: Test): Promise<(steps: readonly Step[]) => 
       atUs,
       returned: returned.map(({ key, place }) => ({ key: `${run}:${key}`, place })),
       keys: claims.map(({ key }) => `${run}:${key}`),
-      args: [String(asked), '0', ...claims.map(({ quota, cost }) => termOf(quota, cost).text), ...lease === undefined ? [] : [`i ${lease}`]]
+      args: [String(asked), '0', ...claims.map(({ quota, cost }) => quotaCostOf(quota, cost).text), ...lease === undefined ? [] : [`i ${lease}`]]
     }))
     const told = await redis.eval(lua, 0, JSON.stringify(asks)) as string[]
     return told.map((text) => text.split(' ').map(Number)).map(([granted = 0, , ...numbers]) => ({

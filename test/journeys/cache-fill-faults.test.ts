@@ -114,19 +114,19 @@ t.test('cache asks Redis no more for a request that Redis has failed, whenever w
     const replies = [1, 2, 3].map(() => app.inject(`/${name}`))
     await until(() => waiting === atGuard, { what: 'their guard has begun' })
     // What was asked before it has failed then too.
-    await until(async () => await app.redisPool.batch.read('later').then(() => false, () => true), { what: 'Redis has failed' })
+    await until(async () => await app.redisPool.batch.get('later').then(() => false, () => true), { what: 'Redis has failed' })
     const before = app.cache.counts.bypass
     const startedAt = runs
     const asked: unknown[] = []
     const { batch } = app.redisPool
-    const { reading } = batch
-    batch.reading = (...given) => { asked.push(given); return reading.apply(batch, given) }
+    const { enqueueGet: reading } = batch
+    batch.enqueueGet = (...given) => { asked.push(given); return reading.apply(batch, given) }
     guard.resolve()
     for (const { statusCode, headers } of await Promise.all(replies)) {
       t.equal(statusCode, 200)
       t.match(headers['cache-status'], /redis|collapsed/)
     }
-    batch.reading = reading
+    batch.enqueueGet = reading
     t.same(asked, [], `${name}: nothing is asked`)
     t.equal(runs - startedAt, 1, `${name}: they share one run`)
     t.ok(app.cache.counts.bypass > before)

@@ -31,11 +31,11 @@ t.test('live connections stay open while Redis hangs, is cut off, and comes back
   await client.next('subscribed')
 
   rig.redis.signal('SIGSTOP')
-  await until(() => live.app.redisPool.batch.read('any').then(() => false, () => live.app.redisPool.state === 'degraded'), { what: 'the outage is noticed' })
+  await until(() => live.app.redisPool.batch.get('any').then(() => false, () => live.app.redisPool.state === 'degraded'), { what: 'the outage is noticed' })
   rig.redis.signal('SIGCONT')
   const ids = [await publish(live.app, 'events', { type: 'n', data: 1 })]
   await rig.proxy.fault('partition')
-  await until(() => live.app.redisPool.batch.read('any').then(() => false, () => live.app.redisPool.state === 'degraded'), { what: 'the outage is noticed' })
+  await until(() => live.app.redisPool.batch.get('any').then(() => false, () => live.app.redisPool.state === 'degraded'), { what: 'the outage is noticed' })
   await rig.proxy.heal()
   ids.push(await publish(live.app, 'events', { type: 'n', data: 2 }))
   await until(() => ids.every((id) => client.frames.some(({ event }) => event?.id === id)), { what: 'both events' })

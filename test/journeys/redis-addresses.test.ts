@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { Pool } from '../../src/redis/pool.ts'
+import { PooledRedis } from '../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../src/redis/policy.ts'
 import { aclUser, noDefaultUser } from '../helpers/acl.ts'
 import { Load } from '../helpers/load.ts'
@@ -35,7 +35,7 @@ async function visit (t: Test, stack: Stack): Promise<void> {
 t.test('over TLS, a server of an unknown authority is not believed, nor one of another name', async (t) => {
   const { url, ca, port } = await startTls(t)
   const attempt = async (url: string, tls: { ca?: string, servername?: string }) => {
-    const pool = new Pool(resolveRedisPolicy({ url, connection: { tls } }))
+    const pool = new PooledRedis(resolveRedisPolicy({ url, connection: { tls } }))
     t.after(() => pool.quit())
     return await pool.start(5000)
   }
@@ -51,7 +51,7 @@ t.test('over TLS, a server of an unknown authority is not believed, nor one of a
 t.test('over TLS, a server that is not believed ends no process when it is given up in the middle', async (t) => {
   const { url, ca } = await startTls(t)
   const giveUp = async (seeds: string, waitMs: number) => {
-    const pool = new Pool(resolveRedisPolicy({ url: seeds, connection: { tls: { ca, servername: 'other.example' } } }))
+    const pool = new PooledRedis(resolveRedisPolicy({ url: seeds, connection: { tls: { ca, servername: 'other.example' } } }))
     const isReady = await pool.start(waitMs)
     await pool.quit()
     return isReady
@@ -68,7 +68,7 @@ t.test('over TLS, a Cluster is asked as without', async (t) => {
   t.after(() => operator.disconnect())
   await operator.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
   await until(async () => String(await operator.call('CLUSTER', 'INFO')).includes('cluster_state:ok'), { what: 'the Cluster is well' })
-  const pool = new Pool(resolveRedisPolicy({ url: `${url},${url}`, connection: { tls: { ca } } }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url: `${url},${url}`, connection: { tls: { ca } } }))
   t.after(() => pool.quit())
 
   await until(() => pool.batch.command('SET', ['k', 'v']), { what: 'a command is answered' })
@@ -113,7 +113,7 @@ t.test('as a user of its own, with a password, who may do only what is needed, i
 
 t.test('with a password that is changed while it runs, it is degraded, and mends when the password is right again', async (t) => {
   const redis = await startRedisProcess(t, { args: ['--requirepass', 'secret', ...aclUser({ name: 'operator', password: 'operator' })] })
-  const operator = new Pool(resolveRedisPolicy({ url: `redis://operator:operator@127.0.0.1:${redis.port}`, min: 1 }))
+  const operator = new PooledRedis(resolveRedisPolicy({ url: `redis://operator:operator@127.0.0.1:${redis.port}`, min: 1 }))
   t.after(() => operator.quit())
   await operator.start(5000)
   const stack = await startStack(t, { url: `redis://:secret@127.0.0.1:${redis.port}` }, { events: false })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { RedisUnavailableError } from '../../src/errors.ts'
-import { Pool } from '../../src/redis/pool.ts'
+import { PooledRedis } from '../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../src/redis/policy.ts'
 import { startCluster } from '../helpers/cluster.ts'
 import type { Cluster, ClusterOptions } from '../helpers/cluster.ts'
@@ -14,7 +14,7 @@ const inParts = ['--cluster-require-full-coverage', 'no']
 
 interface Scene {
   cluster: Cluster
-  pool: Pool
+  pool: PooledRedis
   /** the one that is to die */
   node: ClusterNode
   /** keys that lie there */
@@ -25,7 +25,7 @@ interface Scene {
 
 async function start (t: Test, options: ClusterOptions): Promise<Scene> {
   const cluster = await startCluster(t, options)
-  const pool = new Pool(resolveRedisPolicy({ url: cluster.url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url: cluster.url }))
   t.after(() => pool.quit())
   await pool.start(5000)
   await until(() => pool.load.ready === pool.load.connections, { what: 'all connections are ready' })
@@ -38,13 +38,13 @@ async function start (t: Test, options: ClusterOptions): Promise<Scene> {
 }
 
 /** Reads keys in turn, a hundred a second; whose answer is another key's value has failed too. */
-function load (t: Test, pool: Pool, keys: readonly string[]): Load {
+function load (t: Test, pool: PooledRedis, keys: readonly string[]): Load {
   let turn = 0
   const load = new Load({
     rate: 50,
     call: async () => {
       const key = keys[turn++ % keys.length] ?? ''
-      if (String(await pool.batch.read(key)) !== key) throw new Error('the answer to something else')
+      if (String(await pool.batch.get(key)) !== key) throw new Error('the answer to something else')
     }
   })
   t.after(() => load.stop())
@@ -52,7 +52,7 @@ function load (t: Test, pool: Pool, keys: readonly string[]): Load {
 }
 
 async function allAnswer ({ pool, theirs, others }: Scene): Promise<boolean> {
-  const values = await Promise.all([...theirs, ...others].map((key) => pool.batch.read(key)))
+  const values = await Promise.all([...theirs, ...others].map((key) => pool.batch.get(key)))
   return values.every((value, index) => String(value) === [...theirs, ...others][index])
 }
 
@@ -66,8 +66,8 @@ async function endure (t: Test, scene: Scene, die: () => unknown, comeBack: () =
   await until(() => pool.isBroken, { what: 'the dead node is known' })
   await until(() => loads.theirs.count('failed') > 0 && loads.theirs.count('waiting') === 0, { what: 'who waited for it has been told' })
   const { timeouts } = pool.batch.counts
-  const refused = await Promise.allSettled(Array.from({ length: 100 }, (_, index) => pool.batch.read(theirs[index % theirs.length] ?? '')))
-  const answered = await Promise.all(others.map((key) => pool.batch.read(key)))
+  const refused = await Promise.allSettled(Array.from({ length: 100 }, (_, index) => pool.batch.get(theirs[index % theirs.length] ?? '')))
+  const answered = await Promise.all(others.map((key) => pool.batch.get(key)))
   const pipeline = await pool.pipeline().get(theirs[0] ?? '').exec().catch((error: Error) => error)
 
   t.ok(refused.every((each) => each.status === 'rejected' && each.reason instanceof RedisUnavailableError), 'its slots are refused')
@@ -108,7 +108,7 @@ t.test('commands without a key, of which a Cluster has no slot, go to nodes that
   const { pool, node: { server }, theirs } = await start(t, { args: inParts })
   t.after(() => server.signal('SIGCONT'))
   server.signal('SIGSTOP')
-  await until(() => pool.batch.read(theirs[0] ?? '').then(() => false, () => pool.isBroken), { what: 'the dead node is known' })
+  await until(() => pool.batch.get(theirs[0] ?? '').then(() => false, () => pool.isBroken), { what: 'the dead node is known' })
 
   const answers = await Promise.all(Array.from({ length: 9 }, () => pool.batch.command('PING', [])))
 

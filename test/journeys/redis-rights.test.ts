@@ -72,7 +72,7 @@ t.test('and in a Cluster too', async (t) => {
 t.test('a command that Redis denies its user is told once in the log, by name', async (t) => {
   const { app, warnings } = await startDenied(t, 'mget')
 
-  for (const key of ['one', 'two']) await app.redisPool.batch.read(key).catch(() => {})
+  for (const key of ['one', 'two']) await app.redisPool.batch.get(key).catch(() => {})
 
   t.equal(warnings().length, 1)
   t.notMatch(warnings().join(), /"(?:one|two)"|127\.0\.0\.1/)
@@ -93,8 +93,8 @@ t.test('Redis that denies its user PING is asked again after an outage', async (
   const { app, redis } = await startDenied(t, 'ping')
 
   await redis.kill()
-  await until(() => app.redisPool.batch.read('key').then(() => false, () => app.redisPool.isBroken), { what: 'an outage' })
+  await until(() => app.redisPool.batch.get('key').then(() => false, () => app.redisPool.isBroken), { what: 'an outage' })
   await redis.start()
 
-  t.ok(await until(() => app.redisPool.batch.read('key').then(() => true, () => false), { what: 'an answer' }))
+  t.ok(await until(() => app.redisPool.batch.get('key').then(() => true, () => false), { what: 'an answer' }))
 })

@@ -95,7 +95,7 @@ t.test('alerts tell of a full Redis that evicts nothing: its memory and its refu
   const { url, messages } = await receiver(t)
   const options: TestAppOptions = { redisUrl: redis.url, metricsEvery: '100ms', alerting: { rules: [hasty('PrismRedisMemoryCritical'), hasty('PrismRedisWritesRefused')], retryMs: 20 }, alertWebhookUrl: url, alertWebhookSecret: secret }
   const apps = [await buildTestApp(t, options), await buildTestApp(t, options)]
-  await until(() => apps.filter(({ metrics }) => metrics.observer.isHolder).length === 1, { what: 'one holds the lease' })
+  await until(() => apps.filter(({ metrics }) => metrics.collector.isLeader).length === 1, { what: 'one holds the lease' })
 
   for (let isTaken = true; isTaken;) isTaken = await redis.client.set(`fill:${Math.random()}`, 'x'.repeat(100_000)).then(() => true, () => false)
   await redis.client.config('SET', 'maxmemory', '7mb') // the smallest write is refused too
@@ -104,7 +104,7 @@ t.test('alerts tell of a full Redis that evicts nothing: its memory and its refu
 
   t.same(told(messages).sort(), ['PrismRedisMemoryCritical firing', 'PrismRedisWritesRefused firing'])
   t.match(messages.find(({ alert }) => alert === 'PrismRedisWritesRefused'), { reason: { code: 'out_of_memory' }, first: /maxmemory/ })
-  t.match(await apps[0]?.metrics.exposition.text(), /^redis_up 1$/m)
+  t.match(await apps[0]?.metrics.registry.text(), /^redis_up 1$/m)
 })
 
 t.test('alerts are quiet about a cache that has filled memory as far as it may', async (t) => {

@@ -3,10 +3,10 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import journey from '../../plugins/journey.ts'
-import type { Concern } from '../../plugins/journey.ts'
+import type { LifecycleParticipant } from '../../plugins/journey.ts'
 
 interface Choice { word?: string }
-type Part = Omit<Concern<Choice>, 'name' | 'resolve'>
+type Part = Omit<LifecycleParticipant<Choice>, 'name' | 'resolve'>
 
 const later = () => new Promise<void>((resolve) => setTimeout(resolve, 5))
 
@@ -15,13 +15,13 @@ async function start (t: Test, ...parts: Part[]): Promise<FastifyInstance> {
   t.after(() => app.close())
   await app.register(journey)
   const names = ['rateLimit', 'session', 'cache'] as const
-  parts.forEach((part, index) => app.journey.join<Choice>({ name: names[index] ?? 'cache', resolve: (choices) => Object.assign({}, ...choices) as Choice, ...part }))
+  parts.forEach((part, index) => app.lifecycle.join<Choice>({ name: names[index] ?? 'cache', resolve: (choices) => Object.assign({}, ...choices) as Choice, ...part }))
   return app
 }
 
 t.test('journey runs every ask of a request before any of its answers', async (t) => {
   const beats: string[] = []
-  const part = (name: string): Part => ({ ask: () => { beats.push(`ask ${name}`) }, answer: async () => { await later(); beats.push(`answer ${name}`) } })
+  const part = (name: string): Part => ({ enqueueReads: () => { beats.push(`ask ${name}`) }, useReplies: async () => { await later(); beats.push(`answer ${name}`) } })
   const app = await start(t, part('one'), part('two'))
   app.get('/', async () => { beats.push('handler') })
 
@@ -32,7 +32,7 @@ t.test('journey runs every ask of a request before any of its answers', async (t
 
 t.test('journey ends where an answer is over, also while the reply is still being settled', async (t) => {
   let runs = 0
-  const app = await start(t, { answer: async (_request, reply) => { reply.code(429).send('refused'); return 'over' as const } }, { answer: () => { runs += 1 }, settle: later })
+  const app = await start(t, { useReplies: async (_request, reply) => { reply.code(429).send('refused'); return 'over' as const } }, { useReplies: () => { runs += 1 }, onSend: later })
   app.addHook('preHandler', async () => { runs += 1 })
   app.post('/', async () => { runs += 1 })
 
@@ -46,10 +46,10 @@ t.test('journey ends where an answer is over, also while the reply is still bein
 t.test('journey answers with the error that a beat throws, at once or later', async (t) => {
   const failure = Object.assign(new Error('no'), { statusCode: 418 })
   const parts: Part[] = [
-    { answer: () => { throw failure } },
-    { answer: async () => { await later(); throw failure } },
-    { settle: (request) => { if (request.url === '/') throw failure } },
-    { settle: async (_request, reply) => { await later(); if (reply.statusCode === 200) throw failure } }
+    { useReplies: () => { throw failure } },
+    { useReplies: async () => { await later(); throw failure } },
+    { onSend: (request) => { if (request.url === '/') throw failure } },
+    { onSend: async (_request, reply) => { await later(); if (reply.statusCode === 200) throw failure } }
   ]
 
   for (const part of parts) {
@@ -60,7 +60,7 @@ t.test('journey answers with the error that a beat throws, at once or later', as
 })
 
 t.test('journey lets each settle replace what the one before made', async (t) => {
-  const app = await start(t, { settle: (_request, _reply, payload) => `${String(payload)}1` }, { settle: async (_request, _reply, payload) => `${String(payload)}2` }, { settle: () => undefined })
+  const app = await start(t, { onSend: (_request, _reply, payload) => `${String(payload)}1` }, { onSend: async (_request, _reply, payload) => `${String(payload)}2` }, { onSend: () => undefined })
   app.get('/', async () => '0')
 
   t.equal((await app.inject('/')).body, '012')
@@ -68,7 +68,7 @@ t.test('journey lets each settle replace what the one before made', async (t) =>
 
 t.test('journey hands a route what its scopes and itself chose, outermost first', async (t) => {
   const words: unknown[] = []
-  const app = await start(t, { ask: (_request, _reply, policy) => { words.push(policy) } })
+  const app = await start(t, { enqueueReads: (_request, _reply, policy) => { words.push(policy) } })
   await app.register(async (scope) => {
     scope.routeDefaults({ rateLimit: { word: 'outer' } } as never)
     await scope.register(async (inner) => {

@@ -12,7 +12,7 @@ t.test('metrics of a Cluster are those of each node: one that is full raises the
   t.setTimeout(90_000)
   const cluster = await startCluster(t, { args: ['--maxmemory', String(limitBytes), '--cluster-require-full-coverage', 'no'] })
   const app = await buildTestApp(t, { redisUrl: cluster.url, metricsEvery: '100ms', alerting: { rules: memory } })
-  const { observer, exposition, history } = app.metrics
+  const { collector: observer, registry: exposition, history } = app.metrics
   const nodeNames = cluster.masters.map(({ server }) => `${server.host}:${server.port}`)
   const lines = async (name: string) => (await exposition.text()).split('\n').filter((line) => line.startsWith(`${name}{`))
 

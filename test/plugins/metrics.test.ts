@@ -91,7 +91,7 @@ t.test('metrics counts what limits let pass and refuse, sessions, and writes to 
   t.match(await scrape(app), /prism_rate_limit_decisions_total\{policy="[^"]+",outcome="refused"\} 1/)
   t.match(await scrape(app), /prism_session_operations_total\{operation="load",outcome="found"\} 0/)
   t.ok(await series(app, 'prism_redis_writes_total'))
-  t.match(app.metrics.mostRefused.top(1), [{ who: '127.0.0.0/24', count: 1 }])
+  t.match(app.metrics.topRateLimited.top(1), [{ who: '127.0.0.0/24', count: 1 }])
 })
 
 t.test('metrics tells Redis\'s figures under the names of redis_exporter', async (t) => {
@@ -136,7 +136,7 @@ t.test('metrics has as many series as routes and methods, whatever 10,000 URLs, 
   await app.register(metrics, {})
   app.route({ method: methods, url: '/any/:status', handler: (request, reply) => reply.code(Number((request.params as { status: string }).status)).send() })
   await app.ready()
-  const series = async () => (await app.metrics.exposition.text()).split('\n').filter((line) => /^prism_http_requests_total/.test(line))
+  const series = async () => (await app.metrics.registry.text()).split('\n').filter((line) => /^prism_http_requests_total/.test(line))
   const statuses = new Set<number>()
 
   for (let round = 0; round < 100; round++) {
@@ -158,7 +158,7 @@ t.test('metrics has as many series as routes and methods, whatever 10,000 URLs, 
 t.test('metrics has every name that operators were promised', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
   await app.inject('/cities/2988507')
-  await until(() => app.metrics.observer.sample, { what: 'a look at Redis' })
+  await until(() => app.metrics.collector.sample, { what: 'a look at Redis' })
 
   const text = await scrape(app)
 
@@ -192,14 +192,14 @@ t.test('metrics lets one process look at Redis for two, and another one once tha
   const { url } = await startRedis(t)
   const first = await buildTestApp(t, { redisUrl: url, adminToken: token, metricsEvery: '50ms' })
   const second = await buildTestApp(t, { redisUrl: url, adminToken: token, metricsEvery: '50ms' })
-  const isHolder = (app: TestApp) => app.metrics.observer.isHolder
+  const isHolder = (app: TestApp) => app.metrics.collector.isLeader
   await until(() => isHolder(first) !== isHolder(second), { what: 'one of them looks' })
   const [holder, other] = isHolder(first) ? [first, second] : [second, first]
-  const { at } = await until(() => other.metrics.observer.sample, { what: 'the other has the figures' })
+  const { at } = await until(() => other.metrics.collector.sample, { what: 'the other has the figures' })
 
   await holder.close()
   const closedAt = Date.now()
-  const sample = await until(() => isHolder(other) && (other.metrics.observer.sample?.at ?? 0) > closedAt && other.metrics.observer.sample, { what: 'the other looks itself' })
+  const sample = await until(() => isHolder(other) && (other.metrics.collector.sample?.at ?? 0) > closedAt && other.metrics.collector.sample, { what: 'the other looks itself' })
 
   t.ok(sample.at > at)
   t.equal(sample.nodes.length, 1)
@@ -214,7 +214,7 @@ t.test('metrics estimates keys, bytes and lifetimes of each namespace', async (t
   const app = await buildTestApp(t, { redisUrl: redis.url, adminToken: token, metricsEvery: '50ms' })
 
   const { sessions, cache } = await until(() => {
-    const [sessions, cache] = ['session', 'cache'].map((name) => app.metrics.observer.sample?.namespaces.find(({ namespace }) => namespace === name))
+    const [sessions, cache] = ['session', 'cache'].map((name) => app.metrics.collector.sample?.namespaces.find(({ namespace }) => namespace === name))
     return [sessions, cache].every((each) => Math.abs((each?.keys ?? 0) - 3000) < 100) && { sessions, cache }
   }, { what: 'the survey has seen enough of both' })
 

@@ -4,7 +4,7 @@ import { resolveCachePolicy } from '../../src/cache/policy.ts'
 import { resolveEventsPolicy } from '../../src/events/policy.ts'
 import { resolveLimitOptions } from '../../src/limit/policy.ts'
 import { resolveLivePolicy } from '../../src/live/policy.ts'
-import { readCount, readRecord, refuse } from '../../src/options.ts'
+import { readCount, readRecord, invalidOption } from '../../src/options.ts'
 import { resolveRedisPolicy } from '../../src/redis/policy.ts'
 import { resolveSessionPolicy } from '../../src/session/policy.ts'
 
@@ -56,8 +56,8 @@ t.test('options: refusals show numbers, booleans and the words of an enumeration
     [() => resolveSessionPolicy({ secret } as never), /session\.secret must be left out, for it is unknown; known are secrets, .*, but is a text\./],
     [() => readRecord('redis', { [`redis://:${secret}@host`]: 1 }, ['url']), /redis\.\(a name that is not shown\) must be left out/],
     [() => readCount('sessionCount', -1), /but is -1\./],
-    [() => refuse('x', 'y', ''), /but is an empty text\./],
-    [() => refuse('x', 'y', null), /but is null\./]
+    [() => invalidOption('x', 'y', ''), /but is an empty text\./],
+    [() => invalidOption('x', 'y', null), /but is null\./]
   ]
 
   for (const [work, message] of refusals) t.throws(work, { code: 'PRISM_ERR_OPTION', message })

@@ -1,13 +1,13 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { Recent } from '../../src/recent.ts'
+import { TwoGenerationLru } from '../../src/recent.ts'
 
 t.test('recent keeps at least so many of those used last, at most twice as many, and tells the last value', async (t) => {
   const max = 5
   const step = fc.tuple(fc.constantFrom('get', 'set', 'delete'), fc.integer({ min: 0, max: 12 }))
 
   fc.assert(fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-    const recent = new Recent<number, string>(max)
+    const recent = new TwoGenerationLru<number, string>(max)
     const model = new Map<number, string>()
     let used: number[] = []
     steps.forEach(([what, key], at) => {
@@ -28,7 +28,7 @@ t.test('recent keeps at least so many of those used last, at most twice as many,
 })
 
 t.test('recent forgets in the order of use, a generation at a time', async (t) => {
-  const recent = new Recent<string, string>(2)
+  const recent = new TwoGenerationLru<string, string>(2)
   for (const key of ['a', 'b', 'c', 'a', 'd', 'e']) if (recent.get(key) === undefined) recent.set(key, key)
 
   t.same(['a', 'b', 'd', 'e'].map((key) => recent.get(key)), ['a', undefined, 'd', 'e'])

@@ -1,21 +1,21 @@
-import type { Counts } from '../counts.ts'
-import type { Ending, Fill } from './fill.ts'
-import type { Lock, Locks, Taking, Wish } from './lock.ts'
-import type { Waiters } from './waiters.ts'
+import type { CacheStats } from '../counts.ts'
+import type { FillOutcome, InProcessFill } from './fill.ts'
+import type { FillLock, FillLocks, AcquireStatus, AcquireRequest } from './lock.ts'
+import type { LockWaiters } from './waiters.ts'
 
 /** A process that waits for another one's fill asks Redis again after so long: about as often as the lock is renewed. */
 const askAgainMs = 300
 
 /** Where all processes come by before they run the handler for a key: one goes in, the others wait until it is out, or for as long as they care. */
-export class Entrance {
-  readonly #locks: Locks
-  readonly #waiters: Waiters
-  readonly #counts: Counts
+export class LockQueue {
+  readonly #locks: FillLocks
+  readonly #waiters: LockWaiters
+  readonly #stats: CacheStats
 
-  constructor (locks: Locks, waiters: Waiters, counts: Counts) {
+  constructor (locks: FillLocks, waiters: LockWaiters, stats: CacheStats) {
     this.#locks = locks
     this.#waiters = waiters
-    this.#counts = counts
+    this.#stats = stats
   }
 
   /**
@@ -25,16 +25,16 @@ export class Entrance {
    * @returns never `held`
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  async enter (name: string, wish: Wish, until: number): Promise<Taking> {
+  async acquireOrWait (name: string, wish: AcquireRequest, until: number): Promise<AcquireStatus> {
     const waiter = this.#waiters.begin(name)
     try {
       for (let isFirst = true; ; isFirst = false) {
         waiter.forget()
-        const taking = await this.#locks.take(name, wish)
+        const taking = await this.#locks.acquire(name, wish)
         if (taking.word !== 'held') return taking
         const patienceMs = until - performance.now()
-        if (patienceMs <= 0) return await this.#locks.take(name, { ...wish, required: Infinity })
-        if (isFirst) this.#counts.add('wait')
+        if (patienceMs <= 0) return await this.#locks.acquire(name, { ...wish, minSequence: Infinity })
+        if (isFirst) this.#stats.add('wait')
         // A lock that is not renewed has ended by then; and a Redis that has gone silent tells nothing: it is asked, and the wait fails within its deadline.
         const wake = await waiter.next(Math.min(taking.leftMs + 1, patienceMs, askAgainMs))
         if (wake === 'kept') return { word: 'changed', sequence: taking.sequence, leftMs: 0 }
@@ -45,21 +45,21 @@ export class Entrance {
   }
 
   /** Ends a fill that keeps nothing: the lock is given back, and where answers are not to be shared nobody waits for the next one. */
-  leave<Result extends object> (fill: Fill<Result> | undefined, ending: Ending<Result>): void {
+  abandon<Result extends object> (fill: InProcessFill<Result> | undefined, ending: FillOutcome<Result>): void {
     if (fill?.lock !== undefined) this.#locks.release(fill.lock, { isShared: ending !== 'alone' })
     fill?.end(ending)
   }
 
   /** An answer was kept under the fill's own key, and the lock given back with it; or it was not, and somebody else may try. */
-  stored (fill: { readonly lock: Lock | undefined } | undefined, isKept: boolean): void {
+  committed (fill: { readonly lock: FillLock | undefined } | undefined, isKept: boolean): void {
     if (fill?.lock === undefined) return
-    if (isKept) this.#locks.drop(fill.lock)
+    if (isKept) this.#locks.stopRenewing(fill.lock)
     else this.#locks.release(fill.lock, { isShared: true })
   }
 
   /** Takes a lock if it is free, and waits for nobody. */
-  async try (name: string, wish: Wish): Promise<Taking> {
-    return await this.#locks.take(name, wish)
+  async tryAcquire (name: string, wish: AcquireRequest): Promise<AcquireStatus> {
+    return await this.#locks.acquire(name, wish)
   }
 
   /** Redis cannot be asked: all who wait ask now, which fails at once, and answer otherwise. */

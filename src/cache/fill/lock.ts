@@ -2,41 +2,41 @@ import { randomBytes } from 'node:crypto'
 import type { Batch } from '../../redis/batch.ts'
 import type { Keys } from '../../redis/keys.ts'
 import { Script } from '../../redis/script.ts'
-import type { Kept, Lookup } from '../lookup.ts'
+import type { StoredMeta, Lookup } from '../lookup.ts'
 import type { CacheStore } from '../store.ts'
 
 /** The right to fill one key, among all processes. */
-export interface Lock {
+export interface FillLock {
   /** the key that is filled */
   readonly name: string
   /** what the lock holds in Redis while it is ours: the fill's sequence, and a token */
-  readonly holder: string
+  readonly token: string
   /** the first bytes of what stood under the key when it was taken */
-  readonly seen: Buffer
+  readonly entryPrefix: Buffer
 }
 
 /** What somebody who wants to fill knows. */
-export interface Wish {
+export interface AcquireRequest {
   /** a fill under way must have begun at this sequence, at least, and at what `unmarked` say by then, to be waited for; undefined: at where it stands now */
-  readonly required: number | undefined
+  readonly minSequence: number | undefined
   /** the first bytes of what stood under the key when it was looked at */
-  readonly seen: Buffer
+  readonly entryPrefix: Buffer
   /** tags whose markers were missing */
-  readonly unmarked: readonly string[]
+  readonly tagsWithoutVersion: readonly string[]
 }
 
 /**
  * What became of a wish: the lock was `taken`; it is `held` by somebody; everybody shall `pass`, for answers to this are not shared;
  * or somebody has filled since, and what stands there has `changed`. `raisedFrom` is where a sequence stood that had been set back.
  */
-export type Taking =
-  | { readonly word: 'taken', readonly sequence: number, readonly lock: Lock, readonly raisedFrom?: number | undefined }
+export type AcquireStatus =
+  | { readonly word: 'taken', readonly sequence: number, readonly lock: FillLock, readonly raisedFrom?: number | undefined }
   | { readonly word: 'held' | 'pass' | 'changed', readonly sequence: number, readonly leftMs: number }
 
-interface Taken { word: Taking['word'], sequence: string, leftMs: number, raisedFrom?: number | undefined }
+interface AcquireResult { status: AcquireStatus['word'], sequence: string, leftMs: number, raisedFrom?: number | undefined }
 
 const reserve = new Script({ url: new URL('./reserve.lua', import.meta.url), costMicroseconds: 8, read: (reply) => typeof reply === 'string' ? reply.split(' ') : null })
-const take = new Script({ url: new URL('./lock.lua', import.meta.url), costMicroseconds: 10, read: readTaken })
+const take = new Script({ url: new URL('./lock.lua', import.meta.url), costMicroseconds: 10, read: readAcquireReply })
 const renew = new Script({ url: new URL('./renew.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
 const release = new Script({ url: new URL('./release.lua', import.meta.url), costMicroseconds: 8, read: (reply) => reply === 1 })
 
@@ -54,12 +54,12 @@ const passMs = 5000
  *
  * They save work, and nothing hangs on them: that no answer is older than a purge is held by sequence and markers alone.
  */
-export class Locks {
+export class FillLocks {
   readonly #batch: Batch
   readonly #keys: Keys
   readonly #store: CacheStore
   readonly #process = randomBytes(9).toString('base64url')
-  readonly #held = new Map<Lock, number>()
+  readonly #held = new Map<FillLock, number>()
   #taken = 0
   #timer: NodeJS.Timeout | undefined
 
@@ -74,13 +74,13 @@ export class Locks {
    *
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may be taken all the same, and lapses by itself
    */
-  async take (name: string, wish: Wish): Promise<Taking> {
+  async acquire (name: string, wish: AcquireRequest): Promise<AcquireStatus> {
     const token = this.#token()
-    const { word, sequence, leftMs, raisedFrom } = await this.#ask(name, wish, token)
+    const { status: word, sequence, leftMs, raisedFrom } = await this.#ask(name, wish, token)
     this.#store.notice(Number(sequence))
     if (word !== 'taken') return { word, sequence: Number(sequence), leftMs }
-    const lock = { name, holder: `${sequence} ${token}`, seen: wish.seen }
-    this.hold(lock)
+    const lock = { name, token: `${sequence} ${token}`, entryPrefix: wish.entryPrefix }
+    this.startRenewing(lock)
     return { word, sequence: Number(sequence), lock, raisedFrom }
   }
 
@@ -91,38 +91,38 @@ export class Locks {
    * @returns undefined when it is not to be had like this
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may be taken all the same, and lapses by itself
    */
-  reserve (name: string, tags: readonly string[]): Promise<Taking | undefined> {
+  reserve (name: string, tags: readonly string[]): Promise<AcquireStatus | undefined> {
     const token = this.#token()
     const keys = [this.#keys.cacheLock(name), name, this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))]
-    return this.#batch.ask(reserve, keys, [token, lifetimeMs, this.#store.markerLifetimeMs]).then((said) => this.#reserved(name, token, said))
+    return this.#batch.runScript(reserve, keys, [token, lifetimeMs, this.#store.tagVersionTtlMs]).then((said) => this.#reserved(name, token, said))
   }
 
-  #reserved (name: string, token: string, said: string[] | null): Taking | undefined {
+  #reserved (name: string, token: string, said: string[] | null): AcquireStatus | undefined {
     if (said === null) return undefined
     const [word, text] = said
     const sequence = Number(text)
     this.#store.notice(sequence)
     if (word !== 'taken') return { word: 'pass', sequence, leftMs: 0 }
-    return { word, sequence, lock: { name, holder: `${text} ${token}`, seen: nothingSeen } }
+    return { word, sequence, lock: { name, token: `${text} ${token}`, entryPrefix: nothingSeen } }
   }
 
   /** Renews a lock from now on, until it is given back or dropped. */
-  hold (lock: Lock): void {
+  startRenewing (lock: FillLock): void {
     this.#held.set(lock, performance.now())
     this.#timer ??= setInterval(() => this.#renew(), renewEveryMs).unref()
   }
 
   /** Gives a lock back where nothing was kept; where `isShared` is false, others shall not wait for each other for a while. */
-  release (lock: Lock, { isShared }: { isShared: boolean }): void {
-    this.drop(lock)
+  release (lock: FillLock, { isShared }: { isShared: boolean }): void {
+    this.stopRenewing(lock)
     const message = `${isShared ? 'free' : 'pass'} ${lock.name}`
-    const args = [lock.holder, isShared ? 0 : passMs, this.#keys.cacheFilled(), message]
+    const args = [lock.token, isShared ? 0 : passMs, this.#keys.cacheFilled(), message]
     // Others wait for it. Where it fails, the lock lapses.
-    this.#batch.ask(release, [this.#keys.cacheLock(lock.name)], args).catch(() => {})
+    this.#batch.runScript(release, [this.#keys.cacheLock(lock.name)], args).catch(() => {})
   }
 
   /** Renews a lock no more: it was given back by who stored the answer, or is somebody else's. */
-  drop (lock: Lock): void {
+  stopRenewing (lock: FillLock): void {
     this.#held.delete(lock)
     if (this.#held.size > 0) return
     clearInterval(this.#timer)
@@ -134,19 +134,19 @@ export class Locks {
   }
 
   /** One round trip; where keys lie in slots, or the sequence was lost, that is read first. */
-  async #ask (name: string, { required, seen, unmarked }: Wish, token: string): Promise<Taken> {
+  async #ask (name: string, { minSequence: required, entryPrefix: seen, tagsWithoutVersion: unmarked }: AcquireRequest, token: string): Promise<AcquireResult> {
     await this.#store.ready()
     const place = [this.#keys.cacheLock(name), name]
-    const rest = [seen, this.#store.markerLifetimeMs]
-    if (!this.#store.isApart) {
+    const rest = [seen, this.#store.tagVersionTtlMs]
+    if (!this.#store.isCluster) {
       const keys = [...place, this.#keys.cacheSequence(), ...unmarked.map((tag) => this.#keys.cacheTag(tag))]
-      const taken = await this.#batch.ask(take, keys, [token, lifetimeMs, textOf(required), ...rest])
+      const taken = await this.#batch.runScript(take, keys, [token, lifetimeMs, textOf(required), ...rest])
       if (taken !== null) return taken
     }
     const sequence = await this.#store.begin(unmarked, required)
-    const markers = await this.#store.markers(unmarked, sequence)
-    const taken = await this.#batch.ask(take, place, [token, lifetimeMs, textOf(Math.max(required ?? sequence, ...markers)), ...rest, sequence])
-    return taken ?? { word: 'changed', sequence: String(sequence), leftMs: 0 }
+    const markers = await this.#store.tagVersions(unmarked, sequence)
+    const taken = await this.#batch.runScript(take, place, [token, lifetimeMs, textOf(Math.max(required ?? sequence, ...markers)), ...rest, sequence])
+    return taken ?? { status: 'changed', sequence: String(sequence), leftMs: 0 }
   }
 
   #token (): string {
@@ -155,29 +155,29 @@ export class Locks {
 
   #renew (): void {
     for (const [lock, takenAt] of this.#held) {
-      if (performance.now() - takenAt > longestMs) this.drop(lock)
+      if (performance.now() - takenAt > longestMs) this.stopRenewing(lock)
       else this.#renewOne(lock)
     }
   }
 
-  #renewOne (lock: Lock): void {
-    const renewed = this.#batch.ask(renew, [this.#keys.cacheLock(lock.name)], [lock.holder, lifetimeMs])
+  #renewOne (lock: FillLock): void {
+    const renewed = this.#batch.runScript(renew, [this.#keys.cacheLock(lock.name)], [lock.token, lifetimeMs])
     // What Redis did not hear, the next one may tell it in time.
-    renewed.then((isOurs) => { if (!isOurs) this.drop(lock) }, () => {})
+    renewed.then((isOurs) => { if (!isOurs) this.stopRenewing(lock) }, () => {})
   }
 }
 
 /** What a look into the store tells of a wish to fill. */
-export function wishOf ({ knownSequence, seen, unmarked }: Pick<Lookup<Kept>, 'knownSequence' | 'seen' | 'unmarked'>): Wish {
-  return { required: knownSequence, seen, unmarked }
+export function acquireRequestOf ({ minSequenceKnown: knownSequence, entryPrefix: seen, tagsWithoutVersion: unmarked }: Pick<Lookup<StoredMeta>, 'minSequenceKnown' | 'entryPrefix' | 'tagsWithoutVersion'>): AcquireRequest {
+  return { minSequence: knownSequence, entryPrefix: seen, tagsWithoutVersion: unmarked }
 }
 
 function textOf (required: number | undefined): string {
   return required === undefined ? '' : Number.isFinite(required) ? String(required) : '1e300'
 }
 
-function readTaken (reply: unknown): Taken | null {
+function readAcquireReply (reply: unknown): AcquireResult | null {
   if (!Array.isArray(reply)) return null
-  const [word, sequence, leftMs, before] = reply as [Taken['word'], string, number | string, string?]
-  return { word, sequence, leftMs: Number(leftMs), raisedFrom: before === undefined ? undefined : Number(before) }
+  const [word, sequence, leftMs, before] = reply as [AcquireResult['status'], string, number | string, string?]
+  return { status: word, sequence, leftMs: Number(leftMs), raisedFrom: before === undefined ? undefined : Number(before) }
 }

@@ -2,7 +2,7 @@
 const longestMs = 30_000
 
 /** How many runs of a route's handler go on at once in this process, where that is bounded. */
-export class Places {
+export class Semaphore {
   readonly #most: number
   #taken = 0
 
@@ -16,7 +16,7 @@ export class Places {
   }
 
   /** @returns gives the place back; only the first call counts */
-  take (): (() => void) | undefined {
+  acquire (): (() => void) | undefined {
     if (this.#most === Infinity) return undefined
     this.#taken += 1
     const timer = setTimeout(() => free(), longestMs).unref()

@@ -1,6 +1,6 @@
-import { Recent } from '../../recent.ts'
-import type { Locks, Taking } from './lock.ts'
-import type { Kept, Lookup } from '../lookup.ts'
+import { TwoGenerationLru } from '../../recent.ts'
+import type { FillLocks, AcquireStatus } from './lock.ts'
+import type { StoredMeta, Lookup } from '../lookup.ts'
 import type { CacheStore } from '../store.ts'
 
 /** So many keys are remembered that were found lately; of one that is forgotten Redis is asked a little more. */
@@ -15,7 +15,7 @@ const restMs = 1000
 const done = Promise.resolve()
 
 /** A key's lock that was asked for along with a look. */
-export interface Reservation {
+export interface PrefetchedLock {
   readonly name: string
   /** the route's */
   readonly pattern: string
@@ -25,7 +25,7 @@ export interface Reservation {
   answer: Promise<void>
   isAnswered: boolean
   /** undefined where the lock was not to be had, or nobody knows */
-  taking: Taking | undefined
+  taking: AcquireStatus | undefined
   /** as `performance.now()` counts */
   answeredAt: number
   /** whether somebody fills with it, or nobody shall any more */
@@ -36,43 +36,43 @@ export interface Reservation {
  * The locks that are asked for before limits, guards and validation have spoken, so that a miss waits for Redis once.
  * The first of this process to come to the handler takes a reservation up; where its own request is refused it is given back at once.
  */
-export class Reservations {
-  readonly #locks: Locks
+export class PrefetchedLocks {
+  readonly #locks: FillLocks
   readonly #store: CacheStore
-  readonly #hits = new Recent<string, string>(rememberedHits)
-  readonly #open = new Map<string, Reservation>()
+  readonly #hits = new TwoGenerationLru<string, string>(rememberedHits)
+  readonly #open = new Map<string, PrefetchedLock>()
   readonly #restUntil = new Map<string, number>()
   #timer: NodeJS.Timeout | undefined
 
-  constructor (locks: Locks, store: CacheStore) {
+  constructor (locks: FillLocks, store: CacheStore) {
     this.#locks = locks
     this.#store = store
   }
 
   /** Asks for a key's lock, along with a look that leaves in this tick; not where a hit is expected, nor twice at a time. */
-  begin (name: string, tags: readonly string[], pattern: string): Reservation | undefined {
-    if (this.#hits.get(name) !== undefined || this.#open.has(name) || this.#store.isApart || this.#isResting(pattern)) return undefined
-    const reservation: Reservation = { name, pattern, tick: this.#store.tick, answer: done, isAnswered: false, taking: undefined, answeredAt: Infinity, end: undefined }
-    this.#open.set(name, reservation)
-    reservation.answer = this.#locks.reserve(name, tags).then((taking) => this.#heard(reservation, taking), () => this.#heard(reservation, undefined))
-    return reservation
+  begin (name: string, tags: readonly string[], pattern: string): PrefetchedLock | undefined {
+    if (this.#hits.get(name) !== undefined || this.#open.has(name) || this.#store.isCluster || this.#isResting(pattern)) return undefined
+    const prefetchedLock: PrefetchedLock = { name, pattern, tick: this.#store.tick, answer: done, isAnswered: false, taking: undefined, answeredAt: Infinity, end: undefined }
+    this.#open.set(name, prefetchedLock)
+    prefetchedLock.answer = this.#locks.reserve(name, tags).then((taking) => this.#heard(prefetchedLock, taking), () => this.#heard(prefetchedLock, undefined))
+    return prefetchedLock
   }
 
   /** Something was found under a key: the next look expects the same. */
-  found (name: string): void {
+  noteHit (name: string): void {
     this.#hits.set(name, '')
   }
 
   /** Nothing was. */
-  missed (name: string): void {
+  noteMiss (name: string): void {
     this.#hits.delete(name)
   }
 
   /** Takes up what is reserved for a key, if anything is. */
-  takeUp (name: string): Reservation | undefined {
-    const reservation = this.#open.get(name)
-    if (reservation !== undefined) this.#end(reservation, 'taken up')
-    return reservation
+  claim (name: string): PrefetchedLock | undefined {
+    const prefetchedLock = this.#open.get(name)
+    if (prefetchedLock !== undefined) this.#end(prefetchedLock, 'taken up')
+    return prefetchedLock
   }
 
   /**
@@ -80,25 +80,25 @@ export class Reservations {
    *
    * @returns undefined where it is good for nothing
    */
-  redeem (reservation: Reservation, { tick, requiredSequence, knownSequence = 0 }: Pick<Lookup<Kept>, 'requiredSequence' | 'tick'> & { readonly knownSequence?: number | undefined }): Taking | undefined {
-    const { taking } = reservation
+  validate (prefetchedLock: PrefetchedLock, { tick, minSequence: requiredSequence, knownSequence = 0 }: Pick<Lookup<StoredMeta>, 'minSequence' | 'tick'> & { readonly knownSequence?: number | undefined }): AcquireStatus | undefined {
+    const { taking } = prefetchedLock
     if (taking === undefined) return undefined
-    const isYoung = tick === reservation.tick || (requiredSequence !== undefined && taking.sequence >= requiredSequence)
-    const isLive = performance.now() - reservation.answeredAt < lapsedMs
+    const isYoung = tick === prefetchedLock.tick || (requiredSequence !== undefined && taking.sequence >= requiredSequence)
+    const isLive = performance.now() - prefetchedLock.answeredAt < lapsedMs
     // Below what the look has seen it was set back: whoever takes the lock raises it.
     const isGood = isYoung && isLive && this.#store.isReady && taking.sequence >= knownSequence
     if (taking.word === 'taken') {
-      if (isGood) this.#locks.hold(taking.lock)
+      if (isGood) this.#locks.startRenewing(taking.lock)
       else this.#locks.release(taking.lock, { isShared: true })
     }
     return isGood ? taking : undefined
   }
 
   /** Whoever asked for it will not fill: unless it was taken up, others may. */
-  giveBack (reservation: Reservation): void {
-    if (reservation.end !== undefined) return
-    this.#end(reservation, 'given back')
-    if (reservation.isAnswered) this.#free(reservation)
+  release (prefetchedLock: PrefetchedLock): void {
+    if (prefetchedLock.end !== undefined) return
+    this.#end(prefetchedLock, 'given back')
+    if (prefetchedLock.isAnswered) this.#free(prefetchedLock)
   }
 
   close (): void {
@@ -110,22 +110,22 @@ export class Reservations {
     return until !== undefined && performance.now() < until
   }
 
-  #heard (reservation: Reservation, taking: Taking | undefined): void {
-    reservation.isAnswered = true
-    reservation.taking = taking
-    reservation.answeredAt = performance.now()
-    if (reservation.end === 'given back') this.#free(reservation)
-    else if (taking === undefined) this.#end(reservation, 'given back')
-    else if (reservation.end === undefined) this.#watch()
+  #heard (prefetchedLock: PrefetchedLock, taking: AcquireStatus | undefined): void {
+    prefetchedLock.isAnswered = true
+    prefetchedLock.taking = taking
+    prefetchedLock.answeredAt = performance.now()
+    if (prefetchedLock.end === 'given back') this.#free(prefetchedLock)
+    else if (taking === undefined) this.#end(prefetchedLock, 'given back')
+    else if (prefetchedLock.end === undefined) this.#watch()
   }
 
-  #end (reservation: Reservation, end: 'taken up' | 'given back'): void {
-    reservation.end ??= end
-    if (this.#open.get(reservation.name) === reservation) this.#open.delete(reservation.name)
+  #end (prefetchedLock: PrefetchedLock, end: 'taken up' | 'given back'): void {
+    prefetchedLock.end ??= end
+    if (this.#open.get(prefetchedLock.name) === prefetchedLock) this.#open.delete(prefetchedLock.name)
   }
 
   /** Frees a lock that nobody filled with. */
-  #free ({ pattern, taking }: Reservation): void {
+  #free ({ pattern, taking }: PrefetchedLock): void {
     if (taking?.word !== 'taken') return
     this.#restUntil.set(pattern, performance.now() + restMs)
     this.#locks.release(taking.lock, { isShared: true })
@@ -136,7 +136,7 @@ export class Reservations {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       const before = performance.now() - longestMs
-      for (const reservation of this.#open.values()) if (reservation.answeredAt <= before) this.giveBack(reservation)
+      for (const prefetchedLock of this.#open.values()) if (prefetchedLock.answeredAt <= before) this.release(prefetchedLock)
       if (this.#open.size > 0) this.#watch()
     }, longestMs).unref()
   }

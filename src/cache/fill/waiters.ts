@@ -1,13 +1,13 @@
 import type { Subscriber } from '../../redis/subscriber.ts'
 
 /** What a waiter hears: the answer was `kept`, or may not be; the lock is `free`; or it shall look, for something may have been missed. */
-export type Wake = 'kept' | 'pass' | 'free' | 'look'
+export type Wakeup = 'kept' | 'pass' | 'free' | 'look'
 
 /** Somebody who waits for another's fill; what was heard since it last forgot is not lost, though it came before it waited. */
 export interface Waiter {
   forget (): void
   /** Waits until something was heard, but not longer. */
-  next (longestMs: number): Promise<Wake>
+  next (longestMs: number): Promise<Wakeup>
   end (): void
 }
 
@@ -15,10 +15,10 @@ export interface Waiter {
  * Who waits for fills of other processes. One channel tells of all fills; it is joined when the first has to wait, and never left:
  * each time it was joined everybody looks again, so that nothing is missed before.
  */
-export class Waiters {
+export class LockWaiters {
   readonly #subscriber: Subscriber
   readonly #channel: string
-  readonly #byName = new Map<string, Set<(wake: Wake) => void>>()
+  readonly #byName = new Map<string, Set<(wake: Wakeup) => void>>()
   #isJoined = false
 
   constructor (subscriber: Subscriber, channel: string) {
@@ -33,9 +33,9 @@ export class Waiters {
 
   /** Registers for a key; to be done before the lock is asked for. */
   begin (name: string): Waiter {
-    let heard: Wake | undefined
+    let heard: Wakeup | undefined
     let wake: (() => void) | undefined
-    const hear = (word: Wake) => {
+    const hear = (word: Wakeup) => {
       heard = word
       wake?.()
     }
@@ -69,7 +69,7 @@ export class Waiters {
   #join (): void {
     if (this.#isJoined) return
     this.#isJoined = true
-    this.#subscriber.join(this.#channel, { heard: (message) => this.#heard(message), joined: () => this.#tellAll('look') })
+    this.#subscriber.join(this.#channel, { onMessage: (message) => this.#heard(message), onSubscribed: () => this.#tellAll('look') })
   }
 
   #heard (message: string): void {
@@ -80,17 +80,17 @@ export class Waiters {
     for (const hear of waiting) hear(word === 'kept' || word === 'pass' || word === 'free' ? word : 'look')
   }
 
-  #tellAll (word: Wake): void {
+  #tellAll (word: Wakeup): void {
     for (const waiting of this.#byName.values()) for (const hear of waiting) hear(word)
   }
 
-  #add (name: string, hear: (word: Wake) => void): void {
+  #add (name: string, hear: (word: Wakeup) => void): void {
     const waiting = this.#byName.get(name)
     if (waiting === undefined) this.#byName.set(name, new Set([hear]))
     else waiting.add(hear)
   }
 
-  #remove (name: string, hear: (word: Wake) => void): void {
+  #remove (name: string, hear: (word: Wakeup) => void): void {
     const waiting = this.#byName.get(name)
     waiting?.delete(hear)
     if (waiting?.size === 0) this.#byName.delete(name)

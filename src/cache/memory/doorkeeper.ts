@@ -17,7 +17,7 @@ export class Doorkeeper {
    * @returns whether it was noted before
    */
   saw (name: string): boolean {
-    const places = placesOf(name)
+    const places = bitsOf(name)
     const isKnown = places.every((place) => isSet(this.#young, place)) || places.every((place) => isSet(this.#old, place))
     if (this.#count >= keysPerGeneration) this.#turn()
     this.#count += 1
@@ -32,7 +32,7 @@ export class Doorkeeper {
 }
 
 /** The name's own hash has digits enough for four places. */
-function placesOf (name: string): number[] {
+function bitsOf (name: string): number[] {
   const end = name.length - 1
   return [32, 24, 16, 8].map((digits) => Number.parseInt(name.slice(end - digits, end - digits + 8), 16) % bitsPerGeneration)
 }

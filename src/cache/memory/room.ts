@@ -5,7 +5,7 @@ import type { Figures, Level } from './pressure.ts'
 import { Sieve } from './sieve.ts'
 
 /** What the room needs of the rest. */
-export interface RoomOptions {
+export interface MemoryGuardOptions {
   /** the reply to `INFO` with `sections`; of a Cluster, one master's at a time */
   readonly info: () => Promise<string>
   /** what the server had said of its limit when it was reached; undefined before */
@@ -17,11 +17,11 @@ export interface RoomOptions {
   /** told what became of what was to be stored, or was */
   readonly count: (event: 'decline' | 'shed') => void
   /** told how full Redis is, when that has changed */
-  readonly changed: (standing: Standing) => void
+  readonly changed: (usage: MemoryUsage) => void
 }
 
 /** How full Redis is, as this process saw it last. */
-export interface Standing {
+export interface MemoryUsage {
   readonly level: Level
   readonly usedBytes: number
   /** 0 when no limit is set, or it is not known */
@@ -46,12 +46,12 @@ const mostShed = 2048
  * What this process may store in a Redis that sessions and limits share. Nobody waits for it: memory is read beside what requests ask,
  * and between two readings the process stores no more than its share of what was free.
  */
-export class Room {
-  readonly #options: RoomOptions
+export class MemoryGuard {
+  readonly #options: MemoryGuardOptions
   readonly #stored = new Sieve(mostKeys)
   readonly #doorkeeper = new Doorkeeper()
   readonly #servers = new Map<string, { figures: Figures, readAt: number }>()
-  #standing: Standing = { level: 'calm', usedBytes: 0, limitBytes: 0 }
+  #usage: MemoryUsage = { level: 'calm', usedBytes: 0, limitBytes: 0 }
   #share = 0
   /** bytes until the next reading; undefined before the first */
   #leftBytes: number | undefined
@@ -63,12 +63,12 @@ export class Room {
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
 
-  constructor (options: RoomOptions) {
+  constructor (options: MemoryGuardOptions) {
     this.#options = options
   }
 
-  get standing (): Standing {
-    return this.#standing
+  get usage (): MemoryUsage {
+    return this.#usage
   }
 
   /** Notes that a key was asked for. */
@@ -77,12 +77,12 @@ export class Room {
   }
 
   /** Whether something of so many bytes may be stored now; if so, it is taken off what is left. */
-  admits (name: string, bytes: number): boolean {
+  admit (name: string, bytes: number): boolean {
     if (!this.#isBounded) return true
     const cost = costOf(bytes)
     this.#leftBytes ??= (this.#options.limitBytes() ?? 0) * firstShare
     const isTold = this.#share <= tightShare || this.#isKnown(name)
-    if (cost > this.#leftBytes || !isTold) return this.#decline()
+    if (cost > this.#leftBytes || !isTold) return this.#reject()
     this.#leftBytes -= cost
     this.#sinceAskedBytes += cost
     return true
@@ -102,10 +102,10 @@ export class Room {
 
   get #isBounded (): boolean {
     if (this.#isBlind) return false
-    return (this.#isRead ? this.#standing.limitBytes : this.#options.limitBytes() ?? 0) > 0
+    return (this.#isRead ? this.#usage.limitBytes : this.#options.limitBytes() ?? 0) > 0
   }
 
-  #decline (): false {
+  #reject (): false {
     this.#options.count('decline')
     this.storing()
     return false
@@ -118,7 +118,7 @@ export class Room {
 
   /** Something leaves for Redis: memory is read along with it, when it is time. */
   storing (): void {
-    const everyMs = !this.#isBounded ? unboundedMs : this.#standing.level === 'calm' ? calmMs : underPressureMs
+    const everyMs = !this.#isBounded ? unboundedMs : this.#usage.level === 'calm' ? calmMs : underPressureMs
     if (performance.now() - this.#askedAt >= everyMs) this.#ask()
   }
 
@@ -138,19 +138,19 @@ export class Room {
     this.#servers.set(figures.server, { figures, readAt: now })
     for (const [server, { readAt }] of this.#servers) if (now - readAt > heldMs) this.#servers.delete(server)
     const tightest = [...this.#servers.values()].map((each) => each.figures).reduce((one, other) => shareOf(one) > shareOf(other) ? one : other)
-    this.#settle(tightest)
-    this.#shed(figures)
+    this.#applyUsage(tightest)
+    this.#evict(figures)
     this.#askAgain()
   }
 
-  #settle (figures: Figures): void {
+  #applyUsage (figures: Figures): void {
     const { usedBytes, limitBytes } = figures
     this.#share = shareOf(figures)
     this.#leftBytes = Math.max(0, limitBytes * closedShare - usedBytes) * this.#part(figures) - this.#sinceAskedBytes
-    const level = levelAfter(this.#standing.level, this.#share)
-    const hasChanged = level !== this.#standing.level
-    this.#standing = { level, usedBytes, limitBytes }
-    if (hasChanged) this.#options.changed(this.#standing)
+    const level = levelAfter(this.#usage.level, this.#share)
+    const hasChanged = level !== this.#usage.level
+    this.#usage = { level, usedBytes, limitBytes }
+    if (hasChanged) this.#options.changed(this.#usage)
   }
 
   /** This process's part of what all may do together, by its part of all connections. */
@@ -160,7 +160,7 @@ export class Room {
   }
 
   /** Gives up what this process has stored, until its part of what is too much is gone. */
-  #shed (figures: Figures): void {
+  #evict (figures: Figures): void {
     if (figures.limitBytes === 0) return
     const wanted = (figures.usedBytes - figures.limitBytes * fullShare) * this.#part(figures)
     const names: string[] = []
@@ -179,14 +179,14 @@ export class Room {
     clearTimeout(this.#timer)
     this.#timer = undefined
     if (this.#isClosed || !this.#isBounded) return
-    if (this.#standing.level !== 'calm' || this.#stored.size > 0) this.#timer = this.#askLater()
+    if (this.#usage.level !== 'calm' || this.#stored.size > 0) this.#timer = this.#askLater()
   }
 
   #askLater (): NodeJS.Timeout {
     return setTimeout(() => {
       this.#timer = undefined
       this.#ask()
-    }, this.#standing.level === 'calm' ? calmMs : underPressureMs).unref()
+    }, this.#usage.level === 'calm' ? calmMs : underPressureMs).unref()
   }
 }
 

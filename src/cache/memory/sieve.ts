@@ -1,12 +1,12 @@
 /** One key, between one that came before it and one that came after. */
-interface Held {
+interface SieveNode {
   readonly name: string
   bytes: number
   /** milliseconds since 1970 */
   endsAt: number
   isAsked: boolean
-  newer: Held | undefined
-  older: Held | undefined
+  newer: SieveNode | undefined
+  older: SieveNode | undefined
 }
 
 /**
@@ -17,10 +17,10 @@ interface Held {
  */
 export class Sieve {
   readonly #most: number
-  readonly #byName = new Map<string, Held>()
-  #oldest: Held | undefined
-  #newest: Held | undefined
-  #hand: Held | undefined
+  readonly #byName = new Map<string, SieveNode>()
+  #oldest: SieveNode | undefined
+  #newest: SieveNode | undefined
+  #hand: SieveNode | undefined
 
   /** @param most keys that are held; with one more, one goes */
   constructor (most: number) {
@@ -49,7 +49,7 @@ export class Sieve {
       return
     }
     if (this.#byName.size >= this.#most) this.take(Date.now())
-    const held: Held = { name, bytes, endsAt, isAsked: false, newer: undefined, older: this.#newest }
+    const held: SieveNode = { name, bytes, endsAt, isAsked: false, newer: undefined, older: this.#newest }
     if (this.#newest === undefined) this.#oldest = held
     else this.#newest.newer = held
     this.#newest = held
@@ -73,7 +73,7 @@ export class Sieve {
     return { name: held.name, bytes: held.endsAt > now ? held.bytes : 0 }
   }
 
-  #remove (held: Held): void {
+  #remove (held: SieveNode): void {
     this.#byName.delete(held.name)
     if (held.older === undefined) this.#oldest = held.newer
     else held.older.newer = held.newer

@@ -10,7 +10,7 @@ export interface Inputs {
 type Allowing = Pick<RoutePolicy, 'defaults' | 'query'>
 
 /** Takes down a request's query and parameters, lists and all: a hook may change them where they are. */
-export function inputsOf ({ query, params }: { query: unknown, params: unknown }): Inputs {
+export function snapshotInputs ({ query, params }: { query: unknown, params: unknown }): Inputs {
   return { query: copyOf(query), params: copyOf(params) }
 }
 

@@ -1,11 +1,11 @@
-import type { Witness } from './witness.ts'
+import type { InputTracker } from './witness.ts'
 
 type Target = Record<PropertyKey, unknown>
 
 /** Under which a request or a reply bears its witness, and what its own properties hold, while it is watched. */
-const witnessing = Symbol('prism.witness')
+const tracking = Symbol('prism.witness')
 const holding = Symbol('prism.holding')
-type Watched = Target & { [witnessing]?: Witness | undefined, [holding]?: Target | undefined }
+type Watched = Target & { [tracking]?: InputTracker | undefined, [holding]?: Target | undefined }
 
 /** What is watched, and what stands before its prototype meanwhile. */
 interface Kind {
@@ -21,18 +21,18 @@ interface Kind {
 }
 
 /** Free, though Fastify takes them from `raw`. */
-const innocent = ['method', 'signal', 'routeOptions'] as const
+const alwaysAllowed = ['method', 'signal', 'routeOptions'] as const
 
 const requests: Kind = {
   name: 'request',
-  free: new Set<PropertyKey>(['params', 'query', 'log', 'server', 'is404', 'additionalHeaders', 'constructor', 'headers', 'url', 'originalUrl', ...innocent]),
+  free: new Set<PropertyKey>(['params', 'query', 'log', 'server', 'is404', 'additionalHeaders', 'constructor', 'headers', 'url', 'originalUrl', ...alwaysAllowed]),
   covers: new WeakMap(),
   standIns: new Map(),
   more: (cover, prototype) => {
-    for (const key of innocent) replace(cover, key, (witness, request) => witness.quietly(() => Reflect.get(prototype, key, request) as unknown))
-    for (const key of ['url', 'originalUrl']) replace(cover, key, (witness) => witness.covered.url)
+    for (const key of alwaysAllowed) replace(cover, key, (tracker, request) => tracker.withoutTracking(() => Reflect.get(prototype, key, request) as unknown))
+    for (const key of ['url', 'originalUrl']) replace(cover, key, (tracker) => tracker.covered.url)
     const fieldsOf = (request: Target) => Reflect.get(prototype, 'headers', request) as Record<string, string>
-    replace(cover, 'headers', (witness, request) => witness.fields(() => fieldsOf(request)), (request, value) => Reflect.set(prototype, 'headers', value, request))
+    replace(cover, 'headers', (tracker, request) => tracker.fields(() => fieldsOf(request)), (request, value) => Reflect.set(prototype, 'headers', value, request))
   }
 }
 
@@ -44,12 +44,12 @@ const replies: Kind = {
   more: (cover, prototype) => {
     for (const method of ['getHeader', 'hasHeader'] as const) {
       cover[method] = function (this: Watched, name: string) {
-        this[witnessing]?.noteLeft(name)
+        this[tracking]?.noteLeft(name)
         return (prototype[method] as (name: string) => unknown).call(this, name)
       }
     }
     cover.getHeaders = function (this: Watched) {
-      this[witnessing]?.noteLeft()
+      this[tracking]?.noteLeft()
       return (prototype.getHeaders as () => unknown).call(this)
     }
   }
@@ -62,33 +62,33 @@ const replies: Kind = {
  *
  * @returns leaves it as it was
  */
-export function watchRequest (request: object, witness: Witness): () => void {
-  return watch(request as Target, witness, requests)
+export function trackRequest (request: object, tracker: InputTracker): () => void {
+  return watch(request as Target, tracker, requests)
 }
 
 /** The same for a reply: reading what hooks left there is reading what they read. */
-export function watchReply (reply: object, witness: Witness): () => void {
-  return watch(reply as Target, witness, replies)
+export function trackReply (reply: object, tracker: InputTracker): () => void {
+  return watch(reply as Target, tracker, replies)
 }
 
 /** The response knows its request: whoever goes that way reads it. */
-export function watchRaw (raw: { req?: object }, witness: Witness): () => void {
+export function watchRaw (raw: { req?: object }, tracker: InputTracker): () => void {
   const { req } = raw
   if (req === undefined || !Object.hasOwn(raw, 'req')) return () => {}
-  const view = raw.req = new Proxy(req, new Notes(witness))
+  const view = raw.req = new Proxy(req, new TrackingProxy(tracker))
   return () => { if (raw.req === view) raw.req = req }
 }
 
-function watch (target: Watched, witness: Witness, kind: Kind): () => void {
+function watch (target: Watched, tracker: InputTracker, kind: Kind): () => void {
   const prototype = Object.getPrototypeOf(target) as Target
   const held: Target = {}
-  const own = watchOwn(target, witness, kind, held)
-  target[witnessing] = witness
+  const own = watchOwn(target, tracker, kind, held)
+  target[tracking] = tracker
   target[holding] = held
   Object.setPrototypeOf(target, coverOf(prototype, kind))
   return () => {
     Object.setPrototypeOf(target, prototype)
-    target[witnessing] = target[holding] = undefined
+    target[tracking] = target[holding] = undefined
     // What was written meanwhile stays.
     for (const key of Reflect.ownKeys(held)) Object.defineProperty(target, key, { value: held[key], writable: true })
     for (const undo of own) undo()
@@ -96,21 +96,21 @@ function watch (target: Watched, witness: Witness, kind: Kind): () => void {
 }
 
 /** @param held is given what simple properties hold */
-function watchOwn (target: Target, witness: Witness, kind: Kind, held: Target): (() => void)[] {
+function watchOwn (target: Target, tracker: InputTracker, kind: Kind, held: Target): (() => void)[] {
   const { name, free } = kind
-  const undo: (() => void)[] = name === 'request' ? watchValidation(target, witness) : []
+  const undo: (() => void)[] = name === 'request' ? watchValidation(target, tracker) : []
   for (const key of Reflect.ownKeys(target)) {
     // A GET has no body, unless a hook gave it one.
     if (free.has(key) || isOwnOf(key) || key === 'validationError' || (key === 'body' && target.body == null)) continue
     const descriptor = Object.getOwnPropertyDescriptor(target, key)
-    if (descriptor?.configurable === true && descriptor.writable === true) standIn(target, key, kind, held)
-    else watchOther(target, key, descriptor, witness, undo, () => witness.noteProperty(key, `${name}.${String(key)}`))
+    if (descriptor?.configurable === true && descriptor.writable === true) replaceWithAccessor(target, key, kind, held)
+    else watchOther(target, key, descriptor, tracker, undo, () => tracker.noteProperty(key, `${name}.${String(key)}`))
   }
   return undo
 }
 
 /** Takes the place of a simple property. What stands there is made once for all requests; what it holds stays with the request. */
-function standIn (target: Target, key: PropertyKey, kind: Kind, held: Target): void {
+function replaceWithAccessor (target: Target, key: PropertyKey, kind: Kind, held: Target): void {
   held[key] = target[key]
   Object.defineProperty(target, key, kind.standIns.get(key) ?? standInOf(key, kind))
 }
@@ -119,7 +119,7 @@ function standInOf (key: PropertyKey, { name, standIns }: Kind): PropertyDescrip
   const text = `${name}.${String(key)}`
   const made: PropertyDescriptor = {
     get (this: Watched) {
-      this[witnessing]?.noteProperty(key, text)
+      this[tracking]?.noteProperty(key, text)
       return this[holding]?.[key]
     },
     set (this: Watched, value: unknown) {
@@ -132,27 +132,27 @@ function standInOf (key: PropertyKey, { name, standIns }: Kind): PropertyDescrip
   return made
 }
 
-function watchOther (target: Target, key: PropertyKey, descriptor: PropertyDescriptor | undefined, witness: Witness, undo: (() => void)[], note: () => void): void {
+function watchOther (target: Target, key: PropertyKey, descriptor: PropertyDescriptor | undefined, tracker: InputTracker, undo: (() => void)[], note: () => void): void {
   // What cannot be watched may be read at any time.
   if (descriptor?.configurable !== true) note()
-  else undo.push('value' in descriptor ? watchValue(target, key, descriptor, note) : watchAccessor(target, key, descriptor, witness, note))
+  else undo.push('value' in descriptor ? watchValue(target, key, descriptor, note) : watchAccessor(target, key, descriptor, tracker, note))
 }
 
 /** What validation says, or has not to say, is a function of the key, unless it looked at fields. */
-function watchValidation (request: Target, witness: Witness): (() => void)[] {
+function watchValidation (request: Target, tracker: InputTracker): (() => void)[] {
   const { attachValidation, schema } = request.routeOptions as { attachValidation?: boolean, schema?: { headers?: unknown } }
   if (attachValidation !== true || schema?.headers === undefined) return []
   const own = Object.getOwnPropertyDescriptor(request, 'validationError')
-  const note = () => witness.note('request.validationError')
+  const note = () => tracker.note('request.validationError')
   if (own !== undefined) return [watchValue(request, 'validationError', own, note)]
   Object.defineProperty(request, 'validationError', { configurable: true, get: note })
   return [() => { delete request.validationError }]
 }
 
-function watchAccessor (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, witness: Witness, note: () => void): () => void {
+function watchAccessor (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, tracker: InputTracker, note: () => void): () => void {
   const get = () => {
     note()
-    return witness.quietly(() => descriptor.get?.call(target) as unknown)
+    return tracker.withoutTracking(() => descriptor.get?.call(target) as unknown)
   }
   Object.defineProperty(target, key, { ...descriptor, get })
   return () => Object.defineProperty(target, key, descriptor)
@@ -178,9 +178,9 @@ function coverOf (prototype: Target, kind: Kind): object {
   for (const key of gettersOf(prototype)) {
     if (kind.free.has(key) || isOwnOf(key)) continue
     const name = `${kind.name}.${String(key)}`
-    replace(cover, key, (witness, target) => {
-      witness.noteProperty(key, name)
-      return witness.quietly(() => Reflect.get(prototype, key, target) as unknown)
+    replace(cover, key, (tracker, target) => {
+      tracker.noteProperty(key, name)
+      return tracker.withoutTracking(() => Reflect.get(prototype, key, target) as unknown)
     }, (target, value) => Reflect.set(prototype, key, value, target))
   }
   kind.more(cover, prototype)
@@ -188,12 +188,12 @@ function coverOf (prototype: Target, kind: Kind): object {
   return cover
 }
 
-function replace (cover: Target, key: PropertyKey, get: (witness: Witness, target: Target) => unknown, set?: (target: Target, value: unknown) => void): void {
+function replace (cover: Target, key: PropertyKey, get: (tracker: InputTracker, target: Target) => unknown, set?: (target: Target, value: unknown) => void): void {
   const prototype = Object.getPrototypeOf(cover) as object
   Object.defineProperty(cover, key, {
     get (this: Watched) {
-      const witness = this[witnessing]
-      return witness === undefined ? Reflect.get(prototype, key, this) as unknown : get(witness, this)
+      const tracker = this[tracking]
+      return tracker === undefined ? Reflect.get(prototype, key, this) as unknown : get(tracker, this)
     },
     set: set && function (this: Watched, value: unknown) { set(this, value) }
   })
@@ -223,11 +223,11 @@ function isOwnOf (key: PropertyKey): boolean {
 }
 
 /** Notes each look at what it stands for. */
-class Notes implements ProxyHandler<object> {
-  readonly #witness: Witness
+class TrackingProxy implements ProxyHandler<object> {
+  readonly #tracker: InputTracker
 
-  constructor (witness: Witness) {
-    this.#witness = witness
+  constructor (tracker: InputTracker) {
+    this.#tracker = tracker
   }
 
   get (target: object, key: PropertyKey): unknown {
@@ -251,6 +251,6 @@ class Notes implements ProxyHandler<object> {
   }
 
   #note (): void {
-    this.#witness.noteProperty('req', 'reply.raw.req')
+    this.#tracker.noteProperty('req', 'reply.raw.req')
   }
 }

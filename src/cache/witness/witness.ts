@@ -1,8 +1,8 @@
 import { normaliseField } from '../../http/vary.ts'
-import { watchRaw, watchReply, watchRequest } from './watch.ts'
+import { watchRaw, trackReply, trackRequest } from './watch.ts'
 
 /** Something the handler read that the key does not hold. */
-export interface Reading {
+export interface UnkeyedInput {
   /** `header accept-language`, `request.user`, `request.ip` */
   readonly what: string
   /** the line of route config that would allow it */
@@ -10,7 +10,7 @@ export interface Reading {
 }
 
 /** What the key holds, so that it may be read. */
-export interface Covered {
+export interface KeyedInputs {
   /** request fields, by name in lower case */
   readonly fields: readonly string[]
   /** `user` and `session` cover the session, `function` whatever hooks put on the request as well */
@@ -38,10 +38,10 @@ const conditional = new Set(['if-none-match', 'if-modified-since', 'if-match', '
  * It sits on the request and the reply themselves, so hooks and serialisers that see the same objects are noted too.
  * Closures, AsyncLocalStorage, WeakMaps and `reply.raw` are out of its reach.
  */
-export class Witness {
+export class InputTracker {
   /** the first reading that the key does not cover */
-  reading: Reading | undefined
-  readonly covered: Covered
+  unkeyedInput: UnkeyedInput | undefined
+  readonly covered: KeyedInputs
   readonly #request: object
   readonly #reply: { readonly raw: { req?: object }, getHeaders (): object }
   readonly #validators: Readonly<Record<string, string>>
@@ -54,13 +54,13 @@ export class Witness {
    * @param left the reply's fields, as hooks left them
    * @param validators fields of a stored answer that the handler may answer 304 to
    */
-  constructor (request: object, reply: object, covered: Covered, left: object, validators: Readonly<Record<string, string>>) {
+  constructor (request: object, reply: object, covered: KeyedInputs, left: object, validators: Readonly<Record<string, string>>) {
     this.#request = request
     this.#reply = reply as { raw: { req?: object }, getHeaders (): object }
     this.#validators = validators
     this.#left = left
     this.covered = covered
-    this.#undo = [watchRaw(this.#reply.raw, this), watchReply(reply, this), watchRequest(request, this)]
+    this.#undo = [watchRaw(this.#reply.raw, this), trackReply(reply, this), trackRequest(request, this)]
   }
 
   /** Begins again, for a stream that is made while it is sent; Node itself then looks from the response to its request, which cannot be told apart. */
@@ -68,7 +68,7 @@ export class Witness {
     this.close()
     this.#left = this.#reply.getHeaders()
     this.#fields = undefined
-    this.#undo = [watchReply(this.#reply, this), watchRequest(this.#request, this)]
+    this.#undo = [trackReply(this.#reply, this), trackRequest(this.#request, this)]
   }
 
   /** Stops noting, and leaves request and reply as it found them. */
@@ -79,7 +79,7 @@ export class Witness {
 
   /** Notes something that was read. */
   note (what: string, remedy = 'enforce: false'): void {
-    if (!this.#isQuiet) this.reading ??= { what, remedy: `cache: { ${remedy} }` }
+    if (!this.#isQuiet) this.unkeyedInput ??= { what, remedy: `cache: { ${remedy} }` }
   }
 
   noteProperty (key: PropertyKey, name: string): void {
@@ -99,7 +99,7 @@ export class Witness {
   }
 
   /** What is read on the way is no reading. */
-  quietly<Value> (read: () => Value): Value {
+  withoutTracking<Value> (read: () => Value): Value {
     const before = this.#isQuiet
     this.#isQuiet = true
     try {
@@ -112,7 +112,7 @@ export class Witness {
   /** The request's fields, as the handler shall see them. */
   fields (read: () => Fields): Fields {
     if (this.#isQuiet) return read()
-    this.#fields ??= this.#viewOf(this.quietly(read))
+    this.#fields ??= this.#viewOf(this.withoutTracking(read))
     return this.#fields
   }
 

@@ -1,5 +1,5 @@
 import type { Batch } from '../../../src/redis/batch.ts'
-import type { Pool } from '../../../src/redis/pool.ts'
+import type { PooledRedis } from '../../../src/redis/pool.ts'
 
 const beatMs = 50
 const stallMs = 150
@@ -15,7 +15,7 @@ export interface Trouble {
 }
 
 /** Watches a pool: who knows that nothing was amiss may ask for more than what holds at any time. */
-export function watchTrouble (pool: Pool): Trouble {
+export function watchTrouble (pool: PooledRedis): Trouble {
   const trouble = { count: 0, recoveries: 0, end: () => clearInterval(beat) }
   const amiss = () => { trouble.count += 1 }
   let seenAt = performance.now()
@@ -39,8 +39,8 @@ function noteFailures (batch: Batch, amiss: () => void): void {
       throw error
     }
   }
-  const { read, ask, command } = batch
-  batch.read = (...given) => noted(read.apply(batch, given))
-  batch.ask = (script, ...given) => noted(ask.call(batch, script, ...given) as ReturnType<typeof batch.ask<ReturnType<typeof script.read>>>)
+  const { get: read, runScript: ask, command } = batch
+  batch.get = (...given) => noted(read.apply(batch, given))
+  batch.runScript = (script, ...given) => noted(ask.call(batch, script, ...given) as ReturnType<typeof batch.runScript<ReturnType<typeof script.read>>>)
   batch.command = (...given) => noted(command.apply(batch, given))
 }

@@ -1,16 +1,16 @@
 import t from 'tap'
 import { rules } from '../../../src/alerts/rules.ts'
-import { Watch } from '../../../src/alerts/watch.ts'
+import { AlertEvaluator } from '../../../src/alerts/watch.ts'
 import { Histogram } from '../../../src/histogram.ts'
 import { History } from '../../../src/metrics/reading.ts'
-import type { Reading } from '../../../src/metrics/reading.ts'
+import type { MetricsSnapshot } from '../../../src/metrics/reading.ts'
 import { reasonOf } from '../../../src/redis/unreachable-reason.ts'
 
-const counts: Reading['counts'] = { requests: 0, refused: 0, failed: 0, hit: 0, stale: 0, miss: 0, bypass: 0, published: 0, delivered: 0, timeouts: 0, lost: 0, exhausted: 0 }
+const counts: MetricsSnapshot['counts'] = { requests: 0, refused: 0, failed: 0, hit: 0, stale: 0, miss: 0, bypass: 0, published: 0, delivered: 0, timeouts: 0, lost: 0, exhausted: 0 }
 
-interface Moment { isDown?: boolean, changed?: Partial<Reading['counts']>, memory?: { used: number, other: number }, evicted?: number }
+interface Moment { isDown?: boolean, changed?: Partial<MetricsSnapshot['counts']>, memory?: { used: number, other: number }, evicted?: number }
 
-function readingAt (seconds: number, { isDown = false, changed = {}, memory = { used: 10, other: 10 }, evicted = 0 }: Moment): Reading {
+function readingAt (seconds: number, { isDown = false, changed = {}, memory = { used: 10, other: 10 }, evicted = 0 }: Moment): MetricsSnapshot {
   const figures = { redis_memory_used_bytes: memory.used, prism_redis_memory_other_bytes: memory.other, prism_redis_memory_limit_bytes: 100, redis_evicted_keys_total: evicted }
   return {
     at: seconds * 1000,
@@ -28,15 +28,15 @@ function readingAt (seconds: number, { isDown = false, changed = {}, memory = { 
 }
 
 /** What all rules tell of a time, judged each 5 s: `name firing`, `name resolved`. */
-function judge (lastSeconds: number, momentAt: (seconds: number) => Moment): { told: string[], watch: Watch } {
-  const watch = new Watch(rules, 0)
+function judge (lastSeconds: number, momentAt: (seconds: number) => Moment): { told: string[], evaluator: AlertEvaluator } {
+  const evaluator = new AlertEvaluator(rules, 0)
   const history = new History(720)
   const told: string[] = []
   for (let seconds = 0; seconds <= lastSeconds; seconds += 5) {
     history.add(readingAt(seconds, momentAt(seconds)))
-    for (const { alert, isFiring } of watch.judge(history)) told.push(`${alert.rule.name} ${isFiring ? 'firing' : 'resolved'}`)
+    for (const { alert, isFiring } of evaluator.evaluate(history)) told.push(`${alert.rule.name} ${isFiring ? 'firing' : 'resolved'}`)
   }
-  return { told, watch }
+  return { told, evaluator }
 }
 
 t.test('watch tells of a Redis that is down once, and of nothing that follows from it', async (t) => {
@@ -49,8 +49,8 @@ t.test('watch tells of a Redis that is down once, and of nothing that follows fr
   const after = judge(900, moment)
 
   t.same(during.told, ['PrismRedisDown firing'])
-  t.match(during.watch.alerts.find(({ rule }) => rule.name === 'PrismRedisDown'), { reason: { code: 'connection_refused' } })
-  t.same(during.watch.consequencesOf('PrismRedisDown').sort(), ['PrismBreakerOpen', 'PrismErrorsHigh', 'PrismPoolExhausted', 'PrismRedisConnectionErrors'])
+  t.match(during.evaluator.alerts.find(({ rule }) => rule.name === 'PrismRedisDown'), { reason: { code: 'connection_refused' } })
+  t.same(during.evaluator.consequencesOf('PrismRedisDown').sort(), ['PrismBreakerOpen', 'PrismErrorsHigh', 'PrismPoolExhausted', 'PrismRedisConnectionErrors'])
   t.same(after.told.slice(0, 2), ['PrismRedisDown firing', 'PrismRedisDown resolved'])
   t.notMatch(after.told.join(), /ConnectionErrors|BreakerOpen|PoolExhausted|ErrorsHigh/)
 })

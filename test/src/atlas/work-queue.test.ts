@@ -1,13 +1,13 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { WorkQueue } from '../../../src/atlas/work-queue.ts'
-import { PasswordsFullError } from '../../../src/errors.ts'
+import { PasswordQueueFullError } from '../../../src/errors.ts'
 
 /** Work that ends when the test says so, on a clock that goes when the test says so. */
 function startQueue (assumedMs: number) {
   let nowMs = 0
   const running: (() => void)[] = []
-  const queue = new WorkQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs, full: (seconds) => new PasswordsFullError(seconds), now: () => nowMs })
+  const queue = new WorkQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs, full: (seconds) => new PasswordQueueFullError(seconds), now: () => nowMs })
   const waits: number[] = []
   const ask = () => {
     const askedAtMs = nowMs

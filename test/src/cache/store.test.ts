@@ -1,6 +1,6 @@
 import t from 'tap'
 import { CacheStore } from '../../../src/cache/store.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
@@ -11,12 +11,12 @@ const marker = 'api:cache:tag:a'
 
 t.test('store makes sequence and markers live longer than what is kept, and says so to Redis once in a while', async (t) => {
   const { url, client } = await startRedis(t)
-  const pool = new Pool(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
   t.after(() => pool.disconnect())
   await reached({ redisPool: pool })
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
   const sequence = await store.begin(['a'])
-  const keep = (lifetimeMs: number, tags = ['a']) => store.keep('api:cache:GET:/:{x}', { tags, sequence }, 'x', lifetimeMs)
+  const keep = (lifetimeMs: number, tags = ['a']) => store.write('api:cache:GET:/:{x}', { tags, sequence }, 'x', lifetimeMs)
   const left = async () => Math.round(await client.pttl(marker) / minute)
   await client.pexpire(marker, minute)
   await client.pexpire('api:cache:seq', minute)

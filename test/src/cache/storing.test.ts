@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { resolveCachePolicy, resolveRoutePolicy } from '../../../src/cache/policy.ts'
-import { judgeByResponse, judgeByRoute } from '../../../src/cache/storing.ts'
+import { cacheabilityByResponse, cacheabilityByRoute } from '../../../src/cache/storing.ts'
 import { acceptsCoding } from '../../../src/http/accept-encoding.ts'
 import { parseCacheControl } from '../../../src/http/cache-control.ts'
 import { parseGroups } from '../../../src/http/cache-groups.ts'
@@ -34,7 +34,7 @@ t.test('storing reads fields of any making without failing, and keeps nothing th
     const answer = { status, fields, isAuthorized: false, askedAt: Date.now(), receivedAt: Date.now() }
     const text = [control].flat().join(',').replace(/"(?:[^"\\]|\\.)*"/g, '')
     const read = parseCacheControl(control)
-    for (const judgement of [judgeByRoute(answer, byRoute, 300_000), judgeByResponse(answer, byResponse)]) {
+    for (const judgement of [cacheabilityByRoute(answer, byRoute, 300_000), cacheabilityByResponse(answer, byResponse)]) {
       if (!judgement.isKept) continue
       if (/(^|,)\s*no-store\s*(,|$)/i.test(text) && !read.mustUnderstand) throw new Error(`stored in spite of no-store: ${text}`)
       if (/(^|,)\s*private\s*(,|$)/i.test(text)) throw new Error(`stored in spite of private: ${text}`)

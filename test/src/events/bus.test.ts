@@ -7,14 +7,14 @@ import type { Subscription } from '../../../src/events/follower.ts'
 import { EventLog } from '../../../src/events/log.ts'
 import { resolveEventsPolicy } from '../../../src/events/policy.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { Subscriber } from '../../../src/redis/subscriber.ts'
 import { reached } from '../../helpers/reached.ts'
 import { startRig } from '../../helpers/rig.ts'
 import { until } from '../../helpers/until.ts'
 
 async function startBus (t: Test, url: string): Promise<Bus> {
-  const pool = new Pool(resolveRedisPolicy({ url, min: 1 }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
   await reached({ redisPool: pool })
   const policy = resolveEventsPolicy()
   const bus = new Bus({ policy, keys: pool.keyspace, log: new EventLog(pool.batch, pool.keyspace, policy), subscriber: new Subscriber(() => pool.openSubscriber(), () => {}), onFailure: (error) => { throw error } })

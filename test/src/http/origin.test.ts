@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { isExactOrigin, isOfUnknownOrigin, isSafeMethod, isWelcome, readOrigins } from '../../../src/http/origin.ts'
+import { isExactOrigin, isOfUnknownOrigin, isSafeMethod, isAllowedOrigin, readOrigins } from '../../../src/http/origin.ts'
 
 const host = 'example.com'
 
@@ -31,16 +31,16 @@ test('isWelcome', async (t) => {
       ['https://example.com', 'same-origin, cross-site', false],
       ['file://', undefined, false]
     ]
-    for (const [origin, site, expected] of cases) t.equal(isWelcome({ host, origin, site }, []), expected, `${origin} ${site}`)
-    t.equal(isWelcome({ host: 'example.com:443', origin: 'https://example.com', site: undefined }, []), true)
-    t.equal(isWelcome({ host: '[::1]:3000', origin: 'http://[::1]:3000', site: undefined }, []), true)
-    t.equal(isWelcome({ host: '', origin: 'https://evil.example', site: undefined }, []), false)
+    for (const [origin, site, expected] of cases) t.equal(isAllowedOrigin({ host, origin, site }, []), expected, `${origin} ${site}`)
+    t.equal(isAllowedOrigin({ host: 'example.com:443', origin: 'https://example.com', site: undefined }, []), true)
+    t.equal(isAllowedOrigin({ host: '[::1]:3000', origin: 'http://[::1]:3000', site: undefined }, []), true)
+    t.equal(isAllowedOrigin({ host: '', origin: 'https://evil.example', site: undefined }, []), false)
   })
 
   t.test('over TLS: no page that came without it', async (t) => {
-    t.equal(isWelcome({ host, origin: 'http://example.com', site: undefined, isSecure: true }, []), false)
-    t.equal(isWelcome({ host, origin: 'https://example.com', site: undefined, isSecure: true }, []), true)
-    t.equal(isWelcome({ host, origin: 'https://example.com', site: undefined, isSecure: false }, []), true, 'a proxy may end TLS')
+    t.equal(isAllowedOrigin({ host, origin: 'http://example.com', site: undefined, isSecure: true }, []), false)
+    t.equal(isAllowedOrigin({ host, origin: 'https://example.com', site: undefined, isSecure: true }, []), true)
+    t.equal(isAllowedOrigin({ host, origin: 'https://example.com', site: undefined, isSecure: false }, []), true, 'a proxy may end TLS')
   })
 
   t.test('with a list: the same origin first, then an origin that is named, exactly', async (t) => {
@@ -60,7 +60,7 @@ test('isWelcome', async (t) => {
       [undefined, 'same-origin', true],
       [undefined, undefined, true]
     ]
-    for (const [origin, site, expected] of cases) t.equal(isWelcome({ host, origin, site }, origins), expected, `${origin} ${site}`)
+    for (const [origin, site, expected] of cases) t.equal(isAllowedOrigin({ host, origin, site }, origins), expected, `${origin} ${site}`)
   })
 })
 

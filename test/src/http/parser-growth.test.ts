@@ -13,8 +13,8 @@ import { isNotModified, isPreconditionFailed, isSameRange } from '../../../src/h
 import { parseHttpDate } from '../../../src/http/date.ts'
 import { Methods } from '../../../src/http/methods.ts'
 import { parseNoVarySearch, simplifySearch } from '../../../src/http/no-vary-search.ts'
-import { OperatorDoor } from '../../../src/http/operator.ts'
-import { isWelcome } from '../../../src/http/origin.ts'
+import { AdminAuth } from '../../../src/http/operator.ts'
+import { isAllowedOrigin } from '../../../src/http/origin.ts'
 import { problemOf } from '../../../src/http/problem.ts'
 import { parseRange } from '../../../src/http/range.ts'
 import { refusalOf } from '../../../src/http/refusal.ts'
@@ -28,13 +28,13 @@ import { customPartition, keyPartition } from '../../../src/limit/partition.ts'
 import { readPlace } from '../../../src/atlas/place.ts'
 import { matchOf } from '../../../src/atlas/spelling.ts'
 import { readCookie, readCookies } from '../../../src/session/cookie-field.ts'
-import { readStored } from '../../../src/session/stored.ts'
+import { readSessionRecord } from '../../../src/session/stored.ts'
 
 t.setTimeout(600_000)
 
 const methods = new Methods()
 for (const pattern of ['/', '/cities', '/cities/:id', '/cities/:id/notes', '/me/places/:cityId', '/ops/:file']) methods.add(pattern, ['GET', 'POST'])
-const operator = new OperatorDoor('an operator token', true)
+const operator = new AdminAuth('an operator token', true)
 const railway = resolveClientAddress({ kind: 'railway' })
 const validators = { entityTags: ['"abc"', 'W/"def"'], lastModified: 'Tue, 01 Sep 2026 10:00:00 GMT' }
 const message = (headers: object) => ({ method: 'GET', httpVersion: '1.1', headers, rawHeaders: ['Host', 'x'] }) as unknown as IncomingMessage
@@ -60,9 +60,9 @@ const parsers: Record<string, Parser> = {
   simplifySearch: (text) => simplifySearch(text, { by: 'but', names: new Set(['utm']), isOrdered: false }),
   'operator token': (text) => { try { operator.check(text) } catch {} },
   'operator cookie': (text) => { try { operator.check(undefined, text) } catch {} },
-  origin: (text) => isWelcome({ origin: text, site: undefined, host: 'example.com' }, []),
-  'origin host': (text) => isWelcome({ origin: `http://${text}`, site: undefined, host: 'example.com' }, []),
-  host: (text) => isWelcome({ origin: 'http://example.com', site: undefined, host: text }, []),
+  origin: (text) => isAllowedOrigin({ origin: text, site: undefined, host: 'example.com' }, []),
+  'origin host': (text) => isAllowedOrigin({ origin: `http://${text}`, site: undefined, host: 'example.com' }, []),
+  host: (text) => isAllowedOrigin({ origin: 'http://example.com', site: undefined, host: text }, []),
   'problem of a member': (text) => problemOf({ validation: [{ instancePath: text, params: { additionalProperty: text } }], validationContext: 'body' }, '1'),
   parseRange: (text) => parseRange(text, 1000),
   'refusal of a Host': (text) => refusalOf(message({ host: text })),
@@ -86,7 +86,7 @@ const parsers: Record<string, Parser> = {
   keyPartition,
   readPlace: (text) => { try { readPlace(text) } catch {} },
   matchOf: (text) => matchOf(text.slice(0, 100)),
-  readStored: (text) => { try { readStored(text) } catch {} }
+  readStored: (text) => { try { readSessionRecord(text) } catch {} }
 }
 
 const starts = ['', 'a', 'bytes=', 'max-age=', 'private="', 'a="', 'W/"', 'Bearer ', 'http://', 'sid=', '1,', '[', '(', 'params=("']

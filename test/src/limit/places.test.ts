@@ -2,11 +2,11 @@ import fc from 'fast-check'
 import { Redis } from 'ioredis'
 import { test } from 'tap'
 import type { Test } from 'tap'
-import { Places } from '../../../src/limit/places.ts'
-import { placesQuota } from '../../../src/limit/quota.ts'
+import { ConcurrencySlots } from '../../../src/limit/places.ts'
+import { concurrencyQuota } from '../../../src/limit/quota.ts'
 import type { Quota } from '../../../src/limit/quota.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { startClock } from '../../helpers/limit-clock.ts'
 import type { Step } from '../../helpers/limit-clock.ts'
 import { reached } from '../../helpers/reached.ts'
@@ -15,20 +15,20 @@ import { until } from '../../helpers/until.ts'
 
 const key = 'ratelimit:{ip:192.0.2.1}:GET:/%23places'
 const beginUs = 1_763_800_000_000_000
-const narrow: Quota = { algorithm: 'sliding', quota: 12, windowMs: 60_000, grain: 1 }
+const narrow: Quota = { algorithm: 'sliding', quota: 12, windowMs: 60_000, bucketOrBurst: 1 }
 
-async function open (t: Test): Promise<{ places: Places, redis: Redis }> {
+async function open (t: Test): Promise<{ slots: ConcurrencySlots, redis: Redis }> {
   const { url } = await startRedisProcess(t)
-  const pool = new Pool(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
   const redis = new Redis(url)
-  const places = new Places(pool.batch, () => 0)
+  const slots = new ConcurrencySlots(pool.batch, () => 0)
   t.after(async () => {
-    places.close()
+    slots.close()
     redis.disconnect()
     await pool.quit()
   })
   await reached({ redisPool: pool })
-  return { places, redis }
+  return { slots, redis }
 }
 
 /** What a test does at one moment: asks for places, and gives some of those back that it holds. */
@@ -45,7 +45,7 @@ test('places and quotas are taken together or not at all, whatever is asked and 
       atUs += gapMs * 1000
       const given = held.splice(0, returned)
       for (let at = held.length - 1; at >= 0; at--) if ((held[at]?.endsAtUs ?? 0) <= atUs) held.splice(at, 1)
-      const claims = [{ key: 'quota', quota: narrow, cost: 1 }, { key: 'places', quota: placesQuota(limit), cost: 1 }]
+      const claims = [{ key: 'quota', quota: narrow, cost: 1 }, { key: 'places', quota: concurrencyQuota(limit), cost: 1 }]
       steps.push({ atUs, asked, claims, lease: `t.${index}`, returned: given.map(({ place }) => ({ key: 'places', place })) })
       const told = (await run(steps)).at(-1)
       const expected = Math.min(asked, limit - held.length, narrow.quota - used)
@@ -63,7 +63,7 @@ test('places and quotas are taken together or not at all, whatever is asked and 
 })
 
 test('places in Redis outlive their lease while they are held, and a Redis that has lost them is told of them', async (t) => {
-  const { places, redis } = await open(t)
+  const { slots: places, redis } = await open(t)
   const [one, other] = [places.hold(key, 'a.1.1'), places.hold(key, 'a.2.1')]
 
   places.recover()
@@ -78,12 +78,12 @@ test('places in Redis outlive their lease while they are held, and a Redis that 
 })
 
 test('places that were given back while they were being kept are free in the end', async (t) => {
-  const { places, redis } = await open(t)
+  const { slots: places, redis } = await open(t)
 
   for (let index = 0; index < 50; index++) {
-    const place = places.hold(key, `a.${index}.1`)
+    const slot = places.hold(key, `a.${index}.1`)
     places.recover()
-    place.release()
+    slot.release()
   }
   await until(async () => await redis.zcard(key) > 0, { what: 'the keeping has run' })
 
@@ -91,17 +91,17 @@ test('places that were given back while they were being kept are free in the end
 })
 
 test('places that may have been granted without an answer are given back', async (t) => {
-  const { places, redis } = await open(t)
+  const { slots: places, redis } = await open(t)
   await redis.zadd(key, Date.now() + 30_000, 'a.1.1', Date.now() + 30_000, 'b.1.1')
 
-  places.doubt(key, 'a.1.1')
+  places.releaseUnconfirmed(key, 'a.1.1')
 
   await until(async () => (await redis.zrange(key, '0', '-1')).join() === 'b.1.1', { what: 'it is free, and the other is not' })
   t.pass('free')
 })
 
 test('places heal where something else is in their place', async (t) => {
-  const { places, redis } = await open(t)
+  const { slots: places, redis } = await open(t)
   await redis.set(key, 'something else')
 
   places.hold(key, 'a.1.1')

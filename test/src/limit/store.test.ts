@@ -1,21 +1,21 @@
 import { Redis } from 'ioredis'
 import { test } from 'tap'
 import type { Test } from 'tap'
-import { takenOf } from '../../../src/limit/grants.ts'
-import type { Taken } from '../../../src/limit/grants.ts'
-import { termOf } from '../../../src/limit/quota.ts'
+import { decisionOf } from '../../../src/limit/grants.ts'
+import type { Decision } from '../../../src/limit/grants.ts'
+import { quotaCostOf } from '../../../src/limit/quota.ts'
 import { LimitStore } from '../../../src/limit/store.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { reached } from '../../helpers/reached.ts'
 import { startRedisProcess } from '../../helpers/redis-process.ts'
 
-const terms = [termOf({ algorithm: 'sliding', quota: 100, windowMs: 60_000, grain: 1000 }, 1)]
-const claimOf = (who: string) => ({ name: who, keys: [`ratelimit:{ip:${who}}:all`], terms })
+const costs = [quotaCostOf({ algorithm: 'sliding', quota: 100, windowMs: 60_000, bucketOrBurst: 1000 }, 1)]
+const claimOf = (who: string) => ({ name: who, keys: [`ratelimit:{ip:${who}}:all`], costs })
 
-async function open (t: Test): Promise<{ pool: Pool, redis: Redis }> {
+async function open (t: Test): Promise<{ pool: PooledRedis, redis: Redis }> {
   const { url } = await startRedisProcess(t)
-  const pool = new Pool(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
   const redis = new Redis(url)
   t.after(async () => {
     redis.disconnect()
@@ -25,10 +25,10 @@ async function open (t: Test): Promise<{ pool: Pool, redis: Redis }> {
   return { pool, redis }
 }
 
-async function take (store: LimitStore, who: string): Promise<Taken> {
-  const row = store.take(claimOf(who))
-  const place = row.join()
-  return takenOf(await row.promise(), place, terms)
+async function take (store: LimitStore, who: string): Promise<Decision> {
+  const check = store.take(claimOf(who))
+  const place = check.add()
+  return decisionOf(await check.promise(), place, costs)
 }
 
 test('store makes one ask of all identical requests of a tick, and tells each what it would have been told alone', async (t) => {
@@ -36,18 +36,18 @@ test('store makes one ask of all identical requests of a tick, and tells each wh
   const store = new LimitStore(pool.batch)
   const { asks } = pool.batch.counts
 
-  const taken = await Promise.all(Array.from({ length: 103 }, () => take(store, '192.0.2.1')))
+  const decision = await Promise.all(Array.from({ length: 103 }, () => take(store, '192.0.2.1')))
 
   t.equal(pool.batch.counts.asks - asks, 1)
-  t.same(taken.slice(0, 3).map(({ standings }) => standings[0]?.remaining), [99, 98, 97])
-  t.same(taken.map(({ isAllowed }) => isAllowed), [...new Array<boolean>(100).fill(true), false, false, false])
+  t.same(decision.slice(0, 3).map(({ statuses: standings }) => standings[0]?.remaining), [99, 98, 97])
+  t.same(decision.map(({ isAllowed }) => isAllowed), [...new Array<boolean>(100).fill(true), false, false, false])
 })
 
 test('store asks anew in the next tick', async (t) => {
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
 
-  const remaining = [await take(store, '192.0.2.1'), await take(store, '192.0.2.1'), await take(store, '192.0.2.2')].map(({ standings }) => standings[0]?.remaining)
+  const remaining = [await take(store, '192.0.2.1'), await take(store, '192.0.2.1'), await take(store, '192.0.2.2')].map(({ statuses: standings }) => standings[0]?.remaining)
 
   t.same(remaining, [99, 98, 99])
 })
@@ -58,7 +58,7 @@ test('store counts on when the clock of Redis jumps, forward or back', async (t)
   const store = new LimitStore(pool.batch, () => performance.now() + aheadMs)
 
   const remaining: (number | undefined)[] = []
-  for (aheadMs of [0, -3_600_000, 0, 7_200_000, 0]) remaining.push((await take(store, '192.0.2.1')).standings[0]?.remaining)
+  for (aheadMs of [0, -3_600_000, 0, 7_200_000, 0]) remaining.push((await take(store, '192.0.2.1')).statuses[0]?.remaining)
 
   t.same(remaining, [99, 98, 97, 96, 95])
 })
@@ -71,7 +71,7 @@ test('store looks without taking, and forgets', async (t) => {
   const seen = [await store.peek(claimOf('192.0.2.1')), await store.peek(claimOf('192.0.2.1'))]
   await store.reset(claimOf('192.0.2.1').keys)
 
-  t.same(seen.map(({ standings }) => standings[0]?.remaining), [99, 99])
+  t.same(seen.map(({ statuses: standings }) => standings[0]?.remaining), [99, 99])
   t.equal(await redis.dbsize(), 0)
 })
 
@@ -79,9 +79,9 @@ test('store counts on where one call asks the same counter again, in one bucket 
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
   const askedBy = async (route: string) => {
-    const row = store.take({ ...claimOf('192.0.2.1'), name: route })
-    const place = row.join()
-    return takenOf(await row.promise(), place, terms).standings[0]?.remaining
+    const check = store.take({ ...claimOf('192.0.2.1'), name: route })
+    const place = check.add()
+    return decisionOf(await check.promise(), place, costs).statuses[0]?.remaining
   }
 
   const first = await Promise.all(['a', 'b', 'c', 'd'].map(askedBy))

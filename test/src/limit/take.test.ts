@@ -11,7 +11,7 @@ import type { Step } from '../../helpers/limit-clock.ts'
 const beginUs = 1_763_800_000_000_000
 
 const quotas = (algorithm: Algorithm) => fc.record({ quota: fc.integer({ min: 1, max: 200 }), windowMs: fc.integer({ min: 1, max: 5000 }), burst: fc.integer({ min: 1, max: 50 }) })
-  .map(({ quota, windowMs, burst }): Quota => ({ algorithm, quota, windowMs, grain: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 }))
+  .map(({ quota, windowMs, burst }): Quota => ({ algorithm, quota, windowMs, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 }))
 
 /** Gaps from nothing to beyond a window, in microseconds; asks of several, at several costs. */
 const asks = fc.array(fc.record({
@@ -57,7 +57,7 @@ test('take grants a burst and the rate after it, never more, by gcra', async (t)
     const grants = steps.map(({ atUs, claims }, at) => ({ atUs, units: (told[at]?.granted ?? 0) * (claims[0]?.cost ?? 0) }))
     return grants.every(({ atUs: fromUs }, from) => {
       let units = 0
-      return grants.slice(from).every(({ atUs, units: more }) => (units += more) <= quota.grain + (atUs - fromUs) / 1000 * quota.quota / quota.windowMs)
+      return grants.slice(from).every(({ atUs, units: more }) => (units += more) <= quota.bucketOrBurst + (atUs - fromUs) / 1000 * quota.quota / quota.windowMs)
     })
   }), { numRuns: 300 })
 })
@@ -88,7 +88,7 @@ test('take and the counter in memory say the same', async (t) => {
       const [cost, nowMs] = [claim?.cost ?? 1, atUs / 1000]
       const granted = cost <= counter.free(nowMs) ? 1 : 0
       if (granted === 1) counter.take(cost, nowMs)
-      return { granted, standings: [counter.standing(cost, nowMs)] }
+      return { granted, standings: [counter.status(cost, nowMs)] }
     })
     assert.deepStrictEqual(await run(steps), expected)
   }), { numRuns: 150 })
@@ -115,7 +115,7 @@ test('take lets the same request pass exactly when it said', async (t) => {
     const told = await run(steps)
     const [last, answer] = [steps.at(-1), told.at(-1)]
     const retryMs = answer?.standings[0]?.retryMs ?? 0
-    const room = quota.algorithm === 'gcra' ? quota.grain : quota.quota
+    const room = quota.algorithm === 'gcra' ? quota.bucketOrBurst : quota.quota
     if (last === undefined || retryMs === 0 || (last.claims[0]?.cost ?? 0) > room) return true
     const wholeMsUs = Math.floor(last.atUs / 1000) * 1000
     const then = { ...last, asked: 1, atUs: wholeMsUs + retryMs * 1000 + (quota.algorithm === 'gcra' ? 999 : 0) }
@@ -126,8 +126,8 @@ test('take lets the same request pass exactly when it said', async (t) => {
 
 test('take takes from all policies or from none', async (t) => {
   const run = await startClock(t)
-  const wide: Quota = { algorithm: 'sliding', quota: 10, windowMs: 60_000, grain: 1 }
-  const narrow: Quota = { algorithm: 'fixed', quota: 2, windowMs: 60_000, grain: 0 }
+  const wide: Quota = { algorithm: 'sliding', quota: 10, windowMs: 60_000, bucketOrBurst: 1 }
+  const narrow: Quota = { algorithm: 'fixed', quota: 2, windowMs: 60_000, bucketOrBurst: 0 }
   const claims = [{ key: 'wide', quota: wide, cost: 1 }, { key: 'narrow', quota: narrow, cost: 1 }]
 
   const told = await run([...Array.from({ length: 5 }, () => ({ atUs: beginUs, asked: 1, claims })), { atUs: beginUs, asked: 1, claims: claims.slice(0, 1) }])
@@ -141,10 +141,10 @@ test('take makes nobody wait longer than a window after the clock was set back, 
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
   await holds(t, fc.asyncProperty(any, fc.integer({ min: 0, max: 4_000_000_000 }), async (quota, backUs) => {
-    const room = quota.algorithm === 'gcra' ? quota.grain : quota.quota
-    const fullMs = quota.algorithm === 'gcra' ? Math.ceil(Math.ceil(quota.windowMs * 1000 / quota.quota) * quota.grain / 1000) : quota.windowMs
+    const room = quota.algorithm === 'gcra' ? quota.bucketOrBurst : quota.quota
+    const fullMs = quota.algorithm === 'gcra' ? Math.ceil(Math.ceil(quota.windowMs * 1000 / quota.quota) * quota.bucketOrBurst / 1000) : quota.windowMs
     const ask = (atUs: number): Step => ({ atUs, asked: 1000, claims: [{ key: 'one', quota, cost: 1 }] })
-    const told = await run([ask(beginUs), ask(beginUs - backUs), ask(beginUs - backUs + (fullMs + quota.grain + 2) * 1000)])
+    const told = await run([ask(beginUs), ask(beginUs - backUs), ask(beginUs - backUs + (fullMs + quota.bucketOrBurst + 2) * 1000)])
     const isFresh = quota.algorithm === 'fixed' || quota.algorithm === 'gcra' || backUs > 0
     return told[0]?.granted === room && told[1]?.granted === 0 && (!isFresh || told[2]?.granted === room)
   }), { numRuns: 200 })

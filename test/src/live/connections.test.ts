@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Connections } from '../../../src/live/connections.ts'
 import { resolveLivePolicy } from '../../../src/live/policy.ts'
-import { Replays } from '../../../src/live/replays.ts'
+import { ReplayBudget } from '../../../src/live/replays.ts'
 import { ConnectionStore } from '../../../src/live/store.ts'
 import { StreamConnection } from '../../../src/live/stream.ts'
 import { buildTestApp } from '../../helpers/app.ts'
@@ -13,7 +13,7 @@ t.test('connections are sent away evenly: no 250 ms with more than 15 % of them,
   const store = new ConnectionStore(redisPool.batch, redisPool.keyspace, 'this instance', policy.heartbeatMs)
   const connections = new Connections(store, async () => [], policy)
   const closedAt: number[] = []
-  const surroundings = { events, policy, replays: new Replays(policy.replayedEventsPerSecond), onFailure (error: unknown) { t.fail(String(error)) }, onChange () {}, onClose () { closedAt.push(performance.now()) } }
+  const surroundings = { events, policy, replayBudget: new ReplayBudget(policy.replayedEventsPerSecond), onFailure (error: unknown) { t.fail(String(error)) }, onChange () {}, onClose () { closedAt.push(performance.now()) } }
   for (let index = 0; index < 400; index++) {
     const stream = new StreamConnection({ writableLength: 0, writableFinished: true, destroy: () => {} }, { userId: undefined, device: undefined, address: `10.0.0.${index}` }, surroundings)
     stream.open(['events'], new Map())

@@ -1,12 +1,12 @@
 import t from 'tap'
-import { Replays } from '../../../src/live/replays.ts'
+import { ReplayBudget } from '../../../src/live/replays.ts'
 import { until } from '../../helpers/until.ts'
 
 /** Asks for replays of so many events each; counts those that have begun. */
-function flood (replays: Replays, client: string, count: number, events: number): { begun: number } {
+function flood (replayBudget: ReplayBudget, client: string, count: number, events: number): { begun: number } {
   const seen = { begun: 0 }
   for (let n = 0; n < count; n++) {
-    replays.begin(client, (meter) => {
+    replayBudget.begin(client, (meter) => {
       seen.begun += 1
       for (let event = 0; event < events; event++) meter.count()
       meter.finish()
@@ -16,10 +16,10 @@ function flood (replays: Replays, client: string, count: number, events: number)
 }
 
 t.test('replays are charged by events, and wait when a client has used up its own', async (t) => {
-  const replays = new Replays(100)
+  const replayBudget = new ReplayBudget(100)
 
-  const large = flood(replays, 'address 192.0.2.1', 100, 200)
-  const small = flood(replays, 'address 192.0.2.2', 10, 10)
+  const large = flood(replayBudget, 'address 192.0.2.1', 100, 200)
+  const small = flood(replayBudget, 'address 192.0.2.2', 10, 10)
 
   const atOnce = large.begun
   t.ok(atOnce >= 4 && atOnce <= 5, 'the events of 8 s at once, and what a slow machine adds')
@@ -30,20 +30,20 @@ t.test('replays are charged by events, and wait when a client has used up its ow
 })
 
 t.test('replays that do not finish keep what was reserved for them', async (t) => {
-  const replays = new Replays(8)
-  const [kept, given] = [{ begun: 0 }, flood(replays, 'user bob', 10, 0)]
-  for (let n = 0; n < 10; n++) replays.begin('user ann', () => { kept.begun += 1 })
+  const replayBudget = new ReplayBudget(8)
+  const [kept, given] = [{ begun: 0 }, flood(replayBudget, 'user bob', 10, 0)]
+  for (let n = 0; n < 10; n++) replayBudget.begin('user ann', () => { kept.begun += 1 })
 
   t.equal(kept.begun, 1)
   t.equal(given.begun, 10)
 })
 
 t.test('replays that are cancelled while they wait do not begin', async (t) => {
-  const replays = new Replays(1000)
-  flood(replays, 'user ann', 1, 8500)
+  const replayBudget = new ReplayBudget(1000)
+  flood(replayBudget, 'user ann', 1, 8500)
   let isBegun = false
-  const cancel = replays.begin('user ann', () => { isBegun = true })
-  const after = flood(replays, 'user ann', 1, 1)
+  const cancel = replayBudget.begin('user ann', () => { isBegun = true })
+  const after = flood(replayBudget, 'user ann', 1, 1)
   cancel()
 
   await until(() => after.begun === 1, { what: 'the one behind it' })
@@ -51,5 +51,5 @@ t.test('replays that are cancelled while they wait do not begin', async (t) => {
 })
 
 t.test('replays tell who asks at once what went wrong', async (t) => {
-  t.throws(() => new Replays(1).begin('user ann', () => { throw new Error('full') }), /full/)
+  t.throws(() => new ReplayBudget(1).begin('user ann', () => { throw new Error('full') }), /full/)
 })

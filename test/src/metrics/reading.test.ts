@@ -1,12 +1,12 @@
 import t from 'tap'
 import { Histogram } from '../../../src/histogram.ts'
 import { History, growth, nodeRates } from '../../../src/metrics/reading.ts'
-import type { Reading } from '../../../src/metrics/reading.ts'
+import type { MetricsSnapshot } from '../../../src/metrics/reading.ts'
 
 const counts = { requests: 0, refused: 0, failed: 0, hit: 0, stale: 0, miss: 0, bypass: 0, published: 0, delivered: 0, timeouts: 0, lost: 0, exhausted: 0 }
 
 /** A reading at a second, when Redis was last looked at, and what it had evicted by then. */
-function readingAt (seconds: number, evicted = 0, lookedAt = seconds): Reading {
+function readingAt (seconds: number, evicted = 0, lookedAt = seconds): MetricsSnapshot {
   const node = { node: '', figures: { redis_evicted_keys_total: evicted }, version: '7', role: 'master', memoryPolicy: 'noeviction', slowLogLength: 0 }
   return {
     at: seconds * 1000,

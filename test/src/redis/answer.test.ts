@@ -1,36 +1,36 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import t from 'tap'
-import { Answer } from '../../../src/redis/answer.ts'
+import { PendingReply } from '../../../src/redis/answer.ts'
 
 /** What hearers were told, in order. */
-function listen (): { told: unknown[], hearer: (name: string) => { answered (value: unknown): void, failed (error: Error): void } } {
+function listen (): { told: unknown[], hearer: (name: string) => { onReply (value: unknown): void, onError (error: Error): void } } {
   const told: unknown[] = []
-  return { told, hearer: (name) => ({ answered: (value) => told.push([name, value]), failed: (error) => told.push([name, error.message]) }) }
+  return { told, hearer: (name) => ({ onReply: (value) => told.push([name, value]), onError: (error) => told.push([name, error.message]) }) }
 }
 
 t.test('answer settles once, and tells all hearers at once and in their order, late ones too', async (t) => {
-  const [{ told, hearer }, answer] = [listen(), new Answer<number>()]
-  for (const name of ['a', 'b', 'c']) answer.hear(hearer(name))
-  t.equal(answer.value, undefined)
+  const [{ told, hearer }, reply] = [listen(), new PendingReply<number>()]
+  for (const name of ['a', 'b', 'c']) reply.subscribe(hearer(name))
+  t.equal(reply.value, undefined)
 
-  answer.resolve(1)
-  answer.resolve(2)
-  answer.reject(new Error('late'))
-  answer.hear(hearer('d'))
+  reply.resolve(1)
+  reply.resolve(2)
+  reply.reject(new Error('late'))
+  reply.subscribe(hearer('d'))
 
-  t.equal(answer.value, 1)
+  t.equal(reply.value, 1)
   t.same(told, [['a', 1], ['b', 1], ['c', 1], ['d', 1]])
-  t.equal(await answer.promise(), 1)
+  t.equal(await reply.promise(), 1)
 })
 
 t.test('answer fails whoever waits, and leaves nobody behind when a hearer throws', async (t) => {
-  const [{ told, hearer }, answer] = [listen(), new Answer<number>()]
-  answer.hear({ answered: () => {}, failed: () => { throw new Error('a fault of the hearer') } })
-  answer.hear(hearer('next'))
-  const waiting = answer.promise()
-  const settled = answer.settled()
+  const [{ told, hearer }, reply] = [listen(), new PendingReply<number>()]
+  reply.subscribe({ onReply: () => {}, onError: () => { throw new Error('a fault of the hearer') } })
+  reply.subscribe(hearer('next'))
+  const waiting = reply.promise()
+  const settled = reply.settled()
 
-  t.throws(() => answer.reject(new Error('away')), { message: 'a fault of the hearer' })
+  t.throws(() => reply.reject(new Error('away')), { message: 'a fault of the hearer' })
 
   t.same(told, [['next', 'away']])
   await t.rejects(waiting, { message: 'away' })
@@ -38,7 +38,7 @@ t.test('answer fails whoever waits, and leaves nobody behind when a hearer throw
 })
 
 t.test('answer becomes another, or the failure of what makes it that', async (t) => {
-  const [one, two, three] = [new Answer<number>(), new Answer<number>(), new Answer<number>()]
+  const [one, two, three] = [new PendingReply<number>(), new PendingReply<number>(), new PendingReply<number>()]
   const [doubled, thrown, away] = [one.map((value) => value * 2), two.map(() => { throw new Error('no') }), three.map((value) => value)]
   one.resolve(2)
   two.resolve(2)
@@ -51,8 +51,8 @@ t.test('answer becomes another, or the failure of what makes it that', async (t)
 })
 
 t.test('answer of several is here with the last of them, in their order, or fails with the first that does', (t) => {
-  const [one, two] = [new Answer<number>(), new Answer<number>()]
-  const [both, failing] = [Answer.all([one, two, Answer.of(3)]), Answer.all([one, Answer.of(1).map(() => { throw new Error('no') })])]
+  const [one, two] = [new PendingReply<number>(), new PendingReply<number>()]
+  const [both, failing] = [PendingReply.all([one, two, PendingReply.of(3)]), PendingReply.all([one, PendingReply.of(1).map(() => { throw new Error('no') })])]
   two.resolve(2)
   t.equal(both.value, undefined)
   one.resolve(1)
@@ -63,10 +63,10 @@ t.test('answer of several is here with the last of them, in their order, or fail
 })
 
 t.test('answer goes on in the async context of who waits, not of who brings it', async (t) => {
-  const [contexts, answer] = [new AsyncLocalStorage<string>(), new Answer<number>()]
-  const seen = contexts.run('who waits', () => answer.settled().then(() => contexts.getStore()))
+  const [contexts, reply] = [new AsyncLocalStorage<string>(), new PendingReply<number>()]
+  const seen = contexts.run('who waits', () => reply.settled().then(() => contexts.getStore()))
 
-  contexts.run('who brings it', () => answer.resolve(1))
+  contexts.run('who brings it', () => reply.resolve(1))
 
   t.equal(await seen, 'who waits')
 })

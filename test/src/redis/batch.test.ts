@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { RedisReplyError, RedisUnavailableError } from '../../../src/errors.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { Script } from '../../../src/redis/script.ts'
 import { startRig } from '../../helpers/faults.ts'
 import type { Rig } from '../../helpers/faults.ts'
@@ -21,15 +21,15 @@ const echo = new Script<Echo>({
   }
 })
 
-async function startPool (t: Test, url: string): Promise<Pool> {
-  const pool = new Pool(resolveRedisPolicy({ url }))
+async function startPool (t: Test, url: string): Promise<PooledRedis> {
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
   t.after(() => pool.quit())
   await pool.start(5000)
   await until(() => pool.load.ready === pool.load.connections, { what: 'all connections are ready' })
   return pool
 }
 
-async function start (t: Test): Promise<Rig & { pool: Pool }> {
+async function start (t: Test): Promise<Rig & { pool: PooledRedis }> {
   const rig = await startRig(t)
   return { ...rig, pool: await startPool(t, rig.url) }
 }
@@ -37,11 +37,11 @@ async function start (t: Test): Promise<Rig & { pool: Pool }> {
 t.test('batch sends what one tick asks as one write of few commands', async (t) => {
   const { pool, proxy, control } = await start(t)
   await control.mset('a', '1', 'b', '2')
-  await pool.batch.ask(echo, ['a'], ['warm'])
+  await pool.batch.runScript(echo, ['a'], ['warm'])
   const written = countWrites(t, proxy.port)
 
-  const asks = Array.from({ length: 50 }, (_, index) => pool.batch.ask(echo, ['a'], [`${index}`]))
-  const reads = Array.from({ length: 100 }, (_, index) => pool.batch.read(index % 2 ? 'a' : 'b'))
+  const asks = Array.from({ length: 50 }, (_, index) => pool.batch.runScript(echo, ['a'], [`${index}`]))
+  const reads = Array.from({ length: 100 }, (_, index) => pool.batch.get(index % 2 ? 'a' : 'b'))
   const answers = await Promise.all(asks)
   const values = await Promise.all(reads)
 
@@ -67,12 +67,12 @@ t.test('batch sends what a request waits for before background work, whichever w
 
 t.test('batch splits the asks of a script so that one call stays within 250 µs', async (t) => {
   const { pool, proxy } = await start(t)
-  await pool.batch.ask(echo, ['a'], ['warm'])
+  await pool.batch.runScript(echo, ['a'], ['warm'])
   const written = countWrites(t, proxy.port)
 
-  await Promise.all(Array.from({ length: 120 }, () => pool.batch.ask(echo, ['a'], ['x'])))
+  await Promise.all(Array.from({ length: 120 }, () => pool.batch.runScript(echo, ['a'], ['x'])))
 
-  t.equal(echo.asksPerCall, 50)
+  t.equal(echo.operationsPerCall, 50)
   t.same([...written.commands], [['EVALSHA', 3]])
   t.equal(written.writes, 1)
 })
@@ -83,10 +83,10 @@ t.test('batch fails one asker only when one key is of the wrong type', async (t)
   await control.set('text', 'value')
 
   const [fine, wrong, read, readWrong] = await Promise.allSettled([
-    pool.batch.ask(echo, ['text'], ['x']),
-    pool.batch.ask(echo, ['hash'], ['x']),
-    pool.batch.read('text'),
-    pool.batch.read('hash')
+    pool.batch.runScript(echo, ['text'], ['x']),
+    pool.batch.runScript(echo, ['hash'], ['x']),
+    pool.batch.get('text'),
+    pool.batch.get('hash')
   ])
 
   t.match(fine, { status: 'fulfilled', value: { text: 'x', value: 'value' } })
@@ -97,10 +97,10 @@ t.test('batch fails one asker only when one key is of the wrong type', async (t)
 
 t.test('batch answers an ask after SCRIPT FLUSH', async (t) => {
   const { pool, control } = await start(t)
-  await pool.batch.ask(echo, ['a'], ['x'])
+  await pool.batch.runScript(echo, ['a'], ['x'])
   await control.script('FLUSH')
 
-  const answers = await Promise.all([pool.batch.ask(echo, ['a'], ['y']), pool.batch.ask(echo, ['a'], ['z'])])
+  const answers = await Promise.all([pool.batch.runScript(echo, ['a'], ['y']), pool.batch.runScript(echo, ['a'], ['z'])])
 
   t.same(answers.map(({ text }) => text), ['y', 'z'])
 })
@@ -109,10 +109,10 @@ t.test('batch reads a value known to be large beside small ones, not before them
   const { pool, proxy, control } = await start(t)
   await control.set('large', Buffer.alloc(1_000_000, 'x'))
   await control.set('small', 'y')
-  await pool.batch.read('large')
+  await pool.batch.get('large')
   const written = countWrites(t, proxy.port)
 
-  const [large, small] = await Promise.all([pool.batch.read('large'), pool.batch.read('small')])
+  const [large, small] = await Promise.all([pool.batch.get('large'), pool.batch.get('small')])
 
   t.equal(large?.length, 1_000_000)
   t.equal(String(small), 'y')
@@ -123,10 +123,10 @@ t.test('batch settles every ask when large answers wait for room, and when Redis
   const { pool, control, redis } = await start(t)
   const keys = Array.from({ length: 30 }, (_, index) => `large:${index}`)
   for (const key of keys) await control.set(key, Buffer.alloc(600_000, 'x'))
-  for (const key of keys) await until(() => pool.batch.read(key), { what: 'one large answer' })
+  for (const key of keys) await until(() => pool.batch.get(key), { what: 'one large answer' })
 
-  const values = await Promise.allSettled(keys.map((key) => pool.batch.read(key)))
-  const late = Promise.allSettled(keys.map((key) => pool.batch.read(key)))
+  const values = await Promise.allSettled(keys.map((key) => pool.batch.get(key)))
+  const late = Promise.allSettled(keys.map((key) => pool.batch.get(key)))
   await redis.kill()
 
   t.ok(values.some(({ status }) => status === 'fulfilled'))
@@ -135,12 +135,12 @@ t.test('batch settles every ask when large answers wait for room, and when Redis
 
 t.test('batch times out as one, drops what comes later, and goes on with right answers', async (t) => {
   const { pool, proxy } = await start(t)
-  await pool.batch.ask(echo, ['a'], ['warm'])
+  await pool.batch.runScript(echo, ['a'], ['warm'])
   await proxy.fault('latency', { delayMs: 300 })
 
-  const outcomes = await Promise.allSettled([pool.batch.ask(echo, ['a'], ['late']), pool.batch.read('a')])
+  const outcomes = await Promise.allSettled([pool.batch.runScript(echo, ['a'], ['late']), pool.batch.get('a')])
   await proxy.heal()
-  const next = await until(() => pool.batch.ask(echo, ['a'], ['next']), { what: 'an answer after the delay' })
+  const next = await until(() => pool.batch.runScript(echo, ['a'], ['next']), { what: 'an answer after the delay' })
 
   for (const outcome of outcomes) t.match(outcome, { status: 'rejected', reason: RedisUnavailableError })
   t.equal(next.text, 'next')
@@ -169,7 +169,7 @@ t.test('batch hands every ask its own answer or error in any interleaving of ask
   }
   const isOwn = async () => {
     const text = `${ask += 1}`
-    const outcome = await pool.batch.ask(echo, ['key'], [text]).catch((error: Error) => error)
+    const outcome = await pool.batch.runScript(echo, ['key'], [text]).catch((error: Error) => error)
     if (outcome instanceof Error) return outcome instanceof RedisUnavailableError
     answered += 1
     return outcome.text === text
@@ -177,11 +177,11 @@ t.test('batch hands every ask its own answer or error in any interleaving of ask
   /** An ask that fails by itself, beside those that do not. */
   const isWrong = async () => {
     await control.hset('hash', 'field', 'value')
-    const outcome = await pool.batch.ask(echo, ['hash'], ['x']).catch((error: Error) => error)
+    const outcome = await pool.batch.runScript(echo, ['hash'], ['x']).catch((error: Error) => error)
     return outcome instanceof RedisReplyError || outcome instanceof RedisUnavailableError
   }
   const isRead = async () => {
-    const outcome = await pool.batch.read('text').catch((error: Error) => error)
+    const outcome = await pool.batch.get('text').catch((error: Error) => error)
     return outcome instanceof RedisUnavailableError || String(outcome) === 'value'
   }
 

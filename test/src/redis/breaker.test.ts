@@ -1,9 +1,9 @@
 import t from 'tap'
-import { Breaker } from '../../../src/redis/breaker.ts'
+import { CircuitBreaker } from '../../../src/redis/breaker.ts'
 
 t.test('breaker opens at the third failure in a row, and says so once', async (t) => {
   const changes: boolean[] = []
-  const breaker = new Breaker((isOpen) => changes.push(isOpen))
+  const breaker = new CircuitBreaker((isOpen) => changes.push(isOpen))
 
   const states = [1, 2, 3, 4].map(() => {
     breaker.failed()
@@ -16,7 +16,7 @@ t.test('breaker opens at the third failure in a row, and says so once', async (t
 
 t.test('breaker counts failures in a row only', async (t) => {
   const changes: boolean[] = []
-  const breaker = new Breaker((isOpen) => changes.push(isOpen))
+  const breaker = new CircuitBreaker((isOpen) => changes.push(isOpen))
 
   breaker.failed()
   breaker.failed()
@@ -30,7 +30,7 @@ t.test('breaker counts failures in a row only', async (t) => {
 
 t.test('breaker closes at the first success, and says so once', async (t) => {
   const changes: boolean[] = []
-  const breaker = new Breaker((isOpen) => changes.push(isOpen))
+  const breaker = new CircuitBreaker((isOpen) => changes.push(isOpen))
   for (let failures = 0; failures < 5; failures++) breaker.failed()
 
   breaker.succeeded()

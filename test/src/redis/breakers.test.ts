@@ -1,14 +1,14 @@
 import t from 'tap'
-import { Breakers } from '../../../src/redis/breakers.ts'
-import type { Breaker } from '../../../src/redis/breaker.ts'
+import { CircuitBreakers } from '../../../src/redis/breakers.ts'
+import type { CircuitBreaker } from '../../../src/redis/breaker.ts'
 
-function open (breaker: Breaker): void {
+function open (breaker: CircuitBreaker): void {
   for (let failure = 0; failure < 3; failure++) breaker.failed()
 }
 
 t.test('breakers tell of an outage when the first opens, and of its end when all are closed', (t) => {
   const told: boolean[] = []
-  const breakers = new Breakers((isOut) => told.push(isOut))
+  const breakers = new CircuitBreakers((isOut) => told.push(isOut))
 
   open(breakers.of('a:1'))
   open(breakers.of('b:1'))
@@ -23,7 +23,7 @@ t.test('breakers tell of an outage when the first opens, and of its end when all
 })
 
 t.test('breakers let one node be, whatever befalls another', (t) => {
-  const breakers = new Breakers(() => {})
+  const breakers = new CircuitBreakers(() => {})
 
   for (let failure = 0; failure < 3; failure++) {
     breakers.of('a:1').failed()
@@ -38,7 +38,7 @@ t.test('breakers let one node be, whatever befalls another', (t) => {
 
 t.test('breakers forget a node that serves nothing any more, and its outage with it', (t) => {
   const told: boolean[] = []
-  const breakers = new Breakers((isOut) => told.push(isOut))
+  const breakers = new CircuitBreakers((isOut) => told.push(isOut))
   open(breakers.of('old:1'))
 
   breakers.keep(new Set(['new:1']))

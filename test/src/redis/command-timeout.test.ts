@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import type { RedisOptions } from '../../../src/redis/policy.ts'
 import { startProxiedCluster } from '../../helpers/proxied-cluster.ts'
@@ -13,8 +13,8 @@ t.setTimeout(60_000)
 /** A round trip of 300 ms and a little. */
 const farAway = { delayMs: 150 }
 
-function open (t: Test, options: RedisOptions): Pool {
-  const pool = new Pool(resolveRedisPolicy({ min: 2, max: 3, ...options }))
+function open (t: Test, options: RedisOptions): PooledRedis {
+  const pool = new PooledRedis(resolveRedisPolicy({ min: 2, max: 3, ...options }))
   t.after(() => pool.quit())
   return pool
 }
@@ -28,7 +28,7 @@ t.test('a Redis that is 300 ms away is used with a longer commandTimeout, and no
   await until(() => patient.state === 'ready', { what: 'it is ready' })
   await patient.set('key', 'value')
   t.equal(await patient.get('key'), 'value')
-  t.equal(String(await patient.batch.read('key')), 'value')
+  t.equal(String(await patient.batch.get('key')), 'value')
   t.same(await patient.pipeline().get('key').exec(), [[null, 'value']])
   await using lease = await patient.lease()
   t.equal(await (lease.client as Redis).get('key'), 'value')
@@ -59,7 +59,7 @@ t.test('every way to ask waits for as long as commandTimeout says', async (t) =>
   t.after(() => lease.release())
   await rig.proxy.fault('partition')
 
-  const late = await Promise.allSettled([pool.get('key'), pool.batch.read('key'), pool.batch.command('GET', ['key']), pool.pipeline().get('key').exec(), lease.client.get('key')])
+  const late = await Promise.allSettled([pool.get('key'), pool.batch.get('key'), pool.batch.command('GET', ['key']), pool.pipeline().get('key').exec(), lease.client.get('key')])
 
   for (const each of late) t.match(each, { status: 'rejected', reason: { message: /no answer within 400 ms|no connection/ } })
   await rig.proxy.heal()

@@ -2,8 +2,8 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { readAddress } from '../../../src/redis/address.ts'
-import { connector } from '../../../src/redis/connection.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { connectionFactory } from '../../../src/redis/connection.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { freePort } from '../../helpers/ports.ts'
 import { startProxy } from '../../helpers/proxy.ts'
@@ -30,7 +30,7 @@ t.test('connection to a Cluster gives each attempt more time than the one before
   await proxy.fault('latency', { delayMs: 200 })
   let attempts = 1
 
-  const client = connector(readAddress('url', url), {})('commands')
+  const client = connectionFactory(readAddress('url', url), {})('commands')
   t.after(() => client.disconnect())
   client.on('reconnecting', () => { attempts += 1 })
 
@@ -45,7 +45,7 @@ t.test('connection over TLS gives each attempt more time than the one before, as
   await proxy.fault('latency', { delayMs: 300 })
   let attempts = 1
 
-  const client = connector(readAddress('url', proxy.url.replace('redis', 'rediss')), { tls: { ca } })('commands')
+  const client = connectionFactory(readAddress('url', proxy.url.replace('redis', 'rediss')), { tls: { ca } })('commands')
   t.after(() => client.disconnect())
   client.on('reconnecting', () => { attempts += 1 })
 
@@ -56,16 +56,16 @@ t.test('connection over TLS gives each attempt more time than the one before, as
 t.test('connection to a Cluster that was away as a whole is used once it is back, though much was asked meanwhile', async (t) => {
   const { url, proxy } = await startSmallCluster(t)
   await proxy.fault('down')
-  const pool = new Pool(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
   t.after(() => pool.quit())
   const outages: boolean[] = []
   pool.on('outage', (isOut: boolean) => outages.push(isOut))
 
-  await until(() => pool.batch.read('key').then(() => false, () => pool.isBroken), { what: 'nobody is asked any more' })
+  await until(() => pool.batch.get('key').then(() => false, () => pool.isBroken), { what: 'nobody is asked any more' })
   await proxy.heal()
   await until(() => pool.state === 'ready', { what: 'it is there again' })
 
   t.equal(await until(() => pool.set('key', 'value'), { what: 'it is written' }), 'OK')
-  t.equal(String(await until(() => pool.batch.read('key'), { what: 'it is read' })), 'value')
+  t.equal(String(await until(() => pool.batch.get('key'), { what: 'it is read' })), 'value')
   t.same([outages[0], outages.at(-1)], [true, false])
 })

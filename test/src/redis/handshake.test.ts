@@ -1,8 +1,8 @@
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { connector } from '../../../src/redis/connection.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { connectionFactory } from '../../../src/redis/connection.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import type { RedisOptions } from '../../../src/redis/policy.ts'
 import { aclUser } from '../../helpers/acl.ts'
@@ -15,8 +15,8 @@ const username = 'app'
 const password = 'secret'
 const args = aclUser({ name: username, password, rules: ['~*', '&*', '+@all', '-select', '-client|setname'] })
 
-function open (t: Test, options: RedisOptions): Pool {
-  const pool = new Pool(resolveRedisPolicy(options))
+function open (t: Test, options: RedisOptions): PooledRedis {
+  const pool = new PooledRedis(resolveRedisPolicy(options))
   t.after(() => pool.quit())
   return pool
 }
@@ -24,7 +24,7 @@ function open (t: Test, options: RedisOptions): Pool {
 /** The first failure that a connection of these options tells of. */
 async function firstError (t: Test, options: RedisOptions): Promise<Error> {
   const { from, connection } = resolveRedisPolicy(options)
-  const client = connector(from, connection)('commands')
+  const client = connectionFactory(from, connection)('commands')
   t.after(() => client.disconnect())
   return await new Promise((resolve) => client.once('error', resolve))
 }

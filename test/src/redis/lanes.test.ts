@@ -1,37 +1,37 @@
 import { Command, Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { connector } from '../../../src/redis/connection.ts'
-import type { Cargo, Lane } from '../../../src/redis/lane.ts'
-import { Lanes } from '../../../src/redis/lanes.ts'
-import type { LanesOptions } from '../../../src/redis/lanes.ts'
+import { connectionFactory } from '../../../src/redis/connection.ts'
+import type { OutgoingCommand, Connection } from '../../../src/redis/lane.ts'
+import { ConnectionPool } from '../../../src/redis/lanes.ts'
+import type { ConnectionPoolOptions } from '../../../src/redis/lanes.ts'
 import { startRig } from '../../helpers/faults.ts'
 import type { Rig } from '../../helpers/faults.ts'
 import { until } from '../../helpers/until.ts'
 
-async function start (t: Test, options: Partial<LanesOptions> = {}): Promise<Rig & { lanes: Lanes }> {
+async function start (t: Test, options: Partial<ConnectionPoolOptions> = {}): Promise<Rig & { connections: ConnectionPool }> {
   const rig = await startRig(t)
-  const open = connector({ kind: 'server', options: { host: rig.proxy.host, port: rig.proxy.port } }, {})
-  const lanes = new Lanes({ open: () => open('commands'), min: 2, max: 3, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, onDenied: () => {}, ...options })
-  t.after(() => lanes.close())
-  await until(() => lanes.all.every((lane) => lane.isReady), { what: 'all connections are ready' })
-  return { ...rig, lanes }
+  const open = connectionFactory({ kind: 'server', options: { host: rig.proxy.host, port: rig.proxy.port } }, {})
+  const connections = new ConnectionPool({ open: () => open('commands'), min: 2, max: 3, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, onDenied: () => {}, ...options })
+  t.after(() => connections.close())
+  await until(() => connections.all.every((connection) => connection.isReady), { what: 'all connections are ready' })
+  return { ...rig, connections }
 }
 
 /** A command that nobody but its own promise is told of. */
-function cargoOf (lane: Lane, command: Command): Cargo {
-  return { command, wire: lane.wireOf(command), isOpen: true, resends: 0, answered: () => {}, failed: () => {} }
+function cargoOf (connection: Connection, command: Command): OutgoingCommand {
+  return { command, health: connection.healthOf(command), isOpen: true, resends: 0, answered: () => {}, failed: () => {} }
 }
 
-function crowd (lanes: Lanes, commands = 600): Promise<unknown> {
+function crowd (connections: ConnectionPool, commands = 600): Promise<unknown> {
   const all = Array.from({ length: commands }, () => new Command('get', ['key'], { replyEncoding: 'utf8' }))
-  const lane = lanes.choose()
-  lane?.write(all.map((command) => cargoOf(lane, command)))
+  const connection = connections.choose()
+  connection?.write(all.map((command) => cargoOf(connection, command)))
   return Promise.allSettled(all.map(({ promise }) => promise))
 }
 
 t.test('lanes give everything to the first connection until it is crowded, then to the next', async (t) => {
-  const { lanes } = await start(t)
+  const { connections: lanes } = await start(t)
   const [first, second] = lanes.all
 
   t.equal(lanes.choose(), first)
@@ -43,12 +43,12 @@ t.test('lanes give everything to the first connection until it is crowded, then 
 })
 
 t.test('lanes open one more while all are crowded, up to their maximum, and then take the least crowded', async (t) => {
-  const { lanes, proxy } = await start(t, { min: 1, max: 2 })
+  const { connections: lanes, proxy } = await start(t, { min: 1, max: 2 })
   await proxy.fault('latency', { delayMs: 100 })
 
   const answers = [crowd(lanes, 700)]
   lanes.choose()
-  await until(() => lanes.all.length === 2 && lanes.all.every((lane) => lane.isReady), { what: 'one more connection is ready' })
+  await until(() => lanes.all.length === 2 && lanes.all.every((connection) => connection.isReady), { what: 'one more connection is ready' })
   answers.push(crowd(lanes, 700), crowd(lanes, 700), crowd(lanes, 600))
   const least = [...lanes.all].sort((one, other) => one.inFlight - other.inFlight)[0]
   const chosen = lanes.choose()
@@ -60,7 +60,7 @@ t.test('lanes open one more while all are crowded, up to their maximum, and then
 })
 
 t.test('lanes have room for an answer of a megabyte beside the connection that small answers use', async (t) => {
-  const { lanes } = await start(t, { min: 2, max: 2 })
+  const { connections: lanes } = await start(t, { min: 2, max: 2 })
   const [first, second] = lanes.all
 
   const chosen = lanes.chooseFor(1_000_000)
@@ -74,7 +74,7 @@ t.test('lanes have room for an answer of a megabyte beside the connection that s
 })
 
 t.test('lanes close what has been idle, down to their minimum', async (t) => {
-  const { lanes } = await start(t, { min: 1, max: 3, idleMs: 20 })
+  const { connections: lanes } = await start(t, { min: 1, max: 3, idleMs: 20 })
   const answers = crowd(lanes)
   lanes.choose()
   await answers
@@ -85,56 +85,56 @@ t.test('lanes close what has been idle, down to their minimum', async (t) => {
 })
 
 t.test('lanes replace a connection that has ended', async (t) => {
-  const { lanes } = await start(t)
+  const { connections: lanes } = await start(t)
   const [first] = lanes.all
 
   first?.client.disconnect()
-  await until(() => lanes.all.length === 2 && lanes.all.every((lane) => lane !== first && lane.isReady), { what: 'another connection stands in its place' })
+  await until(() => lanes.all.length === 2 && lanes.all.every((connection) => connection !== first && connection.isReady), { what: 'another connection stands in its place' })
 
   t.ok(lanes.choose())
 })
 
 t.test('lanes use other connections while one is half open, and have it back later', async (t) => {
-  const { lanes, proxy, control } = await start(t)
+  const { connections: lanes, proxy, control } = await start(t)
   const [first, second] = lanes.all
   await proxy.fault('halfOpen')
   await until(() => second?.probe(), { what: 'the second connection is a new one' })
 
   const chosen = await until(async () => {
-    const lane = lanes.choose()
-    const isWell = await lane?.probe()
-    return isWell ? lane : undefined
+    const connection = lanes.choose()
+    const isWell = await connection?.probe()
+    return isWell ? connection : undefined
   }, { what: 'a connection that answers' })
 
   t.ok(chosen)
-  await until(() => lanes.all.every((lane) => lane.isReady && !lane.isSuspect), { what: 'all are well' })
+  await until(() => lanes.all.every((connection) => connection.isReady && !connection.isUnresponsive), { what: 'all are well' })
   t.equal(lanes.choose(), first)
   t.equal(await control.ping(), 'PONG')
 })
 
 t.test('lanes open a connection anew through which something trickles, but no answer in time', { timeout: 60_000 }, async (t) => {
-  const { lanes, proxy } = await start(t, { min: 1, max: 1 })
+  const { connections: lanes, proxy } = await start(t, { min: 1, max: 1 })
   await proxy.fault('throttle', { bytesPerSecond: 200 })
   const trickle = setInterval(() => lanes.choose()?.probe(), 50)
   t.after(() => clearInterval(trickle))
-  await until(() => lanes.all[0]?.isSuspect, { what: 'an answer is late' })
+  await until(() => lanes.all[0]?.isUnresponsive, { what: 'an answer is late' })
 
   const accepted = proxy.accepted
   await proxy.fault('latency', { delayMs: 0 }) // the old connection goes on to trickle, a new one does not
-  await until(() => lanes.all[0]?.isReady && !lanes.all[0].isSuspect, { what: 'answers come in time again' })
+  await until(() => lanes.all[0]?.isReady && !lanes.all[0].isUnresponsive, { what: 'answers come in time again' })
 
   t.ok(proxy.accepted > accepted)
 })
 
 t.test('lanes leave a server that is no master any more, once its other answers have come', async (t) => {
-  const { lanes, proxy, control } = await start(t, { min: 1, max: 1 })
+  const { connections: lanes, proxy, control } = await start(t, { min: 1, max: 1 })
   await control.replicaof('127.0.0.1', '1')
   const accepted = proxy.accepted
 
   const write = new Command('set', ['key', 'value'])
   const read = new Command('get', ['key'])
-  const lane = lanes.choose()
-  lane?.write([cargoOf(lane, write), cargoOf(lane, read)])
+  const connection = lanes.choose()
+  connection?.write([cargoOf(connection, write), cargoOf(connection, read)])
 
   await t.rejects(write.promise, /READONLY/)
   t.equal(await read.promise, null)
@@ -142,7 +142,7 @@ t.test('lanes leave a server that is no master any more, once its other answers 
 })
 
 t.test('lanes take a server that is busy at the greeting once it has time', async (t) => {
-  const { lanes, control } = await start(t, { min: 1, max: 1 })
+  const { connections: lanes, control } = await start(t, { min: 1, max: 1 })
   await control.config('SET', 'busy-reply-threshold', '1')
   const runner = control.duplicate()
   runner.on('error', () => {})
@@ -161,11 +161,11 @@ t.test('lanes take a server that is busy at the greeting once it has time', asyn
 t.test('lanes tell at once when no first connection could be made, and that they were closed', async (t) => {
   const open = () => new Redis(1, '127.0.0.1', { retryStrategy: () => 10_000, maxRetriesPerRequest: 0, enableOfflineQueue: false }).on('error', () => {})
   const options = { open, min: 2, max: 2, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, onDenied: () => {} }
-  const lanes = new Lanes(options)
+  const connections = new ConnectionPool(options)
 
-  t.equal(await lanes.contact, false)
-  lanes.close()
-  const closed = new Lanes(options)
+  t.equal(await connections.contact, false)
+  connections.close()
+  const closed = new ConnectionPool(options)
   closed.close()
 
   t.equal(await closed.contact, false)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { startRig } from '../../helpers/faults.ts'
 import type { Rig } from '../../helpers/faults.ts'
 import { reached } from '../../helpers/reached.ts'
@@ -9,9 +9,9 @@ import { until } from '../../helpers/until.ts'
 
 const unavailable = { code: 'PRISM_ERR_REDIS_UNAVAILABLE' }
 
-async function start (t: Test): Promise<Rig & { pool: Pool }> {
+async function start (t: Test): Promise<Rig & { pool: PooledRedis }> {
   const rig = await startRig(t)
-  const pool = new Pool(resolveRedisPolicy({ url: rig.url, min: 1, max: 2 }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url: rig.url, min: 1, max: 2 }))
   t.after(() => pool.quit())
   await reached({ redisPool: pool })
   return { ...rig, pool }

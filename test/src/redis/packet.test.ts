@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { Command } from 'ioredis'
 import t from 'tap'
-import { Packet, writePacket } from '../../../src/redis/packet.ts'
+import { EncodedCommand, encodeCommand } from '../../../src/redis/packet.ts'
 import type { Argument } from '../../../src/redis/packet.ts'
 
 function written (name: string, args: readonly Argument[]): Buffer {
-  return Buffer.from(writePacket((packet) => {
+  return Buffer.from(encodeCommand((packet) => {
     packet.add(name)
     for (const arg of args) packet.add(arg)
   }))
@@ -24,10 +24,10 @@ t.test('packet writes the bytes that ioredis would, of any arguments', (t) => {
 })
 
 t.test('packet is found its slot by its key, and says nothing else of what it holds', (t) => {
-  const packet = new Packet('get', 'key', written('get', ['key']))
+  const encoded = new EncodedCommand('get', 'key', written('get', ['key']))
 
-  t.equal(packet.getSlot(), 12539)
-  t.same(packet.args, [])
-  t.equal(String(packet.toWritable()), '*2\r\n$3\r\nget\r\n$3\r\nkey\r\n')
+  t.equal(encoded.getSlot(), 12539)
+  t.same(encoded.args, [])
+  t.equal(String(encoded.toWritable()), '*2\r\n$3\r\nget\r\n$3\r\nkey\r\n')
   t.end()
 })

@@ -1,9 +1,9 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import type { RedisOptions } from '../../../src/redis/policy.ts'
-import type { Server } from '../../../src/redis/facts.ts'
+import type { ServerInfo } from '../../../src/redis/facts.ts'
 import { startRig } from '../../helpers/faults.ts'
 import type { Rig } from '../../helpers/faults.ts'
 import { freePort } from '../../helpers/ports.ts'
@@ -14,13 +14,13 @@ import { countWrites } from '../../helpers/writes.ts'
 const unavailable = { code: 'PRISM_ERR_REDIS_UNAVAILABLE', statusCode: 503 }
 const shared = { code: 'PRISM_ERR_REDIS_SHARED' }
 
-function open (t: Test, options: RedisOptions): Pool {
-  const pool = new Pool(resolveRedisPolicy(options))
+function open (t: Test, options: RedisOptions): PooledRedis {
+  const pool = new PooledRedis(resolveRedisPolicy(options))
   t.after(() => pool.quit())
   return pool
 }
 
-async function start (t: Test): Promise<Rig & { pool: Pool }> {
+async function start (t: Test): Promise<Rig & { pool: PooledRedis }> {
   const rig = await startRig(t)
   const pool = open(t, { url: rig.url })
   await pool.start(5000)
@@ -100,9 +100,9 @@ t.test('pool settles every kind of call while Redis hangs, and answers when it i
   redis.signal('SIGSTOP')
   t.after(() => redis.signal('SIGCONT'))
 
-  const calls = [pool.get('a'), pool.pipeline().get('a').exec(), pool.multi().get('a').exec(), pool.batch.read('a'), pool.lease()]
+  const calls = [pool.get('a'), pool.pipeline().get('a').exec(), pool.multi().get('a').exec(), pool.batch.get('a'), pool.lease()]
   const outcomes = await Promise.allSettled(calls)
-  await until(() => pool.batch.read('a').then(() => false, () => pool.state === 'degraded'), { what: 'the breaker opens' })
+  await until(() => pool.batch.get('a').then(() => false, () => pool.state === 'degraded'), { what: 'the breaker opens' })
   const refused = await pool.get('a').catch((error: Error) => error)
   redis.signal('SIGCONT')
 
@@ -127,8 +127,8 @@ t.test('pool tells that an outage begins, and that it has ended, once each', asy
 
 t.test('pool tells which server it reached, and when that is another one', async (t) => {
   const { pool, redis } = await start(t)
-  const servers: Server[] = []
-  pool.on('server', (server: Server) => servers.push(server))
+  const servers: ServerInfo[] = []
+  pool.on('server', (server: ServerInfo) => servers.push(server))
   const before = pool.server?.runId
 
   await redis.restart()
@@ -171,14 +171,14 @@ t.test('pool stops waiting when its time is over', async (t) => {
 
 t.test('pool refuses everything after its end, and ends twice without harm', async (t) => {
   const { pool } = await start(t)
-  const waiting = pool.batch.read('a')
+  const waiting = pool.batch.get('a')
 
   t.equal(await pool.quit(), 'OK')
   t.equal(await pool.quit(), 'OK')
 
   t.equal(pool.status, 'end')
   await t.rejects(waiting, unavailable)
-  await t.rejects(pool.batch.read('a'), unavailable)
+  await t.rejects(pool.batch.get('a'), unavailable)
   await t.rejects(pool.get('a'), unavailable)
   await t.rejects(pool.lease(), { code: 'PRISM_ERR_REDIS_CLOSED' })
   t.throws(() => pool.pipeline(), unavailable)
@@ -225,7 +225,7 @@ t.test('pool stays degraded where nobody listens', async (t) => {
 
   t.equal(await pool.start(), false)
 
-  await t.rejects(pool.batch.read('a'), unavailable)
+  await t.rejects(pool.batch.get('a'), unavailable)
   await t.rejects(pool.get('a'), unavailable)
   t.equal(pool.state, 'degraded')
 })

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { Script } from '../../../src/redis/script.ts'
 import { startProxiedCluster } from '../../helpers/proxied-cluster.ts'
@@ -16,8 +16,8 @@ const unavailable = { code: 'PRISM_ERR_REDIS_UNAVAILABLE', statusCode: 503 }
 const increase = new Script({ url: new URL('increase.lua', import.meta.url), costMicroseconds: 5, read: Number })
 const lua = "return redis.call('INCR', KEYS[1])"
 
-async function open (t: Test, url: string): Promise<Pool> {
-  const pool = new Pool(resolveRedisPolicy({ url, min: 2, max: 4 }))
+async function open (t: Test, url: string): Promise<PooledRedis> {
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 2, max: 4 }))
   t.after(() => pool.quit())
   pool.defineCommand('increase', { numberOfKeys: 1, lua })
   await until(() => pool.load.ready === pool.load.connections && pool.load.ready > 0, { what: 'all connections are ready' })
@@ -26,13 +26,13 @@ async function open (t: Test, url: string): Promise<Pool> {
 
 /** Each way to increase a counter by one. */
 const ways = {
-  'a command': (pool: Pool, key: string) => pool.incr(key),
-  'a command of a batch': (pool: Pool, key: string) => pool.batch.command('INCR', [key]),
-  'a script of a batch': (pool: Pool, key: string) => pool.batch.ask(increase, [key], []),
-  'a defined command': (pool: Pool, key: string) => (pool as unknown as { increase: (key: string) => Promise<unknown> }).increase(key),
-  'a pipeline': async (pool: Pool, key: string) => await settledPipeline(pool.pipeline().incr(key).exec()),
-  'a transaction': async (pool: Pool, key: string) => await settledPipeline(pool.multi().incr(key).exec()),
-  'a lease': async (pool: Pool, key: string) => {
+  'a command': (pool: PooledRedis, key: string) => pool.incr(key),
+  'a command of a batch': (pool: PooledRedis, key: string) => pool.batch.command('INCR', [key]),
+  'a script of a batch': (pool: PooledRedis, key: string) => pool.batch.runScript(increase, [key], []),
+  'a defined command': (pool: PooledRedis, key: string) => (pool as unknown as { increase: (key: string) => Promise<unknown> }).increase(key),
+  'a pipeline': async (pool: PooledRedis, key: string) => await settledPipeline(pool.pipeline().incr(key).exec()),
+  'a transaction': async (pool: PooledRedis, key: string) => await settledPipeline(pool.multi().incr(key).exec()),
+  'a lease': async (pool: PooledRedis, key: string) => {
     await using lease = await until(() => pool.lease().catch(() => undefined), { what: 'a lease' })
     await lease.client.incr(key)
   }
@@ -150,7 +150,7 @@ t.test('an error inside the reply of a script is handed to its caller, whatever 
 
   for (const word of words) {
     const key = `{word}:${word.slice(0, 6)}`
-    await t.rejects(pool.batch.ask(new Script({ url: new URL('increase-and-fail.lua', import.meta.url), costMicroseconds: 5, read: Number }), [key], [word]))
+    await t.rejects(pool.batch.runScript(new Script({ url: new URL('increase-and-fail.lua', import.meta.url), costMicroseconds: 5, read: Number }), [key], [word]))
     await t.rejects(pool.eval("redis.call('INCR', KEYS[1]); return redis.call('GET')", 1, `${key}:own`))
     t.same([await pool.get(key), await pool.get(`${key}:own`)], ['1', '1'], word)
   }

@@ -6,16 +6,16 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { Test } from 'tap'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { Script } from '../../../src/redis/script.ts'
 import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 
-async function start (t: Test): Promise<{ pool: Pool, script: (lua: string, costMicroseconds?: number) => Script<unknown> }> {
+async function start (t: Test): Promise<{ pool: PooledRedis, script: (lua: string, costMicroseconds?: number) => Script<unknown> }> {
   const folder = mkdtempSync(join(tmpdir(), 'prism-script-'))
   t.after(() => rmSync(folder, { recursive: true }))
   const { url } = await startRedis(t)
-  const pool = new Pool(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
   t.after(() => pool.quit())
   await reached({ redisPool: pool })
   let scripts = 0
@@ -32,10 +32,10 @@ t.test('script gives each ask its own keys and arguments, however many of each',
   const echo = script('return { #KEYS, #ARGV, KEYS[1] or false, ARGV[#ARGV] or false }')
 
   const answers = await Promise.all([
-    pool.batch.ask(echo, ['one', 'two'], ['a', 'b', 3]),
-    pool.batch.ask(echo, [], []),
-    pool.batch.ask(echo, ['three'], []),
-    pool.batch.ask(echo, [], [Buffer.from('é')])
+    pool.batch.runScript(echo, ['one', 'two'], ['a', 'b', 3]),
+    pool.batch.runScript(echo, [], []),
+    pool.batch.runScript(echo, ['three'], []),
+    pool.batch.runScript(echo, [], [Buffer.from('é')])
   ])
 
   t.same(answers, [[2, 3, 'one', '3'], [0, 0, null, null], [1, 0, 'three', null], [0, 1, null, 'é']])
@@ -48,7 +48,7 @@ t.test('script gives each ask of a tick its own, whatever of it others have alik
   const ask = fc.record({ keys: fc.array(fc.constantFrom('one', 'two', 'drei:é'), { maxLength: 3 }), args: fc.array(text, { maxLength: 4 }), isBytes: fc.boolean() })
 
   await fc.assert(fc.asyncProperty(fc.array(ask, { minLength: 1, maxLength: 60 }), async (asks) => {
-    const answers = await Promise.all(asks.map(({ keys, args, isBytes }) => pool.batch.ask(echo, keys, args.map((arg) => isBytes ? Buffer.from(String(arg)) : arg))))
+    const answers = await Promise.all(asks.map(({ keys, args, isBytes }) => pool.batch.runScript(echo, keys, args.map((arg) => isBytes ? Buffer.from(String(arg)) : arg))))
     const wanted = asks.map(({ keys, args }) => `${keys.join(' ')}|${args.join('|')}`)
     if (JSON.stringify(answers) !== JSON.stringify(wanted)) throw new Error(`${JSON.stringify(answers)} instead of ${JSON.stringify(wanted)}`)
   }), { numRuns: 200 })
@@ -58,7 +58,7 @@ t.test('script gives each ask of a tick its own, whatever of it others have alik
 t.test('script answers with numbers, texts, lists, nothing, and false', async (t) => {
   const { pool, script } = await start(t)
   const values = script("local values = { number = 42, text = 'x', list = { 1, 'two', { 3 } }, no = false, yes = true, status = redis.status_reply('OK') } return values[ARGV[1]]")
-  const ask = (name: string) => pool.batch.ask(values, [], [name])
+  const ask = (name: string) => pool.batch.runScript(values, [], [name])
 
   const answers = await Promise.all(['number', 'text', 'list', 'no', 'yes', 'status', 'missing'].map(ask))
 
@@ -75,7 +75,7 @@ t.test('script fails one ask by an error that it returns, raises or meets, and a
     if ARGV[1] == 'nil' then return nothing.there end
     return 'fine'`)
   await pool.hset('hash', 'field', 'value')
-  const ask = (text: string) => pool.batch.ask(failing, ['hash'], [text])
+  const ask = (text: string) => pool.batch.runScript(failing, ['hash'], [text])
 
   const outcomes = await Promise.allSettled(['return', 'raise', 'raise a table', 'meet', 'nil', 'well'].map(ask))
 
@@ -87,7 +87,7 @@ t.test('script runs what stands above its asks once a call', async (t) => {
   const { pool, script } = await start(t)
   const counting = script('local asks = 0\n-- each ask\nasks = asks + 1\nreturn asks')
 
-  const answers = await Promise.all([1, 2, 3].map(() => pool.batch.ask(counting, [], [])))
+  const answers = await Promise.all([1, 2, 3].map(() => pool.batch.runScript(counting, [], [])))
 
   t.same(answers, [1, 2, 3])
 })
@@ -96,7 +96,7 @@ t.test("script tells each ask the same moment of Redis's clock", async (t) => {
   const { pool, script } = await start(t)
   const clock = script('return { nowMs, tonumber(time[1]), tonumber(time[2]) }')
 
-  const [one, two] = await Promise.all([pool.batch.ask(clock, [], []), pool.batch.ask(clock, [], [])]) as [number[], number[]]
+  const [one, two] = await Promise.all([pool.batch.runScript(clock, [], []), pool.batch.runScript(clock, [], [])]) as [number[], number[]]
 
   t.same(one, two)
   t.equal(one[0], Number(one[1]) * 1000 + Math.floor(Number(one[2]) / 1000))
@@ -105,10 +105,10 @@ t.test("script tells each ask the same moment of Redis's clock", async (t) => {
 t.test('script lets as many asks into a call as a quarter of a millisecond holds, and one that costs more', async (t) => {
   const { pool, script } = await start(t)
 
-  t.equal(script('return 1', 5).asksPerCall, 50)
-  t.equal(script('return 1', 60).asksPerCall, 4)
-  t.equal(script('return 1', 1000).asksPerCall, 1)
-  t.equal(await pool.batch.ask(script('return 1', 1000), [], []), 1)
+  t.equal(script('return 1', 5).operationsPerCall, 50)
+  t.equal(script('return 1', 60).operationsPerCall, 4)
+  t.equal(script('return 1', 1000).operationsPerCall, 1)
+  t.equal(await pool.batch.runScript(script('return 1', 1000), [], []), 1)
 })
 
 t.test('script that reads an answer of another shape fails that ask alone', async (t) => {
@@ -116,7 +116,7 @@ t.test('script that reads an answer of another shape fails that ask alone', asyn
   const lua = script('return ARGV[1]')
   const strict = Object.assign(lua, { read: (reply: unknown) => reply === 'good' ? reply : Promise.reject(new TypeError('not good')) })
 
-  const outcomes = await Promise.allSettled([pool.batch.ask(strict, [], ['good']), pool.batch.ask(strict, [], ['bad'])])
+  const outcomes = await Promise.allSettled([pool.batch.runScript(strict, [], ['good']), pool.batch.runScript(strict, [], ['bad'])])
 
   t.match(outcomes, [{ status: 'fulfilled', value: 'good' }, { status: 'rejected', reason: TypeError }])
 })

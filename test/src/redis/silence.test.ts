@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import type { RedisOptions } from '../../../src/redis/policy.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { Subscriber } from '../../../src/redis/subscriber.ts'
 import { startRig } from '../../helpers/faults.ts'
 import { reached } from '../../helpers/reached.ts'
@@ -14,8 +14,8 @@ import { until } from '../../helpers/until.ts'
 /** Longer than any timer of a connection. */
 const standstillMs = 2000
 
-async function open (t: Test, options: RedisOptions): Promise<Pool> {
-  const pool = new Pool(resolveRedisPolicy({ min: 1, max: 1, ...options }))
+async function open (t: Test, options: RedisOptions): Promise<PooledRedis> {
+  const pool = new PooledRedis(resolveRedisPolicy({ min: 1, max: 1, ...options }))
   t.after(() => pool.quit())
   await reached({ redisPool: pool })
   await pool.set('key', 'value')
@@ -28,8 +28,8 @@ function standStill (): void {
   while (performance.now() < endsAt) { /* computes */ }
 }
 
-async function answersAfterStandstill (pool: Pool): Promise<unknown[]> {
-  const answers = [pool.get('key'), pool.batch.read('key').then(String), pool.pipeline().get('key').exec().then((results) => results?.[0]?.[1])]
+async function answersAfterStandstill (pool: PooledRedis): Promise<unknown[]> {
+  const answers = [pool.get('key'), pool.batch.get('key').then(String), pool.pipeline().get('key').exec().then((results) => results?.[0]?.[1])]
   await new Promise((resolve) => setImmediate(resolve))
   standStill()
   return await Promise.all(answers)
@@ -84,7 +84,7 @@ t.test('a subscriber whose answer came while the process stood still stays where
   const subscriber = new Subscriber(() => client, () => {})
   t.after(() => subscriber.close())
   const heard: string[] = []
-  await new Promise<void>((resolve) => subscriber.join('channel', { heard: (message) => heard.push(message), joined: resolve }))
+  await new Promise<void>((resolve) => subscriber.join('channel', { onMessage: (message) => heard.push(message), onSubscribed: resolve }))
 
   await asked.promise
   client.ping = ping

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { Subscriber } from '../../../src/redis/subscriber.ts'
 import { startRig } from '../../helpers/rig.ts'
@@ -8,12 +8,12 @@ import { until } from '../../helpers/until.ts'
 /** A subscriber behind a proxy, on one channel, and what it was told there. */
 async function joined (t: Parameters<typeof startRig>[0]) {
   const rig = await startRig(t)
-  const pool = new Pool(resolveRedisPolicy({ url: rig.url, min: 1, max: 1 }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url: rig.url, min: 1, max: 1 }))
   t.after(() => pool.disconnect())
   const subscriber = new Subscriber(() => pool.openSubscriber(), () => {})
   t.after(() => subscriber.close())
   const told = { heard: [] as string[], joined: 0 }
-  subscriber.join('news', { heard: (message) => told.heard.push(message), joined: () => { told.joined += 1 } })
+  subscriber.join('news', { onMessage: (message) => told.heard.push(message), onSubscribed: () => { told.joined += 1 } })
   await until(() => told.joined === 1, { what: 'the channel is joined' })
   return { rig, subscriber, told }
 }

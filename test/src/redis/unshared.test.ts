@@ -1,9 +1,9 @@
 import { Command } from 'ioredis'
 import t from 'tap'
-import { isUnshared, refuseInPipeline } from '../../../src/redis/unshared.ts'
+import { needsDedicatedConnection, refuseInPipeline } from '../../../src/redis/unshared.ts'
 
 t.test('unshared knows commands that wait, or change the connection for others', async (t) => {
-  const is = (name: string, ...args: string[]) => isUnshared(new Command(name, args))
+  const is = (name: string, ...args: string[]) => needsDedicatedConnection(new Command(name, args))
 
   for (const name of ['SUBSCRIBE', 'blpop', 'BZMPOP', 'WAIT', 'watch', 'MULTI', 'exec', 'Select', 'MONITOR', 'RESET', 'quit']) t.equal(is(name), true, name)
   t.equal(is('XREAD', 'BLOCK', '0', 'STREAMS', 's', '$'), true)
@@ -13,7 +13,7 @@ t.test('unshared knows commands that wait, or change the connection for others',
 })
 
 t.test('unshared lets all others pass', async (t) => {
-  const is = (name: string, ...args: string[]) => isUnshared(new Command(name, args))
+  const is = (name: string, ...args: string[]) => needsDedicatedConnection(new Command(name, args))
 
   for (const name of ['get', 'SET', 'evalsha', 'publish', 'lpop', 'info']) t.equal(is(name), false, name)
   t.equal(is('XREAD', 'STREAMS', 's', '0'), false)

@@ -4,10 +4,10 @@ import { SessionCookies } from '../../../src/session/cookies.ts'
 import type { CookieAttributes } from '../../../src/session/cookies.ts'
 import { resolveSessionPolicy } from '../../../src/session/policy.ts'
 import type { SessionCookieOptions } from '../../../src/session/policy.ts'
-import { newTicket, userBearer } from '../../../src/session/ticket.ts'
+import { newToken, userSubject } from '../../../src/session/ticket.ts'
 
 const keys = new Keys()
-const ticket = newTicket(keys, userBearer('ada'), 1)
+const token = newToken(keys, userSubject('ada'), 1)
 const overHttp = { protocol: 'http', headers: {} }
 
 test('session cookies', async (t) => {
@@ -17,7 +17,7 @@ test('session cookies', async (t) => {
       seen.push({ name, value, attributes })
       return ''
     })
-    cookies.write({ ticket, maxAgeSeconds: 60 }, carrier)
+    cookies.write({ token, maxAgeSeconds: 60 }, carrier)
     cookies.write('clear', carrier)
     const [set, cleared] = seen
     if (set === undefined || cleared === undefined) throw new Error('nothing was written')
@@ -51,11 +51,11 @@ test('session cookies', async (t) => {
   t.test('forget what they have opened when another is given, or none', async (t) => {
     const { cookies, set } = written({}, overHttp)
     const carrier = { ...overHttp, headers: { cookie: `sid=${set.value}` } }
-    for (const change of [{ ticket, maxAgeSeconds: 60 }, 'clear'] as const) {
-      const before = cookies.open(carrier).ticket
-      t.equal(cookies.open(carrier).ticket, before)
+    for (const change of [{ token, maxAgeSeconds: 60 }, 'clear'] as const) {
+      const before = cookies.open(carrier).token
+      t.equal(cookies.open(carrier).token, before)
       cookies.write(change, carrier)
-      t.not(cookies.open(carrier).ticket, before)
+      t.not(cookies.open(carrier).token, before)
     }
   })
 
@@ -63,7 +63,7 @@ test('session cookies', async (t) => {
     const { cookies, set } = written({}, overHttp)
     const open = (cookie: string) => cookies.open({ ...overHttp, headers: { cookie } })
 
-    t.match(open(`sid=${set.value}`), { ticket: { userId: 'ada', field: ticket.field }, isOld: false, hasCookie: true })
+    t.match(open(`sid=${set.value}`), { ticket: { userId: 'ada', field: token.field }, isOld: false, hasCookie: true })
     t.same(open('sid=forged'), { ticket: undefined, isOld: false, hasCookie: true })
     t.same(open('theme=dark'), { hasCookie: false, contenders: undefined })
     t.match(open(`sid=${set.value}; sid=forged`), { ticket: undefined, hasCookie: true, contenders: [{ userId: 'ada' }] })

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { Document } from '../../../src/session/document.ts'
+import { SessionData } from '../../../src/session/document.ts'
 import type { KeyRule } from '../../../src/session/key-rules.ts'
 
 const noRules = new Map<string, KeyRule>()
@@ -7,68 +7,68 @@ const add = (amount: number) => (value: unknown) => Number(value ?? 0) + amount
 
 test('a document', async (t) => {
   t.test('holds values of JSON, as they were when they were set, and frozen', async (t) => {
-    const document = new Document('{"a":1}')
+    const data = new SessionData('{"a":1}')
     const list = [{ deep: 1 }]
-    document.set('list', list)
+    data.set('list', list)
     list.push({ deep: 2 })
 
-    t.same(document.get('list'), [{ deep: 1 }])
-    t.throws(() => { (document.get('list') as unknown[]).push(1) }, TypeError)
-    t.throws(() => { (document.get('list') as { deep: number }[])[0]!.deep = 3 }, TypeError)
-    t.equal(document.toText(), '{"a":1,"list":[{"deep":1}]}')
+    t.same(data.get('list'), [{ deep: 1 }])
+    t.throws(() => { (data.get('list') as unknown[]).push(1) }, TypeError)
+    t.throws(() => { (data.get('list') as { deep: number }[])[0]!.deep = 3 }, TypeError)
+    t.equal(data.toText(), '{"a":1,"list":[{"deep":1}]}')
   })
 
   t.test('knows whether it was changed', async (t) => {
-    const document = new Document('{"a":1}')
-    document.get('a')
-    document.delete('b')
-    t.equal(document.isChanged, false)
-    document.delete('a')
-    t.equal(document.isChanged, true)
+    const data = new SessionData('{"a":1}')
+    data.get('a')
+    data.delete('b')
+    t.equal(data.isChanged, false)
+    data.delete('a')
+    t.equal(data.isChanged, true)
   })
 
   t.test('keeps names that mean something to JavaScript as any other', async (t) => {
-    const document = new Document('{"__proto__":{"isAdmin":true},"constructor":1}')
-    document.set('toString', 'x')
+    const data = new SessionData('{"__proto__":{"isAdmin":true},"constructor":1}')
+    data.set('toString', 'x')
 
-    t.equal(document.get('isAdmin'), undefined)
-    t.equal(document.get('hasOwnProperty'), undefined)
-    t.equal(document.toText(), '{"__proto__":{"isAdmin":true},"constructor":1,"toString":"x"}')
+    t.equal(data.get('isAdmin'), undefined)
+    t.equal(data.get('hasOwnProperty'), undefined)
+    t.equal(data.toText(), '{"__proto__":{"isAdmin":true},"constructor":1,"toString":"x"}')
     t.equal(({} as { isAdmin?: boolean }).isAdmin, undefined)
   })
 
   t.test('refuses what JSON cannot say, and what would be too large, and stays as it was', async (t) => {
-    const document = new Document('{"a":1}')
-    for (const value of [undefined, Promise.resolve(1), () => {}, Symbol('x'), 1n, { toJSON () { throw new Error('no') } }]) t.throws(() => { document.set('b', value) }, { code: 'PRISM_ERR_SESSION_VALUE', statusCode: 500 })
-    t.throws(() => { document.set('b', { cart: new Map() }) }, { code: 'PRISM_ERR_SESSION_VALUE', message: 'The value of b cannot be kept in a session: it holds a Map, which JSON does not keep: use Object.fromEntries(map).' })
-    for (const key of [{ cart: [] }, undefined, 1, Symbol('x')]) t.throws(() => { document.set(key as never, 1) }, { code: 'PRISM_ERR_SESSION_VALUE', message: /key has to be a text/ })
-    t.throws(() => { document.update('a', () => [new Set()]) }, { code: 'PRISM_ERR_SESSION_VALUE' })
-    t.throws(() => { document.set('b', 'x'.repeat(8192)) }, { code: 'PRISM_ERR_SESSION_TOO_LARGE', statusCode: 413 })
-    t.throws(() => { document.update('a', async () => 2) }, { code: 'PRISM_ERR_SESSION_VALUE', message: /await/ })
-    t.throws(() => { document.update('a', () => 'ü'.repeat(4096)) }, { code: 'PRISM_ERR_SESSION_TOO_LARGE' })
-    t.equal(document.toText(), '{"a":1}')
-    t.equal(document.isChanged, false)
-    document.set('b', 'x'.repeat(8192 - '{"a":1,"b":""}'.length))
+    const data = new SessionData('{"a":1}')
+    for (const value of [undefined, Promise.resolve(1), () => {}, Symbol('x'), 1n, { toJSON () { throw new Error('no') } }]) t.throws(() => { data.set('b', value) }, { code: 'PRISM_ERR_SESSION_VALUE', statusCode: 500 })
+    t.throws(() => { data.set('b', { cart: new Map() }) }, { code: 'PRISM_ERR_SESSION_VALUE', message: 'The value of b cannot be kept in a session: it holds a Map, which JSON does not keep: use Object.fromEntries(map).' })
+    for (const key of [{ cart: [] }, undefined, 1, Symbol('x')]) t.throws(() => { data.set(key as never, 1) }, { code: 'PRISM_ERR_SESSION_VALUE', message: /key has to be a text/ })
+    t.throws(() => { data.update('a', () => [new Set()]) }, { code: 'PRISM_ERR_SESSION_VALUE' })
+    t.throws(() => { data.set('b', 'x'.repeat(8192)) }, { code: 'PRISM_ERR_SESSION_TOO_LARGE', statusCode: 413 })
+    t.throws(() => { data.update('a', async () => 2) }, { code: 'PRISM_ERR_SESSION_VALUE', message: /await/ })
+    t.throws(() => { data.update('a', () => 'ü'.repeat(4096)) }, { code: 'PRISM_ERR_SESSION_TOO_LARGE' })
+    t.equal(data.toText(), '{"a":1}')
+    t.equal(data.isChanged, false)
+    data.set('b', 'x'.repeat(8192 - '{"a":1,"b":""}'.length))
   })
 
   t.test('refuses text that is no object', async (t) => {
-    for (const text of ['', '{', '[]', 'null', '1', '"x"']) t.throws(() => new Document(text), { code: 'PRISM_ERR_SESSION_CORRUPT' })
+    for (const text of ['', '{', '[]', 'null', '1', '"x"']) t.throws(() => new SessionData(text), { code: 'PRISM_ERR_SESSION_CORRUPT' })
   })
 
   t.test('an update may change its copy in place, and undefined deletes', async (t) => {
-    const document = new Document('{"list":[1],"gone":1}')
+    const data = new SessionData('{"list":[1],"gone":1}')
 
-    t.same(document.update('list', (list) => { (list as number[]).push(2); return list }), [1, 2])
-    t.equal(document.update('gone', () => undefined), undefined)
-    t.equal(document.toText(), '{"list":[1,2]}')
+    t.same(data.update('list', (list) => { (list as number[]).push(2); return list }), [1, 2])
+    t.equal(data.update('gone', () => undefined), undefined)
+    t.equal(data.toText(), '{"list":[1,2]}')
   })
 })
 
 test('a document on what another request has saved', async (t) => {
-  const rebased = (base: string, change: (document: Document) => void, theirs: string, rules = noRules) => {
-    const document = new Document(base)
-    change(document)
-    return document.rebase(theirs, rules).toText()
+  const rebased = (base: string, change: (data: SessionData) => void, theirs: string, rules = noRules) => {
+    const data = new SessionData(base)
+    change(data)
+    return data.rebase(theirs, rules).toText()
   }
 
   t.test('keeps what only one of both changed', async (t) => {
@@ -88,7 +88,7 @@ test('a document on what another request has saved', async (t) => {
   })
 
   t.test('lets a set or delete of a key that was not read win, and tells of it', async (t) => {
-    const changes: [(mine: Document) => void, string][] = [
+    const changes: [(mine: SessionData) => void, string][] = [
       [(mine) => { mine.set('a', 2) }, '{"a":2}'],
       [(mine) => { mine.set('a', null) }, '{"a":null}'],
       [(mine) => { mine.delete('a') }, '{}'],
@@ -97,20 +97,20 @@ test('a document on what another request has saved', async (t) => {
       [(mine) => { mine.get('b'); mine.set('a', 2) }, '{"a":2}']
     ]
     for (const [change, text] of changes) {
-      const document = new Document('{"a":1}')
-      change(document)
-      const next = document.rebase('{"a":3}', noRules)
+      const data = new SessionData('{"a":1}')
+      change(data)
+      const next = data.rebase('{"a":3}', noRules)
 
       t.equal(next.toText(), text)
-      t.same([document.hasOverwritten, next.hasOverwritten, next.rebase('{"a":3}', noRules).hasOverwritten], [false, true, true])
-      t.equal(document.rebase('{"a":1,"b":1}', noRules).hasOverwritten, false, 'only where another request has set the key')
+      t.same([data.hasOverwritten, next.hasOverwritten, next.rebase('{"a":3}', noRules).hasOverwritten], [false, true, true])
+      t.equal(data.rebase('{"a":1,"b":1}', noRules).hasOverwritten, false, 'only where another request has set the key')
     }
     t.equal(rebased('{"a":1}', (mine) => { mine.set('a', 2) }, '{}'), '{"a":2}', 'also over a delete')
     t.equal(rebased('{}', (mine) => { mine.set('a', 2) }, '{"a":3}'), '{"a":2}', 'also where the key was not there')
   })
 
   t.test('is a conflict where a key that was read is set or deleted otherwise than another request did, and none where alike', async (t) => {
-    const changes: ((mine: Document) => void)[] = [
+    const changes: ((mine: SessionData) => void)[] = [
       (mine) => { mine.set('a', Number(mine.get('a')) + 1) },
       (mine) => { mine.get('a'); mine.delete('a') },
       (mine) => { mine.get('a'); mine.set('a', 4); mine.delete('a') },
@@ -137,9 +137,9 @@ test('a document on what another request has saved', async (t) => {
   })
 
   t.test('can be rebased again', async (t) => {
-    const document = new Document('{"n":1}')
-    document.update('n', add(1))
+    const data = new SessionData('{"n":1}')
+    data.update('n', add(1))
 
-    t.equal(document.rebase('{"n":2,"x":1}', noRules).rebase('{"n":7}', noRules).toText(), '{"n":8}')
+    t.equal(data.rebase('{"n":2,"x":1}', noRules).rebase('{"n":7}', noRules).toText(), '{"n":8}')
   })
 })

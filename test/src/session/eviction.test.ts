@@ -1,12 +1,12 @@
 import { test } from 'tap'
-import { EvictionWatch, readPressure } from '../../../src/session/eviction.ts'
+import { EvictionMonitor, readPressure } from '../../../src/session/eviction.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
 test('the eviction watch', async (t) => {
   const redis = await startRedis(t, { args: ['--maxmemory', '4mb', '--maxmemory-policy', 'allkeys-lru'] })
   const watch = (texts: string[], counts: number[] = []) => {
-    const opened = new EvictionWatch({ info: () => redis.client.info(), count: (keys) => counts.push(keys), warn: (_facts, text) => texts.push(text) })
+    const opened = new EvictionMonitor({ info: () => redis.client.info(), count: (keys) => counts.push(keys), warn: (_facts, text) => texts.push(text) })
     t.after(() => { opened.close() })
     return opened
   }
@@ -44,7 +44,7 @@ test('the eviction watch', async (t) => {
   t.test('says nothing while the server is away, and looks again soon', async (t) => {
     const texts: string[] = []
     let isAway = true
-    const opened = new EvictionWatch({ info: () => isAway ? Promise.reject(new Error('away')) : redis.client.info(), count: () => {}, warn: (_facts, text) => texts.push(text) })
+    const opened = new EvictionMonitor({ info: () => isAway ? Promise.reject(new Error('away')) : redis.client.info(), count: () => {}, warn: (_facts, text) => texts.push(text) })
     t.after(() => { opened.close() })
     await opened.check()
     t.same(texts, [])

@@ -2,12 +2,12 @@ import { setImmediate as tick } from 'node:timers/promises'
 import fc from 'fast-check'
 import tap, { test } from 'tap'
 import type { Test } from 'tap'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
-import { House } from '../../../src/session/house.ts'
+import { SessionManager } from '../../../src/session/house.ts'
 import { resolveSessionPolicy } from '../../../src/session/policy.ts'
-import type { Ticket } from '../../../src/session/ticket.ts'
-import { Visit } from '../../../src/session/visit.ts'
+import type { SessionToken } from '../../../src/session/ticket.ts'
+import { RequestSession } from '../../../src/session/visit.ts'
 import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 
@@ -81,12 +81,12 @@ test('sessions agree with their model, whatever is done, in whatever order, at o
 
 /** All tickets that were ever given to one user, and what can be done with them. */
 class World {
-  readonly #houses: House[]
+  readonly #houses: SessionManager[]
   readonly #user: string
-  readonly #tickets = new Map<number, Ticket>()
+  readonly #tickets = new Map<number, SessionToken>()
   #count = 0
 
-  constructor (houses: House[], user: string) {
+  constructor (houses: SessionManager[], user: string) {
     this.#houses = houses
     this.#user = user
   }
@@ -107,41 +107,41 @@ class World {
 
   /** Which tickets are alive, and what their lists hold, in any order. */
   async look (): Promise<Map<number, number[]>> {
-    const lists = await Promise.all([...this.#tickets].map(async ([number, ticket]) => {
-      const visit = await this.#visit({ ticket: number, process: number % 2, pauses: [0, 0] }, ticket)
-      fc.pre(visit.state !== 'unavailable')
-      return visit.userId === undefined ? [] : [[number, [...visit.get('list') ?? []].sort()] as const]
+    const lists = await Promise.all([...this.#tickets].map(async ([number, token]) => {
+      const requestSession = await this.#visit({ ticket: number, process: number % 2, pauses: [0, 0] }, token)
+      fc.pre(requestSession.state !== 'unavailable')
+      return requestSession.userId === undefined ? [] : [[number, [...requestSession.get('list') ?? []].sort()] as const]
     }))
     return new Map(lists.flat())
   }
 
   async #do ({ act, number, ...how }: Outcome): Promise<void> {
-    const house = this.#houses[how.process]
+    const sessionManager = this.#houses[how.process]
     if (act === 'revokeAll') {
-      await house?.revokeAll(this.#user)
+      await sessionManager?.revokeAll(this.#user)
       return
     }
-    const visit = await this.#visit(how, this.#tickets.get(how.ticket))
-    if (act === 'signIn') await visit.signIn(this.#user)
-    else if (act === 'signOut') await visit.signOut()
-    else visit.require()
-    if (act === 'rotate') await visit.rotate()
-    if (act === 'revokeOthers') await visit.revokeOthers()
-    if (act === 'push') visit.update('list', (list = []) => [...list, number])
-    await visit.save()
-    const cookie = visit.takeCookie()
-    if (cookie !== undefined && cookie !== 'clear') this.#tickets.set(number, cookie.ticket)
+    const requestSession = await this.#visit(how, this.#tickets.get(how.ticket))
+    if (act === 'signIn') await requestSession.signIn(this.#user)
+    else if (act === 'signOut') await requestSession.signOut()
+    else requestSession.require()
+    if (act === 'rotate') await requestSession.rotate()
+    if (act === 'revokeOthers') await requestSession.revokeOthers()
+    if (act === 'push') requestSession.update('list', (list = []) => [...list, number])
+    await requestSession.save()
+    const cookie = requestSession.takeCookie()
+    if (cookie !== undefined && cookie !== 'clear') this.#tickets.set(number, cookie.token)
   }
 
-  async #visit ({ process, pauses: [before, after] }: Pick<Step, 'process' | 'pauses' | 'ticket'>, ticket: Ticket | undefined): Promise<Visit<{ list: number[] }>> {
+  async #visit ({ process, pauses: [before, after] }: Pick<Step, 'process' | 'pauses' | 'ticket'>, token: SessionToken | undefined): Promise<RequestSession<{ list: number[] }>> {
     for (let count = 0; count < before; count++) await tick()
-    const house = this.#houses[process]
-    if (house === undefined) throw new Error('no such process')
-    const visit = new Visit<{ list: number[] }>(house, { ticket, hasCookie: true })
-    visit.ask()
-    await visit.answer()?.settled()
+    const sessionManager = this.#houses[process]
+    if (sessionManager === undefined) throw new Error('no such process')
+    const requestSession = new RequestSession<{ list: number[] }>(sessionManager, { token, hasCookie: true })
+    requestSession.ask()
+    await requestSession.answer()?.settled()
     for (let count = 0; count < after; count++) await tick()
-    return visit
+    return requestSession
   }
 }
 
@@ -158,9 +158,9 @@ function permutations<Thing> (things: readonly Thing[]): Thing[][] {
   return things.flatMap((thing, index) => permutations(things.toSpliced(index, 1)).map((rest) => [thing, ...rest]))
 }
 
-async function openHouse (t: Test, url: string): Promise<House> {
-  const pool = new Pool(resolveRedisPolicy({ url, min: 1 }))
+async function openHouse (t: Test, url: string): Promise<SessionManager> {
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
-  return new House(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)
+  return new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)
 }

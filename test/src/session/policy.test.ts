@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { readBeginning, readUserId } from '../../../src/session/beginning.ts'
+import { readNewSession, readUserId } from '../../../src/session/beginning.ts'
 import { resolveSessionOrigins, resolveSessionPolicy, resolveSessionUse } from '../../../src/session/policy.ts'
 import type { SessionOptions } from '../../../src/session/policy.ts'
 
@@ -64,13 +64,13 @@ test('a sign-in', async (t) => {
   const policy = resolveSessionPolicy({ secrets })
 
   t.test('takes the app\'s lifetimes, or its own', async (t) => {
-    t.same(readBeginning({}, policy), { absoluteMs: 43_200_000, idleMs: 3_600_000, label: undefined })
-    t.same(readBeginning({ idle: '7d', absolute: '30d', label: 'x' }, policy), { absoluteMs: 30 * 86_400_000, idleMs: 7 * 86_400_000, label: 'x' })
-    t.same(readBeginning({ absolute: '10m' }, policy), { absoluteMs: 600_000, idleMs: 600_000, label: undefined })
+    t.same(readNewSession({}, policy), { absoluteMs: 43_200_000, idleMs: 3_600_000, label: undefined })
+    t.same(readNewSession({ idle: '7d', absolute: '30d', label: 'x' }, policy), { absoluteMs: 30 * 86_400_000, idleMs: 7 * 86_400_000, label: 'x' })
+    t.same(readNewSession({ absolute: '10m' }, policy), { absoluteMs: 600_000, idleMs: 600_000, label: undefined })
   })
 
   t.test('refuses lifetimes, labels and users that cannot be meant', async (t) => {
-    for (const options of [{ idle: '13h' as const }, { idle: 'x' as '1h' }, { label: 'x'.repeat(101) }, { label: '\ud800' }]) t.throws(() => readBeginning(options, policy), { code: 'PRISM_ERR_OPTION' })
+    for (const options of [{ idle: '13h' as const }, { idle: 'x' as '1h' }, { label: 'x'.repeat(101) }, { label: '\ud800' }]) t.throws(() => readNewSession(options, policy), { code: 'PRISM_ERR_OPTION' })
     for (const user of ['', 'x'.repeat(513), 'ü'.repeat(257), '\ud800', 42, undefined, null]) t.throws(() => readUserId(user), { code: 'PRISM_ERR_OPTION' })
     t.equal(readUserId('a:x{}'), 'a:x{}')
   })

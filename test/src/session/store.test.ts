@@ -1,10 +1,10 @@
 import tap, { test } from 'tap'
 import { Keys } from '../../../src/redis/keys.ts'
-import { Pool } from '../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../src/redis/policy.ts'
 import { SessionStore } from '../../../src/session/store.ts'
-import { readStored, writeLabel } from '../../../src/session/stored.ts'
-import { newTicket, userBearer } from '../../../src/session/ticket.ts'
+import { readSessionRecord, writeLabel } from '../../../src/session/stored.ts'
+import { newToken, userSubject } from '../../../src/session/ticket.ts'
 import { reached } from '../../helpers/reached.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
@@ -17,15 +17,15 @@ tap.setTimeout(120_000)
 
 test('the session store', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
-  const pool = new Pool(resolveRedisPolicy({ url: redis.url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
   const store = new SessionStore(pool.batch)
-  const ticketOf = (user: string) => newTicket(keys, userBearer(user))
+  const ticketOf = (user: string) => newToken(keys, userSubject(user))
   const begun = async (user: string, options: Partial<typeof beginning> = {}) => {
-    const ticket = ticketOf(user)
-    const { value } = await store.create(ticket, { ...beginning, ...options })
-    return { ...ticket, bornAt: readStored(value).createdAt }
+    const token = ticketOf(user)
+    const { value } = await store.create(token, { ...beginning, ...options })
+    return { ...token, bornAt: readSessionRecord(value).createdAt }
   }
   const shiftSeen = async (key: string, field: string, byMs: number) => {
     const value = await redis.client.hget(key, field) ?? ''
@@ -33,19 +33,19 @@ test('the session store', { timeout: 120_000 }, async (t) => {
   }
 
   t.test('begins a session whose times are Redis\'s, and whose key lives as long as it', async (t) => {
-    const ticket = ticketOf('ada')
+    const token = ticketOf('ada')
     const before = await redis.client.time()
-    const { value, ended } = await store.create(ticket, { ...beginning, document: '{"a":1}' })
-    const stored = readStored(value)
+    const { value, ended } = await store.create(token, { ...beginning, document: '{"a":1}' })
+    const record = readSessionRecord(value)
 
     t.same(ended, [])
-    t.equal(stored.absoluteEndAt - stored.createdAt, 12 * hour)
-    t.equal(stored.idleEndAt - stored.createdAt, hour)
-    t.ok(stored.createdAt >= Number(before[0]) * 1000)
-    t.match(stored, { version: '1', idleMs: hour, document: '{"a":1}' })
-    t.equal(stored.label, undefined)
-    t.equal(await redis.client.pexpiretime('session:{ada}'), stored.idleEndAt)
-    t.equal(await redis.client.hget('session:{ada}', ticket.field), value)
+    t.equal(record.absoluteEndAt - record.createdAt, 12 * hour)
+    t.equal(record.idleEndAt - record.createdAt, hour)
+    t.ok(record.createdAt >= Number(before[0]) * 1000)
+    t.match(record, { version: '1', idleMs: hour, document: '{"a":1}' })
+    t.equal(record.label, undefined)
+    t.equal(await redis.client.pexpiretime('session:{ada}'), record.idleEndAt)
+    t.equal(await redis.client.hget('session:{ada}', token.field), value)
   })
 
   t.test('begins no session at the birth of the one that it replaces, though that has just ended', async (t) => {
@@ -53,7 +53,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     await store.revoke(ended.key, { which: 'these', names: [ended.bornAt] })
     const { value } = await store.create(ticketOf('twins'), { ...beginning, replaced: ended.bornAt + 5000 })
 
-    t.equal(readStored(value).createdAt, ended.bornAt + 5001)
+    t.equal(readSessionRecord(value).createdAt, ended.bornAt + 5001)
   })
 
   t.test('loads without writing, and notes a visit only when a minute has passed', async (t) => {
@@ -65,15 +65,15 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.notMatch(await redis.client.info('commandstats'), /cmdstat_(hset:calls=[^1]|pexpireat)/, 'but for the shift itself')
     await shiftSeen(ticket.key, ticket.field, 2000)
     const touched = await store.load(ticket).promise()
-    t.equal(touched?.touchedAt, readStored(touched?.value ?? '').seenAt)
+    t.equal(touched?.touchedAt, readSessionRecord(touched?.value ?? '').seenAt)
     t.equal(await redis.client.hget(ticket.key, ticket.field), touched?.value)
-    t.equal(await redis.client.pexpiretime(ticket.key), readStored(touched?.value ?? '').idleEndAt)
+    t.equal(await redis.client.pexpiretime(ticket.key), readSessionRecord(touched?.value ?? '').idleEndAt)
     t.match(await store.load(ticket).promise(), { touchedAt: undefined })
   })
 
   t.test('notes visits oftener where a session ends sooner than in a few minutes', async (t) => {
     const ticket = await begun('soon', { idleMs: 5000 })
-    const { createdAt = 0 } = readStored((await store.load(ticket).promise())?.value ?? '')
+    const { createdAt = 0 } = readSessionRecord((await store.load(ticket).promise())?.value ?? '')
     await until(async () => (await store.load(ticket).promise())?.touchedAt, { what: 'a visit is noted after a quarter of that' })
     await until(async () => await store.load(ticket).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 7500, { what: 'visits keep it alive' })
     t.ok(await store.load(ticket).promise())
@@ -125,10 +125,10 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     const ticket = await begun('saves')
     const saved = await store.save(ticket, '1', '{"a":2}')
     const conflict = await store.save(ticket, '1', '{"a":3}')
-    const stored = readStored(saved.outcome === 'gone' ? '' : saved.value)
+    const record = readSessionRecord(saved.outcome === 'gone' ? '' : saved.value)
 
     t.equal(saved.outcome, 'saved')
-    t.match(stored, { document: '{"a":2}', createdAt: ticket.bornAt })
+    t.match(record, { document: '{"a":2}', createdAt: ticket.bornAt })
     t.same(conflict, { ...saved, outcome: 'conflict' })
   })
 
@@ -137,7 +137,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     const versions = [1n]
     for (let count = 0; count < 50; count++) {
       const saved = await store.save(ticket, String(versions.at(-1)), '{}')
-      versions.push(BigInt(readStored(saved.outcome === 'gone' ? '' : saved.value).version))
+      versions.push(BigInt(readSessionRecord(saved.outcome === 'gone' ? '' : saved.value).version))
     }
     const steps = versions.slice(1).map((version, index) => version - (versions[index] ?? 0n))
 
@@ -147,7 +147,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
       const value = await redis.client.hget(ticket.key, ticket.field) ?? ''
       await redis.client.hset(ticket.key, ticket.field, value.replace(/^(\d+) \d+/, `$1 ${version}`))
       const saved = await store.save(ticket, String(version), '{}')
-      const step = BigInt(readStored(saved.outcome === 'gone' ? '' : saved.value).version) - version
+      const step = BigInt(readSessionRecord(saved.outcome === 'gone' ? '' : saved.value).version) - version
 
       t.ok(saved.outcome === 'saved' && step >= 1n && step <= 1n << 20n, `${version}: ${saved.outcome}, ${step}`)
     }
@@ -158,8 +158,8 @@ test('the session store', { timeout: 120_000 }, async (t) => {
       const ticket = await begun(`snapshot-${before}-${after}`)
       const snapshot = await redis.client.hget(ticket.key, ticket.field) ?? ''
       const saveOften = async (count: number) => {
-        for (let left = count; left > 0; left--) await store.save(ticket, readStored(await redis.client.hget(ticket.key, ticket.field) ?? '').version, `{"left":${left}}`)
-        return readStored(await redis.client.hget(ticket.key, ticket.field) ?? '').version
+        for (let left = count; left > 0; left--) await store.save(ticket, readSessionRecord(await redis.client.hget(ticket.key, ticket.field) ?? '').version, `{"left":${left}}`)
+        return readSessionRecord(await redis.client.hget(ticket.key, ticket.field) ?? '').version
       }
       const read = await saveOften(before)
       await redis.client.hset(ticket.key, ticket.field, snapshot)
@@ -206,11 +206,11 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     const ticket = await begun('odd', { document, label: label as never })
     const saved = await store.save(ticket, '1', document)
 
-    t.match(readStored(saved.outcome === 'gone' ? '' : saved.value), { document, label })
-    t.equal(readStored((await store.load(ticket).promise())?.value ?? '').document, document)
-    t.equal(readStored((await store.list(ticket.key))[0] ?? '').label, label)
+    t.match(readSessionRecord(saved.outcome === 'gone' ? '' : saved.value), { document, label })
+    t.equal(readSessionRecord((await store.load(ticket).promise())?.value ?? '').document, document)
+    t.equal(readSessionRecord((await store.list(ticket.key))[0] ?? '').label, label)
     t.equal(writeLabel(undefined), '=')
-    t.throws(() => readStored('1 2 3'), { code: 'PRISM_ERR_SESSION_CORRUPT' })
+    t.throws(() => readSessionRecord('1 2 3'), { code: 'PRISM_ERR_SESSION_CORRUPT' })
   })
 
   t.test('stays small: one device of a user with an empty document', async (t) => {

@@ -1,13 +1,13 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { Counts } from '../../../../src/cache/counts.ts'
-import { Entrance } from '../../../../src/cache/fill/entrance.ts'
-import { Fills } from '../../../../src/cache/fill/fill.ts'
-import { Locks, wishOf } from '../../../../src/cache/fill/lock.ts'
-import type { Wish } from '../../../../src/cache/fill/lock.ts'
+import { CacheStats } from '../../../../src/cache/counts.ts'
+import { LockQueue } from '../../../../src/cache/fill/entrance.ts'
+import { SingleFlightGroup } from '../../../../src/cache/fill/fill.ts'
+import { FillLocks, acquireRequestOf } from '../../../../src/cache/fill/lock.ts'
+import type { AcquireRequest } from '../../../../src/cache/fill/lock.ts'
 import { CacheStore } from '../../../../src/cache/store.ts'
-import { Waiters } from '../../../../src/cache/fill/waiters.ts'
-import { Pool } from '../../../../src/redis/pool.ts'
+import { LockWaiters } from '../../../../src/cache/fill/waiters.ts'
+import { PooledRedis } from '../../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/policy.ts'
 import { Subscriber } from '../../../../src/redis/subscriber.ts'
 import { startCluster } from '../../../helpers/cluster.ts'
@@ -17,23 +17,23 @@ import { startRedis } from '../../../helpers/redis.ts'
 import { until } from '../../../helpers/until.ts'
 
 const name = 'api:cache:GET:/:{x}'
-const wish: Wish = { required: 0, seen: Buffer.alloc(0), unmarked: [] }
+const wish: AcquireRequest = { minSequence: 0, entryPrefix: Buffer.alloc(0), tagsWithoutVersion: [] }
 const soon = () => performance.now() + 20_000
 
-interface Door { entrance: Entrance, store: CacheStore, counts: Counts, waiters: Waiters, pool: Pool, subscriber: Subscriber }
+interface Door { lockQueue: LockQueue, store: CacheStore, stats: CacheStats, waiters: LockWaiters, pool: PooledRedis, subscriber: Subscriber }
 
 /** One process's way in; closed with the test. */
 async function openDoor (t: Test, url: string, subscriberUrl = url): Promise<Door> {
-  const [pool, other] = [url, subscriberUrl].map((each) => new Pool(resolveRedisPolicy({ url: each }))) as [Pool, Pool]
+  const [pool, other] = [url, subscriberUrl].map((each) => new PooledRedis(resolveRedisPolicy({ url: each }))) as [PooledRedis, PooledRedis]
   t.after(() => { pool.disconnect(); other.disconnect() })
   await reached({ redisPool: pool })
-  const counts = new Counts()
+  const stats = new CacheStats()
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
   const subscriber = new Subscriber(() => other.openSubscriber(), () => {})
-  const waiters = new Waiters(subscriber, pool.keyspace.cacheFilled())
-  const entrance = new Entrance(new Locks(pool.batch, pool.keyspace, store), waiters, counts)
-  t.after(() => entrance.close())
-  return { entrance, store, counts, waiters, pool, subscriber }
+  const waiters = new LockWaiters(subscriber, pool.keyspace.cacheFilled())
+  const lockQueue = new LockQueue(new FillLocks(pool.batch, pool.keyspace, store), waiters, stats)
+  t.after(() => lockQueue.close())
+  return { lockQueue, store, stats, waiters, pool, subscriber }
 }
 
 async function openTwo (t: Test): Promise<[Door, Door, Awaited<ReturnType<typeof startRedis>>]> {
@@ -42,20 +42,20 @@ async function openTwo (t: Test): Promise<[Door, Door, Awaited<ReturnType<typeof
 }
 
 /** A fill that holds what was taken. */
-async function fillOf ({ entrance }: Door, wanted = wish) {
-  const taking = await entrance.enter(name, wanted, soon())
+async function fillOf ({ lockQueue: entrance }: Door, wanted = wish) {
+  const taking = await entrance.acquireOrWait(name, wanted, soon())
   if (taking.word !== 'taken') throw new Error(taking.word)
-  return Object.assign(new Fills<object>().begin(name, taking.sequence), { lock: taking.lock })
+  return Object.assign(new SingleFlightGroup<object>().begin(name, taking.sequence), { lock: taking.lock })
 }
 
 t.test('entrance lets one in, and tells the other when he has stored', async (t) => {
   const [one, other] = await openTwo(t)
   const fill = await fillOf(one)
 
-  const waiting = other.entrance.enter(name, wish, soon())
-  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
-  t.equal(await one.store.keep(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
-  one.entrance.stored(fill, true)
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
+  t.equal(await one.store.write(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
+  one.lockQueue.committed(fill, true)
 
   t.equal((await waiting).word, 'changed')
   t.equal(other.waiters.size, 0)
@@ -65,15 +65,15 @@ t.test('entrance lets the next one in when the first leaves with nothing, and al
   const [one, other, { client }] = await openTwo(t)
   const first = await fillOf(one)
 
-  const waiting = other.entrance.enter(name, wish, soon())
-  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
-  one.entrance.leave(first, 'again')
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
+  one.lockQueue.abandon(first, 'again')
   const next = await waiting
   t.equal(next.word, 'taken')
 
-  const third = one.entrance.enter(name, wish, soon())
-  await until(() => one.counts.all.wait === 1, { what: 'the first one waits' })
-  if (next.word === 'taken') other.entrance.leave(Object.assign(new Fills<object>().begin(name, 0), { lock: next.lock }), 'alone')
+  const third = one.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => one.stats.all.wait === 1, { what: 'the first one waits' })
+  if (next.word === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: next.lock }), 'alone')
   t.equal((await third).word, 'pass')
   t.ok(await client.pttl('api:cache:lock:GET:/:{x}') > 0, 'not for ever')
 })
@@ -85,18 +85,18 @@ t.test('entrance sends word of a fill only where somebody waits for it, also for
   t.after(() => listener.disconnect())
   listener.on('message', (_channel: string, word: string) => words.push(word))
   await listener.subscribe(one.pool.keyspace.cacheFilled())
-  one.entrance.leave(await fillOf(one), 'again')
+  one.lockQueue.abandon(await fillOf(one), 'again')
   await until(async () => await client.exists('api:cache:lock:GET:/:{x}') === 0, { what: 'the lock is given back' })
   const alone = await fillOf(one)
-  t.equal(await one.store.keep(name, { tags: [], sequence: alone.sequence }, 'made', 60_000, alone.lock), true)
+  t.equal(await one.store.write(name, { tags: [], sequence: alone.sequence }, 'made', 60_000, alone.lock), true)
   await client.del(name)
   await fillOf(one)
 
-  const waiting = other.entrance.enter(name, wish, soon())
-  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
-  const second = await one.entrance.enter(name, { ...wish, required: Infinity }, soon())
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
+  const second = await one.lockQueue.acquireOrWait(name, { ...wish, minSequence: Infinity }, soon())
   if (second.word !== 'taken') throw new Error(second.word)
-  t.equal(await one.store.keep(name, { tags: [], sequence: second.sequence }, 'made', 60_000, second.lock), true)
+  t.equal(await one.store.write(name, { tags: [], sequence: second.sequence }, 'made', 60_000, second.lock), true)
 
   t.equal((await waiting).word, 'changed')
   await until(() => words.length > 0, { what: 'word was sent' })
@@ -108,17 +108,17 @@ t.test('entrance lets whoever has seen a younger purge in at once, and keeps not
   const old = await fillOf(one)
   await one.store.purge(['a'])
 
-  const taking = await other.entrance.enter(name, { ...wish, required: Number(await client.get('api:cache:tag:a')) }, soon())
+  const taking = await other.lockQueue.acquireOrWait(name, { ...wish, minSequence: Number(await client.get('api:cache:tag:a')) }, soon())
 
   t.equal(taking.word, 'taken')
-  t.equal(await one.store.keep(name, { tags: ['a'], sequence: old.sequence }, 'old', 60_000, old.lock), false)
+  t.equal(await one.store.write(name, { tags: ['a'], sequence: old.sequence }, 'old', 60_000, old.lock), false)
 })
 
 /** What a look at an answer tells of a wish to make it. */
-async function wishFor ({ store }: Door, tags: readonly string[]): Promise<Wish> {
+async function wishFor ({ store }: Door, tags: readonly string[]): Promise<AcquireRequest> {
   const look = store.look(name, tags, () => undefined)
   await look.settled()
-  return wishOf(look)
+  return acquireRequestOf(look)
 }
 
 /** Both found the marker of a tag missing, one fills, and the other comes later: purges of other tags do not part them, and one of this tag does. */
@@ -128,15 +128,15 @@ async function shareNewTag (t: Test, one: Door, other: Door): Promise<void> {
   await fillOf(one, await wishFor(one, ['new']))
   await one.store.purge(['another'])
 
-  const waiting = other.entrance.enter(name, unmarked, soon())
-  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
+  const waiting = other.lockQueue.acquireOrWait(name, unmarked, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
   await one.store.purge(['new'])
   const younger = await fillOf(one, unmarked)
-  one.entrance.leave(younger, 'again')
+  one.lockQueue.abandon(younger, 'again')
   const last = await waiting
 
   t.equal(last.word, 'taken')
-  if (last.word === 'taken') other.entrance.leave(Object.assign(new Fills<object>().begin(name, 0), { lock: last.lock }), 'again')
+  if (last.word === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: last.lock }), 'again')
 }
 
 t.test('entrance lets whoever found a marker missing wait for a fill that has set it, whatever else is purged', async (t) => {
@@ -147,15 +147,15 @@ t.test('entrance lets whoever found a marker missing wait for a fill that has se
 
 t.test('entrance keeps what a run made that took longer than others had patience, until they have stored', async (t) => {
   const [one, other, { client }] = await openTwo(t)
-  const [slow, slower] = [await fillOf(one), await one.entrance.enter(name, wish, 0)]
+  const [slow, slower] = [await fillOf(one), await one.lockQueue.acquireOrWait(name, wish, 0)]
   if (slower.word !== 'taken') throw new Error(slower.word)
-  const waiting = other.entrance.enter(name, wish, soon())
-  await until(() => other.counts.all.wait === 1, { what: 'the other one waits' })
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
 
-  t.equal(await one.store.keep(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), true)
+  t.equal(await one.store.write(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), true)
   t.equal((await waiting).word, 'changed')
-  t.equal(await one.store.keep(name, { tags: [], sequence: slower.sequence }, 'second', 60_000, slower.lock), true)
-  t.equal(await one.store.keep(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), false)
+  t.equal(await one.store.write(name, { tags: [], sequence: slower.sequence }, 'second', 60_000, slower.lock), true)
+  t.equal(await one.store.write(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), false)
   t.equal(await client.get(name), 'second')
 })
 
@@ -163,8 +163,8 @@ t.test('entrance sends whoever comes with an old look back to look again', async
   const [one, other, { client }] = await openTwo(t)
   await client.set(name, 'somebody was here')
 
-  t.equal((await one.entrance.enter(name, wish, soon())).word, 'changed')
-  t.equal((await other.entrance.enter(name, { ...wish, seen: Buffer.from('somebody was here') }, soon())).word, 'taken')
+  t.equal((await one.lockQueue.acquireOrWait(name, wish, soon())).word, 'changed')
+  t.equal((await other.lockQueue.acquireOrWait(name, { ...wish, entryPrefix: Buffer.from('somebody was here') }, soon())).word, 'taken')
 })
 
 t.test('entrance renews a lock while its fill lasts, and not after that', async (t) => {
@@ -179,9 +179,9 @@ t.test('entrance renews a lock while its fill lasts, and not after that', async 
     before = now
   }
   await client.del(lock)
-  await until(async () => (await one.entrance.try(name, wish)).word === 'taken', { what: 'a lost lock may be had' })
+  await until(async () => (await one.lockQueue.tryAcquire(name, wish)).word === 'taken', { what: 'a lost lock may be had' })
 
-  one.entrance.leave(fill, 'again')
+  one.lockQueue.abandon(fill, 'again')
   t.ok(await client.exists(lock), "what is another fill's is not given back")
 })
 
@@ -189,10 +189,10 @@ t.test('entrance lets one take over when the holder is gone, though no word come
   const [one, other, { client }] = await openTwo(t)
   await client.set('api:cache:lock:GET:/:{x}', '9999999999999999 dead', 'PX', 300)
 
-  const takings = await Promise.all([one, other].map(async ({ entrance }) => await entrance.enter(name, wish, performance.now() + 3000)))
+  const takings = await Promise.all([one, other].map(async ({ lockQueue: entrance }) => await entrance.acquireOrWait(name, wish, performance.now() + 3000)))
 
   t.equal(takings.filter(({ word }) => word === 'taken').length, 2, 'one, and the other when he was out of patience')
-  t.not(takings[0]?.word === 'taken' && takings[0].lock.holder, takings[1]?.word === 'taken' && takings[1].lock.holder)
+  t.not(takings[0]?.word === 'taken' && takings[0].lock.token, takings[1]?.word === 'taken' && takings[1].lock.token)
 })
 
 t.test('entrance tells a waiter by the end of the lock, when his subscriber is half open', async (t) => {
@@ -202,11 +202,11 @@ t.test('entrance tells a waiter by the end of the lock, when his subscriber is h
   const other = await openDoor(t, url, proxy.url)
   const fill = await fillOf(one)
 
-  const waiting = other.entrance.enter(name, wish, soon())
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
   await until(() => other.subscriber.isReady, { what: 'the subscriber listens' })
   await proxy.fault('blackHole')
-  await one.store.keep(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock)
-  one.entrance.stored(fill, true)
+  await one.store.write(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock)
+  one.lockQueue.committed(fill, true)
 
   t.equal((await waiting).word, 'changed')
 })
@@ -214,27 +214,27 @@ t.test('entrance tells a waiter by the end of the lock, when his subscriber is h
 t.test('entrance has everybody look again when the subscriber is back', async (t) => {
   const [one, other, { client }] = await openTwo(t)
   const fill = await fillOf(one)
-  const waiting = other.entrance.enter(name, wish, soon())
-  await until(() => other.subscriber.isReady && other.counts.all.wait === 1, { what: 'the other one waits' })
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.subscriber.isReady && other.stats.all.wait === 1, { what: 'the other one waits' })
   const before = other.pool.batch.counts.asks
 
   await client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
 
   await until(() => other.subscriber.connections === 2 && other.pool.batch.counts.asks > before, { what: 'it has looked again' })
-  one.entrance.leave(fill, 'again')
+  one.lockQueue.abandon(fill, 'again')
   t.equal((await waiting).word, 'taken')
 })
 
 t.test('entrance does the same in a Cluster', async (t) => {
   const { url } = await startCluster(t)
   const [one, other] = [await openDoor(t, url), await openDoor(t, url)]
-  await until(() => [one, other].every(({ store, pool }) => store.isApart && pool.state === 'ready'), { what: 'both know the cluster' })
+  await until(() => [one, other].every(({ store, pool }) => store.isCluster && pool.state === 'ready'), { what: 'both know the cluster' })
   await shareNewTag(t, one, other)
   const fill = await fillOf(one)
 
-  const waiting = other.entrance.enter(name, wish, soon())
-  await until(() => other.counts.all.wait === 2, { what: 'the other one waits' })
-  t.equal(await one.store.keep(name, { tags: ['a'], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 2, { what: 'the other one waits' })
+  t.equal(await one.store.write(name, { tags: ['a'], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
 
   t.equal((await waiting).word, 'changed')
 })

@@ -1,11 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
-import { Locks } from '../../../../src/cache/fill/lock.ts'
-import { Reservations } from '../../../../src/cache/fill/reservations.ts'
-import type { Reservation } from '../../../../src/cache/fill/reservations.ts'
+import { FillLocks } from '../../../../src/cache/fill/lock.ts'
+import { PrefetchedLocks } from '../../../../src/cache/fill/reservations.ts'
+import type { PrefetchedLock } from '../../../../src/cache/fill/reservations.ts'
 import { CacheStore } from '../../../../src/cache/store.ts'
-import { Pool } from '../../../../src/redis/pool.ts'
+import { PooledRedis } from '../../../../src/redis/pool.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/policy.ts'
 import { startCluster } from '../../../helpers/cluster.ts'
 import { watchGiveBacks } from '../../../helpers/give-backs.ts'
@@ -17,18 +17,18 @@ const route = 'api:cache:GET:/:'
 const keyOf = (id: string) => `${route}{${id}}`
 const lockOf = (id: string) => `api:cache:lock:GET:/:{${id}}`
 
-interface Desk { reservations: Reservations, locks: Locks, store: CacheStore, pool: Pool }
+interface Desk { prefetchedLocks: PrefetchedLocks, locks: FillLocks, store: CacheStore, pool: PooledRedis }
 
 /** One process's reservations; closed with the test. */
 async function openDesk (t: Test, url: string): Promise<Desk> {
-  const pool = new Pool(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
   t.after(() => pool.disconnect())
   await reached({ redisPool: pool })
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
-  const locks = new Locks(pool.batch, pool.keyspace, store)
-  const reservations = new Reservations(locks, store)
-  t.after(() => { reservations.close(); locks.close() })
-  return { reservations, locks, store, pool }
+  const locks = new FillLocks(pool.batch, pool.keyspace, store)
+  const prefetchedLocks = new PrefetchedLocks(locks, store)
+  t.after(() => { prefetchedLocks.close(); locks.close() })
+  return { prefetchedLocks, locks, store, pool }
 }
 
 /** A desk, its Redis with a sequence, and the locks that are given back. */
@@ -40,58 +40,58 @@ async function start (t: Test) {
 }
 
 /** The look of who asked in the same tick, and of who looked later and saw a purge. */
-const along = ({ tick }: Reservation) => ({ tick, requiredSequence: undefined })
-const later = ({ tick }: Reservation, requiredSequence: number | undefined) => ({ tick: tick + 1, requiredSequence })
+const along = ({ tick }: PrefetchedLock) => ({ tick, minSequence: undefined })
+const later = ({ tick }: PrefetchedLock, requiredSequence: number | undefined) => ({ tick: tick + 1, minSequence: requiredSequence })
 
-async function begun ({ reservations }: Desk, id: string, tags: string[] = []): Promise<Reservation> {
-  const reservation = reservations.begin(keyOf(id), tags, '/')
-  if (reservation === undefined) throw new Error(`nothing was reserved for ${id}`)
-  return reservation
+async function begun ({ prefetchedLocks: reservations }: Desk, id: string, tags: string[] = []): Promise<PrefetchedLock> {
+  const prefetchedLock = reservations.begin(keyOf(id), tags, '/')
+  if (prefetchedLock === undefined) throw new Error(`nothing was reserved for ${id}`)
+  return prefetchedLock
 }
 
 /** What a reservation is good for, for who asked in the same tick. */
-async function redeemed ({ reservations }: Desk, reservation: Reservation) {
-  await reservation.answer
-  return reservations.redeem(reservation, along(reservation))
+async function redeemed ({ prefetchedLocks: reservations }: Desk, prefetchedLock: PrefetchedLock) {
+  await prefetchedLock.answer
+  return reservations.validate(prefetchedLock, along(prefetchedLock))
 }
 
 t.test('reservations give a lock to who takes it up, with the sequence and the markers of its tags', async (t) => {
   const desk = await start(t)
-  const { reservations, redis: { client } } = desk
+  const { prefetchedLocks: reservations, redis: { client } } = desk
   const before = desk.pool.batch.counts.writes
 
-  const reservation = await begun(desk, 'a', ['one', 'two'])
-  t.equal(reservations.takeUp(keyOf('a')), reservation)
-  const taking = await redeemed(desk, reservation)
+  const prefetchedLock = await begun(desk, 'a', ['one', 'two'])
+  t.equal(reservations.claim(keyOf('a')), prefetchedLock)
+  const taking = await redeemed(desk, prefetchedLock)
 
   t.equal(desk.pool.batch.counts.writes - before, 1)
   t.match(taking, { word: 'taken', sequence: Number(await client.get('api:cache:seq')) })
-  t.equal(await client.get(lockOf('a')), taking?.word === 'taken' && taking.lock.holder)
+  t.equal(await client.get(lockOf('a')), taking?.word === 'taken' && taking.lock.token)
   t.equal(Number(await client.get('api:cache:tag:one')), taking?.sequence)
   t.ok(await client.pttl('api:cache:tag:two') > 0 && await client.pttl(lockOf('a')) > 0)
-  reservations.giveBack(reservation)
+  reservations.release(prefetchedLock)
   await desk.pool.batch.command('PING', [])
   t.ok(await client.exists(lockOf('a')), 'whoever took it up keeps it, though who asked for it is refused')
 })
 
 t.test('reservations ask once for all who look at the same time, and give to one alone', async (t) => {
   const desk = await start(t)
-  const { reservations } = desk
-  const reservation = await begun(desk, 'a')
+  const { prefetchedLocks: reservations } = desk
+  const prefetchedLock = await begun(desk, 'a')
 
   t.equal(reservations.begin(keyOf('a'), [], '/'), undefined)
-  await reservation.answer
+  await prefetchedLock.answer
   t.equal(reservations.begin(keyOf('a'), [], '/'), undefined)
 
-  t.equal(reservations.takeUp(keyOf('a')), reservation)
-  t.equal(reservations.takeUp(keyOf('a')), undefined)
+  t.equal(reservations.claim(keyOf('a')), prefetchedLock)
+  t.equal(reservations.claim(keyOf('a')), undefined)
 })
 
 t.test('reservations are renewed from when they are taken up', async (t) => {
   const desk = await start(t)
-  const reservation = await begun(desk, 'a')
-  desk.reservations.takeUp(keyOf('a'))
-  await redeemed(desk, reservation)
+  const prefetchedLock = await begun(desk, 'a')
+  desk.prefetchedLocks.claim(keyOf('a'))
+  await redeemed(desk, prefetchedLock)
 
   for (let renewals = 0, before = 1000; renewals < 4;) {
     const now = await until(() => desk.redis.client.pttl(lockOf('a')), { what: 'the lock is there' })
@@ -103,11 +103,11 @@ t.test('reservations are renewed from when they are taken up', async (t) => {
 
 t.test('reservations are not made where something stands, somebody fills, or no sequence is known', async (t) => {
   const desk = await start(t)
-  const { reservations, redis: { client } } = desk
+  const { prefetchedLocks: reservations, redis: { client } } = desk
   const taken = async (id: string) => {
-    const reservation = await begun(desk, id)
-    reservations.takeUp(keyOf(id))
-    return await redeemed(desk, reservation)
+    const prefetchedLock = await begun(desk, id)
+    reservations.claim(keyOf(id))
+    return await redeemed(desk, prefetchedLock)
   }
   await client.set(keyOf('there'), 'x')
   await client.set(lockOf('held'), '9999999999999999 somebody')
@@ -125,31 +125,31 @@ t.test('reservations are not made where something stands, somebody fills, or no 
 
 t.test('reservations are not asked for where a hit is expected', async (t) => {
   const desk = await start(t)
-  const { reservations } = desk
+  const { prefetchedLocks: reservations } = desk
 
-  reservations.found(keyOf('a'))
+  reservations.noteHit(keyOf('a'))
   t.equal(reservations.begin(keyOf('a'), [], '/'), undefined)
-  reservations.missed(keyOf('a'))
+  reservations.noteMiss(keyOf('a'))
   t.ok(reservations.begin(keyOf('a'), [], '/'))
 })
 
 t.test('reservations that began before what a look has seen are good for nothing, and given back', async (t) => {
   const desk = await start(t)
-  const { reservations, store, redis: { client } } = desk
-  const old = async (id: string, look: (reservation: Reservation) => Parameters<Reservations['redeem']>[1]) => {
-    const reservation = await begun(desk, id)
-    reservations.takeUp(keyOf(id))
-    await reservation.answer
+  const { prefetchedLocks: reservations, store, redis: { client } } = desk
+  const old = async (id: string, look: (prefetchedLock: PrefetchedLock) => Parameters<PrefetchedLocks['validate']>[1]) => {
+    const prefetchedLock = await begun(desk, id)
+    reservations.claim(keyOf(id))
+    await prefetchedLock.answer
     await store.purge(['one'])
-    return reservations.redeem(reservation, look(reservation))
+    return reservations.validate(prefetchedLock, look(prefetchedLock))
   }
   const now = async () => Number(await client.get('api:cache:seq'))
 
   t.match(await old('a', along), { word: 'taken' })
   const before = await now()
-  t.match(await old('b', (reservation) => later(reservation, before)), { word: 'taken' })
-  t.equal(await old('c', (reservation) => later(reservation, Infinity)), undefined)
-  t.equal(await old('d', (reservation) => later(reservation, undefined)), undefined)
+  t.match(await old('b', (prefetchedLock) => later(prefetchedLock, before)), { word: 'taken' })
+  t.equal(await old('c', (prefetchedLock) => later(prefetchedLock, Infinity)), undefined)
+  t.equal(await old('d', (prefetchedLock) => later(prefetchedLock, undefined)), undefined)
   await until(async () => await client.exists(lockOf('c'), lockOf('d')) === 0, { what: 'they are given back' })
   t.equal(await client.exists(lockOf('a'), lockOf('b')), 2)
 })
@@ -158,27 +158,27 @@ t.test('reservations are good for nothing while the global marker has to be rais
   const redis = await startRedis(t)
   const desk = await openDesk(t, redis.url)
   await desk.store.begin([])
-  const reservation = await begun(desk, 'a')
+  const prefetchedLock = await begun(desk, 'a')
   await redis.client.del(await redis.client.keys('api:cache:epoch*'))
   await desk.store.look(keyOf('b'), [], () => undefined).settled()
 
-  desk.reservations.takeUp(keyOf('a'))
+  desk.prefetchedLocks.claim(keyOf('a'))
 
   t.equal(desk.store.isReady, false)
-  t.equal(await redeemed(desk, reservation), undefined)
+  t.equal(await redeemed(desk, prefetchedLock), undefined)
 })
 
 t.test('reservations are given back at once, before or after Redis has answered', async (t) => {
   for (const isAnswered of [false, true]) {
     const desk = await start(t)
-    const { reservations, redis: { client }, givenBack } = desk
-    const reservation = await begun(desk, 'a')
-    if (isAnswered) await reservation.answer
+    const { prefetchedLocks: reservations, redis: { client }, givenBack } = desk
+    const prefetchedLock = await begun(desk, 'a')
+    if (isAnswered) await prefetchedLock.answer
 
-    reservations.giveBack(reservation)
-    reservations.giveBack(reservation)
+    reservations.release(prefetchedLock)
+    reservations.release(prefetchedLock)
 
-    t.equal(reservations.takeUp(keyOf('a')), undefined)
+    t.equal(reservations.claim(keyOf('a')), undefined)
     await until(() => givenBack.length > 0, { what: 'it is given back' })
     t.same(givenBack, [lockOf('a')])
     t.notOk(await client.exists(lockOf('a')))
@@ -193,21 +193,21 @@ t.test('reservations that nobody takes up hold nobody up', async (t) => {
   await until(() => desk.givenBack.length === 2, { what: 'both are given back' })
 
   t.same(desk.givenBack.sort(), [lockOf('a'), lockOf('b')])
-  t.equal(desk.reservations.takeUp(keyOf('a')), undefined)
+  t.equal(desk.prefetchedLocks.claim(keyOf('a')), undefined)
 })
 
 t.test('reservations are not made again and again for who is refused again and again', async (t) => {
   const desk = await start(t)
-  const { reservations } = desk
+  const { prefetchedLocks: reservations } = desk
   const begunAt = performance.now()
   let made = 0
 
   for (let count = 0; count < 200; count++) {
-    const reservation = reservations.begin(keyOf(`${count}`), [], '/')
-    if (reservation !== undefined) {
+    const prefetchedLock = reservations.begin(keyOf(`${count}`), [], '/')
+    if (prefetchedLock !== undefined) {
       made += 1
-      reservations.giveBack(reservation)
-      await reservation.answer
+      reservations.release(prefetchedLock)
+      await prefetchedLock.answer
     }
     await turn()
   }
@@ -220,19 +220,19 @@ t.test('reservations come to nothing when Redis fails, and leave no promise open
   const desk = await start(t)
   await desk.redis.kill()
 
-  const reservation = await begun(desk, 'a')
-  desk.reservations.takeUp(keyOf('a'))
+  const prefetchedLock = await begun(desk, 'a')
+  desk.prefetchedLocks.claim(keyOf('a'))
 
-  t.equal(await redeemed(desk, reservation), undefined)
-  const next = desk.reservations.begin(keyOf('b'), [], '/')
+  t.equal(await redeemed(desk, prefetchedLock), undefined)
+  const next = desk.prefetchedLocks.begin(keyOf('b'), [], '/')
   await next?.answer
-  t.equal(desk.reservations.takeUp(keyOf('b')), undefined)
+  t.equal(desk.prefetchedLocks.claim(keyOf('b')), undefined)
 })
 
 t.test('reservations are not made in a Cluster, where sequence and lock lie apart', async (t) => {
   const { url } = await startCluster(t)
   const desk = await openDesk(t, url)
-  await until(() => desk.store.isApart, { what: 'it knows the cluster' })
+  await until(() => desk.store.isCluster, { what: 'it knows the cluster' })
 
-  t.equal(desk.reservations.begin(keyOf('a'), [], '/'), undefined)
+  t.equal(desk.prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
 })

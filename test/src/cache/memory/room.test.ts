@@ -1,18 +1,18 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { RedisReplyError, RedisUnavailableError } from '../../../../src/errors.ts'
-import { Room } from '../../../../src/cache/memory/room.ts'
-import type { RoomOptions, Standing } from '../../../../src/cache/memory/room.ts'
+import { MemoryGuard } from '../../../../src/cache/memory/room.ts'
+import type { MemoryGuardOptions, MemoryUsage } from '../../../../src/cache/memory/room.ts'
 import { until } from '../../../helpers/until.ts'
 
 const limit = 1_000_000
 const infoOf = (used: number, max = limit, server = 'one', clients = 5) => `# Memory\r\nused_memory:${used}\r\nmem_not_counted_for_evict:0\r\nmaxmemory:${max}\r\nrun_id:${server}\r\nconnected_clients:${clients}\r\n`
 const nameOf = (index: number) => `api:cache:x:{${String(index).padStart(32, '0')}}`
 
-function roomOf (t: { teardown: (end: () => void) => unknown }, options: Partial<RoomOptions>) {
-  const seen = { reads: 0, unlinked: [] as string[], levels: [] as Standing['level'][], declined: 0, shed: 0 }
+function roomOf (t: { teardown: (end: () => void) => unknown }, options: Partial<MemoryGuardOptions>) {
+  const seen = { reads: 0, unlinked: [] as string[], levels: [] as MemoryUsage['level'][], declined: 0, shed: 0 }
   const { info = async () => infoOf(0) } = options
-  const room = new Room({
+  const memoryGuard = new MemoryGuard({
     limitBytes: () => limit,
     connections: () => 5,
     unlink: (names) => { seen.unlinked.push(...names) },
@@ -24,8 +24,8 @@ function roomOf (t: { teardown: (end: () => void) => unknown }, options: Partial
       return info()
     }
   })
-  t.teardown(() => room.close())
-  return { room, seen }
+  t.teardown(() => memoryGuard.close())
+  return { room: memoryGuard, seen }
 }
 
 t.test('room asks for nothing and refuses nothing where no limit is set', async (t) => {
@@ -33,19 +33,19 @@ t.test('room asks for nothing and refuses nothing where no limit is set', async 
 
   const admitted = Array.from({ length: 1000 }, (_, index) => {
     room.storing()
-    return room.admits(nameOf(index), 100_000)
+    return room.admit(nameOf(index), 100_000)
   })
   await turn()
   room.kept(nameOf(1), 100_000, 1000)
 
   t.ok(admitted.every(Boolean))
   t.equal(seen.reads, 1, 'whether that is still so it asks once a minute')
-  t.equal(room.standing.level, 'calm')
+  t.equal(room.usage.level, 'calm')
 })
 
 t.test('room stores before the first reading a hundredth of the limit, and then no more than its part of what is free below 90 %', async (t) => {
   const { room, seen } = roomOf(t, { info: async () => infoOf(700_000, limit, 'one', 20) })
-  const admitted = () => Array.from({ length: 100 }, (_, index) => room.admits(nameOf(index), 1000)).filter(Boolean).length
+  const admitted = () => Array.from({ length: 100 }, (_, index) => room.admit(nameOf(index), 1000)).filter(Boolean).length
 
   t.equal(admitted(), 6) // 10,000 bytes, 1,500 each
   await turn()
@@ -61,8 +61,8 @@ t.test('room admits only what is asked for twice above 80 %, and tells', async (
   await turn()
   await turn()
 
-  t.notOk(room.admits(nameOf(1), 10), 'what is declined asks too, so it does not stay so')
-  t.ok(room.admits(nameOf(1), 10))
+  t.notOk(room.admit(nameOf(1), 10), 'what is declined asks too, so it does not stay so')
+  t.ok(room.admit(nameOf(1), 10))
   t.same(seen.levels, ['tight'])
 })
 
@@ -82,7 +82,7 @@ t.test('room gives up its own keys above 85 %, and unasked ones first', async (t
 
   t.same(seen.unlinked, [5, 6, 7].map(nameOf)) // 12,300 bytes each, for 30,000
   t.equal(seen.shed, 3)
-  t.equal(room.standing.level, 'full')
+  t.equal(room.usage.level, 'full')
   const { reads } = seen
   await until(() => seen.reads > reads, { what: 'it looks again though nobody stores' })
 })
@@ -93,7 +93,7 @@ t.test('room rests where it may not ask, and asks again where Redis was away', a
   room.storing()
   await turn()
   await turn()
-  t.ok(room.admits(nameOf(1), 10_000_000), 'a server that tells nothing has no limit')
+  t.ok(room.admit(nameOf(1), 10_000_000), 'a server that tells nothing has no limit')
   t.equal(seen.reads, 1)
 
   error = new RedisUnavailableError('no connection')
@@ -101,7 +101,7 @@ t.test('room rests where it may not ask, and asks again where Redis was away', a
   other.storing()
   await turn()
   await turn()
-  t.notOk(other.admits(nameOf(1), 10_000_000))
+  t.notOk(other.admit(nameOf(1), 10_000_000))
 })
 
 t.test('room heeds the tightest of several masters', async (t) => {
@@ -114,5 +114,5 @@ t.test('room heeds the tightest of several masters', async (t) => {
     return reads >= 3
   }, { what: 'both have told' })
 
-  t.equal(room.standing.level, 'full')
+  t.equal(room.usage.level, 'full')
 })
