@@ -106,7 +106,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
   const prefetchedLocks = new PrefetchedLocks(locks, store)
   const memoizer = new Memoizer(store, lockQueue)
-  const { internalRequestOf: markOf, resolvedFrom, send } = fastify.lifecycle
+  const { internalRequestOf, resolvedFrom, send } = fastify.lifecycle
   const shared = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), responseTtlRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return stats.all },
@@ -159,7 +159,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     enqueueReads: (request: RequestWithSession, _reply, part) => {
       if (!(part instanceof CachedRoute)) return
       const state = requestStateOf(request)
-      const mark = markOf(request)
+      const mark = internalRequestOf(request)
       if (mark instanceof BackgroundRefresh) state.refresh = mark
       part.ask(request, state)
     },

@@ -100,7 +100,7 @@ export default fp(async (fastify) => {
   let steps: { readonly at: number, readonly take: NonNullable<LifecycleParticipant<unknown>['useReplies']> }[] = []
   const join = <Policy>(participant: LifecycleParticipant<Policy>) => {
     // What is there for nobody costs every request.
-    if (participant.onResponse !== undefined && participants.every(({ onResponse: tally }) => tally === undefined)) fastify.addHook('onResponse', tally)
+    if (participant.onResponse !== undefined && participants.every(({ onResponse }) => onResponse === undefined)) fastify.addHook('onResponse', tally)
     participants.push(participant as LifecycleParticipant<unknown>)
     extent.features.add(participant.name)
     const byDefault = participant.resolve([])
@@ -142,7 +142,7 @@ export default fp(async (fastify) => {
     if (mark === undefined) return policies
     delete request.raw.headers[internalHeader]
     request[marked] = mark
-    return participants.map(({ policyForInternal: forOwn }, index) => forOwn === undefined ? policies[index] : forOwn())
+    return participants.map(({ policyForInternal }, index) => policyForInternal === undefined ? policies[index] : policyForInternal())
   }
 
   fastify.decorate('journey', { getter: () => ({ join, resolvedFrom, send, markOf }) })

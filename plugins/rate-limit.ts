@@ -121,9 +121,9 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     useReplies (request, reply) {
       const count = (request as Counted)[counting]
       if (count == null) return
-      const { limits: plan, decision: verdict, confirm } = count
-      if (verdict.value === undefined) return verdict
-      const going = tell(plan, verdict.value, request, reply)
+      const { limits: plan, decision, confirm } = count
+      if (decision.value === undefined) return decision
+      const going = tell(plan, decision.value, request, reply)
       // Sessions in another Redis: who has signed in is counted once that has answered, before a guard refuses the request uncounted.
       return going === undefined && confirm !== undefined && plan.isSessionDependent !== undefined ? waitLate(count, plan.isSessionDependent, request, reply) : going
     },

@@ -28,13 +28,13 @@ export function cacheabilityOf ({ request, run, receivedAt }: HandledResponse, p
 }
 
 /** What is kept of an answer beside its body. */
-export function headOf ({ reply, run, state: visit, chosenTags }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {
+export function headOf ({ reply, run, state, chosenTags }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {
   return {
     ...lifetime,
     status: reply.statusCode,
     sequence: run.sequence ?? 0,
-    key: visit.key?.text ?? '',
-    tags: tagsOf(chosenTags, visit.tags, kept),
+    key: state.key?.text ?? '',
+    tags: tagsOf(chosenTags, state.tags, kept),
     coding: 'identity',
     fields: fieldPairs(kept)
   }

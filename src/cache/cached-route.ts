@@ -49,7 +49,7 @@ export class CachedRoute<Request extends CacheRequest> {
     const front: Front<Request> = {
       serve: (context, entry, status) => this.#serve(context, entry, status),
       forward: (context, reason, detail) => this.#forward(context, reason, detail),
-      look: ({ request, state: visit }) => this.#look(request, visit, visit.partition ?? ''),
+      look: ({ request, state }) => this.#look(request, state, state.partition ?? ''),
       isHostKeyed: (request) => this.#hostOf(request) !== ''
     }
     this.#runner = new HandlerRunner(policy, shared, front)
@@ -140,14 +140,14 @@ export class CachedRoute<Request extends CacheRequest> {
   #lookAhead (request: Request, state: CacheRequestState, partition: string): void {
     this.#leave(state)
     const lookup = this.#look(request, state, partition)
-    const { singleFlight: fills, prefetchedLocks: reservations } = this.#shared
-    const mayFill = request.method === 'GET' && !lookup.isGuessed && !fills.has(lookup.name) && !(this.policy.requestDirectives && forbidsFill(request))
-    state.prefetchedLock = mayFill ? reservations.begin(lookup.name, lookup.tags, this.#pattern) : undefined
+    const { singleFlight, prefetchedLocks } = this.#shared
+    const mayFill = request.method === 'GET' && !lookup.isGuessed && !singleFlight.has(lookup.name) && !(this.policy.requestDirectives && forbidsFill(request))
+    state.prefetchedLock = mayFill ? prefetchedLocks.begin(lookup.name, lookup.tags, this.#pattern) : undefined
   }
 
   /** A request that did not fill holds nobody up. */
-  #leave ({ prefetchedLock: reservation }: CacheRequestState): void {
-    if (reservation !== undefined) this.#shared.prefetchedLocks.release(reservation)
+  #leave ({ prefetchedLock }: CacheRequestState): void {
+    if (prefetchedLock !== undefined) this.#shared.prefetchedLocks.release(prefetchedLock)
   }
 
   #look (request: Request, state: CacheRequestState, partition: string): Lookup<Entry> {
@@ -196,14 +196,14 @@ export class CachedRoute<Request extends CacheRequest> {
     return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeText(who)}`
   }
 
-  #bypassOf ({ request, state: visit }: HandlerContext<Request>): string | undefined {
+  #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
     if (!mayBeStored(request)) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
-    if (visit.bypass !== undefined) return visit.bypass
-    const changed = visit.inputs && changedIn(visit.inputs, request, this.policy)
-    if (changed !== undefined) visit.changed = { what: changed, remedy: 'cache: { enforce: false }' }
-    if (changed !== undefined || visit.url !== request.raw.url) return 'rewritten'
-    visit.named ??= this.#tagFunctions.at(request)
-    return visit.named === undefined ? 'tags' : undefined
+    if (state.bypass !== undefined) return state.bypass
+    const changed = state.inputs && changedIn(state.inputs, request, this.policy)
+    if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { enforce: false }' }
+    if (changed !== undefined || state.url !== request.raw.url) return 'rewritten'
+    state.named ??= this.#tagFunctions.at(request)
+    return state.named === undefined ? 'tags' : undefined
   }
 
   #decide (context: HandlerContext<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
@@ -220,15 +220,15 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   /** What was found will be found again, as a rule. */
-  #remember ({ key, prefetchedLock: reservation }: CacheRequestState, { outcome }: Found<Entry>): void {
-    const { prefetchedLocks: reservations } = this.#shared
-    if (outcome === 'none') reservations.noteMiss(key?.name ?? '')
-    else if (reservation !== undefined) reservations.noteHit(reservation.name)
+  #remember ({ key, prefetchedLock }: CacheRequestState, { outcome }: Found<Entry>): void {
+    const { prefetchedLocks } = this.#shared
+    if (outcome === 'none') prefetchedLocks.noteMiss(key?.name ?? '')
+    else if (prefetchedLock !== undefined) prefetchedLocks.noteHit(prefetchedLock.name)
   }
 
   #serve (context: HandlerContext<Request>, entry: Entry, status: CacheStatus): unknown {
-    const { request, reply, state: visit } = context
-    visit.isServed = true
+    const { request, reply, state } = context
+    state.isServed = true
     this.#shared.stats.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
     const otherwise = () => this.#forward(context, 'bypass', 'corrupt')
     return sendEntry(request, reply, entry, { browser: this.policy.browser, status, otherwise })
@@ -236,10 +236,10 @@ export class CachedRoute<Request extends CacheRequest> {
 
   /** Redis has failed for this request before: to ask again would cost it the same wait again. */
   #unasked (context: HandlerContext<Request>, partition: string): unknown {
-    const { request, state: visit } = context
-    this.#leave(visit)
-    visit.key = this.#keyOf(request, partition)
-    visit.partition = partition
+    const { request, state } = context
+    this.#leave(state)
+    state.key = this.#keyOf(request, partition)
+    state.partition = partition
     return this.#alone(context, { minSequence: undefined }, this.policy.requestDirectives ? wantedBy(request) : undefined)
   }
 
@@ -254,9 +254,9 @@ export class CachedRoute<Request extends CacheRequest> {
     return this.#missResolver.answer(context, miss)
   }
 
-  #forward ({ reply, state: visit, run }: HandlerContext<Request>, reason: Forwarded, detail: string): unknown {
+  #forward ({ reply, state, run }: HandlerContext<Request>, reason: Forwarded, detail: string): unknown {
     if (reason === 'bypass') this.#shared.stats.add('bypass')
-    visit.run = { reason, detail: detail === '' ? undefined : detail, askedAt: Date.now(), before: reply.getHeaders() }
+    state.run = { reason, detail: detail === '' ? undefined : detail, askedAt: Date.now(), before: reply.getHeaders() }
     return run()
   }
 }

@@ -80,32 +80,32 @@ export class MissResolver<Request extends CacheRequest> {
     // Of a look that has failed, or was not made, nothing else is used.
     const miss = { lookup: lookup as Lookup<Entry>, reason: 'bypass' as const, wanted: undefined, until: performance.now() + patienceMs }
     const name = sharedName(context, miss)
-    const { singleFlight: fills } = this.#shared
+    const { singleFlight } = this.#shared
     if (name === '') return this.#runWithoutRedis(context, miss, undefined)
     // A run that began with Redis may be older than a purge which this one cannot know of.
-    const underWay = [name, `${name} without`].map((each) => fills.find(each, outage, -1)).find((each) => each?.isOutage === true)
-    return underWay === undefined ? this.#runWithoutRedis(context, miss, fills.begin(`${name} without`, outage)) : this.#joinFlight(context, miss, underWay)
+    const underWay = [name, `${name} without`].map((each) => singleFlight.find(each, outage, -1)).find((each) => each?.isOutage === true)
+    return underWay === undefined ? this.#runWithoutRedis(context, miss, singleFlight.begin(`${name} without`, outage)) : this.#joinFlight(context, miss, underWay)
   }
 
   #joinOrLead (context: HandlerContext<Request>, miss: PendingMiss): unknown {
     const name = sharedName(context, miss)
     if (name === '') return this.#runUnshared(context, miss)
-    const { singleFlight: fills, prefetchedLocks: reservations, store } = this.#shared
-    const { minSequence: required, tick } = miss.lookup
-    const underWay = fills.find(name, required, store.tick, tick)
+    const { singleFlight, prefetchedLocks, store } = this.#shared
+    const { minSequence, tick } = miss.lookup
+    const underWay = singleFlight.find(name, minSequence, store.tick, tick)
     if (underWay !== undefined) return this.#joinFlight(context, miss, underWay)
     if (this.#runner.isFull) return this.#runner.refuse(context, miss.stale)
-    const prefetchedLock = reservations.claim(name)
-    return prefetchedLock === undefined ? this.#leadFlight(context, miss, fills.begin(name, required ?? 0, { tick: store.tick })) : this.#usePrefetchedLock(context, miss, prefetchedLock)
+    const prefetchedLock = prefetchedLocks.claim(name)
+    return prefetchedLock === undefined ? this.#leadFlight(context, miss, singleFlight.begin(name, minSequence ?? 0, { tick: store.tick })) : this.#usePrefetchedLock(context, miss, prefetchedLock)
   }
 
   /** Runs the handler with the lock that was asked for along with a look, if it was to be had. */
   #usePrefetchedLock (context: HandlerContext<Request>, miss: PendingMiss, prefetchedLock: PrefetchedLock): unknown {
-    const { singleFlight: fills, prefetchedLocks: reservations } = this.#shared
-    const { minSequence: requiredSequence = 0, tick } = miss.lookup
-    const fill = fills.begin(prefetchedLock.name, tick === prefetchedLock.tick ? requiredSequence : 0, { lookTick: prefetchedLock.tick })
+    const { singleFlight, prefetchedLocks } = this.#shared
+    const { minSequence = 0, tick } = miss.lookup
+    const fill = singleFlight.begin(prefetchedLock.name, tick === prefetchedLock.tick ? minSequence : 0, { lookTick: prefetchedLock.tick })
     const goOn = () => {
-      const taking = reservations.validate(prefetchedLock, miss.lookup)
+      const taking = prefetchedLocks.validate(prefetchedLock, miss.lookup)
       if (taking === undefined) return this.#leadFlight(context, miss, fill)
       fill.sequence = taking.sequence
       return this.#runAsLeader(context, miss, fill, taking)
@@ -178,12 +178,12 @@ export class MissResolver<Request extends CacheRequest> {
     const late = { ...miss, isLate: true, until: performance.now() + patienceMs }
     // It waits itself, came before, and is out of patience too.
     if (hung.lock === undefined) return await this.#joinFlight(context, late, hung)
-    const { singleFlight: fills, store } = this.#shared
+    const { singleFlight, store } = this.#shared
     const name = sharedName(context, late)
     const required = late.lookup.minSequence
-    const underWay = fills.find(name, required, store.tick, late.lookup.tick)
+    const underWay = singleFlight.find(name, required, store.tick, late.lookup.tick)
     if (underWay !== undefined && underWay !== hung) return await this.#joinFlight(context, late, underWay)
-    return await this.#leadFlight(context, late, fills.begin(name, required ?? 0, { tick: store.tick }), true)
+    return await this.#leadFlight(context, late, singleFlight.begin(name, required ?? 0, { tick: store.tick }), true)
   }
 
   /** Runs the handler for a request whose answer others cannot wait for. */
@@ -214,8 +214,8 @@ export class MissResolver<Request extends CacheRequest> {
 }
 
 /** The sequence that a run must have begun at, at least, for its answer to be this request's too. */
-function leastFor<Request extends CacheRequest> ({ state: visit }: HandlerContext<Request>, { lookup }: Miss): number {
-  return lookup.minSequence ?? visit.sequenceAtRequest?.sequence ?? 0
+function leastFor<Request extends CacheRequest> ({ state }: HandlerContext<Request>, { lookup }: Miss): number {
+  return lookup.minSequence ?? state.sequenceAtRequest?.sequence ?? 0
 }
 
 /** Where the sequence stood below a marker when the request came, and still does, nothing was purged since: what its handler works with is as young as the marker. */
@@ -224,14 +224,14 @@ function raiseStanding (state: CacheRequestState, raisedFrom: number, sequence: 
 }
 
 /** Only GETs of one key share a run; where answers vary, nobody knows before whether they are the same. */
-function sharedName<Request extends CacheRequest> ({ request, state: visit }: HandlerContext<Request>, { wanted }: Miss): string {
-  return request.method === 'GET' && wanted?.noStore !== true && visit.varyRecord === undefined ? visit.key?.name ?? '' : ''
+function sharedName<Request extends CacheRequest> ({ request, state }: HandlerContext<Request>, { wanted }: Miss): string {
+  return request.method === 'GET' && wanted?.noStore !== true && state.varyRecord === undefined ? state.key?.name ?? '' : ''
 }
 
 /** While one makes it anew, the others take what there is, unless they ask for better (RFC 5861 section 3). */
-function mayRevalidateFor<Request> ({ state: visit }: HandlerContext<Request>, { reason, wanted }: Miss, stale: Entry): boolean {
+function mayRevalidateFor<Request> ({ state }: HandlerContext<Request>, { reason, wanted }: Miss, stale: Entry): boolean {
   const isContent = wanted === undefined || (wanted.noCache === false && wanted.maxAge === undefined && wanted.minFresh === undefined)
-  return reason === 'stale' && isContent && visit.varyRecord === undefined && isWithinSwrWindow(stale, Date.now())
+  return reason === 'stale' && isContent && state.varyRecord === undefined && isWithinSwrWindow(stale, Date.now())
 }
 
 async function patient (result: Promise<FillOutcome<Entry>>, longestMs: number): Promise<FillOutcome<Entry> | 'late'> {

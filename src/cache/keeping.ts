@@ -49,21 +49,21 @@ export class EntryWriter {
   }
 
   /** Removes a stored answer that another one has taken the place of, unless something younger stands there. What Redis does not hear, the next validation tells it. */
-  remove ({ request, state: visit }: Pick<Source, 'request' | 'state'>, stale: Entry): void {
-    const { key, varyRecord: branch } = visit
+  remove ({ request, state }: Pick<Source, 'request' | 'state'>, stale: Entry): void {
+    const { key, varyRecord } = state
     if (key === undefined) return
-    const place = branch === undefined ? key : this.#varyIndex.keyOf(key, branch.vary, request)
+    const place = varyRecord === undefined ? key : this.#varyIndex.keyOf(key, varyRecord.vary, request)
     this.#shared.store.remove(place.name, stale).catch(() => {})
   }
 
   /** Sends an entry. A store that fails costs the next request a run of the handler, and this one nothing. */
   put (source: Source, entry: Head, body: Buffer, coded: boolean): void {
-    const { stats: counts, lockQueue: entrance } = this.#shared
+    const { stats, lockQueue } = this.#shared
     const { fill } = source.run
-    counts.add('store')
+    stats.add('store')
     const done = (isKept: boolean) => {
-      counts.add(isKept ? 'kept' : 'lost')
-      entrance.committed(fill, isKept)
+      stats.add(isKept ? 'kept' : 'lost')
+      lockQueue.committed(fill, isKept)
     }
     this.#store(source, entry, body, coded).then(done, () => done(false))
   }
@@ -74,10 +74,10 @@ export class EntryWriter {
     return await this.#write(source, { ...head, coding }, await compress(plain, coding), true)
   }
 
-  #write ({ request, state: visit, run, receivedAt }: Source, head: Head, body: Buffer, isCoded = false): Promise<boolean> {
-    if (visit.key === undefined) return Promise.resolve(false)
-    const place = this.#varyIndex.storageKeyOf(visit.key, fieldOf(head, 'no-vary-search'))
-    const tags = place === visit.key ? head.tags : retagged(head.tags, request, request.raw.url ?? '', place.search !== undefined)
+  #write ({ request, state, run, receivedAt }: Source, head: Head, body: Buffer, isCoded = false): Promise<boolean> {
+    if (state.key === undefined) return Promise.resolve(false)
+    const place = this.#varyIndex.storageKeyOf(state.key, fieldOf(head, 'no-vary-search'))
+    const tags = place === state.key ? head.tags : retagged(head.tags, request, request.raw.url ?? '', place.search !== undefined)
     const lifetimeMs = keptMs(head, head.fields.some(([name]) => name === 'etag' || name === 'last-modified'), receivedAt)
     if (lifetimeMs <= 0) return Promise.resolve(false)
     const vary = this.#policy.ttlMs === undefined ? parseVary(fieldOf(head, 'vary')) : []
@@ -85,11 +85,11 @@ export class EntryWriter {
     const key: CacheKey = names.length === 0 ? place : this.#varyIndex.keyOf(place, names, request)
     const packed = encodeEntry({ ...head, tags, key: key.text }, body)
     // Who waits, waits for what stands under the URL itself.
-    const lock = key.name === visit.key.name ? run.fill?.lock : undefined
+    const lock = key.name === state.key.name ? run.fill?.lock : undefined
     const keeping = this.#shared.store.write(key.name, { sequence: head.sequence, tags }, packed, lifetimeMs, lock)
     if (lock !== undefined && key === place) return keeping
     // Both leave together; a branch that leads to nothing is a miss.
-    const branching = key === place ? undefined : this.#varyIndex.add(place, key, names, place === visit.key ? visit.varyRecord : undefined, lifetimeMs)
+    const branching = key === place ? undefined : this.#varyIndex.add(place, key, names, place === state.key ? state.varyRecord : undefined, lifetimeMs)
     return Promise.all([keeping, branching]).then(([isKept]) => {
       if (lock === undefined) this.#shared.lockQueue.committed(run.fill, false)
       return isKept

@@ -106,8 +106,8 @@ export class CacheKeyBuilder {
     return key?.url === url ? key : undefined
   }
 
-  #named (text: string, { url, prefix: head, search }: Pick<CacheKey, 'url' | 'prefix' | 'search'>): CacheKey {
-    const key = { name: this.#toRedisKey(hash('sha256', text, 'hex').slice(0, 32)), text, url, prefix: head, search }
+  #named (text: string, { url, prefix, search }: Pick<CacheKey, 'url' | 'prefix' | 'search'>): CacheKey {
+    const key = { name: this.#toRedisKey(hash('sha256', text, 'hex').slice(0, 32)), text, url, prefix, search }
     if (text.length <= longestRemembered) this.#keys.set(text, key)
     return key
   }

@@ -126,14 +126,14 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
    * @returns undefined when a marker is missing, for then nobody knows
    */
   get minSequence (): number | undefined {
-    return this.#readings.some(({ version: marker }) => marker == null) ? undefined : this.minSequenceKnown
+    return this.#readings.some(({ version }) => version == null) ? undefined : this.minSequenceKnown
   }
 
   /** The same as far as it is known, whatever the missing markers would tell; undefined when the global one is missing. */
   get minSequenceKnown (): number | undefined {
     if (this.#since === null) return undefined
     let required = Math.max(this.#since, this.#soft)
-    for (const { version: marker } of this.#readings) if (marker != null && marker > required) required = marker
+    for (const { version } of this.#readings) if (version != null && version > required) required = version
     return required
   }
 
@@ -192,7 +192,7 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
 
   /** @returns undefined when the entry bears tags that were not expected, whose markers are read first */
   #finish (): Found<Entry> | undefined {
-    if (this.#isAway || this.#epoch.value === undefined || this.#readings.some(({ version: marker }) => marker === undefined)) return unavailable
+    if (this.#isAway || this.#epoch.value === undefined || this.#readings.some(({ version }) => version === undefined)) return unavailable
     this.#since = this.#reader.sinceOf(this.#epoch)
     if (this.#pointer === undefined) this.#seen = this.#packed
     const entry = this.#packed === null ? undefined : this.#unpack(this.#packed)
@@ -230,10 +230,10 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   /** A marker that is missing tells nothing: the tag may have been purged and the marker evicted. */
   #isPurged (entry: Entry): boolean {
     if (this.#since === null || this.#since > entry.sequence) return true
-    for (const { version: marker } of this.#readings) {
-      if (marker != null && marker > entry.sequence) return true
+    for (const { version } of this.#readings) {
+      if (version != null && version > entry.sequence) return true
     }
-    return this.#readings.some(({ version: marker }, index) => marker === null && entry.tags.includes(this.#versions[index] ?? ''))
+    return this.#readings.some(({ version }, index) => version === null && entry.tags.includes(this.#versions[index] ?? ''))
   }
 }
 

@@ -54,17 +54,17 @@ export class HandlerRunner<Request extends CacheRequest> {
 
   /** Runs the handler; what it answers is kept for as long as the sequence stands. */
   run (context: HandlerContext<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, start: RunOptions): unknown {
-    const { request, reply, state: visit, run } = context
+    const { request, reply, state, run } = context
     if (this.isFull) {
       this.#shared.lockQueue.abandon(start.fill, 'again')
       return this.refuse(context, stale)
     }
     this.#shared.stats.add('fill')
-    const sequence = start.sequence && clampSequence(visit, start.sequence)
+    const sequence = start.sequence && clampSequence(state, start.sequence)
     if (start.fill !== undefined && sequence !== undefined) start.fill.sequence = sequence
     const beginning = { reason, stale, ...start, sequence, free: this.#slots.acquire() }
-    visit.run = prepareRequest(request, reply, visit, this.#policy as RoutePolicy, beginning, this.#front.isHostKeyed(request))
-    this.#watch(context, visit.run)
+    state.run = prepareRequest(request, reply, state, this.#policy as RoutePolicy, beginning, this.#front.isHostKeyed(request))
+    this.#watch(context, state.run)
     return orReply(reply, run())
   }
 
@@ -101,6 +101,6 @@ export class HandlerRunner<Request extends CacheRequest> {
 }
 
 /** A run's sequence: what its handler works with may be as old as its request. */
-function clampSequence ({ sequenceAtRequest: standing }: CacheRequestState, sequence: number): number {
-  return Math.max(oldestSequence, Math.min(sequence, standing?.sequence ?? sequence))
+function clampSequence ({ sequenceAtRequest }: CacheRequestState, sequence: number): number {
+  return Math.max(oldestSequence, Math.min(sequence, sequenceAtRequest?.sequence ?? sequence))
 }

@@ -137,11 +137,11 @@ export class ResponseFinalizer {
   }
 
   #storeIfCacheable (settled: HandledResponse, payload: unknown): unknown {
-    const { request, reply, run, state: visit } = settled
+    const { request, reply, run, state } = settled
     const reason = this.#uncacheableReason(settled) ?? (run.sequence === outage ? undefined : run.detail)
     const added = addedFields(run.before, settled.after)
     const judgement: Cacheability = reason === undefined ? cacheabilityOf(settled, this.#policy, reply.statusCode, added) : { isKept: false, reason }
-    if (!judgement.isKept || run.sequence === undefined || visit.key === undefined) return this.#notCacheable(settled, judgement.isKept ? 'method' : judgement.reason)
+    if (!judgement.isKept || run.sequence === undefined || state.key === undefined) return this.#notCacheable(settled, judgement.isKept ? 'method' : judgement.reason)
     // Its fields are in no list of headers any more.
     if (reply.raw.headersSent) return this.#notCacheable(settled, 'sent')
 
@@ -179,10 +179,10 @@ export class ResponseFinalizer {
   }
 
   /** What speaks against keeping it, whatever it says of itself. */
-  #uncacheableReason ({ reply, run, state: visit }: HandledResponse): string | undefined {
+  #uncacheableReason ({ reply, run, state }: HandledResponse): string | undefined {
     if (run.hasFailed === true) return 'error'
-    if (visit.bypass !== undefined) return visit.bypass
-    const reading = visit.changed ?? run.tracker?.unkeyedInput
+    if (state.bypass !== undefined) return state.bypass
+    const reading = state.changed ?? run.tracker?.unkeyedInput
     if (reading === undefined) return undefined
     if (!reply.sent) makePrivate(reply)
     if (!this.#warned.has(reading.what) && this.#warned.size < mostWarned) {

@@ -122,7 +122,7 @@ export class CacheStore {
   /** What the markers of tags say now of purges, hard or soft; of one that is not there, that nobody knows of any since a sequence. */
   async tagVersions (tags: readonly string[], sequence: number): Promise<number[]> {
     const readings = await Promise.all(tags.map((tag) => this.#reader.tagVersion(tag).settled()))
-    return readings.map(({ version: marker, soft }) => Math.max(marker ?? sequence, soft))
+    return readings.map(({ version, soft }) => Math.max(version ?? sequence, soft))
   }
 
   /** Whether something of so many bytes may be stored, as memory stands; if so, it counts as stored. */

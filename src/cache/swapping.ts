@@ -59,9 +59,9 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   }
 
   #isBusy (name: string, lookup: Lookup<Entry>): boolean {
-    const { singleFlight: fills, store, refreshes } = this.#shared
+    const { singleFlight, store, refreshes } = this.#shared
     if (this.#mayRefresh() && !refreshes.hasRoom) return true
-    return this.#resting.has(name) || fills.find(name, lookup.minSequence, store.tick, lookup.tick) !== undefined
+    return this.#resting.has(name) || singleFlight.find(name, lookup.minSequence, store.tick, lookup.tick) !== undefined
   }
 
   #fill (name: string, lookup: Lookup<Entry>): InProcessFill<Entry> {
@@ -80,20 +80,20 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
     return true
   }
 
-  #refresh ({ request, state: visit }: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): void {
-    const name = visit.key?.name ?? ''
+  #refresh ({ request, state }: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): void {
+    const name = state.key?.name ?? ''
     const refresh = new BackgroundRefresh(name, stale, this.#fill(name, lookup))
-    const asked = { url: visit.key?.url ?? '', fields: this.#fieldsOf(request) }
-    const { lockQueue: entrance, refreshes, stats: counts } = this.#shared
+    const asked = { url: state.key?.url ?? '', fields: this.#fieldsOf(request) }
+    const { lockQueue, refreshes, stats } = this.#shared
     const work = async () => {
       if (!await this.#take(refresh.fill, name, lookup)) return refresh.fill.end('again')
-      counts.add('refresh')
+      stats.add('refresh')
       await refreshes.send(asked, refresh)
       if (refresh.hasBegun) return
       this.#refusedUntil = performance.now() + ownMs
-      entrance.abandon(refresh.fill, 'again')
+      lockQueue.abandon(refresh.fill, 'again')
     }
-    refreshes.track(work).catch(() => entrance.abandon(refresh.fill, 'again'))
+    refreshes.track(work).catch(() => lockQueue.abandon(refresh.fill, 'again'))
     refresh.fill.result.then((ending) => { if (typeof ending === 'string' && refresh.hasBegun) this.#rest(name, restMs) })
   }
 

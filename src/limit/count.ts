@@ -68,5 +68,5 @@ export class RequestCheck<Request extends Counted, Reply> {
 }
 
 function release (decision: PendingReply<RequestDecision>): void {
-  decision.subscribe({ onReply: ({ slots: places = [] }) => { for (const slot of places) slot.release() }, onError: () => {} })
+  decision.subscribe({ onReply: ({ slots = [] }) => { for (const slot of slots) slot.release() }, onError: () => {} })
 }

@@ -35,8 +35,8 @@ class SlidingCounter implements Counter {
   }
 
   take (units: number, nowMs: number): void {
-    const { bucketOrBurst: grain } = this.#quota
-    const endMs = (Math.floor(nowMs / grain) + 1) * grain
+    const { bucketOrBurst } = this.#quota
+    const endMs = (Math.floor(nowMs / bucketOrBurst) + 1) * bucketOrBurst
     const last = this.#buckets.at(-1)
     if (last?.endMs === endMs) last.units += units
     else this.#buckets.push({ endMs, units })
@@ -71,9 +71,9 @@ class GcraCounter implements Counter {
   /** when the whole burst is free again */
   #freeAtUs = 0
 
-  constructor ({ quota, windowMs, bucketOrBurst: grain }: Quota) {
+  constructor ({ quota, windowMs, bucketOrBurst }: Quota) {
     this.#intervalUs = Math.ceil(windowMs * 1000 / quota)
-    this.#burstUs = grain * this.#intervalUs
+    this.#burstUs = bucketOrBurst * this.#intervalUs
   }
 
   free (nowMs: number): number {

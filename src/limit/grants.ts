@@ -78,8 +78,8 @@ function readQuotaStatus (numbers: Numbers): QuotaStatus {
 }
 
 /** What a row's answer means for the request at a place: who stood before others has seen more units left than they. */
-export function decisionOf ({ granted, statuses: standings }: ScriptReply, place: number, costs: readonly QuotaCost[]): Decision {
+export function decisionOf ({ granted, statuses }: ScriptReply, place: number, costs: readonly QuotaCost[]): Decision {
   const after = granted - place
-  if (after <= 0) return { isAllowed: after === 0, statuses: standings }
-  return { isAllowed: true, statuses: standings.map((each, index) => ({ ...each, remaining: each.remaining + after * (costs[index]?.cost ?? 0), retryMs: 0 })) }
+  if (after <= 0) return { isAllowed: after === 0, statuses }
+  return { isAllowed: true, statuses: statuses.map((each, index) => ({ ...each, remaining: each.remaining + after * (costs[index]?.cost ?? 0), retryMs: 0 })) }
 }

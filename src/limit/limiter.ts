@@ -94,26 +94,26 @@ export class Limiter {
     return this.check(withoutSession()).map((decision) => ({ ...decision, isStranger: true }))
   }
 
-  #hold ({ keys, costs: terms }: CheckRequest, lease: string): Slot[] {
-    return keys.filter((_, index) => isPlaceAt(terms, index)).map((key) => this.#slots.hold(key, lease))
+  #hold ({ keys, costs }: CheckRequest, lease: string): Slot[] {
+    return keys.filter((_, index) => isPlaceAt(costs, index)).map((key) => this.#slots.hold(key, lease))
   }
 
-  #shielded ({ keys, costs: terms }: CheckRequest): RequestDecision | undefined {
+  #shielded ({ keys, costs }: CheckRequest): RequestDecision | undefined {
     const now = performance.now()
     let statuses: (QuotaStatus | undefined)[] | undefined
     for (let index = 0; index < keys.length; index++) {
-      const status = this.#denyCache.status(keys[index] ?? '', terms[index]?.cost ?? 1, now)
+      const status = this.#denyCache.status(keys[index] ?? '', costs[index]?.cost ?? 1, now)
       if (status === undefined) continue
       statuses ??= new Array<undefined>(keys.length)
       statuses[index] = status
-      if (this.#denyCache.isDue(keys[index] ?? '', now)) this.#look(keys, terms, index)
+      if (this.#denyCache.isDue(keys[index] ?? '', now)) this.#look(keys, costs, index)
     }
     return statuses && { isAllowed: false, statuses }
   }
 
-  #keep ({ keys, costs: terms }: CheckRequest, statuses: readonly QuotaStatus[], askedAt: number): void {
+  #keep ({ keys, costs }: CheckRequest, statuses: readonly QuotaStatus[], askedAt: number): void {
     statuses.forEach((status, index) => {
-      if (status.retryMs > 0 && !isPlaceAt(terms, index)) this.#denyCache.keep(keys[index] ?? '', terms[index]?.cost ?? 1, status, askedAt)
+      if (status.retryMs > 0 && !isPlaceAt(costs, index)) this.#denyCache.keep(keys[index] ?? '', costs[index]?.cost ?? 1, status, askedAt)
     })
   }
 
@@ -123,14 +123,14 @@ export class Limiter {
       .then(({ isAllowed }) => { if (isAllowed) this.#denyCache.delete(keys[index] ?? '') }, () => {}) // without an answer, what is known stands
   }
 
-  #withoutRedis ({ keys, costs: terms, failures }: CheckRequest, error: Error, { lease }: CoalescedCheck, place: number): RequestDecision {
-    if (lease !== undefined && outcomeUnknown(error)) keys.forEach((key, index) => { if (isPlaceAt(terms, index)) this.#slots.releaseUnconfirmed(key, leaseOf(lease, place)) })
+  #withoutRedis ({ keys, costs, failures }: CheckRequest, error: Error, { lease }: CoalescedCheck, place: number): RequestDecision {
+    if (lease !== undefined && outcomeUnknown(error)) keys.forEach((key, index) => { if (isPlaceAt(costs, index)) this.#slots.releaseUnconfirmed(key, leaseOf(lease, place)) })
     if (failures.includes('closed')) {
       const failure = error instanceof RedisUnavailableError ? error : new RedisUnavailableError('a counter could not be read')
       return { isAllowed: false, statuses: failures.map(() => undefined), failure }
     }
     const counted = failures.flatMap((failure, index) => failure === 'local' ? [index] : [])
-    const taken = this.#fallback.take(counted.map((index) => keys[index] ?? ''), counted.flatMap((index) => terms[index] ?? []))
+    const taken = this.#fallback.take(counted.map((index) => keys[index] ?? ''), counted.flatMap((index) => costs[index] ?? []))
     return { isAllowed: taken.isAllowed, statuses: failures.map((_, index) => taken.statuses[counted.indexOf(index)]), slots: taken.slots }
   }
 }

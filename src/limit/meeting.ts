@@ -84,9 +84,9 @@ function quotaFor<Request, Reply> ({ quota, unitsOf }: LimitPolicy<Request, Repl
   return isPromise(units) ? later(units, (units) => quotaOfUnits(quota, units)) : quotaOfUnits(quota, units)
 }
 
-function quotaOfUnits ({ algorithm, windowMs, bucketOrBurst: grain }: Quota, units: unknown): Quota {
+function quotaOfUnits ({ algorithm, windowMs, bucketOrBurst }: Quota, units: unknown): Quota {
   if (typeof units !== 'number' || !Number.isSafeInteger(units) || units < 1 || units > mostUnits) return refuseReturned('rateLimit.quota()', `a whole number from 1 to ${mostUnits}`, units)
-  return { algorithm, windowMs, quota: units, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(units, windowMs) : Math.min(grain, units) }
+  return { algorithm, windowMs, quota: units, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(units, windowMs) : Math.min(bucketOrBurst, units) }
 }
 
 function readCost (cost: unknown): number {

@@ -79,7 +79,7 @@ export class RouteLimits<Request extends Counted, Reply> {
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
     this.#items = policies.map((policy) => rateLimitItem(policy.name, windowOf(policy)))
     this.#plainCosts = plainTermsOf(policies)
-    this.#failures = policies.map(({ failure, isDryRun: isObserved }) => isObserved ? 'open' : failure)
+    this.#failures = policies.map(({ failure, isDryRun }) => isDryRun ? 'open' : failure)
     this.#constant = policies.some(asksApp) ? undefined : policies.map(({ cost }) => ({ partition: undefined, cost: Number(cost), quota: undefined }))
   }
 
@@ -100,10 +100,10 @@ export class RouteLimits<Request extends Counted, Reply> {
   }
 
   /** The `RateLimit` field; undefined where no count is known. */
-  field ({ statuses: standings }: RequestDecision): string | undefined {
+  field ({ statuses }: RequestDecision): string | undefined {
     let field: string | undefined
-    for (let index = 0; index < standings.length; index++) {
-      const status = standings[index]
+    for (let index = 0; index < statuses.length; index++) {
+      const status = statuses[index]
       if (status === undefined) continue
       const item = this.#items[index]?.(status.remaining, status.resetMs) ?? ''
       field = field === undefined ? item : `${field}, ${item}`
@@ -124,18 +124,18 @@ export class RouteLimits<Request extends Counted, Reply> {
   }
 
   /** What each policy says, by name. */
-  standings ({ statuses: standings }: RequestDecision, isUser: boolean): PolicyStatus[] {
+  standings ({ statuses }: RequestDecision, isUser: boolean): PolicyStatus[] {
     return this.policies.map((policy, index) => {
-      const status = standings[index]
+      const status = statuses[index]
       return { name: policy.name, quota: quotaOf(policy, isUser).quota, remaining: status?.remaining, resetMs: isOfPlaces(policy) ? undefined : status?.resetMs, retryMs: status?.retryMs ?? 0 }
     })
   }
 
   /** The policies that had no room, and the time after which all of them have. */
-  refusal ({ statuses: standings }: RequestDecision): { violated: readonly LimitPolicy<Request, Reply>[], retryMs: number } {
-    const isViolated = (index: number) => this.policies[index]?.isDryRun === false && (standings[index]?.retryMs ?? 0) > 0
+  refusal ({ statuses }: RequestDecision): { violated: readonly LimitPolicy<Request, Reply>[], retryMs: number } {
+    const isViolated = (index: number) => this.policies[index]?.isDryRun === false && (statuses[index]?.retryMs ?? 0) > 0
     // Not of the standings: what nobody was told of is no element of them, and a spread makes NaN of it.
-    return { violated: this.policies.filter((_, index) => isViolated(index)), retryMs: Math.max(0, ...this.policies.map((_, index) => isViolated(index) ? standings[index]?.retryMs ?? 0 : 0)) }
+    return { violated: this.policies.filter((_, index) => isViolated(index)), retryMs: Math.max(0, ...this.policies.map((_, index) => isViolated(index) ? statuses[index]?.retryMs ?? 0 : 0)) }
   }
 
   /** The common way: each policy with a partition and a term of its own. What the app tells later is asked later. */
@@ -174,14 +174,14 @@ export class RouteLimits<Request extends Counted, Reply> {
     const keyBuilders = this.#keyBuilders.get(request.method) ?? this.#others
     const appliedPolicies = this.#applyPolicies(said, visitor)
     const met = group.flatMap((index) => appliedPolicies[index] ?? [])
-    const keys = met.map(({ partition: { kind, id: who, session } }, at) => keyBuilders[group[at] ?? 0]?.(kind, who, session?.key) ?? '')
+    const keys = met.map(({ partition: { kind, id, session } }, at) => keyBuilders[group[at] ?? 0]?.(kind, id, session?.key) ?? '')
     const session = this.#sessionOf(visitor, met, group, isCluster)
     const claim = {
-      name: `${keys.join(' ')} ${met.map(({ cost: term }) => term.text).join()} ${session?.devices.join() ?? ''}`,
+      name: `${keys.join(' ')} ${met.map(({ cost }) => cost.text).join()} ${session?.devices.join() ?? ''}`,
       keys,
-      costs: met.map(({ cost: term }) => term),
+      costs: met.map(({ cost }) => cost),
       failures: group.map((index) => this.#failures[index] ?? 'local'),
-      hasPlaces: met.some(({ cost: term }) => isConcurrency(term))
+      hasPlaces: met.some(({ cost }) => isConcurrency(cost))
     }
     if (session === undefined) return claim
     // It is called where Redis's answer is read: what the app has said of this request holds there too.
@@ -239,7 +239,7 @@ function windowOf ({ quota }: { readonly quota: Quota }): number | undefined {
 }
 
 function plainTermsOf<Request, Reply> (policies: readonly LimitPolicy<Request, Reply>[]): readonly QuotaCost[] | undefined {
-  const isPlain = policies.every(({ by, cost, userQuota, unitsOf, isDryRun: isObserved }) => by === 'ip' && typeof cost === 'number' && userQuota === undefined && unitsOf === undefined && !isObserved)
+  const isPlain = policies.every(({ by, cost, userQuota, unitsOf, isDryRun }) => by === 'ip' && typeof cost === 'number' && userQuota === undefined && unitsOf === undefined && !isDryRun)
   return isPlain ? policies.map(({ quota, cost }) => quotaCostOf(quota, Number(cost))) : undefined
 }
 

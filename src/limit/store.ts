@@ -53,9 +53,9 @@ export class LimitStore {
   }
 
   /** Looks, without taking anything. */
-  async peek ({ keys, costs: terms }: Omit<QuotaRequest, 'name'>): Promise<Decision> {
-    const { statuses: standings } = await this.#wire.ask(keys, [0, 0, ...terms.map(({ text }) => text)]).promise()
-    return { isAllowed: standings.every(({ retryMs }) => retryMs === 0), statuses: standings }
+  async peek ({ keys, costs }: Omit<QuotaRequest, 'name'>): Promise<Decision> {
+    const { statuses } = await this.#wire.ask(keys, [0, 0, ...costs.map(({ text }) => text)]).promise()
+    return { isAllowed: statuses.every(({ retryMs }) => retryMs === 0), statuses }
   }
 
   /** Forgets what was counted under keys of one partition. */
@@ -80,9 +80,9 @@ export class LimitStore {
     return new CoalescedCheck(request, this.#argumentsOf(request, lease), lease, this.#moment, this.#wire)
   }
 
-  #argumentsOf ({ costs: terms, session }: QuotaRequest, lease: string | undefined): readonly Argument[] {
-    if (session === undefined && lease === undefined) return this.#plainArgumentsOf(terms)
-    const args: Argument[] = [1, this.#moment.deadlineMs, ...terms.map(({ text }) => text)]
+  #argumentsOf ({ costs, session }: QuotaRequest, lease: string | undefined): readonly Argument[] {
+    if (session === undefined && lease === undefined) return this.#plainArgumentsOf(costs)
+    const args: Argument[] = [1, this.#moment.deadlineMs, ...costs.map(({ text }) => text)]
     if (session !== undefined) args.push(`l ${session.devices.join(' ')}`)
     if (lease !== undefined) args.push(`i ${lease}`)
     return args

@@ -25,12 +25,12 @@ export interface PartialDecision {
 
 /** Joins what was asked apart: a request passes when no part refuses it, and holds no place when one does. */
 export function mergeDecisions (parts: readonly PartialDecision[]): RequestDecision {
-  const failed = parts.find(({ decision: verdict }) => verdict.failure !== undefined)
-  const isAllowed = failed === undefined && parts.every(({ decision: verdict, isObserved }) => verdict.isAllowed || isObserved)
-  const slots = parts.flatMap(({ decision: verdict }) => verdict.slots ?? [])
+  const failed = parts.find(({ decision }) => decision.failure !== undefined)
+  const isAllowed = failed === undefined && parts.every(({ decision, isObserved }) => decision.isAllowed || isObserved)
+  const slots = parts.flatMap(({ decision }) => decision.slots ?? [])
   if (!isAllowed) for (const slot of slots) slot.release()
   if (failed !== undefined) return failed.decision
   const statuses: (QuotaStatus | undefined)[] = []
-  for (const { terms, decision: verdict } of parts) terms.forEach((term, at) => { statuses[term] = verdict.statuses[at] })
-  return { isAllowed, statuses, slots: isAllowed ? slots : [], isStranger: parts.some(({ decision: verdict }) => verdict.isStranger === true) }
+  for (const { terms, decision } of parts) terms.forEach((term, at) => { statuses[term] = decision.statuses[at] })
+  return { isAllowed, statuses, slots: isAllowed ? slots : [], isStranger: parts.some(({ decision }) => decision.isStranger === true) }
 }

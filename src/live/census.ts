@@ -72,8 +72,8 @@ export class ClusterConnections {
   }
 }
 
-function describe ({ id, kind, client: peer, topics, openedAt }: LiveConnection, instance: string): ConnectionInfo {
-  return { id, kind, user: peer.userId ?? null, topics, instance, since: openedAt }
+function describe ({ id, kind, client, topics, openedAt }: LiveConnection, instance: string): ConnectionInfo {
+  return { id, kind, user: client.userId ?? null, topics, instance, since: openedAt }
 }
 
 /** Parts a list so that each part fits into an event. */

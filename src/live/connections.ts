@@ -76,7 +76,7 @@ export class Connections {
   }
 
   matching ({ user, topic }: ConnectionFilter): LiveConnection[] {
-    return [...this.#all].filter(({ client: peer, topics }) => (user === undefined || peer.userId === user) && (topic === undefined || topics.includes(topic)))
+    return [...this.#all].filter(({ client, topics }) => (user === undefined || client.userId === user) && (topic === undefined || topics.includes(topic)))
   }
 
   /** Sends a user's connections away, those of certain devices. */
@@ -135,7 +135,7 @@ export class Connections {
 
   /** A session may end by time or eviction, which nobody announces. */
   async #endDeadSessions (due: readonly LiveConnection[]): Promise<void> {
-    const byUser = Map.groupBy(due.filter(({ client: peer }) => peer.userId !== undefined), ({ client: peer }) => peer.userId ?? '')
+    const byUser = Map.groupBy(due.filter(({ client }) => client.userId !== undefined), ({ client }) => client.userId ?? '')
     await Promise.all([...byUser].map(async ([userId, connections]) => {
       // Where Redis is away nobody is sent away.
       const devices = await this.#devicesOf(userId).catch(() => undefined)

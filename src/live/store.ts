@@ -21,8 +21,8 @@ export class ConnectionStore {
   }
 
   /** @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; the next heartbeat writes it again */
-  write ({ id, kind, client: peer, topics, openedAt }: LiveConnection): Promise<undefined> {
-    const fields = ['kind', kind, 'user', peer.userId ?? '', 'topics', JSON.stringify(topics), 'instance', this.#instance, 'since', openedAt]
+  write ({ id, kind, client, topics, openedAt }: LiveConnection): Promise<undefined> {
+    const fields = ['kind', kind, 'user', client.userId ?? '', 'topics', JSON.stringify(topics), 'instance', this.#instance, 'since', openedAt]
     return this.#batch.runScript(beat, [this.#keys.websocket(id)], [this.#lifetimeMs, ...fields], 'background')
   }
 

@@ -99,10 +99,10 @@ export class Batch implements WriteObserver {
    * @returns it fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY when this ask failed
    */
   enqueueScript<Value> (script: Script<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority: Priority = 'request'): ScriptOperation<Value> {
-    const { scripts: asks } = this.#collect(priority)
+    const { scripts } = this.#collect(priority)
     const operation = new ScriptOperation<Value>(keys, args)
-    const others = asks.get(script)
-    if (others === undefined) asks.set(script, [operation as ScriptOperation])
+    const others = scripts.get(script)
+    if (others === undefined) scripts.set(script, [operation as ScriptOperation])
     else others.push(operation as ScriptOperation)
     return operation
   }

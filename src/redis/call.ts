@@ -35,15 +35,15 @@ export function encodeScriptCall (name: 'eval' | 'evalsha', text: string, asks: 
   return new EncodedCommand(name, asks[0]?.keys[0] ?? '', bytes)
 }
 
-function addArguments (packet: RespWriter, { asks, varyingArgs: places }: ArgGroup): void {
+function addArguments (packet: RespWriter, { asks, varyingArgs }: ArgGroup): void {
   const [{ args: first }] = asks as [ScriptArgs]
-  for (let index = 0; index < first.length; index++) if (!places.includes(index)) packet.add(first[index] ?? '')
-  if (places.length > 0) for (const { args } of asks) for (const index of places) packet.add(args[index] ?? '')
+  for (let index = 0; index < first.length; index++) if (!varyingArgs.includes(index)) packet.add(first[index] ?? '')
+  if (varyingArgs.length > 0) for (const { args } of asks) for (const index of varyingArgs) packet.add(args[index] ?? '')
 }
 
 /** A run as a script reads it: 'asks keys arguments places;', places from 1. */
-function groupHeader ({ asks, varyingArgs: places }: ArgGroup): string {
-  return `${asks.length} ${asks[0]?.keys.length} ${asks[0]?.args.length} ${places.map((index) => index + 1).join()};`
+function groupHeader ({ asks, varyingArgs }: ArgGroup): string {
+  return `${asks.length} ${asks[0]?.keys.length} ${asks[0]?.args.length} ${varyingArgs.map((index) => index + 1).join()};`
 }
 
 function groupsOf (asks: readonly ScriptArgs[]): ArgGroup[] {

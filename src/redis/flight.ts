@@ -54,13 +54,13 @@ export class InFlightWrite {
   }
 
   failed (inFlight: InFlightCommand, error: Error): void {
-    const { batched: parcel, health: wire } = inFlight
-    if (parcel.withScriptText !== undefined && inFlight.isOpen && error.message.startsWith('NOSCRIPT')) return this.#sendWhole(inFlight, parcel.withScriptText())
-    parcel.landed?.()
+    const { batched, health } = inFlight
+    if (batched.withScriptText !== undefined && inFlight.isOpen && error.message.startsWith('NOSCRIPT')) return this.#sendWhole(inFlight, batched.withScriptText())
+    batched.landed?.()
     if (!this.#close(inFlight)) return
-    if (isServerFailure(error)) this.#countFailure(wire)
-    else wire.breaker.succeeded()
-    parcel.failed(toPublicError(error))
+    if (isServerFailure(error)) this.#countFailure(health)
+    else health.breaker.succeeded()
+    batched.failed(toPublicError(error))
   }
 
   #admit (batchedCommands: readonly BatchedCommand[]): InFlightCommand[] {
@@ -100,9 +100,9 @@ export class InFlightWrite {
     const late = this.#commands.filter(({ isOpen }) => isOpen)
     if (late.length === 0) return
     this.#observer.timedOut()
-    for (const { health: wire } of late) {
-      wire.timedOut()
-      this.#countFailure(wire)
+    for (const { health } of late) {
+      health.timedOut()
+      this.#countFailure(health)
     }
     for (const inFlight of late) {
       this.#close(inFlight)

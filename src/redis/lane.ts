@@ -232,7 +232,7 @@ export class Connection {
 
   /** Hears of the answer before the command's own promise does, and costs no other promise. */
   #follow (outgoing: OutgoingCommand): void {
-    const { command, health: wire } = outgoing
+    const { command, health } = outgoing
     const { resolve, reject } = command
     const sentAt = performance.now()
     let isOver = false
@@ -244,7 +244,7 @@ export class Connection {
     }
     command.resolve = (reply) => {
       if (!landed()) return
-      wire.answered(sentAt)
+      health.answered(sentAt)
       resolve(reply)
       outgoing.answered(reply)
     }
@@ -252,7 +252,7 @@ export class Connection {
       if (!isOver && this.#resender?.resend(outgoing, error) === true) return
       if (!landed()) return
       if (error.name === 'ReplyError') {
-        wire.answered(sentAt)
+        health.answered(sentAt)
         this.hear(error)
       }
       command.promise.catch(() => {}) // told below

@@ -33,9 +33,9 @@ export async function moveSession (sessionManager: SessionManager, from: Predece
 type KeptValues = (value: string) => NewSession
 
 /** Of one user: both sessions are in one slot, and one script replaces the one by the other. */
-async function replace (sessionManager: SessionManager, { token: ticket, value }: Predecessor, subject: Subject, carried: KeptValues): Promise<ActiveSession> {
+async function replace (sessionManager: SessionManager, { token, value }: Predecessor, subject: Subject, carried: KeptValues): Promise<ActiveSession> {
   for (let tries = 0; tries < triesLimit; tries++) {
-    const begun = await sessionManager.replace(subject, { ...carried(value), replaced: ticket.createdAt, replacedVersion: readSessionRecord(value).version })
+    const begun = await sessionManager.replace(subject, { ...carried(value), replaced: token.createdAt, replacedVersion: readSessionRecord(value).version })
     if (!('newer' in begun)) return begun
     value = begun.newer
   }
@@ -43,19 +43,19 @@ async function replace (sessionManager: SessionManager, { token: ticket, value }
 }
 
 /** Of different users, in different slots. While the one is marked, nothing is saved to it; should the mark lapse before it has ended, its version tells. */
-async function move (sessionManager: SessionManager, { token: ticket, value }: Predecessor, subject: Subject, carried: KeptValues): Promise<ActiveSession> {
+async function move (sessionManager: SessionManager, { token, value }: Predecessor, subject: Subject, carried: KeptValues): Promise<ActiveSession> {
   let held: ActiveSession | undefined
   try {
     for (let tries = 0; tries < triesLimit; tries++) {
       const newSession = carried(value)
       const { version } = readSessionRecord(value)
-      const marked = await sessionManager.mark(ticket, version)
+      const marked = await sessionManager.mark(token, version)
       if (typeof marked === 'object') {
         value = marked.newer
         continue
       }
       held = held === undefined ? await sessionManager.begin(subject, newSession) : await sessionManager.rewrite(held, newSession.document)
-      const left = await sessionManager.endReplaced(ticket, marked === 'gone' ? undefined : version)
+      const left = await sessionManager.endReplaced(token, marked === 'gone' ? undefined : version)
       if (left === undefined) return held
       value = left.newer
     }

@@ -61,11 +61,11 @@ export class SessionCookies {
     return carrier.headers.cookie !== undefined && readCookies(String(carrier.headers.cookie), this.#jarOf(carrier).name).length > 0
   }
 
-  #meet ({ name, cipher: seal, arrivals }: CookieScheme, field: string): ParsedCookie {
+  #meet ({ name, cipher, arrivals }: CookieScheme, field: string): ParsedCookie {
     const value = readCookie(field, name)
     const hasCookie = field.includes(`${name}=`)
-    if (value === undefined) return { hasCookie, conflictingTokens: hasCookie ? readCookies(field, name).flatMap((each) => seal.decrypt(each)?.token ?? []) : undefined }
-    const opened = seal.decrypt(value)
+    if (value === undefined) return { hasCookie, conflictingTokens: hasCookie ? readCookies(field, name).flatMap((each) => cipher.decrypt(each)?.token ?? []) : undefined }
+    const opened = cipher.decrypt(value)
     const arrival = { ticket: opened?.token, isOld: opened?.isSealedWithOldKey === true, hasCookie }
     if (opened !== undefined && field.length <= longestRemembered) arrivals.set(field, arrival)
     return arrival
@@ -73,13 +73,13 @@ export class SessionCookies {
 
   /** The field `Set-Cookie` that makes a change; a clearing one repeats every attribute. What came before is forgotten. */
   write (change: CookieChange, carrier: CookieRequest): string {
-    const { name, cipher: seal, arrivals } = this.#jarOf(carrier)
+    const { name, cipher, arrivals } = this.#jarOf(carrier)
     const field = String(carrier.headers.cookie)
     arrivals.delete(field)
-    seal.forget(readCookie(field, name) ?? '')
+    cipher.forget(readCookie(field, name) ?? '')
     const attributes = this.#attributesFor(carrier)
     if (change === 'clear') return this.#write(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
-    return this.#write(name, seal.encrypt(change.token), { ...attributes, maxAge: change.maxAgeSeconds })
+    return this.#write(name, cipher.encrypt(change.token), { ...attributes, maxAge: change.maxAgeSeconds })
   }
 
   #attributesFor (carrier: CookieRequest): Omit<CookieAttributes, 'maxAge'> {

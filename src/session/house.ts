@@ -128,10 +128,10 @@ export class SessionManager implements Sessions {
       const created = await this.#store.replace(token, newSession)
       if ('newer' in created) return created
       const { value, ended } = created
-      const { createdAt: bornAt, seenAt: nowMs } = readSessionRecord(value)
+      const { createdAt, seenAt: nowMs } = readSessionRecord(value)
       this.#ended(token, ended)
       this.counts.begin.done += 1
-      return { token: { ...token, createdAt: bornAt }, value, nowMs }
+      return { token: { ...token, createdAt }, value, nowMs }
     } catch (error) {
       this.counts.begin.failed += 1
       // It may have begun all the same. Nobody will ever hold its cookie, so it needs no grave: a flood of these would push those out that do.
@@ -207,7 +207,7 @@ export class SessionManager implements Sessions {
     this.counts.revoke.done += ended.length
     for (const { field, leftMs } of ended) this.tombstones.add(key, field, leftMs)
     if (userId === undefined || ended.length === 0) return ended.length
-    const devices = ended.map(({ createdAt: bornAt }) => deviceOf({ key, createdAt: bornAt }))
+    const devices = ended.map(({ createdAt }) => deviceOf({ key, createdAt }))
     this.#tell({ userId, devices })
     return ended.length
   }

@@ -45,14 +45,14 @@ export class CookieCipher {
   }
 
   /** The cookie value that holds a ticket. */
-  encrypt ({ id, userId, subject, previousId: earlier, createdAt: bornAt }: SessionToken): string {
+  encrypt ({ id, userId, subject, previousId, createdAt }: SessionToken): string {
     const [{ id: keyId, key }] = this.#sealKeys as [SealKey]
     const iv = randomBytes(ivBytes)
     const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(this.#bound(keyId))
-    const mark = (userId === undefined ? 0 : userBit) | (earlier === undefined ? 0 : earlierBit)
+    const mark = (userId === undefined ? 0 : userBit) | (previousId === undefined ? 0 : earlierBit)
     const birth = Buffer.alloc(birthBytes)
-    birth.writeUIntBE(bornAt, 0, birthBytes)
-    const plain = Buffer.concat([Buffer.of(mark), birth, Buffer.from(id, 'base64url'), Buffer.from(earlier?.id ?? '', 'base64url'), Buffer.from(subject)])
+    birth.writeUIntBE(createdAt, 0, birthBytes)
+    const plain = Buffer.concat([Buffer.of(mark), birth, Buffer.from(id, 'base64url'), Buffer.from(previousId?.id ?? '', 'base64url'), Buffer.from(subject)])
     return `v1.${keyId}.${Buffer.concat([iv, cipher.update(plain), cipher.final(), cipher.getAuthTag()]).toString('base64url')}`
   }
 

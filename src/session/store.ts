@@ -176,8 +176,8 @@ export class SessionStore {
   }
 
   /** Keeps saves and rotations from a session for a moment, if it still has this version. */
-  mark ({ key, createdAt: bornAt }: SessionRef, version: string): Promise<'marked' | 'gone' | Newer> {
-    return this.#batch.runScript(markScript, [key], [bornAt, version, markMs])
+  mark ({ key, createdAt }: SessionRef, version: string): Promise<'marked' | 'gone' | Newer> {
+    return this.#batch.runScript(markScript, [key], [createdAt, version, markMs])
   }
 
   /**
@@ -191,8 +191,8 @@ export class SessionStore {
   }
 
   /** Ends a session if it still has this version. */
-  async leave ({ key, createdAt: bornAt }: SessionRef, version: string): Promise<EndedSession[] | Newer> {
-    return await this.#batch.runScript(revokeScript, [key], ['these', '', version, bornAt]) as EndedSession[] | Newer
+  async leave ({ key, createdAt }: SessionRef, version: string): Promise<EndedSession[] | Newer> {
+    return await this.#batch.runScript(revokeScript, [key], ['these', '', version, createdAt]) as EndedSession[] | Newer
   }
 
   /** What stands before the document of each live session of one bearer. */

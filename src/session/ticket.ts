@@ -62,13 +62,13 @@ export function makeToken (keys: Keys, { userId, subject }: Subject, { bornAt, i
 }
 
 /** All fields in which a ticket's session may stand. */
-export function fieldsOf ({ field, previousId: earlier }: SessionToken): string[] {
-  return earlier === undefined ? [field] : [field, earlier.field]
+export function fieldsOf ({ field, previousId }: SessionToken): string[] {
+  return previousId === undefined ? [field] : [field, previousId.field]
 }
 
 /** A session's public name: unique among all, the same after a rotation, and good for nothing but naming it. */
-export function deviceOf ({ key, createdAt: bornAt }: SessionRef): string {
-  return `${bornAt.toString(36)}-${hash('sha256', key, 'base64url').slice(0, 14)}`
+export function deviceOf ({ key, createdAt }: SessionRef): string {
+  return `${createdAt.toString(36)}-${hash('sha256', key, 'base64url').slice(0, 14)}`
 }
 
 /** When the session with this public name was born; undefined when it is none of this bearer's. */

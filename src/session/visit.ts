@@ -47,19 +47,19 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
 
   /** Asks for the session that the cookie names, without waiting. */
   ask (): void {
-    const { token: ticket } = this.#cookieState
-    if (ticket === undefined) return
+    const { token } = this.#cookieState
+    if (token === undefined) return
     this.#isUnanswered = true
-    this.#loading = this.#sessions.load(ticket)
+    this.#loading = this.#sessions.load(token)
     this.#loading.subscribe(this)
   }
 
   /** Hears of the session that was asked for. What was done meanwhile stands. */
   onReply (found: LoadedSession | undefined): void {
-    const { token: ticket } = this.#cookieState
-    const loaded = ticket && this.#sessions.acceptLoad(ticket, found)
+    const { token } = this.#cookieState
+    const loaded = token && this.#sessions.acceptLoad(token, found)
     try {
-      if (this.#isUnanswered && ticket !== undefined && loaded !== undefined) this.#arrive(ticket, loaded)
+      if (this.#isUnanswered && token !== undefined && loaded !== undefined) this.#arrive(token, loaded)
     } catch (error) {
       this.#failure = error as Error
     }
@@ -139,8 +139,8 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
 
   /** Who the cookie says it is, and by which session, before that was looked up: nobody may be trusted for it. */
   get claim (): { readonly userId: string | undefined, readonly id: string } | undefined {
-    const { token: ticket } = this.#cookieState
-    return ticket && { userId: ticket.userId, get id () { return deviceOf(ticket) } }
+    const { token } = this.#cookieState
+    return token && { userId: token.userId, get id () { return deviceOf(token) } }
   }
 
   get isNew (): boolean {
@@ -190,19 +190,19 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
   async signOut (): Promise<void> {
     this.#refuseWhenOff('signOut()')
     await this.#serialize(async () => {
-      const { token: ticket, conflictingTokens: contenders = [] } = this.#cookieState
-      for (const each of [this.#token ?? ticket, ...contenders]) if (each !== undefined) await this.#sessions.end(each)
+      const { token, conflictingTokens = [] } = this.#cookieState
+      for (const each of [this.#token ?? token, ...conflictingTokens]) if (each !== undefined) await this.#sessions.end(each)
       this.#clear()
     })
   }
 
   async rotate (): Promise<void> {
-    const { userId, subject, createdAt: bornAt } = this.#held('rotate()')
+    const { userId, subject, createdAt } = this.#held('rotate()')
     this.#refuseSent('rotate()')
     await this.#serialize(async () => {
       await this.#save()
       const token = this.#held('rotate()')
-      const next = newToken(this.#sessions.keys, { userId, subject }, bornAt)
+      const next = newToken(this.#sessions.keys, { userId, subject }, createdAt)
       const held = await this.#sessions.rotate(token, next).catch((error) => {
         // Nobody knows whether it happened: a cookie with both ids finds the session where it is.
         if (error instanceof RedisUnavailableError) this.#setCookie({ ...next, previousId: token }, readSessionRecord(this.#value ?? '').seenAt)
@@ -335,8 +335,8 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
     if (this.#stale !== undefined && this.#cookie === undefined) this.#cookie = this.#cookieFor(this.#stale, nowMs)
   }
 
-  #hold ({ token: ticket, value }: Pick<ActiveSession, 'token' | 'value'>): void {
-    this.#token = ticket
+  #hold ({ token, value }: Pick<ActiveSession, 'token' | 'value'>): void {
+    this.#token = token
     this.#value = value
     this.#data = this.#reads = this.#failure = this.#stale = undefined
     this.#isUnanswered = false

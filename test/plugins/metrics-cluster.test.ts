@@ -12,12 +12,12 @@ t.test('metrics of a Cluster are those of each node: one that is full raises the
   t.setTimeout(90_000)
   const cluster = await startCluster(t, { args: ['--maxmemory', String(limitBytes), '--cluster-require-full-coverage', 'no'] })
   const app = await buildTestApp(t, { redisUrl: cluster.url, metricsEvery: '100ms', alerting: { rules: memory } })
-  const { collector: observer, registry: exposition, history } = app.metrics
+  const { collector, registry, history } = app.metrics
   const nodeNames = cluster.masters.map(({ server }) => `${server.host}:${server.port}`)
-  const lines = async (name: string) => (await exposition.text()).split('\n').filter((line) => line.startsWith(`${name}{`))
+  const lines = async (name: string) => (await registry.text()).split('\n').filter((line) => line.startsWith(`${name}{`))
 
-  await until(() => observer.isUp && observer.sample?.nodes.length === 3, { what: 'each node is looked at' })
-  await until(() => observer.sample?.nodes.map(({ node }) => node).sort().join() === nodeNames.sort().join(), { what: 'each has its name' })
+  await until(() => collector.isUp && collector.sample?.nodes.length === 3, { what: 'each node is looked at' })
+  await until(() => collector.sample?.nodes.map(({ node }) => node).sort().join() === nodeNames.sort().join(), { what: 'each has its name' })
   await until(async () => (await lines('redis_memory_used_bytes')).filter((line) => line.includes('node="')).length === 3, { what: 'each node has its figures' })
   t.equal(app.alerts.all[0]?.state, 'quiet')
 
@@ -31,11 +31,11 @@ t.test('metrics of a Cluster are those of each node: one that is full raises the
   t.ok((app.alerts.all[0]?.value ?? 0) > 0.9)
   t.equal(point?.memoryMax, limitBytes)
   t.ok((point?.memoryUsed ?? 0) / limitBytes > 0.9, 'the dashboard shows the fullest node')
-  await until(() => observer.sample?.namespaces.some(({ namespace, keys }) => namespace === 'other' && keys > 10), { what: 'the survey reads every node' })
+  await until(() => collector.sample?.namespaces.some(({ namespace, keys }) => namespace === 'other' && keys > 10), { what: 'the survey reads every node' })
 
   await gone?.server.kill()
-  await until(() => !observer.isUp, { what: 'a node that is gone is noticed' })
-  t.match(await exposition.text(), /^redis_up 0$/m)
+  await until(() => !collector.isUp, { what: 'a node that is gone is noticed' })
+  t.match(await registry.text(), /^redis_up 0$/m)
 })
 
 type Nodes = Awaited<ReturnType<typeof startCluster>>

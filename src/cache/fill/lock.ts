@@ -76,12 +76,12 @@ export class FillLocks {
    */
   async acquire (name: string, wish: AcquireRequest): Promise<AcquireStatus> {
     const token = this.#token()
-    const { status: word, sequence, leftMs, raisedFrom } = await this.#ask(name, wish, token)
+    const { status, sequence, leftMs, raisedFrom } = await this.#ask(name, wish, token)
     this.#store.notice(Number(sequence))
-    if (word !== 'taken') return { word, sequence: Number(sequence), leftMs }
+    if (status !== 'taken') return { word: status, sequence: Number(sequence), leftMs }
     const lock = { name, token: `${sequence} ${token}`, entryPrefix: wish.entryPrefix }
     this.startRenewing(lock)
-    return { word, sequence: Number(sequence), lock, raisedFrom }
+    return { word: status, sequence: Number(sequence), lock, raisedFrom }
   }
 
   /**
@@ -134,18 +134,18 @@ export class FillLocks {
   }
 
   /** One round trip; where keys lie in slots, or the sequence was lost, that is read first. */
-  async #ask (name: string, { minSequence: required, entryPrefix: seen, tagsWithoutVersion: unmarked }: AcquireRequest, token: string): Promise<AcquireResult> {
+  async #ask (name: string, { minSequence, entryPrefix, tagsWithoutVersion }: AcquireRequest, token: string): Promise<AcquireResult> {
     await this.#store.ready()
     const place = [this.#keys.cacheLock(name), name]
-    const rest = [seen, this.#store.tagVersionTtlMs]
+    const rest = [entryPrefix, this.#store.tagVersionTtlMs]
     if (!this.#store.isCluster) {
-      const keys = [...place, this.#keys.cacheSequence(), ...unmarked.map((tag) => this.#keys.cacheTag(tag))]
-      const taken = await this.#batch.runScript(take, keys, [token, lifetimeMs, textOf(required), ...rest])
+      const keys = [...place, this.#keys.cacheSequence(), ...tagsWithoutVersion.map((tag) => this.#keys.cacheTag(tag))]
+      const taken = await this.#batch.runScript(take, keys, [token, lifetimeMs, textOf(minSequence), ...rest])
       if (taken !== null) return taken
     }
-    const sequence = await this.#store.begin(unmarked, required)
-    const markers = await this.#store.tagVersions(unmarked, sequence)
-    const taken = await this.#batch.runScript(take, place, [token, lifetimeMs, textOf(Math.max(required ?? sequence, ...markers)), ...rest, sequence])
+    const sequence = await this.#store.begin(tagsWithoutVersion, minSequence)
+    const markers = await this.#store.tagVersions(tagsWithoutVersion, sequence)
+    const taken = await this.#batch.runScript(take, place, [token, lifetimeMs, textOf(Math.max(minSequence ?? sequence, ...markers)), ...rest, sequence])
     return taken ?? { status: 'changed', sequence: String(sequence), leftMs: 0 }
   }
 
@@ -168,8 +168,8 @@ export class FillLocks {
 }
 
 /** What a look into the store tells of a wish to fill. */
-export function acquireRequestOf ({ minSequenceKnown: knownSequence, entryPrefix: seen, tagsWithoutVersion: unmarked }: Pick<Lookup<StoredMeta>, 'minSequenceKnown' | 'entryPrefix' | 'tagsWithoutVersion'>): AcquireRequest {
-  return { minSequence: knownSequence, entryPrefix: seen, tagsWithoutVersion: unmarked }
+export function acquireRequestOf ({ minSequenceKnown, entryPrefix, tagsWithoutVersion }: Pick<Lookup<StoredMeta>, 'minSequenceKnown' | 'entryPrefix' | 'tagsWithoutVersion'>): AcquireRequest {
+  return { minSequence: minSequenceKnown, entryPrefix, tagsWithoutVersion }
 }
 
 function textOf (required: number | undefined): string {

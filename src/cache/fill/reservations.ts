@@ -80,10 +80,10 @@ export class PrefetchedLocks {
    *
    * @returns undefined where it is good for nothing
    */
-  validate (prefetchedLock: PrefetchedLock, { tick, minSequence: requiredSequence, knownSequence = 0 }: Pick<Lookup<StoredMeta>, 'minSequence' | 'tick'> & { readonly knownSequence?: number | undefined }): AcquireStatus | undefined {
+  validate (prefetchedLock: PrefetchedLock, { tick, minSequence, knownSequence = 0 }: Pick<Lookup<StoredMeta>, 'minSequence' | 'tick'> & { readonly knownSequence?: number | undefined }): AcquireStatus | undefined {
     const { taking } = prefetchedLock
     if (taking === undefined) return undefined
-    const isYoung = tick === prefetchedLock.tick || (requiredSequence !== undefined && taking.sequence >= requiredSequence)
+    const isYoung = tick === prefetchedLock.tick || (minSequence !== undefined && taking.sequence >= minSequence)
     const isLive = performance.now() - prefetchedLock.answeredAt < lapsedMs
     // Below what the look has seen it was set back: whoever takes the lock raises it.
     const isGood = isYoung && isLive && this.#store.isReady && taking.sequence >= knownSequence

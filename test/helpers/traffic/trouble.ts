@@ -39,8 +39,8 @@ function noteFailures (batch: Batch, amiss: () => void): void {
       throw error
     }
   }
-  const { get: read, runScript: ask, command } = batch
-  batch.get = (...given) => noted(read.apply(batch, given))
-  batch.runScript = (script, ...given) => noted(ask.call(batch, script, ...given) as ReturnType<typeof batch.runScript<ReturnType<typeof script.read>>>)
+  const { get, runScript, command } = batch
+  batch.get = (...given) => noted(get.apply(batch, given))
+  batch.runScript = (script, ...given) => noted(runScript.call(batch, script, ...given) as ReturnType<typeof batch.runScript<ReturnType<typeof script.read>>>)
   batch.command = (...given) => noted(command.apply(batch, given))
 }

@@ -63,10 +63,10 @@ test('places and quotas are taken together or not at all, whatever is asked and 
 })
 
 test('places in Redis outlive their lease while they are held, and a Redis that has lost them is told of them', async (t) => {
-  const { slots: places, redis } = await open(t)
-  const [one, other] = [places.hold(key, 'a.1.1'), places.hold(key, 'a.2.1')]
+  const { slots, redis } = await open(t)
+  const [one, other] = [slots.hold(key, 'a.1.1'), slots.hold(key, 'a.2.1')]
 
-  places.recover()
+  slots.recover()
   await until(async () => await redis.zcard(key) === 2, { what: 'both are known' })
   const lifeMs = await redis.pttl(key)
   one.release()
@@ -78,11 +78,11 @@ test('places in Redis outlive their lease while they are held, and a Redis that 
 })
 
 test('places that were given back while they were being kept are free in the end', async (t) => {
-  const { slots: places, redis } = await open(t)
+  const { slots, redis } = await open(t)
 
   for (let index = 0; index < 50; index++) {
-    const slot = places.hold(key, `a.${index}.1`)
-    places.recover()
+    const slot = slots.hold(key, `a.${index}.1`)
+    slots.recover()
     slot.release()
   }
   await until(async () => await redis.zcard(key) > 0, { what: 'the keeping has run' })
@@ -91,21 +91,21 @@ test('places that were given back while they were being kept are free in the end
 })
 
 test('places that may have been granted without an answer are given back', async (t) => {
-  const { slots: places, redis } = await open(t)
+  const { slots, redis } = await open(t)
   await redis.zadd(key, Date.now() + 30_000, 'a.1.1', Date.now() + 30_000, 'b.1.1')
 
-  places.releaseUnconfirmed(key, 'a.1.1')
+  slots.releaseUnconfirmed(key, 'a.1.1')
 
   await until(async () => (await redis.zrange(key, '0', '-1')).join() === 'b.1.1', { what: 'it is free, and the other is not' })
   t.pass('free')
 })
 
 test('places heal where something else is in their place', async (t) => {
-  const { slots: places, redis } = await open(t)
+  const { slots, redis } = await open(t)
   await redis.set(key, 'something else')
 
-  places.hold(key, 'a.1.1')
-  places.recover()
+  slots.hold(key, 'a.1.1')
+  slots.recover()
 
   await until(async () => (await redis.zrange(key, '0', '-1')).join() === 'a.1.1', { what: 'it is a set of places' })
   t.pass('healed')

@@ -39,7 +39,7 @@ test('store makes one ask of all identical requests of a tick, and tells each wh
   const decision = await Promise.all(Array.from({ length: 103 }, () => take(store, '192.0.2.1')))
 
   t.equal(pool.batch.counts.asks - asks, 1)
-  t.same(decision.slice(0, 3).map(({ statuses: standings }) => standings[0]?.remaining), [99, 98, 97])
+  t.same(decision.slice(0, 3).map(({ statuses }) => statuses[0]?.remaining), [99, 98, 97])
   t.same(decision.map(({ isAllowed }) => isAllowed), [...new Array<boolean>(100).fill(true), false, false, false])
 })
 
@@ -47,7 +47,7 @@ test('store asks anew in the next tick', async (t) => {
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
 
-  const remaining = [await take(store, '192.0.2.1'), await take(store, '192.0.2.1'), await take(store, '192.0.2.2')].map(({ statuses: standings }) => standings[0]?.remaining)
+  const remaining = [await take(store, '192.0.2.1'), await take(store, '192.0.2.1'), await take(store, '192.0.2.2')].map(({ statuses }) => statuses[0]?.remaining)
 
   t.same(remaining, [99, 98, 99])
 })
@@ -71,7 +71,7 @@ test('store looks without taking, and forgets', async (t) => {
   const seen = [await store.peek(claimOf('192.0.2.1')), await store.peek(claimOf('192.0.2.1'))]
   await store.reset(claimOf('192.0.2.1').keys)
 
-  t.same(seen.map(({ statuses: standings }) => standings[0]?.remaining), [99, 99])
+  t.same(seen.map(({ statuses }) => statuses[0]?.remaining), [99, 99])
   t.equal(await redis.dbsize(), 0)
 })
 

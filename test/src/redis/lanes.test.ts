@@ -31,109 +31,109 @@ function crowd (connections: ConnectionPool, commands = 600): Promise<unknown> {
 }
 
 t.test('lanes give everything to the first connection until it is crowded, then to the next', async (t) => {
-  const { connections: lanes } = await start(t)
-  const [first, second] = lanes.all
+  const { connections } = await start(t)
+  const [first, second] = connections.all
 
-  t.equal(lanes.choose(), first)
-  const answers = crowd(lanes)
-  t.equal(lanes.choose(), second)
+  t.equal(connections.choose(), first)
+  const answers = crowd(connections)
+  t.equal(connections.choose(), second)
   await answers
 
-  t.equal(lanes.choose(), first)
+  t.equal(connections.choose(), first)
 })
 
 t.test('lanes open one more while all are crowded, up to their maximum, and then take the least crowded', async (t) => {
-  const { connections: lanes, proxy } = await start(t, { min: 1, max: 2 })
+  const { connections, proxy } = await start(t, { min: 1, max: 2 })
   await proxy.fault('latency', { delayMs: 100 })
 
-  const answers = [crowd(lanes, 700)]
-  lanes.choose()
-  await until(() => lanes.all.length === 2 && lanes.all.every((connection) => connection.isReady), { what: 'one more connection is ready' })
-  answers.push(crowd(lanes, 700), crowd(lanes, 700), crowd(lanes, 600))
-  const least = [...lanes.all].sort((one, other) => one.inFlight - other.inFlight)[0]
-  const chosen = lanes.choose()
+  const answers = [crowd(connections, 700)]
+  connections.choose()
+  await until(() => connections.all.length === 2 && connections.all.every((connection) => connection.isReady), { what: 'one more connection is ready' })
+  answers.push(crowd(connections, 700), crowd(connections, 700), crowd(connections, 600))
+  const least = [...connections.all].sort((one, other) => one.inFlight - other.inFlight)[0]
+  const chosen = connections.choose()
   await proxy.heal()
   await Promise.all(answers)
 
   t.equal(chosen, least)
-  t.equal(lanes.all.length, 2)
+  t.equal(connections.all.length, 2)
 })
 
 t.test('lanes have room for an answer of a megabyte beside the connection that small answers use', async (t) => {
-  const { connections: lanes } = await start(t, { min: 2, max: 2 })
-  const [first, second] = lanes.all
+  const { connections } = await start(t, { min: 2, max: 2 })
+  const [first, second] = connections.all
 
-  const chosen = lanes.chooseFor(1_000_000)
+  const chosen = connections.chooseFor(1_000_000)
   if (second) second.expectedBytes = 1_000_000
-  const next = lanes.chooseFor(1_000_000)
+  const next = connections.chooseFor(1_000_000)
   if (first) first.expectedBytes = 1_000_000
 
   t.equal(chosen, second)
   t.equal(next, first)
-  t.equal(lanes.chooseFor(1_000_000), undefined)
+  t.equal(connections.chooseFor(1_000_000), undefined)
 })
 
 t.test('lanes close what has been idle, down to their minimum', async (t) => {
-  const { connections: lanes } = await start(t, { min: 1, max: 3, idleMs: 20 })
-  const answers = crowd(lanes)
-  lanes.choose()
+  const { connections } = await start(t, { min: 1, max: 3, idleMs: 20 })
+  const answers = crowd(connections)
+  connections.choose()
   await answers
 
-  await until(() => lanes.all.length === 1, { what: 'the idle connection is closed' })
+  await until(() => connections.all.length === 1, { what: 'the idle connection is closed' })
 
-  t.equal(lanes.choose(), lanes.all[0])
+  t.equal(connections.choose(), connections.all[0])
 })
 
 t.test('lanes replace a connection that has ended', async (t) => {
-  const { connections: lanes } = await start(t)
-  const [first] = lanes.all
+  const { connections } = await start(t)
+  const [first] = connections.all
 
   first?.client.disconnect()
-  await until(() => lanes.all.length === 2 && lanes.all.every((connection) => connection !== first && connection.isReady), { what: 'another connection stands in its place' })
+  await until(() => connections.all.length === 2 && connections.all.every((connection) => connection !== first && connection.isReady), { what: 'another connection stands in its place' })
 
-  t.ok(lanes.choose())
+  t.ok(connections.choose())
 })
 
 t.test('lanes use other connections while one is half open, and have it back later', async (t) => {
-  const { connections: lanes, proxy, control } = await start(t)
-  const [first, second] = lanes.all
+  const { connections, proxy, control } = await start(t)
+  const [first, second] = connections.all
   await proxy.fault('halfOpen')
   await until(() => second?.probe(), { what: 'the second connection is a new one' })
 
   const chosen = await until(async () => {
-    const connection = lanes.choose()
+    const connection = connections.choose()
     const isWell = await connection?.probe()
     return isWell ? connection : undefined
   }, { what: 'a connection that answers' })
 
   t.ok(chosen)
-  await until(() => lanes.all.every((connection) => connection.isReady && !connection.isUnresponsive), { what: 'all are well' })
-  t.equal(lanes.choose(), first)
+  await until(() => connections.all.every((connection) => connection.isReady && !connection.isUnresponsive), { what: 'all are well' })
+  t.equal(connections.choose(), first)
   t.equal(await control.ping(), 'PONG')
 })
 
 t.test('lanes open a connection anew through which something trickles, but no answer in time', { timeout: 60_000 }, async (t) => {
-  const { connections: lanes, proxy } = await start(t, { min: 1, max: 1 })
+  const { connections, proxy } = await start(t, { min: 1, max: 1 })
   await proxy.fault('throttle', { bytesPerSecond: 200 })
-  const trickle = setInterval(() => lanes.choose()?.probe(), 50)
+  const trickle = setInterval(() => connections.choose()?.probe(), 50)
   t.after(() => clearInterval(trickle))
-  await until(() => lanes.all[0]?.isUnresponsive, { what: 'an answer is late' })
+  await until(() => connections.all[0]?.isUnresponsive, { what: 'an answer is late' })
 
   const accepted = proxy.accepted
   await proxy.fault('latency', { delayMs: 0 }) // the old connection goes on to trickle, a new one does not
-  await until(() => lanes.all[0]?.isReady && !lanes.all[0].isUnresponsive, { what: 'answers come in time again' })
+  await until(() => connections.all[0]?.isReady && !connections.all[0].isUnresponsive, { what: 'answers come in time again' })
 
   t.ok(proxy.accepted > accepted)
 })
 
 t.test('lanes leave a server that is no master any more, once its other answers have come', async (t) => {
-  const { connections: lanes, proxy, control } = await start(t, { min: 1, max: 1 })
+  const { connections, proxy, control } = await start(t, { min: 1, max: 1 })
   await control.replicaof('127.0.0.1', '1')
   const accepted = proxy.accepted
 
   const write = new Command('set', ['key', 'value'])
   const read = new Command('get', ['key'])
-  const connection = lanes.choose()
+  const connection = connections.choose()
   connection?.write([cargoOf(connection, write), cargoOf(connection, read)])
 
   await t.rejects(write.promise, /READONLY/)
@@ -142,19 +142,19 @@ t.test('lanes leave a server that is no master any more, once its other answers 
 })
 
 t.test('lanes take a server that is busy at the greeting once it has time', async (t) => {
-  const { connections: lanes, control } = await start(t, { min: 1, max: 1 })
+  const { connections, control } = await start(t, { min: 1, max: 1 })
   await control.config('SET', 'busy-reply-threshold', '1')
   const runner = control.duplicate()
   runner.on('error', () => {})
   t.after(() => runner.disconnect())
   runner.eval('while true do end', 0).catch(() => {})
   await until(() => control.ping().then(() => false, (error: Error) => error.message.startsWith('BUSY')), { what: 'the server is busy' })
-  lanes.all[0]?.client.disconnect(true)
-  await until(() => lanes.all[0]?.client.status === 'ready' && !lanes.all[0].isReady, { what: 'a connection that is not greeted' })
+  connections.all[0]?.client.disconnect(true)
+  await until(() => connections.all[0]?.client.status === 'ready' && !connections.all[0].isReady, { what: 'a connection that is not greeted' })
 
   await control.call('SCRIPT', 'KILL')
 
-  await until(() => lanes.choose(), { what: 'the connection is greeted' })
+  await until(() => connections.choose(), { what: 'the connection is greeted' })
   t.pass('greeted')
 })
 

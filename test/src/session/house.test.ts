@@ -21,14 +21,14 @@ test('the house', async (t) => {
   const begin = async (user: string) => await sessionManager.begin(userSubject(user), beginning)
 
   t.test('does not believe a server that brings back what was ended here, and tells it', async (t) => {
-    const { token: ticket, value } = await begin('ada')
-    await sessionManager.end(ticket)
-    await redis.client.hset(ticket.key, ticket.field, value)
+    const { token, value } = await begin('ada')
+    await sessionManager.end(token)
+    await redis.client.hset(token.key, token.field, value)
 
-    t.equal(await liveIn(sessionManager, ticket), undefined)
-    t.ok(await liveIn(other, ticket), 'another process cannot know')
+    t.equal(await liveIn(sessionManager, token), undefined)
+    t.ok(await liveIn(other, token), 'another process cannot know')
     await sessionManager.tombstones.republish()
-    t.equal(await liveIn(other, ticket), undefined)
+    t.equal(await liveIn(other, token), undefined)
   })
 
   t.test('remembers each way in which a session ends', async (t) => {
@@ -40,16 +40,16 @@ test('the house', async (t) => {
     await sessionManager.revokeAll('c')
     await sessionManager.rotate(rotated.token, { ...rotated.token, field: 'x'.repeat(22) })
 
-    for (const { token: ticket } of [out, named, others, all, rotated]) t.equal(sessionManager.tombstones.has(ticket), true)
+    for (const { token } of [out, named, others, all, rotated]) t.equal(sessionManager.tombstones.has(token), true)
   })
 
   t.test('tells who listens of every session that ended before its time, by user and public name', async (t) => {
     const heard: Revocation[] = []
     const stop = sessionManager.onRevoked((revocation) => heard.push(revocation))
-    const { token: ticket } = await begin('hedy')
+    const { token } = await begin('hedy')
     const [device] = await sessionManager.devices('hedy')
-    await sessionManager.end(ticket)
-    await sessionManager.end(ticket)
+    await sessionManager.end(token)
+    await sessionManager.end(token)
     stop()
     await begin('hedy')
     await sessionManager.revokeAll('hedy')
@@ -72,25 +72,25 @@ test('the house', async (t) => {
     } as unknown as Batch
     const deaf = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), batch, pool.keyspace)
     t.after(() => { deaf.tombstones.close() })
-    const { token: ticket } = await begin('left')
-    const moved = { ...ticket, field: 'm'.repeat(22) }
+    const { token } = await begin('left')
+    const moved = { ...token, field: 'm'.repeat(22) }
     isDeaf = true
     await t.rejects(deaf.begin(userSubject('begun'), beginning), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
     t.equal(await redis.client.exists('session:{begun}'), 1, 'it had begun')
     isDeaf = false
 
     await until(async () => await redis.client.exists('session:{begun}') === 0, { what: 'it is ended' })
-    await other.rotate(ticket, moved)
+    await other.rotate(token, moved)
     isAway = true
-    await deaf.endReplaced(ticket)
-    t.equal(deaf.acceptLoad(ticket, { value: '', touchedAt: undefined, isEarlier: false }), undefined)
+    await deaf.endReplaced(token)
+    t.equal(deaf.acceptLoad(token, { value: '', touchedAt: undefined, isEarlier: false }), undefined)
     isAway = false
-    await until(async () => await redis.client.exists(ticket.key) === 0, { what: 'so is what was left behind, though it has another id now' })
+    await until(async () => await redis.client.exists(token.key) === 0, { what: 'so is what was left behind, though it has another id now' })
   })
 
   t.test('lets a device that was ended end no other', async (t) => {
     const [first, second] = [await begin('kay'), await begin('kay')]
-    const [mine, theirs] = [first, second].map(({ token: ticket }) => ticket)
+    const [mine, theirs] = [first, second].map(({ token }) => token)
     await sessionManager.end(first.token)
 
     await t.rejects(sessionManager.endOthers(mine ?? first.token), { code: 'PRISM_ERR_SESSION_GONE' })

@@ -42,8 +42,8 @@ async function openTwo (t: Test): Promise<[Door, Door, Awaited<ReturnType<typeof
 }
 
 /** A fill that holds what was taken. */
-async function fillOf ({ lockQueue: entrance }: Door, wanted = wish) {
-  const taking = await entrance.acquireOrWait(name, wanted, soon())
+async function fillOf ({ lockQueue }: Door, wanted = wish) {
+  const taking = await lockQueue.acquireOrWait(name, wanted, soon())
   if (taking.word !== 'taken') throw new Error(taking.word)
   return Object.assign(new SingleFlightGroup<object>().begin(name, taking.sequence), { lock: taking.lock })
 }
@@ -189,7 +189,7 @@ t.test('entrance lets one take over when the holder is gone, though no word come
   const [one, other, { client }] = await openTwo(t)
   await client.set('api:cache:lock:GET:/:{x}', '9999999999999999 dead', 'PX', 300)
 
-  const takings = await Promise.all([one, other].map(async ({ lockQueue: entrance }) => await entrance.acquireOrWait(name, wish, performance.now() + 3000)))
+  const takings = await Promise.all([one, other].map(async ({ lockQueue }) => await lockQueue.acquireOrWait(name, wish, performance.now() + 3000)))
 
   t.equal(takings.filter(({ word }) => word === 'taken').length, 2, 'one, and the other when he was out of patience')
   t.not(takings[0]?.word === 'taken' && takings[0].lock.token, takings[1]?.word === 'taken' && takings[1].lock.token)

@@ -43,25 +43,25 @@ async function start (t: Test) {
 const along = ({ tick }: PrefetchedLock) => ({ tick, minSequence: undefined })
 const later = ({ tick }: PrefetchedLock, requiredSequence: number | undefined) => ({ tick: tick + 1, minSequence: requiredSequence })
 
-async function begun ({ prefetchedLocks: reservations }: Desk, id: string, tags: string[] = []): Promise<PrefetchedLock> {
-  const prefetchedLock = reservations.begin(keyOf(id), tags, '/')
+async function begun ({ prefetchedLocks }: Desk, id: string, tags: string[] = []): Promise<PrefetchedLock> {
+  const prefetchedLock = prefetchedLocks.begin(keyOf(id), tags, '/')
   if (prefetchedLock === undefined) throw new Error(`nothing was reserved for ${id}`)
   return prefetchedLock
 }
 
 /** What a reservation is good for, for who asked in the same tick. */
-async function redeemed ({ prefetchedLocks: reservations }: Desk, prefetchedLock: PrefetchedLock) {
+async function redeemed ({ prefetchedLocks }: Desk, prefetchedLock: PrefetchedLock) {
   await prefetchedLock.answer
-  return reservations.validate(prefetchedLock, along(prefetchedLock))
+  return prefetchedLocks.validate(prefetchedLock, along(prefetchedLock))
 }
 
 t.test('reservations give a lock to who takes it up, with the sequence and the markers of its tags', async (t) => {
   const desk = await start(t)
-  const { prefetchedLocks: reservations, redis: { client } } = desk
+  const { prefetchedLocks, redis: { client } } = desk
   const before = desk.pool.batch.counts.writes
 
   const prefetchedLock = await begun(desk, 'a', ['one', 'two'])
-  t.equal(reservations.claim(keyOf('a')), prefetchedLock)
+  t.equal(prefetchedLocks.claim(keyOf('a')), prefetchedLock)
   const taking = await redeemed(desk, prefetchedLock)
 
   t.equal(desk.pool.batch.counts.writes - before, 1)
@@ -69,22 +69,22 @@ t.test('reservations give a lock to who takes it up, with the sequence and the m
   t.equal(await client.get(lockOf('a')), taking?.word === 'taken' && taking.lock.token)
   t.equal(Number(await client.get('api:cache:tag:one')), taking?.sequence)
   t.ok(await client.pttl('api:cache:tag:two') > 0 && await client.pttl(lockOf('a')) > 0)
-  reservations.release(prefetchedLock)
+  prefetchedLocks.release(prefetchedLock)
   await desk.pool.batch.command('PING', [])
   t.ok(await client.exists(lockOf('a')), 'whoever took it up keeps it, though who asked for it is refused')
 })
 
 t.test('reservations ask once for all who look at the same time, and give to one alone', async (t) => {
   const desk = await start(t)
-  const { prefetchedLocks: reservations } = desk
+  const { prefetchedLocks } = desk
   const prefetchedLock = await begun(desk, 'a')
 
-  t.equal(reservations.begin(keyOf('a'), [], '/'), undefined)
+  t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
   await prefetchedLock.answer
-  t.equal(reservations.begin(keyOf('a'), [], '/'), undefined)
+  t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
 
-  t.equal(reservations.claim(keyOf('a')), prefetchedLock)
-  t.equal(reservations.claim(keyOf('a')), undefined)
+  t.equal(prefetchedLocks.claim(keyOf('a')), prefetchedLock)
+  t.equal(prefetchedLocks.claim(keyOf('a')), undefined)
 })
 
 t.test('reservations are renewed from when they are taken up', async (t) => {
@@ -103,10 +103,10 @@ t.test('reservations are renewed from when they are taken up', async (t) => {
 
 t.test('reservations are not made where something stands, somebody fills, or no sequence is known', async (t) => {
   const desk = await start(t)
-  const { prefetchedLocks: reservations, redis: { client } } = desk
+  const { prefetchedLocks, redis: { client } } = desk
   const taken = async (id: string) => {
     const prefetchedLock = await begun(desk, id)
-    reservations.claim(keyOf(id))
+    prefetchedLocks.claim(keyOf(id))
     return await redeemed(desk, prefetchedLock)
   }
   await client.set(keyOf('there'), 'x')
@@ -125,23 +125,23 @@ t.test('reservations are not made where something stands, somebody fills, or no 
 
 t.test('reservations are not asked for where a hit is expected', async (t) => {
   const desk = await start(t)
-  const { prefetchedLocks: reservations } = desk
+  const { prefetchedLocks } = desk
 
-  reservations.noteHit(keyOf('a'))
-  t.equal(reservations.begin(keyOf('a'), [], '/'), undefined)
-  reservations.noteMiss(keyOf('a'))
-  t.ok(reservations.begin(keyOf('a'), [], '/'))
+  prefetchedLocks.noteHit(keyOf('a'))
+  t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
+  prefetchedLocks.noteMiss(keyOf('a'))
+  t.ok(prefetchedLocks.begin(keyOf('a'), [], '/'))
 })
 
 t.test('reservations that began before what a look has seen are good for nothing, and given back', async (t) => {
   const desk = await start(t)
-  const { prefetchedLocks: reservations, store, redis: { client } } = desk
+  const { prefetchedLocks, store, redis: { client } } = desk
   const old = async (id: string, look: (prefetchedLock: PrefetchedLock) => Parameters<PrefetchedLocks['validate']>[1]) => {
     const prefetchedLock = await begun(desk, id)
-    reservations.claim(keyOf(id))
+    prefetchedLocks.claim(keyOf(id))
     await prefetchedLock.answer
     await store.purge(['one'])
-    return reservations.validate(prefetchedLock, look(prefetchedLock))
+    return prefetchedLocks.validate(prefetchedLock, look(prefetchedLock))
   }
   const now = async () => Number(await client.get('api:cache:seq'))
 
@@ -171,14 +171,14 @@ t.test('reservations are good for nothing while the global marker has to be rais
 t.test('reservations are given back at once, before or after Redis has answered', async (t) => {
   for (const isAnswered of [false, true]) {
     const desk = await start(t)
-    const { prefetchedLocks: reservations, redis: { client }, givenBack } = desk
+    const { prefetchedLocks, redis: { client }, givenBack } = desk
     const prefetchedLock = await begun(desk, 'a')
     if (isAnswered) await prefetchedLock.answer
 
-    reservations.release(prefetchedLock)
-    reservations.release(prefetchedLock)
+    prefetchedLocks.release(prefetchedLock)
+    prefetchedLocks.release(prefetchedLock)
 
-    t.equal(reservations.claim(keyOf('a')), undefined)
+    t.equal(prefetchedLocks.claim(keyOf('a')), undefined)
     await until(() => givenBack.length > 0, { what: 'it is given back' })
     t.same(givenBack, [lockOf('a')])
     t.notOk(await client.exists(lockOf('a')))
@@ -198,22 +198,22 @@ t.test('reservations that nobody takes up hold nobody up', async (t) => {
 
 t.test('reservations are not made again and again for who is refused again and again', async (t) => {
   const desk = await start(t)
-  const { prefetchedLocks: reservations } = desk
+  const { prefetchedLocks } = desk
   const begunAt = performance.now()
   let made = 0
 
   for (let count = 0; count < 200; count++) {
-    const prefetchedLock = reservations.begin(keyOf(`${count}`), [], '/')
+    const prefetchedLock = prefetchedLocks.begin(keyOf(`${count}`), [], '/')
     if (prefetchedLock !== undefined) {
       made += 1
-      reservations.release(prefetchedLock)
+      prefetchedLocks.release(prefetchedLock)
       await prefetchedLock.answer
     }
     await turn()
   }
 
   t.ok(made <= 1 + (performance.now() - begunAt) / 1000, `${made} were made`)
-  t.ok(reservations.begin(keyOf('other'), [], '/other'), 'another route does not suffer')
+  t.ok(prefetchedLocks.begin(keyOf('other'), [], '/other'), 'another route does not suffer')
 })
 
 t.test('reservations come to nothing when Redis fails, and leave no promise open', async (t) => {
