@@ -5,14 +5,17 @@ FROM node:24-bookworm-slim AS atlas
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY tools ./tools
+COPY service/package.json ./service/package.json
 RUN npm ci --omit=optional --ignore-scripts --no-audit --no-fund
+COPY service ./service
 COPY src ./src
-RUN node src/atlas/load.ts .data/seed.db
+RUN node service/atlas/load.ts .data/seed.db
 
 FROM node:24-bookworm-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY tools ./tools
+COPY service/package.json ./service/package.json
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 # Node runs TypeScript as it is: what the tests saw is what runs here.
@@ -22,7 +25,7 @@ ENV NODE_ENV=production \
     DATABASE_PATH=/data/atlas.db
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
-COPY package.json server.ts app.ts operator.ts ./
+COPY package.json ./
 COPY plugins ./plugins
 COPY routes ./routes
 COPY service ./service
@@ -33,4 +36,4 @@ USER node
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
   CMD ["node", "-e", "fetch(`http://localhost:${process.env.PORT}/healthz/ready`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-CMD ["node", "--disable-warning=ExperimentalWarning", "--no-allocation-site-pretenuring", "server.ts"]
+CMD ["node", "--disable-warning=ExperimentalWarning", "--no-allocation-site-pretenuring", "service/server.ts"]

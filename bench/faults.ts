@@ -5,9 +5,9 @@
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { faults, startRig } from '../test/helpers/faults.ts'
-import type { Fault, Rig } from '../test/helpers/faults.ts'
-import { Load } from '../test/helpers/load.ts'
+import { faults, startRig } from '../test/support/faults.ts'
+import type { Fault, Rig } from '../test/support/faults.ts'
+import { Load } from '../test/support/load.ts'
 import { appTarget, poolTarget } from './targets.ts'
 import type { Target } from './targets.ts'
 import { withOwner } from './owner.ts'

@@ -3,7 +3,7 @@
  * once with the cache's own rule, once without. Prints what was lost and how often popular URLs hit.
  */
 import { loadavg } from 'node:os'
-import { Flood } from '../test/helpers/flood.ts'
+import { Flood } from '../test/support/flood.ts'
 
 const options = { megabytes: 48, sessions: 14_000, requests: 60_000, popular: 6000, bodyBytes: 4096 }
 

@@ -15,11 +15,11 @@ import type { RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible'
 import { RedisStore as ExpressStore } from 'rate-limit-redis'
-import journey from '../plugins/journey.ts'
+import journey from '../plugins/request-lifecycle.ts'
 import prismRateLimit from '../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../plugins/rate-limit.ts'
 import prismRedis from '../plugins/redis.ts'
-import type { Owner } from '../test/helpers/owner.ts'
+import type { Owner } from '../test/support/cleanup-scope.ts'
 
 /** What each limiter is told to allow. */
 export const quota = 50

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startRedisProcess } from '../test/helpers/redis-process.ts'
+import { startRedisProcess } from '../test/support/redis-process.ts'
 import { hasWrk, makeLoad, writeLines } from './load.ts'
 import { withOwner } from './owner.ts'
 import { startServer } from './server.ts'

@@ -6,8 +6,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { faults, startRig } from '../test/helpers/faults.ts'
-import { Load } from '../test/helpers/load.ts'
+import { faults, startRig } from '../test/support/faults.ts'
+import { Load } from '../test/support/load.ts'
 import { withOwner } from './owner.ts'
 import { appTarget, poolTarget } from './targets.ts'
 

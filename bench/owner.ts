@@ -1,4 +1,4 @@
-import type { Owner } from '../test/helpers/owner.ts'
+import type { Owner } from '../test/support/cleanup-scope.ts'
 
 /** Runs something that owns servers and connections, and ends them with it: the last one first. */
 export async function withOwner<Result> (run: (owner: Owner) => Promise<Result>): Promise<Result> {

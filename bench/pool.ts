@@ -5,9 +5,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { resolveRedisPolicy } from '../src/redis/policy.ts'
-import { PooledRedis } from '../src/redis/pool.ts'
-import { startRedisProcess } from '../test/helpers/redis-process.ts'
+import { resolveRedisPolicy } from '../src/redis/options.ts'
+import { PooledRedis } from '../src/redis/client.ts'
+import { startRedisProcess } from '../test/support/redis-process.ts'
 import { withOwner } from './owner.ts'
 
 const sizes = [1, 5, 10]

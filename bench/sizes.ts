@@ -1,10 +1,10 @@
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import prism from '../plugins/index.ts'
-import { readPackage } from '../src/atlas/source.ts'
-import { startRedis } from '../test/helpers/redis.ts'
-import type { TestRedis } from '../test/helpers/redis.ts'
-import { until } from '../test/helpers/until.ts'
+import { readPackage } from '../service/atlas/source.ts'
+import { startRedis } from '../test/support/redis.ts'
+import type { TestRedis } from '../test/support/redis.ts'
+import { until } from '../test/support/until.ts'
 import { withOwner } from './owner.ts'
 
 // What things take in Redis: each kind made many times by the stack itself on an empty server, then asked of Redis key by key (MEMORY USAGE)

@@ -1,10 +1,10 @@
 import fastify from 'fastify'
 import prism from '../plugins/index.ts'
-import { resolveRedisPolicy } from '../src/redis/policy.ts'
-import { PooledRedis } from '../src/redis/pool.ts'
-import { Script } from '../src/redis/script.ts'
-import type { Owner } from '../test/helpers/owner.ts'
-import { until } from '../test/helpers/until.ts'
+import { resolveRedisPolicy } from '../src/redis/options.ts'
+import { PooledRedis } from '../src/redis/client.ts'
+import { Script } from '../src/redis/batch/script.ts'
+import type { Owner } from '../test/support/cleanup-scope.ts'
+import { until } from '../test/support/until.ts'
 
 /** Something that asks Redis. */
 export interface Target {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Owner } from '../test/helpers/owner.ts'
-import { startRedisProcess } from '../test/helpers/redis-process.ts'
+import type { Owner } from '../test/support/cleanup-scope.ts'
+import { startRedisProcess } from '../test/support/redis-process.ts'
 import { limiters, quota, windowMs } from './limiters.ts'
 import type { Ask } from './limiters.ts'
 

@@ -1,31 +1,31 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
-import { CacheStats } from '../src/cache/counts.ts'
-import type { CacheEvent } from '../src/cache/counts.ts'
-import { LockQueue } from '../src/cache/fill/entrance.ts'
-import type { Entry } from '../src/cache/entry.ts'
-import { SingleFlightGroup } from '../src/cache/fill/fill.ts'
-import { isUnsafe } from '../src/cache/invalidation.ts'
-import { FillLocks } from '../src/cache/fill/lock.ts'
-import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/policy.ts'
-import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/policy.ts'
-import { sections } from '../src/cache/memory/pressure.ts'
-import { BackgroundRefresh, BackgroundRefreshes } from '../src/cache/refresh.ts'
-import { PrefetchedLocks } from '../src/cache/fill/reservations.ts'
-import { MemoryGuard } from '../src/cache/memory/room.ts'
-import type { MemoryUsage } from '../src/cache/memory/room.ts'
-import { CacheStore } from '../src/cache/store.ts'
-import { CacheRequestState } from '../src/cache/visit.ts'
-import { LockWaiters } from '../src/cache/fill/waiters.ts'
-import { Memoizer } from '../src/cache/wrap.ts'
-import { InvalidatingRoute } from '../src/cache/writer.ts'
-import { claimDecorators } from '../src/decorators.ts'
+import { CacheStats } from '../src/cache/stats.ts'
+import type { CacheEvent } from '../src/cache/stats.ts'
+import { LockQueue } from '../src/cache/single-flight/lock-queue.ts'
+import type { Entry } from '../src/cache/storage/entry-codec.ts'
+import { SingleFlightGroup } from '../src/cache/single-flight/in-process-fill.ts'
+import { isUnsafe } from '../src/cache/invalidation/unsafe-methods.ts'
+import { FillLocks } from '../src/cache/single-flight/fill-lock.ts'
+import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/options.ts'
+import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/options.ts'
+import { sections } from '../src/cache/admission/memory-level.ts'
+import { BackgroundRefresh, BackgroundRefreshes } from '../src/cache/revalidation/background-refresh.ts'
+import { PrefetchedLocks } from '../src/cache/single-flight/prefetched-locks.ts'
+import { MemoryGuard } from '../src/cache/admission/memory-guard.ts'
+import type { MemoryUsage } from '../src/cache/admission/memory-guard.ts'
+import { CacheStore } from '../src/cache/storage/cache-store.ts'
+import { CacheRequestState } from '../src/cache/request-state.ts'
+import { LockWaiters } from '../src/cache/single-flight/lock-waiters.ts'
+import { Memoizer } from '../src/cache/memoize.ts'
+import { InvalidatingRoute } from '../src/cache/invalidation/invalidating-route.ts'
+import { claimDecorators } from '../src/shared/decorators.ts'
 import { Subscriber } from '../src/redis/subscriber.ts'
 
-export type { CacheEvent } from '../src/cache/counts.ts'
-export type { CacheOptions, PurgeOptions } from '../src/cache/policy.ts'
-export type { WrapOptions } from '../src/cache/wrap.ts'
+export type { CacheEvent } from '../src/cache/stats.ts'
+export type { CacheOptions, PurgeOptions } from '../src/cache/options.ts'
+export type { WrapOptions } from '../src/cache/memoize.ts'
 
 /** A request as a route's options see it. */
 export type CacheRequest = FastifyRequest<{ Params: Record<string, string>, Querystring: Record<string, string | string[] | undefined> }>
@@ -57,7 +57,7 @@ export interface Cache {
   on (event: CacheEvent, listener: (count: number) => void): void
 }
 
-declare module './journey.ts' {
+declare module './request-lifecycle.ts' {
   interface RouteDefaults {
     /** answers of these routes are kept */
     cache?: CacheChoice

@@ -3,8 +3,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { connectionLimits } from '../src/http/connection-limits.ts'
 import type { CloseReason, Connection, ConnectionPolicy } from '../src/http/connection-limits.ts'
-import { readDuration, readRecord } from '../src/options.ts'
-import type { Duration } from '../src/options.ts'
+import { readDuration, readRecord } from '../src/shared/option-readers.ts'
+import type { Duration } from '../src/shared/option-readers.ts'
 
 /** What connections of clients are allowed. */
 export interface ConnectionOptions {

@@ -1,14 +1,14 @@
 import fp from 'fastify-plugin'
-import { claimDecorators } from '../src/decorators.ts'
+import { claimDecorators } from '../src/shared/decorators.ts'
 import { Bus } from '../src/events/bus.ts'
-import { EventLog } from '../src/events/log.ts'
-import { resolveEventsPolicy } from '../src/events/policy.ts'
-import type { EventsOptions } from '../src/events/policy.ts'
+import { EventLog } from '../src/events/event-log.ts'
+import { resolveEventsPolicy } from '../src/events/options.ts'
+import type { EventsOptions } from '../src/events/options.ts'
 import { Subscriber } from '../src/redis/subscriber.ts'
 
 export type { CloudEvent, NewEvent } from '../src/events/event.ts'
-export type { SubscribeOptions, Subscription } from '../src/events/follower.ts'
-export type { EventsOptions } from '../src/events/policy.ts'
+export type { SubscribeOptions, Subscription } from '../src/events/topic-subscription.ts'
+export type { EventsOptions } from '../src/events/options.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,21 +1,21 @@
 import type { Server } from 'node:http'
-import { RouteLimits } from '../src/limit/plan.ts'
+import { RouteLimits } from '../src/rate-limit/route-limits.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { clientAddress } from '../src/http/client-key.ts'
-import { AdminAuth } from '../src/http/operator.ts'
-import { MetricsRegistry, exposeRedis } from '../src/metrics/exposition.ts'
-import { RedisCollector } from '../src/metrics/observer.ts'
-import { exposeProcess, readProcess } from '../src/metrics/process.ts'
-import type { Parts } from '../src/metrics/process.ts'
-import { History } from '../src/metrics/reading.ts'
-import type { MetricsSnapshot } from '../src/metrics/reading.ts'
-import { listen } from '../src/metrics/port.ts'
-import { TopRateLimited } from '../src/metrics/refused.ts'
+import { AdminAuth } from '../src/http/admin-auth.ts'
+import { MetricsRegistry, exposeRedis } from '../src/metrics/registry.ts'
+import { RedisCollector } from '../src/metrics/redis-collector.ts'
+import { exposeProcess, readProcess } from '../src/metrics/process-metrics.ts'
+import type { Parts } from '../src/metrics/process-metrics.ts'
+import { History } from '../src/metrics/snapshot.ts'
+import type { MetricsSnapshot } from '../src/metrics/snapshot.ts'
+import { listen } from '../src/metrics/metrics-server.ts'
+import { TopRateLimited } from '../src/metrics/top-rate-limited.ts'
 import { Requests } from '../src/metrics/requests.ts'
 import type { RouteCounters } from '../src/metrics/requests.ts'
-import { readDuration } from '../src/options.ts'
-import type { Duration } from '../src/options.ts'
+import { readDuration } from '../src/shared/option-readers.ts'
+import type { Duration } from '../src/shared/option-readers.ts'
 import type {} from './cache.ts'
 import type {} from './events.ts'
 import type {} from './live.ts'
@@ -51,7 +51,7 @@ export interface Metrics {
   onReading (listener: (snapshot: MetricsSnapshot) => void): void
 }
 
-declare module './journey.ts' {
+declare module './request-lifecycle.ts' {
   interface RouteDefaults {
     /** Not to be chosen: every route is counted. */
     metrics?: never

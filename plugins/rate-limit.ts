@@ -1,27 +1,27 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import type { StepResult } from './journey.ts'
-import { claimDecorators } from '../src/decorators.ts'
-import { onClosed } from '../src/http/exchange.ts'
+import type { StepResult } from './request-lifecycle.ts'
+import { claimDecorators } from '../src/shared/decorators.ts'
+import { onClosed } from '../src/http/response-lifecycle.ts'
 import { problemFields, problemOf, problemType, writeProblem } from '../src/http/problem.ts'
 import { legacyRateLimitFields } from '../src/http/rate-limit.ts'
-import { OptionError } from '../src/errors.ts'
+import { OptionError } from '../src/shared/errors.ts'
 import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.ts'
-import { RequestCheck } from '../src/limit/count.ts'
-import { Limiter } from '../src/limit/limiter.ts'
-import { ProgrammaticLimits } from '../src/limit/limits.ts'
-import { ClientResolver } from '../src/limit/partition.ts'
-import type { UnverifiedSession } from '../src/limit/partition.ts'
-import { RouteLimits } from '../src/limit/plan.ts'
-import type { PolicyStatus } from '../src/limit/plan.ts'
-import { SharedGroups, resolveLimitOptions, resolveLimitPolicies } from '../src/limit/policy.ts'
-import type { LimitChoice, LimitOptions } from '../src/limit/policy.ts'
-import { quotaExceeded } from '../src/limit/refusal.ts'
-import type { RequestDecision } from '../src/limit/verdict.ts'
+import { RequestCheck } from '../src/rate-limit/request-check.ts'
+import { Limiter } from '../src/rate-limit/limiter.ts'
+import { ProgrammaticLimits } from '../src/rate-limit/programmatic-limits.ts'
+import { ClientResolver } from '../src/rate-limit/partition.ts'
+import type { UnverifiedSession } from '../src/rate-limit/partition.ts'
+import { RouteLimits } from '../src/rate-limit/route-limits.ts'
+import type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
+import { SharedGroups, resolveLimitOptions, resolveLimitPolicies } from '../src/rate-limit/options.ts'
+import type { LimitChoice, LimitOptions } from '../src/rate-limit/options.ts'
+import { quotaExceeded } from '../src/rate-limit/quota-exceeded.ts'
+import type { RequestDecision } from '../src/rate-limit/decision.ts'
 
-export { rateLimitStore } from '../src/limit/foreign-store.ts'
-export type { Checked, NamedQuota } from '../src/limit/limits.ts'
-export type { PolicyStatus } from '../src/limit/plan.ts'
+export { rateLimitStore } from '../src/rate-limit/fastify-rate-limit-store.ts'
+export type { Checked, NamedQuota } from '../src/rate-limit/programmatic-limits.ts'
+export type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
 
 /** What a route or a scope may choose; see docs/rate-limits.md. */
 export type RouteRateLimit = LimitChoice<FastifyRequest, FastifyReply>
@@ -40,7 +40,7 @@ declare module '@fastify/rate-limit' {
   interface RateLimitOptions extends LimitChoice<FastifyRequest, FastifyReply> {}
 }
 
-declare module './journey.ts' {
+declare module './request-lifecycle.ts' {
   interface RouteDefaults {
     /** Quotas of the routes of this scope, beside the stack's; false counts nothing. */
     rateLimit?: RouteRateLimit | RouteRateLimit[] | false

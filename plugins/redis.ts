@@ -2,18 +2,18 @@ import fastifyRedis from '@fastify/redis'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Cluster, Redis } from 'ioredis'
-import { ScopeError } from '../src/errors.ts'
-import { resolveRedisPolicy } from '../src/redis/policy.ts'
-import type { RedisOptions } from '../src/redis/policy.ts'
-import { neededRights } from '../src/redis/outage.ts'
-import { PooledRedis } from '../src/redis/pool.ts'
-import { logReasons } from '../src/redis/reason-log.ts'
+import { ScopeError } from '../src/shared/errors.ts'
+import { resolveRedisPolicy } from '../src/redis/options.ts'
+import type { RedisOptions } from '../src/redis/options.ts'
+import { neededRights } from '../src/redis/health/error-class.ts'
+import { PooledRedis } from '../src/redis/client.ts'
+import { logReasons } from '../src/redis/health/reason-log.ts'
 import { checkRouteConfigs } from '../src/route-config/check.ts'
 import { declaredRoutes } from '../src/route-config/declared-routes.ts'
 
 // Brings the type of `fastify.redis` along.
 export type { FastifyRedis } from '@fastify/redis'
-export type { RedisOptions } from '../src/redis/policy.ts'
+export type { RedisOptions } from '../src/redis/options.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

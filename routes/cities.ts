@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { CitySearch } from '../src/atlas/cities.ts'
+import type { CitySearch } from '../service/atlas/cities.ts'
 
 const id = { type: 'integer', minimum: 1, maximum: 2 ** 31 - 1, description: 'GeoNames id: 2988507 is Paris' }
 const params = { type: 'object', properties: { id }, required: ['id'], additionalProperties: false }

@@ -1,8 +1,8 @@
-import { bodiesOf } from '../src/alerts/formats.ts'
-import { testMessage } from '../src/alerts/message.ts'
-import { Webhook } from '../src/alerts/webhook.ts'
-import { readConfig } from '../src/config.ts'
-import { ConfigError } from '../src/errors.ts'
+import { bodiesOf } from './alerts/formats.ts'
+import { testMessage } from './alerts/message.ts'
+import { Webhook } from './alerts/webhook.ts'
+import { readConfig } from './config.ts'
+import { ConfigError } from '../src/shared/errors.ts'
 import { UsageError } from '../src/cli/command.ts'
 import type { Command, Environment } from '../src/cli/command.ts'
 

@@ -3,8 +3,8 @@
  *
  * Exits with 1 when a required test fails that is not named here with its reason. About a minute: many of its tests wait for answers to go stale.
  */
-import { bringConformanceSuite } from './helpers/conformance-suite.ts'
-import { cachingProxy } from './helpers/caching-proxy.ts'
+import { bringConformanceSuite } from './support/conformance-suite.ts'
+import { cachingProxy } from './support/caching-proxy.ts'
 
 /** Required tests that fail, and why that is right. */
 const known: Readonly<Record<string, string>> = Object.fromEntries(['must-revalidate', 'proxy-revalidate', 'no-cache', 's-maxage=2'].map((directive) => [

@@ -6,9 +6,9 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { attack } from './helpers/attack/attack.ts'
-import type { Owner } from './helpers/owner.ts'
-import { faultsOf, soak } from './helpers/soak.ts'
+import { attack } from './support/attack/attack.ts'
+import type { Owner } from './support/cleanup-scope.ts'
+import { faultsOf, soak } from './support/soak.ts'
 
 const usage = `Usage: npm run soak [fields] [events] [attack]
 
@@ -42,7 +42,7 @@ process.exit(isFine ? 0 : 1)
 async function readFields (): Promise<boolean> {
   const runs = process.env.SOAK_RUNS ?? '1000000'
   note(`${runs} blocks of header fields`)
-  const child = spawn(process.execPath, ['test/src/cache/storing.test.ts'], { cwd: `${import.meta.dirname}/..`, stdio: 'inherit', env: { ...process.env, SOAK_RUNS: runs } })
+  const child = spawn(process.execPath, ['test/unit/cache/response/cacheability.test.ts'], { cwd: `${import.meta.dirname}/..`, stdio: 'inherit', env: { ...process.env, SOAK_RUNS: runs } })
   const [code] = await once(child, 'exit')
   return code === 0
 }

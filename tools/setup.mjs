@@ -28,7 +28,7 @@ try {
 // It tells its own progress, and nothing but one line where the cities are there already: that line is not passed on.
 async function loadAtlas () {
   const database = process.env.DATABASE_PATH || join('.data', 'atlas.db')
-  await run(workingNode(root), ['src/atlas/load.ts', database], {
+  await run(workingNode(root), ['service/atlas/load.ts', database], {
     cwd: root,
     pass: line => / of /.test(line),
     advice: `Is the disk full, or the folder of ${database} not writable? DATABASE_PATH names another file.`

@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import cache from '../../plugins/cache.ts'
 import type { CacheChoice } from '../../plugins/cache.ts'
-import journey from '../../plugins/journey.ts'
+import journey from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
 import { makeItem, tellPort } from './item.ts'
 

@@ -2,8 +2,8 @@ import { parseAge } from '../http/age.ts'
 import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { parseHttpDate } from '../http/date.ts'
-import { parseTargeted } from '../http/targeted.ts'
-import type { Lifetime } from './entry.ts'
+import { parseTargeted } from '../http/cdn-cache-control.ts'
+import type { Lifetime } from './storage/entry-codec.ts'
 
 /** Field values as replies bear them, names in lower case. */
 export type Fields = Readonly<Record<string, number | string | readonly string[] | undefined>>

@@ -1,4 +1,4 @@
-import { refuseAs } from '../options.ts'
+import { refuseAs } from '../shared/option-readers.ts'
 
 /**
  * Writes JSON with the names of every object in order.

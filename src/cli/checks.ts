@@ -1,10 +1,10 @@
 import type { Redis } from 'ioredis'
-import { readInfo } from '../metrics/info.ts'
-import type { Info } from '../metrics/info.ts'
-import { defaultDeadlineMs as deadlineMs } from '../redis/deadline.ts'
-import { aclDenial } from '../redis/outage.ts'
-import { reasonOf } from '../redis/unreachable-reason.ts'
-import { checkWrites } from '../redis/write-check.ts'
+import { readInfo } from '../metrics/redis-info.ts'
+import type { Info } from '../metrics/redis-info.ts'
+import { defaultDeadlineMs as deadlineMs } from '../redis/health/deadline.ts'
+import { aclDenial } from '../redis/health/error-class.ts'
+import { reasonOf } from '../redis/health/unreachable-reason.ts'
+import { checkWrites } from '../redis/health/write-check.ts'
 
 /** What one check found: one sentence, and what to change. */
 export interface Finding {

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { readInfo } from '../metrics/info.ts'
+import { readInfo } from '../metrics/redis-info.ts'
 import type { Finding } from './checks.ts'
 
 const slots = 16_384

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
-import type { PooledRedis } from '../redis/pool.ts'
-import type { UnreachableReason } from '../redis/unreachable-reason.ts'
+import type { PooledRedis } from '../redis/client.ts'
+import type { UnreachableReason } from '../redis/health/unreachable-reason.ts'
 import type { Output } from './output.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>

@@ -1,12 +1,12 @@
 import type { Redis } from 'ioredis'
-import { ConfigError } from '../errors.ts'
-import { reasonOf } from '../redis/unreachable-reason.ts'
+import { ConfigError } from '../shared/errors.ts'
+import { reasonOf } from '../redis/health/unreachable-reason.ts'
 import { checkServer } from './checks.ts'
 import type { Finding, RedisRole } from './checks.ts'
 import { checkCluster } from './cluster-checks.ts'
 import { ConnectError, UsageError } from './command.ts'
 import type { Call, Command } from './command.ts'
-import { bounded } from './reach.ts'
+import { bounded } from './connect.ts'
 
 /** Says what is wrong with the environment and with Redis, and what to change. */
 export const doctor: Command = {

@@ -1,4 +1,4 @@
-import type { EntryInspection } from '../cache/view.ts'
+import type { EntryInspection } from '../cache/storage/inspect-entry.ts'
 import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 import { bytesText, durationText, table } from './output.ts'

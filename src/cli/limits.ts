@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
-import { addressGroup, bareAddress } from '../http/address-group.ts'
-import { customPartition, keyPartition } from '../limit/partition.ts'
+import { addressGroup, bareAddress } from '../http/ip-subnet.ts'
+import { customPartition, keyPartition } from '../rate-limit/partition.ts'
 import { encodePart } from '../redis/keys.ts'
 import { UsageError } from './command.ts'
 import type { Command } from './command.ts'

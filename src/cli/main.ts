@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import type { Redis } from 'ioredis'
-import { resolveRedisPolicy } from '../redis/policy.ts'
-import { PooledRedis } from '../redis/pool.ts'
+import { resolveRedisPolicy } from '../redis/options.ts'
+import { PooledRedis } from '../redis/client.ts'
 import { readRedisTls } from '../redis/tls.ts'
 import { UsageError } from './command.ts'
 import type { Call, Command, Environment, ReadService } from './command.ts'
@@ -9,16 +9,15 @@ import { doctor } from './doctor.ts'
 import { entry } from './entry.ts'
 import { keys } from './keys.ts'
 import { limits } from './limits.ts'
-import { mastersOf } from './masters.ts'
+import { mastersOf } from './cluster-masters.ts'
 import { Output } from './output.ts'
 import type { Writable } from './output.ts'
 import { purge } from './purge.ts'
-import { connect } from './reach.ts'
-import { rules } from './rules.ts'
+import { connect } from './connect.ts'
 import { sessions } from './sessions.ts'
 import { watch } from './watch.ts'
 
-const packageCommands: Readonly<Record<string, Command>> = { doctor, keys, purge, entry, sessions, limits, watch, rules }
+const packageCommands: Readonly<Record<string, Command>> = { doctor, keys, purge, entry, sessions, limits, watch }
 const common = { url: { type: 'string' }, prefix: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
 
 /** What a run is given besides; the process's own streams when left out. */

@@ -1,4 +1,4 @@
-import { CacheStore } from '../cache/store.ts'
+import { CacheStore } from '../cache/storage/cache-store.ts'
 import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 

@@ -1,5 +1,5 @@
-import { SessionStore } from '../session/store.ts'
-import { readSessionRecord } from '../session/stored.ts'
+import { SessionStore } from '../session/session-store.ts'
+import { readSessionRecord } from '../session/session-record.ts'
 import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 import { durationText, table } from './output.ts'

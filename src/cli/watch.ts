@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { readInfo } from '../metrics/info.ts'
-import type { Info } from '../metrics/info.ts'
+import { readInfo } from '../metrics/redis-info.ts'
+import type { Info } from '../metrics/redis-info.ts'
 import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 import { bytesText } from './output.ts'

@@ -1,5 +1,5 @@
-import { EventError, EventTooLargeError, TopicError } from '../errors.ts'
-import { copyJson } from '../json.ts'
+import { EventError, EventTooLargeError, TopicError } from '../shared/errors.ts'
+import { copyJson } from '../shared/json.ts'
 
 /** What a publisher says of an event; the bus adds the rest. */
 export interface NewEvent {

@@ -1,7 +1,7 @@
 import { Ajv } from 'ajv'
 import type { AnySchemaObject } from 'ajv'
-import { EventError } from '../errors.ts'
-import { invalidOption } from '../options.ts'
+import { EventError } from '../shared/errors.ts'
+import { invalidOption } from '../shared/option-readers.ts'
 import type { NewEvent } from './event.ts'
 
 /** What the data of events must look like: JSON schemas, by the events' type. */

@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { compareIds, readMessage } from './event.ts'
 import type { Envelope, LoggedEnvelope } from './event.ts'
-import type { TopicSubscription } from './follower.ts'
-import type { EventLog, Page } from './log.ts'
-import { ReplayBuffer } from './recent.ts'
-import type { SharedBudget } from './recent.ts'
+import type { TopicSubscription } from './topic-subscription.ts'
+import type { EventLog, Page } from './event-log.ts'
+import { ReplayBuffer } from './replay-buffer.ts'
+import type { SharedBudget } from './replay-buffer.ts'
 
 /** What happened on the bus since the start. */
 export interface EventCounts {

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net'
 import type { IncomingMessage } from 'node:http'
-import { bareAddress } from './address-group.ts'
+import { bareAddress } from './ip-subnet.ts'
 
 /** Who may name the client: nobody, Railway's edge, or the proxies in a list of networks. */
 export type TrustedProxies =

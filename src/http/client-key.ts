@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { isIP } from 'node:net'
 import type { Socket } from 'node:net'
-import { addressGroup, bareAddress } from './address-group.ts'
+import { addressGroup, bareAddress } from './ip-subnet.ts'
 
 /** What of a request tells its client. */
 export interface ClientRequest {

@@ -1,5 +1,5 @@
-import { OptionError } from '../errors.ts'
-import { readStrings } from '../options.ts'
+import { OptionError } from '../shared/errors.ts'
+import { readStrings } from '../shared/option-readers.ts'
 
 /** What a browser says of where a request comes from. */
 export interface RequestOrigin {

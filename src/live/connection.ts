@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import { TopicForbiddenError, TopicsPerConnectionError } from '../errors.ts'
+import { TopicForbiddenError, TopicsPerConnectionError } from '../shared/errors.ts'
 import type { Bus } from '../events/bus.ts'
 import { checkTopic } from '../events/event.ts'
 import type { CloudEvent } from '../events/event.ts'
-import type { Subscription } from '../events/follower.ts'
+import type { Subscription } from '../events/topic-subscription.ts'
 import type { CloseReason } from './frame.ts'
-import { bounds } from './policy.ts'
-import type { LivePolicy, LiveUser } from './policy.ts'
-import type { ReplayMeter, ReplayBudget } from './replays.ts'
+import { bounds } from './options.ts'
+import type { LivePolicy, LiveUser } from './options.ts'
+import type { ReplayMeter, ReplayBudget } from './replay-budget.ts'
 
 /** Who is at the other end. */
 export interface Client extends LiveUser {

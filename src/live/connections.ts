@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { TooManyConnectionsError } from '../errors.ts'
+import { TooManyConnectionsError } from '../shared/errors.ts'
 import type { LiveConnection, Client } from './connection.ts'
 import type { CloseReason } from './frame.ts'
-import type { LivePolicy } from './policy.ts'
-import type { ConnectionStore } from './store.ts'
+import type { LivePolicy } from './options.ts'
+import type { ConnectionStore } from './connection-store.ts'
 
 /** Which devices a user is signed in on, told by their public names. */
 export type DevicesOf = (userId: string) => Promise<readonly { readonly id: string }[]>

@@ -1,6 +1,6 @@
 import type { Bus } from '../events/bus.ts'
 import type { Connections } from './connections.ts'
-import { ownTopics } from './policy.ts'
+import { ownTopics } from './options.ts'
 
 /** Devices of a user that were signed out. */
 export interface SignedOut {

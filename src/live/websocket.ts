@@ -1,11 +1,11 @@
 import type { WebSocket } from 'ws'
 import type { CloudEvent } from '../events/event.ts'
-import { TokenBucket } from './bucket.ts'
+import { TokenBucket } from './token-bucket.ts'
 import { LiveConnection } from './connection.ts'
 import type { Client, ConnectionDeps } from './connection.ts'
 import { closeCodes, EventFrames, readFrame } from './frame.ts'
 import type { CloseReason, ServerFrame } from './frame.ts'
-import { bounds } from './policy.ts'
+import { bounds } from './options.ts'
 
 /** How long a client may take to answer a close. */
 const closeTimeoutMs = 1000

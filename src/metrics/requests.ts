@@ -1,4 +1,4 @@
-import { Histogram } from '../histogram.ts'
+import { Histogram } from '../shared/histogram.ts'
 
 /** What the cache did with a request, as `Cache-Status` tells it; `none` where no cache was asked. */
 export const cacheOutcomes = ['none', 'hit', 'stale', 'miss', 'bypass'] as const

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import type { RedisOptions as ClientOptions } from 'ioredis'
-import { refuseAs } from '../options.ts'
+import { refuseAs } from '../shared/option-readers.ts'
 
 /** Where Redis is: one server, a Cluster by its seed nodes, or a master that Sentinels know. */
 export type Address =

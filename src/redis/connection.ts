@@ -1,128 +1,268 @@
 import { Cluster, Redis } from 'ioredis'
-import type { ClusterOptions, RedisOptions as ClientOptions } from 'ioredis'
-import type { Address } from './address.ts'
-import { defaultDeadlineMs, slownessOf } from './deadline.ts'
-import { enforceHandshake } from './handshake.ts'
-import { TlsConnector } from './tls-connector.ts'
+import type { Command } from 'ioredis'
+import type { CircuitBreakers } from './health/circuit-breakers.ts'
+import { setTimeoutAfterIo } from './health/deadline.ts'
+import { readServerInfo } from './health/server-info.ts'
+import type { ClusterIdentity, ServerInfo } from './health/server-info.ts'
+import { ClusterNodes } from './cluster-nodes.ts'
+import { aclDenial, isNotMaster } from './health/error-class.ts'
+import { closedByServer, noAnswer } from './health/unreachable-reason.ts'
+import { Resender } from './batch/resend.ts'
+import type { ResendableCommand } from './batch/resend.ts'
+import { ConnectionHealth } from './health/connection-health.ts'
 
-/** What a connection is for: commands of all, one caller alone (and commands that wait there), Pub/Sub, or somebody else's own. */
-export type Role = 'commands' | 'exclusive' | 'blocking' | 'subscriber' | 'own'
+/** More than this many commands without an answer, and the next connection is asked. */
+const overloadedCommands = 512
+/** More than this many bytes expected in answers, and the next connection is asked: a small answer shall not wait behind megabytes. */
+export const overloadedBytes = 1_048_576
 
-/** For a connection; for the slots of a Cluster, on a connection of their own; and how long each may take after attempts in vain. */
-const connectMs = 500
-const slotsMs = 300
-const patientMs = { connect: 1000, slots: 1200 }
+const stillLoading = new Error('LOADING Redis is loading the dataset in memory')
+const handshakeRetryMs = 50
+const demotionMs = 1000
 
-const retryStrategy = (attempt: number) => Math.min(50 * 2 ** Math.min(attempt - 1, 3), 400) * (0.75 + Math.random() * 0.5)
-
-// Measured: with these every call settles within 250 ms under 30 kinds of fault and recovers within 1 s.
-// (ioredis's own defaults wait 70 s for a dead server and for ever for a hung one.) The deadline of a command is the
-// flight's or the lease's, silence is the wire's or the subscriber's to find, and whether a server is loading or was demoted
-// the lane's: ioredis's own timers give up what has arrived while the event loop stood still.
-const common: ClientOptions = { connectTimeout: connectMs, keepAlive: 5000, family: 0, retryStrategy, disableClientInfo: true, enableReadyCheck: false, disconnectTimeout: 100 }
-// What has left and was not answered may have run. It is never sent again, by no connection that takes commands, nor for a reply that a client of the app would send it again for.
-const once: ClientOptions = { ...common, maxRetriesPerRequest: 0, reconnectOnError: null }
-const commands: ClientOptions = { ...once, enableOfflineQueue: false }
-// Whoever has a connection alone has its WATCH and its transaction: a new connection would not, and say nothing.
-const alone: ClientOptions = { ...once, retryStrategy: () => null }
-const roles: Record<Role, ClientOptions> = {
-  commands,
-  exclusive: alone,
-  // A server that hangs is found by a blocking command's own timeout and this much; one that waits for ever, by the keep-alive.
-  blocking: { ...alone, blockingTimeout: 86_400_000, blockingTimeoutGrace: defaultDeadlineMs },
-  subscriber: { ...common, maxRetriesPerRequest: null },
-  own: once
+/** Who is told what becomes of a connection. */
+export interface ConnectionEvents {
+  readonly breakers: CircuitBreakers
+  /** how long an answer is waited for */
+  readonly deadlineMs: number
+  /** of all connections together */
+  readonly identity: ClusterIdentity
+  /** at each connection, before it takes its first command: it may have reached another server than the last one */
+  onReady: (server: ServerInfo) => void
+  /** a connection was lost, or could not be made */
+  onLost: () => void
+  /** one server was expected, and a node of a Cluster is there: it takes no command */
+  onClusterNode: () => void
+  /** the server's ACL forbids something: see {@link aclDenial} */
+  onDenied: (what: string) => void
+  /** why a connection was lost or not made */
+  onFailure: (error: Error) => void
+  /** what the server answered in place of a reply */
+  onError: (error: Error) => void
 }
 
-/**
- * Opens connections to one address, or beside an app's own client.
- *
- * @returns a function that opens one more; it starts to connect at once, and reports failures as `error` events only
- */
-export function connectionFactory (from: Address | Redis | Cluster, connection: ClientOptions, deadlineMs = defaultDeadlineMs): (role: Role, overrides?: ClientOptions) => Redis | Cluster {
-  return (role, overrides = {}) => {
-    const slowness = slownessOf(deadlineMs)
-    const times = { connectTimeout: connectMs * slowness, ...(role === 'blocking' ? { blockingTimeoutGrace: deadlineMs } : {}) }
-    const client = open(from, { ...roles[role], ...times, ...connection, lazyConnect: false, ...overrides }, slowness)
-    if (client instanceof Redis) prepare(client)
-    else client.on('error', () => {}).on('+node', prepare)
-    growPatient(client, slowness)
-    return client
+/** A command on its way, and who is told what came of it: once, in the moment when the answer is read, however late that is. */
+export interface OutgoingCommand extends ResendableCommand {
+  readonly command: Command
+  /** as {@link Connection.healthOf} said */
+  readonly health: ConnectionHealth
+  answered (reply: unknown): void
+  failed (error: Error): void
+}
+
+/** One connection of the pool and what is in flight on it. With a Cluster, one client: a connection to each node. */
+export class Connection {
+  readonly client: Redis | Cluster
+  /** commands without an answer */
+  inFlight = 0
+  /** bytes that the answers in flight are known to hold */
+  expectedBytes = 0
+  /** when it last had something in flight, milliseconds since 1970 */
+  usedAt = Date.now()
+  readonly #owner: ConnectionEvents
+  readonly #health: ConnectionHealth
+  readonly #nodes: ClusterNodes | undefined
+  readonly #resender: Resender | undefined
+  #isHandshakeDone = false
+  #handshaking: NodeJS.Timeout | undefined
+  /** grows with each connection that ends */
+  #ends = 0
+  #demotedAt = -Infinity
+  /** whether an error has said why this connection ends */
+  #hasFailed = false
+
+  constructor (client: Redis | Cluster, owner: ConnectionEvents) {
+    this.client = client
+    this.#owner = owner
+    this.#nodes = client instanceof Cluster ? new ClusterNodes(client, owner.breakers, owner.deadlineMs) : undefined
+    this.#resender = client instanceof Cluster ? new Resender(client.sendCommand.bind(client)) : undefined
+    this.#health = new ConnectionHealth(owner.breakers.server, () => client instanceof Cluster ? undefined : client, owner.deadlineMs)
+    client.on('connect', () => this.#health.connected())
+    client.on('ready', () => this.#handshake())
+    client.on('close', () => this.#lost())
+    // Sentinels that are away end no connection, for there was none.
+    client.on('error', (error: Error) => {
+      this.#hasFailed = true
+      owner.onFailure(error)
+      if (!this.#isHandshakeDone) owner.onLost()
+    })
+    if (client instanceof Cluster) client.on('+node', (node: Redis) => this.#arrived(node)).on('node error', owner.onFailure)
   }
-}
 
-function prepare (client: Redis): void {
-  hearErrors(client)
-  enforceHandshake(client)
-}
-
-/**
- * ioredis reconnects by itself; what an outage means is decided by who asked. Without a listener it would print.
- * A TLS socket may fail once more while it is closed, and ioredis listens to the first failure only: unheard, the second would end the process.
- */
-function hearErrors (client: Redis): void {
-  client.on('error', () => { client.stream?.on('error', () => {}) })
-}
-
-/** Where handshakes are slow (TLS, all connections at once, a busy machine) none would ever succeed if each attempt had as little time as the one before. */
-function growPatient (client: Redis | Cluster, slowness: number): void {
-  let times = 1
-  const allow = (more: number) => {
-    times = more
-    if (client instanceof Cluster) client.options.slotsRefreshTimeout = Math.min(slotsMs * times, patientMs.slots) * slowness
-    else if (client.options.tls !== undefined) client.options.connectTimeout = Math.min(connectMs * times, patientMs.connect) * slowness
+  /** How long an answer is waited for. */
+  get deadlineMs (): number {
+    return this.#owner.deadlineMs
   }
-  client.on('reconnecting', () => allow(Math.min(2 * times, 4)))
-  client.on('ready', () => allow(1))
-}
 
-/** The Cluster that a server belongs to. */
-export function asCluster (from: Address | Redis | Cluster): Address | Cluster {
-  if (from instanceof Cluster || (!(from instanceof Redis) && from.kind === 'cluster')) return from
-  const { host = '127.0.0.1', port = 6379, username, password, tls } = from.options
-  return { kind: 'cluster', seeds: [{ host, port }], options: { ...(username == null ? {} : { username }), ...(password == null ? {} : { password }), ...(tls === undefined ? {} : { tls }) } }
-}
-
-function open (from: Address | Redis | Cluster, options: ClientOptions, slowness: number): Redis | Cluster {
-  if (from instanceof Redis) return from.duplicate({ keyPrefix: '', enableAutoPipelining: false, ...options })
-  if (from instanceof Cluster) return from.duplicate([], clusterOptions({ ...from.options.redisOptions, ...options }, slowness))
-  const all = { ...from.options, ...options, ...tlsOf(from.options, options) }
-  if (from.kind === 'cluster') return new Cluster(from.seeds, clusterOptions(all, slowness))
-  return new Redis(all.sentinels !== undefined ? { ...all, ...sentinelOptions(all, slowness) } : all)
-}
-
-/** What a caller adds (an authority, a certificate) does not take away the server's name. */
-function tlsOf (address: ClientOptions, own: ClientOptions): Pick<ClientOptions, 'tls'> {
-  return address.tls === undefined && own.tls === undefined ? {} : { tls: { ...address.tls, ...own.tls } }
-}
-
-/** Sentinels speak TLS when their master does. */
-function sentinelOptions ({ tls, sentinelTLS = tls }: ClientOptions, slowness: number): ClientOptions {
-  return {
-    sentinelRetryStrategy: retryStrategy,
-    sentinelCommandTimeout: 500 * slowness,
-    failoverDetector: true,
-    ...(sentinelTLS === undefined ? {} : { sentinelTLS, enableTLSForSentinelMode: true })
+  get isReady (): boolean {
+    return this.#isHandshakeDone && this.client.status === 'ready'
   }
-}
 
-function clusterOptions ({ enableOfflineQueue = false, ...redisOptions }: ClientOptions, slowness: number): ClusterOptions {
-  return {
-    redisOptions: redisOptions.tls === undefined ? redisOptions : { ...redisOptions, Connector: TlsConnector },
-    enableOfflineQueue,
-    // The lane's own greeting is: a part that is well serves though another is not.
-    enableReadyCheck: false,
-    clusterRetryStrategy: retryStrategy,
-    slotsRefreshTimeout: slotsMs * slowness,
-    // The lane's own check does that: ioredis's timer may outlive its client.
-    slotsRefreshInterval: 0,
-    // What a broken connection has swallowed may have run: it is never sent again.
-    retryDelayOnFailover: 0,
-    // Who is told that a slot has no master goes on without, at once.
-    retryDelayOnClusterDown: 0,
-    retryDelayOnTryAgain: 20,
-    maxRedirections: 8,
-    // A certificate names hosts.
-    ...(redisOptions.tls === undefined ? {} : { dnsLookup: (host, found) => found(null, host) })
+  get isCluster (): boolean {
+    return this.#nodes !== undefined
+  }
+
+  get isOverloaded (): boolean {
+    return this.inFlight > overloadedCommands || this.expectedBytes > overloadedBytes
+  }
+
+  /** Whether an answer did not come in time, and none in time came since. */
+  get isUnresponsive (): boolean {
+    return this.#health.isUnresponsive || this.#nodes?.areHealthy === false
+  }
+
+  /** The connection that a command takes. */
+  healthOf (command: Command): ConnectionHealth {
+    return this.#nodes === undefined ? this.#health : this.#nodes.healthOf(command)
+  }
+
+  /** Sends commands as one write (with a Cluster, one a node). */
+  write (outgoing: readonly OutgoingCommand[]): void {
+    const streams = this.#streams()
+    for (const stream of streams) stream.cork()
+    try {
+      for (const each of outgoing) this.#send(each)
+    } finally {
+      for (const stream of streams) stream.uncork()
+    }
+  }
+
+  /** Hears an error of the server: one that is no master any more is left for the one that its address, or a Sentinel, now names. */
+  hear (error: Error): void {
+    this.#owner.onError(error)
+    const denied = aclDenial(error)
+    if (denied !== undefined) return this.#owner.onDenied(denied)
+    const now = performance.now()
+    if (this.isCluster || !isNotMaster(error) || now - this.#demotedAt < demotionMs) return
+    this.#demotedAt = now
+    // What is in flight may still be answered; nothing more is sent.
+    this.#isHandshakeDone = false
+    const ends = this.#ends
+    setTimeout(() => { if (this.#ends === ends) this.#reopen() }, this.deadlineMs).unref()
+  }
+
+  /** Opens the connection anew when it has owed an answer for too long; learns where a Cluster's slots are. */
+  check (): void {
+    if (this.isReady) this.#nodes?.check()
+    if (this.#health.isOverdue) this.#reopen()
+  }
+
+  /** Asks whether the server answers, in time and well; in a Cluster, those of its nodes that are not asked otherwise. Never rejects. */
+  probe (): Promise<boolean> {
+    return this.#nodes === undefined ? this.#ping() : this.#nodes.probe()
+  }
+
+  #ping (): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const timer = setTimeoutAfterIo(this.deadlineMs, () => answered(false, () => this.#health.timedOut()))
+    let isOver = false
+    const answered = (isWell: boolean, first: () => void) => {
+      if (isOver) return
+      isOver = true
+      clearTimeout(timer)
+      first()
+      resolve(isWell)
+    }
+    const isWell = () => answered(true, () => this.#health.breaker.succeeded())
+    // Who is denied PING has an answer.
+    this.client.ping().then(isWell, (error: Error) => aclDenial(error) === undefined ? answered(false, () => this.hear(error)) : isWell())
+    return promise
+  }
+
+  #reopen (): void {
+    this.#isHandshakeDone = false
+    this.#health.ended()
+    if (this.client.status !== 'end') this.client.disconnect(true)
+  }
+
+  #lost (): void {
+    // No error says why: the server ended the connection, or it was given up because no answer came.
+    if (!this.#hasFailed) this.#owner.onFailure(this.client instanceof Redis && this.client.stream?.readableEnded ? closedByServer : noAnswer)
+    this.#hasFailed = false
+    this.#ends += 1
+    this.#isHandshakeDone = false
+    this.#health.ended()
+    clearTimeout(this.#handshaking)
+    this.#owner.onLost()
+  }
+
+  /** A node that was connected again may be another process: it is asked at once. */
+  #arrived (node: Redis): void {
+    if (this.#isHandshakeDone) this.#retryHandshake()
+    node.on('ready', () => { if (this.#isHandshakeDone && node.options.readOnly !== true) this.#retryHandshake(0) })
+  }
+
+  /** A connection is ready when the server behind it has said who it is, and is not still loading. */
+  #handshake (): void {
+    const ends = this.#ends
+    const isOver = () => ends !== this.#ends
+    readServerInfo(this.client, this.#owner.identity, this.deadlineMs).then((server) => {
+      if (isOver()) return
+      if (server.isLoading) {
+        this.#owner.onFailure(stillLoading)
+        return this.#retryHandshake()
+      }
+      this.#health.markHealthy()
+      if (server.isCluster && !this.isCluster) return this.#owner.onClusterNode()
+      this.#isHandshakeDone = true
+      // In a Cluster it says whether there is a connection at all; each node has its own.
+      if (this.isCluster) this.#health.breaker.succeeded()
+      this.#owner.onReady(server)
+    }, (error: Error) => {
+      this.#owner.onFailure(error)
+      // Busy, or the like; in a Cluster, no node that answers. Any other error is the connection's end, and the next one greets again.
+      if (!isOver() && (this.isCluster || error.name === 'ReplyError')) this.#retryHandshake()
+    })
+  }
+
+  #retryHandshake (ms = handshakeRetryMs): void {
+    this.#health.ended()
+    clearTimeout(this.#handshaking)
+    this.#handshaking = setTimeout(() => this.#handshake(), ms).unref()
+  }
+
+  #send (outgoing: OutgoingCommand): void {
+    this.inFlight += 1
+    this.usedAt = Date.now()
+    this.#follow(outgoing)
+    if (this.#resender === undefined) this.client.sendCommand(outgoing.command)
+    else if ((outgoing.command.getSlot() as number | null) === null && outgoing.health.client !== undefined) outgoing.health.client.sendCommand(outgoing.command)
+    else this.#resender.send(outgoing.command)
+  }
+
+  /** Hears of the answer before the command's own promise does, and costs no other promise. */
+  #follow (outgoing: OutgoingCommand): void {
+    const { command, health } = outgoing
+    const { resolve, reject } = command
+    const sentAt = performance.now()
+    let isOver = false
+    const landed = () => {
+      const isFirst = !isOver
+      if (isFirst) this.inFlight -= 1
+      isOver = true
+      return isFirst
+    }
+    command.resolve = (reply) => {
+      if (!landed()) return
+      health.answered(sentAt)
+      resolve(reply)
+      outgoing.answered(reply)
+    }
+    command.reject = (error) => {
+      if (!isOver && this.#resender?.resend(outgoing, error) === true) return
+      if (!landed()) return
+      if (error.name === 'ReplyError') {
+        health.answered(sentAt)
+        this.hear(error)
+      }
+      command.promise.catch(() => {}) // told below
+      reject(error)
+      outgoing.failed(error)
+    }
+  }
+
+  #streams (): Redis['stream'][] {
+    const nodes = this.client instanceof Cluster ? this.client.nodes('all') : [this.client]
+    return nodes.map((node) => node.stream).filter((stream) => stream != null)
   }
 }

@@ -1,10 +1,10 @@
 import type { ChainableCommander, Command } from 'ioredis'
-import { RedisUnavailableError } from '../errors.ts'
-import { setTimeoutAfterIo } from './deadline.ts'
-import type { Connection } from './lane.ts'
-import { isServerFailure } from './outage.ts'
-import { refuseInPipeline } from './unshared.ts'
-import type { ConnectionHealth } from './wire.ts'
+import { RedisUnavailableError } from '../shared/errors.ts'
+import { setTimeoutAfterIo } from './health/deadline.ts'
+import type { Connection } from './connection.ts'
+import { isServerFailure } from './health/error-class.ts'
+import { refuseInPipeline } from './shared-connection-rules.ts'
+import type { ConnectionHealth } from './health/connection-health.ts'
 
 /** What ioredis does not declare of a pipeline. */
 type Results = Awaited<ReturnType<ChainableCommander['exec']>>

@@ -1,6 +1,6 @@
 import { Cluster } from 'ioredis'
 import type { Redis } from 'ioredis'
-import { defaultDeadlineMs, slownessOf } from './deadline.ts'
+import { defaultDeadlineMs, slownessOf } from './health/deadline.ts'
 
 /** Who listens to one channel. */
 export interface ChannelListener {

@@ -1,4 +1,4 @@
-import { RouteConfigError } from '../errors.ts'
+import { RouteConfigError } from '../shared/errors.ts'
 import { isInEffect } from './declared-routes.ts'
 import type { DeclaredOptions, DeclaredRoute, DeclaredRoutes, Extent, Scope } from './declared-routes.ts'
 import { features, misspellingOf } from './keys.ts'

@@ -1,4 +1,4 @@
-import { SessionAssignmentError } from '../errors.ts'
+import { SessionAssignmentError } from '../shared/errors.ts'
 
 /**
  * Lets an assignment to any member of a session throw: `session.cart = […]`, the habit of other session plugins, is saved by nothing here, and

@@ -1,4 +1,4 @@
-import type { Duration } from '../options.ts'
+import type { Duration } from '../shared/option-readers.ts'
 
 /** A value read from a session: frozen to its depth, for a change made in place would be lost in silence. */
 export type Frozen<Value> = Value extends object ? { readonly [Key in keyof Value]: Frozen<Value[Key]> } : Value

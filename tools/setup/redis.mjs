@@ -11,7 +11,7 @@ const advice = `Any one of these helps:
   anywhere         REDIS_URL=redis://host:6379 (a Redis 7 or newer that runs already; tests still want a program of their own)
                    REDIS_SERVER_BIN=/path/to/redis-server`
 
-/** Whether there is a Redis, or a program that starts one, in the order that src/redis/binary.ts looks in. */
+/** Whether there is a Redis, or a program that starts one, in the order that service/dev-redis/find-binary.ts looks in. */
 export function hasRedis (root) {
   const { REDIS_URL, REDIS_SERVER_BIN, PATH = '' } = process.env
   if (REDIS_URL || REDIS_SERVER_BIN) return true

@@ -1,6 +1,0 @@
-import { alert } from './service/alert-command.ts'
-import { main } from './src/cli/main.ts'
-import { readConfig } from './src/config.ts'
-
-// The same commands beside the service, whose environment `doctor` checks too.
-process.exitCode = await main(process.argv.slice(2), process.env, { readService: readConfig, serviceCommands: { alert } })

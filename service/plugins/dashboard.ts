@@ -1,0 +1,156 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { AdminAuthError, OriginError } from '../../src/shared/errors.ts'
+import { AdminAuth } from '../../src/http/admin-auth.ts'
+import { EntryFinder } from '../dashboard/entry-finder.ts'
+import { pointOf, pointsOf } from '../dashboard/chart-point.ts'
+import type {} from './alerts.ts'
+import type {} from '../../plugins/cache.ts'
+import type {} from '../../plugins/metrics.ts'
+import type {} from '../../plugins/session.ts'
+
+/** Who may see the dashboard. */
+export interface OpsOptions {
+  /** undefined: everybody, unless `isProduction`: then there is no dashboard */
+  token?: string | undefined
+  isProduction?: boolean
+}
+
+const cookieName = 'prism_operator'
+const refusedShown = 8
+const commandsShown = 8
+const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'))
+const read = (name: string) => readFileSync(new URL(`../dashboard/${name}`, import.meta.url))
+const files: Readonly<Record<string, readonly [type: string, body: Buffer]>> = {
+  'page.js': ['text/javascript', read('page.js')],
+  'charts.js': ['text/javascript', read('charts.js')],
+  'cache.js': ['text/javascript', read('cache.js')],
+  'form.js': ['text/javascript', read('form.js')],
+  'login.js': ['text/javascript', read('login.js')],
+  'page.css': ['text/css', read('page.css')],
+  'uplot.js': ['text/javascript', readFileSync(join(uplot, 'dist/uPlot.iife.min.js'))],
+  'uplot.css': ['text/css', readFileSync(join(uplot, 'dist/uPlot.min.css'))]
+}
+const pages = { dashboard: read('page.html'), login: read('login.html') }
+
+const securityFields = {
+  'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-store'
+} as const
+
+const plain = { config: { rateLimit: false, cache: false, session: false }, schema: { hide: true } } as const
+// With the session comes the check of the request's origin: these change something.
+const changing = { config: { cache: false }, schema: { hide: true }, onRequest: refuseOtherOrigins } as const
+
+/** An operator's cookie is no session cookie: the session's own check lets requests without one pass. */
+async function refuseOtherOrigins ({ isFromOtherOrigin }: FastifyRequest): Promise<void> {
+  if (isFromOtherOrigin) throw new OriginError()
+}
+
+/**
+ * `GET /ops`: one page that says whether all is well, with the last hour's curves and what to do.
+ */
+export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) => {
+  const adminAuth = new AdminAuth(token, isProduction)
+  const enter = (request: FastifyRequest) => adminAuth.check(request.headers.authorization, ticketOf(request))
+  const mayEnter = (request: FastifyRequest) => {
+    try {
+      enter(request)
+      return true
+    } catch (error) {
+      if (!(error instanceof AdminAuthError)) throw error
+      return false
+    }
+  }
+  const followers = new Set<Readable>()
+  const entries = new EntryFinder()
+
+  fastify.addHook('onRoute', (route) => {
+    if ([route.method].flat().includes('GET')) entries.add(route.url, fastify.lifecycle.resolvedFrom(route.config).cache)
+  })
+  fastify.metrics.onReading(() => {
+    const text = block('now', nowOf(fastify))
+    for (const follower of followers) if (follower.readableLength < 1_000_000) follower.push(text)
+  })
+  fastify.addHook('preClose', async () => { for (const follower of followers) follower.push(null) })
+
+  fastify.get('/ops', plain, async (request, reply) => {
+    const page = mayEnter(request) ? pages.dashboard : pages.login
+    return reply.headers(securityFields).type('text/html; charset=utf-8').send(page)
+  })
+
+  fastify.get<{ Params: { file: string } }>('/ops/:file', plain, async (request, reply) => {
+    const [type, body] = (Object.hasOwn(files, request.params.file) ? files[request.params.file] : undefined) ?? []
+    if (!adminAuth.isEnabled || type === undefined) return reply.callNotFound()
+    return reply.headers({ ...securityFields, 'cache-control': 'no-cache' }).type(`${type}; charset=utf-8`).send(body)
+  })
+
+  fastify.get('/ops/feed', { ...plain, exposeHeadRoute: false }, async (request, reply) => {
+    enter(request)
+    const body = new Readable({ read () {} })
+    followers.add(body)
+    body.once('close', () => followers.delete(body))
+    body.push(block('history', pointsOf(fastify.metrics.history.all)) + block('now', nowOf(fastify)))
+    return reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).send(body)
+  })
+
+  fastify.post<{ Body: { token: string } }>('/ops/session', { ...changing, config: { ...changing.config, rateLimit: { quota: 5, group: 'operator' } }, schema: { hide: true, body: { type: 'object', required: ['token'], properties: { token: { type: 'string', maxLength: 1000 } } } } }, async (request, reply) => {
+    if (!adminAuth.isEnabled) return reply.callNotFound()
+    if (!adminAuth.isToken(request.body.token)) throw new AdminAuthError()
+    const { ticket, maxAgeSeconds } = adminAuth.issueToken()
+    const isSecure = request.protocol === 'https' || /^https\b/.test(String(request.headers['x-forwarded-proto']))
+    return reply.header('set-cookie', `${cookieName}=${ticket}; Path=/ops; Max-Age=${maxAgeSeconds}; HttpOnly; SameSite=Strict${isSecure ? '; Secure' : ''}`).code(204).send()
+  })
+
+  fastify.post<{ Body: { tags: string[] } }>('/ops/purge', { ...changing, schema: { hide: true, body: { type: 'object', required: ['tags'], properties: { tags: { type: 'array', minItems: 1, maxItems: 20, items: { type: 'string', minLength: 1, maxLength: 200 } } } } } }, async (request, reply) => {
+    enter(request)
+    await fastify.cache.purge(...request.body.tags)
+    request.log.info({ tags: request.body.tags }, 'An operator purged')
+    return reply.code(204).send()
+  })
+
+  fastify.post('/ops/alert-test', changing, async (request, reply) => {
+    enter(request)
+    request.log.info('An operator sent a test alert')
+    return reply.header('cache-control', 'no-store').send(await fastify.alerts.test())
+  })
+
+  // A POST, for a path may hold what a log must not know.
+  fastify.post<{ Body: { url: string } }>('/ops/entry', { ...changing, schema: { hide: true, body: { type: 'object', required: ['url'], properties: { url: { type: 'string', pattern: '^(/|https?://)', maxLength: 2000 } } } } }, async (request, reply) => {
+    enter(request)
+    const view = await entries.find(request.body.url, request)
+    request.log.info({ route: view.route, found: view.found }, 'An operator looked at a stored answer')
+    return reply.header('cache-control', 'no-store').send(view)
+  })
+}, { name: 'fastify-prism/ops', fastify: '5.x', dependencies: ['fastify-prism/metrics', 'fastify-prism/alerts', 'fastify-prism/cache'] })
+
+function ticketOf ({ headers }: FastifyRequest): string | undefined {
+  return new RegExp(`(?:^|; *)${cookieName}=([^;]*)`).exec(headers.cookie ?? '')?.[1]
+}
+
+function block (event: string, value: unknown): string {
+  return `event: ${event}\ndata: ${JSON.stringify(value)}\n\n`
+}
+
+/** What a follower is sent with each reading. */
+function nowOf ({ metrics, alerts, redisPool }: FastifyInstance): object {
+  const [before, last] = metrics.history.all.slice(-2)
+  const minute = metrics.history.window(60)
+  const sample = metrics.collector.sample
+  return {
+    point: before === undefined || last === undefined ? null : pointOf(before, last),
+    minute: minute === undefined ? null : pointOf(...minute),
+    alerts: alerts.all.filter(({ state, cause }) => state === 'firing' && cause === undefined).map(({ rule: { name, severity, meaning, first }, since, reason }) => ({ name, severity, meaning, first, since, reason, consequences: alerts.consequencesOf(name) })),
+    unusable: redisPool.reasonWithAddress ?? redisPool.others.get('sessions')?.reasonWithAddress ?? null,
+    namespaces: sample?.namespaces ?? [],
+    refused: metrics.topRateLimited.top(refusedShown),
+    commands: sample?.latencies.slice(0, commandsShown) ?? [],
+    redis: sample === undefined ? null : { nodes: sample.nodes.length, silent: sample.silent, version: sample.nodes[0]?.version ?? '', role: sample.nodes[0]?.role ?? '', memoryPolicy: sample.nodes[0]?.memoryPolicy ?? '' }
+  }
+}

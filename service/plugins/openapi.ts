@@ -1,0 +1,86 @@
+import swagger from '@fastify/swagger'
+import type { FastifySchema, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { CachedRoute } from '../../src/cache/cached-route.ts'
+import { RouteLimits } from '../../src/rate-limit/route-limits.ts'
+import type { SessionRoute } from '../../src/session/options.ts'
+
+/**
+ * Describes the service as an OpenAPI 3.1 document (`fastify.swagger()`), made from the routes' own schemas.
+ *
+ * What a route chose of the stack, or inherited, stands in its `description` and, for machines, as `x-prism`.
+ */
+export default fp(async (fastify) => {
+  await fastify.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'fastify-prism atlas', description: 'The cities of GeoNames, with notes.', version: '1' }
+    },
+    transform: ({ schema, url, route }) => ({ url, schema: described(schema, fastify.lifecycle.resolvedFrom(route.config), route) })
+  })
+}, { name: 'fastify-prism/openapi', fastify: '5.x' })
+
+type Policies = Readonly<Record<string, unknown>>
+
+/** What the stack does for a route, as the document tells it. */
+interface Choices {
+  readonly rateLimit: readonly { name: string, quota: number, unit: string, windowMs: number | null, failure: string }[]
+  readonly cache: { ttlMs: number | null, tags: readonly string[], partition: string | null } | false
+  readonly session: unknown
+}
+
+function described (schema: FastifySchema | undefined, policies: Policies, route: RouteOptions): FastifySchema {
+  const isRead = [route.method].flat().includes('GET')
+  const choices = { rateLimit: quotasOf(policies.rateLimit), cache: isRead && cacheOf(policies.cache), session: (policies.session as SessionRoute | undefined)?.use }
+  const extension = { 'x-prism': choices, description: sentences(choices).join(' ') }
+  return { ...schema, ...extension, response: { ...responsesOf(schema), default: problem } }
+}
+
+function quotasOf (plan: unknown): Choices['rateLimit'] {
+  if (!(plan instanceof RouteLimits)) return []
+  return plan.policies.map(({ name, unit, quota: { quota, windowMs }, failure }) => ({ name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failure }))
+}
+
+function cacheOf (route: unknown): Choices['cache'] {
+  if (!(route instanceof CachedRoute)) return false
+  const { ttlMs = null, tags, partition } = route.policy
+  return { ttlMs, tags, partition: typeof partition === 'function' ? 'by request' : partition ?? null }
+}
+
+function sentences ({ rateLimit, cache, session }: Choices): string[] {
+  return [
+    ...rateLimit.map(({ quota, unit, windowMs, name }) => `At most ${quota} ${unit === 'content-bytes' ? 'bytes' : 'requests'} ${windowMs === null ? 'at once' : `in ${spoken(windowMs)}`} (${name}).`),
+    cache === false ? 'Not cached.' : `Cached ${cache.ttlMs === null ? 'as the answer says' : `for ${spoken(cache.ttlMs)}`}${cache.partition === null ? '' : `, each ${cache.partition} alone`}.`,
+    ...session === 'required' ? ['Only for who is signed in.'] : []
+  ]
+}
+
+function spoken (ms: number): string {
+  const [count, unit] = ms % 60_000 === 0 ? [ms / 60_000, 'minute'] : [ms / 1000, 'second']
+  return count === 1 ? `a ${unit}` : `${count} ${unit}s`
+}
+
+function responsesOf (schema: FastifySchema | undefined): object {
+  const responses = schema?.response
+  return typeof responses === 'object' && responses !== null ? responses : {}
+}
+
+const problem = {
+  description: 'What went wrong (RFC 9457)',
+  content: {
+    'application/problem+json': {
+      schema: {
+        type: 'object',
+        required: ['type', 'title', 'status', 'detail', 'code', 'instance'],
+        properties: {
+          type: { type: 'string' },
+          title: { type: 'string' },
+          status: { type: 'integer' },
+          detail: { type: 'string' },
+          code: { type: 'string', description: 'Stable: branch on it' },
+          instance: { type: 'string', description: 'The id of the request' }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,122 @@
+import { enableCompileCache } from 'node:module'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
+import pino, { type Logger } from 'pino'
+import { readConfig, type Config } from './config.ts'
+import { ConfigError } from '../src/shared/errors.ts'
+import { logOptions } from './log.ts'
+import { startEmbeddedRedis, type EmbeddedRedis } from './dev-redis/embedded.ts'
+
+/** How long new connections are still taken after SIGTERM, so that a load balancer sees the 503 of readiness before it meets a closed door. */
+const noticeMs = 500
+/** From when on connections that are still open are cut. */
+const patienceMs = 4_000
+/** From when on the process ends whatever still holds it. */
+const deadlineMs = 4_900
+
+/** A terminal's Ctrl-C comes twice, by npm too: so soon after the first, a signal is its echo. */
+const echoMs = 1_000
+
+/** What runs, and ends in the reverse order; each part is there once it was started. */
+interface Running {
+  redis?: EmbeddedRedis | undefined
+  app?: FastifyInstance
+}
+
+// Compiled once, kept for the next start: half of the time until the service listens. Where nothing can be written it does without.
+enableCompileCache(join(import.meta.dirname, '..', '.data', 'compile-cache'))
+
+const config = configOrExit()
+const output = pino.destination({ dest: 1, sync: true })
+const log: Logger = pino(logOptions(config.logLevel), output)
+const running: Running = {}
+let stoppingSince: number | undefined
+
+process.on('SIGTERM', () => stop('SIGTERM', noticeMs))
+process.on('SIGINT', () => stop('SIGINT', 0))
+process.on('unhandledRejection', (error) => die(error, 'A promise was rejected and nobody had asked for it'))
+process.on('uncaughtException', (error) => die(error, 'An error was thrown and nobody caught it'))
+
+start().catch((error: unknown) => { if (stoppingSince === undefined) die(error, 'The service did not start') })
+
+async function start (): Promise<void> {
+  for (const warning of config.warnings) log.warn(warning)
+  running.redis = config.redisUrl === undefined ? await startEmbeddedRedis() : undefined
+  if (stoppingSince !== undefined) return
+  const { buildApp } = await import('./app.ts')
+  const app = await buildApp(config, { redisUrl: config.redisUrl ?? running.redis?.url ?? '', log: output })
+  running.app = app
+  if (stoppingSince !== undefined) return
+  await listen(app, config)
+  announce(app)
+}
+
+/** Listens; on a machine without IPv6 the default `::` gives way to all of its IPv4 addresses. */
+async function listen (app: FastifyInstance, { host, port }: Config): Promise<void> {
+  const { code } = await tryListen(app, host, port)
+  if (code === 'EAFNOSUPPORT' && host === '::') await tryListen(app, '0.0.0.0', port)
+}
+
+async function tryListen (app: FastifyInstance, host: string, port: number): Promise<{ code?: string }> {
+  try {
+    await app.listen({ host, port, listenTextResolver: (address) => `Listening at ${address}` })
+    return {}
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code === 'EAFNOSUPPORT' && host === '::') return { code }
+    if (code === 'EADDRINUSE') throw new Error(`Port ${port} is in use: set PORT to another, or 0 for any that is free`, { cause: error })
+    if (code === 'EACCES') throw new Error(`Port ${port} may not be used by this user: set PORT to one from 1024 on`, { cause: error })
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') throw new Error(`HOST ${host} is no address of this machine`, { cause: error })
+    throw error
+  }
+}
+
+/** On a terminal a person reads it, elsewhere a collector. */
+function announce (app: FastifyInstance): void {
+  const address = app.server.address()
+  const port = typeof address === 'object' && address !== null ? address.port : config.port
+  const host = ['::', '0.0.0.0'].includes(config.host) ? 'localhost' : config.host.includes(':') ? `[${config.host}]` : config.host
+  const urls = ['/cities/2988507', '/cities?q=paris&limit=3', '/openapi.json'].map((path) => `http://${host}:${port}${path}`)
+  if (process.stdout.isTTY) process.stdout.write(`\nfastify-prism answers at http://${host}:${port}; try\n${urls.map((url) => `  ${url}\n`).join('')}\n`)
+  else log.info({ urls }, 'Ready to answer')
+}
+
+/** Ends everything in order: who waits is answered, then the app, then its Redis. A second signal does not wait. */
+async function stop (signal: string, notice: number): Promise<void> {
+  if (stoppingSince !== undefined) return Date.now() - stoppingSince > echoMs ? process.exit(1) : undefined
+  stoppingSince = Date.now()
+  log.info({ signal }, 'Stopping')
+  setTimeout(() => die(new Error(`still busy after ${deadlineMs} ms`), 'Stopping took too long'), deadlineMs).unref()
+  try {
+    if (running.app !== undefined) await close(running.app, notice)
+    await running.redis?.stop()
+    log.info('Stopped')
+    process.exit(0)
+  } catch (error) {
+    die(error, 'Stopping failed')
+  }
+}
+
+async function close (app: FastifyInstance, notice: number): Promise<void> {
+  app.drain()
+  if (app.server.listening) await wait(notice)
+  const cut = setTimeout(() => app.server.closeAllConnections(), patienceMs - notice)
+  await app.close()
+  clearTimeout(cut)
+}
+
+function die (error: unknown, message: string): never {
+  log.fatal({ error }, message)
+  process.exit(1)
+}
+
+function configOrExit (): Config {
+  try {
+    return readConfig(process.env)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exit(1)
+  }
+}

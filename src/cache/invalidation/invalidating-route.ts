@@ -1,0 +1,24 @@
+import { invalidatedBy, isUnsafe } from './unsafe-methods.ts'
+import type { CacheRequest, CacheReply } from '../http-message.ts'
+import type { CacheRuntime } from '../runtime.ts'
+
+/** A route that is not cached itself, and may change what cached routes show (RFC 9111 section 4.4). */
+export class InvalidatingRoute {
+  readonly #shared: Pick<CacheRuntime, 'responseTtlRoutes' | 'store' | 'warn'>
+
+  constructor (shared: Pick<CacheRuntime, 'responseTtlRoutes' | 'store' | 'warn'>) {
+    this.#shared = shared
+  }
+
+  /** Drops what the request changed, before its answer leaves: who reads after it reads anew. */
+  settle (request: CacheRequest, reply: CacheReply): Promise<undefined> | undefined {
+    if (!isUnsafe(request.method)) return undefined
+    const tags = invalidatedBy(request, reply, this.#shared.responseTtlRoutes.size > 0)
+    return tags.length === 0 ? undefined : this.#purge(tags)
+  }
+
+  async #purge (tags: readonly string[]): Promise<undefined> {
+    await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'What an unsafe request changed may still be served from the cache'))
+    return undefined
+  }
+}

@@ -1,0 +1,22 @@
+import type { CacheStats } from './stats.ts'
+import type { Entry } from './storage/entry-codec.ts'
+import type { LockQueue } from './single-flight/lock-queue.ts'
+import type { SingleFlightGroup } from './single-flight/in-process-fill.ts'
+import type { PrefetchedLocks } from './single-flight/prefetched-locks.ts'
+import type { BackgroundRefreshes } from './revalidation/background-refresh.ts'
+import type { CacheStore } from './storage/cache-store.ts'
+
+/** What cached routes of one app share. */
+export interface CacheRuntime {
+  readonly store: CacheStore
+  readonly singleFlight: SingleFlightGroup<Entry>
+  readonly lockQueue: LockQueue
+  readonly refreshes: BackgroundRefreshes
+  readonly prefetchedLocks: PrefetchedLocks
+  readonly stats: CacheStats
+  /** patterns of routes that answer unsafe methods: what they write, a cached route of the same pattern may show */
+  readonly unsafeRoutes: ReadonlySet<string>
+  /** patterns of routes whose answers decide themselves: only these may stand for several queries of their path */
+  readonly responseTtlRoutes: ReadonlySet<string>
+  readonly warn: (facts: object, text: string) => void
+}

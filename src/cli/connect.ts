@@ -1,0 +1,69 @@
+import { Redis } from 'ioredis'
+import type { RedisOptions } from 'ioredis'
+import { readAddress } from '../redis/address.ts'
+import type { Address } from '../redis/address.ts'
+import { enforceHandshake } from '../redis/health/handshake.ts'
+import { endpointOf, findProtocolMismatch, placeOf } from '../redis/health/protocol-probe.ts'
+import { isTelling, reasonOf } from '../redis/health/unreachable-reason.ts'
+import { ConnectError, UsageError } from './command.ts'
+import { whyUnreadable } from './unreadable-url.ts'
+
+const patienceMs = 3000
+/** Longer than any of its steps: whatever hangs, a command line ends. */
+const deadlineMs = 8000
+
+/**
+ * Opens one connection, or says in a sentence why there is none. No command on it waits longer than 3 s.
+ *
+ * @param tls an authority, a client's certificate and key, as `tls.connect` takes them; used where the address asks for TLS
+ * @throws {UsageError} for an address that is none; {ReachFault} for a server that is not reached
+ */
+export async function connect (url: string | undefined, tls?: object): Promise<Redis> {
+  if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
+  const address = readUrl(url)
+  const client = new Redis({ ...optionsOf(address, tls), lazyConnect: true, connectTimeout: patienceMs, commandTimeout: patienceMs, retryStrategy: () => null, sentinelRetryStrategy: () => null, sentinelCommandTimeout: patienceMs, maxRetriesPerRequest: 0, enableReadyCheck: false, disableClientInfo: true })
+  enforceHandshake(client)
+  let cause: Error | undefined
+  client.on('error', (error) => { cause ??= error })
+  try {
+    await bounded(greet(client))
+    return client
+  } catch (error) {
+    client.disconnect()
+    throw await faultOf(cause ?? (error as Error), address)
+  }
+}
+
+async function greet (client: Redis): Promise<void> {
+  await client.connect()
+  // A user who may not PING is told so, and reached all the same.
+  await client.ping().catch((error: Error) => { if (!/^NOPERM/.test(error.message)) throw error })
+}
+
+/** @throws {Error} after 8 s */
+export async function bounded<Value> (work: Promise<Value>): Promise<Value> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new Error(`no answer within ${deadlineMs / 1000} s`)), deadlineMs)
+  return await Promise.race([work, promise]).finally(() => clearTimeout(timer))
+}
+
+function readUrl (url: string): Address {
+  try {
+    return readAddress('--url', url)
+  } catch {
+    throw new UsageError(`The address of Redis cannot be read: ${whyUnreadable(url)}`)
+  }
+}
+
+/** Of a Cluster's seeds the first. */
+function optionsOf (address: Address, tls: object | undefined): RedisOptions {
+  const options = address.kind === 'cluster' ? { ...address.options, ...address.seeds[0] } : address.options
+  return options.tls === undefined ? options : { ...options, tls: { ...options.tls, ...tls } }
+}
+
+/** The same reasons as the service tells. */
+async function faultOf (error: Error, address: Address): Promise<ConnectError> {
+  const endpoint = endpointOf(address)
+  const mismatch = isTelling(error) || endpoint === undefined ? undefined : await findProtocolMismatch(endpoint)
+  return new ConnectError(reasonOf(mismatch ?? error, { where: placeOf(address), isTls: address.options.tls !== undefined }))
+}

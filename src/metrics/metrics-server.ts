@@ -1,0 +1,17 @@
+import { createServer } from 'node:http'
+import type { Server } from 'node:http'
+import type { MetricsRegistry } from './registry.ts'
+
+/** Tells metrics on a port of their own, for a private network: whoever reaches it may read. Rejects where the port cannot be had. */
+export async function listen (registry: MetricsRegistry, port: number, host = '::'): Promise<Server> {
+  const server = createServer((request, response) => {
+    if (request.method !== 'GET' || request.url !== '/metrics') return response.writeHead(404).end()
+    registry.text().then((text) => response.writeHead(200, { 'content-type': registry.registry.contentType }).end(text), () => response.writeHead(500).end())
+  })
+  server.unref()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, resolve)
+  })
+  return server
+}

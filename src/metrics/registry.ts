@@ -1,0 +1,146 @@
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import { bounds } from '../shared/histogram.ts'
+import type { Histogram } from '../shared/histogram.ts'
+import { memoryLimit, memoryOther, redisFigures } from './redis-info.ts'
+import type { NodeSample, RedisCollector, Sample } from './redis-collector.ts'
+import { lifetimeBounds } from './keyspace-sampler.ts'
+
+/** One value under its labels. */
+export type Row = readonly [labels: Readonly<Record<string, string>>, value: number]
+/** A histogram under its labels. */
+export type HistogramRow = readonly [labels: Readonly<Record<string, string>>, histogram: Pick<Histogram, 'counts' | 'sumSeconds'>]
+
+interface Family<Each> {
+  readonly name: string
+  readonly help: string
+  /** asked when somebody scrapes, never before */
+  readonly rows: () => readonly Each[]
+}
+
+/** Gauges of prom-client that end as counters do, which Prometheus's own check refuses. */
+const misnamed = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
+let ofNode: Registry | undefined
+
+/** What prom-client tells of Node: once a process, however many apps it has, for nothing ends what observes it. */
+function nodeRegistry (): Registry {
+  if (ofNode !== undefined) return ofNode
+  ofNode = new Registry()
+  collectDefaultMetrics({ register: ofNode })
+  for (const name of misnamed) ofNode.removeSingleMetric(name)
+  return ofNode
+}
+
+/** Metrics as Prometheus reads them: everything is counted where it happens, and named here when it is asked for. */
+export class MetricsRegistry {
+  readonly registry = new Registry()
+  readonly #ofNode = nodeRegistry()
+
+  counter ({ name, help, rows }: Family<Row>): void {
+    const registers = [this.registry]
+    // eslint-disable-next-line no-new
+    new Counter({ name, help, registers, labelNames: labelsOf(name), collect () { fill(this, rows(), (labels, value) => this.inc(labels, value)) } })
+  }
+
+  gauge ({ name, help, rows }: Family<Row>): void {
+    const registers = [this.registry]
+    // eslint-disable-next-line no-new
+    new Gauge({ name, help, registers, labelNames: labelsOf(name), collect () { fill(this, rows(), (labels, value) => this.set(labels, value)) } })
+  }
+
+  histogram (family: Family<HistogramRow>): void {
+    // Its type names prom-client's classes, but a registry asks a metric for `name` and `get` alone.
+    this.registry.registerMetric(new CountedHistogram(family) as never)
+  }
+
+  /** Everything, as text. */
+  async text (): Promise<string> {
+    return `${await this.#ofNode.metrics()}\n${await this.registry.metrics()}`
+  }
+}
+
+function fill (metric: { reset (): void }, rows: readonly Row[], add: (labels: Row[0], value: number) => void): void {
+  metric.reset()
+  for (const [labels, value] of rows) add(labels, value)
+}
+
+/** Every label that a metric of ours may bear; README and dashboards rely on these names. */
+const labelNames: Readonly<Record<string, readonly string[]>> = {
+  prism_http_requests_total: ['method', 'route', 'status', 'cache'],
+  prism_cache_requests_total: ['outcome'],
+  prism_cache_events_total: ['event'],
+  prism_rate_limit_decisions_total: ['policy', 'outcome'],
+  prism_session_operations_total: ['operation', 'outcome'],
+  prism_events_total: ['outcome'],
+  prism_live_connections: ['transport'],
+  prism_namespace_keys: ['namespace'],
+  prism_namespace_memory_bytes: ['namespace'],
+  prism_namespace_lifetime_share: ['namespace', 'within'],
+  prism_alert_firing: ['alert', 'severity'],
+  prism_redis_unusable: ['holds', 'reason'],
+  redis_instance_info: ['node', 'redis_version', 'role', 'maxmemory_policy'],
+  redis_latency_percentiles_seconds: ['cmd', 'percentile']
+}
+const redisLabels = ['node']
+
+function labelsOf (name: string): string[] {
+  return [...labelNames[name] ?? (/^redis_|_(?:limit|other)_bytes$/.test(name) ? redisLabels : [])]
+}
+
+/** A histogram whose counts are kept elsewhere: prom-client's own would hash its labels with each request. */
+class CountedHistogram {
+  readonly name: string
+  readonly #help: string
+  readonly #rows: () => readonly HistogramRow[]
+
+  constructor ({ name, help, rows }: Family<HistogramRow>) {
+    this.name = name
+    this.#help = help
+    this.#rows = rows
+  }
+
+  /** All that a registry asks of a metric. */
+  async get () {
+    const values = this.#rows().flatMap(([labels, histogram]) => this.#values(labels, histogram))
+    return { name: this.name, help: this.#help, type: 'histogram', aggregator: 'sum', values }
+  }
+
+  #values (labels: HistogramRow[0], { counts, sumSeconds }: HistogramRow[1]) {
+    let sum = 0
+    const buckets = counts.map((count, index) => {
+      sum += count
+      return { metricName: `${this.name}_bucket`, labels: { ...labels, le: String(bounds[index] ?? '+Inf') }, value: sum }
+    })
+    return [...buckets, { metricName: `${this.name}_sum`, labels, value: sumSeconds }, { metricName: `${this.name}_count`, labels, value: sum }]
+  }
+}
+
+/** Redis's figures, under redis_exporter's names, and the namespaces' under ours. Of a Cluster each node has its own. */
+export function exposeRedis (registry: MetricsRegistry, collector: RedisCollector): void {
+  const ofNodes = (rows: (sample: NodeSample) => Row[]) => () => (collector.sample?.nodes ?? []).flatMap((sample) => rows(sample).map(([labels, value]): Row => [{ ...nodeLabel(sample), ...labels }, value]))
+  const ofSample = (rows: (sample: Sample) => Row[]) => () => collector.sample === undefined ? [] : rows(collector.sample)
+  registry.gauge({ name: 'redis_up', help: '1 while Redis answers this process, in a Cluster every master.', rows: () => [[{}, Number(collector.isUp)]] })
+  for (const { name, help, type } of redisFigures) {
+    registry[type]({ name, help, rows: ofNodes(({ figures: { [name]: value } }) => value === undefined ? [] : [[{}, value]]) })
+  }
+  registry.gauge({ name: 'prism_redis_memory_limit_bytes', help: 'What Redis may use: its maxmemory, or where it names none, REDIS_MEMORY_LIMIT.', rows: ofNodes(({ figures: { [memoryLimit]: limit } }) => limit === undefined ? [] : [[{}, limit]]) })
+  registry.gauge({ name: 'prism_redis_memory_other_bytes', help: 'Memory in use for anything but cached answers; estimated.', rows: ofNodes(({ figures: { [memoryOther]: other } }) => other === undefined ? [] : [[{}, other]]) })
+  registry.gauge({ name: 'redis_instance_info', help: 'What the server is; always 1.', rows: ofNodes(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
+  registry.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofNodes(({ slowLogLength }) => [[{}, slowLogLength]]) })
+  registry.gauge({ name: 'redis_latency_percentiles_seconds', help: 'How long commands take inside the server, since it was started, in a Cluster the slowest; the 20 most called.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })
+  registry.gauge({ name: 'prism_namespace_keys', help: 'Keys a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
+  registry.gauge({ name: 'prism_namespace_memory_bytes', help: 'Memory a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
+  registry.gauge({ name: 'prism_namespace_lifetime_share', help: 'Share of a namespace\'s keys that end within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })
+}
+
+/** Where there is one server, its figures stand under the names alone, as redis_exporter has them. */
+function nodeLabel ({ node }: NodeSample): Row[0] {
+  return node === '' ? {} : { node }
+}
+
+const lifetimeNames = [...lifetimeBounds.map(String), 'later', 'never']
+
+function lifetimeRows ({ namespace, lifetimes }: { namespace: string, lifetimes: readonly number[] }): Row[] {
+  const probed = lifetimes.reduce((sum, count) => sum + count, 0)
+  return probed === 0 ? [] : lifetimes.map((count, index) => [{ namespace, within: lifetimeNames[index] ?? '' }, count / probed])
+}

@@ -1,0 +1,72 @@
+import type { Batch } from '../redis/batch/batch.ts'
+import type { Keys } from '../redis/keys.ts'
+import { decisionOf } from './script-reply.ts'
+import type { Decision } from './script-reply.ts'
+import { bucketMsOf, quotaCostOf } from './quota.ts'
+import type { QuotaCost } from './quota.ts'
+import { LimitStore } from './redis-store.ts'
+
+/** What @fastify/rate-limit is told: more than `max` is refused. */
+export interface ForeignCount {
+  current: number
+  ttl: number
+}
+
+type Callback = (error: Error | null, result?: ForeignCount) => void
+
+/** The scope or route that a store of @fastify/rate-limit counts for. */
+interface ForeignOptions {
+  routeInfo?: { method?: string | readonly string[], url?: string }
+}
+
+/** A store of @fastify/rate-limit 11, as its own types have it. */
+export interface ForeignStore {
+  incr (key: string, callback: Callback, timeWindow: number, max: number): void
+  read (key: string, callback: Callback, timeWindow: number, max: number): void
+  child (options: object): ForeignStore
+}
+
+/**
+ * Makes the `store` option of @fastify/rate-limit, for apps that keep it: our sliding counter under its hooks.
+ *
+ * No window of any position holds more than `max`, a refusal costs Redis no write, HEAD counts as GET, and asks leave with the tick.
+ *
+ * @param pool where `redisPool` is decorated, or anything with its batch and keyspace
+ */
+export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: Keys }): new (options: object) => ForeignStore {
+  const store = new LimitStore(batch)
+
+  return class PrismStore implements ForeignStore {
+    #spell: (kind: string, who: string) => string
+
+    constructor (options: ForeignOptions) {
+      const { method, url } = options.routeInfo ?? {}
+      const methods = [method ?? []].flat().filter((each) => each !== 'HEAD')
+      this.#spell = keyspace.rateLimit(url === undefined ? 'foreign' : `${methods.join('+') || 'GET'}:${url}`)
+    }
+
+    incr (key: string, callback: Callback, timeWindow: number, max: number): void {
+      const [spelled, costs] = [this.#spell('foreign', key), termsOf(max, timeWindow)]
+      const check = store.take({ name: `${spelled} ${costs[0].text}`, keys: [spelled], costs })
+      const place = check.add()
+      check.promise().then((reply) => callback(null, countOf(decisionOf(reply, place, costs), max)), (error: Error) => callback(error))
+    }
+
+    read (key: string, callback: Callback, timeWindow: number, max: number): void {
+      store.peek({ keys: [this.#spell('foreign', key)], costs: termsOf(max, timeWindow) }).then((decision) => callback(null, countOf({ ...decision, isAllowed: true }, max)), (error: Error) => callback(error))
+    }
+
+    child (options: ForeignOptions): ForeignStore {
+      return new PrismStore(options)
+    }
+  }
+}
+
+function termsOf (max: number, windowMs: number): [QuotaCost] {
+  return [quotaCostOf({ algorithm: 'sliding', quota: max, windowMs, bucketOrBurst: bucketMsOf(max, windowMs) }, 1)]
+}
+
+function countOf ({ isAllowed, statuses: [status] }: Decision, max: number): ForeignCount {
+  if (!isAllowed) return { current: max + 1, ttl: status?.retryMs ?? 0 }
+  return { current: max - (status?.remaining ?? 0), ttl: status?.resetMs ?? 0 }
+}

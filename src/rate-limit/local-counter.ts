@@ -1,0 +1,157 @@
+import type { Quota } from './quota.ts'
+import type { QuotaStatus } from './script-reply.ts'
+
+/** One partition's use of one quota, in memory: the same rules as `take.lua`, for a clock that never goes back. */
+export interface Counter {
+  /** units that may be taken now; below 0 after a quota was lowered */
+  free (nowMs: number): number
+  take (units: number, nowMs: number): void
+  /** @param cost of the request that would be next */
+  status (cost: number, nowMs: number): QuotaStatus
+  /** What was taken is free again; only places are ever given back. */
+  release? (units: number): void
+}
+
+/** When a place is given back nobody knows: so long one waits before asking again. */
+const placeAgainMs = 1000
+
+/** Opens an empty counter for a quota. */
+export function openCounter (quota: Quota): Counter {
+  return new counters[quota.algorithm](quota)
+}
+
+class SlidingCounter implements Counter {
+  #quota: Quota
+  #used = 0
+  #buckets: { endMs: number, units: number }[] = []
+
+  constructor (quota: Quota) {
+    this.#quota = quota
+  }
+
+  free (nowMs: number): number {
+    while (this.#buckets[0] !== undefined && this.#buckets[0].endMs + this.#quota.windowMs <= nowMs) this.#used -= this.#buckets.shift()?.units ?? 0
+    return this.#quota.quota - this.#used
+  }
+
+  take (units: number, nowMs: number): void {
+    const { bucketOrBurst } = this.#quota
+    const endMs = (Math.floor(nowMs / bucketOrBurst) + 1) * bucketOrBurst
+    const last = this.#buckets.at(-1)
+    if (last?.endMs === endMs) last.units += units
+    else this.#buckets.push({ endMs, units })
+    this.#used += units
+  }
+
+  status (cost: number, nowMs: number): QuotaStatus {
+    const free = this.free(nowMs)
+    const [first] = this.#buckets
+    return {
+      remaining: Math.max(0, free),
+      resetMs: first === undefined ? 0 : this.#leavesInMs(first, nowMs),
+      retryMs: cost > this.#quota.quota ? this.#quota.windowMs : this.#waitMs(cost - free, nowMs)
+    }
+  }
+
+  /** Until so many units have left. */
+  #waitMs (lacking: number, nowMs: number): number {
+    if (lacking <= 0) return 0
+    const last = this.#buckets.find(({ units }) => (lacking -= units) <= 0)
+    return last === undefined ? 0 : this.#leavesInMs(last, nowMs)
+  }
+
+  #leavesInMs ({ endMs }: { endMs: number }, nowMs: number): number {
+    return Math.ceil(endMs + this.#quota.windowMs - nowMs)
+  }
+}
+
+class GcraCounter implements Counter {
+  #intervalUs: number
+  #burstUs: number
+  /** when the whole burst is free again */
+  #freeAtUs = 0
+
+  constructor ({ quota, windowMs, bucketOrBurst }: Quota) {
+    this.#intervalUs = Math.ceil(windowMs * 1000 / quota)
+    this.#burstUs = bucketOrBurst * this.#intervalUs
+  }
+
+  free (nowMs: number): number {
+    return Math.floor((this.#burstUs - this.#usedUs(nowMs)) / this.#intervalUs)
+  }
+
+  take (units: number, nowMs: number): void {
+    this.#freeAtUs = Math.max(this.#freeAtUs, Math.round(nowMs * 1000)) + units * this.#intervalUs
+  }
+
+  status (cost: number, nowMs: number): QuotaStatus {
+    const usedUs = this.#usedUs(nowMs)
+    return {
+      remaining: Math.max(0, this.free(nowMs)),
+      resetMs: usedUs === 0 ? 0 : Math.ceil((usedUs % this.#intervalUs || this.#intervalUs) / 1000),
+      retryMs: Math.max(0, Math.ceil((usedUs + cost * this.#intervalUs - this.#burstUs) / 1000))
+    }
+  }
+
+  #usedUs (nowMs: number): number {
+    return Math.max(0, this.#freeAtUs - Math.round(nowMs * 1000))
+  }
+}
+
+class FixedCounter implements Counter {
+  #quota: Quota
+  #endMs = 0
+  #used = 0
+
+  constructor (quota: Quota) {
+    this.#quota = quota
+  }
+
+  free (nowMs: number): number {
+    if (nowMs >= this.#endMs) this.#used = 0
+    return this.#quota.quota - this.#used
+  }
+
+  take (units: number, nowMs: number): void {
+    this.#endMs = this.#endAt(nowMs)
+    this.#used += units
+  }
+
+  status (cost: number, nowMs: number): QuotaStatus {
+    const free = this.free(nowMs)
+    const untilEnd = Math.ceil(this.#endAt(nowMs) - nowMs)
+    return { remaining: Math.max(0, free), resetMs: this.#used > 0 ? untilEnd : 0, retryMs: cost <= free ? 0 : untilEnd }
+  }
+
+  #endAt (nowMs: number): number {
+    return (Math.floor(nowMs / this.#quota.windowMs) + 1) * this.#quota.windowMs
+  }
+}
+
+class ConcurrencyCounter implements Counter {
+  #quota: Quota
+  #held = 0
+
+  constructor (quota: Quota) {
+    this.#quota = quota
+  }
+
+  free (): number {
+    return this.#quota.quota - this.#held
+  }
+
+  take (units: number): void {
+    this.#held += units
+  }
+
+  release (units: number): void {
+    this.#held -= units
+  }
+
+  status (cost: number): QuotaStatus {
+    const free = this.free()
+    return { remaining: Math.max(0, free), resetMs: 0, retryMs: cost <= free ? 0 : placeAgainMs }
+  }
+}
+
+const counters = { sliding: SlidingCounter, gcra: GcraCounter, fixed: FixedCounter, places: ConcurrencyCounter }

@@ -1,0 +1,84 @@
+import { Cluster } from 'ioredis'
+import type { Command, Redis } from 'ioredis'
+import { RedisUnavailableError } from '../shared/errors.ts'
+import type { Role } from './connect.ts'
+import { setTimeoutAfterIo } from './health/deadline.ts'
+import { Resender } from './batch/resend.ts'
+import type { ResendableCommand } from './batch/resend.ts'
+
+/** A connection that one caller has alone. It is not made anew when it breaks: what it held is lost, and every command on it then fails. */
+export interface Lease extends AsyncDisposable {
+  readonly client: Redis | Cluster
+  /** Ends the lease; the connection is closed, and with it any WATCH, transaction or waiting command. */
+  release: () => void
+}
+
+/** Gives out connections to callers that need one alone, so many at a time and no more. */
+export class Leases {
+  #open: (role: Role) => Redis | Cluster
+  #max: number
+  readonly #deadlineMs: number
+  #taken = new Set<Redis | Cluster>()
+
+  constructor (open: (role: Role) => Redis | Cluster, max: number, deadlineMs: number) {
+    this.#open = open
+    this.#max = max
+    this.#deadlineMs = deadlineMs
+  }
+
+  /**
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when all are taken, or the connection is not ready in time
+   */
+  async take (role: Role): Promise<Lease> {
+    if (this.#taken.size >= this.#max) throw new RedisUnavailableError('all leases are taken')
+    const client = role === 'exclusive' ? bounded(this.#open(role), this.#deadlineMs) : this.#open(role)
+    this.#taken.add(client)
+    const release = () => {
+      this.#taken.delete(client)
+      client.disconnect()
+    }
+    await ready(client, this.#deadlineMs).catch((error) => {
+      release()
+      throw error
+    })
+    // A node that leaves a Cluster takes its WATCH along.
+    if (client instanceof Cluster) client.once('-node', release)
+    return { client, release, [Symbol.asyncDispose]: async () => release() }
+  }
+
+  close (): void {
+    for (const client of this.#taken) client.disconnect()
+    this.#taken.clear()
+  }
+}
+
+/** Every command is answered within the deadline, or fails; it may still have run. */
+function bounded (client: Redis | Cluster, deadlineMs: number): Redis | Cluster {
+  const send: Cluster['sendCommand'] = client.sendCommand.bind(client)
+  const resender = client instanceof Cluster ? new Resender(send) : undefined
+  client.sendCommand = (command: Command, stream?: Parameters<typeof send>[1], node?: unknown) => {
+    const timer = setTimeoutAfterIo(deadlineMs, () => command.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
+    const answered = () => clearTimeout(timer)
+    command.promise.then(answered, answered)
+    // A pipeline names its node, and hears all replies together.
+    if (resender === undefined || node !== undefined) return send(command, stream, node)
+    sendOnce(command, resender)
+    return command.promise
+  }
+  return client
+}
+
+function sendOnce (command: Command, resender: Resender): void {
+  const { reject } = command
+  const sending: ResendableCommand = { command, resends: 0, get isOpen () { return !command.isSettled } }
+  command.reject = (error) => { if (!resender.resend(sending, error)) reject(error) }
+  resender.send(command)
+}
+
+function ready (client: Redis | Cluster, deadlineMs: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const timer = setTimeoutAfterIo(deadlineMs, () => reject(new RedisUnavailableError('no connection')))
+  client.once('ready', () => resolve())
+  client.once('end', () => reject(new RedisUnavailableError('no connection')))
+  return promise.finally(() => clearTimeout(timer))
+}

@@ -1,0 +1,232 @@
+import { aclDenial, neededRights } from './error-class.ts'
+
+/** Why Redis cannot be used, for the log, `/healthz/ready`, alerts, the dashboard and `doctor` alike. */
+export interface UnreachableReason {
+  /** stable, for programs: `wrong_password`, `connection_refused`, … */
+  readonly code: ReasonCode
+  /** one sentence: what is wrong */
+  readonly sentence: string
+  /** one sentence: what to do */
+  readonly remedy: string
+}
+
+/** What is known beside the error. */
+export interface ReasonContext {
+  /** `host:port` without a login; left out where the text is public */
+  readonly where?: string | undefined
+  /** whether the address asks for TLS */
+  readonly isTls?: boolean
+}
+
+interface Row {
+  readonly pattern: RegExp
+  readonly sentence: (subject: Subject, error: Error) => string
+  readonly remedy: string
+}
+
+/** `Redis at host:port` and `host:port`, or where no address may be shown `Redis` and `the address of Redis`. */
+interface Subject { readonly redis: string, readonly address: string }
+
+export type ReasonCode = keyof typeof rows | 'unknown'
+
+/** Reasons that say only that the connection failed; the next error often says why. */
+const vague: ReadonlySet<ReasonCode> = new Set(['connection_closed', 'connect_timeout', 'no_answer', 'not_connected', 'unknown'])
+
+// The first pattern that matches decides.
+const rows = {
+  wrong_password: {
+    pattern: /WRONGPASS|invalid (username-)?password|invalid username/i,
+    sentence: ({ redis }) => `${redis} refuses the password (WRONGPASS).`,
+    remedy: 'Compare the user and password in REDIS_URL with the server\'s (percent-encode signs such as @ : / # %).'
+  },
+  password_missing: {
+    pattern: /NOAUTH/,
+    sentence: ({ redis }) => `${redis} wants a password, and none is given (NOAUTH).`,
+    remedy: 'Write redis://default:<password>@host:port in REDIS_URL.'
+  },
+  protected_mode: {
+    pattern: /DENIED Redis is running in protected mode/i,
+    sentence: ({ redis }) => `${redis} is in protected mode and refuses connections from other machines.`,
+    remedy: 'Give it a password, or bind it to the private network.'
+  },
+  permission_denied: {
+    pattern: /NOPERM|The user executing the script can't|ACL failure in script/,
+    sentence: ({ redis }, error) => `${redis} denies its user ${aclDenial(error) ?? 'a command'} (NOPERM).`,
+    remedy: `Give the user in REDIS_URL at least ${neededRights}.`
+  },
+  too_many_clients: {
+    pattern: /max number of clients/,
+    sentence: ({ redis }) => `${redis} refuses connections: maxclients is reached, the maximum number of clients.`,
+    remedy: 'Lower redis.max of the services that share it, or raise maxclients (CONFIG SET maxclients 20000).'
+  },
+  wrong_database: {
+    pattern: /DB index|SELECT is not allowed|invalid DB/i,
+    sentence: ({ redis }) => `${redis} does not have the database that REDIS_URL or redis.connection.db names.`,
+    remedy: 'Name a database that exists (0 is always there; a Cluster has no other), or raise databases in redis.conf.'
+  },
+  loading: {
+    pattern: /^LOADING/,
+    sentence: ({ redis }) => `${redis} is loading its data set from disk (LOADING) and answers no command yet.`,
+    remedy: 'Wait: it answers when it has loaded; INFO persistence says how far it is (loading_loaded_perc).'
+  },
+  read_only: {
+    pattern: /^(?:-)?READONLY/,
+    sentence: ({ redis }) => `${redis} is a replica and refuses every write (READONLY).`,
+    remedy: 'Point REDIS_URL at the master, or ask Sentinels: redis+sentinel://host:26379,host:26379/name.'
+  },
+  master_down: {
+    pattern: /^MASTERDOWN/,
+    sentence: ({ redis }) => `${redis} is a replica that has lost its master and answers nothing (MASTERDOWN).`,
+    remedy: 'Point REDIS_URL at the master, or see why the master is down.'
+  },
+  out_of_memory: {
+    pattern: /^(?:-)?OOM/,
+    sentence: ({ redis }) => `${redis} is out of memory and refuses writes (OOM): maxmemory is reached and its policy evicts nothing that helps.`,
+    remedy: 'Raise maxmemory, or CONFIG SET maxmemory-policy volatile-ttl; `npm run prism -- keys` shows which namespace is large.'
+  },
+  disk_write_failed: {
+    pattern: /^(?:-)?MISCONF/,
+    sentence: ({ redis }) => `${redis} could not write its data to disk and refuses writes (MISCONF).`,
+    remedy: 'See the server\'s log, its disk space and the rights of its folder; CONFIG SET stop-writes-on-bgsave-error no lets it write again meanwhile.'
+  },
+  too_few_replicas: {
+    pattern: /^(?:-)?NOREPLICAS/,
+    sentence: ({ redis }) => `${redis} has too few replicas and refuses writes (NOREPLICAS).`,
+    remedy: 'See why the replicas are away, or lower min-replicas-to-write.'
+  },
+  busy_script: {
+    pattern: /^BUSY\b/,
+    sentence: ({ redis }) => `${redis} runs a script or function that does not end (BUSY).`,
+    remedy: 'End it: SCRIPT KILL or FUNCTION KILL.'
+  },
+  cluster_down: {
+    pattern: /CLUSTERDOWN|None of startup nodes is available|Failed to refresh slots cache|no slot is served/,
+    sentence: () => 'The Redis Cluster does not serve all of its slots (CLUSTERDOWN).',
+    remedy: 'See CLUSTER INFO and CLUSTER NODES: start the masters that are down, or assign their slots (redis-cli --cluster fix).'
+  },
+  no_sentinel: {
+    pattern: /All sentinels are unreachable|sentinels? (?:are|is) unreachable/i,
+    sentence: () => 'No Sentinel is reached that knows the master.',
+    remedy: 'Check the hosts and ports of the Sentinels in REDIS_URL (26379 by default) and the name of the master.'
+  },
+  client_certificate_wanted: {
+    pattern: /CERTIFICATE_REQUIRED|certificate required|HANDSHAKE_FAILURE|handshake failure|PEER_DID_NOT_RETURN/i,
+    sentence: ({ redis }) => `${redis} wants a TLS client certificate, and none that it accepts is given.`,
+    remedy: 'Set REDIS_TLS_CERT and REDIS_TLS_KEY (in code, redis.connection.tls.cert and key), or tls-auth-clients no on the server.'
+  },
+  certificate_expired: {
+    pattern: /CERT_HAS_EXPIRED|certificate has expired|CERT_NOT_YET_VALID/i,
+    sentence: ({ redis }) => `The TLS certificate of ${redis} has expired or is not valid yet.`,
+    remedy: 'Have the certificate renewed, and check the clocks of both machines.'
+  },
+  certificate_wrong_name: {
+    pattern: /ALTNAME|does not match certificate/i,
+    sentence: ({ redis }) => `The TLS certificate of ${redis} is for another name.`,
+    remedy: 'Use the name in REDIS_URL that the certificate has.'
+  },
+  certificate_untrusted: {
+    pattern: /SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(?:VERIFY|GET)|CERT_UNTRUSTED|INVALID_CA|self.signed|unknown.ca/i,
+    sentence: ({ redis }) => `The TLS certificate of ${redis} is of an authority that this machine does not know.`,
+    remedy: 'Set REDIS_TLS_CA to its PEM file (NODE_EXTRA_CA_CERTS does too; in code, redis.connection.tls.ca).'
+  },
+  server_speaks_plain: {
+    pattern: /SERVER_SPEAKS_PLAIN|wrong version number|packet length too long|EPROTO|ERR_SSL|record layer/i,
+    sentence: ({ redis }) => `${redis} does not speak TLS there, but the address asks for TLS (rediss://).`,
+    remedy: 'Write redis:// in place of rediss://, or use the server\'s TLS port.'
+  },
+  server_speaks_tls: {
+    pattern: /SERVER_SPEAKS_TLS|Unknown RESP type 21\b/,
+    sentence: ({ redis }) => `${redis} speaks TLS only, but the address asks for a plain connection (redis://).`,
+    remedy: 'Write rediss:// in place of redis://, or use the server\'s plain port.'
+  },
+  not_redis: {
+    pattern: /Unknown RESP type|Protocol error, got/i,
+    sentence: ({ address }) => `What answers at ${address} is not Redis.`,
+    remedy: 'Check the host and port in REDIS_URL.'
+  },
+  connection_refused: {
+    pattern: /ECONNREFUSED/,
+    sentence: ({ address }) => `The connection is refused (ECONNREFUSED). Nothing listens at ${address}.`,
+    remedy: 'Set REDIS_URL to where Redis is, or start Redis.'
+  },
+  unknown_name: {
+    pattern: /ENOTFOUND|EAI_AGAIN|EAI_NONAME|ENODATA/,
+    sentence: ({ address }) => `DNS cannot resolve the name (ENOTFOUND). The name in ${address} is not known.`,
+    remedy: 'Check REDIS_URL, and that this machine is in the server\'s private network (on Railway: the same project and environment).'
+  },
+  socket_missing: {
+    pattern: /ENOENT|EACCES/,
+    sentence: ({ address }) => `The socket ${address} is not there or may not be used.`,
+    remedy: 'Check the path in REDIS_URL, unixsocket and unixsocketperm in redis.conf, and the user of this process.'
+  },
+  no_answer: {
+    pattern: /no answer within|Command timed out|no node answers/,
+    sentence: ({ redis }) => `${redis} accepts connections but does not answer within the deadline.`,
+    remedy: 'See whether the server hangs or runs a slow command (SLOWLOG GET), and whether it is in the same region: a round trip must stay below the deadline.'
+  },
+  connect_timeout: {
+    pattern: /ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|timed? ?out/i,
+    sentence: ({ address }) => `The connection to ${address} times out.`,
+    remedy: 'See whether a firewall or another network is between, whether the server hangs, and whether it speaks TLS where the address says so.'
+  },
+  connection_closed: {
+    pattern: /ECONNRESET|EPIPE|Connection is closed|ECONNABORTED|closed the connection|aborted due to connection close/,
+    sentence: ({ redis }) => `${redis} ends the connection at once.`,
+    remedy: 'It may speak TLS only (write rediss://), be restarting, or have no connection left (maxclients): see its log.'
+  },
+  not_connected: {
+    pattern: /not connected yet/,
+    sentence: ({ redis }) => `No connection to ${redis} has been made yet.`,
+    remedy: 'Wait a second: the next reason is more precise.'
+  }
+} as const satisfies Record<string, Row>
+
+/** What a pool knows before it has heard an error. */
+export const notConnected = new Error('not connected yet')
+/** What a pool knows when an answer does not come, and no error says why. */
+export const noAnswer = new Error('no answer within the deadline')
+/** A connection that the server has ended without a word. */
+export const closedByServer = new Error('Redis closed the connection')
+
+/** Turns an error of a connection or of a command into what to tell an operator. It shows no secret, no key, and of the address what `where` says. */
+export function reasonOf (error: Error, { where, isTls = false }: ReasonContext = {}): UnreachableReason {
+  const cause = causeOf(error)
+  const subject = { redis: where === undefined ? 'Redis' : `Redis at ${where}`, address: where ?? 'the address of Redis' }
+  const code = codeOf(cause, isTls)
+  if (code === 'unknown') return { code, sentence: `${subject.redis} cannot be used: ${wordOf(cause)}.`, remedy: 'See the server\'s log, and `npm run prism -- doctor`.' }
+  const { sentence, remedy }: Row = rows[code]
+  return { code, sentence: sentence(subject, cause), remedy }
+}
+
+/** Whether an error says why Redis cannot be used, and not only that the connection has failed. */
+export function isTelling (error: Error): boolean {
+  return !vague.has(codeOf(causeOf(error), false))
+}
+
+/** Whether an error was found by a look at the protocol: see `findProtocolMismatch`. */
+export function isMismatch ({ message }: Error): boolean {
+  return /^SERVER_SPEAKS_/.test(message)
+}
+
+/** Whether the server answers, and refuses what was asked of it until an operator changes something. */
+export function isRefusal ({ message }: Error): boolean {
+  return /^-?(?:READONLY|OOM|MISCONF|NOREPLICAS)\b/.test(message) || aclDenial({ message } as Error) !== undefined
+}
+
+function codeOf (error: Error & { code?: unknown }, isTls: boolean): ReasonCode {
+  const text = error.name === 'ReplyError' ? error.message : `${error.code ?? ''} ${error.message}`.trimStart()
+  const found = (Object.entries(rows) as [ReasonCode, Row][]).find(([, { pattern }]) => pattern.test(text))?.[0] ?? 'unknown'
+  // An `ERR_SSL_…` of a handshake is about TLS, whatever else its text has.
+  return found === 'unknown' && isTls && /SSL/.test(text) ? 'server_speaks_plain' : found
+}
+
+/** ioredis's Cluster tells of its last node's error inside another. */
+function causeOf (error: Error): Error {
+  const last: unknown = 'lastNodeError' in error ? error.lastNodeError : undefined
+  return last instanceof Error ? causeOf(last) : error
+}
+
+/** Of an error that is not known its code, or the first word of what the server said: nothing that could hold a secret. */
+function wordOf (error: Error & { code?: unknown }): string {
+  return typeof error.code === 'string' ? error.code : /^-?([A-Z]{2,})\b/.exec(error.message)?.[1] ?? error.name
+}

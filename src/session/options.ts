@@ -1,0 +1,127 @@
+import { readOrigins } from '../http/origin.ts'
+import { readChoice, readDuration, readRecord, readString, invalidOption } from '../shared/option-readers.ts'
+import type { Duration } from '../shared/option-readers.ts'
+import { resolveRedisPolicy } from '../redis/options.ts'
+import type { RedisOptions, RedisPolicy } from '../redis/options.ts'
+import { readKeyRules } from './conflict-rules.ts'
+import type { KeyRule, KeyRules } from './conflict-rules.ts'
+
+/** How the cookie is set. */
+export interface SessionCookieOptions {
+  /** default `sid`; over TLS `__Host-` stands before it */
+  name?: string | undefined
+  /** `true`: always `Secure`, also where a proxy ends TLS unseen; `false`: never; default `auto`: as the request came */
+  secure?: boolean | 'auto' | undefined
+  /** adds `Partitioned`, for use inside another site's frame; default no */
+  partitioned?: boolean | undefined
+}
+
+/** What an app may say of its sessions. */
+export interface SessionOptions {
+  /** newest first, each at least 32 characters: the first seals cookies, the others still open theirs */
+  secrets: readonly string[]
+  /** a session ends after so long without a request; default `'1h'` */
+  idle?: Duration | undefined
+  /** a session ends after so long whatever happens; default `'12h'` */
+  absolute?: Duration | undefined
+  /** exact origins, besides the request's own, whose pages may make unsafe requests and open WebSockets with a session; default none */
+  origins?: readonly string[] | undefined
+  /** how the cookie is set */
+  cookie?: SessionCookieOptions | undefined
+  /** what happens when two requests set a key at once: by key, and `default` for all other keys */
+  keys?: Readonly<Record<string, KeyRule>> | undefined
+  /** a Redis of their own, where a full cache cannot push sessions out; default: the stack's */
+  redis?: RedisOptions | undefined
+}
+
+/** {@link SessionOptions} after defaults and checks. */
+export interface SessionPolicy {
+  readonly secrets: readonly string[]
+  readonly idleMs: number
+  readonly absoluteMs: number
+  readonly origins: readonly string[]
+  readonly cookie: { readonly name: string, readonly secure: boolean | 'auto', readonly partitioned: boolean }
+  readonly keys: KeyRules
+  readonly redis: RedisPolicy | undefined
+}
+
+/** What a route wants of the session: one that is live, one if there is one, or none at all. */
+export type SessionUse = 'required' | 'optional' | false
+
+/** What a route or a scope may say of the session. */
+export type SessionChoice = SessionUse | {
+  /** default: as the scopes around it say */
+  use?: Exclude<SessionUse, false>
+  /** exact origins whose pages may make unsafe requests to this route, besides those of the scopes and of the stack: for callbacks that other sites post */
+  origins?: readonly string[]
+}
+
+/** What a route was resolved to. */
+export interface SessionRoute {
+  readonly use: SessionUse
+  readonly origins: readonly string[]
+}
+
+/** Each secret has at least so many characters. */
+const secretLength = 32
+/** What a cookie's name may hold, RFC 6265 section 4.1.1. */
+const cookieName = /^[\w!#$%&'*+.^`|~-]+$/
+
+/**
+ * Checks what an app says of its sessions.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION; it shows no secret
+ */
+export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
+  readRecord('session', options, ['secrets', 'idle', 'absolute', 'origins', 'cookie', 'keys', 'redis'])
+  const idleMs = readDuration('session.idle', options.idle ?? '1h')
+  const absoluteMs = readDuration('session.absolute', options.absolute ?? (idleMs > 43_200_000 ? options.idle : '12h'))
+  if (idleMs > absoluteMs) invalidOption('session.idle', `at most session.absolute (${absoluteMs} ms)`, options.idle)
+  return Object.freeze({
+    secrets: readSecrets(options.secrets),
+    idleMs,
+    absoluteMs,
+    origins: readOrigins('session.origins', options.origins ?? []),
+    cookie: readCookie(options.cookie ?? {}),
+    keys: readKeyRules(options.keys ?? {}),
+    redis: options.redis === undefined ? undefined : resolveRedisPolicy(options.redis)
+  })
+}
+
+/**
+ * What a route wants of the session: the innermost choice.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function resolveSessionUse (choices: readonly unknown[]): SessionUse {
+  return choices.flatMap((choice) => useOf(choice) ?? []).at(-1) ?? 'optional'
+}
+
+/**
+ * Which origins a route trusts besides the stack's: those of all scopes around it, and its own.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function resolveSessionOrigins (choices: readonly unknown[]): readonly string[] {
+  return Object.freeze(choices.flatMap((choice) => typeof choice === 'object' ? readOrigins('config.session.origins', (choice as { origins?: unknown } | null)?.origins ?? []) : []))
+}
+
+function useOf (choice: unknown): SessionUse | undefined {
+  if (choice === false) return false
+  const use = typeof choice === 'object' ? readRecord('config.session', choice, ['use', 'origins']).use : choice
+  return typeof choice === 'object' && use === undefined ? undefined : readChoice('config.session', use, ['required', 'optional'] as const)
+}
+
+function readSecrets (secrets: unknown): readonly string[] {
+  const wanted = `a list of one or more texts of at least ${secretLength} characters, newest first, no two the same`
+  const isFine = Array.isArray(secrets) && secrets.length > 0 && secrets.every((secret) => typeof secret === 'string' && secret.length >= secretLength) && new Set(secrets).size === secrets.length
+  return isFine ? Object.freeze([...secrets as string[]]) : invalidOption('session.secrets', wanted, secrets)
+}
+
+function readCookie (cookie: SessionCookieOptions): SessionPolicy['cookie'] {
+  const { name = 'sid', secure = 'auto', partitioned = false } = readRecord('session.cookie', cookie, ['name', 'secure', 'partitioned']) as SessionCookieOptions
+  if (!cookieName.test(readString('session.cookie.name', name)) || /^__/.test(name)) invalidOption('session.cookie.name', "a cookie's name without a prefix such as __Host-, which is added over TLS", name)
+  if (typeof secure !== 'boolean' && secure !== 'auto') invalidOption('session.cookie.secure', "true, false or 'auto'", secure)
+  if (typeof partitioned !== 'boolean') invalidOption('session.cookie.partitioned', 'true or false', partitioned)
+  return Object.freeze({ name, secure, partitioned })
+}

@@ -1,0 +1,174 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { Readable } from 'node:stream'
+import t from 'tap'
+import type { Test } from 'tap'
+import { cachingApp, stored } from '../support/caching.ts'
+import { ago, keeps, originOf } from '../support/caching-origin.ts'
+
+const json = { cities: Array.from({ length: 60 }, (_, index) => ({ id: index, name: `City ${index}` })) }
+
+/** What clients send as bytes, and what comes back until the connection ends. */
+async function wireOf (t: Test): Promise<{ say: (text: string) => Promise<string>, settled: () => Promise<void>, runs: () => number }> {
+  const app = await cachingApp(t)
+  let runs = 0
+  app.get('/json', { config: { cache: true } }, async () => { runs++; return json })
+  app.get('/text', { config: { cache: true } }, async () => { runs++; return 'hello' })
+  app.get('/stream', { config: { cache: true } }, async (_request, reply) => { runs++; return reply.type('text/plain').send(Readable.from(['hel', 'lo'])) })
+  app.get('/empty', { config: { cache: true } }, async (_request, reply) => { runs++; return reply.code(204).send() })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const [address] = app.addresses() as { port: number }[]
+  const say = async (text: string) => {
+    const socket = connect(address?.port ?? 0, '127.0.0.1')
+    const chunks: Buffer[] = []
+    socket.on('data', (chunk) => chunks.push(chunk))
+    socket.write(text.replaceAll('\n', '\r\n'))
+    await once(socket, 'close')
+    return Buffer.concat(chunks).toString('latin1')
+  }
+  return { say, settled: () => stored(app), runs: () => runs }
+}
+
+t.test('cache answers a client of HTTP/1.0, which names no host, as it answers others', async (t) => {
+  const { say, settled, runs } = await wireOf(t)
+  for (const path of ['text', 'stream']) {
+    await say(`GET /${path} HTTP/1.1\nHost: x\nConnection: close\n\n`)
+    await settled()
+  }
+
+  for (const path of ['text', 'stream']) {
+    const answer = await say(`GET /${path} HTTP/1.0\n\n`)
+    t.match(answer, /\r\ncontent-length: 5\r\n/i)
+    t.match(answer, /\r\ncache-status: prism; hit/)
+    t.notMatch(answer, /transfer-encoding/i)
+    t.match(answer, /\r\n\r\nhello$/)
+  }
+  t.equal(runs(), 2)
+})
+
+t.test('cache sends with HEAD, GET and 304 the fields that each shall have, in every coding', async (t) => {
+  const { say, settled } = await wireOf(t)
+  const ask = async (method: string, path: string, fields = '') => {
+    const [head = '', body = ''] = (await say(`${method} /${path} HTTP/1.1\nHost: x\nConnection: close\n${fields}\n`)).split('\r\n\r\n')
+    const named = (name: string) => new RegExp(`^${name}: (.*)$`, 'mi').exec(head)?.[1]?.trim()
+    return { status: head.slice(9, 12), length: named('content-length'), bytes: body.length, coding: named('content-encoding'), tag: named('etag') ?? '', vary: named('vary'), type: named('content-type') }
+  }
+  await ask('GET', 'json')
+  await settled()
+
+  for (const accepted of ['', 'Accept-Encoding: br\n', 'Accept-Encoding: gzip;q=1, *;q=0\n', 'Accept-Encoding: identity\n', 'Accept-Encoding:\n']) {
+    const [get, head] = [await ask('GET', 'json', accepted), await ask('HEAD', 'json', accepted)]
+    t.same({ ...head, bytes: 0 }, { ...get, bytes: 0 }, `HEAD is GET without a body: ${accepted}`)
+    t.equal(head.bytes, 0)
+    t.equal(get.length, String(get.bytes))
+    t.equal(get.vary, 'accept-encoding')
+    t.equal(get.coding, accepted.includes('br') ? 'br' : undefined)
+    const same = await ask('GET', 'json', `${accepted}If-None-Match: ${get.tag}\n`)
+    t.match(same, { status: '304', bytes: 0, tag: get.tag, vary: 'accept-encoding', type: undefined, coding: undefined })
+  }
+})
+
+t.test('cache sends no length and no body with 204, kept or not', async (t) => {
+  const { say, settled, runs } = await wireOf(t)
+
+  for (const status of ['miss', 'hit']) {
+    const answer = await say('GET /empty HTTP/1.1\nHost: x\nConnection: close\n\n')
+    await settled()
+    t.match(answer, new RegExp(`^HTTP/1.1 204 No Content\\r\\n[^]*cache-status: prism; [^]*${status}`))
+    t.notMatch(answer, /content-length|transfer-encoding|content-type/i)
+  }
+  t.equal(runs(), 1)
+})
+
+t.test('cache serves clients that ask twice before they read, each its own answer', async (t) => {
+  const { say } = await wireOf(t)
+
+  const answers = await say('GET /text HTTP/1.1\nHost: x\n\nHEAD /text HTTP/1.1\nHost: x\n\nGET /json HTTP/1.1\nHost: x\n\nGET /text HTTP/1.1\nHost: x\nConnection: close\n\n')
+
+  t.equal(answers.match(/HTTP\/1.1 200 OK/g)?.length, 4)
+  t.equal(answers.match(/hello/g)?.length, 2)
+  t.match(answers, JSON.stringify(json))
+})
+
+t.test('RFC 9110 section 15: cache keeps by heuristics what may be, and nothing else', (t) => {
+  const modified = { 'last-modified': ago(100_000) }
+  return keeps(t, Object.fromEntries([
+    ...[200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501].map((status) => [`${status}, kept`, [true, modified, status]] as const),
+    ...[201, 202, 302, 303, 307, 400, 401, 403, 418, 451, 500, 502, 503].map((status) => [`${status}, not kept`, [false, modified, status]] as const),
+    ...[201, 302, 307, 403, 451, 500, 503].map((status) => [`${status}, when it says so`, [true, { 'cache-control': 'max-age=60' }, status]] as const),
+    ...[206, 304].map((status) => [`${status}, whatever it says`, [false, { 'cache-control': 'max-age=60' }, status]] as const)
+  ].map(([name, [kept, fields, status]]) => [name, [kept, fields, status]])))
+})
+
+t.test('RFC 9111 section 4.2.1: cache reads freshness that is written badly as less, never as more', (t) => keeps(t, {
+  'a quoted number': [true, { 'cache-control': 'max-age="60"' }],
+  'in single quotes': [false, { 'cache-control': "max-age='60'" }],
+  'with a fraction': [false, { 'cache-control': 'max-age=60.5' }],
+  negative: [false, { 'cache-control': 'max-age=-60' }],
+  'with a space before the number': [true, { 'cache-control': 'max-age= 60' }],
+  'two that differ': [false, { 'cache-control': 'max-age=60, max-age=0' }],
+  'on two lines': [false, { 'cache-control': ['max-age=60', 'no-store'] }],
+  'too large for anything': [true, { 'cache-control': 'max-age=99999999999999999999' }],
+  'Expires that is a number': [false, { expires: '60' }],
+  'Expires in another zone': [false, { expires: new Date(Date.now() + 60_000).toUTCString().replace('GMT', 'UTC') }],
+  'several Expires': [false, { expires: [ago(-60), ago(-120)] }],
+  'an age of all time': [false, { 'cache-control': 'max-age=60', age: '99999999999' }],
+  'an age that is none': [false, { 'cache-control': 'max-age=60', age: 'new' }],
+  'Pragma in an answer says nothing': [true, { 'cache-control': 'max-age=60', pragma: 'no-cache' }]
+}))
+
+t.test('RFC 9111 section 5.1: cache adds the time that an answer was kept to the age that it came with, and leaves its date', async (t) => {
+  const origin = await originOf(t)
+  const date = ago(20)
+  origin.fields = { 'cache-control': 'max-age=600', age: '100', date }
+  await origin.get()
+  const { headers } = await origin.get()
+
+  t.match(headers, { date, age: /^1[01]\d$/, 'cache-status': /hit; ttl=(500|4[89]\d)/ })
+  origin.fields = { expires: ago(-60) }
+  const [first, second] = [await origin.get({ url: '/b' }), await origin.get({ url: '/b' })]
+  t.equal(second.headers.date, first.headers.date, 'what Expires counts from')
+})
+
+t.test('RFC 9110 section 14.2: cache ignores ranges that it does not know, and those of other methods', async (t) => {
+  const origin = await originOf(t)
+  const modified = ago(1000)
+  origin.fields = { 'cache-control': 'max-age=60', etag: '"a"', 'last-modified': modified }
+  await origin.get()
+  const statusOf = async (range: string, more = {}) => (await origin.get({ headers: { range, ...more } })).statusCode
+
+  for (const range of ['bytes=0-0,-1', 'lines=0-1', 'bytes=2-1', 'bytes', '', 'bytes=a-b']) t.equal(await statusOf(range), 200, range)
+  t.equal(await statusOf('bytes=0-99999999999999999999'), 206)
+  t.equal((await origin.get({ method: 'HEAD', headers: { range: 'bytes=0-1' } })).statusCode, 200)
+  t.equal(await statusOf('bytes=0-1', { 'if-none-match': '"a"' }), 304, 'conditions go first')
+  t.equal(await statusOf('bytes=0-1', { 'if-range': modified }), 206)
+  t.equal(await statusOf('bytes=0-1', { 'if-range': ago(900) }), 200)
+})
+
+t.test('RFC 9110 section 13.2.2: cache says 412 where a client wants another answer, from the handler and from the store', async (t) => {
+  const app = await cachingApp(t)
+  const modified = 'Thu, 26 Nov 2026 10:00:00 GMT'
+  app.get('/', { config: { cache: true } }, async (_request, reply) => reply.header('last-modified', modified).send({ rows: 'x'.repeat(2000) }))
+  app.get('/gone', { config: { cache: { ttl: 'response' } } }, async (_request, reply) => reply.code(404).header('cache-control', 'max-age=60').send('gone'))
+  const etag = String((await app.inject('/')).headers.etag)
+  const coded = etag.replace(/"$/, '-br"')
+  const conditions: [Record<string, string>, number][] = [
+    [{ 'if-match': '"other"' }, 412], [{ 'if-match': `W/${etag}` }, 412], [{ 'if-match': `"other", ${etag}` }, 200], [{ 'if-match': '*' }, 200],
+    [{ 'if-match': '"other"', 'if-none-match': etag }, 412], [{ 'if-match': etag, 'if-none-match': etag }, 304], [{ 'if-match': '"other"', range: 'bytes=0-1' }, 412],
+    [{ 'if-unmodified-since': 'Wed, 25 Nov 2026 10:00:00 GMT' }, 412], [{ 'if-unmodified-since': modified }, 200], [{ 'if-unmodified-since': 'yesterday' }, 200],
+    [{ 'if-unmodified-since': 'Wed, 25 Nov 2026 10:00:00 GMT', 'if-match': etag }, 200]
+  ]
+
+  for (const [headers, status] of conditions) {
+    await stored(app)
+    t.equal((await app.inject({ url: '/', headers })).statusCode, status, `hit ${JSON.stringify(headers)}`)
+    t.equal((await app.inject({ url: `/?miss=${encodeURIComponent(JSON.stringify(headers))}`, headers })).statusCode, status, `miss ${JSON.stringify(headers)}`)
+  }
+  t.equal((await app.inject({ url: '/', headers: { 'if-match': coded, 'accept-encoding': 'br' } })).statusCode, 200, 'the tag of the coded form')
+  const refused = await app.inject({ url: '/', headers: { 'if-match': '"other"' } })
+  t.match(refused, { body: '', headers: { etag, 'cache-control': 'no-store' } })
+  for (const outcome of [/stored/, /hit/]) {
+    t.match(await app.inject({ url: '/gone', headers: { 'if-match': '"other"' } }), { statusCode: 404, headers: { 'cache-status': outcome } }, 'what is no success has no condition')
+    await stored(app)
+  }
+})

@@ -1,0 +1,137 @@
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { CacheChoice, CacheRequest } from '../../plugins/cache.ts'
+import { cachingApp, stored } from '../support/caching.ts'
+
+interface Line { level: number, msg: string, err?: { code?: string } }
+
+const required = { querystring: { type: 'object', required: ['country'], properties: { country: { type: 'string' } } } }
+const wrong: Record<string, unknown> = { NaN, Infinity, '-Infinity': -Infinity, object: { id: 1 }, boolean: true, function: () => 'a', symbol: Symbol('a'), promise: Promise.resolve('a') }
+
+/** An app with a route `/:id` whose cached response is `answer` of the request; what the route's guards refuse has `x-refused`. */
+async function start (t: Test, cache: CacheChoice, { schema = {}, answer = (_request: CacheRequest): unknown => 'page' } = {}): Promise<FastifyInstance & { lines: Line[] }> {
+  const lines: Line[] = []
+  const app = await cachingApp(t, { server: { logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line) as Line) } } } } })
+  app.get('/:id', {
+    schema,
+    config: { cache },
+    onRequest: async (request, reply) => { if (request.headers['x-refused'] !== undefined) return reply.code(401).send('no') }
+  }, async (request) => answer(request as CacheRequest))
+  return Object.assign(app, { lines })
+}
+
+async function ask (app: FastifyInstance, url = '/7', headers: Record<string, string> = {}): Promise<LightMyRequestResponse> {
+  const answer = await app.inject({ url, headers })
+  await stored(app)
+  return answer
+}
+
+const isHit = ({ headers }: LightMyRequestResponse) => String(headers['cache-status']).includes('hit')
+
+t.test('cache asks a tags function that fails on what guards and validation refuse again after them', async (t) => {
+  const functions: Record<string, (request: CacheRequest) => string[]> = {
+    throws: (request) => [`country:${String(request.query.country).toLowerCase()}:${(request.query.country as string).length}`],
+    'returns nothing': (request) => (request.query.country === undefined ? undefined : [`country:${request.query.country as string}`]) as string[]
+  }
+  for (const [name, tags] of Object.entries(functions)) {
+    const app = await start(t, { tags, enforce: false }, { schema: required })
+
+    t.equal((await ask(app, '/7')).statusCode, 400, `${name}: what validation refuses`)
+    t.equal((await ask(app, '/7', { 'x-refused': 'yes' })).statusCode, 401, `${name}: what a guard refuses`)
+    t.same([isHit(await ask(app, '/7?country=fr')), isHit(await ask(app, '/7?country=fr'))], [false, true])
+    t.same(app.lines.filter(({ level }) => level >= 50), [])
+  }
+
+  const byUser = await start(t, { enforce: false, tags: (request) => [`user:${(request as unknown as { user: { id: string } }).user.id}`] })
+  byUser.addHook('preHandler', async (request) => { Object.assign(request, { user: { id: 'ann' } }) })
+  t.same([isHit(await ask(byUser)), isHit(await ask(byUser))], [false, true], 'of what a guard provides')
+  await byUser.cache.purge('user:ann')
+  t.notOk(isHit(await ask(byUser)))
+})
+
+t.test('cache keeps nothing where a tags function throws or names nothing, and the response is as without the cache', async (t) => {
+  const failing: Record<string, () => unknown> = {
+    throws: () => { throw new Error('as told') }, undefined: () => undefined, null: () => null, 'an empty tag': () => [''], 'a reserved tag': () => ['=/7']
+  }
+  for (const [name, tags] of Object.entries(failing)) {
+    const app = await start(t, { tags: tags as () => string[] })
+    const answers = [await ask(app), await ask(app)]
+    t.same(answers.map((answer) => [answer.statusCode, answer.body, isHit(answer)]), [[200, 'page', false], [200, 'page', false]], name)
+    t.match(answers[1]?.headers['cache-status'], /detail=tags/)
+    t.equal(app.lines.filter(({ msg }) => msg.includes('tags function')).length, name === 'throws' ? 1 : 0, 'warned of once')
+  }
+
+  const late = await start(t, { tags: (request) => (request as unknown as { done?: boolean }).done === true ? undefined as never : ['page'], enforce: false }, { answer: (request) => { Object.assign(request, { done: true }); return 'page' } })
+  t.same([isHit(await ask(late)), isHit(await ask(late))], [false, false], 'nothing at the end alone')
+})
+
+t.test('cache takes numbers and one text as tags, and no tag is named by mistake', async (t) => {
+  for (const [tags, tag] of [[() => [42], '42'], [() => 'one', 'one'], [() => [0], '0']] as const) {
+    const app = await start(t, { tags: tags as never })
+    t.same([isHit(await ask(app)), isHit(await ask(app))], [false, true])
+    for (const other of ['undefined', 'null', 'NaN', '[object Promise]', '[object Object]']) await app.cache.purge(other)
+    t.ok(isHit(await ask(app)))
+    await app.cache.purge(tag)
+    t.notOk(isHit(await ask(app)))
+  }
+})
+
+t.test('cache refuses what is no list of tags and no partition with an error that names the function, after the guards, logged once', async (t) => {
+  const routes: Record<string, (value: unknown) => CacheChoice> = {
+    tags: (value) => ({ tags: () => value as string[] }),
+    'tags in a list': (value) => ({ tags: () => ['a', value] as string[] }),
+    'tags behind others': (value) => ({ partition: () => 'one', tags: () => value as string[] }),
+    partition: (value) => ({ partition: () => value as string })
+  }
+  for (const [name, choose] of Object.entries(routes)) {
+    for (const [kind, value] of Object.entries({ ...wrong, ...name === 'partition' ? { list: ['a'] } : {} })) {
+      const app = await start(t, choose(value))
+      t.equal((await ask(app, '/7', { 'x-refused': 'yes' })).statusCode, 401)
+      t.match((await ask(app)).json(), { statusCode: 500, code: 'PRISM_ERR_OPTION', message: new RegExp(`cache\\.${name.split(' ')[0]}\\(\\)`) }, `${name}: ${kind}`)
+      t.same(app.lines.filter(({ level }) => level >= 50).map(({ err }) => err?.code), ['PRISM_ERR_OPTION'], 'logged once')
+    }
+  }
+})
+
+t.test('cache refuses promises that reject, and the process goes on', async (t) => {
+  const unhandled: unknown[] = []
+  const note = (error: unknown) => { unhandled.push(error) }
+  process.on('unhandledRejection', note)
+  t.after(() => process.off('unhandledRejection', note))
+  const rejecting = () => Promise.reject(new Error('as told')) as never
+  for (const cache of [{ tags: rejecting }, { tags: () => [rejecting(), rejecting()] }, { partition: rejecting }, { partition: () => 'one', tags: rejecting }]) {
+    const app = await start(t, cache)
+    t.match((await ask(app)).json(), { code: 'PRISM_ERR_OPTION' })
+    await new Promise(setImmediate)
+  }
+
+  t.same(unhandled, [])
+})
+
+t.test('cache gives no user the response of another, whatever a partition comes to', async (t) => {
+  const answer = ({ headers }: CacheRequest) => headers['x-user']
+  const partitions: Record<string, (request: CacheRequest) => unknown> = {
+    'NaN by Number()': ({ headers }) => Number(headers['x-user']),
+    'NaN by parseInt()': ({ headers }) => parseInt(String(headers['x-user']), 10),
+    'Infinity by division': ({ headers }) => String(headers['x-user']).length / 0,
+    null: () => null,
+    undefined: () => undefined,
+    'an empty text': ({ headers }) => String(headers['x-user']).replace(/\D/g, ''),
+    'lone surrogates': ({ headers }) => headers['x-user'] === 'ann' ? '\ud800' : '\ud801',
+    promises: async ({ headers }) => headers['x-user']
+  }
+  for (const [name, partition] of Object.entries(partitions)) {
+    const app = await start(t, { partition: partition as () => string, enforce: false }, { answer })
+    await ask(app, '/7', { 'x-user': 'ann' })
+    const bob = await ask(app, '/7', { 'x-user': 'bob' })
+    t.notOk(isHit(bob), name)
+    t.notOk(bob.body.includes('ann'), name)
+    t.equal(bob.statusCode, /NaN|Infinity|promises/.test(name) ? 500 : 200)
+  }
+
+  const byNumber = await start(t, { partition: ({ headers }) => String(headers['x-user']).length, enforce: false }, { answer })
+  await ask(byNumber, '/7', { 'x-user': 'ann' })
+  t.ok(isHit(await ask(byNumber, '/7', { 'x-user': 'bob' })), 'a number is a name')
+  t.notOk(isHit(await ask(byNumber, '/7', { 'x-user': 'anna' })))
+})

@@ -1,0 +1,150 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import fastify from 'fastify'
+import t from 'tap'
+import cache from '../../plugins/cache.ts'
+import journey from '../../plugins/request-lifecycle.ts'
+import redis from '../../plugins/redis.ts'
+import { stored } from '../support/caching.ts'
+import { reached } from '../support/wait-for-redis.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
+
+type Hook = 'onRequest' | 'preParsing' | 'preValidation' | 'preHandler'
+const hooks: Hook[] = ['onRequest', 'preParsing', 'preValidation', 'preHandler']
+
+/** Refuses half of the callers, in each way that a hook may. */
+const refusals: Record<string, (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>> = {
+  'by sending': async (request, reply) => {
+    if (request.headers['x-who'] !== 'friend') return reply.code(403).send('no')
+  },
+  'by throwing': async (request) => {
+    if (request.headers['x-who'] !== 'friend') throw Object.assign(new Error('no'), { statusCode: 403 })
+  },
+  'later, by sending': async (request, reply) => {
+    await new Promise((resolve) => setImmediate(resolve))
+    if (request.headers['x-who'] !== 'friend') await reply.code(403).send('no')
+  },
+  'by a callback': function (request: FastifyRequest, _reply: FastifyReply, ...rest: unknown[]) {
+    const done = rest.at(-1) as (error?: Error) => void
+    setImmediate(() => request.headers['x-who'] === 'friend' ? done() : done(Object.assign(new Error('no'), { statusCode: 403 })))
+  } as never
+}
+
+/** Every place where Fastify lets a hook stand. */
+const places: Record<string, (app: FastifyInstance, stack: () => Promise<void>, hook: Hook, guard: never, route: (scope: FastifyInstance, options?: object) => void) => Promise<void>> = {
+  'in the app, before the stack': async (app, stack, hook, guard, route) => {
+    app.addHook(hook, guard)
+    await stack()
+    route(app)
+  },
+  'in the app, after the stack': async (app, stack, hook, guard, route) => {
+    await stack()
+    app.addHook(hook, guard)
+    route(app)
+  },
+  'in the app, after the route': async (app, stack, hook, guard, route) => {
+    await stack()
+    route(app)
+    app.addHook(hook, guard)
+  },
+  'in a plugin': async (app, stack, hook, guard, route) => {
+    await stack()
+    await app.register(fp(async (scope) => { scope.addHook(hook, guard) }))
+    route(app)
+  },
+  'in a scope': async (app, stack, hook, guard, route) => {
+    await stack()
+    await app.register(async (scope) => {
+      scope.addHook(hook, guard)
+      route(scope)
+    })
+  },
+  'in a scope, after the route': async (app, stack, hook, guard, route) => {
+    await stack()
+    await app.register(async (scope) => {
+      route(scope)
+      scope.addHook(hook, guard)
+    })
+  },
+  'in a scope around its scope': async (app, stack, hook, guard, route) => {
+    await stack()
+    await app.register(async (scope) => {
+      scope.addHook(hook, guard)
+      await scope.register(async (inner) => { route(inner) })
+    })
+  },
+  'in the route, by an onRoute hook before the stack': async (app, stack, hook, guard, route) => {
+    app.addHook('onRoute', (options) => { Object.assign(options, { [hook]: guard }) })
+    await stack()
+    route(app)
+  },
+  'in a scope around the stack': async (app, stack, hook, guard, route) => {
+    app.addHook(hook, guard)
+    await stack()
+    await app.register(async (scope) => { route(scope) })
+  },
+  'in the route': async (_app, stack, hook, guard, route) => {
+    await stack()
+    route(_app, { [hook]: guard })
+  },
+  'in the route, in a list': async (_app, stack, hook, guard, route) => {
+    await stack()
+    route(_app, { [hook]: [async () => {}, guard] })
+  },
+  'in the route, by an onRoute hook after the stack': async (app, stack, hook, guard, route) => {
+    await stack()
+    app.addHook('onRoute', (options) => { Object.assign(options, { [hook]: guard }) })
+    route(app)
+  }
+}
+
+for (const [how, refusal] of Object.entries(refusals)) {
+  t.test(`cache never serves past a guard that refuses ${how}, wherever it stands`, async (t) => {
+    const { url } = await startRedisProcess(t)
+    let count = 0
+    for (const [place, build] of Object.entries(places)) {
+      for (const hook of hooks) {
+        const app = fastify()
+        t.after(() => app.close())
+        const prefix = `p${count++}:`
+        const stack = async () => {
+          await app.register(redis, { url, prefix })
+          await app.register(journey)
+          await app.register(cache)
+          await reached(app)
+        }
+        await build(app, stack, hook, refusal as never, (scope, options = {}) => scope.get('/', { ...options, config: { cache: true } }, async () => 'yes'))
+
+        await app.inject({ url: '/', headers: { 'x-who': 'friend' } })
+        await stored(app)
+        const friend = await app.inject({ url: '/', headers: { 'x-who': 'friend' } })
+        const stranger = await app.inject({ url: '/', headers: { 'x-who': 'stranger' } })
+
+        t.match(friend.headers['cache-status'], /hit/, `${place}, ${hook}: a hit for a friend`)
+        t.equal(stranger.statusCode, 403, `${place}, ${hook}: none for a stranger`)
+        t.notMatch(stranger.body, 'yes')
+        await app.close()
+      }
+    }
+  })
+}
+
+t.test('cache never serves past validation', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const app = fastify({ ajv: { customOptions: { removeAdditional: false } } })
+  t.after(() => app.close())
+  await app.register(redis, { url })
+  await app.register(journey)
+  await app.register(cache)
+  await reached(app)
+  const querystring = { type: 'object', additionalProperties: false, properties: { limit: { type: 'integer', minimum: 1 } } }
+  const headers = { type: 'object', required: ['x-key'], properties: { 'x-key': { const: 'secret' } } }
+  app.get('/', { config: { cache: true }, schema: { querystring, headers } }, async () => 'yes')
+
+  await app.inject({ url: '/?limit=1', headers: { 'x-key': 'secret' } })
+  await stored(app)
+
+  t.match((await app.inject({ url: '/?limit=1', headers: { 'x-key': 'secret' } })).headers['cache-status'], /hit/)
+  t.equal((await app.inject({ url: '/?limit=1', headers: { 'x-key': 'wrong' } })).statusCode, 400)
+  t.equal((await app.inject({ url: '/?limit=1&utm=1', headers: { 'x-key': 'secret' } })).statusCode, 400)
+})

@@ -1,0 +1,119 @@
+import { once } from 'node:events'
+import { connect, constants } from 'node:http2'
+import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import type { FastifyHttpOptions, FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault } from 'fastify'
+import t from 'tap'
+import { cachingApp } from '../support/caching.ts'
+import type { Owner } from '../support/cleanup-scope.ts'
+import { until } from '../support/until.ts'
+
+const server = { http2: true } as unknown as FastifyHttpOptions<RawServerDefault>
+
+interface Response { status: number, cache: string, body: string }
+
+/** An app that speaks HTTP/2, a route of it whose handler waits at a gate, and a client. */
+interface World {
+  app: FastifyInstance
+  client: ClientHttp2Session
+  readonly runs: number
+  open (): void
+}
+
+async function startWorld (owner: Owner, fills: number, handler: (request: FastifyRequest, reply: FastifyReply) => unknown): Promise<World> {
+  const app = await cachingApp(owner, { server })
+  app.setErrorHandler<Error & { statusCode?: number }>(({ statusCode = 200 }, _request, reply) => reply.code(statusCode).send('sorry'))
+  const gate = Promise.withResolvers<void>()
+  let runs = 0
+  app.get('/', { config: { cache: { ttl: '5m', fills } } }, async (request, reply) => {
+    runs++
+    await gate.promise
+    return await handler(request, reply)
+  })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  owner.after(() => client.destroy())
+  return { app, client, get runs () { return runs }, open: () => gate.resolve() }
+}
+
+async function read (stream: ClientHttp2Stream): Promise<Response> {
+  const [[fields], body] = await Promise.all([once(stream, 'response') as Promise<[Record<string, string | number>]>, text(stream)])
+  return { status: Number(fields[':status']), cache: String(fields['cache-status']), body }
+}
+
+/** Asks, and goes away once the server has seen that: the handler runs on. */
+async function askAndReset ({ app, client }: World, fields: Record<string, string>): Promise<void> {
+  const before = app.cache.counts.fill
+  const gone = new Promise<void>((resolve) => app.server.once('request', (_request, response) => response.once('close', resolve)))
+  const stream = client.request({ ':path': '/', ...fields })
+  await until(() => app.cache.counts.fill > before, { what: 'the handler runs' })
+  stream.close(constants.NGHTTP2_CANCEL)
+  await gone
+}
+
+t.test('cache keeps nothing that a handler read outside its key, though the stream was reset before', async (t) => {
+  const world = await startWorld(t, 8, ({ headers }) => ({ of: headers['x-evil'] ?? 'nobody' }))
+
+  await askAndReset(world, { 'x-evil': 'a stranger' })
+  const waiting = read(world.client.request({ ':path': '/' }))
+  await until(() => world.app.cache.counts.wait === 1, { what: 'somebody waits for that run' })
+  world.open()
+
+  t.match(await waiting, { status: 200, body: '{"of":"nobody"}' })
+  t.match(await read(world.client.request({ ':path': '/' })), { cache: /detail=unkeyed/, body: '{"of":"nobody"}' })
+})
+
+t.test('cache keeps no error handler\'s answer, though the stream was reset before the handler failed', async (t) => {
+  const world = await startWorld(t, 8, () => { throw new Error('as told') })
+  await askAndReset(world, {})
+  world.open()
+
+  t.match(await read(world.client.request({ ':path': '/' })), { body: 'sorry', cache: /detail=error/ })
+})
+
+t.test('cache runs the handler once though the stream of whom it runs for is reset, and gives its answer to all', async (t) => {
+  const world = await startWorld(t, 8, () => 'made once')
+
+  await askAndReset(world, {})
+  const waiting = Array.from({ length: 3 }, () => read(world.client.request({ ':path': '/' })))
+  await until(() => world.app.cache.counts.wait === 3, { what: 'three wait' })
+  world.open()
+
+  for (const each of await Promise.all(waiting)) t.match(each, { status: 200, body: 'made once' })
+  t.equal(world.runs, 1)
+})
+
+t.test('cache runs no more handlers at once than it may, however many streams are reset', async (t) => {
+  const world = await startWorld(t, 2, ({ query }) => query)
+
+  for (const n of ['1', '2']) await askAndReset(world, { ':path': `/?n=${n}` })
+  const third = await read(world.client.request({ ':path': '/?n=3' }))
+  world.open()
+
+  t.equal(third.status, 503)
+  t.equal(world.runs, 2)
+  await until(async () => (await read(world.client.request({ ':path': '/?n=4' }))).status === 200, { what: 'places are free again' })
+})
+
+t.test('cache lets others make a stream anew that nobody is there for', async (t) => {
+  const world = await startWorld(t, 8, (_request, reply) => reply.type('text/plain').send(Readable.from(Array.from({ length: 5 }, () => 'x'.repeat(30_000)))))
+
+  await askAndReset(world, {})
+  world.open()
+
+  t.equal((await read(world.client.request({ ':path': '/' }))).body.length, 150_000)
+  t.equal(world.runs, 2)
+})
+
+t.test('cache ends the run of a hijacked reply whose stream was reset', async (t) => {
+  const world = await startWorld(t, 1, (_request, reply) => reply.hijack())
+
+  await askAndReset(world, {})
+  world.open()
+
+  world.client.request({ ':path': '/?n=2' })
+  await until(() => world.runs === 2, { what: 'the place is free again' })
+  t.match(world.app.cache.counts, { fill: 2, deny: 0 })
+})

@@ -1,0 +1,149 @@
+import type { FastifyInstance, FastifyRequest, RouteShorthandOptions } from 'fastify'
+import t from 'tap'
+import { cachingApp, stored } from '../support/caching.ts'
+
+const cache = true
+const user = (request: FastifyRequest) => String(request.headers['x-user'])
+
+/** Asks in turn, and waits until each answer is stored. */
+async function ask (app: FastifyInstance, url: string, headers: Record<string, string> = {}) {
+  const { statusCode, body, headers: fields } = await app.inject({ url, headers })
+  await stored(app)
+  return { statusCode, body, status: String(fields['cache-status']) }
+}
+
+t.test('cache tells routes of one pattern apart that have other constraints', async (t) => {
+  const app = await cachingApp(t)
+  const constrained = (constraints: RouteShorthandOptions['constraints'], answer: string) => app.get('/', { constraints: constraints ?? {}, config: { cache } }, async () => answer)
+  constrained({ host: 'a.example' }, 'a')
+  constrained({ host: 'b.example' }, 'b')
+  constrained({ host: /^c\d/ }, 'c')
+  constrained({ host: /^d\d/ }, 'd')
+  constrained({ version: '1.2.0' }, 'one')
+  constrained({ version: '2.0.0' }, 'two')
+  constrained({}, 'all')
+
+  const requests: [Record<string, string>, string][] = [
+    [{ host: 'a.example' }, 'a'], [{ host: 'b.example' }, 'b'], [{ host: 'c1' }, 'c'], [{ host: 'd1' }, 'd'],
+    [{ 'accept-version': '1.x' }, 'one'], [{ 'accept-version': '2.x' }, 'two'], [{}, 'all']
+  ]
+  for (const outcome of [/stored/, /hit/]) {
+    for (const [headers, answer] of requests) t.match(await ask(app, '/', headers), { body: answer, status: outcome })
+  }
+})
+
+t.test('cache sees what hooks put on the request in whichever form', async (t) => {
+  const app = await cachingApp(t)
+  const forms: Record<string, (request: FastifyRequest) => unknown> = {
+    getter: (request) => Object.defineProperty(request, 'form', { configurable: true, get: () => user(request) }),
+    fixed: (request) => Object.defineProperty(request, 'form', { value: user(request) }),
+    'fixed getter': (request) => { const name = user(request); return Object.defineProperty(request, 'form', { get: () => name }) },
+    body: (request) => { request.body = user(request) }
+  }
+  for (const [name, put] of Object.entries(forms)) {
+    app.get(`/${name}`, { config: { cache }, preHandler: async (request) => { put(request) } }, async (request) => ({ to: (request as unknown as { form?: string }).form ?? request.body }))
+  }
+
+  for (const name of Object.keys(forms)) {
+    for (const visitor of ['alice', 'bob']) t.match(await ask(app, `/${name}`, { 'x-user': visitor }), { body: visitor, status: /detail=unkeyed/ }, `${name}: ${visitor}`)
+  }
+})
+
+t.test('cache leaves a getter that a hook put on the request as it was', async (t) => {
+  const app = await cachingApp(t)
+  const seen: unknown[] = []
+  const get = () => 'x'
+  app.addHook('preHandler', async (request) => { Object.defineProperty(request, 'form', { configurable: true, get }) })
+  app.addHook('onResponse', async (request) => { seen.push(Object.getOwnPropertyDescriptor(request, 'form')?.get) })
+  app.get('/', { config: { cache } }, async () => 'answered')
+
+  t.match(await ask(app, '/'), { status: /stored/ })
+  t.same(seen, [get])
+})
+
+t.test('cache serves nobody what hooks let only others ask for', async (t) => {
+  const app = await cachingApp(t)
+  const change = (to: (request: FastifyRequest) => void): RouteShorthandOptions => ({ config: { cache }, preHandler: async (request) => { if (user(request) !== 'admin') to(request) } })
+  const echo = async (request: FastifyRequest) => [request.query, request.params]
+  app.get('/removed', change((request) => { delete (request.query as { all?: string }).all }), echo)
+  app.get('/lowered', change((request) => { Object.assign(request.query as object, { limit: '10' }) }), echo)
+  app.get('/emptied', change((request) => { (request.query as { id: string[] }).id.pop() }), echo)
+  app.get('/named/:id', change((request) => { Object.assign(request.params as object, { id: 'own' }) }), echo)
+
+  for (const url of ['/removed?all=1', '/lowered?limit=1000', '/emptied?id=1&id=2', '/named/other']) {
+    const admin = await ask(app, url, { 'x-user': 'admin' })
+    t.match(admin.status, /stored/, url)
+    const bob = await ask(app, url, { 'x-user': 'bob' })
+    t.match(bob.status, /fwd=bypass; detail=unkeyed/, url)
+    t.not(bob.body, admin.body, url)
+    t.same(await ask(app, url, { 'x-user': 'admin' }).then(({ body }) => body), admin.body, url)
+  }
+})
+
+t.test('cache takes a schema\'s defaults for what they are, and what a hook puts in their place for what it is', async (t) => {
+  const app = await cachingApp(t)
+  const schema = { querystring: { type: 'object', properties: { limit: { type: 'integer', default: 20 }, tenant: { type: 'string' } } } }
+  const strict = { querystring: { ...schema.querystring, additionalProperties: false } }
+  const tenanted = async (request: FastifyRequest) => { Object.assign(request.query as object, { tenant: user(request) }) }
+  const echo = async (request: FastifyRequest) => request.query
+  app.get('/loose', { schema, config: { cache } }, echo)
+  app.get('/strict', { schema: strict, config: { cache } }, echo)
+  app.get('/tenant', { schema: strict, config: { cache }, preHandler: tenanted }, echo)
+
+  for (const url of ['/loose', '/loose?limit=7', '/strict', '/strict?junk=1']) t.match(await ask(app, url), { statusCode: 200, status: /stored|hit/ }, url)
+  for (const visitor of ['alice', 'bob']) t.match(await ask(app, '/tenant', { 'x-user': visitor }), { body: visitor, status: /detail=unkeyed/ })
+})
+
+t.test('cache keeps nothing of what validation says of fields', async (t) => {
+  const app = await cachingApp(t)
+  const schema = { headers: { type: 'object', properties: { 'x-count': { type: 'integer' } } } }
+  app.get('/fields', { attachValidation: true, schema, config: { cache } }, async ({ validationError }) => validationError?.message ?? 'fine')
+  app.get('/query', { attachValidation: true, schema: { querystring: schema.headers }, config: { cache } }, async ({ validationError }) => validationError?.message ?? 'fine')
+
+  t.match(await ask(app, '/fields', { 'x-count': 'many' }), { body: 'must be integer', status: /detail=unkeyed/ })
+  t.match(await ask(app, '/fields', { 'x-count': '1' }), { body: 'fine', status: /detail=unkeyed/ })
+  t.match(await ask(app, '/query?x-count=many'), { body: 'must be integer', status: /stored/ })
+})
+
+t.test('cache takes nothing but a text for the name of a partition', async (t) => {
+  const app = await cachingApp(t)
+  const named = (path: string, partition: unknown) => app.get(path, { config: { cache: { partition: partition as () => string } } }, async (request) => String(request.headers.authorization))
+  named('/promised', async (request: FastifyRequest) => request.headers.authorization)
+  named('/null', () => null)
+  named('/object', (request: FastifyRequest) => ({ id: request.headers.authorization }))
+  named('/number', () => 7)
+
+  for (const authorization of ['alice', 'bob']) {
+    t.match(await ask(app, '/null', { authorization }), { body: authorization, status: /fwd=bypass; detail=partition/ })
+    for (const url of ['/promised', '/object']) {
+      const { statusCode, body } = await ask(app, url, { authorization })
+      t.equal(statusCode, 500, url)
+      t.match(body, /PRISM_ERR_OPTION/, url)
+      t.notMatch(body, authorization, url)
+    }
+  }
+  t.match((await ask(app, '/number', { authorization: 'alice' })).status, /stored/)
+})
+
+t.test('cache keeps partitions and tags that end in half a surrogate pair, each apart', async (t) => {
+  const app = await cachingApp(t)
+  // As JSON of a client may bring it, by way of a session.
+  const names: Record<string, string> = { a: 'x\ud800', b: 'x\ud801', c: 'x\ufffd', d: 'x%ud800' }
+  let runs = 0
+  const nameOf = (request: FastifyRequest) => names[user(request)] ?? ''
+  app.get('/own', { config: { cache: { partition: nameOf, tags: (request) => [`user:${nameOf(request)}`] } } }, async () => `run ${++runs}`)
+
+  for (const [index, name] of Object.keys(names).entries()) t.match(await ask(app, '/own', { 'x-user': name }), { statusCode: 200, body: `run ${index + 1}`, status: /stored/ })
+  for (const [index, name] of Object.keys(names).entries()) t.match(await ask(app, '/own', { 'x-user': name }), { body: `run ${index + 1}`, status: /hit/ })
+  await app.cache.purge(`user:${names.a}`)
+  t.match((await ask(app, '/own', { 'x-user': 'a' })).status, /fwd/)
+})
+
+t.test('cache is not cloaked where a router begins the query at a semicolon', async (t) => {
+  const app = await cachingApp(t, { server: { routerOptions: { useSemicolonDelimiter: true } as object } })
+  app.get('/', { config: { cache: { query: ['a'] } } }, async ({ query }) => query)
+
+  await ask(app, '/;a=1?b=evil')
+
+  t.same(JSON.parse((await ask(app, '/;a=1')).body), { a: '1' })
+})

@@ -1,0 +1,205 @@
+import { gunzipSync } from 'node:zlib'
+import type { FastifyInstance, InjectOptions } from 'fastify'
+import fastify from 'fastify'
+import t from 'tap'
+import cache from '../../plugins/cache.ts'
+import type { CacheEvent } from '../../plugins/cache.ts'
+import journey from '../../plugins/request-lifecycle.ts'
+import redis from '../../plugins/redis.ts'
+import { cachingApp, stored } from '../support/caching.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
+
+const ttlOf = (status: unknown) => Number(/ttl=(-?\d+)/.exec(String(status))?.[1])
+
+/** Asks twice, and gives the second answer. */
+async function twice (app: FastifyInstance, request: InjectOptions | string) {
+  await app.inject(request)
+  await stored(app)
+  return await app.inject(request)
+}
+
+t.test('cache refuses an option that is wrong or unknown, by its name, at registration and at a route', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const wrong: [object, RegExp][] = [
+    [{ ttl: 300 }, /cache\.ttl/], [{ ttl: '5 minutes' }, /cache\.ttl/], [{ build: '' }, /cache\.build/], [{ maxBytes: -1 }, /cache\.maxBytes/], [{ coding: 'zstd' }, /cache\.coding/],
+    [{ explain: 'yes' }, /cache\.explain/], [{ tags: ['a'] }, /cache.*tags/]
+  ]
+  for (const [options, message] of wrong) {
+    const app = fastify()
+    t.after(() => app.close())
+    await app.register(redis, { url })
+    await app.register(journey)
+    await t.rejects(async () => { await app.register(cache, options) }, { code: 'PRISM_ERR_OPTION', message })
+  }
+
+  const app = await cachingApp(t, { url })
+  const wrongOfRoutes: [object, RegExp][] = [
+    [{ ttl: '0s' }, /cache\.ttl/], [{ tags: 'a' }, /cache\.tags/], [{ tags: ['=a'] }, /cache\.tags/], [{ vary: ['*'] }, /cache\.vary/], [{ vary: ['a b'] }, /cache\.vary/], [{ partition: 'tenant' }, /cache\.partition/],
+    [{ keepCookies: true }, /cache\.keepCookies/], [{ enforce: 1 }, /cache\.enforce/], [{ browser: 60 }, /cache\.browser/], [{ staleIfError: 'long' }, /cache\.staleIfError/], [{ querry: ['a'] }, /querry/]
+  ]
+  for (const [options, message] of wrongOfRoutes) t.throws(() => app.get(`/${String(message)}`, { config: { cache: options } }, async () => 'x'), { code: 'PRISM_ERR_OPTION', message })
+})
+
+t.test('cache cuts a lifetime of its own by up to a tenth, and by what the answer says', async (t) => {
+  const app = await cachingApp(t, { ttl: '10m' })
+  app.get('/own/:id', { config: { cache: true } }, async () => 'x')
+  app.get('/hour', { config: { cache: { ttl: '60m' } } }, async () => 'x')
+  app.get('/shorter', { config: { cache: { ttl: '60m' } } }, async (_request, reply) => reply.header('cache-control', 'max-age=100').send('x'))
+  app.get('/longer', { config: { cache: { ttl: '5m' } } }, async (_request, reply) => reply.header('cache-control', 'max-age=9999').send('x'))
+
+  const ttls = await Promise.all(Array.from({ length: 20 }, async (_, id) => ttlOf((await twice(app, `/own/${id}`)).headers['cache-status'])))
+  t.ok(ttls.every((ttl) => ttl >= 535 && ttl <= 600), String(ttls))
+  t.ok(new Set(ttls).size > 3, 'they do not end together')
+  const within = async (path: string, from: number, to: number) => {
+    const ttl = ttlOf((await twice(app, path)).headers['cache-status'])
+    t.ok(ttl >= from && ttl <= to, `${path}: ${ttl}`)
+  }
+  await within('/hour', 3200, 3600)
+  await within('/shorter', 85, 100)
+  await within('/longer', 265, 300)
+  for (const key of await app.redis.keys('api:cache:*')) t.ok(await app.redis.pttl(key) > 0, `${key} ends`)
+})
+
+t.test('cache serves no answer of another build, and names answers by 128 bits', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const [one, same, other] = [await cachingApp(t, { url, build: 'a' }), await cachingApp(t, { url, build: 'a' }), await cachingApp(t, { url, build: 'b' })]
+  for (const app of [one, same, other]) app.get('/', { config: { cache: true } }, async () => 'x')
+
+  t.match((await twice(one, '/')).headers['cache-status'], /hit/)
+  t.match((await same.inject('/')).headers['cache-status'], /hit/)
+  t.match((await other.inject('/')).headers['cache-status'], /miss/)
+  await stored(other)
+  const keys = await one.redis.keys('api:cache:GET:*')
+  t.equal(keys.length, 2)
+  for (const key of keys) t.match(key, /^api:cache:GET:\/:\{[0-9a-f]{32}\}$/)
+})
+
+t.test('cache keeps no body above maxBytes, streamed or not, and codes as it is told', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const small = await cachingApp(t, { url, maxBytes: 2000, coding: 'gzip', build: 'small' })
+  small.get('/:bytes', { config: { cache: true } }, async (request) => ({ text: 'x'.repeat(Number((request.params as { bytes: string }).bytes)) }))
+  const plain = await cachingApp(t, { url, coding: false, build: 'plain' })
+  plain.get('/', { config: { cache: true } }, async () => ({ text: 'x'.repeat(5000) }))
+
+  t.match((await twice(small, '/1980')).headers['cache-status'], /hit/)
+  t.match((await twice(small, '/1990')).headers['cache-status'], /detail=too-large/)
+  const coded = await small.inject({ url: '/1980', headers: { 'accept-encoding': 'gzip' } })
+  t.equal(coded.headers['content-encoding'], 'gzip')
+  t.equal(gunzipSync(coded.rawPayload).toString(), (await small.inject('/1980')).body)
+  t.match((await twice(plain, { url: '/', headers: { 'accept-encoding': 'br, gzip' } })).headers, { 'cache-status': /hit/, 'content-encoding': undefined, vary: undefined })
+})
+
+t.test('cache heeds what requests want where a route of its own lifetime says so, and not where a proxy says not', async (t) => {
+  const app = await cachingApp(t)
+  let runs = 0
+  app.get('/own', { config: { cache: { requestDirectives: true } } }, async () => `${++runs}`)
+  app.get('/proxy', { config: { cache: { ttl: 'response', requestDirectives: false } } }, async (_request, reply) => reply.header('cache-control', 'max-age=60').send(`${++runs}`))
+  const anew = { headers: { 'cache-control': 'no-cache' } }
+
+  await twice(app, '/own')
+  t.match((await app.inject({ url: '/own', ...anew })).headers['cache-status'], /fwd=request/)
+  await twice(app, '/proxy')
+  t.match((await app.inject({ url: '/proxy', ...anew })).headers['cache-status'], /hit/)
+})
+
+t.test('cache tells browsers to ask each time, or how long they need not, counted from when they ask', async (t) => {
+  const app = await cachingApp(t)
+  app.get('/each', { config: { cache: true } }, async () => 'x')
+  app.get('/minute', { config: { cache: { browser: '1m' } } }, async () => 'x')
+  app.get('/said', { config: { cache: true } }, async (_request, reply) => reply.header('cache-control', 'public, max-age=7').send('x'))
+
+  t.match((await twice(app, '/each')).headers, { 'cache-control': 'no-cache', etag: /^".+"$/ })
+  const { headers } = await twice(app, '/minute')
+  t.equal(headers['cache-control'], `private, max-age=${60 + Number(headers.age)}`)
+  t.equal((await twice(app, '/said')).headers['cache-control'], 'public, max-age=7')
+})
+
+t.test('cache tells nobody but the browser to keep what only some may see, and nobody to keep it for longer than its handler says', async (t) => {
+  const app = await cachingApp(t, { hasSessions: true })
+  app.post('/sign-in', async (request) => {
+    await request.session.signIn('alice')
+    return 'in'
+  })
+  const said = { nothing: undefined, short: 'max-age=5, must-revalidate', fixed: 'no-transform', public: 'public, max-age=100', shared: 's-maxage=100' }
+  const routes = { open: {}, members: { session: 'required' }, own: { cache: { partition: 'user' } } } as const
+  await app.register(async (scope) => {
+    scope.routeDefaults({ session: 'required' })
+    scope.get('/scope/public', { config: { cache: { browser: '1m' } } }, async (_request, reply) => reply.header('cache-control', 'public').send('x'))
+  })
+  for (const [kind, config] of Object.entries(routes)) {
+    for (const [name, control] of Object.entries(said)) {
+      app.get(`/${kind}/${name}`, { config: { ...config, cache: { ...'cache' in config ? config.cache : {}, ttl: '1h', browser: '1m', staleIfError: '2h' } } }, async (request, reply) => {
+        if (control !== undefined) reply.header('cache-control', control)
+        return reply.type('text/plain').send('text '.repeat(600))
+      })
+    }
+  }
+  const { headers: { 'set-cookie': cookie } } = await app.inject({ method: 'POST', url: '/sign-in' })
+  const headers = { cookie: String(cookie).split(';')[0] ?? '', 'accept-encoding': 'br' }
+  const expected: Record<string, Record<keyof typeof said, RegExp>> = {
+    open: { nothing: /^private, max-age=6\d$/, short: /^private, max-age=5, must-revalidate$/, fixed: /^private, max-age=6\d, no-transform$/, public: /^max-age=6\d, public$/, shared: /^max-age=6\d, s-maxage=100$/ },
+    members: { nothing: /^private, max-age=6\d$/, short: /^private, max-age=5, must-revalidate$/, fixed: /^private, max-age=6\d, no-transform$/, public: /^private, max-age=6\d$/, shared: /^private, max-age=6\d$/ }
+  }
+  expected.own = expected.members as Record<keyof typeof said, RegExp>
+
+  for (const [kind, controls] of Object.entries(expected)) {
+    for (const [name, control] of Object.entries(controls)) {
+      const url = `/${kind}/${name}`
+      const miss = await app.inject({ url, headers })
+      await stored(app)
+      const hit = await app.inject({ url, headers })
+      const confirmed = await app.inject({ url, headers: { ...headers, 'if-none-match': String(hit.headers.etag) } })
+      t.match(hit.headers['cache-status'], /hit/, url)
+      t.equal(confirmed.statusCode, 304)
+      for (const reply of [miss, hit, confirmed]) t.match(reply.headers['cache-control'], control, url)
+      if (name === 'fixed') t.equal(hit.headers['content-encoding'], undefined)
+    }
+  }
+  for (const time of ['miss', 'hit']) {
+    t.equal((await app.inject({ url: '/scope/public', headers })).headers['cache-control'], 'private, max-age=60', time)
+    await stored(app)
+  }
+})
+
+t.test('cache keeps Set-Cookie only where a proxy asks for it', async (t) => {
+  const app = await cachingApp(t)
+  for (const keepCookies of [true, false]) {
+    app.get(`/${String(keepCookies)}`, { config: { cache: { ttl: 'response', keepCookies } } }, async (_request, reply) => reply.headers({ 'cache-control': 'max-age=60', 'set-cookie': ['a=1', 'b=2'] }).send('x'))
+  }
+
+  t.same((await twice(app, '/true')).headers['set-cookie'], ['a=1', 'b=2'])
+  t.match((await twice(app, '/false')).headers, { 'set-cookie': ['a=1', 'b=2'], 'cache-status': /fwd=miss; detail=set-cookie/, 'cache-control': /private/ })
+})
+
+t.test('cache keeps a request out that somebody says shall not use it, and tells why', async (t) => {
+  const app = await cachingApp(t)
+  let runs = 0
+  app.get('/before', { config: { cache: true }, preHandler: async (request, reply) => { if (request.headers['x-preview'] !== undefined) reply.cache.bypass('preview') } }, async () => `${++runs}`)
+  app.get('/within', { config: { cache: true } }, async (_request, reply) => { reply.cache.bypass('partial'); return `${++runs}` })
+
+  t.match((await twice(app, '/before')).headers['cache-status'], /hit/)
+  t.equal((await app.inject({ url: '/before', headers: { 'x-preview': '1' } })).headers['cache-status'], 'prism; fwd=bypass; detail=preview')
+  t.equal((await twice(app, '/within')).headers['cache-status'], 'prism; fwd=miss; detail=partial')
+})
+
+t.test('cache counts what happens, and calls who listens', async (t) => {
+  const app = await cachingApp(t)
+  const heard: string[] = []
+  for (const event of ['hit', 'stale', 'miss', 'bypass', 'store', 'kept', 'refuse', 'purge'] satisfies CacheEvent[]) app.cache.on(event, (count) => { heard.push(`${event} ${count}`) })
+  let isBroken = false
+  app.get('/', { config: { cache: { tags: ['a'] } } }, async () => 'x')
+  app.get('/private', { config: { cache: true } }, async (_request, reply) => reply.header('cache-control', 'private').send('x'))
+  app.get('/stale', { config: { cache: { ttl: 'response' } } }, async (_request, reply) => isBroken ? reply.code(503).send() : reply.headers({ 'cache-control': 'max-age=1, stale-if-error=60', age: '5' }).send('x'))
+
+  await twice(app, '/')
+  await app.inject('/private')
+  await app.inject({ url: '/', method: 'GET', payload: 'x' })
+  await app.cache.purge('a')
+  await app.inject('/stale')
+  await stored(app)
+  isBroken = true
+  await app.inject('/stale')
+
+  t.same(heard, ['miss 1', 'store 1', 'kept 1', 'hit 1', 'miss 2', 'refuse 1', 'bypass 1', 'refuse 2', 'purge 1', 'miss 3', 'store 2', 'kept 2', 'miss 4', 'stale 1'])
+  t.match(app.cache.counts, { hit: 1, stale: 1, miss: 4, bypass: 1, store: 2, kept: 2, refuse: 2, purge: 1 })
+})

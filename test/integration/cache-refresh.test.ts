@@ -1,0 +1,223 @@
+import fastify from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import t from 'tap'
+import prism from '../../plugins/index.ts'
+import { testSecret } from '../support/app.ts'
+import { cachingApp, stored } from '../support/caching.ts'
+import { reached } from '../support/wait-for-redis.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
+import { until } from '../support/until.ts'
+
+const swapped = { ttl: '30s', staleWhileRevalidate: '1h' } as const
+
+/** A handler whose first answer is stale from the start. */
+function counting (work: (run: number, request: FastifyRequest) => unknown = () => {}): { runs: number, handler: (request: FastifyRequest, reply: FastifyReply) => Promise<string> } {
+  const counted = {
+    runs: 0,
+    handler: async (request: FastifyRequest, reply: FastifyReply) => {
+      const run = ++counted.runs
+      if (run === 1) reply.header('age', '60')
+      await work(run, request)
+      return `run ${run}`
+    }
+  }
+  return counted
+}
+
+async function bodyOf (app: FastifyInstance, headers: Record<string, string> = {}): Promise<string> {
+  return (await app.inject({ url: '/', headers })).body
+}
+
+t.test('cache makes one refresh of a thousand stale hits, in two processes, and lets none of them wait', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const apps = [await cachingApp(t, { url }), await cachingApp(t, { url })] as const
+  const gate = Promise.withResolvers<void>()
+  const counted = counting((run) => run === 1 ? undefined : gate.promise)
+  for (const app of apps) app.get('/', { config: { cache: { ...swapped, tags: ['a'] } } }, counted.handler)
+  await bodyOf(apps[0])
+  await stored(apps[0])
+
+  const bodies = new Set<string>()
+  for (let count = 0; count < 1000; count += 50) {
+    const some = await Promise.all(Array.from({ length: 50 }, (_, index) => bodyOf(apps[index % 2 === 0 ? 0 : 1])))
+    for (const body of some) bodies.add(body)
+  }
+  t.same(bodies, new Set(['run 1']))
+  await until(() => counted.runs === 2, { what: 'the refresh runs' })
+  gate.resolve()
+  await until(async () => await bodyOf(apps[0]) === 'run 2' && await bodyOf(apps[1]) === 'run 2', { what: 'it is kept' })
+
+  t.equal(counted.runs, 2)
+  t.equal(apps[0].cache.counts.refresh + apps[1].cache.counts.refresh, 1)
+  t.ok(apps[0].cache.counts.stale + apps[1].cache.counts.stale >= 1000)
+})
+
+t.test('cache refreshes with a request that bears nothing of a visitor, and that no limit counts', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const app: FastifyInstance = fastify()
+  t.after(() => app.close())
+  await app.register(prism, { redis: { url }, session: { secrets: [testSecret] }, rateLimit: { quota: 100, window: '1m' }, events: false })
+  const seen: FastifyRequest['headers'][] = []
+  app.addHook('onRequest', async ({ headers }) => { seen.push({ ...headers }) })
+  const counted = counting()
+  app.get('/', { config: { cache: { ...swapped, vary: ['accept-language'] }, rateLimit: { quota: 50, window: '1m' } } }, counted.handler)
+  const headers = { cookie: 'a=1', authorization: 'Bearer x', 'x-own': 'x', 'accept-language': 'de', 'x-prism-own': 'x' }
+  await app.ready()
+  await reached(app)
+  await app.inject({ url: '/', headers })
+  await stored(app)
+  seen.length = 0
+
+  await app.inject({ url: '/', headers })
+  await until(async () => counted.runs === 2 && /run 2/.test(await bodyOf(app, headers)), { what: 'it is made anew' })
+  const asked = seen.filter((each) => each.cookie === undefined)
+  const { headers: last } = await app.inject({ url: '/', headers })
+
+  t.equal(asked.length, 1)
+  t.match(asked[0], { 'accept-language': 'de', authorization: undefined, 'x-own': undefined, 'x-prism-own': undefined })
+  t.match(last.ratelimit, new RegExp(`r=${50 - seen.filter((each) => each.cookie !== undefined).length - 1}\\b`), 'visitors alone are counted')
+})
+
+t.test('cache lets a visitor\'s own request fill where a guard refuses one without a visitor', async (t) => {
+  const app = await cachingApp(t)
+  const counted = counting()
+  const preHandler = async (request: FastifyRequest, reply: FastifyReply) => { if (request.headers.authorization === undefined) reply.code(401).send('who?') }
+  app.get('/', { config: { cache: swapped }, preHandler }, counted.handler)
+  const headers = { authorization: 'x' }
+  await bodyOf(app, headers)
+  await stored(app)
+
+  t.equal(await bodyOf(app, headers), 'run 1')
+  await until(() => app.cache.counts.refresh === 1, { what: 'a refresh was tried' })
+  await until(async () => await bodyOf(app, headers) === 'run 2', { what: 'a visitor has filled' })
+
+  t.equal(counted.runs, 2)
+  t.equal(app.cache.counts.refresh, 1)
+  t.equal(await bodyOf(app), 'who?')
+})
+
+t.test('cache lets one visitor of a partition fill, while the others take what is stale', async (t) => {
+  const app = await cachingApp(t)
+  const gate = Promise.withResolvers<void>()
+  const counted = counting((run) => run === 1 ? undefined : gate.promise)
+  app.get('/', { config: { cache: { ...swapped, partition: ({ headers }) => String(headers.authorization) } } }, counted.handler)
+  const headers = { authorization: 'x' }
+  await bodyOf(app, headers)
+  await stored(app)
+
+  const winner = bodyOf(app, headers)
+  await until(() => counted.runs === 2, { what: 'the winner fills' })
+  const others = await Promise.all(Array.from({ length: 20 }, () => bodyOf(app, headers)))
+  gate.resolve()
+
+  t.same(new Set(others), new Set(['run 1']))
+  t.equal(await winner, 'run 2')
+  t.equal(app.cache.counts.refresh, 0)
+})
+
+t.test('cache goes on with what is stale when a refresh fails, and tries again', async (t) => {
+  const app = await cachingApp(t)
+  const counted = counting((run) => { if (run === 2) throw new Error('the second run') })
+  app.get('/', { config: { cache: swapped } }, counted.handler)
+  await bodyOf(app)
+  await stored(app)
+
+  const statuses = new Set<number>()
+  await until(async () => {
+    const { statusCode, body } = await app.inject('/')
+    statuses.add(statusCode)
+    return body === 'run 3'
+  }, { what: 'another refresh succeeds' })
+
+  t.same(statuses, new Set([200]))
+  t.equal(counted.runs, 3)
+  t.equal(app.cache.counts.refresh, 2)
+})
+
+t.test('cache has those wait for a slow refresh who come when what is stale may not be served any more', async (t) => {
+  const app = await cachingApp(t)
+  const gate = Promise.withResolvers<void>()
+  const counted = counting((run) => run === 1 ? undefined : gate.promise)
+  // Of an answer that is 60 s old when it is made, and fresh for 9 to 10 s, five seconds are left at least.
+  app.get('/', { config: { cache: { ttl: '10s', staleWhileRevalidate: '56s' } } }, counted.handler)
+  await bodyOf(app)
+  await stored(app)
+
+  const early = await bodyOf(app)
+  await until(() => counted.runs === 2, { what: 'the refresh runs' })
+  const late = await until(async () => {
+    const waiting = app.cache.counts.wait
+    const reply = app.inject('/')
+    await until(() => app.cache.counts.wait > waiting, { what: 'it waits', deadlineMs: 100 }).catch(() => {})
+    return app.cache.counts.wait > waiting && { reply }
+  }, { what: 'the window has ended' })
+  gate.resolve()
+  const { body, headers } = await late.reply
+
+  t.equal(early, 'run 1')
+  t.equal(body, 'run 2')
+  t.match(headers['cache-status'], /collapsed/)
+  t.equal(counted.runs, 2)
+})
+
+t.test('cache makes a busy answer anew before it goes stale, where that is wanted', async (t) => {
+  const app = await cachingApp(t)
+  const runs: Record<string, number> = { '/early': 0, '/late': 0 }
+  for (const [url, earlyRefresh] of [['/early', true], ['/late', false]] as const) {
+    app.get(url, { config: { cache: { ttl: '30s', earlyRefresh } } }, async (_request, reply) => {
+      const run = runs[url] = (runs[url] ?? 0) + 1
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      return reply.header('cache-control', 'max-age=2').header('age', '1').send(`run ${run}`)
+    })
+  }
+  const early = () => app.inject('/early')
+  await early()
+  await stored(app)
+
+  await until(async () => {
+    await early()
+    return app.cache.counts.refresh > 0
+  }, { what: 'an early refresh', everyMs: 1 })
+  await until(() => (runs['/early'] ?? 0) > 1, { what: 'its handler has run' })
+  const refreshes = app.cache.counts.refresh
+  await until(async () => {
+    await app.inject('/late')
+    return (runs['/late'] ?? 0) > 1
+  }, { what: 'an answer went stale', everyMs: 1 })
+
+  t.equal(app.cache.counts.refresh, refreshes)
+})
+
+t.test('cache runs so many handlers of a route at once as it may, serves what is stale beyond, and else 503', async (t) => {
+  const app = await cachingApp(t)
+  let open = Promise.withResolvers<void>()
+  let running = 0
+  let age: string | undefined = '60'
+  app.get('/:id', { config: { cache: { ttl: '30s', staleIfError: '1h', fills: 2 } } }, async (request, reply) => {
+    running += 1
+    await open.promise
+    if (age !== undefined) reply.header('age', age)
+    return (request.params as { id: string }).id
+  })
+  const first = app.inject('/stale')
+  open.resolve()
+  await first
+  await stored(app)
+  open = Promise.withResolvers()
+  running = 0
+  age = undefined
+
+  const made = [app.inject('/1'), app.inject('/2')].map((each) => each.then(({ statusCode }) => statusCode))
+  await until(() => running === 2, { what: 'two run' })
+  const [denied, stale, joined] = [await app.inject('/3'), await app.inject('/stale'), app.inject('/1').then(({ body }) => body)]
+  await until(() => app.cache.counts.wait === 1, { what: 'one joins' })
+  open.resolve()
+
+  t.same([denied.statusCode, denied.headers['retry-after'], denied.json().code], [503, '1', 'PRISM_ERR_FILLS_FULL'])
+  t.match(denied.headers['cache-status'], /detail=fills/)
+  t.match([stale.statusCode, stale.body, stale.headers['cache-status']], [200, 'stale', /hit; ttl=-\d+; detail=fills/])
+  t.same(await Promise.all(made), [200, 200])
+  t.equal(await joined, '1')
+  t.equal((await app.inject('/3')).statusCode, 200)
+  t.equal(running, 3)
+})

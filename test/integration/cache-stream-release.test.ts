@@ -1,0 +1,191 @@
+import { once } from 'node:events'
+import { createReadStream } from 'node:fs'
+import { readdir, readlink, writeFile } from 'node:fs/promises'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import t from 'tap'
+import { cachingApp, stored } from '../support/caching.ts'
+import { until } from '../support/until.ts'
+
+/** A payload that has no end of its own, and whether what it holds was released. */
+interface Held { readonly payload: unknown, readonly isReleased: () => boolean }
+
+const chunk = Buffer.alloc(1024, 'a')
+
+function endless (): Readable {
+  return new Readable({ read () { setImmediate(() => this.push(chunk)) } })
+}
+
+function endlessWeb (): { stream: ReadableStream, isReleased: () => boolean } {
+  let isReleased = false
+  const stream = new ReadableStream({ pull: async (controller) => { await nextTurn(); controller.enqueue(chunk) }, cancel: () => { isReleased = true } })
+  return { stream, isReleased: () => isReleased }
+}
+
+/** A Response has a status of its own, which replaces the reply's. */
+const payloads: Record<string, (status: number) => Held> = {
+  'a stream': () => {
+    const payload = endless()
+    return { payload, isReleased: () => payload.destroyed }
+  },
+  'a stream that reports its abort as an error': () => {
+    const payload = new Readable({ read () { setImmediate(() => this.push(chunk)) }, destroy (error, done) { setImmediate(done, error ?? new Error('aborted')) } })
+    return { payload, isReleased: () => payload.destroyed }
+  },
+  'a web stream': () => {
+    const { stream, isReleased } = endlessWeb()
+    return { payload: stream, isReleased }
+  },
+  'a Response': (status) => {
+    const { stream, isReleased } = endlessWeb()
+    return { payload: new Response(stream, { status }), isReleased }
+  }
+}
+
+/** Sends a payload, and then what makes it useless. */
+interface Way {
+  /** of the stored answer, which the first request makes */
+  readonly cache?: object
+  readonly hasStored?: boolean
+  readonly send: (reply: FastifyReply, payload: unknown) => unknown
+  readonly ask: (url: string, app: FastifyInstance) => Promise<unknown>
+  readonly status?: number
+  readonly except?: readonly string[]
+}
+
+const get = (headers: Record<string, string> = {}) => async (url: string) => { await (await fetch(url, { headers })).text() }
+
+async function abort (url: string): Promise<void> {
+  const request = http.get(url)
+  request.on('error', () => {}) // its own abort
+  const [response] = await once(request, 'response') as [http.IncomingMessage]
+  await once(response, 'data')
+  request.destroy()
+}
+
+const ways: Record<string, Way> = {
+  'a stored answer stands in for its 502': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get() },
+  'a stored answer stands in for its 502, for a request with a condition': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ 'if-none-match': '"stored"' }) },
+  'a stored answer stands in for its 502, for a part': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ range: 'bytes=0-1' }) },
+  'it confirms a stored answer': { hasStored: true, send: (reply, payload) => reply.code(304).send(payload), ask: get(), except: ['a Response'] },
+  'it answers HEAD': { send: (reply, payload) => reply.send(payload), ask: async (url) => await fetch(url, { method: 'HEAD' }) },
+  'a later hook fails': { send: (reply, payload) => reply.header('x-late', 'error').send(payload), ask: get() },
+  'a later hook fails, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'error', 'cache-control': 'private' }).send(payload), ask: get() },
+  'a later hook sends something else': { send: (reply, payload) => reply.header('x-late', 'other').send(payload), ask: get() },
+  'a later hook sends something else, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'other', 'cache-control': 'no-store' }).send(payload), ask: get() },
+  'its client goes away': { send: (reply, payload) => reply.send(payload), ask: abort },
+  'its client goes away, and it is not stored': { send: (reply, payload) => reply.header('cache-control', 'private').send(payload), ask: abort },
+  'its client goes away while a later hook takes its time': {
+    send: (reply, payload) => reply.header('x-late', 'slow').send(payload),
+    ask: async (url) => {
+      const request = http.get(url)
+      request.on('error', () => {}) // its own abort
+      await once(request, 'socket')
+      await until(() => slow.length > 0, { what: 'the hook runs' })
+      request.destroy()
+      await nextTurn()
+      slow.splice(0).forEach((goOn) => goOn())
+    }
+  },
+  'it is too large, and its client goes away': {
+    send: (reply, payload) => reply.send(payload),
+    ask: async (url, app) => {
+      const request = http.get(url)
+      request.on('error', () => {}) // its own abort
+      const [response] = await once(request, 'response') as [http.IncomingMessage]
+      let bytes = 0
+      for await (const part of response) if ((bytes += (part as Buffer).length) > 4096) break
+      request.destroy()
+      await app.redis.ping()
+    }
+  }
+}
+
+let slow: (() => void)[] = []
+
+for (const [way, { cache = {}, hasStored = false, send, ask, status = 200, except = [] }] of Object.entries(ways)) {
+  t.test(`cache releases what a stream holds that is not sent to its end: ${way}`, async (t) => {
+    const app = await cachingApp(t, { maxBytes: 2048, server: { forceCloseConnections: true } })
+    slow = []
+    app.addHook('onSend', async (_request, reply, payload) => {
+      const late = reply.getHeader('x-late')
+      if (late === undefined) return payload
+      reply.removeHeader('x-late')
+      if (late === 'slow') await new Promise<void>((resolve) => { slow.push(resolve) })
+      if (late === 'error') throw new Error('a later hook failed')
+      return late === 'other' ? 'something else' : payload
+    })
+    const held: Record<string, Held | undefined> = {}
+    const names = Object.keys(payloads).filter((name) => !except.includes(name))
+    const isKnown = new Set<string>()
+    app.get<{ Params: { name: string } }>('/:name', { config: { cache: { ttl: '1h', ...cache } } }, (request, reply) => {
+      const { name } = request.params
+      if (hasStored && !isKnown.has(name)) {
+        isKnown.add(name)
+        reply.headers({ etag: '"stored"', age: '3660' }).send('stored')
+        return
+      }
+      held[name] = payloads[name]?.(status)
+      send(reply.type('text/plain'), held[name]?.payload)
+    })
+    const url = await app.listen({ port: 0, host: '127.0.0.1' })
+
+    for (const name of names) {
+      const page = `${url}/${encodeURIComponent(name)}`
+      if (hasStored) {
+        await get()(page)
+        await stored(app)
+      }
+      await ask(page, app)
+      t.ok(await until(() => held[name]?.isReleased(), { what: `${name} is released` }), name)
+    }
+    t.equal(app.cache.counts.store, hasStored ? app.cache.counts.kept : 0)
+  })
+}
+
+t.test('cache leaves no file open whose answer a stored one stands in for', { skip: process.platform !== 'linux' }, async (t) => {
+  const app = await cachingApp(t)
+  const file = join(t.testdir({}), 'page.txt')
+  await writeFile(file, Buffer.alloc(1_000_000, 'a'))
+  let isDown = false
+  app.get('/:page', { config: { cache: { ttl: '1h', staleIfError: '1h' } } }, (_request, reply) => isDown ? reply.code(500).send(createReadStream(file)) : reply.header('age', '3660').send('stored'))
+  const isOpen = async () => {
+    const names = await readdir('/proc/self/fd')
+    const targets = await Promise.all(names.map((name) => readlink(`/proc/self/fd/${name}`).catch(() => '')))
+    return targets.filter((target) => target === file).length
+  }
+
+  for (const page of ['/a', '/b', '/c']) await app.inject(page)
+  await stored(app)
+  isDown = true
+  for (const page of ['/a', '/b', '/c']) t.match((await app.inject(page)).headers, { 'cache-status': /fwd-status=500/, 'content-length': '6' })
+
+  t.ok(await until(async () => await isOpen() === 0, { what: 'the files are closed' }))
+})
+
+t.test('cache gives an upstream\'s connection back for each answer that a stored one stands in for', async (t) => {
+  let isDown = false
+  const upstream = http.createServer((_request, response) => {
+    if (isDown) response.writeHead(502).end(Buffer.alloc(1_000_000))
+    else response.writeHead(200).end('good')
+  }).listen(0, '127.0.0.1')
+  await once(upstream, 'listening')
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 2 })
+  t.teardown(() => { agent.destroy(); upstream.closeAllConnections(); upstream.close() })
+  const app = await cachingApp(t)
+  app.get('/:page', { config: { cache: { ttl: '1h', staleIfError: '1h' } } }, async (_request, reply) => {
+    const request = http.get({ port: (upstream.address() as AddressInfo).port, host: '127.0.0.1', agent })
+    const [answer] = await once(request, 'response') as [http.IncomingMessage]
+    return reply.code(answer.statusCode ?? 0).headers(isDown ? {} : { age: '3660' }).send(answer)
+  })
+  const pages = Array.from({ length: 6 }, (_, index) => `/${index}`)
+
+  for (const page of pages) await app.inject(page)
+  await stored(app)
+  isDown = true
+  for (const page of pages) t.equal((await app.inject(page)).body, 'good', page)
+})

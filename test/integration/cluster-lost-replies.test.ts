@@ -1,0 +1,156 @@
+import fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import prism from '../../plugins/index.ts'
+import { testSecret } from '../support/app.ts'
+import { startProxiedCluster } from '../support/proxied-cluster.ts'
+import { until } from '../support/until.ts'
+import { Visitor } from '../support/signed-in-client.ts'
+
+const tries = 20
+const scripts = ['EVAL', 'EVALSHA']
+
+interface World {
+  app: FastifyInstance
+  /** whether the next write of a handler loses its reply, and with it its connection */
+  isArmed: boolean
+  /** takes back a loss that has not come about */
+  heal: () => Promise<void>
+  /** replies that were lost */
+  losses: number
+  /** by page, how often its handler ran */
+  runs: Map<string, number>
+}
+
+/** Requests whose handlers lose, when told to, the reply to what they ask for next. */
+async function start (t: Test): Promise<World> {
+  const cluster = await startProxiedCluster(t)
+  const app = fastify()
+  t.after(() => app.close())
+  await app.register(prism, { redis: { url: cluster.url }, session: { secrets: [testSecret] }, rateLimit: { quota: 1_000_000, window: '1m' } })
+  const world: World = { app, isArmed: false, heal: cluster.heal, losses: 0, runs: new Map() }
+  const lose = async () => {
+    if (!world.isArmed) return
+    await cluster.loseReply(scripts, () => { world.losses += 1 })
+  }
+  app.post('/sign-in', async ({ session }) => { await session.signIn('alice'); return {} })
+  app.post('/update', async ({ session }) => {
+    await lose()
+    session.update('test-count', (count: unknown) => Number(count ?? 0) + 1)
+    return {}
+  })
+  app.post('/rotate', async ({ session }) => {
+    await lose()
+    await session.rotate()
+    return {}
+  })
+  app.post<{ Body: { n: number } }>('/publish', async ({ body }) => {
+    await lose()
+    return { id: await app.events.publish('events', { type: 'told', data: body }) }
+  })
+  app.get('/me', async ({ session }) => ({ userId: session.userId, count: session.get('test-count') ?? 0 }))
+  app.get<{ Params: { n: string } }>('/page/:n', { config: { cache: { ttl: '5m' } } }, async ({ params }) => {
+    world.runs.set(params.n, (world.runs.get(params.n) ?? 0) + 1)
+    return {}
+  })
+  app.post<{ Body: { n: string } }>('/page-with-a-loss', async ({ body }) => {
+    await lose()
+    return { status: (await app.inject(`/page/${body.n}`)).statusCode }
+  })
+  await app.ready()
+  await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
+  return world
+}
+
+/** Sends a request until it has lost a reply, and waits until the connections are well again. @returns the status of that one */
+async function losing (world: World, send: () => Promise<{ statusCode: number }>): Promise<number> {
+  const { losses } = world
+  world.isArmed = true
+  const statusCode = await until(async () => {
+    await world.heal()
+    const reply = await send()
+    // On a busy machine a session may not be read in time, and then its handler does not come to the write that is to be lost.
+    return world.losses > losses && reply.statusCode
+  }, { what: 'a reply is lost' })
+  world.isArmed = false
+  await well(world)
+  return statusCode
+}
+
+async function well ({ app }: World): Promise<void> {
+  await until(() => app.redisPool.state === 'ready' && app.redisPool.load.ready === app.redisPool.load.connections, { what: 'the connections are well' })
+}
+
+async function signedIn (world: World): Promise<Visitor> {
+  const visitor = new Visitor(world.app)
+  await until(async () => (await visitor.send('POST', '/sign-in')).statusCode === 200, { what: 'a session' })
+  return visitor
+}
+
+t.setTimeout(120_000)
+
+t.test('in a Cluster a session update whose reply is lost is answered with 503 and applied once', async (t) => {
+  const world = await start(t)
+  const visitor = await signedIn(world)
+  await visitor.send('POST', '/update')
+  const statuses: number[] = []
+
+  for (let index = 0; index < tries; index++) statuses.push(await losing(world, () => visitor.send('POST', '/update')))
+
+  const count = await until(async () => (await visitor.send('GET', '/me')).json<{ count: number }>().count, { what: 'the session' })
+  t.same(statuses, statuses.map(() => 503))
+  t.equal(count, 1 + tries)
+})
+
+t.test('in a Cluster a rotation whose reply is lost signs nobody out', async (t) => {
+  const world = await start(t)
+  const visitor = await signedIn(world)
+  await visitor.send('POST', '/rotate')
+  const statuses: number[] = []
+  const users: unknown[] = []
+
+  for (let index = 0; index < tries; index++) {
+    statuses.push(await losing(world, () => visitor.send('POST', '/rotate')))
+    // A visitor that is signed out never becomes a user again; a session that is not read in time is anonymous for one request.
+    users.push(await until(async () => (await visitor.send('GET', '/me')).json<{ userId?: string }>().userId, { what: 'the visitor is signed in' }))
+  }
+
+  t.same(statuses, statuses.map(() => 503))
+  t.same(users, users.map(() => 'alice'))
+})
+
+t.test('in a Cluster an event whose publication loses its reply is delivered once, and its publisher is told 503', async (t) => {
+  const world = await start(t)
+  const heard: unknown[] = []
+  using subscription = world.app.events.subscribe('events', ({ data }) => { heard.push((data as { n: number }).n) })
+  await subscription.ready
+  const publish = async (n: number) => await world.app.inject({ method: 'POST', url: '/publish', payload: { n } })
+  await publish(-1)
+  const statuses: number[] = []
+
+  for (let index = 0; index < tries; index++) statuses.push(await losing(world, () => publish(index)))
+  await until(async () => (await publish(tries)).statusCode === 200, { what: 'the last one is published' })
+  await until(() => heard.includes(tries), { what: 'the last one is heard' })
+
+  t.same(statuses, statuses.map(() => 503))
+  t.same(heard, Array.from({ length: tries + 2 }, (_, index) => index - 1))
+})
+
+t.test('in a Cluster a cached miss whose fill loses a reply runs its handler once, and is answered', async (t) => {
+  const world = await start(t)
+  const page = async (n: string) => await world.app.inject({ method: 'POST', url: '/page-with-a-loss', payload: { n } })
+  for (let index = 0; index < 30; index++) await page(`warm-${index}`)
+  const answers: number[] = []
+
+  for (let index = 0; index < tries; index++) {
+    await losing(world, async () => {
+      const reply = await page(String(index))
+      answers.push(reply.json<{ status: number }>().status)
+      return reply
+    })
+  }
+
+  t.same(answers, answers.map(() => 200))
+  t.same(Array.from({ length: tries }, (_, index) => world.runs.get(String(index))), Array.from({ length: tries }, () => 1))
+})

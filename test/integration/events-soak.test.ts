@@ -1,0 +1,13 @@
+import t from 'tap'
+import { faultsOf, soak } from '../support/soak.ts'
+
+t.setTimeout(120_000)
+
+t.test('events of three processes: none lost, none twice, all in order, whatever dies; one reset each when the log is lost', { timeout: 120_000 }, async (t) => {
+  const { reports, resets } = await soak(t, { seconds: 10, perSecond: 500, kills: 5, halfOpens: 2, stops: 1, stopMs: 1500, note: (text) => t.comment(text) })
+
+  const acked = new Set(reports.flatMap((report) => report.acked))
+  t.ok(acked.size > 1000)
+  for (const report of reports) t.same(faultsOf(report, acked).slice(0, 5), [])
+  t.same(resets['in all'], [4, 4, 4], 'one for each of the four ways to lose the log')
+})

@@ -1,0 +1,106 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import prism from '../../plugins/index.ts'
+import type { PrismOptions } from '../../plugins/index.ts'
+import { reached } from '../support/wait-for-redis.ts'
+import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
+
+const session = { secrets: ['a secret of the tests: 32 or more'] }
+
+/** The stack's options over a Redis of the test's own. */
+async function optionsFor (t: Test): Promise<PrismOptions & { redis: { url: string } }> {
+  const { url } = await startRedis(t)
+  return { redis: { url }, session }
+}
+
+function open (t: Test, settings = {}): FastifyInstance {
+  const app = Fastify(settings)
+  t.teardown(() => app.close())
+  return app
+}
+
+t.test('index refuses a second registration in one scope, and in a scope inside it', async (t) => {
+  const options = await optionsFor(t)
+  const [beside, inside] = [open(t), open(t)]
+  await beside.register(prism, options)
+  await inside.register(prism, options)
+
+  await t.rejects(async () => { await beside.register(prism, options) }, { code: 'PRISM_ERR_SCOPE', message: /has the stack already/ })
+  await t.rejects(async () => { await inside.register(async (scope) => { await scope.register(prism, options) }) }, { code: 'PRISM_ERR_SCOPE' })
+})
+
+t.test('index serves one scope alone where it is registered there', async (t) => {
+  const options = await optionsFor(t)
+  const app = open(t)
+  await app.register(async (scope) => {
+    await scope.register(prism, { ...options, rateLimit: { quota: 1 } })
+    await reached(scope)
+    scope.get('/inside', async () => 1)
+  }, { prefix: '/v1' })
+  app.get('/outside', async () => 1)
+
+  const inside = [await app.inject('/v1/inside'), await app.inject('/v1/inside')]
+  const outside = [await app.inject('/outside'), await app.inject('/outside')]
+
+  t.same(inside.map(({ statusCode }) => statusCode), [200, 429])
+  t.same(outside.map(({ statusCode }) => statusCode), [200, 200])
+  t.notOk(app.hasDecorator('cache'))
+})
+
+t.test('index serves two scopes apart', async (t) => {
+  const options = await optionsFor(t)
+  const app = open(t)
+  for (const name of ['a', 'b']) {
+    await app.register(async (scope) => {
+      await scope.register(prism, { ...options, redis: { ...options.redis, prefix: `${name}:` }, rateLimit: { quota: 1 } })
+      await reached(scope)
+      scope.get('/', async () => name)
+    }, { prefix: `/${name}` })
+  }
+
+  const statuses = [await app.inject('/a'), await app.inject('/b'), await app.inject('/a')].map(({ statusCode }) => statusCode)
+
+  t.same(statuses, [200, 200, 429])
+})
+
+t.test('index refuses a prefix, which belongs to a scope, and whatever else it does not know', async (t) => {
+  const options = await optionsFor(t)
+  await t.rejects(async () => { await open(t).register(prism, { ...options, prefix: '/v1' }) }, { code: 'PRISM_ERR_OPTION', message: /prism\.prefix must be left out.*known are redis, session/ })
+  await t.rejects(async () => { await open(t).register(prism, { ...options, cache: { ttl: 'soon' as '1s' } }) }, { code: 'PRISM_ERR_OPTION', message: /cache\.ttl.*but is a text/ })
+  await t.rejects(async () => { await open(t).register(prism, { redis: options.redis }) }, { code: 'PRISM_ERR_OPTION', message: /session\.secrets/ })
+})
+
+t.test('index leaves out what is false', async (t) => {
+  const options = await optionsFor(t)
+  const app = open(t)
+  await app.register(prism, { redis: options.redis, session: false, cache: false, rateLimit: false, events: false })
+
+  t.same(['sessions', 'cache', 'rateLimits', 'events'].filter((name) => app.hasDecorator(name)), [])
+  t.ok(app.hasDecorator('redis'))
+})
+
+t.test('index names the routes that were declared before it', async (t) => {
+  const options = await optionsFor(t)
+  const lines: string[] = []
+  const app = open(t, { logger: { level: 'warn', stream: { write: (line: string) => lines.push(line) } } })
+  app.get('/early', async () => 1)
+  await app.register(prism, options)
+
+  t.match(lines.join(''), /declared before fastify-prism.*/)
+  t.match(lines.join(''), /early \(GET, HEAD\)/)
+})
+
+t.test('index closes what it opened', async (t) => {
+  const server = await startRedis(t)
+  const connections = async () => String(await server.client.client('LIST')).trim().split('\n').length
+  const app = open(t)
+  await app.register(prism, { redis: { url: server.url }, session })
+  await app.ready()
+  await until(async () => await connections() > 1, { what: 'its connections' })
+
+  await app.close()
+
+  t.ok(await until(async () => await connections() === 1, { what: 'Redis has seen all connections end' }))
+})

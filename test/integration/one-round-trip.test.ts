@@ -1,0 +1,134 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { startRedis } from '../support/redis.ts'
+import { startStack } from '../support/stack.ts'
+import type { Stack } from '../support/stack.ts'
+import { until } from '../support/until.ts'
+import { countWrites } from '../support/writes.ts'
+import type { Writes } from '../support/writes.ts'
+
+async function start (t: Test): Promise<{ stack: Stack, written: Writes, url: string }> {
+  const { url, port } = await startRedis(t)
+  const stack = await startStack(t, { url }, { events: false })
+  await stack.page()
+  await until(async () => /hit/.test((await stack.page()).cache), { what: 'a stored page' })
+  return { stack, written: countWrites(t, port), url }
+}
+
+t.test('a hit with session and limit is one write to Redis', async (t) => {
+  const { stack, written } = await start(t)
+
+  const { status, cache } = await stack.page()
+
+  t.equal(status, 200)
+  t.match(cache, /^prism; hit/)
+  t.equal(written.writes, 1)
+})
+
+t.test('a miss with session and limit is one write to Redis before the handler, and stores behind the answer', async (t) => {
+  const { stack, written } = await start(t)
+  const writesBefore: number[] = []
+  stack.onRun = () => writesBefore.push(written.writes)
+
+  const { cache } = await stack.page('another')
+  await until(async () => /hit/.test((await stack.page('another')).cache), { what: 'a stored page' })
+
+  t.match(cache, /fwd=miss; stored/)
+  t.equal(writesBefore[0], 1)
+})
+
+t.test('a hit of a page that this process has never seen is one write to Redis', async (t) => {
+  const { stack, written, url } = await start(t)
+  const other = await startStack(t, { url }, { events: false })
+  await until(async () => /hit/.test((await other.page('seen elsewhere')).cache), { what: 'a stored page' })
+  written.clear()
+
+  const { cache } = await stack.page('seen elsewhere')
+
+  t.match(cache, /^prism; hit/)
+  t.equal(written.writes, 1)
+})
+
+t.test('a page that was expected and is gone is asked for once more, before its handler', async (t) => {
+  const { stack, written } = await start(t)
+  let writesBefore = 0
+  stack.onRun = () => { writesBefore = written.writes }
+  await stack.purge()
+  written.clear()
+
+  t.match((await stack.page()).cache, /fwd=miss/)
+
+  t.equal(writesBefore, 2)
+})
+
+t.test('a request that only reads its session is one write to Redis, and no command that writes', async (t) => {
+  const { stack, written } = await start(t)
+
+  t.equal(await stack.read(), 'begun')
+
+  t.equal(written.writes, 1)
+  t.equal(written.commandCount, written.commands.get('EVALSHA') ?? 0)
+})
+
+t.test('a refused request is one write to Redis, and none once its refusal is known', async (t) => {
+  const { stack, written } = await start(t)
+  t.same([await stack.few(), await stack.few()], [200, 200])
+  await stack.app.redisPool.batch.command('PING', [], 'background')
+  written.clear()
+
+  t.equal(await stack.few(), 429)
+  t.equal(written.writes, 1)
+  t.equal(await stack.few(), 429)
+  // What the refused request had asked would be before this.
+  await stack.app.redisPool.batch.command('PING', [], 'background')
+
+  t.equal(written.writes, 2)
+  t.equal(written.commandCount, (written.commands.get('EVALSHA') ?? 0) + (written.commands.get('MGET') ?? 0) + 1)
+})
+
+t.test('a refused request for a page that nobody has seen is answered after one write to Redis, like every other', async (t) => {
+  const { stack, written } = await start(t)
+  const remoteAddress = '203.0.113.9'
+  const few = (n: number) => stack.app.inject({ url: `/few?n=${n}`, remoteAddress, headers: { cookie: stack.cookie } })
+  t.same([(await few(1)).statusCode, (await few(2)).statusCode], [200, 200])
+  await stack.app.redisPool.batch.command('PING', [], 'background')
+  written.clear()
+  const writesBefore: number[] = []
+  stack.onAnswer = () => writesBefore.push(written.writes)
+
+  const { statusCode } = await few(3)
+
+  t.equal(statusCode, 429)
+  t.same(writesBefore, [1], 'what was reserved for it is given back behind the answer')
+})
+
+t.test('fifty requests at once cost at most a fifth of a Redis command each', async (t) => {
+  const { stack, written } = await start(t)
+  const clients = 50
+  const rounds = 20
+
+  await Promise.all(Array.from({ length: clients }, async () => {
+    for (let round = 0; round < rounds; round++) await stack.page()
+  }))
+
+  const commands = written.commandCount / (clients * rounds)
+  t.ok(commands <= 0.2, `${commands} commands a request: ${JSON.stringify([...written.commands])}`)
+})
+
+t.test('fifty visitors of as many pages at once cost at most a fifth of a Redis command each', async (t) => {
+  const { stack, written } = await start(t)
+  const visitors = await Promise.all(Array.from({ length: 50 }, async (_, index) => {
+    const { cookies: [cookie] } = await stack.app.inject({ method: 'PUT', url: '/note', payload: { note: `${index}` }, remoteAddress: `10.0.0.${index}` })
+    await until(async () => /hit/.test((await stack.page(index)).cache), { what: 'a stored page' })
+    return { url: `/page?n=${index}`, headers: { cookie: `${cookie?.name}=${cookie?.value}` }, remoteAddress: `10.0.0.${index}` }
+  }))
+  const rounds = 20
+  written.clear()
+
+  await Promise.all(visitors.map(async (request) => {
+    for (let round = 0; round < rounds; round++) t.match((await stack.app.inject(request)).headers['cache-status'], /hit/)
+  }))
+
+  const commands = written.commandCount / (visitors.length * rounds)
+  t.ok(commands <= 0.2, `${commands} commands a request: ${JSON.stringify([...written.commands])}`)
+})

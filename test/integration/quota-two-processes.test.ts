@@ -1,0 +1,37 @@
+import { Agent, get } from 'node:http'
+import t from 'tap'
+import { startRedis } from '../support/redis.ts'
+import { testDatabase } from '../support/app.ts'
+import { startService, type Service } from '../support/service.ts'
+
+t.setTimeout(120_000)
+
+/** The status of one request, and what the cache did. */
+function ask (url: string, agent: Agent): Promise<{ status: number, isHit: boolean }> {
+  return new Promise((resolve, reject) => {
+    get(url, { agent }, (reply) => {
+      reply.resume()
+      reply.once('end', () => resolve({ status: reply.statusCode ?? 0, isHit: String(reply.headers['cache-status']).includes('hit') }))
+    }).once('error', reject)
+  })
+}
+
+/** Requests at once, from 60 connections in all. */
+async function flood (services: readonly Service[], count: number) {
+  const agent = new Agent({ keepAlive: true, maxSockets: 60 / services.length })
+  const answers = await Promise.all(Array.from({ length: count }, (_, index) => ask(`${services[index % services.length]?.url}/cities/2988507`, agent)))
+  agent.destroy()
+  return answers
+}
+
+t.test('two processes of the service let exactly one quota pass, cached answers counted like others', async (t) => {
+  const environment = { REDIS_URL: (await startRedis(t)).url, DATABASE_PATH: testDatabase(t) }
+  const services = await Promise.all([startService(t, environment), startService(t, environment)])
+
+  const answers = await flood(services, 1600)
+
+  const passed = answers.filter(({ status }) => status === 200)
+  t.equal(passed.length, 1000)
+  t.equal(answers.filter(({ status }) => status === 429).length, 600)
+  t.ok(passed.filter(({ isHit }) => isHit).length > 500, 'most of them from the cache')
+})

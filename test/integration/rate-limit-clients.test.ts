@@ -1,0 +1,275 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import Fastify from 'fastify'
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
+import { test } from 'tap'
+import type { Test } from 'tap'
+import prism from '../../plugins/index.ts'
+import type { RateLimitOptions, RouteRateLimit } from '../../plugins/rate-limit.ts'
+import { startCluster } from '../support/cluster.ts'
+import { reached, unlessLate } from '../support/wait-for-redis.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
+import { until } from '../support/until.ts'
+
+async function build (t: Test, choice: RouteRateLimit, url?: string): Promise<FastifyInstance> {
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(prism, { redis: { url: url ?? (await startRedisProcess(t)).url }, session: { secrets: ['a secret of the tests, 32 or more'] }, cache: false, events: false, rateLimit: { quota: 1000 } })
+  app.post('/sign-in/:name', { config: { rateLimit: false } }, async (request) => {
+    await request.session.signIn((request.params as { name: string }).name)
+    return {}
+  })
+  app.post('/sign-out', { config: { rateLimit: false } }, async (request) => await request.session.signOut())
+  app.get('/', { config: { rateLimit: choice } }, async (request) => ({ user: request.session.userId ?? null, standing: request.rateLimit.at(-1), writes: app.redisPool.batch.counts.writes }))
+  await app.ready()
+  await reached(app)
+  return app
+}
+
+async function signIn (app: FastifyInstance, name: string): Promise<string> {
+  const { cookies } = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${encodeURIComponent(name)}` }))
+  return `${cookies[0]?.name}=${cookies[0]?.value}`
+}
+
+const visit = (app: FastifyInstance, cookie?: string, remoteAddress = '192.0.2.1') => app.inject({ url: '/', remoteAddress, ...(cookie === undefined ? {} : { headers: { cookie } }) })
+
+async function statuses (count: number, send: () => Promise<LightMyRequestResponse>): Promise<number[]> {
+  const all: number[] = []
+  for (let index = 0; index < count; index++) all.push((await send()).statusCode)
+  return all
+}
+
+test('rate-limit counts a user on all devices and addresses, and everybody else by address', async (t) => {
+  const app = await build(t, { quota: 3, by: 'user' })
+  const [phone, laptop, other] = [await signIn(app, 'ann'), await signIn(app, 'ann'), await signIn(app, 'bob')]
+
+  t.same(await statuses(2, () => visit(app, phone)), [200, 200])
+  t.same(await statuses(2, () => visit(app, laptop, '192.0.2.2')), [200, 429])
+  t.same(await statuses(4, () => visit(app, other)), [200, 200, 200, 429])
+  t.same(await statuses(4, () => visit(app)), [200, 200, 200, 429])
+})
+
+test('rate-limit counts each device by itself when told to count sessions', async (t) => {
+  const app = await build(t, { quota: 2, by: 'session' })
+  const [phone, laptop] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+
+  t.same(await statuses(3, () => visit(app, phone)), [200, 200, 429])
+  t.same(await statuses(3, () => visit(app, laptop)), [200, 200, 429])
+})
+
+test('rate-limit never charges a user for a revoked, forged or foreign cookie', async (t) => {
+  const app = await build(t, { quota: 3, by: 'user' })
+  const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
+  const forged = `${own.slice(0, -4)}AAAA`
+
+  const flood = await Promise.all(Array.from({ length: 60 }, (_, index) => visit(app, index % 2 === 0 ? stolen : forged, '198.51.100.7')))
+
+  t.equal(flood.filter(({ statusCode }) => statusCode === 200).length, 3, 'they have the quota of their address')
+  t.same(await statuses(4, () => visit(app, own)), [200, 200, 200, 429], 'the user has all of hers')
+})
+
+test('rate-limit gives the signed-in another quota in the same round trip', async (t) => {
+  const app = await build(t, { quota: { user: 4, anonymous: 2 }, by: 'user' })
+  const cookie = await signIn(app, 'ann')
+  await visit(app, cookie)
+  const { writes } = app.redisPool.batch.counts
+
+  const reply = await visit(app, cookie)
+
+  t.equal(app.redisPool.batch.counts.writes - writes, 1)
+  t.match(reply.headers['ratelimit-policy'], /"route";q=4;w=60/)
+  t.match(reply.json(), { user: 'ann', standing: { name: 'route', quota: 4, remaining: 2 } })
+  t.same(await statuses(3, () => visit(app, cookie)), [200, 200, 429])
+  const anonymous = await visit(app)
+  t.match(anonymous.headers['ratelimit-policy'], /"route";q=2;w=60/)
+})
+
+test('rate-limit gives a revoked or forged cookie no quota of a user, where addresses are counted', async (t) => {
+  const app = await build(t, { quota: { user: 4, anonymous: 2 }, by: 'ip' })
+  const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
+  const { writes } = app.redisPool.batch.counts
+
+  const first = await visit(app, own, '192.0.2.1')
+  const asked = app.redisPool.batch.counts.writes - writes
+  const dead = await visit(app, stolen, '198.51.100.7')
+
+  t.equal(asked, 1, 'one round trip')
+  t.match(first.headers['ratelimit-policy'], /"route";q=4;w=60/)
+  t.match(first.headers.ratelimit, /"route";r=3;/)
+  t.match(dead.headers['ratelimit-policy'], /"route";q=2;w=60/)
+  t.match(dead.headers.ratelimit, /"route";r=1;/)
+  t.match(dead.json(), { user: null, standing: { name: 'route', quota: 2, remaining: 1 } })
+  t.same(await statuses(2, () => visit(app, stolen, '198.51.100.7')), [200, 429])
+  t.same(await statuses(3, () => visit(app, `${own.slice(0, -4)}AAAA`, '198.51.100.8')), [200, 200, 429])
+  t.same(await statuses(4, () => visit(app, own, '192.0.2.1')), [200, 200, 200, 429])
+})
+
+test('rate-limit counts a user in the slot of the session, and keeps a hostile name in its place', async (t) => {
+  const app = await build(t, { quota: 3, by: 'user' })
+
+  for (const name of ['a:x', '}{', 'ip:192.0.2.1']) {
+    const cookie = await signIn(app, name)
+    t.same(await statuses(4, () => visit(app, cookie)), [200, 200, 200, 429], name)
+  }
+
+  const keys = await app.redisPool.keys('ratelimit:*')
+  t.ok(keys.includes('ratelimit:{a%3Ax}:GET:/'))
+  t.ok(keys.includes('ratelimit:{%7D%7B}:GET:/'))
+  t.ok(keys.includes('ratelimit:{ip%3A192.0.2.1}:GET:/'))
+})
+
+test('rate-limit asks a quota of session data once the session is loaded, in a second round trip', async (t) => {
+  const app = await build(t, { by: 'user', quota: (request) => request.session.userId === 'ann' ? 3 : 1 })
+  const cookie = await signIn(app, 'ann')
+  await visit(app, cookie)
+  const { writes } = app.redisPool.batch.counts
+
+  const reply = await visit(app, cookie)
+
+  t.equal(app.redisPool.batch.counts.writes - writes, 2)
+  t.match(reply.headers.ratelimit, /^"default";r=\d+;t=\d+, "route";r=1;t=\d+$/)
+  t.same(await statuses(2, () => visit(app, cookie)), [200, 429])
+  t.same(await statuses(2, () => visit(app)), [200, 429])
+})
+
+test('rate-limit takes a user\'s place in the round trip that counts', async (t) => {
+  const app = await build(t, { concurrency: 1, by: 'user' })
+  const cookie = await signIn(app, 'ann')
+  await visit(app, cookie)
+  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'her place is free' })
+  const { writes } = app.redisPool.batch.counts
+
+  const reply = await visit(app, cookie)
+
+  t.equal(reply.json().writes - writes, 1)
+  t.match(reply.headers.ratelimit, /"places";r=0$/)
+  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'her place is free' })
+})
+
+test('rate-limit never gives a revoked cookie a place of its user', async (t) => {
+  const app = await build(t, { concurrency: 1, by: 'user' })
+  const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
+
+  const [theft, visitOfHers] = await Promise.all([visit(app, stolen), visit(app, own)])
+
+  t.same([theft.statusCode, visitOfHers.statusCode], [200, 200])
+})
+
+test('rate-limit counts addresses and users in a Cluster, each in a slot of its own', async (t) => {
+  const { url } = await startCluster(t)
+  const app = await build(t, { quota: 3, by: 'user' }, url)
+  const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
+
+  t.same(await statuses(4, () => visit(app, stolen, '198.51.100.7')), [200, 200, 200, 429])
+  t.same(await statuses(4, () => visit(app, own)), [200, 200, 200, 429])
+  t.same(await statuses(4, () => visit(app)), [200, 200, 200, 429])
+})
+
+test('rate-limit asks what a request costs once, in its async context, also where its session has ended', async (t) => {
+  const contexts = new AsyncLocalStorage<string>()
+  const seen: (string | undefined)[] = []
+  const cost = () => {
+    seen.push(contexts.getStore())
+    return 1
+  }
+  const app = await build(t, { quota: 3, by: 'user', cost })
+  const ended = await signIn(app, 'ann')
+  await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: ended } })
+
+  const { statusCode } = await contexts.run('its own', async () => await visit(app, ended))
+
+  t.equal(statusCode, 200)
+  t.same(seen, ['its own'])
+})
+
+test('rate-limit moves the ask to a second write for those requests alone whose function returns a promise', async (t) => {
+  // What leaves with one turn of the event loop has left after another.
+  const later = async () => {
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate)
+    return 'later'
+  }
+  const app = await build(t, { quota: 100, by: (request) => request.headers['x-later'] === undefined ? 'now' : later() })
+  const cookie = await signIn(app, 'ann')
+  await visit(app, cookie)
+  const writesOf = async (headers: Record<string, string>) => {
+    const { writes } = app.redisPool.batch.counts
+    await app.inject({ url: '/', headers: { cookie, ...headers } })
+    return app.redisPool.batch.counts.writes - writes
+  }
+
+  t.equal(await writesOf({}), 1)
+  t.equal(await writesOf({ 'x-later': 'yes' }), 2)
+})
+
+test('rate-limit counts users and sessions as ever where sessions have a Redis of their own', async (t) => {
+  const [own, shared] = [await startRedisProcess(t), await startRedisProcess(t)]
+  const session = { secrets: ['a secret of the tests, 32 or more'], redis: { url: own.url, prefix: 'other:' } }
+  const start = async (rateLimit: RateLimitOptions) => {
+    const app = Fastify()
+    t.after(() => app.close())
+    await app.register(prism, { redis: { url: shared.url, prefix: `${Math.random()}:` }, session, cache: false, events: false, rateLimit })
+    app.post('/sign-in/:name', { config: { rateLimit: false } }, async (request) => await request.session.signIn((request.params as { name: string }).name))
+    app.post('/sign-out', { config: { rateLimit: false } }, async (request) => await request.session.signOut())
+    app.post('/note', { config: { rateLimit: false } }, async (request) => request.session.set('test-note' as never, 'one' as never))
+    app.get('/', async (request) => ({ user: request.session.userId ?? null, standings: request.rateLimit }))
+    app.get('/off', { config: { session: false } }, async () => 'no session')
+    app.get('/required', { config: { session: 'required' } }, async () => 'signed in')
+    await app.ready()
+    await reached(app)
+    return app
+  }
+  const at = (app: FastifyInstance, url: string, cookie: string) => app.inject({ url, headers: { cookie }, remoteAddress: '192.0.2.1' })
+
+  const byUser = await start({ quota: 2, by: 'user' })
+  const [ann, other, bob] = [await signIn(byUser, 'ann'), await signIn(byUser, 'ann'), await signIn(byUser, 'bob')]
+  t.same([(await visit(byUser, ann)).statusCode, (await visit(byUser, other, '192.0.2.9')).statusCode, (await visit(byUser, ann)).statusCode], [200, 200, 429], 'a user on all devices')
+  t.same(await statuses(3, () => at(byUser, '/off', bob)), [200, 200, 429], 'also on a route without sessions')
+  await byUser.rateLimits.reset('user:bob')
+  t.same(await statuses(3, () => at(byUser, '/required', bob)), [200, 200, 429], 'and after a reset')
+  await byUser.inject({ method: 'POST', url: '/sign-out', headers: { cookie: other } })
+  t.same(await statuses(3, () => at(byUser, '/required', other)), [401, 401, 429], 'an ended session is counted by address, and before it is refused')
+  t.same(await statuses(1, () => visit(byUser)), [429], 'so are those without one')
+
+  const bySession = await start({ quota: 2, by: 'session' })
+  const devices = [await signIn(bySession, 'ann'), await signIn(bySession, 'ann'), await cookieOf(bySession.inject({ method: 'POST', url: '/note' }))]
+  for (const cookie of devices) t.same(await statuses(3, () => visit(bySession, cookie)), [200, 200, 429], 'each session by itself, an anonymous one too')
+
+  const bySize = await start({ quota: { user: 3, anonymous: 1 } })
+  const cookie = await signIn(bySize, 'ann')
+  const first = await visit(bySize, cookie)
+  t.match(first.headers, { 'ratelimit-policy': /^"default";q=3;w=60$/, ratelimit: /^"default";r=2;/ })
+  t.match(first.json(), { user: 'ann', standings: [{ name: 'default', quota: 3, remaining: 2 }] })
+  t.same(await statuses(3, () => visit(bySize, cookie)), [200, 200, 429])
+  t.same(await statuses(2, () => visit(bySize, undefined, '192.0.2.5')), [200, 429])
+
+  const places = await start({ quota: 100, by: 'user', concurrency: 1 })
+  const [one, two] = [await signIn(places, 'ann'), await signIn(places, 'bob')]
+  for (const each of [one, two, one]) t.equal(await until(async () => (await visit(places, each)).statusCode === 200, { what: 'a place' }), true, 'places are given back')
+
+  const held = await start({ quota: 2, by: 'user' })
+  const trusted = await signIn(held, 'ann')
+  await own.kill()
+  t.same(await statuses(3, () => visit(held, trusted)), [200, 200, 429], 'while their Redis does not tell, a sealed cookie counts')
+})
+
+test('rate-limit is refused at start where it depends on sessions and none are registered', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const choices: RateLimitOptions[] = [{ by: 'user' }, { by: 'session' }, { quota: { user: 3, anonymous: 1 } }, { by: 'user', quota: () => 3 }]
+  for (const choice of choices) {
+    for (const isOfRoute of [false, true]) {
+      const app = Fastify()
+      t.after(() => app.close())
+      await app.register(prism, { redis: { url }, session: false, cache: false, events: false, rateLimit: isOfRoute ? {} : choice })
+      if (isOfRoute) app.get('/', { config: { rateLimit: { quota: 1, ...choice } } }, async () => 'open')
+      await t.rejects(async () => await app.ready(), { code: 'PRISM_ERR_OPTION', message: /rateLimit.*where no sessions are registered/ })
+    }
+  }
+})
+
+async function cookieOf (response: Promise<LightMyRequestResponse>): Promise<string> {
+  const { cookies: [cookie] } = await response
+  return `${cookie?.name}=${cookie?.value}`
+}

@@ -1,0 +1,81 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { Agent, get } from 'node:http'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { test } from 'tap'
+import type { Test } from 'tap'
+import { startRedisProcess } from '../support/redis-process.ts'
+
+interface Server { child: ChildProcess, port: number }
+
+async function start (t: Test, url: string, options: object): Promise<Server> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, '../support/limited-server.ts'), url, JSON.stringify(options)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.after(() => { child.kill('SIGKILL') })
+  const [port] = await once(createInterface(child.stdout), 'line')
+  return { child, port: Number(port) }
+}
+
+/** The status of one request; 0 when its server was gone. */
+function ask (port: number, agent: Agent): Promise<number> {
+  return new Promise((resolve) => {
+    get({ port, host: '127.0.0.1', agent }, (reply) => {
+      reply.resume()
+      reply.on('end', () => resolve(reply.statusCode ?? 0)).on('error', () => resolve(0))
+    }).on('error', () => resolve(0))
+  })
+}
+
+/** 600 requests from 60 connections, spread over the servers. */
+async function flood (servers: readonly Server[], onAnswer = () => {}): Promise<Partial<Record<number, number>>> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 60 / servers.length })
+  const statuses = await Promise.all(Array.from({ length: 600 }, async (_, index) => {
+    const status = await ask(servers[index % servers.length]?.port ?? 0, agent)
+    onAnswer()
+    return status
+  }))
+  agent.destroy()
+  return Object.fromEntries([0, 200, 429].map((status) => [status, statuses.filter((each) => each === status).length]))
+}
+
+const algorithms = [{ algorithm: 'sliding' }, { algorithm: 'sliding', quota: 50 }, { algorithm: 'fixed', window: '1d' }, { algorithm: 'gcra', window: '1d', burst: 100 }]
+
+for (const choice of algorithms) {
+  const options = { quota: 100, window: '10m', ...choice }
+  const { quota } = options
+
+  test(`rate-limit lets exactly the quota pass of 600 requests at once over 3 processes (${choice.algorithm}, ${quota})`, async (t) => {
+    const { url } = await startRedisProcess(t)
+    const servers = await Promise.all([1, 2, 3].map(() => start(t, url, options)))
+
+    const counts = await flood(servers)
+
+    t.same(counts, { 0: 0, 200: quota, 429: 600 - quota })
+  })
+}
+
+test('rate-limit lets exactly 100 of 600 pass, at once from 60 connections, over 2 processes', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const servers = await Promise.all([1, 2].map(() => start(t, url, { quota: 100, window: '10m' })))
+
+  const counts = await flood(servers)
+
+  t.same(counts, { 0: 0, 200: 100, 429: 500 })
+})
+
+test('rate-limit never lets more than the quota pass when one of 3 processes is killed in the middle', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const servers = await Promise.all([1, 2, 3].map(() => start(t, url, { quota: 100, window: '10m' })))
+  let answers = 0
+
+  const counts = await flood(servers, () => {
+    answers += 1
+    if (answers === 30) servers[0]?.child.kill('SIGKILL')
+  })
+  const more = await flood(servers.slice(1))
+
+  t.ok((counts[0] ?? 0) > 0, 'some were lost with their process')
+  t.ok((counts[200] ?? 0) + (more[200] ?? 0) <= 100)
+  t.equal(more[429] ?? 0, 600 - (more[200] ?? 0))
+})

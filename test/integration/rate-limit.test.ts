@@ -1,0 +1,151 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { test } from 'tap'
+import type { Test } from 'tap'
+import journey from '../../plugins/request-lifecycle.ts'
+import rateLimit from '../../plugins/rate-limit.ts'
+import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
+import redis from '../../plugins/redis.ts'
+import { reached } from '../support/wait-for-redis.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
+
+/** A guest's app: none of the service's own plugins. */
+async function app (t: Test, options: RateLimitOptions, routes: (app: FastifyInstance) => void = () => {}, url?: string): Promise<FastifyInstance> {
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(redis, { url: url ?? (await startRedisProcess(t)).url })
+  await app.register(journey)
+  await app.register(rateLimit, options)
+  routes(app)
+  await app.ready()
+  await reached(app)
+  return app
+}
+
+const answer = async () => ({ fine: true })
+
+test('rate-limit tells the quota, what is left and when more comes', async (t) => {
+  const limited = await app(t, { quota: 3 }, (app) => app.get('/', answer))
+
+  const reply = await limited.inject('/')
+
+  t.equal(reply.statusCode, 200)
+  t.equal(reply.headers['ratelimit-policy'], '"default";q=3;w=60')
+  t.equal(reply.headers.ratelimit, '"default";r=2;t=60', 'no longer than the window')
+})
+
+test('rate-limit says when to come again each time, also from memory, and where another policy would let pass', async (t) => {
+  const limited = await app(t, { quota: 100 }, (app) => app.get('/', { config: { rateLimit: { quota: 1 } } }, answer))
+  await limited.inject('/')
+
+  for (const by of ['Redis', 'memory', 'memory']) {
+    const reply = await limited.inject('/')
+
+    t.equal(reply.statusCode, 429, by)
+    t.match(reply.headers['retry-after'], /^\d+$/, by)
+    t.match(reply.json().detail, /in \d+ seconds/, by)
+  }
+})
+
+test('rate-limit refuses what is over the quota with a problem document, in an app with handlers of its own too', async (t) => {
+  const limited = await app(t, { quota: 1 }, (app) => {
+    app.setErrorHandler((_error, _request, reply) => reply.code(418).send('mine'))
+    app.get('/', answer)
+  })
+  await limited.inject('/')
+
+  const reply = await limited.inject('/')
+
+  t.equal(reply.statusCode, 429)
+  t.equal(reply.headers['content-type'], 'application/problem+json')
+  t.equal(reply.headers['cache-control'], 'no-store')
+  t.match(reply.headers['retry-after'], /^(5\d|60|61)$/)
+  t.match(reply.json(), {
+    type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
+    status: 429,
+    code: 'PRISM_ERR_QUOTA_EXCEEDED',
+    'violated-policies': ['default']
+  })
+})
+
+test('rate-limit counts HEAD as GET, and what nobody answers', async (t) => {
+  const limited = await app(t, { quota: 10 }, (app) => app.get('/cities/:id', { config: { rateLimit: { quota: 2 } } }, answer))
+
+  const statuses = [
+    await limited.inject('/cities/1'),
+    await limited.inject({ method: 'HEAD', url: '/cities/2' }),
+    await limited.inject('/cities/3'),
+    await limited.inject('/nowhere')
+  ].map(({ statusCode }) => statusCode)
+  const last = await limited.inject('/nowhere/else')
+
+  t.same(statuses, [200, 200, 429, 404])
+  t.match(last.headers.ratelimit, /^"default";r=6;/, 'the refused request took nothing from the stack')
+})
+
+test('rate-limit lets a route inherit from its scopes, and opt out', async (t) => {
+  const limited = await app(t, { quota: 100 }, (app) => {
+    app.register(async (scope) => {
+      scope.routeDefaults({ rateLimit: { quota: 30, window: '10s' } })
+      scope.get('/inherits', answer)
+      scope.get('/changes', { config: { rateLimit: { quota: 5 } } }, answer)
+      scope.get('/free', { config: { rateLimit: false } }, answer)
+    })
+  })
+
+  const fields = await Promise.all(['/inherits', '/changes', '/free'].map(async (url) => (await limited.inject(url)).headers['ratelimit-policy']))
+
+  t.same(fields, ['"default";q=100;w=60, "route";q=30;w=10', '"default";q=100;w=60, "route";q=5;w=10', undefined])
+})
+
+test('rate-limit lets exactly the quota pass, of 600 at once in two processes\' worth of apps', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const routes = (app: FastifyInstance) => { app.get('/', answer) }
+  const apps = [await app(t, { quota: 100 }, routes, url), await app(t, { quota: 100 }, routes, url)]
+
+  const timeouts = () => apps.reduce((sum, { redisPool }) => sum + redisPool.batch.counts.timeouts, 0)
+
+  // Where Redis answers late, an app counts by itself: such a round tells nothing, and another client comes.
+  for (let round = 1, isTold = false; !isTold; round++) {
+    const before = timeouts()
+    const replies = await Promise.all(Array.from({ length: 600 }, (_, index) => apps[index % 2]?.inject({ url: '/', remoteAddress: `192.0.2.${round}` })))
+    isTold = timeouts() === before || round === 20
+    if (!isTold) continue
+    t.equal(replies.filter((reply) => reply?.statusCode === 200).length, 100)
+    t.equal(replies.filter((reply) => reply?.statusCode === 429).length, 500)
+  }
+})
+
+test('rate-limit refuses wrong options at start, naming them', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const wrong: [unknown, string][] = [
+    [{ quota: '5' }, 'Option rateLimit.quota must be a whole number from 1 to 1000000000, but is a text.'],
+    [{ max: 5 }, 'Option rateLimit.max must be left out'],
+    [{ window: 60 }, 'Option rateLimit.window must be a duration'],
+    [{ quota: 5, cost: 6 }, 'Option rateLimit.cost must be a whole number from 0 to 5, but is 6.'],
+    [{ burst: 5 }, "Option rateLimit.burst must be left out, for it is gcra's, but is 5."]
+  ]
+
+  for (const [options, message] of wrong) {
+    await t.rejects(app(t, options as RateLimitOptions, undefined, url), { code: 'PRISM_ERR_OPTION', message: new RegExp(`^${message.replaceAll('.', '\\.')}`) })
+  }
+
+  await t.rejects(app(t, {}, (app) => app.get('/', { config: { rateLimit: { window: '1s' } } }, answer), url), { message: /^Option rateLimit\.window must be beside a quota/ })
+})
+
+test('rate-limit counts in the process while Redis is gone, or refuses, or lets pass, as the route says', async (t) => {
+  const server = await startRedisProcess(t)
+  const limited = await app(t, { quota: 1000, failure: 'open' }, (app) => {
+    app.get('/local', { config: { rateLimit: { quota: 2, failure: 'local' } } }, answer)
+    app.get('/closed', { config: { rateLimit: { quota: 2, failure: 'closed' } } }, answer)
+    app.get('/open', { config: { rateLimit: { quota: 2 } } }, answer)
+  }, server.url)
+  await server.kill()
+
+  const statuses = async (url: string) => [await limited.inject(url), await limited.inject(url), await limited.inject(url)].map(({ statusCode }) => statusCode)
+
+  t.same(await statuses('/local'), [200, 200, 429])
+  t.same(await statuses('/closed'), [503, 503, 503])
+  t.same(await statuses('/open'), [200, 200, 200])
+  t.equal((await limited.inject('/open')).headers.ratelimit, undefined)
+})

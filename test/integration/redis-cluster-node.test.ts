@@ -1,0 +1,116 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { RedisUnavailableError } from '../../src/shared/errors.ts'
+import { PooledRedis } from '../../src/redis/client.ts'
+import { resolveRedisPolicy } from '../../src/redis/options.ts'
+import { startCluster } from '../support/cluster.ts'
+import type { Cluster, ClusterOptions } from '../support/cluster.ts'
+import type { ClusterNode } from '../support/cluster-node.ts'
+import { Load } from '../support/load.ts'
+import { until } from '../support/until.ts'
+
+/** So that the slots of the living are served while others are not. */
+const inParts = ['--cluster-require-full-coverage', 'no']
+
+interface Scene {
+  cluster: Cluster
+  pool: PooledRedis
+  /** the one that is to die */
+  node: ClusterNode
+  /** keys that lie there */
+  theirs: string[]
+  /** keys that lie elsewhere */
+  others: string[]
+}
+
+async function start (t: Test, options: ClusterOptions): Promise<Scene> {
+  const cluster = await startCluster(t, options)
+  const pool = new PooledRedis(resolveRedisPolicy({ url: cluster.url }))
+  t.after(() => pool.quit())
+  await pool.start(5000)
+  await until(() => pool.load.ready === pool.load.connections, { what: 'all connections are ready' })
+  const [node] = cluster.masters
+  const owners = await Promise.all(Array.from({ length: 60 }, async (_, index) => ({ key: `key:${index}`, owner: await cluster.ownerOf(await cluster.slotOf(`key:${index}`)) })))
+  for (const { key } of owners) await pool.set(key, key)
+  const keysOf = (isTheirs: boolean) => owners.filter(({ owner }) => (owner === node) === isTheirs).map(({ key }) => key)
+  if (node === undefined) throw new Error('a cluster has masters')
+  return { cluster, pool, node, theirs: keysOf(true), others: keysOf(false) }
+}
+
+/** Reads keys in turn, a hundred a second; whose answer is another key's value has failed too. */
+function load (t: Test, pool: PooledRedis, keys: readonly string[]): Load {
+  let turn = 0
+  const load = new Load({
+    rate: 50,
+    call: async () => {
+      const key = keys[turn++ % keys.length] ?? ''
+      if (String(await pool.batch.get(key)) !== key) throw new Error('the answer to something else')
+    }
+  })
+  t.after(() => load.stop())
+  return load
+}
+
+async function allAnswer ({ pool, theirs, others }: Scene): Promise<boolean> {
+  const values = await Promise.all([...theirs, ...others].map((key) => pool.batch.get(key)))
+  return values.every((value, index) => String(value) === [...theirs, ...others][index])
+}
+
+/** What holds while a node is dead, and once it is back. */
+async function endure (t: Test, scene: Scene, die: () => unknown, comeBack: () => unknown): Promise<void> {
+  const { pool, theirs, others } = scene
+  const loads = { theirs: load(t, pool, theirs), others: load(t, pool, others) }
+  await until(() => loads.others.count('answered') > 20, { what: 'both are answered' })
+
+  await die()
+  await until(() => pool.isBroken, { what: 'the dead node is known' })
+  await until(() => loads.theirs.count('failed') > 0 && loads.theirs.count('waiting') === 0, { what: 'who waited for it has been told' })
+  const { timeouts } = pool.batch.counts
+  const refused = await Promise.allSettled(Array.from({ length: 100 }, (_, index) => pool.batch.get(theirs[index % theirs.length] ?? '')))
+  const answered = await Promise.all(others.map((key) => pool.batch.get(key)))
+  const pipeline = await pool.pipeline().get(theirs[0] ?? '').exec().catch((error: Error) => error)
+
+  t.ok(refused.every((each) => each.status === 'rejected' && each.reason instanceof RedisUnavailableError), 'its slots are refused')
+  t.ok(pipeline instanceof RedisUnavailableError, 'in a pipeline too')
+  t.equal(pool.batch.counts.timeouts, timeouts, 'nobody waited for it in vain')
+  t.same(answered.map(String), others)
+  t.equal(pool.state, 'degraded')
+
+  await comeBack()
+  await until(() => pool.state === 'ready' && allAnswer(scene), { what: 'all is well', deadlineMs: 30_000 })
+  loads.theirs.stop()
+  loads.others.stop()
+  await until(() => loads.others.count('waiting') === 0, { what: 'all are answered' })
+  t.equal(loads.others.count('failed'), 0, 'the others were answered all the while')
+}
+
+t.test('a node of a Cluster that hangs costs the slots of the others nothing, and its own no timeout each', { timeout: 90_000 }, async (t) => {
+  const scene = await start(t, { args: inParts })
+  const { server } = scene.node
+  t.after(() => server.isRunning && server.signal('SIGCONT'))
+
+  await endure(t, scene, () => server.signal('SIGSTOP'), () => server.signal('SIGCONT'))
+})
+
+t.test('a node of a Cluster that is killed is not missed once its replica has its slots', { timeout: 90_000 }, async (t) => {
+  const scene = await start(t, { args: inParts, replicas: 1 })
+  const { cluster, node, pool, theirs } = scene
+
+  await endure(t, scene, async () => {
+    await node.control.wait(1, 5000)
+    await node.server.kill()
+  }, () => cluster.settled())
+
+  t.equal(await pool.set(theirs[0] ?? '', 'written'), 'OK')
+})
+
+t.test('commands without a key, of which a Cluster has no slot, go to nodes that answer', { timeout: 90_000 }, async (t) => {
+  const { pool, node: { server }, theirs } = await start(t, { args: inParts })
+  t.after(() => server.signal('SIGCONT'))
+  server.signal('SIGSTOP')
+  await until(() => pool.batch.get(theirs[0] ?? '').then(() => false, () => pool.isBroken), { what: 'the dead node is known' })
+
+  const answers = await Promise.all(Array.from({ length: 9 }, () => pool.batch.command('PING', [])))
+
+  t.same(answers, Array(9).fill('PONG'))
+})

@@ -1,0 +1,136 @@
+import t from 'tap'
+import { Cluster as ClusterClient } from 'ioredis'
+import { startCluster } from '../support/cluster.ts'
+import { buildLimitedApp } from '../support/limited-app.ts'
+import { Load } from '../support/load.ts'
+import { buildSessionApp } from '../support/session-app.ts'
+import { Browser } from '../support/session-browser.ts'
+import { startStack } from '../support/stack.ts'
+import type { Stack } from '../support/stack.ts'
+import { until } from '../support/until.ts'
+import { countWrites } from '../support/writes.ts'
+
+async function hits (stack: Stack, n: number): Promise<boolean> {
+  const { status, cache } = await stack.page(n)
+  return status === 200 && /^prism; hit/.test(cache)
+}
+
+/** Pages enough to lie on every node. */
+async function fill (stack: Stack): Promise<number[]> {
+  const pages = Array.from({ length: 12 }, (_, index) => index)
+  for (const n of pages) await until(() => hits(stack, n), { what: `page ${n} is stored` })
+  return pages
+}
+
+t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
+  const cluster = await startCluster(t)
+
+  await t.test('what many ask at once is one write a node, of commands for one slot each', async (t) => {
+    const stack = await startStack(t, { url: cluster.url }, { events: false })
+    const pages = await fill(stack)
+    const written = countWrites(t, ...cluster.nodes.map(({ server }) => server.port))
+    await Promise.all(pages.map((n) => stack.page(n)))
+    written.clear()
+
+    await Promise.all(pages.map((n) => stack.page(n)))
+
+    t.ok(written.writes <= 3, `${written.writes} writes`)
+    t.equal(written.commands.get('MGET'), undefined)
+    t.ok(written.commands.has('GET'))
+  })
+
+  await t.test('a pool that was told of one node only finds out that it is one of a Cluster', async (t) => {
+    const stack = await startStack(t, { url: cluster.masters[1]?.server.url }, { events: false })
+    await fill(stack)
+
+    t.equal(await stack.write('changed'), 200)
+    t.equal(await stack.read(), 'changed')
+    t.ok(stack.app.redisPool.server?.isCluster)
+  })
+
+  await t.test('a pool opens its connections beside a Cluster client of the app', async (t) => {
+    const client = new ClusterClient(cluster.masters.map(({ server: { host, port } }) => ({ host, port })))
+    t.after(() => client.disconnect())
+    const stack = await startStack(t, { client }, { events: false })
+    await fill(stack)
+
+    t.equal(await stack.read(), 'begun')
+    t.equal(client.status, 'ready')
+  })
+
+  await t.test('a visitor signs out while the slot is on its way', async (t) => {
+    const browser = new Browser(await buildSessionApp(t, cluster.url))
+    await until(async () => (await browser.post('/sign-in/moving')).status === 200, { what: 'somebody is signed in' })
+    const thief = browser.copy()
+    const slot = await cluster.slotOf('session:{moving}')
+    const from = await cluster.ownerOf(slot)
+    const migration = await cluster.openMigration(slot, cluster.masters.find((master) => master !== from) ?? from)
+
+    t.equal((await browser.post('/sign-out')).status, 200)
+    t.equal((await thief.get('/required')).status, 401)
+    await migration.moveKeys()
+    await migration.close()
+    t.equal((await thief.get('/required')).status, 401)
+  })
+
+  await t.test('a request takes a place that has ended while its slot is on its way', async (t) => {
+    const key = 'ratelimit:{ip:127.0.0.1}:GET:/held%23places'
+    const app = await buildLimitedApp(t, {
+      url: cluster.url,
+      limit: { quota: 1000, window: '1m' },
+      routes: (app) => { app.get('/held', { config: { rateLimit: { concurrency: 1 } } }, async () => await from.control.zrangebyscore(key, Date.now(), '+inf')) }
+    })
+    const slot = await cluster.slotOf(key)
+    const from = await cluster.ownerOf(slot)
+    await from.control.zadd(key, 1, 'ended')
+    await from.control.pexpire(key, 60_000)
+    const migration = await cluster.openMigration(slot, cluster.masters.find((master) => master !== from) ?? from)
+
+    const places = (await app.inject('/held')).json<string[]>()
+
+    t.equal(places.length, 1, 'it was under way in Redis')
+    await migration.moveKeys()
+    await migration.close()
+  })
+
+  await t.test('a lease in a Cluster watches a key', async (t) => {
+    const { app: { redisPool } } = await startStack(t, { url: cluster.url }, { events: false })
+    await using lease = await redisPool.lease()
+
+    await lease.client.watch('key')
+    await redisPool.set('key', 'from elsewhere')
+    const lost = await lease.client.multi().set('key', 'mine').exec()
+
+    t.equal(lost, null)
+    t.equal(await redisPool.get('key'), 'from elsewhere')
+  })
+})
+
+t.test('in a Cluster, every request is answered while a master fails, and its part is back with its replica', { timeout: 100_000 }, async (t) => {
+  const cluster = await startCluster(t, { replicas: 1 })
+  const stack = await startStack(t, { url: cluster.url }, { events: false })
+  const pages = await fill(stack)
+  const keys = (await Promise.all(cluster.masters.map(({ control }) => control.keys('session:*')))).flat()
+  const master = await cluster.ownerOf(await cluster.slotOf(keys[0] ?? ''))
+  const statuses = new Map<number, number>()
+  const load = new Load({
+    rate: 100,
+    call: async () => {
+      const { status } = await stack.page(pages[load.samples.length % pages.length])
+      statuses.set(status, (statuses.get(status) ?? 0) + 1)
+    }
+  })
+  t.after(() => load.stop())
+
+  await cluster.failover(master)
+  const pageOnEveryNode = () => Promise.all(pages.map((n) => hits(stack, n)))
+  await until(async () => (await pageOnEveryNode()).every(Boolean), { what: 'every page is from the cache', deadlineMs: 30_000 })
+  await until(async () => await stack.read() === 'begun', { what: 'the session is back' })
+  load.stop()
+  await until(() => load.count('waiting') === 0, { what: 'all are answered' })
+
+  t.equal(await stack.write('after the failover'), 200)
+  t.equal(await stack.read(), 'after the failover')
+  t.same([...statuses.keys()], [200])
+  t.equal(load.count('failed'), 0)
+})

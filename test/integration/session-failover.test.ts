@@ -1,0 +1,36 @@
+import { Redis } from 'ioredis'
+import tap, { test } from 'tap'
+import { disconnectTimeout } from '../support/redis-process.ts'
+import { startSentinel } from '../support/sentinel.ts'
+import { buildSessionApp } from '../support/session-app.ts'
+import { Browser } from '../support/session-browser.ts'
+import { until } from '../support/until.ts'
+
+tap.setTimeout(120_000)
+
+test('a replica that never heard of a sign-out and becomes master brings nobody back', { timeout: 120_000 }, async (t) => {
+  const group = await startSentinel(t)
+  const [master, replica] = group.servers
+  if (master === undefined || replica === undefined) throw new Error('a master and a replica')
+  const app = await buildSessionApp(t, `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`)
+  const operator = new Redis(master.url, { disconnectTimeout })
+  t.after(() => { operator.disconnect() })
+  const [out, stays] = [new Browser(app), new Browser(app)]
+  for (const [browser, user] of [[out, 'out'], [stays, 'stays']] as const) await until(async () => (await browser.post(`/sign-in/${user}`)).status === 200, { what: 'somebody is signed in' })
+  const thief = out.copy()
+  t.equal(await operator.wait(1, 5000), 1, 'the replica knows both')
+
+  process.kill(replica.pid, 'SIGSTOP')
+  await operator.call('CLIENT', 'KILL', 'TYPE', 'replica')
+  t.equal((await out.post('/sign-out')).status, 200)
+  operator.disconnect()
+  await master.kill()
+  process.kill(replica.pid, 'SIGCONT')
+  const promoted = new Redis(replica.url, { disconnectTimeout })
+  t.after(() => { promoted.disconnect() })
+  t.equal(await promoted.exists('session:{out}'), 1, 'it was not told')
+
+  await until(async () => (await stays.get('/required')).status === 200, { what: 'the new master is found', deadlineMs: 60_000 })
+  t.equal((await thief.get('/required')).status, 401)
+  await until(async () => await promoted.exists('session:{out}') === 0, { what: 'the new master is told' })
+})

@@ -1,0 +1,141 @@
+import websocket from '@fastify/websocket'
+import fastify from 'fastify'
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import { test } from 'tap'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+import prism from '../../plugins/index.ts'
+import type { SessionOptions } from '../../plugins/index.ts'
+import { testSecret } from '../support/app.ts'
+import { reached, unlessLate } from '../support/wait-for-redis.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
+
+const apple = 'https://appleid.example'
+const listed = 'https://shop.example'
+
+/** An app with a form, a WebSocket route, and a callback that another site posts. */
+async function startApp (t: Test, session: Partial<SessionOptions> = {}, isWebsocketFirst = false): Promise<{ app: FastifyInstance, port: number, cookie: string }> {
+  const { url } = await startRedisProcess(t)
+  const app = fastify()
+  t.after(() => app.close())
+  if (isWebsocketFirst) await app.register(websocket)
+  await app.register(prism, { redis: { url }, session: { secrets: [testSecret], ...session }, rateLimit: false })
+  if (!isWebsocketFirst) await app.register(websocket)
+  app.removeContentTypeParser('text/plain')
+  app.post('/sign-in', async (request) => { await request.session.signIn('ann') })
+  app.post('/form', async (request) => request.session.userId ?? 'anonymous')
+  app.get('/form', async (request) => request.session.userId ?? 'anonymous')
+  app.post('/note', async (request) => { request.session.set('test-note', 'x') })
+  app.post('/callback', { config: { session: { origins: [apple] } } }, async (request) => request.session.userId ?? 'anonymous')
+  app.register(async (scope) => {
+    scope.routeDefaults({ session: { origins: [apple] } })
+    scope.post('/members', { config: { session: 'required' } }, async (request) => request.session.userId)
+    scope.get('/ws-callback', { websocket: true }, greet)
+  })
+  app.post('/off', { config: { session: false } }, async () => 'off')
+  app.get('/ws', { websocket: true }, greet)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  await reached(app)
+  const { cookies } = await unlessLate(() => app.inject({ method: 'POST', url: '/sign-in' }))
+  return { app, port: (app.server.address() as AddressInfo).port, cookie: cookies.map(({ name, value }) => `${name}=${value}`).join('; ') }
+}
+
+function greet (socket: WebSocket, request: { session: { userId: string | undefined } }): void {
+  socket.send(request.session.userId ?? 'anonymous')
+}
+
+type Fields = Record<string, string>
+
+/** What a WebSocket route makes of a request: its greeting, or the status of the refusal. */
+async function open (t: Test, port: number, path: string, headers: Fields): Promise<string> {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { headers })
+  t.after(() => socket.terminate())
+  return await new Promise((resolve) => {
+    socket.on('message', (text) => resolve(String(text as Buffer)))
+    socket.on('unexpected-response', (request, { statusCode }) => { resolve(String(statusCode)); request.destroy() })
+    socket.on('error', () => {}) // a refusal is told before
+  })
+}
+
+async function post (app: FastifyInstance, url: string, headers: Fields): Promise<string> {
+  const { statusCode, body } = await app.inject({ method: 'POST', url, headers })
+  return statusCode === 200 ? body : String(statusCode)
+}
+
+for (const isWebsocketFirst of [false, true]) {
+  test(`session origins are judged alike for unsafe methods and upgrades, ${isWebsocketFirst ? '@fastify/websocket' : 'the stack'} first`, async (t) => {
+    const { app, port, cookie } = await startApp(t, { origins: [listed] }, isWebsocketFirst)
+    const host = `127.0.0.1:${port}`
+    const verdicts: [fields: Fields, verdict: string][] = [
+      [{}, 'ann'],
+      [{ origin: `http://${host}` }, 'ann'],
+      [{ origin: `http://${host}`, 'sec-fetch-site': 'same-origin' }, 'ann'],
+      [{ origin: 'null', 'sec-fetch-site': 'same-origin' }, 'ann'],
+      [{ origin: listed, 'sec-fetch-site': 'cross-site' }, 'ann'],
+      [{ origin: listed }, 'ann'],
+      [{ origin: `http://${host}`, 'sec-fetch-site': 'cross-site' }, '403'],
+      [{ origin: `http://${host}`, 'sec-fetch-site': 'same-site' }, '403'],
+      [{ origin: 'http://127.0.0.1' }, '403'],
+      [{ origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' }, '403'],
+      [{ origin: 'https://evil.example' }, '403'],
+      [{ origin: `${listed}.evil.example` }, '403'],
+      [{ origin: apple, 'sec-fetch-site': 'cross-site' }, '403'],
+      [{ origin: 'null' }, '403'],
+      [{ origin: 'null', 'sec-fetch-site': 'cross-site' }, '403'],
+      [{ 'sec-fetch-site': 'cross-site' }, '403']
+    ]
+    for (const [fields, verdict] of verdicts) {
+      t.equal(await post(app, '/form', { host, cookie, ...fields }), verdict, `POST ${JSON.stringify(fields)}`)
+      t.equal(await open(t, port, '/ws', { cookie, ...fields }), verdict, `upgrade ${JSON.stringify(fields)}`)
+    }
+    t.equal((await app.inject({ url: '/form', headers: { host, cookie, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' } })).body, 'ann', 'a safe method changes nothing')
+    t.equal((await app.inject({ url: '/form', headers: { host, cookie, origin: 'https://evil.example', connection: 'upgrade', upgrade: 'h2c' } })).body, 'ann', 'nor does an upgrade that no page can ask for')
+  })
+}
+
+test('session origins of a route are trusted there alone, besides those of the stack and the scopes', async (t) => {
+  const { app, port, cookie } = await startApp(t, { origins: [listed] })
+  const from = (origin: string) => ({ cookie, origin, 'sec-fetch-site': 'cross-site' })
+
+  t.equal(await post(app, '/callback', from(apple)), 'ann')
+  t.equal(await post(app, '/callback', from(listed)), 'ann')
+  t.equal(await post(app, '/callback', from('https://evil.example')), '403')
+  t.equal(await post(app, '/members', from(apple)), 'ann', 'a route keeps the origins of its scope')
+  t.equal(await open(t, port, '/ws-callback', from(apple)), 'ann')
+  t.equal(await post(app, '/form', from(apple)), '403')
+  t.equal(await open(t, port, '/ws', from(apple)), '403')
+})
+
+test('session origins refuse no request without the session\'s cookie, and let it begin no session', async (t) => {
+  const { app, port, cookie } = await startApp(t)
+  const foreign = { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' }
+
+  t.equal(await post(app, '/form', foreign), 'anonymous')
+  t.equal(await post(app, '/form', { 'sec-fetch-site': 'cross-site' }), 'anonymous')
+  t.equal(await post(app, '/form', { ...foreign, cookie: 'theme=dark; xsid=1' }), 'anonymous', 'another cookie is none')
+  t.equal(await open(t, port, '/ws', foreign), 'anonymous')
+  t.equal(await post(app, '/members', foreign), '401')
+  t.equal(await post(app, '/off', { ...foreign, cookie }), 'off')
+  t.equal(await post(app, '/form', { ...foreign, cookie: 'sid=forged' }), '403')
+  for (const [fields, verdict] of [[{ ...foreign, origin: 'null' }, 'anonymous'], [{ origin: 'null', 'sec-fetch-site': 'same-site' }, 'anonymous'], [{ origin: 'null' }, '403']] as [Fields, string][]) {
+    t.equal(await post(app, '/form', fields), verdict, `POST ${JSON.stringify(fields)}`)
+    t.equal(await post(app, '/callback', fields), verdict, `POST to a callback ${JSON.stringify(fields)}`)
+    t.equal(await open(t, port, '/ws', fields), verdict, `upgrade ${JSON.stringify(fields)}`)
+  }
+  for (const url of ['/sign-in', '/note']) {
+    const { statusCode, headers, json } = await app.inject({ method: 'POST', url, headers: foreign })
+    t.same([statusCode, headers['set-cookie'], json<{ code: string }>().code], [403, undefined, 'PRISM_ERR_ORIGIN'], url)
+  }
+})
+
+test('session origins with a star are refused at start, wherever they are named', async (t) => {
+  const [app, refused] = [fastify(), fastify()]
+  t.after(() => Promise.all([app.close(), refused.close()]))
+  const star = ['https://*.example.com']
+  await t.rejects(async () => await refused.register(prism, { redis: { url: 'redis://127.0.0.1:1' }, session: { secrets: [testSecret], origins: star } }), { code: 'PRISM_ERR_OPTION', message: /session\.origins/ })
+  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: { secrets: [testSecret] } })
+
+  t.throws(() => app.post('/callback', { config: { session: { origins: star } } }, async () => {}), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ })
+  t.throws(() => app.routeDefaults({ session: { origins: star } }), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ })
+})

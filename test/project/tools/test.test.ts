@@ -1,0 +1,109 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { until } from '../../support/until.ts'
+
+t.setTimeout(120_000) // each starts a test runner of its own
+
+const root = join(import.meta.dirname, '../../..')
+const begin = "import t from 'tap'\nt.test('good', async (t) => { t.ok(true) })\n"
+
+/** What the runner says of test files with these texts, and its exit code. */
+async function verdict (t: Test, texts: Record<string, string>, names = Object.keys(texts)): Promise<{ code: number | null, said: string[] }> {
+  const { code, output } = await start(suite(t, texts), names.map((name) => `test/${name}.test.ts`)).ended
+  return { code, said: output.split('\n').filter((line) => /^not ok:|^\d+ skipped$|^\d+ passed/.test(line)).sort() }
+}
+
+/** A folder with these test files, removed with the test. */
+function suite (t: Test, texts: Record<string, string>): string {
+  const folder = mkdtempSync(join(tmpdir(), 'prism-runner-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+  mkdirSync(join(folder, 'test'))
+  writeFileSync(join(folder, 'package.json'), '{ "name": "tested", "type": "module" }')
+  for (const [name, text] of Object.entries(texts)) writeFileSync(join(folder, 'test', `${name}.test.ts`), text)
+  return folder
+}
+
+function start (folder: string, args: string[]): { child: ChildProcess, ended: Promise<{ code: number | null, output: string }> } {
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^_?TAP/.test(name)))
+  const child = spawn(process.execPath, [join(root, 'tools', 'test.mjs'), ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'ignore'] })
+  let output = ''
+  child.stdout.on('data', (chunk) => { output += String(chunk) })
+  return { child, ended: new Promise((resolve) => child.once('close', (code) => resolve({ code, output }))) }
+}
+
+t.test('test runner counts the innermost tests, a file without any as one, and skipped ones apart', async (t) => {
+  const { code, said } = await verdict(t, {
+    nested: `${begin}t.test('two', async (t) => { t.test('inner', async (t) => { t.ok(true) }) })`,
+    flat: "import t from 'tap'\nt.ok(true)",
+    skipping: `${begin}t.test('b', { skip: 'no chromium' }, async () => {})\nt.test('c', { todo: 'later' }, async () => {})`,
+    skipped: "import t from 'tap'\nt.test('b', { skip: 'no wrk' }, async () => {})"
+  })
+
+  t.same(said, ['3 skipped', '4 passed, 0 failed'])
+  t.equal(code, 0)
+})
+
+const outside = 'failed outside its tests'
+const hollow = 'a file without an assertion proves nothing'
+const red: ReadonlyArray<[name: string, text: string, said: string]> = [
+  ['without-assertion', 'export const x = 1', `: ${hollow}`],
+  ['does-not-parse', 'const', `: ${hollow}`],
+  ['fails', `${begin}t.test('bad', async (t) => { t.equal(1, 2) })`, ' > bad'],
+  ['fails-deep-inside', `${begin}t.test('bad', async (t) => { t.test('inner', async (t) => { t.equal(1, 2) }) })`, ' > bad > inner'],
+  ['never-ends', `${begin}t.test('bad', async (t) => { await new Promise(() => {}) })`, ' > bad'],
+  ['throws', `${begin}throw new Error('late')`, `: ${outside}`],
+  ['is-killed', `${begin}t.test('bad', async () => { process.kill(process.pid, 'SIGKILL') })`, `: ${outside}`],
+  ['leaves-early', `${begin}t.test('bad', async () => { process.exit(0) })`, `: ${outside}`],
+  ['rejects-unseen', `${begin}Promise.reject(new Error('late'))`, `: ${outside}`],
+  ['throws-at-its-end', `${begin}t.teardown(() => { throw new Error('late') })`, `: ${outside}`]
+]
+
+t.test('test runner is red for each way in which a file can fail, and names it', async (t) => {
+  const { code, said } = await verdict(t, Object.fromEntries(red))
+
+  for (const [name, , what] of red) t.ok(said.includes(`not ok: test/${name}.test.ts${what}`), `${name}${what}`)
+  t.equal(said[0], '8 passed, 10 failed')
+  t.equal(said.length, red.length + 1)
+  t.equal(code, 1)
+})
+
+t.test('test runner is red for a file that takes too long, and ends it', async (t) => {
+  const { code, said } = await verdict(t, {
+    slow: `${begin}t.setTimeout(5000)\nt.test('bad', async (t) => { setInterval(() => {}, 1000); await new Promise(() => {}) })`,
+    busy: `${begin}t.setTimeout(5000)\nt.test('bad', async (t) => { for (;;); })`,
+    flat: "import t from 'tap'\nt.ok(true)"
+  })
+
+  t.match(said.join('\n'), 'not ok: test/slow.test.ts > ')
+  t.match(said.join('\n'), 'not ok: test/busy.test.ts')
+  t.match(said[0], /^3 passed, [23] failed$/)
+  t.equal(code, 1)
+})
+
+t.test('test runner that is ended ends what it runs, begins nothing more, and is red', async (t) => {
+  const folder = suite(t, {
+    hangs: `import { writeFileSync } from 'node:fs'\n${begin}writeFileSync('pid', String(process.pid))\nsetInterval(() => {}, 1000)`,
+    next: `import { writeFileSync } from 'node:fs'\n${begin}writeFileSync('next', '')`
+  })
+  const runner = start(folder, ['--jobs=1', 'test/hangs.test.ts', 'test/next.test.ts'])
+  const pid = await until(() => existsSync(join(folder, 'pid')) && Number(readFileSync(join(folder, 'pid'), 'utf8')), { what: 'the first file runs' })
+
+  runner.child.kill('SIGTERM')
+  const { code, output } = await runner.ended
+
+  t.match(output, /^not ok: stopped by SIGTERM$/m)
+  t.equal(code, 1)
+  t.throws(() => process.kill(pid, 0), { code: 'ESRCH' })
+  t.notOk(existsSync(join(folder, 'next')))
+})
+
+t.test('test runner is red where nothing ran', async (t) => {
+  const skipped = { skipped: "import t from 'tap'\nt.test('b', { skip: 'no wrk' }, async () => {})" }
+
+  t.same(await verdict(t, skipped), { code: 1, said: ['0 passed, 1 failed', '1 skipped', 'not ok: no test ran'] })
+  t.same(await verdict(t, {}, ['not-there']), { code: 1, said: ['0 passed, 1 failed', 'not ok: no test file test/not-there.test.ts'] })
+})

@@ -1,0 +1,37 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { CacheWorld } from '../support/cache-model-world.ts'
+import type { Act } from '../support/cache-model-world.ts'
+
+/** `SOAK_RUNS=500 node test/property/cache-model.test.ts` looks longer. */
+const runs = Number(process.env.SOAK_RUNS ?? 12)
+const any = fc.nat(30)
+
+const act: fc.Arbitrary<Act> = fc.oneof(
+  { weight: 14, arbitrary: fc.record({ what: fc.constant('ask' as const), app: any, id: any, isSwapped: fc.boolean(), isHeld: fc.nat(3).map((chance) => chance === 0) }) },
+  { weight: 2, arbitrary: fc.record({ what: fc.constant('refuse' as const), app: any, id: any, isSlow: fc.boolean() }) },
+  { weight: 6, arbitrary: fc.record({ what: fc.constant('release' as const), of: any }) },
+  { weight: 4, arbitrary: fc.record({ what: fc.constant('write' as const), of: any }) },
+  { weight: 5, arbitrary: fc.record({ what: fc.constant('purge' as const), app: any, id: any, isSoft: fc.boolean(), ofAll: fc.boolean() }) },
+  { weight: 2, arbitrary: fc.record({ what: fc.constant('lose' as const), of: any }) },
+  { weight: 2, arbitrary: fc.record({ what: fc.constantFrom('save' as const, 'restart' as const, 'lag' as const, 'failover' as const) }) },
+  { weight: 2, arbitrary: fc.record({ what: fc.constant('setBack' as const) }) }
+)
+
+t.test('cache gives nobody an answer older than a purge that had answered, forgets no waiter and leaves no key without an end, whatever three processes, Redis and its replica do', { timeout: 0 }, async (t) => {
+  const world = await CacheWorld.start(t)
+  let answers = 0
+
+  const property = fc.asyncProperty(fc.array(act, { minLength: 10, maxLength: 60, size: 'max' }), async (acts) => {
+    await world.begin()
+    for (const each of acts) await world.act(each)
+    await world.end()
+    answers += acts.filter(({ what }) => what === 'ask').length
+    if (world.faults.length > 0) throw new Error(world.faults.join('\n'))
+  })
+
+  await fc.assert(property, { numRuns: runs, endOnFailure: runs > 100 })
+  const hits = world.apps.reduce((sum, { cache: { counts } }) => sum + counts.hit, 0)
+  t.comment(`${answers} answers, ${hits} hits`)
+  t.ok(hits > 0)
+})

@@ -1,0 +1,187 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import { openInstance } from '../../service/app.ts'
+import journey from '../../plugins/request-lifecycle.ts'
+import problems from '../../service/plugins/problems.ts'
+import refusals from '../../service/plugins/reject-malformed.ts'
+import { readConfig } from '../../service/config.ts'
+
+/** The service's instance with its limits, and two routes of the test's own; listening. */
+async function listening (t: Test, more: (app: FastifyInstance) => void = () => {}): Promise<{ app: FastifyInstance, port: number }> {
+  const app = openInstance(readConfig({ LOG_LEVEL: 'silent' }))
+  t.after(() => app.close())
+  await app.register(problems)
+  await app.register(journey)
+  await app.register(refusals)
+  app.get('/items/:id', async (request) => ({ ip: request.ip, id: request.id, host: request.host, url: request.url }))
+  app.post('/items', async () => 'ok')
+  more(app)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  return { app, port: Number(new URL(app.listeningOrigin).port) }
+}
+
+interface Answer { status: number, fields: string, body: string, isClosed: boolean }
+
+/** What comes back for these bytes, until the server closes or the answer's body is whole. */
+async function exchange (port: number, bytes: string, onBegun?: (socket: Socket) => void): Promise<Answer> {
+  const socket = connect(port, '127.0.0.1')
+  await once(socket, 'connect')
+  socket.write(bytes)
+  let text = ''
+  let isClosed = false
+  await new Promise<void>((resolve) => {
+    socket.on('data', (chunk) => {
+      text += String(chunk)
+      if (!text.includes('\r\n\r\n')) return
+      if (onBegun !== undefined) onBegun(socket)
+      else if (!/^connection: close/im.test(text)) resolve()
+    })
+    socket.on('error', () => {}) // a reset after the answer: `close` follows
+    socket.once('close', () => {
+      isClosed = true
+      resolve()
+    })
+  })
+  socket.destroy()
+  const [fields = '', body = ''] = text.split('\r\n\r\n')
+  return { status: Number(fields.split(' ')[1]), fields, body, isClosed }
+}
+
+const refused: ReadonlyArray<[what: string, bytes: string, status: number, code: string]> = [
+  ['two Host fields', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['two equal Host fields', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['two Host fields where nothing answers', 'GET /none HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['no Host field', 'GET /items/1 HTTP/1.1\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['a Host with a space in it', 'GET /items/1 HTTP/1.1\r\nHost: a b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['a Host with a path', 'GET /items/1 HTTP/1.1\r\nHost: a/b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['a Host with a user', 'GET /items/1 HTTP/1.0\r\nHost: ada@a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['a target whose host is none', 'GET http://ada@a/items/1 HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['HTTP/0.9', 'GET /items/1\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['an expectation that nobody meets', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n', 417, 'PRISM_ERR_EXPECTATION'],
+  ['a transfer coding that nobody undoes', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n', 400, 'PRISM_ERR_TRANSFER_ENCODING'],
+  ['TRACE', 'TRACE /items/1 HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n', 405, 'PRISM_ERR_METHOD'],
+  ['Transfer-Encoding in HTTP/1.0', 'POST /items HTTP/1.0\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n', 400, 'PRISM_ERR_TRANSFER_ENCODING'],
+  ['a cookie of 10 kB', `GET /items/1 HTTP/1.1\r\nHost: a\r\nCookie: session=${'x'.repeat(10_000)}\r\n\r\n`, 431, 'PRISM_ERR_COOKIE_TOO_LARGE'],
+  ['header fields over 16 KiB', `GET /items/1 HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(17_000)}\r\n\r\n`, 431, 'PRISM_ERR_FIELDS_TOO_LARGE'],
+  ['what is no HTTP', 'hello there\r\n\r\n', 400, 'PRISM_ERR_MALFORMED'],
+  ['both Content-Length and Transfer-Encoding', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n', 400, 'PRISM_ERR_MALFORMED'],
+  ['a line feed in a field', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n', 400, 'PRISM_ERR_MALFORMED']
+]
+
+for (const [what, bytes, status, code] of refused) {
+  t.test(`app refuses ${what} with a problem document, and closes`, async (t) => {
+    const { port } = await listening(t)
+
+    const answer = await exchange(port, bytes)
+
+    t.equal(answer.status, status)
+    t.match(answer.fields.toLowerCase(), 'content-type: application/problem+json')
+    t.match(JSON.parse(answer.body), { status, code, instance: /^[0-9a-f-]{36}$/ })
+    t.ok(answer.isClosed)
+    t.notMatch(answer.body, 'secret')
+  })
+}
+
+const wrong: ReadonlyArray<[what: string, bytes: string, status: number, code: string]> = [
+  ['a path that cannot be decoded', 'GET /items/%zz HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'PRISM_ERR_URL'],
+  ['a parameter that is too long', `GET /items/${'x'.repeat(200)} HTTP/1.1\r\nHost: a\r\n\r\n`, 414, 'PRISM_ERR_URL_TOO_LONG'],
+  ['a body of plain text', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}', 415, 'PRISM_ERR_MEDIA_TYPE'],
+  ['a body of 1 MB', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n', 413, 'PRISM_ERR_BODY_TOO_LARGE']
+]
+
+for (const [what, bytes, status, code] of wrong) {
+  t.test(`app answers ${what} with a problem document`, async (t) => {
+    const { port } = await listening(t)
+
+    const answer = await exchange(port, bytes)
+
+    t.equal(answer.status, status)
+    t.match(JSON.parse(answer.body), { status, code, instance: /^[0-9a-f-]{36}$/ })
+  })
+}
+
+t.test('app takes the host of a target in absolute form, whatever Host says', async (t) => {
+  const { port } = await listening(t)
+
+  const { status, body } = await exchange(port, 'GET http://shop.example:80/items/1?a=b HTTP/1.1\r\nHost: other.example\r\n\r\n')
+
+  t.equal(status, 200)
+  t.match(JSON.parse(body), { host: 'shop.example:80', url: '/items/1?a=b' })
+})
+
+for (const host of ['', 'a.example:3000', '[::1]:3000', 'xn--bcher-kva.example', '192.0.2.1', 'a_b.example']) {
+  t.test(`app answers Host: ${host}`, async (t) => {
+    const { port } = await listening(t)
+
+    const { status, body } = await exchange(port, `GET /items/1 HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
+
+    t.same([status, JSON.parse(body).host], [200, host])
+  })
+}
+
+t.test('app names the methods of its routes for OPTIONS *', async (t) => {
+  const { port } = await listening(t)
+
+  const { status, fields } = await exchange(port, 'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n')
+
+  t.equal(status, 204)
+  t.match(fields, /^allow: GET, HEAD, OPTIONS, POST$/im)
+})
+
+t.test('app answers a body that waits for its 100', async (t) => {
+  const { port } = await listening(t)
+
+  const { fields } = await exchange(port, 'POST /items HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}')
+
+  t.match(fields, /^HTTP\/1.1 100 Continue/)
+})
+
+t.test('app answers HTTP/1.0 without a Host', async (t) => {
+  const { port } = await listening(t)
+
+  t.equal((await exchange(port, 'GET /items/1 HTTP/1.0\r\n\r\n')).status, 200)
+})
+
+t.test('app has the limits of its server, and they reach it', async (t) => {
+  const { app } = await listening(t)
+
+  t.equal(app.server.requestTimeout, 10_000)
+  t.equal(app.server.headersTimeout, 5_000)
+  t.equal(app.initialConfig.bodyLimit, 65_536)
+})
+
+t.test('app ends a request whose header fields never end, with a problem document', async (t) => {
+  const { port } = await listening(t)
+
+  const answer = await exchange(port, 'GET /items/1 HTTP/1.1\r\nHost: a\r\nX-Slow: ')
+
+  t.equal(answer.status, 408)
+  t.match(JSON.parse(answer.body), { status: 408, code: 'PRISM_ERR_REQUEST_TIMEOUT' })
+})
+
+t.test('app never puts an error into an answer that has begun', async (t) => {
+  const { app, port } = await listening(t, (app) => {
+    app.get('/slow', (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-length': '100' })
+      reply.raw.write('begun')
+    })
+  })
+
+  const answer = await exchange(port, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n', (socket) => socket.write('no HTTP\r\n\r\n'))
+
+  t.equal(answer.status, 200)
+  t.equal(answer.body, 'begun')
+  t.ok(answer.isClosed)
+  t.ok(app.server.listening)
+})
+
+t.test('app takes no request id from a client', async (t) => {
+  const { app } = await listening(t)
+
+  const reply = await app.inject({ url: '/items/1', headers: { 'request-id': 'mine', 'x-request-id': 'mine' } })
+
+  t.match(reply.json().id, /^[0-9a-f-]{36}$/)
+})

@@ -1,0 +1,40 @@
+import { test } from 'tap'
+import { hashPassword, verifyPassword } from '../../../service/atlas/password.ts'
+
+test('a password is hashed with a salt of its own, and the cost is kept beside it', async (t) => {
+  const [one, two] = await Promise.all([hashPassword('correct horse'), hashPassword('correct horse')])
+
+  t.match(one, /^\$scrypt\$ln=15,r=8,p=3\$[\w+/]{22}\$[\w+/]{43}$/)
+  t.not(one, two)
+  t.equal(await verifyPassword('correct horse', one), true)
+  t.equal(await verifyPassword('correct horses', one), false)
+})
+
+test('a password that was hashed at another cost still verifies', async (t) => {
+  const cheap = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
+
+  t.equal(await verifyPassword('password', cheap), true)   // RFC 7914 section 12, cut to 32 bytes
+})
+
+test('no password is right for a name that nobody has', async (t) => {
+  t.equal(await verifyPassword('', undefined), false)
+  t.equal(await verifyPassword('correct horse', undefined), false)
+})
+
+test('many passwords at once take turns, and each gets its own answer', async (t) => {
+  const hashed = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
+
+  const answers = await Promise.all(['password', 'no', 'password', 'no', 'password'].map((password) => verifyPassword(password, hashed)))
+
+  t.same(answers, [true, false, true, false, true])
+})
+
+test('of a crowd of passwords those that would wait longest are refused at once', async (t) => {
+  const cheap = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
+
+  const outcomes = await Promise.allSettled(Array.from({ length: 500 }, () => verifyPassword('password', cheap)))
+
+  t.match(outcomes[0], { status: 'fulfilled', value: true })
+  t.match(outcomes.at(-1), { status: 'rejected', reason: { code: 'PRISM_ERR_PASSWORDS_FULL', statusCode: 503, retryAfterSeconds: Number } })
+  t.equal(await verifyPassword('password', cheap), true)
+})

@@ -1,0 +1,251 @@
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type { Browser, Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { rules } from '../../service/alerts/rules.ts'
+import { buildTestApp } from '../support/app.ts'
+import type { TestApp, TestAppOptions } from '../support/app.ts'
+import { complaintsOf, noBrowser, startBrowser } from '../support/chromium.ts'
+import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
+import { untilHit } from '../support/signed-in-client.ts'
+
+const token = 'a-token-of-the-operator'
+const needsChromium = { skip: noBrowser }
+const shots = process.env.PRISM_SHOTS
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+t.test('ops is not there in production without a token', async (t) => {
+  const app = await buildTestApp(t, { production: true })
+
+  for (const url of ['/ops', '/ops/feed', '/ops/page.js']) t.equal((await app.inject(url)).statusCode, 404, url)
+  t.equal((await app.inject({ method: 'POST', url: '/ops/session', payload: { token } })).statusCode, 404)
+  for (const method of ['DELETE', 'OPTIONS'] as const) t.equal((await app.inject({ method, url: '/ops/feed' })).statusCode, 404, method)
+})
+
+t.test('ops shows nothing but its door to who has no token, and sells a ticket for half an hour', async (t) => {
+  const app = await buildTestApp(t, { adminToken: token })
+
+  const door = await app.inject('/ops')
+  const wrong = await app.inject({ method: 'POST', url: '/ops/session', payload: { token: 'another' } })
+  const right = await app.inject({ method: 'POST', url: '/ops/session', payload: { token } })
+  const cookie = String(right.headers['set-cookie'])
+  const inside = await app.inject({ url: '/ops', headers: { cookie: cookie.split(';')[0] } })
+  const forged = await app.inject({ url: '/ops', headers: { cookie: `${cookie.split(';')[0]}x` } })
+
+  t.match(door.body, 'Sign in')
+  t.equal((await app.inject('/ops/feed')).statusCode, 401)
+  t.equal((await app.inject({ method: 'POST', url: '/ops/purge', payload: { tags: ['cities'] } })).statusCode, 401)
+  t.equal(wrong.statusCode, 401)
+  t.equal(right.statusCode, 204)
+  t.match(cookie, /Path=\/ops; Max-Age=1800; HttpOnly; SameSite=Strict$/)
+  t.match((await app.inject({ method: 'POST', url: '/ops/session', payload: { token }, headers: { 'x-forwarded-proto': 'https' } })).headers['set-cookie'], /; Secure$/)
+  t.match(inside.body, 'The last hour')
+  t.match(inside.headers['content-security-policy'], "default-src 'none'")
+  t.match(forged.body, 'Sign in')
+})
+
+t.test('ops refuses tries in a row, and pages of another origin', async (t) => {
+  const app = await buildTestApp(t, { adminToken: token })
+  const post = async (headers = {}) => (await app.inject({ method: 'POST', url: '/ops/session', payload: { token: 'another' }, headers })).statusCode
+
+  t.equal(await post({ origin: 'https://elsewhere.example' }), 403)
+  await until(async () => await post() === 429, { what: 'a refusal' })
+})
+
+t.test('ops sends a test alert for the operator alone, and tells followers why Redis cannot be used', async (t) => {
+  const redis = await startRedis(t)
+  const app = await buildTestApp(t, { adminToken: token, metricsEvery: '100ms', redisUrl: redis.url })
+  const headers = { authorization: `Bearer ${token}` }
+  await redis.kill()
+  await until(() => app.redisPool.reason?.code === 'connection_refused', { what: 'the reason' })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const feed = await fetch(`${app.listeningOrigin}/ops/feed`, { headers })
+
+  t.equal((await app.inject({ method: 'POST', url: '/ops/alert-test', payload: {} })).statusCode, 401)
+  t.same((await app.inject({ method: 'POST', url: '/ops/alert-test', payload: {}, headers })).json(), { webhook: 'none' })
+  let text = ''
+  for await (const chunk of feed.body ?? []) if (/"unusable":\{[^}]*"code":"connection_refused"/.test(text += Buffer.from(chunk).toString())) break
+  t.match(text, `Nothing listens at 127.0.0.1:${redis.port}`)
+})
+
+/** The service with its dashboard open in a browser, and what went wrong there. */
+async function opened (t: Test, options: TestAppOptions = {}): Promise<{ app: TestApp, browser: Browser, page: Page, faults: string[] }> {
+  const app = await buildTestApp(t, { adminToken: token, metricsEvery: '200ms', ...options })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const browser = await startBrowser(t)
+  const page = await browser.newPage({ viewport: { width: 1280, height: 900 } })
+  const faults = complaintsOf(page)
+  await page.goto(`${app.listeningOrigin}/ops`)
+  if (shots !== undefined) await page.screenshot({ path: `${shots}/door.png` })
+  await page.fill('#token', token)
+  await page.click('button')
+  await page.waitForSelector('#state[data-state]:not([data-state=waiting])')
+  return { app, browser, page, faults }
+}
+
+t.test('ops shows under load what the test caused, without an error of the page or its policy', needsChromium, async (t) => {
+  t.setTimeout(100_000)
+  const redis = await startRedis(t, { args: ['--maxmemory', '30mb', '--maxmemory-policy', 'volatile-ttl'] })
+  const memory = rules.filter(({ signal }) => signal === 'memoryShare')
+  const { app, page, faults } = await opened(t, { redisUrl: redis.url, alerting: { rules: memory.map((rule) => ({ ...rule, forSeconds: 0.2 })) } })
+  t.match(await page.textContent('#state'), 'All is well')
+
+  const became = { hit: 0, miss: 0 }
+  for (let index = 0; index < 60; index++) {
+    const { headers } = await app.inject({ url: index % 5 === 0 ? `/cities/${2_988_507 + index}` : '/cities/2988507' })
+    became[/; hit/.test(String(headers['cache-status'])) ? 'hit' : 'miss'] += 1
+  }
+  await until(async () => await page.textContent('.tile:first-child dd') === `${(became.hit / 60 * 100).toFixed(1).replace('.0', '')} %of cached routes`, { what: `${became.hit} hits of 60 as the hit rate` })
+  let refused = 0
+  for (let index = 0; index < 35; index++) refused += Number((await app.inject({ method: 'PUT', url: '/cities/2988507/notes', payload: { text: 'x' } })).statusCode === 429)
+  await until(async () => (await page.textContent('#refused tbody'))?.endsWith(`writes${refused}`), { what: 'who was refused' })
+  t.match(await page.textContent('#refused tbody'), `127.0.0.0/24writes${refused}`)
+  await until(async () => /cache/.test(await page.textContent('#spaces tbody') ?? ''), { what: 'the namespaces' })
+
+  const fill = redis.client.pipeline()
+  for (let index = 0; index < 255; index++) fill.set(`session:{filler${index}}`, 'x'.repeat(100_000), 'EX', 1000 + index * 20)
+  await fill.exec()
+  await page.waitForSelector('#alert-list li[data-severity=critical]')
+  t.match(await page.textContent('#alert-list'), 'Redis uses more than 90 % of its memory')
+  t.equal(await page.textContent('#state'), '1 alert', 'who is above 90 % is not told of 80 % as well')
+  t.equal(await page.getAttribute('.tile:nth-child(5)', 'data-state'), 'wrong')
+  const [used, share] = [Number(/used_memory:(\d+)/.exec(await redis.client.info('memory'))?.[1]), await page.textContent('.tile:nth-child(5) dd')]
+  t.ok(Math.abs(used / 30 / 1024 / 1024 * 100 - Number.parseFloat(share ?? '')) < 5, `${used} is shown as ${share}`)
+
+  await photograph(page, app)
+  await page.evaluate(axe)
+  for (const look of looks) {
+    await page.emulateMedia({ colorScheme: look.colorScheme })
+    await page.setViewportSize(look.size)
+    const found: { id: string, impact: string, nodes: { html: string }[] }[] = await page.evaluate('axe.run().then(({ violations }) => violations)')
+    t.same(found.filter(({ impact }) => impact === 'serious' || impact === 'critical').map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`), [], look.name)
+    t.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true, `${look.name}: nothing stands out to the side`)
+  }
+  t.same(faults, [])
+})
+
+t.test('ops purges by tag, once that was confirmed', needsChromium, async (t) => {
+  t.setTimeout(60_000)
+  const { app, page } = await opened(t)
+  const read = async () => await app.inject('/cities/2988507')
+  await untilHit(read)
+
+  await page.fill('#tag', 'city:2988507')
+  await page.click('#purge button')
+  await page.click('#confirm button[value=no]')
+  t.match((await read()).headers['cache-status'], 'hit')
+  await page.click('#purge button')
+  await page.click('#confirm button[value=yes]')
+  await until(async () => await page.textContent('#purged'), { what: 'the answer' })
+
+  t.match(await page.textContent('#purged'), 'Purged city:2988507')
+  t.notMatch((await read()).headers['cache-status'], 'hit')
+})
+
+t.test('ops shows what is stored for a URL, once that was confirmed', needsChromium, async (t) => {
+  t.setTimeout(60_000)
+  const { app, page, faults } = await opened(t)
+  await untilHit(async () => await app.inject('/cities/2988507'))
+
+  await page.fill('#url', '/cities/2988507')
+  await page.click('#look button')
+  await page.click('#confirm button[value=no]')
+  t.equal(await page.isVisible('#entry'), false)
+  await page.click('#look button')
+  await page.click('#confirm button[value=yes]')
+  await page.waitForSelector('#entry .facts')
+  const shown = await page.textContent('#entry') ?? ''
+  if (shots !== undefined) await page.locator('.tools').screenshot({ path: `${shots}/entry.png` })
+  await page.fill('#url', '/healthz/live')
+  await page.click('#look button')
+  await page.click('#confirm button[value=yes]')
+  await until(async () => /keeps its answers/.test(await page.textContent('#looked') ?? ''), { what: 'the other answer' })
+
+  for (const part of ['200, fresh', 'Fresh for', 'city:2988507', 'content-type']) t.match(shown, part)
+  t.notMatch(shown, 'Paris') // never the body
+  t.equal(await page.isVisible('#entry'), false)
+  t.same(faults, [])
+})
+
+t.test('ops is read by its headings and names, and used by its keys alone', needsChromium, async (t) => {
+  t.setTimeout(60_000)
+  const { app, page, faults } = await opened(t, { alerting: { rules: [] } })
+  const read = async () => await app.inject('/cities/2988507')
+  await untilHit(read)
+  await page.reload()
+  await page.waitForSelector('#state[data-state]:not([data-state=waiting])')
+
+  const outline = await page.locator('body').ariaSnapshot()
+  for (const part of ['heading "fastify-prism" [level=1]', 'heading "The last hour" [level=2]', 'status: All is well', 'textbox "Drop every stored answer with the tag"', 'table', 'columnheader "Keys"']) t.ok(outline.includes(part), part)
+  t.match(outline, /img "hits /)
+
+  await page.keyboard.press('Tab')
+  t.equal(await page.evaluate('document.activeElement.className'), 'skip')
+  await page.keyboard.press('Enter')
+  t.equal(await page.evaluate('document.activeElement.id'), 'main')
+  while (await page.evaluate('document.activeElement.id') !== 'tag') await page.keyboard.press('Tab')
+  await page.keyboard.type('city:2988507')
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('#confirm[open]')
+  t.equal(await page.evaluate('document.activeElement.id'), 'decline', 'what does no harm is at hand')
+  if (shots !== undefined) await page.screenshot({ path: `${shots}/dialog.png` })
+  await page.keyboard.press('Escape')
+  await page.waitForSelector('#confirm:not([open])', { state: 'attached' })
+  t.match((await read()).headers['cache-status'], 'hit')
+  t.equal(await page.evaluate('document.activeElement.id'), 'tag', 'back where it was')
+  await page.keyboard.press('Enter')
+  await page.waitForSelector('#confirm[open]')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Enter')
+  await until(async () => await page.textContent('#purged') === 'Purged city:2988507.', { what: 'the answer' })
+
+  t.notMatch((await read()).headers['cache-status'], 'hit')
+  t.same(faults, [])
+})
+
+t.test('ops says what to do where nothing was asked and nothing is stored yet', needsChromium, async (t) => {
+  t.setTimeout(60_000)
+  const { page, faults } = await opened(t)
+
+  await until(async () => /Nobody asked|0 requests|a second/.test(await page.textContent('#summary') ?? ''), { what: 'a summary' })
+  t.match(await page.textContent('#refused tbody'), 'Nobody was refused.')
+  t.match(await page.getAttribute('.plot', 'data-empty'), 'No cached route was asked yet')
+  t.same(faults, [])
+  if (shots !== undefined) await page.screenshot({ path: `${shots}/empty.png`, fullPage: true })
+})
+
+t.test('ops tells of a stored answer to operators alone, whoever asks without the page', async (t) => {
+  const app = await buildTestApp(t, { adminToken: token })
+  await untilHit(async () => await app.inject('/cities/2988507'))
+  const ask = async (headers: Record<string, string>, payload: object = { url: '/cities/2988507' }) => await app.inject({ method: 'POST', url: '/ops/entry', payload, headers })
+  const authorization = `Bearer ${token}`
+
+  t.equal((await ask({})).statusCode, 401)
+  t.equal((await ask({ authorization, origin: 'https://elsewhere.example' })).statusCode, 403)
+  t.equal((await ask({ authorization }, { url: 'cities' })).statusCode, 400)
+  t.match((await ask({ authorization })).json(), { found: 'fresh', route: '/cities/:id', status: 200 })
+})
+
+const looks = [
+  { name: 'dark', colorScheme: 'dark', size: { width: 1280, height: 900 } },
+  { name: 'light', colorScheme: 'light', size: { width: 1280, height: 900 } },
+  { name: 'phone', colorScheme: 'light', size: { width: 390, height: 844 } },
+  { name: 'small phone, dark', colorScheme: 'dark', size: { width: 320, height: 640 } }
+] as const
+
+/** With PRISM_SHOTS=folder: pictures for who works on the page, after a while of load. */
+async function photograph (page: Page, app: TestApp): Promise<void> {
+  if (shots === undefined) return
+  for (let round = 0; round < 60; round++) {
+    const count = Math.round(6 + 4 * Math.sin(round / 5) + 3 * Math.random())
+    for (let index = 0; index < count; index++) await app.inject(index % 9 === 0 ? `/cities/${2_988_600 + round * 9}` : index % 7 === 0 ? '/healthz/live' : '/cities?q=paris')
+    if (round % 3 === 0) await app.events.publish('alerts', { type: 'alert', data: {} })
+    await page.waitForTimeout(150)
+  }
+  for (const { name, colorScheme, size } of looks) {
+    await page.emulateMedia({ colorScheme })
+    await page.setViewportSize(size)
+    await page.screenshot({ path: `${shots}/${name}.png`, fullPage: true })
+  }
+}

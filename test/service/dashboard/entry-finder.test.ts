@@ -1,0 +1,56 @@
+import fastify from 'fastify'
+import t, { type Test } from 'tap'
+import prism from '../../../plugins/index.ts'
+import { EntryFinder } from '../../../service/dashboard/entry-finder.ts'
+import { testSecret } from '../../support/app.ts'
+import { reached } from '../../support/wait-for-redis.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/until.ts'
+
+const place = { protocol: 'http', host: 'service.example' }
+
+/** An app with routes of each kind, and who finds what it has stored. */
+async function kept (t: Test) {
+  const redis = await startRedis(t)
+  const app = fastify()
+  t.after(() => app.close())
+  await app.register(prism, { redis: { url: redis.url }, session: { secrets: [testSecret] }, rateLimit: false })
+  const entries = new EntryFinder()
+  app.addHook('onRoute', (route) => { if (route.method === 'GET') entries.add(route.url, app.lifecycle.resolvedFrom(route.config).cache) })
+  app.get('/cities/:id', { config: { cache: { ttl: '5m', tags: ['cities', 'city:one'] } } }, (_request, reply) => reply.headers({ 'x-api-key': 'hidden', 'content-language': 'fr' }).send({ text: 'x'.repeat(50) }))
+  app.get('/mine', { config: { cache: { ttl: '5m', partition: 'user' } } }, () => ({}))
+  app.get('/plain', () => ({}))
+  await app.ready()
+  await reached(app)
+  const ask = async (url: string) => await until(async () => /hit/.test(String((await app.inject(url)).headers['cache-status'])), { what: 'a hit' })
+  return { app, redis, ask, find: async (url: string) => await entries.find(url, place) }
+}
+
+t.test('entry tells age, size, tags and fields of what is stored for a URL, and shows no field that lets anybody in', async (t) => {
+  const { ask, find } = await kept(t)
+  await ask('/cities/one?b=2&a=1')
+
+  const view = await find('/cities/one?a=1&b=2')
+
+  t.match(view, { found: 'fresh', route: '/cities/:id', status: 200, tags: ['cities', 'city:one'], bodyBytes: 61, coding: 'identity' })
+  if (!('fields' in view)) return t.fail('it is stored')
+  t.ok(view.ageSeconds >= 0 && view.freshSeconds > 200 && view.freshSeconds <= 300)
+  t.same(Object.fromEntries(view.fields)['content-language'], 'fr')
+  t.same(Object.fromEntries(view.fields)['x-api-key'], '[not shown]')
+  t.notMatch(JSON.stringify(view), /hidden|xxx/)
+})
+
+t.test('entry says why there is nothing to show', async (t) => {
+  const { app, redis, ask, find } = await kept(t)
+
+  t.same(await find('/cities/two'), { found: 'nothing', route: '/cities/:id' })
+  t.same(await find('/mine'), { found: 'apart', route: '/mine' })
+  t.same(await find('/plain'), { found: 'uncached', route: null })
+  t.same(await find('http://'), { found: 'uncached', route: null })
+  await ask('/cities/two')
+  t.match(await find('https://service.example/cities/two'), { found: 'fresh' })
+  await app.cache.purge('cities')
+  t.same(await find('/cities/two'), { found: 'nothing', route: '/cities/:id' })
+  await redis.kill()
+  await until(async () => (await find('/cities/two')).found === 'unavailable', { what: 'Redis is gone' })
+})

@@ -1,0 +1,33 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import t from 'tap'
+import { testDatabase, testSecret } from '../support/app.ts'
+import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
+
+t.test('npm start hands SIGTERM on to the service, which ends', async (t) => {
+  const { url } = await startRedis(t)
+  const { PATH = '' } = process.env
+  const env = { PATH, REDIS_URL: url, DATABASE_PATH: testDatabase(t), SESSION_SECRET: testSecret, PORT: '0', HOST: '127.0.0.1' }
+  // Without what comes before the start: that set-up has run.
+  const npm = spawn('npm', ['start', '--ignore-scripts'], { cwd: join(import.meta.dirname, '../..'), env, detached: true, stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(npm, 'close') // once nobody writes to its output: the service has ended too
+  t.after(async () => {
+    try {
+      process.kill(-(npm.pid ?? 0), 'SIGKILL')
+    } catch {
+      // All of them have ended.
+    }
+    await ended
+  })
+  const logs: string[] = []
+  createInterface(npm.stdout).on('line', (line) => logs.push(line))
+  await until(() => logs.some((line) => line.includes('"Ready to answer"')), { what: 'the service listens', deadlineMs: 60_000 })
+
+  npm.kill('SIGTERM')
+  await ended
+
+  t.match(logs.at(-1), '"Stopped"')
+})

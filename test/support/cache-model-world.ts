@@ -1,0 +1,209 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { Redis } from 'ioredis'
+import { cachingApp } from './caching.ts'
+import type { Owner } from './cleanup-scope.ts'
+import { disconnectTimeout, startRedisProcess } from './redis-process.ts'
+import type { RedisProcess } from './redis-process.ts'
+import { startSwitch } from './redis-switch.ts'
+import type { Switch } from './redis-switch.ts'
+import { until } from './until.ts'
+
+/** One thing that happens; numbers choose among what there is. */
+export type Act =
+  | { what: 'ask', app: number, id: number, isSwapped: boolean, isHeld: boolean }
+  | { what: 'refuse', app: number, id: number, isSlow: boolean }
+  | { what: 'purge', app: number, id: number, isSoft: boolean, ofAll: boolean }
+  | { what: 'release' | 'write' | 'lose', of: number }
+  | { what: 'save' | 'restart' | 'lag' | 'failover' | 'setBack' }
+
+interface Server { process: RedisProcess, client: Redis }
+
+/** What was asked, and what the answer must not be older than. */
+interface Asked {
+  readonly url: string
+  readonly atLeast: number
+  readonly answer: Promise<{ statusCode: number, body: string, status: string }>
+}
+
+const ids = 2
+
+/** Three caching apps, a Redis that has a replica, and the truth that their handlers read, which waits until it is let out. */
+export class CacheWorld {
+  readonly apps: FastifyInstance[] = []
+  faults: string[] = []
+  #servers: [Server, Server]
+  readonly #switch: Switch
+  #round = 0
+  #values = [0, 0]
+  /** what a purge that had answered said to forget, by route: without and with a stale window */
+  #purged: Record<'plain' | 'swap', number[]> = { plain: [0, 0], swap: [0, 0] }
+  #asked: Asked[] = []
+  #held: (() => void)[] = []
+  #refused: (Promise<void> | undefined)[] = []
+  /** a handler that runs now is let out at once */
+  #isOpen = true
+
+  private constructor (servers: [Server, Server], address: Switch) {
+    this.#servers = servers
+    this.#switch = address
+  }
+
+  static async start (owner: Owner): Promise<CacheWorld> {
+    const servers = [await startServer(owner), await startServer(owner)] as [Server, Server]
+    const world = new CacheWorld(servers, await startSwitch(owner, servers[0].process.port))
+    for (let count = 0; count < 3; count++) world.apps.push(await world.#startApp(owner))
+    return world
+  }
+
+  /** Begins anew, with names that nobody knows. */
+  async begin (): Promise<void> {
+    this.#round += 1
+    this.#values = [0, 0]
+    this.#purged = { plain: [0, 0], swap: [0, 0] }
+    this.faults = []
+    await this.#follow()
+  }
+
+  async act (act: Act): Promise<void> {
+    if (act.what === 'ask') await this.#ask(act)
+    else if (act.what === 'refuse') await this.#refuse(act)
+    else if (act.what === 'purge') await this.#purge(act)
+    else if (act.what === 'release') this.#held.splice(act.of % Math.max(1, this.#held.length), 1)[0]?.()
+    else if (act.what === 'write') this.#values[act.of % ids] = (this.#values[act.of % ids] ?? 0) + 1
+    else if (act.what === 'lose') await this.#lose(act.of)
+    else await this[act.what]()
+  }
+
+  /** Lets everything out, and checks every answer, and every key. */
+  async end (): Promise<void> {
+    this.#isOpen = true
+    for (const release of this.#held.splice(0)) release()
+    let answered = 0
+    const all = this.#asked.splice(0).map(async ({ url, atLeast, answer }) => {
+      const { statusCode, body, status } = await answer
+      answered += 1
+      const { seen } = JSON.parse(body) as { seen?: number }
+      if (statusCode !== 200 || seen === undefined || seen < atLeast) this.faults.push(`${url}: ${body} with ${status}, at least ${atLeast} was wanted`)
+    })
+    await until(() => answered === all.length, { what: 'everybody is answered', deadlineMs: 20_000 }).catch(() => this.faults.push(`${all.length - answered} wait for ever`))
+    await Promise.all(this.#refused.splice(0))
+    const { client } = this.#master
+    for (const key of await client.keys('*')) if (await client.pttl(key) === -1) this.faults.push(`${key} has no end`)
+  }
+
+  /** The purge sequence stands below every marker, as after a key was restored. */
+  async setBack (): Promise<void> {
+    await this.#master.client.set('api:cache:seq', '5', 'PX', 600_000)
+  }
+
+  async save (): Promise<void> {
+    // A replica that is being filled comes first.
+    await until(() => this.#master.client.save(), { what: 'a snapshot is saved' })
+    await this.#master.process.keepSnapshot()
+  }
+
+  async restart (): Promise<void> {
+    const { process } = this.#master
+    await process.restart({ withSnapshot: process.hasSnapshot })
+    await this.#reached()
+  }
+
+  /** The replica hears nothing any more. */
+  async lag (): Promise<void> {
+    await this.#replica.client.replicaof('NO', 'ONE')
+  }
+
+  async failover (): Promise<void> {
+    this.#servers.reverse()
+    await this.lag()
+    await this.#master.client.replicaof('NO', 'ONE')
+    this.#switch.turn(this.#master.process.port)
+    await this.#reached()
+    await this.#follow()
+  }
+
+  get #master (): Server {
+    return this.#servers[0]
+  }
+
+  get #replica (): Server {
+    return this.#servers[1]
+  }
+
+  async #follow (): Promise<void> {
+    await this.#replica.client.replicaof('127.0.0.1', this.#master.process.port)
+    await until(async () => (await this.#replica.client.info('replication')).includes('master_link_status:up'), { what: 'the replica follows' })
+  }
+
+  /** Every app knows which server it speaks to. */
+  async #reached (): Promise<void> {
+    await until(async () => {
+      const info = await this.#master.client.info('server')
+      return this.apps.every(({ redisPool: { server, state } }) => state === 'ready' && info.includes(server?.runId ?? 'none'))
+    }, { what: 'the server is reached' })
+  }
+
+  async #startApp (owner: Owner): Promise<FastifyInstance> {
+    const app = await cachingApp(owner, { url: this.#switch.url })
+    const tags = ({ params: { id = '' } }: { params: Record<string, string> }) => [`all-${this.#round}`, `item-${id}`]
+    for (const [name, window] of [['plain', {}], ['swap', { staleWhileRevalidate: '1m' }]] as const) {
+      app.get<{ Params: { id: string } }>(`/${name}/:id`, { config: { cache: { ttl: '1h', tags, ...window } }, preHandler: refuseSome }, async ({ params }) => {
+        const seen = this.#values[Number(params.id.split('-')[1])]
+        if (!this.#isOpen) await new Promise<void>((resolve) => { this.#held.push(resolve) })
+        return { seen }
+      })
+    }
+    return app
+  }
+
+  async #ask ({ app, id, isSwapped, isHeld }: Act & { what: 'ask' }): Promise<void> {
+    const route = isSwapped ? 'swap' : 'plain'
+    const url = `/${route}/${this.#round}-${id % ids}`
+    this.#isOpen = !isHeld
+    const answer = this.apps[app % 3]?.inject(url).then(({ statusCode, body, headers }) => ({ statusCode, body, status: `${statusCode}, ${headers['cache-status']}, ${this.#asked.length} asked` })) ?? Promise.reject(new Error('no such app'))
+    this.#asked.push({ url, atLeast: this.#purged[route][id % ids] ?? 0, answer })
+    // It has come to its handler, or to who runs it; or it goes on while the next thing happens.
+    await Promise.race([answer, sleep(isHeld ? 5 : 50)])
+  }
+
+  /** A guard turns it away: at once, or while others come by. */
+  async #refuse ({ app, id, isSlow }: Act & { what: 'refuse' }): Promise<void> {
+    const refused = this.apps[app % 3]?.inject({ url: `/plain/${this.#round}-${id % ids}`, headers: { 'x-refuse': isSlow ? 'slowly' : 'at once' } })
+    const statusCode = refused?.then((reply) => { if (reply.statusCode !== 403) this.faults.push(`a refused request was answered with ${reply.statusCode}`) })
+    this.#refused.push(statusCode)
+    if (!isSlow) await statusCode
+  }
+
+  async #purge ({ app, id, isSoft, ofAll }: Act & { what: 'purge' }): Promise<void> {
+    const known = [...this.#values]
+    const tag = ofAll ? `all-${this.#round}` : `item-${this.#round}-${id % ids}`
+    const isDone = await this.apps[app % 3]?.cache.purge(tag, { soft: isSoft }).then(() => true, () => false)
+    if (isDone !== true) return
+    for (const route of isSoft ? ['plain'] as const : ['plain', 'swap'] as const) {
+      for (const each of ofAll ? [0, 1] : [id % ids]) this.#purged[route][each] = Math.max(this.#purged[route][each] ?? 0, known[each] ?? 0)
+    }
+  }
+
+  async #lose (of: number): Promise<void> {
+    const { client } = this.#master
+    const item = `${this.#round}-${of % ids}`
+    const patterns = ['api:cache:seq', `api:cache:tag:all-${this.#round}`, `api:cache:tag:item-${item}`, 'api:cache:epoch:*', 'api:cache:lock:*']
+    const keys = await client.keys(patterns[of % patterns.length] ?? '')
+    if (keys.length > 0) await client.unlink(keys)
+  }
+}
+
+async function refuseSome ({ headers }: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+  const how = headers['x-refuse']
+  if (how === 'slowly') await sleep(20)
+  return how === undefined ? undefined : await reply.code(403).send({})
+}
+
+async function startServer (owner: Owner): Promise<Server> {
+  const process = await startRedisProcess(owner, { args: ['--repl-diskless-sync-delay', '0'] })
+  const client = new Redis(process.url, { retryStrategy: () => 20, disconnectTimeout })
+  client.on('error', () => {}) // it is killed now and then
+  owner.after(() => { client.disconnect() })
+  return { process, client }
+}

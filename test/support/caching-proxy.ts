@@ -1,0 +1,72 @@
+import { Agent, request as ask } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { CacheChoice } from '../../plugins/cache.ts'
+import { cachingApp } from './caching.ts'
+import type { CachingOptions } from './caching.ts'
+import type { Owner } from './cleanup-scope.ts'
+
+/** Where a proxy leads, and what its route may say besides. */
+export interface CachingProxyOptions extends CachingOptions {
+  /** `http://127.0.0.1:8000` */
+  origin: string
+  /** beside `ttl: 'response'` */
+  route?: Exclude<CacheChoice, boolean>
+}
+
+/** Fields that speak of one connection; what they say to a cache, the cache has to hear. */
+const ofOneConnection = new Set(['transfer-encoding', 'keep-alive', 'content-length'])
+
+/**
+ * A proxy in front of an origin: every method and path is handed on, and `ttl: 'response'` lets the origin's fields decide what is kept.
+ *
+ * Not listening; closed with its owner.
+ */
+export async function cachingProxy (owner: Owner, { origin, route, ...options }: CachingProxyOptions): Promise<FastifyInstance> {
+  const app = await cachingApp(owner, options)
+  const agent = new Agent() // a connection each: an idle one that the origin closes would look like a broken answer
+  owner.after(() => agent.destroy())
+  app.addHttpMethod('M-SEARCH', { hasBody: true })
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+  app.all('/*', { config: { cache: { ...route, ttl: 'response' } } }, (request, reply) => handOn(origin, agent, request, reply))
+  return app
+}
+
+async function handOn (origin: string, agent: Agent, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const answer = await fetchFrom(origin, agent, request)
+  reply.code(answer.statusCode ?? 502)
+  for (const [name, values] of linesOf(answer)) if (!ofOneConnection.has(name)) reply.header(name, values.length === 1 ? values[0] : values)
+  return reply.send(await bodyOf(answer))
+}
+
+function fetchFrom (origin: string, agent: Agent, request: FastifyRequest): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const headers: IncomingHttpHeaders = { ...request.headers }
+    delete headers.connection
+    const asked = ask(origin + request.url, { method: request.method, headers, agent }, resolve)
+    asked.on('error', reject)
+    if (isStream(request.body)) request.body.pipe(asked)
+    else asked.end()
+  })
+}
+
+function isStream (body: unknown): body is NodeJS.ReadableStream {
+  return typeof body === 'object' && body !== null && 'pipe' in body
+}
+
+/** All lines of each field: node's own record drops some that come twice. */
+function linesOf ({ rawHeaders }: IncomingMessage): Map<string, string[]> {
+  const lines = new Map<string, string[]>()
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = (rawHeaders[index] ?? '').toLowerCase()
+    lines.set(name, [...lines.get(name) ?? [], rawHeaders[index + 1] ?? ''])
+  }
+  return lines
+}
+
+async function bodyOf (answer: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of answer) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks)
+}

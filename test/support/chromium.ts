@@ -1,0 +1,24 @@
+import { existsSync } from 'node:fs'
+import { chromium } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
+import type { Owner } from './cleanup-scope.ts'
+
+const executablePath = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium'
+
+/** For a test's `skip`: why there is no browser here, or false. */
+export const noBrowser = existsSync(executablePath) ? false : 'there is no Chromium here (Debian: apt-get install chromium; or set CHROMIUM_BIN)'
+
+/** Starts Debian's Chromium, closed with its owner. */
+export async function startBrowser (owner: Owner): Promise<Browser> {
+  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+  owner.after(() => browser.close())
+  return browser
+}
+
+/** Gathers what a page complains of: errors in its console and in its scripts. */
+export function complaintsOf (page: Page): string[] {
+  const complaints: string[] = []
+  page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()) })
+  page.on('pageerror', (error) => complaints.push(error.message))
+  return complaints
+}

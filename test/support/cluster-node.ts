@@ -1,0 +1,73 @@
+import { Redis } from 'ioredis'
+import type { Owner } from './cleanup-scope.ts'
+import { freePort } from './ports.ts'
+import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis-process.ts'
+
+const NODE_TIMEOUT_MS = 500
+
+/** Starts a node of a cluster to be: alone, without a slot. */
+export async function startClusterNode (owner: Owner, args: string[]): Promise<ClusterNode> {
+  const busPort = await freePort()
+  const server = await startRedisProcess(owner, {
+    args: [
+      '--cluster-enabled', 'yes',
+      '--cluster-port', String(busPort),
+      '--cluster-node-timeout', String(NODE_TIMEOUT_MS),
+      '--cluster-replica-validity-factor', '0',
+      '--repl-diskless-sync-delay', '0',
+      ...args
+    ]
+  })
+  const control = new Redis(server.port, server.host, { enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50, disconnectTimeout })
+  control.on('error', () => {}) // it tries again until the node is back
+  owner.after(() => control.disconnect())
+  return new ClusterNode({ server, control, busPort, id: await control.cluster('MYID') })
+}
+
+/** One node of a cluster. */
+export class ClusterNode {
+  readonly id: string
+  readonly server: RedisProcess
+  /** The tester's own connection to it. */
+  readonly control: Redis
+  /** Where the other nodes talk to it. */
+  readonly busPort: number
+
+  constructor ({ id, server, control, busPort }: Pick<ClusterNode, 'id' | 'server' | 'control' | 'busPort'>) {
+    this.id = id
+    this.server = server
+    this.control = control
+    this.busPort = busPort
+  }
+
+  /** How many nodes it shook hands with, itself included. */
+  async knows (): Promise<number> {
+    const nodes = await this.#nodes()
+    return nodes.filter((line) => !/handshake|noaddr/.test(line)).length
+  }
+
+  /** True when, as it sees things, the node of this id is a master with slots. */
+  async seesMaster (id: string): Promise<boolean> {
+    const nodes = await this.#nodes()
+    return nodes.some((line) => line.startsWith(id) && /\bmaster\b.* connected \d/.test(line))
+  }
+
+  /** True while it is a master with slots in its own eyes. */
+  async isMaster (): Promise<boolean> {
+    return await this.seesMaster(this.id)
+  }
+
+  /** True when it sees every slot served, knows so many nodes, and, if a replica, has its master's data. */
+  async isWell (nodeCount: number): Promise<boolean> {
+    const facts = `${await this.control.cluster('INFO')}${await this.control.info('replication')}`
+    return facts.includes('cluster_state:ok') &&
+      facts.includes('cluster_slots_ok:16384') &&
+      facts.includes(`cluster_known_nodes:${nodeCount}\r`) &&
+      !facts.includes('master_link_status:down')
+  }
+
+  async #nodes (): Promise<string[]> {
+    const text = String(await this.control.cluster('NODES'))
+    return text.trim().split('\n')
+  }
+}

@@ -1,0 +1,41 @@
+import { networkFaults, type NetworkFaultName } from './network-faults.ts'
+import { processFaults, type Fault } from './process-faults.ts'
+import type { Proxy } from './proxy.ts'
+
+export { takeSnapshot, type Fault } from './process-faults.ts'
+export { startRig, type Rig } from './proxied-redis.ts'
+
+/** What a network fault is in the table, where its own defaults would be no fault at all. */
+const severe = {
+  latency: (proxy: Proxy) => proxy.fault('latency', { delayMs: 300, jitterMs: 100 }),
+  throttle: (proxy: Proxy) => proxy.fault('throttle', { bytesPerSecond: 100 })
+}
+
+/** Those that go on until they are healed; `replyLostThenReset` is over after one reply. */
+type LastingFaultName = Exclude<NetworkFaultName, 'replyLostThenReset'>
+
+/** Every lasting fault by name, of the network and of the server: `for (const [name, fault] of Object.entries(faults))`. */
+export const faults: Readonly<Record<LastingFaultName | keyof typeof processFaults, Fault>> = {
+  blackHole: onTheWay('blackHole'),
+  partition: onTheWay('partition'),
+  halfOpen: onTheWay('halfOpen'),
+  reset: onTheWay('reset'),
+  latency: onTheWay('latency', severe.latency),
+  throttle: onTheWay('throttle', severe.throttle),
+  garbage: onTheWay('garbage'),
+  garbageThenSilence: onTheWay('garbageThenSilence'),
+  halfReply: onTheWay('halfReply'),
+  halfReplyThenClose: onTheWay('halfReplyThenClose'),
+  replyLost: onTheWay('replyLost'),
+  stalledHandshake: onTheWay('stalledHandshake'),
+  down: onTheWay('down'),
+  ...processFaults
+}
+
+function onTheWay (name: LastingFaultName, inject = (proxy: Proxy) => proxy.fault(name)): Fault {
+  return {
+    does: networkFaults[name]().does,
+    inject: async ({ proxy }) => await inject(proxy),
+    heal: async ({ proxy }) => await proxy.heal()
+  }
+}

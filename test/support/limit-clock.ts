@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs'
+import { Redis } from 'ioredis'
+import type { Test } from 'tap'
+import { quotaCostOf } from '../../src/rate-limit/quota.ts'
+import type { Quota } from '../../src/rate-limit/quota.ts'
+import { startRedisProcess } from './redis-process.ts'
+
+/** One ask, at a time of the test's own. */
+export interface Step {
+  /** microseconds since 1970 */
+  atUs: number
+  asked: number
+  /** by the key's last part */
+  claims: readonly { key: string, quota: Quota, cost: number }[]
+  /** what the places are called that are granted */
+  lease?: string
+  /** places given back before: which lease, and which of its places */
+  returned?: readonly { key: string, place: string }[]
+}
+
+export interface Told {
+  granted: number
+  standings: { remaining: number, resetMs: number, retryMs: number }[]
+}
+
+/** `take.lua` as it stands, in a real Redis, under a clock that a test moves as it likes. */
+export async function startClock (t: Test): Promise<(steps: readonly Step[]) => Promise<Told[]>> {
+  const server = await startRedisProcess(t)
+  const redis = new Redis(server.url)
+  t.after(() => redis.disconnect())
+  const take = readFileSync(new URL('../../src/rate-limit/consume.lua', import.meta.url), 'utf8')
+  const lua = `
+    local function run (time, nowMs, KEYS, ARGV)
+      ${take}
+    end
+    local told = {}
+    for i, step in ipairs(cjson.decode(ARGV[1])) do
+      for _, each in ipairs(step.returned) do redis.call('ZREM', each.key, each.place) end
+      local time = { math.floor(step.atUs / 1000000), step.atUs % 1000000 }
+      told[i] = run(time, math.floor(step.atUs / 1000), step.keys, step.args)
+    end
+    return told`
+  let runs = 0
+  return async (steps) => {
+    const run = `run-${++runs}`
+    const asks = steps.map(({ atUs, asked, claims, lease, returned = [] }) => ({
+      atUs,
+      returned: returned.map(({ key, place }) => ({ key: `${run}:${key}`, place })),
+      keys: claims.map(({ key }) => `${run}:${key}`),
+      args: [String(asked), '0', ...claims.map(({ quota, cost }) => quotaCostOf(quota, cost).text), ...lease === undefined ? [] : [`i ${lease}`]]
+    }))
+    const told = await redis.eval(lua, 0, JSON.stringify(asks)) as string[]
+    return told.map((text) => text.split(' ').map(Number)).map(([granted = 0, , ...numbers]) => ({
+      granted,
+      standings: Array.from({ length: numbers.length / 3 }, (_, at) => ({ remaining: numbers[at * 3] ?? 0, resetMs: numbers[at * 3 + 1] ?? 0, retryMs: numbers[at * 3 + 2] ?? 0 }))
+    }))
+  }
+}

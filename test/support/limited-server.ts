@@ -1,0 +1,17 @@
+import Fastify from 'fastify'
+import type { AddressInfo } from 'node:net'
+import journey from '../../plugins/request-lifecycle.ts'
+import rateLimit from '../../plugins/rate-limit.ts'
+import redis from '../../plugins/redis.ts'
+import { reached } from './wait-for-redis.ts'
+
+// A limited app as a process of its own: `node limited-server.ts <redis url> <options as JSON>`; its first line is its port.
+const [url, options] = process.argv.slice(2)
+const app = Fastify()
+await app.register(redis, { url })
+await app.register(journey)
+await app.register(rateLimit, JSON.parse(options ?? '{}'))
+app.get('/', async () => ({ fine: true }))
+await reached(app)
+await app.listen({ port: 0, host: '127.0.0.1' })
+console.log((app.server.address() as AddressInfo).port)

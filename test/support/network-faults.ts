@@ -1,0 +1,142 @@
+import type { Pace } from './connection.ts'
+import type { Link } from './tcp-link.ts'
+
+/** What a fault does at each turn of a link's life; a turn it does not name goes well. */
+export interface NetworkFault {
+  /** One sentence for tables. */
+  does: string
+  /** False: the proxy's port refuses connections. */
+  listens?: boolean
+  /** To each connection that is open when the fault begins. */
+  strike? (link: Link): void
+  /** To each new connection; false: it is not led on to the server. */
+  accept? (link: Link): boolean
+  /** To each chunk from the server. */
+  down? (link: Link, chunk: Buffer): void
+  /** To each connection when the fault is over. */
+  mend? (link: Link): void
+  /** How fast both lanes are. */
+  pace?: Pace
+}
+
+/** Options of each network fault that takes some. */
+export interface NetworkFaultOptions {
+  latency: { delayMs: number, jitterMs?: number }
+  throttle: { bytesPerSecond: number }
+  halfOpen: { lost: 'server' | 'client' }
+  garbage: { bytes: string }
+  garbageThenSilence: { bytes: string }
+  replyLostThenReset: { after: readonly string[], times?: number, lost?: () => void }
+}
+
+const minus = 0x2d
+const NOISE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'
+
+/** All network faults by name: each a function of its options. A link that lost bytes stays silent after the fault too. */
+export const networkFaults = {
+  blackHole: (): NetworkFault => ({
+    does: 'accepts, swallows everything both ways, closes nothing',
+    strike: (link) => link.mute(),
+    accept: (link) => { link.mute(); return false }
+  }),
+
+  partition: (): NetworkFault => ({
+    does: 'holds everything both ways; delivers it late, when mended',
+    strike: (link) => link.hold(),
+    accept: (link) => { link.hold(); return true },
+    mend: (link) => link.release()
+  }),
+
+  halfOpen: ({ lost }: NetworkFaultOptions['halfOpen'] = { lost: 'server' }): NetworkFault => ({
+    does: 'one side of each open connection is gone, the other is not told; new ones are well',
+    strike: (link) => lost === 'server' ? link.loseServer() : link.loseClient()
+  }),
+
+  reset: (): NetworkFault => ({
+    does: 'resets every connection, open or new',
+    strike: (link) => link.reset(),
+    accept: (link) => { link.reset(); return false }
+  }),
+
+  latency: (pace: NetworkFaultOptions['latency'] = { delayMs: 10 }): NetworkFault => ({
+    does: 'delivers each chunk later, in order, side by side',
+    mend: (link) => link.hurry(),
+    pace
+  }),
+
+  throttle: (pace: NetworkFaultOptions['throttle'] = { bytesPerSecond: 10_000 }): NetworkFault => ({
+    does: 'lets only so many bytes a second through',
+    mend: (link) => link.hurry(),
+    pace
+  }),
+
+  garbage: ({ bytes }: NetworkFaultOptions['garbage'] = { bytes: NOISE }): NetworkFault => ({
+    does: 'answers with bytes that are no RESP, until the client closes',
+    down: afterGreeting((link) => link.down.push(Buffer.from(bytes)))
+  }),
+
+  garbageThenSilence: ({ bytes }: NetworkFaultOptions['garbage'] = { bytes: NOISE }): NetworkFault => ({
+    does: 'answers once with bytes that are no RESP, then never again, not even when the client closes',
+    down: afterGreeting((link) => {
+      link.down.push(Buffer.from(bytes))
+      link.down.seal()
+    })
+  }),
+
+  halfReply: (): NetworkFault => ({
+    does: 'sends half a reply, then nothing',
+    down: afterGreeting((link, chunk) => {
+      link.down.push(half(chunk))
+      link.down.seal()
+    })
+  }),
+
+  halfReplyThenClose: (): NetworkFault => ({
+    does: 'sends half a reply, then closes',
+    down: afterGreeting((link, chunk) => {
+      link.down.push(half(chunk))
+      link.down.push(undefined)
+      link.down.seal()
+    })
+  }),
+
+  replyLost: (): NetworkFault => ({
+    does: 'passes requests, drops every reply: what was asked has run',
+    down: afterGreeting((link) => link.down.mute())
+  }),
+
+  replyLostThenReset: ({ after, times = 1, lost = () => {} }: NetworkFaultOptions['replyLostThenReset']): NetworkFault => ({
+    does: 'passes requests, drops the reply to one of these commands and resets the connection, so many times; then all is well',
+    down: (link, chunk) => {
+      // An error is the reply to what has not run.
+      if (times <= 0 || chunk[0] === minus || !after.some((name) => link.unanswered.has(name))) return link.down.push(chunk)
+      times -= 1
+      link.reset()
+      lost()
+    }
+  }),
+
+  stalledHandshake: (): NetworkFault => ({
+    does: 'closes open connections; accepts new ones and never says a word',
+    strike: (link) => link.close(),
+    accept: (link) => { link.mute(); return false }
+  }),
+
+  down: (): NetworkFault => ({
+    does: 'closes open connections, refuses new ones',
+    listens: false,
+    strike: (link) => link.close()
+  })
+}
+
+/** The name of a network fault. */
+export type NetworkFaultName = keyof typeof networkFaults
+
+/** A reply to the client's greeting passes, so that the connection is a valid one. */
+function afterGreeting (spoil: (link: Link, chunk: Buffer) => void): (link: Link, chunk: Buffer) => void {
+  return (link, chunk) => link.isGreeted ? spoil(link, chunk) : link.down.push(chunk)
+}
+
+function half (chunk: Buffer): Buffer {
+  return chunk.subarray(0, Math.floor(chunk.length / 2))
+}

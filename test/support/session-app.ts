@@ -1,0 +1,98 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import journey from '../../plugins/request-lifecycle.ts'
+import redis from '../../plugins/redis.ts'
+import session from '../../plugins/session.ts'
+import type { SessionOptions, SignInOptions } from '../../plugins/session.ts'
+import type { Browser } from './session-browser.ts'
+import type { Owner } from './cleanup-scope.ts'
+import { reached } from './wait-for-redis.ts'
+import { until } from './until.ts'
+
+declare module 'fastify' {
+  interface SessionData { [key: `test-${string}`]: unknown }
+}
+
+type Key = `test-${string}`
+interface Ask { Params: { key: Key, value: string }, Querystring: { gate?: string, throws?: string } }
+
+/** The secret that session apps share, so that two on one Redis are one service. */
+export const sessionSecrets = ['a secret of the tests, 32 or more']
+
+/**
+ * An app whose routes do to the session what the request says, one call each. `?gate=x` lets a request wait, its session loaded, for `POST /gates/x`.
+ *
+ * @param url of its Redis
+ */
+export async function buildSessionApp (owner: Owner, url: string, options: Partial<SessionOptions> = {}): Promise<FastifyInstance> {
+  const app = Fastify({ logger: process.env.TEST_LOG !== undefined })
+  const gates = new Map<string, PromiseWithResolvers<void> & { waiting: number }>()
+  const gateOf = (name: string) => {
+    const gate = gates.get(name) ?? { ...Promise.withResolvers<void>(), waiting: 0 }
+    gates.set(name, gate)
+    return gate
+  }
+  await app.register(redis, { url })
+  await app.register(journey)
+  await app.register(session, { secrets: sessionSecrets, ...options })
+  owner.after(() => app.close())
+
+  app.addHook<Ask>('preHandler', async ({ query }) => {
+    if (query.gate === undefined) return
+    const gate = gateOf(query.gate)
+    gate.waiting += 1
+    await gate.promise
+  })
+  app.addHook<Ask>('preHandler', async (request) => { if (request.query.throws !== undefined) throw new Error('as told') })
+  app.post<{ Params: { name: string } }>('/gates/:name', { config: { session: false } }, async (request) => { gateOf(request.params.name).resolve() })
+  app.get<{ Params: { name: string } }>('/gates/:name', { config: { session: false } }, async (request) => gateOf(request.params.name).waiting)
+
+  app.get('/me', async ({ session: { state, userId, id, isNew } }) => ({ state, userId, id, isNew }))
+  app.get('/required', { config: { session: 'required' } }, async (request) => request.session.userId)
+  app.get('/blind', async () => 'seen nothing')
+  app.all('/off', { config: { session: false } }, async (request) => request.session.state)
+  app.post('/off/sign-out', { config: { session: false } }, async (request) => await request.session.signOut())
+
+  app.get<Ask>('/get/:key', async (request) => ({ value: request.session.get(request.params.key) }))
+  app.post<Ask>('/set/:key/:value', async (request) => { request.session.set(request.params.key, request.params.value) })
+  app.post<Ask>('/replace/:key/:value', async (request) => {
+    const before = request.session.get(request.params.key)
+    if (before !== request.params.value) request.session.set(request.params.key, request.params.value)
+  })
+  app.post<Ask>('/read-and-delete/:key', async (request) => {
+    request.session.get(request.params.key)
+    request.session.delete(request.params.key)
+  })
+  app.get('/saves', { config: { session: false } }, async () => app.sessions.counts.save)
+  app.post<Ask>('/fail/:key/:value', async (request) => {
+    request.session.set(request.params.key, request.params.value)
+    throw new Error('as told')
+  })
+  app.post<Ask>('/delete/:key', async (request) => { request.session.delete(request.params.key) })
+  app.post<Ask>('/push/:key/:value', async (request) => {
+    const { key, value } = request.params
+    return request.session.update(key, (list) => [...Array.isArray(list) ? list : [], value])
+  })
+  app.post<Ask>('/fill/:key/:value', async (request) => { request.session.set(request.params.key, 'x'.repeat(Number(request.params.value))) })
+
+  app.post<Ask & { Body: SignInOptions<{ [key: Key]: unknown }> | undefined }>('/sign-in/:value', async (request) => {
+    await request.session.signIn(request.params.value, request.body ?? {})
+    return request.session.id
+  })
+  app.post('/sign-out', async (request) => { await request.session.signOut() })
+  app.post('/rotate', async (request) => { await request.session.rotate() })
+  app.get('/devices', async (request) => await request.session.devices())
+  app.delete<Ask>('/devices/:value', async (request) => ({ done: await request.session.revoke(request.params.value) }))
+  app.delete('/devices', async (request) => ({ count: await request.session.revokeOthers() }))
+  app.post<Ask>('/revoke-all/:value', { config: { session: false } }, async (request) => ({ count: await app.sessions.revokeAll(request.params.value) }))
+  await app.ready()
+  await reached(app)
+  return app
+}
+
+/** Lets requests that wait at a gate go on, once so many have come to it at each of these homes. */
+export async function openGates (homes: Browser[], name: string, count: number): Promise<void> {
+  const waitingAt = async (home: Browser) => (await home.get(`/gates/${name}`)).body
+  await until(async () => (await Promise.all(homes.map(waitingAt))).every((waiting) => waiting === count), { what: `${count} wait at ${name}` })
+  for (const home of homes) await home.post(`/gates/${name}`)
+}

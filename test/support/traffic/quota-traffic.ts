@@ -1,0 +1,28 @@
+import { quota } from './app.ts'
+import type { Journey, Round } from './round-robin.ts'
+
+const apps = 2
+
+/** Clients send more than they may, to both apps at once: as many pass as have a quota, and without Redis no more than each app by itself lets pass. */
+export class Quotas implements Journey {
+  readonly name = 'limit'
+  readonly isExact = true
+
+  async round (round: Round): Promise<void> {
+    const before = round.recoveries
+    const closed = await this.#passed(round, 'closed', 2 * quota + 2)
+    const local = await this.#passed(round, 'local', 5 * quota)
+    // Each app counts for itself while Redis does not answer, and anew when what it counted was forgotten.
+    const alone = quota * (apps + round.recoveries - before)
+
+    round.must(closed <= quota && (closed === quota || !round.isWell), `${closed} passed a quota of ${quota} that is closed without Redis`)
+    round.must(local <= quota + alone && local >= quota && (local === quota || !round.isWell), `${local} passed a quota of ${quota}, and at most ${alone} without Redis`)
+  }
+
+  async #passed (round: Round, failure: 'closed' | 'local', count: number): Promise<number> {
+    const client = `client-${round.turn}`
+    const answers = await Promise.all(Array.from({ length: count }, (_, app) => round.send(app, 'GET', `/quotas/${failure}`, { client })))
+    round.must(failure === 'closed' || answers.every(({ status }) => status !== 503), 'a request that is counted without Redis too was refused for want of it')
+    return answers.filter(({ status }) => status === 200).length
+  }
+}

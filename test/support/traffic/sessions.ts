@@ -1,0 +1,94 @@
+import type { Jar } from './client.ts'
+import type { Journey, Round } from './round-robin.ts'
+
+const writes = 3
+const writersAtOnce = 4
+const remembered = 20
+
+/** What `GET /notes` answers. */
+interface Notes { last: number, all: number[], basket?: number }
+
+/** Whose session a test may look for in Redis: of the first lane, over and over. */
+export const regular = 'regular'
+
+/** Visitors sign in, write, read at the other app, rotate, and sign out: what was confirmed shows, and who has left stays out. */
+export class Sessions implements Journey {
+  readonly name = 'session'
+  readonly lanes = 3
+  #dead: Jar[] = []
+
+  async round (round: Round): Promise<void> {
+    const visitor: Jar = new Map()
+    await this.#signIn(round, visitor)
+    const last = await this.#write(round, visitor)
+    const all = await this.#writeAtOnce(round, visitor)
+    await this.#rotate(round, visitor)
+    const { body } = await round.insist(round.turn, 'GET', '/notes', { cookies: visitor })
+    const notes = body as Notes
+    round.must(notes.last >= last && all.every((n) => notes.all.includes(n)), `after the rotation there is ${JSON.stringify(notes)}, and not all of ${last}, ${all.join()}`)
+    const before: Jar = new Map(visitor)
+    await round.insist(round.turn + 1, 'DELETE', '/session', { cookies: visitor })
+    await this.#isOut(round, before)
+  }
+
+  async finish (round: Round): Promise<void> {
+    for (const cookies of this.#dead) await this.#isOut(round, cookies)
+  }
+
+  /** What was put into the basket before comes along, and the visitor is listed. */
+  async #signIn (round: Round, cookies: Jar): Promise<void> {
+    await round.insist(round.turn + 1, 'PUT', `/basket/${round.turn}`, { cookies })
+    const stranger: Jar = new Map(cookies)
+    await round.insist(round.turn, 'POST', `/session/${round.lane === 0 ? regular : `visitor-${round.turn}`}`, { cookies })
+    const { basket } = await this.#read(round, round.turn + 1, cookies)
+    // Where the anonymous session cannot be read, signing in goes on without.
+    round.must(basket === round.turn || !round.isWell, `basket ${round.turn} became ${basket}`)
+    const { body } = await round.insist(round.turn, 'GET', '/devices', { cookies })
+    round.must((body as { isCurrent: boolean }[]).filter(({ isCurrent }) => isCurrent).length === 1, `the devices are ${JSON.stringify(body)}`)
+    await this.#isOut(round, stranger)
+  }
+
+  /** One write after the other, each read where it was not written. @returns the last one that was confirmed */
+  async #write (round: Round, cookies: Jar): Promise<number> {
+    let atLeast = 0
+    for (let n = 1; n <= writes; n++) {
+      const { status } = await round.send(round.turn + n, 'PUT', `/notes/${n}`, { cookies })
+      const { last } = await this.#read(round, round.turn + n + 1, cookies)
+      if (status === 200) atLeast = n
+      round.must(atLeast <= last && last <= n, `write ${n} was answered with ${status}, and then there was ${last} instead of ${atLeast}`)
+      atLeast = last
+    }
+    return atLeast
+  }
+
+  /** Writers on both apps at once: none takes another's away, and none writes twice. @returns what was confirmed */
+  async #writeAtOnce (round: Round, cookies: Jar): Promise<number[]> {
+    const answers = await Promise.all(Array.from({ length: writersAtOnce }, (_, n) => round.send(n, 'POST', `/notes/${n}`, { cookies })))
+    const { all } = await this.#read(round, round.turn, cookies)
+    const confirmed = answers.flatMap(({ status }, n) => status === 200 ? n : [])
+    round.must(confirmed.every((n) => all.includes(n)), `${confirmed.join()} were written at once, and then there was ${all.join()}`)
+    round.must(new Set(all).size === all.length, `something was written twice: ${all.join()}`)
+    return confirmed
+  }
+
+  async #rotate (round: Round, cookies: Jar): Promise<void> {
+    const thief: Jar = new Map(cookies)
+    const { status } = await round.insist(round.turn, 'POST', '/rotation', { cookies })
+    round.must(status === 200, `a rotation was answered with ${status}`)
+    await this.#isOut(round, thief)
+  }
+
+  async #read (round: Round, app: number, cookies: Jar): Promise<Notes> {
+    const { status, body } = await round.insist(app, 'GET', '/notes', { cookies })
+    round.must(status === 200, `somebody who is signed in was answered with ${status}`)
+    return status === 200 ? body as Notes : { last: NaN, all: [] }
+  }
+
+  async #isOut (round: Round, cookies: Jar): Promise<void> {
+    this.#dead = [...this.#dead, cookies].slice(-remembered)
+    for (const app of [0, 1]) {
+      const { status } = await round.insist(app, 'GET', '/notes', { cookies: new Map(cookies) })
+      round.must(status === 401, `somebody who has left was answered with ${status}`)
+    }
+  }
+}

@@ -1,0 +1,98 @@
+import { Socket } from 'node:net'
+import { CommandReader } from './command-reader.ts'
+import type { Owner } from './cleanup-scope.ts'
+
+type WriteOne = (chunk: Buffer | string, encoding: BufferEncoding, done: (error?: Error | null) => void) => void
+type WriteMany = (chunks: Array<{ chunk: Buffer | string, encoding: BufferEncoding }>, done: (error?: Error | null) => void) => void
+interface Writable { _write: WriteOne, _writev: WriteMany }
+
+/** What this process wrote to the ports in question. */
+export interface Writes {
+  /** Writes on sockets, each one a system call. */
+  readonly writes: number
+  readonly bytes: number
+  /** Commands, by name in capitals. */
+  readonly commands: ReadonlyMap<string, number>
+  /** All commands together. */
+  readonly commandCount: number
+  /** Starts at 0 again. */
+  clear (): void
+}
+
+/**
+ * Counts, without a proxy, what this process writes to a server: on sockets open already and still to come.
+ *
+ * @param ports the server's port, or those of all nodes of a cluster
+ */
+export function countWrites (owner: Owner, ...ports: number[]): Writes {
+  const counter = new WriteCounter(ports)
+  counters.add(counter)
+  if (counters.size === 1) listenIn()
+  owner.after(() => {
+    counters.delete(counter)
+    if (counters.size === 0) stopListening()
+  })
+  return counter
+}
+
+class WriteCounter implements Writes {
+  writes = 0
+  bytes = 0
+  readonly commands = new Map<string, number>()
+  readonly #ports: ReadonlySet<number>
+  readonly #readers = new WeakMap<Socket, CommandReader>()
+
+  constructor (ports: number[]) {
+    this.#ports = new Set(ports)
+  }
+
+  get commandCount (): number {
+    return [...this.commands.values()].reduce((sum, count) => sum + count, 0)
+  }
+
+  clear (): void {
+    this.writes = this.bytes = 0
+    this.commands.clear()
+  }
+
+  count (socket: Socket, chunks: Buffer[]): void {
+    if (!socket.remotePort || !this.#ports.has(socket.remotePort)) return
+    this.writes++
+    for (const chunk of chunks) {
+      this.bytes += chunk.length
+      this.#readerOf(socket).push(chunk)
+    }
+  }
+
+  #readerOf (socket: Socket): CommandReader {
+    const reader = this.#readers.get(socket) ?? new CommandReader(this.commands)
+    this.#readers.set(socket, reader)
+    return reader
+  }
+}
+
+const counters = new Set<WriteCounter>()
+// Node declares neither method on net.Socket, where both have stood since streams were made.
+const sockets = Socket.prototype as unknown as Writable
+const { _write: writeOne, _writev: writeMany } = sockets
+
+function listenIn (): void {
+  sockets._write = function (this: Socket, chunk, encoding, done) {
+    for (const counter of counters) counter.count(this, [toBuffer(chunk, encoding)])
+    writeOne.call(this, chunk, encoding, done)
+  }
+  sockets._writev = function (this: Socket, chunks, done) {
+    const buffers = chunks.map(({ chunk, encoding }) => toBuffer(chunk, encoding))
+    for (const counter of counters) counter.count(this, buffers)
+    writeMany.call(this, chunks, done)
+  }
+}
+
+function stopListening (): void {
+  sockets._write = writeOne
+  sockets._writev = writeMany
+}
+
+function toBuffer (chunk: Buffer | string, encoding: BufferEncoding): Buffer {
+  return typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk
+}

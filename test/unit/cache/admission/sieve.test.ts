@@ -1,0 +1,65 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { Sieve } from '../../../../src/cache/admission/sieve.ts'
+
+const later = Number.MAX_SAFE_INTEGER
+
+function taken (sieve: Sieve, count: number, now = 0): string[] {
+  return Array.from({ length: count }, () => sieve.take(now)?.name ?? '')
+}
+
+t.test('sieve takes the oldest first, and spares once what was asked for', async (t) => {
+  const sieve = new Sieve(10)
+  for (const name of ['a', 'b', 'c', 'd']) sieve.add(name, 1, later)
+  sieve.asked('a')
+  sieve.asked('c')
+
+  t.same(taken(sieve, 5), ['b', 'd', 'a', 'c', ''])
+})
+
+t.test('sieve goes on where it stopped, so that what came meanwhile has its time', async (t) => {
+  const sieve = new Sieve(10)
+  for (const name of ['a', 'b', 'c']) sieve.add(name, 1, later)
+  sieve.asked('a')
+  t.same(taken(sieve, 1), ['b'])
+
+  sieve.add('d', 1, later)
+
+  t.same(taken(sieve, 3), ['c', 'd', 'a'])
+})
+
+t.test('sieve counts no bytes of what has ended, and knows a key by its last size', async (t) => {
+  const sieve = new Sieve(10)
+  sieve.add('a', 100, 50)
+  sieve.asked('a')
+  sieve.add('b', 1, later)
+  sieve.add('b', 2, later)
+
+  t.same(sieve.take(60), { name: 'a', bytes: 0 })
+  t.same(sieve.take(60), { name: 'b', bytes: 2 })
+  t.equal(sieve.take(60), undefined)
+})
+
+t.test('sieve holds no more than it may, and gives each key once, whatever comes', async (t) => {
+  const act = fc.record({ what: fc.constantFrom('add', 'asked', 'take'), name: fc.constantFrom(...'abcdefgh') })
+
+  fc.assert(fc.property(fc.array(act, { maxLength: 200 }), (acts) => {
+    const sieve = new Sieve(5)
+    const held = new Set<string>()
+    for (const { what, name } of acts) {
+      if (what === 'asked') sieve.asked(name)
+      if (what === 'add') {
+        sieve.add(name, 1, later)
+        held.add(name)
+      }
+      if (what === 'take') {
+        const next = sieve.take(0)
+        if (next === undefined ? sieve.size !== 0 : !held.delete(next.name)) return false
+      }
+      for (const each of held) if (!sieve.has(each)) held.delete(each)
+      if (sieve.size > 5 || sieve.size !== held.size) return false
+    }
+    return true
+  }))
+  t.pass('in any order')
+})

@@ -1,0 +1,240 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { CacheStats } from '../../../../src/cache/stats.ts'
+import { LockQueue } from '../../../../src/cache/single-flight/lock-queue.ts'
+import { SingleFlightGroup } from '../../../../src/cache/single-flight/in-process-fill.ts'
+import { FillLocks, acquireRequestOf } from '../../../../src/cache/single-flight/fill-lock.ts'
+import type { AcquireRequest } from '../../../../src/cache/single-flight/fill-lock.ts'
+import { CacheStore } from '../../../../src/cache/storage/cache-store.ts'
+import { LockWaiters } from '../../../../src/cache/single-flight/lock-waiters.ts'
+import { PooledRedis } from '../../../../src/redis/client.ts'
+import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
+import { Subscriber } from '../../../../src/redis/subscriber.ts'
+import { startCluster } from '../../../support/cluster.ts'
+import { startProxy } from '../../../support/proxy.ts'
+import { reached } from '../../../support/wait-for-redis.ts'
+import { startRedis } from '../../../support/redis.ts'
+import { until } from '../../../support/until.ts'
+
+const name = 'api:cache:GET:/:{x}'
+const wish: AcquireRequest = { minSequence: 0, entryPrefix: Buffer.alloc(0), tagsWithoutVersion: [] }
+const soon = () => performance.now() + 20_000
+
+interface Door { lockQueue: LockQueue, store: CacheStore, stats: CacheStats, waiters: LockWaiters, pool: PooledRedis, subscriber: Subscriber }
+
+/** One process's way in; closed with the test. */
+async function openDoor (t: Test, url: string, subscriberUrl = url): Promise<Door> {
+  const [pool, other] = [url, subscriberUrl].map((each) => new PooledRedis(resolveRedisPolicy({ url: each }))) as [PooledRedis, PooledRedis]
+  t.after(() => { pool.disconnect(); other.disconnect() })
+  await reached({ redisPool: pool })
+  const stats = new CacheStats()
+  const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
+  const subscriber = new Subscriber(() => other.openSubscriber(), () => {})
+  const waiters = new LockWaiters(subscriber, pool.keyspace.cacheFilled())
+  const lockQueue = new LockQueue(new FillLocks(pool.batch, pool.keyspace, store), waiters, stats)
+  t.after(() => lockQueue.close())
+  return { lockQueue, store, stats, waiters, pool, subscriber }
+}
+
+async function openTwo (t: Test): Promise<[Door, Door, Awaited<ReturnType<typeof startRedis>>]> {
+  const redis = await startRedis(t)
+  return [await openDoor(t, redis.url), await openDoor(t, redis.url), redis]
+}
+
+/** A fill that holds what was taken. */
+async function fillOf ({ lockQueue }: Door, wanted = wish) {
+  const taking = await lockQueue.acquireOrWait(name, wanted, soon())
+  if (taking.word !== 'taken') throw new Error(taking.word)
+  return Object.assign(new SingleFlightGroup<object>().begin(name, taking.sequence), { lock: taking.lock })
+}
+
+t.test('entrance lets one in, and tells the other when he has stored', async (t) => {
+  const [one, other] = await openTwo(t)
+  const fill = await fillOf(one)
+
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
+  t.equal(await one.store.write(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
+  one.lockQueue.committed(fill, true)
+
+  t.equal((await waiting).word, 'changed')
+  t.equal(other.waiters.size, 0)
+})
+
+t.test('entrance lets the next one in when the first leaves with nothing, and all when nothing is to be shared', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  const first = await fillOf(one)
+
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
+  one.lockQueue.abandon(first, 'again')
+  const next = await waiting
+  t.equal(next.word, 'taken')
+
+  const third = one.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => one.stats.all.wait === 1, { what: 'the first one waits' })
+  if (next.word === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: next.lock }), 'alone')
+  t.equal((await third).word, 'pass')
+  t.ok(await client.pttl('api:cache:lock:GET:/:{x}') > 0, 'not for ever')
+})
+
+t.test('entrance sends word of a fill only where somebody waits for it, also for one that another has taken the place of', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  const words: string[] = []
+  const listener = client.duplicate()
+  t.after(() => listener.disconnect())
+  listener.on('message', (_channel: string, word: string) => words.push(word))
+  await listener.subscribe(one.pool.keyspace.cacheFilled())
+  one.lockQueue.abandon(await fillOf(one), 'again')
+  await until(async () => await client.exists('api:cache:lock:GET:/:{x}') === 0, { what: 'the lock is given back' })
+  const alone = await fillOf(one)
+  t.equal(await one.store.write(name, { tags: [], sequence: alone.sequence }, 'made', 60_000, alone.lock), true)
+  await client.del(name)
+  await fillOf(one)
+
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
+  const second = await one.lockQueue.acquireOrWait(name, { ...wish, minSequence: Infinity }, soon())
+  if (second.word !== 'taken') throw new Error(second.word)
+  t.equal(await one.store.write(name, { tags: [], sequence: second.sequence }, 'made', 60_000, second.lock), true)
+
+  t.equal((await waiting).word, 'changed')
+  await until(() => words.length > 0, { what: 'word was sent' })
+  t.same(words, [`kept ${name}`])
+})
+
+t.test('entrance lets whoever has seen a younger purge in at once, and keeps nothing of the older fill', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  const old = await fillOf(one)
+  await one.store.purge(['a'])
+
+  const taking = await other.lockQueue.acquireOrWait(name, { ...wish, minSequence: Number(await client.get('api:cache:tag:a')) }, soon())
+
+  t.equal(taking.word, 'taken')
+  t.equal(await one.store.write(name, { tags: ['a'], sequence: old.sequence }, 'old', 60_000, old.lock), false)
+})
+
+/** What a look at an answer tells of a wish to make it. */
+async function wishFor ({ store }: Door, tags: readonly string[]): Promise<AcquireRequest> {
+  const look = store.look(name, tags, () => undefined)
+  await look.settled()
+  return acquireRequestOf(look)
+}
+
+/** Both found the marker of a tag missing, one fills, and the other comes later: purges of other tags do not part them, and one of this tag does. */
+async function shareNewTag (t: Test, one: Door, other: Door): Promise<void> {
+  await Promise.all([one, other].map(({ store }) => store.ready()))
+  const unmarked = await wishFor(other, ['new'])
+  await fillOf(one, await wishFor(one, ['new']))
+  await one.store.purge(['another'])
+
+  const waiting = other.lockQueue.acquireOrWait(name, unmarked, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
+  await one.store.purge(['new'])
+  const younger = await fillOf(one, unmarked)
+  one.lockQueue.abandon(younger, 'again')
+  const last = await waiting
+
+  t.equal(last.word, 'taken')
+  if (last.word === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: last.lock }), 'again')
+}
+
+t.test('entrance lets whoever found a marker missing wait for a fill that has set it, whatever else is purged', async (t) => {
+  const [one, other] = await openTwo(t)
+
+  await shareNewTag(t, one, other)
+})
+
+t.test('entrance keeps what a run made that took longer than others had patience, until they have stored', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  const [slow, slower] = [await fillOf(one), await one.lockQueue.acquireOrWait(name, wish, 0)]
+  if (slower.word !== 'taken') throw new Error(slower.word)
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
+
+  t.equal(await one.store.write(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), true)
+  t.equal((await waiting).word, 'changed')
+  t.equal(await one.store.write(name, { tags: [], sequence: slower.sequence }, 'second', 60_000, slower.lock), true)
+  t.equal(await one.store.write(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), false)
+  t.equal(await client.get(name), 'second')
+})
+
+t.test('entrance sends whoever comes with an old look back to look again', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  await client.set(name, 'somebody was here')
+
+  t.equal((await one.lockQueue.acquireOrWait(name, wish, soon())).word, 'changed')
+  t.equal((await other.lockQueue.acquireOrWait(name, { ...wish, entryPrefix: Buffer.from('somebody was here') }, soon())).word, 'taken')
+})
+
+t.test('entrance renews a lock while its fill lasts, and not after that', async (t) => {
+  const [one, , { client }] = await openTwo(t)
+  const fill = await fillOf(one)
+  const lock = 'api:cache:lock:GET:/:{x}'
+  const left = () => client.pttl(lock)
+
+  for (let renewals = 0, before = 1000; renewals < 4;) {
+    const now = await until(left, { what: 'the lock is there' })
+    if (now > before) renewals++
+    before = now
+  }
+  await client.del(lock)
+  await until(async () => (await one.lockQueue.tryAcquire(name, wish)).word === 'taken', { what: 'a lost lock may be had' })
+
+  one.lockQueue.abandon(fill, 'again')
+  t.ok(await client.exists(lock), "what is another fill's is not given back")
+})
+
+t.test('entrance lets one take over when the holder is gone, though no word comes', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  await client.set('api:cache:lock:GET:/:{x}', '9999999999999999 dead', 'PX', 300)
+
+  const takings = await Promise.all([one, other].map(async ({ lockQueue }) => await lockQueue.acquireOrWait(name, wish, performance.now() + 3000)))
+
+  t.equal(takings.filter(({ word }) => word === 'taken').length, 2, 'one, and the other when he was out of patience')
+  t.not(takings[0]?.word === 'taken' && takings[0].lock.token, takings[1]?.word === 'taken' && takings[1].lock.token)
+})
+
+t.test('entrance tells a waiter by the end of the lock, when his subscriber is half open', async (t) => {
+  const { url, port } = await startRedis(t)
+  const proxy = await startProxy(t, { port })
+  const one = await openDoor(t, url)
+  const other = await openDoor(t, url, proxy.url)
+  const fill = await fillOf(one)
+
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.subscriber.isReady, { what: 'the subscriber listens' })
+  await proxy.fault('blackHole')
+  await one.store.write(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock)
+  one.lockQueue.committed(fill, true)
+
+  t.equal((await waiting).word, 'changed')
+})
+
+t.test('entrance has everybody look again when the subscriber is back', async (t) => {
+  const [one, other, { client }] = await openTwo(t)
+  const fill = await fillOf(one)
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.subscriber.isReady && other.stats.all.wait === 1, { what: 'the other one waits' })
+  const before = other.pool.batch.counts.asks
+
+  await client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+
+  await until(() => other.subscriber.connections === 2 && other.pool.batch.counts.asks > before, { what: 'it has looked again' })
+  one.lockQueue.abandon(fill, 'again')
+  t.equal((await waiting).word, 'taken')
+})
+
+t.test('entrance does the same in a Cluster', async (t) => {
+  const { url } = await startCluster(t)
+  const [one, other] = [await openDoor(t, url), await openDoor(t, url)]
+  await until(() => [one, other].every(({ store, pool }) => store.isCluster && pool.state === 'ready'), { what: 'both know the cluster' })
+  await shareNewTag(t, one, other)
+  const fill = await fillOf(one)
+
+  const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
+  await until(() => other.stats.all.wait === 2, { what: 'the other one waits' })
+  t.equal(await one.store.write(name, { tags: ['a'], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
+
+  t.equal((await waiting).word, 'changed')
+})

@@ -1,0 +1,238 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import { FillLocks } from '../../../../src/cache/single-flight/fill-lock.ts'
+import { PrefetchedLocks } from '../../../../src/cache/single-flight/prefetched-locks.ts'
+import type { PrefetchedLock } from '../../../../src/cache/single-flight/prefetched-locks.ts'
+import { CacheStore } from '../../../../src/cache/storage/cache-store.ts'
+import { PooledRedis } from '../../../../src/redis/client.ts'
+import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
+import { startCluster } from '../../../support/cluster.ts'
+import { watchGiveBacks } from '../../../support/lock-releases.ts'
+import { reached } from '../../../support/wait-for-redis.ts'
+import { startRedis } from '../../../support/redis.ts'
+import { until } from '../../../support/until.ts'
+
+const route = 'api:cache:GET:/:'
+const keyOf = (id: string) => `${route}{${id}}`
+const lockOf = (id: string) => `api:cache:lock:GET:/:{${id}}`
+
+interface Desk { prefetchedLocks: PrefetchedLocks, locks: FillLocks, store: CacheStore, pool: PooledRedis }
+
+/** One process's reservations; closed with the test. */
+async function openDesk (t: Test, url: string): Promise<Desk> {
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
+  t.after(() => pool.disconnect())
+  await reached({ redisPool: pool })
+  const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
+  const locks = new FillLocks(pool.batch, pool.keyspace, store)
+  const prefetchedLocks = new PrefetchedLocks(locks, store)
+  t.after(() => { prefetchedLocks.close(); locks.close() })
+  return { prefetchedLocks, locks, store, pool }
+}
+
+/** A desk, its Redis with a sequence, and the locks that are given back. */
+async function start (t: Test) {
+  const redis = await startRedis(t)
+  const desk = await openDesk(t, redis.url)
+  await desk.store.begin([])
+  return { ...desk, redis, givenBack: await watchGiveBacks(t, redis.client) }
+}
+
+/** The look of who asked in the same tick, and of who looked later and saw a purge. */
+const along = ({ tick }: PrefetchedLock) => ({ tick, minSequence: undefined })
+const later = ({ tick }: PrefetchedLock, requiredSequence: number | undefined) => ({ tick: tick + 1, minSequence: requiredSequence })
+
+async function begun ({ prefetchedLocks }: Desk, id: string, tags: string[] = []): Promise<PrefetchedLock> {
+  const prefetchedLock = prefetchedLocks.begin(keyOf(id), tags, '/')
+  if (prefetchedLock === undefined) throw new Error(`nothing was reserved for ${id}`)
+  return prefetchedLock
+}
+
+/** What a reservation is good for, for who asked in the same tick. */
+async function redeemed ({ prefetchedLocks }: Desk, prefetchedLock: PrefetchedLock) {
+  await prefetchedLock.answer
+  return prefetchedLocks.validate(prefetchedLock, along(prefetchedLock))
+}
+
+t.test('reservations give a lock to who takes it up, with the sequence and the markers of its tags', async (t) => {
+  const desk = await start(t)
+  const { prefetchedLocks, redis: { client } } = desk
+  const before = desk.pool.batch.counts.writes
+
+  const prefetchedLock = await begun(desk, 'a', ['one', 'two'])
+  t.equal(prefetchedLocks.claim(keyOf('a')), prefetchedLock)
+  const taking = await redeemed(desk, prefetchedLock)
+
+  t.equal(desk.pool.batch.counts.writes - before, 1)
+  t.match(taking, { word: 'taken', sequence: Number(await client.get('api:cache:seq')) })
+  t.equal(await client.get(lockOf('a')), taking?.word === 'taken' && taking.lock.token)
+  t.equal(Number(await client.get('api:cache:tag:one')), taking?.sequence)
+  t.ok(await client.pttl('api:cache:tag:two') > 0 && await client.pttl(lockOf('a')) > 0)
+  prefetchedLocks.release(prefetchedLock)
+  await desk.pool.batch.command('PING', [])
+  t.ok(await client.exists(lockOf('a')), 'whoever took it up keeps it, though who asked for it is refused')
+})
+
+t.test('reservations ask once for all who look at the same time, and give to one alone', async (t) => {
+  const desk = await start(t)
+  const { prefetchedLocks } = desk
+  const prefetchedLock = await begun(desk, 'a')
+
+  t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
+  await prefetchedLock.answer
+  t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
+
+  t.equal(prefetchedLocks.claim(keyOf('a')), prefetchedLock)
+  t.equal(prefetchedLocks.claim(keyOf('a')), undefined)
+})
+
+t.test('reservations are renewed from when they are taken up', async (t) => {
+  const desk = await start(t)
+  const prefetchedLock = await begun(desk, 'a')
+  desk.prefetchedLocks.claim(keyOf('a'))
+  await redeemed(desk, prefetchedLock)
+
+  for (let renewals = 0, before = 1000; renewals < 4;) {
+    const now = await until(() => desk.redis.client.pttl(lockOf('a')), { what: 'the lock is there' })
+    if (now > before) renewals++
+    before = now
+  }
+  t.equal(desk.givenBack.length, 0, 'and given back by nobody')
+})
+
+t.test('reservations are not made where something stands, somebody fills, or no sequence is known', async (t) => {
+  const desk = await start(t)
+  const { prefetchedLocks, redis: { client } } = desk
+  const taken = async (id: string) => {
+    const prefetchedLock = await begun(desk, id)
+    prefetchedLocks.claim(keyOf(id))
+    return await redeemed(desk, prefetchedLock)
+  }
+  await client.set(keyOf('there'), 'x')
+  await client.set(lockOf('held'), '9999999999999999 somebody')
+  await client.set(lockOf('passed'), 'pass')
+
+  t.equal(await taken('there'), undefined)
+  t.notOk(await client.exists(lockOf('there')))
+  t.equal(await taken('held'), undefined)
+  t.equal(await client.get(lockOf('held')), '9999999999999999 somebody')
+  t.match(await taken('passed'), { word: 'pass' })
+  await client.del('api:cache:seq')
+  t.equal(await taken('unknown'), undefined)
+  t.notOk(await client.exists(lockOf('unknown')))
+})
+
+t.test('reservations are not asked for where a hit is expected', async (t) => {
+  const desk = await start(t)
+  const { prefetchedLocks } = desk
+
+  prefetchedLocks.noteHit(keyOf('a'))
+  t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
+  prefetchedLocks.noteMiss(keyOf('a'))
+  t.ok(prefetchedLocks.begin(keyOf('a'), [], '/'))
+})
+
+t.test('reservations that began before what a look has seen are good for nothing, and given back', async (t) => {
+  const desk = await start(t)
+  const { prefetchedLocks, store, redis: { client } } = desk
+  const old = async (id: string, look: (prefetchedLock: PrefetchedLock) => Parameters<PrefetchedLocks['validate']>[1]) => {
+    const prefetchedLock = await begun(desk, id)
+    prefetchedLocks.claim(keyOf(id))
+    await prefetchedLock.answer
+    await store.purge(['one'])
+    return prefetchedLocks.validate(prefetchedLock, look(prefetchedLock))
+  }
+  const now = async () => Number(await client.get('api:cache:seq'))
+
+  t.match(await old('a', along), { word: 'taken' })
+  const before = await now()
+  t.match(await old('b', (prefetchedLock) => later(prefetchedLock, before)), { word: 'taken' })
+  t.equal(await old('c', (prefetchedLock) => later(prefetchedLock, Infinity)), undefined)
+  t.equal(await old('d', (prefetchedLock) => later(prefetchedLock, undefined)), undefined)
+  await until(async () => await client.exists(lockOf('c'), lockOf('d')) === 0, { what: 'they are given back' })
+  t.equal(await client.exists(lockOf('a'), lockOf('b')), 2)
+})
+
+t.test('reservations are good for nothing while the global marker has to be raised', async (t) => {
+  const redis = await startRedis(t)
+  const desk = await openDesk(t, redis.url)
+  await desk.store.begin([])
+  const prefetchedLock = await begun(desk, 'a')
+  await redis.client.del(await redis.client.keys('api:cache:epoch*'))
+  await desk.store.look(keyOf('b'), [], () => undefined).settled()
+
+  desk.prefetchedLocks.claim(keyOf('a'))
+
+  t.equal(desk.store.isReady, false)
+  t.equal(await redeemed(desk, prefetchedLock), undefined)
+})
+
+t.test('reservations are given back at once, before or after Redis has answered', async (t) => {
+  for (const isAnswered of [false, true]) {
+    const desk = await start(t)
+    const { prefetchedLocks, redis: { client }, givenBack } = desk
+    const prefetchedLock = await begun(desk, 'a')
+    if (isAnswered) await prefetchedLock.answer
+
+    prefetchedLocks.release(prefetchedLock)
+    prefetchedLocks.release(prefetchedLock)
+
+    t.equal(prefetchedLocks.claim(keyOf('a')), undefined)
+    await until(() => givenBack.length > 0, { what: 'it is given back' })
+    t.same(givenBack, [lockOf('a')])
+    t.notOk(await client.exists(lockOf('a')))
+  }
+})
+
+t.test('reservations that nobody takes up hold nobody up', async (t) => {
+  const desk = await start(t)
+  await begun(desk, 'a')
+  await begun(desk, 'b')
+
+  await until(() => desk.givenBack.length === 2, { what: 'both are given back' })
+
+  t.same(desk.givenBack.sort(), [lockOf('a'), lockOf('b')])
+  t.equal(desk.prefetchedLocks.claim(keyOf('a')), undefined)
+})
+
+t.test('reservations are not made again and again for who is refused again and again', async (t) => {
+  const desk = await start(t)
+  const { prefetchedLocks } = desk
+  const begunAt = performance.now()
+  let made = 0
+
+  for (let count = 0; count < 200; count++) {
+    const prefetchedLock = prefetchedLocks.begin(keyOf(`${count}`), [], '/')
+    if (prefetchedLock !== undefined) {
+      made += 1
+      prefetchedLocks.release(prefetchedLock)
+      await prefetchedLock.answer
+    }
+    await turn()
+  }
+
+  t.ok(made <= 1 + (performance.now() - begunAt) / 1000, `${made} were made`)
+  t.ok(prefetchedLocks.begin(keyOf('other'), [], '/other'), 'another route does not suffer')
+})
+
+t.test('reservations come to nothing when Redis fails, and leave no promise open', async (t) => {
+  const desk = await start(t)
+  await desk.redis.kill()
+
+  const prefetchedLock = await begun(desk, 'a')
+  desk.prefetchedLocks.claim(keyOf('a'))
+
+  t.equal(await redeemed(desk, prefetchedLock), undefined)
+  const next = desk.prefetchedLocks.begin(keyOf('b'), [], '/')
+  await next?.answer
+  t.equal(desk.prefetchedLocks.claim(keyOf('b')), undefined)
+})
+
+t.test('reservations are not made in a Cluster, where sequence and lock lie apart', async (t) => {
+  const { url } = await startCluster(t)
+  const desk = await openDesk(t, url)
+  await until(() => desk.store.isCluster, { what: 'it knows the cluster' })
+
+  t.equal(desk.prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
+})

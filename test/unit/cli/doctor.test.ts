@@ -1,0 +1,227 @@
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import t, { type Test } from 'tap'
+import { main } from '../../../src/cli/main.ts'
+import { readConfig } from '../../../service/config.ts'
+import { testSecret } from '../../support/app.ts'
+import { finding, run, well } from '../../support/cli.ts'
+import { startClusterNode } from '../../support/cluster-node.ts'
+import { startCluster } from '../../support/cluster.ts'
+import { startRedis } from '../../support/redis.ts'
+import { startRig } from '../../support/proxied-redis.ts'
+import { startTls } from '../../support/tls.ts'
+
+t.setTimeout(120_000)
+
+t.test('doctor finds nothing wrong with a Redis that is well', async (t) => {
+  const { url } = await startRedis(t, { args: well })
+
+  const { code, out } = await run(['doctor', '--url', url])
+
+  t.equal(code, 0, out)
+  t.match(out, 'All is well.')
+  t.notMatch(out, '\x1b') // no terminal, no colours
+})
+
+t.test('doctor says that there is no Redis', async (t) => {
+  t.match(await finding('redis://127.0.0.1:1', 'connection'), { code: 1, state: 'wrong', says: 'Nothing listens at 127.0.0.1:1.', change: /start Redis/ })
+})
+
+t.test('doctor says that no address was given, and ends with 2', async (t) => {
+  const { code, err } = await run(['doctor'])
+
+  t.equal(code, 2)
+  t.match(err, 'REDIS_URL is unset')
+})
+
+t.test('doctor says that a password is wrong, or missing, without showing it', async (t) => {
+  const { port } = await startRedis(t, { args: [...well, '--requirepass', 'right'] })
+
+  t.match(await finding(`redis://default:hidden@127.0.0.1:${port}`, 'connection'), { code: 1, state: 'wrong', says: /refuses the password/ })
+  t.match(await finding(`redis://127.0.0.1:${port}`, 'connection'), { code: 1, state: 'wrong', says: /wants a password/ })
+  t.notMatch((await run(['doctor', '--url', `redis://default:hidden@127.0.0.1:${port}`])).out, 'hidden')
+})
+
+t.test('doctor says that the server does not have the database', async (t) => {
+  const { url } = await startRedis(t, { args: well })
+
+  t.match(await finding(`${url}/20`, 'connection'), { code: 1, state: 'wrong', says: /does not have the database/ })
+})
+
+t.test('doctor says that a certificate is foreign', async (t) => {
+  const { url } = await startTls(t)
+
+  t.match(await finding(url, 'connection'), { code: 1, state: 'wrong', says: /authority that this machine does not know/, change: /NODE_EXTRA_CA_CERTS/ })
+})
+
+t.test('doctor says that a replica was asked', async (t) => {
+  const redis = await startRedis(t, { args: well })
+  await redis.client.replicaof('127.0.0.1', 1)
+
+  t.match(await finding(redis.url, 'role'), { code: 1, state: 'wrong', says: /replica of 127.0.0.1:1/, change: /master/ })
+})
+
+t.test('doctor says that there is no memory limit', async (t) => {
+  const { url } = await startRedis(t)
+
+  t.match(await finding(url, 'memory'), { code: 0, state: 'warning', says: /No maxmemory/, change: /CONFIG SET maxmemory/ })
+})
+
+t.test('doctor says that a policy refuses writes, or may evict sessions', async (t) => {
+  const redis = await startRedis(t, { args: ['--maxmemory', '100mb'] })
+
+  t.match(await finding(redis.url, 'policy'), { code: 1, state: 'wrong', says: /noeviction/ })
+  await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru')
+  t.match(await finding(redis.url, 'policy'), { code: 0, state: 'warning', says: /may evict sessions/ })
+})
+
+t.test('doctor says that a Redis is too old', async (t) => {
+  const port = await oldServer(t)
+
+  t.match(await finding(`redis://127.0.0.1:${port}`, 'version'), { code: 1, state: 'wrong', says: /Redis 6.2.14 is too old/, change: /7.2/ })
+})
+
+t.test('doctor tells every fault of the service\'s environment', async (t) => {
+  const { url } = await startRedis(t, { args: well })
+
+  const { code, out } = await run(['doctor', '--url', url], { PORT: 'many', SESSION_SECRET: 'short and hidden' })
+
+  t.equal(code, 1)
+  t.match(out, /PORT is a text of 4 characters/)
+  t.match(out, /SESSION_SECRET must be/)
+  t.notMatch(out, 'hidden')
+})
+
+t.test('doctor shows the certificate and trusts the authority that the service is told of', async (t) => {
+  const { url, paths } = await startTls(t, { authClients: true, args: well })
+  const environment = { REDIS_TLS_CA: paths.ca, REDIS_TLS_CERT: paths.cert, REDIS_TLS_KEY: paths.key }
+
+  t.match(await finding(url, 'connection', environment), { code: 0, state: 'fine' })
+})
+
+t.test('doctor says that a name is not known, and what to do about a password in full', async (t) => {
+  const { port } = await startRedis(t, { args: ['--requirepass', 'right'] })
+
+  t.match(await finding('redis://nowhere.invalid:6379', 'connection'), { code: 1, says: 'The name in nowhere.invalid:6379 is not known.' })
+  t.match(await finding(`redis://default:wrong@127.0.0.1:${port}`, 'connection'), { change: /percent-encode signs such as @ : \/ # %\)\.$/ })
+})
+
+t.test('doctor looks at the sessions\' own Redis too, and judges each by what it holds', async (t) => {
+  const cache = await startRedis(t, { args: ['--maxmemory', '100mb', '--maxmemory-policy', 'allkeys-lru'] })
+  const sessions = await startRedis(t, { args: ['--maxmemory', '100mb', '--maxmemory-policy', 'noeviction'] })
+
+  const { code, out } = await run(['doctor', '--json', '--url', cache.url], { SESSION_REDIS_URL: sessions.url })
+  const { findings } = JSON.parse(out) as { findings: { check: string, state: string, says: string }[] }
+  const swapped = await run(['doctor', '--json', '--url', sessions.url], { SESSION_REDIS_URL: cache.url })
+
+  t.equal(code, 0)
+  t.match(findings.filter(({ check }) => check === 'policy'), [{ state: 'fine', says: /elsewhere/ }, { state: 'fine', says: /no session gives way/ }])
+  t.equal(swapped.code, 1)
+})
+
+t.test('doctor looks at each master of a Cluster', async (t) => {
+  const cluster = await startCluster(t)
+  await cluster.masters[1]?.control.config('SET', 'maxmemory', '1gb')
+
+  const { out } = await run(['doctor', '--json', '--url', cluster.url])
+  const { findings } = JSON.parse(out) as { findings: { check: string, state: string, says: string, node?: string }[] }
+
+  t.match(findings.find(({ check }) => check === 'connection')?.says, /a Cluster of 3 masters/)
+  t.same(findings.filter(({ check }) => check === 'policy').map(({ node, state }) => `${node} ${state}`).sort(), cluster.masters.map(({ server }, index) => `${server.host}:${server.port} ${index === 1 ? 'wrong' : 'fine'}`).sort())
+})
+
+t.test('doctor ends within its bounds beside a server that hangs, before and after it was reached', async (t) => {
+  t.setTimeout(60_000)
+  const silent = createServer((socket) => socket.on('error', () => {}))
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.after(() => silent.close())
+  const rig = await startRig(t, well)
+
+  t.match(await finding(`redis://127.0.0.1:${(silent.address() as AddressInfo).port}`, 'connection'), { code: 1, state: 'wrong', reason: 'no_answer' })
+  const printed: string[] = []
+  const running = main(['doctor', '--url', rig.redis.url], { SESSION_SECRET: testSecret }, { readService: readConfig, out: { write: (text) => { printed.push(text); if (/role/.test(text)) rig.redis.signal('SIGSTOP') } }, err: { write () {} } })
+
+  t.equal(await running, 1)
+  rig.redis.signal('SIGCONT')
+  t.ok(printed.findIndex((text) => /version/.test(text)) < printed.findIndex((text) => /does not answer/.test(text)), 'what was found before is printed before')
+})
+
+t.test('doctor says that a database is refused, and in a Cluster too', async (t) => {
+  const { url } = await startRedis(t, { args: well })
+  const node = await startClusterNode(t, well)
+
+  t.match(await finding(`${url}/99`, 'connection'), { code: 1, state: 'wrong', reason: 'wrong_database', says: /does not have the database/ })
+  t.match(await finding(`${node.server.url}/1`, 'connection'), { code: 1, reason: 'wrong_database' })
+})
+
+t.test('doctor says that round trips take longer than the deadline', async (t) => {
+  const rig = await startRig(t, well)
+  await rig.proxy.fault('latency', { delayMs: 250, jitterMs: 0 })
+
+  t.match(await finding(rig.url, 'latency'), { code: 1, state: 'wrong', says: /longer than the deadline of 200 ms/ })
+})
+
+t.test('doctor says that a Cluster\'s node is alone, without slots, or that slots are not served', async (t) => {
+  const node = await startClusterNode(t, well)
+  const says = async () => (JSON.parse((await run(['doctor', '--json', '--url', node.server.url])).out) as { findings: { check: string, state: string, says: string }[] }).findings.filter(({ check }) => check === 'cluster').map(({ state, says }) => `${state}: ${says}`).join('\n')
+
+  t.match(await says(), /wrong: 16384 of 16384 slots belong to no node/)
+  t.match(await says(), /warning: This node is alone/)
+  t.match(await says(), /warning: The master \S* serves no slots/)
+  await node.control.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16382')
+  t.match(await says(), /wrong: 1 of 16384 slots belong to no node/)
+})
+
+t.test('doctor says why an address cannot be read, beside every fault of the environment, and shows none of it', async (t) => {
+  const addresses: readonly (readonly [address: string, says: RegExp])[] = [
+    ['"redis://default:hidden@host:6379"', /quotation marks/],
+    ['host:6379', /no scheme/],
+    ['http://hidden@host:6379', /another scheme/],
+    ['redis://default:hidden#1@host:6379', /%23/],
+    ['redis://default:hid%zen@host:6379', /%25/],
+    ['redis://default:hidden/1@host:6379', /%2F/],
+    ['redis://default:hid@den@host:6379/x', /%40/],
+    ['redis://default:hidden@:6379', /no host/],
+    ['redis://host:port', /port is no number/],
+    ['redis://host:99999', /65535/],
+    ['redis://host:6379/zero', /database/],
+    ['redis://host:6379?timeout=1', /\?family/],
+    ['redis+sentinel://host:26379', /name of the master/],
+    ['redis://a:7000/1,redis://b:7000', /only database 0/],
+    [`${'$'}{{Redis.REDIS_URL}}`, /reference/]
+  ]
+  for (const [address, says] of addresses) {
+    const { code, out } = await run(['doctor', '--json'], { REDIS_URL: address, PORT: 'many', SESSION_SECRET: 'short and hidden' })
+    const { findings } = JSON.parse(out) as { findings: { check: string, state: string, says: string }[] }
+    t.equal(code, 1, address)
+    t.match(findings.find(({ check }) => check === 'connection'), { state: 'wrong', says }, address)
+    t.equal(findings.filter(({ check }) => check === 'environment').length, 3, 'REDIS_URL, PORT and SESSION_SECRET')
+    t.notMatch(out, /hidden|hid%zen|hid@den/)
+  }
+})
+
+t.test('doctor says every fault of the environment where no address is given at all', async (t) => {
+  const { code, out, err } = await run(['doctor'], { PORT: 'many', LOG_LEVEL: 'loud' })
+
+  t.equal(code, 2)
+  t.match(err, 'REDIS_URL is unset')
+  for (const variable of ['PORT', 'LOG_LEVEL']) t.match(out, variable)
+})
+
+/** No Redis of that age is at hand: something that answers as one does. */
+async function oldServer (t: Test): Promise<number> {
+  const info = 'redis_version:6.2.14\r\nrole:master\r\nused_memory:1\r\nmaxmemory:100\r\nmaxmemory_policy:volatile-ttl\r\n'
+  const replies: Record<string, string> = { info: `$${info.length}\r\n${info}\r\n`, ping: '+PONG\r\n', time: '*2\r\n$1\r\n1\r\n$1\r\n1\r\n', client: '$0\r\n\r\n', hello: '*2\r\n$6\r\nserver\r\n$5\r\nredis\r\n' }
+  const server = createServer((socket) => {
+    socket.on('error', () => {}) // the client has gone
+    socket.on('data', (chunk) => {
+      for (const [, name = ''] of chunk.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g)) socket.write(replies[name.toLowerCase()] ?? '-ERR unknown command\r\n')
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  return (server.address() as AddressInfo).port
+}

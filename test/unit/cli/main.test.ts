@@ -1,0 +1,178 @@
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { main } from '../../../src/cli/main.ts'
+import { buildTestApp } from '../../support/app.ts'
+import { run } from '../../support/cli.ts'
+import { startCluster } from '../../support/cluster.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/until.ts'
+import { Visitor } from '../../support/signed-in-client.ts'
+
+t.test('keys shows each namespace, the biggest keys and those without an end', async (t) => {
+  const redis = await startRedis(t)
+  for (let index = 0; index < 20; index++) await redis.client.set(`session:{u${index}}`, 'x', 'EX', 1800)
+  await redis.client.set('api:cache:GET:/big:{1}', 'y'.repeat(50_000), 'EX', 300)
+  await redis.client.set('foreign', '1')
+
+  const { namespaces, biggest } = JSON.parse((await run(['keys', '--json', '--url', redis.url])).out)
+
+  t.match(namespaces, [{ namespace: 'session', keys: 20, withoutEnd: 0 }, { namespace: 'cache', keys: 1 }, { namespace: 'other', keys: 1, withoutEnd: 1 }])
+  t.equal(biggest[0].key, 'api:cache:GET:/big:{1}')
+})
+
+t.test('limits tells how many requests of a client are under way', async (t) => {
+  const { url, client } = await startRedis(t)
+  await client.zadd('ratelimit:{ip:192.0.2.1}:GET:/%23places', String(Date.now() + 30_000), 'a.1.1', String(Date.now() + 30_000), 'a.2.1')
+
+  const { code, out } = await run(['limits', '192.0.2.1', '--json', '--url', url])
+
+  t.equal(code, 0)
+  t.match(JSON.parse(out).counters, [{ endpoint: 'GET:/#places', used: 2 }])
+})
+
+t.test('purge, sessions and limits do what they say, to a service that runs', async (t) => {
+  const app = await buildTestApp(t)
+  const { redisUrl: url } = app.testConfig
+  const visitor = await new Visitor(app).signIn('Ada')
+  const me = await visitor.send('GET', '/session')
+  const id = String(JSON.parse(me.body).id ?? await userOf(app))
+
+  const listed = JSON.parse((await run(['sessions', id, '--json', '--url', url])).out)
+  const used = JSON.parse((await run(['limits', '127.0.0.1', '--json', '--url', url])).out)
+  const revoked = await run(['sessions', id, '--revoke', '--url', url])
+  const reset = JSON.parse((await run(['limits', '127.0.0.1', '--reset', '--json', '--url', url])).out)
+  const purged = await run(['purge', 'cities', '--url', url])
+
+  t.equal(listed.devices.length, 1)
+  t.ok(used.counters.some(({ used }: { used: number }) => used > 0))
+  t.match(revoked.out, '1 device')
+  t.equal((await visitor.send('GET', '/session')).statusCode, 401)
+  t.ok(reset.reset > 0)
+  t.equal(purged.code, 0)
+  t.ok(await app.redisPool.get('api:cache:tag:cities'))
+})
+
+t.test('watch tells a line a second', async (t) => {
+  const { url } = await startRedis(t)
+
+  const { code, out } = await run(['watch', '--count', '1', '--json', '--url', url])
+
+  t.equal(code, 0)
+  t.match(JSON.parse(out), { memoryUsedBytes: Number, commandsASecond: Number, clients: Number })
+})
+
+t.test('the program helps who asks, and ends with 2 for who cannot be meant', async (t) => {
+  const [help, more, unknown, flag, missing] = await Promise.all([run(['--help']), run(['keys', '--help']), run(['nothing']), run(['keys', '--wrong']), run(['purge'])])
+
+  t.equal(help.code, 0)
+  for (const name of ['doctor', 'keys', 'purge', 'sessions', 'limits', 'watch', 'rules', 'Exit code']) t.match(help.out, name)
+  t.match(more, { code: 0, out: /SCAN/ })
+  t.match(unknown, { code: 2, err: /There is no command nothing/ })
+  t.match(flag, { code: 2, err: /--wrong/ })
+  t.match(missing, { code: 2, err: /needs a tag/ })
+})
+
+t.test('the program runs as a process, and ends with its code', async (t) => {
+  const child = spawnSync(process.execPath, [join(import.meta.dirname, '../../../src/cli/bin.ts'), 'doctor', '--url', 'redis://127.0.0.1:1'], { encoding: 'utf8', env: { PATH: process.env.PATH } })
+
+  t.equal(child.status, 1)
+  t.match(child.stdout, 'Nothing listens at 127.0.0.1:1')
+  t.notMatch(child.stdout, 'SESSION_SECRET') // whoever uses the package has an environment of their own
+})
+
+/** The id of the only user that has a session. */
+async function userOf (app: Awaited<ReturnType<typeof buildTestApp>>): Promise<string> {
+  const [, keys] = await app.redisPool.scan('0', 'MATCH', 'session:{*', 'COUNT', 1000)
+  return keys.map((key) => key.slice('session:{'.length, -1)).find((id) => !id.startsWith('a:')) ?? ''
+}
+
+t.test('keys, limits and watch read every master of a Cluster', async (t) => {
+  const cluster = await startCluster(t)
+  const app = await buildTestApp(t, { redisUrl: cluster.url })
+  const addresses = Array.from({ length: 6 }, (_, index) => `203.0.113.${index + 1}`)
+  const ask = async (remoteAddress: string) => await app.inject({ url: '/cities/2988507', remoteAddress })
+  for (const address of addresses) await ask(address)
+  const held = async () => (await Promise.all(cluster.masters.map(async ({ control }) => await control.dbsize()))).reduce((sum, keys) => sum + keys)
+  const counted = async () => (JSON.parse((await run(['keys', '--json', '--url', cluster.url])).out) as { namespaces: { keys: number }[] }).namespaces.reduce((sum, { keys }) => sum + keys, 0)
+
+  // An answer may be stored after it was sent, and the figures of Redis each 5 s.
+  t.ok(await until(async () => await counted() === await held() && await held(), { what: 'all keys are counted' }) > 6)
+  // Six clients are in slots of their own. A counter may end with its window just then: so each asks once more.
+  for (const address of addresses) {
+    await until(async () => {
+      await ask(address)
+      return JSON.parse((await run(['limits', address, '--json', '--url', cluster.url])).out).counters[0]?.used
+    }, { what: `the counter of ${address}` })
+  }
+  const { clients } = JSON.parse((await run(['watch', '--count', '1', '--json', '--url', cluster.url])).out) as { clients: number }
+  t.ok(clients >= 3 * 2, `${clients}: ours, and the app's at each of three`)
+})
+
+t.test('limits finds who came by IPv6 by any address of their network', async (t) => {
+  const app = await buildTestApp(t)
+  const limits = async (...words: string[]) => await run(['limits', ...words, '--json', '--url', app.testConfig.redisUrl])
+  /** A counter may end with its window just then: so a client asks before each look. */
+  const afterAsking = async (...words: string[]) => {
+    await app.inject({ url: '/cities/2988507', remoteAddress: '2001:db8:0:7::1' })
+    return JSON.parse((await limits(...words)).out)
+  }
+
+  await until(async () => (await afterAsking('2001:db8:0:7::99')).counters[0]?.used, { what: 'what the network has used' })
+  t.same(JSON.parse((await limits('2001:db8:0:8::1')).out).counters, [])
+  t.match(await limits('not-an-address'), { code: 2, err: /is no address/ })
+  await until(async () => (await afterAsking('2001:db8:0:7::1', '--reset')).reset === 1, { what: 'the counter is forgotten' })
+})
+
+t.test('the program tells of its faults as objects to a program', async (t) => {
+  const [help, more, unknown, unreached] = await Promise.all([run(['--help', '--json']), run(['watch', '--help', '--json']), run(['nothing', '--json']), run(['keys', '--json', '--url', 'redis://127.0.0.1:1'])])
+
+  t.match(JSON.parse(help.out).commands, [{ usage: 'doctor' }])
+  t.match(JSON.parse(more.out), { usage: /watch/, help: Array })
+  t.match({ code: unknown.code, ...JSON.parse(unknown.err) }, { code: 2, error: /There is no command nothing/ })
+  t.match({ code: unreached.code, ...JSON.parse(unreached.err) }, { code: 1, error: /Nothing listens/ })
+  t.equal(unreached.out, '')
+})
+
+t.test('the program writes colours and progress to a terminal alone', async (t) => {
+  const redis = await startRedis(t)
+  await redis.client.set('one', '1')
+  const [out, err]: [string[], string[]] = [[], []]
+  const terminal = (texts: string[], isTTY: boolean) => ({ isTTY, write: (text: string) => texts.push(text) })
+  const on = async (command: string, isTTY: boolean, environment = {}) => await main([command, '--url', redis.url], environment, { out: terminal(out, isTTY), err: terminal(err, isTTY) })
+
+  await on('doctor', false)
+  await on('keys', false)
+  await on('doctor', true, { NO_COLOR: '1' })
+  t.notMatch(out.join('') + err.join(''), '\x1b')
+  await on('doctor', true)
+  await on('keys', true)
+
+  t.match(out.join(''), '\x1b[32m')
+  t.match(err.join(''), 'of about 1 keys')
+})
+
+t.test('alert sends a test as the receiver wants it, and says whether it was taken', async (t) => {
+  const bodies: string[] = []
+  const server = createServer((request, response) => {
+    request.on('data', (chunk: Buffer) => bodies.push(String(chunk))).on('end', () => response.writeHead(request.url === '/taken' ? 200 : 404).end())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => { server.closeAllConnections(); server.close() })
+  const ask = async (path: string, environment = {}) => await run(['alert'], { ALERT_WEBHOOK_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`, ...environment })
+
+  const taken = await ask('taken', { ALERT_WEBHOOK_FORMAT: 'slack' })
+  const refused = await ask('hidden')
+  const unset = await run(['alert'])
+
+  t.match(taken, { code: 0, out: /took a test alert/ })
+  t.match(JSON.parse(bodies[0] ?? ''), { text: /\[TEST\] PrismTest/ })
+  t.match(refused, { code: 1, out: /status 404/ })
+  t.notMatch(refused.out, 'hidden')
+  t.match(unset, { code: 2, err: /ALERT_WEBHOOK_URL is unset/ })
+  t.match(await run(['alert'], { ALERT_WEBHOOK_FORMAT: 'pagerduty' }), { code: 2, err: /ALERT_PAGERDUTY_KEY/ })
+})

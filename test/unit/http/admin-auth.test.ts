@@ -1,0 +1,48 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { AdminAuth } from '../../../src/http/admin-auth.ts'
+
+const minuteMs = 60_000
+const adminAuth = new AdminAuth('a-token', false)
+
+t.test('operator: a ticket lets in for half an hour, and only where its token holds', async (t) => {
+  const { ticket, maxAgeSeconds } = adminAuth.issueToken()
+
+  t.equal(maxAgeSeconds, 1800)
+  t.doesNotThrow(() => adminAuth.check(undefined, ticket))
+  t.doesNotThrow(() => adminAuth.check(undefined, adminAuth.issueToken(Date.now() - 29 * minuteMs).ticket))
+  t.throws(() => adminAuth.check(undefined, adminAuth.issueToken(Date.now() - 31 * minuteMs).ticket), { code: 'PRISM_ERR_OPERATOR' })
+  t.throws(() => new AdminAuth('another-token', false).check(undefined, ticket), { code: 'PRISM_ERR_OPERATOR' })
+})
+
+t.test('operator: a ticket that was changed is none', async (t) => {
+  const [until = '', random, signature] = adminAuth.issueToken().ticket.split('.')
+
+  for (const forged of [`${Number(until) + 1}.${random}.${signature}`, `${until}.x${random}.${signature}`, `${until}.${random}.`, `${until}.${random}`, '', '..', 'Infinity..']) {
+    t.throws(() => adminAuth.check(undefined, forged), { code: 'PRISM_ERR_OPERATOR' }, forged)
+  }
+})
+
+t.test('operator: without a token everybody may enter, and in production nobody', async (t) => {
+  t.doesNotThrow(() => new AdminAuth(undefined, false).check(undefined))
+  t.throws(() => new AdminAuth(undefined, true).check('Bearer undefined', adminAuth.issueToken().ticket), { code: 'PRISM_ERR_OPERATOR_OFF' })
+  t.throws(() => adminAuth.check('Bearer'), { code: 'PRISM_ERR_OPERATOR' })
+  t.doesNotThrow(() => adminAuth.check('bearer a-token'))
+})
+
+t.test('operator: no text that a client sends makes the comparison fail', async (t) => {
+  const [until = '', random = '', signature = ''] = adminAuth.issueToken().ticket.split('.')
+  // As many characters as a signature has, and more bytes.
+  const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 60 }), fc.string({ unit: fc.constantFrom('a', '\u00e9', '\u4e2d', '\ud800', '\ud83d\ude00', '.'), minLength: 43, maxLength: 43 }))
+  const refuses = (check: () => void) => {
+    try {
+      check()
+    } catch (error) {
+      return (error as { code?: string }).code === 'PRISM_ERR_OPERATOR'
+    }
+    return false
+  }
+
+  fc.assert(fc.property(text, (text) => refuses(() => adminAuth.check(`Bearer ${text}`, `${until}.${random}.${text}`)) && refuses(() => adminAuth.check(text, text))), { numRuns: 2000 })
+  t.ok(refuses(() => adminAuth.check(undefined, `${until}.${random}.${'\u00e9'.repeat(signature.length)}`)))
+})

@@ -1,0 +1,29 @@
+import t from 'tap'
+import { resolveLivePolicy } from '../../../src/live/options.ts'
+
+t.test('policy lets nobody follow what no rule names, nor what is between processes', async (t) => {
+  const { mayFollow } = resolveLivePolicy({ topics: { 'user:*': 'owner', 'room:*': 'signed-in', 'odd:*': (_visitor, topic) => topic.endsWith('1'), '*': 'anyone' } })
+  const ann = { userId: 'ann' }
+  const nobody = { userId: undefined }
+
+  t.same(['user:ann', 'user:bob', 'user:', 'room:1', 'odd:1', 'odd:2', 'else', '_live', '_sessions'].map((topic) => mayFollow(ann, topic)), [true, false, false, true, true, false, true, false, false])
+  t.same(['user:ann', 'user:undefined', 'user:', 'room:1', 'else'].map((topic) => mayFollow(nobody, topic)), [false, false, false, false, true])
+  t.same(['events', 'user:ann', 'else'].map((topic) => resolveLivePolicy().mayFollow(ann, topic)), [true, true, false])
+})
+
+t.test('policy refuses what cannot be meant', async (t) => {
+  const wrong: [options: object, option: string][] = [
+    [{ path: '/live' }, 'live.path'],
+    [{ topics: { events: 'all' } }, 'live.topics.events'],
+    [{ topics: { events: 'owner' } }, 'live.topics.events'],
+    [{ topics: { 'a*b': 'anyone' } }, 'live.topics.a*b'],
+    [{ presence: ['a b'] }, 'live.presence'],
+    [{ origins: ['https://*.example.com'] }, 'live.origins[0]'],
+    [{ heartbeat: 25 }, 'live.heartbeat'],
+    [{ drain: 'soon' }, 'live.drain'],
+    [{ connectionsPerUser: 0 }, 'live.connectionsPerUser'],
+    [{ connectionsPerAddress: Infinity }, 'live.connectionsPerAddress'],
+    [{ replayedEventsPerSecond: '1k' }, 'live.replayedEventsPerSecond']
+  ]
+  for (const [options, option] of wrong) t.throws(() => resolveLivePolicy(options), { code: 'PRISM_ERR_OPTION', message: new RegExp(`^Option ${option.replaceAll(/[.*[\]]/g, '.')} `) }, option)
+})

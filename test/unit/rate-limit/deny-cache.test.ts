@@ -1,0 +1,57 @@
+import { test } from 'tap'
+import { DenyCache } from '../../../src/rate-limit/deny-cache.ts'
+
+const refused = { remaining: 0, resetMs: 400, retryMs: 1000 }
+
+test('shield refuses until the time that Redis named, to the millisecond, and not at it', (t) => {
+  const denyCache = new DenyCache()
+  denyCache.keep('key', 1, refused, 5000)
+
+  t.same(denyCache.status('key', 1, 5000), { remaining: 0, resetMs: 400, retryMs: 1000 })
+  t.same(denyCache.status('key', 1, 5999), { remaining: 0, resetMs: 0, retryMs: 1 })
+  t.equal(denyCache.status('key', 1, 6000), undefined)
+  t.ok(denyCache.isEmpty, 'what is over is forgotten')
+  t.end()
+})
+
+test('shield lets pass what costs less than what was refused', (t) => {
+  const denyCache = new DenyCache()
+  denyCache.keep('key', 3, refused, 0)
+
+  t.equal(denyCache.status('key', 2, 10), undefined)
+  t.same(denyCache.status('key', 4, 10), { remaining: 0, resetMs: 390, retryMs: 990 })
+  t.end()
+})
+
+test('shield forgets whom it is told to forget, and nobody else', (t) => {
+  const denyCache = new DenyCache()
+  denyCache.keep('one', 1, refused, 0)
+  denyCache.keep('other', 1, refused, 0)
+
+  denyCache.delete('one')
+
+  t.equal(denyCache.status('one', 1, 10), undefined)
+  t.ok(denyCache.status('other', 1, 10))
+  t.end()
+})
+
+test('shield remembers ten thousand, and forgets first who has not come for the longest time', (t) => {
+  const denyCache = new DenyCache()
+  for (let index = 0; index < 10_000; index++) denyCache.keep(`key-${index}`, 1, refused, 0)
+  denyCache.status('key-0', 1, 10)
+
+  denyCache.keep('one more', 1, refused, 0)
+
+  t.ok(denyCache.status('key-0', 1, 10))
+  t.equal(denyCache.status('key-1', 1, 10), undefined)
+  t.ok(denyCache.status('one more', 1, 10))
+  t.end()
+})
+
+test('shield has one of all who come look again after ten seconds', (t) => {
+  const denyCache = new DenyCache()
+  denyCache.keep('key', 1, { ...refused, retryMs: 60_000 }, 0)
+
+  t.same([9999, 10_000, 10_001, 19_999, 20_000].map((now) => denyCache.isDue('key', now)), [false, true, false, false, true])
+  t.end()
+})

@@ -1,0 +1,151 @@
+import assert from 'node:assert'
+import fc from 'fast-check'
+import { test } from 'tap'
+import type { Test } from 'tap'
+import { openCounter } from '../../../src/rate-limit/local-counter.ts'
+import type { Algorithm, Quota } from '../../../src/rate-limit/quota.ts'
+import { bucketMsOf } from '../../../src/rate-limit/quota.ts'
+import { startClock } from '../../support/limit-clock.ts'
+import type { Step } from '../../support/limit-clock.ts'
+
+const beginUs = 1_763_800_000_000_000
+
+const quotas = (algorithm: Algorithm) => fc.record({ quota: fc.integer({ min: 1, max: 200 }), windowMs: fc.integer({ min: 1, max: 5000 }), burst: fc.integer({ min: 1, max: 50 }) })
+  .map(({ quota, windowMs, burst }): Quota => ({ algorithm, quota, windowMs, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 }))
+
+/** Gaps from nothing to beyond a window, in microseconds; asks of several, at several costs. */
+const asks = fc.array(fc.record({
+  gap: fc.oneof(fc.integer({ min: 0, max: 2000 }), fc.integer({ min: 0, max: 6_000_000 }), fc.constantFrom(0, 999, 1000)),
+  asked: fc.integer({ min: 1, max: 40 }),
+  cost: fc.integer({ min: 1, max: 3 })
+}), { minLength: 1, maxLength: 60 })
+
+function stepsOf (quota: Quota, made: { gap: number, asked: number, cost: number }[]): Step[] {
+  let atUs = beginUs
+  return made.map(({ gap, asked, cost }) => {
+    atUs += gap
+    return { atUs, asked, claims: [{ key: 'one', quota, cost }] }
+  })
+}
+
+/** A property that does not hold throws, with the smallest example that breaks it. */
+async function holds<Inputs> (t: Test, property: fc.IAsyncProperty<Inputs>, parameters: fc.Parameters<Inputs>): Promise<void> {
+  await fc.assert(property, parameters)
+  t.pass('held')
+}
+
+test('take never grants more than the quota in any sliding window, of any position', async (t) => {
+  const run = await startClock(t)
+
+  await holds(t, fc.asyncProperty(quotas('sliding'), asks, async (quota, made) => {
+    const steps = stepsOf(quota, made)
+    const told = await run(steps)
+    const grants = steps.map(({ atUs, claims }, at) => ({ atUs, units: (told[at]?.granted ?? 0) * (claims[0]?.cost ?? 0) }))
+    return grants.every(({ atUs: fromUs }) => {
+      const inWindow = grants.filter(({ atUs }) => atUs >= fromUs && atUs < fromUs + quota.windowMs * 1000)
+      return inWindow.reduce((sum, { units }) => sum + units, 0) <= quota.quota
+    })
+  }), { numRuns: 300 })
+})
+
+test('take grants a burst and the rate after it, never more, by gcra', async (t) => {
+  const run = await startClock(t)
+
+  await holds(t, fc.asyncProperty(quotas('gcra'), asks, async (quota, made) => {
+    const steps = stepsOf(quota, made)
+    const told = await run(steps)
+    const grants = steps.map(({ atUs, claims }, at) => ({ atUs, units: (told[at]?.granted ?? 0) * (claims[0]?.cost ?? 0) }))
+    return grants.every(({ atUs: fromUs }, from) => {
+      let units = 0
+      return grants.slice(from).every(({ atUs, units: more }) => (units += more) <= quota.bucketOrBurst + (atUs - fromUs) / 1000 * quota.quota / quota.windowMs)
+    })
+  }), { numRuns: 300 })
+})
+
+test('take never grants more than the quota in a fixed window on the clock', async (t) => {
+  const run = await startClock(t)
+
+  await holds(t, fc.asyncProperty(quotas('fixed'), asks, async (quota, made) => {
+    const steps = stepsOf(quota, made)
+    const told = await run(steps)
+    const units = new Map<number, number>()
+    steps.forEach(({ atUs, claims }, at) => {
+      const window = Math.floor(atUs / 1000 / quota.windowMs)
+      units.set(window, (units.get(window) ?? 0) + (told[at]?.granted ?? 0) * (claims[0]?.cost ?? 0))
+    })
+    return [...units.values()].every((sum) => sum <= quota.quota)
+  }), { numRuns: 150 })
+})
+
+test('take and the counter in memory say the same', async (t) => {
+  const run = await startClock(t)
+  const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
+
+  await holds(t, fc.asyncProperty(any, asks, async (quota, made) => {
+    const steps = stepsOf(quota, made.map((each) => ({ ...each, asked: 1 })))
+    const counter = openCounter(quota)
+    const expected = steps.map(({ atUs, claims: [claim] }) => {
+      const [cost, nowMs] = [claim?.cost ?? 1, atUs / 1000]
+      const granted = cost <= counter.free(nowMs) ? 1 : 0
+      if (granted === 1) counter.take(cost, nowMs)
+      return { granted, standings: [counter.status(cost, nowMs)] }
+    })
+    assert.deepStrictEqual(await run(steps), expected)
+  }), { numRuns: 150 })
+})
+
+test('take grants as much to many at once as to one after the other', async (t) => {
+  const run = await startClock(t)
+  const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
+
+  await holds(t, fc.asyncProperty(any, asks, async (quota, made) => {
+    const together = stepsOf(quota, made)
+    const apart = together.flatMap((step) => Array.from({ length: step.asked }, () => ({ ...step, asked: 1 })))
+    const sum = (told: { granted: number }[]) => told.reduce((total, { granted }) => total + granted, 0)
+    return sum(await run(together)) === sum(await run(apart))
+  }), { numRuns: 50 })
+})
+
+test('take lets the same request pass exactly when it said', async (t) => {
+  const run = await startClock(t)
+  const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
+
+  await holds(t, fc.asyncProperty(any, asks, async (quota, made) => {
+    const steps = stepsOf(quota, made)
+    const told = await run(steps)
+    const [last, answer] = [steps.at(-1), told.at(-1)]
+    const retryMs = answer?.standings[0]?.retryMs ?? 0
+    const room = quota.algorithm === 'gcra' ? quota.bucketOrBurst : quota.quota
+    if (last === undefined || retryMs === 0 || (last.claims[0]?.cost ?? 0) > room) return true
+    const wholeMsUs = Math.floor(last.atUs / 1000) * 1000
+    const then = { ...last, asked: 1, atUs: wholeMsUs + retryMs * 1000 + (quota.algorithm === 'gcra' ? 999 : 0) }
+    const before = { ...last, asked: 1, atUs: Math.max(last.atUs, wholeMsUs + retryMs * 1000 - 1001) }
+    return (await run([...steps, then])).at(-1)?.granted === 1 && (await run([...steps, before])).at(-1)?.granted === 0
+  }), { numRuns: 150 })
+})
+
+test('take takes from all policies or from none', async (t) => {
+  const run = await startClock(t)
+  const wide: Quota = { algorithm: 'sliding', quota: 10, windowMs: 60_000, bucketOrBurst: 1 }
+  const narrow: Quota = { algorithm: 'fixed', quota: 2, windowMs: 60_000, bucketOrBurst: 0 }
+  const claims = [{ key: 'wide', quota: wide, cost: 1 }, { key: 'narrow', quota: narrow, cost: 1 }]
+
+  const told = await run([...Array.from({ length: 5 }, () => ({ atUs: beginUs, asked: 1, claims })), { atUs: beginUs, asked: 1, claims: claims.slice(0, 1) }])
+
+  t.same(told.map(({ granted }) => granted), [1, 1, 0, 0, 0, 1])
+  t.equal(told.at(-1)?.standings[0]?.remaining, 7, 'the refused took nothing')
+})
+
+test('take makes nobody wait longer than a window after the clock was set back, and grants nobody more', async (t) => {
+  const run = await startClock(t)
+  const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
+
+  await holds(t, fc.asyncProperty(any, fc.integer({ min: 0, max: 4_000_000_000 }), async (quota, backUs) => {
+    const room = quota.algorithm === 'gcra' ? quota.bucketOrBurst : quota.quota
+    const fullMs = quota.algorithm === 'gcra' ? Math.ceil(Math.ceil(quota.windowMs * 1000 / quota.quota) * quota.bucketOrBurst / 1000) : quota.windowMs
+    const ask = (atUs: number): Step => ({ atUs, asked: 1000, claims: [{ key: 'one', quota, cost: 1 }] })
+    const told = await run([ask(beginUs), ask(beginUs - backUs), ask(beginUs - backUs + (fullMs + quota.bucketOrBurst + 2) * 1000)])
+    const isFresh = quota.algorithm === 'fixed' || quota.algorithm === 'gcra' || backUs > 0
+    return told[0]?.granted === room && told[1]?.granted === 0 && (!isFresh || told[2]?.granted === room)
+  }), { numRuns: 200 })
+})

@@ -1,0 +1,122 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import fc from 'fast-check'
+import t from 'tap'
+import type { Test } from 'tap'
+import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
+import { PooledRedis } from '../../../../src/redis/client.ts'
+import { Script } from '../../../../src/redis/batch/script.ts'
+import { reached } from '../../../support/wait-for-redis.ts'
+import { startRedis } from '../../../support/redis.ts'
+
+async function start (t: Test): Promise<{ pool: PooledRedis, script: (lua: string, costMicroseconds?: number) => Script<unknown> }> {
+  const folder = mkdtempSync(join(tmpdir(), 'prism-script-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const { url } = await startRedis(t)
+  const pool = new PooledRedis(resolveRedisPolicy({ url }))
+  t.after(() => pool.quit())
+  await reached({ redisPool: pool })
+  let scripts = 0
+  const script = (lua: string, costMicroseconds = 10) => {
+    const path = join(folder, `${scripts += 1}.lua`)
+    writeFileSync(path, lua)
+    return new Script<unknown>({ url: pathToFileURL(path), costMicroseconds, read: (reply) => reply })
+  }
+  return { pool, script }
+}
+
+t.test('script gives each ask its own keys and arguments, however many of each', async (t) => {
+  const { pool, script } = await start(t)
+  const echo = script('return { #KEYS, #ARGV, KEYS[1] or false, ARGV[#ARGV] or false }')
+
+  const answers = await Promise.all([
+    pool.batch.runScript(echo, ['one', 'two'], ['a', 'b', 3]),
+    pool.batch.runScript(echo, [], []),
+    pool.batch.runScript(echo, ['three'], []),
+    pool.batch.runScript(echo, [], [Buffer.from('é')])
+  ])
+
+  t.same(answers, [[2, 3, 'one', '3'], [0, 0, null, null], [1, 0, 'three', null], [0, 1, null, 'é']])
+})
+
+t.test('script gives each ask of a tick its own, whatever of it others have alike', async (t) => {
+  const { pool, script } = await start(t)
+  const echo = script("return table.concat(KEYS, ' ') .. '|' .. table.concat(ARGV, '|')")
+  const text = fc.constantFrom('', 'a', 'b', '$3\r\nabc\r\n', 'é', '😀', 'x'.repeat(300), 7, 1_700_000_000_000)
+  const ask = fc.record({ keys: fc.array(fc.constantFrom('one', 'two', 'drei:é'), { maxLength: 3 }), args: fc.array(text, { maxLength: 4 }), isBytes: fc.boolean() })
+
+  await fc.assert(fc.asyncProperty(fc.array(ask, { minLength: 1, maxLength: 60 }), async (asks) => {
+    const answers = await Promise.all(asks.map(({ keys, args, isBytes }) => pool.batch.runScript(echo, keys, args.map((arg) => isBytes ? Buffer.from(String(arg)) : arg))))
+    const wanted = asks.map(({ keys, args }) => `${keys.join(' ')}|${args.join('|')}`)
+    if (JSON.stringify(answers) !== JSON.stringify(wanted)) throw new Error(`${JSON.stringify(answers)} instead of ${JSON.stringify(wanted)}`)
+  }), { numRuns: 200 })
+  t.pass('over 200 ticks')
+})
+
+t.test('script answers with numbers, texts, lists, nothing, and false', async (t) => {
+  const { pool, script } = await start(t)
+  const values = script("local values = { number = 42, text = 'x', list = { 1, 'two', { 3 } }, no = false, yes = true, status = redis.status_reply('OK') } return values[ARGV[1]]")
+  const ask = (name: string) => pool.batch.runScript(values, [], [name])
+
+  const answers = await Promise.all(['number', 'text', 'list', 'no', 'yes', 'status', 'missing'].map(ask))
+
+  t.same(answers, [42, 'x', [1, 'two', [3]], null, 1, 'OK', null])
+})
+
+t.test('script fails one ask by an error that it returns, raises or meets, and answers the others', async (t) => {
+  const { pool, script } = await start(t)
+  const failing = script(`
+    if ARGV[1] == 'return' then return redis.error_reply('MINE told so') end
+    if ARGV[1] == 'raise' then error('raised') end
+    if ARGV[1] == 'raise a table' then error({ err = 'MINE raised so' }) end
+    if ARGV[1] == 'meet' then return redis.call('INCR', KEYS[1]) end
+    if ARGV[1] == 'nil' then return nothing.there end
+    return 'fine'`)
+  await pool.hset('hash', 'field', 'value')
+  const ask = (text: string) => pool.batch.runScript(failing, ['hash'], [text])
+
+  const outcomes = await Promise.allSettled(['return', 'raise', 'raise a table', 'meet', 'nil', 'well'].map(ask))
+
+  for (const outcome of outcomes.slice(0, 5)) t.match(outcome, { status: 'rejected', reason: { code: 'PRISM_ERR_REDIS_REPLY', statusCode: 500 } })
+  t.match(outcomes.map((outcome) => outcome.status === 'rejected' ? String(outcome.reason) : outcome.value), [/MINE told so/, /raised/, /MINE raised so/, /WRONGTYPE/, /nothing/, 'fine'])
+})
+
+t.test('script runs what stands above its asks once a call', async (t) => {
+  const { pool, script } = await start(t)
+  const counting = script('local asks = 0\n-- each ask\nasks = asks + 1\nreturn asks')
+
+  const answers = await Promise.all([1, 2, 3].map(() => pool.batch.runScript(counting, [], [])))
+
+  t.same(answers, [1, 2, 3])
+})
+
+t.test("script tells each ask the same moment of Redis's clock", async (t) => {
+  const { pool, script } = await start(t)
+  const clock = script('return { nowMs, tonumber(time[1]), tonumber(time[2]) }')
+
+  const [one, two] = await Promise.all([pool.batch.runScript(clock, [], []), pool.batch.runScript(clock, [], [])]) as [number[], number[]]
+
+  t.same(one, two)
+  t.equal(one[0], Number(one[1]) * 1000 + Math.floor(Number(one[2]) / 1000))
+})
+
+t.test('script lets as many asks into a call as a quarter of a millisecond holds, and one that costs more', async (t) => {
+  const { pool, script } = await start(t)
+
+  t.equal(script('return 1', 5).operationsPerCall, 50)
+  t.equal(script('return 1', 60).operationsPerCall, 4)
+  t.equal(script('return 1', 1000).operationsPerCall, 1)
+  t.equal(await pool.batch.runScript(script('return 1', 1000), [], []), 1)
+})
+
+t.test('script that reads an answer of another shape fails that ask alone', async (t) => {
+  const { pool, script } = await start(t)
+  const lua = script('return ARGV[1]')
+  const strict = Object.assign(lua, { read: (reply: unknown) => reply === 'good' ? reply : Promise.reject(new TypeError('not good')) })
+
+  const outcomes = await Promise.allSettled([pool.batch.runScript(strict, [], ['good']), pool.batch.runScript(strict, [], ['bad'])])
+
+  t.match(outcomes, [{ status: 'fulfilled', value: 'good' }, { status: 'rejected', reason: TypeError }])
+})

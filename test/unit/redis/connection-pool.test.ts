@@ -1,0 +1,173 @@
+import { Command, Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import { connectionFactory } from '../../../src/redis/connect.ts'
+import type { OutgoingCommand, Connection } from '../../../src/redis/connection.ts'
+import { ConnectionPool } from '../../../src/redis/connection-pool.ts'
+import type { ConnectionPoolOptions } from '../../../src/redis/connection-pool.ts'
+import { startRig } from '../../support/faults.ts'
+import type { Rig } from '../../support/faults.ts'
+import { until } from '../../support/until.ts'
+
+async function start (t: Test, options: Partial<ConnectionPoolOptions> = {}): Promise<Rig & { connections: ConnectionPool }> {
+  const rig = await startRig(t)
+  const open = connectionFactory({ kind: 'server', options: { host: rig.proxy.host, port: rig.proxy.port } }, {})
+  const connections = new ConnectionPool({ open: () => open('commands'), min: 2, max: 3, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, onDenied: () => {}, ...options })
+  t.after(() => connections.close())
+  await until(() => connections.all.every((connection) => connection.isReady), { what: 'all connections are ready' })
+  return { ...rig, connections }
+}
+
+/** A command that nobody but its own promise is told of. */
+function cargoOf (connection: Connection, command: Command): OutgoingCommand {
+  return { command, health: connection.healthOf(command), isOpen: true, resends: 0, answered: () => {}, failed: () => {} }
+}
+
+function crowd (connections: ConnectionPool, commands = 600): Promise<unknown> {
+  const all = Array.from({ length: commands }, () => new Command('get', ['key'], { replyEncoding: 'utf8' }))
+  const connection = connections.choose()
+  connection?.write(all.map((command) => cargoOf(connection, command)))
+  return Promise.allSettled(all.map(({ promise }) => promise))
+}
+
+t.test('lanes give everything to the first connection until it is crowded, then to the next', async (t) => {
+  const { connections } = await start(t)
+  const [first, second] = connections.all
+
+  t.equal(connections.choose(), first)
+  const answers = crowd(connections)
+  t.equal(connections.choose(), second)
+  await answers
+
+  t.equal(connections.choose(), first)
+})
+
+t.test('lanes open one more while all are crowded, up to their maximum, and then take the least crowded', async (t) => {
+  const { connections, proxy } = await start(t, { min: 1, max: 2 })
+  await proxy.fault('latency', { delayMs: 100 })
+
+  const answers = [crowd(connections, 700)]
+  connections.choose()
+  await until(() => connections.all.length === 2 && connections.all.every((connection) => connection.isReady), { what: 'one more connection is ready' })
+  answers.push(crowd(connections, 700), crowd(connections, 700), crowd(connections, 600))
+  const least = [...connections.all].sort((one, other) => one.inFlight - other.inFlight)[0]
+  const chosen = connections.choose()
+  await proxy.heal()
+  await Promise.all(answers)
+
+  t.equal(chosen, least)
+  t.equal(connections.all.length, 2)
+})
+
+t.test('lanes have room for an answer of a megabyte beside the connection that small answers use', async (t) => {
+  const { connections } = await start(t, { min: 2, max: 2 })
+  const [first, second] = connections.all
+
+  const chosen = connections.chooseFor(1_000_000)
+  if (second) second.expectedBytes = 1_000_000
+  const next = connections.chooseFor(1_000_000)
+  if (first) first.expectedBytes = 1_000_000
+
+  t.equal(chosen, second)
+  t.equal(next, first)
+  t.equal(connections.chooseFor(1_000_000), undefined)
+})
+
+t.test('lanes close what has been idle, down to their minimum', async (t) => {
+  const { connections } = await start(t, { min: 1, max: 3, idleMs: 20 })
+  const answers = crowd(connections)
+  connections.choose()
+  await answers
+
+  await until(() => connections.all.length === 1, { what: 'the idle connection is closed' })
+
+  t.equal(connections.choose(), connections.all[0])
+})
+
+t.test('lanes replace a connection that has ended', async (t) => {
+  const { connections } = await start(t)
+  const [first] = connections.all
+
+  first?.client.disconnect()
+  await until(() => connections.all.length === 2 && connections.all.every((connection) => connection !== first && connection.isReady), { what: 'another connection stands in its place' })
+
+  t.ok(connections.choose())
+})
+
+t.test('lanes use other connections while one is half open, and have it back later', async (t) => {
+  const { connections, proxy, control } = await start(t)
+  const [first, second] = connections.all
+  await proxy.fault('halfOpen')
+  await until(() => second?.probe(), { what: 'the second connection is a new one' })
+
+  const chosen = await until(async () => {
+    const connection = connections.choose()
+    const isWell = await connection?.probe()
+    return isWell ? connection : undefined
+  }, { what: 'a connection that answers' })
+
+  t.ok(chosen)
+  await until(() => connections.all.every((connection) => connection.isReady && !connection.isUnresponsive), { what: 'all are well' })
+  t.equal(connections.choose(), first)
+  t.equal(await control.ping(), 'PONG')
+})
+
+t.test('lanes open a connection anew through which something trickles, but no answer in time', { timeout: 60_000 }, async (t) => {
+  const { connections, proxy } = await start(t, { min: 1, max: 1 })
+  await proxy.fault('throttle', { bytesPerSecond: 200 })
+  const trickle = setInterval(() => connections.choose()?.probe(), 50)
+  t.after(() => clearInterval(trickle))
+  await until(() => connections.all[0]?.isUnresponsive, { what: 'an answer is late' })
+
+  const accepted = proxy.accepted
+  await proxy.fault('latency', { delayMs: 0 }) // the old connection goes on to trickle, a new one does not
+  await until(() => connections.all[0]?.isReady && !connections.all[0].isUnresponsive, { what: 'answers come in time again' })
+
+  t.ok(proxy.accepted > accepted)
+})
+
+t.test('lanes leave a server that is no master any more, once its other answers have come', async (t) => {
+  const { connections, proxy, control } = await start(t, { min: 1, max: 1 })
+  await control.replicaof('127.0.0.1', '1')
+  const accepted = proxy.accepted
+
+  const write = new Command('set', ['key', 'value'])
+  const read = new Command('get', ['key'])
+  const connection = connections.choose()
+  connection?.write([cargoOf(connection, write), cargoOf(connection, read)])
+
+  await t.rejects(write.promise, /READONLY/)
+  t.equal(await read.promise, null)
+  await until(() => proxy.accepted > accepted, { what: 'a new connection, perhaps to the new master' })
+})
+
+t.test('lanes take a server that is busy at the greeting once it has time', async (t) => {
+  const { connections, control } = await start(t, { min: 1, max: 1 })
+  await control.config('SET', 'busy-reply-threshold', '1')
+  const runner = control.duplicate()
+  runner.on('error', () => {})
+  t.after(() => runner.disconnect())
+  runner.eval('while true do end', 0).catch(() => {})
+  await until(() => control.ping().then(() => false, (error: Error) => error.message.startsWith('BUSY')), { what: 'the server is busy' })
+  connections.all[0]?.client.disconnect(true)
+  await until(() => connections.all[0]?.client.status === 'ready' && !connections.all[0].isReady, { what: 'a connection that is not greeted' })
+
+  await control.call('SCRIPT', 'KILL')
+
+  await until(() => connections.choose(), { what: 'the connection is greeted' })
+  t.pass('greeted')
+})
+
+t.test('lanes tell at once when no first connection could be made, and that they were closed', async (t) => {
+  const open = () => new Redis(1, '127.0.0.1', { retryStrategy: () => 10_000, maxRetriesPerRequest: 0, enableOfflineQueue: false }).on('error', () => {})
+  const options = { open, min: 2, max: 2, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, onDenied: () => {} }
+  const connections = new ConnectionPool(options)
+
+  t.equal(await connections.contact, false)
+  connections.close()
+  const closed = new ConnectionPool(options)
+  closed.close()
+
+  t.equal(await closed.contact, false)
+  t.same(closed.all, [])
+})

@@ -1,0 +1,63 @@
+import t from 'tap'
+import { reasonOf } from '../../../../src/redis/health/unreachable-reason.ts'
+
+const reply = (message: string) => Object.assign(new Error(message), { name: 'ReplyError' })
+const coded = (code: string, message = code) => Object.assign(new Error(message), { code })
+
+const errors: readonly (readonly [error: Error, code: string])[] = [
+  [reply('WRONGPASS invalid username-password pair or user is disabled.'), 'wrong_password'],
+  [reply('ERR invalid password'), 'wrong_password'],
+  [reply('NOAUTH Authentication required.'), 'password_missing'],
+  [reply('DENIED Redis is running in protected mode because protected mode is enabled'), 'protected_mode'],
+  [reply("NOPERM this user has no permissions to run the 'set' command"), 'permission_denied'],
+  [reply('NOPERM No permissions to access a key'), 'permission_denied'],
+  [reply("ERR The user executing the script can't run this command or subcommand script: x"), 'permission_denied'],
+  [reply('ERR max number of clients reached'), 'too_many_clients'],
+  [reply('ERR DB index is out of range'), 'wrong_database'],
+  [reply('ERR invalid DB index'), 'wrong_database'],
+  [reply('ERR SELECT is not allowed in cluster mode'), 'wrong_database'],
+  [reply('LOADING Redis is loading the dataset in memory'), 'loading'],
+  [reply("READONLY You can't write against a read only replica."), 'read_only'],
+  [reply("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."), 'master_down'],
+  [reply("OOM command not allowed when used memory > 'maxmemory'."), 'out_of_memory'],
+  [reply('MISCONF Redis is configured to save RDB snapshots'), 'disk_write_failed'],
+  [reply('NOREPLICAS Not enough good replicas to write.'), 'too_few_replicas'],
+  [reply('BUSY Redis is busy running a script.'), 'busy_script'],
+  [reply('CLUSTERDOWN Hash slot not served'), 'cluster_down'],
+  [Object.assign(new Error('Failed to refresh slots cache.'), { lastNodeError: reply('WRONGPASS invalid') }), 'wrong_password'],
+  [new Error('All sentinels are unreachable. Retrying from scratch after 10ms.'), 'no_sentinel'],
+  [coded('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', 'tlsv13 alert certificate required'), 'client_certificate_wanted'],
+  [coded('ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE', 'ssl/tls alert handshake failure'), 'client_certificate_wanted'],
+  [coded('CERT_HAS_EXPIRED', 'certificate has expired'), 'certificate_expired'],
+  [coded('ERR_TLS_CERT_ALTNAME_INVALID', "Hostname/IP does not match certificate's altnames"), 'certificate_wrong_name'],
+  [coded('SELF_SIGNED_CERT_IN_CHAIN'), 'certificate_untrusted'],
+  [coded('DEPTH_ZERO_SELF_SIGNED_CERT'), 'certificate_untrusted'],
+  [coded('UNABLE_TO_VERIFY_LEAF_SIGNATURE'), 'certificate_untrusted'],
+  [coded('ERR_SSL_WRONG_VERSION_NUMBER', 'wrong version number'), 'server_speaks_plain'],
+  [new Error('Unknown RESP type 72 "H". Please report this.'), 'not_redis'],
+  [new Error('Unknown RESP type 21 "\u0015". Please report this.'), 'server_speaks_tls'],
+  [coded('ECONNREFUSED', 'connect ECONNREFUSED 127.0.0.1:1'), 'connection_refused'],
+  [coded('ENOTFOUND', 'getaddrinfo ENOTFOUND redis.invalid'), 'unknown_name'],
+  [coded('EAI_AGAIN', 'getaddrinfo EAI_AGAIN redis'), 'unknown_name'],
+  [coded('ENOENT', 'connect ENOENT /run/redis.sock'), 'socket_missing'],
+  [new Error('Command timed out'), 'no_answer'],
+  [coded('ETIMEDOUT', 'connect ETIMEDOUT'), 'connect_timeout'],
+  [coded('EHOSTUNREACH', 'connect EHOSTUNREACH 10.0.0.1:6379'), 'connect_timeout'],
+  [coded('ECONNRESET', 'read ECONNRESET'), 'connection_closed'],
+  [new Error('something with a secret in it'), 'unknown']
+]
+
+t.test('reason: each error has its code, a sentence that names the address where it is given, and a remedy', async (t) => {
+  for (const [error, code] of errors) {
+    const [hidden, shown] = [reasonOf(error), reasonOf(error, { where: 'redis.example:6379' })]
+    t.equal(hidden.code, code, error.message)
+    t.match(hidden.sentence, /^[A-Z].*\.$/)
+    t.match(hidden.remedy, /^[A-Z].*\.$/)
+    if (!['cluster_down', 'no_sentinel'].includes(code)) t.match(shown.sentence, 'redis.example:6379')
+  }
+})
+
+t.test('reason: no text of an error that is not known is shown, for it may hold a secret', async (t) => {
+  t.notMatch(JSON.stringify(reasonOf(new Error('something with a secret in it'))), 'secret')
+  t.match(reasonOf(reply('NEWWORD with a secret in it')).sentence, 'NEWWORD')
+})

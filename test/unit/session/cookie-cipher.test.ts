@@ -1,0 +1,69 @@
+import fc from 'fast-check'
+import { test } from 'tap'
+import { Keys } from '../../../src/redis/keys.ts'
+import { CookieCipher } from '../../../src/session/cookie-cipher.ts'
+import { anonymousSubject, createdAtOf, deviceOf, newToken, userSubject } from '../../../src/session/session-token.ts'
+
+const keys = new Keys()
+const secret = 'a secret of the tests, 32 or more'
+
+test('a seal', async (t) => {
+  t.test('gives back any ticket that it sealed, here and elsewhere', async (t) => {
+    const user = fc.string({ minLength: 1, maxLength: 60, unit: 'grapheme' }).filter((id) => id.isWellFormed())
+    fc.assert(fc.property(fc.option(user, { nil: undefined }), fc.nat(2 ** 48 - 1), fc.boolean(), (userId, bornAt, isUncertain) => {
+      const subject = userId === undefined ? anonymousSubject() : userSubject(userId)
+      const ticket = { ...newToken(keys, subject, bornAt), ...(isUncertain ? { earlier: { id: newToken(keys, subject).id, field: '' } } : {}) }
+      const opened = new CookieCipher('sid', [secret], keys).decrypt(new CookieCipher('sid', [secret], keys).encrypt(ticket))
+
+      t.ok(opened !== undefined && !opened.isSealedWithOldKey)
+      return opened?.token.id === ticket.id && opened.token.userId === userId && opened.token.key === ticket.key && opened.token.field === ticket.field &&
+        opened.token.createdAt === bornAt && (opened.token.previousId === undefined) === !isUncertain
+    }), { numRuns: 100 })
+  })
+
+  t.test('opens nothing of which a single character was changed', async (t) => {
+    const cipher = new CookieCipher('sid', [secret], keys)
+    const value = cipher.encrypt(newToken(keys, userSubject('ada')))
+    for (let at = 0; at < value.length; at++) {
+      const changed = value.slice(0, at) + (value[at] === 'A' ? 'B' : 'A') + value.slice(at + 1)
+      t.equal(cipher.decrypt(changed), undefined, `character ${at}`)
+    }
+  })
+
+  t.test('opens nothing sealed under another name or by an unknown secret, and tells which were sealed by an old one', async (t) => {
+    const value = new CookieCipher('sid', [secret], keys).encrypt(newToken(keys, userSubject('ada')))
+
+    t.equal(new CookieCipher('__Host-sid', [secret], keys).decrypt(value), undefined)
+    t.equal(new CookieCipher('sid', [`${secret}!`], keys).decrypt(value), undefined)
+    t.match(new CookieCipher('sid', [`${secret}!`, secret], keys).decrypt(value), { isOld: true })
+  })
+
+  t.test('keeps what it has opened until told to forget, and never what it has not', async (t) => {
+    const cipher = new CookieCipher('sid', [secret], keys)
+    const value = new CookieCipher('sid', [secret], keys).encrypt(newToken(keys, userSubject('ada')))
+    const first = cipher.decrypt(value)
+
+    t.equal(cipher.decrypt(value), first)
+    cipher.forget(value)
+    t.not(cipher.decrypt(value), first)
+    t.same(cipher.decrypt(value), first)
+  })
+
+  t.test('never seals the same twice alike, nor shows who it is', async (t) => {
+    const cipher = new CookieCipher('sid', [secret], keys)
+    const token = newToken(keys, userSubject('somebody'))
+
+    t.not(cipher.encrypt(token), cipher.encrypt(token))
+    t.notMatch(Buffer.from(cipher.encrypt(token).slice(12), 'base64url').toString('latin1'), /somebody/)
+  })
+})
+
+test('a ticket names a device by its birth, for its own bearer alone', async (t) => {
+  const ada = { key: keys.userSession('ada'), createdAt: 1_795_383_503_370 }
+  const device = deviceOf(ada)
+
+  t.match(device, /^[\w-]{23}$/)
+  t.equal(createdAtOf(ada.key, device), ada.createdAt)
+  t.equal(createdAtOf(keys.userSession('grace'), device), undefined)
+  for (const wrong of ['', 'x', '-', `${device}x`, device.toUpperCase(), `${device.slice(0, 9)}${'A'.repeat(14)}`]) t.equal(createdAtOf(ada.key, wrong), undefined, wrong)
+})

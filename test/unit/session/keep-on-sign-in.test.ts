@@ -1,0 +1,277 @@
+import { setImmediate as tick } from 'node:timers/promises'
+import fc from 'fast-check'
+import tap, { test } from 'tap'
+import type { Test } from 'tap'
+import { RedisUnavailableError } from '../../../src/shared/errors.ts'
+import type { Batch } from '../../../src/redis/batch/batch.ts'
+import { PooledRedis } from '../../../src/redis/client.ts'
+import { resolveRedisPolicy } from '../../../src/redis/options.ts'
+import { SessionManager } from '../../../src/session/session-manager.ts'
+import { resolveSessionPolicy } from '../../../src/session/options.ts'
+import type { SessionToken } from '../../../src/session/session-token.ts'
+import { RequestSession } from '../../../src/session/request-session.ts'
+import { reached } from '../../support/wait-for-redis.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/until.ts'
+
+interface Data { cart: unknown[], theme: string, other: string }
+type Step = 'mark' | 'begin' | 'leave'
+
+/** What the scripts of a sign-in's steps begin with. */
+const scripts: Readonly<Record<Step, RegExp>> = { mark: /Marks a session as moving/, begin: /Begins a session/, leave: /Ends sessions of a user/ }
+
+tap.setTimeout(120_000)
+
+test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
+  const redis = await startRedis(t)
+  const [pool, otherPool] = await Promise.all([openPool(t, redis.url), openPool(t, redis.url)])
+  const other = houseOf(t, otherPool, otherPool.batch)
+  /** A process that does something before a step of its sign-ins, each time it comes to it. */
+  const houseWith = (work: Partial<Record<Step, (count: number) => Promise<void>>>) => {
+    const counts = { mark: 0, begin: 0, leave: 0 }
+    const ask = async (...args: Parameters<Batch['runScript']>): Promise<unknown> => {
+      for (const step of ['mark', 'begin', 'leave'] as const) if (scripts[step].test(args[0].lua)) await work[step]?.(counts[step]++)
+      return await pool.batch.runScript(...args)
+    }
+    return houseOf(t, pool, { ask, asking: pool.batch.enqueueScript.bind(pool.batch) } as unknown as Batch)
+  }
+  const begun = async (sessionManager: SessionManager, user?: string) => {
+    const requestSession = await arrive(sessionManager)
+    if (user !== undefined) await requestSession.signIn(user)
+    requestSession.set('cart', ['tea'])
+    await requestSession.save()
+    return ticketOf(requestSession)
+  }
+  const push = async (token: SessionToken, thing: unknown, sessionManager = other) => {
+    const requestSession = await arrive(sessionManager, token)
+    requestSession.update('cart', (cart = []) => [...cart, thing])
+    await requestSession.save()
+  }
+  const lapse = async ({ key, field }: SessionToken) => {
+    const value = await redis.client.hget(key, field) ?? ''
+    await redis.client.hset(key, field, value.replace(/@\d+ /, '@1 '))
+  }
+  const cartOf = async (token: SessionToken) => (await arrive(other, token)).get('cart')
+
+  for (const [whose, user] of [['an anonymous session', undefined], ['a session of another user', 'before'], ['a session of the same user', 'ada']] as const) {
+    t.test(`of ${whose} carries what was saved between its load and its end, and ends that session`, async (t) => {
+      const sessionManager = houseWith({})
+      const token = await begun(sessionManager, user)
+      const requestSession = await arrive(sessionManager, token)
+      requestSession.update('cart', (cart = []) => [...cart, 'mine'])
+      await push(token, 'milk')
+      const elsewhere = await arrive(other, token)
+      elsewhere.set('other', 'x')
+      await elsewhere.save()
+      await requestSession.signIn('ada', { carry: ['cart'] })
+
+      const fresh = await arrive(other, ticketOf(requestSession))
+      t.same([fresh.userId, fresh.get('cart'), fresh.get('other')], ['ada', ['tea', 'milk', 'mine'], undefined])
+      t.equal((await arrive(other, token)).isNew, true)
+    })
+  }
+
+  t.test('refuses a save that comes while it moves the values, and the save is told', async (t) => {
+    for (const step of ['begin', 'leave'] as const) {
+      let saving: Promise<unknown> = Promise.resolve()
+      const sessionManager = houseWith({ [step]: async () => { saving = settled(push(token, 'late')) } })
+      const token = await begun(other)
+      const requestSession = await arrive(sessionManager, token)
+      await requestSession.signIn('ada', { carry: ['cart'] })
+
+      t.match(await saving, { code: 'PRISM_ERR_SESSION_GONE' }, step)
+      t.same(await cartOf(ticketOf(requestSession)), ['tea'])
+    }
+  })
+
+  t.test('refuses a rotation meanwhile, and finds a session that was rotated before', async (t) => {
+    let rotating: Promise<unknown> = Promise.resolve()
+    const rotate = async () => { rotating = settled((await arrive(other, token)).rotate()) }
+    const sessionManager = houseWith({ leave: rotate })
+    const token = await begun(other)
+    const requestSession = await arrive(sessionManager, token)
+    await requestSession.signIn('ada', { carry: ['cart'] })
+    t.match(await rotating, { code: 'PRISM_ERR_SESSION_GONE' })
+
+    const earlier = await begun(other)
+    const slow = await arrive(sessionManager, earlier)
+    const tab = await arrive(other, earlier)
+    await tab.rotate()
+    const rotated = ticketOf(tab)
+    await push(rotated, 'milk')
+    await slow.signIn('ada', { carry: ['cart'] })
+    t.same(await cartOf(ticketOf(slow)), ['tea', 'milk'])
+    t.equal((await arrive(other, rotated)).isNew, true)
+  })
+
+  t.test('reads again what was saved after its mark had lapsed, as often as that happens', async (t) => {
+    const sessionManager = houseWith({
+      leave: async (count) => {
+        if (count > 2) return
+        await lapse(token)
+        await push(token, count)
+      }
+    })
+    const token = await begun(other)
+    const requestSession = await arrive(sessionManager, token)
+    await requestSession.signIn('ada', { carry: ['cart'] })
+
+    t.same(await cartOf(ticketOf(requestSession)), ['tea', 0, 1, 2])
+    t.equal((await arrive(other, token)).isNew, true)
+  })
+
+  t.test('leaves the session usable after its process died in the middle: saves wait until the mark lapses, at most 2 s', async (t) => {
+    const sessionManager = houseWith({ begin: async () => { throw new RedisUnavailableError('this process dies here') } })
+    const token = await begun(other)
+    const requestSession = await arrive(sessionManager, token)
+    await t.rejects(requestSession.signIn('ada', { carry: ['cart'] }), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
+    const value = await redis.client.hget(token.key, token.field) ?? ''
+    const [now = '0'] = await redis.client.time()
+    t.ok(Number(/@(\d+) /.exec(value)?.[1]) - Number(now) * 1000 <= 3000, 'the mark lapses after 2 s')
+    t.same(await cartOf(token), ['tea'], 'it can be read meanwhile')
+    await push(token, 'milk')
+
+    t.same(await cartOf(token), ['tea', 'milk'])
+    t.equal((await redis.client.hget(token.key, token.field))?.includes('@'), false)
+  })
+
+  t.test('keeps a label, a document with signs of its own and the version as they are', async (t) => {
+    const sessionManager = houseWith({ begin: async () => { throw new RedisUnavailableError('this process dies here') } })
+    const first = await arrive(other)
+    await first.signIn('labelled', { label: 'a@b 100 % =x' })
+    first.set('theme', ' @1 =x ')
+    await first.save()
+    const token = ticketOf(first)
+    const before = await redis.client.hget(token.key, token.field) ?? ''
+    await settled((await arrive(sessionManager, token)).signIn('ada', { carry: ['theme'] }))
+    const marked = await redis.client.hget(token.key, token.field) ?? ''
+
+    t.equal(marked.replace(/@\d+ /, ' '), before)
+    t.match(await other.devices('labelled'), [{ label: 'a@b 100 % =x' }])
+    await lapse(token)
+    await push(token, 1)
+    t.match(await other.devices('labelled'), [{ label: 'a@b 100 % =x' }])
+    t.equal((await arrive(other, token)).get('theme'), ' @1 =x ')
+  })
+
+  t.test('is a conflict where both set a value that is carried, and the session before goes on', async (t) => {
+    const token = await begun(other)
+    const requestSession = await arrive(houseWith({}), token)
+    requestSession.set('theme', 'mine')
+    requestSession.set('other', 'mine')
+    const tab = await arrive(other, token)
+    tab.set('theme', 'theirs')
+    tab.set('other', 'theirs')
+    await tab.save()
+
+    await t.rejects(requestSession.signIn('ada', { carry: ['theme'] }), { code: 'PRISM_ERR_SESSION_CONFLICT' })
+    t.equal((await arrive(other, token)).get('theme'), 'theirs')
+    await (await arrive(houseWith({}), token)).signIn('ada', { carry: ['cart'] })
+  })
+
+  t.test('carries what it has read from a session that has ended meanwhile, and brings that one not back', async (t) => {
+    const token = await begun(other)
+    const requestSession = await arrive(houseWith({}), token)
+    await (await arrive(other, token)).signOut()
+    await requestSession.signIn('ada', { carry: ['cart'] })
+
+    t.same(await cartOf(ticketOf(requestSession)), ['tea'])
+    t.equal((await arrive(other, token)).isNew, true)
+    t.equal(await redis.client.hexists(token.key, token.field), 0)
+  })
+
+  t.test('ends the session that it has begun when it fails after that', async (t) => {
+    const sessionManager = houseWith({
+      leave: async (count) => {
+        if (count > 0) return
+        await lapse(token)
+        const tab = await arrive(other, token)
+        tab.set('theme', 'theirs')
+        await tab.save()
+      }
+    })
+    const token = await begun(other)
+    const requestSession = await arrive(sessionManager, token)
+    requestSession.set('theme', 'mine')
+    await t.rejects(requestSession.signIn('fails', { carry: ['theme'] }), { code: 'PRISM_ERR_SESSION_CONFLICT' })
+
+    t.equal((await arrive(other, token)).get('theme'), 'theirs')
+    await until(async () => (await other.devices('fails')).length === 0, { what: 'it is ended' })
+  })
+
+  t.test('loses no confirmed save, whatever other requests of two processes save meanwhile', async (t) => {
+    const plan = fc.record({
+      from: fc.constantFrom(undefined, 'same', 'another'),
+      pushes: fc.array(fc.record({ process: fc.nat(1), pauses: fc.tuple(fc.nat(6), fc.nat(6)) }), { minLength: 1, maxLength: 5 }),
+      signIns: fc.array(fc.record({ process: fc.nat(1), pauses: fc.tuple(fc.nat(6), fc.nat(6)) }), { minLength: 1, maxLength: 1 })
+    })
+    const houses = [houseOf(t, pool, pool.batch), other]
+    let runs = 0
+    await fc.assert(fc.asyncProperty(plan, async ({ from, pushes, signIns }) => {
+      const user = `user-${runs++}`
+      const token = await begun(other, from === undefined ? undefined : from === 'same' ? user : `${user}-before`)
+      const act = async ({ process, pauses: [before, after] }: { process: number, pauses: [number, number] }, work: (requestSession: RequestSession<Data>) => Promise<void>) => {
+        for (let count = 0; count < before; count++) await tick()
+        const requestSession = await arrive(houses[process] ?? other, token)
+        for (let count = 0; count < after; count++) await tick()
+        if (requestSession.isNew) return undefined
+        const error = await settled(work(requestSession))
+        if (error !== undefined && error.code !== 'PRISM_ERR_SESSION_GONE') fc.pre(error.statusCode !== 503)
+        return error === undefined ? requestSession : undefined
+      }
+      const pushing = pushes.map(async (how, index) => await act(how, async (requestSession) => {
+        requestSession.update('cart', (cart = []) => [...cart, index])
+        await requestSession.save()
+      }) && index)
+      const [signedIn] = await Promise.all(signIns.map(async (how) => await act(how, async (requestSession) => { await requestSession.signIn(user, { carry: ['cart'] }) })))
+      const confirmed = (await Promise.all(pushing)).filter((index) => index !== undefined)
+      const cart = await cartOf(signedIn === undefined ? token : ticketOf(signedIn)) as unknown[]
+      const lost = confirmed.filter((index) => !cart.includes(index))
+      if (lost.length > 0 || !cart.includes('tea')) throw new Error(`${lost} of ${confirmed} are not in ${cart}`)
+    }), { numRuns: 150 })
+    t.ok(runs >= 150)
+  })
+
+  t.test('of two tabs at once loses nothing of what was there in either', async (t) => {
+    for (let round = 0; round < 20; round++) {
+      const token = await begun(other)
+      const [one, two] = await Promise.all([arrive(houseWith({}), token), arrive(other, token)])
+      await push(token, 'milk', houseWith({}))
+      await Promise.all([one.signIn('twice', { carry: ['cart'] }), two.signIn('twice', { carry: ['cart'] })])
+      const carts = await Promise.all([one, two].map((requestSession) => cartOf(ticketOf(requestSession))))
+
+      t.ok(carts.every((cart) => (cart as unknown[]).includes('tea')) && carts.some((cart) => (cart as unknown[]).includes('milk')), JSON.stringify(carts))
+      t.equal((await arrive(other, token)).isNew, true)
+    }
+  })
+})
+
+async function arrive (sessionManager: SessionManager, token?: SessionToken): Promise<RequestSession<Data>> {
+  const requestSession = new RequestSession<Data>(sessionManager, { token, hasCookie: token !== undefined })
+  requestSession.ask()
+  await requestSession.answer()?.settled()
+  return requestSession
+}
+
+async function settled (work: Promise<unknown>): Promise<(Error & { code?: string, statusCode?: number }) | undefined> {
+  return await work.then(() => undefined, (error: Error) => error)
+}
+
+function ticketOf (requestSession: RequestSession<Data>): SessionToken {
+  const cookie = requestSession.takeCookie()
+  if (cookie === undefined || cookie === 'clear') throw new Error('no ticket was given')
+  return cookie.token
+}
+
+async function openPool (t: Test, url: string): Promise<PooledRedis> {
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
+  t.after(() => { pool.disconnect() })
+  await reached({ redisPool: pool })
+  return pool
+}
+
+function houseOf (t: Test, pool: PooledRedis, batch: Batch): SessionManager {
+  const sessionManager = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), batch, pool.keyspace)
+  t.after(() => { sessionManager.tombstones.close() })
+  return sessionManager
+}

@@ -1,0 +1,77 @@
+import { test } from 'tap'
+import { readNewSession, readUserId } from '../../../src/session/new-session.ts'
+import { resolveSessionOrigins, resolveSessionPolicy, resolveSessionUse } from '../../../src/session/options.ts'
+import type { SessionOptions } from '../../../src/session/options.ts'
+
+const secrets = ['a secret of the tests, 32 or more']
+
+test('the session policy', async (t) => {
+  t.test('is complete without a word', async (t) => {
+    t.match(resolveSessionPolicy({ secrets }), { idleMs: 3_600_000, absoluteMs: 43_200_000, origins: [], cookie: { name: 'sid', secure: 'auto', partitioned: false }, redis: undefined })
+    t.equal(resolveSessionPolicy({ secrets, idle: '30d' }).absoluteMs, 30 * 86_400_000, 'who wants a long idle time wants no earlier end')
+  })
+
+  t.test('refuses what cannot be meant, naming the option', async (t) => {
+    const refused: Record<string, object> = {
+      'session.secrets': { secrets: [] },
+      'session.secrets must be .* is a list of 2': { secrets: [...secrets, ...secrets] },
+      'session.idle': { idle: 3600 },
+      'session.absolute': { absolute: 'long' },
+      'session.idle must be at most': { idle: '2h', absolute: '1h' },
+      'session.origins': { origins: ['https://example.com/'] },
+      'session.origins must be a list of texts': { origins: 'https://example.com' },
+      'session.cookie.name': { cookie: { name: '__Host-sid' } },
+      'session.cookie.secure': { cookie: { secure: 'yes' } },
+      'session.cookie.partitioned': { cookie: { partitioned: 1 } },
+      'session.cookie.path': { cookie: { path: '/app' } },
+      'session.keys.cart': { keys: { cart: { lastWriteWins: false } } },
+      'session.keys.cart must be': { keys: { cart: { lastWriteWins: true, merge: () => 1 } } },
+      'session.ttl': { ttl: '1h' },
+      'redis must be an object .* is null': { redis: null },
+      'redis must be an object .* is an empty text': { redis: '' },
+      'redis must be an object .* is a boolean': { redis: false },
+      'redis.url': { redis: { url: 'http://x' } }
+    }
+    for (const [message, options] of Object.entries(refused)) {
+      t.throws(() => resolveSessionPolicy({ secrets, ...options } as SessionOptions), { code: 'PRISM_ERR_OPTION', message: new RegExp(message.replaceAll('../../src/session', '\\.').replace('\\.* ', '.* ')) }, message)
+    }
+  })
+
+  t.test('knows the rule of each key: the one that is named, that of a well-known plugin, or the default', async (t) => {
+    const merge = () => 1
+    const { keys } = resolveSessionPolicy({ secrets, keys: { flash: { merge }, theme: { lastWriteWins: true } } })
+    t.same([keys.get('flash'), keys.get('theme'), keys.get('cart')], [{ merge }, { lastWriteWins: true }, undefined])
+    for (const key of ['_csrf', 'flash', 'passport', 'messages', 'returnTo']) t.same(resolveSessionPolicy({ secrets }).keys.get(key), { lastWriteWins: true })
+    const { keys: all } = resolveSessionPolicy({ secrets, keys: { default: { merge }, theme: { lastWriteWins: true } } })
+    t.same([all.get('theme'), all.get('cart'), all.get('_csrf')], [{ lastWriteWins: true }, { merge }, { lastWriteWins: true }])
+    t.throws(() => resolveSessionPolicy({ secrets, keys: { default: true as never } }), { code: 'PRISM_ERR_OPTION', message: /session\.keys\.default/ })
+  })
+
+  t.test('takes the innermost word of scopes and route', async (t) => {
+    t.equal(resolveSessionUse([]), 'optional')
+    t.equal(resolveSessionUse(['required', false]), false)
+    t.equal(resolveSessionUse([false, 'required']), 'required')
+    t.equal(resolveSessionUse(['required', { origins: ['https://a.example'] }]), 'required', 'origins alone change nothing else')
+    t.equal(resolveSessionUse(['optional', { use: 'required' }]), 'required')
+    t.same(resolveSessionOrigins([{ origins: ['https://a.example'] }, 'required', false, { use: 'optional', origins: ['https://b.example'] }]), ['https://a.example', 'https://b.example'])
+    for (const choice of [null, {}.toString(), { use: false }, { use: 'always' }, { origin: [] }]) t.throws(() => resolveSessionUse([choice]), { code: 'PRISM_ERR_OPTION', message: /config\.session/ }, JSON.stringify(choice))
+    for (const origins of ['https://a.example', ['https://*.a.example'], ['null'], 1]) t.throws(() => resolveSessionOrigins([{ origins }]), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ }, JSON.stringify(origins))
+    t.throws(() => resolveSessionUse([true]), { code: 'PRISM_ERR_OPTION', message: /config\.session/ })
+  })
+})
+
+test('a sign-in', async (t) => {
+  const policy = resolveSessionPolicy({ secrets })
+
+  t.test('takes the app\'s lifetimes, or its own', async (t) => {
+    t.same(readNewSession({}, policy), { absoluteMs: 43_200_000, idleMs: 3_600_000, label: undefined })
+    t.same(readNewSession({ idle: '7d', absolute: '30d', label: 'x' }, policy), { absoluteMs: 30 * 86_400_000, idleMs: 7 * 86_400_000, label: 'x' })
+    t.same(readNewSession({ absolute: '10m' }, policy), { absoluteMs: 600_000, idleMs: 600_000, label: undefined })
+  })
+
+  t.test('refuses lifetimes, labels and users that cannot be meant', async (t) => {
+    for (const options of [{ idle: '13h' as const }, { idle: 'x' as '1h' }, { label: 'x'.repeat(101) }, { label: '\ud800' }]) t.throws(() => readNewSession(options, policy), { code: 'PRISM_ERR_OPTION' })
+    for (const user of ['', 'x'.repeat(513), 'ü'.repeat(257), '\ud800', 42, undefined, null]) t.throws(() => readUserId(user), { code: 'PRISM_ERR_OPTION' })
+    t.equal(readUserId('a:x{}'), 'a:x{}')
+  })
+})

@@ -1,0 +1,222 @@
+import tap, { test } from 'tap'
+import { Keys } from '../../../src/redis/keys.ts'
+import { PooledRedis } from '../../../src/redis/client.ts'
+import { resolveRedisPolicy } from '../../../src/redis/options.ts'
+import { SessionStore } from '../../../src/session/session-store.ts'
+import { readSessionRecord, writeLabel } from '../../../src/session/session-record.ts'
+import { newToken, userSubject } from '../../../src/session/session-token.ts'
+import { reached } from '../../support/wait-for-redis.ts'
+import { startRedis } from '../../support/redis.ts'
+import { until } from '../../support/until.ts'
+
+const hour = 3_600_000
+const keys = new Keys()
+const beginning = { idleMs: hour, absoluteMs: 12 * hour, label: undefined, document: '{"a":1}' }
+
+tap.setTimeout(120_000)
+
+test('the session store', { timeout: 120_000 }, async (t) => {
+  const redis = await startRedis(t)
+  const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url }))
+  t.after(() => { pool.disconnect() })
+  await reached({ redisPool: pool })
+  const store = new SessionStore(pool.batch)
+  const ticketOf = (user: string) => newToken(keys, userSubject(user))
+  const begun = async (user: string, options: Partial<typeof beginning> = {}) => {
+    const token = ticketOf(user)
+    const { value } = await store.create(token, { ...beginning, ...options })
+    return { ...token, bornAt: readSessionRecord(value).createdAt }
+  }
+  const shiftSeen = async (key: string, field: string, byMs: number) => {
+    const value = await redis.client.hget(key, field) ?? ''
+    await redis.client.hset(key, field, value.replace(/^\d+ (\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${'0'.repeat(13)} ${head} ${Number(seen) - byMs}`))
+  }
+
+  t.test('begins a session whose times are Redis\'s, and whose key lives as long as it', async (t) => {
+    const token = ticketOf('ada')
+    const before = await redis.client.time()
+    const { value, ended } = await store.create(token, { ...beginning, document: '{"a":1}' })
+    const record = readSessionRecord(value)
+
+    t.same(ended, [])
+    t.equal(record.absoluteEndAt - record.createdAt, 12 * hour)
+    t.equal(record.idleEndAt - record.createdAt, hour)
+    t.ok(record.createdAt >= Number(before[0]) * 1000)
+    t.match(record, { version: '1', idleMs: hour, document: '{"a":1}' })
+    t.equal(record.label, undefined)
+    t.equal(await redis.client.pexpiretime('session:{ada}'), record.idleEndAt)
+    t.equal(await redis.client.hget('session:{ada}', token.field), value)
+  })
+
+  t.test('begins no session at the birth of the one that it replaces, though that has just ended', async (t) => {
+    const ended = await begun('twins')
+    await store.revoke(ended.key, { which: 'these', names: [ended.bornAt] })
+    const { value } = await store.create(ticketOf('twins'), { ...beginning, replaced: ended.bornAt + 5000 })
+
+    t.equal(readSessionRecord(value).createdAt, ended.bornAt + 5001)
+  })
+
+  t.test('loads without writing, and notes a visit only when a minute has passed', async (t) => {
+    const ticket = await begun('grace')
+    await redis.client.config('RESETSTAT')
+    t.match(await store.load(ticket).promise(), { touchedAt: undefined, isEarlier: false })
+    await shiftSeen(ticket.key, ticket.field, 59_000)
+    t.match(await store.load(ticket).promise(), { touchedAt: undefined })
+    t.notMatch(await redis.client.info('commandstats'), /cmdstat_(hset:calls=[^1]|pexpireat)/, 'but for the shift itself')
+    await shiftSeen(ticket.key, ticket.field, 2000)
+    const touched = await store.load(ticket).promise()
+    t.equal(touched?.touchedAt, readSessionRecord(touched?.value ?? '').seenAt)
+    t.equal(await redis.client.hget(ticket.key, ticket.field), touched?.value)
+    t.equal(await redis.client.pexpiretime(ticket.key), readSessionRecord(touched?.value ?? '').idleEndAt)
+    t.match(await store.load(ticket).promise(), { touchedAt: undefined })
+  })
+
+  t.test('notes visits oftener where a session ends sooner than in a few minutes', async (t) => {
+    const ticket = await begun('soon', { idleMs: 5000 })
+    const { createdAt = 0 } = readSessionRecord((await store.load(ticket).promise())?.value ?? '')
+    await until(async () => (await store.load(ticket).promise())?.touchedAt, { what: 'a visit is noted after a quarter of that' })
+    await until(async () => await store.load(ticket).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 7500, { what: 'visits keep it alive' })
+    t.ok(await store.load(ticket).promise())
+  })
+
+  t.test('ends a session that is idle, and one whose whole time is over whatever its visits', async (t) => {
+    const idle = await begun('idle', { idleMs: 60 })
+    const old = await begun('old', { idleMs: 100, absoluteMs: 150 })
+    await until(async () => await store.load(old).promise() === undefined, { what: 'it has ended', everyMs: 15 })
+    await until(async () => await redis.client.exists('session:{idle}', 'session:{old}') === 0, { what: 'their keys are gone' })
+
+    t.same(await store.save(idle, '1', '{}'), { outcome: 'gone' })
+    t.equal(await store.rotate(old, ticketOf('old')), undefined)
+    t.equal(await redis.client.exists('session:{idle}', 'session:{old}'), 0)
+  })
+
+  t.test('judges an end by the field, not only by the key', async (t) => {
+    const long = await begun('two')
+    const short = await begun('two', { idleMs: 50 })
+    // To load it would be a visit, and keep it alive.
+    await until(async () => (await store.list(short.key)).length === 1, { what: 'the short one has ended' })
+    t.equal(await store.load(short).promise(), undefined)
+
+    t.same(await store.save(short, '1', '{}'), { outcome: 'gone' })
+    t.equal(await store.rotate(short, ticketOf('two')), undefined)
+    t.equal((await store.list(short.key)).length, 1)
+    t.equal(await redis.client.hlen(short.key), 2)
+    await begun('two')
+    t.equal(await redis.client.hlen(short.key), 2, 'a sign-in sweeps')
+    t.ok(await store.load(long).promise())
+  })
+
+  t.test('keeps the key as long as the longest of its sessions, and no longer', async (t) => {
+    const short = await begun('lives', { idleMs: hour / 2 })
+    const long = await begun('lives')
+    const endOf = async () => Math.round((await redis.client.pttl(short.key)) / 60_000)
+
+    t.equal(await endOf(), 60)
+    await store.save(short, '1', '{}')
+    t.equal(await endOf(), 60)
+    await store.revoke(short.key, { which: 'these', names: [long.field] })
+    t.equal(await endOf(), 30)
+    await store.revoke(short.key, { which: 'these', names: [short.bornAt] })
+    // For some milliseconds the key says which birth came last.
+    await until(async () => await redis.client.exists(short.key) === 0, { what: 'the key is gone' })
+  })
+
+  t.test('saves only what was read, says what is there, and changes nothing else', async (t) => {
+    const ticket = await begun('saves')
+    const saved = await store.save(ticket, '1', '{"a":2}')
+    const conflict = await store.save(ticket, '1', '{"a":3}')
+    const record = readSessionRecord(saved.outcome === 'gone' ? '' : saved.value)
+
+    t.equal(saved.outcome, 'saved')
+    t.match(record, { document: '{"a":2}', createdAt: ticket.bornAt })
+    t.same(conflict, { ...saved, outcome: 'conflict' })
+  })
+
+  t.test('raises the version by a random step of 1 to 2^20, exactly, also where numbers no longer fit 32 or 46 bits', async (t) => {
+    const ticket = await begun('steps')
+    const versions = [1n]
+    for (let count = 0; count < 50; count++) {
+      const saved = await store.save(ticket, String(versions.at(-1)), '{}')
+      versions.push(BigInt(readSessionRecord(saved.outcome === 'gone' ? '' : saved.value).version))
+    }
+    const steps = versions.slice(1).map((version, index) => version - (versions[index] ?? 0n))
+
+    t.same(steps.filter((step) => step < 1n || step > 1n << 20n), [])
+    t.ok(new Set(steps).size > 40, `${new Set(steps).size} different steps`)
+    for (const version of [2n ** 31n - 1n, 2n ** 47n + 1n, 99_999_999_999_999n, 2n ** 53n - 2n ** 21n + 1n]) {
+      const value = await redis.client.hget(ticket.key, ticket.field) ?? ''
+      await redis.client.hset(ticket.key, ticket.field, value.replace(/^(\d+) \d+/, `$1 ${version}`))
+      const saved = await store.save(ticket, String(version), '{}')
+      const step = BigInt(readSessionRecord(saved.outcome === 'gone' ? '' : saved.value).version) - version
+
+      t.ok(saved.outcome === 'saved' && step >= 1n && step <= 1n << 20n, `${version}: ${saved.outcome}, ${step}`)
+    }
+  })
+
+  t.test('does not save over what others saved after Redis came back with an older snapshot, however many saves there were', async (t) => {
+    for (const [before, after] of [[1, 1], [1, 2], [2, 3], [3, 3], [5, 4]] as const) {
+      const ticket = await begun(`snapshot-${before}-${after}`)
+      const snapshot = await redis.client.hget(ticket.key, ticket.field) ?? ''
+      const saveOften = async (count: number) => {
+        for (let left = count; left > 0; left--) await store.save(ticket, readSessionRecord(await redis.client.hget(ticket.key, ticket.field) ?? '').version, `{"left":${left}}`)
+        return readSessionRecord(await redis.client.hget(ticket.key, ticket.field) ?? '').version
+      }
+      const read = await saveOften(before)
+      await redis.client.hset(ticket.key, ticket.field, snapshot)
+      await saveOften(after)
+
+      t.equal((await store.save(ticket, read, '{"old":true}')).outcome, 'conflict')
+    }
+  })
+
+  t.test('moves a session unchanged when it rotates', async (t) => {
+    const from = await begun('moves')
+    const before = await redis.client.hget(from.key, from.field)
+    const to = ticketOf('moves')
+    const rotated = await store.rotate(from, to)
+
+    t.equal(rotated?.value, before)
+    t.same(await redis.client.hgetall(from.key), { [to.field]: before })
+    t.equal(await store.rotate(from, ticketOf('moves')), undefined)
+  })
+
+  t.test('finds a session under either of two ids', async (t) => {
+    const from = await begun('either')
+    const to = ticketOf('either')
+    const uncertain = { ...to, earlier: from }
+
+    t.match(await store.load(uncertain).promise(), { isEarlier: true })
+    await store.rotate(from, to)
+    t.match(await store.load(uncertain).promise(), { isEarlier: false })
+  })
+
+  t.test('gives the eleventh device the place of the one seen least recently', async (t) => {
+    const tickets = []
+    for (let count = 0; count < 10; count++) tickets.push(await begun('eleven'))
+    await shiftSeen(tickets[4]!.key, tickets[4]!.field, 5000)
+    const { ended } = await store.create(ticketOf('eleven'), beginning)
+
+    t.match(ended, [{ field: tickets[4]?.field, bornAt: tickets[4]?.bornAt }])
+    t.equal(await redis.client.hlen('session:{eleven}'), 10)
+  })
+
+  t.test('keeps a document and a label as they are, whatever characters they hold', async (t) => {
+    const document = JSON.stringify({ text: ' = \n\0 é 😀 "\\ %d %s 1 2 3 =x ' })
+    const label = ' =Über 100 % – "ok" 😀'
+    const ticket = await begun('odd', { document, label: label as never })
+    const saved = await store.save(ticket, '1', document)
+
+    t.match(readSessionRecord(saved.outcome === 'gone' ? '' : saved.value), { document, label })
+    t.equal(readSessionRecord((await store.load(ticket).promise())?.value ?? '').document, document)
+    t.equal(readSessionRecord((await store.list(ticket.key))[0] ?? '').label, label)
+    t.equal(writeLabel(undefined), '=')
+    t.throws(() => readSessionRecord('1 2 3'), { code: 'PRISM_ERR_SESSION_CORRUPT' })
+  })
+
+  t.test('stays small: one device of a user with an empty document', async (t) => {
+    const ticket = await begun('7f3b1c52-9a54-4a6e-8f0e-0c7d6f1d2b3a', { document: '{}' })
+    const value = await redis.client.hget(ticket.key, ticket.field) ?? ''
+
+    t.ok(ticket.field.length + value.length < 120, `${ticket.field.length + value.length} bytes`)
+  })
+})

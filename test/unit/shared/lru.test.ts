@@ -1,0 +1,35 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { TwoGenerationLru } from '../../../src/shared/lru.ts'
+
+t.test('recent keeps at least so many of those used last, at most twice as many, and tells the last value', async (t) => {
+  const max = 5
+  const step = fc.tuple(fc.constantFrom('get', 'set', 'delete'), fc.integer({ min: 0, max: 12 }))
+
+  fc.assert(fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+    const recent = new TwoGenerationLru<number, string>(max)
+    const model = new Map<number, string>()
+    let used: number[] = []
+    steps.forEach(([what, key], at) => {
+      if (what === 'delete') recent.delete(key)
+      if (what === 'set') recent.set(key, `${key} at ${at}`)
+      if (what === 'set') model.set(key, `${key} at ${at}`)
+      if (what === 'delete') model.delete(key)
+      const found = what === 'get' ? recent.get(key) : undefined
+      if (found !== undefined && found !== model.get(key)) throw new Error(`${key} is ${found}`)
+      if (what === 'get' && found === undefined && used.slice(0, max).includes(key)) throw new Error(`${key} was forgotten`)
+      if (what === 'get' && found === undefined) model.delete(key)
+      used = used.filter((each) => each !== key)
+      if (model.has(key)) used.unshift(key)
+      if (recent.size > 2 * max) throw new Error(`${recent.size} are kept`)
+    })
+  }), { numRuns: 1000 })
+  t.pass('over 1,000 histories')
+})
+
+t.test('recent forgets in the order of use, a generation at a time', async (t) => {
+  const recent = new TwoGenerationLru<string, string>(2)
+  for (const key of ['a', 'b', 'c', 'a', 'd', 'e']) if (recent.get(key) === undefined) recent.set(key, key)
+
+  t.same(['a', 'b', 'd', 'e'].map((key) => recent.get(key)), ['a', undefined, 'd', 'e'])
+})

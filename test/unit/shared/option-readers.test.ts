@@ -1,0 +1,64 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { resolveCachePolicy } from '../../../src/cache/options.ts'
+import { resolveEventsPolicy } from '../../../src/events/options.ts'
+import { resolveLimitOptions } from '../../../src/rate-limit/options.ts'
+import { resolveLivePolicy } from '../../../src/live/options.ts'
+import { readCount, readRecord, invalidOption } from '../../../src/shared/option-readers.ts'
+import { resolveRedisPolicy } from '../../../src/redis/options.ts'
+import { resolveSessionPolicy } from '../../../src/session/options.ts'
+
+const secret = 'hunter2-hunter2-hunter2-hunter2-hunter2'
+const secrets = ['a secret of the tests: 32 or more']
+
+const resolvers: Record<string, (options: never) => unknown> = {
+  redis: resolveRedisPolicy,
+  session: (options: object) => resolveSessionPolicy(typeof options === 'object' && !Array.isArray(options) ? { secrets, ...options } as never : options as never),
+  rateLimit: resolveLimitOptions,
+  events: resolveEventsPolicy,
+  live: resolveLivePolicy,
+  cache: resolveCachePolicy
+}
+
+const known = ['url', 'client', 'connection', 'min', 'max', 'prefix', 'secrets', 'idle', 'absolute', 'origins', 'cookie', 'keys', 'redis', 'quota', 'window', 'by', 'cost', 'failure', 'allow', 'history', 'lifetime', 'topics', 'ttl', 'vary', 'tags', 'partition']
+const nameOfOption = fc.oneof(fc.constantFrom(...known), fc.constantFrom('secret', 'password', 'pass', 'uri', 'auth', 'token', `x${secret}`, `redis://:${secret}@host`))
+const value = fc.constantFrom<(text: string) => unknown>((text) => text, (text) => [text], (text) => ({ password: text }), (text) => ({ [text]: 1 }), (text) => ({ name: text, url: text, apiKey: text, user: text }), (text) => [{ secret: text }], (text) => `redis://default:${text}@127.0.0.1:6379`, (text) => `redis://:${text}%@host`)
+
+function messageOf (work: () => unknown): string {
+  try {
+    work()
+    return ''
+  } catch (error) {
+    return String(error) + JSON.stringify(error)
+  }
+}
+
+t.test('options: no refusal shows a text that was given, whatever option it was given as', async (t) => {
+  fc.assert(fc.property(fc.constantFrom(...Object.keys(resolvers)), fc.array(nameOfOption, { maxLength: 3 }), value, (resolver, path, valueOf) => {
+    // The names of keys, topics and histories are the app's own, and are shown.
+    fc.pre(!path.some((name) => ['keys', 'topics', 'histories', 'schemas'].includes(name)))
+    const options = path.reduceRight<unknown>((inner, name) => ({ [name]: inner }), valueOf(secret))
+    const message = messageOf(() => resolvers[resolver]?.(options as never))
+    if (message.includes(secret)) throw new Error(message)
+  }), { numRuns: 3000 })
+  t.match(messageOf(() => resolveRedisPolicy(`redis://:${secret}@host` as never)), /Option redis must be an object of .*, but is a text\./)
+})
+
+t.test('options: refusals show numbers, booleans and the words of an enumeration, and of redis and session the kind alone', async (t) => {
+  const refusals: [() => unknown, RegExp][] = [
+    [() => resolveLimitOptions({ quota: 0 }), /rateLimit\.quota must be .*, but is 0\./],
+    [() => resolveLimitOptions({ quota: true as never }), /but is true\./],
+    [() => resolveLimitOptions({ failure: 'opened' as never }), /rateLimit\.failure must be one of .*, but is 'opened'\./],
+    [() => resolveLimitOptions({ window: '1 minute' as never }), /rateLimit\.window must be .*, but is a text\./],
+    [() => resolveLimitOptions({ failures: 'open' } as never), /rateLimit\.failures must be left out, .*, but is a text\./],
+    [() => resolveRedisPolicy({ min: 0 }), /redis\.min must be .*, but is a number\./],
+    [() => resolveSessionPolicy({ secrets, idle: 3600 as never }), /session\.idle must be .*, but is a number\./],
+    [() => resolveSessionPolicy({ secret } as never), /session\.secret must be left out, for it is unknown; known are secrets, .*, but is a text\./],
+    [() => readRecord('redis', { [`redis://:${secret}@host`]: 1 }, ['url']), /redis\.\(a name that is not shown\) must be left out/],
+    [() => readCount('sessionCount', -1), /but is -1\./],
+    [() => invalidOption('x', 'y', ''), /but is an empty text\./],
+    [() => invalidOption('x', 'y', null), /but is null\./]
+  ]
+
+  for (const [work, message] of refusals) t.throws(work, { code: 'PRISM_ERR_OPTION', message })
+})
