@@ -37,7 +37,7 @@ export interface RouteLimitContext {
 
 /** @ts-ignore: most apps do not have this package */
 declare module '@fastify/rate-limit' {
-  interface RateLimitOptions extends LimitChoice<FastifyRequest, FastifyReply> {}
+  interface RateLimitOptions extends Omit<LimitChoice<FastifyRequest, FastifyReply>, 'onExceeded'> {}
 }
 
 declare module './request-lifecycle.ts' {
@@ -73,14 +73,14 @@ type RequestWithSession = FastifyRequest & { sessionClaim?: UnverifiedSession | 
  * @throws {OptionError} PRISM_ERR_OPTION, at registration and at a route's declaration
  */
 export default fp<RateLimitOptions>(async (fastify, options) => {
-  const { stack, house } = resolveLimitOptions(options)
+  const { stack, global } = resolveLimitOptions(options)
   const keepDecorators = claimDecorators(fastify, 'rateLimit', { instance: ['rateLimits'], request: ['rateLimit'] })
   const pool = fastify.redisPool
   const limiter = new Limiter(pool.batch)
-  const clients = new ClientResolver(house.allow, house.ipv6Prefix)
+  const clients = new ClientResolver(global.allowList, global.ipv6Subnet)
   const plans: Plan[] = []
   const groups = new SharedGroups()
-  const limits = new ProgrammaticLimits(limiter, pool.keyspace, plans, house.ipv6Prefix)
+  const limits = new ProgrammaticLimits(limiter, pool.keyspace, plans, global.ipv6Subnet)
   const recover = () => limiter.recover()
   pool.on('outage', (isOut: boolean) => { if (!isOut) recover() }).on('server', recover)
   fastify.addHook('onClose', () => limiter.close())
@@ -146,16 +146,16 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     addField(reply, 'ratelimit-policy', plan.policyField(count?.isUser === true))
     const field = plan.field(decision)
     if (field !== undefined) addField(reply, 'ratelimit', field)
-    if (house.legacyFields) reply.headers(legacyRateLimitFields(request.rateLimit))
+    if (global.legacyHeaders) reply.headers(legacyRateLimitFields(request.rateLimit))
     if (!decision.isAllowed) return refuse(plan, decision, request, reply)
   }
 
   /** The app's own error handler is not asked: what a refusal looks like is part of what clients rely on. `onRefused` may ask it. */
   async function refuse (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
     const { violated, retryMs } = plan.refusal(decision)
-    const error = quotaExceeded(violated.map(({ name }) => name), retryMs, house.jitter)
+    const error = quotaExceeded(violated.map(({ name }) => name), retryMs, global.jitter)
     reply.code(429).headers({ 'cache-control': 'no-store', ...problemFields(error) })
-    const onRefused = violated.find((policy) => policy.onRefused !== undefined)?.onRefused
+    const onRefused = violated.find((policy) => policy.onExceeded !== undefined)?.onExceeded
     const payload = await onRefused?.(request, reply, error)
     if (reply.sent) return 'over'
     if (payload !== undefined) reply.send(payload)

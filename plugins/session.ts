@@ -48,7 +48,7 @@ declare module 'fastify' {
     sessionReads: number
     /** Who visits, for plugins that must know without using the session: it counts as no read of it. `claim` is who the cookie names, live or not. */
     readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly claim: { readonly userId: string | undefined, readonly id: string } | undefined }
-    /** Whether a page of an origin that neither `session.origins` nor the route names makes an unsafe request or asks for a WebSocket. Its session is empty, and cannot be changed. */
+    /** Whether a page of an origin that neither `session.trustedOrigins` nor the route names makes an unsafe request or asks for a WebSocket. Its session is empty, and cannot be changed. */
     readonly isFromOtherOrigin: boolean
     /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. `confirm` tells it where sessions have a Redis of their own, and is absent where the stack's can be asked. */
     readonly sessionClaim: { readonly userId: string | undefined, readonly key: string, readonly devices: readonly string[], readonly confirm?: () => Promise<boolean> } | undefined
@@ -143,7 +143,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   function isForeign (request: FastifyRequest): boolean {
     if (isSafeMethod(request.method) && !wantsWebSocket(request.headers.upgrade)) return false
     const requestOrigin = provenanceOf(request)
-    return !isAllowedOrigin(requestOrigin, policy.origins) && !isAllowedOrigin(requestOrigin, originsOf(request))
+    return !isAllowedOrigin(requestOrigin, policy.trustedOrigins) && !isAllowedOrigin(requestOrigin, originsOf(request))
   }
 
   function provenanceOf ({ host, protocol, headers }: FastifyRequest): RequestOrigin {

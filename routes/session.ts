@@ -14,7 +14,7 @@ const attempts = { name: 'sign-in', quota: 10, window: '1m', failure: 'closed' }
 /** Signing in, being signed in, signing out. */
 export default async function session (app: FastifyInstance): Promise<void> {
   app.post<{ Body: { name: string, password: string } }>('', {
-    config: { rateLimit: { quota: 5, failure: 'closed' } },
+    config: { rateLimit: { quota: 5, failureMode: 'closed' } },
     schema: { summary: 'Sign in', tags: ['people'], body, response: { 200: who } }
   }, async (request) => {
     const { users } = app.atlas

@@ -16,7 +16,7 @@ const body = {
 /** Who may sign in. */
 export default async function users (app: FastifyInstance): Promise<void> {
   app.post<{ Body: { name: string, password: string } }>('', {
-    config: { session: false, rateLimit: { quota: 30, group: 'writes', failure: 'closed' } },
+    config: { session: false, rateLimit: { quota: 30, group: 'writes', failureMode: 'closed' } },
     schema: {
       summary: 'Become a user, to sign in with name and password',
       tags: ['people'],

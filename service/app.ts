@@ -51,7 +51,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
     redis: redisOptions(redisUrl, config),
     session: {
       secrets: config.sessionSecrets,
-      origins: config.origins,
+      trustedOrigins: config.origins,
       // A proxy in front may end TLS without a word.
       cookie: { secure: config.production ? true : 'auto' },
       redis: config.sessionRedisUrl === undefined ? undefined : redisOptions(config.sessionRedisUrl, config)

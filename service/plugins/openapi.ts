@@ -38,7 +38,7 @@ function described (schema: FastifySchema | undefined, policies: Policies, route
 
 function quotasOf (plan: unknown): Choices['rateLimit'] {
   if (!(plan instanceof RouteLimits)) return []
-  return plan.policies.map(({ name, unit, quota: { quota, windowMs }, failure }) => ({ name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failure }))
+  return plan.policies.map(({ name, unit, quota: { quota, windowMs }, failureMode: failure }) => ({ name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failure }))
 }
 
 function cacheOf (route: unknown): Choices['cache'] {

@@ -59,7 +59,7 @@ export class CachedRoute<Request extends CacheRequest> {
   /** Looks into the store; what it asks leaves with this tick. What a function partitions by is only known once the guards have run. */
   ask (request: Request, state: CacheRequestState): void {
     state.url = request.raw.url ?? ''
-    if (this.policy.enforce) state.inputs = snapshotInputs(request)
+    if (this.policy.trackInputs) state.inputs = snapshotInputs(request)
     if (!mayBeStored(request)) return
     if (state.refresh !== undefined) {
       state.key = this.#keyOf(request, '')
@@ -141,7 +141,7 @@ export class CachedRoute<Request extends CacheRequest> {
     this.#leave(state)
     const lookup = this.#look(request, state, partition)
     const { singleFlight, prefetchedLocks } = this.#shared
-    const mayFill = request.method === 'GET' && !lookup.isGuessed && !singleFlight.has(lookup.name) && !(this.policy.requestDirectives && forbidsFill(request))
+    const mayFill = request.method === 'GET' && !lookup.isGuessed && !singleFlight.has(lookup.name) && !(this.policy.honorRequestCacheControl && forbidsFill(request))
     state.prefetchedLock = mayFill ? prefetchedLocks.begin(lookup.name, lookup.tags, this.#pattern) : undefined
   }
 
@@ -200,14 +200,14 @@ export class CachedRoute<Request extends CacheRequest> {
     if (!mayBeStored(request)) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
     if (state.bypass !== undefined) return state.bypass
     const changed = state.inputs && changedIn(state.inputs, request, this.policy)
-    if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { enforce: false }' }
+    if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }
     if (changed !== undefined || state.url !== request.raw.url) return 'rewritten'
     state.named ??= this.#tagFunctions.at(request)
     return state.named === undefined ? 'tags' : undefined
   }
 
   #decide (context: HandlerContext<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
-    const wanted = this.policy.requestDirectives ? wantedBy(context.request) : undefined
+    const wanted = this.policy.honorRequestCacheControl ? wantedBy(context.request) : undefined
     if (found.outcome === 'unavailable') return this.#alone(context, lookup, wanted)
     this.#remember(context.state, found)
     if (found.outcome === 'none') return this.#miss(context, { lookup, wanted, reason: lookup.hasVariants ? 'vary-miss' : 'miss' })
@@ -240,7 +240,7 @@ export class CachedRoute<Request extends CacheRequest> {
     this.#leave(state)
     state.key = this.#keyOf(request, partition)
     state.partition = partition
-    return this.#alone(context, { minSequence: undefined }, this.policy.requestDirectives ? wantedBy(request) : undefined)
+    return this.#alone(context, { minSequence: undefined }, this.policy.honorRequestCacheControl ? wantedBy(request) : undefined)
   }
 
   #alone (context: HandlerContext<Request>, lookup: Pick<Lookup<Entry>, 'minSequence'>, wanted: CacheControl | undefined): unknown {

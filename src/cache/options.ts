@@ -24,15 +24,15 @@ export interface RouteCacheOptions<Request = never> {
   /** make an answer anew in the background before it goes stale, the likelier the less is left and the longer the handler takes; default false */
   earlyRefresh?: boolean
   /** so many runs of the handler at once in each process: beyond, what is stale is served, or 503; default: no bound, which a stranger could use up */
-  fills?: number
+  maxConcurrency?: number
   /** whether the request's Cache-Control counts; default: only with `ttl: 'response'`, for strangers shall not skip a public API's cache */
-  requestDirectives?: boolean
+  honorRequestCacheControl?: boolean
   /** false: the handler may read what the key does not hold, and its author vouches for it */
-  enforce?: boolean
+  trackInputs?: boolean
   /** with `ttl: 'response'`: Set-Cookie is kept like any field, as RFC 9111 section 7.3 lets a cache do; default false */
   keepCookies?: boolean
   /** how long a browser may keep the answer without asking again; default: it asks each time, so that a purge shows at once */
-  browser?: Duration
+  browserMaxAge?: Duration
 }
 
 /** The stack's defaults, and what concerns all routes. */
@@ -40,13 +40,13 @@ export interface CacheOptions {
   /** default '5m' */
   ttl?: Duration
   /** stands in every key: answers of another build are never served */
-  build?: string
+  version?: string
   /** bodies above this many bytes are not kept; default 262144 */
   maxBytes?: number
   /** how bodies above 1 KiB are kept; default 'br' */
-  coding?: 'br' | 'gzip' | false
+  compression?: 'br' | 'gzip' | false
   /** tell in `Cache-Status` why an answer was not kept, and what would allow it; for development, default false */
-  explain?: boolean
+  debug?: boolean
 }
 
 /** How `fastify.cache.purge` purges. */
@@ -58,10 +58,10 @@ export interface PurgeOptions {
 /** {@link CacheOptions} after defaults and checks. */
 export interface CachePolicy {
   readonly ttlMs: number
-  readonly build: string
+  readonly version: string
   readonly maxBytes: number
-  readonly coding: Coding
-  readonly explain: boolean
+  readonly compression: Coding
+  readonly debug: boolean
 }
 
 /** What one route chose, complete. */
@@ -78,15 +78,15 @@ export interface RoutePolicy<Request = never> {
   readonly staleWhileSeconds: number
   readonly staleErrorSeconds: number
   readonly earlyRefresh: boolean
-  readonly fills: number | undefined
-  readonly requestDirectives: boolean
-  readonly enforce: boolean
+  readonly maxConcurrency: number | undefined
+  readonly honorRequestCacheControl: boolean
+  readonly trackInputs: boolean
   readonly keepCookies: boolean
   readonly browser: BrowserPolicy | undefined
   readonly maxBytes: number
-  readonly coding: Coding
-  readonly explain: boolean
-  readonly build: string
+  readonly compression: Coding
+  readonly debug: boolean
+  readonly version: string
   /** what the query's schema gives a key that did not come */
   readonly defaults: ReadonlyMap<string, unknown>
   /** by what Fastify tells the route from others of its pattern; '' for nothing */
@@ -108,13 +108,13 @@ export interface Declared {
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveCachePolicy (options: CacheOptions = {}): CachePolicy {
-  readRecord('cache', options, ['ttl', 'build', 'maxBytes', 'coding', 'explain'])
+  readRecord('cache', options, ['ttl', 'version', 'maxBytes', 'compression', 'debug'])
   return Object.freeze({
     ttlMs: readDuration('cache.ttl', options.ttl ?? '5m'),
-    build: options.build === undefined ? '' : readString('cache.build', options.build),
+    version: options.version === undefined ? '' : readString('cache.version', options.version),
     maxBytes: readCount('cache.maxBytes', options.maxBytes ?? 262_144),
-    coding: options.coding === false ? 'identity' : readChoice('cache.coding', options.coding ?? 'br', ['br', 'gzip'] as const),
-    explain: readBoolean('cache.explain', options.explain ?? false)
+    compression: options.compression === false ? 'identity' : readChoice('cache.compression', options.compression ?? 'br', ['br', 'gzip'] as const),
+    debug: readBoolean('cache.debug', options.debug ?? false)
   })
 }
 
@@ -127,7 +127,7 @@ export function resolveCachePolicy (options: CacheOptions = {}): CachePolicy {
 export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack: CachePolicy, declared: Declared = {}): RoutePolicy<Request> | undefined {
   const merged = merge<Request>(choices)
   if (merged === undefined) return undefined
-  const { ttl, tags, vary, partition, query, browser, hosts, keepCookies = false } = merged
+  const { ttl, tags, vary, partition, query, browserMaxAge: browser, hosts, keepCookies = false } = merged
   const isByResponse = ttl === 'response'
   if (keepCookies && !isByResponse) invalidOption('cache.keepCookies', "left out, unless ttl is 'response'", keepCookies)
   return Object.freeze({
@@ -141,15 +141,15 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack:
     staleWhileSeconds: readSeconds('cache.staleWhileRevalidate', merged.staleWhileRevalidate) ?? 0,
     staleErrorSeconds: readSeconds('cache.staleIfError', merged.staleIfError) ?? 0,
     earlyRefresh: readBoolean('cache.earlyRefresh', merged.earlyRefresh ?? false),
-    fills: merged.fills === undefined ? undefined : readCount('cache.fills', merged.fills),
-    requestDirectives: readBoolean('cache.requestDirectives', merged.requestDirectives ?? isByResponse),
-    enforce: readBoolean('cache.enforce', merged.enforce ?? !isByResponse),
+    maxConcurrency: merged.maxConcurrency === undefined ? undefined : readCount('cache.maxConcurrency', merged.maxConcurrency),
+    honorRequestCacheControl: readBoolean('cache.honorRequestCacheControl', merged.honorRequestCacheControl ?? isByResponse),
+    trackInputs: readBoolean('cache.trackInputs', merged.trackInputs ?? !isByResponse),
     keepCookies: readBoolean('cache.keepCookies', keepCookies),
-    browser: browserPolicy(readSeconds('cache.browser', browser), partition !== undefined, declared),
+    browser: browserPolicy(readSeconds('cache.browserMaxAge', browser), partition !== undefined, declared),
     maxBytes: stack.maxBytes,
-    coding: stack.coding,
-    explain: stack.explain,
-    build: stack.build,
+    compression: stack.compression,
+    debug: stack.debug,
+    version: stack.version,
     defaults: defaultsIn(declared.querySchema),
     constraints: spellConstraints(declared.constraints ?? {})
   })
@@ -157,7 +157,7 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack:
 
 type Merged<Request> = Omit<RouteCacheOptions<Request>, 'tags'> & { tags: NonNullable<RouteCacheOptions<Request>['tags']>[] }
 
-const known = ['ttl', 'tags', 'vary', 'partition', 'query', 'hosts', 'staleWhileRevalidate', 'staleIfError', 'earlyRefresh', 'fills', 'requestDirectives', 'enforce', 'keepCookies', 'browser']
+const known = ['ttl', 'tags', 'vary', 'partition', 'query', 'hosts', 'staleWhileRevalidate', 'staleIfError', 'earlyRefresh', 'maxConcurrency', 'honorRequestCacheControl', 'trackInputs', 'keepCookies', 'browserMaxAge']
 
 /** `false` forgets what stands outside it, `true` takes it as it is; tags add up, everything else is the innermost's. */
 function merge<Request> (choices: readonly unknown[]): Merged<Request> | undefined {

@@ -14,7 +14,7 @@ export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((visitor: LiveUser, 
 
 /** What live connections may do. */
 export interface LiveOptions {
-  /** exact origins of pages that may open WebSockets, besides the request's own and those of `session.origins`; default none */
+  /** exact origins of pages that may open WebSockets, besides the request's own and those of `session.trustedOrigins`; default none */
   origins?: readonly string[]
   /** by topic, or by how topics begin and a star; the first that fits counts, and what fits none is forbidden. Default `{ events: 'anyone', 'user:*': 'owner' }` */
   topics?: Readonly<Record<string, TopicRule>>

@@ -50,21 +50,21 @@ export interface LimitChoice<Request, Reply> {
   /** what clients read in RateLimit fields; default the group's, or `route` */
   name?: string
   /** while Redis cannot be asked: count in the process (`local`, default), answer 503 (`closed`), let pass (`open`) */
-  failure?: Failure
+  failureMode?: Failure
   /** counts and reports, but refuses nothing */
-  observe?: boolean
+  dryRun?: boolean
   /** answers a refused request instead of the problem document; may send, or throw the error to the app's own handler */
-  onRefused?: (request: Request, reply: Reply, error: Error) => unknown
+  onExceeded?: (request: Request, reply: Reply, error: Error) => unknown
 }
 
 /** What the stack chooses for all. */
 export interface LimitOptions<Request, Reply> extends Omit<LimitChoice<Request, Reply>, 'group'> {
   /** networks whose requests are not counted: `['10.0.0.0/8', '::1']` */
-  allow?: readonly string[]
+  allowList?: readonly string[]
   /** how much of an IPv6 address is one client; default 64 bits */
-  ipv6Prefix?: number
+  ipv6Subnet?: number
   /** sends the old `X-RateLimit-Limit`, `-Remaining` and `-Reset` fields too; default false */
-  legacyFields?: boolean
+  legacyHeaders?: boolean
   /** spreads `Retry-After` by up to this share of it, so that the refused do not come back together: 0 (default) to 1 */
   jitter?: number
 }
@@ -82,32 +82,32 @@ export interface LimitPolicy<Request, Reply> {
   readonly group: string | undefined
   readonly by: By<Request>
   readonly cost: number | ((request: Request) => number)
-  readonly failure: Failure
+  readonly failureMode: Failure
   readonly isDryRun: boolean
-  readonly onRefused: ((request: Request, reply: Reply, error: Error) => unknown) | undefined
+  readonly onExceeded: ((request: Request, reply: Reply, error: Error) => unknown) | undefined
 }
 
 /** What holds for every request. */
 export interface GlobalLimitOptions {
-  readonly allow: readonly string[]
-  readonly ipv6Prefix: number
-  readonly legacyFields: boolean
+  readonly allowList: readonly string[]
+  readonly ipv6Subnet: number
+  readonly legacyHeaders: boolean
   readonly jitter: number
 }
 
 /** The endpoint of the stack's own counter: every request of a partition, whatever it asks for. */
 export const globalGroup = 'all'
 
-const choiceNames = ['quota', 'window', 'concurrency', 'algorithm', 'burst', 'by', 'cost', 'unit', 'group', 'name', 'failure', 'observe', 'onRefused'] as const
-const globalNames = ['allow', 'ipv6Prefix', 'legacyFields', 'jitter'] as const
+const choiceNames = ['quota', 'window', 'concurrency', 'algorithm', 'burst', 'by', 'cost', 'unit', 'group', 'name', 'failureMode', 'dryRun', 'onExceeded'] as const
+const globalNames = ['allowList', 'ipv6Subnet', 'legacyHeaders', 'jitter'] as const
 
 /** What a route's policies take over from the stack where they say nothing; its numbers stay its own. */
-const inherited = ['window', 'algorithm', 'by', 'failure', 'observe', 'onRefused'] as const
+const inherited = ['window', 'algorithm', 'by', 'failureMode', 'dryRun', 'onExceeded'] as const
 /** What may be chosen without a quota of one's own: it is said of the stack's. */
-const globalOnlyOptions = ['cost', 'failure', 'observe', 'onRefused']
-const ofPlaces = ['by', 'failure', 'observe', 'group', 'name', 'onRefused']
+const globalOnlyOptions = ['cost', 'failureMode', 'dryRun', 'onExceeded']
+const ofPlaces = ['by', 'failureMode', 'dryRun', 'group', 'name', 'onExceeded']
 
-const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', cost: 1, unit: 'requests', failure: 'local', observe: false } as const
+const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', cost: 1, unit: 'requests', failureMode: 'local', dryRun: false } as const
 
 /**
  * Checks the stack's options.
@@ -115,15 +115,15 @@ const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', co
  * @returns what the stack chose as a policy, and what holds for every request
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Request, Reply>): { stack: LimitChoice<Request, Reply>, house: GlobalLimitOptions } {
+export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Request, Reply>): { stack: LimitChoice<Request, Reply>, global: GlobalLimitOptions } {
   const known = [...choiceNames.filter((name) => name !== 'group'), ...globalNames]
-  const { allow, ipv6Prefix, legacyFields, jitter, ...stack } = readRecord('rateLimit', options, known) as LimitOptions<Request, Reply>
+  const { allowList, ipv6Subnet, legacyHeaders, jitter, ...stack } = readRecord('rateLimit', options, known) as LimitOptions<Request, Reply>
   resolvePolicy(stack)
-  const networks = readStrings('rateLimit.allow', allow ?? [])
-  networks.forEach((network, index) => isNetwork(network) || invalidOption(`rateLimit.allow[${index}]`, "an address or a network such as '10.0.0.0/8'", network))
+  const networks = readStrings('rateLimit.allowList', allowList ?? [])
+  networks.forEach((network, index) => isNetwork(network) || invalidOption(`rateLimit.allowList[${index}]`, "an address or a network such as '10.0.0.0/8'", network))
   const share = jitter ?? 0
   if (typeof share !== 'number' || !(share >= 0 && share <= 1)) invalidOption('rateLimit.jitter', 'a number from 0 to 1', jitter)
-  return { stack, house: { allow: networks, ipv6Prefix: readCount('rateLimit.ipv6Prefix', ipv6Prefix ?? 64, { min: 16, max: 128 }), legacyFields: readBoolean('rateLimit.legacyFields', legacyFields ?? false), jitter: share } }
+  return { stack, global: { allowList: networks, ipv6Subnet: readCount('rateLimit.ipv6Subnet', ipv6Subnet ?? 64, { min: 16, max: 128 }), legacyHeaders: readBoolean('rateLimit.legacyHeaders', legacyHeaders ?? false), jitter: share } }
 }
 
 /**
@@ -196,10 +196,10 @@ const most = 1_000_000_000
 export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Reply>, option = 'rateLimit'): LimitPolicy<Request, Reply> {
   const chosen: LimitChoice<Request, Reply> = { ...defaults, ...present(choice) }
   const { quota, userQuota } = readQuotas(option, typeof chosen.quota === 'function' ? { ...chosen, quota: most } : chosen)
-  const { cost = 1, by = 'ip', onRefused } = chosen
+  const { cost = 1, by = 'ip', onExceeded } = chosen
   const room = Math.min(...[quota, userQuota ?? quota].map((each) => each.algorithm === 'gcra' ? each.bucketOrBurst : each.quota))
   if (typeof cost !== 'function') readCount(`${option}.cost`, cost, { min: 0, max: room })
-  if (onRefused !== undefined && typeof onRefused !== 'function') invalidOption(`${option}.onRefused`, 'a function of request, reply and error', onRefused)
+  if (onExceeded !== undefined && typeof onExceeded !== 'function') invalidOption(`${option}.onExceeded`, 'a function of request, reply and error', onExceeded)
   if (chosen.concurrency !== undefined) readCount(`${option}.concurrency`, chosen.concurrency, { max: 1_000_000 })
   return Object.freeze({
     name: readName(`${option}.name`, chosen.name ?? 'default'),
@@ -210,9 +210,9 @@ export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Repl
     group: chosen.group === undefined ? undefined : readGroup(`${option}.group`, chosen.group),
     by: readBy(`${option}.by`, by),
     cost,
-    failure: readChoice<Failure>(`${option}.failure`, chosen.failure, ['local', 'closed', 'open']),
-    isDryRun: readBoolean(`${option}.observe`, chosen.observe),
-    onRefused
+    failureMode: readChoice<Failure>(`${option}.failureMode`, chosen.failureMode, ['local', 'closed', 'open']),
+    isDryRun: readBoolean(`${option}.dryRun`, chosen.dryRun),
+    onExceeded
   })
 }
 

@@ -9,7 +9,7 @@ import { quotaCostOf } from './quota.ts'
 import type { RequestDecision } from './decision.ts'
 
 /** A quota for what is no request: mails a user may send, jobs a tenant may start. */
-export interface NamedQuota extends Pick<LimitChoice<never, never>, 'window' | 'algorithm' | 'burst' | 'failure'> {
+export interface NamedQuota extends Pick<LimitChoice<never, never>, 'window' | 'algorithm' | 'burst' | 'failureMode'> {
   /** names the counter; routes whose `group` has this name share it */
   name: string
   quota: number
@@ -80,7 +80,7 @@ export class ProgrammaticLimits {
   }
 
   #read (partition: string, { name, ...choice }: NamedQuota) {
-    const { quota, failure, group = '', cost } = resolvePolicy({ ...choice, group: readString('name', name) }, 'rateLimit')
+    const { quota, failureMode: failure, group = '', cost } = resolvePolicy({ ...choice, group: readString('name', name) }, 'rateLimit')
     this.#names.add(group)
     return { key: this.#keys.rateLimit(group)(...this.#find(partition)), term: quotaCostOf(quota, Number(cost)), failure }
   }

@@ -55,7 +55,7 @@ export class RouteLimits<Request extends Counted, Reply> {
   /** the terms of every request, where all are counted by address and at one cost */
   readonly #plainCosts: readonly QuotaCost[] | undefined
   readonly #takesPlaces: boolean
-  readonly #failures: LimitPolicy<Request, Reply>['failure'][]
+  readonly #failures: LimitPolicy<Request, Reply>['failureMode'][]
   /** where no policy asks the app */
   readonly #constant: readonly AppAnswers[] | undefined
 
@@ -79,7 +79,7 @@ export class RouteLimits<Request extends Counted, Reply> {
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
     this.#items = policies.map((policy) => rateLimitItem(policy.name, windowOf(policy)))
     this.#plainCosts = plainTermsOf(policies)
-    this.#failures = policies.map(({ failure, isDryRun }) => isDryRun ? 'open' : failure)
+    this.#failures = policies.map(({ failureMode: failure, isDryRun }) => isDryRun ? 'open' : failure)
     this.#constant = policies.some(asksApp) ? undefined : policies.map(({ cost }) => ({ partition: undefined, cost: Number(cost), quota: undefined }))
   }
 

@@ -26,9 +26,9 @@ const pluginKeys = ['_csrf', 'flash', 'passport', 'messages', 'returnTo']
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readKeyRules (keys: unknown): KeyRules {
-  const record = readRecord('session.keys', keys, Object.keys(Object(keys)))
+  const record = readRecord('session.onConflict', keys, Object.keys(Object(keys)))
   const rules = new Map<string, KeyRule>(pluginKeys.map((key) => [key, { lastWriteWins: true }]))
-  for (const [key, rule] of Object.entries(record)) rules.set(key, readRule(`session.keys.${key}`, rule))
+  for (const [key, rule] of Object.entries(record)) rules.set(key, readRule(`session.onConflict.${key}`, rule))
   const otherwise = rules.get(defaultName)
   return otherwise === undefined ? rules : { get: (key) => rules.get(key) ?? otherwise }
 }

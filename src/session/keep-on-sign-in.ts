@@ -25,7 +25,7 @@ const triesLimit = 100
  * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: no user is signed in
  */
 export async function moveSession (sessionManager: SessionManager, from: Predecessor, subject: Subject, lifetime: Lifetime, names: readonly string[]): Promise<ActiveSession> {
-  const carried = (value: string): NewSession => ({ ...lifetime, document: from.data.carry(names, readSessionRecord(value).document, sessionManager.policy.keys).toText() })
+  const carried = (value: string): NewSession => ({ ...lifetime, document: from.data.carry(names, readSessionRecord(value).document, sessionManager.policy.onConflict).toText() })
   return subject.userId === from.token.userId ? await replace(sessionManager, from, subject, carried) : await move(sessionManager, from, subject, carried)
 }
 

@@ -34,10 +34,10 @@ export function readUserId (userId: unknown): string {
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readNewSession<Data> ({ idle, absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<NewSession, 'document' | 'replaced' | 'replacedVersion'> {
-  const absoluteMs = absolute === undefined ? policy.absoluteMs : readDuration('signIn(absolute)', absolute)
-  const idleMs = idle === undefined ? Math.min(policy.idleMs, absoluteMs) : readDuration('signIn(idle)', idle)
-  if (idleMs > absoluteMs) invalidOption('signIn(idle)', `at most absolute (${absoluteMs} ms)`, idle)
+export function readNewSession<Data> ({ idleTimeout: idle, absoluteTimeout: absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<NewSession, 'document' | 'replaced' | 'replacedVersion'> {
+  const absoluteMs = absolute === undefined ? policy.absoluteMs : readDuration('signIn(absoluteTimeout)', absolute)
+  const idleMs = idle === undefined ? Math.min(policy.idleMs, absoluteMs) : readDuration('signIn(idleTimeout)', idle)
+  if (idleMs > absoluteMs) invalidOption('signIn(idleTimeout)', `at most absoluteTimeout (${absoluteMs} ms)`, idle)
   return { absoluteMs, idleMs, label: readLabel(label) }
 }
 

@@ -21,15 +21,15 @@ export interface SessionOptions {
   /** newest first, each at least 32 characters: the first seals cookies, the others still open theirs */
   secrets: readonly string[]
   /** a session ends after so long without a request; default `'1h'` */
-  idle?: Duration | undefined
+  idleTimeout?: Duration | undefined
   /** a session ends after so long whatever happens; default `'12h'` */
-  absolute?: Duration | undefined
+  absoluteTimeout?: Duration | undefined
   /** exact origins, besides the request's own, whose pages may make unsafe requests and open WebSockets with a session; default none */
-  origins?: readonly string[] | undefined
+  trustedOrigins?: readonly string[] | undefined
   /** how the cookie is set */
   cookie?: SessionCookieOptions | undefined
   /** what happens when two requests set a key at once: by key, and `default` for all other keys */
-  keys?: Readonly<Record<string, KeyRule>> | undefined
+  onConflict?: Readonly<Record<string, KeyRule>> | undefined
   /** a Redis of their own, where a full cache cannot push sessions out; default: the stack's */
   redis?: RedisOptions | undefined
 }
@@ -39,9 +39,9 @@ export interface SessionPolicy {
   readonly secrets: readonly string[]
   readonly idleMs: number
   readonly absoluteMs: number
-  readonly origins: readonly string[]
+  readonly trustedOrigins: readonly string[]
   readonly cookie: { readonly name: string, readonly secure: boolean | 'auto', readonly partitioned: boolean }
-  readonly keys: KeyRules
+  readonly onConflict: KeyRules
   readonly redis: RedisPolicy | undefined
 }
 
@@ -53,7 +53,7 @@ export type SessionChoice = SessionUse | {
   /** default: as the scopes around it say */
   use?: Exclude<SessionUse, false>
   /** exact origins whose pages may make unsafe requests to this route, besides those of the scopes and of the stack: for callbacks that other sites post */
-  origins?: readonly string[]
+  trustedOrigins?: readonly string[]
 }
 
 /** What a route was resolved to. */
@@ -73,17 +73,17 @@ const cookieName = /^[\w!#$%&'*+.^`|~-]+$/
  * @throws {OptionError} PRISM_ERR_OPTION; it shows no secret
  */
 export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
-  readRecord('session', options, ['secrets', 'idle', 'absolute', 'origins', 'cookie', 'keys', 'redis'])
-  const idleMs = readDuration('session.idle', options.idle ?? '1h')
-  const absoluteMs = readDuration('session.absolute', options.absolute ?? (idleMs > 43_200_000 ? options.idle : '12h'))
-  if (idleMs > absoluteMs) invalidOption('session.idle', `at most session.absolute (${absoluteMs} ms)`, options.idle)
+  readRecord('session', options, ['secrets', 'idleTimeout', 'absoluteTimeout', 'trustedOrigins', 'cookie', 'onConflict', 'redis'])
+  const idleMs = readDuration('session.idleTimeout', options.idleTimeout ?? '1h')
+  const absoluteMs = readDuration('session.absoluteTimeout', options.absoluteTimeout ?? (idleMs > 43_200_000 ? options.idleTimeout : '12h'))
+  if (idleMs > absoluteMs) invalidOption('session.idleTimeout', `at most session.absoluteTimeout (${absoluteMs} ms)`, options.idleTimeout)
   return Object.freeze({
     secrets: readSecrets(options.secrets),
     idleMs,
     absoluteMs,
-    origins: readOrigins('session.origins', options.origins ?? []),
+    trustedOrigins: readOrigins('session.trustedOrigins', options.trustedOrigins ?? []),
     cookie: readCookie(options.cookie ?? {}),
-    keys: readKeyRules(options.keys ?? {}),
+    onConflict: readKeyRules(options.onConflict ?? {}),
     redis: options.redis === undefined ? undefined : resolveRedisPolicy(options.redis)
   })
 }
@@ -103,12 +103,12 @@ export function resolveSessionUse (choices: readonly unknown[]): SessionUse {
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveSessionOrigins (choices: readonly unknown[]): readonly string[] {
-  return Object.freeze(choices.flatMap((choice) => typeof choice === 'object' ? readOrigins('config.session.origins', (choice as { origins?: unknown } | null)?.origins ?? []) : []))
+  return Object.freeze(choices.flatMap((choice) => typeof choice === 'object' ? readOrigins('config.session.trustedOrigins', (choice as { trustedOrigins?: unknown } | null)?.trustedOrigins ?? []) : []))
 }
 
 function useOf (choice: unknown): SessionUse | undefined {
   if (choice === false) return false
-  const use = typeof choice === 'object' ? readRecord('config.session', choice, ['use', 'origins']).use : choice
+  const use = typeof choice === 'object' ? readRecord('config.session', choice, ['use', 'trustedOrigins']).use : choice
   return typeof choice === 'object' && use === undefined ? undefined : readChoice('config.session', use, ['required', 'optional'] as const)
 }
 

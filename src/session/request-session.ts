@@ -176,11 +176,11 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
     await this.#serialize(async () => {
       const before = this.#token ?? this.#cookieState.token
       const replaced = before?.userId === userId ? before.createdAt : undefined
-      const data = this.#readable(options.carry ?? [])
+      const data = this.#readable(options.keep ?? [])
       const from = data && this.#token !== undefined && this.#value !== undefined ? { token: this.#token, value: this.#value, data } : undefined
       const held = from === undefined
-        ? await this.#sessions.begin(subject, { ...newSession, document: data?.carry(options.carry ?? [], '{}', this.#sessions.policy.keys).toText() ?? '{}', replaced })
-        : await moveSession(this.#sessions, from, subject, newSession, options.carry ?? [])
+        ? await this.#sessions.begin(subject, { ...newSession, document: data?.carry(options.keep ?? [], '{}', this.#sessions.policy.onConflict).toText() ?? '{}', replaced })
+        : await moveSession(this.#sessions, from, subject, newSession, options.keep ?? [])
       this.#hold(held)
       this.#setCookie(held.token, held.nowMs)
       if (from === undefined && before !== undefined && replaced === undefined) await this.#sessions.endReplaced(before)
@@ -264,7 +264,7 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
   /** Takes what is stored now as the ground for what is changed, but not saved yet. */
   #rebase (value: string): void {
     this.#value = value
-    this.#data = this.#data?.isChanged ? this.#data.rebase(readSessionRecord(value).document, this.#sessions.policy.keys) : undefined
+    this.#data = this.#data?.isChanged ? this.#data.rebase(readSessionRecord(value).document, this.#sessions.policy.onConflict) : undefined
   }
 
   #open (): SessionData {

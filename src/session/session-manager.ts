@@ -74,7 +74,7 @@ export class SessionManager implements Sessions {
     this.#onListenerError = onListenerError
     this.keys = keys
     this.#store = new SessionStore(batch)
-    this.saveQueue = new SaveQueue(this.#store, policy.keys)
+    this.saveQueue = new SaveQueue(this.#store, policy.onConflict)
     this.counts = { load: { found: 0, none: 0, failed: 0 }, save: this.saveQueue.counts, begin: { done: 0, failed: 0 }, rotate: { done: 0, gone: 0 }, revoke: { done: 0 } }
     this.tombstones = new Tombstones((key, fields) => this.#store.revoke(key, { which: 'these', names: fields }, 'background'))
   }

@@ -9,11 +9,11 @@ export type SessionState = 'anonymous' | 'live' | 'unavailable'
 /** How a sign-in differs from the app's defaults. */
 export interface SignInOptions<Data> {
   /** what the new session keeps of the old one's data; default nothing */
-  carry?: readonly (keyof Data & string)[]
+  keep?: readonly (keyof Data & string)[]
   /** ends after so long without a request */
-  idle?: Duration
+  idleTimeout?: Duration
   /** ends after so long whatever happens: longer for "remember me" */
-  absolute?: Duration
+  absoluteTimeout?: Duration
   /** how the user will know this device in a list, at most 100 characters */
   label?: string
 }

@@ -1,4 +1,5 @@
 import { OptionError } from './errors.ts'
+import { renamedOptions } from './renamed-options.ts'
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd'
 
@@ -114,6 +115,8 @@ export function readStrings (option: string, value: unknown): readonly string[] 
 export function readRecord (option: string, value: unknown, known: readonly string[]): Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return invalidOption(option, `an object of ${known.join(', ')}`, value)
   const unknown = Object.keys(value).find((name) => !known.includes(name))
+  const renamed = unknown === undefined ? undefined : renamedOptions[`${option.replace(/\[\d+\]/g, '')}.${unknown}`]
+  if (renamed !== undefined) refuseAs(`${option}.${unknown}`, `written as ${option}.${renamed}, its name since version 0.1.0`, kindOf((value as Record<string, unknown>)[unknown as string]))
   if (unknown !== undefined) refuseAs(`${option}.${plausibleName.test(unknown) ? unknown : '(a name that is not shown)'}`, `left out, for it is unknown; known are ${known.join(', ')}`, kindOf((value as Record<string, unknown>)[unknown]))
   return value as Readonly<Record<string, unknown>>
 }

@@ -190,7 +190,7 @@ t.test('cache gives the place back of a run that begins when its answer has left
   const replies: FastifyReply[] = []
   let runs = 0
   app.addHook('preHandler', async (_request, reply) => { replies.push(reply) })
-  app.get('/:id', { config: { cache: { fills: 1 } } }, async (_request, reply) => {
+  app.get('/:id', { config: { cache: { maxConcurrency: 1 } } }, async (_request, reply) => {
     runs += 1
     await held.promise
     reply.header('cache-control', 'no-store')
@@ -216,7 +216,7 @@ for (const isGoneBefore of [true, false]) {
     const app = await cachingApp(t)
     const gone = Promise.withResolvers<void>()
     const replies: FastifyReply[] = []
-    app.get('/:id', { config: { cache: { fills: 1 } } }, async (_request, reply) => {
+    app.get('/:id', { config: { cache: { maxConcurrency: 1 } } }, async (_request, reply) => {
       if (replies.push(reply) > 1) return 'made'
       if (isGoneBefore) await gone.promise
       reply.hijack()

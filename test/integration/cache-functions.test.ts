@@ -35,7 +35,7 @@ t.test('cache asks a tags function that fails on what guards and validation refu
     'returns nothing': (request) => (request.query.country === undefined ? undefined : [`country:${request.query.country as string}`]) as string[]
   }
   for (const [name, tags] of Object.entries(functions)) {
-    const app = await start(t, { tags, enforce: false }, { schema: required })
+    const app = await start(t, { tags, trackInputs: false }, { schema: required })
 
     t.equal((await ask(app, '/7')).statusCode, 400, `${name}: what validation refuses`)
     t.equal((await ask(app, '/7', { 'x-refused': 'yes' })).statusCode, 401, `${name}: what a guard refuses`)
@@ -43,7 +43,7 @@ t.test('cache asks a tags function that fails on what guards and validation refu
     t.same(app.lines.filter(({ level }) => level >= 50), [])
   }
 
-  const byUser = await start(t, { enforce: false, tags: (request) => [`user:${(request as unknown as { user: { id: string } }).user.id}`] })
+  const byUser = await start(t, { trackInputs: false, tags: (request) => [`user:${(request as unknown as { user: { id: string } }).user.id}`] })
   byUser.addHook('preHandler', async (request) => { Object.assign(request, { user: { id: 'ann' } }) })
   t.same([isHit(await ask(byUser)), isHit(await ask(byUser))], [false, true], 'of what a guard provides')
   await byUser.cache.purge('user:ann')
@@ -62,7 +62,7 @@ t.test('cache keeps nothing where a tags function throws or names nothing, and t
     t.equal(app.lines.filter(({ msg }) => msg.includes('tags function')).length, name === 'throws' ? 1 : 0, 'warned of once')
   }
 
-  const late = await start(t, { tags: (request) => (request as unknown as { done?: boolean }).done === true ? undefined as never : ['page'], enforce: false }, { answer: (request) => { Object.assign(request, { done: true }); return 'page' } })
+  const late = await start(t, { tags: (request) => (request as unknown as { done?: boolean }).done === true ? undefined as never : ['page'], trackInputs: false }, { answer: (request) => { Object.assign(request, { done: true }); return 'page' } })
   t.same([isHit(await ask(late)), isHit(await ask(late))], [false, false], 'nothing at the end alone')
 })
 
@@ -122,7 +122,7 @@ t.test('cache gives no user the response of another, whatever a partition comes 
     promises: async ({ headers }) => headers['x-user']
   }
   for (const [name, partition] of Object.entries(partitions)) {
-    const app = await start(t, { partition: partition as () => string, enforce: false }, { answer })
+    const app = await start(t, { partition: partition as () => string, trackInputs: false }, { answer })
     await ask(app, '/7', { 'x-user': 'ann' })
     const bob = await ask(app, '/7', { 'x-user': 'bob' })
     t.notOk(isHit(bob), name)
@@ -130,7 +130,7 @@ t.test('cache gives no user the response of another, whatever a partition comes 
     t.equal(bob.statusCode, /NaN|Infinity|promises/.test(name) ? 500 : 200)
   }
 
-  const byNumber = await start(t, { partition: ({ headers }) => String(headers['x-user']).length, enforce: false }, { answer })
+  const byNumber = await start(t, { partition: ({ headers }) => String(headers['x-user']).length, trackInputs: false }, { answer })
   await ask(byNumber, '/7', { 'x-user': 'ann' })
   t.ok(isHit(await ask(byNumber, '/7', { 'x-user': 'bob' })), 'a number is a name')
   t.notOk(isHit(await ask(byNumber, '/7', { 'x-user': 'anna' })))

@@ -27,7 +27,7 @@ async function startWorld (owner: Owner, fills: number, handler: (request: Fasti
   app.setErrorHandler<Error & { statusCode?: number }>(({ statusCode = 200 }, _request, reply) => reply.code(statusCode).send('sorry'))
   const gate = Promise.withResolvers<void>()
   let runs = 0
-  app.get('/', { config: { cache: { ttl: '5m', fills } } }, async (request, reply) => {
+  app.get('/', { config: { cache: { ttl: '5m', maxConcurrency: fills } } }, async (request, reply) => {
     runs++
     await gate.promise
     return await handler(request, reply)

@@ -27,7 +27,7 @@ async function signIn (app: FastifyInstance, user: string): Promise<string> {
 }
 
 async function withUsers (t: Parameters<typeof cachingApp>[0], url?: string): Promise<FastifyInstance> {
-  const app = await cachingApp(t, { hasSessions: true, explain: true, ...url === undefined ? {} : { url } })
+  const app = await cachingApp(t, { hasSessions: true, debug: true, ...url === undefined ? {} : { url } })
   app.post('/sign-in/:user', async (request) => {
     await request.session.signIn((request.params as { user: string }).user)
     request.session.set('colour', 'blue')
@@ -229,7 +229,7 @@ for (const [way, prepare] of Object.entries(lateCookies)) {
         })
       }
     }
-    app.get('/plain', { config: { cache: { browser: '1h' } } }, async () => 'plain')
+    app.get('/plain', { config: { cache: { browserMaxAge: '1h' } } }, async () => 'plain')
     const url = await app.listen({ port: 0, host: '127.0.0.1' })
     const ask = async (path: string) => {
       const answer = await fetch(url + path)
@@ -262,8 +262,8 @@ t.test('cache judges a Response of the Fetch API by its status and its fields, a
     empty: () => new Response(null, { status: 204 })
   }
   for (const [name, make] of Object.entries(responses)) {
-    app.get(`/${name}`, { config: { cache: { browser: '10m' } } }, async () => make())
-    app.get(`/users/${name}`, { config: { session: 'required', cache: { partition: 'user', browser: '10m' } } }, async () => make())
+    app.get(`/${name}`, { config: { cache: { browserMaxAge: '10m' } } }, async () => make())
+    app.get(`/users/${name}`, { config: { session: 'required', cache: { partition: 'user', browserMaxAge: '10m' } } }, async () => make())
   }
   app.get('/signs-in', async (request) => { await request.session.signIn('eve'); return new Response('in', { headers: { 'cache-control': 'public, max-age=600' } }) })
   const cookie = await signIn(app, 'ann')
@@ -291,7 +291,7 @@ t.test('cache judges a Response of the Fetch API by its status and its fields, a
 t.test('cache lets no hit be kept by other caches that leaves with a cookie of a later hook', async (t) => {
   const app = await cachingApp(t)
   app.addHook('onSend', async (request, reply) => { if (request.headers['x-new'] !== undefined) reply.header('set-cookie', 'late=1') })
-  app.get('/', { config: { cache: { browser: '1h' } } }, async (_request, reply) => reply.header('cache-control', 'public, max-age=600').send('x'))
+  app.get('/', { config: { cache: { browserMaxAge: '1h' } } }, async (_request, reply) => reply.header('cache-control', 'public, max-age=600').send('x'))
 
   await app.inject('/')
   await stored(app)
@@ -394,7 +394,7 @@ t.test('cache lets no answer with a cookie be kept by another cache on the way',
   const app = await cachingApp(t)
   await app.register(async (scope) => {
     scope.addHook('preHandler', async (_request, reply) => { reply.header('set-cookie', 'visit=1') })
-    scope.get('/', { config: { cache: { browser: '1m' } } }, async () => 'x')
+    scope.get('/', { config: { cache: { browserMaxAge: '1m' } } }, async () => 'x')
   })
 
   const first = await app.inject('/')

@@ -21,8 +21,8 @@ async function twice (app: FastifyInstance, request: InjectOptions | string) {
 t.test('cache refuses an option that is wrong or unknown, by its name, at registration and at a route', async (t) => {
   const { url } = await startRedisProcess(t)
   const wrong: [object, RegExp][] = [
-    [{ ttl: 300 }, /cache\.ttl/], [{ ttl: '5 minutes' }, /cache\.ttl/], [{ build: '' }, /cache\.build/], [{ maxBytes: -1 }, /cache\.maxBytes/], [{ coding: 'zstd' }, /cache\.coding/],
-    [{ explain: 'yes' }, /cache\.explain/], [{ tags: ['a'] }, /cache.*tags/]
+    [{ ttl: 300 }, /cache\.ttl/], [{ ttl: '5 minutes' }, /cache\.ttl/], [{ build: '' }, /cache\.version/], [{ maxBytes: -1 }, /cache\.maxBytes/], [{ coding: 'zstd' }, /cache\.compression/],
+    [{ explain: 'yes' }, /cache\.debug/], [{ tags: ['a'] }, /cache.*tags/]
   ]
   for (const [options, message] of wrong) {
     const app = fastify()
@@ -35,7 +35,7 @@ t.test('cache refuses an option that is wrong or unknown, by its name, at regist
   const app = await cachingApp(t, { url })
   const wrongOfRoutes: [object, RegExp][] = [
     [{ ttl: '0s' }, /cache\.ttl/], [{ tags: 'a' }, /cache\.tags/], [{ tags: ['=a'] }, /cache\.tags/], [{ vary: ['*'] }, /cache\.vary/], [{ vary: ['a b'] }, /cache\.vary/], [{ partition: 'tenant' }, /cache\.partition/],
-    [{ keepCookies: true }, /cache\.keepCookies/], [{ enforce: 1 }, /cache\.enforce/], [{ browser: 60 }, /cache\.browser/], [{ staleIfError: 'long' }, /cache\.staleIfError/], [{ querry: ['a'] }, /querry/]
+    [{ keepCookies: true }, /cache\.keepCookies/], [{ enforce: 1 }, /cache\.trackInputs/], [{ browser: 60 }, /cache\.browserMaxAge/], [{ staleIfError: 'long' }, /cache\.staleIfError/], [{ querry: ['a'] }, /querry/]
   ]
   for (const [options, message] of wrongOfRoutes) t.throws(() => app.get(`/${String(message)}`, { config: { cache: options } }, async () => 'x'), { code: 'PRISM_ERR_OPTION', message })
 })
@@ -62,7 +62,7 @@ t.test('cache cuts a lifetime of its own by up to a tenth, and by what the answe
 
 t.test('cache serves no answer of another build, and names answers by 128 bits', async (t) => {
   const { url } = await startRedisProcess(t)
-  const [one, same, other] = [await cachingApp(t, { url, build: 'a' }), await cachingApp(t, { url, build: 'a' }), await cachingApp(t, { url, build: 'b' })]
+  const [one, same, other] = [await cachingApp(t, { url, version: 'a' }), await cachingApp(t, { url, version: 'a' }), await cachingApp(t, { url, version: 'b' })]
   for (const app of [one, same, other]) app.get('/', { config: { cache: true } }, async () => 'x')
 
   t.match((await twice(one, '/')).headers['cache-status'], /hit/)
@@ -76,9 +76,9 @@ t.test('cache serves no answer of another build, and names answers by 128 bits',
 
 t.test('cache keeps no body above maxBytes, streamed or not, and codes as it is told', async (t) => {
   const { url } = await startRedisProcess(t)
-  const small = await cachingApp(t, { url, maxBytes: 2000, coding: 'gzip', build: 'small' })
+  const small = await cachingApp(t, { url, maxBytes: 2000, compression: 'gzip', version: 'small' })
   small.get('/:bytes', { config: { cache: true } }, async (request) => ({ text: 'x'.repeat(Number((request.params as { bytes: string }).bytes)) }))
-  const plain = await cachingApp(t, { url, coding: false, build: 'plain' })
+  const plain = await cachingApp(t, { url, compression: false, version: 'plain' })
   plain.get('/', { config: { cache: true } }, async () => ({ text: 'x'.repeat(5000) }))
 
   t.match((await twice(small, '/1980')).headers['cache-status'], /hit/)
@@ -92,8 +92,8 @@ t.test('cache keeps no body above maxBytes, streamed or not, and codes as it is 
 t.test('cache heeds what requests want where a route of its own lifetime says so, and not where a proxy says not', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
-  app.get('/own', { config: { cache: { requestDirectives: true } } }, async () => `${++runs}`)
-  app.get('/proxy', { config: { cache: { ttl: 'response', requestDirectives: false } } }, async (_request, reply) => reply.header('cache-control', 'max-age=60').send(`${++runs}`))
+  app.get('/own', { config: { cache: { honorRequestCacheControl: true } } }, async () => `${++runs}`)
+  app.get('/proxy', { config: { cache: { ttl: 'response', honorRequestCacheControl: false } } }, async (_request, reply) => reply.header('cache-control', 'max-age=60').send(`${++runs}`))
   const anew = { headers: { 'cache-control': 'no-cache' } }
 
   await twice(app, '/own')
@@ -105,7 +105,7 @@ t.test('cache heeds what requests want where a route of its own lifetime says so
 t.test('cache tells browsers to ask each time, or how long they need not, counted from when they ask', async (t) => {
   const app = await cachingApp(t)
   app.get('/each', { config: { cache: true } }, async () => 'x')
-  app.get('/minute', { config: { cache: { browser: '1m' } } }, async () => 'x')
+  app.get('/minute', { config: { cache: { browserMaxAge: '1m' } } }, async () => 'x')
   app.get('/said', { config: { cache: true } }, async (_request, reply) => reply.header('cache-control', 'public, max-age=7').send('x'))
 
   t.match((await twice(app, '/each')).headers, { 'cache-control': 'no-cache', etag: /^".+"$/ })
@@ -124,11 +124,11 @@ t.test('cache tells nobody but the browser to keep what only some may see, and n
   const routes = { open: {}, members: { session: 'required' }, own: { cache: { partition: 'user' } } } as const
   await app.register(async (scope) => {
     scope.routeDefaults({ session: 'required' })
-    scope.get('/scope/public', { config: { cache: { browser: '1m' } } }, async (_request, reply) => reply.header('cache-control', 'public').send('x'))
+    scope.get('/scope/public', { config: { cache: { browserMaxAge: '1m' } } }, async (_request, reply) => reply.header('cache-control', 'public').send('x'))
   })
   for (const [kind, config] of Object.entries(routes)) {
     for (const [name, control] of Object.entries(said)) {
-      app.get(`/${kind}/${name}`, { config: { ...config, cache: { ...'cache' in config ? config.cache : {}, ttl: '1h', browser: '1m', staleIfError: '2h' } } }, async (request, reply) => {
+      app.get(`/${kind}/${name}`, { config: { ...config, cache: { ...'cache' in config ? config.cache : {}, ttl: '1h', browserMaxAge: '1m', staleIfError: '2h' } } }, async (request, reply) => {
         if (control !== undefined) reply.header('cache-control', control)
         return reply.type('text/plain').send('text '.repeat(600))
       })

@@ -65,7 +65,7 @@ const echoes: Record<string, Echo> = {
 const hidden = Symbol('hidden')
 
 t.test('cache never keeps an answer that was shaped by what its key does not hold', async (t) => {
-  const app = await cachingApp(t, { explain: true, server: { trustProxy: true } })
+  const app = await cachingApp(t, { debug: true, server: { trustProxy: true } })
   app.decorateRequest('user', '')
   app.decorateRequest('tenant', { getter (this: FastifyRequest) { return String(this.headers.origin) } })
   app.decorateReply('locale', '')
@@ -193,7 +193,7 @@ t.test('cache watches serialisers and preSerialization hooks, and nothing after 
 
 t.test('cache takes a route at its word that vouches for its handler', async (t) => {
   const app = await cachingApp(t)
-  app.get('/', { config: { cache: { enforce: false } } }, async (request) => `${request.raw.headers.origin === undefined}`)
+  app.get('/', { config: { cache: { trackInputs: false } } }, async (request) => `${request.raw.headers.origin === undefined}`)
 
   t.match((await app.inject('/')).headers['cache-status'], /stored/)
 })
@@ -214,7 +214,7 @@ t.test('cache gives a hook what it had put on the request back as it was', async
 })
 
 t.test('cache sees what hooks add to query and parameters', async (t) => {
-  const app = await cachingApp(t, { explain: true })
+  const app = await cachingApp(t, { debug: true })
   const config = { cache: true }
   app.get('/query', { config, preHandler: async (request) => { Object.assign(request.query as object, { tenant: request.headers.origin }) } }, async (request) => request.query)
   app.get('/changed', { config, preHandler: async (request) => { Object.assign(request.query as object, { a: request.headers.origin }) } }, async (request) => request.query)

@@ -193,7 +193,7 @@ t.test('cache runs so many handlers of a route at once as it may, serves what is
   let open = Promise.withResolvers<void>()
   let running = 0
   let age: string | undefined = '60'
-  app.get('/:id', { config: { cache: { ttl: '30s', staleIfError: '1h', fills: 2 } } }, async (request, reply) => {
+  app.get('/:id', { config: { cache: { ttl: '30s', staleIfError: '1h', maxConcurrency: 2 } } }, async (request, reply) => {
     running += 1
     await open.promise
     if (age !== undefined) reply.header('age', age)

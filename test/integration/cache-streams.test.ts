@@ -252,7 +252,7 @@ t.test('cache keeps 10 kB of JSON in 11 kB, and in less than 1 kB where it is co
   const rows = Array.from({ length: 84 }, (_, index) => ({ id: index, name: `City ${index}`, country: 'FR', population: index * 1000, location: { lat: index / 10, lon: -index / 10 }, tags: ['city', 'europe'] }))
   const sizes: Record<string, number> = {}
   for (const coding of [false, 'gzip', 'br'] as const) {
-    const app = await cachingApp(t, { coding })
+    const app = await cachingApp(t, { compression: coding })
     app.get('/', { config: { cache: true } }, async () => rows)
     const { body } = await app.inject('/')
     await stored(app)

@@ -51,7 +51,7 @@ t.test('live connections are bounded by the client that rate limits count, howev
 })
 
 t.test('live connections count an IPv6 network as the stack is told to', async (t) => {
-  const { url } = await startBehindProxy(t, { connectionsPerAddress: 1 }, { quota: 10_000, ipv6Prefix: 56 })
+  const { url } = await startBehindProxy(t, { connectionsPerAddress: 1 }, { quota: 10_000, ipv6Subnet: 56 })
 
   t.equal(await statusOf(t, url, { 'x-forwarded-for': '2001:db8:1:200::1' }), 200)
   t.equal(await statusOf(t, url, { 'x-forwarded-for': '2001:db8:1:2ff::1' }), 429)
@@ -101,7 +101,7 @@ t.test('live streams that Redis keeps from being counted tell their client when 
   const rig = await startRig(t)
   const app = fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: rig.url }, session: { secrets: [testSecret] }, rateLimit: { quota: 10, failure: 'closed' } })
+  await app.register(prism, { redis: { url: rig.url }, session: { secrets: [testSecret] }, rateLimit: { quota: 10, failureMode: 'closed' } })
   await app.register(live)
   await reached(app)
   await rig.redis.kill()

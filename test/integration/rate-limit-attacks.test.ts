@@ -187,7 +187,7 @@ test('rate-limit keeps hostile names of partitions apart, and out of the key\'s 
 })
 
 test('rate-limit does not count who is on the allow-list', async (t) => {
-  const app = await buildLimitedApp(t, { limit: { quota: 2, allow: ['10.0.0.0/8', '2001:db8::/32', 'fe80::/10'] } })
+  const app = await buildLimitedApp(t, { limit: { quota: 2, allowList: ['10.0.0.0/8', '2001:db8::/32', 'fe80::/10'] } })
 
   t.equal(await passing(app, many(() => ({ url: '/', remoteAddress: '10.1.2.3' }))), 12)
   t.equal(await passing(app, many(() => ({ url: '/', remoteAddress: '::ffff:10.1.2.3' }))), 12)

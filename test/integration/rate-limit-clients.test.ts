@@ -19,7 +19,7 @@ async function build (t: Test, choice: RouteRateLimit, url?: string): Promise<Fa
     return {}
   })
   app.post('/sign-out', { config: { rateLimit: false } }, async (request) => await request.session.signOut())
-  app.get('/', { config: { rateLimit: choice } }, async (request) => ({ user: request.session.userId ?? null, standing: request.rateLimit.at(-1), writes: app.redisPool.batch.counts.writes }))
+  app.get('/', { config: { rateLimit: choice as Omit<typeof choice, 'onExceeded'> } }, async (request) => ({ user: request.session.userId ?? null, standing: request.rateLimit.at(-1), writes: app.redisPool.batch.counts.writes }))
   await app.ready()
   await reached(app)
   return app
@@ -263,7 +263,7 @@ test('rate-limit is refused at start where it depends on sessions and none are r
       const app = Fastify()
       t.after(() => app.close())
       await app.register(prism, { redis: { url }, session: false, cache: false, events: false, rateLimit: isOfRoute ? {} : choice })
-      if (isOfRoute) app.get('/', { config: { rateLimit: { quota: 1, ...choice } } }, async () => 'open')
+      if (isOfRoute) app.get('/', { config: { rateLimit: { quota: 1, ...choice } as object } }, async () => 'open')
       await t.rejects(async () => await app.ready(), { code: 'PRISM_ERR_OPTION', message: /rateLimit.*where no sessions are registered/ })
     }
   }

@@ -1,3 +1,4 @@
+import type { RouteRateLimit } from '../../plugins/rate-limit.ts'
 import fastifyRateLimit from '@fastify/rate-limit'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -89,7 +90,7 @@ test('rate-limit holds several policies of a route at once', async (t) => {
 })
 
 test('rate-limit only reports what it observes', async (t) => {
-  const app = await buildLimitedApp(t, { limit: { quota: 100 }, routes: (app) => { app.get('/', { config: { rateLimit: { quota: 2, observe: true, name: 'trial' } } }, async (request) => request.rateLimit) } })
+  const app = await buildLimitedApp(t, { limit: { quota: 100 }, routes: (app) => { app.get('/', { config: { rateLimit: { quota: 2, dryRun: true, name: 'trial' } } }, async (request) => request.rateLimit) } })
 
   const replies = [await app.inject('/'), await app.inject('/'), await app.inject('/')]
 
@@ -97,14 +98,17 @@ test('rate-limit only reports what it observes', async (t) => {
   t.match(replies[2]?.json(), [{ name: 'default', remaining: 97, retryMs: 0 }, { name: 'trial', remaining: 0, retryMs: Number }])
 })
 
+/** As apps without @fastify/rate-limit write it: that package gives the same name another type. */
+type Answer = NonNullable<RouteRateLimit['onExceeded']>
+
 test('rate-limit lets a route answer its refusals itself, or leave them to the app', async (t) => {
   const app = await buildLimitedApp(t, {
     limit: {},
     routes: (app) => {
       app.setErrorHandler((error: Error & { statusCode: number }, _request, reply) => reply.code(error.statusCode).send({ mine: error.message }))
-      app.get('/own', { config: { rateLimit: { quota: 1, onRefused: () => ({ slow: 'down' }) } } }, answer)
-      app.get('/app', { config: { rateLimit: { quota: 1, onRefused: (_request, _reply, error) => { throw error } } } }, answer)
-      app.get('/sent', { config: { rateLimit: { quota: 1, onRefused: (_request, reply) => reply.redirect('/wait', 302) } } }, answer)
+      app.get('/own', { config: { rateLimit: { quota: 1, onExceeded: (() => ({ slow: 'down' })) as Answer } as object } }, answer)
+      app.get('/app', { config: { rateLimit: { quota: 1, onExceeded: ((_request, _reply, error) => { throw error }) as Answer } as object } }, answer)
+      app.get('/sent', { config: { rateLimit: { quota: 1, onExceeded: ((_request, reply) => reply.redirect('/wait', 302)) as Answer } as object } }, answer)
     }
   })
   await statuses(app, '/own', '/app', '/sent')
@@ -117,7 +121,7 @@ test('rate-limit lets a route answer its refusals itself, or leave them to the a
 })
 
 test('rate-limit sends the old fields and a spread Retry-After when asked to', async (t) => {
-  const app = await buildLimitedApp(t, { limit: { quota: 2, window: '100s', legacyFields: true, jitter: 1 } })
+  const app = await buildLimitedApp(t, { limit: { quota: 2, window: '100s', legacyHeaders: true, jitter: 1 } })
   const first = await app.inject('/')
   await app.inject('/')
 

@@ -135,9 +135,9 @@ test('rate-limit refuses wrong options at start, naming them', async (t) => {
 
 test('rate-limit counts in the process while Redis is gone, or refuses, or lets pass, as the route says', async (t) => {
   const server = await startRedisProcess(t)
-  const limited = await app(t, { quota: 1000, failure: 'open' }, (app) => {
-    app.get('/local', { config: { rateLimit: { quota: 2, failure: 'local' } } }, answer)
-    app.get('/closed', { config: { rateLimit: { quota: 2, failure: 'closed' } } }, answer)
+  const limited = await app(t, { quota: 1000, failureMode: 'open' }, (app) => {
+    app.get('/local', { config: { rateLimit: { quota: 2, failureMode: 'local' } } }, answer)
+    app.get('/closed', { config: { rateLimit: { quota: 2, failureMode: 'closed' } } }, answer)
     app.get('/open', { config: { rateLimit: { quota: 2 } } }, answer)
   }, server.url)
   await server.kill()

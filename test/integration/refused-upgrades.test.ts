@@ -57,7 +57,7 @@ function routes (app: FastifyInstance): void {
   app.get('/guarded', { websocket: true }, greet)
   app.get('/hijacked', { websocket: true }, greet)
   app.get('/quota', { websocket: true, config: { rateLimit: { quota: 1 } } }, greet)
-  app.get('/closed', { websocket: true, config: { rateLimit: { quota: 5, failure: 'closed' } } }, greet)
+  app.get('/closed', { websocket: true, config: { rateLimit: { quota: 5, failureMode: 'closed' } } }, greet)
   app.get('/page', async () => 'page')
   app.get('/slow', async () => await new Promise((resolve) => { setTimeout(resolve, 50, 'slow') }))
 }

@@ -203,7 +203,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
   })
 
   t.test('listed origins may make unsafe requests, and no other', async (t) => {
-    const listed = await buildSessionApp(t, redis.url, { origins: ['https://app.example', 'https://admin.example'] })
+    const listed = await buildSessionApp(t, redis.url, { trustedOrigins: ['https://app.example', 'https://admin.example'] })
     const statusFor = async (headers: Record<string, string>) => (await new Browser(listed).post('/set/test-a/1', undefined, headers)).status
 
     t.equal(await statusFor({ origin: 'https://app.example', 'sec-fetch-site': 'cross-site' }), 200)

@@ -29,7 +29,7 @@ async function startApp (t: Test, session: Partial<SessionOptions> = {}, isWebso
   app.post('/note', async (request) => { request.session.set('test-note', 'x') })
   app.post('/callback', { config: { session: { origins: [apple] } } }, async (request) => request.session.userId ?? 'anonymous')
   app.register(async (scope) => {
-    scope.routeDefaults({ session: { origins: [apple] } })
+    scope.routeDefaults({ session: { trustedOrigins: [apple] } })
     scope.post('/members', { config: { session: 'required' } }, async (request) => request.session.userId)
     scope.get('/ws-callback', { websocket: true }, greet)
   })
@@ -65,7 +65,7 @@ async function post (app: FastifyInstance, url: string, headers: Fields): Promis
 
 for (const isWebsocketFirst of [false, true]) {
   test(`session origins are judged alike for unsafe methods and upgrades, ${isWebsocketFirst ? '@fastify/websocket' : 'the stack'} first`, async (t) => {
-    const { app, port, cookie } = await startApp(t, { origins: [listed] }, isWebsocketFirst)
+    const { app, port, cookie } = await startApp(t, { trustedOrigins: [listed] }, isWebsocketFirst)
     const host = `127.0.0.1:${port}`
     const verdicts: [fields: Fields, verdict: string][] = [
       [{}, 'ann'],
@@ -95,7 +95,7 @@ for (const isWebsocketFirst of [false, true]) {
 }
 
 test('session origins of a route are trusted there alone, besides those of the stack and the scopes', async (t) => {
-  const { app, port, cookie } = await startApp(t, { origins: [listed] })
+  const { app, port, cookie } = await startApp(t, { trustedOrigins: [listed] })
   const from = (origin: string) => ({ cookie, origin, 'sec-fetch-site': 'cross-site' })
 
   t.equal(await post(app, '/callback', from(apple)), 'ann')
@@ -133,9 +133,9 @@ test('session origins with a star are refused at start, wherever they are named'
   const [app, refused] = [fastify(), fastify()]
   t.after(() => Promise.all([app.close(), refused.close()]))
   const star = ['https://*.example.com']
-  await t.rejects(async () => await refused.register(prism, { redis: { url: 'redis://127.0.0.1:1' }, session: { secrets: [testSecret], origins: star } }), { code: 'PRISM_ERR_OPTION', message: /session\.origins/ })
+  await t.rejects(async () => await refused.register(prism, { redis: { url: 'redis://127.0.0.1:1' }, session: { secrets: [testSecret], trustedOrigins: star } }), { code: 'PRISM_ERR_OPTION', message: /session\.trustedOrigins/ })
   await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: { secrets: [testSecret] } })
 
   t.throws(() => app.post('/callback', { config: { session: { origins: star } } }, async () => {}), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ })
-  t.throws(() => app.routeDefaults({ session: { origins: star } }), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ })
+  t.throws(() => app.routeDefaults({ session: { trustedOrigins: star } }), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ })
 })

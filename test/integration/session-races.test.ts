@@ -210,7 +210,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
   t.test('keys with a rule do not conflict', async (t) => {
     const merge = (base: unknown, mine: unknown, theirs: unknown) => Number(mine) + Number(theirs) - Number(base)
     const keys = { 'test-theme': { lastWriteWins: true }, 'test-sum': { merge } } as const
-    const apps = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { keys })))
+    const apps = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { onConflict: keys })))
     const browser = new Browser(apps[0] ?? '')
     await browser.post('/sign-in/ruled')
     await browser.post('/set/test-sum/10')
@@ -220,7 +220,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
 
     t.same(statusesOf(answers), [['200', 4]])
     t.same((await browser.get('/get/test-sum')).body, { value: 13 })
-    const defaults = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { keys: { default: { lastWriteWins: true } } })))
+    const defaults = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { onConflict: { default: { lastWriteWins: true } } })))
     const parallel = defaults.map((app, index) => browser.copy(app).post(`/replace/test-any/${index}?gate=any`))
     await openGates(defaults.map((app) => new Browser(app)), 'any', 1)
 

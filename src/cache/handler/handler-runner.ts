@@ -39,7 +39,7 @@ export class HandlerRunner<Request extends CacheRequest> {
     this.#policy = policy
     this.#shared = shared
     this.#front = front
-    this.#slots = new Semaphore(policy.fills)
+    this.#slots = new Semaphore(policy.maxConcurrency)
   }
 
   /** The route makes as many answers as it may. */
@@ -79,7 +79,7 @@ export class HandlerRunner<Request extends CacheRequest> {
     if (stale !== undefined && !stale.mustRevalidate) return orReply(context.reply, this.#front.serve(context, stale, { isHit: true, detail: 'fills' }))
     context.state.bypass = 'fills'
     this.#shared.stats.add('deny')
-    throw Object.assign(new CacheConcurrencyError(this.#policy.fills ?? 0), { retryAfterSeconds, headers: { 'retry-after': String(retryAfterSeconds) } })
+    throw Object.assign(new CacheConcurrencyError(this.#policy.maxConcurrency ?? 0), { retryAfterSeconds, headers: { 'retry-after': String(retryAfterSeconds) } })
   }
 
   #watch ({ reply }: HandlerContext<Request>, run: HandlerRun): void {

@@ -78,7 +78,7 @@ export class InputTracker {
   }
 
   /** Notes something that was read. */
-  note (what: string, remedy = 'enforce: false'): void {
+  note (what: string, remedy = 'trackInputs: false'): void {
     if (!this.#isQuiet) this.unkeyedInput ??= { what, remedy: `cache: { ${remedy} }` }
   }
 

@@ -28,7 +28,7 @@ export function prepareRequest (request: CacheRequest, reply: CacheReply, state:
   const run: HandlerRun = { ...beginning, askedAt: Date.now(), before: reply.getHeaders() }
   const validators = validatorsFor(beginning.stale)
   if (state.key !== undefined && state.key.url !== request.raw.url) request.query = inOrder(request.query, policy.query)
-  if (policy.enforce) watch(run, request, reply, state, policy, isHostKeyed, validators)
+  if (policy.trackInputs) watch(run, request, reply, state, policy, isHostKeyed, validators)
   else run.restore = replaceHeaders(request, validators)
   return run
 }

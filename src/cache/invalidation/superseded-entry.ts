@@ -21,14 +21,14 @@ interface UncacheableResponse {
  *
  * @param reason why it may not be stored
  */
-export function isSuperseding ({ request, reply: { statusCode }, state, run }: UncacheableResponse, reason: string, policy: Pick<RoutePolicy, 'enforce'>): boolean {
+export function isSuperseding ({ request, reply: { statusCode }, state, run }: UncacheableResponse, reason: string, policy: Pick<RoutePolicy, 'trackInputs'>): boolean {
   if (run.stale === undefined || isForOneClient(state, run) || statusCode >= 500 || temporaryStatuses.has(statusCode)) return false
   // An answer to HEAD, or to a request that forbids storing, tells only that there is nothing any more.
   if (run.detail === 'method' || run.detail === 'no-store') return statusCode === 404 || statusCode === 410
   // What an error handler made of an unknown error is no answer of the handler's.
   if (run.hasFailed === true && statusCode < 400) return false
   if (reason === 'authorization') return false
-  return policy.enforce || !identityStatuses.has(statusCode) || !hasCredentials(request)
+  return policy.trackInputs || !identityStatuses.has(statusCode) || !hasCredentials(request)
 }
 
 function isForOneClient (state: CacheRequestState, run: HandlerRun): boolean {

@@ -20,7 +20,7 @@ export interface CacheKey {
 }
 
 /** What a key depends on beside the request. */
-type KeyPolicy = Pick<RoutePolicy, 'build' | 'constraints' | 'enforce' | 'query' | 'ttlMs' | 'vary'>
+type KeyPolicy = Pick<RoutePolicy, 'version' | 'constraints' | 'trackInputs' | 'query' | 'ttlMs' | 'vary'>
 
 /** URLs are remembered up to this length: one-off floods of long ones shall not fill the memory. */
 const longestRemembered = 512
@@ -69,7 +69,7 @@ export class CacheKeyBuilder {
 
   #make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): CacheKey {
     const url = this.#normalised(rawUrl)
-    let head = part(this.#policy.constraints) + part(this.#policy.build) + part(origin) + part(partition)
+    let head = part(this.#policy.constraints) + part(this.#policy.version) + part(origin) + part(partition)
     for (const name of this.#policy.vary) head += varied(name, fields[name])
     const search = this.#searches.size === 0 ? undefined : this.#searches.get(head + pathOf(url))
     const text = search === undefined ? head + part(url) : searchText(head, url, search)
@@ -88,7 +88,7 @@ export class CacheKeyBuilder {
    * @returns the key itself where nothing changes, and where the route's author and not the answer says what the handler may read
    */
   searched (key: CacheKey, field: Parameters<typeof parseNoVarySearch>[0]): CacheKey {
-    if (this.#policy.ttlMs !== undefined || this.#policy.enforce) return key
+    if (this.#policy.ttlMs !== undefined || this.#policy.trackInputs) return key
     const place = key.prefix + pathOf(key.url)
     const search = place.length > longestRemembered ? undefined : parseNoVarySearch(field)
     if (search === undefined) {

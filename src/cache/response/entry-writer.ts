@@ -69,7 +69,7 @@ export class EntryWriter {
   }
 
   async #store (source: Source, head: Head, plain: Buffer, coded: boolean): Promise<boolean> {
-    const { coding } = this.#policy
+    const { compression: coding } = this.#policy
     if (!coded || coding === 'identity') return await this.#write(source, head, plain)
     return await this.#write(source, { ...head, coding }, await compress(plain, coding), true)
   }

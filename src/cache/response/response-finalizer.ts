@@ -189,7 +189,7 @@ export class ResponseFinalizer {
       this.#warned.add(reading.what)
       this.#shared.warn({ route: this.#pattern, read: reading.what, remedy: reading.remedy }, 'An answer is not kept, for its handler read what its key does not hold')
     }
-    return this.#policy.explain ? `read ${reading.what}; ${reading.remedy}` : 'unkeyed'
+    return this.#policy.debug ? `read ${reading.what}; ${reading.remedy}` : 'unkeyed'
   }
 
   #notCacheable (settled: HandledResponse, reason: string): undefined {

@@ -66,7 +66,7 @@ export function completeFields (reply: CacheReply, kept: Map<string, Fields[stri
 
 /** Whether a body will be kept compressed; then its answers vary by what clients accept, this one too. */
 export function isCoded (reply: CacheReply, kept: Map<string, Fields[string]>, policy: RoutePolicy, bytes: number): boolean {
-  if (policy.coding === 'identity' || bytes < fewestBytes) return false
+  if (policy.compression === 'identity' || bytes < fewestBytes) return false
   const { control } = controlOf(Object.fromEntries(kept))
   const type = kept.get('content-type')
   if (!mayCompress(bytes, type === undefined ? undefined : String(type), kept.get('content-encoding') as string | undefined, !control.noTransform)) return false

@@ -37,7 +37,7 @@ export async function buildTrafficApp (redis: RedisOptions, source: string): Pro
 
 function addSessions (app: FastifyInstance): void {
   const signedIn = { config: { session: 'required', rateLimit: { quota: 1_000_000, window: '10m', by: 'user' } } } as const
-  app.post<{ Params: { user: string } }>('/session/:user', async ({ session, params }) => { await session.signIn(params.user, { carry: ['test-basket'] }) })
+  app.post<{ Params: { user: string } }>('/session/:user', async ({ session, params }) => { await session.signIn(params.user, { keep: ['test-basket'] }) })
   app.put<Numbered>('/basket/:n', async ({ session, params }) => { session.set('test-basket', Number(params.n)) })
   app.post('/rotation', signedIn, async ({ session }) => { await session.rotate() })
   app.delete('/session', async ({ session }) => { await session.signOut() })
@@ -60,7 +60,7 @@ function addPages (app: FastifyInstance, source: string): void {
 
 function addQuotas (app: FastifyInstance): void {
   const by = ({ headers }: FastifyRequest) => String(headers['x-client'])
-  for (const failure of ['closed', 'local'] as const) app.get(`/quotas/${failure}`, { config: { rateLimit: { quota, window: '10m', by, failure } } }, async () => ({}))
+  for (const failure of ['closed', 'local'] as const) app.get(`/quotas/${failure}`, { config: { rateLimit: { quota, window: '10m', by, failureMode: failure } } }, async () => ({}))
 }
 
 async function addNews (app: FastifyInstance): Promise<void> {

@@ -80,7 +80,7 @@ test('lists of origins hold exact ones, and no refusal shows them', async (t) =>
   const wrong = ['*', 'null', '', 'https://*', 'https://*.example.com', 'https://example.*', 'https://%2A.example.com', 'http*://example.com', 'https://example.com:*', 'https://example.com/', 'https://example.com:443', 'HTTPS://example.com', 'example.com', 'ftp://example.com', 'https://me:hidden@example.com', 'wss://example.com']
   for (const origin of wrong) {
     t.equal(isExactOrigin(origin), false, origin)
-    t.throws(() => readOrigins('session.origins', ['https://a.example', origin]), { code: 'PRISM_ERR_OPTION', message: /^(?!.*hidden).*session\.origins\[1\]/ }, origin)
+    t.throws(() => readOrigins('session.trustedOrigins', ['https://a.example', origin]), { code: 'PRISM_ERR_OPTION', message: /^(?!.*hidden).*session\.trustedOrigins\[1\]/ }, origin)
   }
   t.same(readOrigins('live.origins', ['https://example.com', 'http://localhost:3000', 'http://[::1]:3000']), ['https://example.com', 'http://localhost:3000', 'http://[::1]:3000'])
 })

@@ -63,7 +63,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
       const elsewhere = await arrive(other, token)
       elsewhere.set('other', 'x')
       await elsewhere.save()
-      await requestSession.signIn('ada', { carry: ['cart'] })
+      await requestSession.signIn('ada', { keep: ['cart'] })
 
       const fresh = await arrive(other, ticketOf(requestSession))
       t.same([fresh.userId, fresh.get('cart'), fresh.get('other')], ['ada', ['tea', 'milk', 'mine'], undefined])
@@ -77,7 +77,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
       const sessionManager = houseWith({ [step]: async () => { saving = settled(push(token, 'late')) } })
       const token = await begun(other)
       const requestSession = await arrive(sessionManager, token)
-      await requestSession.signIn('ada', { carry: ['cart'] })
+      await requestSession.signIn('ada', { keep: ['cart'] })
 
       t.match(await saving, { code: 'PRISM_ERR_SESSION_GONE' }, step)
       t.same(await cartOf(ticketOf(requestSession)), ['tea'])
@@ -90,7 +90,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     const sessionManager = houseWith({ leave: rotate })
     const token = await begun(other)
     const requestSession = await arrive(sessionManager, token)
-    await requestSession.signIn('ada', { carry: ['cart'] })
+    await requestSession.signIn('ada', { keep: ['cart'] })
     t.match(await rotating, { code: 'PRISM_ERR_SESSION_GONE' })
 
     const earlier = await begun(other)
@@ -99,7 +99,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     await tab.rotate()
     const rotated = ticketOf(tab)
     await push(rotated, 'milk')
-    await slow.signIn('ada', { carry: ['cart'] })
+    await slow.signIn('ada', { keep: ['cart'] })
     t.same(await cartOf(ticketOf(slow)), ['tea', 'milk'])
     t.equal((await arrive(other, rotated)).isNew, true)
   })
@@ -114,7 +114,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     })
     const token = await begun(other)
     const requestSession = await arrive(sessionManager, token)
-    await requestSession.signIn('ada', { carry: ['cart'] })
+    await requestSession.signIn('ada', { keep: ['cart'] })
 
     t.same(await cartOf(ticketOf(requestSession)), ['tea', 0, 1, 2])
     t.equal((await arrive(other, token)).isNew, true)
@@ -124,7 +124,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     const sessionManager = houseWith({ begin: async () => { throw new RedisUnavailableError('this process dies here') } })
     const token = await begun(other)
     const requestSession = await arrive(sessionManager, token)
-    await t.rejects(requestSession.signIn('ada', { carry: ['cart'] }), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
+    await t.rejects(requestSession.signIn('ada', { keep: ['cart'] }), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
     const value = await redis.client.hget(token.key, token.field) ?? ''
     const [now = '0'] = await redis.client.time()
     t.ok(Number(/@(\d+) /.exec(value)?.[1]) - Number(now) * 1000 <= 3000, 'the mark lapses after 2 s')
@@ -143,7 +143,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     await first.save()
     const token = ticketOf(first)
     const before = await redis.client.hget(token.key, token.field) ?? ''
-    await settled((await arrive(sessionManager, token)).signIn('ada', { carry: ['theme'] }))
+    await settled((await arrive(sessionManager, token)).signIn('ada', { keep: ['theme'] }))
     const marked = await redis.client.hget(token.key, token.field) ?? ''
 
     t.equal(marked.replace(/@\d+ /, ' '), before)
@@ -164,16 +164,16 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     tab.set('other', 'theirs')
     await tab.save()
 
-    await t.rejects(requestSession.signIn('ada', { carry: ['theme'] }), { code: 'PRISM_ERR_SESSION_CONFLICT' })
+    await t.rejects(requestSession.signIn('ada', { keep: ['theme'] }), { code: 'PRISM_ERR_SESSION_CONFLICT' })
     t.equal((await arrive(other, token)).get('theme'), 'theirs')
-    await (await arrive(houseWith({}), token)).signIn('ada', { carry: ['cart'] })
+    await (await arrive(houseWith({}), token)).signIn('ada', { keep: ['cart'] })
   })
 
   t.test('carries what it has read from a session that has ended meanwhile, and brings that one not back', async (t) => {
     const token = await begun(other)
     const requestSession = await arrive(houseWith({}), token)
     await (await arrive(other, token)).signOut()
-    await requestSession.signIn('ada', { carry: ['cart'] })
+    await requestSession.signIn('ada', { keep: ['cart'] })
 
     t.same(await cartOf(ticketOf(requestSession)), ['tea'])
     t.equal((await arrive(other, token)).isNew, true)
@@ -193,7 +193,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     const token = await begun(other)
     const requestSession = await arrive(sessionManager, token)
     requestSession.set('theme', 'mine')
-    await t.rejects(requestSession.signIn('fails', { carry: ['theme'] }), { code: 'PRISM_ERR_SESSION_CONFLICT' })
+    await t.rejects(requestSession.signIn('fails', { keep: ['theme'] }), { code: 'PRISM_ERR_SESSION_CONFLICT' })
 
     t.equal((await arrive(other, token)).get('theme'), 'theirs')
     await until(async () => (await other.devices('fails')).length === 0, { what: 'it is ended' })
@@ -223,7 +223,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
         requestSession.update('cart', (cart = []) => [...cart, index])
         await requestSession.save()
       }) && index)
-      const [signedIn] = await Promise.all(signIns.map(async (how) => await act(how, async (requestSession) => { await requestSession.signIn(user, { carry: ['cart'] }) })))
+      const [signedIn] = await Promise.all(signIns.map(async (how) => await act(how, async (requestSession) => { await requestSession.signIn(user, { keep: ['cart'] }) })))
       const confirmed = (await Promise.all(pushing)).filter((index) => index !== undefined)
       const cart = await cartOf(signedIn === undefined ? token : ticketOf(signedIn)) as unknown[]
       const lost = confirmed.filter((index) => !cart.includes(index))
@@ -237,7 +237,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
       const token = await begun(other)
       const [one, two] = await Promise.all([arrive(houseWith({}), token), arrive(other, token)])
       await push(token, 'milk', houseWith({}))
-      await Promise.all([one.signIn('twice', { carry: ['cart'] }), two.signIn('twice', { carry: ['cart'] })])
+      await Promise.all([one.signIn('twice', { keep: ['cart'] }), two.signIn('twice', { keep: ['cart'] })])
       const carts = await Promise.all([one, two].map((requestSession) => cartOf(ticketOf(requestSession))))
 
       t.ok(carts.every((cart) => (cart as unknown[]).includes('tea')) && carts.some((cart) => (cart as unknown[]).includes('milk')), JSON.stringify(carts))

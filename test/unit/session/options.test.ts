@@ -8,18 +8,18 @@ const secrets = ['a secret of the tests, 32 or more']
 test('the session policy', async (t) => {
   t.test('is complete without a word', async (t) => {
     t.match(resolveSessionPolicy({ secrets }), { idleMs: 3_600_000, absoluteMs: 43_200_000, origins: [], cookie: { name: 'sid', secure: 'auto', partitioned: false }, redis: undefined })
-    t.equal(resolveSessionPolicy({ secrets, idle: '30d' }).absoluteMs, 30 * 86_400_000, 'who wants a long idle time wants no earlier end')
+    t.equal(resolveSessionPolicy({ secrets, idleTimeout: '30d' }).absoluteMs, 30 * 86_400_000, 'who wants a long idle time wants no earlier end')
   })
 
   t.test('refuses what cannot be meant, naming the option', async (t) => {
     const refused: Record<string, object> = {
       'session.secrets': { secrets: [] },
       'session.secrets must be .* is a list of 2': { secrets: [...secrets, ...secrets] },
-      'session.idle': { idle: 3600 },
-      'session.absolute': { absolute: 'long' },
-      'session.idle must be at most': { idle: '2h', absolute: '1h' },
-      'session.origins': { origins: ['https://example.com/'] },
-      'session.origins must be a list of texts': { origins: 'https://example.com' },
+      'session.idleTimeout': { idle: 3600 },
+      'session.absoluteTimeout': { absolute: 'long' },
+      'session.idleTimeout must be at most': { idle: '2h', absolute: '1h' },
+      'session.trustedOrigins': { origins: ['https://example.com/'] },
+      'session.trustedOrigins must be a list of texts': { origins: 'https://example.com' },
       'session.cookie.name': { cookie: { name: '__Host-sid' } },
       'session.cookie.secure': { cookie: { secure: 'yes' } },
       'session.cookie.partitioned': { cookie: { partitioned: 1 } },
@@ -39,12 +39,12 @@ test('the session policy', async (t) => {
 
   t.test('knows the rule of each key: the one that is named, that of a well-known plugin, or the default', async (t) => {
     const merge = () => 1
-    const { keys } = resolveSessionPolicy({ secrets, keys: { flash: { merge }, theme: { lastWriteWins: true } } })
+    const { onConflict: keys } = resolveSessionPolicy({ secrets, onConflict: { flash: { merge }, theme: { lastWriteWins: true } } })
     t.same([keys.get('flash'), keys.get('theme'), keys.get('cart')], [{ merge }, { lastWriteWins: true }, undefined])
-    for (const key of ['_csrf', 'flash', 'passport', 'messages', 'returnTo']) t.same(resolveSessionPolicy({ secrets }).keys.get(key), { lastWriteWins: true })
-    const { keys: all } = resolveSessionPolicy({ secrets, keys: { default: { merge }, theme: { lastWriteWins: true } } })
+    for (const key of ['_csrf', 'flash', 'passport', 'messages', 'returnTo']) t.same(resolveSessionPolicy({ secrets }).onConflict.get(key), { lastWriteWins: true })
+    const { onConflict: all } = resolveSessionPolicy({ secrets, onConflict: { default: { merge }, theme: { lastWriteWins: true } } })
     t.same([all.get('theme'), all.get('cart'), all.get('_csrf')], [{ lastWriteWins: true }, { merge }, { lastWriteWins: true }])
-    t.throws(() => resolveSessionPolicy({ secrets, keys: { default: true as never } }), { code: 'PRISM_ERR_OPTION', message: /session\.keys\.default/ })
+    t.throws(() => resolveSessionPolicy({ secrets, onConflict: { default: true as never } }), { code: 'PRISM_ERR_OPTION', message: /session\.onConflict\.default/ })
   })
 
   t.test('takes the innermost word of scopes and route', async (t) => {
@@ -65,8 +65,8 @@ test('a sign-in', async (t) => {
 
   t.test('takes the app\'s lifetimes, or its own', async (t) => {
     t.same(readNewSession({}, policy), { absoluteMs: 43_200_000, idleMs: 3_600_000, label: undefined })
-    t.same(readNewSession({ idle: '7d', absolute: '30d', label: 'x' }, policy), { absoluteMs: 30 * 86_400_000, idleMs: 7 * 86_400_000, label: 'x' })
-    t.same(readNewSession({ absolute: '10m' }, policy), { absoluteMs: 600_000, idleMs: 600_000, label: undefined })
+    t.same(readNewSession({ idleTimeout: '7d', absoluteTimeout: '30d', label: 'x' }, policy), { absoluteMs: 30 * 86_400_000, idleMs: 7 * 86_400_000, label: 'x' })
+    t.same(readNewSession({ absoluteTimeout: '10m' }, policy), { absoluteMs: 600_000, idleMs: 600_000, label: undefined })
   })
 
   t.test('refuses lifetimes, labels and users that cannot be meant', async (t) => {

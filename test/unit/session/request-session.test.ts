@@ -77,7 +77,7 @@ test('a visit', async (t) => {
     const requestSession = await arrive(token)
     requestSession.set('name', 'lost')
     requestSession.set('list', ['carried'])
-    await requestSession.signIn('grace', { carry: ['list'] })
+    await requestSession.signIn('grace', { keep: ['list'] })
     t.same([requestSession.get('name'), requestSession.get('list'), requestSession.isNew], [undefined, ['carried'], false])
     requestSession.set('name', 'lost too')
     await requestSession.signOut()

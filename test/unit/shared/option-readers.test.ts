@@ -48,11 +48,11 @@ t.test('options: refusals show numbers, booleans and the words of an enumeration
   const refusals: [() => unknown, RegExp][] = [
     [() => resolveLimitOptions({ quota: 0 }), /rateLimit\.quota must be .*, but is 0\./],
     [() => resolveLimitOptions({ quota: true as never }), /but is true\./],
-    [() => resolveLimitOptions({ failure: 'opened' as never }), /rateLimit\.failure must be one of .*, but is 'opened'\./],
+    [() => resolveLimitOptions({ failureMode: 'opened' as never }), /rateLimit\.failureMode must be one of .*, but is 'opened'\./],
     [() => resolveLimitOptions({ window: '1 minute' as never }), /rateLimit\.window must be .*, but is a text\./],
     [() => resolveLimitOptions({ failures: 'open' } as never), /rateLimit\.failures must be left out, .*, but is a text\./],
     [() => resolveRedisPolicy({ min: 0 }), /redis\.min must be .*, but is a number\./],
-    [() => resolveSessionPolicy({ secrets, idle: 3600 as never }), /session\.idle must be .*, but is a number\./],
+    [() => resolveSessionPolicy({ secrets, idleTimeout: 3600 as never }), /session\.idleTimeout must be .*, but is a number\./],
     [() => resolveSessionPolicy({ secret } as never), /session\.secret must be left out, for it is unknown; known are secrets, .*, but is a text\./],
     [() => readRecord('redis', { [`redis://:${secret}@host`]: 1 }, ['url']), /redis\.\(a name that is not shown\) must be left out/],
     [() => readCount('sessionCount', -1), /but is -1\./],

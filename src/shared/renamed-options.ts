@@ -1,0 +1,26 @@
+/** Options that had another name before version 0.1.0, by their full name. The error for an old name says the new one. */
+export const renamedOptions: Readonly<Record<string, string>> = {
+  'cache.build': 'version',
+  'cache.coding': 'compression',
+  'cache.explain': 'debug',
+  'cache.fills': 'maxConcurrency',
+  'cache.enforce': 'trackInputs',
+  'cache.browser': 'browserMaxAge',
+  'cache.requestDirectives': 'honorRequestCacheControl',
+  'rateLimit.failure': 'failureMode',
+  'rateLimit.observe': 'dryRun',
+  'rateLimit.allow': 'allowList',
+  'rateLimit.legacyFields': 'legacyHeaders',
+  'rateLimit.ipv6Prefix': 'ipv6Subnet',
+  'rateLimit.onRefused': 'onExceeded',
+  'session.idle': 'idleTimeout',
+  'session.absolute': 'absoluteTimeout',
+  'session.keys': 'onConflict',
+  'session.origins': 'trustedOrigins',
+  'signIn.carry': 'keep',
+  'signIn.idle': 'idleTimeout',
+  'signIn.absolute': 'absoluteTimeout',
+  'events.history': 'retain.count',
+  'events.histories': 'retain.topics',
+  'events.lifetime': 'retain.time'
+}
