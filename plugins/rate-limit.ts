@@ -51,7 +51,7 @@ declare module 'fastify' {
   interface FastifyContextConfig extends RouteLimitContext {}
   interface FastifyInstance {
     /** Quotas for what is no request: check, peek, reset. */
-    readonly rateLimits: Pick<ProgrammaticLimits, 'check' | 'peek' | 'reset' | 'ipv6Prefix'>
+    readonly rateLimits: Pick<ProgrammaticLimits, 'check' | 'peek' | 'reset' | 'ipv6Subnet'>
   }
   interface FastifyRequest {
     /** What its policies say of this request; empty before it is counted, and where nothing is. */

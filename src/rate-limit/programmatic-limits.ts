@@ -41,13 +41,13 @@ export class ProgrammaticLimits {
   #declared: Iterable<Declared>
   #names = new Set<string>()
   /** how much of an IPv6 address counts as one client */
-  readonly ipv6Prefix: number
+  readonly ipv6Subnet: number
 
   constructor (limiter: Limiter, keys: Keys, declared: Iterable<Declared>, prefixBits: number) {
     this.#limiter = limiter
     this.#keys = keys
     this.#declared = declared
-    this.ipv6Prefix = prefixBits
+    this.ipv6Subnet = prefixBits
   }
 
   /**
@@ -89,7 +89,7 @@ export class ProgrammaticLimits {
     const [, kind, who = ''] = /^(ip|user|key):(.+)$/s.exec(readString('partition', partition)) ?? []
     if (kind === 'user') return [kind, who, this.#keys.userSession(who)]
     if (kind === 'key') return [kind, keyPartition(who).id]
-    if (kind === 'ip') return [kind, addressGroup(bareAddress(who), this.ipv6Prefix) ?? invalidOption('partition', 'an address after ip:', who)]
+    if (kind === 'ip') return [kind, addressGroup(bareAddress(who), this.ipv6Subnet) ?? invalidOption('partition', 'an address after ip:', who)]
     return ['custom', customPartition(partition).id]
   }
 }

@@ -221,7 +221,7 @@ test('places are given back where one part of a request passes and another refus
 })
 
 test('places only reports what it observes', async (t) => {
-  const one = gate(1, { observe: true })
+  const one = gate(1, { dryRun: true })
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
 
   const all = [app.inject('/'), app.inject('/')]
