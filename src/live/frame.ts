@@ -48,7 +48,7 @@ export function readFrame (text: string): ClientFrame | string {
   if (type !== 'subscribe' && type !== 'unsubscribe') return 'The type of a frame must be subscribe, unsubscribe or ping.'
   if (typeof topic !== 'string') return 'A frame must name its topic.'
   if (type === 'unsubscribe') return { type, topic }
-  if (since !== undefined && !isEventId(since)) return "since must be an event ID."
+  if (since !== undefined && !isEventId(since)) return 'since must be an event ID.'
   return { type, topic, since }
 }
 
