@@ -63,7 +63,7 @@ async function open (owner: Owner, url: string): Promise<Record<string, Peer>> {
   const [one, two] = [planOf([]), planOf([{ quota: 1e9 }])]
   const check = app.createRateLimit()
   const flexible = new RateLimiterRedis({ storeClient: redis, points: 1e9, duration: 60 })
-  const prism = (limits: typeof one) => (who: string) => limits.ask(limiter, { method: 'GET' } as FastifyRequest, { partition: { kind: 'ip', id: who }, session: undefined }, false)
+  const prism = (limits: typeof one) => (who: string) => limits.check(limiter, { method: 'GET' } as FastifyRequest, { partition: { kind: 'ip', id: who }, session: undefined }, false)
   const foreign = (ip: string) => ({ ip, routeOptions: {} }) as FastifyRequest
   return {
     'fastify-prism, one policy': { ask: prism(one), cpu: [] },

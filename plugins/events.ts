@@ -12,13 +12,13 @@ export type { EventsOptions } from '../src/events/options.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Events to and from all processes: `publish(topic, { type, data })`, `subscribe(topic, (event) => …)`. */
+    /** Event bus between all processes: `publish(topic, { type, data })`, `subscribe(topic, (event) => …)`. */
     events: Bus
   }
 }
 
 /**
- * Opens the event bus: what one process publishes all others hear, in order, and nothing is lost without being told.
+ * Registers the event bus: all processes receive what one publishes, in order; a subscriber that lost events is notified.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration.
  */
@@ -31,7 +31,7 @@ export default fp<EventsOptions>(async (fastify, options) => {
     keys: pool.keyspace,
     log: new EventLog(pool.batch, pool.keyspace, policy),
     subscriber: new Subscriber(() => pool.openSubscriber(), (error) => pool.hear(error), pool.batch.deadlineMs),
-    onFailure: (error, topic) => fastify.log.error({ err: error, topic }, 'A subscriber of events failed')
+    onFailure: (error, topic) => fastify.log.error({ err: error, topic }, 'Event subscriber threw')
   })
 
   fastify.decorate('events', bus)

@@ -32,7 +32,7 @@ export type { LiveOptions, TopicRule } from '../src/live/options.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Who listens: `connections({ user, topic })` of all processes, within 250 ms, and the counts of this one. */
+    /** Live connections: `connections({ user, topic })` of all processes, within 250 ms; `counts` of this process. */
     live: {
       connections (filter?: ConnectionFilter): Promise<ConnectionInfo[]>
       readonly counts: { readonly websocket: number, readonly stream: number }
@@ -44,7 +44,7 @@ const client = readFileSync(new URL('../src/live/client.js', import.meta.url))
 const uncached = { cache: false } as const
 
 /**
- * Brings the bus's topics to browsers: `GET /live` is a WebSocket, `GET /events` an event stream, `GET /live.js` the client of the first.
+ * Registers the routes that deliver topics to browsers: `GET /live` is a WebSocket, `GET /events` an event stream, `GET /live.js` the WebSocket client.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration.
  */
@@ -58,14 +58,14 @@ export default fp<LiveOptions>(async (fastify, options) => {
     policy,
     replayBudget: new ReplayBudget(policy.replayedEventsPerSecond),
     events: fastify.events,
-    onFailure: (error) => fastify.log.error({ err: error }, 'A rule of live topics failed'),
+    onFailure: (error) => fastify.log.error({ err: error }, 'Live topic rule threw'),
     onChange: (connection) => connections.changed(connection),
     onClose: (connection) => connections.remove(connection)
   }
 
   fastify.decorate('live', { getter: () => ({ connections: (filter: ConnectionFilter = {}) => clusterConnections.query(filter), counts: connections.counts }) })
   followRevocations(fastify.sessions, fastify.events, connections, (error) => fastify.log.warn({ err: error }, 'A revocation was not published'))
-  // Other routes are answered as if no upgrade had been asked for (RFC 9110 section 7.8).
+  // Other routes ignore the Upgrade field (RFC 9110 section 7.8).
   restrictUpgrades(fastify.server, ({ method, url = '' }) => method === 'GET' && /^\/live(\?|$)/.test(url))
   fastify.addHook('preClose', () => connections.drain(policy.drainMs))
 
@@ -78,18 +78,18 @@ export default fp<LiveOptions>(async (fastify, options) => {
       },
       preClose: (done) => done()
     })
-    scope.addHook('onRequest', async function answer (request, reply) {
-      const refusal = refusalOf(request, connections)
-      if (refusal !== undefined && request.routeOptions.url === '/events') return sendStream(reply, retryOnlyStream())
-      if (refusal !== undefined) throw refusal
+    scope.addHook('onRequest', async function rejectUnavailable (request, reply) {
+      const error = unavailability(request, connections)
+      if (error !== undefined && request.routeOptions.url === '/events') return sendStream(reply, retryOnlyStream())
+      if (error !== undefined) throw error
       if (request.ws && request.isFromOtherOrigin) throw new OriginError()
     })
-    scope.addHook('onSend', async (request, reply, payload) => isRefusedForNow(request, reply) ? refuseForNow(reply, payload) : payload)
-    // The last hook before the handler: a place that is taken is used.
-    scope.addHook('preHandler', async function answer (request, reply) {
+    scope.addHook('onSend', async (request, reply, payload) => isRejectedTemporarily(request, reply) ? sendRetryOnly(reply, payload) : payload)
+    // The last hook before the handler: a reserved slot is always used.
+    scope.addHook('preHandler', async function reserveSlot (request, reply) {
       if (!request.ws && request.routeOptions.url !== '/events') return
-      const release = connections.reserve(peerOf(request))
-      // Who is gone already gives it back too.
+      const release = connections.reserve(clientOf(request))
+      // Also runs when the client has disconnected already.
       onClosed(request.raw, reply.raw, release)
     })
 
@@ -100,14 +100,14 @@ export default fp<LiveOptions>(async (fastify, options) => {
       config: { ...uncached, session: { trustedOrigins: policy.origins } },
       schema: { hide: true },
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
-      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, peerOf(request), deps))
+      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, clientOf(request), deps))
     })
 
     scope.get<{ Querystring: StreamQuery }>('/events', { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
       const { topics, positions } = readStart(request.query, request.headers['last-event-id'])
-      const peer = peerOf(request)
-      checkTopics(policy, peer, topics)
-      const connection = new StreamConnection(reply.raw, peer, deps)
+      const liveClient = clientOf(request)
+      checkTopics(policy, liveClient, topics)
+      const connection = new StreamConnection(reply.raw, liveClient, deps)
       connections.add(connection)
       onClosed(request.raw, reply.raw, () => { connection.body.destroy() })
       try {
@@ -124,16 +124,16 @@ export default fp<LiveOptions>(async (fastify, options) => {
 }, { name: 'fastify-prism/live', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/session', 'fastify-prism/events'] })
 
 const streamSchema = {
-  summary: 'Events as they happen: ?topic= (several may be given) &since= the id of the last event seen',
+  summary: 'Event stream of topics: ?topic= (repeatable) &since= the ID of the last event seen',
   tags: ['live'],
   produces: ['text/event-stream'],
   querystring: streamQuery
 }
 
-/** Why nobody can be let in now, who may be let in later. */
-function refusalOf ({ visitor }: FastifyRequest, { isDraining }: Connections): Error | undefined {
+/** Why no connection can be opened at present; undefined if one can. */
+function unavailability ({ visitor }: FastifyRequest, { isDraining }: Connections): Error | undefined {
   if (isDraining) return new DrainingError()
-  return visitor.state === 'unavailable' ? new SessionUnavailableError('Redis does not answer') : undefined
+  return visitor.state === 'unavailable' ? new SessionUnavailableError('Redis does not reply') : undefined
 }
 
 const streamFields = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' } as const
@@ -143,27 +143,27 @@ function sendStream (reply: FastifyReply, body: Readable | string): FastifyReply
 }
 
 /**
- * Whether an event stream is refused for a while: an EventSource gives up for good at any status but 200 (WHATWG HTML section 9.2.3).
- * The bound of connections lasts as long as the others are open, so a client that is no EventSource sees its 429.
+ * Whether an event stream is rejected temporarily: an EventSource does not reconnect after a status other than 200 (WHATWG HTML section 9.2.3).
+ * The connection limit applies as long as the other connections are open, so a client that is not an EventSource receives the 429.
  */
-function isRefusedForNow (request: FastifyRequest, { statusCode }: FastifyReply): boolean {
+function isRejectedTemporarily (request: FastifyRequest, { statusCode }: FastifyReply): boolean {
   if ((statusCode !== 429 && statusCode !== 503) || request.routeOptions.url !== '/events') return false
   const isOverQuota = (request as Partial<FastifyRequest>).rateLimit?.some(({ retryMs }) => retryMs > 0) === true
   return statusCode === 503 || isOverQuota || /\btext\/event-stream\b/i.test(request.headers.accept ?? '')
 }
 
-/** Answers with a stream that ends at once and says when to come again, not before `Retry-After`. */
-function refuseForNow (reply: FastifyReply, payload: unknown): string {
+/** Replaces the response by a stream that ends at once and tells the client to reconnect, not before `Retry-After`. */
+function sendRetryOnly (reply: FastifyReply, payload: unknown): string {
   if (payload instanceof Readable) payload.destroy()
   const retryAfterSeconds = Number(reply.getHeader('retry-after') ?? 0)
   reply.code(200).removeHeader('content-length').headers(streamFields)
   return retryOnlyStream(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
 }
 
-/** The session, not what somebody does with it: a long connection is no reader of it. */
-function peerOf (request: FastifyRequest): Client {
+/** Reads the session's identity only: its data is not needed for the lifetime of the connection. */
+function clientOf (request: FastifyRequest): Client {
   const { userId } = request.visitor
-  const prefixBits = request.server.hasDecorator('rateLimits') ? request.server.rateLimits.ipv6Prefix : undefined
+  const prefixBits = request.server.hasDecorator('rateLimits') ? request.server.rateLimits.ipv6Subnet : undefined
   return { userId, device: userId === undefined ? undefined : request.session.id, address: clientKey(clientAddress(request), prefixBits) }
 }
 

@@ -23,10 +23,10 @@ export { rateLimitStore } from '../src/rate-limit/fastify-rate-limit-store.ts'
 export type { Checked, NamedQuota } from '../src/rate-limit/programmatic-limits.ts'
 export type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
 
-/** What a route or a scope may choose; see docs/rate-limits.md. */
+/** Rate limit options of a route or a scope; see docs/rate-limits.md. */
 export type RouteRateLimit = LimitChoice<FastifyRequest, FastifyReply>
 
-/** What the stack counts of every request. */
+/** Options of the plugin. */
 export type RateLimitOptions = LimitOptions<FastifyRequest, FastifyReply>
 
 /** What a route says in its `config`. @fastify/rate-limit gives the same name a type: an app that has both packages keeps that one, which takes our options too, see below. */
@@ -51,7 +51,7 @@ declare module 'fastify' {
   interface FastifyContextConfig extends RouteLimitContext {}
   interface FastifyInstance {
     /** Quotas for what is no request: check, peek, reset. */
-    readonly rateLimits: Pick<ProgrammaticLimits, 'check' | 'peek' | 'reset' | 'ipv6Prefix'>
+    readonly rateLimits: Pick<ProgrammaticLimits, 'check' | 'peek' | 'reset' | 'ipv6Subnet'>
   }
   interface FastifyRequest {
     /** What its policies say of this request; empty before it is counted, and where nothing is. */
@@ -61,14 +61,14 @@ declare module 'fastify' {
 
 type Plan = RouteLimits<FastifyRequest, FastifyReply>
 
-const counting = Symbol('prism.count')
-/** Undefined in a scope that was opened before this plugin was registered: its requests have no fields that were added later. */
-type Counted = FastifyRequest & { [counting]: RequestCheck<FastifyRequest, FastifyReply> | null | undefined }
-/** A session plugin says here what a sealed cookie names, before Redis has been asked, and what became of it. */
+const requestCheck = Symbol('prism.count')
+/** Undefined in a scope that was created before this plugin was registered: its requests lack later decorators. */
+type Counted = FastifyRequest & { [requestCheck]: RequestCheck<FastifyRequest, FastifyReply> | null | undefined }
+/** Set by the session plugin: the session of the encrypted cookie, not yet verified, and the state of the session. */
 type RequestWithSession = FastifyRequest & { sessionClaim?: UnverifiedSession | undefined, visitor?: { readonly state: string } }
 
 /**
- * Refuses a request over its quota, before anybody else has worked for it.
+ * Rejects requests that exceed a quota with 429, before other work is done for them.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration and at a route's declaration
  */
@@ -90,10 +90,10 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     }
   })
 
-  // @fastify/rate-limit calls its own decorator rateLimit: both must be able to stand in one app.
+  // @fastify/rate-limit decorates `rateLimit`: both plugins must work in one app.
   fastify.decorate('rateLimits', { getter: () => limits })
-  fastify.decorateRequest(counting, null)
-  fastify.decorateRequest('rateLimit', { getter (this: FastifyRequest) { return (this as Counted)[counting]?.statuses ?? [] } })
+  fastify.decorateRequest(requestCheck, null)
+  fastify.decorateRequest('rateLimit', { getter (this: FastifyRequest) { return (this as Counted)[requestCheck]?.statuses ?? [] } })
   keepDecorators()
 
   fastify.requestLifecycle.join<Plan | undefined>({
@@ -113,50 +113,50 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       if (isAllowed) return
       const session = plan.needsSession ? (request as RequestWithSession).sessionClaim : undefined
       const count = new RequestCheck(session?.confirm === undefined ? plan : plan.apart, limiter, request, { partition, session }, pool.server?.isCluster === true)
-      ;(request as Counted)[counting] = count
-      if (plan.hasPlaces) onClosed(request.raw, reply.raw, () => { count.release() })
-      // Refused from memory: it costs Redis nothing.
+      ;(request as Counted)[requestCheck] = count
+      if (plan.hasSlots) onClosed(request.raw, reply.raw, () => { count.release() })
+      // Rejected by the deny cache: later plugins enqueue nothing.
       if (count.decision.value?.isAllowed === false) return 'over'
     },
     useReplies (request, reply) {
-      const count = (request as Counted)[counting]
+      const count = (request as Counted)[requestCheck]
       if (count == null) return
       const { limits: plan, decision, confirm } = count
       if (decision.value === undefined) return decision
-      const going = tell(plan, decision.value, request, reply)
-      // Sessions in another Redis: who has signed in is counted once that has answered, before a guard refuses the request uncounted.
-      return going === undefined && confirm !== undefined && plan.isSessionDependent !== undefined ? waitLate(count, plan.isSessionDependent, request, reply) : going
+      const result = applyDecision(plan, decision.value, request, reply)
+      // Sessions in another Redis: check users as soon as it has replied, before a hook may reject the request uncounted.
+      return result === undefined && confirm !== undefined && plan.isSessionDependent !== undefined ? checkLate(count, plan.isSessionDependent, request, reply) : result
     },
-    // A quota of session data waits until the session is loaded: a second round trip.
+    // A quota that is a function needs the loaded session: a second round trip.
     useRepliesLate (request, reply) {
-      const count = (request as Counted)[counting]
-      if (count?.limits.isSessionDependent !== undefined && count.confirm === undefined) return waitLate(count, count.limits.isSessionDependent, request, reply)
+      const count = (request as Counted)[requestCheck]
+      if (count?.limits.isSessionDependent !== undefined && count.confirm === undefined) return checkLate(count, count.limits.isSessionDependent, request, reply)
     }
   })
 
-  async function waitLate (count: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
+  async function checkLate (count: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
     const isLive = count.confirm === undefined ? (request as RequestWithSession).visitor?.state === 'live' : await count.confirm()
-    return await tell(late, await count.checkSessionDependent(late, request, isLive), request, reply)
+    return await applyDecision(late, await count.checkSessionDependent(late, request, isLive), request, reply)
   }
 
-  function tell (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): StepResult | Promise<StepResult> {
-    const count = (request as Counted)[counting]
+  function applyDecision (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): StepResult | Promise<StepResult> {
+    const count = (request as Counted)[requestCheck]
     count?.record(plan, decision)
     if (plan.policies.length === 0) return undefined
     addField(reply, 'ratelimit-policy', plan.policyField(count?.isUser === true))
     const field = plan.field(decision)
     if (field !== undefined) addField(reply, 'ratelimit', field)
     if (global.legacyHeaders) reply.headers(legacyRateLimitFields(request.rateLimit))
-    if (!decision.isAllowed) return refuse(plan, decision, request, reply)
+    if (!decision.isAllowed) return reject(plan, decision, request, reply)
   }
 
-  /** The app's own error handler is not asked: what a refusal looks like is part of what clients rely on. `onRefused` may ask it. */
-  async function refuse (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
+  /** Bypasses the app's error handler: clients rely on the format of this response. `onExceeded` may throw to reach it. */
+  async function reject (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
     const { violated, retryMs } = plan.refusal(decision)
     const error = quotaExceeded(violated.map(({ name }) => name), retryMs, global.jitter)
     reply.code(429).headers({ 'cache-control': 'no-store', ...problemFields(error) })
-    const onRefused = violated.find((policy) => policy.onExceeded !== undefined)?.onExceeded
-    const payload = await onRefused?.(request, reply, error)
+    const onExceeded = violated.find((policy) => policy.onExceeded !== undefined)?.onExceeded
+    const payload = await onExceeded?.(request, reply, error)
     if (reply.sent) return 'over'
     if (payload !== undefined) reply.send(payload)
     else reply.type(problemType).send(writeProblem(problemOf(error, request.id)))
@@ -164,7 +164,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   }
 }, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
 
-/** Adds to a list that a field holds already. */
+/** Appends to a list header. */
 function addField (reply: FastifyReply, name: string, value: string): void {
   const before = reply.getHeader(name)
   reply.header(name, before === undefined ? value : `${before}, ${value}`)

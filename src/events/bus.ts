@@ -11,49 +11,49 @@ import type { EventsPolicy } from './options.ts'
 import { Topic } from './topic.ts'
 import type { EventCounts } from './topic.ts'
 
-/** What the bus is made of. */
+/** Dependencies of the event bus. */
 export interface BusParts {
   log: EventLog
   keys: Keys
   subscriber: Subscriber
   policy: EventsPolicy
-  /** told what a subscriber threw */
+  /** called with what a subscriber threw */
   onFailure: (error: unknown, topic: string) => void
 }
 
 const checkEveryMs = 5000
-const lookEveryMs = 250
+const tickMs = 250
 
-/** Publishes events to topics and delivers them: in order, none twice, and none lost without the subscriber being told. */
+/** Publishes events to topics and delivers them in order and at most once. A subscriber that lost events is notified through `onReset`. */
 export class Bus {
   readonly counts: EventCounts = { published: 0, publishFailed: 0, received: 0, delivered: 0, foreign: 0, malformed: 0, repaired: 0, resets: 0, failed: 0 }
-  #parts: BusParts
+  #deps: BusParts
   #topics = new Map<string, Topic>()
-  #memory = { length: 0 }
+  #replayMemory = { length: 0 }
   #timer: NodeJS.Timeout
   #isClosed = false
 
   constructor (parts: BusParts) {
-    this.#parts = parts
-    this.#timer = setInterval(() => this.#check(), lookEveryMs).unref()
+    this.#deps = parts
+    this.#timer = setInterval(() => this.#check(), tickMs).unref()
   }
 
   /**
-   * Publishes an event to all processes, other services included.
+   * Publishes an event to all processes, including other services.
    *
-   * @param topic 1 to 128 of letters, digits, `_ . : -`; `events` is the common one
-   * @returns the event's id
+   * @param topic 1 to 128 letters, digits, `_ . : -`; `events` is the common topic
+   * @returns the event's ID
    * @throws {TopicError} PRISM_ERR_TOPIC; {EventError} PRISM_ERR_EVENT; {EventTooLargeError} PRISM_ERR_EVENT_TOO_LARGE above 16 KiB;
-   *   {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when Redis did not confirm it, though it may have arrived
+   *   {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when Redis did not confirm it; subscribers may receive it nevertheless
    */
   async publish (topic: string, event: NewEvent): Promise<string> {
     if (this.#isClosed) throw new EventsClosedError()
-    const rest = writeRest(event, this.#parts.policy.source)
-    this.#parts.policy.check(event)
-    // A subscriber of ours who does not yet stand anywhere shall hear it.
+    const rest = writeRest(event, this.#deps.policy.source)
+    this.#deps.policy.check(event)
+    // A subscriber of this process that has no position yet must receive this event.
     await this.#topics.get(topic)?.begun
     try {
-      const id = await this.#parts.log.publish(checkTopic(topic), rest)
+      const id = await this.#deps.log.publish(checkTopic(topic), rest)
       this.counts.published += 1
       return id
     } catch (error) {
@@ -63,14 +63,15 @@ export class Bus {
   }
 
   /**
-   * Delivers a topic's events, those of other processes and services included, until it is closed.
+   * Delivers a topic's events, including those of other processes and services, until the subscription is closed.
    *
-   * What this process publishes after the call is delivered. While Redis is away nothing is, and afterwards everything, or `onReset` is called.
+   * Events that this process publishes after the call are delivered. During a Redis outage nothing is delivered; afterwards the missed events
+   * are, or `onReset` is called if the log no longer has them.
    *
-   * @throws {TopicError} PRISM_ERR_TOPIC; {OptionError} PRISM_ERR_OPTION for a `from` that is no event's id;
-   *   {EventsFullError} PRISM_ERR_EVENTS_FULL when this process listens to too many topics
+   * @throws {TopicError} PRISM_ERR_TOPIC; {OptionError} PRISM_ERR_OPTION for a `from` that is not an event ID;
+   *   {TooManyTopicsError} when this process is subscribed to `maxTopics` topics already
    */
-  subscribe (topic: string, take: EventListener, options: SubscribeOptions = {}): Subscription {
+  subscribe (topic: string, listener: EventListener, options: SubscribeOptions = {}): Subscription {
     if (this.#isClosed) throw new EventsClosedError()
     const { from } = options
     if (from !== undefined && !isEventId(from)) invalidOption('from', "an event's id", from)
@@ -78,55 +79,55 @@ export class Bus {
     const subscription = new TopicSubscription({
       ...options,
       topic,
-      take: (event, text) => {
+      listener: (event, text) => {
         this.counts.delivered += 1
-        return take(event, text)
+        return listener(event, text)
       },
       onClose: (closed) => state.remove(closed),
       onFailure: (error) => {
         this.counts.failed += 1
-        this.#parts.onFailure(error, topic)
+        this.#deps.onFailure(error, topic)
       }
     })
     state.add(subscription)
     return subscription
   }
 
-  /** Ends all subscriptions. */
+  /** Closes all subscriptions. */
   close (): void {
     this.#isClosed = true
     clearInterval(this.#timer)
     for (const topic of this.#topics.values()) topic.close()
     this.#topics.clear()
-    this.#parts.subscriber.close()
+    this.#deps.subscriber.close()
   }
 
   #topic (name: string): Topic {
     const known = this.#topics.get(name)
     if (known !== undefined) return known
-    const { log, keys, subscriber, policy } = this.#parts
+    const { log, keys, subscriber, policy } = this.#deps
     if (this.#topics.size >= policy.maxTopics) throw new TooManyTopicsError(policy.maxTopics)
-    const topic = new Topic(name, log, this.counts, this.#memory)
+    const topic = new Topic(name, log, this.counts, this.#replayMemory)
     this.#topics.set(name, topic)
-    subscriber.join(keys.topicChannel(name), { onMessage: (text) => topic.heard(text), onSubscribed: () => topic.joined() })
+    subscriber.join(keys.topicChannel(name), { onMessage: (text) => topic.onMessage(text), onSubscribed: () => topic.onSubscribed() })
     return topic
   }
 
-  /** Compares positions with the logs', which keeps the logs; forgets topics that nobody has asked for since the last time. */
+  /** Compares each topic's position with its log, which also renews the log's expiry. Removes topics without subscriptions. */
   #check (): void {
-    let isHeard = true
+    let hasReceivedAll = true
     for (const topic of this.#topics.values()) {
       if (performance.now() - topic.checkedAt < checkEveryMs) continue
-      if (!topic.isUsed) this.#forget(topic)
-      else if (!topic.check()) isHeard = false
+      if (!topic.isUsed) this.#remove(topic)
+      else if (!topic.check()) hasReceivedAll = false
     }
-    // A Cluster's node that has lost the others answers, but brings nothing.
-    if (!isHeard) this.#parts.subscriber.replace()
+    // A Cluster node that is partitioned from the others replies to commands, but delivers no messages.
+    if (!hasReceivedAll) this.#deps.subscriber.replace()
   }
 
-  #forget (topic: Topic): void {
+  #remove (topic: Topic): void {
     topic.close()
     this.#topics.delete(topic.name)
-    this.#parts.subscriber.leave(this.#parts.keys.topicChannel(topic.name))
+    this.#deps.subscriber.leave(this.#deps.keys.topicChannel(topic.name))
   }
 }

@@ -9,28 +9,28 @@ import { Semaphore } from './semaphore.ts'
 
 /** What a topic's log holds after a position. */
 export interface Page {
-  /** the id of the last event in the log, or of the log's beginning */
+  /** ID of the last entry in the log; an empty log has an entry that marks its start */
   readonly last: string
   readonly entries: readonly LoggedEnvelope[]
-  /** there may be more */
+  /** the log may hold more entries after these */
   readonly isFull: boolean
 }
 
 const rowsPerPage = 64
-/** Small answers of others shall not wait long behind a page. */
+/** A page shares its connection with small replies; they must not wait long behind it. */
 const bytesPerPage = 32_768
-/** When a connection is lost all topics read at once: what requests ask shall not wait behind them. */
-const readsAtOnce = 64
+/** After a reconnect all topics read their logs; the bound keeps requests' operations from queueing behind these reads. */
+const maxConcurrentReads = 64
 
 const publish = new Script<string>({ url: new URL('./publish.lua', import.meta.url), costMicroseconds: 25, read: String })
 const read = new Script<Page>({ url: new URL('./read.lua', import.meta.url), costMicroseconds: 50, read: readPage })
 
-/** How Redis keeps topics: each a stream, whose entries name the one before them, and a channel. */
+/** The storage of topics in Redis: a stream whose entries name their predecessor, and a Pub/Sub channel. */
 export class EventLog {
   #batch: Batch
   #keys: Keys
   #policy: EventsPolicy
-  #semaphore = new Semaphore(readsAtOnce)
+  #semaphore = new Semaphore(maxConcurrentReads)
 
   constructor (batch: Batch, keys: Keys, policy: EventsPolicy) {
     this.#batch = batch
@@ -41,23 +41,23 @@ export class EventLog {
   /**
    * Appends an event and publishes it.
    *
-   * @param rest its envelope as `writeRest` leaves it
-   * @returns its id
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; it may have been published all the same
+   * @param rest the envelope as `writeRest` returns it
+   * @returns the event's ID
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; Redis may have executed the publish nevertheless
    */
   publish (topic: string, rest: string): Promise<string> {
     const keys = [this.#keys.topicLog(topic)]
-    return this.#batch.runScript(publish, keys, [this.#keys.topicChannel(topic), rest, this.#policy.historyOf(topic), this.#policy.lifetimeMs, sequence()])
+    return this.#batch.runScript(publish, keys, [this.#keys.topicChannel(topic), rest, this.#policy.retainCount(topic), this.#policy.retainMs, randomSequence()])
   }
 
   /**
-   * Reads what comes after a position, and keeps the log from ending.
+   * Reads the entries after a position and renews the log's expiry.
    *
-   * @param from an id; undefined: nothing but the last id is wanted
+   * @param from an event ID; undefined returns the last ID only
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
   read (topic: string, from: string | undefined): Promise<Page> {
-    const args = [from ?? '', rowsPerPage, bytesPerPage, this.#policy.lifetimeMs, sequence()]
+    const args = [from ?? '', rowsPerPage, bytesPerPage, this.#policy.retainMs, randomSequence()]
     return this.#semaphore.run(() => this.#batch.runScript(read, [this.#keys.topicLog(topic)], args, 'background'))
   }
 }
@@ -72,7 +72,7 @@ function readPage (reply: unknown): Page {
   return { last, entries, isFull: hasMore === 1 }
 }
 
-/** Above any sequence that Redis counts to within a millisecond. */
-function sequence (): number {
+/** Higher than any sequence that Redis reaches within a millisecond. */
+function randomSequence (): number {
   return randomInt(2 ** 40, 2 ** 47)
 }

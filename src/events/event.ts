@@ -1,13 +1,13 @@
 import { EventError, EventTooLargeError, TopicError } from '../shared/errors.ts'
 import { copyJson } from '../shared/json.ts'
 
-/** What a publisher says of an event; the bus adds the rest. */
+/** An event to publish; the bus adds the other attributes. */
 export interface NewEvent {
   /** what happened, `city.noted` */
   type: string
-  /** anything that JSON keeps: see {@link copyJson} */
+  /** any JSON value: see {@link copyJson} */
   data?: unknown
-  /** what it happened to, within the source */
+  /** what the event is about, within the source */
   subject?: string
   /** when it happened, RFC 3339; default now */
   time?: string
@@ -16,9 +16,9 @@ export interface NewEvent {
 /** An event as it is delivered: CloudEvents 1.0. */
 export interface CloudEvent {
   readonly specversion: '1.0'
-  /** its place in the topic's log; absent for what another service published plainly, which nobody can resume from */
+  /** its position in the topic's log; absent for a message of another service, from which no subscription can resume */
   readonly id?: string
-  /** the id of the event before it in the log; '' where the log begins */
+  /** ID of its predecessor in the log; '' for the first event */
   readonly prev?: string
   readonly source: string
   readonly type: string
@@ -28,49 +28,49 @@ export interface CloudEvent {
   readonly [extension: string]: unknown
 }
 
-/** An event with its text. */
+/** An event and its JSON text. */
 export interface Envelope {
   readonly event: CloudEvent
-  /** the same as JSON, ready to be sent on */
+  /** the event as JSON, for forwarding */
   readonly text: string
 }
 
-/** An event that has a place in the log. */
+/** An event with a position in the log. */
 export interface LoggedEnvelope extends Envelope {
   readonly id: string
   readonly prev: string
 }
 
-/** Types that an EventSource gives a meaning of its own, or we do. */
+/** Event types with a special meaning: `open` and `error` for an EventSource, `reset` for this package. */
 export const reservedTypes: ReadonlySet<string> = new Set(['open', 'error', 'reset'])
 
-/** An envelope may have so many bytes. */
+/** The maximum size of an envelope in bytes. */
 export const maxEventBytes = 16_384
-/** Two ids and their names have fewer. */
+/** An upper bound for the members `specversion`, `id` and `prev`. */
 const headBytes = 128
 
-/** Two whole numbers of 64 bits, as Redis writes a stream's ids. */
+/** A stream entry ID of Redis: two 64-bit integers. */
 export type EventId = `${bigint}-${bigint}`
 
-/** Whether a text can be an event's id: in its one form, and small enough that Redis reads what comes after it. */
+/** Whether a text is an event ID: in canonical form, and small enough for `XRANGE` to read the entries after it. */
 export function isEventId (text: unknown): text is EventId {
   return typeof text === 'string' && /^(?:0|[1-9]\d{0,18})-(?:0|[1-9]\d{0,18})$/.test(text)
 }
 
-/** Orders two ids: below 0 when the first is the earlier one. */
+/** Orders two event IDs: negative if the first is earlier. */
 export function compareIds (one: string, other: string): number {
   const [time = '', sequence = ''] = one.split('-')
   const [otherTime = '', otherSequence = ''] = other.split('-')
   return compareNumbers(time, otherTime) || compareNumbers(sequence, otherSequence)
 }
 
-/** Beyond what a double holds: longer is greater, then as text. */
+/** The numbers exceed a double: compare by length, then as text. */
 function compareNumbers (one: string, other: string): number {
   return one.length - other.length || (one < other ? -1 : one > other ? 1 : 0)
 }
 
 /**
- * Checks a topic's name: 1 to 128 of letters, digits, `_ . : -`.
+ * Checks a topic's name: 1 to 128 letters, digits, `_ . : -`.
  *
  * @throws {TopicError} PRISM_ERR_TOPIC
  */
@@ -80,15 +80,15 @@ export function checkTopic (topic: unknown): string {
 }
 
 /**
- * Writes an envelope without its ids, which only the log knows.
+ * Writes an envelope without `id` and `prev`, which `publish.lua` adds.
  *
  * @returns JSON from the member after them to the end
  * @throws {EventError} PRISM_ERR_EVENT; {EventTooLargeError} PRISM_ERR_EVENT_TOO_LARGE
  */
 export function writeRest (event: NewEvent, source: string): string {
   const { type, data, subject, time = new Date().toISOString() } = checkEvent(event)
-  const kept = data === undefined ? undefined : copyJson(data, refuseData)
-  const rest = JSON.stringify({ source, type, subject, time, data: kept }).slice(1)
+  const copy = data === undefined ? undefined : copyJson(data, refuseData)
+  const rest = JSON.stringify({ source, type, subject, time, data: copy }).slice(1)
   const bytes = Buffer.byteLength(rest) + headBytes
   if (bytes > maxEventBytes) throw new EventTooLargeError(bytes, maxEventBytes)
   return rest
@@ -98,9 +98,9 @@ function checkEvent (event: NewEvent): NewEvent {
   if (typeof event !== 'object' || event === null) throw new EventError('must be an object with a type')
   if (typeof event.type !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(event.type)) throw new EventError('must have a type of 1 to 128 printable ASCII characters')
   const { subject = 'x', time = 'x' } = event
-  if (typeof subject !== 'string' || subject === '') throw new EventError('must have a text as its subject, or none')
+  if (typeof subject !== 'string' || subject === '') throw new EventError('must have a non-empty string as its subject, or none')
   if (typeof time !== 'string' || time === '' || (event.time !== undefined && !isTime(time))) throw new EventError('must have an RFC 3339 time, or none')
-  if (reservedTypes.has(event.type)) throw new EventError(`must have another type than ${event.type}, which means something else to an EventSource`)
+  if (reservedTypes.has(event.type)) throw new EventError(`must not have the type ${event.type}, which is reserved`)
   return event
 }
 
@@ -110,10 +110,10 @@ function isTime (text: string): boolean {
 }
 
 function refuseData (reason: string): never {
-  throw new EventError(`must have data that JSON keeps: ${reason}`)
+  throw new EventError(`must have data that JSON can represent: ${reason}`)
 }
 
-/** Puts an envelope together from what its log keeps. */
+/** Builds an envelope from the fields of its log entry. */
 export function readEntry (id: string, prev: string, rest: string): LoggedEnvelope | undefined {
   const text = `{"specversion":"1.0","id":"${id}","prev":"${prev}",${rest}`
   const event = parse(text)
@@ -121,12 +121,12 @@ export function readEntry (id: string, prev: string, rest: string): LoggedEnvelo
 }
 
 /**
- * Reads what came on a channel.
+ * Parses a message of a channel.
  *
- * Ours are told by `prev`, which only the log can know. Another service's object becomes an event without an id, whatever `id` it brought:
- * its members stay when it has a `type`, else it is the data of an event `message`.
+ * A message with `prev` was published through the log. An object of another service becomes an event without an ID, even if it has an `id`:
+ * an object with a `type` keeps its members; any other becomes the data of an event of type `message`.
  *
- * @returns undefined for what is no JSON object, is too large, or has a type that is no text
+ * @returns undefined for a message that is not a JSON object, is too large, or has a type that is not a string
  */
 export function readMessage (text: string): Envelope | LoggedEnvelope | undefined {
   if (text.length > maxEventBytes || Buffer.byteLength(text) > maxEventBytes) return undefined

@@ -4,71 +4,79 @@ import type { NewEvent } from './event.ts'
 import { compileSchemas } from './schemas.ts'
 import type { EventSchemas } from './schemas.ts'
 
-/** How the bus keeps its events. */
+/** What a topic's log retains for subscribers that resume. */
+export interface RetainOptions {
+  /** events per topic; Redis trims approximately, so a log may hold somewhat more; default 1000 */
+  count?: number
+  /** how long a log is retained after its last event while no process subscribes to the topic; at least 15 s; default 10 min */
+  time?: Duration
+  /** other counts, by topic or by a prefix and a star: `{ 'user:*': 100 }`; the first match applies */
+  topics?: Readonly<Record<string, number>>
+}
+
+/** Options of the event bus. */
 export interface EventsOptions {
-  /** what events name as their CloudEvents source, a URI reference; default `fastify-prism` */
+  /** the CloudEvents `source` of published events, a URI reference; default `fastify-prism` */
   source?: string
-  /** events that each topic keeps for those who resume, or somewhat more; default 1000 */
-  history?: number
-  /** other histories, by topic or by its beginning and a star: `{ 'user:*': 100 }`; the first that fits counts */
-  histories?: Readonly<Record<string, number>>
-  /** how long a topic is kept after its last event, while nobody listens; default 10 min */
-  lifetime?: Duration
-  /** topics that one process listens to at once; default 10,000 */
+  /** how many events a topic retains, and for how long */
+  retain?: RetainOptions
+  /** topics that one process subscribes to at once; default 10,000 */
   maxTopics?: number
-  /** JSON schemas of the data of events, by type: `{ 'city.noted': { type: 'object', … } }` */
+  /** JSON schemas of the events' data, by type: `{ 'city.noted': { type: 'object', … } }` */
   schemas?: EventSchemas
-  /** whether events are held against their schemas when they are published; switch it off in production; default true */
+  /** whether `publish` validates events against their schemas; default true */
   validate?: boolean
 }
 
 /** {@link EventsOptions} after defaults and checks. */
 export interface EventsPolicy {
   readonly source: string
-  readonly lifetimeMs: number
+  readonly retainMs: number
   readonly maxTopics: number
-  /** throws {EventError} PRISM_ERR_EVENT for data that is not as its schema says */
+  /** throws {EventError} PRISM_ERR_EVENT for data that does not match its schema */
   readonly check: (event: NewEvent) => void
-  /** how many events a topic keeps */
-  readonly historyOf: (topic: string) => number
+  /** how many events a topic's log retains */
+  readonly retainCount: (topic: string) => number
 }
 
-/** Listeners check, and renew, a log each 5 s: less than two of those would lose it under them. */
-const shortestLifetimeMs = 15_000
+/** Subscribed processes renew a log's expiry every 5 s: with a shorter time, one missed renewal loses the log. */
+const minRetainMs = 15_000
+const maxRetainCount = 1_000_000
 
 /**
- * Checks how the bus keeps its events.
+ * Resolves the options of the event bus.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveEventsPolicy (options: EventsOptions = {}): EventsPolicy {
-  readRecord('events', options, ['source', 'history', 'histories', 'lifetime', 'maxTopics', 'schemas', 'validate'])
-  const lifetimeMs = readDuration('events.lifetime', options.lifetime ?? '10m')
-  if (lifetimeMs < shortestLifetimeMs) invalidOption('events.lifetime', 'at least 15 s', options.lifetime)
+  readRecord('events', options, ['source', 'retain', 'maxTopics', 'schemas', 'validate'])
+  const retain: RetainOptions = readRecord('events.retain', options.retain ?? {}, ['count', 'time', 'topics'])
+  const retainMs = readDuration('events.retain.time', retain.time ?? '10m')
+  if (retainMs < minRetainMs) invalidOption('events.retain.time', 'at least 15 s', retain.time)
   return Object.freeze({
     source: readString('events.source', options.source ?? 'fastify-prism'),
-    lifetimeMs,
+    retainMs,
     maxTopics: readCount('events.maxTopics', options.maxTopics ?? 10_000),
     check: readBoolean('events.validate', options.validate ?? true) ? compileSchemas(options.schemas ?? {}) : () => {},
-    historyOf: readHistories(readCount('events.history', options.history ?? 1000, { max: 1_000_000 }), options.histories ?? {})
+    retainCount: readRetainCounts(readCount('events.retain.count', retain.count ?? 1000, { max: maxRetainCount }), retain.topics ?? {})
   })
 }
 
-function readHistories (fallback: number, histories: Readonly<Record<string, number>>): (topic: string) => number {
-  const rules = Object.entries(histories).map(([pattern, history]) => ({
-    fits: readPattern(`events.histories.${pattern}`, pattern),
-    history: readCount(`events.histories.${pattern}`, history, { max: 1_000_000 })
+function readRetainCounts (fallback: number, topics: Readonly<Record<string, number>>): (topic: string) => number {
+  const rules = Object.entries(topics).map(([pattern, count]) => ({
+    matches: readPattern(`events.retain.topics.${pattern}`, pattern),
+    count: readCount(`events.retain.topics.${pattern}`, count, { max: maxRetainCount })
   }))
-  return (topic) => rules.find(({ fits }) => fits(topic))?.history ?? fallback
+  return (topic) => rules.find(({ matches }) => matches(topic))?.count ?? fallback
 }
 
 /**
- * Reads a pattern of topics: a topic's name, or how it begins and a star.
+ * Reads a topic pattern: a topic's name, or a prefix and a star.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readPattern (option: string, pattern: string): (topic: string) => boolean {
-  if (!/^(?=.)[A-Za-z0-9_.:-]*\*?$/.test(pattern)) return invalidOption(option, 'named by a topic, or by how topics begin and a star', pattern)
-  const beginning = pattern.slice(0, -1)
-  return pattern.endsWith('*') ? (topic) => topic.startsWith(beginning) : (topic) => topic === pattern
+  if (!/^(?=.)[A-Za-z0-9_.:-]*\*?$/.test(pattern)) return invalidOption(option, 'a topic, or a prefix of topics and a star', pattern)
+  const prefix = pattern.slice(0, -1)
+  return pattern.endsWith('*') ? (topic) => topic.startsWith(prefix) : (topic) => topic === pattern
 }

@@ -4,14 +4,14 @@ import { EventError } from '../shared/errors.ts'
 import { invalidOption } from '../shared/option-readers.ts'
 import type { NewEvent } from './event.ts'
 
-/** What the data of events must look like: JSON schemas, by the events' type. */
+/** JSON schemas of the events' data, by event type. */
 export type EventSchemas = Readonly<Record<string, AnySchemaObject>>
 
 /**
- * Makes the check of events before they are published. A type without a schema may have any data.
+ * Compiles the validation of published events. A type without a schema accepts any data.
  *
- * @returns throws {EventError} PRISM_ERR_EVENT, naming the place and never the value
- * @throws {OptionError} PRISM_ERR_OPTION for a schema that is none
+ * @returns a function that throws {EventError} PRISM_ERR_EVENT, with the path and never the value
+ * @throws {OptionError} PRISM_ERR_OPTION for an invalid schema
  */
 export function compileSchemas (schemas: EventSchemas): (event: NewEvent) => void {
   const ajv = new Ajv()
@@ -19,8 +19,8 @@ export function compileSchemas (schemas: EventSchemas): (event: NewEvent) => voi
   return ({ type, data }) => {
     const check = checks.get(type)
     if (check === undefined || check(data)) return
-    const [fault] = check.errors ?? []
-    throw new EventError(`of type ${type} must have data as its schema says: data${fault?.instancePath ?? ''} ${fault?.message ?? 'is wrong'}`)
+    const [failure] = check.errors ?? []
+    throw new EventError(`of type ${type} must match its schema: data${failure?.instancePath ?? ''} ${failure?.message ?? 'is invalid'}`)
   }
 }
 

@@ -1,75 +1,76 @@
 import type { CloudEvent, Envelope, LoggedEnvelope } from './event.ts'
 
 /**
- * Takes one event, in the order of its topic. It is not waited for; what it throws is counted and told to the log.
+ * Receives the events of a topic in order. A returned promise is not awaited; errors and rejections are counted and logged.
  *
- * @param text the event as JSON, ready to be sent on
+ * @param text the event as JSON, for forwarding
  */
 export type EventListener = (event: CloudEvent, text: string) => unknown
 
-/** What a subscriber may ask for. */
+/** Options of a subscription. */
 export interface SubscribeOptions {
-  /** the id of the last event that was seen: all after it are delivered, or `onReset` is called; default: what is published from now on */
+  /** ID of the last event that the subscriber has seen: all later events are delivered, or `onReset` is called; default: events published from now on */
   from?: string | undefined
-  /** events are missing, or may be: fetch anew what they would have told. The next event is the one after `id`. */
+  /** events may have been lost: load the current state again. The next event is the one after `id`. */
   onReset?: ((id: string) => void) | undefined
-  /** called once, before the first event, unless `from` says where it begins: where it does */
+  /** called once, before the first event, with the position at which the subscription starts; not called if `from` is given */
   onBegin?: ((id: string) => void) | undefined
 }
 
 /** One subscriber of one topic. */
 export interface Subscription extends Disposable {
   readonly topic: string
-  /** the id of the last event that was delivered, or after which the next will be; undefined until Redis has said where the topic stands */
+  /** ID of the event after which the next one is delivered; undefined until the topic's position has been read from Redis */
   readonly position: string | undefined
-  /** resolves, with its position, when the subscriber is level with the topic */
+  /** resolves with the position when the subscription has caught up with the topic */
   readonly ready: Promise<string>
   close (): void
 }
 
-/** What a follower is made with. */
+/** Constructor options of {@link TopicSubscription}. */
 export interface TopicSubscriptionOptions extends SubscribeOptions {
   topic: string
-  take: EventListener
+  listener: EventListener
   onFailure: (error: unknown) => void
   onClose: (subscription: TopicSubscription) => void
 }
 
-/** A subscriber and how far it has come. */
+/** One subscriber of a topic and its position. */
 export class TopicSubscription implements Subscription {
   readonly topic: string
   readonly ready: Promise<string>
   position: string | undefined
   isClosed = false
   #options: TopicSubscriptionOptions
-  #isReady: (position: string) => void
+  #resolveReady: (position: string) => void
 
   constructor (options: TopicSubscriptionOptions) {
     const { promise, resolve } = Promise.withResolvers<string>()
     this.topic = options.topic
     this.position = options.from
     this.ready = promise
-    this.#isReady = resolve
+    this.#resolveReady = resolve
     this.#options = options
   }
 
-  /** It is level with its topic. */
+  /** The subscription has received everything up to the topic's position. */
   caughtUp (position: string): void {
     if (this.position === undefined) this.#guard(() => this.#options.onBegin?.(position))
     this.position = position
-    this.#isReady(position)
+    this.#resolveReady(position)
   }
 
   deliver (envelope: LoggedEnvelope): void {
-    // Who came in answer to this very event begins after it.
+    // A subscription created by a listener of this event starts after it.
     if (this.position === envelope.id) return
     this.position = envelope.id
-    this.take(envelope)
+    this.deliverForeign(envelope)
   }
 
-  take ({ event, text }: Envelope): void {
+  /** Delivers an event without changing the position: events of other services have no ID. */
+  deliverForeign ({ event, text }: Envelope): void {
     if (this.isClosed) return
-    this.#guard(() => this.#options.take(event, text))
+    this.#guard(() => this.#options.listener(event, text))
   }
 
   reset (id: string): void {
@@ -88,7 +89,7 @@ export class TopicSubscription implements Subscription {
     this.close()
   }
 
-  /** One subscriber's fault stays its own. */
+  /** An error in one listener must not affect the others. */
   #guard (call: () => unknown): void {
     try {
       const result = call()

@@ -6,56 +6,56 @@ import type { EventLog, Page } from './event-log.ts'
 import { ReplayBuffer } from './replay-buffer.ts'
 import type { SharedBudget } from './replay-buffer.ts'
 
-/** What happened on the bus since the start. */
+/** Counters of the event bus since the process started. */
 export interface EventCounts {
   published: number
-  /** publishes that failed; some of them may have arrived */
+  /** publishes without a confirmation; subscribers may have received some of them */
   publishFailed: number
-  /** heard by this process */
+  /** received by this process */
   received: number
-  /** handed to subscribers: one event to three of them counts three */
+  /** calls of listeners: one event for three subscriptions counts three */
   delivered: number
-  /** published by other services, without a place in the log */
+  /** published by other services without an ID */
   foreign: number
-  /** dropped: no JSON object, or too large */
+  /** dropped: not a JSON object, or too large */
   malformed: number
-  /** events that the channel did not bring, read from the log */
+  /** events that the channel did not deliver and that were read from the log */
   repaired: number
   resets: number
-  /** subscribers that threw */
+  /** listeners that threw */
   failed: number
 }
 
-const maxHeld = 256
+const maxQueued = 256
 const retryMs = [50, 100, 250, 500, 1000]
 
 /**
- * One topic in this process: it goes on with an event only when that names the last one seen as the one before it; otherwise it reads the log.
+ * One topic in this process. An event is delivered only if it names the last delivered event as its predecessor; otherwise the topic reads the log.
  *
- * Most subscribers are level with it. Those who resume read the log on their own until they are.
+ * Most subscriptions are at the topic's position. A subscription that resumes from an older one reads the log by itself until it has caught up.
  */
 export class Topic {
   readonly name: string
-  /** settles when Redis has said where the topic stands, or has failed to */
+  /** resolves when the topic has a position, or when the first read has failed */
   readonly begun: Promise<void>
-  /** when its position was last compared with the log's, milliseconds of `performance.now()` */
+  /** when the position was last compared with the log, in milliseconds of `performance.now()` */
   checkedAt: number
   #log: EventLog
   #counts: EventCounts
-  #hasBegun: () => void
+  #resolveBegun: () => void
   #position: string | undefined
   #replayBuffer: ReplayBuffer
   #caughtUp = new Set<TopicSubscription>()
   #waiting = new Set<TopicSubscription>()
   #subscriptions = new Set<TopicSubscription>()
-  /** what the channel brought while the log was read */
-  #held: LoggedEnvelope[] = []
+  /** messages received while the log is read */
+  #queued: LoggedEnvelope[] = []
   #isReading = false
   #isBehind = false
   #isClosed = false
   #isChecking = false
-  /** the last event that a check found in the log, and that the channel has not brought since */
-  #unheard: string | undefined
+  /** the last event that a check found in the log and that the channel has not delivered since */
+  #undelivered: string | undefined
 
   constructor (name: string, log: EventLog, counts: EventCounts, memory: SharedBudget) {
     this.name = name
@@ -65,7 +65,7 @@ export class Topic {
     this.checkedAt = performance.now()
     const { promise, resolve } = Promise.withResolvers<void>()
     this.begun = promise
-    this.#hasBegun = resolve
+    this.#resolveBegun = resolve
     this.#catchUp()
   }
 
@@ -89,37 +89,37 @@ export class Topic {
   close (): void {
     this.#isClosed = true
     this.#replayBuffer.clear()
-    this.#hasBegun()
+    this.#resolveBegun()
     for (const subscription of this.#subscriptions) subscription.isClosed = true
   }
 
-  /** Takes what the channel brought. */
-  heard (text: string): void {
+  /** Handles a message of the channel. */
+  onMessage (text: string): void {
     const envelope = readMessage(text)
     if (envelope === undefined) this.#counts.malformed += 1
-    else if (!isLogged(envelope)) this.#takeForeign(envelope)
-    else this.#takeLogged(envelope)
+    else if (!isLogged(envelope)) this.#onForeign(envelope)
+    else this.#onLogged(envelope)
   }
 
-  /** The channel is heard from now on: what came before stands in the log. */
-  joined (): void {
+  /** The channel is subscribed: earlier events are in the log. */
+  onSubscribed (): void {
     this.#isChecking = false
-    this.#unheard = undefined
+    this.#undelivered = undefined
     this.#catchUp()
   }
 
   /**
-   * Compares the position with the log's, in case that nothing was heard because nothing is brought.
+   * Compares the position with the log: silence may mean that the channel delivers nothing.
    *
-   * @returns false when what the check before found in the log has not been heard to this day
+   * @returns false if the channel has still not delivered an event that the previous check found in the log
    */
   check (): boolean {
-    const isHeard = this.#unheard === undefined
+    const hasReceivedAll = this.#undelivered === undefined
     this.checkedAt = performance.now()
-    this.#unheard = undefined
+    this.#undelivered = undefined
     this.#isChecking = true
     this.#catchUp()
-    return isHeard
+    return hasReceivedAll
   }
 
   #catchUp (): void {
@@ -127,22 +127,22 @@ export class Topic {
     if (!this.#isReading) this.#read()
   }
 
-  #takeForeign (envelope: Envelope): void {
+  #onForeign (envelope: Envelope): void {
     this.#counts.foreign += 1
-    for (const subscription of this.#subscriptions) subscription.take(envelope)
+    for (const subscription of this.#subscriptions) subscription.deliverForeign(envelope)
   }
 
-  #takeLogged (envelope: LoggedEnvelope): void {
+  #onLogged (envelope: LoggedEnvelope): void {
     this.#counts.received += 1
-    if (this.#unheard !== undefined && compareIds(envelope.id, this.#unheard) >= 0) this.#unheard = undefined
+    if (this.#undelivered !== undefined && compareIds(envelope.id, this.#undelivered) >= 0) this.#undelivered = undefined
     if (!this.#isReading) {
-      if (!this.#take(envelope)) this.#catchUp()
-    } else if (this.#held.length < maxHeld) this.#held.push(envelope)
+      if (!this.#deliver(envelope)) this.#catchUp()
+    } else if (this.#queued.length < maxQueued) this.#queued.push(envelope)
     else this.#isBehind = true
   }
 
-  /** @returns false when something is missing before it. What was already seen is passed over; if a clock's leap makes it only look so, the next check finds it. */
-  #take (envelope: LoggedEnvelope): boolean {
+  /** @returns false if events before it are missing. Events at or before the position are skipped; if a clock change only makes them look old, the next check finds them. */
+  #deliver (envelope: LoggedEnvelope): boolean {
     if (this.#position === undefined) return false
     if (envelope.prev !== this.#position) return compareIds(envelope.id, this.#position) <= 0
     this.#position = envelope.id
@@ -151,13 +151,13 @@ export class Topic {
     return true
   }
 
-  /** One reading at a time; what is heard meanwhile is tried afterwards. */
+  /** One read at a time. Messages that arrive in the meantime are queued and delivered afterwards. */
   async #read (): Promise<void> {
     this.#isReading = true
     while (this.#isBehind && !this.#isClosed) {
       this.#isBehind = false
       await this.#readToEnd()
-      for (const envelope of this.#held.splice(0)) if (!this.#take(envelope)) this.#isBehind = true
+      for (const envelope of this.#queued.splice(0)) if (!this.#deliver(envelope)) this.#isBehind = true
     }
     this.#isReading = false
     this.#isChecking = false
@@ -169,12 +169,12 @@ export class Topic {
 
   async #readToEnd (): Promise<void> {
     for (;;) {
-      const page = await this.#ask(this.#position, () => this.#isClosed)
+      const page = await this.#readPage(this.#position, () => this.#isClosed)
       if (page === undefined) return
       if (this.#position === undefined) return this.#begin(page.last)
-      if (!page.entries.every((entry) => this.#take(entry)) || !(page.isFull || this.#position === page.last)) return this.#reset(page.last)
+      if (!page.entries.every((entry) => this.#deliver(entry)) || !(page.isFull || this.#position === page.last)) return this.#reset(page.last)
       this.#counts.repaired += page.entries.length
-      if (this.#isChecking) this.#unheard = page.entries.at(-1)?.id ?? this.#unheard
+      if (this.#isChecking) this.#undelivered = page.entries.at(-1)?.id ?? this.#undelivered
       if (!page.isFull) return
     }
   }
@@ -182,32 +182,32 @@ export class Topic {
   #begin (position: string): void {
     this.#position = position
     for (const subscription of this.#caughtUp) subscription.caughtUp(position)
-    this.#hasBegun()
+    this.#resolveBegun()
   }
 
-  /** Something is lost for all who are level. */
+  /** Events are lost for all subscriptions at the topic's position. */
   #reset (position: string): void {
     this.#counts.resets += 1
     this.#position = position
-    this.#unheard = undefined
+    this.#undelivered = undefined
     this.#replayBuffer.clear()
-    // A subscriber that comes in answer to the reset has begun after it.
+    // Copy: a subscription created by a reset listener starts at the new position and must not be reset.
     for (const subscription of [...this.#caughtUp]) subscription.reset(position)
   }
 
-  /** Leads one subscriber along the log until it is level with the topic. */
+  /** Reads the log for one subscription until it has caught up with the topic. */
   async #follow (subscription: TopicSubscription): Promise<void> {
     let hasRead = false
-    while (!subscription.isClosed && !this.#settle(subscription, hasRead)) {
-      const page = await this.#ask(subscription.position, () => this.#isClosed || subscription.isClosed)
+    while (!subscription.isClosed && !this.#tryCatchUp(subscription, hasRead)) {
+      const page = await this.#readPage(subscription.position, () => this.#isClosed || subscription.isClosed)
       if (page === undefined) return
       hasRead = true
       replayPage(subscription, page)
     }
   }
 
-  /** @returns whether it need not read on now */
-  #settle (subscription: TopicSubscription, hasRead: boolean): boolean {
+  /** @returns whether the subscription has caught up, or waits for the topic: it reads no further page now */
+  #tryCatchUp (subscription: TopicSubscription, hasRead: boolean): boolean {
     const { position = '' } = subscription
     const missed = this.#position === position ? [] : this.#replayBuffer.after(position)
     if (missed !== undefined) return this.#markCaughtUp(subscription, missed)
@@ -225,14 +225,14 @@ export class Topic {
     return true
   }
 
-  /** Asks until Redis answers; undefined when nobody wants to know any more. */
-  async #ask (from: string | undefined, isOver: () => boolean): Promise<Page | undefined> {
-    for (let attempt = 0; !isOver(); attempt++) {
+  /** Retries until Redis replies; undefined when the result is no longer needed. */
+  async #readPage (from: string | undefined, isObsolete: () => boolean): Promise<Page | undefined> {
+    for (let attempt = 0; !isObsolete(); attempt++) {
       try {
         return await this.#log.read(this.name, from)
       } catch {
-        // Redis is away, or refuses: its pool tells the log, and here there is nothing to do but to ask again.
-        this.#hasBegun()
+        // The connection pool logs the outage; this only retries.
+        this.#resolveBegun()
         const ms = retryMs[Math.min(attempt, retryMs.length - 1)] ?? 0
         await pause(ms * (0.75 + Math.random() / 2), undefined, { ref: false })
       }
@@ -245,7 +245,7 @@ function isLogged (envelope: Envelope | LoggedEnvelope): envelope is LoggedEnvel
   return 'prev' in envelope
 }
 
-/** Hands a subscriber a page, or tells it that something before it is lost. */
+/** Delivers a page to a subscription, or resets it if events before the page are lost. */
 function replayPage (subscription: TopicSubscription, page: Page): void {
   for (const entry of page.entries) {
     if (entry.prev !== subscription.position) return subscription.reset(page.last)

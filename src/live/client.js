@@ -1,16 +1,16 @@
 /**
- * Follows topics over one WebSocket, which comes back by itself and resumes.
+ * Subscribes to topics over one WebSocket, which reconnects and resumes by itself.
  *
  *     const live = connect()
  *     const stop = live.subscribe('events', (event) => …, { fetch: () => … })
- *     live.addEventListener('state', () => light(live.state))
+ *     live.addEventListener('state', () => show(live.state))
  */
 export function connect (url = '/live') {
   return new Live(new URL(url, window.location.href))
 }
 
 class Live extends EventTarget {
-  /** connecting, open, waiting (to try again), closed */
+  /** connecting, open, waiting (to reconnect), closed */
   state
   #topics = new Map()
   #attempt = 0
@@ -23,78 +23,78 @@ class Live extends EventTarget {
     this.#open()
   }
 
-  /** Calls `take` with each event; `fetch` at the beginning and when some are lost, to load what earlier ones told. */
-  subscribe (topic, take, { since, fetch } = {}) {
-    this.#topics.set(topic, { take, fetch, since })
-    this.#ask(topic)
+  /** Calls `listener` with each event, and `fetch` at the start and after events were lost, to load the current state. */
+  subscribe (topic, listener, { since, fetch } = {}) {
+    this.#topics.set(topic, { listener, fetch, since })
+    this.#sendSubscribe(topic)
     return () => {
       this.#topics.delete(topic)
-      this.#say({ type: 'unsubscribe', topic })
+      this.#send({ type: 'unsubscribe', topic })
     }
   }
 
   close () {
     clearTimeout(this.timer)
-    this.#turn('closed')
+    this.#setState('closed')
     this.socket?.close()
   }
 
   #open () {
     clearTimeout(this.timer)
-    this.#turn('connecting')
+    this.#setState('connecting')
     const socket = this.socket = new WebSocket(this.url)
     socket.onopen = () => {
-      this.#turn('open')
-      for (const topic of this.#topics.keys()) this.#ask(topic)
-      this.#listen()
+      this.#setState('open')
+      for (const topic of this.#topics.keys()) this.#sendSubscribe(topic)
+      this.#watchSilence()
     }
     socket.onmessage = ({ data }) => {
       if (socket !== this.socket) return
       this.#attempt = 0
-      this.#listen()
-      this.#take(JSON.parse(data))
+      this.#watchSilence()
+      this.#onFrame(JSON.parse(data))
     }
-    socket.onclose = ({ code }) => socket === this.socket && this.#lost(code)
+    socket.onclose = ({ code }) => socket === this.socket && this.#onLost(code)
   }
 
-  #lost (code) {
+  #onLost (code) {
     this.socket?.close()
     this.socket = undefined
     clearTimeout(this.timer)
     if (this.state === 'closed') return
-    if (code === 4001) return this.#turn('closed')
-    this.#turn('waiting')
+    if (code === 4001) return this.#setState('closed')
+    this.#setState('waiting')
     this.timer = setTimeout(() => this.#open(), Math.random() * Math.min(30000, 500 * 2 ** this.#attempt++))
   }
 
-  // A dead connection is silent: after 25 s it is asked, after 10 more given up.
-  #listen () {
+  // A dead connection is silent: send a ping after 25 s, reconnect after 10 more.
+  #watchSilence () {
     clearTimeout(this.timer)
     this.timer = setTimeout(() => {
-      this.#say({ type: 'ping' })
-      this.timer = setTimeout(() => this.#lost(), 10000)
+      this.#send({ type: 'ping' })
+      this.timer = setTimeout(() => this.#onLost(), 10000)
     }, 25000)
   }
 
-  #take ({ type, topic, id, event, ...rest }) {
+  #onFrame ({ type, topic, id, event, ...rest }) {
     const known = this.#topics.get(topic)
     if (type === 'error') this.dispatchEvent(new CustomEvent('error', { detail: { topic, ...rest } }))
     if (!known) return
     const isNew = !known.since || type === 'reset'
     known.since = id ?? event?.id ?? known.since
-    if (event) known.take(event)
+    if (event) known.listener(event)
     else if (id && isNew) known.fetch?.()
   }
 
-  #ask (topic) {
-    this.#say({ type: 'subscribe', topic, since: this.#topics.get(topic).since })
+  #sendSubscribe (topic) {
+    this.#send({ type: 'subscribe', topic, since: this.#topics.get(topic).since })
   }
 
-  #say (frame) {
+  #send (frame) {
     if (this.socket?.readyState === 1) this.socket.send(JSON.stringify(frame))
   }
 
-  #turn (state) {
+  #setState (state) {
     this.state = state
     this.dispatchEvent(new Event('state'))
   }

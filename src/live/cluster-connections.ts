@@ -6,7 +6,7 @@ import type { LiveConnection } from './connection.ts'
 import type { ConnectionFilter, Connections } from './connections.ts'
 import { ownTopics } from './options.ts'
 
-/** A live connection, of whichever process. */
+/** A live connection of any process. */
 export interface ConnectionInfo {
   readonly id: string
   readonly kind: LiveConnection['kind']
@@ -17,58 +17,58 @@ export interface ConnectionInfo {
   readonly since: number
 }
 
-/** The answers of all processes are waited for so long. */
-const patienceMs = 200
-/** One process tells of so many at most. */
-const mostTold = 1000
-/** An event has at most 16 KiB. */
-const answerBytes = 12_000
-const questions = `${ownTopics}live`
+/** How long replies of other processes are awaited. */
+const replyWaitMs = 200
+/** The maximum number of connections in one process's reply. */
+const maxReported = 1000
+/** Below the maximum event size of 16 KiB. */
+const replyBytes = 12_000
+const queryTopic = `${ownTopics}live`
 
-/** Asks all processes, over the bus, for their connections: nobody keeps a list of all, which could be wrong. */
+/** Queries all processes for their connections over the event bus. There is no shared list, which could be outdated. */
 export class ClusterConnections {
   readonly instance: string
   #bus: Bus
   #connections: Connections
-  #open = new Map<string, ConnectionInfo[]>()
+  #pending = new Map<string, ConnectionInfo[]>()
 
   constructor (bus: Bus, connections: Connections, instance: string) {
     this.instance = instance
     this.#bus = bus
     this.#connections = connections
-    bus.subscribe(questions, (event) => this.#onQuery(event))
-    bus.subscribe(`${questions}:${instance}`, (event) => this.#onReply(event))
+    bus.subscribe(queryTopic, (event) => this.#onQuery(event))
+    bus.subscribe(`${queryTopic}:${instance}`, (event) => this.#onReply(event))
   }
 
   /**
-   * @returns the connections of all processes that answered in time, at most 1000 each
+   * @returns the connections of all processes that replied within 200 ms, at most 1000 each
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
   async query (filter: ConnectionFilter): Promise<ConnectionInfo[]> {
     const question = randomUUID()
     const found: ConnectionInfo[] = []
-    this.#open.set(question, found)
+    this.#pending.set(question, found)
     try {
-      await this.#bus.publish(questions, { type: 'live.asked', data: { question, filter, answerTo: this.instance } })
-      await pause(patienceMs)
+      await this.#bus.publish(queryTopic, { type: 'live.asked', data: { question, filter, answerTo: this.instance } })
+      await pause(replyWaitMs)
       return found
     } finally {
-      this.#open.delete(question)
+      this.#pending.delete(question)
     }
   }
 
   #onQuery ({ data }: CloudEvent): void {
     const { question, filter, answerTo } = data as { question: string, filter: ConnectionFilter, answerTo: string }
-    const found = this.#connections.matching(filter).slice(0, mostTold).map((connection) => describe(connection, this.instance))
-    for (const connections of parted(found)) {
-      // Who asked counts on nobody: what is not told is not in the answer.
-      this.#bus.publish(`${questions}:${answerTo}`, { type: 'live.told', data: { question, connections } }).catch(() => {})
+    const found = this.#connections.matching(filter).slice(0, maxReported).map((connection) => describe(connection, this.instance))
+    for (const connections of chunked(found)) {
+      // The query returns what arrives in time: a reply that is lost is missing there.
+      this.#bus.publish(`${queryTopic}:${answerTo}`, { type: 'live.told', data: { question, connections } }).catch(() => {})
     }
   }
 
   #onReply ({ data }: CloudEvent): void {
     const { question, connections } = data as { question: string, connections: ConnectionInfo[] }
-    this.#open.get(question)?.push(...connections)
+    this.#pending.get(question)?.push(...connections)
   }
 }
 
@@ -76,13 +76,13 @@ function describe ({ id, kind, client, topics, openedAt }: LiveConnection, insta
   return { id, kind, user: client.userId ?? null, topics, instance, since: openedAt }
 }
 
-/** Parts a list so that each part fits into an event. */
-function parted (connections: readonly ConnectionInfo[]): ConnectionInfo[][] {
+/** Splits a list so that each part fits into one event. */
+function chunked (connections: readonly ConnectionInfo[]): ConnectionInfo[][] {
   const parts: ConnectionInfo[][] = []
   let bytes = Infinity
   for (const connection of connections) {
     const size = Buffer.byteLength(JSON.stringify(connection))
-    if (bytes + size > answerBytes) {
+    if (bytes + size > replyBytes) {
       parts.push([])
       bytes = 0
     }

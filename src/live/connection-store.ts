@@ -3,16 +3,16 @@ import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/batch/script.ts'
 import type { LiveConnection } from './connection.ts'
 
-const beat = new Script<undefined>({ url: new URL('./heartbeat.lua', import.meta.url), costMicroseconds: 10, read: () => undefined })
+const heartbeat = new Script<undefined>({ url: new URL('./heartbeat.lua', import.meta.url), costMicroseconds: 10, read: () => undefined })
 
-/** How Redis knows of live connections: a hash each, which ends by itself when nobody renews it. */
+/** The live connections in Redis: one hash each, which expires unless the heartbeat renews it. */
 export class ConnectionStore {
   #batch: Batch
   #keys: Keys
   #instance: string
   #lifetimeMs: number
 
-  /** @param heartbeatMs a state lives for three of them, at their longest */
+  /** @param heartbeatMs a hash expires after three of the longest heartbeat intervals */
   constructor (batch: Batch, keys: Keys, instance: string, heartbeatMs: number) {
     this.#lifetimeMs = Math.round(3 * heartbeatMs * 1.2)
     this.#batch = batch
@@ -23,10 +23,10 @@ export class ConnectionStore {
   /** @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; the next heartbeat writes it again */
   write ({ id, kind, client, topics, openedAt }: LiveConnection): Promise<undefined> {
     const fields = ['kind', kind, 'user', client.userId ?? '', 'topics', JSON.stringify(topics), 'instance', this.#instance, 'since', openedAt]
-    return this.#batch.runScript(beat, [this.#keys.websocket(id)], [this.#lifetimeMs, ...fields], 'background')
+    return this.#batch.runScript(heartbeat, [this.#keys.websocket(id)], [this.#lifetimeMs, ...fields], 'background')
   }
 
-  /** @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; it ends by itself */
+  /** @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; the hash expires by itself */
   remove (id: string): Promise<unknown> {
     return this.#batch.command('unlink', [this.#keys.websocket(id)], 'background')
   }

@@ -9,28 +9,28 @@ import { bounds } from './options.ts'
 import type { LivePolicy, LiveUser } from './options.ts'
 import type { ReplayMeter, ReplayBudget } from './replay-budget.ts'
 
-/** Who is at the other end. */
+/** The client of a live connection. */
 export interface Client extends LiveUser {
-  /** the public name of the session's device */
+  /** public ID of the session's device */
   readonly device: string | undefined
-  /** the key that the client is counted by, see `clientKey` */
+  /** the rate limit key of the client's address, see `clientKey` */
   readonly address: string
 }
 
-/** What all connections of a process share. */
+/** Dependencies that all connections of a process share. */
 export interface ConnectionDeps {
   readonly events: Pick<Bus, 'publish' | 'subscribe'>
   readonly policy: LivePolicy
   readonly replayBudget: ReplayBudget
-  /** told what went wrong here, where a client is to blame for nothing */
+  /** called with errors that the client did not cause */
   readonly onFailure: (error: unknown) => void
-  /** told when it follows other topics than before */
+  /** called when the connection's topics have changed */
   readonly onChange: (connection: LiveConnection) => void
-  /** told once, when a connection has ended, whoever ended it */
+  /** called once, when the connection has ended for any reason */
   readonly onClose: (connection: LiveConnection) => void
 }
 
-/** One client that follows topics, over a WebSocket or an event stream. */
+/** One client that subscribes to topics over a WebSocket or an event stream. */
 export abstract class LiveConnection {
   abstract readonly kind: 'websocket' | 'stream'
   readonly id = randomBytes(12).toString('base64url')
@@ -54,7 +54,7 @@ export abstract class LiveConnection {
   }
 
   /**
-   * Follows a topic, from an event on or from now; again, when it did already.
+   * Subscribes to a topic, after an event or from now on; replaces an existing subscription.
    *
    * @throws as {@link checkTopics}
    */
@@ -69,7 +69,7 @@ export abstract class LiveConnection {
     if (known === undefined) this.#tellPresence('joined', topic)
   }
 
-  /** @returns whether it was followed */
+  /** @returns whether the topic was subscribed */
   unfollow (topic: string): boolean {
     const subscription = this.#subscriptions.get(topic)
     if (subscription === undefined) return false
@@ -80,14 +80,14 @@ export abstract class LiveConnection {
     return true
   }
 
-  /** Sends the client away. */
+  /** Closes the connection. */
   close (reason: CloseReason): void {
     if (this.isClosed) return
     this.ended()
     this.end(reason)
   }
 
-  /** It is over: nothing more is delivered. */
+  /** The connection has ended: delivers nothing more. */
   ended (): void {
     if (this.isClosed) return
     this.isClosed = true
@@ -95,13 +95,13 @@ export abstract class LiveConnection {
     this.deps.onClose(this)
   }
 
-  /** Asks whether the client lives; ends the connection when it did not answer the last time. */
+  /** Pings the client. A WebSocket that has not replied to the previous ping is terminated. */
   heartbeat (now: number): void {
     this.heartbeatAt = now + this.#nextHeartbeatMs()
     this.ping()
   }
 
-  /** A fifth more or less, so that many connections do not beat as one. */
+  /** Jitter of 20%, so that the heartbeats of many connections spread out. */
   #nextHeartbeatMs (): number {
     return this.deps.policy.heartbeatMs * (0.8 + Math.random() * 0.4)
   }
@@ -113,7 +113,7 @@ export abstract class LiveConnection {
     })
   }
 
-  /** Sends what the client missed, as fast as it may be sent, and follows the topic from there. */
+  /** Replays the events after a position within the client's replay budget, then delivers new ones. */
   #replay (topic: string, since: string): Pick<Subscription, 'close'> {
     const { userId, address } = this.client
     let subscription: Subscription | undefined
@@ -144,7 +144,7 @@ export abstract class LiveConnection {
     })
     subscription.ready.then(() => {
       isReplaying = false
-      // A position that the log does not know cost a page in vain.
+      // After a reset the page that was charged in advance is not refunded: reading it had its cost.
       if (!isReset) meter.finish()
     }, () => {})
     return subscription
@@ -159,7 +159,7 @@ export abstract class LiveConnection {
   #tellPresence (what: 'joined' | 'left', topic: string): void {
     const { events, policy } = this.deps
     if (!policy.hasPresence(topic)) return
-    // Who is there is asked of the instances; this is only news of it, and lost with Redis.
+    // Presence events are notifications only and may be lost in an outage: `live.connections()` is the source of truth.
     events.publish(topic, { type: `presence.${what}`, data: { user: this.client.userId ?? null, connection: this.id } }).catch(() => {})
   }
 
@@ -172,9 +172,9 @@ export abstract class LiveConnection {
 }
 
 /**
- * Checks whether somebody may follow topics, all on one connection.
+ * Checks whether a client may subscribe to topics, all on one connection.
  *
- * @throws {TopicError} PRISM_ERR_TOPIC; {TopicForbiddenError} PRISM_ERR_TOPIC_FORBIDDEN; {TopicsFullError} PRISM_ERR_TOPICS_FULL
+ * @throws {TopicError} PRISM_ERR_TOPIC; {TopicForbiddenError} PRISM_ERR_TOPIC_FORBIDDEN; {TopicsPerConnectionError} above 50 topics
  */
 export function checkTopics ({ mayFollow }: LivePolicy, client: Client, topics: readonly string[]): void {
   const forbidden = topics.find((topic) => !mayFollow(client, checkTopic(topic)))

@@ -5,38 +5,38 @@ import type { CloseReason } from './frame.ts'
 import type { LivePolicy } from './options.ts'
 import type { ConnectionStore } from './connection-store.ts'
 
-/** Which devices a user is signed in on, told by their public names. */
+/** Reads the devices on which a user is signed in, by their public IDs. */
 export type DevicesOf = (userId: string) => Promise<readonly { readonly id: string }[]>
 
-/** Which connections are meant; left out: all. */
+/** Selects connections; an omitted member matches all. */
 export interface ConnectionFilter {
   user?: string | undefined
   topic?: string | undefined
 }
 
-const lookEveryMs = 1000
+const tickMs = 1000
 const writesPerBatch = 500
 const drainStepMs = 50
 
 /** The live connections of this process. */
 export class Connections {
-  /** True: nobody more is taken in. */
+  /** true: no further connection is accepted */
   isDraining = false
   #store: ConnectionStore
   #devicesOf: DevicesOf
   #all = new Set<LiveConnection>()
-  /** new ones, and ones whose session is in doubt: looked after within a second */
+  /** new connections, and those to write or whose session to check within a second */
   #due = new Set<LiveConnection>()
   #policy: Pick<LivePolicy, 'connectionsPerUser' | 'connectionsPerAddress'>
-  #places = new Map<string, number>()
+  #slots = new Map<string, number>()
   #timer: NodeJS.Timeout
-  #isLooking = false
+  #isTicking = false
 
   constructor (store: ConnectionStore, devicesOf: DevicesOf, policy: Pick<LivePolicy, 'connectionsPerUser' | 'connectionsPerAddress'>) {
     this.#policy = policy
     this.#store = store
     this.#devicesOf = devicesOf
-    this.#timer = setInterval(() => { this.#look() }, lookEveryMs).unref()
+    this.#timer = setInterval(() => { this.#tick() }, tickMs).unref()
   }
 
   get counts (): { websocket: number, stream: number } {
@@ -46,17 +46,17 @@ export class Connections {
   }
 
   /**
-   * Takes a place for a connection that is about to be opened.
+   * Reserves a slot for a connection that is about to be opened.
    *
-   * @returns gives it back
-   * @throws {ConnectionsFullError} PRISM_ERR_CONNECTIONS_FULL
+   * @returns releases the slot
+   * @throws {TooManyConnectionsError} when the user or the address has its maximum number of connections
    */
   reserve ({ userId, address }: Client): () => void {
-    const wanted: [place: string, most: number][] = [[`address ${address}`, this.#policy.connectionsPerAddress]]
+    const wanted: [owner: string, limit: number][] = [[`address ${address}`, this.#policy.connectionsPerAddress]]
     if (userId !== undefined) wanted.push([`user ${userId}`, this.#policy.connectionsPerUser])
-    for (const [place, most] of wanted) if ((this.#places.get(place) ?? 0) >= most) throw new TooManyConnectionsError(most)
-    for (const [place] of wanted) this.#places.set(place, (this.#places.get(place) ?? 0) + 1)
-    return () => { for (const [place] of wanted.splice(0)) this.#leave(place) }
+    for (const [owner, limit] of wanted) if ((this.#slots.get(owner) ?? 0) >= limit) throw new TooManyConnectionsError(limit)
+    for (const [owner] of wanted) this.#slots.set(owner, (this.#slots.get(owner) ?? 0) + 1)
+    return () => { for (const [owner] of wanted.splice(0)) this.#releaseSlot(owner) }
   }
 
   add (connection: LiveConnection): void {
@@ -64,14 +64,14 @@ export class Connections {
     this.#due.add(connection)
   }
 
-  /** What it follows has changed. */
+  /** The connection's topics have changed. */
   changed (connection: LiveConnection): void {
     if (this.#all.has(connection)) this.#due.add(connection)
   }
 
   remove (connection: LiveConnection): void {
     this.#due.delete(connection)
-    // Where Redis is away its state ends by itself.
+    // During an outage the hash expires by itself.
     if (this.#all.delete(connection)) this.#store.remove(connection.id).catch(() => {})
   }
 
@@ -79,19 +79,19 @@ export class Connections {
     return [...this.#all].filter(({ client, topics }) => (user === undefined || client.userId === user) && (topic === undefined || topics.includes(topic)))
   }
 
-  /** Sends a user's connections away, those of certain devices. */
+  /** Closes a user's connections of certain devices. */
   closeForDevices (userId: string, devices: readonly string[]): void {
     for (const connection of this.matching({ user: userId })) {
       if (connection.client.device !== undefined && devices.includes(connection.client.device)) connection.close('signedOut')
     }
   }
 
-  /** Revocations may have been missed: asks for every session, within a second. */
+  /** Checks every session within a second: revocations may have been missed. */
   recheckSessions (): void {
     for (const connection of this.#all) if (connection.client.userId !== undefined) this.#due.add(connection)
   }
 
-  /** Sends all away, evenly over a time, and takes nobody in any more. */
+  /** Accepts no further connections, and closes all, evenly distributed over a time. */
   async drain (ms: number, reason: CloseReason = 'restart'): Promise<void> {
     this.isDraining = true
     clearInterval(this.#timer)
@@ -103,41 +103,41 @@ export class Connections {
     }
   }
 
-  #leave (place: string): void {
-    const count = (this.#places.get(place) ?? 1) - 1
-    if (count === 0) this.#places.delete(place)
-    else this.#places.set(place, count)
+  #releaseSlot (owner: string): void {
+    const count = (this.#slots.get(owner) ?? 1) - 1
+    if (count === 0) this.#slots.delete(owner)
+    else this.#slots.set(owner, count)
   }
 
-  async #look (): Promise<void> {
+  async #tick (): Promise<void> {
     const now = performance.now()
     for (const connection of this.#all) {
       if (connection.heartbeatAt > now) continue
       connection.heartbeat(now)
       this.#due.add(connection)
     }
-    if (this.#isLooking) return
-    this.#isLooking = true
+    if (this.#isTicking) return
+    this.#isTicking = true
     const due = [...this.#due]
     this.#due.clear()
     await this.#endDeadSessions(due)
     await this.#write(due)
-    this.#isLooking = false
+    this.#isTicking = false
   }
 
   async #write (due: readonly LiveConnection[]): Promise<void> {
     const open = due.filter(({ isClosed }) => !isClosed)
     for (let start = 0; start < open.length; start += writesPerBatch) {
-      // What Redis did not take is written with the next heartbeat.
+      // A failed write is repeated with the next heartbeat.
       await Promise.allSettled(open.slice(start, start + writesPerBatch).map((connection) => this.#store.write(connection)))
     }
   }
 
-  /** A session may end by time or eviction, which nobody announces. */
+  /** A session may expire or be evicted without a revocation event. */
   async #endDeadSessions (due: readonly LiveConnection[]): Promise<void> {
     const byUser = Map.groupBy(due.filter(({ client }) => client.userId !== undefined), ({ client }) => client.userId ?? '')
     await Promise.all([...byUser].map(async ([userId, connections]) => {
-      // Where Redis is away nobody is sent away.
+      // During an outage connections stay open.
       const devices = await this.#devicesOf(userId).catch(() => undefined)
       if (devices === undefined) return
       const live = new Set(devices.map(({ id }) => id))

@@ -6,7 +6,7 @@ import type { Client, ConnectionDeps } from './connection.ts'
 import { bounds } from './options.ts'
 import { nameOf, readPositions, writeBlock, writePositions } from './event-stream-format.ts'
 
-/** What a client asks for. */
+/** The query parameters of an event stream. */
 export interface StreamQuery {
   topic?: string | string[]
   since?: string
@@ -25,9 +25,9 @@ export const streamQuery = {
 }
 
 /**
- * Reads which topics a client wants, and where it stood in them. What an EventSource keeps by itself (`Last-Event-ID`) is newer than its address.
+ * Reads the topics and positions that a client requests. `Last-Event-ID` takes precedence: an EventSource updates it, but reconnects with its initial URL.
  *
- * @throws {PositionError} PRISM_ERR_POSITION
+ * @throws {LastEventIdError} for an invalid position
  */
 export function readStart ({ topic = 'events', since }: StreamQuery, lastEventId: string | string[] | undefined): { topics: string[], positions: ReadonlyMap<string, string | undefined> } {
   const topics = [...new Set([topic].flat())]
@@ -37,21 +37,21 @@ export function readStart ({ topic = 'events', since }: StreamQuery, lastEventId
   return { topics, positions }
 }
 
-/** What a stream is sent on with. */
+/** The response that a stream is written to. */
 export interface Sink {
-  /** bytes that wait in the reply */
+  /** bytes buffered in the response */
   readonly writableLength: number
-  /** all of it has left */
+  /** everything has been handed to the operating system */
   readonly writableFinished: boolean
   destroy (): unknown
 }
 
-/** How long a client may take to read the rest: who is too slow shall have come further when he comes again. */
+/** How long a closed stream may flush its buffer, so that a slow client resumes from a later position. */
 const closeTimeoutMs = 1000
-/** How long clients wait before they come again, at the least: drawn anew for each, so that they do not come as one. */
+/** The minimum reconnection delay; each client gets a random one, so that clients do not reconnect at the same time. */
 const retryMs = 1000
 
-/** A client at an event stream (Server-Sent Events). */
+/** A live connection over an event stream (Server-Sent Events). */
 export class StreamConnection extends LiveConnection {
   readonly kind = 'stream'
   readonly body: Readable
@@ -64,10 +64,10 @@ export class StreamConnection extends LiveConnection {
     this.#sink = sink
     this.body = new Readable({ read: () => {}, highWaterMark: bounds.bufferedBytes, destroy: (error, done) => { this.ended(); done(error) } })
     this.#timer = setTimeout(() => this.close('restart'), bounds.streamMs * (0.95 + Math.random() * 0.05)).unref()
-    this.#write([['retry', drawRetryMs()]])
+    this.#write([['retry', randomRetryMs()]])
   }
 
-  /** Follows topics, each from where the client stood. */
+  /** Subscribes to topics, each from the client's position. */
   open (topics: readonly string[], positions: ReadonlyMap<string, string | undefined>): void {
     for (const topic of topics) this.#positions.set(topic, positions.get(topic))
     for (const topic of topics) this.follow(topic, positions.get(topic))
@@ -82,7 +82,7 @@ export class StreamConnection extends LiveConnection {
     return this.body.readableLength + this.#sink.writableLength
   }
 
-  /** An id without data is kept by the client, and nothing is dispatched. */
+  /** The client stores an ID without data as its last event ID, and dispatches nothing. */
   protected override begin (topic: string, id: string): void {
     this.#positions.set(topic, id)
     this.#write([['id', writePositions(this.#positions)]])
@@ -99,14 +99,14 @@ export class StreamConnection extends LiveConnection {
     this.#write([['id', writePositions(this.#positions)], ['event', 'reset'], ['data', JSON.stringify({ topic, id })]])
   }
 
-  /** A comment: what is on the way sees that the connection lives, and a dead client's socket fails. */
+  /** A comment: proxies see traffic, and a write to a dead client's socket fails. */
   protected override ping (): void {
     this.body.push(':\n\n')
     if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
   }
 
   protected override end (): void {
-    this.#write([['retry', drawRetryMs()]])
+    this.#write([['retry', randomRetryMs()]])
     if (!this.body.destroyed) this.body.push(null)
     setTimeout(() => { if (!this.#sink.writableFinished) this.#sink.destroy() }, closeTimeoutMs).unref()
   }
@@ -116,11 +116,11 @@ export class StreamConnection extends LiveConnection {
   }
 }
 
-/** A stream for who is to come again: an EventSource that is refused never does. */
+/** A stream that only sets the reconnection delay: an EventSource does not reconnect after an error response. */
 export function retryOnlyStream (afterMs = 0): string {
-  return writeBlock([['retry', afterMs + drawRetryMs()]])
+  return writeBlock([['retry', afterMs + randomRetryMs()]])
 }
 
-function drawRetryMs (): number {
+function randomRetryMs (): number {
   return Math.round(retryMs * (1 + Math.random() * 2))
 }

@@ -1,54 +1,54 @@
 import { isEventId } from '../events/event.ts'
 
-/** What a client may say over a WebSocket. */
+/** Frames that a client sends over a WebSocket. */
 export type ClientFrame =
   | { readonly type: 'subscribe', readonly topic: string, readonly since: string | undefined }
   | { readonly type: 'unsubscribe', readonly topic: string }
   | { readonly type: 'ping' }
 
-/** What a server says over a WebSocket, besides events. */
+/** Frames that the server sends over a WebSocket, besides events. */
 export type ServerFrame =
   | { readonly type: 'subscribed' | 'reset', readonly topic: string, readonly id: string }
   | { readonly type: 'error', readonly code: string, readonly detail: string, readonly topic?: string | undefined }
   | { readonly type: 'pong' }
 
-/** Why a server closes a WebSocket; RFC 6455 section 7.4. */
+/** Close codes of a WebSocket. @see RFC 6455 section 7.4 */
 export const closeCodes = Object.freeze({
-  /** the process stops: come again, to another */
+  /** the process shuts down: reconnect */
   restart: 1012,
-  /** an error here; come again */
+  /** an error of the server: reconnect */
   failed: 1011,
-  /** only text is understood */
+  /** a binary frame was sent; only text is accepted */
   unsupported: 1003,
   /** the session has ended */
   signedOut: 4001,
-  /** what was sent is read too slowly; come again, and resume */
+  /** the client reads too slowly: reconnect and resume */
   slow: 4008,
-  /** too much was sent */
+  /** the client sent too many frames */
   flood: 4029
 })
 
 /** Why a connection is closed. */
 export type CloseReason = keyof typeof closeCodes
 
-/** Characters: a topic, a position and their names have a tenth of them. */
-const longestFrame = 6144
+/** Characters; the longest valid frame has a tenth of them. */
+const maxFrameLength = 6144
 
 /**
- * Reads what a client said.
+ * Parses a client's frame; does not check its topic.
  *
- * @returns why it is not understood, in one sentence, when it is not; topics are not yet checked
+ * @returns the frame, or a sentence that says why it is invalid
  */
 export function readFrame (text: string): ClientFrame | string {
-  if (text.length > longestFrame) return `A frame has at most ${longestFrame} characters.`
+  if (text.length > maxFrameLength) return `A frame must have at most ${maxFrameLength} characters.`
   const frame = parse(text)
-  if (typeof frame !== 'object' || frame === null) return 'A frame is a JSON object.'
+  if (typeof frame !== 'object' || frame === null) return 'A frame must be a JSON object.'
   const { type, topic, since } = frame as Record<string, unknown>
   if (type === 'ping') return { type }
-  if (type !== 'subscribe' && type !== 'unsubscribe') return 'The type of a frame is subscribe, unsubscribe or ping.'
-  if (typeof topic !== 'string') return 'A frame names its topic.'
+  if (type !== 'subscribe' && type !== 'unsubscribe') return 'The type of a frame must be subscribe, unsubscribe or ping.'
+  if (typeof topic !== 'string') return 'A frame must name its topic.'
   if (type === 'unsubscribe') return { type, topic }
-  if (since !== undefined && !isEventId(since)) return "since is an event's id."
+  if (since !== undefined && !isEventId(since)) return 'since must be an event ID.'
   return { type, topic, since }
 }
 
@@ -60,15 +60,15 @@ function parse (text: string): unknown {
   }
 }
 
-/** Makes frames of events; all followers of a topic are sent the same bytes, made once. */
+/** Encodes events as frames. Each event is encoded once for all connections. */
 export class EventFrames {
-  #made = new WeakMap<object, Buffer>()
+  #encoded = new WeakMap<object, Buffer>()
 
   of (topic: string, event: object, text: string): Buffer {
-    const known = this.#made.get(event)
+    const known = this.#encoded.get(event)
     if (known !== undefined) return known
     const frame = Buffer.from(`{"type":"event","topic":"${topic}","event":${text}}`)
-    this.#made.set(event, frame)
+    this.#encoded.set(event, frame)
     return frame
   }
 }

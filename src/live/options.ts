@@ -3,32 +3,32 @@ import { readOrigins } from '../http/origin.ts'
 import { readCount, readDuration, readRecord, readStrings, invalidOption } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 
-/** Who opened a connection. */
+/** The user of a connection. */
 export interface LiveUser {
-  /** undefined: nobody is signed in */
+  /** undefined: not signed in */
   readonly userId: string | undefined
 }
 
-/** Who may follow topics: everybody, whoever is signed in, the user whose id stands in the star's place, or as a function says. */
-export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((visitor: LiveUser, topic: string) => boolean)
+/** Authorizes subscriptions: every client, signed-in users, the user whose ID the star matches, or a function. */
+export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((user: LiveUser, topic: string) => boolean)
 
-/** What live connections may do. */
+/** Options of live connections. */
 export interface LiveOptions {
-  /** exact origins of pages that may open WebSockets, besides the request's own and those of `session.trustedOrigins`; default none */
+  /** exact origins that may open WebSockets, besides the request's own and those of `session.trustedOrigins`; default none */
   origins?: readonly string[]
-  /** by topic, or by how topics begin and a star; the first that fits counts, and what fits none is forbidden. Default `{ events: 'anyone', 'user:*': 'owner' }` */
+  /** rules by topic, or by a prefix and a star; the first match applies, and topics without a match are forbidden; default `{ events: 'anyone', 'user:*': 'owner' }` */
   topics?: Readonly<Record<string, TopicRule>>
-  /** topics that tell their followers who comes and goes: `presence.joined`, `presence.left`; default none */
+  /** topics with presence events, `presence.joined` and `presence.left`; default none */
   presence?: readonly string[]
-  /** how often both ends are asked whether they live, a fifth more or less; who is silent for two is gone; default 25 s */
+  /** interval of pings and of renewals in Redis, with 20% jitter; a client without a pong until the next ping is disconnected; default 25 s */
   heartbeat?: Duration
-  /** how long a stopping process takes to send its connections away; default 2.5 s */
+  /** how long a process distributes the closing of its connections at shutdown; default 2.5 s */
   drain?: Duration
-  /** connections of one user in each process; default 20 */
+  /** connections of one user per process; default 20 */
   connectionsPerUser?: number
-  /** connections of one client in each process, counted as rate limits count addresses: an IPv6 network is one client; default 100 */
+  /** connections of one address per process; as in rate limits, an IPv6 subnet is one address; default 100 */
   connectionsPerAddress?: number
-  /** past events that one user, or the anonymous of one client, are sent a second when they resume, eight times as many at once; default 256 */
+  /** replayed events per second for one user, or for the anonymous clients of one address; bursts of eight times as many; default 256 */
   replayedEventsPerSecond?: number
 }
 
@@ -40,16 +40,16 @@ export interface LivePolicy {
   readonly connectionsPerUser: number
   readonly connectionsPerAddress: number
   readonly replayedEventsPerSecond: number
-  readonly mayFollow: (visitor: LiveUser, topic: string) => boolean
+  readonly mayFollow: (user: LiveUser, topic: string) => boolean
   readonly hasPresence: (topic: string) => boolean
 }
 
-/** What one connection, and what all of them, may take. */
+/** Fixed limits of a connection. */
 export const bounds = Object.freeze({
   frameBytes: 16_384,
   fragments: 64,
   topicsPerConnection: 50,
-  /** unsent bytes: who reads slower is sent away, and resumes */
+  /** unsent bytes; a slower client is disconnected and resumes */
   bufferedBytes: 1_048_576,
   framesPerSecond: 20,
   framesAtOnce: 100,
@@ -58,7 +58,7 @@ export const bounds = Object.freeze({
 })
 
 /**
- * Checks what live connections may do.
+ * Resolves the options of live connections.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
@@ -73,19 +73,19 @@ export function resolveLivePolicy (options: LiveOptions = {}): LivePolicy {
     connectionsPerAddress: readCount('live.connectionsPerAddress', options.connectionsPerAddress ?? 100),
     replayedEventsPerSecond: readCount('live.replayedEventsPerSecond', options.replayedEventsPerSecond ?? 256),
     mayFollow: readRules(options.topics ?? { events: 'anyone', 'user:*': 'owner' }),
-    hasPresence: (topic: string) => patterns.some((fits) => fits(topic))
+    hasPresence: (topic: string) => patterns.some((matches) => matches(topic))
   })
 }
 
-/** Topics that begin so are between processes. */
+/** The prefix of internal topics, to which clients cannot subscribe. */
 export const ownTopics = '_'
 
 function readRules (topics: Readonly<Record<string, TopicRule>>): LivePolicy['mayFollow'] {
   const rules = Object.entries(topics).map(([pattern, rule]) => {
     const option = `live.topics.${pattern}`
-    return { fits: readPattern(option, pattern), allows: readRule(option, rule, pattern) }
+    return { matches: readPattern(option, pattern), allows: readRule(option, rule, pattern) }
   })
-  return (visitor, topic) => !topic.startsWith(ownTopics) && rules.find(({ fits }) => fits(topic))?.allows(visitor, topic) === true
+  return (user, topic) => !topic.startsWith(ownTopics) && rules.find(({ matches }) => matches(topic))?.allows(user, topic) === true
 }
 
 function readRule (option: string, rule: unknown, pattern: string): LivePolicy['mayFollow'] {
@@ -93,5 +93,5 @@ function readRule (option: string, rule: unknown, pattern: string): LivePolicy['
   if (rule === 'signed-in') return ({ userId }) => userId !== undefined
   if (rule === 'owner' && pattern.endsWith('*')) return ({ userId }, topic) => userId !== undefined && topic === `${pattern.slice(0, -1)}${userId}`
   if (typeof rule === 'function') return rule as LivePolicy['mayFollow']
-  return invalidOption(option, "'anyone', 'signed-in', 'owner' (of a pattern with a star) or a function", rule)
+  return invalidOption(option, "'anyone', 'signed-in', 'owner' (for a pattern with a star) or a function", rule)
 }

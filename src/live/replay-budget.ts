@@ -1,30 +1,30 @@
-/** What a replay costs before it is known how many events it has: Redis reads a page of so many. */
+/** Charged when a replay starts, before its number of events is known: one page of the log. */
 const pageEvents = 64
-/** A client that was idle may replay the events of so many seconds at once. */
+/** An idle client may replay the events of this many seconds at once. */
 const burstSeconds = 8
-/** Below so many clients none is forgotten. */
+/** Clients with a full budget are removed above this number of clients. */
 const sweepFrom = 1000
 
 interface Allowance {
-  /** replayed events that the client may have now; below zero after a replay larger than was left */
+  /** events that may be replayed now; negative after a replay larger than the remaining tokens */
   tokens: number
   filledAt: number
   readonly waiting: Set<() => void>
   timer: NodeJS.Timeout | undefined
 }
 
-/** What a replay in progress costs. */
+/** Charges a replay in progress. */
 export interface ReplayMeter {
   /** one event was replayed */
   count (): void
-  /** the replay is over; what it did not use of the page is given back */
+  /** the replay has ended; refunds the unused part of the page */
   finish (): void
 }
 
 /**
- * Bounds how many past events clients are sent: a token bucket of events for each client, on all its connections together.
+ * Limits replayed events: one token bucket per client for all its connections.
  *
- * A replay begins while the client has tokens, and waits otherwise. It is not refused: a client that resumes after an outage loses nothing.
+ * A replay starts when the client has a token, and waits otherwise. It is not rejected: a client that resumes after an outage loses nothing.
  */
 export class ReplayBudget {
   readonly #perSecond: number
@@ -38,10 +38,10 @@ export class ReplayBudget {
   }
 
   /**
-   * Begins a replay as soon as the client may have one, at once where that is now.
+   * Starts a replay as soon as the client has a token, synchronously if it has one now.
    *
-   * @returns cancels it, when it has not begun
-   * @throws what `start` throws, when it begins at once
+   * @returns cancels the replay unless it has started
+   * @throws what `start` throws, if it is called synchronously
    */
   begin (client: string, start: (meter: ReplayMeter) => void): () => void {
     const allowance = this.#allowanceOf(client)
@@ -101,7 +101,7 @@ export class ReplayBudget {
     return allowance
   }
 
-  /** Forgets clients whose allowance is full again: they are like new ones. */
+  /** Removes clients with a full allowance: a new entry would be the same. */
   #sweep (): void {
     for (const [client, allowance] of this.#clients) if (allowance.waiting.size === 0 && this.#fill(allowance) >= this.#capacity) this.#clients.delete(client)
     this.#sweepAt = Math.max(sweepFrom, this.#clients.size * 2)

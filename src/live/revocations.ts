@@ -8,7 +8,7 @@ export interface SignedOut {
   readonly devices: readonly string[]
 }
 
-/** What tells of sessions that this process has ended. */
+/** Notifies of sessions that this process has ended. */
 export interface SessionsSource {
   onRevoked (listener: (signedOut: SignedOut) => void): unknown
 }
@@ -16,9 +16,9 @@ export interface SessionsSource {
 const topic = `${ownTopics}sessions`
 
 /**
- * Lets a session that ends anywhere end its connections everywhere.
+ * Closes the connections of a revoked session in all processes.
  *
- * @param onFailure told when other processes could not be told: they notice with the next heartbeat
+ * @param onFailure called when the revocation could not be published; other processes then detect it with the next heartbeat
  */
 export function followRevocations (sessions: SessionsSource, events: Bus, connections: Connections, onFailure: (error: unknown) => void): void {
   sessions.onRevoked((signedOut) => {

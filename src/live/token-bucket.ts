@@ -1,4 +1,4 @@
-/** Allows so many at once, and so many a second after that. */
+/** A token bucket: `capacity` tokens at once, refilled with `perSecond` tokens a second. */
 export class TokenBucket {
   #tokens: number
   #filledAt = performance.now()
@@ -10,7 +10,7 @@ export class TokenBucket {
     this.#perSecond = perSecond
   }
 
-  /** @returns whether there was one to take */
+  /** @returns whether a token was available */
   take (now = performance.now()): boolean {
     this.#tokens = Math.min(this.#capacity, this.#tokens + (now - this.#filledAt) / 1000 * this.#perSecond)
     this.#filledAt = now

@@ -7,11 +7,11 @@ import { closeCodes, EventFrames, readFrame } from './frame.ts'
 import type { CloseReason, ServerFrame } from './frame.ts'
 import { bounds } from './options.ts'
 
-/** How long a client may take to answer a close. */
+/** How long a client may take to reply to a close frame. */
 const closeTimeoutMs = 1000
 const frames = new EventFrames()
 
-/** A client at a WebSocket: JSON text frames both ways, see docs/events.md. */
+/** A live connection over a WebSocket: JSON text frames in both directions, see docs/events.md. */
 export class WebSocketConnection extends LiveConnection {
   readonly kind = 'websocket'
   #socket: WebSocket
@@ -23,7 +23,7 @@ export class WebSocketConnection extends LiveConnection {
     this.#socket = socket
     socket.on('message', (data, isBinary) => this.#onMessage(data.toString(), isBinary))
     socket.on('pong', () => { this.#isAlive = true })
-    // Pings that a client sends count too: each of them makes us write.
+    // A client's pings count too: each causes a pong.
     socket.on('ping', () => this.#consumeToken())
     socket.on('close', () => this.ended())
     socket.on('error', () => socket.terminate())
@@ -71,25 +71,25 @@ export class WebSocketConnection extends LiveConnection {
     try {
       this.follow(topic, since)
     } catch (error) {
-      this.#send({ type: 'error', ...this.#toldOf(error), topic: topic.slice(0, 128) })
+      this.#send({ type: 'error', ...this.#describeError(error), topic: topic.slice(0, 128) })
     }
   }
 
-  /** A rule of the app may throw anything, and a client learns nothing from that. */
-  #toldOf (error: unknown): { code: string, detail: string } {
+  /** A topic rule of the app may throw anything; the client must not see it. */
+  #describeError (error: unknown): { code: string, detail: string } {
     if (error instanceof Error && 'code' in error && 'statusCode' in error) return { code: String(error.code), detail: error.message }
     this.deps.onFailure(error)
-    return { code: 'PRISM_ERR_INTERNAL', detail: 'Something went wrong here.' }
+    return { code: 'PRISM_ERR_INTERNAL', detail: 'Internal error.' }
   }
 
-  /** @returns whether the client had not used up what it may send */
+  /** @returns whether the client may send a frame; closes the connection otherwise */
   #consumeToken (): boolean {
     if (this.#tokenBucket.take()) return true
     this.close('flood')
     return false
   }
 
-  /** Answers are bounded too: who asks and does not read is sent away. */
+  /** Replies count as well: a client that sends frames and does not read is disconnected. */
   #send (frame: ServerFrame): void {
     this.#socket.send(JSON.stringify(frame))
     if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')

@@ -6,75 +6,75 @@ import { tooLate } from './script-reply.ts'
 import type { ScriptReply } from './script-reply.ts'
 import type { QuotaCost } from './quota.ts'
 
-/** What is asked of Redis for one request. */
+/** One request's check in Redis. */
 export interface QuotaRequest {
-  /** what the name is unique in; left out: in all that leave it out */
+  /** the namespace of the name; by default shared by all checks without one */
   readonly scope?: object
-  /** the same for requests that ask the same, and for no other */
+  /** identical for identical checks, and only for those: they are coalesced */
   readonly name: string
-  /** one for each term; in a Cluster all of one slot */
+  /** one for each quota; in a Cluster all in one slot */
   readonly keys: readonly string[]
   readonly costs: readonly QuotaCost[]
-  /** nothing is taken unless this session lives; in a Cluster it is in the keys' slot */
+  /** nothing is consumed unless this session is valid; in a Cluster it is in the keys' slot */
   readonly session?: { readonly key: string, readonly devices: readonly string[] }
-  /** whether a term takes a place */
-  readonly hasPlaces?: boolean
+  /** whether a quota limits concurrency */
+  readonly hasSlots?: boolean
 }
 
-/** When a tick's asks were made: the first of them, for they leave together. */
+/** The clock of a tick's checks, which are sent together: the time of the first of them. */
 export interface TickClock {
-  /** on the process's clock */
+  /** on the process's clock, milliseconds */
   readonly askedAt: number
-  /** when they are too old to be heeded, by Redis's */
+  /** by Redis's clock: a check that is executed later counts nothing */
   readonly deadlineMs: number
 }
 
-/** The way to Redis, and who hears what came back. */
+/** Sends checks to Redis and receives their replies. */
 export interface ReplySink {
   ask (keys: readonly string[], args: readonly Argument[]): ScriptOperation<ScriptReply>
-  heard (reply: ScriptReply, askedAt: number): void
+  onReply (reply: ScriptReply, askedAt: number): void
 }
 
-/** All identical requests of a tick, which are one ask. */
+/** All identical checks of a tick, sent as one script call. */
 export class CoalescedCheck extends PendingReply<ScriptReply> implements ReplyListener<ScriptReply> {
-  /** what the places are called that are granted; undefined where none is asked for */
+  /** prefix of the IDs of granted slots; undefined without a concurrency quota */
   readonly lease: string | undefined
-  readonly #moment: TickClock
-  readonly #wire: ReplySink
+  readonly #clock: TickClock
+  readonly #sink: ReplySink
   readonly #operation: ScriptOperation<ScriptReply>
   #size = 0
-  #isAskedAgain = false
+  #isRetried = false
 
-  /** @param args how many ask, the deadline, the terms: those of one request, and perhaps of others that ask for themselves */
-  constructor ({ keys, session }: QuotaRequest, args: readonly Argument[], lease: string | undefined, moment: TickClock, wire: ReplySink) {
+  /** @param args count, deadline and quotas; other checks may share the array */
+  constructor ({ keys, session }: QuotaRequest, args: readonly Argument[], lease: string | undefined, clock: TickClock, sink: ReplySink) {
     super()
     this.lease = lease
-    this.#moment = moment
-    this.#wire = wire
-    this.#operation = wire.ask(session === undefined ? keys : [...keys, session.key], args)
+    this.#clock = clock
+    this.#sink = sink
+    this.#operation = sink.ask(session === undefined ? keys : [...keys, session.key], args)
     this.#operation.subscribe(this)
   }
 
   /** On the process's clock. */
   get askedAt (): number {
-    return this.#moment.askedAt
+    return this.#clock.askedAt
   }
 
-  /** The arguments leave at the end of the tick: until then one more may join. Returns its place, from 1. */
+  /** Adds a request, possible until the end of the tick. Returns its position, from 1. */
   add (): number {
     this.#size += 1
-    // Until then they may be those of other rows too.
+    // Copy: other checks may share the array.
     if (this.#size > 1) this.#operation.args = this.#operation.args.with(0, this.#size)
     return this.#size
   }
 
   onReply (reply: ScriptReply): void {
-    if (!this.#isAskedAgain) this.#wire.heard(reply, this.askedAt)
-    // Too late though it was waited for: Redis's clock was set forward, or it is another Redis. Then without a deadline.
-    if (reply.granted !== tooLate || this.#isAskedAgain) return this.resolve(reply)
-    this.#isAskedAgain = true
+    if (!this.#isRetried) this.#sink.onReply(reply, this.askedAt)
+    // Rejected as too late although the caller still waits: Redis's clock was set forward, or the server is another. Retry without a deadline.
+    if (reply.granted !== tooLate || this.#isRetried) return this.resolve(reply)
+    this.#isRetried = true
     const [asked = 1, , ...rest] = this.#operation.args
-    this.#wire.ask(this.#operation.keys, [asked, 0, ...rest]).subscribe(this)
+    this.#sink.ask(this.#operation.keys, [asked, 0, ...rest]).subscribe(this)
   }
 
   onError (error: Error): void {
@@ -82,7 +82,7 @@ export class CoalescedCheck extends PendingReply<ScriptReply> implements ReplyLi
   }
 }
 
-/** What the place of the request is called that stands at a place of a row. */
-export function leaseOf (lease: string, place: number): string {
-  return `${lease}.${place}`
+/** The ID of the slot of the request at a position of a coalesced check. */
+export function leaseOf (lease: string, position: number): string {
+  return `${lease}.${position}`
 }

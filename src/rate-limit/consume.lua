@@ -1,16 +1,16 @@
--- Takes units from every policy of one request, or from none; identical requests of one moment ask together.
--- KEYS[p]    counter of policy p  string, tagged by its algorithm; of places a sorted set; expires when it says nothing any more
--- KEYS[p+1]  session              perhaps: hash, as session/load.lua reads it; without a live one nothing is taken
--- ARGV[1]    asked                how many identical requests ask; as many as fit are granted; 0 only looks
--- ARGV[2]    deadlineMs           by Redis's clock; who is read later has given up, and is not counted; 0 for none
--- ARGV[2+p]  terms of policy p    'algorithm quota windowMs grain cost'; grain: ms a bucket (sliding) or the burst (gcra)
--- ARGV[3+p]  device               'l' and the session's fields, the first that is there counts
--- ARGV[4+p]  lease                'i' and, where a policy has places, what those who are granted one are called: this, a point, and 1, 2, 3, …
--- returns    'granted nowMs', then for each policy ' remaining resetMs retryMs': until more comes, until one more fits
---            granted -1: too late; -2: no such session
--- A refusal only reads, unless a counter has no end or comes from the future: after a clock was set back it counts as of now.
--- A busy server runs this more than all else: what is dear is done once a call. That is reading all counters, the making of functions, and
--- numbers from text and to text, which cost as much as half a command. One text is returned: a reply costs by its elements.
+-- Consumes units from every policy of a request, or from none. Identical requests of one tick are checked together.
+-- KEYS[p]    counter of policy p  string, tagged by its algorithm, or a sorted set of concurrency slots; expires when it is empty
+-- KEYS[p+1]  session              optional: hash as in session/load.lua; without a valid session nothing is consumed
+-- ARGV[1]    asked                number of identical requests; as many as fit are granted; 0 consumes nothing
+-- ARGV[2]    deadlineMs           by Redis's clock; afterwards the caller has timed out, and nothing is consumed; 0 for none
+-- ARGV[2+p]  terms of policy p    'algorithm quota windowMs grain cost'; grain: bucket length in ms (sliding) or burst (gcra)
+-- ARGV[3+p]  device               optional: 'l ' and the session's hash fields; the first that exists counts
+-- ARGV[4+p]  lease                optional: 'i ' and the prefix of slot IDs, which are '<prefix>.1', '<prefix>.2', …
+-- returns    'granted nowMs', then for each policy ' remaining resetMs retryMs': ms until more units come, ms until one more request fits
+--            granted -1: after the deadline; -2: no valid session
+-- A rejection only reads, unless a counter has no expiry or lies in the future because the clock was set back: then it counts as of now.
+-- This is the busiest script: reading the counters, creating functions and converting numbers, which cost as much as half a command each,
+-- are done once a call. The reply is one string: the cost of a reply grows with its elements.
 local call, byte, sub, format, match = redis.call, string.byte, string.sub, string.format, string.match
 local pack, peel, floor, ceil, max = struct.pack, struct.unpack, math.floor, math.ceil, math.max
 local numbers, texts = {}, {}
@@ -25,18 +25,18 @@ end
 local nowUs, nowText = time[1] * 1000000 + time[2], ' ' .. text(nowMs)
 local oneText = '1' .. nowText
 
--- As stored, by key; true for what was changed in place since, and is read again. Another type reads as nothing, and is replaced.
+-- Stored values by key; true if changed in place since and to be read again. A value of another type reads as empty and is replaced.
 local counters, found = {}, #KEYS > 0 and call('MGET', unpack(KEYS)) or {}
 for i = 1, #KEYS do counters[KEYS[i]] = found[i] end
 local function put (key, counter, lifeMs)
   counters[key] = counter
   if counter then call('SET', key, counter, 'PX', text(lifeMs)) else call('DEL', key) end
 end
--- Of the ask under way, by policy; kept between asks to spare the making.
+-- State of the current check by policy; the tables are reused between checks to avoid allocation.
 local met, frees, used, isStored, isHealed = {}, {}, {}, {}, {}
 
--- 's': units used (I4), then buckets: the ms that it ends at (I6) and its units (I4). First the newest, then the others in order.
--- No bucket leaves before all of it is a window old.
+-- 's': units used (I4), then buckets: end in ms (I6) and units (I4). The newest comes first, then the others in order.
+-- A bucket is removed once all of it is older than the window.
 local kept, first, last, newest, newestUnits, oldest = {}, {}, {}, {}, {}, {}
 local function sliding (policy)
   local quota, endMs, goneMs, waitMs = policy.quota, (floor(nowMs / policy.grain) + 1) * policy.grain, nowMs - policy.windowMs, policy.windowMs - nowMs
@@ -70,7 +70,7 @@ local function sliding (policy)
     local from, size, units, others, sum = first[p], last[p], newestUnits[p], '', used[p] + taken
     if newest[p] == endMs and from == 16 and not isHealed[p] and taken > 0 then
       newestUnits[p], counters[key] = units + taken, true
-      return call('SETRANGE', key, '1', pack('>I4I6I4', sum, endMs, units + taken)) -- ends when it ended: that is late enough
+      return call('SETRANGE', key, '1', pack('>I4I6I4', sum, endMs, units + taken)) -- the previous expiry is late enough
     end
     if from < size then others = sub(kept[p], from, size) end
     if newest[p] == endMs then
@@ -98,7 +98,7 @@ local function sliding (policy)
   end
 end
 
--- 'g': the moment, in µs, at which the whole burst is free again (d).
+-- 'g': the time in µs at which the whole burst is available again (d).
 local function gcra (policy)
   local intervalUs = ceil(policy.windowMs * 1000 / policy.quota)
   local burstUs = policy.grain * intervalUs
@@ -122,7 +122,7 @@ local function gcra (policy)
   end
 end
 
--- 'f': the ms at which the window ends (I6), units used in it (I4).
+-- 'f': end of the window in ms (I6), units used in it (I4).
 local function fixed (policy)
   local endMs = (floor(nowMs / policy.windowMs) + 1) * policy.windowMs
   local lifeMs = endMs - nowMs
@@ -145,13 +145,13 @@ local function fixed (policy)
   end
 end
 
--- 'p': each request under way by the ms at which its place ends, unless it is kept. When one is given back nobody knows.
+-- 'p': sorted set of leases by expiry in ms; requests in progress renew theirs. When a slot is released is unknown.
 local lease = ''
-local function places (policy)
+local function concurrency (policy)
   local endMs = nowMs + policy.windowMs
   local endText, lifeText, unknownMs = text(endMs), text(policy.windowMs), 1000
 
-  -- After a clock was set back, an end may lie further ahead than any lease is long.
+  -- Leases that expire later than a new one are left over from before the clock was set back, and do not count.
   function policy.read (p, _, key)
     local held = redis.pcall('ZCOUNT', key, '(' .. text(nowMs), endText)
     isHealed[p] = type(held) == 'table'
@@ -166,8 +166,8 @@ local function places (policy)
     end
     if taken == 0 then return end
     local hasEnded = call('ZCARD', key) > used[p]
-    -- Before others are removed: while a Cluster moves the slot, a key that is gone must not be touched again.
-    for place = 1, taken do call('ZADD', key, endText, lease .. '.' .. text(place)) end
+    -- Add before removing: while a Cluster migrates the hash slot, a key that became empty must not be touched again.
+    for index = 1, taken do call('ZADD', key, endText, lease .. '.' .. text(index)) end
     if hasEnded then
       call('ZREMRANGEBYSCORE', key, '-inf', text(nowMs))
       call('ZREMRANGEBYSCORE', key, '(' .. endText, '+inf')
@@ -180,7 +180,7 @@ local function places (policy)
   end
 end
 
-local algorithms, policies = { s = sliding, g = gcra, f = fixed, p = places }, {}
+local algorithms, policies = { s = sliding, g = gcra, f = fixed, p = concurrency }, {}
 local function policyOf (terms)
   local tag, quota, windowMs, grain, cost = match(terms, '^(%a) (%d+) (%d+) (%d+) (%d+)$')
   local policy = { quota = tonumber(quota), windowMs = tonumber(windowMs), grain = tonumber(grain), cost = tonumber(cost) }
@@ -200,7 +200,7 @@ local function isLive (key, devices)
   return false
 end
 
--- each ask
+-- each check
 local asked, deadlineMs, policyCount, extra = number(ARGV[1]), number(ARGV[2]), #KEYS, ARGV[#ARGV]
 if deadlineMs > 0 and nowMs > deadlineMs then return '-1' .. nowText end
 if byte(extra) == 105 then
@@ -222,7 +222,7 @@ for p = 1, policyCount do
   if cost * granted > free then granted = max(0, floor(free / cost)) end
 end
 
-local answer = granted == 1 and oneText or text(granted) .. nowText
+local reply = granted == 1 and oneText or text(granted) .. nowText
 for p = 1, policyCount do
   local key, policy = KEYS[p], met[p]
   local cost = policy.cost
@@ -230,6 +230,6 @@ for p = 1, policyCount do
   if taken > 0 or (asked > 0 and isStored[p] and (isHealed[p] or call('PTTL', key) < 0)) then policy.write(p, taken, key) end
   local free = frees[p] - taken
   local resetMs, retryMs = policy.wait(p, cost - free)
-  answer = answer .. ' ' .. (texts[free] or text(max(0, free))) .. ' ' .. (texts[resetMs] or text(resetMs)) .. ' ' .. (texts[retryMs] or text(retryMs))
+  reply = reply .. ' ' .. (texts[free] or text(max(0, free))) .. ' ' .. (texts[resetMs] or text(resetMs)) .. ' ' .. (texts[retryMs] or text(retryMs))
 end
-return answer
+return reply

@@ -1,36 +1,36 @@
 import type { Slot } from './concurrency-slots.ts'
 import type { QuotaStatus } from './script-reply.ts'
 
-/** What became of a claim. */
+/** The result of a check. */
 export interface RequestDecision {
   readonly isAllowed: boolean
-  /** in the order of the terms; undefined where nobody knows */
+  /** in the order of the request's quotas; undefined if unknown */
   readonly statuses: readonly (QuotaStatus | undefined)[]
-  /** what the request holds until it releases it */
+  /** concurrency slots that the request holds until it releases them */
   readonly slots?: readonly Slot[]
-  /** the session that its cookie names is dead: it was counted as if none had come */
-  readonly isStranger?: boolean
-  /** {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE, where a policy is `closed` and Redis could not be asked */
+  /** the cookie's session has ended: the request was counted as anonymous */
+  readonly isAnonymous?: boolean
+  /** {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE, where a policy is `closed` and Redis is unavailable */
   readonly failure?: Error
 }
 
-/** Terms of one request that were asked apart from the others. */
+/** The result for those quotas of a request that were checked in a separate call. */
 export interface PartialDecision {
-  /** which of the request's terms these are */
-  readonly terms: readonly number[]
-  /** counted, but refuses nothing */
-  readonly isObserved: boolean
+  /** indexes of these quotas in the request */
+  readonly indexes: readonly number[]
+  /** counted, but rejects nothing */
+  readonly isDryRun: boolean
   readonly decision: RequestDecision
 }
 
-/** Joins what was asked apart: a request passes when no part refuses it, and holds no place when one does. */
+/** Merges separate checks: the request is allowed if no part rejects it; otherwise all of its slots are released. */
 export function mergeDecisions (parts: readonly PartialDecision[]): RequestDecision {
   const failed = parts.find(({ decision }) => decision.failure !== undefined)
-  const isAllowed = failed === undefined && parts.every(({ decision, isObserved }) => decision.isAllowed || isObserved)
+  const isAllowed = failed === undefined && parts.every(({ decision, isDryRun }) => decision.isAllowed || isDryRun)
   const slots = parts.flatMap(({ decision }) => decision.slots ?? [])
   if (!isAllowed) for (const slot of slots) slot.release()
   if (failed !== undefined) return failed.decision
   const statuses: (QuotaStatus | undefined)[] = []
-  for (const { terms, decision } of parts) terms.forEach((term, at) => { statuses[term] = decision.statuses[at] })
-  return { isAllowed, statuses, slots: isAllowed ? slots : [], isStranger: parts.some(({ decision }) => decision.isStranger === true) }
+  for (const { indexes, decision } of parts) indexes.forEach((index, at) => { statuses[index] = decision.statuses[at] })
+  return { isAllowed, statuses, slots: isAllowed ? slots : [], isAnonymous: parts.some(({ decision }) => decision.isAnonymous === true) }
 }

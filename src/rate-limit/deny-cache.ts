@@ -1,55 +1,55 @@
 import { LRUCache } from 'lru-cache'
 import type { QuotaStatus } from './script-reply.ts'
 
-/** Who has no room until when, on the clock of `performance.now()`. */
-interface Refused {
+/** A rejection by Redis; instants of `performance.now()`. */
+interface Denial {
   readonly cost: number
   readonly remaining: number
   readonly resetAt: number
   readonly retryAt: number
-  /** when Redis is asked again whether this still stands: another process may have reset it */
-  lookAt: number
+  /** when to verify the denial in Redis: another process may have reset the counter */
+  verifyAt: number
 }
 
-const refusalsKept = 10_000
-const lookEveryMs = 10_000
+const maxDenials = 10_000
+const verifyEveryMs = 10_000
 
 /**
- * Remembers who was refused, until the time that Redis named: a blocked client costs Redis nothing.
+ * Stores rejections until the time that Redis returned: further requests of the client are rejected without Redis.
  *
- * A time counts from before Redis was asked, so it ends a round trip early rather than a millisecond late: then Redis decides.
+ * Times count from the request to Redis, so that an entry expires up to a round trip early and never late.
  */
 export class DenyCache {
-  #refusals = new LRUCache<string, Refused>({ max: refusalsKept })
+  #denials = new LRUCache<string, Denial>({ max: maxDenials })
 
-  /** Nobody is known to be refused. */
+  /** No client is denied. */
   get isEmpty (): boolean {
-    return this.#refusals.size === 0
+    return this.#denials.size === 0
   }
 
-  /** What a counter is known to say to a request of this cost; undefined when it may have room. */
+  /** The status that denies a request of this cost; undefined if the request may be allowed. */
   status (key: string, cost: number, now: number): QuotaStatus | undefined {
-    const refused = this.#refusals.get(key)
-    if (refused === undefined || cost < refused.cost) return undefined
-    if (refused.retryAt > now) return { remaining: refused.remaining, resetMs: Math.max(0, refused.resetAt - now), retryMs: refused.retryAt - now }
-    this.#refusals.delete(key)
+    const denial = this.#denials.get(key)
+    if (denial === undefined || cost < denial.cost) return undefined
+    if (denial.retryAt > now) return { remaining: denial.remaining, resetMs: Math.max(0, denial.resetAt - now), retryMs: denial.retryAt - now }
+    this.#denials.delete(key)
     return undefined
   }
 
-  /** Keeps a refusal that was asked for at an instant. */
+  /** Stores a rejection. @param askedAt when the check was sent, of `performance.now()` */
   keep (key: string, cost: number, status: QuotaStatus, askedAt: number): void {
-    this.#refusals.set(key, { cost, remaining: status.remaining, resetAt: askedAt + status.resetMs, retryAt: askedAt + status.retryMs, lookAt: askedAt + lookEveryMs })
+    this.#denials.set(key, { cost, remaining: status.remaining, resetAt: askedAt + status.resetMs, retryAt: askedAt + status.retryMs, verifyAt: askedAt + verifyEveryMs })
   }
 
-  /** Whether it is time to look whether a refusal still stands; true once, for one who looks. */
+  /** Whether a denial is due to be verified in Redis; true for one caller per interval. */
   isDue (key: string, now: number): boolean {
-    const refused = this.#refusals.get(key)
-    if (refused === undefined || refused.lookAt > now) return false
-    refused.lookAt = now + lookEveryMs
+    const denial = this.#denials.get(key)
+    if (denial === undefined || denial.verifyAt > now) return false
+    denial.verifyAt = now + verifyEveryMs
     return true
   }
 
   delete (key: string): void {
-    this.#refusals.delete(key)
+    this.#denials.delete(key)
   }
 }

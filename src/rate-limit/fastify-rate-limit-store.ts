@@ -6,7 +6,7 @@ import { bucketMsOf, quotaCostOf } from './quota.ts'
 import type { QuotaCost } from './quota.ts'
 import { LimitStore } from './redis-store.ts'
 
-/** What @fastify/rate-limit is told: more than `max` is refused. */
+/** The result for @fastify/rate-limit, which rejects if `current` exceeds `max`. */
 export interface ForeignCount {
   current: number
   ttl: number
@@ -14,12 +14,12 @@ export interface ForeignCount {
 
 type Callback = (error: Error | null, result?: ForeignCount) => void
 
-/** The scope or route that a store of @fastify/rate-limit counts for. */
+/** The options that @fastify/rate-limit passes for a scope or route. */
 interface ForeignOptions {
   routeInfo?: { method?: string | readonly string[], url?: string }
 }
 
-/** A store of @fastify/rate-limit 11, as its own types have it. */
+/** A store of @fastify/rate-limit 11, as its types declare it. */
 export interface ForeignStore {
   incr (key: string, callback: Callback, timeWindow: number, max: number): void
   read (key: string, callback: Callback, timeWindow: number, max: number): void
@@ -27,33 +27,33 @@ export interface ForeignStore {
 }
 
 /**
- * Makes the `store` option of @fastify/rate-limit, for apps that keep it: our sliding counter under its hooks.
+ * Creates the `store` option of @fastify/rate-limit: this package's sliding window for its hooks.
  *
- * No window of any position holds more than `max`, a refusal costs Redis no write, HEAD counts as GET, and asks leave with the tick.
+ * No window at any position exceeds `max`, a rejection costs Redis no write, HEAD counts as GET, and checks are sent in the tick's batch.
  *
- * @param pool where `redisPool` is decorated, or anything with its batch and keyspace
+ * @param pool `fastify.redisPool`, or an object with its batch and keyspace
  */
 export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: Keys }): new (options: object) => ForeignStore {
   const store = new LimitStore(batch)
 
   return class PrismStore implements ForeignStore {
-    #spell: (kind: string, who: string) => string
+    #keyOf: (kind: string, who: string) => string
 
     constructor (options: ForeignOptions) {
       const { method, url } = options.routeInfo ?? {}
       const methods = [method ?? []].flat().filter((each) => each !== 'HEAD')
-      this.#spell = keyspace.rateLimit(url === undefined ? 'foreign' : `${methods.join('+') || 'GET'}:${url}`)
+      this.#keyOf = keyspace.rateLimit(url === undefined ? 'foreign' : `${methods.join('+') || 'GET'}:${url}`)
     }
 
     incr (key: string, callback: Callback, timeWindow: number, max: number): void {
-      const [spelled, costs] = [this.#spell('foreign', key), termsOf(max, timeWindow)]
+      const [spelled, costs] = [this.#keyOf('foreign', key), termsOf(max, timeWindow)]
       const check = store.take({ name: `${spelled} ${costs[0].text}`, keys: [spelled], costs })
-      const place = check.add()
-      check.promise().then((reply) => callback(null, countOf(decisionOf(reply, place, costs), max)), (error: Error) => callback(error))
+      const position = check.add()
+      check.promise().then((reply) => callback(null, countOf(decisionOf(reply, position, costs), max)), (error: Error) => callback(error))
     }
 
     read (key: string, callback: Callback, timeWindow: number, max: number): void {
-      store.peek({ keys: [this.#spell('foreign', key)], costs: termsOf(max, timeWindow) }).then((decision) => callback(null, countOf({ ...decision, isAllowed: true }, max)), (error: Error) => callback(error))
+      store.peek({ keys: [this.#keyOf('foreign', key)], costs: termsOf(max, timeWindow) }).then((decision) => callback(null, countOf({ ...decision, isAllowed: true }, max)), (error: Error) => callback(error))
     }
 
     child (options: ForeignOptions): ForeignStore {

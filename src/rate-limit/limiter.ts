@@ -13,36 +13,36 @@ import type { Failure } from './options.ts'
 import { isConcurrency } from './quota.ts'
 import type { QuotaCost } from './quota.ts'
 import { leaseOf } from './coalesced-check.ts'
-import type { QuotaRequest as Ask, CoalescedCheck } from './coalesced-check.ts'
+import type { QuotaRequest, CoalescedCheck } from './coalesced-check.ts'
 import { DenyCache } from './deny-cache.ts'
 import { LimitStore } from './redis-store.ts'
 import type { RequestDecision } from './decision.ts'
 
-/** What a request claims of several counters: all of them, or none. */
-export interface CheckRequest extends Ask {
-  /** for each term, what to do while Redis cannot be asked */
+/** A check of several quotas: all are consumed, or none. */
+export interface CheckRequest extends QuotaRequest {
+  /** the failure mode of each quota */
   readonly failures: readonly Failure[]
-  /** what is claimed instead when the session is dead */
+  /** the check to make instead if the session has ended */
   readonly withoutSession?: () => CheckRequest
 }
 
-const deadKept = 10_000
-const deadForMs = 10_000
+const maxDeadSessions = 10_000
+const deadSessionTtlMs = 10_000
 
 /**
- * Counts in Redis; in memory, whoever Redis has refused until a time; and in the process, as each policy says, while Redis cannot be asked.
+ * Checks quotas in Redis. Rejects denied clients from the deny cache, and applies the policies' failure modes while Redis is unavailable.
  */
 export class Limiter {
   readonly store: LimitStore
   readonly #slots: ConcurrencySlots
   #fallback = new LocalFallback()
   #denyCache = new DenyCache()
-  /** sessions that Redis did not know: their cookies count for nothing */
-  #deadSessions = new LRUCache<string, true>({ max: deadKept, ttl: deadForMs })
+  /** sessions that do not exist in Redis: requests with their cookies are counted as anonymous */
+  #deadSessions = new LRUCache<string, true>({ max: maxDeadSessions, ttl: deadSessionTtlMs })
 
-  readonly #judges: DecisionMaker = {
-    decide: (request, reply, check, place) => this.#decide(request, reply, check, place),
-    withoutRedis: (request, error, check, place) => this.#withoutRedis(request, error, check, place)
+  readonly #decisionMaker: DecisionMaker = {
+    decide: (request, reply, check, position) => this.#decide(request, reply, check, position),
+    withoutRedis: (request, error, check, position) => this.#withoutRedis(request, error, check, position)
   }
 
   constructor (batch: Batch) {
@@ -51,25 +51,25 @@ export class Limiter {
   }
 
   /**
-   * States what a request claims; what Redis is asked leaves with the tick.
+   * Checks a request's quotas; the operation is sent at the end of the tick.
    *
-   * @returns at once where memory knows; never rejects, for a request may end before it looks
+   * @returns resolved already if the deny cache decides; a Redis failure resolves by failure mode, and does not reject
    */
   check (request: CheckRequest): PendingReply<RequestDecision> {
-    if (request.session !== undefined && request.withoutSession !== undefined && this.#deadSessions.has(nameOf(request.session))) return this.#askAsStranger(request.withoutSession)
-    const shielded = this.#denyCache.isEmpty ? undefined : this.#shielded(request)
-    if (shielded !== undefined) return PendingReply.of(shielded)
-    return new PendingDecision(request, this.store.take(request), this.#judges)
+    if (request.session !== undefined && request.withoutSession !== undefined && this.#deadSessions.has(nameOf(request.session))) return this.#checkAsAnonymous(request.withoutSession)
+    const denied = this.#denyCache.isEmpty ? undefined : this.#denied(request)
+    if (denied !== undefined) return PendingReply.of(denied)
+    return new PendingDecision(request, this.store.take(request), this.#decisionMaker)
   }
 
-  /** Forgets what was counted under these keys. */
+  /** Deletes the counters of these keys. */
   async reset (keys: readonly string[]): Promise<void> {
     for (const key of keys) this.#denyCache.delete(key)
     await this.store.reset(keys)
-    for (const key of keys) this.#denyCache.delete(key) // an answer may have come while the reset was under way
+    for (const key of keys) this.#denyCache.delete(key) // a reply may have arrived during the reset
   }
 
-  /** Redis is back, or is another: what is under way is told to it. */
+  /** Redis is available again or was replaced: renews the held slots. */
   recover (): void {
     this.#slots.recover()
   }
@@ -78,27 +78,27 @@ export class Limiter {
     this.#slots.close()
   }
 
-  #decide (request: CheckRequest, reply: ScriptReply, check: CoalescedCheck, place: number): PendingReply<RequestDecision> | RequestDecision {
+  #decide (request: CheckRequest, reply: ScriptReply, check: CoalescedCheck, position: number): PendingReply<RequestDecision> | RequestDecision {
     if (reply.granted === noSession && request.session !== undefined && request.withoutSession !== undefined) {
-      // An ended session never lives again, but a Redis that lags behind may not know a new one yet.
+      // Limited to 10 s: an ended session never becomes valid, but a replica that lags may not have a new one yet.
       this.#deadSessions.set(nameOf(request.session), true)
-      return this.#askAsStranger(request.withoutSession)
+      return this.#checkAsAnonymous(request.withoutSession)
     }
-    const decision = decisionOf(reply, place, request.costs)
-    if (!decision.isAllowed) this.#keep(request, decision.statuses, check.askedAt)
-    else if (check.lease !== undefined) return { ...decision, slots: this.#hold(request, leaseOf(check.lease, place)) }
+    const decision = decisionOf(reply, position, request.costs)
+    if (!decision.isAllowed) this.#storeDenials(request, decision.statuses, check.askedAt)
+    else if (check.lease !== undefined) return { ...decision, slots: this.#holdSlots(request, leaseOf(check.lease, position)) }
     return decision
   }
 
-  #askAsStranger (withoutSession: () => CheckRequest): PendingReply<RequestDecision> {
-    return this.check(withoutSession()).map((decision) => ({ ...decision, isStranger: true }))
+  #checkAsAnonymous (withoutSession: () => CheckRequest): PendingReply<RequestDecision> {
+    return this.check(withoutSession()).map((decision) => ({ ...decision, isAnonymous: true }))
   }
 
-  #hold ({ keys, costs }: CheckRequest, lease: string): Slot[] {
-    return keys.filter((_, index) => isPlaceAt(costs, index)).map((key) => this.#slots.hold(key, lease))
+  #holdSlots ({ keys, costs }: CheckRequest, lease: string): Slot[] {
+    return keys.filter((_, index) => isConcurrencyAt(costs, index)).map((key) => this.#slots.hold(key, lease))
   }
 
-  #shielded ({ keys, costs }: CheckRequest): RequestDecision | undefined {
+  #denied ({ keys, costs }: CheckRequest): RequestDecision | undefined {
     const now = performance.now()
     let statuses: (QuotaStatus | undefined)[] | undefined
     for (let index = 0; index < keys.length; index++) {
@@ -106,25 +106,25 @@ export class Limiter {
       if (status === undefined) continue
       statuses ??= new Array<undefined>(keys.length)
       statuses[index] = status
-      if (this.#denyCache.isDue(keys[index] ?? '', now)) this.#look(keys, costs, index)
+      if (this.#denyCache.isDue(keys[index] ?? '', now)) this.#verifyDenial(keys, costs, index)
     }
     return statuses && { isAllowed: false, statuses }
   }
 
-  #keep ({ keys, costs }: CheckRequest, statuses: readonly QuotaStatus[], askedAt: number): void {
+  #storeDenials ({ keys, costs }: CheckRequest, statuses: readonly QuotaStatus[], askedAt: number): void {
     statuses.forEach((status, index) => {
-      if (status.retryMs > 0 && !isPlaceAt(costs, index)) this.#denyCache.keep(keys[index] ?? '', costs[index]?.cost ?? 1, status, askedAt)
+      if (status.retryMs > 0 && !isConcurrencyAt(costs, index)) this.#denyCache.keep(keys[index] ?? '', costs[index]?.cost ?? 1, status, askedAt)
     })
   }
 
   /** Another process may have reset this counter. */
-  #look (keys: readonly string[], costs: CheckRequest['costs'], index: number): void {
+  #verifyDenial (keys: readonly string[], costs: CheckRequest['costs'], index: number): void {
     this.store.peek({ keys: keys.slice(index, index + 1), costs: costs.slice(index, index + 1) })
-      .then(({ isAllowed }) => { if (isAllowed) this.#denyCache.delete(keys[index] ?? '') }, () => {}) // without an answer, what is known stands
+      .then(({ isAllowed }) => { if (isAllowed) this.#denyCache.delete(keys[index] ?? '') }, () => {}) // without a reply the denial stays
   }
 
-  #withoutRedis ({ keys, costs, failures }: CheckRequest, error: Error, { lease }: CoalescedCheck, place: number): RequestDecision {
-    if (lease !== undefined && outcomeUnknown(error)) keys.forEach((key, index) => { if (isPlaceAt(costs, index)) this.#slots.releaseUnconfirmed(key, leaseOf(lease, place)) })
+  #withoutRedis ({ keys, costs, failures }: CheckRequest, error: Error, { lease }: CoalescedCheck, position: number): RequestDecision {
+    if (lease !== undefined && outcomeUnknown(error)) keys.forEach((key, index) => { if (isConcurrencyAt(costs, index)) this.#slots.releaseUnconfirmed(key, leaseOf(lease, position)) })
     if (failures.includes('closed')) {
       const failure = error instanceof RedisUnavailableError ? error : new RedisUnavailableError('a counter could not be read')
       return { isAllowed: false, statuses: failures.map(() => undefined), failure }
@@ -135,45 +135,45 @@ export class Limiter {
   }
 }
 
-/** Who says what becomes of a claim. */
+/** Turns a reply or a failure into a decision. */
 interface DecisionMaker {
-  decide (request: CheckRequest, reply: ScriptReply, check: CoalescedCheck, place: number): PendingReply<RequestDecision> | RequestDecision
-  withoutRedis (request: CheckRequest, error: Error, check: CoalescedCheck, place: number): RequestDecision
+  decide (request: CheckRequest, reply: ScriptReply, check: CoalescedCheck, position: number): PendingReply<RequestDecision> | RequestDecision
+  withoutRedis (request: CheckRequest, error: Error, check: CoalescedCheck, position: number): RequestDecision
 }
 
-/** One claim that waits for Redis, and what becomes of it. */
+/** A check that waits for Redis. */
 class PendingDecision extends PendingReply<RequestDecision> implements ReplyListener<ScriptReply> {
   readonly #request: CheckRequest
   readonly #check: CoalescedCheck
-  readonly #place: number
-  readonly #judges: DecisionMaker
+  readonly #position: number
+  readonly #decisionMaker: DecisionMaker
 
-  constructor (request: CheckRequest, check: CoalescedCheck, judges: DecisionMaker) {
+  constructor (request: CheckRequest, check: CoalescedCheck, decisionMaker: DecisionMaker) {
     super()
     this.#request = request
     this.#check = check
-    this.#judges = judges
-    this.#place = check.add()
+    this.#decisionMaker = decisionMaker
+    this.#position = check.add()
     check.subscribe(this)
   }
 
   onReply (reply: ScriptReply): void {
     try {
-      const decision = this.#judges.decide(this.#request, reply, this.#check, this.#place)
+      const decision = this.#decisionMaker.decide(this.#request, reply, this.#check, this.#position)
       if (decision instanceof PendingReply) decision.subscribe({ onReply: (decision) => this.resolve(decision), onError: (error) => this.reject(error) })
       else this.resolve(decision)
-    } catch (error) { // an app's own function, asked what a stranger costs
+    } catch (error) { // thrown by an app's function for the anonymous check
       this.reject(error as Error)
     }
   }
 
   onError (error: Error): void {
-    this.resolve(this.#judges.withoutRedis(this.#request, error, this.#check, this.#place))
+    this.resolve(this.#decisionMaker.withoutRedis(this.#request, error, this.#check, this.#position))
   }
 }
 
-/** When a place is free again nobody knows, so no refusal for want of one is kept. */
-function isPlaceAt (costs: readonly QuotaCost[], index: number): boolean {
+/** Rejections by a concurrency limit are not cached: when a slot is released is unknown. */
+function isConcurrencyAt (costs: readonly QuotaCost[], index: number): boolean {
   const cost = costs[index]
   return cost !== undefined && isConcurrency(cost)
 }

@@ -1,21 +1,21 @@
 import type { Quota } from './quota.ts'
 import type { QuotaStatus } from './script-reply.ts'
 
-/** One partition's use of one quota, in memory: the same rules as `take.lua`, for a clock that never goes back. */
+/** One partition's use of one quota, in memory. Follows the rules of `consume.lua`, for a monotonic clock. */
 export interface Counter {
-  /** units that may be taken now; below 0 after a quota was lowered */
+  /** units available now; negative after a quota was lowered */
   free (nowMs: number): number
   take (units: number, nowMs: number): void
-  /** @param cost of the request that would be next */
+  /** @param cost of the next request */
   status (cost: number, nowMs: number): QuotaStatus
-  /** What was taken is free again; only places are ever given back. */
+  /** Releases units; only concurrency slots are released. */
   release? (units: number): void
 }
 
-/** When a place is given back nobody knows: so long one waits before asking again. */
-const placeAgainMs = 1000
+/** `retryMs` of a concurrency limit: when a slot is released is unknown. */
+const slotRetryMs = 1000
 
-/** Opens an empty counter for a quota. */
+/** Creates an empty counter for a quota. */
 export function openCounter (quota: Quota): Counter {
   return new counters[quota.algorithm](quota)
 }
@@ -53,7 +53,7 @@ class SlidingCounter implements Counter {
     }
   }
 
-  /** Until so many units have left. */
+  /** Time until enough buckets have left the window. */
   #waitMs (lacking: number, nowMs: number): number {
     if (lacking <= 0) return 0
     const last = this.#buckets.find(({ units }) => (lacking -= units) <= 0)
@@ -150,8 +150,8 @@ class ConcurrencyCounter implements Counter {
 
   status (cost: number): QuotaStatus {
     const free = this.free()
-    return { remaining: Math.max(0, free), resetMs: 0, retryMs: cost <= free ? 0 : placeAgainMs }
+    return { remaining: Math.max(0, free), resetMs: 0, retryMs: cost <= free ? 0 : slotRetryMs }
   }
 }
 
-const counters = { sliding: SlidingCounter, gcra: GcraCounter, fixed: FixedCounter, places: ConcurrencyCounter }
+const counters = { sliding: SlidingCounter, gcra: GcraCounter, fixed: FixedCounter, concurrency: ConcurrencyCounter }

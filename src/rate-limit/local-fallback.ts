@@ -5,23 +5,23 @@ import type { Slot } from './concurrency-slots.ts'
 import type { QuotaCost } from './quota.ts'
 import type { Decision } from './script-reply.ts'
 
-/** How many counters a process keeps while Redis is away; the least used are forgotten first. */
-const countersKept = 50_000
+/** The maximum number of counters; the least recently used are evicted first. */
+const maxCounters = 50_000
 
 /**
- * Counts in this process alone, and only what Redis cannot be asked for. What it has counted ages by its window, and by nothing else: part of a
- * Cluster may be away while another part comes back, and a quota that began again with each recovery would be no quota.
+ * Counters of this process, used only while Redis is unavailable. They are not reset when Redis recovers: part of a Cluster may still be down,
+ * and a reset with each recovery would grant the quota again.
  */
 export class LocalFallback {
-  #counters = new LRUCache<string, Counter>({ max: countersKept })
+  #counters = new LRUCache<string, Counter>({ max: maxCounters })
 
-  /** Takes units from all counters of one request, or from none. */
+  /** Consumes units from all counters of one request, or from none. */
   take (keys: readonly string[], costs: readonly QuotaCost[], nowMs = steadyNow()): Decision & { slots: Slot[] } {
     const asked = costs.map((cost, index) => ({ counter: this.#counter(keys[index] ?? '', cost), cost: cost.cost }))
     const isAllowed = asked.every(({ counter, cost }) => cost === 0 || cost <= counter.free(nowMs))
     if (isAllowed) for (const { counter, cost } of asked) counter.take(cost, nowMs)
-    const places = isAllowed ? asked.flatMap(({ counter, cost }) => counter.release === undefined ? [] : new LocalSlot(counter, cost)) : []
-    return { isAllowed, statuses: asked.map(({ counter, cost }) => counter.status(cost, nowMs)), slots: places }
+    const slots = isAllowed ? asked.flatMap(({ counter, cost }) => counter.release === undefined ? [] : new LocalSlot(counter, cost)) : []
+    return { isAllowed, statuses: asked.map(({ counter, cost }) => counter.status(cost, nowMs)), slots }
   }
 
   #counter (key: string, { quota }: QuotaCost): Counter {
@@ -33,7 +33,7 @@ export class LocalFallback {
   }
 }
 
-/** Gives back once, to the counter that it came from, though that was forgotten since. */
+/** Releases once, to the counter that granted it, even if that has been evicted since. */
 class LocalSlot implements Slot {
   #counter: Counter | undefined
   #units: number
@@ -49,7 +49,7 @@ class LocalSlot implements Slot {
   }
 }
 
-/** Milliseconds since 1970 by a clock that nobody sets back. */
+/** Milliseconds since 1970 by a monotonic clock. */
 function steadyNow (): number {
   return performance.timeOrigin + performance.now()
 }

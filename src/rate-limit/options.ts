@@ -4,79 +4,79 @@ import type { Duration } from '../shared/option-readers.ts'
 import { bucketMsOf, concurrencyQuota } from './quota.ts'
 import type { Algorithm, Quota } from './quota.ts'
 
-/** What happens to a request while Redis cannot be asked. */
+/** What happens to a request while Redis is unavailable. */
 export type Failure = 'local' | 'closed' | 'open'
 
-/** Who is counted; where it cannot be told, the address. */
+/** The partition key; the address is counted if a request has none. */
 export type By<Request> = 'ip' | 'user' | 'session' | ApiKey | ((request: Request) => MaybeLater<string | number | null | undefined>)
 
-/** What is waited for costs the request a second round trip. */
+/** A promise costs the request a second round trip. */
 export type MaybeLater<Value> = Value | PromiseLike<Value>
 
-/** Counts by a key that clients send. */
+/** Counts by an API key. */
 export interface ApiKey {
-  /** the field that holds the key: `x-api-key` */
+  /** the header that holds the key: `x-api-key` */
   apiKey: string
-  /** whether the app knows the key; who sends another is counted by address, or each invented key would have a quota of its own */
+  /** whether the key is valid; a request with an invalid key is counted by address, or each invented key would have its own quota */
   verify: (apiKey: string) => MaybeLater<boolean>
 }
 
-/** What units are: see the registry of draft-ietf-httpapi-ratelimit-headers. */
+/** Quota units, as registered by draft-ietf-httpapi-ratelimit-headers. */
 export type Unit = 'requests' | 'content-bytes'
 
-/** Units in a window: the same for all, or for signed-in visitors and others. */
+/** Units in a window: the same for all, or different for signed-in users and anonymous clients. */
 export type Units = number | { user: number, anonymous: number }
 
-/** What a route, a scope or the stack may choose. */
+/** Options of a route, a scope or the plugin. */
 export interface LimitChoice<Request, Reply> {
-  /** units in a window; a request takes `cost` of them. A function runs once the session is loaded, and costs a second round trip */
+  /** units in a window; a request consumes `cost` of them. A function runs after the session is loaded, and costs a second round trip */
   quota?: Units | ((request: Request) => MaybeLater<number>)
-  /** default a minute */
+  /** default 1 min */
   window?: Duration
-  /** `sliding` (default): never more than the quota in any window; `gcra`: a smooth rate with a burst; `fixed`: windows on the clock, for daily quotas */
+  /** `sliding` (default): at most the quota in any window; `gcra`: a smooth rate with a burst; `fixed`: windows aligned to the clock, for daily quotas */
   algorithm?: Algorithm
-  /** `gcra`: how many units may come at once; default the quota */
+  /** `gcra`: units that may be consumed at once; default the quota */
   burst?: number
-  /** requests of one partition that may be under way at once, in all processes together; beside a quota or without */
+  /** concurrent requests of one partition in all processes together; with or without a quota */
   concurrency?: number
   /** default `ip` */
   by?: By<Request>
-  /** units that a request takes; default 1 */
+  /** units that a request consumes; default 1 */
   cost?: number | ((request: Request) => number)
-  /** what is counted, as clients read it: `requests` (default), or `content-bytes` where the cost is a number of bytes */
+  /** the unit sent to clients: `requests` (default), or `content-bytes` if the cost is a number of bytes */
   unit?: Unit
-  /** routes that name the same group share one counter */
+  /** routes of the same group share one counter */
   group?: string
-  /** what clients read in RateLimit fields; default the group's, or `route` */
+  /** policy name in the RateLimit headers; default the group, or `route` */
   name?: string
-  /** while Redis cannot be asked: count in the process (`local`, default), answer 503 (`closed`), let pass (`open`) */
+  /** while Redis is unavailable: count in the process (`local`, default), respond with 503 (`closed`), or allow (`open`) */
   failureMode?: Failure
-  /** counts and reports, but refuses nothing */
+  /** counts and reports, but rejects nothing */
   dryRun?: boolean
-  /** answers a refused request instead of the problem document; may send, or throw the error to the app's own handler */
+  /** replaces the problem document of a 429: returns or sends a payload, or throws the error to the app's error handler */
   onExceeded?: (request: Request, reply: Reply, error: Error) => unknown
 }
 
-/** What the stack chooses for all. */
+/** Options of the plugin, which apply to all routes. */
 export interface LimitOptions<Request, Reply> extends Omit<LimitChoice<Request, Reply>, 'group'> {
   /** networks whose requests are not counted: `['10.0.0.0/8', '::1']` */
   allowList?: readonly string[]
-  /** how much of an IPv6 address is one client; default 64 bits */
+  /** bits of an IPv6 address that identify a client, 16 to 128; default 64 */
   ipv6Subnet?: number
-  /** sends the old `X-RateLimit-Limit`, `-Remaining` and `-Reset` fields too; default false */
+  /** also sends the headers `X-RateLimit-Limit`, `-Remaining` and `-Reset`; default false */
   legacyHeaders?: boolean
-  /** spreads `Retry-After` by up to this share of it, so that the refused do not come back together: 0 (default) to 1 */
+  /** lengthens `Retry-After` randomly by up to this share, so that rejected clients do not retry together: 0 (default) to 1 */
   jitter?: number
 }
 
-/** One counter that a request takes from, or whose place it holds while it is under way. */
+/** A resolved policy: one counter that a request consumes, or one concurrency limit. */
 export interface LimitPolicy<Request, Reply> {
   readonly name: string
   readonly unit: Unit | 'concurrent-requests'
-  /** for visitors who are not signed in, and for all when there is no other */
+  /** for anonymous clients, and for all clients without a `userQuota` */
   readonly quota: Quota
   readonly userQuota: Quota | undefined
-  /** the units, where they depend on what the session holds: asked apart, after it was loaded */
+  /** the `quota` function: checked separately after the session is loaded */
   readonly unitsOf: ((request: Request) => MaybeLater<number>) | undefined
   /** the key's endpoint when it is not the route's own: a group's name, or `all` */
   readonly group: string | undefined
@@ -87,7 +87,7 @@ export interface LimitPolicy<Request, Reply> {
   readonly onExceeded: ((request: Request, reply: Reply, error: Error) => unknown) | undefined
 }
 
-/** What holds for every request. */
+/** Options that apply to every request. */
 export interface GlobalLimitOptions {
   readonly allowList: readonly string[]
   readonly ipv6Subnet: number
@@ -95,24 +95,24 @@ export interface GlobalLimitOptions {
   readonly jitter: number
 }
 
-/** The endpoint of the stack's own counter: every request of a partition, whatever it asks for. */
+/** The endpoint of the global counter, which counts every request of a partition. */
 export const globalGroup = 'all'
 
 const choiceNames = ['quota', 'window', 'concurrency', 'algorithm', 'burst', 'by', 'cost', 'unit', 'group', 'name', 'failureMode', 'dryRun', 'onExceeded'] as const
 const globalNames = ['allowList', 'ipv6Subnet', 'legacyHeaders', 'jitter'] as const
 
-/** What a route's policies take over from the stack where they say nothing; its numbers stay its own. */
+/** Options that a route's policies inherit from the plugin. */
 const inherited = ['window', 'algorithm', 'by', 'failureMode', 'dryRun', 'onExceeded'] as const
-/** What may be chosen without a quota of one's own: it is said of the stack's. */
+/** Options that a route without its own quota may set for the global policy. */
 const globalOnlyOptions = ['cost', 'failureMode', 'dryRun', 'onExceeded']
-const ofPlaces = ['by', 'failureMode', 'dryRun', 'group', 'name', 'onExceeded']
+const concurrencyOptions = ['by', 'failureMode', 'dryRun', 'group', 'name', 'onExceeded']
 
 const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', cost: 1, unit: 'requests', failureMode: 'local', dryRun: false } as const
 
 /**
- * Checks the stack's options.
+ * Resolves the options of the plugin.
  *
- * @returns what the stack chose as a policy, and what holds for every request
+ * @returns the global policy's options, and those that apply to every request
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Request, Reply>): { stack: LimitChoice<Request, Reply>, global: GlobalLimitOptions } {
@@ -127,12 +127,12 @@ export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Reque
 }
 
 /**
- * Resolves what applies to a request: the stack's policy, and a route's own beside it.
+ * Resolves the policies of a route: the global one and its own.
  *
- * @param stack what the stack's options chose
- * @param choices of the enclosing scopes and the route, outermost first; each a choice, a list of choices, or false
- * @param isRoute false while only a scope's choices are checked, which need not be whole
- * @returns undefined when nothing is counted
+ * @param stack options of the global policy
+ * @param choices of the enclosing scopes and the route, outermost first; each an object, a list of objects, or false
+ * @param isRoute false for a scope, whose options may be incomplete
+ * @returns undefined if nothing is counted
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request, Reply>, choices: readonly unknown[], isRoute: boolean): LimitPolicy<Request, Reply>[] | undefined {
@@ -141,22 +141,22 @@ export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request
   const base = pick(stack, inherited)
   const counted = own.filter(({ quota }) => quota !== undefined).map((choice, index) => ({ name: choice.group ?? (index === 0 ? 'route' : `route-${index + 1}`), ...base, ...choice }))
   const { concurrency, ...bare } = own.find(({ quota }) => quota === undefined) ?? {}
-  const [ofItsPlaces, ofTheStacks] = concurrency === undefined ? [[], globalOnlyOptions] : [ofPlaces, ['cost']]
-  const lost = Object.keys(bare).find((name) => ![...ofItsPlaces, ...ofTheStacks].includes(name))
-  if (isRoute && lost !== undefined) invalidOption(`rateLimit.${lost}`, 'beside a quota, which this route and its scopes do not name', bare[lost as keyof typeof bare])
+  const [concurrencyNames, globalNamesUsed] = concurrency === undefined ? [[], globalOnlyOptions] : [concurrencyOptions, ['cost']]
+  const lost = Object.keys(bare).find((name) => ![...concurrencyNames, ...globalNamesUsed].includes(name))
+  if (isRoute && lost !== undefined) invalidOption(`rateLimit.${lost}`, 'set together with a quota, which neither this route nor its scopes have', bare[lost as keyof typeof bare])
   const policies = [
-    ...resolveWithPlaces({ name: 'default', ...stack, ...pick(bare, ofTheStacks) }, globalGroup),
-    ...counted.flatMap((choice) => resolveWithPlaces(choice)),
-    ...concurrency === undefined ? [] : [concurrencyOf(resolvePolicy({ name: bare.group ?? 'places', ...base, ...pick(bare, ofItsPlaces) }), concurrency)]
+    ...resolveWithConcurrency({ name: 'default', ...stack, ...pick(bare, globalNamesUsed) }, globalGroup),
+    ...counted.flatMap((choice) => resolveWithConcurrency(choice)),
+    ...concurrency === undefined ? [] : [concurrencyOf(resolvePolicy({ name: bare.group ?? 'places', ...base, ...pick(bare, concurrencyNames) }), concurrency)]
   ]
   policies.forEach(({ name }, index) => {
-    if (policies.findIndex((other) => other.name === name) < index) invalidOption('rateLimit.name', 'another than that of a policy beside it', name)
+    if (policies.findIndex((other) => other.name === name) < index) invalidOption('rateLimit.name', 'unique among the policies of a route', name)
   })
   return policies
 }
 
-/** A quota, and beside it the places that were chosen with it, under a name of their own. */
-function resolveWithPlaces<Request, Reply> (choice: LimitChoice<Request, Reply>, group?: string): LimitPolicy<Request, Reply>[] {
+/** The policy of a quota, and that of its concurrency limit if it has one. */
+function resolveWithConcurrency<Request, Reply> (choice: LimitChoice<Request, Reply>, group?: string): LimitPolicy<Request, Reply>[] {
   const resolved = resolvePolicy(choice)
   const policy = group === undefined ? resolved : { ...resolved, group }
   return choice.concurrency === undefined ? [policy] : [policy, concurrencyOf({ ...policy, name: `${policy.name}-places` }, choice.concurrency)]
@@ -178,27 +178,27 @@ function mergeChoice<Request, Reply> (outer: LimitChoice<Request, Reply>[] | fal
   return outer !== false && outer.length === 1 ? [{ ...outer[0], ...checked }] : [checked]
 }
 
-/** Checks each option by itself, so that a scope's mistake is told where it stands. */
+/** Checks each option by itself, so that an error names the scope that declares it. */
 function checkChoice<Request, Reply> (option: string, value: unknown): LimitChoice<Request, Reply> {
   const choice = present(readRecord(option, value, choiceNames) as LimitChoice<Request, Reply>)
-  // Beside what it inherits a cost or a burst may be right that is wrong beside the defaults: the whole is checked at the route.
-  resolvePolicy({ name: 'route', quota: most, ...choice, algorithm: choice.burst === undefined ? choice.algorithm ?? 'sliding' : 'gcra' }, option)
+  // A cost or burst may be valid with inherited options and invalid with the defaults: the route checks the merged options.
+  resolvePolicy({ name: 'route', quota: maxUnits, ...choice, algorithm: choice.burst === undefined ? choice.algorithm ?? 'sliding' : 'gcra' }, option)
   return choice
 }
 
-const most = 1_000_000_000
+const maxUnits = 1_000_000_000
 
 /**
- * Reads one choice over the defaults.
+ * Resolves one policy over the defaults.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Reply>, option = 'rateLimit'): LimitPolicy<Request, Reply> {
   const chosen: LimitChoice<Request, Reply> = { ...defaults, ...present(choice) }
-  const { quota, userQuota } = readQuotas(option, typeof chosen.quota === 'function' ? { ...chosen, quota: most } : chosen)
+  const { quota, userQuota } = readQuotas(option, typeof chosen.quota === 'function' ? { ...chosen, quota: maxUnits } : chosen)
   const { cost = 1, by = 'ip', onExceeded } = chosen
-  const room = Math.min(...[quota, userQuota ?? quota].map((each) => each.algorithm === 'gcra' ? each.bucketOrBurst : each.quota))
-  if (typeof cost !== 'function') readCount(`${option}.cost`, cost, { min: 0, max: room })
+  const maxCost = Math.min(...[quota, userQuota ?? quota].map((each) => each.algorithm === 'gcra' ? each.bucketOrBurst : each.quota))
+  if (typeof cost !== 'function') readCount(`${option}.cost`, cost, { min: 0, max: maxCost })
   if (onExceeded !== undefined && typeof onExceeded !== 'function') invalidOption(`${option}.onExceeded`, 'a function of request, reply and error', onExceeded)
   if (chosen.concurrency !== undefined) readCount(`${option}.concurrency`, chosen.concurrency, { max: 1_000_000 })
   return Object.freeze({
@@ -227,11 +227,11 @@ function readQuotas<Request, Reply> (option: string, chosen: LimitChoice<Request
 }
 
 function readQuota<Request, Reply> (option: string, name: string, units: unknown, chosen: LimitChoice<Request, Reply>): Quota {
-  const quota = readCount(`${option}.${name}`, units, { max: most })
+  const quota = readCount(`${option}.${name}`, units, { max: maxUnits })
   const windowMs = readDuration(`${option}.window`, chosen.window)
   const algorithm = readChoice<Algorithm>(`${option}.algorithm`, chosen.algorithm, ['sliding', 'gcra', 'fixed'])
-  if (algorithm !== 'gcra' && chosen.burst !== undefined) invalidOption(`${option}.burst`, "left out, for it is gcra's", chosen.burst)
-  const burst = readCount(`${option}.burst`, chosen.burst ?? quota, { max: most })
+  if (algorithm !== 'gcra' && chosen.burst !== undefined) invalidOption(`${option}.burst`, 'omitted unless the algorithm is gcra', chosen.burst)
+  const burst = readCount(`${option}.burst`, chosen.burst ?? quota, { max: maxUnits })
   return Object.freeze({ algorithm, quota, windowMs, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 })
 }
 
@@ -239,20 +239,20 @@ function readBy<Request> (option: string, by: unknown): By<Request> {
   if (typeof by === 'function') return by as By<Request>
   if (typeof by !== 'object' || by === null) return readChoice<'ip' | 'user' | 'session'>(option, by, ['ip', 'user', 'session'])
   const { apiKey, verify } = readRecord(option, by, ['apiKey', 'verify'])
-  if (typeof verify !== 'function') return invalidOption(`${option}.verify`, 'a function that knows an API key', verify)
+  if (typeof verify !== 'function') return invalidOption(`${option}.verify`, 'a function that verifies an API key', verify)
   return Object.freeze({ apiKey: readString(`${option}.apiKey`, apiKey).toLowerCase(), verify: verify as ApiKey['verify'] })
 }
 
-/** Stands in a structured field (RFC 9651) as a String. */
+/** A name is sent as a String of a structured field (RFC 9651). */
 function readName (option: string, value: unknown): string {
   return typeof value === 'string' && /^[A-Za-z0-9_.-]{1,64}$/.test(value) ? value : invalidOption(option, 'up to 64 of A-Z, a-z, 0-9, _, . and -', value)
 }
 
 function readGroup (option: string, value: unknown): string {
-  return value === globalGroup ? invalidOption(option, `another than '${globalGroup}', which is the stack's own`, value) : readName(option, value)
+  return value === globalGroup ? invalidOption(option, `another name than '${globalGroup}', which is reserved`, value) : readName(option, value)
 }
 
-/** Routes that share a counter must mean the same by it. */
+/** Checks that routes of one group declare the same quota. */
 export class SharedGroups {
   #quotas = new Map<string, string>()
 
@@ -261,7 +261,7 @@ export class SharedGroups {
     for (const { group, quota, userQuota } of policies) {
       if (group === undefined) continue
       const meaning = JSON.stringify({ quota, userQuota })
-      if ((this.#quotas.get(group) ?? meaning) !== meaning) invalidOption('rateLimit.group', 'with the quota, window and algorithm that it has elsewhere', group)
+      if ((this.#quotas.get(group) ?? meaning) !== meaning) invalidOption('rateLimit.group', 'declared with the same quota, window and algorithm by all routes', group)
       this.#quotas.set(group, meaning)
     }
   }

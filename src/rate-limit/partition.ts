@@ -8,46 +8,46 @@ import { TwoGenerationLru } from '../shared/lru.ts'
 import { isPromise, later, refuseReturned } from '../shared/returned-values.ts'
 import type { By } from './options.ts'
 
-/** The session that a request's sealed cookie names. Whether it lives, Redis says. */
+/** The session that a request's encrypted cookie names. Redis decides whether it is valid. */
 export interface UnverifiedSession {
   readonly userId: string | undefined
-  /** its hash in Redis, in the Redis that counts */
+  /** key of its hash in Redis */
   readonly key: string
-  /** its fields there: the first that is there counts */
+  /** its fields in that hash; the first that exists counts */
   readonly devices: readonly string[]
-  /** there where sessions are in another Redis than the one that counts: tells whether it lives, which this one cannot */
+  /** set if sessions and counters are in different Redis servers: resolves whether the session is valid */
   readonly confirm?: (() => Promise<boolean>) | undefined
 }
 
-/** Who is counted: by what (a word of ours), and who it is (from outside). */
+/** A partition key: its kind, and an ID from the request. */
 export interface Partition {
   readonly kind: 'ip' | 'user' | 'session' | 'key' | 'custom'
   readonly id: string
-  /** counted so only while this session lives, else by the address */
+  /** applies only while this session is valid; otherwise the address is counted */
   readonly session?: UnverifiedSession
 }
 
-/** A client's address as it is counted. */
+/** The partition of a client's address. */
 export interface Client {
   readonly partition: Partition
-  /** on the allow-list: not counted at all */
+  /** on the allow list: not counted */
   readonly isAllowed: boolean
 }
 
-const addressesKept = 10_000
-const longestAddress = 64
-const longestName = 64
+const maxAddresses = 10_000
+const maxAddressLength = 64
+const maxNameLength = 64
 
-/** Finds whom an address stands for, and remembers the last ten thousand. */
+/** Resolves addresses to clients; caches the last 10,000. */
 export class ClientResolver {
-  #known = new TwoGenerationLru<string, Client>(addressesKept)
+  #known = new TwoGenerationLru<string, Client>(maxAddresses)
   #allowed: BlockList
-  #allowsNobody: boolean
+  #hasNoAllowList: boolean
   #prefixBits: number
 
   constructor (allowed: readonly string[], prefixBits: number) {
     this.#allowed = new BlockList()
-    this.#allowsNobody = allowed.length === 0
+    this.#hasNoAllowList = allowed.length === 0
     this.#prefixBits = prefixBits
     for (const network of allowed) {
       const [address = '', bits] = network.split('/')
@@ -58,15 +58,15 @@ export class ClientResolver {
 
   resolve (request: ClientRequest): Client {
     const { ip = '' } = request
-    // An IPv4 address stands for itself: to read it costs less than to find it among ten thousand.
-    if (this.#allowsNobody && isIPv4(ip)) return { partition: { kind: 'ip', id: ip }, isAllowed: false }
-    return this.#known.get(ip) ?? this.#meet(ip, clientAddress(request))
+    // An IPv4 address is its own partition: this is faster than the cache.
+    if (this.#hasNoAllowList && isIPv4(ip)) return { partition: { kind: 'ip', id: ip }, isAllowed: false }
+    return this.#known.get(ip) ?? this.#resolveAddress(ip, clientAddress(request))
   }
 
-  #meet (ip: string, address: string): Client {
+  #resolveAddress (ip: string, address: string): Client {
     const client = { partition: { kind: 'ip' as const, id: clientKey(address, this.#prefixBits) }, isAllowed: this.#isAllowed(address) }
-    // What is no address may stand for many clients, and be as long as a header.
-    if (ip === address && ip.length <= longestAddress) this.#known.set(ip, client)
+    // Do not cache other texts: one may stand for many clients, and be as long as a header.
+    if (ip === address && ip.length <= maxAddressLength) this.#known.set(ip, client)
     return client
   }
 
@@ -77,14 +77,14 @@ export class ClientResolver {
   }
 }
 
-/** A name that an app gives a partition; long ones by their hash. */
+/** A partition named by the app; a long name is hashed. */
 export function customPartition (name: string): Partition {
-  return { kind: 'custom', id: name.length > longestName ? hashOf(name) : name }
+  return { kind: 'custom', id: name.length > maxNameLength ? hashOf(name) : name }
 }
 
 const keyHashes = new TwoGenerationLru<string, Partition>(1000)
 
-/** An API key that its app knows: the key itself is kept nowhere. */
+/** The partition of a verified API key; only its hash is stored. */
 export function keyPartition (apiKey: string): Partition {
   const known = keyHashes.get(apiKey)
   if (known !== undefined) return known
@@ -94,9 +94,9 @@ export function keyPartition (apiKey: string): Partition {
 }
 
 /**
- * Whom a function of the app names, or an API key that the app knows; undefined where that cannot be told, and the address is counted.
+ * The partition from the app's `by` function or a verified API key; undefined if there is none, and the address is counted.
  *
- * @throws {OptionError} PRISM_ERR_OPTION for what is no name: all clients would share one counter
+ * @throws {OptionError} PRISM_ERR_OPTION for a value of another type, under which all clients would share one counter
  */
 export function namedBy<Request extends { headers: IncomingHttpHeaders }> (by: By<Request>, request: Request): Partition | undefined | Promise<Partition | undefined> {
   if (typeof by === 'string') return undefined
@@ -111,14 +111,14 @@ export function namedBy<Request extends { headers: IncomingHttpHeaders }> (by: B
   return isPromise(isKnown) ? later(isKnown, partitionIf) : partitionIf(isKnown)
 }
 
-/** Whom a session's cookie names, where users or sessions are counted. */
+/** The partition of a session, for policies that count users or sessions. */
 export function partitionOfSession (by: By<never>, session: UnverifiedSession | undefined): Partition | undefined {
   if (session === undefined) return undefined
   if (by === 'user') return session.userId === undefined ? undefined : { kind: by, id: session.userId, session }
   return by === 'session' ? { kind: by, id: session.devices[0] ?? '', session } : undefined
 }
 
-/** An empty name names nothing. */
+/** An empty name counts as none. */
 function readName (name: unknown): Partition | undefined {
   if (name === undefined || name === null || name === '') return undefined
   if (typeof name === 'string') return customPartition(name)

@@ -8,74 +8,74 @@ import type { LimitChoice } from './options.ts'
 import { quotaCostOf } from './quota.ts'
 import type { RequestDecision } from './decision.ts'
 
-/** A quota for what is no request: mails a user may send, jobs a tenant may start. */
+/** A quota for something other than requests: mails of a user, jobs of a tenant. */
 export interface NamedQuota extends Pick<LimitChoice<never, never>, 'window' | 'algorithm' | 'burst' | 'failureMode'> {
   /** names the counter; routes whose `group` has this name share it */
   name: string
   quota: number
-  /** units that this takes; default 1 */
+  /** units to consume; default 1 */
   cost?: number
 }
 
-/** What a counter said. */
+/** The result of a check. */
 export interface Checked {
   readonly isAllowed: boolean
-  /** units left; undefined where nobody knows, because Redis could not be asked */
+  /** units left; undefined if unknown because Redis is unavailable */
   readonly remaining: number | undefined
   readonly resetMs: number | undefined
   /** milliseconds until the same fits; 0 when it fits now */
   readonly retryMs: number
 }
 
-/** Every counter that something declared, for a partition: see {@link LimitPlan.keysOf}. */
+/** Declared counters of a partition: see {@link RouteLimits.keysOf}. */
 export interface Declared {
   keysOf (kind: string, who: string, sessionKey?: string): readonly string[]
 }
 
 /**
- * Counts beside requests. A partition is `ip:<address>`, `user:<id>`, `key:<API key>`, or any other text, which is as a `by` function names it.
+ * Checks quotas from code. A partition is `ip:<address>`, `user:<id>`, `key:<API key>`, or any other text, as a `by` function would return it.
  */
 export class ProgrammaticLimits {
   #limiter: Limiter
   #keys: Keys
   #declared: Iterable<Declared>
   #names = new Set<string>()
-  /** how much of an IPv6 address counts as one client */
-  readonly ipv6Prefix: number
+  /** bits of an IPv6 address that identify a client */
+  readonly ipv6Subnet: number
 
   constructor (limiter: Limiter, keys: Keys, declared: Iterable<Declared>, prefixBits: number) {
     this.#limiter = limiter
     this.#keys = keys
     this.#declared = declared
-    this.ipv6Prefix = prefixBits
+    this.ipv6Subnet = prefixBits
   }
 
   /**
-   * Takes units from a quota, or refuses.
+   * Consumes units of a quota, or rejects.
    *
-   * @throws {OptionError} PRISM_ERR_OPTION; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where `failure` is `closed`
+   * @throws {OptionError} PRISM_ERR_OPTION; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where `failureMode` is `closed`
    */
   async check (partition: string, quota: NamedQuota): Promise<Checked> {
     const { key, term, failure } = this.#read(partition, quota)
     return checked(await this.#limiter.check({ name: `${key} ${term.text}`, keys: [key], costs: [term], failures: [failure] }).promise())
   }
 
-  /** Tells what {@link check} would say, and takes nothing. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
+  /** Returns what {@link check} would, and consumes nothing. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
   async peek (partition: string, quota: NamedQuota): Promise<Checked> {
     const { key, term } = this.#read(partition, quota)
     return checked(await this.#limiter.store.peek({ keys: [key], costs: [term] }))
   }
 
   /**
-   * Forgets everything that was counted of a partition, by all routes and quotas that this process knows.
-   * A process that refuses it from memory looks again within 10 s.
+   * Deletes all counters of a partition, of all routes and quotas known to this process.
+   * A process whose deny cache rejects the partition verifies that within 10 s.
    *
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
   async reset (partition: string): Promise<void> {
-    const place = this.#find(partition)
-    const keys = [...this.#declared].flatMap((each) => each.keysOf(...place))
-    const named = [...this.#names].map((name) => this.#keys.rateLimit(name)(...place))
+    const target = this.#find(partition)
+    const keys = [...this.#declared].flatMap((each) => each.keysOf(...target))
+    const named = [...this.#names].map((name) => this.#keys.rateLimit(name)(...target))
     await this.#limiter.reset([...new Set([...keys, ...named])])
   }
 
@@ -89,7 +89,7 @@ export class ProgrammaticLimits {
     const [, kind, who = ''] = /^(ip|user|key):(.+)$/s.exec(readString('partition', partition)) ?? []
     if (kind === 'user') return [kind, who, this.#keys.userSession(who)]
     if (kind === 'key') return [kind, keyPartition(who).id]
-    if (kind === 'ip') return [kind, addressGroup(bareAddress(who), this.ipv6Prefix) ?? invalidOption('partition', 'an address after ip:', who)]
+    if (kind === 'ip') return [kind, addressGroup(bareAddress(who), this.ipv6Subnet) ?? invalidOption('partition', 'an address after ip:', who)]
     return ['custom', customPartition(partition).id]
   }
 }

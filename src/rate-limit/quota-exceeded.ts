@@ -2,10 +2,10 @@ import { QuotaExceededError } from '../shared/errors.ts'
 import { quotaExceededType } from '../http/rate-limit.ts'
 
 /**
- * Makes the error of a used-up quota: it bears the fields and members of its problem document.
+ * Creates the error of an exceeded quota, with the members of its problem document.
  *
  * @param names of the violated policies
- * @param jitter spreads the time by up to this share of it
+ * @param jitter lengthens the time randomly by up to this share of it
  * @see draft-ietf-httpapi-ratelimit-headers-11 section 5.1
  */
 export function quotaExceeded (names: readonly string[], retryMs: number, jitter: number): Error {
@@ -16,7 +16,7 @@ export function quotaExceeded (names: readonly string[], retryMs: number, jitter
   })
 }
 
-/** Where a refusal was made tells nobody anything, and finding it out costs more than the rest of it. */
+/** A stack trace has no use here and costs more than the rest of the rejection. */
 function withoutStack (make: () => Error): Error {
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = 0

@@ -1,50 +1,50 @@
-/** How use is counted: see docs/rate-limits.md. */
+/** How a quota is counted: see docs/rate-limits.md. */
 export type Algorithm = 'sliding' | 'gcra' | 'fixed'
 
-/** What one counter allows. */
+/** A quota with its resolved parameters. */
 export interface Quota {
-  /** `places` counts what is under way, not what was */
-  readonly algorithm: Algorithm | 'places'
-  /** units in a window; `places`: requests at once */
+  /** `concurrency` counts requests in progress */
+  readonly algorithm: Algorithm | 'concurrency'
+  /** units in a window; `concurrency`: concurrent requests */
   readonly quota: number
-  /** `places`: how long a place lasts that nobody keeps */
+  /** `concurrency`: after how long a slot expires that is not renewed */
   readonly windowMs: number
-  /** `sliding`: how long a bucket is, in milliseconds; `gcra`: the burst, in units; else nothing */
+  /** `sliding`: length of a bucket in milliseconds; `gcra`: the burst in units; otherwise 0 */
   readonly bucketOrBurst: number
 }
 
-/** A quota, and how much of it a request takes. */
+/** A quota and the units that a request consumes. */
 export interface QuotaCost {
   readonly quota: Quota
   readonly cost: number
-  /** the same for `take.lua` */
+  /** the same as an argument of `consume.lua` */
   readonly text: string
 }
 
-/** Up to so many counted moments a window: below it they are exact, above it they are buckets. */
+/** Quotas up to this size are counted exactly, larger ones in this number of buckets per window. */
 const bucketsAWindow = 60
 
-/** A crashed process's places are free after this. */
+/** The slots of a crashed process expire after this time. */
 export const leaseMs = 30_000
 
-const tags = { sliding: 's', gcra: 'g', fixed: 'f', places: 'p' } as const
+const tags = { sliding: 's', gcra: 'g', fixed: 'f', concurrency: 'p' } as const
 
-/** The grain of a sliding window: a millisecond while the quota itself keeps the counter small, else a sixtieth. */
+/** The bucket length of a sliding window: 1 ms for a quota that bounds the counter's size by itself, else a sixtieth of the window. */
 export function bucketMsOf (quota: number, windowMs: number): number {
   return quota <= bucketsAWindow ? 1 : Math.max(1, Math.ceil(windowMs / bucketsAWindow))
 }
 
-/** So many requests under way at once. */
+/** A limit of concurrent requests. */
 export function concurrencyQuota (count: number): Quota {
-  return Object.freeze({ algorithm: 'places', quota: count, windowMs: leaseMs, bucketOrBurst: 0 })
+  return Object.freeze({ algorithm: 'concurrency', quota: count, windowMs: leaseMs, bucketOrBurst: 0 })
 }
 
-/** Spells a term for Redis; made once where the cost does not change. */
+/** Encodes a quota and a cost for Redis; created once if the cost is constant. */
 export function quotaCostOf (quota: Quota, cost: number): QuotaCost {
   return Object.freeze({ quota, cost, text: `${tags[quota.algorithm]} ${quota.quota} ${quota.windowMs} ${quota.bucketOrBurst} ${cost}` })
 }
 
-/** Whether a term takes a place, which is given back. */
+/** Whether the quota limits concurrency: its slots are released when the request ends. */
 export function isConcurrency ({ quota }: QuotaCost): boolean {
-  return quota.algorithm === 'places'
+  return quota.algorithm === 'concurrency'
 }

@@ -5,63 +5,63 @@ import type { Counted, IdentifiedClient } from './applied-policy.ts'
 import type { RouteLimits, PolicyStatus } from './route-limits.ts'
 import type { RequestDecision } from './decision.ts'
 
-/** What a request waits for, and what came: of its plan, and of the part of it that waits for the session. */
+/** The checks of one request: of its route's limits, and of those that depend on the session. */
 export class RequestCheck<Request extends Counted, Reply> {
   readonly limits: RouteLimits<Request, Reply>
-  /** what came of the plan, or is under way */
+  /** the check of `limits`, possibly pending */
   readonly decision: PendingReply<RequestDecision>
-  /** tells whether the session lives, where the Redis that counts cannot; undefined where it can */
+  /** resolves whether the session is valid, if sessions are in another Redis; undefined if the check itself verifies it */
   readonly confirm: (() => Promise<boolean>) | undefined
   readonly #limiter: Limiter
-  #visitor: IdentifiedClient
+  #client: IdentifiedClient
   readonly #isCluster: boolean
   #late: PendingReply<RequestDecision> | undefined
-  #came: RequestDecision | undefined
-  #cameLate: RequestDecision | undefined
-  #isOver = false
+  #earlyDecision: RequestDecision | undefined
+  #lateDecision: RequestDecision | undefined
+  #hasEnded = false
 
-  /** States what the request claims. */
-  constructor (limits: RouteLimits<Request, Reply>, limiter: Limiter, request: Request, visitor: IdentifiedClient, isCluster: boolean) {
+  /** Enqueues the check. */
+  constructor (limits: RouteLimits<Request, Reply>, limiter: Limiter, request: Request, client: IdentifiedClient, isCluster: boolean) {
     this.limits = limits
     this.#limiter = limiter
-    this.#visitor = visitor
-    this.confirm = visitor.session?.confirm
+    this.#client = client
+    this.confirm = client.session?.confirm
     this.#isCluster = isCluster
-    this.decision = limits.ask(limiter, request, visitor, isCluster)
+    this.decision = limits.check(limiter, request, client, isCluster)
   }
 
-  /** States what depends on the session, once it is known whether it lives. */
+  /** Enqueues the session-dependent check, once it is known whether the session is valid. */
   checkSessionDependent (late: RouteLimits<Request, Reply>, request: Request, isLive: boolean): Promise<RequestDecision> {
-    const visitor = isLive ? this.#visitor : asAnonymous(this.#visitor)
-    // With the session in another Redis, this is what tells whether a user is counted.
-    if (this.confirm !== undefined) this.#visitor = visitor
-    const decision = late.ask(this.#limiter, request, visitor, this.#isCluster)
+    const client = isLive ? this.#client : asAnonymous(this.#client)
+    // With sessions in another Redis, only this determines whether a user is counted.
+    if (this.confirm !== undefined) this.#client = client
+    const decision = late.check(this.#limiter, request, client, this.#isCluster)
     this.#late = decision
-    if (this.#isOver) release(decision)
+    if (this.#hasEnded) release(decision)
     return decision.promise()
   }
 
-  /** Keeps what came of a plan. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where a policy is `closed` */
+  /** Stores a decision. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where a policy is `closed` */
   record (limits: RouteLimits<Request, Reply>, decision: RequestDecision): void {
     if (decision.failure !== undefined) throw decision.failure
-    if (limits === this.limits) this.#came = decision
-    else this.#cameLate = decision
+    if (limits === this.limits) this.#earlyDecision = decision
+    else this.#lateDecision = decision
   }
 
-  /** Whether it was counted as a user's. */
+  /** Whether the request was counted as a signed-in user's. */
   get isUser (): boolean {
-    return this.#visitor.session?.userId !== undefined && this.#came?.isStranger !== true
+    return this.#client.session?.userId !== undefined && this.#earlyDecision?.isAnonymous !== true
   }
 
-  /** What all policies have said so far. */
+  /** The statuses of all policies checked so far. */
   get statuses (): PolicyStatus[] {
-    const early = this.#came === undefined ? [] : this.limits.standings(this.#came, this.isUser)
-    return this.#cameLate === undefined ? early : [...early, ...this.limits.isSessionDependent?.standings(this.#cameLate, this.isUser) ?? []]
+    const early = this.#earlyDecision === undefined ? [] : this.limits.statusesOf(this.#earlyDecision, this.isUser)
+    return this.#lateDecision === undefined ? early : [...early, ...this.limits.isSessionDependent?.statusesOf(this.#lateDecision, this.isUser) ?? []]
   }
 
-  /** The request is over: gives back what it holds, and what it is still granted, whenever the answer comes. */
+  /** The request has ended: releases its slots, including those granted by replies that are still pending. */
   release (): void {
-    this.#isOver = true
+    this.#hasEnded = true
     release(this.decision)
     if (this.#late !== undefined) release(this.#late)
   }

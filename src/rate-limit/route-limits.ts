@@ -13,38 +13,38 @@ import type { Quota, QuotaCost } from './quota.ts'
 import { mergeDecisions } from './decision.ts'
 import type { RequestDecision } from './decision.ts'
 
-/** What one policy said of a request. */
+/** The status of one policy after a request was checked. */
 export interface PolicyStatus {
   readonly name: string
   readonly quota: number
-  /** units left; undefined where nobody knows, because Redis could not be asked */
+  /** units left; undefined if unknown because Redis is unavailable */
   readonly remaining: number | undefined
-  /** milliseconds until more units come; undefined where nobody knows, as of places */
+  /** milliseconds until more units come; undefined if unknown, always for concurrency limits */
   readonly resetMs: number | undefined
-  /** milliseconds until the same request fits; 0 when it fitted */
+  /** milliseconds until the same request fits; 0 if it was allowed */
   readonly retryMs: number
 }
 
 type KeyBuilder = (kind: string, who: string, sessionKey?: string) => string
 
-/** Which part of a route's policies a plan is. */
+/** Selects the policies of a route that are checked together. */
 interface Part {
-  /** those that are asked once the session is known */
+  /** those that are checked after the session is loaded */
   readonly isLate: boolean
-  /** sessions are in another Redis than the one that counts */
+  /** sessions and counters are in different Redis servers */
   readonly isApart: boolean
 }
 
 const first: Part = { isLate: false, isApart: false }
 
-/** All policies of one route, with everything that does not change from request to request made beforehand. */
+/** The policies of one route, with everything that is the same for all requests computed in advance. */
 export class RouteLimits<Request extends Counted, Reply> {
   readonly policies: readonly LimitPolicy<Request, Reply>[]
-  /** whether some, also of those that are late, limit what is under way at once */
-  readonly hasPlaces: boolean
-  /** whether a policy depends on who has signed in */
+  /** whether any policy, including the session-dependent ones, limits concurrency */
+  readonly hasSlots: boolean
+  /** whether a policy depends on the signed-in user */
   readonly needsSession: boolean
-  /** the policies that are asked once the session is known: whose quota depends on what it holds; in {@link apart} also those that depend on who has signed in */
+  /** the policies checked after the session is loaded: those whose quota is a function; in {@link apart} also those that depend on the signed-in user */
   readonly isSessionDependent: RouteLimits<Request, Reply> | undefined
   readonly #makeApart: () => RouteLimits<Request, Reply>
   #apart: RouteLimits<Request, Reply> | undefined
@@ -52,16 +52,16 @@ export class RouteLimits<Request extends Counted, Reply> {
   readonly #others: KeyBuilder[]
   readonly #fields: { anonymous: string, user: string }
   readonly #items: ((remaining: number, resetMs: number) => string)[]
-  /** the terms of every request, where all are counted by address and at one cost */
-  readonly #plainCosts: readonly QuotaCost[] | undefined
-  readonly #takesPlaces: boolean
+  /** the quotas and costs of every request, if all policies count addresses at a constant cost */
+  readonly #ipOnlyCosts: readonly QuotaCost[] | undefined
+  readonly #takesSlots: boolean
   readonly #failures: LimitPolicy<Request, Reply>['failureMode'][]
-  /** where no policy asks the app */
+  /** set if no policy calls a function of the app */
   readonly #constant: readonly AppAnswers[] | undefined
 
   /**
-   * @param methods those of the route; HEAD counts as GET
-   * @param pattern the route's, as declared; undefined for what has no route
+   * @param methods of the route; HEAD counts as GET
+   * @param pattern the route's URL as declared; undefined without a route
    */
   constructor (all: readonly LimitPolicy<Request, Reply>[], keys: Keys, methods: readonly string[], pattern: string | undefined, part = first) {
     const { isLate, isApart } = part
@@ -70,36 +70,36 @@ export class RouteLimits<Request extends Counted, Reply> {
     const fieldFor = (isUser: boolean) => rateLimitPolicyField(policies.map((policy) => ({ name: policy.name, unit: policy.unit, quota: quotaOf(policy, isUser).quota, windowMs: windowOf(policy) })))
     this.policies = policies
     this.isSessionDependent = isLate || policies.length === all.length ? undefined : new RouteLimits(all, keys, methods, pattern, { isLate: true, isApart })
-    this.#takesPlaces = policies.some(isOfPlaces)
-    this.hasPlaces = this.#takesPlaces || this.isSessionDependent?.hasPlaces === true
+    this.#takesSlots = policies.some(isConcurrencyPolicy)
+    this.hasSlots = this.#takesSlots || this.isSessionDependent?.hasSlots === true
     this.needsSession = all.some(dependsOnSession)
     this.#makeApart = () => new RouteLimits(all, keys, methods, pattern, { isLate, isApart: true })
     this.#keyBuilders = new Map(methods.map((method) => [method, spell(method === 'HEAD' ? 'GET' : method)]))
     this.#others = spell('ANY')
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
     this.#items = policies.map((policy) => rateLimitItem(policy.name, windowOf(policy)))
-    this.#plainCosts = plainTermsOf(policies)
+    this.#ipOnlyCosts = ipOnlyCostsOf(policies)
     this.#failures = policies.map(({ failureMode: failure, isDryRun }) => isDryRun ? 'open' : failure)
     this.#constant = policies.some(asksApp) ? undefined : policies.map(({ cost }) => ({ partition: undefined, cost: Number(cost), quota: undefined }))
   }
 
-  /** The same policies where sessions are in another Redis than the one that counts: those that depend on who has signed in are late. */
+  /** The same policies if sessions are in another Redis: those that depend on the signed-in user are checked after the session is loaded. */
   get apart (): RouteLimits<Request, Reply> {
     return (this.#apart ??= this.#makeApart())
   }
 
-  /** Every counter of a partition that this plan may take from; the places of what is under way are none. */
+  /** The keys of all counters of a partition, except concurrency slots. */
   keysOf (kind: string, who: string, sessionKey?: string): string[] {
-    const own = [...this.#keyBuilders.values(), this.#others].flatMap((keyBuilders) => keyBuilders.filter((_, index) => !isOfPlaces(this.policies[index])).map((spell) => spell(kind, who, sessionKey)))
+    const own = [...this.#keyBuilders.values(), this.#others].flatMap((keyBuilders) => keyBuilders.filter((_, index) => !isConcurrencyPolicy(this.policies[index])).map((spell) => spell(kind, who, sessionKey)))
     return [...own, ...this.isSessionDependent?.keysOf(kind, who, sessionKey) ?? []]
   }
 
-  /** The `RateLimit-Policy` field. */
+  /** The value of the `RateLimit-Policy` header. */
   policyField (isUser: boolean): string {
     return isUser ? this.#fields.user : this.#fields.anonymous
   }
 
-  /** The `RateLimit` field; undefined where no count is known. */
+  /** The value of the `RateLimit` header; undefined if no status is known. */
   field ({ statuses }: RequestDecision): string | undefined {
     let field: string | undefined
     for (let index = 0; index < statuses.length; index++) {
@@ -112,106 +112,106 @@ export class RouteLimits<Request extends Counted, Reply> {
   }
 
   /**
-   * States what one request claims.
+   * Checks one request.
    *
-   * @param isCluster policies of several partitions are asked apart then, for a call has one slot: what one refuses, another may have taken
+   * @param isCluster policies of different partitions are then separate script calls, because a call has one hash slot: one may consume although another rejects
    */
-  ask (limiter: Limiter, request: Request, visitor: IdentifiedClient, isCluster: boolean): PendingReply<RequestDecision> {
-    if (this.policies.length === 0) return PendingReply.of(nothingAsked)
+  check (limiter: Limiter, request: Request, client: IdentifiedClient, isCluster: boolean): PendingReply<RequestDecision> {
+    if (this.policies.length === 0) return PendingReply.of(noPolicies)
     const keyBuilders = this.#keyBuilders.get(request.method) ?? this.#others
-    if (this.#plainCosts === undefined) return this.#askEach(limiter, request, visitor, isCluster)
-    return limiter.check(new IpOnlyRequest(keyBuilders, visitor.partition, this.#plainCosts, this.#failures, this.#takesPlaces))
+    if (this.#ipOnlyCosts === undefined) return this.#checkEach(limiter, request, client, isCluster)
+    return limiter.check(new IpOnlyRequest(keyBuilders, client.partition, this.#ipOnlyCosts, this.#failures, this.#takesSlots))
   }
 
-  /** What each policy says, by name. */
-  standings ({ statuses }: RequestDecision, isUser: boolean): PolicyStatus[] {
+  /** The status of each policy. */
+  statusesOf ({ statuses }: RequestDecision, isUser: boolean): PolicyStatus[] {
     return this.policies.map((policy, index) => {
       const status = statuses[index]
-      return { name: policy.name, quota: quotaOf(policy, isUser).quota, remaining: status?.remaining, resetMs: isOfPlaces(policy) ? undefined : status?.resetMs, retryMs: status?.retryMs ?? 0 }
+      return { name: policy.name, quota: quotaOf(policy, isUser).quota, remaining: status?.remaining, resetMs: isConcurrencyPolicy(policy) ? undefined : status?.resetMs, retryMs: status?.retryMs ?? 0 }
     })
   }
 
-  /** The policies that had no room, and the time after which all of them have. */
+  /** The violated policies, and the time after which all of them allow the request. */
   refusal ({ statuses }: RequestDecision): { violated: readonly LimitPolicy<Request, Reply>[], retryMs: number } {
     const isViolated = (index: number) => this.policies[index]?.isDryRun === false && (statuses[index]?.retryMs ?? 0) > 0
-    // Not of the standings: what nobody was told of is no element of them, and a spread makes NaN of it.
+    // Iterates over `policies`, not `statuses`: unknown statuses are array holes, for which Math.max would return NaN.
     return { violated: this.policies.filter((_, index) => isViolated(index)), retryMs: Math.max(0, ...this.policies.map((_, index) => isViolated(index) ? statuses[index]?.retryMs ?? 0 : 0)) }
   }
 
-  /** The common way: each policy with a partition and a term of its own. What the app tells later is asked later. */
-  #askEach (limiter: Limiter, request: Request, visitor: IdentifiedClient, isCluster: boolean): PendingReply<RequestDecision> {
+  /** The general case: each policy has its own partition and cost, which the app's functions may return as promises. */
+  #checkEach (limiter: Limiter, request: Request, client: IdentifiedClient, isCluster: boolean): PendingReply<RequestDecision> {
     const said = this.#constant ?? askApp(this.policies, request)
-    if (!isPromise(said)) return this.#askSaid(limiter, request, visitor, isCluster, said)
+    if (!isPromise(said)) return this.#checkApplied(limiter, request, client, isCluster, said)
     const decision = new PendingReply<RequestDecision>()
     const failed = (error: Error) => decision.reject(error)
-    said.then((said) => this.#askSaid(limiter, request, visitor, isCluster, said).subscribe({ onReply: (value) => decision.resolve(value), onError: failed })).catch(failed)
+    said.then((said) => this.#checkApplied(limiter, request, client, isCluster, said).subscribe({ onReply: (value) => decision.resolve(value), onError: failed })).catch(failed)
     return decision
   }
 
-  #askSaid (limiter: Limiter, request: Request, visitor: IdentifiedClient, isCluster: boolean, said: readonly AppAnswers[]): PendingReply<RequestDecision> {
-    const appliedPolicies = this.#applyPolicies(said, visitor)
+  #checkApplied (limiter: Limiter, request: Request, client: IdentifiedClient, isCluster: boolean, said: readonly AppAnswers[]): PendingReply<RequestDecision> {
+    const appliedPolicies = this.#applyPolicies(said, client)
     const groups = this.#groups(appliedPolicies, isCluster)
-    const decisions = groups.map((group) => limiter.check(this.#claim(request, visitor, said, group, isCluster)))
-    const together = (all: readonly RequestDecision[]) => mergeDecisions(all.map((decision, at) => ({ decision, terms: groups[at] ?? [], isObserved: this.policies[groups[at]?.[0] ?? 0]?.isDryRun === true })))
+    const decisions = groups.map((group) => limiter.check(this.#requestOf(request, client, said, group, isCluster)))
+    const together = (all: readonly RequestDecision[]) => mergeDecisions(all.map((decision, at) => ({ decision, indexes: groups[at] ?? [], isDryRun: this.policies[groups[at]?.[0] ?? 0]?.isDryRun === true })))
     return PendingReply.all(decisions).map(together)
   }
 
-  #applyPolicies (said: readonly AppAnswers[], visitor: IdentifiedClient): AppliedPolicy[] {
-    return this.policies.map((policy, index) => applyPolicy(policy, said[index] as AppAnswers, visitor))
+  #applyPolicies (said: readonly AppAnswers[], client: IdentifiedClient): AppliedPolicy[] {
+    return this.policies.map((policy, index) => applyPolicy(policy, said[index] as AppAnswers, client))
   }
 
-  /** What is asked together, all or nothing; observed policies each alone. */
+  /** Groups policies that are consumed together or not at all; each dry-run policy is a group of its own. */
   #groups (appliedPolicies: readonly AppliedPolicy[], isCluster: boolean): number[][] {
     const groups = new Map<string, number[]>()
     appliedPolicies.forEach(({ partition }, index) => {
-      const name = this.policies[index]?.isDryRun === true ? `observed ${index}` : isCluster ? `${partition.kind} ${partition.id}` : ''
+      const name = this.policies[index]?.isDryRun === true ? `dry-run ${index}` : isCluster ? `${partition.kind} ${partition.id}` : ''
       groups.set(name, [...groups.get(name) ?? [], index])
     })
     return [...groups.values()]
   }
 
-  #claim (request: Request, visitor: IdentifiedClient, said: readonly AppAnswers[], group: readonly number[], isCluster: boolean): CheckRequest {
+  #requestOf (request: Request, client: IdentifiedClient, said: readonly AppAnswers[], group: readonly number[], isCluster: boolean): CheckRequest {
     const keyBuilders = this.#keyBuilders.get(request.method) ?? this.#others
-    const appliedPolicies = this.#applyPolicies(said, visitor)
+    const appliedPolicies = this.#applyPolicies(said, client)
     const met = group.flatMap((index) => appliedPolicies[index] ?? [])
     const keys = met.map(({ partition: { kind, id, session } }, at) => keyBuilders[group[at] ?? 0]?.(kind, id, session?.key) ?? '')
-    const session = this.#sessionOf(visitor, met, group, isCluster)
+    const session = this.#sessionOf(client, met, group, isCluster)
     const claim = {
       name: `${keys.join(' ')} ${met.map(({ cost }) => cost.text).join()} ${session?.devices.join() ?? ''}`,
       keys,
       costs: met.map(({ cost }) => cost),
       failures: group.map((index) => this.#failures[index] ?? 'local'),
-      hasPlaces: met.some(({ cost }) => isConcurrency(cost))
+      hasSlots: met.some(({ cost }) => isConcurrency(cost))
     }
     if (session === undefined) return claim
-    // It is called where Redis's answer is read: what the app has said of this request holds there too.
-    return { ...claim, session, withoutSession: () => this.#claim(request, asAnonymous(visitor), said, group, isCluster) }
+    // Runs when the reply is read, and uses the values that the app's functions have returned already.
+    return { ...claim, session, withoutSession: () => this.#requestOf(request, asAnonymous(client), said, group, isCluster) }
   }
 
-  /** The session that must live for a claim to stand: whose partition it is, or whose user has a quota of another size. In a Cluster an address lies elsewhere than a session; one in another Redis was confirmed before. */
-  #sessionOf (visitor: IdentifiedClient, met: readonly AppliedPolicy[], group: readonly number[], isCluster: boolean): UnverifiedSession | undefined {
-    if (visitor.session?.confirm !== undefined) return undefined
+  /** The session that must be valid for this check: it identifies the client, or its user has a different quota. In a Cluster an address and a session are in different slots; a session in another Redis has been confirmed before. */
+  #sessionOf (client: IdentifiedClient, met: readonly AppliedPolicy[], group: readonly number[], isCluster: boolean): UnverifiedSession | undefined {
+    if (client.session?.confirm !== undefined) return undefined
     const session = met.find(({ partition }) => partition.session !== undefined)?.partition.session
-    if (session !== undefined || isCluster || visitor.session?.userId === undefined) return session
-    return group.some((index) => this.policies[index]?.userQuota !== undefined) ? visitor.session : undefined
+    if (session !== undefined || isCluster || client.session?.userId === undefined) return session
+    return group.some((index) => this.policies[index]?.userQuota !== undefined) ? client.session : undefined
   }
 }
 
-/** What a request claims whose policies all count its address: of many that leave together, only the first is asked for its keys. */
+/** A check whose policies all count the address. The keys are built lazily: of coalesced checks only the first needs them. */
 class IpOnlyRequest implements CheckRequest {
   readonly scope: readonly KeyBuilder[]
   readonly costs: readonly QuotaCost[]
   readonly failures: CheckRequest['failures']
-  readonly hasPlaces: boolean
+  readonly hasSlots: boolean
   readonly #partition: Partition
   #keys: readonly string[] | undefined
 
-  constructor (keyBuilders: readonly KeyBuilder[], partition: Partition, costs: readonly QuotaCost[], failures: CheckRequest['failures'], hasPlaces: boolean) {
+  constructor (keyBuilders: readonly KeyBuilder[], partition: Partition, costs: readonly QuotaCost[], failures: CheckRequest['failures'], hasSlots: boolean) {
     this.scope = keyBuilders
     this.#partition = partition
     this.costs = costs
     this.failures = failures
-    this.hasPlaces = hasPlaces
+    this.hasSlots = hasSlots
   }
 
   get name (): string {
@@ -223,30 +223,30 @@ class IpOnlyRequest implements CheckRequest {
   }
 }
 
-const nothingAsked: RequestDecision = Object.freeze({ isAllowed: true, statuses: Object.freeze([]) })
+const noPolicies: RequestDecision = Object.freeze({ isAllowed: true, statuses: Object.freeze([]) })
 
 function dependsOnSession<Request, Reply> ({ by, userQuota }: LimitPolicy<Request, Reply>): boolean {
   return by === 'user' || by === 'session' || userQuota !== undefined
 }
 
-function isOfPlaces (policy: { readonly quota: Quota } | undefined): boolean {
-  return policy?.quota.algorithm === 'places'
+function isConcurrencyPolicy (policy: { readonly quota: Quota } | undefined): boolean {
+  return policy?.quota.algorithm === 'concurrency'
 }
 
-/** What clients are told; of places there is none. */
+/** The window that clients are told; concurrency limits have none. */
 function windowOf ({ quota }: { readonly quota: Quota }): number | undefined {
-  return quota.algorithm === 'places' ? undefined : quota.windowMs
+  return quota.algorithm === 'concurrency' ? undefined : quota.windowMs
 }
 
-function plainTermsOf<Request, Reply> (policies: readonly LimitPolicy<Request, Reply>[]): readonly QuotaCost[] | undefined {
+function ipOnlyCostsOf<Request, Reply> (policies: readonly LimitPolicy<Request, Reply>[]): readonly QuotaCost[] | undefined {
   const isPlain = policies.every(({ by, cost, userQuota, unitsOf, isDryRun }) => by === 'ip' && typeof cost === 'number' && userQuota === undefined && unitsOf === undefined && !isDryRun)
   return isPlain ? policies.map(({ quota, cost }) => quotaCostOf(quota, Number(cost))) : undefined
 }
 
-/** Two counters of one route are told apart by their names; places always have theirs. */
+/** The endpoint part of a counter's key. Several counters of a route differ by policy name; concurrency limits always have theirs. */
 function endpointOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, method: string, pattern: string | undefined, all: readonly LimitPolicy<Request, Reply>[]): string {
   if (policy.group !== undefined) return policy.group
   if (pattern === undefined) return globalGroup
-  const isAlone = !isOfPlaces(policy) && all.filter((other) => other.group === undefined && !isOfPlaces(other)).length === 1
+  const isAlone = !isConcurrencyPolicy(policy) && all.filter((other) => other.group === undefined && !isConcurrencyPolicy(other)).length === 1
   return isAlone ? `${method}:${pattern}` : `${method}:${pattern}#${policy.name}`
 }

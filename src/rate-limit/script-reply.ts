@@ -1,7 +1,7 @@
 import { Script } from '../redis/batch/script.ts'
 import type { QuotaCost } from './quota.ts'
 
-/** What a counter says after a request has been counted, or refused. */
+/** The state of a counter after a request was counted or rejected. */
 export interface QuotaStatus {
   /** units left, never below 0 */
   readonly remaining: number
@@ -11,34 +11,34 @@ export interface QuotaStatus {
   readonly retryMs: number
 }
 
-/** The answer to one request: whether all of its counters had room, and what each says, in the order asked. */
+/** The result of one request: whether all of its quotas allow it, and the status of each in request order. */
 export interface Decision {
   readonly isAllowed: boolean
   readonly statuses: readonly QuotaStatus[]
 }
 
-/** What Redis says to a row. */
+/** The reply to a coalesced check. */
 export interface ScriptReply {
-  /** how many of it; -1 when Redis read the ask too late, -2 when the session is dead */
+  /** number of allowed requests; {@link tooLate} or {@link noSession} */
   readonly granted: number
-  /** Redis's clock */
+  /** Redis's clock, milliseconds since 1970 */
   readonly nowMs: number
   readonly statuses: readonly QuotaStatus[]
 }
 
-/** It was read after its deadline. */
+/** Redis executed the script after its deadline and counted nothing. */
 export const tooLate = -1
-/** The session that a claim was made for has ended, or never was. */
+/** The request's session does not exist or has ended; nothing was counted. */
 export const noSession = -2
 
-/** Asks `take.lua`. */
-export const take = new Script<ScriptReply>({
+/** Consumes units. */
+export const consume = new Script<ScriptReply>({
   url: new URL('./consume.lua', import.meta.url),
   costMicroseconds: 10,
   read: (reply) => readScriptReply(new Numbers(reply as string))
 })
 
-/** The whole numbers of a text, one after the other: a third of what splitting it costs, and each request reads one. */
+/** Reads the integers of a text one by one: a third of the cost of splitting it, and this runs for each request. */
 class Numbers {
   readonly #text: string
   #at = 0
@@ -67,7 +67,7 @@ function readScriptReply (numbers: Numbers): ScriptReply {
   const granted = numbers.next()
   const nowMs = numbers.next()
   if (numbers.isOver) return { granted, nowMs, statuses: [] }
-  // Most have one; a list that grows has room for sixteen more.
+  // A literal: most replies have one status, and a pushed-to array allocates space for 17.
   const statuses = [readQuotaStatus(numbers)]
   while (!numbers.isOver) statuses.push(readQuotaStatus(numbers))
   return { granted, nowMs, statuses }
@@ -77,9 +77,13 @@ function readQuotaStatus (numbers: Numbers): QuotaStatus {
   return { remaining: numbers.next(), resetMs: numbers.next(), retryMs: numbers.next() }
 }
 
-/** What a row's answer means for the request at a place: who stood before others has seen more units left than they. */
-export function decisionOf ({ granted, statuses }: ScriptReply, place: number, costs: readonly QuotaCost[]): Decision {
-  const after = granted - place
+/**
+ * The decision for one of the coalesced requests: an earlier one sees more units remaining than a later one.
+ *
+ * @param position of the request in the coalesced check, from 1
+ */
+export function decisionOf ({ granted, statuses }: ScriptReply, position: number, costs: readonly QuotaCost[]): Decision {
+  const after = granted - position
   if (after <= 0) return { isAllowed: after === 0, statuses }
   return { isAllowed: true, statuses: statuses.map((each, index) => ({ ...each, remaining: each.remaining + after * (costs[index]?.cost ?? 0), retryMs: 0 })) }
 }

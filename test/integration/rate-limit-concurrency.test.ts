@@ -26,7 +26,7 @@ function gate (concurrency: number, choice: object = {}) {
   }
 }
 
-test('places lets so many requests of a partition be under way at once, over all processes', async (t) => {
+test('concurrency limits the requests of a partition in progress in all processes', async (t) => {
   const { url } = await startRedisProcess(t)
   const [one, two] = [gate(3), gate(3)]
   const apps = [await buildLimitedApp(t, { url, limit: {}, routes: one.routes }), await buildLimitedApp(t, { url, limit: {}, routes: two.routes })] as const
@@ -45,7 +45,7 @@ test('places lets so many requests of a partition be under way at once, over all
   await until(async () => await apps[0].redisPool.zcard(`${start}places`) === 0, { what: 'the places are free again' })
 })
 
-test('places tells a refused request which places are full', async (t) => {
+test('concurrency names the violated policy in a rejection', async (t) => {
   const one = gate(1, { name: 'reports' })
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
   const first = app.inject('/')
@@ -60,7 +60,7 @@ test('places tells a refused request which places are full', async (t) => {
   t.equal((await first).statusCode, 200)
 })
 
-test('places is given back when a client goes away', async (t) => {
+test('a slot is released when the client disconnects', async (t) => {
   const one = gate(1)
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -73,7 +73,7 @@ test('places is given back when a client goes away', async (t) => {
   one.open()
 })
 
-test('places of a crashed process end by themselves', async (t) => {
+test('slots of a crashed process expire', async (t) => {
   const one = gate(1)
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
   const key = `${start}places`
@@ -88,7 +88,7 @@ test('places of a crashed process end by themselves', async (t) => {
   t.ok(lifeMs > 0 && lifeMs <= 30_000)
 })
 
-test('places counts in the process while Redis is gone', async (t) => {
+test('concurrency is counted in the process during an outage', async (t) => {
   const rig = await startRig(t)
   const one = gate(2)
   const app = await buildLimitedApp(t, { url: rig.url, limit: {}, routes: one.routes })
@@ -220,8 +220,8 @@ test('places are given back where one part of a request passes and another refus
   t.equal((await first).statusCode, 200)
 })
 
-test('places only reports what it observes', async (t) => {
-  const one = gate(1, { observe: true })
+test('concurrency with dryRun only reports', async (t) => {
+  const one = gate(1, { dryRun: true })
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
 
   const all = [app.inject('/'), app.inject('/')]

@@ -123,7 +123,7 @@ test('rate-limit refuses wrong options at start, naming them', async (t) => {
     [{ max: 5 }, 'Option rateLimit.max must be left out'],
     [{ window: 60 }, 'Option rateLimit.window must be a duration'],
     [{ quota: 5, cost: 6 }, 'Option rateLimit.cost must be a whole number from 0 to 5, but is 6.'],
-    [{ burst: 5 }, "Option rateLimit.burst must be left out, for it is gcra's, but is 5."]
+    [{ burst: 5 }, 'Option rateLimit.burst must be omitted unless the algorithm is gcra, but is 5.']
   ]
 
   for (const [options, message] of wrong) {

@@ -147,7 +147,7 @@ const apps = {
 
     const app = Fastify()
     await app.register(redis, { url: process.env.REDIS_URL, prefix: 'events:' })
-    await app.register(events, { history: 10 })
+    await app.register(events, { retain: { count: 10 } })
     await until(() => app.redisPool.state === 'ready')
     const { promise, resolve } = Promise.withResolvers<unknown>()
     await app.events.subscribe('news', (event) => resolve(event.data))

@@ -12,7 +12,7 @@ let owed = 0
 
 const app = Fastify()
 await app.register(redis, { url })
-await app.register(events, { histories: { soak: 50_000 } })
+await app.register(events, { retain: { topics: { soak: 50_000 } } })
 await app.ready()
 
 await app.events.subscribe('soak', ({ id = '', prev = '' }) => report.told.push({ what: 'event', id, prev }), {

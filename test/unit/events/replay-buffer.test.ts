@@ -11,7 +11,7 @@ function event (n: number, bytes = 10): LoggedEnvelope {
 
 const idsOf = (events: readonly LoggedEnvelope[] | undefined) => events?.map(({ id }) => id)
 
-t.test('recent events after an id are known, or the id is not', async (t) => {
+t.test('replay buffer returns all events after an ID, or undefined for an unknown ID', async (t) => {
   const replayBuffer = new ReplayBuffer({ length: 0 })
   for (let n = 5; n <= 8; n++) replayBuffer.add(event(n))
 
@@ -21,7 +21,7 @@ t.test('recent events after an id are known, or the id is not', async (t) => {
   t.same([replayBuffer.after('3-0'), replayBuffer.after('9-0')], [undefined, undefined])
 })
 
-t.test('recent events are so many, so long, and so long of all topics together', async (t) => {
+t.test('replay buffer is bounded by events, by length, and by the length of all topics', async (t) => {
   const memory = { length: 0 }
   const many = new ReplayBuffer(memory)
   for (let n = 1; n <= 2000; n++) many.add(event(n))

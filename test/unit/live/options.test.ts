@@ -1,7 +1,7 @@
 import t from 'tap'
 import { resolveLivePolicy } from '../../../src/live/options.ts'
 
-t.test('policy lets nobody follow what no rule names, nor what is between processes', async (t) => {
+t.test('topics without a rule and internal topics are forbidden', async (t) => {
   const { mayFollow } = resolveLivePolicy({ topics: { 'user:*': 'owner', 'room:*': 'signed-in', 'odd:*': (_visitor, topic) => topic.endsWith('1'), '*': 'anyone' } })
   const ann = { userId: 'ann' }
   const nobody = { userId: undefined }
@@ -11,7 +11,7 @@ t.test('policy lets nobody follow what no rule names, nor what is between proces
   t.same(['events', 'user:ann', 'else'].map((topic) => resolveLivePolicy().mayFollow(ann, topic)), [true, true, false])
 })
 
-t.test('policy refuses what cannot be meant', async (t) => {
+t.test('invalid options are rejected by name', async (t) => {
   const wrong: [options: object, option: string][] = [
     [{ path: '/live' }, 'live.path'],
     [{ topics: { events: 'all' } }, 'live.topics.events'],

@@ -34,7 +34,7 @@ async function open (t: Test): Promise<{ slots: ConcurrencySlots, redis: Redis }
 /** What a test does at one moment: asks for places, and gives some of those back that it holds. */
 const moments = fc.array(fc.record({ gapMs: fc.constantFrom(0, 1, 500, 20_000, 31_000), asked: fc.integer({ min: 0, max: 6 }), returned: fc.integer({ min: 0, max: 6 }) }), { minLength: 1, maxLength: 30 })
 
-test('places and quotas are taken together or not at all, whatever is asked and given back', async (t) => {
+test('slots and quotas are consumed together or not at all, in any sequence of checks and releases', async (t) => {
   const run = await startClock(t)
 
   await fc.assert(fc.asyncProperty(fc.integer({ min: 1, max: 8 }), moments, async (limit, made) => {
@@ -62,7 +62,7 @@ test('places and quotas are taken together or not at all, whatever is asked and 
   t.pass('held')
 })
 
-test('places in Redis outlive their lease while they are held, and a Redis that has lost them is told of them', async (t) => {
+test('held slots are renewed beyond their lease, and recreated after Redis has lost them', async (t) => {
   const { slots, redis } = await open(t)
   const [one, other] = [slots.hold(key, 'a.1.1'), slots.hold(key, 'a.2.1')]
 
@@ -77,7 +77,7 @@ test('places in Redis outlive their lease while they are held, and a Redis that 
   await until(async () => await redis.exists(key) === 0, { what: 'none is taken' })
 })
 
-test('places that were given back while they were being kept are free in the end', async (t) => {
+test('a slot released during a renewal becomes free', async (t) => {
   const { slots, redis } = await open(t)
 
   for (let index = 0; index < 50; index++) {
@@ -90,7 +90,7 @@ test('places that were given back while they were being kept are free in the end
   await until(async () => await redis.exists(key) === 0, { what: 'none is taken' })
 })
 
-test('places that may have been granted without an answer are given back', async (t) => {
+test('slots that may have been granted without a reply are released', async (t) => {
   const { slots, redis } = await open(t)
   await redis.zadd(key, Date.now() + 30_000, 'a.1.1', Date.now() + 30_000, 'b.1.1')
 
@@ -100,7 +100,7 @@ test('places that may have been granted without an answer are given back', async
   t.pass('free')
 })
 
-test('places heal where something else is in their place', async (t) => {
+test('a key of another type is replaced by the slots', async (t) => {
   const { slots, redis } = await open(t)
   await redis.set(key, 'something else')
 

@@ -3,7 +3,7 @@ import { DenyCache } from '../../../src/rate-limit/deny-cache.ts'
 
 const refused = { remaining: 0, resetMs: 400, retryMs: 1000 }
 
-test('shield refuses until the time that Redis named, to the millisecond, and not at it', (t) => {
+test('deny cache rejects until the time that Redis returned, exclusive', (t) => {
   const denyCache = new DenyCache()
   denyCache.keep('key', 1, refused, 5000)
 
@@ -14,7 +14,7 @@ test('shield refuses until the time that Redis named, to the millisecond, and no
   t.end()
 })
 
-test('shield lets pass what costs less than what was refused', (t) => {
+test('deny cache allows a request that costs less than the rejected one', (t) => {
   const denyCache = new DenyCache()
   denyCache.keep('key', 3, refused, 0)
 
@@ -23,7 +23,7 @@ test('shield lets pass what costs less than what was refused', (t) => {
   t.end()
 })
 
-test('shield forgets whom it is told to forget, and nobody else', (t) => {
+test('deny cache deletes one key and no other', (t) => {
   const denyCache = new DenyCache()
   denyCache.keep('one', 1, refused, 0)
   denyCache.keep('other', 1, refused, 0)
@@ -35,7 +35,7 @@ test('shield forgets whom it is told to forget, and nobody else', (t) => {
   t.end()
 })
 
-test('shield remembers ten thousand, and forgets first who has not come for the longest time', (t) => {
+test('deny cache holds 10,000 entries and evicts the least recently used', (t) => {
   const denyCache = new DenyCache()
   for (let index = 0; index < 10_000; index++) denyCache.keep(`key-${index}`, 1, refused, 0)
   denyCache.status('key-0', 1, 10)
@@ -48,7 +48,7 @@ test('shield remembers ten thousand, and forgets first who has not come for the 
   t.end()
 })
 
-test('shield has one of all who come look again after ten seconds', (t) => {
+test('deny cache has one caller verify an entry after 10 s', (t) => {
   const denyCache = new DenyCache()
   denyCache.keep('key', 1, { ...refused, retryMs: 60_000 }, 0)
 

@@ -31,7 +31,7 @@ async function take (store: LimitStore, who: string): Promise<Decision> {
   return decisionOf(await check.promise(), place, costs)
 }
 
-test('store makes one ask of all identical requests of a tick, and tells each what it would have been told alone', async (t) => {
+test('store coalesces identical checks of a tick, and each gets the result it would have alone', async (t) => {
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
   const { asks } = pool.batch.counts
@@ -43,7 +43,7 @@ test('store makes one ask of all identical requests of a tick, and tells each wh
   t.same(decision.map(({ isAllowed }) => isAllowed), [...new Array<boolean>(100).fill(true), false, false, false])
 })
 
-test('store asks anew in the next tick', async (t) => {
+test('store sends a new check in the next tick', async (t) => {
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
 
@@ -52,7 +52,7 @@ test('store asks anew in the next tick', async (t) => {
   t.same(remaining, [99, 98, 99])
 })
 
-test('store counts on when the clock of Redis jumps, forward or back', async (t) => {
+test('store keeps counting when Redis's clock is set forward or back', async (t) => {
   const { pool } = await open(t)
   let aheadMs = 0
   const store = new LimitStore(pool.batch, () => performance.now() + aheadMs)
@@ -63,7 +63,7 @@ test('store counts on when the clock of Redis jumps, forward or back', async (t)
   t.same(remaining, [99, 98, 97, 96, 95])
 })
 
-test('store looks without taking, and forgets', async (t) => {
+test('store peeks without consuming, and resets', async (t) => {
   const { pool, redis } = await open(t)
   const store = new LimitStore(pool.batch)
   await take(store, '192.0.2.1')
@@ -75,7 +75,7 @@ test('store looks without taking, and forgets', async (t) => {
   t.equal(await redis.dbsize(), 0)
 })
 
-test('store counts on where one call asks the same counter again, in one bucket or from a new one', async (t) => {
+test('store counts correctly when one call checks a counter repeatedly, in the same bucket or a new one', async (t) => {
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
   const askedBy = async (route: string) => {

@@ -34,7 +34,7 @@ async function holds<Inputs> (t: Test, property: fc.IAsyncProperty<Inputs>, para
   t.pass('held')
 }
 
-test('take never grants more than the quota in any sliding window, of any position', async (t) => {
+test('consume.lua never grants more than the quota in any sliding window, of any position', async (t) => {
   const run = await startClock(t)
 
   await holds(t, fc.asyncProperty(quotas('sliding'), asks, async (quota, made) => {
@@ -48,7 +48,7 @@ test('take never grants more than the quota in any sliding window, of any positi
   }), { numRuns: 300 })
 })
 
-test('take grants a burst and the rate after it, never more, by gcra', async (t) => {
+test('consume.lua with gcra grants the burst and then the rate, never more', async (t) => {
   const run = await startClock(t)
 
   await holds(t, fc.asyncProperty(quotas('gcra'), asks, async (quota, made) => {
@@ -62,7 +62,7 @@ test('take grants a burst and the rate after it, never more, by gcra', async (t)
   }), { numRuns: 300 })
 })
 
-test('take never grants more than the quota in a fixed window on the clock', async (t) => {
+test('consume.lua never grants more than the quota in a fixed window on the clock', async (t) => {
   const run = await startClock(t)
 
   await holds(t, fc.asyncProperty(quotas('fixed'), asks, async (quota, made) => {
@@ -77,7 +77,7 @@ test('take never grants more than the quota in a fixed window on the clock', asy
   }), { numRuns: 150 })
 })
 
-test('take and the counter in memory say the same', async (t) => {
+test('consume.lua and the local counter agree', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
@@ -94,7 +94,7 @@ test('take and the counter in memory say the same', async (t) => {
   }), { numRuns: 150 })
 })
 
-test('take grants as much to many at once as to one after the other', async (t) => {
+test('consume.lua grants as much to coalesced requests as to sequential ones', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
@@ -106,7 +106,7 @@ test('take grants as much to many at once as to one after the other', async (t) 
   }), { numRuns: 50 })
 })
 
-test('take lets the same request pass exactly when it said', async (t) => {
+test('consume.lua allows the same request exactly after retryMs', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
@@ -124,7 +124,7 @@ test('take lets the same request pass exactly when it said', async (t) => {
   }), { numRuns: 150 })
 })
 
-test('take takes from all policies or from none', async (t) => {
+test('consume.lua consumes from all policies or from none', async (t) => {
   const run = await startClock(t)
   const wide: Quota = { algorithm: 'sliding', quota: 10, windowMs: 60_000, bucketOrBurst: 1 }
   const narrow: Quota = { algorithm: 'fixed', quota: 2, windowMs: 60_000, bucketOrBurst: 0 }
@@ -136,7 +136,7 @@ test('take takes from all policies or from none', async (t) => {
   t.equal(told.at(-1)?.standings[0]?.remaining, 7, 'the refused took nothing')
 })
 
-test('take makes nobody wait longer than a window after the clock was set back, and grants nobody more', async (t) => {
+test('after the clock was set back, consume.lua neither delays a client by more than a window nor grants more', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
