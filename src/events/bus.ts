@@ -68,7 +68,7 @@ export class Bus {
    * What this process publishes after the call is delivered. While Redis is away nothing is, and afterwards everything, or `onReset` is called.
    *
    * @throws {TopicError} PRISM_ERR_TOPIC; {OptionError} PRISM_ERR_OPTION for a `from` that is no event's id;
-   *   {EventsFullError} PRISM_ERR_EVENTS_FULL when this process listens to too many topics
+   *   {EventsFullError} PRISM_ERR_TOO_MANY_TOPICS when this process listens to too many topics
    */
   subscribe (topic: string, take: EventListener, options: SubscribeOptions = {}): Subscription {
     if (this.#isClosed) throw new EventsClosedError()

@@ -174,7 +174,7 @@ export abstract class LiveConnection {
 /**
  * Checks whether somebody may follow topics, all on one connection.
  *
- * @throws {TopicError} PRISM_ERR_TOPIC; {TopicForbiddenError} PRISM_ERR_TOPIC_FORBIDDEN; {TopicsFullError} PRISM_ERR_TOPICS_FULL
+ * @throws {TopicError} PRISM_ERR_TOPIC; {TopicForbiddenError} PRISM_ERR_TOPIC_FORBIDDEN; {TopicsFullError} PRISM_ERR_TOPICS_PER_CONNECTION
  */
 export function checkTopics ({ mayFollow }: LivePolicy, client: Client, topics: readonly string[]): void {
   const forbidden = topics.find((topic) => !mayFollow(client, checkTopic(topic)))

@@ -49,7 +49,7 @@ export class Connections {
    * Takes a place for a connection that is about to be opened.
    *
    * @returns gives it back
-   * @throws {ConnectionsFullError} PRISM_ERR_CONNECTIONS_FULL
+   * @throws {ConnectionsFullError} PRISM_ERR_TOO_MANY_CONNECTIONS
    */
   reserve ({ userId, address }: Client): () => void {
     const wanted: [place: string, most: number][] = [[`address ${address}`, this.#policy.connectionsPerAddress]]

@@ -27,7 +27,7 @@ export const streamQuery = {
 /**
  * Reads which topics a client wants, and where it stood in them. What an EventSource keeps by itself (`Last-Event-ID`) is newer than its address.
  *
- * @throws {PositionError} PRISM_ERR_POSITION
+ * @throws {PositionError} PRISM_ERR_LAST_EVENT_ID
  */
 export function readStart ({ topic = 'events', since }: StreamQuery, lastEventId: string | string[] | undefined): { topics: string[], positions: ReadonlyMap<string, string | undefined> } {
   const topics = [...new Set([topic].flat())]

@@ -27,7 +27,7 @@ export class SaveQueue {
   /**
    * @param value the stored value that the document was read from
    * @returns the value as it is stored now
-   * @throws {SessionGoneError} PRISM_ERR_SESSION_GONE; {SessionConflictError} PRISM_ERR_SESSION_CONFLICT;
+   * @throws {SessionGoneError} PRISM_ERR_SESSION_ENDED; {SessionConflictError} PRISM_ERR_SESSION_CONFLICT;
    *   {SessionTooLargeError} PRISM_ERR_SESSION_TOO_LARGE; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may have been saved
    */
   save (token: SessionToken, value: string, data: SessionData): Promise<string> {

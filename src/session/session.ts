@@ -69,7 +69,7 @@ export interface Session<Data extends object> {
   signIn(userId: string, options?: SignInOptions<Data>): Promise<void>
   /** Ends the session; done only when Redis has confirmed it. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
   signOut(): Promise<void>
-  /** Gives the session a new id: for a change of rights. The old one is dead. @throws {SessionGoneError} PRISM_ERR_SESSION_GONE */
+  /** Gives the session a new id: for a change of rights. The old one is dead. @throws {SessionGoneError} PRISM_ERR_SESSION_ENDED */
   rotate(): Promise<void>
 
   /** Where this user is signed in, the last seen first. */

@@ -83,7 +83,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
       t.equal((await browser.post(path)).status, 200)
       await new Browser(homeOf(1)).post(`/gates/${act}`)
 
-      t.match(await slow, { status: 401, body: { code: 'PRISM_ERR_SESSION_GONE' } }, act)
+      t.match(await slow, { status: 401, body: { code: 'PRISM_ERR_SESSION_ENDED' } }, act)
       t.notSame((await browser.get('/get/test-a')).body, { value: 'after' })
     }
   })
@@ -111,7 +111,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     const answers = await Promise.all(slow)
 
     t.same(answers.map(({ status, setCookie }) => [status, setCookie.length]), [[401, 0], [401, 0], [401, 0], [200, 0]])
-    t.match(answers[0]?.body, { code: 'PRISM_ERR_SESSION_GONE' })
+    t.match(answers[0]?.body, { code: 'PRISM_ERR_SESSION_ENDED' })
     t.equal((await thief.get('/required')).status, 401)
     t.equal(await redis.client.exists('session:{slow}'), 0)
   })

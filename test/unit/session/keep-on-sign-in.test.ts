@@ -79,7 +79,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
       const requestSession = await arrive(sessionManager, token)
       await requestSession.signIn('ada', { keep: ['cart'] })
 
-      t.match(await saving, { code: 'PRISM_ERR_SESSION_GONE' }, step)
+      t.match(await saving, { code: 'PRISM_ERR_SESSION_ENDED' }, step)
       t.same(await cartOf(ticketOf(requestSession)), ['tea'])
     }
   })
@@ -91,7 +91,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     const token = await begun(other)
     const requestSession = await arrive(sessionManager, token)
     await requestSession.signIn('ada', { keep: ['cart'] })
-    t.match(await rotating, { code: 'PRISM_ERR_SESSION_GONE' })
+    t.match(await rotating, { code: 'PRISM_ERR_SESSION_ENDED' })
 
     const earlier = await begun(other)
     const slow = await arrive(sessionManager, earlier)
@@ -216,7 +216,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
         for (let count = 0; count < after; count++) await tick()
         if (requestSession.isNew) return undefined
         const error = await settled(work(requestSession))
-        if (error !== undefined && error.code !== 'PRISM_ERR_SESSION_GONE') fc.pre(error.statusCode !== 503)
+        if (error !== undefined && error.code !== 'PRISM_ERR_SESSION_ENDED') fc.pre(error.statusCode !== 503)
         return error === undefined ? requestSession : undefined
       }
       const pushing = pushes.map(async (how, index) => await act(how, async (requestSession) => {

@@ -167,8 +167,8 @@ test('a visit', async (t) => {
     const requestSession = new RequestSession<Data>(sessionManager, { isSessionDisabled: true })
 
     t.same([requestSession.state, requestSession.userId, requestSession.id, requestSession.isNew, requestSession.get('name')], ['anonymous', undefined, undefined, true, undefined])
-    t.throws(() => { requestSession.set('name', 'x') }, { code: 'PRISM_ERR_SESSION_OFF', message: /set\(\)/ })
-    for (const call of [requestSession.signIn('ada'), requestSession.signOut(), requestSession.rotate(), requestSession.devices(), requestSession.revoke('x'), requestSession.revokeOthers()]) await t.rejects(async () => { await call }, { code: 'PRISM_ERR_SESSION_OFF' })
+    t.throws(() => { requestSession.set('name', 'x') }, { code: 'PRISM_ERR_SESSION_DISABLED', message: /set\(\)/ })
+    for (const call of [requestSession.signIn('ada'), requestSession.signOut(), requestSession.rotate(), requestSession.devices(), requestSession.revoke('x'), requestSession.revokeOthers()]) await t.rejects(async () => { await call }, { code: 'PRISM_ERR_SESSION_DISABLED' })
     await requestSession.save()
   })
 

@@ -75,7 +75,7 @@ test('the saver', { timeout: 120_000 }, async (t) => {
     const { ticket, value } = await begin('gone')
     await store.revoke(ticket.key, { which: 'these', names: [ticket.field] })
 
-    await t.rejects(new SaveQueue(store, new Map()).save(ticket, value, writing('a', 1)), { code: 'PRISM_ERR_SESSION_GONE', statusCode: 401 })
+    await t.rejects(new SaveQueue(store, new Map()).save(ticket, value, writing('a', 1)), { code: 'PRISM_ERR_SESSION_ENDED', statusCode: 401 })
     // For some milliseconds the key says which birth came last.
     await until(async () => await rig.control.exists(ticket.key) === 0, { what: 'the key is gone' })
   })

@@ -93,7 +93,7 @@ test('the house', async (t) => {
     const [mine, theirs] = [first, second].map(({ token }) => token)
     await sessionManager.end(first.token)
 
-    await t.rejects(sessionManager.endOthers(mine ?? first.token), { code: 'PRISM_ERR_SESSION_GONE' })
+    await t.rejects(sessionManager.endOthers(mine ?? first.token), { code: 'PRISM_ERR_SESSION_ENDED' })
     t.ok(await liveIn(other, theirs ?? second.token))
   })
 })
