@@ -63,7 +63,7 @@ test('the house', async (t) => {
     await reached({ redisPool: pool })
     let [isDeaf, isAway] = [false, false]
     const batch = {
-      ask: async (...args: Parameters<Batch['runScript']>) => {
+      runScript: async (...args: Parameters<Batch['runScript']>) => {
         if (isAway) throw new RedisUnavailableError('no connection')
         const answer = await pool.batch.runScript(...args)
         if (isDeaf) throw new RedisUnavailableError('the answer was lost')
