@@ -23,7 +23,7 @@ export type { LifecycleParticipant, RequestLifecycle, RouteDefaults } from './re
 export { rateLimitStore } from './rate-limit.ts'
 export type { Checked, NamedQuota, PolicyStatus, RateLimitOptions, RouteRateLimit } from './rate-limit.ts'
 export type { FastifyRedis, RedisOptions } from './redis.ts'
-export type { Device, KeyRule, Revocation, Session, SessionChoice, SessionOptions, Sessions, SessionState, SignInOptions } from './session.ts'
+export type { Device, ConflictRule, MergeFunction, Revocation, Session, SessionChoice, SessionOptions, Sessions, SessionState, SignInOptions } from './session.ts'
 export type { Duration } from '../src/shared/option-readers.ts'
 export * as errors from '../src/shared/errors.ts'
 

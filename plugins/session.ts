@@ -21,7 +21,7 @@ import { fieldsOf } from '../src/session/session-token.ts'
 import { RequestSession } from '../src/session/request-session.ts'
 
 export type { Revocation, Sessions } from '../src/session/session-manager.ts'
-export type { KeyRule } from '../src/session/conflict-rules.ts'
+export type { ConflictRule, MergeFunction } from '../src/session/conflict-rules.ts'
 export type { SessionChoice, SessionOptions } from '../src/session/options.ts'
 export type { Device, Session, SessionState, SignInOptions } from '../src/session/session.ts'
 

@@ -11,7 +11,7 @@ const format = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/
 /**
  * Hashes a password with scrypt and a salt of its own, as a PHC string: `$scrypt$ln=15,r=8,p=3$salt$hash`.
  *
- * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where it would wait too long
+ * @throws {PasswordsFullError} PRISM_ERR_PASSWORD_QUEUE_FULL, where it would wait too long
  */
 export async function hashPassword (password: string): Promise<string> {
   const salt = randomBytes(saltBytes)
@@ -24,7 +24,7 @@ export async function hashPassword (password: string): Promise<string> {
  *
  * Without a hash (nobody has that name) it does the same work and says no, so that time does not tell which names exist.
  *
- * @throws {PasswordsFullError} PRISM_ERR_PASSWORDS_FULL, where it would wait too long
+ * @throws {PasswordsFullError} PRISM_ERR_PASSWORD_QUEUE_FULL, where it would wait too long
  */
 export async function verifyPassword (password: string, hashed: string | undefined): Promise<boolean> {
   const { salt, hash, ...kept } = parsed(hashed ?? nobody)

@@ -26,7 +26,7 @@ export class AdminAuth {
     return this.#token !== undefined || !this.#isProduction
   }
 
-  /** @throws {OperatorOffError} PRISM_ERR_OPERATOR_OFF where there is no door; {OperatorError} PRISM_ERR_OPERATOR for a wrong token */
+  /** @throws {OperatorOffError} PRISM_ERR_ADMIN_DISABLED where there is no door; {OperatorError} PRISM_ERR_ADMIN_AUTH for a wrong token */
   check (authorization: string | undefined, ticket?: string): void {
     if (!this.isEnabled) throw new AdminDisabledError()
     if (this.isUnprotected || this.isToken(/^Bearer (\S+)$/i.exec(authorization ?? '')?.[1]) || this.#isTicket(ticket)) return

@@ -1,22 +1,22 @@
 import { SessionAssignmentError } from '../shared/errors.ts'
 
 /**
- * Lets an assignment to any member of a session throw: `session.cart = […]`, the habit of other session plugins, is saved by nothing here, and
- * `session.userId = …` signs no user in. Code in sloppy mode is told too, which ignores what a frozen object or a missing setter refuses.
+ * Makes assignments to a session throw: `session.cart = […]`, usual with other session plugins, would not be saved here, and
+ * `session.userId = …` would not sign a user in. A setter is used because code in sloppy mode ignores frozen objects and missing setters.
  *
- * @param prototype of the sessions' class
+ * @param prototype the prototype of the session class
  */
-export function refuseAssignments (prototype: object): void {
+export function rejectAssignments (prototype: object): void {
   for (const [name, { get, value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
-    const set = () => { throw new SessionAssignmentError(`session.${name}`, 'it is read-only; signIn(), rotate() and signOut() change who a session is of') }
+    const set = () => { throw new SessionAssignmentError(`session.${name}`, 'it is read-only; use signIn(), rotate() or signOut()') }
     Object.defineProperty(prototype, name, { get: get ?? (() => value as unknown), set, configurable: true })
   }
-  // Reached by what is no member: reading that gives undefined, as ever.
-  Object.setPrototypeOf(prototype, new Proxy(Object.prototype, { set: refuseUnknown }))
+  // Reached only for names that are not members; reading them still returns undefined.
+  Object.setPrototypeOf(prototype, new Proxy(Object.prototype, { set: rejectUnknown }))
 }
 
-function refuseUnknown (_prototype: object, name: string | symbol, value: unknown, session: object): boolean {
-  // Tracing libraries note their own there.
+function rejectUnknown (_prototype: object, name: string | symbol, value: unknown, session: object): boolean {
+  // Tracing libraries store their state under symbols.
   if (typeof name === 'symbol') return Reflect.defineProperty(session, name, { value, writable: true, enumerable: false, configurable: true })
   throw new SessionAssignmentError(`session.${name}`, `an assigned property is not saved; call session.set('${name}', value)`)
 }

@@ -1,41 +1,49 @@
 import { readRecord, invalidOption } from '../shared/option-readers.ts'
 
-/** Joins two writes of one key: what both began from, what this request set, what another has saved meanwhile. */
-export type Merge = (base: unknown, mine: unknown, theirs: unknown) => unknown
+/**
+ * Merges two concurrent writes of one key.
+ *
+ * @param base the value that this request started from
+ * @param mine the value that this request has set
+ * @param theirs the value that another request has saved meanwhile
+ * @returns the value to save; undefined deletes the key
+ */
+export type MergeFunction = (base: unknown, mine: unknown, theirs: unknown) => unknown
 
-/** What happens when two requests set the same key at once. Without a rule a set of a key that the request has not read wins, and one of a key that it has read is a conflict. */
-export type KeyRule = { lastWriteWins: true } | { merge: Merge }
+/**
+ * How concurrent writes of one session key are resolved: `'reject'` throws PRISM_ERR_SESSION_CONFLICT (409), `'lastWriteWins'` overwrites, a
+ * function merges. Without a rule, a write of a key that the request has not read overwrites, and a write of a key that it has read is rejected.
+ */
+export type ConflictRule = 'reject' | 'lastWriteWins' | MergeFunction
 
-/** The rule of each key, where it has one. */
-export interface KeyRules {
-  get (key: string): KeyRule | undefined
+/** The rule of each key, if it has one. */
+export interface ConflictRules {
+  get (key: string): ConflictRule | undefined
 }
 
-/** The name of the rule for all keys that have no rule of their own. */
+/** Name of the rule for all keys without their own rule. */
 const defaultName = 'default'
 
 /**
- * Keys of widely used plugins, which read a key and then set it with every page, and know nothing of conflicts:
+ * Keys of widely used plugins, which read a key and then set it with every page, and do not handle conflicts:
  * @fastify/csrf-protection (`_csrf`), @fastify/flash (`flash`), @fastify/passport (`passport`, `messages`, `returnTo`).
  */
 const pluginKeys = ['_csrf', 'flash', 'passport', 'messages', 'returnTo']
 
 /**
- * Reads the rules of keys: those that are named, then those of widely used plugins, then `default`.
+ * Resolves `session.onConflict`. Precedence: the rule of the key, `lastWriteWins` for the keys of widely used plugins, then `default`.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readKeyRules (keys: unknown): KeyRules {
-  const record = readRecord('session.onConflict', keys, Object.keys(Object(keys)))
-  const rules = new Map<string, KeyRule>(pluginKeys.map((key) => [key, { lastWriteWins: true }]))
+export function readConflictRules (onConflict: unknown): ConflictRules {
+  const record = readRecord('session.onConflict', onConflict, Object.keys(Object(onConflict)))
+  const rules = new Map<string, ConflictRule>(pluginKeys.map((key) => [key, 'lastWriteWins']))
   for (const [key, rule] of Object.entries(record)) rules.set(key, readRule(`session.onConflict.${key}`, rule))
-  const otherwise = rules.get(defaultName)
-  return otherwise === undefined ? rules : { get: (key) => rules.get(key) ?? otherwise }
+  const fallback = rules.get(defaultName)
+  return fallback === undefined ? rules : { get: (key) => rules.get(key) ?? fallback }
 }
 
-function readRule (option: string, rule: unknown): KeyRule {
-  const { lastWriteWins, merge } = readRecord(option, rule, ['lastWriteWins', 'merge'])
-  if (lastWriteWins === true && merge === undefined) return { lastWriteWins }
-  if (typeof merge === 'function' && lastWriteWins === undefined) return { merge: merge as Merge }
-  return invalidOption(option, '{ lastWriteWins: true } or { merge: (base, mine, theirs) => … }', rule)
+function readRule (option: string, rule: unknown): ConflictRule {
+  if (rule === 'reject' || rule === 'lastWriteWins' || typeof rule === 'function') return rule as ConflictRule
+  return invalidOption(option, "'reject', 'lastWriteWins' or a function (base, mine, theirs) => …", rule)
 }

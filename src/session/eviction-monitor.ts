@@ -1,29 +1,29 @@
-/** What a server says of its memory. */
+/** Memory settings and counters of a Redis server. */
 export interface MemoryStatus {
   /** `noeviction`, `allkeys-lru`, … */
   readonly policy: string
-  /** 0 when no limit is set */
+  /** 0: no limit */
   readonly maxmemoryBytes: number
-  /** since the server's start */
+  /** since the start of the server */
   readonly evictedKeys: number
 }
 
-/** What the watch needs. */
+/** Callbacks of the monitor. */
 export interface EvictionMonitorOptions {
-  /** the reply to `INFO` */
+  /** returns the reply of `INFO` */
   info: () => Promise<string>
-  /** told how many keys were evicted since the last look */
+  /** called with the number of keys evicted since the previous check */
   count: (evictedKeys: number) => void
-  /** told at the start, when the risk changes, and when keys were evicted since */
+  /** called at the start, when the risk changes, and when keys have been evicted */
   warn: (facts: MemoryStatus & { evictedSince: number }, text: string) => void
 }
 
 const checkEveryMs = 60_000
 const retryMs = 1000
-const keepsSessions = new Set(['noeviction', 'volatile-ttl'])
-const advice = 'give them a server of their own (option session.redis; the service reads SESSION_REDIS_URL), or set maxmemory and the policy volatile-ttl, which keeps sessions and loses rate counters first'
+const safePolicies = new Set(['noeviction', 'volatile-ttl'])
+const advice = 'use a separate server for sessions (option session.redis; the service reads SESSION_REDIS_URL), or set maxmemory with the policy volatile-ttl, which evicts rate-limit counters before sessions'
 
-/** Looks, at the start and each minute, whether the server may evict sessions: whoever is evicted is signed out. */
+/** Checks at the start and every minute whether the server may evict sessions: an evicted session signs its user out. */
 export class EvictionMonitor {
   readonly #options: EvictionMonitorOptions
   readonly #timer: NodeJS.Timeout
@@ -37,10 +37,10 @@ export class EvictionMonitor {
     this.check()
   }
 
-  /** Looks now; never rejects. */
+  /** Checks immediately; never rejects. */
   async check (): Promise<void> {
     clearTimeout(this.#retry)
-    // That a server is away is another's to tell; what it is like is not known then, and is asked again soon.
+    // The outage itself is reported elsewhere; the check is repeated soon.
     const text = await this.#options.info().catch(() => undefined)
     if (text === undefined) return this.#retrySoon()
     const now = readPressure(text)
@@ -61,7 +61,7 @@ export class EvictionMonitor {
     if (!this.#isClosed) this.#retry = setTimeout(() => this.check(), retryMs).unref()
   }
 
-  /** A server that was started anew counts from 0. */
+  /** A restarted server counts from 0. */
   #count ({ evictedKeys }: MemoryStatus): number {
     if (this.#last === undefined) return 0
     const since = evictedKeys >= this.#last.evictedKeys ? evictedKeys - this.#last.evictedKeys : evictedKeys
@@ -70,13 +70,13 @@ export class EvictionMonitor {
   }
 }
 
-/** Reads what matters here from `INFO`. */
+/** Parses the memory fields of an `INFO` reply. */
 export function readPressure (info: string): MemoryStatus {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1] ?? ''
   return { policy: field('maxmemory_policy'), maxmemoryBytes: Number(field('maxmemory')), evictedKeys: Number(field('evicted_keys')) }
 }
 
 function riskOf ({ policy, maxmemoryBytes }: MemoryStatus): string | undefined {
-  if (maxmemoryBytes === 0) return 'no maxmemory: when memory is full the system ends the server, and all sessions with it'
-  return keepsSessions.has(policy) ? undefined : `maxmemory-policy ${policy}`
+  if (maxmemoryBytes === 0) return 'no maxmemory: when memory is full, the operating system kills the server and all sessions are lost'
+  return safePolicies.has(policy) ? undefined : `maxmemory-policy ${policy}`
 }

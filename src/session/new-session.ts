@@ -2,16 +2,16 @@ import { readDuration, invalidOption } from '../shared/option-readers.ts'
 import type { SessionPolicy } from './options.ts'
 import type { SignInOptions } from './session.ts'
 
-/** What a new session begins with. */
+/** Parameters of a new session. */
 export interface NewSession {
   readonly idleMs: number
   readonly absoluteMs: number
   readonly label: string | undefined
   /** JSON */
   readonly document: string
-  /** when the session was born that it takes the place of, one of the same bearer */
+  /** creation time of the session of the same subject that it replaces */
   readonly replaced?: number | undefined
-  /** the version that one was read at, where a save since then matters */
+  /** version at which that session was read; set if a later save must be detected */
   readonly replacedVersion?: string | undefined
 }
 
@@ -19,18 +19,18 @@ const userIdLimitBytes = 512
 const labelLimit = 100
 
 /**
- * Reads who signs in.
+ * Validates the user ID of a sign-in.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readUserId (userId: unknown): string {
-  // Lone surrogates all become the same character in UTF-8: two users would be one.
+  // Lone surrogates all become the same character in UTF-8: two users would share a session.
   const isFine = typeof userId === 'string' && userId !== '' && Buffer.byteLength(userId) <= userIdLimitBytes && userId.isWellFormed()
   return isFine ? userId : invalidOption('signIn(userId)', `a text of 1 to ${userIdLimitBytes} bytes`, userId)
 }
 
 /**
- * Reads how long a session lasts and how it is labelled: as the sign-in says, else as the app does.
+ * Resolves the timeouts and the label of a sign-in, with the session options of the app as defaults.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */

@@ -3,8 +3,8 @@ import { readChoice, readDuration, readRecord, readString, invalidOption } from 
 import type { Duration } from '../shared/option-readers.ts'
 import { resolveRedisPolicy } from '../redis/options.ts'
 import type { RedisOptions, RedisPolicy } from '../redis/options.ts'
-import { readKeyRules } from './conflict-rules.ts'
-import type { KeyRule, KeyRules } from './conflict-rules.ts'
+import { readConflictRules } from './conflict-rules.ts'
+import type { ConflictRule, ConflictRules } from './conflict-rules.ts'
 
 /** How the cookie is set. */
 export interface SessionCookieOptions {
@@ -29,7 +29,7 @@ export interface SessionOptions {
   /** how the cookie is set */
   cookie?: SessionCookieOptions | undefined
   /** what happens when two requests set a key at once: by key, and `default` for all other keys */
-  onConflict?: Readonly<Record<string, KeyRule>> | undefined
+  onConflict?: Readonly<Record<string, ConflictRule>> | undefined
   /** a Redis of their own, where a full cache cannot push sessions out; default: the stack's */
   redis?: RedisOptions | undefined
 }
@@ -41,7 +41,7 @@ export interface SessionPolicy {
   readonly absoluteMs: number
   readonly trustedOrigins: readonly string[]
   readonly cookie: { readonly name: string, readonly secure: boolean | 'auto', readonly partitioned: boolean }
-  readonly onConflict: KeyRules
+  readonly onConflict: ConflictRules
   readonly redis: RedisPolicy | undefined
 }
 
@@ -83,7 +83,7 @@ export function resolveSessionPolicy (options: SessionOptions): SessionPolicy {
     absoluteMs,
     trustedOrigins: readOrigins('session.trustedOrigins', options.trustedOrigins ?? []),
     cookie: readCookie(options.cookie ?? {}),
-    onConflict: readKeyRules(options.onConflict ?? {}),
+    onConflict: readConflictRules(options.onConflict ?? {}),
     redis: options.redis === undefined ? undefined : resolveRedisPolicy(options.redis)
   })
 }

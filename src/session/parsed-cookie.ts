@@ -1,20 +1,20 @@
 import type { SessionToken } from './session-token.ts'
 
-/** What a reply shall do to the cookie: hold this ticket for so long, or hold nothing. */
+/** A change of the session cookie: set a token with a maximum age, or clear the cookie. */
 export type CookieChange = { token: SessionToken, maxAgeSeconds: number } | 'clear'
 
-/** How a request came. */
+/** The session cookie of a request, and whether the request may use a session. */
 export interface ParsedCookie {
-  /** what its cookie names */
+  /** token in the cookie */
   readonly token?: SessionToken | undefined
-  /** what several cookies of the name hold, none of which counts: who signs out means all of them */
+  /** tokens of several different cookies with the session's name. None is used, because one may have been planted; a sign-out ends all */
   readonly conflictingTokens?: readonly SessionToken[] | undefined
-  /** the cookie shall be sealed anew when the session is next written */
+  /** encrypted with an old secret: the cookie is encrypted again at the next session write */
   readonly isSealedWithOldKey?: boolean
-  /** a cookie came, whatever it holds */
+  /** the request has a session cookie, valid or not */
   readonly hasCookie?: boolean
-  /** the route wants no session */
+  /** the route has session: false */
   readonly isSessionDisabled?: boolean
-  /** a page of another origin sent the request: its cookie is not looked at, and no session may begin or end by it */
+  /** cross-origin request: its cookie is not read, and it cannot create or end a session */
   readonly isForeign?: boolean
 }

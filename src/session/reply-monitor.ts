@@ -1,8 +1,8 @@
 import type { CookieChange } from './parsed-cookie.ts'
 
-/** What a session must know of the reply that it is saved with. The members are Fastify's. */
+/** The members of a Fastify reply that the monitor uses. */
 export interface MonitoredReply {
-  /** taken over by `hijack()`, or ended */
+  /** the reply was hijacked or sent */
   readonly sent: boolean
   readonly raw: {
     readonly headersSent: boolean
@@ -10,48 +10,48 @@ export interface MonitoredReply {
     readonly destroyed: boolean
     once (event: 'close', listener: () => void): unknown
   }
-  /** `ws`: an upgrade to a WebSocket, whose head is not the reply's */
+  /** `ws` is true for a WebSocket upgrade, whose response headers do not come from the reply */
   readonly request?: object
   hijack (): unknown
 }
 
-/** Whether the reply can set no cookie any more. */
+/** Whether the response headers have been sent, so that no cookie can be set. */
 export function isHeadSent (reply: MonitoredReply): boolean {
   return reply.raw.headersSent || ((reply.request as { readonly ws?: boolean } | undefined)?.ws === true && reply.sent)
 }
 
-/** Whether no save with the reply follows: it has ended, or its connection has, after a handler took it over. */
+/** Whether no onSend hook will save the session: the reply has ended, or it was hijacked and its connection is closed. */
 export function isOver ({ sent, raw }: MonitoredReply): boolean {
   return raw.writableEnded || (sent && raw.destroyed)
 }
 
-/** The request's session, as far as its reply is concerned. */
+/** The members of a request session that the monitor uses. */
 export interface MonitoredSession {
-  /** something was changed that no save has begun to save */
+  /** there are changes that no save includes */
   readonly hasUnsaved: boolean
-  /** a cookie is to be set without which the visitor loses the session, and no reply was given it */
+  /** a cookie without which the client loses the session has not been set on a reply */
   readonly hasCookie: boolean
-  /** its save with the reply is over */
+  /** the onSend save has finished */
   readonly isClosed: boolean
   takeCookie (): CookieChange | undefined
-  /** Settles when nothing of it is under way; never rejects. */
+  /** Resolves when no operation is pending; never rejects. */
   idle (): Promise<void>
 }
 
-/** What the plugin does for it. */
+/** Callbacks of the plugin. */
 export interface ReplyMonitorOptions {
-  /** sets the cookie on a reply whose head has not left */
+  /** sets the cookie on a reply whose headers have not been sent */
   setCookie: (change: CookieChange, reply: MonitoredReply) => void
   warn: (reply: MonitoredReply, text: string) => void
 }
 
 const texts = {
-  skipped: 'A session change was lost: the reply was sent without Fastify (reply.hijack() or reply.raw), so nothing saved it. Call await request.session.save() before',
-  late: 'A session change was lost: it was made after the session had been saved with the reply. Change the session earlier, or call await request.session.save() after the change',
-  cookie: 'The session cookie was not sent: the head of the reply had left, or the reply was sent without Fastify. Await signIn(), rotate() or save() before the reply'
+  skipped: 'Session change lost: the reply was sent without Fastify (reply.hijack() or reply.raw), so the session was not saved. Call await request.session.save() before',
+  late: 'Session change lost: it was made after the session was saved with the reply. Change the session earlier, or call await request.session.save() after the change',
+  cookie: 'Session cookie not sent: the response headers were already sent, or the reply was sent without Fastify. Await signIn(), rotate() or save() before the reply'
 } as const
 
-/** Sees to it that a session change is not lost in silence where its reply bypasses the save at onSend. Asked by requests that change a session alone. */
+/** Detects session changes and cookies that are lost because the reply bypasses the onSend hook, and logs a warning. Used only by requests that change a session. */
 export class ReplyMonitor {
   readonly #options: ReplyMonitorOptions
 
@@ -59,7 +59,7 @@ export class ReplyMonitor {
     this.#options = options
   }
 
-  /** Follows a reply from the first change on. */
+  /** Starts to monitor a reply; called at the first change of the session. */
   follow (session: MonitoredSession, reply: MonitoredReply): void {
     const { hijack } = reply
     reply.hijack = () => {
@@ -67,16 +67,16 @@ export class ReplyMonitor {
       this.#deliver(session, reply)
       return taken
     }
-    // A client that goes away before the reply changes nothing: the handler ends, and the session is saved.
+    // A client abort before the reply is no loss: the handler finishes and the session is saved.
     reply.raw.once('close', () => { if (reply.sent && !session.isClosed) this.#report(session, reply, texts.skipped) })
   }
 
-  /** Hears of a change after the save with the reply, or after its end. */
+  /** Reports a change made after the onSend save, or after the end of the reply. */
   changedLate (session: MonitoredSession, reply: MonitoredReply): void {
     setImmediate(() => { this.#report(session, reply, texts.late) })
   }
 
-  /** Hears that there is a new cookie. */
+  /** Sets a new cookie on a reply that has already passed the onSend hook or was hijacked. */
   cookieGiven (session: MonitoredSession, reply: MonitoredReply): void {
     if (reply.sent || session.isClosed) this.#deliver(session, reply)
   }

@@ -1,7 +1,7 @@
 import { OriginError, RedisUnavailableError, SessionCorruptError, SessionEndedError, SessionDisabledError, SessionRequiredError, SessionSentError } from '../shared/errors.ts'
 import type { PendingReply, ReplyListener } from '../redis/batch/pending-reply.ts'
 import type { ParsedCookie, CookieChange } from './parsed-cookie.ts'
-import { refuseAssignments } from './assignment.ts'
+import { rejectAssignments } from './assignment.ts'
 import { readNewSession, readUserId } from './new-session.ts'
 import { moveSession } from './keep-on-sign-in.ts'
 import { SessionData } from './session-data.ts'
@@ -15,83 +15,83 @@ import { anonymousSubject, deviceOf, newToken, userSubject } from './session-tok
 import type { SessionToken } from './session-token.ts'
 import { unavailable } from './session-unavailable.ts'
 
-/** One request's session, from its load to its save. What it does to Redis it does one after the other. */
+/** The session of one request, from load to save. Its Redis writes are serialized. */
 export class RequestSession<Data extends object> implements Session<Data>, ReplyListener<LoadedSession | undefined>, MonitoredSession {
   readonly #sessions: SessionManager
   readonly #cookieState: ParsedCookie
   readonly #reply: MonitoredReply | undefined
-  #isFollowed = false
+  #isMonitored = false
   #isClosed = false
   #loading: PendingReply<LoadedSession | undefined> | undefined
-  /** its session was asked for, and the answer is not here: perhaps a refusal came first */
-  #isUnanswered = false
+  /** the load is pending, or was skipped because the request was rejected before it */
+  #isLoading = false
   #failure: Error | undefined
   #token: SessionToken | undefined
   #value: string | undefined
   #data: SessionData | undefined
   #cookie: CookieChange | undefined
-  /** without its cookie the visitor loses the session: not where it is only sealed anew, or cleared */
+  /** without this cookie the client loses the session; false if it is only encrypted again or cleared */
   #isCookieNeeded = false
-  /** whose cookie is to be sealed anew with the next write */
-  #stale: SessionToken | undefined
-  #turn: Promise<unknown> | undefined
-  /** the keys of this session that the request has read */
+  /** token whose cookie is reissued with the next write */
+  #tokenToReissue: SessionToken | undefined
+  #pendingWork: Promise<unknown> | undefined
+  /** keys that the request has read */
   #reads: Set<string> | undefined
 
-  /** @param reply the one that the session is saved with */
+  /** @param reply the reply with which the session is saved */
   constructor (sessionManager: SessionManager, parsedCookie: ParsedCookie, reply?: MonitoredReply) {
     this.#sessions = sessionManager
     this.#cookieState = parsedCookie
     this.#reply = reply
   }
 
-  /** Asks for the session that the cookie names, without waiting. */
+  /** Enqueues the load of the session in the cookie. */
   ask (): void {
     const { token } = this.#cookieState
     if (token === undefined) return
-    this.#isUnanswered = true
+    this.#isLoading = true
     this.#loading = this.#sessions.load(token)
     this.#loading.subscribe(this)
   }
 
-  /** Hears of the session that was asked for. What was done meanwhile stands. */
+  /** Receives the loaded session; it is ignored if the session was replaced meanwhile. */
   onReply (found: LoadedSession | undefined): void {
     const { token } = this.#cookieState
     const loaded = token && this.#sessions.acceptLoad(token, found)
     try {
-      if (this.#isUnanswered && token !== undefined && loaded !== undefined) this.#arrive(token, loaded)
+      if (this.#isLoading && token !== undefined && loaded !== undefined) this.#useLoaded(token, loaded)
     } catch (error) {
       this.#failure = error as Error
     }
-    this.#isUnanswered = false
+    this.#isLoading = false
   }
 
-  /** Hears why the session that was asked for is not known. */
+  /** Receives the error of the load. */
   onError (error: Error): void {
     this.#sessions.missed()
-    if (this.#isUnanswered) this.#failure = error
-    this.#isUnanswered = false
+    if (this.#isLoading) this.#failure = error
+    this.#isLoading = false
   }
 
-  /** Asks for nothing: a session that the cookie names stays unknown. */
+  /** Skips the load: the state of the session in the cookie stays unknown. */
   skipLoad (): void {
-    this.#isUnanswered = this.#cookieState.token !== undefined
+    this.#isLoading = this.#cookieState.token !== undefined
   }
 
-  /** What it waits for, where that is not here yet; afterwards the session can be used. */
+  /** The pending load, or undefined if the session is ready. */
   answer (): PendingReply<unknown> | undefined {
-    return this.#isUnanswered ? this.#loading : undefined
+    return this.#isLoading ? this.#loading : undefined
   }
 
-  /** @throws {SessionRequiredError} PRISM_ERR_SESSION_REQUIRED; or why it is not known whether somebody is signed in */
+  /** @throws {SessionRequiredError} PRISM_ERR_SESSION_REQUIRED, or the error that prevented the load */
   require (): void {
-    this.#refuseUnknown()
+    this.#assertLoaded()
     if (this.userId === undefined) throw new SessionRequiredError()
   }
 
-  /** Nothing is under way, and nothing is to be saved. */
+  /** Whether no operation is pending and nothing has to be saved. */
   get isSettled (): boolean {
-    return this.#turn === undefined && !this.hasUnsaved
+    return this.#pendingWork === undefined && !this.hasUnsaved
   }
 
   get hasUnsaved (): boolean {
@@ -106,18 +106,18 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
     return this.#isClosed
   }
 
-  /** Hears that the session was saved with its reply: what is changed from now on is saved only where the caller calls save(). */
+  /** Marks the onSend save as finished: later changes are saved only by a call of save(). */
   close (): void {
     this.#isClosed = true
-    // Changed while that save was on its way.
+    // Changed during that save.
     if (this.hasUnsaved && this.#reply !== undefined) this.#sessions.replyMonitor?.changedLate(this, this.#reply)
   }
 
   async idle (): Promise<void> {
-    await this.#turn?.catch(() => {})
+    await this.#pendingWork?.catch(() => {})
   }
 
-  /** What the reply shall do to the cookie; asked once. */
+  /** Returns the pending cookie change and clears it. */
   takeCookie (): CookieChange | undefined {
     const change = this.#cookie
     this.#cookie = undefined
@@ -125,7 +125,7 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
   }
 
   get state (): SessionState {
-    if (this.#failure !== undefined || this.#isUnanswered) return 'unavailable'
+    if (this.#failure !== undefined || this.#isLoading) return 'unavailable'
     return this.userId === undefined ? 'anonymous' : 'live'
   }
 
@@ -137,7 +137,7 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
     return this.#token?.userId
   }
 
-  /** Who the cookie says it is, and by which session, before that was looked up: nobody may be trusted for it. */
+  /** User and session ID from the cookie, before the lookup. Unverified: do not use it for authorization. */
   get claim (): { readonly userId: string | undefined, readonly id: string } | undefined {
     const { token } = this.#cookieState
     return token && { userId: token.userId, get id () { return deviceOf(token) } }
@@ -169,26 +169,26 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
   }
 
   async signIn (userId: string, options: SignInOptions<Data> = {}): Promise<void> {
-    this.#refuseWhenOff('signIn()')
+    this.#assertEnabled('signIn()')
     const subject = userSubject(readUserId(userId))
     const newSession = readNewSession(options, this.#sessions.policy)
-    this.#refuseSent('signIn()')
+    this.#assertHeadersNotSent('signIn()')
     await this.#serialize(async () => {
       const before = this.#token ?? this.#cookieState.token
       const replaced = before?.userId === userId ? before.createdAt : undefined
       const data = this.#readable(options.keep ?? [])
       const from = data && this.#token !== undefined && this.#value !== undefined ? { token: this.#token, value: this.#value, data } : undefined
-      const held = from === undefined
+      const active = from === undefined
         ? await this.#sessions.begin(subject, { ...newSession, document: data?.carry(options.keep ?? [], '{}', this.#sessions.policy.onConflict).toText() ?? '{}', replaced })
         : await moveSession(this.#sessions, from, subject, newSession, options.keep ?? [])
-      this.#hold(held)
-      this.#setCookie(held.token, held.nowMs)
+      this.#activate(active)
+      this.#setCookie(active.token, active.nowMs)
       if (from === undefined && before !== undefined && replaced === undefined) await this.#sessions.endReplaced(before)
     })
   }
 
   async signOut (): Promise<void> {
-    this.#refuseWhenOff('signOut()')
+    this.#assertEnabled('signOut()')
     await this.#serialize(async () => {
       const { token, conflictingTokens = [] } = this.#cookieState
       for (const each of [this.#token ?? token, ...conflictingTokens]) if (each !== undefined) await this.#sessions.end(each)
@@ -197,63 +197,63 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
   }
 
   async rotate (): Promise<void> {
-    const { userId, subject, createdAt } = this.#held('rotate()')
-    this.#refuseSent('rotate()')
+    const { userId, subject, createdAt } = this.#requireToken('rotate()')
+    this.#assertHeadersNotSent('rotate()')
     await this.#serialize(async () => {
       await this.#save()
-      const token = this.#held('rotate()')
+      const token = this.#requireToken('rotate()')
       const next = newToken(this.#sessions.keys, { userId, subject }, createdAt)
-      const held = await this.#sessions.rotate(token, next).catch((error) => {
-        // Nobody knows whether it happened: a cookie with both ids finds the session where it is.
+      const active = await this.#sessions.rotate(token, next).catch((error) => {
+        // The outcome is unknown: a cookie with both IDs finds the session in either case.
         if (error instanceof RedisUnavailableError) this.#setCookie({ ...next, previousId: token }, readSessionRecord(this.#value ?? '').seenAt)
         throw error
       })
-      if (held === undefined) throw new SessionEndedError()
-      this.#rebase(held.value)
+      if (active === undefined) throw new SessionEndedError()
+      this.#rebase(active.value)
       this.#token = next
-      this.#setCookie(next, held.nowMs)
+      this.#setCookie(next, active.nowMs)
     })
   }
 
   async devices (): Promise<Device[]> {
-    const user = this.#user('devices()')
+    const user = this.#requireUser('devices()')
     return await this.#sessions.devicesAt(user.key, user)
   }
 
   async revoke (id: string): Promise<boolean> {
-    this.#user('revoke()')
+    this.#requireUser('revoke()')
     return await this.#serialize(async () => {
-      const wasAlive = await this.#sessions.endDevice(this.#user('revoke()'), id)
+      const wasAlive = await this.#sessions.endDevice(this.#requireUser('revoke()'), id)
       if (id === this.id) this.#clear()
       return wasAlive
     })
   }
 
   async revokeOthers (): Promise<number> {
-    this.#user('revokeOthers()')
-    return await this.#serialize(async () => await this.#sessions.endOthers(this.#user('revokeOthers()')))
+    this.#requireUser('revokeOthers()')
+    return await this.#serialize(async () => await this.#sessions.endOthers(this.#requireUser('revokeOthers()')))
   }
 
-  /** One after the other: a save must not meet the sign-out of its own request on the way. */
+  /** Runs operations one after the other: a save must not race with a sign-out of the same request. */
   #serialize<Result> (work: () => Promise<Result>): Promise<Result> {
-    // Whoever called for the turn before has its failure.
-    const turn = this.#turn === undefined ? work() : this.#turn.then(work, work)
-    return (this.#turn = turn)
+    // The caller of the previous operation handles its error.
+    const pending = this.#pendingWork === undefined ? work() : this.#pendingWork.then(work, work)
+    return (this.#pendingWork = pending)
   }
 
   async #save (): Promise<void> {
     const data = this.#data
     if (data === undefined || !data.isChanged) return
-    if (this.#token === undefined) this.#refuseSent('save()')
-    // What is changed while this is on its way is the next save's.
+    if (this.#token === undefined) this.#assertHeadersNotSent('save()')
+    // Changes made during this save belong to the next save.
     this.#data = new SessionData(data.toText(), this.#reads)
     if (this.#token === undefined || this.#value === undefined) {
-      // A name that came in a cookie but is not known is nobody's to keep: somebody may have planted it.
+      // Never adopt an unknown ID from a cookie: an attacker may have planted it (session fixation).
       const { idleMs, absoluteMs } = this.#sessions.policy
-      const held = await this.#sessions.begin(anonymousSubject(), { idleMs, absoluteMs, label: undefined, document: data.toText() })
-      this.#token = held.token
-      this.#rebase(held.value)
-      this.#setCookie(held.token, held.nowMs)
+      const active = await this.#sessions.begin(anonymousSubject(), { idleMs, absoluteMs, label: undefined, document: data.toText() })
+      this.#token = active.token
+      this.#rebase(active.value)
+      this.#setCookie(active.token, active.nowMs)
     } else {
       const value = await this.#sessions.saveQueue.save(this.#token, this.#value, data)
       this.#rebase(value)
@@ -261,7 +261,7 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
     }
   }
 
-  /** Takes what is stored now as the ground for what is changed, but not saved yet. */
+  /** Rebases unsaved changes on the stored value. */
   #rebase (value: string): void {
     this.#value = value
     this.#data = this.#data?.isChanged ? this.#data.rebase(readSessionRecord(value).document, this.#sessions.policy.onConflict) : undefined
@@ -271,7 +271,7 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
     return (this.#data ??= new SessionData(this.#value === undefined ? '{}' : readSessionRecord(this.#value).document, (this.#reads ??= new Set())))
   }
 
-  /** What there is to be carried. What cannot be read cannot be carried, and keeps nobody from signing in. */
+  /** The data to copy into a new session; undefined if it cannot be read, which does not prevent the sign-in. */
   #readable (names: readonly string[]): SessionData | undefined {
     try {
       if (names.length > 0 && this.state !== 'unavailable') return this.#open()
@@ -281,70 +281,70 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
   }
 
   #openToWrite (call: string): SessionData {
-    this.#refuseWhenOff(call)
-    this.#refuseUnknown()
-    this.#follow()
+    this.#assertEnabled(call)
+    this.#assertLoaded()
+    this.#monitor()
     if (this.#reply !== undefined && (this.#isClosed || isOver(this.#reply))) this.#sessions.replyMonitor?.changedLate(this, this.#reply)
     return this.#open()
   }
 
-  /** Most requests change nothing: only the others have their replies followed. */
-  #follow (): void {
-    if (this.#isFollowed || this.#reply === undefined) return
-    this.#isFollowed = true
+  /** Monitors the reply only of requests that change the session: most do not. */
+  #monitor (): void {
+    if (this.#isMonitored || this.#reply === undefined) return
+    this.#isMonitored = true
     this.#sessions.replyMonitor?.follow(this, this.#reply)
   }
 
-  #refuseSent (call: string): void {
+  #assertHeadersNotSent (call: string): void {
     if (this.#reply !== undefined && isHeadSent(this.#reply)) throw new SessionSentError(call)
   }
 
-  #refuseWhenOff (call: string): void {
+  #assertEnabled (call: string): void {
     if (this.#cookieState.isSessionDisabled) throw new SessionDisabledError(call)
     if (this.#cookieState.isForeign) throw new OriginError()
   }
 
-  #refuseUnknown (): void {
-    if (this.#isUnanswered) throw unavailable(new Error('the request was refused before its session was loaded'))
+  #assertLoaded (): void {
+    if (this.#isLoading) throw unavailable(new Error('the request was rejected before its session was loaded'))
     if (this.#failure !== undefined) throw unavailable(this.#failure)
   }
 
-  #held (call: string): SessionToken {
-    this.#refuseWhenOff(call)
-    this.#refuseUnknown()
+  #requireToken (call: string): SessionToken {
+    this.#assertEnabled(call)
+    this.#assertLoaded()
     if (this.#token === undefined) throw new SessionRequiredError()
     return this.#token
   }
 
-  #user (call: string): SessionToken {
-    const token = this.#held(call)
+  #requireUser (call: string): SessionToken {
+    const token = this.#requireToken(call)
     if (token.userId === undefined) throw new SessionRequiredError()
     return token
   }
 
-  #arrive (token: SessionToken, loaded: LoadedSession): void {
+  #useLoaded (token: SessionToken, loaded: LoadedSession): void {
     const { isEarlier } = loaded
-    const found = token.previousId === undefined ? token : { ...token, ...(isEarlier ? token.previousId : {}), earlier: undefined }
-    this.#hold({ token: found, value: loaded.value })
-    // Where the earlier id lives, the rotation may still come: its cookie keeps both.
-    if (this.#cookieState.isSealedWithOldKey || (token.previousId !== undefined && !isEarlier)) this.#stale = isEarlier ? token : found
+    const found = token.previousId === undefined ? token : { ...token, ...(isEarlier ? token.previousId : {}), previousId: undefined }
+    this.#activate({ token: found, value: loaded.value })
+    // If the previous ID is live, the rotation may still execute: the cookie keeps both IDs.
+    if (this.#cookieState.isSealedWithOldKey || (token.previousId !== undefined && !isEarlier)) this.#tokenToReissue = isEarlier ? token : found
     if (loaded.touchedAt !== undefined) this.#reissueCookie(loaded.touchedAt)
   }
 
   #reissueCookie (nowMs: number): void {
-    if (this.#stale !== undefined && this.#cookie === undefined) this.#cookie = this.#cookieFor(this.#stale, nowMs)
+    if (this.#tokenToReissue !== undefined && this.#cookie === undefined) this.#cookie = this.#cookieFor(this.#tokenToReissue, nowMs)
   }
 
-  #hold ({ token, value }: Pick<ActiveSession, 'token' | 'value'>): void {
+  #activate ({ token, value }: Pick<ActiveSession, 'token' | 'value'>): void {
     this.#token = token
     this.#value = value
-    this.#data = this.#reads = this.#failure = this.#stale = undefined
-    this.#isUnanswered = false
+    this.#data = this.#reads = this.#failure = this.#tokenToReissue = undefined
+    this.#isLoading = false
   }
 
   #clear (): void {
     this.#token = this.#value = this.#data = this.#reads = this.#failure = undefined
-    this.#isUnanswered = false
+    this.#isLoading = false
     this.#isCookieNeeded = false
     if (this.#cookieState.hasCookie) this.#changeCookie('clear')
     else this.#cookie = undefined
@@ -362,9 +362,9 @@ export class RequestSession<Data extends object> implements Session<Data>, Reply
 
   #changeCookie (change: CookieChange): void {
     this.#cookie = change
-    this.#follow()
+    this.#monitor()
     if (this.#reply !== undefined) this.#sessions.replyMonitor?.cookieGiven(this, this.#reply)
   }
 }
 
-refuseAssignments(RequestSession.prototype)
+rejectAssignments(RequestSession.prototype)

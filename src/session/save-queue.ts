@@ -1,47 +1,47 @@
 import { RedisUnavailableError, SessionConflictError, SessionEndedError } from '../shared/errors.ts'
 import type { SessionData } from './session-data.ts'
-import type { KeyRules } from './conflict-rules.ts'
+import type { ConflictRules } from './conflict-rules.ts'
 import type { SessionStore } from './session-store.ts'
 import { readSessionRecord } from './session-record.ts'
 import type { SessionToken } from './session-token.ts'
 
-/** A save that lost this often to other processes gives up. */
+/** Maximum attempts of a save that conflicts with other processes. */
 const triesLimit = 100
 
 /**
- * Saves documents: one after the other for each device, so that many writers in one process cost a round trip each;
- * what other processes saved meanwhile is merged.
+ * Serializes the saves of each session, so that concurrent writers in one process cost one round trip each.
+ * Saves of other processes are merged.
  */
 export class SaveQueue {
-  /** How saves ended since the start; a `conflict` was merged and saved again, and a save that set a key over what another request had set is `overwritten` too. */
+  /** Outcomes of saves since the start. A `conflict` was merged and retried; `overwritten` counts saves that replaced another request's value of a key. */
   readonly counts = { saved: 0, conflict: 0, gone: 0, overwritten: 0 }
   readonly #store: SessionStore
-  readonly #rules: KeyRules
-  readonly #turns = new Map<string, Promise<string>>()
+  readonly #rules: ConflictRules
+  readonly #pending = new Map<string, Promise<string>>()
 
-  constructor (store: SessionStore, rules: KeyRules) {
+  constructor (store: SessionStore, rules: ConflictRules) {
     this.#store = store
     this.#rules = rules
   }
 
   /**
    * @param value the stored value that the document was read from
-   * @returns the value as it is stored now
-   * @throws {SessionGoneError} PRISM_ERR_SESSION_GONE; {SessionConflictError} PRISM_ERR_SESSION_CONFLICT;
-   *   {SessionTooLargeError} PRISM_ERR_SESSION_TOO_LARGE; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may have been saved
+   * @returns the stored value after the save
+   * @throws {SessionEndedError} PRISM_ERR_SESSION_ENDED; {SessionConflictError} PRISM_ERR_SESSION_CONFLICT;
+   *   {SessionTooLargeError} PRISM_ERR_SESSION_TOO_LARGE; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the save may have been executed
    */
   save (token: SessionToken, value: string, data: SessionData): Promise<string> {
     const name = token.key + token.field
-    const before = this.#turns.get(name) ?? Promise.resolve(value)
-    const turn = before.then((latest) => this.#attempt(token, value, latest, data), (error) => {
-      // While Redis is away nobody behind the first waits for a deadline of their own.
+    const before = this.#pending.get(name) ?? Promise.resolve(value)
+    const pending = before.then((latest) => this.#attempt(token, value, latest, data), (error) => {
+      // During an outage, queued saves fail with the first one instead of each waiting for its own timeout.
       if (error instanceof RedisUnavailableError) throw error
       return this.#attempt(token, value, value, data)
     })
-    this.#turns.set(name, turn)
-    const leave = () => { if (this.#turns.get(name) === turn) this.#turns.delete(name) }
-    turn.then(leave, leave)
-    return turn
+    this.#pending.set(name, pending)
+    const remove = () => { if (this.#pending.get(name) === pending) this.#pending.delete(name) }
+    pending.then(remove, remove)
+    return pending
   }
 
   async #attempt (token: SessionToken, value: string, latest: string, data: SessionData): Promise<string> {

@@ -5,13 +5,13 @@ import { readCookie, readCookies } from './cookie-header.ts'
 import type { SessionPolicy } from './options.ts'
 import { CookieCipher } from './cookie-cipher.ts'
 
-/** What of a request tells which cookie it has. */
+/** The members of a request that determine its session cookie. */
 export interface CookieRequest {
   readonly protocol: string
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
 }
 
-/** How a cookie is written (RFC 6265 section 4.1). */
+/** Attributes of `Set-Cookie` (RFC 6265 section 4.1). */
 export interface CookieAttributes {
   path: string
   httpOnly: boolean
@@ -25,75 +25,75 @@ export interface CookieAttributes {
 interface CookieScheme {
   readonly name: string
   readonly cipher: CookieCipher
-  /** by the whole field, which most clients send alike each time: what came so before */
-  readonly arrivals: TwoGenerationLru<string, ParsedCookie>
+  /** parse results by the whole Cookie header, which most clients send unchanged with each request */
+  readonly parsedHeaders: TwoGenerationLru<string, ParsedCookie>
 }
 
-const arrivalsKept = 10_000
-/** Fields are remembered up to this length: floods of long ones shall not fill the memory. */
-const longestRemembered = 512
+const parsedHeadersLimit = 10_000
+/** Longer headers are not cached, so that a flood of them cannot fill the memory. */
+const maxCachedHeaderLength = 512
 
-/** The session's cookie: `__Host-` and `Secure` over TLS, plain over http; each with seals of its own. */
+/** Reads and writes the session cookie: with `__Host-` and `Secure` over TLS, without them over HTTP. Each of the two has its own cipher. */
 export class SessionCookies {
   readonly #policy: SessionPolicy['cookie']
   readonly #secured: CookieScheme
   readonly #plain: CookieScheme
   readonly #write: (name: string, value: string, attributes: CookieAttributes) => string
 
-  /** @param write makes the field `Set-Cookie` */
+  /** @param write serializes a `Set-Cookie` header */
   constructor ({ cookie, secrets }: SessionPolicy, keys: Keys, write: (name: string, value: string, attributes: CookieAttributes) => string) {
-    const jarOf = (name: string): CookieScheme => ({ name, cipher: new CookieCipher(name, secrets, keys), arrivals: new TwoGenerationLru(arrivalsKept) })
+    const schemeOf = (name: string): CookieScheme => ({ name, cipher: new CookieCipher(name, secrets, keys), parsedHeaders: new TwoGenerationLru(parsedHeadersLimit) })
     this.#policy = cookie
-    this.#secured = jarOf(`__Host-${cookie.name}`)
-    this.#plain = jarOf(cookie.name)
+    this.#secured = schemeOf(`__Host-${cookie.name}`)
+    this.#plain = schemeOf(cookie.name)
     this.#write = write
   }
 
-  /** What came with a request that has a field `Cookie`. */
-  open (carrier: CookieRequest): ParsedCookie {
-    const scheme = this.#jarOf(carrier)
-    const field = String(carrier.headers.cookie)
-    return scheme.arrivals.get(field) ?? this.#meet(scheme, field)
+  /** Parses the session cookie of a request that has a Cookie header. */
+  open (request: CookieRequest): ParsedCookie {
+    const scheme = this.#schemeOf(request)
+    const header = String(request.headers.cookie)
+    return scheme.parsedHeaders.get(header) ?? this.#parse(scheme, header)
   }
 
-  /** Whether a request has a cookie of the session's name, whatever it holds. */
-  isIn (carrier: CookieRequest): boolean {
-    return carrier.headers.cookie !== undefined && readCookies(String(carrier.headers.cookie), this.#jarOf(carrier).name).length > 0
+  /** Whether a request has a session cookie, valid or not. */
+  isIn (request: CookieRequest): boolean {
+    return request.headers.cookie !== undefined && readCookies(String(request.headers.cookie), this.#schemeOf(request).name).length > 0
   }
 
-  #meet ({ name, cipher, arrivals }: CookieScheme, field: string): ParsedCookie {
-    const value = readCookie(field, name)
-    const hasCookie = field.includes(`${name}=`)
-    if (value === undefined) return { hasCookie, conflictingTokens: hasCookie ? readCookies(field, name).flatMap((each) => cipher.decrypt(each)?.token ?? []) : undefined }
+  #parse ({ name, cipher, parsedHeaders }: CookieScheme, header: string): ParsedCookie {
+    const value = readCookie(header, name)
+    const hasCookie = header.includes(`${name}=`)
+    if (value === undefined) return { hasCookie, conflictingTokens: hasCookie ? readCookies(header, name).flatMap((each) => cipher.decrypt(each)?.token ?? []) : undefined }
     const opened = cipher.decrypt(value)
-    const arrival = { ticket: opened?.token, isOld: opened?.isSealedWithOldKey === true, hasCookie }
-    if (opened !== undefined && field.length <= longestRemembered) arrivals.set(field, arrival)
-    return arrival
+    const parsed: ParsedCookie = { token: opened?.token, isSealedWithOldKey: opened?.isSealedWithOldKey === true, hasCookie }
+    if (opened !== undefined && header.length <= maxCachedHeaderLength) parsedHeaders.set(header, parsed)
+    return parsed
   }
 
-  /** The field `Set-Cookie` that makes a change; a clearing one repeats every attribute. What came before is forgotten. */
-  write (change: CookieChange, carrier: CookieRequest): string {
-    const { name, cipher, arrivals } = this.#jarOf(carrier)
-    const field = String(carrier.headers.cookie)
-    arrivals.delete(field)
-    cipher.forget(readCookie(field, name) ?? '')
-    const attributes = this.#attributesFor(carrier)
+  /** The `Set-Cookie` header for a change. Clearing repeats every attribute, as browsers require. Removes the request's cookie from the caches. */
+  write (change: CookieChange, request: CookieRequest): string {
+    const { name, cipher, parsedHeaders } = this.#schemeOf(request)
+    const header = String(request.headers.cookie)
+    parsedHeaders.delete(header)
+    cipher.forget(readCookie(header, name) ?? '')
+    const attributes = this.#attributesFor(request)
     if (change === 'clear') return this.#write(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
     return this.#write(name, cipher.encrypt(change.token), { ...attributes, maxAge: change.maxAgeSeconds })
   }
 
-  #attributesFor (carrier: CookieRequest): Omit<CookieAttributes, 'maxAge'> {
-    const secure = this.#isSecure(carrier)
+  #attributesFor (request: CookieRequest): Omit<CookieAttributes, 'maxAge'> {
+    const secure = this.#isSecure(request)
     const partitioned = secure && this.#policy.partitioned
-    // A browser sends no Lax cookie into another site's frame.
+    // Browsers do not send a Lax cookie in a frame of another site.
     return { path: '/', httpOnly: true, secure, sameSite: partitioned ? 'none' : 'lax', partitioned }
   }
 
-  #jarOf (carrier: CookieRequest): CookieScheme {
-    return this.#isSecure(carrier) ? this.#secured : this.#plain
+  #schemeOf (request: CookieRequest): CookieScheme {
+    return this.#isSecure(request) ? this.#secured : this.#plain
   }
 
-  /** A proxy's word for TLS counts, trusted or not: who lies about it can only get a stricter cookie. */
+  /** X-Forwarded-Proto counts even from an untrusted proxy: a forged value only makes the cookie stricter. */
   #isSecure ({ protocol, headers }: CookieRequest): boolean {
     if (this.#policy.secure !== 'auto') return this.#policy.secure
     const forwarded = headers['x-forwarded-proto']

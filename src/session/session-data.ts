@@ -1,24 +1,24 @@
 import { SessionConflictError, SessionCorruptError, SessionTooLargeError, SessionValueError } from '../shared/errors.ts'
 import { copyJson } from '../shared/json.ts'
-import type { KeyRule, KeyRules } from './conflict-rules.ts'
+import type { ConflictRule, ConflictRules } from './conflict-rules.ts'
 
 type Update = (value: unknown) => unknown
 
-/** What a request did to one key: `updates` can be done again on another value, a plain set or delete cannot. */
+/** A request's change of one key: `updates` can be reapplied to another value, a plain set or delete cannot. */
 interface Change {
   readonly base: string | undefined
   readonly updates: readonly Update[] | undefined
-  /** a plain set or delete that does not depend on the value before it: the request had not read the key */
+  /** a set or delete of a key that the request had not read: it does not depend on the previous value */
   readonly isBlind: boolean
 }
 
-/** A document has at most so many bytes. */
+/** Maximum size of a document. */
 export const documentLimitBytes = 8192
 
 /**
- * A session's document as one request sees and changes it: named values of JSON.
+ * The data of a session as one request reads and changes it: JSON values by key.
  *
- * It remembers each changed key's first value, so that its changes can be carried over to what another request saved meanwhile.
+ * Stores the original value of each changed key, so that the changes can be rebased on what another request has saved meanwhile.
  */
 export class SessionData {
   readonly #values: Map<string, unknown>
@@ -27,8 +27,8 @@ export class SessionData {
   #hasOverwritten = false
 
   /**
-   * @param text an object of JSON
-   * @param reads the keys that the request has read; those that it reads here are added
+   * @param text a JSON object
+   * @param reads the keys that the request has read; reads of this document are added
    * @throws {SessionCorruptError} PRISM_ERR_SESSION_CORRUPT
    */
   constructor (text: string, reads = new Set<string>()) {
@@ -40,12 +40,12 @@ export class SessionData {
     return this.#changes.size > 0
   }
 
-  /** A rebase has kept this document's value of a key over one that another request saved and this one has not read. */
+  /** Whether a rebase has overwritten a value that another request has saved. */
   get hasOverwritten (): boolean {
     return this.#hasOverwritten
   }
 
-  /** The value, frozen to its depth: a change made in place would be lost in silence. */
+  /** Returns the value deeply frozen: a change in place would not be saved. */
   get (key: string): unknown {
     this.#reads.add(key)
     return freeze(this.#values.get(key))
@@ -53,16 +53,16 @@ export class SessionData {
 
   /** @throws {SessionValueError} PRISM_ERR_SESSION_VALUE; {SessionTooLargeError} PRISM_ERR_SESSION_TOO_LARGE */
   set (key: string, value: unknown): void {
-    const copy = keep(key, value)
+    const copy = copyOf(key, value)
     this.#change(key, copy, { updates: undefined, isBlind: this.#isBlind(key) })
   }
 
-  /** Like {@link set}, with what `update` makes of the value; undefined deletes. */
+  /** Like {@link set}, with the value returned by `update`; undefined deletes the key. */
   update (key: string, update: Update): unknown {
     const before = this.#changes.get(key)
     if (before === undefined) this.#reads.add(key)
     const updates = before === undefined ? [update] : before.updates && [...before.updates, update]
-    this.#change(key, updated(key, update, this.#values.get(key)), { updates, isBlind: before?.isBlind === true })
+    this.#change(key, applyUpdate(key, update, this.#values.get(key)), { updates, isBlind: before?.isBlind === true })
     return freeze(this.#values.get(key))
   }
 
@@ -70,62 +70,62 @@ export class SessionData {
     if (this.#values.has(key)) this.#change(key, undefined, { updates: undefined, isBlind: this.#isBlind(key) })
   }
 
-  /** As JSON, to be kept. */
+  /** Serializes the document. */
   toText (): string {
     return JSON.stringify(Object.fromEntries(this.#values))
   }
 
   /**
-   * A document for another session: the values of these names, as this request has left them.
+   * Creates the document of another session from these keys, with the changes of this request.
    *
-   * @param text what is stored now, which another request may have changed: its changes of these names are joined as in {@link rebase}, but
-   *   nothing is overwritten
+   * @param text the stored document, which another request may have changed: conflicts are resolved as in {@link rebase}, but
+   *   without a rule every conflict is rejected
    * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT
    */
-  carry (names: readonly string[], text: string, rules: KeyRules): SessionData {
+  carry (names: readonly string[], text: string, rules: ConflictRules): SessionData {
     const stored = new SessionData(text)
     const carried = new SessionData('{}')
     for (const name of names) if (stored.#values.has(name)) carried.#values.set(name, stored.#values.get(name))
     for (const name of names) {
       const change = this.#changes.get(name)
-      if (change !== undefined) carried.#redo(name, { ...change, isBlind: false }, this.#values.get(name), rules.get(name))
+      if (change !== undefined) carried.#reapply(name, { ...change, isBlind: false }, this.#values.get(name), rules.get(name))
     }
     return carried
   }
 
   /**
-   * Does this document's changes again on what another request saved: keys that only one of both changed survive from each,
-   * updates run again, a key that both set follows its rule; without one a set of a key that the request had not read wins.
+   * Reapplies the changes to a document that another request has saved. Changes of different keys are combined, updates run again, and a key
+   * that both have set follows its rule; without a rule, a set of a key that the request had not read overwrites.
    *
    * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT
    */
-  rebase (text: string, rules: KeyRules): SessionData {
+  rebase (text: string, rules: ConflictRules): SessionData {
     const next = new SessionData(text, this.#reads)
     next.#hasOverwritten = this.#hasOverwritten
-    for (const [key, change] of this.#changes) next.#redo(key, change, this.#values.get(key), rules.get(key))
+    for (const [key, change] of this.#changes) next.#reapply(key, change, this.#values.get(key), rules.get(key))
     return next
   }
 
-  #redo (key: string, change: Change, mine: unknown, rule: KeyRule | undefined): void {
+  #reapply (key: string, change: Change, mine: unknown, rule: ConflictRule | undefined): void {
     const theirs = this.#values.get(key)
-    const isUntouched = spell(theirs) === change.base
-    // Alike, two sets are one; two updates, or what a merge adds up, are still two.
-    const isPlain = change.updates === undefined && (rule === undefined || 'lastWriteWins' in rule)
-    if (!isUntouched && isPlain && spell(theirs) === spell(mine)) return
+    const isUntouched = serialize(theirs) === change.base
+    // Two sets of equal values do not conflict; updates and merge functions must still run.
+    const isPlain = change.updates === undefined && typeof rule !== 'function'
+    if (!isUntouched && isPlain && serialize(theirs) === serialize(mine)) return
     if (!isUntouched && isPlain) this.#hasOverwritten = true
-    this.#change(key, isUntouched ? mine : joined(key, change, mine, theirs, rule), change)
+    this.#change(key, isUntouched ? mine : resolveConflict(key, change, mine, theirs, rule), change)
   }
 
-  /** Whether a set that comes now depends on nothing that is stored: what the request reads after its own set is its own. */
+  /** Whether a set now does not depend on a stored value. Reads after a set of the same request return its own value. */
   #isBlind (key: string): boolean {
     const before = this.#changes.get(key)
     return before === undefined ? !this.#reads.has(key) : before.isBlind
   }
 
   #change (key: string, value: unknown, { updates, isBlind }: Omit<Change, 'base'>): void {
-    if (typeof key !== 'string') throw new SessionValueError(String(key), 'the key has to be a text')
+    if (typeof key !== 'string') throw new SessionValueError(String(key), 'the key must be a string')
     const before = this.#values.get(key)
-    const base = this.#changes.has(key) ? this.#changes.get(key)?.base : spell(before)
+    const base = this.#changes.has(key) ? this.#changes.get(key)?.base : serialize(before)
     if (value === undefined) this.#values.delete(key)
     else this.#values.set(key, value)
     const bytes = value === undefined ? 0 : Buffer.byteLength(this.toText())
@@ -138,27 +138,27 @@ export class SessionData {
   }
 }
 
-/** What becomes of a key that this request and another one have both changed. */
-function joined (key: string, { base, updates, isBlind }: Change, mine: unknown, theirs: unknown, rule: KeyRule | undefined): unknown {
-  if (updates !== undefined) return updates.reduce<unknown>((value, update) => updated(key, update, value), theirs)
-  if (rule === undefined ? isBlind : 'lastWriteWins' in rule) return mine
-  if (rule === undefined || 'lastWriteWins' in rule) throw new SessionConflictError(key)
+/** Resolves a key that this request and another one have both changed. */
+function resolveConflict (key: string, { base, updates, isBlind }: Change, mine: unknown, theirs: unknown, rule: ConflictRule | undefined): unknown {
+  if (updates !== undefined) return updates.reduce<unknown>((value, update) => applyUpdate(key, update, value), theirs)
+  if (rule === 'lastWriteWins' || (rule === undefined && isBlind)) return mine
+  if (typeof rule !== 'function') throw new SessionConflictError(key)
   const read = (text: string | undefined) => text === undefined ? undefined : JSON.parse(text)
-  return updated(key, (value) => rule.merge(read(base), read(spell(mine)), value), theirs)
+  return applyUpdate(key, (value) => rule(read(base), read(serialize(mine)), value), theirs)
 }
 
-/** What an update makes of a copy: it may change that in place. */
-function updated (key: string, update: Update, value: unknown): unknown {
+/** Applies an update to a copy, which it may change in place. */
+function applyUpdate (key: string, update: Update, value: unknown): unknown {
   const next = update(structuredClone(value))
-  return next === undefined ? undefined : keep(key, next)
+  return next === undefined ? undefined : copyOf(key, next)
 }
 
-function spell (value: unknown): string | undefined {
+function serialize (value: unknown): string | undefined {
   return JSON.stringify(value)
 }
 
-/** A copy of what JSON keeps of a value, where that is all of it. */
-function keep (key: string, value: unknown): unknown {
+/** Copies a value, which must be representable in JSON. */
+function copyOf (key: string, value: unknown): unknown {
   return copyJson(value, (reason) => { throw new SessionValueError(key, reason) })
 }
 
@@ -166,7 +166,7 @@ function parse (text: string): object {
   try {
     const document: unknown = JSON.parse(text)
     if (typeof document === 'object' && document !== null && !Array.isArray(document)) return document
-  } catch { // no JSON: the same as JSON of another kind
+  } catch { // invalid JSON is handled like JSON of another type
   }
   throw new SessionCorruptError()
 }

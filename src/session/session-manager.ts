@@ -14,30 +14,30 @@ import { readSessionRecord } from './session-record.ts'
 import { createdAtOf, deviceOf, fieldsOf, newToken } from './session-token.ts'
 import type { Subject, SessionRef, SessionToken } from './session-token.ts'
 
-/** Sessions of a user that were ended before their time; a rotation is none. */
+/** Sessions of a user that were ended before they expired. A rotation is not a revocation. */
 export interface Revocation {
   readonly userId: string
-  /** public names of the devices */
+  /** public device IDs */
   readonly devices: readonly string[]
 }
 
-/** Hears of each revocation that this process has made, after Redis confirmed it. What it throws is logged, and changes nothing for the visitor. */
+/** Called for each revocation by this process, after Redis has confirmed it. An exception is logged and does not affect the request. */
 export type RevocationListener = (revocation: Revocation) => void
 
-/** Sessions of any user, not only the visitor's. */
+/** Manages the sessions of any user. */
 export interface Sessions {
-  /** Where a user is signed in, the last seen first. */
+  /** Lists the devices of a user, most recently seen first. */
   devices (userId: string): Promise<Device[]>
-  /** Signs a user out everywhere: after a new password, or for a stolen device. @returns how many devices */
+  /** Ends all sessions of a user, for example after a password change. @returns the number of ended sessions */
   revokeAll (userId: string): Promise<number>
-  /** keys that the server has evicted since this process began: each may have been a session */
+  /** keys evicted by the Redis server since the start of this process; each may have been a session */
   readonly evictedKeys: number
   readonly counts: SessionCounts
-  /** Calls the listener for each revocation made by this process. @returns stops it */
+  /** Registers a listener for revocations by this process. @returns a function that removes it */
   onRevoked (listener: RevocationListener): () => void
 }
 
-/** How often which operation on sessions came to which end, since the start; `revoke` counts devices. */
+/** Outcomes of session operations since the start; `revoke` counts sessions. */
 export interface SessionCounts {
   readonly load: { found: number, none: number, failed: number }
   readonly save: SaveQueue['counts']
@@ -46,28 +46,28 @@ export interface SessionCounts {
   readonly revoke: { done: number }
 }
 
-/** A session that has just begun, or has just moved. */
+/** A session that was just created or rotated. */
 export interface ActiveSession {
   readonly token: SessionToken
   readonly value: string
   readonly nowMs: number
 }
 
-/** All sessions as this process knows them: what every visit shares. */
+/** The session operations and state that all requests of this process share. */
 export class SessionManager implements Sessions {
   readonly policy: SessionPolicy
   readonly keys: Keys
   readonly saveQueue: SaveQueue
   readonly tombstones: Tombstones
   readonly counts: SessionCounts
-  /** told of changes and cookies, where replies carry them */
+  /** set if sessions are saved with replies */
   readonly replyMonitor: ReplyMonitor | undefined
   evictedKeys = 0
   readonly #store: SessionStore
   readonly #onListenerError: (error: unknown) => void
   readonly #listeners = new Set<RevocationListener>()
 
-  /** @param onListenerError told what a listener threw */
+  /** @param onListenerError called with what a listener throws */
   constructor (policy: SessionPolicy, batch: Batch, keys: Keys, onListenerError: (error: unknown) => void = () => {}, replyMonitor?: ReplyMonitor) {
     this.policy = policy
     this.replyMonitor = replyMonitor
@@ -85,7 +85,7 @@ export class SessionManager implements Sessions {
 
   async revokeAll (userId: string): Promise<number> {
     const key = this.keys.userSession(userId)
-    return this.#ended({ key, userId }, await this.#store.revoke(key, { which: 'others', names: [] }))
+    return this.#recordRevoked({ key, userId }, await this.#store.revoke(key, { which: 'others', names: [] }))
   }
 
   onRevoked (listener: RevocationListener): () => void {
@@ -93,35 +93,35 @@ export class SessionManager implements Sessions {
     return () => { this.#listeners.delete(listener) }
   }
 
-  /** The devices in one hash, the last seen first. */
+  /** Lists the devices in one hash, most recently seen first. */
   async devicesAt (key: string, current?: SessionRef): Promise<Device[]> {
     const devices = (await this.#store.list(key)).map((head) => readDevice(key, head, current))
     return devices.sort((one, other) => other.seenAt - one.seenAt)
   }
 
-  /** Asks for the session that a ticket names; what comes of it is for {@link acceptLoad} or {@link missed}. */
+  /** Enqueues the load of a session; pass the outcome to {@link acceptLoad} or {@link missed}. */
   load (token: SessionToken): PendingReply<LoadedSession | undefined> {
     return this.#store.load(token)
   }
 
-  /** What a load has found, where that lives; undefined when it does not (any more). A snapshot may have brought it back. */
+  /** Returns a loaded session, or undefined if it does not exist or has a tombstone: a restored snapshot may contain ended sessions. */
   acceptLoad (token: SessionToken, loaded: LoadedSession | undefined): LoadedSession | undefined {
     const isLive = loaded !== undefined && !this.tombstones.has({ key: token.key, field: loaded.isEarlier ? token.previousId?.field ?? '' : token.field })
     this.counts.load[isLive ? 'found' : 'none'] += 1
     return isLive ? loaded : undefined
   }
 
-  /** Notes a load that nothing came of. */
+  /** Counts a failed load. */
   missed (): void {
     this.counts.load.failed += 1
   }
 
-  /** Begins a session under a new id; of the same user's sessions it may take the place of one. */
+  /** Creates a session with a new ID; optionally replaces one session of the same user. */
   async begin (subject: Subject, newSession: Omit<NewSession, 'replacedVersion'>): Promise<ActiveSession> {
     return await this.replace(subject, newSession) as ActiveSession
   }
 
-  /** Begins a session in the place of one of the same user's, unless that was saved since it was read. */
+  /** Creates a session that replaces one of the same user, unless that was saved since it was read. */
   async replace (subject: Subject, newSession: NewSession): Promise<ActiveSession | Newer> {
     const token = newToken(this.keys, subject)
     try {
@@ -129,30 +129,30 @@ export class SessionManager implements Sessions {
       if ('newer' in created) return created
       const { value, ended } = created
       const { createdAt, seenAt: nowMs } = readSessionRecord(value)
-      this.#ended(token, ended)
+      this.#recordRevoked(token, ended)
       this.counts.begin.done += 1
       return { token: { ...token, createdAt }, value, nowMs }
     } catch (error) {
       this.counts.begin.failed += 1
-      // It may have begun all the same. Nobody will ever hold its cookie, so it needs no grave: a flood of these would push those out that do.
+      // It may have been created. No client receives its cookie, so it needs no tombstone: a flood of these would evict the tombstones that are needed.
       if (error instanceof RedisUnavailableError) this.tombstones.retryRevoke(token.key, token.field)
       throw error
     }
   }
 
-  /** Replaces the document of a session that has just begun. */
+  /** Replaces the document of a session that was just created. */
   async rewrite (held: ActiveSession, document: string): Promise<ActiveSession> {
     const saved = await this.#store.save(held.token, readSessionRecord(held.value).version, document)
     if (saved.outcome === 'saved') return { ...held, value: saved.value }
     throw new SessionEndedError()
   }
 
-  /** Keeps saves from a session while a sign-in carries its values to another one, if it was not saved since this version was read. */
+  /** Blocks saves of a session while a sign-in copies its values, unless it was saved since this version was read. */
   async mark (token: SessionToken, version: string): Promise<'marked' | 'gone' | Newer> {
     return await this.#store.mark(token, version)
   }
 
-  /** Moves a session to a new id; undefined when it has ended. */
+  /** Moves a session to a new ID; undefined if it has ended. */
   async rotate (from: SessionToken, to: SessionToken): Promise<ActiveSession | undefined> {
     const rotated = await this.#store.rotate(from, to)
     this.counts.rotate[rotated === undefined ? 'gone' : 'done'] += 1
@@ -162,57 +162,57 @@ export class SessionManager implements Sessions {
     return { token: to, value, nowMs }
   }
 
-  /** Ends a visitor's own session, also where it has been rotated meanwhile; afterwards it is dead here, whatever Redis held. */
+  /** Ends the session of a request, even if it was rotated meanwhile. Adds tombstones in any case. */
   async end (token: SessionToken): Promise<void> {
-    this.#left(token, await this.#store.revoke(token.key, { which: 'these', names: [token.createdAt] }))
+    this.#recordEnd(token, await this.#store.revoke(token.key, { which: 'these', names: [token.createdAt] }))
   }
 
-  #left (token: SessionToken, ended: readonly EndedSession[] | undefined): void {
-    this.#ended(token, ended)
+  #recordEnd (token: SessionToken, ended: readonly EndedSession[] | undefined): void {
+    this.#recordRevoked(token, ended)
     for (const field of fieldsOf(token)) if (!this.tombstones.has({ key: token.key, field })) this.tombstones.add(token.key, field, this.policy.absoluteMs)
   }
 
   /**
-   * Ends a session that another one has taken the place of: now, or as soon as Redis can be asked.
+   * Ends a replaced session, immediately or as soon as Redis is reachable.
    *
-   * @param version where a save since this version was read matters
-   * @returns what was saved since; then it has not ended
+   * @param version set if a save since this version must prevent the end
+   * @returns the value saved since; the session has then not ended
    */
   async endReplaced (token: SessionToken, version?: string): Promise<Newer | undefined> {
     try {
       const left = version === undefined ? await this.#store.revoke(token.key, { which: 'these', names: [token.createdAt] }) : await this.#store.leave(token, version)
       if (left !== undefined && 'newer' in left) return left
-      this.#left(token, left)
+      this.#recordEnd(token, left)
     } catch {
       for (const field of fieldsOf(token)) this.tombstones.add(token.key, field, this.policy.absoluteMs)
       this.tombstones.retryRevoke(token.key, String(token.createdAt))
     }
   }
 
-  /** Ends the device of the ticket's user with this public name. @returns whether it was alive */
+  /** Ends the session of the token's user with this public device ID. @returns whether it was live */
   async endDevice (token: SessionToken, device: string): Promise<boolean> {
-    const bornAt = createdAtOf(token.key, device)
-    if (bornAt === undefined) return false
-    return this.#ended(token, await this.#store.revoke(token.key, { which: 'these', names: [bornAt], actor: token.field })) > 0
+    const createdAt = createdAtOf(token.key, device)
+    if (createdAt === undefined) return false
+    return this.#recordRevoked(token, await this.#store.revoke(token.key, { which: 'these', names: [createdAt], actor: token.field })) > 0
   }
 
-  /** Ends all devices of the ticket's user but its own. @returns how many */
+  /** Ends all other sessions of the token's user. @returns the number of ended sessions */
   async endOthers (token: SessionToken): Promise<number> {
-    return this.#ended(token, await this.#store.revoke(token.key, { which: 'others', names: [token.createdAt], actor: token.field }))
+    return this.#recordRevoked(token, await this.#store.revoke(token.key, { which: 'others', names: [token.createdAt], actor: token.field }))
   }
 
-  /** Remembers who was ended, tells who listens, and counts them. */
-  #ended ({ key, userId }: Pick<SessionToken, 'key' | 'userId'>, ended: readonly EndedSession[] | undefined): number {
+  /** Adds tombstones for ended sessions, counts them and calls the listeners. */
+  #recordRevoked ({ key, userId }: Pick<SessionToken, 'key' | 'userId'>, ended: readonly EndedSession[] | undefined): number {
     if (ended === undefined) throw new SessionEndedError()
     this.counts.revoke.done += ended.length
     for (const { field, leftMs } of ended) this.tombstones.add(key, field, leftMs)
     if (userId === undefined || ended.length === 0) return ended.length
     const devices = ended.map(({ createdAt }) => deviceOf({ key, createdAt }))
-    this.#tell({ userId, devices })
+    this.#notify({ userId, devices })
     return ended.length
   }
 
-  #tell (revocation: Revocation): void {
+  #notify (revocation: Revocation): void {
     for (const listener of this.#listeners) {
       try {
         listener(revocation)

@@ -1,6 +1,6 @@
 import { SessionCorruptError } from '../shared/errors.ts'
 
-/** What Redis holds of a device's session: times by Redis's clock, milliseconds since 1970, and a document of JSON that is not parsed yet. */
+/** The stored form of a session. Times are milliseconds since 1970 by Redis's clock; the document is JSON text. */
 export interface SessionRecord {
   readonly version: string
   readonly createdAt: number
@@ -12,11 +12,11 @@ export interface SessionRecord {
   readonly document: string
 }
 
-/** After the label there may be `@` and the time at which a mark lapses: see `mark.lua`. */
+/** After the label there may be `@` and the expiry of a moving mark: see `mark-moving.lua`. */
 const form = /^\d+ (\d+) (\d+) (\d+) (\d+) (\d+) (\d+) =([^\s@]*)\S* /
 
 /**
- * Reads a stored value, up to its document.
+ * Parses a stored value; the document is not parsed.
  *
  * @throws {SessionCorruptError} PRISM_ERR_SESSION_CORRUPT
  */
@@ -35,7 +35,7 @@ export function readSessionRecord (value: string): SessionRecord {
   }
 }
 
-/** A label as it stands in a stored value: no space in it, and never empty. */
+/** Encodes a label for a stored value: never empty and without spaces. */
 export function writeLabel (label: string | undefined): string {
   return `=${label === undefined ? '' : encodeURIComponent(label)}`
 }

@@ -8,56 +8,56 @@ import { writeLabel } from './session-record.ts'
 import { fieldsOf } from './session-token.ts'
 import type { SessionRef, SessionToken } from './session-token.ts'
 
-/** A live session as a load found it. */
+/** A loaded live session. */
 export interface LoadedSession {
   readonly value: string
-  /** when this load noted that the session was seen, by Redis's clock, milliseconds since 1970; undefined where it did not */
+  /** time at which this load updated `seenAt`: milliseconds since 1970 by Redis's clock; undefined if it did not */
   readonly touchedAt: number | undefined
-  /** it stands under the ticket's earlier id */
+  /** it is stored under the token's previous ID */
   readonly isEarlier: boolean
 }
 
-/** A session that was ended, and how long it could have lived. */
+/** An ended session and its remaining lifetime in ms. */
 export interface EndedSession {
   readonly field: string
   readonly createdAt: number
   readonly leftMs: number
 }
 
-/** Which sessions of one bearer shall end. */
+/** Selects the sessions of one subject to end. */
 export interface RevokeSelector {
   readonly which: 'these' | 'others'
   readonly names: readonly (string | number)[]
   readonly actor?: string
 }
 
-/** What became of a save: `gone` when the session has ended, `conflict` with what another request saved. */
+/** Outcome of a save: `gone` if the session has ended, `conflict` with the value that another request has saved. */
 export type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome: 'gone' }
 
-/** A session that has begun, and those that were ended with it. */
+/** A created session and the sessions ended by its creation. */
 export interface Created {
   readonly value: string
   readonly ended: readonly EndedSession[]
 }
 
-/** What another request has saved since a session was read: the stored value. */
+/** The stored value, which another request has saved since the session was read. */
 export interface Newer { readonly newer: string }
 
-/** A sign-in carries the session's values to another one. */
+/** A sign-in is copying the session's values to another session. */
 type Moving = 'moving'
 
-/** A user has at most so many devices. */
+/** Maximum number of sessions of a user. */
 const deviceLimit = 10
 /**
- * A version grows by a random step of at most this. After Redis has come back with an older snapshot, other saves would otherwise count up to
- * a version that a request has read before, and that request's save would replace theirs. Doubles order the versions of 2^33 saves.
+ * Maximum random increment of a version. With fixed steps, saves after a restored snapshot could reach a version that a request has read before,
+ * and that request's save would overwrite them. Doubles order the versions of 2^33 saves exactly.
  */
-const longestStep = 2 ** 20
-/** How long a session is marked as moving: longer than the sign-in that moves it waits for Redis. Where its process dies, the session goes on after that. */
-const markMs = 2000
-/** What meets a session that moves asks again after so long. */
+const maxVersionStep = 2 ** 20
+/** How long a session is marked as moving: longer than the Redis timeout of the sign-in. If its process dies, the session is usable again afterwards. */
+const moveLockMs = 2000
+/** Interval of retries while a session is moving. */
 const movingRetryMs = 25
-/** A visit is noted at most so often. */
+/** Minimum interval between updates of `seenAt`. */
 const touchMs = 60_000
 
 type Reply = readonly (string | number)[]
@@ -131,84 +131,84 @@ const listScript = new Script<string[]>({
 })
 
 /**
- * How Redis keeps sessions: a hash a user, a field a device. Every method is one round trip.
+ * Stores sessions in Redis: one hash per user, one field per device. Every method is one round trip.
  *
- * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE from each of them; what was asked may have run all the same
+ * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE from each method; the operation may have been executed
  */
 export class SessionStore {
   readonly #batch: Batch
-  /** a Map a tick: one that is cleared leads from its old table to its new one, and in V8 what an old table held lives as long */
+  /** a new Map per tick: in V8, a cleared Map's old table and its contents stay reachable from the new one */
   #loading = new Map<SessionToken, PendingReply<LoadedSession | undefined>>()
 
   constructor (batch: Batch) {
     this.#batch = batch
   }
 
-  /** Reads a live session; loads of one ticket in one tick are one: a later request must see what happened meanwhile. It writes at most once a minute. */
+  /** Loads a live session. Loads of one token in one tick share a command; later loads must see later writes. Writes at most once a minute. */
   load (token: SessionToken): PendingReply<LoadedSession | undefined> {
     const shared = this.#loading.get(token)
     if (shared !== undefined) return shared
-    // Forgotten before the next socket is read: nobody's session stays in memory until somebody comes again.
+    // Cleared before the next socket is read, so that no session stays in memory until the next request.
     if (this.#loading.size === 0) setImmediate(() => { this.#loading = new Map() })
     const loading = this.#batch.enqueueScript(loadScript, [token.key], [touchMs, ...fieldsOf(token)])
     this.#loading.set(token, loading)
     return loading
   }
 
-  /** Begins a session; `ended` are those that made room. */
+  /** Creates a session; `ended` are the sessions removed because of the device limit. */
   async create (token: SessionToken, newSession: Omit<NewSession, 'replacedVersion'>): Promise<Created> {
     return await this.replace(token, newSession) as Created
   }
 
-  /** Begins a session in the place of another one, unless that was saved since it was read: then nothing has begun. */
+  /** Creates a session that replaces another one; creates nothing if that was saved since it was read. */
   replace (token: SessionToken, { idleMs, absoluteMs, label, document, replaced = 0, replacedVersion = '' }: NewSession): Promise<Created | Newer> {
     return this.#batch.runScript(createScript, [token.key], [token.field, idleMs, absoluteMs, writeLabel(label), document, deviceLimit, replaced, touchMs, replacedVersion])
   }
 
-  /** Replaces the document if it still has this version. A session that moves is waited for. */
+  /** Replaces the document if the version is unchanged. Waits while the session is moving. */
   save (token: SessionToken, version: string, document: string): Promise<Saved> {
-    return unlessMoving(() => this.#batch.runScript(saveScript, [token.key], [token.field, version, document, touchMs, 1 + Math.floor(Math.random() * longestStep)]))
+    return retryWhileMoving(() => this.#batch.runScript(saveScript, [token.key], [token.field, version, document, touchMs, 1 + Math.floor(Math.random() * maxVersionStep)]))
   }
 
-  /** Moves a session to a new id of the same subject; undefined when it has ended. A session that moves to another subject is waited for. */
+  /** Moves a session to a new ID of the same subject; undefined if it has ended. Waits while the session is moving to another subject. */
   rotate (from: SessionToken, to: SessionToken): Promise<{ value: string, nowMs: number } | undefined> {
-    return unlessMoving(() => this.#batch.runScript(rotateScript, [from.key], [from.field, to.field]))
+    return retryWhileMoving(() => this.#batch.runScript(rotateScript, [from.key], [from.field, to.field]))
   }
 
-  /** Keeps saves and rotations from a session for a moment, if it still has this version. */
+  /** Blocks saves and rotations of a session for 2 s, if the version is unchanged. */
   mark ({ key, createdAt }: SessionRef, version: string): Promise<'marked' | 'gone' | Newer> {
-    return this.#batch.runScript(markScript, [key], [createdAt, version, markMs])
+    return this.#batch.runScript(markScript, [key], [createdAt, version, moveLockMs])
   }
 
   /**
-   * Ends sessions of one bearer: `these`, or all `others`, each named by its field, or by when it was born.
+   * Ends sessions of one subject: `these`, or all `others`. Each is identified by its field or its creation time.
    *
-   * @param actor the field of who does it, when somebody's session does: if that has been ended meanwhile, nothing is
-   * @returns those that were ended; undefined when the actor's had been
+   * @param actor field of the session that requests the revocation; if it has ended meanwhile, nothing is revoked
+   * @returns the ended sessions; undefined if the actor's session has ended
    */
   async revoke (key: string, { which, names, actor = '' }: RevokeSelector, priority?: Priority): Promise<EndedSession[] | undefined> {
     return await this.#batch.runScript(revokeScript, [key], [which, actor, '', ...names], priority) as EndedSession[] | undefined
   }
 
-  /** Ends a session if it still has this version. */
+  /** Ends a session if the version is unchanged. */
   async leave ({ key, createdAt }: SessionRef, version: string): Promise<EndedSession[] | Newer> {
     return await this.#batch.runScript(revokeScript, [key], ['these', '', version, createdAt]) as EndedSession[] | Newer
   }
 
-  /** What stands before the document of each live session of one bearer. */
+  /** Returns the stored metadata of each live session of one subject, without documents. */
   list (key: string): Promise<string[]> {
     return this.#batch.runScript(listScript, [key], [])
   }
 }
 
-/** @throws {SessionUnavailableError} PRISM_ERR_SESSION_UNAVAILABLE where sign-ins mark a session again and again */
-async function unlessMoving<Found> (ask: () => Promise<Found | Moving>): Promise<Found> {
-  for (let waitedMs = 0; waitedMs <= 2 * markMs; waitedMs += movingRetryMs) {
-    const found = await ask()
+/** @throws {SessionUnavailableError} PRISM_ERR_SESSION_UNAVAILABLE if sign-ins keep marking a session */
+async function retryWhileMoving<Found> (operation: () => Promise<Found | Moving>): Promise<Found> {
+  for (let waitedMs = 0; waitedMs <= 2 * moveLockMs; waitedMs += movingRetryMs) {
+    const found = await operation()
     if (found !== 'moving') return found as Found
     await sleep(movingRetryMs)
   }
-  throw new SessionUnavailableError('a sign-in moves it')
+  throw new SessionUnavailableError('a sign-in is moving the session')
 }
 
 function readEnded (reply: Reply): EndedSession[] {

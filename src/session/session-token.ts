@@ -1,80 +1,80 @@
 import { createHmac, hash, randomBytes } from 'node:crypto'
 import type { Keys } from '../redis/keys.ts'
 
-/** One secret id, and the name that Redis knows it by. */
+/** A secret session ID and the hash field derived from it. */
 export interface TokenId {
-  /** 160 random bits, base64url: a string, for a slice of a buffer would hold the whole of it */
+  /** 160 random bits in base64url. A string, because a slice of a buffer retains the whole buffer */
   readonly id: string
-  /** the hash's field: nobody gets from it to the id */
+  /** field of the Redis hash, an HMAC of the ID: the ID cannot be derived from it */
   readonly field: string
 }
 
-/** What a cookie names: a device of a user, or an anonymous visitor. Who holds one may be them; Redis holds none. */
+/** The bearer token in a session cookie, for one device of a user or for an anonymous client. Redis does not store it. */
 export interface SessionToken extends TokenId {
-  /** the user; undefined for an anonymous visitor */
+  /** undefined for an anonymous session */
   readonly userId: string | undefined
-  /** the user's id, or an anonymous visitor's random name */
+  /** the user ID, or a random name for an anonymous session */
   readonly subject: string
-  /** the hash in Redis */
+  /** key of the Redis hash */
   readonly key: string
-  /** when the session was created, by Redis's clock: no two of one bearer are the same, and a rotation changes nothing of it */
+  /** time of creation by Redis's clock, in ms since 1970. Unique per subject, and unchanged by a rotation */
   readonly createdAt: number
-  /** who it was before a rotation of which nobody knows whether it happened: one of both is alive */
+  /** ID before a rotation whose outcome is unknown: the session exists under one of the two IDs */
   readonly previousId?: TokenId | undefined
 }
 
-/** Whom a ticket is for. */
+/** The user or the anonymous client that a token identifies. */
 export type Subject = Pick<SessionToken, 'userId' | 'subject'>
 
-/** One session of a bearer, whatever its id is now. */
+/** Identifies a session independently of its current ID. */
 export type SessionRef = Pick<SessionToken, 'key' | 'createdAt'>
 
-/** Bytes of a raw id. */
+/** Size of a raw ID in bytes. */
 export const idBytes = 20
-/** Keeps these names apart from any other use of an id. A secret here would have to outlive every rotation of secrets, and 160 random bits need none. */
+/** Domain separation for the HMAC. A constant is enough: the ID has 160 random bits, and a secret here would have to survive every rotation of secrets. */
 const pepper = 'fastify-prism session device'
 
-/** A user as the bearer of a ticket. */
+/** The subject of a signed-in user. */
 export function userSubject (userId: string): Subject {
   return { userId, subject: userId }
 }
 
-/** A visitor without a name. */
+/** A new anonymous subject with a random name. */
 export function anonymousSubject (): Subject {
   return { userId: undefined, subject: randomBytes(12).toString('base64url') }
 }
 
-/** A ticket with a new id: for a session that is not born yet, or for one that gets another. */
-export function newToken (keys: Keys, subject: Subject, bornAt = 0): SessionToken {
-  return makeToken(keys, subject, { bornAt, id: randomBytes(idBytes).toString('base64url') })
+/** A token with a new random ID, for a new session or for a rotation. */
+export function newToken (keys: Keys, subject: Subject, createdAt = 0): SessionToken {
+  return makeToken(keys, subject, { createdAt, id: randomBytes(idBytes).toString('base64url') })
 }
 
-/** The ticket with this id; see {@link SessionToken}. */
-export function makeToken (keys: Keys, { userId, subject }: Subject, { bornAt, id, earlier }: { bornAt: number, id: string, earlier?: string | undefined }): SessionToken {
+/** Builds a {@link SessionToken} from its parts. */
+export function makeToken (keys: Keys, { userId, subject }: Subject, { createdAt, id, previousId }: { createdAt: number, id: string, previousId?: string | undefined }): SessionToken {
   return {
     ...identify(id),
     userId,
     subject,
-    createdAt: bornAt,
+    createdAt,
     key: userId === undefined ? keys.anonymousSession(subject) : keys.userSession(userId),
-    previousId: earlier === undefined ? undefined : identify(earlier)
+    previousId: previousId === undefined ? undefined : identify(previousId)
   }
 }
 
-/** All fields in which a ticket's session may stand. */
+/** The hash fields under which the session of a token may be stored. */
 export function fieldsOf ({ field, previousId }: SessionToken): string[] {
   return previousId === undefined ? [field] : [field, previousId.field]
 }
 
-/** A session's public name: unique among all, the same after a rotation, and good for nothing but naming it. */
+/** Public ID of a session: globally unique, unchanged by a rotation, and not usable as a credential. */
 export function deviceOf ({ key, createdAt }: SessionRef): string {
   return `${createdAt.toString(36)}-${hash('sha256', key, 'base64url').slice(0, 14)}`
 }
 
-/** When the session with this public name was born; undefined when it is none of this bearer's. */
+/** Reads the creation time from a public device ID; undefined if the ID does not belong to this hash. */
 export function createdAtOf (key: string, device: string): number | undefined {
-  const bornAt = Number.parseInt(device, 36)
-  return deviceOf({ key, createdAt: bornAt }) === device ? bornAt : undefined
+  const createdAt = Number.parseInt(device, 36)
+  return deviceOf({ key, createdAt }) === device ? createdAt : undefined
 }
 
 function identify (id: string): TokenId {

@@ -1,81 +1,81 @@
 import type { Duration } from '../shared/option-readers.ts'
 
-/** A value read from a session: frozen to its depth, for a change made in place would be lost in silence. */
+/** A value read from a session, deeply frozen: a change in place would not be saved. */
 export type Frozen<Value> = Value extends object ? { readonly [Key in keyof Value]: Frozen<Value[Key]> } : Value
 
-/** `live`: signed in; `anonymous`: not; `unavailable`: there may be a session, but it cannot be read now. */
+/** `live`: a user is signed in; `anonymous`: no user is; `unavailable`: the session cannot be read now, so neither is known. */
 export type SessionState = 'anonymous' | 'live' | 'unavailable'
 
-/** How a sign-in differs from the app's defaults. */
+/** Options of one sign-in; defaults are the session options of the app. */
 export interface SignInOptions<Data> {
-  /** what the new session keeps of the old one's data; default nothing */
+  /** keys of the old session's data to copy into the new session; default none */
   keep?: readonly (keyof Data & string)[]
-  /** ends after so long without a request */
+  /** the session ends after this time without a request */
   idleTimeout?: Duration
-  /** ends after so long whatever happens: longer for "remember me" */
+  /** the session ends after this time in any case; longer for "remember me" */
   absoluteTimeout?: Duration
-  /** how the user will know this device in a list, at most 100 characters */
+  /** name of this device in the list of devices, at most 100 characters */
   label?: string
 }
 
-/** A place where a user is signed in. */
+/** One signed-in session of a user, shown as a device. */
 export interface Device {
-  /** public: nobody can sign in with it */
+  /** public ID, not a credential */
   readonly id: string
   readonly label: string | undefined
-  /** whether it is the one that asks */
+  /** whether it is the session of the current request */
   readonly isCurrent: boolean
-  /** milliseconds since 1970, Redis's clock */
+  /** time of the sign-in: milliseconds since 1970 by Redis's clock */
   readonly createdAt: number
-  /** the same; noted at most once a minute */
+  /** time of the last request; updated at most once a minute */
   readonly seenAt: number
-  /** the same: when it ends, if nobody comes before */
+  /** time at which the session ends if no request arrives before */
   readonly endsAt: number
 }
 
 /**
- * The visitor's session. Reading costs nothing more than the request's own round trip; what was changed is saved with the reply.
+ * The session of a request. It is loaded with the request's single Redis round trip; changes are saved in the onSend hook.
  */
 export interface Session<Data extends object> {
-  /** this device's public name; undefined while nothing is stored */
+  /** public device ID; undefined while no session is stored */
   readonly id: string | undefined
-  /** who is signed in */
+  /** ID of the signed-in user; undefined for an anonymous session */
   readonly userId: string | undefined
-  /** nothing of it was stored when the request came */
+  /** no stored session was loaded for the request */
   readonly isNew: boolean
   readonly state: SessionState
 
-  /** A value as it was loaded, or as this request left it. @throws {SessionCorruptError} PRISM_ERR_SESSION_CORRUPT */
+  /** Returns the loaded value, or the value this request has set. @throws {SessionCorruptError} PRISM_ERR_SESSION_CORRUPT */
   get<Key extends keyof Data & string>(key: Key): Frozen<Data[Key]> | undefined
   /**
-   * Sets a value. Of two requests that set one key at once the later save wins where this request has not read the key; else it is a
-   * conflict (409), for which there is {@link update}.
+   * Sets a value. When two requests set one key concurrently, the later save wins if this request has not read the key; otherwise it fails with a
+   * conflict (409). Use {@link update} to avoid conflicts.
    *
-   * @throws {SessionValueError} PRISM_ERR_SESSION_VALUE for what JSON does not keep
+   * @throws {SessionValueError} PRISM_ERR_SESSION_VALUE if JSON cannot represent the value
    */
   set<Key extends keyof Data & string>(key: Key, value: Data[Key]): void
-  /** Sets what `change` makes of the value, and runs it again on a newer one when another request was faster: keep it free of effects. */
+  /** Sets the value returned by `change`. After a concurrent save, `change` runs again on the newer value: it must not have side effects. */
   update<Key extends keyof Data & string>(key: Key, change: (value: Data[Key] | undefined) => Data[Key] | undefined): Frozen<Data[Key]> | undefined
-  /** Deletes a value, by the rules of {@link set}. */
+  /** Deletes a value; conflicts are handled as in {@link set}. */
   delete(key: keyof Data & string): void
-  /** Saves now what would be saved with the reply: for replies that are hijacked or long. */
+  /** Saves changes immediately instead of with the reply: for hijacked or long-running replies. */
   save(): Promise<void>
 
   /**
-   * Begins a session for a user, on a new id, and ends the one that was here.
+   * Creates a session with a new ID for a user and ends the current session.
    *
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: nobody is signed in
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: no user is signed in
    */
   signIn(userId: string, options?: SignInOptions<Data>): Promise<void>
-  /** Ends the session; done only when Redis has confirmed it. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
+  /** Ends the session. Resolves after Redis has confirmed it. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
   signOut(): Promise<void>
-  /** Gives the session a new id: for a change of rights. The old one is dead. @throws {SessionGoneError} PRISM_ERR_SESSION_GONE */
+  /** Gives the session a new ID and invalidates the old one; call it when privileges change. @throws {SessionEndedError} PRISM_ERR_SESSION_ENDED */
   rotate(): Promise<void>
 
-  /** Where this user is signed in, the last seen first. */
+  /** Lists the devices of this user, most recently seen first. */
   devices(): Promise<Device[]>
-  /** Signs out one of this user's devices. @returns whether it was signed in */
+  /** Ends the session of one of this user's devices. @returns whether it was live */
   revoke(id: string): Promise<boolean>
-  /** Signs out all of this user's devices but this one. @returns how many */
+  /** Ends the sessions of all other devices of this user. @returns the number of ended sessions */
   revokeOthers(): Promise<number>
 }

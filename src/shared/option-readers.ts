@@ -1,33 +1,33 @@
-import { OptionError } from './errors.ts'
+import { OptionError, UnknownOptionError } from './errors.ts'
 import { renamedOptions } from './renamed-options.ts'
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd'
 
-/** A length of time as callers write it: a number and one unit, `'30s'`, `'1.5h'`, `'250ms'`. */
+/** A duration: a number and one unit, such as `'30s'`, `'1.5h'` or `'250ms'`. */
 export type Duration = `${number}${Unit}`
 
 const unitMs: Record<Unit, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 const durationPattern = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/
 
-/** Below these stand secrets, logins and addresses: of no value there more than its kind is shown. */
+/** Options below these contain secrets, credentials and addresses: errors show only the type of their values. */
 const secretive = /^(?:redis|session)(?![^.[])/
-/** Words that an option offers are shorter. */
+/** Every choice that an option accepts is shorter than this. */
 const longestChoice = 24
-/** What an option may be called: words of letters. Another name may be a value that took the place of a name. */
+/** Form of an option's name. A name of another form may be a secret written in place of a name, and is not shown. */
 const plausibleName = /^(?=.{1,30}$)[A-Za-z]+(?:[_-][A-Za-z]+)*\d?$/
 
 /**
- * Shows what came in a refusal, which ends up in logs and error trackers: numbers and booleans as they are, all else by its kind, for any text may be
- * a secret (OWASP Logging Cheat Sheet, CWE-532).
+ * Formats a rejected value for an error message, which ends up in logs and error trackers: numbers and booleans literally, other values by type,
+ * because any string may be a secret (OWASP Logging Cheat Sheet, CWE-532).
  *
- * @param option its name: of anything under `redis` and `session` the kind alone is shown
+ * @param option full name; values under `redis` and `session` are shown by type only
  */
 export function formatValue (option: string, value: unknown): string {
   const isPlain = (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') && !secretive.test(option)
   return isPlain ? String(value) : kindOf(value)
 }
 
-/** What kind of value it is, without the value. */
+/** Describes the type of a value without showing the value. */
 export function kindOf (value: unknown): string {
   if (value === undefined || value === null) return String(value)
   if (value === '') return 'an empty text'
@@ -37,12 +37,12 @@ export function kindOf (value: unknown): string {
 
 const kinds: Readonly<Record<string, string>> = { string: 'a text', object: 'an object' }
 
-/** Refuses an option: throws, naming it, what is wanted and what came, as far as {@link formatValue} shows it. */
+/** Throws for an invalid option, with its name, the accepted values and the given value as {@link formatValue} shows it. @throws {OptionError} PRISM_ERR_OPTION */
 export function invalidOption (option: string, wanted: string, came: unknown): never {
   return refuseAs(option, wanted, formatValue(option, came))
 }
 
-/** Refuses an option whose fault is described in words, which hold nothing of a value. */
+/** Throws for an invalid option with a description in place of the value. @throws {OptionError} PRISM_ERR_OPTION */
 export function refuseAs (option: string, wanted: string, description: string): never {
   throw new OptionError(option, wanted, description)
 }
@@ -60,7 +60,7 @@ export function readDuration (option: string, value: unknown): number {
 }
 
 /**
- * Reads a whole number.
+ * Reads an integer.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
@@ -70,7 +70,7 @@ export function readCount (option: string, value: unknown, { min = 1, max = Numb
 }
 
 /**
- * Reads true or false.
+ * Reads a boolean.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
@@ -79,7 +79,7 @@ export function readBoolean (option: string, value: unknown): boolean {
 }
 
 /**
- * Reads a text that is not empty.
+ * Reads a non-empty string.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
@@ -88,7 +88,7 @@ export function readString (option: string, value: unknown): string {
 }
 
 /**
- * Reads one of several words.
+ * Reads one of several choices.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
@@ -98,7 +98,7 @@ export function readChoice<Choice extends string> (option: string, value: unknow
 }
 
 /**
- * Reads a list of texts, none empty.
+ * Reads an array of non-empty strings.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
@@ -108,15 +108,15 @@ export function readStrings (option: string, value: unknown): readonly string[] 
 }
 
 /**
- * Checks that something is a plain record of options, and that it names only known ones.
+ * Checks that a value is an object and that it has only known options.
  *
- * @throws {OptionError} PRISM_ERR_OPTION for the first unknown name, saying which are known
+ * @throws {OptionError} PRISM_ERR_OPTION for the first unknown or renamed option
  */
 export function readRecord (option: string, value: unknown, known: readonly string[]): Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return invalidOption(option, `an object of ${known.join(', ')}`, value)
   const unknown = Object.keys(value).find((name) => !known.includes(name))
   const renamed = unknown === undefined ? undefined : renamedOptions[`${option.replace(/\[\d+\]/g, '')}.${unknown}`]
   if (renamed !== undefined) refuseAs(`${option}.${unknown}`, `written as ${option}.${renamed}, its name since version 0.1.0`, kindOf((value as Record<string, unknown>)[unknown as string]))
-  if (unknown !== undefined) refuseAs(`${option}.${plausibleName.test(unknown) ? unknown : '(a name that is not shown)'}`, `left out, for it is unknown; known are ${known.join(', ')}`, kindOf((value as Record<string, unknown>)[unknown]))
+  if (unknown !== undefined) throw new UnknownOptionError(`${option}.${plausibleName.test(unknown) ? unknown : '(name not shown)'}`, known.join(', '))
   return value as Readonly<Record<string, unknown>>
 }

@@ -201,7 +201,7 @@ t.test('live connections have bounds: topics, users, addresses', async (t) => {
   for (let n = 0; n < 50; n++) client.say({ type: 'subscribe', topic: `t:${n}` })
   await until(() => client.frames.filter(({ type }) => type === 'subscribed').length === 50, { what: '50 topics' })
   client.say({ type: 'subscribe', topic: 't:50' })
-  t.match(await client.next('error'), { code: 'PRISM_ERR_TOPICS_FULL' })
+  t.match(await client.next('error'), { code: 'PRISM_ERR_TOPICS_PER_CONNECTION' })
 
   const headers = { cookie: await live.signIn('ann'), origin: live.url }
   const anns = await Promise.all(Array.from({ length: 20 }, () => openLive(live, { headers })))

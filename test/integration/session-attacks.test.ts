@@ -115,7 +115,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     await attacker.post('/set/test-a/planted')
     await attacker.post('/set/test-b/wanted')
     const victim = attacker.copy()
-    await victim.post('/sign-in/victim', { carry: ['test-b'] })
+    await victim.post('/sign-in/victim', { keep: ['test-b'] })
 
     t.match(await attacker.get('/me'), { body: { state: 'anonymous', isNew: true } })
     t.same((await attacker.get('/get/test-a')).body, {})

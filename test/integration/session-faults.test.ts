@@ -135,7 +135,7 @@ test('sessions while Redis is away', { timeout: 120_000 }, async (t) => {
       t.match(await browser.get('/required'), { status: 200 }, 'what is not looked at is not parsed')
       t.match(await browser.get('/get/test-a'), { status: 500, body: { code: 'PRISM_ERR_SESSION_CORRUPT' } })
       t.match(await browser.post('/set/test-a/1'), { status: 500 })
-      t.match(await browser.post('/sign-in/broken', { carry: ['test-a'] }), { status: 200 })
+      t.match(await browser.post('/sign-in/broken', { keep: ['test-a'] }), { status: 200 })
       t.match(await browser.get('/required'), { status: 200 })
     }
     const wrongType = await signedIn('wrong-type')

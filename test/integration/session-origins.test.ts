@@ -27,7 +27,7 @@ async function startApp (t: Test, session: Partial<SessionOptions> = {}, isWebso
   app.post('/form', async (request) => request.session.userId ?? 'anonymous')
   app.get('/form', async (request) => request.session.userId ?? 'anonymous')
   app.post('/note', async (request) => { request.session.set('test-note', 'x') })
-  app.post('/callback', { config: { session: { origins: [apple] } } }, async (request) => request.session.userId ?? 'anonymous')
+  app.post('/callback', { config: { session: { trustedOrigins: [apple] } } }, async (request) => request.session.userId ?? 'anonymous')
   app.register(async (scope) => {
     scope.routeDefaults({ session: { trustedOrigins: [apple] } })
     scope.post('/members', { config: { session: 'required' } }, async (request) => request.session.userId)
@@ -136,6 +136,6 @@ test('session origins with a star are refused at start, wherever they are named'
   await t.rejects(async () => await refused.register(prism, { redis: { url: 'redis://127.0.0.1:1' }, session: { secrets: [testSecret], trustedOrigins: star } }), { code: 'PRISM_ERR_OPTION', message: /session\.trustedOrigins/ })
   await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: { secrets: [testSecret] } })
 
-  t.throws(() => app.post('/callback', { config: { session: { origins: star } } }, async () => {}), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ })
-  t.throws(() => app.routeDefaults({ session: { trustedOrigins: star } }), { code: 'PRISM_ERR_OPTION', message: /config\.session\.origins/ })
+  t.throws(() => app.post('/callback', { config: { session: { trustedOrigins: star } } }, async () => {}), { code: 'PRISM_ERR_OPTION', message: /config\.session\.trustedOrigins/ })
+  t.throws(() => app.routeDefaults({ session: { trustedOrigins: star } }), { code: 'PRISM_ERR_OPTION', message: /config\.session\.trustedOrigins/ })
 })

@@ -83,7 +83,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
       t.equal((await browser.post(path)).status, 200)
       await new Browser(homeOf(1)).post(`/gates/${act}`)
 
-      t.match(await slow, { status: 401, body: { code: 'PRISM_ERR_SESSION_GONE' } }, act)
+      t.match(await slow, { status: 401, body: { code: 'PRISM_ERR_SESSION_ENDED' } }, act)
       t.notSame((await browser.get('/get/test-a')).body, { value: 'after' })
     }
   })
@@ -111,7 +111,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     const answers = await Promise.all(slow)
 
     t.same(answers.map(({ status, setCookie }) => [status, setCookie.length]), [[401, 0], [401, 0], [401, 0], [200, 0]])
-    t.match(answers[0]?.body, { code: 'PRISM_ERR_SESSION_GONE' })
+    t.match(answers[0]?.body, { code: 'PRISM_ERR_SESSION_ENDED' })
     t.equal((await thief.get('/required')).status, 401)
     t.equal(await redis.client.exists('session:{slow}'), 0)
   })
@@ -122,7 +122,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
       await until(async () => (await browser.post('/push/test-list/first')).status === 200, { what: 'an anonymous session' })
       const tabs = numbers(10).map((index) => browser.copy(homeOf(index)))
       const gate = `carry-${round}`
-      const slow = browser.post(`/sign-in/carrying-${round}?gate=${gate}`, { carry: ['test-list'] })
+      const slow = browser.post(`/sign-in/carrying-${round}?gate=${gate}`, { keep: ['test-list'] })
       const pushes = tabs.map(async (tab, index) => ({ index, ...await tab.post(`/push/test-list/${index}${index < 3 ? '' : `?gate=${gate}`}`) }))
       await until(async () => (await Promise.all(homes.map(async (home) => Number((await new Browser(home).get(`/gates/${gate}`)).body)))).reduce((sum, waiting) => sum + waiting) === 8, { what: 'eight have loaded the session' })
       await Promise.all(homes.map((home) => new Browser(home).post(`/gates/${gate}`)))
@@ -209,7 +209,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
 
   t.test('keys with a rule do not conflict', async (t) => {
     const merge = (base: unknown, mine: unknown, theirs: unknown) => Number(mine) + Number(theirs) - Number(base)
-    const keys = { 'test-theme': { lastWriteWins: true }, 'test-sum': { merge } } as const
+    const keys = { 'test-theme': 'lastWriteWins', 'test-sum': merge } as const
     const apps = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { onConflict: keys })))
     const browser = new Browser(apps[0] ?? '')
     await browser.post('/sign-in/ruled')
@@ -220,7 +220,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
 
     t.same(statusesOf(answers), [['200', 4]])
     t.same((await browser.get('/get/test-sum')).body, { value: 13 })
-    const defaults = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { onConflict: { default: { lastWriteWins: true } } })))
+    const defaults = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { onConflict: { default: 'lastWriteWins' } })))
     const parallel = defaults.map((app, index) => browser.copy(app).post(`/replace/test-any/${index}?gate=any`))
     await openGates(defaults.map((app) => new Browser(app)), 'any', 1)
 

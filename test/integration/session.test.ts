@@ -34,7 +34,7 @@ test('the session plugin', async (t) => {
     await browser.post('/sign-in/ada')
     t.match(await browser.get('/required'), { status: 200, body: 'ada' })
     t.match(await browser.get('/off'), { status: 200, body: 'anonymous' })
-    t.match(await browser.post('/off/sign-out'), { status: 500, body: { code: 'PRISM_ERR_SESSION_OFF' } })
+    t.match(await browser.post('/off/sign-out'), { status: 500, body: { code: 'PRISM_ERR_SESSION_DISABLED' } })
   })
 
   t.test('keeps nothing and sets no cookie for a visitor before something is written', async (t) => {

@@ -18,6 +18,6 @@ test('countries', async (t) => {
   })
 
   t.test('a country without a city is not found', async (t) => {
-    t.throws(() => countries.find('zz'), { code: 'PRISM_ERR_COUNTRY_NOT_FOUND', statusCode: 404, message: 'There is no country ZZ with a city in the atlas.' })
+    t.throws(() => countries.find('zz'), { code: 'PRISM_ERR_COUNTRY_NOT_FOUND', statusCode: 404, message: 'Country ZZ not found in the atlas.' })
   })
 })

@@ -35,6 +35,6 @@ test('of a crowd of passwords those that would wait longest are refused at once'
   const outcomes = await Promise.allSettled(Array.from({ length: 500 }, () => verifyPassword('password', cheap)))
 
   t.match(outcomes[0], { status: 'fulfilled', value: true })
-  t.match(outcomes.at(-1), { status: 'rejected', reason: { code: 'PRISM_ERR_PASSWORDS_FULL', statusCode: 503, retryAfterSeconds: Number } })
+  t.match(outcomes.at(-1), { status: 'rejected', reason: { code: 'PRISM_ERR_PASSWORD_QUEUE_FULL', statusCode: 503, retryAfterSeconds: Number } })
   t.equal(await verifyPassword('password', cheap), true)
 })

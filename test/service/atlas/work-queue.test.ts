@@ -31,7 +31,7 @@ t.test('work queue lets in what is expected to begin within 2 s, and tells the o
   const asked = Array.from({ length: 60 }, ask)
   const refused = await Promise.race(asked).catch((error: unknown) => error)
 
-  t.match(refused, { code: 'PRISM_ERR_PASSWORDS_FULL', statusCode: 503, retryAfterSeconds: 3 })
+  t.match(refused, { code: 'PRISM_ERR_PASSWORD_QUEUE_FULL', statusCode: 503, retryAfterSeconds: 3 })
   t.equal(queue.expectedWaitMs, 2050, '2 run, 40 wait, each for 100 ms')
 })
 
@@ -55,7 +55,7 @@ t.test('work queue refuses after twice its bound the callers that wait while the
   const outcomes = Array.from({ length: 40 }, () => ask().then(() => 'done', (error) => error.code))
   while (!isIdle()) await pass(3000)
 
-  t.same(await Promise.all(outcomes), [...Array(4).fill('done'), ...Array(36).fill('PRISM_ERR_PASSWORDS_FULL')])
+  t.same(await Promise.all(outcomes), [...Array(4).fill('done'), ...Array(36).fill('PRISM_ERR_PASSWORD_QUEUE_FULL')])
   t.ok(Math.max(...waits) <= 4000)
 })
 
@@ -71,6 +71,6 @@ t.test('work queue makes no caller wait more than 4 s, however arrivals and dura
     const ends = await Promise.all(outcomes)
     if (queue.expectedWaitMs !== 0) throw new Error('a place was lost')
     if (Math.max(0, ...waits) > 4000) throw new Error(`waited ${Math.max(...waits)} ms`)
-    if (ends.some((end) => end !== undefined && end !== 'PRISM_ERR_PASSWORDS_FULL')) throw new Error(String(ends))
+    if (ends.some((end) => end !== undefined && end !== 'PRISM_ERR_PASSWORD_QUEUE_FULL')) throw new Error(String(ends))
   }), { numRuns: 100 })
 })

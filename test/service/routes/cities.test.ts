@@ -23,7 +23,7 @@ test('cities', async (t) => {
 
     t.equal(missing.statusCode, 404)
     t.match(missing.headers['content-type'], /^application\/problem\+json/)
-    t.match(missing.json(), { code: 'PRISM_ERR_CITY_NOT_FOUND', detail: 'There is no city 1.' })
+    t.match(missing.json(), { code: 'PRISM_ERR_CITY_NOT_FOUND', detail: 'City 1 not found.' })
     for (const id of ['paris', '0', '-1', '1.5', '99999999999']) t.equal((await get(`/cities/${id}`)).statusCode, 400, id)
   })
 

@@ -11,22 +11,22 @@ t.test('operator: a ticket lets in for half an hour, and only where its token ho
   t.equal(maxAgeSeconds, 1800)
   t.doesNotThrow(() => adminAuth.check(undefined, ticket))
   t.doesNotThrow(() => adminAuth.check(undefined, adminAuth.issueToken(Date.now() - 29 * minuteMs).ticket))
-  t.throws(() => adminAuth.check(undefined, adminAuth.issueToken(Date.now() - 31 * minuteMs).ticket), { code: 'PRISM_ERR_OPERATOR' })
-  t.throws(() => new AdminAuth('another-token', false).check(undefined, ticket), { code: 'PRISM_ERR_OPERATOR' })
+  t.throws(() => adminAuth.check(undefined, adminAuth.issueToken(Date.now() - 31 * minuteMs).ticket), { code: 'PRISM_ERR_ADMIN_AUTH' })
+  t.throws(() => new AdminAuth('another-token', false).check(undefined, ticket), { code: 'PRISM_ERR_ADMIN_AUTH' })
 })
 
 t.test('operator: a ticket that was changed is none', async (t) => {
   const [until = '', random, signature] = adminAuth.issueToken().ticket.split('.')
 
   for (const forged of [`${Number(until) + 1}.${random}.${signature}`, `${until}.x${random}.${signature}`, `${until}.${random}.`, `${until}.${random}`, '', '..', 'Infinity..']) {
-    t.throws(() => adminAuth.check(undefined, forged), { code: 'PRISM_ERR_OPERATOR' }, forged)
+    t.throws(() => adminAuth.check(undefined, forged), { code: 'PRISM_ERR_ADMIN_AUTH' }, forged)
   }
 })
 
 t.test('operator: without a token everybody may enter, and in production nobody', async (t) => {
   t.doesNotThrow(() => new AdminAuth(undefined, false).check(undefined))
-  t.throws(() => new AdminAuth(undefined, true).check('Bearer undefined', adminAuth.issueToken().ticket), { code: 'PRISM_ERR_OPERATOR_OFF' })
-  t.throws(() => adminAuth.check('Bearer'), { code: 'PRISM_ERR_OPERATOR' })
+  t.throws(() => new AdminAuth(undefined, true).check('Bearer undefined', adminAuth.issueToken().ticket), { code: 'PRISM_ERR_ADMIN_DISABLED' })
+  t.throws(() => adminAuth.check('Bearer'), { code: 'PRISM_ERR_ADMIN_AUTH' })
   t.doesNotThrow(() => adminAuth.check('bearer a-token'))
 })
 
@@ -38,7 +38,7 @@ t.test('operator: no text that a client sends makes the comparison fail', async 
     try {
       check()
     } catch (error) {
-      return (error as { code?: string }).code === 'PRISM_ERR_OPERATOR'
+      return (error as { code?: string }).code === 'PRISM_ERR_ADMIN_AUTH'
     }
     return false
   }

@@ -8,16 +8,16 @@ const keys = new Keys()
 const secret = 'a secret of the tests, 32 or more'
 
 test('a seal', async (t) => {
-  t.test('gives back any ticket that it sealed, here and elsewhere', async (t) => {
+  t.test('decrypts any token it encrypted, in this instance and in another', async (t) => {
     const user = fc.string({ minLength: 1, maxLength: 60, unit: 'grapheme' }).filter((id) => id.isWellFormed())
-    fc.assert(fc.property(fc.option(user, { nil: undefined }), fc.nat(2 ** 48 - 1), fc.boolean(), (userId, bornAt, isUncertain) => {
+    fc.assert(fc.property(fc.option(user, { nil: undefined }), fc.nat(2 ** 48 - 1), fc.boolean(), (userId, createdAt, isUncertain) => {
       const subject = userId === undefined ? anonymousSubject() : userSubject(userId)
-      const ticket = { ...newToken(keys, subject, bornAt), ...(isUncertain ? { earlier: { id: newToken(keys, subject).id, field: '' } } : {}) }
-      const opened = new CookieCipher('sid', [secret], keys).decrypt(new CookieCipher('sid', [secret], keys).encrypt(ticket))
+      const token = { ...newToken(keys, subject, createdAt), ...(isUncertain ? { previousId: { id: newToken(keys, subject).id, field: '' } } : {}) }
+      const opened = new CookieCipher('sid', [secret], keys).decrypt(new CookieCipher('sid', [secret], keys).encrypt(token))
 
       t.ok(opened !== undefined && !opened.isSealedWithOldKey)
-      return opened?.token.id === ticket.id && opened.token.userId === userId && opened.token.key === ticket.key && opened.token.field === ticket.field &&
-        opened.token.createdAt === bornAt && (opened.token.previousId === undefined) === !isUncertain
+      return opened?.token.id === token.id && opened.token.userId === userId && opened.token.key === token.key && opened.token.field === token.field &&
+        opened.token.createdAt === createdAt && (opened.token.previousId === undefined) === !isUncertain
     }), { numRuns: 100 })
   })
 
@@ -35,7 +35,7 @@ test('a seal', async (t) => {
 
     t.equal(new CookieCipher('__Host-sid', [secret], keys).decrypt(value), undefined)
     t.equal(new CookieCipher('sid', [`${secret}!`], keys).decrypt(value), undefined)
-    t.match(new CookieCipher('sid', [`${secret}!`, secret], keys).decrypt(value), { isOld: true })
+    t.match(new CookieCipher('sid', [`${secret}!`, secret], keys).decrypt(value), { isSealedWithOldKey: true })
   })
 
   t.test('keeps what it has opened until told to forget, and never what it has not', async (t) => {
@@ -58,7 +58,7 @@ test('a seal', async (t) => {
   })
 })
 
-test('a ticket names a device by its birth, for its own bearer alone', async (t) => {
+test('a device ID contains the creation time and belongs to one subject', async (t) => {
   const ada = { key: keys.userSession('ada'), createdAt: 1_795_383_503_370 }
   const device = deviceOf(ada)
 

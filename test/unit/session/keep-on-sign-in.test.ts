@@ -29,18 +29,18 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
   /** A process that does something before a step of its sign-ins, each time it comes to it. */
   const houseWith = (work: Partial<Record<Step, (count: number) => Promise<void>>>) => {
     const counts = { mark: 0, begin: 0, leave: 0 }
-    const ask = async (...args: Parameters<Batch['runScript']>): Promise<unknown> => {
+    const runScript = async (...args: Parameters<Batch['runScript']>): Promise<unknown> => {
       for (const step of ['mark', 'begin', 'leave'] as const) if (scripts[step].test(args[0].lua)) await work[step]?.(counts[step]++)
       return await pool.batch.runScript(...args)
     }
-    return houseOf(t, pool, { ask, asking: pool.batch.enqueueScript.bind(pool.batch) } as unknown as Batch)
+    return houseOf(t, pool, { runScript, enqueueScript: pool.batch.enqueueScript.bind(pool.batch) } as unknown as Batch)
   }
   const begun = async (sessionManager: SessionManager, user?: string) => {
     const requestSession = await arrive(sessionManager)
     if (user !== undefined) await requestSession.signIn(user)
     requestSession.set('cart', ['tea'])
     await requestSession.save()
-    return ticketOf(requestSession)
+    return tokenOf(requestSession)
   }
   const push = async (token: SessionToken, thing: unknown, sessionManager = other) => {
     const requestSession = await arrive(sessionManager, token)
@@ -65,7 +65,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
       await elsewhere.save()
       await requestSession.signIn('ada', { keep: ['cart'] })
 
-      const fresh = await arrive(other, ticketOf(requestSession))
+      const fresh = await arrive(other, tokenOf(requestSession))
       t.same([fresh.userId, fresh.get('cart'), fresh.get('other')], ['ada', ['tea', 'milk', 'mine'], undefined])
       t.equal((await arrive(other, token)).isNew, true)
     })
@@ -79,8 +79,8 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
       const requestSession = await arrive(sessionManager, token)
       await requestSession.signIn('ada', { keep: ['cart'] })
 
-      t.match(await saving, { code: 'PRISM_ERR_SESSION_GONE' }, step)
-      t.same(await cartOf(ticketOf(requestSession)), ['tea'])
+      t.match(await saving, { code: 'PRISM_ERR_SESSION_ENDED' }, step)
+      t.same(await cartOf(tokenOf(requestSession)), ['tea'])
     }
   })
 
@@ -91,16 +91,16 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     const token = await begun(other)
     const requestSession = await arrive(sessionManager, token)
     await requestSession.signIn('ada', { keep: ['cart'] })
-    t.match(await rotating, { code: 'PRISM_ERR_SESSION_GONE' })
+    t.match(await rotating, { code: 'PRISM_ERR_SESSION_ENDED' })
 
     const earlier = await begun(other)
     const slow = await arrive(sessionManager, earlier)
     const tab = await arrive(other, earlier)
     await tab.rotate()
-    const rotated = ticketOf(tab)
+    const rotated = tokenOf(tab)
     await push(rotated, 'milk')
     await slow.signIn('ada', { keep: ['cart'] })
-    t.same(await cartOf(ticketOf(slow)), ['tea', 'milk'])
+    t.same(await cartOf(tokenOf(slow)), ['tea', 'milk'])
     t.equal((await arrive(other, rotated)).isNew, true)
   })
 
@@ -116,7 +116,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     const requestSession = await arrive(sessionManager, token)
     await requestSession.signIn('ada', { keep: ['cart'] })
 
-    t.same(await cartOf(ticketOf(requestSession)), ['tea', 0, 1, 2])
+    t.same(await cartOf(tokenOf(requestSession)), ['tea', 0, 1, 2])
     t.equal((await arrive(other, token)).isNew, true)
   })
 
@@ -141,7 +141,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     await first.signIn('labelled', { label: 'a@b 100 % =x' })
     first.set('theme', ' @1 =x ')
     await first.save()
-    const token = ticketOf(first)
+    const token = tokenOf(first)
     const before = await redis.client.hget(token.key, token.field) ?? ''
     await settled((await arrive(sessionManager, token)).signIn('ada', { keep: ['theme'] }))
     const marked = await redis.client.hget(token.key, token.field) ?? ''
@@ -175,7 +175,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     await (await arrive(other, token)).signOut()
     await requestSession.signIn('ada', { keep: ['cart'] })
 
-    t.same(await cartOf(ticketOf(requestSession)), ['tea'])
+    t.same(await cartOf(tokenOf(requestSession)), ['tea'])
     t.equal((await arrive(other, token)).isNew, true)
     t.equal(await redis.client.hexists(token.key, token.field), 0)
   })
@@ -216,7 +216,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
         for (let count = 0; count < after; count++) await tick()
         if (requestSession.isNew) return undefined
         const error = await settled(work(requestSession))
-        if (error !== undefined && error.code !== 'PRISM_ERR_SESSION_GONE') fc.pre(error.statusCode !== 503)
+        if (error !== undefined && error.code !== 'PRISM_ERR_SESSION_ENDED') fc.pre(error.statusCode !== 503)
         return error === undefined ? requestSession : undefined
       }
       const pushing = pushes.map(async (how, index) => await act(how, async (requestSession) => {
@@ -225,7 +225,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
       }) && index)
       const [signedIn] = await Promise.all(signIns.map(async (how) => await act(how, async (requestSession) => { await requestSession.signIn(user, { keep: ['cart'] }) })))
       const confirmed = (await Promise.all(pushing)).filter((index) => index !== undefined)
-      const cart = await cartOf(signedIn === undefined ? token : ticketOf(signedIn)) as unknown[]
+      const cart = await cartOf(signedIn === undefined ? token : tokenOf(signedIn)) as unknown[]
       const lost = confirmed.filter((index) => !cart.includes(index))
       if (lost.length > 0 || !cart.includes('tea')) throw new Error(`${lost} of ${confirmed} are not in ${cart}`)
     }), { numRuns: 150 })
@@ -238,7 +238,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
       const [one, two] = await Promise.all([arrive(houseWith({}), token), arrive(other, token)])
       await push(token, 'milk', houseWith({}))
       await Promise.all([one.signIn('twice', { keep: ['cart'] }), two.signIn('twice', { keep: ['cart'] })])
-      const carts = await Promise.all([one, two].map((requestSession) => cartOf(ticketOf(requestSession))))
+      const carts = await Promise.all([one, two].map((requestSession) => cartOf(tokenOf(requestSession))))
 
       t.ok(carts.every((cart) => (cart as unknown[]).includes('tea')) && carts.some((cart) => (cart as unknown[]).includes('milk')), JSON.stringify(carts))
       t.equal((await arrive(other, token)).isNew, true)
@@ -257,9 +257,9 @@ async function settled (work: Promise<unknown>): Promise<(Error & { code?: strin
   return await work.then(() => undefined, (error: Error) => error)
 }
 
-function ticketOf (requestSession: RequestSession<Data>): SessionToken {
+function tokenOf (requestSession: RequestSession<Data>): SessionToken {
   const cookie = requestSession.takeCookie()
-  if (cookie === undefined || cookie === 'clear') throw new Error('no ticket was given')
+  if (cookie === undefined || cookie === 'clear') throw new Error('no token was set')
   return cookie.token
 }
 

@@ -29,7 +29,7 @@ test('a visit', async (t) => {
   const signedIn = async (user: string) => {
     const requestSession = await arrive()
     await requestSession.signIn(user)
-    return ticketOf(requestSession)
+    return tokenOf(requestSession)
   }
 
   t.test('saves a change once, however often and however impatiently it is told to', async (t) => {
@@ -106,13 +106,13 @@ test('a visit', async (t) => {
     await writer.save()
 
     t.equal(reader.takeCookie(), undefined)
-    t.match(writer.takeCookie(), { ticket: { field: token.field } })
+    t.match(writer.takeCookie(), { token: { field: token.field } })
   })
 
   t.test('finds a session of which nobody knows whether it was rotated, and settles for what it finds', async (t) => {
     const before = await signedIn('kay')
     const after = newToken(sessionManager.keys, userSubject('kay'), before.createdAt)
-    const uncertain = { ...after, earlier: before }
+    const uncertain = { ...after, previousId: before }
     const earlier = await arrive(uncertain)
     earlier.set('name', 'x')
     await earlier.save()
@@ -122,7 +122,7 @@ test('a visit', async (t) => {
     await later.save()
 
     t.equal(earlier.takeCookie(), undefined, 'the rotation may still come')
-    t.match(later.takeCookie(), { ticket: { field: after.field, earlier: undefined } })
+    t.match(later.takeCookie(), { token: { field: after.field, previousId: undefined } })
     const leaving = await arrive({ ...newToken(sessionManager.keys, userSubject('kay'), before.createdAt), previousId: after })
     await leaving.signOut()
     t.equal((await arrive(after)).userId, undefined)
@@ -160,15 +160,15 @@ test('a visit', async (t) => {
 
     t.equal(count, 1)
     t.equal((await arrive(other)).userId, undefined)
-    t.equal((await arrive(ticketOf(requestSession))).userId, 'password')
+    t.equal((await arrive(tokenOf(requestSession))).userId, 'password')
   })
 
   t.test('that has no session at all reads as empty, and refuses to change', async (t) => {
     const requestSession = new RequestSession<Data>(sessionManager, { isSessionDisabled: true })
 
     t.same([requestSession.state, requestSession.userId, requestSession.id, requestSession.isNew, requestSession.get('name')], ['anonymous', undefined, undefined, true, undefined])
-    t.throws(() => { requestSession.set('name', 'x') }, { code: 'PRISM_ERR_SESSION_OFF', message: /set\(\)/ })
-    for (const call of [requestSession.signIn('ada'), requestSession.signOut(), requestSession.rotate(), requestSession.devices(), requestSession.revoke('x'), requestSession.revokeOthers()]) await t.rejects(async () => { await call }, { code: 'PRISM_ERR_SESSION_OFF' })
+    t.throws(() => { requestSession.set('name', 'x') }, { code: 'PRISM_ERR_SESSION_DISABLED', message: /set\(\)/ })
+    for (const call of [requestSession.signIn('ada'), requestSession.signOut(), requestSession.rotate(), requestSession.devices(), requestSession.revoke('x'), requestSession.revokeOthers()]) await t.rejects(async () => { await call }, { code: 'PRISM_ERR_SESSION_DISABLED' })
     await requestSession.save()
   })
 
@@ -177,7 +177,7 @@ test('a visit', async (t) => {
     requestSession.set('name', 'x')
     await requestSession.save()
 
-    t.match(requestSession.takeCookie(), { ticket: { userId: undefined, key: /^session:\{a:[\w-]{16}\}$/ } })
+    t.match(requestSession.takeCookie(), { token: { userId: undefined, key: /^session:\{a:[\w-]{16}\}$/ } })
     for (const call of [requestSession.devices(), requestSession.revoke('x'), requestSession.revokeOthers()]) await t.rejects(async () => { await call }, { code: 'PRISM_ERR_SESSION_REQUIRED', statusCode: 401 })
     await requestSession.rotate()
     const cookie = requestSession.takeCookie()
@@ -185,8 +185,8 @@ test('a visit', async (t) => {
   })
 })
 
-function ticketOf (requestSession: RequestSession<Data>): SessionToken {
+function tokenOf (requestSession: RequestSession<Data>): SessionToken {
   const cookie = requestSession.takeCookie()
-  if (cookie === undefined || cookie === 'clear') throw new Error('no ticket was given')
+  if (cookie === undefined || cookie === 'clear') throw new Error('no token was set')
   return cookie.token
 }

@@ -21,15 +21,15 @@ test('the saver', { timeout: 120_000 }, async (t) => {
   await reached({ redisPool: pool })
   let asks = 0
   const counting = {
-    ask: (...args: Parameters<Batch['runScript']>) => { asks += 1; return pool.batch.runScript(...args) },
-    asking: (...args: Parameters<Batch['enqueueScript']>) => pool.batch.enqueueScript(...args)
+    runScript: (...args: Parameters<Batch['runScript']>) => { asks += 1; return pool.batch.runScript(...args) },
+    enqueueScript: (...args: Parameters<Batch['enqueueScript']>) => pool.batch.enqueueScript(...args)
   } as unknown as Batch
   const store = new SessionStore(counting)
   const begin = async (user: string) => {
     const token = newToken(new Keys(), userSubject(user))
     const { value } = await store.create(token, { idleMs: 3_600_000, absoluteMs: 3_600_000, label: undefined, document: '{}' })
     asks = 0
-    return { ticket: token, value }
+    return { token, value }
   }
   const writing = (key: string, value: unknown, text = '{}') => {
     const data = new SessionData(text)
@@ -38,33 +38,33 @@ test('the saver', { timeout: 120_000 }, async (t) => {
   }
 
   t.test('lets a hundred writers of one device in one process cost a round trip each', async (t) => {
-    const { ticket, value } = await begin('queue')
+    const { token, value } = await begin('queue')
     const saveQueue = new SaveQueue(store, new Map())
-    await Promise.all(Array.from({ length: 100 }, (_, index) => saveQueue.save(ticket, value, writing(`k${index}`, index))))
+    await Promise.all(Array.from({ length: 100 }, (_, index) => saveQueue.save(token, value, writing(`k${index}`, index))))
 
     t.equal(asks, 100)
-    t.equal(Object.keys(JSON.parse(readSessionRecord((await store.load(ticket).promise())?.value ?? '').document)).length, 100)
+    t.equal(Object.keys(JSON.parse(readSessionRecord((await store.load(token).promise())?.value ?? '').document)).length, 100)
   })
 
   t.test('merges what another process saved with what came back, without reading', async (t) => {
-    const { ticket, value } = await begin('merge')
-    await new SaveQueue(store, new Map()).save(ticket, value, writing('theirs', 1))
+    const { token, value } = await begin('merge')
+    await new SaveQueue(store, new Map()).save(token, value, writing('theirs', 1))
     asks = 0
-    const saved = await new SaveQueue(store, new Map()).save(ticket, value, writing('mine', 2))
+    const saved = await new SaveQueue(store, new Map()).save(token, value, writing('mine', 2))
 
     t.equal(readSessionRecord(saved).document, '{"theirs":1,"mine":2}')
     t.equal(asks, 2)
   })
 
   t.test('does not let one writer\'s conflict fail the next', async (t) => {
-    const { ticket, value } = await begin('conflict')
+    const { token, value } = await begin('conflict')
     const saveQueue = new SaveQueue(store, new Map())
     const outcomes = await Promise.allSettled([1, 2, 3].map((number) => {
       const data = new SessionData('{}')
       const key = number === 3 ? 'other' : 'same'
       data.get(key)
       data.set(key, number)
-      return saveQueue.save(ticket, value, data)
+      return saveQueue.save(token, value, data)
     }))
 
     t.same(outcomes.map(({ status }) => status), ['fulfilled', 'rejected', 'fulfilled'])
@@ -72,23 +72,23 @@ test('the saver', { timeout: 120_000 }, async (t) => {
   })
 
   t.test('never makes a session of one that is gone', async (t) => {
-    const { ticket, value } = await begin('gone')
-    await store.revoke(ticket.key, { which: 'these', names: [ticket.field] })
+    const { token, value } = await begin('gone')
+    await store.revoke(token.key, { which: 'these', names: [token.field] })
 
-    await t.rejects(new SaveQueue(store, new Map()).save(ticket, value, writing('a', 1)), { code: 'PRISM_ERR_SESSION_GONE', statusCode: 401 })
+    await t.rejects(new SaveQueue(store, new Map()).save(token, value, writing('a', 1)), { code: 'PRISM_ERR_SESSION_ENDED', statusCode: 401 })
     // For some milliseconds the key says which birth came last.
-    await until(async () => await rig.control.exists(ticket.key) === 0, { what: 'the key is gone' })
+    await until(async () => await rig.control.exists(token.key) === 0, { what: 'the key is gone' })
   })
 
   t.test('lets nobody wait behind a Redis that does not answer', async (t) => {
-    const { ticket, value } = await begin('hung')
+    const { token, value } = await begin('hung')
     const saveQueue = new SaveQueue(store, new Map())
     await faults.hung.inject(rig)
-    const outcomes = await Promise.allSettled(Array.from({ length: 50 }, (_, index) => saveQueue.save(ticket, value, writing(`k${index}`, index))))
+    const outcomes = await Promise.allSettled(Array.from({ length: 50 }, (_, index) => saveQueue.save(token, value, writing(`k${index}`, index))))
     await faults.hung.heal(rig)
 
     t.ok(outcomes.every((outcome) => outcome.status === 'rejected' && outcome.reason.code === 'PRISM_ERR_REDIS_UNAVAILABLE'))
     t.equal(asks, 1, 'only the first has asked')
-    await until(() => saveQueue.save(ticket, value, writing('after', 1)), { what: 'it saves again' })
+    await until(() => saveQueue.save(token, value, writing('after', 1)), { what: 'it saves again' })
   })
 })

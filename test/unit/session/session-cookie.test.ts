@@ -63,9 +63,9 @@ test('session cookies', async (t) => {
     const { cookies, set } = written({}, overHttp)
     const open = (cookie: string) => cookies.open({ ...overHttp, headers: { cookie } })
 
-    t.match(open(`sid=${set.value}`), { ticket: { userId: 'ada', field: token.field }, isOld: false, hasCookie: true })
-    t.same(open('sid=forged'), { ticket: undefined, isOld: false, hasCookie: true })
-    t.same(open('theme=dark'), { hasCookie: false, contenders: undefined })
-    t.match(open(`sid=${set.value}; sid=forged`), { ticket: undefined, hasCookie: true, contenders: [{ userId: 'ada' }] })
+    t.match(open(`sid=${set.value}`), { token: { userId: 'ada', field: token.field }, isSealedWithOldKey: false, hasCookie: true })
+    t.same(open('sid=forged'), { token: undefined, isSealedWithOldKey: false, hasCookie: true })
+    t.same(open('theme=dark'), { hasCookie: false, conflictingTokens: undefined })
+    t.match(open(`sid=${set.value}; sid=forged`), { token: undefined, hasCookie: true, conflictingTokens: [{ userId: 'ada' }] })
   })
 })

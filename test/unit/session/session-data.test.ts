@@ -1,8 +1,8 @@
 import { test } from 'tap'
 import { SessionData } from '../../../src/session/session-data.ts'
-import type { KeyRule } from '../../../src/session/conflict-rules.ts'
+import type { ConflictRule } from '../../../src/session/conflict-rules.ts'
 
-const noRules = new Map<string, KeyRule>()
+const noRules = new Map<string, ConflictRule>()
 const add = (amount: number) => (value: unknown) => Number(value ?? 0) + amount
 
 test('a document', async (t) => {
@@ -40,7 +40,7 @@ test('a document', async (t) => {
   t.test('refuses what JSON cannot say, and what would be too large, and stays as it was', async (t) => {
     const data = new SessionData('{"a":1}')
     for (const value of [undefined, Promise.resolve(1), () => {}, Symbol('x'), 1n, { toJSON () { throw new Error('no') } }]) t.throws(() => { data.set('b', value) }, { code: 'PRISM_ERR_SESSION_VALUE', statusCode: 500 })
-    t.throws(() => { data.set('b', { cart: new Map() }) }, { code: 'PRISM_ERR_SESSION_VALUE', message: 'The value of b cannot be kept in a session: it holds a Map, which JSON does not keep: use Object.fromEntries(map).' })
+    t.throws(() => { data.set('b', { cart: new Map() }) }, { code: 'PRISM_ERR_SESSION_VALUE', message: 'The value of b cannot be stored in a session: it holds a Map, which JSON does not keep: use Object.fromEntries(map).' })
     for (const key of [{ cart: [] }, undefined, 1, Symbol('x')]) t.throws(() => { data.set(key as never, 1) }, { code: 'PRISM_ERR_SESSION_VALUE', message: /key has to be a text/ })
     t.throws(() => { data.update('a', () => [new Set()]) }, { code: 'PRISM_ERR_SESSION_VALUE' })
     t.throws(() => { data.set('b', 'x'.repeat(8192)) }, { code: 'PRISM_ERR_SESSION_TOO_LARGE', statusCode: 413 })
@@ -124,7 +124,7 @@ test('a document on what another request has saved', async (t) => {
   })
 
   t.test('follows a key\'s rule', async (t) => {
-    const rules = new Map<string, KeyRule>([['theme', { lastWriteWins: true }], ['sum', { merge: (base, mine, theirs) => Number(mine) + Number(theirs) - Number(base) }]])
+    const rules = new Map<string, ConflictRule>([['theme', 'lastWriteWins'], ['sum', (base, mine, theirs) => Number(mine) + Number(theirs) - Number(base)]])
 
     t.equal(rebased('{"theme":"a"}', (mine) => { mine.set('theme', 'b') }, '{"theme":"c"}', rules), '{"theme":"b"}')
     t.equal(rebased('{"sum":10}', (mine) => { mine.set('sum', 11) }, '{"sum":12}', rules), '{"sum":13}')

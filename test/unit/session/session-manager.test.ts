@@ -63,7 +63,7 @@ test('the house', async (t) => {
     await reached({ redisPool: pool })
     let [isDeaf, isAway] = [false, false]
     const batch = {
-      ask: async (...args: Parameters<Batch['runScript']>) => {
+      runScript: async (...args: Parameters<Batch['runScript']>) => {
         if (isAway) throw new RedisUnavailableError('no connection')
         const answer = await pool.batch.runScript(...args)
         if (isDeaf) throw new RedisUnavailableError('the answer was lost')
@@ -93,7 +93,7 @@ test('the house', async (t) => {
     const [mine, theirs] = [first, second].map(({ token }) => token)
     await sessionManager.end(first.token)
 
-    await t.rejects(sessionManager.endOthers(mine ?? first.token), { code: 'PRISM_ERR_SESSION_GONE' })
+    await t.rejects(sessionManager.endOthers(mine ?? first.token), { code: 'PRISM_ERR_SESSION_ENDED' })
     t.ok(await liveIn(other, theirs ?? second.token))
   })
 })

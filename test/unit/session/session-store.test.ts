@@ -21,11 +21,11 @@ test('the session store', { timeout: 120_000 }, async (t) => {
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
   const store = new SessionStore(pool.batch)
-  const ticketOf = (user: string) => newToken(keys, userSubject(user))
+  const tokenOf = (user: string) => newToken(keys, userSubject(user))
   const begun = async (user: string, options: Partial<typeof beginning> = {}) => {
-    const token = ticketOf(user)
+    const token = tokenOf(user)
     const { value } = await store.create(token, { ...beginning, ...options })
-    return { ...token, bornAt: readSessionRecord(value).createdAt }
+    return { ...token, createdAt: readSessionRecord(value).createdAt }
   }
   const shiftSeen = async (key: string, field: string, byMs: number) => {
     const value = await redis.client.hget(key, field) ?? ''
@@ -33,7 +33,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
   }
 
   t.test('begins a session whose times are Redis\'s, and whose key lives as long as it', async (t) => {
-    const token = ticketOf('ada')
+    const token = tokenOf('ada')
     const before = await redis.client.time()
     const { value, ended } = await store.create(token, { ...beginning, document: '{"a":1}' })
     const record = readSessionRecord(value)
@@ -50,33 +50,33 @@ test('the session store', { timeout: 120_000 }, async (t) => {
 
   t.test('begins no session at the birth of the one that it replaces, though that has just ended', async (t) => {
     const ended = await begun('twins')
-    await store.revoke(ended.key, { which: 'these', names: [ended.bornAt] })
-    const { value } = await store.create(ticketOf('twins'), { ...beginning, replaced: ended.bornAt + 5000 })
+    await store.revoke(ended.key, { which: 'these', names: [ended.createdAt] })
+    const { value } = await store.create(tokenOf('twins'), { ...beginning, replaced: ended.createdAt + 5000 })
 
-    t.equal(readSessionRecord(value).createdAt, ended.bornAt + 5001)
+    t.equal(readSessionRecord(value).createdAt, ended.createdAt + 5001)
   })
 
   t.test('loads without writing, and notes a visit only when a minute has passed', async (t) => {
-    const ticket = await begun('grace')
+    const token = await begun('grace')
     await redis.client.config('RESETSTAT')
-    t.match(await store.load(ticket).promise(), { touchedAt: undefined, isEarlier: false })
-    await shiftSeen(ticket.key, ticket.field, 59_000)
-    t.match(await store.load(ticket).promise(), { touchedAt: undefined })
+    t.match(await store.load(token).promise(), { touchedAt: undefined, isEarlier: false })
+    await shiftSeen(token.key, token.field, 59_000)
+    t.match(await store.load(token).promise(), { touchedAt: undefined })
     t.notMatch(await redis.client.info('commandstats'), /cmdstat_(hset:calls=[^1]|pexpireat)/, 'but for the shift itself')
-    await shiftSeen(ticket.key, ticket.field, 2000)
-    const touched = await store.load(ticket).promise()
+    await shiftSeen(token.key, token.field, 2000)
+    const touched = await store.load(token).promise()
     t.equal(touched?.touchedAt, readSessionRecord(touched?.value ?? '').seenAt)
-    t.equal(await redis.client.hget(ticket.key, ticket.field), touched?.value)
-    t.equal(await redis.client.pexpiretime(ticket.key), readSessionRecord(touched?.value ?? '').idleEndAt)
-    t.match(await store.load(ticket).promise(), { touchedAt: undefined })
+    t.equal(await redis.client.hget(token.key, token.field), touched?.value)
+    t.equal(await redis.client.pexpiretime(token.key), readSessionRecord(touched?.value ?? '').idleEndAt)
+    t.match(await store.load(token).promise(), { touchedAt: undefined })
   })
 
   t.test('notes visits oftener where a session ends sooner than in a few minutes', async (t) => {
-    const ticket = await begun('soon', { idleMs: 5000 })
-    const { createdAt = 0 } = readSessionRecord((await store.load(ticket).promise())?.value ?? '')
-    await until(async () => (await store.load(ticket).promise())?.touchedAt, { what: 'a visit is noted after a quarter of that' })
-    await until(async () => await store.load(ticket).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 7500, { what: 'visits keep it alive' })
-    t.ok(await store.load(ticket).promise())
+    const token = await begun('soon', { idleMs: 5000 })
+    const { createdAt = 0 } = readSessionRecord((await store.load(token).promise())?.value ?? '')
+    await until(async () => (await store.load(token).promise())?.touchedAt, { what: 'a visit is noted after a quarter of that' })
+    await until(async () => await store.load(token).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 7500, { what: 'visits keep it alive' })
+    t.ok(await store.load(token).promise())
   })
 
   t.test('ends a session that is idle, and one whose whole time is over whatever its visits', async (t) => {
@@ -86,7 +86,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     await until(async () => await redis.client.exists('session:{idle}', 'session:{old}') === 0, { what: 'their keys are gone' })
 
     t.same(await store.save(idle, '1', '{}'), { outcome: 'gone' })
-    t.equal(await store.rotate(old, ticketOf('old')), undefined)
+    t.equal(await store.rotate(old, tokenOf('old')), undefined)
     t.equal(await redis.client.exists('session:{idle}', 'session:{old}'), 0)
   })
 
@@ -98,7 +98,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.equal(await store.load(short).promise(), undefined)
 
     t.same(await store.save(short, '1', '{}'), { outcome: 'gone' })
-    t.equal(await store.rotate(short, ticketOf('two')), undefined)
+    t.equal(await store.rotate(short, tokenOf('two')), undefined)
     t.equal((await store.list(short.key)).length, 1)
     t.equal(await redis.client.hlen(short.key), 2)
     await begun('two')
@@ -116,27 +116,27 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.equal(await endOf(), 60)
     await store.revoke(short.key, { which: 'these', names: [long.field] })
     t.equal(await endOf(), 30)
-    await store.revoke(short.key, { which: 'these', names: [short.bornAt] })
+    await store.revoke(short.key, { which: 'these', names: [short.createdAt] })
     // For some milliseconds the key says which birth came last.
     await until(async () => await redis.client.exists(short.key) === 0, { what: 'the key is gone' })
   })
 
   t.test('saves only what was read, says what is there, and changes nothing else', async (t) => {
-    const ticket = await begun('saves')
-    const saved = await store.save(ticket, '1', '{"a":2}')
-    const conflict = await store.save(ticket, '1', '{"a":3}')
+    const token = await begun('saves')
+    const saved = await store.save(token, '1', '{"a":2}')
+    const conflict = await store.save(token, '1', '{"a":3}')
     const record = readSessionRecord(saved.outcome === 'gone' ? '' : saved.value)
 
     t.equal(saved.outcome, 'saved')
-    t.match(record, { document: '{"a":2}', createdAt: ticket.bornAt })
+    t.match(record, { document: '{"a":2}', createdAt: token.createdAt })
     t.same(conflict, { ...saved, outcome: 'conflict' })
   })
 
   t.test('raises the version by a random step of 1 to 2^20, exactly, also where numbers no longer fit 32 or 46 bits', async (t) => {
-    const ticket = await begun('steps')
+    const token = await begun('steps')
     const versions = [1n]
     for (let count = 0; count < 50; count++) {
-      const saved = await store.save(ticket, String(versions.at(-1)), '{}')
+      const saved = await store.save(token, String(versions.at(-1)), '{}')
       versions.push(BigInt(readSessionRecord(saved.outcome === 'gone' ? '' : saved.value).version))
     }
     const steps = versions.slice(1).map((version, index) => version - (versions[index] ?? 0n))
@@ -144,9 +144,9 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.same(steps.filter((step) => step < 1n || step > 1n << 20n), [])
     t.ok(new Set(steps).size > 40, `${new Set(steps).size} different steps`)
     for (const version of [2n ** 31n - 1n, 2n ** 47n + 1n, 99_999_999_999_999n, 2n ** 53n - 2n ** 21n + 1n]) {
-      const value = await redis.client.hget(ticket.key, ticket.field) ?? ''
-      await redis.client.hset(ticket.key, ticket.field, value.replace(/^(\d+) \d+/, `$1 ${version}`))
-      const saved = await store.save(ticket, String(version), '{}')
+      const value = await redis.client.hget(token.key, token.field) ?? ''
+      await redis.client.hset(token.key, token.field, value.replace(/^(\d+) \d+/, `$1 ${version}`))
+      const saved = await store.save(token, String(version), '{}')
       const step = BigInt(readSessionRecord(saved.outcome === 'gone' ? '' : saved.value).version) - version
 
       t.ok(saved.outcome === 'saved' && step >= 1n && step <= 1n << 20n, `${version}: ${saved.outcome}, ${step}`)
@@ -155,35 +155,35 @@ test('the session store', { timeout: 120_000 }, async (t) => {
 
   t.test('does not save over what others saved after Redis came back with an older snapshot, however many saves there were', async (t) => {
     for (const [before, after] of [[1, 1], [1, 2], [2, 3], [3, 3], [5, 4]] as const) {
-      const ticket = await begun(`snapshot-${before}-${after}`)
-      const snapshot = await redis.client.hget(ticket.key, ticket.field) ?? ''
+      const token = await begun(`snapshot-${before}-${after}`)
+      const snapshot = await redis.client.hget(token.key, token.field) ?? ''
       const saveOften = async (count: number) => {
-        for (let left = count; left > 0; left--) await store.save(ticket, readSessionRecord(await redis.client.hget(ticket.key, ticket.field) ?? '').version, `{"left":${left}}`)
-        return readSessionRecord(await redis.client.hget(ticket.key, ticket.field) ?? '').version
+        for (let left = count; left > 0; left--) await store.save(token, readSessionRecord(await redis.client.hget(token.key, token.field) ?? '').version, `{"left":${left}}`)
+        return readSessionRecord(await redis.client.hget(token.key, token.field) ?? '').version
       }
       const read = await saveOften(before)
-      await redis.client.hset(ticket.key, ticket.field, snapshot)
+      await redis.client.hset(token.key, token.field, snapshot)
       await saveOften(after)
 
-      t.equal((await store.save(ticket, read, '{"old":true}')).outcome, 'conflict')
+      t.equal((await store.save(token, read, '{"old":true}')).outcome, 'conflict')
     }
   })
 
   t.test('moves a session unchanged when it rotates', async (t) => {
     const from = await begun('moves')
     const before = await redis.client.hget(from.key, from.field)
-    const to = ticketOf('moves')
+    const to = tokenOf('moves')
     const rotated = await store.rotate(from, to)
 
     t.equal(rotated?.value, before)
     t.same(await redis.client.hgetall(from.key), { [to.field]: before })
-    t.equal(await store.rotate(from, ticketOf('moves')), undefined)
+    t.equal(await store.rotate(from, tokenOf('moves')), undefined)
   })
 
   t.test('finds a session under either of two ids', async (t) => {
     const from = await begun('either')
-    const to = ticketOf('either')
-    const uncertain = { ...to, earlier: from }
+    const to = tokenOf('either')
+    const uncertain = { ...to, previousId: from }
 
     t.match(await store.load(uncertain).promise(), { isEarlier: true })
     await store.rotate(from, to)
@@ -191,32 +191,32 @@ test('the session store', { timeout: 120_000 }, async (t) => {
   })
 
   t.test('gives the eleventh device the place of the one seen least recently', async (t) => {
-    const tickets = []
-    for (let count = 0; count < 10; count++) tickets.push(await begun('eleven'))
-    await shiftSeen(tickets[4]!.key, tickets[4]!.field, 5000)
-    const { ended } = await store.create(ticketOf('eleven'), beginning)
+    const tokens = []
+    for (let count = 0; count < 10; count++) tokens.push(await begun('eleven'))
+    await shiftSeen(tokens[4]!.key, tokens[4]!.field, 5000)
+    const { ended } = await store.create(tokenOf('eleven'), beginning)
 
-    t.match(ended, [{ field: tickets[4]?.field, bornAt: tickets[4]?.bornAt }])
+    t.match(ended, [{ field: tokens[4]?.field, createdAt: tokens[4]?.createdAt }])
     t.equal(await redis.client.hlen('session:{eleven}'), 10)
   })
 
   t.test('keeps a document and a label as they are, whatever characters they hold', async (t) => {
     const document = JSON.stringify({ text: ' = \n\0 é 😀 "\\ %d %s 1 2 3 =x ' })
     const label = ' =Über 100 % – "ok" 😀'
-    const ticket = await begun('odd', { document, label: label as never })
-    const saved = await store.save(ticket, '1', document)
+    const token = await begun('odd', { document, label: label as never })
+    const saved = await store.save(token, '1', document)
 
     t.match(readSessionRecord(saved.outcome === 'gone' ? '' : saved.value), { document, label })
-    t.equal(readSessionRecord((await store.load(ticket).promise())?.value ?? '').document, document)
-    t.equal(readSessionRecord((await store.list(ticket.key))[0] ?? '').label, label)
+    t.equal(readSessionRecord((await store.load(token).promise())?.value ?? '').document, document)
+    t.equal(readSessionRecord((await store.list(token.key))[0] ?? '').label, label)
     t.equal(writeLabel(undefined), '=')
     t.throws(() => readSessionRecord('1 2 3'), { code: 'PRISM_ERR_SESSION_CORRUPT' })
   })
 
   t.test('stays small: one device of a user with an empty document', async (t) => {
-    const ticket = await begun('7f3b1c52-9a54-4a6e-8f0e-0c7d6f1d2b3a', { document: '{}' })
-    const value = await redis.client.hget(ticket.key, ticket.field) ?? ''
+    const token = await begun('7f3b1c52-9a54-4a6e-8f0e-0c7d6f1d2b3a', { document: '{}' })
+    const value = await redis.client.hget(token.key, token.field) ?? ''
 
-    t.ok(ticket.field.length + value.length < 120, `${ticket.field.length + value.length} bytes`)
+    t.ok(token.field.length + value.length < 120, `${token.field.length + value.length} bytes`)
   })
 })
