@@ -200,6 +200,13 @@ t.test('documents link to files and headings that exist', async (t) => {
   t.same(links.filter(isBroken), [])
 })
 
+t.test('ARCHITECTURE.md and docs/cache.md name test files that exist', async (t) => {
+  const named = ['ARCHITECTURE.md', 'docs/cache.md'].flatMap((path) => [...documentOf(path).matchAll(/`((?:unit|integration|property)\/[\w/-]+)`/g)].map(([, name = '']) => name))
+
+  t.ok(named.length > 40)
+  t.same(named.filter((name) => !existsSync(join(root, `test/${name}.test.ts`))), [])
+})
+
 t.test('the package contains what its documents link to', async (t) => {
   const { files } = JSON.parse(documentOf('package.json')) as { files: string[] }
   const shipped = ['README.md', 'LICENSE', 'package.json', ...files]
