@@ -1,10 +1,10 @@
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, posix } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { readme, readmeModules, tableOf } from '../support/readme.ts'
+import { documentOf, readme, readmeModules, tableOf } from '../support/readme.ts'
 import { reached, unlessLate } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
@@ -19,7 +19,7 @@ const folder = mkdtempSync(join(tmpdir(), 'prism-readme-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'dir')
 
-/** The app of one of the README's blocks, run from the sources as they are. */
+/** The app of the last code block that matches, run from the sources. */
 async function appOf (block: RegExp): Promise<FastifyInstance> {
   const index = readmeModules().findLastIndex((module) => block.test(module))
   const file = join(folder, `block-${index}.ts`)
@@ -35,45 +35,51 @@ function sourceOf (entry: string): string {
 }
 
 async function signIn (app: FastifyInstance, name: string): Promise<{ cookie: string }> {
-  const answer = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${name}` }))
-  return { cookie: String(answer.headers['set-cookie']).split(';')[0] ?? '' }
+  const response = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${name}` }))
+  return { cookie: String(response.headers['set-cookie']).split(';')[0] ?? '' }
 }
 
 async function hit (app: FastifyInstance, url: string, headers: { cookie: string }): Promise<unknown> {
   return await until(async () => {
-    const answer = await app.inject({ url, headers })
-    return /; *hit/.test(String(answer.headers['cache-status'])) ? answer.json() : undefined
-  }, { what: `${url} is answered from the store` })
+    const response = await app.inject({ url, headers })
+    return /; *hit/.test(String(response.headers['cache-status'])) ? response.json() : undefined
+  }, { what: `${url} is served from the cache` })
 }
 
-t.test('README shows a route that is limited, wants a session, and is kept for each user', async (t) => {
+t.test('the README usage example limits a route, requires a session, and caches for each user', async (t) => {
   const app = await appOf(/sign-in/)
   const [ada, bob] = [await signIn(app, 'ada'), await signIn(app, 'bob')]
 
-  const stranger = await app.inject('/places')
+  const anonymous = await app.inject('/places')
   const first = await app.inject({ url: '/places', headers: ada })
   const [forAda, again, forBob] = [await hit(app, '/places', ada), await hit(app, '/places', ada), await hit(app, '/places', bob)]
 
-  t.equal(stranger.statusCode, 401)
+  t.equal(anonymous.statusCode, 401)
   t.match(first.headers['ratelimit-policy'], '"default";q=100;w=60, "route";q=30;w=60')
   t.match(forAda, { of: 'ada' })
   t.same(again, forAda)
   t.match(forBob, { of: 'bob' })
 })
 
-t.test('README shows a route of five lines that inherits cache, limit and session', async (t) => {
+t.test('the README cache example inherits cache, limit and session, and purges', async (t) => {
   const app = await appOf(/my\/places/)
   const ada = await signIn(app, 'ada')
 
-  const stranger = await app.inject('/my/places/7')
+  const anonymous = await app.inject('/my/places/7')
   const first = await app.inject({ url: '/my/places/7', headers: ada })
 
-  t.equal(stranger.statusCode, 401)
+  t.equal(anonymous.statusCode, 401)
   t.match(first.headers['ratelimit-policy'], '"route";q=30;w=60')
   t.same(await hit(app, '/my/places/7', ada), { id: '7', of: 'ada' })
+
+  const purged = await app.inject({ method: 'PUT', url: '/my/places/7', headers: ada })
+  const after = await app.inject({ url: '/my/places/7', headers: ada })
+
+  t.equal(purged.statusCode, 200)
+  t.notMatch(String(after.headers['cache-status']), /; *hit/)
 })
 
-t.test('README shows the parts one by one', async (t) => {
+t.test('docs/integration.md registers the parts one by one', async (t) => {
   const app = await appOf(/fastify-prism\/session/)
   await app.ready()
 
@@ -81,70 +87,131 @@ t.test('README shows the parts one by one', async (t) => {
   t.ok(app.hasRequestDecorator('rateLimit'))
 })
 
-t.test('README shows what a session holds', async (t) => {
+t.test('the README session example stores typed values', async (t) => {
   const app = await appOf(/cart\/:thing/)
 
-  const answer = await app.inject({ method: 'POST', url: '/cart/tea' })
+  const response = await app.inject({ method: 'POST', url: '/cart/tea' })
 
-  t.same(answer.json(), { cart: ['tea'] })
+  t.same(response.json(), { cart: ['tea'] })
 })
 
-t.test('README names each variable of the environment', async (t) => {
+t.test('the README rate limit example has a quota and a concurrency limit', async (t) => {
+  const app = await appOf(/'\/reports'/)
+
+  const response = await app.inject({ method: 'POST', url: '/reports' })
+
+  t.same(response.json(), { isQueued: true })
+  t.match(response.headers['ratelimit-policy'], '"route";q=5;w=3600')
+  t.match(response.headers['ratelimit-policy'], 'q=2;qu="concurrent-requests"')
+})
+
+t.test('the README events example publishes an event', async (t) => {
+  const app = await appOf(/'orders'/)
+
+  const response = await app.inject({ method: 'POST', url: '/orders/7/paid' })
+
+  t.match(response.json(), { id: /^\d+-\d+$/ })
+})
+
+t.test('the README has at most 150 lines', async (t) => {
+  t.ok(readme.split('\n').length <= 151)
+})
+
+t.test('docs/configuration.md lists each environment variable', async (t) => {
   const config = readFileSync(join(root, 'service/config.ts'), 'utf8')
   const read = [...config.matchAll(/\bread(?:<[^(]*>)?\('([A-Z_]+)'/g)].map(([, name]) => name)
 
-  t.same(tableOf('variable').flatMap(([names = '']) => names.split(', ')).sort(), [...new Set(read)].sort())
+  t.same(tableOf('docs/configuration.md', 'variable').flatMap(([names = '']) => names.split(', ')).sort(), [...new Set(read)].sort())
 })
 
-t.test('README names each option, by what refuses the others', async (t) => {
-  const told = tableOf('option').flatMap(([names = '']) => names.split(', '))
-  const known = (file: string, pattern: RegExp) => [...readFileSync(join(root, file), 'utf8').match(pattern)?.[1]?.matchAll(/'(\w+)'/g) ?? []].map(([, name]) => name)
+/** The option names that a file accepts, as its list of names spells them. */
+function accepted (part: string, file: string, pattern: RegExp): string[] {
+  return [...readFileSync(join(root, file), 'utf8').match(pattern)?.[1]?.matchAll(/'(\w+)'/g) ?? []].map(([, name = '']) => `${part}.${name}`)
+}
+
+/** The options that the table has for a place where they are set. */
+function documented (setOn: string): string[] {
+  return tableOf('docs/options.md', 'option').filter(([, places = '']) => places.split(', ').includes(setOn)).flatMap(([names = '']) => names.split(', ')).filter((name) => name.includes('.'))
+}
+
+const choices = accepted('rateLimit', 'src/rate-limit/options.ts', /choiceNames = (\[.*?\])/)
+
+t.test('docs/options.md lists each option of the stack, and no other', async (t) => {
   const read = [
-    ...known('src/redis/options.ts', /readRecord\('redis', options, (\[.*?\])/).map((name) => `redis.${name}`),
-    ...known('src/session/options.ts', /readRecord\('session', options, (\[.*?\])/).map((name) => `session.${name}`),
-    ...known('src/cache/options.ts', /readRecord\('cache', options, (\[.*?\])/).map((name) => `cache.${name}`),
-    ...known('src/rate-limit/options.ts', /houseNames = (\[.*?\])/).map((name) => `rateLimit.${name}`),
-    ...known('src/events/options.ts', /readRecord\('events', options, (\[.*?\])/).map((name) => `events.${name}`)
+    ...accepted('redis', 'src/redis/options.ts', /readRecord\('redis', options, (\[.*?\])/),
+    ...accepted('session', 'src/session/options.ts', /readRecord\('session', options, (\[.*?\])/),
+    ...accepted('cache', 'src/cache/options.ts', /readRecord\('cache', options, (\[.*?\])/),
+    ...choices.filter((name) => name !== 'rateLimit.group'),
+    ...accepted('rateLimit', 'src/rate-limit/options.ts', /globalNames = (\[.*?\])/),
+    ...accepted('events', 'src/events/options.ts', /readRecord\('events', options, (\[.*?\])/),
+    ...accepted('connections', 'plugins/connection-limits.ts', /readRecord\('connections', options, (\[.*?\])/)
   ]
 
-  t.ok(read.length > 20)
-  t.same(read.filter((name) => !told.includes(name)), [])
+  t.same(documented('stack').sort(), read.sort())
 })
 
-t.test('README names each option of a route', async (t) => {
-  const lines = readme.slice(readme.indexOf('Of a route, in `config`'), readme.indexOf('In depth:'))
-  const known = (file: string, pattern: RegExp, concern: string) => [...readFileSync(join(root, file), 'utf8').match(pattern)?.[1]?.matchAll(/'(\w+)'/g) ?? []].map(([, name]) => `\`${concern}.${name}\``)
-  const read = [...known('src/cache/options.ts', /const known = (\[.*?\])/, 'cache'), ...known('src/rate-limit/options.ts', /choiceNames = (\[.*?\])/, 'rateLimit')]
+t.test('docs/options.md lists each option of a route, and no other', async (t) => {
+  const read = [...accepted('cache', 'src/cache/options.ts', /const known = (\[.*?\])/), ...choices, 'session.trustedOrigins']
 
-  t.ok(read.length > 15)
-  t.same(read.filter((name) => !lines.includes(name)), [])
+  t.same(documented('route').sort(), read.sort())
 })
 
-t.test('README names each decorator of the stack', async (t) => {
-  const told = tableOf('decorator').map(([name = '']) => /^\w+\.\w+/.exec(name)?.[0])
+t.test('docs/options.md lists each option of live connections, and no other', async (t) => {
+  t.same(documented('live').sort(), accepted('live', 'src/live/options.ts', /readRecord\('live', options, (\[.*?\])/).sort())
+})
+
+t.test('docs/api.md lists each public decorator', async (t) => {
+  const listed = tableOf('docs/api.md', 'decorator').map(([name = '']) => /^\w+\.\w+/.exec(name)?.[0])
   const owners: Record<string, string> = { decorate: 'fastify', decorateRequest: 'request', decorateReply: 'reply' }
+  const internal = ['request.visitor', 'request.sessionReads', 'request.sessionClaim']
   const files = ['connection-limits', 'redis', 'request-lifecycle', 'rate-limit', 'session', 'cache', 'events'].map((name) => readFileSync(join(root, `plugins/${name}.ts`), 'utf8'))
   const made = files.flatMap((file) => [...file.matchAll(/fastify\.(decorate\w*)\('(\w+)'/g)].map(([, how = '', name]) => `${owners[how]}.${name}`))
 
-  t.same(told.sort(), [...made, 'fastify.redis'].sort())
+  t.same(listed.sort(), [...made, 'fastify.redis'].filter((name) => !internal.includes(name)).sort())
 })
 
-t.test('README names each metric of ours', async (t) => {
+t.test('docs/metrics.md lists each metric', async (t) => {
   const files = ['src/metrics/process-metrics.ts', 'src/metrics/registry.ts', 'service/plugins/alerts.ts'].filter((file) => existsSync(join(root, file)))
   const made = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/name: '(prism_\w+)'/g)].map(([, name]) => name))
 
-  t.same(tableOf('metric').map(([name]) => name).sort(), [...new Set(made)].sort())
+  t.same(tableOf('docs/metrics.md', 'metric').map(([name]) => name).sort(), [...new Set(made)].sort())
 })
 
-t.test("README names each command of the operators' program", async (t) => {
-  const usages = globSync('src/cli/*.ts', { cwd: root }).flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/usage: '([^']+)'/g)].map(([, usage = '']) => usage))
+t.test('docs/operations.md lists each CLI command', async (t) => {
+  const usages = globSync('{src/cli,service}/**/*.ts', { cwd: root, exclude: ['service/node_modules/**'] }).flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/usage: '([^']+)'/g)].map(([, usage = '']) => usage))
 
   t.ok(usages.length > 0)
-  t.same(usages.filter((usage) => !readme.includes(`| \`${usage}\` |`)), [])
+  t.same(usages.filter((usage) => !documentOf('docs/operations.md').includes(`| \`${usage}\` |`)), [])
 })
 
-t.test('README links to what is there', async (t) => {
-  const targets = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map(([, target = '']) => target)
+const documents = ['README.md', 'ARCHITECTURE.md', 'CHANGELOG.md', ...globSync('docs/**/*.md', { cwd: root }).map((file) => file.replaceAll('\\', '/'))]
+const links = documents.flatMap((document) => [...documentOf(document).matchAll(/\]\(([^)#:\s]*)(?:#([\w-]+))?\)/g)]
+  .map(([, path = '', anchor]) => ({ document, target: path === '' ? document : posix.join(posix.dirname(document), path), anchor })))
 
-  t.same(targets.filter((target) => !existsSync(join(root, target))), [])
+/** The anchor of a heading, as GitHub makes it. */
+function anchorOf (heading: string): string {
+  return heading.toLowerCase().replace(/[^\w\s-]/g, '').trim().replace(/\s/g, '-')
+}
+
+t.test('documents link to files and headings that exist', async (t) => {
+  const isBroken = ({ target, anchor }: { target: string, anchor: string | undefined }) => !existsSync(join(root, target)) ||
+    (anchor !== undefined && ![...documentOf(target).matchAll(/^#+ (.+)$/gm)].some(([, heading = '']) => anchorOf(heading) === anchor))
+
+  t.ok(links.length > 50)
+  t.same(links.filter(isBroken), [])
+})
+
+t.test('ARCHITECTURE.md and docs/cache.md name test files that exist', async (t) => {
+  const named = ['ARCHITECTURE.md', 'docs/cache.md'].flatMap((path) => [...documentOf(path).matchAll(/`((?:unit|integration|property)\/[\w/-]+)`/g)].map(([, name = '']) => name))
+
+  t.ok(named.length > 40)
+  t.same(named.filter((name) => !existsSync(join(root, `test/${name}.test.ts`))), [])
+})
+
+t.test('the package contains what its documents link to', async (t) => {
+  const { files } = JSON.parse(documentOf('package.json')) as { files: string[] }
+  const shipped = ['README.md', 'LICENSE', 'package.json', ...files]
+  const isShipped = (target: string) => shipped.some((name) => target === name || target.startsWith(`${name}/`))
+
+  t.same(links.filter(({ document, target }) => isShipped(document) && !isShipped(target)), [])
 })

@@ -1,25 +1,32 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** The README, and what a test asks of it. */
-export const readme = readFileSync(join(import.meta.dirname, '../../README.md'), 'utf8')
+const root = join(import.meta.dirname, '../..')
+
+/** The text of a document. */
+export function documentOf (path: string): string {
+  return readFileSync(join(root, path), 'utf8')
+}
+
+export const readme = documentOf('README.md')
 
 /**
- * The README's apps as modules that export theirs, and do not listen. A block that makes no app of its own goes on with the one before it.
+ * The apps of the README and of docs/integration.md as modules that export their app, and do not listen.
+ * A code block without an app of its own continues the nearest block before it that has one.
  */
 export function readmeModules (): string[] {
-  const blocks = [...readme.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, block = '']) => block)
+  const blocks = [readme, documentOf('docs/integration.md')].flatMap((text) => [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, block = '']) => block))
   return blocks.map((block, index) => {
-    const beginnings = blocks.slice(0, index + 1).findLastIndex((each) => each.includes('= Fastify('))
-    const own = index === beginnings ? [] : [blocks[beginnings] ?? '']
+    const start = blocks.slice(0, index + 1).findLastIndex((each) => each.includes('= Fastify('))
+    const own = index === start ? [] : [blocks[start] ?? '']
     return [...own, block, 'export { app }\n'].join('\n').replaceAll(/^await app\.listen\(.*$/gm, '')
   })
 }
 
-/** The rows of the table whose head begins with this word, cell by cell, without backticks. */
-export function tableOf (head: string): string[][] {
-  const lines = readme.split('\n')
-  const from = lines.findIndex((line) => line.startsWith(`| ${head} |`))
+/** The rows of the table whose first column has this title, cell by cell, without backticks. */
+export function tableOf (path: string, title: string): string[][] {
+  const lines = documentOf(path).split('\n')
+  const from = lines.findIndex((line) => line.startsWith(`| ${title} |`))
   const length = lines.slice(from).findIndex((line) => !line.startsWith('|'))
   return lines.slice(from + 2, from + length).map((line) => line.slice(2, -2).split(' | ').map((cell) => cell.replaceAll('`', '')))
 }
