@@ -34,7 +34,7 @@ export async function cachingApp (owner: Owner, { url, server = {}, hasSessions 
 
 /** Waits until all that was to be stored has reached Redis: it leaves one turn of the event loop after the answer, or once it is compressed. */
 export async function stored (app: FastifyInstance): Promise<void> {
-  const isDone = ({ store, kept, lost }: FastifyInstance['cache']['counts']) => store === kept + lost
+  const isDone = ({ write, write_ok: ok, write_failed: failed }: FastifyInstance['cache']['counts']) => write === ok + failed
   // What `wrap` stores is not counted: it leaves with this.
   await app.redisPool.batch.command('PING', [], 'background').catch(() => {})
   await until(() => isDone(app.cache.counts), { what: 'everything is stored', everyMs: 1 })

@@ -96,8 +96,8 @@ export class Flood {
       evictedKeys: Number(info.get('evicted_keys')),
       hitRate: this.#hits / this.#wanted,
       usedShare: Number(info.get('used_memory')) / Number(info.get('maxmemory')),
-      declined: counts.reduce((sum, { decline }) => sum + decline, 0),
-      shed: counts.reduce((sum, { shed }) => sum + shed, 0)
+      declined: counts.reduce((sum, { admission_rejected: rejected }) => sum + rejected, 0),
+      shed: counts.reduce((sum, { evicted }) => sum + evicted, 0)
     }
   }
 

@@ -15,7 +15,7 @@ export interface MemoryGuardOptions {
   /** gives keys up */
   readonly unlink: (names: readonly string[]) => void
   /** told what became of what was to be stored, or was */
-  readonly count: (event: 'decline' | 'shed') => void
+  readonly count: (event: 'admission_rejected' | 'evicted') => void
   /** told how full Redis is, when that has changed */
   readonly changed: (usage: MemoryUsage) => void
 }
@@ -51,7 +51,7 @@ export class MemoryGuard {
   readonly #stored = new Sieve(mostKeys)
   readonly #doorkeeper = new Doorkeeper()
   readonly #servers = new Map<string, { figures: Figures, readAt: number }>()
-  #usage: MemoryUsage = { level: 'calm', usedBytes: 0, limitBytes: 0 }
+  #usage: MemoryUsage = { level: 'normal', usedBytes: 0, limitBytes: 0 }
   #share = 0
   /** bytes until the next reading; undefined before the first */
   #leftBytes: number | undefined
@@ -106,7 +106,7 @@ export class MemoryGuard {
   }
 
   #reject (): false {
-    this.#options.count('decline')
+    this.#options.count('admission_rejected')
     this.storing()
     return false
   }
@@ -118,7 +118,7 @@ export class MemoryGuard {
 
   /** Something leaves for Redis: memory is read along with it, when it is time. */
   storing (): void {
-    const everyMs = !this.#isBounded ? unboundedMs : this.#usage.level === 'calm' ? calmMs : underPressureMs
+    const everyMs = !this.#isBounded ? unboundedMs : this.#usage.level === 'normal' ? calmMs : underPressureMs
     if (performance.now() - this.#askedAt >= everyMs) this.#ask()
   }
 
@@ -171,7 +171,7 @@ export class MemoryGuard {
       if (next.bytes > 0) names.push(next.name)
     }
     if (names.length > 0) this.#options.unlink(names)
-    names.forEach(() => this.#options.count('shed'))
+    names.forEach(() => this.#options.count('evicted'))
   }
 
   /** While something could be given up it is looked at though nobody stores, oftener under pressure: others fill the same memory. */
@@ -179,14 +179,14 @@ export class MemoryGuard {
     clearTimeout(this.#timer)
     this.#timer = undefined
     if (this.#isClosed || !this.#isBounded) return
-    if (this.#usage.level !== 'calm' || this.#stored.size > 0) this.#timer = this.#askLater()
+    if (this.#usage.level !== 'normal' || this.#stored.size > 0) this.#timer = this.#askLater()
   }
 
   #askLater (): NodeJS.Timeout {
     return setTimeout(() => {
       this.#timer = undefined
       this.#ask()
-    }, this.#usage.level === 'calm' ? calmMs : underPressureMs).unref()
+    }, this.#usage.level === 'normal' ? calmMs : underPressureMs).unref()
   }
 }
 

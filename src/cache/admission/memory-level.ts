@@ -11,7 +11,7 @@ export interface Figures {
 }
 
 /** How full Redis is: `calm`; `tight`, for what is asked for once there is no room any more; `full`, something must go. */
-export type Level = 'calm' | 'tight' | 'full'
+export type Level = 'normal' | 'high' | 'critical'
 
 /** Above it, only what is asked for twice is stored. */
 export const tightShare = 0.8
@@ -44,6 +44,6 @@ export function shareOf ({ usedBytes, limitBytes }: Figures): number {
 
 /** The level that a share stands for, after another. */
 export function levelAfter (before: Level, share: number): Level {
-  if (share > fullShare || (before === 'full' && share > fullShare - slack)) return 'full'
-  return share > tightShare || (before !== 'calm' && share > tightShare - slack) ? 'tight' : 'calm'
+  if (share > fullShare || (before === 'critical' && share > fullShare - slack)) return 'critical'
+  return share > tightShare || (before !== 'normal' && share > tightShare - slack) ? 'high' : 'normal'
 }

@@ -60,9 +60,9 @@ export class EntryWriter {
   put (source: Source, entry: Head, body: Buffer, coded: boolean): void {
     const { stats, lockQueue } = this.#shared
     const { fill } = source.run
-    stats.add('store')
+    stats.add('write')
     const done = (isKept: boolean) => {
-      stats.add(isKept ? 'kept' : 'lost')
+      stats.add(isKept ? 'write_ok' : 'write_failed')
       lockQueue.committed(fill, isKept)
     }
     this.#store(source, entry, body, coded).then(done, () => done(false))

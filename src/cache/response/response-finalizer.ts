@@ -197,7 +197,7 @@ export class ResponseFinalizer {
     this.#replaceStored(settled, reason)
     // What failed may succeed for the next one; what is not to be shared, nobody shall wait for.
     this.#shared.lockQueue.abandon(run.fill, run.hasFailed === true || reply.statusCode >= 500 ? 'again' : 'alone')
-    this.#shared.stats.add('refuse')
+    this.#shared.stats.add('uncacheable')
     if (reply.raw.headersSent) return
     if (this.#policy.partition !== undefined) makePrivate(reply)
     setCacheStatus(reply, run, { isStored: false, detail: reason })

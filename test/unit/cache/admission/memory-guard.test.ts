@@ -16,7 +16,7 @@ function roomOf (t: { teardown: (end: () => void) => unknown }, options: Partial
     limitBytes: () => limit,
     connections: () => 5,
     unlink: (names) => { seen.unlinked.push(...names) },
-    count: (event) => { seen[event === 'shed' ? 'shed' : 'declined'] += 1 },
+    count: (event) => { seen[event === 'evicted' ? 'shed' : 'declined'] += 1 },
     changed: ({ level }) => { seen.levels.push(level) },
     ...options,
     info: () => {
@@ -40,7 +40,7 @@ t.test('room asks for nothing and refuses nothing where no limit is set', async 
 
   t.ok(admitted.every(Boolean))
   t.equal(seen.reads, 1, 'whether that is still so it asks once a minute')
-  t.equal(room.usage.level, 'calm')
+  t.equal(room.usage.level, 'normal')
 })
 
 t.test('room stores before the first reading a hundredth of the limit, and then no more than its part of what is free below 90 %', async (t) => {
@@ -63,7 +63,7 @@ t.test('room admits only what is asked for twice above 80 %, and tells', async (
 
   t.notOk(room.admit(nameOf(1), 10), 'what is declined asks too, so it does not stay so')
   t.ok(room.admit(nameOf(1), 10))
-  t.same(seen.levels, ['tight'])
+  t.same(seen.levels, ['high'])
 })
 
 t.test('room gives up its own keys above 85 %, and unasked ones first', async (t) => {
@@ -82,7 +82,7 @@ t.test('room gives up its own keys above 85 %, and unasked ones first', async (t
 
   t.same(seen.unlinked, [5, 6, 7].map(nameOf)) // 12,300 bytes each, for 30,000
   t.equal(seen.shed, 3)
-  t.equal(room.usage.level, 'full')
+  t.equal(room.usage.level, 'critical')
   const { reads } = seen
   await until(() => seen.reads > reads, { what: 'it looks again though nobody stores' })
 })
@@ -114,5 +114,5 @@ t.test('room heeds the tightest of several masters', async (t) => {
     return reads >= 3
   }, { what: 'both have told' })
 
-  t.equal(room.usage.level, 'full')
+  t.equal(room.usage.level, 'critical')
 })
