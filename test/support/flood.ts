@@ -61,7 +61,7 @@ export class Flood {
     const url = options.isPlain === true ? `redis://blind:blind@${server.host}:${server.port}` : server.url
     const logs: string[] = []
     const stream = { write: (line: string) => { if (line.includes('limitBytes')) logs.push(line) } }
-    const ofApp = { url, coding: false as const, server: { logger: { stream }, disableRequestLogging: true } }
+    const ofApp = { url, compression: false as const, server: { logger: { stream }, disableRequestLogging: true } }
     const apps = await Promise.all([cachingApp(owner, ofApp), cachingApp(owner, ofApp)])
     for (const app of apps) app.get('/:kind/:id', { config: { cache: { ttl: '1h' } } }, async () => randomBytes(options.bodyBytes / 2).toString('hex'))
     await Promise.all(apps.map((app) => app.ready()))
