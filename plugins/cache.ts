@@ -182,8 +182,8 @@ function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: Cache
     unlink,
     count: (event) => stats.add(event),
     changed: (usage) => {
-      if (usage.level === 'calm') log.info({ redis: usage }, 'Redis has room again: answers are stored as ever')
-      else log.warn({ redis: usage }, usage.level === 'full' ? 'Redis is nearly full: stored answers are given up, so that nothing else is evicted' : 'Redis fills up: only answers that are asked for twice are stored')
+      if (usage.level === 'normal') log.info({ redis: usage }, 'Redis memory back to normal: caching fully enabled')
+      else log.warn({ redis: usage }, usage.level === 'critical' ? 'Redis memory critical: evicting cached responses to protect other keys' : 'Redis memory high: only responses requested at least twice are cached')
     }
   })
 }

@@ -95,7 +95,7 @@ export class CachedRoute<Request extends CacheRequest> {
     if (state.lookup === undefined && state.sequenceAtRequest?.hasFailed === true) return this.#unasked(turn, state.partition ?? '')
     if (state.lookup === undefined && state.sequenceAtRequest !== undefined && !this.#tagFunctions.isEmpty) this.#lookAhead(request, state, state.partition ?? '')
     const { lookup } = state
-    if (lookup === undefined) return this.#forward(turn, 'bypass', 'unasked')
+    if (lookup === undefined) return this.#forward(turn, 'bypass', 'no-lookup')
     return lookup.found === undefined ? lookup.settled().then((found) => orReply(reply, this.#decide(turn, lookup, found))) : this.#decide(turn, lookup, lookup.found)
   }
 
@@ -112,7 +112,7 @@ export class CachedRoute<Request extends CacheRequest> {
     this.#leave(state)
     const settled = state.run === undefined ? undefined : this.#finalizer.finalize(request, reply, state, payload, this.#tagsToKeep(request, state))
     if (state.run !== undefined) this.#runner.ended(state.run)
-    else if (state.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: state.bypass ?? 'guard' }))
+    else if (state.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: state.bypass ?? 'not-reached' }))
     // The hook behind all others is not called for an answer that was left to the handler of unknown paths.
     if (state.isServed !== true && state.run?.pending === undefined && !this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
     return state.isServed === true && settled === undefined ? asText(payload) : settled
@@ -201,7 +201,7 @@ export class CachedRoute<Request extends CacheRequest> {
     if (state.bypass !== undefined) return state.bypass
     const changed = state.inputs && changedIn(state.inputs, request, this.policy)
     if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }
-    if (changed !== undefined || state.url !== request.raw.url) return 'rewritten'
+    if (changed !== undefined || state.url !== request.raw.url) return 'url-rewritten'
     state.named ??= this.#tagFunctions.at(request)
     return state.named === undefined ? 'tags' : undefined
   }

@@ -17,11 +17,11 @@ export interface Parts {
   readonly live: { readonly websocket: number, readonly stream: number } | undefined
 }
 
-/** Cache events that are the outcome of a request; the others are told apart. */
+/** Cache events that are the outcome of a request. */
 const lookups = ['hit', 'stale', 'miss', 'bypass']
 
-/** How full Redis is, as the cache sees it: a number that alerts can compare. */
-const memoryLevels = ['calm', 'tight', 'full']
+/** Memory levels in order: the metric is the position, so that alerts can compare it. */
+const memoryLevels = ['normal', 'high', 'critical']
 
 /** The bus's own counts, in the words of labels. */
 const eventOutcomes = { published: 'published', publishFailed: 'publish_failed', received: 'received', delivered: 'delivered', foreign: 'foreign', malformed: 'malformed', repaired: 'gap', resets: 'reset', failed: 'subscriber_failed' }
@@ -34,10 +34,10 @@ export function exposeProcess (registry: MetricsRegistry, parts: () => Parts, co
     Object.entries(counts ?? {}).filter(([name]) => isMeant(name)).map(([name, count]) => [{ [label]: name }, count])
   const { counter, gauge } = { counter: registry.counter.bind(registry), gauge: registry.gauge.bind(registry) }
 
-  counter({ name: 'prism_cache_requests_total', help: 'Requests that the cache was asked for, by outcome.', rows: () => rowsOf('outcome', parts().cache?.counts, (name) => lookups.includes(name)) })
-  counter({ name: 'prism_cache_events_total', help: 'What else the cache did: fills, waits and refreshes, answers stored, refused, declined and shed for memory, purges.', rows: () => rowsOf('event', parts().cache?.counts, (name) => !lookups.includes(name)) })
-  counter({ name: 'prism_cache_stored_bytes_total', help: 'Bytes of answers and wrapped values that Redis has kept.', rows: () => parts().cache === undefined ? [] : [[{}, parts().cache?.storedBytes ?? 0]] })
-  gauge({ name: 'prism_cache_memory_level', help: 'How full Redis is for the cache: 0, 1 stores only what is asked for twice, 2 gives stored answers up.', rows: () => parts().cache === undefined ? [] : [[{}, memoryLevels.indexOf(parts().cache?.memory.level ?? 'calm')]] })
+  counter({ name: 'prism_cache_requests_total', help: 'Requests to cached routes, by outcome.', rows: () => rowsOf('outcome', parts().cache?.counts, (name) => lookups.includes(name)) })
+  counter({ name: 'prism_cache_events_total', help: 'Other cache events: fills, waits, revalidations, writes to Redis, rejected responses, evictions, purges.', rows: () => rowsOf('event', parts().cache?.counts, (name) => !lookups.includes(name)) })
+  counter({ name: 'prism_cache_stored_bytes_total', help: 'Bytes of responses and memoized values written to Redis.', rows: () => parts().cache === undefined ? [] : [[{}, parts().cache?.storedBytes ?? 0]] })
+  gauge({ name: 'prism_cache_memory_level', help: 'Redis memory as the cache sees it: 0 normal, 1 high (only keys requested twice are stored), 2 critical (cached responses are evicted).', rows: () => parts().cache === undefined ? [] : [[{}, memoryLevels.indexOf(parts().cache?.memory.level ?? 'normal')]] })
   counter({ name: 'prism_rate_limit_decisions_total', help: 'Requests that a policy has counted and let pass, or refused.', rows: () => parts().requests.decisions.map(({ labels, count }) => [labels, count]) })
   counter({ name: 'prism_session_operations_total', help: 'Sessions loaded, saved, begun, rotated and revoked, by outcome; a save that is overwritten has set a key over what another request had set.', rows: () => Object.entries(parts().sessions?.counts ?? {}).flatMap(([operation, counts]) => rowsOf('outcome', counts).map(([labels, value]): Row => [{ operation, ...labels }, value])) })
   counter({ name: 'prism_session_evicted_keys_total', help: 'Keys that the server has evicted, each of which may have been a session.', rows: () => [[{}, parts().sessions?.evictedKeys ?? 0]] })
@@ -80,7 +80,7 @@ function exposePool (registry: MetricsRegistry, parts: () => Parts): void {
 
 /** Reads all that the last hour is kept of. */
 export function readProcess (parts: Parts, collector: RedisCollector): MetricsSnapshot {
-  const { requests, pool, cache: { counts: cache } = { counts: {}, storedBytes: 0, memory: { level: 'calm' } }, events, live } = parts
+  const { requests, pool, cache: { counts: cache } = { counts: {}, storedBytes: 0, memory: { level: 'normal' } }, events, live } = parts
   const { tallies } = requests
   const { counts } = requests
   const sum = (isMeant: (labels: Readonly<Record<string, string>>) => boolean) => counts.reduce((all, { labels, count }) => isMeant(labels) ? all + count : all, 0)

@@ -115,5 +115,5 @@ t.test('cache ends the run of a hijacked reply whose stream was reset', async (t
 
   world.client.request({ ':path': '/?n=2' })
   await until(() => world.runs === 2, { what: 'the place is free again' })
-  t.match(world.app.cache.counts, { fill: 2, deny: 0 })
+  t.match(world.app.cache.counts, { fill: 2, concurrency_rejected: 0 })
 })

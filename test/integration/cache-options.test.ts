@@ -185,7 +185,7 @@ t.test('cache keeps a request out that somebody says shall not use it, and tells
 t.test('cache counts what happens, and calls who listens', async (t) => {
   const app = await cachingApp(t)
   const heard: string[] = []
-  for (const event of ['hit', 'stale', 'miss', 'bypass', 'store', 'kept', 'refuse', 'purge'] satisfies CacheEvent[]) app.cache.on(event, (count) => { heard.push(`${event} ${count}`) })
+  for (const event of ['hit', 'stale', 'miss', 'bypass', 'write', 'write_ok', 'uncacheable', 'purge'] satisfies CacheEvent[]) app.cache.on(event, (count) => { heard.push(`${event} ${count}`) })
   let isBroken = false
   app.get('/', { config: { cache: { tags: ['a'] } } }, async () => 'x')
   app.get('/private', { config: { cache: true } }, async (_request, reply) => reply.header('cache-control', 'private').send('x'))
@@ -200,6 +200,6 @@ t.test('cache counts what happens, and calls who listens', async (t) => {
   isBroken = true
   await app.inject('/stale')
 
-  t.same(heard, ['miss 1', 'store 1', 'kept 1', 'hit 1', 'miss 2', 'refuse 1', 'bypass 1', 'refuse 2', 'purge 1', 'miss 3', 'store 2', 'kept 2', 'miss 4', 'stale 1'])
-  t.match(app.cache.counts, { hit: 1, stale: 1, miss: 4, bypass: 1, store: 2, kept: 2, refuse: 2, purge: 1 })
+  t.same(heard, ['miss 1', 'write 1', 'write_ok 1', 'hit 1', 'miss 2', 'uncacheable 1', 'bypass 1', 'uncacheable 2', 'purge 1', 'miss 3', 'write 2', 'write_ok 2', 'miss 4', 'stale 1'])
+  t.match(app.cache.counts, { hit: 1, stale: 1, miss: 4, bypass: 1, write: 2, write_ok: 2, uncacheable: 2, purge: 1 })
 })

@@ -243,7 +243,7 @@ t.test('cache does not serve one path for another that a hook has made of it', a
   const rewritten = await app.inject({ url: '/a', headers: { 'x-original-url': '/b' } })
 
   t.equal(rewritten.body, '/b')
-  t.equal(rewritten.headers['cache-status'], 'prism; fwd=bypass; detail=rewritten')
+  t.equal(rewritten.headers['cache-status'], 'prism; fwd=bypass; detail=url-rewritten')
   t.equal((await app.inject('/a')).body, '/a')
 })
 

@@ -48,7 +48,7 @@ t.test('cache makes one refresh of a thousand stale hits, in two processes, and 
   await until(async () => await bodyOf(apps[0]) === 'run 2' && await bodyOf(apps[1]) === 'run 2', { what: 'it is kept' })
 
   t.equal(counted.runs, 2)
-  t.equal(apps[0].cache.counts.refresh + apps[1].cache.counts.refresh, 1)
+  t.equal(apps[0].cache.counts.revalidate + apps[1].cache.counts.revalidate, 1)
   t.ok(apps[0].cache.counts.stale + apps[1].cache.counts.stale >= 1000)
 })
 
@@ -88,11 +88,11 @@ t.test('cache lets a visitor\'s own request fill where a guard refuses one witho
   await stored(app)
 
   t.equal(await bodyOf(app, headers), 'run 1')
-  await until(() => app.cache.counts.refresh === 1, { what: 'a refresh was tried' })
+  await until(() => app.cache.counts.revalidate === 1, { what: 'a refresh was tried' })
   await until(async () => await bodyOf(app, headers) === 'run 2', { what: 'a visitor has filled' })
 
   t.equal(counted.runs, 2)
-  t.equal(app.cache.counts.refresh, 1)
+  t.equal(app.cache.counts.revalidate, 1)
   t.equal(await bodyOf(app), 'who?')
 })
 
@@ -112,7 +112,7 @@ t.test('cache lets one visitor of a partition fill, while the others take what i
 
   t.same(new Set(others), new Set(['run 1']))
   t.equal(await winner, 'run 2')
-  t.equal(app.cache.counts.refresh, 0)
+  t.equal(app.cache.counts.revalidate, 0)
 })
 
 t.test('cache goes on with what is stale when a refresh fails, and tries again', async (t) => {
@@ -131,7 +131,7 @@ t.test('cache goes on with what is stale when a refresh fails, and tries again',
 
   t.same(statuses, new Set([200]))
   t.equal(counted.runs, 3)
-  t.equal(app.cache.counts.refresh, 2)
+  t.equal(app.cache.counts.revalidate, 2)
 })
 
 t.test('cache has those wait for a slow refresh who come when what is stale may not be served any more', async (t) => {
@@ -176,16 +176,16 @@ t.test('cache makes a busy answer anew before it goes stale, where that is wante
 
   await until(async () => {
     await early()
-    return app.cache.counts.refresh > 0
+    return app.cache.counts.revalidate > 0
   }, { what: 'an early refresh', everyMs: 1 })
   await until(() => (runs['/early'] ?? 0) > 1, { what: 'its handler has run' })
-  const refreshes = app.cache.counts.refresh
+  const refreshes = app.cache.counts.revalidate
   await until(async () => {
     await app.inject('/late')
     return (runs['/late'] ?? 0) > 1
   }, { what: 'an answer went stale', everyMs: 1 })
 
-  t.equal(app.cache.counts.refresh, refreshes)
+  t.equal(app.cache.counts.revalidate, refreshes)
 })
 
 t.test('cache runs so many handlers of a route at once as it may, serves what is stale beyond, and else 503', async (t) => {
@@ -213,9 +213,9 @@ t.test('cache runs so many handlers of a route at once as it may, serves what is
   await until(() => app.cache.counts.wait === 1, { what: 'one joins' })
   open.resolve()
 
-  t.same([denied.statusCode, denied.headers['retry-after'], denied.json().code], [503, '1', 'PRISM_ERR_CACHE_CONCURRENCY'])
-  t.match(denied.headers['cache-status'], /detail=fills/)
-  t.match([stale.statusCode, stale.body, stale.headers['cache-status']], [200, 'stale', /hit; ttl=-\d+; detail=fills/])
+  t.same([denied.statusCode, denied.headers['retry-after'], denied.json().code], [503, '1', 'PRISM_ERR_FILLS_FULL'])
+  t.match(denied.headers['cache-status'], /detail=concurrency/)
+  t.match([stale.statusCode, stale.body, stale.headers['cache-status']], [200, 'stale', /hit; ttl=-\d+; detail=concurrency/])
   t.same(await Promise.all(made), [200, 200])
   t.equal(await joined, '1')
   t.equal((await app.inject('/3')).statusCode, 200)

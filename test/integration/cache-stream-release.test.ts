@@ -143,7 +143,7 @@ for (const [way, { cache = {}, hasStored = false, send, ask, status = 200, excep
       await ask(page, app)
       t.ok(await until(() => held[name]?.isReleased(), { what: `${name} is released` }), name)
     }
-    t.equal(app.cache.counts.store, hasStored ? app.cache.counts.kept : 0)
+    t.equal(app.cache.counts.write, hasStored ? app.cache.counts.write_ok : 0)
   })
 }
 

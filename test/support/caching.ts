@@ -2,7 +2,7 @@ import fastify from 'fastify'
 import type { FastifyInstance, FastifyHttpOptions, RawServerDefault } from 'fastify'
 import cache from '../../plugins/cache.ts'
 import type { CacheOptions } from '../../plugins/cache.ts'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
 import type { Owner } from './cleanup-scope.ts'
@@ -10,32 +10,32 @@ import { reached } from './wait-for-redis.ts'
 import { startRedisProcess } from './redis-process.ts'
 import { until } from './until.ts'
 
-/** What a caching app is made of, where a test wants it otherwise. */
+/** Options of {@link cachingApp}. */
 export interface CachingOptions extends CacheOptions {
-  /** another app's Redis; a server of its own by default */
+  /** Redis URL; by default the app starts its own server */
   url?: string
   server?: FastifyHttpOptions<RawServerDefault>
-  /** with sessions, before the cache */
+  /** registers the session plugin before the cache */
   hasSessions?: boolean
 }
 
-/** An app with the pool and the cache alone, for routes to be added; closed with its owner. */
+/** An app with only the Redis and cache plugins. It is closed with its owner. */
 export async function cachingApp (owner: Owner, { url, server = {}, hasSessions = false, ...options }: CachingOptions = {}): Promise<FastifyInstance> {
   const redisUrl = url ?? (await startRedisProcess(owner)).url
   const app: FastifyInstance = fastify(server)
   owner.after(() => app.close())
   await app.register(redis, { url: redisUrl })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   if (hasSessions) await app.register(session, { secrets: ['a secret of the tests, 32 or more'] })
   await app.register(cache, options)
   await reached(app)
   return app
 }
 
-/** Waits until all that was to be stored has reached Redis: it leaves one turn of the event loop after the answer, or once it is compressed. */
+/** Waits until all pending writes have reached Redis: a write is sent one event-loop turn after the response, or when compression has finished. */
 export async function stored (app: FastifyInstance): Promise<void> {
-  const isDone = ({ store, kept, lost }: FastifyInstance['cache']['counts']) => store === kept + lost
-  // What `wrap` stores is not counted: it leaves with this.
+  const isDone = ({ write, write_ok: ok, write_failed: failed }: FastifyInstance['cache']['counts']) => write === ok + failed
+  // Writes of `wrap` are not counted: a background PING is sent after them.
   await app.redisPool.batch.command('PING', [], 'background').catch(() => {})
-  await until(() => isDone(app.cache.counts), { what: 'everything is stored', everyMs: 1 })
+  await until(() => isDone(app.cache.counts), { what: 'all writes have completed', everyMs: 1 })
 }

@@ -61,7 +61,7 @@ export class Flood {
     const url = options.isPlain === true ? `redis://blind:blind@${server.host}:${server.port}` : server.url
     const logs: string[] = []
     const stream = { write: (line: string) => { if (line.includes('limitBytes')) logs.push(line) } }
-    const ofApp = { url, coding: false as const, server: { logger: { stream }, disableRequestLogging: true } }
+    const ofApp = { url, compression: false as const, server: { logger: { stream }, disableRequestLogging: true } }
     const apps = await Promise.all([cachingApp(owner, ofApp), cachingApp(owner, ofApp)])
     for (const app of apps) app.get('/:kind/:id', { config: { cache: { ttl: '1h' } } }, async () => randomBytes(options.bodyBytes / 2).toString('hex'))
     await Promise.all(apps.map((app) => app.ready()))
@@ -96,8 +96,8 @@ export class Flood {
       evictedKeys: Number(info.get('evicted_keys')),
       hitRate: this.#hits / this.#wanted,
       usedShare: Number(info.get('used_memory')) / Number(info.get('maxmemory')),
-      declined: counts.reduce((sum, { decline }) => sum + decline, 0),
-      shed: counts.reduce((sum, { shed }) => sum + shed, 0)
+      declined: counts.reduce((sum, { admission_rejected: rejected }) => sum + rejected, 0),
+      shed: counts.reduce((sum, { evicted }) => sum + evicted, 0)
     }
   }
 

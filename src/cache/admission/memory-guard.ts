@@ -1,65 +1,65 @@
 import { RedisReplyError } from '../../shared/errors.ts'
 import { Doorkeeper } from './doorkeeper.ts'
-import { closedShare, fullShare, levelAfter, readFigures, shareOf, tightShare } from './memory-level.ts'
-import type { Figures, Level } from './memory-level.ts'
+import { criticalShare, highShare, levelAfter, maxShare, parseMemoryStats, shareOf } from './memory-level.ts'
+import type { Level, MemoryStats } from './memory-level.ts'
 import { Sieve } from './sieve.ts'
 
-/** What the room needs of the rest. */
+/** Dependencies of {@link MemoryGuard}. */
 export interface MemoryGuardOptions {
-  /** the reply to `INFO` with `sections`; of a Cluster, one master's at a time */
+  /** the reply to `INFO` with `sections`; in a Cluster, of one master per call */
   readonly info: () => Promise<string>
-  /** what the server had said of its limit when it was reached; undefined before */
+  /** `maxmemory` of the connected server; undefined before the first connection */
   readonly limitBytes: () => number | undefined
-  /** connections of this process */
+  /** number of connections of this process */
   readonly connections: () => number
-  /** gives keys up */
+  /** deletes keys */
   readonly unlink: (names: readonly string[]) => void
-  /** told what became of what was to be stored, or was */
-  readonly count: (event: 'decline' | 'shed') => void
-  /** told how full Redis is, when that has changed */
+  /** counts rejected writes and evictions */
+  readonly count: (event: 'admission_rejected' | 'evicted') => void
+  /** called when the memory level changes */
   readonly changed: (usage: MemoryUsage) => void
 }
 
-/** How full Redis is, as this process saw it last. */
+/** Redis memory, as this process read it last. */
 export interface MemoryUsage {
   readonly level: Level
   readonly usedBytes: number
-  /** 0 when no limit is set, or it is not known */
+  /** 0 without a limit, or if it is unknown */
   readonly limitBytes: number
 }
 
 const underPressureMs = 250
-const calmMs = 1000
-/** Without a limit, or without a right to ask for it, it is asked for seldom. */
+const normalMs = 1000
+/** Read interval without a limit, or without permission to run `INFO`. */
 const unboundedMs = 60_000
-/** Of a Cluster each reading tells of one master; what the others said holds for so long. */
-const heldMs = 5000
-/** What may be stored before memory was read first. */
-const firstShare = 0.01
-/** What a key costs Redis beside its value, and what its allocator rounds up. */
+/** In a Cluster each read returns one master's statistics; those of the others are used for this long. */
+const statsTtlMs = 5000
+/** Budget before the first read, as a share of the limit. */
+const initialShare = 0.01
+/** Bytes per key in addition to its value, and the allocator's rounding factor. */
 const overheadBytes = 300
 const rounding = 1.2
-const mostKeys = 2 ** 16
-const mostShed = 2048
+const maxKeys = 2 ** 16
+const maxEvictions = 2048
 
 /**
- * What this process may store in a Redis that sessions and limits share. Nobody waits for it: memory is read beside what requests ask,
- * and between two readings the process stores no more than its share of what was free.
+ * Admission and eviction of cache entries in a Redis that also holds sessions and rate limits. Requests never wait for it: memory is read in the
+ * background, and between two reads a process stores at most its share of the free memory.
  */
 export class MemoryGuard {
   readonly #options: MemoryGuardOptions
-  readonly #stored = new Sieve(mostKeys)
+  readonly #stored = new Sieve(maxKeys)
   readonly #doorkeeper = new Doorkeeper()
-  readonly #servers = new Map<string, { figures: Figures, readAt: number }>()
-  #usage: MemoryUsage = { level: 'calm', usedBytes: 0, limitBytes: 0 }
+  readonly #servers = new Map<string, { stats: MemoryStats, readAt: number }>()
+  #usage: MemoryUsage = { level: 'normal', usedBytes: 0, limitBytes: 0 }
   #share = 0
-  /** bytes until the next reading; undefined before the first */
+  /** bytes that may be stored until the next read; undefined before the first */
   #leftBytes: number | undefined
-  #sinceAskedBytes = 0
+  #storedSinceReadBytes = 0
   #isRead = false
   #isBlind = false
-  #isAsking = false
-  #askedAt = -Infinity
+  #isReading = false
+  #readAt = -Infinity
   #timer: NodeJS.Timeout | undefined
   #isClosed = false
 
@@ -71,28 +71,28 @@ export class MemoryGuard {
     return this.#usage
   }
 
-  /** Notes that a key was asked for. */
+  /** Records a request for a key. */
   asked (name: string): void {
     if (this.#stored.size > 0) this.#stored.asked(name)
   }
 
-  /** Whether something of so many bytes may be stored now; if so, it is taken off what is left. */
+  /** Whether a value of this size may be stored now. An admitted value is subtracted from the budget. */
   admit (name: string, bytes: number): boolean {
     if (!this.#isBounded) return true
     const cost = costOf(bytes)
-    this.#leftBytes ??= (this.#options.limitBytes() ?? 0) * firstShare
-    const isTold = this.#share <= tightShare || this.#isKnown(name)
-    if (cost > this.#leftBytes || !isTold) return this.#reject()
+    this.#leftBytes ??= (this.#options.limitBytes() ?? 0) * initialShare
+    const isWanted = this.#share <= highShare || this.#isKnown(name)
+    if (cost > this.#leftBytes || !isWanted) return this.#reject()
     this.#leftBytes -= cost
-    this.#sinceAskedBytes += cost
+    this.#storedSinceReadBytes += cost
     return true
   }
 
-  /** Notes that something was stored: it may have to go again. */
+  /** Records a stored key as a candidate for eviction. */
   kept (name: string, bytes: number, lifetimeMs: number): void {
     if (!this.#isBounded || this.#isClosed) return
     this.#stored.add(name, costOf(bytes), Date.now() + lifetimeMs)
-    this.#timer ??= this.#askLater()
+    this.#timer ??= this.#scheduleRead()
   }
 
   close (): void {
@@ -106,87 +106,87 @@ export class MemoryGuard {
   }
 
   #reject (): false {
-    this.#options.count('decline')
+    this.#options.count('admission_rejected')
     this.storing()
     return false
   }
 
-  /** What is stored, and what has come by before, is asked for twice. */
+  /** Whether the key was requested before: it is stored, or the doorkeeper has recorded it. */
   #isKnown (name: string): boolean {
     return this.#stored.has(name) || this.#doorkeeper.saw(name)
   }
 
-  /** Something leaves for Redis: memory is read along with it, when it is time. */
+  /** Call at each write: reads memory in the same batch if the interval has passed. */
   storing (): void {
-    const everyMs = !this.#isBounded ? unboundedMs : this.#usage.level === 'calm' ? calmMs : underPressureMs
-    if (performance.now() - this.#askedAt >= everyMs) this.#ask()
+    const everyMs = !this.#isBounded ? unboundedMs : this.#usage.level === 'normal' ? normalMs : underPressureMs
+    if (performance.now() - this.#readAt >= everyMs) this.#read()
   }
 
-  #ask (): void {
-    if (this.#isAsking) return
-    this.#isAsking = true
-    this.#askedAt = performance.now()
-    this.#sinceAskedBytes = 0
-    this.#options.info().then((text) => this.#heard(readFigures(text)), (error: unknown) => { this.#isBlind ||= error instanceof RedisReplyError })
-      .finally(() => { this.#isAsking = false })
+  #read (): void {
+    if (this.#isReading) return
+    this.#isReading = true
+    this.#readAt = performance.now()
+    this.#storedSinceReadBytes = 0
+    this.#options.info().then((text) => this.#onStats(parseMemoryStats(text)), (error: unknown) => { this.#isBlind ||= error instanceof RedisReplyError })
+      .finally(() => { this.#isReading = false })
   }
 
-  #heard (figures: Figures): void {
+  #onStats (stats: MemoryStats): void {
     const now = performance.now()
     this.#isBlind = false
     this.#isRead = true
-    this.#servers.set(figures.server, { figures, readAt: now })
-    for (const [server, { readAt }] of this.#servers) if (now - readAt > heldMs) this.#servers.delete(server)
-    const tightest = [...this.#servers.values()].map((each) => each.figures).reduce((one, other) => shareOf(one) > shareOf(other) ? one : other)
-    this.#applyUsage(tightest)
-    this.#evict(figures)
-    this.#askAgain()
+    this.#servers.set(stats.server, { stats, readAt: now })
+    for (const [server, { readAt }] of this.#servers) if (now - readAt > statsTtlMs) this.#servers.delete(server)
+    const fullest = [...this.#servers.values()].map((each) => each.stats).reduce((one, other) => shareOf(one) > shareOf(other) ? one : other)
+    this.#applyUsage(fullest)
+    this.#evict(stats)
+    this.#scheduleNext()
   }
 
-  #applyUsage (figures: Figures): void {
-    const { usedBytes, limitBytes } = figures
-    this.#share = shareOf(figures)
-    this.#leftBytes = Math.max(0, limitBytes * closedShare - usedBytes) * this.#part(figures) - this.#sinceAskedBytes
+  #applyUsage (stats: MemoryStats): void {
+    const { usedBytes, limitBytes } = stats
+    this.#share = shareOf(stats)
+    this.#leftBytes = Math.max(0, limitBytes * maxShare - usedBytes) * this.#processShare(stats) - this.#storedSinceReadBytes
     const level = levelAfter(this.#usage.level, this.#share)
     const hasChanged = level !== this.#usage.level
     this.#usage = { level, usedBytes, limitBytes }
     if (hasChanged) this.#options.changed(this.#usage)
   }
 
-  /** This process's part of what all may do together, by its part of all connections. */
-  #part ({ clients }: Figures): number {
+  /** This process's share of the common budget: its share of all connections. */
+  #processShare ({ clients }: MemoryStats): number {
     const own = Math.max(1, this.#options.connections())
     return own / Math.max(own, clients)
   }
 
-  /** Gives up what this process has stored, until its part of what is too much is gone. */
-  #evict (figures: Figures): void {
-    if (figures.limitBytes === 0) return
-    const wanted = (figures.usedBytes - figures.limitBytes * fullShare) * this.#part(figures)
+  /** Evicts entries stored by this process until its share of the excess is freed. */
+  #evict (stats: MemoryStats): void {
+    if (stats.limitBytes === 0) return
+    const wanted = (stats.usedBytes - stats.limitBytes * criticalShare) * this.#processShare(stats)
     const names: string[] = []
-    for (let freed = 0; freed < wanted && names.length < mostShed;) {
+    for (let freed = 0; freed < wanted && names.length < maxEvictions;) {
       const next = this.#stored.take(Date.now())
       if (next === undefined) break
       freed += next.bytes
       if (next.bytes > 0) names.push(next.name)
     }
     if (names.length > 0) this.#options.unlink(names)
-    names.forEach(() => this.#options.count('shed'))
+    names.forEach(() => this.#options.count('evicted'))
   }
 
-  /** While something could be given up it is looked at though nobody stores, oftener under pressure: others fill the same memory. */
-  #askAgain (): void {
+  /** Reads memory periodically while this process has entries to evict, even without writes: other clients use the same memory. */
+  #scheduleNext (): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
     if (this.#isClosed || !this.#isBounded) return
-    if (this.#usage.level !== 'calm' || this.#stored.size > 0) this.#timer = this.#askLater()
+    if (this.#usage.level !== 'normal' || this.#stored.size > 0) this.#timer = this.#scheduleRead()
   }
 
-  #askLater (): NodeJS.Timeout {
+  #scheduleRead (): NodeJS.Timeout {
     return setTimeout(() => {
       this.#timer = undefined
-      this.#ask()
-    }, this.#usage.level === 'calm' ? calmMs : underPressureMs).unref()
+      this.#read()
+    }, this.#usage.level === 'normal' ? normalMs : underPressureMs).unref()
   }
 }
 

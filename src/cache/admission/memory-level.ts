@@ -1,33 +1,33 @@
-/** What one server said of its memory. */
-export interface Figures {
-  /** which server: its `run_id` */
+/** Memory statistics of one server. */
+export interface MemoryStats {
+  /** `run_id` */
   readonly server: string
-  /** as its limit counts it */
+  /** as Redis counts it for `maxmemory` */
   readonly usedBytes: number
   /** 0 when no limit is set */
   readonly limitBytes: number
-  /** connections of everybody */
+  /** connections of all clients */
   readonly clients: number
 }
 
-/** How full Redis is: `calm`; `tight`, for what is asked for once there is no room any more; `full`, something must go. */
-export type Level = 'calm' | 'tight' | 'full'
+/** Memory level of Redis: `normal`; `high`: only responses requested at least twice are stored; `critical`: stored responses are evicted. */
+export type Level = 'normal' | 'high' | 'critical'
 
-/** Above it, only what is asked for twice is stored. */
-export const tightShare = 0.8
-/** Above it, stored answers go, until it is reached again. */
-export const fullShare = 0.85
-/** Above it, nothing is stored. */
-export const closedShare = 0.9
+/** Share of `maxmemory` above which the level is high. */
+export const highShare = 0.8
+/** Share above which the level is critical: entries are evicted down to it. */
+export const criticalShare = 0.85
+/** Share above which nothing is stored. */
+export const maxShare = 0.9
 
-/** A level is left only so far below its mark, or it would be told all the time. */
-const slack = 0.02
+/** Hysteresis: a level ends only this far below its threshold, so that it does not flap. */
+const hysteresis = 0.02
 
-/** The sections of `INFO` that {@link readFigures} reads. */
+/** The sections of `INFO` that {@link parseMemoryStats} reads. */
 export const sections = ['server', 'clients', 'memory']
 
-/** Reads `INFO`. What does not count for eviction does not count here. */
-export function readFigures (info: string): Figures {
+/** Parses `INFO`. Memory that Redis does not count for eviction is subtracted. */
+export function parseMemoryStats (info: string): MemoryStats {
   const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1] ?? ''
   return {
     server: field('run_id'),
@@ -37,13 +37,13 @@ export function readFigures (info: string): Figures {
   }
 }
 
-/** The share of its limit that a server uses; 0 without one. */
-export function shareOf ({ usedBytes, limitBytes }: Figures): number {
+/** Used share of `maxmemory`; 0 without a limit. */
+export function shareOf ({ usedBytes, limitBytes }: MemoryStats): number {
   return limitBytes > 0 ? usedBytes / limitBytes : 0
 }
 
-/** The level that a share stands for, after another. */
+/** The level for a share, given the previous level. */
 export function levelAfter (before: Level, share: number): Level {
-  if (share > fullShare || (before === 'full' && share > fullShare - slack)) return 'full'
-  return share > tightShare || (before !== 'calm' && share > tightShare - slack) ? 'tight' : 'calm'
+  if (share > criticalShare || (before === 'critical' && share > criticalShare - hysteresis)) return 'critical'
+  return share > highShare || (before !== 'normal' && share > highShare - hysteresis) ? 'high' : 'normal'
 }

@@ -1,30 +1,30 @@
-/** One key, between one that came before it and one that came after. */
+/** A key in the queue. */
 interface SieveNode {
   readonly name: string
   bytes: number
   /** milliseconds since 1970 */
   endsAt: number
-  isAsked: boolean
+  isVisited: boolean
   newer: SieveNode | undefined
   older: SieveNode | undefined
 }
 
 /**
- * Keys in the order they came, and which of them were asked for since: who must go is chosen as SIEVE does, without moving a key when it is asked for.
- * A hand goes from the oldest to the newest and round again; what was asked for since it came by stays, once.
+ * SIEVE eviction: keys in insertion order, with a visited bit that a request sets. A hand moves from the oldest to the newest key and starts over;
+ * it clears the visited bit of visited keys and evicts the first key without it. A request moves no key.
  *
  * @see Zhang and others, "SIEVE is Simpler than LRU", NSDI 2024
  */
 export class Sieve {
-  readonly #most: number
+  readonly #maxKeys: number
   readonly #byName = new Map<string, SieveNode>()
   #oldest: SieveNode | undefined
   #newest: SieveNode | undefined
   #hand: SieveNode | undefined
 
-  /** @param most keys that are held; with one more, one goes */
-  constructor (most: number) {
-    this.#most = most
+  /** @param maxKeys maximum number of keys; adding another evicts one */
+  constructor (maxKeys: number) {
+    this.#maxKeys = maxKeys
   }
 
   get size (): number {
@@ -35,10 +35,10 @@ export class Sieve {
     return this.#byName.has(name)
   }
 
-  /** Notes that a key was asked for, if it is held. */
+  /** Marks a key as visited, if it is in the queue. */
   asked (name: string): void {
-    const held = this.#byName.get(name)
-    if (held !== undefined) held.isAsked = true
+    const node = this.#byName.get(name)
+    if (node !== undefined) node.isVisited = true
   }
 
   add (name: string, bytes: number, endsAt: number): void {
@@ -48,36 +48,36 @@ export class Sieve {
       before.endsAt = endsAt
       return
     }
-    if (this.#byName.size >= this.#most) this.take(Date.now())
-    const held: SieveNode = { name, bytes, endsAt, isAsked: false, newer: undefined, older: this.#newest }
-    if (this.#newest === undefined) this.#oldest = held
-    else this.#newest.newer = held
-    this.#newest = held
-    this.#byName.set(name, held)
+    if (this.#byName.size >= this.#maxKeys) this.take(Date.now())
+    const node: SieveNode = { name, bytes, endsAt, isVisited: false, newer: undefined, older: this.#newest }
+    if (this.#newest === undefined) this.#oldest = node
+    else this.#newest.newer = node
+    this.#newest = node
+    this.#byName.set(name, node)
   }
 
   /**
-   * Takes the next one that must go.
+   * Removes the next key to evict.
    *
-   * @returns its name, and the bytes that it still holds: none once it has ended; undefined when there is none
+   * @returns its name, and the bytes that its eviction frees: 0 if it has expired; undefined if the queue is empty
    */
   take (now: number): { readonly name: string, readonly bytes: number } | undefined {
-    let held = this.#hand ?? this.#oldest
-    while (held !== undefined && held.isAsked && held.endsAt > now) {
-      held.isAsked = false
-      held = held.newer ?? this.#oldest
+    let node = this.#hand ?? this.#oldest
+    while (node !== undefined && node.isVisited && node.endsAt > now) {
+      node.isVisited = false
+      node = node.newer ?? this.#oldest
     }
-    if (held === undefined) return undefined
-    this.#hand = held.newer
-    this.#remove(held)
-    return { name: held.name, bytes: held.endsAt > now ? held.bytes : 0 }
+    if (node === undefined) return undefined
+    this.#hand = node.newer
+    this.#remove(node)
+    return { name: node.name, bytes: node.endsAt > now ? node.bytes : 0 }
   }
 
-  #remove (held: SieveNode): void {
-    this.#byName.delete(held.name)
-    if (held.older === undefined) this.#oldest = held.newer
-    else held.older.newer = held.newer
-    if (held.newer === undefined) this.#newest = held.older
-    else held.newer.older = held.older
+  #remove (node: SieveNode): void {
+    this.#byName.delete(node.name)
+    if (node.older === undefined) this.#oldest = node.newer
+    else node.older.newer = node.newer
+    if (node.newer === undefined) this.#newest = node.older
+    else node.newer.older = node.older
   }
 }

@@ -76,9 +76,9 @@ export class HandlerRunner<Request extends CacheRequest> {
 
   /** Answers where the handler may not run now. */
   refuse (context: HandlerContext<Request>, stale: Entry | undefined): unknown {
-    if (stale !== undefined && !stale.mustRevalidate) return orReply(context.reply, this.#front.serve(context, stale, { isHit: true, detail: 'fills' }))
-    context.state.bypass = 'fills'
-    this.#shared.stats.add('deny')
+    if (stale !== undefined && !stale.mustRevalidate) return orReply(context.reply, this.#front.serve(context, stale, { isHit: true, detail: 'concurrency' }))
+    context.state.bypass = 'concurrency'
+    this.#shared.stats.add('concurrency_rejected')
     throw Object.assign(new CacheConcurrencyError(this.#policy.maxConcurrency ?? 0), { retryAfterSeconds, headers: { 'retry-after': String(retryAfterSeconds) } })
   }
 

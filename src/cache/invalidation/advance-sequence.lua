@@ -1,7 +1,7 @@
--- Advances the purge sequence: the first of two steps where markers stand in other slots. Twice does no harm.
--- KEYS[1]  sequence    string, a number; only grows, also after it was lost
+-- Advances the purge sequence. First of two steps of a purge in a Cluster, where tag versions are in other slots. Safe to run twice.
+-- KEYS[1]  sequence    string, a number; grows monotonically, also after the key was lost
 -- ARGV[1]  lifetimeMs
--- ARGV[2]  seen        a sequence that it shall be higher than
+-- ARGV[2]  seen        the new sequence is higher than this
 -- returns  the new sequence, as text
 local last = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), tonumber(ARGV[2]))
 local sequence = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))

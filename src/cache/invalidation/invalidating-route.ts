@@ -2,7 +2,7 @@ import { invalidatedBy, isUnsafe } from './unsafe-methods.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
 import type { CacheRuntime } from '../runtime.ts'
 
-/** A route that is not cached itself, and may change what cached routes show (RFC 9111 section 4.4). */
+/** A route that is not cached. Its unsafe requests invalidate cached responses (RFC 9111 section 4.4). */
 export class InvalidatingRoute {
   readonly #shared: Pick<CacheRuntime, 'responseTtlRoutes' | 'store' | 'warn'>
 
@@ -10,7 +10,7 @@ export class InvalidatingRoute {
     this.#shared = shared
   }
 
-  /** Drops what the request changed, before its answer leaves: who reads after it reads anew. */
+  /** Purges what the request changed before its response is sent, so that a client reads its own write. */
   settle (request: CacheRequest, reply: CacheReply): Promise<undefined> | undefined {
     if (!isUnsafe(request.method)) return undefined
     const tags = invalidatedBy(request, reply, this.#shared.responseTtlRoutes.size > 0)
@@ -18,7 +18,7 @@ export class InvalidatingRoute {
   }
 
   async #purge (tags: readonly string[]): Promise<undefined> {
-    await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'What an unsafe request changed may still be served from the cache'))
+    await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'Invalidation after an unsafe request failed: stale responses may be served'))
     return undefined
   }
 }

@@ -1,13 +1,14 @@
 import type { PendingReply } from '../../redis/batch/pending-reply.ts'
 
 /**
- * Where the purge sequence stood when a request came, before its session was read and any guard had run: its handler may know of nothing younger.
+ * The purge sequence read when the request arrived, before its session was loaded. The response may contain data as old as this, so it must not be
+ * stored with a higher sequence.
  */
 export class SequenceAtRequest {
-  /** of the batch that reads it */
+  /** tick of the batch that reads it */
   readonly tick: number
   #sequence: number | undefined = 0
-  /** Redis did not answer: whatever else of the request can do without it is not asked any more */
+  /** the read failed: the request skips further optional Redis operations */
   hasFailed = false
 
   constructor (tick: number, reading: PendingReply<Buffer | null>) {
@@ -15,7 +16,7 @@ export class SequenceAtRequest {
     reading.subscribe({ onReply: (text) => { this.#sequence = text === null ? undefined : Number(text.toString('latin1')) }, onError: () => { this.hasFailed = true } })
   }
 
-  /** Undefined where there was none: nothing was purged, or all of that was lost, and the first fill begins anew. 0 where nobody knows. */
+  /** Undefined if the key does not exist: nothing was purged, or the key was lost and the next fill creates it. 0 if the reply is missing. */
   get sequence (): number | undefined {
     return this.#sequence
   }

@@ -3,26 +3,26 @@ import { isCompleted } from '../../redis/health/server-info.ts'
 import type { Keys } from '../../redis/keys.ts'
 import type { TagVersion } from './tag-versions.ts'
 
-/** How the global marker is raised: above `seen`, unless it stands at `least` already. */
+/** The epoch is raised above `seen`, unless it is at least `least` already. */
 export interface Raise {
   readonly seen: number
   readonly least: number
 }
 
-/** What an epoch needs of the rest. */
+/** Dependencies of {@link ServerEpoch}. */
 export interface EpochOptions {
   readonly batch: Batch
   readonly keys: Keys
-  /** the `run_id` of the server that was reached last; '' where it is not known */
+  /** `run_id` of the connected server; '' if unknown */
   readonly runId: () => string
-  /** raises the marker under a key, and returns it */
+  /** raises the epoch stored under a key, and returns it */
   readonly raise: (key: string, how: Raise) => Promise<number>
 }
 
-/** The global marker as one batch reads it, for all who look with that batch. */
+/** One read of the epoch, shared by all lookups of a batch. */
 export class EpochRead {
   readonly runId: string
-  /** what stands there; undefined while it is under way or could not be read */
+  /** the epoch; null if the key is missing; undefined while pending or if the read failed */
   value: TagVersion | undefined
   isSettled = false
   readonly #waiting: (() => void)[] = []
@@ -37,31 +37,31 @@ export class EpochRead {
     for (const wake of this.#waiting) wake()
   }
 
-  /** Calls back once it has settled. */
+  /** Calls `wake` when the read has settled. */
   onSettled (wake: () => void): void {
     this.#waiting.push(wake)
   }
 }
 
 /**
- * The global marker: what was filled before it is gone, whatever its tags. Its key bears the server's `run_id`, so a server that was started anew,
- * perhaps with an older snapshot, or a replica that became master, perhaps with purges that it never heard of, has none until somebody raises it.
- * A process that saw the change raises it at once, and in any case: the server may have been master before.
+ * The tag version of all entries of one Redis server: entries filled before it are unusable, whatever their tags. Its key contains the server's
+ * `run_id`, so a restarted server (perhaps with an older snapshot) and a promoted replica (perhaps without the last purges) have no epoch until a
+ * process raises it. A process that observes a change of server always raises the epoch, because the server may have been master before.
  */
 export class ServerEpoch {
   readonly #options: EpochOptions
   #runId = ''
   #key = ''
-  #reading: EpochRead | undefined
+  #read: EpochRead | undefined
   #tick = -1
-  /** what stands there must not be lower; Infinity until it was raised after a change */
+  /** a lower epoch is not accepted; Infinity from a change of server until the epoch was raised */
   #least = 0
-  /** the highest sequence that this process knows of */
+  /** highest sequence known to this process */
   #seen = 0
   #isRaised = true
   #raising: Promise<void> | undefined
   #renewedAt = performance.now()
-  /** what was read last from the servers that are known now */
+  /** last epoch read from the current server */
   #known: number | undefined
 
   constructor (options: EpochOptions) {
@@ -69,36 +69,36 @@ export class ServerEpoch {
     if (options.runId() !== '') this.reached()
   }
 
-  /** A server was reached: where it is another than before, or has no marker, that is raised now, or before the next fill. An answer that was asked for before that is not kept. */
+  /** Call when connected to a Redis server. If it is not the previous server, or has no epoch, raises the epoch now or before the next fill. Responses requested before this are not stored. */
   reached (): void {
     this.#check()
-    this.raise().catch(() => {}) // whoever wants to fill tries again
+    this.raise().catch(() => {}) // the next fill retries
   }
 
-  /** Reads it with what leaves in this tick: once, for all who look. */
+  /** Reads the epoch with the current batch, once a tick. */
   read (): EpochRead {
     const { batch } = this.#options
     this.#check()
-    if (this.#reading !== undefined && this.#tick === batch.tick) return this.#reading
-    const reading = new EpochRead(this.#runId)
-    this.#reading = reading
+    if (this.#read !== undefined && this.#tick === batch.tick) return this.#read
+    const read = new EpochRead(this.#runId)
+    this.#read = read
     this.#tick = batch.tick
-    batch.enqueueGet(this.#key).subscribe({ onReply: (text) => this.#answered(reading, text), onError: () => this.#failed(reading) })
-    return reading
+    batch.enqueueGet(this.#key).subscribe({ onReply: (text) => this.#onReply(read, text), onError: () => this.#onError(read) })
+    return read
   }
 
-  #answered (reading: EpochRead, text: Buffer | null): void {
+  #onReply (read: EpochRead, text: Buffer | null): void {
     const value = text === null ? null : Number(text.toString('latin1'))
-    if (reading.runId === this.#runId) this.#known = value ?? undefined
-    reading.settle(value)
+    if (read.runId === this.#runId) this.#known = value ?? undefined
+    read.settle(value)
   }
 
-  /** Where the one master of a Cluster that has it is away: it is raised for another server, and as long as no other was seen it is what it was. */
-  #failed (reading: EpochRead): void {
-    reading.settle(reading.runId === this.#runId ? this.#known : undefined)
+  /** In a Cluster the master of the epoch's slot may be down. The epoch is only raised after a change of server, so without one the last value is valid. */
+  #onError (read: EpochRead): void {
+    read.settle(read.runId === this.#runId ? this.#known : undefined)
   }
 
-  /** What a reading tells: null where it tells nothing, for the server is another by now, or the marker is missing. */
+  /** The epoch of a read; null if the key is missing or the server has changed since. */
   epochOf ({ runId, value }: EpochRead): TagVersion {
     this.#check()
     const isKnown = value != null && runId === this.#runId && value >= this.#least
@@ -106,33 +106,33 @@ export class ServerEpoch {
     return isKnown ? value : null
   }
 
-  /** Notes a sequence: a marker that is raised will be higher, also where the next master's clock is behind. */
+  /** Records a sequence: an epoch raised later is higher, even if the next master's clock is behind. */
   notice (sequence: number): void {
     if (sequence > this.#seen && Number.isFinite(sequence)) this.#seen = sequence
   }
 
-  /** The highest sequence that this process knows of. */
+  /** Highest sequence known to this process. */
   get seen (): number {
     return this.#seen
   }
 
-  /** Keeps it longer, now and then: it shall outlive what is stored. */
+  /** Extends the key's lifetime, at most 24 times per lifetime: the epoch must outlive the entries. */
   renew (lifetimeMs: number): void {
     const now = performance.now()
     if (now - this.#renewedAt < lifetimeMs / 24) return
     this.#renewedAt = now
-    // What Redis did not hear is told an hour later.
+    // A failure is ignored: the next call extends it.
     this.#options.batch.command('PEXPIRE', [this.#key, lifetimeMs, 'GT'], 'background').catch(() => {})
   }
 
-  /** Whether a fill may begin: else the marker must be raised before. */
+  /** Whether a fill may start. If not, the epoch must be raised first. */
   get isRaised (): boolean {
     this.#check()
     return this.#isRaised && this.#raising === undefined
   }
 
   /**
-   * Raises it, once for all who ask at the same time.
+   * Raises the epoch. Concurrent calls share one operation.
    *
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
@@ -144,25 +144,25 @@ export class ServerEpoch {
   async #raise (): Promise<void> {
     const runId = this.#runId
     const least = this.#least
-    const marker = await this.#options.raise(this.#key, { seen: this.#seen, least })
-    this.notice(marker)
+    const epoch = await this.#options.raise(this.#key, { seen: this.#seen, least })
+    this.notice(epoch)
     if (runId !== this.#runId) return
-    if (least === Infinity) this.#least = marker
-    this.#known = marker
+    if (least === Infinity) this.#least = epoch
+    this.#known = epoch
     this.#isRaised = true
   }
 
   #check (): void {
     const runId = this.#options.runId()
     if (runId === this.#runId && this.#key !== '') return
-    // The first one that is reached is no change, nor is the first answer of a Cluster's master that was away when this process began.
+    // Neither the first server of this process is a change, nor a Cluster master that was down at start and is now reachable.
     if (this.#runId !== '' && !isCompleted(this.#runId, runId)) {
       this.#least = Infinity
       this.#isRaised = false
     }
     this.#runId = runId
     this.#key = this.#options.keys.cacheEpoch(runId)
-    this.#reading = undefined
+    this.#read = undefined
     this.#known = undefined
   }
 }

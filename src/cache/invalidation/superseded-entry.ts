@@ -2,12 +2,12 @@ import type { CacheRequest, CacheReply } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 
-/** Errors that pass: they say nothing about what is stored. */
+/** Temporary errors: they do not affect the stored response. */
 const temporaryStatuses = new Set([408, 425, 429])
-/** Errors that speak of who asked, where the request bore credentials. */
+/** Errors that depend on the client's identity, if the request has credentials. */
 const identityStatuses = new Set([401, 403, 407])
 
-/** One handler's answer that may not be stored. */
+/** A handler's response that may not be stored. */
 interface UncacheableResponse {
   readonly request: CacheRequest
   readonly reply: Pick<CacheReply, 'statusCode'>
@@ -16,16 +16,16 @@ interface UncacheableResponse {
 }
 
 /**
- * Whether an answer that may not be stored takes the place of the stored one that it was made to confirm (RFC 9111 section 4.3.3): then that is removed.
- * A failure of the handler leaves it in service, and so does an answer that depends on an input outside the key: it speaks of one visitor alone.
+ * Whether an uncacheable response supersedes the stored response that it revalidated (RFC 9111 section 4.3.3). The caller then removes the entry.
+ * A handler error does not, nor does a response that depends on an unkeyed input: it is for one client only.
  *
- * @param reason why it may not be stored
+ * @param reason why the response may not be stored
  */
 export function isSuperseding ({ request, reply: { statusCode }, state, run }: UncacheableResponse, reason: string, policy: Pick<RoutePolicy, 'trackInputs'>): boolean {
   if (run.stale === undefined || isForOneClient(state, run) || statusCode >= 500 || temporaryStatuses.has(statusCode)) return false
-  // An answer to HEAD, or to a request that forbids storing, tells only that there is nothing any more.
+  // A response to HEAD, or to a request with no-store, supersedes only if the resource is gone.
   if (run.detail === 'method' || run.detail === 'no-store') return statusCode === 404 || statusCode === 410
-  // What an error handler made of an unknown error is no answer of the handler's.
+  // An error handler turned an error into a success response.
   if (run.hasFailed === true && statusCode < 400) return false
   if (reason === 'authorization') return false
   return policy.trackInputs || !identityStatuses.has(statusCode) || !hasCredentials(request)

@@ -1,37 +1,37 @@
 import type { Batch } from '../../redis/batch/batch.ts'
 import type { Keys } from '../../redis/keys.ts'
 
-/** When a tag was purged last: a sequence; null when nobody knows, for the marker is missing. */
+/** Sequence of a tag's last hard purge; null if the key is missing, so that the last purge is unknown. */
 export type TagVersion = number | null
 
-/** Whoever waits for a reading. */
+/** A listener of {@link TagVersionRead}. */
 export interface Waiting {
   onReplyPart (): void
 }
 
-/** A tag's marker as one batch reads it, for all who look with that batch. */
+/** One read of a tag version, shared by all lookups of a batch. */
 export class TagVersionRead {
-  /** undefined while it is under way, or when it could not be read */
+  /** undefined while pending or if the read failed */
   version: TagVersion | undefined
-  /** when the tag was purged softly last; 0 for never */
+  /** sequence of the last soft purge; 0 for none */
   soft = 0
   isSettled = false
   readonly #waiting: Waiting[] = []
 
-  /** @param text what stands there; undefined where it could not be read */
+  /** @param text the reply; undefined if the read failed */
   settle (text: Buffer | null | undefined): void {
     if (text === null) this.version = null
-    else if (text !== undefined) this.#heard(text.toString('latin1'))
+    else if (text !== undefined) this.#parse(text.toString('latin1'))
     this.isSettled = true
     for (const each of this.#waiting) each.onReplyPart()
   }
 
-  /** Whom to tell once it has settled. */
+  /** Calls the listener when the read has settled. */
   tell (waiting: Waiting): void {
     this.#waiting.push(waiting)
   }
 
-  /** Waits until it is. */
+  /** Resolves when the read has settled. */
   settled (): Promise<this> {
     return new Promise((resolve) => {
       if (this.isSettled) resolve(this)
@@ -39,25 +39,25 @@ export class TagVersionRead {
     })
   }
 
-  /** What cannot be read is a marker of a purge that never ends. */
-  #heard (text: string): void {
+  /** An invalid value counts as Infinity: no entry with the tag is usable. */
+  #parse (text: string): void {
     const sequence = Number(text)
     if (sequence > 0) {
       this.version = sequence
       return
     }
-    const [, gone, soft] = /^(\d+) (\d+)$/.exec(text) ?? []
+    const [, hard, soft] = /^(\d+) (\d+)$/.exec(text) ?? []
     this.soft = Number(soft ?? 0)
-    this.version = Number(gone ?? Infinity)
+    this.version = Number(hard ?? Infinity)
   }
 }
 
-/** The markers of tags, each read once a tick, however many look. */
+/** Reads tag versions, each at most once a tick. */
 export class TagVersions {
   readonly #batch: Batch
   readonly #keys: Keys
-  /** a Map a tick: one that is cleared leads from its old table to its new one, and in V8 what an old table held lives as long */
-  #readings = new Map<string, TagVersionRead>()
+  /** a new Map each tick: in V8, a cleared Map keeps its old table, and what that references, alive */
+  #reads = new Map<string, TagVersionRead>()
   #tick = -1
 
   constructor (batch: Batch, keys: Keys) {
@@ -65,17 +65,17 @@ export class TagVersions {
     this.#keys = keys
   }
 
-  /** Reads a tag's marker with what leaves in this tick. */
+  /** Reads a tag version with the current batch. */
   read (tag: string): TagVersionRead {
     if (this.#tick !== this.#batch.tick) {
       this.#tick = this.#batch.tick
-      this.#readings = new Map()
+      this.#reads = new Map()
     }
-    const before = this.#readings.get(tag)
+    const before = this.#reads.get(tag)
     if (before !== undefined) return before
-    const reading = new TagVersionRead()
-    this.#readings.set(tag, reading)
-    this.#batch.enqueueGet(this.#keys.cacheTag(tag)).subscribe({ onReply: (text) => reading.settle(text), onError: () => reading.settle(undefined) })
-    return reading
+    const read = new TagVersionRead()
+    this.#reads.set(tag, read)
+    this.#batch.enqueueGet(this.#keys.cacheTag(tag)).subscribe({ onReply: (text) => read.settle(text), onError: () => read.settle(undefined) })
+    return read
   }
 }

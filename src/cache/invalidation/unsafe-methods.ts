@@ -4,14 +4,14 @@ import { searchTag, uriTag } from './uri-tag.ts'
 
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'QUERY'])
 
-/** Whether a method may change what others read (RFC 9110 section 9.2.1); one that is not known may. */
+/** Whether a method is unsafe (RFC 9110 section 9.2.1). Unknown methods are. */
 export function isUnsafe (method: string): boolean {
   return !safeMethods.has(method)
 }
 
 /**
- * The tags that an unsafe request's answer drops: those of its own URI, of `Location` and `Content-Location` where they are of the same origin
- * (RFC 9111 section 4.4), and of the groups that it names (RFC 9875 section 3). An error drops nothing.
+ * The tags that an unsafe request invalidates: of its own URI, of `Location` and `Content-Location` if they have the same origin
+ * (RFC 9111 section 4.4), and of the groups in `Cache-Group-Invalidation` (RFC 9875 section 3). An error response invalidates nothing.
  *
  * @param isSearched some of the app's answers may stand for several queries of their path
  */
@@ -28,8 +28,8 @@ export function invalidatedBy (request: CacheRequest, reply: CacheReply, isSearc
 
 function sameOrigin (reference: unknown, target: string, base: string): string[] {
   if (typeof reference !== 'string' || !URL.canParse(target, base)) return []
-  const own = new URL(target, base)
-  if (!URL.canParse(reference, own.href)) return []
-  const url = new URL(reference, own.href)
-  return url.origin === own.origin ? [url.pathname + url.search] : []
+  const targetUrl = new URL(target, base)
+  if (!URL.canParse(reference, targetUrl.href)) return []
+  const url = new URL(reference, targetUrl.href)
+  return url.origin === targetUrl.origin ? [url.pathname + url.search] : []
 }

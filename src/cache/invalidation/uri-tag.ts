@@ -1,30 +1,31 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 
-const remembered = new LRUCache<string, string>({ max: 2000 })
+const memo = new LRUCache<string, string>({ max: 2000 })
 
 /**
- * Names all answers of one URI, for an unsafe request that changes it (RFC 9111 section 4.4), however it spells that. `=` keeps it apart from the tags of routes.
+ * The tag of all responses of one URI, in any spelling, by which an unsafe request invalidates them (RFC 9111 section 4.4).
+ * The prefix `=` separates it from the tags of routes.
  *
  * @param url path and query
  */
 export function uriTag ({ host }: { host: string }, url: string): string {
-  const uri = `${host.toLowerCase()}${url.includes('%') ? normalised(url) : url}`
-  const before = remembered.get(uri)
+  const uri = `${host.toLowerCase()}${url.includes('%') ? normalize(url) : url}`
+  const before = memo.get(uri)
   if (before !== undefined) return before
   const tag = `=${hash('sha256', uri, 'base64url').slice(0, 22)}`
-  if (uri.length <= 512) remembered.set(uri, tag)
+  if (uri.length <= 512) memo.set(uri, tag)
   return tag
 }
 
-/** How each escaped byte is spelled: as its character where that needs no escape (RFC 3986 section 2.3). */
+/** Normalized spelling of each escaped byte: unreserved characters are not escaped (RFC 3986 section 2.3). */
 const spellings = Array.from({ length: 256 }, (_none, byte) => {
   const character = String.fromCharCode(byte)
   return /[\w.~-]/.test(character) ? character : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
 })
 
-/** One spelling of what RFC 3986 section 6.2.2 calls the same: `/%31`, `/1`; `/%2f`, `/%2F`. */
-function normalised (url: string): string {
+/** Normalizes percent-encoding (RFC 3986 section 6.2.2): `/%31` to `/1`, `/%2f` to `/%2F`. */
+function normalize (url: string): string {
   let text = ''
   let from = 0
   for (let at = 0; at < url.length; at++) {

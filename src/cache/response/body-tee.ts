@@ -1,28 +1,28 @@
 import { pipeline, Transform } from 'node:stream'
 import { discardPayload } from '../../http/payload.ts'
 
-/** What became of a stream: its whole body, or why there is none: it was `large`, or `cut`, also by nobody wanting it to the end. */
+/** Result of a tee: the complete body; `large`, it exceeded the limit; or `cut`, the stream failed or its consumer stopped reading. */
 export type TeeResult = Buffer | 'large' | 'cut'
 
-/** Who hears of a stream that passes. */
+/** Callbacks of {@link tee}. */
 export interface TeeListener {
-  /** the first of it is asked for: whatever the reply still had to say, it has said */
+  /** called at the first read: the reply's headers are final */
   onStart (): void
   /** called once */
-  onEnd (gathered: TeeResult): void
+  onEnd (result: TeeResult): void
 }
 
-/** Lets a stream pass, and gathers what passes, up to a size. The client's pace is its own: gathering takes no time of it, and nothing is taken before it asks. */
-export function tee (source: NodeJS.ReadableStream, maxBytes: number, hearer: TeeListener): Transform {
+/** Passes a stream through and collects a copy of its body, up to `maxBytes`. Reads the source only as the consumer reads: backpressure is preserved. */
+export function tee (source: NodeJS.ReadableStream, maxBytes: number, listener: TeeListener): Transform {
   let chunks: Buffer[] | undefined = []
   let bytes = 0
   let isStarted = false
   const end = (error?: Error | null) => {
     if (chunks === undefined) return
-    hearer.onEnd(error == null ? Buffer.concat(chunks) : 'cut')
+    listener.onEnd(error == null ? Buffer.concat(chunks) : 'cut')
     chunks = undefined
   }
-  const passing: Transform = new Transform({
+  const output: Transform = new Transform({
     transform (chunk: Buffer | string, encoding, done) {
       if (chunks !== undefined) {
         const buffer = typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk
@@ -30,12 +30,12 @@ export function tee (source: NodeJS.ReadableStream, maxBytes: number, hearer: Te
         if (bytes <= maxBytes) chunks.push(buffer)
         else {
           chunks = undefined
-          hearer.onEnd('large')
+          listener.onEnd('large')
         }
       }
       done(null, chunk)
     },
-    // The source has ended well, and nothing has looked at the reply since.
+    // Runs only when the source has ended without an error.
     flush (done) {
       end()
       done()
@@ -43,23 +43,23 @@ export function tee (source: NodeJS.ReadableStream, maxBytes: number, hearer: Te
     read (size) {
       if (!isStarted) {
         isStarted = true
-        hearer.onStart()
-        // pipeline ends both when either fails.
-        pipeline(source, passing, end)
+        listener.onStart()
+        // pipeline destroys both streams when either fails.
+        pipeline(source, output, end)
       }
-      Transform.prototype._read.call(passing, size)
+      Transform.prototype._read.call(output, size)
     },
     destroy (error, done) {
       if (!isStarted) {
         isStarted = true
         discardPayload(source)
-        end(error ?? new Error('nobody wants it'))
+        end(error ?? new Error('Response stream closed before it was read'))
       }
       done(error)
     }
   })
-  source.on('error', (error) => passing.destroy(error))
-  // It may fail before the reply listens, which hears of it nevertheless.
-  passing.on('error', () => {})
-  return passing
+  source.on('error', (error) => output.destroy(error))
+  // The source may fail before Fastify adds its error listener. Fastify detects the destroyed stream later.
+  output.on('error', () => {})
+  return output
 }

@@ -2,19 +2,19 @@ import { parseCacheControl } from '../../http/cache-control.ts'
 import { parseHttpDate } from '../../http/date.ts'
 import type { Fields } from '../freshness.ts'
 
-/** How long browsers may keep a route's answers without asking again. */
+/** `cache.browserMaxAge` of a route. */
 export interface BrowserPolicy {
   readonly seconds: number
-  /** the route has a partition, or is for signed-in users: no cache that clients share may keep its answers */
+  /** the route has a partition or requires a signed-in user: shared caches may not store its responses */
   readonly isGuarded: boolean
 }
 
 /**
- * The `Cache-Control` of an answer that browsers may keep. It is `private`, unless the handler itself named other caches and the route is not guarded.
- * It permits nothing that the handler's own field does not: its lifetime may only be shorter than said there, and all other directives are passed on.
+ * The `Cache-Control` sent to browsers. It is `private`, unless the handler permits shared caches and the route is not guarded.
+ * It never permits more than the handler's own header: its `max-age` is an upper limit, and all other directives are passed on.
  *
- * @param fields those of the handler's answer
- * @param ageSeconds how old the answer is: a browser takes its `Age` off
+ * @param fields headers of the handler's response
+ * @param ageSeconds age of the response; added to `max-age`, because a browser subtracts `Age`
  */
 export function browserControl (fields: Fields, { seconds, isGuarded }: BrowserPolicy, ageSeconds: number): string {
   const own = fields['cache-control']
@@ -24,13 +24,13 @@ export function browserControl (fields: Fields, { seconds, isGuarded }: BrowserP
   const isShared = !isGuarded && control.private === false && (control.public || control.sMaxage !== undefined)
   const dropped = isShared ? /^max-age\b/i : /^(?:max-age|s-maxage|public|private)\b/i
   const rest = membersOf(field).filter((member) => !dropped.test(member))
-  // What must be asked for each time, or not kept at all, has no lifetime.
-  const mayKeep = control.noCache !== true && !control.noStore
+  // no-cache and no-store exclude max-age.
+  const hasMaxAge = control.noCache !== true && !control.noStore
   const lifetime = Math.min(seconds + ageSeconds, control.maxAge ?? expiresIn(fields))
-  return [...isShared ? [] : ['private'], ...mayKeep ? [`max-age=${lifetime}`] : [], ...rest].join(', ')
+  return [...isShared ? [] : ['private'], ...hasMaxAge ? [`max-age=${lifetime}`] : [], ...rest].join(', ')
 }
 
-/** RFC 9111 section 5.3: what is no date lies in the past. */
+/** Seconds until `Expires`. An invalid date means already expired (RFC 9111 section 5.3). */
 function expiresIn ({ expires, date }: Fields): number {
   if (expires === undefined) return Infinity
   const now = Date.now()
@@ -38,7 +38,7 @@ function expiresIn ({ expires, date }: Fields): number {
   return until === undefined ? 0 : Math.max(0, Math.floor((until - (parseHttpDate(date, now) ?? now)) / 1000))
 }
 
-/** The members of a list; a comma inside quotes parts none (RFC 9110 section 5.6.1). */
+/** Splits a list header at commas outside quoted strings (RFC 9110 section 5.6.1). */
 export function membersOf (field: string): string[] {
   const members: string[] = []
   let start = 0

@@ -5,42 +5,40 @@ import { bornAt, controlOf, explicitSeconds, heuristicMs, isHeuristic } from '..
 import type { Fields } from '../freshness.ts'
 import type { RoutePolicy } from '../options.ts'
 
-/** An answer that a handler made, to be judged. */
+/** A handler's response, as the decision to store it needs it. */
 export interface ResponseToStore {
   readonly status: number
-  /** those that the handler added, names in lower case */
+  /** headers that the handler added; names in lower case */
   readonly fields: Fields
-  /** the request bore credentials */
+  /** the request has an `Authorization` header */
   readonly isAuthorized: boolean
   readonly askedAt: number
   readonly receivedAt: number
 }
 
-/** What was decided: to keep it, for so long, without some fields; or why not, in one word. */
+/** The decision: store with this lifetime and without some headers, or do not store, with the reason as `Cache-Status` reports it. */
 export type Cacheability =
   | { readonly isKept: true, readonly lifetime: Lifetime, readonly without: ReadonlySet<string> }
   | { readonly isKept: false, readonly reason: string }
 
 const notCacheable = (reason: string): Cacheability => ({ isKept: false, reason })
 
-/** What may be kept for a route's own lifetime: final answers that are no errors. */
-const keptStatuses = new Set([200, 203, 204, 300, 301, 302, 307, 308])
+/** Statuses that may be stored with the route's `ttl`: final, and not errors. */
+const ttlStatuses = new Set([200, 203, 204, 300, 301, 302, 307, 308])
 
-/** Statuses that are kept by nobody who does not complete or confirm with them (RFC 9111 section 3). */
-const neverKeptStatuses = new Set([206, 304])
+/** Statuses that only update a stored response and are never stored alone (RFC 9111 section 3). */
+const neverStoredStatuses = new Set([206, 304])
 
-/** Final statuses whose meaning this cache knows, for answers that ask for no less (RFC 9111 section 5.2.2.3): all that are defined, but for parts and 304. */
+/** Statuses that this cache understands, for `must-understand` (RFC 9111 section 5.2.2.3): all registered final statuses except 206 and 304. */
 const understoodStatuses = new Set([
   200, 201, 202, 203, 204, 205, 226, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 425,
   426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 506, 507, 508, 511
 ])
 
-/**
- * Whether an answer may be kept where the route decides how long: what the answer says may only shorten it.
- */
-export function cacheabilityByRoute (answer: ResponseToStore, policy: RoutePolicy, ttlMs: number): Cacheability {
-  const { status, fields, receivedAt } = answer
-  if (!keptStatuses.has(status)) return notCacheable('status')
+/** Whether a response may be stored on a route with a `ttl`. The response's own headers can only shorten the lifetime. */
+export function cacheabilityByRoute (response: ResponseToStore, policy: RoutePolicy, ttlMs: number): Cacheability {
+  const { status, fields, receivedAt } = response
+  if (!ttlStatuses.has(status)) return notCacheable('status')
   if (fields['set-cookie'] !== undefined) return notCacheable('set-cookie')
   const found = controlOf(fields)
   const { control } = found
@@ -51,34 +49,36 @@ export function cacheabilityByRoute (answer: ResponseToStore, policy: RoutePolic
   const explicit = explicitSeconds(found, fields, receivedAt)
   const freshMs = Math.min(ttlMs, explicit === undefined ? Infinity : explicit * 1000)
   if (freshMs <= 0) return notCacheable('ttl')
-  return { isKept: true, lifetime: { bornAt: bornAt(fields, answer.askedAt, receivedAt), freshMs, ...staleness(control, policy) }, without: none }
+  return { isKept: true, lifetime: { bornAt: bornAt(fields, response.askedAt, receivedAt), freshMs, ...staleness(control, policy) }, without: none }
 }
 
 /**
- * Whether an answer may be kept by a shared cache, and for how long, as RFC 9111 sections 3 and 4.2 have it.
+ * Whether a shared cache may store a response, and for how long.
+ *
+ * @see RFC 9111 sections 3 and 4.2
  */
-export function cacheabilityByResponse (answer: ResponseToStore, policy: RoutePolicy): Cacheability {
-  const { status, fields, receivedAt } = answer
+export function cacheabilityByResponse (response: ResponseToStore, policy: RoutePolicy): Cacheability {
+  const { status, fields, receivedAt } = response
   const found = controlOf(fields)
   const { control } = found
-  const reason = refusalOf(answer, control, policy)
+  const reason = uncacheableReason(response, control, policy)
   if (reason !== undefined) return notCacheable(reason)
 
   const explicit = explicitSeconds(found, fields, receivedAt)
-  // Section 3, last item: something must say that it may be kept.
-  const isTold = explicit !== undefined || control.public || isHeuristic(status) || (control.private !== false && policy.partition !== undefined)
-  if (!isTold) return notCacheable('status')
+  // Section 3, last item: storing must be permitted explicitly or by the status.
+  const isPermitted = explicit !== undefined || control.public || isHeuristic(status) || (control.private !== false && policy.partition !== undefined)
+  if (!isPermitted) return notCacheable('status')
   const isAlwaysValidated = control.noCache === true
   const freshMs = isAlwaysValidated ? 0 : explicit === undefined ? heuristicMs(status, control, fields, receivedAt) : explicit * 1000
-  const lifetime = { bornAt: bornAt(fields, answer.askedAt, receivedAt), freshMs, ...staleness(control, policy) }
+  const lifetime = { bornAt: bornAt(fields, response.askedAt, receivedAt), freshMs, ...staleness(control, policy) }
   if (freshMs <= 0 && !canBeUsedStale(lifetime, fields)) return notCacheable('ttl')
-  return { isKept: true, lifetime: isAlwaysValidated ? { ...lifetime, mustRevalidate: true } : lifetime, without: named(control) }
+  return { isKept: true, lifetime: isAlwaysValidated ? { ...lifetime, mustRevalidate: true } : lifetime, without: excludedHeaders(control) }
 }
 
-function refusalOf ({ status, fields, isAuthorized }: ResponseToStore, control: CacheControl, policy: RoutePolicy): string | undefined {
-  if (status < 200 || neverKeptStatuses.has(status)) return 'status'
+function uncacheableReason ({ status, fields, isAuthorized }: ResponseToStore, control: CacheControl, policy: RoutePolicy): string | undefined {
+  if (status < 200 || neverStoredStatuses.has(status)) return 'status'
   if (control.mustUnderstand && !understoodStatuses.has(status)) return 'status'
-  // Section 5.2.2.3: who understands the status heeds the rest, and not the no-store that is meant for others.
+  // Section 5.2.2.3: a cache that understands the status ignores the no-store next to must-understand.
   if (control.noStore && !control.mustUnderstand) return 'no-store'
   if (control.private === true && policy.partition === undefined) return 'private'
   // Section 7.3 lets it be stored; but then its body may speak of the visitor whom the cookie is for.
@@ -99,13 +99,13 @@ function staleness (control: CacheControl, policy: RoutePolicy): Pick<Lifetime, 
   }
 }
 
-/** What is stale from the start is worth keeping when it can be validated, or stand in for an error. */
+/** A response that is stale at once is stored only if it can be validated or served stale. */
 function canBeUsedStale (lifetime: Lifetime, fields: Fields): boolean {
   return fields.etag !== undefined || fields['last-modified'] !== undefined || lifetime.staleWhileSeconds > 0 || lifetime.staleErrorSeconds > 0
 }
 
-/** Sections 5.2.2.4 and 5.2.2.7: fields that are named are not kept, the rest is. */
-function named (control: CacheControl): ReadonlySet<string> {
+/** Headers named in `no-cache` or `private` are not stored, the others are (sections 5.2.2.4 and 5.2.2.7). */
+function excludedHeaders (control: CacheControl): ReadonlySet<string> {
   return new Set([control.noCache, control.private].flatMap((scope) => typeof scope === 'object' ? scope : []))
 }
 

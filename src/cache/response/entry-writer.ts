@@ -11,10 +11,10 @@ import { retagged } from '../invalidation/uri-tag.ts'
 import type { VaryIndex } from '../lookup/vary-index.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 
-/** The sequence of a fill while Redis is away: older than every marker, so nothing of it is kept or given to who has seen one. */
+/** Sequence used while Redis is down. It is lower than every tag version, so the response is neither stored nor shared with a request that has read one. */
 export const outage = 0
 
-/** Whose answer is kept. */
+/** The request and handler run of an entry to store. */
 interface Source {
   readonly request: CacheRequest
   readonly state: CacheRequestState
@@ -22,7 +22,7 @@ interface Source {
   readonly receivedAt: number
 }
 
-/** Sends answers of one route to Redis, behind what requests ask. */
+/** Writes entries of one route to Redis with background priority. */
 export class EntryWriter {
   readonly #policy: RoutePolicy
   readonly #shared: CacheRuntime
@@ -34,65 +34,69 @@ export class EntryWriter {
     this.#varyIndex = varyIndex
   }
 
-  /** Whether an entry may be kept, as Redis has room for it; where not, who holds the lock gives it back. */
+  /** Whether memory admission allows an entry of this size. If not, the caller must release the fill lock. */
   admits ({ run, state: { key } }: Pick<Source, 'run' | 'state'>, bytes: number): boolean {
     return run.sequence !== outage && key !== undefined && this.#shared.store.admits(key.name, bytes)
   }
 
-  /** Keeps an entry where Redis has room for it: who waits for its run has the answer in any case. */
-  send (source: Source, entry: Head, body: Buffer, coded: boolean): boolean {
+  /**
+   * Writes an entry if memory admission allows it. Waiters of the run receive the response in any case.
+   *
+   * @returns whether it was admitted
+   */
+  send (source: Source, entry: Head, body: Buffer, isCompressed: boolean): boolean {
     const { run } = source
     const isAdmitted = this.admits(source, body.length)
-    if (isAdmitted) this.put(source, entry, body, coded)
+    if (isAdmitted) this.put(source, entry, body, isCompressed)
     else if (run.sequence !== outage) this.#shared.lockQueue.committed(run.fill, false)
     return isAdmitted
   }
 
-  /** Removes a stored answer that another one has taken the place of, unless something younger stands there. What Redis does not hear, the next validation tells it. */
+  /** Removes a superseded entry, unless a newer one is stored under its key. A failure is ignored: the next validation removes it. */
   remove ({ request, state }: Pick<Source, 'request' | 'state'>, stale: Entry): void {
     const { key, varyRecord } = state
     if (key === undefined) return
-    const place = varyRecord === undefined ? key : this.#varyIndex.keyOf(key, varyRecord.vary, request)
-    this.#shared.store.remove(place.name, stale).catch(() => {})
+    const storageKey = varyRecord === undefined ? key : this.#varyIndex.keyOf(key, varyRecord.vary, request)
+    this.#shared.store.remove(storageKey.name, stale).catch(() => {})
   }
 
-  /** Sends an entry. A store that fails costs the next request a run of the handler, and this one nothing. */
-  put (source: Source, entry: Head, body: Buffer, coded: boolean): void {
+  /** Writes an entry, without admission. A failed write only costs the next request a handler run. */
+  put (source: Source, entry: Head, body: Buffer, isCompressed: boolean): void {
     const { stats, lockQueue } = this.#shared
     const { fill } = source.run
-    stats.add('store')
-    const done = (isKept: boolean) => {
-      stats.add(isKept ? 'kept' : 'lost')
-      lockQueue.committed(fill, isKept)
+    stats.add('write')
+    const done = (isWritten: boolean) => {
+      stats.add(isWritten ? 'write_ok' : 'write_failed')
+      lockQueue.committed(fill, isWritten)
     }
-    this.#store(source, entry, body, coded).then(done, () => done(false))
+    this.#store(source, entry, body, isCompressed).then(done, () => done(false))
   }
 
-  async #store (source: Source, head: Head, plain: Buffer, coded: boolean): Promise<boolean> {
+  async #store (source: Source, head: Head, plain: Buffer, isCompressed: boolean): Promise<boolean> {
     const { compression: coding } = this.#policy
-    if (!coded || coding === 'identity') return await this.#write(source, head, plain)
+    if (!isCompressed || coding === 'identity') return await this.#write(source, head, plain)
     return await this.#write(source, { ...head, coding }, await compress(plain, coding), true)
   }
 
-  #write ({ request, state, run, receivedAt }: Source, head: Head, body: Buffer, isCoded = false): Promise<boolean> {
+  #write ({ request, state, run, receivedAt }: Source, head: Head, body: Buffer, isCompressed = false): Promise<boolean> {
     if (state.key === undefined) return Promise.resolve(false)
     const place = this.#varyIndex.storageKeyOf(state.key, fieldOf(head, 'no-vary-search'))
     const tags = place === state.key ? head.tags : retagged(head.tags, request, request.raw.url ?? '', place.search !== undefined)
     const lifetimeMs = keptMs(head, head.fields.some(([name]) => name === 'etag' || name === 'last-modified'), receivedAt)
     if (lifetimeMs <= 0) return Promise.resolve(false)
     const vary = this.#policy.ttlMs === undefined ? parseVary(fieldOf(head, 'vary')) : []
-    const names = vary === '*' ? [] : isCoded ? vary.filter((name) => name !== 'accept-encoding') : vary
+    const names = vary === '*' ? [] : isCompressed ? vary.filter((name) => name !== 'accept-encoding') : vary
     const key: CacheKey = names.length === 0 ? place : this.#varyIndex.keyOf(place, names, request)
     const packed = encodeEntry({ ...head, tags, key: key.text }, body)
-    // Who waits, waits for what stands under the URL itself.
+    // The lock belongs to the key of the URL. An entry of another variant is stored without it.
     const lock = key.name === state.key.name ? run.fill?.lock : undefined
-    const keeping = this.#shared.store.write(key.name, { sequence: head.sequence, tags }, packed, lifetimeMs, lock)
-    if (lock !== undefined && key === place) return keeping
-    // Both leave together; a branch that leads to nothing is a miss.
-    const branching = key === place ? undefined : this.#varyIndex.add(place, key, names, place === state.key ? state.varyRecord : undefined, lifetimeMs)
-    return Promise.all([keeping, branching]).then(([isKept]) => {
+    const writing = this.#shared.store.write(key.name, { sequence: head.sequence, tags }, packed, lifetimeMs, lock)
+    if (lock !== undefined && key === place) return writing
+    // Both commands are in one batch. A Vary record without an entry is a miss.
+    const indexing = key === place ? undefined : this.#varyIndex.add(place, key, names, place === state.key ? state.varyRecord : undefined, lifetimeMs)
+    return Promise.all([writing, indexing]).then(([isWritten]) => {
       if (lock === undefined) this.#shared.lockQueue.committed(run.fill, false)
-      return isKept
+      return isWritten
     })
   }
 }

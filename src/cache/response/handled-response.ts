@@ -10,7 +10,7 @@ import { cacheabilityByResponse, cacheabilityByRoute } from './cacheability.ts'
 import type { Cacheability } from './cacheability.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 
-/** One handler's answer, with all that is needed to judge it. */
+/** A handler's response, with what is needed to decide whether it is stored. */
 export interface HandledResponse {
   readonly request: CacheRequest
   readonly reply: CacheReply
@@ -21,13 +21,13 @@ export interface HandledResponse {
   readonly receivedAt: number
 }
 
-/** Whether an answer with this status and these fields may be kept, by what route and answer say. */
+/** Whether a response with this status and these headers may be stored: by the route's `ttl`, or by RFC 9111 where it has none. */
 export function cacheabilityOf ({ request, run, receivedAt }: HandledResponse, policy: RoutePolicy, status: number, fields: ReadonlyMap<string, Fields[string]>): Cacheability {
-  const answer = { status, fields: Object.fromEntries(fields), isAuthorized: request.raw.headers.authorization !== undefined, askedAt: run.askedAt, receivedAt }
-  return policy.ttlMs === undefined ? cacheabilityByResponse(answer, policy) : cacheabilityByRoute(answer, policy, policy.ttlMs)
+  const response = { status, fields: Object.fromEntries(fields), isAuthorized: request.raw.headers.authorization !== undefined, askedAt: run.askedAt, receivedAt }
+  return policy.ttlMs === undefined ? cacheabilityByResponse(response, policy) : cacheabilityByRoute(response, policy, policy.ttlMs)
 }
 
-/** What is kept of an answer beside its body. */
+/** The stored head of a response. */
 export function headOf ({ reply, run, state, chosenTags }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {
   return {
     ...lifetime,
@@ -40,33 +40,33 @@ export function headOf ({ reply, run, state, chosenTags }: HandledResponse, kept
   }
 }
 
-/** Lets a stored answer leave in the place of the handler's. */
+/** Sends a stored response instead of the handler's. */
 export function sendUnchanged ({ request, reply }: HandledResponse, entry: Entry): unknown {
   if (entry.coding === 'identity') return sendHandled(request, reply, entry.body, entry.body)
   return decompress(entry.body, entry.coding).then((body) => sendHandled(request, reply, body, body))
 }
 
-/** What is not stored is no browser's for longer than the handler said. */
+/** Restores the handler's own `Cache-Control`: `browserMaxAge` applies only to stored responses. */
 export function restoreControl ({ reply, after }: HandledResponse): void {
-  const own = after['cache-control']
-  if (own === undefined) reply.removeHeader('cache-control')
-  else reply.header('cache-control', [own].flat().map(String))
+  const original = after['cache-control']
+  if (original === undefined) reply.removeHeader('cache-control')
+  else reply.header('cache-control', [original].flat().map(String))
 }
 
-/** Says in `Cache-Status` what became of an answer; what was said before is replaced. */
-export function setCacheStatus (reply: CacheReply, run: HandlerRun, said: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {
-  const { isStored, detail = run.detail, forwardedStatus } = said
+/** Sets this cache's member of `Cache-Status` (RFC 9211). A later call replaces the member; members of other caches stay. */
+export function setCacheStatus (reply: CacheReply, run: HandlerRun, outcome: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {
+  const { isStored, detail = run.detail, forwardedStatus } = outcome
   const status = { forwarded: run.reason, isStored, ...(forwardedStatus === undefined ? {} : { forwardedStatus }), ...(detail === undefined ? {} : { detail }) }
   run.statusBefore ??= { field: reply.getHeader('cache-status') as string | undefined }
   reply.header('cache-status', formatCacheStatus(status, run.statusBefore.field))
 }
 
-/** A stream that brought less, or more, than it said (RFC 9111 section 3.3). */
+/** Whether the body differs in length from its `Content-Length`: such a response is incomplete and is not stored (RFC 9111 section 3.3). */
 export function isShort ({ after }: HandledResponse, body: Buffer): boolean {
   return after['content-length'] !== undefined && Number(after['content-length']) !== body.length
 }
 
-/** The bytes of a payload; undefined for what is no such payload. */
+/** The bytes of a string, Buffer or empty payload; undefined for any other payload. */
 export function bodyOf (payload: unknown): Buffer | undefined {
   if (typeof payload === 'string') return Buffer.from(payload)
   if (payload == null) return Buffer.alloc(0)

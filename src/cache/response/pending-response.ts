@@ -3,93 +3,93 @@ import { sentCookies, whenHeadWritten } from '../../http/sent-head.ts'
 import type { CacheReply } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 
-/** The header fields that an answer was judged by. */
-interface JudgedHead {
+/** The headers that the decision to store was based on. */
+interface EvaluatedHead {
   readonly status: number
   readonly cookies: readonly string[]
   readonly control: string
 }
 
 /**
- * An answer that may be stored, until its header block has been sent. Hooks that run after the cache's, and code that writes to the response itself,
- * may still add a cookie or forbid storing: what counts is the header block that is sent.
+ * A cacheable response whose header block has not been sent yet. Later hooks, and code that writes to `reply.raw`, may still add a cookie or forbid
+ * storing, so the decision is repeated for the header block that is sent.
  */
 export class PendingResponse {
   readonly #reply: CacheReply
   readonly #policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>
-  readonly #judged: JudgedHead
-  readonly #refused: (reason: string) => void
+  readonly #evaluated: EvaluatedHead
+  readonly #onRejected: (reason: string) => void
   readonly #stopWatching: () => void
   #isWritten = false
   #isEnded = false
-  #keep: (() => void) | undefined
+  #store: (() => void) | undefined
 
-  /** @param refused told why the answer may not be stored after all */
-  constructor (reply: CacheReply, policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>, refused: (reason: string) => void) {
+  /** @param onRejected called with the reason if the response may not be stored after all */
+  constructor (reply: CacheReply, policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>, onRejected: (reason: string) => void) {
     this.#reply = reply
     this.#policy = policy
-    this.#refused = refused
-    // Cookies that are here now were set before the handler ran, or by the session: none of them is part of the answer.
-    this.#judged = { status: reply.statusCode, cookies: cookiesOf(reply), control: controlOf(reply) }
-    this.#stopWatching = whenHeadWritten(reply.raw, () => this.#written())
+    this.#onRejected = onRejected
+    // Cookies present now were set before the handler ran, or by the session plugin. They are not part of the stored response.
+    this.#evaluated = { status: reply.statusCode, cookies: cookiesOf(reply), control: controlOf(reply) }
+    this.#stopWatching = whenHeadWritten(reply.raw, () => this.#onHeadWritten())
   }
 
-  /** The body is complete: `keep` is called now, or once the header block has been sent. */
-  complete (keep: () => void): void {
+  /** Call when the body is complete: `store` is called now, or once the header block has been sent. */
+  complete (store: () => void): void {
     if (this.#isEnded) return
-    this.#keep = keep
+    this.#store = store
     if (this.#isWritten) this.#finish()
   }
 
-  /** There is nothing to store. */
+  /** Stores nothing. */
   drop (): void {
     this.#isEnded = true
-    this.#keep = undefined
+    this.#store = undefined
     this.#stopWatching()
   }
 
-  /** Looks at the reply once all hooks have run; @returns whether the answer may still be stored */
+  /** Call when all hooks have run. @returns whether the response may still be stored */
   review (): boolean {
     if (this.#isEnded) return false
-    const reason = this.#reasonAgainst(this.#reply.statusCode, cookiesOf(this.#reply)) ?? this.#controlAgainst()
-    if (reason !== undefined) this.#refuse(reason)
+    const reason = this.#headRejection(this.#reply.statusCode, cookiesOf(this.#reply)) ?? this.#cacheControlRejection()
+    if (reason !== undefined) this.#reject(reason)
     return reason === undefined
   }
 
-  /** The exchange is over. On HTTP/2 a header block may leave without a call of `writeHead`. */
+  /** Call when the exchange has ended. On HTTP/2 the header block may be sent without a call to `writeHead`. */
   over (): void {
-    if (!this.#isEnded && !this.#isWritten) this.#written()
+    if (!this.#isEnded && !this.#isWritten) this.#onHeadWritten()
   }
 
-  #written (): void {
+  #onHeadWritten (): void {
     if (this.#isEnded) return
     const { raw } = this.#reply
-    const reason = this.#reasonAgainst(raw.statusCode, sentCookies(raw) ?? cookiesOf(this.#reply))
-    if (reason !== undefined) return this.#refuse(reason)
+    const reason = this.#headRejection(raw.statusCode, sentCookies(raw) ?? cookiesOf(this.#reply))
+    if (reason !== undefined) return this.#reject(reason)
     this.#isWritten = true
     this.#finish()
   }
 
   #finish (): void {
-    const keep = this.#keep
-    if (keep === undefined || this.#isEnded) return
+    const store = this.#store
+    if (store === undefined || this.#isEnded) return
     this.drop()
-    keep()
+    store()
   }
 
-  #refuse (reason: string): void {
+  #reject (reason: string): void {
     this.drop()
-    this.#refused(reason)
+    this.#onRejected(reason)
   }
 
-  #reasonAgainst (status: number, cookies: readonly string[]): string | undefined {
-    if (status !== this.#judged.status) return 'status'
-    return this.#policy.keepCookies || cookies.every((cookie) => this.#judged.cookies.includes(cookie)) ? undefined : 'set-cookie'
+  #headRejection (status: number, cookies: readonly string[]): string | undefined {
+    if (status !== this.#evaluated.status) return 'status'
+    return this.#policy.keepCookies || cookies.every((cookie) => this.#evaluated.cookies.includes(cookie)) ? undefined : 'set-cookie'
   }
 
-  #controlAgainst (): string | undefined {
+  #cacheControlRejection (): string | undefined {
     const field = controlOf(this.#reply)
-    if (field === this.#judged.control) return undefined
+    if (field === this.#evaluated.control) return undefined
     const control = parseCacheControl(field)
     if (control.noStore) return 'no-store'
     return control.private === true && this.#policy.partition === undefined ? 'private' : undefined

@@ -12,7 +12,7 @@ import type { Entry, Lifetime } from '../storage/entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
 import type { Fields } from '../freshness.ts'
 import { invalidatedBy, isUnsafe } from '../invalidation/unsafe-methods.ts'
-import { addedFields, completeFields, fieldPairs, freshened, isCoded, isSameAnswer, keptFields, shortened } from './stored-headers.ts'
+import { addedFields, completeFields, fieldPairs, freshened, isCoded, matchesStored, keptFields, shortened } from './stored-headers.ts'
 import { EntryWriter, outage } from './entry-writer.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
 import { PendingResponse } from './pending-response.ts'
@@ -27,13 +27,13 @@ import type { TeeResult } from './body-tee.ts'
 import type { VaryIndex } from '../lookup/vary-index.ts'
 import type { CacheRequestState } from '../request-state.ts'
 
-/** Why an answer is not kept that might be: Redis is too full. */
-const full = 'memory'
+/** `detail` of a cacheable response that was not admitted, because Redis's memory is high. */
+const notAdmitted = 'memory'
 
-/** What was read may be named by a stranger: the log shall not be full of it. */
-const mostWarned = 50
+/** Maximum distinct warnings: a client can choose the names of inputs, and must not be able to flood the log. */
+const maxWarnings = 50
 
-/** Settles what a handler answered: keeps it, confirms a stored answer with it, or lets it pass. */
+/** Decides what happens to a handler's response: store it, freshen a stored response with it, serve a stale response instead, or pass it through. */
 export class ResponseFinalizer {
   readonly #policy: RoutePolicy
   readonly #pattern: string
@@ -50,28 +50,28 @@ export class ResponseFinalizer {
     this.#writer = new EntryWriter(policy, shared, varyIndex)
   }
 
-  /** @returns what leaves instead of the payload: undefined for the payload itself, null for nothing */
+  /** @returns the payload to send instead: undefined for the handler's own, null for no body */
   finalize (request: CacheRequest, reply: CacheReply, state: CacheRequestState, payload: unknown, chosenTags: readonly string[]): unknown {
     const { run } = state
     if (run === undefined || run.isSettled === true) return undefined
     run.isSettled = true
-    const settled = { request, reply, state, run, after: run.after ?? reply.getHeaders(), chosenTags, receivedAt: Date.now() }
-    if (isStreaming(payload)) this.#hold(settled, payload)
-    if (isUnsafe(request.method)) return this.#invalidate(settled)
+    const handled = { request, reply, state, run, after: run.after ?? reply.getHeaders(), chosenTags, receivedAt: Date.now() }
+    if (isStreaming(payload)) this.#discardOnClose(handled, payload)
+    if (isUnsafe(request.method)) return this.#invalidate(handled)
     if (run.stale !== undefined && reply.statusCode === 304) {
       discardPayload(payload)
-      return this.#mergeNotModified(settled, run.stale)
+      return this.#mergeNotModified(handled, run.stale)
     }
-    if (run.stale !== undefined && reply.statusCode === 200 && request.method === 'HEAD') this.#freshenFromHead(settled, run.stale)
-    if (run.stale !== undefined && reply.statusCode >= 500 && isWithinStaleIfErrorWindow(run.stale, settled.receivedAt)) {
+    if (run.stale !== undefined && reply.statusCode === 200 && request.method === 'HEAD') this.#freshenFromHead(handled, run.stale)
+    if (run.stale !== undefined && reply.statusCode >= 500 && isWithinStaleIfErrorWindow(run.stale, handled.receivedAt)) {
       discardPayload(payload)
-      return this.#serveStaleOnError(settled, run.stale)
+      return this.#serveStaleOnError(handled, run.stale)
     }
-    return this.#storeIfCacheable(settled, payload)
+    return this.#storeIfCacheable(handled, payload)
   }
 
-  /** Hooks may still send something else, or the client may go away. */
-  #hold ({ reply, run }: HandledResponse, payload: object): void {
+  /** A later hook may replace the stream, or the client may disconnect: the stream must then be destroyed. */
+  #discardOnClose ({ reply, run }: HandledResponse, payload: object): void {
     run.payload = payload
     onClosed(reply.raw.req, reply.raw, () => discardPayload(run.payload))
   }
@@ -79,164 +79,164 @@ export class ResponseFinalizer {
   async #invalidate ({ request, reply, run }: HandledResponse): Promise<undefined> {
     setCacheStatus(reply, run, { isStored: false, detail: run.detail })
     const tags = invalidatedBy(request, reply, this.#shared.responseTtlRoutes.size > 0)
-    if (tags.length > 0) await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'What an unsafe request changed may still be served from the cache'))
+    if (tags.length > 0) await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'Invalidation after an unsafe request failed: stale responses may be served'))
     return undefined
   }
 
   /** RFC 9111 section 4.3.4 */
-  #mergeNotModified (settled: HandledResponse, stale: Entry): unknown {
-    const { reply, run } = settled
-    const added = addedFields(run.before, settled.after)
-    const kept = freshened(stale, keptFields(added, settled.after, new Set(), this.#policy.keepCookies))
-    const judgement = cacheabilityOf(settled, this.#policy, stale.status, kept)
+  #mergeNotModified (handled: HandledResponse, stale: Entry): unknown {
+    const { reply, run } = handled
+    const added = addedFields(run.before, handled.after)
+    const kept = freshened(stale, keptFields(added, handled.after, new Set(), this.#policy.keepCookies))
+    const cacheability = cacheabilityOf(handled, this.#policy, stale.status, kept)
     for (const name of added.keys()) reply.removeHeader(name)
     reply.code(stale.status)
     for (const [name, value] of fieldPairs(kept)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
     completeFields(reply, kept, this.#policy, undefined)
-    const refusal = this.#uncacheableReason(settled)
+    const reason = this.#uncacheableReason(handled)
     const entry: Entry = {
       ...stale,
-      ...judgement.isKept ? this.#policy.ttlMs === undefined ? judgement.lifetime : shortened(judgement.lifetime) : {},
+      ...cacheability.isKept ? this.#policy.ttlMs === undefined ? cacheability.lifetime : shortened(cacheability.lifetime) : {},
       sequence: run.sequence ?? stale.sequence,
       fields: fieldPairs(kept)
     }
-    const isGood = refusal === undefined && judgement.isKept && run.sequence !== undefined
-    const isStored = isGood && this.#writer.send(settled, entry, stale.body, false)
-    if (!judgement.isKept) this.#replaceStored(settled, judgement.reason)
-    if (isGood) run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+    const isGood = reason === undefined && cacheability.isKept && run.sequence !== undefined
+    const isStored = isGood && this.#writer.send(handled, entry, stale.body, false)
+    if (!cacheability.isKept) this.#replaceStored(handled, cacheability.reason)
+    if (isGood) run.fill?.end(this.#hasVariants(handled, kept) ? 'alone' : entry)
     else this.#shared.lockQueue.abandon(run.fill, 'alone')
-    setCacheStatus(reply, run, { isStored, detail: refusal ?? (judgement.isKept ? isGood && !isStored ? full : undefined : judgement.reason), forwardedStatus: 304 })
-    reply.header('age', String(ageSeconds(entry, settled.receivedAt)))
-    return sendUnchanged(settled, entry)
+    setCacheStatus(reply, run, { isStored, detail: reason ?? (cacheability.isKept ? isGood && !isStored ? notAdmitted : undefined : cacheability.reason), forwardedStatus: 304 })
+    reply.header('age', String(ageSeconds(entry, handled.receivedAt)))
+    return sendUnchanged(handled, entry)
   }
 
-  /** What a HEAD says of the answer that is stored for GET: that it is the same, with what is new of it, or that it is not (RFC 9111 section 4.3.5). */
-  #freshenFromHead (settled: HandledResponse, stale: Entry): void {
-    const { after, run } = settled
-    if (run.detail !== 'method' || this.#uncacheableReason(settled) !== undefined) return
+  /** Updates the stored GET response from a HEAD response, or makes it stale where validators or length differ (RFC 9111 section 4.3.5). */
+  #freshenFromHead (handled: HandledResponse, stale: Entry): void {
+    const { after, run } = handled
+    if (run.detail !== 'method' || this.#uncacheableReason(handled) !== undefined) return
     const added = addedFields(run.before, after)
     const kept = freshened(stale, keptFields(added, after, new Set(), this.#policy.keepCookies))
-    const judgement = cacheabilityOf(settled, this.#policy, stale.status, kept)
-    if (!isSameAnswer(stale, added)) this.#writer.put(settled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
-    else if (judgement.isKept) this.#writer.send(settled, { ...stale, ...judgement.lifetime, fields: fieldPairs(kept) }, stale.body, false)
+    const cacheability = cacheabilityOf(handled, this.#policy, stale.status, kept)
+    if (!matchesStored(stale, added)) this.#writer.put(handled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
+    else if (cacheability.isKept) this.#writer.send(handled, { ...stale, ...cacheability.lifetime, fields: fieldPairs(kept) }, stale.body, false)
   }
 
   /** RFC 5861 section 4 */
-  #serveStaleOnError (settled: HandledResponse, stale: Entry): unknown {
-    const { reply, run } = settled
+  #serveStaleOnError (handled: HandledResponse, stale: Entry): unknown {
+    const { reply, run } = handled
     const forwardedStatus = reply.statusCode
-    for (const name of Object.keys(settled.after)) if (String(settled.after[name]) !== String(run.before[name])) reply.removeHeader(name)
+    for (const name of Object.keys(handled.after)) if (String(handled.after[name]) !== String(run.before[name])) reply.removeHeader(name)
     reply.code(stale.status)
     for (const [name, value] of stale.fields) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
     if (this.#policy.browser !== undefined) reply.header('cache-control', browserControl(Object.fromEntries(stale.fields), this.#policy.browser, 0))
     this.#shared.lockQueue.abandon(run.fill, stale)
     this.#shared.stats.add('stale')
-    reply.header('age', String(ageSeconds(stale, settled.receivedAt)))
-    reply.header('cache-status', formatCacheStatus({ forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, settled.receivedAt) / 1000) }))
-    return sendUnchanged(settled, stale)
+    reply.header('age', String(ageSeconds(stale, handled.receivedAt)))
+    reply.header('cache-status', formatCacheStatus({ forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, handled.receivedAt) / 1000) }))
+    return sendUnchanged(handled, stale)
   }
 
-  #storeIfCacheable (settled: HandledResponse, payload: unknown): unknown {
-    const { request, reply, run, state } = settled
-    const reason = this.#uncacheableReason(settled) ?? (run.sequence === outage ? undefined : run.detail)
-    const added = addedFields(run.before, settled.after)
-    const judgement: Cacheability = reason === undefined ? cacheabilityOf(settled, this.#policy, reply.statusCode, added) : { isKept: false, reason }
-    if (!judgement.isKept || run.sequence === undefined || state.key === undefined) return this.#notCacheable(settled, judgement.isKept ? 'method' : judgement.reason)
-    // Its fields are in no list of headers any more.
-    if (reply.raw.headersSent) return this.#notCacheable(settled, 'sent')
+  #storeIfCacheable (handled: HandledResponse, payload: unknown): unknown {
+    const { request, reply, run, state } = handled
+    const reason = this.#uncacheableReason(handled) ?? (run.sequence === outage ? undefined : run.detail)
+    const added = addedFields(run.before, handled.after)
+    const cacheability: Cacheability = reason === undefined ? cacheabilityOf(handled, this.#policy, reply.statusCode, added) : { isKept: false, reason }
+    if (!cacheability.isKept || run.sequence === undefined || state.key === undefined) return this.#notCacheable(handled, cacheability.isKept ? 'method' : cacheability.reason)
+    // The handler wrote the header block itself: Fastify no longer lists its headers.
+    if (reply.raw.headersSent) return this.#notCacheable(handled, 'sent')
 
-    const kept = keptFields(added, settled.after, judgement.without, this.#policy.keepCookies)
-    const lifetime = this.#policy.ttlMs === undefined ? judgement.lifetime : shortened(judgement.lifetime)
-    if (isStream(payload)) return this.#tee(settled, kept, lifetime, payload)
-    if (payload instanceof ReadableStream) return this.#tee(settled, kept, lifetime, Readable.fromWeb(payload))
+    const kept = keptFields(added, handled.after, cacheability.without, this.#policy.keepCookies)
+    const lifetime = this.#policy.ttlMs === undefined ? cacheability.lifetime : shortened(cacheability.lifetime)
+    if (isStream(payload)) return this.#tee(handled, kept, lifetime, payload)
+    if (payload instanceof ReadableStream) return this.#tee(handled, kept, lifetime, Readable.fromWeb(payload))
     const body = bodyOf(payload)
-    if (body === undefined) return this.#notCacheable(settled, 'payload')
-    if (body.length > this.#policy.maxBytes) return this.#notCacheable(settled, 'too-large')
+    if (body === undefined) return this.#notCacheable(handled, 'payload')
+    if (body.length > this.#policy.maxBytes) return this.#notCacheable(handled, 'too-large')
 
     completeFields(reply, kept, this.#policy, body)
-    const coded = isCoded(reply, kept, this.#policy, body.length)
-    const entry = { ...headOf(settled, kept, lifetime), body }
-    const isStored = this.#writer.admits(settled, body.length)
-    setCacheStatus(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : full })
-    const left = sendHandled(request, reply, payload, body)
-    this.#await(settled).complete(() => {
-      if (isStored) this.#writer.put(settled, entry, body, coded)
+    const isCompressed = isCoded(reply, kept, this.#policy, body.length)
+    const entry = { ...headOf(handled, kept, lifetime), body }
+    const isStored = this.#writer.admits(handled, body.length)
+    setCacheStatus(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : notAdmitted })
+    const outgoing = sendHandled(request, reply, payload, body)
+    this.#deferUntilSent(handled).complete(() => {
+      if (isStored) this.#writer.put(handled, entry, body, isCompressed)
       else if (run.sequence !== outage) this.#shared.lockQueue.committed(run.fill, false)
-      run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+      run.fill?.end(this.#hasVariants(handled, kept) ? 'alone' : entry)
     })
-    return left
+    return outgoing
   }
 
-  /** Waits until the header block has been sent as it is now, or refuses the answer. */
-  #await (settled: HandledResponse): PendingResponse {
-    const { reply, run } = settled
+  /** Defers storing until the header block is sent: a header added later may make the response uncacheable. */
+  #deferUntilSent (handled: HandledResponse): PendingResponse {
+    const { reply, run } = handled
     const pending = new PendingResponse(reply, this.#policy, (reason) => {
-      if (!reply.raw.headersSent) restoreControl(settled)
-      this.#notCacheable(settled, reason)
+      if (!reply.raw.headersSent) restoreControl(handled)
+      this.#notCacheable(handled, reason)
     })
     run.pending = pending
     return pending
   }
 
-  /** What speaks against keeping it, whatever it says of itself. */
+  /** The reason not to store the response that does not depend on its headers, or undefined. */
   #uncacheableReason ({ reply, run, state }: HandledResponse): string | undefined {
     if (run.hasFailed === true) return 'error'
     if (state.bypass !== undefined) return state.bypass
-    const reading = state.changed ?? run.tracker?.unkeyedInput
-    if (reading === undefined) return undefined
+    const input = state.changed ?? run.tracker?.unkeyedInput
+    if (input === undefined) return undefined
     if (!reply.sent) makePrivate(reply)
-    if (!this.#warned.has(reading.what) && this.#warned.size < mostWarned) {
-      this.#warned.add(reading.what)
-      this.#shared.warn({ route: this.#pattern, read: reading.what, remedy: reading.remedy }, 'An answer is not kept, for its handler read what its key does not hold')
+    if (!this.#warned.has(input.what) && this.#warned.size < maxWarnings) {
+      this.#warned.add(input.what)
+      this.#shared.warn({ route: this.#pattern, read: input.what, remedy: input.remedy }, 'Response not cached: handler read an input that is not part of the cache key')
     }
-    return this.#policy.debug ? `read ${reading.what}; ${reading.remedy}` : 'unkeyed'
+    return this.#policy.debug ? `read ${input.what}; ${input.remedy}` : 'unkeyed'
   }
 
-  #notCacheable (settled: HandledResponse, reason: string): undefined {
-    const { reply, run } = settled
-    this.#replaceStored(settled, reason)
-    // What failed may succeed for the next one; what is not to be shared, nobody shall wait for.
+  #notCacheable (handled: HandledResponse, reason: string): undefined {
+    const { reply, run } = handled
+    this.#replaceStored(handled, reason)
+    // After an error, one waiter retries. Otherwise the response is not shareable, and waiters run their own handlers.
     this.#shared.lockQueue.abandon(run.fill, run.hasFailed === true || reply.statusCode >= 500 ? 'again' : 'alone')
-    this.#shared.stats.add('refuse')
+    this.#shared.stats.add('uncacheable')
     if (reply.raw.headersSent) return
     if (this.#policy.partition !== undefined) makePrivate(reply)
     setCacheStatus(reply, run, { isStored: false, detail: reason })
   }
 
-  #replaceStored (settled: HandledResponse, reason: string): void {
-    if (settled.run.stale !== undefined && isSuperseding(settled, reason, this.#policy)) this.#writer.remove(settled, settled.run.stale)
+  #replaceStored (handled: HandledResponse, reason: string): void {
+    if (handled.run.stale !== undefined && isSuperseding(handled, reason, this.#policy)) this.#writer.remove(handled, handled.run.stale)
   }
 
-  /** Who waits for this answer has other fields or another query, and it is not theirs; a coding is chosen for each when it is served. */
+  /** The response varies by a header or the query, so it may not match the requests that wait for it. `Accept-Encoding` is negotiated when the entry is served. */
   #hasVariants ({ state: { key } }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>): boolean {
     if (this.#policy.ttlMs !== undefined) return false
     const isSame = key?.search === undefined || this.#varyIndex.storageKeyOf(key, kept.get('no-vary-search')).name === key.name
     return !isSame || parseVary(kept.get('vary')).length > 0
   }
 
-  #tee (settled: HandledResponse, kept: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
-    const { reply, run } = settled
+  #tee (handled: HandledResponse, kept: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
+    const { reply, run } = handled
     completeFields(reply, kept, this.#policy, undefined)
-    const willCode = isCoded(reply, kept, this.#policy, this.#policy.maxBytes)
+    const willCompress = isCoded(reply, kept, this.#policy, this.#policy.maxBytes)
     setCacheStatus(reply, run, { isStored: false })
-    const pending = this.#await(settled)
+    const pending = this.#deferUntilSent(handled)
     const onEnd = (body: TeeResult) => {
       run.restore?.()
-      const isWhole = typeof body !== 'string' && !isShort(settled, body)
-      // It may have been made of the request only now.
-      if (isWhole && this.#uncacheableReason(settled) === undefined) return pending.complete(() => this.#storeGathered(settled, kept, { ...headOf(settled, kept, lifetime), body }, willCode))
+      const isWhole = typeof body !== 'string' && !isShort(handled, body)
+      // The stream may have read an unkeyed input since the headers were checked.
+      if (isWhole && this.#uncacheableReason(handled) === undefined) return pending.complete(() => this.#storeCollected(handled, kept, { ...headOf(handled, kept, lifetime), body }, willCompress))
       pending.drop()
-      if (body === 'large') this.#replaceStored(settled, 'too-large')
+      if (body === 'large') this.#replaceStored(handled, 'too-large')
       this.#shared.lockQueue.abandon(run.fill, isWhole || body === 'large' ? 'alone' : 'again')
     }
-    const passing = tee(payload, this.#policy.maxBytes, { onStart: () => run.tracker?.reopen(), onEnd })
-    // Who is gone before it begins takes nothing of it, and tells nobody.
-    run.payload = passing
-    return passing
+    const stream = tee(payload, this.#policy.maxBytes, { onStart: () => run.tracker?.reopen(), onEnd })
+    // A client that disconnects before the first read never starts the stream: destroy it on close.
+    run.payload = stream
+    return stream
   }
 
-  #storeGathered (settled: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, entry: Entry, willCode: boolean): void {
-    this.#writer.send(settled, entry, entry.body, willCode && entry.body.length >= fewestBytes)
-    settled.run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+  #storeCollected (handled: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, entry: Entry, willCompress: boolean): void {
+    this.#writer.send(handled, entry, entry.body, willCompress && entry.body.length >= fewestBytes)
+    handled.run.fill?.end(this.#hasVariants(handled, kept) ? 'alone' : entry)
   }
 }

@@ -14,64 +14,64 @@ import { ageSeconds, freshLeftMs } from '../freshness.ts'
 import type { Fields } from '../freshness.ts'
 import type { CacheRequest, RequestHeaders, CacheReply } from '../http-message.ts'
 
-/** Fields that a 304 carries, when the 200 would have (RFC 9110 section 15.4.5). */
+/** Headers that a 304 repeats from the 200 (RFC 9110 section 15.4.5). */
 const fieldsOf304 = new Set(['cache-control', 'cdn-cache-control', 'content-location', 'date', 'etag', 'expires', 'vary', 'last-modified', 'set-cookie'])
 
-/** What an answer from the store is told besides the entry. */
+/** How an entry is sent. */
 export interface SendOptions {
   readonly browser: BrowserPolicy | undefined
   readonly status: CacheStatus
-  /** runs the handler after all, for a body that cannot be read */
+  /** runs the handler; called if the stored body cannot be decompressed */
   readonly otherwise: () => unknown
 }
 
 /**
- * Answers from the store: whole, a part of it, or that the client has it.
+ * Sends a stored response: 200, 206, 304 or 412.
  *
- * @returns undefined, or the reply where the answer takes a while
+ * @returns undefined, or the reply if the response is sent asynchronously
  */
-export function sendEntry (request: CacheRequest, reply: CacheReply, entry: Entry, serving: SendOptions): unknown {
+export function sendEntry (request: CacheRequest, reply: CacheReply, entry: Entry, options: SendOptions): unknown {
   const fields = request.raw.headers
   const coding = codingFor(entry, fields)
   if (isPrecondition(fields) && entry.status === 200 && isPreconditionFailed(fields, validatorsOf(entry))) {
-    setStoredHeaders(reply, entry, coding, serving, fieldsOf304)
-    refuse(reply)
+    setStoredHeaders(reply, entry, coding, options, fieldsOf304)
+    failPrecondition(reply)
     reply.send()
     return undefined
   }
   if (isCondition(fields) && entry.status === 200 && isNotModified(fields, validatorsOf(entry))) {
-    setStoredHeaders(reply, entry, coding, serving, fieldsOf304)
+    setStoredHeaders(reply, entry, coding, options, fieldsOf304)
     reply.code(304)
     reply.send()
     return undefined
   }
-  if (entry.coding === 'identity' || coding === entry.coding) return send(request, reply, entry, coding, entry.body, serving)
-  const plain = (body: Buffer) => {
-    send(request, reply, entry, coding, body, serving)
+  if (entry.coding === 'identity' || coding === entry.coding) return send(request, reply, entry, coding, entry.body, options)
+  const sendPlain = (body: Buffer) => {
+    send(request, reply, entry, coding, body, options)
     return reply
   }
-  return decompress(entry.body, entry.coding).then(plain, () => serving.otherwise() ?? reply)
+  return decompress(entry.body, entry.coding).then(sendPlain, () => options.otherwise() ?? reply)
 }
 
-function send (request: CacheRequest, reply: CacheReply, entry: Entry, coding: Coding, body: Buffer, serving: SendOptions): undefined {
-  setStoredHeaders(reply, entry, coding, serving)
+function send (request: CacheRequest, reply: CacheReply, entry: Entry, coding: Coding, body: Buffer, options: SendOptions): undefined {
+  setStoredHeaders(reply, entry, coding, options)
   reply.code(entry.status)
   const { range } = request.raw.headers
   const isPart = range !== undefined && request.method === 'GET' && entry.status === 200
-  // Nothing is returned: a reply that was returned, Fastify would wait for.
+  // Returns undefined: Fastify awaits a returned reply, which costs a promise for each hit.
   reply.send(isPart ? partOf(request.raw.headers, reply, body, validatorsOf(entry)) : body)
 }
 
-/** Above this a copy costs more than what it saves. */
-const mostAsText = 16_384
+/** Bytes. Above this, copying the body into a string costs more than one write less saves. */
+const maxTextBytes = 16_384
 
-/** A small body as text, where that says the same bytes: Node sends head and text in one piece, and a buffer in two, which costs as much as all the rest of a hit. */
+/** Converts a small UTF-8 body to a string: Node writes head and string in one piece, but head and Buffer in two, which doubles the cost of a hit. */
 export function asText (payload: unknown): unknown {
-  if (!Buffer.isBuffer(payload) || payload.length > mostAsText) return payload
+  if (!Buffer.isBuffer(payload) || payload.length > maxTextBytes) return payload
   return textOf(payload) ?? (isUtf8(payload) ? payload.toString() : payload)
 }
 
-/** What a stored answer is compared with: the tag of each form it may be served in. */
+/** Validators of an entry: one entity tag for each content coding in which it can be sent. */
 export function validatorsOf (entry: Entry): Validators {
   const entityTag = fieldOf(entry, 'etag')
   const entityTags = entityTag === undefined ? [] : entry.coding === 'identity' ? [entityTag] : [entityTag, codedTag(entityTag, entry.coding)]
@@ -86,30 +86,30 @@ function isCondition (fields: RequestHeaders): boolean {
   return fields['if-none-match'] !== undefined || fields['if-modified-since'] !== undefined
 }
 
-/** What is said of the answer that was not wanted is for this client alone. */
-function refuse (reply: CacheReply): void {
+/** A 412 depends on this client's precondition: no cache may store it. */
+function failPrecondition (reply: CacheReply): void {
   reply.header('cache-control', 'no-store')
   reply.code(412)
 }
 
-/** Lets a handler's answer leave that is kept: whole, a part of it, or the word that the client has it, or does not want it. */
+/** Evaluates conditions and ranges for a handler's response that is also stored. @returns the payload to send; null for 304 and 412 */
 export function sendHandled (request: CacheRequest, reply: CacheReply, payload: unknown, body: Buffer): unknown {
   const fields = request.raw.headers
   const entityTag = reply.getHeader('etag')
   const validators = { entityTags: entityTag === undefined ? [] : [String(entityTag)], lastModified: reply.getHeader('last-modified') as string | undefined }
   reply.removeHeader('content-length')
   if (reply.statusCode !== 200) return payload
-  const isRefused = isPreconditionFailed(fields, validators)
-  if (isRefused || (isCondition(fields) && isNotModified(fields, validators))) {
+  const isFailed = isPreconditionFailed(fields, validators)
+  if (isFailed || (isCondition(fields) && isNotModified(fields, validators))) {
     reply.removeHeader('content-type')
-    if (isRefused) refuse(reply)
+    if (isFailed) failPrecondition(reply)
     else reply.code(304)
     return null
   }
   return fields.range !== undefined && request.method === 'GET' ? partOf(fields, reply, body, validators) : payload
 }
 
-/** A part is cut from the plain body. */
+/** Ranges are taken from the uncompressed body. */
 function codingFor (entry: Entry, fields: RequestHeaders): Coding {
   if (entry.coding === 'identity' || fields.range !== undefined) return 'identity'
   return acceptsCoding(fields['accept-encoding'] as string | undefined, entry.coding) ? entry.coding : 'identity'
@@ -136,7 +136,7 @@ function controlFieldsOf (entry: Entry): Fields {
   return { 'cache-control': fieldOf(entry, 'cache-control'), expires: fieldOf(entry, 'expires'), date: fieldOf(entry, 'date') }
 }
 
-/** The part of a body that a client asks for (RFC 9110 section 15.3.7); the reply is told which. */
+/** The requested range of a body (RFC 9110 section 15.3.7). Sets status 206 or 416 and `Content-Range`. */
 export function partOf (fields: RequestHeaders, reply: CacheReply, body: Buffer, validators: Validators): Buffer {
   const range = isSameRange(fields, validators) ? parseRange(fields.range as string | undefined, body.length) : undefined
   if (range === undefined) return body
@@ -145,13 +145,13 @@ export function partOf (fields: RequestHeaders, reply: CacheReply, body: Buffer,
   return range === 'unsatisfiable' ? Buffer.alloc(0) : body.subarray(range.first, range.last + 1)
 }
 
-/** Makes an answer one client's alone; what else it says of freshness stays. */
+/** Replaces `public` and `s-maxage` with `private`; other directives stay. */
 export function makePrivate (reply: CacheReply): void {
   const own = membersOf(String(reply.getHeader('cache-control') ?? 'no-cache'))
   reply.header('cache-control', ['private', ...own.filter((each) => !/^(?:public|private|s-maxage\b.*)?$/i.test(each))].join(', '))
 }
 
-/** Joins the members of a list field; what stands there already stays first, and nothing stands twice. */
+/** Appends members to a list header, without duplicates. */
 export function joinFields (before: number | string | readonly string[] | undefined, added: string): string {
   if (before === undefined) return added
   const members = `${String(before)},${added}`.split(',').map((member) => member.trim()).filter((member) => member !== '')

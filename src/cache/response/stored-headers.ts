@@ -12,23 +12,23 @@ import type { CacheReply } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import { joinFields } from './send-entry.ts'
 
-/** Response fields that speak of one connection, or that each answer is given anew (RFC 9111 section 3.1). */
-const neverKept = new Set(['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'age'])
+/** Headers that belong to one connection, or that are generated for each response (RFC 9111 section 3.1). */
+const neverStored = new Set(['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'age'])
 
 const nothing: ReadonlySet<string> = new Set()
 
-/** Of the fields that a handler added, those that may be kept. */
+/** The headers added by the handler that may be stored. */
 export function keptFields (added: ReadonlyMap<string, Fields[string]>, { connection }: Fields, without: ReadonlySet<string>, keepCookies: boolean): Map<string, Fields[string]> {
   const dropped = connection === undefined ? nothing : new Set(String(connection).toLowerCase().split(',').map((name) => name.trim()))
   const kept = new Map<string, Fields[string]>()
   for (const [name, value] of added) {
-    if (neverKept.has(name) || dropped.has(name) || without.has(name) || (name === 'set-cookie' && !keepCookies)) continue
+    if (neverStored.has(name) || dropped.has(name) || without.has(name) || (name === 'set-cookie' && !keepCookies)) continue
     kept.set(name, value)
   }
   return kept
 }
 
-/** What a handler added to a reply; of a list that it added to, its own members. */
+/** The headers that the handler added; for `Vary` and `Set-Cookie`, only the members it added. */
 export function addedFields (before: Fields, after: Fields): Map<string, Fields[string]> {
   const added = new Map<string, Fields[string]>()
   for (const name of Object.keys(after)) {
@@ -42,29 +42,29 @@ export function addedFields (before: Fields, after: Fields): Map<string, Fields[
 }
 
 function withoutMembers (value: Fields[string], before: Fields[string]): string {
-  const stood = parseVary(before)
+  const existing = parseVary(before)
   const names = parseVary(value)
-  return names === '*' ? '*' : names.filter((name) => !stood.includes(name)).join(', ')
+  return names === '*' ? '*' : names.filter((name) => !existing.includes(name)).join(', ')
 }
 
-/** Adds what a kept answer must say of itself, to the reply and to what is kept. */
+/** Adds the headers that a cached response needs, to the reply and to the stored headers: `ETag`, `Date`, `Vary`, `Cache-Control`. */
 export function completeFields (reply: CacheReply, kept: Map<string, Fields[string]>, policy: RoutePolicy, body: Buffer | undefined): void {
   const add = (name: string, value: string) => {
     kept.set(name, value)
     reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
   }
   if (policy.ttlMs !== undefined && reply.statusCode === 200 && body !== undefined && !kept.has('etag')) add('etag', makeEntityTag(body))
-  // RFC 9110 section 6.6.1: what Expires counts from is when it was made, not when it leaves.
+  // RFC 9110 section 6.6.1: Expires is relative to Date, the time at which the response was made.
   if (!kept.has('date') && (policy.ttlMs === undefined || kept.has('expires'))) add('date', formatHttpDate(Date.now()))
   if (policy.vary.length > 0) add('vary', joinFields(kept.get('vary'), policy.vary.join(', ')))
   const own = kept.get('cache-control')
-  // The handler's own field is kept: each answer is told how long it may be kept when it leaves.
+  // The handler's own field is stored. The browser's max-age is computed each time the entry is sent.
   if (policy.browser !== undefined) reply.header('cache-control', browserControl(Object.fromEntries(kept), policy.browser, 0))
   else if (policy.partition !== undefined) add('cache-control', own === undefined ? 'private, no-cache' : joinFields('private', String(own)))
   else if (own === undefined && policy.ttlMs !== undefined) add('cache-control', 'no-cache')
 }
 
-/** Whether a body will be kept compressed; then its answers vary by what clients accept, this one too. */
+/** Whether the body will be stored compressed. If so, adds `Vary: Accept-Encoding` to the reply and to the stored headers. */
 export function isCoded (reply: CacheReply, kept: Map<string, Fields[string]>, policy: RoutePolicy, bytes: number): boolean {
   if (policy.compression === 'identity' || bytes < fewestBytes) return false
   const { control } = controlOf(Object.fromEntries(kept))
@@ -75,7 +75,7 @@ export function isCoded (reply: CacheReply, kept: Map<string, Fields[string]>, p
   return true
 }
 
-/** Makes the pairs that an entry holds; several values of one field are joined, which they may be (RFC 9110 section 5.3), but for cookies. */
+/** Converts headers to the pairs of an entry. Several values of one header are joined (RFC 9110 section 5.3), except `Set-Cookie`. */
 export function fieldPairs (kept: ReadonlyMap<string, Fields[string]>): [string, string][] {
   const pairs: [string, string][] = []
   const add = (name: string, value: string) => pairs.push([name, /[\r\n]/.test(value) ? value.replaceAll(/[\r\n]/g, ' ') : value])
@@ -87,35 +87,35 @@ export function fieldPairs (kept: ReadonlyMap<string, Fields[string]>): [string,
   return pairs
 }
 
-/** The tags of an answer: those that its route chose, that were added while it was made, and its groups (RFC 9875). */
+/** The tags of a response: from the route, added by the handler, and its cache groups (RFC 9875). */
 export function tagsOf (chosen: readonly string[], added: readonly string[], kept: ReadonlyMap<string, Fields[string]>): readonly string[] {
   if (added.length === 0 && !kept.has('cache-groups')) return chosen
   return [...new Set([...chosen, ...added, ...parseGroups(kept.get('cache-groups')).filter((group) => group !== '' && !group.startsWith('='))])]
 }
 
-/** What was filled together shall not expire together: a route's own lifetime is cut by up to a tenth. */
+/** Shortens a route's `ttl` by up to 10 %, so that entries stored together do not expire together. */
 export function shortened (lifetime: Lifetime): Lifetime {
   return { ...lifetime, freshMs: Math.round(lifetime.freshMs * (1 - Math.random() / 10)) }
 }
 
-/** What a validation confirmed, with the fields that it brought (RFC 9111 sections 3.2 and 4.3.4); those that describe the body stay. */
+/** The stored headers, updated from a 304 or HEAD response (RFC 9111 sections 3.2 and 4.3.4). Headers that describe the body are not updated. */
 export function freshened (stale: Entry, kept: ReadonlyMap<string, Fields[string]>): Map<string, Fields[string]> {
   const fields = new Map<string, Fields[string]>()
   for (const [name, value] of stale.fields) {
     const before = fields.get(name)
     fields.set(name, before === undefined ? value : [before, value].flat().map(String))
   }
-  // What was confirmed is as old as its confirmation.
+  // A validated response is as old as its validation.
   fields.delete('date')
-  for (const [name, value] of kept) if (!ofTheBody.has(name)) fields.set(name, value)
+  for (const [name, value] of kept) if (!bodyHeaders.has(name)) fields.set(name, value)
   return fields
 }
 
-/** Whether fields of a HEAD's answer are of the answer that is stored: each validator that they name is its own, and the length (RFC 9111 section 4.3.5). */
-export function isSameAnswer (stored: Entry, told: ReadonlyMap<string, Fields[string]>): boolean {
-  const length = told.get('content-length')
+/** Whether a HEAD response describes the stored response: validators and length must match where present (RFC 9111 section 4.3.5). */
+export function matchesStored (stored: Entry, received: ReadonlyMap<string, Fields[string]>): boolean {
+  const length = received.get('content-length')
   const isAsLong = length === undefined || stored.coding !== 'identity' || Number(length) === stored.body.length
-  return isAsLong && ['etag', 'last-modified'].every((name) => told.get(name) === undefined || String(told.get(name)) === fieldOf(stored, name))
+  return isAsLong && ['etag', 'last-modified'].every((name) => received.get(name) === undefined || String(received.get(name)) === fieldOf(stored, name))
 }
 
-const ofTheBody = new Set(['content-encoding', 'content-length', 'content-md5', 'content-range', 'etag'])
+const bodyHeaders = new Set(['content-encoding', 'content-length', 'content-md5', 'content-range', 'etag'])

@@ -87,7 +87,7 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
     const { lockQueue, refreshes, stats } = this.#shared
     const work = async () => {
       if (!await this.#take(refresh.fill, name, lookup)) return refresh.fill.end('again')
-      stats.add('refresh')
+      stats.add('revalidate')
       await refreshes.send(asked, refresh)
       if (refresh.hasBegun) return
       this.#refusedUntil = performance.now() + ownMs

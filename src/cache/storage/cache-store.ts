@@ -15,18 +15,18 @@ import { TagVersions } from '../invalidation/tag-versions.ts'
 import type { MemoryGuard } from '../admission/memory-guard.ts'
 import { SequenceAtRequest } from '../invalidation/sequence-at-request.ts'
 
-const adopt = new Script({ url: new URL('../invalidation/raise-epoch.lua', import.meta.url), costMicroseconds: 8, read: Number })
-const begin = new Script({ url: new URL('./read-sequence.lua', import.meta.url), costMicroseconds: 8, read: Number })
+const raiseEpoch = new Script({ url: new URL('../invalidation/raise-epoch.lua', import.meta.url), costMicroseconds: 8, read: Number })
+const readSequence = new Script({ url: new URL('./read-sequence.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const purge = new Script({ url: new URL('../invalidation/purge.lua', import.meta.url), costMicroseconds: 20, read: Number })
 const remove = new Script({ url: new URL('../invalidation/remove-entry.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
 const store = new Script({ url: new URL('./store.lua', import.meta.url), costMicroseconds: 30, read: (reply) => reply === 1 })
 
-/** How Redis keeps answers: entries, the markers of their tags, and the sequence that orders fills and purges. */
+/** The cache in Redis: entries, tag versions, and the purge sequence that orders fills and purges. */
 export class CacheStore {
   readonly keys: Keys
-  /** Markers and sequence live this long beyond the last purge or store; one that is lost costs a miss, no more. */
+  /** Lifetime of tag versions and the purge sequence after the last purge or write. A lost key only causes misses. */
   readonly tagVersionTtlMs = 86_400_000
-  /** bytes that were kept since the start */
+  /** bytes written since the start */
   keptBytes = 0
   readonly #batch: Batch
   readonly #reader: VersionReader
@@ -34,13 +34,13 @@ export class CacheStore {
   readonly #server: () => ServerInfo | undefined
   readonly #memoryGuard: MemoryGuard | undefined
   readonly #epoch: ServerEpoch
-  /** by tag, '' for the sequence: when this process made their keys live longer */
-  readonly #lengthened = new TwoGenerationLru<string, { readonly at: number }>(1000)
+  /** by tag, '' for the sequence: when this process extended the key's lifetime */
+  readonly #extended = new TwoGenerationLru<string, { readonly at: number }>(1000)
   #sequenceAtRequest: SequenceAtRequest | undefined
 
   /**
-   * @param server what is known of it, which may only be once Redis was reached
-   * @param memoryGuard where memory is shared with what must not be evicted
+   * @param server facts about the connected server; undefined before the first connection
+   * @param memoryGuard limits memory use where Redis also holds sessions and rate limits
    */
   constructor (batch: Batch, keys: Keys, server: () => ServerInfo | undefined, memoryGuard?: MemoryGuard) {
     this.keys = keys
@@ -48,60 +48,60 @@ export class CacheStore {
     this.#cluster = new ClusterStore(batch, keys)
     this.#server = server
     this.#memoryGuard = memoryGuard
-    this.#epoch = new ServerEpoch({ batch, keys, runId: () => server()?.runId ?? '', raise: (key, how) => this.#adopt(key, how) })
+    this.#epoch = new ServerEpoch({ batch, keys, runId: () => server()?.runId ?? '', raise: (key, how) => this.#raiseEpoch(key, how) })
     const tagVersions = new TagVersions(batch, keys)
     this.#reader = {
       read: (key) => batch.enqueueGet(key),
       tick: () => batch.tick,
       tagVersion: (tag) => tagVersions.read(tag),
       epoch: () => this.#epoch.read(),
-      sinceOf: (reading) => this.#epoch.epochOf(reading),
+      sinceOf: (read) => this.#epoch.epochOf(read),
       asked: (name) => memoryGuard?.asked(name)
     }
   }
 
-  /** To be told of each server that is reached, before anything is asked of it. */
+  /** Call for each connected server, before the first operation. */
   reached (): void {
     this.#epoch.reached()
   }
 
-  /** Whether sequence, markers and entries lie in different slots. */
+  /** Redis is a Cluster: sequence, tag versions and entries are in different slots. */
   get isCluster (): boolean {
     return this.#server()?.isCluster === true
   }
 
-  /** The batch's, now: what was read before precedes what leaves with it. */
+  /** The batch's current tick. */
   get tick (): number {
     return this.#batch.tick
   }
 
-  /** Reads where the purge sequence stands with what leaves in this tick, and before all else of that; once for all who ask. */
+  /** Reads the purge sequence as the first operation of the current batch, once a tick. */
   sequenceAtRequest (): SequenceAtRequest {
     if (this.#sequenceAtRequest?.tick !== this.#batch.tick) this.#sequenceAtRequest = new SequenceAtRequest(this.#batch.tick, this.#batch.enqueueGet(this.keys.cacheSequence()))
     return this.#sequenceAtRequest
   }
 
-  /** Looks for an answer and at the markers of its tags, in one round trip, which leaves with this tick; see {@link Lookup} for the rest. */
+  /** Reads an entry and the versions of its tags in the current batch, one round trip. See {@link Lookup}. */
   look<Entry extends StoredMeta> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string): Lookup<Entry> {
     return new Lookup(name, tags, this.#reader, unpack, guess)
   }
 
   /**
-   * Reads where the purge sequence stands. Whoever fills asks before the handler runs: a purge that comes later is younger.
+   * Reads the purge sequence. Call before the handler runs: every later purge has a higher sequence.
    *
-   * @param unmarked tags whose markers were missing: set now, they show a purge in the meantime
-   * @param least what a look has seen of markers and epoch: a sequence below it was set back, and is raised
+   * @param tagsWithoutVersion tags whose version was missing: created now, so that a purge during the run is detected
+   * @param least highest tag version or epoch that the lookup read: a lower sequence was lost and is raised to it
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  async begin (unmarked: readonly string[], least = 0): Promise<number> {
+  async begin (tagsWithoutVersion: readonly string[], least = 0): Promise<number> {
     await this.ready()
-    const sequence = await this.#begin(unmarked, Number.isFinite(least) ? least : 0)
+    const sequence = await this.#readSequence(tagsWithoutVersion, Number.isFinite(least) ? least : 0)
     this.#epoch.notice(sequence)
     return sequence
   }
 
   /**
-   * Raises the global marker where it must be before anything is filled; else it asks nothing.
+   * Raises the server epoch if a fill requires it. Otherwise no Redis operation.
    *
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
@@ -109,51 +109,51 @@ export class CacheStore {
     if (!this.#epoch.isRaised) await this.#epoch.raise()
   }
 
-  /** Whether {@link ready} has nothing to do. */
+  /** Whether a fill may start without {@link ready}. */
   get isReady (): boolean {
     return this.#epoch.isRaised
   }
 
-  /** Notes a sequence that was read: no global marker that is raised later shall be lower. */
+  /** Records a sequence: an epoch raised later is higher. */
   notice (sequence: number): void {
     this.#epoch.notice(sequence)
   }
 
-  /** What the markers of tags say now of purges, hard or soft; of one that is not there, that nobody knows of any since a sequence. */
+  /** The sequence of the last purge of each tag, hard or soft; `sequence` for a tag without a version. */
   async tagVersions (tags: readonly string[], sequence: number): Promise<number[]> {
-    const readings = await Promise.all(tags.map((tag) => this.#reader.tagVersion(tag).settled()))
-    return readings.map(({ version, soft }) => Math.max(version ?? sequence, soft))
+    const reads = await Promise.all(tags.map((tag) => this.#reader.tagVersion(tag).settled()))
+    return reads.map(({ version, soft }) => Math.max(version ?? sequence, soft))
   }
 
-  /** Whether something of so many bytes may be stored, as memory stands; if so, it counts as stored. */
+  /** Whether memory admission allows a value of this size. An admitted value is charged to this process's budget. */
   admits (name: string, bytes: number): boolean {
     return this.#memoryGuard?.admit(name, bytes) ?? true
   }
 
-  async #begin (unmarked: readonly string[], least: number): Promise<number> {
+  async #readSequence (tagsWithoutVersion: readonly string[], least: number): Promise<number> {
     const name = this.keys.cacheSequence()
-    const read = unmarked.length === 0 ? await this.#batch.get(name) : null
+    const read = tagsWithoutVersion.length === 0 ? await this.#batch.get(name) : null
     if (read !== null && Number(read.toString('latin1')) >= least) return Number(read.toString('latin1'))
-    if (!this.isCluster) return await this.#batch.runScript(begin, [name, ...unmarked.map((tag) => this.keys.cacheTag(tag))], [this.tagVersionTtlMs, least])
-    const sequence = await this.#batch.runScript(begin, [name], [this.tagVersionTtlMs, least])
-    await this.#cluster.mark(unmarked, sequence, this.tagVersionTtlMs)
+    if (!this.isCluster) return await this.#batch.runScript(readSequence, [name, ...tagsWithoutVersion.map((tag) => this.keys.cacheTag(tag))], [this.tagVersionTtlMs, least])
+    const sequence = await this.#batch.runScript(readSequence, [name], [this.tagVersionTtlMs, least])
+    await this.#cluster.createVersions(tagsWithoutVersion, sequence, this.tagVersionTtlMs)
     return sequence
   }
 
   /**
-   * Keeps an answer under its key, unless one of its tags was purged while it was made. It leaves with the next tick, behind what requests ask.
+   * Stores an entry, unless one of its tags was purged during the fill. Sent with background priority in the next batch.
    *
-   * @param lock of the fill, which is given back
-   * @returns whether it was kept
+   * @param lock the fill lock, which is released
+   * @returns whether it was stored
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
-  write (name: string, kept: StoredMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
-    this.#epoch.notice(kept.sequence)
+  write (name: string, meta: StoredMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
+    this.#epoch.notice(meta.sequence)
     this.#epoch.renew(this.tagVersionTtlMs)
     this.#memoryGuard?.storing()
-    return this.#writeEntry(name, kept, packed, lifetimeMs, lock).then((isKept) => {
-      if (isKept) this.#count(name, Buffer.byteLength(packed), lifetimeMs)
-      return isKept
+    return this.#writeEntry(name, meta, packed, lifetimeMs, lock).then((isStored) => {
+      if (isStored) this.#count(name, Buffer.byteLength(packed), lifetimeMs)
+      return isStored
     })
   }
 
@@ -164,38 +164,38 @@ export class CacheStore {
 
   #writeEntry (name: string, { tags, sequence }: StoredMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
     const lifetime = Math.max(1, Math.ceil(lifetimeMs))
-    const longer = Math.max(this.tagVersionTtlMs, 2 * lifetime)
-    const place = [name, this.keys.cacheLock(name)]
-    const isDue = this.#isDue(tags, longer)
-    const args = [sequence, packed, lifetime, longer, lock?.token ?? '', lock?.entryPrefix ?? '', this.keys.cacheFilled(), isDue ? 1 : 0]
-    if (this.isCluster) return this.#cluster.mayKeep({ tags, sequence }, longer).then((mayKeep) => mayKeep && this.#batch.runScript(store, place, args, 'background'))
-    const stored = this.#batch.runScript(store, [...place, this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], args, 'background')
-    return isDue ? stored.then((isKept) => this.#noteLengthened(tags, isKept)) : stored
+    const versionTtlMs = Math.max(this.tagVersionTtlMs, 2 * lifetime)
+    const keys = [name, this.keys.cacheLock(name)]
+    const mustExtend = this.#mustExtend(tags, versionTtlMs)
+    const args = [sequence, packed, lifetime, versionTtlMs, lock?.token ?? '', lock?.entryPrefix ?? '', this.keys.cacheFilled(), mustExtend ? 1 : 0]
+    if (this.isCluster) return this.#cluster.mayStore({ tags, sequence }, versionTtlMs).then((mayStore) => mayStore && this.#batch.runScript(store, keys, args, 'background'))
+    const stored = this.#batch.runScript(store, [...keys, this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], args, 'background')
+    return mustExtend ? stored.then((isStored) => this.#noteExtended(tags, isStored)) : stored
   }
 
-  /** Whether sequence and markers must be made to live longer: this process has not done so lately, or what is kept outlives what a purge gives them. */
-  #isDue (tags: readonly string[], lifetimeMs: number): boolean {
+  /** Whether the write must extend sequence and tag versions: this process has not done so recently, or the entry outlives the default lifetime. */
+  #mustExtend (tags: readonly string[], lifetimeMs: number): boolean {
     const now = performance.now()
-    const isFresh = (key: string) => (this.#lengthened.get(key)?.at ?? -Infinity) > now - lifetimeMs / 24
-    return lifetimeMs > this.tagVersionTtlMs || !isFresh('') || !tags.every(isFresh)
+    const isRecent = (key: string) => (this.#extended.get(key)?.at ?? -Infinity) > now - lifetimeMs / 24
+    return lifetimeMs > this.tagVersionTtlMs || !isRecent('') || !tags.every(isRecent)
   }
 
-  #noteLengthened (tags: readonly string[], isKept: boolean): boolean {
+  #noteExtended (tags: readonly string[], isStored: boolean): boolean {
     const at = performance.now()
-    if (isKept) for (const key of ['', ...tags]) this.#lengthened.set(key, { at })
-    return isKept
+    if (isStored) for (const key of ['', ...tags]) this.#extended.set(key, { at })
+    return isStored
   }
 
   /**
-   * Removes an answer, unless another one has been stored under its key since.
+   * Removes an entry, unless another one was stored under its key since it was read.
    *
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have been removed
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the outcome is unknown
    */
   async remove (name: string, entry: Pick<Head, 'bornAt' | 'sequence'>): Promise<boolean> {
     return await this.#batch.runScript(remove, [name], [identityAt.first, identityAt.last, identityOf(entry)])
   }
 
-  /** Keeps something that is no answer and bears no tag, and drops what it stands in for. */
+  /** Stores a value without tags, such as a Vary record, and removes the keys that it replaces. */
   async keepPointer (name: string, value: string, lifetimeMs: number, dropped: readonly string[]): Promise<void> {
     const set = this.#batch.command('SET', [name, value, 'PX', Math.max(1, Math.ceil(lifetimeMs))], 'background')
     this.#memoryGuard?.kept(name, value.length, lifetimeMs)
@@ -203,9 +203,9 @@ export class CacheStore {
   }
 
   /**
-   * Drops whatever bears one of these tags, or makes it stale where that `isSoft`: filled, or being filled, before this was answered.
+   * Invalidates all entries with one of these tags that were filled, or whose fill started, before the purge. A soft purge makes them stale.
    *
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have happened, and may be tried again
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the outcome is unknown; a purge may be repeated
    */
   async purge (tags: readonly string[], { isSoft = false } = {}): Promise<void> {
     const keys = [this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))]
@@ -215,9 +215,9 @@ export class CacheStore {
     this.#epoch.notice(sequence)
   }
 
-  async #adopt (key: string, how: Raise): Promise<number> {
-    if (this.isCluster) return await this.#cluster.adopt(key, this.tagVersionTtlMs, how)
+  async #raiseEpoch (key: string, how: Raise): Promise<number> {
+    if (this.isCluster) return await this.#cluster.raiseEpoch(key, this.tagVersionTtlMs, how)
     const least = Number.isFinite(how.least) ? how.least : 1e300
-    return await this.#batch.runScript(adopt, [this.keys.cacheSequence(), key], [this.tagVersionTtlMs, how.seen, least])
+    return await this.#batch.runScript(raiseEpoch, [this.keys.cacheSequence(), key], [this.tagVersionTtlMs, how.seen, least])
   }
 }

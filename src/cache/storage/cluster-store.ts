@@ -5,14 +5,14 @@ import type { Raise } from '../invalidation/server-epoch.ts'
 import type { StoredMeta } from '../lookup/lookup.ts'
 
 const advance = new Script({ url: new URL('../invalidation/advance-sequence.lua', import.meta.url), costMicroseconds: 5, read: Number })
-/** A marker holds one number or two. */
+/** A tag version has one number or two. */
 const raise = new Script({ url: new URL('../invalidation/raise-version.lua', import.meta.url), costMicroseconds: 5, read: (reply) => Math.max(...String(reply).split(' ').map(Number)) })
 
 /**
- * The store's scripts, taken apart for a Cluster, where sequence, markers and entries lie in different slots.
+ * The store's scripts for a Cluster, where sequence, tag versions and entries are in different slots.
  *
- * What one script does at once elsewhere is here a row of steps, each of which may happen twice, in an order that is safe wherever it is cut:
- * an entry is only ever served when its markers, read with it, are not younger than its fill.
+ * Each script becomes several steps. Every step is idempotent, and the order is safe if the process stops after any of them:
+ * an entry is served only if the tag versions that were read with it are not higher than its sequence.
  */
 export class ClusterStore {
   readonly #batch: Batch
@@ -23,40 +23,40 @@ export class ClusterStore {
     this.#keys = keys
   }
 
-  /** Sets markers that are missing to the sequence that was read before: a purge since then has set them higher already, or will. */
-  async mark (tags: readonly string[], sequence: number, lifetimeMs: number): Promise<void> {
+  /** Creates missing tag versions with the sequence that was read before. A purge since then has set, or will set, a higher version. */
+  async createVersions (tags: readonly string[], sequence: number, lifetimeMs: number): Promise<void> {
     await Promise.all(tags.map((tag) => this.#batch.command('SET', [this.#keys.cacheTag(tag), sequence, 'PX', lifetimeMs, 'NX'])))
   }
 
-  /** Looks at sequence and markers before a value is kept, and keeps them longer; see `store.lua`, which does the rest in the value's slot. */
-  async mayKeep ({ tags, sequence }: StoredMeta, markerLifetimeMs: number): Promise<boolean> {
+  /** Checks sequence and tag versions before a write, and extends their lifetimes. `store.lua` does the rest in the entry's slot. */
+  async mayStore ({ tags, sequence }: StoredMeta, versionTtlMs: number): Promise<boolean> {
     const last = await this.#number(this.#keys.cacheSequence())
-    const missing = await this.#missingMarkers(tags, sequence)
+    const missing = await this.#tagsWithoutVersion(tags, sequence)
     if (missing === undefined) return false
     if (last === null || (missing.length > 0 && last > sequence)) {
-      // A marker was lost, and with it perhaps a purge of this very tag. The next fill shall find one.
-      if (last !== null) await this.mark(missing, last, markerLifetimeMs)
+      // A tag version was lost, perhaps with a purge of this tag. Create it for the next fill.
+      if (last !== null) await this.createVersions(missing, last, versionTtlMs)
       return false
     }
-    await this.mark(missing, sequence, markerLifetimeMs)
+    await this.createVersions(missing, sequence, versionTtlMs)
     const keys = [this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))]
-    await Promise.all(keys.map((key) => this.#batch.command('PEXPIRE', [key, markerLifetimeMs, 'GT'], 'background')))
+    await Promise.all(keys.map((key) => this.#batch.command('PEXPIRE', [key, versionTtlMs, 'GT'], 'background')))
     return true
   }
 
-  /** Drops whatever bears one of these tags, or makes it stale: done when every marker has been raised. */
+  /** Purges tags. Completes when every tag version has been raised. */
   async purge (tags: readonly string[], lifetimeMs: number, { isSoft, seen }: { isSoft: boolean, seen: number }): Promise<number> {
     const sequence = await this.#advance(lifetimeMs, seen)
-    const markers = await Promise.all(tags.map((tag) => this.#batch.runScript(raise, [this.#keys.cacheTag(tag)], [sequence, lifetimeMs, isSoft ? 1 : 0])))
-    // The sequence was set back: answers that were filled before it may be as young as the marker.
-    const highest = Math.max(...markers)
+    const versions = await Promise.all(tags.map((tag) => this.#batch.runScript(raise, [this.#keys.cacheTag(tag)], [sequence, lifetimeMs, isSoft ? 1 : 0])))
+    // The sequence was lost and restarted lower: repeat with a sequence above the highest tag version.
+    const highest = Math.max(...versions)
     return highest > sequence ? await this.purge(tags, lifetimeMs, { isSoft, seen: highest }) : sequence
   }
 
-  /** Raises the global marker; see `adopt.lua`. */
-  async adopt (key: string, lifetimeMs: number, { seen, least }: Raise): Promise<number> {
-    const marker = await this.#number(key)
-    if (marker !== null && marker >= least) return marker
+  /** Raises the server epoch; see `raise-epoch.lua`. */
+  async raiseEpoch (key: string, lifetimeMs: number, { seen, least }: Raise): Promise<number> {
+    const epoch = await this.#number(key)
+    if (epoch !== null && epoch >= least) return epoch
     const sequence = await this.#advance(lifetimeMs, seen)
     return await this.#batch.runScript(raise, [key], [sequence, lifetimeMs, 0])
   }
@@ -65,15 +65,15 @@ export class ClusterStore {
     return await this.#batch.runScript(advance, [this.#keys.cacheSequence()], [lifetimeMs, seen])
   }
 
-  /** @returns undefined when one of the tags was purged since */
-  async #missingMarkers (tags: readonly string[], sequence: number): Promise<string[] | undefined> {
-    const markers = await Promise.all(tags.map((tag) => this.#number(this.#keys.cacheTag(tag))))
-    return markers.some((marker) => marker !== null && marker > sequence) ? undefined : tags.filter((_tag, index) => markers[index] === null)
+  /** @returns undefined if one of the tags was purged since `sequence` */
+  async #tagsWithoutVersion (tags: readonly string[], sequence: number): Promise<string[] | undefined> {
+    const versions = await Promise.all(tags.map((tag) => this.#number(this.#keys.cacheTag(tag))))
+    return versions.some((version) => version !== null && version > sequence) ? undefined : tags.filter((_tag, index) => versions[index] === null)
   }
 
   async #number (key: string): Promise<number | null> {
     const text = await this.#batch.get(key, 'background')
-    // Of a marker, what was purged for good.
+    // Of a tag version, parseInt reads the first number: the last hard purge.
     return text === null ? null : Number.parseInt(text.toString('latin1'), 10)
   }
 }

@@ -2,40 +2,40 @@ import { isUtf8 } from 'node:buffer'
 import { crc32 } from 'node:zlib'
 import { TwoGenerationLru } from '../../shared/lru.ts'
 
-/** Codings that a stored body may have; a position is the number that is stored. */
+/** Codings of stored bodies. The index is stored in the entry: only append. */
 export const codings = ['identity', 'gzip', 'br'] as const
 
 /** A content coding of stored bodies. */
 export type Coding = typeof codings[number]
 
-/** How long an answer may be used. */
+/** How long a response may be used. */
 export interface Lifetime {
-  /** milliseconds since 1970: when the answer was made, its own `Age` taken off */
+  /** milliseconds since 1970: when the response was made, minus its `Age` */
   readonly bornAt: number
-  /** how long it is fresh, from then on */
+  /** freshness lifetime from `bornAt` */
   readonly freshMs: number
-  /** seconds after that in which it may be served while it is made anew (RFC 5861) */
+  /** stale-while-revalidate, seconds after `freshMs` (RFC 5861) */
   readonly staleWhileSeconds: number
-  /** seconds after that in which it may stand in for an error (RFC 5861) */
+  /** stale-if-error, seconds after `freshMs` (RFC 5861) */
   readonly staleErrorSeconds: number
-  /** never served stale, whoever asks for it (RFC 9111 section 4.2.4) */
+  /** never served stale, even if the request permits it (RFC 9111 section 4.2.4) */
   readonly mustRevalidate: boolean
 }
 
-/** What is kept of an answer beside its body. */
+/** Everything of an entry except its body. */
 export interface Head extends Lifetime {
   readonly status: number
-  /** the purge sequence that the fill read before the handler ran: older than a marker of one of `tags`, it is gone */
+  /** the purge sequence read before the handler ran; the entry is unusable if the version of one of `tags` is higher */
   readonly sequence: number
-  /** the whole key: two texts may have one hash, and only one of them may be answered with this */
+  /** the full cache key, compared at lookup because two keys may have the same hash */
   readonly key: string
   readonly tags: readonly string[]
   readonly coding: Coding
-  /** names in lower case, each once; several values of one are joined, except those of `set-cookie`, which stands as often as it came */
+  /** names in lower case, each once, with several values joined; only `set-cookie` is repeated */
   readonly fields: readonly (readonly [name: string, value: string])[]
 }
 
-/** One stored answer. */
+/** A stored response. */
 export interface Entry extends Head {
   readonly body: Buffer
 }
@@ -48,7 +48,7 @@ const fixedBytes = 48
 const checksumAt = 44
 const mustRevalidateFlag = 4
 
-/** Packs an answer into one string of bytes. */
+/** Encodes an entry. */
 export function encodeEntry (head: Head, body: Buffer): Buffer {
   const lines = [head.key, String(head.tags.length), ...head.tags.map((tag) => encodeURIComponent(tag.toWellFormed())), ...head.fields.flat()]
   const text = Buffer.from(lines.join('\n'), 'latin1')
@@ -69,10 +69,10 @@ export function encodeEntry (head: Head, body: Buffer): Buffer {
   return packed
 }
 
-/** Where the bytes stand that tell one fill of a key from the next: its sequence, and when the answer was made. */
+/** Offsets of the bytes that identify one fill of a key: `sequence` and `bornAt`. */
 export const identityAt = { first: 16, last: 31 } as const
 
-/** Those bytes of a packed answer. */
+/** The identity bytes of an encoded entry. */
 export function identityOf ({ sequence, bornAt }: Pick<Head, 'bornAt' | 'sequence'>): Buffer {
   const bytes = Buffer.allocUnsafe(16)
   bytes.writeDoubleLE(sequence, 0)
@@ -84,34 +84,34 @@ function checksumOf (packed: Buffer, textEnd: number): number {
   return crc32(packed.subarray(fixedBytes, textEnd), crc32(packed.subarray(0, checksumAt)))
 }
 
-/** Heads that were read before, by their bytes: a hot entry's head is checked and taken apart once. */
+/** Decoded heads by their bytes: the head of a hot entry is decoded once. */
 const decodedHeads = new TwoGenerationLru<string, Head>(1000)
 
-/** Up to this length an entry is remembered whole. */
-const mostWhole = 4096
-/** Small entries that were read before, by their keys: as long as Redis says the same bytes, they are taken apart once. */
+/** Bytes. Larger entries are not memoized with their body. */
+const maxMemoBytes = 4096
+/** Decoded small entries by key: reused while Redis returns the same bytes. */
 const decodedEntries = new TwoGenerationLru<string, { readonly packed: Buffer, readonly entry: Entry }>(1000)
-/** Of their bodies, those that text says too. */
+/** Bodies of memoized entries that are valid UTF-8, as strings. */
 const bodyStrings = new WeakMap<Buffer, string>()
 
-/** The text that says the same bytes as a body, where it was read before. */
+/** The memoized string of a body; undefined if there is none. */
 export function textOf (body: Buffer): string | undefined {
   return bodyStrings.get(body)
 }
 
 /**
- * Unpacks what was stored under a key.
+ * Decodes an entry.
  *
- * @returns undefined for what is not an entry of this key: another version, cut short, changed in its head, or another key with the same hash
+ * @returns undefined if the bytes are not an entry of this key: another format version, truncated, a corrupt head, or another key with the same hash
  */
 export function decodeEntry (packed: Buffer, key: string): Entry | undefined {
-  if (packed.length > mostWhole) return decode(packed, key)
-  const whole = decodedEntries.get(key)
-  return whole !== undefined && whole.packed.equals(packed) ? whole.entry : decodeWhole(packed, key)
+  if (packed.length > maxMemoBytes) return decode(packed, key)
+  const memo = decodedEntries.get(key)
+  return memo !== undefined && memo.packed.equals(packed) ? memo.entry : decodeAndMemoize(packed, key)
 }
 
-/** What came is a part of all that was read from the socket at once: kept is a copy. */
-function decodeWhole (packed: Buffer, key: string): Entry | undefined {
+/** Memoizes a copy: `packed` is a slice of the socket's read buffer, which it would keep alive. */
+function decodeAndMemoize (packed: Buffer, key: string): Entry | undefined {
   const copy = Buffer.from(packed)
   const entry = decode(copy, key)
   if (entry === undefined) return undefined
@@ -159,7 +159,7 @@ function pairs (lines: readonly string[], start: number): [string, string][] {
   return fields
 }
 
-/** One field of an entry, by its name in lower case. */
+/** A header of an entry. @param name in lower case */
 export function fieldOf ({ fields }: Pick<Head, 'fields'>, name: string): string | undefined {
   for (const field of fields) if (field[0] === name) return field[1]
   return undefined

@@ -1,7 +1,7 @@
 import type { Entry } from './entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
 
-/** What is stored for one URL, as an operator may see it: never the body, and no field that lets anybody in. */
+/** The stored response of one URL for an operator: without body and credentials. */
 export type EntryInspection =
   | { readonly found: 'uncached' | 'apart' | 'nothing' | 'unavailable', readonly route: string | null }
   | {
@@ -9,7 +9,7 @@ export type EntryInspection =
     readonly route: string
     readonly status: number
     readonly ageSeconds: number
-    /** below 0: stale for so long */
+    /** negative if stale */
     readonly freshSeconds: number
     readonly tags: readonly string[]
     readonly fields: readonly (readonly [name: string, value: string])[]

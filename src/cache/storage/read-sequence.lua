@@ -1,9 +1,9 @@
--- Tells where the purge sequence stands before a handler runs, and sets markers that are missing, so that a purge meanwhile is seen.
--- KEYS[1]   sequence    string, a number; begins at Redis's clock where there is none
--- KEYS[2…]  markers     strings, of tags whose markers were missing
+-- Reads the purge sequence before a handler runs, and creates missing tag versions, so that a purge during the run is detected.
+-- KEYS[1]   sequence    string, a number; created from Redis's TIME if missing
+-- KEYS[2…]  versions    strings, of tags whose version was missing
 -- ARGV[1]   lifetimeMs
--- ARGV[2]   least       a marker's sequence, or that of the epoch: one below it was set back, and is raised to it
--- returns   the sequence, as text: Lua's numbers would lose digits
+-- ARGV[2]   least       highest tag version or epoch known: a lower sequence was lost and is raised to it
+-- returns   the sequence, as text: a Lua number would lose digits
 local sequence = redis.call('GET', KEYS[1])
 local isLost = not sequence
 if isLost then sequence = string.format('%.0f', time[1] * 1000000 + time[2]) end

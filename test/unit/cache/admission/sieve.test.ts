@@ -8,7 +8,7 @@ function taken (sieve: Sieve, count: number, now = 0): string[] {
   return Array.from({ length: count }, () => sieve.take(now)?.name ?? '')
 }
 
-t.test('sieve takes the oldest first, and spares once what was asked for', async (t) => {
+t.test('sieve evicts the oldest key first, and spares a visited key once', async (t) => {
   const sieve = new Sieve(10)
   for (const name of ['a', 'b', 'c', 'd']) sieve.add(name, 1, later)
   sieve.asked('a')
@@ -17,7 +17,7 @@ t.test('sieve takes the oldest first, and spares once what was asked for', async
   t.same(taken(sieve, 5), ['b', 'd', 'a', 'c', ''])
 })
 
-t.test('sieve goes on where it stopped, so that what came meanwhile has its time', async (t) => {
+t.test('sieve continues from the position of its hand, so that new keys are spared for a round', async (t) => {
   const sieve = new Sieve(10)
   for (const name of ['a', 'b', 'c']) sieve.add(name, 1, later)
   sieve.asked('a')
@@ -28,7 +28,7 @@ t.test('sieve goes on where it stopped, so that what came meanwhile has its time
   t.same(taken(sieve, 3), ['c', 'd', 'a'])
 })
 
-t.test('sieve counts no bytes of what has ended, and knows a key by its last size', async (t) => {
+t.test('sieve counts no bytes of expired keys, and uses the last size of a key', async (t) => {
   const sieve = new Sieve(10)
   sieve.add('a', 100, 50)
   sieve.asked('a')
@@ -40,7 +40,7 @@ t.test('sieve counts no bytes of what has ended, and knows a key by its last siz
   t.equal(sieve.take(60), undefined)
 })
 
-t.test('sieve holds no more than it may, and gives each key once, whatever comes', async (t) => {
+t.test('sieve never exceeds its maximum, and evicts each key once, for any sequence of calls', async (t) => {
   const act = fc.record({ what: fc.constantFrom('add', 'asked', 'take'), name: fc.constantFrom(...'abcdefgh') })
 
   fc.assert(fc.property(fc.array(act, { maxLength: 200 }), (acts) => {

@@ -9,7 +9,7 @@ const minute = 60_000
 const day = 86_400_000
 const marker = 'api:cache:tag:a'
 
-t.test('store makes sequence and markers live longer than what is kept, and says so to Redis once in a while', async (t) => {
+t.test('store extends the lifetime of sequence and tag versions beyond that of entries, at most once per interval', async (t) => {
   const { url, client } = await startRedis(t)
   const pool = new PooledRedis(resolveRedisPolicy({ url }))
   t.after(() => pool.disconnect())
