@@ -16,7 +16,7 @@ interface JudgedHead {
  */
 export class PendingResponse {
   readonly #reply: CacheReply
-  readonly #policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>
+  readonly #policy: Pick<RoutePolicy, 'partition'>
   readonly #judged: JudgedHead
   readonly #refused: (reason: string) => void
   readonly #stopWatching: () => void
@@ -25,7 +25,7 @@ export class PendingResponse {
   #keep: (() => void) | undefined
 
   /** @param refused told why the answer may not be stored after all */
-  constructor (reply: CacheReply, policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>, refused: (reason: string) => void) {
+  constructor (reply: CacheReply, policy: Pick<RoutePolicy, 'partition'>, refused: (reason: string) => void) {
     this.#reply = reply
     this.#policy = policy
     this.#refused = refused
@@ -84,7 +84,7 @@ export class PendingResponse {
 
   #reasonAgainst (status: number, cookies: readonly string[]): string | undefined {
     if (status !== this.#judged.status) return 'status'
-    return this.#policy.keepCookies || cookies.every((cookie) => this.#judged.cookies.includes(cookie)) ? undefined : 'set-cookie'
+    return cookies.every((cookie) => this.#judged.cookies.includes(cookie)) ? undefined : 'set-cookie'
   }
 
   #controlAgainst (): string | undefined {

@@ -38,7 +38,6 @@ export class ResponseFinalizer {
   readonly #policy: RoutePolicy
   readonly #pattern: string
   readonly #shared: CacheRuntime
-  readonly #varyIndex: VaryIndex
   readonly #writer: EntryWriter
   readonly #warned = new Set<string>()
 
@@ -46,7 +45,6 @@ export class ResponseFinalizer {
     this.#policy = policy
     this.#pattern = pattern
     this.#shared = shared
-    this.#varyIndex = varyIndex
     this.#writer = new EntryWriter(policy, shared, varyIndex)
   }
 
@@ -78,7 +76,7 @@ export class ResponseFinalizer {
 
   async #invalidate ({ request, reply, run }: HandledResponse): Promise<undefined> {
     setCacheStatus(reply, run, { isStored: false, detail: run.detail })
-    const tags = invalidatedBy(request, reply, this.#shared.responseTtlRoutes.size > 0)
+    const tags = invalidatedBy(request, reply)
     if (tags.length > 0) await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'What an unsafe request changed may still be served from the cache'))
     return undefined
   }
@@ -87,7 +85,7 @@ export class ResponseFinalizer {
   #mergeNotModified (settled: HandledResponse, stale: Entry): unknown {
     const { reply, run } = settled
     const added = addedFields(run.before, settled.after)
-    const kept = freshened(stale, keptFields(added, settled.after, new Set(), this.#policy.keepCookies))
+    const kept = freshened(stale, keptFields(added, settled.after, new Set()))
     const judgement = cacheabilityOf(settled, this.#policy, stale.status, kept)
     for (const name of added.keys()) reply.removeHeader(name)
     reply.code(stale.status)
@@ -103,7 +101,7 @@ export class ResponseFinalizer {
     const isGood = refusal === undefined && judgement.isKept && run.sequence !== undefined
     const isStored = isGood && this.#writer.send(settled, entry, stale.body, false)
     if (!judgement.isKept) this.#replaceStored(settled, judgement.reason)
-    if (isGood) run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+    if (isGood) run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
     else this.#shared.lockQueue.abandon(run.fill, 'alone')
     setCacheStatus(reply, run, { isStored, detail: refusal ?? (judgement.isKept ? isGood && !isStored ? full : undefined : judgement.reason), forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, settled.receivedAt)))
@@ -115,7 +113,7 @@ export class ResponseFinalizer {
     const { after, run } = settled
     if (run.detail !== 'method' || this.#uncacheableReason(settled) !== undefined) return
     const added = addedFields(run.before, after)
-    const kept = freshened(stale, keptFields(added, after, new Set(), this.#policy.keepCookies))
+    const kept = freshened(stale, keptFields(added, after, new Set()))
     const judgement = cacheabilityOf(settled, this.#policy, stale.status, kept)
     if (!isSameAnswer(stale, added)) this.#writer.put(settled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
     else if (judgement.isKept) this.#writer.send(settled, { ...stale, ...judgement.lifetime, fields: fieldPairs(kept) }, stale.body, false)
@@ -145,7 +143,7 @@ export class ResponseFinalizer {
     // Its fields are in no list of headers any more.
     if (reply.raw.headersSent) return this.#notCacheable(settled, 'sent')
 
-    const kept = keptFields(added, settled.after, judgement.without, this.#policy.keepCookies)
+    const kept = keptFields(added, settled.after, judgement.without)
     const lifetime = this.#policy.ttlMs === undefined ? judgement.lifetime : shortened(judgement.lifetime)
     if (isStream(payload)) return this.#tee(settled, kept, lifetime, payload)
     if (payload instanceof ReadableStream) return this.#tee(settled, kept, lifetime, Readable.fromWeb(payload))
@@ -162,7 +160,7 @@ export class ResponseFinalizer {
     this.#await(settled).complete(() => {
       if (isStored) this.#writer.put(settled, entry, body, coded)
       else if (run.sequence !== outage) this.#shared.lockQueue.committed(run.fill, false)
-      run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+      run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
     })
     return left
   }
@@ -207,11 +205,10 @@ export class ResponseFinalizer {
     if (settled.run.stale !== undefined && isSuperseding(settled, reason, this.#policy)) this.#writer.remove(settled, settled.run.stale)
   }
 
-  /** Who waits for this answer has other fields or another query, and it is not theirs; a coding is chosen for each when it is served. */
-  #hasVariants ({ state: { key } }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>): boolean {
+  /** A waiting request may have other values of the headers in `Vary`, so the response is not shared with it. The content coding is chosen when the entry is sent. */
+  #hasVariants (kept: ReadonlyMap<string, Fields[string]>): boolean {
     if (this.#policy.ttlMs !== undefined) return false
-    const isSame = key?.search === undefined || this.#varyIndex.storageKeyOf(key, kept.get('no-vary-search')).name === key.name
-    return !isSame || parseVary(kept.get('vary')).length > 0
+    return parseVary(kept.get('vary')).length > 0
   }
 
   #tee (settled: HandledResponse, kept: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
@@ -237,6 +234,6 @@ export class ResponseFinalizer {
 
   #storeGathered (settled: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, entry: Entry, willCode: boolean): void {
     this.#writer.send(settled, entry, entry.body, willCode && entry.body.length >= fewestBytes)
-    settled.run.fill?.end(this.#hasVariants(settled, kept) ? 'alone' : entry)
+    settled.run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
   }
 }

@@ -13,16 +13,16 @@ import type { RoutePolicy } from '../options.ts'
 import { joinFields } from './send-entry.ts'
 
 /** Response fields that speak of one connection, or that each answer is given anew (RFC 9111 section 3.1). */
-const neverKept = new Set(['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'age'])
+const neverKept = new Set(['set-cookie', 'connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'age'])
 
 const nothing: ReadonlySet<string> = new Set()
 
 /** Of the fields that a handler added, those that may be kept. */
-export function keptFields (added: ReadonlyMap<string, Fields[string]>, { connection }: Fields, without: ReadonlySet<string>, keepCookies: boolean): Map<string, Fields[string]> {
+export function keptFields (added: ReadonlyMap<string, Fields[string]>, { connection }: Fields, without: ReadonlySet<string>): Map<string, Fields[string]> {
   const dropped = connection === undefined ? nothing : new Set(String(connection).toLowerCase().split(',').map((name) => name.trim()))
   const kept = new Map<string, Fields[string]>()
   for (const [name, value] of added) {
-    if (neverKept.has(name) || dropped.has(name) || without.has(name) || (name === 'set-cookie' && !keepCookies)) continue
+    if (neverKept.has(name) || dropped.has(name) || without.has(name)) continue
     kept.set(name, value)
   }
   return kept
@@ -75,13 +75,12 @@ export function isCoded (reply: CacheReply, kept: Map<string, Fields[string]>, p
   return true
 }
 
-/** Makes the pairs that an entry holds; several values of one field are joined, which they may be (RFC 9110 section 5.3), but for cookies. */
+/** Makes the pairs that an entry holds; several values of one field are joined (RFC 9110 section 5.3). */
 export function fieldPairs (kept: ReadonlyMap<string, Fields[string]>): [string, string][] {
   const pairs: [string, string][] = []
   const add = (name: string, value: string) => pairs.push([name, /[\r\n]/.test(value) ? value.replaceAll(/[\r\n]/g, ' ') : value])
   for (const [name, value] of kept) {
     if (!Array.isArray(value)) add(name, String(value))
-    else if (name === 'set-cookie') value.forEach((each: string) => add(name, each))
     else add(name, value.join(', '))
   }
   return pairs
