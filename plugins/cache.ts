@@ -30,43 +30,43 @@ export type { WrapOptions } from '../src/cache/memoize.ts'
 /** A request as a route's options see it. */
 export type CacheRequest = FastifyRequest<{ Params: Record<string, string>, Querystring: Record<string, string | string[] | undefined> }>
 
-/** What a route may say of its answers; `false`: not cached, `true`: as the stack and the scopes say. */
+/** The `cache` option of a route or scope. `false`: not cached. `true`: cached with the options of the outer scopes and the plugin. */
 export type CacheChoice = RouteCacheOptions<CacheRequest> | boolean
 
 /** What `fastify.cache` offers. */
 export interface Cache {
-  /** How often what has happened in this process since the start. */
+  /** Number of events by type since this process started. */
   readonly counts: Readonly<Record<CacheEvent, number>>
-  /** Bytes that this process has stored since the start. */
+  /** Bytes that this process has written to Redis since it started. */
   readonly storedBytes: number
-  /** How full Redis is, as this process saw it last: `tight` stores only what is asked for twice, `full` gives stored answers up. */
+  /** Redis memory usage at the last check. `tight`: only responses requested at least twice are stored. `full`: stored responses are evicted. */
   readonly memory: MemoryUsage
   /**
-   * Drops every answer and every wrapped value that bears one of these tags, also those that are being made now. It costs the same for one as for a million.
+   * Invalidates every response and every `wrap` value that has one of these tags, including those whose handler is running now. The cost does not depend on the number of entries.
    *
-   * With `{ soft: true }` behind the tags answers become stale instead, and may be served while they are made anew (`staleWhileRevalidate`), or in the place of an error (`staleIfError`).
+   * With `{ soft: true }` as the last argument, entries become stale instead. They may be served while they are revalidated (`staleWhileRevalidate`) or instead of an error (`staleIfError`).
    *
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may or may not have happened, and may be tried again
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the purge may or may not have been executed; it is safe to retry
    * @throws {OptionError} PRISM_ERR_OPTION
    */
   purge (...tags: string[]): Promise<void>
   purge (...tagsAndOptions: [...tags: string[], options: PurgeOptions]): Promise<void>
-  /** The same cache for any value that JSON can say. */
+  /** Caches the result of a function. The result must be serializable as JSON. */
   wrap: Memoizer['wrap']
-  /** Calls `listener` each time something happens, with how often it has. It must not throw. */
+  /** Calls `listener` on each event with the number of such events so far. The listener must not throw. */
   on (event: CacheEvent, listener: (count: number) => void): void
 }
 
 declare module './request-lifecycle.ts' {
   interface RouteDefaults {
-    /** answers of these routes are kept */
+    /** caches the responses of these routes */
     cache?: CacheChoice
   }
 }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** answers of this route are kept; adds to what its scopes say */
+    /** caches the responses of this route; merged with the options of its scopes */
     cache?: CacheChoice
   }
   interface FastifyInstance {
@@ -74,28 +74,28 @@ declare module 'fastify' {
     cache: Cache
   }
   interface FastifyReply {
-    /** This reply and the cache. */
+    /** Cache control for this reply. */
     readonly cache: {
-      /** Neither serves this request from the store nor keeps its answer; the reason, one word, stands in `Cache-Status`. */
+      /** Does not serve this request from the cache and does not store its response. `reason`, one word, is reported in `Cache-Status`. */
       bypass (reason: string): void
     }
-    /** Names this answer, so that `fastify.cache.purge` drops it; a tag that the route's options name costs one look-up less. */
+    /** Adds tags to this response for `fastify.cache.purge`. A tag from the route's options is cheaper: it is read in the same round trip as the entry. */
     tag (...tags: string[]): FastifyReply
   }
 }
 
 const requestState = Symbol('prism.cache')
-type RequestWithSession = CacheRequest & { [requestState]?: CacheRequestState | null }
-type CachePolicyHandler = CachedRoute<RequestWithSession> | InvalidatingRoute | undefined
+type RequestWithCacheState = CacheRequest & { [requestState]?: CacheRequestState | null }
+type CachePolicyHandler = CachedRoute<RequestWithCacheState> | InvalidatingRoute | undefined
 
 /**
- * Keeps the answers of routes that name `cache`, and serves them: after every guard, in place of the handler.
+ * Stores the responses of routes with a `cache` option and serves them in place of the handler, after all onRequest and preHandler hooks.
  *
- * @throws {OptionError} PRISM_ERR_OPTION, at registration or at a route's declaration.
+ * @throws {OptionError} PRISM_ERR_OPTION, at registration or when a route is declared.
  */
 export default fp<CacheOptions>(async (fastify, options) => {
   const policy = resolveCachePolicy(options)
-  const keepDecorators = claimDecorators(fastify, 'cache', { instance: ['cache'], reply: ['cache', 'tag'] })
+  const finishDecorators = claimDecorators(fastify, 'cache', { instance: ['cache'], reply: ['cache', 'tag'] })
   const stats = new CacheStats()
   const memoryGuard = memoryGuardFor(fastify, stats)
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, memoryGuard)
@@ -107,13 +107,13 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const prefetchedLocks = new PrefetchedLocks(locks, store)
   const memoizer = new Memoizer(store, lockQueue)
   const { internalRequestOf, resolvedFrom, send } = fastify.requestLifecycle
-  const shared = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), responseTtlRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return stats.all },
     get storedBytes () { return store.keptBytes },
     get memory () { return memoryGuard.usage },
-    purge: async (...given) => {
-      const { tags, isSoft } = readPurge(given)
+    purge: async (...args) => {
+      const { tags, isSoft } = readPurge(args)
       stats.add('purge')
       await store.purge(tags, { isSoft })
     },
@@ -130,48 +130,47 @@ export default fp<CacheOptions>(async (fastify, options) => {
   fastify.decorateRequest(requestState, null)
   fastify.decorateReply('cache', {
     getter (this: FastifyReply) {
-      return { bypass: (reason: string) => { requestStateOf(this.request as RequestWithSession).bypass = reason } }
+      return { bypass: (reason: string) => { requestStateOf(this.request as RequestWithCacheState).bypass = reason } }
     }
   })
   fastify.decorateReply('tag', function tag (this: FastifyReply, ...tags: string[]) {
-    const state = requestStateOf(this.request as RequestWithSession)
+    const state = requestStateOf(this.request as RequestWithCacheState)
     state.tags = [...state.tags, ...readTags(tags)]
     return this
   })
-  keepDecorators()
+  finishDecorators()
 
   const resolve = (choices: readonly unknown[], route?: RouteOptions): CachePolicyHandler => {
-    const chosen = resolveRoutePolicy<RequestWithSession>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
+    const routePolicy = resolveRoutePolicy<RequestWithCacheState>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
-    if (methods.some(isUnsafe)) shared.unsafeRoutes.add(route.url)
-    if (chosen === undefined || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(shared) : undefined
-    if (chosen.ttlMs === undefined) shared.responseTtlRoutes.add(route.url)
-    const cached = new CachedRoute(chosen, route.url, shared)
+    if (methods.some(isUnsafe)) runtime.unsafeRoutes.add(route.url)
+    if (routePolicy === undefined || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
+    const cached = new CachedRoute(routePolicy, route.url, runtime)
     wrapHandler(route, cached)
-    sealAnswers(route, cached)
+    addFinalHook(route, cached)
     return cached
   }
 
   fastify.requestLifecycle.join<CachePolicyHandler>({
     name: 'cache',
     resolve,
-    enqueueReads: (request: RequestWithSession, _reply, part) => {
+    enqueueReads: (request: RequestWithCacheState, _reply, part) => {
       if (!(part instanceof CachedRoute)) return
       const state = requestStateOf(request)
-      const mark = internalRequestOf(request)
-      if (mark instanceof BackgroundRefresh) state.refresh = mark
+      const internalRequest = internalRequestOf(request)
+      if (internalRequest instanceof BackgroundRefresh) state.refresh = internalRequest
       part.ask(request, state)
     },
-    beforeSend: (request: RequestWithSession, reply, part) => { if (part instanceof CachedRoute) part.close(requestStateOf(request), reply) },
-    onSend: (request: RequestWithSession, reply, payload, part) => part?.settle(request, reply, requestStateOf(request), payload)
+    beforeSend: (request: RequestWithCacheState, reply, part) => { if (part instanceof CachedRoute) part.close(requestStateOf(request), reply) },
+    onSend: (request: RequestWithCacheState, reply, payload, part) => part?.settle(request, reply, requestStateOf(request), payload)
   })
 }, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
 
-/** What this process may store, and may have to give up, where Redis's memory has a limit. */
+/** Limits what this process stores when Redis has a memory limit. */
 function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: CacheStats): MemoryGuard {
   const unlink = (names: readonly string[]) => {
-    // What could not be given up ends by itself.
+    // An entry that cannot be deleted expires by its TTL.
     const slots = pool.server?.isCluster === true ? names.map((name) => [name]) : [names]
     for (const each of slots) pool.batch.command('UNLINK', [...each], 'background').catch(() => {})
   }
@@ -188,19 +187,19 @@ function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: Cache
   })
 }
 
-function requestStateOf (request: RequestWithSession): CacheRequestState {
+function requestStateOf (request: RequestWithCacheState): CacheRequestState {
   request[requestState] ??= new CacheRequestState()
   return request[requestState]
 }
 
-function wrapHandler (route: RouteOptions, cached: CachedRoute<RequestWithSession>): void {
+function wrapHandler (route: RouteOptions, cached: CachedRoute<RequestWithCacheState>): void {
   const { handler } = route
-  route.handler = function answer (this: FastifyInstance, request: RequestWithSession, reply: FastifyReply) {
+  route.handler = function cachedHandler (this: FastifyInstance, request: RequestWithCacheState, reply: FastifyReply) {
     return cached.answer(request, reply, requestStateOf(request), () => handler.call(this, request, reply))
   } as typeof handler
 }
 
-/** Whether a route's resolved session choice refuses requests that are not signed in. Undefined where no sessions are registered. */
+/** Whether a route's resolved session policy rejects requests that are not signed in. `session` is undefined when the session plugin is not registered. */
 function isRequired (session: unknown): boolean {
   return (session as { readonly use?: unknown } | undefined)?.use === 'required'
 }
@@ -210,11 +209,11 @@ function querySchemaOf (route: RouteOptions | undefined): unknown {
   return schema?.querystring ?? schema?.query
 }
 
-/** Hooks of the route itself run after those of its scopes, also of such as are registered later. */
-function sealAnswers (route: RouteOptions, cached: CachedRoute<RequestWithSession>): void {
-  const seal: onSendHookHandler = (request, reply, payload, done) => {
-    cached.seal(reply, requestStateOf(request as RequestWithSession))
+/** Route-level hooks run after the hooks of the scopes, including those registered later. */
+function addFinalHook (route: RouteOptions, cached: CachedRoute<RequestWithCacheState>): void {
+  const onSend: onSendHookHandler = (request, reply, payload, done) => {
+    cached.seal(reply, requestStateOf(request as RequestWithCacheState))
     done(null, payload)
   }
-  route.onSend = [...[route.onSend ?? []].flat(), seal]
+  route.onSend = [...[route.onSend ?? []].flat(), onSend]
 }

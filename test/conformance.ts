@@ -23,7 +23,7 @@ try {
 async function main (): Promise<number> {
   const suite = await bringConformanceSuite()
   const sections = suite.tests.map((section) => ({ ...section, tests: section.tests.filter(({ id }) => chosen.length === 0 || chosen.includes(id)).map((test) => chosen.length === 0 ? test : { ...test, dump: true }) }))
-  const proxy = await cachingProxy(owner, { origin: await suite.startOrigin(owner), route: { keepCookies: true }, debug: true })
+  const proxy = await cachingProxy(owner, { origin: await suite.startOrigin(owner), debug: true })
   const results = await suite.run(sections, await proxy.listen({ port: 0, host: '127.0.0.1' }))
 
   let unexpected = 0

@@ -22,15 +22,15 @@ import { ResponseFinalizer } from './response/response-finalizer.ts'
 import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
 import type { Front, Miss, Run, HandlerContext } from './handler-context.ts'
-import { searchTag, uriTag } from './invalidation/uri-tag.ts'
+import { uriTag } from './invalidation/uri-tag.ts'
 import { VaryIndex } from './lookup/vary-index.ts'
 import type { CacheRequestState } from './request-state.ts'
 
-/** One route whose answers are kept: looks, serves, runs the handler when it must, and keeps what may be kept. */
+/** One cached route: lookup, serving of stored entries, handler runs and storing of responses. */
 export class CachedRoute<Request extends CacheRequest> {
   readonly policy: RoutePolicy<Request>
   readonly #pattern: string
-  readonly #shared: CacheRuntime
+  readonly #runtime: CacheRuntime
   readonly #keys: CacheKeyBuilder
   readonly #varyIndex: VaryIndex
   readonly #finalizer: ResponseFinalizer
@@ -38,25 +38,25 @@ export class CachedRoute<Request extends CacheRequest> {
   readonly #runner: HandlerRunner<Request>
   readonly #tagFunctions: TagFunctions<Request>
 
-  constructor (policy: RoutePolicy<Request>, pattern: string, shared: CacheRuntime) {
+  constructor (policy: RoutePolicy<Request>, pattern: string, runtime: CacheRuntime) {
     this.policy = policy
     this.#pattern = pattern
-    this.#shared = shared
-    this.#keys = new CacheKeyBuilder(policy, shared.store.keys.cacheEntry('GET', pattern))
-    this.#varyIndex = new VaryIndex(this.#keys, shared.store)
-    this.#tagFunctions = new TagFunctions(policy.tagsOf, (err) => shared.warn({ route: pattern, err }, 'A response is not cached, for the tags function of its route has failed'))
-    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, shared, this.#varyIndex)
+    this.#runtime = runtime
+    this.#keys = new CacheKeyBuilder(policy, runtime.store.keys.cacheEntry('GET', pattern))
+    this.#varyIndex = new VaryIndex(this.#keys, runtime.store)
+    this.#tagFunctions = new TagFunctions(policy.tagsOf, (err) => runtime.warn({ route: pattern, err }, 'Response not cached: the tags function of the route failed'))
+    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, this.#varyIndex)
     const front: Front<Request> = {
       serve: (context, entry, status) => this.#serve(context, entry, status),
       forward: (context, reason, detail) => this.#forward(context, reason, detail),
       look: ({ request, state }) => this.#look(request, state, state.partition ?? ''),
       isHostKeyed: (request) => this.#hostOf(request) !== ''
     }
-    this.#runner = new HandlerRunner(policy, shared, front)
-    this.#missResolver = new MissResolver(policy, shared, front, this.#runner)
+    this.#runner = new HandlerRunner(policy, runtime, front)
+    this.#missResolver = new MissResolver(policy, runtime, front, this.#runner)
   }
 
-  /** Looks into the store; what it asks leaves with this tick. What a function partitions by is only known once the guards have run. */
+  /** Starts the lookup in the batch of the current tick. With a partition function, the lookup starts in `answer`, after all hooks have run. */
   ask (request: Request, state: CacheRequestState): void {
     state.url = request.raw.url ?? ''
     if (this.policy.trackInputs) state.inputs = snapshotInputs(request)
@@ -65,41 +65,41 @@ export class CachedRoute<Request extends CacheRequest> {
       state.key = this.#keyOf(request, '')
       return
     }
-    state.sequenceAtRequest = this.#shared.store.sequenceAtRequest()
+    state.sequenceAtRequest = this.#runtime.store.sequenceAtRequest()
     state.named = this.#tagFunctions.tryAt(request)
     if (typeof this.policy.partition === 'function' || state.named === undefined) return
     if (this.policy.partition === undefined) {
-      this.#lookAhead(request, state, '')
+      this.#startLookup(request, state, '')
       return
     }
-    const claimed = claimOf(request, this.policy.partition)
-    if (claimed !== undefined) this.#lookAhead(request, state, `${this.policy.partition}:${encodeText(claimed)}`)
+    const identity = unverifiedIdentity(request, this.policy.partition)
+    if (identity !== undefined) this.#startLookup(request, state, `${this.policy.partition}:${encodeText(identity)}`)
   }
 
-  /** Answers from the store, or runs the handler; what it returns, the route's handler returns. */
+  /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
   answer (request: Request, reply: CacheReply, state: CacheRequestState, run: Run): unknown {
-    const turn = { request, reply, state, run }
-    const bypass = this.#bypassOf(turn)
-    if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(turn, state.refresh)
-    if (bypass !== undefined) return this.#forward(turn, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
+    const context = { request, reply, state, run }
+    const bypass = this.#bypassOf(context)
+    if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(context, state.refresh)
+    if (bypass !== undefined) return this.#forward(context, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
     if (this.policy.partition !== undefined) {
       const partition = this.#partitionOf(request)
-      if (partition === undefined) return this.#forward(turn, 'bypass', 'partition')
-      // What was looked for ahead was the cookie's claim; what counts is who it turned out to be.
+      if (partition === undefined) return this.#forward(context, 'bypass', 'partition')
+      // The early lookup used the identity in the unverified cookie. Use the verified session's identity now.
       if (partition !== state.partition) {
-        if (state.sequenceAtRequest?.hasFailed === true) return this.#unasked(turn, partition)
-        this.#lookAhead(request, state, partition)
+        if (state.sequenceAtRequest?.hasFailed === true) return this.#serveWithoutLookup(context, partition)
+        this.#startLookup(request, state, partition)
       }
     }
-    // The tags were not known before the guards had run.
-    if (state.lookup === undefined && state.sequenceAtRequest?.hasFailed === true) return this.#unasked(turn, state.partition ?? '')
-    if (state.lookup === undefined && state.sequenceAtRequest !== undefined && !this.#tagFunctions.isEmpty) this.#lookAhead(request, state, state.partition ?? '')
+    // The tags functions could not be evaluated before all hooks had run.
+    if (state.lookup === undefined && state.sequenceAtRequest?.hasFailed === true) return this.#serveWithoutLookup(context, state.partition ?? '')
+    if (state.lookup === undefined && state.sequenceAtRequest !== undefined && !this.#tagFunctions.isEmpty) this.#startLookup(request, state, state.partition ?? '')
     const { lookup } = state
-    if (lookup === undefined) return this.#forward(turn, 'bypass', 'no-lookup')
-    return lookup.found === undefined ? lookup.settled().then((found) => orReply(reply, this.#decide(turn, lookup, found))) : this.#decide(turn, lookup, lookup.found)
+    if (lookup === undefined) return this.#forward(context, 'bypass', 'no-lookup')
+    return lookup.found === undefined ? lookup.settled().then((found) => orReply(reply, this.#decide(context, lookup, found))) : this.#decide(context, lookup, lookup.found)
   }
 
-  /** The handler's answer is complete: what comes after it in the reply is not the handler's. */
+  /** The handler has finished: headers that are set later are not part of its response. */
   close (state: CacheRequestState, reply: CacheReply): void {
     const { run } = state
     if (run === undefined || run.after !== undefined) return
@@ -107,47 +107,46 @@ export class CachedRoute<Request extends CacheRequest> {
     run.after = reply.getHeaders()
   }
 
-  /** Judges what the handler answered, and keeps it where it may. */
+  /** Decides whether the response is stored and starts the write. */
   settle (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
-    this.#leave(state)
-    const settled = state.run === undefined ? undefined : this.#finalizer.finalize(request, reply, state, payload, this.#tagsToKeep(request, state))
+    this.#releasePrefetchedLock(state)
+    const settled = state.run === undefined ? undefined : this.#finalizer.finalize(request, reply, state, payload, this.#tagsToStore(request, state))
     if (state.run !== undefined) this.#runner.ended(state.run)
     else if (state.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: state.bypass ?? 'not-reached' }))
-    // The hook behind all others is not called for an answer that was left to the handler of unknown paths.
-    if (state.isServed !== true && state.run?.pending === undefined && !this.policy.keepCookies && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
+    // The final onSend hook is not called after `reply.callNotFound()`.
+    if (state.isServed !== true && state.run?.pending === undefined && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
     return state.isServed === true && settled === undefined ? asText(payload) : settled
   }
 
   /**
-   * Looks at an answer once all hooks have run, whoever they belong to. One that bears a cookie is one client's: no other cache on the way may hand it
-   * to the next one. Where something has put itself before `writeHead`, it may still add one.
+   * Reviews the response after all hooks. A response with `Set-Cookie` belongs to one client, so it is marked private for downstream caches.
+   * If `writeHead` has been patched, a cookie may still be added, so the response is marked private as well.
    */
   seal (reply: CacheReply, state: CacheRequestState): void {
     const { run } = state
     run?.pending?.review()
-    if (this.policy.keepCookies) return
     if (reply.getHeader('set-cookie') !== undefined || isHeadPatched(reply.raw)) makePrivate(reply)
   }
 
-  /** What a request would find here, fresh or not, for operators; undefined where each visitor has answers of their own, which are nobody else's business. */
+  /** The entry that a request would find, fresh or stale, for inspection; undefined for partitioned routes, whose entries are private. */
   async peek (request: Request): Promise<Found<Entry> | undefined> {
     if (this.policy.partition !== undefined) return undefined
     const key = this.#keyOf(request, '')
-    return await this.#shared.store.look(key.name, [], (packed) => this.#varyIndex.unpack(packed, key, request, () => {})).settled()
+    return await this.#runtime.store.look(key.name, [], (packed) => this.#varyIndex.unpack(packed, key, request, () => {})).settled()
   }
 
-  /** Looks, and asks for the key's lock along with that: where nothing is found, the handler need not wait. */
-  #lookAhead (request: Request, state: CacheRequestState, partition: string): void {
-    this.#leave(state)
+  /** Starts the lookup and, in the same batch, requests the key's lock, so that a miss does not need another round trip. */
+  #startLookup (request: Request, state: CacheRequestState, partition: string): void {
+    this.#releasePrefetchedLock(state)
     const lookup = this.#look(request, state, partition)
-    const { singleFlight, prefetchedLocks } = this.#shared
+    const { singleFlight, prefetchedLocks } = this.#runtime
     const mayFill = request.method === 'GET' && !lookup.isGuessed && !singleFlight.has(lookup.name) && !(this.policy.honorRequestCacheControl && forbidsFill(request))
     state.prefetchedLock = mayFill ? prefetchedLocks.begin(lookup.name, lookup.tags, this.#pattern) : undefined
   }
 
-  /** A request that did not fill holds nobody up. */
-  #leave ({ prefetchedLock }: CacheRequestState): void {
-    if (prefetchedLock !== undefined) this.#shared.prefetchedLocks.release(prefetchedLock)
+  /** Releases the prefetched lock if this request has not used it. */
+  #releasePrefetchedLock ({ prefetchedLock }: CacheRequestState): void {
+    if (prefetchedLock !== undefined) this.#runtime.prefetchedLocks.release(prefetchedLock)
   }
 
   #look (request: Request, state: CacheRequestState, partition: string): Lookup<Entry> {
@@ -155,7 +154,7 @@ export class CachedRoute<Request extends CacheRequest> {
     state.key = key
     state.partition = partition
     const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, (varyRecord) => { state.varyRecord = varyRecord })
-    const lookup = this.#shared.store.look(key.name, this.#tagsOf(request, state), unpack, this.#varyIndex.predictVariant(key, request))
+    const lookup = this.#runtime.store.look(key.name, this.#tagsOf(request, state), unpack, this.#varyIndex.predictVariant(key, request))
     state.lookup = lookup
     return lookup
   }
@@ -169,17 +168,17 @@ export class CachedRoute<Request extends CacheRequest> {
     return this.policy.hosts?.has(request.host) === true ? request.host : ''
   }
 
-  #tagsOf (request: Request, { key, named }: CacheRequestState): readonly string[] {
+  #tagsOf (request: Request, { named }: CacheRequestState): readonly string[] {
     const { tags, tagsOf, ttlMs } = this.policy
-    const isWritten = ttlMs === undefined || this.#shared.unsafeRoutes.has(this.#pattern)
+    const isWritten = ttlMs === undefined || this.#runtime.unsafeRoutes.has(this.#pattern)
     if (tagsOf.length === 0 && !isWritten) return tags
     const url = request.raw.url ?? ''
-    const uri = !isWritten ? [] : [key?.search === undefined ? uriTag(request, url) : searchTag(request, url)]
+    const uri = isWritten ? [uriTag(request, url)] : []
     return [...new Set([...tags, ...named ?? [], ...uri])]
   }
 
-  /** Those of the request as the handler has left it. */
-  #tagsToKeep (request: Request, state: CacheRequestState): readonly string[] {
+  /** The tags of the request after the handler has run. */
+  #tagsToStore (request: Request, state: CacheRequestState): readonly string[] {
     if (this.#tagFunctions.isEmpty) return this.#tagsOf(request, state)
     if ((state.named = this.#tagFunctions.tryAt(request)) === undefined) state.bypass ??= 'tags'
     return this.#tagsOf(request, state)
@@ -208,8 +207,8 @@ export class CachedRoute<Request extends CacheRequest> {
 
   #decide (context: HandlerContext<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
     const wanted = this.policy.honorRequestCacheControl ? wantedBy(context.request) : undefined
-    if (found.outcome === 'unavailable') return this.#alone(context, lookup, wanted)
-    this.#remember(context.state, found)
+    if (found.outcome === 'unavailable') return this.#resolveWithoutRedis(context, lookup, wanted)
+    this.#recordOutcome(context.state, found)
     if (found.outcome === 'none') return this.#miss(context, { lookup, wanted, reason: lookup.hasVariants ? 'vary-miss' : 'miss' })
     const { entry } = found
     if (reuseDecision(entry, wanted, Date.now()) !== 'validate') {
@@ -219,9 +218,9 @@ export class CachedRoute<Request extends CacheRequest> {
     return this.#miss(context, { lookup, wanted, stale: entry, reason: freshLeftMs(entry, Date.now()) > 0 ? 'request' : 'stale' })
   }
 
-  /** What was found will be found again, as a rule. */
-  #remember ({ key, prefetchedLock }: CacheRequestState, { outcome }: Found<Entry>): void {
-    const { prefetchedLocks } = this.#shared
+  /** Records hit or miss: a lock is prefetched only if a miss is expected. */
+  #recordOutcome ({ key, prefetchedLock }: CacheRequestState, { outcome }: Found<Entry>): void {
+    const { prefetchedLocks } = this.#runtime
     if (outcome === 'none') prefetchedLocks.noteMiss(key?.name ?? '')
     else if (prefetchedLock !== undefined) prefetchedLocks.noteHit(prefetchedLock.name)
   }
@@ -229,21 +228,21 @@ export class CachedRoute<Request extends CacheRequest> {
   #serve (context: HandlerContext<Request>, entry: Entry, status: CacheStatus): unknown {
     const { request, reply, state } = context
     state.isServed = true
-    this.#shared.stats.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
-    const otherwise = () => this.#forward(context, 'bypass', 'corrupt')
-    return sendEntry(request, reply, entry, { browser: this.policy.browser, status, otherwise })
+    this.#runtime.stats.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
+    const fallback = () => this.#forward(context, 'bypass', 'corrupt')
+    return sendEntry(request, reply, entry, { browser: this.policy.browser, status, otherwise: fallback })
   }
 
-  /** Redis has failed for this request before: to ask again would cost it the same wait again. */
-  #unasked (context: HandlerContext<Request>, partition: string): unknown {
+  /** Redis has already failed for this request: skip the lookup, because it would wait for the same timeout again. */
+  #serveWithoutLookup (context: HandlerContext<Request>, partition: string): unknown {
     const { request, state } = context
-    this.#leave(state)
+    this.#releasePrefetchedLock(state)
     state.key = this.#keyOf(request, partition)
     state.partition = partition
-    return this.#alone(context, { minSequence: undefined }, this.policy.honorRequestCacheControl ? wantedBy(request) : undefined)
+    return this.#resolveWithoutRedis(context, { minSequence: undefined }, this.policy.honorRequestCacheControl ? wantedBy(request) : undefined)
   }
 
-  #alone (context: HandlerContext<Request>, lookup: Pick<Lookup<Entry>, 'minSequence'>, wanted: CacheControl | undefined): unknown {
+  #resolveWithoutRedis (context: HandlerContext<Request>, lookup: Pick<Lookup<Entry>, 'minSequence'>, wanted: CacheControl | undefined): unknown {
     if (wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
     return this.#missResolver.alone(context, lookup)
   }
@@ -255,14 +254,14 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   #forward ({ reply, state, run }: HandlerContext<Request>, reason: Forwarded, detail: string): unknown {
-    if (reason === 'bypass') this.#shared.stats.add('bypass')
+    if (reason === 'bypass') this.#runtime.stats.add('bypass')
     state.run = { reason, detail: detail === '' ? undefined : detail, askedAt: Date.now(), before: reply.getHeaders() }
     return run()
   }
 }
 
-/** Who the cookie says it is, before the session was read. */
-function claimOf (request: unknown, by: 'user' | 'session'): string | undefined {
+/** The identity in the cookie, before the session has been verified. */
+function unverifiedIdentity (request: unknown, by: 'user' | 'session'): string | undefined {
   const claim = (request as { visitor?: { claim?: { userId?: string, id?: string } } }).visitor?.claim
   return by === 'user' ? claim?.userId : claim?.id
 }

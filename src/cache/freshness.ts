@@ -5,15 +5,15 @@ import { parseHttpDate } from '../http/date.ts'
 import { parseTargeted } from '../http/cdn-cache-control.ts'
 import type { Lifetime } from './storage/entry-codec.ts'
 
-/** Field values as replies bear them, names in lower case. */
+/** Response headers, names in lower case. */
 export type Fields = Readonly<Record<string, number | string | readonly string[] | undefined>>
 
-/** Statuses that may be kept without explicit freshness, RFC 9110 section 15.1; 206 is not among them, for parts are not kept. */
+/** Statuses that are heuristically cacheable (RFC 9110 section 15.1). 206 is left out, because partial responses are not stored. */
 const heuristicStatuses = new Set([200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501])
 
 const longestHeuristicMs = 86_400_000
 
-/** The directives that hold for this cache: targeted ones stand in for all others (RFC 9213 section 2.2). */
+/** The directives that apply to this cache: a targeted field replaces all others (RFC 9213 section 2.2). */
 export function controlOf (fields: Fields): { control: CacheControl, isTargeted: boolean } {
   const field = fields['cdn-cache-control']
   const targeted = field === undefined ? undefined : parseTargeted(field)
@@ -21,18 +21,18 @@ export function controlOf (fields: Fields): { control: CacheControl, isTargeted:
   return { control: parseCacheControl(fields['cache-control'] as string | string[] | undefined), isTargeted: false }
 }
 
-/** Seconds of explicit freshness (RFC 9111 section 4.2.1), a shared cache's own directive first; undefined where there is none. */
+/** Seconds of explicit freshness (RFC 9111 section 4.2.1), with `s-maxage` first; undefined if there is none. */
 export function explicitSeconds ({ control, isTargeted }: ReturnType<typeof controlOf>, fields: Fields, receivedAt: number): number | undefined {
   if (control.sMaxage !== undefined) return control.sMaxage
   if (control.maxAge !== undefined) return control.maxAge
   if (isTargeted || fields.expires === undefined) return undefined
-  // RFC 9111 section 5.3: what is no date lies in the past, "0" above all; several are as good as none that can be read.
+  // RFC 9111 section 5.3: an invalid date, in particular "0", is in the past. Several values count as invalid.
   const expires = typeof fields.expires === 'object' ? undefined : parseHttpDate(fields.expires, receivedAt)
   const date = parseHttpDate(fields.date, receivedAt) ?? receivedAt
   return expires === undefined ? 0 : Math.max(0, (expires - date) / 1000)
 }
 
-/** A tenth of the time since the last change, where the response says nothing else (RFC 9111 section 4.2.2). */
+/** Heuristic freshness: a tenth of the time since `Last-Modified` (RFC 9111 section 4.2.2). */
 export function heuristicMs (status: number, control: CacheControl, fields: Fields, receivedAt: number): number {
   if (!heuristicStatuses.has(status) && !control.public) return 0
   const modified = parseHttpDate(fields['last-modified'], receivedAt)
@@ -40,15 +40,16 @@ export function heuristicMs (status: number, control: CacheControl, fields: Fiel
   return modified === undefined ? 0 : Math.min(Math.max(0, (date - modified) / 10), longestHeuristicMs)
 }
 
-/** Whether a status may be kept without being told so. */
+/** Whether a status is heuristically cacheable. */
 export function isHeuristic (status: number): boolean {
   return heuristicStatuses.has(status)
 }
 
 /**
- * When an answer was made, as its own fields and clocks tell (RFC 9111 section 4.2.3).
+ * When a response was generated, from its headers and the local clock (RFC 9111 section 4.2.3).
  *
- * @param askedAt when the handler began, receivedAt when it had answered: milliseconds since 1970
+ * @param askedAt when the handler started, in milliseconds since 1970
+ * @param receivedAt when it had finished
  */
 export function bornAt (fields: Fields, askedAt: number, receivedAt: number): number {
   const date = parseHttpDate(fields.date, receivedAt) ?? receivedAt
@@ -63,12 +64,12 @@ export function freshLeftMs (lifetime: Lifetime, now: number): number {
   return lifetime.bornAt + lifetime.freshMs - now
 }
 
-/** Whole seconds since an answer was made. */
+/** Current age in whole seconds. */
 export function ageSeconds (lifetime: Lifetime, now: number): number {
   return Math.max(0, Math.floor((now - lifetime.bornAt) / 1000))
 }
 
-/** How long Redis keeps it: while it is fresh, and in its stale windows; an answer that can be validated, a while longer. */
+/** TTL in Redis: freshness plus the stale windows; at least 10 minutes of staleness if the entry has a validator. */
 export function keptMs (lifetime: Lifetime, canValidate: boolean, now: number): number {
   const stale = Math.max(lifetime.staleWhileSeconds, lifetime.staleErrorSeconds) * 1000
   return freshLeftMs(lifetime, now) + Math.max(stale, canValidate ? longestValidatedMs : 0)

@@ -5,10 +5,10 @@ import type { Lookup } from './lookup/lookup.ts'
 import type { CacheReply } from './http-message.ts'
 import type { CacheRequestState } from './request-state.ts'
 
-/** Runs the route's own handler. */
+/** Calls the route's original handler. */
 export type Run = () => unknown
 
-/** One request at its handler. */
+/** One request that has reached the route's handler. */
 export interface HandlerContext<Request> {
   readonly request: Request
   readonly reply: CacheReply
@@ -16,29 +16,29 @@ export interface HandlerContext<Request> {
   readonly run: Run
 }
 
-/** Why nothing can be served. */
+/** Result of a lookup that found nothing that may be served. */
 export interface Miss {
   readonly lookup: Lookup<Entry>
   readonly reason: Forwarded
   readonly wanted: CacheControl | undefined
-  /** what may be confirmed, or stand in */
+  /** stale entry: may be revalidated, or served instead of an error */
   readonly stale?: Entry | undefined
 }
 
-/** What a route does with a turn, once it is known what answers it. */
+/** Operations of the route that the single-flight and handler stages call. */
 export interface Front<Request> {
-  /** answers with an entry */
+  /** sends an entry */
   serve (context: HandlerContext<Request>, entry: Entry, status: CacheStatus): unknown
-  /** runs the handler for this request alone */
+  /** runs the handler for this request only; nothing is stored */
   forward (context: HandlerContext<Request>, reason: Forwarded, detail: string): unknown
-  /** looks into the store once more */
+  /** repeats the lookup */
   look (context: HandlerContext<Request>): Lookup<Entry>
-  /** whether the host is part of the key */
+  /** whether the host is part of the cache key */
   isHostKeyed (request: Request): boolean
 }
 
 /**
- * What a promise must give Fastify in the place of nothing: the reply, which it waits for. To nothing it would answer with nothing.
+ * Replaces undefined by the reply. A handler's promise that resolves with undefined makes Fastify send an empty body; with the reply, Fastify waits for `reply.send`.
  */
 export function orReply (reply: CacheReply, result: unknown): unknown {
   return result === undefined ? reply : result

@@ -2,10 +2,10 @@ import type { ServerResponse } from 'node:http'
 import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 
-/** Field values of a request, names in lower case. */
+/** Request headers, names in lower case. */
 export type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>
 
-/** What the cache reads of a request; Fastify's has this form. */
+/** The part of a Fastify request that the cache uses. */
 export interface CacheRequest {
   readonly method: string
   readonly url: string
@@ -17,7 +17,7 @@ export interface CacheRequest {
   params: unknown
 }
 
-/** What the cache does with a reply; Fastify's has this form. */
+/** The part of a Fastify reply that the cache uses. */
 export interface CacheReply {
   readonly statusCode: number
   readonly sent: boolean
@@ -32,19 +32,19 @@ export interface CacheReply {
   callNotFound (): unknown
 }
 
-/** `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 section 5.4). */
+/** The request's Cache-Control directives. `Pragma: no-cache` applies only without `Cache-Control` (RFC 9111 section 5.4). */
 export function wantedBy ({ raw: { headers } }: CacheRequest): CacheControl {
   const field = headers['cache-control'] ?? (/\bno-cache\b/i.test(String(headers.pragma ?? '')) ? 'no-cache' : undefined)
   return parseCacheControl(field)
 }
 
-/** RFC 9111 sections 5.2.1.5 and 5.2.1.7: a request that runs the handler for nobody else, or not at all. */
+/** Whether the request forbids a cache fill: `no-store` or `only-if-cached` (RFC 9111 sections 5.2.1.5 and 5.2.1.7). */
 export function forbidsFill ({ raw: { headers } }: CacheRequest): boolean {
   const field = headers['cache-control']
   return field !== undefined && /no-store|only-if-cached/i.test(String(field))
 }
 
-/** RFC 9110 section 9.3.1: a body on a GET has no meaning that a cache could know. */
+/** Whether a request's method and body allow caching. A GET body has no semantics that a cache could include in its key (RFC 9110 section 9.3.1). */
 export function mayBeStored (request: CacheRequest): boolean {
   const { method, raw: { headers } } = request
   return (method === 'GET' || method === 'HEAD') && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'

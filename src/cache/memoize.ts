@@ -11,16 +11,16 @@ import { readTags } from './options.ts'
 import type { CacheStore } from './storage/cache-store.ts'
 import { stableJson } from './stable-json.ts'
 
-/** How long a wrapped value is kept, and what purges it. */
+/** Options of `cache.wrap`. */
 export interface WrapOptions {
   ttl: Duration
   tags?: readonly string[]
 }
 
 /**
- * What stands in Redis under `api:cache:wrap:<name>:{<hash>}`, as JSON: any service may read it.
- * `expiresAt` is in milliseconds since 1970, `key` the parameters, which are hashed behind the name, `sequence` and `tags` what a purge compares.
- * What differs from one value to the next stands first: who stores compares the first bytes.
+ * The record in Redis under `api:cache:wrap:<name>:{<hash>}`, as JSON, so that other services can read it.
+ * `expiresAt` is in milliseconds since 1970, `key` holds the parameters, whose hash is in the Redis key; `sequence` and `tags` are compared with purges.
+ * Variable fields come first, because store.lua detects a concurrent write by comparing the first 48 bytes.
  */
 interface MemoRecord extends StoredMeta {
   readonly version: 1
@@ -29,12 +29,12 @@ interface MemoRecord extends StoredMeta {
   readonly value: unknown
 }
 
-/** A value for those of this process who wait for it: as JSON, so that nobody changes what another one holds. */
+/** A value for the waiting callers of this process. Serialized, so that callers do not share a mutable object. */
 interface SerializedValue {
   readonly json: string
 }
 
-/** One call. */
+/** One call of `wrap`. */
 interface MemoRequest<Value> {
   readonly redisKey: string
   readonly key: string
@@ -45,10 +45,10 @@ interface MemoRequest<Value> {
 
 type MemoizedValue<Value> = { readonly value: Value } | 'again'
 
-/** Nobody waits longer than this for another process. */
+/** Longest wait for another process. */
 const patienceMs = 5000
 
-/** The cache for values that are not answers: a query's rows, another service's reply. */
+/** Caches function results, such as database rows, with the same single flight and tags as responses. */
 export class Memoizer {
   readonly #store: CacheStore
   readonly #lockQueue: LockQueue
@@ -60,42 +60,42 @@ export class Memoizer {
   }
 
   /**
-   * Gives a value that was made before, or makes it, in one of all processes. It is kept as JSON: what JSON cannot say, a hit does not have.
+   * Returns the cached value, or calls `make` in one process and caches its result. The value is stored as JSON: a hit lacks what JSON cannot represent.
    *
-   * @param params what the value depends on, anything that JSON can say; the order of names does not matter
-   * @throws whatever `make` throws; never because of Redis
-   * @throws {OptionError} PRISM_ERR_OPTION for an option that is wrong, and for parameters that JSON cannot tell apart
+   * @param params inputs of the value, JSON-serializable; the order of object keys does not matter
+   * @throws what `make` throws; a Redis failure does not throw
+   * @throws {OptionError} PRISM_ERR_OPTION for an invalid option, and for parameters that JSON cannot represent
    */
   async wrap<Value> (name: string, params: unknown, options: WrapOptions, make: () => Value | Promise<Value>): Promise<Value> {
     readRecord('wrap', options, ['ttl', 'tags'])
     const key = stableJson('wrap params', params)
-    // Names share no lock, which is named by the hash alone.
+    // The lock key contains only the hash, so the hash must include the name.
     const redisKey = this.#store.keys.cacheWrap(readString('wrap name', name), hash('sha256', `${name}\n${key}`, 'hex').slice(0, 32))
-    const wanting = { redisKey, key, ttlMs: readDuration('wrap.ttl', options.ttl), tags: readTags(options.tags ?? []), make }
+    const call = { redisKey, key, ttlMs: readDuration('wrap.ttl', options.ttl), tags: readTags(options.tags ?? []), make }
     for (;;) {
-      const answer = await this.#answer(wanting)
-      if (answer !== 'again') return answer.value
+      const memoized = await this.#attempt(call)
+      if (memoized !== 'again') return memoized.value
     }
   }
 
-  async #answer<Value> (wanting: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
-    const { redisKey, key, tags } = wanting
+  async #attempt<Value> (call: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
+    const { redisKey, key, tags } = call
     const lookup = this.#store.look(redisKey, tags, (packed) => readMemoRecord(packed, key))
     const found = await lookup.settled()
-    if (found.outcome === 'unavailable') return await this.#without(wanting)
-    // The value came through the same name, parameters and code: its type is theirs.
+    if (found.outcome === 'unavailable') return await this.#runWithoutRedis(call)
+    // The stored value was made by a call with the same name and parameters, so it has the same type.
     if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return { value: found.entry.value as Value }
     const required = lookup.minSequence
     const underWay = this.#singleFlight.find(redisKey, required, this.#store.tick)
-    if (underWay !== undefined) return await this.#join(wanting, underWay)
-    return await this.#lead(wanting, lookup, this.#singleFlight.begin(redisKey, required ?? 0, { tick: this.#store.tick }))
+    if (underWay !== undefined) return await this.#join(call, underWay)
+    return await this.#lead(call, lookup, this.#singleFlight.begin(redisKey, required ?? 0, { tick: this.#store.tick }))
   }
 
-  /** Without Redis nothing is kept, but those of this process who want the same at the same time share one run. */
-  async #without<Value> (wanting: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
-    const name = `${wanting.redisKey} without`
+  /** Redis is unavailable: nothing is stored, but concurrent calls of this process share one run. */
+  async #runWithoutRedis<Value> (call: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
+    const name = `${call.redisKey} without`
     const underWay = this.#singleFlight.find(name, 0, -1)
-    return underWay === undefined ? await this.#run(wanting, this.#singleFlight.begin(name, 0), undefined) : await this.#join(wanting, underWay)
+    return underWay === undefined ? await this.#run(call, this.#singleFlight.begin(name, 0), undefined) : await this.#join(call, underWay)
   }
 
   async #join<Value> ({ make }: MemoRequest<Value>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
@@ -104,42 +104,42 @@ export class Memoizer {
     return { value: ending === 'alone' ? await make() : JSON.parse(ending.json) as Value }
   }
 
-  /** Makes it for all who come by this process, unless another process does. */
-  async #lead<Value> (wanting: MemoRequest<Value>, lookup: Lookup<MemoRecord>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
-    // Where Redis has gone meanwhile, that is counted where connections are.
-    const taking = await this.#lockQueue.acquireOrWait(wanting.redisKey, acquireRequestOf(lookup), performance.now() + patienceMs).catch(() => undefined)
-    if (taking === undefined) return await this.#run(wanting, fill, undefined)
+  /** Calls `make` for all callers in this process, unless another process holds the lock. */
+  async #lead<Value> (call: MemoRequest<Value>, lookup: Lookup<MemoRecord>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
+    // A Redis failure is counted by the connection pool.
+    const taking = await this.#lockQueue.acquireOrWait(call.redisKey, acquireRequestOf(lookup), performance.now() + patienceMs).catch(() => undefined)
+    if (taking === undefined) return await this.#run(call, fill, undefined)
     fill.sequence = taking.sequence
-    if (taking.word === 'taken') return await this.#run(wanting, fill, taking.sequence, taking.lock)
-    if (taking.word === 'pass') return await this.#run(wanting, fill, taking.sequence)
+    if (taking.word === 'taken') return await this.#run(call, fill, taking.sequence, taking.lock)
+    if (taking.word === 'pass') return await this.#run(call, fill, taking.sequence)
     fill.end('again')
     return 'again'
   }
 
-  /** @param sequence where the purge sequence stood before; undefined: Redis is away, and nothing is kept */
-  async #run<Value> (wanting: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, lock?: FillLock): Promise<MemoizedValue<Value>> {
+  /** @param sequence purge sequence before the run; undefined: Redis is unavailable, and nothing is stored */
+  async #run<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, lock?: FillLock): Promise<MemoizedValue<Value>> {
     fill.lock = lock
     try {
-      const value = await wanting.make()
+      const value = await call.make()
       const json = JSON.stringify(value) as string | undefined
       if (json === undefined) this.#lockQueue.abandon(fill, 'alone')
-      else this.#keep(wanting, fill, sequence, json)
+      else this.#write(call, fill, sequence, json)
       return { value }
     } catch (error) {
-      // It may succeed for the next one, who has a `make` of his own.
+      // The next caller has its own `make`, which may succeed.
       this.#lockQueue.abandon(fill, 'again')
       throw error
     }
   }
 
-  /** Kept or not, the value is right: a store that fails costs the next caller a run, no more. */
-  #keep<Value> ({ redisKey, key, tags, ttlMs }: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, json: string): void {
+  /** Writes the value in the background: if the write fails, the next caller runs `make` again. */
+  #write<Value> ({ redisKey, key, tags, ttlMs }: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, json: string): void {
     const done = (isKept: boolean) => this.#lockQueue.committed(fill, isKept)
     fill.end({ json })
     if (sequence === undefined) return
     const head = JSON.stringify({ version: 1, expiresAt: Date.now() + ttlMs, sequence, key, tags })
-    const envelope = `${head.slice(0, -1)},"value":${json}}`
-    if (this.#store.admits(redisKey, Buffer.byteLength(envelope))) this.#store.write(redisKey, { sequence, tags }, envelope, ttlMs, fill.lock).then(done, () => done(false))
+    const serialized = `${head.slice(0, -1)},"value":${json}}`
+    if (this.#store.admits(redisKey, Buffer.byteLength(serialized))) this.#store.write(redisKey, { sequence, tags }, serialized, ttlMs, fill.lock).then(done, () => done(false))
     else done(false)
   }
 }
@@ -147,10 +147,10 @@ export class Memoizer {
 function readMemoRecord (packed: Buffer, key: string): MemoRecord | undefined {
   try {
     const record = JSON.parse(packed.toString()) as Partial<MemoRecord> | null
-    const isOurs = record?.version === 1 && record.key === key && Array.isArray(record.tags) &&
+    const isValid = record?.version === 1 && record.key === key && Array.isArray(record.tags) &&
       typeof record.sequence === 'number' && typeof record.expiresAt === 'number'
-    return isOurs ? record as MemoRecord : undefined
+    return isValid ? record as MemoRecord : undefined
   } catch {
-    return undefined // not JSON: not ours
+    return undefined // not JSON: not written by this package
   }
 }

@@ -3,59 +3,57 @@ import type { Duration } from '../shared/option-readers.ts'
 import type { BrowserPolicy } from './response/browser-cache-control.ts'
 import type { Coding } from './storage/entry-codec.ts'
 
-/** What may be said of a route's answers; a scope's choice holds for the routes inside it, and a route's own goes before it. */
+/** The `cache` option of a route or scope. A scope's options apply to its routes; a route's own options override them. */
 export interface RouteCacheOptions<Request = never> {
-  /** how long an answer is fresh: the route decides (5 to 60 minutes are usual), or the response does, as RFC 9111 section 4.2 computes it */
+  /** freshness lifetime; `'response'`: computed from the response headers (RFC 9111 section 4.2). Default: the plugin's `ttl` */
   ttl?: Duration | 'response'
-  /** names that `fastify.cache.purge` drops answers by; those of scopes and route add up */
+  /** tags for `fastify.cache.purge`; tags of scopes and route are combined */
   tags?: readonly string[] | ((request: Request) => readonly string[] | null | undefined)
-  /** request fields that split the key, by name */
+  /** names of request headers that are part of the cache key */
   vary?: readonly string[]
-  /** whose answer it is: kept for each user or session alone, or for whatever the function names; undefined runs the handler */
+  /** stores one response per user, per session or per value of the function; a function that returns undefined bypasses the cache */
   partition?: 'user' | 'session' | ((request: Request) => string | number | null | undefined)
-  /** query keys that the handler sees and the key holds; others are taken away. Default: those of the route's query schema, where it allows no others; else all */
+  /** query parameters that are part of the cache key; others are removed before the handler runs. Default: those of the route's query schema if it sets `additionalProperties: false`, else all */
   query?: readonly string[]
-  /** exact hosts, `example.com:8080`, that the handler may tell apart: the host joins the key, and a request to another is not kept */
+  /** exact hosts, e.g. `example.com:8080`. The host of a listed one is part of the cache key, and the handler may read it */
   hosts?: readonly string[]
-  /** how long after it went stale an answer may be served while it is made anew; the response's own word goes first */
+  /** how long a stale response may be served while it is revalidated (RFC 5861 section 3); a `stale-while-revalidate` directive in the response takes precedence. Default: 0 */
   staleWhileRevalidate?: Duration
-  /** how long after it went stale an answer may stand in for a 5xx; the response's own word goes first */
+  /** how long a stale response may be served instead of a 5xx (RFC 5861 section 4); a `stale-if-error` directive in the response takes precedence. Default: 0 */
   staleIfError?: Duration
-  /** make an answer anew in the background before it goes stale, the likelier the less is left and the longer the handler takes; default false */
+  /** refresh in the background before the response becomes stale, with a probability that rises as the TTL ends and with the handler's duration; default false */
   earlyRefresh?: boolean
-  /** so many runs of the handler at once in each process: beyond, what is stale is served, or 503; default: no bound, which a stranger could use up */
+  /** maximum concurrent handler runs per process; above it a stale response is served, or 503. Default: unlimited */
   maxConcurrency?: number
-  /** whether the request's Cache-Control counts; default: only with `ttl: 'response'`, for strangers shall not skip a public API's cache */
+  /** whether the request's Cache-Control is honored; default: only with `ttl: 'response'`, so that clients cannot bypass the cache */
   honorRequestCacheControl?: boolean
-  /** false: the handler may read what the key does not hold, and its author vouches for it */
+  /** detect reads of inputs outside the cache key and do not store such responses; default: true, except with `ttl: 'response'` */
   trackInputs?: boolean
-  /** with `ttl: 'response'`: Set-Cookie is kept like any field, as RFC 9111 section 7.3 lets a cache do; default false */
-  keepCookies?: boolean
-  /** how long a browser may keep the answer without asking again; default: it asks each time, so that a purge shows at once */
+  /** `max-age` sent to browsers; default: browsers revalidate each time, so that a purge takes effect immediately */
   browserMaxAge?: Duration
 }
 
-/** The stack's defaults, and what concerns all routes. */
+/** Options of the plugin: defaults for all routes. */
 export interface CacheOptions {
-  /** default '5m' */
+  /** default freshness lifetime; default '5m' */
   ttl?: Duration
-  /** stands in every key: answers of another build are never served */
+  /** part of every cache key: responses stored by another version are never served; default '' */
   version?: string
-  /** bodies above this many bytes are not kept; default 262144 */
+  /** largest body in bytes that is stored; default 262144 */
   maxBytes?: number
-  /** how bodies above 1 KiB are kept; default 'br' */
+  /** compression of stored bodies above 1 KiB; default 'br' */
   compression?: 'br' | 'gzip' | false
-  /** tell in `Cache-Status` why an answer was not kept, and what would allow it; for development, default false */
+  /** report in `Cache-Status` why a response was not stored and which option would allow it; for development, default false */
   debug?: boolean
 }
 
-/** How `fastify.cache.purge` purges. */
+/** Options of `fastify.cache.purge`. */
 export interface PurgeOptions {
-  /** answers become stale, and may stand in until they were made anew, where their routes allow it; default false: they are gone */
+  /** entries become stale and may be served under `staleWhileRevalidate` and `staleIfError`; default false: they are removed */
   soft?: boolean
 }
 
-/** {@link CacheOptions} after defaults and checks. */
+/** Resolved {@link CacheOptions}. */
 export interface CachePolicy {
   readonly ttlMs: number
   readonly version: string
@@ -64,9 +62,9 @@ export interface CachePolicy {
   readonly debug: boolean
 }
 
-/** What one route chose, complete. */
+/** Resolved {@link RouteCacheOptions} of one route. */
 export interface RoutePolicy<Request = never> {
-  /** undefined: the response decides */
+  /** undefined: computed from the response */
   readonly ttlMs: number | undefined
   readonly tags: readonly string[]
   readonly tagsOf: readonly ((request: Request) => readonly string[] | null | undefined)[]
@@ -81,29 +79,28 @@ export interface RoutePolicy<Request = never> {
   readonly maxConcurrency: number | undefined
   readonly honorRequestCacheControl: boolean
   readonly trackInputs: boolean
-  readonly keepCookies: boolean
   readonly browser: BrowserPolicy | undefined
   readonly maxBytes: number
   readonly compression: Coding
   readonly debug: boolean
   readonly version: string
-  /** what the query's schema gives a key that did not come */
+  /** default values in the query schema, by parameter */
   readonly defaults: ReadonlyMap<string, unknown>
-  /** by what Fastify tells the route from others of its pattern; '' for nothing */
+  /** the route's Fastify constraints, serialized; '' for none */
   readonly constraints: string
 }
 
-/** What a route's declaration says besides. */
+/** Properties of a route's declaration that affect its policy. */
 export interface Declared {
   readonly querySchema?: unknown
-  /** whether only signed-in users come to its handler; asked once all that takes part in the route is known */
+  /** whether the route rejects requests that are not signed in; called lazily, because the session plugin may be resolved later */
   readonly isForUsers?: () => boolean
-  /** host, version and the like, by which Fastify chooses among routes of one pattern */
+  /** Fastify route constraints, such as host and version */
   readonly constraints?: Readonly<Record<string, unknown>> | undefined
 }
 
 /**
- * Checks the stack's options.
+ * Validates the plugin's options and applies defaults.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
@@ -119,24 +116,23 @@ export function resolveCachePolicy (options: CacheOptions = {}): CachePolicy {
 }
 
 /**
- * Merges what scopes and a route chose, outermost first.
+ * Merges the options of scopes and route, outermost first.
  *
- * @returns undefined for a route that is not cached: nobody named `cache`, or the innermost said `false`
+ * @returns undefined if the route is not cached: no `cache` option, or the innermost one is `false`
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack: CachePolicy, declared: Declared = {}): RoutePolicy<Request> | undefined {
+export function resolveRoutePolicy<Request> (choices: readonly unknown[], defaults: CachePolicy, declared: Declared = {}): RoutePolicy<Request> | undefined {
   const merged = merge<Request>(choices)
   if (merged === undefined) return undefined
-  const { ttl, tags, vary, partition, query, browserMaxAge: browser, hosts, keepCookies = false } = merged
+  const { ttl, tags, vary, partition, query, browserMaxAge, hosts } = merged
   const isByResponse = ttl === 'response'
-  if (keepCookies && !isByResponse) invalidOption('cache.keepCookies', "left out, unless ttl is 'response'", keepCookies)
   return Object.freeze({
-    ttlMs: isByResponse ? undefined : ttl === undefined ? stack.ttlMs : readDuration('cache.ttl', ttl),
+    ttlMs: isByResponse ? undefined : ttl === undefined ? defaults.ttlMs : readDuration('cache.ttl', ttl),
     tags: tags.flatMap((each) => typeof each === 'function' ? [] : readTags(each)),
     tagsOf: tags.filter((each) => typeof each === 'function'),
-    vary: vary === undefined ? [] : [...new Set(readStrings('cache.vary', vary).map(readFieldName))].sort(),
+    vary: vary === undefined ? [] : [...new Set(readStrings('cache.vary', vary).map(readHeaderName))].sort(),
     partition: readPartition(partition),
-    query: query === undefined ? listedBy(declared.querySchema) : new Set(readStrings('cache.query', query)),
+    query: query === undefined ? queryParametersOf(declared.querySchema) : new Set(readStrings('cache.query', query)),
     hosts: hosts === undefined ? undefined : new Set(readStrings('cache.hosts', hosts)),
     staleWhileSeconds: readSeconds('cache.staleWhileRevalidate', merged.staleWhileRevalidate) ?? 0,
     staleErrorSeconds: readSeconds('cache.staleIfError', merged.staleIfError) ?? 0,
@@ -144,22 +140,21 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], stack:
     maxConcurrency: merged.maxConcurrency === undefined ? undefined : readCount('cache.maxConcurrency', merged.maxConcurrency),
     honorRequestCacheControl: readBoolean('cache.honorRequestCacheControl', merged.honorRequestCacheControl ?? isByResponse),
     trackInputs: readBoolean('cache.trackInputs', merged.trackInputs ?? !isByResponse),
-    keepCookies: readBoolean('cache.keepCookies', keepCookies),
-    browser: browserPolicy(readSeconds('cache.browserMaxAge', browser), partition !== undefined, declared),
-    maxBytes: stack.maxBytes,
-    compression: stack.compression,
-    debug: stack.debug,
-    version: stack.version,
+    browser: browserPolicy(readSeconds('cache.browserMaxAge', browserMaxAge), partition !== undefined, declared),
+    maxBytes: defaults.maxBytes,
+    compression: defaults.compression,
+    debug: defaults.debug,
+    version: defaults.version,
     defaults: defaultsIn(declared.querySchema),
-    constraints: spellConstraints(declared.constraints ?? {})
+    constraints: serializeConstraints(declared.constraints ?? {})
   })
 }
 
 type Merged<Request> = Omit<RouteCacheOptions<Request>, 'tags'> & { tags: NonNullable<RouteCacheOptions<Request>['tags']>[] }
 
-const known = ['ttl', 'tags', 'vary', 'partition', 'query', 'hosts', 'staleWhileRevalidate', 'staleIfError', 'earlyRefresh', 'maxConcurrency', 'honorRequestCacheControl', 'trackInputs', 'keepCookies', 'browserMaxAge']
+const routeOptions = ['ttl', 'tags', 'vary', 'partition', 'query', 'hosts', 'staleWhileRevalidate', 'staleIfError', 'earlyRefresh', 'maxConcurrency', 'honorRequestCacheControl', 'trackInputs', 'browserMaxAge']
 
-/** `false` forgets what stands outside it, `true` takes it as it is; tags add up, everything else is the innermost's. */
+/** `false` discards the outer options, `true` inherits them. Tags are combined; of every other option the innermost value is used. */
 function merge<Request> (choices: readonly unknown[]): Merged<Request> | undefined {
   let merged: Merged<Request> | undefined
   for (const choice of choices) {
@@ -167,33 +162,33 @@ function merge<Request> (choices: readonly unknown[]): Merged<Request> | undefin
       merged = readBoolean('cache', choice) ? merged ?? { tags: [] } : undefined
       continue
     }
-    const { tags, ...rest } = readRecord('cache', choice, known) as RouteCacheOptions<Request>
+    const { tags, ...rest } = readRecord('cache', choice, routeOptions) as RouteCacheOptions<Request>
     merged = { ...merged, ...rest, tags: [...merged?.tags ?? [], ...tags === undefined ? [] : [tags]] }
   }
   return merged
 }
 
 /**
- * Reads tags as a caller gives them.
+ * Validates tags given by a caller.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readTags (tags: unknown): readonly string[] {
   const texts = readStrings('cache.tags', tags)
   const reserved = texts.find((text) => text.startsWith('='))
-  return reserved === undefined ? texts : invalidOption('cache.tags', 'texts that do not begin with =', reserved)
+  return reserved === undefined ? texts : invalidOption('cache.tags', 'strings that do not begin with =', reserved)
 }
 
 /**
- * Reads what somebody wants purged: tags, and after them, perhaps, how.
+ * Parses the arguments of `purge`: tags, optionally followed by {@link PurgeOptions}.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readPurge (given: readonly unknown[]): { readonly tags: readonly string[], readonly isSoft: boolean } {
-  const last = given.at(-1)
-  if (typeof last !== 'object') return { tags: readTags(given), isSoft: false }
+export function readPurge (args: readonly unknown[]): { readonly tags: readonly string[], readonly isSoft: boolean } {
+  const last = args.at(-1)
+  if (typeof last !== 'object') return { tags: readTags(args), isSoft: false }
   const { soft = false } = readRecord('cache.purge', last, ['soft'])
-  return { tags: readTags(given.slice(0, -1)), isSoft: readBoolean('cache.purge.soft', soft) }
+  return { tags: readTags(args.slice(0, -1)), isSoft: readBoolean('cache.purge.soft', soft) }
 }
 
 function readSeconds (option: string, value: unknown): number | undefined {
@@ -203,15 +198,15 @@ function readSeconds (option: string, value: unknown): number | undefined {
 function browserPolicy (seconds: number | undefined, hasPartition: boolean, { isForUsers }: Declared): BrowserPolicy | undefined {
   if (seconds === undefined) return undefined
   let isGuarded = hasPartition ? true : undefined
-  const ask = () => {
+  const resolve = () => {
     isGuarded ??= isForUsers?.() === true
     return isGuarded
   }
-  return { seconds, get isGuarded () { return ask() } }
+  return { seconds, get isGuarded () { return resolve() } }
 }
 
-function readFieldName (name: string): string {
-  return /^[!#$%&'*+\-.^_`|~\w]+$/.test(name) && name !== '*' ? name.toLowerCase() : invalidOption('cache.vary', 'names of request fields', name)
+function readHeaderName (name: string): string {
+  return /^[!#$%&'*+\-.^_`|~\w]+$/.test(name) && name !== '*' ? name.toLowerCase() : invalidOption('cache.vary', 'names of request headers', name)
 }
 
 function readPartition<Partition> (partition: Partition): Partition {
@@ -219,10 +214,10 @@ function readPartition<Partition> (partition: Partition): Partition {
   return isKnown ? partition : invalidOption('cache.partition', "'user', 'session' or a function", partition)
 }
 
-/** Each in one form, in one order: all processes spell them alike. */
-function spellConstraints (constraints: Readonly<Record<string, unknown>>): string {
+/** Serializes constraints in a fixed order, so that all processes build the same cache keys. */
+function serializeConstraints (constraints: Readonly<Record<string, unknown>>): string {
   const sorted = Object.entries(constraints).sort(([a], [b]) => a < b ? -1 : 1)
-  // What a strategy of the app's own compares may be no JSON: expressions and functions stand as they are written.
+  // Custom constraint strategies may use values that JSON cannot represent: serialize regular expressions and functions by their source.
   const plain = (_name: string, value: unknown) => value instanceof RegExp || typeof value === 'function' ? String(value) : value
   return sorted.length === 0 ? '' : encodeURIComponent(JSON.stringify(sorted, plain))
 }
@@ -233,8 +228,8 @@ function defaultsIn (schema: unknown): ReadonlyMap<string, unknown> {
   return new Map(known.map(([name, property]) => [name, (property as { default: unknown }).default]))
 }
 
-/** A query schema lists the keys when it lets no others pass. */
-function listedBy (schema: unknown): ReadonlySet<string> | undefined {
+/** The parameters of a query schema that allows no others. */
+function queryParametersOf (schema: unknown): ReadonlySet<string> | undefined {
   if (typeof schema !== 'object' || schema === null) return undefined
   const { additionalProperties, properties, patternProperties } = schema as { additionalProperties?: unknown, properties?: object, patternProperties?: object }
   return additionalProperties === false && patternProperties === undefined ? new Set(Object.keys(properties ?? {})) : undefined

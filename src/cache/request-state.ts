@@ -12,34 +12,34 @@ import type { SequenceAtRequest } from './invalidation/sequence-at-request.ts'
 import type { VaryRecord } from './lookup/vary-index.ts'
 import type { UnkeyedInput, InputTracker } from './handler/input-tracker.ts'
 
-/** What one request and the cache have to do with each other. All fields stand there from the beginning: one that comes later costs each request a copy of those that came before. */
+/** Cache state of one request. All fields are initialized, because adding one later changes the hidden class and copies the object. */
 export class CacheRequestState {
-  /** names the answer; undefined while nobody knows whose it is */
+  /** cache key; undefined until the partition is known */
   key: CacheKey | undefined = undefined
-  /** path and query as they came: what a hook makes of them later is not what was looked for */
+  /** path and query as received: if a hook rewrites them later, the lookup used the wrong key */
   url: string | undefined = undefined
-  /** the purge sequence, read before all that the handler works with; a refresh has read it before it was sent */
+  /** the purge sequence, read before any input of the handler; a background refresh reads it before its request is sent */
   sequenceAtRequest: Pick<SequenceAtRequest, 'sequence' | 'hasFailed'> | undefined = undefined
-  /** query and parameters as they came: what hooks make of them is not in the key */
+  /** query and parameters as received: changes by hooks are not part of the cache key */
   inputs: Inputs | undefined = undefined
-  /** what hooks made of them */
+  /** the first of those that a hook changed */
   changed: UnkeyedInput | undefined = undefined
   partition: string | undefined = undefined
-  /** tags that the route's functions have named; undefined where they have named none yet, or cannot */
+  /** tags returned by the route's functions; undefined if not called yet or failed */
   named: readonly string[] | undefined = undefined
   lookup: Lookup<Entry> | undefined = undefined
-  /** the key's lock, where it was asked for along with the look */
+  /** the key's lock, if requested together with the lookup */
   prefetchedLock: PrefetchedLock | undefined = undefined
-  /** how answers under this URL are told apart, once that was read */
+  /** the Vary record of this URL, once read */
   varyRecord: VaryRecord | undefined = undefined
-  /** tags that were added while the handler ran */
+  /** tags added with `reply.tag` */
   tags: readonly string[] = none
-  /** somebody said that this request shall not use the cache, and why */
+  /** reason given to `reply.cache.bypass` */
   bypass: string | undefined = undefined
-  /** the answer came from the store or another's fill */
+  /** the response is a stored entry, or the result of another request's fill */
   isServed = false
   run: HandlerRun | undefined = undefined
-  /** it is no visitor's: it makes a stale answer anew */
+  /** set on the internal request of a background refresh */
   refresh: BackgroundRefresh | undefined = undefined
 }
 
@@ -50,29 +50,29 @@ export interface HandlerRun {
   readonly reason: Forwarded
   readonly detail?: string | undefined
   readonly askedAt: number
-  /** what stood in the reply before */
+  /** reply headers before the handler ran */
   readonly before: Fields
-  /** what stood in it when the handler had answered */
+  /** reply headers when the handler had finished */
   after?: Fields
-  /** where the purge sequence stood; undefined: the answer cannot be kept */
+  /** purge sequence of the response; undefined: the response cannot be stored */
   readonly sequence?: number | undefined
   readonly fill?: InProcessFill<Entry> | undefined
-  /** a stored answer that this run may confirm, or that may stand in for it */
+  /** stale entry that this run may revalidate, or that may be served instead of an error */
   readonly stale?: Entry | undefined
   tracker?: InputTracker | undefined
-  /** lets the next one run, where a route bounds how many do at once */
+  /** releases the concurrency slot */
   readonly free?: (() => void) | undefined
-  /** leaves the request as the handler found it */
+  /** removes tracking and restores the request */
   restore?: () => void
   isSettled?: boolean
-  /** the payload, where it holds something until it is read: released when the exchange is over */
+  /** a payload that holds resources until it is read: released when the response has been sent or aborted */
   payload?: object
-  /** the answer may be stored, and its header block has not been sent yet */
+  /** the response is storable, and its header block has not been sent yet */
   pending?: PendingResponse
-  /** what `Cache-Status` held before this cache wrote to it */
+  /** `Cache-Status` before this cache added its member */
   statusBefore?: { readonly field: string | undefined }
-  /** what the handler had read when it gave way to an error handler, or to that of unknown paths: what these read is not its doing */
+  /** unkeyed input at the time the reply was passed to an error handler or not-found handler: their reads are not the handler's */
   givenWay?: { readonly reading: UnkeyedInput | undefined }
-  /** the handler threw: the answer is an error handler's */
+  /** the handler threw: the response is the error handler's */
   hasFailed?: boolean
 }

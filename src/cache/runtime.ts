@@ -6,7 +6,7 @@ import type { PrefetchedLocks } from './single-flight/prefetched-locks.ts'
 import type { BackgroundRefreshes } from './revalidation/background-refresh.ts'
 import type { CacheStore } from './storage/cache-store.ts'
 
-/** What cached routes of one app share. */
+/** Services that the cached routes of one app share. */
 export interface CacheRuntime {
   readonly store: CacheStore
   readonly singleFlight: SingleFlightGroup<Entry>
@@ -14,9 +14,7 @@ export interface CacheRuntime {
   readonly refreshes: BackgroundRefreshes
   readonly prefetchedLocks: PrefetchedLocks
   readonly stats: CacheStats
-  /** patterns of routes that answer unsafe methods: what they write, a cached route of the same pattern may show */
+  /** patterns of routes with unsafe methods: a cached route of the same pattern must be invalidated by them */
   readonly unsafeRoutes: ReadonlySet<string>
-  /** patterns of routes whose answers decide themselves: only these may stand for several queries of their path */
-  readonly responseTtlRoutes: ReadonlySet<string>
   readonly warn: (facts: object, text: string) => void
 }

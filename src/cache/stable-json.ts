@@ -1,35 +1,35 @@
 import { refuseAs } from '../shared/option-readers.ts'
 
 /**
- * Writes JSON with the names of every object in order.
+ * Serializes a value as JSON with sorted object keys.
  *
- * What JSON leaves out or writes as something else is refused: two values that differ would be one.
+ * Rejects values that JSON omits or changes, because two different values would have the same key.
  *
- * @param option what the value is called, should it be refused
+ * @param option name of the value in the error
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function stableJson (option: string, value: unknown): string {
-  // What has a `toJSON`, as a Date has, comes as what that gave.
+  // An object with `toJSON`, such as a Date, arrives as the result of that method.
   const sorted = (_name: string, each: unknown) => {
-    if (!isTold(each)) return refuseAs(option, 'made of what JSON can say: texts, finite numbers, true, false, null, lists and plain objects', kindOf(each))
-    return typeof each === 'object' && each !== null && !Array.isArray(each) ? inOrder(each) : each
+    if (!isJsonValue(each)) return refuseAs(option, 'made of JSON values: strings, finite numbers, booleans, null, arrays and plain objects', kindOf(each))
+    return typeof each === 'object' && each !== null && !Array.isArray(each) ? withSortedKeys(each) : each
   }
   return JSON.stringify(value, sorted) ?? 'undefined'
 }
 
-function isTold (value: unknown): boolean {
+function isJsonValue (value: unknown): boolean {
   if (typeof value === 'number') return Number.isFinite(value)
   if (typeof value !== 'object' || value === null) return !['bigint', 'function', 'symbol'].includes(typeof value)
   return Array.isArray(value) || isPlain(value)
 }
 
-/** A Map, a Set or another class would be written as what it is not. */
+/** A Map, a Set or another class instance would be serialized incompletely. */
 function isPlain (value: object): boolean {
   const prototype = Object.getPrototypeOf(value) as object | null
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
-function inOrder (value: object): object {
+function withSortedKeys (value: object): object {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1))
 }
 

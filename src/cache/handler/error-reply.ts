@@ -2,29 +2,29 @@ import type { CacheReply } from '../http-message.ts'
 import type { HandlerRun } from '../request-state.ts'
 
 /**
- * Notes when a reply becomes an error handler's, whose answer is not kept, whatever its status: it is given an error to send, or something else after
- * it was given what could not be sent. A handler that throws has its error sent by Fastify.
+ * Detects that a reply is passed to an error handler: `send` is called with an Error, or a second time because the first payload could not be sent.
+ * Such a response is not stored, whatever its status. If the handler throws, Fastify calls `send` with the error.
  */
 export function trackErrorReply (state: HandlerRun, reply: CacheReply): void {
   const { send } = reply
   const { restore } = state
-  let isGiven = false
+  let wasSent = false
   reply.send = (payload?: unknown) => {
-    if (isGiven || payload instanceof Error) {
+    if (wasSent || payload instanceof Error) {
       state.hasFailed = true
       state.givenWay ??= { reading: state.tracker?.unkeyedInput }
     }
-    isGiven = true
+    wasSent = true
     return send.call(reply, payload)
   }
   state.restore = () => {
-    // To delete it would make the reply slow for all that comes after.
+    // Assign instead of delete: deleting a property puts the object into slow dictionary mode.
     reply.send = send
     restore?.()
   }
 }
 
-/** Notes what a handler had read when it left the answer to the handler of unknown paths. */
+/** Records the handler's unkeyed input when it calls `reply.callNotFound()`, because later reads belong to the not-found handler. */
 export function watchNotFound (state: HandlerRun, reply: CacheReply): void {
   const { callNotFound } = reply
   const { restore } = state

@@ -16,23 +16,23 @@ import type { Front, Miss, HandlerContext } from '../handler-context.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 
 const retryAfterSeconds = 1
-/** Older than every purge, for each has Redis's clock in microseconds: what begins at it is not kept. */
+/** Lower than every purge sequence, which is Redis's clock in microseconds: a response with this sequence is not stored. */
 const oldestSequence = 1
 
-/** What runs: for whom, and since which sequence. */
+/** Options of one handler run. */
 export interface RunOptions {
   readonly fill?: InProcessFill<Entry> | undefined
   readonly sequence: number | undefined
   readonly detail?: string | undefined
 }
 
-/** Runs a route's handler, as often at once as the route allows, and sees that each run ends. */
+/** Runs a route's handler within its concurrency limit and ensures that each run ends. */
 export class HandlerRunner<Request extends CacheRequest> {
   readonly #policy: RoutePolicy<Request>
   readonly #shared: CacheRuntime
   readonly #front: Front<Request>
   readonly #slots: Semaphore
-  /** how long a run takes, in the middle of the last ones */
+  /** moving average of the handler's duration in ms */
   #runMs = 0
 
   constructor (policy: RoutePolicy<Request>, shared: CacheRuntime, front: Front<Request>) {
@@ -42,39 +42,39 @@ export class HandlerRunner<Request extends CacheRequest> {
     this.#slots = new Semaphore(policy.maxConcurrency)
   }
 
-  /** The route makes as many answers as it may. */
+  /** Whether `maxConcurrency` is reached. */
   get isFull (): boolean {
     return this.#slots.isFull
   }
 
-  /** Whether an answer shall be made anew before it is stale: at random, so that not all do at once, and the earlier the longer a run takes (Vattani, "Optimal probabilistic cache stampede prevention"). */
+  /** Whether to refresh a fresh entry early: probabilistic, and earlier the longer the handler takes (XFetch; Vattani et al., "Optimal Probabilistic Cache Stampede Prevention"). */
   isDue (entry: Entry): boolean {
     return !this.isFull && freshLeftMs(entry, Date.now()) < -Math.log(Math.random()) * this.#runMs
   }
 
-  /** Runs the handler; what it answers is kept for as long as the sequence stands. */
-  run (context: HandlerContext<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, start: RunOptions): unknown {
+  /** Runs the handler. Its response is stored if no purge with a higher sequence concerns it. */
+  run (context: HandlerContext<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, runOptions: RunOptions): unknown {
     const { request, reply, state, run } = context
     if (this.isFull) {
-      this.#shared.lockQueue.abandon(start.fill, 'again')
+      this.#shared.lockQueue.abandon(runOptions.fill, 'again')
       return this.refuse(context, stale)
     }
     this.#shared.stats.add('fill')
-    const sequence = start.sequence && clampSequence(state, start.sequence)
-    if (start.fill !== undefined && sequence !== undefined) start.fill.sequence = sequence
-    const beginning = { reason, stale, ...start, sequence, free: this.#slots.acquire() }
-    state.run = prepareRequest(request, reply, state, this.#policy as RoutePolicy, beginning, this.#front.isHostKeyed(request))
-    this.#watch(context, state.run)
+    const sequence = runOptions.sequence && clampSequence(state, runOptions.sequence)
+    if (runOptions.fill !== undefined && sequence !== undefined) runOptions.fill.sequence = sequence
+    const options = { reason, stale, ...runOptions, sequence, free: this.#slots.acquire() }
+    state.run = prepareRequest(request, reply, state, this.#policy as RoutePolicy, options, this.#front.isHostKeyed(request))
+    this.#trackCompletion(context, state.run)
     return orReply(reply, run())
   }
 
-  /** A handler has answered: how long it took is what an early refresh goes by. */
+  /** The handler has finished: releases the slot and updates the average duration for early refresh. */
   ended (run: HandlerRun): void {
     run.free?.()
     if (this.#policy.earlyRefresh) this.#runMs += (Date.now() - run.askedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
   }
 
-  /** Answers where the handler may not run now. */
+  /** Serves the stale entry, or throws, because the concurrency limit is reached. */
   refuse (context: HandlerContext<Request>, stale: Entry | undefined): unknown {
     if (stale !== undefined && !stale.mustRevalidate) return orReply(context.reply, this.#front.serve(context, stale, { isHit: true, detail: 'concurrency' }))
     context.state.bypass = 'concurrency'
@@ -82,7 +82,7 @@ export class HandlerRunner<Request extends CacheRequest> {
     throw Object.assign(new CacheConcurrencyError(this.#policy.maxConcurrency ?? 0), { retryAfterSeconds, headers: { 'retry-after': String(retryAfterSeconds) } })
   }
 
-  #watch ({ reply }: HandlerContext<Request>, run: HandlerRun): void {
+  #trackCompletion ({ reply }: HandlerContext<Request>, run: HandlerRun): void {
     trackErrorReply(run, reply)
     if (run.stale !== undefined) watchNotFound(run, reply)
     const abandon = () => { this.#abandon(run) }
@@ -90,7 +90,7 @@ export class HandlerRunner<Request extends CacheRequest> {
     onSent(reply.raw, abandon)
   }
 
-  /** The reply has left: a run that was never settled ends here. */
+  /** The response was sent or aborted: ends a run that never reached onSend. */
   #abandon (run: HandlerRun): void {
     run.restore?.()
     run.free?.()
@@ -100,7 +100,7 @@ export class HandlerRunner<Request extends CacheRequest> {
   }
 }
 
-/** A run's sequence: what its handler works with may be as old as its request. */
+/** Clamps the sequence of a run to the sequence at request, because the handler's inputs may be as old as the request. */
 function clampSequence ({ sequenceAtRequest }: CacheRequestState, sequence: number): number {
   return Math.max(oldestSequence, Math.min(sequence, sequenceAtRequest?.sequence ?? sequence))
 }

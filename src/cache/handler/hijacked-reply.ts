@@ -3,8 +3,8 @@ import type { CacheReply } from '../http-message.ts'
 import type { HandlerRun } from '../request-state.ts'
 
 /**
- * Calls a listener when nobody is there any more to read the answer of a reply that was hijacked: nobody settles that, and of a connection that broke
- * no answer leaves. Who goes away before ends no run, for its answer may be kept.
+ * A hijacked reply never reaches onSend. Calls `listener` when its connection closes without a complete response.
+ * A client that disconnects before `hijack` does not end the run, because the result may still be stored.
  */
 export function onHijackedClose (state: HandlerRun, reply: CacheReply, listener: () => void): void {
   const { hijack, raw } = reply
@@ -14,7 +14,7 @@ export function onHijackedClose (state: HandlerRun, reply: CacheReply, listener:
     return hijack.call(reply)
   }
   state.restore = () => {
-    // As in `watchFailure`.
+    // Assign instead of delete, as in `trackErrorReply`.
     reply.hijack = hijack
     restore?.()
   }

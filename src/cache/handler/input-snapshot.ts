@@ -6,10 +6,10 @@ export interface Inputs {
   readonly params: Readonly<Record<string, unknown>>
 }
 
-/** What a route's choices have to do with it. */
-type Allowing = Pick<RoutePolicy, 'defaults' | 'query'>
+/** The options of a route that affect the comparison. */
+type ComparisonPolicy = Pick<RoutePolicy, 'defaults' | 'query'>
 
-/** Takes down a request's query and parameters, lists and all: a hook may change them where they are. */
+/** Copies a request's query and parameters deeply, because a hook may mutate them. */
 export function snapshotInputs ({ query, params }: { query: unknown, params: unknown }): Inputs {
   return { query: copyOf(query), params: copyOf(params) }
 }
@@ -21,40 +21,40 @@ function copyOf (record: unknown): Record<string, unknown> {
 }
 
 /**
- * What hooks have added to the query or the parameters, changed in them, or taken away: the key holds what came. A schema's defaults and coercions
- * are no such thing, nor that keys are gone which the route does not list.
+ * The first query parameter or path parameter that a hook added, changed or removed: the cache key contains the original value.
+ * Defaults and type coercion by a schema do not count, nor does the removal of query parameters that the route does not list.
  *
- * @returns the first of it; undefined when there is none
+ * @returns its name; undefined if there is none
  */
-export function changedIn (before: Inputs, { query, params }: { query: unknown, params: unknown }, policy: Allowing): string | undefined {
+export function changedIn (before: Inputs, { query, params }: { query: unknown, params: unknown }, policy: ComparisonPolicy): string | undefined {
   return changedPart('query', before.query, query, policy) ?? changedPart('params', before.params, params)
 }
 
-function changedPart (part: keyof Inputs, before: Inputs['query'], record: unknown, policy?: Allowing): string | undefined {
+function changedPart (part: keyof Inputs, before: Inputs['query'], record: unknown, policy?: ComparisonPolicy): string | undefined {
   const now = (record ?? {}) as Record<string, unknown>
   for (const name in now) {
     if (!isSame(before[name] ?? policy?.defaults.get(name), now[name])) return `request.${part}.${name}`
   }
-  // Anybody can think of names: the log shall not be full of them.
+  // Report no names of removed parameters: clients choose them and could flood the log.
   for (const name in before) if (!(name in now) && policy?.query?.has(name) !== false) return `request.${part}`
   return undefined
 }
 
-function isSame (came: unknown, value: unknown): boolean {
-  if (came === value) return true
-  if (typeof came !== 'string') return isRecord(came) && isRecord(value) && isSameRecord(came, value)
-  if (typeof value === 'number') return Number(came) === value
-  if (typeof value === 'boolean') return came === String(value)
-  if (Array.isArray(value)) return value.length === 1 && isSame(came, value[0])
-  return value === null && came === ''
+function isSame (received: unknown, value: unknown): boolean {
+  if (received === value) return true
+  if (typeof received !== 'string') return isRecord(received) && isRecord(value) && isSameRecord(received, value)
+  if (typeof value === 'number') return Number(received) === value
+  if (typeof value === 'boolean') return received === String(value)
+  if (Array.isArray(value)) return value.length === 1 && isSame(received, value[0])
+  return value === null && received === ''
 }
 
-function isSameRecord (came: Record<string, unknown>, value: Record<string, unknown>): boolean {
+function isSameRecord (received: Record<string, unknown>, value: Record<string, unknown>): boolean {
   const names = Object.keys(value)
-  return names.length === Object.keys(came).length && names.every((name) => isSame(came[name], value[name]))
+  return names.length === Object.keys(received).length && names.every((name) => isSame(received[name], value[name]))
 }
 
-/** A list is a record of its places. */
+/** Includes arrays, as records of their indices. */
 function isRecord (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null
 }

@@ -1,23 +1,24 @@
 import { normaliseField } from '../../http/vary.ts'
-import { watchRaw, trackReply, trackRequest } from './install-tracking.ts'
+import { trackRaw, trackReply, trackRequest } from './install-tracking.ts'
+import type { ReadListener } from './install-tracking.ts'
 
-/** Something the handler read that the key does not hold. */
+/** An input that the handler read and that is not part of the cache key. */
 export interface UnkeyedInput {
   /** `header accept-language`, `request.user`, `request.ip` */
   readonly what: string
-  /** the line of route config that would allow it */
+  /** the route option that would allow it */
   readonly remedy: string
 }
 
-/** What the key holds, so that it may be read. */
+/** The inputs that are part of the cache key. */
 export interface KeyedInputs {
-  /** request fields, by name in lower case */
+  /** request headers, names in lower case */
   readonly fields: readonly string[]
-  /** `user` and `session` cover the session, `function` whatever hooks put on the request as well */
+  /** `user` and `session` cover the session; `function` also covers properties that hooks added to the request */
   readonly partition: 'user' | 'session' | 'function' | undefined
-  /** the request's host is one of those that the key tells apart */
+  /** whether the host is part of the key */
   readonly host: boolean
-  /** path and query, as the handler shall see them */
+  /** path and query that the handler sees */
   readonly url: string
 }
 
@@ -26,60 +27,60 @@ type Fields = Record<string, string | string[] | undefined>
 const hostNames = new Set<PropertyKey>(['host', 'hostname', 'port'])
 const sessionNames = new Set<PropertyKey>(['session', 'visitor'])
 
-/** What Fastify itself puts on every request: no partition speaks of it. */
-const isBuiltIn = new Set<PropertyKey>(['raw', 'id', 'ip', 'ips', 'socket', 'protocol', 'mediaType', 'req'])
+/** Properties that Fastify sets on every request: no partition covers them. */
+const builtInNames = new Set<PropertyKey>(['raw', 'id', 'ip', 'ips', 'socket', 'protocol', 'mediaType', 'req'])
 
-/** What the cache answers itself, once it has the whole answer: the handler sees a request without conditions. */
+/** Conditional headers: the cache evaluates them on the complete response, and hides them from the handler. */
 const conditional = new Set(['if-none-match', 'if-modified-since', 'if-match', 'if-unmodified-since', 'if-range', 'range'])
 
 /**
- * Notes what a handler reads of its request while it fills: cache poisoning is an input outside the key that shaped a stored answer.
+ * Tracks which inputs a handler reads during a fill. A stored response that depends on an unkeyed input allows cache poisoning.
  *
- * It sits on the request and the reply themselves, so hooks and serialisers that see the same objects are noted too.
- * Closures, AsyncLocalStorage, WeakMaps and `reply.raw` are out of its reach.
+ * It is installed on the request and reply objects, so reads by hooks and serializers are tracked too.
+ * Closures, AsyncLocalStorage, WeakMaps and `reply.raw` cannot be tracked.
  */
-export class InputTracker {
-  /** the first reading that the key does not cover */
+export class InputTracker implements ReadListener {
+  /** the first unkeyed input that was read */
   unkeyedInput: UnkeyedInput | undefined
   readonly covered: KeyedInputs
   readonly #request: object
   readonly #reply: { readonly raw: { req?: object }, getHeaders (): object }
   readonly #validators: Readonly<Record<string, string>>
-  #left: object
+  #headersBefore: object
   #fields: Fields | undefined
-  #isQuiet = false
+  #isPaused = false
   #undo: (() => void)[]
 
   /**
-   * @param left the reply's fields, as hooks left them
-   * @param validators fields of a stored answer that the handler may answer 304 to
+   * @param before reply headers set by hooks
+   * @param validators conditional headers made from a stale entry, to which the handler may respond 304
    */
-  constructor (request: object, reply: object, covered: KeyedInputs, left: object, validators: Readonly<Record<string, string>>) {
+  constructor (request: object, reply: object, covered: KeyedInputs, before: object, validators: Readonly<Record<string, string>>) {
     this.#request = request
     this.#reply = reply as { raw: { req?: object }, getHeaders (): object }
     this.#validators = validators
-    this.#left = left
+    this.#headersBefore = before
     this.covered = covered
-    this.#undo = [watchRaw(this.#reply.raw, this), trackReply(reply, this), trackRequest(request, this)]
+    this.#undo = [trackRaw(this.#reply.raw, this), trackReply(reply, this), trackRequest(request, this)]
   }
 
-  /** Begins again, for a stream that is made while it is sent; Node itself then looks from the response to its request, which cannot be told apart. */
+  /** Resumes tracking for a stream that produces its body while it is sent. `reply.raw.req` is not tracked then, because Node itself reads it. */
   reopen (): void {
     this.close()
-    this.#left = this.#reply.getHeaders()
+    this.#headersBefore = this.#reply.getHeaders()
     this.#fields = undefined
     this.#undo = [trackReply(this.#reply, this), trackRequest(this.#request, this)]
   }
 
-  /** Stops noting, and leaves request and reply as it found them. */
+  /** Stops tracking and restores request and reply. */
   close (): void {
     for (const undo of this.#undo) undo()
     this.#undo = []
   }
 
-  /** Notes something that was read. */
+  /** Records the read of an unkeyed input; only the first is stored. */
   note (what: string, remedy = 'trackInputs: false'): void {
-    if (!this.#isQuiet) this.unkeyedInput ??= { what, remedy: `cache: { ${remedy} }` }
+    if (!this.#isPaused) this.unkeyedInput ??= { what, remedy: `cache: { ${remedy} }` }
   }
 
   noteProperty (key: PropertyKey, name: string): void {
@@ -88,30 +89,30 @@ export class InputTracker {
       if (!host) this.note(name, "hosts: ['example.com']")
     } else if (sessionNames.has(key)) {
       if (partition === undefined) this.note(name, "partition: 'user'")
-    } else if (key !== 'sessionReads' && (partition !== 'function' || isBuiltIn.has(key))) {
-      this.note(name, isBuiltIn.has(key) ? undefined : 'partition: (request) => …')
+    } else if (key !== 'sessionReads' && (partition !== 'function' || builtInNames.has(key))) {
+      this.note(name, builtInNames.has(key) ? undefined : 'partition: (request) => …')
     }
   }
 
-  /** Notes a look at one field of the reply, or at all, where hooks left any. */
+  /** Records the read of one reply header, or of all, if hooks had set it. */
   noteLeft (name?: string): void {
-    if (name === undefined ? Object.keys(this.#left).length > 0 : String(name).toLowerCase() in this.#left) this.note(name === undefined ? 'reply headers' : `reply header ${name}`)
+    if (name === undefined ? Object.keys(this.#headersBefore).length > 0 : String(name).toLowerCase() in this.#headersBefore) this.note(name === undefined ? 'reply headers' : `reply header ${name}`)
   }
 
-  /** What is read on the way is no reading. */
+  /** Reads made by the tracking code itself do not count. */
   withoutTracking<Value> (read: () => Value): Value {
-    const before = this.#isQuiet
-    this.#isQuiet = true
+    const before = this.#isPaused
+    this.#isPaused = true
     try {
       return read()
     } finally {
-      this.#isQuiet = before
+      this.#isPaused = before
     }
   }
 
-  /** The request's fields, as the handler shall see them. */
+  /** The request headers that the handler sees. */
   fields (read: () => Fields): Fields {
-    if (this.#isQuiet) return read()
+    if (this.#isPaused) return read()
     this.#fields ??= this.#viewOf(this.withoutTracking(read))
     return this.#fields
   }

@@ -7,7 +7,7 @@ import type { RoutePolicy } from '../options.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 import { InputTracker } from './input-tracker.ts'
 
-/** Why and with what a run begins. */
+/** Options of a handler run. */
 export interface HandlerRunOptions {
   readonly reason: Forwarded
   readonly detail?: string | undefined
@@ -17,29 +17,29 @@ export interface HandlerRunOptions {
   readonly free?: (() => void) | undefined
 }
 
-/** What the cache evaluates itself once it has the whole answer. */
+/** Conditional headers, which the cache evaluates on the complete response. */
 const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodified-since', 'if-range', 'range']
 
 /**
- * Prepares a run of the handler whose answer may be kept: it sees the URL that the key holds, no conditions of this client,
- * and the validators of a stored answer; and what it reads is noted.
+ * Prepares a handler run whose response may be stored. The handler sees the query of the cache key, no conditional headers of the client,
+ * and the validators of a stale entry. Its reads are tracked if `trackInputs` is set.
  */
-export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, beginning: HandlerRunOptions, isHostKeyed: boolean): HandlerRun {
-  const run: HandlerRun = { ...beginning, askedAt: Date.now(), before: reply.getHeaders() }
-  const validators = validatorsFor(beginning.stale)
-  if (state.key !== undefined && state.key.url !== request.raw.url) request.query = inOrder(request.query, policy.query)
-  if (policy.trackInputs) watch(run, request, reply, state, policy, isHostKeyed, validators)
+export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, options: HandlerRunOptions, isHostKeyed: boolean): HandlerRun {
+  const run: HandlerRun = { ...options, askedAt: Date.now(), before: reply.getHeaders() }
+  const validators = validatorsFor(options.stale)
+  if (state.key !== undefined && state.key.url !== request.raw.url) request.query = sortedQuery(request.query, policy.query)
+  if (policy.trackInputs) trackInputs(run, request, reply, state, policy, isHostKeyed, validators)
   else run.restore = replaceHeaders(request, validators)
   return run
 }
 
-/** Notes what the handler reads. */
-function watch (run: HandlerRun, request: CacheRequest, reply: CacheReply, { key }: CacheRequestState, policy: RoutePolicy, isHostKeyed: boolean, validators: Record<string, string>): void {
+/** Tracks the inputs that the handler reads. */
+function trackInputs (run: HandlerRun, request: CacheRequest, reply: CacheReply, { key }: CacheRequestState, policy: RoutePolicy, isHostKeyed: boolean, validators: Record<string, string>): void {
   const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
   const covered = { fields: policy.vary, partition, host: isHostKeyed, url: key?.url ?? request.url }
   const status = reply.statusCode
   const tracker = new InputTracker(request, reply, covered, run.before, validators)
-  // A status that a hook has set is not of the handler's making.
+  // A status set by a hook may depend on any input.
   if (status !== 200) tracker.note('reply.statusCode')
   run.tracker = tracker
   run.restore = () => tracker.close()
@@ -47,7 +47,7 @@ function watch (run: HandlerRun, request: CacheRequest, reply: CacheReply, { key
 
 const none = Object.freeze({})
 
-/** What a stored answer offers for validation (RFC 9111 section 4.3.1). */
+/** Conditional headers made from the validators of a stale entry (RFC 9111 section 4.3.1). */
 function validatorsFor (stale: Entry | undefined): Record<string, string> {
   if (stale === undefined) return none
   const entityTag = fieldOf(stale, 'etag')
@@ -62,8 +62,8 @@ function replaceHeaders (request: CacheRequest, validators: Record<string, strin
   return () => { raw.headers = fields }
 }
 
-/** What the key holds of a query: the keys that the route lists, in one order. */
-function inOrder (query: unknown, names: ReadonlySet<string> | undefined): unknown {
+/** The part of the query that is in the cache key: the parameters that the route lists, sorted. */
+function sortedQuery (query: unknown, names: ReadonlySet<string> | undefined): unknown {
   if (typeof query !== 'object' || query === null) return query
   const kept = Object.entries(query).filter(([name]) => names?.has(name) ?? true).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0)
   return Object.fromEntries(kept)

@@ -4,16 +4,16 @@ import type { CacheRuntime } from '../runtime.ts'
 
 /** A route that is not cached. Its unsafe requests invalidate cached responses (RFC 9111 section 4.4). */
 export class InvalidatingRoute {
-  readonly #shared: Pick<CacheRuntime, 'responseTtlRoutes' | 'store' | 'warn'>
+  readonly #shared: Pick<CacheRuntime, 'store' | 'warn'>
 
-  constructor (shared: Pick<CacheRuntime, 'responseTtlRoutes' | 'store' | 'warn'>) {
+  constructor (shared: Pick<CacheRuntime, 'store' | 'warn'>) {
     this.#shared = shared
   }
 
   /** Purges what the request changed before its response is sent, so that a client reads its own write. */
   settle (request: CacheRequest, reply: CacheReply): Promise<undefined> | undefined {
     if (!isUnsafe(request.method)) return undefined
-    const tags = invalidatedBy(request, reply, this.#shared.responseTtlRoutes.size > 0)
+    const tags = invalidatedBy(request, reply)
     return tags.length === 0 ? undefined : this.#purge(tags)
   }
 

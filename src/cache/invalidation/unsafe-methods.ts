@@ -1,6 +1,6 @@
 import { parseGroups } from '../../http/cache-groups.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
-import { searchTag, uriTag } from './uri-tag.ts'
+import { uriTag } from './uri-tag.ts'
 
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'QUERY'])
 
@@ -12,18 +12,14 @@ export function isUnsafe (method: string): boolean {
 /**
  * The tags that an unsafe request invalidates: of its own URI, of `Location` and `Content-Location` if they have the same origin
  * (RFC 9111 section 4.4), and of the groups in `Cache-Group-Invalidation` (RFC 9875 section 3). An error response invalidates nothing.
- *
- * @param isSearched some of the app's answers may stand for several queries of their path
  */
-export function invalidatedBy (request: CacheRequest, reply: CacheReply, isSearched: boolean): string[] {
+export function invalidatedBy (request: CacheRequest, reply: CacheReply): string[] {
   if (reply.statusCode < 200 || reply.statusCode > 399) return []
   const target = request.raw.url ?? ''
   const base = `${request.protocol}://${request.host}`
   const others = ['location', 'content-location'].flatMap((name) => sameOrigin(reply.getHeader(name), target, base))
   const groups = parseGroups(reply.getHeader('cache-group-invalidation')).filter((group) => group !== '' && !group.startsWith('='))
-  const urls = [target, ...others]
-  const searched = isSearched ? urls.map((url) => searchTag(request, url)) : []
-  return [...new Set([...urls.map((url) => uriTag(request, url)), ...searched, ...groups])]
+  return [...new Set([...[target, ...others].map((url) => uriTag(request, url)), ...groups])]
 }
 
 function sameOrigin (reference: unknown, target: string, base: string): string[] {

@@ -45,19 +45,3 @@ function digitOf (code: number): number {
   const letter = code | 0x20
   return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1
 }
-
-/**
- * Names those answers of one path that stand for several of its queries (`No-Vary-Search`): an unsafe request to any of them changes them all.
- *
- * @param url path, with or without a query
- */
-export function searchTag (request: { host: string }, url: string): string {
-  const end = url.indexOf('?')
-  return uriTag(request, `?${end < 0 ? url : url.slice(0, end)}`)
-}
-
-/** The tags of an answer that stands for several queries of its path, or does not any more. */
-export function retagged (tags: readonly string[], request: { host: string }, url: string, isSearched: boolean): readonly string[] {
-  const [own, path] = [uriTag(request, url), searchTag(request, url)]
-  return tags.map((tag) => tag === (isSearched ? own : path) ? (isSearched ? path : own) : tag)
-}

@@ -1,7 +1,7 @@
 /**
- * Encodes any text, as encodeURIComponent does, which throws for half a surrogate pair: a client can send one in JSON (`"\ud800"`).
+ * Encodes any string like encodeURIComponent, which throws for a lone surrogate. A client can send one in JSON (`"\ud800"`).
  *
- * @returns different for different texts: `%u` and four digits, for such a half, is what encodeURIComponent never writes
+ * @returns an injective encoding: a lone surrogate becomes `%u` and four digits, which encodeURIComponent never produces
  */
 export function encodeText (text: string): string {
   if (text.isWellFormed()) return encodeURIComponent(text)

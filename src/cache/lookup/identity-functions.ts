@@ -1,19 +1,19 @@
 import { OptionError } from '../../shared/errors.ts'
 import { isPromise, later, refuseReturned } from '../../shared/returned-values.ts'
 
-/** What a function of the app is asked for: see `tags` and `partition` of a route's options. */
-type Asked<Request> = (request: Request) => unknown
+/** A `tags` or `partition` function of a route. */
+type RequestFunction<Request> = (request: Request) => unknown
 
 const none: readonly string[] = Object.freeze([])
 
-/** The functions of a route, and of the scopes around it, that name tags. */
+/** The `tags` functions of a route and its scopes. */
 export class TagFunctions<Request> {
-  readonly #functions: readonly Asked<Request>[]
+  readonly #functions: readonly RequestFunction<Request>[]
   readonly #warn: (error: unknown) => void
   #hasWarned = false
 
-  /** @param warn told once of what a function has thrown */
-  constructor (functions: readonly Asked<Request>[], warn: (error: unknown) => void) {
+  /** @param warn called once with the first error that a function has thrown */
+  constructor (functions: readonly RequestFunction<Request>[], warn: (error: unknown) => void) {
     this.#functions = functions
     this.#warn = warn
   }
@@ -23,10 +23,10 @@ export class TagFunctions<Request> {
   }
 
   /**
-   * Tags of a request that guards and validation have let pass.
+   * Tags of a request that has passed hooks and validation.
    *
-   * @returns undefined where a function throws or names none, or none that a tag may be: the response is not cached, for no purge would find it
-   * @throws {OptionError} PRISM_ERR_OPTION for what is no list of texts
+   * @returns undefined if a function throws or returns no or invalid tags: the response is not cached, because a purge would not find it
+   * @throws {OptionError} PRISM_ERR_OPTION if a function does not return an array of strings
    */
   at (request: Request): readonly string[] | undefined {
     try {
@@ -39,7 +39,7 @@ export class TagFunctions<Request> {
     }
   }
 
-  /** Tags of a request that may be anything; undefined where the functions cannot tell, whatever they do. */
+  /** Tags of a request that has not been validated; undefined if a function throws or returns no tags. */
   tryAt (request: Request): readonly string[] | undefined {
     try {
       return this.#name(request)
@@ -59,27 +59,27 @@ export class TagFunctions<Request> {
 }
 
 /**
- * What a route's function partitions by.
+ * Calls a route's `partition` function.
  *
- * @returns undefined where that is nothing: the response is not cached
- * @throws {OptionError} PRISM_ERR_OPTION for what names nothing in particular: several clients would share a response; and what the function throws
+ * @returns undefined if it returns nothing: the response is not cached
+ * @throws {OptionError} PRISM_ERR_OPTION for any type but string and number, because e.g. all promises stringify to the same text; and what the function throws
  */
-export function partitionNamedBy<Request> (partition: Asked<Request>, request: Request): string | undefined {
+export function partitionNamedBy<Request> (partition: RequestFunction<Request>, request: Request): string | undefined {
   const named = partition(request)
   if (named === undefined || named === null || named === '') return undefined
   if (typeof named === 'number' && Number.isFinite(named)) return String(named)
-  if (typeof named !== 'string') return refuseReturned('cache.partition()', 'a text, a number or undefined', named)
+  if (typeof named !== 'string') return refuseReturned('cache.partition()', 'a string, a number or undefined', named)
   return named
 }
 
 function readTags (tags: unknown): readonly string[] | undefined {
   if (tags === undefined || tags === null) return undefined
   if (typeof tags === 'string') return readTags([tags])
-  if (!Array.isArray(tags)) return refuseReturned('cache.tags()', 'a list of texts', tags)
+  if (!Array.isArray(tags)) return refuseReturned('cache.tags()', 'an array of strings', tags)
   const wrong = tags.findIndex((tag: unknown) => typeof tag !== 'string' && !Number.isFinite(tag))
   if (wrong >= 0) {
     for (const promise of tags.filter(isPromise)) later(promise, () => {})
-    return refuseReturned(`cache.tags()[${wrong}]`, 'a text', tags[wrong])
+    return refuseReturned(`cache.tags()[${wrong}]`, 'a string', tags[wrong])
   }
   const texts = tags.map(String)
   return texts.every((text) => text !== '' && !text.startsWith('=')) ? texts : undefined

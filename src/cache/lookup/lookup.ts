@@ -2,67 +2,67 @@ import type { PendingReply, ReplyListener } from '../../redis/batch/pending-repl
 import type { EpochRead } from '../invalidation/server-epoch.ts'
 import type { TagVersion, TagVersionRead } from '../invalidation/tag-versions.ts'
 
-/** What every stored thing says of itself. */
+/** Metadata of every stored value. */
 export interface StoredMeta {
   readonly sequence: number
   readonly tags: readonly string[]
-  /** where it may be served stale: milliseconds since 1970, and how long it is fresh from then on */
+  /** set if it may be served stale: generation time in milliseconds since 1970, and freshness from then on */
   readonly bornAt?: number
   readonly freshMs?: number
 }
 
-/** How keys are read. */
+/** Reads keys, tag versions and the epoch. */
 export interface VersionReader {
-  /** reads one string of Redis; whoever asks in the same tick shares a round trip */
+  /** reads one string; reads of one tick share a round trip */
   read: (key: string) => PendingReply<Buffer | null>
-  /** the batch's that reads leave with now */
+  /** tick of the current batch */
   tick: () => number
-  /** reads a tag's marker, once a tick for all who look */
+  /** reads a tag's version, once per tick */
   tagVersion: (tag: string) => TagVersionRead
-  /** reads the global marker, once a tick for all who look */
+  /** reads the server epoch, once per tick */
   epoch: () => EpochRead
-  /** what that tells; null when nobody knows */
+  /** the version of an epoch read; null if unknown */
   sinceOf: (epoch: EpochRead) => TagVersion
-  /** told of each entry that is looked for */
+  /** called for each entry that is looked up */
   asked: (name: string) => void
 }
 
-/** What was stored instead of an entry: where the entry stands, for this request. */
+/** Stored instead of an entry: refers to the variant for this request. */
 export interface VariantPointer<Entry> {
   readonly name: string
   readonly unpack: (packed: Buffer) => Entry | undefined
 }
 
-/** What a stored value turned out to be; undefined for what is no entry of this key. */
+/** A decoded value; undefined if it is not an entry of this key. */
 export type Unpacked<Entry> = Entry | VariantPointer<Entry> | undefined
 
-/** How one look into the store ended. */
+/** Result of a lookup. */
 export type Found<Entry> =
   | { readonly outcome: 'found', readonly entry: Entry }
   | { readonly outcome: 'none' }
   | { readonly outcome: 'unavailable' }
 
-const nothingSeen = Buffer.alloc(0)
+const noValue = Buffer.alloc(0)
 const nothing: Found<never> = Object.freeze({ outcome: 'none' })
 const unavailable: Found<never> = Object.freeze({ outcome: 'unavailable' })
 
 /**
- * One look into the store, under way: the entry and the markers of the tags that it is expected to bear, read together.
+ * One lookup: reads the entry and the versions of its expected tags in one round trip.
  *
- * It settles once, and never rejects; what has settled is answered without waiting for another turn of the event loop.
+ * It settles once and never rejects. A settled lookup is available synchronously through `found`.
  */
 export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | null> {
-  /** of the batch that its last reads left with */
+  /** tick of the batch that carries its last reads */
   tick = -1
   #unpack: (packed: Buffer) => Unpacked<Entry>
   /** the entry's key */
   readonly name: string
-  /** those that the entry is expected to bear */
+  /** tags that the entry is expected to have */
   readonly tags: readonly string[]
-  /** those whose markers are read: the expected ones, then what the entry bears besides */
+  /** tags whose versions are read: the expected ones, then further tags of the entry */
   #versions: readonly string[]
-  /** the markers of those, in their order */
-  readonly #readings: TagVersionRead[] = []
+  /** the version reads, in the same order */
+  readonly #versionReads: TagVersionRead[] = []
   readonly #epoch: EpochRead
   #since: TagVersion = null
   readonly #reader: VersionReader
@@ -72,13 +72,13 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   #guess: string | undefined
   #guessed: Buffer | null = null
   #open: number
-  #isAway = false
+  #hasFailed = false
   #found: Found<Entry> | undefined
   #wake: (() => void) | undefined
 
   /**
-   * @param unpack undefined for what is no entry of this key
-   * @param guess where a pointer under this key may lead: read ahead, and used only where it leads there
+   * @param unpack returns undefined for a value that is not an entry of this key
+   * @param guess predicted target of a variant pointer: read ahead, and used only if the pointer refers to it
    */
   constructor (name: string, tags: readonly string[], reader: VersionReader, unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string) {
     this.name = name
@@ -97,17 +97,17 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     for (const tag of tags) this.#readTagVersion(tag)
   }
 
-  /** What was found; undefined while it is under way. */
+  /** The result; undefined until settled. */
   get found (): Found<Entry> | undefined {
     return this.#found
   }
 
-  /** Whether the answer was looked for where one like it stood before, apart from others under this name. */
+  /** Whether a predicted variant was read ahead. */
   get isGuessed (): boolean {
     return this.#guess !== undefined
   }
 
-  /** Whether the answers under this name are told apart by request fields: one is missing, others may be there. */
+  /** Whether the key holds a Vary record: this variant is missing, others may exist. */
   get hasVariants (): boolean {
     return this.#pointer !== undefined
   }
@@ -126,25 +126,25 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
    * @returns undefined when a marker is missing, for then nobody knows
    */
   get minSequence (): number | undefined {
-    return this.#readings.some(({ version }) => version == null) ? undefined : this.minSequenceKnown
+    return this.#versionReads.some(({ version }) => version == null) ? undefined : this.minSequenceKnown
   }
 
-  /** The same as far as it is known, whatever the missing markers would tell; undefined when the global one is missing. */
+  /** The same, ignoring missing tag versions; undefined if the epoch is missing. */
   get minSequenceKnown (): number | undefined {
     if (this.#since === null) return undefined
     let required = Math.max(this.#since, this.#soft)
-    for (const { version } of this.#readings) if (version != null && version > required) required = version
+    for (const { version } of this.#versionReads) if (version != null && version > required) required = version
     return required
   }
 
-  /** The first bytes of what stood under the name, none where nothing did: enough to tell whether something else stands there later. */
+  /** First 48 bytes of the stored value, empty if none: used to detect a concurrent write. */
   get entryPrefix (): Buffer {
-    return this.#seen?.subarray(0, 48) ?? nothingSeen
+    return this.#seen?.subarray(0, 48) ?? noValue
   }
 
-  /** The tags whose markers are missing. */
+  /** Tags whose version is missing. */
   get tagsWithoutVersion (): readonly string[] {
-    return this.#versions.filter((_tag, index) => this.#readings[index]?.version === null)
+    return this.#versions.filter((_tag, index) => this.#versionReads[index]?.version === null)
   }
 
   #readEntry (name: string): void {
@@ -156,30 +156,30 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   #readTagVersion (tag: string): void {
     this.tick = this.#reader.tick()
     const reading = this.#reader.tagVersion(tag)
-    this.#readings.push(reading)
+    this.#versionReads.push(reading)
     reading.tell(this)
   }
 
-  /** The youngest soft purge of any of the tags. */
+  /** The latest soft purge of any of the tags. */
   get #soft (): number {
     let youngest = 0
-    for (const { soft } of this.#readings) if (soft > youngest) youngest = soft
+    for (const { soft } of this.#versionReads) if (soft > youngest) youngest = soft
     return youngest
   }
 
-  /** What stands under its name is here. */
+  /** The stored value has arrived. */
   onReply (packed: Buffer | null): void {
     this.#packed = packed
     this.onReplyPart()
   }
 
-  /** Something of what it reads will never be here. */
+  /** A read has failed. */
   onError (): void {
-    this.#isAway = true
+    this.#hasFailed = true
     this.onReplyPart()
   }
 
-  /** One of the things that were read is there. */
+  /** One of the reads has completed. */
   onReplyPart (): void {
     if (--this.#open > 0) return
     if (!this.#epoch.isSettled) return this.#epoch.onSettled(() => { this.#open = 1; this.onReplyPart() })
@@ -190,16 +190,16 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     this.#wake?.()
   }
 
-  /** @returns undefined when the entry bears tags that were not expected, whose markers are read first */
+  /** @returns undefined if the entry has unexpected tags, whose versions are read first */
   #finish (): Found<Entry> | undefined {
-    if (this.#isAway || this.#epoch.value === undefined || this.#readings.some(({ version }) => version === undefined)) return unavailable
+    if (this.#hasFailed || this.#epoch.value === undefined || this.#versionReads.some(({ version }) => version === undefined)) return unavailable
     this.#since = this.#reader.sinceOf(this.#epoch)
     if (this.#pointer === undefined) this.#seen = this.#packed
     const entry = this.#packed === null ? undefined : this.#unpack(this.#packed)
     if (entry === undefined) return nothing
     if ('unpack' in entry) return this.#follow(entry)
     const unread = entry.tags.filter((tag) => !this.#versions.includes(tag))
-    if (unread.length === 0) return this.#judge(entry)
+    if (unread.length === 0) return this.#checkFreshness(entry)
     this.#open = unread.length
     this.#versions = [...this.#versions, ...unread]
     for (const tag of unread) this.#readTagVersion(tag)
@@ -219,7 +219,7 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     return undefined
   }
 
-  #judge (entry: Entry): Found<Entry> {
+  #checkFreshness (entry: Entry): Found<Entry> {
     if (this.#isPurged(entry)) return nothing
     const soft = this.#soft
     if (soft <= entry.sequence) return { outcome: 'found', entry }
@@ -227,20 +227,20 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     return stale === undefined ? nothing : { outcome: 'found', entry: stale }
   }
 
-  /** A marker that is missing tells nothing: the tag may have been purged and the marker evicted. */
+  /** A missing version counts as purged: the tag may have been purged and its version evicted. */
   #isPurged (entry: Entry): boolean {
     if (this.#since === null || this.#since > entry.sequence) return true
-    for (const { version } of this.#readings) {
+    for (const { version } of this.#versionReads) {
       if (version != null && version > entry.sequence) return true
     }
-    return this.#readings.some(({ version }, index) => version === null && entry.tags.includes(this.#versions[index] ?? ''))
+    return this.#versionReads.some(({ version }, index) => version === null && entry.tags.includes(this.#versions[index] ?? ''))
   }
 }
 
 /**
- * What a soft purge leaves of an entry: it is stale since then, for a purge's sequence is Redis's clock in microseconds, or a little ahead of it.
+ * Applies a soft purge: the entry is stale from the purge on. A purge sequence is Redis's clock in microseconds, or slightly ahead of it.
  *
- * @returns undefined for what is never served stale
+ * @returns undefined if the value is never served stale
  */
 function softened<Entry extends StoredMeta> (entry: Entry, soft: number): Entry | undefined {
   const { bornAt, freshMs } = entry

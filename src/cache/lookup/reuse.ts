@@ -2,13 +2,13 @@ import type { CacheControl } from '../../http/cache-control.ts'
 import type { Lifetime } from '../storage/entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
 
-/** What a stored answer is good for: served as it is, fresh or stale; or only for validation. */
+/** Whether a stored response is served fresh, served stale, or must be validated. */
 export type Reuse = 'fresh' | 'stale' | 'validate'
 
 /**
- * What may be done with a stored answer (RFC 9111 section 4.2).
+ * Decides how a stored response may be reused (RFC 9111 section 4.2).
  *
- * @param wanted the request's directives (section 5.2.1), where they are heeded
+ * @param wanted the request's directives (section 5.2.1), if they are honored
  */
 export function reuseDecision (lifetime: Lifetime, wanted: CacheControl | undefined, now: number): Reuse {
   const leftSeconds = freshLeftMs(lifetime, now) / 1000
@@ -20,12 +20,12 @@ export function reuseDecision (lifetime: Lifetime, wanted: CacheControl | undefi
   return wanted.maxStale !== undefined && !lifetime.mustRevalidate && -leftSeconds <= wanted.maxStale ? 'stale' : 'validate'
 }
 
-/** Whether it may be served while it is made anew (RFC 5861 section 3). */
+/** Whether a stale response may be served while it is revalidated (RFC 5861 section 3). */
 export function isWithinSwrWindow (lifetime: Lifetime, now: number): boolean {
   return -freshLeftMs(lifetime, now) / 1000 < lifetime.staleWhileSeconds
 }
 
-/** Whether it may stand in for an error (RFC 5861 section 4). */
+/** Whether a stale response may be served instead of an error (RFC 5861 section 4). */
 export function isWithinStaleIfErrorWindow (lifetime: Lifetime, now: number): boolean {
   return !lifetime.mustRevalidate && -freshLeftMs(lifetime, now) / 1000 < lifetime.staleErrorSeconds
 }

@@ -7,16 +7,16 @@ import type { Unpacked } from './lookup.ts'
 import type { CacheRequest } from '../http-message.ts'
 import type { CacheStore } from '../storage/cache-store.ts'
 
-/** So many answers of one URL are told apart; the oldest goes when there is one more. */
-const mostVariants = 12
+/** Maximum number of variants of one URL; the oldest is dropped when another is added. */
+const maxVariants = 12
 
-/** What stands under a URL whose answers vary: by which fields, and the Redis keys of the answers, the newest last. */
+/** Stored under a URL whose responses vary: the header names, and the Redis keys of the variants, newest last. */
 export interface VaryRecord {
   readonly vary: readonly string[]
   readonly names: readonly string[]
 }
 
-/** A branch and the bytes that it was read from. */
+/** A Vary record and its stored form. */
 interface Seen {
   readonly text: string
   readonly varyRecord: VaryRecord
@@ -24,16 +24,16 @@ interface Seen {
 
 const mark = 'vary:'
 const firstOfMark = mark.charCodeAt(0)
-/** Characters of branches that one route remembers, and of the longest of them; what is forgotten costs a round trip. */
-const mostRemembered = 2_000_000
-const longestRemembered = 4096
+/** Total characters of the Vary records that one route memoizes, and of the longest one. A forgotten record costs a round trip. */
+const maxMemoizedSize = 2_000_000
+const maxMemoizedLength = 4096
 
-/** Answers of one URL that are told apart by request fields which a response named (RFC 9111 section 4.1). */
+/** Selects among the variants of a URL by the request headers that `Vary` names (RFC 9111 section 4.1). */
 export class VaryIndex {
   readonly #keys: CacheKeyBuilder
   readonly #store: CacheStore
-  /** by the URL's Redis key: how its answers were told apart when it was looked at last */
-  readonly #seen = new LRUCache<string, Seen>({ max: 5000, maxSize: mostRemembered, sizeCalculation: ({ text }) => text.length })
+  /** last seen Vary records, by the URL's Redis key */
+  readonly #seen = new LRUCache<string, Seen>({ max: 5000, maxSize: maxMemoizedSize, sizeCalculation: ({ text }) => text.length })
 
   constructor (keys: CacheKeyBuilder, store: CacheStore) {
     this.#keys = keys
@@ -41,24 +41,24 @@ export class VaryIndex {
   }
 
   /**
-   * Where the answer for this request stands, if the answers of its URL are still told apart as they were last seen: to be read along with what
-   * stands under the URL, which decides.
+   * Redis key of the variant for this request, predicted from the last seen Vary record. It is read in the same round trip as the URL's own key,
+   * whose current record decides whether the prediction is used.
    */
   predictVariant (key: CacheKey, request: CacheRequest): string | undefined {
     const seen = this.#seen.size === 0 ? undefined : this.#seen.get(key.name)
     return seen && this.keyOf(key, seen.varyRecord.vary, request).name
   }
 
-  /** Reads what stands under a URL: an answer, or where the one for this request stands; `onBranch` hears of the latter. */
-  unpack (packed: Buffer, key: CacheKey, request: CacheRequest, onBranch: (varyRecord: VaryRecord) => void): Unpacked<Entry> {
-    const varyRecord = this.#readBranch(packed, key)
+  /** Decodes the value stored under a URL: an entry, or a Vary record, which is passed to `onVaryRecord`. */
+  unpack (packed: Buffer, key: CacheKey, request: CacheRequest, onVaryRecord: (varyRecord: VaryRecord) => void): Unpacked<Entry> {
+    const varyRecord = this.#readVaryRecord(packed, key)
     if (varyRecord === undefined) return decodeEntry(packed, key.text)
-    onBranch(varyRecord)
+    onVaryRecord(varyRecord)
     const variant = this.keyOf(key, varyRecord.vary, request)
     return { name: variant.name, unpack: (other) => decodeEntry(other, variant.text) }
   }
 
-  /** Names the answer that a request selects. */
+  /** The key of the variant that a request selects. */
   keyOf (key: CacheKey, vary: readonly string[], { headers }: Pick<CacheRequest, 'headers'>): CacheKey {
     const selected = vary.map((name) => {
       const value = headers[name]
@@ -67,44 +67,39 @@ export class VaryIndex {
     return this.#keys.variantOf(key, selected)
   }
 
-  /** The key that an answer asks for by its `No-Vary-Search`; see {@link CacheKeyBuilder.searched}. */
-  storageKeyOf (key: CacheKey, field: Parameters<CacheKeyBuilder['searched']>[1]): CacheKey {
-    return this.#keys.searched(key, field)
-  }
-
-  /** Notes under the URL that one more answer stands beside the others. */
+  /** Writes a Vary record that includes a new variant. */
   async add (key: CacheKey, variant: CacheKey, vary: readonly string[], before: VaryRecord | undefined, lifetimeMs: number): Promise<void> {
     const isSame = before !== undefined && before.vary.join() === vary.join()
     const others = isSame ? before.names.filter((name) => name !== variant.name) : []
-    const names = [...others, variant.name].slice(-mostVariants)
+    const names = [...others, variant.name].slice(-maxVariants)
     const dropped = (before?.names ?? []).filter((name) => name !== variant.name && !names.includes(name))
     const text = mark + JSON.stringify({ key: key.text, vary, names })
     this.#remember(key.name, Buffer.from(text).toString('latin1'), { vary, names })
     await this.#store.keepPointer(key.name, text, lifetimeMs, dropped)
   }
 
-  #readBranch (packed: Buffer, key: CacheKey): VaryRecord | undefined {
-    const isBranch = packed[0] === firstOfMark && packed.toString('latin1', 0, mark.length) === mark
-    const seen = this.#seen.size === 0 && !isBranch ? undefined : this.#seen.get(key.name)
-    const text = isBranch ? packed.toString('latin1') : ''
+  #readVaryRecord (packed: Buffer, key: CacheKey): VaryRecord | undefined {
+    const isVaryRecord = packed[0] === firstOfMark && packed.toString('latin1', 0, mark.length) === mark
+    const seen = this.#seen.size === 0 && !isVaryRecord ? undefined : this.#seen.get(key.name)
+    const text = isVaryRecord ? packed.toString('latin1') : ''
     if (seen !== undefined && seen.text === text) return seen.varyRecord
-    const varyRecord = isBranch ? parseVaryRecord(packed, key.text) : undefined
+    const varyRecord = isVaryRecord ? parseVaryRecord(packed, key.text) : undefined
     if (varyRecord !== undefined) this.#remember(key.name, text, varyRecord)
     else if (seen !== undefined) this.#seen.delete(key.name)
     return varyRecord
   }
 
   #remember (name: string, text: string, varyRecord: VaryRecord): void {
-    if (text.length <= longestRemembered) this.#seen.set(name, { text, varyRecord })
+    if (text.length <= maxMemoizedLength) this.#seen.set(name, { text, varyRecord })
   }
 }
 
 function parseVaryRecord (packed: Buffer, key: string): VaryRecord | undefined {
   try {
-    const branch = JSON.parse(packed.toString('utf8', mark.length)) as Partial<VaryRecord> & { key?: unknown }
-    const isOurs = branch.key === key && Array.isArray(branch.vary) && parseVary(branch.vary.join()) !== '*' && Array.isArray(branch.names)
-    return isOurs ? branch as VaryRecord : undefined
+    const record = JSON.parse(packed.toString('utf8', mark.length)) as Partial<VaryRecord> & { key?: unknown }
+    const isValid = record.key === key && Array.isArray(record.vary) && parseVary(record.vary.join()) !== '*' && Array.isArray(record.names)
+    return isValid ? record as VaryRecord : undefined
   } catch {
-    return undefined // was changed by somebody
+    return undefined // not a Vary record of this package
   }
 }

@@ -82,7 +82,7 @@ function uncacheableReason ({ status, fields, isAuthorized }: ResponseToStore, c
   if (control.noStore && !control.mustUnderstand) return 'no-store'
   if (control.private === true && policy.partition === undefined) return 'private'
   // Section 7.3 lets it be stored; but then its body may speak of the visitor whom the cookie is for.
-  if (fields['set-cookie'] !== undefined && !policy.keepCookies) return 'set-cookie'
+  if (fields['set-cookie'] !== undefined) return 'set-cookie'
   // Section 3.5
   const isShared = control.public || control.mustRevalidate || control.sMaxage !== undefined
   if (isAuthorized && !isShared && policy.partition === undefined) return 'authorization'

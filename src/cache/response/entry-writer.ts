@@ -7,7 +7,6 @@ import type { CacheKey } from '../lookup/cache-key.ts'
 import type { CacheRequest } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import type { CacheRuntime } from '../runtime.ts'
-import { retagged } from '../invalidation/uri-tag.ts'
 import type { VaryIndex } from '../lookup/vary-index.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 
@@ -80,20 +79,18 @@ export class EntryWriter {
 
   #write ({ request, state, run, receivedAt }: Source, head: Head, body: Buffer, isCompressed = false): Promise<boolean> {
     if (state.key === undefined) return Promise.resolve(false)
-    const place = this.#varyIndex.storageKeyOf(state.key, fieldOf(head, 'no-vary-search'))
-    const tags = place === state.key ? head.tags : retagged(head.tags, request, request.raw.url ?? '', place.search !== undefined)
     const lifetimeMs = keptMs(head, head.fields.some(([name]) => name === 'etag' || name === 'last-modified'), receivedAt)
     if (lifetimeMs <= 0) return Promise.resolve(false)
     const vary = this.#policy.ttlMs === undefined ? parseVary(fieldOf(head, 'vary')) : []
     const names = vary === '*' ? [] : isCompressed ? vary.filter((name) => name !== 'accept-encoding') : vary
-    const key: CacheKey = names.length === 0 ? place : this.#varyIndex.keyOf(place, names, request)
-    const packed = encodeEntry({ ...head, tags, key: key.text }, body)
+    const key: CacheKey = names.length === 0 ? state.key : this.#varyIndex.keyOf(state.key, names, request)
+    const packed = encodeEntry({ ...head, key: key.text }, body)
     // The lock belongs to the key of the URL. An entry of another variant is stored without it.
     const lock = key.name === state.key.name ? run.fill?.lock : undefined
-    const writing = this.#shared.store.write(key.name, { sequence: head.sequence, tags }, packed, lifetimeMs, lock)
-    if (lock !== undefined && key === place) return writing
+    const writing = this.#shared.store.write(key.name, { sequence: head.sequence, tags: head.tags }, packed, lifetimeMs, lock)
+    if (lock !== undefined && key === state.key) return writing
     // Both commands are in one batch. A Vary record without an entry is a miss.
-    const indexing = key === place ? undefined : this.#varyIndex.add(place, key, names, place === state.key ? state.varyRecord : undefined, lifetimeMs)
+    const indexing = key === state.key ? undefined : this.#varyIndex.add(state.key, key, names, state.varyRecord, lifetimeMs)
     return Promise.all([writing, indexing]).then(([isWritten]) => {
       if (lock === undefined) this.#shared.lockQueue.committed(run.fill, false)
       return isWritten

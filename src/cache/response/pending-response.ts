@@ -16,7 +16,7 @@ interface EvaluatedHead {
  */
 export class PendingResponse {
   readonly #reply: CacheReply
-  readonly #policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>
+  readonly #policy: Pick<RoutePolicy, 'partition'>
   readonly #evaluated: EvaluatedHead
   readonly #onRejected: (reason: string) => void
   readonly #stopWatching: () => void
@@ -25,7 +25,7 @@ export class PendingResponse {
   #store: (() => void) | undefined
 
   /** @param onRejected called with the reason if the response may not be stored after all */
-  constructor (reply: CacheReply, policy: Pick<RoutePolicy, 'keepCookies' | 'partition'>, onRejected: (reason: string) => void) {
+  constructor (reply: CacheReply, policy: Pick<RoutePolicy, 'partition'>, onRejected: (reason: string) => void) {
     this.#reply = reply
     this.#policy = policy
     this.#onRejected = onRejected
@@ -84,7 +84,7 @@ export class PendingResponse {
 
   #headRejection (status: number, cookies: readonly string[]): string | undefined {
     if (status !== this.#evaluated.status) return 'status'
-    return this.#policy.keepCookies || cookies.every((cookie) => this.#evaluated.cookies.includes(cookie)) ? undefined : 'set-cookie'
+    return cookies.every((cookie) => this.#evaluated.cookies.includes(cookie)) ? undefined : 'set-cookie'
   }
 
   #cacheControlRejection (): string | undefined {

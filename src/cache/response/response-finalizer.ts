@@ -38,7 +38,6 @@ export class ResponseFinalizer {
   readonly #policy: RoutePolicy
   readonly #pattern: string
   readonly #shared: CacheRuntime
-  readonly #varyIndex: VaryIndex
   readonly #writer: EntryWriter
   readonly #warned = new Set<string>()
 
@@ -46,7 +45,6 @@ export class ResponseFinalizer {
     this.#policy = policy
     this.#pattern = pattern
     this.#shared = shared
-    this.#varyIndex = varyIndex
     this.#writer = new EntryWriter(policy, shared, varyIndex)
   }
 
@@ -78,7 +76,7 @@ export class ResponseFinalizer {
 
   async #invalidate ({ request, reply, run }: HandledResponse): Promise<undefined> {
     setCacheStatus(reply, run, { isStored: false, detail: run.detail })
-    const tags = invalidatedBy(request, reply, this.#shared.responseTtlRoutes.size > 0)
+    const tags = invalidatedBy(request, reply)
     if (tags.length > 0) await this.#shared.store.purge(tags).catch((error: unknown) => this.#shared.warn({ err: error }, 'Invalidation after an unsafe request failed: stale responses may be served'))
     return undefined
   }
@@ -87,7 +85,7 @@ export class ResponseFinalizer {
   #mergeNotModified (handled: HandledResponse, stale: Entry): unknown {
     const { reply, run } = handled
     const added = addedFields(run.before, handled.after)
-    const kept = freshened(stale, keptFields(added, handled.after, new Set(), this.#policy.keepCookies))
+    const kept = freshened(stale, keptFields(added, handled.after, new Set()))
     const cacheability = cacheabilityOf(handled, this.#policy, stale.status, kept)
     for (const name of added.keys()) reply.removeHeader(name)
     reply.code(stale.status)
@@ -103,7 +101,7 @@ export class ResponseFinalizer {
     const isGood = reason === undefined && cacheability.isKept && run.sequence !== undefined
     const isStored = isGood && this.#writer.send(handled, entry, stale.body, false)
     if (!cacheability.isKept) this.#replaceStored(handled, cacheability.reason)
-    if (isGood) run.fill?.end(this.#hasVariants(handled, kept) ? 'alone' : entry)
+    if (isGood) run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
     else this.#shared.lockQueue.abandon(run.fill, 'alone')
     setCacheStatus(reply, run, { isStored, detail: reason ?? (cacheability.isKept ? isGood && !isStored ? notAdmitted : undefined : cacheability.reason), forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, handled.receivedAt)))
@@ -115,7 +113,7 @@ export class ResponseFinalizer {
     const { after, run } = handled
     if (run.detail !== 'method' || this.#uncacheableReason(handled) !== undefined) return
     const added = addedFields(run.before, after)
-    const kept = freshened(stale, keptFields(added, after, new Set(), this.#policy.keepCookies))
+    const kept = freshened(stale, keptFields(added, after, new Set()))
     const cacheability = cacheabilityOf(handled, this.#policy, stale.status, kept)
     if (!matchesStored(stale, added)) this.#writer.put(handled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
     else if (cacheability.isKept) this.#writer.send(handled, { ...stale, ...cacheability.lifetime, fields: fieldPairs(kept) }, stale.body, false)
@@ -145,7 +143,7 @@ export class ResponseFinalizer {
     // The handler wrote the header block itself: Fastify no longer lists its headers.
     if (reply.raw.headersSent) return this.#notCacheable(handled, 'sent')
 
-    const kept = keptFields(added, handled.after, cacheability.without, this.#policy.keepCookies)
+    const kept = keptFields(added, handled.after, cacheability.without)
     const lifetime = this.#policy.ttlMs === undefined ? cacheability.lifetime : shortened(cacheability.lifetime)
     if (isStream(payload)) return this.#tee(handled, kept, lifetime, payload)
     if (payload instanceof ReadableStream) return this.#tee(handled, kept, lifetime, Readable.fromWeb(payload))
@@ -162,7 +160,7 @@ export class ResponseFinalizer {
     this.#deferUntilSent(handled).complete(() => {
       if (isStored) this.#writer.put(handled, entry, body, isCompressed)
       else if (run.sequence !== outage) this.#shared.lockQueue.committed(run.fill, false)
-      run.fill?.end(this.#hasVariants(handled, kept) ? 'alone' : entry)
+      run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
     })
     return outgoing
   }
@@ -207,11 +205,10 @@ export class ResponseFinalizer {
     if (handled.run.stale !== undefined && isSuperseding(handled, reason, this.#policy)) this.#writer.remove(handled, handled.run.stale)
   }
 
-  /** The response varies by a header or the query, so it may not match the requests that wait for it. `Accept-Encoding` is negotiated when the entry is served. */
-  #hasVariants ({ state: { key } }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>): boolean {
+  /** The response varies by a header, so it may not match the requests that wait for it. `Accept-Encoding` is negotiated when the entry is served. */
+  #hasVariants (kept: ReadonlyMap<string, Fields[string]>): boolean {
     if (this.#policy.ttlMs !== undefined) return false
-    const isSame = key?.search === undefined || this.#varyIndex.storageKeyOf(key, kept.get('no-vary-search')).name === key.name
-    return !isSame || parseVary(kept.get('vary')).length > 0
+    return parseVary(kept.get('vary')).length > 0
   }
 
   #tee (handled: HandledResponse, kept: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
@@ -237,6 +234,6 @@ export class ResponseFinalizer {
 
   #storeCollected (handled: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, entry: Entry, willCompress: boolean): void {
     this.#writer.send(handled, entry, entry.body, willCompress && entry.body.length >= fewestBytes)
-    handled.run.fill?.end(this.#hasVariants(handled, kept) ? 'alone' : entry)
+    handled.run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
   }
 }

@@ -13,16 +13,16 @@ import type { RoutePolicy } from '../options.ts'
 import { joinFields } from './send-entry.ts'
 
 /** Headers that belong to one connection, or that are generated for each response (RFC 9111 section 3.1). */
-const neverStored = new Set(['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'age'])
+const neverStored = new Set(['set-cookie', 'connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'age'])
 
 const nothing: ReadonlySet<string> = new Set()
 
 /** The headers added by the handler that may be stored. */
-export function keptFields (added: ReadonlyMap<string, Fields[string]>, { connection }: Fields, without: ReadonlySet<string>, keepCookies: boolean): Map<string, Fields[string]> {
+export function keptFields (added: ReadonlyMap<string, Fields[string]>, { connection }: Fields, without: ReadonlySet<string>): Map<string, Fields[string]> {
   const dropped = connection === undefined ? nothing : new Set(String(connection).toLowerCase().split(',').map((name) => name.trim()))
   const kept = new Map<string, Fields[string]>()
   for (const [name, value] of added) {
-    if (neverStored.has(name) || dropped.has(name) || without.has(name) || (name === 'set-cookie' && !keepCookies)) continue
+    if (neverStored.has(name) || dropped.has(name) || without.has(name)) continue
     kept.set(name, value)
   }
   return kept
@@ -81,7 +81,6 @@ export function fieldPairs (kept: ReadonlyMap<string, Fields[string]>): [string,
   const add = (name: string, value: string) => pairs.push([name, /[\r\n]/.test(value) ? value.replaceAll(/[\r\n]/g, ' ') : value])
   for (const [name, value] of kept) {
     if (!Array.isArray(value)) add(name, String(value))
-    else if (name === 'set-cookie') value.forEach((each: string) => add(name, each))
     else add(name, value.join(', '))
   }
   return pairs

@@ -1,11 +1,11 @@
 import type { Entry } from '../storage/entry-codec.ts'
 import type { InProcessFill } from '../single-flight/in-process-fill.ts'
 
-/** A stale answer that is made anew without a visitor. */
+/** One background refresh of a stale entry. */
 export class BackgroundRefresh {
-  /** its handler runs, so no hook has refused it */
+  /** the handler has started, so no hook has rejected the internal request */
   hasBegun = false
-  /** the key that is filled: a request that turns out to have another one is not what was meant */
+  /** expected cache key: an internal request with another key is not executed */
   readonly name: string
   readonly stale: Entry
   readonly fill: InProcessFill<Entry>
@@ -17,42 +17,42 @@ export class BackgroundRefresh {
   }
 }
 
-/** The request that a refresh is made with: what the key holds, and nothing of who visited. */
+/** The internal request of a refresh: contains only what is part of the cache key, and no data of a client. */
 export interface RefreshRequest {
   readonly url: string
   readonly fields: Readonly<Record<string, string>>
 }
 
-/** So many refreshes of one process at once; what is stale beyond waits for a later visitor. */
-const most = 16
-const longestMs = 10_000
+/** Maximum concurrent refreshes of one process. Above it, a stale entry is refreshed by a later request. */
+const maxConcurrent = 16
+const timeoutMs = 10_000
 
-/** Refreshes of one process: requests of its own that run the handler while visitors take what is stale (RFC 5861 section 3). */
+/** The background refreshes of one process: internal requests run the handler while clients are served the stale entry (RFC 5861 section 3). */
 export class BackgroundRefreshes {
   readonly #send: (request: RefreshRequest & { signal: AbortSignal }, refresh: BackgroundRefresh) => Promise<void>
   #running = 0
 
-  /** @param send settles when the answer is complete */
+  /** @param send resolves when the response is complete */
   constructor (send: (request: RefreshRequest & { signal: AbortSignal }, refresh: BackgroundRefresh) => Promise<void>) {
     this.#send = send
   }
 
   get hasRoom (): boolean {
-    return this.#running < most
+    return this.#running < maxConcurrent
   }
 
-  /** Counts something as a refresh while it lasts. */
+  /** Counts `work` as a running refresh. */
   async track (work: () => Promise<void>): Promise<void> {
     this.#running += 1
     await work().finally(() => { this.#running -= 1 })
   }
 
   /**
-   * Makes an answer anew, within a time.
+   * Sends the internal request, with a timeout of 10 s.
    *
-   * @throws what is thrown where the time is over
+   * @throws TimeoutError after 10 s
    */
   async send (request: RefreshRequest, refresh: BackgroundRefresh): Promise<void> {
-    await this.#send({ ...request, signal: AbortSignal.timeout(longestMs) }, refresh)
+    await this.#send({ ...request, signal: AbortSignal.timeout(timeoutMs) }, refresh)
   }
 }

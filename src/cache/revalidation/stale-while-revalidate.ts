@@ -9,31 +9,31 @@ import { BackgroundRefresh } from './background-refresh.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import type { HandlerContext } from '../handler-context.ts'
 
-/** Fields that say who visits: no request of the app's own bears them. */
+/** Headers that identify the client: an internal request does not have them. */
 const identities = new Set(['authorization', 'cookie', 'proxy-authorization'])
-/** After a refresh that came to nothing, the next one waits so long. */
-const restMs = 1000
-/** After hooks have refused a request of the app's own, visitors' requests fill for so long. */
-const ownMs = 60_000
+/** Delay after a failed refresh of a key. */
+const retryDelayMs = 1000
+/** After hooks have rejected an internal request, client requests revalidate for this long. */
+const rejectedMs = 60_000
 
-/** Who makes a stale answer of one route anew, while everybody is served what is stale (RFC 5861 section 3): one of all processes. */
+/** Revalidates the stale entries of one route while requests are served the stale entry (RFC 5861 section 3). One process at a time revalidates a key. */
 export class StaleWhileRevalidate<Request extends CacheRequest> {
   readonly #policy: RoutePolicy<Request>
-  readonly #shared: CacheRuntime
-  readonly #resting = new LRUCache<string, true>({ max: 1000 })
+  readonly #runtime: CacheRuntime
+  readonly #delayed = new LRUCache<string, true>({ max: 1000 })
   readonly #isAnonymous: boolean
-  #refusedUntil = 0
+  #rejectedUntil = 0
 
-  constructor (policy: RoutePolicy<Request>, shared: CacheRuntime) {
+  constructor (policy: RoutePolicy<Request>, runtime: CacheRuntime) {
     this.#policy = policy
-    this.#shared = shared
+    this.#runtime = runtime
     this.#isAnonymous = policy.partition === undefined && !policy.vary.some((name) => identities.has(name))
   }
 
   /**
-   * Has a stale answer made anew, unless that is under way.
+   * Starts the revalidation of a stale entry, unless it is in flight.
    *
-   * @returns the fill that this very request shall make, where nobody else can; undefined when it may take what is stale
+   * @returns the fill that this request must run, if no internal request can; undefined if the request may be served the stale entry
    */
   async begin (context: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): Promise<InProcessFill<Entry> | undefined> {
     const name = context.state.key?.name ?? ''
@@ -44,35 +44,35 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
     }
     if (context.request.method !== 'GET') return undefined
     const fill = this.#fill(name, lookup)
-    if (await this.#take(fill, name, lookup)) return fill
+    if (await this.#tryAcquire(fill, name, lookup)) return fill
     fill.end('again')
     return undefined
   }
 
-  /** Has an answer that is still fresh made anew, where no visitor has to do it. */
+  /** Refreshes a fresh entry early, if an internal request can do it. */
   early (context: HandlerContext<Request>, lookup: Lookup<Entry>, entry: Entry): void {
     if (this.#mayRefresh() && !this.#isBusy(context.state.key?.name ?? '', lookup)) this.#refresh(context, lookup, entry)
   }
 
   #mayRefresh (): boolean {
-    return this.#isAnonymous && performance.now() > this.#refusedUntil
+    return this.#isAnonymous && performance.now() > this.#rejectedUntil
   }
 
   #isBusy (name: string, lookup: Lookup<Entry>): boolean {
-    const { singleFlight, store, refreshes } = this.#shared
+    const { singleFlight, store, refreshes } = this.#runtime
     if (this.#mayRefresh() && !refreshes.hasRoom) return true
-    return this.#resting.has(name) || singleFlight.find(name, lookup.minSequence, store.tick, lookup.tick) !== undefined
+    return this.#delayed.has(name) || singleFlight.find(name, lookup.minSequence, store.tick, lookup.tick) !== undefined
   }
 
   #fill (name: string, lookup: Lookup<Entry>): InProcessFill<Entry> {
-    return this.#shared.singleFlight.begin(name, lookup.minSequence ?? 0, { tick: this.#shared.store.tick })
+    return this.#runtime.singleFlight.begin(name, lookup.minSequence ?? 0, { tick: this.#runtime.store.tick })
   }
 
-  /** Takes the lock where it is free, and waits for nobody: what is stale is there. */
-  async #take (fill: InProcessFill<Entry>, name: string, lookup: Lookup<Entry>): Promise<boolean> {
-    const taking = await this.#shared.lockQueue.tryAcquire(name, acquireRequestOf(lookup)).catch(() => undefined)
+  /** Acquires the lock without waiting, because a stale entry is available. */
+  async #tryAcquire (fill: InProcessFill<Entry>, name: string, lookup: Lookup<Entry>): Promise<boolean> {
+    const taking = await this.#runtime.lockQueue.tryAcquire(name, acquireRequestOf(lookup)).catch(() => undefined)
     if (taking?.word !== 'taken') {
-      this.#rest(name, taking?.leftMs ?? restMs)
+      this.#delay(name, taking?.leftMs ?? retryDelayMs)
       return false
     }
     fill.sequence = taking.sequence
@@ -83,25 +83,25 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   #refresh ({ request, state }: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): void {
     const name = state.key?.name ?? ''
     const refresh = new BackgroundRefresh(name, stale, this.#fill(name, lookup))
-    const asked = { url: state.key?.url ?? '', fields: this.#fieldsOf(request) }
-    const { lockQueue, refreshes, stats } = this.#shared
+    const internalRequest = { url: state.key?.url ?? '', fields: this.#fieldsOf(request) }
+    const { lockQueue, refreshes, stats } = this.#runtime
     const work = async () => {
-      if (!await this.#take(refresh.fill, name, lookup)) return refresh.fill.end('again')
+      if (!await this.#tryAcquire(refresh.fill, name, lookup)) return refresh.fill.end('again')
       stats.add('revalidate')
-      await refreshes.send(asked, refresh)
+      await refreshes.send(internalRequest, refresh)
       if (refresh.hasBegun) return
-      this.#refusedUntil = performance.now() + ownMs
+      this.#rejectedUntil = performance.now() + rejectedMs
       lockQueue.abandon(refresh.fill, 'again')
     }
     refreshes.track(work).catch(() => lockQueue.abandon(refresh.fill, 'again'))
-    refresh.fill.result.then((ending) => { if (typeof ending === 'string' && refresh.hasBegun) this.#rest(name, restMs) })
+    refresh.fill.result.then((ending) => { if (typeof ending === 'string' && refresh.hasBegun) this.#delay(name, retryDelayMs) })
   }
 
-  #rest (name: string, ms: number): void {
-    if (ms > 0) this.#resting.set(name, true, { ttl: ms })
+  #delay (name: string, ms: number): void {
+    if (ms > 0) this.#delayed.set(name, true, { ttl: ms })
   }
 
-  /** What the key holds of a request's fields; and its host, where it may be part of the key. */
+  /** The request headers that are part of the cache key, and the host, which may be. */
   #fieldsOf ({ raw: { headers } }: Request): Record<string, string> {
     const fields: Record<string, string> = { 'user-agent': 'fastify-prism' }
     for (const name of ['host', ...this.#policy.vary]) {

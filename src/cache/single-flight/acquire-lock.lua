@@ -1,22 +1,23 @@
--- Takes the lock of a fill, unless somebody holds it whose answer will do, or has filled since the caller looked.
--- KEYS[1]   lock        string: '<sequence> <token>' of who fills, then '!' where somebody waits for word of him; or 'pass' for a while
---                       after an answer that may not be kept
--- KEYS[2]   entry       string, compared with what the caller saw
--- KEYS[3]   sequence    string; in a Cluster it and the markers lie elsewhere and were read before
--- KEYS[4…]  markers     strings, of tags whose markers the caller found missing: whoever fills has set them, else they are set now
+-- Acquires the lock of a cache fill, unless a holder's result is recent enough for the caller, or the entry has changed since the caller's lookup.
+-- KEYS[1]   lock        string: '<sequence> <token>' of the holder, with '!' appended if another process waits for a message about it;
+--                       or 'pass', for a time after a response that must not be shared
+-- KEYS[2]   entry       string, compared with ARGV[4]
+-- KEYS[3]   sequence    string; omitted in a Cluster, where the sequence and the tag versions were read before
+-- KEYS[4..] versions    strings, of tags whose version was missing at lookup: set by the current holder, otherwise set here
 -- ARGV[1]   token
--- ARGV[2]   lifetimeMs
--- ARGV[3]   required    a holder must have begun at it, at least, and at the markers; '' for where the sequence stands now
---                       a sequence below it was set back, for no purge leaves a marker above the sequence: it is raised to it
--- ARGV[4]   seen        the entry's first 48 bytes, as the caller saw them; '' for none
--- ARGV[5]   markerLifetimeMs
--- ARGV[6]   sequence    where KEYS[3] is not given
--- returns   { taken | held | pass | changed, sequence, what the lock has left in ms, where a sequence that was raised stood }; false when the sequence is not known
+-- ARGV[2]   lockTtlMs
+-- ARGV[3]   minSequence a holder must have started at this sequence or later, and not before the tag versions; '' for the current sequence.
+--                       A current sequence below it was lost and restored, because a purge never sets a version above the sequence: raise it
+-- ARGV[4]   prefix      first 48 bytes of the entry at lookup; '' for none
+-- ARGV[5]   versionTtlMs
+-- ARGV[6]   sequence    if KEYS[3] is omitted
+-- reply     { taken | held | pass | changed, sequence, remaining TTL of the lock in ms, previous sequence if it was raised };
+--           false if the sequence is not known
 local sequence = KEYS[3] and redis.call('GET', KEYS[3]) or ARGV[6]
 if not sequence then return false end
 local required = tonumber(ARGV[3] == '' and sequence or ARGV[3])
 local before
--- Who is out of patience requires more than any sequence.
+-- A waiter that timed out passes 1e300: no holder is recent enough, and the sequence is not raised.
 if KEYS[3] and required > tonumber(sequence) and required < 1e200 then
   before, sequence = sequence, ARGV[3]
   redis.call('SET', KEYS[3], sequence, 'PX', ARGV[5])
@@ -36,6 +37,6 @@ end
 local entry = redis.pcall('GETRANGE', KEYS[2], 0, 47)
 if type(entry) == 'table' then entry = '' end
 if entry ~= ARGV[4] then return { 'changed', sequence, 0 } end
--- Who waits for the old one hears of this one too.
+-- Keep '!': processes that wait for the previous holder are notified about this one.
 redis.call('SET', KEYS[1], sequence .. ' ' .. ARGV[1] .. mark, 'PX', ARGV[2])
 return { 'taken', sequence, ARGV[2], before }

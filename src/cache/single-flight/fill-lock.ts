@@ -3,31 +3,40 @@ import type { Batch } from '../../redis/batch/batch.ts'
 import type { Keys } from '../../redis/keys.ts'
 import { Script } from '../../redis/batch/script.ts'
 import type { StoredMeta, Lookup } from '../lookup/lookup.ts'
-import type { CacheStore } from '../storage/cache-store.ts'
 
-/** The right to fill one key, among all processes. */
+/** The part of the cache store that locks use. An interface, because the store imports {@link FillLock}. */
+export interface LockStore {
+  readonly tagVersionTtlMs: number
+  readonly isCluster: boolean
+  notice (sequence: number): void
+  ready (): Promise<unknown>
+  begin (tagsWithoutVersion: readonly string[], minSequence: number | undefined): Promise<number>
+  tagVersions (tags: readonly string[], sequence: number): Promise<readonly number[]>
+}
+
+/** A lock on one cache key, held across all processes. */
 export interface FillLock {
-  /** the key that is filled */
+  /** the cache key */
   readonly name: string
-  /** what the lock holds in Redis while it is ours: the fill's sequence, and a token */
+  /** value of the lock in Redis while this process holds it: the fill's sequence and a unique token */
   readonly token: string
-  /** the first bytes of what stood under the key when it was taken */
+  /** first 48 bytes of the stored value when the lock was acquired */
   readonly entryPrefix: Buffer
 }
 
-/** What somebody who wants to fill knows. */
+/** Input for acquiring a lock, from the preceding lookup. */
 export interface AcquireRequest {
-  /** a fill under way must have begun at this sequence, at least, and at what `unmarked` say by then, to be waited for; undefined: at where it stands now */
+  /** a holder is waited for only if it started at this sequence or later, and not before the versions of `tagsWithoutVersion`; undefined: the current sequence */
   readonly minSequence: number | undefined
-  /** the first bytes of what stood under the key when it was looked at */
+  /** first 48 bytes of the stored value at lookup */
   readonly entryPrefix: Buffer
-  /** tags whose markers were missing */
+  /** tags whose version was missing at lookup */
   readonly tagsWithoutVersion: readonly string[]
 }
 
 /**
- * What became of a wish: the lock was `taken`; it is `held` by somebody; everybody shall `pass`, for answers to this are not shared;
- * or somebody has filled since, and what stands there has `changed`. `raisedFrom` is where a sequence stood that had been set back.
+ * Result of an acquire. `taken`: acquired; `held`: another fill holds the lock; `pass`: responses of this key are currently not shared, so run without a lock;
+ * `changed`: the stored value has changed since the lookup. `raisedFrom`: the previous sequence, if Redis had lost the current one and it was raised.
  */
 export type AcquireStatus =
   | { readonly word: 'taken', readonly sequence: number, readonly lock: FillLock, readonly raisedFrom?: number | undefined }
@@ -35,93 +44,93 @@ export type AcquireStatus =
 
 interface AcquireResult { status: AcquireStatus['word'], sequence: string, leftMs: number, raisedFrom?: number | undefined }
 
-const reserve = new Script({ url: new URL('./try-lock.lua', import.meta.url), costMicroseconds: 8, read: (reply) => typeof reply === 'string' ? reply.split(' ') : null })
-const take = new Script({ url: new URL('./acquire-lock.lua', import.meta.url), costMicroseconds: 10, read: readAcquireReply })
-const renew = new Script({ url: new URL('./extend-lock.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
-const release = new Script({ url: new URL('./release-lock.lua', import.meta.url), costMicroseconds: 8, read: (reply) => reply === 1 })
+const tryLockScript = new Script({ url: new URL('./try-lock.lua', import.meta.url), costMicroseconds: 8, read: (reply) => typeof reply === 'string' ? reply.split(' ') : null })
+const acquireScript = new Script({ url: new URL('./acquire-lock.lua', import.meta.url), costMicroseconds: 10, read: readAcquireReply })
+const extendScript = new Script({ url: new URL('./extend-lock.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
+const releaseScript = new Script({ url: new URL('./release-lock.lua', import.meta.url), costMicroseconds: 8, read: (reply) => reply === 1 })
 
-/** Who is killed holds others up for so long, at most. */
+/** TTL of a lock: a killed process blocks others at most this long. */
 const lifetimeMs = 1000
-const nothingSeen = Buffer.alloc(0)
+const noValue = Buffer.alloc(0)
 const renewEveryMs = 300
-/** A run that takes longer is given up by the lock, not by the handler. */
-const longestMs = 30_000
-/** After an answer that may not be kept, nobody waits for the next one. */
+/** A lock is renewed at most this long; the handler is not interrupted. */
+const maxRenewMs = 30_000
+/** After a response that must not be shared, requests bypass the lock for this long. */
 const passMs = 5000
 
 /**
- * The locks of fills: one process at a time runs the handler for a key.
+ * Redis locks for cache fills: one process at a time runs the handler for a key.
  *
- * They save work, and nothing hangs on them: that no answer is older than a purge is held by sequence and markers alone.
+ * The locks only save work. Freshness after a purge does not depend on them: it is guaranteed by the purge sequence and the tag versions.
  */
 export class FillLocks {
   readonly #batch: Batch
   readonly #keys: Keys
-  readonly #store: CacheStore
+  readonly #store: LockStore
   readonly #process = randomBytes(9).toString('base64url')
   readonly #held = new Map<FillLock, number>()
-  #taken = 0
+  #tokenCount = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor (batch: Batch, keys: Keys, store: CacheStore) {
+  constructor (batch: Batch, keys: Keys, store: LockStore) {
     this.#batch = batch
     this.#keys = keys
     this.#store = store
   }
 
   /**
-   * Takes a key's lock, if it may be had; it is renewed until it is given back or dropped.
+   * Tries to acquire a key's lock. An acquired lock is renewed until `release` or `stopRenewing`.
    *
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may be taken all the same, and lapses by itself
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the lock may have been acquired; it then expires
    */
-  async acquire (name: string, wish: AcquireRequest): Promise<AcquireStatus> {
+  async acquire (name: string, request: AcquireRequest): Promise<AcquireStatus> {
     const token = this.#token()
-    const { status, sequence, leftMs, raisedFrom } = await this.#ask(name, wish, token)
+    const { status, sequence, leftMs, raisedFrom } = await this.#tryAcquire(name, request, token)
     this.#store.notice(Number(sequence))
     if (status !== 'taken') return { word: status, sequence: Number(sequence), leftMs }
-    const lock = { name, token: `${sequence} ${token}`, entryPrefix: wish.entryPrefix }
+    const lock = { name, token: `${sequence} ${token}`, entryPrefix: request.entryPrefix }
     this.startRenewing(lock)
     return { word: status, sequence: Number(sequence), lock, raisedFrom }
   }
 
   /**
-   * Takes a key's lock along with a look, where nothing stands under the key and nobody fills it. It is not renewed until somebody holds it.
+   * Acquires a key's lock in the same round trip as a lookup, if the key does not exist and is not locked. Call `startRenewing` once it is used.
    *
-   * @param tags markers that are missing are set, so that a purge meanwhile is seen
-   * @returns undefined when it is not to be had like this
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: it may be taken all the same, and lapses by itself
+   * @param tags missing versions of these tags are set, so that a concurrent purge is detected
+   * @returns undefined if the key exists, is locked, or the purge sequence is unknown
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the lock may have been acquired; it then expires
    */
   reserve (name: string, tags: readonly string[]): Promise<AcquireStatus | undefined> {
     const token = this.#token()
     const keys = [this.#keys.cacheLock(name), name, this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))]
-    return this.#batch.runScript(reserve, keys, [token, lifetimeMs, this.#store.tagVersionTtlMs]).then((said) => this.#reserved(name, token, said))
+    return this.#batch.runScript(tryLockScript, keys, [token, lifetimeMs, this.#store.tagVersionTtlMs]).then((reply) => this.#readReservation(name, token, reply))
   }
 
-  #reserved (name: string, token: string, said: string[] | null): AcquireStatus | undefined {
-    if (said === null) return undefined
-    const [word, text] = said
+  #readReservation (name: string, token: string, reply: string[] | null): AcquireStatus | undefined {
+    if (reply === null) return undefined
+    const [word, text] = reply
     const sequence = Number(text)
     this.#store.notice(sequence)
     if (word !== 'taken') return { word: 'pass', sequence, leftMs: 0 }
-    return { word, sequence, lock: { name, token: `${text} ${token}`, entryPrefix: nothingSeen } }
+    return { word, sequence, lock: { name, token: `${text} ${token}`, entryPrefix: noValue } }
   }
 
-  /** Renews a lock from now on, until it is given back or dropped. */
+  /** Renews a lock periodically until `release` or `stopRenewing`. */
   startRenewing (lock: FillLock): void {
     this.#held.set(lock, performance.now())
     this.#timer ??= setInterval(() => this.#renew(), renewEveryMs).unref()
   }
 
-  /** Gives a lock back where nothing was kept; where `isShared` is false, others shall not wait for each other for a while. */
+  /** Releases a lock after a fill that stored nothing. If `isShared` is false, requests for the key bypass the lock for 5 s. */
   release (lock: FillLock, { isShared }: { isShared: boolean }): void {
     this.stopRenewing(lock)
     const message = `${isShared ? 'free' : 'pass'} ${lock.name}`
     const args = [lock.token, isShared ? 0 : passMs, this.#keys.cacheFilled(), message]
-    // Others wait for it. Where it fails, the lock lapses.
-    this.#batch.runScript(release, [this.#keys.cacheLock(lock.name)], args).catch(() => {})
+    // If this fails, the lock expires.
+    this.#batch.runScript(releaseScript, [this.#keys.cacheLock(lock.name)], args).catch(() => {})
   }
 
-  /** Renews a lock no more: it was given back by who stored the answer, or is somebody else's. */
+  /** Stops renewing a lock: store.lua released it together with the write, or another process holds it. */
   stopRenewing (lock: FillLock): void {
     this.#held.delete(lock)
     if (this.#held.size > 0) return
@@ -133,47 +142,47 @@ export class FillLocks {
     clearInterval(this.#timer)
   }
 
-  /** One round trip; where keys lie in slots, or the sequence was lost, that is read first. */
-  async #ask (name: string, { minSequence, entryPrefix, tagsWithoutVersion }: AcquireRequest, token: string): Promise<AcquireResult> {
+  /** One round trip. In a Cluster, or if the sequence was lost, the sequence and tag versions are read first. */
+  async #tryAcquire (name: string, { minSequence, entryPrefix, tagsWithoutVersion }: AcquireRequest, token: string): Promise<AcquireResult> {
     await this.#store.ready()
-    const place = [this.#keys.cacheLock(name), name]
+    const lockKeys = [this.#keys.cacheLock(name), name]
     const rest = [entryPrefix, this.#store.tagVersionTtlMs]
     if (!this.#store.isCluster) {
-      const keys = [...place, this.#keys.cacheSequence(), ...tagsWithoutVersion.map((tag) => this.#keys.cacheTag(tag))]
-      const taken = await this.#batch.runScript(take, keys, [token, lifetimeMs, textOf(minSequence), ...rest])
+      const keys = [...lockKeys, this.#keys.cacheSequence(), ...tagsWithoutVersion.map((tag) => this.#keys.cacheTag(tag))]
+      const taken = await this.#batch.runScript(acquireScript, keys, [token, lifetimeMs, toArgument(minSequence), ...rest])
       if (taken !== null) return taken
     }
     const sequence = await this.#store.begin(tagsWithoutVersion, minSequence)
-    const markers = await this.#store.tagVersions(tagsWithoutVersion, sequence)
-    const taken = await this.#batch.runScript(take, place, [token, lifetimeMs, textOf(Math.max(minSequence ?? sequence, ...markers)), ...rest, sequence])
+    const versions = await this.#store.tagVersions(tagsWithoutVersion, sequence)
+    const taken = await this.#batch.runScript(acquireScript, lockKeys, [token, lifetimeMs, toArgument(Math.max(minSequence ?? sequence, ...versions)), ...rest, sequence])
     return taken ?? { status: 'changed', sequence: String(sequence), leftMs: 0 }
   }
 
   #token (): string {
-    return `${this.#process}.${(this.#taken++).toString(36)}`
+    return `${this.#process}.${(this.#tokenCount++).toString(36)}`
   }
 
   #renew (): void {
-    for (const [lock, takenAt] of this.#held) {
-      if (performance.now() - takenAt > longestMs) this.stopRenewing(lock)
+    for (const [lock, acquiredAt] of this.#held) {
+      if (performance.now() - acquiredAt > maxRenewMs) this.stopRenewing(lock)
       else this.#renewOne(lock)
     }
   }
 
   #renewOne (lock: FillLock): void {
-    const renewed = this.#batch.runScript(renew, [this.#keys.cacheLock(lock.name)], [lock.token, lifetimeMs])
-    // What Redis did not hear, the next one may tell it in time.
+    const renewed = this.#batch.runScript(extendScript, [this.#keys.cacheLock(lock.name)], [lock.token, lifetimeMs])
+    // If a renewal fails, the next one may still arrive before the lock expires.
     renewed.then((isOurs) => { if (!isOurs) this.stopRenewing(lock) }, () => {})
   }
 }
 
-/** What a look into the store tells of a wish to fill. */
+/** The acquire request that follows from a lookup. */
 export function acquireRequestOf ({ minSequenceKnown, entryPrefix, tagsWithoutVersion }: Pick<Lookup<StoredMeta>, 'minSequenceKnown' | 'entryPrefix' | 'tagsWithoutVersion'>): AcquireRequest {
   return { minSequence: minSequenceKnown, entryPrefix, tagsWithoutVersion }
 }
 
-function textOf (required: number | undefined): string {
-  return required === undefined ? '' : Number.isFinite(required) ? String(required) : '1e300'
+function toArgument (minSequence: number | undefined): string {
+  return minSequence === undefined ? '' : Number.isFinite(minSequence) ? String(minSequence) : '1e300'
 }
 
 function readAcquireReply (reply: unknown): AcquireResult | null {

@@ -1,26 +1,26 @@
 import type { FillLock } from './fill-lock.ts'
 
 /**
- * How a run ended for those who wait for it: with what may be given to them; `alone`, its answer is nobody else's, so each runs for itself;
- * `again`, it came to nothing, and one of them takes over.
+ * Outcome of a fill for its waiting requests: the result; `alone`: the response is not shareable, so each request runs the handler itself;
+ * `again`: the run produced nothing, so one waiting request becomes the next leader.
  */
 export type FillOutcome<Result> = Result | 'alone' | 'again'
 
-/** When a fill begins, told by the batch that bears its question of where the purge sequence stands; -1 for neither. */
+/** The batch that reads the purge sequence of a fill; -1 if unknown. */
 export interface StartedAt {
-  /** it leaves with what this tick asks */
+  /** the sequence is read in the batch of this tick */
   readonly tick?: number
-  /** it left along with looks, behind them */
+  /** the sequence is read in the same batch as lookups, after them */
   readonly lookTick?: number
 }
 
-/** One run of the handler for a key, and those who wait for its answer. */
+/** One handler run for a key and the requests of this process that wait for its result. */
 export class InProcessFill<Result extends object> {
-  /** where the purge sequence stood before the handler ran; before that is known, where it stood at least */
+  /** purge sequence before the handler ran; until it has been read, a lower bound */
   sequence: number
-  /** what it holds among all processes, once it runs */
+  /** the Redis lock, once acquired */
   lock: FillLock | undefined
-  /** Redis was away when it began: its answer is kept by nobody */
+  /** Redis was unavailable at the start: the response is not stored */
   isOutage = false
   readonly key: string
   readonly tick: number
@@ -39,14 +39,14 @@ export class InProcessFill<Result extends object> {
     this.#ended = ended
   }
 
-  /** Settles once, and never rejects; most fills have nobody who waits. */
+  /** Resolves once and never rejects. Created lazily, because most fills have no waiting requests. */
   get result (): Promise<FillOutcome<Result>> {
     if (this.#ending !== undefined) return Promise.resolve(this.#ending)
     this.#waiting ??= Promise.withResolvers()
     return this.#waiting.promise
   }
 
-  /** Ends it; only the first call counts. */
+  /** Ends the fill; later calls have no effect on the outcome. */
   end (ending: FillOutcome<Result>): void {
     this.#ended(this, ending)
     this.#ending ??= ending
@@ -54,38 +54,38 @@ export class InProcessFill<Result extends object> {
   }
 }
 
-/** What nobody has ended by then is forgotten. */
+/** A fill that has not ended by then is ended with `again`. */
 const longestMs = 30_000
 const sweepEveryMs = 5000
 
-/** The fills of one process: who wants the same answer at the same time shares one run of the handler. */
+/** In-process single flight: concurrent requests for one key share one handler run. */
 export class SingleFlightGroup<Result extends object> {
   readonly #byKey = new Map<string, InProcessFill<Result>>()
   readonly #open = new Set<InProcessFill<Result>>()
   #timer: NodeJS.Timeout | undefined
 
   /**
-   * The run under way for a key, if its answer may be given to somebody who read this sequence: it must not be older than a purge that had answered.
+   * The in-flight run for a key, if the caller may use its result: the run must not have started before a purge that the caller may have observed.
    *
-   * @param required undefined when nobody knows, for a marker is missing
-   * @param now the batch's tick: a fill that begins with what leaves in it begins after whatever was read before
-   * @param lookTick of the batch that read it: a fill whose question left along with it, behind it, begins after it too
+   * @param minSequence undefined if unknown, because a tag version is missing
+   * @param now current tick: a fill whose sequence is read in the current batch starts after everything read before
+   * @param lookTick tick of the caller's lookup: a fill whose sequence is read in the same batch, after the lookup, starts after it too
    */
-  find (key: string, required: number | undefined, now: number, lookTick = NaN): InProcessFill<Result> | undefined {
+  find (key: string, minSequence: number | undefined, now: number, lookTick = NaN): InProcessFill<Result> | undefined {
     const fill = this.#byKey.get(key)
     if (fill === undefined) return undefined
-    return (now >= 0 && fill.tick === now) || fill.lookTick === lookTick || (required !== undefined && fill.sequence >= required) ? fill : undefined
+    return (now >= 0 && fill.tick === now) || fill.lookTick === lookTick || (minSequence !== undefined && fill.sequence >= minSequence) ? fill : undefined
   }
 
-  /** Whether a run for a key is under way, whoever may have its answer. */
+  /** Whether a run for a key is in flight, regardless of its sequence. */
   has (key: string): boolean {
     return this.#byKey.has(key)
   }
 
   /**
-   * Begins a run; it takes the place of an older one.
+   * Registers a run; it replaces an older one.
    *
-   * @param sequence where the purge sequence stands, at least
+   * @param sequence lower bound of the purge sequence
    */
   begin (key: string, sequence: number, since: StartedAt = {}): InProcessFill<Result> {
     const fill = new InProcessFill<Result>(key, sequence, since, this.#ended)
@@ -99,7 +99,7 @@ export class SingleFlightGroup<Result extends object> {
     this.#open.delete(fill)
     const last = this.#byKey.get(fill.key)
     if (last === fill) this.#byKey.delete(fill.key)
-    // Who took its place because it was slow need not be waited for any more.
+    // A run that replaced this one because it was slow need not be awaited: its waiting requests get this result.
     else if (typeof ending === 'object' && last?.lock !== undefined && last.sequence <= fill.sequence) last.end(ending)
   }
 

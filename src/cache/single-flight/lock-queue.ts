@@ -3,10 +3,10 @@ import type { FillOutcome, InProcessFill } from './in-process-fill.ts'
 import type { FillLock, FillLocks, AcquireStatus, AcquireRequest } from './fill-lock.ts'
 import type { LockWaiters } from './lock-waiters.ts'
 
-/** A process that waits for another one's fill asks Redis again after so long: about as often as the lock is renewed. */
-const askAgainMs = 300
+/** A waiting process retries the lock at this interval, which is about the renewal interval of the lock. */
+const retryMs = 300
 
-/** Where all processes come by before they run the handler for a key: one goes in, the others wait until it is out, or for as long as they care. */
+/** Cross-process single flight: one process acquires the Redis lock for a key and runs the handler; the others wait for its result, the lock's expiry, or their own timeout. */
 export class LockQueue {
   readonly #locks: FillLocks
   readonly #waiters: LockWaiters
@@ -19,24 +19,24 @@ export class LockQueue {
   }
 
   /**
-   * Waits until the lock is taken, or need not be. Whoever is out of patience takes it from its holder.
+   * Waits until the lock is acquired or is not needed. After `until`, takes the lock over from its holder.
    *
-   * @param until as `performance.now()` counts
+   * @param until deadline on the `performance.now()` clock
    * @returns never `held`
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  async acquireOrWait (name: string, wish: AcquireRequest, until: number): Promise<AcquireStatus> {
+  async acquireOrWait (name: string, request: AcquireRequest, until: number): Promise<AcquireStatus> {
     const waiter = this.#waiters.begin(name)
     try {
       for (let isFirst = true; ; isFirst = false) {
         waiter.forget()
-        const taking = await this.#locks.acquire(name, wish)
+        const taking = await this.#locks.acquire(name, request)
         if (taking.word !== 'held') return taking
         const patienceMs = until - performance.now()
-        if (patienceMs <= 0) return await this.#locks.acquire(name, { ...wish, minSequence: Infinity })
+        if (patienceMs <= 0) return await this.#locks.acquire(name, { ...request, minSequence: Infinity })
         if (isFirst) this.#stats.add('wait')
-        // A lock that is not renewed has ended by then; and a Redis that has gone silent tells nothing: it is asked, and the wait fails within its deadline.
-        const wake = await waiter.next(Math.min(taking.leftMs + 1, patienceMs, askAgainMs))
+        // Retry when an unrenewed lock has expired. If Redis is silent, the retry fails within its own deadline and ends the wait.
+        const wake = await waiter.next(Math.min(taking.leftMs + 1, patienceMs, retryMs))
         if (wake === 'kept') return { word: 'changed', sequence: taking.sequence, leftMs: 0 }
       }
     } finally {
@@ -44,25 +44,25 @@ export class LockQueue {
     }
   }
 
-  /** Ends a fill that keeps nothing: the lock is given back, and where answers are not to be shared nobody waits for the next one. */
+  /** Ends a fill that stores nothing and releases its lock. With `alone`, requests for the key bypass the lock for a time. */
   abandon<Result extends object> (fill: InProcessFill<Result> | undefined, ending: FillOutcome<Result>): void {
     if (fill?.lock !== undefined) this.#locks.release(fill.lock, { isShared: ending !== 'alone' })
     fill?.end(ending)
   }
 
-  /** An answer was kept under the fill's own key, and the lock given back with it; or it was not, and somebody else may try. */
+  /** Ends the lock after a write. store.lua releases it together with a successful write; after a failed one it is released here. */
   committed (fill: { readonly lock: FillLock | undefined } | undefined, isKept: boolean): void {
     if (fill?.lock === undefined) return
     if (isKept) this.#locks.stopRenewing(fill.lock)
     else this.#locks.release(fill.lock, { isShared: true })
   }
 
-  /** Takes a lock if it is free, and waits for nobody. */
-  async tryAcquire (name: string, wish: AcquireRequest): Promise<AcquireStatus> {
-    return await this.#locks.acquire(name, wish)
+  /** Acquires a lock if it is free, without waiting. */
+  async tryAcquire (name: string, request: AcquireRequest): Promise<AcquireStatus> {
+    return await this.#locks.acquire(name, request)
   }
 
-  /** Redis cannot be asked: all who wait ask now, which fails at once, and answer otherwise. */
+  /** Redis became unavailable: wakes all waiting requests. Their retry fails immediately, and they continue without Redis. */
   outage (): void {
     this.#waiters.wake()
   }

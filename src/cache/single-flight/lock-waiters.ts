@@ -1,98 +1,98 @@
 import type { Subscriber } from '../../redis/subscriber.ts'
 
-/** What a waiter hears: the answer was `kept`, or may not be; the lock is `free`; or it shall look, for something may have been missed. */
+/** `kept`: the entry was stored; `pass`: the response is not shareable; `free`: the lock was released; `look`: retry, because a message may have been missed. */
 export type Wakeup = 'kept' | 'pass' | 'free' | 'look'
 
-/** Somebody who waits for another's fill; what was heard since it last forgot is not lost, though it came before it waited. */
+/** One wait for the fill of another process. A message that arrives between `forget` and `next` is not lost. */
 export interface Waiter {
   forget (): void
-  /** Waits until something was heard, but not longer. */
+  /** Resolves at the next message, or with `look` after `longestMs`. */
   next (longestMs: number): Promise<Wakeup>
   end (): void
 }
 
 /**
- * Who waits for fills of other processes. One channel tells of all fills; it is joined when the first has to wait, and never left:
- * each time it was joined everybody looks again, so that nothing is missed before.
+ * Waits for fills of other processes. One Redis channel carries the messages of all fills. It is subscribed at the first wait and never unsubscribed.
+ * After each (re)subscription all waiting requests retry, because messages before it were missed.
  */
 export class LockWaiters {
   readonly #subscriber: Subscriber
   readonly #channel: string
   readonly #byName = new Map<string, Set<(wake: Wakeup) => void>>()
-  #isJoined = false
+  #isSubscribed = false
 
   constructor (subscriber: Subscriber, channel: string) {
     this.#subscriber = subscriber
     this.#channel = channel
   }
 
-  /** How many keys somebody waits for. */
+  /** Number of keys that are waited for. */
   get size (): number {
     return this.#byName.size
   }
 
-  /** Registers for a key; to be done before the lock is asked for. */
+  /** Registers for a key. Must be called before the lock is requested. */
   begin (name: string): Waiter {
-    let heard: Wakeup | undefined
+    let received: Wakeup | undefined
     let wake: (() => void) | undefined
-    const hear = (word: Wakeup) => {
-      heard = word
+    const onWakeup = (word: Wakeup) => {
+      received = word
       wake?.()
     }
-    this.#add(name, hear)
+    this.#add(name, onWakeup)
     return {
-      forget: () => { heard = undefined },
+      forget: () => { received = undefined },
       next: async (longestMs) => {
-        this.#join()
-        if (heard !== undefined) return heard
+        this.#subscribe()
+        if (received !== undefined) return received
         const { promise, resolve } = Promise.withResolvers<void>()
         const timer = setTimeout(resolve, longestMs)
         wake = resolve
         await promise
         clearTimeout(timer)
-        return heard ?? 'look'
+        return received ?? 'look'
       },
-      end: () => this.#remove(name, hear)
+      end: () => this.#remove(name, onWakeup)
     }
   }
 
-  /** Has all of them look. */
+  /** Wakes all waiting requests with `look`. */
   wake (): void {
-    this.#tellAll('look')
+    this.#notifyAll('look')
   }
 
   close (): void {
     this.#subscriber.close()
-    this.#tellAll('look')
+    this.#notifyAll('look')
   }
 
-  #join (): void {
-    if (this.#isJoined) return
-    this.#isJoined = true
-    this.#subscriber.join(this.#channel, { onMessage: (message) => this.#heard(message), onSubscribed: () => this.#tellAll('look') })
+  #subscribe (): void {
+    if (this.#isSubscribed) return
+    this.#isSubscribed = true
+    this.#subscriber.join(this.#channel, { onMessage: (message) => this.#onMessage(message), onSubscribed: () => this.#notifyAll('look') })
   }
 
-  #heard (message: string): void {
+  #onMessage (message: string): void {
     const end = message.indexOf(' ')
     const word = message.slice(0, end)
     const waiting = this.#byName.get(message.slice(end + 1))
     if (waiting === undefined) return
-    for (const hear of waiting) hear(word === 'kept' || word === 'pass' || word === 'free' ? word : 'look')
+    for (const notify of waiting) notify(word === 'kept' || word === 'pass' || word === 'free' ? word : 'look')
   }
 
-  #tellAll (word: Wakeup): void {
-    for (const waiting of this.#byName.values()) for (const hear of waiting) hear(word)
+  #notifyAll (word: Wakeup): void {
+    for (const waiting of this.#byName.values()) for (const notify of waiting) notify(word)
   }
 
-  #add (name: string, hear: (word: Wakeup) => void): void {
+  #add (name: string, notify: (word: Wakeup) => void): void {
     const waiting = this.#byName.get(name)
-    if (waiting === undefined) this.#byName.set(name, new Set([hear]))
-    else waiting.add(hear)
+    if (waiting === undefined) this.#byName.set(name, new Set([notify]))
+    else waiting.add(notify)
   }
 
-  #remove (name: string, hear: (word: Wakeup) => void): void {
+  #remove (name: string, notify: (word: Wakeup) => void): void {
     const waiting = this.#byName.get(name)
-    waiting?.delete(hear)
+    waiting?.delete(notify)
     if (waiting?.size === 0) this.#byName.delete(name)
   }
 }

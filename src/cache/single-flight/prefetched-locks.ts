@@ -3,45 +3,45 @@ import type { FillLocks, AcquireStatus } from './fill-lock.ts'
 import type { StoredMeta, Lookup } from '../lookup/lookup.ts'
 import type { CacheStore } from '../storage/cache-store.ts'
 
-/** So many keys are remembered that were found lately; of one that is forgotten Redis is asked a little more. */
-const rememberedHits = 10_000
-/** Whoever has not come to the handler by then holds nobody up any longer. */
-const longestMs = 50
-/** After so long a lock that nobody renews may have ended: this process stood still. */
-const lapsedMs = 500
-/** After a reservation that came to nothing a route makes none for so long: who is refused time and again shall not hold others up each time. */
-const restMs = 1000
+/** Number of recently found keys that are remembered. For a forgotten one, a superfluous lock is requested. */
+const maxRememberedHits = 10_000
+/** A lock that no request has used by then is released. */
+const unusedMs = 50
+/** An unrenewed lock may have expired after this time, e.g. because the event loop was blocked. */
+const maxAgeMs = 500
+/** After an unused lock, its route prefetches none for this long, so that repeatedly rejected requests do not block others. */
+const pauseMs = 1000
 
 const done = Promise.resolve()
 
-/** A key's lock that was asked for along with a look. */
+/** A lock requested in the same batch as a lookup. */
 export interface PrefetchedLock {
   readonly name: string
-  /** the route's */
+  /** pattern of the route */
   readonly pattern: string
-  /** of the batch that asked */
+  /** tick of the batch that carries the request */
   readonly tick: number
-  /** settles once, and never rejects */
+  /** resolves once and never rejects */
   answer: Promise<void>
   isAnswered: boolean
-  /** undefined where the lock was not to be had, or nobody knows */
+  /** undefined if the lock was not acquired or the outcome is unknown */
   taking: AcquireStatus | undefined
-  /** as `performance.now()` counts */
+  /** on the `performance.now()` clock */
   answeredAt: number
-  /** whether somebody fills with it, or nobody shall any more */
-  end: 'taken up' | 'given back' | undefined
+  /** set once a request uses the lock, or it may not be used any more */
+  end: 'claimed' | 'released' | undefined
 }
 
 /**
- * The locks that are asked for before limits, guards and validation have spoken, so that a miss waits for Redis once.
- * The first of this process to come to the handler takes a reservation up; where its own request is refused it is given back at once.
+ * Locks requested together with the lookup, before rate limits, hooks and validation have run, so that a miss waits for Redis once.
+ * The first request in this process that reaches the handler uses the prefetched lock. If the request that prefetched it is rejected, the lock is released immediately.
  */
 export class PrefetchedLocks {
   readonly #locks: FillLocks
   readonly #store: CacheStore
-  readonly #hits = new TwoGenerationLru<string, string>(rememberedHits)
+  readonly #hits = new TwoGenerationLru<string, string>(maxRememberedHits)
   readonly #open = new Map<string, PrefetchedLock>()
-  readonly #restUntil = new Map<string, number>()
+  readonly #pausedUntil = new Map<string, number>()
   #timer: NodeJS.Timeout | undefined
 
   constructor (locks: FillLocks, store: CacheStore) {
@@ -49,95 +49,95 @@ export class PrefetchedLocks {
     this.#store = store
   }
 
-  /** Asks for a key's lock, along with a look that leaves in this tick; not where a hit is expected, nor twice at a time. */
+  /** Requests a key's lock in the batch of the current tick, unless a hit is expected or a request for it is in flight. */
   begin (name: string, tags: readonly string[], pattern: string): PrefetchedLock | undefined {
-    if (this.#hits.get(name) !== undefined || this.#open.has(name) || this.#store.isCluster || this.#isResting(pattern)) return undefined
+    if (this.#hits.get(name) !== undefined || this.#open.has(name) || this.#store.isCluster || this.#isPaused(pattern)) return undefined
     const prefetchedLock: PrefetchedLock = { name, pattern, tick: this.#store.tick, answer: done, isAnswered: false, taking: undefined, answeredAt: Infinity, end: undefined }
     this.#open.set(name, prefetchedLock)
-    prefetchedLock.answer = this.#locks.reserve(name, tags).then((taking) => this.#heard(prefetchedLock, taking), () => this.#heard(prefetchedLock, undefined))
+    prefetchedLock.answer = this.#locks.reserve(name, tags).then((taking) => this.#onReply(prefetchedLock, taking), () => this.#onReply(prefetchedLock, undefined))
     return prefetchedLock
   }
 
-  /** Something was found under a key: the next look expects the same. */
+  /** The key was found: the next lookup expects a hit. */
   noteHit (name: string): void {
     this.#hits.set(name, '')
   }
 
-  /** Nothing was. */
+  /** The key was not found. */
   noteMiss (name: string): void {
     this.#hits.delete(name)
   }
 
-  /** Takes up what is reserved for a key, if anything is. */
+  /** Takes the prefetched lock of a key, if there is one. */
   claim (name: string): PrefetchedLock | undefined {
     const prefetchedLock = this.#open.get(name)
-    if (prefetchedLock !== undefined) this.#end(prefetchedLock, 'taken up')
+    if (prefetchedLock !== undefined) this.#end(prefetchedLock, 'claimed')
     return prefetchedLock
   }
 
   /**
-   * What a reservation that was taken up and answered is good for: a fill must not begin before what its own look has seen.
+   * Checks a claimed lock whose reply has arrived: its sequence must not be older than what the caller's lookup has read.
    *
-   * @returns undefined where it is good for nothing
+   * @returns undefined if the lock cannot be used; it is then released
    */
   validate (prefetchedLock: PrefetchedLock, { tick, minSequence, knownSequence = 0 }: Pick<Lookup<StoredMeta>, 'minSequence' | 'tick'> & { readonly knownSequence?: number | undefined }): AcquireStatus | undefined {
     const { taking } = prefetchedLock
     if (taking === undefined) return undefined
-    const isYoung = tick === prefetchedLock.tick || (minSequence !== undefined && taking.sequence >= minSequence)
-    const isLive = performance.now() - prefetchedLock.answeredAt < lapsedMs
-    // Below what the look has seen it was set back: whoever takes the lock raises it.
-    const isGood = isYoung && isLive && this.#store.isReady && taking.sequence >= knownSequence
+    const isRecent = tick === prefetchedLock.tick || (minSequence !== undefined && taking.sequence >= minSequence)
+    const isHeld = performance.now() - prefetchedLock.answeredAt < maxAgeMs
+    // A sequence below the known one was lost and restored: `acquire` raises it.
+    const isUsable = isRecent && isHeld && this.#store.isReady && taking.sequence >= knownSequence
     if (taking.word === 'taken') {
-      if (isGood) this.#locks.startRenewing(taking.lock)
+      if (isUsable) this.#locks.startRenewing(taking.lock)
       else this.#locks.release(taking.lock, { isShared: true })
     }
-    return isGood ? taking : undefined
+    return isUsable ? taking : undefined
   }
 
-  /** Whoever asked for it will not fill: unless it was taken up, others may. */
+  /** The request that prefetched the lock does not fill: releases the lock, unless another request has claimed it. */
   release (prefetchedLock: PrefetchedLock): void {
     if (prefetchedLock.end !== undefined) return
-    this.#end(prefetchedLock, 'given back')
-    if (prefetchedLock.isAnswered) this.#free(prefetchedLock)
+    this.#end(prefetchedLock, 'released')
+    if (prefetchedLock.isAnswered) this.#releaseUnused(prefetchedLock)
   }
 
   close (): void {
     clearTimeout(this.#timer)
   }
 
-  #isResting (pattern: string): boolean {
-    const until = this.#restUntil.get(pattern)
+  #isPaused (pattern: string): boolean {
+    const until = this.#pausedUntil.get(pattern)
     return until !== undefined && performance.now() < until
   }
 
-  #heard (prefetchedLock: PrefetchedLock, taking: AcquireStatus | undefined): void {
+  #onReply (prefetchedLock: PrefetchedLock, taking: AcquireStatus | undefined): void {
     prefetchedLock.isAnswered = true
     prefetchedLock.taking = taking
     prefetchedLock.answeredAt = performance.now()
-    if (prefetchedLock.end === 'given back') this.#free(prefetchedLock)
-    else if (taking === undefined) this.#end(prefetchedLock, 'given back')
-    else if (prefetchedLock.end === undefined) this.#watch()
+    if (prefetchedLock.end === 'released') this.#releaseUnused(prefetchedLock)
+    else if (taking === undefined) this.#end(prefetchedLock, 'released')
+    else if (prefetchedLock.end === undefined) this.#scheduleTimeout()
   }
 
-  #end (prefetchedLock: PrefetchedLock, end: 'taken up' | 'given back'): void {
+  #end (prefetchedLock: PrefetchedLock, end: 'claimed' | 'released'): void {
     prefetchedLock.end ??= end
     if (this.#open.get(prefetchedLock.name) === prefetchedLock) this.#open.delete(prefetchedLock.name)
   }
 
-  /** Frees a lock that nobody filled with. */
-  #free ({ pattern, taking }: PrefetchedLock): void {
+  /** Releases an unused lock in Redis. */
+  #releaseUnused ({ pattern, taking }: PrefetchedLock): void {
     if (taking?.word !== 'taken') return
-    this.#restUntil.set(pattern, performance.now() + restMs)
+    this.#pausedUntil.set(pattern, performance.now() + pauseMs)
     this.#locks.release(taking.lock, { isShared: true })
   }
 
-  /** A guard may take its time, and a request may never end. */
-  #watch (): void {
+  /** Releases unused locks after a timeout: a hook may be slow, and a request may never end. */
+  #scheduleTimeout (): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
-      const before = performance.now() - longestMs
+      const before = performance.now() - unusedMs
       for (const prefetchedLock of this.#open.values()) if (prefetchedLock.answeredAt <= before) this.release(prefetchedLock)
-      if (this.#open.size > 0) this.#watch()
-    }, longestMs).unref()
+      if (this.#open.size > 0) this.#scheduleTimeout()
+    }, unusedMs).unref()
   }
 }

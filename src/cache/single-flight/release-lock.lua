@@ -1,10 +1,10 @@
--- Gives a lock back that is still the caller's, without an answer, and tells who waits, if anybody does.
--- KEYS[1]  lock     see lock.lua
--- ARGV[1]  holder   what the caller set it to
--- ARGV[2]  passMs   how long everybody shall fill for himself; 0: the next one takes the lock
+-- Releases a lock after a fill that stored nothing, if the caller still holds it, and notifies waiting processes.
+-- KEYS[1]  lock     see acquire-lock.lua
+-- ARGV[1]  holder   the value that the caller set
+-- ARGV[2]  passMs   how long requests bypass the lock; 0: the next request acquires it
 -- ARGV[3]  channel
 -- ARGV[4]  message
--- returns  1 given back, 0 it was not the caller's
+-- reply    1 released, 0 not held
 local holder = redis.call('GET', KEYS[1])
 local isWaitedFor = holder == ARGV[1] .. '!'
 if holder ~= ARGV[1] and not isWaitedFor then return 0 end

@@ -1,31 +1,31 @@
-/** Whoever has neither answered nor failed by then is not counted any more. */
-const longestMs = 30_000
+/** A slot that has not been released by then is released automatically. */
+const maxHoldMs = 30_000
 
-/** How many runs of a route's handler go on at once in this process, where that is bounded. */
+/** Limits the concurrent handler runs of a route in this process. */
 export class Semaphore {
-  readonly #most: number
+  readonly #limit: number
   #taken = 0
 
-  /** @param most undefined: no bound, and nothing is counted */
-  constructor (most: number | undefined) {
-    this.#most = most ?? Infinity
+  /** @param limit undefined: unlimited */
+  constructor (limit: number | undefined) {
+    this.#limit = limit ?? Infinity
   }
 
   get isFull (): boolean {
-    return this.#taken >= this.#most
+    return this.#taken >= this.#limit
   }
 
-  /** @returns gives the place back; only the first call counts */
+  /** @returns releases the slot; later calls have no effect. Undefined if unlimited */
   acquire (): (() => void) | undefined {
-    if (this.#most === Infinity) return undefined
+    if (this.#limit === Infinity) return undefined
     this.#taken += 1
-    const timer = setTimeout(() => free(), longestMs).unref()
-    let isFree = false
-    const free = () => {
+    const timer = setTimeout(() => release(), maxHoldMs).unref()
+    let isReleased = false
+    const release = () => {
       clearTimeout(timer)
-      if (!isFree) this.#taken -= 1
-      isFree = true
+      if (!isReleased) this.#taken -= 1
+      isReleased = true
     }
-    return free
+    return release
   }
 }

@@ -1,12 +1,12 @@
--- Takes the lock of a fill along with a look, where nothing stands under the key and nobody fills it; and sets markers that are missing.
--- KEYS[1]   lock        string, see lock.lua
+-- Acquires the lock of a cache fill in the same round trip as a lookup, if the entry does not exist and is not locked. Sets missing tag versions.
+-- KEYS[1]   lock        string, see acquire-lock.lua
 -- KEYS[2]   entry
 -- KEYS[3]   sequence    string
--- KEYS[4…]  markers     strings, of the tags that the answer is expected to bear
+-- KEYS[4..] versions    strings, of the tags that the response is expected to have
 -- ARGV[1]   token
--- ARGV[2]   lifetimeMs
--- ARGV[3]   markerLifetimeMs
--- returns   '<taken | pass> <sequence>'; false where there is something to look at, or somebody to wait for
+-- ARGV[2]   lockTtlMs
+-- ARGV[3]   versionTtlMs
+-- reply     '<taken | pass> <sequence>'; false if the entry exists, is locked, or the sequence is not known
 if redis.call('EXISTS', KEYS[2]) == 1 then return false end
 local sequence = redis.call('GET', KEYS[3])
 if not sequence then return false end

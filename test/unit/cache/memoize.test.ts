@@ -2,7 +2,7 @@ import t from 'tap'
 import { cachingApp } from '../../support/caching.ts'
 import { until } from '../../support/until.ts'
 
-t.test('wrap does not hand a value that was begun before a purge to who came after it', async (t) => {
+t.test('wrap: a value whose computation started before a purge is not returned to a later call', async (t) => {
   const app = await cachingApp(t)
   const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   let made = 0

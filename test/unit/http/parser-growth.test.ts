@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import t from 'tap'
 import { uriTag } from '../../../src/cache/invalidation/uri-tag.ts'
-import { normaliseUrl } from '../../../src/cache/lookup/cache-key.ts'
+import { normalizeUrl } from '../../../src/cache/lookup/cache-key.ts'
 import { checkTopic, isEventId } from '../../../src/events/event.ts'
 import { acceptsCoding } from '../../../src/http/accept-encoding.ts'
 import { addressGroup } from '../../../src/http/ip-subnet.ts'
@@ -12,7 +12,6 @@ import { resolveClientAddress } from '../../../src/http/client-address.ts'
 import { isNotModified, isPreconditionFailed, isSameRange } from '../../../src/http/conditions.ts'
 import { parseHttpDate } from '../../../src/http/date.ts'
 import { Methods } from '../../../src/http/methods.ts'
-import { parseNoVarySearch, simplifySearch } from '../../../src/http/no-vary-search.ts'
 import { AdminAuth } from '../../../src/http/admin-auth.ts'
 import { isAllowedOrigin } from '../../../src/http/origin.ts'
 import { problemOf } from '../../../src/http/problem.ts'
@@ -56,8 +55,6 @@ const parsers: Record<string, Parser> = {
   'if-range': (text) => isSameRange({ 'if-range': text }, validators),
   parseHttpDate: (text) => parseHttpDate(text),
   'allowed methods': (text) => methods.of(`/${text}`),
-  parseNoVarySearch,
-  simplifySearch: (text) => simplifySearch(text, { by: 'but', names: new Set(['utm']), isOrdered: false }),
   'operator token': (text) => { try { operator.check(text) } catch {} },
   'operator cookie': (text) => { try { operator.check(undefined, text) } catch {} },
   origin: (text) => isAllowedOrigin({ origin: text, site: undefined, host: 'example.com' }, []),
@@ -74,8 +71,8 @@ const parsers: Record<string, Parser> = {
   'another field of Vary': (text) => normaliseField('x-a', text),
   readCookie: (text) => readCookie(text, 'sid'),
   readCookies: (text) => readCookies(text, 'sid'),
-  normaliseUrl: (text) => normaliseUrl(`/cities?${text}`, undefined),
-  'normaliseUrl of a list': (text) => normaliseUrl(`/cities?${text}`, new Set(['q'])),
+  normalizeUrl: (text) => normalizeUrl(`/cities?${text}`, undefined),
+  'normalizeUrl of a list': (text) => normalizeUrl(`/cities?${text}`, new Set(['q'])),
   uriTag: (text) => uriTag({ host: 'x' }, text),
   checkTopic: (text) => { try { checkTopic(text) } catch {} },
   isEventId,

@@ -52,7 +52,7 @@ test('store sends a new check in the next tick', async (t) => {
   t.same(remaining, [99, 98, 99])
 })
 
-test('store keeps counting when Redis's clock is set forward or back', async (t) => {
+test("store keeps counting when Redis's clock is set forward or back", async (t) => {
   const { pool } = await open(t)
   let aheadMs = 0
   const store = new LimitStore(pool.batch, () => performance.now() + aheadMs)

@@ -6,7 +6,6 @@ import { acceptsCoding } from '../../../../src/http/accept-encoding.ts'
 import { parseCacheControl } from '../../../../src/http/cache-control.ts'
 import { parseGroups } from '../../../../src/http/cache-groups.ts'
 import { matchesWeakly } from '../../../../src/http/entity-tag.ts'
-import { parseNoVarySearch } from '../../../../src/http/no-vary-search.ts'
 import { parseRange } from '../../../../src/http/range.ts'
 import { parseTargeted } from '../../../../src/http/cdn-cache-control.ts'
 import { normaliseField, parseVary } from '../../../../src/http/vary.ts'
@@ -43,7 +42,6 @@ t.test('storing reads fields of any making without failing, and keeps nothing th
       if (!(judgement.lifetime.freshMs >= 0 && judgement.lifetime.freshMs <= 2 ** 31 * 1000 * 1000)) throw new Error(`fresh for ${judgement.lifetime.freshMs}`)
     }
     parseTargeted(control)
-    parseNoVarySearch(control)
     parseGroups(vary)
     parseRange(String(age), 100)
     acceptsCoding(String(vary), 'br')

@@ -48,7 +48,7 @@ async function fillOf ({ lockQueue }: Door, wanted = wish) {
   return Object.assign(new SingleFlightGroup<object>().begin(name, taking.sequence), { lock: taking.lock })
 }
 
-t.test('entrance lets one in, and tells the other when he has stored', async (t) => {
+t.test('lock queue: one process acquires the lock, and the other is notified when the entry is stored', async (t) => {
   const [one, other] = await openTwo(t)
   const fill = await fillOf(one)
 
@@ -61,7 +61,7 @@ t.test('entrance lets one in, and tells the other when he has stored', async (t)
   t.equal(other.waiters.size, 0)
 })
 
-t.test('entrance lets the next one in when the first leaves with nothing, and all when nothing is to be shared', async (t) => {
+t.test('lock queue: the next process acquires the lock after an abandoned fill, and all bypass it when the response is not shareable', async (t) => {
   const [one, other, { client }] = await openTwo(t)
   const first = await fillOf(one)
 
@@ -78,7 +78,7 @@ t.test('entrance lets the next one in when the first leaves with nothing, and al
   t.ok(await client.pttl('api:cache:lock:GET:/:{x}') > 0, 'not for ever')
 })
 
-t.test('entrance sends word of a fill only where somebody waits for it, also for one that another has taken the place of', async (t) => {
+t.test('lock queue: a message is published only if a process waits, including for a replaced holder', async (t) => {
   const [one, other, { client }] = await openTwo(t)
   const words: string[] = []
   const listener = client.duplicate()
@@ -103,7 +103,7 @@ t.test('entrance sends word of a fill only where somebody waits for it, also for
   t.same(words, [`kept ${name}`])
 })
 
-t.test('entrance lets whoever has seen a younger purge in at once, and keeps nothing of the older fill', async (t) => {
+t.test('lock queue: a request that has seen a later purge acquires the lock at once, and the older fill stores nothing', async (t) => {
   const [one, other, { client }] = await openTwo(t)
   const old = await fillOf(one)
   await one.store.purge(['a'])
@@ -139,13 +139,13 @@ async function shareNewTag (t: Test, one: Door, other: Door): Promise<void> {
   if (last.word === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: last.lock }), 'again')
 }
 
-t.test('entrance lets whoever found a marker missing wait for a fill that has set it, whatever else is purged', async (t) => {
+t.test('lock queue: a request that found a tag version missing waits for the fill that has set it, despite purges of other tags', async (t) => {
   const [one, other] = await openTwo(t)
 
   await shareNewTag(t, one, other)
 })
 
-t.test('entrance keeps what a run made that took longer than others had patience, until they have stored', async (t) => {
+t.test("lock queue: the result of a run slower than the waiters' timeout is stored, unless its successor has stored before", async (t) => {
   const [one, other, { client }] = await openTwo(t)
   const [slow, slower] = [await fillOf(one), await one.lockQueue.acquireOrWait(name, wish, 0)]
   if (slower.word !== 'taken') throw new Error(slower.word)
@@ -159,7 +159,7 @@ t.test('entrance keeps what a run made that took longer than others had patience
   t.equal(await client.get(name), 'second')
 })
 
-t.test('entrance sends whoever comes with an old look back to look again', async (t) => {
+t.test('lock queue: a request with an outdated lookup has to repeat it', async (t) => {
   const [one, other, { client }] = await openTwo(t)
   await client.set(name, 'somebody was here')
 
@@ -167,7 +167,7 @@ t.test('entrance sends whoever comes with an old look back to look again', async
   t.equal((await other.lockQueue.acquireOrWait(name, { ...wish, entryPrefix: Buffer.from('somebody was here') }, soon())).word, 'taken')
 })
 
-t.test('entrance renews a lock while its fill lasts, and not after that', async (t) => {
+t.test('lock queue: a lock is renewed until its fill ends', async (t) => {
   const [one, , { client }] = await openTwo(t)
   const fill = await fillOf(one)
   const lock = 'api:cache:lock:GET:/:{x}'
@@ -185,7 +185,7 @@ t.test('entrance renews a lock while its fill lasts, and not after that', async 
   t.ok(await client.exists(lock), "what is another fill's is not given back")
 })
 
-t.test('entrance lets one take over when the holder is gone, though no word comes', async (t) => {
+t.test("lock queue: one waiter takes over after the holder's death, without a message", async (t) => {
   const [one, other, { client }] = await openTwo(t)
   await client.set('api:cache:lock:GET:/:{x}', '9999999999999999 dead', 'PX', 300)
 
@@ -195,7 +195,7 @@ t.test('entrance lets one take over when the holder is gone, though no word come
   t.not(takings[0]?.word === 'taken' && takings[0].lock.token, takings[1]?.word === 'taken' && takings[1].lock.token)
 })
 
-t.test('entrance tells a waiter by the end of the lock, when his subscriber is half open', async (t) => {
+t.test('lock queue: a waiter with a half-open subscriber connection retries when the lock expires', async (t) => {
   const { url, port } = await startRedis(t)
   const proxy = await startProxy(t, { port })
   const one = await openDoor(t, url)
@@ -211,7 +211,7 @@ t.test('entrance tells a waiter by the end of the lock, when his subscriber is h
   t.equal((await waiting).word, 'changed')
 })
 
-t.test('entrance has everybody look again when the subscriber is back', async (t) => {
+t.test('lock queue: all waiters retry when the subscriber reconnects', async (t) => {
   const [one, other, { client }] = await openTwo(t)
   const fill = await fillOf(one)
   const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
@@ -225,7 +225,7 @@ t.test('entrance has everybody look again when the subscriber is back', async (t
   t.equal((await waiting).word, 'taken')
 })
 
-t.test('entrance does the same in a Cluster', async (t) => {
+t.test('lock queue: works the same in a Cluster', async (t) => {
   const { url } = await startCluster(t)
   const [one, other] = [await openDoor(t, url), await openDoor(t, url)]
   await until(() => [one, other].every(({ store, pool }) => store.isCluster && pool.state === 'ready'), { what: 'both know the cluster' })

@@ -55,7 +55,7 @@ async function redeemed ({ prefetchedLocks }: Desk, prefetchedLock: PrefetchedLo
   return prefetchedLocks.validate(prefetchedLock, along(prefetchedLock))
 }
 
-t.test('reservations give a lock to who takes it up, with the sequence and the markers of its tags', async (t) => {
+t.test('prefetched locks: a claim returns the lock, with the sequence, and sets the versions of its tags', async (t) => {
   const desk = await start(t)
   const { prefetchedLocks, redis: { client } } = desk
   const before = desk.pool.batch.counts.writes
@@ -74,7 +74,7 @@ t.test('reservations give a lock to who takes it up, with the sequence and the m
   t.ok(await client.exists(lockOf('a')), 'whoever took it up keeps it, though who asked for it is refused')
 })
 
-t.test('reservations ask once for all who look at the same time, and give to one alone', async (t) => {
+t.test('prefetched locks: concurrent lookups request one lock, and one request claims it', async (t) => {
   const desk = await start(t)
   const { prefetchedLocks } = desk
   const prefetchedLock = await begun(desk, 'a')
@@ -87,7 +87,7 @@ t.test('reservations ask once for all who look at the same time, and give to one
   t.equal(prefetchedLocks.claim(keyOf('a')), undefined)
 })
 
-t.test('reservations are renewed from when they are taken up', async (t) => {
+t.test('prefetched locks: renewal starts with the claim', async (t) => {
   const desk = await start(t)
   const prefetchedLock = await begun(desk, 'a')
   desk.prefetchedLocks.claim(keyOf('a'))
@@ -101,7 +101,7 @@ t.test('reservations are renewed from when they are taken up', async (t) => {
   t.equal(desk.givenBack.length, 0, 'and given back by nobody')
 })
 
-t.test('reservations are not made where something stands, somebody fills, or no sequence is known', async (t) => {
+t.test('prefetched locks: none is acquired if the entry exists, is locked, or the sequence is unknown', async (t) => {
   const desk = await start(t)
   const { prefetchedLocks, redis: { client } } = desk
   const taken = async (id: string) => {
@@ -123,7 +123,7 @@ t.test('reservations are not made where something stands, somebody fills, or no 
   t.notOk(await client.exists(lockOf('unknown')))
 })
 
-t.test('reservations are not asked for where a hit is expected', async (t) => {
+t.test('prefetched locks: none is requested if a hit is expected', async (t) => {
   const desk = await start(t)
   const { prefetchedLocks } = desk
 
@@ -133,7 +133,7 @@ t.test('reservations are not asked for where a hit is expected', async (t) => {
   t.ok(prefetchedLocks.begin(keyOf('a'), [], '/'))
 })
 
-t.test('reservations that began before what a look has seen are good for nothing, and given back', async (t) => {
+t.test('prefetched locks: a lock older than what the lookup has read is unusable and released', async (t) => {
   const desk = await start(t)
   const { prefetchedLocks, store, redis: { client } } = desk
   const old = async (id: string, look: (prefetchedLock: PrefetchedLock) => Parameters<PrefetchedLocks['validate']>[1]) => {
@@ -154,7 +154,7 @@ t.test('reservations that began before what a look has seen are good for nothing
   t.equal(await client.exists(lockOf('a'), lockOf('b')), 2)
 })
 
-t.test('reservations are good for nothing while the global marker has to be raised', async (t) => {
+t.test('prefetched locks: unusable while the epoch must be raised', async (t) => {
   const redis = await startRedis(t)
   const desk = await openDesk(t, redis.url)
   await desk.store.begin([])
@@ -168,7 +168,7 @@ t.test('reservations are good for nothing while the global marker has to be rais
   t.equal(await redeemed(desk, prefetchedLock), undefined)
 })
 
-t.test('reservations are given back at once, before or after Redis has answered', async (t) => {
+t.test('prefetched locks: released at once, before or after the reply of Redis', async (t) => {
   for (const isAnswered of [false, true]) {
     const desk = await start(t)
     const { prefetchedLocks, redis: { client }, givenBack } = desk
@@ -185,7 +185,7 @@ t.test('reservations are given back at once, before or after Redis has answered'
   }
 })
 
-t.test('reservations that nobody takes up hold nobody up', async (t) => {
+t.test('prefetched locks: an unused lock does not block other requests', async (t) => {
   const desk = await start(t)
   await begun(desk, 'a')
   await begun(desk, 'b')
@@ -196,7 +196,7 @@ t.test('reservations that nobody takes up hold nobody up', async (t) => {
   t.equal(desk.prefetchedLocks.claim(keyOf('a')), undefined)
 })
 
-t.test('reservations are not made again and again for who is refused again and again', async (t) => {
+t.test('prefetched locks: repeatedly rejected requests do not prefetch each time', async (t) => {
   const desk = await start(t)
   const { prefetchedLocks } = desk
   const begunAt = performance.now()
@@ -216,7 +216,7 @@ t.test('reservations are not made again and again for who is refused again and a
   t.ok(prefetchedLocks.begin(keyOf('other'), [], '/other'), 'another route does not suffer')
 })
 
-t.test('reservations come to nothing when Redis fails, and leave no promise open', async (t) => {
+t.test('prefetched locks: unusable when Redis fails, and no promise stays pending', async (t) => {
   const desk = await start(t)
   await desk.redis.kill()
 
@@ -229,7 +229,7 @@ t.test('reservations come to nothing when Redis fails, and leave no promise open
   t.equal(desk.prefetchedLocks.claim(keyOf('b')), undefined)
 })
 
-t.test('reservations are not made in a Cluster, where sequence and lock lie apart', async (t) => {
+t.test('prefetched locks: none in a Cluster, where sequence and lock are in different slots', async (t) => {
   const { url } = await startCluster(t)
   const desk = await openDesk(t, url)
   await until(() => desk.store.isCluster, { what: 'it knows the cluster' })
