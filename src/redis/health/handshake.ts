@@ -30,9 +30,12 @@ export function enforceHandshake (client: Redis): void {
   }
 }
 
-/** CLIENT SETINFO tells the server the library's name; servers before 7.2 do not know it. */
-function isOptional ([subcommand]: unknown[]): boolean {
-  return String(subcommand).toLowerCase() === 'setinfo'
+/**
+ * CLIENT SETINFO sends the library's name, which servers before 7.2 do not support. ioredis names the connections on which it reads a Cluster's slot map
+ * itself, although no `connectionName` was configured: that user needs no permission for CLIENT SETNAME.
+ */
+function isOptional ([subcommand, argument]: unknown[]): boolean {
+  return String(subcommand).toLowerCase() === 'setinfo' || String(argument).startsWith('ioredis-cluster(')
 }
 
 function nameOf (step: Step, [argument]: unknown[]): string {
