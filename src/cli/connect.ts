@@ -4,7 +4,7 @@ import { readAddress } from '../redis/address.ts'
 import type { Address } from '../redis/address.ts'
 import { enforceHandshake } from '../redis/health/handshake.ts'
 import { endpointOf, findProtocolMismatch, placeOf } from '../redis/health/protocol-probe.ts'
-import { isTelling, reasonOf } from '../redis/health/unreachable-reason.ts'
+import { isSpecific, reasonOf } from '../redis/health/unreachable-reason.ts'
 import { ConnectError, UsageError } from './command.ts'
 import { whyUnreadable } from './unreadable-url.ts'
 
@@ -64,6 +64,6 @@ function optionsOf (address: Address, tls: object | undefined): RedisOptions {
 /** The same reasons as the service tells. */
 async function faultOf (error: Error, address: Address): Promise<ConnectError> {
   const endpoint = endpointOf(address)
-  const mismatch = isTelling(error) || endpoint === undefined ? undefined : await findProtocolMismatch(endpoint)
+  const mismatch = isSpecific(error) || endpoint === undefined ? undefined : await findProtocolMismatch(endpoint)
   return new ConnectError(reasonOf(mismatch ?? error, { where: placeOf(address), isTls: address.options.tls !== undefined }))
 }

@@ -2,33 +2,33 @@ import { isIP } from 'node:net'
 import type { RedisOptions as ClientOptions } from 'ioredis'
 import { refuseAs } from '../shared/option-readers.ts'
 
-/** Where Redis is: one server, a Cluster by its seed nodes, or a master that Sentinels know. */
+/** The address of Redis: one server, the seed nodes of a Cluster, or a master behind Sentinels. */
 export type Address =
   | { kind: 'server', options: ClientOptions }
   | { kind: 'cluster', seeds: { host: string, port: number }[], options: ClientOptions }
   | { kind: 'sentinel', options: ClientOptions }
 
-const wanted = 'redis://, rediss:// or unix:// (several redis:// separated by commas are the seed nodes of a Cluster), or redis+sentinel://host:port,host:port/name'
+const accepted = 'redis://, rediss:// or unix:// (several redis:// separated by commas are the seed nodes of a Cluster), or redis+sentinel://host:port,host:port/name'
 
 /**
- * Reads where Redis is.
+ * Parses the address of Redis.
  *
- * - `redis://[user:password@]host[:6379][/db]`, `rediss://` the same over TLS; `?family=4` or `6` where a name has addresses of both kinds
+ * - `redis://[user:password@]host[:6379][/db]`, `rediss://` the same over TLS; `?family=4` or `6` for a name with both IPv4 and IPv6 addresses
  * - `unix://[user:password@]/path/to.sock[?db=n]`
- * - `redis://a:7000,redis://b:7000`: seed nodes of a Cluster; user and password are the first one's
- * - `redis+sentinel://[user:password@]host:26379,host:26379/name[/db]`, `rediss+sentinel://` the same over TLS; user and password are the master's
+ * - `redis://a:7000,redis://b:7000`: seed nodes of a Cluster; user and password are taken from the first
+ * - `redis+sentinel://[user:password@]host:26379,host:26379/name[/db]`, `rediss+sentinel://` the same over TLS; user and password are for the master
  *
- * @throws {OptionError} PRISM_ERR_OPTION; the refusal says which part is wrong and shows nothing of what came, for any part of it may be a password's
+ * @throws {OptionError} PRISM_ERR_OPTION; the message names the wrong part and shows nothing of the value, because any part may belong to a password
  */
 export function readAddress (option: string, urls: string): Address {
   try {
     return read(urls.trim())
   } catch (error) {
-    return refuseAs(option, wanted, faultFrom(error))
+    return refuseAs(option, accepted, faultFrom(error))
   }
 }
 
-/** What is wrong with an address, in words that show nothing of it; undefined where it can be read. */
+/** What is wrong with an address, without any part of it; undefined if it is valid. */
 export function addressFault (urls: string): string | undefined {
   try {
     read(urls.trim())
@@ -38,12 +38,12 @@ export function addressFault (urls: string): string | undefined {
   }
 }
 
-/** An address with a fault; its message completes "is an address …". */
-class Unreadable extends Error {}
+/** An invalid address; the message completes "is an address …". */
+class InvalidAddress extends Error {}
 
 function faultFrom (error: unknown): string {
   // decodeURIComponent throws a URIError.
-  return `an address ${error instanceof Unreadable ? error.message : 'with a % that begins no escape: percent-encode it as %25'}`
+  return `an address ${error instanceof InvalidAddress ? error.message : 'with a % that begins no escape: percent-encode it as %25'}`
 }
 
 function read (urls: string): Address {
@@ -58,13 +58,13 @@ function read (urls: string): Address {
   return { kind: 'cluster', seeds, options: loginOf(first) }
 }
 
-/** A Cluster has only database 0, and speaks TLS everywhere or nowhere. */
+/** A Cluster has database 0 only, and TLS on all nodes or none. */
 function readSeed ({ host, port, db, tls }: ClientOptions, first: ClientOptions): { host: string, port: number } {
-  if (host === undefined || port === undefined || db !== 0 || (tls === undefined) !== (first.tls === undefined)) throw new Unreadable('of a Cluster whose seed nodes name a database, or of which only some speak TLS')
+  if (host === undefined || port === undefined || db !== 0 || (tls === undefined) !== (first.tls === undefined)) throw new InvalidAddress('of a Cluster whose seed nodes name a database, or of which only some speak TLS')
   return { host, port }
 }
 
-/** What holds for all nodes; each has its own name. */
+/** Options for all nodes, without the host and its TLS server name. */
 function loginOf ({ username, password, tls, family }: ClientOptions): ClientOptions {
   return {
     ...(username === undefined ? {} : { username }),
@@ -74,14 +74,14 @@ function loginOf ({ username, password, tls, family }: ClientOptions): ClientOpt
   }
 }
 
-/** No URL has a user and an empty host, so a socket's address is none. */
+/** A URL cannot have a user and an empty host, so `unix://` is parsed by a pattern. */
 function readSocket ([, login, path = '', db = '']: RegExpExecArray): Address {
   return { kind: 'server', options: { ...readLogin(login), path: decodeURIComponent(path), db: readDatabase(db) } }
 }
 
 function readServer (text: string): ClientOptions {
   const url = URL.parse(text)
-  if (url === null || !['redis:', 'rediss:'].includes(url.protocol) || url.hostname === '' || url.hash !== '' || /@/.test(url.pathname + url.search)) throw new Unreadable(serverFault(text, url))
+  if (url === null || !['redis:', 'rediss:'].includes(url.protocol) || url.hostname === '' || url.hash !== '' || /@/.test(url.pathname + url.search)) throw new InvalidAddress(serverFault(text, url))
   const family = readFamily(url)
   const host = hostOf(url)
   return {
@@ -94,23 +94,23 @@ function readServer (text: string): ClientOptions {
   }
 }
 
-/** Which part of a server's address cannot be read. */
+/** Names the invalid part of a server's address. */
 function serverFault (text: string, url: URL | null): string {
   const [, scheme, rest = ''] = /^([a-z][a-z\d+.-]*):\/\/(.*)$/is.exec(text) ?? []
   if (scheme === undefined) return text === '' ? 'that is empty' : 'without a scheme'
   if (/\+sentinel$/i.test(scheme)) return 'of Sentinels without the name of their master, or with more after it than a database'
   if (/^unix$/i.test(scheme)) return 'of a socket without an absolute path, or with another parameter than db'
   if (!/^rediss?$/i.test(scheme)) return 'with another scheme'
-  // A delimiter in a password ends the host: what follows it still has the @ of the login.
+  // An unescaped delimiter in a password ends the host, so the @ of the login follows it.
   if (/[/?#].*@/s.test(rest)) return 'whose user or password has a /, ? or # that is not percent-encoded'
   if (url?.hash) return 'with a #'
   const host = rest.replace(/[/?#].*$/s, '').replace(/^.*@/s, '')
   if (host.replace(/:[^:\]]*$/, '') === '') return 'without a host'
   const port = /:([^:\]]*)$/.exec(host)?.[1] ?? ''
-  return /^\d{0,5}$/.test(port) && Number(port) <= 65_535 ? 'whose host cannot be read' : 'whose port is no number from 0 to 65535'
+  return /^\d{0,5}$/.test(port) && Number(port) <= 65_535 ? 'whose host is invalid' : 'whose port is not a number from 0 to 65535'
 }
 
-/** RFC 6066 section 3: a server's name in TLS is no address. */
+/** An IP address is not a TLS server name. @see RFC 6066 section 3 */
 function tlsFor (host: string): { servername?: string } {
   return isIP(host) === 0 ? { servername: host } : {}
 }
@@ -118,7 +118,7 @@ function tlsFor (host: string): { servername?: string } {
 function readSentinels ([, scheme, login = '', hosts = '', name = '', db = '']: RegExpExecArray): Address {
   const sentinels = hosts.split(',').map((host) => {
     const url = URL.parse(`redis://${host}`)
-    if (url === null || url.hostname === '') throw new Unreadable('of Sentinels of which one has no host, or no port from 0 to 65535')
+    if (url === null || url.hostname === '') throw new InvalidAddress('of Sentinels of which one has no host, or no port from 0 to 65535')
     return { host: hostOf(url), port: Number(url.port || 26379) }
   })
   const tls = scheme === 'rediss' ? { tls: {} } : {}
@@ -137,12 +137,12 @@ function readLogin (login = ''): ClientOptions {
 function readFamily ({ searchParams }: URL): string | undefined {
   const names = [...searchParams.keys()]
   const family = searchParams.get('family') ?? undefined
-  if (names.some((name) => name !== 'family') || !['0', '4', '6', undefined].includes(family)) throw new Unreadable('with another parameter than family, which is 0, 4 or 6')
+  if (names.some((name) => name !== 'family') || !['0', '4', '6', undefined].includes(family)) throw new InvalidAddress('with another parameter than family, which is 0, 4 or 6')
   return family
 }
 
 function readDatabase (text: string): number {
-  if (!/^\d{0,5}$/.test(text)) throw new Unreadable('whose database is no whole number up to 99999')
+  if (!/^\d{0,5}$/.test(text)) throw new InvalidAddress('whose database is not an integer up to 99999')
   return Number(text)
 }
 

@@ -22,21 +22,23 @@ import { needsDedicatedConnection } from './shared-connection-rules.ts'
 import { checkWrites } from './health/write-check.ts'
 
 /**
- * The connections of one process to Redis, shared by all: `batch` for what requests ask, any ioredis method for a route's own commands,
- * `lease()` for what needs a connection alone.
+ * The Redis client of one process: an ioredis `Redis` over a connection pool. `batch` carries the operations of requests, any ioredis method runs a
+ * route's own command, and `lease()` opens a dedicated connection.
  *
- * Every command settles within `redis.commandTimeout` (200 ms) and the time of a turn of the event loop, whatever happens to Redis: with its reply, Redis's error, or a {@link RedisUnavailableError}.
+ * Every command settles within `redis.commandTimeout` (default 200 ms) plus one turn of the event loop: with its reply, Redis's error, or a {@link RedisUnavailableError}.
  *
- * Events: `outage` (true when one begins, false when it has ended), `server` ({@link ServerInfo}, at the first connection and whenever its process changed,
- * synchronously before anything else is asked of it), `denied` (what the server's ACL forbids, the first time of each),
- * `reason` (an {@link UnreachableReason} with the address, at each change of why Redis cannot be used; undefined when it can be used again).
+ * Events:
+ * - `outage`: true when an outage begins, false when it ends
+ * - `server` ({@link ServerInfo}): at the first connection and when the server process changes, synchronously before any command is sent to it
+ * - `denied`: a command, key or channel that the server's ACL denies, once for each
+ * - `reason` ({@link UnreachableReason} with the address): when the reason changes; undefined when Redis can be used again
  */
 export class PooledRedis extends Redis {
   readonly batch: Batch
   readonly keyspace: Keys
-  /** what the server says of itself; undefined until it was first reached */
+  /** from the server's `INFO`; undefined before the first connection */
   server: ServerInfo | undefined
-  /** other pools of the same app, by what they hold: `sessions` */
+  /** other pools of the same app, by the data that they store: `sessions` */
   readonly others = new Map<string, PooledRedis>()
   readonly #reachability: Reachability
   readonly #connections: ConnectionPool
@@ -47,7 +49,7 @@ export class PooledRedis extends Redis {
 
   constructor (policy: RedisPolicy) {
     super({ lazyConnect: true })
-    // A pool takes commands from the start; whether Redis answers is `state`. The class it extends would say 'wait'.
+    // The pool accepts commands from the start, so libraries must not see ioredis's 'wait'. `state` says whether Redis can be used.
     Object.defineProperty(this, 'status', { get: () => this.#isClosed ? 'end' : 'ready', set: () => {} })
     this.#open = connectionFactory(policy.from, policy.connection, policy.deadlineMs)
     this.#connections = new ConnectionPool({
@@ -55,12 +57,12 @@ export class PooledRedis extends Redis {
       min: policy.min,
       max: policy.max,
       deadlineMs: policy.deadlineMs,
-      onReady: (server) => this.#reached(server),
+      onReady: (server) => this.#onReady(server),
       onOutage: (isOut) => {
         this.emit('outage', isOut)
         this.#reachability.review()
       },
-      onDenied: (what) => this.#wasDenied(what),
+      onDenied: (what) => this.#onDenied(what),
       onFailure: (error) => this.#reachability.failed(error),
       onError: (error) => this.#reachability.answered(error),
       onClusterNode: () => {
@@ -79,46 +81,47 @@ export class PooledRedis extends Redis {
     this.keyspace = new Keys(policy.prefix)
   }
 
-  /** `ready`, or `degraded` while Redis, or a node of the Cluster, cannot be asked. */
+  /** `ready`, or `degraded` while Redis, or a node of the Cluster, cannot be used. */
   get state (): 'ready' | 'degraded' {
     return !this.#connections.breakers.isAnyOpen && this.#connections.all.some((connection) => connection.isReady) ? 'ready' : 'degraded'
   }
 
-  /** Why Redis cannot be used, without its address: it is not reached, or it answers and refuses what is asked of it. Undefined while it can be used. */
+  /** Why Redis cannot be used, without its address: it is not reachable, or it rejects commands. Undefined while it can be used. */
   get reason (): UnreachableReason | undefined {
     return this.#isClosed ? undefined : this.#reachability.reason
   }
 
-  /** The same with the address, for the log. */
+  /** As {@link reason}, with the address, for the log. */
   get reasonWithAddress (): UnreachableReason | undefined {
     return this.#isClosed ? undefined : this.#reachability.reasonWithAddress
   }
 
-  /** Connections now, how many of them take commands, and commands without an answer on them. */
+  /** Current number of connections, of connections that accept commands, and of commands that wait for a reply. */
   get load (): { connections: number, ready: number, inFlight: number } {
     return { connections: this.#connections.all.length, ready: this.#connections.all.filter((connection) => connection.isReady).length, inFlight: this.#connections.all.reduce((sum, connection) => sum + connection.inFlight, 0) }
   }
 
-  /** Since the start: connections `lost` (broken, or not made), and choices for which all were crowded (`exhausted`). */
+  /** Since process start: connections `lost` (broken or not established), and writes for which all connections of a full pool were overloaded (`exhausted`). */
   get losses (): { readonly lost: number, readonly exhausted: number } {
     return this.#connections.counts
   }
 
-  /** Whether Redis, or a node of the Cluster, is not asked now, because it has failed three times in a row. */
+  /** Whether a circuit breaker is open: of Redis, or of a node of the Cluster. */
   get isBroken (): boolean {
     return this.#connections.breakers.isAnyOpen
   }
 
-  /** Connections to each server that holds keys, for what a server says of itself alone: to a Cluster's masters, or to the one; none while there is no connection. */
+  /** One connection to each server that owns keys (the masters of a Cluster, or the one server), for commands that describe one server, such as `INFO`. Empty while there is no connection. */
   get masters (): readonly Redis[] {
     const client = this.#choose()?.client
     return client instanceof Cluster ? client.nodes('master') : client === undefined ? [] : [client]
   }
 
   /**
-   * Waits for the first connection, but not for ever, and not at all where nobody answers: a service starts, degraded, when Redis is down.
+   * Waits for the first connection, at most `withinMs` (default 1 s), and returns early when every first attempt has failed: the app starts in degraded
+   * mode when Redis is down.
    *
-   * @returns whether Redis was reached in time
+   * @returns whether a connection was established in time
    */
   async start (withinMs = 1000 * slownessOf(this.batch.deadlineMs)): Promise<boolean> {
     if (this.server !== undefined) return true
@@ -128,44 +131,48 @@ export class PooledRedis extends Redis {
     return await promise.finally(() => clearTimeout(timer))
   }
 
-  /** One connection alone, for WATCH, blocking commands, or changes of its state; give it back with `release()` or `await using`. */
+  /**
+   * Opens a dedicated connection, for WATCH, blocking commands, or changes of its state. Close it with `release()` or `await using`.
+   *
+   * @throws {RedisClosedError} when the pool is closed; {RedisUnavailableError} when `redis.max` leases are taken, or the connection is not ready in time
+   */
   lease (options: { isBlocking?: boolean } = {}): Promise<Lease> {
     return this.#isClosed ? Promise.reject(new RedisClosedError()) : this.#leases.take(options.isBlocking ? 'blocking' : 'exclusive')
   }
 
-  /** Opens a connection for Pub/Sub; who opens it closes it. */
+  /** Opens a connection for Pub/Sub. The caller closes it. */
   openSubscriber (): Redis | Cluster {
     return this.#open('subscriber')
   }
 
-  /** Hears what the server said on a connection of {@link openSubscriber}. */
+  /** Records an error that the server replied on a connection of {@link openSubscriber}. */
   hear (error: Error): void {
     this.#reachability.answered(error)
     const denied = aclDenial(error)
-    if (denied !== undefined) this.#wasDenied(denied)
+    if (denied !== undefined) this.#onDenied(denied)
   }
 
   /**
-   * Sends one command of the caller's own, on the connection that is dense but not crowded.
+   * Sends one command on the first connection that is not overloaded.
    *
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisSharedError} PRISM_ERR_REDIS_SHARED for what belongs on a connection alone;
-   *   ioredis's ReplyError for what Redis says to it
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisSharedError} PRISM_ERR_REDIS_SHARED for a command that needs a
+   *   dedicated connection; ioredis's ReplyError for Redis's own error
    */
   override sendCommand (command: Command): Promise<unknown> {
     const reject = command.reject
     command.reject = (error) => reject(error.name === 'ReplyError' || 'statusCode' in error ? error : new RedisUnavailableError('the connection failed'))
     if (needsDedicatedConnection(command)) command.reject(new RedisSharedError(command.name.toUpperCase()))
-    else this.#lend(command)
+    else this.#sendOnPool(command)
     return command.promise
   }
 
-  /** Several commands as one write, on one connection. */
+  /** Sends several commands as one write, on one connection. */
   override pipeline (commands?: unknown[][]): ChainableCommander {
     const connection = this.#chooseOrThrow()
     return addAll(boundPipeline(connection.client.pipeline(), connection), commands)
   }
 
-  /** A transaction as one write, on one connection; for WATCH, and for commands that leave one by one, take a lease. */
+  /** Sends a transaction as one write, on one connection. Use a lease for WATCH, or to send its commands one by one. */
   override multi (commands?: unknown[][] | { pipeline: true }): ChainableCommander
   override multi (options: { pipeline: false }): never
   override multi (given: unknown[][] | { pipeline: boolean } = []): ChainableCommander {
@@ -174,7 +181,7 @@ export class PooledRedis extends Redis {
     return addAll(boundPipeline(connection.client.multi(), connection), Array.isArray(given) ? given : [])
   }
 
-  /** A connection beside the pool, for libraries that ask for one of their own; who opens it closes it. */
+  /** Opens a connection outside the pool, for libraries that need their own. The caller closes it. */
   override duplicate (overrides: ClientOptions = {}): Redis {
     const client = this.#open('own', overrides)
     if (client instanceof Redis) return client
@@ -182,7 +189,7 @@ export class PooledRedis extends Redis {
     throw new RedisSharedError('duplicate() of a Cluster')
   }
 
-  /** Does nothing: the pool connects by itself. */
+  /** Does nothing: the pool connects in its constructor. */
   override connect (): Promise<void> {
     return Promise.resolve()
   }
@@ -200,7 +207,7 @@ export class PooledRedis extends Redis {
     return Promise.resolve('OK')
   }
 
-  #lend (command: Command): void {
+  #sendOnPool (command: Command): void {
     const connection = this.#choose()
     if (connection === undefined) {
       this.#connections.missed()
@@ -220,20 +227,20 @@ export class PooledRedis extends Redis {
     return connection
   }
 
-  #wasDenied (what: string): void {
+  #onDenied (what: string): void {
     if (this.#denied.has(what)) return
     this.#denied.add(what)
     this.emit('denied', what)
   }
 
-  #reached (server: ServerInfo): void {
+  #onReady (server: ServerInfo): void {
     const isNew = this.server?.runId !== server.runId
     this.server = server
     if (isNew) this.emit('server', server)
     this.#reachability.reached(isNew)
   }
 
-  /** What the first of the masters refuses that refuses anything. */
+  /** The first error of a master that rejects writes. */
   async #checkWrites (): Promise<Error | undefined> {
     const { masters } = this
     if (masters.length === 0) throw new RedisUnavailableError('no connection')

@@ -5,35 +5,35 @@ import { addressOf } from './health/server-info.ts'
 import { ConnectionHealth } from './health/connection-health.ts'
 
 /**
- * The nodes that one Cluster client is connected to: one that is dead is not asked for its slots, and costs those of the others nothing.
+ * Health of the nodes that one Cluster client is connected to. Commands for the slots of a failed node fail at once; other slots are not affected.
  *
- * A failover, or a slot that has moved, is known with the next look at the slots; what is asked before follows the old node's word (MOVED, ASK).
+ * A failover or a moved slot is known after the next refresh of the slot map; until then commands follow the old node's redirections (MOVED, ASK).
  */
 export class ClusterNodes {
   readonly #cluster: Cluster
   readonly #breakers: CircuitBreakers
   readonly #deadlineMs: number
   readonly #health = new Map<string, ConnectionHealth>()
-  /** a slot that nobody serves */
+  /** for slots without a master */
   readonly #unassignedSlot: ConnectionHealth
-  #turn = 0
+  #nextNode = 0
 
   constructor (cluster: Cluster, breakers: CircuitBreakers, deadlineMs: number) {
     this.#cluster = cluster
     this.#breakers = breakers
     this.#deadlineMs = deadlineMs
     this.#unassignedSlot = new ConnectionHealth(breakers.of(''), () => undefined, deadlineMs)
-    cluster.on('+node', (node: Redis) => this.#arrived(node))
-    cluster.on('refresh', () => this.#refreshed())
+    cluster.on('+node', (node: Redis) => this.#onNodeAdded(node))
+    cluster.on('refresh', () => this.#onRefresh())
   }
 
-  /** Every answer of these came in time, lately. */
+  /** Whether no node has an overdue reply. */
   get areHealthy (): boolean {
     for (const health of this.#health.values()) if (health.isUnresponsive) return false
     return true
   }
 
-  /** The node that a command goes to: its slot's, or any one that answers. */
+  /** The health of the node that a command is sent to: the master of its slot, or any available master for a command without keys. */
   healthOf (command: Command): ConnectionHealth {
     const slot = command.getSlot() as number | null
     if (slot === null) return this.#anyNode()
@@ -41,56 +41,56 @@ export class ClusterNodes {
     return address === undefined ? this.#unassignedSlot : this.#healthFor(address)
   }
 
-  /** Opens anew what owes an answer for too long, and looks where the slots are. */
+  /** Refreshes the slot map, and reconnects nodes with an overdue reply. */
   check (): void {
     this.#cluster.refreshSlotsCache()
-    // A node that ends leaves the Cluster's client; the next look at the slots connects it again.
+    // ioredis removes a disconnected node; the next refresh of the slot map connects it again.
     for (const health of this.#health.values()) if (health.isOverdue) this.#reopen(health)
   }
 
-  /** Asks the nodes that are not asked otherwise whether they serve their slots again. Never rejects. */
+  /** Checks whether the nodes with an open circuit breaker serve their slots again. Never rejects. */
   async probe (): Promise<boolean> {
     this.#cluster.refreshSlotsCache()
     const dead = [...this.#health.values()].filter(({ breaker }) => breaker.isOpen)
-    const answers = await Promise.all(dead.map((health) => this.#ask(health)))
-    return answers.every(Boolean)
+    const results = await Promise.all(dead.map((health) => this.#probeNode(health)))
+    return results.every(Boolean)
   }
 
-  async #ask (health: ConnectionHealth): Promise<boolean> {
+  async #probeNode (health: ConnectionHealth): Promise<boolean> {
     const node = health.client
     if (node === undefined) return false
-    const isWell = await withDeadline(node.cluster('INFO'), this.#deadlineMs).then((info) => String(info).includes('cluster_state:ok'), () => {
+    const isHealthy = await withDeadline(node.cluster('INFO'), this.#deadlineMs).then((info) => String(info).includes('cluster_state:ok'), () => {
       health.timedOut()
       return false
     })
-    if (isWell) health.breaker.succeeded()
-    return isWell
+    if (isHealthy) health.breaker.succeeded()
+    return isHealthy
   }
 
-  #arrived (node: Redis): void {
+  #onNodeAdded (node: Redis): void {
     const health = this.#healthFor(addressOf(node))
     health.markHealthy()
     node.on('connect', () => health.connected())
     node.on('ready', () => health.markHealthy())
     node.on('close', () => {
       health.ended()
-      // Its slots may be another's by now, and only a look at them connects it again.
+      // Another node may own its slots by now, and only a refresh of the slot map connects it again.
       if (this.#cluster.status === 'ready') this.#cluster.refreshSlotsCache()
     })
   }
 
-  #refreshed (): void {
+  #onRefresh (): void {
     const addresses = new Set(this.#cluster.nodes('master').map(addressOf))
     for (const address of this.#health.keys()) if (!addresses.has(address)) this.#health.delete(address)
     this.#breakers.keep(addresses)
   }
 
-  /** Commands without a key go round. */
+  /** Distributes commands without keys round-robin. */
   #anyNode (): ConnectionHealth {
     const health = this.#cluster.nodes('master').map((node) => this.#healthFor(addressOf(node)))
-    const well = health.filter(({ breaker }) => !breaker.isOpen)
-    const from = well.length > 0 ? well : health
-    return from[this.#turn++ % from.length] ?? this.#unassignedSlot
+    const available = health.filter(({ breaker }) => !breaker.isOpen)
+    const from = available.length > 0 ? available : health
+    return from[this.#nextNode++ % from.length] ?? this.#unassignedSlot
   }
 
   #healthFor (address: string): ConnectionHealth {

@@ -10,36 +10,36 @@ const defaultIdleMs = 30_000
 const checkEveryMs = 1000
 const probeEveryMs = 500
 
-/** How many connections there may be, and how to open one. */
+/** Size of a {@link ConnectionPool}, and its callbacks. */
 export interface ConnectionPoolOptions {
   open: () => Redis | Cluster
   min: number
   max: number
-  /** one beyond `min` that had nothing to do for so long is closed; half a minute */
+  /** a connection beyond `min` is closed after this idle time; default 30,000 ms */
   idleMs?: number
-  /** how long an answer is waited for; 200 */
+  /** time limit for a reply; default 200 ms */
   deadlineMs?: number
-  /** called at each connection, before it takes its first command */
+  /** called when a connection is ready, before its first command */
   onReady: (server: ServerInfo) => void
-  /** called when an outage begins, of one node of a Cluster too (true), and when all have ended (false) */
+  /** called with true when an outage begins (also of one node of a Cluster), with false when all have ended */
   onOutage: (isOut: boolean) => void
-  /** called when one server was expected, and a node of a Cluster is there */
+  /** called when the address of a single server leads to a node of a Cluster */
   onClusterNode: () => void
-  /** called each time the server's ACL forbids something */
+  /** called each time the server's ACL denies something */
   onDenied: (what: string) => void
-  /** called with why a connection was lost or not made */
+  /** called with the error that broke a connection or prevented it */
   onFailure?: (error: Error) => void
-  /** called with what the server answered in place of a reply */
+  /** called with each error reply of the server */
   onError?: (error: Error) => void
 }
 
 /**
- * The connections that commands take. The first that is ready takes all until it is crowded, then the next, so that writes stay dense;
- * more are opened while all are crowded, idle ones are closed, dead ones replaced.
+ * Connection pool for commands. The first ready connection takes all writes until it is overloaded, then the next one: few connections with large
+ * batches cost less than many with small ones. The pool grows up to `max` while all are overloaded, closes idle connections and replaces broken ones.
  */
 export class ConnectionPool implements ConnectionPicker {
   readonly breakers: CircuitBreakers
-  /** Since the start: connections that broke or were not made, and choices for which all of them were crowded and no more may be opened. */
+  /** Since process start: connections that broke or were not established, and writes for which all connections of a full pool were overloaded. */
   readonly counts = { lost: 0, exhausted: 0 }
   readonly #identity = new ClusterIdentity()
   #options: ConnectionPoolOptions
@@ -52,12 +52,12 @@ export class ConnectionPool implements ConnectionPicker {
 
   constructor (options: ConnectionPoolOptions) {
     this.#options = options
-    this.breakers = new CircuitBreakers((isOut) => this.#turn(isOut))
+    this.breakers = new CircuitBreakers((isOut) => this.#onBreakerChange(isOut))
     for (let count = 0; count < options.min; count++) this.#open()
     this.#timer = setInterval(() => this.#check(), checkEveryMs).unref()
   }
 
-  /** Settles once: true when a connection has become ready, false when every first attempt has failed. */
+  /** Resolves once: true when a connection is ready, false when every first attempt has failed. */
   get contact (): Promise<boolean> {
     return this.#contact.promise
   }
@@ -78,8 +78,8 @@ export class ConnectionPool implements ConnectionPicker {
 
   chooseFor (bytes: number): Connection | undefined {
     const ready = this.#ready()
-    const hasRoom = (connection: Connection) => connection.expectedBytes === 0 || connection.expectedBytes + bytes <= overloadedBytes
-    const connection = ready.slice(1).find(hasRoom) ?? (ready[0] !== undefined && hasRoom(ready[0]) ? ready[0] : undefined)
+    const hasCapacity = (connection: Connection) => connection.expectedBytes === 0 || connection.expectedBytes + bytes <= overloadedBytes
+    const connection = ready.slice(1).find(hasCapacity) ?? (ready[0] !== undefined && hasCapacity(ready[0]) ? ready[0] : undefined)
     if (connection === undefined) this.#grow()
     return connection
   }
@@ -96,13 +96,13 @@ export class ConnectionPool implements ConnectionPicker {
     for (const connection of this.#connections.splice(0)) connection.client.disconnect()
   }
 
-  /** Opens all of them anew. */
+  /** Replaces all connections. */
   renew (): void {
     for (const connection of this.#connections.splice(0)) connection.client.disconnect()
     this.#fill()
   }
 
-  /** Ready ones; those that let an answer wait too long only when there is no other. */
+  /** Ready connections. Those with an overdue reply are used only when there is no other. */
   #ready (): Connection[] {
     const ready = this.#connections.filter((connection) => connection.isReady)
     const trusted = ready.filter((connection) => !connection.isUnresponsive)
@@ -114,8 +114,8 @@ export class ConnectionPool implements ConnectionPicker {
       breakers: this.breakers,
       deadlineMs: this.#options.deadlineMs ?? defaultDeadlineMs,
       identity: this.#identity,
-      onReady: (server) => this.#arrived(server),
-      onLost: () => this.#missed(connection),
+      onReady: (server) => this.#onReady(server),
+      onLost: () => this.#onLost(connection),
       onDenied: (what) => this.#options.onDenied(what),
       onFailure: (error) => { if (this.#connections.includes(connection)) this.#options.onFailure?.(error) },
       onError: (error) => this.#options.onError?.(error),
@@ -128,14 +128,14 @@ export class ConnectionPool implements ConnectionPicker {
     while (!this.#isClosed && this.#connections.length < this.#options.min) this.#open()
   }
 
-  #arrived (server: ServerInfo): void {
+  #onReady (server: ServerInfo): void {
     this.#options.onReady(server)
     this.#contact.resolve(true)
-    // The first sign that an outage is over.
+    // A new connection is the first sign that an outage is over.
     if (this.breakers.isAnyOpen) this.#probe()
   }
 
-  #missed (connection: Connection): void {
+  #onLost (connection: Connection): void {
     if (!this.#connections.includes(connection)) return
     this.counts.lost += 1
     this.#lost.add(connection)
@@ -162,7 +162,7 @@ export class ConnectionPool implements ConnectionPicker {
     connection.client.disconnect()
   }
 
-  #turn (isOut: boolean): void {
+  #onBreakerChange (isOut: boolean): void {
     clearInterval(this.#probing)
     if (this.#isClosed) return
     if (isOut) {
@@ -172,7 +172,7 @@ export class ConnectionPool implements ConnectionPicker {
     this.#options.onOutage(isOut)
   }
 
-  /** Asks whether Redis is back, on every connection: one that is half open shall not stand for those that are well, and is found by this. */
+  /** Probes every ready connection: a half-open one must not hide a healthy one, and the probe detects it. */
   #probe (): void {
     for (const connection of this.#connections) if (connection.isReady) connection.probe()
   }

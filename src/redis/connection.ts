@@ -11,53 +11,53 @@ import { Resender } from './batch/resend.ts'
 import type { ResendableCommand } from './batch/resend.ts'
 import { ConnectionHealth } from './health/connection-health.ts'
 
-/** More than this many commands without an answer, and the next connection is asked. */
+/** A connection with more commands in flight than this is overloaded: the pool uses the next one. */
 const overloadedCommands = 512
-/** More than this many bytes expected in answers, and the next connection is asked: a small answer shall not wait behind megabytes. */
+/** A connection that expects more reply bytes than this is overloaded: a small reply must not wait behind megabytes. */
 export const overloadedBytes = 1_048_576
 
 const stillLoading = new Error('LOADING Redis is loading the dataset in memory')
 const handshakeRetryMs = 50
 const demotionMs = 1000
 
-/** Who is told what becomes of a connection. */
+/** What a {@link Connection} shares with its pool, and its callbacks. */
 export interface ConnectionEvents {
   readonly breakers: CircuitBreakers
-  /** how long an answer is waited for */
+  /** time limit for a reply, milliseconds */
   readonly deadlineMs: number
-  /** of all connections together */
+  /** shared by all connections */
   readonly identity: ClusterIdentity
-  /** at each connection, before it takes its first command: it may have reached another server than the last one */
+  /** called each time the connection is ready, before its first command: the server may be another one than before */
   onReady: (server: ServerInfo) => void
-  /** a connection was lost, or could not be made */
+  /** called when the connection was lost or could not be established */
   onLost: () => void
-  /** one server was expected, and a node of a Cluster is there: it takes no command */
+  /** called when the address of a single server leads to a node of a Cluster: the connection accepts no commands */
   onClusterNode: () => void
-  /** the server's ACL forbids something: see {@link aclDenial} */
+  /** called when the server's ACL denies something: see {@link aclDenial} */
   onDenied: (what: string) => void
-  /** why a connection was lost or not made */
+  /** called with the error that broke the connection or prevented it */
   onFailure: (error: Error) => void
-  /** what the server answered in place of a reply */
+  /** called with each error reply */
   onError: (error: Error) => void
 }
 
-/** A command on its way, and who is told what came of it: once, in the moment when the answer is read, however late that is. */
+/** A command to send and its callbacks. One of them is called once, synchronously when the reply is read, even after the deadline. */
 export interface OutgoingCommand extends ResendableCommand {
   readonly command: Command
-  /** as {@link Connection.healthOf} said */
+  /** as returned by {@link Connection.healthOf} */
   readonly health: ConnectionHealth
   answered (reply: unknown): void
   failed (error: Error): void
 }
 
-/** One connection of the pool and what is in flight on it. With a Cluster, one client: a connection to each node. */
+/** One connection of the pool and its commands in flight. For a Cluster, it is one Cluster client with a connection to each node. */
 export class Connection {
   readonly client: Redis | Cluster
-  /** commands without an answer */
+  /** commands that wait for a reply */
   inFlight = 0
-  /** bytes that the answers in flight are known to hold */
+  /** known size of the replies in flight, bytes */
   expectedBytes = 0
-  /** when it last had something in flight, milliseconds since 1970 */
+  /** when the last command was sent, milliseconds since 1970 */
   usedAt = Date.now()
   readonly #owner: ConnectionEvents
   readonly #health: ConnectionHealth
@@ -65,10 +65,10 @@ export class Connection {
   readonly #resender: Resender | undefined
   #isHandshakeDone = false
   #handshaking: NodeJS.Timeout | undefined
-  /** grows with each connection that ends */
+  /** incremented when the connection ends: a callback compares it to detect that it belongs to an earlier one */
   #ends = 0
   #demotedAt = -Infinity
-  /** whether an error has said why this connection ends */
+  /** an `error` event has already reported why this connection ends */
   #hasFailed = false
 
   constructor (client: Redis | Cluster, owner: ConnectionEvents) {
@@ -79,17 +79,17 @@ export class Connection {
     this.#health = new ConnectionHealth(owner.breakers.server, () => client instanceof Cluster ? undefined : client, owner.deadlineMs)
     client.on('connect', () => this.#health.connected())
     client.on('ready', () => this.#handshake())
-    client.on('close', () => this.#lost())
-    // Sentinels that are away end no connection, for there was none.
+    client.on('close', () => this.#onClose())
+    // Unreachable Sentinels emit no `close`, because there was no connection.
     client.on('error', (error: Error) => {
       this.#hasFailed = true
       owner.onFailure(error)
       if (!this.#isHandshakeDone) owner.onLost()
     })
-    if (client instanceof Cluster) client.on('+node', (node: Redis) => this.#arrived(node)).on('node error', owner.onFailure)
+    if (client instanceof Cluster) client.on('+node', (node: Redis) => this.#onNodeAdded(node)).on('node error', owner.onFailure)
   }
 
-  /** How long an answer is waited for. */
+  /** Time limit for a reply, milliseconds. */
   get deadlineMs (): number {
     return this.#owner.deadlineMs
   }
@@ -106,17 +106,17 @@ export class Connection {
     return this.inFlight > overloadedCommands || this.expectedBytes > overloadedBytes
   }
 
-  /** Whether an answer did not come in time, and none in time came since. */
+  /** Whether a reply was late, and no reply has arrived in time since. */
   get isUnresponsive (): boolean {
     return this.#health.isUnresponsive || this.#nodes?.areHealthy === false
   }
 
-  /** The connection that a command takes. */
+  /** The health of the server connection that a command uses. */
   healthOf (command: Command): ConnectionHealth {
     return this.#nodes === undefined ? this.#health : this.#nodes.healthOf(command)
   }
 
-  /** Sends commands as one write (with a Cluster, one a node). */
+  /** Sends commands as one write (one per node in a Cluster). */
   write (outgoing: readonly OutgoingCommand[]): void {
     const streams = this.#streams()
     for (const stream of streams) stream.cork()
@@ -127,7 +127,7 @@ export class Connection {
     }
   }
 
-  /** Hears an error of the server: one that is no master any more is left for the one that its address, or a Sentinel, now names. */
+  /** Handles an error reply. A server that is no longer the master is disconnected; the address or a Sentinel names the new one. */
   hear (error: Error): void {
     this.#owner.onError(error)
     const denied = aclDenial(error)
@@ -135,19 +135,19 @@ export class Connection {
     const now = performance.now()
     if (this.isCluster || !isNotMaster(error) || now - this.#demotedAt < demotionMs) return
     this.#demotedAt = now
-    // What is in flight may still be answered; nothing more is sent.
+    // Commands in flight may still receive replies; no more are sent.
     this.#isHandshakeDone = false
     const ends = this.#ends
     setTimeout(() => { if (this.#ends === ends) this.#reopen() }, this.deadlineMs).unref()
   }
 
-  /** Opens the connection anew when it has owed an answer for too long; learns where a Cluster's slots are. */
+  /** Reconnects when a reply is overdue; refreshes the slot map of a Cluster. */
   check (): void {
     if (this.isReady) this.#nodes?.check()
     if (this.#health.isOverdue) this.#reopen()
   }
 
-  /** Asks whether the server answers, in time and well; in a Cluster, those of its nodes that are not asked otherwise. Never rejects. */
+  /** Checks that the server replies in time and without error; in a Cluster, the nodes with an open circuit breaker. Never rejects. */
   probe (): Promise<boolean> {
     return this.#nodes === undefined ? this.#ping() : this.#nodes.probe()
   }
@@ -164,7 +164,7 @@ export class Connection {
       resolve(isWell)
     }
     const isWell = () => answered(true, () => this.#health.breaker.succeeded())
-    // Who is denied PING has an answer.
+    // NOPERM for PING is a reply too: the server works.
     this.client.ping().then(isWell, (error: Error) => aclDenial(error) === undefined ? answered(false, () => this.hear(error)) : isWell())
     return promise
   }
@@ -175,8 +175,8 @@ export class Connection {
     if (this.client.status !== 'end') this.client.disconnect(true)
   }
 
-  #lost (): void {
-    // No error says why: the server ended the connection, or it was given up because no answer came.
+  #onClose (): void {
+    // No error event says why: the server closed the connection, or it was destroyed because no reply came.
     if (!this.#hasFailed) this.#owner.onFailure(this.client instanceof Redis && this.client.stream?.readableEnded ? closedByServer : noAnswer)
     this.#hasFailed = false
     this.#ends += 1
@@ -186,13 +186,13 @@ export class Connection {
     this.#owner.onLost()
   }
 
-  /** A node that was connected again may be another process: it is asked at once. */
-  #arrived (node: Redis): void {
+  /** A reconnected node may be another process: read its `INFO` at once. */
+  #onNodeAdded (node: Redis): void {
     if (this.#isHandshakeDone) this.#retryHandshake()
     node.on('ready', () => { if (this.#isHandshakeDone && node.options.readOnly !== true) this.#retryHandshake(0) })
   }
 
-  /** A connection is ready when the server behind it has said who it is, and is not still loading. */
+  /** A connection is ready once the server's `INFO` is read and the server is not loading its data set. */
   #handshake (): void {
     const ends = this.#ends
     const isOver = () => ends !== this.#ends
@@ -205,12 +205,12 @@ export class Connection {
       this.#health.markHealthy()
       if (server.isCluster && !this.isCluster) return this.#owner.onClusterNode()
       this.#isHandshakeDone = true
-      // In a Cluster it says whether there is a connection at all; each node has its own.
+      // In a Cluster this breaker says whether there is any connection; each node has its own breaker.
       if (this.isCluster) this.#health.breaker.succeeded()
       this.#owner.onReady(server)
     }, (error: Error) => {
       this.#owner.onFailure(error)
-      // Busy, or the like; in a Cluster, no node that answers. Any other error is the connection's end, and the next one greets again.
+      // The server is busy, or no node of the Cluster replies. Any other error ends the connection, and the next one repeats the handshake.
       if (!isOver() && (this.isCluster || error.name === 'ReplyError')) this.#retryHandshake()
     })
   }
@@ -224,38 +224,38 @@ export class Connection {
   #send (outgoing: OutgoingCommand): void {
     this.inFlight += 1
     this.usedAt = Date.now()
-    this.#follow(outgoing)
+    this.#track(outgoing)
     if (this.#resender === undefined) this.client.sendCommand(outgoing.command)
     else if ((outgoing.command.getSlot() as number | null) === null && outgoing.health.client !== undefined) outgoing.health.client.sendCommand(outgoing.command)
     else this.#resender.send(outgoing.command)
   }
 
-  /** Hears of the answer before the command's own promise does, and costs no other promise. */
-  #follow (outgoing: OutgoingCommand): void {
+  /** Wraps the command's callbacks instead of its promise: the reply is handled earlier, without the cost of another promise. */
+  #track (outgoing: OutgoingCommand): void {
     const { command, health } = outgoing
     const { resolve, reject } = command
     const sentAt = performance.now()
     let isOver = false
-    const landed = () => {
+    const settle = () => {
       const isFirst = !isOver
       if (isFirst) this.inFlight -= 1
       isOver = true
       return isFirst
     }
     command.resolve = (reply) => {
-      if (!landed()) return
+      if (!settle()) return
       health.answered(sentAt)
       resolve(reply)
       outgoing.answered(reply)
     }
     command.reject = (error) => {
       if (!isOver && this.#resender?.resend(outgoing, error) === true) return
-      if (!landed()) return
+      if (!settle()) return
       if (error.name === 'ReplyError') {
         health.answered(sentAt)
         this.hear(error)
       }
-      command.promise.catch(() => {}) // told below
+      command.promise.catch(() => {}) // reported by `failed` below
       reject(error)
       outgoing.failed(error)
     }

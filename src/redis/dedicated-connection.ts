@@ -6,14 +6,14 @@ import { setTimeoutAfterIo } from './health/deadline.ts'
 import { Resender } from './batch/resend.ts'
 import type { ResendableCommand } from './batch/resend.ts'
 
-/** A connection that one caller has alone. It is not made anew when it breaks: what it held is lost, and every command on it then fails. */
+/** A dedicated connection of one caller. It does not reconnect: its WATCH and transaction would be lost without notice, so every later command fails. */
 export interface Lease extends AsyncDisposable {
   readonly client: Redis | Cluster
-  /** Ends the lease; the connection is closed, and with it any WATCH, transaction or waiting command. */
+  /** Closes the connection, and with it any WATCH, transaction or blocked command. */
   release: () => void
 }
 
-/** Gives out connections to callers that need one alone, so many at a time and no more. */
+/** Opens dedicated connections, at most `max` at a time. */
 export class Leases {
   #open: (role: Role) => Redis | Cluster
   #max: number
@@ -27,10 +27,10 @@ export class Leases {
   }
 
   /**
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when all are taken, or the connection is not ready in time
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when `max` connections are in use, or the connection is not ready before the deadline
    */
   async take (role: Role): Promise<Lease> {
-    if (this.#taken.size >= this.#max) throw new RedisUnavailableError('all leases are taken')
+    if (this.#taken.size >= this.#max) throw new RedisUnavailableError('all leases are in use')
     const client = role === 'exclusive' ? bounded(this.#open(role), this.#deadlineMs) : this.#open(role)
     this.#taken.add(client)
     const release = () => {
@@ -41,7 +41,7 @@ export class Leases {
       release()
       throw error
     })
-    // A node that leaves a Cluster takes its WATCH along.
+    // A node that leaves the Cluster loses its WATCH.
     if (client instanceof Cluster) client.once('-node', release)
     return { client, release, [Symbol.asyncDispose]: async () => release() }
   }
@@ -52,15 +52,15 @@ export class Leases {
   }
 }
 
-/** Every command is answered within the deadline, or fails; it may still have run. */
+/** Every command settles before the deadline; one that timed out may still have been executed. */
 function bounded (client: Redis | Cluster, deadlineMs: number): Redis | Cluster {
   const send: Cluster['sendCommand'] = client.sendCommand.bind(client)
   const resender = client instanceof Cluster ? new Resender(send) : undefined
   client.sendCommand = (command: Command, stream?: Parameters<typeof send>[1], node?: unknown) => {
-    const timer = setTimeoutAfterIo(deadlineMs, () => command.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
-    const answered = () => clearTimeout(timer)
-    command.promise.then(answered, answered)
-    // A pipeline names its node, and hears all replies together.
+    const timer = setTimeoutAfterIo(deadlineMs, () => command.reject(new RedisUnavailableError(`no reply within ${deadlineMs} ms`)))
+    const settled = () => clearTimeout(timer)
+    command.promise.then(settled, settled)
+    // A pipeline passes its node and handles redirections itself.
     if (resender === undefined || node !== undefined) return send(command, stream, node)
     sendOnce(command, resender)
     return command.promise

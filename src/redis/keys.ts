@@ -3,102 +3,102 @@ import { hash } from 'node:crypto'
 /**
  * Every key and channel that this package uses in Redis, with type, owner and lifetime.
  *
- * Braces are Cluster hash tags: what stands in them decides the slot. So every part that comes from outside is
- * percent-encoded outside `[A-Za-z0-9_.-]` (`/` and `:` stay in route patterns), and a brace in a user's id cannot steal the tag.
+ * Text in braces is the Cluster hash tag, which determines the slot. External parts are percent-encoded except for `[A-Za-z0-9_.-]` (and `/` and `:` in
+ * route patterns), so a brace in a user ID cannot change the hash tag.
  */
 export class Keys {
   readonly prefix: string
 
-  /** @param prefix stands before every key and channel, for a Redis that is shared with others; '' for none */
+  /** @param prefix of every key and channel, for a Redis that other apps share; '' for none */
   constructor (prefix = '') {
     this.prefix = prefix
   }
 
-  /** A user's devices. Hash, one field a device; owner session; lives as long as its longest live device's idle time. */
+  /** The sessions of a user. Hash, one field per device; owner session; expires with the device that expires last. */
   userSession (userId: string): string {
     return `${this.prefix}session:{${encodePart(userId)}}`
   }
 
-  /** An anonymous visitor. Hash of one field; owner session; the same lifetime. `a:` cannot meet a user id, whose `:` is encoded. */
+  /** An anonymous session. Hash with one field; owner session; same lifetime. `a:` cannot collide with a user ID, whose `:` is encoded. */
   anonymousSession (random: string): string {
     return `${this.prefix}session:{a:${encodePart(random)}}`
   }
 
   /**
-   * Spells the keys of one route's stored responses. String; owner cache; lives 5 to 60 minutes and its stale window.
+   * Keys of one route's stored responses. String; owner cache; lifetime 5 to 60 minutes plus the stale window.
    *
-   * @returns from a hash to its key; the route's part is encoded once
+   * @returns a function from a hash to its key; the route is encoded once
    */
   cacheEntry (method: string, routePattern: string): (hash: string) => string {
     const route = `${this.prefix}api:cache:${encodePart(method)}:${encodePattern(routePattern)}`
     return (hash) => `${route}:{${encodePart(hash)}}`
   }
 
-  /** One wrapped value. String, a small JSON envelope; owner cache; the same lifetime. */
+  /** A value of `cache.wrap`. String, a small JSON envelope; owner cache; same lifetime. */
   cacheWrap (name: string, hash: string): string {
     return `${this.prefix}api:cache:wrap:${encodePart(name)}:{${encodePart(hash)}}`
   }
 
-  /** When a tag was purged last. String, a sequence number; owner cache; lives longer than any entry. */
+  /** A tag version: the sequence of the last purge of the tag. String; owner cache; lifetime longer than any entry. */
   cacheTag (tag: string): string {
     return `${this.prefix}api:cache:tag:${encodePart(tag)}`
   }
 
-  /** Since when answers of a server are good, whatever their tags. String, a sequence number; owner cache; lives longer than any entry. */
+  /** The epoch of a server: entries with a lower sequence are not used, whatever their tags. String; owner cache; lifetime longer than any entry. */
   cacheEpoch (runId: string): string {
     return `${this.prefix}api:cache:epoch:${hash('sha256', runId, 'hex').slice(0, 16)}`
   }
 
-  /** The purge sequence. String, a number that only grows; owner cache; lives longer than any entry. */
+  /** The purge sequence. String, an increasing number; owner cache; lifetime longer than any entry. */
   cacheSequence (): string {
     return `${this.prefix}api:cache:seq`
   }
 
-  /** Who is filling an entry, since which sequence. String; owner cache; lives 1 s, renewed. Shares its entry's slot. */
+  /** The fill lock of an entry, with its owner and purge sequence. String; owner cache; lifetime 1 s, extended. Same slot as the entry. */
   cacheLock (entry: string): string {
     return `${this.prefix}api:cache:lock:${entry.slice(this.prefix.length + 'api:cache:'.length)}`
   }
 
-  /** Tells of fills that have ended. Channel; owner cache. */
+  /** Announces fills that have ended. Channel; owner cache. */
   cacheFilled (): string {
     return `${this.prefix}api:cache:filled`
   }
 
   /**
-   * Spells the counters of one endpoint: `ratelimit:{<kind>:<who>}:<endpoint>`. String, packed; owner limit; lives a window.
+   * Counters of one endpoint: `ratelimit:{<kind>:<id>}:<endpoint>`. String, packed; owner rate limit; lifetime one window.
    * All counters of one partition share a slot, so that several policies are one atomic call.
-   * Who has a session is counted in its slot, `ratelimit:{<user id>}:<endpoint>`, so that the same call sees whether it lives.
+   * A session's counters are in the slot of the session, `ratelimit:{<user id>}:<endpoint>`, so that the same call can check whether it is valid.
    *
    * @param endpoint a route's `METHOD:/pattern`, or the name of a quota that several routes share
-   * @returns from what is counted by (`ip`, `user`, a word of ours), who it is (from outside), and for `user` and `session` the
-   *   session's own key, to the key; the endpoint is encoded once
+   * @returns a function from the partition's kind (`ip`, `user`, …), its ID (external), and for `user` and `session` the session's
+   *   own key, to the counter's key; the endpoint is encoded once
    */
-  rateLimit (endpoint: string): (kind: string, who: string, sessionKey?: string) => string {
+  rateLimit (endpoint: string): (kind: string, id: string, sessionKey?: string) => string {
     const start = `${this.prefix}ratelimit:{`
     const end = `}:${encodePattern(endpoint)}`
-    return (kind, who, sessionKey) => {
-      if (sessionKey === undefined) return `${start}${kind}:${encodePart(who)}${end}`
+    return (kind, id, sessionKey) => {
+      if (sessionKey === undefined) return `${start}${kind}:${encodePart(id)}${end}`
       const tag = sessionKey.slice(sessionKey.indexOf('{') + 1, sessionKey.indexOf('}'))
-      return kind === 'user' ? `${start}${tag}${end}` : `${start}${tag}}:${kind}:${encodePart(who)}${end.slice(1)}`
+      return kind === 'user' ? `${start}${tag}${end}` : `${start}${tag}}:${kind}:${encodePart(id)}${end.slice(1)}`
     }
   }
 
-  /** A live connection's presence. Hash; owner live; lives three heartbeats. */
+  /** Presence of a live connection. Hash; owner live; lifetime three heartbeats. */
   websocket (connectionId: string): string {
     return `${this.prefix}websocket:{${encodePart(connectionId)}}`
   }
 
-  /** Which process looks after Redis's figures for all. String, its name; owner metrics; lives two looks. */
+  /** The lease of the process that collects Redis metrics for all. String, its name; owner metrics; lifetime two collection intervals. */
   metricsLease (): string {
     return `${this.prefix}prism:_metrics`
   }
 
-  /** What that process saw last. String, JSON; owner metrics; lives six looks. */
+  /** The last collected Redis metrics. String, JSON; owner metrics; lifetime six collection intervals. */
   metricsSample (): string {
     return `${this.prefix}prism:_metrics:seen`
   }
 
-  /** Whose a key is, in one word that an operator knows; `other` for what is not of this package. */
+  /** The namespace of a key; `other` for a key that does not belong to this package. */
   namespaceOf (key: string): Namespace {
     if (!key.startsWith(this.prefix)) return 'other'
     const start = starts.find(([, text]) => key.startsWith(text, this.prefix.length))
@@ -110,13 +110,13 @@ export class Keys {
     return `${this.prefix}prism:${encodeTopic(topic)}`
   }
 
-  /** A topic's log. Stream; owner events; lives 10 minutes after the last event or position check. */
+  /** A topic's log. Stream; owner events; lifetime 10 minutes after the last event or position check. */
   topicLog (topic: string): string {
     return `${this.prefix}prism:${encodeTopic(topic)}:log`
   }
 }
 
-/** The parts of the key space that are told apart. */
+/** Parts of the keyspace that metrics and the CLI distinguish. */
 export const namespaces = ['session', 'cache', 'tag', 'ratelimit', 'websocket', 'events', 'other'] as const
 export type Namespace = typeof namespaces[number]
 
@@ -131,20 +131,20 @@ const starts: readonly (readonly [Namespace, string])[] = [
   ['events', 'prism:']
 ]
 
-const outside = /[^A-Za-z0-9_.-]/
+const unsafe = /[^A-Za-z0-9_.-]/
 const escape = (text: string, pattern: RegExp) =>
   text.replace(pattern, (character) => Array.from(Buffer.from(character), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''))
 
-/** Percent-encodes a part that comes from outside; most parts need none, and cost one test. */
+/** Percent-encodes an external part. Most parts need no encoding, and cost one test. */
 export function encodePart (part: string): string {
-  return outside.test(part) ? escape(part, /[^A-Za-z0-9_.-]/gu) : part
+  return unsafe.test(part) ? escape(part, /[^A-Za-z0-9_.-]/gu) : part
 }
 
 function encodePattern (routePattern: string): string {
   return escape(routePattern, /[^A-Za-z0-9_.\-/:]/gu)
 }
 
-/** A topic's `:` stays, as in `user:42`: it is part of the channel names that other services share. */
+/** A topic's `:` is not encoded, as in `user:42`: it is part of the channel names that other services use. */
 function encodeTopic (topic: string): string {
   return escape(topic, /[^A-Za-z0-9_.\-:]/gu)
 }

@@ -8,25 +8,25 @@ import { defaultDeadlineMs } from './health/deadline.ts'
 
 const connectionNames = ['username', 'password', 'db', 'family', 'tls', 'sentinels', 'name', 'sentinelUsername', 'sentinelPassword', 'sentinelTLS', 'natMap', 'connectionName'] as const
 
-/** How to reach Redis, and with how many connections. */
+/** Address of Redis and size of the connection pool. */
 export interface RedisOptions {
   /** `redis://`, `rediss://`, `unix://`, several separated by commas for a Cluster, or `redis+sentinel://`; see {@link readAddress} */
   url?: string | undefined
-  /** instead of `url`: an ioredis client of the app's own; connections are opened beside it, with its address and login, and it is left alone */
+  /** instead of `url`: an ioredis client of the app. Connections are opened with its address and login; the client itself is not used */
   client?: Redis | Cluster | undefined
-  /** what ioredis is told besides: `tls` (own CA, client certificate), the Sentinels' own login, `natMap`, … */
+  /** further ioredis options: `tls` (CA, client certificate), the login of the Sentinels, `natMap`, … */
   connection?: Pick<ClientOptions, typeof connectionNames[number]> | undefined
-  /** connections that are always kept; default 5 */
+  /** minimum number of connections; default 5 */
   min?: number | undefined
-  /** connections at most; default 10 */
+  /** maximum number of connections; default 10, or `min` if that is larger */
   max?: number | undefined
-  /** how long the answer to a command is waited for, `'200ms'` or a number of milliseconds, 10 ms to 10 s; what connecting may take grows with it; default 200 ms */
+  /** time limit for the reply to a command, `'200ms'` or a number of milliseconds, 10 ms to 10 s; connect timeouts grow with it; default 200 ms */
   commandTimeout?: Duration | number | undefined
-  /** stands before every key and channel, for a Redis that is shared with others; default none */
+  /** prefix of every key and channel, for a Redis that other apps share; default none */
   prefix?: string | undefined
 }
 
-/** {@link RedisOptions} after defaults and checks. */
+/** Resolved {@link RedisOptions}. */
 export interface RedisPolicy {
   readonly from: Address | Redis | Cluster
   readonly connection: ClientOptions
@@ -37,7 +37,7 @@ export interface RedisPolicy {
 }
 
 /**
- * Checks how to reach Redis.
+ * Validates the options and applies defaults.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
@@ -46,7 +46,7 @@ export function resolveRedisPolicy (options: RedisOptions = {}): RedisPolicy {
   const min = readCount('redis.min', options.min ?? 5, { max: 1000 })
   const max = readCount('redis.max', options.max ?? Math.max(10, min), { min, max: 1000 })
   const prefix = options.prefix ? readString('redis.prefix', options.prefix) : ''
-  if (/[{}]/.test(prefix)) invalidOption('redis.prefix', 'without braces, for they would decide the Cluster slot of every key', prefix)
+  if (/[{}]/.test(prefix)) invalidOption('redis.prefix', 'without braces, because they would set the Cluster slot of every key', prefix)
   const from = readFrom(options)
   return Object.freeze({ from, connection: readConnection(options.connection, from), min, max, prefix, deadlineMs: readDeadline(options.commandTimeout) })
 }
@@ -58,9 +58,9 @@ function readDeadline (timeout: RedisOptions['commandTimeout'] = defaultDeadline
 function readConnection (connection: RedisOptions['connection'] = {}, from: RedisPolicy['from']): ClientOptions {
   const { db } = readRecord('redis.connection', connection, connectionNames)
   if (db === undefined) return connection
-  // ioredis takes what is no number for database 0.
+  // ioredis would use database 0 for a value that is not a number.
   const isCluster = from instanceof Cluster || (!(from instanceof Redis) && from.kind === 'cluster')
-  if (readCount('redis.connection.db', db, { min: 0 }) !== 0 && isCluster) invalidOption('redis.connection.db', 'left out or 0, for a Cluster has no other database', db)
+  if (readCount('redis.connection.db', db, { min: 0 }) !== 0 && isCluster) invalidOption('redis.connection.db', 'left out or 0, because a Cluster has no other database', db)
   return connection
 }
 

@@ -6,13 +6,13 @@ import { isServerFailure } from './health/error-class.ts'
 import { refuseInPipeline } from './shared-connection-rules.ts'
 import type { ConnectionHealth } from './health/connection-health.ts'
 
-/** What ioredis does not declare of a pipeline. */
+/** Members of a pipeline that ioredis does not declare. */
 type Results = Awaited<ReturnType<ChainableCommander['exec']>>
 type Pipeline = ChainableCommander & { sendCommand: (command: Command) => unknown, leftRedirections?: { value?: number } }
 
 /**
- * Holds a pipeline or transaction of the caller's own to what all commands on a shared connection are held to: it takes none that would wait
- * or change the connection, and it is answered within the deadline, or fails as a whole. What timed out may still have run.
+ * Applies the rules of a shared connection to a caller's pipeline or transaction: it rejects commands that block or change the connection, and it settles
+ * before the deadline, or fails as a whole. Commands that timed out may still have been executed.
  */
 export function boundPipeline (chain: ChainableCommander, connection: Connection): ChainableCommander {
   const pipeline = chain as Pipeline
@@ -23,7 +23,7 @@ export function boundPipeline (chain: ChainableCommander, connection: Connection
   let isLate = false
   pipeline.sendCommand = (command) => {
     refuseInPipeline(command)
-    // MULTI has no key; what follows has.
+    // MULTI has no key; the commands after it do.
     if (health === undefined && command.name !== 'multi') health = connection.healthOf(command)
     return sendCommand(command)
   }
@@ -32,7 +32,7 @@ export function boundPipeline (chain: ChainableCommander, connection: Connection
     pipeline.leftRedirections = { value: 0 }
   }
   pipeline.exec = (callback) => {
-    // ioredis calls it again to send everything again, where every reply was the same redirection: not after the deadline.
+    // ioredis calls exec again to resend all commands when every reply is the same redirection: not after the deadline.
     if (first !== undefined) return isLate ? first : exec()
     first = health === undefined ? exec() : inTime(exec, health, connection.deadlineMs, late)
     if (callback !== undefined) first.then((result) => callback(null, result), callback)
@@ -52,7 +52,7 @@ function inTime (send: () => Promise<Results>, health: ConnectionHealth, deadlin
     late()
     health.timedOut()
     health.breaker.failed()
-    reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`))
+    reject(new RedisUnavailableError(`no reply within ${deadlineMs} ms`))
   })
   send().then((results) => {
     if (isOpen && (results === null || results.some(([error]) => error === null || !isServerFailure(error)))) health.breaker.succeeded()

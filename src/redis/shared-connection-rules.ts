@@ -1,16 +1,16 @@
 import type { Command } from 'ioredis'
 import { RedisSharedError } from '../shared/errors.ts'
 
-/** Commands that wait, or change the connection for all who share it. */
+/** Commands that block, or change the state of the connection for all its users. */
 const unshared = new Set(['subscribe', 'psubscribe', 'ssubscribe', 'unsubscribe', 'punsubscribe', 'sunsubscribe', 'blpop', 'brpop', 'brpoplpush', 'blmove', 'blmovem', 'blmpop', 'bzpopmin', 'bzpopmax', 'bzmpop', 'wait', 'waitaof', 'watch', 'unwatch', 'multi', 'exec', 'discard', 'select', 'monitor', 'sync', 'psync', 'auth', 'hello', 'reset', 'quit'])
 
 const mayBlock = new Set(['xread', 'xreadgroup'])
-/** Subcommands of CLIENT that change what the connection answers. */
+/** Subcommands of CLIENT that change the replies of the connection. */
 const changes = new Set(['reply', 'tracking', 'caching'])
-/** They belong together, and leave together. */
+/** Allowed in a pipeline: they are sent together. */
 const transaction = new Set(['multi', 'exec', 'discard'])
 
-/** Whether a command would hold or change a connection that others share. */
+/** Whether a command would block or change a shared connection. */
 export function needsDedicatedConnection ({ name, args }: Command): boolean {
   const word = name.toLowerCase()
   if (unshared.has(word)) return true
@@ -19,7 +19,7 @@ export function needsDedicatedConnection ({ name, args }: Command): boolean {
 }
 
 /**
- * Refuses a command that does not belong into a pipeline on a shared connection.
+ * Rejects a command that is not allowed in a pipeline on a shared connection.
  *
  * @throws {RedisSharedError} PRISM_ERR_REDIS_SHARED
  */

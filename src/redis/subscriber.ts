@@ -2,43 +2,43 @@ import { Cluster } from 'ioredis'
 import type { Redis } from 'ioredis'
 import { defaultDeadlineMs, slownessOf } from './health/deadline.ts'
 
-/** Who listens to one channel. */
+/** Callbacks of one channel. */
 export interface ChannelListener {
-  /** something was published there */
+  /** called with each published message */
   onMessage: (message: string) => void
-  /** from now on all that is published is heard; told again after each loss of the connection */
+  /** called when the subscription is active, again after each reconnect: messages published in between are lost */
   onSubscribed: () => void
 }
 
 const pingEveryMs = 1000
-/** Less than from one question to the next, for timers may come early. */
+/** Less than the ping interval, because timers may fire early. */
 const patienceMs = 900
 const channelsPerCommand = 256
 const reopenAfterMs = 100
 
 /**
- * One connection for Pub/Sub, opened with the first channel. A connection that is dead or half open is found within 2.5 s, and replaced:
- * it is asked each second, and has until the next one to answer.
+ * One Pub/Sub connection, opened with the first channel. It sends a PING every second, and replaces the connection if the reply has not come by the next
+ * one, so that a dead or half-open connection is detected within 2.5 s.
  */
 export class Subscriber {
-  /** Connections that became ready since the start. */
+  /** Number of connections established since process start. */
   connections = 0
   #open: () => Redis | Cluster
   #client: Redis | undefined
-  /** while a node of it is looked for */
+  /** set while a node of the Cluster is being chosen */
   #cluster: Cluster | undefined
   #listeners = new Map<string, ChannelListener>()
-  #joined = new Set<string>()
+  #subscribed = new Set<string>()
   #timer: NodeJS.Timeout | undefined
   readonly #slowness: number
   readonly #onRefusal: (error: Error) => void
   #isClosed = false
-  /** since when the server owes a word; undefined when it owes none */
-  #askedAt: number | undefined
+  /** when the pending PING or handshake began; undefined when no reply is pending */
+  #pingedAt: number | undefined
 
   /**
-   * @param onRefusal told of each time that the server does not let it listen
-   * @param deadlineMs how long an answer to a command is waited for; the times here grow with it
+   * @param onRefusal called with each error reply to SUBSCRIBE
+   * @param deadlineMs time limit for a reply; the ping interval grows with it
    */
   constructor (open: () => Redis | Cluster, onRefusal: (error: Error) => void, deadlineMs = defaultDeadlineMs) {
     this.#open = open
@@ -50,7 +50,7 @@ export class Subscriber {
     return this.#client?.status === 'ready'
   }
 
-  /** Listens to a channel, in place of whoever did. */
+  /** Subscribes to a channel; replaces an earlier listener of the channel. */
   join (channel: string, listener: ChannelListener): void {
     this.#listeners.set(channel, listener)
     if (this.#client !== undefined) this.#subscribe(this.#client, [channel])
@@ -59,14 +59,14 @@ export class Subscriber {
 
   leave (channel: string): void {
     this.#listeners.delete(channel)
-    this.#joined.delete(channel)
-    // Where it fails the connection is gone, and its channels with it.
+    this.#subscribed.delete(channel)
+    // It fails only when the connection is lost, and its subscriptions with it.
     if (this.isReady) this.#client?.unsubscribe(channel).catch(() => {})
   }
 
-  /** Gives the connection up for another one: it answers, but does not bring what was published. */
+  /** Reconnects, because the connection replies but does not deliver published messages. */
   replace (): void {
-    this.#askedAt = undefined
+    this.#pingedAt = undefined
     this.#client?.disconnect(true)
   }
 
@@ -85,7 +85,7 @@ export class Subscriber {
     else this.#use(opened)
   }
 
-  /** Every node of a Cluster hears every channel: one is taken by chance, and another one when it fails. */
+  /** Every node of a Cluster delivers every channel: choose a random node, and another one when it fails. */
   #choose (cluster: Cluster): void {
     this.#cluster = cluster
     cluster.once('ready', () => {
@@ -95,7 +95,7 @@ export class Subscriber {
       this.#cluster = undefined
       cluster.disconnect()
       if (client === undefined) return this.#reopen()
-      client.on('error', () => {}) // told by its end
+      client.on('error', () => {}) // the `end` event follows
       this.#use(client)
     })
     cluster.once('end', () => { if (this.#cluster === cluster) this.#reopen() })
@@ -104,17 +104,17 @@ export class Subscriber {
   #use (client: Redis): void {
     if (this.#isClosed) return client.disconnect()
     this.#client = client
-    // It would join the channels by itself, and let nobody hear that this failed: an app that closes just then would end with an unhandled rejection.
+    // ioredis would resubscribe without handling a failure: an app that closes at that moment would end with an unhandled rejection.
     client.options.autoResubscribe = false
     this.#timer ??= setInterval(() => setImmediate(() => this.#check()), pingEveryMs * this.#slowness).unref()
     client.on('message', (channel: string, message: string) => this.#listeners.get(channel)?.onMessage(message))
-    client.on('connect', () => { this.#askedAt = performance.now() })
+    client.on('connect', () => { this.#pingedAt = performance.now() })
     client.on('close', () => {
-      this.#askedAt = undefined
-      this.#joined.clear()
+      this.#pingedAt = undefined
+      this.#subscribed.clear()
     })
     client.on('ready', () => {
-      this.#askedAt = undefined
+      this.#pingedAt = undefined
       this.connections += 1
       this.#subscribe(client, [...this.#listeners.keys()])
     })
@@ -126,33 +126,33 @@ export class Subscriber {
   }
 
   /**
-   * Gives up a connection whose answer has not come, asks whether this one lives, and for the channels that it was refused. What arrived
-   * while the event loop stood still has been read before.
+   * Replaces a connection whose reply is overdue; otherwise sends PING, and SUBSCRIBE for channels that were rejected before. It runs in setImmediate,
+   * after sockets were read: a blocked event loop does not make a reply late.
    */
   #check (): void {
     const client = this.#client
-    if (this.#askedAt !== undefined && performance.now() - this.#askedAt > patienceMs * this.#slowness) return this.replace()
+    if (this.#pingedAt !== undefined && performance.now() - this.#pingedAt > patienceMs * this.#slowness) return this.replace()
     if (client?.status !== 'ready') return
-    this.#askedAt ??= performance.now()
-    const heard = () => { this.#askedAt = undefined }
-    // An answer, though PING may be denied; any other failure is told by its end.
-    client.ping().then(heard, (error: Error) => { if (error.name === 'ReplyError') heard() })
-    this.#subscribe(client, [...this.#listeners.keys()].filter((channel) => !this.#joined.has(channel)))
+    this.#pingedAt ??= performance.now()
+    const replied = () => { this.#pingedAt = undefined }
+    // NOPERM for PING is a reply too; any other failure ends the connection.
+    client.ping().then(replied, (error: Error) => { if (error.name === 'ReplyError') replied() })
+    this.#subscribe(client, [...this.#listeners.keys()].filter((channel) => !this.#subscribed.has(channel)))
   }
 
   #subscribe (client: Redis, channels: readonly string[]): void {
     if (client.status !== 'ready') return
     for (let start = 0; start < channels.length; start += channelsPerCommand) {
       const some = channels.slice(start, start + channelsPerCommand)
-      // A refusal is asked again with the next check.
-      client.subscribe(...some).then(() => some.forEach((channel) => this.#hasJoined(channel)), this.#onRefusal)
+      // A rejected channel is subscribed again with the next check.
+      client.subscribe(...some).then(() => some.forEach((channel) => this.#onSubscribed(channel)), this.#onRefusal)
     }
   }
 
-  #hasJoined (channel: string): void {
+  #onSubscribed (channel: string): void {
     const listener = this.#listeners.get(channel)
-    if (listener === undefined || this.#joined.has(channel)) return
-    this.#joined.add(channel)
+    if (listener === undefined || this.#subscribed.has(channel)) return
+    this.#subscribed.add(channel)
     listener.onSubscribed()
   }
 }

@@ -11,26 +11,26 @@ import { ScriptOperation, packScripts, packCommand, packRead, packReads, GetOper
 import type { BatchedCommand } from './batched-command.ts'
 import type { Script } from './script.ts'
 
-/** What a request waits for leaves before background work. */
+/** Operations that a request waits for are sent before background operations. */
 export type Priority = 'request' | 'background'
 
-/** How much one tick's batch carries; complete once it has left. */
+/** Size of one tick's batch; final once the batch was sent. */
 export interface BatchSize { operations: number, commands: number }
 
-/** Where a batch finds its connections. */
+/** Selects the connection of a write. */
 export interface ConnectionPicker {
-  /** the connection that takes the next write; undefined when none is ready, or Redis is not asked now */
+  /** the connection for the next write; undefined when none is ready, or the circuit breaker is open */
   choose (): Connection | undefined
-  /** a connection with room for an answer of so many bytes, best not the one that small answers use; undefined when there is none now */
+  /** a connection with capacity for a reply of this size, preferably not the one that small replies use; undefined when there is none */
   chooseFor (bytes: number): Connection | undefined
-  /** notes that somebody asked while there was nobody to ask */
+  /** records that a write found no connection */
   missed (): void
 }
 
-/** A read that waits for a connection with room for its answer. */
+/** A read that waits for a connection with capacity for its reply. */
 interface LargeRead { read: GetOperation, bytes: number, timer: NodeJS.Timeout, deadlineAt: number }
 
-/** What one tick has asked for so far. */
+/** The operations that one tick has enqueued. */
 class TickQueue {
   readonly reads = new Map<string, GetOperation>()
   readonly scripts = new Map<Script<unknown>, ScriptOperation[]>()
@@ -51,19 +51,20 @@ class TickQueue {
 }
 
 /**
- * Collects what all requests of one event-loop tick ask of Redis, and sends it as one write on one connection, in a handful of commands.
+ * Collects the operations of all requests of one event-loop tick, and sends them as one write on one connection, in a few commands.
  *
- * Every ask settles exactly once within 250 ms: with its own answer, its own error ({@link RedisReplyError}), or a {@link RedisUnavailableError}.
- * A script that timed out may still have run: what it writes is idempotent or guarded by a version.
+ * Every operation settles exactly once, within `redis.commandTimeout` (default 200 ms) plus one turn of the event loop: with its own reply, its own error
+ * ({@link RedisReplyError}), or a {@link RedisUnavailableError}. A script that timed out may still have run, so its writes must be idempotent or
+ * guarded by a version.
  */
 export class Batch implements WriteObserver {
-  /** Counts since the start: writes, commands in them, asks answered by them, writes whose answer did not come in time. */
+  /** Since process start: writes, their commands, enqueued operations, and writes with a late reply. */
   readonly counts = { writes: 0, commands: 0, asks: 0, timeouts: 0 }
-  /** How long the last answer of each write took to come. */
+  /** Time until the last reply of each write, seconds. */
   readonly roundTrips = new Histogram()
-  /** Grows each time what was collected leaves: who changes an ask's arguments until then can tell. */
+  /** Incremented at each flush. Code that changes the arguments of an enqueued operation compares it to know whether the operation has been sent. */
   tick = 0
-  /** What this tick's batch carries so far; another object for each batch. */
+  /** Size of this tick's batch so far; a new object for each batch. */
   collecting: BatchSize = { operations: 0, commands: 0 }
   readonly #connections: ConnectionPicker
   #request = new TickQueue()
@@ -72,7 +73,7 @@ export class Batch implements WriteObserver {
   readonly #largeByKey = new LRUCache<string, number>({ max: 10_000 })
   #isScheduled = false
 
-  /** How long an answer is waited for. */
+  /** Time limit for a reply, milliseconds. */
   readonly deadlineMs: number
 
   constructor (connections: ConnectionPicker, deadlineMs = defaultDeadlineMs) {
@@ -81,9 +82,9 @@ export class Batch implements WriteObserver {
   }
 
   /**
-   * Reads a string; the same key is asked once a tick, however many want it.
+   * Enqueues the read of a string. Reads of the same key in one tick are one operation.
    *
-   * @returns its bytes (shared by all who asked: do not write into them); null when there is none, or it is not a string.
+   * @returns its bytes (shared by all callers: do not modify them); null when the key does not exist or is not a string.
    * It fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
   enqueueGet (key: string, priority: Priority = 'request'): PendingReply<Buffer | null> {
@@ -94,9 +95,9 @@ export class Batch implements WriteObserver {
   }
 
   /**
-   * Asks a script; asks of one tick share a call. In a Cluster all keys of one ask must share a slot.
+   * Enqueues a script operation. Operations of one tick share a call. In a Cluster all keys of one operation must share a slot.
    *
-   * @returns it fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY when this ask failed
+   * @returns it fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY when this operation failed
    */
   enqueueScript<Value> (script: Script<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority: Priority = 'request'): ScriptOperation<Value> {
     const { scripts } = this.#collect(priority)
@@ -107,18 +108,18 @@ export class Batch implements WriteObserver {
     return operation
   }
 
-  /** As {@link enqueueGet}, for who waits. */
+  /** As {@link enqueueGet}, as a promise. */
   get (key: string, priority?: Priority): Promise<Buffer | null> {
     return this.enqueueGet(key, priority).promise()
   }
 
-  /** As {@link enqueueScript}, for who waits. */
+  /** As {@link enqueueScript}, as a promise. */
   runScript<Value> (script: Script<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority?: Priority): Promise<Value> {
     return this.enqueueScript(script, keys, args, priority).promise()
   }
 
   /**
-   * Sends a command of the caller's own along with the rest; its reply comes as text.
+   * Sends any command with the batch. Its reply is text.
    *
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
@@ -128,12 +129,12 @@ export class Batch implements WriteObserver {
     return reply.promise()
   }
 
-  /** Notes how long a write's last answer took. */
+  /** Records the time until the last reply of a write. */
   completed (ms: number): void {
     this.roundTrips.observe(ms / 1000)
   }
 
-  /** Notes a write whose answer did not come in time. */
+  /** Records a write with a late reply. */
   timedOut (): void {
     this.counts.timeouts += 1
   }
@@ -143,13 +144,13 @@ export class Batch implements WriteObserver {
     this.collecting.operations += 1
     if (!this.#isScheduled) {
       this.#isScheduled = true
-      // After all sockets that became readable in this tick have been read: their requests leave together.
-      setImmediate(() => this.#leave())
+      // setImmediate runs after all sockets that are readable in this tick were read, so their requests share one write.
+      setImmediate(() => this.#flush())
     }
     return priority === 'request' ? this.#request : this.#background
   }
 
-  #leave (): void {
+  #flush (): void {
     this.#isScheduled = false
     this.tick += 1
     const all = [this.#request, this.#background]
@@ -159,9 +160,9 @@ export class Batch implements WriteObserver {
     this.collecting = { operations: 0, commands: 0 }
     const connection = this.#connections.choose()
     if (connection === undefined) return this.#refuse(all)
-    const batchedCommands = all.flatMap((wants) => {
-      this.#setLargeAside(wants)
-      return wants.pack(connection.isCluster, this.#largeByKey)
+    const batchedCommands = all.flatMap((queue) => {
+      this.#extractLarge(queue)
+      return queue.pack(connection.isCluster, this.#largeByKey)
     })
     size.commands = this.#send(connection, batchedCommands)
     this.#sendLarge()
@@ -170,10 +171,10 @@ export class Batch implements WriteObserver {
   #refuse (all: readonly TickQueue[]): void {
     this.#connections.missed()
     const error = new RedisUnavailableError('no connection')
-    for (const wants of all) wants.reject(error)
+    for (const queue of all) queue.reject(error)
   }
 
-  /** @returns how many commands have left */
+  /** @returns the number of commands sent */
   #send (connection: Connection, batchedCommands: readonly BatchedCommand[], remainingMs = this.deadlineMs): number {
     const { size } = new InFlightWrite(batchedCommands, connection, this, remainingMs)
     if (size > 0) this.counts.writes += 1
@@ -181,8 +182,8 @@ export class Batch implements WriteObserver {
     return size
   }
 
-  /** Takes keys that are known to hold much out of the common command. */
-  #setLargeAside ({ reads }: TickQueue): void {
+  /** Removes keys with a known large value from the shared MGET. */
+  #extractLarge ({ reads }: TickQueue): void {
     if (this.#largeByKey.size === 0) return
     for (const [key, read] of reads) {
       const bytes = this.#largeByKey.get(key)
@@ -192,7 +193,7 @@ export class Batch implements WriteObserver {
     }
   }
 
-  /** Sends large reads, in order, wherever there is room for their answers; the rest waits for room, or its deadline. */
+  /** Sends large reads in order, on connections with capacity for their replies. The rest waits for capacity, or its deadline. */
   #sendLarge (): void {
     for (let next = this.#large[0]; next !== undefined; next = this.#large[0]) {
       const { read, bytes, timer, deadlineAt } = next
@@ -201,18 +202,18 @@ export class Batch implements WriteObserver {
       clearTimeout(timer)
       this.#large.shift()
       connection.expectedBytes += bytes
-      const landed = () => {
+      const onSettled = () => {
         connection.expectedBytes -= bytes
         this.#sendLarge()
       }
-      const left = this.#send(connection, [{ ...packRead(read, this.#largeByKey), landed }], Math.max(1, deadlineAt - performance.now()))
-      if (left === 0) connection.expectedBytes -= bytes
+      const sent = this.#send(connection, [{ ...packRead(read, this.#largeByKey), onSettled }], Math.max(1, deadlineAt - performance.now()))
+      if (sent === 0) connection.expectedBytes -= bytes
     }
   }
 
   #expireLarge (read: GetOperation): void {
     const waiting = this.#large.length
     this.#large = this.#large.filter((large) => large.read !== read)
-    if (this.#large.length < waiting) read.reject(new RedisUnavailableError(`no room within ${this.deadlineMs} ms`))
+    if (this.#large.length < waiting) read.reject(new RedisUnavailableError(`no capacity within ${this.deadlineMs} ms`))
   }
 }

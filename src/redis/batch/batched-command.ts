@@ -10,7 +10,7 @@ import type { Argument } from './resp-encoder.ts'
 import { textOf } from './reply-text.ts'
 import type { Script } from './script.ts'
 
-/** One key that is read, for all who want it. */
+/** The read of one key, shared by all its callers. */
 export class GetOperation extends PendingReply<Buffer | null> {
   readonly key: string
 
@@ -20,10 +20,10 @@ export class GetOperation extends PendingReply<Buffer | null> {
   }
 }
 
-/** One ask of a script: its own keys and arguments. */
+/** One operation of a script, with its own keys and arguments. */
 export class ScriptOperation<Value = unknown> extends PendingReply<Value> implements ScriptArgs {
   readonly keys: ScriptArgs['keys']
-  /** they leave at the end of the tick: until then others may take their place */
+  /** sent at the end of the tick; until then the caller may replace them */
   args: ScriptArgs['args']
 
   constructor (keys: ScriptArgs['keys'], args: ScriptArgs['args']) {
@@ -33,24 +33,24 @@ export class ScriptOperation<Value = unknown> extends PendingReply<Value> implem
   }
 }
 
-/** One Redis command that carries the asks of many, and hands each its own answer. */
+/** One Redis command that carries several operations, and settles each with its own reply. */
 export interface BatchedCommand {
   command: Command
-  /** the same again with the script's text, for a server that has lost it: nothing ran */
+  /** makes the same command with the script's text, for a server that replied NOSCRIPT: nothing was executed */
   withScriptText?: (() => Command) | undefined
   answered: (reply: unknown) => void
   failed: (error: Error) => void
-  /** told when the answer is there, or will never be, though nobody waits for it any more */
-  landed?: () => void
-  /** what the server said to one of its asks in an answer to all: the last such error */
+  /** called when the reply has arrived or will never arrive, also after the deadline */
+  onSettled?: () => void
+  /** the last error of a single operation inside the reply */
   serverError?: Error
 }
 
-/** Values above this ride alone: small answers shall not wait behind them. */
+/** A value larger than this is read with its own command: small replies must not wait behind it. */
 export const largeBytes = 32_768
 const keysPerCall = 128
 
-/** Packs reads: many keys a command, except in a Cluster, where a command holds one slot. */
+/** Packs reads: up to 128 keys per MGET, except in a Cluster, where a command may use one slot only. */
 export function packReads (reads: ReadonlyMap<string, GetOperation>, isCluster: boolean, sizes: LRUCache<string, number>): BatchedCommand[] {
   const all = [...reads.values()]
   if (isCluster) return all.map((read) => packRead(read, sizes))
@@ -74,7 +74,7 @@ function packMany (reads: readonly GetOperation[], sizes: LRUCache<string, numbe
   }
 }
 
-/** Packs one read by itself. */
+/** Packs one read as a GET. */
 export function packRead (read: GetOperation, sizes: LRUCache<string, number>): BatchedCommand {
   const bytes = encodeCommand((packet) => {
     packet.add('get')
@@ -84,7 +84,7 @@ export function packRead (read: GetOperation, sizes: LRUCache<string, number>): 
     command: new EncodedCommand('get', read.key, bytes),
     answered: (reply) => deliver(read, reply as Buffer | null, sizes),
     failed: (error) => {
-      // MGET says nil of a key of another type; GET alone shall say the same.
+      // MGET replies nil for a key of another type; GET replies WRONGTYPE. Both must give null.
       if (error instanceof RedisReplyError && error.message.includes('WRONGTYPE')) deliver(read, null, sizes)
       else read.reject(error)
     }
@@ -97,12 +97,12 @@ function deliver (read: GetOperation, value: Buffer | null, sizes: LRUCache<stri
   read.resolve(value)
 }
 
-/** Packs the asks of one script: as many a call as its budget allows; in a Cluster one a call. */
+/** Packs the operations of one script: as many per call as its time budget allows; one per call in a Cluster. */
 export function packScripts<Value> (script: Script<Value>, operations: readonly ScriptOperation<Value>[], isCluster: boolean): BatchedCommand[] {
-  const asksPerCall = isCluster ? 1 : script.operationsPerCall
-  if (operations.length <= asksPerCall) return [packCall(script, operations)]
+  const operationsPerCall = isCluster ? 1 : script.operationsPerCall
+  if (operations.length <= operationsPerCall) return [packCall(script, operations)]
   const batchedCommands: BatchedCommand[] = []
-  for (let start = 0; start < operations.length; start += asksPerCall) batchedCommands.push(packCall(script, operations.slice(start, start + asksPerCall)))
+  for (let start = 0; start < operations.length; start += operationsPerCall) batchedCommands.push(packCall(script, operations.slice(start, start + operationsPerCall)))
   return batchedCommands
 }
 
@@ -136,12 +136,12 @@ function deliverReply<Value> (script: Script<Value>, operation: ScriptOperation<
 
 function readArray<Element> (reply: unknown, length: number): Element[] {
   if (Array.isArray(reply) && reply.length === length) return reply
-  throw new RedisReplyError('an answer of another shape')
+  throw new RedisReplyError('unexpected reply shape')
 }
 
-/** Packs a command of the caller's own, whose reply is text. */
+/** Packs any command; its reply is text. */
 export function packCommand (name: string, args: Argument[], answer: PendingReply<unknown>): BatchedCommand {
   const command = new Command(name, args, { replyEncoding: 'utf8' })
-  // The promise of the command knows what ioredis makes of such a reply.
+  // ioredis's reply transformers apply to the command's promise only.
   return { command, answered: () => command.promise.then((reply) => answer.resolve(reply), (error) => answer.reject(error)), failed: (error) => answer.reject(error) }
 }

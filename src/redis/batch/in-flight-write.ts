@@ -5,26 +5,26 @@ import { toPublicError, isServerFailure } from '../health/error-class.ts'
 import type { BatchedCommand } from './batched-command.ts'
 import type { ConnectionHealth } from '../health/connection-health.ts'
 
-/** Who is told how a flight went: how long its last answer took to come, or that some did not come in time. */
+/** Callbacks of a write: the time until its last reply, or that a reply was late. */
 export interface WriteObserver {
   completed (ms: number): void
   timedOut (): void
 }
 
 /**
- * What left together on one connection. Every parcel settles exactly once: by its answer, by its error, or by the deadline;
- * what comes after the deadline is dropped. What is for a node that is not asked now fails at once, and does not leave.
+ * The commands of one write on one connection. Each settles exactly once: with its reply, its error, or at the deadline; later replies are ignored.
+ * Commands for a node whose circuit breaker is open fail at once and are not sent.
  */
 export class InFlightWrite {
   readonly #connection: Connection
   readonly #observer: WriteObserver
   readonly #commands: InFlightCommand[]
-  readonly #leftAt = performance.now()
+  readonly #sentAt = performance.now()
   readonly #timer: NodeJS.Timeout | undefined
   #failed: ConnectionHealth[] = []
   #open: number
 
-  /** @param remainingMs until the deadline, for what has waited for room before */
+  /** @param remainingMs until the deadline; less than the default for a read that has waited for capacity */
   constructor (batchedCommands: readonly BatchedCommand[], connection: Connection, observer: WriteObserver, remainingMs = connection.deadlineMs) {
     this.#connection = connection
     this.#observer = observer
@@ -35,19 +35,19 @@ export class InFlightWrite {
     connection.write(this.#commands)
   }
 
-  /** How many commands have left. */
+  /** Number of commands sent. */
   get size (): number {
     return this.#commands.length
   }
 
   answered (inFlight: InFlightCommand, reply: unknown): void {
-    inFlight.batched.landed?.()
+    inFlight.batched.onSettled?.()
     if (!this.#close(inFlight)) return
     inFlight.health.breaker.succeeded()
     try {
       inFlight.batched.answered(reply)
     } catch (error) {
-      // Not the shape this command answers with: whatever speaks there, it is no Redis that we know.
+      // The reply does not have this command's shape: the server is not a Redis that this package supports.
       inFlight.batched.failed(error as Error)
     }
     if (inFlight.batched.serverError !== undefined) this.#connection.hear(inFlight.batched.serverError)
@@ -55,8 +55,8 @@ export class InFlightWrite {
 
   failed (inFlight: InFlightCommand, error: Error): void {
     const { batched, health } = inFlight
-    if (batched.withScriptText !== undefined && inFlight.isOpen && error.message.startsWith('NOSCRIPT')) return this.#sendWhole(inFlight, batched.withScriptText())
-    batched.landed?.()
+    if (batched.withScriptText !== undefined && inFlight.isOpen && error.message.startsWith('NOSCRIPT')) return this.#sendWithText(inFlight, batched.withScriptText())
+    batched.onSettled?.()
     if (!this.#close(inFlight)) return
     if (isServerFailure(error)) this.#countFailure(health)
     else health.breaker.succeeded()
@@ -73,14 +73,14 @@ export class InFlightWrite {
     return commands
   }
 
-  /** What left together for one server fails together, and is one failure. */
+  /** Commands of one write to one server fail together: the breaker counts one failure. */
   #countFailure (health: ConnectionHealth): void {
     if (!this.#failed.includes(health)) health.breaker.failed()
     this.#failed.push(health)
   }
 
-  /** The server has lost the script, so nothing ran: once more, with its text, under the same deadline. */
-  #sendWhole (inFlight: InFlightCommand, command: BatchedCommand['command']): void {
+  /** The server replied NOSCRIPT, so nothing was executed: send the script's text, under the same deadline. */
+  #sendWithText (inFlight: InFlightCommand, command: BatchedCommand['command']): void {
     inFlight.batched.withScriptText = undefined
     inFlight.command = command
     this.#connection.write([inFlight])
@@ -92,7 +92,7 @@ export class InFlightWrite {
     this.#open -= 1
     if (this.#open > 0) return true
     clearTimeout(this.#timer)
-    this.#observer.completed(performance.now() - this.#leftAt)
+    this.#observer.completed(performance.now() - this.#sentAt)
     return true
   }
 
@@ -106,12 +106,12 @@ export class InFlightWrite {
     }
     for (const inFlight of late) {
       this.#close(inFlight)
-      inFlight.batched.failed(new RedisUnavailableError(`no answer within ${this.#connection.deadlineMs} ms`))
+      inFlight.batched.failed(new RedisUnavailableError(`no reply within ${this.#connection.deadlineMs} ms`))
     }
   }
 }
 
-/** One parcel on its way. */
+/** One command of the write. */
 class InFlightCommand implements OutgoingCommand {
   readonly #write: InFlightWrite
   readonly batched: BatchedCommand

@@ -1,4 +1,4 @@
-/** Makes text of the bytes in a reply, however deep; numbers, nothing and errors stay what they are. */
+/** Decodes the Buffers in a reply as UTF-8, recursively. Numbers, null and errors are not changed. */
 export function textOf (reply: unknown): unknown {
   if (Buffer.isBuffer(reply)) return reply.toString()
   return Array.isArray(reply) ? reply.map(textOf) : reply

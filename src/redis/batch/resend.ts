@@ -1,46 +1,46 @@
 import type { Cluster, Command } from 'ioredis'
 
-/** A command and whether its caller still waits for it. */
+/** A command that may be sent again while its caller waits. */
 export interface ResendableCommand {
   command: Command
-  /** false once it was answered, or its deadline is over */
+  /** false after its reply or its deadline */
   readonly isOpen: boolean
-  /** how often it was sent again */
+  /** number of repeated sends */
   resends: number
 }
 
 const maxResends = 8
-/** Until a node is connected, or keys have reached the node that a slot moves to. */
+/** Delay before a command is sent again: until a node is connected, or keys have reached the node that a slot moves to. */
 const againMs = 20
 
-/** Replies that a server gives in place of running a command: word for word, for a script of the caller's own may fail with a similar text after it has written. */
+/** Errors that a server replies instead of executing a command. The whole text is compared, because a caller's script may fail with a similar text after it has written. */
 const redirection = /^(?:MOVED|ASK) \d+ \S+$/
 const notYet = /^TRYAGAIN Multiple keys request during rehashing of slot$/
 
 /**
- * Sends commands by a Cluster's client, and sends again only what is known not to have run: what the server has redirected, and what never left this
- * process. A command whose connection broke before its reply may have run: it fails. Nothing is sent after its deadline.
+ * Sends commands through a Cluster client, and sends a command again only when it was certainly not executed: the server redirected it, or it was never
+ * written to a socket. A command whose connection broke before its reply may have been executed: it fails. Nothing is sent after its deadline.
  *
- * ioredis follows redirections by itself, and knows no deadline; so it is asked to only while the caller waits.
+ * ioredis follows redirections without a deadline, so it may do that only while the caller waits.
  */
 export class Resender {
   readonly #send: Cluster['sendCommand']
 
-  /** @param send what sends by the client */
+  /** @param send the Cluster client's own `sendCommand` */
   constructor (send: Cluster['sendCommand']) {
     this.#send = send
   }
 
-  /** Sends to the node that the slot map names. Redirections are errors here, for {@link resend}. */
+  /** Sends to the node that the slot map names. Redirections reject the command, for {@link resend}. */
   send (command: Command): void {
-    // With a node given, though none is chosen yet, ioredis sends once and does not follow the reply.
+    // With a `node` argument, even one without a connection, ioredis sends once and does not follow redirections.
     this.#send(command, undefined, { slot: command.getSlot(), redis: undefined })
   }
 
   /**
-   * To be asked about each error of a command, before anything is told of it.
+   * Call with each error of a command, before the error is reported.
    *
-   * @returns whether the command is sent again, now or in a moment; its `reject` is then called for what becomes of that
+   * @returns whether the command is sent again, now or after 20 ms; its `reject` is then called if that fails too
    */
   resend (sending: ResendableCommand, error: Error): boolean {
     if (!sending.isOpen || sending.resends >= maxResends) return false
@@ -58,14 +58,14 @@ export class Resender {
     else sending.command.reject(error)
   }
 
-  /** Leaves this command to ioredis, which asks the node that the reply names. */
+  /** Lets ioredis send this command to the node that the redirection names. */
   #follow (sending: ResendableCommand): void {
     const { command } = sending
     const own = command.reject
     forget(command)
     this.#send(command)
     const follow = command.reject
-    // It wraps a command once.
+    // ioredis wraps the `reject` of a command once only.
     if (follow === own) return
     command.reject = (error) => {
       if (!sending.isOpen || !redirection.test(error.message)) return own(error)
@@ -75,12 +75,12 @@ export class Resender {
   }
 }
 
-/** What was redirected has not run: as far as that goes it has not left yet. */
+/** Marks a redirected command as not written: it was not executed. */
 function forget (command: Command): void {
   command.isTraced = false
 }
 
-/** ioredis marks what it has written to a socket. */
+/** ioredis sets `isTraced` when it writes a command to a socket. */
 function hasNeverLeft (command: Command, error: Error): boolean {
   return !command.isTraced && error.message === 'Connection is closed.'
 }

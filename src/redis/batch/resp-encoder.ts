@@ -4,14 +4,14 @@ import { Command } from 'ioredis'
 export type Argument = string | number | Buffer
 
 /**
- * A command whose bytes are written in one go, for ioredis to send: it would copy, check and measure every argument by itself, which for a call
- * that carries the asks of fifty requests was a third of what the batch cost. Its answer is bytes.
+ * A command that is already encoded. ioredis copies, checks and measures every argument; measured for a call with the operations of fifty requests,
+ * that was a third of the cost of the batch. Its reply is bytes.
  */
 export class EncodedCommand extends Command {
   readonly #bytes: string | Buffer
   readonly #key: string
 
-  /** @param key one of its keys, by which a Cluster finds its slot */
+  /** @param key one of its keys, from which a Cluster client computes the slot */
   constructor (name: string, key: string, bytes: string | Buffer) {
     super(name, [], { replyEncoding: null })
     this.#bytes = bytes
@@ -28,12 +28,13 @@ export class EncodedCommand extends Command {
 }
 
 /**
- * Writes a command as RESP, an array of bulk strings.
+ * Encodes a command in RESP, as an array of bulk strings.
  *
- * @param fill adds the command's name and its arguments; it is run again where one is not plain ASCII, which nearly all are: to measure each costs as
- * much as to write it
+ * @param fill adds the command's name and its arguments. It runs a second time when an argument is not ASCII, which is rare: measuring the bytes of each
+ * argument costs as much as writing it
+ * @see https://redis.io/docs/latest/develop/reference/protocol-spec/
  */
-export function encodeCommand (fill: (packet: RespWriter) => void): string | Buffer {
+export function encodeCommand (fill: (writer: RespWriter) => void): string | Buffer {
   const plain = new RespWriter((text) => text.length)
   fill(plain)
   const bytes = plain.end()
@@ -43,19 +44,19 @@ export function encodeCommand (fill: (packet: RespWriter) => void): string | Buf
   return exact.end()
 }
 
-/** What stands before an argument of so many bytes. */
+/** The RESP header of a bulk string, by its length in bytes. */
 const heads = Array.from({ length: 256 }, (_, bytes) => headOf(bytes))
 
 function headOf (bytes: number): string {
   return `\r\n$${bytes}\r\n`
 }
 
-/** One command as it is written, argument for argument. */
+/** Writes one command, argument by argument. */
 export class RespWriter {
   readonly #bytesOf: (text: string) => number
   #text = ''
   #count = 0
-  /** what came before the text; there once an argument was bytes */
+  /** output before `#text`; defined once an argument was a Buffer */
   #chunks: Buffer[] | undefined
 
   constructor (bytesOf: (text: string) => number) {
@@ -69,7 +70,7 @@ export class RespWriter {
   }
 
   addNumber (number: number): void {
-    // As ioredis does it: beyond what a number holds exactly, without an exponent.
+    // As ioredis: an integer beyond the safe range is written without an exponent.
     const text = Number.isInteger(number) && !Number.isSafeInteger(number) ? String(BigInt(number)) : String(number)
     this.#addText(text, text.length)
   }

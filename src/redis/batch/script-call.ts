@@ -1,71 +1,71 @@
 import { EncodedCommand, encodeCommand } from './resp-encoder.ts'
 import type { Argument, RespWriter } from './resp-encoder.ts'
 
-/** What an ask gives a script. */
+/** Keys and arguments of one operation. */
 export interface ScriptArgs {
   readonly keys: readonly string[]
   readonly args: readonly Argument[]
 }
 
-/** Asks that follow each other and have as many keys and as many arguments. */
+/** Consecutive operations with the same number of keys and of arguments. */
 interface ArgGroup {
-  readonly asks: readonly ScriptArgs[]
-  /** where their arguments differ, from 0; the others are the same for all */
+  readonly operations: readonly ScriptArgs[]
+  /** indices (from 0) of the arguments that differ; the others are equal in all operations */
   readonly varyingArgs: readonly number[]
 }
 
 /**
- * Writes a script's call for many asks: how many keys, the keys of all, the shapes; then for each run of asks that are alike the arguments that they
- * share, and each ask's own. Most asks of a tick differ in one key and nothing else.
+ * Encodes one call for many operations: number of keys, all keys, the group headers; then for each group its shared arguments and each operation's own
+ * arguments. Most operations of a tick differ in one key only.
  *
- * @param text the script's, or its SHA-1
+ * @param text the script's text, or its SHA-1
  */
-export function encodeScriptCall (name: 'eval' | 'evalsha', text: string, asks: readonly ScriptArgs[]): EncodedCommand {
-  const runs = groupsOf(asks)
-  const keys = asks.reduce((sum, { keys }) => sum + keys.length, 0)
-  const shapes = runs.map(groupHeader).join('')
-  const bytes = encodeCommand((packet) => {
-    packet.add(name)
-    packet.add(text)
-    packet.addNumber(keys)
-    for (const { keys } of asks) for (const key of keys) packet.add(key)
-    packet.add(shapes)
-    for (const run of runs) addArguments(packet, run)
+export function encodeScriptCall (name: 'eval' | 'evalsha', text: string, operations: readonly ScriptArgs[]): EncodedCommand {
+  const groups = groupsOf(operations)
+  const keys = operations.reduce((sum, { keys }) => sum + keys.length, 0)
+  const shapes = groups.map(groupHeader).join('')
+  const bytes = encodeCommand((writer) => {
+    writer.add(name)
+    writer.add(text)
+    writer.addNumber(keys)
+    for (const { keys } of operations) for (const key of keys) writer.add(key)
+    writer.add(shapes)
+    for (const group of groups) addArguments(writer, group)
   })
-  return new EncodedCommand(name, asks[0]?.keys[0] ?? '', bytes)
+  return new EncodedCommand(name, operations[0]?.keys[0] ?? '', bytes)
 }
 
-function addArguments (packet: RespWriter, { asks, varyingArgs }: ArgGroup): void {
-  const [{ args: first }] = asks as [ScriptArgs]
-  for (let index = 0; index < first.length; index++) if (!varyingArgs.includes(index)) packet.add(first[index] ?? '')
-  if (varyingArgs.length > 0) for (const { args } of asks) for (const index of varyingArgs) packet.add(args[index] ?? '')
+function addArguments (writer: RespWriter, { operations, varyingArgs }: ArgGroup): void {
+  const [{ args: first }] = operations as [ScriptArgs]
+  for (let index = 0; index < first.length; index++) if (!varyingArgs.includes(index)) writer.add(first[index] ?? '')
+  if (varyingArgs.length > 0) for (const { args } of operations) for (const index of varyingArgs) writer.add(args[index] ?? '')
 }
 
-/** A run as a script reads it: 'asks keys arguments places;', places from 1. */
-function groupHeader ({ asks, varyingArgs }: ArgGroup): string {
-  return `${asks.length} ${asks[0]?.keys.length} ${asks[0]?.args.length} ${varyingArgs.map((index) => index + 1).join()};`
+/** The header of a group: 'operations keys arguments indices;', indices from 1. */
+function groupHeader ({ operations, varyingArgs }: ArgGroup): string {
+  return `${operations.length} ${operations[0]?.keys.length} ${operations[0]?.args.length} ${varyingArgs.map((index) => index + 1).join()};`
 }
 
-function groupsOf (asks: readonly ScriptArgs[]): ArgGroup[] {
-  const runs: ArgGroup[] = []
-  for (let start = 0, end = 0; start < asks.length; start = end) {
-    const first = asks[start] as ScriptArgs
-    while (end < asks.length && isAlike(first, asks[end] as ScriptArgs)) end++
-    const run = start === 0 && end === asks.length ? asks : asks.slice(start, end)
-    runs.push({ asks: run, varyingArgs: varyingArgsOf(run, first.args) })
+function groupsOf (operations: readonly ScriptArgs[]): ArgGroup[] {
+  const groups: ArgGroup[] = []
+  for (let start = 0, end = 0; start < operations.length; start = end) {
+    const first = operations[start] as ScriptArgs
+    while (end < operations.length && isAlike(first, operations[end] as ScriptArgs)) end++
+    const group = start === 0 && end === operations.length ? operations : operations.slice(start, end)
+    groups.push({ operations: group, varyingArgs: varyingArgsOf(group, first.args) })
   }
-  return runs
+  return groups
 }
 
-function varyingArgsOf (asks: readonly ScriptArgs[], first: ScriptArgs['args']): number[] {
-  const places: number[] = []
-  for (let index = 0; index < first.length; index++) if (!isSame(asks, first, index)) places.push(index)
-  return places
+function varyingArgsOf (operations: readonly ScriptArgs[], first: ScriptArgs['args']): number[] {
+  const indices: number[] = []
+  for (let index = 0; index < first.length; index++) if (!isSame(operations, first, index)) indices.push(index)
+  return indices
 }
 
-/** Many have not only the same arguments, but the same list of them. */
-function isSame (asks: readonly ScriptArgs[], first: ScriptArgs['args'], index: number): boolean {
-  for (const { args } of asks) if (args !== first && args[index] !== first[index]) return false
+/** Compares the arrays first: many operations share one. */
+function isSame (operations: readonly ScriptArgs[], first: ScriptArgs['args'], index: number): boolean {
+  for (const { args } of operations) if (args !== first && args[index] !== first[index]) return false
   return true
 }
 

@@ -2,38 +2,38 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 
 /**
- * What a script says of itself.
+ * Definition of a {@link Script}.
  *
- * The Lua answers one ask: it sees its own `KEYS` and `ARGV`, and `nowMs` (Redis's clock, milliseconds since 1970).
- * It reads before it writes: an error in the middle leaves what was already written.
- * `KEYS` and `ARGV` are the same tables for every ask of a call, filled anew: it neither keeps nor returns them.
- * What stands above a line `-- each ask` is run once a call, before its asks: functions, and what they share.
- * `time` is what TIME said, for who needs microseconds.
+ * The Lua code runs one operation, with its own `KEYS` and `ARGV`, and `nowMs` (Redis's clock, milliseconds since 1970).
+ * It must read before it writes: an error does not undo earlier writes.
+ * `KEYS` and `ARGV` are tables that all operations of a call share: the code must not store or return them.
+ * Code above a line `-- each ask` runs once per call, before the operations: functions and shared values.
+ * `time` is the reply of TIME, for microseconds.
  */
-export interface ScriptDefinition<Answer> {
-  /** where the Lua stands: `new URL('./take.lua', import.meta.url)` */
+export interface ScriptDefinition<Value> {
+  /** the Lua file: `new URL('./consume.lua', import.meta.url)` */
   url: URL
-  /** what one ask costs Redis, measured; it decides how many asks ride in one call */
+  /** measured Redis CPU time of one operation; it limits the number of operations per call */
   costMicroseconds: number
-  /** turns Redis's reply into an answer: strings are text, whole numbers are numbers, false and nil are null, inside arrays write false */
-  read: (reply: unknown) => Answer
+  /** parses the reply: strings are text, integers are numbers, false and nil are null (inside arrays Lua code must use false) */
+  read: (reply: unknown) => Value
 }
 
-/** A script may hold the server for this long in one call: everybody else waits meanwhile. */
+/** Maximum Redis CPU time of one call: all other clients wait meanwhile. */
 const callBudgetMicroseconds = 250
 
 /**
- * A Lua script that answers many asks in one call, each with its own keys, arguments and answer, or its own error.
+ * A Lua script that runs many operations in one call, each with its own keys, arguments and reply or error.
  *
- * The call's arguments are those of `writeCall`; its keys stand in order.
+ * `encodeScriptCall` writes the arguments of a call.
  */
-export class Script<Answer> {
+export class Script<Value> {
   readonly lua: string
   readonly sha1: string
   readonly operationsPerCall: number
-  readonly read: (reply: unknown) => Answer
+  readonly read: (reply: unknown) => Value
 
-  constructor (definition: ScriptDefinition<Answer>) {
+  constructor (definition: ScriptDefinition<Value>) {
     this.lua = grouped(readFileSync(definition.url, 'utf8'))
     this.sha1 = createHash('sha1').update(this.lua).digest('hex')
     this.operationsPerCall = Math.max(1, Math.floor(callBudgetMicroseconds / definition.costMicroseconds))
@@ -41,7 +41,7 @@ export class Script<Answer> {
   }
 }
 
-/** Tables and numbers are made once a call, for their making costs more than most asks. A failed ask answers with an error of its own inside the reply's array, and the others go on. */
+/** Wraps the Lua code of one operation in a loop. Tables are created once per call, because creating them costs more than most operations. A failed operation replies with an error inside the array, and the others continue. */
 function grouped (lua: string): string {
   const [ask = '', once = ''] = lua.split(/^-- each ask$/m).reverse()
   return `local time = redis.call('TIME')

@@ -1,10 +1,10 @@
-/** How many failures in a row open the breaker. */
+/** Consecutive failures that open the breaker. */
 const failuresToOpen = 3
 
 /**
- * Keeps an outage from costing one timeout a request: after three failures in a row everything fails at once, until a probe succeeds.
+ * Circuit breaker: after three consecutive failures, operations fail at once instead of waiting for a timeout each, until a probe succeeds.
  *
- * It holds no timer: who owns it probes, and tells it `succeeded`.
+ * It has no timer: its owner sends the probes, and calls `succeeded`.
  */
 export class CircuitBreaker {
   #failuresInARow = 0
@@ -24,7 +24,7 @@ export class CircuitBreaker {
     if (this.#failuresInARow === failuresToOpen) this.#onChange(true)
   }
 
-  /** There was nobody to ask. While it is open that is no news. */
+  /** Counts a missing connection as a failure, except while the breaker is open. */
   noConnection (): void {
     if (!this.isOpen) this.failed()
   }

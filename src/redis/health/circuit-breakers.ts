@@ -1,11 +1,10 @@
 import { CircuitBreaker } from './circuit-breaker.ts'
 
 /**
- * Who is not asked for now: the one server, or single nodes of a Cluster, by their addresses. They are common to all connections,
- * so that a node's death is learned once.
+ * The circuit breakers of the server, and of each node of a Cluster by address. All connections share them, so that a failed node is detected once.
  */
 export class CircuitBreakers {
-  /** of the one server, and of there being a connection at all */
+  /** of the single server; in a Cluster, whether there is any connection */
   readonly server: CircuitBreaker
   readonly #nodes = new Map<string, CircuitBreaker>()
   #onChange: (isOut: boolean) => void
@@ -17,19 +16,19 @@ export class CircuitBreakers {
     this.server = new CircuitBreaker(() => this.#changed())
   }
 
-  /** Whether any part of Redis is not asked. */
+  /** Whether the breaker of the server or of a node is open. */
   get isAnyOpen (): boolean {
     return this.server.isOpen || [...this.#nodes.values()].some((breaker) => breaker.isOpen)
   }
 
-  /** That of one node of a Cluster. */
+  /** The breaker of one Cluster node. */
   of (address: string): CircuitBreaker {
     let breaker = this.#nodes.get(address)
     if (breaker === undefined) this.#nodes.set(address, breaker = new CircuitBreaker(() => this.#changed()))
     return breaker
   }
 
-  /** Forgets nodes other than these: after a failover nobody asks the old one. */
+  /** Removes the breakers of all other nodes: after a failover the old master receives no commands. */
   keep (addresses: ReadonlySet<string>): void {
     for (const address of this.#nodes.keys()) if (!addresses.has(address)) this.#nodes.delete(address)
     this.#changed()

@@ -2,21 +2,21 @@ import type { Redis } from 'ioredis'
 import type { CircuitBreaker } from './circuit-breaker.ts'
 import { setTimeoutAfterIo, slownessOf } from './deadline.ts'
 
-/** A connection that owes an answer for longer than this is opened anew, though something may trickle through it; both for the default deadline. */
-const patienceMs = 1000
-/** Nobody says a word for so long to who connects: another attempt. */
-const greetingMs = 400
+/** A connection with a reply that is overdue for longer than this reconnects, even if it still delivers bytes. For the default deadline. */
+const overdueMs = 1000
+/** A server that sends nothing for this long after connecting is disconnected. For the default deadline. */
+const firstByteMs = 400
 
-/** One connection to one server: whether it answers, and in time. */
+/** Health of one connection to one server: whether replies arrive in time. */
 export class ConnectionHealth {
-  /** whether its server is asked at all */
+  /** the circuit breaker of its server */
   readonly breaker: CircuitBreaker
-  /** an answer did not come in time, and none in time came since */
+  /** a reply was late, and no reply has arrived in time since */
   isUnresponsive = false
   #client: () => Redis | undefined
   readonly #deadlineMs: number
-  /** since when an answer is owed; undefined while all is well, or nothing was asked */
-  #owedSince: number | undefined
+  /** since when a reply is overdue; undefined while none is */
+  #overdueSince: number | undefined
 
   constructor (breaker: CircuitBreaker, client: () => Redis | undefined, deadlineMs: number) {
     this.breaker = breaker
@@ -28,50 +28,50 @@ export class ConnectionHealth {
     return this.#client()
   }
 
-  /** Whether an answer is owed for so long that another connection is the better hope. */
+  /** Whether a reply is overdue for so long that the connection should be replaced. */
   get isOverdue (): boolean {
-    return this.#owedSince !== undefined && performance.now() - this.#owedSince > patienceMs * slownessOf(this.#deadlineMs)
+    return this.#overdueSince !== undefined && performance.now() - this.#overdueSince > overdueMs * slownessOf(this.#deadlineMs)
   }
 
-  /** Notes that the connection was made, and the server has not said a word yet. */
+  /** Records that the connection is established. The server has not sent anything yet. */
   connected (): void {
-    this.#owedSince = performance.now()
-    cutWhenSilent(this.client, greetingMs * slownessOf(this.#deadlineMs))
+    this.#overdueSince = performance.now()
+    destroyIfSilent(this.client, firstByteMs * slownessOf(this.#deadlineMs))
   }
 
-  /** Notes that an answer did not come in time. */
+  /** Records a late reply. */
   timedOut (): void {
     this.isUnresponsive = true
-    this.#owedSince ??= performance.now() - this.#deadlineMs
-    cutWhenSilent(this.client, this.#deadlineMs)
+    this.#overdueSince ??= performance.now() - this.#deadlineMs
+    destroyIfSilent(this.client, this.#deadlineMs)
   }
 
-  /** Notes an answer to what was asked at that time. */
-  answered (askedAt: number): void {
-    if (this.#owedSince !== undefined && performance.now() - askedAt < this.#deadlineMs) this.markHealthy()
+  /** Records the reply to a command that was sent at that time. */
+  answered (sentAt: number): void {
+    if (this.#overdueSince !== undefined && performance.now() - sentAt < this.#deadlineMs) this.markHealthy()
   }
 
-  /** Nothing is owed: all was answered, or the connection is another one. */
+  /** Records that no reply is overdue: all have arrived, or the connection is new. */
   markHealthy (): void {
     this.isUnresponsive = false
-    this.#owedSince = undefined
+    this.#overdueSince = undefined
   }
 
-  /** The connection has ended, and what it owed with it; whether the next one is better is not known yet. */
+  /** Records that the connection has ended. `isUnresponsive` stays until the next connection has replied. */
   ended (): void {
-    this.#owedSince = undefined
+    this.#overdueSince = undefined
   }
 }
 
 /**
- * Ends a connection that owes answers and brings not a byte for so long. (ioredis's `socketTimeout` cuts healthy ones too,
- * when the event loop stood still for longer: it does not look whether the answer has arrived.)
+ * Destroys a connection that has pending replies and receives no byte for `ms`. (ioredis's `socketTimeout` also destroys healthy connections after the
+ * event loop was blocked, because it does not check whether a reply has arrived.)
  */
-function cutWhenSilent (client: Redis | undefined, ms: number): void {
+function destroyIfSilent (client: Redis | undefined, ms: number): void {
   const stream = client?.stream
   if (client === undefined || stream == null) return
-  const heard = stream.bytesRead
+  const bytesBefore = stream.bytesRead
   setTimeoutAfterIo(ms, () => {
-    if (client.stream === stream && stream.bytesRead === heard && client.commandQueue.length > 0) stream.destroy()
+    if (client.stream === stream && stream.bytesRead === bytesBefore && client.commandQueue.length > 0) stream.destroy()
   }).unref()
 }

@@ -1,33 +1,33 @@
 import { RedisUnavailableError } from '../../shared/errors.ts'
 
-/** No answer of Redis is waited for longer than this, unless `redis.commandTimeout` says otherwise. */
+/** Default of `redis.commandTimeout`: the time limit for a reply. */
 export const defaultDeadlineMs = 200
 
-/** By how much times grow that are chosen for the default: a Redis that may take longer to answer takes longer to connect to. They never shrink. */
+/** Factor for other timeouts, which are chosen for the default deadline: a Redis with slower replies also takes longer to connect. At least 1. */
 export function slownessOf (deadlineMs: number): number {
   return Math.max(1, deadlineMs / defaultDeadlineMs)
 }
 
 /**
- * Calls back after so long, once what has arrived meanwhile was read: an event loop that stood still runs its timers before it reads its sockets,
- * and would give up answers that lie there.
+ * A timeout that fires after sockets were read: a blocked event loop runs its timers before it reads its sockets, and would discard replies that have
+ * arrived.
  *
- * @returns for `clearTimeout`; what is called back all the same finds what it waited for settled
+ * @returns for `clearTimeout`. The callback may still run after that, so it must check whether its operation has settled
  */
 export function setTimeoutAfterIo (ms: number, callBack: () => void): NodeJS.Timeout {
   return setTimeout(() => setImmediate(callBack), ms)
 }
 
 /**
- * Waits for an answer that did not leave with a batch, and no longer than the deadline; what comes later is dropped.
+ * Waits for a reply outside a batch until the deadline; a later reply is ignored.
  *
  * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE after the deadline
  */
-export async function withDeadline<Answer> (answer: Promise<Answer>, deadlineMs: number): Promise<Answer> {
+export async function withDeadline<Reply> (reply: Promise<Reply>, deadlineMs: number): Promise<Reply> {
   const late = Promise.withResolvers<never>()
-  const timer = setTimeoutAfterIo(deadlineMs, () => late.reject(new RedisUnavailableError(`no answer within ${deadlineMs} ms`)))
+  const timer = setTimeoutAfterIo(deadlineMs, () => late.reject(new RedisUnavailableError(`no reply within ${deadlineMs} ms`)))
   try {
-    return await Promise.race([answer, late.promise])
+    return await Promise.race([reply, late.promise])
   } finally {
     clearTimeout(timer)
   }

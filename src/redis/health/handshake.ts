@@ -1,17 +1,17 @@
 import type { Redis } from 'ioredis'
 
-/** Steps of the handshake whose refusal ioredis ignores: it goes on in database 0, without a name, or without READONLY. HELLO and AUTH end the attempt already. */
+/** Handshake commands whose errors ioredis ignores: it continues in database 0, without a name, or without READONLY. After a HELLO or AUTH error it ends the attempt itself. */
 const ignored = ['select', 'client', 'readonly'] as const
 
 type Step = typeof ignored[number]
 type Sender = (...args: unknown[]) => Promise<unknown>
-/** What ioredis does not declare. */
+/** Members that ioredis does not declare. */
 type InHandshake = Record<Step, Sender> & { condition: { handshake?: boolean } | null }
 
 /**
- * Ends a connection when the server refuses a step of its handshake: the client emits an `error` that names the step and the server's reason, and
- * connects again as after any other failure. Commands of the caller's own by the same names are not affected. Its duplicates do the same: some
- * libraries open their connections as duplicates of the client that they are given.
+ * Ends a connection when the server rejects a handshake command: the client emits an `error` with the command and the server's reason, and reconnects as
+ * after any other failure. The same commands outside the handshake are not affected. Duplicates do the same, because some libraries open their
+ * connections as duplicates of a given client.
  */
 export function enforceHandshake (client: Redis): void {
   const { duplicate } = client
@@ -30,18 +30,21 @@ export function enforceHandshake (client: Redis): void {
   }
 }
 
-/** CLIENT SETINFO tells the server the library's name; servers before 7.2 do not know it. */
-function isOptional ([subcommand]: unknown[]): boolean {
-  return String(subcommand).toLowerCase() === 'setinfo'
+/**
+ * CLIENT SETINFO sends the library's name, which servers before 7.2 do not support. ioredis names the connections on which it reads a Cluster's slot map
+ * itself, although no `connectionName` was configured: that user needs no permission for CLIENT SETNAME.
+ */
+function isOptional ([subcommand, argument]: unknown[]): boolean {
+  return String(subcommand).toLowerCase() === 'setinfo' || String(argument).startsWith('ioredis-cluster(')
 }
 
 function nameOf (step: Step, [argument]: unknown[]): string {
   return argument === undefined ? step.toUpperCase() : `${step} ${String(argument)}`.toUpperCase()
 }
 
-/** The handshake does not complete: ioredis would report the connection as ready before it hears that its socket is closed. */
+/** Never settles: ioredis would otherwise report the connection as ready before its socket is closed. */
 function refused (client: Redis, step: string, error: Error): Promise<never> {
-  if (error.name !== 'ReplyError') throw error // the connection failed, and tells so itself
-  client.stream.destroy(new Error(`the server refused ${step}: ${error.message}`))
+  if (error.name !== 'ReplyError') throw error // the connection failed and emits its own error
+  client.stream.destroy(new Error(`the server rejected ${step}: ${error.message}`))
   return new Promise(() => {})
 }

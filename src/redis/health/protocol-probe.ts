@@ -5,18 +5,18 @@ import type { Address } from '../address.ts'
 import type { RedisPolicy } from '../options.ts'
 import type { ReachabilityOptions } from './reachability.ts'
 
-/** Where one server is. */
+/** The address of one server. */
 export interface Endpoint { readonly host: string, readonly port: number, readonly isTls: boolean }
 
-const patienceMs = 1000
+const timeoutMs = 1000
 
-/** The first server that an address names, as far as it can be asked directly: a socket of the system and Sentinels cannot. */
+/** The first server of an address; undefined for a Unix socket and for Sentinels, which cannot be probed. */
 export function endpointOf (address: Address): Endpoint | undefined {
   const { host, port } = address.kind === 'cluster' ? address.seeds[0] ?? {} : address.options
   return host === undefined || port === undefined || address.kind === 'sentinel' ? undefined : { host, port, isTls: address.options.tls !== undefined }
 }
 
-/** Where Redis is, as a person writes it, without a login. */
+/** The address as text, without the login. */
 export function placeOf (address: Address): string | undefined {
   if (address.kind === 'cluster') return address.seeds.map(({ host, port }) => `${host}:${port}`).join(',')
   const { host, port, path, sentinels, name } = address.options
@@ -25,36 +25,36 @@ export function placeOf (address: Address): string | undefined {
 }
 
 /**
- * Asks whether a server speaks the other protocol than the address says: TLS on a plain port, or plain Redis where TLS is asked for.
- * A client that speaks the wrong one only sees a connection that ends or hangs.
+ * Detects a server that expects TLS on a plain address, or plain Redis on a TLS address. A client with the wrong protocol sees only a connection that
+ * ends or hangs.
  *
- * @param mayEnd whether the process may end while the answer is awaited
- * @returns an error that names the mismatch; undefined where there is none, or within a second no answer
+ * @param mayEnd whether the process may exit during the probe
+ * @returns an error that names the mismatch; undefined if there is none, or the server does not respond within 1 s
  */
 export async function findProtocolMismatch ({ host, port, isTls }: Endpoint, mayEnd = false): Promise<Error | undefined> {
   if (isTls) return await speaksPlain(host, port, mayEnd) ? new Error('SERVER_SPEAKS_PLAIN') : undefined
   return await speaksTls(host, port, mayEnd) ? new Error('SERVER_SPEAKS_TLS') : undefined
 }
 
-/** Redis answers an inline PING with `+PONG`, or with an error that begins with `-`. */
+/** Redis replies to an inline PING with `+PONG`, or with an error that begins with `-`. */
 function speaksPlain (host: string, port: number, mayEnd: boolean): Promise<boolean> {
   const socket = connect({ host, port })
   socket.on('connect', () => socket.write('PING\r\n'))
-  return firstOf(socket, mayEnd, (answer) => { socket.once('data', (data: Buffer) => answer(data[0] === 0x2b || data[0] === 0x2d)) })
+  return firstOf(socket, mayEnd, (resolve) => { socket.once('data', (data: Buffer) => resolve(data[0] === 0x2b || data[0] === 0x2d)) })
 }
 
-/** A server that speaks TLS completes the handshake, or ends it with an alert. The connection carries nothing, so its certificate is not checked. */
+/** A TLS server completes the handshake, or ends it with an alert. No data is sent, so the certificate is not checked. */
 function speaksTls (host: string, port: number, mayEnd: boolean): Promise<boolean> {
   const socket = connectTls({ host, port, rejectUnauthorized: false })
-  return firstOf(socket, mayEnd, (answer) => {
-    socket.once('secureConnect', () => answer(true))
-    socket.once('error', (error: Error & { code?: string }) => answer(/ALERT/i.test(error.code ?? '')))
+  return firstOf(socket, mayEnd, (resolve) => {
+    socket.once('secureConnect', () => resolve(true))
+    socket.once('error', (error: Error & { code?: string }) => resolve(/ALERT/i.test(error.code ?? '')))
   })
 }
 
-function firstOf (socket: ReturnType<typeof connect>, mayEnd: boolean, listen: (answer: (isSo: boolean) => void) => void): Promise<boolean> {
+function firstOf (socket: ReturnType<typeof connect>, mayEnd: boolean, listen: (resolve: (isSo: boolean) => void) => void): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
-  const timer = setTimeout(resolve, patienceMs, false)
+  const timer = setTimeout(resolve, timeoutMs, false)
   if (mayEnd) {
     timer.unref()
     socket.unref()

@@ -1,37 +1,37 @@
-import { isMismatch, isRefusal, isTelling, noAnswer, notConnected, reasonOf } from './unreachable-reason.ts'
+import { isMismatch, isRefusal, isSpecific, noAnswer, notConnected, reasonOf } from './unreachable-reason.ts'
 import type { UnreachableReason } from './unreachable-reason.ts'
 
-/** What a {@link Reachability} needs of its pool. */
+/** Dependencies and callbacks of a {@link Reachability}. */
 export interface ReachabilityOptions {
   /** whether commands can be sent now */
   readonly isReady: () => boolean
   /** `host:port`, for the log */
   readonly where: string | undefined
   readonly isTls: boolean
-  /** asks the servers whether they take writes: see `checkWrites`; rejects where they cannot be asked */
+  /** checks whether the servers accept writes: see `checkWrites`; rejects if they do not reply */
   readonly check: () => Promise<Error | undefined>
-  /** asks whether the server speaks another protocol than the address says: see `findProtocolMismatch` */
+  /** detects a wrong protocol in the address: see `findProtocolMismatch` */
   readonly findMismatch: () => Promise<Error | undefined>
-  /** told of each change, with the address in its text; undefined when Redis can be used again */
+  /** called at each change of the reason, with the address in its text; undefined when Redis can be used again */
   readonly changed: (reason: UnreachableReason | undefined) => void
 }
 
-/** Errors of one outage come in a row: the change is told when the row is over. */
+/** An outage causes a burst of errors: report the reason after the burst. */
 const settleMs = 150
 const checkEveryMs = 1000
-/** An error that says only that the connection failed does not replace one that says why, for so long. */
-const tellingMs = 3000
-/** A denied command that {@link ReachabilityOptions.check} does not ask about counts for so long after it was denied last. */
+/** A generic connection error does not replace a specific one for this long. */
+const specificMs = 3000
+/** A denied command that {@link ReachabilityOptions.check} does not cover counts for this long after the last denial. */
 const denialMs = 30_000
 
-/** Remembers why Redis cannot be used: a connection that is not made, or a server that answers and refuses. */
+/** Tracks why Redis cannot be used: no connection, or a server that rejects commands. */
 export class Reachability {
   readonly #options: ReachabilityOptions
   #failure: { readonly error: Error, readonly at: number } | undefined
   #refusal: { readonly error: Error, readonly at: number } | undefined
   #wasReached = false
   #hasProbed = false
-  #toldCode: string | undefined
+  #reportedCode: string | undefined
   #settling: NodeJS.Timeout | undefined
   #checking: NodeJS.Timeout | undefined
   #isClosed = false
@@ -40,24 +40,24 @@ export class Reachability {
     this.#options = options
   }
 
-  /** Why Redis cannot be used, without its address; undefined while it can. */
+  /** Why Redis cannot be used, without its address; undefined while it can be used. */
   get reason (): UnreachableReason | undefined {
     return this.#describe(undefined)
   }
 
-  /** The same with the address: for the log, not for the public. */
+  /** As {@link reason}, with the address: for the log, not for public responses. */
   get reasonWithAddress (): UnreachableReason | undefined {
     return this.#describe(this.#options.where)
   }
 
-  /** A connection was lost or not made. */
+  /** Records a connection that was lost or not established. */
   failed (error: Error): void {
-    if (isTelling(error) || !this.#isTold) this.#failure = { error, at: Date.now() }
-    if (!isTelling(error)) this.#probe()
+    if (isSpecific(error) || !this.#isSpecific) this.#failure = { error, at: Date.now() }
+    if (!isSpecific(error)) this.#probe()
     this.review()
   }
 
-  /** A server answered a command with an error. */
+  /** Records an error reply. */
   answered (error: Error): void {
     if (!isRefusal(error)) return
     this.#refusal = { error, at: Date.now() }
@@ -65,7 +65,7 @@ export class Reachability {
     this.#checkLater()
   }
 
-  /** A connection is ready. */
+  /** Records that a connection is ready. */
   reached (isNewServer: boolean): void {
     this.#failure = undefined
     this.#wasReached = true
@@ -77,10 +77,10 @@ export class Reachability {
     this.review()
   }
 
-  /** Something has changed: tells it, once it has lasted. */
+  /** Schedules a report of the current reason, if it differs from the last one. */
   review (): void {
     if (this.#isClosed) return
-    this.#settling ??= setTimeout(() => this.#tell(), settleMs).unref()
+    this.#settling ??= setTimeout(() => this.#report(), settleMs).unref()
   }
 
   close (): void {
@@ -91,14 +91,14 @@ export class Reachability {
 
   get #error (): Error | undefined {
     if (this.#options.isReady()) return this.#refusal?.error
-    if (this.#failure !== undefined && isTelling(this.#failure.error)) return this.#failure.error
+    if (this.#failure !== undefined && isSpecific(this.#failure.error)) return this.#failure.error
     return (this.#refusal ?? this.#failure)?.error ?? (this.#wasReached ? noAnswer : notConnected)
   }
 
-  /** Whether the last failure says why, and still holds: what was found by a look at the protocol holds until the server is reached. */
-  get #isTold (): boolean {
-    if (this.#failure === undefined || !isTelling(this.#failure.error)) return false
-    return isMismatch(this.#failure.error) || Date.now() - this.#failure.at < tellingMs
+  /** Whether the last failure is specific and still valid: a protocol mismatch is valid until a connection succeeds. */
+  get #isSpecific (): boolean {
+    if (this.#failure === undefined || !isSpecific(this.#failure.error)) return false
+    return isMismatch(this.#failure.error) || Date.now() - this.#failure.at < specificMs
   }
 
   #describe (where: string | undefined): UnreachableReason | undefined {
@@ -106,20 +106,20 @@ export class Reachability {
     return error === undefined ? undefined : reasonOf(error, { where, isTls: this.#options.isTls })
   }
 
-  #tell (): void {
+  #report (): void {
     this.#settling = undefined
     if (this.#options.isReady()) this.#failure = undefined
     const reason = this.reasonWithAddress
-    if (reason?.code === this.#toldCode || reason?.code === 'not_connected') return
-    this.#toldCode = reason?.code
+    if (reason?.code === this.#reportedCode || reason?.code === 'not_connected') return
+    this.#reportedCode = reason?.code
     this.#options.changed(reason)
   }
 
-  /** Once an outage: a client that speaks the wrong protocol sees only a connection that ends or hangs. */
+  /** Runs once per outage: a client with the wrong protocol sees only a connection that ends or hangs. */
   #probe (): void {
     if (this.#hasProbed || this.#isClosed || this.#options.isReady()) return
     this.#hasProbed = true
-    this.#options.findMismatch().then((error) => { if (error !== undefined) this.failed(error) }, () => {}) // no mismatch is known then
+    this.#options.findMismatch().then((error) => { if (error !== undefined) this.failed(error) }, () => {}) // the probe failed: report no mismatch
   }
 
   #checkLater (): void {
@@ -130,19 +130,19 @@ export class Reachability {
     }, checkEveryMs).unref()
   }
 
-  /** Asks whether writes are refused; while they are, once a second, for nothing else may tell that it is over. */
+  /** Checks whether writes are rejected. While they are, it repeats every second, because no other event may report the end. */
   #check (): void {
     this.#options.check().then((error) => {
       if (error !== undefined) return this.answered(error)
       const { error: last, at } = this.#refusal ?? {}
       if (last === undefined || at === undefined) return
-      if (Date.now() - at < heldMs(last)) return this.#checkLater()
+      if (Date.now() - at < validMs(last)) return this.#checkLater()
       this.#refusal = undefined
       this.review()
-    }, () => { if (this.#refusal !== undefined) this.#checkLater() }) // not answered: an outage, told elsewhere
+    }, () => { if (this.#refusal !== undefined) this.#checkLater() }) // no reply: an outage, which `failed` reports
   }
 }
 
-function heldMs (error: Error): number {
+function validMs (error: Error): number {
   return /^(?:-)?(?:READONLY|OOM|MISCONF|NOREPLICAS)\b/.test(error.message) ? 0 : denialMs
 }

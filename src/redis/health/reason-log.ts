@@ -1,13 +1,13 @@
 import type { PooledRedis } from '../client.ts'
 import type { UnreachableReason } from './unreachable-reason.ts'
 
-/** As much of a log as is written to. */
+/** The log methods in use. */
 export interface ReasonLog {
   warn (facts: object, text: string): void
   info (facts: object, text: string): void
 }
 
-/** Writes to the log why Redis cannot be used, at each change of the reason, and when it can be used again. */
+/** Logs each change of the reason why Redis cannot be used, and when it can be used again. */
 export function logReasons (pool: PooledRedis, log: ReasonLog, holds?: string): void {
   const facts = holds === undefined ? {} : { holds }
   pool.on('reason', (reason: UnreachableReason | undefined) => {

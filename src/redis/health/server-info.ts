@@ -3,66 +3,66 @@ import type { Redis } from 'ioredis'
 import { RedisUnavailableError } from '../../shared/errors.ts'
 import { withDeadline } from './deadline.ts'
 
-/** What the server says of itself. */
+/** Fields of the server's `INFO`. */
 export interface ServerInfo {
-  /** '' when it may not be asked (an ACL without INFO) */
+  /** '' if the ACL denies INFO */
   version: string
   isCluster: boolean
-  /** changes with every start of the server's process, and with every other server; with a Cluster, that of each master */
+  /** changes with every server process; for a Cluster, the joined `run_id` of all masters */
   runId: string
   isLoading: boolean
-  /** bytes; 0 when no limit is set */
+  /** bytes; 0 without a limit */
   maxmemoryBytes: number
   /** `noeviction`, `allkeys-lru`, … */
   maxmemoryPolicy: string
 }
 
-/** Lines of INFO by their names. */
-type Info = ReadonlyMap<string, string>
+/** Fields of INFO by name. */
+export type InfoFields = ReadonlyMap<string, string>
 
-/** Stands before the address of a master that has not answered since this process began, in place of its `run_id`. */
-const unheard = '?'
+/** Prefix of the address of a master whose `run_id` is not known yet, in place of that. */
+const unknown = '?'
 
 /**
- * Whether two identities differ only in masters that had not answered yet: the later one says more of the same servers, as far as this process can know.
+ * Whether two identities differ only in masters whose `run_id` was unknown before: as far as this process knows, the servers are the same.
  */
 export function isCompleted (before: string, after: string): boolean {
   const [known, later] = [before.split(','), new Set(after.split(','))]
-  return known.length === later.size && known.some(isUnheard) && known.every((runId) => isUnheard(runId) || later.has(runId))
+  return known.length === later.size && known.some(isUnknown) && known.every((runId) => isUnknown(runId) || later.has(runId))
 }
 
-function isUnheard (runId: string): boolean {
-  return runId.startsWith(unheard)
+function isUnknown (runId: string): boolean {
+  return runId.startsWith(unknown)
 }
 
 /**
- * The joined `run_id` of a Cluster's masters, as one process has seen them on all of its connections. A master that does not answer keeps the
- * `run_id` that it had: its silence is no sign of another server.
+ * The joined `run_id` of a Cluster's masters, from all connections of this process. A master that does not reply keeps its last known `run_id`:
+ * a missing reply does not mean another server.
  */
 export class ClusterIdentity {
-  /** by address, as heard last */
+  /** last known, by address */
   readonly #runIds = new Map<string, string>()
   #current: readonly string[] = []
 
-  /** @param masters by address, with their `run_id`; undefined for one that does not answer */
+  /** @param masters `run_id` by address; undefined for a master that does not reply */
   join (masters: ReadonlyMap<string, string | undefined>): string {
-    const heard: string[] = []
+    const found: string[] = []
     for (const [address, runId] of masters) {
       if (runId === undefined) continue
       this.#runIds.set(address, runId)
-      heard.push(runId)
+      found.push(runId)
     }
-    // A connection whose slot map is older than another's may still list a master that a replica has replaced.
-    const isNews = heard.length === masters.size || heard.some((runId) => !this.#current.includes(runId))
-    if (isNews) this.#current = [...masters].map(([address, runId]) => runId ?? this.#runIds.get(address) ?? unheard + address).sort()
+    // An outdated slot map may still list a master that a replica has replaced.
+    const isUpdate = found.length === masters.size || found.some((runId) => !this.#current.includes(runId))
+    if (isUpdate) this.#current = [...masters].map(([address, runId]) => runId ?? this.#runIds.get(address) ?? unknown + address).sort()
     return this.#current.join()
   }
 }
 
 /**
- * Reads what the server says of itself; with a Cluster, what the masters say that answer.
+ * Reads `INFO` of the server; of a Cluster, of all masters that reply.
  *
- * @throws {Error} ioredis's, when the connection fails; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when no master answers
+ * @throws {Error} ioredis's, when the connection fails; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when no master replies
  */
 export async function readServerInfo (client: Redis | Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<ServerInfo> {
   const { info, runId } = client instanceof Cluster ? await readMasters(client, identity, deadlineMs) : await readOne(client)
@@ -77,21 +77,21 @@ export async function readServerInfo (client: Redis | Cluster, identity: Cluster
   }
 }
 
-async function readOne (client: Redis): Promise<{ info: Info, runId: string }> {
+async function readOne (client: Redis): Promise<{ info: InfoFields, runId: string }> {
   const info = await readInfo(client)
   return { info, runId: info.get('run_id') ?? '' }
 }
 
-/** A master is one that the slot map names: ioredis forgets the connection to one that is away. */
-async function readMasters (cluster: Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<{ info: Info, runId: string }> {
+/** Uses the masters of the slot map, because ioredis removes nodes that are not connected. */
+async function readMasters (cluster: Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<{ info: InfoFields, runId: string }> {
   const nodes = new Map(cluster.nodes('master').map((node) => [addressOf(node), node]))
-  const answers = await Promise.all([...mastersOf(cluster)].map(async (address) => {
+  const replies = await Promise.all([...mastersOf(cluster)].map(async (address) => {
     const node = nodes.get(address)
     return { address, info: node && await withDeadline(readInfo(node), deadlineMs).catch(() => undefined) }
   }))
-  const info = answers.find(({ info }) => info !== undefined)?.info
-  if (info === undefined) throw new RedisUnavailableError('no node answers')
-  return { info, runId: identity.join(new Map(answers.map(({ address, info }) => [address, info && (info.get('run_id') ?? '')]))) }
+  const info = replies.find(({ info }) => info !== undefined)?.info
+  if (info === undefined) throw new RedisUnavailableError('no node replies')
+  return { info, runId: identity.join(new Map(replies.map(({ address, info }) => [address, info && (info.get('run_id') ?? '')]))) }
 }
 
 function mastersOf ({ slots }: Cluster): Set<string> {
@@ -100,18 +100,25 @@ function mastersOf ({ slots }: Cluster): Set<string> {
   return addresses
 }
 
-/** As the slot map names a node. */
+/** The address of a node, as in the slot map. */
 export function addressOf ({ options: { host, port } }: Redis): string {
   return `${host}:${port}`
 }
 
-async function readInfo (client: Redis): Promise<Info> {
+async function readInfo (client: Redis): Promise<InfoFields> {
   const info = await client.info().catch((error: Error) => {
     if (/^(NOPERM|ERR unknown command)/.test(error.message)) return ''
     throw error
   })
-  return new Map(info.split('\r\n').map((line) => {
-    const [name = '', ...value] = line.split(':')
-    return [name, value.join(':')]
-  }))
+  return parseInfo(info)
+}
+
+/** Parses the reply of INFO. Lines without a colon (section headings, empty lines) have no field. */
+export function parseInfo (info: string): InfoFields {
+  const fields = new Map<string, string>()
+  for (const line of info.split('\r\n')) {
+    const colon = line.indexOf(':')
+    if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1))
+  }
+  return fields
 }

@@ -2,7 +2,7 @@ import { aclDenial, neededRights } from './error-class.ts'
 
 /** Why Redis cannot be used, for the log, `/healthz/ready`, alerts, the dashboard and `doctor` alike. */
 export interface UnreachableReason {
-  /** stable, for programs: `wrong_password`, `connection_refused`, … */
+  /** stable identifier: `wrong_password`, `connection_refused`, … */
   readonly code: ReasonCode
   /** one sentence: what is wrong */
   readonly sentence: string
@@ -10,11 +10,11 @@ export interface UnreachableReason {
   readonly remedy: string
 }
 
-/** What is known beside the error. */
+/** Context of an error. */
 export interface ReasonContext {
-  /** `host:port` without a login; left out where the text is public */
+  /** `host:port` without a login; omitted if the text is public */
   readonly where?: string | undefined
-  /** whether the address asks for TLS */
+  /** whether the address uses TLS */
   readonly isTls?: boolean
 }
 
@@ -24,12 +24,12 @@ interface Row {
   readonly remedy: string
 }
 
-/** `Redis at host:port` and `host:port`, or where no address may be shown `Redis` and `the address of Redis`. */
+/** `Redis at host:port` and `host:port`; without an address `Redis` and `the address of Redis`. */
 interface Subject { readonly redis: string, readonly address: string }
 
 export type ReasonCode = keyof typeof rows | 'unknown'
 
-/** Reasons that say only that the connection failed; the next error often says why. */
+/** Generic connection failures; the next error is often more specific. */
 const vague: ReadonlySet<ReasonCode> = new Set(['connection_closed', 'connect_timeout', 'no_answer', 'not_connected', 'unknown'])
 
 // The first pattern that matches decides.
@@ -160,7 +160,7 @@ const rows = {
     remedy: 'Check the path in REDIS_URL, unixsocket and unixsocketperm in redis.conf, and the user of this process.'
   },
   no_answer: {
-    pattern: /no answer within|Command timed out|no node answers/,
+    pattern: /no (?:answer|reply) within|Command timed out|no node replies/,
     sentence: ({ redis }) => `${redis} accepts connections but does not answer within the deadline.`,
     remedy: 'See whether the server hangs or runs a slow command (SLOWLOG GET), and whether it is in the same region: a round trip must stay below the deadline.'
   },
@@ -181,14 +181,14 @@ const rows = {
   }
 } as const satisfies Record<string, Row>
 
-/** What a pool knows before it has heard an error. */
+/** The reason of a pool before its first error. */
 export const notConnected = new Error('not connected yet')
-/** What a pool knows when an answer does not come, and no error says why. */
-export const noAnswer = new Error('no answer within the deadline')
-/** A connection that the server has ended without a word. */
+/** The reason when a reply does not come and no error says why. */
+export const noAnswer = new Error('no reply within the deadline')
+/** The reason when the server closed the connection without an error reply. */
 export const closedByServer = new Error('Redis closed the connection')
 
-/** Turns an error of a connection or of a command into what to tell an operator. It shows no secret, no key, and of the address what `where` says. */
+/** Converts an error of a connection or command to a reason for operators. It contains no secret, no key, and no address except `where`. */
 export function reasonOf (error: Error, { where, isTls = false }: ReasonContext = {}): UnreachableReason {
   const cause = causeOf(error)
   const subject = { redis: where === undefined ? 'Redis' : `Redis at ${where}`, address: where ?? 'the address of Redis' }
@@ -198,17 +198,17 @@ export function reasonOf (error: Error, { where, isTls = false }: ReasonContext 
   return { code, sentence: sentence(subject, cause), remedy }
 }
 
-/** Whether an error says why Redis cannot be used, and not only that the connection has failed. */
-export function isTelling (error: Error): boolean {
+/** Whether an error is specific: it says more than that the connection failed. */
+export function isSpecific (error: Error): boolean {
   return !vague.has(codeOf(causeOf(error), false))
 }
 
-/** Whether an error was found by a look at the protocol: see `findProtocolMismatch`. */
+/** Whether an error is the result of `findProtocolMismatch`. */
 export function isMismatch ({ message }: Error): boolean {
   return /^SERVER_SPEAKS_/.test(message)
 }
 
-/** Whether the server answers, and refuses what was asked of it until an operator changes something. */
+/** Whether the server rejects commands until an operator changes something. */
 export function isRefusal ({ message }: Error): boolean {
   return /^-?(?:READONLY|OOM|MISCONF|NOREPLICAS)\b/.test(message) || aclDenial({ message } as Error) !== undefined
 }
@@ -216,17 +216,17 @@ export function isRefusal ({ message }: Error): boolean {
 function codeOf (error: Error & { code?: unknown }, isTls: boolean): ReasonCode {
   const text = error.name === 'ReplyError' ? error.message : `${error.code ?? ''} ${error.message}`.trimStart()
   const found = (Object.entries(rows) as [ReasonCode, Row][]).find(([, { pattern }]) => pattern.test(text))?.[0] ?? 'unknown'
-  // An `ERR_SSL_…` of a handshake is about TLS, whatever else its text has.
+  // Any other `ERR_SSL_…` error of a TLS connection means a failed TLS handshake.
   return found === 'unknown' && isTls && /SSL/.test(text) ? 'server_speaks_plain' : found
 }
 
-/** ioredis's Cluster tells of its last node's error inside another. */
+/** An ioredis Cluster error wraps the error of the last node. */
 function causeOf (error: Error): Error {
   const last: unknown = 'lastNodeError' in error ? error.lastNodeError : undefined
   return last instanceof Error ? causeOf(last) : error
 }
 
-/** Of an error that is not known its code, or the first word of what the server said: nothing that could hold a secret. */
+/** The code of an unknown error, or the first word of an error reply: neither can contain a secret. */
 function wordOf (error: Error & { code?: unknown }): string {
   return typeof error.code === 'string' ? error.code : /^-?([A-Z]{2,})\b/.exec(error.message)?.[1] ?? error.name
 }

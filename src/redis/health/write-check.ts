@@ -4,10 +4,10 @@ import { aclDenial } from './error-class.ts'
 import { isRefusal } from './unreachable-reason.ts'
 
 /**
- * A script without the flag `no-writes` is refused wherever a write is refused (OOM, READONLY, MISCONF, NOREPLICAS), and this one writes nothing and names no
- * key, so that any node of a Cluster runs it. It asks for each command that the stack needs whether the ACL lets the user run it.
+ * A script without the flag `no-writes` is rejected whenever writes are rejected (OOM, READONLY, MISCONF, NOREPLICAS). This one writes nothing and has no
+ * KEYS, so that any node of a Cluster executes it. It checks the ACL for each command that the stack needs.
  *
- * ARGV[1] a key that need not exist; returns the first command that is denied, or ''.
+ * ARGV[1]: a key, which need not exist. Reply: the first denied command, or ''.
  *
  * @see https://redis.io/docs/latest/develop/programmability/eval-intro/#eval-flags
  */
@@ -23,11 +23,11 @@ end
 return ''`
 
 /**
- * Asks one server whether it takes the writes of its user. It costs one round trip, and is asked seldom: of a new server, and while writes are refused.
+ * Checks whether a server accepts the user's writes. It costs one round trip; it runs once per new server, and every second while writes are rejected.
  *
- * @param deadlineMs how long the reply is awaited; default 200 ms
- * @returns what the server refuses, in its own words; undefined where it refuses nothing, or cannot be asked so (Redis before 7)
- * @throws {Error} when the connection fails or no answer comes in time
+ * @param deadlineMs time limit for the reply; default 200 ms
+ * @returns the server's error; undefined if it accepts writes, or does not support the check (Redis before 7)
+ * @throws {Error} when the connection fails or the reply is late
  */
 export async function checkWrites (client: Pick<Redis, 'eval'>, prefix = '', deadlineMs = defaultDeadlineMs): Promise<Error | undefined> {
   try {
@@ -36,7 +36,7 @@ export async function checkWrites (client: Pick<Redis, 'eval'>, prefix = '', dea
   } catch (error) {
     if (!(error instanceof Error)) throw error
     if (isRefusal(error) || aclDenial(error) !== undefined) return error
-    if (error.name === 'ReplyError') return undefined // a server that does not know the script's first line, or is busy: told elsewhere
+    if (error.name === 'ReplyError') return undefined // the server does not support the shebang line, or is busy, which the caller detects otherwise
     throw error
   }
 }

@@ -61,7 +61,7 @@ t.test('every way to ask waits for as long as commandTimeout says', async (t) =>
 
   const late = await Promise.allSettled([pool.get('key'), pool.batch.get('key'), pool.batch.command('GET', ['key']), pool.pipeline().get('key').exec(), lease.client.get('key')])
 
-  for (const each of late) t.match(each, { status: 'rejected', reason: { message: /no answer within 400 ms|no connection/ } })
+  for (const each of late) t.match(each, { status: 'rejected', reason: { message: /no reply within 400 ms|no connection/ } })
   await rig.proxy.heal()
   await until(() => pool.state === 'ready' && pool.set('written', 'yes').then(() => true, () => false), { what: 'it is back' })
 })

@@ -13,7 +13,7 @@ t.setTimeout(120_000)
 
 const tries = 20
 const unavailable = { code: 'PRISM_ERR_REDIS_UNAVAILABLE', statusCode: 503 }
-const increase = new Script({ url: new URL('increase.lua', import.meta.url), costMicroseconds: 5, read: Number })
+const increase = new Script({ url: new URL('../increase.lua', import.meta.url), costMicroseconds: 5, read: Number })
 const lua = "return redis.call('INCR', KEYS[1])"
 
 async function open (t: Test, url: string): Promise<PooledRedis> {
@@ -150,7 +150,7 @@ t.test('an error inside the reply of a script is handed to its caller, whatever 
 
   for (const word of words) {
     const key = `{word}:${word.slice(0, 6)}`
-    await t.rejects(pool.batch.runScript(new Script({ url: new URL('increase-and-fail.lua', import.meta.url), costMicroseconds: 5, read: Number }), [key], [word]))
+    await t.rejects(pool.batch.runScript(new Script({ url: new URL('../increase-and-fail.lua', import.meta.url), costMicroseconds: 5, read: Number }), [key], [word]))
     await t.rejects(pool.eval("redis.call('INCR', KEYS[1]); return redis.call('GET')", 1, `${key}:own`))
     t.same([await pool.get(key), await pool.get(`${key}:own`)], ['1', '1'], word)
   }
