@@ -68,14 +68,14 @@ function exposePool (registry: MetricsRegistry, parts: () => Parts): void {
   registry.histogram({ name: 'prism_redis_round_trip_seconds', help: 'From a write to the last answer to it.', rows: () => [[{}, pool().batch.roundTrips]] })
   registry.counter({ name: 'prism_redis_writes_total', help: 'Writes to Redis; each is a batch.', rows: one(({ batch }) => batch.counts.writes) })
   registry.counter({ name: 'prism_redis_commands_total', help: 'Commands in those writes.', rows: one(({ batch }) => batch.counts.commands) })
-  registry.counter({ name: 'prism_redis_asks_total', help: 'What was asked in those commands: over writes, the size of a batch.', rows: one(({ batch }) => batch.counts.asks) })
+  registry.counter({ name: 'prism_redis_operations_total', help: 'What was asked in those commands: over writes, the size of a batch.', rows: one(({ batch }) => batch.counts.asks) })
   registry.counter({ name: 'prism_redis_timeouts_total', help: 'Writes whose answer did not come in time.', rows: one(({ batch }) => batch.counts.timeouts) })
   registry.counter({ name: 'prism_redis_connections_lost_total', help: 'Connections to Redis that broke or could not be made.', rows: one(({ losses }) => losses.lost) })
   registry.counter({ name: 'prism_redis_pool_exhausted_total', help: 'Writes for which every connection was crowded and no more may be opened.', rows: one(({ losses }) => losses.exhausted) })
   registry.gauge({ name: 'prism_redis_pool_connections', help: 'Connections of the pool.', rows: one(({ load }) => load.connections) })
   registry.gauge({ name: 'prism_redis_in_flight_commands', help: 'Commands without an answer.', rows: one(({ load }) => load.inFlight) })
   registry.gauge({ name: 'prism_redis_unusable', help: '1 while this process cannot use Redis (holds="all") or the sessions\' own Redis (holds="sessions"), by reason.', rows: () => unusableRows(unusableOf(pool())) })
-  registry.gauge({ name: 'prism_redis_breaker_open', help: '1 while Redis, or a node of the Cluster, is not asked, because it has failed three times in a row.', rows: one(({ isBroken }) => Number(isBroken)) })
+  registry.gauge({ name: 'prism_redis_circuit_breaker_open', help: '1 while Redis, or a node of the Cluster, is not asked, because it has failed three times in a row.', rows: one(({ isBroken }) => Number(isBroken)) })
 }
 
 /** Reads all that the last hour is kept of. */

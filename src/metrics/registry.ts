@@ -73,9 +73,9 @@ const labelNames: Readonly<Record<string, readonly string[]>> = {
   prism_session_operations_total: ['operation', 'outcome'],
   prism_events_total: ['outcome'],
   prism_live_connections: ['transport'],
-  prism_namespace_keys: ['namespace'],
-  prism_namespace_memory_bytes: ['namespace'],
-  prism_namespace_lifetime_share: ['namespace', 'within'],
+  prism_keyspace_keys: ['namespace'],
+  prism_keyspace_memory_bytes: ['namespace'],
+  prism_keyspace_ttl_ratio: ['namespace', 'within'],
   prism_alert_firing: ['alert', 'severity'],
   prism_redis_unusable: ['holds', 'reason'],
   redis_instance_info: ['node', 'redis_version', 'role', 'maxmemory_policy'],
@@ -128,9 +128,9 @@ export function exposeRedis (registry: MetricsRegistry, collector: RedisCollecto
   registry.gauge({ name: 'redis_instance_info', help: 'What the server is; always 1.', rows: ofNodes(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
   registry.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofNodes(({ slowLogLength }) => [[{}, slowLogLength]]) })
   registry.gauge({ name: 'redis_latency_percentiles_seconds', help: 'How long commands take inside the server, since it was started, in a Cluster the slowest; the 20 most called.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })
-  registry.gauge({ name: 'prism_namespace_keys', help: 'Keys a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
-  registry.gauge({ name: 'prism_namespace_memory_bytes', help: 'Memory a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
-  registry.gauge({ name: 'prism_namespace_lifetime_share', help: 'Share of a namespace\'s keys that end within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })
+  registry.gauge({ name: 'prism_keyspace_keys', help: 'Keys a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
+  registry.gauge({ name: 'prism_keyspace_memory_bytes', help: 'Memory a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
+  registry.gauge({ name: 'prism_keyspace_ttl_ratio', help: 'Share of a namespace\'s keys that end within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })
 }
 
 /** Where there is one server, its figures stand under the names alone, as redis_exporter has them. */

@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { rules } from '../../service/alerts/rules.ts'
+import { alert } from '../../service/alert-command.ts'
+import { rules as rulesCommand } from '../../service/rules-command.ts'
 import { main } from '../../src/cli/main.ts'
 
 const text = (path: string) => readFileSync(join(import.meta.dirname, '../..', path), 'utf8')
@@ -28,7 +30,7 @@ t.test('operations has every heading that is linked to', async (t) => {
 
 t.test('operations speaks of metrics, variables and commands that there are', async (t) => {
   const written: string[] = []
-  await main(['--help'], {}, { out: { write: (line) => written.push(line) } })
+  await main(['--help'], {}, { serviceCommands: { alert, rules: rulesCommand }, out: { write: (line) => written.push(line) } })
   const commands = [...operations.matchAll(/(?:fastify-prism|run prism --) ([a-z]+)/g)].map(([, name = '']) => name)
   const metrics = [...operations.matchAll(/`(prism_\w+)/g)].map(([, name = '']) => name)
   const variables = [...operations.matchAll(/\b([A-Z]+_[A-Z_]+[A-Z])\b/g)].map(([, name = '']) => name).filter((name) => !name.startsWith('OTEL_') && !name.startsWith('PRISM_'))
