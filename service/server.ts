@@ -8,23 +8,23 @@ import { ConfigError } from '../src/shared/errors.ts'
 import { logOptions } from './log.ts'
 import { startEmbeddedRedis, type EmbeddedRedis } from './dev-redis/embedded.ts'
 
-/** How long new connections are still taken after SIGTERM, so that a load balancer sees the 503 of readiness before it meets a closed door. */
-const noticeMs = 500
-/** From when on connections that are still open are cut. */
-const patienceMs = 4_000
-/** From when on the process ends whatever still holds it. */
+/** Time after SIGTERM during which new connections are accepted, so that a load balancer sees readiness 503 before connections are refused. */
+const drainMs = 500
+/** Time after the signal at which open connections are destroyed. */
+const closeConnectionsAfterMs = 4_000
+/** Time after the signal at which the process exits with code 1 if it has not stopped. */
 const deadlineMs = 4_900
 
-/** A terminal's Ctrl-C comes twice, by npm too: so soon after the first, a signal is its echo. */
-const echoMs = 1_000
+/** Under npm, one Ctrl-C delivers SIGINT twice: a signal within this time after the first is a duplicate. */
+const duplicateSignalMs = 1_000
 
-/** What runs, and ends in the reverse order; each part is there once it was started. */
+/** Started components, stopped in reverse order. */
 interface Running {
   redis?: EmbeddedRedis | undefined
   app?: FastifyInstance
 }
 
-// Compiled once, kept for the next start: half of the time until the service listens. Where nothing can be written it does without.
+// Halves the time until the service listens. Node disables the cache if the folder is not writable.
 enableCompileCache(join(import.meta.dirname, '..', '.data', 'compile-cache'))
 
 const config = configOrExit()
@@ -33,12 +33,12 @@ const log: Logger = pino(logOptions(config.logLevel), output)
 const running: Running = {}
 let stoppingSince: number | undefined
 
-process.on('SIGTERM', () => stop('SIGTERM', noticeMs))
+process.on('SIGTERM', () => stop('SIGTERM', drainMs))
 process.on('SIGINT', () => stop('SIGINT', 0))
-process.on('unhandledRejection', (error) => die(error, 'A promise was rejected and nobody had asked for it'))
-process.on('uncaughtException', (error) => die(error, 'An error was thrown and nobody caught it'))
+process.on('unhandledRejection', (error) => die(error, 'Unhandled promise rejection'))
+process.on('uncaughtException', (error) => die(error, 'Uncaught exception'))
 
-start().catch((error: unknown) => { if (stoppingSince === undefined) die(error, 'The service did not start') })
+start().catch((error: unknown) => { if (stoppingSince === undefined) die(error, 'Service failed to start') })
 
 async function start (): Promise<void> {
   for (const warning of config.warnings) log.warn(warning)
@@ -52,7 +52,7 @@ async function start (): Promise<void> {
   announce(app)
 }
 
-/** Listens; on a machine without IPv6 the default `::` gives way to all of its IPv4 addresses. */
+/** Falls back from the default `::` to `0.0.0.0` on a machine without IPv6. */
 async function listen (app: FastifyInstance, { host, port }: Config): Promise<void> {
   const { code } = await tryListen(app, host, port)
   if (code === 'EAFNOSUPPORT' && host === '::') await tryListen(app, '0.0.0.0', port)
@@ -72,24 +72,24 @@ async function tryListen (app: FastifyInstance, host: string, port: number): Pro
   }
 }
 
-/** On a terminal a person reads it, elsewhere a collector. */
+/** Prints plain text to a terminal, and a log line otherwise. */
 function announce (app: FastifyInstance): void {
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : config.port
   const host = ['::', '0.0.0.0'].includes(config.host) ? 'localhost' : config.host.includes(':') ? `[${config.host}]` : config.host
   const urls = ['/cities/2988507', '/cities?q=paris&limit=3', '/openapi.json'].map((path) => `http://${host}:${port}${path}`)
-  if (process.stdout.isTTY) process.stdout.write(`\nfastify-prism answers at http://${host}:${port}; try\n${urls.map((url) => `  ${url}\n`).join('')}\n`)
-  else log.info({ urls }, 'Ready to answer')
+  if (process.stdout.isTTY) process.stdout.write(`\nfastify-prism listens at http://${host}:${port}; try\n${urls.map((url) => `  ${url}\n`).join('')}\n`)
+  else log.info({ urls }, 'Server ready')
 }
 
-/** Ends everything in order: who waits is answered, then the app, then its Redis. A second signal does not wait. */
-async function stop (signal: string, notice: number): Promise<void> {
-  if (stoppingSince !== undefined) return Date.now() - stoppingSince > echoMs ? process.exit(1) : undefined
+/** Graceful shutdown: finishes pending requests, closes the app, then stops the embedded Redis. A second signal exits immediately. */
+async function stop (signal: string, drainTimeMs: number): Promise<void> {
+  if (stoppingSince !== undefined) return Date.now() - stoppingSince > duplicateSignalMs ? process.exit(1) : undefined
   stoppingSince = Date.now()
   log.info({ signal }, 'Stopping')
   setTimeout(() => die(new Error(`still busy after ${deadlineMs} ms`), 'Stopping took too long'), deadlineMs).unref()
   try {
-    if (running.app !== undefined) await close(running.app, notice)
+    if (running.app !== undefined) await close(running.app, drainTimeMs)
     await running.redis?.stop()
     log.info('Stopped')
     process.exit(0)
@@ -98,10 +98,10 @@ async function stop (signal: string, notice: number): Promise<void> {
   }
 }
 
-async function close (app: FastifyInstance, notice: number): Promise<void> {
+async function close (app: FastifyInstance, drainTimeMs: number): Promise<void> {
   app.drain()
-  if (app.server.listening) await wait(notice)
-  const cut = setTimeout(() => app.server.closeAllConnections(), patienceMs - notice)
+  if (app.server.listening) await wait(drainTimeMs)
+  const cut = setTimeout(() => app.server.closeAllConnections(), closeConnectionsAfterMs - drainTimeMs)
   await app.close()
   clearTimeout(cut)
 }

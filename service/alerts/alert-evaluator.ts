@@ -3,55 +3,55 @@ import type { UnreachableReason } from '../../src/redis/health/unreachable-reaso
 import type { Rule } from './rules.ts'
 import { signals } from './signals.ts'
 
-/** One alert, as it stands. */
+/** Current state of an alert. */
 export interface Alert {
   readonly rule: Rule
-  readonly state: 'quiet' | 'pending' | 'firing'
-  /** what the signal was last; undefined where nobody knows */
+  readonly state: 'inactive' | 'pending' | 'firing'
+  /** latest value of the signal; undefined: unknown */
   readonly value: number | undefined
-  /** when it became what it is, milliseconds since 1970 */
+  /** time of the last state change, milliseconds since 1970 */
   readonly since: number
-  /** why Redis cannot be used, where the rule tells so: the last reason that was known while it fired */
+  /** for a rule with `because`: the last known reason why Redis is unusable */
   readonly reason?: UnreachableReason | undefined
-  /** the alert that is its cause: while there is one, this one is not told */
+  /** name of the alert that causes this one; while it is set, this alert is not reported */
   readonly cause?: string | undefined
 }
 
-/** An alert that was raised or cleared just now. */
+/** An alert that started or stopped firing. */
 export interface Change {
   readonly alert: Alert
   readonly isFiring: boolean
 }
 
-/** Judges rules, reading by reading. */
+/** Evaluates alert rules with each metrics snapshot; states are inactive, pending and firing, as in Prometheus. */
 export class AlertEvaluator {
   readonly #rules: readonly Rule[]
-  readonly #told = new Set<string>()
-  /** when each rule was pending or firing last */
+  readonly #reported = new Set<string>()
+  /** time at which each rule was last pending or firing */
   readonly #activeAt = new Map<string, number>()
   #alerts: readonly Alert[]
 
   constructor (rules: readonly Rule[], now = Date.now()) {
     this.#rules = rules
-    this.#alerts = rules.map((rule) => ({ rule, state: 'quiet', value: undefined, since: now }))
+    this.#alerts = rules.map((rule) => ({ rule, state: 'inactive', value: undefined, since: now }))
   }
 
   get alerts (): readonly Alert[] {
     return this.#alerts
   }
 
-  /** What fires because another alert does. */
+  /** @returns names of the firing alerts caused by the named one */
   consequencesOf (name: string): string[] {
     return this.#alerts.filter(({ state, cause }) => state === 'firing' && cause === name).map(({ rule }) => rule.name)
   }
 
-  /** Takes the latest reading into account. @returns what is to be told: raised or cleared by it, and no consequence of another alert */
+  /** Evaluates the rules with the latest snapshot. @returns the changes to report, without consequences of other alerts */
   evaluate (history: History): Change[] {
     const last = history.last
     const now = last?.at ?? 0
     const before = this.#alerts
     const alerts = this.#rules.map((rule, index) => next(rule, before[index], signals[rule.signal].read(history, rule.windowSeconds), now))
-    for (const { rule, state } of alerts) if (state !== 'quiet') this.#activeAt.set(rule.name, now)
+    for (const { rule, state } of alerts) if (state !== 'inactive') this.#activeAt.set(rule.name, now)
     this.#alerts = alerts.map((alert, index) => ({ ...alert, reason: reasonOf(alert, before[index], last), cause: this.#causeOf(alert, now) }))
     return this.#alerts.flatMap((alert) => this.#changeOf(alert) ?? [])
   }
@@ -63,26 +63,26 @@ export class AlertEvaluator {
   #changeOf (alert: Alert): Change | undefined {
     const { rule: { name }, state, cause } = alert
     const isFiring = state === 'firing'
-    const wasTold = this.#told.has(name)
-    if (isFiring === wasTold || (isFiring && cause !== undefined)) return undefined
-    if (isFiring) this.#told.add(name)
-    else this.#told.delete(name)
+    const wasReported = this.#reported.has(name)
+    if (isFiring === wasReported || (isFiring && cause !== undefined)) return undefined
+    if (isFiring) this.#reported.add(name)
+    else this.#reported.delete(name)
     return { alert, isFiring }
   }
 }
 
-/** The reason may be gone a moment before the alert is. */
+/** The reason may disappear before the alert stops firing: the last one is reused. */
 function reasonOf ({ rule: { because }, state }: Alert, before: Alert | undefined, last: MetricsSnapshot | undefined): UnreachableReason | undefined {
   if (because === undefined) return undefined
   return last?.unusable[because] ?? (state === 'firing' || before?.state === 'firing' ? before?.reason : undefined)
 }
 
-/** What nobody knows any more changes nothing: a Redis that went away while its memory was full is not well. */
+/** An unknown value does not end a firing alert: a Redis that became unreachable while its memory was full has not recovered. */
 function next (rule: Rule, before: Alert | undefined, value: number | undefined, now: number): Alert {
-  const { state, since } = before ?? { state: 'quiet', since: now }
-  if (value === undefined) return { rule, state: state === 'pending' ? 'quiet' : state, value, since }
-  if (state === 'firing') return value > rule.clear ? { rule, state, value, since } : { rule, state: 'quiet', value, since: now }
-  if (value <= rule.above) return { rule, state: 'quiet', value, since: state === 'quiet' ? since : now }
+  const { state, since } = before ?? { state: 'inactive', since: now }
+  if (value === undefined) return { rule, state: state === 'pending' ? 'inactive' : state, value, since }
+  if (state === 'firing') return value > rule.clear ? { rule, state, value, since } : { rule, state: 'inactive', value, since: now }
+  if (value <= rule.above) return { rule, state: 'inactive', value, since: state === 'inactive' ? since : now }
   const pendingSince = state === 'pending' ? since : now
   if (now - pendingSince >= rule.forSeconds * 1000) return { rule, state: 'firing', value, since: now }
   return { rule, state: 'pending', value, since: pendingSince }

@@ -2,7 +2,7 @@ import { hostname } from 'node:os'
 import type { Rule } from './rules.ts'
 import type { Alert } from './alert-evaluator.ts'
 
-/** What is told of one alert: the plain JSON form, and what the other formats are made of. */
+/** Message of one alert: the JSON format, and the input of the other formats. */
 export interface AlertMessage {
   readonly status: 'firing' | 'resolved' | 'test'
   readonly alert: string
@@ -10,12 +10,12 @@ export interface AlertMessage {
   readonly meaning: string
   /** what to do first */
   readonly first: string
-  /** why Redis cannot be used, where that is the alert */
+  /** why Redis is unusable, for alerts about Redis */
   readonly reason?: { readonly code: string, readonly sentence: string, readonly remedy: string } | undefined
-  /** alerts that fire because of this one, and are not told by themselves */
+  /** alerts caused by this one, which are not reported separately */
   readonly consequences?: readonly string[] | undefined
   readonly value: number | null
-  /** when it became so, RFC 3339 */
+  /** time of the state change, RFC 3339 */
   readonly at: string
   readonly service: 'fastify-prism'
   readonly instance: string
@@ -38,7 +38,7 @@ export function messageOf (status: 'firing' | 'resolved', { rule, value, since, 
   }
 }
 
-/** A message that says it is a test. */
+/** @returns a message with status `test` */
 export function testMessage (): AlertMessage {
   return {
     status: 'test',

@@ -4,7 +4,7 @@ import { signals } from './signals.ts'
 /**
  * Writes rules as a Prometheus rule file.
  *
- * An alert that fires goes on until its signal is below `clear`: Prometheus remembers in `ALERTS` that it fired.
+ * Hysteresis: a firing alert stays firing until its signal is at or below `clear`; the expression reads the previous state from `ALERTS`.
  */
 export function writePrometheusRules (rules: readonly Rule[], others: readonly PrometheusRule[]): string {
   const all = [...rules.map((rule) => ({ ...rule, expression: expressionOf(rule), description: descriptionOf(rule) })), ...others.map((rule) => ({ ...rule, description: rule.first }))]
@@ -25,7 +25,7 @@ function writeRule (rule: PrometheusRule & { description: string }): string {
   return lines.map((line) => `      ${line}\n`).join('')
 }
 
-/** With the reasons that the processes tell, by their codes. */
+/** Appends the reason codes that the processes export. */
 function descriptionOf ({ first, because }: Rule): string {
   if (because === undefined) return first
   return `${first}{{ range query "count by (reason) (prism_redis_unusable{holds=\\"${because === 'redis' ? 'all' : 'sessions'}\\"})" }} Reason: {{ .Labels.reason }}.{{ end }}`
@@ -43,7 +43,7 @@ function valueOf ({ signal, windowSeconds }: Rule): string {
   return signals[signal].promql.replaceAll('$window', `${windowSeconds}s`)
 }
 
-/** What follows from an alert is not told while that is pending or firing, nor while the window still holds that time. */
+/** Suppresses a consequence while its cause is pending or firing, or was within the window. */
 function foldedUnder ({ consequenceOf = [], windowSeconds }: Rule): string {
   return consequenceOf.length === 0 ? '' : ` unless on (job) max by (job) (max_over_time(ALERTS{alertname=~"${consequenceOf.join('|')}"}[${windowSeconds}s]))`
 }

@@ -1,31 +1,31 @@
 import type { SignalName } from './signals.ts'
 
-/** When an operator is told of something, and what to do first. */
+/** Condition of an alert, its meaning and its remedy. */
 export interface Rule {
   readonly name: string
   readonly severity: 'critical' | 'warning' | 'info'
-  /** `redis`: the same for all processes, and told by one of them; `process`: each tells of itself */
+  /** `redis`: shared by all processes and reported by the leader; `process`: reported by each process */
   readonly of: 'redis' | 'process'
   readonly signal: SignalName
-  /** raised when the signal was above this */
+  /** threshold: fires above this value */
   readonly above: number
-  /** for so long; 0 at once */
+  /** time above the threshold before the alert fires; 0: immediately */
   readonly forSeconds: number
-  /** cleared when it is no longer above this: lower, so that an alert does not flutter */
+  /** resolves at or below this value; lower than `above` (hysteresis) so that an alert does not flap */
   readonly clear: number
-  /** what rates and percentiles are taken over */
+  /** window of rates and percentiles */
   readonly windowSeconds: number
   /** one line: what it means */
   readonly meaning: string
-  /** one line: what to do first; where `because` names a reason, its remedy is told instead */
+  /** one line: what to do first; if `because` is set, the remedy of the reason replaces it */
   readonly first: string
-  /** whose reason the alert tells: why Redis, or the sessions' own Redis, cannot be used */
+  /** reports why Redis, or the sessions' dedicated Redis, is unusable */
   readonly because?: 'redis' | 'sessions'
-  /** not told by itself while one of these is pending or firing, nor so long after as its window still holds that time */
+  /** not reported while one of these alerts is pending or firing, or was within `windowSeconds` */
   readonly consequenceOf?: readonly string[]
 }
 
-/** A rule that only Prometheus can judge. */
+/** A rule that only Prometheus can evaluate. */
 export interface PrometheusRule {
   readonly name: string
   readonly severity: Rule['severity']
@@ -35,7 +35,7 @@ export interface PrometheusRule {
   readonly first: string
 }
 
-/** A process that is gone tells nothing: Prometheus does. A job is ours when one of its processes was scraped within the last day, or by its name. */
+/** A stopped process cannot report itself. A job belongs to the service if one of its processes exported our metrics within the last day, or by its name. */
 export const prometheusRules: readonly PrometheusRule[] = [
   {
     name: 'PrismInstanceDown',
@@ -47,7 +47,7 @@ export const prometheusRules: readonly PrometheusRule[] = [
   }
 ]
 
-/** All rules; `npm run prism -- rules` writes them as Prometheus reads them. */
+/** All rules; `npm run prism -- rules` writes them as a Prometheus rule file. */
 export const rules: readonly Rule[] = [
   {
     name: 'PrismRedisDown',

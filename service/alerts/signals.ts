@@ -3,18 +3,18 @@ import { bucketGrowth, growth, nodeRates, otherMemoryShareOf } from '../../src/m
 import type { History, MetricsSnapshot, SnapshotCount } from '../../src/metrics/snapshot.ts'
 import type { ReasonCode } from '../../src/redis/health/unreachable-reason.ts'
 
-/** One thing that may be wrong, as this service and as Prometheus read it: the same number. */
+/** A measured value, read by the service and expressed in PromQL; both give the same number. */
 export interface Signal {
-  /** PromQL; `$window` stands for the rule's window */
+  /** PromQL; `$window` is replaced with the rule's window */
   readonly promql: string
-  /** undefined while nobody knows */
+  /** undefined: unknown */
   readonly read: (history: History, windowSeconds: number) => number | undefined
 }
 
-/** Fewer lookups or round trips than this a second say nothing about a share or a percentile. */
+/** Minimum rate per second for a ratio or a percentile to be meaningful. */
 export const enoughASecond = 1
 
-/** Redis's own figures are the same in each process that tells them: one alert, and not one a process. */
+/** All processes export the same figures of Redis: aggregate them to one alert instead of one per process. */
 const once = (expression: string) => `max without (instance) (${expression})`
 const unusable = (holds: 'all' | 'sessions', reasons: readonly ReasonCode[] = []) =>
   `max without (instance) (prism_redis_unusable{holds="${holds}"${reasons.length === 0 ? '' : `,reason=~"${reasons.join('|')}"`}})`
@@ -23,9 +23,9 @@ const readOnly: readonly ReasonCode[] = ['read_only', 'master_down']
 const denied: readonly ReasonCode[] = ['permission_denied']
 const isOneOf = (reasons: readonly ReasonCode[]) => ({ last }: History) => last && Number(reasons.some((code) => code === last.unusable.redis?.code))
 
-/** What rules are made of. */
+/** All signals by name. */
 export const signals = {
-  /** of what is not the cache's own: the cache fills memory up to 85 % by design, and gives it back */
+  /** excludes cached responses: the cache uses memory up to 85 % by design and evicts its entries under pressure */
   memoryShare: {
     promql: once('prism_redis_memory_other_bytes / (prism_redis_memory_limit_bytes > 0)'),
     read: ({ last }) => most((last?.redis?.nodes ?? []).map(otherMemoryShareOf))
@@ -42,7 +42,7 @@ export const signals = {
     promql: 'rate(prism_redis_connections_lost_total[$window])',
     read: (history, seconds) => rate(history, seconds, 'lost')
   },
-  /** no process is answered: where some are, the others have an open breaker */
+  /** no process reaches Redis; if only some do, the others report an open circuit breaker */
   redisDown: {
     promql: '(1 - max without (instance) (redis_up))',
     read: ({ last }) => last && Number(!last.isRedisUp)
@@ -55,7 +55,7 @@ export const signals = {
     read: ({ last }) => last && Number(last.unusable.sessions !== undefined)
   },
   breakerOpen: {
-    promql: 'prism_redis_breaker_open',
+    promql: 'prism_redis_circuit_breaker_open',
     read: ({ last }) => last && Number(last.pool.isBroken)
   },
   missShare: {
@@ -86,13 +86,13 @@ export const signals = {
 
 export type SignalName = keyof typeof signals
 
-/** Of a Cluster the worst node counts: who is full refuses its slots, however empty the others are. */
+/** In a Cluster the worst node counts: a full node rejects writes to its slots even if the others are empty. */
 function most (values: readonly (number | undefined)[]): number | undefined {
   const known = values.filter((value) => value !== undefined)
   return known.length === 0 ? undefined : Math.max(...known)
 }
 
-/** Over the whole window, though the process has run for less of it: after a start one event is not many a second. */
+/** Divides by the whole window even if the process has run for less: otherwise a single event after a start is a high rate. */
 function rate (history: History, seconds: number, name: SnapshotCount): number | undefined {
   const window = history.window(seconds)
   return window && growth(window[0].counts[name], window[1].counts[name]) / secondsOf(window, seconds)

@@ -1,23 +1,23 @@
 import { createHmac } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 
-/** Where messages go, and how often and how long they are tried. */
+/** Destination and retry policy. */
 export interface WebhookOptions {
   readonly url: string
-  /** signs each body; undefined: no signature */
+  /** HMAC key that signs each body; undefined: no signature */
   readonly secret: string | undefined
-  /** before the second try, in milliseconds; doubled each time. Default 1000 */
+  /** delay before the first retry, in milliseconds, doubled for each further one; default 1000 */
   readonly retryMs?: number
-  /** default 6 */
+  /** maximum number of attempts; default 6 */
   readonly tries?: number
-  /** told of a message that was given up */
+  /** called when a message is dropped */
   readonly onLost: (reason: string) => void
 }
 
 const defaultTries = 6
 const timeoutMs = 5000
 
-/** Sends messages to an address, each until it is taken or was refused for good. Messages of one alert arrive in their order; different alerts do not wait for each other. */
+/** Posts messages to a URL and retries failures. Messages of one alert are delivered in order; different alerts do not block each other. */
 export class Webhook {
   readonly #options: WebhookOptions
   readonly #closing = new AbortController()
@@ -29,7 +29,7 @@ export class Webhook {
 
   /**
    * @param alert messages with the same name are sent one after the other
-   * @returns settles when the message was taken (undefined), or given up, with the reason
+   * @returns undefined once the message is accepted, or the reason if it is dropped
    */
   async send (alert: string, message: object): Promise<string | undefined> {
     const body = JSON.stringify(message)
@@ -40,7 +40,7 @@ export class Webhook {
     return reason
   }
 
-  /** Gives up what waits. */
+  /** Aborts pending messages. */
   close (): void {
     this.#closing.abort()
   }
@@ -50,21 +50,21 @@ export class Webhook {
     let reason = 'closed'
     for (let attempt = 0; attempt < tries && !this.#closing.signal.aborted; attempt++) {
       if (attempt > 0) await pause(retryMs * 2 ** (attempt - 1), undefined, { ref: false, signal: this.#closing.signal }).catch(() => {}) // closing: the loop ends
-      const answer = await this.#post(body)
-      if (answer === 'taken') return undefined
-      reason = answer.reason
-      if (answer.isFinal) break
+      const result = await this.#post(body)
+      if (result === 'accepted') return undefined
+      reason = result.reason
+      if (result.isFinal) break
     }
     if (!this.#closing.signal.aborted) onLost(reason)
     return reason
   }
 
-  async #post (body: string): Promise<'taken' | { reason: string, isFinal: boolean }> {
+  async #post (body: string): Promise<'accepted' | { reason: string, isFinal: boolean }> {
     try {
       const response = await fetch(this.#options.url, { method: 'POST', body, headers: this.#headers(body), redirect: 'error', signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closing.signal]) })
       const { ok, status } = response
-      await response.body?.cancel() // an answer that is not read keeps its connection
-      return ok ? 'taken' : { reason: `status ${status}`, isFinal: status < 500 && status !== 429 && status !== 408 }
+      await response.body?.cancel() // an unread response body occupies its connection
+      return ok ? 'accepted' : { reason: `status ${status}`, isFinal: status < 500 && status !== 429 && status !== 408 }
     } catch (error) {
       return { reason: wordOf(error), isFinal: false }
     }
@@ -77,7 +77,7 @@ export class Webhook {
   }
 }
 
-/** Why an attempt failed, without the address, which may hold a secret. */
+/** Reason of a failed attempt, without the URL, which may contain a secret. */
 function wordOf (error: unknown): string {
   if (!(error instanceof Error)) return 'unknown'
   const code: unknown = error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined

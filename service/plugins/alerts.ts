@@ -11,40 +11,40 @@ import { Webhook } from '../alerts/webhook.ts'
 import type {} from '../../plugins/events.ts'
 import type {} from '../../plugins/metrics.ts'
 
-/** Where alerts go, beside the log and the topic `alerts`. */
+/** Destination of alerts beside the log and the topic `alerts`. */
 export interface AlertsOptions {
   url?: string | undefined
-  /** signs what is sent to `url` */
+  /** HMAC key that signs the messages sent to `url` */
   secret?: string | undefined
-  /** how what is sent to `url` is written; default 'json' */
+  /** message format of `url`; default 'json' */
   format?: AlertFormat | undefined
-  /** of a PagerDuty integration */
+  /** integration key of PagerDuty */
   routingKey?: string | undefined
   /** default: all of `service/alerts/rules.ts` */
   rules?: readonly Rule[] | undefined
-  /** before a message is sent again, in milliseconds; default 1000 */
+  /** delay before the first retry, in milliseconds; default 1000 */
   retryMs?: number | undefined
 }
 
-/** What is wrong, if anything. */
+/** Current state of all alerts. */
 export interface Alerts {
   readonly all: readonly Alert[]
-  /** what fires because another alert does */
+  /** names of the firing alerts that the named alert causes */
   consequencesOf (name: string): string[]
-  /** Sends a message that says it is a test, wherever alerts go. @returns settles when it was taken, or given up */
+  /** Sends a test message to the webhook and the topic. Resolves when it is delivered or the retries are exhausted. */
   test (): Promise<TestOutcome>
 }
 
-/** What became of a test at the webhook; `none` where no address is given. */
+/** Result of a test message at the webhook; `none` if no address is configured. */
 export interface TestOutcome {
   readonly webhook: 'sent' | 'failed' | 'none'
-  /** why it failed */
+  /** reason of the failure */
   readonly reason?: string
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Alerts as they stand: rules, judged by the last reading. */
+    /** Alert states, evaluated with the latest metrics snapshot. */
     alerts: Alerts
   }
 }
@@ -52,11 +52,11 @@ declare module 'fastify' {
 const levels = { critical: 'error', warning: 'warn', info: 'info' } as const
 
 /**
- * Judges the rules with each reading of the metrics, and tells each change once: to the log, to the topic `alerts`, and to a webhook.
+ * Evaluates the alert rules with each metrics snapshot, and reports each change once: to the log, to the topic `alerts`, and to a webhook.
  */
 export default fp<AlertsOptions>(async (fastify, { url, secret, format = 'json', routingKey, rules = allRules, retryMs }) => {
   const evaluator = new AlertEvaluator(rules)
-  const webhook = url === undefined ? undefined : new Webhook({ url, secret, ...(retryMs === undefined ? {} : { retryMs }), onLost: (reason) => fastify.log.error({ reason }, 'An alert could not be sent') })
+  const webhook = url === undefined ? undefined : new Webhook({ url, secret, ...(retryMs === undefined ? {} : { retryMs }), onLost: (reason) => fastify.log.error({ reason }, 'Alert could not be sent') })
   const post = async (message: AlertMessage): Promise<TestOutcome> => {
     if (webhook === undefined || url === undefined) return { webhook: 'none' }
     const reasons = await Promise.all(bodiesOf(message, { format, url, routingKey }).map((body) => webhook.send(message.alert, body)))
@@ -66,7 +66,7 @@ export default fp<AlertsOptions>(async (fastify, { url, secret, format = 'json',
   const send = async (message: AlertMessage): Promise<TestOutcome> => {
     const [outcome] = await Promise.all([
       post(message),
-      // While Redis is away the log and the webhook tell.
+      // The publication fails while Redis is unavailable; the log and the webhook still report the alert.
       fastify.hasDecorator('events') ? fastify.events.publish('alerts', { type: 'alert', data: message }).catch(() => {}) : undefined
     ])
     return outcome
@@ -79,20 +79,20 @@ export default fp<AlertsOptions>(async (fastify, { url, secret, format = 'json',
   })
   fastify.metrics.registry.gauge({
     name: 'prism_alert_firing',
-    help: '1 while this service itself finds that something is wrong.',
+    help: '1 while the service evaluates the alert as firing.',
     rows: () => evaluator.alerts.map(({ rule, state }) => [{ alert: rule.name, severity: rule.severity }, Number(state === 'firing')])
   })
   fastify.metrics.onReading(() => {
-    for (const change of evaluator.evaluate(fastify.metrics.history)) tell(change)
+    for (const change of evaluator.evaluate(fastify.metrics.history)) report(change)
   })
   fastify.addHook('onClose', async () => webhook?.close())
 
-  function tell ({ alert, isFiring }: Change): void {
+  function report ({ alert, isFiring }: Change): void {
     const { rule, value, reason } = alert
     const consequences = evaluator.consequencesOf(rule.name)
     const facts = { alert: rule.name, severity: rule.severity, value, first: reason?.remedy ?? rule.first, reason: reason?.code, ...(consequences.length === 0 ? {} : { consequences }) }
     if (isFiring) fastify.log[levels[rule.severity]](facts, reason === undefined ? rule.meaning : `${rule.meaning} ${reason.sentence}`)
-    else fastify.log.info({ alert: rule.name, value }, 'An alert is over')
+    else fastify.log.info({ alert: rule.name, value }, 'Alert resolved')
     if (rule.of === 'process' || fastify.metrics.collector.isLeader) send(messageOf(isFiring ? 'firing' : 'resolved', alert, consequences))
   }
 }, { name: 'fastify-prism/alerts', fastify: '5.x', dependencies: ['fastify-prism/metrics'] })

@@ -3,23 +3,23 @@ import { openAtlas, type Atlas } from '../atlas/atlas.ts'
 
 export type { Atlas } from '../atlas/atlas.ts'
 
-/** Where the example's data lies. */
+/** Location of the example's data. */
 export interface AtlasOptions {
-  /** the SQLite file, made where it is missing; several processes may share it */
+  /** SQLite file, created if missing; several processes may share it */
   path: string
-  /** an atlas made earlier, that a missing `path` is copied from */
+  /** existing database that is copied to `path` if `path` is missing */
   seed?: string | undefined
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The example's data: `cities` and `countries` to read, `users` and `notes` to write. Its methods throw what a client should see. */
+    /** The example's data: `cities` and `countries` to read, `users` and `notes` to write. Its methods throw errors with a status for the client. */
     atlas: Atlas
   }
 }
 
 /**
- * Opens the example's data, and loads it first where that was not done yet: about 4 s, told to the log.
+ * Opens the example's database. The first start loads the data, which takes about 4 s and is logged.
  *
  * @throws {AtlasError} PRISM_ERR_ATLAS, at registration.
  */

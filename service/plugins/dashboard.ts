@@ -13,9 +13,9 @@ import type {} from '../../plugins/cache.ts'
 import type {} from '../../plugins/metrics.ts'
 import type {} from '../../plugins/session.ts'
 
-/** Who may see the dashboard. */
+/** Access to the dashboard. */
 export interface OpsOptions {
-  /** undefined: everybody, unless `isProduction`: then there is no dashboard */
+  /** undefined: no authentication; with `isProduction` the dashboard is disabled */
   token?: string | undefined
   isProduction?: boolean
 }
@@ -45,30 +45,30 @@ const securityFields = {
 } as const
 
 const plain = { config: { rateLimit: false, cache: false, session: false }, schema: { hide: true } } as const
-// With the session comes the check of the request's origin: these change something.
+// Unsafe methods: the session plugin provides the origin check.
 const changing = { config: { cache: false }, schema: { hide: true }, onRequest: refuseOtherOrigins } as const
 
-/** An operator's cookie is no session cookie: the session's own check lets requests without one pass. */
+/** The session plugin checks the origin only of requests with a session cookie; the admin cookie is not one. */
 async function refuseOtherOrigins ({ isFromOtherOrigin }: FastifyRequest): Promise<void> {
   if (isFromOtherOrigin) throw new OriginError()
 }
 
 /**
- * `GET /ops`: one page that says whether all is well, with the last hour's curves and what to do.
+ * `GET /ops`: dashboard with the firing alerts, their remedies, and charts of the last hour.
  */
 export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) => {
   const adminAuth = new AdminAuth(token, isProduction)
-  const enter = (request: FastifyRequest) => adminAuth.check(request.headers.authorization, ticketOf(request))
-  const mayEnter = (request: FastifyRequest) => {
+  const requireAdmin = (request: FastifyRequest) => adminAuth.check(request.headers.authorization, adminTokenOf(request))
+  const isAdmin = (request: FastifyRequest) => {
     try {
-      enter(request)
+      requireAdmin(request)
       return true
     } catch (error) {
       if (!(error instanceof AdminAuthError)) throw error
       return false
     }
   }
-  const followers = new Set<Readable>()
+  const streams = new Set<Readable>()
   const entries = new EntryFinder()
 
   fastify.addHook('onRoute', (route) => {
@@ -76,12 +76,12 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
   })
   fastify.metrics.onReading(() => {
     const text = block('now', nowOf(fastify))
-    for (const follower of followers) if (follower.readableLength < 1_000_000) follower.push(text)
+    for (const stream of streams) if (stream.readableLength < 1_000_000) stream.push(text)
   })
-  fastify.addHook('preClose', async () => { for (const follower of followers) follower.push(null) })
+  fastify.addHook('preClose', async () => { for (const stream of streams) stream.push(null) })
 
   fastify.get('/ops', plain, async (request, reply) => {
-    const page = mayEnter(request) ? pages.dashboard : pages.login
+    const page = isAdmin(request) ? pages.dashboard : pages.login
     return reply.headers(securityFields).type('text/html; charset=utf-8').send(page)
   })
 
@@ -92,10 +92,10 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
   })
 
   fastify.get('/ops/feed', { ...plain, exposeHeadRoute: false }, async (request, reply) => {
-    enter(request)
+    requireAdmin(request)
     const body = new Readable({ read () {} })
-    followers.add(body)
-    body.once('close', () => followers.delete(body))
+    streams.add(body)
+    body.once('close', () => streams.delete(body))
     body.push(block('history', pointsOf(fastify.metrics.history.all)) + block('now', nowOf(fastify)))
     return reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).send(body)
   })
@@ -109,28 +109,28 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
   })
 
   fastify.post<{ Body: { tags: string[] } }>('/ops/purge', { ...changing, schema: { hide: true, body: { type: 'object', required: ['tags'], properties: { tags: { type: 'array', minItems: 1, maxItems: 20, items: { type: 'string', minLength: 1, maxLength: 200 } } } } } }, async (request, reply) => {
-    enter(request)
+    requireAdmin(request)
     await fastify.cache.purge(...request.body.tags)
-    request.log.info({ tags: request.body.tags }, 'An operator purged')
+    request.log.info({ tags: request.body.tags }, 'Admin purged cached responses')
     return reply.code(204).send()
   })
 
   fastify.post('/ops/alert-test', changing, async (request, reply) => {
-    enter(request)
-    request.log.info('An operator sent a test alert')
+    requireAdmin(request)
+    request.log.info('Admin sent a test alert')
     return reply.header('cache-control', 'no-store').send(await fastify.alerts.test())
   })
 
-  // A POST, for a path may hold what a log must not know.
+  // POST, so that the inspected URL, which may contain secrets, is not part of a logged URL.
   fastify.post<{ Body: { url: string } }>('/ops/entry', { ...changing, schema: { hide: true, body: { type: 'object', required: ['url'], properties: { url: { type: 'string', pattern: '^(/|https?://)', maxLength: 2000 } } } } }, async (request, reply) => {
-    enter(request)
+    requireAdmin(request)
     const view = await entries.find(request.body.url, request)
-    request.log.info({ route: view.route, found: view.found }, 'An operator looked at a stored answer')
+    request.log.info({ route: view.route, found: view.found }, 'Admin inspected a cached response')
     return reply.header('cache-control', 'no-store').send(view)
   })
 }, { name: 'fastify-prism/ops', fastify: '5.x', dependencies: ['fastify-prism/metrics', 'fastify-prism/alerts', 'fastify-prism/cache'] })
 
-function ticketOf ({ headers }: FastifyRequest): string | undefined {
+function adminTokenOf ({ headers }: FastifyRequest): string | undefined {
   return new RegExp(`(?:^|; *)${cookieName}=([^;]*)`).exec(headers.cookie ?? '')?.[1]
 }
 
@@ -138,7 +138,7 @@ function block (event: string, value: unknown): string {
   return `event: ${event}\ndata: ${JSON.stringify(value)}\n\n`
 }
 
-/** What a follower is sent with each reading. */
+/** Data that each event stream client receives with each metrics snapshot. */
 function nowOf ({ metrics, alerts, redisPool }: FastifyInstance): object {
   const [before, last] = metrics.history.all.slice(-2)
   const minute = metrics.history.window(60)

@@ -4,7 +4,7 @@ import type { UnreachableReason } from '../../src/redis/health/unreachable-reaso
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Says that this process goes: readiness answers 503 from now on, and replies close their connections. */
+    /** Starts draining: readiness responds 503, and every response closes its connection. */
     drain (): void
   }
 }
@@ -12,21 +12,22 @@ declare module 'fastify' {
 type Phase = 'starting' | 'running' | 'draining'
 
 const word = { type: 'string' } as const
-const liveSchema = { summary: 'Whether the process answers', response: { 200: { type: 'object', properties: { status: word } } } } as const
+const liveSchema = { summary: 'Liveness: the process responds', response: { 200: { type: 'object', properties: { status: word } } } } as const
 const reasonSchema = { type: 'object', properties: { code: word, sentence: word, remedy: word, holds: word } } as const
-const readyAnswer = { type: 'object', properties: { status: { ...word, enum: ['ready', 'degraded', 'starting', 'draining'] }, redis: { ...word, enum: ['ready', 'degraded'] }, reason: reasonSchema } } as const
-const readySchema = { summary: 'Whether to send requests here', response: { 200: readyAnswer, 503: readyAnswer } } as const
+const readyResponse = { type: 'object', properties: { status: { ...word, enum: ['ready', 'degraded', 'starting', 'draining'] }, redis: { ...word, enum: ['ready', 'degraded'] }, reason: reasonSchema } } as const
+const readySchema = { summary: 'Readiness: the process accepts requests', response: { 200: readyResponse, 503: readyResponse } } as const
 const unshared = { config: { rateLimit: false, cache: false } } as const
 
-/** What readiness asks for. */
+/** Conditions of readiness. */
 export interface HealthOptions {
-  /** whether readiness answers 503 while Redis cannot be used, so that a deployment with wrong settings stops; default false */
+  /** whether readiness responds 503 while Redis is unusable, so that a misconfigured deployment fails; default false */
   requiresRedis?: boolean
 }
 
 /**
- * `GET /healthz/live`: the process answers. `GET /healthz/ready`: `ready`, or `degraded` with the reason while Redis cannot be used, which is still served;
- * 503 while starting or draining. Taking an instance out for its Redis would take out all of them: `requiresRedis` does so all the same.
+ * `GET /healthz/live`: liveness. `GET /healthz/ready`: 200 with `ready`, or with `degraded` and the reason while Redis is unusable; 503 while starting or draining.
+ *
+ * A degraded instance stays ready because a Redis outage affects all instances, and removing all of them would stop the service. `requiresRedis` overrides this.
  */
 export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
   let phase: Phase = 'starting'
@@ -34,7 +35,7 @@ export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
   fastify.decorate('drain', () => { phase = 'draining' })
   fastify.addHook('onReady', async () => { if (phase === 'starting') phase = 'running' })
   fastify.addHook('preClose', async () => { phase = 'draining' })
-  fastify.addHook('onSend', function settle (_request, reply, _payload, done) {
+  fastify.addHook('onSend', function closeWhileDraining (_request, reply, _payload, done) {
     if (phase === 'draining') reply.header('connection', 'close')
     done()
   })
@@ -53,7 +54,7 @@ export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
   })
 }, { name: 'fastify-prism/health', fastify: '5.x', dependencies: ['fastify-prism/redis'] })
 
-/** Why Redis cannot be used, or the one that another part of the stack has for itself. The text shows no address: anybody may ask. */
+/** @returns why Redis, or a dedicated Redis such as the sessions', is unusable. The text contains no address because the endpoint is public. */
 function unusable ({ reason, others }: PooledRedis): UnreachableReason & { holds?: string } | undefined {
   if (reason !== undefined) return reason
   for (const [holds, { reason }] of others) if (reason !== undefined) return { ...reason, holds }

@@ -6,9 +6,9 @@ import { RouteLimits } from '../../src/rate-limit/route-limits.ts'
 import type { SessionRoute } from '../../src/session/options.ts'
 
 /**
- * Describes the service as an OpenAPI 3.1 document (`fastify.swagger()`), made from the routes' own schemas.
+ * Generates an OpenAPI 3.1 document (`fastify.swagger()`) from the route schemas.
  *
- * What a route chose of the stack, or inherited, stands in its `description` and, for machines, as `x-prism`.
+ * The resolved policies of a route are included in its `description` and, machine-readable, as `x-prism`.
  */
 export default fp(async (fastify) => {
   await fastify.register(swagger, {
@@ -22,7 +22,7 @@ export default fp(async (fastify) => {
 
 type Policies = Readonly<Record<string, unknown>>
 
-/** What the stack does for a route, as the document tells it. */
+/** Policies of a route as documented. */
 interface Choices {
   readonly rateLimit: readonly { name: string, quota: number, unit: string, windowMs: number | null, failure: string }[]
   readonly cache: { ttlMs: number | null, tags: readonly string[], partition: string | null } | false
@@ -50,8 +50,8 @@ function cacheOf (route: unknown): Choices['cache'] {
 function sentences ({ rateLimit, cache, session }: Choices): string[] {
   return [
     ...rateLimit.map(({ quota, unit, windowMs, name }) => `At most ${quota} ${unit === 'content-bytes' ? 'bytes' : 'requests'} ${windowMs === null ? 'at once' : `in ${spoken(windowMs)}`} (${name}).`),
-    cache === false ? 'Not cached.' : `Cached ${cache.ttlMs === null ? 'as the answer says' : `for ${spoken(cache.ttlMs)}`}${cache.partition === null ? '' : `, each ${cache.partition} alone`}.`,
-    ...session === 'required' ? ['Only for who is signed in.'] : []
+    cache === false ? 'Not cached.' : `Cached ${cache.ttlMs === null ? 'as the response specifies' : `for ${spoken(cache.ttlMs)}`}${cache.partition === null ? '' : `, each ${cache.partition} alone`}.`,
+    ...session === 'required' ? ['Requires a session.'] : []
   ]
 }
 
@@ -78,7 +78,7 @@ const problem = {
           status: { type: 'integer' },
           detail: { type: 'string' },
           code: { type: 'string', description: 'Stable: branch on it' },
-          instance: { type: 'string', description: 'The id of the request' }
+          instance: { type: 'string', description: 'Request ID' }
         }
       }
     }

@@ -5,39 +5,39 @@ import { refusalOf } from '../../src/http/request-validation.ts'
 
 declare module '../../plugins/request-lifecycle.ts' {
   interface RouteDefaults {
-    /** Not to be chosen: every request is looked at. */
+    /** Not configurable: every request is validated. */
     refusals?: never
   }
 }
 
-const refused = Symbol('prism.refusal')
-/** Undefined until it was looked at: who was refused before that has not been. */
-type Refused = FastifyRequest & { [refused]: Error | null | undefined }
+const validation = Symbol('prism.refusal')
+/** Undefined until the request is validated: a request rejected by an earlier plugin has not been. */
+type ValidatedRequest = FastifyRequest & { [validation]: Error | null | undefined }
 
 /**
- * Turns away requests that no server should answer: see {@link refusalOf}.
+ * Rejects malformed requests: see {@link refusalOf}.
  *
- * Register it after the stack: they are counted like others, and a flood of them ends in 429.
+ * Register it after the stack: rate limits then count malformed requests, and a flood of them receives 429.
  */
 export default fp(async (fastify) => {
-  fastify.decorateRequest(refused, undefined)
+  fastify.decorateRequest(validation, undefined)
 
   fastify.requestLifecycle.join<void>({
     name: 'refusals',
     resolve: () => {},
-    enqueueReads (request) { lookAt(request as Refused) },
+    enqueueReads (request) { validate(request as ValidatedRequest) },
     useReplies (request) {
-      const refusal = lookAt(request as Refused)
+      const refusal = validate(request as ValidatedRequest)
       if (refusal !== null) throw refusal
     },
     onSend (request, reply) {
-      // What follows on it cannot be trusted, whoever answers.
-      if (lookAt(request as Refused) !== null) reply.header('connection', 'close')
+      // The data that follows on this connection cannot be trusted.
+      if (validate(request as ValidatedRequest) !== null) reply.header('connection', 'close')
     }
   })
 }, { name: 'fastify-prism/refusals', fastify: '5.x', dependencies: ['fastify-prism/request-lifecycle'] })
 
-function lookAt (request: Refused): Error | null {
-  if (request[refused] === undefined) request[refused] = refusalOf(request.raw) ?? null
-  return request[refused]
+function validate (request: ValidatedRequest): Error | null {
+  if (request[validation] === undefined) request[validation] = refusalOf(request.raw) ?? null
+  return request[validation]
 }

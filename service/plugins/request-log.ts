@@ -2,18 +2,18 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 
 /**
- * One line for each request, when its reply has left or its client has gone: method, route pattern, status, duration and what the cache did.
+ * Access log: one line for each completed or aborted request, with method, route pattern, status, duration and cache outcome.
  *
- * Patterns, never paths: a path, and more so its query, may hold what a log must not know.
+ * Logs the route pattern, never the path: a path or query may contain secrets.
  */
 export default fp(async (fastify) => {
-  fastify.addHook('onResponse', function tally (request, reply, done) {
-    request.log.info(factsOf(request, reply), 'answered')
+  fastify.addHook('onResponse', function logRequest (request, reply, done) {
+    request.log.info(factsOf(request, reply), 'request completed')
     done()
   })
 
-  fastify.addHook('onRequestAbort', function tally (request, done) {
-    request.log.info({ method: request.method, route: request.routeOptions.url ?? null }, 'left by its client')
+  fastify.addHook('onRequestAbort', function logRequest (request, done) {
+    request.log.info({ method: request.method, route: request.routeOptions.url ?? null }, 'client aborted request')
     done()
   })
 }, { name: 'fastify-prism/request-log', fastify: '5.x' })
@@ -29,7 +29,7 @@ function factsOf (request: FastifyRequest, reply: FastifyReply): object {
   }
 }
 
-/** What `Cache-Status` (RFC 9211) says, in the words of the house. */
+/** @returns the outcome that `Cache-Status` (RFC 9211) reports */
 function cacheOutcome (reply: FastifyReply): string | undefined {
   const status = reply.getHeader('cache-status')
   if (typeof status !== 'string') return undefined

@@ -8,24 +8,24 @@ import type { BatchSize } from '../../src/redis/batch/batch.ts'
 import type {} from '../../plugins/rate-limit.ts'
 import type {} from '../../plugins/redis.ts'
 
-/** Where traces go. */
+/** Destination of traces. */
 export interface TracesOptions {
-  /** an OTLP receiver's, without `/v1/traces` */
+  /** OTLP/HTTP endpoint, without `/v1/traces` */
   url: string
 }
 
 const batched = Symbol('prism.batch')
 type Traced = FastifyRequest & { [batched]: BatchSize | null | undefined }
 
-const lastWordsMs = 1000
-const complainEveryMs = 60_000
+const flushTimeoutMs = 1000
+const logIntervalMs = 60_000
 
 /**
- * Traces each request with OpenTelemetry, and each command that Redis is sent for it: what the cache did, how much the batch carried that its
- * asks left with, and what the limits decided are attributes; trace and span stand in the request's log lines. `traceparent` is taken up.
+ * Traces each request and its Redis commands with OpenTelemetry. Span attributes are the cache outcome, the size of the Redis batch and the
+ * rate limit decision; the request's log lines contain `traceId` and `spanId`. An incoming `traceparent` is continued.
  *
- * Nothing of OpenTelemetry is imported before this is registered. Where its packages are missing, one line says so, and nothing is traced.
- * Register it before whatever shall be traced.
+ * OpenTelemetry is imported only on registration. If its packages are missing, a warning is logged and tracing stays off.
+ * Register this plugin before the routes to trace.
  */
 export default fp<TracesOptions>(async (fastify, { url }) => {
   const packages = await load(fastify)
@@ -34,31 +34,31 @@ export default fp<TracesOptions>(async (fastify, { url }) => {
   const provider = provide(packages, url)
   report(packages, fastify)
   traceRedis(packages, provider)
-  // A path may hold what a trace must not know; and our hooks are many and short.
+  // The path may contain secrets, so the span has the route pattern. Hooks are not instrumented: they are many and short.
   const requests = new FastifyOtelInstrumentation({ instrumentHooks: false, requestHook: (span, { routeOptions }) => { span.setAttribute('url.path', routeOptions.url ?? 'none') } })
   requests.setTracerProvider(provider)
 
   fastify.decorateRequest(batched, null)
-  fastify.addHook('onRoute', (route) => { route.onSend = [...[route.onSend ?? []].flat(), function settle (request, reply, _payload, done) { describe(request as Traced, reply); done() }] })
-  fastify.addHook('onResponse', function tally (request, reply, done) { describe(request as Traced, reply); done() }) // without a route the span is still open
+  fastify.addHook('onRoute', (route) => { route.onSend = [...[route.onSend ?? []].flat(), function describeSpan (request, reply, _payload, done) { describe(request as Traced, reply); done() }] })
+  fastify.addHook('onResponse', function describeSpan (request, reply, done) { describe(request as Traced, reply); done() }) // without a matching route the span is still open here
   await fastify.register(requests.plugin())
-  fastify.addHook('onRequest', function ask (request, reply, done) {
+  fastify.addHook('onRequest', function nameSpan (request, reply, done) {
     ;(request as Traced)[batched] = fastify.redisPool.batch.collecting
     name(request, reply)
     done()
   })
-  fastify.addHook('onClose', async () => { await Promise.race([provider.shutdown(), wait(lastWordsMs, undefined, { ref: false })]) })
+  fastify.addHook('onClose', async () => { await Promise.race([provider.shutdown(), wait(flushTimeoutMs, undefined, { ref: false })]) })
   fastify.log.info({ service: sdk.resource.attributes['service.name'] }, 'Traces are sent')
 }, { name: 'fastify-prism/traces', fastify: '5.x' })
 
-/** Everything that tracing needs besides; in one place, so that nothing of it is read while nobody traces. */
+/** Imports the optional packages, only when tracing is on: they are slow to load. */
 async function load ({ log }: FastifyInstance) {
   try {
     const [api, otel, trace, exporter, redis, resources] = await Promise.all([
       import('@opentelemetry/api'), import('@fastify/otel'), import('@opentelemetry/sdk-trace-node'),
       import('@opentelemetry/exporter-trace-otlp-http'), import('@opentelemetry/instrumentation-ioredis'), import('@opentelemetry/resources')
     ])
-    // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win.
+    // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
     const resource = resources.resourceFromAttributes({ 'service.name': 'fastify-prism' }).merge(resources.detectResources({ detectors: [resources.envDetector] }))
     return { api, otel, exporter, redis, sdk: { ...trace, resource } }
   } catch (error) {
@@ -77,23 +77,23 @@ function provide ({ sdk, exporter }: Packages, url: string): Provider {
   return provider
 }
 
-/** A receiver that is away is told once a minute, not with each try. */
+/** Logs export failures at most once a minute. */
 function report ({ api: { diag, DiagLogLevel } }: Packages, { log }: FastifyInstance): void {
-  let toldAt = -Infinity
+  let loggedAt = -Infinity
   const silent = () => {}
   const error = (...reasons: unknown[]) => {
-    if (performance.now() - toldAt < complainEveryMs) return
-    toldAt = performance.now()
+    if (performance.now() - loggedAt < logIntervalMs) return
+    loggedAt = performance.now()
     log.warn({ reason: reasons.map(String).join(' ').slice(0, 300) }, 'Traces could not be sent')
   }
   diag.setLogger({ error, warn: silent, info: silent, debug: silent, verbose: silent }, { logLevel: DiagLogLevel.ERROR, suppressOverrideMessage: true })
 }
 
-/** Commands as children of the request whose asks began their batch, by name alone: keys and values stay here. */
+/** Redis commands are child spans of the request that started their batch, by command name only: keys and values are not exported. */
 function traceRedis ({ redis: { IORedisInstrumentation } }: Packages, provider: Provider): void {
   const commands = new IORedisInstrumentation({ requireParentSpan: true, dbStatementSerializer: (command) => command })
   commands.setTracerProvider(provider)
-  // It changes ioredis when somebody requires it; we have imported it long ago, and both are the same classes.
+  // The instrumentation patches ioredis on require(); the earlier import has the same classes.
   createRequire(import.meta.url)('ioredis')
 }
 

@@ -2,19 +2,19 @@ import { namespaces } from '../redis/keys.ts'
 import type { Keys, Namespace } from '../redis/keys.ts'
 import type { RedisNode } from './redis-nodes.ts'
 
-/** How one part of the key space looks; all of it estimated. */
+/** Estimated figures of one key namespace. */
 export interface NamespaceFigures {
   readonly namespace: Namespace
   readonly keys: number
   readonly bytes: number
-  /** of the keys looked at closely, how many end within each of `lifetimeBounds`, later, or never */
+  /** number of probed keys that expire within each of `lifetimeBounds`, later, or never */
   readonly lifetimes: readonly number[]
 }
 
-/** Upper bounds of lifetimes in seconds: a minute, five, a quarter of an hour, an hour; then longer, and without an end. */
+/** Upper bounds of TTLs in seconds; two more cells count longer TTLs and keys without one. */
 export const lifetimeBounds = [60, 300, 900, 3600] as const
 
-/** Keys that one look reads through, and keys that it looks at closely. */
+/** Keys scanned and keys probed in each step. */
 const budget = { scanned: 1000, probed: 40 }
 
 class NamespaceCounters {
@@ -36,15 +36,15 @@ type Pass = Record<Namespace, NamespaceCounters>
 const emptyPass = (): Pass => Object.fromEntries(namespaces.map((namespace) => [namespace, new NamespaceCounters()])) as Pass
 
 /**
- * Learns how keys, bytes and lifetimes spread over the namespaces: a step of SCAN at each look, never more, and a close look at a few of its keys.
- * SCAN walks in an order that is as good as random, so that a part of a pass speaks for the whole; of a Cluster one node is read after the other.
+ * Estimates keys, bytes and TTLs by namespace: each step runs one SCAN call and probes a few of its keys.
+ * SCAN returns keys in hash order, which is practically random, so a partial pass is representative. The nodes of a Cluster are scanned one after another.
  */
 export class KeyspaceSampler {
   readonly #keys: Keys
   #cursor = '0'
-  /** the node that is being read */
+  /** name of the node being scanned */
   #name: string | undefined
-  /** those that this pass has read */
+  /** nodes that this pass has finished */
   #read = new Set<string>()
   #pass = emptyPass()
   #lastPass = emptyPass()
@@ -53,7 +53,7 @@ export class KeyspaceSampler {
     this.#keys = keys
   }
 
-  /** Goes one step on. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
+  /** Runs one step. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
   async step (nodes: readonly RedisNode[], scanned = budget.scanned, probed = budget.probed): Promise<void> {
     const node = this.#next(nodes)
     if (node === undefined) return
@@ -61,11 +61,11 @@ export class KeyspaceSampler {
     this.#cursor = cursor
     for (const key of found) this.#pass[this.#keys.namespaceOf(key)].keys += 1
     const byNamespace = [...Map.groupBy(found, (key) => this.#keys.namespaceOf(key)).values()]
-    await Promise.all(byNamespace.flatMap((keys) => drawn(keys, Math.ceil(probed / byNamespace.length))).map((key) => this.#probe(node, key)))
+    await Promise.all(byNamespace.flatMap((keys) => sampleOf(keys, Math.ceil(probed / byNamespace.length))).map((key) => this.#probe(node, key)))
     if (cursor === '0') this.#finish(node, nodes)
   }
 
-  /** The node that is being read, or one that this pass has not read yet; a node that is gone is left behind. */
+  /** @returns the node being scanned, or the next unscanned one; a node that has left the Cluster is skipped */
   #next (nodes: readonly RedisNode[]): RedisNode | undefined {
     const current = nodes.find(({ name }) => name === this.#name)
     if (current !== undefined && !this.#read.has(current.name)) return current
@@ -83,7 +83,7 @@ export class KeyspaceSampler {
     this.#pass = emptyPass()
   }
 
-  /** @param total keys that the server says it holds */
+  /** @param total number of keys reported by the servers */
   figures (total: number): NamespaceFigures[] {
     const seen = (pass: Pass) => namespaces.reduce((sum, namespace) => sum + pass[namespace].keys, 0)
     const scanned = seen(this.#pass) + seen(this.#lastPass)
@@ -99,13 +99,13 @@ export class KeyspaceSampler {
 
   async #probe (node: RedisNode, key: string): Promise<void> {
     const [bytes, ttlMs] = await Promise.all([node.command('memory', ['USAGE', key]), node.command('pttl', [key])])
-    // -2: it has ended since.
+    // -2: the key has expired since SCAN returned it.
     if (bytes !== null && ttlMs !== -2) this.#pass[this.#keys.namespaceOf(key)].probe(Number(bytes), Number(ttlMs))
   }
 }
 
-/** Some of many, evenly. */
-function drawn (all: readonly string[], count: number): string[] {
+/** Evenly spaced sample. */
+function sampleOf (all: readonly string[], count: number): string[] {
   const step = Math.max(1, all.length / count)
   return Array.from({ length: Math.min(count, all.length) }, (_, index) => all[Math.floor(index * step)] ?? '')
 }

@@ -2,7 +2,7 @@ import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import type { MetricsRegistry } from './registry.ts'
 
-/** Tells metrics on a port of their own, for a private network: whoever reaches it may read. Rejects where the port cannot be had. */
+/** Serves `GET /metrics` without authentication on a separate port, for a private network. Rejects if the port is not available. */
 export async function listen (registry: MetricsRegistry, port: number, host = '::'): Promise<Server> {
   const server = createServer((request, response) => {
     if (request.method !== 'GET' || request.url !== '/metrics') return response.writeHead(404).end()

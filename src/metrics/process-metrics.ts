@@ -5,14 +5,14 @@ import { addUp } from './snapshot.ts'
 import type { MetricsSnapshot } from './snapshot.ts'
 import type { Requests } from './requests.ts'
 
-/** Where the counts of one process stand. */
+/** Sources of the metrics of one process. */
 export interface Parts {
   readonly requests: Requests
   readonly pool: PooledRedis
   readonly cache: { readonly counts: Readonly<Record<string, number>>, readonly storedBytes: number, readonly memory: { readonly level: string } } | undefined
   readonly sessions: { readonly evictedKeys: number, readonly counts: object } | undefined
   readonly events: Readonly<Record<string, number>> | undefined
-  /** whether sessions have a Redis of their own, which is not the one that is looked at */
+  /** whether sessions use a dedicated Redis, which is not collected here */
   readonly areSessionsApart: boolean
   readonly live: { readonly websocket: number, readonly stream: number } | undefined
 }
@@ -23,10 +23,10 @@ const lookups = ['hit', 'stale', 'miss', 'bypass']
 /** Memory levels in order: the metric is the position, so that alerts can compare it. */
 const memoryLevels = ['normal', 'high', 'critical']
 
-/** The bus's own counts, in the words of labels. */
+/** Label values of the bus's counters. */
 const eventOutcomes = { published: 'published', publishFailed: 'publish_failed', received: 'received', delivered: 'delivered', foreign: 'foreign', malformed: 'malformed', repaired: 'gap', resets: 'reset', failed: 'subscriber_failed' }
 
-/** Names everything that one process counts. */
+/** Registers the metrics of one process. */
 export function exposeProcess (registry: MetricsRegistry, parts: () => Parts, collector: RedisCollector): void {
   exposeRequests(registry, parts)
   exposePool(registry, parts)
@@ -43,21 +43,21 @@ export function exposeProcess (registry: MetricsRegistry, parts: () => Parts, co
   counter({ name: 'prism_session_evicted_keys_total', help: 'Keys that the server has evicted, each of which may have been a session.', rows: () => [[{}, parts().sessions?.evictedKeys ?? 0]] })
   gauge({
     name: 'prism_sessions_evictable',
-    help: '1 while Redis\'s maxmemory-policy may evict sessions, 0 where it may not, or where they have a Redis of their own.',
+    help: '1 while the maxmemory-policy may evict sessions; 0 if not, or if sessions use a dedicated Redis.',
     rows: () => {
       const isSo = areSessionsEvictable(parts(), collector)
       return isSo === undefined ? [] : [[{}, Number(isSo)]]
     }
   })
-  counter({ name: 'prism_events_total', help: 'Events of the bus, by what became of them: published, heard, delivered to subscribers, found after a gap, lost for good (reset).', rows: () => Object.entries(eventOutcomes).map(([name, outcome]) => [{ outcome }, parts().events?.[name] ?? 0]) })
+  counter({ name: 'prism_events_total', help: 'Bus events, by outcome: published, received, delivered to subscribers, recovered after a gap, lost (reset).', rows: () => Object.entries(eventOutcomes).map(([name, outcome]) => [{ outcome }, parts().events?.[name] ?? 0]) })
   gauge({ name: 'prism_live_connections', help: 'Open live connections.', rows: () => rowsOf('transport', parts().live) })
 }
 
 function exposeRequests (registry: MetricsRegistry, parts: () => Parts): void {
-  registry.counter({ name: 'prism_http_requests_total', help: 'Requests answered, by route pattern, status class and what the cache did.', rows: () => parts().requests.counts.map(({ labels, count }) => [labels, count]) })
+  registry.counter({ name: 'prism_http_requests_total', help: 'Completed requests, by route pattern, status class and cache outcome.', rows: () => parts().requests.counts.map(({ labels, count }) => [labels, count]) })
   registry.histogram({
     name: 'prism_http_request_duration_seconds',
-    help: 'From the first byte of a request to the last of its answer.',
+    help: 'Time from the first byte of a request to the last byte of its response.',
     rows: () => parts().requests.tallies.map(({ method, route, durations }) => [{ method, route }, { counts: addUp(durations), sumSeconds: durations.reduce((sum, each) => sum + each.sumSeconds, 0) }])
   })
 }
@@ -65,20 +65,20 @@ function exposeRequests (registry: MetricsRegistry, parts: () => Parts): void {
 function exposePool (registry: MetricsRegistry, parts: () => Parts): void {
   const pool = () => parts().pool
   const one = (read: (pool: PooledRedis) => number) => (): Row[] => [[{}, read(pool())]]
-  registry.histogram({ name: 'prism_redis_round_trip_seconds', help: 'From a write to the last answer to it.', rows: () => [[{}, pool().batch.roundTrips]] })
+  registry.histogram({ name: 'prism_redis_round_trip_seconds', help: 'Time from a write to its last reply.', rows: () => [[{}, pool().batch.roundTrips]] })
   registry.counter({ name: 'prism_redis_writes_total', help: 'Writes to Redis; each is a batch.', rows: one(({ batch }) => batch.counts.writes) })
   registry.counter({ name: 'prism_redis_commands_total', help: 'Commands in those writes.', rows: one(({ batch }) => batch.counts.commands) })
-  registry.counter({ name: 'prism_redis_asks_total', help: 'What was asked in those commands: over writes, the size of a batch.', rows: one(({ batch }) => batch.counts.asks) })
-  registry.counter({ name: 'prism_redis_timeouts_total', help: 'Writes whose answer did not come in time.', rows: one(({ batch }) => batch.counts.timeouts) })
-  registry.counter({ name: 'prism_redis_connections_lost_total', help: 'Connections to Redis that broke or could not be made.', rows: one(({ losses }) => losses.lost) })
-  registry.counter({ name: 'prism_redis_pool_exhausted_total', help: 'Writes for which every connection was crowded and no more may be opened.', rows: one(({ losses }) => losses.exhausted) })
+  registry.counter({ name: 'prism_redis_operations_total', help: 'Operations in those commands; divided by writes: the batch size.', rows: one(({ batch }) => batch.counts.asks) })
+  registry.counter({ name: 'prism_redis_timeouts_total', help: 'Writes with a reply that missed the deadline.', rows: one(({ batch }) => batch.counts.timeouts) })
+  registry.counter({ name: 'prism_redis_connections_lost_total', help: 'Connections to Redis that were lost or could not be established.', rows: one(({ losses }) => losses.lost) })
+  registry.counter({ name: 'prism_redis_pool_exhausted_total', help: 'Writes sent while all pool connections were saturated and the pool was at redis.max.', rows: one(({ losses }) => losses.exhausted) })
   registry.gauge({ name: 'prism_redis_pool_connections', help: 'Connections of the pool.', rows: one(({ load }) => load.connections) })
-  registry.gauge({ name: 'prism_redis_in_flight_commands', help: 'Commands without an answer.', rows: one(({ load }) => load.inFlight) })
+  registry.gauge({ name: 'prism_redis_in_flight_commands', help: 'Commands waiting for a reply.', rows: one(({ load }) => load.inFlight) })
   registry.gauge({ name: 'prism_redis_unusable', help: '1 while this process cannot use Redis (holds="all") or the sessions\' own Redis (holds="sessions"), by reason.', rows: () => unusableRows(unusableOf(pool())) })
-  registry.gauge({ name: 'prism_redis_breaker_open', help: '1 while Redis, or a node of the Cluster, is not asked, because it has failed three times in a row.', rows: one(({ isBroken }) => Number(isBroken)) })
+  registry.gauge({ name: 'prism_redis_circuit_breaker_open', help: '1 while the circuit breaker of Redis, or of a Cluster node, is open after three consecutive failures.', rows: one(({ isBroken }) => Number(isBroken)) })
 }
 
-/** Reads all that the last hour is kept of. */
+/** Takes a snapshot of all counters. */
 export function readProcess (parts: Parts, collector: RedisCollector): MetricsSnapshot {
   const { requests, pool, cache: { counts: cache } = { counts: {}, storedBytes: 0, memory: { level: 'normal' } }, events, live } = parts
   const { tallies } = requests
@@ -122,7 +122,7 @@ function unusableOf ({ reason, others }: PooledRedis): MetricsSnapshot['unusable
 
 const evicting = /^(allkeys-|volatile-(lru|lfu|random)$)/
 
-/** A Redis of their own is watched by who keeps sessions. */
+/** A dedicated Redis is checked by the session store. */
 function areSessionsEvictable ({ areSessionsApart }: Parts, { sample }: RedisCollector): boolean | undefined {
   return areSessionsApart ? false : sample?.nodes.some(({ memoryPolicy }) => evicting.test(memoryPolicy))
 }

@@ -9,9 +9,9 @@ import type { RedisNode, Servers } from './redis-nodes.ts'
 import { KeyspaceSampler } from './keyspace-sampler.ts'
 import type { NamespaceFigures } from './keyspace-sampler.ts'
 
-/** What one server said of itself. */
+/** Figures of one Redis server. */
 export interface NodeSample {
-  /** `host:port` in a Cluster; '' for the only one */
+  /** `host:port` in a Cluster; '' for a single server */
   readonly node: string
   /** by the names of `redisFigures` */
   readonly figures: Readonly<Record<string, number>>
@@ -21,30 +21,30 @@ export interface NodeSample {
   readonly slowLogLength: number
 }
 
-/** What Redis said of itself, as one process saw it for all. */
+/** Figures of Redis, collected by one process for all. */
 export interface Sample {
   /** milliseconds since 1970 */
   readonly at: number
-  /** the only server, or each of a Cluster's masters that answered */
+  /** the server, or the Cluster masters that replied */
   readonly nodes: readonly NodeSample[]
-  /** a Cluster's masters that did not answer */
+  /** number of Cluster masters that did not reply */
   readonly silent: number
   readonly latencies: readonly CommandLatency[]
   readonly namespaces: readonly NamespaceFigures[]
 }
 
-/** How Redis is looked at. */
+/** Options of the collection. */
 export interface RedisCollectorOptions {
   readonly everyMs: number
-  /** bytes that a server may use which names no `maxmemory`; undefined: unknown */
+  /** memory limit in bytes of a server without `maxmemory`; undefined: unknown */
   readonly memoryLimitBytes?: number | undefined
 }
 
 const lease = new Script<boolean>({ url: new URL('./lease.lua', import.meta.url), costMicroseconds: 5, read: (reply) => reply === 1 })
 
 /**
- * Looks at Redis for all processes: one of them holds a lease and asks, the others read what it saw.
- * While Redis is away the last holder stays the one who speaks of it, so that one message leaves and not one a process.
+ * Collects the figures of Redis for all processes: the leader, which holds a lease, collects and stores them; the others read the stored sample.
+ * While Redis is unavailable the last leader stays the leader, so that one alert is sent instead of one per process.
  */
 export class RedisCollector {
   readonly name = randomBytes(6).toString('base64url')
@@ -67,64 +67,64 @@ export class RedisCollector {
     this.#sampler = new KeyspaceSampler(pool.keyspace)
   }
 
-  /** Whether this process speaks for all: it holds the lease, or did when Redis was last asked, or has never been able to ask. */
+  /** Whether this process holds the lease, held it when Redis last replied, or has never reached Redis. */
   get isLeader (): boolean {
     return this.#isLeader
   }
 
-  /** Whether the last look was answered, in a Cluster by every master. */
+  /** Whether the last collection succeeded, in a Cluster for every master. */
   get isUp (): boolean {
     return this.#isUp
   }
 
-  /** What was seen last; undefined before, and when that is long ago. */
+  /** Latest sample; undefined before the first, and when it is older than six intervals. */
   get sample (): Sample | undefined {
     return this.#sample !== undefined && Date.now() - this.#sample.at < 6 * this.#everyMs ? this.#sample : undefined
   }
 
-  /** Looks once; never rejects. */
+  /** Collects once; never rejects. */
   async collect (): Promise<void> {
-    const [isHolder, seen] = await Promise.all([
-      this.#takeLease(),
+    const [holdsLease, seen] = await Promise.all([
+      this.#acquireLease(),
       this.#batch.get(this.#keys.metricsSample(), 'background').catch(() => undefined)
     ])
-    if (isHolder === false && seen !== undefined) {
+    if (holdsLease === false && seen !== undefined) {
       this.#isLeader = false
       this.#isUp = true
-      return this.#take(seen)
+      return this.#useSample(seen)
     }
-    this.#isLeader = isHolder ?? await this.#wasHolder()
-    this.#isUp = await this.#observe().catch(() => false) // told by `isUp`, and by the pool to the log
+    this.#isLeader = holdsLease ?? await this.#wasLeader()
+    this.#isUp = await this.#collectNodes().catch(() => false) // reported by `isUp`, and logged by the pool
   }
 
-  /** @returns undefined where the lease cannot be written: Redis is away, full, a replica, or denies it. Then each process looks for itself. */
-  async #takeLease (): Promise<boolean | undefined> {
+  /** @returns undefined if the lease cannot be written: Redis is unavailable, full, a replica, or an ACL denies it. Each process then collects for itself. */
+  async #acquireLease (): Promise<boolean | undefined> {
     const leaseMs = Math.ceil(2.4 * this.#everyMs)
     return await this.#batch.runScript(lease, [this.#keys.metricsLease()], [this.name, leaseMs], 'background').catch(() => undefined)
   }
 
-  /** Where nothing can be written, the lease may still be read: another process may hold it. */
-  async #wasHolder (): Promise<boolean> {
+  /** If the lease cannot be written it may still be readable, and name another process. */
+  async #wasLeader (): Promise<boolean> {
     const holder = await this.#batch.get(this.#keys.metricsLease(), 'background').catch(() => null)
     return holder === null ? this.#isLeader : holder.toString() === this.name
   }
 
-  /** What another process saw; one of another version may write it otherwise. */
-  #take (seen: Buffer | null): void {
+  /** Uses the leader's sample. A leader of another version may store another format. */
+  #useSample (seen: Buffer | null): void {
     const sample = seen === null ? undefined : JSON.parse(seen.toString()) as Partial<Sample>
     if (Array.isArray(sample?.nodes)) this.#sample = sample as Sample
   }
 
-  /** @returns whether every server answered; one that denies INFO has answered */
-  async #observe (): Promise<boolean> {
+  /** @returns whether every server replied; an ACL error for INFO counts as a reply */
+  async #collectNodes (): Promise<boolean> {
     const nodes = nodesOf(this.#servers)
-    const looks = await Promise.all(nodes.map((node) => this.#ask(node).catch((error: Error) => /\bNOPERM\b/.test(error.message) ? 'denied' as const : undefined)))
+    const looks = await Promise.all(nodes.map((node) => this.#readNode(node).catch((error: Error) => /\bNOPERM\b/.test(error.message) ? 'denied' as const : undefined)))
     const answered = looks.filter((look) => look !== undefined && look !== 'denied')
     if (answered.length === 0) return looks.includes('denied') && !looks.includes(undefined)
-    // A server may forbid what the survey needs: then its figures stay at nothing.
+    // An ACL may deny the sampler's commands: the keyspace figures then stay 0.
     await this.#sampler.step(nodes).catch(() => {})
     this.#sample = this.#sampleOf(answered, nodes.length - answered.length)
-    await this.#batch.command('set', [this.#keys.metricsSample(), JSON.stringify(this.#sample), 'PX', 6 * this.#everyMs], 'background').catch(() => {}) // the others look again
+    await this.#batch.command('set', [this.#keys.metricsSample(), JSON.stringify(this.#sample), 'PX', 6 * this.#everyMs], 'background').catch(() => {}) // the other processes collect for themselves
     return answered.length === nodes.length
   }
 
@@ -141,7 +141,7 @@ export class RedisCollector {
     }
   }
 
-  async #ask (node: RedisNode): Promise<{ info: Info, sample: NodeSample }> {
+  async #readNode (node: RedisNode): Promise<{ info: Info, sample: NodeSample }> {
     const [text, slowLogLength] = await Promise.all([node.command('info', ['everything']), node.command('slowlog', ['LEN']).catch(() => 0)])
     const info = readInfo(String(text))
     const figures = Object.fromEntries(redisFigures.map(({ name, read }) => [name, read(info)] as const).filter(([, value]) => !Number.isNaN(value)))
@@ -160,7 +160,7 @@ export class RedisCollector {
   }
 }
 
-/** The cache fills memory up to a mark and gives it back: only what is not its own can become too much. */
+/** The cache evicts its entries under memory pressure: only other memory can exceed the limit. */
 function withOtherMemory (sample: NodeSample, cacheBytes: number): NodeSample {
   const { redis_memory_used_bytes: used } = sample.figures
   return used === undefined ? sample : { ...sample, figures: { ...sample.figures, [memoryOther]: Math.max(0, used - cacheBytes) } }

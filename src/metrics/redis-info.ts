@@ -1,4 +1,4 @@
-/** What `INFO` said: a number, or a text, by its own names. */
+/** Fields of the `INFO` reply. */
 export type Info = ReadonlyMap<string, string>
 
 /** Reads the reply to `INFO`. */
@@ -26,7 +26,7 @@ function readReplicaLag (info: Info): number {
   return offsets.length === 0 ? NaN : Math.max(0, Number(info.get('master_repl_offset')) - Math.min(...offsets))
 }
 
-/** Figures that stand in `INFO`; one that a server does not know is left out. */
+/** Metrics read from `INFO`; a field that the server does not report is omitted. */
 export const redisFigures: readonly RedisFigure[] = [
   gauge('redis_uptime_in_seconds', 'Seconds since the server was started.', number('uptime_in_seconds')),
   gauge('redis_memory_used_bytes', 'Memory in use, as maxmemory counts it.', number('used_memory')),
@@ -34,37 +34,37 @@ export const redisFigures: readonly RedisFigure[] = [
   gauge('redis_memory_used_rss_bytes', 'Memory that the system counts for the server.', number('used_memory_rss')),
   gauge('redis_mem_fragmentation_ratio', 'Memory that the system counts over memory in use.', number('mem_fragmentation_ratio')),
   gauge('redis_connected_clients', 'Connections of clients.', number('connected_clients')),
-  gauge('redis_blocked_clients', 'Clients that wait in a blocking command.', number('blocked_clients')),
+  gauge('redis_blocked_clients', 'Clients waiting in a blocking command.', number('blocked_clients')),
   gauge('redis_connected_slaves', 'Replicas that are connected.', number('connected_slaves')),
-  gauge('redis_master_link_up', 'Of a replica: 1 while its master is reached.', (info) => info.has('master_link_status') ? Number(info.get('master_link_status') === 'up') : NaN),
-  gauge('redis_slave_lag_bytes', 'Of a master: bytes that the replica furthest behind has not confirmed.', readReplicaLag),
-  gauge('redis_master_last_io_seconds_ago', 'Of a replica: seconds since its master was heard.', number('master_last_io_seconds_ago')),
-  gauge('redis_rdb_changes_since_last_save', 'Changes that no snapshot holds yet.', number('rdb_changes_since_last_save')),
-  gauge('redis_rdb_last_bgsave_status', '1 when the last snapshot was written.', isOk('rdb_last_bgsave_status')),
-  gauge('redis_aof_last_write_status', '1 when the append-only file was last written.', isOk('aof_last_write_status')),
+  gauge('redis_master_link_up', 'Replica only: 1 while the link to the master is up.', (info) => info.has('master_link_status') ? Number(info.get('master_link_status') === 'up') : NaN),
+  gauge('redis_slave_lag_bytes', 'Master only: replication lag of the slowest replica, in bytes.', readReplicaLag),
+  gauge('redis_master_last_io_seconds_ago', 'Replica only: seconds since the last data from the master.', number('master_last_io_seconds_ago')),
+  gauge('redis_rdb_changes_since_last_save', 'Changes since the last snapshot.', number('rdb_changes_since_last_save')),
+  gauge('redis_rdb_last_bgsave_status', '1 if the last snapshot succeeded.', isOk('rdb_last_bgsave_status')),
+  gauge('redis_aof_last_write_status', '1 if the last write to the append-only file succeeded.', isOk('aof_last_write_status')),
   counter('redis_connections_received_total', 'Connections accepted.', 'total_connections_received'),
-  counter('redis_rejected_connections_total', 'Connections refused because of maxclients.', 'rejected_connections'),
+  counter('redis_rejected_connections_total', 'Connections rejected because of maxclients.', 'rejected_connections'),
   counter('redis_commands_processed_total', 'Commands run.', 'total_commands_processed'),
-  counter('redis_keyspace_hits_total', 'Keys that were looked for and found.', 'keyspace_hits'),
-  counter('redis_keyspace_misses_total', 'Keys that were looked for and not found.', 'keyspace_misses'),
-  counter('redis_expired_keys_total', 'Keys whose time was over.', 'expired_keys'),
-  counter('redis_evicted_keys_total', 'Keys given up for memory.', 'evicted_keys'),
-  counter('redis_evicted_clients_total', 'Clients sent away for memory.', 'evicted_clients'),
+  counter('redis_keyspace_hits_total', 'Successful key lookups.', 'keyspace_hits'),
+  counter('redis_keyspace_misses_total', 'Failed key lookups.', 'keyspace_misses'),
+  counter('redis_expired_keys_total', 'Expired keys.', 'expired_keys'),
+  counter('redis_evicted_keys_total', 'Keys evicted because of maxmemory.', 'evicted_keys'),
+  counter('redis_evicted_clients_total', 'Clients disconnected because of maxmemory-clients.', 'evicted_clients'),
   counter('redis_net_input_bytes_total', 'Bytes received.', 'total_net_input_bytes'),
   counter('redis_net_output_bytes_total', 'Bytes sent.', 'total_net_output_bytes')
 ]
 
-/** What a server may use: its maxmemory, or where it names none, what the service was told. */
+/** Memory limit of a server: maxmemory, or the configured limit if that is 0. */
 export const memoryLimit = 'prism_redis_memory_limit_bytes'
-/** What a server uses for anything but cached answers; estimated. */
+/** Memory used except for cached responses; estimated. */
 export const memoryOther = 'prism_redis_memory_other_bytes'
 
-/** How long a command takes inside the server. */
+/** Latency of a command inside the server. */
 export interface CommandLatency { readonly command: string, readonly calls: number, readonly p50Seconds: number, readonly p99Seconds: number }
 
 const mostCommands = 20
 
-/** Of several servers' latencies the worst of each command. */
+/** Merges the latencies of several servers: the highest of each command. */
 export function worstLatencies (lists: readonly (readonly CommandLatency[])[]): CommandLatency[] {
   const byCommand = [...Map.groupBy(lists.flat(), ({ command }) => command)]
   const rows = byCommand.map(([command, all]) => ({
@@ -76,7 +76,7 @@ export function worstLatencies (lists: readonly (readonly CommandLatency[])[]): 
   return rows.sort((one, other) => other.calls - one.calls).slice(0, mostCommands)
 }
 
-/** Latency of the most called commands: a label for each, and never more than twenty. */
+/** Latency of the 20 most frequent commands, which bounds the number of series. */
 export function readLatencies (info: Info): CommandLatency[] {
   const calls = (command: string) => Number(/calls=(\d+)/.exec(info.get(`cmdstat_${command}`) ?? '')?.[1] ?? 0)
   const rows = [...info].flatMap(([name, text]) => {

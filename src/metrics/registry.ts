@@ -13,28 +13,28 @@ export type HistogramRow = readonly [labels: Readonly<Record<string, string>>, h
 interface Family<Each> {
   readonly name: string
   readonly help: string
-  /** asked when somebody scrapes, never before */
+  /** called on each scrape */
   readonly rows: () => readonly Each[]
 }
 
-/** Gauges of prom-client that end as counters do, which Prometheus's own check refuses. */
+/** Gauges of prom-client with the counter suffix `_total`, which `promtool check metrics` rejects. */
 const misnamed = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
-let ofNode: Registry | undefined
+let nodeMetrics: Registry | undefined
 
-/** What prom-client tells of Node: once a process, however many apps it has, for nothing ends what observes it. */
+/** Default metrics of Node. Created once per process, because prom-client cannot stop its observers. */
 function nodeRegistry (): Registry {
-  if (ofNode !== undefined) return ofNode
-  ofNode = new Registry()
-  collectDefaultMetrics({ register: ofNode })
-  for (const name of misnamed) ofNode.removeSingleMetric(name)
-  return ofNode
+  if (nodeMetrics !== undefined) return nodeMetrics
+  nodeMetrics = new Registry()
+  collectDefaultMetrics({ register: nodeMetrics })
+  for (const name of misnamed) nodeMetrics.removeSingleMetric(name)
+  return nodeMetrics
 }
 
-/** Metrics as Prometheus reads them: everything is counted where it happens, and named here when it is asked for. */
+/** Prometheus metrics. Values are counted by the components and read on each scrape. */
 export class MetricsRegistry {
   readonly registry = new Registry()
-  readonly #ofNode = nodeRegistry()
+  readonly #nodeRegistry = nodeRegistry()
 
   counter ({ name, help, rows }: Family<Row>): void {
     const registers = [this.registry]
@@ -49,13 +49,13 @@ export class MetricsRegistry {
   }
 
   histogram (family: Family<HistogramRow>): void {
-    // Its type names prom-client's classes, but a registry asks a metric for `name` and `get` alone.
+    // The parameter type lists prom-client's classes, but a registry uses only `name` and `get`.
     this.registry.registerMetric(new CountedHistogram(family) as never)
   }
 
-  /** Everything, as text. */
+  /** @returns all metrics in the Prometheus text format */
   async text (): Promise<string> {
-    return `${await this.#ofNode.metrics()}\n${await this.registry.metrics()}`
+    return `${await this.#nodeRegistry.metrics()}\n${await this.registry.metrics()}`
   }
 }
 
@@ -64,7 +64,7 @@ function fill (metric: { reset (): void }, rows: readonly Row[], add: (labels: R
   for (const [labels, value] of rows) add(labels, value)
 }
 
-/** Every label that a metric of ours may bear; README and dashboards rely on these names. */
+/** Labels of each metric; the documentation and the Grafana dashboard depend on them. */
 const labelNames: Readonly<Record<string, readonly string[]>> = {
   prism_http_requests_total: ['method', 'route', 'status', 'cache'],
   prism_cache_requests_total: ['outcome'],
@@ -73,9 +73,9 @@ const labelNames: Readonly<Record<string, readonly string[]>> = {
   prism_session_operations_total: ['operation', 'outcome'],
   prism_events_total: ['outcome'],
   prism_live_connections: ['transport'],
-  prism_namespace_keys: ['namespace'],
-  prism_namespace_memory_bytes: ['namespace'],
-  prism_namespace_lifetime_share: ['namespace', 'within'],
+  prism_keyspace_keys: ['namespace'],
+  prism_keyspace_memory_bytes: ['namespace'],
+  prism_keyspace_ttl_ratio: ['namespace', 'within'],
   prism_alert_firing: ['alert', 'severity'],
   prism_redis_unusable: ['holds', 'reason'],
   redis_instance_info: ['node', 'redis_version', 'role', 'maxmemory_policy'],
@@ -87,7 +87,7 @@ function labelsOf (name: string): string[] {
   return [...labelNames[name] ?? (/^redis_|_(?:limit|other)_bytes$/.test(name) ? redisLabels : [])]
 }
 
-/** A histogram whose counts are kept elsewhere: prom-client's own would hash its labels with each request. */
+/** A histogram over external counts: prom-client's own hashes the labels with each observation. */
 class CountedHistogram {
   readonly name: string
   readonly #help: string
@@ -99,7 +99,7 @@ class CountedHistogram {
     this.#rows = rows
   }
 
-  /** All that a registry asks of a metric. */
+  /** Called by the registry on each scrape. */
   async get () {
     const values = this.#rows().flatMap(([labels, histogram]) => this.#values(labels, histogram))
     return { name: this.name, help: this.#help, type: 'histogram', aggregator: 'sum', values }
@@ -119,21 +119,21 @@ class CountedHistogram {
 export function exposeRedis (registry: MetricsRegistry, collector: RedisCollector): void {
   const ofNodes = (rows: (sample: NodeSample) => Row[]) => () => (collector.sample?.nodes ?? []).flatMap((sample) => rows(sample).map(([labels, value]): Row => [{ ...nodeLabel(sample), ...labels }, value]))
   const ofSample = (rows: (sample: Sample) => Row[]) => () => collector.sample === undefined ? [] : rows(collector.sample)
-  registry.gauge({ name: 'redis_up', help: '1 while Redis answers this process, in a Cluster every master.', rows: () => [[{}, Number(collector.isUp)]] })
+  registry.gauge({ name: 'redis_up', help: '1 while this process reaches Redis, in a Cluster every master.', rows: () => [[{}, Number(collector.isUp)]] })
   for (const { name, help, type } of redisFigures) {
     registry[type]({ name, help, rows: ofNodes(({ figures: { [name]: value } }) => value === undefined ? [] : [[{}, value]]) })
   }
-  registry.gauge({ name: 'prism_redis_memory_limit_bytes', help: 'What Redis may use: its maxmemory, or where it names none, REDIS_MEMORY_LIMIT.', rows: ofNodes(({ figures: { [memoryLimit]: limit } }) => limit === undefined ? [] : [[{}, limit]]) })
-  registry.gauge({ name: 'prism_redis_memory_other_bytes', help: 'Memory in use for anything but cached answers; estimated.', rows: ofNodes(({ figures: { [memoryOther]: other } }) => other === undefined ? [] : [[{}, other]]) })
-  registry.gauge({ name: 'redis_instance_info', help: 'What the server is; always 1.', rows: ofNodes(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
+  registry.gauge({ name: 'prism_redis_memory_limit_bytes', help: 'Memory limit of Redis: maxmemory, or REDIS_MEMORY_LIMIT if that is 0.', rows: ofNodes(({ figures: { [memoryLimit]: limit } }) => limit === undefined ? [] : [[{}, limit]]) })
+  registry.gauge({ name: 'prism_redis_memory_other_bytes', help: 'Memory in use except for cached responses; estimated.', rows: ofNodes(({ figures: { [memoryOther]: other } }) => other === undefined ? [] : [[{}, other]]) })
+  registry.gauge({ name: 'redis_instance_info', help: 'Version, role and eviction policy of the server; always 1.', rows: ofNodes(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
   registry.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofNodes(({ slowLogLength }) => [[{}, slowLogLength]]) })
-  registry.gauge({ name: 'redis_latency_percentiles_seconds', help: 'How long commands take inside the server, since it was started, in a Cluster the slowest; the 20 most called.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })
-  registry.gauge({ name: 'prism_namespace_keys', help: 'Keys a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
-  registry.gauge({ name: 'prism_namespace_memory_bytes', help: 'Memory a namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
-  registry.gauge({ name: 'prism_namespace_lifetime_share', help: 'Share of a namespace\'s keys that end within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })
+  registry.gauge({ name: 'redis_latency_percentiles_seconds', help: 'Command latency inside the server since its start, in a Cluster of the slowest node; the 20 most frequent commands.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })
+  registry.gauge({ name: 'prism_keyspace_keys', help: 'Keys per namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
+  registry.gauge({ name: 'prism_keyspace_memory_bytes', help: 'Memory per namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
+  registry.gauge({ name: 'prism_keyspace_ttl_ratio', help: 'Ratio of keys per namespace that expire within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })
 }
 
-/** Where there is one server, its figures stand under the names alone, as redis_exporter has them. */
+/** A single server has no `node` label, as in redis_exporter. */
 function nodeLabel ({ node }: NodeSample): Row[0] {
   return node === '' ? {} : { node }
 }

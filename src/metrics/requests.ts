@@ -1,10 +1,10 @@
 import { Histogram } from '../shared/histogram.ts'
 
-/** What the cache did with a request, as `Cache-Status` tells it; `none` where no cache was asked. */
+/** Cache outcome of a request, from `Cache-Status`; `none` without a cache lookup. */
 export const cacheOutcomes = ['none', 'hit', 'stale', 'miss', 'bypass'] as const
 export type CacheOutcome = typeof cacheOutcomes[number]
 
-/** Methods that have a name in a label; a stranger's own are `other`. */
+/** Methods used as label values; all others are `other`, which bounds the number of series. */
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 const statusClasses = 6
 
@@ -24,7 +24,7 @@ export class RequestCounters {
     this.route = route
   }
 
-  /** @param cacheStatus the `Cache-Status` field, where there is one */
+  /** @param cacheStatus the `Cache-Status` header, if present */
   add (status: number, cacheStatus: unknown, seconds: number): void {
     const outcome = outcomeOf(cacheStatus)
     const cell = outcome * statusClasses + Math.min(5, Math.floor(status / 100))
@@ -33,21 +33,21 @@ export class RequestCounters {
   }
 }
 
-/** What of a route's requests was let pass and what was refused; `allowed` holds for all of the route's policies. */
+/** Rate limit decisions of a route; `allowed` counts for each of its policies. */
 export interface Decisions {
   readonly policies: readonly string[]
   allowed: number
   readonly refused: Map<string, number>
 }
 
-/** All requests that one route has answered. */
+/** The requests of one route. */
 export class RouteCounters {
   readonly byMethod = new Map<string, RequestCounters>()
   readonly decisions: Decisions
   readonly #route: string
   #last: RequestCounters | undefined
 
-  /** @param route its pattern, never a path: strangers make no labels */
+  /** @param route pattern of the route; a path would let clients create label values */
   constructor (route: string, policies: readonly string[]) {
     this.#route = route
     this.decisions = { policies, allowed: 0, refused: new Map() }
@@ -66,7 +66,7 @@ export class RouteCounters {
   }
 }
 
-/** The requests of this process, by route. Adding one costs a few array cells; labels are made when somebody asks. */
+/** The requests of this process, by route. Counting increments array cells; labels are created on each scrape. */
 export class Requests {
   readonly #routes: RouteCounters[] = []
 
@@ -87,7 +87,7 @@ export class Requests {
       : [{ labels: { method, route, status: `${cell % statusClasses}xx`, cache: cacheOutcomes[Math.floor(cell / statusClasses)] ?? 'none' }, count }]))
   }
 
-  /** By what the cache did. */
+  /** By cache outcome. */
   get outcomes (): Record<CacheOutcome, number> {
     const sums: Record<CacheOutcome, number> = { none: 0, hit: 0, stale: 0, miss: 0, bypass: 0 }
     for (const { counts } of this.tallies) counts.forEach((count, cell) => { sums[cacheOutcomes[Math.floor(cell / statusClasses)] ?? 'none'] += count })
@@ -114,7 +114,7 @@ export function cacheOutcomeOf (field: unknown): CacheOutcome {
 function outcomeOf (field: unknown): number {
   if (typeof field !== 'string') return 0
   const own = field.lastIndexOf('prism')
-  // Stale, or standing in for an error, which is no hit.
+  // A negative ttl is a stale response, including stale-if-error, which has no `hit`.
   if (field.includes('; ttl=-', own)) return 2
   if (field.startsWith('; hit', own + 5)) return 1
   if (field.includes('; fwd=bypass', own) || field.includes('; fwd=method', own)) return 4

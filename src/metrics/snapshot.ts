@@ -4,43 +4,43 @@ import { memoryLimit, memoryOther } from './redis-info.ts'
 import type { NodeSample, Sample } from './redis-collector.ts'
 import type { CacheOutcome } from './requests.ts'
 
-/** Counters and gauges of one process and of Redis at one moment. Counters grow from the start; who wants a rate takes two readings. */
+/** Counters and gauges of one process and of Redis at one moment. Counters start at 0 with the process; a rate needs two snapshots. */
 export interface MetricsSnapshot {
   /** milliseconds since 1970 */
   readonly at: number
   readonly counts: Readonly<Record<SnapshotCount, number>>
-  /** requests by what the cache did */
+  /** requests by cache outcome */
   readonly outcomes: Readonly<Record<CacheOutcome, number>>
   /** see {@link Histogram}: bucket counts of requests and of round trips */
   readonly durations: readonly number[]
   readonly roundTrips: readonly number[]
   readonly pool: { readonly connections: number, readonly inFlight: number, readonly isBroken: boolean }
   readonly live: { readonly websocket: number, readonly stream: number }
-  /** whether the last look at Redis was answered */
+  /** whether the last collection from Redis succeeded */
   readonly isRedisUp: boolean
-  /** why Redis, or the sessions' own Redis, cannot be used; undefined while it can */
+  /** why Redis, or the sessions' dedicated Redis, is unusable; undefined while it is usable */
   readonly unusable: { readonly redis: UnreachableReason | undefined, readonly sessions: UnreachableReason | undefined }
   readonly redis: Sample | undefined
-  /** undefined while nobody knows */
+  /** undefined: unknown */
   readonly areSessionsEvictable: boolean | undefined
 }
 
-/** What a reading counts. */
+/** Names of the counters. */
 export type SnapshotCount = 'requests' | 'refused' | 'failed' | 'hit' | 'stale' | 'miss' | 'bypass' | 'published' | 'delivered' | 'timeouts' | 'lost' | 'exhausted'
 
-/** The readings of the last hour. */
+/** Ring of the latest snapshots. */
 export class History {
-  readonly #most: number
+  readonly #capacity: number
   #snapshots: MetricsSnapshot[] = []
 
-  /** @param most readings to keep */
-  constructor (most: number) {
-    this.#most = most
+  /** @param capacity maximum number of snapshots */
+  constructor (capacity: number) {
+    this.#capacity = capacity
   }
 
   add (snapshot: MetricsSnapshot): void {
     this.#snapshots.push(snapshot)
-    if (this.#snapshots.length > this.#most) this.#snapshots.shift()
+    if (this.#snapshots.length > this.#capacity) this.#snapshots.shift()
   }
 
   get all (): readonly MetricsSnapshot[] {
@@ -51,7 +51,7 @@ export class History {
     return this.#snapshots.at(-1)
   }
 
-  /** The last reading, and the one that stands so far before it, or as far as there are any; undefined while there are not two. */
+  /** @returns the latest snapshot and the one `seconds` before it, or the oldest; undefined with fewer than two snapshots */
   window (seconds: number): readonly [from: MetricsSnapshot, to: MetricsSnapshot] | undefined {
     const to = this.last
     if (to === undefined || this.#snapshots.length < 2) return undefined
@@ -69,30 +69,30 @@ export function addUp (histograms: readonly Histogram[]): number[] {
   return sum
 }
 
-/** What was added between two moments; a counter that fell was started anew. */
+/** Increase of a counter; a lower value means that the process restarted and the counter began at 0. */
 export function growth (from: number, to: number): number {
   return to >= from ? to - from : to
 }
 
-/** The same for buckets. */
+/** Increase of histogram buckets. */
 export function bucketGrowth (from: readonly number[], to: readonly number[]): number[] {
   return to.map((count, index) => growth(from[index] ?? 0, count))
 }
 
-/** How much of what a server may use is used by anything but the cache; undefined where there is no limit. */
+/** Ratio of memory used by other data than cached responses to the limit; undefined without a limit. */
 export function otherMemoryShareOf ({ figures: { redis_memory_used_bytes: used, [memoryOther]: other = used, [memoryLimit]: limit } }: NodeSample): number | undefined {
   return other === undefined || !limit ? undefined : other / limit
 }
 
-/** How much of what a server may use it does use; undefined where there is no limit. */
+/** Ratio of used memory to the limit; undefined without a limit. */
 export function memoryShareOf ({ figures: { redis_memory_used_bytes: used, [memoryLimit]: limit } }: NodeSample): number | undefined {
   return used === undefined || !limit ? undefined : used / limit
 }
 
 /**
- * What each server counted a second between two readings, by the times at which Redis was looked at: a reading in between repeats the last.
+ * Rate per second of a counter of each server, by the times of the Redis samples: snapshots between two samples repeat the previous one.
  *
- * @param windowSeconds the shortest time that growth is divided by; default the time between the readings
+ * @param windowSeconds minimum divisor in seconds; default: the time between the samples
  */
 export function nodeRates (from: MetricsSnapshot, to: MetricsSnapshot, name: string, windowSeconds = 0): number[] {
   const elapsedMs = (to.redis?.at ?? 0) - (from.redis?.at ?? 0)

@@ -1,9 +1,9 @@
-/** Who was refused, and how often; an address only as the network that it stands in. */
+/** Number of rejected requests of a network, which is /24 for IPv4 and /48 for IPv6. */
 export interface RateLimitedClient { readonly who: string, readonly policy: string, readonly count: number }
 
 const trackedClients = 100
 
-/** Keeps who is refused most, in little memory whoever comes: of the least refused one gives way to a new one, and hands on its count. */
+/** The most rate-limited networks, in bounded memory (Space-Saving algorithm): a new network replaces the one with the lowest count and inherits that count. */
 export class TopRateLimited {
   readonly #counts = new Map<string, RateLimitedClient>()
 
@@ -11,23 +11,23 @@ export class TopRateLimited {
     const who = truncateAddress(address)
     const name = `${policy} ${who}`
     const known = this.#counts.get(name)
-    const count = known?.count ?? (this.#counts.size < trackedClients ? 0 : this.#giveWay())
+    const count = known?.count ?? (this.#counts.size < trackedClients ? 0 : this.#evict())
     this.#counts.set(name, { who, policy, count: count + 1 })
   }
 
-  /** The most refused first. */
+  /** @returns the networks with the most rejections, highest first */
   top (count: number): RateLimitedClient[] {
     return [...this.#counts.values()].sort((one, other) => other.count - one.count).slice(0, count)
   }
 
-  #giveWay (): number {
+  #evict (): number {
     const [name, { count }] = [...this.#counts].reduce((least, each) => each[1].count < least[1].count ? each : least)
     this.#counts.delete(name)
     return count
   }
 }
 
-/** The network of an address: enough to see where a flood comes from, not who sent it. */
+/** Truncates an address to its network: shows the origin of a flood without identifying the client. */
 export function truncateAddress (address: string): string {
   if (/^[\d.]+$/.test(address)) return `${address.split('.').slice(0, 3).join('.')}.0/24`
   const mapped = /^::ffff:([\d.]+)$/i.exec(address)?.[1]

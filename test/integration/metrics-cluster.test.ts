@@ -19,7 +19,7 @@ t.test('metrics of a Cluster are those of each node: one that is full raises the
   await until(() => collector.isUp && collector.sample?.nodes.length === 3, { what: 'each node is looked at' })
   await until(() => collector.sample?.nodes.map(({ node }) => node).sort().join() === nodeNames.sort().join(), { what: 'each has its name' })
   await until(async () => (await lines('redis_memory_used_bytes')).filter((line) => line.includes('node="')).length === 3, { what: 'each node has its figures' })
-  t.equal(app.alerts.all[0]?.state, 'quiet')
+  t.equal(app.alerts.all[0]?.state, 'inactive')
 
   const [full, , gone] = cluster.masters
   const tagged = await keyOf(cluster, full)

@@ -31,7 +31,7 @@ t.test('alerts gives up what is refused for good, and what is refused too often,
 
   t.same([strict.tries(), down.tries()], [1, 6])
   t.same([...strict.messages, ...down.messages], [])
-  t.same(lines.map((line) => JSON.parse(line)).filter(({ message }) => message === 'An alert could not be sent').map(({ reason }) => reason), ['status 403', 'status 503'])
+  t.same(lines.map((line) => JSON.parse(line)).filter(({ message }) => message === 'Alert could not be sent').map(({ reason }) => reason), ['status 403', 'status 503'])
   t.notMatch(lines.join(''), strict.url)
 })
 
@@ -115,7 +115,7 @@ t.test('alerts are quiet about a cache that has filled memory as far as it may',
 
   await until(() => app.metrics.history.all.length > 20, { what: 'readings' })
 
-  t.same(app.alerts.all.map(({ state }) => state), ['quiet', 'quiet'])
+  t.same(app.alerts.all.map(({ state }) => state), ['inactive', 'inactive'])
   t.ok((app.alerts.all[0]?.value ?? 1) < 0.5, 'what is not the cache\'s own is little')
   await redis.client.flushall()
   for (let index = 0; await used() < 0.84; index++) await redis.client.set(`fill:${index}`, 'x'.repeat(200_000))

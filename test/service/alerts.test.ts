@@ -183,6 +183,6 @@ t.test('alerts does not fear for sessions that have a Redis of their own', async
   const apart = await buildTestApp(t, { ...options, sessionRedisUrl: sessions.url })
   await until(() => together.alerts.all[0]?.state === 'firing' && apart.metrics.history.last?.redis, { what: 'both have looked', deadlineMs: 45_000 })
 
-  t.match(apart.alerts.all, [{ state: 'quiet', value: 0 }])
+  t.match(apart.alerts.all, [{ state: 'inactive', value: 0 }])
   t.match(await apart.metrics.registry.text(), /^prism_sessions_evictable 0$/m)
 })

@@ -24,7 +24,7 @@ t.test('npm start hands SIGTERM on to the service, which ends', async (t) => {
   })
   const logs: string[] = []
   createInterface(npm.stdout).on('line', (line) => logs.push(line))
-  await until(() => logs.some((line) => line.includes('"Ready to answer"')), { what: 'the service listens', deadlineMs: 60_000 })
+  await until(() => logs.some((line) => line.includes('"Server ready"')), { what: 'the service listens', deadlineMs: 60_000 })
 
   npm.kill('SIGTERM')
   await ended

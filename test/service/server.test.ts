@@ -110,7 +110,7 @@ t.test('server starts degraded when Redis is down, and mends itself', async (t) 
   await until(async () => (await readiness(service)).status === 'ready', { what: 'ready' })
 })
 
-t.test('server ends with a word in the log when a promise is rejected that nobody had asked for', async (t) => {
+t.test('server logs an unhandled promise rejection and exits', async (t) => {
   const reject = encodeURIComponent('process.on("SIGUSR2", () => { Promise.reject(new Error("lost")) })')
   const service = await startService(t, { NODE_OPTIONS: `--import=data:text/javascript,${reject}` })
 
@@ -156,7 +156,7 @@ t.test('server writes no secret into its log, wherever one stands', async (t) =>
   t.notMatch(log, 'hunter2')
   t.ok(cookies.length > 0, 'signed in')
   for (const cookie of cookies) t.notOk(log.includes(cookie.split(';')[0]?.split('=')[1] ?? '-'), 'no cookie')
-  const lines = service.logs.map((line) => JSON.parse(line)).filter(({ message }) => message === 'answered')
+  const lines = service.logs.map((line) => JSON.parse(line)).filter(({ message }) => message === 'request completed')
   t.equal(lines.length, 9)
   t.match(lines[0], { level: 'info', requestId: /^[0-9a-f-]{36}$/, method: 'POST', route: '/users', status: 201, durationMs: Number })
 })
@@ -170,7 +170,7 @@ t.test('server logs one line for each request, with what the cache did', async (
   await until(async () => (await cacheStatus()).includes('hit'), { what: 'a hit' })
   await service.stop('SIGTERM')
 
-  const lines = service.logs.map((line) => JSON.parse(line)).filter(({ message }) => message === 'answered')
+  const lines = service.logs.map((line) => JSON.parse(line)).filter(({ message }) => message === 'request completed')
   const facts = lines.map(({ method, route, status, cache }) => [method, route, status, cache])
   t.same(facts[0], ['GET', null, 404, undefined])
   t.same(facts[1], ['GET', '/cities/:id', 200, 'miss'])

@@ -69,7 +69,7 @@ t.test('traces tells of a request what the cache did, what its batch carried and
   t.match(requests('/session').find(({ facts }) => facts['prism.rate_limit.outcome'] === 'refused')?.facts, { 'prism.rate_limit.policy': String, 'http.response.status_code': 429 })
   t.notMatch(JSON.stringify(spans), /2988507|secret=1/)
   t.same([...services], ['fastify-prism'])
-  await until(() => lines(service, '"answered"').some((line) => line.includes(`"traceId":"${traceId}"`) && line.includes(`"spanId":"${first?.spanId}"`)), { what: 'the log bears trace and span' })
+  await until(() => lines(service, '"request completed"').some((line) => line.includes(`"traceId":"${traceId}"`) && line.includes(`"spanId":"${first?.spanId}"`)), { what: 'the log bears trace and span' })
   t.match(await service.stop(), { code: 0 })
 })
 
@@ -88,7 +88,7 @@ t.test('traces imports nothing while nobody wants traces', async (t) => {
   const service = await startService(t, withoutPackages)
 
   await fetch(`${service.url}/cities/2988507`, { headers: { traceparent } })
-  await until(() => lines(service, '"answered"').length > 0, { what: 'the request is logged' })
+  await until(() => lines(service, '"request completed"').length > 0, { what: 'the request is logged' })
 
   t.same(lines(service, 'asked for'), [])
   t.same(lines(service, 'trace'), [])

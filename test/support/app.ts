@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { buildApp, type AppSurroundings, type LogStream } from '../../service/app.ts'
+import { buildApp, type AppDependencies, type LogStream } from '../../service/app.ts'
 import { readConfig, type Config } from '../../service/config.ts'
 import { seedAtlas } from './atlas.ts'
 import type { Owner } from './cleanup-scope.ts'
@@ -11,7 +11,7 @@ import { reached } from './wait-for-redis.ts'
 import { startRedis } from './redis.ts'
 
 /** What a test wants otherwise than by default: any part of the config, and where the log goes. */
-export type TestAppOptions = Partial<Config> & { log?: LogStream } & Pick<AppSurroundings, 'metricsEvery' | 'alerting'>
+export type TestAppOptions = Partial<Config> & { log?: LogStream } & Pick<AppDependencies, 'metricsEvery' | 'alerting'>
 
 /** An app, and the config that it was built with. */
 export type TestApp = FastifyInstance & { testConfig: Config & { redisUrl: string } }

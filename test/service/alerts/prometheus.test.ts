@@ -50,7 +50,7 @@ const courses: Readonly<Record<string, Course>> = {
   PrismRedisWritesRefused: { series: unusable('out_of_memory', '_x3 1x10 stale'), checks: [[10, false], [40, true], [85, false]], reason: 'out_of_memory', labels: { holds: 'all', reason: 'out_of_memory' } },
   PrismRedisPermissionDenied: { series: unusable('permission_denied', '_x3 1x10 stale'), checks: [[10, false], [40, true], [85, false]], reason: 'permission_denied', labels: { holds: 'all', reason: 'permission_denied' } },
   PrismSessionRedisUnusable: { series: unusable('connection_refused', '_x3 1x10 stale', 'sessions'), checks: [[10, false], [40, true], [85, false]], reason: 'connection_refused', labels: { holds: 'sessions', reason: 'connection_refused' } },
-  PrismBreakerOpen: { series: { [`prism_redis_breaker_open{${instance}}`]: '0x3 1x3 0x5', [`redis_up{${job},instance="a"}`]: '1x3 0x3 1x5', [`redis_up{${job},instance="b"}`]: '1x60' }, checks: [[10, false], [30, true], [45, false]], instance: 'a' },
+  PrismBreakerOpen: { series: { [`prism_redis_circuit_breaker_open{${instance}}`]: '0x3 1x3 0x5', [`redis_up{${job},instance="a"}`]: '1x3 0x3 1x5', [`redis_up{${job},instance="b"}`]: '1x60' }, checks: [[10, false], [30, true], [45, false]], instance: 'a' },
   PrismRedisEvictions: { series: twice('redis_evicted_keys_total', '0x12 0+1000x20'), checks: [[55, false], [150, true]] },
   PrismRedisConnectionsRejected: { series: twice('redis_rejected_connections_total', '0x12 1x30'), checks: [[55, false], [80, true], [180, false]] },
   PrismRedisConnectionErrors: { series: { [`prism_redis_connections_lost_total{${instance}}`]: '0x12 50x30' }, checks: [[55, false], [80, true], [180, false]], instance: 'a' },
@@ -87,7 +87,7 @@ const courses: Readonly<Record<string, Course>> = {
 
 /** What follows from a Redis that is down: told while it is up, and not while it is down, nor right after. */
 const consequences: Readonly<Record<string, Series>> = {
-  PrismBreakerOpen: { [`prism_redis_breaker_open{${instance}}`]: '0x3 1x400' },
+  PrismBreakerOpen: { [`prism_redis_circuit_breaker_open{${instance}}`]: '0x3 1x400' },
   PrismRedisConnectionErrors: { [`prism_redis_connections_lost_total{${instance}}`]: '0+10x400' },
   PrismPoolExhausted: { [`prism_redis_pool_exhausted_total{${instance}}`]: '0+100x400' },
   PrismErrorsHigh: { [`prism_http_requests_total{${instance},status="5xx"}`]: '0+45x400' }

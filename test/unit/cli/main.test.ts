@@ -155,7 +155,7 @@ t.test('the program writes colours and progress to a terminal alone', async (t) 
   t.match(err.join(''), 'of about 1 keys')
 })
 
-t.test('alert sends a test as the receiver wants it, and says whether it was taken', async (t) => {
+t.test('alert sends a test message in the configured format and reports whether it was accepted', async (t) => {
   const bodies: string[] = []
   const server = createServer((request, response) => {
     request.on('data', (chunk: Buffer) => bodies.push(String(chunk))).on('end', () => response.writeHead(request.url === '/taken' ? 200 : 404).end())
