@@ -106,7 +106,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
   const prefetchedLocks = new PrefetchedLocks(locks, store)
   const memoizer = new Memoizer(store, lockQueue)
-  const { internalRequestOf, resolvedFrom, send } = fastify.lifecycle
+  const { internalRequestOf, resolvedFrom, send } = fastify.requestLifecycle
   const shared = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), responseTtlRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return stats.all },
@@ -153,7 +153,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     return cached
   }
 
-  fastify.lifecycle.join<CachePolicyHandler>({
+  fastify.requestLifecycle.join<CachePolicyHandler>({
     name: 'cache',
     resolve,
     enqueueReads: (request: RequestWithSession, _reply, part) => {
@@ -166,7 +166,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     beforeSend: (request: RequestWithSession, reply, part) => { if (part instanceof CachedRoute) part.close(requestStateOf(request), reply) },
     onSend: (request: RequestWithSession, reply, payload, part) => part?.settle(request, reply, requestStateOf(request), payload)
   })
-}, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
+}, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
 
 /** What this process may store, and may have to give up, where Redis's memory has a limit. */
 function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: CacheStats): MemoryGuard {

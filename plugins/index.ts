@@ -53,7 +53,7 @@ export interface PrismOptions {
  */
 export default fp<PrismOptions>(async (fastify, options) => {
   readRecord('prism', options, ['redis', 'session', 'cache', 'rateLimit', 'events', 'connections'])
-  if (fastify.hasDecorator('journey')) throw new ScopeError('register(prism)', 'this scope has the stack already, or a part of it, from here or from a scope around it')
+  if (fastify.hasDecorator('requestLifecycle')) throw new ScopeError('register(prism)', 'this scope has the stack already, or a part of it, from here or from a scope around it')
   warnOfEarlierRoutes(fastify.printRoutes({ commonPrefix: false }), fastify.log)
 
   await fastify.register(connectionLimits, options.connections ?? {})

@@ -97,7 +97,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
       method: 'GET',
       url: '/live',
       exposeHeadRoute: false,
-      config: { ...uncached, session: { origins: policy.origins } },
+      config: { ...uncached, session: { trustedOrigins: policy.origins } },
       schema: { hide: true },
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
       wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, peerOf(request), deps))

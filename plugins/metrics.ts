@@ -92,9 +92,9 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   }
   fastify.decorate('metrics', { registry, collector, history, topRateLimited, get port () { return port() }, onReading: (listener) => { listeners.push(listener) } })
 
-  fastify.lifecycle.join<CountedRoute>({
+  fastify.requestLifecycle.join<CountedRoute>({
     name: 'metrics',
-    resolve: (_choices, route) => new CountedRoute(route, (config) => fastify.lifecycle.resolvedFrom(config), requests),
+    resolve: (_choices, route) => new CountedRoute(route, (config) => fastify.requestLifecycle.resolvedFrom(config), requests),
     onResponse: (request, reply, route) => route.tally(request, reply, topRateLimited)
   })
 
@@ -126,7 +126,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
     adminAuth.check(request.headers.authorization)
     return reply.type(registry.registry.contentType).header('cache-control', 'no-store').send(await registry.text())
   })
-}, { name: 'fastify-prism/metrics', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
+}, { name: 'fastify-prism/metrics', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
 
 /** Counts one route's requests; opened with the first of them, when all that the route chose is known. */
 class CountedRoute {

@@ -96,7 +96,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   fastify.decorateRequest('rateLimit', { getter (this: FastifyRequest) { return (this as Counted)[counting]?.statuses ?? [] } })
   keepDecorators()
 
-  fastify.lifecycle.join<Plan | undefined>({
+  fastify.requestLifecycle.join<Plan | undefined>({
     name: 'rateLimit',
     resolve (choices, route?: RouteOptions) {
       const policies = resolveLimitPolicies<FastifyRequest, FastifyReply>(stack, choices, route !== undefined)
@@ -162,7 +162,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     else reply.type(problemType).send(writeProblem(problemOf(error, request.id)))
     return 'over'
   }
-}, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
+}, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
 
 /** Adds to a list that a field holds already. */
 function addField (reply: FastifyReply, name: string, value: string): void {

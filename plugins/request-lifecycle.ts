@@ -55,7 +55,7 @@ export interface RequestLifecycle {
   join<Policy> (participant: LifecycleParticipant<Policy>): void
   /** What a route's `config` was resolved to, a policy a concern's name: for documents that tell of the route. */
   resolvedFrom (config: unknown): Readonly<Record<string, unknown>>
-  /** Sends a request of the app's own through all hooks; it settles when the answer is complete. `markOf` tells it from others. */
+  /** Sends a request of the app's own through all hooks; it settles when the answer is complete. `internalRequestOf` tells it from others. */
   send (request: InternalRequest, mark: object): Promise<void>
   /** What a request of the app's own was sent with; null for a visitor's. */
   internalRequestOf (request: FastifyRequest): object | null
@@ -67,7 +67,7 @@ export interface RouteDefaults {}
 declare module 'fastify' {
   interface FastifyInstance {
     /** Where rate limit, session and cache take part in every request. */
-    lifecycle: RequestLifecycle
+    requestLifecycle: RequestLifecycle
     /** What routes of this scope, and of the scopes inside it, inherit; call it before they are declared. */
     routeDefaults (defaults: RouteDefaults): void
   }
@@ -134,7 +134,7 @@ export default fp(async (fastify) => {
       own.delete(token)
     }
   }
-  const markOf = (request: RequestWithPolicies) => request[marked] ?? null
+  const internalRequestOf = (request: RequestWithPolicies) => request[marked] ?? null
   /** What one of the app's own is given in place of its route's policies. */
   const claim = (request: RequestWithPolicies, policies: Policies): Policies => {
     const token = request.raw.headers[internalHeader]
@@ -145,7 +145,7 @@ export default fp(async (fastify) => {
     return participants.map(({ policyForInternal }, index) => policyForInternal === undefined ? policies[index] : policyForInternal())
   }
 
-  fastify.decorate('journey', { getter: () => ({ join, resolvedFrom, send, markOf }) })
+  fastify.decorate('requestLifecycle', { getter: () => ({ join, resolvedFrom, send, internalRequestOf }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
     if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not loaded yet')
     const names = participants.map(({ name }) => name)
@@ -227,7 +227,7 @@ export default fp(async (fastify) => {
     for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index])
     settleFrom(0, request, reply, payload, done)
   })
-}, { name: 'fastify-prism/journey', fastify: '5.x' })
+}, { name: 'fastify-prism/request-lifecycle', fastify: '5.x' })
 
 const ending = Symbol('prism.refused-upgrades')
 type Routing = FastifyInstance['routing'] & { [ending]?: true }

@@ -103,7 +103,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   fastify.decorateRequest('sessionClaim', { getter (this: FastifyRequest) { return claimOf(this) } })
   keepDecorators()
 
-  fastify.lifecycle.join<SessionRoute>({
+  fastify.requestLifecycle.join<SessionRoute>({
     name: 'session',
     resolve: (choices) => ({ use: resolveSessionUse(choices), origins: resolveSessionOrigins(choices) }),
     enqueueReads (request, reply, { use }) {
@@ -151,7 +151,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   }
 
   function originsOf ({ routeOptions }: FastifyRequest): readonly string[] {
-    return (fastify.lifecycle.resolvedFrom(routeOptions.config).session as SessionRoute).origins
+    return (fastify.requestLifecycle.resolvedFrom(routeOptions.config).session as SessionRoute).origins
   }
 
   function visitOf (request: RequestWithSession): RequestSession<object> {
@@ -207,4 +207,4 @@ export default fp<SessionOptions>(async (fastify, options) => {
     reply.raw.setHeader('set-cookie', reply.getHeader('set-cookie') ?? [])
     reply.raw.setHeader('cache-control', reply.getHeader('cache-control') ?? 'no-store')
   }
-}, { name: 'fastify-prism/session', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/journey'] })
+}, { name: 'fastify-prism/session', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })

@@ -12,7 +12,7 @@ import journey from '../request-lifecycle.ts'
  */
 export function withJourney<Options extends FastifyPluginOptions> (plugin: FastifyPluginCallback<Options>, name: string): FastifyPluginCallback<Options> {
   return fp<Options>(async (fastify, options) => {
-    if (!fastify.hasDecorator('journey')) {
+    if (!fastify.hasDecorator('requestLifecycle')) {
       await fastify.register(connectionLimits)
       await fastify.register(journey)
     }

@@ -72,7 +72,7 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
   const entries = new EntryFinder()
 
   fastify.addHook('onRoute', (route) => {
-    if ([route.method].flat().includes('GET')) entries.add(route.url, fastify.lifecycle.resolvedFrom(route.config).cache)
+    if ([route.method].flat().includes('GET')) entries.add(route.url, fastify.requestLifecycle.resolvedFrom(route.config).cache)
   })
   fastify.metrics.onReading(() => {
     const text = block('now', nowOf(fastify))

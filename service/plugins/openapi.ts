@@ -16,7 +16,7 @@ export default fp(async (fastify) => {
       openapi: '3.1.0',
       info: { title: 'fastify-prism atlas', description: 'The cities of GeoNames, with notes.', version: '1' }
     },
-    transform: ({ schema, url, route }) => ({ url, schema: described(schema, fastify.lifecycle.resolvedFrom(route.config), route) })
+    transform: ({ schema, url, route }) => ({ url, schema: described(schema, fastify.requestLifecycle.resolvedFrom(route.config), route) })
   })
 }, { name: 'fastify-prism/openapi', fastify: '5.x' })
 

@@ -22,7 +22,7 @@ type Refused = FastifyRequest & { [refused]: Error | null | undefined }
 export default fp(async (fastify) => {
   fastify.decorateRequest(refused, undefined)
 
-  fastify.lifecycle.join<void>({
+  fastify.requestLifecycle.join<void>({
     name: 'refusals',
     resolve: () => {},
     enqueueReads (request) { lookAt(request as Refused) },
@@ -35,7 +35,7 @@ export default fp(async (fastify) => {
       if (lookAt(request as Refused) !== null) reply.header('connection', 'close')
     }
   })
-}, { name: 'fastify-prism/refusals', fastify: '5.x', dependencies: ['fastify-prism/journey'] })
+}, { name: 'fastify-prism/refusals', fastify: '5.x', dependencies: ['fastify-prism/request-lifecycle'] })
 
 function lookAt (request: Refused): Error | null {
   if (request[refused] === undefined) request[refused] = refusalOf(request.raw) ?? null

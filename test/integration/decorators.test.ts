@@ -82,14 +82,14 @@ t.test('decorators of @fastify/session, the package itself, are told of by the s
 
 t.test('plugins of the app may have the names of our parts: none of them is taken for one of ours', async (t) => {
   const app = open()
-  for (const name of ['redis', 'session', 'cache', 'events', 'journey', 'rate-limit']) await app.register(fp(async () => {}, { name }))
+  for (const name of ['redis', 'session', 'cache', 'events', 'request-lifecycle', 'rate-limit']) await app.register(fp(async () => {}, { name }))
   const { default: entry } = await import('../../plugins/standalone/session.ts')
 
   await t.rejects(async () => { await app.register(entry, { secrets: [secret] }) }, /dependency 'fastify-prism\/redis' of plugin 'fastify-prism\/session' is not registered/)
 
   const whole = open()
-  for (const name of ['redis', 'session', 'cache', 'events', 'journey', 'rate-limit']) await whole.register(fp(async () => {}, { name }))
+  for (const name of ['redis', 'session', 'cache', 'events', 'request-lifecycle', 'rate-limit']) await whole.register(fp(async () => {}, { name }))
   await whole.register(prism, stack())
   await t.resolves(async () => await whole.ready())
-  for (const name of ['redis', 'session', 'cache', 'events', 'journey', 'rate-limit']) t.ok(whole.hasPlugin(`fastify-prism/${name}`), name)
+  for (const name of ['redis', 'session', 'cache', 'events', 'request-lifecycle', 'rate-limit']) t.ok(whole.hasPlugin(`fastify-prism/${name}`), name)
 })

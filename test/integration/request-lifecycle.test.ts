@@ -15,7 +15,7 @@ async function start (t: Test, ...parts: Part[]): Promise<FastifyInstance> {
   t.after(() => app.close())
   await app.register(journey)
   const names = ['rateLimit', 'session', 'cache'] as const
-  parts.forEach((part, index) => app.lifecycle.join<Choice>({ name: names[index] ?? 'cache', resolve: (choices) => Object.assign({}, ...choices) as Choice, ...part }))
+  parts.forEach((part, index) => app.requestLifecycle.join<Choice>({ name: names[index] ?? 'cache', resolve: (choices) => Object.assign({}, ...choices) as Choice, ...part }))
   return app
 }
 

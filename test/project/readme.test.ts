@@ -77,7 +77,7 @@ t.test('README shows the parts one by one', async (t) => {
   const app = await appOf(/fastify-prism\/session/)
   await app.ready()
 
-  t.same(['redis', 'sessions', 'cache', 'events', 'journey'].filter((name) => !app.hasDecorator(name)), [])
+  t.same(['redis', 'sessions', 'cache', 'events', 'requestLifecycle'].filter((name) => !app.hasDecorator(name)), [])
   t.ok(app.hasRequestDecorator('rateLimit'))
 })
 
@@ -123,7 +123,7 @@ t.test('README names each option of a route', async (t) => {
 t.test('README names each decorator of the stack', async (t) => {
   const told = tableOf('decorator').map(([name = '']) => /^\w+\.\w+/.exec(name)?.[0])
   const owners: Record<string, string> = { decorate: 'fastify', decorateRequest: 'request', decorateReply: 'reply' }
-  const files = ['connection-limits', 'redis', 'journey', 'rate-limit', 'session', 'cache', 'events'].map((name) => readFileSync(join(root, `plugins/${name}.ts`), 'utf8'))
+  const files = ['connection-limits', 'redis', 'request-lifecycle', 'rate-limit', 'session', 'cache', 'events'].map((name) => readFileSync(join(root, `plugins/${name}.ts`), 'utf8'))
   const made = files.flatMap((file) => [...file.matchAll(/fastify\.(decorate\w*)\('(\w+)'/g)].map(([, how = '', name]) => `${owners[how]}.${name}`))
 
   t.same(told.sort(), [...made, 'fastify.redis'].sort())

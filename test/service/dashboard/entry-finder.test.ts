@@ -16,7 +16,7 @@ async function kept (t: Test) {
   t.after(() => app.close())
   await app.register(prism, { redis: { url: redis.url }, session: { secrets: [testSecret] }, rateLimit: false })
   const entries = new EntryFinder()
-  app.addHook('onRoute', (route) => { if (route.method === 'GET') entries.add(route.url, app.lifecycle.resolvedFrom(route.config).cache) })
+  app.addHook('onRoute', (route) => { if (route.method === 'GET') entries.add(route.url, app.requestLifecycle.resolvedFrom(route.config).cache) })
   app.get('/cities/:id', { config: { cache: { ttl: '5m', tags: ['cities', 'city:one'] } } }, (_request, reply) => reply.headers({ 'x-api-key': 'hidden', 'content-language': 'fr' }).send({ text: 'x'.repeat(50) }))
   app.get('/mine', { config: { cache: { ttl: '5m', partition: 'user' } } }, () => ({}))
   app.get('/plain', () => ({}))
