@@ -116,7 +116,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       ;(request as Counted)[counting] = count
       if (plan.hasPlaces) onClosed(request.raw, reply.raw, () => { count.release() })
       // Refused from memory: it costs Redis nothing.
-      if (count.decision.value?.isAllowed === false) return 'over'
+      if (count.decision.value?.isAllowed === false) return 'stop'
     },
     useReplies (request, reply) {
       const count = (request as Counted)[counting]
@@ -157,10 +157,10 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     reply.code(429).headers({ 'cache-control': 'no-store', ...problemFields(error) })
     const onRefused = violated.find((policy) => policy.onExceeded !== undefined)?.onExceeded
     const payload = await onRefused?.(request, reply, error)
-    if (reply.sent) return 'over'
+    if (reply.sent) return 'stop'
     if (payload !== undefined) reply.send(payload)
     else reply.type(problemType).send(writeProblem(problemOf(error, request.id)))
-    return 'over'
+    return 'stop'
   }
 }, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
 

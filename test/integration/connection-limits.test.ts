@@ -205,7 +205,7 @@ t.test('connection limits close a connection whose client does not read, and no 
   idle.write(requests('/', 1))
   await until(() => seen().length === 2, { what: 'the idle connection is answered' })
   t.notOk(waiting.destroyed)
-  t.match(lines.find((line) => line.includes('Connections were closed')), /"unread":[123]/)
+  t.match(lines.find((line) => line.includes('Connections closed')), /"unread":[123]/)
 })
 
 t.test('connection limits leave the streams of HTTP/2 alone', async (t) => {

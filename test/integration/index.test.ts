@@ -27,7 +27,7 @@ t.test('index refuses a second registration in one scope, and in a scope inside 
   await beside.register(prism, options)
   await inside.register(prism, options)
 
-  await t.rejects(async () => { await beside.register(prism, options) }, { code: 'PRISM_ERR_SCOPE', message: /has the stack already/ })
+  await t.rejects(async () => { await beside.register(prism, options) }, { code: 'PRISM_ERR_SCOPE', message: /already registered the stack/ })
   await t.rejects(async () => { await inside.register(async (scope) => { await scope.register(prism, options) }) }, { code: 'PRISM_ERR_SCOPE' })
 })
 

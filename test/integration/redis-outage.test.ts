@@ -19,8 +19,8 @@ t.test('redis lets the app start without a server, says so, and again when it is
   await until(() => app.redisPool.state === 'ready', { what: 'the pool has mended' })
 
   t.equal(stateAtStart, 'degraded')
-  t.match(lines.join(''), /Redis is not reached yet: starting without it/)
-  t.match(lines.join(''), /"redis":\{"version":"\d[^}]*"maxmemoryPolicy":"noeviction"\},"msg":"Redis is reached"/)
+  t.match(lines.join(''), /Redis not reachable, starting in degraded mode/)
+  t.match(lines.join(''), /"redis":\{"version":"\d[^}]*"maxmemoryPolicy":"noeviction"\},"msg":"Connected to Redis"/)
 })
 
 t.test('redis logs that an outage begins, and that it has ended', async (t) => {
@@ -31,11 +31,11 @@ t.test('redis logs that an outage begins, and that it has ended', async (t) => {
   await app.register(redis, { url: rig.url })
 
   await rig.proxy.fault('blackHole')
-  await until(() => app.redis.get('key').then(() => false, () => /Redis does not answer/.test(lines.join(''))), { what: 'the outage is logged' })
+  await until(() => app.redis.get('key').then(() => false, () => /Redis unavailable/.test(lines.join(''))), { what: 'the outage is logged' })
   await rig.proxy.heal()
-  await until(() => /Redis answers again/.test(lines.join('')), { what: 'its end is logged' })
+  await until(() => /Redis connection restored/.test(lines.join('')), { what: 'its end is logged' })
 
-  t.equal(lines.filter((line) => /Redis does not answer/.test(line)).length, 1)
+  t.equal(lines.filter((line) => /Redis unavailable/.test(line)).length, 1)
 })
 
 t.test('redis refuses options that cannot be meant, and shows no password', async (t) => {

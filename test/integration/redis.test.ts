@@ -67,5 +67,5 @@ t.test('redis refuses a second pool in one scope', async (t) => {
   const app = open(t)
   await app.register(redis, { url })
 
-  await t.rejects(async () => { await app.register(redis, { url }) }, { code: 'PRISM_ERR_SCOPE', message: /has a pool already/ })
+  await t.rejects(async () => { await app.register(redis, { url }) }, { code: 'PRISM_ERR_SCOPE', message: /has a Redis pool already/ })
 })
