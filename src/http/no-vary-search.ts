@@ -2,21 +2,21 @@ import { parseDictionary } from 'structured-headers'
 import type { Dictionary } from 'structured-headers'
 import { longestListField } from './field-limit.ts'
 
-/** Characters; browsers and servers agree on little more for a whole URL. */
+/** Characters: about the longest URL that all browsers and servers support. */
 const longestQuery = 2048
 
-/** By which of its query's parameters an answer varies, where that is not by the whole query as it stands. */
+/** The query parameters on which a response depends, if that is not the whole query. */
 export interface SearchVariance {
-  /** `but`: by all but these; `only`: by these alone */
+  /** `but`: all parameters except `names`; `only`: only `names` */
   readonly by: 'but' | 'only'
   readonly names: ReadonlySet<string>
   readonly isOrdered: boolean
 }
 
 /**
- * Reads `No-Vary-Search` (draft-ietf-httpbis-no-vary-search, "Parsing"): strict, for what is not understood only costs hits.
+ * Parses `No-Vary-Search` (draft-ietf-httpbis-no-vary-search, "Parsing"). Strict: a value that is not understood only costs cache hits.
  *
- * @returns undefined where the whole query counts as it stands
+ * @returns undefined if the whole query is part of the key
  */
 export function parseNoVarySearch (value: string | number | readonly string[] | undefined): SearchVariance | undefined {
   const text = typeof value === 'object' ? value.join(',') : String(value ?? '')
@@ -29,9 +29,9 @@ export function parseNoVarySearch (value: string | number | readonly string[] | 
 }
 
 /**
- * Brings a query into the one form of all that are equivalent to it ("Comparing"): what is left, decoded, and in one order where order does not count.
+ * Normalizes a query, so that equivalent queries are equal ("Comparing"): the relevant parameters, decoded, sorted if their order is irrelevant.
  *
- * A long query stays as it came: it is equivalent to itself alone, which costs a hit at most.
+ * A long query is returned unchanged: it is equivalent only to itself, which costs a cache hit at most.
  *
  * @param query with or without its question mark
  */
@@ -63,9 +63,9 @@ function namesIn (list: unknown): ReadonlySet<string> | undefined {
   return names.every((name) => typeof name === 'string') ? new Set(names.map(decoded)) : undefined
 }
 
-/** "Parse a key": as a name in a query is decoded. */
+/** "Parse a key": decodes a name as a query decoder does. */
 function decoded (name: string): string {
-  // A form's decoder ends a name at these two; in a list they are part of it.
+  // The form decoder ends a name at `&` and `=`; in this list they are part of the name.
   const [[text = ''] = []] = new URLSearchParams(`?${name.replaceAll('&', '%26').replaceAll('=', '%3D')}`)
   return text
 }
