@@ -206,7 +206,7 @@ t.test('package contains each file that its code opens or imports', async (t) =>
   const { files } = project
 
   const missing = files.filter((file) => /^dist.*\.(js|d\.ts)$/.test(file)).flatMap((file) => opened(read(file))
-    .map((name) => join(file, '../..', name).replaceAll('\\', '/'))
+    .map((name) => join(file, '..', name).replaceAll('\\', '/'))
     .filter((target) => !files.includes(target) && !files.includes(target.replace(/\.ts$/, '.d.ts'))))
   t.same(missing, [])
 })
