@@ -6,16 +6,16 @@ import type { CloseReason, Connection, ConnectionPolicy } from '../src/http/conn
 import { readDuration, readRecord } from '../src/shared/option-readers.ts'
 import type { Duration } from '../src/shared/option-readers.ts'
 
-/** What connections of clients are allowed. */
+/** Limits of client connections. */
 export interface ConnectionOptions {
-  /** A connection with unsent bytes of which its client reads none for this long is closed; default `'30s'`. */
+  /** Closes a connection that has unsent bytes and whose client has read none of them for this long; default `'30s'`. */
   sendTimeout?: Duration
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
     /**
-     * Counts a request that reaches no hook, for the app's `frameworkErrors`: false where its connection was closed by a limit, and the reply is hijacked.
+     * Counts a request that reaches no hook; for the app's `frameworkErrors`. Returns false if a limit has closed its connection; the reply is then hijacked.
      */
     isWithinConnectionLimits (request: FastifyRequest, reply: FastifyReply): boolean
   }
@@ -25,10 +25,10 @@ const defaultSendTimeout: Duration = '30s'
 const logEveryMs = 60_000
 
 /**
- * Closes HTTP/1 connections with more than 64 unanswered requests, those with the most where all of the process have more than 4,096, and those
- * whose clients do not read.
+ * Closes an HTTP/1 connection with more than 64 pending requests; the connections with the most pending requests if the process has more than
+ * 4,096; and connections whose clients do not read.
  *
- * Register it before all plugins whose hooks work for a request: it is the first hook, so that a request that cannot be answered costs nothing more.
+ * Register it before all other plugins: its hook runs first, so that a request whose connection was closed costs nothing more.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration
  */
@@ -38,9 +38,9 @@ export default fp<ConnectionOptions>(async (fastify, options) => {
 
   fastify.addHook('onRequest', function admit (request, reply, done) {
     const connection = connectionLimits.connectionOf(request.raw as IncomingMessage, policy)
-    // A response has its socket from the start, unless it waits for its turn.
+    // A response has a socket from the start, unless an earlier response on its connection is not sent yet.
     if (connection === undefined || reply.raw.socket !== null) return done()
-    // One immediate a request: hooks that follow keep its async context.
+    // One setImmediate for each request: the hooks that follow keep the request's async context.
     if (enqueue(connection, reply)) setImmediate(resume, connection, reply, done)
   })
   fastify.decorate('isWithinConnectionLimits', (request, reply) => {
@@ -49,7 +49,7 @@ export default fp<ConnectionOptions>(async (fastify, options) => {
   })
 }, { name: 'connection-limits', fastify: '5.x' })
 
-/** Counts a request behind another one. Where its connection is closed, before or by it, nothing runs for it and nothing is sent. */
+/** Counts a pipelined request. If its connection is closed, before or because of it, no handler runs and nothing is sent. */
 function enqueue (connection: Connection, reply: FastifyReply): boolean {
   if (!connection.isClosed) connectionLimits.enqueue(connection, reply.raw as ServerResponse)
   if (connection.isClosed) reply.hijack()
@@ -62,7 +62,7 @@ function resume (connection: Connection, reply: FastifyReply, done: () => void):
   else done()
 }
 
-/** One line a minute, however many connections a flood brings. */
+/** Logs at most one line a minute. */
 function countClosed (log: { warn: (facts: object, text: string) => void }): (reason: CloseReason) => void {
   let loggedAt = -Infinity
   let counts = { pipelined: 0, overloaded: 0, unread: 0 }
@@ -70,7 +70,7 @@ function countClosed (log: { warn: (facts: object, text: string) => void }): (re
     counts[reason] += 1
     if (performance.now() - loggedAt < logEveryMs) return
     loggedAt = performance.now()
-    log.warn({ closed: counts }, 'Connections were closed: too many unanswered requests on one connection (pipelined) or in the process (overloaded), or a client that does not read (unread)')
+    log.warn({ closed: counts }, 'Connections closed: too many pending requests on one connection (pipelined) or in the process (overloaded), or a client that does not read (unread)')
     counts = { pipelined: 0, overloaded: 0, unread: 0 }
   }
 }

@@ -5,7 +5,7 @@ import connectionLimits from './connection-limits.ts'
 import type { ConnectionOptions } from './connection-limits.ts'
 import events from './events.ts'
 import type { EventsOptions } from './events.ts'
-import journey from './request-lifecycle.ts'
+import requestLifecycle from './request-lifecycle.ts'
 import rateLimit from './rate-limit.ts'
 import type { RateLimitOptions } from './rate-limit.ts'
 import redis from './redis.ts'
@@ -15,7 +15,7 @@ import type { SessionOptions } from './session.ts'
 import { ScopeError } from '../src/shared/errors.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 
-// A package loses its augmentations of fastify's types unless its entry re-exports a type of each file that makes one.
+// TypeScript drops a file's augmentations of Fastify's types from the package unless the entry point re-exports one of its types.
 export type { Cache, CacheChoice, CacheOptions, CacheRequest, WrapOptions } from './cache.ts'
 export type { ConnectionOptions } from './connection-limits.ts'
 export type { CloudEvent, EventsOptions, NewEvent, SubscribeOptions, Subscription } from './events.ts'
@@ -27,15 +27,15 @@ export type { Device, ConflictRule, MergeFunction, Revocation, Session, SessionC
 export type { Duration } from '../src/shared/option-readers.ts'
 export * as errors from '../src/shared/errors.ts'
 
-/** The whole stack's options; any part may be `false`. */
+/** Options of the whole stack. `false` turns a feature off. */
 export interface PrismOptions {
-  /** where Redis is; default `redis://127.0.0.1:6379` */
+  /** connection to Redis; default `redis://127.0.0.1:6379` */
   redis?: RedisOptions
-  /** default: on, which needs `secrets` */
+  /** default: on; `secrets` is required */
   session?: SessionOptions | false
-  /** default: on; a route is cached when it, or its scope, names `cache` */
+  /** default: on; a route is cached only if it or its scope sets `cache` */
   cache?: CacheOptions | false
-  /** default: on; the stack's quota counts every request */
+  /** default: on; the global quota counts each request */
   rateLimit?: RateLimitOptions | false
   /** default: on */
   events?: EventsOptions | false
@@ -44,22 +44,22 @@ export interface PrismOptions {
 }
 
 /**
- * Sessions, response cache, rate limits and an event bus over one Redis pool, in one round trip a request.
+ * Sessions, response cache, rate limits and an event bus over one Redis connection pool, with one round trip for each request.
  *
- * Register it first: routes declared before it cannot be seen by it.
+ * Register it before your routes: routes declared earlier are not cached and inherit no options; a warning lists them.
  *
- * @throws {OptionError} PRISM_ERR_OPTION, at registration, for anything that cannot be meant
- * @throws {ScopeError} PRISM_ERR_SCOPE where a scope has it already
+ * @throws {OptionError} PRISM_ERR_OPTION, at registration, for an unknown or invalid option
+ * @throws {ScopeError} PRISM_ERR_SCOPE if this scope or one around it has the stack already
  */
 export default fp<PrismOptions>(async (fastify, options) => {
   readRecord('prism', options, ['redis', 'session', 'cache', 'rateLimit', 'events', 'connections'])
-  if (fastify.hasDecorator('requestLifecycle')) throw new ScopeError('register(prism)', 'this scope has the stack already, or a part of it, from here or from a scope around it')
+  if (fastify.hasDecorator('requestLifecycle')) throw new ScopeError('register(prism)', 'this scope or a scope around it has already registered the stack or a part of it')
   warnOfEarlierRoutes(fastify.printRoutes({ commonPrefix: false }), fastify.log)
 
   await fastify.register(connectionLimits, options.connections ?? {})
   await fastify.register(redis, options.redis ?? {})
-  await fastify.register(journey)
-  // In this order they take part in every beat of a request.
+  await fastify.register(requestLifecycle)
+  // This order is the order of the plugins in each step of the request lifecycle.
   if (options.rateLimit !== false) await fastify.register(rateLimit, options.rateLimit ?? {})
   if (options.session !== false) await fastify.register(session, options.session ?? { secrets: [] })
   if (options.cache !== false) await fastify.register(cache, options.cache ?? {})
@@ -68,5 +68,5 @@ export default fp<PrismOptions>(async (fastify, options) => {
 
 function warnOfEarlierRoutes (tree: string, log: { warn: (facts: object, text: string) => void }): void {
   const routes = tree.split('\n').filter((line) => / \([A-Z, ]+\)/.test(line)).map((line) => line.replace(/^[│├└─\s]+/, ''))
-  if (routes.length > 0) log.warn({ routes }, 'These routes were declared before fastify-prism was registered: it cannot cache them, and they inherit nothing')
+  if (routes.length > 0) log.warn({ routes }, 'Routes declared before fastify-prism are not cached and inherit no route defaults: register fastify-prism first')
 }

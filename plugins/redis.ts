@@ -11,54 +11,55 @@ import { logReasons } from '../src/redis/health/reason-log.ts'
 import { checkRouteConfigs } from '../src/route-config/check.ts'
 import { declaredRoutes } from '../src/route-config/declared-routes.ts'
 
-// Brings the type of `fastify.redis` along.
+// Re-exported so that the type of `fastify.redis` reaches the package's users.
 export type { FastifyRedis } from '@fastify/redis'
 export type { RedisOptions } from '../src/redis/options.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The process's connections to Redis: `batch`, `lease()`, `state`, and every ioredis method. `fastify.redis` is the same, unless the app had registered @fastify/redis before. */
+    /** The process's Redis connection pool: `batch`, `lease()`, `state` and all ioredis methods. `fastify.redis` is the same object, unless the app has registered @fastify/redis before. */
     redisPool: PooledRedis
   }
 }
 
 /**
- * Opens the pool that sessions, limits, cache and events share. Waits at most a second for Redis, and not at all where nobody answers: the app starts without it, and mends itself.
+ * Opens the Redis connection pool that sessions, rate limits, cache and events share. Waits at most 1 s for Redis, and not at all if the
+ * connection is refused: the app then starts in degraded mode and reconnects in the background.
  *
- * Where the app has registered @fastify/redis before, and says nothing else, it opens them beside that client, with its address and login.
+ * If the app has registered @fastify/redis before and the options name no server, the pool uses that client's address and credentials.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration.
- * @throws {ScopeError} PRISM_ERR_SCOPE where a scope has a pool already.
+ * @throws {ScopeError} PRISM_ERR_SCOPE if this scope or one around it has a pool already.
  */
 export default fp<RedisOptions>(async (fastify, options) => {
-  if (fastify.hasDecorator('redisPool')) throw new ScopeError('register(redis)', 'this scope has a pool already, from here or from a scope around it')
-  const pool = new PooledRedis(resolveRedisPolicy(withAppsOwn(fastify, options)))
+  if (fastify.hasDecorator('redisPool')) throw new ScopeError('register(redis)', 'this scope or a scope around it has a Redis pool already')
+  const pool = new PooledRedis(resolveRedisPolicy(withClientOfApp(fastify, options)))
   const declared = declaredRoutes(fastify)
-  // Here, for every part needs it: a config that names a part which is not registered is refused too.
+  // Checked here because each feature depends on this plugin: a route config that names an unregistered feature is rejected too.
   fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
 
   pool.on('outage', (isOut: boolean) => {
-    const who = pool.server?.isCluster ? 'A node of the Redis Cluster' : 'Redis'
-    if (isOut) fastify.log.warn(`${who} does not answer: cache bypassed, limits and sessions as their policies say`)
-    else fastify.log.info('Redis answers again')
+    const subject = pool.server?.isCluster ? 'A node of the Redis Cluster' : 'Redis'
+    if (isOut) fastify.log.warn(`${subject} unavailable: cache bypassed, rate limits and sessions use their failure policies`)
+    else fastify.log.info('Redis connection restored')
   })
   logReasons(pool, fastify.log)
   pool.on('denied', (what: string) => {
-    fastify.log.warn({ denied: what }, `Redis denies its user ${what}: what needs it goes on as without Redis, or fails. Let it do ${neededRights}`)
+    fastify.log.warn({ denied: what }, `Redis ACL denies ${what}; affected features run degraded. Grant ${neededRights}`)
   })
   pool.once('server', ({ version, isCluster, maxmemoryBytes, maxmemoryPolicy }) => {
-    fastify.log.info({ redis: { version, isCluster, maxmemoryBytes, maxmemoryPolicy } }, 'Redis is reached')
+    fastify.log.info({ redis: { version, isCluster, maxmemoryBytes, maxmemoryPolicy } }, 'Connected to Redis')
   })
   fastify.addHook('onClose', () => pool.quit())
 
   fastify.decorate('redisPool', pool)
   if (!fastify.hasDecorator('redis')) await fastify.register(fastifyRedis, { client: pool })
-  if (!await pool.start()) fastify.log.warn({ redis: { reason: pool.reason?.code } }, 'Redis is not reached yet: starting without it')
+  if (!await pool.start()) fastify.log.warn({ redis: { reason: pool.reason?.code } }, 'Redis not reachable, starting in degraded mode')
 }, { name: 'fastify-prism/redis', fastify: '5.x' })
 
-function withAppsOwn (fastify: FastifyInstance, options: RedisOptions): RedisOptions {
-  const isTold = options.url !== undefined || options.client !== undefined || options.connection?.sentinels !== undefined
-  const own: unknown = fastify.hasDecorator('redis') ? fastify.redis : undefined
-  // With namespaces it is an object of several clients: which one is meant nobody can know.
-  return !isTold && (own instanceof Redis || own instanceof Cluster) ? { ...options, client: own } : options
+function withClientOfApp (fastify: FastifyInstance, options: RedisOptions): RedisOptions {
+  const namesServer = options.url !== undefined || options.client !== undefined || options.connection?.sentinels !== undefined
+  const existing: unknown = fastify.hasDecorator('redis') ? fastify.redis : undefined
+  // With namespaces, `fastify.redis` is an object of several clients: it is unknown which one to use.
+  return !namesServer && (existing instanceof Redis || existing instanceof Cluster) ? { ...options, client: existing } : options
 }

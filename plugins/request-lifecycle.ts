@@ -9,66 +9,66 @@ import { PendingReply } from '../src/redis/batch/pending-reply.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
 import { declaredRoutes, routeOf } from '../src/route-config/declared-routes.ts'
 
-/** Whether a request goes on after a beat. */
-export type StepResult = void | 'over'
+/** Result of a lifecycle step; `'stop'`: the request is rejected or its reply was sent, and no later step runs. */
+export type StepResult = void | 'stop'
 
 /**
- * One concern's part in every request, beat by beat. `Policy` is what a route chose, resolved once, at onRoute.
+ * What one plugin of the stack does in each request. `Policy` is the resolved form of a route's options; it is resolved once, in onRoute.
  */
 export interface LifecycleParticipant<Policy> {
-  /** what routes and scopes call it in their config: `rateLimit`, `session`, `cache` */
+  /** key of its options in a route's `config` and in `routeDefaults`: `rateLimit`, `session`, `cache` */
   name: keyof RouteDefaults
   /**
-   * Merges what the enclosing scopes and the route itself chose, outermost first, over the concern's own defaults.
+   * Merges the options of the enclosing scopes and of the route, outermost first, over the plugin's defaults.
    *
-   * @param route absent for what has no route (404s), and for routes declared before the stack
-   * @throws {OptionError} PRISM_ERR_OPTION, at the route's declaration
+   * @param route undefined for requests without a route (404), and for routes declared before the stack
+   * @throws {OptionError} PRISM_ERR_OPTION, when the route is declared
    */
   resolve (choices: readonly unknown[], route?: RouteOptions, scope?: FastifyInstance): Policy
-  /** What a request of the app's own is given in place of the route's policy, where the concern speaks of visitors; such a request has none. */
+  /** The policy of internal requests, which have no client; by default the route's policy. */
   policyForInternal? (): Policy
-  /** onRequest, first: states what it wants of Redis. Synchronous: all of one tick's wants leave together. Says `over` where its answer will end the request: nobody after it asks. */
+  /** Runs first in onRequest. Queues the plugin's Redis reads; must be synchronous so that all reads of one event-loop tick share one write. Returns `'stop'` if the request will be rejected, so that later plugins queue nothing. */
   enqueueReads? (request: FastifyRequest, reply: FastifyReply, policy: Policy): StepResult
-  /** onRequest, second: makes use of what was asked; says what it waits for where that is not here, and is called again. Throws to end the request here, or sends and says `over`: nothing after it runs. */
+  /** Runs second in onRequest. Uses the replies. If a reply is missing, returns its `PendingReply`; the method is called again once it has arrived. To reject the request it throws, or sends a response and returns `'stop'`. */
   useReplies? (request: FastifyRequest, reply: FastifyReply, policy: Policy): StepResult | PendingReply<unknown> | Promise<StepResult>
-  /** onRequest, once all have their answers: what depends on those of others. As `answer`. */
+  /** Runs third in onRequest, after `useReplies` of all plugins: for decisions that depend on another plugin, such as the session. Same contract as `useReplies`. */
   useRepliesLate? (request: FastifyRequest, reply: FastifyReply, policy: Policy): StepResult | PendingReply<unknown> | Promise<StepResult>
-  /** onSend, before anybody settles: the answer is as handler, serialisers and earlier hooks made it. Synchronous. */
+  /** Runs in onSend before `onSend` of any plugin: the response is as the handler, the serializer and earlier hooks made it. Synchronous. */
   beforeSend? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
-  /** onSend, after the handler: may replace the payload by returning another, or null for none. Not called twice. */
+  /** Runs in onSend, once for each response. Returns a new payload, null for no payload, or undefined for no change. */
   onSend? (request: FastifyRequest, reply: FastifyReply, payload: unknown, policy: Policy): unknown
-  /** onResponse: the reply has left. */
+  /** Runs in onResponse: the response was sent. */
   onResponse? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
 }
 
-/** A GET that no visitor has made. */
+/** A GET that the app injects into itself, such as a background refresh. */
 export interface InternalRequest {
   readonly url: string
-  /** names in lower case */
+  /** request headers, names in lower case */
   readonly fields: Readonly<Record<string, string>>
-  /** ends it */
+  /** aborts the request */
   readonly signal: AbortSignal
 }
 
-/** Where concerns join; their order is the order of joining, in every beat. */
+/** Registry of the plugins that take part in each request. In each step they run in the order in which they joined. */
 export interface RequestLifecycle {
   join<Policy> (participant: LifecycleParticipant<Policy>): void
-  /** What a route's `config` was resolved to, a policy a concern's name: for documents that tell of the route. */
+  /** The resolved policies of a route's `config`, by plugin name; used for documentation of routes. */
   resolvedFrom (config: unknown): Readonly<Record<string, unknown>>
-  /** Sends a request of the app's own through all hooks; it settles when the answer is complete. `internalRequestOf` tells it from others. */
+  /** Injects an internal request, which runs all hooks. Resolves when the response is complete. `internalRequestOf` returns `mark` for it. */
   send (request: InternalRequest, mark: object): Promise<void>
-  /** What a request of the app's own was sent with; null for a visitor's. */
+  /** The `mark` of an internal request; null for the request of a client. */
   internalRequestOf (request: FastifyRequest): object | null
 }
 
-// Filled in by each concern's plugin, where its options are declared.
+/** Options that `routeDefaults` accepts. Each plugin adds its own by declaration merging. */
 export interface RouteDefaults {}
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Where rate limit, session and cache take part in every request. */
+    /** Runs rate limit, session and cache in each request's hooks. */
     requestLifecycle: RequestLifecycle
-    /** What routes of this scope, and of the scopes inside it, inherit; call it before they are declared. */
+    /** Sets the options that routes of this scope and of its child scopes inherit. Call it before the routes are declared. */
     routeDefaults (defaults: RouteDefaults): void
   }
 }
@@ -78,43 +78,46 @@ type Policies = readonly unknown[]
 const chosen = Symbol('prism.scope')
 const resolved = Symbol('prism.route')
 const assigned = Symbol('prism.policies')
-const marked = Symbol('prism.own')
-/** Bears a secret of one request: what strangers send there is nothing. */
-const internalHeader = 'x-prism-own'
+const marked = Symbol('prism.internal')
+/** Carries a random token that identifies an internal request. A client's value is never a known token, so it has no effect. */
+const internalHeader = 'x-prism-internal'
 
 interface Scope { [chosen]?: readonly Record<string, unknown>[] }
 type RequestWithPolicies = FastifyRequest & { [assigned]?: Policies | null, [marked]?: object | null }
 interface Config { [resolved]?: Policies }
 
-/** The request's journey: ask → answer → handler → settle → tally. Redis is asked once, for all concerns together. */
+/**
+ * Runs each request's lifecycle: enqueue reads → use replies → handler → onSend → onResponse.
+ * The Redis reads of all plugins are sent in one write.
+ */
 export default fp(async (fastify) => {
-  endRefusedUpgrades(fastify)
+  endRejectedUpgrades(fastify)
   const participants: LifecycleParticipant<unknown>[] = []
   const fallback: unknown[] = []
   const declared = declaredRoutes(fastify)
   const extent = { scope: fastify, features: new Set<string>() }
   declared.extents.push(extent)
-  /** of each route declared so far: it grows with each concern that joins later */
+  /** The policies of each declared route; a plugin that joins later appends its own. */
   const resolutions: unknown[][] = []
-  /** who answers, then who concludes, and whose policy that is */
-  let steps: { readonly at: number, readonly take: NonNullable<LifecycleParticipant<unknown>['useReplies']> }[] = []
+  /** `useReplies` of all plugins, then `useRepliesLate`; `at` is the index of the plugin's policy. */
+  let steps: { readonly at: number, readonly run: NonNullable<LifecycleParticipant<unknown>['useReplies']> }[] = []
   const join = <Policy>(participant: LifecycleParticipant<Policy>) => {
-    // What is there for nobody costs every request.
-    if (participant.onResponse !== undefined && participants.every(({ onResponse }) => onResponse === undefined)) fastify.addHook('onResponse', tally)
+    // Register the onResponse hook only when a plugin uses it: an unused hook costs time on every request.
+    if (participant.onResponse !== undefined && participants.every(({ onResponse }) => onResponse === undefined)) fastify.addHook('onResponse', runOnResponse)
     participants.push(participant as LifecycleParticipant<unknown>)
     extent.features.add(participant.name)
     const byDefault = participant.resolve([])
     for (const policies of [fallback, ...resolutions]) policies.push(byDefault)
-    steps = (['useReplies', 'useRepliesLate'] as const).flatMap((step) => participants.flatMap((each, at) => each[step] === undefined ? [] : { at, take: each[step] }))
+    steps = (['useReplies', 'useRepliesLate'] as const).flatMap((step) => participants.flatMap((each, at) => each[step] === undefined ? [] : { at, run: each[step] }))
   }
-  function tally (request: RequestWithPolicies, reply: FastifyReply, done: () => void): void {
+  function runOnResponse (request: RequestWithPolicies, reply: FastifyReply, done: () => void): void {
     const policies = request[assigned] ?? fallback
     for (let index = 0; index < participants.length; index++) participants[index]?.onResponse?.(request, reply, policies[index])
     done()
   }
-  const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? policiesOfUnseen(request)
-  /** What has no route, or one that was declared before: of the latter the start has refused each that names a feature, where it could see it. */
-  const policiesOfUnseen = ({ routeOptions: { config, url }, server }: FastifyRequest): Policies => {
+  const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? policiesOfUnresolved(request)
+  /** For requests without a route, and for routes declared before the stack. The check at start rejects such a route if it configures a feature, but cannot see every route. */
+  const policiesOfUnresolved = ({ routeOptions: { config, url }, server }: FastifyRequest): Policies => {
     if (!declared.isComplete) refuseUnresolved(config, url, server)
     return fallback
   }
@@ -124,21 +127,21 @@ export default fp(async (fastify) => {
     return Object.fromEntries(participants.map(({ name }, index) => [name, policies[index]]))
   }
 
-  const own = new Map<string, object>()
+  const internalRequests = new Map<string, object>()
   const send = async ({ url, fields, signal }: InternalRequest, mark: object) => {
     const token = randomUUID()
-    own.set(token, mark)
+    internalRequests.set(token, mark)
     try {
       await fastify.inject({ method: 'GET', url, headers: { ...fields, [internalHeader]: token }, signal })
     } finally {
-      own.delete(token)
+      internalRequests.delete(token)
     }
   }
   const internalRequestOf = (request: RequestWithPolicies) => request[marked] ?? null
-  /** What one of the app's own is given in place of its route's policies. */
-  const claim = (request: RequestWithPolicies, policies: Policies): Policies => {
+  /** The policies of an internal request; marks the request as internal. */
+  const applyInternal = (request: RequestWithPolicies, policies: Policies): Policies => {
     const token = request.raw.headers[internalHeader]
-    const mark = typeof token === 'string' ? own.get(token) : undefined
+    const mark = typeof token === 'string' ? internalRequests.get(token) : undefined
     if (mark === undefined) return policies
     delete request.raw.headers[internalHeader]
     request[marked] = mark
@@ -147,7 +150,7 @@ export default fp(async (fastify) => {
 
   fastify.decorate('requestLifecycle', { getter: () => ({ join, resolvedFrom, send, internalRequestOf }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
-    if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not loaded yet')
+    if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not registered in this scope yet; register it first')
     const names = participants.map(({ name }) => name)
     const record = readRecord('routeDefaults', defaults, names)
     this[chosen] = [...this[chosen] ?? [], record]
@@ -169,26 +172,26 @@ export default fp(async (fastify) => {
   })
   fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
 
-  // Hooks with a callback: of what has nothing to wait for, nothing waits.
+  // Callback hooks instead of async functions: a step that has nothing to wait for costs no microtask.
   fastify.decorateRequest(assigned, null)
   fastify.decorateRequest(marked, null)
-  fastify.addHook('onRequest', function ask (request: RequestWithPolicies, reply, done) {
+  fastify.addHook('onRequest', function enqueueReads (request: RequestWithPolicies, reply, done) {
     const given = policiesOf(request)
-    const policies = request[assigned] = own.size === 0 ? given : claim(request, given)
-    for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'over') break
+    const policies = request[assigned] = internalRequests.size === 0 ? given : applyInternal(request, given)
+    for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'stop') break
     done()
   })
-  /** One step after the other, from this one on. */
-  const answerFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, done: (error?: Error) => void): void => {
+  /** Runs the steps in order, starting at index `from`. */
+  const runStepsFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, done: (error?: Error) => void): void => {
     const policies = request[assigned] ?? fallback
     try {
       for (let index = from; index < steps.length; index++) {
-        const { at, take } = steps[index] as typeof steps[number]
-        const going = take(request, reply, policies[at])
-        if (going === 'over') return
-        if (going === undefined) continue
-        if (going instanceof PendingReply) going.settled().then(() => answerFrom(index, request, reply, done))
-        else going.then((going) => { if (going !== 'over') answerFrom(index + 1, request, reply, done) }, done)
+        const { at, run } = steps[index] as typeof steps[number]
+        const result = run(request, reply, policies[at])
+        if (result === 'stop') return
+        if (result === undefined) continue
+        if (result instanceof PendingReply) result.settled().then(() => runStepsFrom(index, request, reply, done))
+        else result.then((result) => { if (result !== 'stop') runStepsFrom(index + 1, request, reply, done) }, done)
         return
       }
     } catch (error) {
@@ -196,52 +199,52 @@ export default fp(async (fastify) => {
     }
     done()
   }
-  fastify.addHook('onRequest', function answer (request: RequestWithPolicies, reply, done) { answerFrom(0, request, reply, done) })
+  fastify.addHook('onRequest', function useReplies (request: RequestWithPolicies, reply, done) { runStepsFrom(0, request, reply, done) })
 
-  /** What each concern makes of what the one before has made. */
-  const settleFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, payload: unknown, done: (error: Error | null, payload?: unknown) => void): void => {
+  /** Runs `onSend` of the plugins in order, starting at index `from`; each receives the payload of the one before. */
+  const runOnSendFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, payload: unknown, done: (error: Error | null, payload?: unknown) => void): void => {
     const policies = request[assigned] ?? fallback
     try {
       for (let index = from; index < participants.length; index++) {
         const before = payload
         const changed = participants[index]?.onSend?.(request, reply, before, policies[index])
         if (changed instanceof Promise) {
-          changed.then((changed: unknown) => settleFrom(index + 1, request, reply, changed === undefined ? before : changed, done), (error: Error) => giveUp(before, error, done))
+          changed.then((changed: unknown) => runOnSendFrom(index + 1, request, reply, changed === undefined ? before : changed, done), (error: Error) => failSend(before, error, done))
           return
         }
         if (changed !== undefined) payload = changed
       }
     } catch (error) {
-      return giveUp(payload, error as Error, done)
+      return failSend(payload, error as Error, done)
     }
     done(null, payload)
   }
-  /** An error is sent in the place of the payload, which Fastify does not release. */
-  const giveUp = (payload: unknown, error: Error, done: (error: Error) => void): void => {
+  /** Fastify sends the error instead of the payload, and does not release the payload. */
+  const failSend = (payload: unknown, error: Error, done: (error: Error) => void): void => {
     discardPayload(payload)
     done(error)
   }
-  fastify.addHook('onSend', function settle (request: RequestWithPolicies, reply, sent, done) {
+  fastify.addHook('onSend', function onSend (request: RequestWithPolicies, reply, sent, done) {
     const policies = request[assigned] ?? fallback
     const payload = unwrapResponse(sent, reply)
     for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index])
-    settleFrom(0, request, reply, payload, done)
+    runOnSendFrom(0, request, reply, payload, done)
   })
 }, { name: 'fastify-prism/request-lifecycle', fastify: '5.x' })
 
-const ending = Symbol('prism.refused-upgrades')
-type Routing = FastifyInstance['routing'] & { [ending]?: true }
+const endsRejectedUpgrades = Symbol('prism.rejected-upgrades')
+type Routing = FastifyInstance['routing'] & { [endsRejectedUpgrades]?: true }
 
 /**
- * Makes every refusal of an upgrade end its socket. Plugins that upgrade hand the request to `routing` of the root instance, which plain
- * requests do not pass: there the response is known before any hook runs, whatever was registered first.
+ * Ends the socket when an upgrade is rejected. Plugins that upgrade pass the request to `routing` of the root instance, which plain requests
+ * do not use. The response exists there before any hook runs, whatever was registered first.
  */
-function endRefusedUpgrades (fastify: FastifyInstance): void {
+function endRejectedUpgrades (fastify: FastifyInstance): void {
   const root = ownerOf(fastify, 'routing') as { routing: Routing }
   const { routing } = root
-  if (routing[ending] === true) return
+  if (routing[endsRejectedUpgrades] === true) return
   refusePipelinedUpgrades(fastify.server)
-  root.routing = Object.assign<FastifyInstance['routing'], { [ending]: true }>((request, response) => {
+  root.routing = Object.assign<FastifyInstance['routing'], { [endsRejectedUpgrades]: true }>((request, response) => {
     if (!isUpgrade(request)) return routing(request, response)
     endWithRefusal(response)
     try {
@@ -250,10 +253,10 @@ function endRefusedUpgrades (fastify: FastifyInstance): void {
       response.socket?.destroy()
       throw error
     }
-  }, { [ending]: true })
+  }, { [endsRejectedUpgrades]: true })
 }
 
-/** The object that holds a property which others inherit: scopes inherit from the root instance. */
+/** The object in the prototype chain that owns a property: scopes inherit from the root instance. */
 function ownerOf (scope: object, name: string): object {
   return Object.hasOwn(scope, name) ? scope : ownerOf(Object.getPrototypeOf(scope) as object, name)
 }

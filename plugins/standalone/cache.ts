@@ -1,10 +1,10 @@
 import cache from '../cache.ts'
 import type { CacheOptions } from '../cache.ts'
-import { withJourney } from './with-lifecycle.ts'
+import { withLifecycle } from './with-lifecycle.ts'
 
 export type { RouteDefaults } from '../request-lifecycle.ts'
 export type { Cache, CacheChoice, CacheOptions, CacheRequest, WrapOptions } from '../cache.ts'
 export type { Duration } from '../../src/shared/option-readers.ts'
 
-/** The response cache alone, without the rest of the stack: `fastify.cache`, `reply.tag`. Needs `fastify-prism/redis`. */
-export default withJourney<CacheOptions>(cache, 'fastify-prism/cache')
+/** The response cache without the rest of the stack: `fastify.cache`, `reply.tag`. Needs `fastify-prism/redis`. */
+export default withLifecycle<CacheOptions>(cache, 'fastify-prism/cache')

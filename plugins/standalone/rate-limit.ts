@@ -1,11 +1,11 @@
 import rateLimit from '../rate-limit.ts'
 import type { RateLimitOptions } from '../rate-limit.ts'
-import { withJourney } from './with-lifecycle.ts'
+import { withLifecycle } from './with-lifecycle.ts'
 
 export type { RouteDefaults } from '../request-lifecycle.ts'
 export { rateLimitStore } from '../rate-limit.ts'
 export type { Checked, NamedQuota, PolicyStatus, RateLimitOptions, RouteRateLimit } from '../rate-limit.ts'
 export type { Duration } from '../../src/shared/option-readers.ts'
 
-/** The rate limits alone, without the rest of the stack: `request.rateLimit`. Needs `fastify-prism/redis`. */
-export default withJourney<RateLimitOptions>(rateLimit, 'fastify-prism/rate-limit')
+/** Rate limits without the rest of the stack: `request.rateLimit`. Needs `fastify-prism/redis`. */
+export default withLifecycle<RateLimitOptions>(rateLimit, 'fastify-prism/rate-limit')

@@ -1,14 +1,14 @@
 import { longestListField } from './field-limit.ts'
 
-/** What a field says of fields by name: all of the response, some of its fields, or nothing. */
+/** Scope of `private` or `no-cache`: the whole response (true), the named headers, or nothing (false). */
 export type Scope = true | readonly string[] | false
 
-/** The directives of one or more `Cache-Control` fields, RFC 9111 section 5.2. Seconds; undefined where absent. */
+/** The directives of one or more `Cache-Control` headers, RFC 9111 section 5.2. Durations in seconds; undefined if absent. */
 export interface CacheControl {
   readonly maxAge?: number
   readonly sMaxage?: number
   readonly minFresh?: number
-  /** Infinity where it has no argument */
+  /** Infinity without an argument */
   readonly maxStale?: number
   /** RFC 5861 */
   readonly staleWhileRevalidate?: number
@@ -41,11 +41,11 @@ const none: CacheControl = Object.freeze({
   immutable: false
 })
 
-/** What cannot be read at all: nothing is kept, and nothing that was kept is used. */
+/** For a header that cannot be parsed: the response is not stored, and no stored response is used. */
 const strictest: CacheControl = Object.freeze({ ...none, noCache: true, private: true, noStore: true })
 
-/** RFC 9111 section 1.2.2: what is larger counts as this. */
-const mostSeconds = 2 ** 31
+/** RFC 9111 section 1.2.2: larger values are reduced to this. */
+const maxSeconds = 2 ** 31
 
 // token [ "=" ( token / quoted-string ) ], RFC 9110 section 5.6, without the spaces around it. A run of spaces can be matched by one `\s*` only.
 const directive = /^([!#$%&'*+\-.^_`|~\w]+)(?:\s*=\s*(?:"([^"\\]*(?:\\.[^"\\]*)*)"|([^\s"]*)))?$/
@@ -54,11 +54,11 @@ const [quote, comma, backslash] = [0x22, 0x2c, 0x5c]
 const restricting = /\b(?:no-store|private|no-cache)\b/gi
 
 /**
- * Reads `Cache-Control`. It never throws: what cannot be read restricts rather than permits, and so does a field longer than {@link longestListField}.
+ * Parses `Cache-Control`. Never throws: an invalid directive, and a header longer than {@link longestListField}, restrict rather than permit.
  *
- * A directive that comes twice counts with its more careful value: the smaller number, the wider scope (RFC 9111 section 4.2.1 leaves a choice).
+ * Of a repeated directive the more restrictive value is used: the smaller number, the wider scope (RFC 9111 section 4.2.1 leaves the choice).
  *
- * @param value of one field, or of several
+ * @param value value of one header line, or of several
  */
 export function parseCacheControl (value: string | readonly string[] | number | undefined): CacheControl {
   if (value === undefined || value === '') return none
@@ -91,16 +91,16 @@ function split (text: string): Directives {
   for (const part of membersOf(text)) {
     const [, named, quoted, token] = directive.exec(part) ?? []
     if (named !== undefined) merge(directives, named.toLowerCase(), quoted?.replace(/\\(.)/g, '$1') ?? token ?? null)
-    else for (const each of broken(part)) merge(directives, each, null)
+    else for (const each of directivesOfInvalid(part)) merge(directives, each, null)
   }
   return directives
 }
 
 /**
- * The members between commas that no quoted string holds, without spaces around them.
+ * The members between the commas outside quoted strings, trimmed.
  *
- * A quote that never ends begins no quoted string, and neither does any after it: what escapes them is the same for both. So each character is read
- * at most twice, however many quotes there are.
+ * An unterminated quote does not begin a quoted string, and no later quote can: so each character is read at most twice, however many quotes
+ * there are.
  */
 function membersOf (text: string): string[] {
   const members: string[] = []
@@ -121,7 +121,7 @@ function membersOf (text: string): string[] {
   return members
 }
 
-/** Where the quoted string that begins here has its closing quote; -1 where it has none. */
+/** Index of the closing quote of the quoted string that begins at `start`; -1 if there is none. */
 function endOfQuoted (text: string, start: number): number {
   for (let at = start + 1; at < text.length; at++) {
     const code = text.charCodeAt(at)
@@ -131,8 +131,8 @@ function endOfQuoted (text: string, start: number): number {
   return -1
 }
 
-/** What a member that cannot be read may have meant: its name, whose number then counts as none, and whatever restricts. */
-function broken (part: string): string[] {
+/** Directives to apply for an invalid member: its name without an argument, and each restricting directive named in it. */
+function directivesOfInvalid (part: string): string[] {
   return [name.exec(part)?.[0] ?? '', ...part.match(restricting) ?? []].filter((each) => each !== '').map((each) => each.toLowerCase())
 }
 
@@ -143,14 +143,14 @@ function merge (directives: Directives, name: string, argument: string | null): 
   else if (readSeconds(argument) < readSeconds(before)) directives.set(name, shortened(name, argument))
 }
 
-/** A long number is read once, and not with each directive of the same name that follows. */
+/** Parses a long number once, instead of again for each repeated directive. */
 function shortened (name: string, argument: string | null): string | null {
   return argument === null || argument.length <= 16 || name === 'private' || name === 'no-cache' ? argument : String(readSeconds(argument))
 }
 
-/** A number that cannot be read counts as none left: the response is stale, RFC 9111 section 4.2.1. */
+/** An invalid number is 0: the response is stale, RFC 9111 section 4.2.1. */
 function readSeconds (argument: string | null | undefined): number {
-  return argument != null && /^\d+$/.test(argument) ? Math.min(Number(argument), mostSeconds) : 0
+  return argument != null && /^\d+$/.test(argument) ? Math.min(Number(argument), maxSeconds) : 0
 }
 
 function readScope (directives: Directives, name: string): Scope {

@@ -1,28 +1,28 @@
-/** Why a request went on to the handler, RFC 9211 section 2.2. */
+/** Why a request was forwarded to the handler, RFC 9211 section 2.2. */
 export type Forwarded = 'bypass' | 'method' | 'uri-miss' | 'vary-miss' | 'miss' | 'request' | 'stale' | 'partial'
 
 /** What the cache did with one request. */
 export interface CacheStatus {
-  /** answered from the store */
+  /** the response came from the cache */
   isHit?: boolean
-  /** why not, or not alone */
+  /** why the request was forwarded to the handler */
   forwarded?: Forwarded
-  /** the status that the handler answered, where it differs from what left */
+  /** the status of the handler's response, if it differs from the status that was sent */
   forwardedStatus?: number
   /** seconds of freshness left; negative once stale */
   ttlSeconds?: number
-  /** what the handler answered was kept */
+  /** the handler's response was stored */
   isStored?: boolean
-  /** one run of the handler answered several requests */
+  /** the request shared another request's handler run */
   isCollapsed?: boolean
-  /** a token of our own */
+  /** implementation-specific detail */
   detail?: string
 }
 
 /**
  * Writes `Cache-Status` (RFC 9211) as this cache's member of the list.
  *
- * @param before members that stand there already, from caches nearer to the origin
+ * @param before existing members, from caches nearer to the origin
  */
 export function formatCacheStatus (status: CacheStatus, before?: string): string {
   let text = before ? `${before}, prism` : 'prism'

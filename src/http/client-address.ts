@@ -2,24 +2,24 @@ import { BlockList, isIP } from 'node:net'
 import type { IncomingMessage } from 'node:http'
 import { bareAddress } from './ip-subnet.ts'
 
-/** Who may name the client: nobody, Railway's edge, or the proxies in a list of networks. */
+/** Which peers may state the client's address: none, Railway's edge, or the proxies in a list of networks. */
 export type TrustedProxies =
   | { readonly kind: 'none' }
   | { readonly kind: 'railway' }
   | { readonly kind: 'networks', readonly networks: readonly string[] }
 
-/** What a server needs to know its clients: whom it trusts, and what it does to a request before anybody reads an address from it. */
+/** How a server determines the client's address. */
 export interface ClientAddress {
-  /** Whether the peer at this address may name the one before it; `hop` 0 is the socket's own peer. False: no field is read. */
+  /** Whether the peer at this address may state the address of the hop before it; `hop` 0 is the socket's peer. False: no header is read. */
   readonly trust: false | ((address: string, hop: number) => boolean)
-  /** Turns a proxy's own field into `X-Forwarded-For`, the one field that is read afterwards. */
+  /** Copies a proxy's own header to `X-Forwarded-For`, the only header that is read afterwards. Call it before any code reads an address. */
   readonly prepare: (message: IncomingMessage) => void
 }
 
 const railwayNetwork = '100.64.0.0/10'
 
 /**
- * Says whether a text is a network that may be trusted: an address, or a CIDR that does not span the whole internet.
+ * Whether a text is a network that may be trusted: an address, or a CIDR block other than /0.
  *
  * @param text `10.0.0.0/8`, `fd12::/16`, `192.0.2.1`
  */
@@ -31,10 +31,10 @@ export function isNetwork (text: string): boolean {
 }
 
 /**
- * Makes the rule that finds a client's address.
+ * Returns the rule that determines a client's address.
  *
- * `X-Forwarded-For` counts from the right, and only as far as the peers are trusted, so a client cannot add to it.
- * Railway's edge puts the client in `X-Real-IP` and speaks from 100.64.0.0/10: no other peer is believed, and no other field.
+ * `X-Forwarded-For` is read from the right, only as far as the peers are trusted, so a client cannot forge it.
+ * Railway's edge sends the client's address in `X-Real-IP` and connects from 100.64.0.0/10: no other peer and no other header is trusted.
  */
 export function resolveClientAddress (proxies: TrustedProxies): ClientAddress {
   if (proxies.kind === 'none') return { trust: false, prepare: () => {} }
@@ -60,7 +60,7 @@ function blockListOf (networks: readonly string[]): BlockList {
   return list
 }
 
-/** A socket that listens on `::` sees IPv4 peers as `::ffff:192.0.2.1`. */
+/** A socket that listens on `::` reports IPv4 peers as `::ffff:192.0.2.1`. */
 function includes (networks: BlockList, address: string | undefined): boolean {
   const bare = address?.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address ?? ''
   const family = isIP(bare)

@@ -4,13 +4,13 @@ import type { Socket } from 'node:net'
 import { plainErrors, problemOf, problemType, writeProblem, type Problem } from './problem.ts'
 
 /**
- * Answers what is no request at all (broken HTTP, header fields that are too large, a request that never ends) on its bare socket,
- * and closes it.
+ * Sends a problem document for input that is not a valid request (malformed HTTP, too large headers, a request timeout) on its socket, and closes
+ * the socket.
  *
- * @returns what was answered; undefined when nobody is left to read it
+ * @returns the document that was sent; undefined if the socket cannot be written
  */
 export function answerClientError (error: Error & { code?: string }, socket: Socket): Problem | undefined {
-  if (error.code === 'ECONNRESET' || !socket.writable || isAnswering(socket)) {
+  if (error.code === 'ECONNRESET' || !socket.writable || isResponding(socket)) {
     socket.destroy()
     return undefined
   }
@@ -32,7 +32,7 @@ function isKnown (code: string | undefined): boolean {
   return code === 'ERR_HTTP_REQUEST_TIMEOUT' || code?.startsWith('HPE_') === true
 }
 
-/** Whether an earlier request's answer has begun to leave: words of ours would become part of it. Node keeps it there, and looks there too. */
-function isAnswering (socket: Socket & { _httpMessage?: { headersSent?: boolean } | null }): boolean {
+/** Whether the response to an earlier request is being sent: bytes written now would become part of it. `_httpMessage` is undocumented; Node itself uses it for this check. */
+function isResponding (socket: Socket & { _httpMessage?: { headersSent?: boolean } | null }): boolean {
   return socket._httpMessage?.headersSent === true
 }

@@ -3,16 +3,16 @@ import { isEntityTag, matchesStrongly, matchesWeakly } from './entity-tag.ts'
 
 type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>
 
-/** What a stored answer's validators are compared with. */
+/** The validators of a stored response. */
 export interface Validators {
   readonly entityTags: readonly string[]
   readonly lastModified: string | undefined
-  /** when it was made, where it says so */
+  /** value of its `Date` header */
   readonly date?: string | undefined
 }
 
 /**
- * Whether the client wants this answer only if it were another one (RFC 9110 section 13.2.2): `If-Match` decides, and only without it `If-Unmodified-Since`.
+ * Whether a precondition fails, status 412 (RFC 9110 section 13.2.2). `If-Unmodified-Since` is used only without `If-Match`.
  */
 export function isPreconditionFailed (fields: RequestHeaders, { entityTags, lastModified }: Validators): boolean {
   const match = fields['if-match']
@@ -23,7 +23,7 @@ export function isPreconditionFailed (fields: RequestHeaders, { entityTags, last
 }
 
 /**
- * Whether the client has this answer already (RFC 9110 section 13.2.2): `If-None-Match` decides, and only without it `If-Modified-Since`.
+ * Whether the client has this response already, status 304 (RFC 9110 section 13.2.2). `If-Modified-Since` is used only without `If-None-Match`.
  */
 export function isNotModified (fields: RequestHeaders, { entityTags, lastModified, date }: Validators): boolean {
   const noneMatch = fields['if-none-match']
@@ -32,12 +32,12 @@ export function isNotModified (fields: RequestHeaders, { entityTags, lastModifie
     return entityTags.length === 0 ? matchesWeakly(field, undefined) : entityTags.some((entityTag) => matchesWeakly(field, entityTag))
   }
   const since = parseHttpDate(fields['if-modified-since'])
-  // RFC 9111 section 4.3.2: without Last-Modified, the date of the answer is as good.
+  // RFC 9111 section 4.3.2: without Last-Modified, the Date of the response is used.
   const modified = parseHttpDate(lastModified ?? date)
   return since !== undefined && modified !== undefined && modified <= since
 }
 
-/** Whether `If-Range` lets a part be sent (RFC 9110 section 13.1.5): a strong tag that is this one, or the exact date of the last change, where that is strong. */
+/** Whether `If-Range` allows a partial response (RFC 9110 section 13.1.5): the same strong entity tag, or the exact Last-Modified date if that is a strong validator. */
 export function isSameRange (fields: RequestHeaders, { entityTags, lastModified, date }: Validators): boolean {
   const field = fields['if-range']
   if (field === undefined) return true
@@ -46,7 +46,7 @@ export function isSameRange (fields: RequestHeaders, { entityTags, lastModified,
   return text === lastModified && isStrong(parseHttpDate(lastModified), parseHttpDate(date))
 }
 
-/** What was made within a second of its last change may have changed again in that second (RFC 9110 section 8.8.2.2). */
+/** A response made within one second of its last change may have changed again in that second (RFC 9110 section 8.8.2.2). */
 function isStrong (modified: number | undefined, made: number | undefined): boolean {
   return modified !== undefined && (made === undefined || made - modified >= 1000)
 }

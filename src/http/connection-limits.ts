@@ -2,12 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 
-/** Why a connection was closed: too many unanswered requests on it, too many in the whole process, or a client that does not read. */
+/** Why a connection was closed: too many pending requests on it, too many in the process, or a client that does not read. */
 export type CloseReason = 'pipelined' | 'overloaded' | 'unread'
 
-/** How one app's connections are treated. */
+/** The limits of one app's connections. */
 export interface ConnectionPolicy {
-  /** after how long without progress a connection with unsent bytes is closed */
+  /** time without progress after which a connection with unsent bytes is closed */
   readonly sendTimeoutMs: number
   /** called for each connection that is closed by a limit */
   onClose (reason: CloseReason): void
@@ -17,7 +17,7 @@ export interface ConnectionPolicy {
 export interface Connection {
   readonly socket: TrackedSocket
   readonly policy: ConnectionPolicy
-  /** Unanswered requests; 0 where no request waits behind another one. */
+  /** Pending requests; 0 if none is queued behind another one. */
   unanswered: number
   isClosed: boolean
   /** bytes that the kernel had taken at the last check */
@@ -27,7 +27,7 @@ export interface Connection {
 
 const tracked = Symbol('prism.connection')
 
-/** What Node keeps at a socket and does not document is optional: the response whose turn it is, the parser, and what libuv knows. */
+/** Undocumented properties of Node's sockets, all optional: the current response, the parser and the libuv handle. */
 type TrackedSocket = Socket & {
   [tracked]?: Connection
   _httpMessage?: ServerResponse | null
@@ -35,27 +35,27 @@ type TrackedSocket = Socket & {
   _handle?: { bytesWritten?: number, writeQueueSize?: number } | null
 }
 
-/** RFC 9112 section 9.3.2 lets a client pipeline, and names no limit. */
+/** RFC 9112 section 9.3.2 allows pipelining, without a limit. */
 const maxUnanswered = 64
-/** Of all connections that pipeline: a request that waits holds 5 to 10 kB. */
+/** In all pipelining connections together: a queued request takes 5 to 10 kB. */
 const maxUnansweredInProcess = 4096
 /** Lower than the limit: otherwise each further request would compare all connections. */
 const shedTo = 3072
 const checkEveryMs = 500
 
 /**
- * What one process allows HTTP/1 connections.
+ * Limits the HTTP/1 connections of one process.
  *
- * Node hands over all requests of one chunk before the first of them is answered, also after their socket was destroyed, and it sends no response
- * before those ahead of it. So a request that is not the first of its connection waits until all chunks of this turn of the event loop are parsed,
- * and runs only if its connection is still within the limits.
+ * Node emits all requests of one chunk before the first response is sent, also after their socket was destroyed, and it sends responses in order.
+ * So a request that is not the first of its connection is delayed until all chunks of this event-loop turn are parsed, and runs only if its
+ * connection is still within the limits.
  */
 class ConnectionLimits {
   readonly #connections = new Set<Connection>()
   #unanswered = 0
   #timer: NodeJS.Timeout | undefined
 
-  /** The connection of a request; undefined for HTTP/2, which has flow control and a limit of streams, and for what is no connection (`inject`). */
+  /** The connection of a request; undefined for HTTP/2, which has flow control and a limit of streams, and for injected requests. */
   connectionOf (request: IncomingMessage, policy: ConnectionPolicy): Connection | undefined {
     if (request.httpVersionMajor !== 1) return undefined
     return (request.socket as TrackedSocket)[tracked] ?? this.#track(request.socket, policy)
@@ -71,7 +71,7 @@ class ConnectionLimits {
     return connection
   }
 
-  /** Counts a request that waits behind another one. Its connection may be closed after it. */
+  /** Counts a request that is queued behind another one. May close its connection. */
   enqueue (connection: Connection, response: ServerResponse): void {
     const { _httpMessage: first } = connection.socket
     if (connection.unanswered === 0 && first != null) this.#count(connection, first)
@@ -93,9 +93,9 @@ class ConnectionLimits {
   }
 
   /**
-   * Keeps the process within its limit: closes the connections with the most unanswered requests. One that does not pipeline stays.
+   * Enforces the limit of the process: closes the connections with the most pending requests. Connections that do not pipeline are never closed.
    *
-   * Called before a request that was enqueued runs, when all chunks of this turn of the event loop are parsed.
+   * Called before a queued request runs, when all chunks of this event-loop turn are parsed.
    */
   shed (): void {
     if (this.#unanswered <= maxUnansweredInProcess) return
@@ -109,13 +109,13 @@ class ConnectionLimits {
   #close (connection: Connection, reason: CloseReason): void {
     const { socket, policy } = connection
     this.#forget(connection)
-    // A parser that hears of an upgrade stops: the rest of the chunk costs nothing. Where Node changes this, `isClosed` ends each request.
+    // Return value 2 means upgrade, which stops the parser: the rest of the chunk costs nothing. If Node changes this, `isClosed` still ends each request.
     if (typeof socket.parser?.onIncoming === 'function') socket.parser.onIncoming = () => 2
     socket.destroy()
     policy.onClose(reason)
   }
 
-  /** What its handlers still do is no longer counted: it ends without the client. */
+  /** Stops counting the connection; its running handlers finish without a client. */
   #forget (connection: Connection): void {
     connection.isClosed = true
     this.#connections.delete(connection)
@@ -131,18 +131,18 @@ class ConnectionLimits {
   }
 }
 
-/** One for all apps of a process: they share its heap. */
+/** Shared by all apps of a process, because they share its heap. */
 export const connectionLimits = new ConnectionLimits()
 
-/** One listener for all responses. */
+/** Shared by all responses: no closure for each request. */
 function onFinish (this: ServerResponse): void {
   const connection = (this.req.socket as TrackedSocket)[tracked]
   if (connection !== undefined) connectionLimits.dequeue(connection)
 }
 
 /**
- * Whether bytes have waited for the client for too long, and the kernel took none of them meanwhile. Time is counted in checks, not by the clock:
- * after a pause of the event loop its sockets are written before the next check.
+ * Whether unsent bytes made no progress for `sendTimeoutMs`. Time is counted in checks, not by the clock: after the event loop was blocked, sockets
+ * are written before the next check.
  */
 function isStalled (connection: Connection): boolean {
   const { socket, policy } = connection
@@ -150,7 +150,7 @@ function isStalled (connection: Connection): boolean {
     connection.stalledMs = 0
     return false
   }
-  // A large body is one write, whose progress is seen in libuv's queue alone.
+  // A large body is one write; its progress is visible only in libuv's queue.
   const sentBytes = (socket._handle?.bytesWritten ?? 0) - (socket._handle?.writeQueueSize ?? 0)
   connection.stalledMs = sentBytes === connection.sentBytes ? connection.stalledMs + checkEveryMs : 0
   connection.sentBytes = sentBytes

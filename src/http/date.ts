@@ -6,9 +6,9 @@ const rfc850 = new RegExp(`^(?:monday|tuesday|wednesday|thursday|friday|saturday
 const asctime = new RegExp(`^(?:mon|tue|wed|thu|fri|sat|sun) ([a-z]{3}) ([ \\d]\\d) ${clock} (\\d{4})$`, 'i')
 
 /**
- * Reads a date of HTTP, in the form of today or one of the two that are obsolete (RFC 9110 section 5.6.7).
+ * Parses an HTTP date: IMF-fixdate or one of the two obsolete formats (RFC 9110 section 5.6.7).
  *
- * @param nowMs decides the century of a two-digit year
+ * @param nowMs determines the century of a two-digit year
  * @returns milliseconds since 1970; undefined for anything else
  */
 export function parseHttpDate (value: unknown, nowMs = Date.now()): number | undefined {
@@ -22,12 +22,12 @@ export function parseHttpDate (value: unknown, nowMs = Date.now()): number | und
   return ansi === null ? undefined : instant(ansi[6], ansi[1], ansi[2], ansi.slice(3, 6))
 }
 
-/** Writes a date as HTTP wants it today. */
+/** Formats a date as IMF-fixdate. */
 export function formatHttpDate (atMs: number): string {
   return new Date(atMs).toUTCString()
 }
 
-/** A year that would lie more than 50 years ahead is the last one with these digits (RFC 9110 section 5.6.7). */
+/** A two-digit year more than 50 years in the future means the most recent past year with these digits (RFC 9110 section 5.6.7). */
 function centuryOf (twoDigits: number, nowMs: number): number {
   const thisYear = new Date(nowMs).getUTCFullYear()
   const year = thisYear - thisYear % 100 + twoDigits

@@ -4,12 +4,12 @@ import { hash } from 'node:crypto'
 const tag = /(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"/g
 const oneTag = /^(?:W\/)?"[\x21\x23-\x7e\x80-\xff]*"$/
 
-/** Makes a strong entity tag of a body's bytes. */
+/** A strong entity tag: a hash of the body's bytes. */
 export function makeEntityTag (body: Buffer | string): string {
   return `"${hash('sha256', body, 'base64url').slice(0, 22)}"`
 }
 
-/** Whether a field's value is one entity tag and nothing else. */
+/** Whether a header's value is exactly one entity tag. */
 export function isEntityTag (value: unknown): value is string {
   return typeof value === 'string' && oneTag.test(value)
 }
@@ -17,7 +17,7 @@ export function isEntityTag (value: unknown): value is string {
 /**
  * Whether `If-None-Match` names this tag, by weak comparison (RFC 9110 sections 8.8.3.2 and 13.1.2).
  *
- * @param field its value as it came; `*` names any
+ * @param field the header's raw value; `*` matches any tag
  */
 export function matchesWeakly (field: string, entityTag: string | undefined): boolean {
   if (field.trim() === '*') return true

@@ -4,13 +4,13 @@ const bitsAGroup = 16
 const groups = 8
 
 /**
- * Says which client an address stands for: an IPv4 address alone, an IPv6 address by the network that one subscriber holds.
+ * The client that an address identifies: an IPv4 address, or the network of an IPv6 address, because one subscriber has a whole network.
  *
- * IPv4 in an IPv6 coat (`::ffff:192.0.2.1`, also written `::ffff:c000:201`) is IPv4. Two spellings of one address are one client.
+ * An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, also written `::ffff:c000:201`) is IPv4. Different spellings of one address are one client.
  *
- * @param address what stands there, not trusted; `fe80::1%eth0` counts without its zone, and IPv4 has none
- * @param prefixBits how much of an IPv6 address counts
- * @returns made of `[0-9a-f.-]` only: `192.0.2.1`, `2001-db8-0-1-0-0-0-0`; undefined when it is no address
+ * @param address untrusted text; the zone of `fe80::1%eth0` is ignored, and an IPv4 address with a zone is invalid
+ * @param prefixBits prefix length of the IPv6 network
+ * @returns characters of `[0-9a-f.-]` only: `192.0.2.1`, `2001-db8-0-1-0-0-0-0`; undefined if the text is not an address
  */
 export function addressGroup (address: string, prefixBits = 64): string | undefined {
   const bare = withoutZone(address)
@@ -22,14 +22,14 @@ export function addressGroup (address: string, prefixBits = 64): string | undefi
   return words.map((word, index) => (word & maskOf(prefixBits - index * bitsAGroup)).toString(16)).join('-')
 }
 
-/** The longest text that is read: IPv6 with a zone, brackets, quotes, a port and the parameter's name. */
+/** Longest text that is parsed, in characters: IPv6 with a zone, brackets, quotes, a port and the parameter's name. */
 const longestHop = 128
 
 /**
- * The address in a hop of `X-Forwarded-For`, where proxies write more than the address: `203.0.113.9:51234`, `[2001:db8::1]:443`, and the
- * forms of RFC 7239 section 6 (`for="[2001:db8::1]:4711"`). IPv6 without brackets has no port: what follows is part of the address.
+ * The address in a hop of `X-Forwarded-For`, without what proxies add to it: `203.0.113.9:51234`, `[2001:db8::1]:443`, and the
+ * forms of RFC 7239 section 6 (`for="[2001:db8::1]:4711"`). IPv6 without brackets has no port.
  *
- * @returns the hop as it is when it holds no address
+ * @returns the unchanged hop if it contains no address
  */
 export function bareAddress (hop: string): string {
   if (isIP(hop) !== 0 || hop.length > longestHop) return hop
@@ -40,13 +40,13 @@ export function bareAddress (hop: string): string {
   return isIP(address) === 0 ? hop : address
 }
 
-/** RFC 4007 section 11: the zone says which link, in words of this machine alone. */
+/** RFC 4007 section 11: a zone names a link, and has a meaning on its own machine only. */
 export function withoutZone (address: string): string {
   const at = address.indexOf('%')
   return at === -1 ? address : address.slice(0, at)
 }
 
-/** The eight groups of an address that is known to be IPv6. */
+/** The eight groups of a valid IPv6 address. */
 function wordsOf (address: string): number[] {
   const [head = '', tail] = address.split('::')
   const left = readGroups(head)
@@ -64,7 +64,7 @@ function readGroups (text: string): number[] {
   })
 }
 
-/** RFC 4291 section 2.5.5.2. */
+/** IPv4-mapped, RFC 4291 section 2.5.5.2. */
 function isMapped (words: readonly number[]): boolean {
   return words.slice(0, 5).every((word) => word === 0) && words[5] === 0xffff
 }

@@ -1,14 +1,14 @@
 import router, { type HTTPMethod } from 'find-my-way'
 
-/** A path that is longer than this is looked up by no method: each look decodes it. */
+/** Characters. A longer path has no methods: each lookup would decode it. */
 const longestPath = 2048
 
-/** Which methods answer a path, for `Allow` (RFC 9110 section 10.2.1). */
+/** The methods of each path, for `Allow` (RFC 9110 section 10.2.1). */
 export class Methods {
   readonly #routes = router({ maxParamLength: 128 })
   readonly #known = new Set<HTTPMethod>(['OPTIONS'])
 
-  /** Takes note of a route. */
+  /** Registers a route. */
   add (pattern: string, methods: readonly string[]): void {
     for (const method of methods as readonly HTTPMethod[]) {
       this.#known.add(method)
@@ -16,7 +16,7 @@ export class Methods {
     }
   }
 
-  /** Those of a path, none where nobody answers it; of `*`, which is the server itself, those of all paths. */
+  /** The methods of a path, empty if it has no route; for `*`, which means the server, the methods of all paths. */
   of (url: string): readonly string[] {
     if (url === '*') return [...this.#known].sort()
     const end = url.indexOf('?')

@@ -1,54 +1,54 @@
 import { OptionError } from '../shared/errors.ts'
 import { readStrings } from '../shared/option-readers.ts'
 
-/** What a browser says of where a request comes from. */
+/** What a browser states about the origin of a request. */
 export interface RequestOrigin {
-  /** the field `Origin` */
+  /** header `Origin` */
   readonly origin: string | undefined
-  /** the field `Sec-Fetch-Site` */
+  /** header `Sec-Fetch-Site` */
   readonly site: string | undefined
-  /** the request's own host, with its port */
+  /** host and port of the request */
   readonly host: string
-  /** the request is known to have come over TLS; a proxy that ends TLS may hide it */
+  /** the request is known to have arrived over TLS; false is possible behind a proxy that terminates TLS */
   readonly isSecure?: boolean
 }
 
-/** A name has 253 characters at most (RFC 1035 section 2.3.4); to parse a longer one may cost more than a request. */
+/** A host name has at most 253 characters (RFC 1035 section 2.3.4); parsing a much longer text could cost more than the request. */
 const longestOrigin = 512
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
-/** Whether a method changes nothing by its meaning (RFC 9110 section 9.2.1). */
+/** Whether a method is safe (RFC 9110 section 9.2.1). */
 export function isSafeMethod (method: string): boolean {
   return safeMethods.has(method)
 }
 
 /**
- * Whether an unsafe request, or one for a WebSocket, may come from where it says: from the same origin, or from a listed one.
- * Without `Origin` and `Sec-Fetch-Site` no browser has sent it, so it may.
+ * Whether the origin of an unsafe request, or of a WebSocket request, is allowed: the same origin, or a listed one.
+ * A request without `Origin` and `Sec-Fetch-Site` does not come from a browser, so it is allowed.
  *
- * @param origins exact ones that may besides the request's own
+ * @param origins exact origins that are allowed besides the request's own
  */
 export function isAllowedOrigin ({ origin, site, host, isSecure = false }: RequestOrigin, origins: readonly string[]): boolean {
-  // No page can forge Sec-Fetch-Site: it also holds where Referrer-Policy makes a form of our own say `Origin: null`.
+  // A page cannot forge Sec-Fetch-Site. It is also correct where Referrer-Policy makes the app's own form send `Origin: null`.
   if (site === 'same-origin' || site === 'none') return true
   if (origin !== undefined && origins.includes(origin)) return true
-  // Where both speak, Sec-Fetch-Site also knows the scheme, which a proxy may hide from us.
+  // Sec-Fetch-Site takes precedence over Origin: it also considers the scheme, which a proxy may hide.
   if (site !== undefined) return false
   return origin === undefined || isOfHost(origin, host, isSecure)
 }
 
 /**
- * Whether nothing tells where a page's request comes from: `Origin` names no origin (RFC 6454 section 7.3), as sandboxed frames and redirects
- * make any page say, and the browser sends no `Sec-Fetch-Site`.
+ * Whether the origin of a page's request is unknown: `Origin` is opaque (RFC 6454 section 7.3), as in sandboxed frames and after redirects, and the
+ * browser sends no `Sec-Fetch-Site`.
  */
 export function isOfUnknownOrigin ({ origin, site }: Pick<RequestOrigin, 'origin' | 'site'>): boolean {
   return site === undefined && origin !== undefined && (origin.length > longestOrigin || URL.parse(origin) === null)
 }
 
-/** The serialization of an origin (RFC 6454 section 6.2): nothing after host and port, no user. */
+/** The serialization of an origin (RFC 6454 section 6.2): nothing after host and port, no user information. */
 const originForm = /^https?:\/\/[^/\\@?#]+$/i
 
-/** Compared without a default port, which browsers leave out and `Host` may name. */
+/** Compares without the default port, which browsers omit and `Host` may contain. */
 function isOfHost (origin: string, host: string, isSecure: boolean): boolean {
   if (origin.length > longestOrigin || host.length > longestOrigin) return false
   const from = originForm.test(origin) ? URL.parse(origin) : null
@@ -56,15 +56,15 @@ function isOfHost (origin: string, host: string, isSecure: boolean): boolean {
   return from.host === URL.parse(`${from.protocol}//${host}`)?.host && (from.protocol === 'https:' || !isSecure)
 }
 
-/** Whether a text is an origin as browsers send it. A pattern is none: it would be compared as it stands, and match nothing. */
+/** Whether a text is an origin as browsers send it. A pattern is rejected: it would be compared literally and match nothing. */
 export function isExactOrigin (text: string): boolean {
   return /^https?:/.test(text) && !text.includes('*') && URL.parse(text)?.origin === text
 }
 
 /**
- * Reads a list of exact origins.
+ * Reads an option that is a list of exact origins.
  *
- * @throws {OptionError} PRISM_ERR_OPTION, without the value: it may hold a password
+ * @throws {OptionError} PRISM_ERR_OPTION, without the value, which may contain a password
  */
 export function readOrigins (option: string, value: unknown): readonly string[] {
   const origins = readStrings(option, value)

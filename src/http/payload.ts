@@ -1,16 +1,16 @@
-/** Whether a payload is a stream of Node's. */
+/** Whether a payload is a Node stream. */
 export function isStream (payload: unknown): payload is NodeJS.ReadableStream {
   return typeof payload === 'object' && payload !== null && 'pipe' in payload && typeof payload.pipe === 'function'
 }
 
-/** Whether a payload holds something until it is read to its end: a stream of Node's or of the web, or a `Response` of the Fetch API. */
+/** Whether a payload holds a resource until it is read to its end: a Node stream, a web stream, or a `Response` of the Fetch API. */
 export function isStreaming (payload: unknown): payload is object {
   return isStream(payload) || isWebStream(payload) || isResponse(payload)
 }
 
 /**
- * Releases what a payload holds that is not sent, or not to its end: an upstream's connection, an open file. It never throws, and does nothing to a
- * stream that has ended. An error that is reported afterwards is dropped: undici reports an abort of its bodies as one.
+ * Releases the resources of a payload that is not sent completely: an upstream connection, an open file. Never throws, and does nothing to an ended
+ * stream. A later error of the stream is ignored: undici reports the abort of a body as an error.
  */
 export function discardPayload (payload: unknown): void {
   if (isResponse(payload)) discardPayload(payload.body)
@@ -19,10 +19,10 @@ export function discardPayload (payload: unknown): void {
 }
 
 /**
- * Takes a `Response` of the Fetch API apart, as Fastify does when it sends one: until then no hook sees its status and its fields, which then replace
- * what hooks have written.
+ * Copies status and headers of a Fetch API `Response` to the reply. Fastify does the same when it sends one, but only after the hooks: they would not
+ * see the status and headers, and their own headers would be overwritten.
  *
- * @returns its body; any other payload, and a `Response` that cannot be sent, as it is
+ * @returns its body; any other payload, and a `Response` that cannot be sent, unchanged
  */
 export function unwrapResponse (payload: unknown, reply: { code (status: number): unknown, header (name: string, value: string): unknown }): unknown {
   if (typeof payload !== 'object' || !isResponse(payload) || payload.bodyUsed || payload.status < 200) return payload
@@ -40,10 +40,10 @@ function destroy (stream: Releasable): void {
     else if (typeof stream.close === 'function') stream.close(ignore)
     else if (typeof stream.abort === 'function') stream.abort()
     else stream.resume()
-  } catch {} // a stream of the app's own: nothing more can be done for it
+  } catch {} // a stream of the app that throws: nothing more can be done
 }
 
-/** One that somebody reads rejects: its reader ends it. */
+/** `cancel` rejects for a locked stream: its reader ends it. */
 function cancel (stream: ReadableStream): void {
   try {
     stream.cancel().catch(ignore)

@@ -1,19 +1,19 @@
 import { STATUS_CODES, validateHeaderName, validateHeaderValue } from 'node:http'
 
-/** A problem document (RFC 9457): what a client is told of an error. */
+/** A problem document (RFC 9457): an error as it is sent to a client. */
 export interface Problem {
   readonly type: string
   readonly title: string
   readonly status: number
   readonly detail: string
-  /** Stable; clients branch on it. */
+  /** Stable error code for clients. */
   readonly code: string
-  /** The request's id, under which the log has it. */
+  /** The request ID, as in the log. */
   readonly instance: string
   readonly [extension: string]: unknown
 }
 
-/** One fault of a request's input: in its body (`pointer`, RFC 6901 as a fragment) or in a parameter. */
+/** One validation error: in the body (`pointer`, an RFC 6901 fragment) or in a parameter. */
 export interface InputFault {
   readonly pointer?: string
   readonly parameter?: string
@@ -21,7 +21,7 @@ export interface InputFault {
   readonly detail: string
 }
 
-/** What may hang on an error that somebody threw; nothing of it is sure. */
+/** Properties that a thrown value may have, of any type. */
 interface Thrown {
   readonly code?: unknown
   readonly message?: unknown
@@ -42,7 +42,7 @@ interface Meaning {
 /** The media type of a problem document, RFC 9457 section 3. */
 export const problemType = 'application/problem+json'
 
-/** Errors that are not ours, by the code they bear, and what clients are told of them. */
+/** Errors of Fastify and Node by their code, and what is sent to clients for them. */
 export const foreignErrors: Readonly<Record<string, Meaning>> = Object.freeze({
   FST_ERR_VALIDATION: { code: 'PRISM_ERR_VALIDATION', status: 400, detail: 'The input does not have the form that this route takes.' },
   FST_ERR_NOT_FOUND: { code: 'PRISM_ERR_NOT_FOUND', status: 404, detail: 'Nothing answers this path.' },
@@ -59,7 +59,7 @@ export const foreignErrors: Readonly<Record<string, Meaning>> = Object.freeze({
   HPE_CHUNK_EXTENSIONS_OVERFLOW: { code: 'PRISM_ERR_BODY_TOO_LARGE', status: 413, detail: 'The extensions of a chunk are too large.' }
 })
 
-/** What clients are told when nothing better is known. */
+/** Problems for errors without a known code. */
 export const plainErrors = Object.freeze({
   malformed: { code: 'PRISM_ERR_MALFORMED', status: 400, detail: 'The request is not HTTP that can be read.' },
   request: { code: 'PRISM_ERR_REQUEST', status: 400, detail: 'The request cannot be answered.' },
@@ -68,26 +68,26 @@ export const plainErrors = Object.freeze({
 }) satisfies Readonly<Record<string, Meaning>>
 
 /**
- * Makes the problem document of anything that was thrown.
+ * Builds the problem document of any thrown value.
  *
- * An error below 500 tells its message: who threw it meant it for the client. From 500 on nothing but the code leaves,
- * because such a message may hold a key, an address or somebody's data. An error's `problem` adds members.
+ * Below status 500 the document contains the error's message, which is meant for the client. From 500 on only the code is sent, because the
+ * message may contain a key, an address or personal data. The error's `problem` adds members.
  *
  * @param requestId becomes `instance`
  */
 export function problemOf (error: unknown, requestId: string): Problem {
   try {
     return documentOf(thrownOf(error), requestId)
-  } catch { // a property of what was thrown cannot be read
+  } catch { // a getter of the thrown value threw
     return documentOf({}, requestId)
   }
 }
 
-/** Writes a problem document. Members that an error added and that JSON cannot say are left out: they never keep the client from being told the rest. */
+/** Serializes a problem document. If a member that an error added cannot be serialized, only the standard members are sent. */
 export function writeProblem (problem: Problem): Buffer {
   try {
     return Buffer.from(JSON.stringify(problem))
-  } catch { // a circle, a bigint, or a depth that the stack has no room for
+  } catch { // a circular reference, a bigint, or a stack overflow
     const { type, title, status, detail, code, instance } = problem
     return Buffer.from(JSON.stringify({ type: String(type), title: String(title), status, detail, code, instance }))
   }
@@ -100,18 +100,18 @@ function documentOf (thrown: Thrown, requestId: string): Problem {
 }
 
 /**
- * The header fields that an error asks for: those of its `headers`, and `Retry-After` (RFC 9110 section 10.2.3) from its `retryAfterSeconds`.
- * A 503 that names no time says one second, which is how often a lost Redis is looked for.
+ * The response headers of an error: its `headers`, and `Retry-After` (RFC 9110 section 10.2.3) from its `retryAfterSeconds`.
+ * The default for status 503 is 1 second, the interval at which the Redis connection is retried.
  */
 export function problemFields (error: unknown): Record<string, string> {
   try {
     return fieldsOf(thrownOf(error))
-  } catch { // a property of what was thrown cannot be read
+  } catch { // a getter of the thrown value threw
     return {}
   }
 }
 
-/** Whether Node sends this field: it throws for a name that is no token, and for characters that no value may hold. */
+/** Whether Node accepts this header: it throws for an invalid name or an invalid character in the value. */
 export function isValidField (name: string, value: unknown): boolean {
   try {
     validateHeaderName(name)
@@ -131,7 +131,7 @@ function fieldsOf (thrown: Thrown): Record<string, string> {
   return { ...(wait === undefined ? {} : { 'retry-after': String(wait) }), ...Object.fromEntries(fields) }
 }
 
-/** Fields that describe another body than the problem document, or how it was sent. */
+/** Headers that would describe another body than the problem document, or its transfer. */
 const ofTheBody = new Set(['connection', 'content-encoding', 'content-length', 'content-type', 'transfer-encoding'])
 
 function meaningOf (thrown: Thrown): Meaning {
@@ -151,34 +151,34 @@ function messageOf ({ message }: Thrown): string {
   return typeof message === 'string' && message !== '' ? message : plainErrors.request.detail
 }
 
-/** What an error's `problem` adds; the members that are ours stand. */
+/** The members that an error's `problem` adds; they do not replace the standard members. */
 function extensionsOf ({ problem }: Thrown): Record<string, unknown> {
   return isRecord(problem) ? problem : {}
 }
 
-/** Characters of a member's name, or of the path to it, that a document repeats. */
+/** Longest member name, or path to a member, that a document repeats, in characters. */
 const longestName = 200
 
-const places: Readonly<Record<string, InputFault['in']>> = { querystring: 'query', params: 'path', headers: 'header' }
+const locations: Readonly<Record<string, InputFault['in']>> = { querystring: 'query', params: 'path', headers: 'header' }
 
-/** What ajv found, in words that repeat none of the input's values. */
+/** The errors of ajv, without any value of the input. */
 function inputFaultsOf ({ validation, validationContext }: Thrown): { errors?: InputFault[] } {
   if (!Array.isArray(validation)) return {}
-  const place = typeof validationContext === 'string' ? places[validationContext] : undefined
-  return { errors: validation.filter(isRecord).map((found) => inputFaultOf(found, place)) }
+  const location = typeof validationContext === 'string' ? locations[validationContext] : undefined
+  return { errors: validation.filter(isRecord).map((found) => inputFaultOf(found, location)) }
 }
 
-function inputFaultOf (found: Readonly<Record<string, unknown>>, place: InputFault['in']): InputFault {
+function inputFaultOf (found: Readonly<Record<string, unknown>>, location: InputFault['in']): InputFault {
   const params = isRecord(found.params) ? found.params : {}
   const path = typeof found.instancePath === 'string' ? found.instancePath : ''
   const name = params.missingProperty ?? params.additionalProperty
   const pointer = typeof name === 'string' ? `${cut(path)}/${cut(name).replaceAll('~', '~0').replaceAll('/', '~1')}` : cut(path)
   const allowed = Array.isArray(params.allowedValues) ? `: ${params.allowedValues.join(', ')}` : ''
   const detail = `${typeof name === 'string' && params.additionalProperty === name ? 'is not known here' : String(found.message ?? 'is wrong')}${allowed}`
-  return place === undefined ? { pointer: `#${encodeURI(pointer)}`, detail } : { parameter: pointer.slice(1), in: place, detail }
+  return location === undefined ? { pointer: `#${encodeURI(pointer)}`, detail } : { parameter: pointer.slice(1), in: location, detail }
 }
 
-/** A name that a client chose may be as long as a body, and end in half a character: encodeURI throws for that. */
+/** Truncates a name, which a client may choose as long as the body, and replaces lone surrogates, for which encodeURI throws. */
 function cut (name: string): string {
   return (name.length > longestName ? `${name.slice(0, longestName)}…` : name).toWellFormed()
 }

@@ -1,4 +1,4 @@
-/** A stretch of bytes, both ends included. */
+/** A range of bytes, both ends inclusive. */
 export interface ByteRange {
   readonly first: number
   readonly last: number
@@ -8,9 +8,9 @@ export interface ByteRange {
 const oneRange = /^bytes\s*=\s*(?:(\d+)\s*)?-\s*(?:(\d+)\s*)?$/i
 
 /**
- * Reads `Range` (RFC 9110 section 14.1.2) for a body of this length.
+ * Parses `Range` (RFC 9110 section 14.1.2) for a body of this length.
  *
- * @returns the one range; `unsatisfiable` when it lies beyond the end; undefined for what may be ignored: several ranges, another unit, broken syntax
+ * @returns the range; `unsatisfiable` if it begins after the end; undefined if the header is ignored: several ranges, another unit, invalid syntax
  */
 export function parseRange (value: string | undefined, length: number): ByteRange | 'unsatisfiable' | undefined {
   const [, from = '', to = ''] = oneRange.exec(value ?? '') ?? []

@@ -1,20 +1,20 @@
 import { serializeList } from 'structured-headers'
 import type { BareItem } from 'structured-headers'
 
-/** A quota as clients are told of it. */
+/** A quota as it is sent to clients. */
 export interface AdvertisedQuota {
   /** printable ASCII */
   readonly name: string
-  /** units in a window */
+  /** units for each window */
   readonly quota: number
-  /** a word of the draft's registry of quota units; `requests` goes without saying */
+  /** a quota unit of the draft's registry; `requests` is the default and is omitted */
   readonly unit: string
-  /** undefined where nothing is counted by time, but what is under way */
+  /** undefined for concurrency limits, which have no window */
   readonly windowMs: number | undefined
 }
 
 /**
- * Spells `RateLimit-Policy`: `"default";q=100;w=60, "places";q=5;qu="concurrent-requests"`. It says nothing about who is counted: a partition key would tell an address.
+ * Formats `RateLimit-Policy`: `"default";q=100;w=60, "places";q=5;qu="concurrent-requests"`. It has no partition key, which would disclose an address.
  *
  * @see draft-ietf-httpapi-ratelimit-headers-11 section 3
  */
@@ -28,12 +28,12 @@ export function rateLimitPolicyField (quotas: readonly AdvertisedQuota[]): strin
 }
 
 /**
- * Makes the speller of one quota's item in `RateLimit`: `"default";r=42;t=18`. What does not change is serialised once.
+ * Returns a formatter of one quota's item in `RateLimit`: `"default";r=42;t=18`. The constant part is serialized once.
  *
- * `t` is never longer than the window that the policy tells; `Retry-After` says when the same request surely fits, which may be a bucket later.
+ * `t` is never longer than the window of the policy. `Retry-After` may be one bucket longer: it states when the same request is certain to be allowed.
  *
- * @param windowMs undefined where nobody knows when more units come: then there is no `t`
- * @returns from units left and milliseconds until more come to the item; items are joined by `, `
+ * @param windowMs undefined if the reset time is unknown: `t` is then omitted
+ * @returns a function of the remaining units and the milliseconds until reset; join items with `, `
  * @see draft-ietf-httpapi-ratelimit-headers-11 section 4
  */
 export function rateLimitItem (name: string, windowMs: number | undefined): (remaining: number, resetMs: number) => string {
@@ -42,12 +42,12 @@ export function rateLimitItem (name: string, windowMs: number | undefined): (rem
   return (remaining, resetMs) => `${start}${remaining};t=${Math.ceil(Math.min(resetMs, windowMs) / 1000)}`
 }
 
-/** What clients read before there was a draft: of the policy with the least left, with seconds from now. */
-export function legacyRateLimitFields (standings: readonly { quota: number, remaining: number | undefined, resetMs: number | undefined }[]): Record<string, number> {
-  const [tightest] = standings.filter(({ remaining, resetMs }) => remaining !== undefined && resetMs !== undefined).sort((one, other) => Number(one.remaining) - Number(other.remaining))
+/** The `X-RateLimit-*` headers that predate the draft: of the policy with the fewest remaining units; reset in seconds from now. */
+export function legacyRateLimitFields (statuses: readonly { quota: number, remaining: number | undefined, resetMs: number | undefined }[]): Record<string, number> {
+  const [tightest] = statuses.filter(({ remaining, resetMs }) => remaining !== undefined && resetMs !== undefined).sort((one, other) => Number(one.remaining) - Number(other.remaining))
   if (tightest === undefined) return {}
   return { 'x-ratelimit-limit': tightest.quota, 'x-ratelimit-remaining': Number(tightest.remaining), 'x-ratelimit-reset': Math.ceil(Number(tightest.resetMs) / 1000) }
 }
 
-/** The type of the problem that a used-up quota is. */
+/** Problem type of an exceeded quota. */
 export const quotaExceededType = 'https://iana.org/assignments/http-problem-types#quota-exceeded'

@@ -1,11 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 
-/** `http://host/path?query`; what stands after `#` is nobody's business here. */
+/** `http://host/path?query`; a fragment is ignored. */
 const absolute = /^https?:\/\/([^/?#]*)([^#]*)/i
 
 /**
- * The path and query that a request asks for. Of a target in absolute form the host counts, whatever `Host` says (RFC 9112 section 3.2.2):
- * it takes that field's place.
+ * The path and query of a request. The host of a target in absolute form replaces the `Host` header (RFC 9112 section 3.2.2).
  */
 export function readTarget (message: Pick<IncomingMessage, 'url' | 'headers'>): string {
   const { url = '/', headers } = message

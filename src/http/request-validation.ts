@@ -3,19 +3,19 @@ import { CookieTooLargeError, ExpectationError, HostError, MethodError, Transfer
 
 const cookieBytes = 8192
 const methods = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
-/** A host, or nothing, and a port: RFC 3986 section 3.2, without a user. */
+/** An optional host and an optional port: RFC 3986 section 3.2, without user information. */
 const hostForm = /^(?:\[[\w.~!$&'()*+,;=:-]+\]|(?:[\w.~!$&'()*+,;=-]|%[\da-f]{2})*)(?::\d*)?$/i
 
 /**
- * Says why a request is not looked at further, whatever it asks for.
+ * Checks whether a request must be rejected before routing.
  *
- * - Not exactly one `Host`, or one that is none, RFC 9112 section 3.2: two parties on the way could each believe another one.
- * - `Transfer-Encoding` in HTTP/1.0, RFC 9112 section 6.1: its end is a matter of opinion. Or a coding that nobody here undoes.
- * - `Expect` with what nobody here meets, RFC 9110 section 10.1.1.
- * - `TRACE`, which mirrors a request with all its cookies.
- * - Cookies beyond any browser's allowance for what this service sets.
+ * - Not exactly one `Host`, or an invalid one, RFC 9112 section 3.2: intermediaries could use different hosts.
+ * - `Transfer-Encoding` in HTTP/1.0, RFC 9112 section 6.1: the end of the message is ambiguous. Or an unsupported coding.
+ * - `Expect` other than 100-continue, RFC 9110 section 10.1.1.
+ * - `TRACE`, whose response repeats the request with its cookies.
+ * - More cookie bytes than a browser sends for the cookies of this service.
  *
- * @returns an error for the client, after which the connection closes; undefined for all other requests
+ * @returns an error for the client, after which the connection closes; undefined if the request is valid
  */
 export function refusalOf (message: IncomingMessage): Error | undefined {
   const { method = '', headers, httpVersion } = message
@@ -29,14 +29,14 @@ export function refusalOf (message: IncomingMessage): Error | undefined {
   return bytes > cookieBytes ? new CookieTooLargeError(bytes, cookieBytes) : undefined
 }
 
-/** What is wrong with a request's `Host`, which only HTTP/1.0 may leave out. */
+/** What is invalid about the `Host` header, which only HTTP/1.0 may omit. */
 function hostFaultOf ({ headers: { host = '' }, httpVersion, rawHeaders }: IncomingMessage): number | string | undefined {
   const hosts = countHosts(rawHeaders)
   if (hosts > 1 || (hosts === 0 && httpVersion !== '1.0')) return hosts
   return hostForm.test(host) ? undefined : 'one that names no host'
 }
 
-/** `headers` has only the first of several. */
+/** Counts in `rawHeaders`: `headers` has only the first of several. */
 function countHosts (rawHeaders: readonly string[]): number {
   let hosts = 0
   for (let index = 0; index < rawHeaders.length; index += 2) {

@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** What ends with a connection, whatever becomes of its answers. */
+/** Close listeners of each connection. */
 const endings = new WeakMap<Socket, Set<() => void>>()
 
 /**
- * Calls a listener once when an exchange is over: the answer has left, or nobody is there to read it.
+ * Calls a listener once when the response was sent or its connection has closed.
  *
- * The answer to a pipelined request that waits for its turn hears nothing when its connection breaks, so the connection is asked too.
+ * A pipelined response that is not the current one emits nothing when its connection closes, so the connection is observed too.
  */
 export function onClosed (message: IncomingMessage, response: ServerResponse, listener: () => void): void {
   const socket = socketOf(message, response)
@@ -22,11 +22,11 @@ export function onClosed (message: IncomingMessage, response: ServerResponse, li
   if (socket.destroyed || response.closed) over()
 }
 
-/** Calls a listener once when an answer has left, or could not, and now where it is given already; who goes away before hears nothing of it, nor does this. */
+/** Calls a listener once when a response has been sent or has failed, and at once if it has ended already. It is not called if the client disconnects before the response ends. */
 export function onSent (response: ServerResponse, listener: () => void): void {
-  if (isGiven(response)) return listener()
+  if (isEnded(response)) return listener()
   const sent = () => {
-    if (!isGiven(response)) return
+    if (!isEnded(response)) return
     response.off('finish', sent)
     response.off('error', sent)
     listener()
@@ -35,22 +35,22 @@ export function onSent (response: ServerResponse, listener: () => void): void {
   response.once('error', sent)
 }
 
-/** Whether all of an answer has left. */
+/** Whether the whole response was sent. */
 export function isSent (response: ServerResponse): boolean {
   return response.writableEnded && response.writableFinished
 }
 
-/** A stream of HTTP/2 that was reset says that it has finished, though nobody has ended it. */
-function isGiven (response: ServerResponse): boolean {
+/** A reset HTTP/2 stream reports that it has finished although it was not ended. */
+function isEnded (response: ServerResponse): boolean {
   return response.writableEnded || response.errored != null
 }
 
-/** An injected upgrade has a socket for its answer alone. */
+/** An injected upgrade has a socket only at its response. */
 function socketOf (message: { readonly socket?: Socket }, response: ServerResponse): Socket {
   return message.socket ?? response.socket as Socket
 }
 
-/** One listener a connection, however many requests it bears. */
+/** One `close` listener for each connection, however many requests it carries. */
 function endingsOf (socket: Socket): Set<() => void> {
   const ends = new Set<() => void>()
   endings.set(socket, ends)

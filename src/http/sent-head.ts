@@ -2,13 +2,13 @@ import type { ServerResponse } from 'node:http'
 
 type WriteHead = ServerResponse['writeHead']
 
-/** What watches, and what it calls. */
+/** Each `writeHead` installed here, and the function that it wraps. */
 const watched = new WeakMap<WriteHead, WriteHead>()
 
 /**
- * Calls a listener when the header block of a response has been written, by whichever code writes it. Nothing is called where that never happens.
+ * Calls a listener when the header block of a response has been written, by any code. It is not called if that never happens.
  *
- * @returns stops that
+ * @returns removes the listener
  */
 export function whenHeadWritten (response: ServerResponse, listener: () => void): () => void {
   const write = response.writeHead
@@ -19,13 +19,13 @@ export function whenHeadWritten (response: ServerResponse, listener: () => void)
     return written
   } as WriteHead
   watched.set(watching, write)
-  // To delete the property would make the response slow for all that comes after.
+  // Deleting the property would put the response into V8's slow dictionary mode.
   const stop = () => { if (response.writeHead === watching) response.writeHead = write }
   response.writeHead = watching
   return stop
 }
 
-/** Whether something else has put itself before `writeHead`, as the middleware of Express does: it may add to the header block in the last moment. */
+/** Whether other code has wrapped `writeHead`, as Express middleware does: it may still change the header block when it is written. */
 export function isHeadPatched (response: ServerResponse): boolean {
   const { writeHead } = Object.getPrototypeOf(response) as ServerResponse
   let write: WriteHead | undefined = response.writeHead
@@ -34,9 +34,9 @@ export function isHeadPatched (response: ServerResponse): boolean {
 }
 
 /**
- * The cookies in the header block that was sent. The block itself is read: what `writeHead` is given, or adds, is in no list of headers.
+ * The cookies in the header block that was sent. Reads the block itself, because headers passed to `writeHead` are not in `getHeaders()`.
  *
- * @returns undefined where no block was written, as on a stream of HTTP/2 that was reset before
+ * @returns undefined if no block was written, as on a reset HTTP/2 stream
  */
 export function sentCookies (response: ServerResponse): readonly string[] | undefined {
   const { stream } = response as { stream?: { sentHeaders?: Record<string, string | string[]> } }

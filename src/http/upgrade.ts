@@ -1,12 +1,12 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 
-/** How long a client whose upgrade was refused may take to read the response and close the connection. */
+/** Time that a client has to read a rejection and close the connection. */
 const lingerMs = 2000
-/** How long a refusal that the client does not read may make no progress. */
+/** Time without progress after which the connection of an unread rejection is closed. */
 const stallMs = 10_000
 
-/** A socket as servers give it; one that a test injects has no timeout. */
+/** A server's socket; an injected one has no `setTimeout`. */
 type UpgradeSocket = Duplex & { setTimeout? (ms: number): unknown }
 
 /**
@@ -29,7 +29,7 @@ export function wantsWebSocket (upgrade: string | undefined): boolean {
 type UpgradeDecider = Server & { shouldUpgradeCallback?: (request: IncomingMessage) => boolean }
 
 /**
- * Restricts which requests are upgraded. What is not upgraded is answered as a plain request (RFC 9110 section 7.8).
+ * Restricts which requests are upgraded. Other requests are handled as plain requests (RFC 9110 section 7.8).
  */
 export function restrictUpgrades (server: UpgradeDecider, mayUpgrade: (request: IncomingMessage) => boolean): void {
   const { shouldUpgradeCallback } = server
@@ -37,7 +37,7 @@ export function restrictUpgrades (server: UpgradeDecider, mayUpgrade: (request: 
 }
 
 /**
- * Answers a pipelined upgrade as a plain request, and closes its connection with the answer.
+ * Handles a pipelined upgrade as a plain request, and closes its connection after the response.
  *
  * Node upgrades it at once, while its socket belongs to the response before it: no response can be written (ERR_HTTP_SOCKET_ASSIGNED), and the
  * HTTP server no longer closes the socket.
@@ -51,16 +51,16 @@ export function refusePipelinedUpgrades (server: Server): void {
   })
 }
 
-/** Whether an earlier request of its connection is not answered yet: Node keeps the response whose turn it is at the socket. */
+/** Whether an earlier response on the connection is pending: Node stores the current response at the socket. */
 function isBehindAnother ({ socket }: IncomingMessage & { socket: { _httpMessage?: unknown } }): boolean {
   return socket._httpMessage != null
 }
 
 /**
- * Ends the socket of an upgrade with the response that refuses it.
+ * Ends the socket of an upgrade after the response that rejects it.
  *
  * After an upgrade the HTTP server neither closes the socket nor counts it among its connections. An upgrade that is accepted writes to the
- * socket itself and never ends this response, so an ended response is a refusal, whichever hook, router or error handler wrote it.
+ * socket itself and never ends this response, so an ended response is a rejection, whichever hook, router or error handler wrote it.
  */
 export function endWithRefusal (response: ServerResponse): void {
   const socket = response.socket as UpgradeSocket | null

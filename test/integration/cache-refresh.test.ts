@@ -61,7 +61,7 @@ t.test('cache refreshes with a request that bears nothing of a visitor, and that
   app.addHook('onRequest', async ({ headers }) => { seen.push({ ...headers }) })
   const counted = counting()
   app.get('/', { config: { cache: { ...swapped, vary: ['accept-language'] }, rateLimit: { quota: 50, window: '1m' } } }, counted.handler)
-  const headers = { cookie: 'a=1', authorization: 'Bearer x', 'x-own': 'x', 'accept-language': 'de', 'x-prism-own': 'x' }
+  const headers = { cookie: 'a=1', authorization: 'Bearer x', 'x-own': 'x', 'accept-language': 'de', 'x-prism-internal': 'x' }
   await app.ready()
   await reached(app)
   await app.inject({ url: '/', headers })
@@ -74,7 +74,7 @@ t.test('cache refreshes with a request that bears nothing of a visitor, and that
   const { headers: last } = await app.inject({ url: '/', headers })
 
   t.equal(asked.length, 1)
-  t.match(asked[0], { 'accept-language': 'de', authorization: undefined, 'x-own': undefined, 'x-prism-own': undefined })
+  t.match(asked[0], { 'accept-language': 'de', authorization: undefined, 'x-own': undefined, 'x-prism-internal': undefined })
   t.match(last.ratelimit, new RegExp(`r=${50 - seen.filter((each) => each.cookie !== undefined).length - 1}\\b`), 'visitors alone are counted')
 })
 

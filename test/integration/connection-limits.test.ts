@@ -76,7 +76,7 @@ for (const [name, [path, options]] of Object.entries(routes)) {
   })
 }
 
-t.test('connection limits protect an app that has one part of the stack alone', async (t) => {
+t.test('connection limits apply in an app with a standalone plugin', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   let handled = 0
@@ -93,7 +93,7 @@ t.test('connection limits protect an app that has one part of the stack alone', 
   t.ok(handled <= 1, `${handled} requests were handled`)
 })
 
-t.test('connection limits hold for paths that cannot be decoded, where frameworkErrors asks', async (t) => {
+t.test('connection limits apply to undecodable paths if frameworkErrors checks them', async (t) => {
   let answered = 0
   const { port, handled } = await start(t, limited, (app) => { app.get('/free', async () => 'here') }, {
     frameworkErrors (error: Error, request: FastifyRequest, reply: FastifyReply) {
@@ -205,10 +205,10 @@ t.test('connection limits close a connection whose client does not read, and no 
   idle.write(requests('/', 1))
   await until(() => seen().length === 2, { what: 'the idle connection is answered' })
   t.notOk(waiting.destroyed)
-  t.match(lines.find((line) => line.includes('Connections were closed')), /"unread":[123]/)
+  t.match(lines.find((line) => line.includes('Connections closed')), /"unread":[123]/)
 })
 
-t.test('connection limits leave the streams of HTTP/2 alone', async (t) => {
+t.test('connection limits do not apply to HTTP/2 streams', async (t) => {
   const { app, port } = await start(t, limited, (app) => { app.get('/', async () => 'here') }, { http2: true })
   const session = connectHttp2(`http://127.0.0.1:${port}`)
   t.teardown(() => { session.destroy() })
@@ -237,7 +237,7 @@ t.test('connection limits keep the async context of each pipelined request', asy
   t.same(seen(), Array.from({ length: 16 }, (_, number) => String(number)))
 })
 
-t.test('connection limits refuse options that cannot be meant, by name', async (t) => {
+t.test('connection limits reject invalid options by name', async (t) => {
   const register = async (connections: object) => { await Fastify().register(prism, { redis: { url: server.url }, ...plain, connections }) }
 
   for (const sendTimeout of ['soon', 30, '0s', null, false]) await t.rejects(register({ sendTimeout }), { code: 'PRISM_ERR_OPTION', message: /connections\.sendTimeout/ })

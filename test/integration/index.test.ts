@@ -9,7 +9,7 @@ import { until } from '../support/until.ts'
 
 const session = { secrets: ['a secret of the tests: 32 or more'] }
 
-/** The stack's options over a Redis of the test's own. */
+/** Options with a Redis server of the test. */
 async function optionsFor (t: Test): Promise<PrismOptions & { redis: { url: string } }> {
   const { url } = await startRedis(t)
   return { redis: { url }, session }
@@ -21,17 +21,17 @@ function open (t: Test, settings = {}): FastifyInstance {
   return app
 }
 
-t.test('index refuses a second registration in one scope, and in a scope inside it', async (t) => {
+t.test('the stack rejects a second registration in the same scope or in a child scope', async (t) => {
   const options = await optionsFor(t)
   const [beside, inside] = [open(t), open(t)]
   await beside.register(prism, options)
   await inside.register(prism, options)
 
-  await t.rejects(async () => { await beside.register(prism, options) }, { code: 'PRISM_ERR_SCOPE', message: /has the stack already/ })
+  await t.rejects(async () => { await beside.register(prism, options) }, { code: 'PRISM_ERR_SCOPE', message: /already registered the stack/ })
   await t.rejects(async () => { await inside.register(async (scope) => { await scope.register(prism, options) }) }, { code: 'PRISM_ERR_SCOPE' })
 })
 
-t.test('index serves one scope alone where it is registered there', async (t) => {
+t.test('registered in a child scope, the stack affects only that scope', async (t) => {
   const options = await optionsFor(t)
   const app = open(t)
   await app.register(async (scope) => {
@@ -49,7 +49,7 @@ t.test('index serves one scope alone where it is registered there', async (t) =>
   t.notOk(app.hasDecorator('cache'))
 })
 
-t.test('index serves two scopes apart', async (t) => {
+t.test('two scopes with their own stacks are independent', async (t) => {
   const options = await optionsFor(t)
   const app = open(t)
   for (const name of ['a', 'b']) {
@@ -65,14 +65,14 @@ t.test('index serves two scopes apart', async (t) => {
   t.same(statuses, [200, 200, 429])
 })
 
-t.test('index refuses a prefix, which belongs to a scope, and whatever else it does not know', async (t) => {
+t.test('the stack rejects a prefix and unknown or invalid options', async (t) => {
   const options = await optionsFor(t)
   await t.rejects(async () => { await open(t).register(prism, { ...options, prefix: '/v1' }) }, { code: 'PRISM_ERR_OPTION', message: /Unknown option prism\.prefix.*Known options: redis, session/ })
   await t.rejects(async () => { await open(t).register(prism, { ...options, cache: { ttl: 'soon' as '1s' } }) }, { code: 'PRISM_ERR_OPTION', message: /cache\.ttl.*but is a text/ })
   await t.rejects(async () => { await open(t).register(prism, { redis: options.redis }) }, { code: 'PRISM_ERR_OPTION', message: /session\.secrets/ })
 })
 
-t.test('index leaves out what is false', async (t) => {
+t.test('an option of false turns its feature off', async (t) => {
   const options = await optionsFor(t)
   const app = open(t)
   await app.register(prism, { redis: options.redis, session: false, cache: false, rateLimit: false, events: false })
@@ -81,7 +81,7 @@ t.test('index leaves out what is false', async (t) => {
   t.ok(app.hasDecorator('redis'))
 })
 
-t.test('index names the routes that were declared before it', async (t) => {
+t.test('the stack warns of routes that were declared before it, by name', async (t) => {
   const options = await optionsFor(t)
   const lines: string[] = []
   const app = open(t, { logger: { level: 'warn', stream: { write: (line: string) => lines.push(line) } } })
@@ -92,7 +92,7 @@ t.test('index names the routes that were declared before it', async (t) => {
   t.match(lines.join(''), /early \(GET, HEAD\)/)
 })
 
-t.test('index closes what it opened', async (t) => {
+t.test('closing the app closes all Redis connections', async (t) => {
   const server = await startRedis(t)
   const connections = async () => String(await server.client.client('LIST')).trim().split('\n').length
   const app = open(t)

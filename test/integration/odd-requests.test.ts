@@ -5,7 +5,7 @@ import { buildTestApp } from '../support/app.ts'
 
 t.setTimeout(120_000)
 
-// 503 is no failure of ours: a busy machine's Redis may answer late.
+// 503 is allowed: on a busy machine Redis may time out.
 
 const odd = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 40 }),
@@ -33,7 +33,7 @@ const forged = fc.oneof(fieldText, fieldText.map((text) => `${Date.now() + 60_00
 const cookie = fc.tuple(odd, forged, fieldText).map(([text, ticket, sid]) => `session=${encodeURIComponent(text.toWellFormed())}; __proto__=1; session=; prism_operator=${ticket}; sid=${sid}`)
 const fields = fc.dictionary(fc.constantFrom('range', 'accept', 'accept-encoding', 'accept-language', 'cache-control', 'if-none-match', 'if-match', 'if-modified-since', 'if-range', 'origin', 'sec-fetch-site', 'authorization', 'x-forwarded-for', 'x-forwarded-proto', 'x-real-ip', 'last-event-id', 'traceparent', 'user-agent'), fieldText, { maxKeys: 4, noNullPrototype: true })
 
-t.test('odd requests never make the service fail', async (t) => {
+t.test('malformed requests never cause a 5xx other than 503', async (t) => {
   const app = await buildTestApp(t, { adminToken: 'a token of the operator' })
 
   await fc.assert(fc.asyncProperty(path, method, cookie, body, type, fields, async (url, method, cookie, payload, type, fields) => {
@@ -48,7 +48,7 @@ t.test('odd requests never make the service fail', async (t) => {
   t.equal((await app.inject('/healthz/ready')).statusCode, 200)
 })
 
-t.test('odd bodies never make sign-up or sign-in fail', async (t) => {
+t.test('malformed bodies never cause a 5xx other than 503 at sign-up or sign-in', async (t) => {
   const app = await buildTestApp(t)
 
   await fc.assert(fc.asyncProperty(fc.constantFrom('/users', '/session'), body, type, async (url, payload, type) => {

@@ -5,7 +5,7 @@ import { startRig } from '../support/faults.ts'
 import { freePort } from '../support/ports.ts'
 import { until } from '../support/until.ts'
 
-t.test('redis lets the app start without a server, says so, and again when it is there', async (t) => {
+t.test('the app starts in degraded mode without Redis, and logs that and the later connection', async (t) => {
   const rig = await startRig(t)
   await rig.proxy.fault('down')
   const lines: string[] = []
@@ -19,11 +19,11 @@ t.test('redis lets the app start without a server, says so, and again when it is
   await until(() => app.redisPool.state === 'ready', { what: 'the pool has mended' })
 
   t.equal(stateAtStart, 'degraded')
-  t.match(lines.join(''), /Redis is not reached yet: starting without it/)
-  t.match(lines.join(''), /"redis":\{"version":"\d[^}]*"maxmemoryPolicy":"noeviction"\},"msg":"Redis is reached"/)
+  t.match(lines.join(''), /Redis not reachable, starting in degraded mode/)
+  t.match(lines.join(''), /"redis":\{"version":"\d[^}]*"maxmemoryPolicy":"noeviction"\},"msg":"Connected to Redis"/)
 })
 
-t.test('redis logs that an outage begins, and that it has ended', async (t) => {
+t.test('the start and the end of an outage are logged once each', async (t) => {
   const rig = await startRig(t)
   const lines: string[] = []
   const app = fastify({ logger: { stream: { write: (line) => { lines.push(line) } } } })
@@ -31,21 +31,21 @@ t.test('redis logs that an outage begins, and that it has ended', async (t) => {
   await app.register(redis, { url: rig.url })
 
   await rig.proxy.fault('blackHole')
-  await until(() => app.redis.get('key').then(() => false, () => /Redis does not answer/.test(lines.join(''))), { what: 'the outage is logged' })
+  await until(() => app.redis.get('key').then(() => false, () => /Redis unavailable/.test(lines.join(''))), { what: 'the outage is logged' })
   await rig.proxy.heal()
-  await until(() => /Redis answers again/.test(lines.join('')), { what: 'its end is logged' })
+  await until(() => /Redis connection restored/.test(lines.join('')), { what: 'its end is logged' })
 
-  t.equal(lines.filter((line) => /Redis does not answer/.test(line)).length, 1)
+  t.equal(lines.filter((line) => /Redis unavailable/.test(line)).length, 1)
 })
 
-t.test('redis refuses options that cannot be meant, and shows no password', async (t) => {
+t.test('an invalid url is rejected without showing its password', async (t) => {
   const app = fastify()
   t.after(() => app.close())
 
   await t.rejects(async () => { await app.register(redis, { url: 'http://:secret@host' }) }, { code: 'PRISM_ERR_OPTION', message: /^(?!.*secret)/ })
 })
 
-t.test('redis closes where no server ever was', async (t) => {
+t.test('the app closes although Redis was never reachable', async (t) => {
   const app = fastify()
   await app.register(redis, { url: `redis://127.0.0.1:${await freePort()}` })
 

@@ -12,7 +12,7 @@ function open (t: Test): FastifyInstance {
   return app
 }
 
-t.test('redis hands its pool to @fastify/redis', async (t) => {
+t.test('fastify.redis is the connection pool', async (t) => {
   const app = open(t)
   await app.register(redis, { url: (await startRedis(t)).url })
   await reached(app)
@@ -21,7 +21,7 @@ t.test('redis hands its pool to @fastify/redis', async (t) => {
   t.equal(await app.redis.ping(), 'PONG')
 })
 
-t.test('redis opens its connections beside the client that the app has, and leaves that alone', async (t) => {
+t.test('the pool uses the address and credentials of an existing @fastify/redis client, and leaves that client unchanged', async (t) => {
   const server = await startRedis(t, { args: ['--requirepass', 'a,b@c'] })
   const app = open(t)
   await app.register(fastifyRedis, { host: server.host, port: server.port, password: 'a,b@c', db: 3 })
@@ -36,7 +36,7 @@ t.test('redis opens its connections beside the client that the app has, and leav
   t.equal(await own.get('key'), 'value')
 })
 
-t.test('redis goes where it is told, whatever client the app has', async (t) => {
+t.test('an explicit url takes precedence over an existing client', async (t) => {
   const [theirs, ours] = [await startRedis(t), await startRedis(t)]
   const app = open(t)
   await app.register(fastifyRedis, { url: theirs.url })
@@ -49,7 +49,7 @@ t.test('redis goes where it is told, whatever client the app has', async (t) => 
   t.equal(await app.redis.get('key'), null)
 })
 
-t.test('redis stands beside clients that the app has given names', async (t) => {
+t.test('the pool works beside named @fastify/redis clients', async (t) => {
   const [theirs, ours] = [await startRedis(t), await startRedis(t)]
   const app = open(t)
   await app.register(fastifyRedis, { url: theirs.url, namespace: 'jobs' })
@@ -62,10 +62,10 @@ t.test('redis stands beside clients that the app has given names', async (t) => 
   t.equal(await app.redis.jobs?.get('key'), null)
 })
 
-t.test('redis refuses a second pool in one scope', async (t) => {
+t.test('a second pool in one scope is rejected', async (t) => {
   const { url } = await startRedis(t)
   const app = open(t)
   await app.register(redis, { url })
 
-  await t.rejects(async () => { await app.register(redis, { url }) }, { code: 'PRISM_ERR_SCOPE', message: /has a pool already/ })
+  await t.rejects(async () => { await app.register(redis, { url }) }, { code: 'PRISM_ERR_SCOPE', message: /has a Redis pool already/ })
 })

@@ -2,7 +2,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import type { LifecycleParticipant } from '../../plugins/request-lifecycle.ts'
 
 interface Choice { word?: string }
@@ -13,26 +13,26 @@ const later = () => new Promise<void>((resolve) => setTimeout(resolve, 5))
 async function start (t: Test, ...parts: Part[]): Promise<FastifyInstance> {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(journey)
+  await app.register(requestLifecycle)
   const names = ['rateLimit', 'session', 'cache'] as const
   parts.forEach((part, index) => app.requestLifecycle.join<Choice>({ name: names[index] ?? 'cache', resolve: (choices) => Object.assign({}, ...choices) as Choice, ...part }))
   return app
 }
 
-t.test('journey runs every ask of a request before any of its answers', async (t) => {
-  const beats: string[] = []
-  const part = (name: string): Part => ({ enqueueReads: () => { beats.push(`ask ${name}`) }, useReplies: async () => { await later(); beats.push(`answer ${name}`) } })
+t.test('enqueueReads of all plugins runs before useReplies of any', async (t) => {
+  const steps: string[] = []
+  const part = (name: string): Part => ({ enqueueReads: () => { steps.push(`enqueueReads ${name}`) }, useReplies: async () => { await later(); steps.push(`useReplies ${name}`) } })
   const app = await start(t, part('one'), part('two'))
-  app.get('/', async () => { beats.push('handler') })
+  app.get('/', async () => { steps.push('handler') })
 
   await app.inject('/')
 
-  t.same(beats, ['ask one', 'ask two', 'answer one', 'answer two', 'handler'])
+  t.same(steps, ['enqueueReads one', 'enqueueReads two', 'useReplies one', 'useReplies two', 'handler'])
 })
 
-t.test('journey ends where an answer is over, also while the reply is still being settled', async (t) => {
+t.test('no later step runs after a step returns stop, even while onSend of the reply is still running', async (t) => {
   let runs = 0
-  const app = await start(t, { useReplies: async (_request, reply) => { reply.code(429).send('refused'); return 'over' as const } }, { useReplies: () => { runs += 1 }, onSend: later })
+  const app = await start(t, { useReplies: async (_request, reply) => { reply.code(429).send('refused'); return 'stop' as const } }, { useReplies: () => { runs += 1 }, onSend: later })
   app.addHook('preHandler', async () => { runs += 1 })
   app.post('/', async () => { runs += 1 })
 
@@ -43,7 +43,7 @@ t.test('journey ends where an answer is over, also while the reply is still bein
   t.equal(runs, 0)
 })
 
-t.test('journey answers with the error that a beat throws, at once or later', async (t) => {
+t.test('an error thrown by a step, synchronously or later, becomes the response', async (t) => {
   const failure = Object.assign(new Error('no'), { statusCode: 418 })
   const parts: Part[] = [
     { useReplies: () => { throw failure } },
@@ -59,14 +59,14 @@ t.test('journey answers with the error that a beat throws, at once or later', as
   }
 })
 
-t.test('journey lets each settle replace what the one before made', async (t) => {
+t.test('each onSend receives the payload that the one before returned', async (t) => {
   const app = await start(t, { onSend: (_request, _reply, payload) => `${String(payload)}1` }, { onSend: async (_request, _reply, payload) => `${String(payload)}2` }, { onSend: () => undefined })
   app.get('/', async () => '0')
 
   t.equal((await app.inject('/')).body, '012')
 })
 
-t.test('journey hands a route what its scopes and itself chose, outermost first', async (t) => {
+t.test("a route's policy merges the options of its scopes and its own, outermost first", async (t) => {
   const words: unknown[] = []
   const app = await start(t, { enqueueReads: (_request, _reply, policy) => { words.push(policy) } })
   await app.register(async (scope) => {
@@ -85,7 +85,7 @@ t.test('journey hands a route what its scopes and itself chose, outermost first'
   t.same(words, [{ word: 'inner' }, { word: 'own' }, { word: 'outer' }, {}, {}])
 })
 
-t.test('journey refuses defaults that nobody knows', async (t) => {
+t.test('routeDefaults rejects an unknown option', async (t) => {
   const app = await start(t, {})
 
   t.throws(() => app.routeDefaults({ cash: {} } as never), { code: 'PRISM_ERR_OPTION', message: /routeDefaults\.cash/ })

@@ -9,7 +9,7 @@ t.setTimeout(300_000) // it builds, packs, installs and compiles
 const [project, redis] = await Promise.all([installPackage(t), startRedis(t)])
 const secret = 'a secret of the tests: 32 or more'
 
-/** On a busy machine an app may have started without its Redis; an answer is kept beside its reply, and an event is heard when it is. */
+/** Waits for a condition: Redis may connect after the app is ready, a response is stored after its reply, and events are delivered asynchronously. */
 const until = `
     import { setTimeout as wait } from 'node:timers/promises'
     async function until (look: () => boolean | Promise<boolean>): Promise<void> {
@@ -17,7 +17,7 @@ const until = `
     }
 `
 
-/** What an app of the package's users says; it prints what it saw. */
+/** Programs of a user of the package. Each prints its results as JSON. */
 const apps = {
   'stack.ts': `${until}
     import Fastify from 'fastify'
@@ -147,7 +147,7 @@ const apps = {
 
     const app = Fastify()
     await app.register(redis, { url: process.env.REDIS_URL, prefix: 'events:' })
-    await app.register(events, { retain: { count: 10 } })
+    await app.register(events)
     await until(() => app.redisPool.state === 'ready')
     const { promise, resolve } = Promise.withResolvers<unknown>()
     await app.events.subscribe('news', (event) => resolve(event.data))
@@ -192,26 +192,26 @@ function opened (text: string): string[] {
   return [...text.matchAll(/(?:from|URL\(|module) ['"](\.[^'"]+)['"]/g)].map(([, name = '']) => name)
 }
 
-t.test('package holds what its entries reach, the Lua beside it, and words for its reader', async (t) => {
+t.test('package holds the files that its entry points reach, the Lua scripts and the documents', async (t) => {
   const { files } = project
 
   const folders = new Set(files.filter((file) => file.startsWith('dist/src/')).map((file) => file.split('/')[2]))
-  t.same([...folders].filter((name) => !name?.includes('..')).sort(), ['alerts', 'cache', 'cli', 'events', 'http', 'limit', 'metrics', 'redis', 'route-config', 'session'])
-  t.same(files.filter((file) => /(^|\/)(atlas|server|app|operator|routes|health|openapi|problems|config|test|bench|tools|\.railway)[./]/.test(file) && !file.startsWith('dist/src/http/')), [])
+  t.same([...folders].filter((name) => !name?.includes('..')).sort(), ['cache', 'cli', 'events', 'http', 'metrics', 'rate-limit', 'redis', 'route-config', 'session', 'shared'])
+  t.same(files.filter((file) => /^dist\/(service|routes|test|bench|tools|\.railway)\//.test(file)), [])
   t.same(['README.md', 'LICENSE', 'CHANGELOG.md', 'package.json'].filter((file) => !files.includes(file)), [])
-  t.ok(files.includes('dist/src/limit/take.lua'))
+  t.ok(files.includes('dist/src/rate-limit/consume.lua'))
 })
 
-t.test('package has each file that its code opens or imports', async (t) => {
+t.test('package contains each file that its code opens or imports', async (t) => {
   const { files } = project
 
   const missing = files.filter((file) => /^dist.*\.(js|d\.ts)$/.test(file)).flatMap((file) => opened(read(file))
-    .map((name) => join(file, '../..', name).replaceAll('\\', '/'))
+    .map((name) => join(file, '..', name).replaceAll('\\', '/'))
     .filter((target) => !files.includes(target) && !files.includes(target.replace(/\.ts$/, '.d.ts'))))
   t.same(missing, [])
 })
 
-t.test('package names as dependencies what its code imports, and nothing else', async (t) => {
+t.test('package.json lists exactly the dependencies that the code imports', async (t) => {
   const { files } = project
   const imported = new Set(files.filter((file) => file.endsWith('.js')).flatMap((file) => [...read(file).matchAll(/ from '([^.'][^']*)'/g)].map(([, name]) => name)))
   const { dependencies, peerDependencies } = JSON.parse(read('package.json'))
@@ -228,7 +228,7 @@ t.test('package has types for a strict consumer who skips declarations', async (
   t.equal(await project.check(withoutThem, { skipLibCheck: true }), '')
 })
 
-t.test('package has types that stand beside those of @fastify/rate-limit', async (t) => {
+t.test('package has types that are compatible with those of @fastify/rate-limit', async (t) => {
   for (const name of ['@fastify/rate-limit', '@lukeed/ms', 'toad-cache']) project.add(name)
 
   t.equal(await project.check(typed), '')
@@ -247,7 +247,7 @@ t.test('package serves the whole stack', async (t) => {
   })
 })
 
-t.test('package is a guest in an app with its own cookies, Redis client and handlers', async (t) => {
+t.test('package works in an app that has its own cookies, Redis client and handlers', async (t) => {
   t.same(await run('guest.ts'), {
     isCached: true,
     required: [401, { mine: 'PRISM_ERR_SESSION_REQUIRED' }],
@@ -257,19 +257,19 @@ t.test('package is a guest in an app with its own cookies, Redis client and hand
   })
 })
 
-t.test('package gives sessions alone', async (t) => {
+t.test('package provides sessions without the rest of the stack', async (t) => {
   t.same(await run('session.ts'), { who: { name: 'ada' }, devices: 1, others: [] })
 })
 
-t.test('package gives limits and cache to one scope, in the order of their registration', async (t) => {
+t.test('package provides rate limits and the cache to one scope, in the order of their registration', async (t) => {
   t.same(await run('cache-and-limit.ts'), { statuses: [200, 200, 429], isCached: true })
 })
 
-t.test('package gives events alone', async (t) => {
+t.test('package provides events without the rest of the stack', async (t) => {
   t.same(await run('events.ts'), { text: 'hello' })
 })
 
-t.test('package says what is missing where a part stands without its Redis', async (t) => {
+t.test('package names the missing dependency when a part is registered without fastify-prism/redis', async (t) => {
   t.match(await run('alone.ts'), /dependency 'fastify-prism\/redis' of plugin 'fastify-prism\/session' is not registered/)
 })
 
@@ -277,11 +277,11 @@ t.test('package can be required', async (t) => {
   t.same(await run('required.cjs'), 'function')
 })
 
-t.test("package brings the operators' program", async (t) => {
-  const keys = await project.run('node_modules/fastify-prism/dist/cli.js', {}, ['keys', '--json', '--url', redis.url])
+t.test('package contains the CLI', async (t) => {
+  const keys = await project.run('node_modules/fastify-prism/dist/src/cli/bin.js', {}, ['keys', '--json', '--url', redis.url])
 
   t.type(keys, 'object')
   t.notHas(keys, { failed: String })
 })
 
-t.end() // the Redis would keep it waiting for more
+t.end() // the running Redis would keep the process alive

@@ -25,7 +25,7 @@ async function startInTerminal (t: Test) {
   const logs: string[] = []
   createInterface(child.stdout).on('line', (line) => logs.push(line))
   const url = await until(() => logs.map((line) => /Listening at (http:\S+?)"/.exec(line)?.[1]).find(Boolean), { what: 'the service listens' })
-  await until(() => logs.some((line) => line.includes('"Redis is reached"')), { what: 'the service reaches its Redis' })
+  await until(() => logs.some((line) => line.includes('"Connected to Redis"')), { what: 'the service reaches its Redis' })
   return { pid: child.pid ?? 0, url, port: Number(new URL(url).port), logs, ended }
 }
 

@@ -60,7 +60,7 @@ export function launchService (t: Owner, environment: Record<string, string>): L
  */
 export async function startService (t: Owner, environment: Record<string, string> = {}): Promise<Service> {
   const service = await startListening(t, { ...environment, REDIS_URL: environment.REDIS_URL ?? (await startRedis(t)).url })
-  await until(() => service.logs.some((line) => line.includes('"Redis is reached"')), { what: 'the service reaches its Redis' })
+  await until(() => service.logs.some((line) => line.includes('"Connected to Redis"')), { what: 'the service reaches its Redis' })
   return service
 }
 

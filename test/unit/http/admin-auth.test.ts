@@ -5,7 +5,7 @@ import { AdminAuth } from '../../../src/http/admin-auth.ts'
 const minuteMs = 60_000
 const adminAuth = new AdminAuth('a-token', false)
 
-t.test('operator: a ticket lets in for half an hour, and only where its token holds', async (t) => {
+t.test('an issued token is valid for 30 minutes, and only with the configured token that signed it', async (t) => {
   const { ticket, maxAgeSeconds } = adminAuth.issueToken()
 
   t.equal(maxAgeSeconds, 1800)
@@ -15,7 +15,7 @@ t.test('operator: a ticket lets in for half an hour, and only where its token ho
   t.throws(() => new AdminAuth('another-token', false).check(undefined, ticket), { code: 'PRISM_ERR_ADMIN_AUTH' })
 })
 
-t.test('operator: a ticket that was changed is none', async (t) => {
+t.test('a modified token is rejected', async (t) => {
   const [until = '', random, signature] = adminAuth.issueToken().ticket.split('.')
 
   for (const forged of [`${Number(until) + 1}.${random}.${signature}`, `${until}.x${random}.${signature}`, `${until}.${random}.`, `${until}.${random}`, '', '..', 'Infinity..']) {
@@ -23,14 +23,14 @@ t.test('operator: a ticket that was changed is none', async (t) => {
   }
 })
 
-t.test('operator: without a token everybody may enter, and in production nobody', async (t) => {
+t.test('without a configured token access is open, and in production disabled', async (t) => {
   t.doesNotThrow(() => new AdminAuth(undefined, false).check(undefined))
   t.throws(() => new AdminAuth(undefined, true).check('Bearer undefined', adminAuth.issueToken().ticket), { code: 'PRISM_ERR_ADMIN_DISABLED' })
   t.throws(() => adminAuth.check('Bearer'), { code: 'PRISM_ERR_ADMIN_AUTH' })
   t.doesNotThrow(() => adminAuth.check('bearer a-token'))
 })
 
-t.test('operator: no text that a client sends makes the comparison fail', async (t) => {
+t.test('no client input makes the comparison throw', async (t) => {
   const [until = '', random = '', signature = ''] = adminAuth.issueToken().ticket.split('.')
   // As many characters as a signature has, and more bytes.
   const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 60 }), fc.string({ unit: fc.constantFrom('a', '\u00e9', '\u4e2d', '\ud800', '\ud83d\ude00', '.'), minLength: 43, maxLength: 43 }))

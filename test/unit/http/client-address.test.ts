@@ -15,7 +15,7 @@ async function addressOf (proxies: TrustedProxies, peer: string, headers: Record
 
 const client = '203.0.113.9'
 
-t.test('client address is the socket’s when nobody is trusted', async (t) => {
+t.test('client address is the address of the socket if no proxy is trusted', async (t) => {
   const headers = { 'x-forwarded-for': client, 'x-real-ip': client }
 
   t.equal(await addressOf({ kind: 'none' }, '192.0.2.1', headers), '192.0.2.1')

@@ -14,7 +14,7 @@ t.test('conditions let If-None-Match decide, by weak comparison with any form of
   t.equal(is({}), false)
 })
 
-t.test('conditions take the date of an answer for its last change where it names none', async (t) => {
+t.test('without Last-Modified, Date is used', async (t) => {
   const dated = { ...validators, lastModified: undefined }
 
   t.equal(isNotModified({ 'if-modified-since': 'Sun, 06 Nov 1994 09:49:37 GMT' }, dated), true)
@@ -22,7 +22,7 @@ t.test('conditions take the date of an answer for its last change where it names
   t.equal(isNotModified({ 'if-modified-since': 'Sun, 06 Nov 1994 09:49:36 GMT' }, { entityTags: [], lastModified: undefined }), false)
 })
 
-t.test('conditions let a part be sent by a strong tag or a strong date alone', async (t) => {
+t.test('If-Range matches only a strong tag or a strong date', async (t) => {
   const is = (field: string, more = {}) => isSameRange({ 'if-range': field }, { ...validators, ...more })
 
   t.equal(isSameRange({}, validators), true)

@@ -10,7 +10,7 @@ t.test('entity-tag compares weakly and strongly', async (t) => {
   t.equal(matchesWeakly('"a,b"', '"a,b"'), true)
 })
 
-t.test('entity-tag knows one tag from other texts', async (t) => {
+t.test('a single entity tag is distinguished from other texts', async (t) => {
   t.same(['"a"', 'W/"a"', '""', '"a,b"'].map(isEntityTag), [true, true, true, true])
   t.same(['a', '"a', '"a", "b"', 'w/"a"', '"a b"', '', 7].map(isEntityTag), Array(7).fill(false))
 })

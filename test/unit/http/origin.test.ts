@@ -4,7 +4,7 @@ import { isExactOrigin, isOfUnknownOrigin, isSafeMethod, isAllowedOrigin, readOr
 const host = 'example.com'
 
 test('isWelcome', async (t) => {
-  t.test('without a list: the request\'s own host, and whoever is no browser', async (t) => {
+  t.test('without a list: the request\'s own host, and clients that are not browsers', async (t) => {
     const cases: [origin: string | undefined, site: string | undefined, isWelcome: boolean][] = [
       [undefined, undefined, true],
       [undefined, 'same-origin', true],

@@ -1,14 +1,14 @@
 import t from 'tap'
 import { normaliseField, parseVary } from '../../../src/http/vary.ts'
 
-t.test('vary reads names once, in order, and takes what is no name for a star', async (t) => {
+t.test('Vary names are unique and sorted, and an invalid name is a star', async (t) => {
   t.same(parseVary('Accept-Encoding, X-A,accept-encoding'), ['accept-encoding', 'x-a'])
   t.same(parseVary(['b', 'A, c']), ['a', 'b', 'c'])
   t.same([undefined, '', ' ,, '].map((field) => parseVary(field)), [[], [], []])
   for (const star of ['*', 'a, *', 'a b', 'a;b', '"a"', 'ü']) t.equal(parseVary(star), '*', star)
 })
 
-t.test('vary compares values as their fields mean them, and no further', async (t) => {
+t.test('values are normalized as their headers define', async (t) => {
   t.equal(normaliseField('accept-language', 'de , EN;q=0.5'), normaliseField('accept-language', ['DE', 'en; q=0.5']))
   t.not(normaliseField('accept-language', 'de, en'), normaliseField('accept-language', 'en, de'), 'many take the first for the preferred')
   t.not(normaliseField('x-a', 'A'), normaliseField('x-a', 'a'))
