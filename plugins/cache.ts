@@ -107,7 +107,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const prefetchedLocks = new PrefetchedLocks(locks, store)
   const memoizer = new Memoizer(store, lockQueue)
   const { internalRequestOf, resolvedFrom, send } = fastify.requestLifecycle
-  const shared = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), responseTtlRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return stats.all },
     get storedBytes () { return store.keptBytes },

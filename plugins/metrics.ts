@@ -95,7 +95,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   fastify.requestLifecycle.join<CountedRoute>({
     name: 'metrics',
     resolve: (_choices, route) => new CountedRoute(route, (config) => fastify.requestLifecycle.resolvedFrom(config), requests),
-    onResponse: (request, reply, route) => route.tally(request, reply, topRateLimited)
+    onResponse: (request, reply, route) => route.count(request, reply, topRateLimited)
   })
 
   const collect = async () => {

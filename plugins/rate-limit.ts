@@ -113,9 +113,9 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       if (isAllowed) return
       const session = plan.needsSession ? (request as RequestWithSession).sessionClaim : undefined
       const count = new RequestCheck(session?.confirm === undefined ? plan : plan.apart, limiter, request, { partition, session }, pool.server?.isCluster === true)
-      ;(request as Counted)[counting] = count
-      if (plan.hasPlaces) onClosed(request.raw, reply.raw, () => { count.release() })
-      // Refused from memory: it costs Redis nothing.
+      ;(request as Counted)[requestCheck] = count
+      if (plan.hasSlots) onClosed(request.raw, reply.raw, () => { count.release() })
+      // Rejected by the deny cache: later plugins enqueue nothing.
       if (count.decision.value?.isAllowed === false) return 'stop'
     },
     useReplies (request, reply) {
@@ -155,8 +155,8 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     const { violated, retryMs } = plan.refusal(decision)
     const error = quotaExceeded(violated.map(({ name }) => name), retryMs, global.jitter)
     reply.code(429).headers({ 'cache-control': 'no-store', ...problemFields(error) })
-    const onRefused = violated.find((policy) => policy.onExceeded !== undefined)?.onExceeded
-    const payload = await onRefused?.(request, reply, error)
+    const onExceeded = violated.find((policy) => policy.onExceeded !== undefined)?.onExceeded
+    const payload = await onExceeded?.(request, reply, error)
     if (reply.sent) return 'stop'
     if (payload !== undefined) reply.send(payload)
     else reply.type(problemType).send(writeProblem(problemOf(error, request.id)))
