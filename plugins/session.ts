@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { claimDecorators } from '../src/shared/decorators.ts'
 import { OriginError, SessionAssignmentError, SessionRequiredError } from '../src/shared/errors.ts'
-import { isOfUnknownOrigin, isSafeMethod, isAllowedOrigin } from '../src/http/origin.ts'
+import { isOpaqueOrigin, isSafeMethod, isAllowedOrigin } from '../src/http/origin.ts'
 import type { RequestOrigin } from '../src/http/origin.ts'
 import { wantsWebSocket } from '../src/http/upgrade.ts'
 import { PooledRedis } from '../src/redis/client.ts'
@@ -112,7 +112,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
       else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as RequestWithSession)[visiting] = new RequestSession(sessionManager, cookies.open(request), reply)).ask()
     },
     useReplies (request, _reply, { use }) {
-      if (use !== false && isForeign(request) && (isOfUnknownOrigin(provenanceOf(request)) || cookies.isIn(request))) throw new OriginError()
+      if (use !== false && isForeign(request) && (isOpaqueOrigin(request.headers.origin) || cookies.isIn(request))) throw new OriginError()
       const requestSession = (request as RequestWithSession)[visiting]
       const loading = requestSession?.answer()
       if (loading !== undefined || use !== 'required') return loading

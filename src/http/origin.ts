@@ -38,11 +38,10 @@ export function isAllowedOrigin ({ origin, site, host, isSecure = false }: Reque
 }
 
 /**
- * Whether the origin of a page's request is unknown: `Origin` is opaque (RFC 6454 section 7.3), as in sandboxed frames and after redirects, and the
- * browser sends no `Sec-Fetch-Site`.
+ * Whether `Origin` is opaque (RFC 6454 section 7.3): any page can cause it, by a sandboxed frame, a redirect or `Referrer-Policy: no-referrer`.
  */
-export function isOfUnknownOrigin ({ origin, site }: Pick<RequestOrigin, 'origin' | 'site'>): boolean {
-  return site === undefined && origin !== undefined && (origin.length > longestOrigin || URL.parse(origin) === null)
+export function isOpaqueOrigin (origin: string | undefined): boolean {
+  return origin !== undefined && (origin.length > longestOrigin || URL.parse(origin) === null)
 }
 
 /** The serialization of an origin (RFC 6454 section 6.2): nothing after host and port, no user information. */

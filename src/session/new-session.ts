@@ -1,4 +1,4 @@
-import { readDuration, invalidOption } from '../shared/option-readers.ts'
+import { invalidOption, readDuration, readRecord } from '../shared/option-readers.ts'
 import type { SessionPolicy } from './options.ts'
 import type { SignInOptions } from './session.ts'
 
@@ -34,7 +34,9 @@ export function readUserId (userId: unknown): string {
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readNewSession<Data> ({ idleTimeout: idle, absoluteTimeout: absolute, label }: SignInOptions<Data>, policy: SessionPolicy): Omit<NewSession, 'document' | 'replaced' | 'replacedVersion'> {
+export function readNewSession<Data> (options: SignInOptions<Data>, policy: SessionPolicy): Omit<NewSession, 'document' | 'replaced' | 'replacedVersion'> {
+  readRecord('signIn', options, ['keep', 'idleTimeout', 'absoluteTimeout', 'label'])
+  const { idleTimeout: idle, absoluteTimeout: absolute, label } = options
   const absoluteMs = absolute === undefined ? policy.absoluteMs : readDuration('signIn(absoluteTimeout)', absolute)
   const idleMs = idle === undefined ? Math.min(policy.idleMs, absoluteMs) : readDuration('signIn(idleTimeout)', idle)
   if (idleMs > absoluteMs) invalidOption('signIn(idleTimeout)', `at most absoluteTimeout (${absoluteMs} ms)`, idle)

@@ -118,7 +118,7 @@ test('session origins refuse no request without the session\'s cookie, and let i
   t.equal(await post(app, '/members', foreign), '401')
   t.equal(await post(app, '/off', { ...foreign, cookie }), 'off')
   t.equal(await post(app, '/form', { ...foreign, cookie: 'sid=forged' }), '403')
-  for (const [fields, verdict] of [[{ ...foreign, origin: 'null' }, 'anonymous'], [{ origin: 'null', 'sec-fetch-site': 'same-site' }, 'anonymous'], [{ origin: 'null' }, '403']] as [Fields, string][]) {
+  for (const [fields, verdict] of [[{ ...foreign, origin: 'null' }, '403'], [{ origin: 'null', 'sec-fetch-site': 'same-site' }, '403'], [{ origin: 'null' }, '403']] as [Fields, string][]) {
     t.equal(await post(app, '/form', fields), verdict, `POST ${JSON.stringify(fields)}`)
     t.equal(await post(app, '/callback', fields), verdict, `POST to a callback ${JSON.stringify(fields)}`)
     t.equal(await open(t, port, '/ws', fields), verdict, `upgrade ${JSON.stringify(fields)}`)

@@ -116,7 +116,7 @@ t.test('server logs an unhandled promise rejection and exits', async (t) => {
 
   t.same(await service.stop('SIGUSR2'), { code: 1, signal: null })
 
-  t.match(JSON.parse(service.logs.at(-1) ?? ''), { level: 'fatal', error: { message: 'lost', stack: String }, message: /^A promise was rejected/ })
+  t.match(JSON.parse(service.logs.at(-1) ?? ''), { level: 'fatal', error: { message: 'lost', stack: String }, message: /^Unhandled promise rejection/ })
 })
 
 t.test('server brings a Redis of its own, and takes it along when it goes', async (t) => {

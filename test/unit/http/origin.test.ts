@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { isExactOrigin, isOfUnknownOrigin, isSafeMethod, isAllowedOrigin, readOrigins } from '../../../src/http/origin.ts'
+import { isExactOrigin, isOpaqueOrigin, isSafeMethod, isAllowedOrigin, readOrigins } from '../../../src/http/origin.ts'
 
 const host = 'example.com'
 
@@ -68,12 +68,9 @@ test('isSafeMethod', async (t) => {
   t.same(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'POST', 'PUT', 'PATCH', 'DELETE', 'QUERY'].map(isSafeMethod), [true, true, true, true, false, false, false, false, false])
 })
 
-test('isOfUnknownOrigin', async (t) => {
-  for (const origin of ['null', '', 'example.com']) {
-    t.equal(isOfUnknownOrigin({ origin, site: undefined }), true, origin)
-    t.equal(isOfUnknownOrigin({ origin, site: 'cross-site' }), false, `${origin} with Sec-Fetch-Site`)
-  }
-  for (const origin of [undefined, 'https://example.com', 'chrome-extension://abc']) t.equal(isOfUnknownOrigin({ origin, site: undefined }), false, String(origin))
+test('isOpaqueOrigin', async (t) => {
+  for (const origin of ['null', '', 'example.com']) t.equal(isOpaqueOrigin(origin), true, origin)
+  for (const origin of [undefined, 'https://example.com', 'chrome-extension://abc']) t.equal(isOpaqueOrigin(origin), false, String(origin))
 })
 
 test('lists of origins hold exact ones, and no refusal shows them', async (t) => {

@@ -70,7 +70,7 @@ test('a sign-in', async (t) => {
   })
 
   t.test('refuses lifetimes, labels and users that cannot be meant', async (t) => {
-    for (const options of [{ idle: '13h' as const }, { idle: 'x' as '1h' }, { label: 'x'.repeat(101) }, { label: '\ud800' }]) t.throws(() => readNewSession(options, policy), { code: 'PRISM_ERR_OPTION' })
+    for (const options of [{ idleTimeout: '13h' as const }, { idleTimeout: 'x' as '1h' }, { idle: '1h' }, { carry: ['cart'] }, { label: 'x'.repeat(101) }, { label: '\ud800' }]) t.throws(() => readNewSession(options, policy), { code: 'PRISM_ERR_OPTION' })
     for (const user of ['', 'x'.repeat(513), 'ü'.repeat(257), '\ud800', 42, undefined, null]) t.throws(() => readUserId(user), { code: 'PRISM_ERR_OPTION' })
     t.equal(readUserId('a:x{}'), 'a:x{}')
   })
