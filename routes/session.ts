@@ -9,7 +9,7 @@ const body = {
 const who = { type: 'object', properties: { name: { type: 'string' }, device: { type: 'string', description: 'This device, as /session/devices lists it' } } }
 
 /** Of one account, from all addresses together: a list of passwords is tried from many. It may keep its owner out for a minute, and no longer. */
-const attempts = { name: 'sign-in', quota: 10, window: '1m', failure: 'closed' } as const
+const attempts = { name: 'sign-in', quota: 10, window: '1m', failureMode: 'closed' } as const
 
 /** Signing in, being signed in, signing out. */
 export default async function session (app: FastifyInstance): Promise<void> {

@@ -221,7 +221,7 @@ for (const [way, prepare] of Object.entries(lateCookies)) {
     let runs = 0
     const kinds: Record<string, (text: string) => unknown> = { text: (text) => text, json: (text) => ({ text }), stream: (text) => Readable.from([text]), 'empty-stream': () => Readable.from([]), web: (text) => ReadableStream.from([text]), response: (text) => new Response(text, { headers: { 'cache-control': 'public, max-age=600' } }) }
     for (const [kind, make] of Object.entries(kinds)) {
-      for (const [name, options] of Object.entries({ own: { ttl: '5m', browser: '1h' }, response: { ttl: 'response', enforce: true, browser: '1h' } } as const)) {
+      for (const [name, options] of Object.entries({ own: { ttl: '5m', browserMaxAge: '1h' }, response: { ttl: 'response', trackInputs: true, browserMaxAge: '1h' } } as const)) {
         app.get(`/${kind}/${name}`, { config: { cache: options } }, async (_request, reply) => {
           set(reply, `id-${++runs}`)
           reply.header('cache-control', name === 'own' ? undefined : 'max-age=600').type('text/plain')

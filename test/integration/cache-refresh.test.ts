@@ -213,7 +213,7 @@ t.test('cache runs so many handlers of a route at once as it may, serves what is
   await until(() => app.cache.counts.wait === 1, { what: 'one joins' })
   open.resolve()
 
-  t.same([denied.statusCode, denied.headers['retry-after'], denied.json().code], [503, '1', 'PRISM_ERR_FILLS_FULL'])
+  t.same([denied.statusCode, denied.headers['retry-after'], denied.json().code], [503, '1', 'PRISM_ERR_CACHE_CONCURRENCY'])
   t.match(denied.headers['cache-status'], /detail=concurrency/)
   t.match([stale.statusCode, stale.body, stale.headers['cache-status']], [200, 'stale', /hit; ttl=-\d+; detail=concurrency/])
   t.same(await Promise.all(made), [200, 200])

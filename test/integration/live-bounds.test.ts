@@ -82,7 +82,7 @@ t.test('live streams that are over a quota tell their client when to come again,
   t.match(text, /^retry: \d+\n\n$/)
   t.ok(Number(/\d+/.exec(text)?.[0]) >= Number(refused.headers.get('retry-after')) * 1000, 'not before the quota has units again')
   await until(() => app.live.counts.stream === 1, { what: 'the stream is open in the end' })
-  t.equal(source.readyState, source.OPEN)
+  await until(() => source.readyState === source.OPEN, { what: 'the client has the head of the stream' })
 })
 
 t.test('live streams beyond the bound of connections tell an EventSource when to come again, and others that it is full', async (t) => {

@@ -120,7 +120,7 @@ test('rate-limit refuses wrong options at start, naming them', async (t) => {
   const { url } = await startRedisProcess(t)
   const wrong: [unknown, string][] = [
     [{ quota: '5' }, 'Option rateLimit.quota must be a whole number from 1 to 1000000000, but is a text.'],
-    [{ max: 5 }, 'Option rateLimit.max must be left out'],
+    [{ max: 5 }, 'Unknown option rateLimit.max'],
     [{ window: 60 }, 'Option rateLimit.window must be a duration'],
     [{ quota: 5, cost: 6 }, 'Option rateLimit.cost must be a whole number from 0 to 5, but is 6.'],
     [{ burst: 5 }, 'Option rateLimit.burst must be omitted unless the algorithm is gcra, but is 5.']
@@ -130,7 +130,7 @@ test('rate-limit refuses wrong options at start, naming them', async (t) => {
     await t.rejects(app(t, options as RateLimitOptions, undefined, url), { code: 'PRISM_ERR_OPTION', message: new RegExp(`^${message.replaceAll('.', '\\.')}`) })
   }
 
-  await t.rejects(app(t, {}, (app) => app.get('/', { config: { rateLimit: { window: '1s' } } }, answer), url), { message: /^Option rateLimit\.window must be beside a quota/ })
+  await t.rejects(app(t, {}, (app) => app.get('/', { config: { rateLimit: { window: '1s' } } }, answer), url), { message: /^Option rateLimit\.window must be set together with a quota/ })
 })
 
 test('rate-limit counts in the process while Redis is gone, or refuses, or lets pass, as the route says', async (t) => {

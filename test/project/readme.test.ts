@@ -151,7 +151,7 @@ t.test('docs/options.md lists each option of the stack, and no other', async (t)
 })
 
 t.test('docs/options.md lists each option of a route, and no other', async (t) => {
-  const read = [...accepted('cache', 'src/cache/options.ts', /const known = (\[.*?\])/), ...choices, 'session.trustedOrigins']
+  const read = [...accepted('cache', 'src/cache/options.ts', /const routeOptions = (\[.*?\])/), ...choices, 'session.trustedOrigins']
 
   t.same(documented('route').sort(), read.sort())
 })

@@ -32,7 +32,7 @@ t.test('server refuses a wrong environment before it listens, telling every faul
   const { exit, logs } = launchService(t, { NODE_ENV: 'production', PORT: 'eighty', TRUST_PROXY: 'true', SESSION_SECRET: 'hunter2', REDIS_URL: 'redis://u:hunter2@h:x' })
 
   t.same(await exit, { code: 1, signal: null })
-  t.equal(logs[0], 'The environment cannot be used:')
+  t.equal(logs[0], 'Invalid environment:')
   t.equal(logs.length, 5)
   for (const variable of ['PORT', 'TRUST_PROXY', 'SESSION_SECRET', 'REDIS_URL']) t.ok(logs.some((line) => line.startsWith(`  ${variable} must be `)), variable)
   t.notMatch(logs.join('\n'), 'hunter2')

@@ -80,13 +80,13 @@ export class PrefetchedLocks {
    *
    * @returns undefined if the lock cannot be used; it is then released
    */
-  validate (prefetchedLock: PrefetchedLock, { tick, minSequence, knownSequence = 0 }: Pick<Lookup<StoredMeta>, 'minSequence' | 'tick'> & { readonly knownSequence?: number | undefined }): AcquireStatus | undefined {
+  validate (prefetchedLock: PrefetchedLock, { tick, minSequence, minSequenceKnown = 0 }: Pick<Lookup<StoredMeta>, 'minSequence' | 'tick'> & { readonly minSequenceKnown?: number | undefined }): AcquireStatus | undefined {
     const { taking } = prefetchedLock
     if (taking === undefined) return undefined
     const isRecent = tick === prefetchedLock.tick || (minSequence !== undefined && taking.sequence >= minSequence)
     const isHeld = performance.now() - prefetchedLock.answeredAt < maxAgeMs
-    // A sequence below the known one was lost and restored: `acquire` raises it.
-    const isUsable = isRecent && isHeld && this.#store.isReady && taking.sequence >= knownSequence
+    // A sequence below the known minimum was lost and restored: `acquire` raises it.
+    const isUsable = isRecent && isHeld && this.#store.isReady && taking.sequence >= minSequenceKnown
     if (taking.word === 'taken') {
       if (isUsable) this.#locks.startRenewing(taking.lock)
       else this.#locks.release(taking.lock, { isShared: true })
