@@ -51,7 +51,7 @@ function sentences ({ rateLimit, cache, session }: Choices): string[] {
   return [
     ...rateLimit.map(({ quota, unit, windowMs, name }) => `At most ${quota} ${unit === 'content-bytes' ? 'bytes' : 'requests'} ${windowMs === null ? 'at once' : `in ${spoken(windowMs)}`} (${name}).`),
     cache === false ? 'Not cached.' : `Cached ${cache.ttlMs === null ? 'as the response specifies' : `for ${spoken(cache.ttlMs)}`}${cache.partition === null ? '' : `, each ${cache.partition} alone`}.`,
-    ...session === 'required' ? ['Requires a session.'] : []
+    ...session === 'required' ? ['Requires a signed-in user.'] : []
   ]
 }
 

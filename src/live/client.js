@@ -1,5 +1,5 @@
 /**
- * Subscribes to topics over one WebSocket, which reconnects and resumes by itself.
+ * Subscribes to topics over one WebSocket that reconnects and resumes.
  *
  *     const live = connect()
  *     const stop = live.subscribe('events', (event) => …, { fetch: () => … })
@@ -10,7 +10,7 @@ export function connect (url = '/live') {
 }
 
 class Live extends EventTarget {
-  /** connecting, open, waiting (to reconnect), closed */
+  /** connecting, open, waiting, closed */
   state
   #topics = new Map()
   #attempt = 0
@@ -23,7 +23,7 @@ class Live extends EventTarget {
     this.#open()
   }
 
-  /** Calls `listener` with each event, and `fetch` at the start and after events were lost, to load the current state. */
+  /** Calls `fetch` at the start and after lost events. */
   subscribe (topic, listener, { since, fetch } = {}) {
     this.#topics.set(topic, { listener, fetch, since })
     this.#sendSubscribe(topic)
@@ -67,7 +67,7 @@ class Live extends EventTarget {
     this.timer = setTimeout(() => this.#open(), Math.random() * Math.min(30000, 500 * 2 ** this.#attempt++))
   }
 
-  // A dead connection is silent: send a ping after 25 s, reconnect after 10 more.
+  // A dead connection is silent: ping after 25 s, reconnect 10 s later.
   #watchSilence () {
     clearTimeout(this.timer)
     this.timer = setTimeout(() => {

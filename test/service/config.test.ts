@@ -206,7 +206,7 @@ t.test('config tells all faults at once', async (t) => {
 })
 
 t.test('config names variable, what is wanted and what came in the message', async (t) => {
-  t.throws(() => readConfig({ PORT: '80000' }), { code: 'PRISM_ERR_CONFIG', message: 'The environment cannot be used:\n  PORT must be a whole number from 0 to 65535; it is "80000".' })
+  t.throws(() => readConfig({ PORT: '80000' }), { code: 'PRISM_ERR_CONFIG', message: 'Invalid environment:\n  PORT must be a whole number from 0 to 65535; it is "80000".' })
   t.throws(() => readConfig({ LOG_LEVEL: 'loud' }), /LOG_LEVEL must be one of trace, .*; it is "loud"/)
 })
 

@@ -55,7 +55,7 @@ test('a load says how far it is, and the second has nothing to do', async (t) =>
   t.equal(first.said[1], 'atlas: 20,000 of 135,233 cities')
   t.match(first.said.at(-1), /^atlas: 135,233 cities in .*atlas\.db \(/)
   t.equal(second.said.length, 1)
-  t.same(readdirSync(join(path, '../../unit')), ['atlas.db'])
+  t.same(readdirSync(join(path, '..')), ['atlas.db'])
 })
 
 test('a load killed half way leaves nothing half done, and the next one is whole', async (t) => {
@@ -112,7 +112,7 @@ test('a seed is copied where there is no atlas, and never over one', async (t) =
   const second = openAtlas(path, { seed })
 
   t.same(second.users.of({ userId: ada.id }), ada)
-  t.same(readdirSync(join(path, '../../unit')).filter((file) => file.endsWith('.seed')), [])
+  t.same(readdirSync(join(path, '..')).filter((file) => file.endsWith('.seed')), [])
   first.close()
   second.close()
 })
@@ -137,7 +137,7 @@ test('a load refuses a file that is no atlas, and leaves it as it was', async (t
   writeFileSync(newer, '')
   new DatabaseSync(newer).exec('PRAGMA user_version = 99')
 
-  t.throws(() => loadAtlas(join(folder, 'text.db')), { code: 'PRISM_ERR_ATLAS', message: /text\.db cannot be used: file is not a database/ })
+  t.throws(() => loadAtlas(join(folder, 'text.db')), { code: 'PRISM_ERR_ATLAS', message: /text\.db is not usable: file is not a database/ })
   t.throws(() => loadAtlas(theirs), { code: 'PRISM_ERR_ATLAS', message: /it is a database of another program/ })
   t.throws(() => loadAtlas(newer), { code: 'PRISM_ERR_ATLAS', message: /it is of version 99, this program knows 1/ })
   t.equal(database.prepare('SELECT count(*) AS count FROM cities').get()?.count, 1)
