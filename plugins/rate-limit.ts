@@ -135,8 +135,10 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   })
 
   async function checkLate (count: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
-    const isLive = count.confirm === undefined ? (request as RequestWithSession).visitor?.state === 'live' : await count.confirm()
-    return await applyDecision(late, await count.checkSessionDependent(late, request, isLive), request, reply)
+    const state = (request as RequestWithSession).visitor?.state
+    const isLive = count.confirm === undefined ? state === 'live' : await count.confirm()
+    const hasRedisFailed = count.confirm === undefined && state === 'unavailable'
+    return await applyDecision(late, await count.checkSessionDependent(late, request, isLive, hasRedisFailed), request, reply)
   }
 
   function applyDecision (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): StepResult | Promise<StepResult> {

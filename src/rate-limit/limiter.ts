@@ -29,6 +29,11 @@ export interface CheckRequest extends QuotaRequest {
 const maxDeadSessions = 10_000
 const deadSessionTtlMs = 10_000
 
+/** Checks the quotas of a request. */
+export interface QuotaChecker {
+  check (request: CheckRequest): PendingReply<RequestDecision>
+}
+
 /**
  * Checks quotas in Redis. Rejects denied clients from the deny cache, and applies the policies' failure modes while Redis is unavailable.
  */
@@ -43,6 +48,11 @@ export class Limiter {
   readonly #decisionMaker: DecisionMaker = {
     decide: (request, reply, check, position) => this.#decide(request, reply, check, position),
     withoutRedis: (request, error, check, position) => this.#withoutRedis(request, error, check, position)
+  }
+
+  /** Decides by failure mode without asking Redis: for a request for which Redis has already failed. */
+  readonly offline: QuotaChecker = {
+    check: (request) => PendingReply.of(this.#withoutRedis(request, new RedisUnavailableError('it has failed for this request'), undefined, 0))
   }
 
   constructor (batch: Batch) {
@@ -123,7 +133,8 @@ export class Limiter {
       .then(({ isAllowed }) => { if (isAllowed) this.#denyCache.delete(keys[index] ?? '') }, () => {}) // without a reply the denial stays
   }
 
-  #withoutRedis ({ keys, costs, failures }: CheckRequest, error: Error, { lease }: CoalescedCheck, position: number): RequestDecision {
+  #withoutRedis ({ keys, costs, failures }: CheckRequest, error: Error, check: CoalescedCheck | undefined, position: number): RequestDecision {
+    const lease = check?.lease
     if (lease !== undefined && outcomeUnknown(error)) keys.forEach((key, index) => { if (isConcurrencyAt(costs, index)) this.#slots.releaseUnconfirmed(key, leaseOf(lease, position)) })
     if (failures.includes('closed')) {
       const failure = error instanceof RedisUnavailableError ? error : new RedisUnavailableError('a counter could not be read')

@@ -30,12 +30,16 @@ export class RequestCheck<Request extends Counted, Reply> {
     this.decision = limits.check(limiter, request, client, isCluster)
   }
 
-  /** Enqueues the session-dependent check, once it is known whether the session is valid. */
-  checkSessionDependent (late: RouteLimits<Request, Reply>, request: Request, isLive: boolean): Promise<RequestDecision> {
+  /**
+   * Enqueues the session-dependent check, once it is known whether the session is valid.
+   *
+   * @param hasRedisFailed a wait of this request has failed: its failure modes decide at once
+   */
+  checkSessionDependent (late: RouteLimits<Request, Reply>, request: Request, isLive: boolean, hasRedisFailed: boolean): Promise<RequestDecision> {
     const client = isLive ? this.#client : asAnonymous(this.#client)
     // With sessions in another Redis, only this determines whether a user is counted.
     if (this.confirm !== undefined) this.#client = client
-    const decision = late.check(this.#limiter, request, client, this.#isCluster)
+    const decision = late.check(hasRedisFailed ? this.#limiter.offline : this.#limiter, request, client, this.#isCluster)
     this.#late = decision
     if (this.#hasEnded) release(decision)
     return decision.promise()

@@ -2,7 +2,7 @@ import { rateLimitItem, rateLimitPolicyField } from '../http/rate-limit.ts'
 import { PendingReply } from '../redis/batch/pending-reply.ts'
 import type { Keys } from '../redis/keys.ts'
 import { isPromise } from '../shared/returned-values.ts'
-import type { CheckRequest, Limiter } from './limiter.ts'
+import type { CheckRequest, QuotaChecker } from './limiter.ts'
 import { asksApp, askApp, asAnonymous, applyPolicy, quotaOf } from './applied-policy.ts'
 import type { Counted, AppliedPolicy, AppAnswers, IdentifiedClient } from './applied-policy.ts'
 import type { Partition, UnverifiedSession } from './partition.ts'
@@ -116,7 +116,7 @@ export class RouteLimits<Request extends Counted, Reply> {
    *
    * @param isCluster policies of different partitions are then separate script calls, because a call has one hash slot: one may consume although another rejects
    */
-  check (limiter: Limiter, request: Request, client: IdentifiedClient, isCluster: boolean): PendingReply<RequestDecision> {
+  check (limiter: QuotaChecker, request: Request, client: IdentifiedClient, isCluster: boolean): PendingReply<RequestDecision> {
     if (this.policies.length === 0) return PendingReply.of(noPolicies)
     const keyBuilders = this.#keyBuilders.get(request.method) ?? this.#others
     if (this.#ipOnlyCosts === undefined) return this.#checkEach(limiter, request, client, isCluster)
@@ -139,7 +139,7 @@ export class RouteLimits<Request extends Counted, Reply> {
   }
 
   /** The general case: each policy has its own partition and cost, which the app's functions may return as promises. */
-  #checkEach (limiter: Limiter, request: Request, client: IdentifiedClient, isCluster: boolean): PendingReply<RequestDecision> {
+  #checkEach (limiter: QuotaChecker, request: Request, client: IdentifiedClient, isCluster: boolean): PendingReply<RequestDecision> {
     const said = this.#constant ?? askApp(this.policies, request)
     if (!isPromise(said)) return this.#checkApplied(limiter, request, client, isCluster, said)
     const decision = new PendingReply<RequestDecision>()
@@ -148,7 +148,7 @@ export class RouteLimits<Request extends Counted, Reply> {
     return decision
   }
 
-  #checkApplied (limiter: Limiter, request: Request, client: IdentifiedClient, isCluster: boolean, said: readonly AppAnswers[]): PendingReply<RequestDecision> {
+  #checkApplied (limiter: QuotaChecker, request: Request, client: IdentifiedClient, isCluster: boolean, said: readonly AppAnswers[]): PendingReply<RequestDecision> {
     const appliedPolicies = this.#applyPolicies(said, client)
     const groups = this.#groups(appliedPolicies, isCluster)
     const decisions = groups.map((group) => limiter.check(this.#requestOf(request, client, said, group, isCluster)))

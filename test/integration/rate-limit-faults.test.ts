@@ -1,5 +1,7 @@
+import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
+import prism from '../../plugins/index.ts'
 import { startCluster } from '../support/cluster.ts'
 import { faults, startRig } from '../support/faults.ts'
 import type { Rig } from '../support/faults.ts'
@@ -46,6 +48,28 @@ for (const [name, fault] of Object.entries(faults)) {
     t.ok(await remaining(app) >= 800, 'the outage took next to nothing')
   })
 }
+
+test('a request for which Redis has failed does not wait for Redis again in a limit that needs the session', async (t) => {
+  const rig = await startRig(t)
+  const app = Fastify()
+  t.after(() => app.close())
+  await app.register(prism, { redis: { url: rig.url }, session: { secrets: ['a secret of the tests: 32 or more'] }, cache: false, events: false, rateLimit: { quota: 1000 } })
+  app.post('/sign-in', async (request) => { await request.session.signIn('ada') })
+  app.get('/', { config: { rateLimit: { quota: () => 1 } } }, async () => 'done')
+  await app.ready()
+  await until(() => app.redisPool.state === 'ready', { what: 'Redis is reached' })
+  const { headers } = await app.inject({ method: 'POST', url: '/sign-in' })
+  const ask = async () => await app.inject({ url: '/', headers: { cookie: String(headers['set-cookie']).split(';')[0] ?? '' } })
+
+  await faults.hung.inject(rig)
+  const before = app.redisPool.batch.counts.writes
+  const first = await ask()
+
+  t.equal(first.statusCode, 200)
+  t.equal(app.redisPool.batch.counts.writes - before, 1)
+  t.equal((await ask()).statusCode, 429, 'the process counts meanwhile')
+  await faults.hung.heal(rig)
+})
 
 test('rate-limit does not count what a hung Redis reads when it wakes', async (t) => {
   const rig = await startRig(t)
