@@ -22,8 +22,8 @@ test('a visit', async (t) => {
   const sessionManager = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)
   const arrive = async (token?: SessionToken, isOld = false) => {
     const requestSession = new RequestSession<Data>(sessionManager, { token, isSealedWithOldKey: isOld, hasCookie: token !== undefined })
-    requestSession.ask()
-    await requestSession.answer()?.settled()
+    requestSession.load()
+    await requestSession.pendingLoad?.settled()
     return requestSession
   }
   const signedIn = async (user: string) => {
@@ -130,19 +130,19 @@ test('a visit', async (t) => {
 
   t.test('has nothing to wait for unless it asked, and nothing to settle unless it changed', async (t) => {
     const stranger = new RequestSession<Data>(sessionManager, { hasCookie: true })
-    stranger.ask()
+    stranger.load()
     const reader = await arrive(await signedIn('reads'))
     reader.get('name')
     const writer = await arrive(await signedIn('writes'))
     writer.set('name', 'x')
 
-    t.same([stranger.answer(), stranger.isSettled, reader.isSettled, writer.isSettled], [undefined, true, true, false])
+    t.same([stranger.pendingLoad, stranger.isSettled, reader.isSettled, writer.isSettled], [undefined, true, true, false])
   })
 
   t.test('that was refused before its session was loaded neither writes over its cookie nor calls it a stranger\'s', async (t) => {
     const token = await signedIn('refused')
     const refused = new RequestSession<Data>(sessionManager, { token, hasCookie: true })
-    refused.ask()
+    refused.load()
 
     t.equal(refused.state, 'unavailable')
     t.throws(() => { refused.set('name', 'x') }, { code: 'PRISM_ERR_SESSION_UNAVAILABLE' })

@@ -18,7 +18,7 @@ const beginning = { idleMs: 3_600_000, absoluteMs: 3_600_000, label: undefined, 
 test('the house', async (t) => {
   const redis = await startRedis(t)
   const [sessionManager, other] = [await openHouse(t, redis.url), await openHouse(t, redis.url)]
-  const begin = async (user: string) => await sessionManager.begin(userSubject(user), beginning)
+  const begin = async (user: string) => await sessionManager.create(userSubject(user), beginning)
 
   t.test('does not believe a server that brings back what was ended here, and tells it', async (t) => {
     const { token, value } = await begin('ada')
@@ -75,7 +75,7 @@ test('the house', async (t) => {
     const { token } = await begin('left')
     const moved = { ...token, field: 'm'.repeat(22) }
     isDeaf = true
-    await t.rejects(deaf.begin(userSubject('begun'), beginning), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
+    await t.rejects(deaf.create(userSubject('begun'), beginning), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
     t.equal(await redis.client.exists('session:{begun}'), 1, 'it had begun')
     isDeaf = false
 
