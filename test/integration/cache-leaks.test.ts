@@ -11,16 +11,16 @@ import { startRedisProcess } from '../support/redis-process.ts'
 
 declare module 'fastify' {
   interface FastifyReply {
-    /** what a test's onSend hook sets */
+    /** set by the onSend hook of a test */
     lateCookie: string
   }
   interface SessionData {
-    /** what the tests' visitors like */
+    /** session data of the test users */
     colour: string
   }
 }
 
-/** Signs a user in, and gives the cookie. */
+/** Signs a user in. @returns the Cookie field */
 async function signIn (app: FastifyInstance, user: string): Promise<string> {
   const { headers } = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${user}` }))
   return String(headers['set-cookie']).split(';')[0] ?? ''
@@ -37,12 +37,12 @@ async function withUsers (t: Parameters<typeof cachingApp>[0], url?: string): Pr
   return app
 }
 
-t.test('cache never keeps an answer whose handler looked at the session', async (t) => {
+t.test('cache does not store a response whose handler read the session', async (t) => {
   const app = await withUsers(t)
-  app.get('/', { config: { cache: true } }, async (request) => `for ${request.session.userId ?? 'nobody'}`)
+  app.get('/', { config: { cache: true } }, async (request) => `for ${request.session.userId ?? 'anonymous'}`)
   const [alice, bob] = [await signIn(app, 'alice'), await signIn(app, 'bob')]
 
-  for (const [cookie, body] of [[alice, 'for alice'], [bob, 'for bob'], ['', 'for nobody'], [alice, 'for alice']]) {
+  for (const [cookie, body] of [[alice, 'for alice'], [bob, 'for bob'], ['', 'for anonymous'], [alice, 'for alice']]) {
     const reply = await app.inject({ url: '/', headers: { cookie } })
     await stored(app)
     t.equal(reply.body, body)
@@ -51,7 +51,7 @@ t.test('cache never keeps an answer whose handler looked at the session', async 
   }
 })
 
-t.test('cache shares a public answer whatever cookies and credentials come along', async (t) => {
+t.test('cache shares a public response whatever cookies and credentials a request has', async (t) => {
   const app = await withUsers(t)
   let runs = 0
   app.get('/', { config: { cache: true } }, async () => `${++runs}`)
@@ -65,10 +65,10 @@ t.test('cache shares a public answer whatever cookies and credentials come along
   }
 })
 
-t.test('cache keeps each user of a partition alone, and serves only who is signed in', async (t) => {
+t.test('cache separates the users of a partition, and serves partitions only with a valid session', async (t) => {
   const app = await withUsers(t)
   let runs = 0
-  app.get('/', { config: { cache: { partition: 'user' } } }, async (request) => `${request.session.userId ?? 'nobody'} ${request.session.get('colour') ?? ''} ${++runs}`)
+  app.get('/', { config: { cache: { partition: 'user' } } }, async (request) => `${request.session.userId ?? 'anonymous'} ${request.session.get('colour') ?? ''} ${++runs}`)
   const [alice, bob, phone] = [await signIn(app, 'alice'), await signIn(app, 'bob'), await signIn(app, 'alice')]
   const read = async (cookie: string) => {
     const reply = await app.inject({ url: '/', headers: { cookie } })
@@ -79,10 +79,10 @@ t.test('cache keeps each user of a partition alone, and serves only who is signe
 
   t.same([await read(alice), await read(bob), await read(alice), await read(bob), await read(phone)], ['alice blue 1', 'bob blue 2', 'alice blue 1', 'bob blue 2', 'alice blue 1'])
   await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: alice } })
-  t.same([await read(alice), await read(''), await read(`${bob.slice(0, -3)}xyz`), await read(bob), await read(phone)], ['nobody  3', 'nobody  4', 'nobody  5', 'bob blue 2', 'alice blue 1'])
+  t.same([await read(alice), await read(''), await read(`${bob.slice(0, -3)}xyz`), await read(bob), await read(phone)], ['anonymous  3', 'anonymous  4', 'anonymous  5', 'bob blue 2', 'alice blue 1'])
 })
 
-t.test('cache asks for a partition with the session, in one write; for what a function names, in two', async (t) => {
+t.test('cache reads a partition and the session in one write; a partition by function takes two', async (t) => {
   const app = await withUsers(t)
   const partitions = { user: 'user', session: 'session', function: (request: CacheRequest) => request.session.userId } as const
   for (const [path, partition] of Object.entries(partitions)) {
@@ -101,10 +101,10 @@ t.test('cache asks for a partition with the session, in one write; for what a fu
   }
 })
 
-t.test('cache serves no partition to a session that ended between two requests, however it ended', async (t) => {
+t.test('cache serves no partition to a session that ended between two requests, whichever way it ended', async (t) => {
   const { url } = await startRedisProcess(t)
   const [app, other] = [await withUsers(t, url), await withUsers(t, url)]
-  for (const partition of ['user', 'session'] as const) app.get(`/${partition}`, { config: { cache: { partition } } }, async (request) => `for ${request.session.userId ?? 'nobody'}`)
+  for (const partition of ['user', 'session'] as const) app.get(`/${partition}`, { config: { cache: { partition } } }, async (request) => `for ${request.session.userId ?? 'anonymous'}`)
   const read = async (path: string, cookie: string) => {
     const { body, headers: { 'cache-status': status } } = await app.inject({ url: path, headers: { cookie } })
     await stored(app)
@@ -121,11 +121,11 @@ t.test('cache serves no partition to a session that ended between two requests, 
     for (const path of ['/user', '/session']) await read(path, alice)
     t.same([await read('/user', alice), await read('/session', alice)], ['for alice kept', 'for alice kept'])
     await end(alice)
-    t.same([await read('/user', alice), await read('/session', alice)], ['for nobody made', 'for nobody made'], how)
+    t.same([await read('/user', alice), await read('/session', alice)], ['for anonymous made', 'for anonymous made'], how)
   }
 })
 
-t.test('cache partitions by session, and by what a function names after the guards', async (t) => {
+t.test('cache partitions by session, and by the result of a function that runs after the guards', async (t) => {
   const app = await withUsers(t)
   let runs = 0
   app.decorateRequest('user', '')
@@ -145,7 +145,7 @@ t.test('cache partitions by session, and by what a function names after the guar
   t.same([await read('/tenant', { 'x-user': 'a' }), await read('/tenant', { 'x-user': 'b' }), await read('/tenant', { 'x-user': 'a' }), await read('/tenant', {}), await read('/tenant', {})], ['a 3', 'b 4', 'a 3', ' 5', ' 6'])
 })
 
-t.test('cache tells other caches that a partition\'s answer is one client\'s, confirmed or not', async (t) => {
+t.test('cache marks a partitioned response as private for other caches, also in a 304', async (t) => {
   const app = await withUsers(t)
   let isFirst = true
   app.get('/', { config: { cache: { partition: 'user' } } }, async (_request, reply) => {
@@ -164,7 +164,7 @@ t.test('cache tells other caches that a partition\'s answer is one client\'s, co
   }
 })
 
-t.test('cache keeps no cookie that a hook set before the handler ran, and no answer of a handler that sets one', async (t) => {
+t.test('cache stores neither a cookie that a hook set before the handler nor a response whose handler sets one', async (t) => {
   const app = await withUsers(t)
   app.addHook('onRequest', async (_request, reply) => { reply.header('set-cookie', 'early=1') })
   app.get('/fine', { config: { cache: true } }, async () => 'x')
@@ -181,27 +181,27 @@ t.test('cache keeps no cookie that a hook set before the handler ran, and no ans
   for (const key of keys) t.notMatch((await app.redis.getBuffer(key))?.toString('latin1'), /cookie|early/)
 })
 
-/** Ways in which a cookie comes to an answer after the cache has judged it, or where no list of headers shows it. */
+/** Ways in which a cookie is added after the cache has judged the response, or outside the list of headers. */
 const lateCookies: Record<string, (app: FastifyInstance) => Promise<Awaited<ReturnType<typeof cookieSetter>>>> = {
   'by @fastify/cookie, registered after the cache': async (app) => {
     await app.register(cookie, { secret: 'a secret for cookies' })
-    return (reply, value) => { reply.setCookie('visitor', value, { signed: true }) }
+    return (reply, value) => { reply.setCookie('client', value, { signed: true }) }
   },
   'by an onSend hook of the app': (app) => cookieSetter(app, (hook) => app.addHook('onSend', hook), (reply, value) => { reply.header('set-cookie', value) }),
   'by an onSend hook that takes its time': (app) => cookieSetter(app, (hook) => app.addHook('onSend', hook), (reply, value) => nextTurn().then(() => { reply.header('set-cookie', value) })),
   'by an onSend hook, on the response itself': (app) => cookieSetter(app, (hook) => app.addHook('onSend', hook), (reply, value) => { reply.raw.setHeader('set-cookie', [value]) }),
-  'by the handler, on the response itself': async () => (reply, value) => { reply.raw.setHeader('Set-Cookie', `visitor=${value}`) },
-  'by what stands before writeHead, as a header': async () => (reply, value) => { beforeHead(reply.raw, () => { reply.raw.setHeader('set-cookie', `visitor=${value}`) }) },
-  'by what stands before writeHead, as an argument': async () => (reply, value) => {
+  'by the handler, on the response itself': async () => (reply, value) => { reply.raw.setHeader('Set-Cookie', `client=${value}`) },
+  'by a wrapper of writeHead, as a header': async () => (reply, value) => { beforeHead(reply.raw, () => { reply.raw.setHeader('set-cookie', `client=${value}`) }) },
+  'by a wrapper of writeHead, as an argument': async () => (reply, value) => {
     const { raw } = reply
     const { writeHead } = raw
-    raw.writeHead = ((status: number, fields?: object) => writeHead.call(raw, status, { ...raw.getHeaders(), ...fields, 'set-cookie': `visitor=${value}` } as never)) as typeof writeHead
+    raw.writeHead = ((status: number, fields?: object) => writeHead.call(raw, status, { ...raw.getHeaders(), ...fields, 'set-cookie': `client=${value}` } as never)) as typeof writeHead
   }
 }
 
 async function cookieSetter (app: FastifyInstance, add: (hook: (request: FastifyRequest, reply: FastifyReply) => Promise<void>) => unknown, set: (reply: FastifyReply, value: string) => void | Promise<void>) {
   app.decorateReply('lateCookie', '')
-  add(async (_request, reply) => { if (reply.lateCookie !== '') await set(reply, `visitor=${reply.lateCookie}`) })
+  add(async (_request, reply) => { if (reply.lateCookie !== '') await set(reply, `client=${reply.lateCookie}`) })
   return (reply: FastifyReply, value: string) => { reply.lateCookie = value }
 }
 
@@ -215,7 +215,7 @@ function beforeHead (raw: FastifyReply['raw'], work: () => void): void {
 }
 
 for (const [way, prepare] of Object.entries(lateCookies)) {
-  t.test(`cache stores no answer that is sent with a cookie of its handler, and lets no other cache keep it: set ${way}`, async (t) => {
+  t.test(`cache does not store a response that sets a cookie of its handler, and marks it as private: set ${way}`, async (t) => {
     const app = await cachingApp(t)
     const set = await prepare(app)
     let runs = 0
@@ -251,7 +251,7 @@ for (const [way, prepare] of Object.entries(lateCookies)) {
   })
 }
 
-t.test('cache judges a Response of the Fetch API by its status and its fields, and adds to those what it sends', async (t) => {
+t.test('cache decides by the status and fields of a Fetch API Response, and adds its own fields to it', async (t) => {
   const app = await withUsers(t)
   let runs = 0
   const responses: Record<string, () => Response> = {
@@ -285,10 +285,10 @@ t.test('cache judges a Response of the Fetch API by its status and its fields, a
     }
     t.match(await ask(`${prefix}empty`), { statusCode: 204, body: '' })
   }
-  t.match(await ask('/signs-in'), { control: 'no-store', cookies: 1 }, 'the session cookie is for one visitor, whatever the Response says')
+  t.match(await ask('/signs-in'), { control: 'no-store', cookies: 1 }, 'the session cookie is for one client, whatever the Response says')
 })
 
-t.test('cache lets no hit be kept by other caches that leaves with a cookie of a later hook', async (t) => {
+t.test('cache marks a hit as private if a later hook adds a cookie to it', async (t) => {
   const app = await cachingApp(t)
   app.addHook('onSend', async (request, reply) => { if (request.headers['x-new'] !== undefined) reply.header('set-cookie', 'late=1') })
   app.get('/', { config: { cache: { browserMaxAge: '1h' } } }, async (_request, reply) => reply.header('cache-control', 'public, max-age=600').send('x'))
@@ -300,7 +300,7 @@ t.test('cache lets no hit be kept by other caches that leaves with a cookie of a
   t.match((await app.inject({ url: '/', headers: { 'x-new': '1' } })).headers, { 'cache-status': /hit/, 'cache-control': /^private, max-age=600$/ })
 })
 
-t.test('cache stores no answer that a later hook forbids to store, or turns into another', async (t) => {
+t.test('cache does not store a response that a later hook forbids to store or replaces', async (t) => {
   const app = await cachingApp(t)
   const late: Record<string, (reply: FastifyReply) => unknown> = {
     'no-store': (reply) => reply.header('cache-control', 'no-store'),
@@ -310,7 +310,7 @@ t.test('cache stores no answer that a later hook forbids to store, or turns into
   }
   let failures = 0
   app.addHook('onSend', async ({ url }, reply) => {
-    // The error that it throws passes the hook too.
+    // An error that this hook throws passes the hook itself too.
     if (url !== '/error' || failures++ % 2 === 0) late[url.slice(1)]?.(reply)
   })
   for (const path of [...Object.keys(late), 'fine']) app.get(`/${path}`, { config: { cache: true } }, async () => 'x')
@@ -327,7 +327,7 @@ t.test('cache stores no answer that a later hook forbids to store, or turns into
   t.match((await app.inject('/fine')).headers['cache-status'], /hit/)
 })
 
-t.test('cache keeps nothing of what CORS said to another origin', async (t) => {
+t.test('cache does not serve CORS fields to another origin', async (t) => {
   const app = await cachingApp(t)
   await app.register(cors, { origin: ['https://a.example', 'https://b.example'], credentials: true })
   app.get('/', { config: { cache: true } }, async () => 'x')
@@ -342,7 +342,7 @@ t.test('cache keeps nothing of what CORS said to another origin', async (t) => {
   t.same(await read('https://evil.example'), [undefined, 'Origin', true])
 })
 
-t.test('cache keeps no error, nor what an error handler made of one', async (t) => {
+t.test('cache stores neither an error nor the response of an error handler', async (t) => {
   const app = await cachingApp(t)
   app.setErrorHandler((_error, request, reply) => reply.code(200).send(`sorry ${String(request.headers['x-who'])}`))
   app.get('/', { config: { cache: true } }, async () => { throw new Error('broken') })
@@ -359,7 +359,7 @@ t.test('cache keeps no error, nor what an error handler made of one', async (t) 
   t.equal((await app.inject('/sync')).body, 'sorry 2')
 })
 
-t.test('cache takes what an error handler answers for an error, however the error came to it', async (t) => {
+t.test('cache treats the response of an error handler as an error, whichever way the error reached it', async (t) => {
   const app = await cachingApp(t)
   const warnings: unknown[] = []
   app.log.warn = (facts: unknown) => { warnings.push(facts) }
@@ -390,7 +390,7 @@ t.test('cache takes what an error handler answers for an error, however the erro
   t.same(warnings, [])
 })
 
-t.test('cache lets no answer with a cookie be kept by another cache on the way', async (t) => {
+t.test('cache marks a response with a cookie as private for intermediate caches', async (t) => {
   const app = await cachingApp(t)
   await app.register(async (scope) => {
     scope.addHook('preHandler', async (_request, reply) => { reply.header('set-cookie', 'visit=1') })
@@ -406,24 +406,24 @@ t.test('cache lets no answer with a cookie be kept by another cache on the way',
   t.equal(second.headers['cache-control'], 'private, max-age=60')
 })
 
-t.test('cache crosses no two visitors, whatever cookies and fields they bear', async (t) => {
+t.test('cache never mixes the responses of two clients, whatever cookies and fields they send', async (t) => {
   const app = await withUsers(t)
   await app.register(cors, { origin: [/\.example$/], credentials: true })
   app.addHook('onSend', async (request, reply) => { reply.header('x-seen-by', String(request.headers['x-who'])) })
-  const body = (request: FastifyRequest) => `${request.session.userId ?? 'nobody'} as ${String(request.headers['x-who'])}`
+  const body = (request: FastifyRequest) => `${request.session.userId ?? 'anonymous'} as ${String(request.headers['x-who'])}`
   app.get('/public', { config: { cache: true } }, async () => 'all')
   app.get('/session', { config: { cache: true } }, async (request) => body(request))
   app.get('/header', { config: { cache: { vary: ['x-who'] } } }, async (request) => `for ${String(request.headers['x-who'])}`)
-  app.get('/user', { config: { cache: { partition: 'user' } } }, async (request, reply) => reply.header('x-for', request.session.userId).send(request.session.userId ?? 'nobody'))
-  app.get('/device', { config: { cache: { partition: 'session' } } }, async (request) => request.session.userId ?? 'nobody')
+  app.get('/user', { config: { cache: { partition: 'user' } } }, async (request, reply) => reply.header('x-for', request.session.userId).send(request.session.userId ?? 'anonymous'))
+  app.get('/device', { config: { cache: { partition: 'session' } } }, async (request) => request.session.userId ?? 'anonymous')
   app.get('/response', { config: { cache: { ttl: 'response' } } }, async (request, reply) => reply.headers({ 'cache-control': 'max-age=60', vary: 'x-who' }).send(`for ${String(request.headers['x-who'])}`))
   app.get('/thrown', { config: { cache: { ttl: 'response' } } }, async (request) => { throw Object.assign(new Error(body(request)), { statusCode: 404 }) })
-  const visitors = await Promise.all(['alice', 'bob', undefined].map(async (user) => ({ who: user ?? 'nobody', cookie: user === undefined ? '' : await signIn(app, user) })))
-  const requests = visitors.flatMap((visitor) => ['', 'stray=1'].flatMap((stray) => [undefined, `Bearer ${visitor.who}`].flatMap((authorization) => [undefined, `https://${visitor.who}.example`].flatMap((origin) => [undefined, '"x"'].map((tag) => ({
-    who: visitor.who,
+  const clients = await Promise.all(['alice', 'bob', undefined].map(async (user) => ({ who: user ?? 'anonymous', cookie: user === undefined ? '' : await signIn(app, user) })))
+  const requests = clients.flatMap((client) => ['', 'stray=1'].flatMap((stray) => [undefined, `Bearer ${client.who}`].flatMap((authorization) => [undefined, `https://${client.who}.example`].flatMap((origin) => [undefined, '"x"'].map((tag) => ({
+    who: client.who,
     headers: {
-      cookie: [visitor.cookie, stray].filter((each) => each !== '').join('; '),
-      'x-who': visitor.who,
+      cookie: [client.cookie, stray].filter((each) => each !== '').join('; '),
+      'x-who': client.who,
       ...authorization === undefined ? {} : { authorization },
       ...origin === undefined ? {} : { origin },
       ...tag === undefined ? {} : { 'if-none-match': tag }
@@ -432,7 +432,7 @@ t.test('cache crosses no two visitors, whatever cookies and fields they bear', a
 
   let asked = 0
   for (const url of ['/public', '/session', '/header', '/user', '/device', '/response', '/thrown']) {
-    // Twice: first they fill, or wait for each other, then they hit.
+    // Twice: in the first round requests fill or wait for each other, in the second they hit.
     for (const round of [1, 2]) {
       const replies = await Promise.all(requests.map(({ headers }) => app.inject({ url, headers })))
       await stored(app)
@@ -440,7 +440,7 @@ t.test('cache crosses no two visitors, whatever cookies and fields they bear', a
         asked++
         const { who } = requests[index] ?? { who: '' }
         const said = reply.body + JSON.stringify({ ...reply.headers, 'set-cookie': '' })
-        const others = visitors.filter((visitor) => visitor.who !== who).map((visitor) => visitor.who)
+        const others = clients.filter((client) => client.who !== who).map((client) => client.who)
         if (others.some((other) => said.includes(other))) t.fail(`${url}, round ${round}, ${who}: ${said}`)
         if (url !== '/public' && !said.includes(who)) t.fail(`${url}, round ${round}: not ${who}'s own: ${said}`)
       })

@@ -10,25 +10,25 @@ import { startRedisProcess } from '../support/redis-process.ts'
 import { startSwitch } from '../support/redis-switch.ts'
 import { until } from '../support/until.ts'
 
-/** How often which command ran, and how long scripts took in all. */
+/** Calls by command, and the total duration of scripts. */
 async function statsOf (client: Redis): Promise<{ calls: Record<string, number>, scriptMicroseconds: number }> {
   const rows = [...(await client.info('commandstats')).matchAll(/^cmdstat_(\w+):calls=(\d+),usec=(\d+)/gm)]
   const calls = Object.fromEntries(rows.filter(([, name]) => !['info', 'ping', 'client'].includes(name ?? '')).map(([, name = '', count]) => [name, Number(count)]))
   return { calls, scriptMicroseconds: Number(rows.find(([, name]) => name === 'evalsha')?.[3] ?? 0) }
 }
 
-/** Waits until an app knows which server it speaks to. */
+/** Waits until an app knows its Redis server. */
 async function reached ({ redisPool }: FastifyInstance, { client }: TestRedis): Promise<void> {
   const info = await client.info('server')
   await until(() => info.includes(redisPool.server?.runId ?? 'none') && redisPool.state === 'ready', { what: 'the server is reached' })
 }
 
-/** Asks once more, whether the cache answers. */
+/** Sends a request. @returns whether it was a hit */
 async function isHit (app: FastifyInstance): Promise<boolean> {
   return String((await app.inject('/a')).headers['cache-status']).includes('; hit')
 }
 
-t.test('purge asks as much of Redis for a hundred thousand entries as for one, in one write', async (t) => {
+t.test('a purge of a hundred thousand entries sends Redis the same single write as a purge of one', async (t) => {
   const { url, client } = await startRedis(t)
   const app = await cachingApp(t, { url })
   const pool = app.redisPool
@@ -43,7 +43,7 @@ t.test('purge asks as much of Redis for a hundred thousand entries as for one, i
     for (let index = start; index < start + 5000; index++) pipeline.set(nameOf(index), JSON.stringify({ sequence, tags: [index === 0 ? 'few' : 'many'] }), 'PX', 600_000)
     await pipeline.exec()
   }
-  // What follows is asked of a server that knows the script.
+  // From here on the server has the script loaded.
   const costOf = async (tag: string) => {
     const [before, { writes }] = [await statsOf(client), { ...pool.batch.counts }]
     await store.purge([tag])
@@ -64,7 +64,7 @@ t.test('purge asks as much of Redis for a hundred thousand entries as for one, i
   t.same(await Promise.all([0, 1, 99_999].map(find)), ['none', 'none', 'none'])
 })
 
-t.test('purge is honoured by another process though it comes in the middle of a fill: 500 interleavings over two processes', { timeout: 110_000 }, async (t) => {
+t.test('a purge during a fill is honoured by another process: 500 interleavings of two processes', { timeout: 110_000 }, async (t) => {
   const { url, client } = await startRedis(t)
 
   const races = await Promise.all([racePurges(t, url, 250), racePurges(t, url, 250)])
@@ -76,10 +76,10 @@ t.test('purge is honoured by another process though it comes in the middle of a 
   }
   const keys = await client.keys('api:cache:*')
   const lifetimes = await Promise.all(keys.map((key) => client.pttl(key)))
-  t.ok(lifetimes.every((ms) => ms !== -1), 'no key without an end')
+  t.ok(lifetimes.every((ms) => ms !== -1), 'every key expires')
 })
 
-t.test('soft purge makes stale: who may be served meanwhile is, and who comes after an error', async (t) => {
+t.test('a soft purge makes responses stale: stale-while-revalidate and stale-if-error still serve them', async (t) => {
   const app = await cachingApp(t)
   let version = 1
   let gate: Promise<void> | undefined
@@ -100,12 +100,12 @@ t.test('soft purge makes stale: who may be served meanwhile is, and who comes af
   version = 2
   await app.cache.purge('all', { soft: true })
   const first = app.inject('/a')
-  await until(() => isHeld, { what: 'it is made anew' })
-  t.equal(await get(), 1, 'stale while it is made anew')
+  await until(() => isHeld, { what: 'the revalidation runs' })
+  t.equal(await get(), 1, 'stale during the revalidation')
   resolve()
   await first
   gate = undefined
-  await until(async () => await get() === 2, { what: 'the new one is stored' })
+  await until(async () => await get() === 2, { what: 'the new response is stored' })
 
   version = -1
   await app.cache.purge('all', { soft: true })
@@ -115,10 +115,10 @@ t.test('soft purge makes stale: who may be served meanwhile is, and who comes af
 
   version = 3
   await app.cache.purge('all')
-  t.equal(await get(), 3, 'gone is gone')
+  t.equal(await get(), 3, 'removed')
 })
 
-t.test('soft purge of a tag whose marker was lost drops: nobody knows what was purged before', async (t) => {
+t.test('a soft purge removes responses of a tag whose version was lost, because earlier purges are unknown', async (t) => {
   const app = await cachingApp(t)
   let version = 1
   app.get('/a', { config: { cache: { tags: ['all'], staleWhileRevalidate: '1m' } } }, async () => ({ seen: version }))
@@ -133,18 +133,18 @@ t.test('soft purge of a tag whose marker was lost drops: nobody knows what was p
   t.same(await Promise.all([get(), get(), get()]), [2, 2, 2])
 })
 
-t.test('purge refuses what cannot be meant', async (t) => {
+t.test('a purge rejects invalid arguments', async (t) => {
   const app = await cachingApp(t)
   await t.rejects(app.cache.purge('all', { soft: 'yes' as never }), { code: 'PRISM_ERR_OPTION' })
   await t.rejects(app.cache.purge('all', { hard: true } as never), { code: 'PRISM_ERR_OPTION' })
   await t.rejects(app.cache.purge(''), { code: 'PRISM_ERR_OPTION' })
 })
 
-t.test('a server that comes back with an older snapshot brings no purged answer back, not to a process that never saw it before either', async (t) => {
+t.test('a server that restarts with an older snapshot serves no purged response, also to a process that connects for the first time', async (t) => {
   const server = await startRedisProcess(t)
   const client = new Redis(server.url)
   t.after(() => { client.disconnect() })
-  client.on('error', () => {}) // it is killed
+  client.on('error', () => {}) // the server is killed
   let version = 1
   const start = async () => {
     const app = await cachingApp(t, { url: server.url })
@@ -161,16 +161,16 @@ t.test('a server that comes back with an older snapshot brings no purged answer 
 
   await server.restart({ withSnapshot: true })
 
-  await until(async () => await client.exists(kept) === 1, { what: 'the snapshot holds the answer' })
+  await until(async () => await client.exists(kept) === 1, { what: 'the snapshot contains the response' })
   const fresh = await start()
   t.equal((await fresh.inject('/a')).json<{ seen: number }>().seen, 2)
-  await until(() => app.redisPool.state === 'ready' && app.redisPool.server?.runId === fresh.redisPool.server?.runId, { what: 'the first one has reached it' })
+  await until(() => app.redisPool.state === 'ready' && app.redisPool.server?.runId === fresh.redisPool.server?.runId, { what: 'the first process has connected' })
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
   await until(() => isHit(app), { what: 'it is stored again' })
-  t.same((await client.keys('api:cache:epoch:*')).length, 2, 'each server has a marker of its own')
+  t.same((await client.keys('api:cache:epoch:*')).length, 2, 'each server has its own epoch')
 })
 
-t.test('a replica that never heard of a purge and becomes master brings no purged answer back', async (t) => {
+t.test('a replica that becomes master without a purge serves no purged response', async (t) => {
   const [master, replica] = [await startRedis(t, { args: ['--repl-diskless-sync-delay', '0'] }), await startRedis(t)]
   const { url, turn } = await startSwitch(t, master.port)
   await replica.client.replicaof('127.0.0.1', master.port)
@@ -178,7 +178,7 @@ t.test('a replica that never heard of a purge and becomes master brings no purge
   let version = 1
   app.get('/a', { config: { cache: { ttl: '1h', tags: ['all'] } } }, async () => ({ seen: version }))
   await until(() => isHit(app), { what: 'it is stored' })
-  await until(async () => (await replica.client.keys('api:cache:GET:*')).length === 1, { what: 'the replica holds the answer' })
+  await until(async () => (await replica.client.keys('api:cache:GET:*')).length === 1, { what: 'the replica has the response' })
   await replica.client.replicaof('NO', 'ONE')
   version = 2
   await app.cache.purge('all')
@@ -191,7 +191,7 @@ t.test('a replica that never heard of a purge and becomes master brings no purge
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
 })
 
-t.test('a master that was away brings no purged answer back, though nobody asked for anything meanwhile', async (t) => {
+t.test('a master that returns after an outage serves no purged response, even without requests meanwhile', async (t) => {
   const [first, second] = [await startRedis(t), await startRedis(t)]
   const { url, turn } = await startSwitch(t, first.port)
   const app = await cachingApp(t, { url })
@@ -210,7 +210,7 @@ t.test('a master that was away brings no purged answer back, though nobody asked
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
 })
 
-t.test('a master whose clock is behind brings no purged answer back either', async (t) => {
+t.test('a master with a slow clock serves no purged response', async (t) => {
   const [ahead, behind] = [await startRedis(t), await startRedis(t)]
   const { url, turn } = await startSwitch(t, ahead.port)
   const app = await cachingApp(t, { url })
@@ -227,7 +227,7 @@ t.test('a master whose clock is behind brings no purged answer back either', asy
   await ahead.client.set('api:cache:seq', inAnHour, 'PX', 600_000)
   await app.cache.purge('another')
   const before = app.inject('/a')
-  await until(() => isHeld, { what: 'it is being made' })
+  await until(() => isHeld, { what: 'the handler runs' })
 
   turn(behind.port)
   await reached(app, behind)
@@ -240,25 +240,25 @@ t.test('a master whose clock is behind brings no purged answer back either', asy
   t.equal((await app.inject('/a')).json<{ seen: number }>().seen, 2)
 })
 
-/** Redis's clock in microseconds, as far off as this: markers of a master whose clock was ahead. */
+/** Redis's clock in microseconds plus an hour: a tag version of a master with a fast clock. */
 const inAnHour = () => String((Date.now() + 3_600_000) * 1000)
 
-/** Ways in which the sequence comes to stand below what a look compares with it. */
+/** Ways in which the sequence becomes lower than the versions that a lookup compares with it. */
 const setBacks: Record<string, (app: FastifyInstance) => Promise<unknown>> = {
-  'below the global marker': (app) => app.redis.set('api:cache:seq', '5', 'PX', 600_000),
-  'below a tag\'s marker': async (app) => {
+  'below the server epoch': (app) => app.redis.set('api:cache:seq', '5', 'PX', 600_000),
+  'below the version of a tag': async (app) => {
     await app.cache.purge('a')
     await app.redis.set('api:cache:seq', '5', 'PX', 600_000)
   },
-  'below the marker of a soft purge': async (app) => {
+  'below the version of a soft purge': async (app) => {
     await app.cache.purge('a', { soft: true })
     await app.redis.set('api:cache:seq', '5', 'PX', 600_000)
   },
-  'below a marker that is ahead of the clock': (app) => app.redis.set('api:cache:tag:a', inAnHour(), 'PX', 600_000)
+  'below a version that is ahead of the clock': (app) => app.redis.set('api:cache:tag:a', inAnHour(), 'PX', 600_000)
 }
 
 for (const [way, setBack] of Object.entries(setBacks)) {
-  t.test(`cache stores again with the first fill that sees a purge sequence ${way}, and purges win as ever`, async (t) => {
+  t.test(`cache stores again with the first fill that reads a purge sequence ${way}, and purges still take effect`, async (t) => {
     const app = await cachingApp(t)
     let version = 1
     app.get('/:id', { config: { cache: { tags: ['a'] } } }, async () => ({ version }))
@@ -269,7 +269,7 @@ for (const [way, setBack] of Object.entries(setBacks)) {
       await stored(app)
       return { version: reply.json<{ version: number }>().version, status: String(reply.headers['cache-status']) }
     }
-    // The first of them is looked for again as one that was found lately, the others as new.
+    // The first is requested again as a key that was found recently, the others as unknown keys.
     await ask('/known')
     t.match(await ask('/known'), { status: /hit/ })
 
@@ -293,7 +293,7 @@ for (const [way, setBack] of Object.entries(setBacks)) {
   })
 }
 
-t.test('cache purges a tag for good whose sequence was set back while an answer was made', async (t) => {
+t.test('cache removes the responses of a purged tag whose sequence was set back during a fill', async (t) => {
   const app = await cachingApp(t)
   const gate = Promise.withResolvers<void>()
   let version = 1
@@ -305,7 +305,7 @@ t.test('cache purges a tag for good whose sequence was set back while an answer 
   await app.redis.set('api:cache:seq', inAnHour(), 'PX', 600_000)
   await app.cache.purge('b')
   const before = app.inject('/')
-  await until(async () => (await app.redis.keys('api:cache:lock:*')).length > 0, { what: 'it is being made' })
+  await until(async () => (await app.redis.keys('api:cache:lock:*')).length > 0, { what: 'the handler runs' })
 
   await app.redis.set('api:cache:seq', '5', 'PX', 600_000)
   version = 2

@@ -10,7 +10,7 @@ import { run } from '../../support/cli.ts'
 import { startCluster } from '../../support/cluster.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
-import { Visitor } from '../../support/signed-in-client.ts'
+import { SignedInClient } from '../../support/signed-in-client.ts'
 
 t.test('keys shows each namespace, the biggest keys and those without an end', async (t) => {
   const redis = await startRedis(t)
@@ -37,7 +37,7 @@ t.test('limits tells how many requests of a client are under way', async (t) => 
 t.test('purge, sessions and limits do what they say, to a service that runs', async (t) => {
   const app = await buildTestApp(t)
   const { redisUrl: url } = app.testConfig
-  const visitor = await new Visitor(app).signIn('Ada')
+  const visitor = await new SignedInClient(app).signIn('Ada')
   const me = await visitor.send('GET', '/session')
   const id = String(JSON.parse(me.body).id ?? await userOf(app))
 
