@@ -6,7 +6,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import rateLimit from '../../plugins/rate-limit.ts'
 import { cachingApp } from '../support/caching.ts'
-import { watchGiveBacks } from '../support/lock-releases.ts'
+import { watchReleases } from '../support/lock-releases.ts'
 import { startRedis } from '../support/redis.ts'
 import type { TestRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
@@ -47,7 +47,7 @@ async function start (t: Test, { hooks = {}, schema, rateLimit: quota }: typeof 
   app.get('/known', { config: { cache: true } }, async () => 'known')
   // The sequence and the server epoch exist.
   await until(async () => /hit/.test(String((await app.inject('/known')).headers['cache-status'])), { what: 'the cache hits' })
-  scene.releases = await watchGiveBacks(t, redis.client)
+  scene.releases = await watchReleases(t, redis.client)
   return scene
 }
 
