@@ -10,7 +10,7 @@ test('deny cache rejects until the time that Redis returned, exclusive', (t) => 
   t.same(denyCache.status('key', 1, 5000), { remaining: 0, resetMs: 400, retryMs: 1000 })
   t.same(denyCache.status('key', 1, 5999), { remaining: 0, resetMs: 0, retryMs: 1 })
   t.equal(denyCache.status('key', 1, 6000), undefined)
-  t.ok(denyCache.isEmpty, 'what is over is forgotten')
+  t.ok(denyCache.isEmpty, 'expired entries are removed')
   t.end()
 })
 
