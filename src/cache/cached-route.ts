@@ -268,6 +268,6 @@ export class CachedRoute<Request extends CacheRequest> {
 
 /** The identity in the cookie, before the session has been verified. */
 function unverifiedIdentity (request: unknown, by: 'user' | 'session'): string | undefined {
-  const claim = (request as { visitor?: { claim?: { userId?: string, id?: string } } }).visitor?.claim
-  return by === 'user' ? claim?.userId : claim?.id
+  const unverified = (request as { visitor?: { unverified?: { userId?: string, id?: string } } }).visitor?.unverified
+  return by === 'user' ? unverified?.userId : unverified?.id
 }

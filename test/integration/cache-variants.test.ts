@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { cachingApp, stored } from '../support/caching.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 
-/** An app whose route answers with these fields, and tells which run answered what. */
+/** An app whose route sends these fields, with the number of the handler run. */
 interface Origin {
   app: FastifyInstance
   fields: Record<string, string>
@@ -29,7 +29,7 @@ async function originOf (t: Test, url?: string): Promise<Origin> {
   return origin
 }
 
-t.test('RFC 9111 section 4.1: cache asks for a variant in one round trip, once it knows by what the answers of a URL vary', async (t) => {
+t.test('RFC 9111 section 4.1: cache finds a variant in one round trip once it knows the Vary field of a URL', async (t) => {
   const { url } = await startRedisProcess(t)
   const [one, other] = [await originOf(t, url), await originOf(t, url)]
   one.fields = { vary: 'x-a' }
@@ -37,11 +37,11 @@ t.test('RFC 9111 section 4.1: cache asks for a variant in one round trip, once i
 
   t.match(await one.get('/a', { 'x-a': '1' }), { body: 'run 1 /a 1', status: /hit/, writes: 1 })
   t.match(await one.get('/a', { 'x-a': '2' }), { body: 'run 2 /a 2', status: /hit/, writes: 1 })
-  t.match(await other.get('/a', { 'x-a': '1' }), { body: 'run 1 /a 1', status: /hit/, writes: 2 }, 'another process hears of it once')
+  t.match(await other.get('/a', { 'x-a': '1' }), { body: 'run 1 /a 1', status: /hit/, writes: 2 }, 'another process learns the fields with one extra write')
   t.match(await other.get('/a', { 'x-a': '2' }), { body: 'run 2 /a 2', status: /hit/, writes: 1 })
 })
 
-t.test('RFC 9111 section 4.1: cache serves no variant by fields that its URL does not vary by any more', async (t) => {
+t.test('RFC 9111 section 4.1: cache serves no variant by fields that the Vary field of its URL no longer names', async (t) => {
   const { url } = await startRedisProcess(t)
   const [one, other] = [await originOf(t, url), await originOf(t, url)]
   one.fields = { vary: 'x-a' }
@@ -49,12 +49,12 @@ t.test('RFC 9111 section 4.1: cache serves no variant by fields that its URL doe
   await one.get('/a', { 'x-a': '1' })
   await other.get('/a', { 'x-a': '2', 'x-b': '1' })
 
-  t.match(await one.get('/a', { 'x-a': '1', 'x-b': '1' }), { body: 'run 1 /a 2', status: /hit/ }, 'by what the last answer named')
+  t.match(await one.get('/a', { 'x-a': '1', 'x-b': '1' }), { body: 'run 1 /a 2', status: /hit/ }, 'by the fields of the last response')
   t.match(await one.get('/a', { 'x-a': '1', 'x-b': '2' }), { status: /fwd=vary-miss/ })
   other.fields = {}
   await one.app.redis.flushall()
   await other.get('/a', { 'x-a': '3' })
-  t.match(await one.get('/a', { 'x-a': '1', 'x-b': '1' }), { body: 'run 2 /a 3', status: /hit/ }, 'by nothing')
+  t.match(await one.get('/a', { 'x-a': '1', 'x-b': '1' }), { body: 'run 2 /a 3', status: /hit/ }, 'by no field')
   t.match(await one.get('/a', { 'x-a': '4' }), { body: 'run 2 /a 3', status: /hit/, writes: 1 })
 })
 

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { openInstance } from '../../service/app.ts'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import problems from '../../service/plugins/problems.ts'
 import refusals from '../../service/plugins/reject-malformed.ts'
 import { readConfig } from '../../service/config.ts'
@@ -13,7 +13,7 @@ async function listening (t: Test, more: (app: FastifyInstance) => void = () => 
   const app = openInstance(readConfig({ LOG_LEVEL: 'silent' }))
   t.after(() => app.close())
   await app.register(problems)
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(refusals)
   app.get('/items/:id', async (request) => ({ ip: request.ip, id: request.id, host: request.host, url: request.url }))
   app.post('/items', async () => 'ok')

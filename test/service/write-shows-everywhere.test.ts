@@ -4,7 +4,7 @@ import { startRig } from '../support/faults.ts'
 import { startRedis } from '../support/redis.ts'
 import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
-import { untilHit, Visitor } from '../support/signed-in-client.ts'
+import { untilHit, SignedInClient } from '../support/signed-in-client.ts'
 
 t.setTimeout(120_000)
 
@@ -27,7 +27,7 @@ t.test('a note that was written while another process fills its city shows in th
   const databasePath = testDatabase(t)
   const here = await buildTestApp(t, { redisUrl: redis.url, databasePath })
   const there = await buildTestApp(t, { redisUrl: url, databasePath })
-  const ada = await new Visitor(here).signIn('Ada')
+  const ada = await new SignedInClient(here).signIn('Ada')
   const notesOf = there.atlas.notes.of.bind(there.atlas.notes)
   let written: Promise<unknown> | undefined
   there.atlas.notes.of = (id) => {

@@ -3,7 +3,7 @@ import type { CloudEvent } from '../../../plugins/events.ts'
 import { buildTestApp, testDatabase } from '../../support/app.ts'
 import { startRedisProcess } from '../../support/redis-process.ts'
 import { until } from '../../support/until.ts'
-import { untilHit, Visitor } from '../../support/signed-in-client.ts'
+import { untilHit, SignedInClient } from '../../support/signed-in-client.ts'
 
 test('cities', async (t) => {
   const app = await buildTestApp(t)
@@ -58,8 +58,8 @@ test('cities', async (t) => {
   })
 
   t.test('a note is left by who is signed in, and by nobody else', async (t) => {
-    const stranger = await new Visitor(app).send('PUT', '/cities/2988507/notes', { text: 'Hello.' })
-    const ada = await new Visitor(app).signIn('Ada')
+    const stranger = await new SignedInClient(app).send('PUT', '/cities/2988507/notes', { text: 'Hello.' })
+    const ada = await new SignedInClient(app).signIn('Ada')
 
     t.equal(stranger.statusCode, 401)
     t.match((await ada.send('PUT', '/cities/2988507/notes', { text: 'Lovely.' })).json(), { author: 'Ada', text: 'Lovely.' })
@@ -70,7 +70,7 @@ test('cities', async (t) => {
   })
 
   t.test('a note shows in the next read of its city, in place of the same user\'s older one', async (t) => {
-    const grace = await new Visitor(app).signIn('Grace')
+    const grace = await new SignedInClient(app).signIn('Grace')
     await untilHit(() => get('/cities/2643743'))
 
     for (const text of ['Foggy.', 'Sunny.']) {
@@ -83,7 +83,7 @@ test('cities', async (t) => {
     const shared = { redisUrl: (await startRedisProcess(t)).url, databasePath: testDatabase(t) }
     const here = await buildTestApp(t, shared)
     const there = await buildTestApp(t, shared)
-    const alan = await new Visitor(here).signIn('Alan')
+    const alan = await new SignedInClient(here).signIn('Alan')
     await untilHit(() => there.inject('/cities/2988507'))
 
     for (const text of ['Busy.', 'Quiet.']) {
@@ -95,7 +95,7 @@ test('cities', async (t) => {
   t.test('a note is told to the bus', async (t) => {
     const heard: CloudEvent[] = []
     await app.events.subscribe('events', (event) => heard.push(event)).ready
-    const linus = await new Visitor(app).signIn('Linus')
+    const linus = await new SignedInClient(app).signIn('Linus')
 
     await linus.send('PUT', '/cities/2950159/notes', { text: 'Flat.' })
 

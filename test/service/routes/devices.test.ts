@@ -1,16 +1,16 @@
 import { test } from 'tap'
 import { buildTestApp } from '../../support/app.ts'
-import { Visitor } from '../../support/signed-in-client.ts'
+import { SignedInClient } from '../../support/signed-in-client.ts'
 
 test('devices', async (t) => {
   const app = await buildTestApp(t)
-  const laptop = await new Visitor(app).signIn('Ada')
-  const phone = await new Visitor(app).signIn('Ada')
-  const tablet = await new Visitor(app).signIn('Ada')
-  const deviceOf = async (visitor: Visitor): Promise<string> => (await visitor.send('GET', '/session')).json().device
+  const laptop = await new SignedInClient(app).signIn('Ada')
+  const phone = await new SignedInClient(app).signIn('Ada')
+  const tablet = await new SignedInClient(app).signIn('Ada')
+  const deviceOf = async (visitor: SignedInClient): Promise<string> => (await visitor.send('GET', '/session')).json().device
 
   t.test('a stranger sees none', async (t) => {
-    t.equal((await new Visitor(app).send('GET', '/session/devices')).statusCode, 401)
+    t.equal((await new SignedInClient(app).send('GET', '/session/devices')).statusCode, 401)
   })
 
   t.test('all devices of a user are listed', async (t) => {

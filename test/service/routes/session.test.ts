@@ -1,11 +1,11 @@
 import { test } from 'tap'
 import { buildTestApp } from '../../support/app.ts'
 import { until } from '../../support/until.ts'
-import { Visitor } from '../../support/signed-in-client.ts'
+import { SignedInClient } from '../../support/signed-in-client.ts'
 
 test('session', { timeout: 120_000 }, async (t) => {
   const app = await buildTestApp(t)
-  const ada = new Visitor(app)
+  const ada = new SignedInClient(app)
 
   t.test('nobody is signed in before, somebody is after, nobody once more after signing out', async (t) => {
     t.equal((await ada.send('GET', '/session')).statusCode, 401)
@@ -17,8 +17,8 @@ test('session', { timeout: 120_000 }, async (t) => {
 
   t.test('an unknown name and a wrong password are answered alike', async (t) => {
     const answers = [
-      await new Visitor(app).send('POST', '/session', { name: 'ada', password: 'wrong horse' }),
-      await new Visitor(app).send('POST', '/session', { name: 'nobody', password: 'correct horse' })
+      await new SignedInClient(app).send('POST', '/session', { name: 'ada', password: 'wrong horse' }),
+      await new SignedInClient(app).send('POST', '/session', { name: 'nobody', password: 'correct horse' })
     ]
 
     const [wrong, unknown] = answers.map((answer) => ({ status: answer.statusCode, fields: Object.keys(answer.headers), body: { ...answer.json(), instance: '' } }))

@@ -1,11 +1,11 @@
 import { test } from 'tap'
 import { buildTestApp } from '../../support/app.ts'
 import { unlessLate } from '../../support/wait-for-redis.ts'
-import { Visitor } from '../../support/signed-in-client.ts'
+import { SignedInClient } from '../../support/signed-in-client.ts'
 
 test('users', async (t) => {
   const app = await buildTestApp(t)
-  const become = (name: string, password = 'correct horse') => unlessLate(() => new Visitor(app).send('POST', '/users', { name, password }))
+  const become = (name: string, password = 'correct horse') => unlessLate(() => new SignedInClient(app).send('POST', '/users', { name, password }))
 
   t.test('somebody becomes a user, and learns nothing of the password again', async (t) => {
     const response = await become('Ada Lovelace')
@@ -22,6 +22,6 @@ test('users', async (t) => {
   t.test('a name that could deceive, and a password that protects nobody, are refused', async (t) => {
     for (const name of ['', ' Ada', 'Ad\u200ba', 'Ada\u202e', 'Ada\n', '<b>', 'Ada ', 'Ada  L', 'Ada\u034f', 'Ada\ufe0f', '\u3164', 'x'.repeat(41)]) t.equal((await become(name)).statusCode, 400, JSON.stringify(name))
     for (const password of ['', 'seven77', 'x'.repeat(201)]) t.equal((await become('Grace', password)).statusCode, 400, password)
-    t.equal((await new Visitor(app).send('POST', '/users', { name: 'Grace', password: 'correct horse', admin: true })).statusCode, 400)
+    t.equal((await new SignedInClient(app).send('POST', '/users', { name: 'Grace', password: 'correct horse', admin: true })).statusCode, 400)
   })
 })

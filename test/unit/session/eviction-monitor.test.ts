@@ -3,7 +3,7 @@ import { EvictionMonitor, readPressure } from '../../../src/session/eviction-mon
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
 
-test('the eviction watch', async (t) => {
+test('eviction monitor', async (t) => {
   const redis = await startRedis(t, { args: ['--maxmemory', '4mb', '--maxmemory-policy', 'allkeys-lru'] })
   const watch = (texts: string[], counts: number[] = []) => {
     const opened = new EvictionMonitor({ info: () => redis.client.info(), count: (keys) => counts.push(keys), warn: (_facts, text) => texts.push(text) })
@@ -11,7 +11,7 @@ test('the eviction watch', async (t) => {
     return opened
   }
 
-  t.test('warns once of a policy that may evict sessions, and again when keys were evicted', async (t) => {
+  t.test('warns once about a policy that can evict sessions, and again after evictions', async (t) => {
     const [texts, counts]: [string[], number[]] = [[], []]
     const opened = watch(texts, counts)
     await opened.check()
@@ -21,14 +21,14 @@ test('the eviction watch', async (t) => {
     await opened.check()
     const { evictedKeys } = readPressure(await redis.client.info())
 
-    t.ok(calm >= 1 && calm <= 2, 'the look at the start and the first may meet')
+    t.ok(calm >= 1 && calm <= 2, 'the read at the start and the first periodic read can coincide')
     t.match(texts[0], /maxmemory-policy allkeys-lru.*SESSION_REDIS_URL.*volatile-ttl/)
     t.equal(texts.length, calm + 1)
     t.equal(counts.length, 1)
-    t.ok(counts[0]! > 0 && counts[0]! <= evictedKeys, 'the server may have gone on evicting')
+    t.ok(counts[0]! > 0 && counts[0]! <= evictedKeys, 'the server can evict more meanwhile')
   })
 
-  t.test('is content with policies that keep sessions, and warns where no limit is set', async (t) => {
+  t.test('accepts policies that do not evict sessions, and warns if no limit is set', async (t) => {
     for (const policy of ['noeviction', 'volatile-ttl']) {
       const texts: string[] = []
       await redis.client.config('SET', 'maxmemory-policy', policy)
@@ -41,7 +41,7 @@ test('the eviction watch', async (t) => {
     t.match(texts[0], /no maxmemory/)
   })
 
-  t.test('says nothing while the server is away, and looks again soon', async (t) => {
+  t.test('reports nothing during an outage, and reads again soon', async (t) => {
     const texts: string[] = []
     let isAway = true
     const opened = new EvictionMonitor({ info: () => isAway ? Promise.reject(new Error('away')) : redis.client.info(), count: () => {}, warn: (_facts, text) => texts.push(text) })
@@ -50,6 +50,6 @@ test('the eviction watch', async (t) => {
     t.same(texts, [])
     isAway = false
 
-    await until(() => texts.length === 1, { what: 'it has looked' })
+    await until(() => texts.length === 1, { what: 'the monitor has read' })
   })
 })

@@ -39,7 +39,7 @@ t.test('memory guard reads nothing and rejects nothing without a memory limit', 
   guard.kept(nameOf(1), 100_000, 1000)
 
   t.ok(admitted.every(Boolean))
-  t.equal(seen.reads, 1, 'whether that is still so it asks once a minute')
+  t.equal(seen.reads, 1, 'it reads again once a minute')
   t.equal(guard.usage.level, 'normal')
 })
 
@@ -78,13 +78,13 @@ t.test('memory guard evicts its own keys above 85 %, keys without requests first
   await until(() => {
     guard.storing()
     return seen.unlinked.length > 0
-  }, { what: 'it looks again' })
+  }, { what: 'the guard reads again' })
 
   t.same(seen.unlinked, [5, 6, 7].map(nameOf)) // 12,300 bytes each, for 30,000
   t.equal(seen.evicted, 3)
   t.equal(guard.usage.level, 'critical')
   const { reads } = seen
-  await until(() => seen.reads > reads, { what: 'it looks again though nobody stores' })
+  await until(() => seen.reads > reads, { what: 'the guard reads again without writes' })
 })
 
 t.test('memory guard stops reading without permission, and reads again after an outage', async (t) => {
@@ -112,7 +112,7 @@ t.test('memory guard uses the fullest of several masters', async (t) => {
   await until(() => {
     guard.storing()
     return reads >= 3
-  }, { what: 'both have told' })
+  }, { what: 'both masters have reported' })
 
   t.equal(guard.usage.level, 'critical')
 })
