@@ -10,6 +10,7 @@ import { isUnsafe } from '../src/cache/invalidation/unsafe-methods.ts'
 import { FillLocks } from '../src/cache/single-flight/fill-lock.ts'
 import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/options.ts'
 import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/options.ts'
+import { ConstrainedRoutes } from '../src/cache/response/constrained-routes.ts'
 import { sections } from '../src/cache/admission/memory-level.ts'
 import { BackgroundRefresh, BackgroundRefreshes } from '../src/cache/revalidation/background-refresh.ts'
 import { PrefetchedLocks } from '../src/cache/single-flight/prefetched-locks.ts'
@@ -107,7 +108,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const prefetchedLocks = new PrefetchedLocks(locks, store)
   const memoizer = new Memoizer(store, lockQueue)
   const { internalRequestOf, resolvedFrom, send } = fastify.requestLifecycle
-  const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), constrainedRoutes: new ConstrainedRoutes(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return stats.all },
     get storedBytes () { return store.keptBytes },
@@ -144,8 +145,9 @@ export default fp<CacheOptions>(async (fastify, options) => {
     const routePolicy = resolveRoutePolicy<RequestWithCacheState>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
+    runtime.constrainedRoutes.add(route.url, route.constraints, (name) => fastify.hasConstraintStrategy(name))
     if (methods.some(isUnsafe)) runtime.unsafeRoutes.add(route.url)
-    if (routePolicy === undefined || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
+    if (routePolicy === undefined || isWebSocketRoute(route) || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
     const cached = new CachedRoute(routePolicy, route.url, runtime)
     wrapHandler(route, cached)
     addFinalHook(route, cached)
@@ -197,6 +199,11 @@ function wrapHandler (route: RouteOptions, cached: CachedRoute<RequestWithCacheS
   route.handler = function cachedHandler (this: FastifyInstance, request: RequestWithCacheState, reply: FastifyReply) {
     return cached.answer(request, reply, requestStateOf(request), () => handler.call(this, request, reply))
   } as typeof handler
+}
+
+/** A route of @fastify/websocket. Until that plugin has replaced it, its handler takes a socket, so it must not be wrapped. */
+function isWebSocketRoute (route: RouteOptions & { websocket?: boolean }): boolean {
+  return route.websocket === true
 }
 
 /** Whether a route's resolved session policy rejects requests that are not signed in. `session` is undefined when the session plugin is not registered. */
