@@ -11,7 +11,6 @@ import { FillLocks } from '../src/cache/single-flight/fill-lock.ts'
 import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/options.ts'
 import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/options.ts'
 import { ConstrainedRoutes } from '../src/cache/response/constrained-routes.ts'
-import { sections } from '../src/cache/admission/memory-level.ts'
 import { BackgroundRefresh, BackgroundRefreshes } from '../src/cache/revalidation/background-refresh.ts'
 import { PrefetchedLocks } from '../src/cache/single-flight/prefetched-locks.ts'
 import { MemoryGuard } from '../src/cache/admission/memory-guard.ts'
@@ -40,7 +39,7 @@ export interface Cache {
   readonly counts: Readonly<Record<CacheEvent, number>>
   /** Bytes that this process has written to Redis since it started. */
   readonly storedBytes: number
-  /** Redis memory usage at the last check. `tight`: only responses requested at least twice are stored. `full`: stored responses are evicted. */
+  /** Redis memory usage at the last check. `high`: only responses requested at least twice are stored. `critical`: stored responses are evicted. */
   readonly memory: MemoryUsage
   /**
    * Invalidates every response and every `wrap` value that has one of these tags, including those whose handler is running now. The cost does not depend on the number of entries.
@@ -177,7 +176,7 @@ function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: Cache
     for (const each of slots) pool.batch.command('UNLINK', [...each], 'background').catch(() => {})
   }
   return new MemoryGuard({
-    info: async () => String(await pool.batch.command('INFO', sections, 'background')),
+    readMemory: () => pool.memoryReader.read(),
     limitBytes: () => pool.server?.maxmemoryBytes,
     connections: () => pool.load.connections,
     unlink,
