@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { hasty, receiver, secret, told } from '../support/alerts.ts'
+import { hasty, receiver, secret, changes } from '../support/alerts.ts'
 import { buildTestApp } from '../support/app.ts'
 import type { TestApp, TestAppOptions } from '../support/app.ts'
 import { startRedis } from '../support/redis.ts'
@@ -56,7 +56,7 @@ t.test('alerts of Redis are reported by one of two processes', async (t) => {
   await until(() => apps.every((app) => app.alerts.all[0]?.state === 'firing'), { what: 'both have evaluated' })
   await until(() => messages.length > 0, { what: 'the alert is reported' })
 
-  t.same(told(messages), ['PrismSessionsEvictable firing'])
+  t.same(changes(messages), ['PrismSessionsEvictable firing'])
 })
 
 t.test('an alert that is not accepted delays no other alert', async (t) => {
@@ -102,7 +102,7 @@ t.test('a full Redis without eviction is reported once by two processes: its mem
   await until(() => apps.every((app) => app.alerts.all.every(({ state }) => state === 'firing')), { what: 'both have evaluated', deadlineMs: 20_000 })
   await until(() => messages.length >= 2, { what: 'the alerts are reported' })
 
-  t.same(told(messages).sort(), ['PrismRedisMemoryCritical firing', 'PrismRedisWritesRefused firing'])
+  t.same(changes(messages).sort(), ['PrismRedisMemoryCritical firing', 'PrismRedisWritesRefused firing'])
   t.match(messages.find(({ alert }) => alert === 'PrismRedisWritesRefused'), { reason: { code: 'out_of_memory' }, first: /maxmemory/ })
   t.match(await apps[0]?.metrics.registry.text(), /^redis_up 1$/m)
 })

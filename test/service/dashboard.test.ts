@@ -89,7 +89,7 @@ t.test('the dashboard shows the load of the test, without errors of the page or 
   const redis = await startRedis(t, { args: ['--maxmemory', '30mb', '--maxmemory-policy', 'volatile-ttl'] })
   const memory = rules.filter(({ signal }) => signal === 'memoryShare')
   const { app, page, faults } = await opened(t, { redisUrl: redis.url, alerting: { rules: memory.map((rule) => ({ ...rule, forSeconds: 0.2 })) } })
-  t.match(await page.textContent('#state'), 'All is well')
+  t.match(await page.textContent('#state'), 'Healthy')
 
   const became = { hit: 0, miss: 0 }
   for (let index = 0; index < 60; index++) {
@@ -160,7 +160,7 @@ t.test('the dashboard shows what is stored for a URL, and purges it after a conf
   await page.fill('#url', '/healthz/live')
   await page.click('#look button')
   await page.click('#confirm button[value=yes]')
-  await until(async () => /keeps its answers/.test(await page.textContent('#looked') ?? ''), { what: 'the other result' })
+  await until(async () => /No cached route/.test(await page.textContent('#looked') ?? ''), { what: 'the other result' })
 
   for (const part of ['200, fresh', 'Fresh for', 'city:2988507', 'content-type']) t.match(shown, part)
   t.notMatch(shown, 'Paris') // never the body
@@ -177,7 +177,7 @@ t.test('the dashboard has headings and accessible names, and works by keyboard',
   await page.waitForSelector('#state[data-state]:not([data-state=waiting])')
 
   const outline = await page.locator('body').ariaSnapshot()
-  for (const part of ['heading "fastify-prism" [level=1]', 'heading "The last hour" [level=2]', 'status: All is well', 'textbox "Drop every stored answer with the tag"', 'table', 'columnheader "Keys"']) t.ok(outline.includes(part), part)
+  for (const part of ['heading "fastify-prism" [level=1]', 'heading "The last hour" [level=2]', 'status: Healthy', 'textbox "Purge stored responses by tag"', 'table', 'columnheader "Keys"']) t.ok(outline.includes(part), part)
   t.match(outline, /img "hits /)
 
   await page.keyboard.press('Tab')
@@ -208,9 +208,9 @@ t.test('the dashboard explains empty charts and tables', needsChromium, async (t
   t.setTimeout(60_000)
   const { page, faults } = await opened(t)
 
-  await until(async () => /Nobody asked|0 requests|a second/.test(await page.textContent('#summary') ?? ''), { what: 'a summary' })
-  t.match(await page.textContent('#refused tbody'), 'Nobody was refused.')
-  t.match(await page.getAttribute('.plot', 'data-empty'), 'No cached route was asked yet')
+  await until(async () => /No requests|0 requests|per second/.test(await page.textContent('#summary') ?? ''), { what: 'a summary' })
+  t.match(await page.textContent('#refused tbody'), 'No rejected requests.')
+  t.match(await page.getAttribute('.plot', 'data-empty'), 'No requests to cached routes yet')
   t.same(faults, [])
   if (shots !== undefined) await page.screenshot({ path: `${shots}/empty.png`, fullPage: true })
 })
