@@ -23,6 +23,13 @@ import type {} from './rate-limit.ts'
 import type {} from './redis.ts'
 import type {} from './session.ts'
 
+export { AdminAuth } from '../src/http/admin-auth.ts'
+export type { NodeSample } from '../src/metrics/redis-collector.ts'
+export { cacheOutcomeOf, cacheOutcomes } from '../src/metrics/requests.ts'
+export type { CacheOutcome } from '../src/metrics/requests.ts'
+export type { History, MetricsSnapshot, SnapshotCount } from '../src/metrics/snapshot.ts'
+export { quantile } from '../src/shared/histogram.ts'
+
 /** Access to the metrics, and the interval of Redis collection. */
 export interface MetricsOptions {
   /** bearer token; undefined: no authentication; with `isProduction` the endpoint is disabled */
@@ -49,13 +56,6 @@ export interface Metrics {
   readonly port: number | undefined
   /** calls the listener with each snapshot */
   onReading (listener: (snapshot: MetricsSnapshot) => void): void
-}
-
-declare module './request-lifecycle.ts' {
-  interface RouteDefaults {
-    /** Not configurable: every route is counted. */
-    metrics?: never
-  }
 }
 
 declare module 'fastify' {
