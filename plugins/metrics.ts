@@ -66,6 +66,8 @@ declare module 'fastify' {
 }
 
 const historyMs = 3_600_000
+/** Keeps a route out of an OpenAPI document of @fastify/swagger. An `object`, because only that package's types know the key. */
+const hidden: object = { hide: true }
 
 /**
  * Counts requests by route, collects the figures of Redis, and exposes both at `GET /metrics` in the Prometheus text format.
@@ -122,7 +124,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
     metricsServer?.close()
   })
 
-  fastify.get('/metrics', { config: { rateLimit: false, cache: false, session: false }, schema: { hide: true } }, async (request, reply) => {
+  fastify.get('/metrics', { config: { rateLimit: false, cache: false, session: false }, schema: hidden }, async (request, reply) => {
     adminAuth.check(request.headers.authorization)
     return reply.type(registry.registry.contentType).header('cache-control', 'no-store').send(await registry.text())
   })

@@ -1,4 +1,4 @@
-import createError from '@fastify/error'
+import { createError } from '@fastify/error'
 
 // The error classes of the example service, under the same rules as those of the package: a released code is never renamed or reused, and
 // the documented table of errors repeats this file. A message contains no secret, Redis key or address.

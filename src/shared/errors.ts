@@ -1,4 +1,4 @@
-import createError from '@fastify/error'
+import { createError } from '@fastify/error'
 
 // All error classes of the package. A released code is never renamed or reused; the documented table of errors repeats this file, and a test compares them.
 // A message names the thing and what to do, and contains no secret, Redis key or address.
