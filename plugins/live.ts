@@ -42,6 +42,8 @@ declare module 'fastify' {
 
 const client = readFileSync(new URL('../src/live/client.js', import.meta.url))
 const uncached = { cache: false } as const
+/** Keeps a route out of an OpenAPI document of @fastify/swagger. An `object`, because only that package's types know the key. */
+const hidden: object = { hide: true }
 
 /**
  * Registers the routes that deliver topics to browsers: `GET /live` is a WebSocket, `GET /events` an event stream, `GET /live.js` the WebSocket client.
@@ -97,7 +99,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
       url: '/live',
       exposeHeadRoute: false,
       config: { ...uncached, session: { trustedOrigins: policy.origins } },
-      schema: { hide: true },
+      schema: hidden,
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
       wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, clientOf(request), deps))
     })
@@ -119,7 +121,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
     })
   })
 
-  fastify.get('/live.js', { config: { ...uncached, session: false }, schema: { hide: true } }, async (_request, reply) => sendClient(reply))
+  fastify.get('/live.js', { config: { ...uncached, session: false }, schema: hidden }, async (_request, reply) => sendClient(reply))
 }, { name: 'fastify-prism/live', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/session', 'fastify-prism/events'] })
 
 const streamSchema = {

@@ -23,6 +23,16 @@ export { rateLimitStore } from '../src/rate-limit/fastify-rate-limit-store.ts'
 export type { Checked, NamedQuota } from '../src/rate-limit/programmatic-limits.ts'
 export type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
 
+/** A policy of a route as `requestLifecycle.describe` returns it. */
+export interface DescribedLimit {
+  readonly name: string
+  readonly quota: number
+  readonly unit: 'requests' | 'content-bytes' | 'concurrent-requests'
+  /** milliseconds; null for concurrent requests */
+  readonly windowMs: number | null
+  readonly failureMode: 'open' | 'closed' | 'local'
+}
+
 /** Rate limit options of a route or a scope; see docs/rate-limits.md. */
 export type RouteRateLimit = LimitChoice<FastifyRequest, FastifyReply>
 
@@ -44,6 +54,9 @@ declare module './request-lifecycle.ts' {
   interface RouteDefaults {
     /** Quotas of the routes of this scope, beside the stack's; false counts nothing. */
     rateLimit?: RouteRateLimit | RouteRateLimit[] | false
+  }
+  interface RoutePolicies {
+    rateLimit?: readonly DescribedLimit[]
   }
 }
 
@@ -106,6 +119,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       plans.push(plan)
       return plan
     },
+    describe: (plan) => (plan?.policies ?? []).map(describeLimit),
     policyForInternal: () => undefined,
     enqueueReads (request, reply, plan) {
       if (plan === undefined) return
@@ -165,6 +179,10 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     return 'stop'
   }
 }, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
+
+function describeLimit ({ name, unit, quota: { quota, windowMs }, failureMode }: Plan['policies'][number]): DescribedLimit {
+  return { name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failureMode }
+}
 
 /** Appends to a list header. */
 function addField (reply: FastifyReply, name: string, value: string): void {

@@ -26,6 +26,9 @@ export type { SessionChoice, SessionOptions } from '../src/session/options.ts'
 export type { Device, Session, SessionState, SignInOptions } from '../src/session/session.ts'
 
 declare module './request-lifecycle.ts' {
+  interface RoutePolicies {
+    session?: { readonly use: SessionRoute['use'] }
+  }
   interface RouteDefaults {
     /** `required`: 401 without a signed-in user; `optional` (default); `false`: no session at all; `{ use, origins }`: with origins of its own */
     session?: SessionChoice
@@ -106,6 +109,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   fastify.requestLifecycle.join<SessionRoute>({
     name: 'session',
     resolve: (choices) => ({ use: resolveSessionUse(choices), origins: resolveSessionOrigins(choices) }),
+    describe: ({ use }) => ({ use }),
     enqueueReads (request, reply, { use }) {
       (request as RequestWithSession)[replying] = reply
       if (use === false) (request as RequestWithSession)[visiting] = new RequestSession(sessionManager, { isSessionDisabled: true })

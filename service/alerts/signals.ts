@@ -1,7 +1,9 @@
-import { quantile } from '../../src/shared/histogram.ts'
-import { bucketGrowth, growth, nodeRates, otherMemoryShareOf } from '../../src/metrics/snapshot.ts'
-import type { History, MetricsSnapshot, SnapshotCount } from '../../src/metrics/snapshot.ts'
-import type { ReasonCode } from '../../src/redis/health/unreachable-reason.ts'
+import { quantile } from '../../plugins/metrics.ts'
+import type { History, MetricsSnapshot, SnapshotCount } from '../../plugins/metrics.ts'
+import type { UnreachableReason } from '../../plugins/redis.ts'
+import { bucketGrowth, growth, nodeRates, otherMemoryShareOf } from '../metrics-rates.ts'
+
+type ReasonCode = UnreachableReason['code']
 
 /** A measured value, read by the service and expressed in PromQL; both give the same number. */
 export interface Signal {

@@ -1,5 +1,5 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite'
-import { CityNotFoundError } from '../../src/shared/errors.ts'
+import { CityNotFoundError } from '../errors.ts'
 import { boxesAround, distanceKm, readPlace, type Place } from './place.ts'
 import { matchOf } from './spelling.ts'
 

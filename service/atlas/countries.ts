@@ -1,5 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { CountryNotFoundError } from '../../src/shared/errors.ts'
+import { CountryNotFoundError } from '../errors.ts'
 import { longitudeSpan } from './place.ts'
 
 /** Summary of a country's cities. */

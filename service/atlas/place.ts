@@ -1,4 +1,4 @@
-import { PlaceError } from '../../src/shared/errors.ts'
+import { PlaceError } from '../errors.ts'
 
 /** A point on the globe, in degrees (WGS 84). */
 export interface Place {

@@ -2,7 +2,7 @@ import { mkdtemp } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { RedisServerStartError } from '../../src/shared/errors.ts'
+import { RedisServerStartError } from '../errors.ts'
 import { findRedisServer, type RedisServerBinary } from './find-binary.ts'
 import { launchRedisServer, type RedisServer } from './launch.ts'
 

@@ -1,6 +1,6 @@
 import { accessSync, constants, existsSync, readdirSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { RedisServerMissingError } from '../../src/shared/errors.ts'
+import { RedisServerMissingError } from '../errors.ts'
 
 /** A Redis server program and its additional environment. */
 export interface RedisServerBinary {

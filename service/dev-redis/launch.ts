@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
-import { RedisServerStartError } from '../../src/shared/errors.ts'
+import { RedisServerStartError } from '../errors.ts'
 import type { RedisServerBinary } from './find-binary.ts'
 import { guard } from './watchdog.ts'
 

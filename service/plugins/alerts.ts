@@ -8,7 +8,7 @@ import type { Rule } from '../alerts/rules.ts'
 import { AlertEvaluator } from '../alerts/alert-evaluator.ts'
 import type { Alert, Change } from '../alerts/alert-evaluator.ts'
 import { Webhook } from '../alerts/webhook.ts'
-import type {} from '../../plugins/events.ts'
+import type {} from '../../plugins/index.ts'
 import type {} from '../../plugins/metrics.ts'
 
 /** Destination of alerts beside the log and the topic `alerts`. */
