@@ -12,7 +12,7 @@ import { pemOf, tlsOf } from '../src/redis/tls.ts'
 import type { RedisTls } from '../src/redis/tls.ts'
 
 /** The levels pino knows, most talkative first. */
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
 /** What the service was told by its environment: complete, checked and frozen. */
 export interface Config {

@@ -9,7 +9,7 @@ export type AlertFormat = typeof alertFormats[number]
 export const pagerDutyUrl = 'https://events.pagerduty.com/v2/enqueue'
 
 /** How a message is written. */
-export interface FormatOptions {
+interface FormatOptions {
   readonly format: AlertFormat
   /** Alertmanager's own API takes a list, receivers of its webhooks an object: the address says which */
   readonly url: string

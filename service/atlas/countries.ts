@@ -3,7 +3,7 @@ import { CountryNotFoundError } from '../../src/shared/errors.ts'
 import { longitudeSpan } from './place.ts'
 
 /** The cities of one country, summed up. */
-export interface Country {
+interface Country {
   /** ISO 3166-1 alpha-2. */
   code: string
   name: string

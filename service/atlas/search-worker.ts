@@ -4,7 +4,7 @@ import { Cities } from './cities.ts'
 import type { CitySearch, FoundCity } from './cities.ts'
 
 /** What the thread is asked, one at a time. */
-export type Ask = CitySearch
+type Ask = CitySearch
 
 /** What it answers. */
 export type Answer = { readonly cities: FoundCity[] } | { readonly failure: string }

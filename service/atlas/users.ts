@@ -4,7 +4,7 @@ import { AttemptsFullError, CredentialsError, NameTakenError, UserUnknownError }
 import { hashPassword, verifyPassword } from './password.ts'
 
 /** Somebody who may sign in. The id is random: an atlas made anew must not hand an old session to a new user. */
-export interface User {
+interface User {
   id: string
   name: string
 }

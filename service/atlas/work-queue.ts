@@ -1,5 +1,5 @@
 /** How a {@link WorkQueue} is bounded. */
-export interface QueueBounds {
+interface QueueBounds {
   /** pieces of work that run at once */
   readonly atOnce: number
   /** the longest expected wait that is let in, in milliseconds */

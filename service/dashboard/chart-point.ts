@@ -7,7 +7,7 @@ import { cacheOutcomes } from '../../src/metrics/requests.ts'
 import type { CacheOutcome } from '../../src/metrics/requests.ts'
 
 /** One step of the dashboard's curves; null where nothing is known. Rates are a second, durations in milliseconds, sizes in bytes. */
-export interface ChartPoint {
+interface ChartPoint {
   readonly at: number
   readonly requests: number
   readonly refused: number

@@ -5,7 +5,7 @@ import { inspectEntry } from '../../src/cache/storage/inspect-entry.ts'
 import type { EntryInspection } from '../../src/cache/storage/inspect-entry.ts'
 
 /** Where a URL is meant that names none. */
-export interface RequestTarget {
+interface RequestTarget {
   readonly protocol: string
   readonly host: string
 }

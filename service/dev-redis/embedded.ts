@@ -7,7 +7,7 @@ import { findRedisServer, type RedisServerBinary } from './find-binary.ts'
 import { launchRedisServer, type RedisServer } from './launch.ts'
 
 /** How the embedded server is started; all optional. */
-export interface EmbeddedRedisOptions {
+interface EmbeddedRedisOptions {
   /** The program; without it, findRedisServer() looks. */
   bin?: RedisServerBinary | string
   /** Receives each line that the server prints. */
@@ -57,13 +57,13 @@ async function onLoopback (binary: RedisServerBinary, log: EmbeddedRedisOptions[
 }
 
 /** A folder that only this user may enter; short enough a path for a socket in it. */
-export async function privateFolder (): Promise<string> {
+async function privateFolder (): Promise<string> {
   const base = Buffer.byteLength(tmpdir()) + '/prism-redis-XXXXXX/redis.sock'.length > socketPathBytes ? '/tmp' : tmpdir()
   return await mkdtemp(join(base, 'prism-redis-'))
 }
 
 /** A loopback port that nothing listens on now; somebody may take it before the server does, so be ready to try again. */
-export async function freePort (): Promise<number> {
+async function freePort (): Promise<number> {
   return await new Promise((resolve, reject) => {
     const server = createServer().once('error', reject)
     server.listen(0, '127.0.0.1', () => {
@@ -74,6 +74,6 @@ export async function freePort (): Promise<number> {
 }
 
 /** Whether a server did not start because its port was taken meanwhile. */
-export function isPortTaken (error: unknown): boolean {
+function isPortTaken (error: unknown): boolean {
   return error instanceof RedisServerStartError && /already in use|bind|listening|listen on/i.test(error.message)
 }

@@ -11,7 +11,7 @@ export interface RedisServerBinary {
 }
 
 /** Where a search for the server looks; each has a default. */
-export interface RedisServerSearch {
+interface RedisServerSearch {
   /** The environment that holds REDIS_SERVER_BIN and PATH. */
   env?: Record<string, string | undefined>
   /** The folder that set-up unpacked a server into. */
@@ -33,12 +33,12 @@ export function findRedisServer ({ env = process.env, unpacked = unpackedFolder(
 }
 
 /** The folder of the project that set-up unpacks a server into, `.redis/server`. */
-export function unpackedFolder (): string {
+function unpackedFolder (): string {
   return join(import.meta.dirname, '..', '..', '.redis', 'server')
 }
 
 /** The server unpacked from Debian packages below a folder, with its libraries; none when the folder holds none. */
-export function unpackedServer (folder: string): RedisServerBinary | undefined {
+function unpackedServer (folder: string): RedisServerBinary | undefined {
   const path = programs.map(program => join(folder, 'usr', 'bin', program)).find(isProgram)
   return path ? { path, env: libraryPath(folder) } : undefined
 }

@@ -6,7 +6,7 @@ import type { RedisServerBinary } from './find-binary.ts'
 import { guard } from './watchdog.ts'
 
 /** What a server is started with. */
-export interface RedisServerLaunch {
+interface RedisServerLaunch {
   binary: RedisServerBinary
   /** The server's own folder: its working directory, removed when it ends. */
   folder: string

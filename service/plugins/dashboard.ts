@@ -14,7 +14,7 @@ import type {} from '../../plugins/metrics.ts'
 import type {} from '../../plugins/session.ts'
 
 /** Access to the dashboard. */
-export interface OpsOptions {
+interface OpsOptions {
   /** undefined: no authentication; with `isProduction` the dashboard is disabled */
   token?: string | undefined
   isProduction?: boolean

@@ -9,7 +9,7 @@ import type {} from '../../plugins/rate-limit.ts'
 import type {} from '../../plugins/redis.ts'
 
 /** Destination of traces. */
-export interface TracesOptions {
+interface TracesOptions {
   /** OTLP/HTTP endpoint, without `/v1/traces` */
   url: string
 }

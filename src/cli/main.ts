@@ -21,7 +21,7 @@ const packageCommands: Readonly<Record<string, Command>> = { doctor, keys, purge
 const common = { url: { type: 'string' }, prefix: { type: 'string' }, json: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } } as const
 
 /** What a run is given besides; the process's own streams when left out. */
-export interface ProgramIo {
+interface ProgramIo {
   /** given where the environment is the service's: `doctor` checks it then */
   readonly readService?: ReadService
   /** further commands, of the service alone */

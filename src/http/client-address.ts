@@ -9,7 +9,7 @@ export type TrustedProxies =
   | { readonly kind: 'networks', readonly networks: readonly string[] }
 
 /** How a server determines the client's address. */
-export interface ClientAddress {
+interface ClientAddress {
   /** Whether the peer at this address may state the address of the hop before it; `hop` 0 is the socket's peer. False: no header is read. */
   readonly trust: false | ((address: string, hop: number) => boolean)
   /** Copies a proxy's own header to `X-Forwarded-For`, the only header that is read afterwards. Call it before any code reads an address. */

@@ -14,7 +14,7 @@ export interface Problem {
 }
 
 /** One validation error: in the body (`pointer`, an RFC 6901 fragment) or in a parameter. */
-export interface InputFault {
+interface InputFault {
   readonly pointer?: string
   readonly parameter?: string
   readonly in?: 'query' | 'path' | 'header'

@@ -28,7 +28,7 @@ export interface Partition {
 }
 
 /** The partition of a client's address. */
-export interface Client {
+interface Client {
   readonly partition: Partition
   /** on the allow list: not counted */
   readonly isAllowed: boolean

@@ -46,7 +46,7 @@ export interface SessionPolicy {
 }
 
 /** What a route wants of the session: one that is live, one if there is one, or none at all. */
-export type SessionUse = 'required' | 'optional' | false
+type SessionUse = 'required' | 'optional' | false
 
 /** What a route or a scope may say of the session. */
 export type SessionChoice = SessionUse | {

@@ -11,7 +11,7 @@ export interface UnkeyedInput {
 }
 
 /** The inputs that are part of the cache key. */
-export interface KeyedInputs {
+interface KeyedInputs {
   /** request headers, names in lower case */
   readonly fields: readonly string[]
   /** `user` and `session` cover the session; `function` also covers properties that hooks added to the request */

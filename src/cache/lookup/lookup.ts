@@ -28,7 +28,7 @@ export interface VersionReader {
 }
 
 /** Stored instead of an entry: refers to the variant for this request. */
-export interface VariantPointer<Entry> {
+interface VariantPointer<Entry> {
   readonly name: string
   readonly unpack: (packed: Buffer) => Entry | undefined
 }

@@ -6,7 +6,7 @@ import type { Fields } from '../freshness.ts'
 import type { RoutePolicy } from '../options.ts'
 
 /** A handler's response, as the decision to store it needs it. */
-export interface ResponseToStore {
+interface ResponseToStore {
   readonly status: number
   /** headers that the handler added; names in lower case */
   readonly fields: Fields

@@ -5,7 +5,7 @@ import { Script } from '../../redis/batch/script.ts'
 import type { StoredMeta, Lookup } from '../lookup/lookup.ts'
 
 /** The part of the cache store that locks use. An interface, because the store imports {@link FillLock}. */
-export interface LockStore {
+interface LockStore {
   readonly tagVersionTtlMs: number
   readonly isCluster: boolean
   notice (sequence: number): void
