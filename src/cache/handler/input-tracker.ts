@@ -25,7 +25,6 @@ interface KeyedInputs {
 type Fields = Record<string, string | string[] | undefined>
 
 const hostNames = new Set<PropertyKey>(['host', 'hostname', 'port'])
-const sessionNames = new Set<PropertyKey>(['session', 'visitor'])
 
 /** Properties that Fastify sets on every request: no partition covers them. */
 const builtInNames = new Set<PropertyKey>(['raw', 'id', 'ip', 'ips', 'socket', 'protocol', 'mediaType', 'req'])
@@ -87,9 +86,9 @@ export class InputTracker implements ReadListener {
     const { partition, host } = this.covered
     if (hostNames.has(key)) {
       if (!host) this.note(name, "hosts: ['example.com']")
-    } else if (sessionNames.has(key)) {
+    } else if (key === 'session') {
       if (partition === undefined) this.note(name, "partition: 'user'")
-    } else if (key !== 'sessionReads' && (partition !== 'function' || builtInNames.has(key))) {
+    } else if (partition !== 'function' || builtInNames.has(key)) {
       this.note(name, builtInNames.has(key) ? undefined : 'partition: (request) => …')
     }
   }
