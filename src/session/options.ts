@@ -8,7 +8,7 @@ import type { ConflictRule, ConflictRules } from './conflict-rules.ts'
 
 /** How the cookie is set. */
 export interface SessionCookieOptions {
-  /** default `sid`; over TLS `__Host-` stands before it */
+  /** default `sid`; with the prefix `__Host-` over TLS */
   name?: string | undefined
   /** `true`: always `Secure`, also where a proxy ends TLS unseen; `false`: never; default `auto`: as the request came */
   secure?: boolean | 'auto' | undefined
