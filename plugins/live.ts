@@ -132,9 +132,9 @@ const streamSchema = {
 }
 
 /** Why no connection can be opened at present; undefined if one can. */
-function unavailability ({ visitor }: FastifyRequest, { isDraining }: Connections): Error | undefined {
+function unavailability ({ session }: FastifyRequest, { isDraining }: Connections): Error | undefined {
   if (isDraining) return new DrainingError()
-  return visitor.state === 'unavailable' ? new SessionUnavailableError('Redis does not reply') : undefined
+  return session.state === 'unavailable' ? new SessionUnavailableError('Redis does not reply') : undefined
 }
 
 const streamFields = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' } as const
@@ -161,11 +161,11 @@ function sendRetryOnly (reply: FastifyReply, payload: unknown): string {
   return retryOnlyStream(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
 }
 
-/** Reads the session's identity only: its data is not needed for the lifetime of the connection. */
 function clientOf (request: FastifyRequest): Client {
-  const { userId } = request.visitor
+  // The connection holds no reference to the session: its data is not needed.
+  const { userId, id } = request.session
   const prefixBits = request.server.hasDecorator('rateLimits') ? request.server.rateLimits.ipv6Subnet : undefined
-  return { userId, device: userId === undefined ? undefined : request.session.id, address: clientKey(clientAddress(request), prefixBits) }
+  return { userId, device: userId === undefined ? undefined : id, address: clientKey(clientAddress(request), prefixBits) }
 }
 
 function sendClient (reply: FastifyReply): FastifyReply {

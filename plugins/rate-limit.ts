@@ -6,12 +6,13 @@ import { onClosed } from '../src/http/response-lifecycle.ts'
 import { problemFields, problemOf, problemType, writeProblem } from '../src/http/problem.ts'
 import { legacyRateLimitFields } from '../src/http/rate-limit.ts'
 import { OptionError } from '../src/shared/errors.ts'
+import { sessionIdentity, unverifiedSession } from '../src/shared/session-identity.ts'
+import type { RequestWithIdentity } from '../src/shared/session-identity.ts'
 import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.ts'
 import { RequestCheck } from '../src/rate-limit/request-check.ts'
 import { Limiter } from '../src/rate-limit/limiter.ts'
 import { ProgrammaticLimits } from '../src/rate-limit/programmatic-limits.ts'
 import { ClientResolver } from '../src/rate-limit/partition.ts'
-import type { UnverifiedSession } from '../src/rate-limit/partition.ts'
 import { RouteLimits } from '../src/rate-limit/route-limits.ts'
 import type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
 import { SharedGroups, resolveLimitOptions, resolveLimitPolicies } from '../src/rate-limit/options.ts'
@@ -77,8 +78,6 @@ type Plan = RouteLimits<FastifyRequest, FastifyReply>
 const requestCheck = Symbol('prism.request-check')
 /** Undefined in a scope that was created before this plugin was registered: its requests lack later decorators. */
 type Counted = FastifyRequest & { [requestCheck]: RequestCheck<FastifyRequest, FastifyReply> | null | undefined }
-/** Set by the session plugin: the session of the encrypted cookie, not yet verified, and the state of the session. */
-type RequestWithSession = FastifyRequest & { sessionClaim?: UnverifiedSession | undefined, visitor?: { readonly state: string } }
 
 /**
  * Rejects requests that exceed a quota with 429, before other work is done for them.
@@ -125,7 +124,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       if (plan === undefined) return
       const { partition, isAllowed } = clients.resolve(request)
       if (isAllowed) return
-      const session = plan.needsSession ? (request as RequestWithSession).sessionClaim : undefined
+      const session = plan.needsSession ? (request as RequestWithIdentity)[unverifiedSession] : undefined
       const check = new RequestCheck(session?.confirm === undefined ? plan : plan.withSeparateSessions, limiter, request, { partition, session }, pool.server?.isCluster === true)
       ;(request as Counted)[requestCheck] = check
       if (plan.hasSlots) onClosed(request.raw, reply.raw, () => { check.release() })
@@ -149,7 +148,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   })
 
   async function checkLate (check: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
-    const state = (request as RequestWithSession).visitor?.state
+    const state = (request as RequestWithIdentity)[sessionIdentity]?.state
     const isLive = check.confirm === undefined ? state === 'live' : await check.confirm()
     const hasRedisFailed = check.confirm === undefined && state === 'unavailable'
     return await applyDecision(late, await check.checkSessionDependent(late, request, isLive, hasRedisFailed), request, reply)

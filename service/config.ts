@@ -12,7 +12,7 @@ import { isExactOrigin } from '../plugins/standalone/session.ts'
 import { ConfigError } from './errors.ts'
 
 /** Log levels of pino, most verbose first. */
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
 /** The service's configuration from its environment: complete, validated and frozen. */
 export interface Config {

@@ -6,7 +6,7 @@ import { bucketGrowth, growth, nodeRates, otherMemoryShareOf } from '../metrics-
 type ReasonCode = UnreachableReason['code']
 
 /** A measured value, read by the service and expressed in PromQL; both give the same number. */
-export interface Signal {
+interface Signal {
   /** PromQL; `$window` is replaced with the rule's window */
   readonly promql: string
   /** undefined: unknown */
@@ -14,7 +14,7 @@ export interface Signal {
 }
 
 /** Minimum rate per second for a ratio or a percentile to be meaningful. */
-export const enoughASecond = 1
+const enoughASecond = 1
 
 /** All processes export the same figures of Redis: aggregate them to one alert instead of one per process. */
 const once = (expression: string) => `max without (instance) (${expression})`

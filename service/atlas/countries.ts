@@ -3,7 +3,7 @@ import { CountryNotFoundError } from '../errors.ts'
 import { longitudeSpan } from './place.ts'
 
 /** Summary of a country's cities. */
-export interface Country {
+interface Country {
   /** ISO 3166-1 alpha-2. */
   code: string
   name: string

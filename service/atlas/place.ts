@@ -7,7 +7,7 @@ export interface Place {
 }
 
 /** A box in degrees that does not cross the antimeridian: `west` is never east of `east`. */
-export interface Box {
+interface Box {
   south: number
   north: number
   west: number

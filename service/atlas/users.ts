@@ -4,7 +4,7 @@ import { AttemptsFullError, CredentialsError, NameTakenError, UserUnknownError }
 import { hashPassword, verifyPassword } from './password.ts'
 
 /** A user. The ID is random: a rebuilt atlas must not assign an old session to a new user. */
-export interface User {
+interface User {
   id: string
   name: string
 }

@@ -3,7 +3,7 @@ import type { CacheOutcome, MetricsSnapshot, NodeSample, SnapshotCount } from '.
 import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics-rates.ts'
 
 /** One point of the dashboard's charts; null: unknown. Rates per second, durations in milliseconds, sizes in bytes. */
-export interface ChartPoint {
+interface ChartPoint {
   readonly at: number
   readonly requests: number
   readonly refused: number

@@ -2,7 +2,7 @@ import router from 'find-my-way'
 import type { Cache, EntryInspection } from '../../plugins/index.ts'
 
 /** Scheme and host of a URL that has none. */
-export interface BaseUrl {
+interface BaseUrl {
   readonly protocol: string
   readonly host: string
 }

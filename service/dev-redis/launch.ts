@@ -6,7 +6,7 @@ import type { RedisServerBinary } from './find-binary.ts'
 import { guard } from './watchdog.ts'
 
 /** Options of a server process. */
-export interface RedisServerLaunch {
+interface RedisServerLaunch {
   binary: RedisServerBinary
   /** the server's own folder: its working directory, removed when it ends */
   folder: string

@@ -27,7 +27,7 @@ export interface AlertsOptions {
 }
 
 /** Current state of all alerts. */
-export interface Alerts {
+interface Alerts {
   readonly all: readonly Alert[]
   /** names of the firing alerts that the named alert causes */
   consequencesOf (name: string): string[]
@@ -36,7 +36,7 @@ export interface Alerts {
 }
 
 /** Result of a test message at the webhook; `none` if no address is configured. */
-export interface TestOutcome {
+interface TestOutcome {
   readonly webhook: 'sent' | 'failed' | 'none'
   /** reason of the failure */
   readonly reason?: string

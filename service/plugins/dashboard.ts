@@ -11,7 +11,7 @@ import { pointOf, pointsOf } from '../dashboard/chart-point.ts'
 import type {} from './alerts.ts'
 
 /** Access to the dashboard. */
-export interface OpsOptions {
+interface OpsOptions {
   /** undefined: no authentication; with `isProduction` the dashboard is disabled */
   token?: string | undefined
   isProduction?: boolean

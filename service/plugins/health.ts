@@ -19,7 +19,7 @@ const readySchema = { summary: 'Readiness: the process accepts requests', respon
 const unshared = { config: { rateLimit: false, cache: false } } as const
 
 /** Conditions of readiness. */
-export interface HealthOptions {
+interface HealthOptions {
   /** whether readiness responds 503 while Redis is unusable, so that a misconfigured deployment fails; default false */
   requiresRedis?: boolean
 }

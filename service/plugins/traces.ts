@@ -7,7 +7,7 @@ import type {} from '../../plugins/index.ts'
 import { cacheOutcomeOf } from '../../plugins/metrics.ts'
 
 /** Destination of traces. */
-export interface TracesOptions {
+interface TracesOptions {
   /** OTLP/HTTP endpoint, without `/v1/traces` */
   url: string
 }
