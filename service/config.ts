@@ -98,7 +98,9 @@ export function readConfig (environment: Environment): Config {
   if (alertWebhookFormat === 'json' && isSet('ALERT_WEBHOOK_URL') && !isSet('ALERT_WEBHOOK_SECRET')) warnings.push('ALERT_WEBHOOK_SECRET is unset: alerts are sent without a signature and can be forged.')
 
   const readTls = () => {
-    for (const part of ['CA', 'CERT', 'KEY']) read<string | undefined>(`REDIS_TLS_${part}`, readPem, undefined)
+    read('REDIS_TLS_CA', readPem, undefined)
+    read('REDIS_TLS_CERT', readPem, undefined)
+    read('REDIS_TLS_KEY', readPem, undefined)
     return readRedisTls(environment)
   }
   const config: Config = {
