@@ -84,7 +84,7 @@ test('rate-limit applies the quota of signed-in users in the same round trip', a
   t.match(anonymous.headers['ratelimit-policy'], /"route";q=2;w=60/)
 })
 
-test('rate-limit by address grants a revoked or forged cookie only the anonymous quota', async (t) => {
+test('rate-limit by address gives a revoked or forged cookie only the anonymous quota', async (t) => {
   const app = await build(t, { quota: { user: 4, anonymous: 2 }, by: 'ip' })
   const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
   await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
@@ -147,7 +147,7 @@ test('rate-limit acquires a user\'s concurrency slot in the round trip that coun
   await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'the slot is free' })
 })
 
-test('rate-limit never grants a revoked cookie a concurrency slot of its user', async (t) => {
+test('rate-limit never gives a revoked cookie a concurrency slot of its user', async (t) => {
   const app = await build(t, { concurrency: 1, by: 'user' })
   const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
   await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
