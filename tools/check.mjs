@@ -1,4 +1,4 @@
-// Lint, types, tests: all three, whatever the first says. Closes with the line of the tests, where a failed lint or type check counts as one failure each.
+// Runs lint, type check and tests, all three in any case. Ends with the line of the tests, in which a failed lint or type check counts as one failure each.
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 
