@@ -1,3 +1,4 @@
+import { memoryThresholds } from '../../src/redis/health/memory-info.ts'
 import type { SignalName } from './signals.ts'
 
 /** Condition of an alert, its meaning and its remedy. */
@@ -119,8 +120,8 @@ export const rules: readonly Rule[] = [
     severity: 'critical',
     of: 'redis',
     signal: 'memoryShare',
-    above: 0.9,
-    clear: 0.85,
+    above: memoryThresholds.full,
+    clear: memoryThresholds.critical,
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Redis uses more than 90 % of its memory for data other than cached responses: the cache stores nothing, and evictions or rejected writes are next.',
@@ -131,7 +132,7 @@ export const rules: readonly Rule[] = [
     severity: 'warning',
     of: 'redis',
     signal: 'memoryShare',
-    above: 0.8,
+    above: memoryThresholds.high,
     clear: 0.75,
     forSeconds: 5,
     windowSeconds: 60,

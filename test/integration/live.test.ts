@@ -51,22 +51,32 @@ t.test('live connections resume at their position, also in another process', asy
   t.same(reset, { type: 'reset', topic: 'events', id: ids.at(-1) })
 })
 
-t.test('live connections are accepted from the same origin and listed origins only', async (t) => {
+t.test('a page of another origin opens a WebSocket without the session cookie, and with it only where its origin is listed', async (t) => {
   const { url } = await startRig(t)
   const own = await startLive(t, url)
   const listed = await startLive(t, url, { origins: ['https://example.com'] })
+  const others: Record<string, string>[] = [...['http://evil.example', 'http://127.0.0.1', `http://127.0.0.1:${own.port}/`, `ftp://127.0.0.1:${own.port}`, `http://x@127.0.0.1:${own.port}`].map((origin) => ({ origin })), { 'sec-fetch-site': 'cross-site' }]
+  const opaque: Record<string, string>[] = [{ origin: 'null' }, { origin: '' }, { origin: 'null', 'sec-fetch-site': 'cross-site' }]
+  const same: Record<string, string>[] = [{}, { origin: own.url }, { origin: 'null', 'sec-fetch-site': 'same-origin' }]
+  const cookie = await own.signIn('ann')
 
-  t.equal(await statusOfUpgrade(own, { headers: { origin: own.url } }), 101)
-  for (const origin of ['http://evil.example', 'null', '', 'http://127.0.0.1', `http://127.0.0.1:${own.port}/`, `ftp://127.0.0.1:${own.port}`, `http://x@127.0.0.1:${own.port}`]) {
-    t.equal(await statusOfUpgrade(own, { headers: { origin } }), 403, `origin ${origin}`)
-  }
-  t.equal(await statusOfUpgrade(own), 101, 'a request without Origin')
-  t.equal(await statusOfUpgrade(own, { headers: { 'sec-fetch-site': 'cross-site' } }), 403)
-  t.equal(await statusOfUpgrade(own, { headers: { origin: 'null', 'sec-fetch-site': 'same-origin' } }), 101)
-  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com' } }), 101)
-  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com', cookie: await listed.signIn('ann') } }), 101)
-  t.equal(await statusOfUpgrade(listed, { headers: { origin: listed.url } }), 101)
-  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com.evil' } }), 403)
+  for (const headers of [...same, ...others]) t.equal(await statusOfUpgrade(own, { headers }), 101, `${JSON.stringify(headers)} without a cookie`)
+  for (const headers of opaque) t.equal(await statusOfUpgrade(own, { headers }), 403, `${JSON.stringify(headers)} without a cookie`)
+  for (const headers of same) t.equal(await statusOfUpgrade(own, { headers: { ...headers, cookie } }), 101, `${JSON.stringify(headers)} with a cookie`)
+  for (const headers of [...others, ...opaque]) t.equal(await statusOfUpgrade(own, { headers: { ...headers, cookie } }), 403, `${JSON.stringify(headers)} with a cookie`)
+  for (const headers of [{ origin: 'https://example.com' }, { origin: listed.url }]) t.equal(await statusOfUpgrade(listed, { headers: { ...headers, cookie: await listed.signIn('ann') } }), 101, `${headers.origin} listed`)
+  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com.evil', cookie: await listed.signIn('ann') } }), 403)
+})
+
+t.test('a WebSocket of another origin without the session cookie follows public topics alone', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url)
+  const other = await openLive(live, { headers: { origin: 'https://other.example', 'sec-fetch-site': 'cross-site' } })
+
+  other.say({ type: 'subscribe', topic: 'events' })
+  t.match(await other.next('subscribed'), { topic: 'events' })
+  other.say({ type: 'subscribe', topic: 'user:ann' })
+  t.match(await other.next('error'), { code: 'PRISM_ERR_TOPIC_FORBIDDEN' })
 })
 
 t.test('live connections can subscribe only to topics that are open to their user', async (t) => {

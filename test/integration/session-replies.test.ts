@@ -24,7 +24,7 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
 
   t.test('an assignment to a session property throws, in strict and sloppy code, and names the method', async (t) => {
-    const assigned = ['cart', 'userId', 'user', 'state', 'id', 'get', 'answer', 'devices', 'isNew', 'constructor']
+    const assigned = ['cart', 'userId', 'user', 'state', 'id', 'get', 'load', 'devices', 'isNew', 'constructor']
     const sloppy = runInThisContext('(function (target, name, value) { target[name] = value })') as (target: object, name: string, value: unknown) => void
     const { home } = await serve(t, redis.url, (app) => {
       app.post<{ Params: { name: string } }>('/assign/:name', async (request) => { (request.session as unknown as Record<string, unknown>)[request.params.name] = ['tea'] })

@@ -124,7 +124,7 @@ class World {
     const requestSession = await this.#visit(how, this.#tickets.get(how.ticket))
     if (act === 'signIn') await requestSession.signIn(this.#user)
     else if (act === 'signOut') await requestSession.signOut()
-    else requestSession.require()
+    else requestSession.requireUser()
     if (act === 'rotate') await requestSession.rotate()
     if (act === 'revokeOthers') await requestSession.revokeOthers()
     if (act === 'push') requestSession.update('list', (list = []) => [...list, number])
@@ -138,8 +138,8 @@ class World {
     const sessionManager = this.#houses[process]
     if (sessionManager === undefined) throw new Error('no such process')
     const requestSession = new RequestSession<{ list: number[] }>(sessionManager, { token, hasCookie: true })
-    requestSession.ask()
-    await requestSession.answer()?.settled()
+    requestSession.load()
+    await requestSession.pendingLoad?.settled()
     for (let count = 0; count < after; count++) await tick()
     return requestSession
   }

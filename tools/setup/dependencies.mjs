@@ -7,12 +7,17 @@ import { SetupError, run, say } from './run.mjs'
 const offline = `Is this machine offline, or behind a proxy ("npm config set proxy …")? "npm ping" tells whether the registry answers.
 Is the disk full, or this folder not writable for you? Then free it, or clone into a folder of your own.`
 
-/** Installs the lock file's packages if they are missing or differ. */
+/** Installs the project's packages, and checks that a Node for it runs. */
 export async function bringDependencies (root) {
+  await installPackages(root, () => workingNode(root)) // throws if none runs
+}
+
+/** Installs the packages of a folder's lock file if they are missing or differ. */
+export async function installPackages (root, check = () => {}) {
   const stamp = readStamp(root)
   const wanted = fingerprint(root)
   if (stamp.installed !== wanted && !isInstalled(root)) await install(root)
-  workingNode(root) // throws if none runs
+  check()
   if (stamp.installed !== wanted) writeStamp(root, { installed: wanted })
 }
 

@@ -64,7 +64,7 @@ test('slots and quotas are consumed together or not at all, in any sequence of c
 
 test('held slots are renewed beyond their lease, and recreated after Redis has lost them', async (t) => {
   const { slots, redis } = await open(t)
-  const [one, other] = [slots.hold(key, 'a.1.1'), slots.hold(key, 'a.2.1')]
+  const [one, other] = [slots.track(key, 'a.1.1'), slots.track(key, 'a.2.1')]
 
   slots.recover()
   await until(async () => await redis.zcard(key) === 2, { what: 'both slots are held' })
@@ -81,7 +81,7 @@ test('a slot released during a renewal becomes free', async (t) => {
   const { slots, redis } = await open(t)
 
   for (let index = 0; index < 50; index++) {
-    const slot = slots.hold(key, `a.${index}.1`)
+    const slot = slots.track(key, `a.${index}.1`)
     slots.recover()
     slot.release()
   }
@@ -104,7 +104,7 @@ test('a key of another type is replaced by the slots', async (t) => {
   const { slots, redis } = await open(t)
   await redis.set(key, 'another type')
 
-  slots.hold(key, 'a.1.1')
+  slots.track(key, 'a.1.1')
   slots.recover()
 
   await until(async () => (await redis.zrange(key, '0', '-1')).join() === 'a.1.1', { what: 'the key holds slots' })

@@ -87,7 +87,7 @@ test('consume.lua and the local counter agree', async (t) => {
     const expected = steps.map(({ atUs, claims: [claim] }) => {
       const [cost, nowMs] = [claim?.cost ?? 1, atUs / 1000]
       const granted = cost <= counter.free(nowMs) ? 1 : 0
-      if (granted === 1) counter.take(cost, nowMs)
+      if (granted === 1) counter.consume(cost, nowMs)
       return { granted, standings: [counter.status(cost, nowMs)] }
     })
     assert.deepStrictEqual(await run(steps), expected)

@@ -248,8 +248,8 @@ test('a sign-in that copies values', { timeout: 120_000 }, async (t) => {
 
 async function arrive (sessionManager: SessionManager, token?: SessionToken): Promise<RequestSession<Data>> {
   const requestSession = new RequestSession<Data>(sessionManager, { token, hasCookie: token !== undefined })
-  requestSession.ask()
-  await requestSession.answer()?.settled()
+  requestSession.load()
+  await requestSession.pendingLoad?.settled()
   return requestSession
 }
 

@@ -22,8 +22,8 @@ test('request session', async (t) => {
   const sessionManager = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)
   const open = async (token?: SessionToken, isOld = false) => {
     const requestSession = new RequestSession<Data>(sessionManager, { token, isSealedWithOldKey: isOld, hasCookie: token !== undefined })
-    requestSession.ask()
-    await requestSession.answer()?.settled()
+    requestSession.load()
+    await requestSession.pendingLoad?.settled()
     return requestSession
   }
   const signedIn = async (user: string) => {
@@ -130,19 +130,19 @@ test('request session', async (t) => {
 
   t.test('is pending only after a load was requested, and unsettled only after a change', async (t) => {
     const anonymous = new RequestSession<Data>(sessionManager, { hasCookie: true })
-    anonymous.ask()
+    anonymous.load()
     const reader = await open(await signedIn('reads'))
     reader.get('name')
     const writer = await open(await signedIn('writes'))
     writer.set('name', 'x')
 
-    t.same([anonymous.answer(), anonymous.isSettled, reader.isSettled, writer.isSettled], [undefined, true, true, false])
+    t.same([anonymous.pendingLoad, anonymous.isSettled, reader.isSettled, writer.isSettled], [undefined, true, true, false])
   })
 
   t.test('rejected before its load neither changes the cookie nor looks anonymous', async (t) => {
     const token = await signedIn('refused')
     const refused = new RequestSession<Data>(sessionManager, { token, hasCookie: true })
-    refused.ask()
+    refused.load()
 
     t.equal(refused.state, 'unavailable')
     t.throws(() => { refused.set('name', 'x') }, { code: 'PRISM_ERR_SESSION_UNAVAILABLE' })

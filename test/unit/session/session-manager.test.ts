@@ -18,7 +18,7 @@ const beginning = { idleMs: 3_600_000, absoluteMs: 3_600_000, label: undefined, 
 test('session manager', async (t) => {
   const redis = await startRedis(t)
   const [sessionManager, other] = [await openManager(t, redis.url), await openManager(t, redis.url)]
-  const begin = async (user: string) => await sessionManager.begin(userSubject(user), beginning)
+  const begin = async (user: string) => await sessionManager.create(userSubject(user), beginning)
 
   t.test('rejects a session that ended here and that the server restores, and revokes it again', async (t) => {
     const { token, value } = await begin('ada')
@@ -75,7 +75,7 @@ test('session manager', async (t) => {
     const { token } = await begin('left')
     const moved = { ...token, field: 'm'.repeat(22) }
     losesReplies = true
-    await t.rejects(failing.begin(userSubject('begun'), beginning), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
+    await t.rejects(failing.create(userSubject('begun'), beginning), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
     t.equal(await redis.client.exists('session:{begun}'), 1, 'the session was created')
     losesReplies = false
 
