@@ -7,6 +7,7 @@ import { encodeText } from './lookup/encode-text.ts'
 import type { Entry } from './storage/entry-codec.ts'
 import { MissResolver } from './single-flight/miss-resolver.ts'
 import { freshLeftMs } from './freshness.ts'
+import { presentInputs } from './handler/absent-inputs.ts'
 import { changedIn, snapshotInputs } from './handler/input-snapshot.ts'
 import { CacheKeyBuilder } from './lookup/cache-key.ts'
 import type { CacheKey } from './lookup/cache-key.ts'
@@ -69,11 +70,11 @@ export class CachedRoute<Request extends CacheRequest> {
     state.named = this.#tagFunctions.tryAt(request)
     if (typeof this.policy.partition === 'function' || state.named === undefined) return
     if (this.policy.partition === undefined) {
-      this.#startLookup(request, state, '')
+      this.#startLookup(request, state, this.#presentInputs(request))
       return
     }
     const identity = unverifiedIdentity(request, this.policy.partition)
-    if (identity !== undefined) this.#startLookup(request, state, `${this.policy.partition}:${encodeText(identity)}`)
+    if (identity !== undefined) this.#startLookup(request, state, `${this.#presentInputs(request)}${this.policy.partition}:${encodeText(identity)}`)
   }
 
   /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
@@ -82,8 +83,9 @@ export class CachedRoute<Request extends CacheRequest> {
     const bypass = this.#bypassOf(context)
     if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(context, state.refresh)
     if (bypass !== undefined) return this.#forward(context, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
-    if (this.policy.partition !== undefined) {
-      const partition = this.#partitionOf(request)
+    const present = this.#presentInputs(request, reply)
+    if (this.policy.partition !== undefined || present !== '') {
+      const partition = this.#partitionOf(request, present)
       if (partition === undefined) return this.#forward(context, 'bypass', 'partition')
       // The early lookup used the identity in the unverified cookie. Use the verified session's identity now.
       if (partition !== state.partition) {
@@ -184,15 +186,21 @@ export class CachedRoute<Request extends CacheRequest> {
     return this.#tagsOf(request, state)
   }
 
-  #partitionOf (request: Request): string | undefined {
+  /** Inputs that a request has and that most have not: they are part of the key, before the partition. */
+  #presentInputs (request: Request, reply?: CacheReply): string {
+    return this.policy.trackInputs ? presentInputs(request, reply) : ''
+  }
+
+  #partitionOf (request: Request, present: string): string | undefined {
     const { partition } = this.policy
+    if (partition === undefined) return present
     if (typeof partition === 'function') {
       const named = partitionNamedBy(partition, request)
-      return named === undefined ? undefined : `:${encodeText(named)}`
+      return named === undefined ? undefined : `${present}:${encodeText(named)}`
     }
     const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
     const who = partition === 'user' ? visitor?.userId : visitor?.id
-    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeText(who)}`
+    return visitor?.state !== 'live' || who === undefined ? undefined : `${present}${String(partition)}:${encodeText(who)}`
   }
 
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
