@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import websocket from '@fastify/websocket'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { DrainingError, OriginError, SessionUnavailableError, UpgradeRequiredError } from '../src/shared/errors.ts'
+import { DrainingError, SessionUnavailableError, UpgradeRequiredError } from '../src/shared/errors.ts'
 import { clientAddress, clientKey } from '../src/http/client-key.ts'
 import { onClosed } from '../src/http/response-lifecycle.ts'
 import { restrictUpgrades } from '../src/http/upgrade.ts'
@@ -82,7 +82,6 @@ export default fp<LiveOptions>(async (fastify, options) => {
       const error = unavailability(request, connections)
       if (error !== undefined && request.routeOptions.url === '/events') return sendStream(reply, retryOnlyStream())
       if (error !== undefined) throw error
-      if (request.ws && request.isFromOtherOrigin) throw new OriginError()
     })
     scope.addHook('onSend', async (request, reply, payload) => isRejectedTemporarily(request, reply) ? sendRetryOnly(reply, payload) : payload)
     // The last hook before the handler: a reserved slot is always used.

@@ -61,7 +61,7 @@ declare module 'fastify' {
 
 type Plan = RouteLimits<FastifyRequest, FastifyReply>
 
-const requestCheck = Symbol('prism.count')
+const requestCheck = Symbol('prism.request-check')
 /** Undefined in a scope that was created before this plugin was registered: its requests lack later decorators. */
 type Counted = FastifyRequest & { [requestCheck]: RequestCheck<FastifyRequest, FastifyReply> | null | undefined }
 /** Set by the session plugin: the session of the encrypted cookie, not yet verified, and the state of the session. */
@@ -112,40 +112,40 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       const { partition, isAllowed } = clients.resolve(request)
       if (isAllowed) return
       const session = plan.needsSession ? (request as RequestWithSession).sessionClaim : undefined
-      const count = new RequestCheck(session?.confirm === undefined ? plan : plan.apart, limiter, request, { partition, session }, pool.server?.isCluster === true)
-      ;(request as Counted)[requestCheck] = count
-      if (plan.hasSlots) onClosed(request.raw, reply.raw, () => { count.release() })
+      const check = new RequestCheck(session?.confirm === undefined ? plan : plan.withSeparateSessions, limiter, request, { partition, session }, pool.server?.isCluster === true)
+      ;(request as Counted)[requestCheck] = check
+      if (plan.hasSlots) onClosed(request.raw, reply.raw, () => { check.release() })
       // Rejected by the deny cache: later plugins enqueue nothing.
-      if (count.decision.value?.isAllowed === false) return 'stop'
+      if (check.decision.value?.isAllowed === false) return 'stop'
     },
     useReplies (request, reply) {
-      const count = (request as Counted)[requestCheck]
-      if (count == null) return
-      const { limits: plan, decision, confirm } = count
+      const check = (request as Counted)[requestCheck]
+      if (check == null) return
+      const { limits: plan, decision, confirm } = check
       if (decision.value === undefined) return decision
       const result = applyDecision(plan, decision.value, request, reply)
       // Sessions in another Redis: check users as soon as it has replied, before a hook may reject the request uncounted.
-      return result === undefined && confirm !== undefined && plan.isSessionDependent !== undefined ? checkLate(count, plan.isSessionDependent, request, reply) : result
+      return result === undefined && confirm !== undefined && plan.sessionDependent !== undefined ? checkLate(check, plan.sessionDependent, request, reply) : result
     },
     // A quota that is a function needs the loaded session: a second round trip.
     useRepliesLate (request, reply) {
-      const count = (request as Counted)[requestCheck]
-      if (count?.limits.isSessionDependent !== undefined && count.confirm === undefined) return checkLate(count, count.limits.isSessionDependent, request, reply)
+      const check = (request as Counted)[requestCheck]
+      if (check?.limits.sessionDependent !== undefined && check.confirm === undefined) return checkLate(check, check.limits.sessionDependent, request, reply)
     }
   })
 
-  async function checkLate (count: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
+  async function checkLate (check: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
     const state = (request as RequestWithSession).visitor?.state
-    const isLive = count.confirm === undefined ? state === 'live' : await count.confirm()
-    const hasRedisFailed = count.confirm === undefined && state === 'unavailable'
-    return await applyDecision(late, await count.checkSessionDependent(late, request, isLive, hasRedisFailed), request, reply)
+    const isLive = check.confirm === undefined ? state === 'live' : await check.confirm()
+    const hasRedisFailed = check.confirm === undefined && state === 'unavailable'
+    return await applyDecision(late, await check.checkSessionDependent(late, request, isLive, hasRedisFailed), request, reply)
   }
 
   function applyDecision (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): StepResult | Promise<StepResult> {
-    const count = (request as Counted)[requestCheck]
-    count?.record(plan, decision)
+    const check = (request as Counted)[requestCheck]
+    check?.record(plan, decision)
     if (plan.policies.length === 0) return undefined
-    addField(reply, 'ratelimit-policy', plan.policyField(count?.isUser === true))
+    addField(reply, 'ratelimit-policy', plan.policyField(check?.isUser === true))
     const field = plan.field(decision)
     if (field !== undefined) addField(reply, 'ratelimit', field)
     if (global.legacyHeaders) reply.headers(legacyRateLimitFields(request.rateLimit))
@@ -154,7 +154,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
 
   /** Bypasses the app's error handler: clients rely on the format of this response. `onExceeded` may throw to reach it. */
   async function reject (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
-    const { violated, retryMs } = plan.refusal(decision)
+    const { violated, retryMs } = plan.violations(decision)
     const error = quotaExceeded(violated.map(({ name }) => name), retryMs, global.jitter)
     reply.code(429).headers({ 'cache-control': 'no-store', ...problemFields(error) })
     const onExceeded = violated.find((policy) => policy.onExceeded !== undefined)?.onExceeded

@@ -10,7 +10,7 @@ import { PooledRedis } from '../src/redis/client.ts'
 import { logReasons } from '../src/redis/health/reason-log.ts'
 import type { CookieChange } from '../src/session/parsed-cookie.ts'
 import { SessionCookies } from '../src/session/session-cookie.ts'
-import { EvictionMonitor } from '../src/session/eviction-monitor.ts'
+import { EvictionMonitor, maxReadingAgeMs } from '../src/session/eviction-monitor.ts'
 import { SessionManager } from '../src/session/session-manager.ts'
 import type { Sessions } from '../src/session/session-manager.ts'
 import { ReplyMonitor } from '../src/session/reply-monitor.ts'
@@ -46,8 +46,8 @@ declare module 'fastify' {
     session: VisitorSession<SessionData>
     /** How often `session` was taken from this request so far: a count that grew while something ran says that its outcome depends on the visitor. */
     sessionReads: number
-    /** Who visits, for plugins that must know without using the session: it counts as no read of it. `claim` is who the cookie names, live or not. */
-    readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly claim: { readonly userId: string | undefined, readonly id: string } | undefined }
+    /** Who visits, for plugins that must know without using the session: it counts as no read of it. `unverified` is what the cookie names, live or not. */
+    readonly visitor: { readonly state: SessionState, readonly userId: string | undefined, readonly id: string | undefined, readonly unverified: { readonly userId: string | undefined, readonly id: string } | undefined }
     /** Whether a page of an origin that neither `session.trustedOrigins` nor the route names makes an unsafe request or asks for a WebSocket. Its session is empty, and cannot be changed. */
     readonly isFromOtherOrigin: boolean
     /** Which session the cookie names, for who counts before Redis was asked: whether it lives is not known. `confirm` tells it where sessions have a Redis of their own, and is absent where the stack's can be asked. */
@@ -109,15 +109,15 @@ export default fp<SessionOptions>(async (fastify, options) => {
     enqueueReads (request, reply, { use }) {
       (request as RequestWithSession)[replying] = reply
       if (use === false) (request as RequestWithSession)[visiting] = new RequestSession(sessionManager, { isSessionDisabled: true })
-      else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as RequestWithSession)[visiting] = new RequestSession(sessionManager, cookies.open(request), reply)).ask()
+      else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as RequestWithSession)[visiting] = new RequestSession(sessionManager, cookies.open(request), reply)).load()
     },
     useReplies (request, _reply, { use }) {
       if (use !== false && isForeign(request) && (isOpaqueOrigin(request.headers.origin) || cookies.isIn(request))) throw new OriginError()
       const requestSession = (request as RequestWithSession)[visiting]
-      const loading = requestSession?.answer()
+      const loading = requestSession?.pendingLoad
       if (loading !== undefined || use !== 'required') return loading
       if (requestSession == null) throw new SessionRequiredError()
-      requestSession.require()
+      requestSession.requireUser()
     },
     onSend (request, reply) {
       const requestSession = (request as RequestWithSession)[visiting]
@@ -128,12 +128,12 @@ export default fp<SessionOptions>(async (fastify, options) => {
     }
   })
 
-  const watch = new EvictionMonitor({ info: () => pool.info(), count: (keys) => { sessionManager.evictedKeys += keys }, warn: (facts, text) => fastify.log.warn(facts, text) })
+  const evictionMonitor = new EvictionMonitor({ readMemory: () => pool.memoryReader.read(maxReadingAgeMs), count: (keys) => { sessionManager.evictedKeys += keys }, warn: (facts, text) => fastify.log.warn(facts, text) })
   const retell = () => { sessionManager.tombstones.republish() }
   pool.on('server', retell)
   if (pool !== fastify.redisPool) await pool.start()
   fastify.addHook('onClose', () => {
-    watch.close()
+    evictionMonitor.close()
     sessionManager.tombstones.close()
     pool.off('server', retell)
     if (pool !== fastify.redisPool) pool.disconnect()
@@ -180,11 +180,11 @@ export default fp<SessionOptions>(async (fastify, options) => {
   /** Whether the session lives that the cookie names, also on a route without sessions. While Redis does not tell, the cookie counts: it is sealed. */
   async function isLive (request: RequestWithSession): Promise<boolean> {
     let requestSession = request[visiting]
-    if (requestSession?.claim === undefined) {
+    if (requestSession?.unverified === undefined) {
       requestSession = new RequestSession(sessionManager, cookies.open(request))
-      requestSession.ask()
+      requestSession.load()
     }
-    await requestSession.answer()?.settled()
+    await requestSession.pendingLoad?.settled()
     return requestSession.id !== undefined || requestSession.state === 'unavailable'
   }
 

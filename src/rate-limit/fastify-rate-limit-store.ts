@@ -37,7 +37,7 @@ export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: K
   const store = new LimitStore(batch)
 
   return class PrismStore implements ForeignStore {
-    #keyOf: (kind: string, who: string) => string
+    #keyOf: (kind: string, id: string) => string
 
     constructor (options: ForeignOptions) {
       const { method, url } = options.routeInfo ?? {}
@@ -46,14 +46,14 @@ export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: K
     }
 
     incr (key: string, callback: Callback, timeWindow: number, max: number): void {
-      const [spelled, costs] = [this.#keyOf('foreign', key), termsOf(max, timeWindow)]
-      const check = store.take({ name: `${spelled} ${costs[0].text}`, keys: [spelled], costs })
+      const [counterKey, costs] = [this.#keyOf('foreign', key), costsOf(max, timeWindow)]
+      const check = store.consume({ name: `${counterKey} ${costs[0].text}`, keys: [counterKey], costs })
       const position = check.add()
       check.promise().then((reply) => callback(null, countOf(decisionOf(reply, position, costs), max)), (error: Error) => callback(error))
     }
 
     read (key: string, callback: Callback, timeWindow: number, max: number): void {
-      store.peek({ keys: [this.#keyOf('foreign', key)], costs: termsOf(max, timeWindow) }).then((decision) => callback(null, countOf({ ...decision, isAllowed: true }, max)), (error: Error) => callback(error))
+      store.peek({ keys: [this.#keyOf('foreign', key)], costs: costsOf(max, timeWindow) }).then((decision) => callback(null, countOf({ ...decision, isAllowed: true }, max)), (error: Error) => callback(error))
     }
 
     child (options: ForeignOptions): ForeignStore {
@@ -62,7 +62,7 @@ export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: K
   }
 }
 
-function termsOf (max: number, windowMs: number): [QuotaCost] {
+function costsOf (max: number, windowMs: number): [QuotaCost] {
   return [quotaCostOf({ algorithm: 'sliding', quota: max, windowMs, bucketOrBurst: bucketMsOf(max, windowMs) }, 1)]
 }
 

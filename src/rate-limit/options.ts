@@ -260,9 +260,9 @@ export class SharedGroups {
   check (policies: readonly LimitPolicy<never, never>[]): void {
     for (const { group, quota, userQuota } of policies) {
       if (group === undefined) continue
-      const meaning = JSON.stringify({ quota, userQuota })
-      if ((this.#quotas.get(group) ?? meaning) !== meaning) invalidOption('rateLimit.group', 'declared with the same quota, window and algorithm by all routes', group)
-      this.#quotas.set(group, meaning)
+      const declaration = JSON.stringify({ quota, userQuota })
+      if ((this.#quotas.get(group) ?? declaration) !== declaration) invalidOption('rateLimit.group', 'declared with the same quota, window and algorithm by all routes', group)
+      this.#quotas.set(group, declaration)
     }
   }
 }

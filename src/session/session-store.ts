@@ -176,7 +176,7 @@ export class SessionStore {
   }
 
   /** Blocks saves and rotations of a session for 2 s, if the version is unchanged. */
-  mark ({ key, createdAt }: SessionRef, version: string): Promise<'marked' | 'gone' | Newer> {
+  markMoving ({ key, createdAt }: SessionRef, version: string): Promise<'marked' | 'gone' | Newer> {
     return this.#batch.runScript(markScript, [key], [createdAt, version, moveLockMs])
   }
 
@@ -191,7 +191,7 @@ export class SessionStore {
   }
 
   /** Ends a session if the version is unchanged. */
-  async leave ({ key, createdAt }: SessionRef, version: string): Promise<EndedSession[] | Newer> {
+  async revokeVersion ({ key, createdAt }: SessionRef, version: string): Promise<EndedSession[] | Newer> {
     return await this.#batch.runScript(revokeScript, [key], ['these', '', version, createdAt]) as EndedSession[] | Newer
   }
 

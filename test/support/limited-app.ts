@@ -1,6 +1,6 @@
 import Fastify from 'fastify'
 import type { FastifyHttpOptions, FastifyInstance, RawServerDefault } from 'fastify'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
 import redis from '../../plugins/redis.ts'
@@ -23,7 +23,7 @@ export async function buildLimitedApp (t: Test & Owner, { url, server, limit, ro
   const app = Fastify(server)
   t.after(() => app.close())
   await app.register(redis, { url: url ?? (await startRedisProcess(t)).url })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(rateLimit, limit)
   routes(app)
   await app.ready()

@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import type { ClientOptions } from 'ws'
 import events from '../../plugins/events.ts'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import live from '../../plugins/live.ts'
 import type { LiveOptions } from '../../plugins/live.ts'
 import problems from '../../service/plugins/problems.ts'
@@ -29,7 +29,7 @@ export async function startLive (t: Test, redisUrl: string, options: LiveOptions
   const app = Fastify({ forceCloseConnections: true })
   await app.register(problems)
   await app.register(redis, { url: redisUrl })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(session, { secrets: ['a secret of the tests: 32 or more'] })
   await app.register(events, {})
   await app.register(live, options)

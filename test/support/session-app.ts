@@ -1,6 +1,6 @@
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
 import type { SessionOptions, SignInOptions } from '../../plugins/session.ts'
@@ -33,7 +33,7 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
     return gate
   }
   await app.register(redis, { url })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(session, { secrets: sessionSecrets, ...options })
   owner.after(() => app.close())
 

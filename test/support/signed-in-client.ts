@@ -3,7 +3,7 @@ import { unlessLate } from './wait-for-redis.ts'
 import { until } from './until.ts'
 
 /** One browser: keeps the cookies that it is given, and sends them to whichever app it is pointed at. */
-export class Visitor {
+export class SignedInClient {
   readonly #cookies = new Map<string, string>()
   #app: FastifyInstance
 

@@ -9,10 +9,15 @@ Is the disk full, or this folder not writable for you? Then free it, or clone in
 
 /** Installs what the lock file names, when it is missing or another. */
 export async function bringDependencies (root) {
+  await installPackages(root, () => workingNode(root)) // throws where none runs
+}
+
+/** Installs what the lock file of a folder names, when it is missing or another. */
+export async function installPackages (root, check = () => {}) {
   const stamp = readStamp(root)
   const wanted = fingerprint(root)
   if (stamp.installed !== wanted && !isInstalled(root)) await install(root)
-  workingNode(root) // throws where none runs
+  check()
   if (stamp.installed !== wanted) writeStamp(root, { installed: wanted })
 }
 
