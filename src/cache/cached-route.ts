@@ -25,6 +25,7 @@ import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
 import type { Front, Miss, Run, HandlerContext } from './handler-context.ts'
 import { uriTag } from './invalidation/uri-tag.ts'
+import { StrippedQuery } from './lookup/stripped-query.ts'
 import { VaryIndex } from './lookup/vary-index.ts'
 import type { CacheRequestState } from './request-state.ts'
 
@@ -34,6 +35,7 @@ export class CachedRoute<Request extends CacheRequest> {
   readonly #pattern: string
   readonly #runtime: CacheRuntime
   readonly #keys: CacheKeyBuilder
+  readonly #strippedQuery = new StrippedQuery()
   readonly #varyIndex: VaryIndex
   readonly #finalizer: ResponseFinalizer
   readonly #missResolver: MissResolver<Request>
@@ -62,9 +64,11 @@ export class CachedRoute<Request extends CacheRequest> {
   ask (request: Request, state: CacheRequestState): void {
     state.url = request.raw.url ?? ''
     if (this.policy.trackInputs) state.inputs = snapshotInputs(request)
+    // A proxy forwards the URL as it is, and a listed query is normalized by its list.
+    if (state.inputs !== undefined && this.policy.query === undefined && this.policy.ttlMs !== undefined) state.keyedUrl = this.#strippedQuery.urlOf(request, state.url, state.inputs.query)
     if (!mayBeStored(request)) return
     if (state.refresh !== undefined) {
-      state.key = this.#keyOf(request, '')
+      state.key = this.#keyOf(request, '', state)
       return
     }
     state.sequenceAtRequest = this.#runtime.store.sequenceAtRequest()
@@ -158,7 +162,7 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   #look (request: Request, state: CacheRequestState, partition: string): Lookup<Entry> {
-    const key = this.#keyOf(request, partition)
+    const key = this.#keyOf(request, partition, state)
     state.key = key
     state.partition = partition
     const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, (varyRecord) => { state.varyRecord = varyRecord })
@@ -167,9 +171,9 @@ export class CachedRoute<Request extends CacheRequest> {
     return lookup
   }
 
-  #keyOf (request: Request, partition: string): CacheKey {
+  #keyOf (request: Request, partition: string, state?: CacheRequestState): CacheKey {
     const origin = this.policy.ttlMs === undefined ? `${request.protocol}://${request.host}` : this.#hostOf(request)
-    return this.#keys.make(request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition)
+    return this.#keys.make(state?.keyedUrl ?? request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition)
   }
 
   #hostOf (request: Request): string {
@@ -212,7 +216,7 @@ export class CachedRoute<Request extends CacheRequest> {
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
     if (!mayBeStored(request)) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
     if (state.bypass !== undefined) return state.bypass
-    const changed = state.inputs && changedIn(state.inputs, request, this.policy)
+    const changed = state.inputs && changedIn(state.inputs, request, this.policy.query)
     if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }
     if (changed !== undefined || state.url !== request.raw.url) return 'url-rewritten'
     state.named ??= this.#tagFunctions.at(request)
@@ -251,7 +255,7 @@ export class CachedRoute<Request extends CacheRequest> {
   #serveWithoutLookup (context: HandlerContext<Request>, partition: string): unknown {
     const { request, state } = context
     this.#releasePrefetchedLock(state)
-    state.key = this.#keyOf(request, partition)
+    state.key = this.#keyOf(request, partition, state)
     state.partition = partition
     return this.#resolveWithoutRedis(context, { minSequence: undefined }, this.policy.honorRequestCacheControl ? wantedBy(request) : undefined)
   }

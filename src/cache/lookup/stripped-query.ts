@@ -1,0 +1,36 @@
+import { TwoGenerationLru } from '../../shared/lru.ts'
+import { copyOf, isRecord, isSame, validate } from '../handler/validated-inputs.ts'
+import type { Input } from '../handler/validated-inputs.ts'
+import type { CacheRequest } from '../http-message.ts'
+import { maxMemoizedLength, normalizeUrl } from './cache-key.ts'
+
+/**
+ * Finds query parameters that a route's validation removes and that do not change the rest of its result: the handler cannot see them, so they are not part
+ * of the key. Without that, each `utm_source` would be a response of its own.
+ */
+export class StrippedQuery {
+  /** URLs without such parameters, by URL as received */
+  readonly #urls = new TwoGenerationLru<string, string>(1000)
+
+  /** @returns path and query for the key */
+  urlOf (request: CacheRequest, rawUrl: string, query: Input): string {
+    if (!rawUrl.includes('?') || request.getValidationFunction?.('querystring') == null) return rawUrl
+    const before = this.#urls.get(rawUrl)
+    if (before !== undefined) return before
+    const url = strip(request, rawUrl, query)
+    if (rawUrl.length <= maxMemoizedLength) this.#urls.set(rawUrl, url)
+    return url
+  }
+}
+
+function strip (request: CacheRequest, rawUrl: string, query: Input): string {
+  const full = validate(request, 'query', copyOf(query))
+  if (full?.isValid !== true || !isRecord(full.value)) return rawUrl
+  const { value } = full
+  const rest = Object.fromEntries(Object.entries(query).filter(([name]) => name in value))
+  const names = Object.keys(rest)
+  if (names.length === Object.keys(query).length) return rawUrl
+  // A validator may compute its result from a parameter that it removes.
+  const again = validate(request, 'query', copyOf(rest))
+  return again?.isValid === true && isSame(value, again.value) ? normalizeUrl(rawUrl, new Set(names)) : rawUrl
+}
