@@ -31,7 +31,7 @@ function changedPart (part: keyof Inputs, before: Input, request: CacheRequest, 
   if (!isRecord(expected) || !isRecord(now)) return isSame(expected, now) ? undefined : `request.${part}`
   const isUnlisted = (name: string) => listed?.has(name) === false && name in before
   for (const name in now) {
-    if (!isUnlisted(name) && !(name in expected && isSame(expected[name], now[name]))) return `request.${part}.${name}`
+    if (!(name in expected && (isUnlisted(name) || isSame(expected[name], now[name])))) return `request.${part}.${name}`
   }
   // Report no names of removed parameters: clients choose them and could flood the log.
   for (const name in expected) if (!(name in now) && !isUnlisted(name)) return `request.${part}`

@@ -5,7 +5,7 @@ import { isUnset } from './absent-inputs.ts'
 import { isAgentWrapper, isInternalSymbol } from './agent-marks.ts'
 import { gettersOf, trackObject, tracking, trackValue } from './tracked-object.ts'
 import type { Kind, ReadListener, RequestFields, Target, Tracked, View } from './tracked-object.ts'
-import { isReadByNode } from './read-by-node.ts'
+import { isReadByAgent, isReadByNode } from './reader.ts'
 
 const pausing: View = (tracker, read) => tracker.withoutTracking(read)
 const keyedUrl: View = (tracker, read) => tracker.isPaused ? read() : tracker.covered.url
@@ -21,7 +21,11 @@ const requests: Kind = {
     // Fastify's getters read `raw`.
     ['method', pausing], ['signal', pausing], ['routeOptions', pausing], ['url', keyedUrl],
     ['originalUrl', (tracker, read, request) => originalUrl(tracker, read, () => (request.raw as Target).url)],
-    ['headers', (tracker, read) => tracker.fields(read as () => RequestFields, 'request')]
+    ['headers', (tracker, read) => tracker.fields(read as () => RequestFields, 'request')],
+    ['cookies', (tracker, read) => {
+      if (!tracker.isPaused && !isReadByAgent()) tracker.noteProperty('cookies', 'request.cookies')
+      return tracker.withoutTracking(read)
+    }]
   ]),
   prototypes: new WeakMap(),
   accessors: new Map()

@@ -23,14 +23,31 @@ export class StrippedQuery {
   }
 }
 
+/** A validator that removes more names than this at once is not tried with each of them. */
+const maxTried = 8
+
 function strip (request: CacheRequest, rawUrl: string, query: Input): string {
   const full = validate(request, 'query', copyOf(query))
   if (full?.isValid !== true || !isRecord(full.value)) return rawUrl
   const { value } = full
-  const rest = Object.fromEntries(Object.entries(query).filter(([name]) => name in value))
-  const names = Object.keys(rest)
-  if (names.length === Object.keys(query).length) return rawUrl
-  // A validator may compute its result from a parameter that it removes.
-  const again = validate(request, 'query', copyOf(rest))
-  return again?.isValid === true && isSame(value, again.value) ? normalizeUrl(rawUrl, new Set(names)) : rawUrl
+  const removed = Object.keys(query).filter((name) => !(name in value))
+  if (removed.length === 0) return rawUrl
+  // A validator may compute its result from a parameter that it removes, as one that renames it does.
+  const isFree = (names: readonly string[]) => {
+    const again = validate(request, 'query', copyOf(without(query, names)))
+    return again?.isValid === true && isSame(value, again.value)
+  }
+  const free = isFree(removed) ? removed : freeOf(removed, isFree)
+  return free.length === 0 ? rawUrl : normalizeUrl(rawUrl, new Set(Object.keys(without(query, free))))
+}
+
+function freeOf (removed: readonly string[], isFree: (names: readonly string[]) => boolean): readonly string[] {
+  const free: string[] = []
+  if (removed.length > maxTried) return free
+  for (const name of removed) if (isFree([...free, name])) free.push(name)
+  return free
+}
+
+function without (query: Input, names: readonly string[]): Input {
+  return Object.fromEntries(Object.entries(query).filter(([name]) => !names.includes(name)))
 }
