@@ -4,6 +4,7 @@
  * Exits with 1 when a required test fails that is not named here with its reason. About a minute: many of its tests wait for answers to go stale.
  */
 import { bringConformanceSuite } from './support/conformance-suite.ts'
+import { stored } from './support/caching.ts'
 import { cachingProxy } from './support/caching-proxy.ts'
 
 /** Required tests that fail, and why that is right. */
@@ -22,8 +23,15 @@ try {
 
 async function main (): Promise<number> {
   const suite = await bringConformanceSuite()
-  const sections = suite.tests.map((section) => ({ ...section, tests: section.tests.filter(({ id }) => chosen.length === 0 || chosen.includes(id)).map((test) => chosen.length === 0 ? test : { ...test, dump: true }) }))
-  const proxy = await cachingProxy(owner, { origin: await suite.startOrigin(owner), debug: true })
+  const sections = suite.tests.map((section) => ({ ...section, tests: section.tests.filter(({ id }) => chosen.length === 0 || chosen.includes(id)).map((test) => chosen.length === 1 ? { ...test, dump: true } : test) }))
+  const proxy = await cachingProxy(owner, { origin: await suite.startOrigin(owner), debug: true, commandTimeout: 5000, server: { logger: { level: 'error' } } })
+  // A response is stored just after it was sent, and most tests send their second request at once.
+  const plainFetch = globalThis.fetch
+  globalThis.fetch = async (...given) => {
+    const response = await plainFetch(...given)
+    await stored(proxy)
+    return response
+  }
   const results = await suite.run(sections, await proxy.listen({ port: 0, host: '127.0.0.1' }))
 
   let unexpected = 0

@@ -73,7 +73,7 @@ async function bring (folder: string): Promise<void> {
 async function startOrigin (owner: Owner, folder: string): Promise<string> {
   const port = await freePort()
   const env = { ...process.env, npm_config_protocol: 'http', npm_config_port: String(port), npm_config_pidfile: '/dev/null' }
-  const child = spawn(process.execPath, ['test-engine/server/server.mjs'], { cwd: folder, env, stdio: 'ignore' })
+  const child = spawn(process.execPath, ['test-engine/server/server.mjs'], { cwd: folder, env, stdio: ['ignore', 'ignore', 'inherit'] })
   owner.after(() => { child.kill() })
   const url = `http://127.0.0.1:${port}`
   await until(async () => (await plainFetch(url)).status > 0, { what: 'the origin listens' })
