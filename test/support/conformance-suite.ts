@@ -64,6 +64,9 @@ async function bring (folder: string): Promise<void> {
   try {
     await mkdir(scratch, { recursive: true })
     for (const args of [['init', '--quiet'], ['fetch', '--quiet', '--depth', '1', repository, commit], ['checkout', '--quiet', 'FETCH_HEAD']]) await run('git', args, { cwd: scratch })
+    // The suite's client needs one of its dependencies; the others are for its web pages.
+    await run('npm', ['install', '--prefix', join(scratch, 'client-only'), '--ignore-scripts', '--no-audit', '--no-fund', 'undici@7'], { shell: process.platform === 'win32' })
+    await rename(join(scratch, 'client-only', 'node_modules'), join(scratch, 'node_modules'))
     await rename(scratch, folder)
   } finally {
     await rm(scratch, { recursive: true, force: true })
