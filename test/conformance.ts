@@ -1,5 +1,5 @@
 /**
- * `npm run conformance [test …]`: the public conformance suite for HTTP caches against a proxy that is one cached route.
+ * `npm run conformance [test …]`: the public conformance suite for HTTP caches against a proxy with one cached route.
  *
  * Exits with 1 when a required or optimal test fails that is not named here with its reason. About a minute: many of its tests wait until responses are
  * stale. `CACHE_TESTS` names a checkout to use instead of the pinned commit.

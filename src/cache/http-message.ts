@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
+import { isUpgrade } from '../http/upgrade.ts'
 
 /** Request headers, names in lower case. */
 export type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>
@@ -12,9 +13,11 @@ export interface CacheRequest {
   readonly protocol: string
   readonly host: string
   readonly headers: RequestHeaders
-  readonly raw: { url?: string | undefined, headers: RequestHeaders, stream?: { readonly endAfterHeaders?: boolean } | undefined }
+  readonly raw: { url?: string | undefined, headers: RequestHeaders, upgrade?: boolean | null, stream?: { readonly endAfterHeaders?: boolean } | undefined }
   query: unknown
   params: unknown
+  /** the compiled validator of a part of the request; null or undefined for none */
+  getValidationFunction? (part: 'querystring' | 'params'): unknown
 }
 
 /** The part of a Fastify reply that the cache uses. */
@@ -44,11 +47,11 @@ export function forbidsFill ({ raw: { headers } }: CacheRequest): boolean {
   return field !== undefined && /no-store|only-if-cached/i.test(String(field))
 }
 
-/** Whether a request's method and body allow caching. A GET body has no semantics that a cache could include in its key (RFC 9110 section 9.3.1). */
+/** Whether a request's method and body allow caching; an upgrade has no HTTP response. A GET body has no semantics that a cache could include in its key (RFC 9110 section 9.3.1). */
 export function mayBeStored (request: CacheRequest): boolean {
-  const { method, raw: { headers } } = request
-  if ((method !== 'GET' && method !== 'HEAD') || headers['transfer-encoding'] !== undefined) return false
+  const { method, raw, raw: { headers } } = request
+  if ((method !== 'GET' && method !== 'HEAD') || isUpgrade(raw) || headers['transfer-encoding'] !== undefined) return false
   const length = headers['content-length']
   // HTTP/2 announces a body by frames (RFC 9113 section 8.1): without a length there is none only if the header block ended the stream.
-  return length === undefined ? request.raw.stream?.endAfterHeaders !== false : length === '0'
+  return length === undefined ? raw.stream?.endAfterHeaders !== false : length === '0'
 }

@@ -17,21 +17,21 @@ const commit = 'b55b8bda3dbb8c927c04e85bd8d496a8caa3e4ba'
 export interface ConformanceTest {
   readonly id: string
   readonly name: string
-  /** `required` where it says nothing */
+  /** default `required` */
   readonly kind?: 'required' | 'optimal' | 'check'
-  /** only a browser's own cache is asked */
+  /** applies only to a browser's own cache */
   readonly browser_only?: boolean
 }
 
-/** How a test ended: true, or the kind of failure and what it says. */
+/** The result of a test: true, or the kind of failure and its message. */
 export type ConformanceResult = true | readonly [kind: string, text: string]
 
-/** The suite, brought and ready. */
+/** The suite, installed and ready. */
 export interface ConformanceSuite {
   readonly tests: readonly { readonly id: string, readonly tests: readonly ConformanceTest[] }[]
-  /** Runs tests against a cache that stands before the suite's origin. */
+  /** Runs tests against a cache in front of the suite's origin. */
   run (tests: ConformanceSuite['tests'], url: string): Promise<Readonly<Record<string, ConformanceResult>>>
-  /** Starts the origin, and gives its address. */
+  /** Starts the origin. @returns its address */
   startOrigin (owner: Owner): Promise<string>
 }
 

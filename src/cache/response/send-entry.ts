@@ -21,7 +21,7 @@ import type { CacheRequestState } from '../request-state.ts'
 const fieldsOf304 = new Set(['cache-control', 'cdn-cache-control', 'content-location', 'date', 'etag', 'expires', 'vary', 'last-modified', 'set-cookie'])
 
 /** How an entry is sent. */
-export interface SendOptions {
+interface SendOptions {
   readonly state: CacheRequestState
   /** onSend hooks run after the cache: they receive the body as the handler produced it, and conditions are evaluated after them */
   readonly hasLaterHooks: boolean
@@ -103,7 +103,7 @@ export function asType (payload: unknown, type: PayloadType): unknown {
 }
 
 /** Validators of an entry: one entity tag for each content coding in which it can be sent. */
-export function validatorsOf (entry: Entry): Validators {
+function validatorsOf (entry: Entry): Validators {
   const entityTag = fieldOf(entry, 'etag')
   const entityTags = entityTag === undefined ? [] : entry.coding === 'identity' ? [entityTag] : [entityTag, codedTag(entityTag, entry.coding)]
   return { entityTags, lastModified: fieldOf(entry, 'last-modified'), date: fieldOf(entry, 'date') }

@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib'
 import { TwoGenerationLru } from '../../shared/lru.ts'
 
 /** Codings of stored bodies. The index is stored in the entry: only append. */
-export const codings = ['identity', 'gzip', 'br'] as const
+const codings = ['identity', 'gzip', 'br'] as const
 
 /** Types of payload that a handler produces. The index is stored in the entry: only append. `unknown`: stored by a version that did not record it. */
 const payloadTypes = ['unknown', 'text', 'bytes', 'stream', 'none'] as const
