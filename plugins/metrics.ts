@@ -76,7 +76,7 @@ const hidden: object = { hide: true }
  * Register it after the stack and before the routes to count.
  */
 export default fp<MetricsOptions>(async (fastify, options) => {
-  const everyMs = readDuration('metrics.every', options.every ?? '5s')
+  const everyMs = readDuration('metrics.every', options.every ?? '5s', 1)
   const adminAuth = new AdminAuth(options.token, options.isProduction ?? false)
   const requests = new Requests()
   const topRateLimited = new TopRateLimited()

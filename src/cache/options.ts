@@ -1,4 +1,4 @@
-import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption } from '../shared/option-readers.ts'
+import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption, refuseAs } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import type { BrowserPolicy } from './response/browser-cache-control.ts'
 import type { Coding } from './storage/entry-codec.ts'
@@ -181,15 +181,19 @@ export function readTags (tags: unknown): readonly string[] {
 }
 
 /**
- * Parses the arguments of `purge`: tags, optionally followed by {@link PurgeOptions}.
+ * Parses the arguments of `purge`: at least one tag, optionally followed by {@link PurgeOptions}.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readPurge (args: readonly unknown[]): { readonly tags: readonly string[], readonly isSoft: boolean } {
+  const list = args.find((each) => Array.isArray(each))
+  if (list !== undefined) invalidOption('cache.purge()', 'called with each tag as an argument of its own, purge(...tags)', list)
   const last = args.at(-1)
-  if (typeof last !== 'object') return { tags: readTags(args), isSoft: false }
-  const { soft = false } = readRecord('cache.purge', last, ['soft'])
-  return { tags: readTags(args.slice(0, -1)), isSoft: readBoolean('cache.purge.soft', soft) }
+  const hasOptions = typeof last === 'object' && last !== null
+  const tags = hasOptions ? args.slice(0, -1) : args
+  if (tags.length === 0) refuseAs('cache.purge()', 'called with at least one tag', 'none')
+  const { soft = false } = hasOptions ? readRecord('cache.purge', last, ['soft']) : {}
+  return { tags: readTags(tags), isSoft: readBoolean('cache.purge.soft', soft) }
 }
 
 function readSeconds (option: string, value: unknown): number | undefined {
