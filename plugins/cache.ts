@@ -105,7 +105,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const lockQueue = new LockQueue(locks, waiters, stats)
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
   const prefetchedLocks = new PrefetchedLocks(locks, store)
-  const memoizer = new Memoizer(store, lockQueue)
+  const memoizer = new Memoizer(store, lockQueue, policy.lockTimeoutMs)
   const { internalRequestOf, resolvedFrom, send } = fastify.requestLifecycle
   const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {

@@ -12,7 +12,9 @@ export interface CacheRequest {
   readonly protocol: string
   readonly host: string
   readonly headers: RequestHeaders
-  readonly raw: { url?: string | undefined, headers: RequestHeaders }
+  /** aborted when the client disconnects, and at `handlerTimeout` */
+  readonly signal?: AbortSignal
+  readonly raw: { url?: string | undefined, originalUrl?: string, headers: RequestHeaders, socket?: { readonly remoteAddress?: string | undefined } }
   query: unknown
   params: unknown
 }

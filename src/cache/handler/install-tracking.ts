@@ -41,7 +41,13 @@ const requests: Kind = {
   accessors: new Map(),
   more: (cover, prototype) => {
     for (const key of alwaysAllowed) replace(cover, key, (tracker, request) => tracker.withoutTracking(() => Reflect.get(prototype, key, request) as unknown))
-    for (const key of ['url', 'originalUrl']) replace(cover, key, (tracker) => tracker.covered.url)
+    replace(cover, 'url', (tracker) => tracker.covered.url)
+    replace(cover, 'originalUrl', (tracker, request) => {
+      const { originalUrl } = tracker.withoutTracking(() => request.raw) as { originalUrl?: string }
+      // The URL before `rewriteUrl`: several of them may have one key.
+      if (originalUrl !== undefined) tracker.note('request.originalUrl')
+      return originalUrl ?? tracker.covered.url
+    })
     const fieldsOf = (request: Target) => Reflect.get(prototype, 'headers', request) as Record<string, string>
     replace(cover, 'headers', (tracker, request) => tracker.fields(() => fieldsOf(request)), (request, value) => Reflect.set(prototype, 'headers', value, request))
   }

@@ -6,11 +6,10 @@ import { acquireRequestOf } from '../single-flight/fill-lock.ts'
 import type { CacheRequest } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import { BackgroundRefresh } from './background-refresh.ts'
+import { isIdentity, refreshRequestFor } from './refresh-request.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import type { HandlerContext } from '../handler-context.ts'
 
-/** Headers that identify the client: an internal request does not have them. */
-const identities = new Set(['authorization', 'cookie', 'proxy-authorization'])
 /** Delay after a failed refresh of a key. */
 const retryDelayMs = 1000
 /** After hooks have rejected an internal request, client requests revalidate for this long. */
@@ -27,7 +26,7 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   constructor (policy: RoutePolicy<Request>, runtime: CacheRuntime) {
     this.#policy = policy
     this.#runtime = runtime
-    this.#isAnonymous = policy.partition === undefined && !policy.vary.some((name) => identities.has(name))
+    this.#isAnonymous = policy.partition === undefined && !policy.vary.some(isIdentity)
   }
 
   /**
@@ -83,7 +82,7 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   #refresh ({ request, state }: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): void {
     const name = state.key?.name ?? ''
     const refresh = new BackgroundRefresh(name, stale, this.#fill(name, lookup))
-    const internalRequest = { url: state.key?.url ?? '', fields: this.#fieldsOf(request) }
+    const internalRequest = refreshRequestFor(request, state.key?.url ?? '', this.#policy)
     const { lockQueue, refreshes, stats } = this.#runtime
     const work = async () => {
       if (!await this.#tryAcquire(refresh.fill, name, lookup)) return refresh.fill.end('again')
@@ -99,15 +98,5 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
 
   #delay (name: string, ms: number): void {
     if (ms > 0) this.#delayed.set(name, true, { ttl: ms })
-  }
-
-  /** The request headers that are part of the cache key, and the host, which may be. */
-  #fieldsOf ({ raw: { headers } }: Request): Record<string, string> {
-    const fields: Record<string, string> = { 'user-agent': 'fastify-prism' }
-    for (const name of ['host', ...this.#policy.vary]) {
-      const value = headers[name]
-      if (value !== undefined) fields[name] = String(value)
-    }
-    return fields
   }
 }
