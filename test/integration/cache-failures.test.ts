@@ -182,4 +182,24 @@ for (const how of ['disconnects', 'is late'] as const) {
   })
 }
 
+t.test('a request waits for another process\'s run no longer than lockTimeout', async (t) => {
+  const rig = await startRig(t)
+  const apps = [await cachingApp(t, { url: rig.url }), await cachingApp(t, { url: rig.url, lockTimeout: '30s' })] as const
+  let runs = 0
+  for (const app of apps) app.get('/', { config: { cache: { lockTimeout: '300ms' } } }, async () => ++runs === 1 ? await new Promise(() => {}) : `run ${runs}`)
+  apps[0].inject('/').catch(() => {}) // never answered
+  await until(() => runs === 1, { what: 'the handler hangs' })
+  const begunAt = performance.now()
+  const bodies = await Promise.all(Array.from({ length: 10 }, (_, index) => apps[index % 2 === 0 ? 0 : 1].inject('/').then(({ body }) => body)))
+
+  t.ok(performance.now() - begunAt < 4000, 'not the default of 5 s')
+  t.ok(runs <= 3, `${runs} runs: at most one in each process besides`)
+  t.ok(bodies.every((body) => /^run [23]$/.test(body)), bodies.join())
+  const fresh = await cachingApp(t, { url: rig.url })
+  for (const lockTimeout of ['31s', '0s'] as const) {
+    await t.rejects(cachingApp(t, { url: rig.url, lockTimeout }), { code: 'PRISM_ERR_OPTION', message: /cache\.lockTimeout/ })
+    t.throws(() => fresh.get('/wrong', { config: { cache: { lockTimeout } } }, () => ''), { code: 'PRISM_ERR_OPTION', message: /cache\.lockTimeout/ })
+  }
+})
+
 t.end() // every test starts its own app

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Entry } from '../storage/entry-codec.ts'
-import type { InProcessFill } from '../single-flight/in-process-fill.ts'
+import { FillError } from '../single-flight/fill-error.ts'
+import type { FillOutcome, InProcessFill } from '../single-flight/in-process-fill.ts'
 import type { Lookup } from '../lookup/lookup.ts'
 import { acquireRequestOf } from '../single-flight/fill-lock.ts'
 import type { CacheRequest } from '../http-message.ts'
@@ -93,10 +94,14 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
       lockQueue.abandon(refresh.fill, 'again')
     }
     refreshes.track(work).catch(() => lockQueue.abandon(refresh.fill, 'again'))
-    refresh.fill.result.then((ending) => { if (typeof ending === 'string' && refresh.hasBegun) this.#delay(name, retryDelayMs) })
+    refresh.fill.result.then((ending) => { if (hasFailed(ending) && refresh.hasBegun) this.#delay(name, retryDelayMs) })
   }
 
   #delay (name: string, ms: number): void {
     if (ms > 0) this.#delayed.set(name, true, { ttl: ms })
   }
+}
+
+function hasFailed (ending: FillOutcome<Entry>): boolean {
+  return typeof ending === 'string' || ending instanceof FillError
 }
