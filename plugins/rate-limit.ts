@@ -6,12 +6,13 @@ import { onClosed } from '../src/http/response-lifecycle.ts'
 import { problemFields, problemOf, problemType, writeProblem } from '../src/http/problem.ts'
 import { legacyRateLimitFields } from '../src/http/rate-limit.ts'
 import { OptionError } from '../src/shared/errors.ts'
+import { sessionIdentity, unverifiedSession } from '../src/shared/session-identity.ts'
+import type { RequestWithIdentity } from '../src/shared/session-identity.ts'
 import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.ts'
 import { RequestCheck } from '../src/rate-limit/request-check.ts'
 import { Limiter } from '../src/rate-limit/limiter.ts'
 import { ProgrammaticLimits } from '../src/rate-limit/programmatic-limits.ts'
 import { ClientResolver } from '../src/rate-limit/partition.ts'
-import type { UnverifiedSession } from '../src/rate-limit/partition.ts'
 import { RouteLimits } from '../src/rate-limit/route-limits.ts'
 import type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
 import { SharedGroups, resolveLimitOptions, resolveLimitPolicies } from '../src/rate-limit/options.ts'
@@ -22,6 +23,16 @@ import type { RequestDecision } from '../src/rate-limit/decision.ts'
 export { rateLimitStore } from '../src/rate-limit/fastify-rate-limit-store.ts'
 export type { Checked, NamedQuota } from '../src/rate-limit/programmatic-limits.ts'
 export type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
+
+/** A policy of a route as `requestLifecycle.describe` returns it. */
+export interface DescribedLimit {
+  readonly name: string
+  readonly quota: number
+  readonly unit: 'requests' | 'content-bytes' | 'concurrent-requests'
+  /** milliseconds; null for concurrent requests */
+  readonly windowMs: number | null
+  readonly failureMode: 'open' | 'closed' | 'local'
+}
 
 /** Rate limit options of a route or a scope; see docs/rate-limits.md. */
 export type RouteRateLimit = LimitChoice<FastifyRequest, FastifyReply>
@@ -45,6 +56,9 @@ declare module './request-lifecycle.ts' {
     /** Quotas of the routes of this scope, beside the stack's; false counts nothing. */
     rateLimit?: RouteRateLimit | RouteRateLimit[] | false
   }
+  interface RoutePolicies {
+    rateLimit?: readonly DescribedLimit[]
+  }
 }
 
 declare module 'fastify' {
@@ -61,11 +75,9 @@ declare module 'fastify' {
 
 type Plan = RouteLimits<FastifyRequest, FastifyReply>
 
-const requestCheck = Symbol('prism.count')
+const requestCheck = Symbol('prism.request-check')
 /** Undefined in a scope that was created before this plugin was registered: its requests lack later decorators. */
 type Counted = FastifyRequest & { [requestCheck]: RequestCheck<FastifyRequest, FastifyReply> | null | undefined }
-/** Set by the session plugin: the session of the encrypted cookie, not yet verified, and the state of the session. */
-type RequestWithSession = FastifyRequest & { sessionClaim?: UnverifiedSession | undefined, visitor?: { readonly state: string } }
 
 /**
  * Rejects requests that exceed a quota with 429, before other work is done for them.
@@ -106,46 +118,47 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       plans.push(plan)
       return plan
     },
+    describe: (plan) => (plan?.policies ?? []).map(describeLimit),
     policyForInternal: () => undefined,
     enqueueReads (request, reply, plan) {
       if (plan === undefined) return
       const { partition, isAllowed } = clients.resolve(request)
       if (isAllowed) return
-      const session = plan.needsSession ? (request as RequestWithSession).sessionClaim : undefined
-      const count = new RequestCheck(session?.confirm === undefined ? plan : plan.apart, limiter, request, { partition, session }, pool.server?.isCluster === true)
-      ;(request as Counted)[requestCheck] = count
-      if (plan.hasSlots) onClosed(request.raw, reply.raw, () => { count.release() })
+      const session = plan.needsSession ? (request as RequestWithIdentity)[unverifiedSession] : undefined
+      const check = new RequestCheck(session?.confirm === undefined ? plan : plan.withSeparateSessions, limiter, request, { partition, session }, pool.server?.isCluster === true)
+      ;(request as Counted)[requestCheck] = check
+      if (plan.hasSlots) onClosed(request.raw, reply.raw, () => { check.release() })
       // Rejected by the deny cache: later plugins enqueue nothing.
-      if (count.decision.value?.isAllowed === false) return 'stop'
+      if (check.decision.value?.isAllowed === false) return 'stop'
     },
     useReplies (request, reply) {
-      const count = (request as Counted)[requestCheck]
-      if (count == null) return
-      const { limits: plan, decision, confirm } = count
+      const check = (request as Counted)[requestCheck]
+      if (check == null) return
+      const { limits: plan, decision, confirm } = check
       if (decision.value === undefined) return decision
       const result = applyDecision(plan, decision.value, request, reply)
       // Sessions in another Redis: check users as soon as it has replied, before a hook may reject the request uncounted.
-      return result === undefined && confirm !== undefined && plan.isSessionDependent !== undefined ? checkLate(count, plan.isSessionDependent, request, reply) : result
+      return result === undefined && confirm !== undefined && plan.sessionDependent !== undefined ? checkLate(check, plan.sessionDependent, request, reply) : result
     },
     // A quota that is a function needs the loaded session: a second round trip.
     useRepliesLate (request, reply) {
-      const count = (request as Counted)[requestCheck]
-      if (count?.limits.isSessionDependent !== undefined && count.confirm === undefined) return checkLate(count, count.limits.isSessionDependent, request, reply)
+      const check = (request as Counted)[requestCheck]
+      if (check?.limits.sessionDependent !== undefined && check.confirm === undefined) return checkLate(check, check.limits.sessionDependent, request, reply)
     }
   })
 
-  async function checkLate (count: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
-    const state = (request as RequestWithSession).visitor?.state
-    const isLive = count.confirm === undefined ? state === 'live' : await count.confirm()
-    const hasRedisFailed = count.confirm === undefined && state === 'unavailable'
-    return await applyDecision(late, await count.checkSessionDependent(late, request, isLive, hasRedisFailed), request, reply)
+  async function checkLate (check: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
+    const state = (request as RequestWithIdentity)[sessionIdentity]?.state
+    const isLive = check.confirm === undefined ? state === 'live' : await check.confirm()
+    const hasRedisFailed = check.confirm === undefined && state === 'unavailable'
+    return await applyDecision(late, await check.checkSessionDependent(late, request, isLive, hasRedisFailed), request, reply)
   }
 
   function applyDecision (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): StepResult | Promise<StepResult> {
-    const count = (request as Counted)[requestCheck]
-    count?.record(plan, decision)
+    const check = (request as Counted)[requestCheck]
+    check?.record(plan, decision)
     if (plan.policies.length === 0) return undefined
-    addField(reply, 'ratelimit-policy', plan.policyField(count?.isUser === true))
+    addField(reply, 'ratelimit-policy', plan.policyField(check?.isUser === true))
     const field = plan.field(decision)
     if (field !== undefined) addField(reply, 'ratelimit', field)
     if (global.legacyHeaders) reply.headers(legacyRateLimitFields(request.rateLimit))
@@ -154,7 +167,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
 
   /** Bypasses the app's error handler: clients rely on the format of this response. `onExceeded` may throw to reach it. */
   async function reject (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
-    const { violated, retryMs } = plan.refusal(decision)
+    const { violated, retryMs } = plan.violations(decision)
     const error = quotaExceeded(violated.map(({ name }) => name), retryMs, global.jitter)
     reply.code(429).headers({ 'cache-control': 'no-store', ...problemFields(error) })
     const onExceeded = violated.find((policy) => policy.onExceeded !== undefined)?.onExceeded
@@ -165,6 +178,10 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     return 'stop'
   }
 }, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
+
+function describeLimit ({ name, unit, quota: { quota, windowMs }, failureMode }: Plan['policies'][number]): DescribedLimit {
+  return { name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failureMode }
+}
 
 /** Appends to a list header. */
 function addField (reply: FastifyReply, name: string, value: string): void {

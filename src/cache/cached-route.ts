@@ -2,7 +2,10 @@ import { formatCacheStatus } from '../http/cache-status.ts'
 import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { isHeadPatched } from '../http/sent-head.ts'
+import { isUpgrade } from '../http/upgrade.ts'
 import { OnlyIfCachedError } from '../shared/errors.ts'
+import { sessionIdentity } from '../shared/session-identity.ts'
+import type { RequestWithIdentity } from '../shared/session-identity.ts'
 import { encodeText } from './lookup/encode-text.ts'
 import type { Entry } from './storage/entry-codec.ts'
 import { MissResolver } from './single-flight/miss-resolver.ts'
@@ -17,7 +20,7 @@ import { partitionNamedBy, TagFunctions } from './lookup/identity-functions.ts'
 import type { RoutePolicy } from './options.ts'
 import { reuseDecision } from './lookup/reuse.ts'
 import { HandlerRunner } from './handler/handler-runner.ts'
-import { asText, makePrivate, sendEntry } from './response/send-entry.ts'
+import { asText, joinFields, makePrivate, sendEntry } from './response/send-entry.ts'
 import { ResponseFinalizer } from './response/response-finalizer.ts'
 import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
@@ -78,6 +81,8 @@ export class CachedRoute<Request extends CacheRequest> {
 
   /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
   answer (request: Request, reply: CacheReply, state: CacheRequestState, run: Run): unknown {
+    // Its socket belongs to a protocol other than HTTP from here on: nothing is stored, and the handler gets the request as it is.
+    if (isUpgrade(request.raw)) return run()
     const context = { request, reply, state, run }
     const bypass = this.#bypassOf(context)
     if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(context, state.refresh)
@@ -120,11 +125,14 @@ export class CachedRoute<Request extends CacheRequest> {
 
   /**
    * Reviews the response after all hooks. A response with `Set-Cookie` belongs to one client, so it is marked private for downstream caches.
-   * If `writeHead` has been patched, a cookie may still be added, so the response is marked private as well.
+   * If `writeHead` has been patched, a cookie may still be added, so the response is marked private as well. What selects the route among those of its
+   * URL is sent in `Vary`, and not stored: the key contains it.
    */
   seal (reply: CacheReply, state: CacheRequestState): void {
     const { run } = state
     run?.pending?.review()
+    const vary = this.#runtime.constrainedRoutes.varyOf(this.#pattern, this.policy.vary)
+    if (vary !== undefined) reply.header('vary', joinFields(reply.getHeader('vary'), vary))
     if (reply.getHeader('set-cookie') !== undefined || isHeadPatched(reply.raw)) makePrivate(reply)
   }
 
@@ -190,9 +198,9 @@ export class CachedRoute<Request extends CacheRequest> {
       const named = partitionNamedBy(partition, request)
       return named === undefined ? undefined : `:${encodeText(named)}`
     }
-    const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
-    const who = partition === 'user' ? visitor?.userId : visitor?.id
-    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeText(who)}`
+    const identity = (request as RequestWithIdentity)[sessionIdentity]
+    const id = partition === 'user' ? identity?.userId : identity?.id
+    return identity?.state !== 'live' || id === undefined ? undefined : `${String(partition)}:${encodeText(id)}`
   }
 
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
@@ -262,6 +270,6 @@ export class CachedRoute<Request extends CacheRequest> {
 
 /** The identity in the cookie, before the session has been verified. */
 function unverifiedIdentity (request: unknown, by: 'user' | 'session'): string | undefined {
-  const claim = (request as { visitor?: { claim?: { userId?: string, id?: string } } }).visitor?.claim
-  return by === 'user' ? claim?.userId : claim?.id
+  const unverified = (request as RequestWithIdentity)[sessionIdentity]?.unverified
+  return by === 'user' ? unverified?.userId : unverified?.id
 }

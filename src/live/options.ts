@@ -14,7 +14,7 @@ export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((user: LiveUser, top
 
 /** Options of live connections. */
 export interface LiveOptions {
-  /** exact origins that may open WebSockets, besides the request's own and those of `session.trustedOrigins`; default none */
+  /** exact origins that may open WebSockets with a session, besides the request's own and those of `session.trustedOrigins`; default none */
   origins?: readonly string[]
   /** rules by topic, or by a prefix and a star; the first match applies, and topics without a match are forbidden; default `{ events: 'anyone', 'user:*': 'owner' }` */
   topics?: Readonly<Record<string, TopicRule>>

@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { isPromise, later, refuseReturned } from '../shared/returned-values.ts'
-import { namedBy, partitionOfSession } from './partition.ts'
-import type { Partition, UnverifiedSession } from './partition.ts'
+import { isPromise, later, invalidReturn } from '../shared/returned-values.ts'
+import { appPartition, partitionOfSession } from './partition.ts'
+import type { UnverifiedSession } from '../shared/session-identity.ts'
+import type { Partition } from './partition.ts'
 import type { LimitPolicy } from './options.ts'
 import { bucketMsOf, quotaCostOf } from './quota.ts'
 import type { Quota, QuotaCost } from './quota.ts'
@@ -21,7 +22,7 @@ export interface Counted {
 }
 
 /** What the app's functions returned for one request and policy. */
-export interface AppAnswers {
+export interface AppValues {
   /** from a `by` function or an API key */
   readonly partition: Partition | undefined
   readonly cost: number
@@ -43,13 +44,13 @@ const maxUnits = 1_000_000_000
  * @returns a promise if one of them returned a promise
  * @throws {OptionError} PRISM_ERR_OPTION for an invalid return value; and what the functions throw
  */
-export function askApp<Request extends Counted, Reply> (policies: readonly LimitPolicy<Request, Reply>[], request: Request): readonly AppAnswers[] | Promise<readonly AppAnswers[]> {
-  const said = policies.map((policy) => askFor(policy, request))
-  return said.some(isPromise) ? Promise.all(said) : said as readonly AppAnswers[]
+export function callAppFunctions<Request extends Counted, Reply> (policies: readonly LimitPolicy<Request, Reply>[], request: Request): readonly AppValues[] | Promise<readonly AppValues[]> {
+  const appValues = policies.map((policy) => readAppValues(policy, request))
+  return appValues.some(isPromise) ? Promise.all(appValues) : appValues as readonly AppValues[]
 }
 
 /** Whether a policy calls a function of the app for each request. */
-export function asksApp<Request, Reply> ({ by, cost, unitsOf }: LimitPolicy<Request, Reply>): boolean {
+export function callsAppFunctions<Request, Reply> ({ by, cost, unitsOf }: LimitPolicy<Request, Reply>): boolean {
   return typeof by !== 'string' || typeof cost === 'function' || unitsOf !== undefined
 }
 
@@ -58,10 +59,10 @@ export function asAnonymous ({ partition }: IdentifiedClient): IdentifiedClient 
   return { partition, session: undefined }
 }
 
-/** @param said what the app's functions returned for this policy and request */
-export function applyPolicy<Request, Reply> (policy: LimitPolicy<Request, Reply>, said: AppAnswers, { partition, session }: IdentifiedClient): AppliedPolicy {
-  const quota = said.quota ?? quotaOf(policy, session?.userId !== undefined)
-  return { partition: said.partition ?? partitionOfSession(policy.by, session) ?? partition, cost: quotaCostOf(quota, said.cost) }
+/** @param appValues what the app's functions returned for this policy and request */
+export function applyPolicy<Request, Reply> (policy: LimitPolicy<Request, Reply>, appValues: AppValues, { partition, session }: IdentifiedClient): AppliedPolicy {
+  const quota = appValues.quota ?? quotaOf(policy, session?.userId !== undefined)
+  return { partition: appValues.partition ?? partitionOfSession(policy.by, session) ?? partition, cost: quotaCostOf(quota, appValues.cost) }
 }
 
 /** The quota of a signed-in or anonymous client. */
@@ -69,9 +70,9 @@ export function quotaOf<Request, Reply> ({ quota, userQuota }: LimitPolicy<Reque
   return isUser ? userQuota ?? quota : quota
 }
 
-function askFor<Request extends Counted, Reply> (policy: LimitPolicy<Request, Reply>, request: Request): AppAnswers | Promise<AppAnswers> {
+function readAppValues<Request extends Counted, Reply> (policy: LimitPolicy<Request, Reply>, request: Request): AppValues | Promise<AppValues> {
   const cost = typeof policy.cost === 'function' ? readCost(policy.cost(request)) : policy.cost
-  const named = namedBy(policy.by, request)
+  const named = appPartition(policy.by, request)
   const quota = quotaFor(policy, request)
   if (!isPromise(named) && !isPromise(quota)) return { partition: named, cost, quota }
   return later(Promise.all([named, quota]), ([partition, quota]) => ({ partition, cost, quota }))
@@ -85,11 +86,11 @@ function quotaFor<Request, Reply> ({ quota, unitsOf }: LimitPolicy<Request, Repl
 }
 
 function quotaOfUnits ({ algorithm, windowMs, bucketOrBurst }: Quota, units: unknown): Quota {
-  if (typeof units !== 'number' || !Number.isSafeInteger(units) || units < 1 || units > maxUnits) return refuseReturned('rateLimit.quota()', `a whole number from 1 to ${maxUnits}`, units)
+  if (typeof units !== 'number' || !Number.isSafeInteger(units) || units < 1 || units > maxUnits) return invalidReturn('rateLimit.quota()', `a whole number from 1 to ${maxUnits}`, units)
   return { algorithm, windowMs, quota: units, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(units, windowMs) : Math.min(bucketOrBurst, units) }
 }
 
 function readCost (cost: unknown): number {
   const isCost = typeof cost === 'number' && Number.isSafeInteger(cost) && cost >= 0 && cost <= maxUnits
-  return isCost ? cost : refuseReturned('rateLimit.cost()', `a whole number from 0 to ${maxUnits}`, cost)
+  return isCost ? cost : invalidReturn('rateLimit.cost()', `a whole number from 0 to ${maxUnits}`, cost)
 }

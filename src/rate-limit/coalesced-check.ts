@@ -31,7 +31,7 @@ export interface TickClock {
 
 /** Sends checks to Redis and receives their replies. */
 export interface ReplySink {
-  ask (keys: readonly string[], args: readonly Argument[]): ScriptOperation<ScriptReply>
+  enqueue (keys: readonly string[], args: readonly Argument[]): ScriptOperation<ScriptReply>
   onReply (reply: ScriptReply, askedAt: number): void
 }
 
@@ -51,7 +51,7 @@ export class CoalescedCheck extends PendingReply<ScriptReply> implements ReplyLi
     this.lease = lease
     this.#clock = clock
     this.#sink = sink
-    this.#operation = sink.ask(session === undefined ? keys : [...keys, session.key], args)
+    this.#operation = sink.enqueue(session === undefined ? keys : [...keys, session.key], args)
     this.#operation.subscribe(this)
   }
 
@@ -74,7 +74,7 @@ export class CoalescedCheck extends PendingReply<ScriptReply> implements ReplyLi
     if (reply.granted !== tooLate || this.#isRetried) return this.resolve(reply)
     this.#isRetried = true
     const [asked = 1, , ...rest] = this.#operation.args
-    this.#sink.ask(this.#operation.keys, [asked, 0, ...rest]).subscribe(this)
+    this.#sink.enqueue(this.#operation.keys, [asked, 0, ...rest]).subscribe(this)
   }
 
   onError (error: Error): void {

@@ -52,7 +52,7 @@ export class ConcurrencySlots {
   }
 
   /** Renews a slot that Redis has granted until it is released. */
-  hold (key: string, id: string): Slot {
+  track (key: string, id: string): Slot {
     const now = performance.now()
     const lease = { key, id, renewedAt: -uncertainMs, dueAt: now + renewEveryMs, endsAt: now + leaseMs }
     this.#held.add(lease)

@@ -37,7 +37,7 @@ export class DenyCache {
   }
 
   /** Stores a rejection. @param askedAt when the check was sent, of `performance.now()` */
-  keep (key: string, cost: number, status: QuotaStatus, askedAt: number): void {
+  add (key: string, cost: number, status: QuotaStatus, askedAt: number): void {
     this.#denials.set(key, { cost, remaining: status.remaining, resetAt: askedAt + status.resetMs, retryAt: askedAt + status.retryMs, verifyAt: askedAt + verifyEveryMs })
   }
 

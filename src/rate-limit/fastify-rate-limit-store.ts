@@ -7,7 +7,7 @@ import type { QuotaCost } from './quota.ts'
 import { LimitStore } from './redis-store.ts'
 
 /** The result for @fastify/rate-limit, which rejects if `current` exceeds `max`. */
-export interface ForeignCount {
+interface ForeignCount {
   current: number
   ttl: number
 }
@@ -20,7 +20,7 @@ interface ForeignOptions {
 }
 
 /** A store of @fastify/rate-limit 11, as its types declare it. */
-export interface ForeignStore {
+interface ForeignStore {
   incr (key: string, callback: Callback, timeWindow: number, max: number): void
   read (key: string, callback: Callback, timeWindow: number, max: number): void
   child (options: object): ForeignStore
@@ -37,7 +37,7 @@ export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: K
   const store = new LimitStore(batch)
 
   return class PrismStore implements ForeignStore {
-    #keyOf: (kind: string, who: string) => string
+    #keyOf: (kind: string, id: string) => string
 
     constructor (options: ForeignOptions) {
       const { method, url } = options.routeInfo ?? {}
@@ -46,14 +46,14 @@ export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: K
     }
 
     incr (key: string, callback: Callback, timeWindow: number, max: number): void {
-      const [spelled, costs] = [this.#keyOf('foreign', key), termsOf(max, timeWindow)]
-      const check = store.take({ name: `${spelled} ${costs[0].text}`, keys: [spelled], costs })
+      const [counterKey, costs] = [this.#keyOf('foreign', key), costsOf(max, timeWindow)]
+      const check = store.consume({ name: `${counterKey} ${costs[0].text}`, keys: [counterKey], costs })
       const position = check.add()
       check.promise().then((reply) => callback(null, countOf(decisionOf(reply, position, costs), max)), (error: Error) => callback(error))
     }
 
     read (key: string, callback: Callback, timeWindow: number, max: number): void {
-      store.peek({ keys: [this.#keyOf('foreign', key)], costs: termsOf(max, timeWindow) }).then((decision) => callback(null, countOf({ ...decision, isAllowed: true }, max)), (error: Error) => callback(error))
+      store.peek({ keys: [this.#keyOf('foreign', key)], costs: costsOf(max, timeWindow) }).then((decision) => callback(null, countOf({ ...decision, isAllowed: true }, max)), (error: Error) => callback(error))
     }
 
     child (options: ForeignOptions): ForeignStore {
@@ -62,7 +62,7 @@ export function rateLimitStore ({ batch, keyspace }: { batch: Batch, keyspace: K
   }
 }
 
-function termsOf (max: number, windowMs: number): [QuotaCost] {
+function costsOf (max: number, windowMs: number): [QuotaCost] {
   return [quotaCostOf({ algorithm: 'sliding', quota: max, windowMs, bucketOrBurst: bucketMsOf(max, windowMs) }, 1)]
 }
 

@@ -69,7 +69,7 @@ export class Limiter {
     if (request.session !== undefined && request.withoutSession !== undefined && this.#deadSessions.has(nameOf(request.session))) return this.#checkAsAnonymous(request.withoutSession)
     const denied = this.#denyCache.isEmpty ? undefined : this.#denied(request)
     if (denied !== undefined) return PendingReply.of(denied)
-    return new PendingDecision(request, this.store.take(request), this.#decisionMaker)
+    return new PendingDecision(request, this.store.consume(request), this.#decisionMaker)
   }
 
   /** Deletes the counters of these keys. */
@@ -96,7 +96,7 @@ export class Limiter {
     }
     const decision = decisionOf(reply, position, request.costs)
     if (!decision.isAllowed) this.#storeDenials(request, decision.statuses, check.askedAt)
-    else if (check.lease !== undefined) return { ...decision, slots: this.#holdSlots(request, leaseOf(check.lease, position)) }
+    else if (check.lease !== undefined) return { ...decision, slots: this.#trackSlots(request, leaseOf(check.lease, position)) }
     return decision
   }
 
@@ -104,8 +104,8 @@ export class Limiter {
     return this.check(withoutSession()).map((decision) => ({ ...decision, isAnonymous: true }))
   }
 
-  #holdSlots ({ keys, costs }: CheckRequest, lease: string): Slot[] {
-    return keys.filter((_, index) => isConcurrencyAt(costs, index)).map((key) => this.#slots.hold(key, lease))
+  #trackSlots ({ keys, costs }: CheckRequest, lease: string): Slot[] {
+    return keys.filter((_, index) => isConcurrencyAt(costs, index)).map((key) => this.#slots.track(key, lease))
   }
 
   #denied ({ keys, costs }: CheckRequest): RequestDecision | undefined {
@@ -123,7 +123,7 @@ export class Limiter {
 
   #storeDenials ({ keys, costs }: CheckRequest, statuses: readonly QuotaStatus[], askedAt: number): void {
     statuses.forEach((status, index) => {
-      if (status.retryMs > 0 && !isConcurrencyAt(costs, index)) this.#denyCache.keep(keys[index] ?? '', costs[index]?.cost ?? 1, status, askedAt)
+      if (status.retryMs > 0 && !isConcurrencyAt(costs, index)) this.#denyCache.add(keys[index] ?? '', costs[index]?.cost ?? 1, status, askedAt)
     })
   }
 
@@ -141,8 +141,8 @@ export class Limiter {
       return { isAllowed: false, statuses: failures.map(() => undefined), failure }
     }
     const counted = failures.flatMap((failure, index) => failure === 'local' ? [index] : [])
-    const taken = this.#fallback.take(counted.map((index) => keys[index] ?? ''), counted.flatMap((index) => costs[index] ?? []))
-    return { isAllowed: taken.isAllowed, statuses: failures.map((_, index) => taken.statuses[counted.indexOf(index)]), slots: taken.slots }
+    const local = this.#fallback.consume(counted.map((index) => keys[index] ?? ''), counted.flatMap((index) => costs[index] ?? []))
+    return { isAllowed: local.isAllowed, statuses: failures.map((_, index) => local.statuses[counted.indexOf(index)]), slots: local.slots }
   }
 }
 

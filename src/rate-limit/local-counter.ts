@@ -5,7 +5,7 @@ import type { QuotaStatus } from './script-reply.ts'
 export interface Counter {
   /** units available now; negative after a quota was lowered */
   free (nowMs: number): number
-  take (units: number, nowMs: number): void
+  consume (units: number, nowMs: number): void
   /** @param cost of the next request */
   status (cost: number, nowMs: number): QuotaStatus
   /** Releases units; only concurrency slots are released. */
@@ -34,7 +34,7 @@ class SlidingCounter implements Counter {
     return this.#quota.quota - this.#used
   }
 
-  take (units: number, nowMs: number): void {
+  consume (units: number, nowMs: number): void {
     const { bucketOrBurst } = this.#quota
     const endMs = (Math.floor(nowMs / bucketOrBurst) + 1) * bucketOrBurst
     const last = this.#buckets.at(-1)
@@ -80,7 +80,7 @@ class GcraCounter implements Counter {
     return Math.floor((this.#burstUs - this.#usedUs(nowMs)) / this.#intervalUs)
   }
 
-  take (units: number, nowMs: number): void {
+  consume (units: number, nowMs: number): void {
     this.#freeAtUs = Math.max(this.#freeAtUs, Math.round(nowMs * 1000)) + units * this.#intervalUs
   }
 
@@ -112,7 +112,7 @@ class FixedCounter implements Counter {
     return this.#quota.quota - this.#used
   }
 
-  take (units: number, nowMs: number): void {
+  consume (units: number, nowMs: number): void {
     this.#endMs = this.#endAt(nowMs)
     this.#used += units
   }
@@ -140,7 +140,7 @@ class ConcurrencyCounter implements Counter {
     return this.#quota.quota - this.#held
   }
 
-  take (units: number): void {
+  consume (units: number): void {
     this.#held += units
   }
 

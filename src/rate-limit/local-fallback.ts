@@ -16,12 +16,12 @@ export class LocalFallback {
   #counters = new LRUCache<string, Counter>({ max: maxCounters })
 
   /** Consumes units from all counters of one request, or from none. */
-  take (keys: readonly string[], costs: readonly QuotaCost[], nowMs = steadyNow()): Decision & { slots: Slot[] } {
-    const asked = costs.map((cost, index) => ({ counter: this.#counter(keys[index] ?? '', cost), cost: cost.cost }))
-    const isAllowed = asked.every(({ counter, cost }) => cost === 0 || cost <= counter.free(nowMs))
-    if (isAllowed) for (const { counter, cost } of asked) counter.take(cost, nowMs)
-    const slots = isAllowed ? asked.flatMap(({ counter, cost }) => counter.release === undefined ? [] : new LocalSlot(counter, cost)) : []
-    return { isAllowed, statuses: asked.map(({ counter, cost }) => counter.status(cost, nowMs)), slots }
+  consume (keys: readonly string[], costs: readonly QuotaCost[], nowMs = steadyNow()): Decision & { slots: Slot[] } {
+    const requested = costs.map((cost, index) => ({ counter: this.#counter(keys[index] ?? '', cost), cost: cost.cost }))
+    const isAllowed = requested.every(({ counter, cost }) => cost === 0 || cost <= counter.free(nowMs))
+    if (isAllowed) for (const { counter, cost } of requested) counter.consume(cost, nowMs)
+    const slots = isAllowed ? requested.flatMap(({ counter, cost }) => counter.release === undefined ? [] : new LocalSlot(counter, cost)) : []
+    return { isAllowed, statuses: requested.map(({ counter, cost }) => counter.status(cost, nowMs)), slots }
   }
 
   #counter (key: string, { quota }: QuotaCost): Counter {

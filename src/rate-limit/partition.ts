@@ -5,19 +5,9 @@ import { addressGroup, withoutZone } from '../http/ip-subnet.ts'
 import { clientAddress, clientKey } from '../http/client-key.ts'
 import type { ClientRequest } from '../http/client-key.ts'
 import { TwoGenerationLru } from '../shared/lru.ts'
-import { isPromise, later, refuseReturned } from '../shared/returned-values.ts'
+import { isPromise, later, invalidReturn } from '../shared/returned-values.ts'
+import type { UnverifiedSession } from '../shared/session-identity.ts'
 import type { By } from './options.ts'
-
-/** The session that a request's encrypted cookie names. Redis decides whether it is valid. */
-export interface UnverifiedSession {
-  readonly userId: string | undefined
-  /** key of its hash in Redis */
-  readonly key: string
-  /** its fields in that hash; the first that exists counts */
-  readonly devices: readonly string[]
-  /** set if sessions and counters are in different Redis servers: resolves whether the session is valid */
-  readonly confirm?: (() => Promise<boolean>) | undefined
-}
 
 /** A partition key: its kind, and an ID from the request. */
 export interface Partition {
@@ -28,7 +18,7 @@ export interface Partition {
 }
 
 /** The partition of a client's address. */
-export interface Client {
+interface Client {
   readonly partition: Partition
   /** on the allow list: not counted */
   readonly isAllowed: boolean
@@ -98,7 +88,7 @@ export function keyPartition (apiKey: string): Partition {
  *
  * @throws {OptionError} PRISM_ERR_OPTION for a value of another type, under which all clients would share one counter
  */
-export function namedBy<Request extends { headers: IncomingHttpHeaders }> (by: By<Request>, request: Request): Partition | undefined | Promise<Partition | undefined> {
+export function appPartition<Request extends { headers: IncomingHttpHeaders }> (by: By<Request>, request: Request): Partition | undefined | Promise<Partition | undefined> {
   if (typeof by === 'string') return undefined
   if (typeof by === 'function') {
     const name: unknown = by(request)
@@ -122,7 +112,7 @@ export function partitionOfSession (by: By<never>, session: UnverifiedSession | 
 function readName (name: unknown): Partition | undefined {
   if (name === undefined || name === null || name === '') return undefined
   if (typeof name === 'string') return customPartition(name)
-  return Number.isFinite(name) || typeof name === 'bigint' ? customPartition(String(name)) : refuseReturned('rateLimit.by()', 'a text, a number or undefined', name)
+  return Number.isFinite(name) || typeof name === 'bigint' ? customPartition(String(name)) : invalidReturn('rateLimit.by()', 'a text, a number or undefined', name)
 }
 
 function hashOf (text: string): string {

@@ -28,8 +28,8 @@ export interface Checked {
 }
 
 /** Declared counters of a partition: see {@link RouteLimits.keysOf}. */
-export interface Declared {
-  keysOf (kind: string, who: string, sessionKey?: string): readonly string[]
+interface Declared {
+  keysOf (kind: string, id: string, sessionKey?: string): readonly string[]
 }
 
 /**
@@ -56,14 +56,14 @@ export class ProgrammaticLimits {
    * @throws {OptionError} PRISM_ERR_OPTION; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where `failureMode` is `closed`
    */
   async check (partition: string, quota: NamedQuota): Promise<Checked> {
-    const { key, term, failure } = this.#read(partition, quota)
-    return checked(await this.#limiter.check({ name: `${key} ${term.text}`, keys: [key], costs: [term], failures: [failure] }).promise())
+    const { key, cost, failure } = this.#read(partition, quota)
+    return checked(await this.#limiter.check({ name: `${key} ${cost.text}`, keys: [key], costs: [cost], failures: [failure] }).promise())
   }
 
   /** Returns what {@link check} would, and consumes nothing. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */
   async peek (partition: string, quota: NamedQuota): Promise<Checked> {
-    const { key, term } = this.#read(partition, quota)
-    return checked(await this.#limiter.store.peek({ keys: [key], costs: [term] }))
+    const { key, cost } = this.#read(partition, quota)
+    return checked(await this.#limiter.store.peek({ keys: [key], costs: [cost] }))
   }
 
   /**
@@ -82,14 +82,14 @@ export class ProgrammaticLimits {
   #read (partition: string, { name, ...choice }: NamedQuota) {
     const { quota, failureMode: failure, group = '', cost } = resolvePolicy({ ...choice, group: readString('name', name) }, 'rateLimit')
     this.#names.add(group)
-    return { key: this.#keys.rateLimit(group)(...this.#find(partition)), term: quotaCostOf(quota, Number(cost)), failure }
+    return { key: this.#keys.rateLimit(group)(...this.#find(partition)), cost: quotaCostOf(quota, Number(cost)), failure }
   }
 
-  #find (partition: string): [kind: string, who: string, sessionKey?: string] {
-    const [, kind, who = ''] = /^(ip|user|key):(.+)$/s.exec(readString('partition', partition)) ?? []
-    if (kind === 'user') return [kind, who, this.#keys.userSession(who)]
-    if (kind === 'key') return [kind, keyPartition(who).id]
-    if (kind === 'ip') return [kind, addressGroup(bareAddress(who), this.ipv6Subnet) ?? invalidOption('partition', 'an address after ip:', who)]
+  #find (partition: string): [kind: string, id: string, sessionKey?: string] {
+    const [, kind, id = ''] = /^(ip|user|key):(.+)$/s.exec(readString('partition', partition)) ?? []
+    if (kind === 'user') return [kind, id, this.#keys.userSession(id)]
+    if (kind === 'key') return [kind, keyPartition(id).id]
+    if (kind === 'ip') return [kind, addressGroup(bareAddress(id), this.ipv6Subnet) ?? invalidOption('partition', 'an address after ip:', id)]
     return ['custom', customPartition(partition).id]
   }
 }

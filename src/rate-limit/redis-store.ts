@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Batch } from '../redis/batch/batch.ts'
 import type { Argument } from '../redis/batch/resp-encoder.ts'
-import { consume } from './script-reply.ts'
+import { consume as consumeScript } from './script-reply.ts'
 import type { Decision } from './script-reply.ts'
 import type { QuotaCost } from './quota.ts'
 import { CoalescedCheck } from './coalesced-check.ts'
@@ -32,7 +32,7 @@ export class LimitStore {
     this.#batch = batch
     this.#now = now
     this.#sink = {
-      ask: (keys, args) => batch.enqueueScript(consume, keys, args),
+      enqueue: (keys, args) => batch.enqueueScript(consumeScript, keys, args),
       onReply: ({ nowMs }, askedAt) => { this.#offsetMs = nowMs - askedAt }
     }
   }
@@ -42,8 +42,8 @@ export class LimitStore {
    *
    * @returns the coalesced check that the caller must add itself to now; {@link decisionOf} gives its result
    */
-  take (request: QuotaRequest): CoalescedCheck {
-    if (this.#tick !== this.#batch.tick) this.#begin()
+  consume (request: QuotaRequest): CoalescedCheck {
+    if (this.#tick !== this.#batch.tick) this.#startTick()
     const { scope = this, name } = request
     let checks = this.#checks.get(scope)
     if (checks === undefined) this.#checks.set(scope, checks = new Map())
@@ -54,7 +54,7 @@ export class LimitStore {
 
   /** Reads the statuses and consumes nothing. */
   async peek ({ keys, costs }: Omit<QuotaRequest, 'name'>): Promise<Decision> {
-    const { statuses } = await this.#sink.ask(keys, [0, 0, ...costs.map(({ text }) => text)]).promise()
+    const { statuses } = await this.#sink.enqueue(keys, [0, 0, ...costs.map(({ text }) => text)]).promise()
     return { isAllowed: statuses.every(({ retryMs }) => retryMs === 0), statuses }
   }
 
@@ -68,7 +68,7 @@ export class LimitStore {
     return this.#offsetMs === undefined ? 0 : Math.ceil(this.#now() + this.#offsetMs + deadlineFactor * this.#batch.deadlineMs)
   }
 
-  #begin (): void {
+  #startTick (): void {
     this.#tick = this.#batch.tick
     this.#checks = new Map()
     this.#clock = { askedAt: this.#now(), deadlineMs: this.deadlineMs() }

@@ -60,7 +60,7 @@ export class RequestCheck<Request extends Counted, Reply> {
   /** The statuses of all policies checked so far. */
   get statuses (): PolicyStatus[] {
     const early = this.#earlyDecision === undefined ? [] : this.limits.statusesOf(this.#earlyDecision, this.isUser)
-    return this.#lateDecision === undefined ? early : [...early, ...this.limits.isSessionDependent?.statusesOf(this.#lateDecision, this.isUser) ?? []]
+    return this.#lateDecision === undefined ? early : [...early, ...this.limits.sessionDependent?.statusesOf(this.#lateDecision, this.isUser) ?? []]
   }
 
   /** The request has ended: releases its slots, including those granted by replies that are still pending. */

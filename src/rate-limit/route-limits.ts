@@ -3,9 +3,10 @@ import { PendingReply } from '../redis/batch/pending-reply.ts'
 import type { Keys } from '../redis/keys.ts'
 import { isPromise } from '../shared/returned-values.ts'
 import type { CheckRequest, QuotaChecker } from './limiter.ts'
-import { asksApp, askApp, asAnonymous, applyPolicy, quotaOf } from './applied-policy.ts'
-import type { Counted, AppliedPolicy, AppAnswers, IdentifiedClient } from './applied-policy.ts'
-import type { Partition, UnverifiedSession } from './partition.ts'
+import { callsAppFunctions, callAppFunctions, asAnonymous, applyPolicy, quotaOf } from './applied-policy.ts'
+import type { Counted, AppliedPolicy, AppValues, IdentifiedClient } from './applied-policy.ts'
+import type { UnverifiedSession } from '../shared/session-identity.ts'
+import type { Partition } from './partition.ts'
 import { globalGroup } from './options.ts'
 import type { LimitPolicy } from './options.ts'
 import { isConcurrency, quotaCostOf } from './quota.ts'
@@ -25,17 +26,17 @@ export interface PolicyStatus {
   readonly retryMs: number
 }
 
-type KeyBuilder = (kind: string, who: string, sessionKey?: string) => string
+type KeyBuilder = (kind: string, id: string, sessionKey?: string) => string
 
 /** Selects the policies of a route that are checked together. */
 interface Part {
   /** those that are checked after the session is loaded */
   readonly isLate: boolean
   /** sessions and counters are in different Redis servers */
-  readonly isApart: boolean
+  readonly hasSeparateSessions: boolean
 }
 
-const first: Part = { isLate: false, isApart: false }
+const first: Part = { isLate: false, hasSeparateSessions: false }
 
 /** The policies of one route, with everything that is the same for all requests computed in advance. */
 export class RouteLimits<Request extends Counted, Reply> {
@@ -44,54 +45,54 @@ export class RouteLimits<Request extends Counted, Reply> {
   readonly hasSlots: boolean
   /** whether a policy depends on the signed-in user */
   readonly needsSession: boolean
-  /** the policies checked after the session is loaded: those whose quota is a function; in {@link apart} also those that depend on the signed-in user */
-  readonly isSessionDependent: RouteLimits<Request, Reply> | undefined
-  readonly #makeApart: () => RouteLimits<Request, Reply>
-  #apart: RouteLimits<Request, Reply> | undefined
+  /** the policies checked after the session is loaded: those whose quota is a function; in {@link withSeparateSessions} also those that depend on the signed-in user */
+  readonly sessionDependent: RouteLimits<Request, Reply> | undefined
+  readonly #makeSeparate: () => RouteLimits<Request, Reply>
+  #separate: RouteLimits<Request, Reply> | undefined
   readonly #keyBuilders: Map<string, KeyBuilder[]>
   readonly #others: KeyBuilder[]
   readonly #fields: { anonymous: string, user: string }
   readonly #items: ((remaining: number, resetMs: number) => string)[]
   /** the quotas and costs of every request, if all policies count addresses at a constant cost */
   readonly #ipOnlyCosts: readonly QuotaCost[] | undefined
-  readonly #takesSlots: boolean
+  readonly #usesSlots: boolean
   readonly #failures: LimitPolicy<Request, Reply>['failureMode'][]
   /** set if no policy calls a function of the app */
-  readonly #constant: readonly AppAnswers[] | undefined
+  readonly #constant: readonly AppValues[] | undefined
 
   /**
    * @param methods of the route; HEAD counts as GET
    * @param pattern the route's URL as declared; undefined without a route
    */
   constructor (all: readonly LimitPolicy<Request, Reply>[], keys: Keys, methods: readonly string[], pattern: string | undefined, part = first) {
-    const { isLate, isApart } = part
-    const policies = all.filter((policy) => (policy.unitsOf !== undefined || (isApart && dependsOnSession(policy))) === isLate)
-    const spell = (method: string) => policies.map((policy) => keys.rateLimit(endpointOf(policy, method, pattern, all)))
+    const { isLate, hasSeparateSessions } = part
+    const policies = all.filter((policy) => (policy.unitsOf !== undefined || (hasSeparateSessions && dependsOnSession(policy))) === isLate)
+    const buildKey = (method: string) => policies.map((policy) => keys.rateLimit(endpointOf(policy, method, pattern, all)))
     const fieldFor = (isUser: boolean) => rateLimitPolicyField(policies.map((policy) => ({ name: policy.name, unit: policy.unit, quota: quotaOf(policy, isUser).quota, windowMs: windowOf(policy) })))
     this.policies = policies
-    this.isSessionDependent = isLate || policies.length === all.length ? undefined : new RouteLimits(all, keys, methods, pattern, { isLate: true, isApart })
-    this.#takesSlots = policies.some(isConcurrencyPolicy)
-    this.hasSlots = this.#takesSlots || this.isSessionDependent?.hasSlots === true
+    this.sessionDependent = isLate || policies.length === all.length ? undefined : new RouteLimits(all, keys, methods, pattern, { isLate: true, hasSeparateSessions })
+    this.#usesSlots = policies.some(isConcurrencyPolicy)
+    this.hasSlots = this.#usesSlots || this.sessionDependent?.hasSlots === true
     this.needsSession = all.some(dependsOnSession)
-    this.#makeApart = () => new RouteLimits(all, keys, methods, pattern, { isLate, isApart: true })
-    this.#keyBuilders = new Map(methods.map((method) => [method, spell(method === 'HEAD' ? 'GET' : method)]))
-    this.#others = spell('ANY')
+    this.#makeSeparate = () => new RouteLimits(all, keys, methods, pattern, { isLate, hasSeparateSessions: true })
+    this.#keyBuilders = new Map(methods.map((method) => [method, buildKey(method === 'HEAD' ? 'GET' : method)]))
+    this.#others = buildKey('ANY')
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
     this.#items = policies.map((policy) => rateLimitItem(policy.name, windowOf(policy)))
     this.#ipOnlyCosts = ipOnlyCostsOf(policies)
     this.#failures = policies.map(({ failureMode: failure, isDryRun }) => isDryRun ? 'open' : failure)
-    this.#constant = policies.some(asksApp) ? undefined : policies.map(({ cost }) => ({ partition: undefined, cost: Number(cost), quota: undefined }))
+    this.#constant = policies.some(callsAppFunctions) ? undefined : policies.map(({ cost }) => ({ partition: undefined, cost: Number(cost), quota: undefined }))
   }
 
   /** The same policies if sessions are in another Redis: those that depend on the signed-in user are checked after the session is loaded. */
-  get apart (): RouteLimits<Request, Reply> {
-    return (this.#apart ??= this.#makeApart())
+  get withSeparateSessions (): RouteLimits<Request, Reply> {
+    return (this.#separate ??= this.#makeSeparate())
   }
 
   /** The keys of all counters of a partition, except concurrency slots. */
-  keysOf (kind: string, who: string, sessionKey?: string): string[] {
-    const own = [...this.#keyBuilders.values(), this.#others].flatMap((keyBuilders) => keyBuilders.filter((_, index) => !isConcurrencyPolicy(this.policies[index])).map((spell) => spell(kind, who, sessionKey)))
-    return [...own, ...this.isSessionDependent?.keysOf(kind, who, sessionKey) ?? []]
+  keysOf (kind: string, id: string, sessionKey?: string): string[] {
+    const own = [...this.#keyBuilders.values(), this.#others].flatMap((keyBuilders) => keyBuilders.filter((_, index) => !isConcurrencyPolicy(this.policies[index])).map((buildKey) => buildKey(kind, id, sessionKey)))
+    return [...own, ...this.sessionDependent?.keysOf(kind, id, sessionKey) ?? []]
   }
 
   /** The value of the `RateLimit-Policy` header. */
@@ -120,7 +121,7 @@ export class RouteLimits<Request extends Counted, Reply> {
     if (this.policies.length === 0) return PendingReply.of(noPolicies)
     const keyBuilders = this.#keyBuilders.get(request.method) ?? this.#others
     if (this.#ipOnlyCosts === undefined) return this.#checkEach(limiter, request, client, isCluster)
-    return limiter.check(new IpOnlyRequest(keyBuilders, client.partition, this.#ipOnlyCosts, this.#failures, this.#takesSlots))
+    return limiter.check(new IpOnlyRequest(keyBuilders, client.partition, this.#ipOnlyCosts, this.#failures, this.#usesSlots))
   }
 
   /** The status of each policy. */
@@ -132,7 +133,7 @@ export class RouteLimits<Request extends Counted, Reply> {
   }
 
   /** The violated policies, and the time after which all of them allow the request. */
-  refusal ({ statuses }: RequestDecision): { violated: readonly LimitPolicy<Request, Reply>[], retryMs: number } {
+  violations ({ statuses }: RequestDecision): { violated: readonly LimitPolicy<Request, Reply>[], retryMs: number } {
     const isViolated = (index: number) => this.policies[index]?.isDryRun === false && (statuses[index]?.retryMs ?? 0) > 0
     // Iterates over `policies`, not `statuses`: unknown statuses are array holes, for which Math.max would return NaN.
     return { violated: this.policies.filter((_, index) => isViolated(index)), retryMs: Math.max(0, ...this.policies.map((_, index) => isViolated(index) ? statuses[index]?.retryMs ?? 0 : 0)) }
@@ -140,24 +141,24 @@ export class RouteLimits<Request extends Counted, Reply> {
 
   /** The general case: each policy has its own partition and cost, which the app's functions may return as promises. */
   #checkEach (limiter: QuotaChecker, request: Request, client: IdentifiedClient, isCluster: boolean): PendingReply<RequestDecision> {
-    const said = this.#constant ?? askApp(this.policies, request)
-    if (!isPromise(said)) return this.#checkApplied(limiter, request, client, isCluster, said)
+    const appValues = this.#constant ?? callAppFunctions(this.policies, request)
+    if (!isPromise(appValues)) return this.#checkApplied(limiter, request, client, isCluster, appValues)
     const decision = new PendingReply<RequestDecision>()
     const failed = (error: Error) => decision.reject(error)
-    said.then((said) => this.#checkApplied(limiter, request, client, isCluster, said).subscribe({ onReply: (value) => decision.resolve(value), onError: failed })).catch(failed)
+    appValues.then((appValues) => this.#checkApplied(limiter, request, client, isCluster, appValues).subscribe({ onReply: (value) => decision.resolve(value), onError: failed })).catch(failed)
     return decision
   }
 
-  #checkApplied (limiter: QuotaChecker, request: Request, client: IdentifiedClient, isCluster: boolean, said: readonly AppAnswers[]): PendingReply<RequestDecision> {
-    const appliedPolicies = this.#applyPolicies(said, client)
+  #checkApplied (limiter: QuotaChecker, request: Request, client: IdentifiedClient, isCluster: boolean, appValues: readonly AppValues[]): PendingReply<RequestDecision> {
+    const appliedPolicies = this.#applyPolicies(appValues, client)
     const groups = this.#groups(appliedPolicies, isCluster)
-    const decisions = groups.map((group) => limiter.check(this.#requestOf(request, client, said, group, isCluster)))
+    const decisions = groups.map((group) => limiter.check(this.#requestOf(request, client, appValues, group, isCluster)))
     const together = (all: readonly RequestDecision[]) => mergeDecisions(all.map((decision, at) => ({ decision, indexes: groups[at] ?? [], isDryRun: this.policies[groups[at]?.[0] ?? 0]?.isDryRun === true })))
     return PendingReply.all(decisions).map(together)
   }
 
-  #applyPolicies (said: readonly AppAnswers[], client: IdentifiedClient): AppliedPolicy[] {
-    return this.policies.map((policy, index) => applyPolicy(policy, said[index] as AppAnswers, client))
+  #applyPolicies (appValues: readonly AppValues[], client: IdentifiedClient): AppliedPolicy[] {
+    return this.policies.map((policy, index) => applyPolicy(policy, appValues[index] as AppValues, client))
   }
 
   /** Groups policies that are consumed together or not at all; each dry-run policy is a group of its own. */
@@ -170,28 +171,28 @@ export class RouteLimits<Request extends Counted, Reply> {
     return [...groups.values()]
   }
 
-  #requestOf (request: Request, client: IdentifiedClient, said: readonly AppAnswers[], group: readonly number[], isCluster: boolean): CheckRequest {
+  #requestOf (request: Request, client: IdentifiedClient, appValues: readonly AppValues[], group: readonly number[], isCluster: boolean): CheckRequest {
     const keyBuilders = this.#keyBuilders.get(request.method) ?? this.#others
-    const appliedPolicies = this.#applyPolicies(said, client)
-    const met = group.flatMap((index) => appliedPolicies[index] ?? [])
-    const keys = met.map(({ partition: { kind, id, session } }, at) => keyBuilders[group[at] ?? 0]?.(kind, id, session?.key) ?? '')
-    const session = this.#sessionOf(client, met, group, isCluster)
-    const claim = {
-      name: `${keys.join(' ')} ${met.map(({ cost }) => cost.text).join()} ${session?.devices.join() ?? ''}`,
+    const appliedPolicies = this.#applyPolicies(appValues, client)
+    const applied = group.flatMap((index) => appliedPolicies[index] ?? [])
+    const keys = applied.map(({ partition: { kind, id, session } }, at) => keyBuilders[group[at] ?? 0]?.(kind, id, session?.key) ?? '')
+    const session = this.#sessionOf(client, applied, group, isCluster)
+    const check = {
+      name: `${keys.join(' ')} ${applied.map(({ cost }) => cost.text).join()} ${session?.devices.join() ?? ''}`,
       keys,
-      costs: met.map(({ cost }) => cost),
+      costs: applied.map(({ cost }) => cost),
       failures: group.map((index) => this.#failures[index] ?? 'local'),
-      hasSlots: met.some(({ cost }) => isConcurrency(cost))
+      hasSlots: applied.some(({ cost }) => isConcurrency(cost))
     }
-    if (session === undefined) return claim
+    if (session === undefined) return check
     // Runs when the reply is read, and uses the values that the app's functions have returned already.
-    return { ...claim, session, withoutSession: () => this.#requestOf(request, asAnonymous(client), said, group, isCluster) }
+    return { ...check, session, withoutSession: () => this.#requestOf(request, asAnonymous(client), appValues, group, isCluster) }
   }
 
   /** The session that must be valid for this check: it identifies the client, or its user has a different quota. In a Cluster an address and a session are in different slots; a session in another Redis has been confirmed before. */
-  #sessionOf (client: IdentifiedClient, met: readonly AppliedPolicy[], group: readonly number[], isCluster: boolean): UnverifiedSession | undefined {
+  #sessionOf (client: IdentifiedClient, applied: readonly AppliedPolicy[], group: readonly number[], isCluster: boolean): UnverifiedSession | undefined {
     if (client.session?.confirm !== undefined) return undefined
-    const session = met.find(({ partition }) => partition.session !== undefined)?.partition.session
+    const session = applied.find(({ partition }) => partition.session !== undefined)?.partition.session
     if (session !== undefined || isCluster || client.session?.userId === undefined) return session
     return group.some((index) => this.policies[index]?.userQuota !== undefined) ? client.session : undefined
   }
@@ -219,7 +220,7 @@ class IpOnlyRequest implements CheckRequest {
   }
 
   get keys (): readonly string[] {
-    return (this.#keys ??= this.scope.map((spell) => spell(this.#partition.kind, this.#partition.id)))
+    return (this.#keys ??= this.scope.map((buildKey) => buildKey(this.#partition.kind, this.#partition.id)))
   }
 }
 

@@ -6,7 +6,7 @@ import { readSessionRecord } from './session-record.ts'
 import type { Subject, SessionToken } from './session-token.ts'
 
 /** The stored session that a sign-in replaces, with the changes of its request. */
-export interface Predecessor {
+interface Predecessor {
   readonly token: SessionToken
   /** the stored value that the document was read from */
   readonly value: string
@@ -25,44 +25,44 @@ const maxAttempts = 100
  * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: no user is signed in
  */
 export async function moveSession (sessionManager: SessionManager, from: Predecessor, subject: Subject, lifetime: Lifetime, names: readonly string[]): Promise<ActiveSession> {
-  const newSessionFrom = (value: string): NewSession => ({ ...lifetime, document: from.data.carry(names, readSessionRecord(value).document, sessionManager.policy.onConflict).toText() })
+  const newSessionFrom = (value: string): NewSession => ({ ...lifetime, document: from.data.pick(names, readSessionRecord(value).document, sessionManager.policy.onConflict).toText() })
   return subject.userId === from.token.userId ? await replace(sessionManager, from, subject, newSessionFrom) : await move(sessionManager, from, subject, newSessionFrom)
 }
 
 /** Returns the parameters of the new session for a stored value of the previous one. */
-type KeptValues = (value: string) => NewSession
+type NewSessionFactory = (value: string) => NewSession
 
 /** Same user: both sessions are in one hash, and one script replaces the session. */
-async function replace (sessionManager: SessionManager, { token, value }: Predecessor, subject: Subject, newSessionFrom: KeptValues): Promise<ActiveSession> {
+async function replace (sessionManager: SessionManager, { token, value }: Predecessor, subject: Subject, newSessionFrom: NewSessionFactory): Promise<ActiveSession> {
   for (let tries = 0; tries < maxAttempts; tries++) {
-    const begun = await sessionManager.replace(subject, { ...newSessionFrom(value), replaced: token.createdAt, replacedVersion: readSessionRecord(value).version })
-    if (!('newer' in begun)) return begun
-    value = begun.newer
+    const created = await sessionManager.replace(subject, { ...newSessionFrom(value), replaced: token.createdAt, replacedVersion: readSessionRecord(value).version })
+    if (!('newer' in created)) return created
+    value = created.newer
   }
   throw new SessionConflictError('it')
 }
 
 /** Different users, different hash slots. The mark blocks saves of the previous session; if it expires early, the version check detects a save. */
-async function move (sessionManager: SessionManager, { token, value }: Predecessor, subject: Subject, newSessionFrom: KeptValues): Promise<ActiveSession> {
-  let held: ActiveSession | undefined
+async function move (sessionManager: SessionManager, { token, value }: Predecessor, subject: Subject, newSessionFrom: NewSessionFactory): Promise<ActiveSession> {
+  let active: ActiveSession | undefined
   try {
     for (let tries = 0; tries < maxAttempts; tries++) {
       const newSession = newSessionFrom(value)
       const { version } = readSessionRecord(value)
-      const marked = await sessionManager.mark(token, version)
+      const marked = await sessionManager.markMoving(token, version)
       if (typeof marked === 'object') {
         value = marked.newer
         continue
       }
-      held = held === undefined ? await sessionManager.begin(subject, newSession) : await sessionManager.rewrite(held, newSession.document)
-      const left = await sessionManager.endReplaced(token, marked === 'gone' ? undefined : version)
-      if (left === undefined) return held
-      value = left.newer
+      active = active === undefined ? await sessionManager.create(subject, newSession) : await sessionManager.replaceDocument(active, newSession.document)
+      const saved = await sessionManager.endReplaced(token, marked === 'gone' ? undefined : version)
+      if (saved === undefined) return active
+      value = saved.newer
     }
     throw new SessionConflictError('it')
   } catch (error) {
     // No client has received its cookie.
-    if (held !== undefined) sessionManager.tombstones.retryRevoke(held.token.key, held.token.field)
+    if (active !== undefined) sessionManager.tombstones.retryRevoke(active.token.key, active.token.field)
     throw error
   }
 }

@@ -39,7 +39,7 @@ export interface MonitoredSession {
 }
 
 /** Callbacks of the plugin. */
-export interface ReplyMonitorOptions {
+interface ReplyMonitorOptions {
   /** sets the cookie on a reply whose headers have not been sent */
   setCookie: (change: CookieChange, reply: MonitoredReply) => void
   warn: (reply: MonitoredReply, text: string) => void
@@ -60,7 +60,7 @@ export class ReplyMonitor {
   }
 
   /** Starts to monitor a reply; called at the first change of the session. */
-  follow (session: MonitoredSession, reply: MonitoredReply): void {
+  monitor (session: MonitoredSession, reply: MonitoredReply): void {
     const { hijack } = reply
     reply.hijack = () => {
       const taken: unknown = hijack.call(reply)
@@ -72,12 +72,12 @@ export class ReplyMonitor {
   }
 
   /** Reports a change made after the onSend save, or after the end of the reply. */
-  changedLate (session: MonitoredSession, reply: MonitoredReply): void {
+  reportLateChange (session: MonitoredSession, reply: MonitoredReply): void {
     setImmediate(() => { this.#report(session, reply, texts.late) })
   }
 
   /** Sets a new cookie on a reply that has already passed the onSend hook or was hijacked. */
-  cookieGiven (session: MonitoredSession, reply: MonitoredReply): void {
+  onCookieChanged (session: MonitoredSession, reply: MonitoredReply): void {
     if (reply.sent || session.isClosed) this.#deliver(session, reply)
   }
 

@@ -13,7 +13,7 @@ interface Change {
 }
 
 /** Maximum size of a document. */
-export const documentLimitBytes = 8192
+const documentLimitBytes = 8192
 
 /**
  * The data of a session as one request reads and changes it: JSON values by key.
@@ -82,15 +82,15 @@ export class SessionData {
    *   without a rule every conflict is rejected
    * @throws {SessionConflictError} PRISM_ERR_SESSION_CONFLICT
    */
-  carry (names: readonly string[], text: string, rules: ConflictRules): SessionData {
+  pick (names: readonly string[], text: string, rules: ConflictRules): SessionData {
     const stored = new SessionData(text)
-    const carried = new SessionData('{}')
-    for (const name of names) if (stored.#values.has(name)) carried.#values.set(name, stored.#values.get(name))
+    const picked = new SessionData('{}')
+    for (const name of names) if (stored.#values.has(name)) picked.#values.set(name, stored.#values.get(name))
     for (const name of names) {
       const change = this.#changes.get(name)
-      if (change !== undefined) carried.#reapply(name, { ...change, isBlind: false }, this.#values.get(name), rules.get(name))
+      if (change !== undefined) picked.#reapply(name, { ...change, isBlind: false }, this.#values.get(name), rules.get(name))
     }
-    return carried
+    return picked
   }
 
   /**

@@ -22,7 +22,7 @@ export interface Revocation {
 }
 
 /** Called for each revocation by this process, after Redis has confirmed it. An exception is logged and does not affect the request. */
-export type RevocationListener = (revocation: Revocation) => void
+type RevocationListener = (revocation: Revocation) => void
 
 /** Manages the sessions of any user. */
 export interface Sessions {
@@ -38,7 +38,7 @@ export interface Sessions {
 }
 
 /** Outcomes of session operations since the start; `revoke` counts sessions. */
-export interface SessionCounts {
+interface SessionCounts {
   readonly load: { found: number, none: number, failed: number }
   readonly save: SaveQueue['counts']
   readonly begin: { done: number, failed: number }
@@ -99,7 +99,7 @@ export class SessionManager implements Sessions {
     return devices.sort((one, other) => other.seenAt - one.seenAt)
   }
 
-  /** Enqueues the load of a session; pass the outcome to {@link acceptLoad} or {@link missed}. */
+  /** Enqueues the load of a session; pass the outcome to {@link acceptLoad} or {@link countFailedLoad}. */
   load (token: SessionToken): PendingReply<LoadedSession | undefined> {
     return this.#store.load(token)
   }
@@ -112,12 +112,12 @@ export class SessionManager implements Sessions {
   }
 
   /** Counts a failed load. */
-  missed (): void {
+  countFailedLoad (): void {
     this.counts.load.failed += 1
   }
 
   /** Creates a session with a new ID; optionally replaces one session of the same user. */
-  async begin (subject: Subject, newSession: Omit<NewSession, 'replacedVersion'>): Promise<ActiveSession> {
+  async create (subject: Subject, newSession: Omit<NewSession, 'replacedVersion'>): Promise<ActiveSession> {
     return await this.replace(subject, newSession) as ActiveSession
   }
 
@@ -141,15 +141,15 @@ export class SessionManager implements Sessions {
   }
 
   /** Replaces the document of a session that was just created. */
-  async rewrite (held: ActiveSession, document: string): Promise<ActiveSession> {
-    const saved = await this.#store.save(held.token, readSessionRecord(held.value).version, document)
-    if (saved.outcome === 'saved') return { ...held, value: saved.value }
+  async replaceDocument (active: ActiveSession, document: string): Promise<ActiveSession> {
+    const saved = await this.#store.save(active.token, readSessionRecord(active.value).version, document)
+    if (saved.outcome === 'saved') return { ...active, value: saved.value }
     throw new SessionEndedError()
   }
 
   /** Blocks saves of a session while a sign-in copies its values, unless it was saved since this version was read. */
-  async mark (token: SessionToken, version: string): Promise<'marked' | 'gone' | Newer> {
-    return await this.#store.mark(token, version)
+  async markMoving (token: SessionToken, version: string): Promise<'marked' | 'gone' | Newer> {
+    return await this.#store.markMoving(token, version)
   }
 
   /** Moves a session to a new ID; undefined if it has ended. */
@@ -180,9 +180,9 @@ export class SessionManager implements Sessions {
    */
   async endReplaced (token: SessionToken, version?: string): Promise<Newer | undefined> {
     try {
-      const left = version === undefined ? await this.#store.revoke(token.key, { which: 'these', names: [token.createdAt] }) : await this.#store.leave(token, version)
-      if (left !== undefined && 'newer' in left) return left
-      this.#recordEnd(token, left)
+      const ended = version === undefined ? await this.#store.revoke(token.key, { which: 'these', names: [token.createdAt] }) : await this.#store.revokeVersion(token, version)
+      if (ended !== undefined && 'newer' in ended) return ended
+      this.#recordEnd(token, ended)
     } catch {
       for (const field of fieldsOf(token)) this.tombstones.add(token.key, field, this.policy.absoluteMs)
       this.tombstones.retryRevoke(token.key, String(token.createdAt))

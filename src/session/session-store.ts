@@ -25,17 +25,17 @@ export interface EndedSession {
 }
 
 /** Selects the sessions of one subject to end. */
-export interface RevokeSelector {
+interface RevokeSelector {
   readonly which: 'these' | 'others'
   readonly names: readonly (string | number)[]
   readonly actor?: string
 }
 
 /** Outcome of a save: `gone` if the session has ended, `conflict` with the value that another request has saved. */
-export type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome: 'gone' }
+type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome: 'gone' }
 
 /** A created session and the sessions ended by its creation. */
-export interface Created {
+interface Created {
   readonly value: string
   readonly ended: readonly EndedSession[]
 }
@@ -176,7 +176,7 @@ export class SessionStore {
   }
 
   /** Blocks saves and rotations of a session for 2 s, if the version is unchanged. */
-  mark ({ key, createdAt }: SessionRef, version: string): Promise<'marked' | 'gone' | Newer> {
+  markMoving ({ key, createdAt }: SessionRef, version: string): Promise<'marked' | 'gone' | Newer> {
     return this.#batch.runScript(markScript, [key], [createdAt, version, moveLockMs])
   }
 
@@ -191,7 +191,7 @@ export class SessionStore {
   }
 
   /** Ends a session if the version is unchanged. */
-  async leave ({ key, createdAt }: SessionRef, version: string): Promise<EndedSession[] | Newer> {
+  async revokeVersion ({ key, createdAt }: SessionRef, version: string): Promise<EndedSession[] | Newer> {
     return await this.#batch.runScript(revokeScript, [key], ['these', '', version, createdAt]) as EndedSession[] | Newer
   }
 

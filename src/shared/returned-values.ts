@@ -17,7 +17,7 @@ export function later<Value, Other> (promise: PromiseLike<Value>, change: (value
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function refuseReturned (option: string, wanted: string, came: unknown): never {
+export function invalidReturn (option: string, wanted: string, came: unknown): never {
   if (isPromise(came)) later(came, () => {})
   throw new OptionError(option, wanted, kindOf(came))
 }

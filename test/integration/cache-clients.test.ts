@@ -8,7 +8,7 @@ import { ago, keeps, originOf } from '../support/caching-origin.ts'
 
 const json = { cities: Array.from({ length: 60 }, (_, index) => ({ id: index, name: `City ${index}` })) }
 
-/** What clients send as bytes, and what comes back until the connection ends. */
+/** Sends raw bytes; resolves to everything that is received until the connection ends. */
 async function wireOf (t: Test): Promise<{ say: (text: string) => Promise<string>, settled: () => Promise<void>, runs: () => number }> {
   const app = await cachingApp(t)
   let runs = 0
@@ -29,7 +29,7 @@ async function wireOf (t: Test): Promise<{ say: (text: string) => Promise<string
   return { say, settled: () => stored(app), runs: () => runs }
 }
 
-t.test('cache answers a client of HTTP/1.0, which names no host, as it answers others', async (t) => {
+t.test('cache serves HTTP/1.0 clients, which send no Host field', async (t) => {
   const { say, settled, runs } = await wireOf(t)
   for (const path of ['text', 'stream']) {
     await say(`GET /${path} HTTP/1.1\nHost: x\nConnection: close\n\n`)
@@ -46,7 +46,7 @@ t.test('cache answers a client of HTTP/1.0, which names no host, as it answers o
   t.equal(runs(), 2)
 })
 
-t.test('cache sends with HEAD, GET and 304 the fields that each shall have, in every coding', async (t) => {
+t.test('cache sends with HEAD, GET and 304 the fields that each requires, in every content coding', async (t) => {
   const { say, settled } = await wireOf(t)
   const ask = async (method: string, path: string, fields = '') => {
     const [head = '', body = ''] = (await say(`${method} /${path} HTTP/1.1\nHost: x\nConnection: close\n${fields}\n`)).split('\r\n\r\n')
@@ -68,7 +68,7 @@ t.test('cache sends with HEAD, GET and 304 the fields that each shall have, in e
   }
 })
 
-t.test('cache sends no length and no body with 204, kept or not', async (t) => {
+t.test('cache sends no Content-Length and no body with 204, stored or not', async (t) => {
   const { say, settled, runs } = await wireOf(t)
 
   for (const status of ['miss', 'hit']) {
@@ -80,7 +80,7 @@ t.test('cache sends no length and no body with 204, kept or not', async (t) => {
   t.equal(runs(), 1)
 })
 
-t.test('cache serves clients that ask twice before they read, each its own answer', async (t) => {
+t.test('cache serves pipelined requests, each with its own response', async (t) => {
   const { say } = await wireOf(t)
 
   const answers = await say('GET /text HTTP/1.1\nHost: x\n\nHEAD /text HTTP/1.1\nHost: x\n\nGET /json HTTP/1.1\nHost: x\n\nGET /text HTTP/1.1\nHost: x\nConnection: close\n\n')
@@ -90,17 +90,17 @@ t.test('cache serves clients that ask twice before they read, each its own answe
   t.match(answers, JSON.stringify(json))
 })
 
-t.test('RFC 9110 section 15: cache keeps by heuristics what may be, and nothing else', (t) => {
+t.test('RFC 9110 section 15: cache applies a heuristic lifetime only to heuristically cacheable status codes', (t) => {
   const modified = { 'last-modified': ago(100_000) }
   return keeps(t, Object.fromEntries([
     ...[200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501].map((status) => [`${status}, kept`, [true, modified, status]] as const),
     ...[201, 202, 302, 303, 307, 400, 401, 403, 418, 451, 500, 502, 503].map((status) => [`${status}, not kept`, [false, modified, status]] as const),
-    ...[201, 302, 307, 403, 451, 500, 503].map((status) => [`${status}, when it says so`, [true, { 'cache-control': 'max-age=60' }, status]] as const),
-    ...[206, 304].map((status) => [`${status}, whatever it says`, [false, { 'cache-control': 'max-age=60' }, status]] as const)
+    ...[201, 302, 307, 403, 451, 500, 503].map((status) => [`${status}, with an explicit lifetime`, [true, { 'cache-control': 'max-age=60' }, status]] as const),
+    ...[206, 304].map((status) => [`${status}, even with an explicit lifetime`, [false, { 'cache-control': 'max-age=60' }, status]] as const)
   ].map(([name, [kept, fields, status]]) => [name, [kept, fields, status]])))
 })
 
-t.test('RFC 9111 section 4.2.1: cache reads freshness that is written badly as less, never as more', (t) => keeps(t, {
+t.test('RFC 9111 section 4.2.1: cache reads malformed freshness information as a shorter lifetime, never as a longer one', (t) => keeps(t, {
   'a quoted number': [true, { 'cache-control': 'max-age="60"' }],
   'in single quotes': [false, { 'cache-control': "max-age='60'" }],
   'with a fraction': [false, { 'cache-control': 'max-age=60.5' }],
@@ -108,16 +108,16 @@ t.test('RFC 9111 section 4.2.1: cache reads freshness that is written badly as l
   'with a space before the number': [true, { 'cache-control': 'max-age= 60' }],
   'two that differ': [false, { 'cache-control': 'max-age=60, max-age=0' }],
   'on two lines': [false, { 'cache-control': ['max-age=60', 'no-store'] }],
-  'too large for anything': [true, { 'cache-control': 'max-age=99999999999999999999' }],
+  'larger than any integer type': [true, { 'cache-control': 'max-age=99999999999999999999' }],
   'Expires that is a number': [false, { expires: '60' }],
   'Expires in another zone': [false, { expires: new Date(Date.now() + 60_000).toUTCString().replace('GMT', 'UTC') }],
   'several Expires': [false, { expires: [ago(-60), ago(-120)] }],
-  'an age of all time': [false, { 'cache-control': 'max-age=60', age: '99999999999' }],
-  'an age that is none': [false, { 'cache-control': 'max-age=60', age: 'new' }],
-  'Pragma in an answer says nothing': [true, { 'cache-control': 'max-age=60', pragma: 'no-cache' }]
+  'a very large age': [false, { 'cache-control': 'max-age=60', age: '99999999999' }],
+  'an invalid age': [false, { 'cache-control': 'max-age=60', age: 'new' }],
+  'Pragma of a response is ignored': [true, { 'cache-control': 'max-age=60', pragma: 'no-cache' }]
 }))
 
-t.test('RFC 9111 section 5.1: cache adds the time that an answer was kept to the age that it came with, and leaves its date', async (t) => {
+t.test('RFC 9111 section 5.1: cache adds the time in the store to the Age of the response, and does not change its Date', async (t) => {
   const origin = await originOf(t)
   const date = ago(20)
   origin.fields = { 'cache-control': 'max-age=600', age: '100', date }
@@ -127,10 +127,10 @@ t.test('RFC 9111 section 5.1: cache adds the time that an answer was kept to the
   t.match(headers, { date, age: /^1[01]\d$/, 'cache-status': /hit; ttl=(500|4[89]\d)/ })
   origin.fields = { expires: ago(-60) }
   const [first, second] = [await origin.get({ url: '/b' }), await origin.get({ url: '/b' })]
-  t.equal(second.headers.date, first.headers.date, 'what Expires counts from')
+  t.equal(second.headers.date, first.headers.date, 'Expires is relative to Date')
 })
 
-t.test('RFC 9110 section 14.2: cache ignores ranges that it does not know, and those of other methods', async (t) => {
+t.test('RFC 9110 section 14.2: cache ignores unknown range units, and ranges of methods other than GET', async (t) => {
   const origin = await originOf(t)
   const modified = ago(1000)
   origin.fields = { 'cache-control': 'max-age=60', etag: '"a"', 'last-modified': modified }
@@ -140,12 +140,12 @@ t.test('RFC 9110 section 14.2: cache ignores ranges that it does not know, and t
   for (const range of ['bytes=0-0,-1', 'lines=0-1', 'bytes=2-1', 'bytes', '', 'bytes=a-b']) t.equal(await statusOf(range), 200, range)
   t.equal(await statusOf('bytes=0-99999999999999999999'), 206)
   t.equal((await origin.get({ method: 'HEAD', headers: { range: 'bytes=0-1' } })).statusCode, 200)
-  t.equal(await statusOf('bytes=0-1', { 'if-none-match': '"a"' }), 304, 'conditions go first')
+  t.equal(await statusOf('bytes=0-1', { 'if-none-match': '"a"' }), 304, 'preconditions precede ranges')
   t.equal(await statusOf('bytes=0-1', { 'if-range': modified }), 206)
   t.equal(await statusOf('bytes=0-1', { 'if-range': ago(900) }), 200)
 })
 
-t.test('RFC 9110 section 13.2.2: cache says 412 where a client wants another answer, from the handler and from the store', async (t) => {
+t.test('RFC 9110 section 13.2.2: cache sends 412 if a precondition fails, for a new and for a stored response', async (t) => {
   const app = await cachingApp(t)
   const modified = 'Thu, 26 Nov 2026 10:00:00 GMT'
   app.get('/', { config: { cache: true } }, async (_request, reply) => reply.header('last-modified', modified).send({ rows: 'x'.repeat(2000) }))
@@ -164,11 +164,11 @@ t.test('RFC 9110 section 13.2.2: cache says 412 where a client wants another ans
     t.equal((await app.inject({ url: '/', headers })).statusCode, status, `hit ${JSON.stringify(headers)}`)
     t.equal((await app.inject({ url: `/?miss=${encodeURIComponent(JSON.stringify(headers))}`, headers })).statusCode, status, `miss ${JSON.stringify(headers)}`)
   }
-  t.equal((await app.inject({ url: '/', headers: { 'if-match': coded, 'accept-encoding': 'br' } })).statusCode, 200, 'the tag of the coded form')
+  t.equal((await app.inject({ url: '/', headers: { 'if-match': coded, 'accept-encoding': 'br' } })).statusCode, 200, 'the ETag of the coded form')
   const refused = await app.inject({ url: '/', headers: { 'if-match': '"other"' } })
   t.match(refused, { body: '', headers: { etag, 'cache-control': 'no-store' } })
   for (const outcome of [/stored/, /hit/]) {
-    t.match(await app.inject({ url: '/gone', headers: { 'if-match': '"other"' } }), { statusCode: 404, headers: { 'cache-status': outcome } }, 'what is no success has no condition')
+    t.match(await app.inject({ url: '/gone', headers: { 'if-match': '"other"' } }), { statusCode: 404, headers: { 'cache-status': outcome } }, 'preconditions apply only to successful responses')
     await stored(app)
   }
 })

@@ -10,7 +10,7 @@ async function isHit (app: FastifyInstance, url = '/a'): Promise<boolean> {
   return String((await app.inject(url)).headers['cache-status']).includes('; hit')
 }
 
-t.test('cache purges, softly too, in a Cluster, and leaves no key without an end', { timeout: 60_000 }, async (t) => {
+t.test('cache purges and soft-purges in a Cluster, and every key that it writes expires', { timeout: 60_000 }, async (t) => {
   const cluster = await startCluster(t)
   const [app, other] = [await cachingApp(t, { url: cluster.url }), await cachingApp(t, { url: cluster.url })]
   let version = 1
@@ -30,16 +30,16 @@ t.test('cache purges, softly too, in a Cluster, and leaves no key without an end
 
   version = -1
   await other.cache.purge('all', { soft: true })
-  t.equal(await seen(app), 2, 'stale, in the place of an error')
+  t.equal(await seen(app), 2, 'stale, instead of an error')
   await app.cache.purge('all')
-  t.equal(await seen(other), undefined, 'gone after all')
+  t.equal(await seen(other), undefined, 'removed')
 
   const keys = (await Promise.all(cluster.masters.map(({ control }) => control.keys('*').then((names) => names.map((name) => ({ control, name })))))).flat()
   t.ok(keys.length > 3)
   for (const { control, name } of keys) t.not(await control.pttl(name), -1, name)
 })
 
-t.test('a master of a Cluster that has lost its markers brings no purged answer back', { timeout: 60_000 }, async (t) => {
+t.test('a Cluster master that has lost its tag versions serves no purged response', { timeout: 60_000 }, async (t) => {
   const cluster = await startCluster(t)
   const app = await cachingApp(t, { url: cluster.url })
   let version = 1
@@ -68,22 +68,22 @@ async function ownerOfKey (cluster: Cluster, pattern: string): Promise<ClusterNo
   return cluster.masters[found.indexOf(true)]
 }
 
-/** How often a node was asked where the slots are. */
+/** How often a node received CLUSTER SLOTS. */
 async function lookUps ({ control }: ClusterNode): Promise<number> {
   return Number(/cmdstat_cluster\|slots:calls=(\d+)/.exec(await control.info('commandstats'))?.[1] ?? 0)
 }
 
 for (const [name, { die, comeBack }] of Object.entries(ways)) {
-  for (const hasMarker of [true, false]) {
-    t.test(`a master of a Cluster that ${name} costs no hit of what the others hold, ${hasMarker ? 'though it has the global marker' : 'where another has the global marker'}`, { timeout: 60_000 }, async (t) => {
+  for (const hasEpoch of [true, false]) {
+    t.test(`a Cluster master that ${name} causes no misses on the other masters, ${hasEpoch ? 'if it has the server epoch' : 'if another master has the server epoch'}`, { timeout: 60_000 }, async (t) => {
       const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
       const app = await cachingApp(t, { url: cluster.url })
       const urls = Array.from({ length: 24 }, (_, index) => `/page-${index + 10}`)
       for (const url of urls) app.get(url, { config: { cache: { ttl: '10m' } } }, async () => ({}))
       await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
       for (const url of urls) await until(() => isHit(app, url), { what: 'it is stored' })
-      const marker = await ownerOfKey(cluster, 'api:cache:epoch:*')
-      const dead = cluster.masters.find((node) => (node === marker) === hasMarker) as ClusterNode
+      const epochOwner = await ownerOfKey(cluster, 'api:cache:epoch:*')
+      const dead = cluster.masters.find((node) => (node === epochOwner) === hasEpoch) as ClusterNode
       const living = cluster.masters.find((node) => node !== dead) as ClusterNode
       const owners = await Promise.all(urls.map((url) => ownerOfKey(cluster, `api:cache:GET:*${url.slice(1)}:*`)))
       const others = urls.filter((_, index) => owners[index] !== dead)
@@ -97,11 +97,11 @@ for (const [name, { die, comeBack }] of Object.entries(ways)) {
       }
 
       await die(dead)
-      await until(() => isOver(() => app.redisPool.isBroken), { what: 'it is known to be away' })
+      await until(() => isOver(() => app.redisPool.isBroken), { what: 'the outage is detected' })
       const before = await lookUps(living)
-      await until(() => isOver(async () => await lookUps(living) > before + 20), { what: 'every connection has looked for the slots' })
+      await until(() => isOver(async () => await lookUps(living) > before + 20), { what: 'every connection has read the slots' })
       await comeBack?.(dead)
-      if (comeBack !== undefined) await until(() => isOver(() => app.redisPool.state === 'ready'), { what: 'it is back' })
+      if (comeBack !== undefined) await until(() => isOver(() => app.redisPool.state === 'ready'), { what: 'the node is back' })
 
       t.equal(misses, 0)
       t.equal(servers, 0, 'no other server was seen')
@@ -109,7 +109,7 @@ for (const [name, { die, comeBack }] of Object.entries(ways)) {
   }
 }
 
-t.test('a process that starts while a master of a Cluster is away makes nothing a miss when that master is back', { timeout: 60_000 }, async (t) => {
+t.test('a process that starts during the outage of one Cluster master causes no misses when that master returns', { timeout: 60_000 }, async (t) => {
   const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
   const urls = Array.from({ length: 24 }, (_, index) => `/page-${index + 10}`)
   const start = async () => {
@@ -120,13 +120,13 @@ t.test('a process that starts while a master of a Cluster is away makes nothing 
   const app = await start()
   await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
   for (const url of urls) await until(() => isHit(app, url), { what: 'it is stored' })
-  const marker = await ownerOfKey(cluster, 'api:cache:epoch:*')
-  const dead = cluster.masters.find((node) => node !== marker) as ClusterNode
+  const epochOwner = await ownerOfKey(cluster, 'api:cache:epoch:*')
+  const dead = cluster.masters.find((node) => node !== epochOwner) as ClusterNode
   dead.server.signal('SIGSTOP')
   await until(async () => {
     for (const url of urls) await isHit(app, url)
     return app.redisPool.isBroken
-  }, { what: 'it is known to be away' })
+  }, { what: 'the outage is detected' })
 
   const late = await start()
   const runIds = new Set<string>()
@@ -136,7 +136,7 @@ t.test('a process that starts while a master of a Cluster is away makes nothing 
   t.ok(others.length > 0 && others.length < urls.length)
   for (const url of others) await isHit(late, url)
   dead.server.signal('SIGCONT')
-  await until(() => runIds.size > 0 && [app, late].every(({ redisPool }) => redisPool.state === 'ready'), { what: 'it is back for both' })
+  await until(() => runIds.size > 0 && [app, late].every(({ redisPool }) => redisPool.state === 'ready'), { what: 'both processes have reconnected' })
 
   for (const each of [app, late]) t.same(await Promise.all(others.map((url) => isHit(each, url))), others.map(() => true))
 })

@@ -4,14 +4,14 @@ import { cachingApp, stored } from '../support/caching.ts'
 import { isKept, keeps, originOf } from '../support/caching-origin.ts'
 import { until } from '../support/until.ts'
 
-t.test('RFC 9213: cache heeds directives that are meant for it before all others', (t) => keeps(t, {
+t.test('RFC 9213: cache prefers CDN-Cache-Control to Cache-Control', (t) => keeps(t, {
   'a lifetime of its own': [true, { 'cdn-cache-control': 'max-age=60', 'cache-control': 'no-store' }],
-  'a prohibition of its own': [false, { 'cdn-cache-control': 'no-store', 'cache-control': 'max-age=60' }],
-  'nothing that can be read': [true, { 'cdn-cache-control': 'max-age=&', 'cache-control': 'max-age=60' }],
-  'nothing at all': [true, { 'cdn-cache-control': '', 'cache-control': 'max-age=60' }]
+  'its own no-store': [false, { 'cdn-cache-control': 'no-store', 'cache-control': 'max-age=60' }],
+  'an invalid value': [true, { 'cdn-cache-control': 'max-age=&', 'cache-control': 'max-age=60' }],
+  'an empty value': [true, { 'cdn-cache-control': '', 'cache-control': 'max-age=60' }]
 }))
 
-t.test('RFC 5861: cache lets a stale answer stand in for an error, as long as it may', async (t) => {
+t.test('RFC 5861: cache serves a stale response instead of an error within stale-if-error', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=30, stale-if-error=100', age: '60' }
   await origin.get()
@@ -28,7 +28,7 @@ t.test('RFC 5861: cache lets a stale answer stand in for an error, as long as it
   t.equal((await origin.get()).statusCode, 503)
 })
 
-t.test('RFC 5861: cache serves stale to all while the answer is made anew', async (t) => {
+t.test('RFC 5861: cache serves a stale response to all requests during the revalidation', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
   const gate = Promise.withResolvers<void>()
@@ -43,10 +43,10 @@ t.test('RFC 5861: cache serves stale to all while the answer is made anew', asyn
   gate.resolve()
 
   for (const reply of replies) t.match([reply.body, reply.headers['cache-status']], ['run 1', /^prism; hit; ttl=-3\d$/])
-  await until(async () => (await app.inject('/')).body === 'run 2', { what: 'it was made anew' })
+  await until(async () => (await app.inject('/')).body === 'run 2', { what: 'the response is revalidated' })
 })
 
-t.test('RFC 9875: cache groups are tags, and an unsafe answer drops those that it names', async (t) => {
+t.test('RFC 9875: cache groups are tags, and a response to an unsafe request purges the groups that it names', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60', 'cache-groups': '"a", "b"' }
   t.equal(await isKept(origin), true)
@@ -59,7 +59,7 @@ t.test('RFC 9875: cache groups are tags, and an unsafe answer drops those that i
   t.match((await origin.get()).headers['cache-status'], /fwd=miss/)
 })
 
-t.test('RFC 9211: cache tells what it did on every answer of a cached route, after what others told', async (t) => {
+t.test('RFC 9211: cache appends its member to Cache-Status on every response of a cached route', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60', 'cache-status': 'inner; hit' }
   const statusOf = async (options: InjectOptions) => (await origin.get(options)).headers['cache-status']

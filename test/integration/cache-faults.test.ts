@@ -5,7 +5,7 @@ import { startCluster } from '../support/cluster.ts'
 import { faults, startRig } from '../support/faults.ts'
 import { until } from '../support/until.ts'
 
-/** A route that says which run of its handler answered. */
+/** A route whose response contains the number of its handler run. */
 function addRoute (app: FastifyInstance): void {
   let runs = 0
   app.get('/:id', { config: { cache: { tags: ['all'] } } }, async (request, reply) => {
@@ -15,7 +15,7 @@ function addRoute (app: FastifyInstance): void {
 }
 
 for (const [name, fault] of Object.entries(faults)) {
-  t.test(`cache answers right while Redis is at fault: ${name}`, async (t) => {
+  t.test(`cache serves correct responses during Redis faults: ${name}`, async (t) => {
     const rig = await startRig(t)
     const app = await cachingApp(t, { url: rig.url })
     addRoute(app)
@@ -40,10 +40,10 @@ for (const [name, fault] of Object.entries(faults)) {
   })
 }
 
-t.test('RFC 9111 section 5.2.1.7: cache runs no handler for who wants only what is kept, Redis or not', async (t) => {
+t.test('RFC 9111 section 5.2.1.7: cache runs no handler for only-if-cached, with and without Redis', async (t) => {
   const rig = await startRig(t)
   const app = await cachingApp(t, { url: rig.url })
-  app.get('/', { config: { cache: { ttl: 'response' } } }, async () => { throw new Error('it ran') })
+  app.get('/', { config: { cache: { ttl: 'response' } } }, async () => { throw new Error('the handler ran') })
   const only = { url: '/', headers: { 'cache-control': 'only-if-cached' } }
 
   t.equal((await app.inject(only)).statusCode, 504)
@@ -51,7 +51,7 @@ t.test('RFC 9111 section 5.2.1.7: cache runs no handler for who wants only what 
   t.equal((await app.inject(only)).statusCode, 504)
 })
 
-t.test('cache runs the handler for what is no entry, and puts an entry in its place', async (t) => {
+t.test('cache treats a malformed entry as a miss and replaces it', async (t) => {
   const app = await cachingApp(t)
   addRoute(app)
   await app.inject('/1')
@@ -67,11 +67,11 @@ t.test('cache runs the handler for what is no entry, and puts an entry in its pl
     'unknown flags': changed(1, 255),
     'an entry cut short': entry.subarray(0, -1),
     'an entry cut in its head': entry.subarray(0, 20),
-    'an entry with more behind it': Buffer.concat([entry, Buffer.from('x')]),
+    'an entry with trailing bytes': Buffer.concat([entry, Buffer.from('x')]),
     'an entry of another key': Buffer.from(entry.toString('latin1').replace('/1\n', '/2\n'), 'latin1'),
     'an entry whose text is too long': changed(7, 255),
-    'a branch of another key': 'vary:{"key":"x","vary":["a"],"names":[]}',
-    'a broken branch': 'vary:{',
+    'a Vary record of another key': 'vary:{"key":"x","vary":["a"],"names":[]}',
+    'a malformed Vary record': 'vary:{',
     'a body that cannot be read': Buffer.concat([entry.subarray(0, -100), Buffer.alloc(100, 7)])
   }
 
@@ -88,7 +88,7 @@ t.test('cache runs the handler for what is no entry, and puts an entry in its pl
   t.same((await app.inject('/1')).json().run, run + 1)
 })
 
-t.test('cache takes any bytes for an entry without failing', async (t) => {
+t.test('cache accepts arbitrary bytes as an entry without an exception', async (t) => {
   const app = await cachingApp(t)
   addRoute(app)
   await app.inject('/1')
@@ -107,7 +107,7 @@ t.test('cache takes any bytes for an entry without failing', async (t) => {
   t.pass('300 broken entries')
 })
 
-t.test('cache purges and keeps in a Cluster as on one server', async (t) => {
+t.test('cache stores and purges in a Cluster as on a single server', async (t) => {
   const cluster = await startCluster(t)
   const [one, other] = [await cachingApp(t, { url: cluster.url }), await cachingApp(t, { url: cluster.url })]
   await until(() => one.redisPool.server?.isCluster && other.redisPool.server?.isCluster, { what: 'both know the cluster' })

@@ -8,14 +8,14 @@ import { faults, startRig } from '../support/faults.ts'
 import type { Rig } from '../support/faults.ts'
 import { until } from '../support/until.ts'
 
-/** Two apps on one Redis, each with a route of which the test hears at each step. */
+/** Two apps on one Redis, each with a route that calls the test at each step. */
 interface Pair {
   rig: Rig
   apps: readonly [FastifyInstance, FastifyInstance]
   runs: number
-  /** before the cache looks whether it may answer, for the first request */
+  /** before the cache uses the lookup's reply, for the first request */
   guard: () => Promise<unknown>
-  /** in the handler's first run */
+  /** in the first handler run */
   work: () => Promise<unknown>
 }
 
@@ -48,14 +48,14 @@ const chosen = ['blackHole', 'down', 'replyLost', 'hung', 'flushed', 'scriptsFlu
 
 for (const name of chosen) {
   const fault = faults[name]
-  t.test(`cache answers every request when Redis is at fault in the middle of a fill: ${name}`, async (t) => {
-    for (const step of ['with the look', 'behind the look', 'while the handler runs', 'while others wait'] as const) {
+  t.test(`cache answers every request if Redis fails during a fill: ${name}`, async (t) => {
+    for (const step of ['with the lookup', 'after the lookup', 'while the handler runs', 'while others wait'] as const) {
       const pair = await startPair(t)
       const { rig, apps: [one, other] } = pair
       const isWaiting = () => one.cache.counts.wait > 0 && other.cache.counts.wait > 0
-      if (step === 'behind the look') pair.guard = () => fault.inject(rig)
-      else if (step === 'with the look') await fault.inject(rig)
-      else pair.work = () => step === 'while the handler runs' ? fault.inject(rig) : until(isWaiting, { what: 'they wait' }).then(() => fault.inject(rig))
+      if (step === 'after the lookup') pair.guard = () => fault.inject(rig)
+      else if (step === 'with the lookup') await fault.inject(rig)
+      else pair.work = () => step === 'while the handler runs' ? fault.inject(rig) : until(isWaiting, { what: 'the requests wait' }).then(() => fault.inject(rig))
 
       const first = one.inject('/')
       if (step.startsWith('while')) await until(() => pair.runs === 1, { what: 'the handler runs' })
@@ -70,9 +70,9 @@ for (const name of chosen) {
 }
 
 for (const name of ['blackHole', 'down', 'hung'] as const) {
-  t.test(`cache ends the wait for another process's run soon after Redis has gone: ${name}`, async (t) => {
+  t.test(`cache stops the wait for a fill in another process soon after Redis fails: ${name}`, async (t) => {
     let best = Infinity
-    // What a busy machine takes besides is not told by the fastest of several.
+    // The fastest run excludes the delay of a busy machine.
     for (let count = 0; count < 4 && best > 750; count++) {
       const pair = await startPair(t)
       const { apps: [one, other], rig } = pair
@@ -82,7 +82,7 @@ for (const name of ['blackHole', 'down', 'hung'] as const) {
       await until(() => pair.runs === 1, { what: 'the handler runs' })
       const waits = other.cache.counts.wait
       const waiting = other.inject('/')
-      await until(() => other.cache.counts.wait > waits, { what: 'the other one waits' })
+      await until(() => other.cache.counts.wait > waits, { what: 'the other process waits' })
 
       await faults[name].inject(rig)
       const goneAt = performance.now()
@@ -96,7 +96,7 @@ for (const name of ['blackHole', 'down', 'hung'] as const) {
   })
 }
 
-t.test('cache asks Redis no more for a request that Redis has failed, whenever what it would look for is known', async (t) => {
+t.test('cache sends Redis no further commands for a request for which Redis has failed, whether the lookup is known at once or later', async (t) => {
   const rig = await startRig(t)
   const app = await cachingApp(t, { url: rig.url })
   const routes = { partition: { partition: () => 'one' }, tags: { tags: (request: { guarded?: boolean }) => request.guarded === true ? ['a'] : undefined } }
@@ -112,8 +112,8 @@ t.test('cache asks Redis no more for a request that Redis has failed, whenever w
     gate.wait = guard.promise
     const atGuard = waiting + 3
     const replies = [1, 2, 3].map(() => app.inject(`/${name}`))
-    await until(() => waiting === atGuard, { what: 'their guard has begun' })
-    // What was asked before it has failed then too.
+    await until(() => waiting === atGuard, { what: 'their guard hook runs' })
+    // What was enqueued before the failure has failed too.
     await until(async () => await app.redisPool.batch.get('later').then(() => false, () => true), { what: 'Redis has failed' })
     const before = app.cache.counts.bypass
     const startedAt = runs
@@ -127,8 +127,8 @@ t.test('cache asks Redis no more for a request that Redis has failed, whenever w
       t.match(headers['cache-status'], /redis|collapsed/)
     }
     batch.enqueueGet = enqueueGet
-    t.same(asked, [], `${name}: nothing is asked`)
-    t.equal(runs - startedAt, 1, `${name}: they share one run`)
+    t.same(asked, [], `${name}: Redis receives no command`)
+    t.equal(runs - startedAt, 1, `${name}: they share one handler run`)
     t.ok(app.cache.counts.bypass > before)
     await faults.blackHole.heal(rig)
     gate.wait = undefined
@@ -136,28 +136,28 @@ t.test('cache asks Redis no more for a request that Redis has failed, whenever w
   }
 })
 
-t.test('cache has one take the place of a run that hangs, and gives the others his answer', async (t) => {
+t.test('cache replaces a handler run that hangs, and every waiting request receives a response', async (t) => {
   const pair = await startPair(t)
   const { apps: [one, other] } = pair
   pair.work = () => new Promise(() => {})
 
-  one.inject('/').catch(() => {}) // never answered
+  one.inject('/').catch(() => {}) // the handler never settles
   await until(() => pair.runs === 1, { what: 'the handler hangs' })
   const replies = await Promise.all(Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? one : other).inject('/')))
 
   t.same(new Set(replies.map(({ statusCode }) => statusCode)), new Set([200]))
-  t.ok(pair.runs <= 3, `${pair.runs} runs: one in each process, at most`)
+  t.ok(pair.runs <= 3, `${pair.runs} runs: at most one per process`)
   await stored(other)
   t.match((await one.inject('/')).headers['cache-status'], /hit/)
 })
 
-t.test('cache asks Redis twice for what was purged before the handler and once behind it, and three times for one that another process fills', async (t) => {
+t.test('cache sends Redis two writes before the handler and one after it for a purged key, and three for a key that another process fills', async (t) => {
   const pair = await startPair(t)
   const { apps: [one, other] } = pair
   await Promise.all(pair.apps.map((app) => until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })))
   const writesOf = (app: FastifyInstance) => app.redisPool.batch.counts.writes
 
-  // In the first round one of them has yet to listen for the other; in one that took long the lock was renewed.
+  // In the first round a process may subscribe to notifications first; in a slow round the lock is extended.
   for (let round = 1, isSeen = false; !isSeen; round++) {
     const begunAt = performance.now()
     const gate = Promise.withResolvers<void>()
@@ -171,20 +171,20 @@ t.test('cache asks Redis twice for what was purged before the handler and once b
     await until(() => pair.runs === 1, { what: 'the handler runs' })
     const asked = writesOf(one) - before
     const waiting = other.inject('/')
-    await until(() => other.cache.counts.wait > waits, { what: 'the other one waits' })
+    await until(() => other.cache.counts.wait > waits, { what: 'the other process waits' })
     gate.resolve()
     const [, { headers }] = await Promise.all([first, waiting])
 
     t.match(headers['cache-status'], /fwd=miss; .*collapsed/)
     if (round === 1 || (performance.now() - begunAt > 250 && round < 50)) continue
     isSeen = true
-    t.equal(asked, 2, 'the look-up, and the lock')
-    t.equal(writesOf(one) - before, 3, 'and the store')
-    t.equal(writesOf(other) - otherBefore, 3, 'the look-up, the lock, and another look-up')
+    t.equal(asked, 2, 'lookup and lock')
+    t.equal(writesOf(one) - before, 3, 'lookup, lock and store')
+    t.equal(writesOf(other) - otherBefore, 3, 'lookup, lock and second lookup')
   }
 })
 
-t.test('cache gives the place back of a run that begins when its answer has left already', async (t) => {
+t.test('cache releases the concurrency slot of a run that starts after its response was sent', async (t) => {
   const app = await cachingApp(t)
   const held = Promise.withResolvers<void>()
   const replies: FastifyReply[] = []
@@ -199,20 +199,20 @@ t.test('cache gives the place back of a run that begins when its answer has left
   const first = app.inject('/1')
   await until(() => runs === 1, { what: 'the handler runs' })
   const second = app.inject('/1')
-  await until(() => replies.length === 2, { what: 'another waits for it' })
+  await until(() => replies.length === 2, { what: 'another request waits for the run' })
 
-  replies[1]?.hijack().raw.end('out of patience')
-  t.equal((await second).body, 'out of patience')
+  replies[1]?.hijack().raw.end('the wait timed out')
+  t.equal((await second).body, 'the wait timed out')
   held.resolve()
   t.equal((await first).body, 'made')
-  await until(() => runs === 2, { what: 'who waited runs' })
+  await until(() => runs === 2, { what: 'the waiter runs the handler' })
   await stored(app)
 
   t.equal((await app.inject('/2')).statusCode, 200)
 })
 
 for (const isGoneBefore of [true, false]) {
-  t.test(`cache ends the run of a hijacked reply whose client goes ${isGoneBefore ? 'before' : 'after'} that`, async (t) => {
+  t.test(`cache ends the fill of a hijacked reply if its client disconnects ${isGoneBefore ? 'before' : 'after'} the hijack`, async (t) => {
     const app = await cachingApp(t)
     const gone = Promise.withResolvers<void>()
     const replies: FastifyReply[] = []
@@ -221,17 +221,17 @@ for (const isGoneBefore of [true, false]) {
       if (isGoneBefore) await gone.promise
       reply.hijack()
       if (!isGoneBefore) await gone.promise
-      reply.raw.end('nobody reads this')
+      reply.raw.end('the client is gone')
     })
     await app.listen({ port: 0, host: '127.0.0.1' })
     const client = connect((app.server.address() as AddressInfo).port, '127.0.0.1', () => client.write('GET /1 HTTP/1.1\r\nHost: a\r\n\r\n'))
     await until(() => replies.length === 1, { what: 'the handler runs' })
 
     client.destroy()
-    await until(() => replies[0]?.raw.closed, { what: 'the app has seen it go' })
+    await until(() => replies[0]?.raw.closed, { what: 'the app has seen the disconnection' })
     gone.resolve()
 
-    await until(async () => (await app.inject('/2')).statusCode === 200, { what: 'the place is given back' })
-    await until(async () => (await app.redis.keys('api:cache:lock:*')).length === 0, { what: 'and the lock' })
+    await until(async () => (await app.inject('/2')).statusCode === 200, { what: 'the slot is released' })
+    await until(async () => (await app.redis.keys('api:cache:lock:*')).length === 0, { what: 'the lock is released' })
   })
 }

@@ -9,7 +9,7 @@ interface Line { level: number, msg: string, err?: { code?: string } }
 const required = { querystring: { type: 'object', required: ['country'], properties: { country: { type: 'string' } } } }
 const wrong: Record<string, unknown> = { NaN, Infinity, '-Infinity': -Infinity, object: { id: 1 }, boolean: true, function: () => 'a', symbol: Symbol('a'), promise: Promise.resolve('a') }
 
-/** An app with a route `/:id` whose cached response is `answer` of the request; what the route's guards refuse has `x-refused`. */
+/** An app with a route `/:id` whose cached response is `answer(request)`; a request with `x-refused` is rejected by a guard. */
 async function start (t: Test, cache: CacheChoice, { schema = {}, answer = (_request: CacheRequest): unknown => 'page' } = {}): Promise<FastifyInstance & { lines: Line[] }> {
   const lines: Line[] = []
   const app = await cachingApp(t, { server: { logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line) as Line) } } } } })
@@ -29,7 +29,7 @@ async function ask (app: FastifyInstance, url = '/7', headers: Record<string, st
 
 const isHit = ({ headers }: LightMyRequestResponse) => String(headers['cache-status']).includes('hit')
 
-t.test('cache asks a tags function that fails on what guards and validation refuse again after them', async (t) => {
+t.test('cache calls a tags function that throws early again after validation and guards have accepted the request', async (t) => {
   const functions: Record<string, (request: CacheRequest) => string[]> = {
     throws: (request) => [`country:${String(request.query.country).toLowerCase()}:${(request.query.country as string).length}`],
     'returns nothing': (request) => (request.query.country === undefined ? undefined : [`country:${request.query.country as string}`]) as string[]
@@ -37,36 +37,36 @@ t.test('cache asks a tags function that fails on what guards and validation refu
   for (const [name, tags] of Object.entries(functions)) {
     const app = await start(t, { tags, trackInputs: false }, { schema: required })
 
-    t.equal((await ask(app, '/7')).statusCode, 400, `${name}: what validation refuses`)
-    t.equal((await ask(app, '/7', { 'x-refused': 'yes' })).statusCode, 401, `${name}: what a guard refuses`)
+    t.equal((await ask(app, '/7')).statusCode, 400, `${name}: rejected by validation`)
+    t.equal((await ask(app, '/7', { 'x-refused': 'yes' })).statusCode, 401, `${name}: rejected by a guard`)
     t.same([isHit(await ask(app, '/7?country=fr')), isHit(await ask(app, '/7?country=fr'))], [false, true])
     t.same(app.lines.filter(({ level }) => level >= 50), [])
   }
 
   const byUser = await start(t, { trackInputs: false, tags: (request) => [`user:${(request as unknown as { user: { id: string } }).user.id}`] })
   byUser.addHook('preHandler', async (request) => { Object.assign(request, { user: { id: 'ann' } }) })
-  t.same([isHit(await ask(byUser)), isHit(await ask(byUser))], [false, true], 'of what a guard provides')
+  t.same([isHit(await ask(byUser)), isHit(await ask(byUser))], [false, true], 'from a property that a guard sets')
   await byUser.cache.purge('user:ann')
   t.notOk(isHit(await ask(byUser)))
 })
 
-t.test('cache keeps nothing where a tags function throws or names nothing, and the response is as without the cache', async (t) => {
+t.test('cache does not store if a tags function throws or returns no valid tags, and sends the response unchanged', async (t) => {
   const failing: Record<string, () => unknown> = {
-    throws: () => { throw new Error('as told') }, undefined: () => undefined, null: () => null, 'an empty tag': () => [''], 'a reserved tag': () => ['=/7']
+    throws: () => { throw new Error('expected failure') }, undefined: () => undefined, null: () => null, 'an empty tag': () => [''], 'a reserved tag': () => ['=/7']
   }
   for (const [name, tags] of Object.entries(failing)) {
     const app = await start(t, { tags: tags as () => string[] })
     const answers = [await ask(app), await ask(app)]
     t.same(answers.map((answer) => [answer.statusCode, answer.body, isHit(answer)]), [[200, 'page', false], [200, 'page', false]], name)
     t.match(answers[1]?.headers['cache-status'], /detail=tags/)
-    t.equal(app.lines.filter(({ msg }) => msg.includes('tags function')).length, name === 'throws' ? 1 : 0, 'warned of once')
+    t.equal(app.lines.filter(({ msg }) => msg.includes('tags function')).length, name === 'throws' ? 1 : 0, 'one warning')
   }
 
   const late = await start(t, { tags: (request) => (request as unknown as { done?: boolean }).done === true ? undefined as never : ['page'], trackInputs: false }, { answer: (request) => { Object.assign(request, { done: true }); return 'page' } })
-  t.same([isHit(await ask(late)), isHit(await ask(late))], [false, false], 'nothing at the end alone')
+  t.same([isHit(await ask(late)), isHit(await ask(late))], [false, false], 'invalid only at the end')
 })
 
-t.test('cache takes numbers and one text as tags, and no tag is named by mistake', async (t) => {
+t.test('cache accepts numbers and a single text as tags, and derives no unintended tag', async (t) => {
   for (const [tags, tag] of [[() => [42], '42'], [() => 'one', 'one'], [() => [0], '0']] as const) {
     const app = await start(t, { tags: tags as never })
     t.same([isHit(await ask(app)), isHit(await ask(app))], [false, true])
@@ -77,11 +77,11 @@ t.test('cache takes numbers and one text as tags, and no tag is named by mistake
   }
 })
 
-t.test('cache refuses what is no list of tags and no partition with an error that names the function, after the guards, logged once', async (t) => {
+t.test('cache rejects an invalid tag list or partition with an error that names the function, after the guards, logged once', async (t) => {
   const routes: Record<string, (value: unknown) => CacheChoice> = {
     tags: (value) => ({ tags: () => value as string[] }),
     'tags in a list': (value) => ({ tags: () => ['a', value] as string[] }),
-    'tags behind others': (value) => ({ partition: () => 'one', tags: () => value as string[] }),
+    'tags after other options': (value) => ({ partition: () => 'one', tags: () => value as string[] }),
     partition: (value) => ({ partition: () => value as string })
   }
   for (const [name, choose] of Object.entries(routes)) {
@@ -94,12 +94,12 @@ t.test('cache refuses what is no list of tags and no partition with an error tha
   }
 })
 
-t.test('cache refuses promises that reject, and the process goes on', async (t) => {
+t.test('cache handles promises that reject in its functions, and the process stays up', async (t) => {
   const unhandled: unknown[] = []
   const note = (error: unknown) => { unhandled.push(error) }
   process.on('unhandledRejection', note)
   t.after(() => process.off('unhandledRejection', note))
-  const rejecting = () => Promise.reject(new Error('as told')) as never
+  const rejecting = () => Promise.reject(new Error('expected failure')) as never
   for (const cache of [{ tags: rejecting }, { tags: () => [rejecting(), rejecting()] }, { partition: rejecting }, { partition: () => 'one', tags: rejecting }]) {
     const app = await start(t, cache)
     t.match((await ask(app)).json(), { code: 'PRISM_ERR_OPTION' })
@@ -109,7 +109,7 @@ t.test('cache refuses promises that reject, and the process goes on', async (t) 
   t.same(unhandled, [])
 })
 
-t.test('cache gives no user the response of another, whatever a partition comes to', async (t) => {
+t.test('cache never serves the response of one user to another, whatever the partition function returns', async (t) => {
   const answer = ({ headers }: CacheRequest) => headers['x-user']
   const partitions: Record<string, (request: CacheRequest) => unknown> = {
     'NaN by Number()': ({ headers }) => Number(headers['x-user']),
@@ -132,6 +132,6 @@ t.test('cache gives no user the response of another, whatever a partition comes 
 
   const byNumber = await start(t, { partition: ({ headers }) => String(headers['x-user']).length, trackInputs: false }, { answer })
   await ask(byNumber, '/7', { 'x-user': 'ann' })
-  t.ok(isHit(await ask(byNumber, '/7', { 'x-user': 'bob' })), 'a number is a name')
+  t.ok(isHit(await ask(byNumber, '/7', { 'x-user': 'bob' })), 'a number is a valid partition')
   t.notOk(isHit(await ask(byNumber, '/7', { 'x-user': 'anna' })))
 })

@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import fastify from 'fastify'
 import t from 'tap'
 import cache from '../../plugins/cache.ts'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
 import { stored } from '../support/caching.ts'
 import { reached } from '../support/wait-for-redis.ts'
@@ -12,25 +12,25 @@ import { startRedisProcess } from '../support/redis-process.ts'
 type Hook = 'onRequest' | 'preParsing' | 'preValidation' | 'preHandler'
 const hooks: Hook[] = ['onRequest', 'preParsing', 'preValidation', 'preHandler']
 
-/** Refuses half of the callers, in each way that a hook may. */
+/** Rejects half of the clients, in each way that a hook can. */
 const refusals: Record<string, (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>> = {
   'by sending': async (request, reply) => {
-    if (request.headers['x-who'] !== 'friend') return reply.code(403).send('no')
+    if (request.headers['x-who'] !== 'accepted') return reply.code(403).send('no')
   },
   'by throwing': async (request) => {
-    if (request.headers['x-who'] !== 'friend') throw Object.assign(new Error('no'), { statusCode: 403 })
+    if (request.headers['x-who'] !== 'accepted') throw Object.assign(new Error('no'), { statusCode: 403 })
   },
   'later, by sending': async (request, reply) => {
     await new Promise((resolve) => setImmediate(resolve))
-    if (request.headers['x-who'] !== 'friend') await reply.code(403).send('no')
+    if (request.headers['x-who'] !== 'accepted') await reply.code(403).send('no')
   },
   'by a callback': function (request: FastifyRequest, _reply: FastifyReply, ...rest: unknown[]) {
     const done = rest.at(-1) as (error?: Error) => void
-    setImmediate(() => request.headers['x-who'] === 'friend' ? done() : done(Object.assign(new Error('no'), { statusCode: 403 })))
+    setImmediate(() => request.headers['x-who'] === 'accepted' ? done() : done(Object.assign(new Error('no'), { statusCode: 403 })))
   } as never
 }
 
-/** Every place where Fastify lets a hook stand. */
+/** Every position in which Fastify accepts a hook. */
 const places: Record<string, (app: FastifyInstance, stack: () => Promise<void>, hook: Hook, guard: never, route: (scope: FastifyInstance, options?: object) => void) => Promise<void>> = {
   'in the app, before the stack': async (app, stack, hook, guard, route) => {
     app.addHook(hook, guard)
@@ -99,7 +99,7 @@ const places: Record<string, (app: FastifyInstance, stack: () => Promise<void>, 
 }
 
 for (const [how, refusal] of Object.entries(refusals)) {
-  t.test(`cache never serves past a guard that refuses ${how}, wherever it stands`, async (t) => {
+  t.test(`cache serves no hit to a request that a guard rejects ${how}, in any position of the hook`, async (t) => {
     const { url } = await startRedisProcess(t)
     let count = 0
     for (const [place, build] of Object.entries(places)) {
@@ -109,32 +109,32 @@ for (const [how, refusal] of Object.entries(refusals)) {
         const prefix = `p${count++}:`
         const stack = async () => {
           await app.register(redis, { url, prefix })
-          await app.register(journey)
+          await app.register(requestLifecycle)
           await app.register(cache)
           await reached(app)
         }
         await build(app, stack, hook, refusal as never, (scope, options = {}) => scope.get('/', { ...options, config: { cache: true } }, async () => 'yes'))
 
-        await app.inject({ url: '/', headers: { 'x-who': 'friend' } })
+        await app.inject({ url: '/', headers: { 'x-who': 'accepted' } })
         await stored(app)
-        const friend = await app.inject({ url: '/', headers: { 'x-who': 'friend' } })
-        const stranger = await app.inject({ url: '/', headers: { 'x-who': 'stranger' } })
+        const accepted = await app.inject({ url: '/', headers: { 'x-who': 'accepted' } })
+        const rejected = await app.inject({ url: '/', headers: { 'x-who': 'rejected' } })
 
-        t.match(friend.headers['cache-status'], /hit/, `${place}, ${hook}: a hit for a friend`)
-        t.equal(stranger.statusCode, 403, `${place}, ${hook}: none for a stranger`)
-        t.notMatch(stranger.body, 'yes')
+        t.match(accepted.headers['cache-status'], /hit/, `${place}, ${hook}: a hit for an accepted client`)
+        t.equal(rejected.statusCode, 403, `${place}, ${hook}: none for a rejected client`)
+        t.notMatch(rejected.body, 'yes')
         await app.close()
       }
     }
   })
 }
 
-t.test('cache never serves past validation', async (t) => {
+t.test('cache serves no hit to a request that validation rejects', async (t) => {
   const { url } = await startRedisProcess(t)
   const app = fastify({ ajv: { customOptions: { removeAdditional: false } } })
   t.after(() => app.close())
   await app.register(redis, { url })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(cache)
   await reached(app)
   const querystring = { type: 'object', additionalProperties: false, properties: { limit: { type: 'integer', minimum: 1 } } }

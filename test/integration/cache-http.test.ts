@@ -4,28 +4,28 @@ import { cachingApp, stored } from '../support/caching.ts'
 import { ago, isKept, keeps, originOf } from '../support/caching-origin.ts'
 import type { Fields } from '../support/caching-origin.ts'
 
-t.test('RFC 9111 section 3: cache stores what it may, by method, status and directives', (t) => keeps(t, {
-  'nothing is said': [false, {}],
+t.test('RFC 9111 section 3: cache decides by method, status and directives what it stores', (t) => keeps(t, {
+  'no directives': [false, {}],
   'max-age': [true, { 'cache-control': 'max-age=60' }],
   's-maxage before max-age': [true, { 'cache-control': 'max-age=0, s-maxage=60' }],
   expires: [true, { expires: ago(-60) }],
   'no-store': [false, { 'cache-control': 'max-age=60, no-store' }],
   private: [false, { 'cache-control': 'max-age=60, private' }],
-  'a private field, and the rest is kept': [true, { 'cache-control': 'max-age=60, private="x-secret"', 'x-secret': '1' }],
-  'an error, when it says so': [true, { 'cache-control': 'max-age=60' }, 404],
-  'an error that says nothing': [false, {}, 500],
-  'a redirect that says nothing': [false, {}, 302],
-  'a status that nobody knows, when it says so': [true, { 'cache-control': 'max-age=60' }, 299],
-  'a status that nobody knows, and public': [true, { 'cache-control': 'public', 'last-modified': ago(1000) }, 599],
-  'a status that nobody knows, and nothing is said': [false, { 'last-modified': ago(1000) }, 299],
-  'must-understand, of a status that is understood': [true, { 'cache-control': 'max-age=60, no-store, must-understand' }],
-  'must-understand, of another': [false, { 'cache-control': 'max-age=60, no-store, must-understand' }, 299],
-  'a part': [false, { 'cache-control': 'max-age=60', 'content-range': 'bytes 0-1/2' }, 206],
+  'private with a field name: the other fields are stored': [true, { 'cache-control': 'max-age=60, private="x-secret"', 'x-secret': '1' }],
+  'an error with an explicit lifetime': [true, { 'cache-control': 'max-age=60' }, 404],
+  'an error without directives': [false, {}, 500],
+  'a redirect without directives': [false, {}, 302],
+  'an unknown status with an explicit lifetime': [true, { 'cache-control': 'max-age=60' }, 299],
+  'an unknown status with public': [true, { 'cache-control': 'public', 'last-modified': ago(1000) }, 599],
+  'an unknown status without directives': [false, { 'last-modified': ago(1000) }, 299],
+  'must-understand with a known status': [true, { 'cache-control': 'max-age=60, no-store, must-understand' }],
+  'must-understand with an unknown status': [false, { 'cache-control': 'max-age=60, no-store, must-understand' }, 299],
+  'a partial response': [false, { 'cache-control': 'max-age=60', 'content-range': 'bytes 0-1/2' }, 206],
   'a POST': [false, { 'cache-control': 'max-age=60' }, 200, { method: 'POST' }],
-  'what a request forbids': [false, { 'cache-control': 'max-age=60' }, 200, { headers: { 'cache-control': 'no-store' } }]
+  'a request with no-store': [false, { 'cache-control': 'max-age=60' }, 200, { headers: { 'cache-control': 'no-store' } }]
 }))
 
-t.test('RFC 9111 section 3.1: cache stores no field of the connection, and none that is named by one', async (t) => {
+t.test('RFC 9111 section 3.1: cache stores no connection-specific field, and none that Connection names', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60, no-cache="x-not"', connection: 'x-hop', 'x-hop': '1', 'keep-alive': 'x', 'proxy-authenticate': 'x', 'x-kept': '1', 'x-not': '1' }
   await origin.get()
@@ -36,17 +36,17 @@ t.test('RFC 9111 section 3.1: cache stores no field of the connection, and none 
   for (const name of ['x-hop', 'keep-alive', 'proxy-authenticate', 'x-not']) t.equal(headers[name], undefined, name)
 })
 
-t.test('RFC 9111 section 3.5: cache stores answers to credentials only where they say so', (t) => {
+t.test('RFC 9111 section 3.5: cache stores responses to requests with Authorization only if a directive allows it', (t) => {
   const request = { headers: { authorization: 'Bearer x' } }
   return keeps(t, {
-    'nothing allows it': [false, { 'cache-control': 'max-age=60' }, 200, request],
+    'no directive allows it': [false, { 'cache-control': 'max-age=60' }, 200, request],
     public: [true, { 'cache-control': 'max-age=60, public' }, 200, request],
     'must-revalidate': [true, { 'cache-control': 'max-age=60, must-revalidate' }, 200, request],
     's-maxage': [true, { 'cache-control': 's-maxage=60' }, 200, request]
   })
 })
 
-t.test('RFC 9111 section 4.1: cache selects by the fields that Vary names, normalised, and keeps 12 at most', async (t) => {
+t.test('RFC 9111 section 4.1: cache selects by the normalised fields that Vary names, and stores at most 12 variants', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60', vary: 'Accept-Language, X-A' }
   const as = (language?: string) => ({ headers: language === undefined ? {} : { 'accept-language': language } })
@@ -65,7 +65,7 @@ t.test('RFC 9111 section 4.1: cache selects by the fields that Vary names, norma
   t.equal(await isKept(origin, { url: '/star' }), false)
 })
 
-t.test('RFC 9111 section 4.1: cache asks for a variant that it has seen in two round trips at most', async (t) => {
+t.test('RFC 9111 section 4.1: cache finds a known variant in at most two round trips', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60', vary: 'x-a' }
   await origin.get({ headers: { 'x-a': '1' } })
@@ -76,7 +76,7 @@ t.test('RFC 9111 section 4.1: cache asks for a variant that it has seen in two r
   t.ok(origin.app.redisPool.batch.counts.writes - before <= 2)
 })
 
-t.test('RFC 9111 section 4.1: cache hands nobody another variant, however many ask together', async (t) => {
+t.test('RFC 9111 section 4.1: cache serves each of many concurrent requests its own variant', async (t) => {
   const app = await cachingApp(t)
   app.get('/', { config: { cache: { ttl: 'response' } } }, async (request, reply) => {
     await new Promise((resolve) => setImmediate(resolve))
@@ -88,7 +88,7 @@ t.test('RFC 9111 section 4.1: cache hands nobody another variant, however many a
   replies.forEach(({ body }, index) => t.equal(body, `for ${index % 3}`))
 })
 
-t.test('RFC 9111 section 4.2: cache computes freshness and age', async (t) => {
+t.test('RFC 9111 section 4.2: cache computes freshness lifetime and age', async (t) => {
   const origin = await originOf(t)
   const ttlOf = async (fields: Fields) => {
     origin.fields = fields
@@ -107,7 +107,7 @@ t.test('RFC 9111 section 4.2: cache computes freshness and age', async (t) => {
   t.same(await ttlOf({ expires: '0' }), [undefined, undefined])
 })
 
-t.test('RFC 9111 section 4.2.4: cache serves stale only who wants it, and never what must be validated', async (t) => {
+t.test('RFC 9111 section 4.2.4: cache serves stale responses only to requests that accept them, and never with must-revalidate', async (t) => {
   const origin = await originOf(t)
   const wants = { headers: { 'cache-control': 'max-stale=100' } }
   const stale = { age: '60', etag: '"a"' }
@@ -121,7 +121,7 @@ t.test('RFC 9111 section 4.2.4: cache serves stale only who wants it, and never 
   }
 })
 
-t.test('RFC 9111 section 4.3: cache validates what is stale, and a 304 freshens and updates it', async (t) => {
+t.test('RFC 9111 section 4.3: cache validates stale responses, and a 304 freshens and updates the stored one', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=0', etag: '"a"', 'last-modified': ago(1000), 'x-old': '1', 'x-both': '1' }
   const first = await origin.get()
@@ -140,7 +140,7 @@ t.test('RFC 9111 section 4.3: cache validates what is stale, and a 304 freshens 
   t.equal(third.body, 'run 1')
 })
 
-t.test('RFC 9111 section 4.3.4: cache counts the age of what was confirmed from its confirmation', async (t) => {
+t.test('RFC 9111 section 4.3.4: cache computes the age of a freshened response from its validation', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60', etag: '"a"', date: ago(500) }
   await origin.get()
@@ -154,7 +154,7 @@ t.test('RFC 9111 section 4.3.4: cache counts the age of what was confirmed from 
   t.not(date, ago(500))
 })
 
-t.test('RFC 9111 section 4.3.2: cache answers conditions itself, and hands none of a client\'s on', async (t) => {
+t.test('RFC 9111 section 4.3.2: cache evaluates preconditions itself, and forwards none of a client', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60', etag: 'W/"a"', 'last-modified': ago(1000), vary: 'x-a', 'x-other': '1' }
   const filled = await origin.get({ headers: { 'if-none-match': '"a"' } })
@@ -171,7 +171,7 @@ t.test('RFC 9111 section 4.3.2: cache answers conditions itself, and hands none 
   t.match(headers, { etag: 'W/"a"', 'cache-control': 'max-age=60', vary: 'x-a', 'x-other': undefined })
 })
 
-t.test('RFC 9110 section 14: cache cuts parts from what it holds, and never stores one', async (t) => {
+t.test('RFC 9110 section 14: cache serves ranges from complete stored responses, and stores no partial response', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60', etag: '"a"' }
   const part = async (range: string, more = {}) => {
@@ -179,7 +179,7 @@ t.test('RFC 9110 section 14: cache cuts parts from what it holds, and never stor
     return [reply.statusCode, reply.body, reply.headers['content-range']]
   }
 
-  t.same(await part('bytes=0-2'), [206, 'run', 'bytes 0-2/5'], 'on the fill')
+  t.same(await part('bytes=0-2'), [206, 'run', 'bytes 0-2/5'], 'during the fill')
   t.same(await part('bytes=-1'), [206, '1', 'bytes 4-4/5'])
   t.same(await part('bytes=4-'), [206, '1', 'bytes 4-4/5'])
   t.same(await part('bytes=9-'), [416, '', 'bytes */5'])
@@ -189,7 +189,7 @@ t.test('RFC 9110 section 14: cache cuts parts from what it holds, and never stor
   t.equal(origin.runs, 1)
 })
 
-t.test('RFC 9110 section 9.3.2: cache answers HEAD from a stored GET, and stores none', async (t) => {
+t.test('RFC 9110 section 9.3.2: cache serves HEAD from a stored GET response, and stores no HEAD response', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=60' }
 
@@ -202,7 +202,7 @@ t.test('RFC 9110 section 9.3.2: cache answers HEAD from a stored GET, and stores
   t.equal(head.body, '')
 })
 
-t.test('RFC 9111 section 4.3.5: cache freshens a stored GET by what a HEAD says of it, or takes it for stale', async (t) => {
+t.test('RFC 9111 section 4.3.5: cache freshens or invalidates a stored GET response by the fields of a HEAD response', async (t) => {
   const origin = await originOf(t)
   const modified = ago(1000)
   const stale = { 'cache-control': 'max-age=0', etag: '"a"', 'last-modified': modified, 'x-both': '1' }
@@ -224,7 +224,7 @@ t.test('RFC 9111 section 4.3.5: cache freshens a stored GET by what a HEAD says 
   t.match(await headed('/forbidden', stale, { ...stale, 'cache-control': 'max-age=60' }, { 'cache-control': 'no-store' }), { isKept: false })
 })
 
-t.test('RFC 9111 section 4.4: cache drops what an unsafe request changes, before its answer leaves', async (t) => {
+t.test('RFC 9111 section 4.4: cache invalidates the URLs of an unsafe request before its response is sent', async (t) => {
   const origin = await originOf(t)
   const keptAfter = async (request: InjectOptions, fields: Fields, status = 200) => {
     Object.assign(origin, { fields: { 'cache-control': 'max-age=60' }, status: 200 })
@@ -243,7 +243,7 @@ t.test('RFC 9111 section 4.4: cache drops what an unsafe request changes, before
   t.equal(await keptAfter({ method: 'POST' }, { location: 'https://elsewhere.example/a' }, 201), true, 'another origin')
 })
 
-t.test('RFC 9111 section 4.4: cache drops what a writing route of the same path changes', async (t) => {
+t.test('RFC 9111 section 4.4: cache invalidates the responses of a path when an unsafe route of the same path succeeds', async (t) => {
   const app = await cachingApp(t)
   let value = 1
   app.get('/things/:id', { config: { cache: true } }, async () => `${value}`)
@@ -256,12 +256,12 @@ t.test('RFC 9111 section 4.4: cache drops what a writing route of the same path 
   }
   await app.inject({ method: 'PUT', url: '/things/%31' })
 
-  t.equal((await app.inject('/things/1')).body, '2', 'another spelling of the same (RFC 3986 section 6.2.2)')
+  t.equal((await app.inject('/things/1')).body, '2', 'an equivalent URL (RFC 3986 section 6.2.2)')
   t.equal((await app.inject('/things/2')).body, '1')
   t.equal((await app.inject('/things/1/part')).body, '1')
 })
 
-t.test('RFC 9111 section 5.2.1: cache heeds what a request wants, only where the route lets it', async (t) => {
+t.test('RFC 9111 section 5.2.1: cache honours request directives only if the route allows them', async (t) => {
   const origin = await originOf(t)
   origin.fields = { 'cache-control': 'max-age=100', age: '50', etag: '"a"' }
   await origin.get()
@@ -285,7 +285,7 @@ t.test('RFC 9111 section 5.2.1: cache heeds what a request wants, only where the
   t.match((await own.inject({ url: '/', headers: { 'cache-control': 'no-cache, no-store, max-age=0' } })).headers['cache-status'], /hit/)
 })
 
-t.test('RFC 9111 section 5.2.2.2: cache serves nothing stale for an error that must be validated, whatever its handler does', async (t) => {
+t.test('RFC 9111 section 5.2.2.2: cache serves no stale response instead of an error with must-revalidate, however the handler fails', async (t) => {
   const origin = await originOf(t, { staleIfError: '1m' })
   for (const directive of ['must-revalidate', 'proxy-revalidate', 's-maxage=1', 'no-cache']) {
     Object.assign(origin, { status: 200, fields: { 'cache-control': `max-age=1, ${directive}`, age: '60', etag: '"a"' } })

@@ -14,7 +14,7 @@ const server = { http2: true } as unknown as FastifyHttpOptions<RawServerDefault
 
 interface Response { status: number, cache: string, body: string }
 
-/** An app that speaks HTTP/2, a route of it whose handler waits at a gate, and a client. */
+/** An app with HTTP/2, a route whose handler waits at a gate, and a client. */
 interface World {
   app: FastifyInstance
   client: ClientHttp2Session
@@ -43,7 +43,7 @@ async function read (stream: ClientHttp2Stream): Promise<Response> {
   return { status: Number(fields[':status']), cache: String(fields['cache-status']), body }
 }
 
-/** Asks, and goes away once the server has seen that: the handler runs on. */
+/** Sends a request and resets its stream once the server has received it: the handler continues. */
 async function askAndReset ({ app, client }: World, fields: Record<string, string>): Promise<void> {
   const before = app.cache.counts.fill
   const gone = new Promise<void>((resolve) => app.server.once('request', (_request, response) => response.once('close', resolve)))
@@ -53,39 +53,39 @@ async function askAndReset ({ app, client }: World, fields: Record<string, strin
   await gone
 }
 
-t.test('cache keeps nothing that a handler read outside its key, though the stream was reset before', async (t) => {
-  const world = await startWorld(t, 8, ({ headers }) => ({ of: headers['x-evil'] ?? 'nobody' }))
+t.test('cache does not store a response that depends on unkeyed input, even if the stream was reset before', async (t) => {
+  const world = await startWorld(t, 8, ({ headers }) => ({ of: headers['x-evil'] ?? 'anonymous' }))
 
-  await askAndReset(world, { 'x-evil': 'a stranger' })
+  await askAndReset(world, { 'x-evil': 'an attacker' })
   const waiting = read(world.client.request({ ':path': '/' }))
-  await until(() => world.app.cache.counts.wait === 1, { what: 'somebody waits for that run' })
+  await until(() => world.app.cache.counts.wait === 1, { what: 'a request waits for that run' })
   world.open()
 
-  t.match(await waiting, { status: 200, body: '{"of":"nobody"}' })
-  t.match(await read(world.client.request({ ':path': '/' })), { cache: /detail=unkeyed/, body: '{"of":"nobody"}' })
+  t.match(await waiting, { status: 200, body: '{"of":"anonymous"}' })
+  t.match(await read(world.client.request({ ':path': '/' })), { cache: /detail=unkeyed/, body: '{"of":"anonymous"}' })
 })
 
-t.test('cache keeps no error handler\'s answer, though the stream was reset before the handler failed', async (t) => {
-  const world = await startWorld(t, 8, () => { throw new Error('as told') })
+t.test('cache does not store a response of the error handler, even if the stream was reset before the handler failed', async (t) => {
+  const world = await startWorld(t, 8, () => { throw new Error('expected failure') })
   await askAndReset(world, {})
   world.open()
 
   t.match(await read(world.client.request({ ':path': '/' })), { body: 'sorry', cache: /detail=error/ })
 })
 
-t.test('cache runs the handler once though the stream of whom it runs for is reset, and gives its answer to all', async (t) => {
-  const world = await startWorld(t, 8, () => 'made once')
+t.test('cache runs the handler once if the stream of the leader is reset, and serves its response to all waiters', async (t) => {
+  const world = await startWorld(t, 8, () => 'one run')
 
   await askAndReset(world, {})
   const waiting = Array.from({ length: 3 }, () => read(world.client.request({ ':path': '/' })))
-  await until(() => world.app.cache.counts.wait === 3, { what: 'three wait' })
+  await until(() => world.app.cache.counts.wait === 3, { what: 'three requests wait' })
   world.open()
 
-  for (const each of await Promise.all(waiting)) t.match(each, { status: 200, body: 'made once' })
+  for (const each of await Promise.all(waiting)) t.match(each, { status: 200, body: 'one run' })
   t.equal(world.runs, 1)
 })
 
-t.test('cache runs no more handlers at once than it may, however many streams are reset', async (t) => {
+t.test('cache runs no more concurrent handlers than its limit, however many streams are reset', async (t) => {
   const world = await startWorld(t, 2, ({ query }) => query)
 
   for (const n of ['1', '2']) await askAndReset(world, { ':path': `/?n=${n}` })
@@ -94,10 +94,10 @@ t.test('cache runs no more handlers at once than it may, however many streams ar
 
   t.equal(third.status, 503)
   t.equal(world.runs, 2)
-  await until(async () => (await read(world.client.request({ ':path': '/?n=4' }))).status === 200, { what: 'places are free again' })
+  await until(async () => (await read(world.client.request({ ':path': '/?n=4' }))).status === 200, { what: 'slots are free again' })
 })
 
-t.test('cache lets others make a stream anew that nobody is there for', async (t) => {
+t.test('cache runs the handler again for a waiting request if the stream of the first request was reset', async (t) => {
   const world = await startWorld(t, 8, (_request, reply) => reply.type('text/plain').send(Readable.from(Array.from({ length: 5 }, () => 'x'.repeat(30_000)))))
 
   await askAndReset(world, {})
@@ -107,13 +107,13 @@ t.test('cache lets others make a stream anew that nobody is there for', async (t
   t.equal(world.runs, 2)
 })
 
-t.test('cache ends the run of a hijacked reply whose stream was reset', async (t) => {
+t.test('cache ends the fill of a hijacked reply whose stream was reset', async (t) => {
   const world = await startWorld(t, 1, (_request, reply) => reply.hijack())
 
   await askAndReset(world, {})
   world.open()
 
   world.client.request({ ':path': '/?n=2' })
-  await until(() => world.runs === 2, { what: 'the place is free again' })
+  await until(() => world.runs === 2, { what: 'the slot is free again' })
   t.match(world.app.cache.counts, { fill: 2, concurrency_rejected: 0 })
 })

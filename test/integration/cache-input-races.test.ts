@@ -4,7 +4,7 @@ import { cachingApp, stored } from '../support/caching.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
-// What a handler works with was read before it: the session along with the look into the store, a row by a guard.
+// Data is read before the handler runs: the session together with the lookup, a database row by a guard.
 
 declare module 'fastify' {
   interface SessionData { 'test-list': string }
@@ -13,7 +13,7 @@ declare module 'fastify' {
 
 interface Ask { Querystring: { gate?: string }, Params: { value: string } }
 
-/** An app whose guard can be held up after the session was loaded, and after it has read a row. */
+/** An app whose guard can be delayed after the session was loaded, and after it has read a row. */
 async function gatedApp (t: Parameters<typeof cachingApp>[0], url: string, rows: { row: string }): Promise<{ app: FastifyInstance, waiting: () => number, open: () => void }> {
   const app = await cachingApp(t, { url, hasSessions: true })
   const gate = { ...Promise.withResolvers<void>(), waiting: 0 }
@@ -25,7 +25,7 @@ async function gatedApp (t: Parameters<typeof cachingApp>[0], url: string, rows:
     await gate.promise
   })
   app.get('/list', { config: { cache: { ttl: '5m', partition: 'session', tags: ['lists'] } } }, async ({ session }) => ({ list: session.get('test-list') ?? null }))
-  app.get('/own', { config: { cache: { ttl: '5m', partition: ({ visitor }) => visitor.userId, tags: ['lists'] } } }, async ({ session }) => ({ list: session.get('test-list') ?? null }))
+  app.get('/own', { config: { cache: { ttl: '5m', partition: ({ session }) => session.userId, tags: ['lists'] } } }, async ({ session }) => ({ list: session.get('test-list') ?? null }))
   app.get('/row', { config: { cache: { ttl: '5m', tags: ['rows'], trackInputs: false } } }, async (request) => ({ row: request.row }))
   app.post('/sign-in', async (request) => { await request.session.signIn('ada') })
   app.put<Ask>('/list/:value', async (request) => {
@@ -38,7 +38,7 @@ async function gatedApp (t: Parameters<typeof cachingApp>[0], url: string, rows:
 }
 
 for (const path of ['/list', '/own']) {
-  t.test(`a purge also drops what is made of a session that was loaded before it: ${path}`, async (t) => {
+  t.test(`a purge invalidates a response whose session was loaded before the purge: ${path}`, async (t) => {
     const { url } = await startRedis(t)
     const [here, there] = [await gatedApp(t, url, { row: '' }), await gatedApp(t, url, { row: '' })]
     const { cookies: [cookie] } = await here.app.inject({ method: 'POST', url: '/sign-in' })
@@ -46,20 +46,20 @@ for (const path of ['/list', '/own']) {
     await here.app.inject({ method: 'PUT', url: '/list/old', headers })
 
     const early = there.app.inject({ url: `${path}?gate=1`, headers })
-    await until(() => there.waiting() === 1, { what: 'its session is loaded' })
+    await until(() => there.waiting() === 1, { what: 'the first session is loaded' })
     t.equal((await here.app.inject({ method: 'PUT', url: '/list/new', headers })).statusCode, 200)
     const late = there.app.inject({ url: `${path}?gate=1`, headers })
-    await until(() => there.waiting() === 2, { what: 'another one asks after the purge' })
+    await until(() => there.waiting() === 2, { what: 'a request arrives after the purge' })
     there.open()
 
-    t.same((await early).json(), { list: 'old' }, 'asked before the purge')
-    t.same((await late).json(), { list: 'new' }, 'takes no part in a run that knows what was before')
+    t.same((await early).json(), { list: 'old' }, 'requested before the purge')
+    t.same((await late).json(), { list: 'new' }, 'does not join a run with older data')
     await stored(there.app)
     t.same((await there.app.inject({ url: `${path}?gate=1`, headers })).json(), { list: 'new' })
   })
 }
 
-t.test('a purge also drops what is made of a row that a guard had read before it', async (t) => {
+t.test('a purge invalidates a response whose guard read a row before the purge', async (t) => {
   const { url } = await startRedis(t)
   const rows = { row: 'old' }
   const { app, waiting, open } = await gatedApp(t, url, rows)
@@ -67,11 +67,11 @@ t.test('a purge also drops what is made of a row that a guard had read before it
   await app.cache.purge('others')
 
   const early = app.inject('/row?gate=1')
-  await until(() => waiting() === 1, { what: 'its row is read' })
+  await until(() => waiting() === 1, { what: 'the first row is read' })
   rows.row = 'new'
   await app.cache.purge('rows')
   const late = app.inject('/row?gate=1')
-  await until(() => waiting() === 2, { what: 'another one asks after the purge' })
+  await until(() => waiting() === 2, { what: 'a request arrives after the purge' })
   open()
 
   t.same((await early).json(), { row: 'old' })

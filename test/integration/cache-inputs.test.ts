@@ -5,14 +5,14 @@ import { cachingApp, stored } from '../support/caching.ts'
 const cache = true
 const user = (request: FastifyRequest) => String(request.headers['x-user'])
 
-/** Asks in turn, and waits until each answer is stored. */
+/** Sends requests one after the other, and waits until each response is stored. */
 async function ask (app: FastifyInstance, url: string, headers: Record<string, string> = {}) {
   const { statusCode, body, headers: fields } = await app.inject({ url, headers })
   await stored(app)
   return { statusCode, body, status: String(fields['cache-status']) }
 }
 
-t.test('cache tells routes of one pattern apart that have other constraints', async (t) => {
+t.test('cache separates routes with the same pattern and different constraints', async (t) => {
   const app = await cachingApp(t)
   const constrained = (constraints: RouteShorthandOptions['constraints'], answer: string) => app.get('/', { constraints: constraints ?? {}, config: { cache } }, async () => answer)
   constrained({ host: 'a.example' }, 'a')
@@ -32,7 +32,7 @@ t.test('cache tells routes of one pattern apart that have other constraints', as
   }
 })
 
-t.test('cache sees what hooks put on the request in whichever form', async (t) => {
+t.test('cache detects a read of a property that a hook added to the request, in every form', async (t) => {
   const app = await cachingApp(t)
   const forms: Record<string, (request: FastifyRequest) => unknown> = {
     getter: (request) => Object.defineProperty(request, 'form', { configurable: true, get: () => user(request) }),
@@ -45,11 +45,11 @@ t.test('cache sees what hooks put on the request in whichever form', async (t) =
   }
 
   for (const name of Object.keys(forms)) {
-    for (const visitor of ['alice', 'bob']) t.match(await ask(app, `/${name}`, { 'x-user': visitor }), { body: visitor, status: /detail=unkeyed/ }, `${name}: ${visitor}`)
+    for (const user of ['alice', 'bob']) t.match(await ask(app, `/${name}`, { 'x-user': user }), { body: user, status: /detail=unkeyed/ }, `${name}: ${user}`)
   }
 })
 
-t.test('cache leaves a getter that a hook put on the request as it was', async (t) => {
+t.test('cache leaves a getter that a hook defined on the request unchanged', async (t) => {
   const app = await cachingApp(t)
   const seen: unknown[] = []
   const get = () => 'x'
@@ -61,7 +61,7 @@ t.test('cache leaves a getter that a hook put on the request as it was', async (
   t.same(seen, [get])
 })
 
-t.test('cache serves nobody what hooks let only others ask for', async (t) => {
+t.test('cache bypasses a request whose query or parameters a hook changed', async (t) => {
   const app = await cachingApp(t)
   const change = (to: (request: FastifyRequest) => void): RouteShorthandOptions => ({ config: { cache }, preHandler: async (request) => { if (user(request) !== 'admin') to(request) } })
   const echo = async (request: FastifyRequest) => [request.query, request.params]
@@ -80,7 +80,7 @@ t.test('cache serves nobody what hooks let only others ask for', async (t) => {
   }
 })
 
-t.test('cache takes a schema\'s defaults for what they are, and what a hook puts in their place for what it is', async (t) => {
+t.test('cache distinguishes schema defaults from values that a hook sets instead', async (t) => {
   const app = await cachingApp(t)
   const schema = { querystring: { type: 'object', properties: { limit: { type: 'integer', default: 20 }, tenant: { type: 'string' } } } }
   const strict = { querystring: { ...schema.querystring, additionalProperties: false } }
@@ -91,10 +91,10 @@ t.test('cache takes a schema\'s defaults for what they are, and what a hook puts
   app.get('/tenant', { schema: strict, config: { cache }, preHandler: tenanted }, echo)
 
   for (const url of ['/loose', '/loose?limit=7', '/strict', '/strict?junk=1']) t.match(await ask(app, url), { statusCode: 200, status: /stored|hit/ }, url)
-  for (const visitor of ['alice', 'bob']) t.match(await ask(app, '/tenant', { 'x-user': visitor }), { body: visitor, status: /detail=unkeyed/ })
+  for (const user of ['alice', 'bob']) t.match(await ask(app, '/tenant', { 'x-user': user }), { body: user, status: /detail=unkeyed/ })
 })
 
-t.test('cache keeps nothing of what validation says of fields', async (t) => {
+t.test('cache does not store a response that depends on the validation of unkeyed fields', async (t) => {
   const app = await cachingApp(t)
   const schema = { headers: { type: 'object', properties: { 'x-count': { type: 'integer' } } } }
   app.get('/fields', { attachValidation: true, schema, config: { cache } }, async ({ validationError }) => validationError?.message ?? 'fine')
@@ -105,7 +105,7 @@ t.test('cache keeps nothing of what validation says of fields', async (t) => {
   t.match(await ask(app, '/query?x-count=many'), { body: 'must be integer', status: /stored/ })
 })
 
-t.test('cache takes nothing but a text for the name of a partition', async (t) => {
+t.test('cache accepts only a text as the name of a partition', async (t) => {
   const app = await cachingApp(t)
   const named = (path: string, partition: unknown) => app.get(path, { config: { cache: { partition: partition as () => string } } }, async (request) => String(request.headers.authorization))
   named('/promised', async (request: FastifyRequest) => request.headers.authorization)
@@ -125,9 +125,9 @@ t.test('cache takes nothing but a text for the name of a partition', async (t) =
   t.match((await ask(app, '/number', { authorization: 'alice' })).status, /stored/)
 })
 
-t.test('cache keeps partitions and tags that end in half a surrogate pair, each apart', async (t) => {
+t.test('cache separates partitions and tags that end in a lone surrogate', async (t) => {
   const app = await cachingApp(t)
-  // As JSON of a client may bring it, by way of a session.
+  // A client can send such text as JSON, for example into its session.
   const names: Record<string, string> = { a: 'x\ud800', b: 'x\ud801', c: 'x\ufffd', d: 'x%ud800' }
   let runs = 0
   const nameOf = (request: FastifyRequest) => names[user(request)] ?? ''
@@ -139,7 +139,7 @@ t.test('cache keeps partitions and tags that end in half a surrogate pair, each 
   t.match((await ask(app, '/own', { 'x-user': 'a' })).status, /fwd/)
 })
 
-t.test('cache is not cloaked where a router begins the query at a semicolon', async (t) => {
+t.test('cache treats a semicolon in the query as the router does', async (t) => {
   const app = await cachingApp(t, { server: { routerOptions: { useSemicolonDelimiter: true } as object } })
   app.get('/', { config: { cache: { query: ['a'] } } }, async ({ query }) => query)
 

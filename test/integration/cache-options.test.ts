@@ -4,21 +4,21 @@ import fastify from 'fastify'
 import t from 'tap'
 import cache from '../../plugins/cache.ts'
 import type { CacheEvent } from '../../plugins/cache.ts'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 
 const ttlOf = (status: unknown) => Number(/ttl=(-?\d+)/.exec(String(status))?.[1])
 
-/** Asks twice, and gives the second answer. */
+/** Sends two requests, and returns the second response. */
 async function twice (app: FastifyInstance, request: InjectOptions | string) {
   await app.inject(request)
   await stored(app)
   return await app.inject(request)
 }
 
-t.test('cache refuses an option that is wrong or unknown, by its name, at registration and at a route', async (t) => {
+t.test('cache rejects an invalid or unknown option by name, at registration and at a route', async (t) => {
   const { url } = await startRedisProcess(t)
   const wrong: [object, RegExp][] = [
     [{ ttl: 300 }, /cache\.ttl/], [{ ttl: '5 minutes' }, /cache\.ttl/], [{ version: '' }, /cache\.version/], [{ maxBytes: -1 }, /cache\.maxBytes/], [{ compression: 'zstd' }, /cache\.compression/],
@@ -28,7 +28,7 @@ t.test('cache refuses an option that is wrong or unknown, by its name, at regist
     const app = fastify()
     t.after(() => app.close())
     await app.register(redis, { url })
-    await app.register(journey)
+    await app.register(requestLifecycle)
     await t.rejects(async () => { await app.register(cache, options) }, { code: 'PRISM_ERR_OPTION', message })
   }
 
@@ -40,7 +40,7 @@ t.test('cache refuses an option that is wrong or unknown, by its name, at regist
   for (const [options, message] of wrongOfRoutes) t.throws(() => app.get(`/${String(message)}`, { config: { cache: options } }, async () => 'x'), { code: 'PRISM_ERR_OPTION', message })
 })
 
-t.test('cache cuts a lifetime of its own by up to a tenth, and by what the answer says', async (t) => {
+t.test('cache uses the shorter of its ttl and the lifetime of the response, less up to a tenth', async (t) => {
   const app = await cachingApp(t, { ttl: '10m' })
   app.get('/own/:id', { config: { cache: true } }, async () => 'x')
   app.get('/hour', { config: { cache: { ttl: '60m' } } }, async () => 'x')
@@ -49,7 +49,7 @@ t.test('cache cuts a lifetime of its own by up to a tenth, and by what the answe
 
   const ttls = await Promise.all(Array.from({ length: 20 }, async (_, id) => ttlOf((await twice(app, `/own/${id}`)).headers['cache-status'])))
   t.ok(ttls.every((ttl) => ttl >= 535 && ttl <= 600), String(ttls))
-  t.ok(new Set(ttls).size > 3, 'they do not end together')
+  t.ok(new Set(ttls).size > 3, 'the lifetimes differ')
   const within = async (path: string, from: number, to: number) => {
     const ttl = ttlOf((await twice(app, path)).headers['cache-status'])
     t.ok(ttl >= from && ttl <= to, `${path}: ${ttl}`)
@@ -60,7 +60,7 @@ t.test('cache cuts a lifetime of its own by up to a tenth, and by what the answe
   for (const key of await app.redis.keys('api:cache:*')) t.ok(await app.redis.pttl(key) > 0, `${key} ends`)
 })
 
-t.test('cache serves no answer of another build, and names answers by 128 bits', async (t) => {
+t.test('cache serves no response of another build, and identifies responses by 128 bits', async (t) => {
   const { url } = await startRedisProcess(t)
   const [one, same, other] = [await cachingApp(t, { url, version: 'a' }), await cachingApp(t, { url, version: 'a' }), await cachingApp(t, { url, version: 'b' })]
   for (const app of [one, same, other]) app.get('/', { config: { cache: true } }, async () => 'x')
@@ -74,7 +74,7 @@ t.test('cache serves no answer of another build, and names answers by 128 bits',
   for (const key of keys) t.match(key, /^api:cache:GET:\/:\{[0-9a-f]{32}\}$/)
 })
 
-t.test('cache keeps no body above maxBytes, streamed or not, and codes as it is told', async (t) => {
+t.test('cache stores no body above maxBytes, streamed or not, and compresses as configured', async (t) => {
   const { url } = await startRedisProcess(t)
   const small = await cachingApp(t, { url, maxBytes: 2000, compression: 'gzip', version: 'small' })
   small.get('/:bytes', { config: { cache: true } }, async (request) => ({ text: 'x'.repeat(Number((request.params as { bytes: string }).bytes)) }))
@@ -89,20 +89,20 @@ t.test('cache keeps no body above maxBytes, streamed or not, and codes as it is 
   t.match((await twice(plain, { url: '/', headers: { 'accept-encoding': 'br, gzip' } })).headers, { 'cache-status': /hit/, 'content-encoding': undefined, vary: undefined })
 })
 
-t.test('cache heeds what requests want where a route of its own lifetime says so, and not where a proxy says not', async (t) => {
+t.test('cache honours request directives with honorRequestCacheControl: true, and ignores them with false', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
   app.get('/own', { config: { cache: { honorRequestCacheControl: true } } }, async () => `${++runs}`)
   app.get('/proxy', { config: { cache: { ttl: 'response', honorRequestCacheControl: false } } }, async (_request, reply) => reply.header('cache-control', 'max-age=60').send(`${++runs}`))
-  const anew = { headers: { 'cache-control': 'no-cache' } }
+  const reload = { headers: { 'cache-control': 'no-cache' } }
 
   await twice(app, '/own')
-  t.match((await app.inject({ url: '/own', ...anew })).headers['cache-status'], /fwd=request/)
+  t.match((await app.inject({ url: '/own', ...reload })).headers['cache-status'], /fwd=request/)
   await twice(app, '/proxy')
-  t.match((await app.inject({ url: '/proxy', ...anew })).headers['cache-status'], /hit/)
+  t.match((await app.inject({ url: '/proxy', ...reload })).headers['cache-status'], /hit/)
 })
 
-t.test('cache tells browsers to ask each time, or how long they need not, counted from when they ask', async (t) => {
+t.test('cache sends browsers no-cache, or max-age with browserMaxAge, or the Cache-Control of the response', async (t) => {
   const app = await cachingApp(t)
   app.get('/each', { config: { cache: true } }, async () => 'x')
   app.get('/minute', { config: { cache: { browserMaxAge: '1m' } } }, async () => 'x')
@@ -114,7 +114,7 @@ t.test('cache tells browsers to ask each time, or how long they need not, counte
   t.equal((await twice(app, '/said')).headers['cache-control'], 'public, max-age=7')
 })
 
-t.test('cache tells nobody but the browser to keep what only some may see, and nobody to keep it for longer than its handler says', async (t) => {
+t.test('cache marks a partitioned response as private, and never extends the lifetime that its handler set', async (t) => {
   const app = await cachingApp(t, { hasSessions: true })
   app.post('/sign-in', async (request) => {
     await request.session.signIn('alice')
@@ -168,7 +168,7 @@ t.test('cache never stores a response with Set-Cookie', async (t) => {
   t.match((await twice(app, '/')).headers, { 'set-cookie': ['a=1', 'b=2'], 'cache-status': /fwd=miss; detail=set-cookie/, 'cache-control': /private/ })
 })
 
-t.test('cache keeps a request out that somebody says shall not use it, and tells why', async (t) => {
+t.test('cache bypasses a request on reply.cache.bypass, and reports the reason', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
   app.get('/before', { config: { cache: true }, preHandler: async (request, reply) => { if (request.headers['x-preview'] !== undefined) reply.cache.bypass('preview') } }, async () => `${++runs}`)
@@ -179,10 +179,10 @@ t.test('cache keeps a request out that somebody says shall not use it, and tells
   t.equal((await twice(app, '/within')).headers['cache-status'], 'prism; fwd=miss; detail=partial')
 })
 
-t.test('cache counts what happens, and calls who listens', async (t) => {
+t.test('cache counts outcomes, and calls its listeners', async (t) => {
   const app = await cachingApp(t)
-  const heard: string[] = []
-  for (const event of ['hit', 'stale', 'miss', 'bypass', 'write', 'write_ok', 'uncacheable', 'purge'] satisfies CacheEvent[]) app.cache.on(event, (count) => { heard.push(`${event} ${count}`) })
+  const received: string[] = []
+  for (const event of ['hit', 'stale', 'miss', 'bypass', 'write', 'write_ok', 'uncacheable', 'purge'] satisfies CacheEvent[]) app.cache.on(event, (count) => { received.push(`${event} ${count}`) })
   let isBroken = false
   app.get('/', { config: { cache: { tags: ['a'] } } }, async () => 'x')
   app.get('/private', { config: { cache: true } }, async (_request, reply) => reply.header('cache-control', 'private').send('x'))
@@ -197,6 +197,6 @@ t.test('cache counts what happens, and calls who listens', async (t) => {
   isBroken = true
   await app.inject('/stale')
 
-  t.same(heard, ['miss 1', 'write 1', 'write_ok 1', 'hit 1', 'miss 2', 'uncacheable 1', 'bypass 1', 'uncacheable 2', 'purge 1', 'miss 3', 'write 2', 'write_ok 2', 'miss 4', 'stale 1'])
+  t.same(received, ['miss 1', 'write 1', 'write_ok 1', 'hit 1', 'miss 2', 'uncacheable 1', 'bypass 1', 'uncacheable 2', 'purge 1', 'miss 3', 'write 2', 'write_ok 2', 'miss 4', 'stale 1'])
   t.match(app.cache.counts, { hit: 1, stale: 1, miss: 4, bypass: 1, write: 2, write_ok: 2, uncacheable: 2, purge: 1 })
 })

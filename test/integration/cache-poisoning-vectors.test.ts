@@ -7,7 +7,7 @@ import { plainFetch } from '../support/plain-fetch.ts'
 
 type Way = (request: FastifyRequest, reply: FastifyReply, name: string) => unknown
 
-/** Everything that a cache does not know to be part of an answer's name, unless it is told. */
+/** Request fields that are part of no cache key unless they are configured. */
 const fields = {
   host: 'evil.example',
   'x-forwarded-host': 'evil.example',
@@ -31,7 +31,7 @@ const evil = /evil|6\.6\.6\.6/i
 
 const descriptor = (of: object, name: string) => (Object.getOwnPropertyDescriptor(of, name) as { value?: unknown } | undefined)?.value
 
-/** Every way that Fastify and JavaScript offer to come by a field of the request. */
+/** Every way in which Fastify and JavaScript read a request field. */
 const ways: Record<string, Way> = {
   'by its name': (request, _reply, name) => request.headers[name],
   'by Reflect.get': (request, _reply, name) => Reflect.get(request.headers, name),
@@ -60,7 +60,7 @@ const ways: Record<string, Way> = {
   'by a method of the reply': (_request, reply) => (reply as unknown as { all: () => string }).all()
 }
 
-t.test('cache keeps no answer that a field of the request has shaped, by whichever way it was read', async (t) => {
+t.test('cache does not store a response that depends on an unkeyed request field, whichever way the field is read', async (t) => {
   const app = await cachingApp(t, { server: { trustProxy: true } })
   const written = (request: FastifyRequest) => JSON.stringify(request.headers)
   app.decorateRequest('copied', '')
@@ -91,18 +91,18 @@ t.test('cache keeps no answer that a field of the request has shaped, by whichev
       const victim = await ask(`/${index}/${name}`, [])
       if (!evil.test(poisoned.body)) t.fail(`${name} ${way}: was not echoed, so nothing is shown: ${poisoned.body}`)
       if (!poisoned.status.endsWith('; detail=unkeyed')) t.fail(`${name} ${way}: ${poisoned.status}`)
-      if (evil.test(victim.body) || /hit/.test(victim.status)) t.fail(`${name} ${way}: reached somebody else`)
+      if (evil.test(victim.body) || /hit/.test(victim.status)) t.fail(`${name} ${way}: was served to another client`)
     }
   }))
   t.equal(app.cache.counts.write, 0, `${names.length} ways to read ${Object.keys(fields).length} fields`)
 })
 
-t.test('cache keeps no answer that a cookie has shaped, by whichever way @fastify/cookie offers', async (t) => {
+t.test('cache does not store a response that depends on a cookie, whichever way of @fastify/cookie reads it', async (t) => {
   const app = await cachingApp(t)
   await app.register(cookie, { secret: 'a secret' })
-  app.get('/cookies', { config: { cache: true } }, async (request) => request.cookies.who ?? 'nobody')
+  app.get('/cookies', { config: { cache: true } }, async (request) => request.cookies.who ?? 'anonymous')
   app.get('/signed', { config: { cache: true } }, async (request) => request.unsignCookie(request.cookies.who ?? '').valid ? 'valid' : 'not')
-  app.get('/parsed', { config: { cache: true } }, async (request) => app.parseCookie(request.headers.cookie ?? '').who ?? 'nobody')
+  app.get('/parsed', { config: { cache: true } }, async (request) => app.parseCookie(request.headers.cookie ?? '').who ?? 'anonymous')
 
   for (const path of ['/cookies', '/signed', '/parsed']) {
     t.match((await app.inject({ url: path, headers: { cookie: 'who=evil' } })).headers['cache-status'], /detail=unkeyed/, path)
@@ -110,7 +110,7 @@ t.test('cache keeps no answer that a cookie has shaped, by whichever way @fastif
   }
 })
 
-t.test('cache keeps no answer that a serialiser or an earlier hook has shaped by a field', async (t) => {
+t.test('cache does not store a response in which a serialiser or an earlier hook used a request field', async (t) => {
   const app = await cachingApp(t)
   const config = { cache: true }
   const tail = (request: FastifyRequest) => ` for ${String(request.headers.origin)}`
@@ -127,7 +127,7 @@ t.test('cache keeps no answer that a serialiser or an earlier hook has shaped by
   }
 })
 
-t.test('cache keeps no stream that a field has shaped while it was sent, and minds no hook that reads meanwhile', async (t) => {
+t.test('cache does not store a stream that reads a request field while it is sent, and ignores reads of hooks meanwhile', async (t) => {
   const app = await cachingApp(t)
   app.addHook('onSend', async (request) => { await Promise.resolve(request.headers.origin) })
   app.addHook('onResponse', async (request) => { await Promise.resolve(request.headers.origin) })
@@ -155,7 +155,7 @@ t.test('cache keeps no stream that a field has shaped while it was sent, and min
   t.match((await app.inject('/fine')).headers['cache-status'], /hit/)
 })
 
-t.test('cache lets none of what a client says change the answer that all are given', async (t) => {
+t.test('cache stores no response that a client can change by unkeyed input', async (t) => {
   const app = await cachingApp(t, { server: { trustProxy: true } })
   let runs = 0
   app.get('/', { config: { cache: true } }, async () => `run ${++runs}`)

@@ -4,7 +4,7 @@ import { cachingApp, stored } from '../support/caching.ts'
 
 type Echo = (request: FastifyRequest, reply: FastifyReply) => unknown
 
-/** What an attacker can say, on a request whose key is everybody's. */
+/** Unkeyed input that an attacker can send with a shared cache key. */
 const attack: Pick<InjectOptions, 'headers' | 'remoteAddress'> = {
   headers: {
     host: 'evil.example',
@@ -20,7 +20,7 @@ const attack: Pick<InjectOptions, 'headers' | 'remoteAddress'> = {
   remoteAddress: '6.6.6.6'
 }
 
-/** Every way that Fastify offers to read of a request what is not in its key. */
+/** Every way in which Fastify reads unkeyed input of a request. */
 const echoes: Record<string, Echo> = {
   'x-forwarded-host': (request) => request.headers['x-forwarded-host'],
   'x-forwarded-proto': (request) => request.headers['x-forwarded-proto'],
@@ -64,7 +64,7 @@ const echoes: Record<string, Echo> = {
 
 const hidden = Symbol('hidden')
 
-t.test('cache never keeps an answer that was shaped by what its key does not hold', async (t) => {
+t.test('cache does not store a response that depends on unkeyed input', async (t) => {
   const app = await cachingApp(t, { debug: true, server: { trustProxy: true } })
   app.decorateRequest('user', '')
   app.decorateRequest('tenant', { getter (this: FastifyRequest) { return String(this.headers.origin) } })
@@ -86,13 +86,13 @@ t.test('cache never keeps an answer that was shaped by what its key does not hol
     const victim = await app.inject({ url, headers: { host: 'good.example' } })
 
     t.equal(poisoned.statusCode, 200, `${name}: answered`)
-    t.match(poisoned.headers['cache-status'], /fwd=miss; detail="read /, `${name}: told`)
+    t.match(poisoned.headers['cache-status'], /fwd=miss; detail="read /, `${name}: reported`)
     t.equal(poisoned.headers['cache-control'], 'private, no-cache', `${name}: private`)
     t.notMatch(victim.headers['cache-status'], /hit/, `${name}: not kept`)
   }
 })
 
-t.test('cache says once in the log what would allow a reading, and a short token in production', async (t) => {
+t.test('cache logs once which option would allow a read, and only a short token in production', async (t) => {
   const app = await cachingApp(t)
   const warnings: unknown[] = []
   app.log.warn = (facts: unknown) => { warnings.push(facts) }
@@ -105,7 +105,7 @@ t.test('cache says once in the log what would allow a reading, and a short token
   t.equal(reply.headers['cache-status'], 'prism; fwd=miss; detail=unkeyed')
 })
 
-t.test('cache keeps what was shaped by what the key does hold, each by itself', async (t) => {
+t.test('cache stores responses that depend on keyed input, each under its own key', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
   app.get('/language', { config: { cache: { vary: ['Accept-Language'] } } }, async (request) => `${request.headers['accept-language'] ?? 'none'} ${++runs}`)
@@ -126,7 +126,7 @@ t.test('cache keeps what was shaped by what the key does hold, each by itself', 
   t.same([await read('/query?b=2&a=1'), await read('/query?a=1&b=2')], ['/query?a=1&b=2 {"a":"1","b":"2"} 1', '/query?a=1&b=2 {"a":"1","b":"2"} 1'])
 })
 
-t.test('cache lets no query key that is not listed reach the handler', async (t) => {
+t.test('cache hides query parameters that are not listed from the handler', async (t) => {
   const app = await cachingApp(t)
   app.get('/', { config: { cache: { query: ['q'] } } }, async (request) => ({ query: request.query, url: request.url }))
   app.get('/schema', {
@@ -144,7 +144,7 @@ t.test('cache lets no query key that is not listed reach the handler', async (t)
   }
 })
 
-t.test('cache is not cloaked by semicolons, repeated and encoded keys, paths and long ones', async (t) => {
+t.test('cache distinguishes semicolons, repeated and encoded parameters, paths and long keys as the router does', async (t) => {
   const app = await cachingApp(t)
   app.get('/*', { config: { cache: true } }, async (request) => JSON.stringify([request.url, request.query, request.params]))
   const urls = [
@@ -166,7 +166,7 @@ t.test('cache is not cloaked by semicolons, repeated and encoded keys, paths and
   }
 })
 
-t.test('cache neither serves nor keeps a GET with a body', async (t) => {
+t.test('cache neither serves nor stores a GET with a body', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
   app.get('/', { config: { cache: true } }, async () => `${++runs}`)
@@ -179,7 +179,7 @@ t.test('cache neither serves nor keeps a GET with a body', async (t) => {
   t.equal(plain.body, '2')
 })
 
-t.test('cache watches serialisers and preSerialization hooks, and nothing after them', async (t) => {
+t.test('cache tracks reads of serialisers and preSerialization hooks, and none after them', async (t) => {
   const app = await cachingApp(t)
   let late: string | undefined
   app.addHook('onSend', async (request) => { late = request.headers.origin })
@@ -191,14 +191,14 @@ t.test('cache watches serialisers and preSerialization hooks, and nothing after 
   t.equal(late, 'https://evil.example')
 })
 
-t.test('cache takes a route at its word that vouches for its handler', async (t) => {
+t.test('cache does not track inputs of a route with trackInputs: false', async (t) => {
   const app = await cachingApp(t)
   app.get('/', { config: { cache: { trackInputs: false } } }, async (request) => `${request.raw.headers.origin === undefined}`)
 
   t.match((await app.inject('/')).headers['cache-status'], /stored/)
 })
 
-t.test('cache gives a hook what it had put on the request back as it was', async (t) => {
+t.test('cache returns properties that a hook added to the request unchanged', async (t) => {
   const app = await cachingApp(t)
   app.decorateRequest('user', '')
   const seen: unknown[] = []
@@ -213,7 +213,7 @@ t.test('cache gives a hook what it had put on the request back as it was', async
   t.same(seen, ['set by the handler', 'https://a.example', false])
 })
 
-t.test('cache sees what hooks add to query and parameters', async (t) => {
+t.test('cache detects values that hooks add to query and parameters', async (t) => {
   const app = await cachingApp(t, { debug: true })
   const config = { cache: true }
   app.get('/query', { config, preHandler: async (request) => { Object.assign(request.query as object, { tenant: request.headers.origin }) } }, async (request) => request.query)
@@ -234,7 +234,7 @@ t.test('cache sees what hooks add to query and parameters', async (t) => {
   t.match((await app.inject('/coerced/7?tags=1&tags=2')).headers['cache-status'], /stored/)
 })
 
-t.test('cache does not serve one path for another that a hook has made of it', async (t) => {
+t.test('cache keys by the URL that was requested, and not by one that a hook rewrote', async (t) => {
   const app = await cachingApp(t)
   app.get('/a', { config: { cache: true }, preHandler: async (request) => { if (request.headers['x-original-url']) request.raw.url = '/b' } }, async (request) => request.url)
 
@@ -247,7 +247,7 @@ t.test('cache does not serve one path for another that a hook has made of it', a
   t.equal((await app.inject('/a')).body, '/a')
 })
 
-t.test('cache keeps nothing of a 304 that was shaped by what its key does not hold', async (t) => {
+t.test('cache does not store a 304 that depends on unkeyed input', async (t) => {
   const app = await cachingApp(t)
   let isChanged = true
   app.get('/', { config: { cache: { ttl: '5m' } } }, async (request, reply) => {

@@ -6,13 +6,13 @@ import { startRedisProcess } from '../support/redis-process.ts'
 
 const rounds = 500
 
-/** Waits for up to so many turns of the event loop, or a few milliseconds. */
+/** Waits for up to this many turns of the event loop, or a few milliseconds. */
 async function aWhile (): Promise<void> {
   if (Math.random() < 0.3) await new Promise((resolve) => setTimeout(resolve, Math.random() * 4))
   for (let count = Math.floor(Math.random() * 4); count > 0; count--) await turn()
 }
 
-t.test('cache answers nothing that is older than a purge that had answered, whatever comes between, also when Redis forgets', async (t) => {
+t.test('cache serves no response that is older than an acknowledged purge, in any interleaving, also when Redis loses keys', async (t) => {
   const { url } = await startRedisProcess(t)
   const apps = await Promise.all([cachingApp(t, { url }), cachingApp(t, { url }), cachingApp(t, { url })])
   const values = [0, 0, 0]

@@ -10,7 +10,7 @@ import { until } from '../support/until.ts'
 
 const swapped = { ttl: '30s', staleWhileRevalidate: '1h' } as const
 
-/** A handler whose first answer is stale from the start. */
+/** A handler whose first response is stale from the start. */
 function counting (work: (run: number, request: FastifyRequest) => unknown = () => {}): { runs: number, handler: (request: FastifyRequest, reply: FastifyReply) => Promise<string> } {
   const counted = {
     runs: 0,
@@ -28,7 +28,7 @@ async function bodyOf (app: FastifyInstance, headers: Record<string, string> = {
   return (await app.inject({ url: '/', headers })).body
 }
 
-t.test('cache makes one refresh of a thousand stale hits, in two processes, and lets none of them wait', async (t) => {
+t.test('cache runs one refresh for a thousand stale hits in two processes, and delays none of them', async (t) => {
   const { url } = await startRedisProcess(t)
   const apps = [await cachingApp(t, { url }), await cachingApp(t, { url })] as const
   const gate = Promise.withResolvers<void>()
@@ -45,14 +45,14 @@ t.test('cache makes one refresh of a thousand stale hits, in two processes, and 
   t.same(bodies, new Set(['run 1']))
   await until(() => counted.runs === 2, { what: 'the refresh runs' })
   gate.resolve()
-  await until(async () => await bodyOf(apps[0]) === 'run 2' && await bodyOf(apps[1]) === 'run 2', { what: 'it is kept' })
+  await until(async () => await bodyOf(apps[0]) === 'run 2' && await bodyOf(apps[1]) === 'run 2', { what: 'the new response is stored' })
 
   t.equal(counted.runs, 2)
   t.equal(apps[0].cache.counts.revalidate + apps[1].cache.counts.revalidate, 1)
   t.ok(apps[0].cache.counts.stale + apps[1].cache.counts.stale >= 1000)
 })
 
-t.test('cache refreshes with a request that bears nothing of a visitor, and that no limit counts', async (t) => {
+t.test('cache refreshes with a request that carries no client data and that no rate limit counts', async (t) => {
   const { url } = await startRedisProcess(t)
   const app: FastifyInstance = fastify()
   t.after(() => app.close())
@@ -69,16 +69,16 @@ t.test('cache refreshes with a request that bears nothing of a visitor, and that
   seen.length = 0
 
   await app.inject({ url: '/', headers })
-  await until(async () => counted.runs === 2 && /run 2/.test(await bodyOf(app, headers)), { what: 'it is made anew' })
+  await until(async () => counted.runs === 2 && /run 2/.test(await bodyOf(app, headers)), { what: 'the response is refreshed' })
   const asked = seen.filter((each) => each.cookie === undefined)
   const { headers: last } = await app.inject({ url: '/', headers })
 
   t.equal(asked.length, 1)
   t.match(asked[0], { 'accept-language': 'de', authorization: undefined, 'x-own': undefined, 'x-prism-internal': undefined })
-  t.match(last.ratelimit, new RegExp(`r=${50 - seen.filter((each) => each.cookie !== undefined).length - 1}\\b`), 'visitors alone are counted')
+  t.match(last.ratelimit, new RegExp(`r=${50 - seen.filter((each) => each.cookie !== undefined).length - 1}\\b`), 'only client requests are counted')
 })
 
-t.test('cache lets a visitor\'s own request fill where a guard refuses one without a visitor', async (t) => {
+t.test('cache fills with the request of a client if a guard rejects the background refresh', async (t) => {
   const app = await cachingApp(t)
   const counted = counting()
   const preHandler = async (request: FastifyRequest, reply: FastifyReply) => { if (request.headers.authorization === undefined) reply.code(401).send('who?') }
@@ -88,15 +88,15 @@ t.test('cache lets a visitor\'s own request fill where a guard refuses one witho
   await stored(app)
 
   t.equal(await bodyOf(app, headers), 'run 1')
-  await until(() => app.cache.counts.revalidate === 1, { what: 'a refresh was tried' })
-  await until(async () => await bodyOf(app, headers) === 'run 2', { what: 'a visitor has filled' })
+  await until(() => app.cache.counts.revalidate === 1, { what: 'a refresh was started' })
+  await until(async () => await bodyOf(app, headers) === 'run 2', { what: 'a client request has filled' })
 
   t.equal(counted.runs, 2)
   t.equal(app.cache.counts.revalidate, 1)
   t.equal(await bodyOf(app), 'who?')
 })
 
-t.test('cache lets one visitor of a partition fill, while the others take what is stale', async (t) => {
+t.test('cache fills a partition with one request, and serves stale responses to the others meanwhile', async (t) => {
   const app = await cachingApp(t)
   const gate = Promise.withResolvers<void>()
   const counted = counting((run) => run === 1 ? undefined : gate.promise)
@@ -106,7 +106,7 @@ t.test('cache lets one visitor of a partition fill, while the others take what i
   await stored(app)
 
   const winner = bodyOf(app, headers)
-  await until(() => counted.runs === 2, { what: 'the winner fills' })
+  await until(() => counted.runs === 2, { what: 'one request fills' })
   const others = await Promise.all(Array.from({ length: 20 }, () => bodyOf(app, headers)))
   gate.resolve()
 
@@ -115,7 +115,7 @@ t.test('cache lets one visitor of a partition fill, while the others take what i
   t.equal(app.cache.counts.revalidate, 0)
 })
 
-t.test('cache goes on with what is stale when a refresh fails, and tries again', async (t) => {
+t.test('cache serves the stale response if a refresh fails, and refreshes again', async (t) => {
   const app = await cachingApp(t)
   const counted = counting((run) => { if (run === 2) throw new Error('the second run') })
   app.get('/', { config: { cache: swapped } }, counted.handler)
@@ -134,11 +134,11 @@ t.test('cache goes on with what is stale when a refresh fails, and tries again',
   t.equal(app.cache.counts.revalidate, 2)
 })
 
-t.test('cache has those wait for a slow refresh who come when what is stale may not be served any more', async (t) => {
+t.test('cache makes requests wait for a slow refresh once the stale response may not be served', async (t) => {
   const app = await cachingApp(t)
   const gate = Promise.withResolvers<void>()
   const counted = counting((run) => run === 1 ? undefined : gate.promise)
-  // Of an answer that is 60 s old when it is made, and fresh for 9 to 10 s, five seconds are left at least.
+  // The response has an Age of 60 s and is fresh for another 9 to 10 s: at least five seconds are left.
   app.get('/', { config: { cache: { ttl: '10s', staleWhileRevalidate: '56s' } } }, counted.handler)
   await bodyOf(app)
   await stored(app)
@@ -148,9 +148,9 @@ t.test('cache has those wait for a slow refresh who come when what is stale may 
   const late = await until(async () => {
     const waiting = app.cache.counts.wait
     const reply = app.inject('/')
-    await until(() => app.cache.counts.wait > waiting, { what: 'it waits', deadlineMs: 100 }).catch(() => {})
+    await until(() => app.cache.counts.wait > waiting, { what: 'the request waits', deadlineMs: 100 }).catch(() => {})
     return app.cache.counts.wait > waiting && { reply }
-  }, { what: 'the window has ended' })
+  }, { what: 'the stale window has ended' })
   gate.resolve()
   const { body, headers } = await late.reply
 
@@ -160,7 +160,7 @@ t.test('cache has those wait for a slow refresh who come when what is stale may 
   t.equal(counted.runs, 2)
 })
 
-t.test('cache makes a busy answer anew before it goes stale, where that is wanted', async (t) => {
+t.test('cache refreshes a frequently requested response before it becomes stale, if configured', async (t) => {
   const app = await cachingApp(t)
   const runs: Record<string, number> = { '/early': 0, '/late': 0 }
   for (const [url, earlyRefresh] of [['/early', true], ['/late', false]] as const) {
@@ -183,12 +183,12 @@ t.test('cache makes a busy answer anew before it goes stale, where that is wante
   await until(async () => {
     await app.inject('/late')
     return (runs['/late'] ?? 0) > 1
-  }, { what: 'an answer went stale', everyMs: 1 })
+  }, { what: 'a response became stale', everyMs: 1 })
 
   t.equal(app.cache.counts.revalidate, refreshes)
 })
 
-t.test('cache runs so many handlers of a route at once as it may, serves what is stale beyond, and else 503', async (t) => {
+t.test('cache runs at most maxConcurrency handlers of a route, then serves stale responses, and otherwise 503', async (t) => {
   const app = await cachingApp(t)
   let open = Promise.withResolvers<void>()
   let running = 0
@@ -208,9 +208,9 @@ t.test('cache runs so many handlers of a route at once as it may, serves what is
   age = undefined
 
   const made = [app.inject('/1'), app.inject('/2')].map((each) => each.then(({ statusCode }) => statusCode))
-  await until(() => running === 2, { what: 'two run' })
+  await until(() => running === 2, { what: 'two handlers run' })
   const [denied, stale, joined] = [await app.inject('/3'), await app.inject('/stale'), app.inject('/1').then(({ body }) => body)]
-  await until(() => app.cache.counts.wait === 1, { what: 'one joins' })
+  await until(() => app.cache.counts.wait === 1, { what: 'one request joins' })
   open.resolve()
 
   t.same([denied.statusCode, denied.headers['retry-after'], denied.json().code], [503, '1', 'PRISM_ERR_CACHE_CONCURRENCY'])

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { startCachingProcess } from '../support/caching-process.ts'
-import type { Asked, FirstRun } from '../support/caching-process.ts'
+import type { TestReply, FirstRun } from '../support/caching-process.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
@@ -11,24 +11,24 @@ async function runs (id: string): Promise<number> {
   return Number(await redis.client.get(`test:runs:${id}`))
 }
 
-/** So many requests at once, to the processes in turn; what the killed one did not answer is left out. */
-async function crowd (count: number, id: string, options: { ms?: number, first?: FirstRun }): Promise<Asked[]> {
+/** Concurrent requests, spread over the processes; requests to a killed process are omitted. */
+async function crowd (count: number, id: string, options: { ms?: number, first?: FirstRun }): Promise<TestReply[]> {
   const asked = Array.from({ length: count }, (_, index) => processes[index % processes.length]?.ask(id, options))
   const settled = await Promise.allSettled(asked)
   return settled.flatMap((each) => each.status === 'fulfilled' && each.value !== undefined ? [each.value] : [])
 }
 
-t.test('cache runs a handler once for a thousand requests at once, over three processes', async (t) => {
-  // A process that stands still for longer than it waits for Redis, or than its lock lives, is as good as gone, and its handler's own commands fail: that round tells nothing.
-  for (let round = 1, isTold = false; !isTold && round <= 10; round++) {
+t.test('cache runs a handler once for a thousand concurrent requests in three processes', async (t) => {
+  // A process that pauses for longer than its Redis timeout or its lock's lifetime counts as dead, and commands of its handler fail: such a round is repeated.
+  for (let round = 1, isConclusive = false; !isConclusive && round <= 10; round++) {
     const id = `cold-${round}`
     await Promise.all(processes.map((each) => each.stall()))
     const replies = await crowd(1000, id, { ms: 300 })
     const stalls = await Promise.all(processes.map((each) => each.stall()))
 
     t.equal(replies.length, 1000)
-    isTold = Math.max(...stalls) < 150 && !replies.some(({ cache }) => /bypass/.test(cache))
-    if (!isTold) continue
+    isConclusive = Math.max(...stalls) < 150 && !replies.some(({ cache }) => /bypass/.test(cache))
+    if (!isConclusive) continue
     t.ok(replies.every(({ status }) => status === 200))
     t.equal(await runs(id), 1)
     t.same(new Set(replies.map(({ run }) => run)), new Set([1]))
@@ -46,19 +46,19 @@ t.test('a handler that throws fails the requests that waited for it in its proce
   t.ok(Math.abs((begun[0] ?? 0) - (begun[1] ?? Infinity)) < 300, `the other two began at ${begun.join(' and ')} ms`)
 })
 
-t.test('cache lets nobody wait for answers that are not to be shared', async (t) => {
+t.test('cache runs handlers side by side for a response that is not shared', async (t) => {
   const replies = await crowd(60, 'unshared', { ms: 100, first: 'private' })
 
   t.equal(replies.length, 60)
   t.equal(replies.filter(({ run }) => run === 1).length, 1)
-  t.ok(await runs('unshared') > 30, 'those who waited ran side by side')
-  await until(async () => (await redis.client.keys('api:cache:lock:*')).length === 0, { what: 'the first answer that may be kept ends that' })
+  t.ok(await runs('unshared') > 30, 'waiting requests ran side by side')
+  await until(async () => (await redis.client.keys('api:cache:lock:*')).length === 0, { what: 'the first storable response ends that' })
 })
 
-t.test('cache does not wait for a run elsewhere that a purge has made old', async (t) => {
+t.test('cache does not wait for a run in another process that started before a purge', async (t) => {
   const [one, other, third] = processes
   await other?.ask('warm')
-  await until(async () => /hit/.test((await other?.ask('warm'))?.cache ?? ''), { what: 'markers and sequence stand' })
+  await until(async () => /hit/.test((await other?.ask('warm'))?.cache ?? ''), { what: 'tag versions and sequence exist' })
 
   const old = one?.ask('raced', { first: 'held' })
   await until(() => redis.client.get('test:runs:raced'), { what: 'the handler runs' })
@@ -72,25 +72,25 @@ t.test('cache does not wait for a run elsewhere that a purge has made old', asyn
   t.equal(await runs('raced'), 2)
 })
 
-// The last one: it leaves two.
-t.test('cache lets exactly one take over when the filling process is killed', async (t) => {
+// The last test with three processes: it leaves two.
+t.test('cache runs the handler in exactly one other process when the filling process is killed', async (t) => {
   const replies = crowd(300, 'killed', { ms: 50, first: 'hang' })
-  const pid = await until(() => redis.client.lindex('test:pids:killed', 0), { what: 'one of them fills' })
+  const pid = await until(() => redis.client.lindex('test:pids:killed', 0), { what: 'one process fills' })
   processes.find((each) => String(each.pid) === pid)?.kill()
   const killedAt = performance.now()
   const answered = await replies
 
-  t.comment(`the others were answered ${Math.round(performance.now() - killedAt)} ms after the kill`)
+  t.comment(`the other requests were answered ${Math.round(performance.now() - killedAt)} ms after the kill`)
   t.equal(answered.length, 200)
   t.same(new Set(answered.map(({ status, run }) => `${status} ${run}`)), new Set(['200 2']))
   t.equal(await runs('killed'), 2)
 })
 
-/** As `fastify.cache.purge('all')` of one more process. */
+/** Runs `fastify.cache.purge('all')` in another process. */
 async function purge (): Promise<void> {
   const { client } = redis
   const next = Number(await client.get('api:cache:seq')) + 1
   await client.mset('api:cache:seq', next, 'api:cache:tag:all', next)
 }
 
-t.end() // what all of them share is closed then
+t.end() // this closes what all processes share

@@ -11,7 +11,7 @@ import t from 'tap'
 import { cachingApp, stored } from '../support/caching.ts'
 import { until } from '../support/until.ts'
 
-/** A payload that has no end of its own, and whether what it holds was released. */
+/** A payload without an end, and whether its resources were released. */
 interface Held { readonly payload: unknown, readonly isReleased: () => boolean }
 
 const chunk = Buffer.alloc(1024, 'a')
@@ -26,7 +26,7 @@ function endlessWeb (): { stream: ReadableStream, isReleased: () => boolean } {
   return { stream, isReleased: () => isReleased }
 }
 
-/** A Response has a status of its own, which replaces the reply's. */
+/** The status of a Response replaces the status of the reply. */
 const payloads: Record<string, (status: number) => Held> = {
   'a stream': () => {
     const payload = endless()
@@ -46,9 +46,9 @@ const payloads: Record<string, (status: number) => Held> = {
   }
 }
 
-/** Sends a payload, and then what makes it useless. */
+/** Sends a payload, and then makes it unnecessary. */
 interface Way {
-  /** of the stored answer, which the first request makes */
+  /** whether the first request stores a response */
   readonly cache?: object
   readonly hasStored?: boolean
   readonly send: (reply: FastifyReply, payload: unknown) => unknown
@@ -61,29 +61,29 @@ const get = (headers: Record<string, string> = {}) => async (url: string) => { a
 
 async function abort (url: string): Promise<void> {
   const request = http.get(url)
-  request.on('error', () => {}) // its own abort
+  request.on('error', () => {}) // the client's own abort
   const [response] = await once(request, 'response') as [http.IncomingMessage]
   await once(response, 'data')
   request.destroy()
 }
 
 const ways: Record<string, Way> = {
-  'a stored answer stands in for its 502': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get() },
-  'a stored answer stands in for its 502, for a request with a condition': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ 'if-none-match': '"stored"' }) },
-  'a stored answer stands in for its 502, for a part': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ range: 'bytes=0-1' }) },
-  'it confirms a stored answer': { hasStored: true, send: (reply, payload) => reply.code(304).send(payload), ask: get(), except: ['a Response'] },
-  'it answers HEAD': { send: (reply, payload) => reply.send(payload), ask: async (url) => await fetch(url, { method: 'HEAD' }) },
+  'a stored response replaces its 502': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get() },
+  'a stored response replaces its 502, for a conditional request': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ 'if-none-match': '"stored"' }) },
+  'a stored response replaces its 502, for a range': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ range: 'bytes=0-1' }) },
+  'it freshens a stored response': { hasStored: true, send: (reply, payload) => reply.code(304).send(payload), ask: get(), except: ['a Response'] },
+  'the request is HEAD': { send: (reply, payload) => reply.send(payload), ask: async (url) => await fetch(url, { method: 'HEAD' }) },
   'a later hook fails': { send: (reply, payload) => reply.header('x-late', 'error').send(payload), ask: get() },
   'a later hook fails, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'error', 'cache-control': 'private' }).send(payload), ask: get() },
-  'a later hook sends something else': { send: (reply, payload) => reply.header('x-late', 'other').send(payload), ask: get() },
-  'a later hook sends something else, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'other', 'cache-control': 'no-store' }).send(payload), ask: get() },
-  'its client goes away': { send: (reply, payload) => reply.send(payload), ask: abort },
-  'its client goes away, and it is not stored': { send: (reply, payload) => reply.header('cache-control', 'private').send(payload), ask: abort },
-  'its client goes away while a later hook takes its time': {
+  'a later hook sends another payload': { send: (reply, payload) => reply.header('x-late', 'other').send(payload), ask: get() },
+  'a later hook sends another payload, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'other', 'cache-control': 'no-store' }).send(payload), ask: get() },
+  'its client disconnects': { send: (reply, payload) => reply.send(payload), ask: abort },
+  'its client disconnects, and it is not stored': { send: (reply, payload) => reply.header('cache-control', 'private').send(payload), ask: abort },
+  'its client disconnects during a slow hook': {
     send: (reply, payload) => reply.header('x-late', 'slow').send(payload),
     ask: async (url) => {
       const request = http.get(url)
-      request.on('error', () => {}) // its own abort
+      request.on('error', () => {}) // the client's own abort
       await once(request, 'socket')
       await until(() => slow.length > 0, { what: 'the hook runs' })
       request.destroy()
@@ -91,11 +91,11 @@ const ways: Record<string, Way> = {
       slow.splice(0).forEach((goOn) => goOn())
     }
   },
-  'it is too large, and its client goes away': {
+  'it is too large, and its client disconnects': {
     send: (reply, payload) => reply.send(payload),
     ask: async (url, app) => {
       const request = http.get(url)
-      request.on('error', () => {}) // its own abort
+      request.on('error', () => {}) // the client's own abort
       const [response] = await once(request, 'response') as [http.IncomingMessage]
       let bytes = 0
       for await (const part of response) if ((bytes += (part as Buffer).length) > 4096) break
@@ -108,7 +108,7 @@ const ways: Record<string, Way> = {
 let slow: (() => void)[] = []
 
 for (const [way, { cache = {}, hasStored = false, send, ask, status = 200, except = [] }] of Object.entries(ways)) {
-  t.test(`cache releases what a stream holds that is not sent to its end: ${way}`, async (t) => {
+  t.test(`cache releases the resources of a stream that is not sent to its end: ${way}`, async (t) => {
     const app = await cachingApp(t, { maxBytes: 2048, server: { forceCloseConnections: true } })
     slow = []
     app.addHook('onSend', async (_request, reply, payload) => {
@@ -117,7 +117,7 @@ for (const [way, { cache = {}, hasStored = false, send, ask, status = 200, excep
       reply.removeHeader('x-late')
       if (late === 'slow') await new Promise<void>((resolve) => { slow.push(resolve) })
       if (late === 'error') throw new Error('a later hook failed')
-      return late === 'other' ? 'something else' : payload
+      return late === 'other' ? 'another payload' : payload
     })
     const held: Record<string, Held | undefined> = {}
     const names = Object.keys(payloads).filter((name) => !except.includes(name))
@@ -147,7 +147,7 @@ for (const [way, { cache = {}, hasStored = false, send, ask, status = 200, excep
   })
 }
 
-t.test('cache leaves no file open whose answer a stored one stands in for', { skip: process.platform !== 'linux' }, async (t) => {
+t.test('cache closes the file of a response that a stored one replaces', { skip: process.platform !== 'linux' }, async (t) => {
   const app = await cachingApp(t)
   const file = join(t.testdir({}), 'page.txt')
   await writeFile(file, Buffer.alloc(1_000_000, 'a'))
@@ -167,7 +167,7 @@ t.test('cache leaves no file open whose answer a stored one stands in for', { sk
   t.ok(await until(async () => await isOpen() === 0, { what: 'the files are closed' }))
 })
 
-t.test('cache gives an upstream\'s connection back for each answer that a stored one stands in for', async (t) => {
+t.test('cache releases the upstream connection of each response that a stored one replaces', async (t) => {
   let isDown = false
   const upstream = http.createServer((_request, response) => {
     if (isDown) response.writeHead(502).end(Buffer.alloc(1_000_000))

@@ -11,7 +11,7 @@ import { until } from '../support/until.ts'
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** A stream of so many chunks of 64 KiB, which may break. */
+/** A stream of this many chunks of 64 KiB, which can fail. */
 function chunks (count: number, breaksAt = Infinity): Readable {
   let index = 0
   return new Readable({
@@ -22,7 +22,7 @@ function chunks (count: number, breaksAt = Infinity): Readable {
   })
 }
 
-t.test('cache keeps a stream that ended well and is not too large', async (t) => {
+t.test('cache stores a stream that ends without error and is not too large', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
   app.get('/', { config: { cache: true } }, async (_request, reply) => {
@@ -31,7 +31,7 @@ t.test('cache keeps a stream that ended well and is not too large', async (t) =>
   })
 
   const first = await app.inject('/')
-  await until(() => app.cache.counts.write_ok === 1, { what: 'the stream is kept' })
+  await until(() => app.cache.counts.write_ok === 1, { what: 'the stream is stored' })
   const second = await app.inject('/')
 
   t.equal(runs, 1)
@@ -40,18 +40,18 @@ t.test('cache keeps a stream that ended well and is not too large', async (t) =>
   t.match(second.headers['cache-status'], /hit/)
 })
 
-t.test('cache keeps what a web stream brings, and what a Response does', async (t) => {
+t.test('cache stores web streams and bodies of a Response', async (t) => {
   const app = await cachingApp(t)
   app.get('/stream', { config: { cache: true } }, async (_request, reply) => reply.type('text/plain').send(ReadableStream.from(['one ', 'two'])))
   app.get('/response', { config: { cache: true } }, async (_request, reply) => reply.send(new Response('three', { status: 203, headers: { 'x-own': '1' } })))
 
   t.equal((await app.inject('/stream')).body, 'one two')
-  await until(() => app.cache.counts.write_ok === 1, { what: 'the stream is kept' })
+  await until(() => app.cache.counts.write_ok === 1, { what: 'the stream is stored' })
   t.match(await app.inject('/stream'), { body: 'one two', headers: { 'cache-status': /hit/, 'content-type': 'text/plain' } })
   for (const time of ['once', 'twice']) t.match(await app.inject('/response'), { statusCode: 203, body: 'three', headers: { 'x-own': '1', 'cache-status': time === 'once' ? /fwd=miss/ : /hit|collapsed/ } }, time)
 })
 
-t.test('cache keeps no stream that is too large, and takes no more from it than its client does', async (t) => {
+t.test('cache does not store a stream that is too large, and reads from it only as fast as the client', async (t) => {
   const app = await cachingApp(t)
   const source = chunks(160)
   let taken = 0
@@ -67,17 +67,17 @@ t.test('cache keeps no stream that is too large, and takes no more from it than 
     const isStill = taken > 0 && taken === before
     before = taken
     return isStill
-  }, { what: 'nothing more is taken while the client reads nothing', everyMs: 200 })
+  }, { what: 'nothing more is read while the client reads nothing', everyMs: 200 })
   const whileClientSlept = taken
   let bytes = 0
   for await (const chunk of socket) bytes += (chunk as Buffer).length
 
-  t.ok(whileClientSlept < 8_388_608, `${whileClientSlept} bytes were taken while the client slept`)
+  t.ok(whileClientSlept < 8_388_608, `${whileClientSlept} bytes were read while the client paused`)
   t.ok(bytes > 10_485_760)
   t.equal(app.cache.counts.write, 0)
 })
 
-t.test('cache holds on to nothing of streams that are too large, cut or abandoned', async (t) => {
+t.test('cache holds no memory of streams that are too large, cut or abandoned', async (t) => {
   const app = await cachingApp(t, { server: { forceCloseConnections: true } })
   app.get('/large', { config: { cache: { tags: ['a'] } } }, async (_request, reply) => reply.type('text/plain').send(chunks(160)))
   app.get('/cut', { config: { cache: true } }, async (_request, reply) => reply.type('text/plain').send(chunks(160, 80)))
@@ -90,7 +90,7 @@ t.test('cache holds on to nothing of streams that are too large, cut or abandone
         bytes += (chunk as Uint8Array).length
         if (isAbandoned && bytes > 1_048_576) return
       }
-    } catch {} // cut, as it should be
+    } catch {} // the stream is cut
   }
   const held = () => {
     collectGarbage()
@@ -103,11 +103,11 @@ t.test('cache holds on to nothing of streams that are too large, cut or abandone
   await app.close()
 
   t.equal(app.cache.counts.write, 0)
-  // What a socket let go last is collected a turn later.
-  t.ok(await until(() => held() - before < 4_194_304, { what: 'less than 4 MiB more than before, of 110 MiB that passed' }))
+  // Memory of a closed socket is collected one turn later.
+  t.ok(await until(() => held() - before < 4_194_304, { what: 'less than 4 MiB more than before, after 110 MiB of streams' }))
 })
 
-t.test('cache keeps no stream that was cut at half', async (t) => {
+t.test('cache does not store a stream that is cut in the middle', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
   app.get('/', { config: { cache: true } }, async (_request, reply) => {
@@ -123,7 +123,7 @@ t.test('cache keeps no stream that was cut at half', async (t) => {
   t.equal(app.cache.counts.write, 0)
 })
 
-t.test('cache keeps no stream that brought less than it said', async (t) => {
+t.test('cache does not store a stream that is shorter than its Content-Length', async (t) => {
   const app = await cachingApp(t)
   let length = '100'
   app.get('/', { config: { cache: true } }, async (_request, reply) => reply.type('text/plain').header('content-length', length).send(Readable.from(['only ten..'])))
@@ -138,7 +138,7 @@ t.test('cache keeps no stream that brought less than it said', async (t) => {
   t.match((await app.inject('/')).headers, { 'cache-status': /hit/, 'content-length': '10' })
 })
 
-t.test('cache lets a stream go that fails, or that nobody wants, before it was begun', async (t) => {
+t.test('cache destroys a stream that fails or is not sent before its start', async (t) => {
   const app = await cachingApp(t)
   const sources: Record<string, Readable> = {}
   const gate = Promise.withResolvers<void>()
@@ -149,7 +149,7 @@ t.test('cache lets a stream go that fails, or that nobody wants, before it was b
     }
     if (request.url !== '/unwanted') return payload
     reply.removeHeader('content-length')
-    return 'something else'
+    return 'another response'
   })
   for (const path of ['/failing', '/unwanted', '/wanted']) {
     app.get(path, { config: { cache: true } }, async (_request, reply) => {
@@ -159,16 +159,16 @@ t.test('cache lets a stream go that fails, or that nobody wants, before it was b
   }
 
   const failing = app.inject('/failing')
-  await until(() => sources['/failing']?.destroyed, { what: 'it has failed' })
+  await until(() => sources['/failing']?.destroyed, { what: 'the stream has failed' })
   setImmediate(gate.resolve)
   t.equal((await failing).statusCode, 500)
-  t.equal((await app.inject('/unwanted')).body, 'something else')
-  await until(() => sources['/unwanted']?.destroyed, { what: 'it was let go' })
+  t.equal((await app.inject('/unwanted')).body, 'another response')
+  await until(() => sources['/unwanted']?.destroyed, { what: 'the stream is destroyed' })
   t.equal((await app.inject('/wanted')).body, 'onetwo')
-  await until(() => app.cache.counts.write_ok === 1, { what: 'the wanted one is kept' })
+  await until(() => app.cache.counts.write_ok === 1, { what: 'the response is stored' })
 })
 
-t.test('cache keeps no stream whose client went away, and lets its source go', async (t) => {
+t.test('cache does not store a stream whose client disconnected, and destroys its source', async (t) => {
   const app = await cachingApp(t)
   let source: Readable | undefined
   app.get('/', { config: { cache: true } }, async (_request, reply) => {
@@ -183,12 +183,12 @@ t.test('cache keeps no stream whose client went away, and lets its source go', a
 
   await until(() => socket.bytesRead > 0, { what: 'the answer has begun' })
   socket.destroy()
-  await until(() => source?.destroyed, { what: 'the source was let go' })
+  await until(() => source?.destroyed, { what: 'the source is destroyed' })
 
   t.equal(app.cache.counts.write, 0)
 })
 
-t.test('cache does not let a store that hangs slow a client, nor a slow client hold up who waits', async (t) => {
+t.test('cache delays no client by a store that hangs, and no waiter by a slow client', async (t) => {
   const app = await cachingApp(t)
   let runs = 0
   const gate = Promise.withResolvers<void>()
@@ -210,7 +210,7 @@ t.test('cache does not let a store that hangs slow a client, nor a slow client h
   t.equal(await slow.text(), 'first')
 })
 
-t.test('cache keeps bodies compressed, and gives each client the form that it takes', async (t) => {
+t.test('cache stores bodies compressed, and serves each client an encoding that it accepts', async (t) => {
   const app = await cachingApp(t)
   const body = { text: 'abc '.repeat(1000) }
   app.get('/', { config: { cache: true } }, async () => body)
@@ -248,7 +248,7 @@ t.test('cache keeps bodies compressed, and gives each client the form that it ta
   }
 })
 
-t.test('cache keeps 10 kB of JSON in 11 kB, and in less than 1 kB where it is compressed', async (t) => {
+t.test('cache stores 10 kB of JSON in 11 kB, and in less than 1 kB compressed', async (t) => {
   const rows = Array.from({ length: 84 }, (_, index) => ({ id: index, name: `City ${index}`, country: 'FR', population: index * 1000, location: { lat: index / 10, lon: -index / 10 }, tags: ['city', 'europe'] }))
   const sizes: Record<string, number> = {}
   for (const coding of [false, 'gzip', 'br'] as const) {
@@ -263,7 +263,7 @@ t.test('cache keeps 10 kB of JSON in 11 kB, and in less than 1 kB where it is co
 
   t.comment(JSON.stringify(sizes))
   t.ok((sizes.body ?? 0) > 10_000)
-  t.ok((sizes.false ?? Infinity) < 400, 'what stands before the body')
+  t.ok((sizes.false ?? Infinity) < 400, 'bytes before the body')
   t.ok((sizes.gzip ?? Infinity) < 1500)
   t.ok((sizes.br ?? Infinity) < 1300)
 })

@@ -6,7 +6,7 @@ import { until } from '../support/until.ts'
 
 type Handler = (request: FastifyRequest, reply: FastifyReply) => unknown
 
-/** Answers that may not be stored, and take the place of what is. */
+/** Responses that may not be stored and supersede the stored one. */
 const superseding: Record<string, Handler> = {
   'a 404': (_request, reply) => reply.code(404).send('gone'),
   'a 404 that is thrown': () => { throw Object.assign(new Error('gone'), { statusCode: 404 }) },
@@ -14,7 +14,7 @@ const superseding: Record<string, Handler> = {
   'a 404 that is left to the handler of unknown paths': (_request, reply) => { reply.callNotFound() },
   'a 410': (_request, reply) => reply.code(410).send('gone'),
   'a 451': (_request, reply) => reply.code(451).send('gone'),
-  'a 401 that depends on nothing': (_request, reply) => reply.code(401).send('closed'),
+  'a 401 that depends on no input': (_request, reply) => reply.code(401).send('closed'),
   private: (_request, reply) => reply.header('cache-control', 'private').send('new'),
   'no-store': (_request, reply) => reply.header('cache-control', 'no-store').send('new'),
   'no-cache': (_request, reply) => reply.header('cache-control', 'no-cache').send('new'),
@@ -29,7 +29,7 @@ const superseding: Record<string, Handler> = {
   'a 304 that says no-store': (_request, reply) => reply.code(304).header('cache-control', 'no-store').send()
 }
 
-/** Answers that tell nothing of the stored one: a failure, or what depends on who asked. */
+/** Responses that say nothing about the stored one: failures, and responses that depend on the client. */
 const passing: Record<string, Handler> = {
   'a 500': (_request, reply) => reply.code(500).send('failed'),
   'a 503 that is thrown': () => { throw Object.assign(new Error('failed'), { statusCode: 503 }) },
@@ -37,11 +37,11 @@ const passing: Record<string, Handler> = {
   'a 429': (_request, reply) => reply.code(429).send('later'),
   'a 401 that depends on credentials': (request, reply) => reply.code(request.headers.authorization === undefined ? 401 : 200).send('closed'),
   'a 404 that depends on a cookie': (request, reply) => request.headers.cookie === undefined ? reply.code(404).send('gone') : reply.send('old'),
-  'a 403 that is thrown for who asked': (request) => { throw Object.assign(new Error(`not for ${request.ip}`), { statusCode: 403 }) },
-  'a private answer that read its visitor': (request, reply) => reply.header('cache-control', 'private').send(`for ${String(request.headers['user-agent'])}`)
+  'a 403 that is thrown for one client': (request) => { throw Object.assign(new Error(`not for ${request.ip}`), { statusCode: 403 }) },
+  'a private response that read the request': (request, reply) => reply.header('cache-control', 'private').send(`for ${String(request.headers['user-agent'])}`)
 }
 
-/** A page for each way; while it is not changed it answers what is stored, and stale from the start. */
+/** A page for each case; until it is changed its response is stored, and stale from the start. */
 async function pages (owner: Parameters<typeof cachingApp>[0], answers: Record<string, Handler>, cache: object, url?: string): Promise<{ app: FastifyInstance, change: (name: string, handler: Handler | undefined) => void }> {
   const app = await cachingApp(owner, { maxBytes: 4096, ...url === undefined ? {} : { url } })
   const changed = new Map<string, Handler>()
@@ -65,26 +65,26 @@ const pathOf = (name: string) => `/${encodeURIComponent(encodeURIComponent(name)
 const entries = async (app: FastifyInstance) => (await app.redis.keys('api:cache:GET:*')).length
 
 for (const [name, handler] of Object.entries(superseding)) {
-  t.test(`RFC 9111 section 4.3.3: cache removes a stored answer that could not be confirmed: ${name}`, async (t) => {
+  t.test(`RFC 9111 section 4.3.3: cache removes a stored response that validation did not confirm: ${name}`, async (t) => {
     const { url } = await startRedisProcess(t)
     for (const window of ['staleWhileRevalidate', 'staleIfError']) {
       const { app, change } = await pages(t, superseding, { [window]: '2h' }, url)
       await app.redis.flushall()
       await app.inject(pathOf(name))
       await stored(app)
-      t.equal(await entries(app), 1, 'the old answer is stored')
+      t.equal(await entries(app), 1, 'the old response is stored')
 
       change(name, handler)
       await app.inject(pathOf(name))
-      t.ok(await until(async () => await entries(app) === 0, { what: 'the old answer is removed' }), window)
+      t.ok(await until(async () => await entries(app) === 0, { what: 'the old response is removed' }), window)
       change(name, (_request, reply) => reply.code(500).send('failed'))
       const { statusCode, body } = await app.inject(pathOf(name))
-      t.match({ statusCode, body }, { statusCode: 500, body: 'failed' }, 'nothing stands in for an error')
+      t.match({ statusCode, body }, { statusCode: 500, body: 'failed' }, 'no stored response replaces the error')
     }
   })
 }
 
-t.test('cache leaves a stored answer in service after a failure, and after an answer that depends on who asked', async (t) => {
+t.test('cache serves a stored response after a failure, and after a response that depends on the client', async (t) => {
   const { app, change } = await pages(t, passing, { staleIfError: '2h' })
   for (const name of Object.keys(passing)) await app.inject(pathOf(name))
   await stored(app)
@@ -104,7 +104,7 @@ t.test('cache leaves a stored answer in service after a failure, and after an an
   }
 })
 
-t.test('cache of a proxy leaves a stored answer in service after a refusal of one visitor\'s credentials', async (t) => {
+t.test('a cache in a proxy serves a stored response after the origin rejects the credentials of one client', async (t) => {
   const { app, change } = await pages(t, { page: () => {} }, { ttl: 'response' })
   change('page', (_request, reply) => reply.headers({ 'cache-control': 'public, max-age=60, stale-if-error=7200', age: '100' }).send('old'))
   await app.inject('/page')
@@ -116,10 +116,10 @@ t.test('cache of a proxy leaves a stored answer in service after a refusal of on
   t.equal((await app.inject('/page')).body, 'old')
   change('page', (_request, reply) => reply.code(401).send('closed'))
   await app.inject('/page')
-  t.ok(await until(async () => await entries(app) === 0, { what: 'it is removed for who bore none' }))
+  t.ok(await until(async () => await entries(app) === 0, { what: 'it is removed for requests without credentials' }))
 })
 
-t.test('cache removes the one of several variants that could not be confirmed', async (t) => {
+t.test('cache removes only the variant that validation did not confirm', async (t) => {
   const app = await cachingApp(t)
   let isGone = false
   app.get('/', { config: { cache: { ttl: 'response' } } }, async (request, reply) => {
@@ -141,7 +141,7 @@ t.test('cache removes the one of several variants that could not be confirmed', 
   t.equal(await ask('fr'), '200 fr')
 })
 
-t.test('cache removes nothing that was stored while an answer was made that takes the place of an older one', async (t) => {
+t.test('cache does not remove a response that was stored while a superseding response was produced', async (t) => {
   const { url } = await startRedisProcess(t)
   const gate = Promise.withResolvers<void>()
   const [slow, fast] = [await cachingApp(t, { url }), await cachingApp(t, { url })]
@@ -161,7 +161,7 @@ t.test('cache removes nothing that was stored while an answer was made that take
   state = 'gone'
   const gone = slow.inject('/page')
   await entered.promise
-  // The first process loses its lock, as one does that stands still.
+  // The first process loses its lock, as a paused process does.
   await fast.redis.unlink(await fast.redis.keys('api:cache:lock:*'))
   await fast.inject('/page')
   await stored(fast)

@@ -8,7 +8,7 @@ import { until } from '../support/until.ts'
 
 const options = { ttl: '5m', tags: ['all'] } as const
 
-/** What makes values, as slowly as the test wants, and knows how often and how many at once. */
+/** A slow producer of values, which counts its runs and their concurrency. */
 function maker () {
   const gate = Promise.withResolvers<void>()
   const made = {
@@ -34,12 +34,12 @@ async function twoApps (t: Parameters<typeof cachingApp>[0]): Promise<[FastifyIn
   return [await cachingApp(t, { url }), await cachingApp(t, { url })]
 }
 
-t.test('cache.wrap makes a value once for all who ask at the same time, in all processes', async (t) => {
+t.test('cache.wrap produces a value once for all concurrent calls in all processes', async (t) => {
   const apps = await twoApps(t)
   const made = maker()
 
   const asked = Array.from({ length: 40 }, (_, index) => apps[index % 2]?.cache.wrap('rows', { a: 1 }, options, made.value))
-  await until(() => made.runs > 0 && apps[0].cache.counts.wait + apps[1].cache.counts.wait > 0, { what: 'one makes it, and the other process waits' })
+  await until(() => made.runs > 0 && apps[0].cache.counts.wait + apps[1].cache.counts.wait > 0, { what: 'one process runs the function, and the other waits' })
   made.open()
   const values = await Promise.all(asked)
 
@@ -47,7 +47,7 @@ t.test('cache.wrap makes a value once for all who ask at the same time, in all p
   t.same(new Set(values.map((each) => each?.run)), new Set([1]))
 })
 
-t.test('cache.wrap gives nobody what another one may change', async (t) => {
+t.test('cache.wrap returns a copy to each caller', async (t) => {
   const app = await cachingApp(t)
   const made = maker()
   const asked = Array.from({ length: 3 }, async () => {
@@ -55,7 +55,7 @@ t.test('cache.wrap gives nobody what another one may change', async (t) => {
     value.list.push(value.list.length)
     return value
   })
-  await until(() => made.runs > 0, { what: 'it is made' })
+  await until(() => made.runs > 0, { what: 'the function runs' })
   made.open()
 
   t.same((await Promise.all(asked)).map(({ list }) => list), [[0], [0], [0]])
@@ -131,7 +131,7 @@ t.test('cache.wrap refuses a call within its own function', async (t) => {
   t.equal(await late, 2, 'from what a finished run has left behind')
 })
 
-t.test('cache.wrap keeps no undefined, and lets nobody wait for the next one', async (t) => {
+t.test('cache.wrap does not store undefined, and does not delay the next caller', async (t) => {
   const [one, other] = await twoApps(t)
   let runs = 0
   const nothing = () => { runs += 1 }
@@ -142,15 +142,15 @@ t.test('cache.wrap keeps no undefined, and lets nobody wait for the next one', a
     const value = await one.cache.wrap('nothing', 1, options, () => 'something')
     await stored(one)
     return await other.cache.wrap('nothing', 1, options, () => 'else') === value
-  }, { what: 'what is something is kept' })
+  }, { what: 'a value is stored' })
 })
 
-t.test('cache.wrap gives who comes after a purge nothing from before it, in any process', async (t) => {
+t.test('cache.wrap returns nothing older than a purge to callers after it, in any process', async (t) => {
   const [one, other] = await twoApps(t)
   const [before, after] = [maker(), maker()]
   await one.cache.wrap('warm', 1, options, () => 1)
   const early = one.cache.wrap('rows', 1, options, before.value)
-  await until(() => before.runs > 0, { what: 'it is made' })
+  await until(() => before.runs > 0, { what: 'the function runs' })
 
   await other.cache.purge('all')
   after.open()
@@ -165,7 +165,7 @@ t.test('cache.wrap gives who comes after a purge nothing from before it, in any 
   t.equal(after.runs, 1)
 })
 
-t.test('cache.wrap takes over from a process that is gone', async (t) => {
+t.test('cache.wrap takes over from a process that was killed', async (t) => {
   const app = await cachingApp(t)
   await app.cache.wrap('rows', 1, options, () => 1)
   await stored(app)
@@ -176,22 +176,22 @@ t.test('cache.wrap takes over from a process that is gone', async (t) => {
   t.equal(await app.cache.wrap('rows', 1, options, () => 2), 2)
 })
 
-t.test('cache.wrap shares runs in the process while Redis is away, and keeps nothing', async (t) => {
+t.test('cache.wrap shares runs in the process during a Redis outage, and stores nothing', async (t) => {
   const rig = await startRig(t)
   const app = await cachingApp(t, { url: rig.url })
   await faults.down.inject(rig)
-  await until(() => app.redisPool.state === 'degraded', { what: 'Redis is away' })
+  await until(() => app.redisPool.state === 'degraded', { what: 'the outage is detected' })
   const made = maker()
 
   const asked = Array.from({ length: 10 }, () => app.cache.wrap('rows', 1, options, made.value))
-  await until(() => made.runs > 0, { what: 'it is made' })
+  await until(() => made.runs > 0, { what: 'the function runs' })
   made.open()
 
   t.same((await Promise.all(asked)).map(({ run }) => run), Array(10).fill(1))
   t.equal((await app.cache.wrap('rows', 1, options, made.value)).run, 2)
 })
 
-t.test('cache.wrap tells names and parameters apart, and refuses those that JSON cannot', async (t) => {
+t.test('cache.wrap distinguishes names and parameters, and rejects parameters that JSON cannot represent', async (t) => {
   const app = await cachingApp(t)
   const get = async (name: string, params: unknown) => {
     const value = await app.cache.wrap(name, params, options, () => `${name} ${JSON.stringify(params)}`)

@@ -6,24 +6,24 @@ import prism from '../../plugins/index.ts'
 import { testSecret } from '../support/app.ts'
 import { startProxiedCluster } from '../support/proxied-cluster.ts'
 import { until } from '../support/until.ts'
-import { Visitor } from '../support/signed-in-client.ts'
+import { SignedInClient } from '../support/signed-in-client.ts'
 
 const tries = 20
 const scripts = ['EVAL', 'EVALSHA']
 
 interface World {
   app: FastifyInstance
-  /** whether the next write of a handler loses its reply, and with it its connection */
+  /** whether the next write of a handler loses its reply, and its connection */
   isArmed: boolean
-  /** takes back a loss that has not come about */
+  /** cancels a loss that has not happened */
   heal: () => Promise<void>
-  /** replies that were lost */
+  /** number of lost replies */
   losses: number
-  /** by page, how often its handler ran */
+  /** handler runs by page */
   runs: Map<string, number>
 }
 
-/** Requests whose handlers lose, when told to, the reply to what they ask for next. */
+/** Requests whose handlers lose, on demand, the reply to their next write. */
 async function start (t: Test): Promise<World> {
   const cluster = await startProxiedCluster(t)
   const app = fastify()
@@ -63,14 +63,14 @@ async function start (t: Test): Promise<World> {
   return world
 }
 
-/** Sends a request until it has lost a reply, and waits until the connections are well again. @returns the status of that one */
+/** Sends requests until one has lost a reply, and waits for the connections. @returns its status */
 async function losing (world: World, send: () => Promise<{ statusCode: number }>): Promise<number> {
   const { losses } = world
   world.isArmed = true
   const statusCode = await until(async () => {
     await world.heal()
     const reply = await send()
-    // On a busy machine a session may not be read in time, and then its handler does not come to the write that is to be lost.
+    // On a busy machine the session read can time out; the handler then never reaches the write whose reply is to be lost.
     return world.losses > losses && reply.statusCode
   }, { what: 'a reply is lost' })
   world.isArmed = false
@@ -79,51 +79,51 @@ async function losing (world: World, send: () => Promise<{ statusCode: number }>
 }
 
 async function well ({ app }: World): Promise<void> {
-  await until(() => app.redisPool.state === 'ready' && app.redisPool.load.ready === app.redisPool.load.connections, { what: 'the connections are well' })
+  await until(() => app.redisPool.state === 'ready' && app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
 }
 
-async function signedIn (world: World): Promise<Visitor> {
-  const visitor = new Visitor(world.app)
-  await until(async () => (await visitor.send('POST', '/sign-in')).statusCode === 200, { what: 'a session' })
-  return visitor
+async function signedIn (world: World): Promise<SignedInClient> {
+  const client = new SignedInClient(world.app)
+  await until(async () => (await client.send('POST', '/sign-in')).statusCode === 200, { what: 'a session' })
+  return client
 }
 
 t.setTimeout(120_000)
 
 t.test('in a Cluster a session update whose reply is lost is answered with 503 and applied once', async (t) => {
   const world = await start(t)
-  const visitor = await signedIn(world)
-  await visitor.send('POST', '/update')
+  const client = await signedIn(world)
+  await client.send('POST', '/update')
   const statuses: number[] = []
 
-  for (let index = 0; index < tries; index++) statuses.push(await losing(world, () => visitor.send('POST', '/update')))
+  for (let index = 0; index < tries; index++) statuses.push(await losing(world, () => client.send('POST', '/update')))
 
-  const count = await until(async () => (await visitor.send('GET', '/me')).json<{ count: number }>().count, { what: 'the session' })
+  const count = await until(async () => (await client.send('GET', '/me')).json<{ count: number }>().count, { what: 'the session' })
   t.same(statuses, statuses.map(() => 503))
   t.equal(count, 1 + tries)
 })
 
-t.test('in a Cluster a rotation whose reply is lost signs nobody out', async (t) => {
+t.test('in a Cluster a rotation whose reply is lost ends no session', async (t) => {
   const world = await start(t)
-  const visitor = await signedIn(world)
-  await visitor.send('POST', '/rotate')
+  const client = await signedIn(world)
+  await client.send('POST', '/rotate')
   const statuses: number[] = []
   const users: unknown[] = []
 
   for (let index = 0; index < tries; index++) {
-    statuses.push(await losing(world, () => visitor.send('POST', '/rotate')))
-    // A visitor that is signed out never becomes a user again; a session that is not read in time is anonymous for one request.
-    users.push(await until(async () => (await visitor.send('GET', '/me')).json<{ userId?: string }>().userId, { what: 'the visitor is signed in' }))
+    statuses.push(await losing(world, () => client.send('POST', '/rotate')))
+    // A session that could not be read in time is anonymous for one request only; an ended session never returns.
+    users.push(await until(async () => (await client.send('GET', '/me')).json<{ userId?: string }>().userId, { what: 'the client is signed in' }))
   }
 
   t.same(statuses, statuses.map(() => 503))
   t.same(users, users.map(() => 'alice'))
 })
 
-t.test('in a Cluster an event whose publication loses its reply is delivered once, and its publisher is told 503', async (t) => {
+t.test('in a Cluster an event whose publication loses its reply is delivered once, and the publisher receives 503', async (t) => {
   const world = await start(t)
-  const heard: unknown[] = []
-  using subscription = world.app.events.subscribe('events', ({ data }) => { heard.push((data as { n: number }).n) })
+  const received: unknown[] = []
+  using subscription = world.app.events.subscribe('events', ({ data }) => { received.push((data as { n: number }).n) })
   await subscription.ready
   const publish = async (n: number) => await world.app.inject({ method: 'POST', url: '/publish', payload: { n } })
   await publish(-1)
@@ -131,10 +131,10 @@ t.test('in a Cluster an event whose publication loses its reply is delivered onc
 
   for (let index = 0; index < tries; index++) statuses.push(await losing(world, () => publish(index)))
   await until(async () => (await publish(tries)).statusCode === 200, { what: 'the last one is published' })
-  await until(() => heard.includes(tries), { what: 'the last one is heard' })
+  await until(() => received.includes(tries), { what: 'the last one is received' })
 
   t.same(statuses, statuses.map(() => 503))
-  t.same(heard, Array.from({ length: tries + 2 }, (_, index) => index - 1))
+  t.same(received, Array.from({ length: tries + 2 }, (_, index) => index - 1))
 })
 
 t.test('in a Cluster a cached miss whose fill loses a reply runs its handler once, and is answered', async (t) => {

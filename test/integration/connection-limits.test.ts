@@ -36,14 +36,14 @@ async function start (t: Test, options: Partial<PrismOptions>, routes: (app: Fas
 function open (t: Test, port: number): Socket {
   const socket = connect(port, '127.0.0.1')
   t.teardown(() => { socket.destroy() })
-  return socket.on('error', () => {}) // a reset is one way to be closed
+  return socket.on('error', () => {}) // a reset also closes the connection
 }
 
 function requests (path: string, count: number): string {
   return `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`.repeat(count)
 }
 
-/** Answers that a client has read: `seen()` is their number, in order or an error. */
+/** Responses that a client has read: `seen()` is their number, or an error if they are out of order. */
 function reading (socket: Socket): () => string[] {
   let text = ''
   socket.setEncoding('latin1').on('data', (part: string) => { text += part })
@@ -54,7 +54,7 @@ const routes = {
   'a cached route': ['/cached', limited],
   'a path without a route': ['/nothing', limited],
   'a route without limits, session and cache': ['/free', limited],
-  'a stack of which nothing is on': ['/free', plain]
+  'a stack with every feature off': ['/free', plain]
 } as const
 
 for (const [name, [path, options]] of Object.entries(routes)) {
@@ -144,7 +144,7 @@ t.test('connection limits answer a chunk of 64 requests in order, and close at t
   await closed
 })
 
-t.test('connection limits close those with the most unanswered requests where the process has more than 4,096, and no others', async (t) => {
+t.test('connection limits close the connections with the most unanswered requests when the process has more than 4,096, and no others', async (t) => {
   const held: (() => void)[] = []
   const { port, handled } = await start(t, limited, (app, count) => {
     app.get<{ Params: { n: string } }>('/:n', async ({ params }) => {
@@ -156,21 +156,21 @@ t.test('connection limits close those with the most unanswered requests where th
   const modest = [1, 2, 16].map((count) => ({ count, socket: open(t, port) }))
   const seen = modest.map(({ socket }) => reading(socket))
   for (const { count, socket } of modest) socket.write(requests('/1', count))
-  await until(() => handled() === 19, { what: 'the modest clients are handled' })
+  await until(() => handled() === 19, { what: 'the requests of the small clients are handled' })
 
   const greedy = Array.from({ length: 80 }, () => open(t, port))
   let closed = 0
   for (const socket of greedy) socket.on('close', () => { closed += 1 }).resume()
   for (const socket of greedy) socket.write(requests('/2', 60))
   await until(() => closed > 0, { what: 'some are closed' })
-  await until(() => handled() >= 19 + (80 - closed) * 60, { what: 'those that are open are handled' })
+  await until(() => handled() >= 19 + (80 - closed) * 60, { what: 'the requests of open connections are handled' })
   t.ok(closed < 80, `${closed} of 80 are closed`)
   t.ok(handled() <= 19 + 4096 + 80, `${handled()} requests were handled`)
 
   await until(() => {
     for (const release of held.splice(0)) release()
     return seen.every((each, index) => each().length === modest[index]?.count)
-  }, { what: 'the modest clients are answered' })
+  }, { what: 'the small clients have their responses' })
 })
 
 t.test('connection limits close a connection whose client does not read, and no other', async (t) => {
@@ -244,4 +244,4 @@ t.test('connection limits reject invalid options by name', async (t) => {
   await t.rejects(register({ sendTimout: '1s' }), { code: 'PRISM_ERR_OPTION', message: /connections\.sendTimout.*Known options: sendTimeout/ })
 })
 
-t.end() // Redis keeps the process otherwise
+t.end() // The Redis server would otherwise keep the process alive.

@@ -26,7 +26,7 @@ const foreign = fp(async (app: FastifyInstance) => {
   await app.register(foreignSession, { secret })
 })
 
-/** What packages decorate: the error comes from where they do. */
+/** Packages with a decorator of ours; the error comes from the place where they decorate. */
 const packages: Record<string, { plugin: (app: FastifyInstance) => Promise<void>, option: 'session' | 'cache' | 'rateLimit' | 'events', message: RegExp }> = {
   '@fastify/session': { plugin: fp(async (app) => { app.decorateRequest('session', null as never) }), option: 'session', message: /request\.session is decorated already.*@fastify\/session and @fastify\/secure-session.*session: false/ },
   '@fastify/caching': { plugin: fp(async (app) => { app.decorate('cache', {} as never) }), option: 'cache', message: /fastify\.cache.*@fastify\/caching.*cache: false/ },
@@ -36,16 +36,16 @@ const packages: Record<string, { plugin: (app: FastifyInstance) => Promise<void>
 }
 
 for (const [name, { plugin, option, message }] of Object.entries(packages)) {
-  t.test(`decorators of ${name} beside the stack are refused at start with the way out`, async (t) => {
+  t.test(`${name} beside the stack is rejected at start with an error that names the solution`, async (t) => {
     const refusal = { code: 'PRISM_ERR_SCOPE', message }
     const [before, after, inside, unawaited, off, beside] = [open(), open(), open(), open(), open(), open()]
 
     await before.register(plugin)
-    await t.rejects(async () => { await before.register(prism, stack()) }, refusal, 'the stack after it')
+    await t.rejects(async () => { await before.register(prism, stack()) }, refusal, 'the stack registered after it')
     await after.register(prism, stack())
-    await t.rejects(async () => { await after.register(plugin) }, refusal, 'it after the stack')
+    await t.rejects(async () => { await after.register(plugin) }, refusal, 'the plugin registered after the stack')
     await inside.register(prism, stack())
-    await t.rejects(async () => { await inside.register(async (scope) => { await scope.register(plugin) }) }, refusal, 'it in a scope inside')
+    await t.rejects(async () => { await inside.register(async (scope) => { await scope.register(plugin) }) }, refusal, 'the plugin in a child scope')
     unawaited.register(prism, stack())
     unawaited.register(plugin)
     await t.rejects(async () => await unawaited.ready(), refusal, 'not awaited')
@@ -59,7 +59,7 @@ for (const [name, { plugin, option, message }] of Object.entries(packages)) {
   })
 }
 
-t.test('decorators of @fastify/session, the package itself, are told of by the stack that comes after it, and both serve scopes beside each other', async (t) => {
+t.test('the stack reports @fastify/session by name if both decorate one scope, and both work in sibling scopes', async (t) => {
   const [before, off, beside] = [open(), open(), open()]
   await before.register(foreign)
   await t.rejects(async () => { await before.register(prism, stack()) }, { code: 'PRISM_ERR_SCOPE', message: /@fastify\/session/ })
@@ -80,7 +80,7 @@ t.test('decorators of @fastify/session, the package itself, are told of by the s
   t.equal((await beside.inject('/theirs')).body, 'true')
 })
 
-t.test('plugins of the app may have the names of our parts: none of them is taken for one of ours', async (t) => {
+t.test('plugins of the app may have the same names as plugins of the stack', async (t) => {
   const app = open()
   for (const name of ['redis', 'session', 'cache', 'events', 'request-lifecycle', 'rate-limit']) await app.register(fp(async () => {}, { name }))
   const { default: entry } = await import('../../plugins/standalone/session.ts')

@@ -4,21 +4,21 @@ import type { Cluster } from '../support/cluster.ts'
 import { startEventsApp } from '../support/events-app.ts'
 import { until } from '../support/until.ts'
 
-/** The node that the app under test listens at, once there is one. */
-async function heardAt (cluster: Cluster): Promise<Cluster['nodes'][number]> {
+/** The node to which the app is subscribed. */
+async function subscribedNode (cluster: Cluster): Promise<Cluster['nodes'][number]> {
   return await until(async () => {
     for (const node of cluster.nodes) if (String(await node.control.call('CLIENT', 'LIST', 'TYPE', 'pubsub')).includes('sub=1')) return node
-  }, { what: 'a node is listened at' })
+  }, { what: 'a node has the subscription' })
 }
 
-t.test('events in a Cluster go on when the node that is listened at closes the connection, or has left the Cluster', async (t) => {
+t.test('events in a Cluster arrive after the subscribed node closes the connection, or leaves the Cluster', async (t) => {
   const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
   const app = await startEventsApp(t, cluster.url)
   const publisher = await startEventsApp(t, cluster.url)
-  const heard: unknown[] = []
+  const received: unknown[] = []
   const resets: string[] = []
-  await app.events.subscribe('events', ({ data }) => heard.push(data), { onReset: (id) => resets.push(id) }).ready
-  // What Redis did not confirm is published anew, under another number: nobody knows whether it arrives.
+  await app.events.subscribe('events', ({ data }) => received.push(data), { onReset: (id) => resets.push(id) }).ready
+  // An unconfirmed event is published again under another number, because it is unknown whether it arrives.
   let tries = 0
   const sent: unknown[] = []
   const tryOne = async () => {
@@ -29,20 +29,20 @@ t.test('events in a Cluster go on when the node that is listened at closes the c
   const publish = async (count: number) => {
     for (let n = 0; n < count; n++) await until(tryOne, { what: 'an event is published' })
   }
-  const seen = () => heard.filter((data) => sent.includes(data))
+  const seen = () => received.filter((data) => sent.includes(data))
 
   const owner = await cluster.ownerOf(await cluster.slotOf('prism:events:log'))
-  let node = await heardAt(cluster)
+  let node = await subscribedNode(cluster)
   for (let kills = 0; kills < 3 || node === owner; kills++) {
     await node.control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
     await publish(10)
     await until(() => seen().length === sent.length, { what: 'all that was published' })
-    node = await heardAt(cluster)
+    node = await subscribedNode(cluster)
   }
   await node.control.call('CLUSTER', 'RESET', 'HARD')
   await publish(10)
-  await until(() => seen().length === sent.length, { what: 'what the lonely node does not bring' })
-  await until(async () => await heardAt(cluster) !== node, { what: 'another node is listened at', deadlineMs: 20_000 })
+  await until(() => seen().length === sent.length, { what: 'the events that the removed node does not deliver' })
+  await until(async () => await subscribedNode(cluster) !== node, { what: 'another node has the subscription', deadlineMs: 20_000 })
 
   t.same(seen(), sent)
   t.same(resets, [])

@@ -5,37 +5,37 @@ import type { Rig } from '../support/proxied-redis.ts'
 import { until } from '../support/until.ts'
 import { dataOf, listen, startEventsApp } from '../support/events-app.ts'
 
-t.test('events after an id are delivered to who resumes there, from Redis and from what the process remembers', async (t) => {
+t.test('a subscriber that resumes after an id receives all later events, from Redis and from the replay buffer', async (t) => {
   const { url } = await startRig(t)
   const app = await startEventsApp(t, url)
   const other = await startEventsApp(t, url)
-  const witness = listen(app, 'events')
-  await witness.ready
+  const first = listen(app, 'events')
+  await first.ready
   const ids: string[] = []
   for (let n = 0; n < 200; n++) ids.push(await publish(app, 'events', { type: 'n', data: n }))
-  await until(() => witness.seen.length === 200, { what: 'the witness has all' })
+  await until(() => first.seen.length === 200, { what: 'the first subscriber has all events' })
 
   const near = listen(app, 'events', ids[99])
   const far = listen(other, 'events', ids[9])
   await until(() => near.seen.length === 100 && far.seen.length === 190, { what: 'both resumed' })
   await publish(app, 'events', { type: 'n', data: 'last' })
-  await until(() => near.seen.length === 101 && far.seen.length === 191, { what: 'both are level' })
+  await until(() => near.seen.length === 101 && far.seen.length === 191, { what: 'both have all events' })
 
   t.same(dataOf(near.seen).slice(0, 2), [100, 101])
   t.same(dataOf(far.seen).slice(0, 2), [10, 11])
   t.same([near.resets, far.resets], [[], []])
 })
 
-t.test('events tell of a gap once: an id that the log no longer knows', async (t) => {
+t.test('a subscriber receives one reset if the log no longer contains its position', async (t) => {
   const { url } = await startRig(t)
   const app = await startEventsApp(t, url)
   const id = await publish(app, 'events', { type: 'n', data: 1 })
 
   const unknown = listen(app, 'events', '1-1')
   const future = listen(app, 'events', '9999999999999-0')
-  await until(() => unknown.resets.length === 1 && future.resets.length === 1, { what: 'both are told' })
+  await until(() => unknown.resets.length === 1 && future.resets.length === 1, { what: 'both received a reset' })
   await publish(app, 'events', { type: 'n', data: 2 })
-  await until(() => unknown.seen.length === 1 && future.seen.length === 1, { what: 'both go on' })
+  await until(() => unknown.seen.length === 1 && future.seen.length === 1, { what: 'both receive later events' })
 
   t.same([unknown.resets, future.resets], [[id], [id]])
 })
@@ -43,53 +43,53 @@ t.test('events tell of a gap once: an id that the log no longer knows', async (t
 const losses: Record<string, (rig: Rig) => Promise<unknown>> = {
   'FLUSHALL takes the log': ({ control }) => control.flushall(),
   'eviction takes the log': ({ control }) => control.del('prism:events:log'),
-  'somebody trims the log to nothing': ({ control }) => control.xtrim('prism:events:log', 'MAXLEN', 0),
-  'Redis is killed and comes back empty': ({ redis }) => redis.restart()
+  'the log is trimmed to nothing': ({ control }) => control.xtrim('prism:events:log', 'MAXLEN', 0),
+  'Redis is killed and restarts empty': ({ redis }) => redis.restart()
 }
 
-t.test('events bring exactly one reset to each subscriber', async (t) => {
+t.test('each subscriber receives exactly one reset', async (t) => {
   t.jobs = 4
   for (const [what, lose] of Object.entries(losses)) {
     for (const publishes of [true, false]) {
-      t.test(`when ${what}${publishes ? ' and somebody publishes' : ', though nobody publishes'}`, { buffered: true }, async (t) => {
+      t.test(`when ${what}${publishes ? ' and an event is published' : ' and no event is published'}`, { buffered: true }, async (t) => {
         const rig = await startRig(t)
         const app = await startEventsApp(t, rig.url)
         const other = await startEventsApp(t, rig.url)
-        const heard = [listen(app, 'events'), listen(app, 'events'), listen(other, 'events')]
-        await Promise.all(heard.map(({ ready }) => ready))
+        const received = [listen(app, 'events'), listen(app, 'events'), listen(other, 'events')]
+        await Promise.all(received.map(({ ready }) => ready))
         await publish(app, 'events', { type: 'n', data: 'before' })
-        await until(() => heard.every(({ seen }) => seen.length > 0), { what: 'all are level' })
+        await until(() => received.every(({ seen }) => seen.length > 0), { what: 'all have the event' })
 
         await lose(rig)
         if (publishes) await publish(app, 'events', { type: 'n', data: 'meanwhile' })
-        await until(() => heard.every(({ resets }) => resets.length > 0), { what: 'all are told' })
+        await until(() => received.every(({ resets }) => resets.length > 0), { what: 'all received a reset' })
         await publish(app, 'events', { type: 'n', data: 'after' })
-        await until(() => heard.every(({ seen }) => seen.at(-1)?.data === 'after'), { what: 'all go on' })
+        await until(() => received.every(({ seen }) => seen.at(-1)?.data === 'after'), { what: 'all receive later events' })
 
-        for (const { resets } of heard) t.equal(resets.length, 1)
+        for (const { resets } of received) t.equal(resets.length, 1)
       })
     }
   }
 })
 
-t.test('events of 500 topics and a long, large history are read when the connection was lost, while others are answered', async (t) => {
+t.test('events of 500 topics and a long, large log are read after a lost connection, and other topics are served meanwhile', async (t) => {
   const { url, control } = await startRig(t)
   const app = await startEventsApp(t, url)
   const publisher = await startEventsApp(t, url)
-  const heard = Array.from({ length: 500 }, (_, n) => listen(app, `user:${n}`))
-  await Promise.all(heard.map(({ ready }) => ready))
+  const received = Array.from({ length: 500 }, (_, n) => listen(app, `user:${n}`))
+  await Promise.all(received.map(({ ready }) => ready))
   const large = listen(app, 'large')
   await large.ready
 
   await control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
   for (let n = 0; n < 500; n++) await publish(publisher, `user:${n}`, { type: 'n', data: n })
   for (let n = 0; n < 200; n++) await publish(publisher, 'large', { type: 'n', data: `${n} ${'x'.repeat(15_000)}` })
-  await until(() => large.seen.length === 200 && heard.every(({ seen }) => seen.length === 1), { what: 'all topics' })
+  await until(() => large.seen.length === 200 && received.every(({ seen }) => seen.length === 1), { what: 'all topics' })
 
-  t.same([...heard, large].flatMap(({ resets }) => resets), [])
+  t.same([...received, large].flatMap(({ resets }) => resets), [])
 })
 
-t.test('events behind what another service wrote into the log are told by a reset', async (t) => {
+t.test('an entry that another service wrote into the log causes a reset', async (t) => {
   const { url } = await startRig(t)
   const app = await startEventsApp(t, url)
   const { seen, resets, ready } = listen(app, 'events')
@@ -99,7 +99,7 @@ t.test('events behind what another service wrote into the log are told by a rese
     const count = resets.length
     await app.redis.xadd('prism:events:log', '*', ...fields)
     await publish(app, 'events', { type: 'lost' })
-    await until(() => resets.length > count, { what: `a reset behind ${fields.join()}` })
+    await until(() => resets.length > count, { what: `a reset after ${fields.join()}` })
     await publish(app, 'events', { type: 'after', data: count })
     await until(() => dataOf(seen).includes(count), { what: 'the next event' })
   }
@@ -107,27 +107,27 @@ t.test('events behind what another service wrote into the log are told by a rese
   t.same(dataOf(seen.filter(({ type }) => type === 'after')), [0, 1, 2])
 })
 
-t.test('events go on, without loss, when the connection that hears them is killed or half open', async (t) => {
+t.test('no event is lost when the subscribed connection is killed or half open', async (t) => {
   const rig = await startRig(t)
   const app = await startEventsApp(t, rig.url)
-  const heard = listen(app, 'events')
+  const received = listen(app, 'events')
   const publisher = await startEventsApp(t, rig.redis.url)
-  await heard.ready
+  await received.ready
   const sent: number[] = []
   const send = async (n: number) => {
     await publish(publisher, 'events', { type: 'n', data: n })
     sent.push(n)
   }
   await send(0)
-  await until(() => heard.seen.length > 0, { what: 'level' })
+  await until(() => received.seen.length > 0, { what: 'the first event' })
 
   await rig.control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
   for (let n = 1; n < 50; n++) await send(n)
   await rig.proxy.fault('halfOpen')
   for (let n = 50; n < 100; n++) await send(n)
   await rig.proxy.heal()
-  await until(() => heard.seen.length === 100, { what: 'all events' })
+  await until(() => received.seen.length === 100, { what: 'all events' })
 
-  t.same(dataOf(heard.seen), sent)
-  t.same(heard.resets, [])
+  t.same(dataOf(received.seen), sent)
+  t.same(received.resets, [])
 })

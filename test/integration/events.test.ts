@@ -11,17 +11,17 @@ t.test('events of one process reach another, in order, as CloudEvents', async (t
   const { url } = await startRig(t)
   const publisher = await startEventsApp(t, url)
   const receiver = await startEventsApp(t, url)
-  const heard: CloudEvent[] = []
-  const subscription = receiver.events.subscribe('events', (event) => heard.push(event))
+  const received: CloudEvent[] = []
+  const subscription = receiver.events.subscribe('events', (event) => received.push(event))
   const begin = await subscription.ready
 
   const ids = [await publish(publisher, 'events', { type: 'city.noted', data: { city: 1, tags: [], big: 12345678901234567n.toString() } })]
   for (let n = 2; n <= 20; n++) ids.push(await publish(publisher, 'events', { type: 'city.noted', data: n }))
-  await until(() => heard.at(-1)?.id === ids.at(-1), { what: '20 events' })
+  await until(() => received.at(-1)?.id === ids.at(-1), { what: '20 events' })
 
-  t.same(heard.map(({ id }) => id).filter((id = '') => ids.includes(id)), ids)
-  t.same(heard.map(({ prev }) => prev), [begin, ...heard.slice(0, -1).map(({ id }) => id)])
-  t.match(heard[0], { specversion: '1.0', source: 'fastify-prism', type: 'city.noted', data: { city: 1, tags: [] } })
+  t.same(received.map(({ id }) => id).filter((id = '') => ids.includes(id)), ids)
+  t.same(received.map(({ prev }) => prev), [begin, ...received.slice(0, -1).map(({ id }) => id)])
+  t.match(received[0], { specversion: '1.0', source: 'fastify-prism', type: 'city.noted', data: { city: 1, tags: [] } })
   t.equal(subscription.position, ids.at(-1))
 })
 
@@ -29,46 +29,46 @@ t.test('events published in the tick of the subscription are delivered', async (
   const { url } = await startRig(t)
   const app = await startEventsApp(t, url)
 
-  const heard = listen(app, 'events')
+  const received = listen(app, 'events')
   await publish(app, 'events', { type: 'x', data: 1 })
 
-  await until(() => heard.seen.length === 1, { what: 'the event' })
-  t.same(heard.resets, [])
+  await until(() => received.seen.length === 1, { what: 'the event' })
+  t.same(received.resets, [])
 })
 
-t.test('events published in the tick of the subscription are delivered, though others were published before it', async (t) => {
+t.test('events published in the tick of the subscription are delivered, even after earlier events', async (t) => {
   const { url } = await startRig(t)
   const app = await startEventsApp(t, url)
 
   const before = app.events.publish('events', { type: 'x', data: 'before' })
-  const heard = listen(app, 'events')
+  const received = listen(app, 'events')
   await Promise.all([before, app.events.publish('events', { type: 'x', data: 1 }), app.events.publish('events', { type: 'x', data: 2 })])
 
-  await until(() => heard.seen.length >= 2, { what: 'both events' })
-  t.same(dataOf(heard.seen).slice(-2), [1, 2])
-  t.same(heard.resets, [])
+  await until(() => received.seen.length >= 2, { what: 'both events' })
+  t.same(dataOf(received.seen).slice(-2), [1, 2])
+  t.same(received.resets, [])
 })
 
-t.test('events fail with a code while Redis is away, and are heard by who subscribed meanwhile', async (t) => {
+t.test('publish fails with a code during an outage, and subscriptions made meanwhile receive later events', async (t) => {
   const rig = await startRig(t)
   const app = await startEventsApp(t, rig.url)
   await rig.redis.kill()
-  const heard = listen(app, 'events')
+  const received = listen(app, 'events')
   await t.rejects(app.events.publish('events', { type: 'x' }), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
 
   await rig.redis.start()
-  await heard.ready
+  await received.ready
   await publish(app, 'events', { type: 'x', data: 1 })
 
-  await until(() => heard.seen.length > 0, { what: 'the event' })
-  t.same(heard.resets, [])
+  await until(() => received.seen.length > 0, { what: 'the event' })
+  t.same(received.resets, [])
 })
 
-t.test('events whose data JSON would change are refused before anything is published, with what to do instead', async (t) => {
+t.test('an event with data that JSON would change is rejected before publication, with the alternative in the error', async (t) => {
   const { url } = await startRig(t)
   const app = await startEventsApp(t, url)
-  const heard = listen(app, 'events')
-  await heard.ready
+  const received = listen(app, 'events')
+  await received.ready
   class Cart { things = ['tea'] }
   const refused: [unknown, RegExp][] = [
     [new Map([['a', 1]]), /Object\.fromEntries/], [new Set([1]), /\[\.\.\.set\]/], [/x/, /RegExp/], [NaN, /NaN/], [Infinity, /Infinity/], [1n, /String\(value\)/],
@@ -81,28 +81,28 @@ t.test('events whose data JSON would change are refused before anything is publi
   const data = { at: new Date(0), none: null, list: [], gone: undefined }
   for (const event of [{ type: 'x', data }, { type: 'x', data: undefined }, { type: 'x' }]) await publish(app, 'events', event)
 
-  await until(() => heard.seen.length === 3, { what: 'the events that JSON keeps' })
-  t.same(dataOf(heard.seen), [{ at: '1970-01-01T00:00:00.000Z', none: null, list: [] }, undefined, undefined])
+  await until(() => received.seen.length === 3, { what: 'the valid events' })
+  t.same(dataOf(received.seen), [{ at: '1970-01-01T00:00:00.000Z', none: null, list: [] }, undefined, undefined])
 })
 
-t.test('events of other services are delivered without an id, and what is malformed is counted', async (t) => {
+t.test('messages of other services are delivered without an id, and malformed ones are counted', async (t) => {
   const { url, control } = await startRig(t)
   const app = await startEventsApp(t, url)
-  const heard = listen(app, 'events')
-  await until(() => control.pubsub('NUMSUB', 'prism:events').then(([, count]) => count === 1), { what: 'the channel is joined' })
+  const received = listen(app, 'events')
+  await until(() => control.pubsub('NUMSUB', 'prism:events').then(([, count]) => count === 1), { what: 'the channel has a subscriber' })
 
   for (const text of ['{"type":"py","data":[],"id":"7"}', '{"hello":"world"}', 'nonsense', '[1]', '{"type":5}', JSON.stringify({ type: 'x', data: 'y'.repeat(20_000) })]) await control.publish('prism:events', text)
   await publish(app, 'events', { type: 'n', data: 'last' })
-  await until(() => heard.seen.length === 3, { what: 'three events' })
+  await until(() => received.seen.length === 3, { what: 'three events' })
 
-  t.match(heard.seen[0], { specversion: '1.0', type: 'py', source: 'redis', data: [], id: undefined })
-  t.match(heard.seen[1], { type: 'message', data: { hello: 'world' }, id: undefined })
+  t.match(received.seen[0], { specversion: '1.0', type: 'py', source: 'redis', data: [], id: undefined })
+  t.match(received.seen[1], { type: 'message', data: { hello: 'world' }, id: undefined })
   t.equal(app.events.counts.malformed, 4)
   t.equal(app.events.counts.foreign, 2)
-  t.same(heard.resets, [])
+  t.same(received.resets, [])
 })
 
-t.test('events are readable to a plain subscriber', async (t) => {
+t.test('a plain Redis subscriber can read the events', async (t) => {
   const { url, redis } = await startRig(t)
   const app = await startEventsApp(t, url)
   const plain = new Redis(redis.port)
@@ -112,33 +112,33 @@ t.test('events are readable to a plain subscriber', async (t) => {
   plain.on('message', (_channel, message: string) => messages.push(message))
 
   const id = await publish(app, 'user:42', { type: 'n', data: { list: [], ünï: '\u2028"' } })
-  const told = await until(() => messages.map((message) => JSON.parse(message)).find((event) => event.id === id), { what: 'the message' })
+  const message = await until(() => messages.map((message) => JSON.parse(message)).find((event) => event.id === id), { what: 'the message' })
 
-  t.match(told, { specversion: '1.0', id, prev: String, type: 'n', data: { list: [], ünï: '\u2028"' } })
+  t.match(message, { specversion: '1.0', id, prev: String, type: 'n', data: { list: [], ünï: '\u2028"' } })
   t.equal(JSON.parse(messages[0] ?? '').prev, '')
 })
 
-t.test('events are asked for by nobody who has gone', async (t) => {
+t.test('closed subscriptions cause no reads after an outage', async (t) => {
   const rig = await startRig(t)
   const app = await startEventsApp(t, rig.url)
   await listen(app, 'events').ready
   await faults.down.inject(rig)
-  await until(() => app.redisPool.state !== 'ready', { what: 'Redis is away' })
+  await until(() => app.redisPool.state !== 'ready', { what: 'the outage is detected' })
 
   for (let n = 0; n < 200; n++) app.events.subscribe('events', () => {}, { from: `${n + 1}-0` }).close()
   const gone = Array.from({ length: 200 }, (_, n) => app.events.subscribe('events', () => {}, { from: `${n + 1}-0` }))
   await until(() => app.events.publish('events', { type: 'x' }).then(() => false, () => true), { what: 'a failure' })
   for (const each of gone) each.close()
   await faults.down.heal(rig)
-  await until(() => app.redisPool.state === 'ready', { what: 'Redis is back' })
+  await until(() => app.redisPool.state === 'ready', { what: 'Redis is reachable again' })
   await listen(app, 'events').ready
   await listen(app, 'other').ready
 
   const [, reads] = /cmdstat_xrevrange:calls=(\d+)/.exec(await app.redis.info('commandstats')) ?? []
-  t.ok(Number(reads) < 50, `${reads} looks into logs`)
+  t.ok(Number(reads) < 50, `${reads} log reads`)
 })
 
-t.test('events are refused by name when they cannot be meant', async (t) => {
+t.test('invalid topics, events and positions are rejected with a code', async (t) => {
   const { url } = await startRig(t)
   const app = await startEventsApp(t, url)
 
@@ -150,14 +150,14 @@ t.test('events are refused by name when they cannot be meant', async (t) => {
   await t.rejects(app.events.publish('events', { type: 'n', data: 1n }), { code: 'PRISM_ERR_EVENT' })
   await t.rejects(app.events.publish('events', { type: 'n', data: 'x'.repeat(16_384) }), { code: 'PRISM_ERR_EVENT_TOO_LARGE' })
   for (const time of ['soon', '27 Nov 2026', '2026-11-27', '2026-13-27T10:00:00Z', '2026-11-27T10:00:00']) await t.rejects(app.events.publish('events', { type: 'n', time }), { code: 'PRISM_ERR_EVENT' })
-  // Redis would refuse to read from the last two, for ever.
+  // Redis rejects every read from the last two.
   for (const from of ['soon', '1', '01-0', '1-00', '18446744073709551615-18446744073709551615', '99999999999999999999-0']) {
     t.throws(() => app.events.subscribe('events', () => {}, { from }), { code: 'PRISM_ERR_OPTION' })
   }
   t.ok(await publish(app, 'events', { type: 'n', time: '2026-11-27T10:00:00.5+01:00' }))
 })
 
-t.test('events begin, for who subscribes in answer to one, with the next', async (t) => {
+t.test('a subscription made while an event is delivered begins with the next event', async (t) => {
   const { url } = await startRig(t)
   const app = await startEventsApp(t, url)
   const late: unknown[] = []
@@ -172,16 +172,16 @@ t.test('events begin, for who subscribes in answer to one, with the next', async
   t.same(late, [2, 3])
 })
 
-t.test('events whose subscriber throws reach the others', async (t) => {
+t.test('a subscriber that throws does not affect other subscribers', async (t) => {
   const { url } = await startRig(t)
   const app = await startEventsApp(t, url)
   app.events.subscribe('events', () => { throw new Error('mine') })
   app.events.subscribe('events', async () => { throw new Error('mine too') })
-  const heard: CloudEvent[] = []
-  app.events.subscribe('events', (event) => heard.push(event))
+  const received: CloudEvent[] = []
+  app.events.subscribe('events', (event) => received.push(event))
 
   const id = await publish(app, 'events', { type: 'n' })
-  await until(() => heard.at(-1)?.id === id, { what: 'the event' })
+  await until(() => received.at(-1)?.id === id, { what: 'the event' })
 
-  t.equal(app.events.counts.failed, 2 * heard.length)
+  t.equal(app.events.counts.failed, 2 * received.length)
 })

@@ -11,27 +11,27 @@ import { Traffic } from '../support/traffic/traffic.ts'
 t.setTimeout(600_000)
 
 const wellRounds = 2
-const titles = {
+const kinds = {
   'on a single server': plain,
-  'over TLS, though every connection is cut': overTls,
-  'behind Sentinels, though they hand over': behindSentinels,
-  'in a Cluster, though slots move and a master hands over': inCluster
+  'over TLS, with all connections cut': overTls,
+  'behind Sentinels, with a failover': behindSentinels,
+  'in a Cluster, with moving slots and a failover': inCluster
 }
 
-t.test('on every kind of Redis, two processes keep what they have confirmed, whatever happens under way, and are whole again', { timeout: 600_000 }, async (t) => {
+t.test('on every kind of Redis, two processes preserve all confirmed writes through a fault, and recover', { timeout: 600_000 }, async (t) => {
   const source = await startSource(t)
   const processes = await Promise.all([startAppProcess(t), startAppProcess(t)])
-  const places = await Promise.all(Object.entries(titles).map(async ([title, start]) => ({ title, place: await start(t) })))
+  const deployments = await Promise.all(Object.entries(kinds).map(async ([title, start]) => ({ title, deployment: await start(t) })))
 
-  for (const { title, place } of places) {
+  for (const { title, deployment } of deployments) {
     await t.test(title, { timeout: 200_000 }, async (t) => {
-      const urls = await Promise.all(processes.map((each) => each.open(place.redis, source.url)))
+      const urls = await Promise.all(processes.map((each) => each.open(deployment.redis, source.url)))
       const traffic = new Traffic(urls, [new Sessions(), new Purges(source), new Stampedes(source), new Quotas(), new News()])
 
       traffic.start()
       try {
         await traffic.well(wellRounds)
-        await traffic.endure(place.fault)
+        await traffic.endure(deployment.fault)
         await traffic.well(wellRounds)
       } finally {
         await traffic.stop()
@@ -39,7 +39,7 @@ t.test('on every kind of Redis, two processes keep what they have confirmed, wha
       await Promise.all(processes.map((each) => each.close()))
 
       t.same(traffic.faults, [])
-      t.ok(processes.every(({ isRunning }) => isRunning), 'no rejection was left to nobody')
+      t.ok(processes.every(({ isRunning }) => isRunning), 'no unhandled rejection')
       t.comment(`before, during and after it: ${traffic.report}`)
     })
   }

@@ -81,7 +81,7 @@ t.test('an option of false turns its feature off', async (t) => {
   t.ok(app.hasDecorator('redis'))
 })
 
-t.test('the stack warns of routes that were declared before it, by name', async (t) => {
+t.test('the stack logs a warning that names routes declared before it', async (t) => {
   const options = await optionsFor(t)
   const lines: string[] = []
   const app = open(t, { logger: { level: 'warn', stream: { write: (line: string) => lines.push(line) } } })

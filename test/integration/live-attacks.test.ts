@@ -11,15 +11,15 @@ import { startService } from '../support/service.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { until } from '../support/until.ts'
 
-/** A bare socket that has been upgraded, to send over it what no client would. */
+/** An upgraded socket, to send bytes that no WebSocket client sends. */
 async function upgradedSocket (t: Test, { port, url }: LiveApp, extensions = ''): Promise<Socket> {
   const socket = connect(port, '127.0.0.1')
   t.after(() => socket.destroy())
-  socket.on('error', () => {}) // told by its close
+  socket.on('error', () => {}) // the close event reports it
   socket.write(`GET /live HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nOrigin: ${url}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${extensions}\r\n`)
   const [head] = await once(socket, 'data')
   if (!String(head).startsWith('HTTP/1.1 101')) throw new Error(String(head))
-  if (/sec-websocket-extensions/i.test(String(head))) throw new Error('an extension was taken up')
+  if (/sec-websocket-extensions/i.test(String(head))) throw new Error('an extension was negotiated')
   return socket
 }
 
@@ -35,7 +35,7 @@ function u32 (number: number): Buffer {
   return bytes
 }
 
-/** The close code that a socket is sent, or 1006 when it is only closed. */
+/** The close code that a socket receives, or 1006 if it is closed without one. */
 async function closeCodeOf (socket: Socket): Promise<number> {
   const chunks: Buffer[] = []
   socket.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -59,22 +59,22 @@ async function stillServes (live: LiveApp): Promise<boolean> {
 
 t.setTimeout(120_000)
 
-t.test('live connections stand what no client sends', async (t) => {
+t.test('live connections withstand malformed and excessive frames', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const bomb = deflateRawSync(Buffer.alloc(256 * 1024 * 1024), { level: 9 })
   const attacks: Record<string, { bytes: Buffer, code: number, extensions?: string }> = {
-    'a deflate bomb of 256 MB, compression not agreed on': { bytes: frame(0xc1, bomb.subarray(0, 16_000)), code: 1002, extensions: 'Sec-WebSocket-Extensions: permessage-deflate\r\n' },
+    'a deflate bomb of 256 MB, compression not negotiated': { bytes: frame(0xc1, bomb.subarray(0, 16_000)), code: 1002, extensions: 'Sec-WebSocket-Extensions: permessage-deflate\r\n' },
     '20,000 empty fragments': { bytes: Buffer.concat([frame(0x01, Buffer.alloc(0)), ...Array<Buffer>(20_000).fill(frame(0x00, Buffer.alloc(0)))]), code: 1008 },
     'a frame of more than 16 KiB': { bytes: frame(0x81, Buffer.alloc(20_000, 'x')), code: 1009 },
-    'a frame that says it has 4 GB': { bytes: Buffer.concat([Buffer.from([0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0])]), code: 1009 },
+    'a frame that announces 4 GB': { bytes: Buffer.concat([Buffer.from([0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0])]), code: 1009 },
     'a frame without a mask': { bytes: Buffer.from([0x81, 0x02, 0x68, 0x69]), code: 1002 },
     'text that is no UTF-8': { bytes: frame(0x81, Buffer.from([0xff, 0xfe])), code: 1007 },
     'a binary frame': { bytes: frame(0x82, Buffer.from('{}')), code: 1003 },
     'a continuation of nothing': { bytes: frame(0x80, Buffer.from('x')), code: 1002 },
-    'a flood of pings, none of its answers read': { bytes: Buffer.concat(Array<Buffer>(500).fill(frame(0x89, Buffer.alloc(0)))), code: 1006 },
+    'a flood of pings, without reading the pongs': { bytes: Buffer.concat(Array<Buffer>(500).fill(frame(0x89, Buffer.alloc(0)))), code: 1006 },
     'a flood of frames': { bytes: Buffer.concat(Array<Buffer>(500).fill(frame(0x81, Buffer.from('{"type":"ping"}')))), code: 4029 },
-    'a flood of nonsense': { bytes: Buffer.concat(Array<Buffer>(500).fill(frame(0x81, Buffer.from('[[[[')))), code: 4029 }
+    'a flood of invalid JSON': { bytes: Buffer.concat(Array<Buffer>(500).fill(frame(0x81, Buffer.from('[[[[')))), code: 4029 }
   }
 
   for (const [what, { bytes, code, extensions }] of Object.entries(attacks)) {
@@ -83,24 +83,24 @@ t.test('live connections stand what no client sends', async (t) => {
     t.equal(await closeCodeOf(socket), code, what)
   }
   t.ok(await stillServes(live))
-  await until(() => live.app.live.counts.websocket === 0, { what: 'nothing is left of them' })
+  await until(() => live.app.live.counts.websocket === 0, { what: 'all are closed' })
 })
 
-t.test('live connections that send half a frame and fall silent are gone within two heartbeats', async (t) => {
+t.test('live connections that send half a frame and then nothing are closed within two heartbeats', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url, { heartbeat: '1s' })
   const socket = await upgradedSocket(t, live)
   socket.write(Buffer.from([0x81, 0xfe]))
-  await until(() => live.app.live.counts.websocket === 1, { what: 'it is known' })
+  await until(() => live.app.live.counts.websocket === 1, { what: 'the connection is open' })
 
   t.equal(await closeCodeOf(socket), 1006)
-  await until(() => live.app.live.counts.websocket === 0, { what: 'nothing is left of it' })
+  await until(() => live.app.live.counts.websocket === 0, { what: 'the connection is closed' })
 })
 
-t.test('live connections are not opened slowly: an upgrade that never ends is cut', async (t) => {
+t.test('an upgrade request that never ends is closed with 408', async (t) => {
   const service = await startService(t)
   const socket = connect(service.port, '127.0.0.1')
-  socket.on('error', () => {}) // told by its close
+  socket.on('error', () => {}) // the close event reports it
   socket.write('GET /live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-')
 
   let answer = ''
@@ -110,13 +110,13 @@ t.test('live connections are not opened slowly: an upgrade that never ends is cu
   t.match(answer, /^HTTP\/1.1 408 /)
 })
 
-t.test('live connections whose handshake is broken hold no place', async (t) => {
+t.test('live connections with an invalid handshake occupy no slot', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
 
   for (let n = 0; n < 120; n++) {
     const socket = connect(live.port, '127.0.0.1')
-    socket.on('error', () => {}) // told by its close
+    socket.on('error', () => {}) // the close event reports it
     socket.write(`GET /live HTTP/1.1\r\nHost: 127.0.0.1:${live.port}\r\nOrigin: ${live.url}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 7\r\nSec-WebSocket-Key: short\r\n\r\n`)
     await closed(socket.resume())
   }
@@ -124,7 +124,7 @@ t.test('live connections whose handshake is broken hold no place', async (t) => 
   t.equal(await statusOfUpgrade(live, { headers: { origin: live.url } }), 101)
 })
 
-t.test('live connections that ask much and read nothing are sent away', async (t) => {
+t.test('live connections that request much and read nothing are closed', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   for (let n = 0; n < 900; n++) await live.app.events.publish('events', { type: 'n', data: 'x'.repeat(12_000) })
@@ -134,7 +134,7 @@ t.test('live connections that ask much and read nothing are sent away', async (t
   greedy.socket.pause()
 
   for (let n = 0; n < 60; n++) greedy.say({ type: 'subscribe', topic: 'events', since: first })
-  await until(() => live.app.live.counts.websocket === 0, { what: 'it is sent away' })
+  await until(() => live.app.live.counts.websocket === 0, { what: 'the connection is closed' })
 
   t.ok(await stillServes(live))
 })

@@ -35,7 +35,7 @@ async function statusOf (t: Test, url: string, headers: Record<string, string>):
   return (await fetch(`${url}/events`, { headers, signal: abort.signal })).status
 }
 
-t.test('live connections are bounded by the client that rate limits count, however its address is written', async (t) => {
+t.test('live connections are limited per client address as rate limits are, in every notation of the address', async (t) => {
   const clients: Record<string, string[]> = {
     'one IPv4 address': ['203.0.113.9', '203.0.113.9:1', '[203.0.113.9]:2', '::ffff:203.0.113.9', '203.0.113.9:3, 10.0.0.5:443'],
     'one IPv6 network': ['2001:db8:1:2::1', '[2001:db8:1:2::2]:443', '2001:db8:1:2:3:4:5:6', '2001:DB8:1:2::7', '"[2001:db8:1:2::8]:1", 10.0.0.5']
@@ -50,7 +50,7 @@ t.test('live connections are bounded by the client that rate limits count, howev
   t.equal(await statusOf(t, url, { 'x-forwarded-for': '2001:db8:1:3::1' }), 200, 'another network')
 })
 
-t.test('live connections count an IPv6 network as the stack is told to', async (t) => {
+t.test('live connections count an IPv6 network by the ipv6Subnet of the stack', async (t) => {
   const { url } = await startBehindProxy(t, { connectionsPerAddress: 1 }, { quota: 10_000, ipv6Subnet: 56 })
 
   t.equal(await statusOf(t, url, { 'x-forwarded-for': '2001:db8:1:200::1' }), 200)
@@ -58,7 +58,7 @@ t.test('live connections count an IPv6 network as the stack is told to', async (
   t.equal(await statusOf(t, url, { 'x-forwarded-for': '2001:db8:1:300::1' }), 200)
 })
 
-t.test('live connections of one user are as many as an option says', async (t) => {
+t.test('live connections of one user are limited by connectionsPerUser', async (t) => {
   const app = await startLive(t, (await startRig(t)).url, { connectionsPerUser: 2 })
   const cookie = await app.signIn('ann')
 
@@ -67,7 +67,7 @@ t.test('live connections of one user are as many as an option says', async (t) =
   t.same(statuses, [200, 200, 429])
 })
 
-t.test('live streams that are over a quota tell their client when to come again, and it does', async (t) => {
+t.test('a stream over a quota receives a retry interval, and its EventSource reconnects', async (t) => {
   const { app, url } = await startBehindProxy(t, {}, { quota: 2, window: '2s' })
   for (let n = 0; n < 2; n++) await fetch(`${url}/nowhere`)
 
@@ -80,12 +80,12 @@ t.test('live streams that are over a quota tell their client when to come again,
   t.equal(refused.headers.get('content-type'), 'text/event-stream')
   t.equal(refused.headers.get('cache-control'), 'no-store')
   t.match(text, /^retry: \d+\n\n$/)
-  t.ok(Number(/\d+/.exec(text)?.[0]) >= Number(refused.headers.get('retry-after')) * 1000, 'not before the quota has units again')
-  await until(() => app.live.counts.stream === 1, { what: 'the stream is open in the end' })
-  await until(() => source.readyState === source.OPEN, { what: 'the client has the head of the stream' })
+  t.ok(Number(/\d+/.exec(text)?.[0]) >= Number(refused.headers.get('retry-after')) * 1000, 'the interval lasts until the quota refills')
+  await until(() => app.live.counts.stream === 1, { what: 'the stream is open' })
+  await until(() => source.readyState === source.OPEN, { what: 'the client has received the head' })
 })
 
-t.test('live streams beyond the bound of connections tell an EventSource when to come again, and others that it is full', async (t) => {
+t.test('a stream over the connection limit sends an EventSource a retry interval, and other clients 429', async (t) => {
   const { url } = await startBehindProxy(t, { connectionsPerAddress: 1 })
   await statusOf(t, url, {})
 
@@ -97,7 +97,7 @@ t.test('live streams beyond the bound of connections tell an EventSource when to
   t.match(await source.text(), /^retry: \d+\n\n$/)
 })
 
-t.test('live streams that Redis keeps from being counted tell their client when to come again', async (t) => {
+t.test('a stream that a closed rate limit rejects during an outage receives a retry interval', async (t) => {
   const rig = await startRig(t)
   const app = fastify()
   t.after(() => app.close())
@@ -112,13 +112,13 @@ t.test('live streams that Redis keeps from being counted tell their client when 
   t.match(body, /^retry: \d+\n\n$/)
 })
 
-t.test('live streams that are refused for good keep their status', async (t) => {
+t.test('a stream that is rejected permanently receives its status', async (t) => {
   const { url } = await startBehindProxy(t)
 
   for (const [query, status] of [['topic=user:bob', 403], ['since=1', 400]] as const) t.equal((await fetch(`${url}/events?${query}`, { headers: { accept: 'text/event-stream' } })).status, status, query)
 })
 
-t.test('live connections are charged for what they replay, over all connections of a client, and lose nothing', async (t) => {
+t.test('replayed events are limited per client over all of its connections, and none is lost', async (t) => {
   const app = await startLive(t, (await startRig(t)).url, { replayedEventsPerSecond: 100 })
   using subscription = app.app.events.subscribe('events', () => {})
   await subscription.ready
@@ -132,16 +132,16 @@ t.test('live connections are charged for what they replay, over all connections 
   for (const client of clients) client.say({ type: 'ping' })
   await Promise.all(clients.map((client) => client.next('pong')))
   const received = () => clients.flatMap(({ frames }) => frames).filter(({ event }) => event?.type === 'n').length
-  await until(() => clients.every(({ frames }) => frames.some(({ event }) => event?.id === ids.at(-1))), { what: 'both have all that they missed' })
+  await until(() => clients.every(({ frames }) => frames.some(({ event }) => event?.id === ids.at(-1))), { what: 'both have all missed events' })
   const allowed = 800 + (performance.now() - at) / 1000 * 100 + 2 * 400
 
-  t.ok(received() <= allowed, `${received()} events, and at most ${Math.round(allowed)} may be`)
+  t.ok(received() <= allowed, `${received()} events, at most ${Math.round(allowed)} allowed`)
   const next = await publish(app.app, 'events', { type: 'n', data: 'next' })
-  await until(() => clients.every(({ frames }) => frames.some(({ event }) => event?.id === next)), { what: 'both follow on', deadlineMs: 60_000 })
+  await until(() => clients.every(({ frames }) => frames.some(({ event }) => event?.id === next)), { what: 'both receive the next event', deadlineMs: 60_000 })
   t.same(clients.map(({ frames }) => frames.filter(({ type }) => type === 'reset').length), [0, 0])
 })
 
-t.test('live connections that ask for unknown positions pay for the page that is read in vain', async (t) => {
+t.test('subscriptions from unknown positions are limited by the pages that they read', async (t) => {
   const app = await startLive(t, (await startRig(t)).url, { replayedEventsPerSecond: 16 })
   await publish(app.app, 'events', { type: 'begin' })
   const client = await openLive(app)
@@ -151,5 +151,5 @@ t.test('live connections that ask for unknown positions pay for the page that is
   await client.next('pong')
   await until(() => client.frames.some(({ type }) => type === 'reset'), { what: 'a reset' })
 
-  t.ok(client.frames.filter(({ type }) => type === 'reset').length <= 3, 'two pages at once, and the rest later')
+  t.ok(client.frames.filter(({ type }) => type === 'reset').length <= 3, 'two pages at once, the others later')
 })

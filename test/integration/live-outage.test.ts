@@ -6,7 +6,7 @@ import { until } from '../support/until.ts'
 
 t.setTimeout(120_000)
 
-t.test('live connections are taken in while Redis is away, and told everything once it is back', async (t) => {
+t.test('live connections opened during an outage receive all events after it', async (t) => {
   const rig = await startRig(t)
   await rig.redis.kill()
   const live = await startLive(t, rig.url)
@@ -23,7 +23,7 @@ t.test('live connections are taken in while Redis is away, and told everything o
   t.same(client.frames.filter(({ type }) => type === 'reset'), [])
 })
 
-t.test('live connections stay open while Redis hangs, is cut off, and comes back empty', async (t) => {
+t.test('live connections stay open while Redis hangs, is unreachable, and restarts empty', async (t) => {
   const rig = await startRig(t)
   const live = await startLive(t, rig.url, { heartbeat: '1s' })
   const client = await openLive(live, { headers: { cookie: await live.signIn('ann') } })
@@ -31,11 +31,11 @@ t.test('live connections stay open while Redis hangs, is cut off, and comes back
   await client.next('subscribed')
 
   rig.redis.signal('SIGSTOP')
-  await until(() => live.app.redisPool.batch.get('any').then(() => false, () => live.app.redisPool.state === 'degraded'), { what: 'the outage is noticed' })
+  await until(() => live.app.redisPool.batch.get('any').then(() => false, () => live.app.redisPool.state === 'degraded'), { what: 'the outage is detected' })
   rig.redis.signal('SIGCONT')
   const ids = [await publish(live.app, 'events', { type: 'n', data: 1 })]
   await rig.proxy.fault('partition')
-  await until(() => live.app.redisPool.batch.get('any').then(() => false, () => live.app.redisPool.state === 'degraded'), { what: 'the outage is noticed' })
+  await until(() => live.app.redisPool.batch.get('any').then(() => false, () => live.app.redisPool.state === 'degraded'), { what: 'the outage is detected' })
   await rig.proxy.heal()
   ids.push(await publish(live.app, 'events', { type: 'n', data: 2 }))
   await until(() => ids.every((id) => client.frames.some(({ event }) => event?.id === id)), { what: 'both events' })
@@ -43,5 +43,5 @@ t.test('live connections stay open while Redis hangs, is cut off, and comes back
   t.equal(client.socket.readyState, client.socket.OPEN)
 
   await rig.redis.restart()
-  t.equal(await client.closed, 4001, 'its session went with the data')
+  t.equal(await client.closed, 4001, 'its session was lost with the data')
 })

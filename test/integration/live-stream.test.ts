@@ -9,7 +9,7 @@ import { publish } from '../support/publish.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { until } from '../support/until.ts'
 
-/** Reads a stream as text, as long as it lasts. */
+/** Reads a stream as text until it ends. */
 async function openStream (t: Test, url: string, headers: Record<string, string> = {}) {
   const abort = new AbortController()
   t.after(() => abort.abort())
@@ -26,7 +26,7 @@ async function openStream (t: Test, url: string, headers: Record<string, string>
   return stream
 }
 
-/** A foreign EventSource and what it has dispatched. */
+/** An independent EventSource and the events that it dispatched. */
 function follow (t: Test, url: string, types: string[]) {
   const source = new EventSource(url)
   t.after(() => source.close())
@@ -35,7 +35,7 @@ function follow (t: Test, url: string, types: string[]) {
   return { source, seen }
 }
 
-/** Waits until Redis has said where topics stand: all who follow them stand there. */
+/** Waits until the positions of topics are known to the process: all its subscribers have them. */
 async function begun ({ app }: LiveApp, ...topics: string[]): Promise<void> {
   for (const topic of topics) {
     using subscription = app.events.subscribe(topic, () => {})
@@ -45,7 +45,7 @@ async function begun ({ app }: LiveApp, ...topics: string[]): Promise<void> {
 
 t.setTimeout(120_000)
 
-t.test('live streams carry events to a foreign EventSource, which resumes by itself', async (t) => {
+t.test('an independent EventSource receives events and resumes by itself', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const { source, seen } = follow(t, `${live.url}/events?topic=events`, ['city.noted', 'reset'])
@@ -56,14 +56,14 @@ t.test('live streams carry events to a foreign EventSource, which resumes by its
 
   live.app.server.closeAllConnections()
   for (let n = 0; n < 3; n++) ids.push(await publish(live.app, 'events', { type: 'city.noted', data: n }))
-  await until(() => seen.at(-1)?.id === ids.at(-1), { what: 'what was missed' })
+  await until(() => seen.at(-1)?.id === ids.at(-1), { what: 'the missed events' })
 
   t.same(seen.map(({ id }) => id).filter((id) => ids.includes(id)), ids)
   t.match(seen.find(({ id }) => id === ids[0])?.data, { specversion: '1.0', id: ids[0], type: 'city.noted', data: { text: 'one\ntwo\u2028\r' } })
   t.equal(source.readyState, source.OPEN)
 })
 
-t.test('live streams say in their headers that they are neither kept nor gathered', async (t) => {
+t.test('event streams have Cache-Control: no-store and the content type text/event-stream', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
 
@@ -74,7 +74,7 @@ t.test('live streams say in their headers that they are neither kept nor gathere
   t.equal(response.headers.get('cache-control'), 'no-store')
 })
 
-t.test('live streams resume from Last-Event-ID rather than from since, and tell of a gap', async (t) => {
+t.test('event streams prefer Last-Event-ID to since, and report a gap by a reset', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const ids: string[] = []
@@ -91,26 +91,26 @@ t.test('live streams resume from Last-Event-ID rather than from since, and tell 
   t.equal((await fetch(`${live.url}/events?since=soon`)).status, 400)
 })
 
-t.test('live streams of several topics resume each where it was', async (t) => {
+t.test('an event stream of several topics resumes each at its own position', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url, { topics: { '*': 'anyone' } })
   const { source, seen } = follow(t, `${live.url}/events?topic=a&topic=b&topic=c`, ['n', 'reset'])
   await until(() => live.app.live.counts.stream === 1, { what: 'the stream is open' })
   await begun(live, 'a', 'b', 'c')
   const ids: string[] = []
-  const told = () => seen.filter(({ data: { id = '' } }) => ids.includes(id))
+  const received = () => seen.filter(({ data: { id = '' } }) => ids.includes(id))
   for (let n = 0; n < 3; n++) for (const topic of ['b', 'a']) ids.push(await publish(live.app, topic, { type: 'n', data: `${topic}${n}` }))
-  await until(() => told().length === 6, { what: 'six events' })
+  await until(() => received().length === 6, { what: 'six events' })
 
   live.app.server.closeAllConnections()
   for (const topic of ['a', 'b', 'c']) ids.push(await publish(live.app, topic, { type: 'n', data: `${topic}3` }))
-  await until(() => told().length === 9, { what: 'what was missed' })
+  await until(() => received().length === 9, { what: 'the missed events' })
 
-  t.same(told().map(({ data }) => data.data).sort(), ['a0', 'a1', 'a2', 'a3', 'b0', 'b1', 'b2', 'b3', 'c3'])
+  t.same(received().map(({ data }) => data.data).sort(), ['a0', 'a1', 'a2', 'a3', 'b0', 'b1', 'b2', 'b3', 'c3'])
   t.equal(source.readyState, source.OPEN)
 })
 
-t.test('live streams are refused for topics that are not open to their user, with a problem document', async (t) => {
+t.test('event streams of forbidden topics are rejected with a problem document', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const cookie = await live.signIn('ann')
@@ -123,7 +123,7 @@ t.test('live streams are refused for topics that are not open to their user, wit
   t.same(live.app.live.counts.stream, 1)
 })
 
-t.test('live streams let no event break out of its block', async (t) => {
+t.test('no event can end its block in the event stream', async (t) => {
   const { url, control } = await startRig(t)
   const live = await startLive(t, url)
   const stream = await openStream(t, `${live.url}/events`)
@@ -142,7 +142,7 @@ t.test('live streams let no event break out of its block', async (t) => {
   }
 })
 
-t.test('live streams end with their session', async (t) => {
+t.test('event streams end with their session', async (t) => {
   const { url } = await startRig(t)
   const one = await startLive(t, url)
   const other = await startLive(t, url)
@@ -154,7 +154,7 @@ t.test('live streams end with their session', async (t) => {
   t.match(stream.text, /retry: \d+\n\n$/)
 })
 
-t.test('live streams of visitors whose session cannot be read now are told to come again', async (t) => {
+t.test('event streams of clients whose session cannot be read receive a retry interval', async (t) => {
   const { url, redis } = await startRig(t)
   const live = await startLive(t, url)
   const cookie = await live.signIn('ann')
@@ -166,19 +166,19 @@ t.test('live streams of visitors whose session cannot be read now are told to co
   t.match(text, /^retry: \d+\n\n$/)
 })
 
-t.test('live streams whose client has gone are forgotten', async (t) => {
+t.test('event streams of disconnected clients are removed', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const stream = await openStream(t, `${live.url}/events`)
   await until(() => stream.text.includes('id: '), { what: 'the stream has begun' })
 
   stream.abort.abort()
-  await until(() => live.app.live.counts.stream === 0, { what: 'it is forgotten' })
+  await until(() => live.app.live.counts.stream === 0, { what: 'the stream is removed' })
 
   t.same(await live.app.live.connections(), [])
 })
 
-t.test('live streams whose client has gone before its session was read take no place', async (t) => {
+t.test('event streams of clients that disconnect before their session is read occupy no slot', async (t) => {
   const { url, control } = await startRig(t)
   const live = await startLive(t, url)
   const cookie = await live.signIn('ann')
@@ -190,26 +190,26 @@ t.test('live streams whose client has gone before its session was read take no p
 
   await control.client('PAUSE', 100)
   for (const socket of sockets) socket.write(`GET /events HTTP/1.1\r\nHost: x\r\nCookie: ${cookie}\r\n\r\n`, () => socket.destroy())
-  await until(() => gone === 20, { what: 'all are gone', everyMs: 1 })
-  await until(() => redisPool.load.inFlight === 0, { what: 'their session is read' })
+  await until(() => gone === 20, { what: 'all clients have disconnected', everyMs: 1 })
+  await until(() => redisPool.load.inFlight === 0, { what: 'their sessions are read' })
 
   t.equal((await openStream(t, `${live.url}/events`, { cookie })).response.status, 200)
 })
 
-t.test('live streams of who is further behind than fits bring him forward', async (t) => {
+t.test('an event stream far behind is served in several connections until it is up to date', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   await begun(live, 'events')
   const begin = await publish(live.app, 'events', { type: 'begin' })
-  // Just what a process remembers, and more than waits for a client with all that stands around it.
+  // As much as a replay buffer holds, and more than one connection may buffer.
   const ids: string[] = []
   for (let n = 0; n < 500; n++) ids.push(await publish(live.app, 'events', { type: 'large', data: 'x'.repeat(1945) }))
 
   const last = ids.at(-1)
   const seen: string[] = []
-  for (let visit = 0; visit < 10 && seen.at(-1) !== last; visit++) {
+  for (let connection = 0; connection < 10 && seen.at(-1) !== last; connection++) {
     const stream = await openStream(t, `${live.url}/events`, { 'last-event-id': seen.at(-1) ?? begin })
-    await until(() => stream.isEnded || stream.text.includes(`id: ${last}\nevent: large`), { what: 'all that is told this time' })
+    await until(() => stream.isEnded || stream.text.includes(`id: ${last}\nevent: large`), { what: 'the end of this connection' })
     stream.abort.abort()
     seen.push(...[...stream.text.matchAll(/^id: (.*)\nevent: large/gm)].map(([, id = '']) => id))
   }
@@ -217,12 +217,12 @@ t.test('live streams of who is further behind than fits bring him forward', asyn
   t.same(seen.filter((id) => ids.includes(id)), ids)
 })
 
-t.test('live streams that nobody reads are ended, and what waited for them is let go', async (t) => {
+t.test('an event stream that its client does not read is ended, and its buffer released', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const socket = connect(live.port, '127.0.0.1')
   t.after(() => socket.destroy())
-  socket.on('error', () => {}) // told by the server's side
+  socket.on('error', () => {}) // the server side reports it
   socket.pause()
   socket.write('GET /events HTTP/1.1\r\nHost: x\r\n\r\n')
   await until(() => live.app.live.counts.stream === 1, { what: 'the stream is open' })
@@ -231,7 +231,7 @@ t.test('live streams that nobody reads are ended, and what waited for them is le
   await until(async () => {
     await live.app.events.publish('events', { type: 'n', data })
     return live.app.live.counts.stream === 0
-  }, { what: 'it is ended', everyMs: 0, deadlineMs: 25_000 })
+  }, { what: 'the stream is ended', everyMs: 0, deadlineMs: 25_000 })
 
-  t.pass('within the bytes that may wait, and those of the two kernels')
+  t.pass('within the buffer limit and the kernel buffers')
 })

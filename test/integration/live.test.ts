@@ -4,7 +4,7 @@ import { publish } from '../support/publish.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { until } from '../support/until.ts'
 
-t.test('live connections speak over a WebSocket: subscribe, event, unsubscribe, ping', async (t) => {
+t.test('WebSocket clients subscribe, receive events, unsubscribe and ping', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const client = await openLive(live)
@@ -18,17 +18,17 @@ t.test('live connections speak over a WebSocket: subscribe, event, unsubscribe, 
   client.say({ type: 'unsubscribe', topic: 'events' })
   client.say({ type: 'ping' })
   await client.next('pong')
-  const told = client.frames.filter(({ type }) => type === 'event')
+  const received = client.frames.filter(({ type }) => type === 'event')
   await publish(live.app, 'events', { type: 'city.noted', data: { city: 2 } })
   client.say({ type: 'ping' })
   await client.next('pong')
 
   t.match(event, { topic: 'events', event: { specversion: '1.0', id, prev: String, type: 'city.noted', data: { city: 1 } } })
-  t.match(told[0], { event: { prev: begin } })
-  t.same(client.frames.filter(({ type }) => type === 'event'), told)
+  t.match(received[0], { event: { prev: begin } })
+  t.same(client.frames.filter(({ type }) => type === 'event'), received)
 })
 
-t.test('live connections resume where they were, at another process too', async (t) => {
+t.test('live connections resume at their position, also in another process', async (t) => {
   const { url } = await startRig(t)
   const one = await startLive(t, url)
   const other = await startLive(t, url)
@@ -41,7 +41,7 @@ t.test('live connections resume where they were, at another process too', async 
   for (let n = 0; n < 5; n++) ids.push(await publish(one.app, 'events', { type: 'n', data: n }))
   const second = await openLive(other)
   second.say({ type: 'subscribe', topic: 'events', since: begin })
-  await until(() => second.frames.some(({ event }) => event?.id === ids.at(-1)), { what: 'all that was missed' })
+  await until(() => second.frames.some(({ event }) => event?.id === ids.at(-1)), { what: 'all missed events' })
   const third = await openLive(other)
   third.say({ type: 'subscribe', topic: 'events', since: '1-1' })
   const reset = await third.next('reset')
@@ -51,29 +51,39 @@ t.test('live connections resume where they were, at another process too', async 
   t.same(reset, { type: 'reset', topic: 'events', id: ids.at(-1) })
 })
 
-t.test('live connections are opened by pages of the same origin and of listed ones alone', async (t) => {
+t.test('a page of another origin opens a WebSocket without the session cookie, and with it only where its origin is listed', async (t) => {
   const { url } = await startRig(t)
   const own = await startLive(t, url)
   const listed = await startLive(t, url, { origins: ['https://example.com'] })
+  const others: Record<string, string>[] = [...['http://evil.example', 'http://127.0.0.1', `http://127.0.0.1:${own.port}/`, `ftp://127.0.0.1:${own.port}`, `http://x@127.0.0.1:${own.port}`].map((origin) => ({ origin })), { 'sec-fetch-site': 'cross-site' }]
+  const opaque: Record<string, string>[] = [{ origin: 'null' }, { origin: '' }, { origin: 'null', 'sec-fetch-site': 'cross-site' }]
+  const same: Record<string, string>[] = [{}, { origin: own.url }, { origin: 'null', 'sec-fetch-site': 'same-origin' }]
+  const cookie = await own.signIn('ann')
 
-  t.equal(await statusOfUpgrade(own, { headers: { origin: own.url } }), 101)
-  for (const origin of ['http://evil.example', 'null', '', 'http://127.0.0.1', `http://127.0.0.1:${own.port}/`, `ftp://127.0.0.1:${own.port}`, `http://x@127.0.0.1:${own.port}`]) {
-    t.equal(await statusOfUpgrade(own, { headers: { origin } }), 403, `origin ${origin}`)
-  }
-  t.equal(await statusOfUpgrade(own), 101, 'no browser')
-  t.equal(await statusOfUpgrade(own, { headers: { 'sec-fetch-site': 'cross-site' } }), 403)
-  t.equal(await statusOfUpgrade(own, { headers: { origin: 'null', 'sec-fetch-site': 'same-origin' } }), 101)
-  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com' } }), 101)
-  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com', cookie: await listed.signIn('ann') } }), 101)
-  t.equal(await statusOfUpgrade(listed, { headers: { origin: listed.url } }), 101)
-  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com.evil' } }), 403)
+  for (const headers of [...same, ...others]) t.equal(await statusOfUpgrade(own, { headers }), 101, `${JSON.stringify(headers)} without a cookie`)
+  for (const headers of opaque) t.equal(await statusOfUpgrade(own, { headers }), 403, `${JSON.stringify(headers)} without a cookie`)
+  for (const headers of same) t.equal(await statusOfUpgrade(own, { headers: { ...headers, cookie } }), 101, `${JSON.stringify(headers)} with a cookie`)
+  for (const headers of [...others, ...opaque]) t.equal(await statusOfUpgrade(own, { headers: { ...headers, cookie } }), 403, `${JSON.stringify(headers)} with a cookie`)
+  for (const headers of [{ origin: 'https://example.com' }, { origin: listed.url }]) t.equal(await statusOfUpgrade(listed, { headers: { ...headers, cookie: await listed.signIn('ann') } }), 101, `${headers.origin} listed`)
+  t.equal(await statusOfUpgrade(listed, { headers: { origin: 'https://example.com.evil', cookie: await listed.signIn('ann') } }), 403)
 })
 
-t.test('live connections follow only topics that are open to their user', async (t) => {
+t.test('a WebSocket of another origin without the session cookie follows public topics alone', async (t) => {
+  const { url } = await startRig(t)
+  const live = await startLive(t, url)
+  const other = await openLive(live, { headers: { origin: 'https://other.example', 'sec-fetch-site': 'cross-site' } })
+
+  other.say({ type: 'subscribe', topic: 'events' })
+  t.match(await other.next('subscribed'), { topic: 'events' })
+  other.say({ type: 'subscribe', topic: 'user:ann' })
+  t.match(await other.next('error'), { code: 'PRISM_ERR_TOPIC_FORBIDDEN' })
+})
+
+t.test('live connections can subscribe only to topics that are open to their user', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const ann = await openLive(live, { headers: { cookie: await live.signIn('ann') } })
-  const nobody = await openLive(live)
+  const anonymous = await openLive(live)
 
   ann.say({ type: 'subscribe', topic: 'user:ann' })
   const subscribed = await ann.next('subscribed')
@@ -85,13 +95,13 @@ t.test('live connections follow only topics that are open to their user', async 
     ann.say({ type: 'subscribe', topic })
     t.match(await ann.next('error'), { code: 'PRISM_ERR_TOPIC' }, JSON.stringify(topic).slice(0, 20))
   }
-  nobody.say({ type: 'subscribe', topic: 'user:ann' })
-  t.match(await nobody.next('error'), { code: 'PRISM_ERR_TOPIC_FORBIDDEN' })
+  anonymous.say({ type: 'subscribe', topic: 'user:ann' })
+  t.match(await anonymous.next('error'), { code: 'PRISM_ERR_TOPIC_FORBIDDEN' })
 
   t.equal(subscribed.topic, 'user:ann')
 })
 
-t.test('live connections with a forged or dead session are nobody', async (t) => {
+t.test('live connections with a forged or ended session are anonymous', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const cookie = await live.signIn('ann')
@@ -104,7 +114,7 @@ t.test('live connections with a forged or dead session are nobody', async (t) =>
   }
 })
 
-t.test('live connections end with the session, wherever it is ended', async (t) => {
+t.test('live connections end with their session, whichever process ends it', async (t) => {
   const { url } = await startRig(t)
   const one = await startLive(t, url)
   const other = await startLive(t, url)
@@ -124,7 +134,7 @@ t.test('live connections end with the session, wherever it is ended', async (t) 
   t.equal(await sibling.closed, 4001)
 })
 
-t.test('live connections end when the session went without a word', async (t) => {
+t.test('live connections end when their session expires or is lost', async (t) => {
   const { url, control } = await startRig(t)
   const live = await startLive(t, url)
   const client = await openLive(live, { headers: { cookie: await live.signIn('ann') } })
@@ -135,25 +145,25 @@ t.test('live connections end when the session went without a word', async (t) =>
   t.equal(await client.closed, 4001)
 })
 
-t.test('live connections are known to all processes', async (t) => {
+t.test('live connections of all processes are listed in each', async (t) => {
   const { url, control } = await startRig(t)
   const one = await startLive(t, url)
   const other = await startLive(t, url)
   const ann = await openLive(one, { headers: { cookie: await one.signIn('ann') } })
-  const nobody = await openLive(other)
-  for (const client of [ann, nobody]) {
+  const anonymous = await openLive(other)
+  for (const client of [ann, anonymous]) {
     client.say({ type: 'subscribe', topic: 'events' })
     await client.next('subscribed')
   }
 
-  // Who does not answer in time is left out.
+  // A process that does not reply in time is omitted.
   const both = await until(async () => { const found = await other.app.live.connections({ topic: 'events' }); return found.length >= 2 && found }, { what: 'both' })
-  const anns = await until(async () => { const found = await other.app.live.connections({ user: 'ann' }); return found.length >= 1 && found }, { what: 'the one of ann' })
+  const anns = await until(async () => { const found = await other.app.live.connections({ user: 'ann' }); return found.length >= 1 && found }, { what: 'the connection of ann' })
   const key = `websocket:{${anns[0]?.id}}`
   const state = await until(async () => {
     const hash = await control.hgetall(key)
     return hash.topics === '["events"]' && hash
-  }, { what: 'the state' })
+  }, { what: 'the state in Redis' })
   const lifetimeMs = await control.pttl(key)
 
   t.equal(both.length, 2)
@@ -162,10 +172,10 @@ t.test('live connections are known to all processes', async (t) => {
   t.ok(lifetimeMs > 80_000 && lifetimeMs <= 90_000)
   t.same(other.app.live.counts, { websocket: 1, stream: 0 })
   ann.socket.close()
-  await until(async () => await control.exists(key) === 0, { what: 'the state is gone' })
+  await until(async () => await control.exists(key) === 0, { what: 'the state is deleted' })
 })
 
-t.test('live connections are known whatever their users are called', async (t) => {
+t.test('live connections are listed whatever the names of their users are', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const users = await Promise.all([1, 2, 3, 4].map((n) => live.signIn(encodeURIComponent(`${n}${'漢'.repeat(60)}`))))
@@ -174,12 +184,12 @@ t.test('live connections are known whatever their users are called', async (t) =
   const found = await until(async () => {
     const all = await live.app.live.connections()
     return all.length === 60 && all
-  }, { what: 'all are told of' })
+  }, { what: 'all are listed' })
 
   t.equal(new Set(found.map(({ id }) => id)).size, 60)
 })
 
-t.test('live connections tell who comes and goes, on topics that ask for it', async (t) => {
+t.test('topics with presence announce subscribers that join and leave', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url, { topics: { 'room:*': 'anyone' }, presence: ['room:*'] })
   const watcher = await openLive(live)
@@ -194,7 +204,7 @@ t.test('live connections tell who comes and goes, on topics that ask for it', as
   t.match(await watcher.next('event'), { event: { type: 'presence.left', data: { user: 'ann' } } })
 })
 
-t.test('live connections have bounds: topics, users, addresses', async (t) => {
+t.test('live connections are limited per topic, user and address', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url, { topics: { 't:*': 'anyone' } })
   const client = await openLive(live)
@@ -208,15 +218,15 @@ t.test('live connections have bounds: topics, users, addresses', async (t) => {
   t.equal(await statusOfUpgrade(live, { headers }), 429)
   anns[0]?.socket.close()
   await anns[0]?.closed
-  await until(async () => await statusOfUpgrade(live, { headers }) === 101, { what: 'a place is free' })
-  await until(() => live.app.live.counts.websocket === 20, { what: 'who was let in has gone' })
+  await until(async () => await statusOfUpgrade(live, { headers }) === 101, { what: 'a slot is free' })
+  await until(() => live.app.live.counts.websocket === 20, { what: 'the extra connection is closed' })
 
   const others = await Promise.all(Array.from({ length: 80 }, () => openLive(live)))
   t.equal(others.length, 80)
   t.equal(await statusOfUpgrade(live, { headers: { origin: live.url } }), 429)
 })
 
-t.test('live connections outlive a topic rule that throws', async (t) => {
+t.test('live connections survive a topic rule that throws', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url, { topics: { events: () => { throw new Error('of the app: secret') } } })
   const client = await openLive(live)
@@ -226,7 +236,7 @@ t.test('live connections outlive a topic rule that throws', async (t) => {
   t.match(await client.next('error'), { code: 'PRISM_ERR_INTERNAL', detail: 'Internal error.' })
 })
 
-t.test('live connections are no secret door: other routes answer an upgrade as a plain request', async (t) => {
+t.test('live connections are no bypass: other routes handle an upgrade as a plain request', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
   const { WebSocket } = await import('ws')

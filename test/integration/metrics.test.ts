@@ -16,7 +16,7 @@ const headers = { authorization: `Bearer ${token}` }
 const strange = ['PROPFIND', 'MKCOL', 'REPORT', 'PURGE']
 const methods = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', ...strange]
 
-/** Names, and the labels that they bear. */
+/** Names of metrics with their labels. */
 const promised: Readonly<Record<string, readonly string[]>> = {
   prism_http_requests_total: ['method', 'route', 'status', 'cache'],
   prism_http_request_duration_seconds_bucket: ['method', 'route', 'le'],
@@ -57,7 +57,7 @@ const promised: Readonly<Record<string, readonly string[]>> = {
   redis_latency_percentiles_seconds: ['cmd', 'percentile']
 }
 
-/** The value of one series; undefined where there is none. */
+/** The value of one series; undefined if it does not exist. */
 async function series (app: TestApp, name: string): Promise<number | undefined> {
   const line = (await scrape(app)).split('\n').find((each) => each.startsWith(`${name} `))
   return line === undefined ? undefined : Number(line.slice(name.length + 1))
@@ -67,7 +67,7 @@ async function scrape (app: TestApp): Promise<string> {
   return (await app.inject({ url: '/metrics', headers })).body
 }
 
-t.test('metrics counts requests by route, status class and cache outcome', async (t) => {
+t.test('metrics count requests by route, status class and cache outcome', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
 
   await app.inject('/cities/2988507')
@@ -81,11 +81,11 @@ t.test('metrics counts requests by route, status class and cache outcome', async
   t.ok(await series(app, 'prism_cache_requests_total{outcome="miss"}'))
 })
 
-t.test('metrics counts what limits let pass and refuse, sessions, and writes to Redis', async (t) => {
+t.test('metrics count allowed and rejected requests, sessions, and writes to Redis', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
 
   const put = async () => await app.inject({ method: 'PUT', url: '/cities/2988507/notes', payload: { text: 'x' } })
-  await until(async () => (await put()).statusCode === 429, { what: 'a refusal' })
+  await until(async () => (await put()).statusCode === 429, { what: 'a rejection' })
 
   t.ok(await series(app, 'prism_rate_limit_decisions_total{policy="default",outcome="allowed"}'))
   t.match(await scrape(app), /prism_rate_limit_decisions_total\{policy="[^"]+",outcome="refused"\} 1/)
@@ -94,17 +94,17 @@ t.test('metrics counts what limits let pass and refuse, sessions, and writes to 
   t.match(app.metrics.topRateLimited.top(1), [{ who: '127.0.0.0/24', count: 1 }])
 })
 
-t.test('metrics tells Redis\'s figures under the names of redis_exporter', async (t) => {
+t.test('metrics export the figures of Redis under the names of redis_exporter', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
 
-  await until(async () => await series(app, 'redis_memory_used_bytes') && await series(app, 'redis_up') === 1, { what: 'a look at Redis' })
+  await until(async () => await series(app, 'redis_memory_used_bytes') && await series(app, 'redis_up') === 1, { what: 'a sample of Redis' })
 
   t.equal(await series(app, 'redis_memory_max_bytes'), 0)
   t.match(await scrape(app), /redis_instance_info\{redis_version="\d.*",role="master",maxmemory_policy="noeviction"\} 1/)
   t.match(await scrape(app), /redis_latency_percentiles_seconds\{cmd="[^"]+",percentile="99"\}/)
 })
 
-t.test('metrics is for the operator, and is not there in production without a token', async (t) => {
+t.test('metrics require the admin token, and do not exist in production without one', async (t) => {
   const closed = await buildTestApp(t, { adminToken: token })
   const off = await buildTestApp(t, { production: true })
 
@@ -113,7 +113,7 @@ t.test('metrics is for the operator, and is not there in production without a to
   t.equal((await off.inject('/metrics')).statusCode, 404)
 })
 
-t.test('metrics answers without a token on a port of its own, and ends with its app', async (t) => {
+t.test('metrics on their own port need no token, and close with the app', async (t) => {
   const app = await buildTestApp(t, { adminToken: token, metricsPort: 0, host: '127.0.0.1' })
   await app.listen({ port: 0, host: '127.0.0.1' })
 
@@ -128,7 +128,7 @@ t.test('metrics answers without a token on a port of its own, and ends with its 
   await t.rejects(fetch(url))
 })
 
-t.test('metrics has as many series as routes and methods, whatever 10,000 URLs, methods and status codes come', async (t) => {
+t.test('the number of series depends on routes and methods only, not on URLs, unknown methods or status codes', async (t) => {
   const app = fastify({ exposeHeadRoutes: false })
   t.after(() => app.close())
   for (const method of strange) app.addHttpMethod(method)
@@ -147,25 +147,25 @@ t.test('metrics has as many series as routes and methods, whatever 10,000 URLs, 
     }))
   }
 
-  t.ok(statuses.size > 190, `${statuses.size} status codes came`)
+  t.ok(statuses.size > 190, `${statuses.size} status codes were sent`)
   const rows = await series()
-  // Two routes (one of them none), seven methods and others, four classes of status: never more.
+  // Two routes (one of them unknown), seven methods and "other", four status classes: never more.
   t.ok(rows.length <= 2 * 8 * 4, `${rows.length} series`)
   t.equal(rows.reduce((sum, row) => sum + Number(row.split(' ').at(-1)), 0), 10_000)
   t.ok(rows.some((row) => row.includes('method="other"')))
 })
 
-t.test('metrics has every name that operators were promised', async (t) => {
+t.test('metrics export every documented name', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
   await app.inject('/cities/2988507')
-  await until(() => app.metrics.collector.sample, { what: 'a look at Redis' })
+  await until(() => app.metrics.collector.sample, { what: 'a sample of Redis' })
 
   const text = await scrape(app)
 
   for (const [name, labels] of Object.entries(promised)) t.match(text, new RegExp(`^${name}${labels.length === 0 ? '' : `\\{${labels.map((label) => `${label}="[^"]*"`).join(',')}`}`, 'm'), name)
 })
 
-t.test('metrics counts live connections, and events from publishing to delivery', async (t) => {
+t.test('metrics count live connections, and events from publishing to delivery', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const closing = new AbortController()
@@ -175,7 +175,7 @@ t.test('metrics counts live connections, and events from publishing to delivery'
   t.equal(stream.status, 200)
   await until(async () => await series(app, 'prism_live_connections{transport="stream"}') === 1, { what: 'the connection is counted' })
   let published = 0
-  // On a busy machine Redis may be away just then.
+  // On a busy machine Redis can time out at this moment.
   await until(async () => {
     await app.events.publish('events', { type: 'test.done', data: {} })
     published += 1
@@ -188,24 +188,24 @@ t.test('metrics counts live connections, and events from publishing to delivery'
   t.equal(await series(app, 'prism_events_total{outcome="reset"}'), 0)
 })
 
-t.test('metrics lets one process look at Redis for two, and another one once that is gone', async (t) => {
+t.test('one of two processes samples Redis for both, and the other takes over when it closes', async (t) => {
   const { url } = await startRedis(t)
   const first = await buildTestApp(t, { redisUrl: url, adminToken: token, metricsEvery: '50ms' })
   const second = await buildTestApp(t, { redisUrl: url, adminToken: token, metricsEvery: '50ms' })
   const isHolder = (app: TestApp) => app.metrics.collector.isLeader
-  await until(() => isHolder(first) !== isHolder(second), { what: 'one of them looks' })
+  await until(() => isHolder(first) !== isHolder(second), { what: 'one process is the leader' })
   const [holder, other] = isHolder(first) ? [first, second] : [second, first]
-  const { at } = await until(() => other.metrics.collector.sample, { what: 'the other has the figures' })
+  const { at } = await until(() => other.metrics.collector.sample, { what: 'the other has the sample' })
 
   await holder.close()
   const closedAt = Date.now()
-  const sample = await until(() => isHolder(other) && (other.metrics.collector.sample?.at ?? 0) > closedAt && other.metrics.collector.sample, { what: 'the other looks itself' })
+  const sample = await until(() => isHolder(other) && (other.metrics.collector.sample?.at ?? 0) > closedAt && other.metrics.collector.sample, { what: 'the other takes over' })
 
   t.ok(sample.at > at)
   t.equal(sample.nodes.length, 1)
 })
 
-t.test('metrics estimates keys, bytes and lifetimes of each namespace', async (t) => {
+t.test('metrics estimate keys, bytes and lifetimes per namespace', async (t) => {
   const redis = await startRedis(t)
   const fill = redis.client.pipeline()
   for (let index = 0; index < 3000; index++) fill.set(`session:{user${index}}`, 'x'.repeat(100), 'EX', 3000).set(`api:cache:GET:/x:{${index}}`, 'y'.repeat(1000), 'EX', 200)
@@ -216,7 +216,7 @@ t.test('metrics estimates keys, bytes and lifetimes of each namespace', async (t
   const { sessions, cache } = await until(() => {
     const [sessions, cache] = ['session', 'cache'].map((name) => app.metrics.collector.sample?.namespaces.find(({ namespace }) => namespace === name))
     return [sessions, cache].every((each) => Math.abs((each?.keys ?? 0) - 3000) < 100) && { sessions, cache }
-  }, { what: 'the survey has seen enough of both' })
+  }, { what: 'the sample covers both namespaces' })
 
   t.ok((sessions?.bytes ?? 0) < (cache?.bytes ?? 0), `${sessions?.bytes}`)
   t.ok((cache?.bytes ?? 0) > 3_000_000 && (cache?.bytes ?? 0) < 4_500_000, `${cache?.bytes}`)
@@ -224,10 +224,10 @@ t.test('metrics estimates keys, bytes and lifetimes of each namespace', async (t
   t.same(cache?.lifetimes.filter((_, index) => index !== 1), [0, 0, 0, 0, 0])
 })
 
-t.test('metrics passes the check of promtool', { skip: hasPromtool ? false : 'promtool is not installed' }, async (t) => {
+t.test('metrics pass the check of promtool', { skip: hasPromtool ? false : 'promtool is not installed' }, async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
   await app.inject('/cities/2988507')
-  await until(async () => await series(app, 'redis_memory_used_bytes'), { what: 'a look at Redis' })
+  await until(async () => await series(app, 'redis_memory_used_bytes'), { what: 'a sample of Redis' })
 
   t.equal(execFileSync('promtool', ['check', 'metrics'], { input: await scrape(app), encoding: 'utf8' }), '')
 })

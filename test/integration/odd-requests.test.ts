@@ -22,13 +22,13 @@ const path = fc.oneof(
   fc.tuple(fc.constantFrom('/cities', '/countries', '/session/devices', '/me/places', '/healthz', '/cities/2988507'), id).map((parts) => parts.join('/'))
 )
 const method = fc.constantFrom<NonNullable<InjectOptions['method']>>('GET', 'GET', 'GET', 'HEAD', 'PUT', 'POST', 'DELETE', 'PATCH', 'OPTIONS')
-/** JSON whose names and texts hold half surrogate pairs. */
+/** JSON whose names and texts contain lone surrogates. */
 const halves = fc.record({ name: fc.constantFrom('\ud800', '\udfff', 'a\ud800b', '__proto__', 'name', 'text'), value: fc.constantFrom('\udc00', '\ud800'.repeat(50), 'x') }).map(({ name, value }) => JSON.stringify({ name: value, password: value, [name]: value }))
 const body = fc.oneof(fc.json(), halves, odd, fc.record({ name: odd, password: odd }).map((account) => JSON.stringify(account)))
 const type = fc.constantFrom('application/json', 'application/json; charset=latin1', 'text/plain', 'application/x-www-form-urlencoded', 'a/b', '')
-/** What a field may hold on the wire: any byte but the control characters. */
+/** Bytes that a field may contain: all but control characters. */
 const fieldText = fc.string({ unit: fc.integer({ min: 0x20, max: 0xff }).filter((code) => code !== 0x7f).map((code) => String.fromCharCode(code)), maxLength: 60 })
-// As many characters as a signature of ours has, and twice as many bytes.
+// As many characters as a signature of the stack has, and twice as many bytes.
 const forged = fc.oneof(fieldText, fieldText.map((text) => `${Date.now() + 60_000}.${text.replaceAll('.', '')}.${'\u00e9'.repeat(43)}`))
 const cookie = fc.tuple(odd, forged, fieldText).map(([text, ticket, sid]) => `session=${encodeURIComponent(text.toWellFormed())}; __proto__=1; session=; prism_operator=${ticket}; sid=${sid}`)
 const fields = fc.dictionary(fc.constantFrom('range', 'accept', 'accept-encoding', 'accept-language', 'cache-control', 'if-none-match', 'if-match', 'if-modified-since', 'if-range', 'origin', 'sec-fetch-site', 'authorization', 'x-forwarded-for', 'x-forwarded-proto', 'x-real-ip', 'last-event-id', 'traceparent', 'user-agent'), fieldText, { maxKeys: 4, noNullPrototype: true })
@@ -41,7 +41,7 @@ t.test('malformed requests never cause a 5xx other than 503', async (t) => {
     const reply = await app.inject({ method, url, headers: { ...fields, cookie, ...(takesBody ? { 'content-type': type } : {}) }, ...(takesBody ? { payload } : {}) })
 
     if (reply.statusCode >= 500 && reply.statusCode !== 503) throw new Error(`${reply.statusCode} ${reply.body}`)
-    const isOfCache = reply.statusCode === 412 || reply.statusCode === 416 // said of a stored response, without a body
+    const isOfCache = reply.statusCode === 412 || reply.statusCode === 416 // sent with a stored response, without a body
     if (reply.statusCode >= 400 && !isOfCache && method !== 'HEAD' && !reply.headers['content-type']?.toString().startsWith('application/problem+json')) throw new Error(`no problem document: ${reply.body}`)
   }), { numRuns: 400 })
 

@@ -15,7 +15,7 @@ async function start (t: Test): Promise<{ stack: Stack, written: Writes, url: st
   return { stack, written: countWrites(t, port), url }
 }
 
-t.test('a hit with session and limit is one write to Redis', async (t) => {
+t.test('a hit with session and limit sends Redis one write', async (t) => {
   const { stack, written } = await start(t)
 
   const { status, cache } = await stack.page()
@@ -25,7 +25,7 @@ t.test('a hit with session and limit is one write to Redis', async (t) => {
   t.equal(written.writes, 1)
 })
 
-t.test('a miss with session and limit is one write to Redis before the handler, and stores behind the answer', async (t) => {
+t.test('a miss with session and limit sends Redis one write before the handler, and stores after the response', async (t) => {
   const { stack, written } = await start(t)
   const writesBefore: number[] = []
   stack.onRun = () => writesBefore.push(written.writes)
@@ -37,7 +37,7 @@ t.test('a miss with session and limit is one write to Redis before the handler, 
   t.equal(writesBefore[0], 1)
 })
 
-t.test('a hit of a page that this process has never seen is one write to Redis', async (t) => {
+t.test('a hit of a page that is new to the process sends Redis one write', async (t) => {
   const { stack, written, url } = await start(t)
   const other = await startStack(t, { url }, { events: false })
   await until(async () => /hit/.test((await other.page('seen elsewhere')).cache), { what: 'a stored page' })
@@ -49,7 +49,7 @@ t.test('a hit of a page that this process has never seen is one write to Redis',
   t.equal(written.writes, 1)
 })
 
-t.test('a page that was expected and is gone is asked for once more, before its handler', async (t) => {
+t.test('an expected page that is missing is looked up a second time before its handler', async (t) => {
   const { stack, written } = await start(t)
   let writesBefore = 0
   stack.onRun = () => { writesBefore = written.writes }
@@ -61,7 +61,7 @@ t.test('a page that was expected and is gone is asked for once more, before its 
   t.equal(writesBefore, 2)
 })
 
-t.test('a request that only reads its session is one write to Redis, and no command that writes', async (t) => {
+t.test('a request that only reads its session sends Redis one write without a writing command', async (t) => {
   const { stack, written } = await start(t)
 
   t.equal(await stack.read(), 'begun')
@@ -70,7 +70,7 @@ t.test('a request that only reads its session is one write to Redis, and no comm
   t.equal(written.commandCount, written.commands.get('EVALSHA') ?? 0)
 })
 
-t.test('a refused request is one write to Redis, and none once its refusal is known', async (t) => {
+t.test('a rejected request sends Redis one write, and none once the rejection is known', async (t) => {
   const { stack, written } = await start(t)
   t.same([await stack.few(), await stack.few()], [200, 200])
   await stack.app.redisPool.batch.command('PING', [], 'background')
@@ -79,14 +79,14 @@ t.test('a refused request is one write to Redis, and none once its refusal is kn
   t.equal(await stack.few(), 429)
   t.equal(written.writes, 1)
   t.equal(await stack.few(), 429)
-  // What the refused request had asked would be before this.
+  // Commands of the rejected request would be before this one.
   await stack.app.redisPool.batch.command('PING', [], 'background')
 
   t.equal(written.writes, 2)
   t.equal(written.commandCount, (written.commands.get('EVALSHA') ?? 0) + (written.commands.get('MGET') ?? 0) + 1)
 })
 
-t.test('a refused request for a page that nobody has seen is answered after one write to Redis, like every other', async (t) => {
+t.test('a rejected request for an unknown page is answered after one write to Redis', async (t) => {
   const { stack, written } = await start(t)
   const remoteAddress = '203.0.113.9'
   const few = (n: number) => stack.app.inject({ url: `/few?n=${n}`, remoteAddress, headers: { cookie: stack.cookie } })
@@ -99,10 +99,10 @@ t.test('a refused request for a page that nobody has seen is answered after one 
   const { statusCode } = await few(3)
 
   t.equal(statusCode, 429)
-  t.same(writesBefore, [1], 'what was reserved for it is given back behind the answer')
+  t.same(writesBefore, [1], 'its prefetched lock is released after the response')
 })
 
-t.test('fifty requests at once cost at most a fifth of a Redis command each', async (t) => {
+t.test('fifty concurrent requests share commands: at most a fifth of a Redis command each', async (t) => {
   const { stack, written } = await start(t)
   const clients = 50
   const rounds = 20
@@ -115,9 +115,9 @@ t.test('fifty requests at once cost at most a fifth of a Redis command each', as
   t.ok(commands <= 0.2, `${commands} commands a request: ${JSON.stringify([...written.commands])}`)
 })
 
-t.test('fifty visitors of as many pages at once cost at most a fifth of a Redis command each', async (t) => {
+t.test('fifty concurrent clients with different pages share commands: at most a fifth of a Redis command each', async (t) => {
   const { stack, written } = await start(t)
-  const visitors = await Promise.all(Array.from({ length: 50 }, async (_, index) => {
+  const clients = await Promise.all(Array.from({ length: 50 }, async (_, index) => {
     const { cookies: [cookie] } = await stack.app.inject({ method: 'PUT', url: '/note', payload: { note: `${index}` }, remoteAddress: `10.0.0.${index}` })
     await until(async () => /hit/.test((await stack.page(index)).cache), { what: 'a stored page' })
     return { url: `/page?n=${index}`, headers: { cookie: `${cookie?.name}=${cookie?.value}` }, remoteAddress: `10.0.0.${index}` }
@@ -125,10 +125,10 @@ t.test('fifty visitors of as many pages at once cost at most a fifth of a Redis 
   const rounds = 20
   written.clear()
 
-  await Promise.all(visitors.map(async (request) => {
+  await Promise.all(clients.map(async (request) => {
     for (let round = 0; round < rounds; round++) t.match((await stack.app.inject(request)).headers['cache-status'], /hit/)
   }))
 
-  const commands = written.commandCount / (visitors.length * rounds)
+  const commands = written.commandCount / (clients.length * rounds)
   t.ok(commands <= 0.2, `${commands} commands a request: ${JSON.stringify([...written.commands])}`)
 })

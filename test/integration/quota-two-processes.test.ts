@@ -6,7 +6,7 @@ import { startService, type Service } from '../support/service.ts'
 
 t.setTimeout(120_000)
 
-/** The status of one request, and what the cache did. */
+/** The status of one request, and the cache's outcome. */
 function ask (url: string, agent: Agent): Promise<{ status: number, isHit: boolean }> {
   return new Promise((resolve, reject) => {
     get(url, { agent }, (reply) => {
@@ -16,7 +16,7 @@ function ask (url: string, agent: Agent): Promise<{ status: number, isHit: boole
   })
 }
 
-/** Requests at once, from 60 connections in all. */
+/** Concurrent requests from 60 connections. */
 async function flood (services: readonly Service[], count: number) {
   const agent = new Agent({ keepAlive: true, maxSockets: 60 / services.length })
   const answers = await Promise.all(Array.from({ length: count }, (_, index) => ask(`${services[index % services.length]?.url}/cities/2988507`, agent)))
@@ -24,7 +24,7 @@ async function flood (services: readonly Service[], count: number) {
   return answers
 }
 
-t.test('two processes of the service let exactly one quota pass, cached answers counted like others', async (t) => {
+t.test('two processes of the service allow exactly one quota, cached responses included', async (t) => {
   const environment = { REDIS_URL: (await startRedis(t)).url, DATABASE_PATH: testDatabase(t) }
   const services = await Promise.all([startService(t, environment), startService(t, environment)])
 

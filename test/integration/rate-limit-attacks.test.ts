@@ -10,7 +10,7 @@ const city = (app: FastifyInstance) => {
   app.get('/cities/:id', { config: { rateLimit: { quota: 5 } } }, async () => ({ fine: true }))
 }
 
-/** How many of these come through, 404s counted as through. */
+/** The number of requests that are not rejected; a 404 counts as not rejected. */
 async function passing (app: FastifyInstance, requests: InjectOptions[]): Promise<number> {
   let passed = 0
   for (const request of requests) {
@@ -22,7 +22,7 @@ async function passing (app: FastifyInstance, requests: InjectOptions[]): Promis
 
 const many = (make: (index: number) => InjectOptions, count = 12) => Array.from({ length: count }, (_, index) => make(index))
 
-/** Listens, and sends bytes as they are; what comes back until the server closes. */
+/** Listens; the result sends raw bytes and returns everything received until the server closes. */
 async function listen (app: FastifyInstance): Promise<(text: string) => Promise<string>> {
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
@@ -35,7 +35,7 @@ async function listen (app: FastifyInstance): Promise<(text: string) => Promise<
 
 const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)
 
-test('rate-limit is not walked around by fields that name another client', async (t) => {
+test('rate-limit ignores fields that name another client', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 5 } })
   const fields = ['x-forwarded-for', 'x-real-ip', 'forwarded', 'cf-connecting-ip', 'true-client-ip', 'x-client-ip']
 
@@ -44,7 +44,7 @@ test('rate-limit is not walked around by fields that name another client', async
   t.equal(passed, 5)
 })
 
-test('rate-limit reads nothing of 10 kB in a field, nor of many fields', async (t) => {
+test('rate-limit ignores fields of 10 kB, and large numbers of fields', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 5 } })
   const long = (index: number) => Array.from({ length: 700 }, (_, at) => `192.0.${index}.${at % 250}`).join(', ')
 
@@ -54,17 +54,17 @@ test('rate-limit reads nothing of 10 kB in a field, nor of many fields', async (
   t.same(await app.redisPool.keys('*'), ['ratelimit:{ip:127.0.0.1}:all'])
 })
 
-test('rate-limit believes a trusted proxy as far as it is trusted', async (t) => {
+test('rate-limit uses the address from a trusted proxy, and only that part of the field', async (t) => {
   const { trust } = resolveClientAddress({ kind: 'networks', networks: ['10.0.0.0/8'] })
   const app = await buildLimitedApp(t, { server: { trustProxy: trust }, limit: { quota: 5 } })
   const from = (forwarded: string) => ({ url: '/', remoteAddress: '10.0.0.1', headers: { 'x-forwarded-for': forwarded } })
 
-  t.equal(await passing(app, many((index) => from(`203.0.113.${index}, 192.0.2.1`))), 5, 'what a client wrote before its proxy is not read')
+  t.equal(await passing(app, many((index) => from(`203.0.113.${index}, 192.0.2.1`))), 5, 'the part that the client wrote is ignored')
   t.equal(await passing(app, [from('192.0.2.2')]), 1, 'another client has a quota of its own')
-  t.equal(await passing(app, many((index) => ({ url: '/', remoteAddress: '198.51.100.1', headers: { 'x-forwarded-for': `192.0.2.${index}` } }))), 5, 'who is no proxy is not read')
+  t.equal(await passing(app, many((index) => ({ url: '/', remoteAddress: '198.51.100.1', headers: { 'x-forwarded-for': `192.0.2.${index}` } }))), 5, 'an untrusted peer is ignored')
 })
 
-test('rate-limit counts the proxy when what it names is no address', async (t) => {
+test('rate-limit counts by the proxy\'s address if the forwarded address is invalid', async (t) => {
   const { trust } = resolveClientAddress({ kind: 'networks', networks: ['10.0.0.0/8'] })
   const app = await buildLimitedApp(t, { server: { trustProxy: trust }, limit: { quota: 5 } })
   const names = ['192.0.2:1', 'unknown', '[2001:db8::1', 'a'.repeat(10_000), '{ip:192.0.2.9}', '1', '01.02.03.04', '0x7f000001', '1.2.3:80', 'x y', '-']
@@ -72,19 +72,19 @@ test('rate-limit counts the proxy when what it names is no address', async (t) =
   const passed = await passing(app, names.map((name) => ({ url: '/', remoteAddress: '10.0.0.1', headers: { 'x-forwarded-for': name } })))
 
   t.equal(passed, 5)
-  t.same(await app.redisPool.keys('*'), ['ratelimit:{ip:10.0.0.1}:all'], 'nothing of a field is in a key')
+  t.same(await app.redisPool.keys('*'), ['ratelimit:{ip:10.0.0.1}:all'], 'no key contains a part of a field')
 })
 
-test('rate-limit counts a /64 of IPv6 as one, and IPv4 in any coat as IPv4', async (t) => {
+test('rate-limit counts an IPv6 /64 as one client, and IPv4-mapped addresses as IPv4', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 5 } })
 
   t.equal(await passing(app, many((index) => ({ url: '/', remoteAddress: `2001:db8:1:2:${index}::${index + 1}` }))), 5)
   t.equal(await passing(app, [{ url: '/', remoteAddress: '2001:db8:1:3::1' }]), 1)
-  t.equal(await passing(app, many((index) => ({ url: '/', remoteAddress: `fe80::${index + 1}%eth${index}` }))), 5, 'zones are one')
+  t.equal(await passing(app, many((index) => ({ url: '/', remoteAddress: `fe80::${index + 1}%eth${index}` }))), 5, 'zone IDs are ignored')
   t.equal(await passing(app, many((index) => ({ url: '/', remoteAddress: ['192.0.2.1', '::ffff:192.0.2.1', '::ffff:c000:201', '0:0:0:0:0:FFFF:192.0.2.1'][index % 4] ?? '' }))), 5)
 })
 
-test('rate-limit is not walked around by another spelling of a path, another method, or what nobody answers', async (t) => {
+test('rate-limit counts other spellings of a path, other methods and unknown paths against the same quota', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 20 }, server: { routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, caseSensitive: false } }, routes: city })
   const urls = ['/cities/1', '/cities/1/', '//cities//1', '/CITIES/1', '/cities/%31', '/c%69ties/1', '/cities/2?x=1', '/cities/1?', '/cities/1#x', '/cities/x%2Fy']
 
@@ -96,10 +96,10 @@ test('rate-limit is not walked around by another spelling of a path, another met
   t.equal(counts, 5)
   t.equal(head, 0, 'HEAD has no quota of its own')
   t.equal(overridden.statusCode, 404)
-  t.equal(nowhere, 20 - 5 - 1, 'what nobody answers counts against the whole')
+  t.equal(nowhere, 20 - 5 - 1, 'unknown paths count against the quota of the stack')
 })
 
-test('rate-limit counts pipelined requests and HTTP/1.0 like others', async (t) => {
+test('rate-limit counts pipelined requests and HTTP/1.0 requests', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 5 } })
   const exchange = await listen(app)
 
@@ -110,7 +110,7 @@ test('rate-limit counts pipelined requests and HTTP/1.0 like others', async (t) 
   t.same(statuses(old), ['429'])
 })
 
-test('rate-limit counts what no server should answer, and closes the connection of what it refuses of it', async (t) => {
+test('rate-limit counts malformed requests, and closes the connection when it rejects them', async (t) => {
   const app = await buildLimitedApp(t, {
     limit: { quota: 5 },
     server: { http: { requireHostHeader: false } },
@@ -137,13 +137,13 @@ test('rate-limit counts what no server should answer, and closes the connection 
   t.equal(wellFormed.statusCode, 429)
 })
 
-test('rate-limit refuses before the app\'s own guards: a flood of wrong tokens ends in 429', async (t) => {
-  let asked = 0
+test('rate-limit rejects before the guards of the app: a flood of wrong tokens ends in 429', async (t) => {
+  let guarded = 0
   const app = await buildLimitedApp(t, {
     limit: { quota: 5 },
     routes: (app) => {
       app.addHook('onRequest', async (_request, reply) => {
-        asked += 1
+        guarded += 1
         return reply.code(401).send()
       })
       app.get('/', async () => 'never')
@@ -154,10 +154,10 @@ test('rate-limit refuses before the app\'s own guards: a flood of wrong tokens e
   for (let index = 0; index < 8; index++) seen.push((await app.inject({ url: '/', headers: { authorization: `Bearer ${index}` } })).statusCode)
 
   t.same(seen, [401, 401, 401, 401, 401, 429, 429, 429])
-  t.equal(asked, 5)
+  t.equal(guarded, 5)
 })
 
-test('rate-limit counts bodies that cannot be read', async (t) => {
+test('rate-limit counts requests with unparsable bodies', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 3 }, routes: (app) => { app.post('/', async () => 'never') } })
 
   const seen = []
@@ -166,7 +166,7 @@ test('rate-limit counts bodies that cannot be read', async (t) => {
   t.same(seen, [400, 400, 400, 429, 429])
 })
 
-test('rate-limit counts invented API keys by address, and known ones by themselves', async (t) => {
+test('rate-limit counts unknown API keys by address, and known ones by key', async (t) => {
   const known = new Set(['alpha', 'beta'])
   const app = await buildLimitedApp(t, { limit: { quota: 3, by: { apiKey: 'X-API-Key', verify: (key) => known.has(key) } } })
   const send = (key: string) => ({ url: '/', headers: { 'x-api-key': key } })
@@ -174,10 +174,10 @@ test('rate-limit counts invented API keys by address, and known ones by themselv
   t.equal(await passing(app, many((index) => send(`invented-${index}`))), 3)
   t.equal(await passing(app, many(() => send('alpha'))), 3)
   t.equal(await passing(app, many(() => send('beta'))), 3)
-  t.equal((await app.redisPool.keys('*')).filter((key) => /alpha|beta|invented/.test(key)).length, 0, 'a key is kept as its hash')
+  t.equal((await app.redisPool.keys('*')).filter((key) => /alpha|beta|invented/.test(key)).length, 0, 'Redis contains only a hash of the key')
 })
 
-test('rate-limit keeps hostile names of partitions apart, and out of the key\'s form', async (t) => {
+test('rate-limit separates and escapes hostile partition names', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 2, by: (request) => String(request.headers['x-name']) } })
   const names = ['a:x', 'a', 'ip:127.0.0.1', '}{', 'é', '%41', 'A', 'x'.repeat(5000), 'x'.repeat(5001)]
 
@@ -186,7 +186,7 @@ test('rate-limit keeps hostile names of partitions apart, and out of the key\'s 
   t.ok((await app.redisPool.keys('*')).every((key) => /^ratelimit:\{custom:[A-Za-z0-9_.%-]{1,80}\}:all$/.test(key)))
 })
 
-test('rate-limit does not count who is on the allow-list', async (t) => {
+test('rate-limit does not count clients on the allow-list', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 2, allowList: ['10.0.0.0/8', '2001:db8::/32', 'fe80::/10'] } })
 
   t.equal(await passing(app, many(() => ({ url: '/', remoteAddress: '10.1.2.3' }))), 12)

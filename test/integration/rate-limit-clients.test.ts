@@ -38,7 +38,7 @@ async function statuses (count: number, send: () => Promise<LightMyRequestRespon
   return all
 }
 
-test('rate-limit counts a user on all devices and addresses, and everybody else by address', async (t) => {
+test('rate-limit by user counts all devices and addresses of a user together, and anonymous clients by address', async (t) => {
   const app = await build(t, { quota: 3, by: 'user' })
   const [phone, laptop, other] = [await signIn(app, 'ann'), await signIn(app, 'ann'), await signIn(app, 'bob')]
 
@@ -48,7 +48,7 @@ test('rate-limit counts a user on all devices and addresses, and everybody else 
   t.same(await statuses(4, () => visit(app)), [200, 200, 200, 429])
 })
 
-test('rate-limit counts each device by itself when told to count sessions', async (t) => {
+test('rate-limit by session counts each device separately', async (t) => {
   const app = await build(t, { quota: 2, by: 'session' })
   const [phone, laptop] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
 
@@ -64,11 +64,11 @@ test('rate-limit never charges a user for a revoked, forged or foreign cookie', 
 
   const flood = await Promise.all(Array.from({ length: 60 }, (_, index) => visit(app, index % 2 === 0 ? stolen : forged, '198.51.100.7')))
 
-  t.equal(flood.filter(({ statusCode }) => statusCode === 200).length, 3, 'they have the quota of their address')
-  t.same(await statuses(4, () => visit(app, own)), [200, 200, 200, 429], 'the user has all of hers')
+  t.equal(flood.filter(({ statusCode }) => statusCode === 200).length, 3, 'they share the quota of their address')
+  t.same(await statuses(4, () => visit(app, own)), [200, 200, 200, 429], 'the user has the full quota')
 })
 
-test('rate-limit gives the signed-in another quota in the same round trip', async (t) => {
+test('rate-limit applies the quota of signed-in users in the same round trip', async (t) => {
   const app = await build(t, { quota: { user: 4, anonymous: 2 }, by: 'user' })
   const cookie = await signIn(app, 'ann')
   await visit(app, cookie)
@@ -84,7 +84,7 @@ test('rate-limit gives the signed-in another quota in the same round trip', asyn
   t.match(anonymous.headers['ratelimit-policy'], /"route";q=2;w=60/)
 })
 
-test('rate-limit gives a revoked or forged cookie no quota of a user, where addresses are counted', async (t) => {
+test('rate-limit by address gives a revoked or forged cookie only the anonymous quota', async (t) => {
   const app = await build(t, { quota: { user: 4, anonymous: 2 }, by: 'ip' })
   const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
   await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
@@ -105,7 +105,7 @@ test('rate-limit gives a revoked or forged cookie no quota of a user, where addr
   t.same(await statuses(4, () => visit(app, own, '192.0.2.1')), [200, 200, 200, 429])
 })
 
-test('rate-limit counts a user in the slot of the session, and keeps a hostile name in its place', async (t) => {
+test('rate-limit counts a user in the slot of the session, and escapes a hostile name', async (t) => {
   const app = await build(t, { quota: 3, by: 'user' })
 
   for (const name of ['a:x', '}{', 'ip:192.0.2.1']) {
@@ -119,7 +119,7 @@ test('rate-limit counts a user in the slot of the session, and keeps a hostile n
   t.ok(keys.includes('ratelimit:{ip%3A192.0.2.1}:GET:/'))
 })
 
-test('rate-limit asks a quota of session data once the session is loaded, in a second round trip', async (t) => {
+test('rate-limit evaluates a quota of session data once the session is loaded, in a second round trip', async (t) => {
   const app = await build(t, { by: 'user', quota: (request) => request.session.userId === 'ann' ? 3 : 1 })
   const cookie = await signIn(app, 'ann')
   await visit(app, cookie)
@@ -133,31 +133,31 @@ test('rate-limit asks a quota of session data once the session is loaded, in a s
   t.same(await statuses(2, () => visit(app)), [200, 429])
 })
 
-test('rate-limit takes a user\'s place in the round trip that counts', async (t) => {
+test('rate-limit acquires a user\'s concurrency slot in the round trip that counts', async (t) => {
   const app = await build(t, { concurrency: 1, by: 'user' })
   const cookie = await signIn(app, 'ann')
   await visit(app, cookie)
-  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'her place is free' })
+  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'the slot is free' })
   const { writes } = app.redisPool.batch.counts
 
   const reply = await visit(app, cookie)
 
   t.equal(reply.json().writes - writes, 1)
   t.match(reply.headers.ratelimit, /"places";r=0$/)
-  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'her place is free' })
+  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'the slot is free' })
 })
 
-test('rate-limit never gives a revoked cookie a place of its user', async (t) => {
+test('rate-limit never gives a revoked cookie a concurrency slot of its user', async (t) => {
   const app = await build(t, { concurrency: 1, by: 'user' })
   const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
   await app.inject({ method: 'POST', url: '/sign-out', headers: { cookie: stolen } })
 
-  const [theft, visitOfHers] = await Promise.all([visit(app, stolen), visit(app, own)])
+  const [theft, ownVisit] = await Promise.all([visit(app, stolen), visit(app, own)])
 
-  t.same([theft.statusCode, visitOfHers.statusCode], [200, 200])
+  t.same([theft.statusCode, ownVisit.statusCode], [200, 200])
 })
 
-test('rate-limit counts addresses and users in a Cluster, each in a slot of its own', async (t) => {
+test('rate-limit counts addresses and users in a Cluster, each in its own slot', async (t) => {
   const { url } = await startCluster(t)
   const app = await build(t, { quota: 3, by: 'user' }, url)
   const [stolen, own] = [await signIn(app, 'ann'), await signIn(app, 'ann')]
@@ -168,7 +168,7 @@ test('rate-limit counts addresses and users in a Cluster, each in a slot of its 
   t.same(await statuses(4, () => visit(app)), [200, 200, 200, 429])
 })
 
-test('rate-limit asks what a request costs once, in its async context, also where its session has ended', async (t) => {
+test('rate-limit calls the cost function once, in the async context of the request, also if its session has ended', async (t) => {
   const contexts = new AsyncLocalStorage<string>()
   const seen: (string | undefined)[] = []
   const cost = () => {
@@ -185,8 +185,8 @@ test('rate-limit asks what a request costs once, in its async context, also wher
   t.same(seen, ['its own'])
 })
 
-test('rate-limit moves the ask to a second write for those requests alone whose function returns a promise', async (t) => {
-  // What leaves with one turn of the event loop has left after another.
+test('rate-limit sends a second write only for requests whose function returns a promise', async (t) => {
+  // A batch leaves at the end of a turn of the event loop.
   const later = async () => {
     for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate)
     return 'later'
@@ -204,7 +204,7 @@ test('rate-limit moves the ask to a second write for those requests alone whose 
   t.equal(await writesOf({ 'x-later': 'yes' }), 2)
 })
 
-test('rate-limit counts users and sessions as ever where sessions have a Redis of their own', async (t) => {
+test('rate-limit counts users and sessions if sessions use a separate Redis', async (t) => {
   const [own, shared] = [await startRedisProcess(t), await startRedisProcess(t)]
   const session = { secrets: ['a secret of the tests, 32 or more'], redis: { url: own.url, prefix: 'other:' } }
   const start = async (rateLimit: RateLimitOptions) => {
@@ -231,11 +231,11 @@ test('rate-limit counts users and sessions as ever where sessions have a Redis o
   t.same(await statuses(3, () => at(byUser, '/required', bob)), [200, 200, 429], 'and after a reset')
   await byUser.inject({ method: 'POST', url: '/sign-out', headers: { cookie: other } })
   t.same(await statuses(3, () => at(byUser, '/required', other)), [401, 401, 429], 'an ended session is counted by address, and before it is refused')
-  t.same(await statuses(1, () => visit(byUser)), [429], 'so are those without one')
+  t.same(await statuses(1, () => visit(byUser)), [429], 'requests without a session are counted by address too')
 
   const bySession = await start({ quota: 2, by: 'session' })
   const devices = [await signIn(bySession, 'ann'), await signIn(bySession, 'ann'), await cookieOf(bySession.inject({ method: 'POST', url: '/note' }))]
-  for (const cookie of devices) t.same(await statuses(3, () => visit(bySession, cookie)), [200, 200, 429], 'each session by itself, an anonymous one too')
+  for (const cookie of devices) t.same(await statuses(3, () => visit(bySession, cookie)), [200, 200, 429], 'each session separately, also an anonymous one')
 
   const bySize = await start({ quota: { user: 3, anonymous: 1 } })
   const cookie = await signIn(bySize, 'ann')
@@ -247,15 +247,15 @@ test('rate-limit counts users and sessions as ever where sessions have a Redis o
 
   const places = await start({ quota: 100, by: 'user', concurrency: 1 })
   const [one, two] = [await signIn(places, 'ann'), await signIn(places, 'bob')]
-  for (const each of [one, two, one]) t.equal(await until(async () => (await visit(places, each)).statusCode === 200, { what: 'a place' }), true, 'places are given back')
+  for (const each of [one, two, one]) t.equal(await until(async () => (await visit(places, each)).statusCode === 200, { what: 'a slot' }), true, 'slots are released')
 
   const held = await start({ quota: 2, by: 'user' })
   const trusted = await signIn(held, 'ann')
   await own.kill()
-  t.same(await statuses(3, () => visit(held, trusted)), [200, 200, 429], 'while their Redis does not tell, a sealed cookie counts')
+  t.same(await statuses(3, () => visit(held, trusted)), [200, 200, 429], 'while Redis of the sessions is down, a sealed cookie identifies the user')
 })
 
-test('rate-limit is refused at start where it depends on sessions and none are registered', async (t) => {
+test('rate-limit is rejected at start if it depends on sessions and none are registered', async (t) => {
   const { url } = await startRedisProcess(t)
   const choices: RateLimitOptions[] = [{ by: 'user' }, { by: 'session' }, { quota: { user: 3, anonymous: 1 } }, { by: 'user', quota: () => 3 }]
   for (const choice of choices) {

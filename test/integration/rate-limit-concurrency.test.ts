@@ -8,10 +8,10 @@ import { buildLimitedApp } from '../support/limited-app.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 
-/** Of the places of one address at that route. */
+/** Prefix of the slots of one address at that route. */
 const start = 'ratelimit:{ip:127.0.0.1}:GET:/%23'
 
-/** A route whose requests are under way until they are let go. */
+/** A route whose requests are in progress until the gate opens. */
 function gate (concurrency: number, choice: object = {}) {
   const waiting: (() => void)[] = []
   return {
@@ -34,22 +34,22 @@ test('concurrency limits the requests of a partition in progress in all processe
   const first = Array.from({ length: 10 }, (_, index) => apps[index % 2 === 0 ? 0 : 1].inject('/'))
   const refused: number[] = []
   for (const each of first) each.then(({ statusCode }) => { if (statusCode === 429) refused.push(statusCode) })
-  await until(() => refused.length === 7, { what: 'all but three are refused' })
+  await until(() => refused.length === 7, { what: 'all but three are rejected' })
   const other = apps[0].inject({ url: '/', remoteAddress: '192.0.2.9' })
-  await until(() => one.waiting.length + two.waiting.length === 4, { what: 'another client has places of its own' })
+  await until(() => one.waiting.length + two.waiting.length === 4, { what: 'another client has its own slots' })
   one.open()
   two.open()
   const statuses = (await Promise.all([...first, other])).map(({ statusCode }) => statusCode)
 
   t.equal(statuses.filter((status) => status === 200).length, 4)
-  await until(async () => await apps[0].redisPool.zcard(`${start}places`) === 0, { what: 'the places are free again' })
+  await until(async () => await apps[0].redisPool.zcard(`${start}places`) === 0, { what: 'the slots are free again' })
 })
 
 test('concurrency names the violated policy in a rejection', async (t) => {
   const one = gate(1, { name: 'reports' })
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
   const first = app.inject('/')
-  await until(() => one.waiting.length === 1, { what: 'one is under way' })
+  await until(() => one.waiting.length === 1, { what: 'one request is in progress' })
 
   const second = await app.inject('/')
   one.open()
@@ -65,11 +65,11 @@ test('a slot is released when the client disconnects', async (t) => {
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'))
-  await until(() => one.waiting.length === 1, { what: 'one is under way' })
+  await until(() => one.waiting.length === 1, { what: 'one request is in progress' })
 
   socket.destroy()
 
-  await until(async () => await app.redisPool.zcard(`${start}places`) === 0, { what: 'its place is free' })
+  await until(async () => await app.redisPool.zcard(`${start}places`) === 0, { what: 'its slot is free' })
   one.open()
 })
 
@@ -80,7 +80,7 @@ test('slots of a crashed process expire', async (t) => {
   await app.redisPool.zadd(key, Date.now() - 1, 'crashed.1', Date.now() + 3_600_000, 'from-the-future.1')
 
   const reply = app.inject('/')
-  await until(() => one.waiting.length === 1, { what: 'it is under way' })
+  await until(() => one.waiting.length === 1, { what: 'the request is in progress' })
   const lifeMs = await app.redisPool.pttl(key)
   one.open()
 
@@ -100,7 +100,7 @@ test('concurrency is counted in the process during an outage', async (t) => {
     if (statusCode !== 429) throw new Error('passed')
     return statusCode
   }))
-  await until(() => one.waiting.length === 2, { what: 'two are under way' })
+  await until(() => one.waiting.length === 2, { what: 'two requests are in progress' })
   one.open()
   const statuses = (await Promise.all(all)).map(({ statusCode }) => statusCode)
 
@@ -108,37 +108,37 @@ test('concurrency is counted in the process during an outage', async (t) => {
   t.same(statuses.toSorted(), [200, 200, 429, 429, 429])
 })
 
-test('places and quotas of a request are one round trip, and a refusal by one takes nothing of the other', async (t) => {
+test('slots and quotas of a request are one round trip, and a rejection by one consumes nothing of the other', async (t) => {
   const one = gate(1, { quota: 2 })
   const app = await buildLimitedApp(t, { limit: { quota: 10 }, routes: one.routes })
   const first = app.inject('/')
-  await until(() => one.waiting.length === 1, { what: 'one is under way' })
+  await until(() => one.waiting.length === 1, { what: 'one request is in progress' })
   const { writes } = app.redisPool.batch.counts
 
   const full = await app.inject('/')
   const asked = app.redisPool.batch.counts.writes - writes
   one.open()
   await first
-  await until(async () => await app.redisPool.exists(`${start}route-places`) === 0, { what: 'its place is free' })
+  await until(async () => await app.redisPool.exists(`${start}route-places`) === 0, { what: 'its slot is free' })
   const second = app.inject('/')
-  await until(() => one.waiting.length === 1, { what: 'the second is under way' })
+  await until(() => one.waiting.length === 1, { what: 'the second request is in progress' })
   one.open()
   await second
-  await until(async () => await app.redisPool.exists(`${start}route-places`) === 0, { what: 'its place is free' })
+  await until(async () => await app.redisPool.exists(`${start}route-places`) === 0, { what: 'its slot is free' })
   const used = await app.inject('/')
 
   t.equal(asked, 1)
   t.equal(full.statusCode, 429)
   t.same(full.json()['violated-policies'], ['route-places'])
   t.equal(full.headers['ratelimit-policy'], '"default";q=10;w=60, "route";q=2;w=60, "route-places";q=1;qu="concurrent-requests"')
-  t.match(full.headers.ratelimit, /^"default";r=9;t=\d+, "route";r=1;t=\d+, "route-places";r=0$/, 'nothing was taken of the quotas')
+  t.match(full.headers.ratelimit, /^"default";r=9;t=\d+, "route";r=1;t=\d+, "route-places";r=0$/, 'no quota was consumed')
   t.equal((await second).statusCode, 200)
   t.same(used.json()['violated-policies'], ['route'])
   t.match(used.headers.ratelimit, /^"default";r=8;t=\d+, "route";r=0;t=\d+, "route-places";r=1$/)
-  t.equal(await app.redisPool.exists(`${start}route-places`), 0, 'a refusal by the quota has taken no place')
+  t.equal(await app.redisPool.exists(`${start}route-places`), 0, 'a rejection by the quota holds no slot')
 })
 
-test('places lets exactly as many of 600 at once be under way over three apps, and takes of the quota for them alone', async (t) => {
+test('exactly 20 of 600 concurrent requests to three apps hold a slot, and only these consume the quota', async (t) => {
   const { url } = await startRedisProcess(t)
   const gates = [1, 2, 3].map(() => gate(20, { quota: 500 }))
   const apps = await Promise.all(gates.map(({ routes }) => buildLimitedApp(t, { url, limit: {}, routes })))
@@ -149,7 +149,7 @@ test('places lets exactly as many of 600 at once be under way over three apps, a
     if (reply?.statusCode === 429) refused += 1
     return reply
   })
-  await until(() => refused === 580, { what: 'all but twenty are refused' })
+  await until(() => refused === 580, { what: 'all but twenty are rejected' })
   const waiting = gates.reduce((sum, { waiting }) => sum + waiting.length, 0)
   const held = await apps[0]?.redisPool.zcard(`${start}route-places`)
   for (const { open } of gates) open()
@@ -158,64 +158,64 @@ test('places lets exactly as many of 600 at once be under way over three apps, a
   t.equal(waiting, 20)
   t.equal(held, 20)
   t.equal(replies.filter((reply) => reply?.statusCode === 200).length, 20)
-  await until(async () => await apps[0]?.redisPool.exists(`${start}route-places`) === 0, { what: 'all places are free' })
+  await until(async () => await apps[0]?.redisPool.exists(`${start}route-places`) === 0, { what: 'all slots are free' })
   const next = apps[0]?.inject('/')
-  await until(() => gates[0]?.waiting.length === 1, { what: 'another is under way' })
+  await until(() => gates[0]?.waiting.length === 1, { what: 'another request is in progress' })
   gates[0]?.open()
   t.match((await next)?.headers.ratelimit, /"route";r=479;/)
 })
 
-test('places of pipelined requests are free when their connection breaks, those of answers that wait for their turn too', async (t) => {
+test('slots of pipelined requests are released when their connection breaks, also of requests whose response waits for an earlier one', async (t) => {
   const one = gate(3)
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1', () => socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(3)))
-  await until(() => one.waiting.length === 3, { what: 'three are under way' })
+  await until(() => one.waiting.length === 3, { what: 'three requests are in progress' })
 
   socket.destroy()
 
-  await until(async () => await app.redisPool.exists(`${start}places`) === 0, { what: 'their places are free' })
+  await until(async () => await app.redisPool.exists(`${start}places`) === 0, { what: 'their slots are free' })
   one.open()
   t.pass('free')
 })
 
 for (const name of ['down', 'hung', 'replyLost'] as const) {
-  test(`places that were given back while Redis suffered (${name}) refuse nobody afterwards`, async (t) => {
+  test(`slots released during a Redis fault (${name}) reject no request afterwards`, async (t) => {
     const rig = await startRig(t)
     const one = gate(1)
     const app = await buildLimitedApp(t, { url: rig.url, limit: {}, routes: one.routes })
     const first = app.inject('/')
-    await until(() => one.waiting.length === 1, { what: 'one is under way' })
+    await until(() => one.waiting.length === 1, { what: 'one request is in progress' })
 
     await faults[name].inject(rig)
     one.open()
     await first
     const during = app.inject('/')
-    await until(() => one.waiting.length === 1, { what: 'another is under way without Redis' })
+    await until(() => one.waiting.length === 1, { what: 'another request is in progress without Redis' })
     one.open()
     await during
     await faults[name].heal(rig)
-    await until(() => app.redisPool.state === 'ready', { what: 'Redis is back' })
+    await until(() => app.redisPool.state === 'ready', { what: 'Redis is reachable again' })
 
-    await until(async () => await rig.control.exists(`${start}places`) === 0, { what: 'no place is taken' })
+    await until(async () => await rig.control.exists(`${start}places`) === 0, { what: 'no slot is held' })
     const after = app.inject('/')
-    await until(() => one.waiting.length === 1, { what: 'it is under way' })
+    await until(() => one.waiting.length === 1, { what: 'the request is in progress' })
     one.open()
     t.equal((await after).statusCode, 200)
   })
 }
 
-test('places are given back where one part of a request passes and another refuses, in a Cluster', async (t) => {
+test('a slot is released if one check of a request passes and another rejects, in a Cluster', async (t) => {
   const { url } = await startCluster(t)
   const one = gate(1, { quota: 1, by: () => 'another partition' })
   const app = await buildLimitedApp(t, { url, limit: { concurrency: 5 }, routes: one.routes })
   const first = app.inject('/')
-  await until(() => one.waiting.length === 1, { what: 'one is under way' })
+  await until(() => one.waiting.length === 1, { what: 'one request is in progress' })
 
   const second = await app.inject('/')
 
   t.equal(second.statusCode, 429)
-  await until(async () => await app.redisPool.zcard('ratelimit:{ip:127.0.0.1}:all%23default-places') === 1, { what: 'the refused one holds no place' })
+  await until(async () => await app.redisPool.zcard('ratelimit:{ip:127.0.0.1}:all%23default-places') === 1, { what: 'the rejected request holds no slot' })
   one.open()
   t.equal((await first).statusCode, 200)
 })
@@ -225,7 +225,7 @@ test('concurrency with dryRun only reports', async (t) => {
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
 
   const all = [app.inject('/'), app.inject('/')]
-  await until(() => one.waiting.length === 2, { what: 'both are under way' })
+  await until(() => one.waiting.length === 2, { what: 'both requests are in progress' })
   one.open()
 
   t.same((await Promise.all(all)).map(({ statusCode }) => statusCode), [200, 200])

@@ -10,7 +10,7 @@ tap.setTimeout(120_000)
 
 const quota = 1_000_000
 
-test('rate-limit answers through a failover in flight, refuses nobody for it, and tells the new master what is under way', { timeout: 120_000 }, async (t) => {
+test('rate-limit serves requests through a failover, rejects none, and registers requests in progress at the new master', { timeout: 120_000 }, async (t) => {
   const group = await startSentinel(t)
   const [master, replica] = group.servers
   if (master === undefined || replica === undefined) throw new Error('a master and a replica')
@@ -36,7 +36,7 @@ test('rate-limit answers through a failover in flight, refuses nobody for it, an
   process.kill(replica.pid, 'SIGSTOP')
   await operator.call('CLIENT', 'KILL', 'TYPE', 'replica')
   const long = app.inject('/held')
-  await until(() => held.length === 1, { what: 'one is under way, and the replica was not told' })
+  await until(() => held.length === 1, { what: 'one request is in progress, and the replica does not know it' })
 
   const statuses = new Map<number, number>()
   const flood = { isOver: false }
@@ -44,7 +44,7 @@ test('rate-limit answers through a failover in flight, refuses nobody for it, an
     while (!flood.isOver) {
       const { statusCode } = await send()
       statuses.set(statusCode, (statuses.get(statusCode) ?? 0) + 1)
-      await sleep(5) // a load, not a wait: the Sentinels need the processor too
+      await sleep(5) // Load, not a wait: the Sentinels need CPU time too.
     }
   })
   operator.disconnect()
@@ -57,23 +57,23 @@ test('rate-limit answers through a failover in flight, refuses nobody for it, an
     await send()
     return before?.equals(await promoted.getBuffer(counter) ?? Buffer.of()) === false
   }, { what: 'the new master counts', deadlineMs: 60_000 })
-  await until(async () => await promoted.zcard(places) === 1, { what: 'the new master knows what is under way' })
+  await until(async () => await promoted.zcard(places) === 1, { what: 'the new master has the request in progress' })
   flood.isOver = true
   await Promise.all(senders)
 
-  t.same([...statuses.keys()], [200], 'nobody was refused')
+  t.same([...statuses.keys()], [200], 'no request was rejected')
   const left = Number(/;r=(\d+)/.exec(String((await send()).headers.ratelimit))?.[1])
-  t.ok(quota - left <= sent + 1, 'nothing was counted twice, the one under way included')
-  // Whoever asks while Redis does not answer in time is counted in the process, which knows of no place: such a request is let go at once.
-  const letGo = setInterval(() => { while (held.length > 1) held.pop()?.() }, 10)
-  t.after(() => { clearInterval(letGo) })
+  t.ok(quota - left <= sent + 1, 'nothing was counted twice, including the request in progress')
+  // Requests that Redis does not answer in time are counted by the process without the slot: these are released at once.
+  const release = setInterval(() => { while (held.length > 1) held.pop()?.() }, 10)
+  t.after(() => { clearInterval(release) })
   const full = await until(async () => {
     const reply = await app.inject('/held')
     return reply.statusCode === 429 && reply
-  }, { what: 'the place is taken' })
-  t.same(full.json()['violated-policies'], ['places'], 'the place is taken')
+  }, { what: 'the slot is held' })
+  t.same(full.json()['violated-policies'], ['places'], 'the slot is held')
   held[0]?.()
   t.equal((await long).statusCode, 200)
-  await until(async () => await promoted.exists(places) === 0, { what: 'its place is free' })
-  for (const key of await promoted.keys('ratelimit:*')) t.ok(await promoted.pttl(key) > 0, 'it has an end')
+  await until(async () => await promoted.exists(places) === 0, { what: 'its slot is free' })
+  for (const key of await promoted.keys('ratelimit:*')) t.ok(await promoted.pttl(key) > 0, 'the key expires')
 })

@@ -10,7 +10,7 @@ import { until } from '../support/until.ts'
 
 const key = 'ratelimit:{ip:127.0.0.1}:all'
 
-/** What is left by Redis's own count. */
+/** Remaining quota according to Redis. */
 async function remaining (app: FastifyInstance): Promise<number> {
   const reply = await app.inject('/')
   return Number(/;r=(\d+)/.exec(String(reply.headers.ratelimit))?.[1])
@@ -21,9 +21,9 @@ async function send (app: FastifyInstance, count: number): Promise<number[]> {
   return replies.map(({ statusCode }) => statusCode)
 }
 
-/** Redis is asked again, and every counter in it has an end. */
+/** Waits until Redis counts again, and checks that every counter expires. */
 async function recovered (app: FastifyInstance, { control }: Rig): Promise<void> {
-  await until(() => app.redisPool.state === 'ready', { what: 'Redis is back' })
+  await until(() => app.redisPool.state === 'ready', { what: 'Redis is reachable again' })
   await until(async () => {
     await app.inject('/')
     return await control.exists(key) === 1
@@ -31,7 +31,7 @@ async function recovered (app: FastifyInstance, { control }: Rig): Promise<void>
 }
 
 for (const [name, fault] of Object.entries(faults)) {
-  test(`rate-limit answers while Redis suffers (${name}: ${fault.does}), and refuses nobody for it afterwards`, async (t) => {
+  test(`rate-limit serves requests during a Redis fault (${name}: ${fault.does}), and rejects none for it afterwards`, async (t) => {
     const rig = await startRig(t)
     const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 1000 } })
     await send(app, 10)
@@ -44,8 +44,8 @@ for (const [name, fault] of Object.entries(faults)) {
 
     t.ok([...during, ...after].every((status) => status === 200))
     const keys = await rig.control.keys('ratelimit:*')
-    for (const each of keys) t.ok(await rig.control.pttl(each) > 0, 'it has an end')
-    t.ok(await remaining(app) >= 800, 'the outage took next to nothing')
+    for (const each of keys) t.ok(await rig.control.pttl(each) > 0, 'the key expires')
+    t.ok(await remaining(app) >= 800, 'the outage consumed little')
   })
 }
 
@@ -67,11 +67,11 @@ test('a request for which Redis has failed does not wait for Redis again in a li
 
   t.equal(first.statusCode, 200)
   t.equal(app.redisPool.batch.counts.writes - before, 1)
-  t.equal((await ask()).statusCode, 429, 'the process counts meanwhile')
+  t.equal((await ask()).statusCode, 429, 'the process counts locally')
   await faults.hung.heal(rig)
 })
 
-test('rate-limit does not count what a hung Redis reads when it wakes', async (t) => {
+test('rate-limit does not count requests that a hung Redis reads after their timeout', async (t) => {
   const rig = await startRig(t)
   const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
   await send(app, 1)
@@ -79,15 +79,15 @@ test('rate-limit does not count what a hung Redis reads when it wakes', async (t
   await faults.hung.inject(rig)
   const hungAt = performance.now()
   const during = await send(app, 30)
-  await until(() => performance.now() - hungAt > 3000, { what: 'nobody waits any more' })
+  await until(() => performance.now() - hungAt > 3000, { what: 'all requests have timed out' })
   await faults.hung.heal(rig)
-  await until(() => app.redisPool.state === 'ready', { what: 'Redis is back' })
+  await until(() => app.redisPool.state === 'ready', { what: 'Redis is reachable again' })
 
   t.ok(during.every((status) => status === 200))
   t.equal(await remaining(app), 98)
 })
 
-test('rate-limit counts at most once what ran though its reply was lost', async (t) => {
+test('rate-limit counts at most once a script that ran although its reply was lost', async (t) => {
   const rig = await startRig(t)
   const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
   await send(app, 1)
@@ -95,12 +95,12 @@ test('rate-limit counts at most once what ran though its reply was lost', async 
   await rig.proxy.fault('replyLost')
   await send(app, 5)
   await rig.proxy.heal()
-  await until(() => app.redisPool.state === 'ready', { what: 'Redis is back' })
+  await until(() => app.redisPool.state === 'ready', { what: 'Redis is reachable again' })
 
   t.ok(await remaining(app) >= 93)
 })
 
-test('rate-limit counts on when Redis forgets its scripts', async (t) => {
+test('rate-limit continues to count after Redis has lost its scripts', async (t) => {
   const rig = await startRig(t)
   const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
   await send(app, 5)
@@ -111,7 +111,7 @@ test('rate-limit counts on when Redis forgets its scripts', async (t) => {
   t.equal(await remaining(app), 89)
 })
 
-test('rate-limit heals a counter that is something else', async (t) => {
+test('rate-limit replaces a counter of another type or format', async (t) => {
   const rig = await startRig(t)
   const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
 
@@ -129,7 +129,7 @@ test('rate-limit heals a counter that is something else', async (t) => {
   }
 })
 
-test('rate-limit gives a counter that lost its end another, when it is allowed and when it refuses', async (t) => {
+test('rate-limit restores a counter\'s missing expiry, when it allows and when it rejects', async (t) => {
   const rig = await startRig(t)
   const apps = [await buildLimitedApp(t, { url: rig.url, limit: { quota: 3 } }), await buildLimitedApp(t, { url: rig.url, limit: { quota: 3 } })] as const
 
@@ -147,7 +147,7 @@ test('rate-limit gives a counter that lost its end another, when it is allowed a
   t.ok(afterRefused > 0)
 })
 
-test('rate-limit asks Redis at most once for 1,000 requests of a blocked client', async (t) => {
+test('rate-limit sends Redis at most one command for 1,000 requests of a blocked client', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 10 } })
   await send(app, 10)
   const { commands } = app.redisPool.batch.counts
@@ -159,37 +159,37 @@ test('rate-limit asks Redis at most once for 1,000 requests of a blocked client'
   t.ok(app.redisPool.batch.counts.commands - commands <= 1)
 })
 
-test('rate-limit lets a blocked client pass when its time has come, and not before', async (t) => {
+test('rate-limit allows a blocked client again when its quota refills, and not before', async (t) => {
   const windowMs = 5000
   const app = await buildLimitedApp(t, { limit: { quota: 2, window: `${windowMs}ms` } })
   const begunAt = performance.now()
   await send(app, 2)
 
   const refused = await app.inject('/')
-  await until(async () => (await app.inject('/')).statusCode === 200, { what: 'there is room again', everyMs: 1 })
+  await until(async () => (await app.inject('/')).statusCode === 200, { what: 'the quota has refilled', everyMs: 1 })
 
   t.equal(refused.statusCode, 429)
   t.ok(performance.now() - begunAt > windowMs - 100, 'the clocks of Redis and this process may differ a little')
 })
 
-test('rate-limit counts on in the process over several outages: no recovery gives a second quota', async (t) => {
+test('rate-limit continues its local count over several outages: no recovery allows a second quota', async (t) => {
   const rig = await startRig(t)
   const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 20, window: '10m' } })
   const passed: number[] = []
 
   for (let outage = 0; outage < 3; outage++) {
     await rig.proxy.fault('down')
-    await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isBroken), { what: 'Redis is away' })
+    await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isBroken), { what: 'the outage is detected' })
     passed.push((await send(app, 30)).filter((status) => status === 200).length)
     await rig.proxy.heal()
-    await until(() => app.redisPool.state === 'ready', { what: 'Redis is back' })
-    t.equal((await send(app, 1))[0], 200, 'Redis is asked again, and has its own count')
+    await until(() => app.redisPool.state === 'ready', { what: 'Redis is reachable again' })
+    t.equal((await send(app, 1))[0], 200, 'Redis counts again, with its own counter')
   }
 
   t.same(passed, [20, 0, 0])
 })
 
-test('rate-limit counts on in the process while one master of a Cluster is away, whatever becomes of the others', { timeout: 60_000 }, async (t) => {
+test('rate-limit continues its local count while one Cluster master is down, also when another master restarts', { timeout: 60_000 }, async (t) => {
   const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
   const app = await buildLimitedApp(t, { url: cluster.url, limit: { quota: 20, window: '10m' } })
   await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
@@ -199,10 +199,10 @@ test('rate-limit counts on in the process while one master of a Cluster is away,
   app.redisPool.on('server', () => { servers += 1 })
 
   await dead.server.kill()
-  await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isBroken), { what: 'it is away' })
+  await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isBroken), { what: 'the outage is detected' })
   const first = await send(app, 30)
   await other?.server.restart()
-  await until(() => servers > 0, { what: 'another process is seen in the place of one that is not away' })
+  await until(() => servers > 0, { what: 'the restart of the other master is detected' })
   const second = await send(app, 30)
 
   t.equal([...first, ...second].filter((status) => status === 200).length, 20)

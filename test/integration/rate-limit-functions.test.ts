@@ -9,7 +9,7 @@ process.on('unhandledRejection', (error) => { throw error })
 
 interface Lines { lines: { msg: string, err?: { code?: string } }[] }
 
-/** Counts by what a request's field `x-user` says; all requests come from one address, unless `x-from` names another. */
+/** Counts by the request field `x-user`; all requests come from one address, unless `x-from` names another. */
 async function build (t: Test, limit: RateLimitOptions, routes?: (app: FastifyInstance) => void): Promise<FastifyInstance & Lines> {
   const lines: Lines['lines'] = []
   const logger = { level: 'error', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } }
@@ -27,7 +27,7 @@ async function statuses (app: FastifyInstance, all: Record<string, string>[]): P
 
 const users = ['alice', 'alice', 'bob', 'alice', 'bob', 'bob'].map((user) => ({ 'x-user': user }))
 
-test('rate-limit waits for by, verify and quota where they return promises, whatever makes them', async (t) => {
+test('rate-limit awaits by, verify and quota if they return promises or thenables', async (t) => {
   const thenable = <Value>(value: Value) => ({ then: (resolve: (value: Value) => unknown) => { setImmediate(() => resolve(value)) } }) as PromiseLike<Value>
   const ways = { async: async <Value>(value: Value) => value, later: async <Value>(value: Value) => { await new Promise(setImmediate); return value }, thenable }
 
@@ -44,14 +44,14 @@ test('rate-limit waits for by, verify and quota where they return promises, what
   }
 })
 
-test('rate-limit counts by address where by names nothing, at once or later', async (t) => {
+test('rate-limit counts by address if by returns no name, at once or later', async (t) => {
   for (const nothing of [null, undefined, '', Promise.resolve(null), Promise.resolve(undefined), Promise.resolve('')]) {
     const app = await build(t, { quota: 2, by: () => nothing })
     t.same(await statuses(app, [{}, {}, { 'x-from': '192.0.2.2' }, {}]), [200, 200, 200, 429])
   }
 })
 
-test('rate-limit refuses what is no name, cost or quota with an error that names the function, logged once', async (t) => {
+test('rate-limit rejects an invalid name, cost or quota with an error that names the function, logged once', async (t) => {
   const wrong: Record<string, unknown> = { NaN, Infinity, '-Infinity': -Infinity, object: { id: 1 }, list: ['a'], boolean: true, function: () => 'a', symbol: Symbol('a') }
   const functions: Record<string, (value: unknown) => RateLimitOptions> = {
     by: (value) => ({ quota: 9, by: () => value as string }),
@@ -70,8 +70,8 @@ test('rate-limit refuses what is no name, cost or quota with an error that names
   }
 })
 
-test('rate-limit ends a request with the error that its function throws or rejects with, and the process goes on', async (t) => {
-  const failure = Object.assign(new Error('as told'), { statusCode: 418 })
+test('a request ends with the error that a rate-limit function throws or rejects with, and the process stays up', async (t) => {
+  const failure = Object.assign(new Error('expected failure'), { statusCode: 418 })
   const throwing = () => { throw failure }
   const rejecting = () => Promise.reject(failure)
   const limits: RateLimitOptions[] = [
@@ -91,21 +91,21 @@ test('rate-limit ends a request with the error that its function throws or rejec
   t.equal((await ask(several)).statusCode, 418)
 })
 
-test('rate-limit gives back a place that is granted after its client has gone', async (t) => {
+test('rate-limit releases a slot that is granted after its client has disconnected', async (t) => {
   const named = Promise.withResolvers<string>()
-  let asked = () => {}
-  const isAsked = new Promise<void>((resolve) => { asked = resolve })
+  let called = () => {}
+  const isCalled = new Promise<void>((resolve) => { called = resolve })
   const app = await build(t, { quota: 100 }, (app) => {
-    app.get('/', { config: { rateLimit: { concurrency: 1, by: (request) => { if (request.headers['x-slow'] === undefined) return 'one'; asked(); return named.promise } } } }, async () => 'fine')
+    app.get('/', { config: { rateLimit: { concurrency: 1, by: (request) => { if (request.headers['x-slow'] === undefined) return 'one'; called(); return named.promise } } } }, async () => 'fine')
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as { port: number }
   const ending = new AbortController()
   const gone = fetch(`http://127.0.0.1:${port}/`, { headers: { 'x-slow': 'yes' }, signal: ending.signal })
-  await isAsked
+  await isCalled
   ending.abort()
   await t.rejects(gone)
   named.resolve('one')
 
-  t.ok(await until(async () => (await ask(app)).statusCode === 200, { what: 'the place is free' }))
+  t.ok(await until(async () => (await ask(app)).statusCode === 200, { what: 'the slot is free' }))
 })

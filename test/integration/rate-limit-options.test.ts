@@ -18,7 +18,7 @@ async function statuses (app: FastifyInstance, ...urls: string[]): Promise<numbe
   return all
 }
 
-test('rate-limit takes what a request costs, of the route and of the stack', async (t) => {
+test('rate-limit applies the cost of the route, or of the stack', async (t) => {
   const app = await buildLimitedApp(t, {
     limit: { quota: 10 },
     routes: (app) => {
@@ -34,7 +34,7 @@ test('rate-limit takes what a request costs, of the route and of the stack', asy
   t.same(await statuses(app, '/free', '/free'), [200, 200])
 })
 
-test('rate-limit tells what its units are where they are no requests', async (t) => {
+test('rate-limit reports its unit if it is not requests', async (t) => {
   const size = (request: FastifyRequest) => Number(request.headers['content-length'] ?? 0)
   const app = await buildLimitedApp(t, { limit: { quota: 10 }, routes: (app) => { app.post('/', { config: { rateLimit: { quota: 1000, unit: 'content-bytes', cost: size } } }, answer) } })
   const post = async (bytes: number) => await app.inject({ method: 'POST', url: '/', payload: 'x'.repeat(bytes), headers: { 'content-type': 'text/plain' } })
@@ -46,7 +46,7 @@ test('rate-limit tells what its units are where they are no requests', async (t)
   t.match(first.headers.ratelimit, /"route";r=400;/)
 })
 
-test('rate-limit takes beside places alone what is said of them, and a cost of the stack', async (t) => {
+test('rate-limit with concurrency and no quota accepts only the options of concurrency, and applies the cost to the stack\'s quota', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 10 }, routes: (app) => { app.get('/', { config: { rateLimit: { concurrency: 3, cost: 4, name: 'reports' } } }, answer) } })
 
   const reply = await app.inject('/')
@@ -58,7 +58,7 @@ test('rate-limit takes beside places alone what is said of them, and a cost of t
   }
 })
 
-test('rate-limit tells a wrong cost of a function as what it is', async (t) => {
+test('rate-limit reports an invalid result of a cost function as an option error', async (t) => {
   const app = await buildLimitedApp(t, { limit: { cost: () => NaN } })
 
   const reply = await app.inject('/')
@@ -67,7 +67,7 @@ test('rate-limit tells a wrong cost of a function as what it is', async (t) => {
   t.equal(reply.json().code, 'PRISM_ERR_OPTION')
 })
 
-test('rate-limit counts routes of a group together, and refuses one that means something else by it', async (t) => {
+test('rate-limit counts routes of a group together, and rejects a group with different options', async (t) => {
   const config = { rateLimit: { quota: 2, group: 'writes' } }
   const app = await buildLimitedApp(t, { limit: {}, routes: (app) => { app.get('/a', { config }, answer).get('/b', { config }, answer) } })
 
@@ -75,7 +75,7 @@ test('rate-limit counts routes of a group together, and refuses one that means s
   await t.rejects(buildLimitedApp(t, { limit: {}, routes: (app) => { app.get('/a', { config }, answer).get('/b', { config: { rateLimit: { quota: 3, group: 'writes' } } }, answer) } }), { code: 'PRISM_ERR_OPTION' })
 })
 
-test('rate-limit holds several policies of a route at once', async (t) => {
+test('rate-limit applies several policies of a route', async (t) => {
   const app = await buildLimitedApp(t, {
     limit: { quota: 100 },
     routes: (app) => { app.get('/', { config: { rateLimit: [{ name: 'burst', quota: 2, window: '10m' }, { name: 'daily', quota: 3, window: '1d', algorithm: 'fixed' }] } }, answer) }
@@ -89,7 +89,7 @@ test('rate-limit holds several policies of a route at once', async (t) => {
   t.same(rest, [200, 429])
 })
 
-test('rate-limit only reports what it observes', async (t) => {
+test('rate-limit with dryRun reports and rejects nothing', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 100 }, routes: (app) => { app.get('/', { config: { rateLimit: { quota: 2, dryRun: true, name: 'trial' } } }, async (request) => request.rateLimit) } })
 
   const replies = [await app.inject('/'), await app.inject('/'), await app.inject('/')]
@@ -98,10 +98,10 @@ test('rate-limit only reports what it observes', async (t) => {
   t.match(replies[2]?.json(), [{ name: 'default', remaining: 97, retryMs: 0 }, { name: 'trial', remaining: 0, retryMs: Number }])
 })
 
-/** As apps without @fastify/rate-limit write it: that package gives the same name another type. */
+/** As in apps without @fastify/rate-limit: that package gives the same name another type. */
 type Answer = NonNullable<RouteRateLimit['onExceeded']>
 
-test('rate-limit lets a route answer its refusals itself, or leave them to the app', async (t) => {
+test('onExceeded replies itself, or throws the error to the app\'s error handler', async (t) => {
   const app = await buildLimitedApp(t, {
     limit: {},
     routes: (app) => {
@@ -120,7 +120,7 @@ test('rate-limit lets a route answer its refusals itself, or leave them to the a
   t.same([sent.statusCode, sent.headers.location], [302, '/wait'])
 })
 
-test('rate-limit sends the old fields and a spread Retry-After when asked to', async (t) => {
+test('rate-limit sends legacy fields and a jittered Retry-After if configured', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 2, window: '100s', legacyHeaders: true, jitter: 1 } })
   const first = await app.inject('/')
   await app.inject('/')
@@ -133,7 +133,7 @@ test('rate-limit sends the old fields and a spread Retry-After when asked to', a
   t.ok([...waits].every((wait) => wait >= 85 && wait <= 202))
 })
 
-test('rate-limit checks, peeks and resets beside requests', async (t) => {
+test('fastify.rateLimits checks, peeks and resets outside requests', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 2 } })
   const mails = { name: 'mails', quota: 3, window: '1h' } as const
 
@@ -149,7 +149,7 @@ test('rate-limit checks, peeks and resets beside requests', async (t) => {
   await t.rejects(app.rateLimits.check('x', { ...mails, name: 'a b' }), { code: 'PRISM_ERR_OPTION' })
 })
 
-test('rate-limit forgets a blocked address at once when it is reset', async (t) => {
+test('a reset unblocks a blocked address at once', async (t) => {
   const app = await buildLimitedApp(t, { limit: { quota: 2 } })
   t.same(await statuses(app, '/', '/', '/', '/'), [200, 200, 429, 429])
 
@@ -158,7 +158,7 @@ test('rate-limit forgets a blocked address at once when it is reset', async (t) 
   t.same(await statuses(app, '/', '/', '/'), [200, 200, 429])
 })
 
-test('rate-limit counts cached hits, and its fields are none of the stored', async (t) => {
+test('rate-limit counts cached hits, and its fields are not stored', async (t) => {
   const app = Fastify()
   t.after(() => app.close())
   await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: false, events: false, rateLimit: { quota: 4 } })
@@ -177,12 +177,12 @@ test('rate-limit counts cached hits, and its fields are none of the stored', asy
   t.notMatch(replies[4]?.headers['cache-status'], /hit/)
   await app.rateLimits.reset('ip:127.0.0.1')
   const again = await app.inject('/')
-  t.equal(again.statusCode, 200, 'no refusal is stored')
+  t.equal(again.statusCode, 200, 'no rejection is stored')
   t.match(again.headers['cache-status'], /hit/)
   t.match(again.headers.ratelimit, /;r=3;/)
 })
 
-test('rate-limit gives @fastify/rate-limit a store that counts as it does', async (t) => {
+test('rateLimitStore counts for @fastify/rate-limit', async (t) => {
   const { url } = await startRedisProcess(t)
   const app = Fastify()
   t.after(() => app.close())

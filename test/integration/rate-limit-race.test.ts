@@ -17,7 +17,7 @@ async function start (t: Test, url: string, options: object): Promise<Server> {
   return { child, port: Number(port) }
 }
 
-/** The status of one request; 0 when its server was gone. */
+/** The status of one request; 0 if its server was gone. */
 function ask (port: number, agent: Agent): Promise<number> {
   return new Promise((resolve) => {
     get({ port, host: '127.0.0.1', agent }, (reply) => {
@@ -45,7 +45,7 @@ for (const choice of algorithms) {
   const options = { quota: 100, window: '10m', ...choice }
   const { quota } = options
 
-  test(`rate-limit lets exactly the quota pass of 600 requests at once over 3 processes (${choice.algorithm}, ${quota})`, async (t) => {
+  test(`exactly the quota of 600 concurrent requests in 3 processes is allowed (${choice.algorithm}, ${quota})`, async (t) => {
     const { url } = await startRedisProcess(t)
     const servers = await Promise.all([1, 2, 3].map(() => start(t, url, options)))
 
@@ -55,7 +55,7 @@ for (const choice of algorithms) {
   })
 }
 
-test('rate-limit lets exactly 100 of 600 pass, at once from 60 connections, over 2 processes', async (t) => {
+test('exactly 100 of 600 concurrent requests from 60 connections in 2 processes are allowed', async (t) => {
   const { url } = await startRedisProcess(t)
   const servers = await Promise.all([1, 2].map(() => start(t, url, { quota: 100, window: '10m' })))
 
@@ -64,7 +64,7 @@ test('rate-limit lets exactly 100 of 600 pass, at once from 60 connections, over
   t.same(counts, { 0: 0, 200: 100, 429: 500 })
 })
 
-test('rate-limit never lets more than the quota pass when one of 3 processes is killed in the middle', async (t) => {
+test('no more than the quota is allowed when one of 3 processes is killed during the load', async (t) => {
   const { url } = await startRedisProcess(t)
   const servers = await Promise.all([1, 2, 3].map(() => start(t, url, { quota: 100, window: '10m' })))
   let answers = 0
@@ -75,7 +75,7 @@ test('rate-limit never lets more than the quota pass when one of 3 processes is 
   })
   const more = await flood(servers.slice(1))
 
-  t.ok((counts[0] ?? 0) > 0, 'some were lost with their process')
+  t.ok((counts[0] ?? 0) > 0, 'some requests were lost with their process')
   t.ok((counts[200] ?? 0) + (more[200] ?? 0) <= 100)
   t.equal(more[429] ?? 0, 600 - (more[200] ?? 0))
 })

@@ -14,7 +14,7 @@ const windowMs = 500
 
 interface Passed { askedAt: number, answeredAt: number }
 
-/** Sends bursts with gaps between them, and tells what passed. */
+/** Sends bursts with gaps between them. @returns the allowed requests */
 async function send (app: FastifyInstance, remoteAddress: string, bursts: readonly { count: number, gapMs: number }[]): Promise<Passed[]> {
   const passed: Passed[] = []
   for (const { count, gapMs } of bursts) {
@@ -23,17 +23,17 @@ async function send (app: FastifyInstance, remoteAddress: string, bursts: readon
       const { statusCode } = await app.inject({ url: '/', remoteAddress })
       if (statusCode === 200) passed.push({ askedAt, answeredAt: performance.now() })
     }))
-    await sleep(gapMs) // the arrivals are what is tested
+    await sleep(gapMs) // the arrival pattern is what is tested
   }
   return passed
 }
 
-/** Counts only what surely lies within a window, whenever between question and answer it was counted. */
+/** Counts requests that certainly lie in one window, because both request and response do. */
 function mostInAWindow (passed: readonly Passed[]): number {
   return Math.max(0, ...passed.map(({ askedAt: fromAt }) => passed.filter(({ askedAt, answeredAt }) => askedAt >= fromAt && answeredAt < fromAt + windowMs).length))
 }
 
-/** One request opens a window, bursts come late in it and early in the next. */
+/** One request opens a window; bursts arrive late in it and early in the next. */
 const arrivals = fc.tuple(fc.integer({ min: 60, max: 85 }), fc.integer({ min: 10, max: 40 }), fc.integer({ min: 1, max: 15 }), fc.integer({ min: 1, max: 15 }))
   .map(([late, early, first, second]) => [
     { count: 1, gapMs: windowMs * late / 100 },
@@ -42,7 +42,7 @@ const arrivals = fc.tuple(fc.integer({ min: 60, max: 85 }), fc.integer({ min: 10
     { count: 10, gapMs: 0 }
   ])
 
-test('rate-limit holds its quota in every window of any arrivals, where @fastify/rate-limit does not', async (t) => {
+test('rate-limit enforces its quota in every window of any arrival pattern, where @fastify/rate-limit does not', async (t) => {
   const { url } = await startRedisProcess(t)
   const ours = await buildLimitedApp(t, { url, limit: { quota, window: `${windowMs}ms` } })
   const theirs = Fastify()
@@ -61,8 +61,8 @@ test('rate-limit holds its quota in every window of any arrivals, where @fastify
     t.ok(mostInAWindow(our) <= quota)
     return mostInAWindow(their)
   }))
-  // On a busy machine arrivals come late, and may miss the edge: then others are tried.
-  const theirMost = await until(async () => (await round()).find((most) => most > quota), { what: 'the same arrivals break the other' })
+  // On a busy machine arrivals are late and can miss the edge: then other patterns are tried.
+  const theirMost = await until(async () => (await round()).find((most) => most > quota), { what: 'the same arrivals exceed the quota of @fastify/rate-limit' })
 
   t.ok(theirMost > quota)
 })

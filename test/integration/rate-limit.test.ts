@@ -2,19 +2,19 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
 import type { Test } from 'tap'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
 import redis from '../../plugins/redis.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 
-/** A guest's app: none of the service's own plugins. */
+/** An app without the plugins of the service. */
 async function app (t: Test, options: RateLimitOptions, routes: (app: FastifyInstance) => void = () => {}, url?: string): Promise<FastifyInstance> {
   const app = Fastify()
   t.after(() => app.close())
   await app.register(redis, { url: url ?? (await startRedisProcess(t)).url })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(rateLimit, options)
   routes(app)
   await app.ready()
@@ -24,7 +24,7 @@ async function app (t: Test, options: RateLimitOptions, routes: (app: FastifyIns
 
 const answer = async () => ({ fine: true })
 
-test('rate-limit tells the quota, what is left and when more comes', async (t) => {
+test('rate-limit sends the quota, the remainder and the time of the reset', async (t) => {
   const limited = await app(t, { quota: 3 }, (app) => app.get('/', answer))
 
   const reply = await limited.inject('/')
@@ -34,7 +34,7 @@ test('rate-limit tells the quota, what is left and when more comes', async (t) =
   t.equal(reply.headers.ratelimit, '"default";r=2;t=60', 'no longer than the window')
 })
 
-test('rate-limit says when to come again each time, also from memory, and where another policy would let pass', async (t) => {
+test('rate-limit sends Retry-After with each rejection, also from the deny cache and with another policy that allows', async (t) => {
   const limited = await app(t, { quota: 100 }, (app) => app.get('/', { config: { rateLimit: { quota: 1 } } }, answer))
   await limited.inject('/')
 
@@ -47,7 +47,7 @@ test('rate-limit says when to come again each time, also from memory, and where 
   }
 })
 
-test('rate-limit refuses what is over the quota with a problem document, in an app with handlers of its own too', async (t) => {
+test('rate-limit rejects with a problem document, also in an app with its own error handler', async (t) => {
   const limited = await app(t, { quota: 1 }, (app) => {
     app.setErrorHandler((_error, _request, reply) => reply.code(418).send('mine'))
     app.get('/', answer)
@@ -68,7 +68,7 @@ test('rate-limit refuses what is over the quota with a problem document, in an a
   })
 })
 
-test('rate-limit counts HEAD as GET, and what nobody answers', async (t) => {
+test('rate-limit counts HEAD as GET, and counts unknown paths', async (t) => {
   const limited = await app(t, { quota: 10 }, (app) => app.get('/cities/:id', { config: { rateLimit: { quota: 2 } } }, answer))
 
   const statuses = [
@@ -80,10 +80,10 @@ test('rate-limit counts HEAD as GET, and what nobody answers', async (t) => {
   const last = await limited.inject('/nowhere/else')
 
   t.same(statuses, [200, 200, 429, 404])
-  t.match(last.headers.ratelimit, /^"default";r=6;/, 'the refused request took nothing from the stack')
+  t.match(last.headers.ratelimit, /^"default";r=6;/, 'the rejected request consumed nothing of the quota of the stack')
 })
 
-test('rate-limit lets a route inherit from its scopes, and opt out', async (t) => {
+test('a route inherits rate-limit options from its scopes, and can opt out', async (t) => {
   const limited = await app(t, { quota: 100 }, (app) => {
     app.register(async (scope) => {
       scope.routeDefaults({ rateLimit: { quota: 30, window: '10s' } })
@@ -98,25 +98,25 @@ test('rate-limit lets a route inherit from its scopes, and opt out', async (t) =
   t.same(fields, ['"default";q=100;w=60, "route";q=30;w=10', '"default";q=100;w=60, "route";q=5;w=10', undefined])
 })
 
-test('rate-limit lets exactly the quota pass, of 600 at once in two processes\' worth of apps', async (t) => {
+test('exactly the quota is allowed of 600 concurrent requests to two apps', async (t) => {
   const { url } = await startRedisProcess(t)
   const routes = (app: FastifyInstance) => { app.get('/', answer) }
   const apps = [await app(t, { quota: 100 }, routes, url), await app(t, { quota: 100 }, routes, url)]
 
   const timeouts = () => apps.reduce((sum, { redisPool }) => sum + redisPool.batch.counts.timeouts, 0)
 
-  // Where Redis answers late, an app counts by itself: such a round tells nothing, and another client comes.
-  for (let round = 1, isTold = false; !isTold; round++) {
+  // An app whose Redis times out counts locally: such a round proves nothing, and is repeated with another client.
+  for (let round = 1, isConclusive = false; !isConclusive; round++) {
     const before = timeouts()
     const replies = await Promise.all(Array.from({ length: 600 }, (_, index) => apps[index % 2]?.inject({ url: '/', remoteAddress: `192.0.2.${round}` })))
-    isTold = timeouts() === before || round === 20
-    if (!isTold) continue
+    isConclusive = timeouts() === before || round === 20
+    if (!isConclusive) continue
     t.equal(replies.filter((reply) => reply?.statusCode === 200).length, 100)
     t.equal(replies.filter((reply) => reply?.statusCode === 429).length, 500)
   }
 })
 
-test('rate-limit refuses wrong options at start, naming them', async (t) => {
+test('rate-limit rejects invalid options at start by name', async (t) => {
   const { url } = await startRedisProcess(t)
   const wrong: [unknown, string][] = [
     [{ quota: '5' }, 'Option rateLimit.quota must be a whole number from 1 to 1000000000, but is a text.'],
@@ -133,7 +133,7 @@ test('rate-limit refuses wrong options at start, naming them', async (t) => {
   await t.rejects(app(t, {}, (app) => app.get('/', { config: { rateLimit: { window: '1s' } } }, answer), url), { message: /^Option rateLimit\.window must be set together with a quota/ })
 })
 
-test('rate-limit counts in the process while Redis is gone, or refuses, or lets pass, as the route says', async (t) => {
+test('during an outage a route counts locally, rejects or allows, by its failureMode', async (t) => {
   const server = await startRedisProcess(t)
   const limited = await app(t, { quota: 1000, failureMode: 'open' }, (app) => {
     app.get('/local', { config: { rateLimit: { quota: 2, failureMode: 'local' } } }, answer)

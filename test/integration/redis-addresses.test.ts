@@ -17,7 +17,7 @@ import type { Stack } from '../support/stack.ts'
 import { startTls } from '../support/tls.ts'
 import { until } from '../support/until.ts'
 
-/** What a visitor does on any Redis: session, cache, purge, quota, in one write a hit. */
+/** What a client does on any Redis: session, cache, purge, quota, in one write per hit. */
 async function visit (t: Test, stack: Stack): Promise<void> {
   const isHit = async () => /^prism; hit/.test((await stack.page()).cache)
   await until(isHit, { what: 'a stored page' })
@@ -32,15 +32,15 @@ async function visit (t: Test, stack: Stack): Promise<void> {
   t.same([await stack.few(), await stack.few(), await stack.few()], [200, 200, 429])
 }
 
-t.test('over TLS, a server of an unknown authority is not believed, nor one of another name', async (t) => {
+t.test('over TLS, a server certificate of an unknown authority or another name is rejected', async (t) => {
   const { url, ca, port } = await startTls(t)
   const attempt = async (url: string, tls: { ca?: string, servername?: string }) => {
     const pool = new PooledRedis(resolveRedisPolicy({ url, connection: { tls } }))
     t.after(() => pool.quit())
     return await pool.start(5000)
   }
-  // Where all first attempts fail, as they may on a busy machine, it starts without.
-  const reach = async (url: string) => await until(() => attempt(url, { ca }), { what: 'it is reached' })
+  // If all first attempts time out on a busy machine, the app starts in degraded mode.
+  const reach = async (url: string) => await until(() => attempt(url, { ca }), { what: 'the server is reached' })
 
   t.equal(await reach(url), true)
   t.equal(await reach(`rediss://localhost:${port}`), true)
@@ -48,7 +48,7 @@ t.test('over TLS, a server of an unknown authority is not believed, nor one of a
   t.equal(await attempt(url, { ca, servername: 'other.example' }), false)
 })
 
-t.test('over TLS, a server that is not believed ends no process when it is given up in the middle', async (t) => {
+t.test('over TLS, closing a pool during the handshake with an untrusted server does not crash the process', async (t) => {
   const { url, ca } = await startTls(t)
   const giveUp = async (seeds: string, waitMs: number) => {
     const pool = new PooledRedis(resolveRedisPolicy({ url: seeds, connection: { tls: { ca, servername: 'other.example' } } }))
@@ -62,20 +62,20 @@ t.test('over TLS, a server that is not believed ends no process when it is given
   t.same(new Set(started), new Set([false]))
 })
 
-t.test('over TLS, a Cluster is asked as without', async (t) => {
+t.test('over TLS, a Cluster works as without', async (t) => {
   const { url, ca, port } = await startTls(t, { args: ['--cluster-enabled', 'yes', '--tls-cluster', 'yes', '--cluster-port', String(await freePort()), '--cluster-announce-ip', '127.0.0.1'] })
   const operator = new Redis({ port, tls: { ca }, disconnectTimeout })
   t.after(() => operator.disconnect())
   await operator.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
-  await until(async () => String(await operator.call('CLUSTER', 'INFO')).includes('cluster_state:ok'), { what: 'the Cluster is well' })
+  await until(async () => String(await operator.call('CLUSTER', 'INFO')).includes('cluster_state:ok'), { what: 'the Cluster is ready' })
   const pool = new PooledRedis(resolveRedisPolicy({ url: `${url},${url}`, connection: { tls: { ca } } }))
   t.after(() => pool.quit())
 
   await until(() => pool.batch.command('SET', ['k', 'v']), { what: 'a command is answered' })
-  t.equal(String(await until(() => pool.batch.command('GET', ['k']), { what: 'another one is' })), 'v')
+  t.equal(String(await until(() => pool.batch.command('GET', ['k']), { what: 'another command is answered' })), 'v')
 })
 
-t.test('over TLS, the pool mends itself after a restart', async (t) => {
+t.test('over TLS, the pool recovers after a restart', async (t) => {
   const { url, ca, server } = await startTls(t)
   const stack = await startStack(t, { url, connection: { tls: { ca } } }, { events: false })
 
@@ -85,7 +85,7 @@ t.test('over TLS, the pool mends itself after a restart', async (t) => {
   t.equal(stack.app.redisPool.state, 'ready')
 })
 
-t.test('over TLS, the service takes authority, certificate and key from its environment', { timeout: 100_000 }, async (t) => {
+t.test('over TLS, the service reads authority, certificate and key from its environment', { timeout: 100_000 }, async (t) => {
   const { url, paths } = await startTls(t, { authClients: true })
 
   const service = await startService(t, { REDIS_URL: url, REDIS_TLS_CA: paths.ca, REDIS_TLS_CERT: paths.cert, REDIS_TLS_KEY: readFileSync(paths.key, 'utf8') })
@@ -95,7 +95,7 @@ t.test('over TLS, the service takes authority, certificate and key from its envi
   t.ok(await until(isReady, { what: 'the service reaches its Redis over TLS' }))
 })
 
-t.test('over a unix socket all is as over TCP', async (t) => {
+t.test('over a unix socket everything works as over TCP', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'prism-socket-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
   const path = join(folder, 'redis.sock')
@@ -104,14 +104,14 @@ t.test('over a unix socket all is as over TCP', async (t) => {
   await visit(t, await startStack(t, { url: `unix://${path}?db=1` }, { events: false }))
 })
 
-t.test('as a user of its own, with a password, who may do only what is needed, in a database of its own', async (t) => {
+t.test('with its own user, password, minimal rights and database everything works', async (t) => {
   const rules = ['~*', '&*', '+@all', '-@admin', '-@dangerous', '+info', '-keys']
   const { port } = await startRedisProcess(t, { args: [...noDefaultUser(), ...aclUser({ name: 'app', password: 's@:/cret', rules })] })
 
   await visit(t, await startStack(t, { url: `redis://app:${encodeURIComponent('s@:/cret')}@127.0.0.1:${port}/5` }, { events: false }))
 })
 
-t.test('with a password that is changed while it runs, it is degraded, and mends when the password is right again', async (t) => {
+t.test('a password changed at run time degrades the app, which recovers when the password is right again', async (t) => {
   const redis = await startRedisProcess(t, { args: ['--requirepass', 'secret', ...aclUser({ name: 'operator', password: 'operator' })] })
   const operator = new PooledRedis(resolveRedisPolicy({ url: `redis://operator:operator@127.0.0.1:${redis.port}`, min: 1 }))
   t.after(() => operator.quit())
@@ -127,7 +127,7 @@ t.test('with a password that is changed while it runs, it is degraded, and mends
   t.equal(stack.app.redisPool.state, 'ready')
 })
 
-t.test('behind Sentinels, every request is answered through a failover, and the new master is found', { timeout: 100_000 }, async (t) => {
+t.test('behind Sentinels, every request is answered during a failover, and the new master is found', { timeout: 100_000 }, async (t) => {
   const group = await startSentinel(t)
   const url = `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`
   const stack = await startStack(t, { url }, { events: false })

@@ -9,17 +9,17 @@ import type { ClusterNode } from '../support/cluster-node.ts'
 import { Load } from '../support/load.ts'
 import { until } from '../support/until.ts'
 
-/** So that the slots of the living are served while others are not. */
+/** Serves the slots of live nodes while others are down. */
 const inParts = ['--cluster-require-full-coverage', 'no']
 
 interface Scene {
   cluster: Cluster
   pool: PooledRedis
-  /** the one that is to die */
+  /** the node that fails */
   node: ClusterNode
-  /** keys that lie there */
+  /** keys on that node */
   theirs: string[]
-  /** keys that lie elsewhere */
+  /** keys on other nodes */
   others: string[]
 }
 
@@ -37,7 +37,7 @@ async function start (t: Test, options: ClusterOptions): Promise<Scene> {
   return { cluster, pool, node, theirs: keysOf(true), others: keysOf(false) }
 }
 
-/** Reads keys in turn, a hundred a second; whose answer is another key's value has failed too. */
+/** Reads keys one after the other, a hundred a second; a reply with another key's value counts as failed. */
 function load (t: Test, pool: PooledRedis, keys: readonly string[]): Load {
   let turn = 0
   const load = new Load({
@@ -56,35 +56,35 @@ async function allAnswer ({ pool, theirs, others }: Scene): Promise<boolean> {
   return values.every((value, index) => String(value) === [...theirs, ...others][index])
 }
 
-/** What holds while a node is dead, and once it is back. */
+/** Invariants while a node is down, and after its return. */
 async function endure (t: Test, scene: Scene, die: () => unknown, comeBack: () => unknown): Promise<void> {
   const { pool, theirs, others } = scene
   const loads = { theirs: load(t, pool, theirs), others: load(t, pool, others) }
   await until(() => loads.others.count('answered') > 20, { what: 'both are answered' })
 
   await die()
-  await until(() => pool.isBroken, { what: 'the dead node is known' })
-  await until(() => loads.theirs.count('failed') > 0 && loads.theirs.count('waiting') === 0, { what: 'who waited for it has been told' })
+  await until(() => pool.isBroken, { what: 'the outage is detected' })
+  await until(() => loads.theirs.count('failed') > 0 && loads.theirs.count('waiting') === 0, { what: 'its pending commands have failed' })
   const { timeouts } = pool.batch.counts
   const refused = await Promise.allSettled(Array.from({ length: 100 }, (_, index) => pool.batch.get(theirs[index % theirs.length] ?? '')))
   const answered = await Promise.all(others.map((key) => pool.batch.get(key)))
   const pipeline = await pool.pipeline().get(theirs[0] ?? '').exec().catch((error: Error) => error)
 
-  t.ok(refused.every((each) => each.status === 'rejected' && each.reason instanceof RedisUnavailableError), 'its slots are refused')
-  t.ok(pipeline instanceof RedisUnavailableError, 'in a pipeline too')
-  t.equal(pool.batch.counts.timeouts, timeouts, 'nobody waited for it in vain')
+  t.ok(refused.every((each) => each.status === 'rejected' && each.reason instanceof RedisUnavailableError), 'commands for its slots fail')
+  t.ok(pipeline instanceof RedisUnavailableError, 'also in a pipeline')
+  t.equal(pool.batch.counts.timeouts, timeouts, 'no command waited for its timeout')
   t.same(answered.map(String), others)
   t.equal(pool.state, 'degraded')
 
   await comeBack()
-  await until(() => pool.state === 'ready' && allAnswer(scene), { what: 'all is well', deadlineMs: 30_000 })
+  await until(() => pool.state === 'ready' && allAnswer(scene), { what: 'all nodes respond', deadlineMs: 30_000 })
   loads.theirs.stop()
   loads.others.stop()
   await until(() => loads.others.count('waiting') === 0, { what: 'all are answered' })
-  t.equal(loads.others.count('failed'), 0, 'the others were answered all the while')
+  t.equal(loads.others.count('failed'), 0, 'the other nodes responded all the time')
 }
 
-t.test('a node of a Cluster that hangs costs the slots of the others nothing, and its own no timeout each', { timeout: 90_000 }, async (t) => {
+t.test('a Cluster node that hangs delays no command of other nodes, and causes no timeouts of its own once detected', { timeout: 90_000 }, async (t) => {
   const scene = await start(t, { args: inParts })
   const { server } = scene.node
   t.after(() => server.isRunning && server.signal('SIGCONT'))
@@ -92,7 +92,7 @@ t.test('a node of a Cluster that hangs costs the slots of the others nothing, an
   await endure(t, scene, () => server.signal('SIGSTOP'), () => server.signal('SIGCONT'))
 })
 
-t.test('a node of a Cluster that is killed is not missed once its replica has its slots', { timeout: 90_000 }, async (t) => {
+t.test('a killed Cluster node is replaced by its replica', { timeout: 90_000 }, async (t) => {
   const scene = await start(t, { args: inParts, replicas: 1 })
   const { cluster, node, pool, theirs } = scene
 
@@ -104,11 +104,11 @@ t.test('a node of a Cluster that is killed is not missed once its replica has it
   t.equal(await pool.set(theirs[0] ?? '', 'written'), 'OK')
 })
 
-t.test('commands without a key, of which a Cluster has no slot, go to nodes that answer', { timeout: 90_000 }, async (t) => {
+t.test('commands without a key go to Cluster nodes that respond', { timeout: 90_000 }, async (t) => {
   const { pool, node: { server }, theirs } = await start(t, { args: inParts })
   t.after(() => server.signal('SIGCONT'))
   server.signal('SIGSTOP')
-  await until(() => pool.batch.get(theirs[0] ?? '').then(() => false, () => pool.isBroken), { what: 'the dead node is known' })
+  await until(() => pool.batch.get(theirs[0] ?? '').then(() => false, () => pool.isBroken), { what: 'the outage is detected' })
 
   const answers = await Promise.all(Array.from({ length: 9 }, () => pool.batch.command('PING', [])))
 

@@ -15,7 +15,7 @@ async function hits (stack: Stack, n: number): Promise<boolean> {
   return status === 200 && /^prism; hit/.test(cache)
 }
 
-/** Pages enough to lie on every node. */
+/** Enough pages to have some on every node. */
 async function fill (stack: Stack): Promise<number[]> {
   const pages = Array.from({ length: 12 }, (_, index) => index)
   for (const n of pages) await until(() => hits(stack, n), { what: `page ${n} is stored` })
@@ -25,12 +25,12 @@ async function fill (stack: Stack): Promise<number[]> {
 t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
   const cluster = await startCluster(t)
 
-  await t.test('what many ask at once is one write a node, of commands for one slot each', async (t) => {
+  await t.test('concurrent operations are one write per node, of commands for one slot each', async (t) => {
     const stack = await startStack(t, { url: cluster.url }, { events: false })
     const pages = await fill(stack)
     const written = countWrites(t, ...cluster.nodes.map(({ server }) => server.port))
     await Promise.all(pages.map((n) => stack.page(n)))
-    // Each connection reads the slot map once a second, with writes of its own: measure between two reads of it.
+    // Each connection reads the slot map once a second in its own write: measure between two of these.
     await until(async () => {
       written.clear()
       await Promise.all(pages.map((n) => stack.page(n)))
@@ -42,7 +42,7 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
     t.ok(written.commands.has('GET'))
   })
 
-  await t.test('a pool that was told of one node only finds out that it is one of a Cluster', async (t) => {
+  await t.test('a pool that knows only one node detects that it belongs to a Cluster', async (t) => {
     const stack = await startStack(t, { url: cluster.masters[1]?.server.url }, { events: false })
     await fill(stack)
 
@@ -51,7 +51,7 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
     t.ok(stack.app.redisPool.server?.isCluster)
   })
 
-  await t.test('a pool opens its connections beside a Cluster client of the app', async (t) => {
+  await t.test('a pool connects beside a Cluster client of the app', async (t) => {
     const client = new ClusterClient(cluster.masters.map(({ server: { host, port } }) => ({ host, port })))
     t.after(() => client.disconnect())
     const stack = await startStack(t, { client }, { events: false })
@@ -61,9 +61,9 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
     t.equal(client.status, 'ready')
   })
 
-  await t.test('a visitor signs out while the slot is on its way', async (t) => {
+  await t.test('a sign-out succeeds while the slot migrates', async (t) => {
     const browser = new Browser(await buildSessionApp(t, cluster.url))
-    await until(async () => (await browser.post('/sign-in/moving')).status === 200, { what: 'somebody is signed in' })
+    await until(async () => (await browser.post('/sign-in/moving')).status === 200, { what: 'the client is signed in' })
     const thief = browser.copy()
     const slot = await cluster.slotOf('session:{moving}')
     const from = await cluster.ownerOf(slot)
@@ -76,7 +76,7 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
     t.equal((await thief.get('/required')).status, 401)
   })
 
-  await t.test('a request takes a place that has ended while its slot is on its way', async (t) => {
+  await t.test('a request acquires an expired concurrency slot while the hash slot migrates', async (t) => {
     const key = 'ratelimit:{ip:127.0.0.1}:GET:/held%23places'
     const app = await buildLimitedApp(t, {
       url: cluster.url,
@@ -91,12 +91,12 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
 
     const places = (await app.inject('/held')).json<string[]>()
 
-    t.equal(places.length, 1, 'it was under way in Redis')
+    t.equal(places.length, 1, 'the request held a slot in Redis')
     await migration.moveKeys()
     await migration.close()
   })
 
-  await t.test('a lease in a Cluster watches a key', async (t) => {
+  await t.test('a dedicated connection in a Cluster watches a key', async (t) => {
     const { app: { redisPool } } = await startStack(t, { url: cluster.url }, { events: false })
     await using lease = await redisPool.lease()
 
@@ -109,7 +109,7 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
   })
 })
 
-t.test('in a Cluster, every request is answered while a master fails, and its part is back with its replica', { timeout: 100_000 }, async (t) => {
+t.test('in a Cluster, every request is answered while a master fails, and its data is served by its replica', { timeout: 100_000 }, async (t) => {
   const cluster = await startCluster(t, { replicas: 1 })
   const stack = await startStack(t, { url: cluster.url }, { events: false })
   const pages = await fill(stack)
@@ -128,7 +128,7 @@ t.test('in a Cluster, every request is answered while a master fails, and its pa
   await cluster.failover(master)
   const pageOnEveryNode = () => Promise.all(pages.map((n) => hits(stack, n)))
   await until(async () => (await pageOnEveryNode()).every(Boolean), { what: 'every page is from the cache', deadlineMs: 30_000 })
-  await until(async () => await stack.read() === 'begun', { what: 'the session is back' })
+  await until(async () => await stack.read() === 'begun', { what: 'the session is readable again' })
   load.stop()
   await until(() => load.count('waiting') === 0, { what: 'all are answered' })
 

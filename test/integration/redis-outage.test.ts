@@ -16,7 +16,7 @@ t.test('the app starts in degraded mode without Redis, and logs that and the lat
   await app.ready()
   const stateAtStart = app.redisPool.state
   await rig.proxy.heal()
-  await until(() => app.redisPool.state === 'ready', { what: 'the pool has mended' })
+  await until(() => app.redisPool.state === 'ready', { what: 'the pool has reconnected' })
 
   t.equal(stateAtStart, 'degraded')
   t.match(lines.join(''), /Redis not reachable, starting in degraded mode/)

@@ -16,20 +16,20 @@ const password = 'secret'
 const [plainRights = [], clusterRights = [], databaseRights = [], nameRights = []] = neededRights.split(', ').map((part) => part.match(/\+[@\w|]+/g) ?? [])
 const rights = [...plainRights, ...clusterRights]
 
-/** Every part at its work. @returns what Redis has denied */
+/** Runs every feature. @returns the commands and channels that Redis has denied */
 async function work (stack: Stack): Promise<string[]> {
   const denied: string[] = []
   stack.app.redisPool.on('denied', (what: string) => denied.push(what))
-  let heard = 0
-  using subscription = stack.app.events.subscribe('events', () => { heard++ })
+  let received = 0
+  using subscription = stack.app.events.subscribe('events', () => { received++ })
   await subscription.ready
 
-  await until(async () => (await stack.page()).cache.includes('hit'), { what: 'a page is kept' })
+  await until(async () => (await stack.page()).cache.includes('hit'), { what: 'a page is stored' })
   await stack.purge()
   await stack.write('written')
   for (const status of [200, 200, 429]) if (await stack.few() !== status) throw new Error('the limit counts elsewhere')
   await stack.app.events.publish('events', { type: 'told' })
-  await until(() => heard > 0, { what: 'an event is heard' })
+  await until(() => received > 0, { what: 'an event is received' })
   return await stack.read() === 'written' ? denied : ['a session']
 }
 
@@ -45,31 +45,31 @@ async function startDenied (t: Test, command: string) {
 
 t.setTimeout(60_000)
 
-t.test('the rights that operators are told of are all that every part needs', async (t) => {
+t.test('the documented rights are sufficient for every feature', async (t) => {
   const { url } = await startRig(t, aclUser({ name: username, password, rules: ['~*', '&*', ...plainRights] }))
 
   t.same(await work(await startStack(t, { url, connection: { username, password } })), [])
 })
 
-t.test('and under a prefix, with the keys and channels that begin with it alone', async (t) => {
+t.test('the documented rights under a prefix are limited to keys and channels with that prefix', async (t) => {
   const { url } = await startRig(t, aclUser({ name: username, password, rules: ['~shop:*', '&shop:*', ...plainRights] }))
 
   t.same(await work(await startStack(t, { url, connection: { username, password }, prefix: 'shop:' })), [])
 })
 
-t.test('and for a database other than 0, and for a connection with a name', async (t) => {
+t.test('the documented rights are sufficient for a database other than 0, and for a named connection', async (t) => {
   const { url } = await startRig(t, aclUser({ name: username, password, rules: ['~*', '&*', ...plainRights, ...databaseRights, ...nameRights] }))
 
   t.same(await work(await startStack(t, { url: `${url}/3`, connection: { username, password, connectionName: 'shop' } })), [])
 })
 
-t.test('and in a Cluster too', async (t) => {
+t.test('the documented rights are sufficient in a Cluster', async (t) => {
   const cluster = await startCluster(t, { args: aclUser({ name: username, password, rules: ['~*', '&*', ...rights] }) })
 
   t.same(await work(await startStack(t, { url: cluster.url, connection: { username, password } })), [])
 })
 
-t.test('a command that Redis denies its user is told once in the log, by name', async (t) => {
+t.test('a command that Redis denies is logged once by name', async (t) => {
   const { app, warnings } = await startDenied(t, 'mget')
 
   for (const key of ['one', 'two']) await app.redisPool.batch.get(key).catch(() => {})
@@ -78,22 +78,22 @@ t.test('a command that Redis denies its user is told once in the log, by name', 
   t.notMatch(warnings().join(), /"(?:one|two)"|127\.0\.0\.1/)
 })
 
-t.test('a channel that Redis does not let its user listen to is told in the log', async (t) => {
+t.test('a channel that Redis denies is logged', async (t) => {
   const { app, warnings } = await startDenied(t, 'subscribe')
   await app.register(events, {})
   await app.ready()
 
   using subscription = app.events.subscribe('events', () => {})
-  await until(() => warnings().length === 1, { what: 'it is told' })
+  await until(() => warnings().length === 1, { what: 'the warning is logged' })
 
   t.ok(subscription)
 })
 
-t.test('Redis that denies its user PING is asked again after an outage', async (t) => {
+t.test('the pool reconnects after an outage although PING is denied', async (t) => {
   const { app, redis } = await startDenied(t, 'ping')
 
   await redis.kill()
-  await until(() => app.redisPool.batch.get('key').then(() => false, () => app.redisPool.isBroken), { what: 'an outage' })
+  await until(() => app.redisPool.batch.get('key').then(() => false, () => app.redisPool.isBroken), { what: 'the outage is detected' })
   await redis.start()
 
   t.ok(await until(() => app.redisPool.batch.get('key').then(() => true, () => false), { what: 'an answer' }))

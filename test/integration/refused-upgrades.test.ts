@@ -10,7 +10,7 @@ import { buildTestApp, testSecret } from '../support/app.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 
-/** What registers parts of an app in an order of its own. */
+/** Registers the parts of an app in a certain order. */
 type Order = (app: FastifyInstance, parts: Record<'stack' | 'upgrades' | 'guard' | 'routes', (scope: FastifyInstance) => unknown>) => Promise<unknown>
 
 const orders: Record<string, Order> = {
@@ -76,7 +76,7 @@ async function startApp (t: Test, order: Order, redis?: { url: string }): Promis
   return app
 }
 
-/** Asks for an upgrade, behind the requests `ahead` in the same write, and keeps its side open; never closes it by itself. */
+/** Requests an upgrade after the requests `ahead` in the same write, and never closes its side itself. */
 async function askForUpgrade (t: Test, app: FastifyInstance, path: string, fields = '', ahead = ''): Promise<{ status: number, socket: Socket }> {
   const { port } = app.server.address() as AddressInfo
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
@@ -94,7 +94,7 @@ function connectionsOf ({ server }: FastifyInstance): Promise<number> {
 }
 
 for (const [name, order] of Object.entries(orders)) {
-  test(`refused upgrades leave no connection and hold no place, with ${name}`, { timeout: 60_000 }, async (t) => {
+  test(`rejected upgrades leave no connection and hold no slot, with ${name}`, { timeout: 60_000 }, async (t) => {
     const app = await startApp(t, order)
     const accepted = await askForUpgrade(t, app, '/open')
 
@@ -107,16 +107,16 @@ for (const [name, order] of Object.entries(orders)) {
 
     t.equal(accepted.status, 101)
     t.equal(accepted.socket.closed, false, 'an accepted upgrade stays open')
-    await until(async () => (await app.inject('/page')).statusCode === 200, { what: 'a place is free' })
+    await until(async () => (await app.inject('/page')).statusCode === 200, { what: 'a slot is free' })
     accepted.socket.destroy()
   })
 }
 
 for (const [name, order] of Object.entries(orders)) {
-  test(`refused upgrades that are pipelined end their sockets after the answers ahead of them, with ${name}`, { timeout: 60_000 }, async (t) => {
+  test(`pipelined rejected upgrades close their sockets after the earlier responses, with ${name}`, { timeout: 60_000 }, async (t) => {
     const app = await startApp(t, order)
     const [page, slow] = ['/page', '/slow'].map((path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`) as [string, string]
-    // An upgrade is refused behind an unanswered request, also where its route would accept it.
+    // An upgrade after an unanswered request is rejected even if its route accepts upgrades.
     for (const [ahead, path] of [[page, '/required'], [slow, '/required'], [slow + slow, '/required'], [slow, '/open'], [slow, '/nowhere'], [slow, '/%zz']] as const) {
       const { status, socket } = await askForUpgrade(t, app, path, '', ahead)
       t.equal(status, 200, `the answer ahead of ${path}`)
@@ -127,7 +127,7 @@ for (const [name, order] of Object.entries(orders)) {
   })
 }
 
-test('refused upgrades leave no connection while Redis is away', async (t) => {
+test('rejected upgrades leave no connection during a Redis outage', async (t) => {
   const redis = await startRedisProcess(t)
   const app = await startApp(t, orders['the stack before @fastify/websocket'] as Order, redis)
   await redis.kill()
@@ -136,7 +136,7 @@ test('refused upgrades leave no connection while Redis is away', async (t) => {
   await until(async () => await connectionsOf(app) === 0, { what: 'no connection is left' })
 })
 
-test('refused upgrades do not keep an app from closing, though their clients stay', async (t) => {
+test('rejected upgrades do not delay the close of the app, even if clients keep their side open', async (t) => {
   const app = await startApp(t, orders['the stack before @fastify/websocket'] as Order)
   for (let n = 0; n < 20; n++) await askForUpgrade(t, app, '/required')
 
@@ -145,7 +145,7 @@ test('refused upgrades do not keep an app from closing, though their clients sta
   t.equal(app.server.listening, false)
 })
 
-test('refused upgrades end their sockets when an app refuses while it closes', async (t) => {
+test('rejected upgrades close their sockets if the app rejects them while it closes', async (t) => {
   const app = await startApp(t, async (app, parts) => {
     await orders['the stack before @fastify/websocket']?.(app, parts)
     app.addHook('preClose', async () => { refused = await askForUpgrade(t, app, '/open').catch(() => undefined) })
@@ -157,7 +157,7 @@ test('refused upgrades end their sockets when an app refuses while it closes', a
   t.not(refused?.status, 101)
 })
 
-test('refused upgrades whose answer the client does not read are cut', { timeout: 60_000 }, async (t) => {
+test('the socket of a rejected upgrade is destroyed if its client does not read', { timeout: 60_000 }, async (t) => {
   const app = await startApp(t, async (app, parts) => {
     app.setErrorHandler((_error, _request, reply) => reply.code(400).send('x'.repeat(50_000_000)))
     await orders['the stack before @fastify/websocket']?.(app, { ...parts, guard: () => {} })
@@ -165,17 +165,17 @@ test('refused upgrades whose answer the client does not read are cut', { timeout
   const { port } = app.server.address() as AddressInfo
   const socket = connect(port, '127.0.0.1')
   t.after(() => socket.destroy())
-  socket.on('error', () => {}) // seen by the server's count
+  socket.on('error', () => {}) // the server's connection count shows it
   socket.pause()
   socket.write('GET /invalid HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
-  await until(async () => await connectionsOf(app) === 1, { what: 'it is connected' })
+  await until(async () => await connectionsOf(app) === 1, { what: 'the client is connected' })
 
-  await until(async () => await connectionsOf(app) === 0, { what: 'it is cut' })
+  await until(async () => await connectionsOf(app) === 0, { what: 'the socket is destroyed' })
 
   t.pass()
 })
 
-test('refused upgrades are plain requests to an injected client too', async (t) => {
+test('an injected request sees a rejected upgrade as a plain response', async (t) => {
   const app = await startApp(t, orders['the stack before @fastify/websocket'] as Order)
 
   await t.rejects(app.injectWS('/required'), /401/)
@@ -184,7 +184,7 @@ test('refused upgrades are plain requests to an injected client too', async (t) 
   socket.terminate()
 })
 
-test('refused upgrades of the service leave no connection', { timeout: 60_000 }, async (t) => {
+test('rejected upgrades of the service leave no connection', { timeout: 60_000 }, async (t) => {
   const app = await buildTestApp(t)
   await app.listen({ port: 0, host: '127.0.0.1' })
 

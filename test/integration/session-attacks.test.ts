@@ -6,7 +6,7 @@ import { buildSessionApp, sessionSecrets } from '../support/session-app.ts'
 import { until } from '../support/until.ts'
 import { countWrites } from '../support/writes.ts'
 
-/** Each changes a good cookie value into one that must not open. */
+/** Each changes a valid cookie into one that must be rejected. */
 const forgeries: Record<string, (value: string) => string> = {
   'one bit flipped in the middle': (value) => flip(value, 60),
   'one bit flipped in the tag': (value) => flip(value, value.length - 3),
@@ -15,7 +15,7 @@ const forgeries: Record<string, (value: string) => string> = {
   'cut to nothing': () => '',
   lengthened: (value) => `${value}AAAA`,
   'another version': (value) => value.replace(/^v1/, 'v0'),
-  'a version that never was': (value) => value.replace(/^v1/, 'v2'),
+  'an unknown version': (value) => value.replace(/^v1/, 'v2'),
   'no version': (value) => value.replace(/^v1\./, ''),
   'another key id': (value) => value.replace(/^v1\.[^.]+/, 'v1.AAAAAAAA'),
   padded: (value) => `${value}=`,
@@ -28,17 +28,17 @@ const forgeries: Record<string, (value: string) => string> = {
 
 tap.setTimeout(120_000)
 
-test('a session under attack', { timeout: 120_000 }, async (t) => {
+test('session attacks', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
   const app = await buildSessionApp(t, redis.url)
   const signedIn = async (user: string) => {
     const browser = new Browser(app)
-    await until(async () => (await browser.post(`/sign-in/${user}`)).status === 200, { what: 'somebody is signed in' }) // on a busy machine Redis may answer late
+    await until(async () => (await browser.post(`/sign-in/${user}`)).status === 200, { what: 'the user is signed in' }) // on a busy machine Redis can time out
     return browser
   }
   const valueOf = (browser: Browser, name = 'sid') => browser.cookies.get(name) ?? ''
 
-  t.test('a forged cookie opens nothing and asks nothing of Redis', async (t) => {
+  t.test('a forged cookie opens no session and sends Redis nothing', async (t) => {
     const good = valueOf(await signedIn('ada'))
     const count = countWrites(t, redis.port)
     for (const [name, forge] of Object.entries(forgeries)) {
@@ -50,7 +50,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.same([count.commandCount, count.writes], [0, 0])
   })
 
-  t.test('a spelling of the same bytes that base64url lets pass is refused', async (t) => {
+  t.test('another base64url spelling of the same bytes is rejected', async (t) => {
     const browser = await signedIn('ada')
     const good = valueOf(browser)
     const twins = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'].map((last) => good.slice(0, -1) + last)
@@ -65,7 +65,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.equal(count.commandCount, 0)
   })
 
-  t.test('a cookie works under its own name alone', async (t) => {
+  t.test('a cookie is valid only under its own name', async (t) => {
     const overTls = { 'x-forwarded-proto': 'https' }
     const browser = new Browser(app)
     const { setCookie } = await browser.post('/sign-in/ada', undefined, overTls)
@@ -87,7 +87,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.equal(count.commandCount, 0)
   })
 
-  t.test('two different cookies of the name are both refused, in either order, twice the same is one', async (t) => {
+  t.test('two different cookies of the name are both rejected, in either order; two equal ones count as one', async (t) => {
     const [victim, attacker] = [await signedIn('victim'), await signedIn('attacker')]
     const ask = (cookie: string) => new Browser(app).get('/required', { cookie })
 
@@ -95,11 +95,11 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.equal((await ask(`sid=${valueOf(victim)}; sid=${valueOf(attacker)}`)).status, 401)
     t.equal((await ask(`sid=${valueOf(victim)}; sid=`)).status, 401)
     t.equal((await ask(`sid=${valueOf(victim)};sid=${valueOf(victim)}`)).body, 'victim')
-    t.equal((await ask(`theme=x,sid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).body, 'victim', 'a name inside a value is no name')
+    t.equal((await ask(`theme=x,sid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).body, 'victim', 'a name inside a value is not a cookie name')
     t.equal((await ask(`xsid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).body, 'victim')
   })
 
-  t.test('who signs out with two different cookies ends what either names', async (t) => {
+  t.test('a sign-out with two different cookies ends both sessions', async (t) => {
     const [victim, attacker] = [await signedIn('tossed'), await signedIn('tosser')]
     const both = `sid=${valueOf(attacker)}; sid=${valueOf(victim)}; sid=nonsense`
     const { status, setCookie } = await new Browser(app).post('/sign-out', undefined, { cookie: both })
@@ -110,7 +110,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.equal((await attacker.get('/required')).status, 401)
   })
 
-  t.test('a planted anonymous cookie is worthless after the sign-in, and what it holds is not carried', async (t) => {
+  t.test('a planted anonymous cookie is worthless after the sign-in, and its data is not copied', async (t) => {
     const attacker = new Browser(app)
     await attacker.post('/set/test-a/planted')
     await attacker.post('/set/test-b/wanted')
@@ -126,7 +126,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.match(await attacker.get('/required'), { status: 401 })
   })
 
-  t.test('an unknown anonymous name is never taken over: who writes under it gets another', async (t) => {
+  t.test('an unknown anonymous ID is never adopted: a write under it creates another', async (t) => {
     const planter = new Browser(app)
     await planter.post('/set/test-a/1')
     const [key = ''] = await redis.client.keys('session:{a:*')
@@ -139,7 +139,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.same((await planter.get('/get/test-a')).body, {})
   })
 
-  t.test('the old id is dead after a rotation and after another sign-in', async (t) => {
+  t.test('the old ID is invalid after a rotation and after another sign-in', async (t) => {
     const browser = await signedIn('mary')
     const thief = browser.copy()
     await browser.post('/set/test-a/1')
@@ -154,15 +154,15 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.equal(await redis.client.hlen('session:{mary}'), 1)
   })
 
-  t.test('neither the cookie nor a dump of Redis gives anything away', async (t) => {
-    const browser = await signedIn('somebody@example.com')
+  t.test('neither the cookie nor a dump of Redis reveals a secret', async (t) => {
+    const browser = await signedIn('someone@example.com')
     const value = valueOf(browser)
     const bytes = Buffer.from(value.split('.')[2] ?? '', 'base64url').toString('latin1')
     const dump = await dumpOf(redis.client)
 
-    t.notMatch(value + bytes, /somebody/)
-    t.match(dump, /session:\{somebody%40example\.com\}/)
-    const [, field = ''] = /\{somebody%40example\.com\} ([\w-]{22}) /.exec(dump) ?? []
+    t.notMatch(value + bytes, /someone/)
+    t.match(dump, /session:\{someone%40example\.com\}/)
+    const [, field = ''] = /\{someone%40example\.com\} ([\w-]{22}) /.exec(dump) ?? []
     t.equal(field.length, 22)
     for (const stolen of [field, `v1.${value.split('.')[1]}.${field}`, `v1.${value.split('.')[1]}.${Buffer.from(dump).toString('base64url').slice(0, 400)}`, createHash('sha256').update(field).digest('base64url')]) {
       const thief = new Browser(app)
@@ -171,7 +171,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     }
   })
 
-  t.test('a user id cannot climb out of its key', async (t) => {
+  t.test('a user ID cannot escape its key', async (t) => {
     const ids = ['a:x', '{a}', 'ada}', 'ада', '😀', '../ada', 'ada%7D', ' ', 'x'.repeat(100)]
     for (const id of ids) {
       const browser = new Browser(app)
@@ -182,7 +182,7 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     t.ok(keys.every((key) => /^session:\{(?:a:)?[\w.%-]+\}$/.test(key)), 'one pair of braces each')
   })
 
-  t.test('an unsafe request of another origin is refused, signed in or not, and asks nothing', async (t) => {
+  t.test('an unsafe request of another origin is rejected, with or without a session, and sends Redis nothing', async (t) => {
     const browser = await signedIn('ada')
     const own = 'http://localhost:80'
     const count = countWrites(t, redis.port)
@@ -192,29 +192,29 @@ test('a session under attack', { timeout: 120_000 }, async (t) => {
     ]
     for (const headers of refused) {
       t.match(await browser.post('/sign-out', undefined, headers), { status: 403, body: { code: 'PRISM_ERR_ORIGIN' } }, JSON.stringify(headers))
-      t.match(await new Browser(app).post('/sign-in/evil', undefined, headers), { status: 403, setCookie: [] }, 'nor may it sign anybody in')
+      t.match(await new Browser(app).post('/sign-in/evil', undefined, headers), { status: 403, setCookie: [] }, 'it cannot sign in')
     }
     t.equal(count.commandCount, 0)
     for (const headers of [{}, { origin: own }, { 'sec-fetch-site': 'same-origin' }, { 'sec-fetch-site': 'none' }] as Record<string, string>[]) {
       t.equal((await browser.post('/set/test-a/1', undefined, headers)).status, 200, JSON.stringify(headers))
     }
-    t.equal((await browser.get('/required', { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' })).status, 200, 'reading changes nothing')
-    t.equal((await browser.send('POST', '/off', { origin: 'https://evil.example' })).status, 200, 'a route without a session is open')
+    t.equal((await browser.get('/required', { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' })).status, 200, 'a safe method is allowed')
+    t.equal((await browser.send('POST', '/off', { origin: 'https://evil.example' })).status, 200, 'a route without a session accepts it')
   })
 
-  t.test('listed origins may make unsafe requests, and no other', async (t) => {
+  t.test('listed origins may send unsafe requests, and no others', async (t) => {
     const listed = await buildSessionApp(t, redis.url, { trustedOrigins: ['https://app.example', 'https://admin.example'] })
     const statusFor = async (headers: Record<string, string>) => (await new Browser(listed).post('/set/test-a/1', undefined, headers)).status
 
     t.equal(await statusFor({ origin: 'https://app.example', 'sec-fetch-site': 'cross-site' }), 200)
     t.equal(await statusFor({ origin: 'https://admin.example' }), 200)
     t.equal(await statusFor({ origin: 'http://app.example' }), 403)
-    t.equal(await statusFor({ origin: 'https://localhost:80', 'sec-fetch-site': 'same-origin' }), 200, 'its own pages may too')
+    t.equal(await statusFor({ origin: 'https://localhost:80', 'sec-fetch-site': 'same-origin' }), 200, 'its own origin is allowed too')
     t.equal(await statusFor({ origin: 'https://localhost:8080' }), 403)
     t.equal(await statusFor({}), 200)
   })
 
-  t.test('old secrets open, the newest seals anew with the next save, and a lost one opens nothing', async (t) => {
+  t.test('old secrets open cookies, the newest seals them with the next save, and a removed one opens nothing', async (t) => {
     const [older = ''] = sessionSecrets
     const newer = 'a newer secret of the tests, 32 or more'
     const after = await buildSessionApp(t, redis.url, { secrets: [newer, older] })

@@ -8,7 +8,7 @@ import { until } from '../support/until.ts'
 
 tap.setTimeout(120_000)
 
-test('a replica that never heard of a sign-out and becomes master brings nobody back', { timeout: 120_000 }, async (t) => {
+test('a replica that becomes master without a sign-out does not restore the session', { timeout: 120_000 }, async (t) => {
   const group = await startSentinel(t)
   const [master, replica] = group.servers
   if (master === undefined || replica === undefined) throw new Error('a master and a replica')
@@ -16,9 +16,9 @@ test('a replica that never heard of a sign-out and becomes master brings nobody 
   const operator = new Redis(master.url, { disconnectTimeout })
   t.after(() => { operator.disconnect() })
   const [out, stays] = [new Browser(app), new Browser(app)]
-  for (const [browser, user] of [[out, 'out'], [stays, 'stays']] as const) await until(async () => (await browser.post(`/sign-in/${user}`)).status === 200, { what: 'somebody is signed in' })
+  for (const [browser, user] of [[out, 'out'], [stays, 'stays']] as const) await until(async () => (await browser.post(`/sign-in/${user}`)).status === 200, { what: 'the user is signed in' })
   const thief = out.copy()
-  t.equal(await operator.wait(1, 5000), 1, 'the replica knows both')
+  t.equal(await operator.wait(1, 5000), 1, 'the replica has both sessions')
 
   process.kill(replica.pid, 'SIGSTOP')
   await operator.call('CLIENT', 'KILL', 'TYPE', 'replica')
@@ -28,9 +28,9 @@ test('a replica that never heard of a sign-out and becomes master brings nobody 
   process.kill(replica.pid, 'SIGCONT')
   const promoted = new Redis(replica.url, { disconnectTimeout })
   t.after(() => { promoted.disconnect() })
-  t.equal(await promoted.exists('session:{out}'), 1, 'it was not told')
+  t.equal(await promoted.exists('session:{out}'), 1, 'the new master does not know the sign-out')
 
   await until(async () => (await stays.get('/required')).status === 200, { what: 'the new master is found', deadlineMs: 60_000 })
   t.equal((await thief.get('/required')).status, 401)
-  await until(async () => await promoted.exists('session:{out}') === 0, { what: 'the new master is told' })
+  await until(async () => await promoted.exists('session:{out}') === 0, { what: 'the revocation is repeated at the new master' })
 })

@@ -14,7 +14,7 @@ import { startRedisProcess } from '../support/redis-process.ts'
 const apple = 'https://appleid.example'
 const listed = 'https://shop.example'
 
-/** An app with a form, a WebSocket route, and a callback that another site posts. */
+/** An app with a form, a WebSocket route, and a callback that another site posts to. */
 async function startApp (t: Test, session: Partial<SessionOptions> = {}, isWebsocketFirst = false): Promise<{ app: FastifyInstance, port: number, cookie: string }> {
   const { url } = await startRedisProcess(t)
   const app = fastify()
@@ -47,14 +47,14 @@ function greet (socket: WebSocket, request: { session: { userId: string | undefi
 
 type Fields = Record<string, string>
 
-/** What a WebSocket route makes of a request: its greeting, or the status of the refusal. */
+/** The result of a WebSocket request: its greeting, or the status of the rejection. */
 async function open (t: Test, port: number, path: string, headers: Fields): Promise<string> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, { headers })
   t.after(() => socket.terminate())
   return await new Promise((resolve) => {
     socket.on('message', (text) => resolve(String(text as Buffer)))
     socket.on('unexpected-response', (request, { statusCode }) => { resolve(String(statusCode)); request.destroy() })
-    socket.on('error', () => {}) // a refusal is told before
+    socket.on('error', () => {}) // a rejection is emitted before
   })
 }
 
@@ -64,7 +64,7 @@ async function post (app: FastifyInstance, url: string, headers: Fields): Promis
 }
 
 for (const isWebsocketFirst of [false, true]) {
-  test(`session origins are judged alike for unsafe methods and upgrades, ${isWebsocketFirst ? '@fastify/websocket' : 'the stack'} first`, async (t) => {
+  test(`unsafe methods and upgrades have the same origin check, ${isWebsocketFirst ? '@fastify/websocket' : 'the stack'} registered first`, async (t) => {
     const { app, port, cookie } = await startApp(t, { trustedOrigins: [listed] }, isWebsocketFirst)
     const host = `127.0.0.1:${port}`
     const verdicts: [fields: Fields, verdict: string][] = [
@@ -89,31 +89,31 @@ for (const isWebsocketFirst of [false, true]) {
       t.equal(await post(app, '/form', { host, cookie, ...fields }), verdict, `POST ${JSON.stringify(fields)}`)
       t.equal(await open(t, port, '/ws', { cookie, ...fields }), verdict, `upgrade ${JSON.stringify(fields)}`)
     }
-    t.equal((await app.inject({ url: '/form', headers: { host, cookie, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' } })).body, 'ann', 'a safe method changes nothing')
-    t.equal((await app.inject({ url: '/form', headers: { host, cookie, origin: 'https://evil.example', connection: 'upgrade', upgrade: 'h2c' } })).body, 'ann', 'nor does an upgrade that no page can ask for')
+    t.equal((await app.inject({ url: '/form', headers: { host, cookie, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' } })).body, 'ann', 'a safe method is allowed')
+    t.equal((await app.inject({ url: '/form', headers: { host, cookie, origin: 'https://evil.example', connection: 'upgrade', upgrade: 'h2c' } })).body, 'ann', 'an upgrade that no page can send is allowed')
   })
 }
 
-test('session origins of a route are trusted there alone, besides those of the stack and the scopes', async (t) => {
+test('trusted origins of a route apply to that route only, in addition to those of the stack and the scopes', async (t) => {
   const { app, port, cookie } = await startApp(t, { trustedOrigins: [listed] })
   const from = (origin: string) => ({ cookie, origin, 'sec-fetch-site': 'cross-site' })
 
   t.equal(await post(app, '/callback', from(apple)), 'ann')
   t.equal(await post(app, '/callback', from(listed)), 'ann')
   t.equal(await post(app, '/callback', from('https://evil.example')), '403')
-  t.equal(await post(app, '/members', from(apple)), 'ann', 'a route keeps the origins of its scope')
+  t.equal(await post(app, '/members', from(apple)), 'ann', 'a route inherits the origins of its scope')
   t.equal(await open(t, port, '/ws-callback', from(apple)), 'ann')
   t.equal(await post(app, '/form', from(apple)), '403')
   t.equal(await open(t, port, '/ws', from(apple)), '403')
 })
 
-test('session origins refuse no request without the session\'s cookie, and let it begin no session', async (t) => {
+test('a request without the session cookie has no origin check, and cannot begin a session', async (t) => {
   const { app, port, cookie } = await startApp(t)
   const foreign = { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' }
 
   t.equal(await post(app, '/form', foreign), 'anonymous')
   t.equal(await post(app, '/form', { 'sec-fetch-site': 'cross-site' }), 'anonymous')
-  t.equal(await post(app, '/form', { ...foreign, cookie: 'theme=dark; xsid=1' }), 'anonymous', 'another cookie is none')
+  t.equal(await post(app, '/form', { ...foreign, cookie: 'theme=dark; xsid=1' }), 'anonymous', 'another cookie is no session cookie')
   t.equal(await open(t, port, '/ws', foreign), 'anonymous')
   t.equal(await post(app, '/members', foreign), '401')
   t.equal(await post(app, '/off', { ...foreign, cookie }), 'off')
@@ -129,7 +129,7 @@ test('session origins refuse no request without the session\'s cookie, and let i
   }
 })
 
-test('session origins with a star are refused at start, wherever they are named', async (t) => {
+test('a trusted origin with a star is rejected at start', async (t) => {
   const [app, refused] = [fastify(), fastify()]
   t.after(() => Promise.all([app.close(), refused.close()]))
   const star = ['https://*.example.com']

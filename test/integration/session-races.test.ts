@@ -9,18 +9,18 @@ import { until } from '../support/until.ts'
 
 tap.setTimeout(120_000)
 
-test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
+test('sessions in two processes', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
   const homes = await Promise.all([startSessionProcess(t, redis.url), startSessionProcess(t, redis.url)])
   const homeOf = (index: number) => homes[index % 2] ?? ''
   const signedIn = async (user: string, options?: object) => {
     const browser = new Browser(homeOf(0))
-    await until(async () => (await browser.post(`/sign-in/${user}`, options)).status === 200, { what: 'somebody is signed in' }) // on a busy machine Redis may answer late
+    await until(async () => (await browser.post(`/sign-in/${user}`, options)).status === 200, { what: 'the user is signed in' }) // on a busy machine Redis can time out
     return browser
   }
   const statusesOf = (answers: Answer[]) => Object.entries(Object.groupBy(answers, ({ status }) => status)).map(([status, group]) => [status, group?.length])
 
-  t.test('fifty writers of fifty keys: fifty survive', async (t) => {
+  t.test('fifty concurrent writes of fifty keys are all saved', async (t) => {
     const browser = await signedIn('ada')
     const answers = await Promise.all(numbers(50).map((index) => browser.copy(homeOf(index)).post(`/set/test-${index}/${index}`)))
     const kept = await Promise.all(numbers(50).map(async (index) => (await browser.get(`/get/test-${index}`)).body))
@@ -29,7 +29,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     t.same(kept, numbers(50).map((index) => ({ value: String(index) })))
   })
 
-  t.test('fifty updates of one list: fifty are in it', async (t) => {
+  t.test('fifty concurrent updates of one list are all saved', async (t) => {
     const browser = await signedIn('ada')
     const answers = await Promise.all(numbers(50).map((index) => browser.copy(homeOf(index)).post('/push/test-list/alike')))
     const { value } = (await browser.get('/get/test-list')).body as { value: string[] }
@@ -38,7 +38,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     t.equal(value.length, 50)
   })
 
-  t.test('two requests that read one key and then set or delete it: one succeeds, the other gets 409, which names update', async (t) => {
+  t.test('two requests read one key and then set or delete it: one succeeds, the other gets 409, which names update', async (t) => {
     for (const [what, change] of Object.entries({ set: '/replace/test-a', delete: '/read-and-delete/test-a' })) {
       const browser = await signedIn(`reads-${what}`)
       await browser.post('/set/test-a/before')
@@ -53,7 +53,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     }
   })
 
-  t.test('requests that set or delete one key without reading it: all succeed, the last save wins, and each overwrite is counted', async (t) => {
+  t.test('requests that set or delete one key without reading it all succeed, the last save wins, and each overwrite is counted', async (t) => {
     const browser = await signedIn('blind')
     const overwritten = async () => {
       const counts = await Promise.all(homes.map(async (home) => ((await new Browser(home).get('/saves')).body as { overwritten: number }).overwritten))
@@ -74,12 +74,12 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     t.equal(await overwritten() - before, 6)
   })
 
-  t.test('a set without reading crosses no sign-in, rotation or revocation: it gets 401, and the new session does not have it', async (t) => {
+  t.test('a set without a read gets 401 after a sign-in, rotation or revocation, and is not in the new session', async (t) => {
     for (const [act, path] of Object.entries({ 'sign-in': '/sign-in/crossing-sign-in', rotate: '/rotate', 'sign-out': '/sign-out', 'revoke-all': '/revoke-all/crossing-revoke-all' })) {
       const browser = await signedIn(`crossing-${act}`)
       await browser.post('/set/test-a/before')
       const slow = browser.copy(homeOf(1)).post(`/set/test-a/after?gate=${act}`)
-      await until(async () => (await new Browser(homeOf(1)).get(`/gates/${act}`)).body === 1, { what: 'it has loaded its session' })
+      await until(async () => (await new Browser(homeOf(1)).get(`/gates/${act}`)).body === 1, { what: 'the request has loaded its session' })
       t.equal((await browser.post(path)).status, 200)
       await new Browser(homeOf(1)).post(`/gates/${act}`)
 
@@ -88,24 +88,24 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     }
   })
 
-  t.test('keys of widely used plugins that read and then set do not conflict, though no rule names them', async (t) => {
+  t.test('keys of widely used plugins that read and then set do not conflict, although no rule names them', async (t) => {
     const browser = await signedIn('plugins')
     for (const key of ['_csrf', 'flash', 'passport', 'messages', 'returnTo']) {
       const slow = numbers(3).map((index) => browser.copy(homeOf(index)).post(`/replace/${key}/${index}?gate=${key}`))
-      await until(async () => (await Promise.all(homes.map(async (home) => Number((await new Browser(home).get(`/gates/${key}`)).body)))).reduce((sum, waiting) => sum + waiting) === 3, { what: 'three have loaded the session' })
+      await until(async () => (await Promise.all(homes.map(async (home) => Number((await new Browser(home).get(`/gates/${key}`)).body)))).reduce((sum, waiting) => sum + waiting) === 3, { what: 'three requests have loaded the session' })
       for (const home of homes) await new Browser(home).post(`/gates/${key}`)
 
       t.same(statusesOf(await Promise.all(slow)), [['200', 3]], key)
     }
   })
 
-  t.test('a slow request that ends after the sign-out brings nobody back, and its write is told to be lost', async (t) => {
+  t.test('a slow request that ends after the sign-out does not restore the session, and its write is reported as lost', async (t) => {
     const browser = await signedIn('slow')
     const asked = (path: string) => browser.copy(homeOf(1)).post(path)
     const slow = [asked('/set/test-a/1?gate=out'), asked('/push/test-b/1?gate=out'), asked('/rotate?gate=out'), browser.copy(homeOf(1)).get('/get/test-a?gate=out')]
     const thief = browser.copy(homeOf(1))
     const gated = new Browser(homeOf(1))
-    await until(async () => (await gated.get('/gates/out')).body === 4, { what: 'four have loaded' })
+    await until(async () => (await gated.get('/gates/out')).body === 4, { what: 'four requests have loaded' })
     await browser.post('/sign-out')
     await gated.post('/gates/out')
     const answers = await Promise.all(slow)
@@ -116,7 +116,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     t.equal(await redis.client.exists('session:{slow}'), 0)
   })
 
-  t.test('sign-ins that carry a list while ten requests push to it: each push is in the list of the new session, or told to be lost', async (t) => {
+  t.test('sign-ins that copy a list while ten requests push to it: each push is in the new session\'s list, or reported as lost', async (t) => {
     for (const round of numbers(5)) {
       const browser = new Browser(homeOf(round))
       await until(async () => (await browser.post('/push/test-list/first')).status === 200, { what: 'an anonymous session' })
@@ -124,7 +124,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
       const gate = `carry-${round}`
       const slow = browser.post(`/sign-in/carrying-${round}?gate=${gate}`, { keep: ['test-list'] })
       const pushes = tabs.map(async (tab, index) => ({ index, ...await tab.post(`/push/test-list/${index}${index < 3 ? '' : `?gate=${gate}`}`) }))
-      await until(async () => (await Promise.all(homes.map(async (home) => Number((await new Browser(home).get(`/gates/${gate}`)).body)))).reduce((sum, waiting) => sum + waiting) === 8, { what: 'eight have loaded the session' })
+      await until(async () => (await Promise.all(homes.map(async (home) => Number((await new Browser(home).get(`/gates/${gate}`)).body)))).reduce((sum, waiting) => sum + waiting) === 8, { what: 'eight requests have loaded the session' })
       await Promise.all(homes.map((home) => new Browser(home).post(`/gates/${gate}`)))
       const answers = await Promise.all(pushes)
       t.equal((await slow).status, 200)
@@ -136,7 +136,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     }
   })
 
-  t.test('two rotations at once: one wins, one id is left', async (t) => {
+  t.test('two concurrent rotations: one succeeds, and one ID is valid', async (t) => {
     for (const round of numbers(20)) {
       const user = `rotating-${round}`
       const browser = await signedIn(user)
@@ -150,7 +150,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     }
   })
 
-  t.test('three hundred mixtures of sign-out, save, touch and rotate: nobody comes back', async (t) => {
+  t.test('three hundred interleavings of sign-out, save, touch and rotate restore no ended session', async (t) => {
     const mix = async (round: number) => {
       const user = `mixed-${round}`
       const browser = await signedIn(user)
@@ -171,7 +171,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     t.same(outcomes.filter(({ signedOut, odd, alive, left }) => signedOut !== 200 || odd.length > 0 || alive.length > 0 || left !== 0), [])
   })
 
-  t.test('a sign-out with the id from before a rotation ends the session all the same', async (t) => {
+  t.test('a sign-out with the ID from before a rotation ends the session', async (t) => {
     const browser = await signedIn('rotated')
     const stale = browser.copy(homeOf(1))
     await browser.post('/rotate')
@@ -181,7 +181,7 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     t.equal((await browser.get('/required')).status, 401)
   })
 
-  t.test('signed out everywhere against saves in flight: nobody is left', async (t) => {
+  t.test('signing out all devices during saves leaves no session', async (t) => {
     const devices = await Promise.all(numbers(8).map(() => signedIn('everywhere')))
     const saves = devices.flatMap((device, index) => [device.copy(homeOf(index)).post('/push/test-a/1'), device.copy(homeOf(index + 1)).post('/rotate')])
     const revoked = new Browser(homeOf(1)).post('/revoke-all/everywhere')
@@ -189,11 +189,11 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
 
     t.equal((await revoked).status, 200)
     t.same(answers.filter(({ status }) => ![200, 401].includes(status)), [])
-    // For some milliseconds the key says which birth came last; a session would stay for an hour.
-    await until(async () => await redis.client.exists('session:{everywhere}') === 0, { what: 'nobody is left' })
+    // For some milliseconds the key holds the last creation; a session lives for an hour.
+    await until(async () => await redis.client.exists('session:{everywhere}') === 0, { what: 'no session is left' })
   })
 
-  t.test('twenty-two sign-ins at once at two processes: ten devices stay', async (t) => {
+  t.test('twenty-two concurrent sign-ins in two processes leave ten devices', async (t) => {
     const first = await signedIn('many')
     await age(redis.client, 'session:{many}')
     const browsers = numbers(22).map((index) => new Browser(homeOf(index)))
@@ -203,8 +203,8 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
 
     t.equal(await redis.client.hlen('session:{many}'), 10)
     t.equal(statuses.filter((status) => status === 200).length, 10)
-    t.equal((await first.get('/required')).status, 401, 'the least recently seen went first')
-    t.equal(new Set(ids).size, 10, 'no two were born at once')
+    t.equal((await first.get('/required')).status, 401, 'the least recently used ends first')
+    t.equal(new Set(ids).size, 10, 'all IDs differ')
   })
 
   t.test('keys with a rule do not conflict', async (t) => {
@@ -224,11 +224,11 @@ test('sessions in two processes at once', { timeout: 120_000 }, async (t) => {
     const parallel = defaults.map((app, index) => browser.copy(app).post(`/replace/test-any/${index}?gate=any`))
     await openGates(defaults.map((app) => new Browser(app)), 'any', 1)
 
-    t.same(statusesOf(await Promise.all(parallel)), [['200', 2]], 'nor do others where `default` is a rule')
+    t.same(statusesOf(await Promise.all(parallel)), [['200', 2]], 'other keys do not conflict if `default` has a rule')
   })
 })
 
-/** Makes a session look unseen for ten minutes, so that the next load notes a visit. */
+/** Makes a session look unused for ten minutes, so that the next load updates its last use. */
 async function age (client: Awaited<ReturnType<typeof startRedis>>['client'], key: string): Promise<void> {
   for (const [field, value] of Object.entries(await client.hgetall(key))) {
     await client.hset(key, field, value.replace(/^\d+ (\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${'0'.repeat(13)} ${head} ${Number(seen) - 600_000}`))

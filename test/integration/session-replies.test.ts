@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import tap, { test } from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redisPlugin from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
 import { Browser } from '../support/session-browser.ts'
@@ -23,8 +23,8 @@ tap.setTimeout(120_000)
 test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
 
-  t.test('by an assignment throw, in strict and in sloppy code, and say what to call', async (t) => {
-    const assigned = ['cart', 'userId', 'user', 'state', 'id', 'get', 'answer', 'devices', 'isNew', 'constructor']
+  t.test('an assignment to a session property throws, in strict and sloppy code, and names the method', async (t) => {
+    const assigned = ['cart', 'userId', 'user', 'state', 'id', 'get', 'load', 'devices', 'isNew', 'constructor']
     const sloppy = runInThisContext('(function (target, name, value) { target[name] = value })') as (target: object, name: string, value: unknown) => void
     const { home } = await serve(t, redis.url, (app) => {
       app.post<{ Params: { name: string } }>('/assign/:name', async (request) => { (request.session as unknown as Record<string, unknown>)[request.params.name] = ['tea'] })
@@ -44,10 +44,10 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
     t.match(await browser.post('/merge'), { status: 500, body: { code: 'PRISM_ERR_SESSION_ASSIGNMENT' } })
     for (const path of ['/replace', '/clear']) t.match(await browser.post(path), { status: 500, body: { code: 'PRISM_ERR_SESSION_ASSIGNMENT', message: /^request\.session cannot/ } })
     t.match(await browser.post('/read'), { status: 200, body: [null, false, '[object Object]', null] })
-    t.equal((await browser.post('/trace')).status, 200, 'a tracing library may note its own')
+    t.equal((await browser.post('/trace')).status, 200, 'a tracing library may set its own property')
   })
 
-  t.test('reach the visitor where the reply is hijacked after a sign-in, a rotation or a save, whichever fields the handler sends', async (t) => {
+  t.test('the cookie of a sign-in, rotation or save is sent with a hijacked reply, whichever fields the handler sends', async (t) => {
     const ways: Record<string, (reply: FastifyReply) => void> = {
       'the reply\'s fields': ({ raw, getHeaders }) => { raw.writeHead(200, getHeaders() as Record<string, string>) },
       'fields of its own': ({ raw }) => { raw.writeHead(200, { 'content-type': 'text/plain' }) },
@@ -87,7 +87,7 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
     t.same(lost(lines), [])
   })
 
-  t.test('that no save reaches are told of in the log, once, with what to do instead', async (t) => {
+  t.test('a change that no save includes is logged once, with the remedy', async (t) => {
     const change = ({ session }: FastifyRequest) => { session.set('test-a', 'lost') }
     const end = ({ raw }: FastifyReply) => { raw.end('done') }
     const { home, lines } = await serve(t, redis.url, (app) => {
@@ -109,19 +109,19 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
     for (const path of ['/set-hijack', '/hijack-set', '/update-raw', '/delete-hijack', '/late', '/on-send', '/unawaited']) {
       lines.length = 0
       t.equal((await browser.post(path)).status, 200)
-      await until(() => lost(lines).length > 0, { what: `the log tells of ${path}` })
+      await until(() => lost(lines).length > 0, { what: `the log names ${path}` })
 
       t.match(lost(lines), [{ level: 40, route: path, msg: /await request\.session\.save\(\)/ }], path)
       t.equal(lost(lines).some(({ msg }) => msg.includes('ada')), false)
-      t.equal(((await browser.get('/who')).body as { value: unknown }).value, null, 'it is not saved')
+      t.equal(((await browser.get('/who')).body as { value: unknown }).value, null, 'the change is not saved')
     }
     lines.length = 0
     for (const path of ['/saved', '/saved-late', '/usual', '/streamed']) t.equal((await browser.post(path)).status, 200)
-    await until(async () => ((await browser.get('/who')).body as { value: unknown }).value === 'lost', { what: 'it is saved' })
-    t.same(lost(lines), [], 'what is saved is not told of')
+    await until(async () => ((await browser.get('/who')).body as { value: unknown }).value === 'lost', { what: 'the change is saved' })
+    t.same(lost(lines), [], 'a saved change is not logged')
   })
 
-  t.test('made while the save with the reply is on its way, on a connection that is gone, or in a WebSocket, are told of too', async (t) => {
+  t.test('a change during the save with the reply, on a closed connection or in a WebSocket is logged too', async (t) => {
     const change = ({ session }: FastifyRequest) => { session.set('test-a', 'lost') }
     const { home, lines } = await serve(t, redis.url, (app) => {
       const during = (path: string, late: (request: FastifyRequest) => void) => {
@@ -155,14 +155,14 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
     for (const [route, request] of Object.entries(ways)) {
       lines.length = 0
       await request()
-      await until(() => lost(lines).length > 0, { what: `the log tells of ${route}` })
+      await until(() => lost(lines).length > 0, { what: `the log names ${route}` })
 
       t.match(lost(lines), [{ level: 40, route, msg: /await request\.session\.save\(\)/ }], route)
-      t.equal(((await browser.get('/who')).body as { value: unknown }).value, null, 'it is not saved')
+      t.equal(((await browser.get('/who')).body as { value: unknown }).value, null, 'the change is not saved')
     }
   })
 
-  t.test('that need a cookie are refused once the head of the reply has left, and nothing has begun', async (t) => {
+  t.test('a change that needs a cookie is rejected once the head of the reply was sent, before it begins', async (t) => {
     const refused: unknown[] = []
     const late = (work: (request: FastifyRequest) => Promise<unknown>) => async (request: FastifyRequest, reply: FastifyReply) => {
       reply.hijack()
@@ -185,17 +185,17 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
     const keys = (await redis.client.keys('session:*')).sort()
     await browser.post('/rotate-late')
     for (const path of ['/sign-in-late', '/save-late', '/after']) await new Browser(home).post(path)
-    await until(() => refused.length === 4, { what: 'all are refused' })
+    await until(() => refused.length === 4, { what: 'all are rejected' })
 
     t.same(refused, Array(4).fill('PRISM_ERR_SESSION_SENT'))
     t.same((await redis.client.keys('session:*')).sort(), keys)
-    t.equal(((await browser.get('/who')).body as { userId: unknown }).userId, 'ada', 'the session has its id still')
+    t.equal(((await browser.get('/who')).body as { userId: unknown }).userId, 'ada', 'the session has its old ID')
     await browser.post('/sign-out-late')
     t.equal(((await browser.get('/who')).body as { userId: unknown }).userId, null, 'a sign-out needs no cookie')
     t.same(lost(lines).filter(({ msg }) => msg.includes('cookie')), [])
   })
 
-  t.test('of a sign-in that is not awaited before the head has left are told of', async (t) => {
+  t.test('a sign-in that is not awaited before the head was sent is logged', async (t) => {
     const { home, lines } = await serve(t, redis.url, (app) => {
       app.post('/floating', async (request, reply) => {
         reply.hijack()
@@ -205,12 +205,12 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
       })
     })
     await new Browser(home).post('/floating')
-    await until(() => lost(lines).length > 0, { what: 'the log tells of it' })
+    await until(() => lost(lines).length > 0, { what: 'the change is logged' })
 
     t.match(lost(lines), [{ msg: /cookie not sent.*Await signIn/ }])
   })
 
-  t.test('of a WebSocket upgrade that signs somebody in are refused, or told of, for a WebSocket sets no cookie', async (t) => {
+  t.test('a WebSocket upgrade that signs in is rejected or logged, because a WebSocket sets no cookie', async (t) => {
     const { home, lines } = await serve(t, redis.url, (app) => {
       app.get('/before', { websocket: true, preHandler: async (request) => { await request.session.signIn('upgraded') } }, (socket) => { socket.close() })
       app.get('/inside', { websocket: true }, async (socket, request) => {
@@ -222,18 +222,18 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
     t.equal(said, 'PRISM_ERR_SESSION_SENT')
     await new Promise((resolve) => { new WebSocket(`${home.replace('http', 'ws')}/before`).once('close', resolve).once('error', resolve) })
 
-    await until(() => lost(lines).length > 0, { what: 'the log tells of it' })
+    await until(() => lost(lines).length > 0, { what: 'the change is logged' })
     t.match(lost(lines)[0], { msg: /cookie not sent/ })
   })
 })
 
-/** Starts an app on a socket, with routes to sign in and to see what is kept. @returns its address, and what it logs */
+/** Starts an app with routes to sign in and to read the session. @returns its address and log */
 async function serve (t: Test, url: string, routes: Routes, hasWebSockets = false): Promise<{ home: string, lines: Logged[] }> {
   const lines: Logged[] = []
   const stream = new Writable({ write: (line, _encoding, done) => { lines.push(JSON.parse(String(line)) as Logged); done() } })
   const app = Fastify({ logger: { level: 'warn', stream } })
   await app.register(redisPlugin, { url })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(session, { secrets: sessionSecrets })
   if (hasWebSockets) await app.register(websocket)
   t.after(() => app.close())

@@ -2,7 +2,7 @@ import { Writable } from 'node:stream'
 import fastifyCookie from '@fastify/cookie'
 import Fastify from 'fastify'
 import { test } from 'tap'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redisPlugin from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
 import { Browser } from '../support/session-browser.ts'
@@ -12,11 +12,11 @@ import { buildSessionApp, sessionSecrets } from '../support/session-app.ts'
 import { until } from '../support/until.ts'
 import { countWrites } from '../support/writes.ts'
 
-test('the session plugin', async (t) => {
+test('session plugin', async (t) => {
   const redis = await startRedis(t)
   const app = await buildSessionApp(t, redis.url)
 
-  t.test('signs in, knows the user again, and signs out', async (t) => {
+  t.test('signs in, identifies the user, and signs out', async (t) => {
     const browser = new Browser(app)
     const { setCookie: [given = ''], body: id } = await browser.post('/sign-in/ada')
 
@@ -26,7 +26,7 @@ test('the session plugin', async (t) => {
     t.match((await browser.get('/me')).body, { state: 'anonymous' })
   })
 
-  t.test('admits only who is signed in where a route requires it', async (t) => {
+  t.test('rejects anonymous requests where a route requires a session', async (t) => {
     const browser = new Browser(app)
     await browser.post('/set/test-a/1')
 
@@ -37,7 +37,7 @@ test('the session plugin', async (t) => {
     t.match(await browser.post('/off/sign-out'), { status: 500, body: { code: 'PRISM_ERR_SESSION_DISABLED' } })
   })
 
-  t.test('keeps nothing and sets no cookie for a visitor before something is written', async (t) => {
+  t.test('stores nothing and sets no cookie before a write to the session', async (t) => {
     const browser = new Browser(app)
     const read = await browser.get('/get/test-a')
     const keysBefore = await redis.client.keys('session:{a:*')
@@ -49,8 +49,8 @@ test('the session plugin', async (t) => {
     t.equal((await redis.client.keys('session:{a:*')).length, keysBefore.length + 1)
   })
 
-  t.test('costs nothing without a cookie, one command and no write to read, two to write', async (t) => {
-    const stranger = new Browser(app)
+  t.test('sends Redis nothing without a cookie, one command without a write to read, two to write', async (t) => {
+    const anonymous = new Browser(app)
     const browser = new Browser(app)
     await browser.post('/sign-in/ada')
     const count = countWrites(t, redis.port)
@@ -61,13 +61,13 @@ test('the session plugin', async (t) => {
       return [writes, commandCount]
     }
 
-    t.same(await costOf(stranger.get('/me')), [0, 0])
+    t.same(await costOf(anonymous.get('/me')), [0, 0])
     t.same(await costOf(browser.get('/get/test-a')), [1, 1])
     t.same(await costOf(browser.post('/set/test-a/1')), [2, 2])
     t.same(await costOf(Promise.all([browser.get('/me'), browser.get('/me'), browser.get('/required')])), [1, 1], 'requests of one tick share a load')
   })
 
-  t.test('asks for identical loads once, and for others in the same write', async (t) => {
+  t.test('loads the session once for concurrent requests of one tick, in the same write', async (t) => {
     const one = new Browser(app)
     const other = new Browser(app)
     await one.post('/sign-in/one')
@@ -81,12 +81,12 @@ test('the session plugin', async (t) => {
     t.notMatch(stats, /cmdstat_hset/)
   })
 
-  t.test('saves what a request changed even when its handler failed', async (t) => {
+  t.test('saves changes of a request whose handler failed', async (t) => {
     const browser = new Browser(app)
     await browser.post('/sign-in/ada')
     await browser.post('/set/test-a/before?throws=1')
 
-    t.same((await browser.get('/get/test-a')).body, {}, 'what never ran changed nothing')
+    t.same((await browser.get('/get/test-a')).body, {}, 'a handler that did not run changed nothing')
     t.equal((await browser.post('/fail/test-a/kept')).status, 500)
     t.same((await browser.get('/get/test-a')).body, { value: 'kept' })
     t.equal((await browser.post('/fill/test-b/8200')).status, 413)
@@ -111,9 +111,9 @@ test('the session plugin', async (t) => {
     t.equal((await new Browser(app).get('/devices')).status, 401)
   })
 
-  t.test('tells of revocations, not of rotations', async (t) => {
-    const heard: unknown[] = []
-    const stop = app.sessions.onRevoked((revocation) => heard.push(revocation))
+  t.test('reports revocations, and no rotations', async (t) => {
+    const received: unknown[] = []
+    const stop = app.sessions.onRevoked((revocation) => received.push(revocation))
     const browser = new Browser(app)
     await browser.post('/sign-in/hedy')
     await browser.post('/rotate')
@@ -123,46 +123,43 @@ test('the session plugin', async (t) => {
     stop()
 
     t.same(body, { count: 1 })
-    t.same(heard, [{ userId: 'hedy', devices: [id] }])
+    t.same(received, [{ userId: 'hedy', devices: [id] }])
   })
 
-  t.test('signs out whatever a listener throws, and tells the others', async (t) => {
-    const heard: unknown[] = []
-    const stops = [app.sessions.onRevoked(() => { throw new Error('a listener that fails') }), app.sessions.onRevoked((revocation) => heard.push(revocation))]
+  t.test('signs out even if a listener throws, and calls the other listeners', async (t) => {
+    const received: unknown[] = []
+    const stops = [app.sessions.onRevoked(() => { throw new Error('a listener that fails') }), app.sessions.onRevoked((revocation) => received.push(revocation))]
     const browser = new Browser(app)
     await browser.post('/sign-in/frances')
 
     t.match(await browser.post('/sign-out'), { status: 200 })
     for (const stop of stops) stop()
-    t.match(heard, [{ userId: 'frances' }])
+    t.match(received, [{ userId: 'frances' }])
     t.match(await browser.get('/required'), { status: 401 })
   })
 
-  t.test('counts reads of the session by whoever takes it, and none by who looks at the visitor', async (t) => {
-    const counting = Fastify()
-    await counting.register(redisPlugin, { url: redis.url })
-    await counting.register(journey)
-    await counting.register(session, { secrets: sessionSecrets })
-    t.after(() => counting.close())
-    counting.get('/', async (request) => {
-      const { visitor: { state, userId }, sessionReads: before } = request
-      const id = request.session.id
-      return { state, userId, before, id, after: request.sessionReads }
-    })
+  t.test('leaves every name but its public decorators to the app', async (t) => {
+    const own = Fastify()
+    own.decorateRequest('visitor', null).decorateRequest('sessionReads', 0).decorateRequest('sessionClaim', null)
+    await own.register(redisPlugin, { url: redis.url })
+    await own.register(requestLifecycle)
+    await own.register(session, { secrets: sessionSecrets })
+    t.after(() => own.close())
+    own.get('/', async ({ session }) => ({ state: session.state }))
 
-    t.same((await new Browser(counting).get('/')).body, { state: 'anonymous', before: 0, after: 1 })
+    t.same((await new Browser(own).get('/')).body, { state: 'anonymous' })
   })
 
   for (const when of ['before', 'after']) {
-    t.test(`works beside an @fastify/cookie that the app registers ${when} it, and keeps its cookies`, async (t) => {
+    t.test(`works beside an @fastify/cookie that the app registers ${when} it, and preserves its cookies`, async (t) => {
       const shared = Fastify()
       if (when === 'before') await shared.register(fastifyCookie)
       await shared.register(redisPlugin, { url: redis.url })
-      await shared.register(journey)
+      await shared.register(requestLifecycle)
       await shared.register(session, { secrets: sessionSecrets })
       await reached(shared)
       t.after(() => shared.close())
-      t.equal(shared.hasRequestDecorator('cookies'), when === 'before', 'it reads no cookies for an app that did not ask')
+      t.equal(shared.hasRequestDecorator('cookies'), when === 'before', 'it parses no cookies for an app without the plugin')
       if (when === 'after') await shared.register(fastifyCookie)
       shared.get('/', async (request, reply) => {
         reply.setCookie('theme', 'dark')
@@ -176,32 +173,32 @@ test('the session plugin', async (t) => {
     })
   }
 
-  t.test('keeps every cache in between from an answer that sets its cookie, whatever the handler said', async (t) => {
-    const told = Fastify()
-    await told.register(redisPlugin, { url: redis.url })
-    await told.register(journey)
-    await told.register(session, { secrets: sessionSecrets })
-    await reached(told)
-    t.after(() => told.close())
-    told.get<{ Querystring: { said: string } }>('/', async (request, reply) => {
-      reply.header('cache-control', request.query.said).header('cdn-cache-control', 'max-age=60')
+  t.test('sends no-store with a session cookie, whatever Cache-Control the handler set', async (t) => {
+    const cached = Fastify()
+    await cached.register(redisPlugin, { url: redis.url })
+    await cached.register(requestLifecycle)
+    await cached.register(session, { secrets: sessionSecrets })
+    await reached(cached)
+    t.after(() => cached.close())
+    cached.get<{ Querystring: { cacheControl: string } }>('/', async (request, reply) => {
+      reply.header('cache-control', request.query.cacheControl).header('cdn-cache-control', 'max-age=60')
       request.session.set('test-a', 1)
     })
-    const fieldsFor = async (said: string, cookie?: string) => {
-      const { headers } = await told.inject({ url: '/', query: { said }, headers: cookie === undefined ? {} : { cookie } })
+    const fieldsFor = async (cacheControl: string, cookie?: string) => {
+      const { headers } = await cached.inject({ url: '/', query: { cacheControl }, headers: cookie === undefined ? {} : { cookie } })
       return [headers['cache-control'], headers['cdn-cache-control'], headers['set-cookie']]
     }
 
     t.match(await fieldsFor('public, max-age=60'), ['no-store', undefined, /^sid=/])
     const [control, , cookie] = await fieldsFor('private, max-age=60')
     t.equal(control, 'private, max-age=60')
-    t.same(await fieldsFor('public, max-age=60', String(cookie).split(';')[0]), ['public, max-age=60', 'max-age=60', undefined], 'without a cookie it is the handler\'s')
+    t.same(await fieldsFor('public, max-age=60', String(cookie).split(';')[0]), ['public, max-age=60', 'max-age=60', undefined], 'without a cookie the fields of the handler are sent')
   })
 
-  t.test('gives out the new cookie of a rotation even when the save after it fails', async (t) => {
+  t.test('sends the new cookie of a rotation even if the save after it fails', async (t) => {
     const failing = Fastify()
     await failing.register(redisPlugin, { url: redis.url })
-    await failing.register(journey)
+    await failing.register(requestLifecycle)
     await failing.register(session, { secrets: sessionSecrets })
     await reached(failing)
     t.after(() => failing.close())
@@ -220,7 +217,7 @@ test('the session plugin', async (t) => {
     t.equal((await browser.get('/who')).body, 'margaret')
   })
 
-  t.test('uses a Redis of its own where it is given one', async (t) => {
+  t.test('uses a separate Redis if configured', async (t) => {
     const own = await startRedis(t)
     const browser = new Browser(await buildSessionApp(t, redis.url, { redis: { url: own.url } }))
     await browser.post('/sign-in/nelly')
@@ -230,21 +227,21 @@ test('the session plugin', async (t) => {
     t.equal(await redis.client.exists('session:{nelly}'), 0)
   })
 
-  t.test('warns when the server may evict sessions', async (t) => {
+  t.test('warns if the server may evict sessions', async (t) => {
     const lines: string[] = []
     const warning = Fastify({ logger: { stream: new Writable({ write (line, _encoding, done) { lines.push(String(line)); done() } }) } })
     await warning.register(redisPlugin, { url: redis.url })
-    await warning.register(journey)
+    await warning.register(requestLifecycle)
     await warning.register(session, { secrets: sessionSecrets })
     t.after(() => warning.close())
 
     await until(() => lines.some((line) => /may evict sessions.*SESSION_REDIS_URL/.test(line)), { what: 'the warning' })
   })
 
-  t.test('refuses wrong options at the start, and shows no secret', async (t) => {
+  t.test('rejects invalid options at start, and shows no secret', async (t) => {
     const refused = Fastify()
     t.after(() => refused.close())
-    refused.register(redisPlugin, { url: redis.url }).register(journey).register(session, { secrets: ['too-short'] })
+    refused.register(redisPlugin, { url: redis.url }).register(requestLifecycle).register(session, { secrets: ['too-short'] })
 
     await t.rejects(async () => await refused.ready(), { code: 'PRISM_ERR_OPTION', message: /^(?!.*too-short)Option session\.secrets must be .*at least 32/ })
     t.throws(() => { app.routeDefaults({ session: 'always' as 'required' }) }, { code: 'PRISM_ERR_OPTION' })

@@ -1,6 +1,6 @@
 import Fastify from 'fastify'
 import type { FastifyHttpOptions, FastifyInstance, RawServerDefault } from 'fastify'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
 import redis from '../../plugins/redis.ts'
@@ -9,21 +9,21 @@ import { reached } from './wait-for-redis.ts'
 import { startRedisProcess } from './redis-process.ts'
 import type { Test } from 'tap'
 
-/** What a limited app is made of. */
+/** Options of a limited app. */
 export interface LimitedAppOptions {
-  /** a Redis of the app's own when left out */
+  /** default: the app's own Redis */
   url?: string
   server?: FastifyHttpOptions<RawServerDefault>
   limit: RateLimitOptions
   routes?: (app: FastifyInstance) => void
 }
 
-/** A guest's app with the limiter, and none of the service's own plugins; closed with the test. */
+/** An app with the limiter, without the service's own plugins; closed with the test. */
 export async function buildLimitedApp (t: Test & Owner, { url, server, limit, routes = one }: LimitedAppOptions): Promise<FastifyInstance> {
   const app = Fastify(server)
   t.after(() => app.close())
   await app.register(redis, { url: url ?? (await startRedisProcess(t)).url })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(rateLimit, limit)
   routes(app)
   await app.ready()

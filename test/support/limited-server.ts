@@ -1,15 +1,15 @@
 import Fastify from 'fastify'
 import type { AddressInfo } from 'node:net'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import redis from '../../plugins/redis.ts'
 import { reached } from './wait-for-redis.ts'
 
-// A limited app as a process of its own: `node limited-server.ts <redis url> <options as JSON>`; its first line is its port.
+// A limited app as its own process: `node limited-server.ts <redis url> <options as JSON>`; its first line is its port.
 const [url, options] = process.argv.slice(2)
 const app = Fastify()
 await app.register(redis, { url })
-await app.register(journey)
+await app.register(requestLifecycle)
 await app.register(rateLimit, JSON.parse(options ?? '{}'))
 app.get('/', async () => ({ fine: true }))
 await reached(app)

@@ -3,7 +3,7 @@ import type { CacheReply } from '../http-message.ts'
 import type { HandlerRun } from '../request-state.ts'
 
 /** Called once, when the handler fails. `error` is undefined if the handler itself has succeeded, and its payload could not be sent. */
-export type FailureListener = (error?: { readonly thrown: unknown }) => void
+type FailureListener = (error?: { readonly thrown: unknown }) => void
 
 /**
  * Detects that a reply is passed to an error handler: `send` is called with an Error, or a second time because the first payload could not be sent,

@@ -4,7 +4,7 @@ import type { CacheReply } from '../http-message.ts'
 import type { HandlerRun } from '../request-state.ts'
 
 /** What happens to a reply that the handler takes out of Fastify's hands. */
-export interface HijackListener {
+interface HijackListener {
   /** `hijack` was called, or the handler has written to `reply.raw`: the response never reaches onSend as a whole */
   onHijacked (): void
   /** the connection of a hijacked reply has closed without a complete response */

@@ -1,5 +1,5 @@
 import { OptionError } from '../../shared/errors.ts'
-import { isPromise, later, refuseReturned } from '../../shared/returned-values.ts'
+import { isPromise, later, invalidReturn } from '../../shared/returned-values.ts'
 
 /** A `tags` or `partition` function of a route. */
 type RequestFunction<Request> = (request: Request) => unknown
@@ -68,18 +68,18 @@ export function partitionNamedBy<Request> (partition: RequestFunction<Request>, 
   const named = partition(request)
   if (named === undefined || named === null || named === '') return undefined
   if (typeof named === 'number' && Number.isFinite(named)) return String(named)
-  if (typeof named !== 'string') return refuseReturned('cache.partition()', 'a string, a number or undefined', named)
+  if (typeof named !== 'string') return invalidReturn('cache.partition()', 'a string, a number or undefined', named)
   return named
 }
 
 function readTags (tags: unknown): readonly string[] | undefined {
   if (tags === undefined || tags === null) return undefined
   if (typeof tags === 'string') return readTags([tags])
-  if (!Array.isArray(tags)) return refuseReturned('cache.tags()', 'an array of strings', tags)
+  if (!Array.isArray(tags)) return invalidReturn('cache.tags()', 'an array of strings', tags)
   const wrong = tags.findIndex((tag: unknown) => typeof tag !== 'string' && !Number.isFinite(tag))
   if (wrong >= 0) {
     for (const promise of tags.filter(isPromise)) later(promise, () => {})
-    return refuseReturned(`cache.tags()[${wrong}]`, 'a string', tags[wrong])
+    return invalidReturn(`cache.tags()[${wrong}]`, 'a string', tags[wrong])
   }
   const texts = tags.map(String)
   return texts.every((text) => text !== '' && !text.startsWith('=')) ? texts : undefined

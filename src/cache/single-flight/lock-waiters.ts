@@ -2,10 +2,10 @@ import type { Subscriber } from '../../redis/subscriber.ts'
 import type { ReleaseReason } from './fill-lock.ts'
 
 /** `kept`: the entry was stored; `pass`: the response is not shareable; `free`: the lock was released; `failed`: it was released because the handler failed; `look`: retry, because a message may have been missed. */
-export type Wakeup = 'kept' | ReleaseReason | 'look'
+type Wakeup = 'kept' | ReleaseReason | 'look'
 
 /** One wait for the fill of another process. A message that arrives between `forget` and `next` is not lost. */
-export interface Waiter {
+interface Waiter {
   forget (): void
   /** Resolves at the next message, or with `look` after `longestMs`. */
   next (longestMs: number): Promise<Wakeup>

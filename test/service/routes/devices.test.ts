@@ -1,16 +1,16 @@
 import { test } from 'tap'
 import { buildTestApp } from '../../support/app.ts'
-import { Visitor } from '../../support/signed-in-client.ts'
+import { SignedInClient } from '../../support/signed-in-client.ts'
 
 test('devices', async (t) => {
   const app = await buildTestApp(t)
-  const laptop = await new Visitor(app).signIn('Ada')
-  const phone = await new Visitor(app).signIn('Ada')
-  const tablet = await new Visitor(app).signIn('Ada')
-  const deviceOf = async (visitor: Visitor): Promise<string> => (await visitor.send('GET', '/session')).json().device
+  const laptop = await new SignedInClient(app).signIn('Ada')
+  const phone = await new SignedInClient(app).signIn('Ada')
+  const tablet = await new SignedInClient(app).signIn('Ada')
+  const deviceOf = async (client: SignedInClient): Promise<string> => (await client.send('GET', '/session')).json().device
 
-  t.test('a stranger sees none', async (t) => {
-    t.equal((await new Visitor(app).send('GET', '/session/devices')).statusCode, 401)
+  t.test('an anonymous client sees no devices', async (t) => {
+    t.equal((await new SignedInClient(app).send('GET', '/session/devices')).statusCode, 401)
   })
 
   t.test('all devices of a user are listed', async (t) => {
@@ -27,7 +27,7 @@ test('devices', async (t) => {
     t.equal((await tablet.send('GET', '/session')).statusCode, 200)
   })
 
-  t.test('all others are signed out at once, this one stays', async (t) => {
+  t.test('all other devices are signed out at once, and this one is not', async (t) => {
     t.equal((await laptop.send('DELETE', '/session/devices')).statusCode, 204)
     t.equal((await tablet.send('GET', '/session')).statusCode, 401)
     t.equal((await laptop.send('GET', '/session')).statusCode, 200)

@@ -24,18 +24,20 @@ export class HttpClient {
     const startedAt = performance.now()
     const status = await new Promise<number>((resolve) => {
       let text = ''
+      const closed = () => { end(statusOf(text)) }
+      const read = (part: string) => {
+        text += part
+        const whole = isWhole(text, isHead)
+        if (whole !== 'no') end(statusOf(text), whole === 'open' && !isLast)
+      }
       const end = (status: number, isReusable = false) => {
         clearTimeout(timer)
-        socket.removeAllListeners('data').removeAllListeners('close')
+        socket.off('data', read).off('close', closed)
         if (!isReusable) this.close()
         resolve(status)
       }
       const timer = setTimeout(() => { end(-1) }, patienceMs)
-      socket.on('close', () => { end(statusOf(text)) }).on('data', (part: string) => {
-        text += part
-        const whole = isWhole(text, isHead)
-        if (whole !== 'no') end(statusOf(text), whole === 'open')
-      })
+      socket.on('close', closed).on('data', read)
       socket.write(request)
       if (isLast) socket.end()
     })
@@ -48,7 +50,9 @@ export class HttpClient {
   }
 
   #open (): Socket {
-    return connect(this.#port, '127.0.0.1').setEncoding('latin1').on('error', () => {}) // told by its close
+    const socket = connect(this.#port, '127.0.0.1').setEncoding('latin1').on('error', () => {}) // `close` follows
+    // A server may close an idle connection: a request written to a closed socket has no response and no further `close`.
+    return socket.once('end', () => { if (this.#socket === socket) this.#socket = undefined }).once('close', () => { if (this.#socket === socket) this.#socket = undefined })
   }
 }
 

@@ -14,7 +14,7 @@ import { startTls } from '../../support/tls.ts'
 
 t.setTimeout(120_000)
 
-t.test('doctor finds nothing wrong with a Redis that is well', async (t) => {
+t.test('doctor reports no problem for a healthy Redis', async (t) => {
   const { url } = await startRedis(t, { args: well })
 
   const { code, out } = await run(['doctor', '--url', url])
@@ -24,18 +24,18 @@ t.test('doctor finds nothing wrong with a Redis that is well', async (t) => {
   t.notMatch(out, '\x1b') // no terminal, no colours
 })
 
-t.test('doctor says that there is no Redis', async (t) => {
+t.test('doctor reports an unreachable Redis', async (t) => {
   t.match(await finding('redis://127.0.0.1:1', 'connection'), { code: 1, state: 'wrong', says: 'Nothing listens at 127.0.0.1:1.', change: /start Redis/ })
 })
 
-t.test('doctor says that no address was given, and ends with 2', async (t) => {
+t.test('doctor reports a missing address, and exits with 2', async (t) => {
   const { code, err } = await run(['doctor'])
 
   t.equal(code, 2)
   t.match(err, 'REDIS_URL is unset')
 })
 
-t.test('doctor says that a password is wrong, or missing, without showing it', async (t) => {
+t.test('doctor reports a wrong or missing password without printing it', async (t) => {
   const { port } = await startRedis(t, { args: [...well, '--requirepass', 'right'] })
 
   t.match(await finding(`redis://default:hidden@127.0.0.1:${port}`, 'connection'), { code: 1, state: 'wrong', says: /refuses the password/ })
@@ -43,32 +43,32 @@ t.test('doctor says that a password is wrong, or missing, without showing it', a
   t.notMatch((await run(['doctor', '--url', `redis://default:hidden@127.0.0.1:${port}`])).out, 'hidden')
 })
 
-t.test('doctor says that the server does not have the database', async (t) => {
+t.test('doctor reports a database that the server does not have', async (t) => {
   const { url } = await startRedis(t, { args: well })
 
   t.match(await finding(`${url}/20`, 'connection'), { code: 1, state: 'wrong', says: /does not have the database/ })
 })
 
-t.test('doctor says that a certificate is foreign', async (t) => {
+t.test('doctor reports an untrusted certificate', async (t) => {
   const { url } = await startTls(t)
 
   t.match(await finding(url, 'connection'), { code: 1, state: 'wrong', says: /authority that this machine does not know/, change: /NODE_EXTRA_CA_CERTS/ })
 })
 
-t.test('doctor says that a replica was asked', async (t) => {
+t.test('doctor reports a replica', async (t) => {
   const redis = await startRedis(t, { args: well })
   await redis.client.replicaof('127.0.0.1', 1)
 
   t.match(await finding(redis.url, 'role'), { code: 1, state: 'wrong', says: /replica of 127.0.0.1:1/, change: /master/ })
 })
 
-t.test('doctor says that there is no memory limit', async (t) => {
+t.test('doctor reports a missing memory limit', async (t) => {
   const { url } = await startRedis(t)
 
   t.match(await finding(url, 'memory'), { code: 0, state: 'warning', says: /No maxmemory/, change: /CONFIG SET maxmemory/ })
 })
 
-t.test('doctor says that a policy refuses writes, or may evict sessions', async (t) => {
+t.test('doctor reports an eviction policy that rejects writes or can evict sessions', async (t) => {
   const redis = await startRedis(t, { args: ['--maxmemory', '100mb'] })
 
   t.match(await finding(redis.url, 'policy'), { code: 1, state: 'wrong', says: /noeviction/ })
@@ -76,13 +76,13 @@ t.test('doctor says that a policy refuses writes, or may evict sessions', async 
   t.match(await finding(redis.url, 'policy'), { code: 0, state: 'warning', says: /may evict sessions/ })
 })
 
-t.test('doctor says that a Redis is too old', async (t) => {
+t.test('doctor reports an outdated Redis', async (t) => {
   const port = await oldServer(t)
 
   t.match(await finding(`redis://127.0.0.1:${port}`, 'version'), { code: 1, state: 'wrong', says: /Redis 6.2.14 is too old/, change: /7.2/ })
 })
 
-t.test('doctor tells every fault of the service\'s environment', async (t) => {
+t.test('doctor reports every error of the service\'s environment', async (t) => {
   const { url } = await startRedis(t, { args: well })
 
   const { code, out } = await run(['doctor', '--url', url], { PORT: 'many', SESSION_SECRET: 'short and hidden' })
@@ -93,21 +93,21 @@ t.test('doctor tells every fault of the service\'s environment', async (t) => {
   t.notMatch(out, 'hidden')
 })
 
-t.test('doctor shows the certificate and trusts the authority that the service is told of', async (t) => {
+t.test('doctor prints the certificate, and trusts the configured authority', async (t) => {
   const { url, paths } = await startTls(t, { authClients: true, args: well })
   const environment = { REDIS_TLS_CA: paths.ca, REDIS_TLS_CERT: paths.cert, REDIS_TLS_KEY: paths.key }
 
   t.match(await finding(url, 'connection', environment), { code: 0, state: 'fine' })
 })
 
-t.test('doctor says that a name is not known, and what to do about a password in full', async (t) => {
+t.test('doctor reports an unknown host name, and how to percent-encode a password', async (t) => {
   const { port } = await startRedis(t, { args: ['--requirepass', 'right'] })
 
   t.match(await finding('redis://nowhere.invalid:6379', 'connection'), { code: 1, says: 'The name in nowhere.invalid:6379 is not known.' })
   t.match(await finding(`redis://default:wrong@127.0.0.1:${port}`, 'connection'), { change: /percent-encode signs such as @ : \/ # %\)\.$/ })
 })
 
-t.test('doctor looks at the sessions\' own Redis too, and judges each by what it holds', async (t) => {
+t.test('doctor checks the separate Redis of the sessions, each server by its own requirements', async (t) => {
   const cache = await startRedis(t, { args: ['--maxmemory', '100mb', '--maxmemory-policy', 'allkeys-lru'] })
   const sessions = await startRedis(t, { args: ['--maxmemory', '100mb', '--maxmemory-policy', 'noeviction'] })
 
@@ -120,7 +120,7 @@ t.test('doctor looks at the sessions\' own Redis too, and judges each by what it
   t.equal(swapped.code, 1)
 })
 
-t.test('doctor looks at each master of a Cluster', async (t) => {
+t.test('doctor checks each master of a Cluster', async (t) => {
   const cluster = await startCluster(t)
   await cluster.masters[1]?.control.config('SET', 'maxmemory', '1gb')
 
@@ -131,7 +131,7 @@ t.test('doctor looks at each master of a Cluster', async (t) => {
   t.same(findings.filter(({ check }) => check === 'policy').map(({ node, state }) => `${node} ${state}`).sort(), cluster.masters.map(({ server }, index) => `${server.host}:${server.port} ${index === 1 ? 'wrong' : 'fine'}`).sort())
 })
 
-t.test('doctor ends within its bounds beside a server that hangs, before and after it was reached', async (t) => {
+t.test('doctor ends within its time limit when a server hangs, before and after the connection', async (t) => {
   t.setTimeout(60_000)
   const silent = createServer((socket) => socket.on('error', () => {}))
   silent.listen(0, '127.0.0.1')
@@ -145,10 +145,10 @@ t.test('doctor ends within its bounds beside a server that hangs, before and aft
 
   t.equal(await running, 1)
   rig.redis.signal('SIGCONT')
-  t.ok(printed.findIndex((text) => /version/.test(text)) < printed.findIndex((text) => /does not answer/.test(text)), 'what was found before is printed before')
+  t.ok(printed.findIndex((text) => /version/.test(text)) < printed.findIndex((text) => /does not answer/.test(text)), 'earlier findings are printed first')
 })
 
-t.test('doctor says that a database is refused, and in a Cluster too', async (t) => {
+t.test('doctor reports a rejected database, also in a Cluster', async (t) => {
   const { url } = await startRedis(t, { args: well })
   const node = await startClusterNode(t, well)
 
@@ -156,14 +156,14 @@ t.test('doctor says that a database is refused, and in a Cluster too', async (t)
   t.match(await finding(`${node.server.url}/1`, 'connection'), { code: 1, reason: 'wrong_database' })
 })
 
-t.test('doctor says that round trips take longer than the deadline', async (t) => {
+t.test('doctor reports round trips longer than the deadline', async (t) => {
   const rig = await startRig(t, well)
   await rig.proxy.fault('latency', { delayMs: 250, jitterMs: 0 })
 
   t.match(await finding(rig.url, 'latency'), { code: 1, state: 'wrong', says: /longer than the deadline of 200 ms/ })
 })
 
-t.test('doctor says that a Cluster\'s node is alone, without slots, or that slots are not served', async (t) => {
+t.test('doctor reports a Cluster node without peers or slots, and unserved slots', async (t) => {
   const node = await startClusterNode(t, well)
   const says = async () => (JSON.parse((await run(['doctor', '--json', '--url', node.server.url])).out) as { findings: { check: string, state: string, says: string }[] }).findings.filter(({ check }) => check === 'cluster').map(({ state, says }) => `${state}: ${says}`).join('\n')
 
@@ -174,7 +174,7 @@ t.test('doctor says that a Cluster\'s node is alone, without slots, or that slot
   t.match(await says(), /wrong: 1 of 16384 slots belong to no node/)
 })
 
-t.test('doctor says why an address cannot be read, beside every fault of the environment, and shows none of it', async (t) => {
+t.test('doctor reports why an address is invalid, with every error of the environment, and prints no secret', async (t) => {
   const addresses: readonly (readonly [address: string, says: RegExp])[] = [
     ['"redis://default:hidden@host:6379"', /quotation marks/],
     ['host:6379', /no scheme/],
@@ -202,7 +202,7 @@ t.test('doctor says why an address cannot be read, beside every fault of the env
   }
 })
 
-t.test('doctor says every fault of the environment where no address is given at all', async (t) => {
+t.test('doctor reports every error of the environment if no address is set', async (t) => {
   const { code, out, err } = await run(['doctor'], { PORT: 'many', LOG_LEVEL: 'loud' })
 
   t.equal(code, 2)
@@ -210,12 +210,12 @@ t.test('doctor says every fault of the environment where no address is given at 
   for (const variable of ['PORT', 'LOG_LEVEL']) t.match(out, variable)
 })
 
-/** No Redis of that age is at hand: something that answers as one does. */
+/** An outdated Redis is not available: a server that replies like one. */
 async function oldServer (t: Test): Promise<number> {
   const info = 'redis_version:6.2.14\r\nrole:master\r\nused_memory:1\r\nmaxmemory:100\r\nmaxmemory_policy:volatile-ttl\r\n'
   const replies: Record<string, string> = { info: `$${info.length}\r\n${info}\r\n`, ping: '+PONG\r\n', time: '*2\r\n$1\r\n1\r\n$1\r\n1\r\n', client: '$0\r\n\r\n', hello: '*2\r\n$6\r\nserver\r\n$5\r\nredis\r\n' }
   const server = createServer((socket) => {
-    socket.on('error', () => {}) // the client has gone
+    socket.on('error', () => {}) // the client has disconnected
     socket.on('data', (chunk) => {
       for (const [, name = ''] of chunk.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g)) socket.write(replies[name.toLowerCase()] ?? '-ERR unknown command\r\n')
     })

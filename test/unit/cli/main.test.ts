@@ -10,9 +10,9 @@ import { run } from '../../support/cli.ts'
 import { startCluster } from '../../support/cluster.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
-import { Visitor } from '../../support/signed-in-client.ts'
+import { SignedInClient } from '../../support/signed-in-client.ts'
 
-t.test('keys shows each namespace, the biggest keys and those without an end', async (t) => {
+t.test('keys prints each namespace, the largest keys and keys without an expiry', async (t) => {
   const redis = await startRedis(t)
   for (let index = 0; index < 20; index++) await redis.client.set(`session:{u${index}}`, 'x', 'EX', 1800)
   await redis.client.set('api:cache:GET:/big:{1}', 'y'.repeat(50_000), 'EX', 300)
@@ -24,7 +24,7 @@ t.test('keys shows each namespace, the biggest keys and those without an end', a
   t.equal(biggest[0].key, 'api:cache:GET:/big:{1}')
 })
 
-t.test('limits tells how many requests of a client are under way', async (t) => {
+t.test('limits prints the requests in progress of a client', async (t) => {
   const { url, client } = await startRedis(t)
   await client.zadd('ratelimit:{ip:192.0.2.1}:GET:/%23places', String(Date.now() + 30_000), 'a.1.1', String(Date.now() + 30_000), 'a.2.1')
 
@@ -34,11 +34,11 @@ t.test('limits tells how many requests of a client are under way', async (t) => 
   t.match(JSON.parse(out).counters, [{ endpoint: 'GET:/#places', used: 2 }])
 })
 
-t.test('purge, sessions and limits do what they say, to a service that runs', async (t) => {
+t.test('purge, sessions and limits act on a running service', async (t) => {
   const app = await buildTestApp(t)
   const { redisUrl: url } = app.testConfig
-  const visitor = await new Visitor(app).signIn('Ada')
-  const me = await visitor.send('GET', '/session')
+  const client = await new SignedInClient(app).signIn('Ada')
+  const me = await client.send('GET', '/session')
   const id = String(JSON.parse(me.body).id ?? await userOf(app))
 
   const listed = JSON.parse((await run(['sessions', id, '--json', '--url', url])).out)
@@ -50,13 +50,13 @@ t.test('purge, sessions and limits do what they say, to a service that runs', as
   t.equal(listed.devices.length, 1)
   t.ok(used.counters.some(({ used }: { used: number }) => used > 0))
   t.match(revoked.out, '1 device')
-  t.equal((await visitor.send('GET', '/session')).statusCode, 401)
+  t.equal((await client.send('GET', '/session')).statusCode, 401)
   t.ok(reset.reset > 0)
   t.equal(purged.code, 0)
   t.ok(await app.redisPool.get('api:cache:tag:cities'))
 })
 
-t.test('watch tells a line a second', async (t) => {
+t.test('watch prints one line per second', async (t) => {
   const { url } = await startRedis(t)
 
   const { code, out } = await run(['watch', '--count', '1', '--json', '--url', url])
@@ -65,7 +65,7 @@ t.test('watch tells a line a second', async (t) => {
   t.match(JSON.parse(out), { memoryUsedBytes: Number, commandsASecond: Number, clients: Number })
 })
 
-t.test('the program helps who asks, and ends with 2 for who cannot be meant', async (t) => {
+t.test('the program prints help, and exits with 2 for invalid arguments', async (t) => {
   const [help, more, unknown, flag, missing] = await Promise.all([run(['--help']), run(['keys', '--help']), run(['nothing']), run(['keys', '--wrong']), run(['purge'])])
 
   t.equal(help.code, 0)
@@ -76,15 +76,15 @@ t.test('the program helps who asks, and ends with 2 for who cannot be meant', as
   t.match(missing, { code: 2, err: /needs a tag/ })
 })
 
-t.test('the program runs as a process, and ends with its code', async (t) => {
+t.test('the program runs as a process, and exits with its code', async (t) => {
   const child = spawnSync(process.execPath, [join(import.meta.dirname, '../../../src/cli/bin.ts'), 'doctor', '--url', 'redis://127.0.0.1:1'], { encoding: 'utf8', env: { PATH: process.env.PATH } })
 
   t.equal(child.status, 1)
   t.match(child.stdout, 'Nothing listens at 127.0.0.1:1')
-  t.notMatch(child.stdout, 'SESSION_SECRET') // whoever uses the package has an environment of their own
+  t.notMatch(child.stdout, 'SESSION_SECRET') // users of the package have their own environment
 })
 
-/** The id of the only user that has a session. */
+/** The ID of the only user with a session. */
 async function userOf (app: Awaited<ReturnType<typeof buildTestApp>>): Promise<string> {
   const [, keys] = await app.redisPool.scan('0', 'MATCH', 'session:{*', 'COUNT', 1000)
   return keys.map((key) => key.slice('session:{'.length, -1)).find((id) => !id.startsWith('a:')) ?? ''
@@ -99,9 +99,9 @@ t.test('keys, limits and watch read every master of a Cluster', async (t) => {
   const held = async () => (await Promise.all(cluster.masters.map(async ({ control }) => await control.dbsize()))).reduce((sum, keys) => sum + keys)
   const counted = async () => (JSON.parse((await run(['keys', '--json', '--url', cluster.url])).out) as { namespaces: { keys: number }[] }).namespaces.reduce((sum, { keys }) => sum + keys, 0)
 
-  // An answer may be stored after it was sent, and the figures of Redis each 5 s.
+  // A response can be stored after it was sent, and Redis is sampled every 5 s.
   t.ok(await until(async () => await counted() === await held() && await held(), { what: 'all keys are counted' }) > 6)
-  // Six clients are in slots of their own. A counter may end with its window just then: so each asks once more.
+  // Six clients have their own slots. A counter can expire just then: each sends another request first.
   for (const address of addresses) {
     await until(async () => {
       await ask(address)
@@ -109,25 +109,25 @@ t.test('keys, limits and watch read every master of a Cluster', async (t) => {
     }, { what: `the counter of ${address}` })
   }
   const { clients } = JSON.parse((await run(['watch', '--count', '1', '--json', '--url', cluster.url])).out) as { clients: number }
-  t.ok(clients >= 3 * 2, `${clients}: ours, and the app's at each of three`)
+  t.ok(clients >= 3 * 2, `${clients}: ours and the app's at each of three masters`)
 })
 
-t.test('limits finds who came by IPv6 by any address of their network', async (t) => {
+t.test('limits finds IPv6 clients by any address of their network', async (t) => {
   const app = await buildTestApp(t)
   const limits = async (...words: string[]) => await run(['limits', ...words, '--json', '--url', app.testConfig.redisUrl])
-  /** A counter may end with its window just then: so a client asks before each look. */
+  /** A counter can expire with its window: the client sends a request before each read. */
   const afterAsking = async (...words: string[]) => {
     await app.inject({ url: '/cities/2988507', remoteAddress: '2001:db8:0:7::1' })
     return JSON.parse((await limits(...words)).out)
   }
 
-  await until(async () => (await afterAsking('2001:db8:0:7::99')).counters[0]?.used, { what: 'what the network has used' })
+  await until(async () => (await afterAsking('2001:db8:0:7::99')).counters[0]?.used, { what: 'the counter of the network' })
   t.same(JSON.parse((await limits('2001:db8:0:8::1')).out).counters, [])
   t.match(await limits('not-an-address'), { code: 2, err: /is no address/ })
-  await until(async () => (await afterAsking('2001:db8:0:7::1', '--reset')).reset === 1, { what: 'the counter is forgotten' })
+  await until(async () => (await afterAsking('2001:db8:0:7::1', '--reset')).reset === 1, { what: 'the counter is deleted' })
 })
 
-t.test('the program tells of its faults as objects to a program', async (t) => {
+t.test('the program prints errors as JSON to a program', async (t) => {
   const [help, more, unknown, unreached] = await Promise.all([run(['--help', '--json']), run(['watch', '--help', '--json']), run(['nothing', '--json']), run(['keys', '--json', '--url', 'redis://127.0.0.1:1'])])
 
   t.match(JSON.parse(help.out).commands, [{ usage: 'doctor' }])
@@ -137,7 +137,7 @@ t.test('the program tells of its faults as objects to a program', async (t) => {
   t.equal(unreached.out, '')
 })
 
-t.test('the program writes colours and progress to a terminal alone', async (t) => {
+t.test('the program prints colours and progress only on a terminal', async (t) => {
   const redis = await startRedis(t)
   await redis.client.set('one', '1')
   const [out, err]: [string[], string[]] = [[], []]

@@ -25,9 +25,9 @@ async function startBus (t: Test, url: string): Promise<Bus> {
   return bus
 }
 
-/** A subscriber that may go and come again, at any process, and what it was told. */
-class Witness {
-  readonly told: { what: 'begin' | 'event' | 'reset', id: string }[] = []
+/** A subscriber that can leave and return, at any process, and its received calls. */
+class Observer {
+  readonly received: { what: 'begin' | 'event' | 'reset', id: string }[] = []
   #topic: string
   #subscription: Subscription | undefined
 
@@ -35,16 +35,16 @@ class Witness {
     this.#topic = topic
   }
 
-  /** The last id it was told. */
+  /** The last received ID. */
   get position (): string | undefined {
-    return this.told.at(-1)?.id
+    return this.received.at(-1)?.id
   }
 
   follow (bus: Bus): void {
     this.#subscription?.close()
-    const tell = (what: Witness['told'][number]['what']) => (id: string) => { this.told.push({ what, id }) }
-    const event = tell('event')
-    this.#subscription = bus.subscribe(this.#topic, ({ id = '' }) => event(id), { from: this.position, onBegin: tell('begin'), onReset: tell('reset') })
+    const record = (what: Observer['received'][number]['what']) => (id: string) => { this.received.push({ what, id }) }
+    const event = record('event')
+    this.#subscription = bus.subscribe(this.#topic, ({ id = '' }) => event(id), { from: this.position, onBegin: record('begin'), onReset: record('reset') })
   }
 
   leave (): void {
@@ -52,24 +52,24 @@ class Witness {
   }
 }
 
-/** The model: after a position comes the next event that was published, whatever happened. */
-function faultsOf (witness: Witness, published: readonly string[]): string[] {
-  return witness.told.flatMap(({ what, id }, index) => {
-    const before = witness.told[index - 1]?.id
+/** The model: after a position comes the next published event, whatever happened in between. */
+function faultsOf (observer: Observer, published: readonly string[]): string[] {
+  return observer.received.flatMap(({ what, id }, index) => {
+    const before = observer.received[index - 1]?.id
     if (what !== 'event' || before === undefined) return []
     const expected = published.find((each) => compareIds(each, before) > 0)
     return id === expected ? [] : [`${id} came after ${before}, instead of ${expected}`]
   })
 }
 
-t.test('bus: any interleaving of publishing, losing connections, coming again and losing the log ends in order, or is told by a reset', { timeout: 120_000 }, async (t) => {
+t.test('bus: any interleaving of publications, lost connections, resumptions and lost logs ends in order, or with a reset', { timeout: 120_000 }, async (t) => {
   const { url, control } = await startRig(t)
   const buses = [await startBus(t, url), await startBus(t, url)] as const
   const which = fc.constantFrom(0 as const, 1 as const)
   const step = fc.oneof(
     { weight: 8, arbitrary: fc.record({ does: fc.constant('publish' as const), bus: which, times: fc.integer({ min: 1, max: 80 }) }) },
-    { weight: 3, arbitrary: fc.record({ does: fc.constant('come' as const), bus: which, witness: which }) },
-    { weight: 2, arbitrary: fc.record({ does: fc.constant('leave' as const), witness: which }) },
+    { weight: 3, arbitrary: fc.record({ does: fc.constant('come' as const), bus: which, observer: which }) },
+    { weight: 2, arbitrary: fc.record({ does: fc.constant('leave' as const), observer: which }) },
     { weight: 2, arbitrary: fc.record({ does: fc.constant('drop' as const) }) },
     { weight: 1, arbitrary: fc.record({ does: fc.constant('trim' as const), keep: fc.integer({ min: 0, max: 20 }) }) },
     { weight: 1, arbitrary: fc.record({ does: fc.constant('flush' as const) }) },
@@ -81,35 +81,35 @@ t.test('bus: any interleaving of publishing, losing connections, coming again an
     const topic = `run:${runs++}`
     const log = `prism:${topic}:log`
     const published: string[] = []
-    const witnesses = [new Witness(topic), new Witness(topic)] as const
-    witnesses.forEach((witness, index) => witness.follow(buses[index === 0 ? 0 : 1]))
+    const observers = [new Observer(topic), new Observer(topic)] as const
+    observers.forEach((observer, index) => observer.follow(buses[index === 0 ? 0 : 1]))
     const publish = async (bus: Bus) => {
       const id = await bus.publish(topic, { type: 'n' }).catch(() => '')
-      fc.pre(id !== '') // nobody knows whether it is there: a run that tells nothing
+      fc.pre(id !== '') // it is unknown whether the event was published: discard the run
       published.push(id)
     }
-    const settled = async () => await until(() => witnesses.every((witness) => witness.position === published.at(-1)), { what: 'everybody is level' })
+    const settled = async () => await until(() => observers.every((observer) => observer.position === published.at(-1)), { what: 'all have the last event' })
 
     for (const each of steps) {
       if (each.does === 'publish') for (let n = 0; n < each.times; n++) await publish(buses[each.bus])
-      if (each.does === 'come') witnesses[each.witness].follow(buses[each.bus])
-      if (each.does === 'leave') witnesses[each.witness].leave()
+      if (each.does === 'come') observers[each.observer].follow(buses[each.bus])
+      if (each.does === 'leave') observers[each.observer].leave()
       if (each.does === 'drop') await control.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
       if (each.does === 'trim') await control.xtrim(log, 'MAXLEN', each.keep)
       if (each.does === 'flush') await control.unlink(log)
-      if (each.does === 'settle') await Promise.all(witnesses.map(async (witness, index) => { witness.follow(buses[index === 0 ? 0 : 1]) }))
+      if (each.does === 'settle') await Promise.all(observers.map(async (observer, index) => { observer.follow(buses[index === 0 ? 0 : 1]) }))
     }
-    witnesses.forEach((witness, index) => witness.follow(buses[index === 0 ? 0 : 1]))
-    await until(() => witnesses.every(({ position }) => position !== undefined), { what: 'everybody has begun' })
+    observers.forEach((observer, index) => observer.follow(buses[index === 0 ? 0 : 1]))
+    await until(() => observers.every(({ position }) => position !== undefined), { what: 'all have begun' })
     await publish(buses[0])
     await settled()
 
     const loses = steps.some(({ does }) => does === 'trim' || does === 'flush')
-    for (const witness of witnesses) {
-      const faults = faultsOf(witness, published)
+    for (const observer of observers) {
+      const faults = faultsOf(observer, published)
       if (faults.length > 0) throw new Error(faults.slice(0, 3).join('\n'))
-      if (!loses && witness.told.some(({ what }) => what === 'reset')) throw new Error('a reset, though nothing was lost')
-      witness.leave()
+      if (!loses && observer.received.some(({ what }) => what === 'reset')) throw new Error('a reset without a loss')
+      observer.leave()
     }
   }), { numRuns: 40, endOnFailure: true })
 

@@ -32,7 +32,7 @@ t.test('without a configured token access is open, and in production disabled', 
 
 t.test('no client input makes the comparison throw', async (t) => {
   const [until = '', random = '', signature = ''] = adminAuth.issueToken().ticket.split('.')
-  // As many characters as a signature has, and more bytes.
+  // As many characters as a signature, and more bytes.
   const text = fc.oneof(fc.string({ unit: 'binary', maxLength: 60 }), fc.string({ unit: fc.constantFrom('a', '\u00e9', '\u4e2d', '\ud800', '\ud83d\ude00', '.'), minLength: 43, maxLength: 43 }))
   const refuses = (check: () => void) => {
     try {

@@ -13,7 +13,7 @@ t.test('directives are parsed in each form that the RFC allows', async (t) => {
   t.equal(read('max-age=99999999999999999999').maxAge, 2 ** 31)
   t.equal(read('x-max-age=60').maxAge, undefined)
   t.equal(read('x="max-age=60"').maxAge, undefined)
-  t.equal(read('x="no-store, private').noStore, true, 'a quote that never ends hides nothing')
+  t.equal(read('x="no-store, private').noStore, true, 'an unterminated quote hides no directive')
   t.equal(read('max-stale').maxStale, Infinity)
   t.equal(read('private="", private=x').private, true)
   t.equal(read('no-cache="a", no-cache').noCache, true)
@@ -31,7 +31,7 @@ t.test('an invalid directive is interpreted restrictively', async (t) => {
   t.match(parseCacheControl('must-understand, no-store, only-if-cached, immutable, no-transform'), { mustUnderstand: true, noStore: true, onlyIfCached: true, immutable: true, noTransform: true })
 })
 
-t.test('cache-control reads what it writes in any order, case and spacing alike', async (t) => {
+t.test('cache-control writes and reads directives in any order, case and spacing', async (t) => {
   const directive = fc.constantFrom('max-age=60', 's-maxage=30', 'no-store', 'no-cache', 'private', 'public', 'must-revalidate', 'stale-if-error=5')
 
   fc.assert(fc.property(fc.uniqueArray(directive), fc.array(fc.boolean()), (directives, isUpper) => {

@@ -3,7 +3,7 @@ import fastify from 'fastify'
 import t from 'tap'
 import { resolveClientAddress, type TrustedProxies } from '../../../src/http/client-address.ts'
 
-/** The address a service sees for a request that came from `peer` with these fields. */
+/** The client address of a request from `peer` with these fields. */
 async function addressOf (proxies: TrustedProxies, peer: string, headers: Record<string, string> = {}): Promise<string> {
   const { trust, prepare } = resolveClientAddress(proxies)
   const app = fastify({ trustProxy: trust, rewriteUrl: (message) => { prepare(message as unknown as IncomingMessage); return message.url ?? '/' } })
@@ -21,7 +21,7 @@ t.test('client address is the address of the socket if no proxy is trusted', asy
   t.equal(await addressOf({ kind: 'none' }, '192.0.2.1', headers), '192.0.2.1')
 })
 
-t.test('client address is Railway’s X-Real-IP, from Railway’s network alone', async (t) => {
+t.test('client address is Railway’s X-Real-IP, if the peer is in Railway’s network', async (t) => {
   const headers = { 'x-forwarded-for': '198.51.100.1, 198.51.100.2', 'x-real-ip': client }
 
   t.equal(await addressOf({ kind: 'railway' }, '100.64.0.3', headers), client)
@@ -30,17 +30,17 @@ t.test('client address is Railway’s X-Real-IP, from Railway’s network alone'
   t.equal(await addressOf({ kind: 'railway' }, '192.0.2.1', headers), '192.0.2.1')
 })
 
-t.test('client address is the edge’s own when X-Real-IP is missing or no address', async (t) => {
+t.test('client address is the edge’s address if X-Real-IP is missing or invalid', async (t) => {
   t.equal(await addressOf({ kind: 'railway' }, '100.64.0.3', { 'x-forwarded-for': client }), '100.64.0.3')
   t.equal(await addressOf({ kind: 'railway' }, '100.64.0.3', { 'x-real-ip': 'localhost' }), '100.64.0.3')
   t.equal(await addressOf({ kind: 'railway' }, '100.64.0.3', { 'x-real-ip': `${client}, 198.51.100.1` }), '100.64.0.3')
 })
 
-t.test('client address may itself lie in Railway’s network', async (t) => {
+t.test('client address can itself be in Railway’s network', async (t) => {
   t.equal(await addressOf({ kind: 'railway' }, '100.64.0.3', { 'x-real-ip': '100.64.9.9' }), '100.64.9.9')
 })
 
-t.test('client address is the last of X-Forwarded-For that no trusted proxy has', async (t) => {
+t.test('client address is the last one of X-Forwarded-For that is not a trusted proxy', async (t) => {
   const proxies: TrustedProxies = { kind: 'networks', networks: ['10.0.0.0/8', 'fd12::/16', '192.0.2.7'] }
 
   t.equal(await addressOf(proxies, '10.1.2.3', { 'x-forwarded-for': `6.6.6.6, ${client}, 10.9.9.9` }), client)

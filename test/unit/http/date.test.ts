@@ -1,7 +1,7 @@
 import t from 'tap'
 import { formatHttpDate, parseHttpDate } from '../../../src/http/date.ts'
 
-t.test('date reads the three forms of the RFC, and nothing else', async (t) => {
+t.test('dates are parsed in the three forms of the RFC, and in no other', async (t) => {
   const at = Date.UTC(1994, 10, 6, 8, 49, 37)
 
   for (const text of ['Sun, 06 Nov 1994 08:49:37 GMT', 'Sunday, 06-Nov-94 08:49:37 GMT', 'Sun Nov  6 08:49:37 1994']) t.equal(parseHttpDate(text, Date.UTC(2026, 0)), at, text)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { isEntityTag, makeEntityTag, matchesStrongly, matchesWeakly } from '../../../src/http/entity-tag.ts'
 
-t.test('entity-tag compares weakly and strongly', async (t) => {
+t.test('entity tags are compared weakly and strongly', async (t) => {
   t.equal(makeEntityTag('a'), makeEntityTag(Buffer.from('a')))
   t.match(makeEntityTag('a'), /^"[\w-]{22}"$/)
   t.same(['"a"', 'W/"a"', '"b", "a"', '*', 'a', '"b"', '', '"a', 'w/"a'].map((text) => matchesWeakly(text, '"a"')), [true, true, true, true, false, false, false, false, false])

@@ -3,8 +3,8 @@ import { isExactOrigin, isOpaqueOrigin, isSafeMethod, isAllowedOrigin, readOrigi
 
 const host = 'example.com'
 
-test('isWelcome', async (t) => {
-  t.test('without a list: the request\'s own host, and clients that are not browsers', async (t) => {
+test('isAllowedOrigin', async (t) => {
+  t.test('without a list: the origin of the request\'s host, and clients that are not browsers', async (t) => {
     const cases: [origin: string | undefined, site: string | undefined, isWelcome: boolean][] = [
       [undefined, undefined, true],
       [undefined, 'same-origin', true],
@@ -37,13 +37,13 @@ test('isWelcome', async (t) => {
     t.equal(isAllowedOrigin({ host: '', origin: 'https://evil.example', site: undefined }, []), false)
   })
 
-  t.test('over TLS: no page that came without it', async (t) => {
+  t.test('over TLS: no origin without TLS', async (t) => {
     t.equal(isAllowedOrigin({ host, origin: 'http://example.com', site: undefined, isSecure: true }, []), false)
     t.equal(isAllowedOrigin({ host, origin: 'https://example.com', site: undefined, isSecure: true }, []), true)
-    t.equal(isAllowedOrigin({ host, origin: 'https://example.com', site: undefined, isSecure: false }, []), true, 'a proxy may end TLS')
+    t.equal(isAllowedOrigin({ host, origin: 'https://example.com', site: undefined, isSecure: false }, []), true, 'a proxy can terminate TLS')
   })
 
-  t.test('with a list: the same origin first, then an origin that is named, exactly', async (t) => {
+  t.test('with a list: the same origin, or an exact origin of the list', async (t) => {
     const origins = ['https://app.example']
     const cases: [origin: string | undefined, site: string | undefined, isWelcome: boolean][] = [
       ['https://app.example', 'cross-site', true],
@@ -73,7 +73,7 @@ test('isOpaqueOrigin', async (t) => {
   for (const origin of [undefined, 'https://example.com', 'chrome-extension://abc']) t.equal(isOpaqueOrigin(origin), false, String(origin))
 })
 
-test('lists of origins hold exact ones, and no refusal shows them', async (t) => {
+test('origin lists contain exact origins, and no error prints them', async (t) => {
   const wrong = ['*', 'null', '', 'https://*', 'https://*.example.com', 'https://example.*', 'https://%2A.example.com', 'http*://example.com', 'https://example.com:*', 'https://example.com/', 'https://example.com:443', 'HTTPS://example.com', 'example.com', 'ftp://example.com', 'https://me:hidden@example.com', 'wss://example.com']
   for (const origin of wrong) {
     t.equal(isExactOrigin(origin), false, origin)

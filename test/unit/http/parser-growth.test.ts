@@ -11,13 +11,13 @@ import { parseGroups } from '../../../src/http/cache-groups.ts'
 import { resolveClientAddress } from '../../../src/http/client-address.ts'
 import { isNotModified, isPreconditionFailed, isSameRange } from '../../../src/http/conditions.ts'
 import { parseHttpDate } from '../../../src/http/date.ts'
-import { Methods } from '../../../src/http/methods.ts'
+import { Methods } from '../../../service/http/methods.ts'
 import { AdminAuth } from '../../../src/http/admin-auth.ts'
 import { isAllowedOrigin } from '../../../src/http/origin.ts'
 import { problemOf } from '../../../src/http/problem.ts'
 import { parseRange } from '../../../src/http/range.ts'
-import { refusalOf } from '../../../src/http/request-validation.ts'
-import { readTarget } from '../../../src/http/request-target.ts'
+import { refusalOf } from '../../../service/http/request-validation.ts'
+import { readTarget } from '../../../service/http/request-target.ts'
 import { parseTargeted } from '../../../src/http/cdn-cache-control.ts'
 import { normaliseField, parseVary } from '../../../src/http/vary.ts'
 import { readFrame } from '../../../src/live/frame.ts'
@@ -38,7 +38,7 @@ const railway = resolveClientAddress({ kind: 'railway' })
 const validators = { entityTags: ['"abc"', 'W/"def"'], lastModified: 'Tue, 01 Sep 2026 10:00:00 GMT' }
 const message = (headers: object) => ({ method: 'GET', httpVersion: '1.1', headers, rawHeaders: ['Host', 'x'] }) as unknown as IncomingMessage
 
-/** A parser of what a client sends. */
+/** A parser of client input. */
 type Parser = (text: string) => unknown
 
 const parsers: Record<string, Parser> = {
@@ -89,10 +89,10 @@ const parsers: Record<string, Parser> = {
 const starts = ['', 'a', 'bytes=', 'max-age=', 'private="', 'a="', 'W/"', 'Bearer ', 'http://', 'sid=', '1,', '[', '(', 'params=("']
 const units = [' ', '\t', ',', ' ,', ';', ' ;', '; ', '=', '"', '\\', '\\"', '"\\', '"a', '"a" ', ',"', '(', '()', '(( ', '("', 'a', 'a ', 'a,', 'a;', 'a=', '&a=', '&a[]=', 'a="', 'a=";', 'a="b",', '%', '%25', '%e4%b8%ad', '+', '-', '9', '0-0;', '=0-0;', '..', '::', '/', '?', '@', '\u00e9', 'no-store ', 'max-age=9999999999,', 'private="a",', 'sid=', ';sid=', 'xn--', 'q=0.000;', '{"a":']
 const ends = ['', 'x', '"']
-/** The bound of the first sizes; below a tenth of it a ratio says more of the clock than of the parser. */
+/** Time limit of the first sizes; below a tenth of it the ratio is dominated by the clock. */
 const boundMs = 1
 
-/** The least milliseconds of seven runs; fewer where one is quick enough, more where the machine is busy. */
+/** The minimum of seven runs in ms; fewer runs if one is fast enough, more if the machine is busy. */
 function leastMs (parse: Parser, text: string, enough: number): number {
   let least = Infinity
   for (let run = 0; run < (enough === 0 ? 7 : 40) && least > enough; run++) {
@@ -103,7 +103,7 @@ function leastMs (parse: Parser, text: string, enough: number): number {
   return least
 }
 
-/** What is wrong with a parser's times for a text that repeats; undefined where nothing is. */
+/** The problem of a parser's times for a repeated text, or undefined. */
 function faultOf (parse: Parser, grown: (length: number) => string): string | undefined {
   for (const length of [2048, 4096, 10_000, 16_384]) {
     const ms = leastMs(parse, grown(length), boundMs)
@@ -115,7 +115,7 @@ function faultOf (parse: Parser, grown: (length: number) => string): string | un
 }
 
 for (const [name, parse] of Object.entries(parsers)) {
-  t.test(`${name} reads a hostile text in linear time: 16 kB within 1 ms, and 8 times as much in at most 20 times as long`, async (t) => {
+  t.test(`${name} parses hostile text in linear time: 16 kB within 1 ms, and 8 times as much in at most 20 times as long`, async (t) => {
     const faults: string[] = []
     for (const start of starts) {
       for (const unit of units) {

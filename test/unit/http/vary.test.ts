@@ -10,7 +10,7 @@ t.test('Vary names are unique and sorted, and an invalid name is a star', async 
 
 t.test('values are normalized as their headers define', async (t) => {
   t.equal(normaliseField('accept-language', 'de , EN;q=0.5'), normaliseField('accept-language', ['DE', 'en; q=0.5']))
-  t.not(normaliseField('accept-language', 'de, en'), normaliseField('accept-language', 'en, de'), 'many take the first for the preferred')
+  t.not(normaliseField('accept-language', 'de, en'), normaliseField('accept-language', 'en, de'), 'many servers prefer the first')
   t.not(normaliseField('x-a', 'A'), normaliseField('x-a', 'a'))
   t.equal(normaliseField('x-a', ' a ,b'), normaliseField('x-a', ['a', 'b']))
 })

@@ -7,7 +7,7 @@ import { StreamConnection } from '../../../src/live/event-stream.ts'
 import { buildTestApp } from '../../support/app.ts'
 import { greatestShare } from '../../support/client-crowd.ts'
 
-t.test('connections are sent away evenly: no 250 ms with more than 15 % of them, however busy the machine', async (t) => {
+t.test('connections are closed evenly: at most 15 % of them within 250 ms, however busy the machine', async (t) => {
   const { events, redisPool } = await buildTestApp(t)
   const policy = resolveLivePolicy()
   const store = new ConnectionStore(redisPool.batch, redisPool.keyspace, 'this instance', policy.heartbeatMs)

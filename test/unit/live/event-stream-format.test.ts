@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { nameOf, readPositions, writeBlock, writePositions } from '../../../src/live/event-stream-format.ts'
 
-t.test('stream field: what is written is what an independent parser reads, whatever lines it has', async (t) => {
+t.test('event stream: an independent parser reads what was written, with any line breaks', async (t) => {
   const line = fc.string({ unit: fc.constantFrom('a', ':', ' ', '\n', '\r', '\r\n', '\u2028', 'ü', 'data', 'id: 9', '\uFEFF'), maxLength: 12 })
   let runs = 0
 
@@ -18,13 +18,13 @@ t.test('stream field: what is written is what an independent parser reads, whate
   t.ok(runs >= 100)
 })
 
-t.test('stream field: an event keeps its type as its name, unless it means something else there', async (t) => {
+t.test('event stream: the event\'s type is its name, unless the name is reserved', async (t) => {
   const named = (type: string) => nameOf({ specversion: '1.0', source: 'x', type })
 
   t.same(['city.noted', 'open', 'error', 'reset', 'a\nb', 'a\rb', 'a\0b'].map(named), ['city.noted', ...Array(6).fill('message')])
 })
 
-t.test('stream field: positions are read as they were written', async (t) => {
+t.test('event stream: positions are parsed as they were written', async (t) => {
   const positions = new Map([['events', '5-1'], ['user:7', '6-0'], ['new', undefined]])
 
   t.equal(writePositions(new Map([['events', '5-1']])), '5-1')

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { EventFrames, readFrame } from '../../../src/live/frame.ts'
 
-t.test('frame is read as what it says, or refused in a sentence', async (t) => {
+t.test('frames are parsed, or rejected with a sentence', async (t) => {
   t.same(readFrame('{"type":"subscribe","topic":"events","since":"1-0"}'), { type: 'subscribe', topic: 'events', since: '1-0' })
   t.same(readFrame('{"type":"subscribe","topic":"events"}'), { type: 'subscribe', topic: 'events', since: undefined })
   t.same(readFrame('{"type":"unsubscribe","topic":"events"}'), { type: 'unsubscribe', topic: 'events' })
@@ -9,7 +9,7 @@ t.test('frame is read as what it says, or refused in a sentence', async (t) => {
   for (const text of ['', 'x', '1', 'null', '[]', '{}', '{"type":"publish","topic":"events"}', '{"type":"subscribe"}', '{"type":"subscribe","topic":["events"]}', '{"type":"subscribe","topic":"events","since":"soon"}', '{"type":"subscribe","topic":"events","since":null}', '{"__proto__":{"type":"ping"}}']) t.match(readFrame(text), /^.+\.$/, text)
 })
 
-t.test('frame of an event is made once for all who follow its topic', async (t) => {
+t.test('the frame of an event is encoded once for all subscribers of its topic', async (t) => {
   const frames = new EventFrames()
   const event = {}
 

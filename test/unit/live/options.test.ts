@@ -4,10 +4,10 @@ import { resolveLivePolicy } from '../../../src/live/options.ts'
 t.test('topics without a rule and internal topics are forbidden', async (t) => {
   const { mayFollow } = resolveLivePolicy({ topics: { 'user:*': 'owner', 'room:*': 'signed-in', 'odd:*': (_visitor, topic) => topic.endsWith('1'), '*': 'anyone' } })
   const ann = { userId: 'ann' }
-  const nobody = { userId: undefined }
+  const anonymous = { userId: undefined }
 
   t.same(['user:ann', 'user:bob', 'user:', 'room:1', 'odd:1', 'odd:2', 'else', '_live', '_sessions'].map((topic) => mayFollow(ann, topic)), [true, false, false, true, true, false, true, false, false])
-  t.same(['user:ann', 'user:undefined', 'user:', 'room:1', 'else'].map((topic) => mayFollow(nobody, topic)), [false, false, false, false, true])
+  t.same(['user:ann', 'user:undefined', 'user:', 'room:1', 'else'].map((topic) => mayFollow(anonymous, topic)), [false, false, false, false, true])
   t.same(['events', 'user:ann', 'else'].map((topic) => resolveLivePolicy().mayFollow(ann, topic)), [true, true, false])
 })
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { cacheOutcomeOf } from '../../../src/metrics/requests.ts'
 
-t.test('requests takes from Cache-Status what this process has done', async (t) => {
+t.test('requests are counted by this process\'s member of Cache-Status', async (t) => {
   const outcomes = {
     'prism; hit; ttl=59': 'hit',
     'prism; hit; ttl=-3': 'stale',

@@ -31,7 +31,7 @@ async function open (t: Test): Promise<{ slots: ConcurrencySlots, redis: Redis }
   return { slots, redis }
 }
 
-/** What a test does at one moment: asks for places, and gives some of those back that it holds. */
+/** One step of a test: requests slots, and releases some of the held ones. */
 const moments = fc.array(fc.record({ gapMs: fc.constantFrom(0, 1, 500, 20_000, 31_000), asked: fc.integer({ min: 0, max: 6 }), returned: fc.integer({ min: 0, max: 6 }) }), { minLength: 1, maxLength: 30 })
 
 test('slots and quotas are consumed together or not at all, in any sequence of checks and releases', async (t) => {
@@ -49,7 +49,7 @@ test('slots and quotas are consumed together or not at all, in any sequence of c
       steps.push({ atUs, asked, claims, lease: `t.${index}`, returned: given.map(({ place }) => ({ key: 'places', place })) })
       const told = (await run(steps)).at(-1)
       const expected = Math.min(asked, limit - held.length, narrow.quota - used)
-      // The window is long enough for all that these moments take, until one of them is beyond it.
+      // The window is long enough for all steps, except the last one, which is beyond it.
       if (atUs - beginUs >= narrow.windowMs * 1000) return true
       for (let place = 1; place <= expected; place++) held.push({ place: `t.${index}.${place}`, endsAtUs: atUs + 30_000_000 })
       used += expected
@@ -64,30 +64,30 @@ test('slots and quotas are consumed together or not at all, in any sequence of c
 
 test('held slots are renewed beyond their lease, and recreated after Redis has lost them', async (t) => {
   const { slots, redis } = await open(t)
-  const [one, other] = [slots.hold(key, 'a.1.1'), slots.hold(key, 'a.2.1')]
+  const [one, other] = [slots.track(key, 'a.1.1'), slots.track(key, 'a.2.1')]
 
   slots.recover()
-  await until(async () => await redis.zcard(key) === 2, { what: 'both are known' })
+  await until(async () => await redis.zcard(key) === 2, { what: 'both slots are held' })
   const lifeMs = await redis.pttl(key)
   one.release()
   other.release()
   one.release()
 
   t.ok(lifeMs > 0 && lifeMs <= 30_000)
-  await until(async () => await redis.exists(key) === 0, { what: 'none is taken' })
+  await until(async () => await redis.exists(key) === 0, { what: 'no slot is held' })
 })
 
 test('a slot released during a renewal becomes free', async (t) => {
   const { slots, redis } = await open(t)
 
   for (let index = 0; index < 50; index++) {
-    const slot = slots.hold(key, `a.${index}.1`)
+    const slot = slots.track(key, `a.${index}.1`)
     slots.recover()
     slot.release()
   }
-  await until(async () => await redis.zcard(key) > 0, { what: 'the keeping has run' })
+  await until(async () => await redis.zcard(key) > 0, { what: 'the renewal has run' })
 
-  await until(async () => await redis.exists(key) === 0, { what: 'none is taken' })
+  await until(async () => await redis.exists(key) === 0, { what: 'no slot is held' })
 })
 
 test('slots that may have been granted without a reply are released', async (t) => {
@@ -96,17 +96,17 @@ test('slots that may have been granted without a reply are released', async (t) 
 
   slots.releaseUnconfirmed(key, 'a.1.1')
 
-  await until(async () => (await redis.zrange(key, '0', '-1')).join() === 'b.1.1', { what: 'it is free, and the other is not' })
+  await until(async () => (await redis.zrange(key, '0', '-1')).join() === 'b.1.1', { what: 'the released slot is free, and the other is held' })
   t.pass('free')
 })
 
 test('a key of another type is replaced by the slots', async (t) => {
   const { slots, redis } = await open(t)
-  await redis.set(key, 'something else')
+  await redis.set(key, 'another type')
 
-  slots.hold(key, 'a.1.1')
+  slots.track(key, 'a.1.1')
   slots.recover()
 
-  await until(async () => (await redis.zrange(key, '0', '-1')).join() === 'a.1.1', { what: 'it is a set of places' })
+  await until(async () => (await redis.zrange(key, '0', '-1')).join() === 'a.1.1', { what: 'the key holds slots' })
   t.pass('healed')
 })

@@ -26,7 +26,7 @@ async function open (t: Test): Promise<{ pool: PooledRedis, redis: Redis }> {
 }
 
 async function take (store: LimitStore, who: string): Promise<Decision> {
-  const check = store.take(claimOf(who))
+  const check = store.consume(claimOf(who))
   const place = check.add()
   return decisionOf(await check.promise(), place, costs)
 }
@@ -79,7 +79,7 @@ test('store counts correctly when one call checks a counter repeatedly, in the s
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
   const askedBy = async (route: string) => {
-    const check = store.take({ ...claimOf('192.0.2.1'), name: route })
+    const check = store.consume({ ...claimOf('192.0.2.1'), name: route })
     const place = check.add()
     return decisionOf(await check.promise(), place, costs).statuses[0]?.remaining
   }

@@ -13,7 +13,7 @@ const beginUs = 1_763_800_000_000_000
 const quotas = (algorithm: Algorithm) => fc.record({ quota: fc.integer({ min: 1, max: 200 }), windowMs: fc.integer({ min: 1, max: 5000 }), burst: fc.integer({ min: 1, max: 50 }) })
   .map(({ quota, windowMs, burst }): Quota => ({ algorithm, quota, windowMs, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 }))
 
-/** Gaps from nothing to beyond a window, in microseconds; asks of several, at several costs. */
+/** Gaps from zero to beyond a window in microseconds; several requests, with several costs. */
 const asks = fc.array(fc.record({
   gap: fc.oneof(fc.integer({ min: 0, max: 2000 }), fc.integer({ min: 0, max: 6_000_000 }), fc.constantFrom(0, 999, 1000)),
   asked: fc.integer({ min: 1, max: 40 }),
@@ -28,50 +28,50 @@ function stepsOf (quota: Quota, made: { gap: number, asked: number, cost: number
   })
 }
 
-/** A property that does not hold throws, with the smallest example that breaks it. */
+/** Asserts a property; a failure throws with the smallest counterexample. */
 async function holds<Inputs> (t: Test, property: fc.IAsyncProperty<Inputs>, parameters: fc.Parameters<Inputs>): Promise<void> {
   await fc.assert(property, parameters)
   t.pass('held')
 }
 
-test('consume.lua never grants more than the quota in any sliding window, of any position', async (t) => {
+test('consume.lua never allows more than the quota in any sliding window, of any position', async (t) => {
   const run = await startClock(t)
 
   await holds(t, fc.asyncProperty(quotas('sliding'), asks, async (quota, made) => {
     const steps = stepsOf(quota, made)
-    const told = await run(steps)
-    const grants = steps.map(({ atUs, claims }, at) => ({ atUs, units: (told[at]?.granted ?? 0) * (claims[0]?.cost ?? 0) }))
-    return grants.every(({ atUs: fromUs }) => {
-      const inWindow = grants.filter(({ atUs }) => atUs >= fromUs && atUs < fromUs + quota.windowMs * 1000)
+    const replies = await run(steps)
+    const allowed = steps.map(({ atUs, claims }, at) => ({ atUs, units: (replies[at]?.granted ?? 0) * (claims[0]?.cost ?? 0) }))
+    return allowed.every(({ atUs: fromUs }) => {
+      const inWindow = allowed.filter(({ atUs }) => atUs >= fromUs && atUs < fromUs + quota.windowMs * 1000)
       return inWindow.reduce((sum, { units }) => sum + units, 0) <= quota.quota
     })
   }), { numRuns: 300 })
 })
 
-test('consume.lua with gcra grants the burst and then the rate, never more', async (t) => {
+test('consume.lua with gcra allows the burst and then the rate, never more', async (t) => {
   const run = await startClock(t)
 
   await holds(t, fc.asyncProperty(quotas('gcra'), asks, async (quota, made) => {
     const steps = stepsOf(quota, made)
-    const told = await run(steps)
-    const grants = steps.map(({ atUs, claims }, at) => ({ atUs, units: (told[at]?.granted ?? 0) * (claims[0]?.cost ?? 0) }))
-    return grants.every(({ atUs: fromUs }, from) => {
+    const replies = await run(steps)
+    const allowed = steps.map(({ atUs, claims }, at) => ({ atUs, units: (replies[at]?.granted ?? 0) * (claims[0]?.cost ?? 0) }))
+    return allowed.every(({ atUs: fromUs }, from) => {
       let units = 0
-      return grants.slice(from).every(({ atUs, units: more }) => (units += more) <= quota.bucketOrBurst + (atUs - fromUs) / 1000 * quota.quota / quota.windowMs)
+      return allowed.slice(from).every(({ atUs, units: more }) => (units += more) <= quota.bucketOrBurst + (atUs - fromUs) / 1000 * quota.quota / quota.windowMs)
     })
   }), { numRuns: 300 })
 })
 
-test('consume.lua never grants more than the quota in a fixed window on the clock', async (t) => {
+test('consume.lua never allows more than the quota in a fixed window on the clock', async (t) => {
   const run = await startClock(t)
 
   await holds(t, fc.asyncProperty(quotas('fixed'), asks, async (quota, made) => {
     const steps = stepsOf(quota, made)
-    const told = await run(steps)
+    const replies = await run(steps)
     const units = new Map<number, number>()
     steps.forEach(({ atUs, claims }, at) => {
       const window = Math.floor(atUs / 1000 / quota.windowMs)
-      units.set(window, (units.get(window) ?? 0) + (told[at]?.granted ?? 0) * (claims[0]?.cost ?? 0))
+      units.set(window, (units.get(window) ?? 0) + (replies[at]?.granted ?? 0) * (claims[0]?.cost ?? 0))
     })
     return [...units.values()].every((sum) => sum <= quota.quota)
   }), { numRuns: 150 })
@@ -87,21 +87,21 @@ test('consume.lua and the local counter agree', async (t) => {
     const expected = steps.map(({ atUs, claims: [claim] }) => {
       const [cost, nowMs] = [claim?.cost ?? 1, atUs / 1000]
       const granted = cost <= counter.free(nowMs) ? 1 : 0
-      if (granted === 1) counter.take(cost, nowMs)
+      if (granted === 1) counter.consume(cost, nowMs)
       return { granted, standings: [counter.status(cost, nowMs)] }
     })
     assert.deepStrictEqual(await run(steps), expected)
   }), { numRuns: 150 })
 })
 
-test('consume.lua grants as much to coalesced requests as to sequential ones', async (t) => {
+test('consume.lua allows as much to coalesced requests as to sequential ones', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
   await holds(t, fc.asyncProperty(any, asks, async (quota, made) => {
     const together = stepsOf(quota, made)
     const apart = together.flatMap((step) => Array.from({ length: step.asked }, () => ({ ...step, asked: 1 })))
-    const sum = (told: { granted: number }[]) => told.reduce((total, { granted }) => total + granted, 0)
+    const sum = (replies: { granted: number }[]) => replies.reduce((total, { granted }) => total + granted, 0)
     return sum(await run(together)) === sum(await run(apart))
   }), { numRuns: 50 })
 })
@@ -112,8 +112,8 @@ test('consume.lua allows the same request exactly after retryMs', async (t) => {
 
   await holds(t, fc.asyncProperty(any, asks, async (quota, made) => {
     const steps = stepsOf(quota, made)
-    const told = await run(steps)
-    const [last, answer] = [steps.at(-1), told.at(-1)]
+    const replies = await run(steps)
+    const [last, answer] = [steps.at(-1), replies.at(-1)]
     const retryMs = answer?.standings[0]?.retryMs ?? 0
     const room = quota.algorithm === 'gcra' ? quota.bucketOrBurst : quota.quota
     if (last === undefined || retryMs === 0 || (last.claims[0]?.cost ?? 0) > room) return true
@@ -130,13 +130,13 @@ test('consume.lua consumes from all policies or from none', async (t) => {
   const narrow: Quota = { algorithm: 'fixed', quota: 2, windowMs: 60_000, bucketOrBurst: 0 }
   const claims = [{ key: 'wide', quota: wide, cost: 1 }, { key: 'narrow', quota: narrow, cost: 1 }]
 
-  const told = await run([...Array.from({ length: 5 }, () => ({ atUs: beginUs, asked: 1, claims })), { atUs: beginUs, asked: 1, claims: claims.slice(0, 1) }])
+  const replies = await run([...Array.from({ length: 5 }, () => ({ atUs: beginUs, asked: 1, claims })), { atUs: beginUs, asked: 1, claims: claims.slice(0, 1) }])
 
-  t.same(told.map(({ granted }) => granted), [1, 1, 0, 0, 0, 1])
-  t.equal(told.at(-1)?.standings[0]?.remaining, 7, 'the refused took nothing')
+  t.same(replies.map(({ granted }) => granted), [1, 1, 0, 0, 0, 1])
+  t.equal(replies.at(-1)?.standings[0]?.remaining, 7, 'the rejected request consumed nothing')
 })
 
-test('after the clock was set back, consume.lua neither delays a client by more than a window nor grants more', async (t) => {
+test('after the clock was set back, consume.lua neither delays a client by more than a window nor allows more', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
@@ -144,8 +144,8 @@ test('after the clock was set back, consume.lua neither delays a client by more 
     const room = quota.algorithm === 'gcra' ? quota.bucketOrBurst : quota.quota
     const fullMs = quota.algorithm === 'gcra' ? Math.ceil(Math.ceil(quota.windowMs * 1000 / quota.quota) * quota.bucketOrBurst / 1000) : quota.windowMs
     const ask = (atUs: number): Step => ({ atUs, asked: 1000, claims: [{ key: 'one', quota, cost: 1 }] })
-    const told = await run([ask(beginUs), ask(beginUs - backUs), ask(beginUs - backUs + (fullMs + quota.bucketOrBurst + 2) * 1000)])
+    const replies = await run([ask(beginUs), ask(beginUs - backUs), ask(beginUs - backUs + (fullMs + quota.bucketOrBurst + 2) * 1000)])
     const isFresh = quota.algorithm === 'fixed' || quota.algorithm === 'gcra' || backUs > 0
-    return told[0]?.granted === room && told[1]?.granted === 0 && (!isFresh || told[2]?.granted === room)
+    return replies[0]?.granted === room && replies[1]?.granted === 0 && (!isFresh || replies[2]?.granted === room)
   }), { numRuns: 200 })
 })

@@ -1,24 +1,24 @@
 import t from 'tap'
 import { readAddress } from '../../../src/redis/address.ts'
 
-t.test('address reads one server, with and without user, password, port and database', async (t) => {
+t.test('address parses one server, with and without user, password, port and database', async (t) => {
   t.same(readAddress('url', 'redis://localhost'), { kind: 'server', options: { host: 'localhost', port: 6379, db: 0 } })
   t.same(readAddress('url', ' redis://app:s%40cret@redis.example:7000/3 '), { kind: 'server', options: { host: 'redis.example', port: 7000, db: 3, username: 'app', password: 's@cret' } })
   t.same(readAddress('url', 'redis://:secret@[::1]:7000'), { kind: 'server', options: { host: '::1', port: 7000, db: 0, password: 'secret' } })
   t.same(readAddress('url', 'redis://localhost?family=0'), { kind: 'server', options: { host: 'localhost', port: 6379, db: 0, family: 0 } })
 })
 
-t.test('address names the server in TLS by its name, and not by an IP address', async (t) => {
+t.test('address uses the host name as the TLS server name, and no IP address', async (t) => {
   t.same(readAddress('url', 'rediss://redis.example'), { kind: 'server', options: { host: 'redis.example', port: 6379, db: 0, tls: { servername: 'redis.example' } } })
   t.same(readAddress('url', 'rediss://127.0.0.1'), { kind: 'server', options: { host: '127.0.0.1', port: 6379, db: 0, tls: {} } })
 })
 
-t.test('address reads a unix socket with user, password and database', async (t) => {
+t.test('address parses a unix socket with user, password and database', async (t) => {
   t.same(readAddress('url', 'unix:///run/redis/redis.sock'), { kind: 'server', options: { path: '/run/redis/redis.sock', db: 0 } })
   t.same(readAddress('url', 'unix://app:secret@/run/a%20b.sock?db=2'), { kind: 'server', options: { path: '/run/a b.sock', db: 2, username: 'app', password: 'secret' } })
 })
 
-t.test('address reads several servers as seed nodes of a Cluster, with the login of the first', async (t) => {
+t.test('address parses several servers as seed nodes of a Cluster, with the credentials of the first', async (t) => {
   t.same(readAddress('url', 'redis://app:secret@one:7000,redis://two:7001, redis://[::1]'), {
     kind: 'cluster',
     seeds: [{ host: 'one', port: 7000 }, { host: 'two', port: 7001 }, { host: '::1', port: 6379 }],
@@ -27,7 +27,7 @@ t.test('address reads several servers as seed nodes of a Cluster, with the login
   t.same(readAddress('url', 'rediss://one:7000,rediss://two:7001'), { kind: 'cluster', seeds: [{ host: 'one', port: 7000 }, { host: 'two', port: 7001 }], options: { tls: {} } })
 })
 
-t.test('address reads the Sentinels of a master', async (t) => {
+t.test('address parses the Sentinels of a master', async (t) => {
   t.same(readAddress('url', 'redis+sentinel://one,two:26380/main'), {
     kind: 'sentinel',
     options: { sentinels: [{ host: 'one', port: 26379 }, { host: 'two', port: 26380 }], name: 'main', db: 0 }
@@ -38,7 +38,7 @@ t.test('address reads the Sentinels of a master', async (t) => {
   })
 })
 
-t.test('address refuses what it cannot read, and shows nothing of it', async (t) => {
+t.test('address rejects invalid addresses, and prints no part of them', async (t) => {
   const wrong = [
     '', 'localhost', 'http://secret', 'redis://', 'redis://:secret/x@host', 'redis://user:12/secret@host', 'redis://user:12?secret@host', 'redis://host#secret',
     'redis://:secret%@host', 'redis://:secret@host:99999', 'redis://host/secret', 'redis://host/123456', 'redis://host?secret=1', 'redis://host?family=5',
@@ -55,7 +55,7 @@ t.test('address refuses what it cannot read, and shows nothing of it', async (t)
   }
 })
 
-t.test('address says which part of it is wrong', async (t) => {
+t.test('the error names the invalid part of an address', async (t) => {
   const faults: Record<string, string[]> = {
     'that is empty': [''],
     'without a scheme': ['localhost', ':secret@host'],

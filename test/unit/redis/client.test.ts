@@ -28,7 +28,7 @@ async function start (t: Test): Promise<Rig & { pool: PooledRedis }> {
   return { ...rig, pool }
 }
 
-t.test('pool answers as an ioredis client does', async (t) => {
+t.test('pool replies like an ioredis client', async (t) => {
   const { pool } = await start(t)
 
   t.equal(await pool.set('text', 'value'), 'OK')
@@ -60,7 +60,7 @@ t.test('pool sends a pipeline and a transaction as one write each', async (t) =>
   t.equal(written.writes, 2)
 })
 
-t.test('pool answers a pipeline by callback too', async (t) => {
+t.test('pool also replies to a pipeline by callback', async (t) => {
   const { pool } = await start(t)
 
   const results = await new Promise((resolve, reject) => {
@@ -70,7 +70,7 @@ t.test('pool answers a pipeline by callback too', async (t) => {
   t.same(results, [[null, 'OK']])
 })
 
-t.test('pool refuses what would hold or change a connection of all', async (t) => {
+t.test('pool rejects commands that would block or change a shared connection', async (t) => {
   const { pool } = await start(t)
 
   await t.rejects(pool.subscribe('channel'), shared)
@@ -84,7 +84,7 @@ t.test('pool refuses what would hold or change a connection of all', async (t) =
   t.equal(await pool.ping(), 'PONG')
 })
 
-t.test('pool opens a connection beside itself for who needs one of their own', async (t) => {
+t.test('pool opens a dedicated connection for a caller', async (t) => {
   const { pool } = await start(t)
   const own = pool.duplicate()
   t.after(() => own.disconnect())
@@ -95,50 +95,50 @@ t.test('pool opens a connection beside itself for who needs one of their own', a
   t.same(await popped, ['list', 'value'])
 })
 
-t.test('pool settles every kind of call while Redis hangs, and answers when it is back', async (t) => {
+t.test('pool settles every kind of call while Redis hangs, and responds after it', async (t) => {
   const { pool, redis } = await start(t)
   redis.signal('SIGSTOP')
   t.after(() => redis.signal('SIGCONT'))
 
   const calls = [pool.get('a'), pool.pipeline().get('a').exec(), pool.multi().get('a').exec(), pool.batch.get('a'), pool.lease()]
   const outcomes = await Promise.allSettled(calls)
-  await until(() => pool.batch.get('a').then(() => false, () => pool.state === 'degraded'), { what: 'the breaker opens' })
+  await until(() => pool.batch.get('a').then(() => false, () => pool.state === 'degraded'), { what: 'the circuit breaker opens' })
   const refused = await pool.get('a').catch((error: Error) => error)
   redis.signal('SIGCONT')
 
   for (const outcome of outcomes) t.match(outcome, { status: 'rejected', reason: unavailable })
   t.match(refused, unavailable)
-  await until(() => pool.state === 'ready', { what: 'the pool has mended' })
-  t.equal(await until(() => pool.ping(), { what: 'an answer' }), 'PONG')
+  await until(() => pool.state === 'ready', { what: 'the pool has recovered' })
+  t.equal(await until(() => pool.ping(), { what: 'a reply' }), 'PONG')
 })
 
-t.test('pool tells that an outage begins, and that it has ended, once each', async (t) => {
+t.test('pool reports the start and the end of an outage once each', async (t) => {
   const { pool, redis } = await start(t)
   const told: boolean[] = []
   pool.on('outage', (isOut: boolean) => told.push(isOut))
 
   await redis.kill()
-  await until(() => pool.get('a').then(() => false, () => told.length > 0), { what: 'the outage is told' })
+  await until(() => pool.get('a').then(() => false, () => told.length > 0), { what: 'the outage is reported' })
   await redis.start()
-  await until(() => pool.state === 'ready', { what: 'the pool has mended' })
+  await until(() => pool.state === 'ready', { what: 'the pool has recovered' })
 
   t.same(told, [true, false])
 })
 
-t.test('pool tells which server it reached, and when that is another one', async (t) => {
+t.test('pool reports which server it has reached, and each change of it', async (t) => {
   const { pool, redis } = await start(t)
   const servers: ServerInfo[] = []
   pool.on('server', (server: ServerInfo) => servers.push(server))
   const before = pool.server?.runId
 
   await redis.restart()
-  await until(() => servers.length > 0, { what: 'the new server is told' })
+  await until(() => servers.length > 0, { what: 'the new server is reported' })
 
   t.match(servers, [{ version: /^\d+\.\d+\.\d+$/, isCluster: false, isLoading: false, maxmemoryBytes: 0, maxmemoryPolicy: 'noeviction' }])
   t.not(servers[0]?.runId, before)
 })
 
-t.test('pool starts without a server that may not be asked about itself', async (t) => {
+t.test('pool starts with a server that denies INFO', async (t) => {
   const rig = await startRig(t)
   await rig.control.call('ACL', 'SETUSER', 'default', '-info')
   const pool = open(t, { url: rig.url })
@@ -149,7 +149,7 @@ t.test('pool starts without a server that may not be asked about itself', async 
   t.equal(await pool.ping(), 'PONG')
 })
 
-t.test('pool does not wait for a server where nobody answers, and finds it later', async (t) => {
+t.test('pool does not wait for a server that nothing listens at, and connects later', async (t) => {
   const rig = await startRig(t)
   await rig.proxy.fault('down')
   const pool = open(t, { url: rig.url })
@@ -158,18 +158,18 @@ t.test('pool does not wait for a server where nobody answers, and finds it later
   t.equal(pool.state, 'degraded')
   await rig.proxy.heal()
 
-  await until(() => pool.state === 'ready', { what: 'the pool has found its server' })
+  await until(() => pool.state === 'ready', { what: 'the pool has connected' })
   t.equal(await pool.start(), true)
 })
 
-t.test('pool stops waiting when its time is over', async (t) => {
+t.test('pool stops waiting at its time limit', async (t) => {
   const rig = await startRig(t)
   await rig.proxy.fault('stalledHandshake')
 
   t.equal(await open(t, { url: rig.url }).start(50), false)
 })
 
-t.test('pool refuses everything after its end, and ends twice without harm', async (t) => {
+t.test('pool rejects every command after its end, and can be ended twice', async (t) => {
   const { pool } = await start(t)
   const waiting = pool.batch.get('a')
 
@@ -184,7 +184,7 @@ t.test('pool refuses everything after its end, and ends twice without harm', asy
   t.throws(() => pool.pipeline(), unavailable)
 })
 
-t.test('pool never grows after its end', async (t) => {
+t.test('pool opens no connection after its end', async (t) => {
   const { pool, proxy } = await start(t)
   const asks = Array.from({ length: 3000 }, (_, index) => pool.batch.command('GET', [`${index}`]))
 
@@ -196,7 +196,7 @@ t.test('pool never grows after its end', async (t) => {
   t.same(pool.load, { connections: 0, ready: 0, inFlight: 0 })
 })
 
-t.test('pool logs in with a user, into a database, with a prefix', async (t) => {
+t.test('pool authenticates a user, selects a database and applies a prefix', async (t) => {
   const rig = await startRig(t, ['--user', 'app', 'on', '>s@:/cret', '~*', '&*', '+@all', '--user', 'default', 'off'])
   const pool = open(t, { url: `redis://app:${encodeURIComponent('s@:/cret')}@127.0.0.1:${rig.proxy.port}/3`, prefix: 'shop:' })
 
@@ -207,7 +207,7 @@ t.test('pool logs in with a user, into a database, with a prefix', async (t) => 
   t.same(await rig.control.keys('*'), ['shop:api:cache:tag:x'])
 })
 
-t.test('pool opens its connections beside a client of the app, and leaves that alone', async (t) => {
+t.test('pool opens its connections beside a client of the app, and leaves that client unchanged', async (t) => {
   const rig = await startRig(t)
   await rig.control.select(2)
   const pool = open(t, { client: rig.control })
@@ -220,7 +220,7 @@ t.test('pool opens its connections beside a client of the app, and leaves that a
   t.equal(rig.control.status, 'ready')
 })
 
-t.test('pool stays degraded where nobody listens', async (t) => {
+t.test('pool stays degraded if nothing listens at the address', async (t) => {
   const pool = open(t, { url: `redis://127.0.0.1:${await freePort()}` })
 
   t.equal(await pool.start(), false)

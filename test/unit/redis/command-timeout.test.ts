@@ -10,7 +10,7 @@ import { until } from '../../support/until.ts'
 
 t.setTimeout(60_000)
 
-/** A round trip of 300 ms and a little. */
+/** A round trip of about 300 ms. */
 const farAway = { delayMs: 150 }
 
 function open (t: Test, options: RedisOptions): PooledRedis {
@@ -19,13 +19,13 @@ function open (t: Test, options: RedisOptions): PooledRedis {
   return pool
 }
 
-t.test('a Redis that is 300 ms away is used with a longer commandTimeout, and not with the default', async (t) => {
+t.test('a Redis 300 ms away works with a longer commandTimeout, and not with the default', async (t) => {
   const rig = await startRig(t)
   await rig.proxy.fault('latency', farAway)
   const patient = open(t, { url: rig.url, commandTimeout: '1s' })
   const usual = open(t, { url: rig.url })
 
-  await until(() => patient.state === 'ready', { what: 'it is ready' })
+  await until(() => patient.state === 'ready', { what: 'the pool is ready' })
   await patient.set('key', 'value')
   t.equal(await patient.get('key'), 'value')
   t.equal(String(await patient.batch.get('key')), 'value')
@@ -41,20 +41,20 @@ t.test('a Redis that is 300 ms away is used with a longer commandTimeout, and no
   t.equal(patient.state, 'ready')
 })
 
-t.test('a Cluster that is 300 ms away is used with a longer commandTimeout', async (t) => {
+t.test('a Cluster 300 ms away works with a longer commandTimeout', async (t) => {
   const { url, proxies } = await startProxiedCluster(t)
   for (const proxy of proxies.values()) await proxy.fault('latency', farAway)
   const pool = open(t, { url, commandTimeout: '1s' })
 
-  await until(() => pool.state === 'ready' && pool.load.ready === 2, { what: 'it is ready' })
+  await until(() => pool.state === 'ready' && pool.load.ready === 2, { what: 'the pool is ready' })
   for (let index = 0; index < 12; index++) t.equal(await pool.set(`key:${index}`, 'value'), 'OK')
   t.equal(pool.batch.counts.timeouts, 0)
 })
 
-t.test('every way to ask waits for as long as commandTimeout says', async (t) => {
+t.test('every kind of call waits for commandTimeout', async (t) => {
   const rig = await startRig(t)
   const pool = open(t, { url: rig.url, commandTimeout: '400ms' })
-  await until(() => pool.state === 'ready', { what: 'it is ready' })
+  await until(() => pool.state === 'ready', { what: 'the pool is ready' })
   const lease = await pool.lease()
   t.after(() => lease.release())
   await rig.proxy.fault('partition')
@@ -63,5 +63,5 @@ t.test('every way to ask waits for as long as commandTimeout says', async (t) =>
 
   for (const each of late) t.match(each, { status: 'rejected', reason: { message: /no reply within 400 ms|no connection/ } })
   await rig.proxy.heal()
-  await until(() => pool.state === 'ready' && pool.set('written', 'yes').then(() => true, () => false), { what: 'it is back' })
+  await until(() => pool.state === 'ready' && pool.set('written', 'yes').then(() => true, () => false), { what: 'the pool has recovered' })
 })

@@ -12,21 +12,21 @@ import { disconnectTimeout, startRedisProcess } from '../../support/redis-proces
 import { startTls } from '../../support/tls.ts'
 import { until } from '../../support/until.ts'
 
-/** A Cluster of one node, which stands behind a proxy and says that it is there; `url` names it twice, so that it is taken for one. */
+/** A one-node Cluster behind a proxy, which announces the proxy's address; `url` contains it twice, so that it is read as a Cluster. */
 async function startSmallCluster (t: Test): Promise<{ url: string, proxy: Proxy }> {
   const listenPort = await freePort()
   const server = await startRedisProcess(t, { args: ['--cluster-enabled', 'yes', '--cluster-port', String(await freePort()), '--cluster-announce-ip', '127.0.0.1', '--cluster-announce-port', String(listenPort)] })
   const operator = new Redis(server.url, { disconnectTimeout })
   t.after(() => operator.disconnect())
   await operator.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')
-  await until(async () => String(await operator.call('CLUSTER', 'INFO')).includes('cluster_state:ok'), { what: 'the Cluster is well' })
+  await until(async () => String(await operator.call('CLUSTER', 'INFO')).includes('cluster_state:ok'), { what: 'the Cluster is ready' })
   const proxy = await startProxy(t, { port: server.port, listenPort })
   return { url: `${proxy.url},${proxy.url}`, proxy }
 }
 
-t.test('connection to a Cluster gives each attempt more time than the one before, as long as they are in vain', async (t) => {
+t.test('connection to a Cluster gives each attempt more time than the one before, while attempts fail', async (t) => {
   const { url, proxy } = await startSmallCluster(t)
-  // An answer needs both ways: longer than the first attempt waits.
+  // A reply needs both directions: longer than the first attempt waits.
   await proxy.fault('latency', { delayMs: 200 })
   let attempts = 1
 
@@ -38,10 +38,10 @@ t.test('connection to a Cluster gives each attempt more time than the one before
   t.ok(attempts > 1)
 })
 
-t.test('connection over TLS gives each attempt more time than the one before, as long as they are in vain', async (t) => {
+t.test('connection over TLS gives each attempt more time than the one before, while attempts fail', async (t) => {
   const { ca, port } = await startTls(t)
   const proxy = await startProxy(t, { port })
-  // The handshake needs both ways: longer than the first attempt waits.
+  // The handshake needs both directions: longer than the first attempt waits.
   await proxy.fault('latency', { delayMs: 300 })
   let attempts = 1
 
@@ -49,11 +49,11 @@ t.test('connection over TLS gives each attempt more time than the one before, as
   t.after(() => client.disconnect())
   client.on('reconnecting', () => { attempts += 1 })
 
-  await until(() => client.status === 'ready', { what: 'the handshake is over' })
+  await until(() => client.status === 'ready', { what: 'the handshake is complete' })
   t.ok(attempts > 1)
 })
 
-t.test('connection to a Cluster that was away as a whole is used once it is back, though much was asked meanwhile', async (t) => {
+t.test('connection to a Cluster works again after an outage of all nodes with many pending commands', async (t) => {
   const { url, proxy } = await startSmallCluster(t)
   await proxy.fault('down')
   const pool = new PooledRedis(resolveRedisPolicy({ url }))
@@ -61,11 +61,11 @@ t.test('connection to a Cluster that was away as a whole is used once it is back
   const outages: boolean[] = []
   pool.on('outage', (isOut: boolean) => outages.push(isOut))
 
-  await until(() => pool.batch.get('key').then(() => false, () => pool.isBroken), { what: 'nobody is asked any more' })
+  await until(() => pool.batch.get('key').then(() => false, () => pool.isBroken), { what: 'the outage is detected' })
   await proxy.heal()
-  await until(() => pool.state === 'ready', { what: 'it is there again' })
+  await until(() => pool.state === 'ready', { what: 'the pool has recovered' })
 
-  t.equal(await until(() => pool.set('key', 'value'), { what: 'it is written' }), 'OK')
-  t.equal(String(await until(() => pool.batch.get('key'), { what: 'it is read' })), 'value')
+  t.equal(await until(() => pool.set('key', 'value'), { what: 'the key is written' }), 'OK')
+  t.equal(String(await until(() => pool.batch.get('key'), { what: 'the key is read' })), 'value')
   t.same([outages[0], outages.at(-1)], [true, false])
 })

@@ -18,19 +18,19 @@ async function start (t: Test, options: Partial<ConnectionPoolOptions> = {}): Pr
   return { ...rig, connections }
 }
 
-/** A command that nobody but its own promise is told of. */
-function cargoOf (connection: Connection, command: Command): OutgoingCommand {
+/** A command whose result is reported only by its own promise. */
+function outgoing (connection: Connection, command: Command): OutgoingCommand {
   return { command, health: connection.healthOf(command), isOpen: true, resends: 0, answered: () => {}, failed: () => {} }
 }
 
 function crowd (connections: ConnectionPool, commands = 600): Promise<unknown> {
   const all = Array.from({ length: commands }, () => new Command('get', ['key'], { replyEncoding: 'utf8' }))
   const connection = connections.choose()
-  connection?.write(all.map((command) => cargoOf(connection, command)))
+  connection?.write(all.map((command) => outgoing(connection, command)))
   return Promise.allSettled(all.map(({ promise }) => promise))
 }
 
-t.test('lanes give everything to the first connection until it is crowded, then to the next', async (t) => {
+t.test('pool writes to the first connection until it is crowded, then to the next', async (t) => {
   const { connections } = await start(t)
   const [first, second] = connections.all
 
@@ -42,7 +42,7 @@ t.test('lanes give everything to the first connection until it is crowded, then 
   t.equal(connections.choose(), first)
 })
 
-t.test('lanes open one more while all are crowded, up to their maximum, and then take the least crowded', async (t) => {
+t.test('pool opens one more connection while all are crowded, up to its maximum, and then uses the least crowded', async (t) => {
   const { connections, proxy } = await start(t, { min: 1, max: 2 })
   await proxy.fault('latency', { delayMs: 100 })
 
@@ -59,7 +59,7 @@ t.test('lanes open one more while all are crowded, up to their maximum, and then
   t.equal(connections.all.length, 2)
 })
 
-t.test('lanes have room for an answer of a megabyte beside the connection that small answers use', async (t) => {
+t.test('pool reads a reply of a megabyte on another connection than small replies', async (t) => {
   const { connections } = await start(t, { min: 2, max: 2 })
   const [first, second] = connections.all
 
@@ -73,7 +73,7 @@ t.test('lanes have room for an answer of a megabyte beside the connection that s
   t.equal(connections.chooseFor(1_000_000), undefined)
 })
 
-t.test('lanes close what has been idle, down to their minimum', async (t) => {
+t.test('pool closes idle connections, down to its minimum', async (t) => {
   const { connections } = await start(t, { min: 1, max: 3, idleMs: 20 })
   const answers = crowd(connections)
   connections.choose()
@@ -84,49 +84,49 @@ t.test('lanes close what has been idle, down to their minimum', async (t) => {
   t.equal(connections.choose(), connections.all[0])
 })
 
-t.test('lanes replace a connection that has ended', async (t) => {
+t.test('pool replaces a connection that has ended', async (t) => {
   const { connections } = await start(t)
   const [first] = connections.all
 
   first?.client.disconnect()
-  await until(() => connections.all.length === 2 && connections.all.every((connection) => connection !== first && connection.isReady), { what: 'another connection stands in its place' })
+  await until(() => connections.all.length === 2 && connections.all.every((connection) => connection !== first && connection.isReady), { what: 'another connection replaces it' })
 
   t.ok(connections.choose())
 })
 
-t.test('lanes use other connections while one is half open, and have it back later', async (t) => {
+t.test('pool uses other connections while one is half open, and uses it again later', async (t) => {
   const { connections, proxy, control } = await start(t)
   const [first, second] = connections.all
   await proxy.fault('halfOpen')
-  await until(() => second?.probe(), { what: 'the second connection is a new one' })
+  await until(() => second?.probe(), { what: 'the second connection is new' })
 
   const chosen = await until(async () => {
     const connection = connections.choose()
     const isWell = await connection?.probe()
     return isWell ? connection : undefined
-  }, { what: 'a connection that answers' })
+  }, { what: 'a connection that responds' })
 
   t.ok(chosen)
-  await until(() => connections.all.every((connection) => connection.isReady && !connection.isUnresponsive), { what: 'all are well' })
+  await until(() => connections.all.every((connection) => connection.isReady && !connection.isUnresponsive), { what: 'all connections respond' })
   t.equal(connections.choose(), first)
   t.equal(await control.ping(), 'PONG')
 })
 
-t.test('lanes open a connection anew through which something trickles, but no answer in time', { timeout: 60_000 }, async (t) => {
+t.test('pool replaces a connection that transfers bytes, but no reply in time', { timeout: 60_000 }, async (t) => {
   const { connections, proxy } = await start(t, { min: 1, max: 1 })
   await proxy.fault('throttle', { bytesPerSecond: 200 })
   const trickle = setInterval(() => connections.choose()?.probe(), 50)
   t.after(() => clearInterval(trickle))
-  await until(() => connections.all[0]?.isUnresponsive, { what: 'an answer is late' })
+  await until(() => connections.all[0]?.isUnresponsive, { what: 'a reply is late' })
 
   const accepted = proxy.accepted
-  await proxy.fault('latency', { delayMs: 0 }) // the old connection goes on to trickle, a new one does not
-  await until(() => connections.all[0]?.isReady && !connections.all[0].isUnresponsive, { what: 'answers come in time again' })
+  await proxy.fault('latency', { delayMs: 0 }) // the old connection remains slow, a new one is not
+  await until(() => connections.all[0]?.isReady && !connections.all[0].isUnresponsive, { what: 'replies arrive in time again' })
 
   t.ok(proxy.accepted > accepted)
 })
 
-t.test('lanes leave a server that is no master any more, once its other answers have come', async (t) => {
+t.test('pool leaves a server that is no longer a master, once its other replies have arrived', async (t) => {
   const { connections, proxy, control } = await start(t, { min: 1, max: 1 })
   await control.replicaof('127.0.0.1', '1')
   const accepted = proxy.accepted
@@ -134,14 +134,14 @@ t.test('lanes leave a server that is no master any more, once its other answers 
   const write = new Command('set', ['key', 'value'])
   const read = new Command('get', ['key'])
   const connection = connections.choose()
-  connection?.write([cargoOf(connection, write), cargoOf(connection, read)])
+  connection?.write([outgoing(connection, write), outgoing(connection, read)])
 
   await t.rejects(write.promise, /READONLY/)
   t.equal(await read.promise, null)
   await until(() => proxy.accepted > accepted, { what: 'a new connection, perhaps to the new master' })
 })
 
-t.test('lanes take a server that is busy at the greeting once it has time', async (t) => {
+t.test('pool uses a server that was busy during the handshake once it responds', async (t) => {
   const { connections, control } = await start(t, { min: 1, max: 1 })
   await control.config('SET', 'busy-reply-threshold', '1')
   const runner = control.duplicate()
@@ -150,15 +150,15 @@ t.test('lanes take a server that is busy at the greeting once it has time', asyn
   runner.eval('while true do end', 0).catch(() => {})
   await until(() => control.ping().then(() => false, (error: Error) => error.message.startsWith('BUSY')), { what: 'the server is busy' })
   connections.all[0]?.client.disconnect(true)
-  await until(() => connections.all[0]?.client.status === 'ready' && !connections.all[0].isReady, { what: 'a connection that is not greeted' })
+  await until(() => connections.all[0]?.client.status === 'ready' && !connections.all[0].isReady, { what: 'a connection whose handshake is not complete' })
 
   await control.call('SCRIPT', 'KILL')
 
-  await until(() => connections.choose(), { what: 'the connection is greeted' })
-  t.pass('greeted')
+  await until(() => connections.choose(), { what: 'the handshake is complete' })
+  t.pass('ready')
 })
 
-t.test('lanes tell at once when no first connection could be made, and that they were closed', async (t) => {
+t.test('pool reports at once that no first connection could be made, and that it was closed', async (t) => {
   const open = () => new Redis(1, '127.0.0.1', { retryStrategy: () => 10_000, maxRetriesPerRequest: 0, enableOfflineQueue: false }).on('error', () => {})
   const options = { open, min: 2, max: 2, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, onDenied: () => {} }
   const connections = new ConnectionPool(options)

@@ -17,12 +17,12 @@ async function start (t: Test): Promise<Rig & { pool: PooledRedis }> {
   return { ...rig, pool }
 }
 
-t.test('lease has a connection alone, for WATCH: the transaction fails when another one wrote', async (t) => {
+t.test('a dedicated connection supports WATCH: the transaction fails if another client has written', async (t) => {
   const { pool } = await start(t)
   await using lease = await pool.lease()
 
   await lease.client.watch('key')
-  await pool.set('key', 'from elsewhere')
+  await pool.set('key', 'by another client')
   const lost = await lease.client.multi().set('key', 'mine').exec()
   await lease.client.watch('key')
   const won = await lease.client.multi().set('key', 'mine').exec()
@@ -31,7 +31,7 @@ t.test('lease has a connection alone, for WATCH: the transaction fails when anot
   t.same(won, [[null, 'OK']])
 })
 
-t.test('lease waits for longer than any other command may', async (t) => {
+t.test('a dedicated connection waits longer than any shared command', async (t) => {
   const { pool } = await start(t)
   await using lease = await pool.lease({ isBlocking: true })
 
@@ -44,7 +44,7 @@ t.test('lease waits for longer than any other command may', async (t) => {
   t.same(await popped, ['list', 'value'])
 })
 
-t.test('lease fails every command once its connection broke, for its WATCH is gone', async (t) => {
+t.test('a dedicated connection fails every command after its connection broke, because its WATCH is lost', async (t) => {
   const { pool, control } = await start(t)
   const lease = await pool.lease()
   t.after(() => lease.release())
@@ -58,7 +58,7 @@ t.test('lease fails every command once its connection broke, for its WATCH is go
   t.equal(await control.get('key'), null)
 })
 
-t.test('lease fails a command that Redis does not answer in time', async (t) => {
+t.test('a dedicated connection fails a command that Redis does not answer in time', async (t) => {
   const { pool, redis } = await start(t)
   await using lease = await pool.lease()
   redis.signal('SIGSTOP')
@@ -67,7 +67,7 @@ t.test('lease fails a command that Redis does not answer in time', async (t) => 
   await t.rejects(lease.client.get('key'))
 })
 
-t.test('lease is given so many times at once and no more, and again after a release', async (t) => {
+t.test('dedicated connections are limited in number, and available again after a release', async (t) => {
   const { pool } = await start(t)
   const leases = await Promise.all([pool.lease(), pool.lease()])
 
@@ -80,7 +80,7 @@ t.test('lease is given so many times at once and no more, and again after a rele
   for (const lease of [leases[1], next]) lease?.release()
 })
 
-t.test('lease is refused while Redis is away, and takes no place then', async (t) => {
+t.test('a dedicated connection is rejected during an outage, and occupies no slot then', async (t) => {
   const { pool, proxy } = await start(t)
   await proxy.fault('down')
 
@@ -88,12 +88,12 @@ t.test('lease is refused while Redis is away, and takes no place then', async (t
   await proxy.heal()
 
   for (const outcome of outcomes) t.match(outcome, unavailable)
-  const lease = await until(() => pool.lease(), { what: 'a lease' })
+  const lease = await until(() => pool.lease(), { what: 'a dedicated connection' })
   t.equal(await lease.client.ping(), 'PONG')
   lease.release()
 })
 
-t.test('lease ends with its pool, and with it what waited there', async (t) => {
+t.test('dedicated connections end with their pool, and with them waiting callers', async (t) => {
   const { pool } = await start(t)
   const lease = await pool.lease({ isBlocking: true })
   const waiting = lease.client.blpop('list', 0)

@@ -13,7 +13,7 @@ import { until } from '../../support/until.ts'
 
 const program = fileURLToPath(new URL('../../support/pool-process.ts', import.meta.url))
 
-/** Runs a process with a pool, calls `before` once that is open, has it close the pool, and waits for its end. */
+/** Runs a process with a pool, calls `before` once the pool is open, closes the pool in the process, and waits for the process to exit. */
 async function end (t: Test, url: string, before: () => Promise<unknown> | void = () => {}): Promise<{ lines: string[], code: number | null }> {
   const child = spawn(process.execPath, [program, url], { stdio: ['pipe', 'pipe', 'inherit'] })
   t.after(() => child.kill('SIGKILL'))
@@ -30,40 +30,40 @@ async function end (t: Test, url: string, before: () => Promise<unknown> | void 
 
 const fine = { lines: ['ready', 'closed'], code: 0 }
 
-t.test('pool lets its process end', async (t) => {
+t.test('a closed pool lets its process exit', async (t) => {
   const { url } = await startRig(t)
 
   t.same(await end(t, url), fine)
 })
 
-t.test('pool lets its process end though no server was ever there', async (t) => {
+t.test('a closed pool lets its process exit if it never reached a server', async (t) => {
   t.same(await end(t, `redis://127.0.0.1:${await freePort()}`), { lines: ['degraded', 'closed'], code: 0 })
 })
 
 const faults: Record<string, (rig: Rig) => Promise<unknown> | void> = {
-  'is gone': ({ redis }) => redis.kill(),
+  'is down': ({ redis }) => redis.kill(),
   hangs: ({ redis }) => redis.signal('SIGSTOP'),
   'is behind a black hole': ({ proxy }) => proxy.fault('blackHole'),
-  'does not greet': ({ proxy }) => proxy.fault('stalledHandshake'),
-  'refuses it': ({ proxy }) => proxy.fault('down')
+  'does not complete the handshake': ({ proxy }) => proxy.fault('stalledHandshake'),
+  'refuses connections': ({ proxy }) => proxy.fault('down')
 }
 
 for (const [what, inject] of Object.entries(faults)) {
-  t.test(`pool lets its process end while Redis ${what}`, async (t) => {
+  t.test(`a closed pool lets its process exit while Redis ${what}`, async (t) => {
     const rig = await startRig(t)
 
     t.same(await end(t, rig.url, () => inject(rig)), fine)
   })
 }
 
-t.test('pool lets its process end beside a Cluster, well or gone', async (t) => {
+t.test('a closed pool lets its process exit with a Cluster, running or down', async (t) => {
   const cluster = await startCluster(t)
 
   t.same(await end(t, cluster.url), fine)
   t.same(await end(t, cluster.url, () => Promise.all(cluster.nodes.map(({ server }) => server.kill()))), fine)
 })
 
-t.test('pool lets its process end beside Sentinels, well or gone', async (t) => {
+t.test('a closed pool lets its process exit with Sentinels, running or down', async (t) => {
   const group = await startSentinel(t)
   const url = `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`
 

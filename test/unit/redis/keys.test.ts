@@ -3,7 +3,7 @@ import { Command } from 'ioredis'
 import t from 'tap'
 import { encodePart, Keys } from '../../../src/redis/keys.ts'
 
-t.test('keys spell every key with its parts percent-encoded', async (t) => {
+t.test('keys percent-encode their parts', async (t) => {
   const keys = new Keys()
 
   t.equal(keys.userSession('42'), 'session:{42}')
@@ -21,7 +21,7 @@ t.test('keys spell every key with its parts percent-encoded', async (t) => {
   t.equal(keys.topicLog('user:42'), 'prism:user:42:log')
 })
 
-t.test('keys spell counters in the slot of whom they count', async (t) => {
+t.test('counter keys are in the slot of their client', async (t) => {
   const keys = new Keys()
   const limit = keys.rateLimit('GET:/cities/:id')
 
@@ -31,7 +31,7 @@ t.test('keys spell counters in the slot of whom they count', async (t) => {
   t.equal(slotOf(limit('session', 'device', keys.anonymousSession('x'))), slotOf(keys.anonymousSession('x')))
 })
 
-t.test('keys keep their prefix before all of them', async (t) => {
+t.test('keys begin with their prefix', async (t) => {
   const keys = new Keys('shop:')
 
   t.equal(keys.userSession('42'), 'shop:session:{42}')
@@ -40,14 +40,14 @@ t.test('keys keep their prefix before all of them', async (t) => {
   t.equal(keys.topicChannel('events'), 'shop:prism:events')
 })
 
-t.test('keys let no user meet an anonymous visitor', async (t) => {
+t.test('keys of users and of anonymous sessions never collide', async (t) => {
   const keys = new Keys()
 
   t.equal(keys.userSession('a:x'), 'session:{a%3Ax}')
   t.not(keys.userSession('a:x'), keys.anonymousSession('x'))
 })
 
-t.test('keys encode any text to one of its own, which cannot steal a slot', async (t) => {
+t.test('keys encode each text differently, and none escapes its slot', async (t) => {
   const text = fc.string({ unit: 'grapheme' })
 
   fc.assert(fc.property(text, (part) => /^[A-Za-z0-9_.%-]*$/.test(encodePart(part)) && decodeURIComponent(encodePart(part)) === part))
@@ -58,7 +58,7 @@ t.test('keys encode any text to one of its own, which cannot steal a slot', asyn
   t.pass('for 200 texts')
 })
 
-/** As ioredis and Redis Cluster see it. */
+/** As ioredis and Redis Cluster compute it. */
 function slotOf (key: string): number {
   return Number(new Command('get', [key]).getSlot())
 }

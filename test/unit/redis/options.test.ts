@@ -10,17 +10,17 @@ t.test('policy has defaults', async (t) => {
   t.ok(Object.isFrozen(policy))
 })
 
-t.test('policy keeps its maximum above its minimum', async (t) => {
+t.test('policy raises its maximum to its minimum', async (t) => {
   t.match(resolveRedisPolicy({ min: 20 }), { min: 20, max: 20 })
   t.match(resolveRedisPolicy({ min: 1, max: 1 }), { min: 1, max: 1 })
 })
 
-t.test('policy takes the time that a command may take, as a duration or in milliseconds', async (t) => {
+t.test('policy accepts commandTimeout as a duration or in milliseconds', async (t) => {
   t.equal(resolveRedisPolicy({ commandTimeout: '1.5s' }).deadlineMs, 1500)
   t.equal(resolveRedisPolicy({ commandTimeout: 50 }).deadlineMs, 50)
 })
 
-t.test('policy takes a client of the app, of one server or of a Cluster', async (t) => {
+t.test('policy accepts a client of the app, for one server or a Cluster', async (t) => {
   const redis = new Redis({ lazyConnect: true })
   const cluster = new Cluster([], { lazyConnect: true })
 
@@ -30,7 +30,7 @@ t.test('policy takes a client of the app, of one server or of a Cluster', async 
   cluster.disconnect()
 })
 
-t.test('policy refuses what cannot be meant', async (t) => {
+t.test('policy rejects invalid options', async (t) => {
   const wrong: [unknown, string][] = [
     [{ uri: 'redis://host' }, 'redis.uri'],
     [{ url: '' }, 'redis.url'],

@@ -2,7 +2,7 @@ import { Command } from 'ioredis'
 import t from 'tap'
 import { needsDedicatedConnection, refuseInPipeline } from '../../../src/redis/shared-connection-rules.ts'
 
-t.test('unshared knows commands that wait, or change the connection for others', async (t) => {
+t.test('commands that block, or change the connection for other callers, are rejected', async (t) => {
   const is = (name: string, ...args: string[]) => needsDedicatedConnection(new Command(name, args))
 
   for (const name of ['SUBSCRIBE', 'blpop', 'BZMPOP', 'WAIT', 'watch', 'MULTI', 'exec', 'Select', 'MONITOR', 'RESET', 'quit']) t.equal(is(name), true, name)
@@ -12,7 +12,7 @@ t.test('unshared knows commands that wait, or change the connection for others',
   t.equal(is('client', 'tracking', 'on'), true)
 })
 
-t.test('unshared lets all others pass', async (t) => {
+t.test('all other commands are accepted', async (t) => {
   const is = (name: string, ...args: string[]) => needsDedicatedConnection(new Command(name, args))
 
   for (const name of ['get', 'SET', 'evalsha', 'publish', 'lpop', 'info']) t.equal(is(name), false, name)
@@ -20,7 +20,7 @@ t.test('unshared lets all others pass', async (t) => {
   t.equal(is('CLIENT', 'LIST'), false)
 })
 
-t.test('unshared lets a transaction pass that leaves as one pipeline, and nothing else', async (t) => {
+t.test('a transaction is accepted only as one pipeline', async (t) => {
   t.doesNotThrow(() => refuseInPipeline(new Command('multi')))
   t.doesNotThrow(() => refuseInPipeline(new Command('EXEC')))
   t.doesNotThrow(() => refuseInPipeline(new Command('get', ['key'])))

@@ -22,7 +22,7 @@ async function open (t: Test, options: RedisOptions): Promise<PooledRedis> {
   return pool
 }
 
-/** Keeps this process from everything, as a handler does that computes. */
+/** Blocks the event loop, as a computing handler does. */
 function standStill (): void {
   const endsAt = performance.now() + standstillMs
   while (performance.now() < endsAt) { /* computes */ }
@@ -35,7 +35,7 @@ async function answersAfterStandstill (pool: PooledRedis): Promise<unknown[]> {
   return await Promise.all(answers)
 }
 
-t.test('a connection whose answer came while the process stood still is no silent one', async (t) => {
+t.test('a connection whose reply arrived while the event loop was blocked is not unresponsive', async (t) => {
   const { url } = await startRedisProcess(t)
   const pool = await open(t, { url })
   const [{ lost }, { timeouts }] = [{ ...pool.losses }, { ...pool.batch.counts }]
@@ -46,7 +46,7 @@ t.test('a connection whose answer came while the process stood still is no silen
   t.equal(pool.batch.counts.timeouts, timeouts)
 })
 
-t.test('a connection over TLS whose answer came while the process stood still is no silent one', async (t) => {
+t.test('a TLS connection whose reply arrived while the event loop was blocked is not unresponsive', async (t) => {
   const { url, ca } = await startTls(t)
   const pool = await open(t, { url, connection: { tls: { ca } } })
   const { lost } = { ...pool.losses }
@@ -56,7 +56,7 @@ t.test('a connection over TLS whose answer came while the process stood still is
   t.equal(pool.losses.lost, lost)
 })
 
-t.test('a lease whose answer came while the process stood still keeps what it watches', async (t) => {
+t.test('a dedicated connection whose reply arrived while the event loop was blocked keeps its WATCH', async (t) => {
   const { url } = await startRedisProcess(t)
   const pool = await open(t, { url })
   await using lease = await pool.lease()
@@ -69,7 +69,7 @@ t.test('a lease whose answer came while the process stood still keeps what it wa
   t.same(await lease.client.multi().set('key', 'changed').exec(), [[null, 'OK']])
 })
 
-t.test('a subscriber whose answer came while the process stood still stays where it is', async (t) => {
+t.test('a subscriber whose reply arrived while the event loop was blocked stays connected', async (t) => {
   const { url } = await startRedisProcess(t)
   const pool = await open(t, { url })
   const client = pool.openSubscriber() as Redis
@@ -90,18 +90,18 @@ t.test('a subscriber whose answer came while the process stood still stays where
   client.ping = ping
   await pool.publish('channel', 'hello')
 
-  await until(() => heard.length > 0, { what: 'what was published is heard' })
+  await until(() => heard.length > 0, { what: 'the message is received' })
   t.equal(subscriber.connections, 1)
 })
 
-t.test('a connection that is silent is found, and another one takes its place', async (t) => {
+t.test('an unresponsive connection is detected and replaced', async (t) => {
   const { proxy } = await startRig(t)
   const pool = await open(t, { url: proxy.url })
   const accepted = proxy.accepted
   await proxy.fault('halfOpen')
 
   await t.rejects(pool.pipeline().get('key').exec(), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
-  const value = await until(() => pool.get('key'), { what: 'an answer on another connection' })
+  const value = await until(() => pool.get('key'), { what: 'a reply on another connection' })
 
   t.equal(value, 'value')
   t.ok(proxy.accepted > accepted)

@@ -7,7 +7,7 @@ import { anonymousSubject, createdAtOf, deviceOf, newToken, userSubject } from '
 const keys = new Keys()
 const secret = 'a secret of the tests, 32 or more'
 
-test('a seal', async (t) => {
+test('cookie cipher', async (t) => {
   t.test('decrypts any token it encrypted, in this instance and in another', async (t) => {
     const user = fc.string({ minLength: 1, maxLength: 60, unit: 'grapheme' }).filter((id) => id.isWellFormed())
     fc.assert(fc.property(fc.option(user, { nil: undefined }), fc.nat(2 ** 48 - 1), fc.boolean(), (userId, createdAt, isUncertain) => {
@@ -21,7 +21,7 @@ test('a seal', async (t) => {
     }), { numRuns: 100 })
   })
 
-  t.test('opens nothing of which a single character was changed', async (t) => {
+  t.test('rejects a token of which one character was changed', async (t) => {
     const cipher = new CookieCipher('sid', [secret], keys)
     const value = cipher.encrypt(newToken(keys, userSubject('ada')))
     for (let at = 0; at < value.length; at++) {
@@ -30,7 +30,7 @@ test('a seal', async (t) => {
     }
   })
 
-  t.test('opens nothing sealed under another name or by an unknown secret, and tells which were sealed by an old one', async (t) => {
+  t.test('rejects tokens of another name or an unknown secret, and reports tokens of an old one', async (t) => {
     const value = new CookieCipher('sid', [secret], keys).encrypt(newToken(keys, userSubject('ada')))
 
     t.equal(new CookieCipher('__Host-sid', [secret], keys).decrypt(value), undefined)
@@ -38,7 +38,7 @@ test('a seal', async (t) => {
     t.match(new CookieCipher('sid', [`${secret}!`, secret], keys).decrypt(value), { isSealedWithOldKey: true })
   })
 
-  t.test('keeps what it has opened until told to forget, and never what it has not', async (t) => {
+  t.test('caches decrypted tokens until they are removed, and no rejected ones', async (t) => {
     const cipher = new CookieCipher('sid', [secret], keys)
     const value = new CookieCipher('sid', [secret], keys).encrypt(newToken(keys, userSubject('ada')))
     const first = cipher.decrypt(value)
@@ -49,12 +49,12 @@ test('a seal', async (t) => {
     t.same(cipher.decrypt(value), first)
   })
 
-  t.test('never seals the same twice alike, nor shows who it is', async (t) => {
+  t.test('encrypts a token differently each time, and hides the user', async (t) => {
     const cipher = new CookieCipher('sid', [secret], keys)
-    const token = newToken(keys, userSubject('somebody'))
+    const token = newToken(keys, userSubject('someone'))
 
     t.not(cipher.encrypt(token), cipher.encrypt(token))
-    t.notMatch(Buffer.from(cipher.encrypt(token).slice(12), 'base64url').toString('latin1'), /somebody/)
+    t.notMatch(Buffer.from(cipher.encrypt(token).slice(12), 'base64url').toString('latin1'), /someone/)
   })
 })
 

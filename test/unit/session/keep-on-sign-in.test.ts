@@ -17,23 +17,23 @@ import { until } from '../../support/until.ts'
 interface Data { cart: unknown[], theme: string, other: string }
 type Step = 'mark' | 'begin' | 'leave'
 
-/** What the scripts of a sign-in's steps begin with. */
+/** First words of the scripts of a sign-in's steps. */
 const scripts: Readonly<Record<Step, RegExp>> = { mark: /Marks a session as moving/, begin: /Begins a session/, leave: /Ends sessions of a user/ }
 
 tap.setTimeout(120_000)
 
-test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
+test('a sign-in that copies values', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
   const [pool, otherPool] = await Promise.all([openPool(t, redis.url), openPool(t, redis.url)])
-  const other = houseOf(t, otherPool, otherPool.batch)
-  /** A process that does something before a step of its sign-ins, each time it comes to it. */
-  const houseWith = (work: Partial<Record<Step, (count: number) => Promise<void>>>) => {
+  const other = managerOf(t, otherPool, otherPool.batch)
+  /** A process that runs a function before a step of each of its sign-ins. */
+  const managerWith = (work: Partial<Record<Step, (count: number) => Promise<void>>>) => {
     const counts = { mark: 0, begin: 0, leave: 0 }
     const runScript = async (...args: Parameters<Batch['runScript']>): Promise<unknown> => {
       for (const step of ['mark', 'begin', 'leave'] as const) if (scripts[step].test(args[0].lua)) await work[step]?.(counts[step]++)
       return await pool.batch.runScript(...args)
     }
-    return houseOf(t, pool, { runScript, enqueueScript: pool.batch.enqueueScript.bind(pool.batch) } as unknown as Batch)
+    return managerOf(t, pool, { runScript, enqueueScript: pool.batch.enqueueScript.bind(pool.batch) } as unknown as Batch)
   }
   const begun = async (sessionManager: SessionManager, user?: string) => {
     const requestSession = await arrive(sessionManager)
@@ -54,8 +54,8 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
   const cartOf = async (token: SessionToken) => (await arrive(other, token)).get('cart')
 
   for (const [whose, user] of [['an anonymous session', undefined], ['a session of another user', 'before'], ['a session of the same user', 'ada']] as const) {
-    t.test(`of ${whose} carries what was saved between its load and its end, and ends that session`, async (t) => {
-      const sessionManager = houseWith({})
+    t.test(`from ${whose} copies what was saved between its load and its end, and ends that session`, async (t) => {
+      const sessionManager = managerWith({})
       const token = await begun(sessionManager, user)
       const requestSession = await arrive(sessionManager, token)
       requestSession.update('cart', (cart = []) => [...cart, 'mine'])
@@ -71,10 +71,10 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     })
   }
 
-  t.test('refuses a save that comes while it moves the values, and the save is told', async (t) => {
+  t.test('rejects a save during the copy, and reports it', async (t) => {
     for (const step of ['begin', 'leave'] as const) {
       let saving: Promise<unknown> = Promise.resolve()
-      const sessionManager = houseWith({ [step]: async () => { saving = settled(push(token, 'late')) } })
+      const sessionManager = managerWith({ [step]: async () => { saving = settled(push(token, 'late')) } })
       const token = await begun(other)
       const requestSession = await arrive(sessionManager, token)
       await requestSession.signIn('ada', { keep: ['cart'] })
@@ -84,10 +84,10 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     }
   })
 
-  t.test('refuses a rotation meanwhile, and finds a session that was rotated before', async (t) => {
+  t.test('rejects a rotation meanwhile, and finds a session that was rotated before', async (t) => {
     let rotating: Promise<unknown> = Promise.resolve()
     const rotate = async () => { rotating = settled((await arrive(other, token)).rotate()) }
-    const sessionManager = houseWith({ leave: rotate })
+    const sessionManager = managerWith({ leave: rotate })
     const token = await begun(other)
     const requestSession = await arrive(sessionManager, token)
     await requestSession.signIn('ada', { keep: ['cart'] })
@@ -104,8 +104,8 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     t.equal((await arrive(other, rotated)).isNew, true)
   })
 
-  t.test('reads again what was saved after its mark had lapsed, as often as that happens', async (t) => {
-    const sessionManager = houseWith({
+  t.test('reads again what was saved after its mark had expired, however often', async (t) => {
+    const sessionManager = managerWith({
       leave: async (count) => {
         if (count > 2) return
         await lapse(token)
@@ -120,14 +120,14 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     t.equal((await arrive(other, token)).isNew, true)
   })
 
-  t.test('leaves the session usable after its process died in the middle: saves wait until the mark lapses, at most 2 s', async (t) => {
-    const sessionManager = houseWith({ begin: async () => { throw new RedisUnavailableError('this process dies here') } })
+  t.test('leaves the session usable if its process dies in the middle: saves wait until the mark expires, at most 2 s', async (t) => {
+    const sessionManager = managerWith({ begin: async () => { throw new RedisUnavailableError('this process dies here') } })
     const token = await begun(other)
     const requestSession = await arrive(sessionManager, token)
     await t.rejects(requestSession.signIn('ada', { keep: ['cart'] }), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
     const value = await redis.client.hget(token.key, token.field) ?? ''
     const [now = '0'] = await redis.client.time()
-    t.ok(Number(/@(\d+) /.exec(value)?.[1]) - Number(now) * 1000 <= 3000, 'the mark lapses after 2 s')
+    t.ok(Number(/@(\d+) /.exec(value)?.[1]) - Number(now) * 1000 <= 3000, 'the mark expires after 2 s')
     t.same(await cartOf(token), ['tea'], 'it can be read meanwhile')
     await push(token, 'milk')
 
@@ -135,8 +135,8 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     t.equal((await redis.client.hget(token.key, token.field))?.includes('@'), false)
   })
 
-  t.test('keeps a label, a document with signs of its own and the version as they are', async (t) => {
-    const sessionManager = houseWith({ begin: async () => { throw new RedisUnavailableError('this process dies here') } })
+  t.test('copies label, document and version exactly', async (t) => {
+    const sessionManager = managerWith({ begin: async () => { throw new RedisUnavailableError('this process dies here') } })
     const first = await arrive(other)
     await first.signIn('labelled', { label: 'a@b 100 % =x' })
     first.set('theme', ' @1 =x ')
@@ -154,9 +154,9 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     t.equal((await arrive(other, token)).get('theme'), ' @1 =x ')
   })
 
-  t.test('is a conflict where both set a value that is carried, and the session before goes on', async (t) => {
+  t.test('is a conflict if both sessions set a copied value, and the previous session continues', async (t) => {
     const token = await begun(other)
-    const requestSession = await arrive(houseWith({}), token)
+    const requestSession = await arrive(managerWith({}), token)
     requestSession.set('theme', 'mine')
     requestSession.set('other', 'mine')
     const tab = await arrive(other, token)
@@ -166,12 +166,12 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
 
     await t.rejects(requestSession.signIn('ada', { keep: ['theme'] }), { code: 'PRISM_ERR_SESSION_CONFLICT' })
     t.equal((await arrive(other, token)).get('theme'), 'theirs')
-    await (await arrive(houseWith({}), token)).signIn('ada', { keep: ['cart'] })
+    await (await arrive(managerWith({}), token)).signIn('ada', { keep: ['cart'] })
   })
 
-  t.test('carries what it has read from a session that has ended meanwhile, and brings that one not back', async (t) => {
+  t.test('copies what was read from a session that has ended meanwhile, and does not restore that session', async (t) => {
     const token = await begun(other)
-    const requestSession = await arrive(houseWith({}), token)
+    const requestSession = await arrive(managerWith({}), token)
     await (await arrive(other, token)).signOut()
     await requestSession.signIn('ada', { keep: ['cart'] })
 
@@ -180,8 +180,8 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     t.equal(await redis.client.hexists(token.key, token.field), 0)
   })
 
-  t.test('ends the session that it has begun when it fails after that', async (t) => {
-    const sessionManager = houseWith({
+  t.test('ends the session that it has created if it fails after that', async (t) => {
+    const sessionManager = managerWith({
       leave: async (count) => {
         if (count > 0) return
         await lapse(token)
@@ -196,7 +196,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     await t.rejects(requestSession.signIn('fails', { keep: ['theme'] }), { code: 'PRISM_ERR_SESSION_CONFLICT' })
 
     t.equal((await arrive(other, token)).get('theme'), 'theirs')
-    await until(async () => (await other.devices('fails')).length === 0, { what: 'it is ended' })
+    await until(async () => (await other.devices('fails')).length === 0, { what: 'the session is ended' })
   })
 
   t.test('loses no confirmed save, whatever other requests of two processes save meanwhile', async (t) => {
@@ -205,7 +205,7 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
       pushes: fc.array(fc.record({ process: fc.nat(1), pauses: fc.tuple(fc.nat(6), fc.nat(6)) }), { minLength: 1, maxLength: 5 }),
       signIns: fc.array(fc.record({ process: fc.nat(1), pauses: fc.tuple(fc.nat(6), fc.nat(6)) }), { minLength: 1, maxLength: 1 })
     })
-    const houses = [houseOf(t, pool, pool.batch), other]
+    const houses = [managerOf(t, pool, pool.batch), other]
     let runs = 0
     await fc.assert(fc.asyncProperty(plan, async ({ from, pushes, signIns }) => {
       const user = `user-${runs++}`
@@ -232,11 +232,11 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
     t.ok(runs >= 150)
   })
 
-  t.test('of two tabs at once loses nothing of what was there in either', async (t) => {
+  t.test('in two tabs at once loses no value of either', async (t) => {
     for (let round = 0; round < 20; round++) {
       const token = await begun(other)
-      const [one, two] = await Promise.all([arrive(houseWith({}), token), arrive(other, token)])
-      await push(token, 'milk', houseWith({}))
+      const [one, two] = await Promise.all([arrive(managerWith({}), token), arrive(other, token)])
+      await push(token, 'milk', managerWith({}))
       await Promise.all([one.signIn('twice', { keep: ['cart'] }), two.signIn('twice', { keep: ['cart'] })])
       const carts = await Promise.all([one, two].map((requestSession) => cartOf(tokenOf(requestSession))))
 
@@ -248,8 +248,8 @@ test('a sign-in that carries values', { timeout: 120_000 }, async (t) => {
 
 async function arrive (sessionManager: SessionManager, token?: SessionToken): Promise<RequestSession<Data>> {
   const requestSession = new RequestSession<Data>(sessionManager, { token, hasCookie: token !== undefined })
-  requestSession.ask()
-  await requestSession.answer()?.settled()
+  requestSession.load()
+  await requestSession.pendingLoad?.settled()
   return requestSession
 }
 
@@ -270,7 +270,7 @@ async function openPool (t: Test, url: string): Promise<PooledRedis> {
   return pool
 }
 
-function houseOf (t: Test, pool: PooledRedis, batch: Batch): SessionManager {
+function managerOf (t: Test, pool: PooledRedis, batch: Batch): SessionManager {
   const sessionManager = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), batch, pool.keyspace)
   t.after(() => { sessionManager.tombstones.close() })
   return sessionManager

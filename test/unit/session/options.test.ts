@@ -5,13 +5,13 @@ import type { SessionOptions } from '../../../src/session/options.ts'
 
 const secrets = ['a secret of the tests, 32 or more']
 
-test('the session policy', async (t) => {
-  t.test('is complete without a word', async (t) => {
+test('session policy', async (t) => {
+  t.test('has a default for every option but secrets', async (t) => {
     t.match(resolveSessionPolicy({ secrets }), { idleMs: 3_600_000, absoluteMs: 43_200_000, trustedOrigins: [], cookie: { name: 'sid', secure: 'auto', partitioned: false }, redis: undefined })
-    t.equal(resolveSessionPolicy({ secrets, idleTimeout: '30d' }).absoluteMs, 30 * 86_400_000, 'who wants a long idle time wants no earlier end')
+    t.equal(resolveSessionPolicy({ secrets, idleTimeout: '30d' }).absoluteMs, 30 * 86_400_000, 'a long idle timeout raises the absolute timeout')
   })
 
-  t.test('refuses what cannot be meant, naming the option', async (t) => {
+  t.test('rejects invalid options by name', async (t) => {
     const refused: Record<string, object> = {
       'session.secrets': { secrets: [] },
       'session.secrets must be .* is a list of 2': { secrets: [...secrets, ...secrets] },
@@ -37,7 +37,7 @@ test('the session policy', async (t) => {
     }
   })
 
-  t.test('knows the rule of each key: the one that is named, that of a well-known plugin, or the default', async (t) => {
+  t.test('has a rule for each key: the configured one, that of a well-known plugin, or the default', async (t) => {
     const merge = () => 1
     const { onConflict: keys } = resolveSessionPolicy({ secrets, onConflict: { flash: merge, theme: 'lastWriteWins', stock: 'reject' } })
     t.same([keys.get('flash'), keys.get('theme'), keys.get('stock'), keys.get('cart')], [merge, 'lastWriteWins', 'reject', undefined])
@@ -47,11 +47,11 @@ test('the session policy', async (t) => {
     t.throws(() => resolveSessionPolicy({ secrets, onConflict: { default: true as never } }), { code: 'PRISM_ERR_OPTION', message: /session\.onConflict\.default/ })
   })
 
-  t.test('takes the innermost word of scopes and route', async (t) => {
+  t.test('uses the innermost setting of scopes and route', async (t) => {
     t.equal(resolveSessionUse([]), 'optional')
     t.equal(resolveSessionUse(['required', false]), false)
     t.equal(resolveSessionUse([false, 'required']), 'required')
-    t.equal(resolveSessionUse(['required', { trustedOrigins: ['https://a.example'] }]), 'required', 'trustedOrigins alone change nothing else')
+    t.equal(resolveSessionUse(['required', { trustedOrigins: ['https://a.example'] }]), 'required', 'trustedOrigins changes nothing else')
     t.equal(resolveSessionUse(['optional', { use: 'required' }]), 'required')
     t.same(resolveSessionOrigins([{ trustedOrigins: ['https://a.example'] }, 'required', false, { use: 'optional', trustedOrigins: ['https://b.example'] }]), ['https://a.example', 'https://b.example'])
     for (const choice of [null, {}.toString(), { use: false }, { use: 'always' }, { origin: [] }]) t.throws(() => resolveSessionUse([choice]), { code: 'PRISM_ERR_OPTION', message: /config\.session/ }, JSON.stringify(choice))
@@ -60,16 +60,16 @@ test('the session policy', async (t) => {
   })
 })
 
-test('a sign-in', async (t) => {
+test('sign-in options', async (t) => {
   const policy = resolveSessionPolicy({ secrets })
 
-  t.test('takes the app\'s lifetimes, or its own', async (t) => {
+  t.test('default to the app\'s lifetimes', async (t) => {
     t.same(readNewSession({}, policy), { absoluteMs: 43_200_000, idleMs: 3_600_000, label: undefined })
     t.same(readNewSession({ idleTimeout: '7d', absoluteTimeout: '30d', label: 'x' }, policy), { absoluteMs: 30 * 86_400_000, idleMs: 7 * 86_400_000, label: 'x' })
     t.same(readNewSession({ absoluteTimeout: '10m' }, policy), { absoluteMs: 600_000, idleMs: 600_000, label: undefined })
   })
 
-  t.test('refuses lifetimes, labels and users that cannot be meant', async (t) => {
+  t.test('reject invalid lifetimes, labels and users', async (t) => {
     for (const options of [{ idleTimeout: '13h' as const }, { idleTimeout: 'x' as '1h' }, { idle: '1h' }, { carry: ['cart'] }, { label: 'x'.repeat(101) }, { label: '\ud800' }]) t.throws(() => readNewSession(options, policy), { code: 'PRISM_ERR_OPTION' })
     for (const user of ['', 'x'.repeat(513), 'ü'.repeat(257), '\ud800', 42, undefined, null]) t.throws(() => readUserId(user), { code: 'PRISM_ERR_OPTION' })
     t.equal(readUserId('a:x{}'), 'a:x{}')

@@ -14,39 +14,39 @@ interface Data { count: number, list: string[], name: string }
 
 const raise = (count = 0) => count + 1
 
-test('a visit', async (t) => {
+test('request session', async (t) => {
   const redis = await startRedis(t)
   const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
   const sessionManager = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)
-  const arrive = async (token?: SessionToken, isOld = false) => {
+  const open = async (token?: SessionToken, isOld = false) => {
     const requestSession = new RequestSession<Data>(sessionManager, { token, isSealedWithOldKey: isOld, hasCookie: token !== undefined })
-    requestSession.ask()
-    await requestSession.answer()?.settled()
+    requestSession.load()
+    await requestSession.pendingLoad?.settled()
     return requestSession
   }
   const signedIn = async (user: string) => {
-    const requestSession = await arrive()
+    const requestSession = await open()
     await requestSession.signIn(user)
     return tokenOf(requestSession)
   }
 
-  t.test('saves a change once, however often and however impatiently it is told to', async (t) => {
+  t.test('saves a change once, however many saves are requested at once', async (t) => {
     const token = await signedIn('ada')
-    const requestSession = await arrive(token)
+    const requestSession = await open(token)
     requestSession.update('count', raise)
     const impatient = [requestSession.save(), requestSession.save()]
     await requestSession.save()
     await Promise.all(impatient)
 
-    t.equal((await arrive(token)).get('count'), 1)
+    t.equal((await open(token)).get('count'), 1)
     t.equal(requestSession.get('count'), 1)
   })
 
-  t.test('keeps what is changed while a save is on its way for the next save', async (t) => {
+  t.test('saves a change that is made during a save with the next one', async (t) => {
     const token = await signedIn('ada')
-    const [requestSession, other] = [await arrive(token), await arrive(token)]
+    const [requestSession, other] = [await open(token), await open(token)]
     requestSession.set('name', 'first')
     const saving = requestSession.save()
     requestSession.set('name', 'second')
@@ -56,25 +56,25 @@ test('a visit', async (t) => {
     await saving
     await requestSession.save()
 
-    const seen = await arrive(token)
+    const seen = await open(token)
     t.same([seen.get('name'), seen.get('count')], ['second', 2])
   })
 
-  t.test('does one thing after the other, though nobody waits', async (t) => {
+  t.test('runs operations one after the other, also without await', async (t) => {
     const token = await signedIn('turns')
-    const requestSession = await arrive(token)
+    const requestSession = await open(token)
     requestSession.set('name', 'kept')
     await Promise.all([requestSession.save(), requestSession.rotate(), requestSession.signOut()])
 
     t.equal(requestSession.state, 'anonymous')
     t.equal(requestSession.takeCookie(), 'clear')
-    // For some milliseconds the key says which birth came last.
+    // For some milliseconds the key holds the last creation.
     await until(async () => await redis.client.exists(token.key) === 0, { what: 'the key is gone' })
   })
 
-  t.test('forgets unsaved changes with the session that they were for', async (t) => {
+  t.test('discards unsaved changes when their session ends', async (t) => {
     const token = await signedIn('grace')
-    const requestSession = await arrive(token)
+    const requestSession = await open(token)
     requestSession.set('name', 'lost')
     requestSession.set('list', ['carried'])
     await requestSession.signIn('grace', { keep: ['list'] })
@@ -83,24 +83,24 @@ test('a visit', async (t) => {
     await requestSession.signOut()
     await requestSession.save()
 
-    // For some milliseconds the key says which birth came last.
+    // For some milliseconds the key holds the last creation.
     await until(async () => await redis.client.exists(token.key) === 0, { what: 'the key is gone' })
   })
 
-  t.test('clears a cookie only where one came, and only for a sign-out', async (t) => {
-    const stranger = await arrive()
-    await stranger.signOut()
-    t.equal(stranger.takeCookie(), undefined)
-    const ended = await arrive(newToken(sessionManager.keys, userSubject('nobody')))
-    t.equal(ended.takeCookie(), undefined, 'a cookie of a session that has ended is left alone')
+  t.test('clears a cookie only if the request has one, and only on sign-out', async (t) => {
+    const anonymous = await open()
+    await anonymous.signOut()
+    t.equal(anonymous.takeCookie(), undefined)
+    const ended = await open(newToken(sessionManager.keys, userSubject('unknown')))
+    t.equal(ended.takeCookie(), undefined, 'the cookie of an ended session is not changed')
     await ended.signOut()
     t.equal(ended.takeCookie(), 'clear')
     t.equal(ended.takeCookie(), undefined, 'once')
   })
 
-  t.test('seals anew what an old secret sealed, with a save, and not with a read', async (t) => {
+  t.test('encrypts a token of an old secret again with a save, and not with a read', async (t) => {
     const token = await signedIn('hedy')
-    const [reader, writer] = [await arrive(token, true), await arrive(token, true)]
+    const [reader, writer] = [await open(token, true), await open(token, true)]
     await reader.save()
     writer.set('name', 'x')
     await writer.save()
@@ -109,40 +109,40 @@ test('a visit', async (t) => {
     t.match(writer.takeCookie(), { token: { field: token.field } })
   })
 
-  t.test('finds a session of which nobody knows whether it was rotated, and settles for what it finds', async (t) => {
+  t.test('finds a session whose rotation has an unknown result, and continues with the ID that it finds', async (t) => {
     const before = await signedIn('kay')
     const after = newToken(sessionManager.keys, userSubject('kay'), before.createdAt)
     const uncertain = { ...after, previousId: before }
-    const earlier = await arrive(uncertain)
+    const earlier = await open(uncertain)
     earlier.set('name', 'x')
     await earlier.save()
     await sessionManager.rotate(before, after)
-    const later = await arrive(uncertain)
+    const later = await open(uncertain)
     later.set('name', 'y')
     await later.save()
 
-    t.equal(earlier.takeCookie(), undefined, 'the rotation may still come')
+    t.equal(earlier.takeCookie(), undefined, 'the rotation can still be executed')
     t.match(later.takeCookie(), { token: { field: after.field, previousId: undefined } })
-    const leaving = await arrive({ ...newToken(sessionManager.keys, userSubject('kay'), before.createdAt), previousId: after })
+    const leaving = await open({ ...newToken(sessionManager.keys, userSubject('kay'), before.createdAt), previousId: after })
     await leaving.signOut()
-    t.equal((await arrive(after)).userId, undefined)
+    t.equal((await open(after)).userId, undefined)
   })
 
-  t.test('has nothing to wait for unless it asked, and nothing to settle unless it changed', async (t) => {
-    const stranger = new RequestSession<Data>(sessionManager, { hasCookie: true })
-    stranger.ask()
-    const reader = await arrive(await signedIn('reads'))
+  t.test('is pending only after a load was requested, and unsettled only after a change', async (t) => {
+    const anonymous = new RequestSession<Data>(sessionManager, { hasCookie: true })
+    anonymous.load()
+    const reader = await open(await signedIn('reads'))
     reader.get('name')
-    const writer = await arrive(await signedIn('writes'))
+    const writer = await open(await signedIn('writes'))
     writer.set('name', 'x')
 
-    t.same([stranger.answer(), stranger.isSettled, reader.isSettled, writer.isSettled], [undefined, true, true, false])
+    t.same([anonymous.pendingLoad, anonymous.isSettled, reader.isSettled, writer.isSettled], [undefined, true, true, false])
   })
 
-  t.test('that was refused before its session was loaded neither writes over its cookie nor calls it a stranger\'s', async (t) => {
+  t.test('rejected before its load neither changes the cookie nor looks anonymous', async (t) => {
     const token = await signedIn('refused')
     const refused = new RequestSession<Data>(sessionManager, { token, hasCookie: true })
-    refused.ask()
+    refused.load()
 
     t.equal(refused.state, 'unavailable')
     t.throws(() => { refused.set('name', 'x') }, { code: 'PRISM_ERR_SESSION_UNAVAILABLE' })
@@ -153,17 +153,17 @@ test('a visit', async (t) => {
     t.same([refused.state, refused.takeCookie()], ['anonymous', 'clear'])
   })
 
-  t.test('rotates and ends all others in one breath, though nobody waits', async (t) => {
+  t.test('rotates and ends all others concurrently', async (t) => {
     const [token, other] = [await signedIn('password'), await signedIn('password')]
-    const requestSession = await arrive(token)
+    const requestSession = await open(token)
     const [, count] = await Promise.all([requestSession.rotate(), requestSession.revokeOthers()])
 
     t.equal(count, 1)
-    t.equal((await arrive(other)).userId, undefined)
-    t.equal((await arrive(tokenOf(requestSession))).userId, 'password')
+    t.equal((await open(other)).userId, undefined)
+    t.equal((await open(tokenOf(requestSession))).userId, 'password')
   })
 
-  t.test('that has no session at all reads as empty, and refuses to change', async (t) => {
+  t.test('reads as empty and rejects changes if sessions are disabled', async (t) => {
     const requestSession = new RequestSession<Data>(sessionManager, { isSessionDisabled: true })
 
     t.same([requestSession.state, requestSession.userId, requestSession.id, requestSession.isNew, requestSession.get('name')], ['anonymous', undefined, undefined, true, undefined])
@@ -172,8 +172,8 @@ test('a visit', async (t) => {
     await requestSession.save()
   })
 
-  t.test('of a stranger may write, and may not do what takes a user', async (t) => {
-    const requestSession = await arrive()
+  t.test('of an anonymous client can write, and rejects operations that need a user', async (t) => {
+    const requestSession = await open()
     requestSession.set('name', 'x')
     await requestSession.save()
 
@@ -181,7 +181,7 @@ test('a visit', async (t) => {
     for (const call of [requestSession.devices(), requestSession.revoke('x'), requestSession.revokeOthers()]) await t.rejects(async () => { await call }, { code: 'PRISM_ERR_SESSION_REQUIRED', statusCode: 401 })
     await requestSession.rotate()
     const cookie = requestSession.takeCookie()
-    t.equal(cookie !== 'clear' && cookie !== undefined && (await arrive(cookie.token)).get('name'), 'x')
+    t.equal(cookie !== 'clear' && cookie !== undefined && (await open(cookie.token)).get('name'), 'x')
   })
 })
 

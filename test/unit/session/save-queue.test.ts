@@ -14,7 +14,7 @@ import { until } from '../../support/until.ts'
 
 tap.setTimeout(120_000)
 
-test('the saver', { timeout: 120_000 }, async (t) => {
+test('save queue', { timeout: 120_000 }, async (t) => {
   const rig = await startRig(t)
   const pool = new PooledRedis(resolveRedisPolicy({ url: rig.url }))
   t.after(() => { pool.disconnect() })
@@ -37,7 +37,7 @@ test('the saver', { timeout: 120_000 }, async (t) => {
     return data
   }
 
-  t.test('lets a hundred writers of one device in one process cost a round trip each', async (t) => {
+  t.test('saves a hundred concurrent writers of one device in one round trip each', async (t) => {
     const { token, value } = await begin('queue')
     const saveQueue = new SaveQueue(store, new Map())
     await Promise.all(Array.from({ length: 100 }, (_, index) => saveQueue.save(token, value, writing(`k${index}`, index))))
@@ -46,7 +46,7 @@ test('the saver', { timeout: 120_000 }, async (t) => {
     t.equal(Object.keys(JSON.parse(readSessionRecord((await store.load(token).promise())?.value ?? '').document)).length, 100)
   })
 
-  t.test('merges what another process saved with what came back, without reading', async (t) => {
+  t.test('merges with the session record of the conflict reply, without a read', async (t) => {
     const { token, value } = await begin('merge')
     await new SaveQueue(store, new Map()).save(token, value, writing('theirs', 1))
     asks = 0
@@ -56,7 +56,7 @@ test('the saver', { timeout: 120_000 }, async (t) => {
     t.equal(asks, 2)
   })
 
-  t.test('does not let one writer\'s conflict fail the next', async (t) => {
+  t.test('does not fail the writer after a conflict', async (t) => {
     const { token, value } = await begin('conflict')
     const saveQueue = new SaveQueue(store, new Map())
     const outcomes = await Promise.allSettled([1, 2, 3].map((number) => {
@@ -71,16 +71,16 @@ test('the saver', { timeout: 120_000 }, async (t) => {
     t.match(outcomes[1], { reason: { code: 'PRISM_ERR_SESSION_CONFLICT' } })
   })
 
-  t.test('never makes a session of one that is gone', async (t) => {
+  t.test('does not restore an ended session', async (t) => {
     const { token, value } = await begin('gone')
     await store.revoke(token.key, { which: 'these', names: [token.field] })
 
     await t.rejects(new SaveQueue(store, new Map()).save(token, value, writing('a', 1)), { code: 'PRISM_ERR_SESSION_ENDED', statusCode: 401 })
-    // For some milliseconds the key says which birth came last.
+    // For some milliseconds the key holds the last creation.
     await until(async () => await rig.control.exists(token.key) === 0, { what: 'the key is gone' })
   })
 
-  t.test('lets nobody wait behind a Redis that does not answer', async (t) => {
+  t.test('fails all queued saves when Redis does not respond', async (t) => {
     const { token, value } = await begin('hung')
     const saveQueue = new SaveQueue(store, new Map())
     await faults.hung.inject(rig)
@@ -88,7 +88,7 @@ test('the saver', { timeout: 120_000 }, async (t) => {
     await faults.hung.heal(rig)
 
     t.ok(outcomes.every((outcome) => outcome.status === 'rejected' && outcome.reason.code === 'PRISM_ERR_REDIS_UNAVAILABLE'))
-    t.equal(asks, 1, 'only the first has asked')
-    await until(() => saveQueue.save(token, value, writing('after', 1)), { what: 'it saves again' })
+    t.equal(asks, 1, 'only the first was sent')
+    await until(() => saveQueue.save(token, value, writing('after', 1)), { what: 'a save succeeds' })
   })
 })

@@ -24,7 +24,7 @@ test('session cookies', async (t) => {
     return { cookies, set, cleared }
   }
 
-  t.test('are secure over TLS, whoever says so, and plain over http', async (t) => {
+  t.test('are Secure over TLS, also behind a proxy, and not over http', async (t) => {
     const securely = { name: '__Host-sid', attributes: { path: '/', httpOnly: true, secure: true, sameSite: 'lax', partitioned: false, maxAge: 60 } }
 
     t.match(written({}, { ...overHttp, protocol: 'https' }).set, securely)
@@ -34,12 +34,12 @@ test('session cookies', async (t) => {
     t.match(written({ secure: false }, { ...overHttp, protocol: 'https' }).set, { name: 'sid', attributes: { secure: false } })
   })
 
-  t.test('are partitioned only where a browser would take them', async (t) => {
+  t.test('are partitioned only if browsers accept that', async (t) => {
     t.match(written({ partitioned: true, secure: true }, overHttp).set.attributes, { partitioned: true, sameSite: 'none' })
     t.match(written({ partitioned: true }, overHttp).set.attributes, { partitioned: false, sameSite: 'lax' })
   })
 
-  t.test('are cleared with every attribute that they were set with', async (t) => {
+  t.test('are cleared with the same attributes', async (t) => {
     const { set, cleared } = written({ secure: true, partitioned: true }, overHttp)
     const { maxAge: _set, ...attributes } = set.attributes
     const { maxAge, expires, ...others } = cleared.attributes
@@ -48,7 +48,7 @@ test('session cookies', async (t) => {
     t.match([cleared.name, cleared.value, maxAge, expires?.getTime()], ['__Host-sid', '', 0, 0])
   })
 
-  t.test('forget what they have opened when another is given, or none', async (t) => {
+  t.test('invalidate the decrypted token when another is set, or none', async (t) => {
     const { cookies, set } = written({}, overHttp)
     const carrier = { ...overHttp, headers: { cookie: `sid=${set.value}` } }
     for (const change of [{ token, maxAgeSeconds: 60 }, 'clear'] as const) {
@@ -59,7 +59,7 @@ test('session cookies', async (t) => {
     }
   })
 
-  t.test('tell whose ticket came, and whether any cookie did', async (t) => {
+  t.test('report which token the request had, and whether it had any cookie', async (t) => {
     const { cookies, set } = written({}, overHttp)
     const open = (cookie: string) => cookies.open({ ...overHttp, headers: { cookie } })
 

@@ -5,8 +5,8 @@ import type { ConflictRule } from '../../../src/session/conflict-rules.ts'
 const noRules = new Map<string, ConflictRule>()
 const add = (amount: number) => (value: unknown) => Number(value ?? 0) + amount
 
-test('a document', async (t) => {
-  t.test('holds values of JSON, as they were when they were set, and frozen', async (t) => {
+test('session data', async (t) => {
+  t.test('stores JSON values as they were when set, and returns them frozen', async (t) => {
     const data = new SessionData('{"a":1}')
     const list = [{ deep: 1 }]
     data.set('list', list)
@@ -18,7 +18,7 @@ test('a document', async (t) => {
     t.equal(data.toText(), '{"a":1,"list":[{"deep":1}]}')
   })
 
-  t.test('knows whether it was changed', async (t) => {
+  t.test('reports whether it was changed', async (t) => {
     const data = new SessionData('{"a":1}')
     data.get('a')
     data.delete('b')
@@ -27,7 +27,7 @@ test('a document', async (t) => {
     t.equal(data.isChanged, true)
   })
 
-  t.test('keeps names that mean something to JavaScript as any other', async (t) => {
+  t.test('stores names with a meaning in JavaScript like any other', async (t) => {
     const data = new SessionData('{"__proto__":{"isAdmin":true},"constructor":1}')
     data.set('toString', 'x')
 
@@ -37,7 +37,7 @@ test('a document', async (t) => {
     t.equal(({} as { isAdmin?: boolean }).isAdmin, undefined)
   })
 
-  t.test('refuses what JSON cannot say, and what would be too large, and stays as it was', async (t) => {
+  t.test('rejects values that JSON cannot represent, or that are too large, and stays unchanged', async (t) => {
     const data = new SessionData('{"a":1}')
     for (const value of [undefined, Promise.resolve(1), () => {}, Symbol('x'), 1n, { toJSON () { throw new Error('no') } }]) t.throws(() => { data.set('b', value) }, { code: 'PRISM_ERR_SESSION_VALUE', statusCode: 500 })
     t.throws(() => { data.set('b', { cart: new Map() }) }, { code: 'PRISM_ERR_SESSION_VALUE', message: 'The value of b cannot be stored in a session: it holds a Map, which JSON does not keep: use Object.fromEntries(map).' })
@@ -51,11 +51,11 @@ test('a document', async (t) => {
     data.set('b', 'x'.repeat(8192 - '{"a":1,"b":""}'.length))
   })
 
-  t.test('refuses text that is no object', async (t) => {
+  t.test('rejects text that is not a JSON object', async (t) => {
     for (const text of ['', '{', '[]', 'null', '1', '"x"']) t.throws(() => new SessionData(text), { code: 'PRISM_ERR_SESSION_CORRUPT' })
   })
 
-  t.test('an update may change its copy in place, and undefined deletes', async (t) => {
+  t.test('update can change its copy in place, and undefined deletes', async (t) => {
     const data = new SessionData('{"list":[1],"gone":1}')
 
     t.same(data.update('list', (list) => { (list as number[]).push(2); return list }), [1, 2])
@@ -64,30 +64,30 @@ test('a document', async (t) => {
   })
 })
 
-test('a document on what another request has saved', async (t) => {
+test('session data rebased on another request\'s save', async (t) => {
   const rebased = (base: string, change: (data: SessionData) => void, theirs: string, rules = noRules) => {
     const data = new SessionData(base)
     change(data)
     return data.rebase(theirs, rules).toText()
   }
 
-  t.test('keeps what only one of both changed', async (t) => {
+  t.test('keeps keys that only one of both has changed', async (t) => {
     t.equal(rebased('{"a":1,"b":1}', (mine) => { mine.set('a', 2) }, '{"a":1,"b":2}'), '{"a":2,"b":2}')
     t.equal(rebased('{"a":1,"b":1}', (mine) => { mine.delete('a') }, '{"a":1}'), '{}')
     t.equal(rebased('{}', (mine) => { mine.set('a', 1) }, '{"b":2}'), '{"b":2,"a":1}')
   })
 
-  t.test('runs updates again, all of them, in order', async (t) => {
+  t.test('runs all updates again, in order', async (t) => {
     t.equal(rebased('{"n":1}', (mine) => { mine.update('n', add(1)); mine.update('n', (n) => Number(n) * 10) }, '{"n":5}'), '{"n":60}')
-    t.equal(rebased('{}', (mine) => { mine.update('n', add(1)) }, '{"n":1}'), '{"n":2}', 'two that count are two, though both came to one')
+    t.equal(rebased('{}', (mine) => { mine.update('n', add(1)) }, '{"n":1}'), '{"n":2}', 'two increments count twice')
   })
 
-  t.test('takes an update on top of a plain set for a plain set', async (t) => {
+  t.test('treats an update after a plain set as a plain set', async (t) => {
     t.equal(rebased('{"n":1}', (mine) => { mine.set('n', 7); mine.update('n', add(1)) }, '{"n":5}'), '{"n":8}')
     t.throws(() => rebased('{"n":1}', (mine) => { mine.update('n', add(1)); mine.set('n', 7) }, '{"n":5}'), { code: 'PRISM_ERR_SESSION_CONFLICT' })
   })
 
-  t.test('lets a set or delete of a key that was not read win, and tells of it', async (t) => {
+  t.test('lets a set or delete of an unread key win, and reports it', async (t) => {
     const changes: [(mine: SessionData) => void, string][] = [
       [(mine) => { mine.set('a', 2) }, '{"a":2}'],
       [(mine) => { mine.set('a', null) }, '{"a":null}'],
@@ -103,13 +103,13 @@ test('a document on what another request has saved', async (t) => {
 
       t.equal(next.toText(), text)
       t.same([data.hasOverwritten, next.hasOverwritten, next.rebase('{"a":3}', noRules).hasOverwritten], [false, true, true])
-      t.equal(data.rebase('{"a":1,"b":1}', noRules).hasOverwritten, false, 'only where another request has set the key')
+      t.equal(data.rebase('{"a":1,"b":1}', noRules).hasOverwritten, false, 'only if another request has set the key')
     }
-    t.equal(rebased('{"a":1}', (mine) => { mine.set('a', 2) }, '{}'), '{"a":2}', 'also over a delete')
-    t.equal(rebased('{}', (mine) => { mine.set('a', 2) }, '{"a":3}'), '{"a":2}', 'also where the key was not there')
+    t.equal(rebased('{"a":1}', (mine) => { mine.set('a', 2) }, '{}'), '{"a":2}', 'also after a delete')
+    t.equal(rebased('{}', (mine) => { mine.set('a', 2) }, '{"a":3}'), '{"a":2}', 'also for a new key')
   })
 
-  t.test('is a conflict where a key that was read is set or deleted otherwise than another request did, and none where alike', async (t) => {
+  t.test('conflicts if a key that was read is changed differently by another request, and not if equally', async (t) => {
     const changes: ((mine: SessionData) => void)[] = [
       (mine) => { mine.set('a', Number(mine.get('a')) + 1) },
       (mine) => { mine.get('a'); mine.delete('a') },
@@ -118,7 +118,7 @@ test('a document on what another request has saved', async (t) => {
     ]
     for (const change of changes) t.throws(() => rebased('{"a":1}', change, '{"a":3}'), { code: 'PRISM_ERR_SESSION_CONFLICT', statusCode: 409, message: /\ba in.*session\.update\(\)/ })
     t.throws(() => rebased('{"a":1}', (mine) => { mine.get('a'); mine.set('a', 2) }, '{}'), { code: 'PRISM_ERR_SESSION_CONFLICT' })
-    t.throws(() => rebased('{}', (mine) => { mine.get('a'); mine.set('a', 2) }, '{"a":3}'), { code: 'PRISM_ERR_SESSION_CONFLICT' }, 'also where there was nothing to read')
+    t.throws(() => rebased('{}', (mine) => { mine.get('a'); mine.set('a', 2) }, '{"a":3}'), { code: 'PRISM_ERR_SESSION_CONFLICT' }, 'also if the key was missing')
     t.equal(rebased('{"a":1}', (mine) => { mine.get('a'); mine.set('a', 2) }, '{"a":2}'), '{"a":2}')
     t.equal(rebased('{"a":1}', (mine) => { mine.get('a'); mine.delete('a') }, '{}'), '{}')
   })
@@ -132,7 +132,7 @@ test('a document on what another request has saved', async (t) => {
     t.equal(rebased('{"theme":"a"}', (mine) => { mine.get('theme'); mine.set('theme', 'b') }, '{"theme":"c"}', rules), '{"theme":"b"}')
   })
 
-  t.test('refuses a whole that is too large', async (t) => {
+  t.test('rejects a result that is too large', async (t) => {
     t.throws(() => rebased('{}', (mine) => { mine.set('a', 'x'.repeat(5000)) }, `{"b":"${'y'.repeat(5000)}"}`), { code: 'PRISM_ERR_SESSION_TOO_LARGE' })
   })
 

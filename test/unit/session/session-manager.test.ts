@@ -15,23 +15,23 @@ import { until } from '../../support/until.ts'
 
 const beginning = { idleMs: 3_600_000, absoluteMs: 3_600_000, label: undefined, document: '{}' }
 
-test('the house', async (t) => {
+test('session manager', async (t) => {
   const redis = await startRedis(t)
-  const [sessionManager, other] = [await openHouse(t, redis.url), await openHouse(t, redis.url)]
-  const begin = async (user: string) => await sessionManager.begin(userSubject(user), beginning)
+  const [sessionManager, other] = [await openManager(t, redis.url), await openManager(t, redis.url)]
+  const begin = async (user: string) => await sessionManager.create(userSubject(user), beginning)
 
-  t.test('does not believe a server that brings back what was ended here, and tells it', async (t) => {
+  t.test('rejects a session that ended here and that the server restores, and revokes it again', async (t) => {
     const { token, value } = await begin('ada')
     await sessionManager.end(token)
     await redis.client.hset(token.key, token.field, value)
 
     t.equal(await liveIn(sessionManager, token), undefined)
-    t.ok(await liveIn(other, token), 'another process cannot know')
+    t.ok(await liveIn(other, token), 'another process does not know')
     await sessionManager.tombstones.republish()
     t.equal(await liveIn(other, token), undefined)
   })
 
-  t.test('remembers each way in which a session ends', async (t) => {
+  t.test('adds a tombstone for each way in which a session ends', async (t) => {
     const [out, named, others, all, rotated] = [await begin('a'), await begin('b'), await begin('b'), await begin('c'), await begin('d')]
     await sessionManager.end(out.token)
     const [device = { id: '' }] = (await sessionManager.devices('b')).filter(({ createdAt }) => createdAt === named.token.createdAt)
@@ -43,7 +43,7 @@ test('the house', async (t) => {
     for (const { token } of [out, named, others, all, rotated]) t.equal(sessionManager.tombstones.has(token), true)
   })
 
-  t.test('tells who listens of every session that ended before its time, by user and public name', async (t) => {
+  t.test('reports every session that ended early to listeners, by user and device ID', async (t) => {
     const heard: Revocation[] = []
     const stop = sessionManager.onRevoked((revocation) => heard.push(revocation))
     const { token } = await begin('hedy')
@@ -57,38 +57,38 @@ test('the house', async (t) => {
     t.same(heard, [{ userId: 'hedy', devices: [device?.id] }])
   })
 
-  t.test('ends what it may have begun, and what a sign-in has left behind, once Redis answers', async (t) => {
+  t.test('ends a session with an unknown creation result, and the session that a sign-in replaced, once Redis responds', async (t) => {
     const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url, min: 1 }))
     t.after(() => { pool.disconnect() })
     await reached({ redisPool: pool })
-    let [isDeaf, isAway] = [false, false]
+    let [losesReplies, isAway] = [false, false]
     const batch = {
       runScript: async (...args: Parameters<Batch['runScript']>) => {
         if (isAway) throw new RedisUnavailableError('no connection')
         const answer = await pool.batch.runScript(...args)
-        if (isDeaf) throw new RedisUnavailableError('the answer was lost')
+        if (losesReplies) throw new RedisUnavailableError('the reply was lost')
         return answer
       }
     } as unknown as Batch
-    const deaf = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), batch, pool.keyspace)
-    t.after(() => { deaf.tombstones.close() })
+    const failing = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), batch, pool.keyspace)
+    t.after(() => { failing.tombstones.close() })
     const { token } = await begin('left')
     const moved = { ...token, field: 'm'.repeat(22) }
-    isDeaf = true
-    await t.rejects(deaf.begin(userSubject('begun'), beginning), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
-    t.equal(await redis.client.exists('session:{begun}'), 1, 'it had begun')
-    isDeaf = false
+    losesReplies = true
+    await t.rejects(failing.create(userSubject('begun'), beginning), { code: 'PRISM_ERR_REDIS_UNAVAILABLE' })
+    t.equal(await redis.client.exists('session:{begun}'), 1, 'the session was created')
+    losesReplies = false
 
-    await until(async () => await redis.client.exists('session:{begun}') === 0, { what: 'it is ended' })
+    await until(async () => await redis.client.exists('session:{begun}') === 0, { what: 'the session is ended' })
     await other.rotate(token, moved)
     isAway = true
-    await deaf.endReplaced(token)
-    t.equal(deaf.acceptLoad(token, { value: '', touchedAt: undefined, isEarlier: false }), undefined)
+    await failing.endReplaced(token)
+    t.equal(failing.acceptLoad(token, { value: '', touchedAt: undefined, isEarlier: false }), undefined)
     isAway = false
-    await until(async () => await redis.client.exists(token.key) === 0, { what: 'so is what was left behind, though it has another id now' })
+    await until(async () => await redis.client.exists(token.key) === 0, { what: 'the replaced session is ended, also under its new ID' })
   })
 
-  t.test('lets a device that was ended end no other', async (t) => {
+  t.test('rejects ending other devices from a session that has ended', async (t) => {
     const [first, second] = [await begin('kay'), await begin('kay')]
     const [mine, theirs] = [first, second].map(({ token }) => token)
     await sessionManager.end(first.token)
@@ -102,7 +102,7 @@ async function liveIn (sessionManager: SessionManager, token: SessionToken): Pro
   return sessionManager.acceptLoad(token, await sessionManager.load(token).promise())
 }
 
-async function openHouse (t: Test, url: string): Promise<SessionManager> {
+async function openManager (t: Test, url: string): Promise<SessionManager> {
   const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })

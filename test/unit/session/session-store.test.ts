@@ -15,7 +15,7 @@ const beginning = { idleMs: hour, absoluteMs: 12 * hour, label: undefined, docum
 
 tap.setTimeout(120_000)
 
-test('the session store', { timeout: 120_000 }, async (t) => {
+test('session store', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis(t)
   const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url }))
   t.after(() => { pool.disconnect() })
@@ -32,7 +32,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     await redis.client.hset(key, field, value.replace(/^\d+ (\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${'0'.repeat(13)} ${head} ${Number(seen) - byMs}`))
   }
 
-  t.test('begins a session whose times are Redis\'s, and whose key lives as long as it', async (t) => {
+  t.test('creates a session with Redis\'s time, whose key expires with it', async (t) => {
     const token = tokenOf('ada')
     const before = await redis.client.time()
     const { value, ended } = await store.create(token, { ...beginning, document: '{"a":1}' })
@@ -48,7 +48,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.equal(await redis.client.hget('session:{ada}', token.field), value)
   })
 
-  t.test('begins no session at the birth of the one that it replaces, though that has just ended', async (t) => {
+  t.test('never creates two sessions with the same creation time, also right after the first has ended', async (t) => {
     const ended = await begun('twins')
     await store.revoke(ended.key, { which: 'these', names: [ended.createdAt] })
     const { value } = await store.create(tokenOf('twins'), { ...beginning, replaced: ended.createdAt + 5000 })
@@ -56,13 +56,13 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.equal(readSessionRecord(value).createdAt, ended.createdAt + 5001)
   })
 
-  t.test('loads without writing, and notes a visit only when a minute has passed', async (t) => {
+  t.test('loads without writing, and writes the last use at most once a minute', async (t) => {
     const token = await begun('grace')
     await redis.client.config('RESETSTAT')
     t.match(await store.load(token).promise(), { touchedAt: undefined, isEarlier: false })
     await shiftSeen(token.key, token.field, 59_000)
     t.match(await store.load(token).promise(), { touchedAt: undefined })
-    t.notMatch(await redis.client.info('commandstats'), /cmdstat_(hset:calls=[^1]|pexpireat)/, 'but for the shift itself')
+    t.notMatch(await redis.client.info('commandstats'), /cmdstat_(hset:calls=[^1]|pexpireat)/, 'except for the time shift itself')
     await shiftSeen(token.key, token.field, 2000)
     const touched = await store.load(token).promise()
     t.equal(touched?.touchedAt, readSessionRecord(touched?.value ?? '').seenAt)
@@ -71,30 +71,30 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.match(await store.load(token).promise(), { touchedAt: undefined })
   })
 
-  t.test('notes visits oftener where a session ends sooner than in a few minutes', async (t) => {
+  t.test('writes the last use more often if a session expires within minutes', async (t) => {
     const token = await begun('soon', { idleMs: 5000 })
     const { createdAt = 0 } = readSessionRecord((await store.load(token).promise())?.value ?? '')
-    await until(async () => (await store.load(token).promise())?.touchedAt, { what: 'a visit is noted after a quarter of that' })
+    await until(async () => (await store.load(token).promise())?.touchedAt, { what: 'the last use is written after a quarter of the idle timeout' })
     await until(async () => await store.load(token).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 7500, { what: 'visits keep it alive' })
     t.ok(await store.load(token).promise())
   })
 
-  t.test('ends a session that is idle, and one whose whole time is over whatever its visits', async (t) => {
+  t.test('ends an idle session, and one beyond its absolute timeout whatever its last use', async (t) => {
     const idle = await begun('idle', { idleMs: 60 })
     const old = await begun('old', { idleMs: 100, absoluteMs: 150 })
-    await until(async () => await store.load(old).promise() === undefined, { what: 'it has ended', everyMs: 15 })
-    await until(async () => await redis.client.exists('session:{idle}', 'session:{old}') === 0, { what: 'their keys are gone' })
+    await until(async () => await store.load(old).promise() === undefined, { what: 'the session has ended', everyMs: 15 })
+    await until(async () => await redis.client.exists('session:{idle}', 'session:{old}') === 0, { what: 'their keys are deleted' })
 
     t.same(await store.save(idle, '1', '{}'), { outcome: 'gone' })
     t.equal(await store.rotate(old, tokenOf('old')), undefined)
     t.equal(await redis.client.exists('session:{idle}', 'session:{old}'), 0)
   })
 
-  t.test('judges an end by the field, not only by the key', async (t) => {
+  t.test('judges expiry by the field, not only by the key', async (t) => {
     const long = await begun('two')
     const short = await begun('two', { idleMs: 50 })
-    // To load it would be a visit, and keep it alive.
-    await until(async () => (await store.list(short.key)).length === 1, { what: 'the short one has ended' })
+    // A load would count as use, and extend the session.
+    await until(async () => (await store.list(short.key)).length === 1, { what: 'the short session has ended' })
     t.equal(await store.load(short).promise(), undefined)
 
     t.same(await store.save(short, '1', '{}'), { outcome: 'gone' })
@@ -106,7 +106,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.ok(await store.load(long).promise())
   })
 
-  t.test('keeps the key as long as the longest of its sessions, and no longer', async (t) => {
+  t.test('expires the key with the longest of its sessions', async (t) => {
     const short = await begun('lives', { idleMs: hour / 2 })
     const long = await begun('lives')
     const endOf = async () => Math.round((await redis.client.pttl(short.key)) / 60_000)
@@ -117,11 +117,11 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     await store.revoke(short.key, { which: 'these', names: [long.field] })
     t.equal(await endOf(), 30)
     await store.revoke(short.key, { which: 'these', names: [short.createdAt] })
-    // For some milliseconds the key says which birth came last.
-    await until(async () => await redis.client.exists(short.key) === 0, { what: 'the key is gone' })
+    // For some milliseconds the key holds the last creation.
+    await until(async () => await redis.client.exists(short.key) === 0, { what: 'the key is deleted' })
   })
 
-  t.test('saves only what was read, says what is there, and changes nothing else', async (t) => {
+  t.test('saves only over the version that was read, returns the current record otherwise, and changes nothing else', async (t) => {
     const token = await begun('saves')
     const saved = await store.save(token, '1', '{"a":2}')
     const conflict = await store.save(token, '1', '{"a":3}')
@@ -132,7 +132,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.same(conflict, { ...saved, outcome: 'conflict' })
   })
 
-  t.test('raises the version by a random step of 1 to 2^20, exactly, also where numbers no longer fit 32 or 46 bits', async (t) => {
+  t.test('raises the version by a random step of 1 to 2^20, exactly, also beyond 32 and 46 bits', async (t) => {
     const token = await begun('steps')
     const versions = [1n]
     for (let count = 0; count < 50; count++) {
@@ -153,7 +153,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     }
   })
 
-  t.test('does not save over what others saved after Redis came back with an older snapshot, however many saves there were', async (t) => {
+  t.test('does not overwrite others\' saves after Redis restarted with an older snapshot, however many saves there were', async (t) => {
     for (const [before, after] of [[1, 1], [1, 2], [2, 3], [3, 3], [5, 4]] as const) {
       const token = await begun(`snapshot-${before}-${after}`)
       const snapshot = await redis.client.hget(token.key, token.field) ?? ''
@@ -180,7 +180,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.equal(await store.rotate(from, tokenOf('moves')), undefined)
   })
 
-  t.test('finds a session under either of two ids', async (t) => {
+  t.test('finds a session by either of two IDs', async (t) => {
     const from = await begun('either')
     const to = tokenOf('either')
     const uncertain = { ...to, previousId: from }
@@ -190,7 +190,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.match(await store.load(uncertain).promise(), { isEarlier: false })
   })
 
-  t.test('gives the eleventh device the place of the one seen least recently', async (t) => {
+  t.test('replaces the least recently used device by the eleventh', async (t) => {
     const tokens = []
     for (let count = 0; count < 10; count++) tokens.push(await begun('eleven'))
     await shiftSeen(tokens[4]!.key, tokens[4]!.field, 5000)
@@ -200,7 +200,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.equal(await redis.client.hlen('session:{eleven}'), 10)
   })
 
-  t.test('keeps a document and a label as they are, whatever characters they hold', async (t) => {
+  t.test('stores document and label exactly, whatever characters they contain', async (t) => {
     const document = JSON.stringify({ text: ' = \n\0 é 😀 "\\ %d %s 1 2 3 =x ' })
     const label = ' =Über 100 % – "ok" 😀'
     const token = await begun('odd', { document, label: label as never })
@@ -213,7 +213,7 @@ test('the session store', { timeout: 120_000 }, async (t) => {
     t.throws(() => readSessionRecord('1 2 3'), { code: 'PRISM_ERR_SESSION_CORRUPT' })
   })
 
-  t.test('stays small: one device of a user with an empty document', async (t) => {
+  t.test('stores one device of a user with an empty document in few bytes', async (t) => {
     const token = await begun('7f3b1c52-9a54-4a6e-8f0e-0c7d6f1d2b3a', { document: '{}' })
     const value = await redis.client.hget(token.key, token.field) ?? ''
 

@@ -5,9 +5,9 @@ import { copyJson } from '../../../src/shared/json.ts'
 const refuse = (reason: string): never => { throw new Error(reason) }
 const nested = (depth: number) => Array.from({ length: depth }).reduce<unknown>((inner) => [inner], 1)
 
-test('a copy as JSON', async (t) => {
-  t.test('is equal to what JSON would bring back, and shares nothing with the value', async (t) => {
-    const value = { text: 'x\ud800', none: null, list: [1, [true], {}], 'named by me': -1.5, ['__proto__']: { isAdmin: true } }
+test('a JSON copy', async (t) => {
+  t.test('is equal to what JSON would return, and shares nothing with the value', async (t) => {
+    const value = { text: 'x\ud800', none: null, list: [1, [true], {}], 'own name': -1.5, ['__proto__']: { isAdmin: true } }
     const copy = copyJson(value, refuse) as typeof value
 
     t.equal(JSON.stringify(copy), JSON.stringify(value))
@@ -17,7 +17,7 @@ test('a copy as JSON', async (t) => {
     t.equal(Object.getPrototypeOf(copy), Object.prototype)
   })
 
-  t.test('keeps what says of itself how it is written, objects without a prototype or of another realm, and leaves out members that are undefined', async (t) => {
+  t.test('honours toJSON and objects without a prototype or of another realm, and omits undefined members', async (t) => {
     const at = new Date(0)
     const bare = Object.assign(Object.create(null) as object, { a: 1 })
     const parsed = Object.assign(Object.create(Object.create(null) as object) as object, { b: 1 })
@@ -26,10 +26,10 @@ test('a copy as JSON', async (t) => {
       { at: '1970-01-01T00:00:00.000Z', url: 'http://x/', bare: { a: 1 }, parsed: { b: 1 }, own: { c: '1970-01-01T00:00:00.000Z' }, other: { list: [1, {}] } })
     t.equal(Object.keys(copyJson({ gone: undefined }, refuse) as object).length, 0)
     const twice = { a: 1 }
-    t.same(copyJson([twice, twice], refuse), [{ a: 1 }, { a: 1 }], 'one object in two places is no circle')
+    t.same(copyJson([twice, twice], refuse), [{ a: 1 }, { a: 1 }], 'one object in two places is no cycle')
   })
 
-  t.test('is refused, at any depth, where JSON would drop or change something, with what to do instead', async (t) => {
+  t.test('is rejected at any depth if JSON would drop or change a value, with the alternative in the error', async (t) => {
     const circle: { self?: unknown } = {}
     circle.self = circle
     class Cart { things = ['tea'] }
@@ -54,7 +54,7 @@ test('a copy as JSON', async (t) => {
     }
   })
 
-  t.test('takes time in proportion to the depth, whatever a client has nested', async (t) => {
+  t.test('takes time in proportion to the depth of nesting', async (t) => {
     t.same(copyJson(nested(1000), refuse), nested(1000))
     t.throws(() => copyJson(JSON.parse('['.repeat(500_000) + ']'.repeat(500_000)), refuse), { message: /deeper/ })
   })

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { TwoGenerationLru } from '../../../src/shared/lru.ts'
 
-t.test('recent keeps at least so many of those used last, at most twice as many, and tells the last value', async (t) => {
+t.test('LRU cache keeps between its capacity and twice that, most recently used first, with the last value of each key', async (t) => {
   const max = 5
   const step = fc.tuple(fc.constantFrom('get', 'set', 'delete'), fc.integer({ min: 0, max: 12 }))
 
@@ -27,7 +27,7 @@ t.test('recent keeps at least so many of those used last, at most twice as many,
   t.pass('over 1,000 histories')
 })
 
-t.test('recent forgets in the order of use, a generation at a time', async (t) => {
+t.test('LRU cache evicts in the order of use, one generation at a time', async (t) => {
   const recent = new TwoGenerationLru<string, string>(2)
   for (const key of ['a', 'b', 'c', 'a', 'd', 'e']) if (recent.get(key) === undefined) recent.set(key, key)
 

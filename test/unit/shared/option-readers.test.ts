@@ -33,9 +33,9 @@ function messageOf (work: () => unknown): string {
   }
 }
 
-t.test('options: no refusal shows a text that was given, whatever option it was given as', async (t) => {
+t.test('option errors never print a given text, whatever the option', async (t) => {
   fc.assert(fc.property(fc.constantFrom(...Object.keys(resolvers)), fc.array(nameOfOption, { maxLength: 3 }), value, (resolver, path, valueOf) => {
-    // The names of keys, topics and histories are the app's own, and are shown.
+    // Names of keys, topics and retention patterns belong to the app, and are printed.
     fc.pre(!path.some((name) => ['keys', 'topics', 'histories', 'schemas'].includes(name)))
     const options = path.reduceRight<unknown>((inner, name) => ({ [name]: inner }), valueOf(secret))
     const message = messageOf(() => resolvers[resolver]?.(options as never))
@@ -44,7 +44,7 @@ t.test('options: no refusal shows a text that was given, whatever option it was 
   t.match(messageOf(() => resolveRedisPolicy(`redis://:${secret}@host` as never)), /Option redis must be an object of .*, but is a text\./)
 })
 
-t.test('options: refusals show numbers, booleans and the words of an enumeration, and of redis and session the kind alone', async (t) => {
+t.test('option errors print numbers, booleans and enumerated words, and for redis and session only the kind of value', async (t) => {
   const refusals: [() => unknown, RegExp][] = [
     [() => resolveLimitOptions({ quota: 0 }), /rateLimit\.quota must be .*, but is 0\./],
     [() => resolveLimitOptions({ quota: true as never }), /but is true\./],

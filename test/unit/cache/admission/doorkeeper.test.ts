@@ -12,7 +12,7 @@ t.test('doorkeeper recognizes recorded keys, with few false positives', async (t
   for (let index = 0; index < 1000; index++) if (doorkeeper.saw(nameOf(index))) known += 1
 
   t.equal(known, 1000)
-  t.ok(falsePositives < 1500, `${falsePositives} of 100,000 were taken for others`)
+  t.ok(falsePositives < 1500, `${falsePositives} of 100,000 were false positives`)
 })
 
 t.test('doorkeeper forgets old keys, so that false positives stay bounded', async (t) => {
@@ -21,5 +21,5 @@ t.test('doorkeeper forgets old keys, so that false positives stay bounded', asyn
   let known = 0
   for (let index = 0; index < 1000; index++) if (doorkeeper.saw(nameOf(index))) known += 1
 
-  t.ok(known < 200, `${known} of 1,000 that came long ago`)
+  t.ok(known < 200, `${known} of 1,000 old keys are still recorded`)
 })

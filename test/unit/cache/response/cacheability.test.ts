@@ -13,7 +13,7 @@ import { normaliseField, parseVary } from '../../../../src/http/vary.ts'
 const numRuns = Number(process.env.SOAK_RUNS ?? 2000)
 if (numRuns > 2000) t.setTimeout(0)
 
-/** Pieces of which fields are made, and of which broken ones are. */
+/** Parts from which valid and invalid fields are generated. */
 const piece = fc.oneof(
   fc.constantFrom('max-age', 's-maxage', 'no-store', 'no-cache', 'private', 'public', 'must-revalidate', 'must-understand', 'stale-if-error', 'max-stale', 'No-Store', 'PRIVATE',
     '=', '="', '"', '\\', ',', ', ', ';', ' ', '\t', '0', '1', '-1', '1.5', '99999999999999999999', '1e3', '0x10', 'x-field', '*', 'ü', '(', ')', '\u0000', '=,', ',,', '?1'),
@@ -22,11 +22,11 @@ const piece = fc.oneof(
 const field = fc.array(piece, { maxLength: 14 }).map((pieces) => pieces.join(''))
 const lines = fc.oneof(field, fc.array(field, { maxLength: 4 }))
 
-t.test('storing reads fields of any making without failing, and keeps nothing that says no', async (t) => {
+t.test('cacheability is decided for any fields without an exception, and nothing is stored against a prohibition', async (t) => {
   const stack = resolveCachePolicy()
   const byRoute = resolveRoutePolicy([{ ttl: '5m' }], stack)
   const byResponse = resolveRoutePolicy([{ ttl: 'response' }], stack)
-  if (byRoute === undefined || byResponse === undefined) throw new Error('both name cache')
+  if (byRoute === undefined || byResponse === undefined) throw new Error('both routes have a cache option')
 
   fc.assert(fc.property(lines, lines, lines, lines, fc.constantFrom(200, 203, 301, 404, 206, 304, 500, 299), (control, age, expires, vary, status) => {
     const fields = { 'cache-control': control, age, expires, vary, date: expires, 'last-modified': expires, 'cdn-cache-control': '', 'set-cookie': undefined }

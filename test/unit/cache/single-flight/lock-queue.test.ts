@@ -20,10 +20,10 @@ const name = 'api:cache:GET:/:{x}'
 const wish: AcquireRequest = { minSequence: 0, entryPrefix: Buffer.alloc(0), tagsWithoutVersion: [] }
 const soon = () => performance.now() + 20_000
 
-interface Door { lockQueue: LockQueue, store: CacheStore, stats: CacheStats, waiters: LockWaiters, pool: PooledRedis, subscriber: Subscriber }
+interface Process { lockQueue: LockQueue, store: CacheStore, stats: CacheStats, waiters: LockWaiters, pool: PooledRedis, subscriber: Subscriber }
 
-/** One process's way in; closed with the test. */
-async function openDoor (t: Test, url: string, subscriberUrl = url): Promise<Door> {
+/** The lock queue of one process; closed with the test. */
+async function openProcess (t: Test, url: string, subscriberUrl = url): Promise<Process> {
   const [pool, other] = [url, subscriberUrl].map((each) => new PooledRedis(resolveRedisPolicy({ url: each }))) as [PooledRedis, PooledRedis]
   t.after(() => { pool.disconnect(); other.disconnect() })
   await reached({ redisPool: pool })
@@ -36,13 +36,13 @@ async function openDoor (t: Test, url: string, subscriberUrl = url): Promise<Doo
   return { lockQueue, store, stats, waiters, pool, subscriber }
 }
 
-async function openTwo (t: Test): Promise<[Door, Door, Awaited<ReturnType<typeof startRedis>>]> {
+async function openTwo (t: Test): Promise<[Process, Process, Awaited<ReturnType<typeof startRedis>>]> {
   const redis = await startRedis(t)
-  return [await openDoor(t, redis.url), await openDoor(t, redis.url), redis]
+  return [await openProcess(t, redis.url), await openProcess(t, redis.url), redis]
 }
 
-/** A fill that holds what was taken. */
-async function fillOf ({ lockQueue }: Door, wanted = wish) {
+/** A fill that holds the acquired lock. */
+async function fillOf ({ lockQueue }: Process, wanted = wish) {
   const taking = await lockQueue.acquireOrWait(name, wanted, soon())
   if (taking.word !== 'taken') throw new Error(taking.word)
   return Object.assign(new SingleFlightGroup<object>().begin(name, taking.sequence), { lock: taking.lock })
@@ -75,15 +75,15 @@ t.test('lock queue: the next process acquires the lock after an abandoned fill, 
   await until(() => one.stats.all.wait === 1, { what: 'the first one waits' })
   if (next.word === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: next.lock }), 'alone')
   t.equal((await third).word, 'pass')
-  t.ok(await client.pttl('api:cache:lock:GET:/:{x}') > 0, 'not for ever')
+  t.ok(await client.pttl('api:cache:lock:GET:/:{x}') > 0, 'the lock expires')
 })
 
 t.test('lock queue: every waiting process continues at once when a fill fails, one of them with the lock', async (t) => {
   const [one, other, redis] = await openTwo(t)
-  const third = await openDoor(t, redis.url)
+  const third = await openProcess(t, redis.url)
   const first = await fillOf(one)
 
-  const waiting = [other, third].map((door) => door.lockQueue.acquireOrWait(name, wish, soon()))
+  const waiting = [other, third].map((each) => each.lockQueue.acquireOrWait(name, wish, soon()))
   await until(() => other.stats.all.wait === 1 && third.stats.all.wait === 1 && other.subscriber.isReady && third.subscriber.isReady, { what: 'the others wait' })
   one.lockQueue.abandon(first, 'failed')
 
@@ -96,7 +96,7 @@ t.test('lock queue: the next process acquires the lock of a killed one within 0.
   let best = Infinity
   // What a busy machine takes besides is not told by the fastest of several.
   for (let round = 0; round < 8 && best > 400; round++) {
-    const [one, other] = [await openDoor(t, redis.url), await openDoor(t, redis.url)]
+    const [one, other] = [await openProcess(t, redis.url), await openProcess(t, redis.url)]
     await redis.client.del('api:cache:lock:GET:/:{x}')
     await fillOf(one)
     const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
@@ -117,7 +117,7 @@ t.test('lock queue: a message is published only if a process waits, including fo
   listener.on('message', (_channel: string, word: string) => words.push(word))
   await listener.subscribe(one.pool.keyspace.cacheFilled())
   one.lockQueue.abandon(await fillOf(one), 'again')
-  await until(async () => await client.exists('api:cache:lock:GET:/:{x}') === 0, { what: 'the lock is given back' })
+  await until(async () => await client.exists('api:cache:lock:GET:/:{x}') === 0, { what: 'the lock is released' })
   const alone = await fillOf(one)
   t.equal(await one.store.write(name, { tags: [], sequence: alone.sequence }, 'made', 60_000, alone.lock), true)
   await client.del(name)
@@ -130,7 +130,7 @@ t.test('lock queue: a message is published only if a process waits, including fo
   t.equal(await one.store.write(name, { tags: [], sequence: second.sequence }, 'made', 60_000, second.lock), true)
 
   t.equal((await waiting).word, 'changed')
-  await until(() => words.length > 0, { what: 'word was sent' })
+  await until(() => words.length > 0, { what: 'a message was sent' })
   t.same(words, [`kept ${name}`])
 })
 
@@ -145,15 +145,15 @@ t.test('lock queue: a request that has seen a later purge acquires the lock at o
   t.equal(await one.store.write(name, { tags: ['a'], sequence: old.sequence }, 'old', 60_000, old.lock), false)
 })
 
-/** What a look at an answer tells of a wish to make it. */
-async function wishFor ({ store }: Door, tags: readonly string[]): Promise<AcquireRequest> {
+/** What a lookup tells the lock queue. */
+async function wishFor ({ store }: Process, tags: readonly string[]): Promise<AcquireRequest> {
   const look = store.look(name, tags, () => undefined)
   await look.settled()
   return acquireRequestOf(look)
 }
 
-/** Both found the marker of a tag missing, one fills, and the other comes later: purges of other tags do not part them, and one of this tag does. */
-async function shareNewTag (t: Test, one: Door, other: Door): Promise<void> {
+/** Both requests found a tag version missing; one fills, and the other arrives later: purges of other tags keep them together, a purge of this tag separates them. */
+async function shareNewTag (t: Test, one: Process, other: Process): Promise<void> {
   await Promise.all([one, other].map(({ store }) => store.ready()))
   const unmarked = await wishFor(other, ['new'])
   await fillOf(one, await wishFor(one, ['new']))
@@ -192,10 +192,10 @@ t.test("lock queue: the result of a run slower than the waiters' timeout is stor
 
 t.test('lock queue: a request with an outdated lookup has to repeat it', async (t) => {
   const [one, other, { client }] = await openTwo(t)
-  await client.set(name, 'somebody was here')
+  await client.set(name, 'written by another')
 
   t.equal((await one.lockQueue.acquireOrWait(name, wish, soon())).word, 'changed')
-  t.equal((await other.lockQueue.acquireOrWait(name, { ...wish, entryPrefix: Buffer.from('somebody was here') }, soon())).word, 'taken')
+  t.equal((await other.lockQueue.acquireOrWait(name, { ...wish, entryPrefix: Buffer.from('written by another') }, soon())).word, 'taken')
 })
 
 t.test('lock queue: a lock is renewed until its fill ends', async (t) => {
@@ -210,10 +210,10 @@ t.test('lock queue: a lock is renewed until its fill ends', async (t) => {
     before = now
   }
   await client.del(lock)
-  await until(async () => (await one.lockQueue.tryAcquire(name, wish)).word === 'taken', { what: 'a lost lock may be had' })
+  await until(async () => (await one.lockQueue.tryAcquire(name, wish)).word === 'taken', { what: 'a lost lock can be acquired' })
 
   one.lockQueue.abandon(fill, 'again')
-  t.ok(await client.exists(lock), "what is another fill's is not given back")
+  t.ok(await client.exists(lock), 'the lock of another fill is not released')
 })
 
 t.test("lock queue: one waiter takes over after the holder's death, without a message", async (t) => {
@@ -222,15 +222,15 @@ t.test("lock queue: one waiter takes over after the holder's death, without a me
 
   const takings = await Promise.all([one, other].map(async ({ lockQueue }) => await lockQueue.acquireOrWait(name, wish, performance.now() + 3000)))
 
-  t.equal(takings.filter(({ word }) => word === 'taken').length, 2, 'one, and the other when he was out of patience')
+  t.equal(takings.filter(({ word }) => word === 'taken').length, 2, 'the first, and the second after its timeout')
   t.not(takings[0]?.word === 'taken' && takings[0].lock.token, takings[1]?.word === 'taken' && takings[1].lock.token)
 })
 
 t.test('lock queue: a waiter with a half-open subscriber connection retries when the lock expires', async (t) => {
   const { url, port } = await startRedis(t)
   const proxy = await startProxy(t, { port })
-  const one = await openDoor(t, url)
-  const other = await openDoor(t, url, proxy.url)
+  const one = await openProcess(t, url)
+  const other = await openProcess(t, url, proxy.url)
   const fill = await fillOf(one)
 
   const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
@@ -251,14 +251,14 @@ t.test('lock queue: all waiters retry when the subscriber reconnects', async (t)
 
   await client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
 
-  await until(() => other.subscriber.connections === 2 && other.pool.batch.counts.asks > before, { what: 'it has looked again' })
+  await until(() => other.subscriber.connections === 2 && other.pool.batch.counts.asks > before, { what: 'it has read again' })
   one.lockQueue.abandon(fill, 'again')
   t.equal((await waiting).word, 'taken')
 })
 
 t.test('lock queue: works the same in a Cluster', async (t) => {
   const { url } = await startCluster(t)
-  const [one, other] = [await openDoor(t, url), await openDoor(t, url)]
+  const [one, other] = [await openProcess(t, url), await openProcess(t, url)]
   await until(() => [one, other].every(({ store, pool }) => store.isCluster && pool.state === 'ready'), { what: 'both know the cluster' })
   await shareNewTag(t, one, other)
   const fill = await fillOf(one)

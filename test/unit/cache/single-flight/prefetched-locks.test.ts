@@ -8,7 +8,7 @@ import { CacheStore } from '../../../../src/cache/storage/cache-store.ts'
 import { PooledRedis } from '../../../../src/redis/client.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
 import { startCluster } from '../../../support/cluster.ts'
-import { watchGiveBacks } from '../../../support/lock-releases.ts'
+import { watchReleases } from '../../../support/lock-releases.ts'
 import { reached } from '../../../support/wait-for-redis.ts'
 import { startRedis } from '../../../support/redis.ts'
 import { until } from '../../../support/until.ts'
@@ -17,10 +17,10 @@ const route = 'api:cache:GET:/:'
 const keyOf = (id: string) => `${route}{${id}}`
 const lockOf = (id: string) => `api:cache:lock:GET:/:{${id}}`
 
-interface Desk { prefetchedLocks: PrefetchedLocks, locks: FillLocks, store: CacheStore, pool: PooledRedis }
+interface Scene { prefetchedLocks: PrefetchedLocks, locks: FillLocks, store: CacheStore, pool: PooledRedis }
 
-/** One process's reservations; closed with the test. */
-async function openDesk (t: Test, url: string): Promise<Desk> {
+/** The prefetched locks of one process; closed with the test. */
+async function openProcess (t: Test, url: string): Promise<Scene> {
   const pool = new PooledRedis(resolveRedisPolicy({ url }))
   t.after(() => pool.disconnect())
   await reached({ redisPool: pool })
@@ -31,53 +31,53 @@ async function openDesk (t: Test, url: string): Promise<Desk> {
   return { prefetchedLocks, locks, store, pool }
 }
 
-/** A desk, its Redis with a sequence, and the locks that are given back. */
+/** One process, its Redis with a sequence, and the released locks. */
 async function start (t: Test) {
   const redis = await startRedis(t)
-  const desk = await openDesk(t, redis.url)
-  await desk.store.begin([])
-  return { ...desk, redis, givenBack: await watchGiveBacks(t, redis.client) }
+  const scene = await openProcess(t, redis.url)
+  await scene.store.begin([])
+  return { ...scene, redis, releases: await watchReleases(t, redis.client) }
 }
 
-/** The look of who asked in the same tick, and of who looked later and saw a purge. */
+/** The lookup of a request in the same tick, and of a later one that has seen a purge. */
 const along = ({ tick }: PrefetchedLock) => ({ tick, minSequence: undefined })
 const later = ({ tick }: PrefetchedLock, requiredSequence: number | undefined) => ({ tick: tick + 1, minSequence: requiredSequence })
 
-async function begun ({ prefetchedLocks }: Desk, id: string, tags: string[] = []): Promise<PrefetchedLock> {
+async function begun ({ prefetchedLocks }: Scene, id: string, tags: string[] = []): Promise<PrefetchedLock> {
   const prefetchedLock = prefetchedLocks.begin(keyOf(id), tags, '/')
-  if (prefetchedLock === undefined) throw new Error(`nothing was reserved for ${id}`)
+  if (prefetchedLock === undefined) throw new Error(`no lock was requested for ${id}`)
   return prefetchedLock
 }
 
-/** What a reservation is good for, for who asked in the same tick. */
-async function redeemed ({ prefetchedLocks }: Desk, prefetchedLock: PrefetchedLock) {
+/** The result of a prefetched lock for a request of the same tick. */
+async function redeemed ({ prefetchedLocks }: Scene, prefetchedLock: PrefetchedLock) {
   await prefetchedLock.answer
   return prefetchedLocks.validate(prefetchedLock, along(prefetchedLock))
 }
 
 t.test('prefetched locks: a claim returns the lock, with the sequence, and sets the versions of its tags', async (t) => {
-  const desk = await start(t)
-  const { prefetchedLocks, redis: { client } } = desk
-  const before = desk.pool.batch.counts.writes
+  const scene = await start(t)
+  const { prefetchedLocks, redis: { client } } = scene
+  const before = scene.pool.batch.counts.writes
 
-  const prefetchedLock = await begun(desk, 'a', ['one', 'two'])
+  const prefetchedLock = await begun(scene, 'a', ['one', 'two'])
   t.equal(prefetchedLocks.claim(keyOf('a')), prefetchedLock)
-  const taking = await redeemed(desk, prefetchedLock)
+  const taking = await redeemed(scene, prefetchedLock)
 
-  t.equal(desk.pool.batch.counts.writes - before, 1)
+  t.equal(scene.pool.batch.counts.writes - before, 1)
   t.match(taking, { word: 'taken', sequence: Number(await client.get('api:cache:seq')) })
   t.equal(await client.get(lockOf('a')), taking?.word === 'taken' && taking.lock.token)
   t.equal(Number(await client.get('api:cache:tag:one')), taking?.sequence)
   t.ok(await client.pttl('api:cache:tag:two') > 0 && await client.pttl(lockOf('a')) > 0)
   prefetchedLocks.release(prefetchedLock)
-  await desk.pool.batch.command('PING', [])
-  t.ok(await client.exists(lockOf('a')), 'whoever took it up keeps it, though who asked for it is refused')
+  await scene.pool.batch.command('PING', [])
+  t.ok(await client.exists(lockOf('a')), 'the request that claimed the lock holds it, although the request that prefetched it was rejected')
 })
 
 t.test('prefetched locks: concurrent lookups request one lock, and one request claims it', async (t) => {
-  const desk = await start(t)
-  const { prefetchedLocks } = desk
-  const prefetchedLock = await begun(desk, 'a')
+  const scene = await start(t)
+  const { prefetchedLocks } = scene
+  const prefetchedLock = await begun(scene, 'a')
 
   t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
   await prefetchedLock.answer
@@ -88,35 +88,35 @@ t.test('prefetched locks: concurrent lookups request one lock, and one request c
 })
 
 t.test('prefetched locks: renewal starts with the claim', async (t) => {
-  const desk = await start(t)
-  const prefetchedLock = await begun(desk, 'a')
-  desk.prefetchedLocks.claim(keyOf('a'))
-  await redeemed(desk, prefetchedLock)
+  const scene = await start(t)
+  const prefetchedLock = await begun(scene, 'a')
+  scene.prefetchedLocks.claim(keyOf('a'))
+  await redeemed(scene, prefetchedLock)
 
   for (let renewals = 0, before = 1000; renewals < 4;) {
-    const now = await until(() => desk.redis.client.pttl(lockOf('a')), { what: 'the lock is there' })
+    const now = await until(() => scene.redis.client.pttl(lockOf('a')), { what: 'the lock is there' })
     if (now > before) renewals++
     before = now
   }
-  t.equal(desk.givenBack.length, 0, 'and given back by nobody')
+  t.equal(scene.releases.length, 0, 'and it is not released')
 })
 
 t.test('prefetched locks: none is acquired if the entry exists, is locked, or the sequence is unknown', async (t) => {
-  const desk = await start(t)
-  const { prefetchedLocks, redis: { client } } = desk
+  const scene = await start(t)
+  const { prefetchedLocks, redis: { client } } = scene
   const taken = async (id: string) => {
-    const prefetchedLock = await begun(desk, id)
+    const prefetchedLock = await begun(scene, id)
     prefetchedLocks.claim(keyOf(id))
-    return await redeemed(desk, prefetchedLock)
+    return await redeemed(scene, prefetchedLock)
   }
   await client.set(keyOf('there'), 'x')
-  await client.set(lockOf('held'), '9999999999999999 somebody')
+  await client.set(lockOf('held'), '9999999999999999 other')
   await client.set(lockOf('passed'), 'pass')
 
   t.equal(await taken('there'), undefined)
   t.notOk(await client.exists(lockOf('there')))
   t.equal(await taken('held'), undefined)
-  t.equal(await client.get(lockOf('held')), '9999999999999999 somebody')
+  t.equal(await client.get(lockOf('held')), '9999999999999999 other')
   t.match(await taken('passed'), { word: 'pass' })
   await client.del('api:cache:seq')
   t.equal(await taken('unknown'), undefined)
@@ -124,8 +124,8 @@ t.test('prefetched locks: none is acquired if the entry exists, is locked, or th
 })
 
 t.test('prefetched locks: none is requested if a hit is expected', async (t) => {
-  const desk = await start(t)
-  const { prefetchedLocks } = desk
+  const scene = await start(t)
+  const { prefetchedLocks } = scene
 
   prefetchedLocks.noteHit(keyOf('a'))
   t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
@@ -134,10 +134,10 @@ t.test('prefetched locks: none is requested if a hit is expected', async (t) => 
 })
 
 t.test('prefetched locks: a lock older than what the lookup has read is unusable and released', async (t) => {
-  const desk = await start(t)
-  const { prefetchedLocks, store, redis: { client } } = desk
+  const scene = await start(t)
+  const { prefetchedLocks, store, redis: { client } } = scene
   const old = async (id: string, look: (prefetchedLock: PrefetchedLock) => Parameters<PrefetchedLocks['validate']>[1]) => {
-    const prefetchedLock = await begun(desk, id)
+    const prefetchedLock = await begun(scene, id)
     prefetchedLocks.claim(keyOf(id))
     await prefetchedLock.answer
     await store.purge(['one'])
@@ -150,55 +150,55 @@ t.test('prefetched locks: a lock older than what the lookup has read is unusable
   t.match(await old('b', (prefetchedLock) => later(prefetchedLock, before)), { word: 'taken' })
   t.equal(await old('c', (prefetchedLock) => later(prefetchedLock, Infinity)), undefined)
   t.equal(await old('d', (prefetchedLock) => later(prefetchedLock, undefined)), undefined)
-  await until(async () => await client.exists(lockOf('c'), lockOf('d')) === 0, { what: 'they are given back' })
+  await until(async () => await client.exists(lockOf('c'), lockOf('d')) === 0, { what: 'they are released' })
   t.equal(await client.exists(lockOf('a'), lockOf('b')), 2)
 })
 
 t.test('prefetched locks: unusable while the epoch must be raised', async (t) => {
   const redis = await startRedis(t)
-  const desk = await openDesk(t, redis.url)
-  await desk.store.begin([])
-  const prefetchedLock = await begun(desk, 'a')
+  const scene = await openProcess(t, redis.url)
+  await scene.store.begin([])
+  const prefetchedLock = await begun(scene, 'a')
   await redis.client.del(await redis.client.keys('api:cache:epoch*'))
-  await desk.store.look(keyOf('b'), [], () => undefined).settled()
+  await scene.store.look(keyOf('b'), [], () => undefined).settled()
 
-  desk.prefetchedLocks.claim(keyOf('a'))
+  scene.prefetchedLocks.claim(keyOf('a'))
 
-  t.equal(desk.store.isReady, false)
-  t.equal(await redeemed(desk, prefetchedLock), undefined)
+  t.equal(scene.store.isReady, false)
+  t.equal(await redeemed(scene, prefetchedLock), undefined)
 })
 
 t.test('prefetched locks: released at once, before or after the reply of Redis', async (t) => {
   for (const isAnswered of [false, true]) {
-    const desk = await start(t)
-    const { prefetchedLocks, redis: { client }, givenBack } = desk
-    const prefetchedLock = await begun(desk, 'a')
+    const scene = await start(t)
+    const { prefetchedLocks, redis: { client }, releases } = scene
+    const prefetchedLock = await begun(scene, 'a')
     if (isAnswered) await prefetchedLock.answer
 
     prefetchedLocks.release(prefetchedLock)
     prefetchedLocks.release(prefetchedLock)
 
     t.equal(prefetchedLocks.claim(keyOf('a')), undefined)
-    await until(() => givenBack.length > 0, { what: 'it is given back' })
-    t.same(givenBack, [lockOf('a')])
+    await until(() => releases.length > 0, { what: 'it is released' })
+    t.same(releases, [lockOf('a')])
     t.notOk(await client.exists(lockOf('a')))
   }
 })
 
 t.test('prefetched locks: an unused lock does not block other requests', async (t) => {
-  const desk = await start(t)
-  await begun(desk, 'a')
-  await begun(desk, 'b')
+  const scene = await start(t)
+  await begun(scene, 'a')
+  await begun(scene, 'b')
 
-  await until(() => desk.givenBack.length === 2, { what: 'both are given back' })
+  await until(() => scene.releases.length === 2, { what: 'both are released' })
 
-  t.same(desk.givenBack.sort(), [lockOf('a'), lockOf('b')])
-  t.equal(desk.prefetchedLocks.claim(keyOf('a')), undefined)
+  t.same(scene.releases.sort(), [lockOf('a'), lockOf('b')])
+  t.equal(scene.prefetchedLocks.claim(keyOf('a')), undefined)
 })
 
 t.test('prefetched locks: repeatedly rejected requests do not prefetch each time', async (t) => {
-  const desk = await start(t)
-  const { prefetchedLocks } = desk
+  const scene = await start(t)
+  const { prefetchedLocks } = scene
   const begunAt = performance.now()
   let made = 0
 
@@ -213,26 +213,26 @@ t.test('prefetched locks: repeatedly rejected requests do not prefetch each time
   }
 
   t.ok(made <= 1 + (performance.now() - begunAt) / 1000, `${made} were made`)
-  t.ok(prefetchedLocks.begin(keyOf('other'), [], '/other'), 'another route does not suffer')
+  t.ok(prefetchedLocks.begin(keyOf('other'), [], '/other'), 'another route is not affected')
 })
 
 t.test('prefetched locks: unusable when Redis fails, and no promise stays pending', async (t) => {
-  const desk = await start(t)
-  await desk.redis.kill()
+  const scene = await start(t)
+  await scene.redis.kill()
 
-  const prefetchedLock = await begun(desk, 'a')
-  desk.prefetchedLocks.claim(keyOf('a'))
+  const prefetchedLock = await begun(scene, 'a')
+  scene.prefetchedLocks.claim(keyOf('a'))
 
-  t.equal(await redeemed(desk, prefetchedLock), undefined)
-  const next = desk.prefetchedLocks.begin(keyOf('b'), [], '/')
+  t.equal(await redeemed(scene, prefetchedLock), undefined)
+  const next = scene.prefetchedLocks.begin(keyOf('b'), [], '/')
   await next?.answer
-  t.equal(desk.prefetchedLocks.claim(keyOf('b')), undefined)
+  t.equal(scene.prefetchedLocks.claim(keyOf('b')), undefined)
 })
 
 t.test('prefetched locks: none in a Cluster, where sequence and lock are in different slots', async (t) => {
   const { url } = await startCluster(t)
-  const desk = await openDesk(t, url)
-  await until(() => desk.store.isCluster, { what: 'it knows the cluster' })
+  const scene = await openProcess(t, url)
+  await until(() => scene.store.isCluster, { what: 'it knows the cluster' })
 
-  t.equal(desk.prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
+  t.equal(scene.prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
 })

@@ -27,13 +27,13 @@ t.test('store extends the lifetime of sequence and tag versions beyond that of e
 
   await client.pexpire(marker, minute)
   t.equal(await keep(minute), true)
-  t.equal(await left(), 1, 'it did so a moment ago')
+  t.equal(await left(), 1, 'it was extended a moment ago')
   t.equal(await keep(minute, ['a', 'b']), true)
-  t.equal(await left(), day / minute, 'with a tag that it has not made live longer yet')
+  t.equal(await left(), day / minute, 'with a tag that was not extended yet')
 
   t.equal(await keep(2 * day), true)
   t.equal(await left(), 4 * day / minute)
   await client.pexpire(marker, minute)
   t.equal(await keep(2 * day), true)
-  t.equal(await left(), 4 * day / minute, 'each time, where a purge would give it less')
+  t.equal(await left(), 4 * day / minute, 'each time, if a purge would shorten it')
 })

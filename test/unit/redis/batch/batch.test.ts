@@ -34,7 +34,7 @@ async function start (t: Test): Promise<Rig & { pool: PooledRedis }> {
   return { ...rig, pool: await startPool(t, rig.url) }
 }
 
-t.test('batch sends what one tick asks as one write of few commands', async (t) => {
+t.test('batch sends the operations of one tick as one write of few commands', async (t) => {
   const { pool, proxy, control } = await start(t)
   await control.mset('a', '1', 'b', '2')
   await pool.batch.runScript(echo, ['a'], ['warm'])
@@ -51,7 +51,7 @@ t.test('batch sends what one tick asks as one write of few commands', async (t) 
   t.same(values.map(String), Array.from({ length: 100 }, (_, index) => index % 2 ? '1' : '2'))
 })
 
-t.test('batch sends what a request waits for before background work, whichever was asked first', async (t) => {
+t.test('batch sends reads of requests before background work, in whichever order they were enqueued', async (t) => {
   const { pool, control, proxy } = await start(t)
   await pool.ping()
   const written = countWrites(t, proxy.port)
@@ -65,7 +65,7 @@ t.test('batch sends what a request waits for before background work, whichever w
   t.same(await control.lrange('order', 0, -1), ['request', 'background'])
 })
 
-t.test('batch splits the asks of a script so that one call stays within 250 µs', async (t) => {
+t.test('batch splits the operations of a script so that one call stays within 250 µs', async (t) => {
   const { pool, proxy } = await start(t)
   await pool.batch.runScript(echo, ['a'], ['warm'])
   const written = countWrites(t, proxy.port)
@@ -77,7 +77,7 @@ t.test('batch splits the asks of a script so that one call stays within 250 µs'
   t.equal(written.writes, 1)
 })
 
-t.test('batch fails one asker only when one key is of the wrong type', async (t) => {
+t.test('batch fails only the operation whose key has the wrong type', async (t) => {
   const { pool, control } = await start(t)
   await control.hset('hash', 'field', 'value')
   await control.set('text', 'value')
@@ -95,7 +95,7 @@ t.test('batch fails one asker only when one key is of the wrong type', async (t)
   t.match(readWrong, { status: 'fulfilled', value: null })
 })
 
-t.test('batch answers an ask after SCRIPT FLUSH', async (t) => {
+t.test('batch runs an operation after SCRIPT FLUSH', async (t) => {
   const { pool, control } = await start(t)
   await pool.batch.runScript(echo, ['a'], ['x'])
   await control.script('FLUSH')
@@ -105,7 +105,7 @@ t.test('batch answers an ask after SCRIPT FLUSH', async (t) => {
   t.same(answers.map(({ text }) => text), ['y', 'z'])
 })
 
-t.test('batch reads a value known to be large beside small ones, not before them', async (t) => {
+t.test('batch reads a value known to be large in parallel to small ones, not before them', async (t) => {
   const { pool, proxy, control } = await start(t)
   await control.set('large', Buffer.alloc(1_000_000, 'x'))
   await control.set('small', 'y')
@@ -119,11 +119,11 @@ t.test('batch reads a value known to be large beside small ones, not before them
   t.same([...written.commands].sort(), [['GET', 1], ['MGET', 1]])
 })
 
-t.test('batch settles every ask when large answers wait for room, and when Redis dies meanwhile', async (t) => {
+t.test('batch settles every operation when large replies wait for capacity, and when Redis dies meanwhile', async (t) => {
   const { pool, control, redis } = await start(t)
   const keys = Array.from({ length: 30 }, (_, index) => `large:${index}`)
   for (const key of keys) await control.set(key, Buffer.alloc(600_000, 'x'))
-  for (const key of keys) await until(() => pool.batch.get(key), { what: 'one large answer' })
+  for (const key of keys) await until(() => pool.batch.get(key), { what: 'one large reply' })
 
   const values = await Promise.allSettled(keys.map((key) => pool.batch.get(key)))
   const late = Promise.allSettled(keys.map((key) => pool.batch.get(key)))
@@ -133,20 +133,20 @@ t.test('batch settles every ask when large answers wait for room, and when Redis
   t.equal((await late).length, 30)
 })
 
-t.test('batch times out as one, drops what comes later, and goes on with right answers', async (t) => {
+t.test('batch times out as a whole, drops later replies, and continues with correct ones', async (t) => {
   const { pool, proxy } = await start(t)
   await pool.batch.runScript(echo, ['a'], ['warm'])
   await proxy.fault('latency', { delayMs: 300 })
 
   const outcomes = await Promise.allSettled([pool.batch.runScript(echo, ['a'], ['late']), pool.batch.get('a')])
   await proxy.heal()
-  const next = await until(() => pool.batch.runScript(echo, ['a'], ['next']), { what: 'an answer after the delay' })
+  const next = await until(() => pool.batch.runScript(echo, ['a'], ['next']), { what: 'a reply after the delay' })
 
   for (const outcome of outcomes) t.match(outcome, { status: 'rejected', reason: RedisUnavailableError })
   t.equal(next.text, 'next')
 })
 
-t.test('batch hands every ask its own answer or error in any interleaving of asks, pauses, faults, timeouts and flushes', { timeout: 110_000 }, async (t) => {
+t.test('batch returns every operation its own reply or error in any interleaving of operations, pauses, faults, timeouts and flushes', { timeout: 110_000 }, async (t) => {
   const { pool, proxy, control } = await start(t)
   await control.set('text', 'value')
   let ask = 0
@@ -154,7 +154,7 @@ t.test('batch hands every ask its own answer or error in any interleaving of ask
   const steps: Record<string, () => Promise<unknown>> = {
     mend: async () => {
       await proxy.heal()
-      await until(() => pool.state === 'ready', { what: 'the pool to mend' })
+      await until(() => pool.state === 'ready', { what: 'the pool has recovered' })
     },
     tick: () => new Promise((resolve) => setImmediate(resolve)),
     flush: () => control.script('FLUSH'),
@@ -174,7 +174,7 @@ t.test('batch hands every ask its own answer or error in any interleaving of ask
     answered += 1
     return outcome.text === text
   }
-  /** An ask that fails by itself, beside those that do not. */
+  /** An operation that fails by itself, among others that do not. */
   const isWrong = async () => {
     await control.hset('hash', 'field', 'value')
     const outcome = await pool.batch.runScript(echo, ['hash'], ['x']).catch((error: Error) => error)
@@ -198,5 +198,5 @@ t.test('batch hands every ask its own answer or error in any interleaving of ask
     return (await Promise.all(settled)).every(Boolean)
   }), { numRuns: 40 })
 
-  t.ok(answered > 50, `asks are answered between the faults: ${answered} of ${ask}`)
+  t.ok(answered > 50, `operations are answered between the faults: ${answered} of ${ask}`)
 })

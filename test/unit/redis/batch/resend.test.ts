@@ -32,13 +32,13 @@ const ways = {
   'a defined command': (pool: PooledRedis, key: string) => (pool as unknown as { increase: (key: string) => Promise<unknown> }).increase(key),
   'a pipeline': async (pool: PooledRedis, key: string) => await settledPipeline(pool.pipeline().incr(key).exec()),
   'a transaction': async (pool: PooledRedis, key: string) => await settledPipeline(pool.multi().incr(key).exec()),
-  'a lease': async (pool: PooledRedis, key: string) => {
-    await using lease = await until(() => pool.lease().catch(() => undefined), { what: 'a lease' })
+  'a dedicated connection': async (pool: PooledRedis, key: string) => {
+    await using lease = await until(() => pool.lease().catch(() => undefined), { what: 'a dedicated connection' })
     await lease.client.incr(key)
   }
 }
 
-const { 'a lease': onLease, ...onPool } = ways
+const { 'a dedicated connection': onLease, ...onPool } = ways
 
 async function settledPipeline (results: Promise<[error: Error | null, result: unknown][] | null>): Promise<void> {
   const error = (await results)?.find(([error]) => error !== null)?.[0]
@@ -55,15 +55,15 @@ for (const [name, run] of Object.entries(ways)) {
 
     for (let index = 0; index < tries; index++) {
       const key = `{counter:${index}}`
-      // Every node knows the script.
-      await until(() => run(pool, `${key}:warm`).then(() => pool.state === 'ready', () => false), { what: 'the node answers' })
+      // Every node has the script loaded.
+      await until(() => run(pool, `${key}:warm`).then(() => pool.state === 'ready', () => false), { what: 'the node responds' })
       let isLost = false
       await world.loseReply(commands, () => { isLost = true })
-      const error: Error & { statusCode?: number } = await run(pool, key).then(() => new Error('it did not fail'), (error: Error) => error)
+      const error: Error & { statusCode?: number } = await run(pool, key).then(() => new Error('unexpected success'), (error: Error) => error)
       await until(() => isLost, { what: 'the reply is lost' })
       await world.heal()
       statuses.push(name.includes('batch') || name.includes('command') ? error.statusCode : /closed|did not answer/i.test(error.message))
-      await until(() => pool.get(key).then(() => true, () => false), { what: 'the node answers again' })
+      await until(() => pool.get(key).then(() => true, () => false), { what: 'the node responds again' })
     }
 
     const counts = await Promise.all(Array.from({ length: tries }, (_, index) => pool.get(`{counter:${index}}`)))
@@ -72,7 +72,7 @@ for (const [name, run] of Object.entries(ways)) {
   })
 }
 
-t.test('a client that duplicate() made sends nothing again either, nor does the pool of one server', async (t) => {
+t.test('a client made by duplicate() re-sends nothing either, nor does the pool of a single server', async (t) => {
   const rig = await startRig(t)
   const pool = await open(t, rig.url)
   const duplicate = pool.duplicate()
@@ -88,13 +88,13 @@ t.test('a client that duplicate() made sends nothing again either, nor does the 
       await rig.proxy.heal()
     }
   }
-  await until(() => duplicate.ping().then(() => true, () => false), { what: 'it is connected again' })
+  await until(() => duplicate.ping().then(() => true, () => false), { what: 'the client has reconnected' })
 
   const keys = runs.flatMap((_, way) => Array.from({ length: tries }, (_, index) => `counter:${way}:${index}`))
   t.same(await rig.control.mget(keys), keys.map(() => '1'))
 })
 
-/** Moves a slot to another master; those who ask are late with what the old master says of it. */
+/** Moves a slot to another master; clients that follow the redirection of the old master are delayed. */
 async function moveSlot (t: Test, world: ProxiedCluster, key: string, ms: number): Promise<Redis> {
   const slot = await world.cluster.slotOf(key)
   const from = await world.cluster.ownerOf(slot)
@@ -106,10 +106,10 @@ async function moveSlot (t: Test, world: ProxiedCluster, key: string, ms: number
   return to.control
 }
 
-t.test('in a Cluster a lease is not redirected after the deadline', async (t) => {
+t.test('in a Cluster a dedicated connection is not redirected after the deadline', async (t) => {
   const world = await startProxiedCluster(t)
   const pool = await open(t, world.url)
-  await using lease = await until(() => pool.lease().catch(() => undefined), { what: 'a lease' })
+  await using lease = await until(() => pool.lease().catch(() => undefined), { what: 'a dedicated connection' })
   await lease.client.incr('early')
   await lease.client.incr('late')
   await moveSlot(t, world, 'early', 0)
@@ -118,32 +118,32 @@ t.test('in a Cluster a lease is not redirected after the deadline', async (t) =>
 
   await t.rejects(lease.client.incr('late'), unavailable)
   await world.heal()
-  await until(() => lease.client.get('late').then((value) => value !== null, () => false), { what: 'the new owner answers' })
+  await until(() => lease.client.get('late').then((value) => value !== null, () => false), { what: 'the new owner responds' })
 
   t.equal(await owner.get('late'), '1')
 })
 
 for (const [name, run] of Object.entries(onPool)) {
-  t.test(`in a Cluster ${name} that is redirected runs once, and not at all when the redirection comes after the deadline`, async (t) => {
+  t.test(`in a Cluster ${name} that is redirected runs once, and not at all after the deadline`, async (t) => {
     const world = await startProxiedCluster(t)
     const pool = await open(t, world.url)
     await run(pool, 'early')
     await moveSlot(t, world, 'early', 0)
     await run(pool, 'early')
-    t.equal(await pool.get('early'), '2', 'it is followed')
+    t.equal(await pool.get('early'), '2', 'the redirection is followed')
 
     await run(pool, 'late')
     const owner = await moveSlot(t, world, 'late', 150)
     await t.rejects(run(pool, 'late'), unavailable)
     await world.heal()
-    // What would be sent after the reply has arrived by then.
-    await until(() => pool.load.inFlight === 0, { what: 'every reply has come' })
-    await until(async () => await pool.get('late') !== null && await owner.get('late') !== null, { what: 'the new owner answers' })
+    // A re-sent command would have arrived by then.
+    await until(() => pool.load.inFlight === 0, { what: 'every reply has arrived' })
+    await until(async () => await pool.get('late') !== null && await owner.get('late') !== null, { what: 'the new owner responds' })
     t.equal(await owner.get('late'), '1')
   })
 }
 
-t.test('an error inside the reply of a script is handed to its caller, whatever it looks like, and the script runs once', async (t) => {
+t.test('an error inside a script\'s reply is returned to the caller, whatever its text, and the script runs once', async (t) => {
   const world = await startProxiedCluster(t)
   const pool = await open(t, world.url)
   const words = ['TRYAGAIN Multiple keys', 'MOVED 1 127.0.0.1:1', 'CLUSTERDOWN', 'NOSCRIPT', 'LOADING', 'READONLY', 'Connection is closed.']

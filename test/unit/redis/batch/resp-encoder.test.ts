@@ -11,7 +11,7 @@ function written (name: string, args: readonly Argument[]): Buffer {
   }))
 }
 
-t.test('packet writes the bytes that ioredis would, of any arguments', (t) => {
+t.test('encoder writes the same bytes as ioredis, for any arguments', (t) => {
   const argument = fc.oneof(fc.string({ unit: 'binary', maxLength: 40 }), fc.string({ unit: 'grapheme', maxLength: 20 }), fc.integer(), fc.double({ noNaN: true }), fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes)))
 
   fc.assert(fc.property(fc.array(argument, { maxLength: 20 }), (args) => {
@@ -19,11 +19,11 @@ t.test('packet writes the bytes that ioredis would, of any arguments', (t) => {
     return written('set', args).equals(theirs)
   }))
 
-  t.pass('the same')
+  t.pass('same bytes')
   t.end()
 })
 
-t.test('packet is found its slot by its key, and says nothing else of what it holds', (t) => {
+t.test('encoder finds the slot of a command by its key, and reports nothing else of it', (t) => {
   const encoded = new EncodedCommand('get', 'key', written('get', ['key']))
 
   t.equal(encoded.getSlot(), 12539)

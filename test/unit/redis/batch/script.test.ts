@@ -27,7 +27,7 @@ async function start (t: Test): Promise<{ pool: PooledRedis, script: (lua: strin
   return { pool, script }
 }
 
-t.test('script gives each ask its own keys and arguments, however many of each', async (t) => {
+t.test('script receives each operation\'s own keys and arguments, in any number', async (t) => {
   const { pool, script } = await start(t)
   const echo = script('return { #KEYS, #ARGV, KEYS[1] or false, ARGV[#ARGV] or false }')
 
@@ -41,7 +41,7 @@ t.test('script gives each ask its own keys and arguments, however many of each',
   t.same(answers, [[2, 3, 'one', '3'], [0, 0, null, null], [1, 0, 'three', null], [0, 1, null, 'é']])
 })
 
-t.test('script gives each ask of a tick its own, whatever of it others have alike', async (t) => {
+t.test('script returns each operation of a tick its own reply, whatever arguments they share', async (t) => {
   const { pool, script } = await start(t)
   const echo = script("return table.concat(KEYS, ' ') .. '|' .. table.concat(ARGV, '|')")
   const text = fc.constantFrom('', 'a', 'b', '$3\r\nabc\r\n', 'é', '😀', 'x'.repeat(300), 7, 1_700_000_000_000)
@@ -55,7 +55,7 @@ t.test('script gives each ask of a tick its own, whatever of it others have alik
   t.pass('over 200 ticks')
 })
 
-t.test('script answers with numbers, texts, lists, nothing, and false', async (t) => {
+t.test('script returns numbers, texts, lists, nil and false', async (t) => {
   const { pool, script } = await start(t)
   const values = script("local values = { number = 42, text = 'x', list = { 1, 'two', { 3 } }, no = false, yes = true, status = redis.status_reply('OK') } return values[ARGV[1]]")
   const ask = (name: string) => pool.batch.runScript(values, [], [name])
@@ -65,7 +65,7 @@ t.test('script answers with numbers, texts, lists, nothing, and false', async (t
   t.same(answers, [42, 'x', [1, 'two', [3]], null, 1, 'OK', null])
 })
 
-t.test('script fails one ask by an error that it returns, raises or meets, and answers the others', async (t) => {
+t.test('script fails only the operation whose error it returns, raises or encounters', async (t) => {
   const { pool, script } = await start(t)
   const failing = script(`
     if ARGV[1] == 'return' then return redis.error_reply('MINE told so') end
@@ -83,7 +83,7 @@ t.test('script fails one ask by an error that it returns, raises or meets, and a
   t.match(outcomes.map((outcome) => outcome.status === 'rejected' ? String(outcome.reason) : outcome.value), [/MINE told so/, /raised/, /MINE raised so/, /WRONGTYPE/, /nothing/, 'fine'])
 })
 
-t.test('script runs what stands above its asks once a call', async (t) => {
+t.test('script runs the code before its operations once per call', async (t) => {
   const { pool, script } = await start(t)
   const counting = script('local asks = 0\n-- each ask\nasks = asks + 1\nreturn asks')
 
@@ -92,7 +92,7 @@ t.test('script runs what stands above its asks once a call', async (t) => {
   t.same(answers, [1, 2, 3])
 })
 
-t.test("script tells each ask the same moment of Redis's clock", async (t) => {
+t.test('script gives each operation of a call the same Redis time', async (t) => {
   const { pool, script } = await start(t)
   const clock = script('return { nowMs, tonumber(time[1]), tonumber(time[2]) }')
 
@@ -102,7 +102,7 @@ t.test("script tells each ask the same moment of Redis's clock", async (t) => {
   t.equal(one[0], Number(one[1]) * 1000 + Math.floor(Number(one[2]) / 1000))
 })
 
-t.test('script lets as many asks into a call as a quarter of a millisecond holds, and one that costs more', async (t) => {
+t.test('script accepts as many operations per call as fit into 250 µs, and one that takes longer', async (t) => {
   const { pool, script } = await start(t)
 
   t.equal(script('return 1', 5).operationsPerCall, 50)
@@ -111,7 +111,7 @@ t.test('script lets as many asks into a call as a quarter of a millisecond holds
   t.equal(await pool.batch.runScript(script('return 1', 1000), [], []), 1)
 })
 
-t.test('script that reads an answer of another shape fails that ask alone', async (t) => {
+t.test('a reply of an unexpected shape fails its operation only', async (t) => {
   const { pool, script } = await start(t)
   const lua = script('return ARGV[1]')
   const strict = Object.assign(lua, { read: (reply: unknown) => reply === 'good' ? reply : Promise.reject(new TypeError('not good')) })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { CircuitBreaker } from '../../../../src/redis/health/circuit-breaker.ts'
 
-t.test('breaker opens at the third failure in a row, and says so once', async (t) => {
+t.test('circuit breaker opens at the third failure in a row, and reports it once', async (t) => {
   const changes: boolean[] = []
   const breaker = new CircuitBreaker((isOpen) => changes.push(isOpen))
 
@@ -14,7 +14,7 @@ t.test('breaker opens at the third failure in a row, and says so once', async (t
   t.same(changes, [true])
 })
 
-t.test('breaker counts failures in a row only', async (t) => {
+t.test('circuit breaker counts only failures in a row', async (t) => {
   const changes: boolean[] = []
   const breaker = new CircuitBreaker((isOpen) => changes.push(isOpen))
 
@@ -28,7 +28,7 @@ t.test('breaker counts failures in a row only', async (t) => {
   t.same(changes, [])
 })
 
-t.test('breaker closes at the first success, and says so once', async (t) => {
+t.test('circuit breaker closes at the first success, and reports it once', async (t) => {
   const changes: boolean[] = []
   const breaker = new CircuitBreaker((isOpen) => changes.push(isOpen))
   for (let failures = 0; failures < 5; failures++) breaker.failed()

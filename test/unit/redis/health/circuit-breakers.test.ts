@@ -6,7 +6,7 @@ function open (breaker: CircuitBreaker): void {
   for (let failure = 0; failure < 3; failure++) breaker.failed()
 }
 
-t.test('breakers tell of an outage when the first opens, and of its end when all are closed', (t) => {
+t.test('circuit breakers report an outage when the first opens, and its end when all are closed', (t) => {
   const told: boolean[] = []
   const breakers = new CircuitBreakers((isOut) => told.push(isOut))
 
@@ -22,7 +22,7 @@ t.test('breakers tell of an outage when the first opens, and of its end when all
   t.end()
 })
 
-t.test('breakers let one node be, whatever befalls another', (t) => {
+t.test('circuit breakers of different nodes are independent', (t) => {
   const breakers = new CircuitBreakers(() => {})
 
   for (let failure = 0; failure < 3; failure++) {
@@ -36,7 +36,7 @@ t.test('breakers let one node be, whatever befalls another', (t) => {
   t.end()
 })
 
-t.test('breakers forget a node that serves nothing any more, and its outage with it', (t) => {
+t.test('circuit breakers remove a node that serves nothing any more, and its outage', (t) => {
   const told: boolean[] = []
   const breakers = new CircuitBreakers((isOut) => told.push(isOut))
   open(breakers.of('old:1'))

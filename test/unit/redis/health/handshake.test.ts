@@ -21,7 +21,7 @@ function open (t: Test, options: RedisOptions): PooledRedis {
   return pool
 }
 
-/** The first failure that a connection of these options tells of. */
+/** The first failure that a connection with these options reports. */
 async function firstError (t: Test, options: RedisOptions): Promise<Error> {
   const { from, connection } = resolveRedisPolicy(options)
   const client = connectionFactory(from, connection)('commands')
@@ -29,7 +29,7 @@ async function firstError (t: Test, options: RedisOptions): Promise<Error> {
   return await new Promise((resolve) => client.once('error', resolve))
 }
 
-t.test('a step of the handshake that the server refuses is an outage with its reason, and nothing is written anywhere', async (t) => {
+t.test('a handshake step that the server rejects is an outage with its reason, and nothing is written to any database', async (t) => {
   const rig = await startRig(t, args)
   const own = new Redis(rig.redis.port, rig.redis.host, { db: 20, lazyConnect: true })
   const { host, port } = rig.redis
@@ -37,8 +37,8 @@ t.test('a step of the handshake that the server refuses is an outage with its re
     'a database in the address that the server does not have': [{ url: `${rig.url}/20` }, /SELECT 20.*out of range/],
     'one in the options': [{ url: rig.url, connection: { db: 16 } }, /SELECT 16.*out of range/],
     'one of a client of the app': [{ client: own }, /SELECT 20.*out of range/],
-    'a user who may not SELECT': [{ url: `redis://${username}:${password}@${host}:${port}/3` }, /SELECT 3.*NOPERM/],
-    'a user who may not name its connection': [{ url: rig.url, connection: { username, password, connectionName: 'shop' } }, /CLIENT SETNAME.*NOPERM/],
+    'a user without the right to SELECT': [{ url: `redis://${username}:${password}@${host}:${port}/3` }, /SELECT 3.*NOPERM/],
+    'a user without the right to name its connection': [{ url: rig.url, connection: { username, password, connectionName: 'shop' } }, /CLIENT SETNAME.*NOPERM/],
     'a wrong password': [{ url: rig.url, connection: { username, password: 'wrong' } }, /WRONGPASS/]
   }
   for (const [name, [options, reason]] of Object.entries(cases)) {
@@ -55,7 +55,7 @@ t.test('a step of the handshake that the server refuses is an outage with its re
   t.notMatch(await rig.control.info('keyspace'), /db\d/)
 })
 
-t.test('a duplicate and a subscriber never go on in a database that SELECT refuses', async (t) => {
+t.test('a duplicate and a subscriber never continue in another database when SELECT is rejected', async (t) => {
   const rig = await startRig(t)
   const pool = open(t, { url: rig.url })
   t.ok(await pool.start())
@@ -76,7 +76,7 @@ t.test('a duplicate and a subscriber never go on in a database that SELECT refus
   }
 })
 
-t.test('a pool whose handshake was refused is ready once the server accepts it, in the database that was named', async (t) => {
+t.test('a pool with a rejected handshake is ready once the server accepts it, in the configured database', async (t) => {
   const rig = await startRig(t, args)
   const pool = open(t, { url: `${rig.url}/3`, connection: { username, password } })
   t.equal(await pool.start(), false)
@@ -90,7 +90,7 @@ t.test('a pool whose handshake was refused is ready once the server accepts it, 
   t.equal(await rig.control.get('key'), 'value')
 })
 
-t.test('a caller whose own SELECT or CLIENT is refused is told, and keeps its connection', async (t) => {
+t.test('a caller whose own SELECT or CLIENT is rejected receives the error, and its connection stays open', async (t) => {
   const rig = await startRig(t)
   const pool = open(t, { url: rig.url })
   t.ok(await pool.start())
@@ -103,7 +103,7 @@ t.test('a caller whose own SELECT or CLIENT is refused is told, and keeps its co
   t.equal(await client.ping(), 'PONG')
 })
 
-t.test('a node of a Cluster is no database 0 for one that was named', async (t) => {
+t.test('a node of a Cluster is not used as database 0 if another was configured', async (t) => {
   const cluster = await startCluster(t)
   const [node] = cluster.masters
   const pool = open(t, { url: `${node?.server.url}/5` })

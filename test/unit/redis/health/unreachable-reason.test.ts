@@ -44,10 +44,10 @@ const errors: readonly (readonly [error: Error, code: string])[] = [
   [coded('ETIMEDOUT', 'connect ETIMEDOUT'), 'connect_timeout'],
   [coded('EHOSTUNREACH', 'connect EHOSTUNREACH 10.0.0.1:6379'), 'connect_timeout'],
   [coded('ECONNRESET', 'read ECONNRESET'), 'connection_closed'],
-  [new Error('something with a secret in it'), 'unknown']
+  [new Error('text with a secret'), 'unknown']
 ]
 
-t.test('reason: each error has its code, a sentence that names the address where it is given, and a remedy', async (t) => {
+t.test('each Redis error has a reason code, a sentence that names the address, and a remedy', async (t) => {
   for (const [error, code] of errors) {
     const [hidden, shown] = [reasonOf(error), reasonOf(error, { where: 'redis.example:6379' })]
     t.equal(hidden.code, code, error.message)
@@ -57,7 +57,7 @@ t.test('reason: each error has its code, a sentence that names the address where
   }
 })
 
-t.test('reason: no text of an error that is not known is shown, for it may hold a secret', async (t) => {
-  t.notMatch(JSON.stringify(reasonOf(new Error('something with a secret in it'))), 'secret')
-  t.match(reasonOf(reply('NEWWORD with a secret in it')).sentence, 'NEWWORD')
+t.test('the text of an unknown error is not shown, because it can contain a secret', async (t) => {
+  t.notMatch(JSON.stringify(reasonOf(new Error('text with a secret'))), 'secret')
+  t.match(reasonOf(reply('NEWWORD with a secret')).sentence, 'NEWWORD')
 })
