@@ -10,7 +10,7 @@ import { copyOf, isAjv, validate } from './validated-inputs.ts'
 import type { Input } from './validated-inputs.ts'
 
 /** Options of a handler run. */
-export interface HandlerRunOptions {
+interface HandlerRunOptions {
   readonly reason: Forwarded
   readonly detail?: string | undefined
   readonly stale?: Entry | undefined
