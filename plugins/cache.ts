@@ -151,6 +151,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     on: stats.on.bind(stats)
   }
 
+  fastify.addHook('onReady', async () => warnOfUntrackedContext(fastify))
   fastify.addHook('onClose', async () => {
     lockQueue.close()
     prefetchedLocks.close()
@@ -200,6 +201,13 @@ export default fp<CacheOptions>(async (fastify, options) => {
     onSend: (request: RequestWithCacheState, reply, payload, part) => part?.settle(request, reply, requestStateOf(request), payload)
   })
 }, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
+
+/** The store of a version of @fastify/request-context that does not give it out cannot be tracked: one client's values could be shared with others. */
+function warnOfUntrackedContext (fastify: FastifyInstance): void {
+  const { requestContext } = fastify as { requestContext?: { getStore?: unknown } }
+  if (requestContext === undefined || typeof requestContext.getStore === 'function') return
+  fastify.log.warn('The cache cannot track what handlers read from @fastify/request-context: update it to version 7 or later, or do not cache routes that read it')
+}
 
 /** Limits what this process stores when Redis has a memory limit. */
 function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: CacheStats): MemoryGuard {
