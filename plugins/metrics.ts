@@ -28,6 +28,7 @@ export type { NodeSample } from '../src/metrics/redis-collector.ts'
 export { cacheOutcomeOf, cacheOutcomes } from '../src/metrics/requests.ts'
 export type { CacheOutcome } from '../src/metrics/requests.ts'
 export type { History, MetricsSnapshot, SnapshotCount } from '../src/metrics/snapshot.ts'
+export { memoryThresholds } from '../src/redis/health/memory-info.ts'
 export { quantile } from '../src/shared/histogram.ts'
 
 /** Access to the metrics, and the interval of Redis collection. */
