@@ -134,7 +134,8 @@ export default fp<CacheOptions>(async (fastify, options) => {
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
   const prefetchedLocks = new PrefetchedLocks(locks, store)
   const memoizer = new Memoizer(store, lockQueue, policy.lockTimeoutMs)
-  const { internalRequestOf, onSendHook, resolvedFrom, send } = fastify.requestLifecycle
+  const { requestLifecycle } = fastify
+  const { internalRequestOf, resolvedFrom, send } = requestLifecycle
   const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), constrainedRoutes: new ConstrainedRoutes(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const routes = new Map<string, CachedRoute<RequestWithCacheState>>()
   const cache: Cache = {
@@ -179,7 +180,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     runtime.constrainedRoutes.add(route.url, route.constraints, (name) => fastify.hasConstraintStrategy(name))
     if (methods.some(isUnsafe)) runtime.unsafeRoutes.add(route.url)
     if (routePolicy === undefined || isWebSocketRoute(route) || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
-    const cached = new CachedRoute(routePolicy, route.url, runtime, () => laterHooksOf({ scope, route, stackHook: onSendHook, finalHook }))
+    const cached = new CachedRoute(routePolicy, route.url, runtime, () => laterHooksOf({ scope, route, stackAt: requestLifecycle.onSendPosition, finalHook }))
     if (methods.includes('GET') && !routes.has(route.url)) routes.set(route.url, cached)
     wrapHandler(route, cached)
     const finalHook = addFinalHook(route, cached)

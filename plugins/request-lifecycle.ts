@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { ScopeError } from '../src/shared/errors.ts'
 import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { endWithRefusal, isUpgrade, refusePipelinedUpgrades } from '../src/http/upgrade.ts'
+import { onSendHooksOf } from '../src/shared/on-send-hooks.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
@@ -68,8 +69,8 @@ export interface RequestLifecycle {
   send (request: InternalRequest, mark: object): Promise<void>
   /** The `mark` of an internal request; null for the request of a client. */
   internalRequestOf (request: FastifyRequest): object | null
-  /** The onSend hook that runs `beforeSend` and `onSend` of the plugins. Hooks that were added later run after it. */
-  readonly onSendHook: unknown
+  /** Position of the hook that runs `beforeSend` and `onSend` of the plugins among the onSend hooks of its scope and the scopes inside it; -1 if unknown. */
+  readonly onSendPosition: number
 }
 
 /** The policies of a route as plain data; a part that is not registered is missing. Each plugin adds its own by declaration merging. */
@@ -107,6 +108,7 @@ interface Config { [resolved]?: Policies }
 export default fp(async (fastify) => {
   endRejectedUpgrades(fastify)
   const participants: LifecycleParticipant<unknown>[] = []
+  let onSendPosition = -1
   const fallback: unknown[] = []
   const declared = declaredRoutes(fastify)
   const extent = { scope: fastify, features: new Set<string>() }
@@ -168,7 +170,7 @@ export default fp(async (fastify) => {
     return participants.map(({ policyForInternal }, index) => policyForInternal === undefined ? policies[index] : policyForInternal())
   }
 
-  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf, onSendHook }) })
+  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf, get onSendPosition () { return onSendPosition } }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
     if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not registered in this scope yet; register it first')
     const names = participants.map(({ name }) => name)
@@ -244,13 +246,14 @@ export default fp(async (fastify) => {
     discardPayload(payload)
     done(error)
   }
-  function onSendHook (request: RequestWithPolicies, reply: FastifyReply, sent: unknown, done: (error: Error | null, payload?: unknown) => void): void {
+  fastify.addHook('onSend', function onSend (request: RequestWithPolicies, reply, sent, done) {
     const policies = request[assigned] ?? fallback
     const payload = unwrapResponse(sent, reply)
     for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index])
     runOnSendFrom(0, request, reply, payload, done)
-  }
-  fastify.addHook('onSend', onSendHook)
+  })
+  // Fastify adds a hook once what was registered before is loaded.
+  fastify.after(() => { onSendPosition = (onSendHooksOf(fastify)?.length ?? 0) - 1 })
 }, { name: 'fastify-prism/request-lifecycle', fastify: '5.x' })
 
 /** Gives an internal request the fields and origin that hooks and the handler may see. */
