@@ -179,13 +179,13 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     const limits = check?.limits.atPreHandler
     if (check == null || limits === undefined || check.hasDecided(limits)) return undefined
     const isLive = check.confirm === undefined || await check.confirm()
-    const hasRedisFailed = check.confirm === undefined && (request as RequestWithSession).visitor?.state === 'unavailable'
+    const hasRedisFailed = check.confirm === undefined && sessionStateOf(request) === 'unavailable'
     const decision = await check.checkLater(limits, request, isLive, hasRedisFailed).promise()
     return await applyDecision(limits, decision, request, reply) === 'stop' ? reply : undefined
   }
 
   async function checkLate (check: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
-    const state = (request as RequestWithSession).visitor?.state
+    const state = sessionStateOf(request)
     const isLive = check.confirm === undefined ? state === 'live' : await check.confirm()
     const hasRedisFailed = check.confirm === undefined && state === 'unavailable'
     return await applyDecision(late, await check.checkLater(late, request, isLive, hasRedisFailed).promise(), request, reply)
@@ -215,6 +215,11 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     return 'stop'
   }
 }, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
+
+/** Undefined where no sessions are registered. */
+function sessionStateOf (request: FastifyRequest): string | undefined {
+  return (request as RequestWithSession).visitor?.state
+}
 
 /** Appends to a list header. */
 function addField (reply: FastifyReply, name: string, value: string): void {

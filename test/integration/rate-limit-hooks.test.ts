@@ -133,7 +133,7 @@ t.test('a by that throws in onRequest is answered with 500, and told of with the
   t.equal(warnings.filter(({ msg }) => /set hook: 'preHandler'/.test(msg)).length, 1)
 })
 
-t.test('a by that names clients in onRequest, or nobody in either hook, is not told of', async (t) => {
+t.test('a by that names clients in onRequest, or none in either hook, is not told of', async (t) => {
   for (const by of [(request: FastifyRequest) => request.headers['x-user'] as string | undefined, () => undefined, async () => null]) {
     const { app, warnings } = await appOf(t, { quota: 100, by })
     await statuses(app, [undefined, 'alice', undefined, 'bob'])
