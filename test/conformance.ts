@@ -1,12 +1,12 @@
 /**
- * `npm run conformance [test …]`: the public conformance suite for HTTP caches against a proxy that is one cached route.
+ * `npm run conformance [test …]`: the public conformance suite for HTTP caches against a proxy with one cached route.
  *
- * Exits with 1 when a required test fails that is not named here with its reason. About a minute: many of its tests wait for answers to go stale.
+ * Exits with 1 if a required test fails that is not listed here with its reason. About a minute: many tests wait for responses to become stale.
  */
 import { bringConformanceSuite } from './support/conformance-suite.ts'
 import { cachingProxy } from './support/caching-proxy.ts'
 
-/** Required tests that fail, and why that is right. */
+/** Required tests that fail, and why that is correct. */
 const known: Readonly<Record<string, string>> = Object.fromEntries(['must-revalidate', 'proxy-revalidate', 'no-cache', 's-maxage=2'].map((directive) => [
   `stale-close-${directive}`, 'wants the count of an origin that cut the connection before it said it: what leaves is an error, and nothing stale, which is what the section asks for'
 ]))

@@ -1,13 +1,14 @@
-// Brings what `npm start` and `npm test` need: dependencies, a Redis server, the atlas. Runs on Node 20, before anything is installed.
+// Installs what `npm start` and `npm test` need: dependencies, a Redis server, the atlas. Runs on Node 20, before anything is installed.
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { bringDependencies, workingNode } from './setup/dependencies.mjs'
+import { bringDependencies, installPackages, workingNode } from './setup/dependencies.mjs'
 import { lockFolder } from './setup/lock.mjs'
 import { bringRedis, hasRedis } from './setup/redis.mjs'
 import { SetupError, run } from './setup/run.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const forTests = process.argv.includes('--test')
+const forEcosystem = process.argv.includes('--ecosystem')
 const minimumMajor = 20
 
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.on(signal, () => process.exit(code))
@@ -16,16 +17,17 @@ try {
   if (Number(process.versions.node.split('.')[0]) < minimumMajor) throw new SetupError(`Node ${process.versions.node} is too old.`, 'Install Node 20 or later, https://nodejs.org has it; Node 24 is best.')
   const unlock = await lockFolder(root)
   await bringDependencies(root)
+  if (forEcosystem) await installPackages(join(root, 'test', 'ecosystem'))
   if (!hasRedis(root)) await bringRedis(root)
   if (!forTests) await loadAtlas()
   unlock()
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
-  console.error(`\nset-up: ${error.message}\n${error.advice}\nThen run the same command again: what is done already is kept.`)
+  console.error(`\nset-up: ${error.message}\n${error.advice}\nThen run the same command again: completed steps are not repeated.`)
   process.exitCode = 1
 }
 
-// It tells its own progress, and nothing but one line where the cities are there already: that line is not passed on.
+// The load prints its own progress; if the cities are loaded already it prints one line, which is suppressed.
 async function loadAtlas () {
   const database = process.env.DATABASE_PATH || join('.data', 'atlas.db')
   await run(workingNode(root), ['service/atlas/load.ts', database], {

@@ -1,18 +1,14 @@
-import { quantile } from '../../src/shared/histogram.ts'
-import { memoryLimit, memoryOther } from '../../src/metrics/redis-info.ts'
-import type { NodeSample } from '../../src/metrics/redis-collector.ts'
-import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../../src/metrics/snapshot.ts'
-import type { MetricsSnapshot, SnapshotCount } from '../../src/metrics/snapshot.ts'
-import { cacheOutcomes } from '../../src/metrics/requests.ts'
-import type { CacheOutcome } from '../../src/metrics/requests.ts'
+import { cacheOutcomes, quantile } from '../../plugins/metrics.ts'
+import type { CacheOutcome, MetricsSnapshot, NodeSample, SnapshotCount } from '../../plugins/metrics.ts'
+import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics-rates.ts'
 
-/** One step of the dashboard's curves; null where nothing is known. Rates are a second, durations in milliseconds, sizes in bytes. */
-export interface ChartPoint {
+/** One point of the dashboard's charts; null: unknown. Rates per second, durations in milliseconds, sizes in bytes. */
+interface ChartPoint {
   readonly at: number
   readonly requests: number
   readonly refused: number
   readonly failed: number
-  /** requests by what the cache did */
+  /** requests by cache outcome */
   readonly outcomes: Readonly<Record<CacheOutcome, number>>
   readonly hitShare: number | null
   readonly p50Ms: number | null
@@ -22,7 +18,7 @@ export interface ChartPoint {
   /** of a Cluster's fullest node */
   readonly memoryUsed: number | null
   readonly memoryMax: number | null
-  /** of that what is not the cache's own */
+  /** part of it that is not the cache's */
   readonly memoryOther: number | null
   readonly evictions: number | null
   readonly commands: number | null
@@ -33,7 +29,7 @@ export interface ChartPoint {
   readonly delivered: number
 }
 
-/** What happened between two readings. */
+/** Differences between two snapshots. */
 export function pointOf (from: MetricsSnapshot, to: MetricsSnapshot): ChartPoint {
   const seconds = Math.max(0.001, (to.at - from.at) / 1000)
   const rate = (name: SnapshotCount) => growth(from.counts[name], to.counts[name]) / seconds
@@ -53,8 +49,8 @@ export function pointOf (from: MetricsSnapshot, to: MetricsSnapshot): ChartPoint
     roundTripP50Ms: milliseconds(roundTrips, 0.5),
     roundTripP99Ms: milliseconds(roundTrips, 0.99),
     memoryUsed: figures?.redis_memory_used_bytes ?? null,
-    memoryMax: figures?.[memoryLimit] ?? null,
-    memoryOther: figures?.[memoryOther] ?? figures?.redis_memory_used_bytes ?? null,
+    memoryMax: figures?.prism_redis_memory_limit_bytes ?? null,
+    memoryOther: figures?.prism_redis_memory_other_bytes ?? figures?.redis_memory_used_bytes ?? null,
     evictions: sum(nodeRates(from, to, 'redis_evicted_keys_total')),
     commands: sum(nodeRates(from, to, 'redis_commands_processed_total')),
     clients: sum((to.redis?.nodes ?? []).flatMap((node) => node.figures.redis_connected_clients ?? [])),
@@ -65,7 +61,7 @@ export function pointOf (from: MetricsSnapshot, to: MetricsSnapshot): ChartPoint
   }
 }
 
-/** The curves of all readings. */
+/** The charts of all snapshots. */
 export function pointsOf (snapshots: readonly MetricsSnapshot[]): ChartPoint[] {
   return snapshots.slice(1).flatMap((snapshot, index) => {
     const before = snapshots[index]

@@ -4,10 +4,13 @@ import type { CacheControl } from '../http/cache-control.ts'
 import { isHeadPatched } from '../http/sent-head.ts'
 import { isUpgrade } from '../http/upgrade.ts'
 import { OnlyIfCachedError } from '../shared/errors.ts'
+import { sessionIdentity } from '../shared/session-identity.ts'
+import type { RequestWithIdentity } from '../shared/session-identity.ts'
 import { encodeText } from './lookup/encode-text.ts'
 import type { Entry } from './storage/entry-codec.ts'
 import { MissResolver } from './single-flight/miss-resolver.ts'
 import { freshLeftMs } from './freshness.ts'
+import { presentInputs } from './handler/absent-inputs.ts'
 import { changedIn, snapshotInputs } from './handler/input-snapshot.ts'
 import { CacheKeyBuilder } from './lookup/cache-key.ts'
 import type { CacheKey } from './lookup/cache-key.ts'
@@ -24,6 +27,7 @@ import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
 import type { Front, Miss, Run, HandlerContext } from './handler-context.ts'
 import { uriTag } from './invalidation/uri-tag.ts'
+import { StrippedQuery } from './lookup/stripped-query.ts'
 import { VaryIndex } from './lookup/vary-index.ts'
 import type { CacheRequestState } from './request-state.ts'
 
@@ -33,6 +37,7 @@ export class CachedRoute<Request extends CacheRequest> {
   readonly #pattern: string
   readonly #runtime: CacheRuntime
   readonly #keys: CacheKeyBuilder
+  readonly #strippedQuery = new StrippedQuery()
   readonly #varyIndex: VaryIndex
   readonly #finalizer: ResponseFinalizer
   readonly #missResolver: MissResolver<Request>
@@ -61,20 +66,22 @@ export class CachedRoute<Request extends CacheRequest> {
   ask (request: Request, state: CacheRequestState): void {
     state.url = request.raw.url ?? ''
     if (this.policy.trackInputs) state.inputs = snapshotInputs(request)
+    // A proxy forwards the URL as it is, and a listed query is normalized by its list.
+    if (state.inputs !== undefined && this.policy.query === undefined && this.policy.ttlMs !== undefined) state.keyedUrl = this.#strippedQuery.urlOf(request, state.url, state.inputs.query)
     if (!mayBeStored(request)) return
     if (state.refresh !== undefined) {
-      state.key = this.#keyOf(request, '')
+      state.key = this.#keyOf(request, '', state)
       return
     }
     state.sequenceAtRequest = this.#runtime.store.sequenceAtRequest()
     state.named = this.#tagFunctions.tryAt(request)
     if (typeof this.policy.partition === 'function' || state.named === undefined) return
     if (this.policy.partition === undefined) {
-      this.#startLookup(request, state, '')
+      this.#startLookup(request, state, this.#presentInputs(request))
       return
     }
     const identity = unverifiedIdentity(request, this.policy.partition)
-    if (identity !== undefined) this.#startLookup(request, state, `${this.policy.partition}:${encodeText(identity)}`)
+    if (identity !== undefined) this.#startLookup(request, state, `${this.#presentInputs(request)}${this.policy.partition}:${encodeText(identity)}`)
   }
 
   /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
@@ -85,8 +92,9 @@ export class CachedRoute<Request extends CacheRequest> {
     const bypass = this.#bypassOf(context)
     if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(context, state.refresh)
     if (bypass !== undefined) return this.#forward(context, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
-    if (this.policy.partition !== undefined) {
-      const partition = this.#partitionOf(request)
+    const present = this.#presentInputs(request, reply)
+    if (this.policy.partition !== undefined || present !== '') {
+      const partition = this.#partitionOf(request, present)
       if (partition === undefined) return this.#forward(context, 'bypass', 'partition')
       // The early lookup used the identity in the unverified cookie. Use the verified session's identity now.
       if (partition !== state.partition) {
@@ -156,7 +164,7 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   #look (request: Request, state: CacheRequestState, partition: string): Lookup<Entry> {
-    const key = this.#keyOf(request, partition)
+    const key = this.#keyOf(request, partition, state)
     state.key = key
     state.partition = partition
     const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, (varyRecord) => { state.varyRecord = varyRecord })
@@ -165,9 +173,9 @@ export class CachedRoute<Request extends CacheRequest> {
     return lookup
   }
 
-  #keyOf (request: Request, partition: string): CacheKey {
+  #keyOf (request: Request, partition: string, state?: CacheRequestState): CacheKey {
     const origin = this.policy.ttlMs === undefined ? `${request.protocol}://${request.host}` : this.#hostOf(request)
-    return this.#keys.make(request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition)
+    return this.#keys.make(state?.keyedUrl ?? request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition)
   }
 
   #hostOf (request: Request): string {
@@ -190,21 +198,27 @@ export class CachedRoute<Request extends CacheRequest> {
     return this.#tagsOf(request, state)
   }
 
-  #partitionOf (request: Request): string | undefined {
+  /** Inputs that a request has and that most have not: they are part of the key, before the partition. */
+  #presentInputs (request: Request, reply?: CacheReply): string {
+    return this.policy.trackInputs ? presentInputs(request, reply) : ''
+  }
+
+  #partitionOf (request: Request, present: string): string | undefined {
     const { partition } = this.policy
+    if (partition === undefined) return present
     if (typeof partition === 'function') {
       const named = partitionNamedBy(partition, request)
-      return named === undefined ? undefined : `:${encodeText(named)}`
+      return named === undefined ? undefined : `${present}:${encodeText(named)}`
     }
-    const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
-    const who = partition === 'user' ? visitor?.userId : visitor?.id
-    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeText(who)}`
+    const identity = (request as RequestWithIdentity)[sessionIdentity]
+    const id = partition === 'user' ? identity?.userId : identity?.id
+    return identity?.state !== 'live' || id === undefined ? undefined : `${present}${String(partition)}:${encodeText(id)}`
   }
 
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
     if (!mayBeStored(request)) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
     if (state.bypass !== undefined) return state.bypass
-    const changed = state.inputs && changedIn(state.inputs, request, this.policy)
+    const changed = state.inputs && changedIn(state.inputs, request, this.policy.query)
     if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }
     if (changed !== undefined || state.url !== request.raw.url) return 'url-rewritten'
     state.named ??= this.#tagFunctions.at(request)
@@ -243,7 +257,7 @@ export class CachedRoute<Request extends CacheRequest> {
   #serveWithoutLookup (context: HandlerContext<Request>, partition: string): unknown {
     const { request, state } = context
     this.#releasePrefetchedLock(state)
-    state.key = this.#keyOf(request, partition)
+    state.key = this.#keyOf(request, partition, state)
     state.partition = partition
     return this.#resolveWithoutRedis(context, { minSequence: undefined }, this.policy.honorRequestCacheControl ? wantedBy(request) : undefined)
   }
@@ -268,6 +282,6 @@ export class CachedRoute<Request extends CacheRequest> {
 
 /** The identity in the cookie, before the session has been verified. */
 function unverifiedIdentity (request: unknown, by: 'user' | 'session'): string | undefined {
-  const unverified = (request as { visitor?: { unverified?: { userId?: string, id?: string } } }).visitor?.unverified
+  const unverified = (request as RequestWithIdentity)[sessionIdentity]?.unverified
   return by === 'user' ? unverified?.userId : unverified?.id
 }

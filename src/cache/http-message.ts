@@ -16,6 +16,8 @@ export interface CacheRequest {
   readonly raw: { url?: string | undefined, headers: RequestHeaders, upgrade?: boolean | null }
   query: unknown
   params: unknown
+  /** the compiled validator of a part of the request; null or undefined for none */
+  getValidationFunction? (part: 'querystring' | 'params'): unknown
 }
 
 /** The part of a Fastify reply that the cache uses. */

@@ -54,7 +54,7 @@ export interface PurgeOptions {
 }
 
 /** Resolved {@link CacheOptions}. */
-export interface CachePolicy {
+interface CachePolicy {
   readonly ttlMs: number
   readonly version: string
   readonly maxBytes: number
@@ -84,8 +84,6 @@ export interface RoutePolicy<Request = never> {
   readonly compression: Coding
   readonly debug: boolean
   readonly version: string
-  /** default values in the query schema, by parameter */
-  readonly defaults: ReadonlyMap<string, unknown>
   /** the route's Fastify constraints, serialized; '' for none */
   readonly constraints: string
   /** request headers by which a response of the route may say that it varies: `vary`, and `accept-version` of a versioned route */
@@ -93,7 +91,7 @@ export interface RoutePolicy<Request = never> {
 }
 
 /** Properties of a route's declaration that affect its policy. */
-export interface Declared {
+interface Declared {
   readonly querySchema?: unknown
   /** whether the route rejects requests that are not signed in; called lazily, because the session plugin may be resolved later */
   readonly isForUsers?: () => boolean
@@ -148,7 +146,6 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], defaul
     compression: defaults.compression,
     debug: defaults.debug,
     version: defaults.version,
-    defaults: defaultsIn(declared.querySchema),
     constraints: serializeConstraints(declared.constraints ?? {}),
     coveredVary: declared.constraints?.version === undefined ? varied : [...varied, 'accept-version']
   })
@@ -224,12 +221,6 @@ function serializeConstraints (constraints: Readonly<Record<string, unknown>>): 
   // Custom constraint strategies may use values that JSON cannot represent: serialize regular expressions and functions by their source.
   const plain = (_name: string, value: unknown) => value instanceof RegExp || typeof value === 'function' ? String(value) : value
   return sorted.length === 0 ? '' : encodeURIComponent(JSON.stringify(sorted, plain))
-}
-
-function defaultsIn (schema: unknown): ReadonlyMap<string, unknown> {
-  const { properties } = (schema ?? {}) as { properties?: Record<string, unknown> }
-  const known = Object.entries(properties ?? {}).filter(([, property]) => typeof property === 'object' && property !== null && 'default' in property)
-  return new Map(known.map(([name, property]) => [name, (property as { default: unknown }).default]))
 }
 
 /** The parameters of a query schema that allows no others. */

@@ -18,6 +18,8 @@ export class CacheRequestState {
   key: CacheKey | undefined = undefined
   /** path and query as received: if a hook rewrites them later, the lookup used the wrong key */
   url: string | undefined = undefined
+  /** the same without query parameters that validation removes: what the key is made of */
+  keyedUrl: string | undefined = undefined
   /** the purge sequence, read before any input of the handler; a background refresh reads it before its request is sent */
   sequenceAtRequest: Pick<SequenceAtRequest, 'sequence' | 'hasFailed'> | undefined = undefined
   /** query and parameters as received: changes by hooks are not part of the cache key */

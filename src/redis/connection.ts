@@ -3,7 +3,8 @@ import type { Command } from 'ioredis'
 import type { CircuitBreakers } from './health/circuit-breakers.ts'
 import { setTimeoutAfterIo } from './health/deadline.ts'
 import { readServerInfo } from './health/server-info.ts'
-import type { ClusterIdentity, ServerInfo } from './health/server-info.ts'
+import type { ClusterIdentity } from './health/cluster-identity.ts'
+import type { ServerInfo } from './health/server-info.ts'
 import { ClusterNodes } from './cluster-nodes.ts'
 import { aclDenial, isNotMaster } from './health/error-class.ts'
 import { closedByServer, noAnswer } from './health/unreachable-reason.ts'
@@ -21,7 +22,7 @@ const handshakeRetryMs = 50
 const demotionMs = 1000
 
 /** What a {@link Connection} shares with its pool, and its callbacks. */
-export interface ConnectionEvents {
+interface ConnectionEvents {
   readonly breakers: CircuitBreakers
   /** time limit for a reply, milliseconds */
   readonly deadlineMs: number

@@ -4,14 +4,14 @@ import t from 'tap'
 
 const root = join(import.meta.dirname, '../..')
 
-/** One import: which file, of what, and whether only its types. */
+/** One import: of which file, from which module, and whether only types. */
 interface Import {
   readonly from: string
   readonly to: string
   readonly isType: boolean
 }
 
-const files = globSync(['{bench,plugins,routes,service,src,test}/**/*.ts'], { cwd: root }).map((file) => file.replaceAll('\\', '/')).sort()
+const files = globSync(['{bench,plugins,routes,service,src,test}/**/*.ts'], { cwd: root, exclude: ['test/ecosystem/node_modules/**'] }).map((file) => file.replaceAll('\\', '/')).sort()
 const imports = files.flatMap(importsOf)
 
 function importsOf (file: string): Import[] {
@@ -30,7 +30,7 @@ const isPackage = (file: string) => /^(plugins|src)\//.test(file)
 const isExample = (file: string) => /^(service|routes)\//.test(file)
 const isOurs = (file: string) => files.includes(file)
 
-/** The imports that meet a condition and break a rule, as a reader would look for them. */
+/** The imports that meet a condition and break a rule, as readable text. */
 function broken (isMeant: (each: Import) => boolean, isAllowed: (each: Import) => boolean): string[] {
   return imports.filter((each) => isMeant(each) && !isAllowed(each)).map(({ from, to }) => `${from} imports ${to}`)
 }
@@ -77,12 +77,24 @@ t.test('the layers of src import downwards: cache, session, rate-limit and event
   t.same(broken(({ from, to }) => from.startsWith('src/') && isOurs(to), ({ from, to }) => [layerOf(from), 'src/shared', ...below[layerOf(from)] ?? []].includes(layerOf(to))), [])
 })
 
+t.test('the example imports the package by its public entry points, which package.json exports', async (t) => {
+  const { exports }: { exports: Record<string, { default?: string }> } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const entries = Object.values(exports).flatMap(({ default: built }) => built?.replace(/^\.\/dist\/(.*)\.js$/, '$1.ts') ?? [])
+  t.same(entries.filter((file) => !isOurs(file)), [])
+
+  t.same(broken(({ from, to }) => isExample(from) && isPackage(to), ({ to }) => entries.includes(to)), [])
+})
+
+t.test('the example augments no module of the package', async (t) => {
+  t.same(files.filter(isExample).filter((file) => /^declare module '\./m.test(readFileSync(join(root, file), 'utf8'))), [])
+})
+
 t.test('the example uses plugins, and routes import only types', async (t) => {
   t.same(broken(({ from, to }) => from.startsWith('routes/') && isOurs(to), ({ from, to, isType }) => isType || (from === 'routes/index.ts' && to.startsWith('routes/'))), [])
   t.same(broken(({ to }) => isExample(to), ({ from }) => isExample(from) || /^(test|bench)\//.test(from)), [])
 })
 
-t.test('only tests and benchmarks import the helpers of the tests', async (t) => {
+t.test('only tests and benchmarks import test helpers', async (t) => {
   t.same(broken(({ to }) => to.startsWith('bench/'), ({ from }) => /^(bench|test)\//.test(from)), [])
   t.same(broken(({ to }) => to.startsWith('test/'), ({ from, to }) => from.startsWith('test/') || (from.startsWith('bench/') && to.startsWith('test/support/'))), [])
 })

@@ -19,7 +19,7 @@ const folder = mkdtempSync(join(tmpdir(), 'prism-readme-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'dir')
 
-/** The app of the last code block that matches, run from the sources. */
+/** The app of the last matching code block, run from the sources. */
 async function appOf (block: RegExp): Promise<FastifyInstance> {
   const index = readmeModules().findLastIndex((module) => block.test(module))
   const file = join(folder, `block-${index}.ts`)
@@ -124,12 +124,12 @@ t.test('docs/configuration.md lists each environment variable', async (t) => {
   t.same(tableOf('docs/configuration.md', 'variable').flatMap(([names = '']) => names.split(', ')).sort(), [...new Set(read)].sort())
 })
 
-/** The option names that a file accepts, as its list of names spells them. */
+/** The option names that a file accepts, from its list of names. */
 function accepted (part: string, file: string, pattern: RegExp): string[] {
   return [...readFileSync(join(root, file), 'utf8').match(pattern)?.[1]?.matchAll(/'(\w+)'/g) ?? []].map(([, name = '']) => `${part}.${name}`)
 }
 
-/** The options that the table has for a place where they are set. */
+/** The options that the table lists for a place where they are set. */
 function documented (setOn: string): string[] {
   return tableOf('docs/options.md', 'option').filter(([, places = '']) => places.split(', ').includes(setOn)).flatMap(([names = '']) => names.split(', ')).filter((name) => name.includes('.'))
 }
@@ -163,11 +163,10 @@ t.test('docs/options.md lists each option of live connections, and no other', as
 t.test('docs/api.md lists each public decorator', async (t) => {
   const listed = tableOf('docs/api.md', 'decorator').map(([name = '']) => /^\w+\.\w+/.exec(name)?.[0])
   const owners: Record<string, string> = { decorate: 'fastify', decorateRequest: 'request', decorateReply: 'reply' }
-  const internal = ['request.visitor', 'request.sessionReads', 'request.sessionClaim']
-  const files = ['connection-limits', 'redis', 'request-lifecycle', 'rate-limit', 'session', 'cache', 'events'].map((name) => readFileSync(join(root, `plugins/${name}.ts`), 'utf8'))
+  const files = ['connection-limits', 'redis', 'request-lifecycle', 'rate-limit', 'session', 'cache', 'events', 'live', 'metrics'].map((name) => readFileSync(join(root, `plugins/${name}.ts`), 'utf8'))
   const made = files.flatMap((file) => [...file.matchAll(/fastify\.(decorate\w*)\('(\w+)'/g)].map(([, how = '', name]) => `${owners[how]}.${name}`))
 
-  t.same(listed.sort(), [...made, 'fastify.redis'].filter((name) => !internal.includes(name)).sort())
+  t.same(listed.sort(), [...made, 'fastify.redis'].sort())
 })
 
 t.test('docs/metrics.md lists each metric', async (t) => {
@@ -188,7 +187,7 @@ const documents = ['README.md', 'ARCHITECTURE.md', 'CHANGELOG.md', ...globSync('
 const links = documents.flatMap((document) => [...documentOf(document).matchAll(/\]\(([^)#:\s]*)(?:#([\w-]+))?\)/g)]
   .map(([, path = '', anchor]) => ({ document, target: path === '' ? document : posix.join(posix.dirname(document), path), anchor })))
 
-/** The anchor of a heading, as GitHub makes it. */
+/** The anchor of a heading, as GitHub generates it. */
 function anchorOf (heading: string): string {
   return heading.toLowerCase().replace(/[^\w\s-]/g, '').trim().replace(/\s/g, '-')
 }

@@ -6,25 +6,25 @@ import { cachingApp } from './caching.ts'
 import type { CachingOptions } from './caching.ts'
 import type { Owner } from './cleanup-scope.ts'
 
-/** Where a proxy leads, and what its route may say besides. */
+/** The origin of a proxy, and further options of its route. */
 export interface CachingProxyOptions extends CachingOptions {
   /** `http://127.0.0.1:8000` */
   origin: string
-  /** beside `ttl: 'response'` */
+  /** in addition to `ttl: 'response'` */
   route?: Exclude<CacheChoice, boolean>
 }
 
-/** Fields that speak of one connection; what they say to a cache, the cache has to hear. */
+/** Connection-specific fields; their cache directives are read before they are removed. */
 const ofOneConnection = new Set(['transfer-encoding', 'keep-alive', 'content-length'])
 
 /**
- * A proxy in front of an origin: every method and path is handed on, and `ttl: 'response'` lets the origin's fields decide what is kept.
+ * A proxy in front of an origin: every method and path is forwarded, and `ttl: 'response'` lets the origin's fields decide about storing.
  *
  * Not listening; closed with its owner.
  */
 export async function cachingProxy (owner: Owner, { origin, route, ...options }: CachingProxyOptions): Promise<FastifyInstance> {
   const app = await cachingApp(owner, options)
-  const agent = new Agent() // a connection each: an idle one that the origin closes would look like a broken answer
+  const agent = new Agent() // one connection each: an idle one that the origin closes would look like an aborted response
   owner.after(() => agent.destroy())
   app.addHttpMethod('M-SEARCH', { hasBody: true })
   app.removeAllContentTypeParsers()

@@ -19,30 +19,30 @@ const integrity = 'DjuwN9nUZXLTW+wav1LRESCZNVxl8SshwOy4z1pxuWbWt5/ay6sM9QQ1lebBa
 export interface ConformanceTest {
   readonly id: string
   readonly name: string
-  /** `required` where it says nothing */
+  /** default `required` */
   readonly kind?: 'required' | 'optimal' | 'check'
-  /** only a browser's own cache is asked */
+  /** applies only to a browser's own cache */
   readonly browser_only?: boolean
 }
 
-/** How a test ended: true, or the kind of failure and what it says. */
+/** The result of a test: true, or the kind of failure and its message. */
 export type ConformanceResult = true | readonly [kind: string, text: string]
 
-/** The suite, brought and ready. */
+/** The suite, installed and ready. */
 export interface ConformanceSuite {
   readonly tests: readonly { readonly id: string, readonly tests: readonly ConformanceTest[] }[]
-  /** Runs tests against a cache that stands before the suite's origin. */
+  /** Runs tests against a cache in front of the suite's origin. */
   run (tests: ConformanceSuite['tests'], url: string): Promise<Readonly<Record<string, ConformanceResult>>>
-  /** Starts the origin, and gives its address. */
+  /** Starts the origin. @returns its address */
   startOrigin (owner: Owner): Promise<string>
 }
 
 const run = promisify(execFile)
 
 /**
- * Brings the public conformance suite for HTTP caches (cache-tests.fyi) as its authors publish it.
+ * Installs the public conformance suite for HTTP caches (cache-tests.fyi) as its authors publish it.
  *
- * It is no dependency: it would bring npm 6 with it, which only its own documentation needs.
+ * It is not a dependency of the project: it would install npm 6, which only its documentation needs.
  */
 export async function bringConformanceSuite (): Promise<ConformanceSuite> {
   const folder = join(import.meta.dirname, '..', '..', 'node_modules', '.cache', `${name}-${version}`)

@@ -6,9 +6,11 @@ import type { CacheRequest, RequestHeaders, CacheReply } from '../http-message.t
 import type { RoutePolicy } from '../options.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 import { InputTracker } from './input-tracker.ts'
+import { copyOf, isAjv, validate } from './validated-inputs.ts'
+import type { Input } from './validated-inputs.ts'
 
 /** Options of a handler run. */
-export interface HandlerRunOptions {
+interface HandlerRunOptions {
   readonly reason: Forwarded
   readonly detail?: string | undefined
   readonly stale?: Entry | undefined
@@ -27,10 +29,27 @@ const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
 export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, options: HandlerRunOptions, isHostKeyed: boolean): HandlerRun {
   const run: HandlerRun = { ...options, askedAt: Date.now(), before: reply.getHeaders() }
   const validators = validatorsFor(options.stale)
-  if (state.key !== undefined && state.key.url !== request.raw.url) request.query = sortedQuery(request.query, policy.query)
+  const isAmbiguous = state.key !== undefined && state.key.url !== request.raw.url && !replaceQuery(request, state, policy)
   if (policy.trackInputs) trackInputs(run, request, reply, state, policy, isHostKeyed, validators)
   else run.restore = replaceHeaders(request, validators)
+  if (isAmbiguous) run.tracker?.note('request.query')
   return run
+}
+
+/**
+ * Gives the handler the query that is in the key: as the route's validation makes it of the parameters in the key.
+ *
+ * @returns whether the result is a function of the key
+ */
+function replaceQuery (request: CacheRequest, { inputs }: CacheRequestState, { query }: RoutePolicy): boolean {
+  const kept = inputs && validate(request, 'query', sortedQuery(copyOf(inputs.query), query) as Input)
+  if (kept?.isValid === true) {
+    request.query = kept.value
+    return true
+  }
+  // A required parameter is not listed. Ajv makes nothing of other parameters; another validator may.
+  request.query = sortedQuery(request.query, query)
+  return inputs === undefined || isAjv(request)
 }
 
 /** Tracks the inputs that the handler reads. */

@@ -1,5 +1,5 @@
 import type { Batch } from '../../redis/batch/batch.ts'
-import { isCompleted } from '../../redis/health/server-info.ts'
+import { isCompleted } from '../../redis/health/cluster-identity.ts'
 import type { Keys } from '../../redis/keys.ts'
 import type { TagVersion } from './tag-versions.ts'
 
@@ -10,7 +10,7 @@ export interface Raise {
 }
 
 /** Dependencies of {@link ServerEpoch}. */
-export interface EpochOptions {
+interface EpochOptions {
   readonly batch: Batch
   readonly keys: Keys
   /** `run_id` of the connected server; '' if unknown */

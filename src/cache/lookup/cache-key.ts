@@ -17,7 +17,7 @@ export interface CacheKey {
 type KeyPolicy = Pick<RoutePolicy, 'version' | 'constraints' | 'trackInputs' | 'query' | 'ttlMs' | 'vary'>
 
 /** Longest URL, in characters, that is memoized: a flood of long unique URLs must not fill the memory. */
-const maxMemoizedLength = 512
+export const maxMemoizedLength = 512
 
 /** Longest URL, in characters, that is normalized. */
 const maxNormalizedLength = 4096
