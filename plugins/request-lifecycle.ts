@@ -1,14 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/shared/errors.ts'
+import { isPreflight } from '../src/http/preflight.ts'
 import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { endWithRefusal, isUpgrade, refusePipelinedUpgrades } from '../src/http/upgrade.ts'
 import { onSendHooksOf } from '../src/shared/on-send-hooks.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
-import { declaredRoutes, routeOf } from '../src/route-config/declared-routes.ts'
+import { declaredRoutes, isPreflightOnly, routeOf } from '../src/route-config/declared-routes.ts'
 
 /** Result of a lifecycle step; `'stop'`: the request is rejected or its reply was sent, and no later step runs. */
 export type StepResult = void | 'stop'
@@ -188,6 +189,7 @@ export default fp(async (fastify) => {
       return participant.resolve(own === undefined ? choicesOf(this, participant.name) : [...choicesOf(this, participant.name), own], route, this)
     })
     resolutions.push(policies)
+    deferPreflights(route, config)
     config[resolved] = policies
     route.config = config as typeof route.config
     if (record !== undefined) record.isResolved = () => (route.config as Config | undefined)?.[resolved] === policies
@@ -197,10 +199,19 @@ export default fp(async (fastify) => {
   // Callback hooks instead of async functions: a step that has nothing to wait for costs no microtask.
   fastify.decorateRequest(assigned, null)
   fastify.decorateRequest(marked, null)
-  fastify.addHook('onRequest', function enqueueReads (request: RequestWithPolicies, reply, done) {
+  /**
+   * A preflight that no plugin answers in onRequest takes part in the lifecycle only where its route has more methods, or asks for it: see `deferPreflights`.
+   * Of a route that was not resolved only the methods are known.
+   */
+  const isExempt = ({ raw, routeOptions: { config, method } }: FastifyRequest) =>
+    isPreflight(raw.method, raw.headers) && (method === undefined || method === 'OPTIONS' || (config as Config | undefined)?.[resolved] !== undefined)
+  function enqueueReads (request: RequestWithPolicies, reply: FastifyReply): void {
     const given = policiesOf(request)
     const policies = request[assigned] = internalRequests.size === 0 ? given : applyInternal(request, given)
     for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'stop') break
+  }
+  fastify.addHook('onRequest', function enqueue (request: RequestWithPolicies, reply, done) {
+    if (request.raw.method !== 'OPTIONS' || !isExempt(request)) enqueueReads(request, reply)
     done()
   })
   /** Runs the steps in order, starting at index `from`. */
@@ -221,7 +232,24 @@ export default fp(async (fastify) => {
     }
     done()
   }
-  fastify.addHook('onRequest', function useReplies (request: RequestWithPolicies, reply, done) { runStepsFrom(0, request, reply, done) })
+  fastify.addHook('onRequest', function useReplies (request: RequestWithPolicies, reply, done) {
+    if (request[assigned] === null) done()
+    else runStepsFrom(0, request, reply, done)
+  })
+  /**
+   * Preflights are answered by @fastify/cors in onRequest, wherever it is registered. A preflight that still reaches a route which serves other methods too, or
+   * whose own config asks for a limit or a session, is a request like any other: else two headers would evade both. Route-level hooks run after those of all scopes.
+   */
+  function deferPreflights (route: RouteOptions, config: Record<string, unknown>): void {
+    if (![route.method].flat().includes('OPTIONS')) return
+    if (isPreflightOnly({ method: route.method }) && participants.every(({ name }) => config[name] === undefined)) return
+    const deferred: onRequestHookHandler = function deferred (request: RequestWithPolicies, reply, done) {
+      if (request[assigned] !== null) return done()
+      enqueueReads(request, reply)
+      runStepsFrom(0, request, reply, done)
+    }
+    route.onRequest = [deferred, ...[route.onRequest ?? []].flat()]
+  }
 
   /** Runs `onSend` of the plugins in order, starting at index `from`; each receives the payload of the one before. */
   const runOnSendFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, payload: unknown, done: (error: Error | null, payload?: unknown) => void): void => {
