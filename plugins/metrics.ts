@@ -164,7 +164,7 @@ function countDecision ({ decisions }: RouteCounters, request: FastifyRequest, r
   }
   for (const { name, retryMs } of request.rateLimit) {
     if (retryMs <= 0) continue
-    decisions.refused.set(name, (decisions.refused.get(name) ?? 0) + 1)
+    decisions.rejected.set(name, (decisions.rejected.get(name) ?? 0) + 1)
     topRateLimited.add(clientAddress(request), name)
   }
 }

@@ -107,11 +107,11 @@ function describe (request: Traced, reply: FastifyReply): void {
   const { span } = request.opentelemetry()
   if (span == null) return
   const limits = request.rateLimit ?? []
-  const refusing = reply.statusCode === 429 ? limits.filter(({ retryMs }) => retryMs > 0).map((each) => each.name) : []
+  const rejecting = reply.statusCode === 429 ? limits.filter(({ retryMs }) => retryMs > 0).map((each) => each.name) : []
   span.setAttributes({
     'prism.cache.outcome': cacheOutcomeOf(reply.getHeader('cache-status')),
-    ...limits.length === 0 ? {} : { 'prism.rate_limit.outcome': refusing.length > 0 ? 'refused' : 'allowed' },
-    ...refusing.length === 0 ? {} : { 'prism.rate_limit.policy': refusing.join(',') },
+    ...limits.length === 0 ? {} : { 'prism.rate_limit.outcome': rejecting.length > 0 ? 'rejected' : 'allowed' },
+    ...rejecting.length === 0 ? {} : { 'prism.rate_limit.policy': rejecting.join(',') },
     ...request[batched] == null ? {} : { 'prism.batch.asks': request[batched].operations, 'prism.batch.commands': request[batched].commands }
   })
 }

@@ -39,7 +39,7 @@ export function exposeProcess (registry: MetricsRegistry, parts: () => Parts, co
   counter({ name: 'prism_cache_events_total', help: 'Other cache events: fills, waits, revalidations, writes to Redis, rejected responses, evictions, purges.', rows: () => rowsOf('event', parts().cache?.counts, (name) => !lookups.includes(name)) })
   counter({ name: 'prism_cache_stored_bytes_total', help: 'Bytes of responses and memoized values written to Redis.', rows: () => parts().cache === undefined ? [] : [[{}, parts().cache?.storedBytes ?? 0]] })
   gauge({ name: 'prism_cache_memory_level', help: 'Redis memory as the cache sees it: 0 normal, 1 high (only keys requested twice are stored), 2 critical (cached responses are evicted).', rows: () => parts().cache === undefined ? [] : [[{}, memoryLevels.indexOf(parts().cache?.memory.level ?? 'normal')]] })
-  counter({ name: 'prism_rate_limit_decisions_total', help: 'Requests that a policy has counted and let pass, or refused.', rows: () => parts().requests.decisions.map(({ labels, count }) => [labels, count]) })
+  counter({ name: 'prism_rate_limit_decisions_total', help: 'Requests that a policy has allowed or rejected.', rows: () => parts().requests.decisions.map(({ labels, count }) => [labels, count]) })
   counter({ name: 'prism_session_operations_total', help: 'Sessions loaded, saved, begun, rotated and revoked, by outcome; a save that is overwritten has set a key over what another request had set.', rows: () => Object.entries(parts().sessions?.counts ?? {}).flatMap(([operation, counts]) => rowsOf('outcome', counts).map(([labels, value]): Row => [{ operation, ...labels }, value])) })
   counter({ name: 'prism_session_evicted_keys_total', help: 'Keys that the server has evicted, each of which may have been a session.', rows: () => [[{}, parts().sessions?.evictedKeys ?? 0]] })
   gauge({
@@ -89,7 +89,7 @@ export function readProcess (parts: Parts, collector: RedisCollector): MetricsSn
     at: Date.now(),
     counts: {
       requests: sum(() => true),
-      refused: requests.decisions.reduce((all, { labels, count }) => labels.outcome === 'refused' ? all + count : all, 0),
+      refused: requests.decisions.reduce((all, { labels, count }) => labels.outcome === 'rejected' ? all + count : all, 0),
       failed: sum(({ status }) => status === '5xx'),
       hit: cache.hit ?? 0,
       stale: cache.stale ?? 0,

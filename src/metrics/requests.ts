@@ -37,7 +37,7 @@ class RequestCounters {
 interface Decisions {
   readonly policies: readonly string[]
   allowed: number
-  readonly refused: Map<string, number>
+  readonly rejected: Map<string, number>
 }
 
 /** The requests of one route. */
@@ -50,7 +50,7 @@ export class RouteCounters {
   /** @param route pattern of the route; a path would let clients create label values */
   constructor (route: string, policies: readonly string[]) {
     this.#route = route
-    this.decisions = { policies, allowed: 0, refused: new Map() }
+    this.decisions = { policies, allowed: 0, rejected: new Map() }
   }
 
   /** Its requests of one method; most routes have one. */
@@ -98,9 +98,9 @@ export class Requests {
   get decisions (): LabelledCount[] {
     const sums = new Map<string, number>()
     const add = (policy: string, outcome: string, count: number) => sums.set(`${outcome} ${policy}`, (sums.get(`${outcome} ${policy}`) ?? 0) + count)
-    for (const { decisions: { policies, allowed, refused } } of this.#routes) {
+    for (const { decisions: { policies, allowed, rejected } } of this.#routes) {
       for (const policy of policies) add(policy, 'allowed', allowed)
-      for (const [policy, count] of refused) add(policy, 'refused', count)
+      for (const [policy, count] of rejected) add(policy, 'rejected', count)
     }
     return [...sums].map(([name, count]) => ({ labels: { policy: name.slice(name.indexOf(' ') + 1), outcome: name.slice(0, name.indexOf(' ')) }, count }))
   }

@@ -88,7 +88,7 @@ t.test('metrics count allowed and rejected requests, sessions, and writes to Red
   await until(async () => (await put()).statusCode === 429, { what: 'a rejection' })
 
   t.ok(await series(app, 'prism_rate_limit_decisions_total{policy="default",outcome="allowed"}'))
-  t.match(await scrape(app), /prism_rate_limit_decisions_total\{policy="[^"]+",outcome="refused"\} 1/)
+  t.match(await scrape(app), /prism_rate_limit_decisions_total\{policy="[^"]+",outcome="rejected"\} 1/)
   t.match(await scrape(app), /prism_session_operations_total\{operation="load",outcome="found"\} 0/)
   t.ok(await series(app, 'prism_redis_writes_total'))
   t.match(app.metrics.topRateLimited.top(1), [{ who: '127.0.0.0/24', count: 1 }])

@@ -58,7 +58,7 @@ t.test('a request\'s span contains cache outcome, batch size and limit decision,
   }, { what: 'the span of a hit', everyMs: 50, deadlineMs: 60_000 })
   await until(async () => {
     await fetch(`${service.url}/session`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"name":"unknown","password":"wrong wrong"}' })
-    return requests('/session').some(({ facts }) => facts['prism.rate_limit.outcome'] === 'refused')
+    return requests('/session').some(({ facts }) => facts['prism.rate_limit.outcome'] === 'rejected')
   }, { what: 'the span of a rejection', everyMs: 50, deadlineMs: 60_000 })
 
   const [first] = requests('/cities/:id')
@@ -66,7 +66,7 @@ t.test('a request\'s span contains cache outcome, batch size and limit decision,
   t.ok(Number(first?.facts['prism.batch.asks']) >= Number(first?.facts['prism.batch.commands']) && Number(first?.facts['prism.batch.commands']) > 0)
   t.ok(spans.some((span) => span.parentSpanId === first?.spanId && factsOf(span)['db.system.name'] === 'redis'), 'a command is its child')
   t.same([...new Set(spans.filter((span) => 'db.query.text' in factsOf(span)).map((span) => factsOf(span)['db.query.text'] === span.name))], [true], 'only the names of commands are recorded')
-  t.match(requests('/session').find(({ facts }) => facts['prism.rate_limit.outcome'] === 'refused')?.facts, { 'prism.rate_limit.policy': String, 'http.response.status_code': 429 })
+  t.match(requests('/session').find(({ facts }) => facts['prism.rate_limit.outcome'] === 'rejected')?.facts, { 'prism.rate_limit.policy': String, 'http.response.status_code': 429 })
   t.notMatch(JSON.stringify(spans), /2988507|secret=1/)
   t.same([...services], ['fastify-prism'])
   await until(() => lines(service, '"request completed"').some((line) => line.includes(`"traceId":"${traceId}"`) && line.includes(`"spanId":"${first?.spanId}"`)), { what: 'the log contains trace and span' })
