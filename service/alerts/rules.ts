@@ -59,7 +59,7 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis does not respond: the cache is bypassed, each process counts limits locally, and routes that need a session return 503.',
+    meaning: 'Redis does not respond: the cache is bypassed, each process counts limits locally, and routes that require a session return 503 to clients with a session cookie, and 401 to others.',
     first: 'Run `npm run prism -- doctor`, which checks the address, the network, the password and the server.',
     because: 'redis'
   },
@@ -111,7 +111,7 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'The sessions\' own Redis (SESSION_REDIS_URL) is unusable: routes that need a session return 503.',
+    meaning: 'The sessions\' own Redis (SESSION_REDIS_URL) is unusable: routes that require a session return 503 to clients with a session cookie.',
     first: 'Run `npm run prism -- doctor`, which checks it too.',
     because: 'sessions'
   },
@@ -256,7 +256,7 @@ export const rules: readonly Rule[] = [
     consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly', 'PrismRedisWritesRefused', 'PrismRedisPermissionDenied', 'PrismSessionRedisUnusable']
   },
   {
-    name: 'PrismAnswersSlow',
+    name: 'PrismResponsesSlow',
     severity: 'warning',
     of: 'process',
     signal: 'answerP99Seconds',

@@ -72,7 +72,7 @@ const courses: Readonly<Record<string, Course>> = {
     checks: [[300, false], [700, true], [1400, false]],
     instance: 'a'
   },
-  PrismAnswersSlow: {
+  PrismResponsesSlow: {
     series: { [`prism_http_request_duration_seconds_bucket{${instance},route="/",method="GET",le="1"}`]: '0+10x300', [`prism_http_request_duration_seconds_bucket{${instance},route="/",method="GET",le="10"}`]: '0+50x300', [`prism_http_request_duration_seconds_bucket{${instance},route="/",method="GET",le="+Inf"}`]: '0+50x300', [`prism_http_request_duration_seconds_count{${instance},route="/",method="GET"}`]: '0+50x300' },
     checks: [[200, false], [700, true]],
     instance: 'a'
