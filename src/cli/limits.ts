@@ -14,7 +14,7 @@ interface Counter { endpoint: string, used: number | null, endsInMs: number }
 export const limits: Command = {
   usage: 'limits <partition> [--reset]',
   summary: 'shows what a client has used of its quotas; --reset forgets it',
-  help: ['A partition is an address (203.0.113.9; of IPv6 its /64 counts), or user:…, key:…, custom:… as the route counts.', 'A process that has refused the client meanwhile lets it in again within a second or so of a reset.'],
+  help: ['A partition is an address (203.0.113.9; of IPv6 its /64 counts), or user:…, key:…, custom:… as the route counts.', 'A process that has rejected the client meanwhile notices a reset within 10 s.'],
   flags: { reset: { type: 'boolean' } },
   run: async ({ words: [partition], flags, masters, prefix, output }) => {
     if (partition === undefined) throw new UsageError('limits needs a partition: fastify-prism limits 203.0.113.9')
@@ -72,7 +72,7 @@ async function look (redis: Redis, name: string): Promise<Counter> {
   return { endpoint: decodeURIComponent(name.slice(name.indexOf('}:') + 2)), used, endsInMs }
 }
 
-/** Of a sliding counter, as take.lua packs it: its tag, then the units used. */
+/** Of a sliding counter, as consume.lua packs it: the code of its algorithm, then the units used. */
 function unitsOf (value: Buffer | null): number | null {
   return value !== null && value.length >= 5 && value[0] === 's'.charCodeAt(0) ? value.readUInt32BE(1) : null
 }
