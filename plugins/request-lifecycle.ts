@@ -50,7 +50,7 @@ export interface InternalRequest {
   readonly url: string
   /** request headers, names in lower case */
   readonly fields: Readonly<Record<string, string>>
-  /** further request headers, which only the router, `rewriteUrl` and hooks in front of the stack see */
+  /** further request headers, which only the router, `rewriteUrl` and hooks registered before the stack see */
   readonly routingFields: Readonly<Record<string, string>>
   /** values of the getters of the request: `protocol`, `host`, … */
   readonly origin: object

@@ -1,7 +1,7 @@
 import { isPreflightOnly } from './declared-routes.ts'
 import type { DeclaredRoute, Scope } from './declared-routes.ts'
 
-/** Plugins whose hooks must run in front of the stack's, and what is lost otherwise. */
+/** Plugins whose hooks must run before the stack's, and what is lost otherwise. */
 const early: Readonly<Record<string, { readonly register: string, readonly lost: string }>> = {
   '@fastify/cors': { register: 'cors', lost: 'responses that the stack rejects (401, 403, 429, 503) have no CORS headers, so pages of other origins cannot read them' },
   '@fastify/helmet': { register: 'helmet', lost: 'responses that the stack rejects (401, 403, 429, 503) have no security headers' },
@@ -16,7 +16,7 @@ const scoped = new Set(['@fastify/cors', '@fastify/helmet'])
 /** An instance that tells which plugins it has. */
 type Registry = Scope & { hasPlugin (name: string): boolean }
 
-/** Tells which plugins were registered behind the stack although their hooks must run in front of it. */
+/** Tells which plugins were registered after the stack although their hooks must run before the stack's. */
 export class RegistrationOrder {
   readonly #scope: Registry
   readonly #before: ReadonlySet<string>
@@ -32,7 +32,7 @@ export class RegistrationOrder {
     const scopes = new Set(routes.map(({ scope }) => scope as Registry).filter((scope) => Object.prototype.isPrototypeOf.call(this.#scope, scope)))
     for (const [plugin, { register, lost }] of Object.entries(early)) {
       const isLate = !this.#before.has(plugin) && (this.#scope.hasPlugin(plugin) || (scoped.has(plugin) && [...scopes].some((scope) => scope.hasPlugin(plugin))))
-      if (isLate) warn({ plugin }, `${plugin} is registered after fastify-prism: ${lost}. Move app.register(${register}, …) in front of app.register(prism, …)`)
+      if (isLate) warn({ plugin }, `${plugin} is registered after fastify-prism: ${lost}. Move app.register(${register}, …) before app.register(prism, …)`)
     }
   }
 }

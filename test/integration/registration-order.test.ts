@@ -86,7 +86,7 @@ t.test('a request with the headers of a preflight evades neither a session nor a
 t.test('a plugin that is registered later than the stack is warned of, with the line to move', async (t) => {
   for (const plugin of Object.keys(neighbours)) {
     const { warnings } = await appOf(t, [], [plugin])
-    t.match(warnings, [{ plugin, msg: /Move app\.register\(\S+, …\) in front of app\.register\(prism, …\)/ }])
+    t.match(warnings, [{ plugin, msg: /Move app\.register\(\S+, …\) before app\.register\(prism, …\)/ }])
     t.equal(warnings.length, 1, plugin)
   }
   const inScope = await appOf(t, [], [], async (app) => await app.register(async (scope) => {
