@@ -12,7 +12,7 @@ const chunkSize = 100
 const retryMs = 1000
 
 /**
- * Sessions that this process has ended. A Redis server restored from a snapshot, or a promoted replica, may still contain them: lookups reject
+ * Sessions that this process has ended. A Redis server restored from a snapshot, or a promoted replica after a failover, may still contain them: lookups reject
  * them, and the revocations are sent again. Revocations that failed during an outage are retried.
  */
 export class Tombstones {

@@ -67,6 +67,9 @@ const passMs = 5000
 /**
  * Redis locks for cache fills: one process at a time runs the handler for a key.
  *
+ * Lock expiry: a lock that its process does not renew expires after 1 s, or 0.35 s once another process waits, so a killed process blocks no key. It is renewed
+ * for 30 s at most: after that another process runs the handler as well.
+ *
  * The locks only save work. Freshness after a purge does not depend on them: it is guaranteed by the purge sequence and the tag versions.
  */
 export class FillLocks {

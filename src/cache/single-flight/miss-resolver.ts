@@ -26,7 +26,10 @@ interface PendingMiss extends Miss {
   readonly hasWaited?: boolean
 }
 
-/** Resolves a cache miss: one request in one process runs the handler, and concurrent requests for the key get its result (single flight). */
+/**
+ * Resolves a cache miss: one request in one process runs the handler, and concurrent requests for the key get its result. This is single flight (request
+ * coalescing), the protection against a cache stampede (dogpile, thundering herd).
+ */
 export class MissResolver<Request extends CacheRequest> {
   /** longest wait for another request's handler run */
   readonly #lockTimeoutMs: number
