@@ -96,7 +96,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
     },
     setter () { throw new SessionAssignmentError('request.session', 'it belongs to the stack; call session.set(key, value), signIn() or signOut()') }
   } as { getter (this: FastifyRequest): FastifyRequest['session'] })
-  fastify.decorateRequest('isFromOtherOrigin', { getter (this: FastifyRequest) { return isForeign(this) } })
+  fastify.decorateRequest('isFromOtherOrigin', { getter (this: FastifyRequest) { return isCrossOrigin(this) } })
   fastify.decorateRequest(unverifiedSession, { getter (this: FastifyRequest) { return unverifiedSessionOf(this) } })
   keepDecorators()
 
@@ -107,10 +107,10 @@ export default fp<SessionOptions>(async (fastify, options) => {
     enqueueReads (request, reply, { use }) {
       (request as RequestWithSession)[ownReply] = reply
       if (use === false) (request as RequestWithSession)[ownSession] = new RequestSession(sessionManager, { isSessionDisabled: true })
-      else if (request.headers.cookie !== undefined && !isForeign(request)) ((request as RequestWithSession)[ownSession] = new RequestSession(sessionManager, cookies.open(request), reply)).load()
+      else if (request.headers.cookie !== undefined && !isCrossOrigin(request)) ((request as RequestWithSession)[ownSession] = new RequestSession(sessionManager, cookies.open(request), reply)).load()
     },
     useReplies (request, _reply, { use }) {
-      if (use !== false && isForeign(request) && (isOpaqueOrigin(request.headers.origin) || cookies.isIn(request))) throw new OriginError()
+      if (use !== false && isCrossOrigin(request) && (isOpaqueOrigin(request.headers.origin) || cookies.isIn(request))) throw new OriginError()
       const requestSession = (request as RequestWithSession)[ownSession]
       const loading = requestSession?.pendingLoad
       if (loading !== undefined || use !== 'required') return loading
@@ -138,7 +138,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   })
 
   /** Whether a page of an untrusted origin sent a request that it must not send with the client's session. */
-  function isForeign (request: FastifyRequest): boolean {
+  function isCrossOrigin (request: FastifyRequest): boolean {
     if (isSafeMethod(request.method) && !wantsWebSocket(request.headers.upgrade)) return false
     const requestOrigin = requestOriginOf(request)
     return !isAllowedOrigin(requestOrigin, policy.trustedOrigins) && !isAllowedOrigin(requestOrigin, originsOf(request))
@@ -159,7 +159,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   /** The request was rejected before the load of its session: whether the session in its cookie is live is unknown. */
   function sessionWithoutLoad (request: RequestWithSession): RequestSession<object> {
     const reply = request[ownReply] ?? undefined
-    if (isForeign(request)) return new RequestSession(sessionManager, { isForeign: true }, reply)
+    if (isCrossOrigin(request)) return new RequestSession(sessionManager, { isCrossOrigin: true }, reply)
     if (request.headers.cookie === undefined) return new RequestSession(sessionManager, {}, reply)
     const requestSession = new RequestSession(sessionManager, cookies.open(request), reply)
     requestSession.skipLoad()
@@ -167,7 +167,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   }
 
   function unverifiedSessionOf (request: FastifyRequest): UnverifiedSession | undefined {
-    const token = request.headers.cookie !== undefined && !isForeign(request) ? cookies.open(request).token : undefined
+    const token = request.headers.cookie !== undefined && !isCrossOrigin(request) ? cookies.open(request).token : undefined
     if (token === undefined) return undefined
     const { userId, subject } = token
     if (pool === fastify.redisPool) return { userId, key: token.key, devices: fieldsOf(token) }

@@ -16,5 +16,5 @@ export interface ParsedCookie {
   /** the route has session: false */
   readonly isSessionDisabled?: boolean
   /** cross-origin request: its cookie is not read, and it cannot create or end a session */
-  readonly isForeign?: boolean
+  readonly isCrossOrigin?: boolean
 }

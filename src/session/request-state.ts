@@ -174,7 +174,7 @@ export class SessionRequestState implements ReplyListener<LoadedSession | undefi
 
   assertEnabled (call: string): void {
     if (this.#parsedCookie.isSessionDisabled) throw new SessionDisabledError(call)
-    if (this.#parsedCookie.isForeign) throw new OriginError()
+    if (this.#parsedCookie.isCrossOrigin) throw new OriginError()
   }
 
   assertLoaded (): void {
@@ -212,5 +212,5 @@ export class SessionRequestState implements ReplyListener<LoadedSession | undefi
 
 /** The error for a session that cannot be used: the corruption itself, or 503 with Retry-After. */
 function unavailable (failure: Error): Error {
-  return failure instanceof SessionCorruptError ? failure : Object.assign(new SessionUnavailableError('Redis is away'), { retryAfterSeconds: 1, cause: failure })
+  return failure instanceof SessionCorruptError ? failure : Object.assign(new SessionUnavailableError('Redis is unavailable'), { retryAfterSeconds: 1, cause: failure })
 }

@@ -1,8 +1,8 @@
--- Moves a session, unchanged, to a new device name; the old one is dead with it.
+-- Moves a session, unchanged, to a new device name; the old name stops working.
 -- KEYS[1]  session  hash, one field a device
 -- ARGV[1]  from     field
 -- ARGV[2]  to       field
--- returns  { 'rotated', value, nowMs }, { 'moving' }: see mark.lua, { 'gone' } or { 'corrupt' }
+-- returns  { 'rotated', value, nowMs }, { 'moving' }: see mark-moving.lua, { 'gone' } or { 'corrupt' }
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return { 'gone' } end
 

@@ -5,7 +5,7 @@
 -- ARGV[3]  document  JSON
 -- ARGV[4]  touchMs   interval in which a request need not update the time of the last request
 -- ARGV[5]  step      what the version grows by, at random: a server that came back with an older snapshot does not reach the same version again
--- returns  { 'saved', value }, { 'conflict', value }, { 'moving' }: see mark.lua, { 'gone' } or { 'corrupt' }
+-- returns  { 'saved', value }, { 'conflict', value }, { 'moving' }: see mark-moving.lua, { 'gone' } or { 'corrupt' }
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return { 'gone' } end
 

@@ -9,7 +9,7 @@ interface Change {
   readonly base: string | undefined
   readonly updates: readonly Update[] | undefined
   /** a set or delete of a key that the request had not read: it does not depend on the previous value */
-  readonly isBlind: boolean
+  readonly isUnconditional: boolean
 }
 
 /** Maximum size of a document. */
@@ -54,7 +54,7 @@ export class SessionData {
   /** @throws {SessionValueError} PRISM_ERR_SESSION_VALUE; {SessionTooLargeError} PRISM_ERR_SESSION_TOO_LARGE */
   set (key: string, value: unknown): void {
     const copy = copyOf(key, value)
-    this.#change(key, copy, { updates: undefined, isBlind: this.#isBlind(key) })
+    this.#change(key, copy, { updates: undefined, isUnconditional: this.#isUnconditional(key) })
   }
 
   /** Like {@link set}, with the value returned by `update`; undefined deletes the key. */
@@ -62,12 +62,12 @@ export class SessionData {
     const before = this.#changes.get(key)
     if (before === undefined) this.#reads.add(key)
     const updates = before === undefined ? [update] : before.updates && [...before.updates, update]
-    this.#change(key, applyUpdate(key, update, this.#values.get(key)), { updates, isBlind: before?.isBlind === true })
+    this.#change(key, applyUpdate(key, update, this.#values.get(key)), { updates, isUnconditional: before?.isUnconditional === true })
     return freeze(this.#values.get(key))
   }
 
   delete (key: string): void {
-    if (this.#values.has(key)) this.#change(key, undefined, { updates: undefined, isBlind: this.#isBlind(key) })
+    if (this.#values.has(key)) this.#change(key, undefined, { updates: undefined, isUnconditional: this.#isUnconditional(key) })
   }
 
   /** Serializes the document. */
@@ -88,7 +88,7 @@ export class SessionData {
     for (const name of names) if (stored.#values.has(name)) picked.#values.set(name, stored.#values.get(name))
     for (const name of names) {
       const change = this.#changes.get(name)
-      if (change !== undefined) picked.#reapply(name, { ...change, isBlind: false }, this.#values.get(name), rules.get(name))
+      if (change !== undefined) picked.#reapply(name, { ...change, isUnconditional: false }, this.#values.get(name), rules.get(name))
     }
     return picked
   }
@@ -117,12 +117,12 @@ export class SessionData {
   }
 
   /** Whether a set now does not depend on a stored value. Reads after a set of the same request return its own value. */
-  #isBlind (key: string): boolean {
+  #isUnconditional (key: string): boolean {
     const before = this.#changes.get(key)
-    return before === undefined ? !this.#reads.has(key) : before.isBlind
+    return before === undefined ? !this.#reads.has(key) : before.isUnconditional
   }
 
-  #change (key: string, value: unknown, { updates, isBlind }: Omit<Change, 'base'>): void {
+  #change (key: string, value: unknown, { updates, isUnconditional }: Omit<Change, 'base'>): void {
     if (typeof key !== 'string') throw new SessionValueError(String(key), 'the key must be a string')
     const before = this.#values.get(key)
     const base = this.#changes.has(key) ? this.#changes.get(key)?.base : serialize(before)
@@ -134,14 +134,14 @@ export class SessionData {
       else this.#values.set(key, before)
       throw new SessionTooLargeError(bytes, documentLimitBytes)
     }
-    this.#changes.set(key, { base, updates, isBlind })
+    this.#changes.set(key, { base, updates, isUnconditional })
   }
 }
 
 /** Resolves a key that this request and another one have both changed. */
-function resolveConflict (key: string, { base, updates, isBlind }: Change, mine: unknown, theirs: unknown, rule: ConflictRule | undefined): unknown {
+function resolveConflict (key: string, { base, updates, isUnconditional }: Change, mine: unknown, theirs: unknown, rule: ConflictRule | undefined): unknown {
   if (updates !== undefined) return updates.reduce<unknown>((value, update) => applyUpdate(key, update, value), theirs)
-  if (rule === 'lastWriteWins' || (rule === undefined && isBlind)) return mine
+  if (rule === 'lastWriteWins' || (rule === undefined && isUnconditional)) return mine
   if (typeof rule !== 'function') throw new SessionConflictError(key)
   const read = (text: string | undefined) => text === undefined ? undefined : JSON.parse(text)
   return applyUpdate(key, (value) => rule(read(base), read(serialize(mine)), value), theirs)
