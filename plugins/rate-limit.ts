@@ -79,7 +79,7 @@ type Policy = LimitPolicy<FastifyRequest, FastifyReply>
 
 const requestCheck = Symbol('prism.request-check')
 /** Undefined in a scope that was created before this plugin was registered: its requests lack later decorators. */
-type Counted = FastifyRequest & { [requestCheck]: RequestCheck<FastifyRequest, FastifyReply> | null | undefined }
+type LimitedRequest = FastifyRequest & { [requestCheck]: RequestCheck<FastifyRequest, FastifyReply> | null | undefined }
 
 /**
  * Rejects requests that exceed a quota with 429, before other work is done for them.
@@ -108,7 +108,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   // @fastify/rate-limit decorates `rateLimit`: both plugins must work in one app.
   fastify.decorate('rateLimits', { getter: () => limits })
   fastify.decorateRequest(requestCheck, null)
-  fastify.decorateRequest('rateLimit', { getter (this: FastifyRequest) { return (this as Counted)[requestCheck]?.statuses ?? [] } })
+  fastify.decorateRequest('rateLimit', { getter (this: FastifyRequest) { return (this as LimitedRequest)[requestCheck]?.statuses ?? [] } })
   keepDecorators()
 
   fastify.requestLifecycle.join<Plan | undefined>({
@@ -130,13 +130,13 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       if (isAllowed) return
       const session = plan.needsSession ? (request as RequestWithIdentity)[unverifiedSession] : undefined
       const check = new RequestCheck(session?.confirm === undefined ? plan : plan.withSeparateSessions, limiter, request, { partition, session }, pool.server?.isCluster === true)
-      ;(request as Counted)[requestCheck] = check
+      ;(request as LimitedRequest)[requestCheck] = check
       if (plan.hasSlots) onClosed(request.raw, reply.raw, () => { check.release() })
       // Rejected by the deny cache: later plugins enqueue nothing.
       if (check.decision.value?.isAllowed === false) return 'stop'
     },
     useReplies (request, reply) {
-      const check = (request as Counted)[requestCheck]
+      const check = (request as LimitedRequest)[requestCheck]
       if (check == null) return
       const { limits: plan, decision, confirm } = check
       if (decision.value === undefined) return decision
@@ -146,7 +146,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     },
     // A quota that is a function needs the loaded session: a second round trip.
     useRepliesLate (request, reply) {
-      const check = (request as Counted)[requestCheck]
+      const check = (request as LimitedRequest)[requestCheck]
       if (check?.limits.sessionDependent !== undefined && check.confirm === undefined) return checkLate(check, check.limits.sessionDependent, request, reply)
     }
   })
@@ -154,7 +154,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   // Requests without a route have no route-level hooks. Those of other routes run after the hooks of all scopes.
   if (stack.hook === 'preHandler') {
     fastify.addHook('preHandler', async function checkWithoutRoute (request, reply) {
-      return (request as Counted)[requestCheck]?.limits.hasRoute === false ? await checkAtPreHandler(request, reply) : undefined
+      return (request as LimitedRequest)[requestCheck]?.limits.hasRoute === false ? await checkAtPreHandler(request, reply) : undefined
     })
   }
 
@@ -188,7 +188,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   }
 
   async function checkAtPreHandler (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
-    const check = (request as Counted)[requestCheck]
+    const check = (request as LimitedRequest)[requestCheck]
     const limits = check?.limits.atPreHandler
     if (check == null || limits === undefined || check.hasDecided(limits)) return undefined
     const isLive = check.confirm === undefined || await check.confirm()
@@ -205,7 +205,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   }
 
   function applyDecision (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): StepResult | Promise<StepResult> {
-    const check = (request as Counted)[requestCheck]
+    const check = (request as LimitedRequest)[requestCheck]
     check?.record(plan, decision)
     if (plan.policies.length === 0) return undefined
     addField(reply, 'ratelimit-policy', plan.policyField(check?.isUser === true))

@@ -16,7 +16,7 @@ export interface IdentifiedClient {
 }
 
 /** The parts of a request that the limits read. */
-export interface Counted {
+export interface LimitedRequest {
   readonly method: string
   readonly headers: IncomingHttpHeaders
 }
@@ -44,14 +44,14 @@ const maxUnits = 1_000_000_000
  * @returns a promise if one of them returned a promise
  * @throws {OptionError} PRISM_ERR_OPTION for an invalid return value; and what the functions throw
  */
-export function callAppFunctions<Request extends Counted, Reply> (policies: readonly LimitPolicy<Request, Reply>[], request: Request): readonly AppValues[] | Promise<readonly AppValues[]> {
+export function callAppFunctions<Request extends LimitedRequest, Reply> (policies: readonly LimitPolicy<Request, Reply>[], request: Request): readonly AppValues[] | Promise<readonly AppValues[]> {
   const appValues = policies.map((policy) => readAppValues(policy, request))
   return appValues.some(isPromise) ? Promise.all(appValues) : appValues as readonly AppValues[]
 }
 
 /** Whether a policy calls a function of the app for each request. */
-export function callsAppFunctions<Request, Reply> ({ by, cost, unitsOf }: LimitPolicy<Request, Reply>): boolean {
-  return typeof by !== 'string' || typeof cost === 'function' || unitsOf !== undefined
+export function callsAppFunctions<Request, Reply> ({ by, cost, quotaFunction }: LimitPolicy<Request, Reply>): boolean {
+  return typeof by !== 'string' || typeof cost === 'function' || quotaFunction !== undefined
 }
 
 /** The same client without a session. */
@@ -70,7 +70,7 @@ export function quotaOf<Request, Reply> ({ quota, userQuota }: LimitPolicy<Reque
   return isUser ? userQuota ?? quota : quota
 }
 
-function readAppValues<Request extends Counted, Reply> (policy: LimitPolicy<Request, Reply>, request: Request): AppValues | Promise<AppValues> {
+function readAppValues<Request extends LimitedRequest, Reply> (policy: LimitPolicy<Request, Reply>, request: Request): AppValues | Promise<AppValues> {
   const cost = typeof policy.cost === 'function' ? readCost(policy.cost(request)) : policy.cost
   const named = appPartition(policy.by, request)
   const quota = quotaFor(policy, request)
@@ -79,9 +79,9 @@ function readAppValues<Request extends Counted, Reply> (policy: LimitPolicy<Requ
 }
 
 /** The quota of one request, if a function returns it. */
-function quotaFor<Request, Reply> ({ quota, unitsOf }: LimitPolicy<Request, Reply>, request: Request): Quota | undefined | Promise<Quota> {
-  if (unitsOf === undefined) return undefined
-  const units: unknown = unitsOf(request)
+function quotaFor<Request, Reply> ({ quota, quotaFunction }: LimitPolicy<Request, Reply>, request: Request): Quota | undefined | Promise<Quota> {
+  if (quotaFunction === undefined) return undefined
+  const units: unknown = quotaFunction(request)
   return isPromise(units) ? later(units, (units) => quotaOfUnits(quota, units)) : quotaOfUnits(quota, units)
 }
 

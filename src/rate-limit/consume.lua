@@ -3,7 +3,7 @@
 -- KEYS[p+1]  session              optional: hash as in session/load.lua; without a valid session nothing is consumed
 -- ARGV[1]    asked                number of identical requests; as many as fit are granted; 0 consumes nothing
 -- ARGV[2]    deadlineMs           by Redis's clock; afterwards the caller has timed out, and nothing is consumed; 0 for none
--- ARGV[2+p]  terms of policy p    'algorithm quota windowMs grain cost'; grain: bucket length in ms (sliding) or burst (gcra)
+-- ARGV[2+p]  quota of policy p    'algorithm quota windowMs grain cost'; grain: bucket length in ms (sliding) or burst (gcra)
 -- ARGV[3+p]  device               optional: 'l ' and the session's hash fields; the first that exists counts
 -- ARGV[4+p]  lease                optional: 'i ' and the prefix of slot IDs, which are '<prefix>.1', '<prefix>.2', …
 -- returns    'granted nowMs', then for each policy ' remaining resetMs retryMs': ms until more units come, ms until one more request fits
@@ -12,7 +12,7 @@
 -- This is the busiest script: reading the counters, creating functions and converting numbers, which cost as much as half a command each,
 -- are done once a call. The reply is one string: the cost of a reply grows with its elements.
 local call, byte, sub, format, match = redis.call, string.byte, string.sub, string.format, string.match
-local pack, peel, floor, ceil, max = struct.pack, struct.unpack, math.floor, math.ceil, math.max
+local pack, unpackFields, floor, ceil, max = struct.pack, struct.unpack, math.floor, math.ceil, math.max
 local numbers, texts = {}, {}
 local function number (text)
   numbers[text] = numbers[text] or tonumber(text)
@@ -33,11 +33,11 @@ local function put (key, counter, lifeMs)
   if counter then call('SET', key, counter, 'PX', text(lifeMs)) else call('DEL', key) end
 end
 -- State of the current check by policy; the tables are reused between checks to avoid allocation.
-local met, frees, used, isStored, isHealed = {}, {}, {}, {}, {}
+local appliedPolicies, freeUnits, used, isStored, needsRepair = {}, {}, {}, {}, {}
 
 -- 's': units used (I4), then buckets: end in ms (I6) and units (I4). The newest comes first, then the others in order.
 -- A bucket is removed once all of it is older than the window.
-local kept, first, last, newest, newestUnits, oldest = {}, {}, {}, {}, {}, {}
+local storedText, first, last, newest, newestUnits, oldest = {}, {}, {}, {}, {}, {}
 local function sliding (policy)
   local quota, endMs, goneMs, waitMs = policy.quota, (floor(nowMs / policy.grain) + 1) * policy.grain, nowMs - policy.windowMs, policy.windowMs - nowMs
   local lifeText = text(endMs + waitMs)
@@ -45,43 +45,43 @@ local function sliding (policy)
   function policy.read (p, counter)
     local size, from, tag, sum, newMs, newUnits, oldMs, oldUnits = #counter, 16, 0, 0, 0, 0, 0, 0
     if size == 15 then
-      tag, sum, newMs, newUnits = peel('>BI4I6I4', counter)
+      tag, sum, newMs, newUnits = unpackFields('>BI4I6I4', counter)
     elseif size > 15 and size % 10 == 5 then
-      tag, sum, newMs, newUnits, oldMs, oldUnits = peel('>BI4I6I4I6I4', counter)
+      tag, sum, newMs, newUnits, oldMs, oldUnits = unpackFields('>BI4I6I4I6I4', counter)
     end
     if tag ~= 115 then
-      isHealed[p], size, sum, newMs = size > 0, 15, 0, 0
+      needsRepair[p], size, sum, newMs = size > 0, 15, 0, 0
     elseif newMs > endMs then
-      isHealed[p], newMs = true, endMs
-      while size > 15 and peel('>I6', counter, size - 9) > endMs do
-        newUnits, size = newUnits + peel('>I4', counter, size - 3), size - 10
+      needsRepair[p], newMs = true, endMs
+      while size > 15 and unpackFields('>I6', counter, size - 9) > endMs do
+        newUnits, size = newUnits + unpackFields('>I4', counter, size - 3), size - 10
       end
     end
     if newMs <= goneMs then size, sum, newMs = 15, 0, 0 end
     while from < size and oldMs <= goneMs do
       sum, from = sum - oldUnits, from + 10
-      if from < size then oldMs, oldUnits = peel('>I6I4', counter, from) end
+      if from < size then oldMs, oldUnits = unpackFields('>I6I4', counter, from) end
     end
-    kept[p], used[p], first[p], last[p], newest[p], newestUnits[p], oldest[p] = counter, sum, from, size, newMs, newUnits, from < size and oldMs or newMs
+    storedText[p], used[p], first[p], last[p], newest[p], newestUnits[p], oldest[p] = counter, sum, from, size, newMs, newUnits, from < size and oldMs or newMs
     return quota - sum
   end
 
   function policy.write (p, taken, key)
     local from, size, units, others, sum = first[p], last[p], newestUnits[p], '', used[p] + taken
-    if newest[p] == endMs and from == 16 and not isHealed[p] and taken > 0 then
+    if newest[p] == endMs and from == 16 and not needsRepair[p] and taken > 0 then
       newestUnits[p], counters[key] = units + taken, true
       return call('SETRANGE', key, '1', pack('>I4I6I4', sum, endMs, units + taken)) -- the previous expiry is late enough
     end
-    if from < size then others = sub(kept[p], from, size) end
+    if from < size then others = sub(storedText[p], from, size) end
     if newest[p] == endMs then
       units = units + taken
     elseif taken > 0 then
-      if newest[p] > 0 then others = others .. sub(kept[p], 6, 15) else oldest[p] = endMs end
+      if newest[p] > 0 then others = others .. sub(storedText[p], 6, 15) else oldest[p] = endMs end
       newest[p], units = endMs, taken
     end
     if newest[p] == 0 then return call('DEL', key) end
     local counter = 's' .. pack('>I4I6I4', sum, newest[p], units) .. others
-    kept[p], first[p], last[p], newestUnits[p], counters[key] = counter, 16, #counter, units, counter
+    storedText[p], first[p], last[p], newestUnits[p], counters[key] = counter, 16, #counter, units, counter
     call('SET', key, counter, 'PX', lifeText)
   end
 
@@ -90,7 +90,7 @@ local function sliding (policy)
     if lacking <= 0 then return resetMs, 0 end
     if policy.cost > quota then return resetMs, policy.windowMs end
     for from = first[p], last[p] - 9, 10 do
-      local bucketMs, units = peel('>I6I4', kept[p], from)
+      local bucketMs, units = unpackFields('>I6I4', storedText[p], from)
       lacking, retryMs = lacking - units, bucketMs + waitMs
       if lacking <= 0 then return resetMs, retryMs end
     end
@@ -105,8 +105,8 @@ local function gcra (policy)
 
   function policy.read (p, counter)
     local isKnown = #counter == 9 and byte(counter) == 103
-    local freeUs = isKnown and peel('>d', counter, 2) or nowUs
-    isHealed[p] = (not isKnown and #counter > 0) or freeUs > nowUs + burstUs
+    local freeUs = isKnown and unpackFields('>d', counter, 2) or nowUs
+    needsRepair[p] = (not isKnown and #counter > 0) or freeUs > nowUs + burstUs
     used[p] = max(0, math.min(freeUs - nowUs, burstUs))
     return floor((burstUs - used[p]) / intervalUs)
   end
@@ -129,8 +129,8 @@ local function fixed (policy)
 
   function policy.read (p, counter)
     local isKnown, untilMs, units = #counter == 11 and byte(counter) == 102, 0, 0
-    if isKnown then untilMs, units = peel('>I6I4', counter, 2) end
-    isHealed[p] = (not isKnown and #counter > 0) or untilMs > endMs
+    if isKnown then untilMs, units = unpackFields('>I6I4', counter, 2) end
+    needsRepair[p] = (not isKnown and #counter > 0) or untilMs > endMs
     used[p] = untilMs >= endMs and units or 0
     return policy.quota - used[p]
   end
@@ -154,13 +154,13 @@ local function concurrency (policy)
   -- Leases that expire later than a new one are left over from before the clock was set back, and do not count.
   function policy.read (p, _, key)
     local held = redis.pcall('ZCOUNT', key, '(' .. text(nowMs), endText)
-    isHealed[p] = type(held) == 'table'
-    used[p] = isHealed[p] and 0 or held
+    needsRepair[p] = type(held) == 'table'
+    used[p] = needsRepair[p] and 0 or held
     return policy.quota - used[p]
   end
 
   function policy.write (p, taken, key)
-    if isHealed[p] then
+    if needsRepair[p] then
       counters[key] = false
       call('DEL', key)
     end
@@ -181,11 +181,11 @@ local function concurrency (policy)
 end
 
 local algorithms, policies = { s = sliding, g = gcra, f = fixed, p = concurrency }, {}
-local function policyOf (terms)
-  local tag, quota, windowMs, grain, cost = match(terms, '^(%a) (%d+) (%d+) (%d+) (%d+)$')
+local function policyOf (quotaText)
+  local tag, quota, windowMs, grain, cost = match(quotaText, '^(%a) (%d+) (%d+) (%d+) (%d+)$')
   local policy = { quota = tonumber(quota), windowMs = tonumber(windowMs), grain = tonumber(grain), cost = tonumber(cost) }
   algorithms[tag](policy)
-  policies[terms] = policy
+  policies[quotaText] = policy
   return policy
 end
 
@@ -216,19 +216,19 @@ for p = 1, policyCount do
   local key, policy = KEYS[p], policies[ARGV[p + 2]] or policyOf(ARGV[p + 2])
   local counter, cost = counters[key], policy.cost
   if counter == true then counter = call('GET', key) end
-  met[p], isHealed[p] = policy, false
+  appliedPolicies[p], needsRepair[p] = policy, false
   local free = policy.read(p, counter or '', key)
-  frees[p], isStored[p] = free, counter
+  freeUnits[p], isStored[p] = free, counter
   if cost * granted > free then granted = max(0, floor(free / cost)) end
 end
 
 local reply = granted == 1 and oneText or text(granted) .. nowText
 for p = 1, policyCount do
-  local key, policy = KEYS[p], met[p]
+  local key, policy = KEYS[p], appliedPolicies[p]
   local cost = policy.cost
   local taken = granted * cost
-  if taken > 0 or (asked > 0 and isStored[p] and (isHealed[p] or call('PTTL', key) < 0)) then policy.write(p, taken, key) end
-  local free = frees[p] - taken
+  if taken > 0 or (asked > 0 and isStored[p] and (needsRepair[p] or call('PTTL', key) < 0)) then policy.write(p, taken, key) end
+  local free = freeUnits[p] - taken
   local resetMs, retryMs = policy.wait(p, cost - free)
   reply = reply .. ' ' .. (texts[free] or text(max(0, free))) .. ' ' .. (texts[resetMs] or text(resetMs)) .. ' ' .. (texts[retryMs] or text(retryMs))
 end

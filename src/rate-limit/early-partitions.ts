@@ -1,8 +1,8 @@
 import { isPromise } from '../shared/returned-values.ts'
-import type { By } from './options.ts'
+import type { PartitionBy } from './options.ts'
 
 /** A `by` that is a function. */
-type PartitionFunction<Request> = Extract<By<Request>, (request: Request) => unknown>
+type PartitionFunction<Request> = Extract<PartitionBy<Request>, (request: Request) => unknown>
 
 /** How a `by` function was found to run too early. */
 export interface EarlyPartition {

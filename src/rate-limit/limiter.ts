@@ -9,7 +9,7 @@ import type { ScriptReply, QuotaStatus } from './script-reply.ts'
 import { LocalFallback } from './local-fallback.ts'
 import { ConcurrencySlots } from './concurrency-slots.ts'
 import type { Slot } from './concurrency-slots.ts'
-import type { Failure } from './options.ts'
+import type { FailureMode } from './options.ts'
 import { isConcurrency } from './quota.ts'
 import type { QuotaCost } from './quota.ts'
 import { leaseOf } from './coalesced-check.ts'
@@ -21,13 +21,13 @@ import type { RequestDecision } from './decision.ts'
 /** A check of several quotas: all are consumed, or none. */
 export interface CheckRequest extends QuotaRequest {
   /** the failure mode of each quota */
-  readonly failures: readonly Failure[]
+  readonly failureModes: readonly FailureMode[]
   /** the check to make instead if the session has ended */
   readonly withoutSession?: () => CheckRequest
 }
 
-const maxDeadSessions = 10_000
-const deadSessionTtlMs = 10_000
+const maxInvalidSessions = 10_000
+const invalidSessionTtlMs = 10_000
 
 /** Checks the quotas of a request. */
 export interface QuotaChecker {
@@ -43,7 +43,7 @@ export class Limiter {
   #fallback = new LocalFallback()
   #denyCache = new DenyCache()
   /** sessions that do not exist in Redis: requests with their cookies are counted as anonymous */
-  #deadSessions = new LRUCache<string, true>({ max: maxDeadSessions, ttl: deadSessionTtlMs })
+  #invalidSessions = new LRUCache<string, true>({ max: maxInvalidSessions, ttl: invalidSessionTtlMs })
 
   readonly #decisionMaker: DecisionMaker = {
     decide: (request, reply, check, position) => this.#decide(request, reply, check, position),
@@ -66,7 +66,7 @@ export class Limiter {
    * @returns resolved already if the deny cache decides; a Redis failure resolves by failure mode, and does not reject
    */
   check (request: CheckRequest): PendingReply<RequestDecision> {
-    if (request.session !== undefined && request.withoutSession !== undefined && this.#deadSessions.has(nameOf(request.session))) return this.#checkAsAnonymous(request.withoutSession)
+    if (request.session !== undefined && request.withoutSession !== undefined && this.#invalidSessions.has(nameOf(request.session))) return this.#checkAsAnonymous(request.withoutSession)
     const denied = this.#denyCache.isEmpty ? undefined : this.#denied(request)
     if (denied !== undefined) return PendingReply.of(denied)
     return new PendingDecision(request, this.store.consume(request), this.#decisionMaker)
@@ -91,7 +91,7 @@ export class Limiter {
   #decide (request: CheckRequest, reply: ScriptReply, check: CoalescedCheck, position: number): PendingReply<RequestDecision> | RequestDecision {
     if (reply.granted === noSession && request.session !== undefined && request.withoutSession !== undefined) {
       // Limited to 10 s: an ended session never becomes valid, but a replica that lags may not have a new one yet.
-      this.#deadSessions.set(nameOf(request.session), true)
+      this.#invalidSessions.set(nameOf(request.session), true)
       return this.#checkAsAnonymous(request.withoutSession)
     }
     const decision = decisionOf(reply, position, request.costs)
@@ -133,16 +133,16 @@ export class Limiter {
       .then(({ isAllowed }) => { if (isAllowed) this.#denyCache.delete(keys[index] ?? '') }, () => {}) // without a reply the denial stays
   }
 
-  #withoutRedis ({ keys, costs, failures }: CheckRequest, error: Error, check: CoalescedCheck | undefined, position: number): RequestDecision {
+  #withoutRedis ({ keys, costs, failureModes }: CheckRequest, error: Error, check: CoalescedCheck | undefined, position: number): RequestDecision {
     const lease = check?.lease
     if (lease !== undefined && outcomeUnknown(error)) keys.forEach((key, index) => { if (isConcurrencyAt(costs, index)) this.#slots.releaseUnconfirmed(key, leaseOf(lease, position)) })
-    if (failures.includes('closed')) {
+    if (failureModes.includes('closed')) {
       const failure = error instanceof RedisUnavailableError ? error : new RedisUnavailableError('a counter could not be read')
-      return { isAllowed: false, statuses: failures.map(() => undefined), failure }
+      return { isAllowed: false, statuses: failureModes.map(() => undefined), failure }
     }
-    const counted = failures.flatMap((failure, index) => failure === 'local' ? [index] : [])
+    const counted = failureModes.flatMap((failure, index) => failure === 'local' ? [index] : [])
     const local = this.#fallback.consume(counted.map((index) => keys[index] ?? ''), counted.flatMap((index) => costs[index] ?? []))
-    return { isAllowed: local.isAllowed, statuses: failures.map((_, index) => local.statuses[counted.indexOf(index)]), slots: local.slots, hasRedisFailed: true }
+    return { isAllowed: local.isAllowed, statuses: failureModes.map((_, index) => local.statuses[counted.indexOf(index)]), slots: local.slots, hasRedisFailed: true }
   }
 }
 

@@ -5,10 +5,10 @@ import { bucketMsOf, concurrencyQuota } from './quota.ts'
 import type { Algorithm, Quota } from './quota.ts'
 
 /** What happens to a request while Redis is unavailable. */
-export type Failure = 'local' | 'closed' | 'open'
+export type FailureMode = 'local' | 'closed' | 'open'
 
 /** The partition key; the address is counted if a request has none. */
-export type By<Request> = 'ip' | 'user' | 'session' | ApiKey | ((request: Request) => MaybeLater<string | number | null | undefined>)
+export type PartitionBy<Request> = 'ip' | 'user' | 'session' | ApiKey | ((request: Request) => MaybeLater<string | number | null | undefined>)
 
 /** A promise costs the request a second round trip. */
 type MaybeLater<Value> = Value | PromiseLike<Value>
@@ -43,7 +43,7 @@ export interface LimitChoice<Request, Reply> {
   /** concurrent requests of one partition in all processes together; with or without a quota */
   concurrency?: number
   /** default `ip` */
-  by?: By<Request>
+  by?: PartitionBy<Request>
   /** where the request is counted: `onRequest` (default), before other work is done for it, or `preHandler`, after the app's own hooks, for a `by` that needs what they set, such as `request.user` */
   hook?: LimitHook
   /** units that a request consumes; default 1 */
@@ -55,7 +55,7 @@ export interface LimitChoice<Request, Reply> {
   /** policy name in the RateLimit headers; default the group, or `route` */
   name?: string
   /** while Redis is unavailable: count in the process (`local`, default), respond with 503 (`closed`), or allow (`open`) */
-  failureMode?: Failure
+  failureMode?: FailureMode
   /** counts and reports, but rejects nothing */
   dryRun?: boolean
   /** replaces the problem document of a 429: returns or sends a payload, or throws the error to the app's error handler */
@@ -82,13 +82,13 @@ export interface LimitPolicy<Request, Reply> {
   readonly quota: Quota
   readonly userQuota: Quota | undefined
   /** the `quota` function: checked separately after the session is loaded */
-  readonly unitsOf: ((request: Request) => MaybeLater<number>) | undefined
+  readonly quotaFunction: ((request: Request) => MaybeLater<number>) | undefined
   /** the key's endpoint when it is not the route's own: a group's name, or `all` */
   readonly group: string | undefined
-  readonly by: By<Request>
+  readonly by: PartitionBy<Request>
   readonly hook: LimitHook
   readonly cost: number | ((request: Request) => number)
-  readonly failureMode: Failure
+  readonly failureMode: FailureMode
   readonly isDryRun: boolean
   readonly onExceeded: ((request: Request, reply: Reply, error: Error) => unknown) | undefined
 }
@@ -170,7 +170,7 @@ function resolveWithConcurrency<Request, Reply> (choice: LimitChoice<Request, Re
 
 function concurrencyOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, concurrency: number): LimitPolicy<Request, Reply> {
   const { name, group } = policy
-  return Object.freeze({ ...policy, unit: 'concurrent-requests', quota: concurrencyQuota(concurrency), userQuota: undefined, unitsOf: undefined, cost: 1, group: group === undefined ? undefined : `${group}#${name}` })
+  return Object.freeze({ ...policy, unit: 'concurrent-requests', quota: concurrencyQuota(concurrency), userQuota: undefined, quotaFunction: undefined, cost: 1, group: group === undefined ? undefined : `${group}#${name}` })
 }
 
 function pick<Choice extends object> (choice: Choice, names: readonly string[]): Partial<Choice> {
@@ -212,12 +212,12 @@ export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Repl
     unit: readChoice<Unit>(`${option}.unit`, chosen.unit, ['requests', 'content-bytes']),
     quota,
     userQuota,
-    unitsOf: typeof chosen.quota === 'function' ? chosen.quota : undefined,
+    quotaFunction: typeof chosen.quota === 'function' ? chosen.quota : undefined,
     group: chosen.group === undefined ? undefined : readGroup(`${option}.group`, chosen.group),
     by: readBy(`${option}.by`, by),
     hook: readChoice<LimitHook>(`${option}.hook`, chosen.hook, ['onRequest', 'preHandler']),
     cost,
-    failureMode: readChoice<Failure>(`${option}.failureMode`, chosen.failureMode, ['local', 'closed', 'open']),
+    failureMode: readChoice<FailureMode>(`${option}.failureMode`, chosen.failureMode, ['local', 'closed', 'open']),
     isDryRun: readBoolean(`${option}.dryRun`, chosen.dryRun),
     onExceeded
   })
@@ -242,8 +242,8 @@ function readQuota<Request, Reply> (option: string, name: string, units: unknown
   return Object.freeze({ algorithm, quota, windowMs, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 })
 }
 
-function readBy<Request> (option: string, by: unknown): By<Request> {
-  if (typeof by === 'function') return by as By<Request>
+function readBy<Request> (option: string, by: unknown): PartitionBy<Request> {
+  if (typeof by === 'function') return by as PartitionBy<Request>
   if (typeof by !== 'object' || by === null) return readChoice<'ip' | 'user' | 'session'>(option, by, ['ip', 'user', 'session'])
   const { apiKey, verify } = readRecord(option, by, ['apiKey', 'verify'])
   if (typeof verify !== 'function') return invalidOption(`${option}.verify`, 'a function that verifies an API key', verify)

@@ -7,7 +7,7 @@ import type { ClientRequest } from '../http/client-key.ts'
 import { TwoGenerationLru } from '../shared/lru.ts'
 import { isPromise, later, invalidReturn } from '../shared/returned-values.ts'
 import type { UnverifiedSession } from '../shared/session-identity.ts'
-import type { By } from './options.ts'
+import type { PartitionBy } from './options.ts'
 
 /** A partition key: its kind, and an ID from the request. */
 export interface Partition {
@@ -88,7 +88,7 @@ export function keyPartition (apiKey: string): Partition {
  *
  * @throws {OptionError} PRISM_ERR_OPTION for a value of another type, under which all clients would share one counter
  */
-export function appPartition<Request extends { headers: IncomingHttpHeaders }> (by: By<Request>, request: Request): Partition | undefined | Promise<Partition | undefined> {
+export function appPartition<Request extends { headers: IncomingHttpHeaders }> (by: PartitionBy<Request>, request: Request): Partition | undefined | Promise<Partition | undefined> {
   if (typeof by === 'string') return undefined
   if (typeof by === 'function') {
     const name: unknown = by(request)
@@ -102,7 +102,7 @@ export function appPartition<Request extends { headers: IncomingHttpHeaders }> (
 }
 
 /** The partition of a session, for policies that count users or sessions. */
-export function partitionOfSession (by: By<never>, session: UnverifiedSession | undefined): Partition | undefined {
+export function partitionOfSession (by: PartitionBy<never>, session: UnverifiedSession | undefined): Partition | undefined {
   if (session === undefined) return undefined
   if (by === 'user') return session.userId === undefined ? undefined : { kind: by, id: session.userId, session }
   return by === 'session' ? { kind: by, id: session.devices[0] ?? '', session } : undefined

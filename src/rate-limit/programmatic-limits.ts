@@ -57,7 +57,7 @@ export class ProgrammaticLimits {
    */
   async check (partition: string, quota: NamedQuota): Promise<Checked> {
     const { key, cost, failure } = this.#read(partition, quota)
-    return checked(await this.#limiter.check({ name: `${key} ${cost.text}`, keys: [key], costs: [cost], failures: [failure] }).promise())
+    return checked(await this.#limiter.check({ name: `${key} ${cost.text}`, keys: [key], costs: [cost], failureModes: [failure] }).promise())
   }
 
   /** Returns what {@link check} would, and consumes nothing. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */

@@ -22,16 +22,16 @@ export interface QuotaCost {
 }
 
 /** Quotas up to this size are counted exactly, larger ones in this number of buckets per window. */
-const bucketsAWindow = 60
+const bucketsPerWindow = 60
 
 /** The slots of a crashed process expire after this time. */
 export const leaseMs = 30_000
 
-const tags = { sliding: 's', gcra: 'g', fixed: 'f', concurrency: 'p' } as const
+const algorithmCodes = { sliding: 's', gcra: 'g', fixed: 'f', concurrency: 'p' } as const
 
 /** The bucket length of a sliding window: 1 ms for a quota that bounds the counter's size by itself, else a sixtieth of the window. */
 export function bucketMsOf (quota: number, windowMs: number): number {
-  return quota <= bucketsAWindow ? 1 : Math.max(1, Math.ceil(windowMs / bucketsAWindow))
+  return quota <= bucketsPerWindow ? 1 : Math.max(1, Math.ceil(windowMs / bucketsPerWindow))
 }
 
 /** A limit of concurrent requests. */
@@ -41,7 +41,7 @@ export function concurrencyQuota (count: number): Quota {
 
 /** Encodes a quota and a cost for Redis; created once if the cost is constant. */
 export function quotaCostOf (quota: Quota, cost: number): QuotaCost {
-  return Object.freeze({ quota, cost, text: `${tags[quota.algorithm]} ${quota.quota} ${quota.windowMs} ${quota.bucketOrBurst} ${cost}` })
+  return Object.freeze({ quota, cost, text: `${algorithmCodes[quota.algorithm]} ${quota.quota} ${quota.windowMs} ${quota.bucketOrBurst} ${cost}` })
 }
 
 /** Whether the quota limits concurrency: its slots are released when the request ends. */

@@ -1,12 +1,12 @@
 import type { PendingReply } from '../redis/batch/pending-reply.ts'
 import type { Limiter } from './limiter.ts'
 import { asAnonymous } from './applied-policy.ts'
-import type { Counted, IdentifiedClient } from './applied-policy.ts'
+import type { LimitedRequest, IdentifiedClient } from './applied-policy.ts'
 import type { RouteLimits, PolicyStatus } from './route-limits.ts'
 import type { RequestDecision } from './decision.ts'
 
 /** The checks of one request: of its route's limits, and of those that are checked later. */
-export class RequestCheck<Request extends Counted, Reply> {
+export class RequestCheck<Request extends LimitedRequest, Reply> {
   readonly limits: RouteLimits<Request, Reply>
   /** the check of `limits`, possibly pending */
   readonly decision: PendingReply<RequestDecision>

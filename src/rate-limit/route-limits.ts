@@ -4,7 +4,7 @@ import type { Keys } from '../redis/keys.ts'
 import { isPromise } from '../shared/returned-values.ts'
 import type { CheckRequest, QuotaChecker } from './limiter.ts'
 import { callsAppFunctions, callAppFunctions, asAnonymous, applyPolicy, quotaOf } from './applied-policy.ts'
-import type { Counted, AppliedPolicy, AppValues, IdentifiedClient } from './applied-policy.ts'
+import type { LimitedRequest, AppliedPolicy, AppValues, IdentifiedClient } from './applied-policy.ts'
 import type { UnverifiedSession } from '../shared/session-identity.ts'
 import type { Partition } from './partition.ts'
 import { globalGroup } from './options.ts'
@@ -41,7 +41,7 @@ interface Part {
 const first: Part = { stage: 'first', hasSeparateSessions: false }
 
 /** The policies of one route, with everything that is the same for all requests computed in advance. */
-export class RouteLimits<Request extends Counted, Reply> {
+export class RouteLimits<Request extends LimitedRequest, Reply> {
   readonly policies: readonly LimitPolicy<Request, Reply>[]
   /** whether any policy of any stage limits concurrency */
   readonly hasSlots: boolean
@@ -62,7 +62,7 @@ export class RouteLimits<Request extends Counted, Reply> {
   /** the quotas and costs of every request, if all policies count addresses at a constant cost */
   readonly #ipOnlyCosts: readonly QuotaCost[] | undefined
   readonly #usesSlots: boolean
-  readonly #failures: LimitPolicy<Request, Reply>['failureMode'][]
+  readonly #failureModes: LimitPolicy<Request, Reply>['failureMode'][]
   /** set if no policy calls a function of the app */
   readonly #constant: readonly AppValues[] | undefined
 
@@ -89,7 +89,7 @@ export class RouteLimits<Request extends Counted, Reply> {
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
     this.#items = policies.map((policy) => rateLimitItem(policy.name, windowOf(policy)))
     this.#ipOnlyCosts = ipOnlyCostsOf(policies)
-    this.#failures = policies.map(({ failureMode: failure, isDryRun }) => isDryRun ? 'open' : failure)
+    this.#failureModes = policies.map(({ failureMode: failure, isDryRun }) => isDryRun ? 'open' : failure)
     this.#constant = policies.some(callsAppFunctions) ? undefined : policies.map(({ cost }) => ({ partition: undefined, cost: Number(cost), quota: undefined }))
   }
 
@@ -130,7 +130,7 @@ export class RouteLimits<Request extends Counted, Reply> {
     if (this.policies.length === 0) return PendingReply.of(noPolicies)
     const keyBuilders = this.#keyBuilders.get(request.method) ?? this.#others
     if (this.#ipOnlyCosts === undefined) return this.#checkEach(limiter, request, client, isCluster)
-    return limiter.check(new IpOnlyRequest(keyBuilders, client.partition, this.#ipOnlyCosts, this.#failures, this.#usesSlots))
+    return limiter.check(new IpOnlyRequest(keyBuilders, client.partition, this.#ipOnlyCosts, this.#failureModes, this.#usesSlots))
   }
 
   /** The status of each policy. */
@@ -190,7 +190,7 @@ export class RouteLimits<Request extends Counted, Reply> {
       name: `${keys.join(' ')} ${applied.map(({ cost }) => cost.text).join()} ${session?.devices.join() ?? ''}`,
       keys,
       costs: applied.map(({ cost }) => cost),
-      failures: group.map((index) => this.#failures[index] ?? 'local'),
+      failureModes: group.map((index) => this.#failureModes[index] ?? 'local'),
       hasSlots: applied.some(({ cost }) => isConcurrency(cost))
     }
     if (session === undefined) return check
@@ -211,16 +211,16 @@ export class RouteLimits<Request extends Counted, Reply> {
 class IpOnlyRequest implements CheckRequest {
   readonly scope: readonly KeyBuilder[]
   readonly costs: readonly QuotaCost[]
-  readonly failures: CheckRequest['failures']
+  readonly failureModes: CheckRequest['failureModes']
   readonly hasSlots: boolean
   readonly #partition: Partition
   #keys: readonly string[] | undefined
 
-  constructor (keyBuilders: readonly KeyBuilder[], partition: Partition, costs: readonly QuotaCost[], failures: CheckRequest['failures'], hasSlots: boolean) {
+  constructor (keyBuilders: readonly KeyBuilder[], partition: Partition, costs: readonly QuotaCost[], failureModes: CheckRequest['failureModes'], hasSlots: boolean) {
     this.scope = keyBuilders
     this.#partition = partition
     this.costs = costs
-    this.failures = failures
+    this.failureModes = failureModes
     this.hasSlots = hasSlots
   }
 
@@ -237,7 +237,7 @@ const noPolicies: RequestDecision = Object.freeze({ isAllowed: true, statuses: O
 
 function stageOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, hasSeparateSessions: boolean): Stage {
   if (policy.hook === 'preHandler') return 'preHandler'
-  return policy.unitsOf !== undefined || (hasSeparateSessions && dependsOnSession(policy)) ? 'session' : 'first'
+  return policy.quotaFunction !== undefined || (hasSeparateSessions && dependsOnSession(policy)) ? 'session' : 'first'
 }
 
 function dependsOnSession<Request, Reply> ({ by, userQuota }: LimitPolicy<Request, Reply>): boolean {
@@ -254,7 +254,7 @@ function windowOf ({ quota }: { readonly quota: Quota }): number | undefined {
 }
 
 function ipOnlyCostsOf<Request, Reply> (policies: readonly LimitPolicy<Request, Reply>[]): readonly QuotaCost[] | undefined {
-  const isPlain = policies.every(({ by, cost, userQuota, unitsOf, isDryRun }) => by === 'ip' && typeof cost === 'number' && userQuota === undefined && unitsOf === undefined && !isDryRun)
+  const isPlain = policies.every(({ by, cost, userQuota, quotaFunction, isDryRun }) => by === 'ip' && typeof cost === 'number' && userQuota === undefined && quotaFunction === undefined && !isDryRun)
   return isPlain ? policies.map(({ quota, cost }) => quotaCostOf(quota, Number(cost))) : undefined
 }
 
