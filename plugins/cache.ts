@@ -129,7 +129,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, memoryGuard)
   fastify.redisPool.on('server', () => store.reached())
   const locks = new FillLocks(fastify.redisPool.batch, store.keys, store)
-  const waiters = new LockWaiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.hear(error), fastify.redisPool.batch.deadlineMs), store.keys.cacheFilled())
+  const waiters = new LockWaiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.handleErrorReply(error), fastify.redisPool.batch.deadlineMs), store.keys.cacheFilled())
   const lockQueue = new LockQueue(locks, waiters, stats)
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
   const prefetchedLocks = new PrefetchedLocks(locks, store)
@@ -140,7 +140,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const routes = new Map<string, CachedRoute<RequestWithCacheState>>()
   const cache: Cache = {
     get counts () { return stats.all },
-    get storedBytes () { return store.keptBytes },
+    get storedBytes () { return store.storedBytes },
     get memory () { return memoryGuard.usage },
     purge: async (...args) => {
       const { tags, isSoft } = readPurge(args)
@@ -196,10 +196,10 @@ export default fp<CacheOptions>(async (fastify, options) => {
       const state = requestStateOf(request)
       const internalRequest = internalRequestOf(request)
       if (internalRequest instanceof BackgroundRefresh) state.refresh = internalRequest
-      part.ask(request, state)
+      part.startLookup(request, state)
     },
     beforeSend: (request: RequestWithCacheState, reply, part) => { if (part instanceof CachedRoute) part.close(requestStateOf(request), reply) },
-    onSend: (request: RequestWithCacheState, reply, payload, part) => part?.settle(request, reply, requestStateOf(request), payload)
+    onSend: (request: RequestWithCacheState, reply, payload, part) => part?.finalizeResponse(request, reply, requestStateOf(request), payload)
   })
 }, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
 
@@ -250,7 +250,7 @@ function requestStateOf (request: RequestWithCacheState): CacheRequestState {
 function wrapHandler (route: RouteOptions, cached: CachedRoute<RequestWithCacheState>): void {
   const { handler } = route
   route.handler = function cachedHandler (this: FastifyInstance, request: RequestWithCacheState, reply: FastifyReply) {
-    return cached.answer(request, reply, requestStateOf(request), () => handler.call(this, request, reply))
+    return cached.handle(request, reply, requestStateOf(request), () => handler.call(this, request, reply))
   } as typeof handler
 }
 
@@ -279,7 +279,7 @@ function querySchemaOf (route: RouteOptions | undefined): unknown {
 /** Route-level hooks run after the hooks of the scopes, including those registered later. */
 function addFinalHook (route: RouteOptions, cached: CachedRoute<RequestWithCacheState>): onSendHookHandler {
   const onSend: onSendHookHandler = (request, reply, payload, done) => {
-    done(null, cached.seal(reply, requestStateOf(request as RequestWithCacheState), payload))
+    done(null, cached.finalizeHeaders(reply, requestStateOf(request as RequestWithCacheState), payload))
   }
   finalHooks.add(onSend)
   route.onSend = [...[route.onSend ?? []].flat(), onSend]

@@ -14,7 +14,7 @@ import { presentInputs } from './handler/absent-inputs.ts'
 import { changedIn, snapshotInputs } from './handler/input-snapshot.ts'
 import { CacheKeyBuilder } from './lookup/cache-key.ts'
 import type { CacheKey } from './lookup/cache-key.ts'
-import type { Found, Lookup } from './lookup/lookup.ts'
+import type { LookupResult, Lookup } from './lookup/lookup.ts'
 import { forbidsFill, mayBeStored, wantedBy } from './http-message.ts'
 import type { CacheRequest, CacheReply } from './http-message.ts'
 import { partitionNamedBy, TagFunctions } from './lookup/identity-functions.ts'
@@ -67,8 +67,8 @@ export class CachedRoute<Request extends CacheRequest> {
     this.#missResolver = new MissResolver(policy, runtime, front, this.#runner)
   }
 
-  /** Starts the lookup in the batch of the current tick. With a partition function, the lookup starts in `answer`, after all hooks have run. */
-  ask (request: Request, state: CacheRequestState): void {
+  /** Starts the lookup in the batch of the current tick. With a partition function, the lookup starts in `handle`, after all hooks have run. */
+  startLookup (request: Request, state: CacheRequestState): void {
     state.url = request.raw.url ?? ''
     if (this.policy.trackInputs) state.inputs = snapshotInputs(request)
     // A proxy forwards the URL as it is, and a listed query is normalized by its list.
@@ -82,15 +82,15 @@ export class CachedRoute<Request extends CacheRequest> {
     state.named = this.#tagFunctions.tryAt(request)
     if (typeof this.policy.partition === 'function' || state.named === undefined) return
     if (this.policy.partition === undefined) {
-      this.#startLookup(request, state, this.#presentInputs(request))
+      this.#lookUpAndPrefetch(request, state, this.#presentInputs(request))
       return
     }
     const identity = unverifiedIdentity(request, this.policy.partition)
-    if (identity !== undefined) this.#startLookup(request, state, `${this.#presentInputs(request)}${this.policy.partition}:${encodeText(identity)}`)
+    if (identity !== undefined) this.#lookUpAndPrefetch(request, state, `${this.#presentInputs(request)}${this.policy.partition}:${encodeText(identity)}`)
   }
 
   /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
-  answer (request: Request, reply: CacheReply, state: CacheRequestState, run: Run): unknown {
+  handle (request: Request, reply: CacheReply, state: CacheRequestState, run: Run): unknown {
     // Its socket belongs to a protocol other than HTTP from here on: nothing is stored, and the handler gets the request as it is.
     if (isUpgrade(request.raw)) return run()
     const context = { request, reply, state, run }
@@ -104,12 +104,12 @@ export class CachedRoute<Request extends CacheRequest> {
       // The early lookup used the identity in the unverified cookie. Use the verified session's identity now.
       if (partition !== state.partition) {
         if (state.sequenceAtRequest?.hasFailed === true) return this.#serveWithoutLookup(context, partition)
-        this.#startLookup(request, state, partition)
+        this.#lookUpAndPrefetch(request, state, partition)
       }
     }
     // The tags functions could not be evaluated before all hooks had run.
     if (state.lookup === undefined && state.sequenceAtRequest?.hasFailed === true) return this.#serveWithoutLookup(context, state.partition ?? '')
-    if (state.lookup === undefined && state.sequenceAtRequest !== undefined && !this.#tagFunctions.isEmpty) this.#startLookup(request, state, state.partition ?? '')
+    if (state.lookup === undefined && state.sequenceAtRequest !== undefined && !this.#tagFunctions.isEmpty) this.#lookUpAndPrefetch(request, state, state.partition ?? '')
     const { lookup } = state
     if (lookup === undefined) return this.#forward(context, 'bypass', 'no-lookup')
     return lookup.found === undefined ? lookup.settled().then((found) => orReply(reply, this.#decide(context, lookup, found))) : this.#decide(context, lookup, lookup.found)
@@ -124,17 +124,17 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   /** Decides whether the response is stored and starts the write. */
-  settle (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
+  finalizeResponse (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
     this.#releasePrefetchedLock(state)
-    const settled = state.run === undefined ? undefined : this.#finalizer.finalize(request, reply, state, payload, this.#tagsToStore(request, state))
+    const finalized = state.run === undefined ? undefined : this.#finalizer.finalize(request, reply, state, payload, this.#tagsToStore(request, state))
     if (state.run !== undefined) this.#runner.ended(state.run)
     else if (state.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: state.bypass ?? 'not-reached' }))
     // The final onSend hook is not called after `reply.callNotFound()`.
     if (state.isServed !== true && state.run?.pending === undefined && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
-    return state.isServed === true && settled === undefined ? this.#settleServed(request, reply, state, payload) : settled
+    return state.isServed === true && finalized === undefined ? this.#finalizeServed(request, reply, state, payload) : finalized
   }
 
-  #settleServed (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
+  #finalizeServed (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
     if (state.hasNoType) reply.removeHeader('content-type')
     return state.handed === undefined ? asText(payload) : this.#finalizer.handOver(request, reply, state, state.handed, payload)
   }
@@ -151,7 +151,7 @@ export class CachedRoute<Request extends CacheRequest> {
    *
    * @returns the payload to send
    */
-  seal (reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
+  finalizeHeaders (reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
     const { run } = state
     run?.pending?.review()
     const sent = state.deferred === undefined ? payload : this.#finalizer.afterHooks(reply, state, payload, this.#laterHooks.areUnseen)
@@ -164,14 +164,14 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   /** The entry that a request would find, fresh or stale, for inspection; undefined for partitioned routes, whose entries are private. */
-  async peek (request: Request): Promise<Found<Entry> | undefined> {
+  async peek (request: Request): Promise<LookupResult<Entry> | undefined> {
     if (this.policy.partition !== undefined) return undefined
     const key = this.#keyOf(request, '')
     return await this.#runtime.store.look(key.name, [], (packed) => this.#varyIndex.unpack(packed, key, request, () => {})).settled()
   }
 
   /** Starts the lookup and, in the same batch, requests the key's lock, so that a miss does not need another round trip. */
-  #startLookup (request: Request, state: CacheRequestState, partition: string): void {
+  #lookUpAndPrefetch (request: Request, state: CacheRequestState, partition: string): void {
     this.#releasePrefetchedLock(state)
     const lookup = this.#look(request, state, partition)
     const { singleFlight, prefetchedLocks } = this.#runtime
@@ -246,7 +246,7 @@ export class CachedRoute<Request extends CacheRequest> {
     return state.named === undefined ? 'tags' : undefined
   }
 
-  #decide (context: HandlerContext<Request>, lookup: Lookup<Entry>, found: Found<Entry>): unknown {
+  #decide (context: HandlerContext<Request>, lookup: Lookup<Entry>, found: LookupResult<Entry>): unknown {
     const wanted = this.policy.honorRequestCacheControl ? wantedBy(context.request) : undefined
     if (found.outcome === 'unavailable') return this.#resolveWithoutRedis(context, lookup, wanted)
     this.#recordOutcome(context.state, found)
@@ -260,7 +260,7 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   /** Records hit or miss: a lock is prefetched only if a miss is expected. */
-  #recordOutcome ({ key, prefetchedLock }: CacheRequestState, { outcome }: Found<Entry>): void {
+  #recordOutcome ({ key, prefetchedLock }: CacheRequestState, { outcome }: LookupResult<Entry>): void {
     const { prefetchedLocks } = this.#runtime
     if (outcome === 'none') prefetchedLocks.noteMiss(key?.name ?? '')
     else if (prefetchedLock !== undefined) prefetchedLocks.noteHit(prefetchedLock.name)
@@ -285,7 +285,7 @@ export class CachedRoute<Request extends CacheRequest> {
 
   #resolveWithoutRedis (context: HandlerContext<Request>, lookup: Pick<Lookup<Entry>, 'minSequence'>, wanted: CacheControl | undefined): unknown {
     if (wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
-    return this.#missResolver.alone(context, lookup)
+    return this.#missResolver.resolveWithoutRedis(context, lookup)
   }
 
   #miss (context: HandlerContext<Request>, miss: Miss): unknown {
@@ -311,7 +311,7 @@ export class CachedRoute<Request extends CacheRequest> {
   #missWithOtherTags (context: HandlerContext<Request>): Promise<unknown> {
     const { request, reply, state } = context
     state.hasRepeatedLookup = true
-    this.#startLookup(request, state, state.partition ?? '')
+    this.#lookUpAndPrefetch(request, state, state.partition ?? '')
     const lookup = state.lookup as Lookup<Entry>
     return lookup.settled().then((found) => orReply(reply, this.#decide(context, lookup, found)))
   }

@@ -156,11 +156,11 @@ export class Memoizer {
   async #lead<Value> (call: MemoRequest<Value>, lookup: Lookup<MemoRecord>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
     const request = acquireRequestOf(lookup)
     // A Redis failure is counted by the connection pool.
-    const taking = await this.#lockQueue.acquireOrWait(call.redisKey, call.hasWaited ? { ...request, minSequence: Infinity } : request, call.until).catch(() => undefined)
-    if (taking === undefined) return await this.#run(call, fill, undefined)
-    fill.sequence = taking.sequence
-    if (taking.word === 'taken') return await this.#run(call, fill, taking.sequence, taking.lock)
-    if (taking.word === 'pass' || taking.word === 'failed') return await this.#run(call, fill, taking.sequence)
+    const acquisition = await this.#lockQueue.acquireOrWait(call.redisKey, call.hasWaited ? { ...request, minSequence: Infinity } : request, call.until).catch(() => undefined)
+    if (acquisition === undefined) return await this.#run(call, fill, undefined)
+    fill.sequence = acquisition.sequence
+    if (acquisition.status === 'taken') return await this.#run(call, fill, acquisition.sequence, acquisition.lock)
+    if (acquisition.status === 'pass' || acquisition.status === 'failed') return await this.#run(call, fill, acquisition.sequence)
     fill.end('again')
     return 'again'
   }

@@ -28,7 +28,7 @@ t.test('a purge of a hundred thousand entries sends Redis the same single write 
   const nameOf = (index: number) => `api:cache:test:{${index}}`
   const find = async (index: number) => (await store.look(nameOf(index), [], (packed) => JSON.parse(packed.toString()) as { sequence: number, tags: string[] }).settled()).outcome
   t.same(await find(0), 'none')
-  const sequence = await store.begin(['few', 'many'])
+  const sequence = await store.sequenceForFill(['few', 'many'])
   for (let start = 0; start < 100_000; start += 5000) {
     const pipeline = client.pipeline()
     for (let index = start; index < start + 5000; index++) pipeline.set(nameOf(index), JSON.stringify({ sequence, tags: [index === 0 ? 'few' : 'many'] }), 'PX', 600_000)

@@ -74,8 +74,8 @@ export class MemoryGuard {
   }
 
   /** Records a request for a key. */
-  asked (name: string): void {
-    if (this.#stored.size > 0) this.#stored.asked(name)
+  recordAccess (name: string): void {
+    if (this.#stored.size > 0) this.#stored.recordAccess(name)
   }
 
   /** Whether a value of this size may be stored now. An admitted value is subtracted from the budget. */

@@ -36,7 +36,7 @@ export class Sieve {
   }
 
   /** Marks a key as visited, if it is in the queue. */
-  asked (name: string): void {
+  recordAccess (name: string): void {
     const node = this.#byName.get(name)
     if (node !== undefined) node.isVisited = true
   }

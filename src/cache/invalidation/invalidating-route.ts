@@ -11,7 +11,7 @@ export class InvalidatingRoute {
   }
 
   /** Purges what the request changed before its response is sent, so that a client reads its own write. */
-  settle (request: CacheRequest, reply: CacheReply): Promise<undefined> | undefined {
+  finalizeResponse (request: CacheRequest, reply: CacheReply): Promise<undefined> | undefined {
     if (!isUnsafe(request.method)) return undefined
     const tags = invalidatedBy(request, reply)
     return tags.length === 0 ? undefined : this.#purge(tags)

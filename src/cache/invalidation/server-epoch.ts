@@ -3,10 +3,10 @@ import { isCompleted } from '../../redis/health/cluster-identity.ts'
 import type { Keys } from '../../redis/keys.ts'
 import type { TagVersion } from './tag-versions.ts'
 
-/** The epoch is raised above `seen`, unless it is at least `least` already. */
+/** The epoch is raised above `seen`, unless it is at least `minSequence` already. */
 export interface Raise {
   readonly seen: number
-  readonly least: number
+  readonly minSequence: number
 }
 
 /** Dependencies of {@link ServerEpoch}. */
@@ -55,7 +55,7 @@ export class ServerEpoch {
   #read: EpochRead | undefined
   #tick = -1
   /** a lower epoch is not accepted; Infinity from a change of server until the epoch was raised */
-  #least = 0
+  #minSequence = 0
   /** highest sequence known to this process */
   #seen = 0
   #isRaised = true
@@ -101,7 +101,7 @@ export class ServerEpoch {
   /** The epoch of a read; null if the key is missing or the server has changed since. */
   epochOf ({ runId, value }: EpochRead): TagVersion {
     this.#check()
-    const isKnown = value != null && runId === this.#runId && value >= this.#least
+    const isKnown = value != null && runId === this.#runId && value >= this.#minSequence
     if (!isKnown) this.#isRaised = false
     return isKnown ? value : null
   }
@@ -143,11 +143,11 @@ export class ServerEpoch {
 
   async #raise (): Promise<void> {
     const runId = this.#runId
-    const least = this.#least
-    const epoch = await this.#options.raise(this.#key, { seen: this.#seen, least })
+    const minSequence = this.#minSequence
+    const epoch = await this.#options.raise(this.#key, { seen: this.#seen, minSequence })
     this.notice(epoch)
     if (runId !== this.#runId) return
-    if (least === Infinity) this.#least = epoch
+    if (minSequence === Infinity) this.#minSequence = epoch
     this.#known = epoch
     this.#isRaised = true
   }
@@ -157,7 +157,7 @@ export class ServerEpoch {
     if (runId === this.#runId && this.#key !== '') return
     // Neither the first server of this process is a change, nor a Cluster master that was down at start and is now reachable.
     if (this.#runId !== '' && !isCompleted(this.#runId, runId)) {
-      this.#least = Infinity
+      this.#minSequence = Infinity
       this.#isRaised = false
     }
     this.#runId = runId

@@ -22,9 +22,9 @@ export interface VersionReader {
   /** reads the server epoch, once per tick */
   epoch: () => EpochRead
   /** the version of an epoch read; null if unknown */
-  sinceOf: (epoch: EpochRead) => TagVersion
+  epochOf: (epoch: EpochRead) => TagVersion
   /** called for each entry that is looked up */
-  asked: (name: string) => void
+  recordAccess: (name: string) => void
 }
 
 /** Stored instead of an entry: refers to the variant for this request. */
@@ -37,14 +37,14 @@ interface VariantPointer<Entry> {
 export type Unpacked<Entry> = Entry | VariantPointer<Entry> | undefined
 
 /** Result of a lookup. */
-export type Found<Entry> =
+export type LookupResult<Entry> =
   | { readonly outcome: 'found', readonly entry: Entry }
   | { readonly outcome: 'none' }
   | { readonly outcome: 'unavailable' }
 
 const noValue = Buffer.alloc(0)
-const nothing: Found<never> = Object.freeze({ outcome: 'none' })
-const unavailable: Found<never> = Object.freeze({ outcome: 'unavailable' })
+const nothing: LookupResult<never> = Object.freeze({ outcome: 'none' })
+const unavailable: LookupResult<never> = Object.freeze({ outcome: 'unavailable' })
 
 /**
  * One lookup: reads the entry and the versions of its expected tags in one round trip.
@@ -69,11 +69,11 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   #pointer: VariantPointer<Entry> | undefined
   #packed: Buffer | null = null
   #seen: Buffer | null = null
-  #guess: string | undefined
-  #guessed: Buffer | null = null
+  #predictedVariant: string | undefined
+  #predicted: Buffer | null = null
   #open: number
   #hasFailed = false
-  #found: Found<Entry> | undefined
+  #found: LookupResult<Entry> | undefined
   #wake: (() => void) | undefined
 
   /**
@@ -86,25 +86,25 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     this.#unpack = unpack
     this.#reader = reader
     this.#epoch = reader.epoch()
-    this.#guess = guess
+    this.#predictedVariant = guess
     this.#open = (guess === undefined ? 1 : 2) + tags.length
     this.#readEntry(name)
     if (guess !== undefined) {
-      reader.asked(guess)
-      reader.read(guess).subscribe({ onReply: (packed) => { this.#guessed = packed; this.onReplyPart() }, onError: () => this.onError() })
+      reader.recordAccess(guess)
+      reader.read(guess).subscribe({ onReply: (packed) => { this.#predicted = packed; this.onReplyPart() }, onError: () => this.onError() })
     }
     this.#versions = tags
     for (const tag of tags) this.#readTagVersion(tag)
   }
 
   /** The result; undefined until settled. */
-  get found (): Found<Entry> | undefined {
+  get found (): LookupResult<Entry> | undefined {
     return this.#found
   }
 
   /** Whether a predicted variant was read ahead. */
   get isGuessed (): boolean {
-    return this.#guess !== undefined
+    return this.#predictedVariant !== undefined
   }
 
   /** Whether the key holds a Vary record: this variant is missing, others may exist. */
@@ -113,7 +113,7 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   }
 
   /** Waits until it is settled. */
-  settled (): Promise<Found<Entry>> {
+  settled (): Promise<LookupResult<Entry>> {
     return new Promise((resolve) => {
       if (this.#found !== undefined) resolve(this.#found)
       else this.#wake = () => resolve(this.#found ?? nothing)
@@ -149,7 +149,7 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
 
   #readEntry (name: string): void {
     this.tick = this.#reader.tick()
-    this.#reader.asked(name)
+    this.#reader.recordAccess(name)
     this.#reader.read(name).subscribe(this)
   }
 
@@ -162,9 +162,9 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
 
   /** The latest soft purge of any of the tags. */
   get #soft (): number {
-    let youngest = 0
-    for (const { soft } of this.#versionReads) if (soft > youngest) youngest = soft
-    return youngest
+    let latest = 0
+    for (const { soft } of this.#versionReads) if (soft > latest) latest = soft
+    return latest
   }
 
   /** The stored value has arrived. */
@@ -186,14 +186,14 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     const found = this.#finish()
     if (found === undefined) return
     this.#found = found
-    this.#packed = this.#guessed = null
+    this.#packed = this.#predicted = null
     this.#wake?.()
   }
 
   /** @returns undefined if the entry has unexpected tags, whose versions are read first */
-  #finish (): Found<Entry> | undefined {
+  #finish (): LookupResult<Entry> | undefined {
     if (this.#hasFailed || this.#epoch.value === undefined || this.#versionReads.some(({ version }) => version === undefined)) return unavailable
-    this.#since = this.#reader.sinceOf(this.#epoch)
+    this.#since = this.#reader.epochOf(this.#epoch)
     if (this.#pointer === undefined) this.#seen = this.#packed
     const entry = this.#packed === null ? undefined : this.#unpack(this.#packed)
     if (entry === undefined) return nothing
@@ -206,11 +206,11 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     return undefined
   }
 
-  #follow (pointer: VariantPointer<Entry>): Found<Entry> | undefined {
+  #follow (pointer: VariantPointer<Entry>): LookupResult<Entry> | undefined {
     this.#pointer = pointer
     this.#unpack = pointer.unpack
-    if (pointer.name === this.#guess) {
-      this.#packed = this.#guessed
+    if (pointer.name === this.#predictedVariant) {
+      this.#packed = this.#predicted
       return this.#finish()
     }
     this.#packed = null
@@ -219,7 +219,7 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     return undefined
   }
 
-  #checkFreshness (entry: Entry): Found<Entry> {
+  #checkFreshness (entry: Entry): LookupResult<Entry> {
     if (this.#isPurged(entry)) return nothing
     const soft = this.#soft
     if (soft <= entry.sequence) return { outcome: 'found', entry }

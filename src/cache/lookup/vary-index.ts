@@ -75,7 +75,7 @@ export class VaryIndex {
     const dropped = (before?.names ?? []).filter((name) => name !== variant.name && !names.includes(name))
     const text = mark + JSON.stringify({ key: key.text, vary, names })
     this.#remember(key.name, Buffer.from(text).toString('latin1'), { vary, names })
-    await this.#store.keepPointer(key.name, text, lifetimeMs, dropped)
+    await this.#store.storePointer(key.name, text, lifetimeMs, dropped)
   }
 
   #readVaryRecord (packed: Buffer, key: CacheKey): VaryRecord | undefined {

@@ -18,10 +18,10 @@ interface ResponseToStore {
 
 /** The decision: store with this lifetime and without some headers, or do not store, with the reason as `Cache-Status` reports it. */
 export type Cacheability =
-  | { readonly isKept: true, readonly lifetime: Lifetime, readonly without: ReadonlySet<string> }
-  | { readonly isKept: false, readonly reason: string }
+  | { readonly isStorable: true, readonly lifetime: Lifetime, readonly without: ReadonlySet<string> }
+  | { readonly isStorable: false, readonly reason: string }
 
-const notCacheable = (reason: string): Cacheability => ({ isKept: false, reason })
+const notCacheable = (reason: string): Cacheability => ({ isStorable: false, reason })
 
 /** Statuses that may be stored with the route's `ttl`: final, and not errors. */
 const ttlStatuses = new Set([200, 203, 204, 300, 301, 302, 307, 308])
@@ -49,7 +49,7 @@ export function cacheabilityByRoute (response: ResponseToStore, policy: RoutePol
   const explicit = explicitSeconds(found, fields, receivedAt)
   const freshMs = Math.min(ttlMs, explicit === undefined ? Infinity : explicit * 1000)
   if (freshMs <= 0) return notCacheable('ttl')
-  return { isKept: true, lifetime: { bornAt: bornAt(fields, response.askedAt, receivedAt), freshMs, ...staleness(control, policy) }, without: none }
+  return { isStorable: true, lifetime: { bornAt: bornAt(fields, response.askedAt, receivedAt), freshMs, ...staleness(control, policy) }, without: none }
 }
 
 /**
@@ -72,7 +72,7 @@ export function cacheabilityByResponse (response: ResponseToStore, policy: Route
   const freshMs = isAlwaysValidated ? 0 : explicit === undefined ? heuristicMs(status, control, fields, receivedAt) : explicit * 1000
   const lifetime = { bornAt: bornAt(fields, response.askedAt, receivedAt), freshMs, ...staleness(control, policy) }
   if (freshMs <= 0 && !canBeUsedStale(lifetime, fields)) return notCacheable('ttl')
-  return { isKept: true, lifetime: isAlwaysValidated ? { ...lifetime, mustRevalidate: true } : lifetime, without: excludedHeaders(control) }
+  return { isStorable: true, lifetime: isAlwaysValidated ? { ...lifetime, mustRevalidate: true } : lifetime, without: excludedHeaders(control) }
 }
 
 function uncacheableReason ({ status, fields, isAuthorized }: ResponseToStore, control: CacheControl, policy: RoutePolicy): string | undefined {

@@ -102,16 +102,16 @@ export class ResponseFinalizer {
     const reason = this.#uncacheableReason(handled)
     const entry: Entry = {
       ...stale,
-      ...cacheability.isKept ? this.#policy.ttlMs === undefined ? cacheability.lifetime : shortened(cacheability.lifetime) : {},
+      ...cacheability.isStorable ? this.#policy.ttlMs === undefined ? cacheability.lifetime : shortened(cacheability.lifetime) : {},
       sequence: run.sequence ?? stale.sequence,
       fields: fieldPairs(kept)
     }
-    const isGood = reason === undefined && cacheability.isKept && run.sequence !== undefined
+    const isGood = reason === undefined && cacheability.isStorable && run.sequence !== undefined
     const isStored = isGood && this.#writer.send(handled, entry, stale.body, false)
-    if (!cacheability.isKept) this.#replaceStored(handled, cacheability.reason)
+    if (!cacheability.isStorable) this.#replaceStored(handled, cacheability.reason)
     if (isGood) run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
     else this.#shared.lockQueue.abandon(run.fill, 'alone')
-    setCacheStatus(reply, run, { isStored, detail: reason ?? (cacheability.isKept ? isGood && !isStored ? notAdmitted : undefined : cacheability.reason), forwardedStatus: 304 })
+    setCacheStatus(reply, run, { isStored, detail: reason ?? (cacheability.isStorable ? isGood && !isStored ? notAdmitted : undefined : cacheability.reason), forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, handled.receivedAt)))
     return this.#sendEntry(handled, entry)
   }
@@ -131,7 +131,7 @@ export class ResponseFinalizer {
     const kept = freshened(stale, keptFields(added, after, new Set()))
     const cacheability = this.#cacheabilityOfFreshened(handled, stale, added)
     if (!matchesStored(stale, added)) this.#writer.put(handled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
-    else if (cacheability.isKept) this.#writer.send(handled, { ...stale, ...cacheability.lifetime, fields: fieldPairs(kept) }, stale.body, false)
+    else if (cacheability.isStorable) this.#writer.send(handled, { ...stale, ...cacheability.lifetime, fields: fieldPairs(kept) }, stale.body, false)
   }
 
   /** RFC 5861 section 4 */
@@ -153,8 +153,8 @@ export class ResponseFinalizer {
     const { reply, run, state } = handled
     const reason = this.#uncacheableReason(handled) ?? (run.sequence === outage ? undefined : run.detail)
     const added = addedFields(run.before, handled.after)
-    const cacheability: Cacheability = reason === undefined ? cacheabilityOf(handled, this.#policy, reply.statusCode, added) : { isKept: false, reason }
-    if (!cacheability.isKept || run.sequence === undefined || state.key === undefined) return this.#passThrough(handled, cacheability.isKept ? 'method' : cacheability.reason, payload)
+    const cacheability: Cacheability = reason === undefined ? cacheabilityOf(handled, this.#policy, reply.statusCode, added) : { isStorable: false, reason }
+    if (!cacheability.isStorable || run.sequence === undefined || state.key === undefined) return this.#passThrough(handled, cacheability.isStorable ? 'method' : cacheability.reason, payload)
     // The handler wrote the header block itself: Fastify no longer lists its headers.
     if (reply.raw.headersSent) return this.#notCacheable(handled, 'sent')
 

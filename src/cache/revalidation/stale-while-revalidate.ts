@@ -70,13 +70,13 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
 
   /** Acquires the lock without waiting, because a stale entry is available. */
   async #tryAcquire (fill: InProcessFill<Entry>, name: string, lookup: Lookup<Entry>): Promise<boolean> {
-    const taking = await this.#runtime.lockQueue.tryAcquire(name, acquireRequestOf(lookup)).catch(() => undefined)
-    if (taking?.word !== 'taken') {
-      this.#delay(name, taking?.leftMs ?? retryDelayMs)
+    const acquisition = await this.#runtime.lockQueue.tryAcquire(name, acquireRequestOf(lookup)).catch(() => undefined)
+    if (acquisition?.status !== 'taken') {
+      this.#delay(name, acquisition?.remainingMs ?? retryDelayMs)
       return false
     }
-    fill.sequence = taking.sequence
-    fill.lock = taking.lock
+    fill.sequence = acquisition.sequence
+    fill.lock = acquisition.lock
     return true
   }
 

@@ -10,7 +10,7 @@ interface LockStore {
   readonly isCluster: boolean
   notice (sequence: number): void
   ready (): Promise<unknown>
-  begin (tagsWithoutVersion: readonly string[], minSequence: number | undefined): Promise<number>
+  sequenceForFill (tagsWithoutVersion: readonly string[], minSequence: number | undefined): Promise<number>
   tagVersions (tags: readonly string[], sequence: number): Promise<readonly number[]>
 }
 
@@ -40,13 +40,13 @@ export interface AcquireRequest {
  * the lookup. `raisedFrom`: the previous sequence, if Redis had lost the current one and it was raised.
  */
 export type AcquireStatus =
-  | { readonly word: 'taken', readonly sequence: number, readonly lock: FillLock, readonly raisedFrom?: number | undefined }
-  | { readonly word: 'held' | 'pass' | 'failed' | 'changed', readonly sequence: number, readonly leftMs: number }
+  | { readonly status: 'taken', readonly sequence: number, readonly lock: FillLock, readonly raisedFrom?: number | undefined }
+  | { readonly status: 'held' | 'pass' | 'failed' | 'changed', readonly sequence: number, readonly remainingMs: number }
 
 /** `free`: one waiting process runs the handler next; `failed`: each waiting process runs it at once; `pass`: the response is not shareable. */
 export type ReleaseReason = 'free' | 'failed' | 'pass'
 
-interface AcquireResult { status: AcquireStatus['word'], sequence: string, leftMs: number, raisedFrom?: number | undefined }
+interface AcquireResult { status: AcquireStatus['status'], sequence: string, remainingMs: number, raisedFrom?: number | undefined }
 
 const tryLockScript = new Script({ url: new URL('./try-lock.lua', import.meta.url), costMicroseconds: 8, read: (reply) => typeof reply === 'string' ? reply.split(' ') : null })
 const acquireScript = new Script({ url: new URL('./acquire-lock.lua', import.meta.url), costMicroseconds: 10, read: readAcquireReply })
@@ -76,7 +76,7 @@ export class FillLocks {
   readonly #batch: Batch
   readonly #keys: Keys
   readonly #store: LockStore
-  readonly #process = randomBytes(9).toString('base64url')
+  readonly #processId = randomBytes(9).toString('base64url')
   readonly #held = new Map<FillLock, number>()
   #tokenCount = 0
   #timer: NodeJS.Timeout | undefined
@@ -95,12 +95,12 @@ export class FillLocks {
    */
   async acquire (name: string, request: AcquireRequest, willWait: boolean): Promise<AcquireStatus> {
     const token = this.#token()
-    const { status, sequence, leftMs, raisedFrom } = await this.#tryAcquire(name, request, token, willWait)
+    const { status, sequence, remainingMs, raisedFrom } = await this.#tryAcquire(name, request, token, willWait)
     this.#store.notice(Number(sequence))
-    if (status !== 'taken') return { word: status, sequence: Number(sequence), leftMs }
+    if (status !== 'taken') return { status, sequence: Number(sequence), remainingMs }
     const lock = { name, token: `${sequence} ${token}`, entryPrefix: request.entryPrefix }
     this.startRenewing(lock)
-    return { word: status, sequence: Number(sequence), lock, raisedFrom }
+    return { status, sequence: Number(sequence), lock, raisedFrom }
   }
 
   /**
@@ -121,8 +121,8 @@ export class FillLocks {
     const [word, text] = reply
     const sequence = Number(text)
     this.#store.notice(sequence)
-    if (word !== 'taken') return { word: 'pass', sequence, leftMs: 0 }
-    return { word, sequence, lock: { name, token: `${text} ${token}`, entryPrefix: noValue } }
+    if (word !== 'taken') return { status: 'pass', sequence, remainingMs: 0 }
+    return { status: word, sequence, lock: { name, token: `${text} ${token}`, entryPrefix: noValue } }
   }
 
   /** Renews a lock periodically until `release` or `stopRenewing`. */
@@ -161,14 +161,14 @@ export class FillLocks {
       const taken = await this.#batch.runScript(acquireScript, keys, [token, lifetimeMs, toArgument(minSequence), ...rest])
       if (taken !== null) return taken
     }
-    const sequence = await this.#store.begin(tagsWithoutVersion, minSequence)
+    const sequence = await this.#store.sequenceForFill(tagsWithoutVersion, minSequence)
     const versions = await this.#store.tagVersions(tagsWithoutVersion, sequence)
     const taken = await this.#batch.runScript(acquireScript, lockKeys, [token, lifetimeMs, toArgument(Math.max(minSequence ?? sequence, ...versions)), ...rest, sequence])
-    return taken ?? { status: 'changed', sequence: String(sequence), leftMs: 0 }
+    return taken ?? { status: 'changed', sequence: String(sequence), remainingMs: 0 }
   }
 
   #token (): string {
-    return `${this.#process}.${(this.#tokenCount++).toString(36)}`
+    return `${this.#processId}.${(this.#tokenCount++).toString(36)}`
   }
 
   #renew (): void {
@@ -196,6 +196,6 @@ function toArgument (minSequence: number | undefined): string {
 
 function readAcquireReply (reply: unknown): AcquireResult | null {
   if (!Array.isArray(reply)) return null
-  const [word, sequence, leftMs, before] = reply as [AcquireResult['status'], string, number | string, string?]
-  return { status: word, sequence, leftMs: Number(leftMs), raisedFrom: before === undefined ? undefined : Number(before) }
+  const [word, sequence, remainingMs, before] = reply as [AcquireResult['status'], string, number | string, string?]
+  return { status: word, sequence, remainingMs: Number(remainingMs), raisedFrom: before === undefined ? undefined : Number(before) }
 }

@@ -31,15 +31,15 @@ export class LockQueue {
     try {
       for (let isFirst = true, hasFailed = false; ; isFirst = false) {
         waiter.forget()
-        const taking = await this.#locks.acquire(name, request, true)
-        if (taking.word !== 'held') return taking
-        if (hasFailed) return { ...taking, word: 'failed' }
-        const patienceMs = until - performance.now()
-        if (patienceMs <= 0) return await this.#locks.acquire(name, { ...request, minSequence: Infinity }, true)
+        const acquisition = await this.#locks.acquire(name, request, true)
+        if (acquisition.status !== 'held') return acquisition
+        if (hasFailed) return { ...acquisition, status: 'failed' }
+        const remainingWaitMs = until - performance.now()
+        if (remainingWaitMs <= 0) return await this.#locks.acquire(name, { ...request, minSequence: Infinity }, true)
         if (isFirst) this.#stats.add('wait')
         // Retry when an unrenewed lock has expired. If Redis is silent, the retry fails within its own deadline and ends the wait.
-        const wake = await waiter.next(Math.min(taking.leftMs + 1, patienceMs, retryMs))
-        if (wake === 'kept') return { word: 'changed', sequence: taking.sequence, leftMs: 0 }
+        const wake = await waiter.next(Math.min(acquisition.remainingMs + 1, remainingWaitMs, retryMs))
+        if (wake === 'kept') return { status: 'changed', sequence: acquisition.sequence, remainingMs: 0 }
         hasFailed = wake === 'failed'
       }
     } finally {
@@ -48,11 +48,11 @@ export class LockQueue {
   }
 
   /** Ends a fill that stores nothing and releases its lock. With `alone`, requests for the key bypass the lock for a time. A second call does nothing. */
-  abandon<Result extends object> (fill: InProcessFill<Result> | undefined, ending: FillOutcome<Result>): void {
+  abandon<Result extends object> (fill: InProcessFill<Result> | undefined, outcome: FillOutcome<Result>): void {
     if (fill === undefined) return
-    if (fill.lock !== undefined) this.#locks.release(fill.lock, releaseReasonOf(ending))
+    if (fill.lock !== undefined) this.#locks.release(fill.lock, releaseReasonOf(outcome))
     fill.lock = undefined
-    fill.end(ending)
+    fill.end(outcome)
   }
 
   /** Ends the lock after a write. store.lua releases it together with a successful write; after a failed one it is released here. */
@@ -79,7 +79,7 @@ export class LockQueue {
 }
 
 /** A result that was not stored is a stale response, served because the handler failed. */
-function releaseReasonOf (ending: FillOutcome<object>): ReleaseReason {
-  if (ending === 'alone') return 'pass'
-  return ending === 'again' ? 'free' : 'failed'
+function releaseReasonOf (outcome: FillOutcome<object>): ReleaseReason {
+  if (outcome === 'alone') return 'pass'
+  return outcome === 'again' ? 'free' : 'failed'
 }

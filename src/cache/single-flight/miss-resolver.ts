@@ -79,7 +79,7 @@ export class MissResolver<Request extends CacheRequest> {
   }
 
   /** Redis is unavailable: nothing is stored, but concurrent requests of this process share one run. */
-  alone (context: HandlerContext<Request>, lookup: Pick<Lookup<Entry>, 'minSequence'>): unknown {
+  resolveWithoutRedis (context: HandlerContext<Request>, lookup: Pick<Lookup<Entry>, 'minSequence'>): unknown {
     this.#shared.stats.add('bypass')
     // Only `minSequence` of a failed or omitted lookup is used.
     const miss = { lookup: lookup as Lookup<Entry>, reason: 'bypass' as const, wanted: undefined, until: performance.now() + this.#lockTimeoutMs }
@@ -109,10 +109,10 @@ export class MissResolver<Request extends CacheRequest> {
     const { minSequence = 0, tick } = miss.lookup
     const fill = singleFlight.begin(prefetchedLock.name, tick === prefetchedLock.tick ? minSequence : 0, { lookTick: prefetchedLock.tick })
     const proceed = () => {
-      const taking = prefetchedLocks.validate(prefetchedLock, miss.lookup)
-      if (taking === undefined) return this.#leadFill(context, miss, fill)
-      fill.sequence = taking.sequence
-      return this.#runAsLeader(context, miss, fill, taking)
+      const acquisition = prefetchedLocks.validate(prefetchedLock, miss.lookup)
+      if (acquisition === undefined) return this.#leadFill(context, miss, fill)
+      fill.sequence = acquisition.sequence
+      return this.#runAsLeader(context, miss, fill, acquisition)
     }
     return prefetchedLock.isAnswered ? proceed() : prefetchedLock.answer.then(proceed)
   }
@@ -122,38 +122,38 @@ export class MissResolver<Request extends CacheRequest> {
     const { stale } = miss
     if (stale !== undefined && mayRevalidateFor(context, miss, stale)) return this.#serve(context, stale, { isHit: true })
     this.#shared.stats.add('wait')
-    const ending = await fill.resultWithin(miss.until - performance.now())
-    if (ending === 'late') return await this.#replaceHungLeader(context, miss, fill)
+    const outcome = await fill.resultWithin(miss.until - performance.now())
+    if (outcome === 'late') return await this.#replaceHungLeader(context, miss, fill)
     const least = minSequenceFor(context, miss)
-    if (ending instanceof FillError) {
-      if (fill.isOutage || fill.sequence >= least) return this.#runner.rethrow(context, miss, ending)
+    if (outcome instanceof FillError) {
+      if (fill.isOutage || fill.sequence >= least) return this.#runner.rethrow(context, miss, outcome)
       return this.#runner.run(context, miss, { sequence: fill.sequence })
     }
-    const isTooOld = typeof ending === 'object' && ending.sequence < least
-    if (typeof ending === 'object' && !isTooOld && reuseDecision(ending, miss.wanted, Date.now()) === 'fresh') return this.#serve(context, ending, { forwarded: miss.reason, isCollapsed: true })
+    const isTooOld = typeof outcome === 'object' && outcome.sequence < least
+    if (typeof outcome === 'object' && !isTooOld && reuseDecision(outcome, miss.wanted, Date.now()) === 'fresh') return this.#serve(context, outcome, { forwarded: miss.reason, isCollapsed: true })
     if (fill.isOutage) return this.#forward(context)
-    if (ending === 'again' || isTooOld) return await this.#joinOrLead(context, miss)
+    if (outcome === 'again' || isTooOld) return await this.#joinOrLead(context, miss)
     return this.#runner.run(context, miss, { sequence: fill.sequence })
   }
 
   /** Runs the handler for all waiting requests of this process, unless another process holds the lock. */
   async #leadFill (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>, isForced = false): Promise<unknown> {
     const request = acquireRequestOf(miss.lookup)
-    const taking = await this.#acquire(sharedName(context, miss), isForced ? { ...request, minSequence: Infinity } : request, miss.until)
-    if (taking === undefined) return this.#runWithoutRedis(context, miss, fill)
-    fill.sequence = taking.sequence
-    return taking.word === 'changed' ? await this.#lookAgain(context, miss, fill) : this.#runAsLeader(context, miss, fill, taking)
+    const acquisition = await this.#acquire(sharedName(context, miss), isForced ? { ...request, minSequence: Infinity } : request, miss.until)
+    if (acquisition === undefined) return this.#runWithoutRedis(context, miss, fill)
+    fill.sequence = acquisition.sequence
+    return acquisition.status === 'changed' ? await this.#lookAgain(context, miss, fill) : this.#runAsLeader(context, miss, fill, acquisition)
   }
 
   /** Runs the handler for all waiting requests, or, if responses of this key are not shared, for this request only. */
-  #runAsLeader (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>, taking: AcquireStatus): unknown {
-    const { sequence } = taking
-    if (taking.word === 'taken') {
-      fill.lock = taking.lock
-      if (taking.raisedFrom !== undefined) raiseSequenceAtRequest(context.state, taking.raisedFrom, sequence)
+  #runAsLeader (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>, acquisition: AcquireStatus): unknown {
+    const { sequence } = acquisition
+    if (acquisition.status === 'taken') {
+      fill.lock = acquisition.lock
+      if (acquisition.raisedFrom !== undefined) raiseSequenceAtRequest(context.state, acquisition.raisedFrom, sequence)
       return this.#runner.run(context, miss, { fill, sequence })
     }
-    if (taking.word === 'failed') return this.#runner.run(context, miss, { fill, sequence })
+    if (acquisition.status === 'failed') return this.#runner.run(context, miss, { fill, sequence })
     fill.end('alone')
     return this.#runner.run(context, miss, { sequence })
   }
@@ -201,7 +201,7 @@ export class MissResolver<Request extends CacheRequest> {
     const { request } = context
     const detail = miss.wanted?.noStore === true ? 'no-store' : request.method !== 'GET' ? 'method' : undefined
     if (detail !== undefined) return this.#runner.run(context, miss, { sequence: undefined, detail })
-    const sequence = await this.#shared.store.begin(miss.lookup.tagsWithoutVersion, miss.lookup.minSequenceKnown).catch(() => undefined)
+    const sequence = await this.#shared.store.sequenceForFill(miss.lookup.tagsWithoutVersion, miss.lookup.minSequenceKnown).catch(() => undefined)
     return sequence === undefined ? this.#runWithoutRedis(context, miss, undefined) : this.#runner.run(context, miss, { sequence })
   }
 

@@ -25,7 +25,7 @@ export interface PrefetchedLock {
   answer: Promise<void>
   isAnswered: boolean
   /** undefined if the lock was not acquired or the outcome is unknown */
-  taking: AcquireStatus | undefined
+  acquisition: AcquireStatus | undefined
   /** on the `performance.now()` clock */
   answeredAt: number
   /** set once a request uses the lock, or it may not be used any more */
@@ -52,9 +52,9 @@ export class PrefetchedLocks {
   /** Requests a key's lock in the batch of the current tick, unless a hit is expected or a request for it is in flight. */
   begin (name: string, tags: readonly string[], pattern: string): PrefetchedLock | undefined {
     if (this.#hits.get(name) !== undefined || this.#open.has(name) || this.#store.isCluster || this.#isPaused(pattern)) return undefined
-    const prefetchedLock: PrefetchedLock = { name, pattern, tick: this.#store.tick, answer: done, isAnswered: false, taking: undefined, answeredAt: Infinity, end: undefined }
+    const prefetchedLock: PrefetchedLock = { name, pattern, tick: this.#store.tick, answer: done, isAnswered: false, acquisition: undefined, answeredAt: Infinity, end: undefined }
     this.#open.set(name, prefetchedLock)
-    prefetchedLock.answer = this.#locks.reserve(name, tags).then((taking) => this.#onReply(prefetchedLock, taking), () => this.#onReply(prefetchedLock, undefined))
+    prefetchedLock.answer = this.#locks.reserve(name, tags).then((acquisition) => this.#onReply(prefetchedLock, acquisition), () => this.#onReply(prefetchedLock, undefined))
     return prefetchedLock
   }
 
@@ -81,17 +81,17 @@ export class PrefetchedLocks {
    * @returns undefined if the lock cannot be used; it is then released
    */
   validate (prefetchedLock: PrefetchedLock, { tick, minSequence, minSequenceKnown = 0 }: Pick<Lookup<StoredMeta>, 'minSequence' | 'tick'> & { readonly minSequenceKnown?: number | undefined }): AcquireStatus | undefined {
-    const { taking } = prefetchedLock
-    if (taking === undefined) return undefined
-    const isRecent = tick === prefetchedLock.tick || (minSequence !== undefined && taking.sequence >= minSequence)
+    const { acquisition } = prefetchedLock
+    if (acquisition === undefined) return undefined
+    const isRecent = tick === prefetchedLock.tick || (minSequence !== undefined && acquisition.sequence >= minSequence)
     const isHeld = performance.now() - prefetchedLock.answeredAt < maxAgeMs
     // A sequence below the known minimum was lost and restored: `acquire` raises it.
-    const isUsable = isRecent && isHeld && this.#store.isReady && taking.sequence >= minSequenceKnown
-    if (taking.word === 'taken') {
-      if (isUsable) this.#locks.startRenewing(taking.lock)
-      else this.#locks.release(taking.lock, 'free')
+    const isUsable = isRecent && isHeld && this.#store.isReady && acquisition.sequence >= minSequenceKnown
+    if (acquisition.status === 'taken') {
+      if (isUsable) this.#locks.startRenewing(acquisition.lock)
+      else this.#locks.release(acquisition.lock, 'free')
     }
-    return isUsable ? taking : undefined
+    return isUsable ? acquisition : undefined
   }
 
   /** The request that prefetched the lock does not fill: releases the lock, unless another request has claimed it. */
@@ -110,12 +110,12 @@ export class PrefetchedLocks {
     return until !== undefined && performance.now() < until
   }
 
-  #onReply (prefetchedLock: PrefetchedLock, taking: AcquireStatus | undefined): void {
+  #onReply (prefetchedLock: PrefetchedLock, acquisition: AcquireStatus | undefined): void {
     prefetchedLock.isAnswered = true
-    prefetchedLock.taking = taking
+    prefetchedLock.acquisition = acquisition
     prefetchedLock.answeredAt = performance.now()
     if (prefetchedLock.end === 'released') this.#releaseUnused(prefetchedLock)
-    else if (taking === undefined) this.#end(prefetchedLock, 'released')
+    else if (acquisition === undefined) this.#end(prefetchedLock, 'released')
     else if (prefetchedLock.end === undefined) this.#scheduleTimeout()
   }
 
@@ -125,10 +125,10 @@ export class PrefetchedLocks {
   }
 
   /** Releases an unused lock in Redis. */
-  #releaseUnused ({ pattern, taking }: PrefetchedLock): void {
-    if (taking?.word !== 'taken') return
+  #releaseUnused ({ pattern, acquisition }: PrefetchedLock): void {
+    if (acquisition?.status !== 'taken') return
     this.#pausedUntil.set(pattern, performance.now() + pauseMs)
-    this.#locks.release(taking.lock, 'free')
+    this.#locks.release(acquisition.lock, 'free')
   }
 
   /** Releases unused locks after a timeout: a hook may be slow, and a request may never end. */

@@ -27,7 +27,7 @@ export class CacheStore {
   /** Lifetime of tag versions and the purge sequence after the last purge or write. A lost key only causes misses. */
   readonly tagVersionTtlMs = 86_400_000
   /** bytes written since the start */
-  keptBytes = 0
+  storedBytes = 0
   readonly #batch: Batch
   readonly #reader: VersionReader
   readonly #cluster: ClusterStore
@@ -55,8 +55,8 @@ export class CacheStore {
       tick: () => batch.tick,
       tagVersion: (tag) => tagVersions.read(tag),
       epoch: () => this.#epoch.read(),
-      sinceOf: (read) => this.#epoch.epochOf(read),
-      asked: (name) => memoryGuard?.asked(name)
+      epochOf: (read) => this.#epoch.epochOf(read),
+      recordAccess: (name) => memoryGuard?.recordAccess(name)
     }
   }
 
@@ -90,12 +90,12 @@ export class CacheStore {
    * Reads the purge sequence. Call before the handler runs: every later purge has a higher sequence.
    *
    * @param tagsWithoutVersion tags whose version was missing: created now, so that a purge during the run is detected
-   * @param least highest tag version or epoch that the lookup read: a lower sequence was lost and is raised to it
+   * @param minSequence highest tag version or epoch that the lookup read: a lower sequence was lost and is raised to it
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
-  async begin (tagsWithoutVersion: readonly string[], least = 0): Promise<number> {
+  async sequenceForFill (tagsWithoutVersion: readonly string[], minSequence = 0): Promise<number> {
     await this.ready()
-    const sequence = await this.#readSequence(tagsWithoutVersion, Number.isFinite(least) ? least : 0)
+    const sequence = await this.#readSequence(tagsWithoutVersion, Number.isFinite(minSequence) ? minSequence : 0)
     this.#epoch.notice(sequence)
     return sequence
   }
@@ -130,12 +130,12 @@ export class CacheStore {
     return this.#memoryGuard?.admit(name, bytes) ?? true
   }
 
-  async #readSequence (tagsWithoutVersion: readonly string[], least: number): Promise<number> {
+  async #readSequence (tagsWithoutVersion: readonly string[], minSequence: number): Promise<number> {
     const name = this.keys.cacheSequence()
     const read = tagsWithoutVersion.length === 0 ? await this.#batch.get(name) : null
-    if (read !== null && Number(read.toString('latin1')) >= least) return Number(read.toString('latin1'))
-    if (!this.isCluster) return await this.#batch.runScript(readSequence, [name, ...tagsWithoutVersion.map((tag) => this.keys.cacheTag(tag))], [this.tagVersionTtlMs, least])
-    const sequence = await this.#batch.runScript(readSequence, [name], [this.tagVersionTtlMs, least])
+    if (read !== null && Number(read.toString('latin1')) >= minSequence) return Number(read.toString('latin1'))
+    if (!this.isCluster) return await this.#batch.runScript(readSequence, [name, ...tagsWithoutVersion.map((tag) => this.keys.cacheTag(tag))], [this.tagVersionTtlMs, minSequence])
+    const sequence = await this.#batch.runScript(readSequence, [name], [this.tagVersionTtlMs, minSequence])
     await this.#cluster.createVersions(tagsWithoutVersion, sequence, this.tagVersionTtlMs)
     return sequence
   }
@@ -158,7 +158,7 @@ export class CacheStore {
   }
 
   #count (name: string, bytes: number, lifetimeMs: number): void {
-    this.keptBytes += bytes
+    this.storedBytes += bytes
     this.#memoryGuard?.kept(name, bytes, lifetimeMs)
   }
 
@@ -196,7 +196,7 @@ export class CacheStore {
   }
 
   /** Stores a value without tags, such as a Vary record, and removes the keys that it replaces. */
-  async keepPointer (name: string, value: string, lifetimeMs: number, dropped: readonly string[]): Promise<void> {
+  async storePointer (name: string, value: string, lifetimeMs: number, dropped: readonly string[]): Promise<void> {
     const set = this.#batch.command('SET', [name, value, 'PX', Math.max(1, Math.ceil(lifetimeMs))], 'background')
     this.#memoryGuard?.kept(name, value.length, lifetimeMs)
     await Promise.all([set, ...dropped.map((each) => this.#batch.command('UNLINK', [each], 'background'))])
@@ -217,7 +217,7 @@ export class CacheStore {
 
   async #raiseEpoch (key: string, how: Raise): Promise<number> {
     if (this.isCluster) return await this.#cluster.raiseEpoch(key, this.tagVersionTtlMs, how)
-    const least = Number.isFinite(how.least) ? how.least : 1e300
-    return await this.#batch.runScript(raiseEpoch, [this.keys.cacheSequence(), key], [this.tagVersionTtlMs, how.seen, least])
+    const minSequence = Number.isFinite(how.minSequence) ? how.minSequence : 1e300
+    return await this.#batch.runScript(raiseEpoch, [this.keys.cacheSequence(), key], [this.tagVersionTtlMs, how.seen, minSequence])
   }
 }

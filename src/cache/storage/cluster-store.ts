@@ -54,9 +54,9 @@ export class ClusterStore {
   }
 
   /** Raises the server epoch; see `raise-epoch.lua`. */
-  async raiseEpoch (key: string, lifetimeMs: number, { seen, least }: Raise): Promise<number> {
+  async raiseEpoch (key: string, lifetimeMs: number, { seen, minSequence }: Raise): Promise<number> {
     const epoch = await this.#number(key)
-    if (epoch !== null && epoch >= least) return epoch
+    if (epoch !== null && epoch >= minSequence) return epoch
     const sequence = await this.#advance(lifetimeMs, seen)
     return await this.#batch.runScript(raise, [key], [sequence, lifetimeMs, 0])
   }

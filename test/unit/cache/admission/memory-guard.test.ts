@@ -73,7 +73,7 @@ t.test('memory guard evicts its own keys above 85 %, keys without requests first
   guard.storing()
   await turn()
   for (let index = 0; index < 10; index++) guard.kept(nameOf(index), 10_000, 60_000)
-  for (let index = 0; index < 5; index++) guard.asked(nameOf(index))
+  for (let index = 0; index < 5; index++) guard.recordAccess(nameOf(index))
   used = 880_000
 
   await until(() => {

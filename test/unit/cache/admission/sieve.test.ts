@@ -11,8 +11,8 @@ function taken (sieve: Sieve, count: number, now = 0): string[] {
 t.test('sieve evicts the oldest key first, and spares a visited key once', async (t) => {
   const sieve = new Sieve(10)
   for (const name of ['a', 'b', 'c', 'd']) sieve.add(name, 1, later)
-  sieve.asked('a')
-  sieve.asked('c')
+  sieve.recordAccess('a')
+  sieve.recordAccess('c')
 
   t.same(taken(sieve, 5), ['b', 'd', 'a', 'c', ''])
 })
@@ -20,7 +20,7 @@ t.test('sieve evicts the oldest key first, and spares a visited key once', async
 t.test('sieve continues from the position of its hand, so that new keys are spared for a round', async (t) => {
   const sieve = new Sieve(10)
   for (const name of ['a', 'b', 'c']) sieve.add(name, 1, later)
-  sieve.asked('a')
+  sieve.recordAccess('a')
   t.same(taken(sieve, 1), ['b'])
 
   sieve.add('d', 1, later)
@@ -31,7 +31,7 @@ t.test('sieve continues from the position of its hand, so that new keys are spar
 t.test('sieve counts no bytes of expired keys, and uses the last size of a key', async (t) => {
   const sieve = new Sieve(10)
   sieve.add('a', 100, 50)
-  sieve.asked('a')
+  sieve.recordAccess('a')
   sieve.add('b', 1, later)
   sieve.add('b', 2, later)
 
@@ -41,13 +41,13 @@ t.test('sieve counts no bytes of expired keys, and uses the last size of a key',
 })
 
 t.test('sieve never exceeds its maximum, and evicts each key once, for any sequence of calls', async (t) => {
-  const act = fc.record({ what: fc.constantFrom('add', 'asked', 'take'), name: fc.constantFrom(...'abcdefgh') })
+  const act = fc.record({ what: fc.constantFrom('add', 'recordAccess', 'take'), name: fc.constantFrom(...'abcdefgh') })
 
   fc.assert(fc.property(fc.array(act, { maxLength: 200 }), (acts) => {
     const sieve = new Sieve(5)
     const held = new Set<string>()
     for (const { what, name } of acts) {
-      if (what === 'asked') sieve.asked(name)
+      if (what === 'recordAccess') sieve.recordAccess(name)
       if (what === 'add') {
         sieve.add(name, 1, later)
         held.add(name)

@@ -34,7 +34,7 @@ t.test('cacheability is decided for any fields without an exception, and nothing
     const text = [control].flat().join(',').replace(/"(?:[^"\\]|\\.)*"/g, '')
     const read = parseCacheControl(control)
     for (const judgement of [cacheabilityByRoute(answer, byRoute, 300_000), cacheabilityByResponse(answer, byResponse)]) {
-      if (!judgement.isKept) continue
+      if (!judgement.isStorable) continue
       if (/(^|,)\s*no-store\s*(,|$)/i.test(text) && !read.mustUnderstand) throw new Error(`stored in spite of no-store: ${text}`)
       if (/(^|,)\s*private\s*(,|$)/i.test(text)) throw new Error(`stored in spite of private: ${text}`)
       if (parseVary(vary) === '*') throw new Error(`stored in spite of Vary: ${String(vary)}`)

@@ -44,7 +44,7 @@ async function openTwo (t: Test): Promise<[Process, Process, Awaited<ReturnType<
 /** A fill that holds the acquired lock. */
 async function fillOf ({ lockQueue }: Process, wanted = wish) {
   const taking = await lockQueue.acquireOrWait(name, wanted, soon())
-  if (taking.word !== 'taken') throw new Error(taking.word)
+  if (taking.status !== 'taken') throw new Error(taking.status)
   return Object.assign(new SingleFlightGroup<object>().begin(name, taking.sequence), { lock: taking.lock })
 }
 
@@ -57,7 +57,7 @@ t.test('lock queue: one process acquires the lock, and the other is notified whe
   t.equal(await one.store.write(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
   one.lockQueue.committed(fill, true)
 
-  t.equal((await waiting).word, 'changed')
+  t.equal((await waiting).status, 'changed')
   t.equal(other.waiters.size, 0)
 })
 
@@ -69,12 +69,12 @@ t.test('lock queue: the next process acquires the lock after an abandoned fill, 
   await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
   one.lockQueue.abandon(first, 'again')
   const next = await waiting
-  t.equal(next.word, 'taken')
+  t.equal(next.status, 'taken')
 
   const third = one.lockQueue.acquireOrWait(name, wish, soon())
   await until(() => one.stats.all.wait === 1, { what: 'the first one waits' })
-  if (next.word === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: next.lock }), 'alone')
-  t.equal((await third).word, 'pass')
+  if (next.status === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: next.lock }), 'alone')
+  t.equal((await third).status, 'pass')
   t.ok(await client.pttl('api:cache:lock:GET:/:{x}') > 0, 'the lock expires')
 })
 
@@ -87,8 +87,8 @@ t.test('lock queue: every waiting process continues at once when a fill fails, o
   await until(() => other.stats.all.wait === 1 && third.stats.all.wait === 1 && other.subscriber.isReady && third.subscriber.isReady, { what: 'the others wait' })
   one.lockQueue.abandon(first, 'failed')
 
-  t.same((await Promise.all(waiting)).map(({ word }) => word).sort(), ['failed', 'taken'])
-  t.equal((await one.lockQueue.tryAcquire(name, wish)).word, 'held')
+  t.same((await Promise.all(waiting)).map(({ status }) => status).sort(), ['failed', 'taken'])
+  t.equal((await one.lockQueue.tryAcquire(name, wish)).status, 'held')
 })
 
 t.test('lock queue: the next process acquires the lock of a killed one within 0.4 s', async (t) => {
@@ -103,7 +103,7 @@ t.test('lock queue: the next process acquires the lock of a killed one within 0.
     await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
     one.lockQueue.close() // as a killed process, it renews nothing
     const killedAt = performance.now()
-    t.equal((await waiting).word, 'taken')
+    t.equal((await waiting).status, 'taken')
     best = Math.min(best, performance.now() - killedAt)
   }
   t.ok(best <= 400, `${Math.round(best)} ms`)
@@ -126,10 +126,10 @@ t.test('lock queue: a message is published only if a process waits, including fo
   const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
   await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
   const second = await one.lockQueue.acquireOrWait(name, { ...wish, minSequence: Infinity }, soon())
-  if (second.word !== 'taken') throw new Error(second.word)
+  if (second.status !== 'taken') throw new Error(second.status)
   t.equal(await one.store.write(name, { tags: [], sequence: second.sequence }, 'made', 60_000, second.lock), true)
 
-  t.equal((await waiting).word, 'changed')
+  t.equal((await waiting).status, 'changed')
   await until(() => words.length > 0, { what: 'a message was sent' })
   t.same(words, [`kept ${name}`])
 })
@@ -141,7 +141,7 @@ t.test('lock queue: a request that has seen a later purge acquires the lock at o
 
   const taking = await other.lockQueue.acquireOrWait(name, { ...wish, minSequence: Number(await client.get('api:cache:tag:a')) }, soon())
 
-  t.equal(taking.word, 'taken')
+  t.equal(taking.status, 'taken')
   t.equal(await one.store.write(name, { tags: ['a'], sequence: old.sequence }, 'old', 60_000, old.lock), false)
 })
 
@@ -166,8 +166,8 @@ async function shareNewTag (t: Test, one: Process, other: Process): Promise<void
   one.lockQueue.abandon(younger, 'again')
   const last = await waiting
 
-  t.equal(last.word, 'taken')
-  if (last.word === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: last.lock }), 'again')
+  t.equal(last.status, 'taken')
+  if (last.status === 'taken') other.lockQueue.abandon(Object.assign(new SingleFlightGroup<object>().begin(name, 0), { lock: last.lock }), 'again')
 }
 
 t.test('lock queue: a request that found a tag version missing waits for the fill that has set it, despite purges of other tags', async (t) => {
@@ -179,12 +179,12 @@ t.test('lock queue: a request that found a tag version missing waits for the fil
 t.test("lock queue: the result of a run slower than the waiters' timeout is stored, unless its successor has stored before", async (t) => {
   const [one, other, { client }] = await openTwo(t)
   const [slow, slower] = [await fillOf(one), await one.lockQueue.acquireOrWait(name, wish, 0)]
-  if (slower.word !== 'taken') throw new Error(slower.word)
+  if (slower.status !== 'taken') throw new Error(slower.status)
   const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
   await until(() => other.stats.all.wait === 1, { what: 'the other one waits' })
 
   t.equal(await one.store.write(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), true)
-  t.equal((await waiting).word, 'changed')
+  t.equal((await waiting).status, 'changed')
   t.equal(await one.store.write(name, { tags: [], sequence: slower.sequence }, 'second', 60_000, slower.lock), true)
   t.equal(await one.store.write(name, { tags: [], sequence: slow.sequence }, 'first', 60_000, slow.lock), false)
   t.equal(await client.get(name), 'second')
@@ -194,8 +194,8 @@ t.test('lock queue: a request with an outdated lookup has to repeat it', async (
   const [one, other, { client }] = await openTwo(t)
   await client.set(name, 'written by another')
 
-  t.equal((await one.lockQueue.acquireOrWait(name, wish, soon())).word, 'changed')
-  t.equal((await other.lockQueue.acquireOrWait(name, { ...wish, entryPrefix: Buffer.from('written by another') }, soon())).word, 'taken')
+  t.equal((await one.lockQueue.acquireOrWait(name, wish, soon())).status, 'changed')
+  t.equal((await other.lockQueue.acquireOrWait(name, { ...wish, entryPrefix: Buffer.from('written by another') }, soon())).status, 'taken')
 })
 
 t.test('lock queue: a lock is renewed until its fill ends', async (t) => {
@@ -210,7 +210,7 @@ t.test('lock queue: a lock is renewed until its fill ends', async (t) => {
     before = now
   }
   await client.del(lock)
-  await until(async () => (await one.lockQueue.tryAcquire(name, wish)).word === 'taken', { what: 'a lost lock can be acquired' })
+  await until(async () => (await one.lockQueue.tryAcquire(name, wish)).status === 'taken', { what: 'a lost lock can be acquired' })
 
   one.lockQueue.abandon(fill, 'again')
   t.ok(await client.exists(lock), 'the lock of another fill is not released')
@@ -222,8 +222,8 @@ t.test("lock queue: one waiter takes over after the holder's death, without a me
 
   const takings = await Promise.all([one, other].map(async ({ lockQueue }) => await lockQueue.acquireOrWait(name, wish, performance.now() + 3000)))
 
-  t.equal(takings.filter(({ word }) => word === 'taken').length, 2, 'the first, and the second after its timeout')
-  t.not(takings[0]?.word === 'taken' && takings[0].lock.token, takings[1]?.word === 'taken' && takings[1].lock.token)
+  t.equal(takings.filter(({ status }) => status === 'taken').length, 2, 'the first, and the second after its timeout')
+  t.not(takings[0]?.status === 'taken' && takings[0].lock.token, takings[1]?.status === 'taken' && takings[1].lock.token)
 })
 
 t.test('lock queue: a waiter with a half-open subscriber connection retries when the lock expires', async (t) => {
@@ -239,7 +239,7 @@ t.test('lock queue: a waiter with a half-open subscriber connection retries when
   await one.store.write(name, { tags: [], sequence: fill.sequence }, 'made', 60_000, fill.lock)
   one.lockQueue.committed(fill, true)
 
-  t.equal((await waiting).word, 'changed')
+  t.equal((await waiting).status, 'changed')
 })
 
 t.test('lock queue: all waiters retry when the subscriber reconnects', async (t) => {
@@ -253,7 +253,7 @@ t.test('lock queue: all waiters retry when the subscriber reconnects', async (t)
 
   await until(() => other.subscriber.connections === 2 && other.pool.batch.counts.asks > before, { what: 'it has read again' })
   one.lockQueue.abandon(fill, 'again')
-  t.equal((await waiting).word, 'taken')
+  t.equal((await waiting).status, 'taken')
 })
 
 t.test('lock queue: works the same in a Cluster', async (t) => {
@@ -267,5 +267,5 @@ t.test('lock queue: works the same in a Cluster', async (t) => {
   await until(() => other.stats.all.wait === 2, { what: 'the other one waits' })
   t.equal(await one.store.write(name, { tags: ['a'], sequence: fill.sequence }, 'made', 60_000, fill.lock), true)
 
-  t.equal((await waiting).word, 'changed')
+  t.equal((await waiting).status, 'changed')
 })

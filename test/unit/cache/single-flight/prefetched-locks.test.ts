@@ -35,7 +35,7 @@ async function openProcess (t: Test, url: string): Promise<Scene> {
 async function start (t: Test) {
   const redis = await startRedis(t)
   const scene = await openProcess(t, redis.url)
-  await scene.store.begin([])
+  await scene.store.sequenceForFill([])
   return { ...scene, redis, releases: await watchReleases(t, redis.client) }
 }
 
@@ -65,8 +65,8 @@ t.test('prefetched locks: a claim returns the lock, with the sequence, and sets 
   const taking = await redeemed(scene, prefetchedLock)
 
   t.equal(scene.pool.batch.counts.writes - before, 1)
-  t.match(taking, { word: 'taken', sequence: Number(await client.get('api:cache:seq')) })
-  t.equal(await client.get(lockOf('a')), taking?.word === 'taken' && taking.lock.token)
+  t.match(taking, { status: 'taken', sequence: Number(await client.get('api:cache:seq')) })
+  t.equal(await client.get(lockOf('a')), taking?.status === 'taken' && taking.lock.token)
   t.equal(Number(await client.get('api:cache:tag:one')), taking?.sequence)
   t.ok(await client.pttl('api:cache:tag:two') > 0 && await client.pttl(lockOf('a')) > 0)
   prefetchedLocks.release(prefetchedLock)
@@ -117,7 +117,7 @@ t.test('prefetched locks: none is acquired if the entry exists, is locked, or th
   t.notOk(await client.exists(lockOf('there')))
   t.equal(await taken('held'), undefined)
   t.equal(await client.get(lockOf('held')), '9999999999999999 other')
-  t.match(await taken('passed'), { word: 'pass' })
+  t.match(await taken('passed'), { status: 'pass' })
   await client.del('api:cache:seq')
   t.equal(await taken('unknown'), undefined)
   t.notOk(await client.exists(lockOf('unknown')))
@@ -145,9 +145,9 @@ t.test('prefetched locks: a lock older than what the lookup has read is unusable
   }
   const now = async () => Number(await client.get('api:cache:seq'))
 
-  t.match(await old('a', along), { word: 'taken' })
+  t.match(await old('a', along), { status: 'taken' })
   const before = await now()
-  t.match(await old('b', (prefetchedLock) => later(prefetchedLock, before)), { word: 'taken' })
+  t.match(await old('b', (prefetchedLock) => later(prefetchedLock, before)), { status: 'taken' })
   t.equal(await old('c', (prefetchedLock) => later(prefetchedLock, Infinity)), undefined)
   t.equal(await old('d', (prefetchedLock) => later(prefetchedLock, undefined)), undefined)
   await until(async () => await client.exists(lockOf('c'), lockOf('d')) === 0, { what: 'they are released' })
@@ -157,7 +157,7 @@ t.test('prefetched locks: a lock older than what the lookup has read is unusable
 t.test('prefetched locks: unusable while the epoch must be raised', async (t) => {
   const redis = await startRedis(t)
   const scene = await openProcess(t, redis.url)
-  await scene.store.begin([])
+  await scene.store.sequenceForFill([])
   const prefetchedLock = await begun(scene, 'a')
   await redis.client.del(await redis.client.keys('api:cache:epoch*'))
   await scene.store.look(keyOf('b'), [], () => undefined).settled()

@@ -15,7 +15,7 @@ t.test('store extends the lifetime of sequence and tag versions beyond that of e
   t.after(() => pool.disconnect())
   await reached({ redisPool: pool })
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)
-  const sequence = await store.begin(['a'])
+  const sequence = await store.sequenceForFill(['a'])
   const keep = (lifetimeMs: number, tags = ['a']) => store.write('api:cache:GET:/:{x}', { tags, sequence }, 'x', lifetimeMs)
   const left = async () => Math.round(await client.pttl(marker) / minute)
   await client.pexpire(marker, minute)
