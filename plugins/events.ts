@@ -30,7 +30,7 @@ export default fp<EventsOptions>(async (fastify, options) => {
     policy,
     keys: pool.keyspace,
     log: new EventLog(pool.batch, pool.keyspace, policy),
-    subscriber: new Subscriber(() => pool.openSubscriber(), (error) => pool.hear(error), pool.batch.deadlineMs),
+    subscriber: new Subscriber(() => pool.openSubscriber(), (error) => pool.handleErrorReply(error), pool.batch.deadlineMs),
     onFailure: (error, topic) => fastify.log.error({ err: error, topic }, 'Event subscriber threw')
   })
 

@@ -74,7 +74,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   const keepDecorators = claimDecorators(fastify, 'session', { instance: ['sessions'], request: ['session', 'isFromOtherOrigin'] })
   const pool = policy.redis === undefined ? fastify.redisPool : new PooledRedis(policy.redis)
   if (pool !== fastify.redisPool) {
-    fastify.redisPool.others.set('sessions', pool)
+    fastify.redisPool.namedPools.set('sessions', pool)
     logReasons(pool, fastify.log, 'sessions')
   }
   const replyMonitor = new ReplyMonitor({

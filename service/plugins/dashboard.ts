@@ -144,7 +144,7 @@ function nowOf ({ metrics, alerts, redisPool }: FastifyInstance): object {
     point: before === undefined || last === undefined ? null : pointOf(before, last),
     minute: minute === undefined ? null : pointOf(...minute),
     alerts: alerts.all.filter(({ state, cause }) => state === 'firing' && cause === undefined).map(({ rule: { name, severity, meaning, first }, since, reason }) => ({ name, severity, meaning, first, since, reason, consequences: alerts.consequencesOf(name) })),
-    unusable: redisPool.reasonWithAddress ?? redisPool.others.get('sessions')?.reasonWithAddress ?? null,
+    unusable: redisPool.reasonWithAddress ?? redisPool.namedPools.get('sessions')?.reasonWithAddress ?? null,
     namespaces: sample?.namespaces ?? [],
     refused: metrics.topRateLimited.top(refusedShown),
     commands: sample?.latencies.slice(0, commandsShown) ?? [],

@@ -41,8 +41,8 @@ export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
 }, { name: 'fastify-prism/health', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/drain'] })
 
 /** @returns why Redis, or a dedicated Redis such as the sessions', is unusable. The text contains no address because the endpoint is public. */
-function unusable ({ reason, others }: FastifyInstance['redisPool']): UnreachableReason & { holds?: string } | undefined {
+function unusable ({ reason, namedPools }: FastifyInstance['redisPool']): UnreachableReason & { holds?: string } | undefined {
   if (reason !== undefined) return reason
-  for (const [holds, { reason }] of others) if (reason !== undefined) return { ...reason, holds }
+  for (const [holds, { reason }] of namedPools) if (reason !== undefined) return { ...reason, holds }
   return undefined
 }

@@ -76,7 +76,7 @@ function exposePool (registry: MetricsRegistry, parts: () => Parts): void {
   registry.gauge({ name: 'prism_redis_pool_connections', help: 'Connections of the pool.', rows: one(({ load }) => load.connections) })
   registry.gauge({ name: 'prism_redis_in_flight_commands', help: 'Commands waiting for a reply.', rows: one(({ load }) => load.inFlight) })
   registry.gauge({ name: 'prism_redis_unusable', help: '1 while this process cannot use Redis (holds="all") or the sessions\' own Redis (holds="sessions"), by reason.', rows: () => unusableRows(unusableOf(pool())) })
-  registry.gauge({ name: 'prism_redis_circuit_breaker_open', help: '1 while the circuit breaker of Redis, or of a Cluster node, is open after three consecutive failures.', rows: one(({ isBroken }) => Number(isBroken)) })
+  registry.gauge({ name: 'prism_redis_circuit_breaker_open', help: '1 while the circuit breaker of Redis, or of a Cluster node, is open after three consecutive failures.', rows: one(({ isCircuitOpen }) => Number(isCircuitOpen)) })
 }
 
 /** Takes a snapshot of all counters. */
@@ -104,7 +104,7 @@ export function readProcess (parts: Parts, collector: RedisCollector): MetricsSn
     outcomes: requests.outcomes,
     durations: addUp(tallies.flatMap(({ durations }) => durations)),
     roundTrips: pool.batch.roundTrips.counts.slice(),
-    pool: { ...pool.load, isBroken: pool.isBroken },
+    pool: { ...pool.load, isBroken: pool.isCircuitOpen },
     live: live ?? { websocket: 0, stream: 0 },
     isRedisUp: collector.isUp,
     unusable: unusableOf(pool),
@@ -117,8 +117,8 @@ function unusableRows ({ redis, sessions }: MetricsSnapshot['unusable']): Row[] 
   return Object.entries({ all: redis, sessions }).flatMap(([holds, reason]): Row[] => reason === undefined ? [] : [[{ holds, reason: reason.code }, 1]])
 }
 
-function unusableOf ({ reason, others }: PooledRedis): MetricsSnapshot['unusable'] {
-  return { redis: reason, sessions: others.get('sessions')?.reason }
+function unusableOf ({ reason, namedPools }: PooledRedis): MetricsSnapshot['unusable'] {
+  return { redis: reason, sessions: namedPools.get('sessions')?.reason }
 }
 
 /** A dedicated Redis is checked by the session store. */

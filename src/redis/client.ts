@@ -42,7 +42,7 @@ export class PooledRedis extends Redis {
   /** from the server's `INFO`; undefined before the first connection */
   server: ServerInfo | undefined
   /** other pools of the same app, by the data that they store: `sessions` */
-  readonly others = new Map<string, PooledRedis>()
+  readonly namedPools = new Map<string, PooledRedis>()
   readonly #reachability: Reachability
   readonly #connections: ConnectionPool
   readonly #leases: Leases
@@ -70,7 +70,7 @@ export class PooledRedis extends Redis {
       onError: (error) => this.#reachability.answered(error),
       onClusterNode: () => {
         this.#open = connectionFactory(asCluster(policy.from), policy.connection, policy.deadlineMs)
-        this.#connections.renew()
+        this.#connections.replaceAll()
       }
     })
     this.#reachability = new Reachability({
@@ -111,7 +111,7 @@ export class PooledRedis extends Redis {
   }
 
   /** Whether a circuit breaker is open: of Redis, or of a node of the Cluster. */
-  get isBroken (): boolean {
+  get isCircuitOpen (): boolean {
     return this.#connections.breakers.isAnyOpen
   }
 
@@ -131,7 +131,7 @@ export class PooledRedis extends Redis {
     if (this.server !== undefined) return true
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const timer = setTimeout(resolve, withinMs, false)
-    this.#connections.contact.then(resolve)
+    this.#connections.firstConnection.then(resolve)
     return await promise.finally(() => clearTimeout(timer))
   }
 
@@ -150,7 +150,7 @@ export class PooledRedis extends Redis {
   }
 
   /** Records an error that the server replied on a connection of {@link openSubscriber}. */
-  hear (error: Error): void {
+  handleErrorReply (error: Error): void {
     this.#reachability.answered(error)
     const denied = aclDenial(error)
     if (denied !== undefined) this.#onDenied(denied)
@@ -214,7 +214,7 @@ export class PooledRedis extends Redis {
   #sendOnPool (command: Command): void {
     const connection = this.#choose()
     if (connection === undefined) {
-      this.#connections.missed()
+      this.#connections.onNoConnection()
       return command.reject(new RedisUnavailableError('no connection'))
     }
     // eslint-disable-next-line no-new

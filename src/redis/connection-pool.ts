@@ -47,7 +47,7 @@ export class ConnectionPool implements ConnectionPicker {
   readonly #timer: NodeJS.Timeout
   #probing: NodeJS.Timeout | undefined
   #lost = new Set<Connection>()
-  #contact = Promise.withResolvers<boolean>()
+  #firstConnection = Promise.withResolvers<boolean>()
   #isClosed = false
 
   constructor (options: ConnectionPoolOptions) {
@@ -58,8 +58,8 @@ export class ConnectionPool implements ConnectionPicker {
   }
 
   /** Resolves once: true when a connection is ready, false when every first attempt has failed. */
-  get contact (): Promise<boolean> {
-    return this.#contact.promise
+  get firstConnection (): Promise<boolean> {
+    return this.#firstConnection.promise
   }
 
   get all (): readonly Connection[] {
@@ -84,7 +84,7 @@ export class ConnectionPool implements ConnectionPicker {
     return connection
   }
 
-  missed (): void {
+  onNoConnection (): void {
     if (!this.#isClosed) this.breakers.server.noConnection()
   }
 
@@ -92,12 +92,12 @@ export class ConnectionPool implements ConnectionPicker {
     this.#isClosed = true
     clearInterval(this.#timer)
     clearInterval(this.#probing)
-    this.#contact.resolve(false)
+    this.#firstConnection.resolve(false)
     for (const connection of this.#connections.splice(0)) connection.client.disconnect()
   }
 
   /** Replaces all connections. */
-  renew (): void {
+  replaceAll (): void {
     for (const connection of this.#connections.splice(0)) connection.client.disconnect()
     this.#fill()
   }
@@ -130,7 +130,7 @@ export class ConnectionPool implements ConnectionPicker {
 
   #onReady (server: ServerInfo): void {
     this.#options.onReady(server)
-    this.#contact.resolve(true)
+    this.#firstConnection.resolve(true)
     // A new connection is the first sign that an outage is over.
     if (this.breakers.isAnyOpen) this.#probe()
   }
@@ -139,7 +139,7 @@ export class ConnectionPool implements ConnectionPicker {
     if (!this.#connections.includes(connection)) return
     this.counts.lost += 1
     this.#lost.add(connection)
-    if (this.#connections.every((each) => this.#lost.has(each))) this.#contact.resolve(false)
+    if (this.#connections.every((each) => this.#lost.has(each))) this.#firstConnection.resolve(false)
   }
 
   #grow (): void {

@@ -129,7 +129,7 @@ export class Connection {
   }
 
   /** Handles an error reply. A server that is no longer the master is disconnected; the address or a Sentinel names the new one. */
-  hear (error: Error): void {
+  handleErrorReply (error: Error): void {
     this.#owner.onError(error)
     const denied = aclDenial(error)
     if (denied !== undefined) return this.#owner.onDenied(denied)
@@ -166,7 +166,7 @@ export class Connection {
     }
     const isWell = () => answered(true, () => this.#health.breaker.succeeded())
     // NOPERM for PING is a reply too: the server works.
-    this.client.ping().then(isWell, (error: Error) => aclDenial(error) === undefined ? answered(false, () => this.hear(error)) : isWell())
+    this.client.ping().then(isWell, (error: Error) => aclDenial(error) === undefined ? answered(false, () => this.handleErrorReply(error)) : isWell())
     return promise
   }
 
@@ -254,7 +254,7 @@ export class Connection {
       if (!settle()) return
       if (error.name === 'ReplyError') {
         health.answered(sentAt)
-        this.hear(error)
+        this.handleErrorReply(error)
       }
       command.promise.catch(() => {}) // reported by `failed` below
       reject(error)

@@ -97,7 +97,7 @@ for (const [name, { die, comeBack }] of Object.entries(ways)) {
       }
 
       await die(dead)
-      await until(() => isOver(() => app.redisPool.isBroken), { what: 'the outage is detected' })
+      await until(() => isOver(() => app.redisPool.isCircuitOpen), { what: 'the outage is detected' })
       const before = await lookUps(living)
       await until(() => isOver(async () => await lookUps(living) > before + 20), { what: 'every connection has read the slots' })
       await comeBack?.(dead)
@@ -125,7 +125,7 @@ t.test('a process that starts during the outage of one Cluster master causes no 
   dead.server.signal('SIGSTOP')
   await until(async () => {
     for (const url of urls) await isHit(app, url)
-    return app.redisPool.isBroken
+    return app.redisPool.isCircuitOpen
   }, { what: 'the outage is detected' })
 
   const late = await start()

@@ -179,7 +179,7 @@ test('rate-limit continues its local count over several outages: no recovery all
 
   for (let outage = 0; outage < 3; outage++) {
     await rig.proxy.fault('down')
-    await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isBroken), { what: 'the outage is detected' })
+    await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isCircuitOpen), { what: 'the outage is detected' })
     passed.push((await send(app, 30)).filter((status) => status === 200).length)
     await rig.proxy.heal()
     await until(() => app.redisPool.state === 'ready', { what: 'Redis is reachable again' })
@@ -199,7 +199,7 @@ test('rate-limit continues its local count while one Cluster master is down, als
   app.redisPool.on('server', () => { servers += 1 })
 
   await dead.server.kill()
-  await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isBroken), { what: 'the outage is detected' })
+  await until(async () => await app.redisPool.get(key).then(() => false, () => app.redisPool.isCircuitOpen), { what: 'the outage is detected' })
   const first = await send(app, 30)
   await other?.server.restart()
   await until(() => servers > 0, { what: 'the restart of the other master is detected' })

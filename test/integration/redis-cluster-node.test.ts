@@ -63,7 +63,7 @@ async function endure (t: Test, scene: Scene, die: () => unknown, comeBack: () =
   await until(() => loads.others.count('answered') > 20, { what: 'both are answered' })
 
   await die()
-  await until(() => pool.isBroken, { what: 'the outage is detected' })
+  await until(() => pool.isCircuitOpen, { what: 'the outage is detected' })
   await until(() => loads.theirs.count('failed') > 0 && loads.theirs.count('waiting') === 0, { what: 'its pending commands have failed' })
   const { timeouts } = pool.batch.counts
   const refused = await Promise.allSettled(Array.from({ length: 100 }, (_, index) => pool.batch.get(theirs[index % theirs.length] ?? '')))
@@ -108,7 +108,7 @@ t.test('commands without a key go to Cluster nodes that respond', { timeout: 90_
   const { pool, node: { server }, theirs } = await start(t, { args: inParts })
   t.after(() => server.signal('SIGCONT'))
   server.signal('SIGSTOP')
-  await until(() => pool.batch.get(theirs[0] ?? '').then(() => false, () => pool.isBroken), { what: 'the outage is detected' })
+  await until(() => pool.batch.get(theirs[0] ?? '').then(() => false, () => pool.isCircuitOpen), { what: 'the outage is detected' })
 
   const answers = await Promise.all(Array.from({ length: 9 }, () => pool.batch.command('PING', [])))
 

@@ -93,7 +93,7 @@ t.test('the pool reconnects after an outage although PING is denied', async (t) 
   const { app, redis } = await startDenied(t, 'ping')
 
   await redis.kill()
-  await until(() => app.redisPool.batch.get('key').then(() => false, () => app.redisPool.isBroken), { what: 'the outage is detected' })
+  await until(() => app.redisPool.batch.get('key').then(() => false, () => app.redisPool.isCircuitOpen), { what: 'the outage is detected' })
   await redis.start()
 
   t.ok(await until(() => app.redisPool.batch.get('key').then(() => true, () => false), { what: 'an answer' }))

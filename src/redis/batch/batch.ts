@@ -24,7 +24,7 @@ export interface ConnectionPicker {
   /** a connection with capacity for a reply of this size, preferably not the one that small replies use; undefined when there is none */
   chooseFor (bytes: number): Connection | undefined
   /** records that a write found no connection */
-  missed (): void
+  onNoConnection (): void
 }
 
 /** A read that waits for a connection with capacity for its reply. */
@@ -169,7 +169,7 @@ export class Batch implements WriteObserver {
   }
 
   #refuse (all: readonly TickQueue[]): void {
-    this.#connections.missed()
+    this.#connections.onNoConnection()
     const error = new RedisUnavailableError('no connection')
     for (const queue of all) queue.reject(error)
   }

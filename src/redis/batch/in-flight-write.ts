@@ -50,7 +50,7 @@ export class InFlightWrite {
       // The reply does not have this command's shape: the server is not a Redis that this package supports.
       inFlight.batched.failed(error as Error)
     }
-    if (inFlight.batched.serverError !== undefined) this.#connection.hear(inFlight.batched.serverError)
+    if (inFlight.batched.serverError !== undefined) this.#connection.handleErrorReply(inFlight.batched.serverError)
   }
 
   failed (inFlight: InFlightCommand, error: Error): void {

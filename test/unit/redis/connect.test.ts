@@ -61,7 +61,7 @@ t.test('connection to a Cluster works again after an outage of all nodes with ma
   const outages: boolean[] = []
   pool.on('outage', (isOut: boolean) => outages.push(isOut))
 
-  await until(() => pool.batch.get('key').then(() => false, () => pool.isBroken), { what: 'the outage is detected' })
+  await until(() => pool.batch.get('key').then(() => false, () => pool.isCircuitOpen), { what: 'the outage is detected' })
   await proxy.heal()
   await until(() => pool.state === 'ready', { what: 'the pool has recovered' })
 

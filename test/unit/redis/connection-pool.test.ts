@@ -163,11 +163,11 @@ t.test('pool reports at once that no first connection could be made, and that it
   const options = { open, min: 2, max: 2, onReady: () => {}, onOutage: () => {}, onClusterNode: () => {}, onDenied: () => {} }
   const connections = new ConnectionPool(options)
 
-  t.equal(await connections.contact, false)
+  t.equal(await connections.firstConnection, false)
   connections.close()
   const closed = new ConnectionPool(options)
   closed.close()
 
-  t.equal(await closed.contact, false)
+  t.equal(await closed.firstConnection, false)
   t.same(closed.all, [])
 })
