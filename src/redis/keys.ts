@@ -98,6 +98,11 @@ export class Keys {
     return `${this.prefix}prism:_apps`
   }
 
+  /** The processes of the app. Sorted set of JSON, scored by the last call; owner metrics; lifetime two collection intervals. */
+  metricsProcesses (): string {
+    return `${this.prefix}prism:_metrics:processes`
+  }
+
   /** The last collected Redis metrics. String, JSON; owner metrics; lifetime six collection intervals. */
   metricsSample (): string {
     return `${this.prefix}prism:_metrics:seen`
