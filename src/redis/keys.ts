@@ -83,6 +83,11 @@ export class Keys {
     }
   }
 
+  /** The quotas of the app, for operators' tools. String, JSON; owner rate limit; lifetime a day, renewed every minute. */
+  rateLimitQuotas (): string {
+    return `${this.prefix}ratelimit:quotas`
+  }
+
   /** Presence of a live connection. Hash; owner live; lifetime three heartbeats. */
   websocket (connectionId: string): string {
     return `${this.prefix}websocket:{${encodePart(connectionId)}}`
