@@ -52,7 +52,7 @@ export async function assertNeighbour (neighbour: Neighbour): Promise<void> {
   const [name = ''] = neighbour.packages
   await t.test(name, async (t) => {
     const running = await startApp(t, neighbour)
-    for (const aspect of Object.keys(aspects) as Aspect[]) {
+    for (const aspect of aspectsOf(neighbour)) {
       const exception = neighbour.without?.[aspect]
       await t.test(`${aspects[aspect]}${exception ? ': no' : ''}`, async (t) => {
         const context = { ...running, t, client: new Client(running, neighbour.headers) }
@@ -71,6 +71,10 @@ export async function assertNeighbour (neighbour: Neighbour): Promise<void> {
     works.push(title)
   }
   writeRow({ packages: neighbour.packages, order: neighbour.order ?? orderOf(neighbour), works, fails })
+}
+
+function aspectsOf ({ routes }: Neighbour): Aspect[] {
+  return (Object.keys(aspects) as Aspect[]).filter((aspect) => routes !== false || aspect === 'silence' || aspect === 'close')
 }
 
 function orderOf ({ before, after }: Neighbour): string {
@@ -116,7 +120,7 @@ const checks: Record<Aspect, (context: Context, neighbour: Neighbour) => Promise
     const first = client.get('/slow/first')
     await until(() => app.cache.counts.miss > 0, { what: 'the first handler runs' })
     const busy = await until(async () => {
-      const answer = await client.get('/slow/second', { signal: AbortSignal.timeout(1_000) })
+      const answer = await client.get('/slow/second', { signal: AbortSignal.timeout(2_000) })
       return answer.status === 503 && answer
     }, { what: '503 beyond maxConcurrency' }).finally(open)
     const limited = await until(async () => {
@@ -153,7 +157,7 @@ const checks: Record<Aspect, (context: Context, neighbour: Neighbour) => Promise
   },
 
   close: async ({ t, app, client }) => {
-    await client.get('/page/close')
+    await client.get('/note')
     await closed(app)
     t.ok(true, 'the app is closed')
   }
@@ -169,6 +173,17 @@ export async function closed (app: { close: () => PromiseLike<unknown> }): Promi
   const closing = app.close().then(() => { isClosed = true })
   await until(() => isClosed, { what: 'the app is closed', deadlineMs: 5_000 })
   await closing
+}
+
+/** A neighbour that the stack refuses: asserts the error of the start, and writes its row. */
+export async function assertRefusal ({ packages, order, why, before, after, told }: Pick<Neighbour, 'packages' | 'order' | 'before' | 'after'> & { why: string, told: RegExp }): Promise<void> {
+  const [name = ''] = packages
+  const words = order ?? orderOf({ packages, before, after })
+  await t.test(`${name} ${words} is refused at start`, async (t) => {
+    const error = await startApp(t, { before, after }).then(() => undefined, (error: Error) => error)
+    t.match(error?.message, told)
+  })
+  writeRow({ packages, order: words, works: [], fails: [{ what: 'the start is refused', why, told: told.source }] })
 }
 
 /** A client that has signed in. */
