@@ -11,14 +11,14 @@ const plugins = {
     await app.register(require('@fastify/cookie'))
     await app.register(require('@fastify/session'), { secret, saveUninitialized: false, cookie: { secure: false } })
   },
-  '@fastify/secure-session': (app: any) => app.register(require('@fastify/secure-session'), { secret, salt: 'a salt of 16 byt', cookie: { secure: false, path: '/' } })
+  '@fastify/secure-session': (app: any) => app.register(require('@fastify/secure-session'), { key: Buffer.alloc(32, 'key'), cookie: { secure: false, path: '/' } })
 }
 
 /** Their plugins throw where their decorator exists, in a callback: to be seen by a test, the error is passed on. */
 const caught = (name: string) => fp(async (app: any) => {
   await app.register(require('@fastify/cookie'))
   await new Promise<void>((resolve, reject) => {
-    try { require(name)(app, { secret, salt: 'a salt of 16 byt' }, (error?: Error) => error ? reject(error) : resolve()) } catch (error) { reject(error as Error) }
+    try { require(name)(app, { secret, key: Buffer.alloc(32, 'key') }, (error?: Error) => error ? reject(error) : resolve()) } catch (error) { reject(error as Error) }
   })
 })
 
