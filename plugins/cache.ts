@@ -10,7 +10,7 @@ import { isUnsafe } from '../src/cache/invalidation/unsafe-methods.ts'
 import { FillLocks } from '../src/cache/single-flight/fill-lock.ts'
 import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/options.ts'
 import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/options.ts'
-import { sections } from '../src/cache/admission/memory-level.ts'
+import { ConstrainedRoutes } from '../src/cache/response/constrained-routes.ts'
 import { BackgroundRefresh, BackgroundRefreshes } from '../src/cache/revalidation/background-refresh.ts'
 import { PrefetchedLocks } from '../src/cache/single-flight/prefetched-locks.ts'
 import { MemoryGuard } from '../src/cache/admission/memory-guard.ts'
@@ -39,7 +39,7 @@ export interface Cache {
   readonly counts: Readonly<Record<CacheEvent, number>>
   /** Bytes that this process has written to Redis since it started. */
   readonly storedBytes: number
-  /** Redis memory usage at the last check. `tight`: only responses requested at least twice are stored. `full`: stored responses are evicted. */
+  /** Redis memory usage at the last check. `high`: only responses requested at least twice are stored. `critical`: stored responses are evicted. */
   readonly memory: MemoryUsage
   /**
    * Invalidates every response and every `wrap` value that has one of these tags, including those whose handler is running now. The cost does not depend on the number of entries.
@@ -107,7 +107,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const prefetchedLocks = new PrefetchedLocks(locks, store)
   const memoizer = new Memoizer(store, lockQueue)
   const { internalRequestOf, resolvedFrom, send } = fastify.requestLifecycle
-  const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), constrainedRoutes: new ConstrainedRoutes(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const cache: Cache = {
     get counts () { return stats.all },
     get storedBytes () { return store.keptBytes },
@@ -144,8 +144,9 @@ export default fp<CacheOptions>(async (fastify, options) => {
     const routePolicy = resolveRoutePolicy<RequestWithCacheState>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
+    runtime.constrainedRoutes.add(route.url, route.constraints, (name) => fastify.hasConstraintStrategy(name))
     if (methods.some(isUnsafe)) runtime.unsafeRoutes.add(route.url)
-    if (routePolicy === undefined || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
+    if (routePolicy === undefined || isWebSocketRoute(route) || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
     const cached = new CachedRoute(routePolicy, route.url, runtime)
     wrapHandler(route, cached)
     addFinalHook(route, cached)
@@ -175,7 +176,7 @@ function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: Cache
     for (const each of slots) pool.batch.command('UNLINK', [...each], 'background').catch(() => {})
   }
   return new MemoryGuard({
-    info: async () => String(await pool.batch.command('INFO', sections, 'background')),
+    readMemory: () => pool.memoryReader.read(),
     limitBytes: () => pool.server?.maxmemoryBytes,
     connections: () => pool.load.connections,
     unlink,
@@ -197,6 +198,11 @@ function wrapHandler (route: RouteOptions, cached: CachedRoute<RequestWithCacheS
   route.handler = function cachedHandler (this: FastifyInstance, request: RequestWithCacheState, reply: FastifyReply) {
     return cached.answer(request, reply, requestStateOf(request), () => handler.call(this, request, reply))
   } as typeof handler
+}
+
+/** A route of @fastify/websocket. Until that plugin has replaced it, its handler takes a socket, so it must not be wrapped. */
+function isWebSocketRoute (route: RouteOptions & { websocket?: boolean }): boolean {
+  return route.websocket === true
 }
 
 /** Whether a route's resolved session policy rejects requests that are not signed in. `session` is undefined when the session plugin is not registered. */

@@ -10,7 +10,7 @@ import { PooledRedis } from '../src/redis/client.ts'
 import { logReasons } from '../src/redis/health/reason-log.ts'
 import type { CookieChange } from '../src/session/parsed-cookie.ts'
 import { SessionCookies } from '../src/session/session-cookie.ts'
-import { EvictionMonitor } from '../src/session/eviction-monitor.ts'
+import { EvictionMonitor, maxReadingAgeMs } from '../src/session/eviction-monitor.ts'
 import { SessionManager } from '../src/session/session-manager.ts'
 import type { Sessions } from '../src/session/session-manager.ts'
 import { ReplyMonitor } from '../src/session/reply-monitor.ts'
@@ -126,12 +126,12 @@ export default fp<SessionOptions>(async (fastify, options) => {
     }
   })
 
-  const watch = new EvictionMonitor({ info: () => pool.info(), count: (keys) => { sessionManager.evictedKeys += keys }, warn: (facts, text) => fastify.log.warn(facts, text) })
+  const evictionMonitor = new EvictionMonitor({ readMemory: () => pool.memoryReader.read(maxReadingAgeMs), count: (keys) => { sessionManager.evictedKeys += keys }, warn: (facts, text) => fastify.log.warn(facts, text) })
   const retell = () => { sessionManager.tombstones.republish() }
   pool.on('server', retell)
   if (pool !== fastify.redisPool) await pool.start()
   fastify.addHook('onClose', () => {
-    watch.close()
+    evictionMonitor.close()
     sessionManager.tombstones.close()
     pool.off('server', retell)
     if (pool !== fastify.redisPool) pool.disconnect()

@@ -35,9 +35,9 @@ const search = {
   }
 }
 
-/** Cities to search and to read, and the notes that people leave about them. */
+/** Search and read cities, and write notes about them. */
 export default async function cities (app: FastifyInstance): Promise<void> {
-  // A search costs a thread up to a tenth of a second, where other routes cost microseconds.
+  // A search takes up to a tenth of a second of thread time; other routes take microseconds.
   app.get<{ Querystring: CitySearch }>('', {
     config: { rateLimit: { cost: 5 } },
     schema: {
@@ -85,12 +85,12 @@ export default async function cities (app: FastifyInstance): Promise<void> {
     const user = app.atlas.users.of(request.session)
     const note = app.atlas.notes.write(city.id, user, request.body.text)
 
-    await app.cache.purge(`city:${city.id}`)   // fails when Redis is away: better told and done again than read stale for an hour
+    await app.cache.purge(`city:${city.id}`)   // throws during an outage: the client retries, instead of an hour of stale reads
     await announce(city, note)
     return note
   })
 
-  // The note is written and its city purged: a bus that is away must not make the write look failed.
+  // The note is written and its city purged: an unavailable event bus must not make the write fail.
   async function announce (city: { id: number, name: string }, note: { author: string, text: string }): Promise<void> {
     const data = { city: city.id, name: city.name, author: note.author, text: note.text }
     await app.events.publish('events', { type: 'city.noted', data })

@@ -22,11 +22,11 @@ const country = {
   }
 }
 
-/** Countries, each summed up from all of its cities: worth keeping, and served stale while it is summed up anew. */
+/** Countries, each summarised from all of its cities. This is expensive: stored for an hour, and served stale while it is refreshed. */
 export default async function countries (app: FastifyInstance): Promise<void> {
   app.get<{ Params: { code: string } }>('/:code', {
     schema: {
-      summary: 'A country summed up from its cities',
+      summary: 'A country summarised from its cities',
       tags: ['atlas'],
       params: { type: 'object', properties: { code }, required: ['code'], additionalProperties: false },
       response: { 200: country }

@@ -5,7 +5,7 @@ const at = { type: 'integer', description: 'Milliseconds since 1970' }
 const device = { type: 'object', properties: { id: { type: 'string' }, label: { type: 'string' }, isCurrent: { type: 'boolean' }, createdAt: at, seenAt: at, endsAt: at } }
 const gone = { 204: { type: 'null' } }
 
-/** Where the visitor is signed in. */
+/** The devices on which a user is signed in. */
 export default async function devices (app: FastifyInstance): Promise<void> {
   app.get('', {
     schema: {

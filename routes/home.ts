@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 
 const methods = ['get', 'put', 'post', 'patch', 'delete'] as const
 
-/** What this service is, and a line for each of its routes. */
+/** The service's name, and one line per route. */
 export default async function home (app: FastifyInstance): Promise<void> {
   app.get('/', {
     schema: {

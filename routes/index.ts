@@ -26,7 +26,7 @@ const table: Row[] = [
   { prefix: '/me/places', module: places, defaults: { session: 'required' } }
 ]
 
-/** The service's routes: where each module stands, and what its routes inherit. A route may choose otherwise in its own `config`. */
+/** Mounts the route modules with the defaults that their routes inherit. A route overrides them in its own `config`. */
 export default async function routes (app: FastifyInstance): Promise<void> {
   for (const { prefix, module, defaults } of table) {
     await app.register(async (scope) => {

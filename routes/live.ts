@@ -6,7 +6,7 @@ const template = readFileSync(new URL('./live.html', import.meta.url), 'utf8')
 
 const id = { type: 'integer', minimum: 1, maximum: 2 ** 31 - 1, description: 'GeoNames id: 2988507 is Paris' }
 
-/** Nothing runs on the page but what stands in it and the client beside it. */
+/** Only the page's own inline script and style and the client script run on the page. */
 const policy = [
   "default-src 'none'",
   `script-src 'self' '${hashOf('script')}'`,
@@ -14,7 +14,7 @@ const policy = [
   "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 ].join('; ')
 
-/** A city's notes, as they are written. */
+/** Shows a city's notes as they are written. */
 export default async function live (app: FastifyInstance): Promise<void> {
   app.get<{ Params: { id: number } }>('/:id/live', {
     config: { cache: false },
@@ -43,7 +43,7 @@ function escaped (text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
-/** A Content-Security-Policy source for what stands in the page's own element. */
+/** @returns the Content-Security-Policy source of the page's inline element */
 function hashOf (element: string): string {
   const [, text = ''] = new RegExp(`<${element}[^>]*>([^]*?)</${element}>`).exec(template) ?? []
   return `sha256-${createHash('sha256').update(text).digest('base64')}`

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 declare module 'fastify' {
   interface SessionData {
-    /** GeoNames ids of the visitor's places, the newest last. */
+    /** GeoNames IDs of the user's places, the newest last. */
     places: number[]
   }
 }
@@ -13,7 +13,7 @@ const params = { type: 'object', properties: { cityId }, required: ['cityId'], a
 const place = { type: 'object', properties: { id: cityId, name: { type: 'string' }, country: { type: 'string' }, lat: { type: 'number' }, lon: { type: 'number' } } }
 const listed = { 200: { type: 'object', properties: { places: { type: 'array', items: place } } } }
 
-/** The places a visitor keeps: in the session, not in the database. */
+/** A user's places, stored in the session and not in the database. */
 export default async function places (app: FastifyInstance): Promise<void> {
   app.get('', {
     config: { cache: { ttl: '5m', partition: 'session' } },
@@ -41,7 +41,7 @@ export default async function places (app: FastifyInstance): Promise<void> {
     return reply.code(204).send()
   })
 
-  // Saved first: purged before that, the old list could be stored once more.
+  // Save before the purge: otherwise the old list could be stored again.
   async function keep (request: FastifyRequest, change: (places: number[]) => number[]): Promise<void> {
     request.session.update('places', (places = []) => change(places))
     await request.session.save()

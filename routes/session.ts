@@ -8,10 +8,10 @@ const body = {
 }
 const who = { type: 'object', properties: { name: { type: 'string' }, device: { type: 'string', description: 'This device, as /session/devices lists it' } } }
 
-/** Of one account, from all addresses together: a list of passwords is tried from many. It may keep its owner out for a minute, and no longer. */
+/** Per account, over all addresses: one attacker can use many. The limit can lock out the owner for at most a minute. */
 const attempts = { name: 'sign-in', quota: 10, window: '1m', failureMode: 'closed' } as const
 
-/** Signing in, being signed in, signing out. */
+/** Sign in, read the session, sign out. */
 export default async function session (app: FastifyInstance): Promise<void> {
   app.post<{ Body: { name: string, password: string } }>('', {
     config: { rateLimit: { quota: 5, failureMode: 'closed' } },

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 
-// None that looks like another: no sign that nobody sees, no two spaces, none at the end.
+// No names that look alike: no invisible characters, no double spaces, no space at the end.
 const visible = '(?!.*(?:\\p{Default_Ignorable_Code_Point}| {2}| $))'
 
 const body = {
@@ -13,7 +13,7 @@ const body = {
   }
 }
 
-/** Who may sign in. */
+/** Sign-up. */
 export default async function users (app: FastifyInstance): Promise<void> {
   app.post<{ Body: { name: string, password: string } }>('', {
     config: { session: false, rateLimit: { quota: 30, group: 'writes', failureMode: 'closed' } },

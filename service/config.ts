@@ -11,49 +11,49 @@ import { addressFault } from '../src/redis/address.ts'
 import { pemOf, tlsOf } from '../src/redis/tls.ts'
 import type { RedisTls } from '../src/redis/tls.ts'
 
-/** The levels pino knows, most talkative first. */
+/** Log levels of pino, most verbose first. */
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
-/** What the service was told by its environment: complete, checked and frozen. */
+/** The service's configuration from its environment: complete, validated and frozen. */
 export interface Config {
   readonly production: boolean
   readonly port: number
   readonly host: string
-  /** As `readAddress` takes it; undefined: bring an embedded server. */
+  /** an address that `readAddress` accepts; undefined: start an embedded server */
   readonly redisUrl: string | undefined
-  /** Where sessions are kept; undefined: with all the rest. */
+  /** separate Redis of the sessions; undefined: the same */
   readonly sessionRedisUrl: string | undefined
-  /** How long an answer of Redis is waited for; undefined: as the package does. */
+  /** Redis timeout; undefined: the package's default */
   readonly redisCommandTimeoutMs: number | undefined
-  /** What Redis may use, in bytes, where it names no `maxmemory` itself; undefined: nobody knows. */
+  /** memory limit of Redis in bytes, if the server has no `maxmemory`; undefined: unknown */
   readonly redisMemoryBytes: number | undefined
-  /** What TLS to Redis needs besides what the system knows: an authority, a client's certificate and key, all PEM. */
+  /** TLS to Redis: authority, client certificate and key, all PEM; undefined: the system's authorities */
   readonly redisTls: RedisTls | undefined
-  /** Newest first: the first signs, all verify. */
+  /** newest first: the first encrypts, all decrypt */
   readonly sessionSecrets: readonly string[]
   readonly trustedProxies: TrustedProxies
   readonly logLevel: typeof logLevels[number]
   readonly adminToken: string | undefined
-  /** A port for metrics alone, without a token: for a private network. */
+  /** port for metrics without a token, for a private network */
   readonly metricsPort: number | undefined
-  /** Whether `/healthz/ready` answers 503 while Redis cannot be used. */
+  /** whether `/healthz/ready` returns 503 while Redis is unusable */
   readonly readyRequiresRedis: boolean
   readonly alertWebhookUrl: string | undefined
   readonly alertWebhookSecret: string | undefined
-  /** How alerts are written for the webhook. */
+  /** message format of the webhook */
   readonly alertWebhookFormat: AlertFormat
-  /** Of a PagerDuty integration (Events API v2). */
+  /** integration key of PagerDuty (Events API v2) */
   readonly alertPagerDutyKey: string | undefined
-  /** Where traces are sent, by OTLP over HTTP; undefined: nothing is traced. OpenTelemetry's own variables say the rest. */
+  /** OTLP/HTTP endpoint of traces; undefined: tracing is off. OpenTelemetry's own variables configure the rest. */
   readonly tracesUrl: string | undefined
-  /** Exact origins besides the request's own. */
+  /** exact origins besides the request's own */
   readonly origins: readonly string[]
   readonly databasePath: string
-  /** What an operator should know although it is no fault, one sentence each. */
+  /** notices for the operator that are not errors, one sentence each */
   readonly warnings: readonly string[]
 }
 
-/** One thing wrong with the environment; `came` never shows a secret. */
+/** One error of the environment; `came` never contains a secret. */
 export interface Fault {
   readonly variable: string
   readonly wanted: string
@@ -62,7 +62,7 @@ export interface Fault {
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** What reads one variable: its value (never empty) to a setting, or a refusal. */
+/** Reads one variable: returns the setting of a non-empty value, or rejects it. */
 type Reader<Setting> = (value: string, refuse: Refuse) => Setting | undefined
 type Refuse = (wanted: string, came?: string) => undefined
 
@@ -71,7 +71,7 @@ const secretLength = 32
 /**
  * Reads the environment. An empty variable counts as unset.
  *
- * @throws {ConfigError} PRISM_ERR_CONFIG with every fault at once, in its message and as `faults`
+ * @throws {ConfigError} PRISM_ERR_CONFIG with all errors at once, in its message and as `faults`
  */
 export function readConfig (environment: Environment): Config {
   const faults: Fault[] = []
@@ -87,15 +87,15 @@ export function readConfig (environment: Environment): Config {
   const production = read('NODE_ENV', readEnvironmentName, 'development') === 'production'
   if (production && !isSet('REDIS_URL')) needed('REDIS_URL', 'set in production: the embedded server is for development')
   if (production && !isSet('SESSION_SECRET')) needed('SESSION_SECRET', `set in production: ${secretsWanted}`)
-  if (isSet('REDIS_TLS_CERT') && !isSet('REDIS_TLS_KEY')) needed('REDIS_TLS_KEY', 'set, for REDIS_TLS_CERT is of no use without it')
-  if (isSet('REDIS_TLS_KEY') && !isSet('REDIS_TLS_CERT')) needed('REDIS_TLS_CERT', 'set, for REDIS_TLS_KEY is of no use without it')
-  if (['CA', 'CERT', 'KEY'].some((part) => isSet(`REDIS_TLS_${part}`)) && !/rediss/.test(`${environment.REDIS_URL} ${environment.SESSION_REDIS_URL}`)) needed('REDIS_URL', 'one that begins with rediss, for REDIS_TLS_… is set')
+  if (isSet('REDIS_TLS_CERT') && !isSet('REDIS_TLS_KEY')) needed('REDIS_TLS_KEY', 'set, because REDIS_TLS_CERT requires it')
+  if (isSet('REDIS_TLS_KEY') && !isSet('REDIS_TLS_CERT')) needed('REDIS_TLS_CERT', 'set, because REDIS_TLS_KEY requires it')
+  if (['CA', 'CERT', 'KEY'].some((part) => isSet(`REDIS_TLS_${part}`)) && !/rediss/.test(`${environment.REDIS_URL} ${environment.SESSION_REDIS_URL}`)) needed('REDIS_URL', 'one that begins with rediss, because REDIS_TLS_… is set')
   if (!production && !isSet('SESSION_SECRET')) warnings.push('SESSION_SECRET is unset: a random one is used, and every session ends with this process.')
-  if (production && !isSet('TRUST_PROXY')) warnings.push('TRUST_PROXY is unset: behind a proxy all clients are counted as one, and whether they came over TLS cannot be seen; session cookies are Secure all the same, so over plain http nobody stays signed in.')
+  if (production && !isSet('TRUST_PROXY')) warnings.push('TRUST_PROXY is unset: behind a proxy all clients are counted as one, and TLS is not detected; session cookies are Secure anyway, so over plain http no session works.')
   const alertWebhookFormat = read('ALERT_WEBHOOK_FORMAT', readAlertFormat, 'json')
-  if (alertWebhookFormat === 'pagerduty' && !isSet('ALERT_PAGERDUTY_KEY')) needed('ALERT_PAGERDUTY_KEY', 'set, for ALERT_WEBHOOK_FORMAT is pagerduty: the integration key of a service (Events API v2)')
-  if (!['json', 'pagerduty'].includes(alertWebhookFormat) && !isSet('ALERT_WEBHOOK_URL')) needed('ALERT_WEBHOOK_URL', 'set, for ALERT_WEBHOOK_FORMAT is')
-  if (alertWebhookFormat === 'json' && isSet('ALERT_WEBHOOK_URL') && !isSet('ALERT_WEBHOOK_SECRET')) warnings.push('ALERT_WEBHOOK_SECRET is unset: alerts are sent without a signature, and anybody may forge one.')
+  if (alertWebhookFormat === 'pagerduty' && !isSet('ALERT_PAGERDUTY_KEY')) needed('ALERT_PAGERDUTY_KEY', 'set, because ALERT_WEBHOOK_FORMAT is pagerduty: the integration key of a service (Events API v2)')
+  if (!['json', 'pagerduty'].includes(alertWebhookFormat) && !isSet('ALERT_WEBHOOK_URL')) needed('ALERT_WEBHOOK_URL', 'set, because ALERT_WEBHOOK_FORMAT is set')
+  if (alertWebhookFormat === 'json' && isSet('ALERT_WEBHOOK_URL') && !isSet('ALERT_WEBHOOK_SECRET')) warnings.push('ALERT_WEBHOOK_SECRET is unset: alerts are sent without a signature and can be forged.')
 
   const config: Config = {
     production,
@@ -125,7 +125,7 @@ export function readConfig (environment: Environment): Config {
   return Object.freeze(config)
 }
 
-/** One error for all faults: readable in its message, countable in `faults`. */
+/** One error for all faults: readable in its message, as a list in `faults`. */
 function configError (faults: readonly Fault[]): Error & { faults: readonly Fault[] } {
   const lines = faults.map(({ variable, wanted, came }) => `  ${variable} must be ${wanted}; it is ${came}.`)
   return Object.assign(new ConfigError(`\n${lines.join('\n')}`), { faults })
@@ -145,7 +145,7 @@ const readHost: Reader<string> = (value, refuse) =>
 
 const readRedisUrl: Reader<string> = (value, refuse) => {
   const fault = addressFault(value)
-  return fault === undefined ? value : refuse(redisWanted, `${fault}; it is not shown, for it may hold a password`)
+  return fault === undefined ? value : refuse(redisWanted, `${fault}; it is not shown, because it can contain a password`)
 }
 
 const units: Readonly<Record<string, number>> = { kb: 1024, mb: 1024 ** 2, gb: 1024 ** 3 }
@@ -177,12 +177,12 @@ const readSecrets: Reader<readonly string[]> = (value, refuse) => {
 const readTrustedProxies: Reader<TrustedProxies> = (value, refuse) => {
   const wanted = "'railway', or networks such as 10.0.0.0/8 with commas between them"
   if (value === 'railway') return { kind: 'railway' }
-  if (/^\d+$/.test(value)) return refuse(`${wanted}; a number of hops cannot tell who the nearest peer is, so anybody could forge an address`)
-  if (value === 'true') return refuse(`${wanted}; trusting everybody lets any client forge its address`)
+  if (/^\d+$/.test(value)) return refuse(`${wanted}; a number of hops does not identify the nearest peer, so that any client could forge an address`)
+  if (value === 'true') return refuse(`${wanted}; trusting every peer lets any client forge its address`)
   const networks = listOf(value)
   const wrong = networks.find((network) => !isNetwork(network))
   if (wrong === undefined) return { kind: 'networks', networks: Object.freeze(networks) }
-  return refuse(wrong.endsWith('/0') ? `${wanted}; a /0 trusts everybody, and lets any client forge its address` : wanted, `a list of which number ${networks.indexOf(wrong) + 1} is another`)
+  return refuse(wrong.endsWith('/0') ? `${wanted}; a /0 trusts every peer, and lets any client forge its address` : wanted, `a list of which number ${networks.indexOf(wrong) + 1} is another`)
 }
 
 const readLogLevel: Reader<typeof logLevels[number]> = (value, refuse) =>
@@ -191,9 +191,9 @@ const readLogLevel: Reader<typeof logLevels[number]> = (value, refuse) =>
 const readToken: Reader<string> = (value, refuse) =>
   /^[\x21-\x7e]+$/.test(value) ? value : refuse('a bearer token of printable ASCII without spaces', `${value.length} characters with others among them`)
 
-/** It may hold a secret: it is never shown. */
+/** The value can contain a secret: it is never printed. */
 const readHttpUrl: Reader<string> = (value, refuse) =>
-  /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? value : refuse('an http:// or https:// address', 'another; it is not shown, for it may hold a secret')
+  /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? value : refuse('an http:// or https:// address', 'another; it is not shown, because it can contain a secret')
 
 const readAlertFormat: Reader<AlertFormat> = (value, refuse) =>
   alertFormats.find((format) => format === value.toLowerCase()) ?? refuse(`one of ${alertFormats.join(', ')}`)
@@ -210,13 +210,13 @@ const readOrigins: Reader<readonly string[]> = (value, refuse) => {
 const readDatabasePath: Reader<string> = (value, refuse) =>
   value.endsWith('/') || !mayWrite(resolve(value)) ? refuse('the path of a file that this process may write') : value
 
-/** Whether a file may be written, or made: folders that are missing on its way are made later. */
+/** Whether a file is writable or can be created: missing folders are created later. */
 function mayWrite (path: string): boolean {
   try {
     const stat = statSync(path, { throwIfNoEntry: false })
     return stat === undefined ? mayMakeIn(dirname(path)) : stat.isFile() && isWritable(path)
   } catch {
-    return false // a folder on the way may not be searched
+    return false // a folder of the path is not accessible
   }
 }
 
@@ -234,7 +234,7 @@ function isWritable (path: string): boolean {
   }
 }
 
-/** Numbers, and words where a variable takes one of a few, are shown. Any other text may be a secret that was put in the wrong place. */
+/** Numbers, and words of enumerations, are printed. Any other text can be a secret in the wrong variable. */
 function described (variable: string, value: string): string {
   const isShown = /^-?\d{1,12}(?:\.\d{1,12})?$/.test(value) || (/^(?:NODE_ENV|LOG_LEVEL)$/.test(variable) && /^[a-z]{1,24}$/i.test(value))
   return isShown ? `"${value}"` : `a text of ${value.length} characters`

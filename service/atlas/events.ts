@@ -1,4 +1,4 @@
-/** What the data of the atlas's events looks like, by type. */
+/** JSON Schemas of the atlas's event data, by type. */
 export const eventSchemas = {
   'city.noted': {
     type: 'object',

@@ -8,21 +8,21 @@ import { peopleSql, placesSql, schemaVersion } from './schema.ts'
 import { readPackage, readSeed, type SourceCity } from './source.ts'
 import { plainSpelling } from './spelling.ts'
 
-/** How a load is told: where the cities come from, and who hears how far it is. */
+/** Source and progress of a load. */
 export interface LoadOptions {
-  /** An atlas made earlier, by a Docker build stage: copied when `path` is missing, read when `path` is of an older version. */
+  /** atlas built earlier, for example in a Docker build stage: copied if `path` is missing, read if `path` is of an older version */
   seed?: string | undefined
-  /** Hears the number of cities stored so far, from 0 to the total. */
+  /** called with the number of stored cities, from 0 to the total */
   progress?: (stored: number, total: number) => void
 }
 
 /**
- * Opens the atlas at `path`, loading its cities first where they are missing or of an older version.
+ * Opens the atlas at `path`, and loads its cities first if they are missing or of an older version.
  *
- * All of a load is one transaction: interrupted at any moment it leaves what was there before, and of two processes that load
- * at once the second waits for the first and then finds nothing to do. Users and notes are never touched.
+ * A load is one transaction: an interruption at any moment changes nothing, and of two concurrent loads
+ * the second waits for the first and then has nothing to do. Users and notes are never changed.
  *
- * @throws {AtlasError} PRISM_ERR_ATLAS when the file cannot be used or there is nothing to load it from.
+ * @throws {AtlasError} PRISM_ERR_ATLAS if the file is unusable or there is no source.
  */
 export function loadAtlas (path: string, options: LoadOptions = {}): DatabaseSync {
   if (options.seed !== undefined) placeSeed(options.seed, path)
@@ -36,7 +36,7 @@ export function loadAtlas (path: string, options: LoadOptions = {}): DatabaseSyn
   }
 }
 
-// A link, not a rename: rename would replace the file of a process that came first and has already written to it.
+// A link, not a rename: a rename would replace a file to which another process has already written.
 function placeSeed (seed: string, path: string): void {
   if (existsSync(path) || !existsSync(seed)) return
   const copy = `${path}.${randomUUID()}.seed`
@@ -45,7 +45,7 @@ function placeSeed (seed: string, path: string): void {
     copyFileSync(seed, copy, constants.COPYFILE_FICLONE)
     linkSync(copy, path)
   } catch {
-    // Somebody else was first, or the file system has no links: then the seed is read row by row.
+    // The file exists already, or the file system has no links: the seed is read row by row.
   } finally {
     rmSync(copy, { force: true })
   }
@@ -84,7 +84,7 @@ function rowWriter (database: DatabaseSync): (rank: number, city: SourceCity) =>
   }
 }
 
-/** `node service/atlas/load.ts [path]`: makes the atlas, telling how far it is; at once done where it is already there. */
+/** `node service/atlas/load.ts [path]`: loads the atlas and prints the progress; returns at once if it is loaded. */
 function main (path = '.data/atlas.db'): void {
   const startedAt = Date.now()
   const progress = (stored: number, total: number) => console.log(`atlas: ${stored.toLocaleString('en')} of ${total.toLocaleString('en')} cities`)

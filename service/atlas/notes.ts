@@ -1,6 +1,6 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
 
-/** What one user wrote about one city; `updatedAt` is an RFC 3339 instant. */
+/** One user's note about one city; `updatedAt` is an RFC 3339 instant. */
 export interface Note {
   author: string
   text: string
@@ -9,7 +9,7 @@ export interface Note {
 
 const shown = 100
 
-/** Notes about cities: one a user and city, the last one written stays. */
+/** Notes about cities: one per user and city; the last one written is stored. */
 export class Notes {
   readonly #ofCity: StatementSync
   readonly #write: StatementSync
@@ -29,9 +29,9 @@ export class Notes {
     return this.#ofCity.all(cityId).map(noteOf)
   }
 
-  /** Writes a user's note about a city over the one that was there; safe to run twice. The user must exist. */
+  /** Replaces a user's note about a city; idempotent. The user must exist. */
   write (cityId: number, user: { id: string, name: string }, written: string): Note {
-    const text = written.toWellFormed() // as UTF-8 keeps it
+    const text = written.toWellFormed() // in the form that UTF-8 stores
     const at = Date.now()
     this.#write.run({ cityId, userId: user.id, text, at })
     return { author: user.name, text, updatedAt: new Date(at).toISOString() }

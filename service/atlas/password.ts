@@ -2,16 +2,16 @@ import { randomBytes, scrypt, timingSafeEqual, type ScryptOptions } from 'node:c
 import { PasswordQueueFullError } from '../../src/shared/errors.ts'
 import { WorkQueue } from './work-queue.ts'
 
-// 32 MiB and about a tenth of a second a hash: N = 2^15, r = 8, p = 3 is one of OWASP's equal choices.
+// 32 MiB and about a tenth of a second per hash: N = 2^15, r = 8, p = 3 is one of OWASP's recommended settings.
 const cost = { ln: 15, r: 8, p: 3 }
 const saltBytes = 16
 const hashBytes = 32
 const format = /^\$scrypt\$ln=(\d+),r=(\d+),p=(\d+)\$([\w+/]+)\$([\w+/]+)$/
 
 /**
- * Hashes a password with scrypt and a salt of its own, as a PHC string: `$scrypt$ln=15,r=8,p=3$salt$hash`.
+ * Hashes a password with scrypt and a random salt, as a PHC string: `$scrypt$ln=15,r=8,p=3$salt$hash`.
  *
- * @throws {PasswordsFullError} PRISM_ERR_PASSWORD_QUEUE_FULL, where it would wait too long
+ * @throws {PasswordQueueFullError} PRISM_ERR_PASSWORD_QUEUE_FULL if it would wait too long
  */
 export async function hashPassword (password: string): Promise<string> {
   const salt = randomBytes(saltBytes)
@@ -20,26 +20,26 @@ export async function hashPassword (password: string): Promise<string> {
 }
 
 /**
- * Says whether a password is the one that was hashed.
+ * Verifies a password.
  *
- * Without a hash (nobody has that name) it does the same work and says no, so that time does not tell which names exist.
+ * Without a hash (the name is unknown) it does the same work and returns false, so that the duration does not reveal which names exist.
  *
- * @throws {PasswordsFullError} PRISM_ERR_PASSWORD_QUEUE_FULL, where it would wait too long
+ * @throws {PasswordQueueFullError} PRISM_ERR_PASSWORD_QUEUE_FULL if it would wait too long
  */
 export async function verifyPassword (password: string, hashed: string | undefined): Promise<boolean> {
-  const { salt, hash, ...kept } = parsed(hashed ?? nobody)
-  const derived = await derive(password, salt, kept)
+  const { salt, hash, ...parameters } = parsed(hashed ?? unknownUserHash)
+  const derived = await derive(password, salt, parameters)
   return derived.length === hash.length && timingSafeEqual(derived, hash) && hashed !== undefined
 }
 
-const nobody = `$scrypt$ln=${cost.ln},r=${cost.r},p=${cost.p}$${unpadded(randomBytes(saltBytes))}$${unpadded(randomBytes(hashBytes))}`
+const unknownUserHash = `$scrypt$ln=${cost.ln},r=${cost.r},p=${cost.p}$${unpadded(randomBytes(saltBytes))}$${unpadded(randomBytes(hashBytes))}`
 
 function parsed (hashed: string) {
   const [, ln, r, p, salt = '', hash = ''] = format.exec(hashed) ?? []
   return { ln: Number(ln), r: Number(r), p: Number(p), salt: Buffer.from(salt, 'base64'), hash: Buffer.from(hash, 'base64') }
 }
 
-// One password typed on two keyboards may come composed or decomposed (RFC 8265 section 4.2: NFC).
+// Keyboards send a password composed or decomposed (RFC 8265 section 4.2: NFC).
 function derive (password: string, salt: Buffer, { ln, r, p }: typeof cost): Promise<Buffer> {
   const N = 2 ** ln
   const options: ScryptOptions = { N, r, p, maxmem: 256 * N * r }
@@ -48,7 +48,7 @@ function derive (password: string, salt: Buffer, { ln, r, p }: typeof cost): Pro
   }))
 }
 
-// A hash holds one of libuv's four threads, and those also look up the address of a Redis that must be reached anew: two stay free.
+// A hash occupies one of libuv's four threads, which also resolve the address of Redis for a reconnect: two stay free.
 const queue = new WorkQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs: 100, full: (seconds) => new PasswordQueueFullError(seconds) })
 
 function unpadded (bytes: Buffer): string {

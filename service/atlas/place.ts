@@ -21,7 +21,7 @@ const pattern = /^\s*([+-]?\d+(?:\.\d+)?)\s*,\s*([+-]?\d+(?:\.\d+)?)\s*$/
 /**
  * Reads `lat,lon`.
  *
- * @throws {PlaceError} PRISM_ERR_PLACE for anything that is no point of the globe.
+ * @throws {PlaceError} PRISM_ERR_PLACE if it is not a point on the globe.
  */
 export function readPlace (text: string): Place {
   const [, lat = NaN, lon = NaN] = pattern.exec(text)?.map(Number) ?? []
@@ -29,7 +29,7 @@ export function readPlace (text: string): Place {
   throw new PlaceError(text)
 }
 
-/** Boxes that together hold every point within `radiusKm`: one, two across the antimeridian, the whole cap over a pole. */
+/** Boxes that together contain every point within `radiusKm`: one, two across the antimeridian, or the whole cap over a pole. */
 export function boxesAround ({ lat, lon }: Place, radiusKm: number): Box[] {
   const reach = radiusKm / kmPerDegree
   const south = Math.max(-90, lat - reach)
@@ -44,13 +44,13 @@ export function boxesAround ({ lat, lon }: Place, radiusKm: number): Box[] {
   return [{ south, north, west, east }]
 }
 
-// The tangent meridians of a circle on a sphere lie further out than its radius at the centre's latitude.
+// The tangent meridians of a circle on a sphere are further out than its radius at the centre's latitude.
 function longitudeReach (lat: number, reach: number): number {
   if (Math.abs(lat) + reach >= 90) return 180
   return degrees(Math.asin(Math.sin(radians(reach)) / Math.cos(radians(lat))))
 }
 
-/** Kilometres between two points, along a great circle of a spherical earth (haversine). */
+/** Kilometres between two points along a great circle of a spherical earth (haversine). */
 export function distanceKm (a: Place, b: Place): number {
   const lat = Math.sin(radians(b.lat - a.lat) / 2) ** 2
   const lon = Math.sin(radians(b.lon - a.lon) / 2) ** 2
@@ -58,7 +58,7 @@ export function distanceKm (a: Place, b: Place): number {
   return 2 * earthRadiusKm * Math.asin(Math.min(1, Math.sqrt(haversine)))
 }
 
-/** The narrowest span that holds all `longitudes`; `west` is greater than `east` where it crosses the antimeridian (RFC 7946 section 5.2). */
+/** The narrowest span that contains all `longitudes`; `west` is greater than `east` if it crosses the antimeridian (RFC 7946 section 5.2). */
 export function longitudeSpan (longitudes: number[]): { west: number, east: number } {
   const sorted = longitudes.toSorted((a, b) => a - b)
   const first = sorted[0] ?? 0

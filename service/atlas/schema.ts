@@ -1,10 +1,10 @@
-/** The shape of the database this code reads, kept in `PRAGMA user_version`; raise it whenever `placesSql` changes. */
+/** Schema version of the database, stored in `PRAGMA user_version`; raise it whenever `placesSql` changes. */
 export const schemaVersion = 1
 
 /**
- * What can be made again from the source: dropped and filled in one transaction by `load.ts`.
+ * Tables that are derived from the source: dropped and filled in one transaction by `load.ts`.
  *
- * `rank` is a city's place by population, 1 the largest. It is the row id of all three tables, so that a full-text match read
+ * `rank` is a city's place by population, 1 is the largest. It is the row ID of all three tables, so that a full-text match read
  * in row order is already sorted by population and stops after `limit` rows.
  */
 export const placesSql = `
@@ -30,8 +30,8 @@ export const placesSql = `
 `
 
 /**
- * What people wrote: made once, never dropped by a load. A note names its city by GeoNames id and without a foreign key, so
- * that it outlives a load.
+ * Data of users: created once, never dropped by a load. A note refers to its city by GeoNames ID without a foreign key, so
+ * that it survives a load.
  */
 export const peopleSql = `
   CREATE TABLE IF NOT EXISTS users (

@@ -3,10 +3,10 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { Cities } from './cities.ts'
 import type { CitySearch, FoundCity } from './cities.ts'
 
-/** What the thread is asked, one at a time. */
+/** A request to the thread, one at a time. */
 export type Ask = CitySearch
 
-/** What it answers. */
+/** The thread's reply. */
 export type Answer = { readonly cities: FoundCity[] } | { readonly failure: string }
 
 const cities = new Cities(new DatabaseSync(String(workerData), { readOnly: true, timeout: 2000 }))

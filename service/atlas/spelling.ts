@@ -1,26 +1,26 @@
-// Letters that Unicode does not decompose, so that SQLite's remove_diacritics leaves them as they are.
+// Letters that Unicode does not decompose: SQLite's remove_diacritics leaves them unchanged.
 const plainLetters: Record<string, string> = {
   ø: 'o', đ: 'd', ð: 'd', ł: 'l', ħ: 'h', ı: 'i', ŧ: 't', æ: 'ae', œ: 'oe', ß: 'ss', þ: 'th', ə: 'a'
 }
 const nothing = '""'
 const oddLetters = /[øđðłħıŧæœßþə]/g
 
-/** A name as somebody without the keyboard for it types it (`Łódź` gives `lódź`, accents are the index's work); empty when that adds nothing. */
+/** A name in ASCII letters, for keyboards without its letters (`Łódź` gives `lódź`; the index removes accents); empty if it adds nothing. */
 export function plainSpelling (name: string): string {
   const lower = name.toLowerCase()
   const plain = lower.replace(oddLetters, (letter) => plainLetters[letter] ?? letter)
   return plain === lower ? '' : plain
 }
 
-/** No city's name has so many words that more of them would find another one. */
+/** No city name has more words than this, so that further words exclude every city. */
 const mostWords = 8
 
 /**
- * An FTS5 query for what somebody typed: every word must occur, each may be only the beginning of one.
+ * An FTS5 query for a typed text: every word must occur, each can be the beginning of a word.
  *
- * A word that is there twice, or that another one begins with, adds nothing, and is left out; of many words the longest count, which fit the fewest names.
+ * A word that occurs twice, or that another word begins with, is omitted. Of many words the longest are used, because they match the fewest names.
  *
- * Words are quoted, so that FTS5's own syntax (`OR`, `NEAR`, `*`, `^`, `:`, quotes) has no meaning in them.
+ * Words are quoted, so that FTS5's syntax (`OR`, `NEAR`, `*`, `^`, `:`, quotes) has no meaning in them.
  */
 export function matchOf (typed: string): string {
   const words = typed.replaceAll('\0', ' ').split(/\s+/).filter((word) => word !== '')

@@ -3,7 +3,7 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { AttemptsFullError, CredentialsError, NameTakenError, UserUnknownError } from '../../src/shared/errors.ts'
 import { hashPassword, verifyPassword } from './password.ts'
 
-/** Somebody who may sign in. The id is random: an atlas made anew must not hand an old session to a new user. */
+/** A user. The ID is random: a rebuilt atlas must not assign an old session to a new user. */
 export interface User {
   id: string
   name: string
@@ -11,7 +11,7 @@ export interface User {
 
 const constraintUnique = 2067
 
-/** Who may sign in to the atlas. */
+/** The users of the atlas. */
 export class Users {
   readonly #insert: StatementSync
   readonly #byId: StatementSync
@@ -25,7 +25,7 @@ export class Users {
   }
 
   /**
-   * Adds a user. Names are unique without regard to case and to Unicode's compatible spellings.
+   * Adds a user. Names are unique regardless of case and of Unicode compatibility forms.
    *
    * @throws {NameTakenError} PRISM_ERR_NAME_TAKEN
    */
@@ -41,12 +41,12 @@ export class Users {
     }
   }
 
-  /** Under which name attempts to sign in are counted, whether the account exists or not: one for all spellings that {@link verify} takes for the same. */
+  /** The name under which sign-in attempts are counted, whether the account exists or not: the same for all spellings that {@link verify} accepts. */
   accountOf (name: string): string {
     return keyOf(name)
   }
 
-  /** What a client is told that has used up the attempts of an account; it does not tell whether the account exists. */
+  /** The error for a client that has used up the attempts of an account; it does not reveal whether the account exists. */
   attemptsFull (retryMs: number): Error {
     const retryAfterSeconds = Math.max(1, Math.ceil(retryMs / 1000))
     return Object.assign(new AttemptsFullError(retryAfterSeconds), { retryAfterSeconds })
@@ -61,7 +61,7 @@ export class Users {
   }
 
   /**
-   * The user that a session belongs to. A session may outlive the database that its user was in.
+   * The user of a session. A session can outlive the database of its user.
    *
    * @throws {UserUnknownError} PRISM_ERR_USER_UNKNOWN
    */
@@ -72,7 +72,7 @@ export class Users {
   }
 }
 
-// Upper then lower case is close to Unicode's case folding: `Straße` and `STRASSE` are one name.
+// Upper then lower case approximates Unicode case folding: `Straße` and `STRASSE` are one name.
 function keyOf (name: string): string {
   return name.normalize('NFKC').toUpperCase().toLowerCase().normalize('NFKC')
 }

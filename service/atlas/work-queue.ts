@@ -1,18 +1,18 @@
-/** How a {@link WorkQueue} is bounded. */
+/** Limits of a {@link WorkQueue}. */
 export interface QueueBounds {
-  /** pieces of work that run at once */
+  /** maximum number of concurrent pieces of work */
   readonly atOnce: number
-  /** the longest expected wait that is let in, in milliseconds */
+  /** longest accepted expected wait, in milliseconds */
   readonly maxWaitMs: number
-  /** how long one piece takes, as long as none was measured */
+  /** assumed duration of a piece until one was measured */
   readonly assumedMs: number
-  /** the error of a caller that would wait too long */
+  /** error of a caller that would wait too long */
   readonly full: (seconds: number) => Error
-  /** milliseconds of a clock that only goes forward; default `performance.now` */
+  /** a monotonic clock in milliseconds; default `performance.now` */
   readonly now?: () => number
 }
 
-/** How much the last measurement moves the average. */
+/** Weight of the last measurement in the average. */
 const weight = 0.2
 
 interface Waiter {
@@ -22,10 +22,10 @@ interface Waiter {
 }
 
 /**
- * Runs slow work some at a time, and lets wait only what is expected to begin in time: by the work that is ahead of it and a moving average of how long
- * that takes.
+ * Runs slow work with limited concurrency, and accepts only work that is expected to begin in time, by the work ahead of it and a moving average of the
+ * duration.
  *
- * Where the work becomes slower than expected, a caller that has waited twice the bound is refused too.
+ * If the work becomes slower than expected, a caller that has waited twice the limit is rejected too.
  */
 export class WorkQueue {
   readonly #bounds: QueueBounds
@@ -40,13 +40,13 @@ export class WorkQueue {
     this.#averageMs = bounds.assumedMs
   }
 
-  /** Milliseconds that the next caller is expected to wait. */
+  /** Expected wait of the next caller, in milliseconds. */
   get expectedWaitMs (): number {
     const { atOnce } = this.#bounds
     return this.#running < atOnce ? 0 : (this.#waiting.length + 1) * this.#averageMs / atOnce
   }
 
-  /** @throws what `full` makes, with `retryAfterSeconds` */
+  /** @throws the error of `full`, with `retryAfterSeconds` */
   async run<Result> (work: () => Promise<Result>): Promise<Result> {
     if (this.expectedWaitMs > this.#bounds.maxWaitMs) throw this.#full()
     if (this.#running < this.#bounds.atOnce) this.#running++

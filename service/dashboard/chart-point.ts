@@ -6,13 +6,13 @@ import type { MetricsSnapshot, SnapshotCount } from '../../src/metrics/snapshot.
 import { cacheOutcomes } from '../../src/metrics/requests.ts'
 import type { CacheOutcome } from '../../src/metrics/requests.ts'
 
-/** One step of the dashboard's curves; null where nothing is known. Rates are a second, durations in milliseconds, sizes in bytes. */
+/** One point of the dashboard's charts; null: unknown. Rates per second, durations in milliseconds, sizes in bytes. */
 export interface ChartPoint {
   readonly at: number
   readonly requests: number
   readonly refused: number
   readonly failed: number
-  /** requests by what the cache did */
+  /** requests by cache outcome */
   readonly outcomes: Readonly<Record<CacheOutcome, number>>
   readonly hitShare: number | null
   readonly p50Ms: number | null
@@ -22,7 +22,7 @@ export interface ChartPoint {
   /** of a Cluster's fullest node */
   readonly memoryUsed: number | null
   readonly memoryMax: number | null
-  /** of that what is not the cache's own */
+  /** part of it that is not the cache's */
   readonly memoryOther: number | null
   readonly evictions: number | null
   readonly commands: number | null
@@ -33,7 +33,7 @@ export interface ChartPoint {
   readonly delivered: number
 }
 
-/** What happened between two readings. */
+/** Differences between two snapshots. */
 export function pointOf (from: MetricsSnapshot, to: MetricsSnapshot): ChartPoint {
   const seconds = Math.max(0.001, (to.at - from.at) / 1000)
   const rate = (name: SnapshotCount) => growth(from.counts[name], to.counts[name]) / seconds
@@ -65,7 +65,7 @@ export function pointOf (from: MetricsSnapshot, to: MetricsSnapshot): ChartPoint
   }
 }
 
-/** The curves of all readings. */
+/** The charts of all snapshots. */
 export function pointsOf (snapshots: readonly MetricsSnapshot[]): ChartPoint[] {
   return snapshots.slice(1).flatMap((snapshot, index) => {
     const before = snapshots[index]

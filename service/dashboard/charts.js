@@ -4,19 +4,19 @@ import { bytes, element, make, milliseconds, number, percent } from './form.js'
 const Plot = uPlot
 const hourSeconds = 3600
 const height = 140
-/** Sizes are marked at powers of two, and what is counted at whole numbers. */
+/** Axis marks of sizes are powers of two, of counts integers. */
 const sizes = Array.from({ length: 31 }, (_, power) => 2 ** (power + 8))
 const wholes = Array.from({ length: 7 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat()
 const charts = [
-  { title: 'Hit rate', format: percent, range: [0, 1], lines: [['hits', 'hitShare']], empty: 'No cached route was asked yet' },
-  { title: 'Requests a second', format: number(1), lines: [['all', 'requests'], ['refused', 'refused'], ['failed', 'failed']] },
-  { title: 'Answered within', format: milliseconds, lines: [['half', 'p50Ms'], ['99 %', 'p99Ms']], empty: 'No request yet' },
-  { title: 'Redis round trip', format: milliseconds, lines: [['half', 'roundTripP50Ms'], ['99 %', 'roundTripP99Ms']], empty: 'Redis was not asked yet' },
-  { title: 'Redis memory', format: bytes, marks: sizes, lines: [['used', 'memoryUsed'], ['limit', 'memoryMax']], empty: 'Redis was not reached yet' },
-  { title: 'Evictions a second', format: number(1), lines: [['evicted', 'evictions']], empty: 'Redis was not reached yet' },
-  { title: 'Redis commands a second', format: number(1), lines: [['commands', 'commands']], empty: 'Redis was not reached yet' },
+  { title: 'Hit rate', format: percent, range: [0, 1], lines: [['hits', 'hitShare']], empty: 'No requests to cached routes yet' },
+  { title: 'Requests per second', format: number(1), lines: [['all', 'requests'], ['refused', 'refused'], ['failed', 'failed']] },
+  { title: 'Response time', format: milliseconds, lines: [['p50', 'p50Ms'], ['p99', 'p99Ms']], empty: 'No request yet' },
+  { title: 'Redis round trip', format: milliseconds, lines: [['p50', 'roundTripP50Ms'], ['p99', 'roundTripP99Ms']], empty: 'No Redis commands yet' },
+  { title: 'Redis memory', format: bytes, marks: sizes, lines: [['used', 'memoryUsed'], ['limit', 'memoryMax']], empty: 'Redis not reached yet' },
+  { title: 'Evictions per second', format: number(1), lines: [['evicted', 'evictions']], empty: 'Redis not reached yet' },
+  { title: 'Redis commands per second', format: number(1), lines: [['commands', 'commands']], empty: 'Redis not reached yet' },
   { title: 'Connections', format: number(0), marks: wholes, lines: [['to Redis', 'clients'], ['of ours', 'connections'], ['live', 'live']] },
-  { title: 'Events a second', format: number(1), lines: [['published', 'published'], ['delivered', 'delivered']] }
+  { title: 'Events per second', format: number(1), lines: [['published', 'published'], ['delivered', 'delivered']] }
 ]
 const colours = ['one', 'two', 'three']
 
@@ -25,14 +25,14 @@ for (const chart of charts) prepare(chart)
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw)
 new ResizeObserver(() => charts.forEach(({ plot, place }) => plot?.setSize({ width: place.clientWidth, height }))).observe(element('charts'))
 
-/** Begins with the last hour. */
+/** Draws the last hour. */
 export function showHistory (all) {
   points = all
   draw()
   update()
 }
 
-/** One more moment; null: none yet. */
+/** Adds a point; null: none yet. */
 export function addPoint (point) {
   if (point !== null && point.at > (points.at(-1)?.at ?? 0)) points.push(point)
   points = points.filter(({ at }) => at > Date.now() - hourSeconds * 1000)
@@ -51,7 +51,7 @@ function prepare (chart) {
   element('charts').append(make('figure', { className: 'chart' }, make('figcaption', {}, make('b', { textContent: chart.title }), values), chart.place))
 }
 
-/** Curves take their colours from the style, so that both themes are theirs. */
+/** Colours come from the stylesheet, for both themes. */
 function draw () {
   const style = getComputedStyle(document.documentElement)
   const colour = (name) => style.getPropertyValue(`--${name}`).trim()
@@ -73,10 +73,10 @@ function draw () {
   }
 }
 
-/** Fades towards the ground line. */
+/** A gradient that fades towards the axis. */
 function shade (colour) {
   return ({ ctx, bbox: { top, height } }) => {
-    // Asked once before there is a place.
+    // Called once before the chart has a size.
     if (!Number.isFinite(top + height)) return 'transparent'
     const gradient = ctx.createLinearGradient(0, top, 0, top + height)
     gradient.addColorStop(0, `${colour}38`)
@@ -103,7 +103,7 @@ function update () {
     chart.plot?.setData(dataOf(chart))
     chart.values.forEach(({ value }, index) => { value.textContent = chart.format(last?.[chart.lines[index][1]]) })
     const isEmpty = points.every((point) => chart.lines.every(([, field]) => point[field] == null))
-    chart.place.dataset.empty = isEmpty ? chart.empty ?? 'Nothing yet' : ''
+    chart.place.dataset.empty = isEmpty ? chart.empty ?? 'No data yet' : ''
     chart.place.setAttribute('aria-label', isEmpty ? chart.place.dataset.empty : chart.values.map(({ name, value }) => `${name} ${value.textContent}`).join(', '))
   }
 }

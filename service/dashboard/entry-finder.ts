@@ -4,7 +4,7 @@ import type { CacheRequest } from '../../src/cache/http-message.ts'
 import { inspectEntry } from '../../src/cache/storage/inspect-entry.ts'
 import type { EntryInspection } from '../../src/cache/storage/inspect-entry.ts'
 
-/** Where a URL is meant that names none. */
+/** Origin of URLs without one. */
 export interface RequestTarget {
   readonly protocol: string
   readonly host: string
@@ -12,16 +12,16 @@ export interface RequestTarget {
 
 type Part = CachedRoute<CacheRequest>
 
-/** Finds what is stored for a URL, as a request without fields of its own would. */
+/** Finds the stored response of a URL, as for a request without fields of its own. */
 export class EntryFinder {
   readonly #routes = router({ maxParamLength: 1000 })
 
-  /** Takes note of a route; `part` is what the cache made of it. */
+  /** Registers a route; `part` is its resolved cache policy. */
   add (url: string, part: unknown): void {
     if (part instanceof CachedRoute && !this.#routes.hasRoute('GET', url)) this.#routes.on('GET', url, () => {}, { url, part })
   }
 
-  /** Never rejects: a Redis that is away is told as `unavailable`. */
+  /** Never rejects: a Redis outage is reported as `unavailable`. */
   async find (text: string, place: RequestTarget): Promise<EntryInspection> {
     const { protocol = '', host = '', pathname = '', search = '' } = URL.parse(text, `${place.protocol}://${place.host}`) ?? {}
     const path = pathname + search

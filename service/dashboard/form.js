@@ -1,4 +1,4 @@
-/** Numbers and elements, as all of the page writes them. */
+/** Formats of numbers and elements, shared by the whole page. */
 export const element = (id) => document.getElementById(id)
 
 export const make = (tag, properties = {}, ...children) => {
@@ -21,7 +21,7 @@ export const milliseconds = (value) => value == null ? '–' : value >= 1000 ? `
 
 export const lasting = (seconds) => seconds < 100 ? `${Math.round(seconds)} s` : seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`
 
-/** A table's rows, or one that says why there is none. */
+/** Fills a table with rows, or with one that explains why there are none. */
 export function fillTable (id, rows, nothing) {
   const body = element(id).tBodies[0]
   const columns = element(id).tHead.rows[0].cells.length

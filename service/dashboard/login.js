@@ -5,5 +5,5 @@ form.addEventListener('submit', async (event) => {
   event.preventDefault()
   const { ok, status } = await fetch('/ops/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ token: token.value }) })
   if (ok) location.reload()
-  else answer.textContent = status === 429 ? 'Too many tries: wait a minute.' : 'That is not the token.'
+  else answer.textContent = status === 429 ? 'Too many attempts: wait a minute.' : 'Wrong token.'
 })

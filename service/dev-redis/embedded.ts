@@ -6,31 +6,31 @@ import { RedisServerStartError } from '../../src/shared/errors.ts'
 import { findRedisServer, type RedisServerBinary } from './find-binary.ts'
 import { launchRedisServer, type RedisServer } from './launch.ts'
 
-/** How the embedded server is started; all optional. */
+/** Options of the embedded server; all optional. */
 export interface EmbeddedRedisOptions {
-  /** The program; without it, findRedisServer() looks. */
+  /** the program; default: the result of findRedisServer() */
   bin?: RedisServerBinary | string
-  /** Receives each line that the server prints. */
+  /** called with each line that the server prints */
   log?: ((line: string) => void) | undefined
 }
 
 /** A running embedded server. */
 export interface EmbeddedRedis extends RedisServer {
-  /** `unix://<path>`, or `redis://127.0.0.1:<port>` where there are no unix sockets. */
+  /** `unix://<path>`, or `redis://127.0.0.1:<port>` on a system without unix sockets */
   url: string
 }
 
-/** As a small managed Redis is set: nothing on disk, 256 MB, the least recently used goes first. */
+/** Configured like a small managed Redis: no persistence, 256 MB, least recently used keys are evicted. */
 const options = ['--save', '', '--appendonly', 'no', '--maxmemory', '256mb', '--maxmemory-policy', 'allkeys-lru', '--daemonize', 'no', '--logfile', '']
-const socketPathBytes = 100 // sun_path holds 104 on macOS, 108 on Linux
+const socketPathBytes = 100 // sun_path is limited to 104 bytes on macOS, 108 on Linux
 const portTries = 5
 
 /**
- * Starts a Redis server for development: a real one, of this process alone.
- * It listens on a unix socket in a private folder, so no other process meets it; it outlives a Ctrl-C until `stop()`, and dies with this process however that dies.
+ * Starts a Redis server for development, used by this process only.
+ * It listens on a unix socket in a private folder. It survives Ctrl-C until `stop()`, and ends with this process however that ends.
  *
- * @throws {RedisServerMissingError} PRISM_ERR_REDIS_SERVER_MISSING when there is no program to start
- * @throws {RedisServerStartError} PRISM_ERR_REDIS_SERVER_START when it does not start
+ * @throws {RedisServerMissingError} PRISM_ERR_REDIS_SERVER_MISSING if there is no server program
+ * @throws {RedisServerStartError} PRISM_ERR_REDIS_SERVER_START if it does not start
  */
 export async function startEmbeddedRedis ({ bin = findRedisServer(), log }: EmbeddedRedisOptions = {}): Promise<EmbeddedRedis> {
   const binary = typeof bin === 'string' ? { path: bin, env: {} } : bin
@@ -56,13 +56,13 @@ async function onLoopback (binary: RedisServerBinary, log: EmbeddedRedisOptions[
   }
 }
 
-/** A folder that only this user may enter; short enough a path for a socket in it. */
+/** A folder that only this user can enter, with a path short enough for a unix socket. */
 export async function privateFolder (): Promise<string> {
   const base = Buffer.byteLength(tmpdir()) + '/prism-redis-XXXXXX/redis.sock'.length > socketPathBytes ? '/tmp' : tmpdir()
   return await mkdtemp(join(base, 'prism-redis-'))
 }
 
-/** A loopback port that nothing listens on now; somebody may take it before the server does, so be ready to try again. */
+/** A free loopback port; another process can take it before the server does, so the caller retries. */
 export async function freePort (): Promise<number> {
   return await new Promise((resolve, reject) => {
     const server = createServer().once('error', reject)
@@ -73,7 +73,7 @@ export async function freePort (): Promise<number> {
   })
 }
 
-/** Whether a server did not start because its port was taken meanwhile. */
+/** Whether a server did not start because its port is in use. */
 export function isPortTaken (error: unknown): boolean {
   return error instanceof RedisServerStartError && /already in use|bind|listening|listen on/i.test(error.message)
 }

@@ -2,28 +2,28 @@ import { accessSync, constants, existsSync, readdirSync, statSync } from 'node:f
 import { delimiter, join } from 'node:path'
 import { RedisServerMissingError } from '../../src/shared/errors.ts'
 
-/** A Redis server program, and what its environment needs beside our own. */
+/** A Redis server program and its additional environment. */
 export interface RedisServerBinary {
-  /** Absolute path, or what REDIS_SERVER_BIN says. */
+  /** absolute path, or the value of REDIS_SERVER_BIN */
   path: string
-  /** `LD_LIBRARY_PATH` where the libraries were unpacked beside the program. */
+  /** `LD_LIBRARY_PATH` if the libraries were unpacked with the program */
   env: Record<string, string>
 }
 
-/** Where a search for the server looks; each has a default. */
+/** Locations of the search; each has a default. */
 export interface RedisServerSearch {
-  /** The environment that holds REDIS_SERVER_BIN and PATH. */
+  /** environment with REDIS_SERVER_BIN and PATH */
   env?: Record<string, string | undefined>
-  /** The folder that set-up unpacked a server into. */
+  /** folder into which set-up unpacked a server */
   unpacked?: string
 }
 
 const programs = ['redis-server', 'valkey-server']
 
 /**
- * Finds a Redis server program: REDIS_SERVER_BIN, then `redis-server` or `valkey-server` on PATH, then what set-up brought to `.redis/`.
+ * Finds a Redis server program: REDIS_SERVER_BIN, then `redis-server` or `valkey-server` on PATH, then the server that set-up unpacked to `.redis/`.
  *
- * @throws {RedisServerMissingError} PRISM_ERR_REDIS_SERVER_MISSING, saying what to install or which variable to set
+ * @throws {RedisServerMissingError} PRISM_ERR_REDIS_SERVER_MISSING, with what to install or which variable to set
  */
 export function findRedisServer ({ env = process.env, unpacked = unpackedFolder() }: RedisServerSearch = {}): RedisServerBinary {
   if (env.REDIS_SERVER_BIN) return named(env.REDIS_SERVER_BIN)
@@ -32,12 +32,12 @@ export function findRedisServer ({ env = process.env, unpacked = unpackedFolder(
   return found
 }
 
-/** The folder of the project that set-up unpacks a server into, `.redis/server`. */
+/** The project folder into which set-up unpacks a server, `.redis/server`. */
 export function unpackedFolder (): string {
   return join(import.meta.dirname, '..', '..', '.redis', 'server')
 }
 
-/** The server unpacked from Debian packages below a folder, with its libraries; none when the folder holds none. */
+/** The server unpacked from Debian packages into a folder, with its libraries; undefined if the folder contains none. */
 export function unpackedServer (folder: string): RedisServerBinary | undefined {
   const path = programs.map(program => join(folder, 'usr', 'bin', program)).find(isProgram)
   return path ? { path, env: libraryPath(folder) } : undefined
@@ -72,7 +72,7 @@ function isProgram (path: string): boolean {
   try {
     accessSync(path, constants.X_OK)
     return statSync(path).isFile()
-  } catch { // no such file, or none that we may run: both mean "look on"
+  } catch { // no such file, or not executable: the search continues
     return false
   }
 }

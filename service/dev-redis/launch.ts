@@ -5,39 +5,39 @@ import { RedisServerStartError } from '../../src/shared/errors.ts'
 import type { RedisServerBinary } from './find-binary.ts'
 import { guard } from './watchdog.ts'
 
-/** What a server is started with. */
+/** Options of a server process. */
 export interface RedisServerLaunch {
   binary: RedisServerBinary
-  /** The server's own folder: its working directory, removed when it ends. */
+  /** the server's own folder: its working directory, removed when it ends */
   folder: string
-  /** Command line options of redis-server, `['--port', '0', …]`. */
+  /** command line options of redis-server, `['--port', '0', …]` */
   args: readonly string[]
-  /** Receives each line that the server prints. */
+  /** called with each line that the server prints */
   log?: ((line: string) => void) | undefined
 }
 
-/** A running Redis server that ends with us. */
+/** A running Redis server that ends with this process. */
 export interface RedisServer {
-  /** The server's own process id, not its guard's. */
+  /** process ID of the server, not of its watchdog */
   pid: number
-  /** Settles once the server has ended, by whatever cause. */
+  /** settles once the server has ended, for any reason */
   closed: Promise<void>
-  /** Ends the server and removes its folder; done when both are gone. */
+  /** Ends the server and removes its folder; resolves when both are done. */
   stop: () => Promise<void>
 }
 
 const startMs = 10_000
 
 /**
- * Starts a Redis server in a process group of its own, behind a guard that ends it when this process dies, by SIGKILL too.
- * Neither a Ctrl-C in the terminal ends it, nor does it keep our event loop alive.
+ * Starts a Redis server in its own process group, with a watchdog that ends it when this process ends, even by SIGKILL.
+ * Ctrl-C in the terminal does not end it, and it does not keep the event loop alive.
  *
- * @throws {RedisServerStartError} PRISM_ERR_REDIS_SERVER_START, with what the server said
+ * @throws {RedisServerStartError} PRISM_ERR_REDIS_SERVER_START, with the server's output
  */
 export async function launchRedisServer (launch: RedisServerLaunch): Promise<RedisServer> {
   const [program, args] = guard(launch.folder, [launch.binary.path, ...launch.args])
   const child = spawn(program, args, { cwd: launch.folder, env: { ...process.env, ...launch.binary.env }, detached: true, windowsHide: true })
-  child.stdin.on('error', () => {}) // the guard is gone: `closed` tells
+  child.stdin.on('error', () => {}) // the watchdog has ended: `closed` reports it
   const closed = new Promise<void>(resolve => { child.once('close', () => resolve()) })
   const stop = async () => {
     hold(child, 'ref')
@@ -77,14 +77,14 @@ async function ready (child: ChildProcess, log: (line: string) => void = () => {
   })
 }
 
-/** Why a server ended, in its own words: the last line that it marked as serious and that is no mere advice. */
+/** The reason why a server ended: its last line of level warning that is not mere advice. */
 function complaint (said: string[]): string {
   const lines = said.map(line => line.replace(/^\d+:[A-Z] .*?[\d:]{8}\.\d+ /, '').trim()).filter(line => line && line !== 'Killed')
   const serious = lines.filter(line => line.startsWith('#') && !line.includes('WARNING'))
   return (serious.findLast(line => /fail|error|could not|cannot|already/i.test(line)) ?? lines.at(-1) ?? 'it ended without a word').replace(/^[#*] |\.$/g, '')
 }
 
-/** Whether our event loop waits for the server (`ref`) or may end before it (`unref`). */
+/** Whether the event loop waits for the server (`ref`) or can end before it (`unref`). */
 function hold (child: ChildProcess, how: 'ref' | 'unref'): void {
   child[how]()
   for (const stream of child.stdio) if (stream instanceof Socket) stream[how]()

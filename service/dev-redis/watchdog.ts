@@ -1,7 +1,7 @@
 /**
- * The process between us and a Redis server: it starts the server, prints its pid, and reads a pipe that only we hold.
- * When the pipe ends, however we died, it kills the server and removes its folder; when the server ends by itself, so does the guard.
- * It kills at once (the server keeps nothing on disk), so that a stopped or hung server goes too.
+ * The process between the service and a Redis server: it starts the server, prints its pid, and reads a pipe that only the service holds.
+ * When the pipe ends, for any reason, it kills the server and removes its folder; when the server ends by itself, so does the watchdog.
+ * It uses SIGKILL (the server stores nothing on disk), so that a stopped or hung server ends too.
  */
 
 const shell = `
@@ -28,12 +28,12 @@ process.stdin.resume().on('error', () => {}).on('close', () => server.kill('SIGK
 `
 
 /**
- * The command line of a guard for one server.
+ * The command line of a watchdog for one server.
  *
  * @param folder the server's own folder, removed at the end
  * @param command the server's program and its arguments
  * @param platform Windows has no `sh`: there a small Node program does the same
- * @returns the guard's program and its arguments; its stdin is the pipe, its first line of output the server's pid
+ * @returns the watchdog's program and arguments; its stdin is the pipe, its first line of output the server's pid
  */
 export function guard (folder: string, command: readonly string[], platform: NodeJS.Platform = process.platform): [program: string, args: string[]] {
   if (platform === 'win32') return [process.execPath, ['-e', node, '--', folder, ...command]]

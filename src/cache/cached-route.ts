@@ -2,6 +2,7 @@ import { formatCacheStatus } from '../http/cache-status.ts'
 import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { isHeadPatched } from '../http/sent-head.ts'
+import { isUpgrade } from '../http/upgrade.ts'
 import { OnlyIfCachedError } from '../shared/errors.ts'
 import { encodeText } from './lookup/encode-text.ts'
 import type { Entry } from './storage/entry-codec.ts'
@@ -17,7 +18,7 @@ import { partitionNamedBy, TagFunctions } from './lookup/identity-functions.ts'
 import type { RoutePolicy } from './options.ts'
 import { reuseDecision } from './lookup/reuse.ts'
 import { HandlerRunner } from './handler/handler-runner.ts'
-import { asText, makePrivate, sendEntry } from './response/send-entry.ts'
+import { asText, joinFields, makePrivate, sendEntry } from './response/send-entry.ts'
 import { ResponseFinalizer } from './response/response-finalizer.ts'
 import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
@@ -78,6 +79,8 @@ export class CachedRoute<Request extends CacheRequest> {
 
   /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
   answer (request: Request, reply: CacheReply, state: CacheRequestState, run: Run): unknown {
+    // Its socket belongs to a protocol other than HTTP from here on: nothing is stored, and the handler gets the request as it is.
+    if (isUpgrade(request.raw)) return run()
     const context = { request, reply, state, run }
     const bypass = this.#bypassOf(context)
     if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(context, state.refresh)
@@ -120,11 +123,14 @@ export class CachedRoute<Request extends CacheRequest> {
 
   /**
    * Reviews the response after all hooks. A response with `Set-Cookie` belongs to one client, so it is marked private for downstream caches.
-   * If `writeHead` has been patched, a cookie may still be added, so the response is marked private as well.
+   * If `writeHead` has been patched, a cookie may still be added, so the response is marked private as well. What selects the route among those of its
+   * URL is sent in `Vary`, and not stored: the key contains it.
    */
   seal (reply: CacheReply, state: CacheRequestState): void {
     const { run } = state
     run?.pending?.review()
+    const vary = this.#runtime.constrainedRoutes.varyOf(this.#pattern, this.policy.vary)
+    if (vary !== undefined) reply.header('vary', joinFields(reply.getHeader('vary'), vary))
     if (reply.getHeader('set-cookie') !== undefined || isHeadPatched(reply.raw)) makePrivate(reply)
   }
 

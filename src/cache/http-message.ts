@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
+import { isUpgrade } from '../http/upgrade.ts'
 
 /** Request headers, names in lower case. */
 export type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>
@@ -12,7 +13,7 @@ export interface CacheRequest {
   readonly protocol: string
   readonly host: string
   readonly headers: RequestHeaders
-  readonly raw: { url?: string | undefined, headers: RequestHeaders }
+  readonly raw: { url?: string | undefined, headers: RequestHeaders, upgrade?: boolean | null }
   query: unknown
   params: unknown
 }
@@ -44,8 +45,8 @@ export function forbidsFill ({ raw: { headers } }: CacheRequest): boolean {
   return field !== undefined && /no-store|only-if-cached/i.test(String(field))
 }
 
-/** Whether a request's method and body allow caching. A GET body has no semantics that a cache could include in its key (RFC 9110 section 9.3.1). */
+/** Whether a request's method and body allow caching; an upgrade has no HTTP response. A GET body has no semantics that a cache could include in its key (RFC 9110 section 9.3.1). */
 export function mayBeStored (request: CacheRequest): boolean {
-  const { method, raw: { headers } } = request
-  return (method === 'GET' || method === 'HEAD') && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
+  const { method, raw, raw: { headers } } = request
+  return (method === 'GET' || method === 'HEAD') && !isUpgrade(raw) && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
 }

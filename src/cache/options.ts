@@ -88,6 +88,8 @@ export interface RoutePolicy<Request = never> {
   readonly defaults: ReadonlyMap<string, unknown>
   /** the route's Fastify constraints, serialized; '' for none */
   readonly constraints: string
+  /** request headers by which a response of the route may say that it varies: `vary`, and `accept-version` of a versioned route */
+  readonly coveredVary: readonly string[]
 }
 
 /** Properties of a route's declaration that affect its policy. */
@@ -126,11 +128,12 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], defaul
   if (merged === undefined) return undefined
   const { ttl, tags, vary, partition, query, browserMaxAge, hosts } = merged
   const isByResponse = ttl === 'response'
+  const varied = vary === undefined ? [] : [...new Set(readStrings('cache.vary', vary).map(readHeaderName))].sort()
   return Object.freeze({
     ttlMs: isByResponse ? undefined : ttl === undefined ? defaults.ttlMs : readDuration('cache.ttl', ttl),
     tags: tags.flatMap((each) => typeof each === 'function' ? [] : readTags(each)),
     tagsOf: tags.filter((each) => typeof each === 'function'),
-    vary: vary === undefined ? [] : [...new Set(readStrings('cache.vary', vary).map(readHeaderName))].sort(),
+    vary: varied,
     partition: readPartition(partition),
     query: query === undefined ? queryParametersOf(declared.querySchema) : new Set(readStrings('cache.query', query)),
     hosts: hosts === undefined ? undefined : new Set(readStrings('cache.hosts', hosts)),
@@ -146,7 +149,8 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], defaul
     debug: defaults.debug,
     version: defaults.version,
     defaults: defaultsIn(declared.querySchema),
-    constraints: serializeConstraints(declared.constraints ?? {})
+    constraints: serializeConstraints(declared.constraints ?? {}),
+    coveredVary: declared.constraints?.version === undefined ? varied : [...varied, 'accept-version']
   })
 }
 

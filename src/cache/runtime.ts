@@ -1,4 +1,5 @@
 import type { CacheStats } from './stats.ts'
+import type { ConstrainedRoutes } from './response/constrained-routes.ts'
 import type { Entry } from './storage/entry-codec.ts'
 import type { LockQueue } from './single-flight/lock-queue.ts'
 import type { SingleFlightGroup } from './single-flight/in-process-fill.ts'
@@ -16,5 +17,7 @@ export interface CacheRuntime {
   readonly stats: CacheStats
   /** patterns of routes with unsafe methods: a cached route of the same pattern must be invalidated by them */
   readonly unsafeRoutes: ReadonlySet<string>
+  /** the routes that Fastify selects by header fields */
+  readonly constrainedRoutes: ConstrainedRoutes
   readonly warn: (facts: object, text: string) => void
 }

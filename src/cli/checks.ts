@@ -1,7 +1,8 @@
 import type { Redis } from 'ioredis'
-import { readInfo } from '../metrics/redis-info.ts'
-import type { Info } from '../metrics/redis-info.ts'
+import { parseInfo } from '../redis/health/server-info.ts'
+import type { InfoFields } from '../redis/health/server-info.ts'
 import { defaultDeadlineMs as deadlineMs } from '../redis/health/deadline.ts'
+import { memoryThresholds, mayEvictSessions, readMemoryInfo, usedShareOf } from '../redis/health/memory-info.ts'
 import { aclDenial } from '../redis/health/error-class.ts'
 import { reasonOf } from '../redis/health/unreachable-reason.ts'
 import { checkWrites } from '../redis/health/write-check.ts'
@@ -27,7 +28,7 @@ const wrong = (check: string, says: string, change: string): Finding => ({ check
 
 /** Looks at a server that was reached. A check that the user's rights forbid is told, and the others go on. */
 export async function * checkServer (client: Redis, url: string, holds: RedisRole): AsyncGenerator<Finding> {
-  const info = await client.info('everything').then(readInfo, denied)
+  const info = await client.info('everything').then(parseInfo, denied)
   if (!(info instanceof Error)) {
     yield checkVersion(info)
     yield checkRole(info)
@@ -59,36 +60,37 @@ async function checkRefusals (client: Redis): Promise<Finding> {
   return error === undefined ? fine('writes', 'It takes the writes of this user.') : refused('writes', error)
 }
 
-function checkVersion (info: Info): Finding {
+function checkVersion (info: InfoFields): Finding {
   const version = info.get('redis_version') ?? 'unknown'
   return Number.parseInt(version) >= 7 ? fine('version', `Redis ${version}.`) : wrong('version', `Redis ${version} is too old: 7 or newer is needed (PEXPIRE GT, EVALSHA on replicas, client eviction).`, 'Upgrade the server to Redis 7.2 or Valkey 8.')
 }
 
-function checkRole (info: Info): Finding {
+function checkRole (info: InfoFields): Finding {
   if (info.get('role') !== 'slave') return fine('role', `A master, with ${info.get('connected_slaves') ?? 0} replicas.`)
   return { ...wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: every write is refused.`, 'Point REDIS_URL at the master, or ask Sentinels: redis+sentinel://host:26379,host:26379/name.'), reason: 'read_only' }
 }
 
-function checkMemory (info: Info): Finding {
-  const [used, max] = [Number(info.get('used_memory')), Number(info.get('maxmemory'))]
+function checkMemory (info: InfoFields): Finding {
+  const memory = readMemoryInfo(info)
+  const { usedBytes: used, limitBytes: max } = memory
   const megabytes = (bytes: number) => `${Math.round(bytes / 1024 / 1024)} MB`
   if (!(max > 0)) return warning('memory', `No maxmemory is set; ${megabytes(used)} are used. When the machine is full the system ends the server, and every session with it.`, 'CONFIG SET maxmemory 256mb (a quarter below what the container has), and in redis.conf.')
-  const share = Math.round(used / max * 100)
-  const says = `${megabytes(used)} of ${megabytes(max)} are used (${share} %).`
-  return share > 90 ? wrong('memory', says, 'See `npm run prism -- keys` which namespace is large: shorten its lifetime, or raise maxmemory.') : share > 80 ? warning('memory', says, 'See `npm run prism -- keys` which namespace grows.') : fine('memory', says)
+  const share = usedShareOf(memory)
+  const says = `${megabytes(used)} of ${megabytes(max)} are used (${Math.round(share * 100)} %).`
+  return share > memoryThresholds.full ? wrong('memory', says, 'See `npm run prism -- keys` which namespace is large: shorten its lifetime, or raise maxmemory.') : share > memoryThresholds.high ? warning('memory', says, 'See `npm run prism -- keys` which namespace grows.') : fine('memory', says)
 }
 
-function checkPolicy (info: Info, holds: RedisRole): Finding {
+function checkPolicy (info: InfoFields, holds: RedisRole): Finding {
   const policy = info.get('maxmemory_policy') ?? 'unknown'
   if (holds === 'sessions' && policy === 'noeviction') return fine('policy', 'maxmemory-policy noeviction: no session gives way to another.')
   if (holds === 'all but sessions' && policy !== 'noeviction') return fine('policy', `maxmemory-policy ${policy}: it takes no session, for they are elsewhere.`)
-  if (policy === 'volatile-ttl') return fine('policy', 'maxmemory-policy volatile-ttl: cached answers and counters go before sessions.')
+  if (policy !== 'noeviction' && !mayEvictSessions(policy)) return fine('policy', `maxmemory-policy ${policy}: cached answers and counters go before sessions.`)
   if (Number(info.get('maxmemory')) === 0) return fine('policy', `maxmemory-policy ${policy}, which means nothing while there is no limit.`)
   if (policy === 'noeviction') return wrong('policy', 'maxmemory-policy noeviction: once memory is full, every write is refused, sessions and limits included.', 'CONFIG SET maxmemory-policy volatile-ttl; or allkeys-lru where sessions have a Redis of their own.')
   return warning('policy', `maxmemory-policy ${policy} may evict sessions: whoever is evicted is signed out.`, 'CONFIG SET maxmemory-policy volatile-ttl, or give sessions a Redis of their own (SESSION_REDIS_URL; in code session.redis).')
 }
 
-function checkPersistence (info: Info): Finding[] {
+function checkPersistence (info: InfoFields): Finding[] {
   const failed = [['rdb_last_bgsave_status', 'snapshot'], ['aof_last_write_status', 'append-only file']].filter(([field = '']) => info.has(field) && info.get(field) !== 'ok')
   return failed.length === 0 ? [fine('persistence', 'What is written to disk was written.')] : failed.map(([, what]) => wrong('persistence', `The last ${what} could not be written: Redis may refuse writes.`, 'Look at the server\'s log and disk.'))
 }
@@ -119,7 +121,7 @@ async function checkClock (client: Redis): Promise<Finding> {
   return Math.abs(offsetMs) > 2000 ? warning('clock', says, 'Let both keep time by NTP: ages of cached answers and logs are told by this machine\'s clock.') : fine('clock', says)
 }
 
-async function checkClients (client: Redis, info: Info): Promise<Finding> {
+async function checkClients (client: Redis, info: InfoFields): Promise<Finding> {
   const list = await client.call('CLIENT', 'LIST').then(String, () => '')
   const [count, most] = [Number(info.get('connected_clients')), Number(info.get('maxclients') ?? 10_000)]
   const byAddress = Map.groupBy([...list.matchAll(/ addr=(\S+):\d+ /g)], ([, host = '']) => host)

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { readInfo } from '../metrics/redis-info.ts'
-import type { Info } from '../metrics/redis-info.ts'
+import { parseInfo } from '../redis/health/server-info.ts'
+import type { InfoFields } from '../redis/health/server-info.ts'
 import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 import { bytesText } from './output.ts'
@@ -15,7 +15,7 @@ export const watch: Command = {
     const most = flags.count === undefined ? Infinity : Number(flags.count)
     if (!(most > 0)) throw new UsageError('--count needs a number of lines')
     const servers = await masters()
-    const look = async () => await Promise.all(servers.map(async (server) => readInfo(await server.info())))
+    const look = async () => await Promise.all(servers.map(async (server) => parseInfo(await server.info())))
     let before = await look()
     for (let line = 0; line < most; line++) {
       await pause(1000)
@@ -31,8 +31,8 @@ export const watch: Command = {
 type Facts = ReturnType<typeof compare>
 
 /** Of a Cluster the sum of its masters. */
-function compare (before: readonly Info[], now: readonly Info[]) {
-  const value = (infos: readonly Info[], field: string) => infos.reduce((sum, info) => sum + Number(info.get(field) ?? 0), 0)
+function compare (before: readonly InfoFields[], now: readonly InfoFields[]) {
+  const value = (infos: readonly InfoFields[], field: string) => infos.reduce((sum, info) => sum + Number(info.get(field) ?? 0), 0)
   const grown = (field: string) => Math.max(0, value(now, field) - value(before, field))
   const [hits, misses] = [grown('keyspace_hits'), grown('keyspace_misses')]
   return {

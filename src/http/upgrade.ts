@@ -13,7 +13,7 @@ type UpgradeSocket = Duplex & { setTimeout? (ms: number): unknown }
  * Whether Node has taken the request's socket away from its HTTP server for an upgrade.
  * Node sets `upgrade` on every request it parses; a request without it was injected.
  */
-export function isUpgrade ({ upgrade, headers }: IncomingMessage & { upgrade?: boolean | null }): boolean {
+export function isUpgrade ({ upgrade, headers }: { readonly upgrade?: boolean | null, readonly headers: Readonly<Record<string, string | string[] | undefined>> }): boolean {
   return upgrade ?? headers.upgrade !== undefined
 }
 

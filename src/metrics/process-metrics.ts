@@ -1,4 +1,5 @@
 import type { PooledRedis } from '../redis/client.ts'
+import { mayEvictSessions } from '../redis/health/memory-info.ts'
 import type { MetricsRegistry, Row } from './registry.ts'
 import type { RedisCollector } from './redis-collector.ts'
 import { addUp } from './snapshot.ts'
@@ -120,9 +121,7 @@ function unusableOf ({ reason, others }: PooledRedis): MetricsSnapshot['unusable
   return { redis: reason, sessions: others.get('sessions')?.reason }
 }
 
-const evicting = /^(allkeys-|volatile-(lru|lfu|random)$)/
-
 /** A dedicated Redis is checked by the session store. */
 function areSessionsEvictable ({ areSessionsApart }: Parts, { sample }: RedisCollector): boolean | undefined {
-  return areSessionsApart ? false : sample?.nodes.some(({ memoryPolicy }) => evicting.test(memoryPolicy))
+  return areSessionsApart ? false : sample?.nodes.some(({ memoryPolicy }) => mayEvictSessions(memoryPolicy))
 }

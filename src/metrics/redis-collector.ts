@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto'
 import type { Batch } from '../redis/batch/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/batch/script.ts'
-import { memoryLimit, memoryOther, readInfo, readKeyCount, readLatencies, redisFigures, worstLatencies } from './redis-info.ts'
-import type { CommandLatency, Info } from './redis-info.ts'
+import { parseInfo } from '../redis/health/server-info.ts'
+import type { InfoFields } from '../redis/health/server-info.ts'
+import { memoryLimit, memoryOther, readKeyCount, readLatencies, redisFigures, worstLatencies } from './redis-info.ts'
+import type { CommandLatency } from './redis-info.ts'
 import { nodesOf } from './redis-nodes.ts'
 import type { RedisNode, Servers } from './redis-nodes.ts'
 import { KeyspaceSampler } from './keyspace-sampler.ts'
@@ -128,7 +130,7 @@ export class RedisCollector {
     return answered.length === nodes.length
   }
 
-  #sampleOf (answered: readonly { info: Info, sample: NodeSample }[], silent: number): Sample {
+  #sampleOf (answered: readonly { info: InfoFields, sample: NodeSample }[], silent: number): Sample {
     const keys = answered.reduce((sum, { info }) => sum + readKeyCount(info), 0)
     const namespaces = this.#sampler.figures(keys)
     const cacheBytes = namespaces.find(({ namespace }) => namespace === 'cache')?.bytes ?? 0
@@ -141,9 +143,9 @@ export class RedisCollector {
     }
   }
 
-  async #readNode (node: RedisNode): Promise<{ info: Info, sample: NodeSample }> {
+  async #readNode (node: RedisNode): Promise<{ info: InfoFields, sample: NodeSample }> {
     const [text, slowLogLength] = await Promise.all([node.command('info', ['everything']), node.command('slowlog', ['LEN']).catch(() => 0)])
-    const info = readInfo(String(text))
+    const info = parseInfo(String(text))
     const figures = Object.fromEntries(redisFigures.map(({ name, read }) => [name, read(info)] as const).filter(([, value]) => !Number.isNaN(value)))
     const limit = figures.redis_memory_max_bytes || this.#memoryLimitBytes
     return {

@@ -1,27 +1,20 @@
-/** Fields of the `INFO` reply. */
-export type Info = ReadonlyMap<string, string>
-
-/** Reads the reply to `INFO`. */
-export function readInfo (text: string): Info {
-  const lines = text.split('\r\n').filter((line) => line.includes(':'))
-  return new Map(lines.map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]))
-}
+import type { InfoFields } from '../redis/health/server-info.ts'
 
 /** One figure of a Redis server under the name that redis_exporter gives it. */
 export interface RedisFigure {
   readonly name: string
   readonly help: string
   readonly type: 'counter' | 'gauge'
-  readonly read: (info: Info) => number
+  readonly read: (info: InfoFields) => number
 }
 
-const number = (field: string) => (info: Info): number => Number(info.get(field) ?? NaN)
-const isOk = (field: string) => (info: Info): number => info.has(field) ? Number(info.get(field) === 'ok') : NaN
+const number = (field: string) => (info: InfoFields): number => Number(info.get(field) ?? NaN)
+const isOk = (field: string) => (info: InfoFields): number => info.has(field) ? Number(info.get(field) === 'ok') : NaN
 const gauge = (name: string, help: string, read: RedisFigure['read']): RedisFigure => ({ name, help, type: 'gauge', read })
 const counter = (name: string, help: string, field: string): RedisFigure => ({ name, help, type: 'counter', read: number(field) })
 
 /** `slave0:ip=…,offset=123,lag=1` beside `master_repl_offset`. */
-function readReplicaLag (info: Info): number {
+function readReplicaLag (info: InfoFields): number {
   const offsets = [...info].flatMap(([name, text]) => /^slave\d+$/.test(name) ? [Number(/offset=(\d+)/.exec(text)?.[1] ?? NaN)] : [])
   return offsets.length === 0 ? NaN : Math.max(0, Number(info.get('master_repl_offset')) - Math.min(...offsets))
 }
@@ -77,7 +70,7 @@ export function worstLatencies (lists: readonly (readonly CommandLatency[])[]): 
 }
 
 /** Latency of the 20 most frequent commands, which bounds the number of series. */
-export function readLatencies (info: Info): CommandLatency[] {
+export function readLatencies (info: InfoFields): CommandLatency[] {
   const calls = (command: string) => Number(/calls=(\d+)/.exec(info.get(`cmdstat_${command}`) ?? '')?.[1] ?? 0)
   const rows = [...info].flatMap(([name, text]) => {
     const command = /^latency_percentiles_usec_(.+)$/.exec(name)?.[1]
@@ -89,6 +82,6 @@ export function readLatencies (info: Info): CommandLatency[] {
 }
 
 /** Keys in all databases of the server. */
-export function readKeyCount (info: Info): number {
+export function readKeyCount (info: InfoFields): number {
   return [...info].reduce((sum, [name, text]) => /^db\d+$/.test(name) ? sum + Number(/keys=(\d+)/.exec(text)?.[1] ?? 0) : sum, 0)
 }

@@ -5,6 +5,7 @@ import { Batch } from './batch/batch.ts'
 import { asCluster, connectionFactory } from './connect.ts'
 import type { Role } from './connect.ts'
 import { slownessOf } from './health/deadline.ts'
+import { MemoryReader } from './health/memory-info.ts'
 import type { ServerInfo } from './health/server-info.ts'
 import { InFlightWrite } from './batch/in-flight-write.ts'
 import { Keys } from './keys.ts'
@@ -36,6 +37,8 @@ import { checkWrites } from './health/write-check.ts'
 export class PooledRedis extends Redis {
   readonly batch: Batch
   readonly keyspace: Keys
+  /** the server's memory, read for all parts of the stack */
+  readonly memoryReader: MemoryReader
   /** from the server's `INFO`; undefined before the first connection */
   server: ServerInfo | undefined
   /** other pools of the same app, by the data that they store: `sessions` */
@@ -79,6 +82,7 @@ export class PooledRedis extends Redis {
     this.#leases = new Leases((role) => this.#open(role), policy.max, policy.deadlineMs)
     this.batch = new Batch(this.#connections, policy.deadlineMs)
     this.keyspace = new Keys(policy.prefix)
+    this.memoryReader = new MemoryReader((sections) => this.batch.command('INFO', [...sections], 'background'))
   }
 
   /** `ready`, or `degraded` while Redis, or a node of the Cluster, cannot be used. */

@@ -1,7 +1,7 @@
 import type { Cluster, Redis } from 'ioredis'
 import type { ConnectionPicker } from './batch/batch.ts'
 import { CircuitBreakers } from './health/circuit-breakers.ts'
-import { ClusterIdentity } from './health/server-info.ts'
+import { ClusterIdentity } from './health/cluster-identity.ts'
 import { defaultDeadlineMs } from './health/deadline.ts'
 import type { ServerInfo } from './health/server-info.ts'
 import { overloadedBytes, Connection } from './connection.ts'

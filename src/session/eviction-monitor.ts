@@ -1,35 +1,42 @@
-/** Memory settings and counters of a Redis server. */
-export interface MemoryStatus {
-  /** `noeviction`, `allkeys-lru`, … */
+import { RedisReplyError } from '../shared/errors.ts'
+import { mayEvictSessions } from '../redis/health/memory-info.ts'
+import type { MemoryInfo } from '../redis/health/memory-info.ts'
+
+/** What the log tells about the server's memory. */
+export interface EvictionFacts {
   readonly policy: string
-  /** 0: no limit */
   readonly maxmemoryBytes: number
   /** since the start of the server */
   readonly evictedKeys: number
+  /** since the previous check */
+  readonly evictedSince: number
 }
 
 /** Callbacks of the monitor. */
 export interface EvictionMonitorOptions {
-  /** returns the reply of `INFO` */
-  info: () => Promise<string>
+  readonly readMemory: () => Promise<MemoryInfo>
   /** called with the number of keys evicted since the previous check */
-  count: (evictedKeys: number) => void
+  readonly count: (evictedKeys: number) => void
   /** called at the start, when the risk changes, and when keys have been evicted */
-  warn: (facts: MemoryStatus & { evictedSince: number }, text: string) => void
+  readonly warn: (facts: EvictionFacts, text: string) => void
 }
 
 const checkEveryMs = 60_000
 const retryMs = 1000
-const safePolicies = new Set(['noeviction', 'volatile-ttl'])
+/** A reading of this age is recent enough for a check: the cache reads memory more often. */
+export const maxReadingAgeMs = 30_000
 const advice = 'use a separate server for sessions (option session.redis; the service reads SESSION_REDIS_URL), or set maxmemory with the policy volatile-ttl, which evicts rate-limit counters before sessions'
 
 /** Checks at the start and every minute whether the server may evict sessions: an evicted session signs its user out. */
 export class EvictionMonitor {
   readonly #options: EvictionMonitorOptions
   readonly #timer: NodeJS.Timeout
+  /** by server: in a Cluster each reading is one master's */
+  readonly #evictedKeys = new Map<string, number>()
   #isClosed = false
   #retry: NodeJS.Timeout | undefined
-  #last: MemoryStatus | undefined
+  #checkedAt: number | undefined
+  #risk: string | undefined
 
   constructor (options: EvictionMonitorOptions) {
     this.#options = options
@@ -40,15 +47,16 @@ export class EvictionMonitor {
   /** Checks immediately; never rejects. */
   async check (): Promise<void> {
     clearTimeout(this.#retry)
-    // The outage itself is reported elsewhere; the check is repeated soon.
-    const text = await this.#options.info().catch(() => undefined)
-    if (text === undefined) return this.#retrySoon()
-    const now = readPressure(text)
-    const evictedSince = this.#count(now)
-    const risk = riskOf(now)
-    const isNews = this.#last === undefined || risk !== riskOf(this.#last) || evictedSince > 0
-    this.#last = now
-    if (risk !== undefined && isNews) this.#options.warn({ ...now, evictedSince }, `Redis may evict sessions (${risk}): ${advice}`)
+    // The outage itself is reported elsewhere; the check is repeated soon, but not where the server denies INFO.
+    const memory = await this.#options.readMemory().catch((error: unknown) => { if (!(error instanceof RedisReplyError)) this.#retrySoon() })
+    if (memory === undefined) return
+    const evictedSince = this.#count(memory)
+    const risk = riskOf(memory)
+    const isNews = this.#checkedAt === undefined || risk !== this.#risk || evictedSince > 0
+    this.#checkedAt = performance.now()
+    this.#risk = risk
+    const { policy, limitBytes: maxmemoryBytes, evictedKeys } = memory
+    if (risk !== undefined && isNews) this.#options.warn({ policy, maxmemoryBytes, evictedKeys, evictedSince }, `Redis may evict sessions (${risk}): ${advice}`)
   }
 
   close (): void {
@@ -61,22 +69,19 @@ export class EvictionMonitor {
     if (!this.#isClosed) this.#retry = setTimeout(() => this.check(), retryMs).unref()
   }
 
-  /** A restarted server counts from 0. */
-  #count ({ evictedKeys }: MemoryStatus): number {
-    if (this.#last === undefined) return 0
-    const since = evictedKeys >= this.#last.evictedKeys ? evictedKeys - this.#last.evictedKeys : evictedKeys
+  /** Counts evictions since the previous reading of the server; of a server that started after the previous check, all of them. */
+  #count ({ server, uptimeSeconds, evictedKeys }: MemoryInfo): number {
+    const startedSince = this.#checkedAt !== undefined && uptimeSeconds * 1000 < performance.now() - this.#checkedAt
+    const before = this.#evictedKeys.get(server) ?? (startedSince ? 0 : evictedKeys)
+    this.#evictedKeys.set(server, evictedKeys)
+    // CONFIG RESETSTAT sets the counter to 0.
+    const since = evictedKeys >= before ? evictedKeys - before : evictedKeys
     if (since > 0) this.#options.count(since)
     return since
   }
 }
 
-/** Parses the memory fields of an `INFO` reply. */
-export function readPressure (info: string): MemoryStatus {
-  const field = (name: string) => new RegExp(`^${name}:(.*?)\r?$`, 'm').exec(info)?.[1] ?? ''
-  return { policy: field('maxmemory_policy'), maxmemoryBytes: Number(field('maxmemory')), evictedKeys: Number(field('evicted_keys')) }
-}
-
-function riskOf ({ policy, maxmemoryBytes }: MemoryStatus): string | undefined {
-  if (maxmemoryBytes === 0) return 'no maxmemory: when memory is full, the operating system kills the server and all sessions are lost'
-  return safePolicies.has(policy) ? undefined : `maxmemory-policy ${policy}`
+function riskOf ({ policy, limitBytes }: MemoryInfo): string | undefined {
+  if (limitBytes === 0) return 'no maxmemory: when memory is full, the operating system kills the server and all sessions are lost'
+  return mayEvictSessions(policy) ? `maxmemory-policy ${policy}` : undefined
 }

@@ -172,7 +172,7 @@ test('rate-limit allows a blocked client again when its quota refills, and not b
   t.ok(performance.now() - begunAt > windowMs - 100, 'the clocks of Redis and this process may differ a little')
 })
 
-test('rate-limit continues its local count over several outages: no recovery grants a second quota', async (t) => {
+test('rate-limit continues its local count over several outages: no recovery allows a second quota', async (t) => {
   const rig = await startRig(t)
   const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 20, window: '10m' } })
   const passed: number[] = []

@@ -138,7 +138,7 @@ test('session plugin', async (t) => {
     t.match(await browser.get('/required'), { status: 401 })
   })
 
-  t.test('counts reads of request.session, and none of request.visitor', async (t) => {
+  t.test('counts reads of request.session by the handler only', async (t) => {
     const counting = Fastify()
     await counting.register(redisPlugin, { url: redis.url })
     await counting.register(requestLifecycle)

@@ -1,5 +1,5 @@
-// Holds the language of docs/glossary.md: words that the project replaced by standard terms do not come back.
-// `node test/project/glossary.test.ts --write` lowers the baseline to what is left; it never raises a count.
+// Holds the language of docs/glossary.md: replaced words do not return.
+// `node test/project/glossary.test.ts --write` lowers the baseline to the current counts; it never raises a count.
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -8,7 +8,7 @@ const root = join(import.meta.dirname, '../..')
 const baselineFile = join(import.meta.dirname, 'glossary-baseline.json')
 const checked = ['plugins', 'src', 'service', 'routes', 'docs', 'README.md', 'ARCHITECTURE.md']
 
-/** Words that may not be used = what to write instead. Compared in lower case, in prose and in the parts of identifiers. */
+/** Forbidden words = what to write instead. Compared in lower case, in prose and in the parts of identifiers. */
 const table = `
 whoever nobody somebody he him his = the name of the thing: the process, the request, the caller
 anew = again
@@ -43,12 +43,12 @@ const words = new Map(table.trim().split('\n').flatMap((row) => {
   return list.split(' ').map((word) => [word, instead] as const)
 }))
 
-/** Terms of the glossary that contain a word of the list. */
+/** Terms of the glossary that contain a forbidden word. */
 const terms = /\b(?:single|in)[\s_-]?flights?\b|(?<=[a-z])(?:Single|In)Flight|\b(?:Single|In|single|in)Flight/g
 
 interface Finding { readonly word: string, readonly line: number }
 
-/** Words of the list in a text. Identifiers are split where lower case meets upper case, and at everything that is not a letter. */
+/** Forbidden words in a text. Identifiers are split where lower case meets upper case, and at every character that is not a letter. */
 function findIn (text: string): Finding[] {
   return text.split('\n').flatMap((line, index) => {
     const parts = line.replace(terms, '').replace(/([a-z\d])([A-Z])/g, '$1 $2').replace(/([A-Z])([A-Z][a-z])/g, '$1 $2').toLowerCase().match(/[a-z]+/g) ?? []
@@ -61,7 +61,7 @@ function filesIn (path: string): string[] {
   return readdirSync(join(root, path)).filter((name) => name !== 'node_modules').sort().flatMap((name) => filesIn(`${path}/${name}`))
 }
 
-/** Of a test only its titles are read, on the lines where they are. */
+/** The titles of a test, on their lines; nothing else of a test is checked. */
 function titlesOf (text: string): string {
   return text.split('\n').map((line) => /\b(?:test|skip)\((['"`])(.*?[^\\])\1, /.exec(line)?.[2] ?? '').join('\n')
 }
@@ -86,7 +86,7 @@ function lowered (found: Map<string, Finding[]>, before: Baseline | undefined): 
   return Object.fromEntries(counts.filter(([, count]) => count > 0))
 }
 
-/** One text for each occurrence in a file that has more of them than its baseline. */
+/** One text per occurrence in a file that has more of them than its baseline. */
 function complaintsOf (found: Map<string, Finding[]>, baseline: Baseline): string[] {
   return [...found].filter(([file, { length }]) => length > (baseline[file] ?? 0)).flatMap(([file, findings]) =>
     findings.map(({ word, line }) => `${file}:${line} "${word}": write ${words.get(word)}; see docs/glossary.md (${findings.length} in this file, at most ${baseline[file] ?? 0} allowed)`))
@@ -95,7 +95,7 @@ function complaintsOf (found: Map<string, Finding[]>, baseline: Baseline): strin
 if (process.argv.includes('--write')) {
   writeFileSync(baselineFile, `${JSON.stringify(lowered(findAll(), readBaseline()), null, 2)}\n`)
 } else {
-  t.test('words that the glossary replaced do not come back', async (t) => {
+  t.test('replaced words do not return', async (t) => {
     t.same(complaintsOf(findAll(), readBaseline() ?? {}), [])
   })
 
@@ -103,7 +103,7 @@ if (process.argv.includes('--write')) {
     t.same(Object.keys(readBaseline() ?? {}).filter((file) => !existsSync(join(root, file))), [])
   })
 
-  t.test('a replaced word is found in prose, in identifiers and in names of files, and a standard term is not', async (t) => {
+  t.test('a replaced word is found in prose, identifiers and file names, and a standard term is not', async (t) => {
     t.same(findIn('a\n// Nobody waits\nconst oldLane = new LimitHouse(flight)').map(({ word, line }) => `${line} ${word}`), ['2 nobody', '3 lane', '3 house', '3 flight'])
     t.same(findIn('single flight, in-flight, new InFlightWrite(singleFlight), heartbeat, SingleFlightGroup'), [])
     t.match(complaintsOf(new Map([['a.ts', [{ word: 'lane', line: 3 }]]]), {})[0], /^a\.ts:3 "lane": write connection, .*; see docs\/glossary\.md/)

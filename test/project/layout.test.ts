@@ -4,7 +4,7 @@ import t from 'tap'
 
 const root = join(import.meta.dirname, '../..')
 
-/** One import: which file, of what, and whether only its types. */
+/** One import: of which file, from which module, and whether only types. */
 interface Import {
   readonly from: string
   readonly to: string
@@ -30,7 +30,7 @@ const isPackage = (file: string) => /^(plugins|src)\//.test(file)
 const isExample = (file: string) => /^(service|routes)\//.test(file)
 const isOurs = (file: string) => files.includes(file)
 
-/** The imports that meet a condition and break a rule, as a reader would look for them. */
+/** The imports that meet a condition and break a rule, as readable text. */
 function broken (isMeant: (each: Import) => boolean, isAllowed: (each: Import) => boolean): string[] {
   return imports.filter((each) => isMeant(each) && !isAllowed(each)).map(({ from, to }) => `${from} imports ${to}`)
 }
@@ -82,7 +82,7 @@ t.test('the example uses plugins, and routes import only types', async (t) => {
   t.same(broken(({ to }) => isExample(to), ({ from }) => isExample(from) || /^(test|bench)\//.test(from)), [])
 })
 
-t.test('only tests and benchmarks import the helpers of the tests', async (t) => {
+t.test('only tests and benchmarks import test helpers', async (t) => {
   t.same(broken(({ to }) => to.startsWith('bench/'), ({ from }) => /^(bench|test)\//.test(from)), [])
   t.same(broken(({ to }) => to.startsWith('test/'), ({ from, to }) => from.startsWith('test/') || (from.startsWith('bench/') && to.startsWith('test/support/'))), [])
 })

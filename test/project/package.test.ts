@@ -188,12 +188,12 @@ for (const [name, text] of shown) project.write(name, text)
 const read = (file: string) => readFileSync(join(project.folder, 'node_modules/fastify-prism', file), 'utf8')
 const run = (name: keyof typeof apps) => project.run(name, { REDIS_URL: redis.url, SESSION_SECRET: secret })
 
-/** What a file imports, opens or augments beside itself. */
+/** What a file imports, opens or augments. */
 function opened (text: string): string[] {
   return [...text.matchAll(/(?:from|URL\(|module) ['"](\.[^'"]+)['"]/g)].map(([, name = '']) => name)
 }
 
-t.test('package holds the files that its entry points reach, the Lua scripts and the documents', async (t) => {
+t.test('the package contains the files that its entry points reach, the Lua scripts and the documents', async (t) => {
   const { files } = project
 
   const folders = new Set(files.filter((file) => file.startsWith('dist/src/')).map((file) => file.split('/')[2]))
@@ -203,7 +203,7 @@ t.test('package holds the files that its entry points reach, the Lua scripts and
   t.ok(files.includes('dist/src/rate-limit/consume.lua'))
 })
 
-t.test('package contains each file that its code opens or imports', async (t) => {
+t.test('the package contains each file that its code opens or imports', async (t) => {
   const { files } = project
 
   const missing = files.filter((file) => /^dist.*\.(js|d\.ts)$/.test(file)).flatMap((file) => opened(read(file))
@@ -221,22 +221,22 @@ t.test('package.json lists exactly the dependencies that the code imports', asyn
   t.same(Object.keys(peerDependencies), ['fastify'])
 })
 
-t.test('package has types for a strict consumer who checks its declarations too, and for what the README shows', async (t) => {
+t.test('the package has types for a strict consumer that checks declarations, and for the README\'s examples', async (t) => {
   t.equal(await project.check([...withoutThem, ...shown.map(([name]) => name)]), '')
 })
 
-t.test('package has types for a strict consumer who skips declarations', async (t) => {
+t.test('the package has types for a strict consumer that skips declarations', async (t) => {
   t.equal(await project.check(withoutThem, { skipLibCheck: true }), '')
 })
 
-t.test('package has types that are compatible with those of @fastify/rate-limit', async (t) => {
+t.test('the package has types that are compatible with those of @fastify/rate-limit', async (t) => {
   for (const name of ['@fastify/rate-limit', '@lukeed/ms', 'toad-cache']) project.add(name)
 
   t.equal(await project.check(typed), '')
   t.equal(await project.check(typed, { skipLibCheck: true }), '')
 })
 
-t.test('package serves the whole stack', async (t) => {
+t.test('the package serves the whole stack', async (t) => {
   t.same(await run('stack.ts'), {
     bodies: [{ id: '1', loads: 1 }, { id: '1', loads: 1 }, { id: '1', loads: 2 }],
     status: true,
@@ -248,7 +248,7 @@ t.test('package serves the whole stack', async (t) => {
   })
 })
 
-t.test('package works in an app that has its own cookies, Redis client and handlers', async (t) => {
+t.test('the package works in an app with its own cookies, Redis client and handlers', async (t) => {
   t.same(await run('guest.ts'), {
     isCached: true,
     required: [401, { mine: 'PRISM_ERR_SESSION_REQUIRED' }],
@@ -258,27 +258,27 @@ t.test('package works in an app that has its own cookies, Redis client and handl
   })
 })
 
-t.test('package provides sessions without the rest of the stack', async (t) => {
+t.test('the package provides sessions without the rest of the stack', async (t) => {
   t.same(await run('session.ts'), { who: { name: 'ada' }, devices: 1, others: [] })
 })
 
-t.test('package provides rate limits and the cache to one scope, in the order of their registration', async (t) => {
+t.test('the package provides rate limits and the cache to one scope, in the order of their registration', async (t) => {
   t.same(await run('cache-and-limit.ts'), { statuses: [200, 200, 429], isCached: true })
 })
 
-t.test('package provides events without the rest of the stack', async (t) => {
+t.test('the package provides events without the rest of the stack', async (t) => {
   t.same(await run('events.ts'), { text: 'hello' })
 })
 
-t.test('package names the missing dependency when a part is registered without fastify-prism/redis', async (t) => {
+t.test('the package names the missing dependency when a plugin is registered without fastify-prism/redis', async (t) => {
   t.match(await run('alone.ts'), /dependency 'fastify-prism\/redis' of plugin 'fastify-prism\/session' is not registered/)
 })
 
-t.test('package can be required', async (t) => {
+t.test('the package can be required', async (t) => {
   t.same(await run('required.cjs'), 'function')
 })
 
-t.test('package contains the CLI', async (t) => {
+t.test('the package contains the CLI', async (t) => {
   const keys = await project.run('node_modules/fastify-prism/dist/src/cli/bin.js', {}, ['keys', '--json', '--url', redis.url])
 
   t.type(keys, 'object')

@@ -19,7 +19,7 @@ const folder = mkdtempSync(join(tmpdir(), 'prism-readme-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'dir')
 
-/** The app of the last code block that matches, run from the sources. */
+/** The app of the last matching code block, run from the sources. */
 async function appOf (block: RegExp): Promise<FastifyInstance> {
   const index = readmeModules().findLastIndex((module) => block.test(module))
   const file = join(folder, `block-${index}.ts`)
@@ -124,12 +124,12 @@ t.test('docs/configuration.md lists each environment variable', async (t) => {
   t.same(tableOf('docs/configuration.md', 'variable').flatMap(([names = '']) => names.split(', ')).sort(), [...new Set(read)].sort())
 })
 
-/** The option names that a file accepts, as its list of names spells them. */
+/** The option names that a file accepts, from its list of names. */
 function accepted (part: string, file: string, pattern: RegExp): string[] {
   return [...readFileSync(join(root, file), 'utf8').match(pattern)?.[1]?.matchAll(/'(\w+)'/g) ?? []].map(([, name = '']) => `${part}.${name}`)
 }
 
-/** The options that the table has for a place where they are set. */
+/** The options that the table lists for a place where they are set. */
 function documented (setOn: string): string[] {
   return tableOf('docs/options.md', 'option').filter(([, places = '']) => places.split(', ').includes(setOn)).flatMap(([names = '']) => names.split(', ')).filter((name) => name.includes('.'))
 }
@@ -188,7 +188,7 @@ const documents = ['README.md', 'ARCHITECTURE.md', 'CHANGELOG.md', ...globSync('
 const links = documents.flatMap((document) => [...documentOf(document).matchAll(/\]\(([^)#:\s]*)(?:#([\w-]+))?\)/g)]
   .map(([, path = '', anchor]) => ({ document, target: path === '' ? document : posix.join(posix.dirname(document), path), anchor })))
 
-/** The anchor of a heading, as GitHub makes it. */
+/** The anchor of a heading, as GitHub generates it. */
 function anchorOf (heading: string): string {
   return heading.toLowerCase().replace(/[^\w\s-]/g, '').trim().replace(/\s/g, '-')
 }

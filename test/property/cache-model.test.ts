@@ -3,7 +3,7 @@ import t from 'tap'
 import { CacheWorld } from '../support/cache-model-world.ts'
 import type { Act } from '../support/cache-model-world.ts'
 
-/** `SOAK_RUNS=500 node test/property/cache-model.test.ts` looks longer. */
+/** `SOAK_RUNS=500 node test/property/cache-model.test.ts` runs more cases. */
 const runs = Number(process.env.SOAK_RUNS ?? 12)
 const any = fc.nat(30)
 
@@ -18,7 +18,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ what: fc.constant('setBack' as const) }) }
 )
 
-t.test('cache gives nobody an answer older than a purge that had answered, forgets no waiter and leaves no key without an end, whatever three processes, Redis and its replica do', { timeout: 0 }, async (t) => {
+t.test('cache serves no response older than an acknowledged purge, settles every waiter and expires every key, in any sequence of events in three processes, Redis and its replica', { timeout: 0 }, async (t) => {
   const world = await CacheWorld.start(t)
   let answers = 0
 

@@ -16,7 +16,7 @@ interface Step { act: Act, ticket: number, process: number, pauses: readonly [nu
 interface Outcome extends Step { number: number, isDone: boolean }
 interface Live { current: number, list: number[] }
 
-/** What sessions are: each has one ticket that works, and a list. Tickets are numbered as they were asked for; `births` names each one's session. */
+/** The model of sessions: each has one valid token and a list. Tokens are numbered in the order of their requests; `births` maps each to its session. */
 class Model {
   readonly sessions: Map<number, Live>
   readonly births: Map<number, number>
@@ -60,9 +60,9 @@ const step = fc.record<Step>({
 
 tap.setTimeout(120_000)
 
-test('sessions agree with their model, whatever is done, in whatever order, at once, in two processes', { timeout: 120_000 }, async (t) => {
+test('sessions match their model in any order of concurrent operations in two processes', { timeout: 120_000 }, async (t) => {
   const { url } = await startRedis(t)
-  const houses = await Promise.all([0, 1].map(() => openHouse(t, url)))
+  const houses = await Promise.all([0, 1].map(() => openManager(t, url)))
   let runs = 0
 
   await fc.assert(fc.asyncProperty(fc.array(fc.array(step, { minLength: 1, maxLength: 4 }), { maxLength: 7 }), async (groups) => {
@@ -79,7 +79,7 @@ test('sessions agree with their model, whatever is done, in whatever order, at o
   t.equal(runs >= 150, true)
 })
 
-/** All tickets that were ever given to one user, and what can be done with them. */
+/** All tokens that were given to one user, and the operations on them. */
 class World {
   readonly #houses: SessionManager[]
   readonly #user: string
@@ -91,13 +91,13 @@ class World {
     this.#user = user
   }
 
-  /** Does all of it at once, each with a ticket that was there before. */
+  /** Runs all operations concurrently, each with an existing token. */
   async act (group: readonly Step[]): Promise<Outcome[]> {
     const numbers = [...this.#tickets.keys()]
     return await Promise.all(group.map(async (each) => {
       const outcome = { ...each, ticket: numbers[each.ticket % numbers.length] ?? -1, number: this.#count++, isDone: true }
       await this.#do(outcome).catch((error) => {
-        fc.pre(error.statusCode !== 503) // Redis was late, and nobody knows what it did: a run that tells nothing
+        fc.pre(error.statusCode !== 503) // A Redis timeout leaves the result unknown: discard the run.
         if (error.statusCode !== 401) throw error
         outcome.isDone = false
       })
@@ -105,7 +105,7 @@ class World {
     }))
   }
 
-  /** Which tickets are alive, and what their lists hold, in any order. */
+  /** The valid tokens, and the contents of their lists, in any order. */
   async look (): Promise<Map<number, number[]>> {
     const lists = await Promise.all([...this.#tickets].map(async ([number, token]) => {
       const requestSession = await this.#visit({ ticket: number, process: number % 2, pauses: [0, 0] }, token)
@@ -145,7 +145,7 @@ class World {
   }
 }
 
-/** The model after this order, if it tells all that was seen. */
+/** The model after this order, if it explains all observations. */
 function explain (model: Model, order: readonly Outcome[], seen: ReadonlyMap<number, number[]>): Model | undefined {
   if (!order.every((outcome) => model.do(outcome) === outcome.isDone)) return undefined
   const told = new Map([...model.sessions.values()].map(({ current, list }) => [current, [...list].sort()]))
@@ -158,7 +158,7 @@ function permutations<Thing> (things: readonly Thing[]): Thing[][] {
   return things.flatMap((thing, index) => permutations(things.toSpliced(index, 1)).map((rest) => [thing, ...rest]))
 }
 
-async function openHouse (t: Test, url: string): Promise<SessionManager> {
+async function openManager (t: Test, url: string): Promise<SessionManager> {
   const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })

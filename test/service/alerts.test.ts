@@ -7,14 +7,14 @@ import alerts from '../../service/plugins/alerts.ts'
 import prism from '../../plugins/index.ts'
 import metrics from '../../plugins/metrics.ts'
 import { rules } from '../../service/alerts/rules.ts'
-import { hasty, receiver, secret, told, watched } from '../support/alerts.ts'
+import { hasty, receiver, secret, changes, watched } from '../support/alerts.ts'
 import { buildTestApp } from '../support/app.ts'
 import { startRedis } from '../support/redis.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { until } from '../support/until.ts'
 
 for (const { name, above, severity } of rules.filter(({ signal }) => signal === 'memoryShare')) {
-  t.test(`alerts tells with ${name} of a Redis filled past ${above * 100} %, within 10 s, and that it is over`, async (t) => {
+  t.test(`${name} fires within 10 s for a Redis filled past ${above * 100} %, and resolves`, async (t) => {
     const redis = await startRedis(t, { args: ['--maxmemory', '20mb'] })
     const { messages, sees } = await watched(t, hasty(name), { redisUrl: redis.url })
     t.ok((rules.find((rule) => rule.name === name)?.forSeconds ?? 99) + 5 <= 10)
@@ -27,11 +27,11 @@ for (const { name, above, severity } of rules.filter(({ signal }) => signal === 
 
     t.ok((raised.value ?? 0) > above)
     t.match(raised, { severity, meaning: new RegExp(`${above * 100} %`), first: /keys/ })
-    t.same(told(messages), [`${name} firing`, `${name} resolved`])
+    t.same(changes(messages), [`${name} firing`, `${name} resolved`])
   })
 }
 
-t.test('alerts takes the configured limit where Redis names none', async (t) => {
+t.test('the memory alert uses the configured limit if Redis has none', async (t) => {
   const redis = await startRedis(t)
   await redis.client.set('fill', 'x'.repeat(10_000_000))
 
@@ -42,7 +42,7 @@ t.test('alerts takes the configured limit where Redis names none', async (t) => 
   await sees('resolved')
 })
 
-t.test('alerts tells of a flood of evictions, and that it is over', async (t) => {
+t.test('the eviction alert fires for many evictions, and resolves', async (t) => {
   const redis = await startRedis(t, { args: ['--maxmemory', '8mb', '--maxmemory-policy', 'allkeys-lru'] })
   const { messages, sees } = await watched(t, hasty('PrismRedisEvictions'), { redisUrl: redis.url })
 
@@ -52,13 +52,13 @@ t.test('alerts tells of a flood of evictions, and that it is over', async (t) =>
     for (let index = 0; index < 500; index++) pipeline.set(`flood:${++made}`, 'x'.repeat(2000))
     await pipeline.exec()
     return messages.length > 0
-  }, { what: 'evictions told', everyMs: 50, deadlineMs: 45_000 })
+  }, { what: 'evictions reported', everyMs: 50, deadlineMs: 45_000 })
   await sees('resolved')
 
-  t.same(told(messages), ['PrismRedisEvictions firing', 'PrismRedisEvictions resolved'])
+  t.same(changes(messages), ['PrismRedisEvictions firing', 'PrismRedisEvictions resolved'])
 })
 
-t.test('alerts tells of connections that are killed, and that it is over', async (t) => {
+t.test('the connection alert fires for killed connections, and resolves', async (t) => {
   const redis = await startRedis(t)
   const { messages, sees } = await watched(t, hasty('PrismRedisConnectionErrors'), { redisUrl: redis.url })
   await until(async () => (await redis.client.call('CLIENT', 'LIST') as string).split('\n').length > 4, { what: 'connections' })
@@ -66,31 +66,31 @@ t.test('alerts tells of connections that are killed, and that it is over', async
   await until(async () => {
     await redis.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
     return messages.length > 0
-  }, { what: 'losses told', everyMs: 100, deadlineMs: 45_000 })
+  }, { what: 'losses reported', everyMs: 100, deadlineMs: 45_000 })
   await sees('resolved')
 
-  t.same(told(messages), ['PrismRedisConnectionErrors firing', 'PrismRedisConnectionErrors resolved'])
+  t.same(changes(messages), ['PrismRedisConnectionErrors firing', 'PrismRedisConnectionErrors resolved'])
 })
 
-t.test('alerts tells of connections that Redis rejects, and that it is over', async (t) => {
+t.test('the rejection alert fires for rejected connections, and resolves', async (t) => {
   const redis = await startRedis(t)
   const { messages, sees } = await watched(t, hasty('PrismRedisConnectionsRejected'), { redisUrl: redis.url })
 
-  // Only for a moment each time: who looks at Redis may have to connect again.
+  // Only for a moment each time: the sampling of Redis can need a new connection.
   await until(async () => {
     await redis.client.config('SET', 'maxclients', '1')
     const socket = connect(redis.port, redis.host)
-    await once(socket.resume(), 'close').catch(() => {}) // it is rejected: that is the point
+    await once(socket.resume(), 'close').catch(() => {}) // the rejection is intended
     await redis.client.config('SET', 'maxclients', '1000')
     return messages.length > 0
-  }, { what: 'rejections told', everyMs: 50, deadlineMs: 45_000 })
+  }, { what: 'rejections reported', everyMs: 50, deadlineMs: 45_000 })
   await sees('resolved')
 
-  t.same(told(messages), ['PrismRedisConnectionsRejected firing', 'PrismRedisConnectionsRejected resolved'])
+  t.same(changes(messages), ['PrismRedisConnectionsRejected firing', 'PrismRedisConnectionsRejected resolved'])
 })
 
 for (const name of ['PrismRedisDown', 'PrismBreakerOpen']) {
-  t.test(`alerts tells with ${name} of a Redis that is gone, and that it is back`, async (t) => {
+  t.test(`${name} fires for a Redis that is down, and resolves`, async (t) => {
     const redis = await startRedis(t)
     const { messages, sees } = await watched(t, hasty(name), { redisUrl: redis.url })
 
@@ -99,14 +99,14 @@ for (const name of ['PrismRedisDown', 'PrismBreakerOpen']) {
     await redis.restart()
     await sees('resolved')
 
-    t.same(told(messages), [`${name} firing`, `${name} resolved`])
+    t.same(changes(messages), [`${name} firing`, `${name} resolved`])
   })
 }
 
-t.test('alerts tells of slow round trips, and that they are over', async (t) => {
+t.test('the latency alert fires for slow round trips, and resolves', async (t) => {
   t.setTimeout(100_000)
   const rig = await startRig(t)
-  // A test's machine is no private network, and not always quick.
+  // The loopback of a test machine is not always fast.
   const rule = hasty('PrismRoundTripSlow', { above: 0.1, clear: 0.09 })
   const { messages, sees } = await watched(t, rule, { redisUrl: rig.url })
 
@@ -116,10 +116,10 @@ t.test('alerts tells of slow round trips, and that they are over', async (t) => 
   await sees('resolved')
 
   t.ok((raised.value ?? 0) > 0.1)
-  t.same(told(messages), ['PrismRoundTripSlow firing', 'PrismRoundTripSlow resolved'])
+  t.same(changes(messages), ['PrismRoundTripSlow firing', 'PrismRoundTripSlow resolved'])
 })
 
-t.test('alerts tells of a hit rate below 80 %, and that it is over', async (t) => {
+t.test('the hit-rate alert fires below 80 %, and resolves', async (t) => {
   const { app, messages } = await watched(t, hasty('PrismHitRateLow'), {})
   const ask = async (url: string) => await app.inject(url)
 
@@ -127,16 +127,16 @@ t.test('alerts tells of a hit rate below 80 %, and that it is over', async (t) =
   await until(async () => {
     await ask(`/cities/${3_000_000 + ++made}`)
     return messages.length > 0
-  }, { what: 'misses told', deadlineMs: 45_000 })
+  }, { what: 'misses reported', deadlineMs: 45_000 })
   await until(async () => {
     await ask('/cities/2988507')
     return messages.length > 1
-  }, { what: 'hits told', deadlineMs: 45_000 })
+  }, { what: 'hits reported', deadlineMs: 45_000 })
 
-  t.same(told(messages), ['PrismHitRateLow firing', 'PrismHitRateLow resolved'])
+  t.same(changes(messages), ['PrismHitRateLow firing', 'PrismHitRateLow resolved'])
 })
 
-t.test('alerts tells of a pool that is exhausted, and that it is over', async (t) => {
+t.test('the pool alert fires for an exhausted pool, and resolves', async (t) => {
   t.setTimeout(100_000)
   const rig = await startRig(t)
   const { url, messages } = await receiver(t)
@@ -148,7 +148,7 @@ t.test('alerts tells of a pool that is exhausted, and that it is over', async (t
   await app.ready()
   await rig.proxy.fault('latency', { delayMs: 40, jitterMs: 0 })
 
-  // One write a turn of the loop, each more than the only connection takes before it counts as crowded; bursts, so that answers still come in time.
+  // One write per turn of the event loop, each above the crowding limit of the only connection; in bursts, so that replies arrive in time.
   const burst = async () => {
     for (let write = 0; write < 3; write++) {
       for (let index = 0; index < 520; index++) app.redisPool.batch.command('ping', []).catch(() => {}) // late ones time out
@@ -156,14 +156,14 @@ t.test('alerts tells of a pool that is exhausted, and that it is over', async (t
     }
     return messages.length > 0
   }
-  await until(burst, { what: 'exhaustion told', everyMs: 100, deadlineMs: 45_000 })
+  await until(burst, { what: 'exhaustion reported', everyMs: 100, deadlineMs: 45_000 })
   await rig.proxy.heal()
-  await until(() => messages.length > 1, { what: 'that it is over', deadlineMs: 45_000 })
+  await until(() => messages.length > 1, { what: 'the resolution', deadlineMs: 45_000 })
 
-  t.same(told(messages), ['PrismPoolExhausted firing', 'PrismPoolExhausted resolved'])
+  t.same(changes(messages), ['PrismPoolExhausted firing', 'PrismPoolExhausted resolved'])
 })
 
-t.test('alerts tells of a policy that may evict sessions, and that it was changed', async (t) => {
+t.test('the policy alert fires for a policy that can evict sessions, and resolves after its change', async (t) => {
   const redis = await startRedis(t, { args: ['--maxmemory', '50mb', '--maxmemory-policy', 'allkeys-lru'] })
   const { messages, sees } = await watched(t, hasty('PrismSessionsEvictable'), { redisUrl: redis.url })
 
@@ -171,17 +171,17 @@ t.test('alerts tells of a policy that may evict sessions, and that it was change
   await redis.client.config('SET', 'maxmemory-policy', 'volatile-ttl')
   await sees('resolved')
 
-  t.same(told(messages), ['PrismSessionsEvictable firing', 'PrismSessionsEvictable resolved'])
+  t.same(changes(messages), ['PrismSessionsEvictable firing', 'PrismSessionsEvictable resolved'])
 })
 
-t.test('alerts does not fear for sessions that have a Redis of their own', async (t) => {
+t.test('the policy alert ignores a cache server whose sessions are elsewhere', async (t) => {
   const redis = await startRedis(t, { args: ['--maxmemory', '50mb', '--maxmemory-policy', 'allkeys-lru'] })
   const sessions = await startRedis(t, { args: ['--maxmemory', '50mb', '--maxmemory-policy', 'noeviction'] })
   const options = { redisUrl: redis.url, metricsEvery: '50ms', alerting: { rules: [hasty('PrismSessionsEvictable')] } } as const
 
   const together = await buildTestApp(t, options)
   const apart = await buildTestApp(t, { ...options, sessionRedisUrl: sessions.url })
-  await until(() => together.alerts.all[0]?.state === 'firing' && apart.metrics.history.last?.redis, { what: 'both have looked', deadlineMs: 45_000 })
+  await until(() => together.alerts.all[0]?.state === 'firing' && apart.metrics.history.last?.redis, { what: 'both have evaluated', deadlineMs: 45_000 })
 
   t.match(apart.alerts.all, [{ state: 'inactive', value: 0 }])
   t.match(await apart.metrics.registry.text(), /^prism_sessions_evictable 0$/m)

@@ -8,7 +8,7 @@ import problems from '../../service/plugins/problems.ts'
 import refusals from '../../service/plugins/reject-malformed.ts'
 import { readConfig } from '../../service/config.ts'
 
-/** The service's instance with its limits, and two routes of the test's own; listening. */
+/** The service's instance with its limits, and two routes of the test; listening. */
 async function listening (t: Test, more: (app: FastifyInstance) => void = () => {}): Promise<{ app: FastifyInstance, port: number }> {
   const app = openInstance(readConfig({ LOG_LEVEL: 'silent' }))
   t.after(() => app.close())
@@ -24,7 +24,7 @@ async function listening (t: Test, more: (app: FastifyInstance) => void = () => 
 
 interface Answer { status: number, fields: string, body: string, isClosed: boolean }
 
-/** What comes back for these bytes, until the server closes or the answer's body is whole. */
+/** What is received for these bytes, until the server closes or the response is complete. */
 async function exchange (port: number, bytes: string, onBegun?: (socket: Socket) => void): Promise<Answer> {
   const socket = connect(port, '127.0.0.1')
   await once(socket, 'connect')
@@ -38,7 +38,7 @@ async function exchange (port: number, bytes: string, onBegun?: (socket: Socket)
       if (onBegun !== undefined) onBegun(socket)
       else if (!/^connection: close/im.test(text)) resolve()
     })
-    socket.on('error', () => {}) // a reset after the answer: `close` follows
+    socket.on('error', () => {}) // a reset after the response: `close` follows
     socket.once('close', () => {
       isClosed = true
       resolve()
@@ -52,26 +52,26 @@ async function exchange (port: number, bytes: string, onBegun?: (socket: Socket)
 const refused: ReadonlyArray<[what: string, bytes: string, status: number, code: string]> = [
   ['two Host fields', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
   ['two equal Host fields', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
-  ['two Host fields where nothing answers', 'GET /none HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['two Host fields for an unknown path', 'GET /none HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
   ['no Host field', 'GET /items/1 HTTP/1.1\r\n\r\n', 400, 'PRISM_ERR_HOST'],
   ['a Host with a space in it', 'GET /items/1 HTTP/1.1\r\nHost: a b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
   ['a Host with a path', 'GET /items/1 HTTP/1.1\r\nHost: a/b\r\n\r\n', 400, 'PRISM_ERR_HOST'],
   ['a Host with a user', 'GET /items/1 HTTP/1.0\r\nHost: ada@a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
-  ['a target whose host is none', 'GET http://ada@a/items/1 HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
+  ['a target with an invalid host', 'GET http://ada@a/items/1 HTTP/1.1\r\nHost: a\r\n\r\n', 400, 'PRISM_ERR_HOST'],
   ['HTTP/0.9', 'GET /items/1\r\n\r\n', 400, 'PRISM_ERR_HOST'],
-  ['an expectation that nobody meets', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n', 417, 'PRISM_ERR_EXPECTATION'],
-  ['a transfer coding that nobody undoes', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n', 400, 'PRISM_ERR_TRANSFER_ENCODING'],
+  ['an unsupported expectation', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n', 417, 'PRISM_ERR_EXPECTATION'],
+  ['an unsupported transfer coding', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n', 400, 'PRISM_ERR_TRANSFER_ENCODING'],
   ['TRACE', 'TRACE /items/1 HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n', 405, 'PRISM_ERR_METHOD'],
   ['Transfer-Encoding in HTTP/1.0', 'POST /items HTTP/1.0\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n', 400, 'PRISM_ERR_TRANSFER_ENCODING'],
   ['a cookie of 10 kB', `GET /items/1 HTTP/1.1\r\nHost: a\r\nCookie: session=${'x'.repeat(10_000)}\r\n\r\n`, 431, 'PRISM_ERR_COOKIE_TOO_LARGE'],
   ['header fields over 16 KiB', `GET /items/1 HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(17_000)}\r\n\r\n`, 431, 'PRISM_ERR_FIELDS_TOO_LARGE'],
-  ['what is no HTTP', 'hello there\r\n\r\n', 400, 'PRISM_ERR_MALFORMED'],
+  ['bytes that are not HTTP', 'hello there\r\n\r\n', 400, 'PRISM_ERR_MALFORMED'],
   ['both Content-Length and Transfer-Encoding', 'POST /items HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n', 400, 'PRISM_ERR_MALFORMED'],
   ['a line feed in a field', 'GET /items/1 HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n', 400, 'PRISM_ERR_MALFORMED']
 ]
 
 for (const [what, bytes, status, code] of refused) {
-  t.test(`app refuses ${what} with a problem document, and closes`, async (t) => {
+  t.test(`${what} is rejected with a problem document, and the connection is closed`, async (t) => {
     const { port } = await listening(t)
 
     const answer = await exchange(port, bytes)
@@ -92,7 +92,7 @@ const wrong: ReadonlyArray<[what: string, bytes: string, status: number, code: s
 ]
 
 for (const [what, bytes, status, code] of wrong) {
-  t.test(`app answers ${what} with a problem document`, async (t) => {
+  t.test(`${what} is rejected with a problem document`, async (t) => {
     const { port } = await listening(t)
 
     const answer = await exchange(port, bytes)
@@ -102,7 +102,7 @@ for (const [what, bytes, status, code] of wrong) {
   })
 }
 
-t.test('app takes the host of a target in absolute form, whatever Host says', async (t) => {
+t.test('the host of a target in absolute form takes precedence over Host', async (t) => {
   const { port } = await listening(t)
 
   const { status, body } = await exchange(port, 'GET http://shop.example:80/items/1?a=b HTTP/1.1\r\nHost: other.example\r\n\r\n')
@@ -112,7 +112,7 @@ t.test('app takes the host of a target in absolute form, whatever Host says', as
 })
 
 for (const host of ['', 'a.example:3000', '[::1]:3000', 'xn--bcher-kva.example', '192.0.2.1', 'a_b.example']) {
-  t.test(`app answers Host: ${host}`, async (t) => {
+  t.test(`Host: ${host} is accepted`, async (t) => {
     const { port } = await listening(t)
 
     const { status, body } = await exchange(port, `GET /items/1 HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
@@ -121,7 +121,7 @@ for (const host of ['', 'a.example:3000', '[::1]:3000', 'xn--bcher-kva.example',
   })
 }
 
-t.test('app names the methods of its routes for OPTIONS *', async (t) => {
+t.test('OPTIONS * lists the methods of the routes', async (t) => {
   const { port } = await listening(t)
 
   const { status, fields } = await exchange(port, 'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n')
@@ -130,7 +130,7 @@ t.test('app names the methods of its routes for OPTIONS *', async (t) => {
   t.match(fields, /^allow: GET, HEAD, OPTIONS, POST$/im)
 })
 
-t.test('app answers a body that waits for its 100', async (t) => {
+t.test('a body with Expect: 100-continue receives 100', async (t) => {
   const { port } = await listening(t)
 
   const { fields } = await exchange(port, 'POST /items HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}')
@@ -138,13 +138,13 @@ t.test('app answers a body that waits for its 100', async (t) => {
   t.match(fields, /^HTTP\/1.1 100 Continue/)
 })
 
-t.test('app answers HTTP/1.0 without a Host', async (t) => {
+t.test('HTTP/1.0 without Host is accepted', async (t) => {
   const { port } = await listening(t)
 
   t.equal((await exchange(port, 'GET /items/1 HTTP/1.0\r\n\r\n')).status, 200)
 })
 
-t.test('app has the limits of its server, and they reach it', async (t) => {
+t.test('the server\'s limits are configured and enforced', async (t) => {
   const { app } = await listening(t)
 
   t.equal(app.server.requestTimeout, 10_000)
@@ -152,7 +152,7 @@ t.test('app has the limits of its server, and they reach it', async (t) => {
   t.equal(app.initialConfig.bodyLimit, 65_536)
 })
 
-t.test('app ends a request whose header fields never end, with a problem document', async (t) => {
+t.test('a request whose header fields never end is rejected with a problem document', async (t) => {
   const { port } = await listening(t)
 
   const answer = await exchange(port, 'GET /items/1 HTTP/1.1\r\nHost: a\r\nX-Slow: ')
@@ -161,7 +161,7 @@ t.test('app ends a request whose header fields never end, with a problem documen
   t.match(JSON.parse(answer.body), { status: 408, code: 'PRISM_ERR_REQUEST_TIMEOUT' })
 })
 
-t.test('app never puts an error into an answer that has begun', async (t) => {
+t.test('an error after the start of a response is never written into it', async (t) => {
   const { app, port } = await listening(t, (app) => {
     app.get('/slow', (_request, reply) => {
       reply.hijack()
@@ -178,7 +178,7 @@ t.test('app never puts an error into an answer that has begun', async (t) => {
   t.ok(app.server.listening)
 })
 
-t.test('app takes no request id from a client', async (t) => {
+t.test('request IDs of clients are ignored', async (t) => {
   const { app } = await listening(t)
 
   const reply = await app.inject({ url: '/items/1', headers: { 'request-id': 'mine', 'x-request-id': 'mine' } })

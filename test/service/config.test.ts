@@ -7,7 +7,7 @@ import { ConfigError } from '../../src/shared/errors.ts'
 
 const secret = 's'.repeat(32)
 
-/** The faults of an environment, or an empty list. */
+/** The errors of an environment, or an empty list. */
 function faultsOf (environment: Record<string, string>): readonly Fault[] {
   try {
     readConfig(environment)
@@ -18,7 +18,7 @@ function faultsOf (environment: Record<string, string>): readonly Fault[] {
   }
 }
 
-t.test('config has a default for everything outside production', async (t) => {
+t.test('every variable has a default outside production', async (t) => {
   const config = readConfig({})
 
   t.match(config, {
@@ -35,7 +35,7 @@ t.test('config has a default for everything outside production', async (t) => {
   t.ok(Object.isFrozen(config))
 })
 
-t.test('config makes a random secret for each start in development, and warns', async (t) => {
+t.test('a development start generates a random secret, and warns', async (t) => {
   const first = readConfig({})
   const second = readConfig({})
 
@@ -45,7 +45,7 @@ t.test('config makes a random secret for each start in development, and warns', 
   t.same(readConfig({ SESSION_SECRET: secret }).warnings, [])
 })
 
-t.test('config takes every variable as it is documented', async (t) => {
+t.test('each variable is read as documented', async (t) => {
   const path = join(mkdtempSync(join(tmpdir(), 'prism-config-')), 'not', 'there', 'yet.db')
 
   const config = readConfig({
@@ -97,7 +97,7 @@ t.test('config takes every variable as it is documented', async (t) => {
   })
 })
 
-t.test('config wants of each format of alerts what it needs, and has an address for PagerDuty', async (t) => {
+t.test('each alert format requires its variables, and PagerDuty has a default address', async (t) => {
   t.match(faultsOf({ ALERT_WEBHOOK_FORMAT: 'teams' }), [{ variable: 'ALERT_WEBHOOK_FORMAT', wanted: /slack, discord, pagerduty, alertmanager/ }])
   t.match(faultsOf({ ALERT_WEBHOOK_FORMAT: 'pagerduty' }), [{ variable: 'ALERT_PAGERDUTY_KEY' }])
   t.match(faultsOf({ ALERT_WEBHOOK_FORMAT: 'slack' }), [{ variable: 'ALERT_WEBHOOK_URL' }])
@@ -105,7 +105,7 @@ t.test('config wants of each format of alerts what it needs, and has an address 
   t.equal(readConfig({ ALERT_WEBHOOK_FORMAT: 'pagerduty', ALERT_PAGERDUTY_KEY: 'key' }).alertWebhookUrl, 'https://events.pagerduty.com/v2/enqueue')
 })
 
-t.test('config takes what TLS to Redis needs as PEM, or as files that hold it', async (t) => {
+t.test('TLS variables for Redis are PEM texts or files', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'prism-config-'))
   const path = join(folder, 'ca.pem')
   writeFileSync(path, '-----BEGIN CERTIFICATE-----\nca\n')
@@ -121,7 +121,7 @@ t.test('config takes what TLS to Redis needs as PEM, or as files that hold it', 
   t.throws(() => readConfig({ REDIS_URL, REDIS_TLS_CA: 'MIIsecret' }), /REDIS_TLS_CA must be PEM, or the path of a file that holds it and may be read; it is neither; it is not shown/)
 })
 
-t.test('config counts an empty variable as unset', async (t) => {
+t.test('an empty variable counts as unset', async (t) => {
   const names = ['NODE_ENV', 'PORT', 'HOST', 'REDIS_URL', 'SESSION_REDIS_URL', 'REDIS_TLS_CA', 'REDIS_TLS_CERT', 'REDIS_TLS_KEY', 'SESSION_SECRET', 'TRUST_PROXY', 'LOG_LEVEL', 'ADMIN_TOKEN', 'ORIGINS', 'DATABASE_PATH', 'METRICS_PORT', 'ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET']
 
   const { sessionSecrets: _random, ...config } = readConfig(Object.fromEntries(names.map((name) => [name, ' '])))
@@ -135,7 +135,7 @@ const addresses = [
   'redis://10.0.0.1:7000,redis://10.0.0.2:7000', 'redis+sentinel://:p@10.0.0.1,10.0.0.2:26380/main', 'redis://default:p@a:1, redis://default:p@b:2'
 ]
 
-t.test('config takes each kind of Redis address', async (t) => {
+t.test('each kind of Redis address is accepted', async (t) => {
   for (const REDIS_URL of addresses) t.equal(readConfig({ REDIS_URL }).redisUrl, REDIS_URL)
 })
 
@@ -150,8 +150,8 @@ const wrong: ReadonlyArray<[variable: string, value: string, wanted: RegExp]> = 
   ['HOST', 'a b', /host name/],
   ['TRUST_PROXY', 'true', /forge its address/],
   ['TRUST_PROXY', '1', /number of hops/],
-  ['TRUST_PROXY', '0.0.0.0/0', /\/0 trusts everybody/],
-  ['TRUST_PROXY', '10.0.0.0/8,::/0', /\/0 trusts everybody/],
+  ['TRUST_PROXY', '0.0.0.0/0', /\/0 trusts every peer/],
+  ['TRUST_PROXY', '10.0.0.0/8,::/0', /\/0 trusts every peer/],
   ['TRUST_PROXY', '10.0.0.0/33', /networks such as/],
   ['TRUST_PROXY', 'loopback', /networks such as/],
   ['TRUST_PROXY', '10.0.0.0/8,', /networks such as/],
@@ -183,34 +183,34 @@ const wrong: ReadonlyArray<[variable: string, value: string, wanted: RegExp]> = 
 ]
 
 for (const [variable, value, wanted] of wrong) {
-  t.test(`config refuses ${variable}=${value.slice(0, 24)}, saying what it wants`, async (t) => {
+  t.test(`${variable}=${value.slice(0, 24)} is rejected with the accepted values`, async (t) => {
     const faults = faultsOf({ [variable]: value })
 
     t.equal(faults.length, 1)
     t.equal(faults[0]?.variable, variable)
     t.match(faults[0]?.wanted, wanted)
-    t.ok(faults[0]?.came, 'says what came')
+    t.ok(faults[0]?.came, 'names the value')
   })
 }
 
-t.test('config needs REDIS_URL and SESSION_SECRET in production', async (t) => {
+t.test('production requires REDIS_URL and SESSION_SECRET', async (t) => {
   const faults = faultsOf({ NODE_ENV: 'production' })
 
   t.same(faults.map(({ variable, came }) => [variable, came]), [['REDIS_URL', 'nothing'], ['SESSION_SECRET', 'nothing']])
 })
 
-t.test('config tells all faults at once', async (t) => {
+t.test('all errors are reported at once', async (t) => {
   const faults = faultsOf({ NODE_ENV: 'production', PORT: 'x', HOST: '/', TRUST_PROXY: 'true', LOG_LEVEL: 'x', ADMIN_TOKEN: 'a b', ORIGINS: 'x', DATABASE_PATH: '/', SESSION_SECRET: 'x', REDIS_URL: 'x' })
 
   t.same(faults.map(({ variable }) => variable).sort(), ['ADMIN_TOKEN', 'DATABASE_PATH', 'HOST', 'LOG_LEVEL', 'ORIGINS', 'PORT', 'REDIS_URL', 'SESSION_SECRET', 'TRUST_PROXY'])
 })
 
-t.test('config names variable, what is wanted and what came in the message', async (t) => {
+t.test('the message names the variable, the accepted values and the given value', async (t) => {
   t.throws(() => readConfig({ PORT: '80000' }), { code: 'PRISM_ERR_CONFIG', message: 'Invalid environment:\n  PORT must be a whole number from 0 to 65535; it is "80000".' })
   t.throws(() => readConfig({ LOG_LEVEL: 'loud' }), /LOG_LEVEL must be one of trace, .*; it is "loud"/)
 })
 
-t.test('config never repeats a secret, however wrong the variable is', async (t) => {
+t.test('a secret is never printed, however wrong the variable is', async (t) => {
   const hidden = 'hunter2hunter2'
   const environments: Array<Record<string, string>> = [
     { SESSION_SECRET: hidden }, { SESSION_SECRET: `${secret},${hidden}` }, { ADMIN_TOKEN: `${hidden} ${hidden}` },
@@ -227,7 +227,7 @@ t.test('config never repeats a secret, however wrong the variable is', async (t)
   }
 })
 
-t.test('config refuses a webhook that is none, showing neither address nor secret, and warns of one without a signature', async (t) => {
+t.test('an invalid webhook URL is rejected without printing address or secret, and one without a signature is warned about', async (t) => {
   const faults = faultsOf({ ALERT_WEBHOOK_URL: 'ftp://user:hidden@example', ALERT_WEBHOOK_SECRET: 'hidden too' })
   const { warnings } = readConfig({ SESSION_SECRET: secret, ALERT_WEBHOOK_URL: 'https://hooks.example/prism' })
 

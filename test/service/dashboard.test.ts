@@ -15,7 +15,7 @@ const needsChromium = { skip: noBrowser }
 const shots = process.env.PRISM_SHOTS
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-t.test('ops is not there in production without a token', async (t) => {
+t.test('the dashboard does not exist in production without a token', async (t) => {
   const app = await buildTestApp(t, { production: true })
 
   for (const url of ['/ops', '/ops/feed', '/ops/page.js']) t.equal((await app.inject(url)).statusCode, 404, url)
@@ -23,17 +23,17 @@ t.test('ops is not there in production without a token', async (t) => {
   for (const method of ['DELETE', 'OPTIONS'] as const) t.equal((await app.inject({ method, url: '/ops/feed' })).statusCode, 404, method)
 })
 
-t.test('ops shows nothing but its door to who has no token, and sells a ticket for half an hour', async (t) => {
+t.test('the dashboard shows only its sign-in page without a token, and sets a cookie for half an hour', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
 
-  const door = await app.inject('/ops')
+  const signIn = await app.inject('/ops')
   const wrong = await app.inject({ method: 'POST', url: '/ops/session', payload: { token: 'another' } })
   const right = await app.inject({ method: 'POST', url: '/ops/session', payload: { token } })
   const cookie = String(right.headers['set-cookie'])
   const inside = await app.inject({ url: '/ops', headers: { cookie: cookie.split(';')[0] } })
   const forged = await app.inject({ url: '/ops', headers: { cookie: `${cookie.split(';')[0]}x` } })
 
-  t.match(door.body, 'Sign in')
+  t.match(signIn.body, 'Sign in')
   t.equal((await app.inject('/ops/feed')).statusCode, 401)
   t.equal((await app.inject({ method: 'POST', url: '/ops/purge', payload: { tags: ['cities'] } })).statusCode, 401)
   t.equal(wrong.statusCode, 401)
@@ -45,15 +45,15 @@ t.test('ops shows nothing but its door to who has no token, and sells a ticket f
   t.match(forged.body, 'Sign in')
 })
 
-t.test('ops refuses tries in a row, and pages of another origin', async (t) => {
+t.test('the dashboard rejects repeated attempts, and other origins', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
   const post = async (headers = {}) => (await app.inject({ method: 'POST', url: '/ops/session', payload: { token: 'another' }, headers })).statusCode
 
   t.equal(await post({ origin: 'https://elsewhere.example' }), 403)
-  await until(async () => await post() === 429, { what: 'a refusal' })
+  await until(async () => await post() === 429, { what: 'a rejection' })
 })
 
-t.test('ops sends a test alert for the operator alone, and tells followers why Redis cannot be used', async (t) => {
+t.test('the dashboard requires the token for a test alert, and reports why Redis is unusable', async (t) => {
   const redis = await startRedis(t)
   const app = await buildTestApp(t, { adminToken: token, metricsEvery: '100ms', redisUrl: redis.url })
   const headers = { authorization: `Bearer ${token}` }
@@ -69,7 +69,7 @@ t.test('ops sends a test alert for the operator alone, and tells followers why R
   t.match(text, `Nothing listens at 127.0.0.1:${redis.port}`)
 })
 
-/** The service with its dashboard open in a browser, and what went wrong there. */
+/** The service with its dashboard open in a browser, and the errors of the page. */
 async function opened (t: Test, options: TestAppOptions = {}): Promise<{ app: TestApp, browser: Browser, page: Page, faults: string[] }> {
   const app = await buildTestApp(t, { adminToken: token, metricsEvery: '200ms', ...options })
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -77,19 +77,19 @@ async function opened (t: Test, options: TestAppOptions = {}): Promise<{ app: Te
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 } })
   const faults = complaintsOf(page)
   await page.goto(`${app.listeningOrigin}/ops`)
-  if (shots !== undefined) await page.screenshot({ path: `${shots}/door.png` })
+  if (shots !== undefined) await page.screenshot({ path: `${shots}/sign-in.png` })
   await page.fill('#token', token)
   await page.click('button')
   await page.waitForSelector('#state[data-state]:not([data-state=waiting])')
   return { app, browser, page, faults }
 }
 
-t.test('ops shows under load what the test caused, without an error of the page or its policy', needsChromium, async (t) => {
+t.test('the dashboard shows the load of the test, without errors of the page or its policy', needsChromium, async (t) => {
   t.setTimeout(100_000)
   const redis = await startRedis(t, { args: ['--maxmemory', '30mb', '--maxmemory-policy', 'volatile-ttl'] })
   const memory = rules.filter(({ signal }) => signal === 'memoryShare')
   const { app, page, faults } = await opened(t, { redisUrl: redis.url, alerting: { rules: memory.map((rule) => ({ ...rule, forSeconds: 0.2 })) } })
-  t.match(await page.textContent('#state'), 'All is well')
+  t.match(await page.textContent('#state'), 'Healthy')
 
   const became = { hit: 0, miss: 0 }
   for (let index = 0; index < 60; index++) {
@@ -99,7 +99,7 @@ t.test('ops shows under load what the test caused, without an error of the page 
   await until(async () => await page.textContent('.tile:first-child dd') === `${(became.hit / 60 * 100).toFixed(1).replace('.0', '')} %of cached routes`, { what: `${became.hit} hits of 60 as the hit rate` })
   let refused = 0
   for (let index = 0; index < 35; index++) refused += Number((await app.inject({ method: 'PUT', url: '/cities/2988507/notes', payload: { text: 'x' } })).statusCode === 429)
-  await until(async () => (await page.textContent('#refused tbody'))?.endsWith(`writes${refused}`), { what: 'who was refused' })
+  await until(async () => (await page.textContent('#refused tbody'))?.endsWith(`writes${refused}`), { what: 'the rejected clients' })
   t.match(await page.textContent('#refused tbody'), `127.0.0.0/24writes${refused}`)
   await until(async () => /cache/.test(await page.textContent('#spaces tbody') ?? ''), { what: 'the namespaces' })
 
@@ -108,7 +108,7 @@ t.test('ops shows under load what the test caused, without an error of the page 
   await fill.exec()
   await page.waitForSelector('#alert-list li[data-severity=critical]')
   t.match(await page.textContent('#alert-list'), 'Redis uses more than 90 % of its memory')
-  t.equal(await page.textContent('#state'), '1 alert', 'who is above 90 % is not told of 80 % as well')
+  t.equal(await page.textContent('#state'), '1 alert', 'the alert at 90 % replaces the one at 80 %')
   t.equal(await page.getAttribute('.tile:nth-child(5)', 'data-state'), 'wrong')
   const [used, share] = [Number(/used_memory:(\d+)/.exec(await redis.client.info('memory'))?.[1]), await page.textContent('.tile:nth-child(5) dd')]
   t.ok(Math.abs(used / 30 / 1024 / 1024 * 100 - Number.parseFloat(share ?? '')) < 5, `${used} is shown as ${share}`)
@@ -120,12 +120,12 @@ t.test('ops shows under load what the test caused, without an error of the page 
     await page.setViewportSize(look.size)
     const found: { id: string, impact: string, nodes: { html: string }[] }[] = await page.evaluate('axe.run().then(({ violations }) => violations)')
     t.same(found.filter(({ impact }) => impact === 'serious' || impact === 'critical').map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`), [], look.name)
-    t.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true, `${look.name}: nothing stands out to the side`)
+    t.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true, `${look.name}: no horizontal overflow`)
   }
   t.same(faults, [])
 })
 
-t.test('ops purges by tag, once that was confirmed', needsChromium, async (t) => {
+t.test('the dashboard purges by tag after a confirmation', needsChromium, async (t) => {
   t.setTimeout(60_000)
   const { app, page } = await opened(t)
   const read = async () => await app.inject('/cities/2988507')
@@ -137,13 +137,13 @@ t.test('ops purges by tag, once that was confirmed', needsChromium, async (t) =>
   t.match((await read()).headers['cache-status'], 'hit')
   await page.click('#purge button')
   await page.click('#confirm button[value=yes]')
-  await until(async () => await page.textContent('#purged'), { what: 'the answer' })
+  await until(async () => await page.textContent('#purged'), { what: 'the result' })
 
   t.match(await page.textContent('#purged'), 'Purged city:2988507')
   t.notMatch((await read()).headers['cache-status'], 'hit')
 })
 
-t.test('ops shows what is stored for a URL, once that was confirmed', needsChromium, async (t) => {
+t.test('the dashboard shows what is stored for a URL, and purges it after a confirmation', needsChromium, async (t) => {
   t.setTimeout(60_000)
   const { app, page, faults } = await opened(t)
   await untilHit(async () => await app.inject('/cities/2988507'))
@@ -160,7 +160,7 @@ t.test('ops shows what is stored for a URL, once that was confirmed', needsChrom
   await page.fill('#url', '/healthz/live')
   await page.click('#look button')
   await page.click('#confirm button[value=yes]')
-  await until(async () => /keeps its answers/.test(await page.textContent('#looked') ?? ''), { what: 'the other answer' })
+  await until(async () => /No cached route/.test(await page.textContent('#looked') ?? ''), { what: 'the other result' })
 
   for (const part of ['200, fresh', 'Fresh for', 'city:2988507', 'content-type']) t.match(shown, part)
   t.notMatch(shown, 'Paris') // never the body
@@ -168,7 +168,7 @@ t.test('ops shows what is stored for a URL, once that was confirmed', needsChrom
   t.same(faults, [])
 })
 
-t.test('ops is read by its headings and names, and used by its keys alone', needsChromium, async (t) => {
+t.test('the dashboard has headings and accessible names, and works by keyboard', needsChromium, async (t) => {
   t.setTimeout(60_000)
   const { app, page, faults } = await opened(t, { alerting: { rules: [] } })
   const read = async () => await app.inject('/cities/2988507')
@@ -177,7 +177,7 @@ t.test('ops is read by its headings and names, and used by its keys alone', need
   await page.waitForSelector('#state[data-state]:not([data-state=waiting])')
 
   const outline = await page.locator('body').ariaSnapshot()
-  for (const part of ['heading "fastify-prism" [level=1]', 'heading "The last hour" [level=2]', 'status: All is well', 'textbox "Drop every stored answer with the tag"', 'table', 'columnheader "Keys"']) t.ok(outline.includes(part), part)
+  for (const part of ['heading "fastify-prism" [level=1]', 'heading "The last hour" [level=2]', 'status: Healthy', 'textbox "Purge stored responses by tag"', 'table', 'columnheader "Keys"']) t.ok(outline.includes(part), part)
   t.match(outline, /img "hits /)
 
   await page.keyboard.press('Tab')
@@ -188,34 +188,34 @@ t.test('ops is read by its headings and names, and used by its keys alone', need
   await page.keyboard.type('city:2988507')
   await page.keyboard.press('Enter')
   await page.waitForSelector('#confirm[open]')
-  t.equal(await page.evaluate('document.activeElement.id'), 'decline', 'what does no harm is at hand')
+  t.equal(await page.evaluate('document.activeElement.id'), 'decline', 'the harmless choice has the focus')
   if (shots !== undefined) await page.screenshot({ path: `${shots}/dialog.png` })
   await page.keyboard.press('Escape')
   await page.waitForSelector('#confirm:not([open])', { state: 'attached' })
   t.match((await read()).headers['cache-status'], 'hit')
-  t.equal(await page.evaluate('document.activeElement.id'), 'tag', 'back where it was')
+  t.equal(await page.evaluate('document.activeElement.id'), 'tag', 'the focus returns')
   await page.keyboard.press('Enter')
   await page.waitForSelector('#confirm[open]')
   await page.keyboard.press('Tab')
   await page.keyboard.press('Enter')
-  await until(async () => await page.textContent('#purged') === 'Purged city:2988507.', { what: 'the answer' })
+  await until(async () => await page.textContent('#purged') === 'Purged city:2988507.', { what: 'the result' })
 
   t.notMatch((await read()).headers['cache-status'], 'hit')
   t.same(faults, [])
 })
 
-t.test('ops says what to do where nothing was asked and nothing is stored yet', needsChromium, async (t) => {
+t.test('the dashboard explains empty charts and tables', needsChromium, async (t) => {
   t.setTimeout(60_000)
   const { page, faults } = await opened(t)
 
-  await until(async () => /Nobody asked|0 requests|a second/.test(await page.textContent('#summary') ?? ''), { what: 'a summary' })
-  t.match(await page.textContent('#refused tbody'), 'Nobody was refused.')
-  t.match(await page.getAttribute('.plot', 'data-empty'), 'No cached route was asked yet')
+  await until(async () => /No requests|0 requests|per second/.test(await page.textContent('#summary') ?? ''), { what: 'a summary' })
+  t.match(await page.textContent('#refused tbody'), 'No rejected requests.')
+  t.match(await page.getAttribute('.plot', 'data-empty'), 'No requests to cached routes yet')
   t.same(faults, [])
   if (shots !== undefined) await page.screenshot({ path: `${shots}/empty.png`, fullPage: true })
 })
 
-t.test('ops tells of a stored answer to operators alone, whoever asks without the page', async (t) => {
+t.test('the dashboard\'s entry lookup requires the token', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
   await untilHit(async () => await app.inject('/cities/2988507'))
   const ask = async (headers: Record<string, string>, payload: object = { url: '/cities/2988507' }) => await app.inject({ method: 'POST', url: '/ops/entry', payload, headers })
@@ -234,7 +234,7 @@ const looks = [
   { name: 'small phone, dark', colorScheme: 'dark', size: { width: 320, height: 640 } }
 ] as const
 
-/** With PRISM_SHOTS=folder: pictures for who works on the page, after a while of load. */
+/** With PRISM_SHOTS=folder: screenshots after a while of load. */
 async function photograph (page: Page, app: TestApp): Promise<void> {
   if (shots === undefined) return
   for (let round = 0; round < 60; round++) {

@@ -13,7 +13,7 @@ t.test('Dockerfile builds in stages on one slim Debian with Node 24', async (t) 
   t.same(stages.map(([, , , name]) => name), ['atlas', 'dependencies', 'service'])
 })
 
-t.test('Dockerfile installs by the lockfile, runs no script of a package, and takes no development dependency along', async (t) => {
+t.test('Dockerfile installs by the lockfile, runs no package scripts, and installs no development dependencies', async (t) => {
   const installs = dockerfile.filter((line) => line.includes('npm '))
 
   for (const line of installs) t.match(line, /^RUN npm ci .*--ignore-scripts/)
@@ -22,7 +22,7 @@ t.test('Dockerfile installs by the lockfile, runs no script of a package, and ta
   t.notOk(service.some((line) => line.includes('npm ')))
 })
 
-t.test('Dockerfile runs as another user than root, and the database lies where that user may write', async (t) => {
+t.test('Dockerfile runs as a user other than root, with the database in a writable folder', async (t) => {
   const userAt = service.findIndex((line) => line === 'USER node')
   const commandAt = service.findIndex((line) => line.startsWith('CMD '))
 
@@ -31,7 +31,7 @@ t.test('Dockerfile runs as another user than root, and the database lies where t
   t.ok(service.includes('RUN mkdir /data && chown node:node /data'))
 })
 
-t.test('Dockerfile starts Node itself, so that it is the one that gets the signals', async (t) => {
+t.test('Dockerfile starts Node directly, so that Node receives the signals', async (t) => {
   const [command] = service.filter((line) => line.startsWith('CMD '))
 
   const words: string[] = JSON.parse(command?.slice(4) ?? '')
@@ -39,7 +39,7 @@ t.test('Dockerfile starts Node itself, so that it is the one that gets the signa
   t.equal(words.at(-1), 'service/server.ts')
 })
 
-t.test('Dockerfile asks for readiness, with Node alone', async (t) => {
+t.test('Dockerfile checks readiness with Node only', async (t) => {
   const [check] = service.filter((line) => line.startsWith('HEALTHCHECK '))
 
   t.match(check, /CMD \["node", "-e", ".*\/healthz\/ready/)
@@ -57,7 +57,7 @@ t.test('Dockerfile copies only what .dockerignore lets through', async (t) => {
   for (const name of copied) t.ok(admitted.has(name) || admitted.has(name.split('/')[0] ?? ''), name)
 })
 
-t.test('.dockerignore keeps everything out that it does not name, secrets also inside what it names', async (t) => {
+t.test('.dockerignore excludes everything that it does not list, and secrets inside of that', async (t) => {
   const lines = linesOf('.dockerignore')
 
   t.equal(lines[0], '*')

@@ -12,7 +12,7 @@ t.setTimeout(120_000)
 
 const account = JSON.stringify({ name: 'ada', password: 'correct horse' })
 
-/** The service as a terminal starts it: without REDIS_URL, and in a process group of its own, which a Ctrl-C reaches whole. */
+/** The service as started from a terminal: without REDIS_URL, and in its own process group, which receives Ctrl-C as a whole. */
 async function startInTerminal (t: Test) {
   const { REDIS_URL: _url, ...env } = process.env
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(import.meta.dirname, '../../service/server.ts')], {
@@ -40,7 +40,7 @@ function parentOf (pid: string): number {
   try {
     return Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1])
   } catch {
-    return 0 // gone meanwhile
+    return 0 // the process has ended meanwhile
   }
 }
 
@@ -54,7 +54,7 @@ function nameOf (pid: number): string {
 
 const isAlive = (pid: number) => nameOf(pid) !== ''
 
-t.test('embedded Redis outlives a Ctrl-C until the service has answered what was in flight', async (t) => {
+t.test('embedded Redis survives Ctrl-C until the service has served the requests in progress', async (t) => {
   const service = await startInTerminal(t)
   await fetch(`${service.url}/users`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: account })
   const signIn = await holdRequest(t, service, 'POST /session', account)
@@ -71,7 +71,7 @@ t.test('embedded Redis outlives a Ctrl-C until the service has answered what was
   t.notOk(servers.some(isAlive))
 })
 
-t.test('embedded Redis dies with a service that was killed', async (t) => {
+t.test('embedded Redis ends with a killed service', async (t) => {
   const service = await startInTerminal(t)
   const servers = serversOf(service.pid)
 
@@ -79,14 +79,14 @@ t.test('embedded Redis dies with a service that was killed', async (t) => {
   await service.ended
 
   t.equal(servers.length, 1)
-  await until(() => !servers.some(isAlive), { what: 'its Redis is gone' })
+  await until(() => !servers.some(isAlive), { what: 'its Redis has ended' })
 })
 
-t.test('embedded Redis serves one service alone', async (t) => {
+t.test('embedded Redis serves one service only', async (t) => {
   const [one, other] = await Promise.all([startInTerminal(t), startInTerminal(t)])
   const cacheStatus = async ({ url }: { url: string }) => (await fetch(`${url}/cities/2988507`)).headers.get('cache-status') ?? ''
 
-  await until(async () => /hit/.test(await cacheStatus(one)), { what: 'a hit at the one' })
+  await until(async () => /hit/.test(await cacheStatus(one)), { what: 'a hit at the first service' })
 
   t.notMatch(await cacheStatus(other), /hit/)
   t.not(serversOf(one.pid)[0], serversOf(other.pid)[0])

@@ -8,10 +8,10 @@ interface Dashboard { panels: { title: string, targets: { expr: string }[] }[] }
 
 const dashboard: Dashboard = JSON.parse(readFileSync(join(import.meta.dirname, '../../grafana/prism.json'), 'utf8'))
 
-t.test('grafana shows metrics that the service has, under their names', async (t) => {
+t.test('Grafana dashboards use only metrics of the service', async (t) => {
   const app = await buildTestApp(t)
   await app.inject('/cities/2988507')
-  await until(() => app.metrics.collector.sample, { what: 'a look at Redis' })
+  await until(() => app.metrics.collector.sample, { what: 'a sample of Redis' })
 
   const names = new Set([...(await app.metrics.registry.text()).matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name))
   const used = dashboard.panels.flatMap(({ targets }) => targets.flatMap(({ expr }) => expr.match(/\b(?:prism|redis)_\w+/g) ?? []))
@@ -21,7 +21,7 @@ t.test('grafana shows metrics that the service has, under their names', async (t
   t.same(unknown, [])
 })
 
-t.test('grafana has a query in each panel, and no panel twice', async (t) => {
+t.test('each Grafana panel has a query, and no panel is duplicated', async (t) => {
   const titles = dashboard.panels.map(({ title }) => title)
 
   t.ok(dashboard.panels.every(({ targets }) => targets.length > 0))

@@ -6,7 +6,7 @@ import { reached } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 
-/** An app with nothing but a Redis and its health. */
+/** An app with Redis and the health plugin only. */
 async function healthy (t: Test, url: string): Promise<FastifyInstance> {
   const app = fastify()
   t.after(() => app.close())
@@ -16,7 +16,7 @@ async function healthy (t: Test, url: string): Promise<FastifyInstance> {
   return app
 }
 
-t.test('health says ready while Redis answers', async (t) => {
+t.test('readiness is ready while Redis responds', async (t) => {
   const { url } = await startRedisProcess(t)
   const app = await healthy(t, url)
 
@@ -27,7 +27,7 @@ t.test('health says ready while Redis answers', async (t) => {
   t.equal(reply.headers['cache-control'], 'no-store')
 })
 
-t.test('health says degraded, and still 200, while Redis is gone, and ready when it is back', async (t) => {
+t.test('readiness is degraded with 200 during an outage, and ready after it', async (t) => {
   const server = await startRedisProcess(t)
   const app = await healthy(t, server.url)
   const status = async () => (await app.inject('/healthz/ready')).json().status
@@ -42,7 +42,7 @@ t.test('health says degraded, and still 200, while Redis is gone, and ready when
   await until(async () => await status() === 'ready', { what: 'ready again' })
 })
 
-t.test('health answers 503 and closes connections once the process drains, but still lives', async (t) => {
+t.test('readiness is 503 and closes connections while the process drains, and liveness is 200', async (t) => {
   const { url } = await startRedisProcess(t)
   const app = await healthy(t, url)
   await app.ready()

@@ -8,7 +8,7 @@ t.setTimeout(120_000)
 const secret = 'hunter2-hunter2-hunter2'
 const account = JSON.stringify({ name: 'eve', password: secret })
 
-/** Secrets in every place of a request that has room for one. */
+/** Secrets in every part of a request that can contain one. */
 async function attack ({ url }: Service, cookie: string): Promise<void> {
   const send = async (method: string, path: string, body?: string, fields: Record<string, string> = {}) => {
     const headers = { cookie, authorization: `Bearer ${secret}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...fields }
@@ -24,13 +24,13 @@ async function attack ({ url }: Service, cookie: string): Promise<void> {
   await send('POST', '/session', account, { 'content-type': secret })
 }
 
-t.test('log holds no secret while Redis is well, gone, and back with another password', async (t) => {
+t.test('the log contains no secret while Redis is ready, down, and back with another password', async (t) => {
   const redis = await startRedisProcess(t, { args: ['--requirepass', 'hunter2-redis'] })
   const service = await startService(t, { LOG_LEVEL: 'trace', ADMIN_TOKEN: 'hunter2-admin', SESSION_SECRET: 'hunter2'.repeat(6), REDIS_URL: `redis://:hunter2-redis@127.0.0.1:${redis.port}` })
   const post = async (path: string) => await fetch(service.url + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body: account })
   await post('/users')
   const cookie = (await post('/session')).headers.getSetCookie()[0]?.split(';')[0] ?? ''
-  const degraded = async () => await until(async () => (await readiness(service)).status === 'degraded', { what: 'the service misses its Redis' })
+  const degraded = async () => await until(async () => (await readiness(service)).status === 'degraded', { what: 'readiness is degraded' })
 
   await attack(service, cookie)
   await redis.kill()

@@ -2,21 +2,21 @@ import pino from 'pino'
 import t from 'tap'
 import { logOptions } from '../../service/log.ts'
 
-/** What a log of this level writes. */
+/** Output of a log with this level. */
 function written (level: string, write: (log: pino.Logger) => void): Array<Record<string, unknown>> {
   const lines: string[] = []
   write(pino(logOptions(level), { write: (line: string) => { lines.push(line) } }))
   return lines.map((line) => JSON.parse(line))
 }
 
-t.test('log writes the level as a word and the text in message', async (t) => {
+t.test('the level is a word, and the text is in message', async (t) => {
   const [line] = written('info', (log) => log.warn({ status: 200 }, 'hello'))
 
   t.match(line, { level: 'warn', message: 'hello', status: 200, time: /^\d{4}-\d\d-\d\dT/ })
   t.same(Object.keys(line ?? {}), ['level', 'time', 'status', 'message'])
 })
 
-t.test('log knows of an error its kind, code, text, stack and cause, and nothing else that hangs on it', async (t) => {
+t.test('an error is logged with kind, code, text, stack and cause, and no other property', async (t) => {
   const cause = Object.assign(new Error('refused'), { code: 'ECONNREFUSED', address: 'secret' })
   const error = Object.assign(new Error('failed', { cause }), { code: 'X', command: { name: 'set', args: ['key', 'secret'] } })
 
@@ -33,7 +33,7 @@ t.test('log knows of an error its kind, code, text, stack and cause, and nothing
   t.notMatch(JSON.stringify(lines), 'secret')
 })
 
-t.test('log hides known places of secrets, should somebody log them', async (t) => {
+t.test('known paths of secrets are redacted', async (t) => {
   const lines = written('info', (log) => {
     log.info({ headers: { cookie: 'hunter2', authorization: 'hunter2', 'set-cookie': ['hunter2'] } }, 'a')
     log.info({ req: { headers: { cookie: 'hunter2' } }, body: { password: 'hunter2' } }, 'b')

@@ -7,18 +7,18 @@ import { testDatabase, testSecret } from '../support/app.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
-t.test('npm start hands SIGTERM on to the service, which ends', async (t) => {
+t.test('npm start forwards SIGTERM to the service, which exits', async (t) => {
   const { url } = await startRedis(t)
   const { PATH = '' } = process.env
   const env = { PATH, REDIS_URL: url, DATABASE_PATH: testDatabase(t), SESSION_SECRET: testSecret, PORT: '0', HOST: '127.0.0.1' }
-  // Without what comes before the start: that set-up has run.
+  // Without the script before the start: set-up has already run.
   const npm = spawn('npm', ['start', '--ignore-scripts'], { cwd: join(import.meta.dirname, '../..'), env, detached: true, stdio: ['ignore', 'pipe', 'inherit'] })
-  const ended = once(npm, 'close') // once nobody writes to its output: the service has ended too
+  const ended = once(npm, 'close') // the output closes once the service has ended too
   t.after(async () => {
     try {
       process.kill(-(npm.pid ?? 0), 'SIGKILL')
     } catch {
-      // All of them have ended.
+      // All processes have ended.
     }
     await ended
   })

@@ -9,18 +9,18 @@ import { main } from '../../src/cli/main.ts'
 const text = (path: string) => readFileSync(join(import.meta.dirname, '../..', path), 'utf8')
 const [operations, metricsPage, configuration] = [text('docs/operations.md'), text('docs/metrics.md'), text('docs/configuration.md')]
 
-/** How a heading is named in links. */
+/** The anchor of a heading. */
 function anchorOf (heading: string): string {
   return heading.toLowerCase().replace(/[^\w\s-]/g, '').trim().replace(/\s/g, '-')
 }
 
-t.test('docs/operations.md lists each alert with its severity and a link to what to do', async (t) => {
+t.test('docs/operations.md lists each alert with its severity and a link to its remedy', async (t) => {
   const rows = [...operations.matchAll(/^\| \[`(\w+)`\]\(#[\w-]+\) \| .* \| (\w+) \|$/gm)].map(([, name, severity]) => ({ name, severity }))
 
   t.same(rows, rules.map(({ name, severity }) => ({ name, severity })))
 })
 
-t.test('docs/operations.md has every heading that it links to', async (t) => {
+t.test('docs/operations.md contains every heading that it links to', async (t) => {
   const anchors = new Set([...operations.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => anchorOf(heading)))
   const links = [...operations.matchAll(/\]\(#([\w-]+)\)/g)].map(([, anchor = '']) => anchor)
 

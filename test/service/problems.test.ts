@@ -26,7 +26,7 @@ async function validating (t: Test): Promise<FastifyInstance> {
   return app
 }
 
-t.test('problems tell an error of ours by its code, status and message', async (t) => {
+t.test('an error of the stack becomes a problem with its code, status and message', async (t) => {
   const TeapotError = createError('PRISM_ERR_TEAPOT', 'A teapot brews no %s.', 418)
   const app = await throwing(t, new TeapotError('coffee'))
 
@@ -38,7 +38,7 @@ t.test('problems tell an error of ours by its code, status and message', async (
   t.same(reply.json(), { type: 'about:blank', title: "I'm a Teapot", status: 418, detail: 'A teapot brews no coffee.', code: 'PRISM_ERR_TEAPOT', instance: 'req-1' })
 })
 
-t.test('problems hide what an unexpected error says', async (t) => {
+t.test('the message of an unexpected error is hidden', async (t) => {
   for (const error of [new Error('secret at 10.0.0.1'), Object.assign(new Error('secret'), { statusCode: 99 }), 'secret', { secret: true }]) {
     const app = await throwing(t, error)
 
@@ -51,7 +51,7 @@ t.test('problems hide what an unexpected error says', async (t) => {
   }
 })
 
-t.test('problems keep the code of our 503, hide its message, and say when to come back', async (t) => {
+t.test('a 503 of the stack has its code and Retry-After, and a generic message', async (t) => {
   const GoneError = createError('PRISM_ERR_GONE', 'secret at 10.0.0.1:6379', 503)
   const plain = await throwing(t, new GoneError())
   const timed = await throwing(t, Object.assign(new GoneError(), { retryAfterSeconds: 6.2 }))
@@ -65,7 +65,7 @@ t.test('problems keep the code of our 503, hide its message, and say when to com
   t.equal(second.headers['retry-after'], '7')
 })
 
-t.test('problems carry what an error adds, but keep their own members', async (t) => {
+t.test('properties of an error are added to its problem, except reserved members', async (t) => {
   const QuotaError = createError('PRISM_ERR_QUOTA', 'The quota is used up.', 429)
   const problem = { type: 'https://iana.org/assignments/http-problem-types#quota-exceeded', 'violated-policies': ['default'], status: 200, code: 'X', instance: 'X' }
   const app = await throwing(t, Object.assign(new QuotaError(), { problem, retryAfterSeconds: 12, headers: { RateLimit: '"default";r=0;t=12' } }))
@@ -76,7 +76,7 @@ t.test('problems carry what an error adds, but keep their own members', async (t
   t.match(reply.headers, { 'retry-after': '12', ratelimit: '"default";r=0;t=12' })
 })
 
-t.test('problems point at each part of a body that is wrong', async (t) => {
+t.test('each invalid part of a body is named by a pointer', async (t) => {
   const app = await validating(t)
 
   const missing = await app.inject({ method: 'POST', url: '/', payload: {} })
@@ -96,7 +96,7 @@ t.test('problems point at each part of a body that is wrong', async (t) => {
   t.same(wrong.json().errors, [{ pointer: '#/text', detail: 'must NOT have fewer than 1 characters' }])
 })
 
-t.test('problems name each parameter that is wrong', async (t) => {
+t.test('each invalid parameter is named', async (t) => {
   const app = await validating(t)
 
   const errorsOf = async (url: string) => (await app.inject(url)).json().errors
@@ -107,7 +107,7 @@ t.test('problems name each parameter that is wrong', async (t) => {
   t.same(await errorsOf('/x'), [{ parameter: 'id', in: 'path', detail: 'must be integer' }])
 })
 
-t.test('problems tell Fastify’s own errors by a code of ours', async (t) => {
+t.test('Fastify’s own errors have codes of the service', async (t) => {
   const app = await validating(t)
   const post = async (payload: string, type = 'application/json', more = {}) => (await app.inject({ method: 'POST', url: '/', payload, headers: { 'content-type': type, ...more } })).json()
 
@@ -120,7 +120,7 @@ t.test('problems tell Fastify’s own errors by a code of ours', async (t) => {
   t.match((await app.inject('/no/where?secret')).json(), { status: 404, code: 'PRISM_ERR_NOT_FOUND', instance: 'the-id' })
 })
 
-t.test('problems of HEAD have fields and no body', async (t) => {
+t.test('a problem for HEAD has fields and no body', async (t) => {
   const app = await validating(t)
   await app.listen({ port: 0, host: '127.0.0.1' })
 
@@ -131,7 +131,7 @@ t.test('problems of HEAD have fields and no body', async (t) => {
   t.equal(await reply.text(), '')
 })
 
-t.test('problems drop the fields of the answer that did not come about', async (t) => {
+t.test('fields of the abandoned response are removed', async (t) => {
   const app = fastify()
   t.teardown(() => app.close())
   await app.register(problems)
@@ -146,7 +146,7 @@ t.test('problems drop the fields of the answer that did not come about', async (
   t.notOk('etag' in reply.headers)
 })
 
-t.test('problems name the methods that a path is answered with', async (t) => {
+t.test('a 405 names the allowed methods of the path', async (t) => {
   const app = await validating(t)
   const ask = async (method: 'PUT' | 'DELETE' | 'OPTIONS' | 'GET', url: string) => {
     const { statusCode, headers: { allow }, body } = await app.inject({ method, url })
@@ -160,10 +160,10 @@ t.test('problems name the methods that a path is answered with', async (t) => {
   t.same(await ask('GET', '/7/8'), [404, undefined, 'PRISM_ERR_NOT_FOUND'])
 })
 
-/** Any text, half surrogate pairs and control characters among it. */
+/** Any text, including lone surrogates and control characters. */
 const anyText = fc.string({ unit: fc.oneof(fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }), fc.constantFrom('\ud800', '\udfff', '\0', '\r\n', '~', '/', '#', '%', '"')), maxLength: 60 })
 
-t.test('problems name a member whatever its name is: half a surrogate pair, control characters, 60 kB', async (t) => {
+t.test('a member is named whatever its name is: lone surrogate, control characters, 60 kB', async (t) => {
   const app = fastify({ ajv: { customOptions: { removeAdditional: false } } })
   t.teardown(() => app.close())
   await app.register(problems)
@@ -184,7 +184,7 @@ t.test('problems name a member whatever its name is: half a surrogate pair, cont
   t.ok((await check('/closed', { ['/'.repeat(60_000)]: 1 })).body.length < 2000)
 })
 
-t.test('problems are told of whatever was thrown: members that JSON cannot say, fields that Node refuses, properties that cannot be read', async (t) => {
+t.test('any thrown value becomes a problem: members that JSON cannot represent, fields that Node rejects, unreadable properties', async (t) => {
   const circle: Record<string, unknown> = {}
   circle.self = circle
   const deep = Array.from({ length: 30_000 }).reduce((inner) => [inner], [])
@@ -203,7 +203,7 @@ t.test('problems are told of whatever was thrown: members that JSON cannot say, 
   for (const error of [{ get code () { throw new Error('no') } }, Object.create(null), undefined, null, Symbol('x')]) t.equal((await (await throwing(t, error)).inject('/')).statusCode, 500)
 })
 
-t.test('problems answer a request whose handler copied text of its client into a field that cannot hold it', async (t) => {
+t.test('a client\'s text in a field that cannot contain it becomes a problem', async (t) => {
   const app = fastify()
   t.teardown(() => app.close())
   await app.register(problems)

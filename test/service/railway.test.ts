@@ -7,7 +7,7 @@ import { readConfig } from '../../service/config.ts'
 
 const file: { build: object, deploy: Record<string, unknown> } = JSON.parse(readFileSync(join(import.meta.dirname, '../../railway.json'), 'utf8'))
 
-/** The project that `.railway/railway.ts` describes, as Railway's own tool evaluates it. */
+/** The project in `.railway/railway.ts`, as Railway's own tool evaluates it. */
 async function evaluate () {
   const { name, resources } = await program(createRailwayContext({ environment: 'production' }), project)
   return { name, nodes: (resources ?? []).flat() }
@@ -19,7 +19,7 @@ async function evaluateService (): Promise<ServiceNode> {
   return web
 }
 
-t.test('railway.ts describes one service and one Redis that fit together', async (t) => {
+t.test('railway.ts describes one service and one Redis that match', async (t) => {
   const { name, nodes } = await evaluate()
 
   t.equal(name, 'fastify-prism')
@@ -28,14 +28,14 @@ t.test('railway.ts describes one service and one Redis that fit together', async
   t.equal(indexGraph({ resources: nodes } as unknown as Parameters<typeof indexGraph>[0]).byAddress.size, 2)
 })
 
-t.test('railway.ts and railway.json say the same of build and deploy', async (t) => {
+t.test('railway.ts and railway.json agree on build and deploy', async (t) => {
   const web = await evaluateService()
 
   t.strictSame({ ...web.build }, { ...file.build })
   t.strictSame({ ...web.deploy }, { ...file.deploy })
 })
 
-t.test('railway.json has what the platform reads, numbers as numbers', async (t) => {
+t.test('railway.json has the types that the platform reads: numbers are numbers', async (t) => {
   t.strictSame(file.build, { builder: 'DOCKERFILE', dockerfilePath: 'Dockerfile' })
   t.match(file.deploy, { healthcheckPath: '/healthz/ready', restartPolicyType: 'ON_FAILURE' })
   for (const name of ['healthcheckTimeout', 'drainingSeconds', 'overlapSeconds', 'restartPolicyMaxRetries']) t.type(file.deploy[name], 'number')
@@ -45,7 +45,7 @@ t.test('railway.json drains longer than the service takes to stop', async (t) =>
   t.ok(Number(file.deploy.drainingSeconds) > 5)
 })
 
-t.test('railway.ts sets every variable that production needs, and no secret', async (t) => {
+t.test('railway.ts sets every variable that production requires, and no secret', async (t) => {
   const { variables = {} } = await evaluateService()
 
   t.strictSame(variables, {

@@ -18,16 +18,16 @@ import { startRig } from '../support/proxied-redis.ts'
 import { startTls } from '../support/tls.ts'
 import { until } from '../support/until.ts'
 
-/** Where the service is told that Redis is. */
+/** The service's configured Redis addresses. */
 interface Place { url: string, tls?: RedisTls }
 
-/** A Redis that cannot be used, and what an operator must be told of it. */
+/** A Redis that is unusable, and what is reported to an operator. */
 interface Setup {
   does: string
   start: (t: Test) => Promise<Place>
   code: string
   alert: string
-  /** in the sentence, for a person who searches for it */
+  /** in the sentence, for a text search */
   says: RegExp
 }
 
@@ -35,22 +35,22 @@ const password = 'tr0mb0ne'
 
 const setups: readonly Setup[] = [
   {
-    does: 'refuses the password',
+    does: 'rejects the password',
     start: async (t) => ({ url: `redis://default:${password}@127.0.0.1:${(await startRedis(t, { args: ['--requirepass', 'right'] })).port}` }),
     code: 'wrong_password',
     alert: 'PrismRedisDown',
     says: /WRONGPASS/
   },
   {
-    does: 'wants a password where none is given',
+    does: 'requires a password that is missing',
     start: async (t) => ({ url: `redis://127.0.0.1:${(await startRedis(t, { args: ['--requirepass', 'right'] })).port}` }),
     code: 'password_missing',
     alert: 'PrismRedisDown',
     says: /NOAUTH/
   },
   { does: 'does not have the database', start: async (t) => ({ url: `${(await startRedis(t)).url}/99` }), code: 'wrong_database', alert: 'PrismRedisDown', says: /does not have the database/ },
-  { does: 'has a name that is not known', start: async () => ({ url: 'redis://redis.invalid:6379' }), code: 'unknown_name', alert: 'PrismRedisDown', says: /ENOTFOUND/ },
-  { does: 'is not there', start: async () => ({ url: `redis://127.0.0.1:${await freePort()}` }), code: 'connection_refused', alert: 'PrismRedisDown', says: /ECONNREFUSED/ },
+  { does: 'has an unknown name', start: async () => ({ url: 'redis://redis.invalid:6379' }), code: 'unknown_name', alert: 'PrismRedisDown', says: /ENOTFOUND/ },
+  { does: 'is not listening', start: async () => ({ url: `redis://127.0.0.1:${await freePort()}` }), code: 'connection_refused', alert: 'PrismRedisDown', says: /ECONNREFUSED/ },
   {
     does: 'hangs',
     start: async (t) => {
@@ -63,7 +63,7 @@ const setups: readonly Setup[] = [
     says: /does not answer within the deadline/
   },
   {
-    does: 'has a certificate of a foreign authority',
+    does: 'has a certificate of an unknown authority',
     start: async (t) => ({ url: (await startTls(t)).url }),
     code: 'certificate_untrusted',
     alert: 'PrismRedisDown',
@@ -80,7 +80,7 @@ const setups: readonly Setup[] = [
     says: /another name/
   },
   {
-    does: 'wants a client certificate',
+    does: 'requires a client certificate',
     start: async (t) => {
       const { url, ca } = await startTls(t, { authClients: true })
       return { url, tls: { ca } }
@@ -89,8 +89,8 @@ const setups: readonly Setup[] = [
     alert: 'PrismRedisDown',
     says: /client certificate/
   },
-  { does: 'speaks plain where TLS is asked for', start: async (t) => ({ url: (await startRedis(t)).url.replace('redis:', 'rediss:') }), code: 'server_speaks_plain', alert: 'PrismRedisDown', says: /does not speak TLS/ },
-  { does: 'speaks TLS where plain is asked for', start: async (t) => ({ url: (await startTls(t)).url.replace('rediss:', 'redis:') }), code: 'server_speaks_tls', alert: 'PrismRedisDown', says: /speaks TLS only/ },
+  { does: 'speaks plain TCP instead of TLS', start: async (t) => ({ url: (await startRedis(t)).url.replace('redis:', 'rediss:') }), code: 'server_speaks_plain', alert: 'PrismRedisDown', says: /does not speak TLS/ },
+  { does: 'speaks TLS instead of plain TCP', start: async (t) => ({ url: (await startTls(t)).url.replace('rediss:', 'redis:') }), code: 'server_speaks_tls', alert: 'PrismRedisDown', says: /speaks TLS only/ },
   {
     does: 'has no connection left',
     start: async (t) => {
@@ -130,7 +130,7 @@ const setups: readonly Setup[] = [
       const redis = await startRedis(t, { args: ['--maxmemory', '6mb', '--maxmemory-policy', 'noeviction'] })
       const write = async (index: number) => await redis.client.set(`fill:${index}`, 'x'.repeat(200_000)).then(() => true, () => false)
       for (let index = 0; await write(index);) index += 1
-      await redis.client.config('SET', 'maxmemory', '5mb') // the smallest write is refused too
+      await redis.client.config('SET', 'maxmemory', '5mb') // the smallest write is rejected too
       return { url: redis.url }
     },
     code: 'out_of_memory',
@@ -142,12 +142,12 @@ const setups: readonly Setup[] = [
     start: async (t) => {
       const redis = await startRedis(t)
       const [, folder = ''] = await redis.client.config('GET', 'dir') as string[]
-      // A snapshot cannot take the place of a folder.
+      // A snapshot cannot replace a folder.
       await mkdir(join(folder, 'dump.rdb', 'full'), { recursive: true })
       await redis.client.config('SET', 'save', '3600 1')
       await redis.client.set('key', 'value')
       await redis.client.bgsave()
-      await until(async () => await redis.client.set('key', 'value').then(() => false, (error: Error) => error.message.startsWith('MISCONF')), { what: 'writes are refused' })
+      await until(async () => await redis.client.set('key', 'value').then(() => false, (error: Error) => error.message.startsWith('MISCONF')), { what: 'writes are rejected' })
       return { url: redis.url }
     },
     code: 'disk_write_failed',
@@ -162,14 +162,14 @@ const setups: readonly Setup[] = [
     says: /NOREPLICAS/
   },
   {
-    does: 'lets its user read only',
+    does: 'allows its user to read only',
     start: async (t) => ({ url: `redis://app:${password}@127.0.0.1:${(await startRedis(t, { args: aclUser({ name: 'app', password, rules: ['~*', '&*', '+@all', '-@write'] }) })).port}` }),
     code: 'permission_denied',
     alert: 'PrismRedisPermissionDenied',
     says: /NOPERM/
   },
   {
-    does: 'lets its user do nothing but PING',
+    does: 'allows its user only PING',
     start: async (t) => ({ url: `redis://app:${password}@127.0.0.1:${(await startRedis(t, { args: aclUser({ name: 'app', password, rules: ['~*', '&*', '+ping'] }) })).port}` }),
     code: 'permission_denied',
     alert: 'PrismRedisPermissionDenied',
@@ -179,7 +179,7 @@ const setups: readonly Setup[] = [
 
 interface Line { message: string, redis?: { reason?: string } }
 
-/** The service in front of such a Redis, and its log. */
+/** The service with such a Redis, and its log. */
 async function serve (t: Test, { url, tls }: Place, environment: Record<string, string> = {}): Promise<{ app: FastifyInstance, lines: Line[] }> {
   const lines: Line[] = []
   const config = { ...readConfig({ SESSION_SECRET: testSecret, ...environment }), databasePath: testDatabase(t), redisTls: tls }
@@ -192,12 +192,12 @@ async function serve (t: Test, { url, tls }: Place, environment: Record<string, 
 t.setTimeout(240_000)
 
 for (const { does, start, code, alert, says } of setups) {
-  t.test(`Redis that ${does} is told with the reason by log, readiness, alert and doctor`, async (t) => {
+  t.test(`a Redis that ${does} is reported with the reason by log, readiness, alert and doctor`, async (t) => {
     const place = await start(t)
     const { app, lines } = await serve(t, place)
     const ready = async () => await app.inject('/healthz/ready')
 
-    const line = await until(() => lines.find(({ redis }) => redis?.reason === code && redis.reason !== undefined), { what: 'a line of the log', deadlineMs: 20_000 })
+    const line = await until(() => lines.find(({ redis }) => redis?.reason === code && redis.reason !== undefined), { what: 'a log line', deadlineMs: 20_000 })
     await until(async () => (await ready()).json().reason?.code === code, { what: 'readiness', deadlineMs: 20_000 })
     const { statusCode, body } = await ready()
     const firing = await until(() => app.alerts.all.find(({ rule, state, cause, reason }) => rule.name === alert && state === 'firing' && cause === undefined && reason?.code === code), { what: alert, deadlineMs: 20_000 })
@@ -207,7 +207,7 @@ for (const { does, start, code, alert, says } of setups) {
     t.ok(line)
     t.equal(statusCode, 200)
     t.match(JSON.parse(body), { status: 'degraded', redis: 'degraded', reason: { code, sentence: says, remedy: /.+/ } })
-    t.notMatch(body, /127\.0\.0|redis\.invalid/, 'readiness is public: it shows no address')
+    t.notMatch(body, /127\.0\.0|redis\.invalid/, 'readiness is public and contains no address')
     t.match(firing.reason, { sentence: says, remedy: /.+/ })
     t.equal(doctor.code, 1)
     t.match(JSON.parse(doctor.out).findings.find((each: { reason?: string }) => each.reason === code), { state: 'wrong', says: code === 'read_only' ? /replica/ : says, change: /.+/ })
@@ -219,7 +219,7 @@ function environmentOf ({ tls }: Place): Record<string, string> {
   return tls?.ca === undefined ? {} : { REDIS_TLS_CA: tls.ca }
 }
 
-t.test('readiness answers 503 with the reason where READY_REQUIRES_REDIS is true, and 200 when Redis is back', async (t) => {
+t.test('readiness is 503 with the reason if READY_REQUIRES_REDIS is true, and 200 when Redis is reachable again', async (t) => {
   const redis = await startRedisProcess(t)
   await redis.kill()
   const { app } = await serve(t, { url: redis.url }, { READY_REQUIRES_REDIS: 'true' })
@@ -230,26 +230,26 @@ t.test('readiness answers 503 with the reason where READY_REQUIRES_REDIS is true
   await until(async () => (await app.inject('/healthz/ready')).statusCode === 200, { what: 'ready' })
 })
 
-t.test('the log tells each change of the reason once, and that Redis can be used again', async (t) => {
+t.test('the log reports each change of the reason once, and the recovery', async (t) => {
   const redis = await startRedis(t)
   const { app, lines } = await serve(t, { url: redis.url })
-  const told = () => lines.flatMap(({ redis: facts, message }) => /starting without/.test(message) ? [] : facts?.reason ?? (message === 'Redis can be used again' ? 'usable' : []))
+  const reported = () => lines.flatMap(({ redis: facts, message }) => /starting without/.test(message) ? [] : facts?.reason ?? (message === 'Redis can be used again' ? 'usable' : []))
 
   await until(() => app.redisPool.reason === undefined, { what: 'Redis is reached' })
   await redis.client.config('SET', 'min-replicas-to-write', '1')
-  await until(() => told().includes('too_few_replicas'), { what: 'writes are refused' })
+  await until(() => reported().includes('too_few_replicas'), { what: 'writes are rejected' })
   await redis.kill()
-  await until(() => told().includes('connection_refused'), { what: 'Redis is gone' })
+  await until(() => reported().includes('connection_refused'), { what: 'the outage is logged' })
   await redis.restart()
-  await until(() => told().includes('usable'), { what: 'Redis is back' })
+  await until(() => reported().includes('usable'), { what: 'the recovery is logged' })
 
-  t.same(told(), ['too_few_replicas', 'connection_refused', 'usable'])
+  t.same(reported(), ['too_few_replicas', 'connection_refused', 'usable'])
 })
 
-t.test("the sessions' own Redis is told of by log, readiness and an alert", async (t) => {
+t.test('an unusable separate Redis of the sessions is reported by log, readiness and an alert', async (t) => {
   const { app, lines } = await serve(t, { url: (await startRedis(t)).url }, { SESSION_REDIS_URL: `redis://127.0.0.1:${await freePort()}` })
 
-  await until(() => lines.some((line) => line.redis?.reason === 'connection_refused'), { what: 'a line of the log' })
+  await until(() => lines.some((line) => line.redis?.reason === 'connection_refused'), { what: 'a log line' })
   await until(() => app.alerts.all.some(({ rule, state }) => rule.name === 'PrismSessionRedisUnusable' && state === 'firing'), { what: 'the alert', deadlineMs: 20_000 })
 
   t.match((await app.inject('/healthz/ready')).json(), { status: 'degraded', reason: { code: 'connection_refused', holds: 'sessions' } })

@@ -14,7 +14,7 @@ t.setTimeout(120_000) // real processes, one after the other
 
 const user = JSON.stringify({ name: 'ada', password: 'correct horse battery' })
 
-/** A connection that has asked for nothing yet. */
+/** An idle connection. */
 async function holdConnection (t: Test, { port }: Service): Promise<(path: string) => Promise<string>> {
   const socket = connect(port, '127.0.0.1')
   t.after(() => { socket.destroy() })
@@ -28,7 +28,7 @@ async function holdConnection (t: Test, { port }: Service): Promise<(path: strin
   }
 }
 
-t.test('server refuses a wrong environment before it listens, telling every fault at once', async (t) => {
+t.test('an invalid environment is rejected before listening, with every error at once', async (t) => {
   const { exit, logs } = launchService(t, { NODE_ENV: 'production', PORT: 'eighty', TRUST_PROXY: 'true', SESSION_SECRET: 'hunter2', REDIS_URL: 'redis://u:hunter2@h:x' })
 
   t.same(await exit, { code: 1, signal: null })
@@ -38,7 +38,7 @@ t.test('server refuses a wrong environment before it listens, telling every faul
   t.notMatch(logs.join('\n'), 'hunter2')
 })
 
-t.test('server says which port is in use', async (t) => {
+t.test('an occupied port is named', async (t) => {
   const blocker = createServer().listen(0, '127.0.0.1')
   await once(blocker, 'listening')
   t.after(() => { blocker.close() })
@@ -51,7 +51,7 @@ t.test('server says which port is in use', async (t) => {
   t.match(logs.at(-1), `Port ${port} is in use: set PORT to another`)
 })
 
-t.test('server tells three addresses to try, and they answer', async (t) => {
+t.test('the start prints three addresses to try, and they work', async (t) => {
   const service = await startService(t)
 
   const urls = await until(() => service.logs.map((line) => JSON.parse(line).urls).find(Boolean) as string[] | undefined, { what: 'the addresses' })
@@ -60,11 +60,11 @@ t.test('server tells three addresses to try, and they answer', async (t) => {
   for (const url of urls) t.equal((await fetch(url)).status, 200, url)
 })
 
-t.test('server finishes what is in flight on SIGTERM, is not ready meanwhile, and exits with 0', async (t) => {
+t.test('SIGTERM lets requests in progress finish, makes the service not ready, and exits with 0', async (t) => {
   const service = await startService(t)
   const held = await holdRequest(t, service, 'POST /users', user)
   const ask = await holdConnection(t, service)
-  await fetch(`${service.url}/healthz/live`) // answered after the other connection was made
+  await fetch(`${service.url}/healthz/live`) // served after the other connection was made
 
   const exit = service.stop('SIGTERM')
   await until(() => service.logs.some((line) => line.includes('"Stopping"')), { what: 'the signal is seen' })
@@ -78,16 +78,16 @@ t.test('server finishes what is in flight on SIGTERM, is not ready meanwhile, an
   t.match(service.logs.at(-1), '"Stopped"')
 })
 
-t.test('server cuts a request that never ends, and still exits with 0 in time', async (t) => {
+t.test('a request that never ends is cut, and the service exits with 0 in time', async (t) => {
   const service = await startService(t)
   await holdRequest(t, service, 'POST /users', user)
   const startedAt = Date.now()
 
   t.same(await service.stop('SIGTERM'), { code: 0, signal: null })
-  t.ok(Date.now() - startedAt < 9_500, 'a busy machine needs longer than the 5 s, and what is not cut ends after 10')
+  t.ok(Date.now() - startedAt < 9_500, 'a busy machine needs longer than the 5 s, and a connection that is not cut ends after 10 s')
 })
 
-t.test('server does not wait after a second signal', async (t) => {
+t.test('a second signal exits at once', async (t) => {
   const service = await startService(t)
   await holdRequest(t, service, 'POST /users', user)
   const exit = service.stop('SIGTERM')
@@ -99,7 +99,7 @@ t.test('server does not wait after a second signal', async (t) => {
   t.equal(code, 1)
 })
 
-t.test('server starts degraded when Redis is down, and mends itself', async (t) => {
+t.test('the service starts degraded when Redis is down, and recovers', async (t) => {
   const port = await freePort()
   const service = await startListening(t, { REDIS_URL: `redis://127.0.0.1:${port}` })
 
@@ -110,7 +110,7 @@ t.test('server starts degraded when Redis is down, and mends itself', async (t) 
   await until(async () => (await readiness(service)).status === 'ready', { what: 'ready' })
 })
 
-t.test('server logs an unhandled promise rejection and exits', async (t) => {
+t.test('an unhandled promise rejection is logged and ends the process', async (t) => {
   const reject = encodeURIComponent('process.on("SIGUSR2", () => { Promise.reject(new Error("lost")) })')
   const service = await startService(t, { NODE_OPTIONS: `--import=data:text/javascript,${reject}` })
 
@@ -119,7 +119,7 @@ t.test('server logs an unhandled promise rejection and exits', async (t) => {
   t.match(JSON.parse(service.logs.at(-1) ?? ''), { level: 'fatal', error: { message: 'lost', stack: String }, message: /^Unhandled promise rejection/ })
 })
 
-t.test('server brings a Redis of its own, and takes it along when it goes', async (t) => {
+t.test('the service starts its own Redis, and stops it on exit', async (t) => {
   const service = await startService(t, { REDIS_URL: '' })
   const children = readFileSync(`/proc/${service.pid}/task/${service.pid}/children`, 'utf8').trim().split(' ').map(Number)
 
@@ -129,7 +129,7 @@ t.test('server brings a Redis of its own, and takes it along when it goes', asyn
   for (const pid of children) t.throws(() => process.kill(pid, 0), { code: 'ESRCH' })
 })
 
-t.test('server writes no secret into its log, wherever one stands', async (t) => {
+t.test('no log line contains a secret, wherever it is sent', async (t) => {
   const service = await startService(t, { ADMIN_TOKEN: 'hunter2-admin', LOG_LEVEL: 'trace' })
   const secret = 'hunter2-hunter2-hunter2'
   const headers = { cookie: `session=${secret}; other=${secret}`, authorization: `Bearer ${secret}`, 'x-api-key': secret, 'content-type': 'application/json' }
@@ -161,7 +161,7 @@ t.test('server writes no secret into its log, wherever one stands', async (t) =>
   t.match(lines[0], { level: 'info', requestId: /^[0-9a-f-]{36}$/, method: 'POST', route: '/users', status: 201, durationMs: Number })
 })
 
-t.test('server logs one line for each request, with what the cache did', async (t) => {
+t.test('each request is logged in one line, with the cache\'s outcome', async (t) => {
   const service = await startService(t)
   const cacheStatus = async () => (await fetch(`${service.url}/cities/2988507`)).headers.get('cache-status') ?? ''
 

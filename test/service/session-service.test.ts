@@ -11,7 +11,7 @@ test('sessions of the service', { timeout: 120_000 }, async (t) => {
   const environment = { REDIS_URL: shared.url, SESSION_REDIS_URL: own.url, DATABASE_PATH: testDatabase(t) }
   const [one, other] = [await startService(t, environment), await startService(t, environment)]
 
-  t.test('are one in two processes, and live in a Redis of their own', async (t) => {
+  t.test('are shared by two processes, and stored in a separate Redis', async (t) => {
     const browser = new Browser(one.url)
     await browser.post('/users', { name: 'Ada', password: 'correct horse' })
     t.equal((await browser.post('/session', { name: 'Ada', password: 'correct horse' })).status, 200)
@@ -26,13 +26,13 @@ test('sessions of the service', { timeout: 120_000 }, async (t) => {
     t.equal((await elsewhere.get('/session')).status, 401)
   })
 
-  t.test('refuse a page from elsewhere, before it can sign anybody in', async (t) => {
+  t.test('reject a page of another origin before it can sign in', async (t) => {
     const answer = await new Browser(one.url).post('/session', { name: 'Ada', password: 'correct horse' }, { origin: 'https://evil.example' })
 
     t.match(answer, { status: 403, setCookie: [], body: { code: 'PRISM_ERR_ORIGIN', title: 'Forbidden' } })
   })
 
-  t.test('show in no log: no cookie, no id, no password', async (t) => {
+  t.test('are not in the log: no cookie, no ID, no password', async (t) => {
     const browser = new Browser(one.url)
     await browser.post('/session', { name: 'Ada', password: 'correct horse' })
     const [value = ''] = browser.cookies.values()

@@ -8,7 +8,7 @@ import { untilHit, SignedInClient } from '../support/signed-in-client.ts'
 
 t.setTimeout(120_000)
 
-t.test('a note that was written shows in the next read at another process, however often', async (t) => {
+t.test('a written note shows in the next read in another process, repeatedly', async (t) => {
   const environment = { REDIS_URL: (await startRedis(t)).url, DATABASE_PATH: testDatabase(t) }
   const [here, there] = await Promise.all([startService(t, environment), startService(t, environment)])
   const cookie = await signIn(here.url)
@@ -22,7 +22,7 @@ t.test('a note that was written shows in the next read at another process, howev
   }
 })
 
-t.test('a note that was written while another process fills its city shows in the next read there', async (t) => {
+t.test('a note written while another process fills its city shows in the next read there', async (t) => {
   const { url, proxy, redis } = await startRig(t)
   const databasePath = testDatabase(t)
   const here = await buildTestApp(t, { redisUrl: redis.url, databasePath })
@@ -35,7 +35,7 @@ t.test('a note that was written while another process fills its city shows in th
     written ??= writeMeanwhile()
     return old
   }
-  // What the filling process stores from here on reaches Redis only after the purge.
+  // From here on, stores of the filling process reach Redis only after the purge.
   async function writeMeanwhile (): Promise<number> {
     await proxy.fault('partition')
     const { statusCode } = await ada.send('PUT', '/cities/2988507/notes', { text: 'Lovely.' })
@@ -47,7 +47,7 @@ t.test('a note that was written while another process fills its city shows in th
 
   t.same(filling.json().notes, [], 'read before the write')
   t.equal(await written, 200)
-  await until(() => there.redisPool.state === 'ready', { what: 'Redis is back' })
+  await until(() => there.redisPool.state === 'ready', { what: 'Redis is reachable again' })
   t.match((await there.inject('/cities/2988507')).json().notes, [{ text: 'Lovely.' }])
   t.match((await untilHit(() => here.inject('/cities/2988507'))).json().notes, [{ text: 'Lovely.' }])
 })

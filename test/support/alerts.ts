@@ -49,7 +49,7 @@ export async function watched (t: Test, rule: Rule, options: TestAppOptions) {
   return { app, messages, sees }
 }
 
-/** What was told, in order: one message a change. */
-export function told (messages: readonly Message[]): string[] {
+/** What was changes, in order: one message a change. */
+export function changes (messages: readonly Message[]): string[] {
   return messages.map(({ status, alert }) => `${alert} ${status}`)
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
-import { readInfo } from '../../src/metrics/redis-info.ts'
+import { parseInfo } from '../../src/redis/health/server-info.ts'
 import { aclUser } from './acl.ts'
 import { cachingApp, stored } from './caching.ts'
 import type { Owner } from './cleanup-scope.ts'
@@ -89,7 +89,7 @@ export class Flood {
   }
 
   async result (): Promise<FloodResult> {
-    const info = readInfo(await this.client.info())
+    const info = parseInfo(await this.client.info())
     const counts = this.apps.map((app) => app.cache.counts)
     return {
       sessionsLost: this.#sessions - await this.#sessionsLeft(),

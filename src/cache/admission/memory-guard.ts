@@ -1,13 +1,15 @@
 import { RedisReplyError } from '../../shared/errors.ts'
+import { memoryThresholds, usedShareOf } from '../../redis/health/memory-info.ts'
+import type { MemoryInfo } from '../../redis/health/memory-info.ts'
 import { Doorkeeper } from './doorkeeper.ts'
-import { criticalShare, highShare, levelAfter, maxShare, parseMemoryStats, shareOf } from './memory-level.ts'
-import type { Level, MemoryStats } from './memory-level.ts'
+import { levelAfter } from './memory-level.ts'
+import type { Level } from './memory-level.ts'
 import { Sieve } from './sieve.ts'
 
 /** Dependencies of {@link MemoryGuard}. */
 export interface MemoryGuardOptions {
-  /** the reply to `INFO` with `sections`; in a Cluster, of one master per call */
-  readonly info: () => Promise<string>
+  /** reads Redis's memory; in a Cluster, of one master per call */
+  readonly readMemory: () => Promise<MemoryInfo>
   /** `maxmemory` of the connected server; undefined before the first connection */
   readonly limitBytes: () => number | undefined
   /** number of connections of this process */
@@ -32,8 +34,8 @@ const underPressureMs = 250
 const normalMs = 1000
 /** Read interval without a limit, or without permission to run `INFO`. */
 const unboundedMs = 60_000
-/** In a Cluster each read returns one master's statistics; those of the others are used for this long. */
-const statsTtlMs = 5000
+/** In a Cluster each read returns the memory of one master; the readings of the others are used for this long. */
+const readingTtlMs = 5000
 /** Budget before the first read, as a share of the limit. */
 const initialShare = 0.01
 /** Bytes per key in addition to its value, and the allocator's rounding factor. */
@@ -50,7 +52,7 @@ export class MemoryGuard {
   readonly #options: MemoryGuardOptions
   readonly #stored = new Sieve(maxKeys)
   readonly #doorkeeper = new Doorkeeper()
-  readonly #servers = new Map<string, { stats: MemoryStats, readAt: number }>()
+  readonly #servers = new Map<string, { memory: MemoryInfo, readAt: number }>()
   #usage: MemoryUsage = { level: 'normal', usedBytes: 0, limitBytes: 0 }
   #share = 0
   /** bytes that may be stored until the next read; undefined before the first */
@@ -81,7 +83,7 @@ export class MemoryGuard {
     if (!this.#isBounded) return true
     const cost = costOf(bytes)
     this.#leftBytes ??= (this.#options.limitBytes() ?? 0) * initialShare
-    const isWanted = this.#share <= highShare || this.#isKnown(name)
+    const isWanted = this.#share <= memoryThresholds.high || this.#isKnown(name)
     if (cost > this.#leftBytes || !isWanted) return this.#reject()
     this.#leftBytes -= cost
     this.#storedSinceReadBytes += cost
@@ -127,26 +129,26 @@ export class MemoryGuard {
     this.#isReading = true
     this.#readAt = performance.now()
     this.#storedSinceReadBytes = 0
-    this.#options.info().then((text) => this.#onStats(parseMemoryStats(text)), (error: unknown) => { this.#isBlind ||= error instanceof RedisReplyError })
+    this.#options.readMemory().then((memory) => this.#onReading(memory), (error: unknown) => { this.#isBlind ||= error instanceof RedisReplyError })
       .finally(() => { this.#isReading = false })
   }
 
-  #onStats (stats: MemoryStats): void {
+  #onReading (memory: MemoryInfo): void {
     const now = performance.now()
     this.#isBlind = false
     this.#isRead = true
-    this.#servers.set(stats.server, { stats, readAt: now })
-    for (const [server, { readAt }] of this.#servers) if (now - readAt > statsTtlMs) this.#servers.delete(server)
-    const fullest = [...this.#servers.values()].map((each) => each.stats).reduce((one, other) => shareOf(one) > shareOf(other) ? one : other)
+    this.#servers.set(memory.server, { memory, readAt: now })
+    for (const [server, { readAt }] of this.#servers) if (now - readAt > readingTtlMs) this.#servers.delete(server)
+    const fullest = [...this.#servers.values()].map((each) => each.memory).reduce((one, other) => usedShareOf(one) > usedShareOf(other) ? one : other)
     this.#applyUsage(fullest)
-    this.#evict(stats)
+    this.#evict(memory)
     this.#scheduleNext()
   }
 
-  #applyUsage (stats: MemoryStats): void {
-    const { usedBytes, limitBytes } = stats
-    this.#share = shareOf(stats)
-    this.#leftBytes = Math.max(0, limitBytes * maxShare - usedBytes) * this.#processShare(stats) - this.#storedSinceReadBytes
+  #applyUsage (memory: MemoryInfo): void {
+    const { usedBytes, limitBytes } = memory
+    this.#share = usedShareOf(memory)
+    this.#leftBytes = Math.max(0, limitBytes * memoryThresholds.full - usedBytes) * this.#processShare(memory) - this.#storedSinceReadBytes
     const level = levelAfter(this.#usage.level, this.#share)
     const hasChanged = level !== this.#usage.level
     this.#usage = { level, usedBytes, limitBytes }
@@ -154,15 +156,15 @@ export class MemoryGuard {
   }
 
   /** This process's share of the common budget: its share of all connections. */
-  #processShare ({ clients }: MemoryStats): number {
+  #processShare ({ clients }: MemoryInfo): number {
     const own = Math.max(1, this.#options.connections())
     return own / Math.max(own, clients)
   }
 
   /** Evicts entries stored by this process until its share of the excess is freed. */
-  #evict (stats: MemoryStats): void {
-    if (stats.limitBytes === 0) return
-    const wanted = (stats.usedBytes - stats.limitBytes * criticalShare) * this.#processShare(stats)
+  #evict (memory: MemoryInfo): void {
+    if (memory.limitBytes === 0) return
+    const wanted = (memory.usedBytes - memory.limitBytes * memoryThresholds.critical) * this.#processShare(memory)
     const names: string[] = []
     for (let freed = 0; freed < wanted && names.length < maxEvictions;) {
       const next = this.#stored.take(Date.now())

@@ -1,5 +1,5 @@
 import type { Batch } from '../../redis/batch/batch.ts'
-import { isCompleted } from '../../redis/health/server-info.ts'
+import { isCompleted } from '../../redis/health/cluster-identity.ts'
 import type { Keys } from '../../redis/keys.ts'
 import type { TagVersion } from './tag-versions.ts'
 

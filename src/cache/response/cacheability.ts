@@ -45,7 +45,7 @@ export function cacheabilityByRoute (response: ResponseToStore, policy: RoutePol
   if (control.noStore) return notCacheable('no-store')
   if (control.private !== false && policy.partition === undefined) return notCacheable('private')
   if (control.noCache !== false) return notCacheable('no-cache')
-  if (!isCovered(fields.vary, policy.vary)) return notCacheable('vary')
+  if (!isCovered(fields.vary, policy.coveredVary)) return notCacheable('vary')
   const explicit = explicitSeconds(found, fields, receivedAt)
   const freshMs = Math.min(ttlMs, explicit === undefined ? Infinity : explicit * 1000)
   if (freshMs <= 0) return notCacheable('ttl')

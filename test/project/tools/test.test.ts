@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { until } from '../../support/until.ts'
 
-t.setTimeout(120_000) // each starts a test runner of its own
+t.setTimeout(120_000) // each starts its own test runner
 
 const root = join(import.meta.dirname, '../../..')
 const begin = "import t from 'tap'\nt.test('good', async (t) => { t.ok(true) })\n"
 
-/** What the runner says of test files with these texts, and its exit code. */
+/** Output and exit code of the runner for test files with these texts. */
 async function verdict (t: Test, texts: Record<string, string>, names = Object.keys(texts)): Promise<{ code: number | null, said: string[] }> {
   const { code, output } = await start(suite(t, texts), names.map((name) => `test/${name}.test.ts`)).ended
   return { code, said: output.split('\n').filter((line) => /^not ok:|^\d+ skipped$|^\d+ passed/.test(line)).sort() }
@@ -35,7 +35,7 @@ function start (folder: string, args: string[]): { child: ChildProcess, ended: P
   return { child, ended: new Promise((resolve) => child.once('close', (code) => resolve({ code, output }))) }
 }
 
-t.test('test runner counts the innermost tests, a file without any as one, and skipped ones apart', async (t) => {
+t.test('test runner counts the innermost tests, a file without tests as one, and skipped ones separately', async (t) => {
   const { code, said } = await verdict(t, {
     nested: `${begin}t.test('two', async (t) => { t.test('inner', async (t) => { t.ok(true) }) })`,
     flat: "import t from 'tap'\nt.ok(true)",
@@ -62,7 +62,7 @@ const red: ReadonlyArray<[name: string, text: string, said: string]> = [
   ['throws-at-its-end', `${begin}t.teardown(() => { throw new Error('late') })`, `: ${outside}`]
 ]
 
-t.test('test runner is red for each way in which a file can fail, and names it', async (t) => {
+t.test('test runner fails for each way in which a file can fail, and names the file', async (t) => {
   const { code, said } = await verdict(t, Object.fromEntries(red))
 
   for (const [name, , what] of red) t.ok(said.includes(`not ok: test/${name}.test.ts${what}`), `${name}${what}`)
@@ -71,7 +71,7 @@ t.test('test runner is red for each way in which a file can fail, and names it',
   t.equal(code, 1)
 })
 
-t.test('test runner is red for a file that takes too long, and ends it', async (t) => {
+t.test('test runner fails for a file that exceeds its time limit, and ends it', async (t) => {
   const { code, said } = await verdict(t, {
     slow: `${begin}t.setTimeout(5000)\nt.test('bad', async (t) => { setInterval(() => {}, 1000); await new Promise(() => {}) })`,
     busy: `${begin}t.setTimeout(5000)\nt.test('bad', async (t) => { for (;;); })`,
@@ -84,7 +84,7 @@ t.test('test runner is red for a file that takes too long, and ends it', async (
   t.equal(code, 1)
 })
 
-t.test('test runner that is ended ends what it runs, begins nothing more, and is red', async (t) => {
+t.test('a signal to the test runner ends its running files, starts no more, and fails the run', async (t) => {
   const folder = suite(t, {
     hangs: `import { writeFileSync } from 'node:fs'\n${begin}writeFileSync('pid', String(process.pid))\nsetInterval(() => {}, 1000)`,
     next: `import { writeFileSync } from 'node:fs'\n${begin}writeFileSync('next', '')`
@@ -101,7 +101,7 @@ t.test('test runner that is ended ends what it runs, begins nothing more, and is
   t.notOk(existsSync(join(folder, 'next')))
 })
 
-t.test('test runner is red where nothing ran', async (t) => {
+t.test('test runner fails if no test ran', async (t) => {
   const skipped = { skipped: "import t from 'tap'\nt.test('b', { skip: 'no wrk' }, async () => {})" }
 
   t.same(await verdict(t, skipped), { code: 1, said: ['0 passed, 1 failed', '1 skipped', 'not ok: no test ran'] })

@@ -27,20 +27,20 @@ function readingAt (seconds: number, { isDown = false, changed = {}, memory = { 
   }
 }
 
-/** What all rules tell of a time, judged each 5 s: `name firing`, `name resolved`. */
-function judge (lastSeconds: number, momentAt: (seconds: number) => Moment): { told: string[], evaluator: AlertEvaluator } {
+/** Changes reported by all rules over a time, evaluated every 5 s: `name firing`, `name resolved`. */
+function judge (lastSeconds: number, momentAt: (seconds: number) => Moment): { changes: string[], evaluator: AlertEvaluator } {
   const evaluator = new AlertEvaluator(rules, 0)
   const history = new History(720)
-  const told: string[] = []
+  const changes: string[] = []
   for (let seconds = 0; seconds <= lastSeconds; seconds += 5) {
     history.add(readingAt(seconds, momentAt(seconds)))
-    for (const { alert, isFiring } of evaluator.evaluate(history)) told.push(`${alert.rule.name} ${isFiring ? 'firing' : 'resolved'}`)
+    for (const { alert, isFiring } of evaluator.evaluate(history)) changes.push(`${alert.rule.name} ${isFiring ? 'firing' : 'resolved'}`)
   }
-  return { told, evaluator }
+  return { changes, evaluator }
 }
 
-t.test('watch tells of a Redis that is down once, and of nothing that follows from it', async (t) => {
-  // Every connection is lost and lost again, requests fail, writes crowd, lookups miss.
+t.test('a Redis that is down is reported once, without its consequences', async (t) => {
+  // All connections are lost repeatedly, requests fail, writes crowd, lookups miss.
   const isDown = (seconds: number) => seconds >= 60 && seconds < 300
   const since = (seconds: number) => Math.max(0, Math.min(seconds, 300) - 60)
   const moment = (seconds: number): Moment => ({ isDown: isDown(seconds), changed: { lost: 20 * since(seconds), requests: 10 * seconds, failed: 5 * since(seconds), exhausted: 10 * since(seconds), miss: 5 * seconds } })
@@ -48,40 +48,40 @@ t.test('watch tells of a Redis that is down once, and of nothing that follows fr
   const during = judge(200, moment)
   const after = judge(900, moment)
 
-  t.same(during.told, ['PrismRedisDown firing'])
+  t.same(during.changes, ['PrismRedisDown firing'])
   t.match(during.evaluator.alerts.find(({ rule }) => rule.name === 'PrismRedisDown'), { reason: { code: 'connection_refused' } })
   t.same(during.evaluator.consequencesOf('PrismRedisDown').sort(), ['PrismBreakerOpen', 'PrismErrorsHigh', 'PrismPoolExhausted', 'PrismRedisConnectionErrors'])
-  t.same(after.told.slice(0, 2), ['PrismRedisDown firing', 'PrismRedisDown resolved'])
-  t.notMatch(after.told.join(), /ConnectionErrors|BreakerOpen|PoolExhausted|ErrorsHigh/)
+  t.same(after.changes.slice(0, 2), ['PrismRedisDown firing', 'PrismRedisDown resolved'])
+  t.notMatch(after.changes.join(), /ConnectionErrors|BreakerOpen|PoolExhausted|ErrorsHigh/)
 })
 
-t.test('watch tells of what fires by itself, and of a consequence that outlasts its cause', async (t) => {
-  const { told } = judge(900, (seconds) => ({ isDown: seconds >= 60 && seconds < 120, changed: { lost: seconds } }))
+t.test('an independent alert is reported, and a consequence that outlasts its cause too', async (t) => {
+  const { changes } = judge(900, (seconds) => ({ isDown: seconds >= 60 && seconds < 120, changed: { lost: seconds } }))
 
-  t.same(told, ['PrismRedisConnectionErrors firing', 'PrismRedisDown firing', 'PrismRedisDown resolved'])
-  t.same(judge(900, (seconds) => ({ isDown: seconds < 120, changed: { lost: seconds } })).told, ['PrismRedisDown firing', 'PrismRedisDown resolved', 'PrismRedisConnectionErrors firing'])
+  t.same(changes, ['PrismRedisConnectionErrors firing', 'PrismRedisDown firing', 'PrismRedisDown resolved'])
+  t.same(judge(900, (seconds) => ({ isDown: seconds < 120, changed: { lost: seconds } })).changes, ['PrismRedisDown firing', 'PrismRedisDown resolved', 'PrismRedisConnectionErrors firing'])
 })
 
-t.test('watch raises no alert for one event after a start: a rate is over the whole window', async (t) => {
+t.test('one event after a start raises no alert: a rate covers the whole window', async (t) => {
   for (const changed of [{ lost: 1 }, { lost: 3 }, { exhausted: 5 }] as const) {
-    t.same(judge(300, (seconds) => ({ changed: seconds >= 5 ? changed : {} })).told, [], JSON.stringify(changed))
+    t.same(judge(300, (seconds) => ({ changed: seconds >= 5 ? changed : {} })).changes, [], JSON.stringify(changed))
   }
-  t.same(judge(300, (seconds) => ({ evicted: seconds >= 5 ? 50 : 0 })).told, [])
-  t.same(judge(60, (seconds) => ({ changed: { lost: seconds } })).told, ['PrismRedisConnectionErrors firing'], 'many are told')
+  t.same(judge(300, (seconds) => ({ evicted: seconds >= 5 ? 50 : 0 })).changes, [])
+  t.same(judge(60, (seconds) => ({ changed: { lost: seconds } })).changes, ['PrismRedisConnectionErrors firing'], 'many lost connections are reported')
 })
 
-t.test('watch raises no alert for a cache that fills memory as far as it may, and one for what is not its own', async (t) => {
-  t.same(judge(120, () => ({ memory: { used: 85, other: 20 } })).told, [])
-  t.same(judge(120, () => ({ memory: { used: 89, other: 79 } })).told, [])
-  t.same(judge(120, () => ({ memory: { used: 88, other: 85 } })).told, ['PrismRedisMemoryHigh firing'])
-  t.same(judge(120, () => ({ memory: { used: 97, other: 95 } })).told, ['PrismRedisMemoryCritical firing'])
+t.test('a cache that fills memory up to its limit raises no alert, and other data does', async (t) => {
+  t.same(judge(120, () => ({ memory: { used: 85, other: 20 } })).changes, [])
+  t.same(judge(120, () => ({ memory: { used: 89, other: 79 } })).changes, [])
+  t.same(judge(120, () => ({ memory: { used: 88, other: 85 } })).changes, ['PrismRedisMemoryHigh firing'])
+  t.same(judge(120, () => ({ memory: { used: 97, other: 95 } })).changes, ['PrismRedisMemoryCritical firing'])
 })
 
-t.test('watch tells of evictions that go on', async (t) => {
-  t.same(judge(120, (seconds) => ({ evicted: 3 * seconds })).told, ['PrismRedisEvictions firing'])
+t.test('continuous evictions are reported', async (t) => {
+  t.same(judge(120, (seconds) => ({ evicted: 3 * seconds })).changes, ['PrismRedisEvictions firing'])
 })
 
-t.test('watch tells of many requests that fail, and not of one of a few', async (t) => {
-  t.same(judge(200, (seconds) => ({ changed: { requests: 10 * seconds, failed: seconds } })).told, ['PrismErrorsHigh firing'])
-  t.same(judge(200, () => ({ changed: { requests: 5, failed: 5 } })).told, [])
+t.test('many failed requests are reported, and one failure of few requests is not', async (t) => {
+  t.same(judge(200, (seconds) => ({ changed: { requests: 10 * seconds, failed: seconds } })).changes, ['PrismErrorsHigh firing'])
+  t.same(judge(200, () => ({ changed: { requests: 5, failed: 5 } })).changes, [])
 })

@@ -20,11 +20,11 @@ const firing: AlertMessage = {
 const resolved: AlertMessage = { ...firing, status: 'resolved' }
 const write = (message: AlertMessage, format: AlertFormat, url = 'https://hooks.example/') => bodiesOf(message, { format, url, routingKey: 'key' })
 
-t.test('formats writes plain JSON as it is', async (t) => {
+t.test('json is the message itself', async (t) => {
   t.same(write(firing, 'json'), [firing])
 })
 
-t.test('formats writes for Slack: a text for notifications, a section within its length, and no markup of others', async (t) => {
+t.test('Slack: a text for notifications, a section within its length limit, and escaped markup', async (t) => {
   const [body] = write({ ...firing, first: 'x'.repeat(5000) }, 'slack') as [{ text: string, blocks: { type: string, text: { type: string, text: string } }[] }]
 
   t.match(body.text, '[FIRING] PrismRedisDown (critical)')
@@ -34,7 +34,7 @@ t.test('formats writes for Slack: a text for notifications, a section within its
   t.ok((body.blocks[0]?.text.text.length ?? 0) <= 3000)
 })
 
-t.test('formats writes for Discord: an embed within its lengths, without mentions', async (t) => {
+t.test('Discord: an embed within its length limits, without mentions', async (t) => {
   const [body] = write({ ...firing, first: 'x'.repeat(9000) }, 'discord') as [{ embeds: { title: string, description: string, color: number, timestamp: string }[], allowed_mentions: object }]
 
   t.match(body, { embeds: [{ title: '[FIRING] PrismRedisDown (critical)', timestamp: firing.at }] })
@@ -43,7 +43,7 @@ t.test('formats writes for Discord: an embed within its lengths, without mention
   t.not(body.embeds[0]?.color, (write(resolved, 'discord')[0] as typeof body).embeds[0]?.color)
 })
 
-t.test('formats writes for PagerDuty Events v2: trigger and resolve share a key, and a test resolves itself', async (t) => {
+t.test('PagerDuty Events v2: trigger and resolve have the same key, and a test resolves itself', async (t) => {
   const [trigger] = write(firing, 'pagerduty') as [{ dedup_key: string, payload: { summary: string } }]
   const [resolve] = write(resolved, 'pagerduty') as [{ dedup_key: string }]
 
@@ -55,7 +55,7 @@ t.test('formats writes for PagerDuty Events v2: trigger and resolve share a key,
   t.match(write(testMessage(), 'pagerduty'), [{ event_action: 'trigger' }, { event_action: 'resolve' }])
 })
 
-t.test('formats writes for Alertmanager: what its webhooks send, and the list of its API where the address is that', async (t) => {
+t.test('Alertmanager: the object of its webhooks, or the list of its API, by the address', async (t) => {
   const [webhook] = write(firing, 'alertmanager')
   const [list] = write(firing, 'alertmanager', 'http://alertmanager:9093/api/v2/alerts') as [{ endsAt: string }[]]
   const [ended] = write(resolved, 'alertmanager', 'http://alertmanager:9093/api/v2/alerts') as [{ startsAt?: string, endsAt: string }[]]
@@ -63,6 +63,6 @@ t.test('formats writes for Alertmanager: what its webhooks send, and the list of
   t.match(webhook, { version: '4', status: 'firing', groupLabels: { alertname: 'PrismRedisDown' }, alerts: [{ status: 'firing', labels: { alertname: 'PrismRedisDown', severity: 'critical', instance: 'web-1' }, annotations: { summary: firing.meaning }, startsAt: firing.at, endsAt: '0001-01-01T00:00:00Z', fingerprint: /^[\da-f]{16}$/ }] })
   t.match(write(resolved, 'alertmanager'), [{ status: 'resolved', alerts: [{ status: 'resolved', endsAt: firing.at }] }])
   t.match(list, [{ labels: { alertname: 'PrismRedisDown' }, startsAt: firing.at }])
-  t.ok(Date.parse(list[0]?.endsAt ?? '') > Date.now(), 'it lasts until it is resolved')
+  t.ok(Date.parse(list[0]?.endsAt ?? '') > Date.now(), 'the alert lasts until it is resolved')
   t.match(ended, [{ labels: { alertname: 'PrismRedisDown' }, endsAt: firing.at }])
 })

@@ -9,42 +9,42 @@ const path = join(import.meta.dirname, '../../../alerts/prism.rules.yml')
 const needsPromtool = { skip: spawnSync('promtool', ['--version']).status === 0 ? false : 'promtool is not installed' }
 const promtool = (...args: string[]) => execFileSync('promtool', args, { encoding: 'utf8' })
 
-t.test('prometheus rules in the repository are those that the service judges', async (t) => {
+t.test('the Prometheus rules in the repository equal the rules of the service', async (t) => {
   t.equal(readFileSync(path, 'utf8'), writePrometheusRules(rules, prometheusRules))
 })
 
-t.test('prometheus rules pass the check of promtool', needsPromtool, async (t) => {
+t.test('the Prometheus rules pass the check of promtool', needsPromtool, async (t) => {
   t.match(promtool('check', 'rules', path), new RegExp(`SUCCESS: ${rules.length + prometheusRules.length} rules found`))
 })
 
-/** Series of a metric, a value each 5 s. */
+/** Series of a metric, one value every 5 s. */
 type Series = Record<string, string>
 
-/** What fires, and when: seconds, and whether. */
+/** Expected alerts and times: seconds, and whether they fire. */
 interface Course {
   series: Series
   checks: readonly (readonly [atSeconds: number, isFiring: boolean])[]
-  /** labels of the alert; Redis's own have no instance */
+  /** labels of the alert; alerts of Redis have no instance */
   instance?: string
   job?: string
   labels?: Readonly<Record<string, string>>
-  /** the code that the description ends with */
+  /** the code at the end of the description */
   reason?: string
 }
 
 const job = 'job="prism"'
 const instance = `${job},instance="a"`
-/** As two processes tell it, who both read the same Redis. */
+/** As exported by two processes that sample the same Redis. */
 const twice = (name: string, values: string, labels = ''): Series => Object.fromEntries(['a', 'b'].map((each) => [`${name}{${job},instance="${each}"${labels}}`, values]))
 const memory = (other: string): Series => ({ ...twice('prism_redis_memory_other_bytes', other), ...twice('prism_redis_memory_limit_bytes', '100x60') })
 const unusable = (reason: string, values: string, holds = 'all') => twice('prism_redis_unusable', values, `,holds="${holds}",reason="${reason}"`)
 const isDown = { [`redis_up{${instance}}`]: '1x11 0x400' }
 
 const courses: Readonly<Record<string, Course>> = {
-  // 80, then 95, then 87 of 100: raised above 90 and kept until 85.
+  // 80, then 95, then 87 of 100: fires above 90 and resolves below 85.
   PrismRedisMemoryCritical: { series: memory('80x3 95x3 87x5 84x5'), checks: [[15, false], [30, true], [60, true], [80, false]] },
   PrismRedisMemoryHigh: { series: memory('50x3 85x10'), checks: [[10, false], [30, true]] },
-  // One process that is not answered is PrismBreakerOpen.
+  // An unreachable Redis in one process only is PrismBreakerOpen.
   PrismRedisDown: { series: { ...twice('redis_up', '1x3 0x10 1x5'), ...unusable('wrong_password', '_x3 1x10') }, checks: [[10, false], [40, true], [85, false]], reason: 'wrong_password' },
   PrismRedisReadOnly: { series: unusable('read_only', '_x3 1x10 stale'), checks: [[10, false], [40, true], [85, false]], reason: 'read_only', labels: { holds: 'all', reason: 'read_only' } },
   PrismRedisWritesRefused: { series: unusable('out_of_memory', '_x3 1x10 stale'), checks: [[10, false], [40, true], [85, false]], reason: 'out_of_memory', labels: { holds: 'all', reason: 'out_of_memory' } },
@@ -66,7 +66,7 @@ const courses: Readonly<Record<string, Course>> = {
     instance: 'a'
   },
   PrismSessionsEvictable: { series: twice('prism_sessions_evictable', '1x20 0x20'), checks: [[30, false], [90, true], [115, false]] },
-  // 10 a second, of which one fails; whatever form the label `status` has.
+  // 10 per second, one of which fails, with each form of the label `status`.
   PrismErrorsHigh: {
     series: { [`prism_http_requests_total{${instance},route="/",method="GET",status="2xx",cache="none"}`]: '0+45x300', [`prism_http_requests_total{${instance},route="/",method="GET",status="503",cache="none"}`]: '0x60 0+5x120 600x200' },
     checks: [[300, false], [700, true], [1400, false]],
@@ -85,7 +85,7 @@ const courses: Readonly<Record<string, Course>> = {
   }
 }
 
-/** What follows from a Redis that is down: told while it is up, and not while it is down, nor right after. */
+/** Consequences of a Redis that is down: they fire while it is up, and neither while it is down nor right after. */
 const consequences: Readonly<Record<string, Series>> = {
   PrismBreakerOpen: { [`prism_redis_circuit_breaker_open{${instance}}`]: '0x3 1x400' },
   PrismRedisConnectionErrors: { [`prism_redis_connections_lost_total{${instance}}`]: '0+10x400' },
@@ -93,7 +93,7 @@ const consequences: Readonly<Record<string, Series>> = {
   PrismErrorsHigh: { [`prism_http_requests_total{${instance},status="5xx"}`]: '0+45x400' }
 }
 
-t.test('prometheus rules fire and end as told, in promtool\'s own engine', needsPromtool, async (t) => {
+t.test('the Prometheus rules fire and resolve as expected in promtool', needsPromtool, async (t) => {
   t.same(Object.keys(courses).sort(), [...rules, ...prometheusRules].map(({ name }) => name).sort())
   const folder = t.testdir({})
   copyFileSync(path, join(folder, 'rules.yml'))
@@ -102,7 +102,7 @@ t.test('prometheus rules fire and end as told, in promtool\'s own engine', needs
   t.match(promtool('test', 'rules', join(folder, 'tests.yml')), 'SUCCESS')
 })
 
-t.test('prometheus rules fold what follows from a Redis that is down', needsPromtool, async (t) => {
+t.test('the Prometheus rules suppress the consequences of a Redis that is down', needsPromtool, async (t) => {
   const folder = t.testdir({})
   copyFileSync(path, join(folder, 'rules.yml'))
   const quiet = Object.entries(consequences).map(([name, series]) => testOf([name, { series: { ...series, ...isDown }, checks: [[150, false], [300, false]], instance: 'a' }]))
@@ -112,7 +112,7 @@ t.test('prometheus rules fold what follows from a Redis that is down', needsProm
   for (const [name, series] of Object.entries(consequences)) t.match(unmet(t, name, { ...series, [`redis_up{${instance}}`]: '1x400' }), name, `${name} fires while Redis is up`)
 })
 
-t.test('prometheus rules raise no alert for one lost connection after a start', needsPromtool, async (t) => {
+t.test('the Prometheus rules raise no alert for one lost connection after a start', needsPromtool, async (t) => {
   const folder = t.testdir({})
   copyFileSync(path, join(folder, 'rules.yml'))
   const course = { series: { [`prism_redis_connections_lost_total{${instance}}`]: '0 1x60' }, checks: [[5, false], [10, false], [20, false], [60, false]] } as const
@@ -121,7 +121,7 @@ t.test('prometheus rules raise no alert for one lost connection after a start', 
   t.match(promtool('test', 'rules', join(folder, 'tests.yml')), 'SUCCESS')
 })
 
-/** What promtool says to the claim that nothing fires. */
+/** Output of promtool for the claim that nothing fires. */
 function unmet (t: Test, name: string, series: Series): string {
   const folder = t.testdir({})
   copyFileSync(path, join(folder, 'rules.yml'))

@@ -23,13 +23,13 @@ test('cities', { timeout: 180_000 }, async (t) => {
     t.throws(() => cities.find(1), { code: 'PRISM_ERR_CITY_NOT_FOUND', statusCode: 404 })
   })
 
-  t.test('a search without words gives the largest first, as many as asked', async (t) => {
+  t.test('a search without words returns the largest first, up to the limit', async (t) => {
     t.same(names({}), ['Shanghai', 'Istanbul', 'Buenos Aires'])
     t.equal(cities.search({ limit: 100 }).length, 100)
     t.same(names({ country: 'fr' }), ['Paris', 'Marseille', 'Lyon'])
   })
 
-  t.test('a search does not mind accents, case, letters off the keyboard, or the end of a word', async (t) => {
+  t.test('a search ignores accents, case, letters that are not on the keyboard, and missing word endings', async (t) => {
     t.same(names({ q: 'zurich', limit: 1 }), ['Zürich'])
     t.same(names({ q: 'ZÜRI', limit: 1 }), ['Zürich'])
     t.same(names({ q: 'sao pau', limit: 1 }), ['São Paulo'])
@@ -39,7 +39,7 @@ test('cities', { timeout: 180_000 }, async (t) => {
     t.same(names({ q: 'saint-etien', country: 'FR', limit: 1 }), ['Saint-Étienne'])
   })
 
-  t.test('a search takes the index syntax for plain text', async (t) => {
+  t.test('a search treats index syntax as plain text', async (t) => {
     for (const q of ['"', 'a"b', '*', 'paris OR', 'NEAR(paris', 'name:paris', '^paris', '-paris', '(', '\0', '   ', '', "'; DROP TABLE cities; --"]) {
       t.doesNotThrow(() => cities.search({ q, limit: 1 }), JSON.stringify(q))
     }
@@ -48,26 +48,26 @@ test('cities', { timeout: 180_000 }, async (t) => {
     fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 60 }), (q) => Array.isArray(cities.search({ q, limit: 1 }))))
   })
 
-  t.test('the nearest come first, with their distance', async (t) => {
+  t.test('the nearest cities come first, with their distance', async (t) => {
     const found = cities.search({ near: '48.85,2.35', limit: 2 })
 
     t.match(found, [{ name: 'Paris', distanceKm: 0.4 }, { name: 'Le Kremlin-Bicêtre', distanceKm: 4 }])
     t.throws(() => cities.search({ near: '91,181', limit: 1 }), { code: 'PRISM_ERR_PLACE' })
   })
 
-  t.test('the nearest are found across the antimeridian and at the poles', async (t) => {
+  t.test('the nearest cities are found across the antimeridian and at the poles', async (t) => {
     t.same(names({ near: '-17,180', limit: 2 }), ['Labasa', 'Levuka'])
     t.same(names({ near: '-17,-180', limit: 2 }), ['Labasa', 'Levuka'])
     t.same(names({ near: '90,0', limit: 1 }), ['Longyearbyen'])
     t.same(names({ near: '-90,123', limit: 1 }), ['McMurdo Station'])
   })
 
-  t.test('the nearest of one country, or of one name, may be far away', async (t) => {
+  t.test('the nearest city of a country or name can be far away', async (t) => {
     t.match(cities.search({ near: '48,2', country: 'NZ', limit: 1 })[0], { country: 'NZ' })
     t.match(cities.search({ near: '34,-96', q: 'paris', limit: 1 })[0], { name: 'Paris', country: 'US' })
   })
 
-  t.test('the nearest are the nearest of all, anywhere', async (t) => {
+  t.test('the nearest cities are the nearest of all, at any place', async (t) => {
     const everywhere = cities.search({ limit: 200_000 })
     const lat = fc.integer({ min: -90, max: 90 })
     const lon = fc.integer({ min: -180, max: 180 })
@@ -79,7 +79,7 @@ test('cities', { timeout: 180_000 }, async (t) => {
     }), { numRuns: 20 })
   })
 
-  t.test('of the words of a search those count that another one does not imply, and at most eight', async (t) => {
+  t.test('a search uses the words that no other word implies, at most eight', async (t) => {
     const words = (q: string) => matchOf(q).split(' ')
 
     t.same(words('s S san SAN  sa'), ['"san"*'])
@@ -89,7 +89,7 @@ test('cities', { timeout: 180_000 }, async (t) => {
     t.same(names({ q: 'p pa par paris PARIS paris' }), names({ q: 'paris' }))
   })
 
-  t.test('a search of any kind takes the event loop less than 10 ms of CPU', async (t) => {
+  t.test('any search blocks the event loop for less than 10 ms of CPU time', async (t) => {
     const atlas = openAtlas(atlasPath(t))
     t.teardown(() => atlas.close())
     await atlas.searches.find({ q: 'paris', limit: 1 })
@@ -103,7 +103,7 @@ test('cities', { timeout: 180_000 }, async (t) => {
     }
   })
 
-  t.test('searches off the event loop find the same, refuse the same place, and go on after their thread has ended', async (t) => {
+  t.test('searches on the worker thread return the same, reject the same places, and continue after the thread has ended', async (t) => {
     const atlas = openAtlas(atlasPath(t))
     t.teardown(() => atlas.close())
 
@@ -114,7 +114,7 @@ test('cities', { timeout: 180_000 }, async (t) => {
     t.match(await atlas.searches.find({ q: 'paris', limit: 1 }), [{ name: 'Paris' }])
   })
 
-  t.test('more searches than can be answered within 2 s are refused at once', async (t) => {
+  t.test('searches that would wait longer than 2 s are rejected at once', async (t) => {
     const atlas = openAtlas(atlasPath(t))
     t.teardown(() => atlas.close())
 
@@ -124,7 +124,7 @@ test('cities', { timeout: 180_000 }, async (t) => {
   })
 })
 
-/** CPU of this thread alone, whatever else the machine does. */
+/** CPU time of this thread alone, whatever else the machine does. */
 async function cpuMs (work: () => Promise<unknown>): Promise<number> {
   const before = process.threadCpuUsage()
   await work()

@@ -4,7 +4,7 @@ import { testAtlas } from '../../support/atlas.ts'
 test('countries', async (t) => {
   const { countries } = testAtlas(t)
 
-  t.test('a country is summed up from its cities', async (t) => {
+  t.test('a country is summarised from its cities', async (t) => {
     const france = countries.find('fr')
 
     t.match(france, { code: 'FR', name: 'France', cities: 8836, capital: { id: 2988507, name: 'Paris' } })
@@ -13,7 +13,7 @@ test('countries', async (t) => {
     t.same(france.bounds, { south: 41.38723, north: 51.07786, west: -4.77086, east: 9.52242 })
   })
 
-  t.test('a country across the antimeridian has its west east of its east', async (t) => {
+  t.test('the west of a country across the antimeridian is greater than its east', async (t) => {
     t.match(countries.find('FJ').bounds, { west: 177.05, east: -178.81232 })
   })
 

@@ -45,7 +45,7 @@ function markOld (path: string) {
   database.close()
 }
 
-test('a load says how far it is, and the second has nothing to do', async (t) => {
+test('a load reports its progress, and the second load has nothing to do', async (t) => {
   const path = join(t.testdir(), 'new/folder/atlas.db')
 
   const first = await finishLoad(path)
@@ -58,7 +58,7 @@ test('a load says how far it is, and the second has nothing to do', async (t) =>
   t.same(readdirSync(join(path, '..')), ['atlas.db'])
 })
 
-test('a load killed half way leaves nothing half done, and the next one is whole', async (t) => {
+test('a load killed in the middle changes nothing, and the next one is complete', async (t) => {
   const path = join(t.testdir(), 'atlas.db')
   const { child, lines } = startLoad(path)
   for await (const line of lines) if (line.includes('60,000 of')) break
@@ -74,7 +74,7 @@ test('a load killed half way leaves nothing half done, and the next one is whole
   atlas.close()
 })
 
-test('a load of an old atlas keeps users and notes, also when the first try was killed', async (t) => {
+test('a load of an old atlas preserves users and notes, also after a killed attempt', async (t) => {
   const path = join(t.testdir(), 'atlas.db')
   const before = openAtlas(path, { seed: seedAtlas() })
   const ada = await before.users.create('Ada', 'correct horse')
@@ -94,7 +94,7 @@ test('a load of an old atlas keeps users and notes, also when the first try was 
   after.close()
 })
 
-test('of two loads at once one works, the other waits and finds it done', async (t) => {
+test('of two concurrent loads one works, and the other waits and finds the result', async (t) => {
   const path = join(t.testdir(), 'atlas.db')
 
   const loads = await Promise.all([finishLoad(path), finishLoad(path)])
@@ -103,7 +103,7 @@ test('of two loads at once one works, the other waits and finds it done', async 
   t.equal(loads.filter((load) => load.said.length > 1).length, 1)
 })
 
-test('a seed is copied where there is no atlas, and never over one', async (t) => {
+test('a seed is copied only if there is no atlas', async (t) => {
   const path = join(t.testdir(), 'atlas.db')
   const seed = seedAtlas()
   const first = openAtlas(path, { seed })
@@ -117,7 +117,7 @@ test('a seed is copied where there is no atlas, and never over one', async (t) =
   second.close()
 })
 
-test('of four processes that copy one seed to one place at once, none loses what another wrote', async (t) => {
+test('four processes that copy a seed to the same path concurrently lose no writes', async (t) => {
   const path = join(t.testdir(), 'atlas.db')
   const seed = seedAtlas()
 
@@ -128,7 +128,7 @@ test('of four processes that copy one seed to one place at once, none loses what
   atlas.close()
 })
 
-test('a load refuses a file that is no atlas, and leaves it as it was', async (t) => {
+test('a load rejects a file that is not an atlas, and leaves it unchanged', async (t) => {
   const folder = t.testdir({ 'text.db': 'not a database, but long enough to be asked. '.repeat(30) })
   const theirs = join(folder, 'theirs.db')
   const database = new DatabaseSync(theirs)

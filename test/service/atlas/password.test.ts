@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { hashPassword, verifyPassword } from '../../../service/atlas/password.ts'
 
-test('a password is hashed with a salt of its own, and the cost is kept beside it', async (t) => {
+test('a password is hashed with its own salt, and the cost is stored with it', async (t) => {
   const [one, two] = await Promise.all([hashPassword('correct horse'), hashPassword('correct horse')])
 
   t.match(one, /^\$scrypt\$ln=15,r=8,p=3\$[\w+/]{22}\$[\w+/]{43}$/)
@@ -10,18 +10,18 @@ test('a password is hashed with a salt of its own, and the cost is kept beside i
   t.equal(await verifyPassword('correct horses', one), false)
 })
 
-test('a password that was hashed at another cost still verifies', async (t) => {
+test('a password hashed at another cost still verifies', async (t) => {
   const cheap = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
 
-  t.equal(await verifyPassword('password', cheap), true)   // RFC 7914 section 12, cut to 32 bytes
+  t.equal(await verifyPassword('password', cheap), true)   // RFC 7914 section 12, truncated to 32 bytes
 })
 
-test('no password is right for a name that nobody has', async (t) => {
+test('no password is accepted for an unknown name', async (t) => {
   t.equal(await verifyPassword('', undefined), false)
   t.equal(await verifyPassword('correct horse', undefined), false)
 })
 
-test('many passwords at once take turns, and each gets its own answer', async (t) => {
+test('many concurrent passwords are queued, and each gets its own result', async (t) => {
   const hashed = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
 
   const answers = await Promise.all(['password', 'no', 'password', 'no', 'password'].map((password) => verifyPassword(password, hashed)))
@@ -29,7 +29,7 @@ test('many passwords at once take turns, and each gets its own answer', async (t
   t.same(answers, [true, false, true, false, true])
 })
 
-test('of a crowd of passwords those that would wait longest are refused at once', async (t) => {
+test('of many concurrent passwords the ones that would wait longest are rejected at once', async (t) => {
   const cheap = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
 
   const outcomes = await Promise.allSettled(Array.from({ length: 500 }, () => verifyPassword('password', cheap)))

@@ -10,13 +10,13 @@ test('users', async (t) => {
     t.same(await users.verify('ＡDA strasse', 'correct horse'), ada)
   })
 
-  t.test('a password is one, composed or decomposed', async (t) => {
+  t.test('a password is the same in composed and decomposed form', async (t) => {
     const zoe = await users.create('Zoë', 'caf\u00e9 au lait')
 
     t.same(await users.verify('Zoe\u0308', 'cafe\u0301 au lait'), zoe)
   })
 
-  t.test('an unknown name and a wrong password are refused alike', async (t) => {
+  t.test('an unknown name and a wrong password are rejected alike', async (t) => {
     const wrong = await users.verify('ada straße', 'correct horsE').catch((error) => ({ ...error, message: error.message }))
     const unknown = await users.verify('nobody', 'correct horse').catch((error) => ({ ...error, message: error.message }))
 
@@ -24,9 +24,9 @@ test('users', async (t) => {
     t.same(unknown, wrong)
   })
 
-  t.test('a name is given once, even to many who ask at the same moment', async (t) => {
-    const asked = ['Grace', 'GRACE', 'grace', '\uff27race'].map((name) => users.create(name, 'correct horse'))
-    const outcomes = await Promise.allSettled(asked)
+  t.test('a name is assigned once, also in concurrent requests', async (t) => {
+    const created = ['Grace', 'GRACE', 'grace', '\uff27race'].map((name) => users.create(name, 'correct horse'))
+    const outcomes = await Promise.allSettled(created)
 
     t.equal(outcomes.filter((outcome) => outcome.status === 'fulfilled').length, 1)
     for (const outcome of outcomes) {
@@ -34,13 +34,13 @@ test('users', async (t) => {
     }
   })
 
-  t.test('the user of a session is found, one of another atlas is refused', async (t) => {
+  t.test('the user of a session is found, and one of another atlas is rejected', async (t) => {
     t.same(users.of({ userId: ada.id }), ada)
     t.throws(() => users.of({ userId: 'somebody-else' }), { code: 'PRISM_ERR_USER_UNKNOWN', statusCode: 401 })
     t.throws(() => users.of({ userId: undefined }), { code: 'PRISM_ERR_USER_UNKNOWN' })
   })
 
-  t.test('a user has one note a city, the last one written', async (t) => {
+  t.test('a user has one note per city, the last one written', async (t) => {
     notes.write(2988507, ada, 'first')
     const written = notes.write(2988507, ada, 'second')
 

@@ -3,20 +3,20 @@ import t from 'tap'
 import { WorkQueue } from '../../../service/atlas/work-queue.ts'
 import { PasswordQueueFullError } from '../../../src/shared/errors.ts'
 
-/** Work that ends when the test says so, on a clock that goes when the test says so. */
+/** Work that ends on the test's command, on a clock that the test advances. */
 function startQueue (assumedMs: number) {
   let nowMs = 0
   const running: (() => void)[] = []
   const queue = new WorkQueue({ atOnce: 2, maxWaitMs: 2000, assumedMs, full: (seconds) => new PasswordQueueFullError(seconds), now: () => nowMs })
   const waits: number[] = []
   const ask = () => {
-    const askedAtMs = nowMs
+    const arrivedAtMs = nowMs
     return queue.run(() => {
-      waits.push(nowMs - askedAtMs)
+      waits.push(nowMs - arrivedAtMs)
       return new Promise<void>((resolve) => { running.push(resolve) })
     })
   }
-  /** Lets the pieces that run take so long, and end. */
+  /** Lets the running pieces take this long, and end. */
   const pass = async (ms: number) => {
     nowMs += ms
     for (const end of running.splice(0)) end()
@@ -25,7 +25,7 @@ function startQueue (assumedMs: number) {
   return { queue, ask, pass, waits, isIdle: () => running.length === 0 }
 }
 
-t.test('work queue lets in what is expected to begin within 2 s, and tells the others when there is room', async (t) => {
+t.test('work queue accepts work that is expected to begin within 2 s, and tells rejected callers when to retry', async (t) => {
   const { ask, queue } = startQueue(100)
 
   const asked = Array.from({ length: 60 }, ask)
@@ -35,7 +35,7 @@ t.test('work queue lets in what is expected to begin within 2 s, and tells the o
   t.equal(queue.expectedWaitMs, 2050, '2 run, 40 wait, each for 100 ms')
 })
 
-t.test('work queue measures how long the work takes, and lets in fewer where it has become slow', async (t) => {
+t.test('work queue measures the duration of work, and accepts less when work becomes slower', async (t) => {
   const { ask, pass, queue } = startQueue(100)
   for (let round = 0; round < 20; round++) {
     const both = [ask(), ask()]
@@ -49,7 +49,7 @@ t.test('work queue measures how long the work takes, and lets in fewer where it 
   t.equal(queue.expectedWaitMs, 0)
 })
 
-t.test('work queue refuses after twice its bound the callers that wait while the work becomes slower than it ever was', async (t) => {
+t.test('work queue rejects waiting callers after twice its limit when work becomes slower than before', async (t) => {
   const { ask, pass, waits, isIdle } = startQueue(100)
 
   const outcomes = Array.from({ length: 40 }, () => ask().then(() => 'done', (error) => error.code))
@@ -59,7 +59,7 @@ t.test('work queue refuses after twice its bound the callers that wait while the
   t.ok(Math.max(...waits) <= 4000)
 })
 
-t.test('work queue makes no caller wait more than 4 s, however arrivals and durations vary', async (t) => {
+t.test('work queue delays no caller by more than 4 s, for any arrivals and durations', async (t) => {
   await fc.assert(fc.asyncProperty(fc.array(fc.record({ arrivals: fc.nat(30), ms: fc.nat(3000) }), { minLength: 1, maxLength: 30 }), async (rounds) => {
     const { ask, pass, waits, queue, isIdle } = startQueue(100)
     const outcomes: Promise<unknown>[] = []
@@ -69,7 +69,7 @@ t.test('work queue makes no caller wait more than 4 s, however arrivals and dura
     }
     while (!isIdle()) await pass(10)
     const ends = await Promise.all(outcomes)
-    if (queue.expectedWaitMs !== 0) throw new Error('a place was lost')
+    if (queue.expectedWaitMs !== 0) throw new Error('a slot was lost')
     if (Math.max(0, ...waits) > 4000) throw new Error(`waited ${Math.max(...waits)} ms`)
     if (ends.some((end) => end !== undefined && end !== 'PRISM_ERR_PASSWORD_QUEUE_FULL')) throw new Error(String(ends))
   }), { numRuns: 100 })

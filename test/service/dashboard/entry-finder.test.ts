@@ -9,7 +9,7 @@ import { until } from '../../support/until.ts'
 
 const place = { protocol: 'http', host: 'service.example' }
 
-/** An app with routes of each kind, and who finds what it has stored. */
+/** An app with routes of each kind, and the finder of its stored responses. */
 async function kept (t: Test) {
   const redis = await startRedis(t)
   const app = fastify()
@@ -26,7 +26,7 @@ async function kept (t: Test) {
   return { app, redis, ask, find: async (url: string) => await entries.find(url, place) }
 }
 
-t.test('entry tells age, size, tags and fields of what is stored for a URL, and shows no field that lets anybody in', async (t) => {
+t.test('a stored response is described by age, size, tags and fields, without fields that contain secrets', async (t) => {
   const { ask, find } = await kept(t)
   await ask('/cities/one?b=2&a=1')
 
@@ -40,7 +40,7 @@ t.test('entry tells age, size, tags and fields of what is stored for a URL, and 
   t.notMatch(JSON.stringify(view), /hidden|xxx/)
 })
 
-t.test('entry says why there is nothing to show', async (t) => {
+t.test('a missing entry is explained', async (t) => {
   const { app, redis, ask, find } = await kept(t)
 
   t.same(await find('/cities/two'), { found: 'nothing', route: '/cities/:id' })
@@ -52,5 +52,5 @@ t.test('entry says why there is nothing to show', async (t) => {
   await app.cache.purge('cities')
   t.same(await find('/cities/two'), { found: 'nothing', route: '/cities/:id' })
   await redis.kill()
-  await until(async () => (await find('/cities/two')).found === 'unavailable', { what: 'Redis is gone' })
+  await until(async () => (await find('/cities/two')).found === 'unavailable', { what: 'the outage is detected' })
 })

@@ -37,7 +37,7 @@ async function startParent (t: Test) {
   return { child, lines, url, pid, folder: dirname(url.slice('unix://'.length)) }
 }
 
-t.test('startEmbeddedRedis starts a server in a private folder, set as a small managed Redis', async t => {
+t.test('startEmbeddedRedis starts a server in a private folder, configured like a small managed Redis', async t => {
   const redis = await startEmbeddedRedis()
   t.after(() => redis.stop())
   const path = redis.url.slice('unix://'.length)
@@ -50,7 +50,7 @@ t.test('startEmbeddedRedis starts a server in a private folder, set as a small m
   }
 })
 
-t.test('two embedded servers do not meet, and stop removes a server and its folder', async t => {
+t.test('two embedded servers are separate, and stop removes a server and its folder', async t => {
   const [one, two] = await Promise.all([startEmbeddedRedis(), startEmbeddedRedis()])
   t.after(() => two.stop())
 
@@ -62,7 +62,7 @@ t.test('two embedded servers do not meet, and stop removes a server and its fold
   t.ok(isAlive(two.pid))
 })
 
-t.test('an embedded server dies with a parent that was killed, and leaves nothing behind', async t => {
+t.test('an embedded server ends with a killed parent, and leaves no files', async t => {
   const { child, pid, folder } = await startParent(t)
 
   child.kill('SIGKILL')
@@ -71,7 +71,7 @@ t.test('an embedded server dies with a parent that was killed, and leaves nothin
   t.notOk(isAlive(pid))
 })
 
-t.test('a stopped embedded server dies with its parent too', async t => {
+t.test('a stopped embedded server ends with its parent too', async t => {
   const { child, pid, folder } = await startParent(t)
   process.kill(pid, 'SIGSTOP')
 
@@ -81,7 +81,7 @@ t.test('a stopped embedded server dies with its parent too', async t => {
   t.notOk(isAlive(pid))
 })
 
-t.test('an embedded server outlives a Ctrl-C until its parent stops it', async t => {
+t.test('an embedded server survives Ctrl-C until its parent stops it', async t => {
   const { child, lines, pid, folder } = await startParent(t)
 
   process.kill(-(child.pid ?? 0), 'SIGINT')
@@ -95,7 +95,7 @@ t.test('an embedded server outlives a Ctrl-C until its parent stops it', async t
   t.notOk(existsSync(folder))
 })
 
-t.test('a missing server, and one that ends at once, are told with what to do', async t => {
+t.test('a missing server, and one that exits at once, are reported with a remedy', async t => {
   await t.rejects(async () => await startEmbeddedRedis({ bin: findRedisServer({ env: { PATH: '' }, unpacked: '/nowhere' }) }), { code: 'PRISM_ERR_REDIS_SERVER_MISSING', message: /apt-get install redis-server/ })
   await t.rejects(startEmbeddedRedis({ bin: '/bin/false' }), { code: 'PRISM_ERR_REDIS_SERVER_START' })
 })

@@ -9,7 +9,7 @@ test('cities', async (t) => {
   const app = await buildTestApp(t)
   const get = (url: string) => app.inject(url)
 
-  t.test('a city is read by its GeoNames id, and again from the cache', async (t) => {
+  t.test('a city is read by its GeoNames ID, and again from the cache', async (t) => {
     const first = await get('/cities/2988507')
     const second = await untilHit(() => get('/cities/2988507'))
 
@@ -18,7 +18,7 @@ test('cities', async (t) => {
     t.same(second.json(), first.json())
   })
 
-  t.test('a city that is not there is a problem, and so is an id that is none', async (t) => {
+  t.test('an unknown city and an invalid ID are problems', async (t) => {
     const missing = await get('/cities/1')
 
     t.equal(missing.statusCode, 404)
@@ -27,7 +27,7 @@ test('cities', async (t) => {
     for (const id of ['paris', '0', '-1', '1.5', '99999999999']) t.equal((await get(`/cities/${id}`)).statusCode, 400, id)
   })
 
-  t.test('a search finds by name, country and place, whatever the order of its parameters', async (t) => {
+  t.test('a search finds by name, country and place, in any order of its parameters', async (t) => {
     const first = await get('/cities?q=sao%20pau&country=BR&limit=1')
     const second = await untilHit(() => get('/cities?limit=1&country=BR&q=sao%20pau'))
     const nearest = await get('/cities?near=48.85,2.35&limit=1')
@@ -38,7 +38,7 @@ test('cities', async (t) => {
     t.equal((await get('/cities')).json().cities.length, 20)
   })
 
-  t.test('a search refuses what it cannot mean, and names it', async (t) => {
+  t.test('a search rejects invalid parameters by name', async (t) => {
     const refused = {
       '/cities?near=91,181': /near must be latitude,longitude/,
       '/cities?near=here': /near must be latitude,longitude/,
@@ -57,11 +57,11 @@ test('cities', async (t) => {
     }
   })
 
-  t.test('a note is left by who is signed in, and by nobody else', async (t) => {
-    const stranger = await new SignedInClient(app).send('PUT', '/cities/2988507/notes', { text: 'Hello.' })
+  t.test('a note requires a signed-in user', async (t) => {
+    const anonymous = await new SignedInClient(app).send('PUT', '/cities/2988507/notes', { text: 'Hello.' })
     const ada = await new SignedInClient(app).signIn('Ada')
 
-    t.equal(stranger.statusCode, 401)
+    t.equal(anonymous.statusCode, 401)
     t.match((await ada.send('PUT', '/cities/2988507/notes', { text: 'Lovely.' })).json(), { author: 'Ada', text: 'Lovely.' })
     t.equal((await ada.send('PUT', '/cities/1/notes', { text: 'Where?' })).statusCode, 404)
     t.equal((await ada.send('PUT', '/cities/2988507/notes', { text: '' })).statusCode, 400)
@@ -69,7 +69,7 @@ test('cities', async (t) => {
     t.equal((await ada.send('PUT', '/cities/2988507/notes', { text: 'x'.repeat(2001) })).statusCode, 400)
   })
 
-  t.test('a note shows in the next read of its city, in place of the same user\'s older one', async (t) => {
+  t.test('a note shows in the next read of its city, and replaces the same user\'s older one', async (t) => {
     const grace = await new SignedInClient(app).signIn('Grace')
     await untilHit(() => get('/cities/2643743'))
 
@@ -79,7 +79,7 @@ test('cities', async (t) => {
     }
   })
 
-  t.test('a note that is left at one instance shows in the next read at another', async (t) => {
+  t.test('a note written in one process shows in the next read in another', async (t) => {
     const shared = { redisUrl: (await startRedisProcess(t)).url, databasePath: testDatabase(t) }
     const here = await buildTestApp(t, shared)
     const there = await buildTestApp(t, shared)
@@ -92,13 +92,13 @@ test('cities', async (t) => {
     }
   })
 
-  t.test('a note is told to the bus', async (t) => {
-    const heard: CloudEvent[] = []
-    await app.events.subscribe('events', (event) => heard.push(event)).ready
+  t.test('a note is published on the event bus', async (t) => {
+    const received: CloudEvent[] = []
+    await app.events.subscribe('events', (event) => received.push(event)).ready
     const linus = await new SignedInClient(app).signIn('Linus')
 
     await linus.send('PUT', '/cities/2950159/notes', { text: 'Flat.' })
 
-    t.match(await until(() => heard[0], { what: 'the event' }), { type: 'city.noted', data: { city: 2950159, name: 'Berlin', author: 'Linus', text: 'Flat.' } })
+    t.match(await until(() => received[0], { what: 'the event' }), { type: 'city.noted', data: { city: 2950159, name: 'Berlin', author: 'Linus', text: 'Flat.' } })
   })
 })

@@ -5,7 +5,7 @@ import { untilHit } from '../../support/signed-in-client.ts'
 test('countries', async (t) => {
   const app = await buildTestApp(t)
 
-  t.test('a country is summed up once, and then comes from the cache', async (t) => {
+  t.test('a country is summarised once, and then comes from the cache', async (t) => {
     const first = await app.inject('/countries/FR')
     const second = await untilHit(() => app.inject('/countries/FR'))
 
@@ -14,7 +14,7 @@ test('countries', async (t) => {
     t.equal((await app.inject('/countries/AQ')).json().capital, null)
   })
 
-  t.test('a country that is none is refused', async (t) => {
+  t.test('an invalid country code is rejected', async (t) => {
     t.match((await app.inject('/countries/zz')).json(), { status: 404, code: 'PRISM_ERR_COUNTRY_NOT_FOUND' })
     t.equal((await app.inject('/countries/france')).statusCode, 400)
   })

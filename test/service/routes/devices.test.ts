@@ -7,9 +7,9 @@ test('devices', async (t) => {
   const laptop = await new SignedInClient(app).signIn('Ada')
   const phone = await new SignedInClient(app).signIn('Ada')
   const tablet = await new SignedInClient(app).signIn('Ada')
-  const deviceOf = async (visitor: SignedInClient): Promise<string> => (await visitor.send('GET', '/session')).json().device
+  const deviceOf = async (client: SignedInClient): Promise<string> => (await client.send('GET', '/session')).json().device
 
-  t.test('a stranger sees none', async (t) => {
+  t.test('an anonymous client sees no devices', async (t) => {
     t.equal((await new SignedInClient(app).send('GET', '/session/devices')).statusCode, 401)
   })
 
@@ -27,7 +27,7 @@ test('devices', async (t) => {
     t.equal((await tablet.send('GET', '/session')).statusCode, 200)
   })
 
-  t.test('all others are signed out at once, this one stays', async (t) => {
+  t.test('all other devices are signed out at once, and this one is not', async (t) => {
     t.equal((await laptop.send('DELETE', '/session/devices')).statusCode, 204)
     t.equal((await tablet.send('GET', '/session')).statusCode, 401)
     t.equal((await laptop.send('GET', '/session')).statusCode, 200)

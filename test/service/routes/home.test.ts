@@ -5,7 +5,7 @@ import { buildTestApp } from '../../support/app.ts'
 test('home', async (t) => {
   const app = await buildTestApp(t)
 
-  t.test('every route has a line', async (t) => {
+  t.test('every route is listed in one line', async (t) => {
     const { routes } = (await app.inject('/')).json()
 
     t.match(routes, {
@@ -17,7 +17,7 @@ test('home', async (t) => {
     })
   })
 
-  t.test('the document tells what each route chose of the stack, and what it inherited', async (t) => {
+  t.test('the OpenAPI document contains what each route chose of the stack, and what it inherited', async (t) => {
     const document = (await app.inject('/openapi.json')).json()
     const city = document.paths['/cities/{id}'].get
     const places = document.paths['/me/places'].get
@@ -32,7 +32,7 @@ test('home', async (t) => {
     t.match(signIn.responses.default.content, { 'application/problem+json': Object })
   })
 
-  t.test('the document is valid OpenAPI, and tells of every operation what it is for and what the stack does', async (t) => {
+  t.test('the OpenAPI document is valid, and describes each operation and what the stack does for it', async (t) => {
     const document = (await app.inject('/openapi.json')).json()
 
     t.strictSame(await new Validator().validate(document), { valid: true })

@@ -5,14 +5,14 @@ import { untilHit, SignedInClient } from '../../support/signed-in-client.ts'
 test('places', async (t) => {
   const app = await buildTestApp(t)
   const ada = await new SignedInClient(app).signIn('Ada')
-  const namesFor = async (visitor: SignedInClient): Promise<string[]> =>
-    (await visitor.send('GET', '/me/places')).json().places.map((place: { name: string }) => place.name)
+  const namesFor = async (client: SignedInClient): Promise<string[]> =>
+    (await client.send('GET', '/me/places')).json().places.map((place: { name: string }) => place.name)
 
-  t.test('a stranger has none to see', async (t) => {
+  t.test('an anonymous client has no places', async (t) => {
     t.equal((await new SignedInClient(app).send('GET', '/me/places')).statusCode, 401)
   })
 
-  t.test('a place that is kept shows in the next read, and one let go is gone from it', async (t) => {
+  t.test('an added place shows in the next read, and a removed one does not', async (t) => {
     t.same(await namesFor(ada), [])
     t.equal((await ada.send('PUT', '/me/places/2988507')).statusCode, 204)
     t.same(await namesFor(ada), ['Paris'])
@@ -24,7 +24,7 @@ test('places', async (t) => {
     t.equal((await ada.send('PUT', '/me/places/1')).statusCode, 404)
   })
 
-  t.test('a later read comes from the cache, for this visitor alone', async (t) => {
+  t.test('a later read comes from the cache, for the same client only', async (t) => {
     const again = await untilHit(() => ada.send('GET', '/me/places'))
     const grace = await new SignedInClient(app).signIn('Grace')
     const otherDevice = await new SignedInClient(app).signIn('Ada')

@@ -7,7 +7,7 @@ test('session', { timeout: 120_000 }, async (t) => {
   const app = await buildTestApp(t)
   const ada = new SignedInClient(app)
 
-  t.test('nobody is signed in before, somebody is after, nobody once more after signing out', async (t) => {
+  t.test('a client is anonymous before the sign-in, signed in after it, and anonymous after the sign-out', async (t) => {
     t.equal((await ada.send('GET', '/session')).statusCode, 401)
     t.match((await (await ada.signIn('Ada')).send('GET', '/session')).json(), { name: 'Ada' })
     t.equal((await ada.send('DELETE', '/session')).statusCode, 204)
@@ -15,10 +15,10 @@ test('session', { timeout: 120_000 }, async (t) => {
     t.equal((await ada.send('DELETE', '/session')).statusCode, 204)
   })
 
-  t.test('an unknown name and a wrong password are answered alike', async (t) => {
+  t.test('an unknown name and a wrong password have the same response', async (t) => {
     const answers = [
       await new SignedInClient(app).send('POST', '/session', { name: 'ada', password: 'wrong horse' }),
-      await new SignedInClient(app).send('POST', '/session', { name: 'nobody', password: 'correct horse' })
+      await new SignedInClient(app).send('POST', '/session', { name: 'unknown', password: 'correct horse' })
     ]
 
     const [wrong, unknown] = answers.map((answer) => ({ status: answer.statusCode, fields: Object.keys(answer.headers), body: { ...answer.json(), instance: '' } }))
@@ -26,7 +26,7 @@ test('session', { timeout: 120_000 }, async (t) => {
     t.same(unknown, wrong)
   })
 
-  t.test('the sixth sign-in of a minute is refused', async (t) => {
+  t.test('the sixth sign-in of a minute is rejected', async (t) => {
     const app = await buildTestApp(t)
     let clients = 0
     const triesOfOne = async () => {
@@ -36,14 +36,14 @@ test('session', { timeout: 120_000 }, async (t) => {
       return tries
     }
 
-    // Where Redis was late nobody knows whether that try was counted: then another client tries.
+    // A Redis timeout leaves it unknown whether the attempt was counted: another client tries.
     t.same(await until(async () => {
       const tries = await triesOfOne()
       return !tries.includes(503) && tries
-    }, { what: 'six tries that Redis answers in time' }), [401, 401, 401, 401, 401, 429])
+    }, { what: 'six attempts that Redis answers in time' }), [401, 401, 401, 401, 401, 429])
   })
 
-  t.test('the eleventh attempt of a minute at one account is refused from whatever address, in whatever spelling, whether the account exists or not', async (t) => {
+  t.test('the eleventh attempt of a minute at one account is rejected from any address, in any spelling, whether the account exists or not', async (t) => {
     const app = await buildTestApp(t)
     let clients = 0
     const attempt = async (name: string) => (await app.inject({ method: 'POST', url: '/session', payload: { name, password: 'y' }, remoteAddress: `192.0.2.${++clients}` }))
@@ -52,7 +52,7 @@ test('session', { timeout: 120_000 }, async (t) => {
     const replies = await Promise.all(Array.from({ length: 14 }, (_none, count) => attempt(spellings[count % spellings.length] ?? '')))
     const statuses = replies.map(({ statusCode }) => statusCode)
     const refused = await attempt('grace')
-    // 503 where Redis was late, or where too many passwords wait on a busy machine.
+    // 503 after a Redis timeout, or if too many passwords wait on a busy machine.
     t.ok(statuses.filter((status) => status === 429).length <= 4 && statuses.filter((status) => status === 401).length <= 10, statuses.join())
     t.same(statuses.filter((status) => ![401, 429, 503].includes(status)), [])
     t.match([refused.statusCode, refused.json().code, Number(refused.headers['retry-after']) > 0], [429, 'PRISM_ERR_ATTEMPTS_FULL', true])

@@ -34,7 +34,7 @@ async function holds<Inputs> (t: Test, property: fc.IAsyncProperty<Inputs>, para
   t.pass('held')
 }
 
-test('consume.lua never grants more than the quota in any sliding window, of any position', async (t) => {
+test('consume.lua never allows more than the quota in any sliding window, of any position', async (t) => {
   const run = await startClock(t)
 
   await holds(t, fc.asyncProperty(quotas('sliding'), asks, async (quota, made) => {
@@ -48,7 +48,7 @@ test('consume.lua never grants more than the quota in any sliding window, of any
   }), { numRuns: 300 })
 })
 
-test('consume.lua with gcra grants the burst and then the rate, never more', async (t) => {
+test('consume.lua with gcra allows the burst and then the rate, never more', async (t) => {
   const run = await startClock(t)
 
   await holds(t, fc.asyncProperty(quotas('gcra'), asks, async (quota, made) => {
@@ -62,7 +62,7 @@ test('consume.lua with gcra grants the burst and then the rate, never more', asy
   }), { numRuns: 300 })
 })
 
-test('consume.lua never grants more than the quota in a fixed window on the clock', async (t) => {
+test('consume.lua never allows more than the quota in a fixed window on the clock', async (t) => {
   const run = await startClock(t)
 
   await holds(t, fc.asyncProperty(quotas('fixed'), asks, async (quota, made) => {
@@ -94,7 +94,7 @@ test('consume.lua and the local counter agree', async (t) => {
   }), { numRuns: 150 })
 })
 
-test('consume.lua grants as much to coalesced requests as to sequential ones', async (t) => {
+test('consume.lua allows as much to coalesced requests as to sequential ones', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
@@ -136,7 +136,7 @@ test('consume.lua consumes from all policies or from none', async (t) => {
   t.equal(replies.at(-1)?.standings[0]?.remaining, 7, 'the rejected request consumed nothing')
 })
 
-test('after the clock was set back, consume.lua neither delays a client by more than a window nor grants more', async (t) => {
+test('after the clock was set back, consume.lua neither delays a client by more than a window nor allows more', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 

@@ -9,7 +9,7 @@ import { until } from '../../../support/until.ts'
 
 const module = new URL('../../../../tools/setup/lock.mjs', import.meta.url).href
 
-/** Takes the lock, says so, and holds it until its input ends or it is killed; with a child's pid it names that one. */
+/** Acquires the lock, reports it, and holds it until its input ends or the process is killed; with a child's pid it names that process as the owner. */
 const holder = `
 const { lockFolder, noteChild } = await import(process.argv[1])
 const unlock = await lockFolder(process.argv[2])
@@ -39,7 +39,7 @@ function freshFolder (t: Test): string {
 
 const isLocked = (folder: string) => existsSync(join(folder, '.setup.lock'))
 
-t.test('lock lets a second set-up wait, telling so, until the first has ended', async (t) => {
+t.test('a second set-up waits for the lock until the first has ended, and reports that', async (t) => {
   const folder = freshFolder(t)
   const first = take(t, folder)
   await first.locked
@@ -55,7 +55,7 @@ t.test('lock lets a second set-up wait, telling so, until the first has ended', 
   t.notOk(isLocked(folder), 'given back')
 })
 
-t.test('lock of a set-up that was killed is taken over, by one of several that wait', async (t) => {
+t.test('the lock of a killed set-up is taken over by exactly one waiting set-up', async (t) => {
   const folder = freshFolder(t)
   const first = take(t, folder)
   await first.locked
@@ -65,13 +65,13 @@ t.test('lock of a set-up that was killed is taken over, by one of several that w
   first.child.kill('SIGKILL')
   await Promise.race(others.map(async ({ locked }) => await locked))
 
-  for (const { locked } of others) locked.catch(() => {}) // they wait for one another, one by one
+  for (const { locked } of others) locked.catch(() => {}) // they take turns
   const winners = others.map((other) => other.locked.then(async () => await other.release()))
   await Promise.all(winners)
   t.notOk(isLocked(folder))
 })
 
-t.test('lock stays while a program runs that a killed set-up had started', async (t) => {
+t.test('the lock is held while a program runs that a killed set-up started', async (t) => {
   const folder = freshFolder(t)
   const program = spawn('sleep', ['60'])
   t.after(() => { program.kill('SIGKILL') })
@@ -89,7 +89,7 @@ t.test('lock stays while a program runs that a killed set-up had started', async
   t.ok(isLocked(folder))
 })
 
-t.test('lock that nobody holds does not bar the way: broken, or of a process whose number is borne by another now', async (t) => {
+t.test('a lock without an owner does not block: malformed, or with the pid of another process', async (t) => {
   for (const words of ['', '{"owner":{"pid":', JSON.stringify({ owner: { pid: process.pid, since: '1' } }), JSON.stringify({ owner: { pid: 2 ** 22 + 1, since: '1' } })]) {
     const folder = freshFolder(t)
     const path = join(folder, '.setup.lock')

@@ -3,15 +3,16 @@ import t from 'tap'
 import { RedisReplyError, RedisUnavailableError } from '../../../../src/shared/errors.ts'
 import { MemoryGuard } from '../../../../src/cache/admission/memory-guard.ts'
 import type { MemoryGuardOptions, MemoryUsage } from '../../../../src/cache/admission/memory-guard.ts'
+import { readMemoryInfo } from '../../../../src/redis/health/memory-info.ts'
+import { parseInfo } from '../../../../src/redis/health/server-info.ts'
 import { until } from '../../../support/until.ts'
 
 const limit = 1_000_000
 const infoOf = (used: number, max = limit, server = 'one', clients = 5) => `# Memory\r\nused_memory:${used}\r\nmem_not_counted_for_evict:0\r\nmaxmemory:${max}\r\nrun_id:${server}\r\nconnected_clients:${clients}\r\n`
 const nameOf = (index: number) => `api:cache:x:{${String(index).padStart(32, '0')}}`
 
-function createGuard (t: { teardown: (end: () => void) => unknown }, options: Partial<MemoryGuardOptions>) {
+function createGuard (t: { teardown: (end: () => void) => unknown }, { info = async () => infoOf(0), ...options }: Partial<MemoryGuardOptions> & { info?: () => Promise<string> }) {
   const seen = { reads: 0, unlinked: [] as string[], levels: [] as MemoryUsage['level'][], rejected: 0, evicted: 0 }
-  const { info = async () => infoOf(0) } = options
   const memoryGuard = new MemoryGuard({
     limitBytes: () => limit,
     connections: () => 5,
@@ -19,9 +20,9 @@ function createGuard (t: { teardown: (end: () => void) => unknown }, options: Pa
     count: (event) => { seen[event === 'evicted' ? 'evicted' : 'rejected'] += 1 },
     changed: ({ level }) => { seen.levels.push(level) },
     ...options,
-    info: () => {
+    readMemory: async () => {
       seen.reads += 1
-      return info()
+      return readMemoryInfo(parseInfo(await info()))
     }
   })
   t.teardown(() => memoryGuard.close())

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { ClusterIdentity, isCompleted } from '../../../../src/redis/health/server-info.ts'
+import { ClusterIdentity, isCompleted } from '../../../../src/redis/health/cluster-identity.ts'
 
 const masters = (a?: string, b?: string, c?: string) => new Map([['a:1', a], ['b:1', b], ['c:1', c]])
 
