@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module'
-import fp from 'fastify-plugin'
-import { assertNeighbour, assertRefusal } from './support/neighbour.ts'
+import { assertNeighbour, assertRefusal, caught } from './support/neighbour.ts'
 import { Client } from './support/client.ts'
 import { secret } from './support/app.ts'
 
@@ -14,17 +13,9 @@ const plugins = {
   '@fastify/secure-session': (app: any) => app.register(require('@fastify/secure-session'), { key: Buffer.alloc(32, 'key'), cookie: { secure: false, path: '/' } })
 }
 
-/** Their plugins throw where their decorator exists, in a callback: to be seen by a test, the error is passed on. */
-const caught = (name: string) => fp(async (app: any) => {
-  await app.register(require('@fastify/cookie'))
-  await new Promise<void>((resolve, reject) => {
-    try { require(name)(app, { secret, key: Buffer.alloc(32, 'key') }, (error?: Error) => error ? reject(error) : resolve()) } catch (error) { reject(error as Error) }
-  })
-})
-
 for (const [name, register] of Object.entries(plugins)) {
   for (const order of ['before', 'after'] as const) {
-    await assertRefusal({ packages: [name], [order]: order === 'after' ? (app: any) => app.register(caught(name)) : register, why: 'both decorate `request.session`: `session: false`, or a scope for each', told: /session/ })
+    await assertRefusal({ packages: [name], [order]: order === 'after' ? async (app) => { await app.register(require('@fastify/cookie')); await app.register(caught(require(name), { secret, key: Buffer.alloc(32, 'key') })) } : register, why: 'both decorate `request.session`: `session: false`, or a scope for each', told: /session/ })
   }
 
   await assertNeighbour({

@@ -1,5 +1,6 @@
 import websocket from '@fastify/websocket'
 import sse from '@fastify/sse'
+import Fastify from 'fastify'
 import { once } from 'node:events'
 import { EventSource } from 'eventsource'
 import { WebSocket } from 'ws'
@@ -71,6 +72,8 @@ await assertNeighbour({
 
 await assertNeighbour({
   packages: ['@fastify/sse', 'eventsource'],
+  // Without it Fastify waits for open streams on close, whatever the plugins.
+  create: (options) => Fastify({ ...options, forceCloseConnections: true }),
   after: async (app) => {
     await app.register(sse)
     app.register(async (scope) => {

@@ -1,3 +1,5 @@
+import fp from 'fastify-plugin'
+import type { FastifyPluginAsync } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { until } from '../../support/until.ts'
@@ -184,6 +186,19 @@ export async function assertRefusal ({ packages, order, why, before, after, told
     t.match(error?.message, told)
   })
   writeRow({ packages, order: words, works: [], fails: [{ what: 'the start is refused', why, told: told.source }] })
+}
+
+/** A plugin with a callback that throws where its decorator exists: nothing catches that, so the start ends. To be seen by a test, it is passed on. */
+export function caught (plugin: (app: any, options: object, done: (error?: Error) => void) => void, options: object = {}): FastifyPluginAsync {
+  return fp(async (app) => {
+    await new Promise<void>((resolve, reject) => {
+      try {
+        plugin(app, options, (error) => { error ? reject(error) : resolve() })
+      } catch (error) {
+        reject(error as Error)
+      }
+    })
+  })
 }
 
 /** A client that has signed in. */
