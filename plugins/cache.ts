@@ -5,6 +5,8 @@ import { CacheStats } from '../src/cache/stats.ts'
 import type { CacheEvent } from '../src/cache/stats.ts'
 import { LockQueue } from '../src/cache/single-flight/lock-queue.ts'
 import type { Entry } from '../src/cache/storage/entry-codec.ts'
+import { inspectEntry } from '../src/cache/storage/inspect-entry.ts'
+import type { EntryInspection } from '../src/cache/storage/inspect-entry.ts'
 import { SingleFlightGroup } from '../src/cache/single-flight/in-process-fill.ts'
 import { isUnsafe } from '../src/cache/invalidation/unsafe-methods.ts'
 import { FillLocks } from '../src/cache/single-flight/fill-lock.ts'
@@ -22,7 +24,9 @@ import { Memoizer } from '../src/cache/memoize.ts'
 import { InvalidatingRoute } from '../src/cache/invalidation/invalidating-route.ts'
 import { claimDecorators } from '../src/shared/decorators.ts'
 import { Subscriber } from '../src/redis/subscriber.ts'
+import type { RoutePolicies } from './request-lifecycle.ts'
 
+export type { EntryInspection } from '../src/cache/storage/inspect-entry.ts'
 export type { CacheEvent } from '../src/cache/stats.ts'
 export type { CacheOptions, PurgeOptions } from '../src/cache/options.ts'
 export type { WrapOptions } from '../src/cache/memoize.ts'
@@ -32,6 +36,17 @@ export type CacheRequest = FastifyRequest<{ Params: Record<string, string>, Quer
 
 /** The `cache` option of a route or scope. `false`: not cached. `true`: cached with the options of the outer scopes and the plugin. */
 export type CacheChoice = RouteCacheOptions<CacheRequest> | boolean
+
+/** A GET request without headers whose stored response is inspected. */
+export interface InspectedTarget {
+  /** path and query */
+  readonly url: string
+  /** `http` or `https` */
+  readonly protocol: string
+  readonly host: string
+  readonly params: Readonly<Record<string, string | undefined>>
+  readonly query: Readonly<Record<string, unknown>>
+}
 
 /** What `fastify.cache` offers. */
 export interface Cache {
@@ -51,6 +66,13 @@ export interface Cache {
    */
   purge (...tags: string[]): Promise<void>
   purge (...tagsAndOptions: [...tags: string[], options: PurgeOptions]): Promise<void>
+  /**
+   * Reads what is stored for a URL, without its body and without the values of headers that may contain a secret. Never rejects: `found` is
+   * `unavailable` while Redis is, `uncached` for a route that is not cached, and `apart` for one with `partition`, whose responses are private.
+   *
+   * @param route the pattern of the route that serves the URL
+   */
+  inspect (route: string, target: InspectedTarget): Promise<EntryInspection>
   /** Caches the result of a function. The result must be serializable as JSON. */
   wrap: Memoizer['wrap']
   /** Calls `listener` on each event with the number of such events so far. The listener must not throw. */
@@ -61,6 +83,10 @@ declare module './request-lifecycle.ts' {
   interface RouteDefaults {
     /** caches the responses of these routes */
     cache?: CacheChoice
+  }
+  interface RoutePolicies {
+    /** `ttlMs` null: as the response specifies; `partition` 'function': by a function of the route; false: not cached */
+    cache?: { readonly ttlMs: number | null, readonly tags: readonly string[], readonly partition: 'user' | 'session' | 'function' | null } | false
   }
 }
 
@@ -108,6 +134,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const memoizer = new Memoizer(store, lockQueue)
   const { internalRequestOf, resolvedFrom, send } = fastify.requestLifecycle
   const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), constrainedRoutes: new ConstrainedRoutes(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const routes = new Map<string, CachedRoute<RequestWithCacheState>>()
   const cache: Cache = {
     get counts () { return stats.all },
     get storedBytes () { return store.keptBytes },
@@ -117,6 +144,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
       stats.add('purge')
       await store.purge(tags, { isSoft })
     },
+    inspect: async (route, target) => await inspect(route, routes.get(route), target),
     wrap: memoizer.wrap.bind(memoizer),
     on: stats.on.bind(stats)
   }
@@ -148,6 +176,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     if (methods.some(isUnsafe)) runtime.unsafeRoutes.add(route.url)
     if (routePolicy === undefined || isWebSocketRoute(route) || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
     const cached = new CachedRoute(routePolicy, route.url, runtime)
+    if (methods.includes('GET') && !routes.has(route.url)) routes.set(route.url, cached)
     wrapHandler(route, cached)
     addFinalHook(route, cached)
     return cached
@@ -156,6 +185,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   fastify.requestLifecycle.join<CachePolicyHandler>({
     name: 'cache',
     resolve,
+    describe: (part) => part instanceof CachedRoute && describePolicy(part.policy),
     enqueueReads: (request: RequestWithCacheState, _reply, part) => {
       if (!(part instanceof CachedRoute)) return
       const state = requestStateOf(request)
@@ -186,6 +216,18 @@ function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: Cache
       else log.warn({ redis: usage }, usage.level === 'critical' ? 'Redis memory critical: evicting cached responses to protect other keys' : 'Redis memory high: only responses requested at least twice are cached')
     }
   })
+}
+
+function describePolicy ({ ttlMs, tags, partition }: CachedRoute<RequestWithCacheState>['policy']): RoutePolicies['cache'] {
+  return { ttlMs: ttlMs ?? null, tags, partition: typeof partition === 'function' ? 'function' : partition ?? null }
+}
+
+async function inspect (route: string, cached: CachedRoute<RequestWithCacheState> | undefined, { url, ...target }: InspectedTarget): Promise<EntryInspection> {
+  if (cached === undefined) return { found: 'uncached', route: null }
+  const found = await cached.peek({ ...target, method: 'GET', url, headers: {}, raw: { url, headers: {} } } as unknown as RequestWithCacheState)
+  if (found === undefined) return { found: 'apart', route }
+  if (found.outcome !== 'found') return { found: found.outcome === 'none' ? 'nothing' : 'unavailable', route }
+  return { route, ...inspectEntry(found.entry, Date.now()) }
 }
 
 function requestStateOf (request: RequestWithCacheState): CacheRequestState {

@@ -42,6 +42,8 @@ declare module 'fastify' {
 
 const client = readFileSync(new URL('../src/live/client.js', import.meta.url))
 const uncached = { cache: false } as const
+/** Keeps a route out of an OpenAPI document of @fastify/swagger. An `object`, because only that package's types know the key. */
+const hidden: object = { hide: true }
 
 /**
  * Registers the routes that deliver topics to browsers: `GET /live` is a WebSocket, `GET /events` an event stream, `GET /live.js` the WebSocket client.
@@ -97,7 +99,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
       url: '/live',
       exposeHeadRoute: false,
       config: { ...uncached, session: { trustedOrigins: policy.origins } },
-      schema: { hide: true },
+      schema: hidden,
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
       wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, clientOf(request), deps))
     })
@@ -119,7 +121,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
     })
   })
 
-  fastify.get('/live.js', { config: { ...uncached, session: false }, schema: { hide: true } }, async (_request, reply) => sendClient(reply))
+  fastify.get('/live.js', { config: { ...uncached, session: false }, schema: hidden }, async (_request, reply) => sendClient(reply))
 }, { name: 'fastify-prism/live', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/session', 'fastify-prism/events'] })
 
 const streamSchema = {
@@ -130,9 +132,9 @@ const streamSchema = {
 }
 
 /** Why no connection can be opened at present; undefined if one can. */
-function unavailability ({ visitor }: FastifyRequest, { isDraining }: Connections): Error | undefined {
+function unavailability ({ session }: FastifyRequest, { isDraining }: Connections): Error | undefined {
   if (isDraining) return new DrainingError()
-  return visitor.state === 'unavailable' ? new SessionUnavailableError('Redis does not reply') : undefined
+  return session.state === 'unavailable' ? new SessionUnavailableError('Redis does not reply') : undefined
 }
 
 const streamFields = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' } as const
@@ -159,11 +161,11 @@ function sendRetryOnly (reply: FastifyReply, payload: unknown): string {
   return retryOnlyStream(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
 }
 
-/** Reads the session's identity only: its data is not needed for the lifetime of the connection. */
 function clientOf (request: FastifyRequest): Client {
-  const { userId } = request.visitor
+  // The connection holds no reference to the session: its data is not needed.
+  const { userId, id } = request.session
   const prefixBits = request.server.hasDecorator('rateLimits') ? request.server.rateLimits.ipv6Subnet : undefined
-  return { userId, device: userId === undefined ? undefined : request.session.id, address: clientKey(clientAddress(request), prefixBits) }
+  return { userId, device: userId === undefined ? undefined : id, address: clientKey(clientAddress(request), prefixBits) }
 }
 
 function sendClient (reply: FastifyReply): FastifyReply {

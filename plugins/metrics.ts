@@ -23,6 +23,13 @@ import type {} from './rate-limit.ts'
 import type {} from './redis.ts'
 import type {} from './session.ts'
 
+export { AdminAuth } from '../src/http/admin-auth.ts'
+export type { NodeSample } from '../src/metrics/redis-collector.ts'
+export { cacheOutcomeOf, cacheOutcomes } from '../src/metrics/requests.ts'
+export type { CacheOutcome } from '../src/metrics/requests.ts'
+export type { History, MetricsSnapshot, SnapshotCount } from '../src/metrics/snapshot.ts'
+export { quantile } from '../src/shared/histogram.ts'
+
 /** Access to the metrics, and the interval of Redis collection. */
 export interface MetricsOptions {
   /** bearer token; undefined: no authentication; with `isProduction` the endpoint is disabled */
@@ -51,13 +58,6 @@ export interface Metrics {
   onReading (listener: (snapshot: MetricsSnapshot) => void): void
 }
 
-declare module './request-lifecycle.ts' {
-  interface RouteDefaults {
-    /** Not configurable: every route is counted. */
-    metrics?: never
-  }
-}
-
 declare module 'fastify' {
   interface FastifyInstance {
     /** Counters of this process, figures of Redis, and their history of one hour. */
@@ -66,6 +66,8 @@ declare module 'fastify' {
 }
 
 const historyMs = 3_600_000
+/** Keeps a route out of an OpenAPI document of @fastify/swagger. An `object`, because only that package's types know the key. */
+const hidden: object = { hide: true }
 
 /**
  * Counts requests by route, collects the figures of Redis, and exposes both at `GET /metrics` in the Prometheus text format.
@@ -122,7 +124,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
     metricsServer?.close()
   })
 
-  fastify.get('/metrics', { config: { rateLimit: false, cache: false, session: false }, schema: { hide: true } }, async (request, reply) => {
+  fastify.get('/metrics', { config: { rateLimit: false, cache: false, session: false }, schema: hidden }, async (request, reply) => {
     adminAuth.check(request.headers.authorization)
     return reply.type(registry.registry.contentType).header('cache-control', 'no-store').send(await registry.text())
   })

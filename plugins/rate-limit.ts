@@ -6,12 +6,13 @@ import { onClosed } from '../src/http/response-lifecycle.ts'
 import { problemFields, problemOf, problemType, writeProblem } from '../src/http/problem.ts'
 import { legacyRateLimitFields } from '../src/http/rate-limit.ts'
 import { OptionError } from '../src/shared/errors.ts'
+import { sessionIdentity, unverifiedSession } from '../src/shared/session-identity.ts'
+import type { RequestWithIdentity } from '../src/shared/session-identity.ts'
 import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.ts'
 import { RequestCheck } from '../src/rate-limit/request-check.ts'
 import { Limiter } from '../src/rate-limit/limiter.ts'
 import { ProgrammaticLimits } from '../src/rate-limit/programmatic-limits.ts'
 import { ClientResolver } from '../src/rate-limit/partition.ts'
-import type { UnverifiedSession } from '../src/rate-limit/partition.ts'
 import { RouteLimits } from '../src/rate-limit/route-limits.ts'
 import type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
 import { SharedGroups, resolveLimitOptions, resolveLimitPolicies } from '../src/rate-limit/options.ts'
@@ -22,6 +23,16 @@ import type { RequestDecision } from '../src/rate-limit/decision.ts'
 export { rateLimitStore } from '../src/rate-limit/fastify-rate-limit-store.ts'
 export type { Checked, NamedQuota } from '../src/rate-limit/programmatic-limits.ts'
 export type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
+
+/** A policy of a route as `requestLifecycle.describe` returns it. */
+export interface DescribedLimit {
+  readonly name: string
+  readonly quota: number
+  readonly unit: 'requests' | 'content-bytes' | 'concurrent-requests'
+  /** milliseconds; null for concurrent requests */
+  readonly windowMs: number | null
+  readonly failureMode: 'open' | 'closed' | 'local'
+}
 
 /** Rate limit options of a route or a scope; see docs/rate-limits.md. */
 export type RouteRateLimit = LimitChoice<FastifyRequest, FastifyReply>
@@ -45,6 +56,9 @@ declare module './request-lifecycle.ts' {
     /** Quotas of the routes of this scope, beside the stack's; false counts nothing. */
     rateLimit?: RouteRateLimit | RouteRateLimit[] | false
   }
+  interface RoutePolicies {
+    rateLimit?: readonly DescribedLimit[]
+  }
 }
 
 declare module 'fastify' {
@@ -64,8 +78,6 @@ type Plan = RouteLimits<FastifyRequest, FastifyReply>
 const requestCheck = Symbol('prism.request-check')
 /** Undefined in a scope that was created before this plugin was registered: its requests lack later decorators. */
 type Counted = FastifyRequest & { [requestCheck]: RequestCheck<FastifyRequest, FastifyReply> | null | undefined }
-/** Set by the session plugin: the session of the encrypted cookie, not yet verified, and the state of the session. */
-type RequestWithSession = FastifyRequest & { sessionClaim?: UnverifiedSession | undefined, visitor?: { readonly state: string } }
 
 /**
  * Rejects requests that exceed a quota with 429, before other work is done for them.
@@ -106,12 +118,13 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       plans.push(plan)
       return plan
     },
+    describe: (plan) => (plan?.policies ?? []).map(describeLimit),
     policyForInternal: () => undefined,
     enqueueReads (request, reply, plan) {
       if (plan === undefined) return
       const { partition, isAllowed } = clients.resolve(request)
       if (isAllowed) return
-      const session = plan.needsSession ? (request as RequestWithSession).sessionClaim : undefined
+      const session = plan.needsSession ? (request as RequestWithIdentity)[unverifiedSession] : undefined
       const check = new RequestCheck(session?.confirm === undefined ? plan : plan.withSeparateSessions, limiter, request, { partition, session }, pool.server?.isCluster === true)
       ;(request as Counted)[requestCheck] = check
       if (plan.hasSlots) onClosed(request.raw, reply.raw, () => { check.release() })
@@ -135,7 +148,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   })
 
   async function checkLate (check: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
-    const state = (request as RequestWithSession).visitor?.state
+    const state = (request as RequestWithIdentity)[sessionIdentity]?.state
     const isLive = check.confirm === undefined ? state === 'live' : await check.confirm()
     const hasRedisFailed = check.confirm === undefined && state === 'unavailable'
     return await applyDecision(late, await check.checkSessionDependent(late, request, isLive, hasRedisFailed), request, reply)
@@ -165,6 +178,10 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     return 'stop'
   }
 }, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
+
+function describeLimit ({ name, unit, quota: { quota, windowMs }, failureMode }: Plan['policies'][number]): DescribedLimit {
+  return { name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failureMode }
+}
 
 /** Appends to a list header. */
 function addField (reply: FastifyReply, name: string, value: string): void {

@@ -13,7 +13,11 @@ import { declaredRoutes } from '../src/route-config/declared-routes.ts'
 
 // Re-exported so that the type of `fastify.redis` reaches the package's users.
 export type { FastifyRedis } from '@fastify/redis'
+export { addressFault } from '../src/redis/address.ts'
+export type { UnreachableReason } from '../src/redis/health/unreachable-reason.ts'
 export type { RedisOptions } from '../src/redis/options.ts'
+export { pemOf, readRedisTls } from '../src/redis/tls.ts'
+export type { RedisTls } from '../src/redis/tls.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

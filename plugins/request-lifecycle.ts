@@ -16,8 +16,8 @@ export type StepResult = void | 'stop'
  * What one plugin of the stack does in each request. `Policy` is the resolved form of a route's options; it is resolved once, in onRoute.
  */
 export interface LifecycleParticipant<Policy> {
-  /** key of its options in a route's `config` and in `routeDefaults`: `rateLimit`, `session`, `cache` */
-  name: keyof RouteDefaults
+  /** key of its options in a route's `config` and in `routeDefaults`: `rateLimit`, `session`, `cache`, or the name of an app's own plugin */
+  name: string
   /**
    * Merges the options of the enclosing scopes and of the route, outermost first, over the plugin's defaults.
    *
@@ -25,6 +25,8 @@ export interface LifecycleParticipant<Policy> {
    * @throws {OptionError} PRISM_ERR_OPTION, when the route is declared
    */
   resolve (choices: readonly unknown[], route?: RouteOptions, scope?: FastifyInstance): Policy
+  /** The policy as plain data, for documentation of a route; see {@link RequestLifecycle.describe}. */
+  describe? (policy: Policy): unknown
   /** The policy of internal requests, which have no client; by default the route's policy. */
   policyForInternal? (): Policy
   /** Runs first in onRequest. Queues the plugin's Redis reads; must be synchronous so that all reads of one event-loop tick share one write. Returns `'stop'` if the request will be rejected, so that later plugins queue nothing. */
@@ -53,13 +55,18 @@ export interface InternalRequest {
 /** Registry of the plugins that take part in each request. In each step they run in the order in which they joined. */
 export interface RequestLifecycle {
   join<Policy> (participant: LifecycleParticipant<Policy>): void
-  /** The resolved policies of a route's `config`, by plugin name; used for documentation of routes. */
+  /** The policies of a route as plain data, from the route's `config` in an onRoute hook or later; for documentation of routes. */
+  describe (config: unknown): RoutePolicies
+  /** The resolved policies of a route's `config`, by plugin name; internal. */
   resolvedFrom (config: unknown): Readonly<Record<string, unknown>>
   /** Injects an internal request, which runs all hooks. Resolves when the response is complete. `internalRequestOf` returns `mark` for it. */
   send (request: InternalRequest, mark: object): Promise<void>
   /** The `mark` of an internal request; null for the request of a client. */
   internalRequestOf (request: FastifyRequest): object | null
 }
+
+/** The policies of a route as plain data; a part that is not registered is missing. Each plugin adds its own by declaration merging. */
+export interface RoutePolicies {}
 
 /** Options that `routeDefaults` accepts. Each plugin adds its own by declaration merging. */
 export interface RouteDefaults {}
@@ -127,6 +134,11 @@ export default fp(async (fastify) => {
     return Object.fromEntries(participants.map(({ name }, index) => [name, policies[index]]))
   }
 
+  const describe = (config: unknown): RoutePolicies => {
+    const policies = (config as Config | undefined)?.[resolved] ?? fallback
+    return Object.fromEntries(participants.flatMap(({ name, describe }, index) => describe === undefined ? [] : [[name, describe(policies[index])]]))
+  }
+
   const internalRequests = new Map<string, object>()
   const send = async ({ url, fields, signal }: InternalRequest, mark: object) => {
     const token = randomUUID()
@@ -148,7 +160,7 @@ export default fp(async (fastify) => {
     return participants.map(({ policyForInternal }, index) => policyForInternal === undefined ? policies[index] : policyForInternal())
   }
 
-  fastify.decorate('requestLifecycle', { getter: () => ({ join, resolvedFrom, send, internalRequestOf }) })
+  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
     if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not registered in this scope yet; register it first')
     const names = participants.map(({ name }) => name)

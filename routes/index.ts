@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
-import type { RouteDefaults } from '../plugins/request-lifecycle.ts'
+import type { RouteDefaults } from '../plugins/index.ts'
 import cities from './cities.ts'
 import countries from './countries.ts'
 import devices from './devices.ts'

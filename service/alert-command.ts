@@ -2,9 +2,9 @@ import { bodiesOf } from './alerts/formats.ts'
 import { testMessage } from './alerts/message.ts'
 import { Webhook } from './alerts/webhook.ts'
 import { readConfig } from './config.ts'
-import { ConfigError } from '../src/shared/errors.ts'
-import { UsageError } from '../src/cli/command.ts'
-import type { Command, Environment } from '../src/cli/command.ts'
+import { ConfigError } from './errors.ts'
+import { UsageError } from '../plugins/standalone/cli.ts'
+import type { Command, Environment } from '../plugins/standalone/cli.ts'
 
 const names = ['ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET', 'ALERT_WEBHOOK_FORMAT', 'ALERT_PAGERDUTY_KEY']
 

@@ -4,15 +4,15 @@ import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { alertFormats, pagerDutyUrl } from './alerts/formats.ts'
 import type { AlertFormat } from './alerts/formats.ts'
-import { ConfigError } from '../src/shared/errors.ts'
-import { isNetwork, type TrustedProxies } from '../src/http/client-address.ts'
-import { isExactOrigin } from '../src/http/origin.ts'
-import { addressFault } from '../src/redis/address.ts'
-import { pemOf, tlsOf } from '../src/redis/tls.ts'
-import type { RedisTls } from '../src/redis/tls.ts'
+import { addressFault, pemOf, readRedisTls } from '../plugins/redis.ts'
+import type { RedisTls } from '../plugins/redis.ts'
+import { isNetwork } from '../plugins/standalone/rate-limit.ts'
+import type { TrustedProxies } from '../plugins/standalone/rate-limit.ts'
+import { isExactOrigin } from '../plugins/standalone/session.ts'
+import { ConfigError } from './errors.ts'
 
 /** Log levels of pino, most verbose first. */
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
 /** The service's configuration from its environment: complete, validated and frozen. */
 export interface Config {
@@ -97,6 +97,12 @@ export function readConfig (environment: Environment): Config {
   if (!['json', 'pagerduty'].includes(alertWebhookFormat) && !isSet('ALERT_WEBHOOK_URL')) needed('ALERT_WEBHOOK_URL', 'set, because ALERT_WEBHOOK_FORMAT is set')
   if (alertWebhookFormat === 'json' && isSet('ALERT_WEBHOOK_URL') && !isSet('ALERT_WEBHOOK_SECRET')) warnings.push('ALERT_WEBHOOK_SECRET is unset: alerts are sent without a signature and can be forged.')
 
+  const readTls = () => {
+    read('REDIS_TLS_CA', readPem, undefined)
+    read('REDIS_TLS_CERT', readPem, undefined)
+    read('REDIS_TLS_KEY', readPem, undefined)
+    return readRedisTls(environment)
+  }
   const config: Config = {
     production,
     port: read('PORT', readPort, 3000),
@@ -105,7 +111,7 @@ export function readConfig (environment: Environment): Config {
     sessionRedisUrl: read('SESSION_REDIS_URL', readRedisUrl, undefined),
     redisCommandTimeoutMs: read<number | undefined>('REDIS_COMMAND_TIMEOUT', readTimeout, undefined),
     redisMemoryBytes: read<number | undefined>('REDIS_MEMORY_LIMIT', readBytes, undefined),
-    redisTls: tlsOf(read('REDIS_TLS_CA', readPem, undefined), read('REDIS_TLS_CERT', readPem, undefined), read('REDIS_TLS_KEY', readPem, undefined)),
+    redisTls: readTls(),
     sessionSecrets: Object.freeze(read('SESSION_SECRET', readSecrets, [randomBytes(secretLength).toString('base64url')])),
     trustedProxies: Object.freeze(read('TRUST_PROXY', readTrustedProxies, { kind: 'none' })),
     logLevel: read('LOG_LEVEL', readLogLevel, 'info'),

@@ -1,6 +1,6 @@
 import { writePrometheusRules } from './alerts/prometheus.ts'
 import { prometheusRules, rules as all } from './alerts/rules.ts'
-import type { Command } from '../src/cli/command.ts'
+import type { Command } from '../plugins/standalone/cli.ts'
 
 /** Writes the alert rules for Prometheus. */
 export const rules: Command = {

@@ -4,7 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import pino, { type Logger } from 'pino'
 import { readConfig, type Config } from './config.ts'
-import { ConfigError } from '../src/shared/errors.ts'
+import { ConfigError } from './errors.ts'
 import { logOptions } from './log.ts'
 import { startEmbeddedRedis, type EmbeddedRedis } from './dev-redis/embedded.ts'
 

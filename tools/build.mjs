@@ -1,4 +1,4 @@
-// Makes dist/, what the package publishes: what its entries reach and nothing else, as JavaScript with declarations, and the Lua beside it as it is.
+// Makes dist/, what the package publishes: what its entries reach and nothing else, as JavaScript with declarations, and the Lua scripts and the browser client beside it as they are.
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -8,7 +8,7 @@ const dist = join(root, 'dist')
 
 rmSync(dist, { recursive: true, force: true })
 const { status } = spawnSync(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '--project', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
-for (const name of readdirSync(join(root, 'src'), { recursive: true }).filter(name => name.endsWith('.lua'))) {
+for (const name of readdirSync(join(root, 'src'), { recursive: true }).filter(name => /\.(?:lua|js)$/.test(name))) {
   const target = join(dist, 'src', name)
   if (existsSync(dirname(target))) cpSync(join(root, 'src', name), target)
 }

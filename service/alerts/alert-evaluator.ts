@@ -1,5 +1,5 @@
-import type { History, MetricsSnapshot } from '../../src/metrics/snapshot.ts'
-import type { UnreachableReason } from '../../src/redis/health/unreachable-reason.ts'
+import type { History, MetricsSnapshot } from '../../plugins/metrics.ts'
+import type { UnreachableReason } from '../../plugins/redis.ts'
 import type { Rule } from './rules.ts'
 import { signals } from './signals.ts'
 

@@ -9,7 +9,7 @@ export type AlertFormat = typeof alertFormats[number]
 export const pagerDutyUrl = 'https://events.pagerduty.com/v2/enqueue'
 
 /** Format of a message. */
-export interface FormatOptions {
+interface FormatOptions {
   readonly format: AlertFormat
   /** Alertmanager's API expects a list, its webhook receivers an object: the URL decides */
   readonly url: string

@@ -1,10 +1,12 @@
-import { quantile } from '../../src/shared/histogram.ts'
-import { bucketGrowth, growth, nodeRates, otherMemoryShareOf } from '../../src/metrics/snapshot.ts'
-import type { History, MetricsSnapshot, SnapshotCount } from '../../src/metrics/snapshot.ts'
-import type { ReasonCode } from '../../src/redis/health/unreachable-reason.ts'
+import { quantile } from '../../plugins/metrics.ts'
+import type { History, MetricsSnapshot, SnapshotCount } from '../../plugins/metrics.ts'
+import type { UnreachableReason } from '../../plugins/redis.ts'
+import { bucketGrowth, growth, nodeRates, otherMemoryShareOf } from '../metrics-rates.ts'
+
+type ReasonCode = UnreachableReason['code']
 
 /** A measured value, read by the service and expressed in PromQL; both give the same number. */
-export interface Signal {
+interface Signal {
   /** PromQL; `$window` is replaced with the rule's window */
   readonly promql: string
   /** undefined: unknown */
@@ -12,7 +14,7 @@ export interface Signal {
 }
 
 /** Minimum rate per second for a ratio or a percentile to be meaningful. */
-export const enoughASecond = 1
+const enoughASecond = 1
 
 /** All processes export the same figures of Redis: aggregate them to one alert instead of one per process. */
 const once = (expression: string) => `max without (instance) (${expression})`

@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 
 /** Destination and retry policy. */
-export interface WebhookOptions {
+interface WebhookOptions {
   readonly url: string
   /** HMAC key that signs each body; undefined: no signature */
   readonly secret: string | undefined

@@ -1,10 +1,10 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite'
-import { CityNotFoundError } from '../../src/shared/errors.ts'
+import { CityNotFoundError } from '../errors.ts'
 import { boxesAround, distanceKm, readPlace, type Place } from './place.ts'
 import { matchOf } from './spelling.ts'
 
 /** A city; `id` is its GeoNames ID, `country` ISO 3166-1 alpha-2, `lat` and `lon` degrees. */
-export interface City extends Place {
+interface City extends Place {
   id: number
   name: string
   country: string

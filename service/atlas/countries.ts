@@ -1,9 +1,9 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { CountryNotFoundError } from '../../src/shared/errors.ts'
+import { CountryNotFoundError } from '../errors.ts'
 import { longitudeSpan } from './place.ts'
 
 /** Summary of a country's cities. */
-export interface Country {
+interface Country {
   /** ISO 3166-1 alpha-2. */
   code: string
   name: string

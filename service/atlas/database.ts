@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { AtlasError } from '../../src/shared/errors.ts'
+import { AtlasError } from '../errors.ts'
 import { schemaVersion } from './schema.ts'
 
 const patienceMs = 30_000

@@ -1,7 +1,7 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite'
 
 /** One user's note about one city; `updatedAt` is an RFC 3339 instant. */
-export interface Note {
+interface Note {
   author: string
   text: string
   updatedAt: string

@@ -1,5 +1,5 @@
 import { randomBytes, scrypt, timingSafeEqual, type ScryptOptions } from 'node:crypto'
-import { PasswordQueueFullError } from '../../src/shared/errors.ts'
+import { PasswordQueueFullError } from '../errors.ts'
 import { WorkQueue } from './work-queue.ts'
 
 // 32 MiB and about a tenth of a second per hash: N = 2^15, r = 8, p = 3 is one of OWASP's recommended settings.

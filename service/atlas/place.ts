@@ -1,4 +1,4 @@
-import { PlaceError } from '../../src/shared/errors.ts'
+import { PlaceError } from '../errors.ts'
 
 /** A point on the globe, in degrees (WGS 84). */
 export interface Place {
@@ -7,7 +7,7 @@ export interface Place {
 }
 
 /** A box in degrees that does not cross the antimeridian: `west` is never east of `east`. */
-export interface Box {
+interface Box {
   south: number
   north: number
   west: number

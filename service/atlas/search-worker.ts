@@ -4,7 +4,7 @@ import { Cities } from './cities.ts'
 import type { CitySearch, FoundCity } from './cities.ts'
 
 /** A request to the thread, one at a time. */
-export type Ask = CitySearch
+type Ask = CitySearch
 
 /** The thread's reply. */
 export type Answer = { readonly cities: FoundCity[] } | { readonly failure: string }

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { SearchesFullError } from '../../src/shared/errors.ts'
+import { SearchesFullError } from '../errors.ts'
 import type { CitySearch, FoundCity } from './cities.ts'
 import { readPlace } from './place.ts'
 import type { Answer } from './search-worker.ts'

@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { AttemptsFullError, CredentialsError, NameTakenError, UserUnknownError } from '../../src/shared/errors.ts'
+import { AttemptsFullError, CredentialsError, NameTakenError, UserUnknownError } from '../errors.ts'
 import { hashPassword, verifyPassword } from './password.ts'
 
 /** A user. The ID is random: a rebuilt atlas must not assign an old session to a new user. */
-export interface User {
+interface User {
   id: string
   name: string
 }

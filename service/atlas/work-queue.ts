@@ -1,5 +1,5 @@
 /** Limits of a {@link WorkQueue}. */
-export interface QueueBounds {
+interface QueueBounds {
   /** maximum number of concurrent pieces of work */
   readonly atOnce: number
   /** longest accepted expected wait, in milliseconds */

@@ -1,13 +1,9 @@
-import { quantile } from '../../src/shared/histogram.ts'
-import { memoryLimit, memoryOther } from '../../src/metrics/redis-info.ts'
-import type { NodeSample } from '../../src/metrics/redis-collector.ts'
-import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../../src/metrics/snapshot.ts'
-import type { MetricsSnapshot, SnapshotCount } from '../../src/metrics/snapshot.ts'
-import { cacheOutcomes } from '../../src/metrics/requests.ts'
-import type { CacheOutcome } from '../../src/metrics/requests.ts'
+import { cacheOutcomes, quantile } from '../../plugins/metrics.ts'
+import type { CacheOutcome, MetricsSnapshot, NodeSample, SnapshotCount } from '../../plugins/metrics.ts'
+import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics-rates.ts'
 
 /** One point of the dashboard's charts; null: unknown. Rates per second, durations in milliseconds, sizes in bytes. */
-export interface ChartPoint {
+interface ChartPoint {
   readonly at: number
   readonly requests: number
   readonly refused: number
@@ -53,8 +49,8 @@ export function pointOf (from: MetricsSnapshot, to: MetricsSnapshot): ChartPoint
     roundTripP50Ms: milliseconds(roundTrips, 0.5),
     roundTripP99Ms: milliseconds(roundTrips, 0.99),
     memoryUsed: figures?.redis_memory_used_bytes ?? null,
-    memoryMax: figures?.[memoryLimit] ?? null,
-    memoryOther: figures?.[memoryOther] ?? figures?.redis_memory_used_bytes ?? null,
+    memoryMax: figures?.prism_redis_memory_limit_bytes ?? null,
+    memoryOther: figures?.prism_redis_memory_other_bytes ?? figures?.redis_memory_used_bytes ?? null,
     evictions: sum(nodeRates(from, to, 'redis_evicted_keys_total')),
     commands: sum(nodeRates(from, to, 'redis_commands_processed_total')),
     clients: sum((to.redis?.nodes ?? []).flatMap((node) => node.figures.redis_connected_clients ?? [])),

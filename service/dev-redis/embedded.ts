@@ -2,12 +2,12 @@ import { mkdtemp } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { RedisServerStartError } from '../../src/shared/errors.ts'
+import { RedisServerStartError } from '../errors.ts'
 import { findRedisServer, type RedisServerBinary } from './find-binary.ts'
 import { launchRedisServer, type RedisServer } from './launch.ts'
 
 /** Options of the embedded server; all optional. */
-export interface EmbeddedRedisOptions {
+interface EmbeddedRedisOptions {
   /** the program; default: the result of findRedisServer() */
   bin?: RedisServerBinary | string
   /** called with each line that the server prints */
@@ -57,13 +57,13 @@ async function onLoopback (binary: RedisServerBinary, log: EmbeddedRedisOptions[
 }
 
 /** A folder that only this user can enter, with a path short enough for a unix socket. */
-export async function privateFolder (): Promise<string> {
+async function privateFolder (): Promise<string> {
   const base = Buffer.byteLength(tmpdir()) + '/prism-redis-XXXXXX/redis.sock'.length > socketPathBytes ? '/tmp' : tmpdir()
   return await mkdtemp(join(base, 'prism-redis-'))
 }
 
 /** A free loopback port; another process can take it before the server does, so the caller retries. */
-export async function freePort (): Promise<number> {
+async function freePort (): Promise<number> {
   return await new Promise((resolve, reject) => {
     const server = createServer().once('error', reject)
     server.listen(0, '127.0.0.1', () => {
@@ -74,6 +74,6 @@ export async function freePort (): Promise<number> {
 }
 
 /** Whether a server did not start because its port is in use. */
-export function isPortTaken (error: unknown): boolean {
+function isPortTaken (error: unknown): boolean {
   return error instanceof RedisServerStartError && /already in use|bind|listening|listen on/i.test(error.message)
 }

@@ -1,6 +1,6 @@
 import { accessSync, constants, existsSync, readdirSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { RedisServerMissingError } from '../../src/shared/errors.ts'
+import { RedisServerMissingError } from '../errors.ts'
 
 /** A Redis server program and its additional environment. */
 export interface RedisServerBinary {
@@ -11,7 +11,7 @@ export interface RedisServerBinary {
 }
 
 /** Locations of the search; each has a default. */
-export interface RedisServerSearch {
+interface RedisServerSearch {
   /** environment with REDIS_SERVER_BIN and PATH */
   env?: Record<string, string | undefined>
   /** folder into which set-up unpacked a server */
@@ -33,12 +33,12 @@ export function findRedisServer ({ env = process.env, unpacked = unpackedFolder(
 }
 
 /** The project folder into which set-up unpacks a server, `.redis/server`. */
-export function unpackedFolder (): string {
+function unpackedFolder (): string {
   return join(import.meta.dirname, '..', '..', '.redis', 'server')
 }
 
 /** The server unpacked from Debian packages into a folder, with its libraries; undefined if the folder contains none. */
-export function unpackedServer (folder: string): RedisServerBinary | undefined {
+function unpackedServer (folder: string): RedisServerBinary | undefined {
   const path = programs.map(program => join(folder, 'usr', 'bin', program)).find(isProgram)
   return path ? { path, env: libraryPath(folder) } : undefined
 }

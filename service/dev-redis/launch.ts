@@ -1,12 +1,12 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { Socket } from 'node:net'
 import { createInterface } from 'node:readline'
-import { RedisServerStartError } from '../../src/shared/errors.ts'
+import { RedisServerStartError } from '../errors.ts'
 import type { RedisServerBinary } from './find-binary.ts'
 import { guard } from './watchdog.ts'
 
 /** Options of a server process. */
-export interface RedisServerLaunch {
+interface RedisServerLaunch {
   binary: RedisServerBinary
   /** the server's own folder: its working directory, removed when it ends */
   folder: string

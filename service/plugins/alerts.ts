@@ -8,7 +8,7 @@ import type { Rule } from '../alerts/rules.ts'
 import { AlertEvaluator } from '../alerts/alert-evaluator.ts'
 import type { Alert, Change } from '../alerts/alert-evaluator.ts'
 import { Webhook } from '../alerts/webhook.ts'
-import type {} from '../../plugins/events.ts'
+import type {} from '../../plugins/index.ts'
 import type {} from '../../plugins/metrics.ts'
 
 /** Destination of alerts beside the log and the topic `alerts`. */
@@ -27,7 +27,7 @@ export interface AlertsOptions {
 }
 
 /** Current state of all alerts. */
-export interface Alerts {
+interface Alerts {
   readonly all: readonly Alert[]
   /** names of the firing alerts that the named alert causes */
   consequencesOf (name: string): string[]
@@ -36,7 +36,7 @@ export interface Alerts {
 }
 
 /** Result of a test message at the webhook; `none` if no address is configured. */
-export interface TestOutcome {
+interface TestOutcome {
   readonly webhook: 'sent' | 'failed' | 'none'
   /** reason of the failure */
   readonly reason?: string

@@ -4,7 +4,7 @@ import { openAtlas, type Atlas } from '../atlas/atlas.ts'
 export type { Atlas } from '../atlas/atlas.ts'
 
 /** Location of the example's data. */
-export interface AtlasOptions {
+interface AtlasOptions {
   /** SQLite file, created if missing; several processes may share it */
   path: string
   /** existing database that is copied to `path` if `path` is missing */

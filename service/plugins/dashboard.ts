@@ -4,17 +4,14 @@ import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { AdminAuthError, OriginError } from '../../src/shared/errors.ts'
-import { AdminAuth } from '../../src/http/admin-auth.ts'
+import { errors } from '../../plugins/index.ts'
+import { AdminAuth } from '../../plugins/metrics.ts'
 import { EntryFinder } from '../dashboard/entry-finder.ts'
 import { pointOf, pointsOf } from '../dashboard/chart-point.ts'
 import type {} from './alerts.ts'
-import type {} from '../../plugins/cache.ts'
-import type {} from '../../plugins/metrics.ts'
-import type {} from '../../plugins/session.ts'
 
 /** Access to the dashboard. */
-export interface OpsOptions {
+interface OpsOptions {
   /** undefined: no authentication; with `isProduction` the dashboard is disabled */
   token?: string | undefined
   isProduction?: boolean
@@ -50,7 +47,7 @@ const changing = { config: { cache: false }, schema: { hide: true }, onRequest: 
 
 /** The session plugin checks the origin only of requests with a session cookie; the admin cookie is not one. */
 async function refuseOtherOrigins ({ isFromOtherOrigin }: FastifyRequest): Promise<void> {
-  if (isFromOtherOrigin) throw new OriginError()
+  if (isFromOtherOrigin) throw new errors.OriginError()
 }
 
 /**
@@ -64,15 +61,15 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
       requireAdmin(request)
       return true
     } catch (error) {
-      if (!(error instanceof AdminAuthError)) throw error
+      if (!(error instanceof errors.AdminAuthError)) throw error
       return false
     }
   }
   const streams = new Set<Readable>()
-  const entries = new EntryFinder()
+  const entries = new EntryFinder(fastify.cache)
 
   fastify.addHook('onRoute', (route) => {
-    if ([route.method].flat().includes('GET')) entries.add(route.url, fastify.requestLifecycle.resolvedFrom(route.config).cache)
+    if ([route.method].flat().includes('GET')) entries.add(route.url)
   })
   fastify.metrics.onReading(() => {
     const text = block('now', nowOf(fastify))
@@ -102,7 +99,7 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
 
   fastify.post<{ Body: { token: string } }>('/ops/session', { ...changing, config: { ...changing.config, rateLimit: { quota: 5, group: 'operator' } }, schema: { hide: true, body: { type: 'object', required: ['token'], properties: { token: { type: 'string', maxLength: 1000 } } } } }, async (request, reply) => {
     if (!adminAuth.isEnabled) return reply.callNotFound()
-    if (!adminAuth.isToken(request.body.token)) throw new AdminAuthError()
+    if (!adminAuth.isToken(request.body.token)) throw new errors.AdminAuthError()
     const { ticket, maxAgeSeconds } = adminAuth.issueToken()
     const isSecure = request.protocol === 'https' || /^https\b/.test(String(request.headers['x-forwarded-proto']))
     return reply.header('set-cookie', `${cookieName}=${ticket}; Path=/ops; Max-Age=${maxAgeSeconds}; HttpOnly; SameSite=Strict${isSecure ? '; Secure' : ''}`).code(204).send()

@@ -1,6 +1,6 @@
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { PooledRedis } from '../../src/redis/client.ts'
-import type { UnreachableReason } from '../../src/redis/health/unreachable-reason.ts'
+import type { UnreachableReason } from '../../plugins/redis.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -19,7 +19,7 @@ const readySchema = { summary: 'Readiness: the process accepts requests', respon
 const unshared = { config: { rateLimit: false, cache: false } } as const
 
 /** Conditions of readiness. */
-export interface HealthOptions {
+interface HealthOptions {
   /** whether readiness responds 503 while Redis is unusable, so that a misconfigured deployment fails; default false */
   requiresRedis?: boolean
 }
@@ -55,7 +55,7 @@ export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
 }, { name: 'fastify-prism/health', fastify: '5.x', dependencies: ['fastify-prism/redis'] })
 
 /** @returns why Redis, or a dedicated Redis such as the sessions', is unusable. The text contains no address because the endpoint is public. */
-function unusable ({ reason, others }: PooledRedis): UnreachableReason & { holds?: string } | undefined {
+function unusable ({ reason, others }: FastifyInstance['redisPool']): UnreachableReason & { holds?: string } | undefined {
   if (reason !== undefined) return reason
   for (const [holds, { reason }] of others) if (reason !== undefined) return { ...reason, holds }
   return undefined

@@ -1,9 +1,7 @@
 import swagger from '@fastify/swagger'
 import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { CachedRoute } from '../../src/cache/cached-route.ts'
-import { RouteLimits } from '../../src/rate-limit/route-limits.ts'
-import type { SessionRoute } from '../../src/session/options.ts'
+import type { RoutePolicies } from '../../plugins/index.ts'
 
 /**
  * Generates an OpenAPI 3.1 document (`fastify.swagger()`) from the route schemas.
@@ -16,11 +14,9 @@ export default fp(async (fastify) => {
       openapi: '3.1.0',
       info: { title: 'fastify-prism atlas', description: 'The cities of GeoNames, with notes.', version: '1' }
     },
-    transform: ({ schema, url, route }) => ({ url, schema: described(schema, fastify.requestLifecycle.resolvedFrom(route.config), route) })
+    transform: ({ schema, url, route }) => ({ url, schema: described(schema, fastify.requestLifecycle.describe(route.config), route) })
   })
 }, { name: 'fastify-prism/openapi', fastify: '5.x' })
-
-type Policies = Readonly<Record<string, unknown>>
 
 /** Policies of a route as documented. */
 interface Choices {
@@ -29,22 +25,16 @@ interface Choices {
   readonly session: unknown
 }
 
-function described (schema: FastifySchema | undefined, policies: Policies, route: RouteOptions): FastifySchema {
+function described (schema: FastifySchema | undefined, { rateLimit = [], cache = false, session }: RoutePolicies, route: RouteOptions): FastifySchema {
   const isRead = [route.method].flat().includes('GET')
-  const choices = { rateLimit: quotasOf(policies.rateLimit), cache: isRead && cacheOf(policies.cache), session: (policies.session as SessionRoute | undefined)?.use }
+  const choices = { rateLimit: rateLimit.map(({ failureMode: failure, ...limit }) => ({ ...limit, failure })), cache: isRead && cacheOf(cache), session: session?.use }
   const extension = { 'x-prism': choices, description: sentences(choices).join(' ') }
   return { ...schema, ...extension, response: { ...responsesOf(schema), default: problem } }
 }
 
-function quotasOf (plan: unknown): Choices['rateLimit'] {
-  if (!(plan instanceof RouteLimits)) return []
-  return plan.policies.map(({ name, unit, quota: { quota, windowMs }, failureMode: failure }) => ({ name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failure }))
-}
-
-function cacheOf (route: unknown): Choices['cache'] {
-  if (!(route instanceof CachedRoute)) return false
-  const { ttlMs = null, tags, partition } = route.policy
-  return { ttlMs, tags, partition: typeof partition === 'function' ? 'by request' : partition ?? null }
+function cacheOf (cache: NonNullable<RoutePolicies['cache']>): Choices['cache'] {
+  if (cache === false) return false
+  return { ...cache, partition: cache.partition === 'function' ? 'by request' : cache.partition }
 }
 
 function sentences ({ rateLimit, cache, session }: Choices): string[] {

@@ -1,10 +1,8 @@
 import type { FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
-import { MethodError } from '../../src/shared/errors.ts'
-import { Methods } from '../../src/http/methods.ts'
-import { isValidField, problemFields, problemOf, problemType, writeProblem } from '../../src/http/problem.ts'
-
-export { problemOf } from '../../src/http/problem.ts'
+import { isValidField, problemFields, problemOf, problemType, writeProblem } from '../../plugins/standalone/problem.ts'
+import { MethodError } from '../errors.ts'
+import { Methods } from '../http/methods.ts'
 
 /** Headers of the response that the error replaces. */
 const staleFields = ['etag', 'last-modified', 'expires', 'age', 'content-encoding', 'content-language', 'content-disposition']

@@ -1,14 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type {} from '../../plugins/request-lifecycle.ts'
-import { refusalOf } from '../../src/http/request-validation.ts'
-
-declare module '../../plugins/request-lifecycle.ts' {
-  interface RouteDefaults {
-    /** Not configurable: every request is validated. */
-    refusals?: never
-  }
-}
+import type {} from '../../plugins/index.ts'
+import { refusalOf } from '../http/request-validation.ts'
 
 const validation = Symbol('prism.refusal')
 /** Undefined until the request is validated: a request rejected by an earlier plugin has not been. */

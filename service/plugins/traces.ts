@@ -3,18 +3,17 @@ import { setTimeout as wait } from 'node:timers/promises'
 import type {} from '@fastify/otel'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { cacheOutcomeOf } from '../../src/metrics/requests.ts'
-import type { BatchSize } from '../../src/redis/batch/batch.ts'
-import type {} from '../../plugins/rate-limit.ts'
-import type {} from '../../plugins/redis.ts'
+import type {} from '../../plugins/index.ts'
+import { cacheOutcomeOf } from '../../plugins/metrics.ts'
 
 /** Destination of traces. */
-export interface TracesOptions {
+interface TracesOptions {
   /** OTLP/HTTP endpoint, without `/v1/traces` */
   url: string
 }
 
 const batched = Symbol('prism.batch')
+type BatchSize = FastifyInstance['redisPool']['batch']['collecting']
 type Traced = FastifyRequest & { [batched]: BatchSize | null | undefined }
 
 const flushTimeoutMs = 1000

@@ -4,6 +4,8 @@ import type { CacheControl } from '../http/cache-control.ts'
 import { isHeadPatched } from '../http/sent-head.ts'
 import { isUpgrade } from '../http/upgrade.ts'
 import { OnlyIfCachedError } from '../shared/errors.ts'
+import { sessionIdentity } from '../shared/session-identity.ts'
+import type { RequestWithIdentity } from '../shared/session-identity.ts'
 import { encodeText } from './lookup/encode-text.ts'
 import type { Entry } from './storage/entry-codec.ts'
 import { MissResolver } from './single-flight/miss-resolver.ts'
@@ -196,9 +198,9 @@ export class CachedRoute<Request extends CacheRequest> {
       const named = partitionNamedBy(partition, request)
       return named === undefined ? undefined : `:${encodeText(named)}`
     }
-    const { visitor } = request as { visitor?: { state?: string, userId?: string, id?: string } }
-    const who = partition === 'user' ? visitor?.userId : visitor?.id
-    return visitor?.state !== 'live' || who === undefined ? undefined : `${String(partition)}:${encodeText(who)}`
+    const identity = (request as RequestWithIdentity)[sessionIdentity]
+    const id = partition === 'user' ? identity?.userId : identity?.id
+    return identity?.state !== 'live' || id === undefined ? undefined : `${String(partition)}:${encodeText(id)}`
   }
 
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
@@ -268,6 +270,6 @@ export class CachedRoute<Request extends CacheRequest> {
 
 /** The identity in the cookie, before the session has been verified. */
 function unverifiedIdentity (request: unknown, by: 'user' | 'session'): string | undefined {
-  const unverified = (request as { visitor?: { unverified?: { userId?: string, id?: string } } }).visitor?.unverified
+  const unverified = (request as RequestWithIdentity)[sessionIdentity]?.unverified
   return by === 'user' ? unverified?.userId : unverified?.id
 }

@@ -54,7 +54,7 @@ export interface PurgeOptions {
 }
 
 /** Resolved {@link CacheOptions}. */
-export interface CachePolicy {
+interface CachePolicy {
   readonly ttlMs: number
   readonly version: string
   readonly maxBytes: number
@@ -93,7 +93,7 @@ export interface RoutePolicy<Request = never> {
 }
 
 /** Properties of a route's declaration that affect its policy. */
-export interface Declared {
+interface Declared {
   readonly querySchema?: unknown
   /** whether the route rejects requests that are not signed in; called lazily, because the session plugin may be resolved later */
   readonly isForUsers?: () => boolean

@@ -87,7 +87,7 @@ function checkPolicy (info: InfoFields, holds: RedisRole): Finding {
   if (policy !== 'noeviction' && !mayEvictSessions(policy)) return fine('policy', `maxmemory-policy ${policy}: cached answers and counters go before sessions.`)
   if (Number(info.get('maxmemory')) === 0) return fine('policy', `maxmemory-policy ${policy}, which means nothing while there is no limit.`)
   if (policy === 'noeviction') return wrong('policy', 'maxmemory-policy noeviction: once memory is full, every write is refused, sessions and limits included.', 'CONFIG SET maxmemory-policy volatile-ttl; or allkeys-lru where sessions have a Redis of their own.')
-  return warning('policy', `maxmemory-policy ${policy} may evict sessions: whoever is evicted is signed out.`, 'CONFIG SET maxmemory-policy volatile-ttl, or give sessions a Redis of their own (SESSION_REDIS_URL; in code session.redis).')
+  return warning('policy', `maxmemory-policy ${policy} may evict sessions: an evicted session signs its user out.`, 'CONFIG SET maxmemory-policy volatile-ttl, or give sessions a Redis of their own (SESSION_REDIS_URL; in code session.redis).')
 }
 
 function checkPersistence (info: InfoFields): Finding[] {
@@ -133,6 +133,6 @@ async function checkClients (client: Redis, info: InfoFields): Promise<Finding> 
 function checkEncryption (url: string): Finding {
   const { protocol, hostname = '' } = URL.parse(url.split(',')[0] ?? '') ?? {}
   const isPrivate = /^(localhost|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|\[?(::1|f[cd]))|\.(internal|local)$|^[^.]*$/i.test(hostname)
-  if (protocol === 'rediss:' || protocol === 'unix:') return fine('encryption', 'Nobody on the way can read along.')
+  if (protocol === 'rediss:' || protocol === 'unix:') return fine('encryption', 'The connection is encrypted, or local.')
   return isPrivate ? fine('encryption', 'Not encrypted, on a private network.') : warning('encryption', `Sessions cross to ${hostname} in the clear.`, 'Use rediss://, or the server\'s private address.')
 }

@@ -14,7 +14,7 @@ export interface Call {
   readonly flags: Readonly<Record<string, string | boolean | undefined>>
   readonly output: Output
   readonly environment: Environment
-  /** reads the service's own variables; undefined: they are somebody else's */
+  /** reads the variables of the service; undefined outside of the service */
   readonly readService: ReadService | undefined
   /** `--url`, else REDIS_URL */
   readonly url: string | undefined

@@ -1,5 +1,4 @@
 import type { Redis } from 'ioredis'
-import { ConfigError } from '../shared/errors.ts'
 import { reasonOf } from '../redis/health/unreachable-reason.ts'
 import { checkServer } from './checks.ts'
 import type { Finding, RedisRole } from './checks.ts'
@@ -43,7 +42,7 @@ function checkEnvironment ({ environment, url, readService }: Call): Finding[] {
     if (warnings.length === 0) return [{ check: 'environment', state: 'fine', says: 'Every variable can be used.' }]
     return warnings.map((says) => ({ check: 'environment', state: 'warning', says, change: 'Set it where the service runs.' }))
   } catch (error) {
-    if (!(error instanceof ConfigError) || !('faults' in error)) throw error
+    if (!(error instanceof Error) || !('faults' in error)) throw error
     return (error.faults as { variable: string, wanted: string, came: string }[]).map(({ variable, wanted, came }) => ({ check: 'environment', state: 'wrong', says: `${variable} is ${came}.`, change: `${variable} must be ${wanted}.` }))
   }
 }

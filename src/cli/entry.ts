@@ -5,7 +5,7 @@ import { bytesText, durationText, table } from './output.ts'
 
 const says = {
   uncached: 'No route that answers this URL keeps its answers.',
-  apart: 'Each visitor has an answer of their own there; they are not shown.',
+  apart: 'Each client has its own responses there; they are not shown.',
   nothing: 'Nothing is stored for it: never asked for, purged, or its time is over.',
   unavailable: 'The service did not reach its Redis.'
 } as const

@@ -16,10 +16,10 @@ export const keys: Command = {
   summary: 'shows keys, memory and lifetimes a namespace, the biggest keys, and those without an end',
   help: ['Reads through all keys with SCAN, a thousand at a time, of a Cluster on every master; Redis answers others meanwhile.', 'Memory is what MEMORY USAGE says of each key. Keys of others, and those under another --prefix, are `other`.', 'Example: fastify-prism keys --url redis://127.0.0.1:6379 --json | jq .namespaces'],
   run: async ({ masters, prefix, output }) => {
-    const census = new KeyspaceStats(new Keys(prefix))
-    for (const redis of await masters()) await census.take(redis, (seen, all) => output.progress(`${seen} of about ${all} keys`))
+    const stats = new KeyspaceStats(new Keys(prefix))
+    for (const redis of await masters()) await stats.take(redis, (seen, all) => output.progress(`${seen} of about ${all} keys`))
     output.progress('')
-    const { rows, biggest } = census
+    const { rows, biggest } = stats
     output.tell({ namespaces: rows, biggest }, [
       ...table(['namespace', 'keys', 'memory', 'median lifetime', 'without end'], rows.map((row) => [row.namespace, row.keys, bytesText(row.bytes), durationText(row.medianMs), row.withoutEnd])),
       ...biggest.length === 0 ? [] : ['', 'Biggest:', ...table(['memory', 'key'], biggest.map(({ key, bytes }) => [bytesText(bytes), key]))]

@@ -94,12 +94,12 @@ function fail (error: unknown, output: Output): number {
 function help (name: string, commands: Readonly<Record<string, Command>>, output: Output): number {
   const isAsked = ['', 'help', '--help', '-h', '--json'].includes(name)
   const lines = [
-    'fastify-prism <command> [options]     for whoever operates a service with sessions, cache and limits in Redis',
+    'fastify-prism <command> [options]     for operators of a service with sessions, cache and limits in Redis',
     '',
     ...Object.values(commands).map(({ usage, summary }) => `  ${usage.padEnd(30)} ${summary}`),
     '',
     '  --url <address>                Redis; default REDIS_URL',
-    '  --prefix <text>                what stands before every key (option redis.prefix)',
+    '  --prefix <text>                prefix of every key (option redis.prefix)',
     '  --json                         one JSON object a result, for programs',
     '  --help                         more about a command: fastify-prism keys --help',
     '',

@@ -2,10 +2,10 @@ import { CacheStore } from '../cache/storage/cache-store.ts'
 import { UsageError } from './command.ts'
 import type { Command } from './command.ts'
 
-/** Drops cached answers by tag. */
+/** Purges cached responses by tag. */
 export const purge: Command = {
   usage: 'purge <tag>…',
-  summary: 'drops every cached answer that bears one of these tags, in all processes',
+  summary: 'removes every cached response that has one of these tags, in all processes',
   help: ['It costs the same for one answer as for a million, and may safely be done twice.'],
   run: async ({ words, pool, output }) => {
     if (words.length === 0) throw new UsageError('purge needs a tag: fastify-prism purge city:2988507')

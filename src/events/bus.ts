@@ -12,7 +12,7 @@ import { Topic } from './topic.ts'
 import type { EventCounts } from './topic.ts'
 
 /** Dependencies of the event bus. */
-export interface BusParts {
+interface BusParts {
   log: EventLog
   keys: Keys
   subscriber: Subscriber

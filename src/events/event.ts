@@ -45,12 +45,12 @@ export interface LoggedEnvelope extends Envelope {
 export const reservedTypes: ReadonlySet<string> = new Set(['open', 'error', 'reset'])
 
 /** The maximum size of an envelope in bytes. */
-export const maxEventBytes = 16_384
+const maxEventBytes = 16_384
 /** An upper bound for the members `specversion`, `id` and `prev`. */
 const headBytes = 128
 
 /** A stream entry ID of Redis: two 64-bit integers. */
-export type EventId = `${bigint}-${bigint}`
+type EventId = `${bigint}-${bigint}`
 
 /** Whether a text is an event ID: in canonical form, and small enough for `XRANGE` to read the entries after it. */
 export function isEventId (text: unknown): text is EventId {

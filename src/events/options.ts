@@ -5,7 +5,7 @@ import { compileSchemas } from './schemas.ts'
 import type { EventSchemas } from './schemas.ts'
 
 /** What a topic's log retains for subscribers that resume. */
-export interface RetainOptions {
+interface RetainOptions {
   /** events per topic; Redis trims approximately, so a log may hold somewhat more; default 1000 */
   count?: number
   /** how long a log is retained after its last event while no process subscribes to the topic; at least 15 s; default 10 min */

@@ -28,7 +28,7 @@ export interface Subscription extends Disposable {
 }
 
 /** Constructor options of {@link TopicSubscription}. */
-export interface TopicSubscriptionOptions extends SubscribeOptions {
+interface TopicSubscriptionOptions extends SubscribeOptions {
   topic: string
   listener: EventListener
   onFailure: (error: unknown) => void

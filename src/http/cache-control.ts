@@ -1,7 +1,7 @@
 import { longestListField } from './field-limit.ts'
 
 /** Scope of `private` or `no-cache`: the whole response (true), the named headers, or nothing (false). */
-export type Scope = true | readonly string[] | false
+type Scope = true | readonly string[] | false
 
 /** The directives of one or more `Cache-Control` headers, RFC 9111 section 5.2. Durations in seconds; undefined if absent. */
 export interface CacheControl {

@@ -11,7 +11,7 @@ export interface ClientRequest {
 }
 
 /** Default prefix length of an IPv6 client: one subscriber's network. */
-export const defaultPrefixBits = 64
+const defaultPrefixBits = 64
 
 /**
  * The client's address, without a port. If a trusted proxy states something that is not an address, the proxy is the client.

@@ -2,7 +2,7 @@ import { serializeList } from 'structured-headers'
 import type { BareItem } from 'structured-headers'
 
 /** A quota as it is sent to clients. */
-export interface AdvertisedQuota {
+interface AdvertisedQuota {
   /** printable ASCII */
   readonly name: string
   /** units for each window */

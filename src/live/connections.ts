@@ -6,7 +6,7 @@ import type { LivePolicy } from './options.ts'
 import type { ConnectionStore } from './connection-store.ts'
 
 /** Reads the devices on which a user is signed in, by their public IDs. */
-export type DevicesOf = (userId: string) => Promise<readonly { readonly id: string }[]>
+type DevicesOf = (userId: string) => Promise<readonly { readonly id: string }[]>
 
 /** Selects connections; an omitted member matches all. */
 export interface ConnectionFilter {

@@ -38,7 +38,7 @@ export function readStart ({ topic = 'events', since }: StreamQuery, lastEventId
 }
 
 /** The response that a stream is written to. */
-export interface Sink {
+interface Sink {
   /** bytes buffered in the response */
   readonly writableLength: number
   /** everything has been handed to the operating system */

@@ -1,7 +1,7 @@
 import { isEventId } from '../events/event.ts'
 
 /** Frames that a client sends over a WebSocket. */
-export type ClientFrame =
+type ClientFrame =
   | { readonly type: 'subscribe', readonly topic: string, readonly since: string | undefined }
   | { readonly type: 'unsubscribe', readonly topic: string }
   | { readonly type: 'ping' }

@@ -3,13 +3,13 @@ import type { Connections } from './connections.ts'
 import { ownTopics } from './options.ts'
 
 /** Devices of a user that were signed out. */
-export interface SignedOut {
+interface SignedOut {
   readonly userId: string
   readonly devices: readonly string[]
 }
 
 /** Notifies of sessions that this process has ended. */
-export interface SessionsSource {
+interface SessionsSource {
   onRevoked (listener: (signedOut: SignedOut) => void): unknown
 }
 

@@ -36,7 +36,7 @@ export interface Sample {
 }
 
 /** Options of the collection. */
-export interface RedisCollectorOptions {
+interface RedisCollectorOptions {
   readonly everyMs: number
   /** memory limit in bytes of a server without `maxmemory`; undefined: unknown */
   readonly memoryLimitBytes?: number | undefined

@@ -1,7 +1,7 @@
 import type { InfoFields } from '../redis/health/server-info.ts'
 
 /** One figure of a Redis server under the name that redis_exporter gives it. */
-export interface RedisFigure {
+interface RedisFigure {
   readonly name: string
   readonly help: string
   readonly type: 'counter' | 'gauge'

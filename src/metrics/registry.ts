@@ -8,7 +8,7 @@ import { lifetimeBounds } from './keyspace-sampler.ts'
 /** One value under its labels. */
 export type Row = readonly [labels: Readonly<Record<string, string>>, value: number]
 /** A histogram under its labels. */
-export type HistogramRow = readonly [labels: Readonly<Record<string, string>>, histogram: Pick<Histogram, 'counts' | 'sumSeconds'>]
+type HistogramRow = readonly [labels: Readonly<Record<string, string>>, histogram: Pick<Histogram, 'counts' | 'sumSeconds'>]
 
 interface Family<Each> {
   readonly name: string

@@ -9,10 +9,10 @@ const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', '
 const statusClasses = 6
 
 /** A count with its labels. */
-export interface LabelledCount { readonly labels: Readonly<Record<string, string>>, readonly count: number }
+interface LabelledCount { readonly labels: Readonly<Record<string, string>>, readonly count: number }
 
 /** The requests of one route and method. */
-export class RequestCounters {
+class RequestCounters {
   readonly method: string
   readonly route: string
   /** by cache outcome, then by the status's first digit */
@@ -34,7 +34,7 @@ export class RequestCounters {
 }
 
 /** Rate limit decisions of a route; `allowed` counts for each of its policies. */
-export interface Decisions {
+interface Decisions {
   readonly policies: readonly string[]
   allowed: number
   readonly refused: Map<string, number>

@@ -1,7 +1,6 @@
 import { Histogram } from '../shared/histogram.ts'
 import type { UnreachableReason } from '../redis/health/unreachable-reason.ts'
-import { memoryLimit, memoryOther } from './redis-info.ts'
-import type { NodeSample, Sample } from './redis-collector.ts'
+import type { Sample } from './redis-collector.ts'
 import type { CacheOutcome } from './requests.ts'
 
 /** Counters and gauges of one process and of Redis at one moment. Counters start at 0 with the process; a rate needs two snapshots. */
@@ -11,7 +10,7 @@ export interface MetricsSnapshot {
   readonly counts: Readonly<Record<SnapshotCount, number>>
   /** requests by cache outcome */
   readonly outcomes: Readonly<Record<CacheOutcome, number>>
-  /** see {@link Histogram}: bucket counts of requests and of round trips */
+  /** see {@link Histogram}: bucket counts of requests and of round trips; `quantile` reads them */
   readonly durations: readonly number[]
   readonly roundTrips: readonly number[]
   readonly pool: { readonly connections: number, readonly inFlight: number, readonly isBroken: boolean }
@@ -67,39 +66,4 @@ export function addUp (histograms: readonly Histogram[]): number[] {
   const sum = new Histogram().counts.slice()
   for (const { counts } of histograms) for (let index = 0; index < sum.length; index++) sum[index] = (sum[index] ?? 0) + (counts[index] ?? 0)
   return sum
-}
-
-/** Increase of a counter; a lower value means that the process restarted and the counter began at 0. */
-export function growth (from: number, to: number): number {
-  return to >= from ? to - from : to
-}
-
-/** Increase of histogram buckets. */
-export function bucketGrowth (from: readonly number[], to: readonly number[]): number[] {
-  return to.map((count, index) => growth(from[index] ?? 0, count))
-}
-
-/** Ratio of memory used by other data than cached responses to the limit; undefined without a limit. */
-export function otherMemoryShareOf ({ figures: { redis_memory_used_bytes: used, [memoryOther]: other = used, [memoryLimit]: limit } }: NodeSample): number | undefined {
-  return other === undefined || !limit ? undefined : other / limit
-}
-
-/** Ratio of used memory to the limit; undefined without a limit. */
-export function memoryShareOf ({ figures: { redis_memory_used_bytes: used, [memoryLimit]: limit } }: NodeSample): number | undefined {
-  return used === undefined || !limit ? undefined : used / limit
-}
-
-/**
- * Rate per second of a counter of each server, by the times of the Redis samples: snapshots between two samples repeat the previous one.
- *
- * @param windowSeconds minimum divisor in seconds; default: the time between the samples
- */
-export function nodeRates (from: MetricsSnapshot, to: MetricsSnapshot, name: string, windowSeconds = 0): number[] {
-  const elapsedMs = (to.redis?.at ?? 0) - (from.redis?.at ?? 0)
-  if (from.redis === undefined || to.redis === undefined || elapsedMs <= 0) return []
-  const before = new Map(from.redis.nodes.map(({ node, figures }) => [node, figures[name]]))
-  return to.redis.nodes.flatMap(({ node, figures: { [name]: now } }) => {
-    const then = before.get(node)
-    return now === undefined || then === undefined ? [] : [growth(then, now) / Math.max(elapsedMs / 1000, windowSeconds)]
-  })
 }

@@ -1,5 +1,5 @@
 /** Number of rejected requests of a network, which is /24 for IPv4 and /48 for IPv6. */
-export interface RateLimitedClient { readonly who: string, readonly policy: string, readonly count: number }
+interface RateLimitedClient { readonly who: string, readonly policy: string, readonly count: number }
 
 const trackedClients = 100
 
@@ -28,7 +28,7 @@ export class TopRateLimited {
 }
 
 /** Truncates an address to its network: shows the origin of a flood without identifying the client. */
-export function truncateAddress (address: string): string {
+function truncateAddress (address: string): string {
   if (/^[\d.]+$/.test(address)) return `${address.split('.').slice(0, 3).join('.')}.0/24`
   const mapped = /^::ffff:([\d.]+)$/i.exec(address)?.[1]
   if (mapped !== undefined) return truncateAddress(mapped)

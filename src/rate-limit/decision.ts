@@ -15,7 +15,7 @@ export interface RequestDecision {
 }
 
 /** The result for those quotas of a request that were checked in a separate call. */
-export interface PartialDecision {
+interface PartialDecision {
   /** indexes of these quotas in the request */
   readonly indexes: readonly number[]
   /** counted, but rejects nothing */

@@ -7,7 +7,7 @@ import type { QuotaCost } from './quota.ts'
 import { LimitStore } from './redis-store.ts'
 
 /** The result for @fastify/rate-limit, which rejects if `current` exceeds `max`. */
-export interface ForeignCount {
+interface ForeignCount {
   current: number
   ttl: number
 }
@@ -20,7 +20,7 @@ interface ForeignOptions {
 }
 
 /** A store of @fastify/rate-limit 11, as its types declare it. */
-export interface ForeignStore {
+interface ForeignStore {
   incr (key: string, callback: Callback, timeWindow: number, max: number): void
   read (key: string, callback: Callback, timeWindow: number, max: number): void
   child (options: object): ForeignStore

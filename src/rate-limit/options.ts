@@ -11,10 +11,10 @@ export type Failure = 'local' | 'closed' | 'open'
 export type By<Request> = 'ip' | 'user' | 'session' | ApiKey | ((request: Request) => MaybeLater<string | number | null | undefined>)
 
 /** A promise costs the request a second round trip. */
-export type MaybeLater<Value> = Value | PromiseLike<Value>
+type MaybeLater<Value> = Value | PromiseLike<Value>
 
 /** Counts by an API key. */
-export interface ApiKey {
+interface ApiKey {
   /** the header that holds the key: `x-api-key` */
   apiKey: string
   /** whether the key is valid; a request with an invalid key is counted by address, or each invented key would have its own quota */
@@ -22,10 +22,10 @@ export interface ApiKey {
 }
 
 /** Quota units, as registered by draft-ietf-httpapi-ratelimit-headers. */
-export type Unit = 'requests' | 'content-bytes'
+type Unit = 'requests' | 'content-bytes'
 
 /** Units in a window: the same for all, or different for signed-in users and anonymous clients. */
-export type Units = number | { user: number, anonymous: number }
+type Units = number | { user: number, anonymous: number }
 
 /** Options of a route, a scope or the plugin. */
 export interface LimitChoice<Request, Reply> {
@@ -88,7 +88,7 @@ export interface LimitPolicy<Request, Reply> {
 }
 
 /** Options that apply to every request. */
-export interface GlobalLimitOptions {
+interface GlobalLimitOptions {
   readonly allowList: readonly string[]
   readonly ipv6Subnet: number
   readonly legacyHeaders: boolean

@@ -6,18 +6,8 @@ import { clientAddress, clientKey } from '../http/client-key.ts'
 import type { ClientRequest } from '../http/client-key.ts'
 import { TwoGenerationLru } from '../shared/lru.ts'
 import { isPromise, later, invalidReturn } from '../shared/returned-values.ts'
+import type { UnverifiedSession } from '../shared/session-identity.ts'
 import type { By } from './options.ts'
-
-/** The session that a request's encrypted cookie names. Redis decides whether it is valid. */
-export interface UnverifiedSession {
-  readonly userId: string | undefined
-  /** key of its hash in Redis */
-  readonly key: string
-  /** its fields in that hash; the first that exists counts */
-  readonly devices: readonly string[]
-  /** set if sessions and counters are in different Redis servers: resolves whether the session is valid */
-  readonly confirm?: (() => Promise<boolean>) | undefined
-}
 
 /** A partition key: its kind, and an ID from the request. */
 export interface Partition {
@@ -28,7 +18,7 @@ export interface Partition {
 }
 
 /** The partition of a client's address. */
-export interface Client {
+interface Client {
   readonly partition: Partition
   /** on the allow list: not counted */
   readonly isAllowed: boolean

@@ -28,7 +28,7 @@ export interface Checked {
 }
 
 /** Declared counters of a partition: see {@link RouteLimits.keysOf}. */
-export interface Declared {
+interface Declared {
   keysOf (kind: string, id: string, sessionKey?: string): readonly string[]
 }
 

@@ -22,7 +22,7 @@ const handshakeRetryMs = 50
 const demotionMs = 1000
 
 /** What a {@link Connection} shares with its pool, and its callbacks. */
-export interface ConnectionEvents {
+interface ConnectionEvents {
   readonly breakers: CircuitBreakers
   /** time limit for a reply, milliseconds */
   readonly deadlineMs: number

@@ -3,7 +3,7 @@ import type { Redis } from 'ioredis'
 import { defaultDeadlineMs, slownessOf } from './health/deadline.ts'
 
 /** Callbacks of one channel. */
-export interface ChannelListener {
+interface ChannelListener {
   /** called with each published message */
   onMessage: (message: string) => void
   /** called when the subscription is active, again after each reconnect: messages published in between are lost */

@@ -13,7 +13,7 @@ export interface DeclaredRoute {
   readonly options: DeclaredOptions
   /** the keys of its config that were resolved for it, and the value that was read */
   readonly read: Map<string, unknown>
-  /** whether its config still bears what was resolved for it; undefined where nothing was */
+  /** whether its config still contains the resolved values; undefined if none were resolved */
   isResolved?: () => boolean
 }
 

@@ -3,7 +3,7 @@ export const features = ['session', 'cache', 'rateLimit'] as const
 export type Feature = typeof features[number]
 
 /** What a key of a route's `config` probably means: a variant in case, number or separators certainly, a typing error perhaps. */
-export interface Misspelling {
+interface Misspelling {
   readonly feature: Feature
   readonly isCertain: boolean
 }

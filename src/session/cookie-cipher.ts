@@ -5,7 +5,7 @@ import { idBytes, makeToken } from './session-token.ts'
 import type { SessionToken } from './session-token.ts'
 
 /** A decrypted session cookie. */
-export interface OpenedCookie {
+interface OpenedCookie {
   readonly token: SessionToken
   /** encrypted with a secret other than the newest */
   readonly isSealedWithOldKey: boolean

@@ -7,7 +7,7 @@
 -- ARGV[5]  document    JSON
 -- ARGV[6]  limit       sessions at most
 -- ARGV[7]  replaced    a time of birth, or 0
--- ARGV[8]  touchMs     how long a visit may go unnoted
+-- ARGV[8]  touchMs     interval in which a request need not update the time of the last request
 -- ARGV[9]  version     of the one that is replaced, as it was read; '' for any
 -- returns  { 'conflict', value }: the one that is to be replaced was saved since; else { value, field that was ended while it lived, its birth, how many ms it had left, … }
 -- Later than the one it replaces, also where that has just ended: what names a birth must not mean this one too.

@@ -3,7 +3,7 @@ import { mayEvictSessions } from '../redis/health/memory-info.ts'
 import type { MemoryInfo } from '../redis/health/memory-info.ts'
 
 /** What the log tells about the server's memory. */
-export interface EvictionFacts {
+interface EvictionFacts {
   readonly policy: string
   readonly maxmemoryBytes: number
   /** since the start of the server */
@@ -13,7 +13,7 @@ export interface EvictionFacts {
 }
 
 /** Callbacks of the monitor. */
-export interface EvictionMonitorOptions {
+interface EvictionMonitorOptions {
   readonly readMemory: () => Promise<MemoryInfo>
   /** called with the number of keys evicted since the previous check */
   readonly count: (evictedKeys: number) => void

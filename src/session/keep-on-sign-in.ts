@@ -6,7 +6,7 @@ import { readSessionRecord } from './session-record.ts'
 import type { Subject, SessionToken } from './session-token.ts'
 
 /** The stored session that a sign-in replaces, with the changes of its request. */
-export interface Predecessor {
+interface Predecessor {
   readonly token: SessionToken
   /** the stored value that the document was read from */
   readonly value: string

@@ -1,6 +1,6 @@
 -- Lists a user's live sessions.
 -- KEYS[1]  session  hash, one field a device
--- returns  { what stands before its document, … }
+-- returns  { the value before its document, … }
 local entries, live = redis.call('HGETALL', KEYS[1]), {}
 for i = 2, #entries, 2 do
   local head, absoluteEnd, idleEnd = string.match(entries[i], '^(%d+ %d+ %d+ (%d+) %d+ (%d+) %d+ =%S* )')

@@ -1,11 +1,11 @@
 -- Reads a device's session; notes, now and then, that it was seen. A note that cannot be written fails nothing.
 -- KEYS[1]  session  hash, one field a device: 'due version created absoluteEnd idleMs idleEnd seen =label document'; see mark.lua for '=label@lapses'
---                   due: 13 digits, the ms until which it lives for sure and a visit goes unnoted: most reads look at nothing else
--- ARGV[1]  touchMs  how long a visit may go unnoted
+--                   due: 13 digits, ms until which it is live and needs no update: most reads use nothing else
+-- ARGV[1]  touchMs  interval in which a request need not update the time of the last request
 -- ARGV[2]  device   field
 -- ARGV[3]  earlier  perhaps: the field that counts where the first is not there
 -- returns  false: none, or it has ended; 'corrupt'; the value, where nothing else is to be told, which is nearly always; else
---          '+', the ms that this visit was noted at (13 digits), 1 where it was noted (else 0), 1 where it is the earlier one (else 0), the value
+--          '+', the ms of this request (13 digits), 1 if it was recorded (else 0), 1 where it is the earlier one (else 0), the value
 local call, find, sub, nowText = redis.call, string.find, string.sub, string.format('%013d', nowMs)
 -- each ask
 local device, isEarlier = ARGV[2], '0'

@@ -8,7 +8,7 @@ import type { ConflictRule, ConflictRules } from './conflict-rules.ts'
 
 /** How the cookie is set. */
 export interface SessionCookieOptions {
-  /** default `sid`; over TLS `__Host-` stands before it */
+  /** default `sid`; with the prefix `__Host-` over TLS */
   name?: string | undefined
   /** `true`: always `Secure`, also where a proxy ends TLS unseen; `false`: never; default `auto`: as the request came */
   secure?: boolean | 'auto' | undefined
@@ -46,7 +46,7 @@ export interface SessionPolicy {
 }
 
 /** What a route wants of the session: one that is live, one if there is one, or none at all. */
-export type SessionUse = 'required' | 'optional' | false
+type SessionUse = 'required' | 'optional' | false
 
 /** What a route or a scope may say of the session. */
 export type SessionChoice = SessionUse | {

@@ -39,7 +39,7 @@ export interface MonitoredSession {
 }
 
 /** Callbacks of the plugin. */
-export interface ReplyMonitorOptions {
+interface ReplyMonitorOptions {
   /** sets the cookie on a reply whose headers have not been sent */
   setCookie: (change: CookieChange, reply: MonitoredReply) => void
   warn: (reply: MonitoredReply, text: string) => void

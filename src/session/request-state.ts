@@ -1,4 +1,4 @@
-import { OriginError, SessionCorruptError, SessionDisabledError, SessionRequiredError } from '../shared/errors.ts'
+import { OriginError, SessionCorruptError, SessionDisabledError, SessionRequiredError, SessionUnavailableError } from '../shared/errors.ts'
 import type { PendingReply, ReplyListener } from '../redis/batch/pending-reply.ts'
 import type { ParsedCookie, CookieChange } from './parsed-cookie.ts'
 import { SessionData } from './session-data.ts'
@@ -6,7 +6,6 @@ import type { ActiveSession, SessionManager } from './session-manager.ts'
 import type { LoadedSession } from './session-store.ts'
 import { readSessionRecord } from './session-record.ts'
 import type { SessionToken } from './session-token.ts'
-import { unavailable } from './session-unavailable.ts'
 
 /** What one request knows of its session: the outcome of the load, the token, the stored value, the data and the cookie to set. */
 export class SessionRequestState implements ReplyListener<LoadedSession | undefined> {
@@ -209,4 +208,9 @@ export class SessionRequestState implements ReplyListener<LoadedSession | undefi
     const leftMs = readSessionRecord(this.#value ?? '').absoluteEndAt - nowMs
     return { token, maxAgeSeconds: Math.max(1, Math.floor(leftMs / 1000)) }
   }
+}
+
+/** The error for a session that cannot be used: the corruption itself, or 503 with Retry-After. */
+function unavailable (failure: Error): Error {
+  return failure instanceof SessionCorruptError ? failure : Object.assign(new SessionUnavailableError('Redis is away'), { retryAfterSeconds: 1, cause: failure })
 }

@@ -1,7 +1,7 @@
 -- Ends sessions of a user: absence is all there is to it. Named by when it was born, one is found whatever it was rotated to.
--- KEYS[1]  session  hash, one field a device; for some ms '~', the last birth among those that ended as soon as they began: none shall have it again
+-- KEYS[1]  session  hash, one field a device; for some ms '~', the last birth among those that ended as soon as they began: no session may have it again
 -- ARGV[1]  which    'these', or 'others': all but these
--- ARGV[2]  actor    the field of who does it, which must still be there; '' for nobody in particular
+-- ARGV[2]  actor    field of the session that requests the revocation, which must still exist; '' for none
 -- ARGV[3]  version  the one that the ended session was read at; '' for any
 -- ARGV[4…] names    fields, or times of birth
 -- returns  { 'conflict', value }: it was saved since; else { field that was ended, its birth, how many ms it had left at most, … }; false: the actor itself has been ended

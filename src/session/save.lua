@@ -1,9 +1,9 @@
--- Replaces a session's document, unless somebody did since it was read. Never creates: gone stays gone.
+-- Replaces a session's document, unless it was saved since it was read. Never creates a session: an ended one stays ended.
 -- KEYS[1]  session   hash, one field a device
 -- ARGV[1]  device    field
 -- ARGV[2]  version   the one that was read
 -- ARGV[3]  document  JSON
--- ARGV[4]  touchMs   how long a visit may go unnoted
+-- ARGV[4]  touchMs   interval in which a request need not update the time of the last request
 -- ARGV[5]  step      what the version grows by, at random: a server that came back with an older snapshot does not reach the same version again
 -- returns  { 'saved', value }, { 'conflict', value }, { 'moving' }: see mark.lua, { 'gone' } or { 'corrupt' }
 local value = redis.call('HGET', KEYS[1], ARGV[1])

@@ -6,7 +6,7 @@ import type { SessionPolicy } from './options.ts'
 import { CookieCipher } from './cookie-cipher.ts'
 
 /** The members of a request that determine its session cookie. */
-export interface CookieRequest {
+interface CookieRequest {
   readonly protocol: string
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
 }

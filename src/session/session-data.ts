@@ -13,7 +13,7 @@ interface Change {
 }
 
 /** Maximum size of a document. */
-export const documentLimitBytes = 8192
+const documentLimitBytes = 8192
 
 /**
  * The data of a session as one request reads and changes it: JSON values by key.

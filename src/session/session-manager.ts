@@ -22,7 +22,7 @@ export interface Revocation {
 }
 
 /** Called for each revocation by this process, after Redis has confirmed it. An exception is logged and does not affect the request. */
-export type RevocationListener = (revocation: Revocation) => void
+type RevocationListener = (revocation: Revocation) => void
 
 /** Manages the sessions of any user. */
 export interface Sessions {
@@ -38,7 +38,7 @@ export interface Sessions {
 }
 
 /** Outcomes of session operations since the start; `revoke` counts sessions. */
-export interface SessionCounts {
+interface SessionCounts {
   readonly load: { found: number, none: number, failed: number }
   readonly save: SaveQueue['counts']
   readonly begin: { done: number, failed: number }

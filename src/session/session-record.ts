@@ -1,7 +1,7 @@
 import { SessionCorruptError } from '../shared/errors.ts'
 
 /** The stored form of a session. Times are milliseconds since 1970 by Redis's clock; the document is JSON text. */
-export interface SessionRecord {
+interface SessionRecord {
   readonly version: string
   readonly createdAt: number
   readonly absoluteEndAt: number

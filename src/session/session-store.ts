@@ -25,17 +25,17 @@ export interface EndedSession {
 }
 
 /** Selects the sessions of one subject to end. */
-export interface RevokeSelector {
+interface RevokeSelector {
   readonly which: 'these' | 'others'
   readonly names: readonly (string | number)[]
   readonly actor?: string
 }
 
 /** Outcome of a save: `gone` if the session has ended, `conflict` with the value that another request has saved. */
-export type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome: 'gone' }
+type Saved = { outcome: 'saved' | 'conflict', value: string } | { outcome: 'gone' }
 
 /** A created session and the sessions ended by its creation. */
-export interface Created {
+interface Created {
   readonly value: string
   readonly ended: readonly EndedSession[]
 }

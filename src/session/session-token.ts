@@ -2,7 +2,7 @@ import { createHmac, hash, randomBytes } from 'node:crypto'
 import type { Keys } from '../redis/keys.ts'
 
 /** A secret session ID and the hash field derived from it. */
-export interface TokenId {
+interface TokenId {
   /** 160 random bits in base64url. A string, because a slice of a buffer retains the whole buffer */
   readonly id: string
   /** field of the Redis hash, an HMAC of the ID: the ID cannot be derived from it */

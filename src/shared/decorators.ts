@@ -1,7 +1,7 @@
 import { ScopeError } from './errors.ts'
 
 /** What a part decorates: names of the instance, of requests and of replies. */
-export interface Decorators {
+interface Decorators {
   readonly instance?: readonly string[]
   readonly request?: readonly string[]
   readonly reply?: readonly string[]

@@ -1,5 +1,5 @@
 /** Told why a value cannot be kept; throws. */
-export type RefuseJson = (reason: string) => never
+type RefuseJson = (reason: string) => never
 
 /** A reason, on its way to the caller's own error. */
 class Unkeepable extends Error {}

@@ -22,13 +22,13 @@ const plausibleName = /^(?=.{1,30}$)[A-Za-z]+(?:[_-][A-Za-z]+)*\d?$/
  *
  * @param option full name; values under `redis` and `session` are shown by type only
  */
-export function formatValue (option: string, value: unknown): string {
+function formatValue (option: string, value: unknown): string {
   const isPlain = (typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint') && !secretive.test(option)
   return isPlain ? String(value) : kindOf(value)
 }
 
 /** Describes the type of a value without showing the value. */
-export function kindOf (value: unknown): string {
+function kindOf (value: unknown): string {
   if (value === undefined || value === null) return String(value)
   if (value === '') return 'an empty text'
   if (Array.isArray(value)) return `a list of ${value.length}`

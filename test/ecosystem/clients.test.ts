@@ -6,17 +6,17 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { EventSource } from 'eventsource'
 import t from 'tap'
+import type { Test } from 'tap'
 import { Agent, cacheStores, interceptors, request } from 'undici'
 import { WebSocket } from 'ws'
-import events from '../../plugins/events.ts'
 import live from '../../plugins/live.ts'
+import { until } from '../support/until.ts'
 import { startApp } from './support/app.ts'
 import type { AppParts } from './support/app.ts'
 import { signedIn } from './support/neighbour.ts'
 import { writeRow } from './support/row.ts'
 
 const run = promisify(execFile)
-void events
 
 /** Runs a program, or gives undefined where this machine does not have it. */
 async function has (program: string, ...args: string[]): Promise<boolean> {
@@ -88,16 +88,42 @@ print(json.dumps({'note': note, 'user': mine['user'], 'text': text, 'again': aga
   t.match(JSON.parse(stdout), { note: { note: 'kept' }, user: 'ada', text: ['a line', 'a line'], again: 304, upload: 200 })
 })
 
-t.test('EventSource and ws: an event of the bus reaches both, and a reconnect replays', async (t) => {
+t.test('EventSource and ws: an event of the bus reaches both, and only their own user', async (t) => {
   const { app, url } = await startApp(t, browsed)
-  const ada = await signedIn(url, 'ada')
-  const source = new EventSource(`${url}/live/events?topic=user:ada`, { fetch: (input, init) => fetch(input, { ...init, headers: { ...init?.headers as Record<string, string>, cookie: ada.cookie } }) })
+  const [ada, bob] = [await signedIn(url, 'ada'), await signedIn(url, 'bob')]
+  const seen: string[] = []
+  const source = new EventSource(`${url}/events?topic=user:ada`, { fetch: (input, init) => fetch(input, { ...init, headers: { ...init?.headers as Record<string, string>, cookie: ada.cookie } }) })
   t.teardown(() => source.close())
-  await once(source as any, 'open').catch(() => {})
-  const socket = new WebSocket(`${url.replace('http', 'ws')}/live`, { headers: { cookie: ada.cookie, origin: url } })
-  t.teardown(() => socket.terminate())
-  await once(socket, 'open')
-  t.ok(app)
+  source.addEventListener('note.added', ({ data }) => { seen.push(`stream ${JSON.parse(data).data}`) })
+  const sockets = await Promise.all([ada, bob].map(({ cookie }) => opened(t, url, cookie)))
+  for (const [index, socket] of sockets.entries()) {
+    socket.on('message', (frame) => {
+      const { type, event } = JSON.parse(String(frame))
+      if (type === 'event') seen.push(`socket ${index} ${event.data}`)
+    })
+    const answer = once(socket, 'message')
+    socket.send(JSON.stringify({ type: 'subscribe', topic: 'user:ada' }))
+    t.equal(JSON.parse(String((await answer)[0])).type, index === 0 ? 'subscribed' : 'error')
+  }
+  await until(() => app.live.counts.stream === 1, { what: 'the stream is open' })
+
+  await app.events.publish('user:ada', { type: 'note.added', data: 'first' })
+  await until(() => seen.length === 2, { what: 'the event arrives at both' })
+  t.same(seen.sort(), ['socket 0 first', 'stream first'])
 })
 
-writeRow({ packages: ['undici'], order: 'client', works: ['its cache', 'pipelining'], fails: [] })
+async function opened (t: Test, url: string, cookie: string): Promise<WebSocket> {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/live`, { headers: { cookie, origin: url } })
+  t.teardown(() => socket.terminate())
+  await once(socket, 'open')
+  return socket
+}
+
+const clients: Record<string, readonly string[]> = {
+  undici: ['its cache and its pipelining'],
+  curl: ['cookie jar, compression, conditions, HEAD; HTTP/2 without TLS is refused'],
+  'Python requests': ['sessions, compression, conditions, uploads, streams'],
+  eventsource: ['live events of its user'],
+  ws: ['live events of its user']
+}
+for (const [name, works] of Object.entries(clients)) writeRow({ packages: [name], order: 'client', works, fails: [] })

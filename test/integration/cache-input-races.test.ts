@@ -25,7 +25,7 @@ async function gatedApp (t: Parameters<typeof cachingApp>[0], url: string, rows:
     await gate.promise
   })
   app.get('/list', { config: { cache: { ttl: '5m', partition: 'session', tags: ['lists'] } } }, async ({ session }) => ({ list: session.get('test-list') ?? null }))
-  app.get('/own', { config: { cache: { ttl: '5m', partition: ({ visitor }) => visitor.userId, tags: ['lists'] } } }, async ({ session }) => ({ list: session.get('test-list') ?? null }))
+  app.get('/own', { config: { cache: { ttl: '5m', partition: ({ session }) => session.userId, tags: ['lists'] } } }, async ({ session }) => ({ list: session.get('test-list') ?? null }))
   app.get('/row', { config: { cache: { ttl: '5m', tags: ['rows'], trackInputs: false } } }, async (request) => ({ row: request.row }))
   app.post('/sign-in', async (request) => { await request.session.signIn('ada') })
   app.put<Ask>('/list/:value', async (request) => {

@@ -1,9 +1,12 @@
 import t from 'tap'
-import * as errors from '../../src/shared/errors.ts'
+import * as serviceErrors from '../../service/errors.ts'
+import * as packageErrors from '../../src/shared/errors.ts'
 import { foreignErrors, plainErrors } from '../../src/http/problem.ts'
 import { tableOf } from '../support/readme.ts'
 
-/** Another message of {@link errors.OptionError}, under the same code. */
+/** Those of the package, and those of the example service. */
+const errors = { ...packageErrors, ...serviceErrors }
+/** Another message of {@link packageErrors.OptionError}, under the same code. */
 const variants = ['UnknownOptionError']
 const made = Object.entries(errors).filter(([name]) => !variants.includes(name)).map(([name, Made]) => ({ name, error: new (Made as new (...texts: unknown[]) => Error & { code: string, statusCode: number })('one', 'two', 'three') }))
 const statuses = new Map<string, number>([

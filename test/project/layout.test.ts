@@ -77,6 +77,18 @@ t.test('the layers of src import downwards: cache, session, rate-limit and event
   t.same(broken(({ from, to }) => from.startsWith('src/') && isOurs(to), ({ from, to }) => [layerOf(from), 'src/shared', ...below[layerOf(from)] ?? []].includes(layerOf(to))), [])
 })
 
+t.test('the example imports the package by its public entry points, which package.json exports', async (t) => {
+  const { exports }: { exports: Record<string, { default?: string }> } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const entries = Object.values(exports).flatMap(({ default: built }) => built?.replace(/^\.\/dist\/(.*)\.js$/, '$1.ts') ?? [])
+  t.same(entries.filter((file) => !isOurs(file)), [])
+
+  t.same(broken(({ from, to }) => isExample(from) && isPackage(to), ({ to }) => entries.includes(to)), [])
+})
+
+t.test('the example augments no module of the package', async (t) => {
+  t.same(files.filter(isExample).filter((file) => /^declare module '\./m.test(readFileSync(join(root, file), 'utf8'))), [])
+})
+
 t.test('the example uses plugins, and routes import only types', async (t) => {
   t.same(broken(({ from, to }) => from.startsWith('routes/') && isOurs(to), ({ from, to, isType }) => isType || (from === 'routes/index.ts' && to.startsWith('routes/'))), [])
   t.same(broken(({ to }) => isExample(to), ({ from }) => isExample(from) || /^(test|bench)\//.test(from)), [])

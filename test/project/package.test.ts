@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { installPackage } from '../support/package.ts'
@@ -156,6 +156,62 @@ const apps = {
     const heard = await promise
     await app.close()
     console.log(JSON.stringify(heard))`,
+  'entry-points.ts': `
+    import type { FastifyInstance } from 'fastify'
+    import prism, { errors, type RoutePolicies } from 'fastify-prism'
+    import cache, { type Cache } from 'fastify-prism/cache'
+    import { runCli, UsageError, type Command } from 'fastify-prism/cli'
+    import events from 'fastify-prism/events'
+    import live, { type LiveOptions } from 'fastify-prism/live'
+    import metrics, { AdminAuth, cacheOutcomeOf, quantile, type MetricsSnapshot } from 'fastify-prism/metrics'
+    import { problemFields, problemOf, problemType, writeProblem, type Problem } from 'fastify-prism/problem'
+    import rateLimit, { isNetwork, resolveClientAddress } from 'fastify-prism/rate-limit'
+    import redis, { addressFault, pemOf, readRedisTls, type UnreachableReason } from 'fastify-prism/redis'
+    import session, { isExactOrigin } from 'fastify-prism/session'
+
+    export const parts = { prism, cache, events, live, metrics, rateLimit, redis, session }
+    export const functions = { runCli, UsageError, AdminAuth, cacheOutcomeOf, quantile, problemFields, problemOf, writeProblem, isNetwork, resolveClientAddress, addressFault, pemOf, readRedisTls, isExactOrigin }
+    export const command: Command = { usage: 'hello', summary: 'greets', help: [], run: async ({ output }) => { output.tell({}, ['hello']); return 0 } }
+    export const options: LiveOptions = { origins: ['https://example.com'] }
+    export const policies = (app: FastifyInstance, config: unknown): RoutePolicies['cache'] => app.requestLifecycle.describe(config).cache
+    export const inspect: (cache: Cache) => Cache['inspect'] = (cache) => cache.inspect
+    export const reason = (app: FastifyInstance): UnreachableReason | undefined => app.redisPool.reason
+    export const last = (app: FastifyInstance): MetricsSnapshot | undefined => app.metrics.history.last
+    export const problem: Problem = problemOf(new errors.OriginError(), problemType)
+    // @ts-expect-error a document has a code
+    export const without: Problem = { type: 'about:blank' }
+    console.log(JSON.stringify({
+      plugins: Object.values(parts).filter((each) => typeof each === 'function').length,
+      functions: Object.values(functions).filter((each) => typeof each === 'function').length,
+      code: problem.code
+    }))`,
+  'operations.ts': `${until}
+    import Fastify from 'fastify'
+    import prism from 'fastify-prism'
+    import live from 'fastify-prism/live'
+    import metrics from 'fastify-prism/metrics'
+
+    const app = Fastify()
+    await app.register(prism, { redis: { url: process.env.REDIS_URL, prefix: 'operations:' }, session: { secrets: [process.env.SESSION_SECRET ?? ''] } })
+    await app.register(metrics)
+    await app.register(live)
+    await until(() => app.redisPool.state === 'ready')
+    let described: unknown
+    app.addHook('onRoute', ({ url, config }) => { if (url === '/kept/:id') described = app.requestLifecycle.describe(config) })
+    app.get<{ Params: { id: string } }>('/kept/:id', { config: { cache: { ttl: '1m', tags: ['all'] } } }, async ({ params }) => params)
+    const inspect = async () => await app.cache.inspect('/kept/:id', { url: '/kept/1', protocol: 'http', host: 'localhost:80', params: { id: '1' }, query: {} })
+
+    const before = await inspect()
+    const first = await app.inject('/kept/1')
+    await until(async () => (await inspect()).found === 'fresh')
+    const stored = await inspect()
+    const { body } = await app.inject('/metrics')
+    const client = await app.inject('/live.js')
+    await app.close()
+    console.log(JSON.stringify({
+      before, stored: 'fields' in stored ? [stored.status, stored.route, stored.tags] : stored, first: first.statusCode, described,
+      counts: /^prism_http_requests_total\\{[^}]*route="\\/kept\\/:id"[^}]*\\} 1$/m.test(body), client: [client.statusCode, client.body.length > 100]
+    }))`,
   'alone.ts': `
     import Fastify from 'fastify'
     import session from 'fastify-prism/session'
@@ -179,8 +235,10 @@ const apps = {
     app.get('/neither', { config: { rateLimit: { quota: 'many' } } }, async () => 1)`
 }
 
+/** Optional peers: what the entry points live and metrics need beyond the package. */
+const optionalPeers = ['@fastify/websocket', 'prom-client']
 const typed = Object.keys(apps).filter((name) => name.endsWith('.ts'))
-const withoutThem = typed.filter((name) => name !== 'beside.ts')
+const withoutThem = typed.filter((name) => !['beside.ts', 'entry-points.ts', 'operations.ts'].includes(name))
 
 for (const [name, text] of Object.entries(apps)) project.write(name, text)
 const shown = readmeModules().map((text, index) => [`readme-${index}.ts`, text] as const)
@@ -197,10 +255,10 @@ t.test('the package contains the files that its entry points reach, the Lua scri
   const { files } = project
 
   const folders = new Set(files.filter((file) => file.startsWith('dist/src/')).map((file) => file.split('/')[2]))
-  t.same([...folders].filter((name) => !name?.includes('..')).sort(), ['cache', 'cli', 'events', 'http', 'metrics', 'rate-limit', 'redis', 'route-config', 'session', 'shared'])
+  t.same([...folders].filter((name) => !name?.includes('..')).sort(), ['cache', 'cli', 'events', 'http', 'live', 'metrics', 'rate-limit', 'redis', 'route-config', 'session', 'shared'])
   t.same(files.filter((file) => /^dist\/(service|routes|test|bench|tools|\.railway)\//.test(file)), [])
   t.same(['README.md', 'LICENSE', 'CHANGELOG.md', 'package.json'].filter((file) => !files.includes(file)), [])
-  t.ok(files.includes('dist/src/rate-limit/consume.lua'))
+  t.same(['dist/src/rate-limit/consume.lua', 'dist/src/live/heartbeat.lua', 'dist/src/live/client.js', 'dist/src/metrics/lease.lua'].filter((file) => !files.includes(file)), [])
 })
 
 t.test('the package contains each file that its code opens or imports', async (t) => {
@@ -215,10 +273,12 @@ t.test('the package contains each file that its code opens or imports', async (t
 t.test('package.json lists exactly the dependencies that the code imports', async (t) => {
   const { files } = project
   const imported = new Set(files.filter((file) => file.endsWith('.js')).flatMap((file) => [...read(file).matchAll(/ from '([^.'][^']*)'/g)].map(([, name]) => name)))
-  const { dependencies, peerDependencies } = JSON.parse(read('package.json'))
+  const { dependencies, peerDependencies, peerDependenciesMeta } = JSON.parse(read('package.json'))
   const builtIn = [...imported].filter((name) => name?.startsWith('node:'))
-  t.same([...imported].filter((name) => !builtIn.includes(name) && name !== 'fastify').sort(), Object.keys(dependencies).sort())
-  t.same(Object.keys(peerDependencies), ['fastify'])
+  t.same([...imported].filter((name) => !builtIn.includes(name) && !Object.hasOwn(peerDependencies, name ?? '')).sort(), Object.keys(dependencies).sort())
+  t.same(Object.keys(peerDependencies).sort(), [...optionalPeers, 'fastify'].sort())
+  t.same(Object.keys(peerDependenciesMeta).filter((name) => peerDependenciesMeta[name].optional).sort(), optionalPeers)
+  t.same(optionalPeers.filter((name) => existsSync(join(project.folder, 'node_modules', name))), [], 'users do not install what they have not asked for')
 })
 
 t.test('the package has types for a strict consumer that checks declarations, and for the README\'s examples', async (t) => {
@@ -229,8 +289,34 @@ t.test('the package has types for a strict consumer that skips declarations', as
   t.equal(await project.check(withoutThem, { skipLibCheck: true }), '')
 })
 
+t.test('every entry point has types for a strict consumer under NodeNext and under bundler resolution, declarations included', async (t) => {
+  for (const name of [...optionalPeers, '@types/ws']) project.add(name)
+  const { exports } = JSON.parse(read('package.json'))
+  const names = Object.keys(exports).filter((name) => name !== './package.json').map((name) => `'fastify-prism${name.slice(1)}'`)
+  t.same(names.filter((name) => !apps['entry-points.ts'].includes(`from ${name}`)), [])
+
+  const files = typed.filter((name) => name !== 'beside.ts')
+  t.equal(await project.check(files, { skipLibCheck: false }), '')
+  t.equal(await project.check(files, { skipLibCheck: false, module: 'esnext', moduleResolution: 'bundler' }), '')
+})
+
+t.test('every entry point can be imported', async (t) => {
+  t.same(await run('entry-points.ts'), { plugins: 8, functions: 14, code: 'PRISM_ERR_ORIGIN' })
+})
+
+t.test('the package serves metrics and live connections, describes the policies of a route and inspects its stored response', async (t) => {
+  t.same(await run('operations.ts'), {
+    before: { found: 'nothing', route: '/kept/:id' },
+    stored: [200, '/kept/:id', ['all']],
+    first: 200,
+    described: { rateLimit: [{ name: 'default', quota: 1000, unit: 'requests', windowMs: 60_000, failureMode: 'local' }], session: { use: 'optional' }, cache: { ttlMs: 60_000, tags: ['all'], partition: null } },
+    counts: true,
+    client: [200, true]
+  })
+})
+
 t.test('the package has types that are compatible with those of @fastify/rate-limit', async (t) => {
-  for (const name of ['@fastify/rate-limit', '@lukeed/ms', 'toad-cache']) project.add(name)
+  project.add('@fastify/rate-limit')
 
   t.equal(await project.check(typed), '')
   t.equal(await project.check(typed, { skipLibCheck: true }), '')

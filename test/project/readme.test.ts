@@ -163,11 +163,10 @@ t.test('docs/options.md lists each option of live connections, and no other', as
 t.test('docs/api.md lists each public decorator', async (t) => {
   const listed = tableOf('docs/api.md', 'decorator').map(([name = '']) => /^\w+\.\w+/.exec(name)?.[0])
   const owners: Record<string, string> = { decorate: 'fastify', decorateRequest: 'request', decorateReply: 'reply' }
-  const internal = ['request.visitor', 'request.sessionReads', 'request.sessionClaim']
-  const files = ['connection-limits', 'redis', 'request-lifecycle', 'rate-limit', 'session', 'cache', 'events'].map((name) => readFileSync(join(root, `plugins/${name}.ts`), 'utf8'))
+  const files = ['connection-limits', 'redis', 'request-lifecycle', 'rate-limit', 'session', 'cache', 'events', 'live', 'metrics'].map((name) => readFileSync(join(root, `plugins/${name}.ts`), 'utf8'))
   const made = files.flatMap((file) => [...file.matchAll(/fastify\.(decorate\w*)\('(\w+)'/g)].map(([, how = '', name]) => `${owners[how]}.${name}`))
 
-  t.same(listed.sort(), [...made, 'fastify.redis'].filter((name) => !internal.includes(name)).sort())
+  t.same(listed.sort(), [...made, 'fastify.redis'].sort())
 })
 
 t.test('docs/metrics.md lists each metric', async (t) => {

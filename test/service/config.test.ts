@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { readConfig, type Fault } from '../../service/config.ts'
-import { ConfigError } from '../../src/shared/errors.ts'
+import { ConfigError } from '../../service/errors.ts'
 
 const secret = 's'.repeat(32)
 

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { cpSync, mkdtempSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -16,7 +16,7 @@ export interface Project {
   readonly files: readonly string[]
   /** Writes a file into the project. */
   write (name: string, text: string): void
-  /** Takes a package of the repository along, as it is. */
+  /** Copies a package of the repository into the project, with the dependencies that are missing there. */
   add (name: string): void
   /** Checks files by the compiler: what it says, nothing when all is well. */
   check (files: readonly string[], options?: object): Promise<string>
@@ -38,7 +38,7 @@ export async function installPackage (t: Test): Promise<Project> {
     folder: project,
     files,
     write: (name, text) => writeFileSync(join(project, name), text),
-    add: (name) => cpSync(join(root, 'node_modules', name), join(project, 'node_modules', name), { recursive: true }),
+    add: (name) => add(project, name),
     check: async (checked, options) => await check(project, checked, options),
     run: async (file, env = {}, args = []) => {
       const { PATH = '' } = process.env
@@ -46,6 +46,14 @@ export async function installPackage (t: Test): Promise<Project> {
       return JSON.parse(stdout)
     }
   }
+}
+
+function add (project: string, name: string): void {
+  const folder = join(project, 'node_modules', name)
+  if (existsSync(folder)) return
+  cpSync(join(root, 'node_modules', name), folder, { recursive: true })
+  const { dependencies = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+  for (const each of Object.keys(dependencies)) add(project, each)
 }
 
 async function pack (folder: string): Promise<{ filename: string, files: string[] }> {

@@ -20,7 +20,7 @@ const retryAfterSeconds = 1
 const oldestSequence = 1
 
 /** Options of one handler run. */
-export interface RunOptions {
+interface RunOptions {
   readonly fill?: InProcessFill<Entry> | undefined
   readonly sequence: number | undefined
   readonly detail?: string | undefined

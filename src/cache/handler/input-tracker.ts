@@ -11,7 +11,7 @@ export interface UnkeyedInput {
 }
 
 /** The inputs that are part of the cache key. */
-export interface KeyedInputs {
+interface KeyedInputs {
   /** request headers, names in lower case */
   readonly fields: readonly string[]
   /** `user` and `session` cover the session; `function` also covers properties that hooks added to the request */
@@ -25,7 +25,6 @@ export interface KeyedInputs {
 type Fields = Record<string, string | string[] | undefined>
 
 const hostNames = new Set<PropertyKey>(['host', 'hostname', 'port'])
-const sessionNames = new Set<PropertyKey>(['session', 'visitor'])
 
 /** Properties that Fastify sets on every request: no partition covers them. */
 const builtInNames = new Set<PropertyKey>(['raw', 'id', 'ip', 'ips', 'socket', 'protocol', 'mediaType', 'req'])
@@ -87,9 +86,9 @@ export class InputTracker implements ReadListener {
     const { partition, host } = this.covered
     if (hostNames.has(key)) {
       if (!host) this.note(name, "hosts: ['example.com']")
-    } else if (sessionNames.has(key)) {
+    } else if (key === 'session') {
       if (partition === undefined) this.note(name, "partition: 'user'")
-    } else if (key !== 'sessionReads' && (partition !== 'function' || builtInNames.has(key))) {
+    } else if (partition !== 'function' || builtInNames.has(key)) {
       this.note(name, builtInNames.has(key) ? undefined : 'partition: (request) => …')
     }
   }

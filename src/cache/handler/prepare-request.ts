@@ -8,7 +8,7 @@ import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 import { InputTracker } from './input-tracker.ts'
 
 /** Options of a handler run. */
-export interface HandlerRunOptions {
+interface HandlerRunOptions {
   readonly reason: Forwarded
   readonly detail?: string | undefined
   readonly stale?: Entry | undefined

@@ -10,7 +10,7 @@ export interface Raise {
 }
 
 /** Dependencies of {@link ServerEpoch}. */
-export interface EpochOptions {
+interface EpochOptions {
   readonly batch: Batch
   readonly keys: Keys
   /** `run_id` of the connected server; '' if unknown */

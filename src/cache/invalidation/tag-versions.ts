@@ -5,7 +5,7 @@ import type { Keys } from '../../redis/keys.ts'
 export type TagVersion = number | null
 
 /** A listener of {@link TagVersionRead}. */
-export interface Waiting {
+interface Waiting {
   onReplyPart (): void
 }
 

@@ -28,7 +28,7 @@ export interface VersionReader {
 }
 
 /** Stored instead of an entry: refers to the variant for this request. */
-export interface VariantPointer<Entry> {
+interface VariantPointer<Entry> {
   readonly name: string
   readonly unpack: (packed: Buffer) => Entry | undefined
 }
@@ -121,9 +121,9 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   }
 
   /**
-   * The sequence that an answer must have been filled at, at least, to be given to whoever looked: no purge of its tags is younger.
+   * The lowest sequence at which a response may have been filled to be used for this lookup: no purge of its tags is newer.
    *
-   * @returns undefined when a marker is missing, for then nobody knows
+   * @returns undefined if a tag version is missing: the sequence is then unknown
    */
   get minSequence (): number | undefined {
     return this.#versionReads.some(({ version }) => version == null) ? undefined : this.minSequenceKnown

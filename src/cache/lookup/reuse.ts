@@ -3,7 +3,7 @@ import type { Lifetime } from '../storage/entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
 
 /** Whether a stored response is served fresh, served stale, or must be validated. */
-export type Reuse = 'fresh' | 'stale' | 'validate'
+type Reuse = 'fresh' | 'stale' | 'validate'
 
 /**
  * Decides how a stored response may be reused (RFC 9111 section 4.2).

@@ -5,7 +5,7 @@ import { discardPayload } from '../../http/payload.ts'
 export type TeeResult = Buffer | 'large' | 'cut'
 
 /** Callbacks of {@link tee}. */
-export interface TeeListener {
+interface TeeListener {
   /** called at the first read: the reply's headers are final */
   onStart (): void
   /** called once */

@@ -6,7 +6,7 @@ import type { Fields } from '../freshness.ts'
 import type { RoutePolicy } from '../options.ts'
 
 /** A handler's response, as the decision to store it needs it. */
-export interface ResponseToStore {
+interface ResponseToStore {
   readonly status: number
   /** headers that the handler added; names in lower case */
   readonly fields: Fields
@@ -81,7 +81,7 @@ function uncacheableReason ({ status, fields, isAuthorized }: ResponseToStore, c
   // Section 5.2.2.3: a cache that understands the status ignores the no-store next to must-understand.
   if (control.noStore && !control.mustUnderstand) return 'no-store'
   if (control.private === true && policy.partition === undefined) return 'private'
-  // Section 7.3 lets it be stored; but then its body may speak of the visitor whom the cookie is for.
+  // Section 7.3 allows storing it, but its body may be about the client that the cookie is for.
   if (fields['set-cookie'] !== undefined) return 'set-cookie'
   // Section 3.5
   const isShared = control.public || control.mustRevalidate || control.sMaxage !== undefined

@@ -18,7 +18,7 @@ import type { CacheRequest, RequestHeaders, CacheReply } from '../http-message.t
 const fieldsOf304 = new Set(['cache-control', 'cdn-cache-control', 'content-location', 'date', 'etag', 'expires', 'vary', 'last-modified', 'set-cookie'])
 
 /** How an entry is sent. */
-export interface SendOptions {
+interface SendOptions {
   readonly browser: BrowserPolicy | undefined
   readonly status: CacheStatus
   /** runs the handler; called if the stored body cannot be decompressed */
@@ -72,7 +72,7 @@ export function asText (payload: unknown): unknown {
 }
 
 /** Validators of an entry: one entity tag for each content coding in which it can be sent. */
-export function validatorsOf (entry: Entry): Validators {
+function validatorsOf (entry: Entry): Validators {
   const entityTag = fieldOf(entry, 'etag')
   const entityTags = entityTag === undefined ? [] : entry.coding === 'identity' ? [entityTag] : [entityTag, codedTag(entityTag, entry.coding)]
   return { entityTags, lastModified: fieldOf(entry, 'last-modified'), date: fieldOf(entry, 'date') }
@@ -137,7 +137,7 @@ function controlFieldsOf (entry: Entry): Fields {
 }
 
 /** The requested range of a body (RFC 9110 section 15.3.7). Sets status 206 or 416 and `Content-Range`. */
-export function partOf (fields: RequestHeaders, reply: CacheReply, body: Buffer, validators: Validators): Buffer {
+function partOf (fields: RequestHeaders, reply: CacheReply, body: Buffer, validators: Validators): Buffer {
   const range = isSameRange(fields, validators) ? parseRange(fields.range as string | undefined, body.length) : undefined
   if (range === undefined) return body
   reply.code(range === 'unsatisfiable' ? 416 : 206)

@@ -18,7 +18,7 @@ export class BackgroundRefresh {
 }
 
 /** The internal request of a refresh: contains only what is part of the cache key, and no data of a client. */
-export interface RefreshRequest {
+interface RefreshRequest {
   readonly url: string
   readonly fields: Readonly<Record<string, string>>
 }

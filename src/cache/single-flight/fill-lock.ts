@@ -5,7 +5,7 @@ import { Script } from '../../redis/batch/script.ts'
 import type { StoredMeta, Lookup } from '../lookup/lookup.ts'
 
 /** The part of the cache store that locks use. An interface, because the store imports {@link FillLock}. */
-export interface LockStore {
+interface LockStore {
   readonly tagVersionTtlMs: number
   readonly isCluster: boolean
   notice (sequence: number): void
@@ -103,10 +103,10 @@ export class FillLocks {
   reserve (name: string, tags: readonly string[]): Promise<AcquireStatus | undefined> {
     const token = this.#token()
     const keys = [this.#keys.cacheLock(name), name, this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))]
-    return this.#batch.runScript(tryLockScript, keys, [token, lifetimeMs, this.#store.tagVersionTtlMs]).then((reply) => this.#readReservation(name, token, reply))
+    return this.#batch.runScript(tryLockScript, keys, [token, lifetimeMs, this.#store.tagVersionTtlMs]).then((reply) => this.#readPrefetch(name, token, reply))
   }
 
-  #readReservation (name: string, token: string, reply: string[] | null): AcquireStatus | undefined {
+  #readPrefetch (name: string, token: string, reply: string[] | null): AcquireStatus | undefined {
     if (reply === null) return undefined
     const [word, text] = reply
     const sequence = Number(text)

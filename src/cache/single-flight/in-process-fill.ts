@@ -7,7 +7,7 @@ import type { FillLock } from './fill-lock.ts'
 export type FillOutcome<Result> = Result | 'alone' | 'again'
 
 /** The batch that reads the purge sequence of a fill; -1 if unknown. */
-export interface StartedAt {
+interface StartedAt {
   /** the sequence is read in the batch of this tick */
   readonly tick?: number
   /** the sequence is read in the same batch as lookups, after them */

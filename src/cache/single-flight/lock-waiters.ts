@@ -1,10 +1,10 @@
 import type { Subscriber } from '../../redis/subscriber.ts'
 
 /** `kept`: the entry was stored; `pass`: the response is not shareable; `free`: the lock was released; `look`: retry, because a message may have been missed. */
-export type Wakeup = 'kept' | 'pass' | 'free' | 'look'
+type Wakeup = 'kept' | 'pass' | 'free' | 'look'
 
 /** One wait for the fill of another process. A message that arrives between `forget` and `next` is not lost. */
-export interface Waiter {
+interface Waiter {
   forget (): void
   /** Resolves at the next message, or with `look` after `longestMs`. */
   next (longestMs: number): Promise<Wakeup>

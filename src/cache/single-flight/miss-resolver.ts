@@ -84,7 +84,7 @@ export class MissResolver<Request extends CacheRequest> {
     if (name === '') return this.#runWithoutRedis(context, miss, undefined)
     // Join only runs that started during the outage: an earlier one may predate a purge that this request cannot see.
     const inFlight = [name, `${name} without`].map((each) => singleFlight.find(each, outage, -1)).find((each) => each?.isOutage === true)
-    return inFlight === undefined ? this.#runWithoutRedis(context, miss, singleFlight.begin(`${name} without`, outage)) : this.#joinFlight(context, miss, inFlight)
+    return inFlight === undefined ? this.#runWithoutRedis(context, miss, singleFlight.begin(`${name} without`, outage)) : this.#joinFill(context, miss, inFlight)
   }
 
   #joinOrLead (context: HandlerContext<Request>, miss: PendingMiss): unknown {
@@ -93,10 +93,10 @@ export class MissResolver<Request extends CacheRequest> {
     const { singleFlight, prefetchedLocks, store } = this.#shared
     const { minSequence, tick } = miss.lookup
     const inFlight = singleFlight.find(name, minSequence, store.tick, tick)
-    if (inFlight !== undefined) return this.#joinFlight(context, miss, inFlight)
+    if (inFlight !== undefined) return this.#joinFill(context, miss, inFlight)
     if (this.#runner.isFull) return this.#runner.refuse(context, miss.stale)
     const prefetchedLock = prefetchedLocks.claim(name)
-    return prefetchedLock === undefined ? this.#leadFlight(context, miss, singleFlight.begin(name, minSequence ?? 0, { tick: store.tick })) : this.#usePrefetchedLock(context, miss, prefetchedLock)
+    return prefetchedLock === undefined ? this.#leadFill(context, miss, singleFlight.begin(name, minSequence ?? 0, { tick: store.tick })) : this.#usePrefetchedLock(context, miss, prefetchedLock)
   }
 
   /** Runs the handler with the prefetched lock, if it was acquired. */
@@ -106,7 +106,7 @@ export class MissResolver<Request extends CacheRequest> {
     const fill = singleFlight.begin(prefetchedLock.name, tick === prefetchedLock.tick ? minSequence : 0, { lookTick: prefetchedLock.tick })
     const proceed = () => {
       const taking = prefetchedLocks.validate(prefetchedLock, miss.lookup)
-      if (taking === undefined) return this.#leadFlight(context, miss, fill)
+      if (taking === undefined) return this.#leadFill(context, miss, fill)
       fill.sequence = taking.sequence
       return this.#runAsLeader(context, miss, fill, taking)
     }
@@ -114,7 +114,7 @@ export class MissResolver<Request extends CacheRequest> {
   }
 
   /** Waits for a handler run of this process. */
-  async #joinFlight (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>): Promise<unknown> {
+  async #joinFill (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>): Promise<unknown> {
     const { stale } = miss
     if (stale !== undefined && mayRevalidateFor(context, miss, stale)) return this.#serve(context, stale, { isHit: true })
     this.#shared.stats.add('wait')
@@ -128,7 +128,7 @@ export class MissResolver<Request extends CacheRequest> {
   }
 
   /** Runs the handler for all waiting requests of this process, unless another process holds the lock. */
-  async #leadFlight (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>, isForced = false): Promise<unknown> {
+  async #leadFill (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>, isForced = false): Promise<unknown> {
     const request = acquireRequestOf(miss.lookup)
     const taking = await this.#acquire(sharedName(context, miss), isForced ? { ...request, minSequence: Infinity } : request, miss.until)
     if (taking === undefined) return this.#runWithoutRedis(context, miss, fill)
@@ -177,13 +177,13 @@ export class MissResolver<Request extends CacheRequest> {
     if (miss.hasWaited === true || hung.isOutage) return hung.isOutage ? this.#forward(context) : await this.#runUnshared(context, miss)
     const late = { ...miss, isLate: true, until: performance.now() + patienceMs }
     // The leader itself still waits for the Redis lock, and times out before this request.
-    if (hung.lock === undefined) return await this.#joinFlight(context, late, hung)
+    if (hung.lock === undefined) return await this.#joinFill(context, late, hung)
     const { singleFlight, store } = this.#shared
     const name = sharedName(context, late)
     const minSequence = late.lookup.minSequence
     const inFlight = singleFlight.find(name, minSequence, store.tick, late.lookup.tick)
-    if (inFlight !== undefined && inFlight !== hung) return await this.#joinFlight(context, late, inFlight)
-    return await this.#leadFlight(context, late, singleFlight.begin(name, minSequence ?? 0, { tick: store.tick }), true)
+    if (inFlight !== undefined && inFlight !== hung) return await this.#joinFill(context, late, inFlight)
+    return await this.#leadFill(context, late, singleFlight.begin(name, minSequence ?? 0, { tick: store.tick }), true)
   }
 
   /** Runs the handler for this request only. */

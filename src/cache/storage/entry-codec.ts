@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib'
 import { TwoGenerationLru } from '../../shared/lru.ts'
 
 /** Codings of stored bodies. The index is stored in the entry: only append. */
-export const codings = ['identity', 'gzip', 'br'] as const
+const codings = ['identity', 'gzip', 'br'] as const
 
 /** A content coding of stored bodies. */
 export type Coding = typeof codings[number]

@@ -47,7 +47,7 @@ export interface BatchedCommand {
 }
 
 /** A value larger than this is read with its own command: small replies must not wait behind it. */
-export const largeBytes = 32_768
+const largeBytes = 32_768
 const keysPerCall = 128
 
 /** Packs reads: up to 128 keys per MGET, except in a Cluster, where a command may use one slot only. */

@@ -10,7 +10,7 @@ import { readFileSync } from 'node:fs'
  * Code above a line `-- each ask` runs once per call, before the operations: functions and shared values.
  * `time` is the reply of TIME, for microseconds.
  */
-export interface ScriptDefinition<Value> {
+interface ScriptDefinition<Value> {
   /** the Lua file: `new URL('./consume.lua', import.meta.url)` */
   url: URL
   /** measured Redis CPU time of one operation; it limits the number of operations per call */

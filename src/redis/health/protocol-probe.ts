@@ -6,7 +6,7 @@ import type { RedisPolicy } from '../options.ts'
 import type { ReachabilityOptions } from './reachability.ts'
 
 /** The address of one server. */
-export interface Endpoint { readonly host: string, readonly port: number, readonly isTls: boolean }
+interface Endpoint { readonly host: string, readonly port: number, readonly isTls: boolean }
 
 const timeoutMs = 1000
 

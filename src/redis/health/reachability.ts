@@ -32,7 +32,7 @@ export class Reachability {
   #wasReached = false
   #hasProbed = false
   #reportedCode: string | undefined
-  #settling: NodeJS.Timeout | undefined
+  #reportTimer: NodeJS.Timeout | undefined
   #checking: NodeJS.Timeout | undefined
   #isClosed = false
 
@@ -80,12 +80,12 @@ export class Reachability {
   /** Schedules a report of the current reason, if it differs from the last one. */
   review (): void {
     if (this.#isClosed) return
-    this.#settling ??= setTimeout(() => this.#report(), settleMs).unref()
+    this.#reportTimer ??= setTimeout(() => this.#report(), settleMs).unref()
   }
 
   close (): void {
     this.#isClosed = true
-    clearTimeout(this.#settling)
+    clearTimeout(this.#reportTimer)
     clearTimeout(this.#checking)
   }
 
@@ -107,7 +107,7 @@ export class Reachability {
   }
 
   #report (): void {
-    this.#settling = undefined
+    this.#reportTimer = undefined
     if (this.#options.isReady()) this.#failure = undefined
     const reason = this.reasonWithAddress
     if (reason?.code === this.#reportedCode || reason?.code === 'not_connected') return

@@ -2,7 +2,7 @@ import type { PooledRedis } from '../client.ts'
 import type { UnreachableReason } from './unreachable-reason.ts'
 
 /** The log methods in use. */
-export interface ReasonLog {
+interface ReasonLog {
   warn (facts: object, text: string): void
   info (facts: object, text: string): void
 }

@@ -11,7 +11,7 @@ export interface UnreachableReason {
 }
 
 /** Context of an error. */
-export interface ReasonContext {
+interface ReasonContext {
   /** `host:port` without a login; omitted if the text is public */
   readonly where?: string | undefined
   /** whether the address uses TLS */

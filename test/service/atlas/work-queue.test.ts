@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { WorkQueue } from '../../../service/atlas/work-queue.ts'
-import { PasswordQueueFullError } from '../../../src/shared/errors.ts'
+import { PasswordQueueFullError } from '../../../service/errors.ts'
 
 /** Work that ends on the test's command, on a clock that the test advances. */
 function startQueue (assumedMs: number) {

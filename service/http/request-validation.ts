@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { CookieTooLargeError, ExpectationError, HostError, MethodError, TransferEncodingError } from '../shared/errors.ts'
+import { CookieTooLargeError, ExpectationError, HostError, MethodError, TransferEncodingError } from '../errors.ts'
 
 const cookieBytes = 8192
 const methods = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'

@@ -1,7 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { plainErrors, problemOf, problemType, writeProblem, type Problem } from './problem.ts'
+import { problemOf, problemType, writeProblem } from '../../plugins/standalone/problem.ts'
+import type { Problem } from '../../plugins/standalone/problem.ts'
+
+/** A code of Node's HTTP parser: the request is not valid HTTP. */
+const malformed = 'HPE_INVALID_CONSTANT'
 
 /**
  * Sends a problem document for input that is not a valid request (malformed HTTP, too large headers, a request timeout) on its socket, and closes
@@ -14,8 +18,7 @@ export function answerClientError (error: Error & { code?: string }, socket: Soc
     socket.destroy()
     return undefined
   }
-  const known = error.code === undefined ? {} : { code: error.code }
-  const problem = problemOf(isKnown(error.code) ? known : { code: plainErrors.malformed.code, statusCode: 400, message: plainErrors.malformed.detail }, randomUUID())
+  const problem = problemOf({ code: isKnown(error.code) ? error.code : malformed }, randomUUID())
   const body = writeProblem(problem)
   const head = [
     `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? ''}`,
