@@ -31,6 +31,12 @@ export class Client {
     this.#headers = headers
   }
 
+  /** The same client, whose next requests go to another process. */
+  at (url: string): this {
+    this.#url = url
+    return this
+  }
+
   /** The Cookie field of the next request. */
   get cookie (): string {
     return [...this.#cookies].map(([name, value]) => `${name}=${value}`).join('; ')
