@@ -9,7 +9,7 @@ import { withOwner } from './owner.ts'
 import { cpuMicrosecondsOf, startServer } from './server.ts'
 import type { Server } from './server.ts'
 
-// What a hit, a miss and a 304 cost beside the same routes of bare Fastify, in one run; `node bench/cache.ts [workload …]`.
+// Cost of a hit, a miss and a 304, compared with the same routes of bare Fastify, in one run; `node bench/cache.ts [workload …]`.
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
 const seconds = Number(process.env.BENCH_SECONDS ?? 3)
 const connections = 50
@@ -33,7 +33,7 @@ const workloads: Workload[] = [
   { name: 'miss', lines: neverAsked }
 ]
 
-/** What no round has asked for before. */
+/** URLs that no earlier round has requested. */
 function neverAsked (): Line[] {
   asked += 1
   return Array.from({ length: 400_000 }, (_, index) => ({ path: `/items/m${asked}-${index}` }))

@@ -1,7 +1,7 @@
 /**
- * What each fault of Redis, or of the way to it, costs those who ask: the longest wait of 100 calls a second, and the time until all are answered again.
+ * The cost of each Redis or network fault for callers: the longest wait of 100 calls a second, and the time until all calls succeed again.
  *
- * `npm run bench:faults [fault …]`; ends with 1 when a wait is above 250 ms, a recovery above 1 s, or a rejection unhandled.
+ * `npm run bench:faults [fault …]`; exits with 1 if a wait exceeds 250 ms, a recovery 1 s, or a rejection is unhandled.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -19,10 +19,10 @@ const watchMs = 1500
 const rounds = 3
 const limits = { waitMs: 250, recoveryMs: 1000 }
 
-/** What one fault cost one kind of caller, in milliseconds. */
+/** The cost of one fault for one kind of caller, in milliseconds. */
 interface Cost { waitMs: number, recoveryMs: number, failed: number }
 
-/** How late this process itself was, at most, since a fault was injected: a busy machine. */
+/** The greatest delay of this process's timers since a fault was injected, on a busy machine. */
 const lateness = monitorEventLoopDelay({ resolution: 5 })
 lateness.enable()
 
@@ -51,7 +51,7 @@ async function show (name: keyof typeof faults): Promise<boolean> {
   return within
 }
 
-/** Both kinds of caller through one fault, each with a pool of its own. */
+/** Both kinds of caller during one fault, each with its own pool. */
 function measure (fault: Fault): Promise<Cost[]> {
   return withOwner(async (owner) => {
     const rig = await startRig(owner)

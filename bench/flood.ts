@@ -1,6 +1,6 @@
 /**
- * `npm run bench:flood`: 14,000 idle sessions, popular URLs that change, and a flood of URLs that nobody asks for again share 48 MB of `allkeys-lru`;
- * once with the cache's own rule, once without. Prints what was lost and how often popular URLs hit.
+ * `npm run bench:flood`: 14,000 idle sessions, popular URLs that change, and a flood of URLs that are requested once share 48 MB of `allkeys-lru`;
+ * once with the cache's memory limit, once without. Prints the losses and the hit rate of popular URLs.
  */
 import { loadavg } from 'node:os'
 import { Flood } from '../test/support/flood.ts'

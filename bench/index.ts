@@ -14,17 +14,17 @@ import type { Server } from './server.ts'
 import { workloads } from './workloads.ts'
 import type { Workload } from './workloads.ts'
 
-// Our stack beside what a developer composes today and beside Fastify alone, in one run: rounds are interleaved, medians and ratios are told.
+// The stack compared with a conventional stack and with bare Fastify, in one run: rounds are interleaved; medians and ratios are printed.
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
 const seconds = Number(process.env.BENCH_SECONDS ?? 3)
 const { scripts: { start } } = createRequire(import.meta.url)('../package.json') as { scripts: { start: string } }
-/** What Node is started with, every server alike: as `npm start` starts the service, where nothing else is asked for. */
+/** Node's flags, equal for every server: those of `npm start` by default. */
 const flags = (process.env.BENCH_FLAGS ?? flagsOf(start)).split(' ').filter((flag) => flag !== '')
 const only = process.argv.slice(2)
 const names = ['bare', 'conventional', 'prism'] as const
 const quota = '1000000'
 const warmUpLines = 50_000
-/** A far Redis takes its time until all URLs are stored; else one in nine of what is measured there would be a miss. */
+/** A distant Redis needs time until all URLs are stored; otherwise one in nine measured requests would be a miss. */
 const farWarmUpSeconds = 3
 
 const ends: (() => Promise<void> | void)[] = []
@@ -68,13 +68,13 @@ async function measure (peer: Peer, workload: Workload, file: string): Promise<S
   return { ...seen, roundTripMs, requestsPerSecond: seen.requests / seen.seconds, cpu: each('cpu'), redisCpu: each('redisCpu'), commands: each('commands'), writes: each('writes') }
 }
 
-/** The last lines, for what is asked for but once is not asked for here; first one of each URL, so that popular ones alone are not all that is stored. */
+/** The last lines, because URLs requested once are not warmed up; first one line per URL, so that not only popular ones are stored. */
 function warmUpOf (lines: readonly Line[]): Line[] {
   const last = lines.slice(-warmUpLines)
   return [...new Map(last.map((line) => [line.path, line])).values(), ...last]
 }
 
-/** What one round trip takes under that load, in the way that the server asks too: the middle of many. */
+/** Median round trip under this load, by the same client as the server's. */
 async function roundTrip (url: string): Promise<number> {
   const redis = new Redis(url)
   const endsAt = performance.now() + seconds * 900

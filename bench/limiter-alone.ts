@@ -19,9 +19,9 @@ const rounds = 3
 interface Peer { ask: (address: string) => unknown, cpu: number[] }
 
 /**
- * Measures what a limiter's own work costs a process, without HTTP: 50 asks a tick, of 1,000 clients, all allowed. Rounds are interleaved.
+ * Measures the CPU cost of limiters without HTTP: 50 checks per tick from 1,000 clients, all allowed. Rounds are interleaved.
  *
- * @returns a table to paste: microseconds of user and system CPU an ask, medians
+ * @returns a Markdown table: microseconds of user and system CPU per check, medians
  */
 export async function measureAlone (owner: Owner): Promise<string> {
   const { url } = await startRedisProcess(owner)

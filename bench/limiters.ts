@@ -15,20 +15,20 @@ import type { RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { RateLimiterMemory, RateLimiterRedis } from 'rate-limiter-flexible'
 import { RedisStore as ExpressStore } from 'rate-limit-redis'
-import journey from '../plugins/request-lifecycle.ts'
+import requestLifecycle from '../plugins/request-lifecycle.ts'
 import prismRateLimit from '../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../plugins/rate-limit.ts'
 import prismRedis from '../plugins/redis.ts'
 import type { Owner } from '../test/support/cleanup-scope.ts'
 
-/** What each limiter is told to allow. */
+/** The quota of each limiter. */
 export const quota = 50
 export const windowMs = 2000
 
-/** Sends one request of one client; whether it passed. */
+/** Sends one request of one client. @returns whether it was allowed */
 export type Ask = () => Promise<boolean>
 
-/** The limiters of the field, each in its own framework with a Redis of its own, as its README says. */
+/** Rate limiters, each in its framework with its own Redis, configured as its README recommends. */
 export const limiters: Record<string, (owner: Owner, url: string) => Promise<Ask>> = {
   'fastify-prism, sliding': prism({}),
   'fastify-prism, gcra, burst 50': prism({ algorithm: 'gcra' }),
@@ -62,11 +62,11 @@ export const limiters: Record<string, (owner: Owner, url: string) => Promise<Ask
 
 let prisms = 0
 
-/** Each with keys of its own. */
+/** Each with its own keys. */
 function prism (options: RateLimitOptions): (owner: Owner, url: string) => Promise<Ask> {
   return async (owner, url) => await inFastify(async (app) => {
     await app.register(prismRedis, { url, prefix: `${++prisms}:` })
-    await app.register(journey)
+    await app.register(requestLifecycle)
     await app.register(prismRateLimit, { quota, window: `${windowMs}ms`, ...options })
   })(owner, url)
 }

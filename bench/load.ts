@@ -4,19 +4,19 @@ import { promisify } from 'node:util'
 import autocannon from 'autocannon'
 import { cores, pinned } from './server.ts'
 
-/** One request of a workload; `field` is one more of its fields, by name and value. */
+/** One request of a workload; `field` is an additional field, as name and value. */
 export interface Line { path: string, address?: string, cookie?: string, field?: readonly [name: string, value: string] }
 
-/** What a client saw. */
+/** Measurements of a client. */
 export interface Seen { requests: number, seconds: number, p50Ms: number, p99Ms: number, failed: number }
 
-/** A load: what is asked, over how many connections, for how long. */
+/** A load: requests, connections and duration. */
 export interface Load { url: string, file: string, lines: Line[], connections: number, seconds: number }
 
 const run = promisify(execFile)
 const script = new URL('./wrk/paths.lua', import.meta.url).pathname
 
-/** Whether `wrk` is on this machine; without it `autocannon` makes the load, and takes more of the core it shares with Redis. */
+/** Whether `wrk` is installed; otherwise `autocannon` generates the load, and uses more of the core that it shares with Redis. */
 export const hasWrk = await run('wrk', ['-v']).then(() => true, (error: { code?: unknown }) => error.code === 1)
 
 /** Writes a workload's lines for `wrk`. */
@@ -24,7 +24,7 @@ export function writeLines (file: string, lines: Line[]): Promise<void> {
   return writeFile(file, lines.map(({ path, address = '', cookie = '', field = [] }) => `${path}\t${address}\t${cookie}\t${field.join('\t')}\n`).join(''))
 }
 
-/** Makes the load, and tells what came of it. */
+/** Generates the load, and returns its measurements. */
 export function makeLoad (load: Load): Promise<Seen> {
   return hasWrk ? wrk(load) : cannon(load)
 }

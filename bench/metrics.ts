@@ -7,11 +7,11 @@ import { withOwner } from './owner.ts'
 import { startServer } from './server.ts'
 import type { Report } from './servers/measured.ts'
 
-// What counting costs: the whole stack with metrics and without, on cached answers. The mark: at most 3 % of a request's CPU.
+// Cost of metrics: the whole stack with and without metrics, on cached responses. Target: at most 3 % of a request's CPU.
 //
-// Two processes never compile alike, and a machine is not as fast as it was a second ago: both differ by more than what is sought. So both
-// stand in one process and take turns of 25 ms under one load, two and two, whose turn is first by chance; each pays for its own garbage.
-// What comes with the clock and not with a request, a look at Redis each 5 s, is measured by itself.
+// Two processes are never compiled alike, and a machine's speed changes by the second: both differ by more than the measured effect. So both
+// run in one process in turns of 25 ms under one load, in pairs of random order; each turn pays for its own garbage collection.
+// Work per time and not per request, the sampling of Redis every 5 s, is measured separately.
 const processes = Number(process.env.BENCH_PROCESSES ?? 8)
 const seconds = Number(process.env.BENCH_SECONDS ?? 30)
 const connections = 50
@@ -38,13 +38,13 @@ function median (all: readonly number[]): number {
   return ((sorted[(sorted.length - 1) >> 1] ?? NaN) + (sorted[sorted.length >> 1] ?? NaN)) / 2
 }
 
-/** Between which the median lies with a probability of 95 %, by resampling. */
+/** The 95 % confidence interval of the median, by resampling. */
 function confidence (all: readonly number[]): readonly [low: number, high: number] {
   const medians = Array.from({ length: 1000 }, () => median(all.map(() => all[Math.floor(Math.random() * all.length)] ?? NaN))).sort((one, other) => one - other)
   return [medians[25] ?? NaN, medians[974] ?? NaN]
 }
 
-/** Costs of a request in microseconds, turn beside turn; one in which the load began or ended says nothing. */
+/** Cost per request in microseconds, turn by turn; turns in which the load began or ended are omitted. */
 function costsOf ({ turns }: Report): { off: number, on: number }[] {
   const usual = median(turns.map(({ requests }) => requests))
   return turns.flatMap((turn, index) => {
@@ -72,6 +72,6 @@ await withOwner(async (owner) => {
   console.log('| what | CPU | share |\n|---|---:|---:|')
   console.log(`| a request without metrics | ${off.toFixed(1)} µs | |`)
   console.log(`| counting it | ${(off * counting / 100).toFixed(2)} µs | ${counting.toFixed(1)} % of that (95 %: ${low.toFixed(1)} to ${high.toFixed(1)}) |`)
-  console.log(`| a look at Redis, each ${lookEverySeconds} s | ${(look / 1000).toFixed(1)} ms | ${looking.toFixed(2)} % of a core |`)
-  console.log(`\nMetrics add ${(counting + looking).toFixed(1)} % to a process that is fully used (each of the processes: ${reports.map((report) => median(added(costsOf(report))).toFixed(1)).join(', ')}); the mark is 3 %.`)
+  console.log(`| a sample of Redis, every ${lookEverySeconds} s | ${(look / 1000).toFixed(1)} ms | ${looking.toFixed(2)} % of a core |`)
+  console.log(`\nMetrics add ${(counting + looking).toFixed(1)} % to a process that is fully used (each of the processes: ${reports.map((report) => median(added(costsOf(report))).toFixed(1)).join(', ')}); the target is 3 %.`)
 })

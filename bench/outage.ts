@@ -1,7 +1,7 @@
 /**
- * A minute without Redis under load: what it costs in memory, and whether anything is left unsettled.
+ * A minute without Redis under load: memory cost, and calls that stay unsettled.
  *
- * `node bench/outage.ts [seconds [fault]]`; ends with 1 when memory grows, a call waits longer than 250 ms, or a rejection is unhandled.
+ * `node bench/outage.ts [seconds [fault]]`; exits with 1 if memory grows, a call waits longer than 250 ms, or a rejection is unhandled.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
@@ -13,7 +13,7 @@ import { appTarget, poolTarget } from './targets.ts'
 
 const rate = 500
 const settleMs = 5000
-/** What a heap may differ by from one look to another. */
+/** Allowed difference of the heap between two measurements. */
 const toleranceBytes = 4_000_000
 
 setFlagsFromString('--expose-gc')
@@ -41,7 +41,7 @@ const isFine = await withOwner(async (owner) => {
 })
 process.exit(isFine ? 0 : 1)
 
-/** The heap after so long under load, once all calls have had their time. */
+/** The heap after this time under load, once all calls have had time to settle. */
 async function heapAfter (targets: Awaited<ReturnType<typeof poolTarget>>[], ms: number): Promise<{ bytes: number, calls: number, waiting: number, waitMs: number }> {
   const loads = targets.map(({ call }) => new Load({ rate, call }))
   await sleep(ms)

@@ -1,6 +1,6 @@
 import type { Owner } from '../test/support/cleanup-scope.ts'
 
-/** Runs something that owns servers and connections, and ends them with it: the last one first. */
+/** Runs a function that owns servers and connections, and closes them after it in reverse order. */
 export async function withOwner<Result> (run: (owner: Owner) => Promise<Result>): Promise<Result> {
   const ends: (() => Promise<void> | void)[] = []
   try {

@@ -1,7 +1,7 @@
 /**
- * What more connections are good for: 50 readers of small values on 1, 5 and 10 connections, alone and beside 4 readers of values of 1 MB.
+ * The effect of more connections: 50 readers of small values on 1, 5 and 10 connections, alone and beside 4 readers of values of 1 MB.
  *
- * `npm run bench:pool`; rounds are interleaved, medians are told. CPU is of the asking process.
+ * `npm run bench:pool`; rounds are interleaved, medians are printed. CPU is that of the client process.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
@@ -21,7 +21,7 @@ const largeKeys = 8
 /** One round of one pool. */
 interface Round { reads: number, p50Ms: number, p99Ms: number, cpu: number, large: number, failed: number }
 
-/** Reads keys by chance, one after the other, until it is told to stop. */
+/** Reads random keys one after the other until it is stopped. */
 async function read (pool: PooledRedis, name: string, keys: number, isOver: () => boolean, done: (ms: number, isFine: boolean) => void): Promise<void> {
   while (!isOver()) {
     const askedAt = performance.now()
@@ -74,7 +74,7 @@ await withOwner(async (owner) => {
   for (let round = -1; round < rounds; round++) {
     for (const { pool, alone, mixed } of pools) {
       const figures = [await measure(pool, false), await measure(pool, true)] as const
-      // The first round compiles, and learns which values are large.
+      // The first round compiles, and detects which values are large.
       if (round < 0) continue
       alone.push(figures[0])
       mixed.push(figures[1])

@@ -10,7 +10,7 @@ import { cpuMicrosecondsOf, startServer } from './server.ts'
 import type { Server } from './server.ts'
 import { measureEdges } from './window-edge.ts'
 
-// Our limiter beside its peers, in one run: what a request costs, allowed and refused, and what each lets through around a window's edge.
+// The limiter compared with others in one run: cost of allowed and rejected requests, and the requests allowed around a window's edge.
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
 const seconds = Number(process.env.BENCH_SECONDS ?? 3)
 const connections = 50

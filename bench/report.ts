@@ -1,19 +1,19 @@
 import type { Seen } from './load.ts'
 
-/** One measured round. CPU in microseconds a request, commands and writes (read by Redis) a request; a round trip where Redis is far away, else 0. */
+/** One measured round: CPU in microseconds per request; commands and writes (read by Redis) per request; the round trip if Redis is distant, else 0. */
 export interface Sample extends Seen { roundTripMs: number, requestsPerSecond: number, cpu: number, redisCpu: number, commands: number, writes: number }
 
-/** The medians of one server under one workload. */
+/** Medians of one server under one workload. */
 export interface Row extends Sample { workload: string, server: string }
 
-/** The middle of each figure by itself. */
+/** The median of each figure separately. */
 export function median (samples: Sample[]): Sample {
   const names = Object.keys(samples[0] ?? {}) as (keyof Sample)[]
   const middle = (name: keyof Sample) => samples.map((sample) => sample[name]).sort((a, b) => a - b)[samples.length >> 1] ?? NaN
   return Object.fromEntries(names.map((name) => [name, middle(name)])) as unknown as Sample
 }
 
-/** A table to paste. "Added" is CPU above bare Fastify; its share is ours of what the conventional stack adds. */
+/** A Markdown table. "Added" is CPU above bare Fastify; its ratio compares the stack with the conventional one. */
 export function table (rows: Row[]): string {
   const head = '| workload | server | requests/s | p50 ms | p99 ms | CPU µs | ÷ bare | added | share | Redis CPU µs | commands | writes |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|'
   return [head, ...rows.map((row) => line(row, rows))].join('\n')

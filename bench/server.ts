@@ -4,15 +4,15 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 
-/** Where a process may run: each server of the bench has the first core to itself, load and Redis share the last. */
+/** CPU assignment: each server runs alone on the first core; load and Redis share the last. */
 export const cores = { server: 0, load: availableParallelism() - 1 }
 
-/** Puts a command onto one core, where the system can. */
+/** Pins a command to one core, if the system supports it. */
 export function pinned (core: number, command: string[]): string[] {
   return process.platform === 'linux' ? ['taskset', '-c', String(core), ...command] : command
 }
 
-/** One server under test, in a process of its own. */
+/** One server under test, in its own process. */
 export class Server {
   readonly name: string
   readonly port: number
@@ -28,7 +28,7 @@ export class Server {
     return `http://127.0.0.1:${this.port}`
   }
 
-  /** CPU that it has used so far, user and system, in microseconds. */
+  /** Its CPU time so far, user and system, in microseconds. */
   get cpuMicroseconds (): number {
     return cpuMicrosecondsOf(this.#child.pid ?? 0)
   }
@@ -37,7 +37,7 @@ export class Server {
     this.#child.send(word)
   }
 
-  /** Its next word. */
+  /** Its next output line. */
   async hear<Word> (): Promise<Word> {
     const [word] = await once(this.#child, 'message')
     return word as Word
@@ -56,7 +56,7 @@ export async function startServer (name: string, env: Record<string, string>, fl
   return new Server(name, (message as { port: number }).port, child)
 }
 
-/** CPU that a process has used so far, in microseconds; the system counts in ticks of 10 ms. */
+/** CPU time of a process so far, in microseconds; the system counts in ticks of 10 ms. */
 export function cpuMicrosecondsOf (pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
   return (Number(fields[11]) + Number(fields[12])) * 10_000

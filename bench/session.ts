@@ -5,7 +5,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { createClient } from 'redis'
-import journey from '../plugins/request-lifecycle.ts'
+import requestLifecycle from '../plugins/request-lifecycle.ts'
 import redisPlugin from '../plugins/redis.ts'
 import prismSession from '../plugins/session.ts'
 import { Browser } from '../test/support/session-browser.ts'
@@ -14,8 +14,8 @@ import { startRedisProcess } from '../test/support/redis-process.ts'
 import { countWrites } from '../test/support/writes.ts'
 import { withOwner } from './owner.ts'
 
-// What a request costs in Redis, and in time beside the same route without a session: ours beside @fastify/session with connect-redis, as it
-// comes and as it can be tuned, in one run. Requests come one after the other, so that each write on the socket is a round trip.
+// Redis cost of a request, and its time compared with the same route without a session: the stack beside @fastify/session with connect-redis,
+// by default and tuned, in one run. Requests are sequential, so that each socket write is a round trip.
 declare module 'fastify' {
   interface SessionData { theme: string }
 }
@@ -24,16 +24,16 @@ const secret = 'a secret of at least thirty-two characters'
 const requests = Number(process.env.BENCH_REQUESTS ?? 2000)
 const userId = '7f3b1c52-9a54-4a6e-8f0e-0c7d6f1d2b3a'
 
-/** One way to have sessions, behind the same four routes. */
+/** One session implementation, with the same four routes. */
 interface Peer { app: FastifyInstance, redis: Redis, port: number }
-/** What a foreign session can do. */
+/** The methods of the other implementation's session. */
 interface Foreign { set (key: string, value: string): void, get (key: string): unknown, regenerate (): Promise<void>, destroy (): Promise<void> }
 
 async function startPrism (owner: Owner): Promise<Peer> {
   const { url, port } = await startRedisProcess(owner)
   const app = Fastify()
   await app.register(redisPlugin, { url })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(prismSession, { secrets: [secret] })
   app.post('/in', async ({ session }) => await session.signIn(userId))
   app.get('/read', async ({ session }) => ({ user: session.userId, theme: session.get('theme') }))
@@ -77,7 +77,7 @@ async function mutationsOf ({ redis }: Peer): Promise<number> {
   return (await redis.info('commandstats')).split('\n').reduce((sum, line) => sum + Number(writing.exec(line)?.[1] ?? 0), 0)
 }
 
-/** Commands, round trips and changes of keys that one request makes. */
+/** Commands, round trips and key changes of one request. */
 async function costOf (owner: Owner, peer: Peer, act: () => Promise<unknown>): Promise<string[]> {
   const count = countWrites(owner, peer.port)
   const before = await mutationsOf(peer)
@@ -89,10 +89,10 @@ async function costOf (owner: Owner, peer: Peer, act: () => Promise<unknown>): P
 
 async function figuresOf (owner: Owner, name: string, peer: Peer): Promise<string[][]> {
   const browser = new Browser(peer.app)
-  // Once before, so that Redis knows every script.
+  // Once before, so that Redis has loaded every script.
   for (const path of ['/in', '/write', '/out', '/in']) await browser.post(path)
   const rows = []
-  rows.push(['a stranger reads', ...await costOf(owner, peer, () => new Browser(peer.app).get('/read'))])
+  rows.push(['an anonymous client reads', ...await costOf(owner, peer, () => new Browser(peer.app).get('/read'))])
   rows.push(['read', ...await costOf(owner, peer, () => browser.get('/read'))])
   rows.push(['write', ...await costOf(owner, peer, () => browser.post('/write'))])
   rows.push(['sign in', ...await costOf(owner, peer, () => new Browser(peer.app).post('/in'))])
@@ -109,7 +109,7 @@ async function bytesOf ({ app, redis }: Peer): Promise<number> {
   return sizes.reduce((sum, size) => sum + size, 0)
 }
 
-/** Microseconds of CPU that a request takes which only reads: medians of rounds in turn. */
+/** CPU microseconds of a request that only reads: medians of interleaved rounds. */
 async function timesOf (apps: Record<string, FastifyInstance>): Promise<Record<string, number>> {
   const rounds: Record<string, number[]> = {}
   const headers = Object.fromEntries(await Promise.all(Object.entries(apps).map(async ([name, app]) => [name, await signedIn(app)])))

@@ -7,8 +7,8 @@ import type { TestRedis } from '../test/support/redis.ts'
 import { until } from '../test/support/until.ts'
 import { withOwner } from './owner.ts'
 
-// What things take in Redis: each kind made many times by the stack itself on an empty server, then asked of Redis key by key (MEMORY USAGE)
-// and read from the whole server's memory, which knows of tables and of what an allocator rounds up.
+// Memory in Redis: the stack creates many objects of each kind on an empty server; their size is read key by key (MEMORY USAGE)
+// and from the whole server's memory, which includes hash tables and the allocator's rounding.
 interface Kind { readonly what: string, readonly many: number, readonly match: string, readonly make: (app: FastifyInstance, index: number) => Promise<unknown> }
 
 const cities = readPackage()
@@ -46,7 +46,7 @@ async function build (url: string): Promise<FastifyInstance> {
   return app
 }
 
-/** Bytes that the server uses, its clients' buffers apart. */
+/** Bytes used by the server without the buffers of its clients. */
 async function used (redis: TestRedis): Promise<number> {
   const info = await redis.client.info('memory')
   const figure = (name: string) => Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1])
@@ -71,7 +71,7 @@ async function measure ({ many, match, make }: Kind): Promise<{ byKey: number, b
     await make(app, many)
     const [before, keysBefore] = [await used(redis), (await keysOf(redis, match)).length]
     for (let index = 0; index < many; index += 20) await Promise.all(Array.from({ length: 20 }, (_, each) => make(app, index + each)))
-    // An answer may be stored after it was sent.
+    // A response can be stored after it was sent.
     await until(async () => (await keysOf(redis, match)).length >= (match.endsWith(':log') ? 1 : keysBefore + many * 0.99), { what: `${many} of ${match}` })
     const keys = await keysOf(redis, match)
     const replies = await redis.client.pipeline(keys.map((key) => ['memory', 'usage', key, 'SAMPLES', '0'])).exec() ?? []

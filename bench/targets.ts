@@ -6,11 +6,11 @@ import { Script } from '../src/redis/batch/script.ts'
 import type { Owner } from '../test/support/cleanup-scope.ts'
 import { until } from '../test/support/until.ts'
 
-/** Something that asks Redis. */
+/** A caller of Redis. */
 export interface Target {
-  /** one call; rejects when Redis had no part in its answer */
+  /** one call; rejects if Redis had no part in its response */
   call (): Promise<unknown>
-  /** done when calls are answered, and compiled */
+  /** resolves when calls succeed and are compiled */
   warmUp (): Promise<unknown>
 }
 
@@ -18,7 +18,7 @@ const count = new Script({ url: new URL('./count.lua', import.meta.url), costMic
 const lifetimeMs = 60_000
 const warmUpCalls = 300
 
-/** Asks through the pool, as requests do: one read and one script. */
+/** Calls the pool as requests do: one read and one script. */
 export async function poolTarget (owner: Owner, url: string): Promise<Target> {
   const pool = new PooledRedis(resolveRedisPolicy({ url }))
   owner.after(() => pool.disconnect())
@@ -26,7 +26,7 @@ export async function poolTarget (owner: Owner, url: string): Promise<Target> {
   return warm(() => Promise.all([pool.batch.get('entry'), pool.batch.runScript(count, ['count'], [lifetimeMs])]))
 }
 
-/** Asks a whole app for a cached, limited route with a session. */
+/** Requests a cached, limited route with a session from a whole app. */
 export async function appTarget (owner: Owner, url: string): Promise<Target> {
   const app = fastify({ logger: false })
   owner.after(() => app.close())
@@ -50,7 +50,7 @@ function warm (call: () => Promise<unknown>): Target {
     call,
     warmUp: async () => {
       await until(() => call().then(() => true), { what: 'a first answer' })
-      // On a busy machine one of them may come late.
+      // On a busy machine one of them can time out.
       for (let calls = 0; calls < warmUpCalls; calls++) await call().catch(() => {})
     }
   }

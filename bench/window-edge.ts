@@ -7,9 +7,9 @@ import type { Ask } from './limiters.ts'
 const edgeMs = 200
 
 /**
- * Asks each limiter once when a window of the clock begins, then as often as it can around that window's end, and counts the most that passed in any window.
+ * Sends each limiter one request at the start of a clock window, then as many as possible around the window's end, and counts the most that were allowed in any window.
  *
- * @returns a table to paste
+ * @returns a Markdown table
  */
 export async function measureEdges (owner: Owner): Promise<string> {
   const { url } = await startRedisProcess(owner)
@@ -20,14 +20,14 @@ export async function measureEdges (owner: Owner): Promise<string> {
 
 interface Passed { askedAt: number, answeredAt: number }
 
-/** @returns what passed: it was counted at some moment between the two */
+/** @returns the allowed requests: each was counted between its two times */
 async function flood (isPassing: Ask): Promise<Passed[]> {
   const passed: Passed[] = []
   const ask = async () => {
     const askedAt = performance.now()
     if (await isPassing()) passed.push({ askedAt, answeredAt: performance.now() })
   }
-  await isPassing() // what a limiter does for its first request only, connecting and loading scripts, would move the edge
+  await isPassing() // work for a limiter's first request only, such as connecting and loading scripts, would shift the edge
   await sleep(2 * windowMs - Date.now() % windowMs + 2)
   const beginAt = performance.now()
   await ask()
@@ -39,7 +39,7 @@ async function flood (isPassing: Ask): Promise<Passed[]> {
   return passed
 }
 
-/** Only what surely lies within a window, whenever it was counted. */
+/** Counts only requests that certainly lie in one window. */
 function mostInAWindow (passed: readonly Passed[]): number {
   return Math.max(...passed.map(({ askedAt: fromAt }) => passed.filter(({ askedAt, answeredAt }) => askedAt >= fromAt && answeredAt < fromAt + windowMs).length))
 }

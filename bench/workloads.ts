@@ -1,11 +1,11 @@
 import type { Line } from './load.ts'
 import type { Server } from './server.ts'
 
-/** What is asked of every server. */
+/** The requests to every server. */
 export interface Workload {
   name: string
   connections: number
-  /** milliseconds that every answer of Redis is held back */
+  /** delay of every Redis reply in milliseconds */
   redisDelayMs: number
   lines (server: Server): Line[] | Promise<Line[]>
 }
@@ -25,7 +25,7 @@ export const workloads: Workload[] = [
 let unique = 0
 const cookies = new Map<string, string[]>()
 
-/** What no server was asked for before. */
+/** URLs that no server was asked for before. */
 function neverAsked (): Line[] {
   return Array.from({ length: 400_000 }, (_, index) => {
     unique += 1
@@ -33,7 +33,7 @@ function neverAsked (): Line[] {
   })
 }
 
-/** 10,000 signed-in users at as many addresses ask for 1,000 URLs; popularity is Zipf's: the n-th is asked for 1/n as often as the first. */
+/** 10,000 signed-in users at as many addresses request 1,000 URLs with Zipf's popularity: the n-th is requested 1/n as often as the first. */
 async function manyUsers (server: Server): Promise<Line[]> {
   const signedIn = cookies.get(server.url) ?? await signInAll(server)
   cookies.set(server.url, signedIn)

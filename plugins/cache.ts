@@ -20,8 +20,10 @@ import type { MemoryUsage } from '../src/cache/admission/memory-guard.ts'
 import { CacheStore } from '../src/cache/storage/cache-store.ts'
 import { CacheRequestState } from '../src/cache/request-state.ts'
 import { LockWaiters } from '../src/cache/single-flight/lock-waiters.ts'
+import { finalHooks, laterHooksOf } from '../src/cache/response/later-hooks.ts'
 import { Memoizer } from '../src/cache/memoize.ts'
 import { InvalidatingRoute } from '../src/cache/invalidation/invalidating-route.ts'
+import { RouteConfigError } from '../src/shared/errors.ts'
 import { claimDecorators } from '../src/shared/decorators.ts'
 import { Subscriber } from '../src/redis/subscriber.ts'
 import type { RoutePolicies } from './request-lifecycle.ts'
@@ -132,7 +134,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
   const prefetchedLocks = new PrefetchedLocks(locks, store)
   const memoizer = new Memoizer(store, lockQueue)
-  const { internalRequestOf, resolvedFrom, send } = fastify.requestLifecycle
+  const { internalRequestOf, onSendHook, resolvedFrom, send } = fastify.requestLifecycle
   const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), constrainedRoutes: new ConstrainedRoutes(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const routes = new Map<string, CachedRoute<RequestWithCacheState>>()
   const cache: Cache = {
@@ -168,17 +170,18 @@ export default fp<CacheOptions>(async (fastify, options) => {
   })
   finishDecorators()
 
-  const resolve = (choices: readonly unknown[], route?: RouteOptions): CachePolicyHandler => {
+  const resolve = (choices: readonly unknown[], route?: RouteOptions, scope?: FastifyInstance): CachePolicyHandler => {
     const routePolicy = resolveRoutePolicy<RequestWithCacheState>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
+    refuseUncacheable(route, methods)
     runtime.constrainedRoutes.add(route.url, route.constraints, (name) => fastify.hasConstraintStrategy(name))
     if (methods.some(isUnsafe)) runtime.unsafeRoutes.add(route.url)
     if (routePolicy === undefined || isWebSocketRoute(route) || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
-    const cached = new CachedRoute(routePolicy, route.url, runtime)
+    const cached = new CachedRoute(routePolicy, route.url, runtime, () => laterHooksOf({ scope, route, stackHook: onSendHook, finalHook }))
     if (methods.includes('GET') && !routes.has(route.url)) routes.set(route.url, cached)
     wrapHandler(route, cached)
-    addFinalHook(route, cached)
+    const finalHook = addFinalHook(route, cached)
     return cached
   }
 
@@ -252,16 +255,24 @@ function isRequired (session: unknown): boolean {
   return (session as { readonly use?: unknown } | undefined)?.use === 'required'
 }
 
+/** A `cache` option of a route's own must have an effect; one that a scope sets for all of its routes need not. */
+function refuseUncacheable ({ url, config }: RouteOptions, methods: readonly string[]): void {
+  const own = config?.cache
+  if (own === undefined || own === false || methods.some((method) => method === 'GET' || method === 'HEAD')) return
+  throw new RouteConfigError(`${methods.join(',')} ${url} has config.cache, but only responses to GET and HEAD are cached: take the key away`)
+}
+
 function querySchemaOf (route: RouteOptions | undefined): unknown {
   const schema = route?.schema as { querystring?: unknown, query?: unknown } | undefined
   return schema?.querystring ?? schema?.query
 }
 
 /** Route-level hooks run after the hooks of the scopes, including those registered later. */
-function addFinalHook (route: RouteOptions, cached: CachedRoute<RequestWithCacheState>): void {
+function addFinalHook (route: RouteOptions, cached: CachedRoute<RequestWithCacheState>): onSendHookHandler {
   const onSend: onSendHookHandler = (request, reply, payload, done) => {
-    cached.seal(reply, requestStateOf(request as RequestWithCacheState))
-    done(null, payload)
+    done(null, cached.seal(reply, requestStateOf(request as RequestWithCacheState), payload))
   }
+  finalHooks.add(onSend)
   route.onSend = [...[route.onSend ?? []].flat(), onSend]
+  return onSend
 }

@@ -28,6 +28,7 @@ export type { NodeSample } from '../src/metrics/redis-collector.ts'
 export { cacheOutcomeOf, cacheOutcomes } from '../src/metrics/requests.ts'
 export type { CacheOutcome } from '../src/metrics/requests.ts'
 export type { History, MetricsSnapshot, SnapshotCount } from '../src/metrics/snapshot.ts'
+export { memoryThresholds } from '../src/redis/health/memory-info.ts'
 export { quantile } from '../src/shared/histogram.ts'
 
 /** Access to the metrics, and the interval of Redis collection. */
@@ -75,7 +76,7 @@ const hidden: object = { hide: true }
  * Register it after the stack and before the routes to count.
  */
 export default fp<MetricsOptions>(async (fastify, options) => {
-  const everyMs = readDuration('metrics.every', options.every ?? '5s')
+  const everyMs = readDuration('metrics.every', options.every ?? '5s', 1)
   const adminAuth = new AdminAuth(options.token, options.isProduction ?? false)
   const requests = new Requests()
   const topRateLimited = new TopRateLimited()

@@ -63,6 +63,8 @@ export interface RequestLifecycle {
   send (request: InternalRequest, mark: object): Promise<void>
   /** The `mark` of an internal request; null for the request of a client. */
   internalRequestOf (request: FastifyRequest): object | null
+  /** The onSend hook that runs `beforeSend` and `onSend` of the plugins. Hooks that were added later run after it. */
+  readonly onSendHook: unknown
 }
 
 /** The policies of a route as plain data; a part that is not registered is missing. Each plugin adds its own by declaration merging. */
@@ -160,7 +162,7 @@ export default fp(async (fastify) => {
     return participants.map(({ policyForInternal }, index) => policyForInternal === undefined ? policies[index] : policyForInternal())
   }
 
-  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf }) })
+  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf, onSendHook }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
     if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not registered in this scope yet; register it first')
     const names = participants.map(({ name }) => name)
@@ -236,12 +238,13 @@ export default fp(async (fastify) => {
     discardPayload(payload)
     done(error)
   }
-  fastify.addHook('onSend', function onSend (request: RequestWithPolicies, reply, sent, done) {
+  function onSendHook (request: RequestWithPolicies, reply: FastifyReply, sent: unknown, done: (error: Error | null, payload?: unknown) => void): void {
     const policies = request[assigned] ?? fallback
     const payload = unwrapResponse(sent, reply)
     for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index])
     runOnSendFrom(0, request, reply, payload, done)
-  })
+  }
+  fastify.addHook('onSend', onSendHook)
 }, { name: 'fastify-prism/request-lifecycle', fastify: '5.x' })
 
 const endsRejectedUpgrades = Symbol('prism.rejected-upgrades')

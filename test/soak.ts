@@ -1,8 +1,8 @@
 /**
- * `npm run soak [fields] [events] [attack]`: a million blocks of header fields for the cache (about four minutes), two minutes of the worst for
- * events, and a service with a heap of 256 MB under attack (about ten minutes); all of them where none is named.
+ * `npm run soak [fields] [events] [attack]`: a million blocks of header fields for the cache (about four minutes), two minutes of faults for
+ * events, and a service with a heap of 256 MB under attack (about ten minutes); all of them if none is named.
  *
- * Exits with 1 when anything was lost, doubled or out of order, kept that must not be, or brought down.
+ * Exits with 1 if anything was lost, duplicated or out of order, stored against a prohibition, or crashed.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -38,7 +38,7 @@ for (const [name, run] of Object.entries(parts)) {
 }
 process.exit(isFine ? 0 : 1)
 
-/** The cache's property test, as often as `SOAK_RUNS` says. */
+/** The cache's property test with `SOAK_RUNS` runs. */
 async function readFields (): Promise<boolean> {
   const runs = process.env.SOAK_RUNS ?? '1000000'
   note(`${runs} blocks of header fields`)

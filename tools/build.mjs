@@ -1,4 +1,4 @@
-// Makes dist/, what the package publishes: what its entries reach and nothing else, as JavaScript with declarations, and the Lua scripts and the browser client beside it as they are.
+// Builds dist/, the published package: the files that its entry points reach, as JavaScript with declarations, and the unchanged Lua scripts and browser client.
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'

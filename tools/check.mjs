@@ -1,4 +1,4 @@
-// Lint, types, tests, the ecosystem suite: all of them, whatever the first says. Closes with the sum of the tests, where a failed lint or type check counts as one failure each.
+// Runs lint, type check, tests and the ecosystem suite, all of them in any case. Ends with the sum of the tests, in which a failed lint or type check counts as one failure each.
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 

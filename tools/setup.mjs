@@ -1,4 +1,4 @@
-// Brings what `npm start` and `npm test` need: dependencies, a Redis server, the atlas. Runs on Node 20, before anything is installed.
+// Installs what `npm start` and `npm test` need: dependencies, a Redis server, the atlas. Runs on Node 20, before anything is installed.
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bringDependencies, installPackages, workingNode } from './setup/dependencies.mjs'
@@ -23,11 +23,11 @@ try {
   unlock()
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
-  console.error(`\nset-up: ${error.message}\n${error.advice}\nThen run the same command again: what is done already is kept.`)
+  console.error(`\nset-up: ${error.message}\n${error.advice}\nThen run the same command again: completed steps are not repeated.`)
   process.exitCode = 1
 }
 
-// It tells its own progress, and nothing but one line where the cities are there already: that line is not passed on.
+// The load prints its own progress; if the cities are loaded already it prints one line, which is suppressed.
 async function loadAtlas () {
   const database = process.env.DATABASE_PATH || join('.data', 'atlas.db')
   await run(workingNode(root), ['service/atlas/load.ts', database], {

@@ -1,4 +1,4 @@
-// Runs the tests: all, or the files named; `--jobs=N` at a time. Closes with `N passed, N failed` alone on a line; its exit code says the same.
+// Runs the tests: all, or the named files; `--jobs=N` at a time. Ends with `N passed, N failed` on its own line; the exit code agrees.
 import { globSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -6,8 +6,8 @@ import { Count } from './test/count.mjs'
 import { Runner } from './test/runner.mjs'
 
 const all = 'test/**/*.test.ts'
-const elsewhere = 'test/ecosystem/**' // has packages and a command of its own
-// Files wait more than they work; but each brings a Redis or several, and those shall answer in time.
+const elsewhere = 'test/ecosystem/**' // has its own packages and command
+// Files wait more than they compute; but each starts one or several Redis servers, which must reply in time.
 const jobs = String(Math.min(availableParallelism() + 1, 8))
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string', default: jobs } } })
 const count = new Count()
@@ -38,7 +38,7 @@ function isFolder (name) {
   return statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false
 }
 
-// A log gets every test, file by file; a terminal sees what failed, and how far it is.
+// A log gets every test, file by file; a terminal gets the failures and the progress.
 function show (ended, index) {
   const isFine = count.add(ended)
   const { file, said, complained, ms } = ended

@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import { makeItem, tellPort } from './item.ts'
 
-// Fastify by itself, answering the same bytes: what cannot be undercut.
+// Bare Fastify with the same response bytes: the lower bound.
 const app = Fastify({ trustProxy: true })
 
 app.get<{ Params: { id: string } }>('/items/:id', async (request) => makeItem(request.params.id))

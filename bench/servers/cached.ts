@@ -1,17 +1,17 @@
 import Fastify from 'fastify'
 import cache from '../../plugins/cache.ts'
 import type { CacheChoice } from '../../plugins/cache.ts'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
 import { makeItem, tellPort } from './item.ts'
 
-// The response cache and nothing else, beside the same routes without one: CACHE says which.
+// Only the response cache, or the same routes without one, by CACHE.
 const { CACHE, REDIS_URL = '' } = process.env
 const app = Fastify()
 
 if (CACHE === 'prism') {
   await app.register(redis, { url: REDIS_URL })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(cache)
 }
 const large = Array.from({ length: 84 }, (_, index) => ({ id: index, name: `City ${index}`, country: 'FR', population: index * 1000, location: { lat: index / 10, lon: -index / 10 }, tags: ['city', 'europe'] }))

@@ -5,7 +5,7 @@ import Fastify from 'fastify'
 import { Redis } from 'ioredis'
 import { makeItem, tellPort } from './item.ts'
 
-// What a developer composes today, with care: auto-pipelining on, no write for a read-only session, the limiter before the cache, hits that
+// The conventional stack, well configured: auto-pipelining on, no write for a read-only session, the limiter before the cache, hits that
 // count against the limit.
 const quota = Number(process.env.QUOTA)
 const redis = new Redis(process.env.REDIS_URL ?? '', { enableAutoPipelining: true })
@@ -29,7 +29,7 @@ await app.register(cookie)
 await app.register(session, { secret: 'a secret of at least thirty-two characters', store, saveUninitialized: false, rolling: false, cookie: { secure: false, maxAge: idleSeconds * 1000 } })
 
 await app.register(async (cached) => {
-  // After the limiter, which is a hook of the route: in onRequest hits would slip past it.
+  // After the limiter, which is a hook of the route: an onRequest cache would let hits bypass it.
   cached.addHook('preHandler', async (request, reply) => {
     const stored = await redis.get(`cache:${request.url}`)
     if (stored === null) return

@@ -2,19 +2,19 @@ import fastifyRateLimit from '@fastify/rate-limit'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
 import { RateLimiterRedis } from 'rate-limiter-flexible'
-import journey from '../../plugins/request-lifecycle.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import prismRateLimit from '../../plugins/rate-limit.ts'
 import prismRedis from '../../plugins/redis.ts'
 import { makeItem, tellPort } from './item.ts'
 
-// One limiter and nothing else: LIMITER says which, QUOTA how much a minute and an address.
+// Only one limiter: LIMITER selects it, QUOTA is its quota per minute and address.
 const { LIMITER, QUOTA, REDIS_URL = '' } = process.env
 const quota = Number(QUOTA)
 const app = Fastify({ trustProxy: true })
 
 if (LIMITER === 'prism') {
   await app.register(prismRedis, { url: REDIS_URL })
-  await app.register(journey)
+  await app.register(requestLifecycle)
   await app.register(prismRateLimit, { quota, window: '1m' })
 }
 if (LIMITER === 'fastify') await app.register(fastifyRateLimit, { redis: new Redis(REDIS_URL, { enableAutoPipelining: true }), max: quota, timeWindow: 60_000 })

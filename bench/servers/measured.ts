@@ -10,13 +10,13 @@ import type { MetricsOptions } from '../../plugins/metrics.ts'
 import { makeItem } from './item.ts'
 import { goOn, rest } from './observed.ts'
 
-// Ours twice in one process, with metrics and without, behind one port: every 25 ms it may be the other one that answers, and each is charged
-// with the CPU that the process took meanwhile. Told `report`, it says what a request costs either way, then what a look at Redis costs.
+// The stack twice in one process, with and without metrics, behind one port: every 25 ms the active one can change, and each is charged
+// with the process's CPU time of its turns. On `report` it prints the cost of a request for both, then the cost of sampling Redis.
 
 export interface Report {
-  /** per turn: microseconds of CPU, and requests */
+  /** per turn: CPU microseconds, and requests */
   readonly turns: readonly { readonly isOn: boolean, readonly microseconds: number, readonly requests: number }[]
-  /** microseconds of CPU that a look at Redis takes, with all that is done with a reading */
+  /** CPU microseconds of a sample of Redis, including its processing */
   readonly look: number
 }
 
@@ -36,14 +36,14 @@ function cpuMicroseconds (): number {
   return user + system
 }
 
-/** CPU that the process takes in a while in which nobody asks. */
+/** CPU time of the process while it is idle. */
 async function idle (forMs: number): Promise<number> {
   const before = cpuMicroseconds()
   await wait(forMs)
   return cpuMicroseconds() - before
 }
 
-/** Looks fifty times a second, beside an app that never looks. */
+/** Samples fifty times a second, beside an app that never samples. */
 async function measureLook (): Promise<number> {
   const without = await idle(3000)
   const app = await build({ every: '20ms' })
@@ -57,7 +57,7 @@ async function measureLook (): Promise<number> {
   return cost / counted
 }
 
-// Looks are measured by themselves: here they would be charged to whoever's turn it is.
+// Sampling is measured separately: here it would be charged to whichever turn is active.
 const apps = { off: await build(), on: await build({ every: '1h' }) }
 let isOn = false
 let requests = 0
@@ -72,10 +72,10 @@ await once(server, 'listening')
 let startedAt = cpuMicroseconds()
 rest()
 const timer = setInterval(() => {
-  globalThis.gc?.({ type: 'minor' }) // each turn pays for its own garbage, and for nobody else's
+  globalThis.gc?.({ type: 'minor' }) // each turn pays for its own garbage collection
   const now = cpuMicroseconds()
   turns.push({ isOn, microseconds: now - startedAt, requests })
-  isOn = turns.length % 2 === 0 ? Math.random() < 0.5 : !isOn // by pairs, and whose turn is first by chance: nothing keeps time with them
+  isOn = turns.length % 2 === 0 ? Math.random() < 0.5 : !isOn // in pairs of random order: no correlation with periodic work
   if (isOn) goOn()
   else rest()
   requests = 0

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 
-// prom-client never ends what it observes of Node, which costs a little with each collection of garbage. A bench that takes turns lets it rest.
+// prom-client's observers of Node cannot be stopped, and cost a little with each garbage collection. A bench with turns suspends them.
 const observed: { rest (): void, goOn (): void }[] = []
 const hooks = createRequire(import.meta.url)('node:perf_hooks') as typeof import('node:perf_hooks')
 const { monitorEventLoopDelay, PerformanceObserver } = hooks

@@ -2,7 +2,7 @@ import Fastify from 'fastify'
 import prism from '../../plugins/index.ts'
 import { makeItem, tellPort } from './item.ts'
 
-// Ours: the same routes, through the stack.
+// The same routes on the stack.
 const app = Fastify({ trustProxy: true })
 await app.register(prism, {
   redis: { url: process.env.REDIS_URL },

@@ -1,4 +1,4 @@
-import { memoryThresholds } from '../../src/redis/health/memory-info.ts'
+import { memoryThresholds } from '../../plugins/metrics.ts'
 import type { SignalName } from './signals.ts'
 
 /** Condition of an alert, its meaning and its remedy. */

@@ -10,6 +10,7 @@ import { encodeText } from './lookup/encode-text.ts'
 import type { Entry } from './storage/entry-codec.ts'
 import { MissResolver } from './single-flight/miss-resolver.ts'
 import { freshLeftMs } from './freshness.ts'
+import { presentInputs } from './handler/absent-inputs.ts'
 import { changedIn, snapshotInputs } from './handler/input-snapshot.ts'
 import { CacheKeyBuilder } from './lookup/cache-key.ts'
 import type { CacheKey } from './lookup/cache-key.ts'
@@ -21,11 +22,13 @@ import type { RoutePolicy } from './options.ts'
 import { reuseDecision } from './lookup/reuse.ts'
 import { HandlerRunner } from './handler/handler-runner.ts'
 import { asText, joinFields, makePrivate, sendEntry } from './response/send-entry.ts'
+import type { LaterHooks } from './response/later-hooks.ts'
 import { ResponseFinalizer } from './response/response-finalizer.ts'
 import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
 import type { Front, Miss, Run, HandlerContext } from './handler-context.ts'
 import { uriTag } from './invalidation/uri-tag.ts'
+import { StrippedQuery } from './lookup/stripped-query.ts'
 import { VaryIndex } from './lookup/vary-index.ts'
 import type { CacheRequestState } from './request-state.ts'
 
@@ -35,20 +38,25 @@ export class CachedRoute<Request extends CacheRequest> {
   readonly #pattern: string
   readonly #runtime: CacheRuntime
   readonly #keys: CacheKeyBuilder
+  readonly #strippedQuery = new StrippedQuery()
   readonly #varyIndex: VaryIndex
   readonly #finalizer: ResponseFinalizer
   readonly #missResolver: MissResolver<Request>
   readonly #runner: HandlerRunner<Request>
   readonly #tagFunctions: TagFunctions<Request>
+  readonly #findLaterHooks: () => LaterHooks
+  #foundLaterHooks: LaterHooks | undefined
 
-  constructor (policy: RoutePolicy<Request>, pattern: string, runtime: CacheRuntime) {
+  /** @param findLaterHooks called once, at the first request */
+  constructor (policy: RoutePolicy<Request>, pattern: string, runtime: CacheRuntime, findLaterHooks: () => LaterHooks) {
     this.policy = policy
+    this.#findLaterHooks = findLaterHooks
     this.#pattern = pattern
     this.#runtime = runtime
     this.#keys = new CacheKeyBuilder(policy, runtime.store.keys.cacheEntry('GET', pattern))
     this.#varyIndex = new VaryIndex(this.#keys, runtime.store)
     this.#tagFunctions = new TagFunctions(policy.tagsOf, (err) => runtime.warn({ route: pattern, err }, 'Response not cached: the tags function of the route failed'))
-    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, this.#varyIndex)
+    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, this.#varyIndex, () => this.#laterHooks.areThere)
     const front: Front<Request> = {
       serve: (context, entry, status) => this.#serve(context, entry, status),
       forward: (context, reason, detail) => this.#forward(context, reason, detail),
@@ -63,20 +71,22 @@ export class CachedRoute<Request extends CacheRequest> {
   ask (request: Request, state: CacheRequestState): void {
     state.url = request.raw.url ?? ''
     if (this.policy.trackInputs) state.inputs = snapshotInputs(request)
+    // A proxy forwards the URL as it is, and a listed query is normalized by its list.
+    if (state.inputs !== undefined && this.policy.query === undefined && this.policy.ttlMs !== undefined) state.keyedUrl = this.#strippedQuery.urlOf(request, state.url, state.inputs.query)
     if (!mayBeStored(request)) return
     if (state.refresh !== undefined) {
-      state.key = this.#keyOf(request, '')
+      state.key = this.#keyOf(request, '', state)
       return
     }
     state.sequenceAtRequest = this.#runtime.store.sequenceAtRequest()
     state.named = this.#tagFunctions.tryAt(request)
     if (typeof this.policy.partition === 'function' || state.named === undefined) return
     if (this.policy.partition === undefined) {
-      this.#startLookup(request, state, '')
+      this.#startLookup(request, state, this.#presentInputs(request))
       return
     }
     const identity = unverifiedIdentity(request, this.policy.partition)
-    if (identity !== undefined) this.#startLookup(request, state, `${this.policy.partition}:${encodeText(identity)}`)
+    if (identity !== undefined) this.#startLookup(request, state, `${this.#presentInputs(request)}${this.policy.partition}:${encodeText(identity)}`)
   }
 
   /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
@@ -87,8 +97,9 @@ export class CachedRoute<Request extends CacheRequest> {
     const bypass = this.#bypassOf(context)
     if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(context, state.refresh)
     if (bypass !== undefined) return this.#forward(context, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
-    if (this.policy.partition !== undefined) {
-      const partition = this.#partitionOf(request)
+    const present = this.#presentInputs(request, reply)
+    if (this.policy.partition !== undefined || present !== '') {
+      const partition = this.#partitionOf(request, present)
       if (partition === undefined) return this.#forward(context, 'bypass', 'partition')
       // The early lookup used the identity in the unverified cookie. Use the verified session's identity now.
       if (partition !== state.partition) {
@@ -120,20 +131,36 @@ export class CachedRoute<Request extends CacheRequest> {
     else if (state.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: state.bypass ?? 'not-reached' }))
     // The final onSend hook is not called after `reply.callNotFound()`.
     if (state.isServed !== true && state.run?.pending === undefined && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
-    return state.isServed === true && settled === undefined ? asText(payload) : settled
+    return state.isServed === true && settled === undefined ? this.#settleServed(request, reply, state, payload) : settled
+  }
+
+  #settleServed (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
+    if (state.hasNoType) reply.removeHeader('content-type')
+    return state.handed === undefined ? asText(payload) : this.#finalizer.handOver(request, reply, state, state.handed, payload)
+  }
+
+  get #laterHooks (): LaterHooks {
+    this.#foundLaterHooks ??= this.#findLaterHooks()
+    return this.#foundLaterHooks
   }
 
   /**
-   * Reviews the response after all hooks. A response with `Set-Cookie` belongs to one client, so it is marked private for downstream caches.
-   * If `writeHead` has been patched, a cookie may still be added, so the response is marked private as well. What selects the route among those of its
-   * URL is sent in `Vary`, and not stored: the key contains it.
+   * Reviews the response after all hooks, and evaluates the conditions that had to wait for them. A response with `Set-Cookie` belongs to one client, so it
+   * is marked private for downstream caches. If `writeHead` has been patched, a cookie may still be added, so the response is marked private as well. What
+   * selects the route among those of its URL is sent in `Vary`, and not stored: the key contains it.
+   *
+   * @returns the payload to send
    */
-  seal (reply: CacheReply, state: CacheRequestState): void {
+  seal (reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
     const { run } = state
     run?.pending?.review()
+    const sent = state.deferred === undefined ? payload : this.#finalizer.afterHooks(reply, state, payload, this.#laterHooks.areUnseen)
+    // Fastify's hook of HEAD routes sets the length of the empty payload.
+    if (reply.statusCode === 304) reply.removeHeader('content-length')
     const vary = this.#runtime.constrainedRoutes.varyOf(this.#pattern, this.policy.vary)
     if (vary !== undefined) reply.header('vary', joinFields(reply.getHeader('vary'), vary))
     if (reply.getHeader('set-cookie') !== undefined || isHeadPatched(reply.raw)) makePrivate(reply)
+    return sent
   }
 
   /** The entry that a request would find, fresh or stale, for inspection; undefined for partitioned routes, whose entries are private. */
@@ -158,7 +185,7 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   #look (request: Request, state: CacheRequestState, partition: string): Lookup<Entry> {
-    const key = this.#keyOf(request, partition)
+    const key = this.#keyOf(request, partition, state)
     state.key = key
     state.partition = partition
     const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, (varyRecord) => { state.varyRecord = varyRecord })
@@ -167,9 +194,9 @@ export class CachedRoute<Request extends CacheRequest> {
     return lookup
   }
 
-  #keyOf (request: Request, partition: string): CacheKey {
+  #keyOf (request: Request, partition: string, state?: CacheRequestState): CacheKey {
     const origin = this.policy.ttlMs === undefined ? `${request.protocol}://${request.host}` : this.#hostOf(request)
-    return this.#keys.make(request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition)
+    return this.#keys.make(state?.keyedUrl ?? request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition)
   }
 
   #hostOf (request: Request): string {
@@ -192,21 +219,27 @@ export class CachedRoute<Request extends CacheRequest> {
     return this.#tagsOf(request, state)
   }
 
-  #partitionOf (request: Request): string | undefined {
+  /** Inputs that a request has and that most have not: they are part of the key, before the partition. */
+  #presentInputs (request: Request, reply?: CacheReply): string {
+    return this.policy.trackInputs ? presentInputs(request, reply) : ''
+  }
+
+  #partitionOf (request: Request, present: string): string | undefined {
     const { partition } = this.policy
+    if (partition === undefined) return present
     if (typeof partition === 'function') {
       const named = partitionNamedBy(partition, request)
-      return named === undefined ? undefined : `:${encodeText(named)}`
+      return named === undefined ? undefined : `${present}:${encodeText(named)}`
     }
     const identity = (request as RequestWithIdentity)[sessionIdentity]
     const id = partition === 'user' ? identity?.userId : identity?.id
-    return identity?.state !== 'live' || id === undefined ? undefined : `${String(partition)}:${encodeText(id)}`
+    return identity?.state !== 'live' || id === undefined ? undefined : `${present}${String(partition)}:${encodeText(id)}`
   }
 
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
     if (!mayBeStored(request)) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
     if (state.bypass !== undefined) return state.bypass
-    const changed = state.inputs && changedIn(state.inputs, request, this.policy)
+    const changed = state.inputs && changedIn(state.inputs, request, this.policy.query)
     if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }
     if (changed !== undefined || state.url !== request.raw.url) return 'url-rewritten'
     state.named ??= this.#tagFunctions.at(request)
@@ -238,14 +271,14 @@ export class CachedRoute<Request extends CacheRequest> {
     state.isServed = true
     this.#runtime.stats.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
     const fallback = () => this.#forward(context, 'bypass', 'corrupt')
-    return sendEntry(request, reply, entry, { browser: this.policy.browser, status, otherwise: fallback })
+    return sendEntry(request, reply, entry, { state, hasLaterHooks: this.#laterHooks.areThere, browser: this.policy.browser, status, otherwise: fallback })
   }
 
   /** Redis has already failed for this request: skip the lookup, because it would wait for the same timeout again. */
   #serveWithoutLookup (context: HandlerContext<Request>, partition: string): unknown {
     const { request, state } = context
     this.#releasePrefetchedLock(state)
-    state.key = this.#keyOf(request, partition)
+    state.key = this.#keyOf(request, partition, state)
     state.partition = partition
     return this.#resolveWithoutRedis(context, { minSequence: undefined }, this.policy.honorRequestCacheControl ? wantedBy(request) : undefined)
   }
@@ -258,7 +291,29 @@ export class CachedRoute<Request extends CacheRequest> {
   #miss (context: HandlerContext<Request>, miss: Miss): unknown {
     // RFC 9111 section 5.2.1.7
     if (miss.wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
-    return this.#missResolver.answer(context, miss)
+    return this.#hasOtherTags(context) ? this.#missWithOtherTags(context) : this.#missResolver.answer(context, miss)
+  }
+
+  /** Whether the tags of the validated request are other ones than the lookup has read. */
+  #hasOtherTags ({ request, state }: HandlerContext<Request>): boolean {
+    if (this.#tagFunctions.isEmpty || state.lookup === undefined || state.hasRepeatedLookup) return false
+    const before = state.lookup.tags
+    const named = this.#tagFunctions.tryAt(request)
+    if (named === undefined) return false // no tags: decided when the response is there
+    state.named = named
+    return this.#tagsOf(request, state).some((tag) => !before.includes(tag))
+  }
+
+  /**
+   * Repeats the lookup with the tags of the validated request. A run in progress may be joined only by a request that knows the last purge of each tag
+   * that the response will have.
+   */
+  #missWithOtherTags (context: HandlerContext<Request>): Promise<unknown> {
+    const { request, reply, state } = context
+    state.hasRepeatedLookup = true
+    this.#startLookup(request, state, state.partition ?? '')
+    const lookup = state.lookup as Lookup<Entry>
+    return lookup.settled().then((found) => orReply(reply, this.#decide(context, lookup, found)))
   }
 
   #forward ({ reply, state, run }: HandlerContext<Request>, reason: Forwarded, detail: string): unknown {

@@ -1,4 +1,4 @@
-import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption } from '../shared/option-readers.ts'
+import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption, refuseAs } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import type { BrowserPolicy } from './response/browser-cache-control.ts'
 import type { Coding } from './storage/entry-codec.ts'
@@ -84,8 +84,6 @@ export interface RoutePolicy<Request = never> {
   readonly compression: Coding
   readonly debug: boolean
   readonly version: string
-  /** default values in the query schema, by parameter */
-  readonly defaults: ReadonlyMap<string, unknown>
   /** the route's Fastify constraints, serialized; '' for none */
   readonly constraints: string
   /** request headers by which a response of the route may say that it varies: `vary`, and `accept-version` of a versioned route */
@@ -148,7 +146,6 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], defaul
     compression: defaults.compression,
     debug: defaults.debug,
     version: defaults.version,
-    defaults: defaultsIn(declared.querySchema),
     constraints: serializeConstraints(declared.constraints ?? {}),
     coveredVary: declared.constraints?.version === undefined ? varied : [...varied, 'accept-version']
   })
@@ -184,15 +181,19 @@ export function readTags (tags: unknown): readonly string[] {
 }
 
 /**
- * Parses the arguments of `purge`: tags, optionally followed by {@link PurgeOptions}.
+ * Parses the arguments of `purge`: at least one tag, optionally followed by {@link PurgeOptions}.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readPurge (args: readonly unknown[]): { readonly tags: readonly string[], readonly isSoft: boolean } {
+  const list = args.find((each) => Array.isArray(each))
+  if (list !== undefined) invalidOption('cache.purge()', 'called with each tag as an argument of its own, purge(...tags)', list)
   const last = args.at(-1)
-  if (typeof last !== 'object') return { tags: readTags(args), isSoft: false }
-  const { soft = false } = readRecord('cache.purge', last, ['soft'])
-  return { tags: readTags(args.slice(0, -1)), isSoft: readBoolean('cache.purge.soft', soft) }
+  const hasOptions = typeof last === 'object' && last !== null
+  const tags = hasOptions ? args.slice(0, -1) : args
+  if (tags.length === 0) refuseAs('cache.purge()', 'called with at least one tag', 'none')
+  const { soft = false } = hasOptions ? readRecord('cache.purge', last, ['soft']) : {}
+  return { tags: readTags(tags), isSoft: readBoolean('cache.purge.soft', soft) }
 }
 
 function readSeconds (option: string, value: unknown): number | undefined {
@@ -224,12 +225,6 @@ function serializeConstraints (constraints: Readonly<Record<string, unknown>>): 
   // Custom constraint strategies may use values that JSON cannot represent: serialize regular expressions and functions by their source.
   const plain = (_name: string, value: unknown) => value instanceof RegExp || typeof value === 'function' ? String(value) : value
   return sorted.length === 0 ? '' : encodeURIComponent(JSON.stringify(sorted, plain))
-}
-
-function defaultsIn (schema: unknown): ReadonlyMap<string, unknown> {
-  const { properties } = (schema ?? {}) as { properties?: Record<string, unknown> }
-  const known = Object.entries(properties ?? {}).filter(([, property]) => typeof property === 'object' && property !== null && 'default' in property)
-  return new Map(known.map(([name, property]) => [name, (property as { default: unknown }).default]))
 }
 
 /** The parameters of a query schema that allows no others. */

@@ -47,16 +47,21 @@ export function refuseAs (option: string, wanted: string, description: string): 
   throw new OptionError(option, wanted, description)
 }
 
+/** A leap year. A longer duration is a mistake, and would exceed 32 bits of seconds in stored data. */
+const longestDays = 366
+
 /**
  * Reads a duration.
  *
+ * @param maxDays longest duration that is accepted
  * @returns milliseconds, a positive whole number
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readDuration (option: string, value: unknown): number {
+export function readDuration (option: string, value: unknown, maxDays = longestDays): number {
   const [, amount, unit] = typeof value === 'string' ? durationPattern.exec(value) ?? [] : []
   const ms = Math.round(Number(amount) * (unitMs[unit as Unit] ?? NaN))
-  return ms > 0 && Number.isSafeInteger(ms) ? ms : invalidOption(option, "a duration such as '250ms', '30s', '5m' or '1h'", value)
+  if (ms > maxDays * unitMs.d) refuseAs(option, `a duration of at most ${maxDays} days`, 'longer')
+  return ms > 0 ? ms : invalidOption(option, "a duration such as '250ms', '30s', '5m' or '1h'", value)
 }
 
 /**

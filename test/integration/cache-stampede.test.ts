@@ -1,6 +1,6 @@
 import t from 'tap'
 import { startCachingProcess } from '../support/caching-process.ts'
-import type { Asked, FirstRun } from '../support/caching-process.ts'
+import type { TestReply, FirstRun } from '../support/caching-process.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
@@ -12,7 +12,7 @@ async function runs (id: string): Promise<number> {
 }
 
 /** Concurrent requests, spread over the processes; requests to a killed process are omitted. */
-async function crowd (count: number, id: string, options: { ms?: number, first?: FirstRun }): Promise<Asked[]> {
+async function crowd (count: number, id: string, options: { ms?: number, first?: FirstRun }): Promise<TestReply[]> {
   const asked = Array.from({ length: count }, (_, index) => processes[index % processes.length]?.ask(id, options))
   const settled = await Promise.allSettled(asked)
   return settled.flatMap((each) => each.status === 'fulfilled' && each.value !== undefined ? [each.value] : [])

@@ -10,7 +10,7 @@ function open (t: Test, port: number, options: RedisOptions = {}): Redis {
   return client
 }
 
-t.test('ACL users are let in with their password, within their rules; nobody else is', async (t) => {
+t.test('ACL users are accepted with their password, within their rules; other users are rejected', async (t) => {
   const { port } = await startRedisProcess(t, {
     args: [...noDefaultUser(), ...aclUser({ name: 'app', password: 'p:a@ss', rules: ['~app:*', '&*', '+@all', '-@dangerous'] })]
   })

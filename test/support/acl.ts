@@ -6,12 +6,12 @@ export interface AclUser {
   rules?: string[]
 }
 
-/** Words for redis-server's command line that make a user. */
+/** Command line arguments of redis-server that create a user. */
 export function aclUser ({ name, password, rules = ['~*', '&*', '+@all'] }: AclUser): string[] {
   return ['--user', name, 'on', `>${password}`, ...rules]
 }
 
-/** Words for redis-server's command line that shut out whoever brings no user and password. */
+/** Command line arguments of redis-server that reject clients without user and password. */
 export function noDefaultUser (): string[] {
   return ['--user', 'default', 'off']
 }

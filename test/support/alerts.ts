@@ -9,13 +9,13 @@ import { buildTestApp } from './app.ts'
 import type { TestAppOptions } from './app.ts'
 import { until } from './until.ts'
 
-/** Signs what is sent. */
+/** The secret that signs messages. */
 export const secret = 'a secret of the webhook, 32 long'
 
-/** What a webhook is sent, as far as tests look. */
+/** Fields of a webhook message that tests use. */
 export interface Message { status: string, alert: string, severity: string, meaning: string, first: string, value: number | null }
 
-/** Somebody who receives alerts, checks who sent them, and refuses the first `refusals` tries. */
+/** A receiver of alerts that verifies signatures and rejects the first `refusals` attempts. */
 export async function receiver (t: Test, refusals = 0): Promise<{ url: string, messages: Message[], tries: () => number }> {
   const messages: Message[] = []
   let tries = 0
@@ -34,14 +34,14 @@ export async function receiver (t: Test, refusals = 0): Promise<{ url: string, m
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/alerts`, messages, tries: () => tries }
 }
 
-/** A rule with less patience: nobody waits for ten minutes in a test. */
+/** A rule with short durations: a test does not wait ten minutes. */
 export function hasty (name: string, changes: Partial<Rule> = {}): Rule {
   const rule = rules.find((each) => each.name === name)
   if (rule === undefined) throw new Error(`there is no rule ${name}`)
   return { ...rule, forSeconds: Math.min(rule.forSeconds, 0.3), windowSeconds: 1, ...changes }
 }
 
-/** The service with one rule, and who it tells. */
+/** The service with one rule, and its receiver. */
 export async function watched (t: Test, rule: Rule, options: TestAppOptions) {
   const { url, messages } = await receiver(t)
   const app = await buildTestApp(t, { metricsEvery: '50ms', alerting: { rules: [rule], retryMs: 20 }, alertWebhookUrl: url, alertWebhookSecret: secret, ...options })
@@ -49,7 +49,7 @@ export async function watched (t: Test, rule: Rule, options: TestAppOptions) {
   return { app, messages, sees }
 }
 
-/** What was changes, in order: one message a change. */
+/** Received changes in order: one message per change. */
 export function changes (messages: readonly Message[]): string[] {
   return messages.map(({ status, alert }) => `${alert} ${status}`)
 }

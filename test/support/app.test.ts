@@ -1,7 +1,7 @@
 import t from 'tap'
 import { buildTestApp } from './app.ts'
 
-t.test('test apps on one Redis and one database are one service', async (t) => {
+t.test('test apps on one Redis and one database form one service', async (t) => {
   const first = await buildTestApp(t)
   const { redisUrl, databasePath } = first.testConfig
   const second = await buildTestApp(t, { redisUrl, databasePath })
@@ -13,7 +13,7 @@ t.test('test apps on one Redis and one database are one service', async (t) => {
   t.equal(signedIn.statusCode, 200)
 })
 
-t.test('test apps have nothing in common otherwise', async (t) => {
+t.test('test apps are independent otherwise', async (t) => {
   const [first, second] = await Promise.all([buildTestApp(t), buildTestApp(t)])
 
   await first.inject({ method: 'POST', url: '/users', payload: { name: 'ada', password: 'correct horse' } })

@@ -10,10 +10,10 @@ import type { Owner } from './cleanup-scope.ts'
 import { reached } from './wait-for-redis.ts'
 import { startRedis } from './redis.ts'
 
-/** What a test wants otherwise than by default: any part of the config, and where the log goes. */
+/** Deviations from the defaults: any part of the config, and the log's destination. */
 export type TestAppOptions = Partial<Config> & { log?: LogStream } & Pick<AppDependencies, 'metricsEvery' | 'alerting'>
 
-/** An app, and the config that it was built with. */
+/** An app and its config. */
 export type TestApp = FastifyInstance & { testConfig: Config & { redisUrl: string } }
 
 /** The secret that test apps share, so that two of them on one Redis are one service. */

@@ -10,13 +10,13 @@ import { peopleSql, placesSql } from '../../service/atlas/schema.ts'
 const shape = createHash('sha256').update(peopleSql + placesSql).digest('hex').slice(0, 12)
 const seedPath = join(import.meta.dirname, `../../.data/test-${shape}.db`)
 
-/** The path of a loaded atlas that tests copy and never open; made by the first test that needs it, whole from its first moment. */
+/** The path of a loaded atlas that tests copy and never open; built by the first test that needs it, and complete once it exists. */
 export function seedAtlas (): string {
   if (!existsSync(seedPath)) makeSeed()
   return seedPath
 }
 
-// Under a name of its own until it is closed: whoever copied it while its log is written back would get half of it.
+// Under a temporary name until it is closed: a copy made while its log is written back would be incomplete.
 function makeSeed (): void {
   const path = `${seedPath}.${process.pid}`
   const database = loadAtlas(path)
@@ -25,7 +25,7 @@ function makeSeed (): void {
   renameSync(path, seedPath)
 }
 
-/** The path of an atlas of the test's own, with all cities: what an app under test takes as `databasePath`, so that it need not load. */
+/** The path of a test's own atlas with all cities, for the `databasePath` of an app, which then need not load. */
 export function atlasPath (t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'atlas-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))

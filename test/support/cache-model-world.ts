@@ -9,7 +9,7 @@ import { startSwitch } from './redis-switch.ts'
 import type { Switch } from './redis-switch.ts'
 import { until } from './until.ts'
 
-/** One thing that happens; numbers choose among what there is. */
+/** One event; its numbers choose among the existing objects. */
 export type Act =
   | { what: 'ask', app: number, id: number, isSwapped: boolean, isHeld: boolean }
   | { what: 'refuse', app: number, id: number, isSlow: boolean }
@@ -19,8 +19,8 @@ export type Act =
 
 interface Server { process: RedisProcess, client: Redis }
 
-/** What was asked, and what the answer must not be older than. */
-interface Asked {
+/** A request, and the oldest data that its response may contain. */
+interface TestReply {
   readonly url: string
   readonly atLeast: number
   readonly answer: Promise<{ statusCode: number, body: string, status: string }>
@@ -28,7 +28,7 @@ interface Asked {
 
 const ids = 2
 
-/** Three caching apps, a Redis that has a replica, and the truth that their handlers read, which waits until it is let out. */
+/** Three caching apps, a Redis with a replica, and the data that their handlers read, which wait until they are released. */
 export class CacheWorld {
   readonly apps: FastifyInstance[] = []
   faults: string[] = []
@@ -36,12 +36,12 @@ export class CacheWorld {
   readonly #switch: Switch
   #round = 0
   #values = [0, 0]
-  /** what a purge that had answered said to forget, by route: without and with a stale window */
+  /** data that an acknowledged purge invalidated, by route: without and with a stale window */
   #purged: Record<'plain' | 'swap', number[]> = { plain: [0, 0], swap: [0, 0] }
-  #asked: Asked[] = []
+  #asked: TestReply[] = []
   #held: (() => void)[] = []
   #refused: (Promise<void> | undefined)[] = []
-  /** a handler that runs now is let out at once */
+  /** a handler that runs now is released at once */
   #isOpen = true
 
   private constructor (servers: [Server, Server], address: Switch) {
@@ -56,7 +56,7 @@ export class CacheWorld {
     return world
   }
 
-  /** Begins anew, with names that nobody knows. */
+  /** Starts a new run with unused names. */
   async begin (): Promise<void> {
     this.#round += 1
     this.#values = [0, 0]
@@ -75,7 +75,7 @@ export class CacheWorld {
     else await this[act.what]()
   }
 
-  /** Lets everything out, and checks every answer, and every key. */
+  /** Releases everything, and checks every response and every key. */
   async end (): Promise<void> {
     this.#isOpen = true
     for (const release of this.#held.splice(0)) release()
@@ -92,13 +92,13 @@ export class CacheWorld {
     for (const key of await client.keys('*')) if (await client.pttl(key) === -1) this.faults.push(`${key} has no end`)
   }
 
-  /** The purge sequence stands below every marker, as after a key was restored. */
+  /** The purge sequence is below every tag version, as after a key was restored. */
   async setBack (): Promise<void> {
     await this.#master.client.set('api:cache:seq', '5', 'PX', 600_000)
   }
 
   async save (): Promise<void> {
-    // A replica that is being filled comes first.
+    // A replica that is still synchronising comes first.
     await until(() => this.#master.client.save(), { what: 'a snapshot is saved' })
     await this.#master.process.keepSnapshot()
   }
@@ -109,7 +109,7 @@ export class CacheWorld {
     await this.#reached()
   }
 
-  /** The replica hears nothing any more. */
+  /** Disconnects the replica from its master. */
   async lag (): Promise<void> {
     await this.#replica.client.replicaof('NO', 'ONE')
   }
@@ -136,7 +136,7 @@ export class CacheWorld {
     await until(async () => (await this.#replica.client.info('replication')).includes('master_link_status:up'), { what: 'the replica follows' })
   }
 
-  /** Every app knows which server it speaks to. */
+  /** Every app knows its Redis server. */
   async #reached (): Promise<void> {
     await until(async () => {
       const info = await this.#master.client.info('server')
@@ -163,11 +163,11 @@ export class CacheWorld {
     this.#isOpen = !isHeld
     const answer = this.apps[app % 3]?.inject(url).then(({ statusCode, body, headers }) => ({ statusCode, body, status: `${statusCode}, ${headers['cache-status']}, ${this.#asked.length} asked` })) ?? Promise.reject(new Error('no such app'))
     this.#asked.push({ url, atLeast: this.#purged[route][id % ids] ?? 0, answer })
-    // It has come to its handler, or to who runs it; or it goes on while the next thing happens.
+    // The request has reached its handler or waits for another; or it continues during the next event.
     await Promise.race([answer, sleep(isHeld ? 5 : 50)])
   }
 
-  /** A guard turns it away: at once, or while others come by. */
+  /** A guard rejects it: at once, or while other requests arrive. */
   async #refuse ({ app, id, isSlow }: Act & { what: 'refuse' }): Promise<void> {
     const refused = this.apps[app % 3]?.inject({ url: `/plain/${this.#round}-${id % ids}`, headers: { 'x-refuse': isSlow ? 'slowly' : 'at once' } })
     const statusCode = refused?.then((reply) => { if (reply.statusCode !== 403) this.faults.push(`a refused request was answered with ${reply.statusCode}`) })
@@ -203,7 +203,7 @@ async function refuseSome ({ headers }: FastifyRequest, reply: FastifyReply): Pr
 async function startServer (owner: Owner): Promise<Server> {
   const process = await startRedisProcess(owner, { args: ['--repl-diskless-sync-delay', '0'] })
   const client = new Redis(process.url, { retryStrategy: () => 20, disconnectTimeout })
-  client.on('error', () => {}) // it is killed now and then
+  client.on('error', () => {}) // it is killed in some runs
   owner.after(() => { client.disconnect() })
   return { process, client }
 }

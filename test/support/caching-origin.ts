@@ -6,20 +6,20 @@ import { cachingApp, stored } from './caching.ts'
 /** Fields of an answer. */
 export type Fields = Record<string, string | string[]>
 
-/** What a route with `ttl: 'response'` answers, and what it was asked. */
+/** The response of a route with `ttl: 'response'`, and its received requests. */
 export interface Origin {
   app: FastifyInstance
-  /** the next answers' fields and status */
+  /** fields and status of the next responses */
   fields: Fields
   status: number
-  /** how often the handler ran, and with which fields */
+  /** number of handler runs, and the request fields of each */
   runs: number
   asked: Record<string, unknown>
-  /** asks, and waits until what was to be stored is */
+  /** sends a request, and waits until pending stores are done */
   get: (options?: InjectOptions) => Promise<LightMyRequestResponse>
 }
 
-/** A date of so many seconds ago. */
+/** A date this many seconds ago. */
 export const ago = (seconds: number) => new Date(Date.now() - seconds * 1000).toUTCString()
 
 /** An app that is one cached route, for every method and path. */
@@ -46,7 +46,7 @@ export async function originOf (t: Test, route: Exclude<CacheChoice, boolean> = 
   return origin
 }
 
-/** Whether a second request was answered from the store. */
+/** Whether a second request was a hit. */
 export async function isKept (origin: Origin, first: InjectOptions = {}, second: InjectOptions = first): Promise<boolean> {
   await origin.get(first)
   const { runs } = origin
@@ -54,7 +54,7 @@ export async function isKept (origin: Origin, first: InjectOptions = {}, second:
   return origin.runs === runs
 }
 
-/** Asserts of each case, by name, whether its answer is kept. */
+/** Asserts for each case whether its response is stored. */
 export async function keeps (t: Test, cases: Record<string, [kept: boolean, fields: Fields, status?: number, request?: InjectOptions]>, route?: Exclude<CacheChoice, boolean>): Promise<void> {
   const origin = await originOf(t, route)
   let path = 0

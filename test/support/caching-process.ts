@@ -7,38 +7,38 @@ import { cachingApp } from './caching.ts'
 import type { Owner } from './cleanup-scope.ts'
 import { until } from './until.ts'
 
-/** What the first run of a handler does, where it does not simply answer. */
+/** What the first run of a handler does instead of a normal response. */
 export type FirstRun = 'hang' | 'throw' | 'private' | 'held'
 
-/** An app with the cache in a process of its own. */
+/** A caching app in its own process. */
 export interface CachingProcess {
   pid: number
   /**
-   * `GET /<id>`: cached under the tag `all`; answers which run of its handler it was, after `ms`, among all processes.
-   * The first one does otherwise where that is wanted; what is `held` waits for the key `test:go:<id>`.
+   * `GET /<id>`: cached with the tag `all`; responds after `ms` with the number of the handler run among all processes.
+   * The first run can deviate; a `held` run waits for the key `test:go:<id>`.
    */
-  ask (id: string, options?: { ms?: number, first?: FirstRun }): Promise<Asked>
-  /** The longest that its event loop stood still since this was asked last, in ms. */
+  ask (id: string, options?: { ms?: number, first?: FirstRun }): Promise<TestReply>
+  /** The longest block of its event loop since the last call, in ms. */
   stall (): Promise<number>
-  /** Kills it. */
+  /** Kills the process. */
   kill (): void
 }
 
-/** One answer. */
-export interface Asked {
+/** One response. */
+export interface TestReply {
   status: number
   cache: string
   run: number
 }
 
-/** Starts one on a free port; killed with its owner. */
+/** Starts a process on a free port; killed with its owner. */
 export async function startCachingProcess (owner: Owner, url: string): Promise<CachingProcess> {
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', import.meta.filename, url], { stdio: ['pipe', 'pipe', 'inherit'] })
   const agent = new Agent({ keepAlive: true })
   const kill = () => { child.kill('SIGKILL') }
   owner.after(() => { kill(); agent.destroy() })
   const ended = new Promise<never>((_resolve, reject) => { child.once('exit', (code) => reject(new Error(`the process ended with ${code}`))) })
-  ended.catch(() => {}) // of interest only until it listens
+  ended.catch(() => {}) // relevant only until it listens
   const address = await Promise.race([ended, new Promise<string>((resolve) => { createInterface(child.stdout).once('line', resolve) })])
   return {
     pid: child.pid ?? 0,
@@ -48,7 +48,7 @@ export async function startCachingProcess (owner: Owner, url: string): Promise<C
   }
 }
 
-function ask (url: string, agent: Agent): Promise<Asked> {
+function ask (url: string, agent: Agent): Promise<TestReply> {
   return new Promise((resolve, reject) => {
     get(url, { agent }, (response) => {
       let body = ''
@@ -78,6 +78,6 @@ if (import.meta.main) {
     delays.reset()
     return { run }
   })
-  process.stdin.resume().once('end', () => process.exit()) // whoever started it is gone
+  process.stdin.resume().once('end', () => process.exit()) // the parent process has ended
   console.log(await app.listen({ port: 0, host: '127.0.0.1' }))
 }

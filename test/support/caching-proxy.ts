@@ -1,30 +1,30 @@
 import { Agent, request as ask } from 'node:http'
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, InformationEvent } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { CacheChoice } from '../../plugins/cache.ts'
 import { cachingApp } from './caching.ts'
 import type { CachingOptions } from './caching.ts'
 import type { Owner } from './cleanup-scope.ts'
 
-/** Where a proxy leads, and what its route may say besides. */
+/** The origin of a proxy, and further options of its route. */
 export interface CachingProxyOptions extends CachingOptions {
   /** `http://127.0.0.1:8000` */
   origin: string
-  /** beside `ttl: 'response'` */
+  /** in addition to `ttl: 'response'` */
   route?: Exclude<CacheChoice, boolean>
 }
 
-/** Fields that speak of one connection; what they say to a cache, the cache has to hear. */
+/** Connection-specific fields; their cache directives are read before they are removed. */
 const ofOneConnection = new Set(['transfer-encoding', 'keep-alive', 'content-length'])
 
 /**
- * A proxy in front of an origin: every method and path is handed on, and `ttl: 'response'` lets the origin's fields decide what is kept.
+ * A proxy in front of an origin: every method and path is forwarded, and `ttl: 'response'` lets the origin's fields decide about storing.
  *
  * Not listening; closed with its owner.
  */
 export async function cachingProxy (owner: Owner, { origin, route, ...options }: CachingProxyOptions): Promise<FastifyInstance> {
   const app = await cachingApp(owner, options)
-  const agent = new Agent() // a connection each: an idle one that the origin closes would look like a broken answer
+  const agent = new Agent() // one connection each: an idle one that the origin closes would look like an aborted response
   owner.after(() => agent.destroy())
   app.addHttpMethod('M-SEARCH', { hasBody: true })
   app.removeAllContentTypeParsers()
@@ -34,21 +34,28 @@ export async function cachingProxy (owner: Owner, { origin, route, ...options }:
 }
 
 async function handOn (origin: string, agent: Agent, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const answer = await fetchFrom(origin, agent, request)
+  const answer = await fetchFrom(origin, agent, request, reply)
   reply.code(answer.statusCode ?? 502)
   for (const [name, values] of linesOf(answer)) if (!ofOneConnection.has(name)) reply.header(name, values.length === 1 ? values[0] : values)
   return reply.send(await bodyOf(answer))
 }
 
-function fetchFrom (origin: string, agent: Agent, request: FastifyRequest): Promise<IncomingMessage> {
+function fetchFrom (origin: string, agent: Agent, request: FastifyRequest, reply: FastifyReply): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const headers: IncomingHttpHeaders = { ...request.headers }
     delete headers.connection
     const asked = ask(origin + request.url, { method: request.method, headers, agent }, resolve)
     asked.on('error', reject)
+    asked.on('information', ({ statusCode, headers }: InformationEvent) => { sendInformation(reply, statusCode, headers) })
     if (isStream(request.body)) request.body.pipe(asked)
     else asked.end()
   })
+}
+
+/** Hands an interim response on (RFC 9110 section 15.2). */
+function sendInformation (reply: FastifyReply, status: number, { link = [], ...fields }: IncomingHttpHeaders): void {
+  if (status === 102) reply.raw.writeProcessing()
+  if (status === 103) reply.raw.writeEarlyHints({ link, ...fields } as Record<string, string | string[]>)
 }
 
 function isStream (body: unknown): body is NodeJS.ReadableStream {

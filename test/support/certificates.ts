@@ -1,4 +1,4 @@
-import 'reflect-metadata' // the X.509 library's dependency injection wants it loaded first
+import 'reflect-metadata' // must be loaded first: the X.509 library needs it for dependency injection
 import { BasicConstraintsExtension, SubjectAlternativeNameExtension, X509CertificateGenerator, type X509Certificate } from '@peculiar/x509'
 import type { webcrypto } from 'node:crypto'
 
@@ -11,15 +11,15 @@ export interface KeyPair {
   key: string
 }
 
-/** A certificate authority for one test, which nobody else trusts. */
+/** A certificate authority of one test, trusted by nothing else. */
 export interface Authority {
-  /** Its own certificate, PEM: what the other side is told to trust. */
+  /** its own certificate in PEM, which the other side trusts */
   ca: string
-  /** A certificate for a server on loopback, or for a client of this name. */
+  /** A certificate for a server on loopback, or for a client with this name. */
   issue (name: string): Promise<KeyPair>
 }
 
-/** Makes a certificate authority; its certificates are good for an hour. */
+/** Creates a certificate authority; its certificates are valid for an hour. */
 export async function makeAuthority (): Promise<Authority> {
   const keys = await makeKeys()
   const own = await X509CertificateGenerator.createSelfSigned({

@@ -5,7 +5,7 @@ import type { Owner } from './cleanup-scope.ts'
 
 const executablePath = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium'
 
-/** For a test's `skip`: why there is no browser here, or false. */
+/** For a test's `skip`: the reason why there is no browser, or false. */
 export const noBrowser = existsSync(executablePath) ? false : 'there is no Chromium here (Debian: apt-get install chromium; or set CHROMIUM_BIN)'
 
 /** Starts Debian's Chromium, closed with its owner. */
@@ -15,7 +15,7 @@ export async function startBrowser (owner: Owner): Promise<Browser> {
   return browser
 }
 
-/** Gathers what a page complains of: errors in its console and in its scripts. */
+/** Collects the errors of a page's console and scripts. */
 export function complaintsOf (page: Page): string[] {
   const complaints: string[] = []
   page.on('console', (message) => { if (message.type() === 'error') complaints.push(message.text()) })

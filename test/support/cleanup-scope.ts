@@ -1,5 +1,5 @@
-/** Whatever a helper ends with: a tap test, or a bench that calls what it was handed. */
+/** The owner of a helper's resources: a tap test, or a bench. */
 export interface Owner {
-  /** Called once, when the test or bench is over; the last one given runs first. */
+  /** Registers a function that runs when the test or bench is over; the last registered runs first. */
   after (end: () => Promise<void> | void): unknown
 }

@@ -5,7 +5,7 @@ import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis
 
 const NODE_TIMEOUT_MS = 500
 
-/** Starts a node of a cluster to be: alone, without a slot. */
+/** Starts a node of a future cluster: without peers and slots. */
 export async function startClusterNode (owner: Owner, args: string[]): Promise<ClusterNode> {
   const busPort = await freePort()
   const server = await startRedisProcess(owner, {
@@ -19,7 +19,7 @@ export async function startClusterNode (owner: Owner, args: string[]): Promise<C
     ]
   })
   const control = new Redis(server.port, server.host, { enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50, disconnectTimeout })
-  control.on('error', () => {}) // it tries again until the node is back
+  control.on('error', () => {}) // it reconnects until the node is back
   owner.after(() => control.disconnect())
   return new ClusterNode({ server, control, busPort, id: await control.cluster('MYID') })
 }
@@ -28,9 +28,9 @@ export async function startClusterNode (owner: Owner, args: string[]): Promise<C
 export class ClusterNode {
   readonly id: string
   readonly server: RedisProcess
-  /** The tester's own connection to it. */
+  /** The test's own connection to it. */
   readonly control: Redis
-  /** Where the other nodes talk to it. */
+  /** The port of its cluster bus. */
   readonly busPort: number
 
   constructor ({ id, server, control, busPort }: Pick<ClusterNode, 'id' | 'server' | 'control' | 'busPort'>) {
@@ -40,24 +40,24 @@ export class ClusterNode {
     this.busPort = busPort
   }
 
-  /** How many nodes it shook hands with, itself included. */
+  /** The number of known nodes, itself included. */
   async knows (): Promise<number> {
     const nodes = await this.#nodes()
     return nodes.filter((line) => !/handshake|noaddr/.test(line)).length
   }
 
-  /** True when, as it sees things, the node of this id is a master with slots. */
+  /** True if this node sees the node with this ID as a master with slots. */
   async seesMaster (id: string): Promise<boolean> {
     const nodes = await this.#nodes()
     return nodes.some((line) => line.startsWith(id) && /\bmaster\b.* connected \d/.test(line))
   }
 
-  /** True while it is a master with slots in its own eyes. */
+  /** True while it sees itself as a master with slots. */
   async isMaster (): Promise<boolean> {
     return await this.seesMaster(this.id)
   }
 
-  /** True when it sees every slot served, knows so many nodes, and, if a replica, has its master's data. */
+  /** True if it sees every slot served, knows this many nodes, and, as a replica, has its master's data. */
   async isWell (nodeCount: number): Promise<boolean> {
     const facts = `${await this.control.cluster('INFO')}${await this.control.info('replication')}`
     return facts.includes('cluster_state:ok') &&

@@ -32,7 +32,7 @@ t.test('a cluster of three masters serves every slot', async (t) => {
   t.ok(sizes.every((size) => size > 0), 'every master got some')
 })
 
-t.test('a migration answers ASK while it is open, MOVED once it is closed, and loses nothing', async (t) => {
+t.test('a migration redirects with ASK while it is open and with MOVED once it is closed, and loses nothing', async (t) => {
   const cluster = await startCluster(t)
   const client = connect(t, cluster)
   const slot = await cluster.slotOf('{tag}')
@@ -55,7 +55,7 @@ t.test('a migration answers ASK while it is open, MOVED once it is closed, and l
   t.equal(await cluster.ownerOf(slot), from, 'and back in one step')
 })
 
-t.test('a failover gives a killed master\'s slots to its replica', async (t) => {
+t.test('a failover assigns a killed master\'s slots to its replica', async (t) => {
   const cluster = await startCluster(t, { replicas: 1 })
   const client = connect(t, cluster)
   const slot = await cluster.slotOf('k')
@@ -70,7 +70,7 @@ t.test('a failover gives a killed master\'s slots to its replica', async (t) => 
   t.equal(await until(() => client.get('k'), { what: 'a client finds the heir' }), 'v')
 })
 
-t.test('a hand-over makes the replica a master and keeps the old one', async (t) => {
+t.test('a manual failover makes the replica a master, and the old master runs as its replica', async (t) => {
   const cluster = await startCluster(t, { replicas: 1 })
   const slot = await cluster.slotOf('k')
   const master = await cluster.ownerOf(slot)

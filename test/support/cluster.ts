@@ -5,17 +5,17 @@ import { until } from './until.ts'
 
 const SLOTS = 16_384
 
-/** How large a cluster is. */
+/** Size of a cluster. */
 export interface ClusterOptions {
-  /** 3, the fewest that can elect. */
+  /** 3, the minimum for an election */
   masters?: number
-  /** For each master; 0. */
+  /** replicas per master; 0 */
   replicas?: number
-  /** As on redis-server's command line, for each node. */
+  /** command line arguments of redis-server, for each node */
   args?: string[]
 }
 
-/** Starts a Redis Cluster with evenly spread slots; done when every node says it is well. Ends with the owner. */
+/** Starts a Redis Cluster with evenly spread slots; resolves when every node is ready. Ends with the owner. */
 export async function startCluster (owner: Owner, options: ClusterOptions = {}): Promise<Cluster> {
   const { masters = 3, replicas = 0, args = [] } = options
   const nodes = await Promise.all(Array.from({ length: masters * (1 + replicas) }, () => startClusterNode(owner, args)))
@@ -36,7 +36,7 @@ export class Cluster {
     this.replicas = replicas
   }
 
-  /** All nodes, the dead too. */
+  /** All nodes, including those that are down. */
   get nodes (): readonly ClusterNode[] {
     return [...this.masters, ...this.replicas]
   }
@@ -58,7 +58,7 @@ export class Cluster {
     return this.#nodeWith(range?.[2]?.[2])
   }
 
-  /** Starts to move a slot; until it is closed, its keys are here or there and clients are sent after them with ASK. */
+  /** Starts the migration of a slot; until it is closed, clients are redirected to its keys with ASK. */
   async openMigration (slot: number, to: ClusterNode): Promise<Migration> {
     const migration = new Migration(slot, { from: await this.ownerOf(slot), to, all: this.#living() })
     await migration.open()
@@ -72,21 +72,21 @@ export class Cluster {
     await migration.close()
   }
 
-  /** Kills a master that has one replica and waits until that has taken over; returns it. */
+  /** Kills a master with one replica, and waits for the failover; returns the replica. */
   async failover (master: ClusterNode): Promise<ClusterNode> {
     const heir = this.#heirOf(master)
     await master.server.kill()
     return await this.#promoted(heir)
   }
 
-  /** Hands a master's slots over to its replica without loss, as before an upgrade; returns the new master. */
+  /** Runs a manual failover of a master to its replica without loss, as before an upgrade; returns the new master. */
   async handOver (master: ClusterNode): Promise<ClusterNode> {
     const heir = this.#heirOf(master)
     await heir.control.cluster('FAILOVER')
     return await this.#promoted(heir)
   }
 
-  /** Introduces the nodes to each other and spreads the slots. */
+  /** Introduces the nodes to each other and assigns the slots. */
   async form (): Promise<void> {
     await Promise.all(this.masters.map(async ({ control }, i) => {
       await control.cluster('ADDSLOTSRANGE', ...this.#rangeOf(i))
@@ -97,7 +97,7 @@ export class Cluster {
     await this.settled()
   }
 
-  /** Waits until every living node knows all, and says that all is well. */
+  /** Waits until every live node knows all nodes and is ready. */
   async settled (): Promise<void> {
     await until(async () => {
       const wells = await Promise.all(this.#living().map((node) => node.isWell(this.nodes.length)))
@@ -118,7 +118,7 @@ export class Cluster {
     await until(() => control.cluster('REPLICATE', this.masters[master]?.id ?? ''), { what: 'a replica follows its master' })
   }
 
-  /** Waits until every living node sends clients to this replica for its master's slots. */
+  /** Waits until every live node redirects clients to this replica for its master's slots. */
   async #promoted (replica: ClusterNode): Promise<ClusterNode> {
     await until(async () => {
       const seen = await Promise.all(this.#living().map((node) => node.seesMaster(replica.id)))

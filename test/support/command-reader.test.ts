@@ -7,7 +7,7 @@ function encode (words: string[]): Buffer {
   return Buffer.from(`*${words.length}\r\n${parts.join('')}`)
 }
 
-t.test('a command reader counts by name, in capitals, and is not misled by values', async (t) => {
+t.test('a command reader counts by upper-case name, and ignores values that look like commands', async (t) => {
   const counts = new Map<string, number>()
   const reader = new CommandReader(counts)
 
@@ -17,7 +17,7 @@ t.test('a command reader counts by name, in capitals, and is not misled by value
   t.strictSame(Object.fromEntries(counts), { GET: 2, SET: 1, PING: 1 })
 })
 
-t.test('a command reader sees the same wherever chunks are cut', async () => {
+t.test('a command reader counts the same wherever chunks are cut', async () => {
   const commands = fc.array(fc.tuple(fc.constantFrom('GET', 'SET', 'EVALSHA', 'PING'), fc.array(fc.string({ unit: 'binary', maxLength: 20 }), { maxLength: 4 })), { maxLength: 10 })
   fc.assert(fc.property(commands, fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1 }), (commands, cuts) => {
     const bytes = Buffer.concat(commands.map(([name, values]) => encode([name, ...values])))
@@ -33,7 +33,7 @@ t.test('a command reader sees the same wherever chunks are cut', async () => {
   }))
 })
 
-t.test('a command reader gives up on bytes that are no RESP', async (t) => {
+t.test('a command reader stops at bytes that are not RESP', async (t) => {
   const counts = new Map<string, number>()
   const reader = new CommandReader(counts)
 

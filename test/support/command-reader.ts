@@ -3,9 +3,9 @@ const ARRAY = 0x2a
 const BULK = 0x24
 
 /**
- * Reads what a client sends to Redis, in chunks cut anywhere, and counts its commands by name.
+ * Reads a client's bytes to Redis, in chunks cut anywhere, and counts its commands by name.
  *
- * Bytes that are no RESP (TLS, say) end the reading; they are no error.
+ * Bytes that are not RESP (TLS, for example) end the reading without an error.
  */
 export class CommandReader {
   readonly #counts: Map<string, number>
@@ -35,7 +35,7 @@ export class CommandReader {
     return names
   }
 
-  /** Takes one step; returns how many bytes it took, 0 when it needs more. */
+  /** Takes one step; returns the consumed bytes, or 0 if it needs more. */
   #take (bytes: Buffer, names: string[]): number {
     if (this.#skipBytes > 0) return this.#skip(bytes)
     const end = bytes.indexOf(LINE_FEED)

@@ -1,29 +1,29 @@
 import type { Socket } from 'node:net'
 
-/** How a lane slows what passes. */
+/** How a direction slows its data. */
 export interface Pace {
-  /** Every chunk arrives this much later. */
+  /** delay of every chunk */
   delayMs?: number
-  /** Up to this much more, drawn for each chunk; the order is kept. */
+  /** additional random delay of each chunk; the order is preserved */
   jitterMs?: number
-  /** No more than this passes in a second. */
+  /** maximum bytes per second */
   bytesPerSecond?: number
 }
 
-interface Parcel {
+interface Chunk {
   /** `undefined` is the end of the stream. */
   chunk: Buffer | undefined
   dueAt: number
 }
 
 /**
- * One direction of a connection: hands chunks to a socket in their order, each when it is due.
+ * One direction of a connection: writes chunks to a socket in order, each at its time.
  *
- * Chunks travel side by side, as on a real wire: ten that enter together leave together, one delay later.
+ * Chunks are delayed concurrently, as on a real wire: ten that enter together leave together, one delay later.
  */
 export class Lane {
   readonly #target: Socket
-  #parcels: Parcel[] = []
+  #chunks: Chunk[] = []
   #lastDueAt = 0
   #timer: NodeJS.Timeout | undefined
   #isHeld = false
@@ -33,44 +33,44 @@ export class Lane {
     this.#target = target
   }
 
-  /** Takes a chunk, or the stream's end, to deliver at its pace. */
+  /** Accepts a chunk, or the stream's end, and delivers it at its pace. */
   push (chunk: Buffer | undefined, pace: Pace = {}): void {
     if (this.#isSealed) return
     for (const piece of slices(chunk, pace.bytesPerSecond)) {
-      this.#parcels.push({ chunk: piece, dueAt: this.#dueAt(piece, pace) })
+      this.#chunks.push({ chunk: piece, dueAt: this.#dueAt(piece, pace) })
     }
     this.#deliver()
   }
 
-  /** Keeps everything back until `release`. */
+  /** Holds everything until `release`. */
   hold (): void {
     this.#isHeld = true
   }
 
-  /** Delivers what was kept back. */
+  /** Delivers what was held. */
   release (): void {
     this.#isHeld = false
     this.#deliver()
   }
 
-  /** Delivers what is under way at once. */
+  /** Delivers delayed chunks at once. */
   hurry (): void {
-    for (const parcel of this.#parcels) parcel.dueAt = 0
+    for (const chunk of this.#chunks) chunk.dueAt = 0
     this.#lastDueAt = 0
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#deliver()
   }
 
-  /** Lets what is under way arrive and takes nothing more, for good: a stream with a gap is no stream. */
+  /** Delivers delayed chunks and accepts no more: a stream with a gap would be invalid. */
   seal (): void {
     this.#isSealed = true
   }
 
-  /** Drops what is under way too. */
+  /** Drops delayed chunks too. */
   mute (): void {
     this.seal()
-    this.#parcels = []
+    this.#chunks = []
     clearTimeout(this.#timer)
     this.#timer = undefined
   }
@@ -86,11 +86,11 @@ export class Lane {
 
   #deliver (): void {
     if (this.#isHeld || this.#timer) return
-    let next = this.#parcels[0]
+    let next = this.#chunks[0]
     while (next && next.dueAt <= performance.now()) {
-      this.#parcels.shift()
+      this.#chunks.shift()
       this.#hand(next.chunk)
-      next = this.#parcels[0]
+      next = this.#chunks[0]
     }
     if (next) this.#wake(next.dueAt - performance.now())
   }

@@ -17,15 +17,15 @@ export async function startEventsApp (t: Test, url: string): Promise<FastifyInst
   return app
 }
 
-/** What a subscriber was told. */
-export interface Heard {
+/** The events and resets that a subscriber received. */
+export interface Received {
   seen: CloudEvent[]
   resets: string[]
   ready: Promise<string>
 }
 
-/** Listens; what was published once more, for nobody knew whether it had arrived, is left out. */
-export function listen (app: FastifyInstance, topic: string, from?: string): Heard {
+/** Subscribes; events that were published again because their first publication was unconfirmed are left out. */
+export function listen (app: FastifyInstance, topic: string, from?: string): Received {
   const seen: CloudEvent[] = []
   const resets: string[] = []
   const { ready } = app.events.subscribe(topic, (event) => { if (!isAgain(event, seen.at(-1))) seen.push(event) }, { from, onReset: (id) => resets.push(id) })
@@ -36,5 +36,5 @@ function isAgain ({ type, data }: CloudEvent, before: CloudEvent | undefined): b
   return data !== undefined && type === before?.type && JSON.stringify(data) === JSON.stringify(before.data)
 }
 
-/** What the events say, in the order of their coming. */
+/** The data of events, in the order of arrival. */
 export const dataOf = (seen: CloudEvent[]) => seen.map(({ data }) => data)

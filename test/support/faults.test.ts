@@ -6,7 +6,7 @@ import { until } from './until.ts'
 
 t.setTimeout(180_000)
 
-/** A client of the rig that has been greeted. */
+/** A client of the rig whose handshake is complete. */
 async function join (t: Test, rig: Rig): Promise<Redis> {
   const client = new Redis(rig.url, { retryStrategy: null, maxRetriesPerRequest: 0, enableReadyCheck: false, disconnectTimeout })
   client.on('error', () => {}) // each test looks at its own call's error
@@ -15,10 +15,10 @@ async function join (t: Test, rig: Rig): Promise<Redis> {
   return client
 }
 
-/** True when a newcomer's write is answered well. */
+/** True if the write of a new client succeeds. */
 async function isWell (rig: Rig): Promise<boolean> {
   const client = new Redis(rig.url, { retryStrategy: null, maxRetriesPerRequest: 0, commandTimeout: 1000, disconnectTimeout })
-  client.on('error', () => {}) // told by set
+  client.on('error', () => {}) // set reports it
   try {
     return await client.set('well', 'yes') === 'OK'
   } finally {
@@ -26,7 +26,7 @@ async function isWell (rig: Rig): Promise<boolean> {
   }
 }
 
-t.test('every fault in the table can be injected and healed, and leaves the server well', async (t) => {
+t.test('every fault in the table can be injected and healed, and leaves the server ready', async (t) => {
   const rig = await startRig(t)
   await rig.control.set('k', 'v')
   await takeSnapshot(rig)
@@ -60,7 +60,7 @@ for (const [name, code, what] of refusals) {
   })
 }
 
-t.test('loading answers LOADING to a client that comes back, and keeps the data', async (t) => {
+t.test('loading answers LOADING to a client that reconnects, and preserves the data', async (t) => {
   const rig = await startRig(t)
   await rig.control.set('k', 'v')
 
@@ -75,7 +75,7 @@ t.test('loading answers LOADING to a client that comes back, and keeps the data'
 })
 
 for (const name of ['hung', 'asleep', 'paused'] as const) {
-  t.test(`${name} keeps connections open and callers waiting until it is over`, async (t) => {
+  t.test(`${name} leaves connections open and callers waiting until it is healed`, async (t) => {
     const rig = await startRig(t)
     const client = await join(t, rig)
     let settled = false
@@ -91,7 +91,7 @@ for (const name of ['hung', 'asleep', 'paused'] as const) {
   })
 }
 
-t.test('a killed server refuses, and comes back empty on its port', async (t) => {
+t.test('a killed server refuses connections, and restarts empty on its port', async (t) => {
   const rig = await startRig(t)
   await rig.control.set('k', 'v')
   const { pid } = rig.redis
@@ -104,7 +104,7 @@ t.test('a killed server refuses, and comes back empty on its port', async (t) =>
   t.equal(await (await join(t, rig)).get('k'), null)
 })
 
-t.test('a restarted server is empty, a restored one holds what it held at the snapshot', async (t) => {
+t.test('a restarted server is empty, and a restored one contains its snapshot', async (t) => {
   const rig = await startRig(t)
   await rig.control.set('k', 'old')
   await takeSnapshot(rig)
@@ -116,7 +116,7 @@ t.test('a restarted server is empty, a restored one holds what it held at the sn
   t.equal(await rig.control.get('k'), null)
 })
 
-t.test('a flush takes keys and leaves scripts, a script flush the reverse', async (t) => {
+t.test('a flush removes keys and leaves scripts, a script flush the reverse', async (t) => {
   const rig = await startRig(t)
   const client = await join(t, rig)
   const sha = String(await client.script('LOAD', 'return 1'))
@@ -131,7 +131,7 @@ t.test('a flush takes keys and leaves scripts, a script flush the reverse', asyn
   t.equal(await client.evalsha(sha, 0), 1)
 })
 
-t.test('a kick closes subscribers too, and lets all come back', async (t) => {
+t.test('a kick closes subscribers too, and all clients can reconnect', async (t) => {
   const rig = await startRig(t)
   const client = await join(t, rig)
   const subscriber = await join(t, rig)
@@ -144,7 +144,7 @@ t.test('a kick closes subscribers too, and lets all come back', async (t) => {
 })
 
 for (const name of ['crowded', 'lockedOut'] as const) {
-  t.test(`${name} sends everyone away and lets nobody in`, async (t) => {
+  t.test(`${name} closes all connections and accepts none`, async (t) => {
     const rig = await startRig(t)
     const client = await join(t, rig)
 

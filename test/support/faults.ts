@@ -5,16 +5,16 @@ import type { Proxy } from './proxy.ts'
 export { takeSnapshot, type Fault } from './process-faults.ts'
 export { startRig, type Rig } from './proxied-redis.ts'
 
-/** What a network fault is in the table, where its own defaults would be no fault at all. */
+/** Options of a network fault in the table whose defaults would be no fault. */
 const severe = {
   latency: (proxy: Proxy) => proxy.fault('latency', { delayMs: 300, jitterMs: 100 }),
   throttle: (proxy: Proxy) => proxy.fault('throttle', { bytesPerSecond: 100 })
 }
 
-/** Those that go on until they are healed; `replyLostThenReset` is over after one reply. */
+/** Faults that last until they are healed; `replyLostThenReset` ends after one reply. */
 type LastingFaultName = Exclude<NetworkFaultName, 'replyLostThenReset'>
 
-/** Every lasting fault by name, of the network and of the server: `for (const [name, fault] of Object.entries(faults))`. */
+/** Every lasting fault of network and server by name: `for (const [name, fault] of Object.entries(faults))`. */
 export const faults: Readonly<Record<LastingFaultName | keyof typeof processFaults, Fault>> = {
   blackHole: onTheWay('blackHole'),
   partition: onTheWay('partition'),

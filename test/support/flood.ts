@@ -7,39 +7,39 @@ import { cachingApp, stored } from './caching.ts'
 import type { Owner } from './cleanup-scope.ts'
 import { startRedisProcess } from './redis-process.ts'
 
-/** How much comes to how small a server. */
+/** Load and size of the server. */
 export interface FloodOptions {
   megabytes: number
-  /** sessions that nobody touches meanwhile */
+  /** sessions that are not used during the flood */
   sessions: number
-  /** requests in all: half of them for URLs that nobody asks for again */
+  /** total requests: half of them for URLs that are requested once */
   requests: number
-  /** URLs that are popular at a time; half of them change once in the middle */
+  /** popular URLs at a time; half of them change in the middle */
   popular: number
   bodyBytes: number
-  /** the cache may not ask for memory, so the server's own policy is all there is */
+  /** without the cache's memory limit, so that only the server's policy applies */
   isPlain?: boolean
 }
 
-/** What became of it. */
+/** Result of the flood. */
 export interface FloodResult {
   sessionsLost: number
   evictedKeys: number
   /** hits among requests for popular URLs */
   hitRate: number
   usedShare: number
-  /** declined and given up by all apps */
+  /** entries that all apps declined or evicted */
   declined: number
   shed: number
 }
 
 const apart = 50
 
-/** A small `allkeys-lru` server that two caching apps and many idle sessions share. */
+/** A small `allkeys-lru` server, shared by two caching apps and many idle sessions. */
 export class Flood {
   readonly apps: readonly FastifyInstance[]
   readonly client: Redis
-  /** what the apps said of Redis's memory */
+  /** the apps' log lines about Redis's memory */
   readonly logs: readonly string[]
   readonly #options: FloodOptions
   #hits = 0
@@ -70,7 +70,7 @@ export class Flood {
     return flood
   }
 
-  /** Adds sessions as large as one with a few values. */
+  /** Adds sessions with the size of one with a few values. */
   async addSessions (count: number): Promise<void> {
     for (let start = 0; start < count; start += 500) {
       const pipeline = this.client.pipeline()
@@ -112,7 +112,7 @@ export class Flood {
     if (String(reply?.headers['cache-status']).includes('; hit')) this.#hits += 1
   }
 
-  /** As Zipf has it: the second is asked for half as often as the first. */
+  /** Zipf: the second is requested half as often as the first. */
   #popular (number: number): number {
     const { popular, requests } = this.#options
     const rank = Math.floor(popular ** Math.random())

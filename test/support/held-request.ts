@@ -3,12 +3,12 @@ import { connect } from 'node:net'
 import type { Owner } from './cleanup-scope.ts'
 import { until } from './until.ts'
 
-/** A request whose body lacks its last byte: it is in flight until `finish`, which returns the answer. */
+/** A request whose body lacks its last byte: in progress until `finish`, which returns the response. */
 export interface HeldRequest {
   finish: () => Promise<string>
 }
 
-/** Sends all of a request but the last byte of its body, and waits until the server has seen its head. @param line method and path: `POST /users` */
+/** Sends a request without the last byte of its body, and waits until the server has received its head. @param line method and path: `POST /users` */
 export async function holdRequest (owner: Owner, { port }: { port: number }, line: string, body: string): Promise<HeldRequest> {
   const socket = connect(port, '127.0.0.1')
   owner.after(() => { socket.destroy() })

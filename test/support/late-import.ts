@@ -1,6 +1,6 @@
 import Fastify from 'fastify'
 
-// An app that imports the package after it was created: its first routes are seen by nothing. Prints a status for each of its routes.
+// An app that imports the package after it was created: its first routes are invisible to the package. Prints a status for each route.
 
 const app = Fastify()
 const named: Record<string, object> = { '/required': { session: 'required' }, '/misspelt': { Sessions: 'required' }, '/cached': { cache: true }, '/off': { session: false }, '/plain': {} }

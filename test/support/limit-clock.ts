@@ -5,16 +5,16 @@ import { quotaCostOf } from '../../src/rate-limit/quota.ts'
 import type { Quota } from '../../src/rate-limit/quota.ts'
 import { startRedisProcess } from './redis-process.ts'
 
-/** One ask, at a time of the test's own. */
+/** One call, at a time of the test. */
 export interface Step {
   /** microseconds since 1970 */
   atUs: number
   asked: number
-  /** by the key's last part */
+  /** by the last part of the key */
   claims: readonly { key: string, quota: Quota, cost: number }[]
-  /** what the places are called that are granted */
+  /** names of the granted slots */
   lease?: string
-  /** places given back before: which lease, and which of its places */
+  /** slots released before: the lease, and its slots */
   returned?: readonly { key: string, place: string }[]
 }
 
@@ -23,7 +23,7 @@ export interface Told {
   standings: { remaining: number, resetMs: number, retryMs: number }[]
 }
 
-/** `take.lua` as it stands, in a real Redis, under a clock that a test moves as it likes. */
+/** `consume.lua` in a real Redis, with a clock that the test sets. */
 export async function startClock (t: Test): Promise<(steps: readonly Step[]) => Promise<Told[]>> {
   const server = await startRedisProcess(t)
   const redis = new Redis(server.url)

@@ -9,16 +9,16 @@ import { reached } from './wait-for-redis.ts'
 import { startRedisProcess } from './redis-process.ts'
 import type { Test } from 'tap'
 
-/** What a limited app is made of. */
+/** Options of a limited app. */
 export interface LimitedAppOptions {
-  /** a Redis of the app's own when left out */
+  /** default: the app's own Redis */
   url?: string
   server?: FastifyHttpOptions<RawServerDefault>
   limit: RateLimitOptions
   routes?: (app: FastifyInstance) => void
 }
 
-/** A guest's app with the limiter, and none of the service's own plugins; closed with the test. */
+/** An app with the limiter, without the service's own plugins; closed with the test. */
 export async function buildLimitedApp (t: Test & Owner, { url, server, limit, routes = one }: LimitedAppOptions): Promise<FastifyInstance> {
   const app = Fastify(server)
   t.after(() => app.close())

@@ -5,7 +5,7 @@ import rateLimit from '../../plugins/rate-limit.ts'
 import redis from '../../plugins/redis.ts'
 import { reached } from './wait-for-redis.ts'
 
-// A limited app as a process of its own: `node limited-server.ts <redis url> <options as JSON>`; its first line is its port.
+// A limited app as its own process: `node limited-server.ts <redis url> <options as JSON>`; its first line is its port.
 const [url, options] = process.argv.slice(2)
 const app = Fastify()
 await app.register(redis, { url })

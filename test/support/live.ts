@@ -54,7 +54,7 @@ async function signIn (app: FastifyInstance, user: string): Promise<string> {
   return cookies.map(({ name, value }) => `${name}=${value}`).join('; ')
 }
 
-/** A frame of the server, as tests look at it. */
+/** A frame of the server, with the fields that tests use. */
 export interface Frame {
   type: string
   topic?: string
@@ -63,17 +63,17 @@ export interface Frame {
   event?: { id?: string, type: string, data?: unknown }
 }
 
-/** A foreign WebSocket client (`ws`) and what it has seen. */
+/** An independent WebSocket client (`ws`) and its received frames. */
 export interface LiveClient {
   socket: WebSocket
   frames: Frame[]
   closed: Promise<number>
   say (frame: unknown): void
-  /** Waits for the next frame, among those not yet waited for, that fits. */
+  /** Waits for the next matching frame that was not yet returned. */
   next (type: string): Promise<Frame>
 }
 
-/** Connects to `/live`, from a page of the app itself unless told otherwise. */
+/** Connects to `/live`, by default with the app's own origin. */
 export async function openLive ({ port, url }: Pick<LiveApp, 'port' | 'url'>, { headers = {}, ...options }: ClientOptions = {}): Promise<LiveClient> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/live`, { headers: { origin: url, ...headers }, ...options })
   const client = followSocket(socket)
@@ -81,12 +81,12 @@ export async function openLive ({ port, url }: Pick<LiveApp, 'port' | 'url'>, { 
   return client
 }
 
-/** Gathers what a socket brings. */
+/** Collects the frames of a socket. */
 export function followSocket (socket: WebSocket): LiveClient {
   const frames: Frame[] = []
   const seen = new Set<Frame>()
   socket.on('message', (data) => frames.push(JSON.parse(data.toString())))
-  socket.on('error', () => {}) // told by its close
+  socket.on('error', () => {}) // the close event reports it
   return {
     socket,
     frames,
@@ -100,7 +100,7 @@ export function followSocket (socket: WebSocket): LiveClient {
   }
 }
 
-/** How an upgrade is refused: the status, or 101. */
+/** The status of a rejected upgrade, or 101. */
 export async function statusOfUpgrade ({ port }: Pick<LiveApp, 'port'>, options: ClientOptions = {}): Promise<number> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/live`, options)
   return await new Promise((resolve, reject) => {

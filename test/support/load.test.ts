@@ -4,7 +4,7 @@ import { faults, startRig } from './faults.ts'
 import { Load } from './load.ts'
 import { until } from './until.ts'
 
-t.test('a load keeps its rate while nothing answers, and tells the longest wait and the recovery', async (t) => {
+t.test('a load keeps its rate while no call settles, and reports the longest wait and the recovery', async (t) => {
   const rig = await startRig(t)
   const client = new Redis(rig.url, { commandTimeout: 100, maxRetriesPerRequest: 0, enableOfflineQueue: false, retryStrategy: () => 20 })
   client.on('error', () => {}) // counted by the load
@@ -28,7 +28,7 @@ t.test('a load keeps its rate while nothing answers, and tells the longest wait 
   t.equal(load.samples.length, load.count('answered') + load.count('failed') + load.count('waiting'))
 })
 
-t.test('a load tells what still waits', async (t) => {
+t.test('a load reports pending calls', async (t) => {
   const load = new Load({ rate: 1000, call: () => new Promise(() => {}) })
   t.after(() => load.stop())
 

@@ -1,16 +1,16 @@
-/** How load is made. */
+/** Options of a load. */
 export interface LoadOptions {
-  /** Calls a second, started on time whether or not earlier ones are back. */
+  /** calls per second, started on time even if earlier ones are pending */
   rate: number
   /** One call; a rejection counts as failed. */
   call (): Promise<unknown>
 }
 
-/** One call, as the caller felt it. */
+/** One call, as its caller sees it. */
 export interface Sample {
   /** On the clock of `performance.now()`. */
   startedAt: number
-  /** How long the caller waited; 0 while it waits. */
+  /** wait of the caller; 0 while pending */
   waitMs: number
   outcome: 'answered' | 'failed' | 'waiting'
 }
@@ -28,12 +28,12 @@ export class Load {
     this.#timer = setInterval(() => this.#catchUp(), 1000 / options.rate)
   }
 
-  /** Starts no more calls; those under way may still settle. */
+  /** Starts no more calls; pending ones can still settle. */
   stop (): void {
     clearInterval(this.#timer)
   }
 
-  /** The longest that a caller waited of those who called since an instant, in milliseconds. */
+  /** The longest wait of the calls since an instant, in milliseconds. */
   longestWaitMs (sinceAt = 0): number {
     const waits = this.#since(sinceAt).map((sample) => waitOf(sample))
     return Math.max(0, ...waits)
@@ -44,7 +44,7 @@ export class Load {
     return this.#since(sinceAt).filter((sample) => sample.outcome === outcome).length
   }
 
-  /** From an instant to the first call after which every one was answered; none while the last one was not. */
+  /** Time from an instant to the first call after which every call succeeded; undefined if the last one did not. */
   recoveryMs (sinceAt: number): number | undefined {
     const settled = this.#since(sinceAt).filter(({ outcome }) => outcome !== 'waiting')
     const lastFailed = settled.findLastIndex(({ outcome }) => outcome === 'failed')
@@ -56,7 +56,7 @@ export class Load {
     return this.samples.filter(({ startedAt }) => startedAt >= at)
   }
 
-  /** Timers come late on a busy machine: what is due is made at once, so that the rate holds. */
+  /** Timers are late on a busy machine: due calls are started at once, so that the rate is kept. */
   #catchUp (): void {
     const due = (performance.now() - this.#startedAt) / 1000 * this.#options.rate
     for (; this.#made < due; this.#made++) this.#call()

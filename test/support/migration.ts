@@ -3,15 +3,15 @@ import type { ClusterNode } from './cluster-node.ts'
 const KEYS_AT_ONCE = 100
 const TIMEOUT_MS = 5000
 
-/** Who takes part in a migration. */
+/** The nodes of a migration. */
 export interface MigrationNodes {
   from: ClusterNode
   to: ClusterNode
-  /** Everyone who is to learn of it. */
+  /** all nodes that must know of it */
   all: readonly ClusterNode[]
 }
 
-/** A slot on its way from one master to another, one step at a time, so that a test can look in between. */
+/** The migration of a slot from one master to another in steps, so that a test can act between them. */
 export class Migration {
   readonly slot: number
   readonly #nodes: MigrationNodes
@@ -21,7 +21,7 @@ export class Migration {
     this.#nodes = nodes
   }
 
-  /** From here on the old master sends clients after keys it does not have: ASK. */
+  /** From here on the old master redirects clients for missing keys: ASK. */
   async open (): Promise<void> {
     const { from, to } = this.#nodes
     await to.control.cluster('SETSLOT', this.slot, 'IMPORTING', from.id)
@@ -38,7 +38,7 @@ export class Migration {
     }
   }
 
-  /** From here on the slot is the new master's, and the old one sends clients there: MOVED. */
+  /** From here on the slot belongs to the new master, and the old one redirects clients: MOVED. */
   async close (): Promise<void> {
     const { from, to, all } = this.#nodes
     const isReplica = async (node: ClusterNode) => !await node.isMaster()

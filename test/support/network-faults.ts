@@ -1,25 +1,25 @@
 import type { Pace } from './connection.ts'
 import type { Link } from './tcp-link.ts'
 
-/** What a fault does at each turn of a link's life; a turn it does not name goes well. */
+/** What a fault does at each stage of a link; stages that it does not name are normal. */
 export interface NetworkFault {
-  /** One sentence for tables. */
+  /** one sentence for tables */
   does: string
-  /** False: the proxy's port refuses connections. */
+  /** false: the proxy's port refuses connections */
   listens?: boolean
-  /** To each connection that is open when the fault begins. */
+  /** for each connection that is open when the fault begins */
   strike? (link: Link): void
-  /** To each new connection; false: it is not led on to the server. */
+  /** for each new connection; false: it is not forwarded to the server */
   accept? (link: Link): boolean
-  /** To each chunk from the server. */
+  /** for each chunk from the server */
   down? (link: Link, chunk: Buffer): void
-  /** To each connection when the fault is over. */
+  /** for each connection when the fault ends */
   mend? (link: Link): void
-  /** How fast both lanes are. */
+  /** speed of both directions */
   pace?: Pace
 }
 
-/** Options of each network fault that takes some. */
+/** Options of the network faults that have some. */
 export interface NetworkFaultOptions {
   latency: { delayMs: number, jitterMs?: number }
   throttle: { bytesPerSecond: number }
@@ -32,7 +32,7 @@ export interface NetworkFaultOptions {
 const minus = 0x2d
 const NOISE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n'
 
-/** All network faults by name: each a function of its options. A link that lost bytes stays silent after the fault too. */
+/** All network faults by name, as functions of their options. A link that lost bytes stays silent after the fault. */
 export const networkFaults = {
   blackHole: (): NetworkFault => ({
     does: 'accepts, swallows everything both ways, closes nothing',
@@ -108,7 +108,7 @@ export const networkFaults = {
   replyLostThenReset: ({ after, times = 1, lost = () => {} }: NetworkFaultOptions['replyLostThenReset']): NetworkFault => ({
     does: 'passes requests, drops the reply to one of these commands and resets the connection, so many times; then all is well',
     down: (link, chunk) => {
-      // An error is the reply to what has not run.
+      // An error is the reply to a command that has not run.
       if (times <= 0 || chunk[0] === minus || !after.some((name) => link.unanswered.has(name))) return link.down.push(chunk)
       times -= 1
       link.reset()
@@ -132,7 +132,7 @@ export const networkFaults = {
 /** The name of a network fault. */
 export type NetworkFaultName = keyof typeof networkFaults
 
-/** A reply to the client's greeting passes, so that the connection is a valid one. */
+/** A reply to the client's handshake passes, so that the connection is valid. */
 function afterGreeting (spoil: (link: Link, chunk: Buffer) => void): (link: Link, chunk: Buffer) => void {
   return (link, chunk) => link.isGreeted ? spoil(link, chunk) : link.down.push(chunk)
 }

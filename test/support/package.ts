@@ -9,18 +9,18 @@ const execute = promisify(execFile)
 const root = join(import.meta.dirname, '../..')
 const limits = { timeout: 90_000, maxBuffer: 1 << 25 }
 
-/** A project elsewhere that has installed the package from its tarball, and has nothing else of the repository. */
+/** A project that has installed the package from its tarball, and nothing else of the repository. */
 export interface Project {
   readonly folder: string
-  /** what the tarball holds */
+  /** the files of the tarball */
   readonly files: readonly string[]
   /** Writes a file into the project. */
   write (name: string, text: string): void
   /** Copies a package of the repository into the project, with the dependencies that are missing there. */
   add (name: string): void
-  /** Checks files by the compiler: what it says, nothing when all is well. */
+  /** Type-checks files: the compiler's output, empty without errors. */
   check (files: readonly string[], options?: object): Promise<string>
-  /** Runs a file, and reads the JSON that it prints. */
+  /** Runs a file, and parses the JSON that it prints. */
   run (file: string, env?: Record<string, string>, args?: readonly string[]): Promise<unknown>
 }
 
@@ -63,7 +63,7 @@ async function pack (folder: string): Promise<{ filename: string, files: string[
   return { filename, files: files.map(({ path }) => path) }
 }
 
-/** By the registry; where that does not answer, by links to what the repository has of the packages that it declares. */
+/** From the registry; if it is unreachable, by links to the repository's copies of the declared packages. */
 async function install (t: Test, project: string, tarball: string): Promise<void> {
   const args = ['install', tarball, 'fastify', '@types/node@24', '--prefer-offline', '--ignore-scripts', '--no-audit', '--no-fund', '--fetch-retries=1', '--fetch-timeout=15000']
   try {
@@ -93,14 +93,14 @@ async function check (project: string, files: readonly string[], options: object
   return stdout
 }
 
-// What npm says of the script that it runs is no business of the npm that we run.
+// npm's environment for this script must not reach the npm that is started here.
 async function npm (cwd: string, args: string[]): Promise<{ stdout: string }> {
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)))
   const [program, first] = process.env.npm_execpath === undefined ? ['npm', []] : [process.execPath, [process.env.npm_execpath]]
   return await execute(program, [...first, ...args], { ...limits, cwd, env })
 }
 
-/** A program that ends with a failure has still said something; where it has said nothing, its complaint is told. */
+/** Output of a program that failed, or its errors if it printed nothing. */
 function outputOf (failure: { stdout?: string, stderr?: string }): { stdout: string } {
   return { stdout: failure.stdout || JSON.stringify({ failed: failure.stderr ?? String(failure) }) }
 }

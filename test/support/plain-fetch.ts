@@ -1,14 +1,14 @@
 import { request as ask } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 
-/** What the conformance suite's client says of a request. */
+/** Request options of the conformance suite's client. */
 export interface PlainRequest {
   method?: string
   headers?: readonly (readonly [name: string, value: string])[]
   body?: string
 }
 
-/** Asks over a connection of its own, and adds nothing: Node's `fetch` would add fields of its own, and a cache's answer depends on them. Redirects are not followed. */
+/** Sends a request over its own connection without additional fields: those of Node's `fetch` would change the response of a cache. Redirects are not followed. */
 export async function plainFetch (url: string, { method = 'GET', headers = [], body }: PlainRequest = {}): Promise<Response> {
   const lines = [...headers, ...body === undefined ? [] : [['content-length', String(Buffer.byteLength(body))] as const]]
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
@@ -17,7 +17,7 @@ export async function plainFetch (url: string, { method = 'GET', headers = [], b
   return await responseOf(answer)
 }
 
-/** Several lines of one field go out one by one. */
+/** Several lines of one field are sent one by one. */
 function joined (lines: readonly (readonly [string, string])[]): Record<string, string | string[]> {
   const fields: Record<string, string | string[]> = {}
   for (const [name, value] of lines) {

@@ -6,17 +6,17 @@ const first = 10_240
 const blocks = 340
 const blockSize = 64
 
-/** What is left of the blocks of this process. */
+/** The unused ports of this process's blocks. */
 const own: number[] = []
 
 /**
- * A port that nobody listens on just now, and that no other process draws as long as this one lives.
+ * A port on which nothing listens, and which no other process draws while this one lives.
  *
- * A server that was killed comes back to its port, and nobody may have it meanwhile, nor between its drawing and
- * the server's start: so a process draws from blocks of its own. Whoever listens on the first port of a block has it.
+ * A killed server restarts on its port, and no other program may take it meanwhile, nor between its drawing and
+ * the server's start: a process draws from its own blocks. The process that listens on the first port of a block owns it.
  *
- * Below 32768, where Linux never takes a client's own port from: else a client that keeps trying a dead
- * port on loopback is sooner or later connected to itself, and a server cannot come back to its port.
+ * Below 32768, where Linux never takes ephemeral ports from: otherwise a client that keeps connecting to a dead
+ * port on loopback eventually connects to itself, and the server cannot restart on its port.
  */
 export async function freePort (): Promise<number> {
   for (;;) {
@@ -25,7 +25,7 @@ export async function freePort (): Promise<number> {
   }
 }
 
-/** Takes a block, if nobody has it, for as long as this process lives. */
+/** Takes a free block for the lifetime of this process. */
 async function takeBlock (): Promise<undefined> {
   const start = first + Math.floor(Math.random() * blocks) * blockSize
   const server = await listen(start)

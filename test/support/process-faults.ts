@@ -1,13 +1,13 @@
 import type { Rig } from './proxied-redis.ts'
 import { until } from './until.ts'
 
-/** Something that goes wrong with Redis or on the way to it. */
+/** A fault of Redis, or of the connection to it. */
 export interface Fault {
-  /** One sentence for tables. */
+  /** one sentence for tables */
   does: string
-  /** Starts it; done when it can be felt. A fault that Redis itself times lasts `lastsMs`, 1000 unless told. */
+  /** Injects the fault; resolves when it has an effect. A fault that Redis times lasts `lastsMs`, by default 1000. */
   inject (rig: Rig, lastsMs?: number): Promise<void>
-  /** Ends it; done when the server is well again. */
+  /** Heals the fault; resolves when the server is ready again. */
   heal (rig: Rig): Promise<void>
 }
 
@@ -59,7 +59,7 @@ export const processFaults = {
   asleep: {
     does: 'DEBUG SLEEP: the server is at one long command',
     inject: async (rig, lastsMs = 1000) => {
-      rig.control.call('DEBUG', 'SLEEP', lastsMs / 1000).catch(() => {}) // its reply comes when the fault is over
+      rig.control.call('DEBUG', 'SLEEP', lastsMs / 1000).catch(() => {}) // the reply arrives when the fault is over
       await until(() => isSilent(rig), { what: 'the server sleeps' })
     },
     heal: async ({ control }) => { await control.ping() }
@@ -70,7 +70,7 @@ export const processFaults = {
     inject: async (rig) => {
       await rig.control.config('SET', 'busy-reply-threshold', '10')
       const runner = rig.control.duplicate()
-      runner.on('error', () => {}) // told by eval
+      runner.on('error', () => {}) // eval reports it
       runner.eval('while true do end', 0).catch(() => {}).finally(() => runner.disconnect())
       await until(() => answers(rig, 'BUSY'), { what: 'the server answers BUSY' })
     },
@@ -163,13 +163,13 @@ export const processFaults = {
   }
 } satisfies Record<string, Fault>
 
-/** Keeps the server's data as it is now for the fault `restored`. */
+/** Saves the server's current data for the fault `restored`. */
 export async function takeSnapshot ({ redis, control }: Rig): Promise<void> {
   await control.save()
   await redis.keepSnapshot()
 }
 
-/** A fault that is a setting; healed by what was set before. */
+/** A fault by configuration; healed by the previous value. */
 function configured (does: string, settings: Record<string, string>): Fault {
   const before = new WeakMap<Rig, string[]>()
   return {
@@ -193,15 +193,15 @@ async function kick ({ control }: Rig): Promise<void> {
   for (const type of ['normal', 'pubsub']) await control.call('CLIENT', 'KILL', 'TYPE', type, 'SKIPME', 'yes')
 }
 
-/** True when a ping past the proxy is answered with this error. */
+/** True if a ping past the proxy gets this error. */
 async function answers ({ control }: Rig, code: string): Promise<boolean> {
   return await control.call('GET', 'filler:1').then(() => false, (error: Error) => error.message.startsWith(code))
 }
 
-/** True when the server answers no new connection for a moment. */
+/** True if the server accepts no new connection for a moment. */
 async function isSilent ({ control }: Rig): Promise<boolean> {
   const probe = control.duplicate({ commandTimeout: PATIENCE_MS, connectTimeout: PATIENCE_MS })
-  probe.on('error', () => {}) // told by ping
+  probe.on('error', () => {}) // ping reports it
   try {
     return await probe.ping().then(() => false, () => true)
   } finally {

@@ -7,13 +7,13 @@ import { startProxy } from './proxy.ts'
 import type { Proxy } from './proxy.ts'
 import { until } from './until.ts'
 
-/** A Cluster whose nodes are reached through proxies: each node tells clients the address of its proxy. */
+/** A Cluster behind proxies: each node announces the address of its proxy. */
 export interface ProxiedCluster {
   cluster: Cluster
   proxies: ReadonlyMap<ClusterNode, Proxy>
-  /** Seed nodes: the proxies. */
+  /** seed nodes: the proxies */
   url: string
-  /** Loses the reply to one of these commands and resets the connection, once, at whichever master it is sent to; then calls back. */
+  /** Loses the reply to one of these commands and resets the connection, once, at whichever master receives it; then calls back. */
   loseReply (after: readonly string[], lost: () => void): Promise<void>
   heal (): Promise<void>
 }
@@ -43,7 +43,7 @@ async function loseReply (proxies: readonly Proxy[], after: readonly string[], l
     after,
     lost: () => {
       lost()
-      for (const proxy of proxies) proxy.heal().catch(() => {}) // a proxy that listens has nothing to heal but its fault
+      for (const proxy of proxies) proxy.heal().catch(() => {}) // a listening proxy has nothing else to heal
     }
   }
   await Promise.all(proxies.map((proxy) => proxy.fault('replyLostThenReset', options)))

@@ -6,17 +6,17 @@ import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis
 
 const OPERATOR = { name: 'operator', password: 'operator' }
 
-/** A Redis server under test, with the proxy through which all but the tester reach it. */
+/** A Redis server under test, with the proxy that all but the test use. */
 export interface Rig {
-  /** What the tested code connects to: the proxy. */
+  /** the proxy, to which the tested code connects */
   url: string
   proxy: Proxy
   redis: RedisProcess
-  /** The tester's own connection, past the proxy and past every limit; it waits for a server that is away. */
+  /** The test's own connection, past the proxy and without limits; it waits during an outage. */
   control: Redis
 }
 
-/** Starts a server and a proxy in front of it; both end with the owner. Faults need one. */
+/** Starts a server and a proxy in front of it for faults; both end with the owner. */
 export async function startRig (owner: Owner, args: string[] = []): Promise<Rig> {
   const redis = await startRedisProcess(owner, { args: [...aclUser(OPERATOR), ...args] })
   const proxy = await startProxy(owner, redis)
@@ -28,7 +28,7 @@ export async function startRig (owner: Owner, args: string[] = []): Promise<Rig>
     retryStrategy: () => 20,
     disconnectTimeout
   })
-  control.on('error', () => {}) // it tries again until the server is back
+  control.on('error', () => {}) // it reconnects until the server is back
   owner.after(() => control.disconnect())
   await control.ping()
   return { url: proxy.url, proxy, redis, control }

@@ -25,14 +25,14 @@ function open (t: Test, port: number, options: RedisOptions = {}): Redis {
   return client
 }
 
-/** What became of a promise so far. */
+/** The current state of a promise. */
 async function isPending (promise: Promise<unknown>): Promise<boolean> {
   const pending = Symbol('pending')
   const first = await Promise.race([promise.catch(() => {}), new Promise((resolve) => setImmediate(resolve, pending))])
   return first === pending
 }
 
-t.test('a proxy passes everything and counts it', async (t) => {
+t.test('a proxy forwards everything and counts it', async (t) => {
   const { proxy, client } = await scene(t)
   const big = 'x'.repeat(3_000_000)
 
@@ -47,7 +47,7 @@ t.test('a proxy passes everything and counts it', async (t) => {
   t.ok(proxy.bytes > 3_000_000 && proxy.replyBytes > 3_000_000 && proxy.writes >= 3)
 })
 
-t.test('a proxy tells each side when the other closes', async (t) => {
+t.test('a proxy forwards a close to the other side', async (t) => {
   const { proxy, client, direct } = await scene(t)
 
   await client.quit()
@@ -60,7 +60,7 @@ t.test('a proxy tells each side when the other closes', async (t) => {
   await t.resolves(closed)
 })
 
-t.test('a black hole answers nobody and closes nothing, and new connections are well after it', async (t) => {
+t.test('a black hole transfers and closes nothing, and new connections work after it', async (t) => {
   const { proxy, client, direct } = await scene(t)
 
   await proxy.fault('blackHole')
@@ -77,7 +77,7 @@ t.test('a black hole answers nobody and closes nothing, and new connections are 
   t.ok(await isPending(lost))
 })
 
-t.test('a partition delivers late what it held', async (t) => {
+t.test('a partition delivers held data late', async (t) => {
   const { proxy, client, direct } = await scene(t)
 
   await proxy.fault('partition')
@@ -89,7 +89,7 @@ t.test('a partition delivers late what it held', async (t) => {
   t.equal(await late, 1)
 })
 
-t.test('half open: the server is gone and the client is not told, and the reverse', async (t) => {
+t.test('half open: the server is gone and the client does not know, and the reverse', async (t) => {
   const { proxy, client, direct } = await scene(t)
   const others = async () => String(await direct.call('CLIENT', 'LIST', 'TYPE', 'normal')).split('\n').filter((line) => line.includes('id=')).length - 1
 
@@ -139,7 +139,7 @@ t.test('latency delays each reply, keeps the order, and lets requests travel sid
   t.ok(tookMs < 200 * 80, `not one after the other: ${tookMs} ms`)
 })
 
-t.test('a throttle lets only so many bytes a second through', async (t) => {
+t.test('a throttle transfers at most the given bytes per second', async (t) => {
   const { proxy, client } = await scene(t)
 
   await proxy.fault('throttle', { bytesPerSecond: 100_000 })
@@ -167,7 +167,7 @@ t.test('garbage makes the client drop a valid connection', async (t) => {
   t.equal(await open(t, proxy.port).ping(), 'PONG')
 })
 
-t.test('garbage then silence leaves the client\'s goodbye unanswered', async (t) => {
+t.test('garbage then silence leaves the client\'s QUIT unanswered', async (t) => {
   const { proxy, client } = await scene(t, { disconnectTimeout: 60_000 })
 
   await proxy.fault('garbageThenSilence')
@@ -195,7 +195,7 @@ t.test('half a reply then silence leaves the caller waiting, half a reply then c
   await t.rejects(second.get('k'))
 })
 
-t.test('a lost reply is one of a command that has run', async (t) => {
+t.test('a lost reply belongs to a command that has run', async (t) => {
   const { proxy, client, direct } = await scene(t)
 
   await proxy.fault('replyLost')
@@ -206,7 +206,7 @@ t.test('a lost reply is one of a command that has run', async (t) => {
   t.ok(await isPending(waiting))
 })
 
-t.test('a stalled handshake accepts connections and never says a word', async (t) => {
+t.test('a stalled handshake accepts connections and sends nothing', async (t) => {
   const { proxy, client } = await scene(t)
 
   const closed = once(client, 'close')
@@ -221,7 +221,7 @@ t.test('a stalled handshake accepts connections and never says a word', async (t
   t.equal(await open(t, proxy.port).ping(), 'PONG')
 })
 
-t.test('a proxy that is down refuses connections, and comes back on its port', async (t) => {
+t.test('a proxy that is down refuses connections, and listens again on its port', async (t) => {
   const { proxy, client } = await scene(t)
 
   const closed = once(client, 'close')

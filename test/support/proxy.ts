@@ -5,19 +5,19 @@ import { networkFaults, type NetworkFault, type NetworkFaultName } from './netwo
 import type { Owner } from './cleanup-scope.ts'
 import { freePort } from './ports.ts'
 
-/** Where a proxy leads. */
+/** Target of a proxy. */
 export interface ProxyOptions {
   port: number
   /** 127.0.0.1 */
   host?: string
-  /** Where the proxy itself listens; a free port. */
+  /** port of the proxy; default: a free port */
   listenPort?: number
 }
 
 type FaultArguments<N extends NetworkFaultName> = Parameters<typeof networkFaults[N]>
 
 /**
- * A TCP proxy in front of a Redis server that counts what passes and can do it every harm a network does.
+ * A TCP proxy in front of a Redis server that counts the traffic and can inject every network fault.
  *
  * It ends with its owner.
  */
@@ -30,7 +30,7 @@ export async function startProxy (owner: Owner, options: ProxyOptions): Promise<
 
 /** A running proxy. */
 export class Proxy {
-  /** Where clients connect to: this in place of the server's own. */
+  /** the address for clients, instead of the server's own */
   readonly url: string
   readonly host = '127.0.0.1'
   readonly port: number
@@ -66,7 +66,7 @@ export class Proxy {
     return [...this.commands.values()].reduce((sum, count) => sum + count, 0)
   }
 
-  /** Starts the harm; the one before, if any, ends without being mended. */
+  /** Injects a fault; an earlier one ends without being healed. */
   async fault<N extends NetworkFaultName> (name: N, ...options: FaultArguments<N>): Promise<void> {
     const make = networkFaults[name] as (...given: FaultArguments<N>) => NetworkFault
     this.#fault = make(...options)
@@ -75,7 +75,7 @@ export class Proxy {
     for (const link of this.#links) this.#fault.strike?.(link)
   }
 
-  /** Ends the harm: new connections are well; an open one is, unless it lost bytes. */
+  /** Ends the fault: new connections work, and open ones too unless they lost bytes. */
   async heal (): Promise<void> {
     const { mend } = this.#fault
     this.#fault = { does: 'nothing' }
@@ -89,7 +89,7 @@ export class Proxy {
     this.commands.clear()
   }
 
-  /** Listens, if it does not already. */
+  /** Listens, unless it does already. */
   async listen (): Promise<void> {
     if (this.#server.listening) return
     this.#server.listen(this.port, this.host)

@@ -3,9 +3,9 @@ import type { NewEvent } from '../../plugins/events.ts'
 import { until } from './until.ts'
 
 /**
- * Publishes until Redis confirms it: a busy machine may need longer than a publish waits. An event may then be there twice, under two ids.
+ * Publishes until Redis confirms it: a busy machine can need longer than the publish timeout. An event can then exist twice, with two IDs.
  *
- * @returns the id that was confirmed
+ * @returns the confirmed ID
  */
 export async function publish (app: FastifyInstance, topic: string, event: NewEvent): Promise<string> {
   return await until(() => app.events.publish(topic, event), { what: 'an event is published' })

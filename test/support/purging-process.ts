@@ -4,23 +4,23 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { cachingApp, stored } from './caching.ts'
 import type { Owner } from './cleanup-scope.ts'
 
-/** What one process saw of a race between reads, writes and purges. */
+/** Results of one process in a race of reads, writes and purges. */
 export interface PurgeRace {
   reads: number
   hits: number
   purges: number
-  /** answers that were older than a purge that had answered, to whichever process */
+  /** responses older than a purge that was acknowledged to any process */
   stale: number
 }
 
-/** Races in a process of its own, against all who race on the same Redis: the truth stands there, too. Killed with its owner. */
+/** Runs the race in its own process, against all others on the same Redis, which also stores the current values. Killed with its owner. */
 export async function racePurges (owner: Owner, url: string, rounds: number): Promise<PurgeRace> {
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', import.meta.filename, url, String(rounds)], { stdio: ['ignore', 'pipe', 'inherit'] })
   owner.after(() => { child.kill('SIGKILL') })
   return JSON.parse(await text(child.stdout)) as PurgeRace
 }
 
-/** Waits for up to so many turns of the event loop, or a few milliseconds. */
+/** Waits for up to this many turns of the event loop, or a few milliseconds. */
 async function aWhile (): Promise<void> {
   if (Math.random() < 0.3) await new Promise((resolve) => setTimeout(resolve, Math.random() * 4))
   for (let count = Math.floor(Math.random() * 4); count > 0; count--) await turn()

@@ -11,8 +11,8 @@ export function documentOf (path: string): string {
 export const readme = documentOf('README.md')
 
 /**
- * The apps of the README and of docs/integration.md as modules that export their app, and do not listen.
- * A code block without an app of its own continues the nearest block before it that has one.
+ * The apps of the README and of docs/integration.md as modules that export their app without listening.
+ * A code block without an app continues the nearest block before it that has one.
  */
 export function readmeModules (): string[] {
   const blocks = [readme, documentOf('docs/integration.md')].flatMap((text) => [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, block = '']) => block))
@@ -23,7 +23,7 @@ export function readmeModules (): string[] {
   })
 }
 
-/** The rows of the table whose first column has this title, cell by cell, without backticks. */
+/** The rows of the table with this title in its first column, cell by cell, without backticks. */
 export function tableOf (path: string, title: string): string[][] {
   const lines = documentOf(path).split('\n')
   const from = lines.findIndex((line) => line.startsWith(`| ${title} |`))

@@ -11,31 +11,31 @@ import type { Owner } from './cleanup-scope.ts'
 import { freePort } from './ports.ts'
 import { until } from './until.ts'
 
-/** For every client of a test's own: ioredis keeps the process for 2 s for a connection that was closed before. */
+/** For all test clients: ioredis holds the process for 2 s for a connection that was closed before. */
 export const disconnectTimeout = 100
 
-/** How a process is started. */
+/** Options of a process. */
 export interface RedisProcessOptions {
-  /** Drawn by chance. */
+  /** default: a free port */
   port?: number
-  /** As on redis-server's command line. */
+  /** command line arguments of redis-server */
   args?: string[]
-  /** Lines of a config file; Sentinel needs one, to keep its state in. */
+  /** lines of a config file; Sentinel needs one to store its state */
   config?: string[]
 }
 
-/** How a process starts again. */
+/** Options of a restart. */
 export interface RestartOptions {
-  /** True: with what `keepSnapshot` kept; else empty. */
+  /** true: with the data of `keepSnapshot`; default: empty */
   withSnapshot?: boolean
-  /** More words for redis-server's command line, this time only. */
+  /** additional command line arguments for this start */
   args?: string[]
 }
 
 /**
- * Starts a bare redis-server on a port and in a folder of its own, without a client; all end with the owner.
+ * Starts a bare redis-server with its own port and folder, without a client; all end with the owner.
  *
- * What is no single plain server is made of these: clusters, sentinels, servers with TLS.
+ * Clusters, Sentinels and TLS servers consist of these.
  */
 export async function startRedisProcess (owner: Owner, options: RedisProcessOptions = {}): Promise<RedisProcess> {
   const folder = await mkdtemp(join(tmpdir(), 'prism-redis-'))
@@ -48,12 +48,12 @@ export async function startRedisProcess (owner: Owner, options: RedisProcessOpti
   return server
 }
 
-/** One redis-server, which can be killed, stopped for a while, and started again on its port. */
+/** One redis-server, which can be killed, paused, and restarted on its port. */
 export class RedisProcess {
   readonly host = '127.0.0.1'
   readonly port: number
   readonly url: string
-  /** True once `keepSnapshot` kept one. */
+  /** true once `keepSnapshot` has saved data */
   hasSnapshot = false
   readonly #folder: string
   readonly #options: RedisProcessOptions
@@ -71,17 +71,17 @@ export class RedisProcess {
     this.#options = options
   }
 
-  /** False once it was killed. */
+  /** false once it was killed */
   get isRunning (): boolean {
     return this.#child !== undefined
   }
 
-  /** The server's own, while it runs. */
+  /** pid of the server while it runs */
   get pid (): number {
     return this.#pid
   }
 
-  /** Starts it; done when it accepts connections, which may be before it has loaded its snapshot. */
+  /** Starts it; resolves when it accepts connections, which can be before it has loaded its snapshot. */
   async start ({ withSnapshot = false, args = [] }: RestartOptions = {}): Promise<void> {
     this.#home = join(this.#folder, `run-${++this.#starts}`)
     await mkdir(this.#home)
@@ -93,19 +93,19 @@ export class RedisProcess {
     }, { what: `redis-server accepts connections on ${this.port}` })
   }
 
-  /** Kills it and starts it again on its port: empty, or with the snapshot kept last. */
+  /** Kills it and restarts it on its port: empty, or with the last saved snapshot. */
   async restart (options: RestartOptions = {}): Promise<void> {
     await this.kill()
     await this.start(options)
   }
 
-  /** Keeps what the server saved last (`SAVE`) for a later restart. */
+  /** Keeps the server's last `SAVE` for a later restart. */
   async keepSnapshot (): Promise<void> {
     await copyFile(join(this.#home, 'dump.rdb'), this.#snapshot)
     this.hasSnapshot = true
   }
 
-  /** Ends it as `kill -9` does, whatever it is at. */
+  /** Ends it like `kill -9`. */
   async kill (): Promise<void> {
     const child = this.#child
     if (!child) return
@@ -124,7 +124,7 @@ export class RedisProcess {
     const [program, words] = guard(home, [binary.path, ...await this.#words(home), ...args])
     const child = spawn(program, words, { cwd: home, env: { ...process.env, ...binary.env }, detached: true, stdio: ['pipe', 'pipe', 'ignore'] })
     this.#child = child
-    child.stdin.on('error', () => {}) // the guard ended before us: nothing is left to tell it
+    child.stdin.on('error', () => {}) // the watchdog ended first: nothing is left to end
     const lines = createInterface(child.stdout)
     const [pid] = await once(lines, 'line')
     this.#pid = Number(pid)

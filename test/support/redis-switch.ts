@@ -4,14 +4,14 @@ import type { Socket } from 'node:net'
 import type { Owner } from './cleanup-scope.ts'
 import { freePort } from './ports.ts'
 
-/** One address, behind which now this server stands, now that one, as behind the address of a group whose master changes. */
+/** One address that forwards to a changeable server, like the address of a group whose master changes. */
 export interface Switch {
   readonly url: string
-  /** Ends every connection; new ones lead to another port. */
+  /** Closes every connection; new ones go to another port. */
   turn (port: number): void
 }
 
-/** Starts one; ended with its owner. */
+/** Starts a switch; ended with its owner. */
 export async function startSwitch (owner: Owner, firstPort: number): Promise<Switch> {
   let port = firstPort
   const sockets = new Set<Socket>()
@@ -21,7 +21,7 @@ export async function startSwitch (owner: Owner, firstPort: number): Promise<Swi
     for (const [from, to] of [[client, upstream], [upstream, client]] as const) {
       sockets.add(from)
       from.pipe(to)
-      from.on('error', () => {}) // what ends one ends both
+      from.on('error', () => {}) // one closed side closes the other
       from.once('close', () => { sockets.delete(from); to.destroy() })
     }
   })

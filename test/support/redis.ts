@@ -4,20 +4,20 @@ import type { Owner } from './cleanup-scope.ts'
 import { freePort } from './ports.ts'
 import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis-process.ts'
 
-/** A server of the test's own, ended with it. */
+/** A test's own server, ended with it. */
 export interface TestRedis {
   url: string
   host: string
   port: number
-  /** The server's own, while it runs; another one after a restart. */
+  /** pid of the server while it runs; another one after a restart */
   readonly pid: number
-  /** The program that was started. */
+  /** the server program */
   bin: string
-  /** A plain client, made when first asked for, ended with the test. */
+  /** a plain client, created on first use, ended with the test */
   readonly client: Redis
-  /** Kills the server and starts it again on its port, empty, with more options where given. */
+  /** Kills the server and restarts it on its port, empty, with more arguments if given. */
   restart: (options?: { args?: string[] }) => Promise<void>
-  /** Ends it as `kill -9` does and waits for the end; another signal is only sent. */
+  /** Ends it like `kill -9` and waits for that; another signal is only sent. */
   kill: (signal?: NodeJS.Signals) => Promise<void>
   /** Ends the server before the test ends. */
   stop: () => Promise<void>
@@ -25,7 +25,7 @@ export interface TestRedis {
 
 const tries = 5
 
-/** Starts a plain Redis on a loopback port, so that proxies can stand before it; `args` as on redis-server's command line. */
+/** Starts a plain Redis on a loopback port, so that proxies can be put in front of it; `args` are redis-server's command line arguments. */
 export async function startRedis (t: Owner, { args = [] }: { args?: string[] } = {}): Promise<TestRedis> {
   const server = await start(t, args)
   const { url, host, port } = server
@@ -45,7 +45,7 @@ export async function startRedis (t: Owner, { args = [] }: { args?: string[] } =
   }
 }
 
-/** Draws another port where somebody took the first before the server did. */
+/** Draws another port if another program took the first before the server did. */
 async function start (t: Owner, args: string[], left = tries): Promise<RedisProcess> {
   try {
     return await startRedisProcess(t, { port: await freePort(), args })
@@ -57,6 +57,6 @@ async function start (t: Owner, args: string[], left = tries): Promise<RedisProc
 
 function quietClient (port: number, host: string): Redis {
   const client = new Redis(port, host, { maxRetriesPerRequest: 1, retryStrategy: () => 50, disconnectTimeout })
-  client.on('error', () => {}) // a test that takes its server down sees the rejected command
+  client.on('error', () => {}) // a test that stops its server sees the rejected command
   return client
 }

@@ -13,7 +13,7 @@ function connect (t: { after (end: () => void): unknown }, group: SentinelGroup)
   return client
 }
 
-t.test('a Sentinel trio leads clients to the master, and to the heir of a killed one', async (t) => {
+t.test('a Sentinel trio directs clients to the master, and to the successor of a killed one', async (t) => {
   const group = await startSentinel(t)
   const client = connect(t, group)
   await client.set('k', 'v')
@@ -27,7 +27,7 @@ t.test('a Sentinel trio leads clients to the master, and to the heir of a killed
   t.equal(await until(() => client.set('k', 'w'), { what: 'a client finds the heir' }), 'OK')
 })
 
-t.test('a Sentinel trio hands over while the master lives', async (t) => {
+t.test('a Sentinel trio promotes the replica while the master lives', async (t) => {
   const group = await startSentinel(t)
 
   const heir = await group.handOver()

@@ -8,17 +8,17 @@ const FAILOVER_TIMEOUTS = 6
 const QUORUM = 2
 const PAUSE_MS = 60_000
 
-/** How large a trio's guarded group is. */
+/** Size of a Sentinel group. */
 export interface SentinelOptions {
   /** 1 */
   replicas?: number
-  /** As on redis-server's command line, for the master and its replicas. */
+  /** command line arguments of redis-server, for the master and its replicas */
   args?: string[]
-  /** How long a server may be silent until a replica takes its place; 500. Longer where none shall on a busy machine. */
+  /** silence after which a replica is promoted, in ms; 500. Longer if no failover is wanted on a busy machine. */
   downAfterMs?: number
 }
 
-/** Starts a master, its replicas and three Sentinels; done when these know each other and all replicas. Ends with the owner. */
+/** Starts a master, its replicas and three Sentinels; resolves when these know each other and all replicas. Ends with the owner. */
 export async function startSentinel (owner: Owner, options: SentinelOptions = {}): Promise<SentinelGroup> {
   const { replicas = 1, args = [], downAfterMs = DOWN_AFTER_MS } = options
   const own = ['--repl-diskless-sync-delay', '0', ...args]
@@ -33,9 +33,9 @@ export async function startSentinel (owner: Owner, options: SentinelOptions = {}
   return group
 }
 
-/** Three Sentinels and the servers they guard. */
+/** Three Sentinels and their servers. */
 export class SentinelGroup {
-  /** What the guarded master is called. */
+  /** name of the master group */
   readonly name = 'main'
   /** The first was the master at the start. */
   readonly servers: readonly RedisProcess[]
@@ -48,18 +48,18 @@ export class SentinelGroup {
     this.sentinels = sentinels
   }
 
-  /** What an ioredis client is given to find the master. */
+  /** options of an ioredis client for the master */
   get clientOptions (): Pick<RedisOptions, 'sentinels' | 'name'> {
     return { sentinels: this.sentinels.map(({ host, port }) => ({ host, port })), name: this.name }
   }
 
-  /** The server that every Sentinel calls the master; none while they disagree. */
+  /** The server that every Sentinel sees as master; undefined while they disagree. */
   async master (): Promise<RedisProcess | undefined> {
     const ports = await Promise.all(this.#controls.map((control) => this.#masterPort(control)))
     return this.servers.find(({ port }) => ports.every((seen) => seen === port))
   }
 
-  /** Kills the master and waits until a replica is promoted; returns that. */
+  /** Kills the master and waits until a replica is promoted; returns the replica. */
   async failover (): Promise<RedisProcess> {
     const old = await until(() => this.master(), { what: 'the Sentinels agree on a master' })
     await old.kill()
@@ -67,9 +67,9 @@ export class SentinelGroup {
   }
 
   /**
-   * Has the replica promoted while the master lives, without loss, and makes a replica of the old one; returns the new master.
+   * Promotes the replica while the master lives, without loss, and makes the old master a replica; returns the new master.
    *
-   * Sentinels alone lose what the old master confirms from the promotion on until its clients have left, a second or more: so writes pause there.
+   * Sentinels alone lose what the old master confirms between the promotion and the departure of its clients, a second or more: writes pause meanwhile.
    */
   async handOver (): Promise<RedisProcess> {
     const old = await until(() => this.master(), { what: 'the Sentinels agree on a master' })
@@ -83,7 +83,7 @@ export class SentinelGroup {
     return heir
   }
 
-  /** Waits until each Sentinel knows the others and so many replicas. */
+  /** Waits until each Sentinel knows the others and this many replicas. */
   async settled (replicas: number): Promise<void> {
     await until(async () => {
       const views = await Promise.all(this.#controls.map((control) => this.#view(control)))
@@ -109,7 +109,7 @@ export class SentinelGroup {
   }
 }
 
-/** The tester's own connections to servers, for a while. */
+/** The test's own connections to servers, for a while. */
 class Controls implements Disposable {
   readonly #clients: ReadonlyMap<RedisProcess, Redis>
 
@@ -123,7 +123,7 @@ class Controls implements Disposable {
     return client
   }
 
-  /** Whether all have written the same, up to the same place. */
+  /** Whether all have replicated the same data, to the same offset. */
   async areLevel (): Promise<boolean> {
     const infos = await Promise.all([...this.#clients.values()].map((client) => client.info('replication')))
     return new Set(infos.map((info) => /(?:slave|master)_repl_offset:(\d+)/.exec(info)?.[1])).size === 1
@@ -155,7 +155,7 @@ function open (owner: Owner, servers: RedisProcess[]): Redis[] {
 
 function connect ({ port, host }: RedisProcess): Redis {
   const control = new Redis(port, host, { protocol: 2, enableReadyCheck: false, maxRetriesPerRequest: null, retryStrategy: () => 50, disconnectTimeout })
-  control.on('error', () => {}) // it tries again until the server is back
+  control.on('error', () => {}) // it reconnects until the server is back
   return control
 }
 

@@ -8,30 +8,30 @@ import { until } from './until.ts'
 
 const server = join(import.meta.dirname, '../../service/server.ts')
 
-/** How a service ended. */
+/** Exit of a service. */
 export interface Exit {
   code: number | null
   signal: NodeJS.Signals | null
 }
 
-/** The real service in a process of its own. */
+/** The real service in its own process. */
 export interface Service {
   /** `http://127.0.0.1:<port>` */
   url: string
   port: number
   pid: number
-  /** What it has written so far, line by line, both streams. */
+  /** its output so far, line by line, both streams */
   logs: string[]
-  /** Settles when it has ended. */
+  /** settles when it has exited */
   exit: Promise<Exit>
-  /** Asks it to end, SIGTERM unless told otherwise, and waits until it has. */
+  /** Sends a signal, by default SIGTERM, and waits for the exit. */
   stop (signal?: NodeJS.Signals): Promise<Exit>
 }
 
-/** A service that was started and may not come to listen. */
+/** A started service that may never listen. */
 export type Launched = Pick<Service, 'pid' | 'logs' | 'exit' | 'stop'>
 
-/** Starts `service/server.ts` with this environment and nothing of the test's own but PATH; killed with the test. */
+/** Starts `service/server.ts` with this environment and only PATH of the test's own; killed with the test. */
 export function launchService (t: Owner, environment: Record<string, string>): Launched {
   const { PATH = '', REDIS_SERVER_BIN = '' } = process.env
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', server], { env: { PATH, REDIS_SERVER_BIN, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -54,9 +54,9 @@ export function launchService (t: Owner, environment: Record<string, string>): L
 }
 
 /**
- * Starts the real service on a free loopback port, and waits until it listens and has reached its Redis.
+ * Starts the real service on a free loopback port, and waits until it listens and has connected to its Redis.
  *
- * Without REDIS_URL and DATABASE_PATH in `environment` it gets a Redis and a database of the test's own.
+ * Without REDIS_URL and DATABASE_PATH in `environment` it gets its own Redis and database.
  */
 export async function startService (t: Owner, environment: Record<string, string> = {}): Promise<Service> {
   const service = await startListening(t, { ...environment, REDIS_URL: environment.REDIS_URL ?? (await startRedis(t)).url })
@@ -64,17 +64,17 @@ export async function startService (t: Owner, environment: Record<string, string
   return service
 }
 
-/** As `startService`, but waits for no Redis: for one that is not there. */
+/** Like `startService`, without waiting for Redis, for a Redis that is down. */
 export async function startListening (t: Owner, environment: Record<string, string> & { REDIS_URL: string }): Promise<Service> {
   const DATABASE_PATH = environment.DATABASE_PATH ?? testDatabase(t)
   const launched = launchService(t, { PORT: '0', HOST: '127.0.0.1', SESSION_SECRET: testSecret, ...environment, DATABASE_PATH })
   const ended = launched.exit.then(() => { throw new Error(`the service ended:\n${launched.logs.join('\n')}`) })
-  ended.catch(() => {}) // told below, and of no interest once it listens
+  ended.catch(() => {}) // reported below, and irrelevant once it listens
   const url = await Promise.race([ended, until(() => addressIn(launched.logs), { what: 'the service listens', deadlineMs: 60_000 })])
   return { ...launched, url, port: Number(new URL(url).port) }
 }
 
-/** What a service says of itself. */
+/** The readiness of a service. */
 export async function readiness ({ url }: Pick<Service, 'url'>): Promise<{ status: string }> {
   return await (await fetch(`${url}/healthz/ready`)).json() as { status: string }
 }

@@ -16,11 +16,11 @@ declare module 'fastify' {
 type Key = `test-${string}`
 interface Ask { Params: { key: Key, value: string }, Querystring: { gate?: string, throws?: string } }
 
-/** The secret that session apps share, so that two on one Redis are one service. */
+/** The secret that session apps share, so that two on one Redis form one service. */
 export const sessionSecrets = ['a secret of the tests, 32 or more']
 
 /**
- * An app whose routes do to the session what the request says, one call each. `?gate=x` lets a request wait, its session loaded, for `POST /gates/x`.
+ * An app whose routes call one session method each. `?gate=x` makes a request wait, its session loaded, for `POST /gates/x`.
  *
  * @param url of its Redis
  */
@@ -90,7 +90,7 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
   return app
 }
 
-/** Lets requests that wait at a gate go on, once so many have come to it at each of these homes. */
+/** Opens a gate once this many requests wait at it in each of these processes. */
 export async function openGates (homes: Browser[], name: string, count: number): Promise<void> {
   const waitingAt = async (home: Browser) => (await home.get(`/gates/${name}`)).body
   await until(async () => (await Promise.all(homes.map(waitingAt))).every((waiting) => waiting === count), { what: `${count} wait at ${name}` })

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 
-/** What a browser got. */
+/** A response. */
 export interface Answer {
   status: number
   /** its JSON, or its text */
@@ -8,7 +8,7 @@ export interface Answer {
   setCookie: string[]
 }
 
-/** A browser: keeps its cookies, and speaks to an app in this process or to one at an address. */
+/** A browser: stores its cookies, and uses an app in this process or at an address. */
 export class Browser {
   readonly cookies = new Map<string, string>()
   #home: FastifyInstance | string
@@ -17,7 +17,7 @@ export class Browser {
     this.#home = home
   }
 
-  /** Another one with the same cookies, as a second tab or a thief; at another process where told. */
+  /** Another browser with the same cookies, like a second tab or a thief; optionally at another process. */
   copy (home: FastifyInstance | string = this.#home): Browser {
     const copy = new Browser(home)
     for (const [name, value] of this.cookies) copy.cookies.set(name, value)
@@ -70,7 +70,7 @@ async function inside (app: FastifyInstance, url: string, method: 'GET' | 'POST'
 function parse (text: string): unknown {
   try {
     return JSON.parse(text)
-  } catch { // no JSON: the text itself
+  } catch { // not JSON: the text itself
     return text
   }
 }

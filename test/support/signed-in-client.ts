@@ -2,7 +2,7 @@ import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fas
 import { unlessLate } from './wait-for-redis.ts'
 import { until } from './until.ts'
 
-/** One browser: keeps the cookies that it is given, and sends them to whichever app it is pointed at. */
+/** A browser: stores its cookies, and sends them to whichever app it uses. */
 export class SignedInClient {
   readonly #cookies = new Map<string, string>()
   #app: FastifyInstance
@@ -17,7 +17,7 @@ export class SignedInClient {
     return this
   }
 
-  /** Signs up and in with a name of its own. */
+  /** Signs up and in with its own name. */
   async signIn (name: string, password = 'correct horse'): Promise<this> {
     await unlessLate(() => this.send('POST', '/users', { name, password }))
     const { statusCode, body } = await unlessLate(() => this.send('POST', '/session', { name, password }))
@@ -36,7 +36,7 @@ export class SignedInClient {
   }
 }
 
-/** Reads until the answer is the cache's: an answer is stored behind the reply that it came with. */
+/** Reads until the response is a hit: a response is stored after it was sent. */
 export async function untilHit (read: () => Promise<LightMyRequestResponse>): Promise<LightMyRequestResponse> {
   return await until(async () => {
     const response = await read()

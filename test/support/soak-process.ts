@@ -1,4 +1,4 @@
-/** One process of a soak: publishes to the topic `soak` at a rate, and keeps what it hears there, until it is told to stop. */
+/** One process of a soak: publishes to the topic `soak` at a rate, and records what it receives, until it is stopped. */
 import Fastify from 'fastify'
 import events from '../../plugins/events.ts'
 import redis from '../../plugins/redis.ts'

@@ -10,12 +10,12 @@ import { startRig } from './proxied-redis.ts'
 import type { Rig } from './proxied-redis.ts'
 import { until } from './until.ts'
 
-/** What one process of a soak saw and did. */
+/** Observations of one process of a soak. */
 export interface Report {
   told: { what: 'begin' | 'event' | 'reset', id: string, prev?: string }[]
-  /** ids of the events that Redis confirmed to it */
+  /** IDs of the events that Redis confirmed to it */
   acked: string[]
-  /** publishes that failed; some have arrived */
+  /** failed publications; some have arrived */
   failed: number
   rssBytes: number
 }
@@ -32,29 +32,29 @@ interface Runner {
   proxy: Proxy
 }
 
-/** How hard a soak is. */
+/** Load of a soak. */
 export interface SoakOptions {
   seconds: number
-  /** events a second, of all processes together */
+  /** events per second of all processes together */
   perSecond: number
   kills: number
   halfOpens: number
   stops: number
-  /** how long Redis hangs */
+  /** duration of a hang of Redis */
   stopMs: number
   note: (text: string) => void
 }
 
-/** What became of a soak. */
+/** Result of a soak. */
 export interface SoakResult {
   reports: Report[]
-  /** by what took the log: how many resets each process was told of it */
+  /** resets that each process received, by cause of the loss */
   resets: Record<string, number[]>
 }
 
 const processes = 3
 
-/** Runs three processes that publish and hear, while connections die, hang half open and Redis stops; then lets the log be lost in every way. */
+/** Runs three processes that publish and subscribe while connections die or hang half open and Redis stops; then loses the log in every way. */
 export async function soak (owner: Owner, options: SoakOptions): Promise<SoakResult> {
   const rig = await startRig(owner)
   const runners = await Promise.all(Array.from({ length: processes }, () => startRunner(owner, rig, options.perSecond / processes)))
@@ -71,7 +71,7 @@ export async function soak (owner: Owner, options: SoakOptions): Promise<SoakRes
     options.note(`${what}: ${resets[what]?.join(', ')} resets`)
   }
 
-  // Resets that were too many would come with the next check of positions.
+  // Superfluous resets would come with the next check of positions.
   await pause(6000)
   resets['in all'] = (await counts(runners)).map(({ resets }) => resets)
   for (const { child } of runners) child.send('stop')
@@ -88,7 +88,7 @@ async function startRunner (owner: Owner, rig: Rig, perSecond: number): Promise<
   return { child, proxy }
 }
 
-/** Spreads the harm over the time. */
+/** Spreads the faults over the time. */
 async function harm (rig: Rig, runners: readonly Runner[], { seconds, kills, halfOpens, stops, stopMs }: SoakOptions): Promise<void> {
   const endAt = performance.now() + seconds * 1000
   const order = [...Array<'kill'>(kills).fill('kill'), ...Array<'halfOpen'>(halfOpens).fill('halfOpen'), ...Array<'stop'>(stops).fill('stop')]
@@ -126,7 +126,7 @@ const losses: Record<string, (rig: Rig, runners: readonly Runner[]) => Promise<u
   }
 }
 
-/** Waits until all have been told the same last id, though events go on to come: told together. */
+/** Waits until all have received the same last ID although publication continues. */
 async function level (runners: readonly Runner[]): Promise<void> {
   await until(async () => {
     const all = await counts(runners)
@@ -149,7 +149,7 @@ async function ask<Answer> (child: ChildProcess, order: string): Promise<Answer>
   return message
 }
 
-/** What is wrong with what a process was told, given all that was confirmed: nothing, or sentences. */
+/** Violations in the observations of a process, given all confirmed events: none, or sentences. */
 export function faultsOf ({ told }: Report, acked: ReadonlySet<string>): string[] {
   const faults: string[] = []
   const seen = new Set<string>()
@@ -159,7 +159,7 @@ export function faultsOf ({ told }: Report, acked: ReadonlySet<string>): string[
     if (prev !== told[index - 1]?.id) faults.push(`${id} follows ${prev}, but came after ${told[index - 1]?.id}`)
     seen.add(id)
   })
-  // What was confirmed before a reset may be lost with it: that is what it says.
+  // Events confirmed before a reset can be lost with it: that is its meaning.
   const firstReset = told.find(({ what }) => what === 'reset')
   const end = firstReset === undefined ? told : told.slice(0, told.indexOf(firstReset))
   const [first, last] = [end[0]?.id, end.at(-1)?.id]
@@ -167,7 +167,7 @@ export function faultsOf ({ told }: Report, acked: ReadonlySet<string>): string[
   return faults
 }
 
-/** Ids are `<milliseconds>-<sequence>`: many are of one millisecond. */
+/** IDs are `<milliseconds>-<sequence>`: many have the same millisecond. */
 function isBetween (id: string, after: string, until: string): boolean {
   const [one, low, high] = [id, after, until].map((each) => each.split('-').reduce((sum, part) => (sum << 64n) + BigInt(part), 0n)) as [bigint, bigint, bigint]
   return one > low && one <= high

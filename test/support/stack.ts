@@ -7,25 +7,25 @@ import { testSecret } from './app.ts'
 import type { Owner } from './cleanup-scope.ts'
 import { until } from './until.ts'
 
-/** An app of somebody else's with the whole stack and a route for each of its parts, and one visitor with a session. */
+/** An app with the whole stack, a route for each feature, and one client with a session. */
 export interface Stack {
   app: FastifyInstance
-  /** the visitor's cookie */
+  /** the client's cookie */
   cookie: string
-  /** how often the handler of `/page` ran */
+  /** handler runs of `/page` */
   readonly runs: number
-  /** called each time it runs */
+  /** called at each run */
   onRun: () => void
-  /** called when an answer leaves */
+  /** called when a response is sent */
   onAnswer: () => void
-  /** `GET /page?n=`: cached, limited, the same for all visitors */
+  /** `GET /page?n=`: cached, limited, the same for all clients */
   page (n?: number | string): Promise<{ status: number, cache: string, body: string }>
-  /** `GET /few`: two a minute */
+  /** `GET /few`: two per minute */
   few (): Promise<number>
   /** `PUT /note`: writes the session; `GET /note`: reads it */
   write (note: string): Promise<number>
   read (): Promise<string>
-  /** drops every page */
+  /** purges every page */
   purge (): Promise<void>
 }
 

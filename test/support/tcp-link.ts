@@ -2,10 +2,10 @@ import type { Socket } from 'node:net'
 import { CommandReader } from './command-reader.ts'
 import { Lane } from './connection.ts'
 
-/** What clients themselves send on a new connection, before anyone's own command. */
+/** Commands that clients themselves send on a new connection, before commands of the caller. */
 const GREETINGS = new Set(['HELLO', 'AUTH', 'SELECT', 'CLIENT', 'INFO', 'READONLY', 'CLUSTER'])
 
-/** What a link tells of its traffic. */
+/** Destination of a link's statistics. */
 export interface LinkOptions {
   /** Where the server is. */
   host: string
@@ -14,7 +14,7 @@ export interface LinkOptions {
   commands: Map<string, number>
 }
 
-/** One client's connection through the proxy: its socket, the server's, and a lane each way. */
+/** One client's connection through the proxy: both sockets, and both directions. */
 export class Link {
   readonly client: Socket
   readonly server: Socket
@@ -22,11 +22,11 @@ export class Link {
   readonly up: Lane
   /** To the client. */
   readonly down: Lane
-  /** True once the client sent a command beyond its greeting. */
+  /** true once the client sent a command beyond its handshake */
   isGreeted = false
-  /** Commands that the client has sent since the server said something. */
+  /** commands sent by the client since the last bytes of the server */
   readonly unanswered = new Set<string>()
-  /** True once neither side is told what becomes of the other. */
+  /** true once neither side is informed about the other */
   #isSplit = false
   readonly #reader: CommandReader
   readonly #to: LinkOptions
@@ -40,7 +40,7 @@ export class Link {
     this.#reader = new CommandReader(options.commands)
     for (const socket of [client, server]) {
       socket.setNoDelay(true)
-      socket.on('error', () => {}) // told by the close that follows
+      socket.on('error', () => {}) // the close that follows reports it
     }
   }
 
@@ -49,39 +49,39 @@ export class Link {
     this.server.connect(this.#to.port, this.#to.host)
   }
 
-  /** Counts the commands that end in this chunk from the client. */
+  /** Counts the commands that end in this chunk of the client. */
   read (chunk: Buffer): void {
     const names = this.#reader.push(chunk)
     for (const name of names) this.unanswered.add(name)
     this.isGreeted ||= names.some((name) => !GREETINGS.has(name))
   }
 
-  /** Lets nothing through any more, either way, and closes nothing. */
+  /** Transfers nothing more in either direction, and closes nothing. */
   mute (): void {
     this.#isSplit = true
     this.up.mute()
     this.down.mute()
   }
 
-  /** Keeps everything back, either way, until `release`. */
+  /** Holds everything in both directions until `release`. */
   hold (): void {
     this.up.hold()
     this.down.hold()
   }
 
-  /** Delivers what was kept back. */
+  /** Delivers what was held. */
   release (): void {
     this.up.release()
     this.down.release()
   }
 
-  /** Delivers at once what is under way at a slow pace. */
+  /** Delivers delayed chunks at once. */
   hurry (): void {
     this.up.hurry()
     this.down.hurry()
   }
 
-  /** Ends both sockets at once. */
+  /** Closes both sockets at once. */
   close (): void {
     this.client.destroy()
     this.server.destroy()
@@ -89,35 +89,35 @@ export class Link {
 
   /** Ends both with a TCP reset. */
   reset (): void {
-    // A socket that is being shut down cannot be reset: its handle would stay, and Node spin at its exit.
+    // A socket in shutdown cannot be reset: its handle would stay, and Node would spin at its exit.
     if (this.client.writableEnded) this.client.destroy()
     else this.client.resetAndDestroy()
     this.server.destroy()
   }
 
-  /** Takes the server away; the client is not told. */
+  /** Removes the server; the client is not informed. */
   loseServer (): void {
     this.mute()
     this.server.destroy()
   }
 
-  /** Takes the client away; the server is not told. */
+  /** Removes the client; the server is not informed. */
   loseClient (): void {
     this.mute()
     this.client.destroy()
   }
 
-  /** True once both sockets are closed, or never opened. */
+  /** true once both sockets are closed, or never opened */
   get isOver (): boolean {
     return this.client.destroyed && (this.server.destroyed || this.server.pending)
   }
 
-  /** The client's socket closed: so does the server's, unless an orderly end is on its way to it. */
+  /** The client's socket closed: closes the server's, unless an orderly end is on its way to it. */
   clientClosed (): void {
     if (!this.#isSplit && !this.client.readableEnded) this.server.destroy()
   }
 
-  /** The server's socket closed: so does the client's, unless an orderly end is on its way to it. */
+  /** The server's socket closed: closes the client's, unless an orderly end is on its way to it. */
   serverClosed (): void {
     if (!this.#isSplit && !this.server.readableEnded) this.client.destroy()
   }

@@ -11,7 +11,7 @@ function open (t: Test, url: string, options: RedisOptions = {}): Redis {
   return client
 }
 
-t.test('TLS lets in whoever trusts its authority', async (t) => {
+t.test('TLS accepts clients that trust its authority', async (t) => {
   const redis = await startTls(t)
 
   t.equal(await open(t, redis.url, { tls: { ca: redis.ca } }).ping(), 'PONG')
@@ -19,7 +19,7 @@ t.test('TLS lets in whoever trusts its authority', async (t) => {
   await t.rejects(open(t, redis.url.replace('rediss', 'redis')).ping(), 'no TLS')
 })
 
-t.test('TLS asks for a client certificate where it should', async (t) => {
+t.test('TLS requires a client certificate if configured', async (t) => {
   const redis = await startTls(t, { authClients: true })
 
   t.equal(await open(t, redis.url, { tls: { ca: redis.ca, ...redis.client } }).ping(), 'PONG')

@@ -6,15 +6,15 @@ import type { Owner } from './cleanup-scope.ts'
 import { freePort } from './ports.ts'
 import { startRedisProcess, type RedisProcess } from './redis-process.ts'
 
-/** How a server with TLS is started. */
+/** Options of a server with TLS. */
 export interface TlsOptions {
-  /** True: clients must show a certificate of the same authority. */
+  /** true: clients need a certificate of the same authority */
   authClients?: boolean
-  /** As on redis-server's command line. */
+  /** command line arguments of redis-server */
   args?: string[]
 }
 
-/** A Redis server that speaks TLS on its only port, and what clients need to be let in. */
+/** A Redis server with TLS on its only port, and what clients need to connect. */
 export interface TlsRedis {
   /** `rediss://` */
   url: string
@@ -29,7 +29,7 @@ export interface TlsRedis {
   server: RedisProcess
 }
 
-/** Starts a Redis server with TLS, under an authority made for it; all ends with the owner. */
+/** Starts a Redis server with TLS under its own authority; all ends with the owner. */
 export async function startTls (owner: Owner, options: TlsOptions = {}): Promise<TlsRedis> {
   const authority = await makeAuthority()
   const client = await authority.issue('client')

@@ -1,21 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** How long `until` waits, and what it says when that was in vain. */
+/** Options and error text of `until`. */
 export interface UntilOptions {
-  /** What is waited for, told in the error. */
+  /** the condition, named in the error */
   what: string
-  /** Generous, since machines are busy; 15 s. */
+  /** generous, because machines are busy; 15 s */
   deadlineMs?: number
-  /** Pause between two looks; 10 ms. */
+  /** pause between two checks; 10 ms */
   everyMs?: number
 }
 
 type Truthy<T> = Exclude<T, undefined | null | false | 0 | ''>
 
 /**
- * Waits until `look` gives something truthy, and returns it. A look that throws counts as "not yet".
+ * Waits until `look` returns something truthy, and returns that. A check that throws counts as "not yet".
  *
- * @throws {Error} after the deadline, with the last thing `look` threw as its cause
+ * @throws {Error} after the deadline, with the last error of `look` as its cause
  */
 export async function until<T> (look: () => T | Promise<T>, options: UntilOptions): Promise<Truthy<T>> {
   const { what, deadlineMs = 15_000, everyMs = 10 } = options
@@ -30,5 +30,5 @@ export async function until<T> (look: () => T | Promise<T>, options: UntilOption
     }
     await sleep(everyMs)
   }
-  throw new Error(`waited ${deadlineMs} ms in vain: ${what}`, { cause })
+  throw new Error(`not met within ${deadlineMs} ms: ${what}`, { cause })
 }

@@ -1,13 +1,13 @@
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { until } from './until.ts'
 
-/** Waits until an app speaks to its Redis and is answered in time: on a busy machine it may have started without, and the first answer takes longest. */
+/** Waits until an app uses its Redis in time: on a busy machine it can start without, and the first reply takes longest. */
 export async function reached ({ redisPool }: Pick<FastifyInstance, 'redisPool'>): Promise<void> {
   await until(() => redisPool.state === 'ready', { what: 'the app reaches its Redis' })
   await until(() => redisPool.batch.command('PING', []), { what: 'an answer in time' })
 }
 
-/** Asks again where the answer is 503: on a busy machine Redis may answer late. */
+/** Repeats a request whose response is 503: on a busy machine Redis can time out. */
 export async function unlessLate (ask: () => Promise<LightMyRequestResponse>): Promise<LightMyRequestResponse> {
   return await until(async () => {
     const response = await ask()

@@ -12,7 +12,7 @@ async function connected (t: Test, port: number): Promise<Redis> {
   return client
 }
 
-t.test('a count of writes tells single commands from a pipeline', async (t) => {
+t.test('a write counter distinguishes single commands from a pipeline', async (t) => {
   const { port } = await startRedisProcess(t)
   const client = await connected(t, port)
   const counted = countWrites(t, port)
@@ -28,7 +28,7 @@ t.test('a count of writes tells single commands from a pipeline', async (t) => {
   t.equal(counted.bytes, '*2\r\n$3\r\nget\r\n$1\r\na\r\n*3\r\n$4\r\nmget\r\n$1\r\nb\r\n$1\r\nc\r\n'.length)
 })
 
-t.test('a count of writes sees connections opened later, and no other port', async (t) => {
+t.test('a write counter includes connections opened later, and no other port', async (t) => {
   const mine = await startRedisProcess(t)
   const other = await startRedisProcess(t)
   const counted = countWrites(t, mine.port)
@@ -48,7 +48,7 @@ t.test('a count of writes sees connections opened later, and no other port', asy
   t.equal(counted.writes, 2, 'two counts side by side')
 })
 
-t.test('a count of writes reads commands before TLS hides them', async (t) => {
+t.test('a write counter reads commands before TLS encrypts them', async (t) => {
   const redis = await startTls(t)
   const client = new Redis(redis.url, { tls: { ca: redis.ca } })
   t.after(() => client.disconnect())
@@ -61,7 +61,7 @@ t.test('a count of writes reads commands before TLS hides them', async (t) => {
   t.strictSame(Object.fromEntries(counted.commands), { GET: 1, SET: 1 })
 })
 
-t.test('a count of writes and a proxy agree on large commands', async (t) => {
+t.test('a write counter and a proxy agree on large commands', async (t) => {
   const redis = await startRedisProcess(t)
   const proxy = await startProxy(t, redis)
   const client = await connected(t, proxy.port)
@@ -74,7 +74,7 @@ t.test('a count of writes and a proxy agree on large commands', async (t) => {
   t.strictSame(counted.commands, proxy.commands)
 })
 
-t.test('a count of writes ends with its test', async (t) => {
+t.test('a write counter ends with its test', async (t) => {
   const { port } = await startRedisProcess(t)
   const client = await connected(t, port)
   const ends: Array<() => Promise<void> | void> = []

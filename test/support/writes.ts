@@ -6,21 +6,21 @@ type WriteOne = (chunk: Buffer | string, encoding: BufferEncoding, done: (error?
 type WriteMany = (chunks: Array<{ chunk: Buffer | string, encoding: BufferEncoding }>, done: (error?: Error | null) => void) => void
 interface Writable { _write: WriteOne, _writev: WriteMany }
 
-/** What this process wrote to the ports in question. */
+/** What this process wrote to these ports. */
 export interface Writes {
-  /** Writes on sockets, each one a system call. */
+  /** writes on sockets, each one a system call */
   readonly writes: number
   readonly bytes: number
-  /** Commands, by name in capitals. */
+  /** commands by name in capitals */
   readonly commands: ReadonlyMap<string, number>
-  /** All commands together. */
+  /** all commands together */
   readonly commandCount: number
-  /** Starts at 0 again. */
+  /** Resets all counts. */
   clear (): void
 }
 
 /**
- * Counts, without a proxy, what this process writes to a server: on sockets open already and still to come.
+ * Counts, without a proxy, what this process writes to a server, on existing and future sockets.
  *
  * @param ports the server's port, or those of all nodes of a cluster
  */
@@ -72,7 +72,7 @@ class WriteCounter implements Writes {
 }
 
 const counters = new Set<WriteCounter>()
-// Node declares neither method on net.Socket, where both have stood since streams were made.
+// Node declares neither method on net.Socket, where both have existed since streams were introduced.
 const sockets = Socket.prototype as unknown as Writable
 const { _write: writeOne, _writev: writeMany } = sockets
 

@@ -7,12 +7,12 @@ import { SetupError, run, say } from './run.mjs'
 const offline = `Is this machine offline, or behind a proxy ("npm config set proxy …")? "npm ping" tells whether the registry answers.
 Is the disk full, or this folder not writable for you? Then free it, or clone into a folder of your own.`
 
-/** Installs what the lock file names, when it is missing or another. */
+/** Installs the project's packages, and checks that a Node for it runs. */
 export async function bringDependencies (root) {
-  await installPackages(root, () => workingNode(root)) // throws where none runs
+  await installPackages(root, () => workingNode(root)) // throws if none runs
 }
 
-/** Installs what the lock file of a folder names, when it is missing or another. */
+/** Installs the packages of a folder's lock file if they are missing or differ. */
 export async function installPackages (root, check = () => {}) {
   const stamp = readStamp(root)
   const wanted = fingerprint(root)
@@ -21,12 +21,12 @@ export async function installPackages (root, check = () => {}) {
   if (stamp.installed !== wanted) writeStamp(root, { installed: wanted })
 }
 
-/** The Node that runs the project: the one that came with the dependencies, else our own when it is new enough. */
+/** The Node for the project: the installed dependency, or the current one if it is new enough. */
 export function workingNode (root) {
   const own = Number(process.versions.node.split('.')[0]) >= 24
   const brought = join(root, 'node_modules', '.bin', process.platform === 'win32' ? 'node.cmd' : 'node')
   if (runs(brought)) return brought
-  // Built for another C library or another processor: it would stand before our own on the PATH of every npm script.
+  // Built for another C library or CPU: it would precede the current Node on the PATH of every npm script.
   if (own) rmSync(brought, { force: true })
   if (own) return process.execPath
   throw new SetupError(`Node 24 or later is needed, here is ${process.versions.node}, and the one from the registry does not run on ${process.platform}-${process.arch}.`,
@@ -59,13 +59,13 @@ async function install (root) {
   say(`installed in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`)
 }
 
-// npm tells in its log what it asked the registry for: first what a package is, then the package.
+// npm logs its requests to the registry: first for a package's metadata, then for the package.
 function installProgress (output) {
   const { lookedUp, fetched, failed } = askedOf(output)
   return `installing, ${lookedUp} looked up, ${fetched} fetched${failed > 0 ? `, ${failed} attempts failed` : ''}`
 }
 
-// Without a network npm would try each of its packages several times, for minutes.
+// Without a network npm would retry each package several times, for minutes.
 function isUnreachable (output) {
   const { lookedUp, fetched, failed } = askedOf(output)
   return failed > 15 && lookedUp + fetched === 0
@@ -77,12 +77,12 @@ function askedOf (output) {
   return { fetched, lookedUp: count(/^npm http (?:fetch GET 200|cache) /gm) - fetched, failed: count(/^npm http fetch .*attempt \d+ failed/gm) }
 }
 
-// What npm says of the script that it runs is no business of the npm that we run.
+// npm's environment for this script must not reach the npm that is started here.
 function quietEnvironment () {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_(lifecycle|package|command|config_(omit|production|only|local_prefix))/i.test(name)))
 }
 
-/** Whether npm itself left the very packages of the lock file: then a developer's own `npm install` is not undone. */
+/** Whether npm itself installed exactly the lock file's packages: then a developer's own `npm install` is not undone. */
 function isInstalled (root) {
   const hidden = readJson(join(root, 'node_modules', '.package-lock.json'))?.packages
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
@@ -110,7 +110,7 @@ function writeStamp (root, stamp) {
   try {
     writeFileSync(stampPath(root), JSON.stringify(stamp))
   } catch (error) {
-    if (error.code !== 'EROFS' && error.code !== 'EACCES') throw error // read-only, and complete: looked at again next time
+    if (error.code !== 'EROFS' && error.code !== 'EACCES') throw error // read-only, and complete: checked again next time
   }
 }
 

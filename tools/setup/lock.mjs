@@ -3,15 +3,15 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { say } from './run.mjs'
 
-// One set-up at a time in a folder. The lock names its owner and the program that it runs: an `npm ci` whose set-up was killed still holds it.
+// One set-up at a time per folder. The lock names its owner and the program that it runs: an `npm ci` whose set-up was killed still holds it.
 let held
 
-/** Takes the lock of a folder, waiting for another set-up to end. Returns what gives it back; so does the end of the process. */
+/** Acquires the lock of a folder, and waits for another set-up. Returns the release function; the end of the process releases too. */
 export async function lockFolder (root) {
   const path = join(root, '.setup.lock')
   const startedAt = Date.now()
   for (let told = false; !take(path);) {
-    if (!told) say('another set-up is at work in this folder, waiting for it')
+    if (!told) say('another set-up is running in this folder; waiting for it')
     told = true
     await wait(100)
     if ((Date.now() - startedAt) % 10_000 < 100) say(`still waiting (${Math.round((Date.now() - startedAt) / 1000)} s)`)
@@ -20,7 +20,7 @@ export async function lockFolder (root) {
   return unlock
 }
 
-/** Names the program that the owner of the lock runs now. */
+/** Records the program that the lock's owner runs now. */
 export function noteChild (pid) {
   if (!held) return
   writeFileSync(`${held}.${process.pid}`, words(pid))
@@ -28,7 +28,7 @@ export function noteChild (pid) {
 }
 
 function unlock () {
-  // A child that outlives us by a Ctrl-C that only we received keeps the lock until it ends.
+  // A child that survives a Ctrl-C which only this process received holds the lock until it ends.
   if (held && !aliveChild(held)) rmSync(held, { force: true })
   held = undefined
 }
@@ -39,14 +39,14 @@ function take (path) {
     held = path
     return true
   } catch (error) {
-    if (error.code === 'EROFS' || error.code === 'EACCES') return true // nothing can be written here: nobody can collide
+    if (error.code === 'EROFS' || error.code === 'EACCES') return true // nothing can be written here, so that no set-up can conflict
     if (error.code !== 'EEXIST') throw error
     removeStale(path)
     return false
   }
 }
 
-// Only under a second, short-lived lock: else of two who see a dead owner's lock, the second would remove the first one's new one.
+// Only under a second, short-lived lock: otherwise, of two processes that see a dead owner's lock, the second would remove the first one's new lock.
 function removeStale (path) {
   if (isHeld(path)) return
   const gate = `${path}.gate`
@@ -65,7 +65,7 @@ function removeStale (path) {
 
 function isHeld (path) {
   const lock = read(path)
-  if (!lock) return ageMs(path) < 2_000 // being written, or gone, or broken
+  if (!lock) return ageMs(path) < 2_000 // being written, deleted, or malformed
   return isAlive(lock.owner) || isAlive(lock.child)
 }
 
@@ -85,7 +85,7 @@ function read (path) {
   }
 }
 
-// A pid alone is not enough: after a restart of the machine another process may bear it.
+// A pid alone is not enough: after a reboot another process can have it.
 function mark (pid) {
   return { pid, since: startOf(pid) }
 }

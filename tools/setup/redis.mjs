@@ -11,7 +11,7 @@ const advice = `Any one of these helps:
   anywhere         REDIS_URL=redis://host:6379 (a Redis 7 or newer that runs already; tests still want a program of their own)
                    REDIS_SERVER_BIN=/path/to/redis-server`
 
-/** Whether there is a Redis, or a program that starts one, in the order that service/dev-redis/find-binary.ts looks in. */
+/** Whether there is a Redis, or a program that starts one, in the search order of service/dev-redis/find-binary.ts. */
 export function hasRedis (root) {
   const { REDIS_URL, REDIS_SERVER_BIN, PATH = '' } = process.env
   if (REDIS_URL || REDIS_SERVER_BIN) return true
@@ -19,7 +19,7 @@ export function hasRedis (root) {
   return PATH.split(delimiter).some(folder => names.some(name => isProgram(join(folder, name)))) || works(join(root, '.redis', 'server'))
 }
 
-/** Unpacks Debian's Redis server, with the libraries that this machine lacks, to `.redis/server`; needs no root. */
+/** Unpacks Debian's Redis server with the missing libraries to `.redis/server`; needs no root. */
 export async function bringRedis (root) {
   if (!['apt-get', 'apt-cache', 'dpkg', 'dpkg-query'].every(isOnPath)) throw new SetupError('There is no redis-server on this machine, and no apt-get to bring one.', advice)
   const startedAt = Date.now()
@@ -49,7 +49,7 @@ async function unpackServer (work) {
   if (!works(server)) throw new SetupError('The Redis server of the Debian packages does not start here.', advice)
 }
 
-/** Downloads the server, with the machine's own package lists or, where those are empty or old, with fresh ones of our own. Returns the options for apt. */
+/** Downloads the server with the machine's package lists or, if those are empty or old, with fresh ones. Returns the options for apt. */
 async function fetchable (work) {
   const plain = ['-o', 'APT::Sandbox::User=root']
   try {
@@ -75,7 +75,7 @@ async function unpack (work, server) {
   for (const deb of readdirSync(join(work, 'debs'))) await run('dpkg', ['-x', join(work, 'debs', deb), server], { advice, progress: () => `unpacking ${deb}` })
 }
 
-// Not the C library: one that differs from the machine's loader crashes every program.
+// Not the C library: one that does not match the machine's loader crashes every program.
 async function missingLibraries (apt) {
   const kinds = ['recommends', 'suggests', 'conflicts', 'breaks', 'replaces', 'enhances'].map(kind => `--no-${kind}`)
   const closure = await run('apt-cache', [...apt, 'depends', '--recurse', ...kinds, 'redis-tools'], { advice, progress: () => 'looking up libraries' })
@@ -91,7 +91,7 @@ function isInstalled (name) {
   }
 }
 
-/** Whether the server unpacked in a folder runs on this machine. */
+/** Whether the unpacked server runs on this machine. */
 function works (server) {
   const folders = ['usr/lib', 'lib'].map(name => join(server, name)).filter(existsSync).flatMap(folder => [folder, ...readdirSync(folder).map(name => join(folder, name))])
   try {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { noteChild } from './lock.mjs'
 
-/** A failure of the set-up, and what the person before the screen can do about it. */
+/** A failure of the set-up, and its remedy. */
 export class SetupError extends Error {
   constructor (message, advice) {
     super(message)
@@ -10,7 +10,7 @@ export class SetupError extends Error {
   }
 }
 
-/** Says what the set-up is doing. */
+/** Prints what the set-up does. */
 export function say (line) {
   console.log(`set-up: ${line}`)
 }
@@ -18,11 +18,11 @@ export function say (line) {
 const tickMs = 1_500
 
 /**
- * Runs a program to its end and says every 1.5 s how far it is.
+ * Runs a program to its end and prints its progress every 1.5 s.
  *
- * @param options `cwd`, `env`, `advice` for the one who reads the failure, `progress(output)` that makes a line of what was printed so far,
- * `pass(line)` for a program that tells its own progress: whether a line of it is passed on; `isHopeless(output)`: whether to end it now, as failed
- * @returns what it printed; @throws {SetupError} with its last lines when it fails
+ * @param options `cwd`, `env`, `advice` on a failure, `progress(output)` that turns the output so far into a line,
+ * `pass(line)` for a program that prints its own progress: whether a line is printed; `isHopeless(output)`: whether to end it now as failed
+ * @returns its output; @throws {SetupError} with its last lines if it fails
  */
 export function run (program, args, { cwd, env = process.env, advice = '', progress, pass, isHopeless = () => false } = {}) {
   return new Promise((resolve, reject) => {

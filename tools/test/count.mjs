@@ -2,14 +2,14 @@ import { Parser } from 'tap-parser'
 
 const none = 'no tests found'
 
-/** Counts tests, and names those that failed. */
+/** Counts tests, and records those that failed. */
 export class Count {
   passed = 0
   failed = 0
   skipped = 0
   #complaints = []
 
-  /** Counts what a file said and how its process ended; false where any of it failed. */
+  /** Counts the results of a file and its process; false if any of them failed. */
   add ({ file, said, code, signal }) {
     const failedBefore = this.failed
     const parser = new Parser()
@@ -36,7 +36,7 @@ export class Count {
     process.exitCode = this.failed > 0 ? 1 : 0
   }
 
-  // A test is a subtest without subtests; a file without subtests is one. What fails around its tests (a teardown, a timeout) counts as one more.
+  // A test is a subtest without subtests; a file without subtests is one. A failure around its tests (a teardown, a timeout) counts as one more.
   #watch (parser, titles) {
     const seen = { asserts: 0, skips: 0, subtests: 0, failed: 0, reason: '' }
     let child

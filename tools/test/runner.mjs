@@ -7,10 +7,10 @@ const timeoutMs = 120_000
 const graceMs = 3_000
 
 /**
- * Runs test files, each in a process of its own and several at a time.
+ * Runs test files, each in its own process and several at a time.
  *
- * They are plain Node programs: what tap's own runner puts before each of them, and before each process that they start,
- * takes longer to load than the whole stack. What V8 has compiled for one of them, the others find.
+ * They are plain Node programs: what tap's own runner loads into each of them, and into each process that they start,
+ * takes longer to load than the whole stack. V8's compile cache is shared by all of them.
  */
 export class Runner {
   #jobs
@@ -22,9 +22,9 @@ export class Runner {
   }
 
   /**
-   * Runs the files, those that ask for most time first, so that none of them is alone at the end.
+   * Runs the files, those with the longest timeout first, so that none of them runs alone at the end.
    *
-   * @param tell called as each ends, with `{ file, said, complained, code, signal, ms }` and how many ended before it
+   * @param tell called at the end of each with `{ file, said, complained, code, signal, ms }` and the number of files that ended before it
    */
   async run (files, tell) {
     const folder = mkdtempSync(join(tmpdir(), 'prism-compiled-'))
@@ -41,7 +41,7 @@ export class Runner {
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   }
 
-  /** Starts no more, and passes the signal on to those that run. */
+  /** Starts no more files, and forwards the signal to the running ones. */
   stop (signal) {
     this.#waiting = []
     for (const child of this.#running) child.kill(signal)
@@ -72,7 +72,7 @@ function textOf (stream) {
   return chunks
 }
 
-// A file tells how long it means to take, at its start and with each `t.setTimeout`. Told that its time is up it says what it waits for, and ends, unless it cannot.
+// A file announces its timeout at its start and with each `t.setTimeout`. At its timeout it prints what it waits for, and ends, unless it cannot.
 function endLate (child) {
   const deadline = { timer: undefined }
   const end = () => {
@@ -88,7 +88,7 @@ function endLate (child) {
   return deadline
 }
 
-// A process that a file has left behind may hold its output open for ever.
+// A process that a file has left behind can hold its output open indefinitely.
 function letGo (child, complained) {
   const timer = setTimeout(() => {
     complained.push('it left a process behind\n')

@@ -92,7 +92,7 @@ export class HandlerRunner<Request extends CacheRequest> {
 
   /** The response was sent or aborted: ends a run that never reached onSend. */
   #abandon (run: HandlerRun): void {
-    run.restore?.()
+    if (run.isDraining !== true) run.restore?.()
     run.free?.()
     run.pending?.over()
     discardPayload(run.payload)

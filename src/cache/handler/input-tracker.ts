@@ -1,6 +1,11 @@
 import { normaliseField } from '../../http/vary.ts'
-import { trackRaw, trackReply, trackRequest } from './install-tracking.ts'
-import type { ReadListener } from './install-tracking.ts'
+import { joinFields } from '../response/send-entry.ts'
+import { trackContextStore } from './context-store.ts'
+import { hasNoCompression, noCompressionHeader } from './absent-inputs.ts'
+import type { CacheRequest } from '../http-message.ts'
+import { pauseInLogs } from './pausing-log.ts'
+import { trackReply, trackRequest } from './tracked-messages.ts'
+import type { ReadListener, RequestFields } from './tracked-object.ts'
 
 /** An input that the handler read and that is not part of the cache key. */
 export interface UnkeyedInput {
@@ -22,7 +27,12 @@ interface KeyedInputs {
   readonly url: string
 }
 
-type Fields = Record<string, string | string[] | undefined>
+/** The part of a reply that the tracker uses. */
+interface TrackedReply {
+  getHeader (name: string): number | string | string[] | undefined
+  getHeaders (): Record<string, number | string | string[] | undefined>
+  header (name: string, value: string): unknown
+}
 
 const hostNames = new Set<PropertyKey>(['host', 'hostname', 'port'])
 
@@ -35,18 +45,20 @@ const conditional = new Set(['if-none-match', 'if-modified-since', 'if-match', '
 /**
  * Tracks which inputs a handler reads during a fill. A stored response that depends on an unkeyed input allows cache poisoning.
  *
- * It is installed on the request and reply objects, so reads by hooks and serializers are tracked too.
- * Closures, AsyncLocalStorage, WeakMaps and `reply.raw` cannot be tracked.
+ * It is installed on the request, its raw message, the reply and the store of @fastify/request-context, so reads by hooks, serializers and functions
+ * that the handler calls are tracked too. Closures, WeakMaps, an AsyncLocalStorage of the app's own and `reply.raw` cannot be tracked.
  */
 export class InputTracker implements ReadListener {
   /** the first unkeyed input that was read */
   unkeyedInput: UnkeyedInput | undefined
   readonly covered: KeyedInputs
   readonly #request: object
-  readonly #reply: { readonly raw: { req?: object }, getHeaders (): object }
+  readonly #reply: TrackedReply
   readonly #validators: Readonly<Record<string, string>>
-  #headersBefore: object
-  #fields: Fields | undefined
+  #headersBefore: Readonly<Record<string, unknown>>
+  /** what the handler sees of the headers of the request, and of those of its raw message */
+  #views: { request?: RequestFields, raw?: RequestFields } = {}
+  readonly #hasNoCompression: boolean
   #isPaused = false
   #undo: (() => void)[]
 
@@ -54,27 +66,47 @@ export class InputTracker implements ReadListener {
    * @param before reply headers set by hooks
    * @param validators conditional headers made from a stale entry, to which the handler may respond 304
    */
-  constructor (request: object, reply: object, covered: KeyedInputs, before: object, validators: Readonly<Record<string, string>>) {
+  constructor (request: Pick<CacheRequest, 'raw'>, reply: TrackedReply, covered: KeyedInputs, before: Readonly<Record<string, unknown>>, validators: Readonly<Record<string, string>>) {
     this.#request = request
-    this.#reply = reply as { raw: { req?: object }, getHeaders (): object }
+    this.#reply = reply
     this.#validators = validators
     this.#headersBefore = before
     this.covered = covered
-    this.#undo = [trackRaw(this.#reply.raw, this), trackReply(reply, this), trackRequest(request, this)]
+    this.#hasNoCompression = hasNoCompression(request)
+    this.#undo = this.#install()
   }
 
-  /** Resumes tracking for a stream that produces its body while it is sent. `reply.raw.req` is not tracked then, because Node itself reads it. */
+  get isPaused (): boolean {
+    return this.#isPaused
+  }
+
+  #install (): (() => void)[] {
+    const store = trackContextStore(this.#request, this)
+    const undo = [pauseInLogs([this.#request, this.#reply], this), trackReply(this.#reply, this), trackRequest(this.#request, this)]
+    return store === undefined ? undo : [...undo, store]
+  }
+
+  /** Resumes tracking for a stream that produces its body while it is sent. */
   reopen (): void {
     this.close()
     this.#headersBefore = this.#reply.getHeaders()
-    this.#fields = undefined
-    this.#undo = [trackReply(this.#reply, this), trackRequest(this.#request, this)]
+    this.#views = {}
+    this.#undo = this.#install()
   }
 
   /** Stops tracking and restores request and reply. */
   close (): void {
+    if (this.#undo.length === 0) return
     for (const undo of this.#undo) undo()
     this.#undo = []
+    this.#mergeVary()
+  }
+
+  /** The handler does not see the members of `Vary` that hooks have set, and its own are added to them. */
+  #mergeVary (): void {
+    const { vary: before } = this.#headersBefore
+    const vary = before === undefined ? undefined : this.#reply.getHeader('vary')
+    if (vary !== undefined && vary !== before) this.#reply.header('vary', joinFields([before].flat().map(String), [vary].flat().join(', ')))
   }
 
   /** Records the read of an unkeyed input; only the first is stored. */
@@ -93,9 +125,20 @@ export class InputTracker implements ReadListener {
     }
   }
 
-  /** Records the read of one reply header, or of all, if hooks had set it. */
-  noteLeft (name?: string): void {
-    if (name === undefined ? Object.keys(this.#headersBefore).length > 0 : String(name).toLowerCase() in this.#headersBefore) this.note(name === undefined ? 'reply headers' : `reply header ${name}`)
+  noteHeaders (): void {
+    if (Object.keys(this.#headersBefore).length > 0) this.note('reply headers')
+  }
+
+  /**
+   * Records the read of a reply header that hooks have set. `Vary` is hidden instead: plugins such as CORS set it for each request,
+   * and helpers such as `reply.vary()` read it to add their own members.
+   */
+  hidesHeader (name: string, read: () => unknown): boolean {
+    const key = String(name).toLowerCase()
+    if (this.#isPaused || !(key in this.#headersBefore)) return false
+    if (key === 'vary') return read() === this.#headersBefore.vary
+    this.note(`reply header ${name}`)
+    return false
   }
 
   /** Reads made by the tracking code itself do not count. */
@@ -110,13 +153,14 @@ export class InputTracker implements ReadListener {
   }
 
   /** The request headers that the handler sees. */
-  fields (read: () => Fields): Fields {
+  fields (read: () => RequestFields, of: 'request' | 'raw'): RequestFields {
     if (this.#isPaused) return read()
-    this.#fields ??= this.#viewOf(this.withoutTracking(read))
-    return this.#fields
+    const view = this.#views[of] ?? this.#viewOf(this.withoutTracking(read))
+    this.#views[of] = view
+    return view
   }
 
-  #viewOf (fields: Fields): Fields {
+  #viewOf (fields: RequestFields): RequestFields {
     const valueOf = (name: string): string | string[] | undefined => {
       if (name in this.#validators) return this.#validators[name]
       if (conditional.has(name)) return undefined
@@ -148,6 +192,8 @@ export class InputTracker implements ReadListener {
   #noteField (name: string): void {
     const { fields, partition, host } = this.covered
     if (fields.includes(name) || conditional.has(name) || (name === 'host' && host)) return
+    // Its absence is part of the key.
+    if (name === noCompressionHeader && !this.#hasNoCompression) return
     if (partition === 'function' && (name === 'authorization' || name === 'cookie')) return
     this.note(`header ${name}`, name === 'host' ? "hosts: ['example.com']" : `vary: ['${name}']`)
   }

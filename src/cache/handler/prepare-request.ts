@@ -6,6 +6,8 @@ import type { CacheRequest, RequestHeaders, CacheReply } from '../http-message.t
 import type { RoutePolicy } from '../options.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 import { InputTracker } from './input-tracker.ts'
+import { copyOf, isAjv, validate } from './validated-inputs.ts'
+import type { Input } from './validated-inputs.ts'
 
 /** Options of a handler run. */
 interface HandlerRunOptions {
@@ -25,12 +27,29 @@ const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
  * and the validators of a stale entry. Its reads are tracked if `trackInputs` is set.
  */
 export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, options: HandlerRunOptions, isHostKeyed: boolean): HandlerRun {
-  const run: HandlerRun = { ...options, askedAt: Date.now(), before: reply.getHeaders() }
+  const run: HandlerRun = { ...options, hidesConditions: true, askedAt: Date.now(), before: reply.getHeaders() }
   const validators = validatorsFor(options.stale)
-  if (state.key !== undefined && state.key.url !== request.raw.url) request.query = sortedQuery(request.query, policy.query)
+  const isAmbiguous = state.key !== undefined && state.key.url !== request.raw.url && !replaceQuery(request, state, policy)
   if (policy.trackInputs) trackInputs(run, request, reply, state, policy, isHostKeyed, validators)
   else run.restore = replaceHeaders(request, validators)
+  if (isAmbiguous) run.tracker?.note('request.query')
   return run
+}
+
+/**
+ * Gives the handler the query that is in the key: as the route's validation makes it of the parameters in the key.
+ *
+ * @returns whether the result is a function of the key
+ */
+function replaceQuery (request: CacheRequest, { inputs }: CacheRequestState, { query }: RoutePolicy): boolean {
+  const kept = inputs && validate(request, 'query', sortedQuery(copyOf(inputs.query), query) as Input)
+  if (kept?.isValid === true) {
+    request.query = kept.value
+    return true
+  }
+  // A required parameter is not listed. Ajv makes nothing of other parameters; another validator may.
+  request.query = sortedQuery(request.query, query)
+  return inputs === undefined || isAjv(request)
 }
 
 /** Tracks the inputs that the handler reads. */
@@ -56,10 +75,17 @@ function validatorsFor (stale: Entry | undefined): Record<string, string> {
 }
 
 function replaceHeaders (request: CacheRequest, validators: Record<string, string>): () => void {
-  const raw = request.raw as { headers: RequestHeaders }
-  const fields = raw.headers
-  raw.headers = { ...Object.fromEntries(Object.entries(fields).filter(([name]) => !conditions.includes(name))), ...validators }
-  return () => { raw.headers = fields }
+  const { raw } = request
+  const before = raw.headers
+  const fields: Record<string, string | string[] | undefined> = { ...before }
+  for (const name of conditions) delete fields[name]
+  setHeaders(raw, Object.assign(fields, validators))
+  return () => setHeaders(raw, before)
+}
+
+/** An HTTP/2 request has only a getter for its headers. */
+function setHeaders (raw: CacheRequest['raw'], headers: RequestHeaders): void {
+  Object.defineProperty(raw, 'headers', { value: headers, writable: true, enumerable: true, configurable: true })
 }
 
 /** The part of the query that is in the cache key: the parameters that the route lists, sorted. */

@@ -6,7 +6,7 @@ import { sendHostileHeaders } from './hostile-headers.ts'
 import { floodReplays } from './replay.ts'
 import { Target } from './target.ts'
 
-/** How much of it, and from which seed; a seed gives the same requests again. */
+/** Amount and seed; a seed repeats the same requests. */
 export interface AttackOptions {
   requests: number
   seed: number
@@ -14,9 +14,9 @@ export interface AttackOptions {
 }
 
 /**
- * Attacks the service in every way that we know, one after the other: each on a service that runs, started again where the one before ended it.
+ * Attacks the service in every known way, one after the other: each on a running service, restarted if the previous attack ended it.
  *
- * @returns whether all of it held
+ * @returns whether all attacks were withstood
  */
 export async function attack (owner: Owner, { requests, seed, note }: AttackOptions): Promise<boolean> {
   const { url } = await startRedis(owner)
@@ -39,7 +39,7 @@ export async function attack (owner: Owner, { requests, seed, note }: AttackOpti
     await target.ensure()
     target.mark()
     note(`${name} …`)
-    // One that fails for a reason of its own does not hide the others.
+    // A failure of one attack does not hide the others.
     await run().catch((error: unknown) => { target.fault(`${name}: ${String(error)}`) })
   }
   return report(target, await target.stop())

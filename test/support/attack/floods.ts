@@ -7,7 +7,7 @@ import type { Target } from './target.ts'
 
 const chunkBytes = 63_000
 
-/** Many connections, each with one large chunk of pipelined requests, whose answers are never read. */
+/** Many connections, each with one large chunk of pipelined requests whose responses are never read. */
 export async function floodPipelined (target: Target): Promise<void> {
   for (const path of ['/cities/2988507', '/nothing', '/healthz/live', '/%zz', '/cities?q=paris&limit=3']) {
     for (const connections of [60, 200]) {
@@ -21,7 +21,7 @@ export async function floodPipelined (target: Target): Promise<void> {
   }
 }
 
-/** Fewer requests a connection than any limit, and large answers: what is unread is closed after its time. */
+/** Fewer requests per connection than any limit, and large responses: connections with unread data are closed after their time limit. */
 export async function floodUnread (target: Target): Promise<void> {
   await withSockets(target, 60, async (sockets) => {
     for (const socket of sockets) socket.pause().write(requests('/openapi.json', 60))
@@ -29,7 +29,7 @@ export async function floodUnread (target: Target): Promise<void> {
   })
 }
 
-/** While a flood is on, a client that reads is answered. Answers that fit into the kernel's buffers leave a connection idle, which ends after 72 s. */
+/** During a flood, a client that reads gets its responses. Responses that fit into the kernel's buffers leave a connection idle, which ends after 72 s. */
 async function settleBeside (target: Target, attack: string, client: number): Promise<void> {
   const reader = new HttpClient(target.service.port)
   const { status, ms } = await reader.exchange(requests('/cities/2988507', 1, 60_000 + client))
@@ -41,7 +41,7 @@ async function settleBeside (target: Target, attack: string, client: number): Pr
 
 const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
 
-/** Upgrades that are refused, each for another reason; the client closes nothing. */
+/** Upgrades that are rejected for different reasons; the client closes nothing. */
 const refusals: Readonly<Record<string, (port: number, client: number) => string>> = {
   'another origin': (_port, client) => upgradeRequest({ origin: 'http://evil.example', client }),
   'no host': (_port, client) => upgradeRequest({ host: '', client }),
@@ -59,7 +59,7 @@ function upgradeRequest ({ path = '/live', host = 'Host: 127.0.0.1\r\n', origin 
   return `GET ${path} HTTP/1.1\r\n${host}${origin === '' ? '' : `Origin: ${origin}\r\n`}${forwardedFor(client)}${upgrade}Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${fields}\r\n`
 }
 
-/** 200 upgrades for each reason to refuse one; 1,500 of one address, whose quota is 1,000 a minute. */
+/** 200 upgrades for each reason of rejection; 1,500 from one address with a quota of 1,000 a minute. */
 export async function floodUpgrades (target: Target): Promise<void> {
   for (const [reason, requestOf] of Object.entries(refusals)) {
     if (target.hasEnded) return
@@ -76,7 +76,7 @@ export async function floodUpgrades (target: Target): Promise<void> {
   }
 }
 
-/** `client` becomes an address of its own, as a proxy tells it. */
+/** `client` gets its own address, as a proxy would set it. */
 function requests (path: string, count: number, client = 0): string {
   return `GET ${path} HTTP/1.1\r\nHost: a\r\n${client === 0 ? '' : forwardedFor(client)}\r\n`.repeat(count)
 }
@@ -85,7 +85,7 @@ function forwardedFor (client: number): string {
   return `X-Forwarded-For: 10.100.${client >> 8 & 255}.${client & 255}\r\n`
 }
 
-/** Opens connections, and closes them after the attack has been judged. */
+/** Opens connections, and closes them after the attack was judged. */
 async function withSockets (target: Target, count: number, attack: (sockets: Socket[]) => Promise<void>): Promise<void> {
   target.mark()
   const sockets = Array.from({ length: count }, () => connect(target.service.port, '127.0.0.1').on('error', () => {}))

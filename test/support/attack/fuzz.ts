@@ -34,7 +34,7 @@ const json = fc.oneof(
   odd.map((text) => JSON.stringify({ name: text, password: text, text })),
   fc.constantFrom('{"\\ud800":1}', '{"__proto__":{"a":1}}', '{"constructor":{"prototype":{}}}', '['.repeat(5000), '{"a":'.repeat(5000), '"', '', '\ufeff{}', '{"name":1e999}')
 )
-/** What a route takes, and one member more. */
+/** The members that a route accepts, and one more. */
 const fitting = fc.tuple(fc.constantFrom<[string, string, object]>(['POST', '/users', { name: 'a', password: 'correct horse' }], ['POST', '/session', { name: 'a', password: 'correct horse' }], ['PUT', '/cities/2988507/notes', { text: 'a' }]), odd, odd)
   .map(([[method, path, body], name, text]) => ({ method, path, type: 'application/json', body: JSON.stringify({ ...body, [`${name}\ud800`.slice(name.length % 2)]: text }) }))
 const type = fc.constantFrom('application/json', 'application/json', 'application/json; charset=latin1', 'application/json;;;', 'text/plain', 'multipart/form-data', 'application/x-www-form-urlencoded', '/', '')
@@ -49,18 +49,18 @@ const method = fc.constantFrom('GET', 'GET', 'GET', 'GET', 'HEAD', 'PUT', 'PUT',
 
 interface Request { method: string, path: string, headers: [string, string][], cookie: string | undefined, type: string, body: string, client: number }
 const free = fc.record({ method, path, type, body: json })
-/** `member` stands for the cookie of a user who is signed in. */
+/** `member` stands for the cookie of a signed-in user. */
 const common = fc.record({ headers: fc.array(header, { maxLength: 4 }), cookie: fc.oneof(fc.constantFrom(undefined, 'member'), cookie), client: fc.nat(60_000) })
 const request: fc.Arbitrary<Request> = fc.tuple(fc.oneof({ weight: 9, arbitrary: free }, { weight: 1, arbitrary: fitting }), common).map(([own, rest]) => ({ ...own, ...rest }))
 
-/** Bytes that are no request, or not quite: a whole one with some bytes changed, cut or put in. */
+/** Malformed requests: a valid one with some bytes changed, removed or inserted. */
 const malformed = fc.tuple(request, fc.array(fc.tuple(fc.nat(), fc.constantFrom('', '\r', '\n', '\0', ' ', '\r\n\r\n', ':', 'Content-Length: 5\r\n', 'Transfer-Encoding: chunked\r\n', 'Host: b\r\n', '\x80', 'x'.repeat(20_000)), fc.nat(3)), { minLength: 1, maxLength: 4 }))
   .map(([request, changes]) => changes.reduce((bytes, [at, text, cut]) => {
     const place = at % bytes.length
     return Buffer.concat([bytes.subarray(0, place), Buffer.from(text, 'latin1'), bytes.subarray(place + cut)])
   }, bytesOf(request)))
 
-/** One request as it is sent; the client's address is as a proxy tells it, so that no quota ends the test. */
+/** One request as sent; the client's address is set as by a proxy, so that no quota ends the test. */
 function bytesOf ({ method, path, headers, cookie, type, body, client }: Request, member = ''): Buffer {
   const target = path.replaceAll(/[\p{Cc} ]/gu, '%20') || '/'
   const payload = /^(?:PUT|POST|PATCH|QUERY)$/.test(method) ? Buffer.from(body, 'utf8') : Buffer.alloc(0)
@@ -73,7 +73,7 @@ function bytesOf ({ method, path, headers, cookie, type, body, client }: Request
   return Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), payload])
 }
 
-/** Sends requests of every kind, a tenth of them malformed. No answer may be a 5xx other than 503, and none may stay out. */
+/** Sends requests of every kind, a tenth of them malformed. No response may be a 5xx other than 503, and none may be missing. */
 export async function fuzz (target: Target, { requests, seed }: { requests: number, seed: number }): Promise<void> {
   const { service } = target
   const member = await signIn(service.url)

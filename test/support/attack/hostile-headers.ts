@@ -3,14 +3,14 @@ import type { Target } from './target.ts'
 
 const bytes = 15_000
 const tries = 5
-/** Beyond what the same probe takes beside an ordinary request. A parser that is linear takes less than 1 ms. */
+/** Limit above the time of the same probe beside an ordinary request. A linear parser takes less than 1 ms. */
 const maxStallMs = 40
 
 const names = [
   'Range', 'If-Range', 'Cache-Control', 'Accept', 'Accept-Encoding', 'Accept-Language', 'If-None-Match', 'If-Match', 'If-Modified-Since', 'Authorization', 'Cookie', 'Origin', 'Referer',
   'Forwarded', 'X-Forwarded-For', 'X-Forwarded-Host', 'Content-Type', 'Last-Event-ID', 'User-Agent', 'Traceparent'
 ]
-/** What a quadratic parser reads again and again. */
+/** Texts that a quadratic parser reads repeatedly. */
 const patterns: Readonly<Record<string, (size: number) => string>> = {
   commas: (size) => ','.repeat(size),
   'commas and spaces': (size) => ', '.repeat(size / 2),
@@ -35,7 +35,7 @@ const patterns: Readonly<Record<string, (size: number) => string>> = {
 }
 const paths = ['/cities/2988507', '/cities?q=paris', '/nothing']
 
-/** Sends one header of 15 kB at a time, while another client asks for what costs nothing: how long that waits is what the header costs all. */
+/** Sends one 15 kB header at a time while another client sends cheap requests: their delay is the cost of the header. */
 export async function sendHostileHeaders (target: Target): Promise<void> {
   const { service } = target
   const [hostile, other] = [new HttpClient(service.port), new HttpClient(service.port)]
@@ -61,7 +61,7 @@ function request (path: string, name: string, value: string, client: number): st
   return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n${address}${name}: ${value}\r\n\r\n`
 }
 
-/** The longest wait of the other client while one request is answered; of some tries the shortest, for the machine may be busy. Tried again only where it was long. */
+/** The longest delay of the other client during one request; the minimum of several attempts, because the machine can be busy. */
 async function fastest (target: Target, hostile: HttpClient, other: HttpClient, bytes: string): Promise<number> {
   let best = Infinity
   for (let tried = 0; tried < tries && best > maxStallMs / 2; tried++) {

@@ -12,12 +12,12 @@ import type { Target } from './target.ts'
 
 const replayed = 512
 const subscriptions = 400
-/** As many frames as a connection may send. */
+/** The number of frames that a connection may send. */
 const framesPerSecond = 20
-/** Of one core, for one connection. */
+/** Share of one core for one connection. */
 const maxShare = 0.25
 
-/** One connection subscribes to a topic again and again, each time from an old position. */
+/** One connection subscribes to a topic repeatedly, each time from an old position. */
 export async function floodReplays (owner: Owner, target: Target, redisUrl: string): Promise<void> {
   const since = await publishEvents(owner, redisUrl)
   const { url, port, pid } = target.service
@@ -44,7 +44,7 @@ export async function floodReplays (owner: Owner, target: Target, redisUrl: stri
   await target.settle('replay')
 }
 
-/** Fills the topic's history as another process of the service would. @returns the position before the last {@link replayed} */
+/** Fills the topic's log as another process of the service would. @returns the position before the last {@link replayed} events */
 async function publishEvents (owner: Owner, url: string): Promise<string> {
   const app = Fastify()
   owner.after(() => app.close())

@@ -8,13 +8,13 @@ import { until } from '../until.ts'
 
 export const operatorToken = 'the-operator-token-of-the-attack'
 
-/** Connections to Redis may become more under load, and V8 opens some files late. */
+/** The number of Redis connections can grow under load, and V8 opens some files late. */
 const slack = 12
 
-/** The service under attack, in a process of its own with a heap of 256 MB; started again where an attack has ended it. */
+/** The service under attack, in its own process with a heap of 256 MB; restarted if an attack ended it. */
 export class Target {
   crashes = 0
-  /** answers by status; 0: closed without one, -1: no answer in time */
+  /** responses by status; 0: closed without a response, -1: no response in time */
   readonly statuses = new Map<number, number>()
   readonly faults: string[] = []
   readonly note: (text: string) => void
@@ -62,7 +62,7 @@ export class Target {
     this.statuses.set(status, (this.statuses.get(status) ?? 0) + number)
   }
 
-  /** Notes what does not hold: `attack: what`. The first five of an attack are told. */
+  /** Records a violation: `attack: what`. The first five of an attack are printed. */
   fault (text: string): void {
     this.faults.push(text)
     const attack = text.split(':')[0]
@@ -72,17 +72,17 @@ export class Target {
     if (told === 5) this.note(`FAULT ${attack}: more of them are counted only`)
   }
 
-  /** How many faults each attack has found. */
+  /** Number of violations by attack. */
   get faultsByAttack (): string {
     return [...this.#told].map(([attack, count]) => `${attack}: ${count}`).join('; ')
   }
 
-  /** An attack begins: what others left open is not held against it. */
+  /** Starts an attack; connections that earlier attacks left open are not counted. */
   mark (): void {
     this.#reference = openDescriptors(this.service.pid)
   }
 
-  /** Waits until the service has closed what an attack opened, and still answers; before the attack's own sockets are closed. */
+  /** Waits until the service has closed the connections of an attack and still responds, before the attack's own sockets are closed. */
   async settle (attack: string, deadlineMs = 20_000): Promise<void> {
     if (this.#hasEnded) return this.#crashed(attack)
     const { pid, url } = this.service
@@ -95,7 +95,7 @@ export class Target {
     if (status !== 200) this.fault(`${attack}: /healthz/live answers ${status}`)
   }
 
-  /** Ends the service by SIGTERM, as a platform does. @returns what it had open */
+  /** Ends the service by SIGTERM, as a platform does. @returns its open descriptors */
   async stop (): Promise<number> {
     if (this.#hasEnded) return 0
     const open = openDescriptors(this.service.pid)
@@ -111,7 +111,7 @@ export class Target {
   }
 }
 
-/** What a process has open; 0 where the system does not tell. */
+/** Open descriptors of a process; 0 if the system does not report them. */
 export function openDescriptors (pid: number): number {
   const folder = `/proc/${pid}/fd`
   return existsSync(folder) ? readdirSync(folder).length : 0
@@ -122,7 +122,7 @@ export function residentMegabytes (pid: number): number {
   return existsSync(file) ? Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(file, 'utf8'))?.[1] ?? 0) / 1024) : 0
 }
 
-/** Seconds of CPU that a process has used; 0 where the system does not tell. Linux counts in hundredths. */
+/** CPU seconds of a process; 0 if the system does not report them. Linux counts in hundredths. */
 export function cpuSeconds (pid: number): number {
   const file = `/proc/${pid}/stat`
   if (!existsSync(file)) return 0
@@ -130,7 +130,7 @@ export function cpuSeconds (pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / 100
 }
 
-/** How many of these are not closed by the other side in time. */
+/** The number of sockets that the other side does not close in time. */
 export async function leftOpen (sockets: readonly Socket[], deadlineMs: number): Promise<number> {
   const deadline = AbortSignal.timeout(deadlineMs)
   const open = await Promise.all(sockets.map(async (socket) => {

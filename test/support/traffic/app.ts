@@ -4,23 +4,23 @@ import prism from '../../../plugins/index.ts'
 import type { RedisOptions } from '../../../src/redis/options.ts'
 import { watchTrouble } from './fault-injector.ts'
 
-/** What one partition may take of each quota. */
+/** Quotas per partition. */
 export const quota = 5
 /** The topic that the apps publish to. */
 export const topic = 'news'
 
-/** An event, as a subscriber has heard it. */
-export interface Heard { id: string, by: string, n: number }
+/** An event as received by a subscriber. */
+export interface Received { id: string, by: string, n: number }
 
 type Numbered = { Params: { n: string } }
 type Named = { Params: { id: string } }
 
 /**
- * An app with the whole stack, and a route for each thing that traffic does; not yet listening.
+ * An app with the whole stack, and a route for each operation of the traffic; not yet listening.
  *
- * Each answer says in `x-trouble` and `x-recoveries` what the app has noticed of its Redis.
+ * Each response reports in `x-trouble` and `x-recoveries` what the app has noticed of its Redis.
  *
- * @param source address of what its cached pages show
+ * @param source address of the content of its cached pages
  */
 export async function buildTrafficApp (redis: RedisOptions, source: string): Promise<FastifyInstance> {
   const app = fastify({ forceCloseConnections: true })
@@ -64,14 +64,14 @@ function addQuotas (app: FastifyInstance): void {
 }
 
 async function addNews (app: FastifyInstance): Promise<void> {
-  const heard: Heard[] = []
+  const received: Received[] = []
   const resets: string[] = []
-  app.get('/news', async () => ({ heard, resets }))
-  app.get<{ Params: { by: string } }>('/news/:by', async ({ params }) => ({ n: heard.findLast(({ by }) => by === params.by)?.n ?? 0 }))
+  app.get('/news', async () => ({ received, resets }))
+  app.get<{ Params: { by: string } }>('/news/:by', async ({ params }) => ({ n: received.findLast(({ by }) => by === params.by)?.n ?? 0 }))
   app.post<Numbered & { Params: { by: string } }>('/news/:by/:n', async ({ params: { by, n } }) => {
     await app.events.publish(topic, { type: 'told', data: { by, n: Number(n) } })
   })
   await app.ready()
-  const take = ({ id = '', data }: { id?: string, data?: unknown }) => { heard.push({ id, ...data as { by: string, n: number } }) }
+  const take = ({ id = '', data }: { id?: string, data?: unknown }) => { received.push({ id, ...data as { by: string, n: number } }) }
   await app.events.subscribe(topic, take, { onReset: (id) => resets.push(id) }).ready
 }

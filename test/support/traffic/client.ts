@@ -1,14 +1,14 @@
-/** Names of a visitor's cookies, and their values. */
+/** Cookies of a client by name. */
 export type Jar = Map<string, string>
 
-/** What a visitor sends besides method and path. */
+/** Request parts besides method and path. */
 export interface Sent {
   cookies?: Jar
-  /** who is counted */
+  /** the counted client */
   client?: string
 }
 
-/** What came back. */
+/** A response. */
 export interface Reply {
   status: number
   body: unknown
@@ -18,7 +18,7 @@ export interface Reply {
 
 const hangMs = 15_000
 
-/** Sends requests to any of the apps, and hears what they say of their trouble. */
+/** Sends requests to any of the apps, and records what they report of their trouble. */
 export class Client {
   readonly #urls: readonly string[]
   readonly #trouble = new Map<number, number>()
@@ -28,22 +28,22 @@ export class Client {
     this.#urls = urls
   }
 
-  /** How many apps there are. */
+  /** Number of apps. */
   get apps (): number {
     return this.#urls.length
   }
 
-  /** How much the apps have noticed so far. */
+  /** Noticed troubles so far. */
   get noticed (): number {
     return sumOf(this.#trouble) + this.recoveries
   }
 
-  /** How often they have forgotten what they counted without Redis. */
+  /** How often the apps have discarded their local counts. */
   get recoveries (): number {
     return sumOf(this.#recoveries)
   }
 
-  /** @throws where no answer comes, because the connection failed, or the request hangs */
+  /** @throws if no response arrives, because the connection failed or the request hangs */
   async send (app: number, method: string, path: string, { cookies, client }: Sent = {}): Promise<Reply> {
     const headers = { ...cookies === undefined || cookies.size === 0 ? {} : { cookie: fieldOf(cookies) }, ...client === undefined ? {} : { 'x-client': client } }
     const answer = await fetch(`${this.#urls[app]}${path}`, { method, headers, signal: AbortSignal.timeout(hangMs) })
@@ -63,7 +63,7 @@ function sumOf (counts: ReadonlyMap<number, number>): number {
   return [...counts.values()].reduce((sum, each) => sum + each, 0)
 }
 
-/** Answers may come in another order than they were given in. */
+/** Responses can arrive in another order than they were sent in. */
 function raise (counts: Map<number, number>, app: number, count: number): void {
   counts.set(app, Math.max(counts.get(app) ?? 0, count))
 }

@@ -1,33 +1,33 @@
 import { until } from '../until.ts'
-import type { Heard } from './app.ts'
-import type { Journey, Round } from './round-robin.ts'
+import type { Received } from './app.ts'
+import type { Scenario, Round } from './round-robin.ts'
 
 const apps = 2
 
-/** Both apps publish: what was confirmed is heard by both, once and in order, and no gap is told of where there is none. */
-export class News implements Journey {
+/** Both apps publish: confirmed events are received by both, once and in order, without superfluous resets. */
+export class News implements Scenario {
   readonly name = 'events'
   #n = 0
   readonly #confirmed = new Set<string>()
 
   async round (round: Round): Promise<void> {
     const n = ++this.#n
-    const told = await Promise.all(Array.from({ length: apps }, (_, app) => this.#publish(round, app, n)))
-    if (told.every(Boolean)) await until(async () => (await Promise.all([this.#hears(round, 0, n), this.#hears(round, 1, n)])).every(Boolean), { what: 'both hear both' })
+    const published = await Promise.all(Array.from({ length: apps }, (_, app) => this.#publish(round, app, n)))
+    if (published.every(Boolean)) await until(async () => (await Promise.all([this.#hears(round, 0, n), this.#hears(round, 1, n)])).every(Boolean), { what: 'both received both events' })
   }
 
   async finish (round: Round): Promise<void> {
-    await until(async () => this.#isLevel(await this.#lists(round)), { what: 'both have heard all that was confirmed, and the same' })
+    await until(async () => this.#isLevel(await this.#lists(round)), { what: 'both have received all that was confirmed, and the same' })
       .catch((error: Error) => round.must(false, error.message))
     const lists = await this.#lists(round)
-    for (const { heard, resets } of lists) {
-      round.must(resets.length === 0, `${resets.length} gaps were told of`)
-      round.must(heard.every(({ n, by }, index) => heard.slice(index + 1).every((later) => later.by !== by || later.n > n)), `a publisher was heard twice, or out of order: ${heard.map(nameOf).join()}`)
+    for (const { received, resets } of lists) {
+      round.must(resets.length === 0, `${resets.length} resets were received`)
+      round.must(received.every(({ n, by }, index) => received.slice(index + 1).every((later) => later.by !== by || later.n > n)), `a publisher was received twice, or out of order: ${received.map(nameOf).join()}`)
     }
   }
 
-  #isLevel (lists: readonly { heard: Heard[] }[]): boolean {
-    const [one = [], other = []] = lists.map(({ heard }) => heard.map(nameOf))
+  #isLevel (lists: readonly { received: Received[] }[]): boolean {
+    const [one = [], other = []] = lists.map(({ received }) => received.map(nameOf))
     return [...this.#confirmed].every((name) => one.includes(name)) && one.join() === other.join()
   }
 
@@ -37,16 +37,16 @@ export class News implements Journey {
     return status === 200
   }
 
-  /** Whether an app has heard as far as this from the other one. */
+  /** Whether an app has received the other's events up to this one. */
   async #hears (round: Round, app: number, n: number): Promise<boolean> {
     return ((await round.send(app, 'GET', `/news/app-${1 - app}`)).body as { n: number }).n >= n
   }
 
-  async #lists (round: Round): Promise<{ heard: Heard[], resets: string[] }[]> {
-    return await Promise.all([0, 1].map(async (app) => (await round.send(app, 'GET', '/news')).body as { heard: Heard[], resets: string[] }))
+  async #lists (round: Round): Promise<{ received: Received[], resets: string[] }[]> {
+    return await Promise.all([0, 1].map(async (app) => (await round.send(app, 'GET', '/news')).body as { received: Received[], resets: string[] }))
   }
 }
 
-function nameOf ({ by, n }: Pick<Heard, 'by' | 'n'>): string {
+function nameOf ({ by, n }: Pick<Received, 'by' | 'n'>): string {
   return `${by} ${n}`
 }

@@ -1,35 +1,35 @@
 import type { Batch } from '../../../src/redis/batch/batch.ts'
 import type { PooledRedis } from '../../../src/redis/client.ts'
 
-const beatMs = 50
+const tickMs = 50
 const stallMs = 150
 
-/** What an app noticed of its Redis, and of its machine, since its start. */
+/** What an app noticed of its Redis and its machine since its start. */
 export interface Trouble {
-  /** asks without an answer, and times when the event loop stood still for so long that some may have come too late */
+  /** operations without a reply, and blocks of the event loop long enough to delay replies */
   readonly count: number
-  /** how often Redis was back, or another one: then what was counted without it is forgotten */
+  /** reconnections and changes of the server: local counts are discarded then */
   readonly recoveries: number
-  /** ends the watch */
+  /** ends the monitoring */
   end (): void
 }
 
-/** Watches a pool: who knows that nothing was amiss may ask for more than what holds at any time. */
+/** Monitors a pool: without any trouble stricter assertions apply. */
 export function watchTrouble (pool: PooledRedis): Trouble {
-  const trouble = { count: 0, recoveries: 0, end: () => clearInterval(beat) }
+  const trouble = { count: 0, recoveries: 0, end: () => clearInterval(timer) }
   const amiss = () => { trouble.count += 1 }
   let seenAt = performance.now()
-  const beat = setInterval(() => {
-    if (performance.now() - seenAt > beatMs + stallMs) amiss()
+  const timer = setInterval(() => {
+    if (performance.now() - seenAt > tickMs + stallMs) amiss()
     seenAt = performance.now()
-  }, beatMs)
+  }, tickMs)
   noteFailures(pool.batch, amiss)
   pool.on('outage', (isOut: boolean) => { if (!isOut) trouble.recoveries += 1 })
   pool.on('server', () => { trouble.recoveries += 1 })
   return trouble
 }
 
-/** Whoever asks is handed the failure as before: one that nobody takes still ends the process. */
+/** The caller receives the failure as before; an unhandled one still ends the process. */
 function noteFailures (batch: Batch, amiss: () => void): void {
   const noted = async <Answer>(answer: Promise<Answer>): Promise<Answer> => {
     try {

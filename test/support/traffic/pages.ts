@@ -1,5 +1,5 @@
 import { until } from '../until.ts'
-import type { Journey, Round } from './round-robin.ts'
+import type { Scenario, Round } from './round-robin.ts'
 import type { Source } from './source.ts'
 
 const readersAtOnce = 3
@@ -11,21 +11,21 @@ async function valueOf (round: Round, app: number, id: string): Promise<number> 
   return (body as { value: number } | undefined)?.value ?? NaN
 }
 
-/** Both apps answer from the cache. */
+/** Both apps serve the page from the cache. */
 async function stored (round: Round, id: string): Promise<void> {
   const isHit = async (app: number) => (await round.send(app, 'GET', `/pages/${id}`)).cache.includes('; hit')
   await until(async () => await isHit(0) && await isHit(1), { what: `page ${id} is stored` })
 }
 
-/** A page that a test may look for in Redis: of the first lane. */
+/** A page that a test can look for in Redis: of the first worker. */
 export const regularPage = 'page-0'
 
-/** What pages show changes, and is purged: whoever asks after that was confirmed, of whichever app, sees nothing older. */
-export class Purges implements Journey {
+/** The content of pages changes and is purged: after the acknowledgement no app serves older content. */
+export class Purges implements Scenario {
   readonly name = 'purge'
-  readonly lanes = 2
+  readonly workers = 2
   readonly #source: Source
-  /** what a purge of each page was confirmed for */
+  /** the value of each page's last acknowledged purge */
   readonly #purged = new Map<string, number>()
   #value = 0
 
@@ -34,7 +34,7 @@ export class Purges implements Journey {
   }
 
   async round (round: Round): Promise<void> {
-    const id = `page-${round.lane}`
+    const id = `page-${round.worker}`
     const value = ++this.#value
     this.#source.values.set(id, value)
     const reading = this.#readAtOnce(round, id)
@@ -54,8 +54,8 @@ export class Purges implements Journey {
   }
 }
 
-/** Many ask for a page that was purged, of both apps at once: the handler runs once for all. */
-export class Stampedes implements Journey {
+/** Many concurrent requests for a purged page at both apps: the handler runs once. */
+export class Stampedes implements Scenario {
   readonly name = 'stampede'
   readonly isExact = true
   readonly #source: Source

@@ -12,7 +12,7 @@ import { regularPage } from './pages.ts'
 import { regular } from './sessions.ts'
 import type { Traffic } from './traffic.ts'
 
-/** A kind of Redis, and what happens to it under way that loses nothing. */
+/** A kind of Redis, and a fault that loses no data. */
 export interface Place {
   redis: RedisOptions
   fault: (traffic: Traffic) => Promise<void>
@@ -20,16 +20,16 @@ export interface Place {
 
 const cuts = 3
 const meanwhile = 50
-/** On a busy machine a server may be silent for a while: if others took that for its end, they would lose what it has confirmed. */
+/** On a busy machine a server can be silent for a while: a failover then would lose confirmed writes. */
 const silenceMs = 10_000
 
-/** One server, to which nothing happens. */
+/** One server without a fault. */
 export async function plain (owner: Owner): Promise<Place> {
   const { url } = await startRedisProcess(owner)
   return { redis: { url }, fault: (traffic) => traffic.answers(meanwhile) }
 }
 
-/** With an authority and a client certificate of its own; every connection is cut, again and again, whatever it is at. */
+/** With its own authority and client certificate; every connection is closed repeatedly, in any state. */
 export async function overTls (owner: Owner): Promise<Place> {
   const { host, port, ca, client: { cert, key } } = await startTls(owner, { authClients: true })
   const proxy = await startProxy(owner, { host, port })
@@ -47,14 +47,14 @@ export async function overTls (owner: Owner): Promise<Place> {
   }
 }
 
-/** A master, a replica and three Sentinels, which hand over from one to the other. */
+/** A master, a replica and three Sentinels, with a failover. */
 export async function behindSentinels (owner: Owner): Promise<Place> {
   const group = await startSentinel(owner, { downAfterMs: silenceMs })
   const url = `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`
   return { redis: { url }, fault: async () => { await group.handOver() } }
 }
 
-/** Three masters, each with a replica: slots of every part of the stack move to another master, and then a master hands over to its replica. */
+/** Three masters with a replica each: slots of every feature migrate to another master, and then a master fails over to its replica. */
 export async function inCluster (owner: Owner): Promise<Place> {
   const cluster = await startCluster(owner, { replicas: 1, args: ['--cluster-node-timeout', String(silenceMs), '--cluster-replica-no-failover', 'yes'] })
   const keys = new Keys()
@@ -68,7 +68,7 @@ export async function inCluster (owner: Owner): Promise<Place> {
   }
 }
 
-/** Some keys of the slot are here and some there, for a while. */
+/** Holds a slot between two masters for a while. */
 async function move (cluster: Cluster, key: string, traffic: Traffic): Promise<void> {
   const slot = await cluster.slotOf(key)
   const from = await cluster.ownerOf(slot)

@@ -6,7 +6,7 @@ import type { RedisOptions } from '../../../src/redis/options.ts'
 import type { Owner } from '../cleanup-scope.ts'
 import { buildTrafficApp } from './app.ts'
 
-/** What a process is asked for: an app, or the end of the one that it has. */
+/** Command to a process: open an app, or close it. */
 type Order = { redis: RedisOptions, source: string } | 'close'
 
 /** Starts a process that opens one app after the other, each with its own pool; ended with its owner. */
@@ -17,7 +17,7 @@ export async function startAppProcess (owner: Owner): Promise<AppProcess> {
   return new AppProcess(child)
 }
 
-/** A process with an app. A rejection that nobody takes ends it, and then nothing answers there any more. */
+/** A process with an app. An unhandled rejection ends it, and then it no longer responds. */
 export class AppProcess {
   readonly #child: ChildProcess
 
@@ -50,7 +50,7 @@ export class AppProcess {
 if (process.send !== undefined && import.meta.main) {
   let app: FastifyInstance | undefined
   process.on('message', (order: Order) => { obey(order).then((answer) => process.send?.(answer)) })
-  process.on('disconnect', () => process.exit()) // whoever started it is gone
+  process.on('disconnect', () => process.exit()) // the parent process has ended
   process.send('ready')
 
   async function obey (order: Order): Promise<string> {

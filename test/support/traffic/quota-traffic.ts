@@ -1,10 +1,10 @@
 import { quota } from './app.ts'
-import type { Journey, Round } from './round-robin.ts'
+import type { Scenario, Round } from './round-robin.ts'
 
 const apps = 2
 
-/** Clients send more than they may, to both apps at once: as many pass as have a quota, and without Redis no more than each app by itself lets pass. */
-export class Quotas implements Journey {
+/** Clients exceed their quota at both apps: exactly the quota is allowed, and during an outage at most the local quota of each app. */
+export class Quotas implements Scenario {
   readonly name = 'limit'
   readonly isExact = true
 
@@ -12,7 +12,7 @@ export class Quotas implements Journey {
     const before = round.recoveries
     const closed = await this.#passed(round, 'closed', 2 * quota + 2)
     const local = await this.#passed(round, 'local', 5 * quota)
-    // Each app counts for itself while Redis does not answer, and anew when what it counted was forgotten.
+    // Each app counts locally while Redis does not respond, and again from zero after its local counts were discarded.
     const alone = quota * (apps + round.recoveries - before)
 
     round.must(closed <= quota && (closed === quota || !round.isWell), `${closed} passed a quota of ${quota} that is closed without Redis`)

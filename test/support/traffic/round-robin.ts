@@ -5,57 +5,57 @@ import type { Traffic } from './traffic.ts'
 const wellStatuses: readonly number[] = [200, 401, 429]
 const insistMs = 15_000
 
-/** What one journey does over and over: it may be under way at any time, several times at once. */
-export interface Journey {
+/** A repeated scenario, which runs at any time and several times concurrently. */
+export interface Scenario {
   readonly name: string
-  /** so many of it at once; 1 */
-  readonly lanes?: number
-  /** more holds of a round that is well than of others */
+  /** number of concurrent runs; 1 */
+  readonly workers?: number
+  /** rounds without any trouble have stricter assertions */
   readonly isExact?: boolean
   round (round: Round): Promise<void>
-  /** looks at what must hold once everything is over */
+  /** checks the invariants at the end */
   finish? (round: Round): Promise<void>
 }
 
-/** One round of a journey: sends its requests, and notes what is not as it must be. */
+/** One round of a scenario: sends its requests, and records violations. */
 export class Round {
-  /** counts rounds of all journeys, so that names can be new */
+  /** number of the round over all scenarios, for unique names */
   readonly turn: number
-  /** which of its journey's lanes it goes on */
-  readonly lane: number
-  readonly #journey: string
+  /** number of its worker */
+  readonly worker: number
+  readonly #scenario: string
   readonly #traffic: Traffic
   readonly #client: Client
   readonly #calm: number | undefined
   readonly #noticed: number
   #isDegraded = false
 
-  constructor (traffic: Traffic, { client, journey, turn, lane }: { client: Client, journey: string, turn: number, lane: number }) {
+  constructor (traffic: Traffic, { client, scenario, turn, worker }: { client: Client, scenario: string, turn: number, worker: number }) {
     this.turn = turn
-    this.lane = lane
-    this.#journey = journey
+    this.worker = worker
+    this.#scenario = scenario
     this.#traffic = traffic
     this.#client = client
     this.#calm = traffic.calm
     this.#noticed = client.noticed
   }
 
-  /** No fault is or was under way since it began, and every answer was as good as it can be. */
+  /** No fault has occurred since it began, and no response was degraded. */
   get isWhole (): boolean {
     return !this.#isDegraded && this.#calm !== undefined && this.#calm === this.#traffic.calm
   }
 
-  /** It is whole, both apps had every answer of Redis in time, and neither came to know of another server, for then the cache forgets. */
+  /** Like `isWhole`; moreover both apps had every Redis reply in time, and neither saw another server, after which the cache is invalid. */
   get isWell (): boolean {
     return this.isWhole && this.#noticed === this.#client.noticed
   }
 
-  /** How often the apps have forgotten what they counted without Redis. */
+  /** How often the apps have discarded their local counts. */
   get recoveries (): number {
     return this.#client.recoveries
   }
 
-  /** Sends one request, which may be answered with 503. */
+  /** Sends one request, whose response may be 503. */
   async send (app: number, method: string, path: string, sent: Sent = {}): Promise<Reply> {
     const sentAt = performance.now()
     const reply = await this.#client.send(app % this.#client.apps, method, path, sent)
@@ -66,7 +66,7 @@ export class Round {
     return reply
   }
 
-  /** Sends it until it is answered with something else than 503. */
+  /** Repeats a request until its response is not 503. */
   async insist (app: number, method: string, path: string, sent: Sent = {}): Promise<Reply> {
     const giveUpAt = performance.now() + insistMs
     for (;;) {
@@ -77,8 +77,8 @@ export class Round {
     }
   }
 
-  /** Notes what does not hold. */
+  /** Records a violation. */
   must (holds: boolean, what: string): void {
-    if (!holds) this.#traffic.faults.push(`${this.#journey}, ${this.#traffic.calm === undefined ? 'in the fault' : 'in the calm'}: ${what}`)
+    if (!holds) this.#traffic.faults.push(`${this.#scenario}, ${this.#traffic.calm === undefined ? 'in the fault' : 'in the calm'}: ${what}`)
   }
 }

@@ -1,33 +1,33 @@
 import type { Jar } from './client.ts'
-import type { Journey, Round } from './round-robin.ts'
+import type { Scenario, Round } from './round-robin.ts'
 
 const writes = 3
 const writersAtOnce = 4
 const remembered = 20
 
-/** What `GET /notes` answers. */
+/** The response of `GET /notes`. */
 interface Notes { last: number, all: number[], basket?: number }
 
-/** Whose session a test may look for in Redis: of the first lane, over and over. */
+/** The user whose session a test can look for in Redis: of the first worker. */
 export const regular = 'regular'
 
-/** Visitors sign in, write, read at the other app, rotate, and sign out: what was confirmed shows, and who has left stays out. */
-export class Sessions implements Journey {
+/** Clients sign in, write, read at the other app, rotate, and sign out: confirmed writes are visible, and ended sessions stay ended. */
+export class Sessions implements Scenario {
   readonly name = 'session'
-  readonly lanes = 3
+  readonly workers = 3
   #dead: Jar[] = []
 
   async round (round: Round): Promise<void> {
-    const visitor: Jar = new Map()
-    await this.#signIn(round, visitor)
-    const last = await this.#write(round, visitor)
-    const all = await this.#writeAtOnce(round, visitor)
-    await this.#rotate(round, visitor)
-    const { body } = await round.insist(round.turn, 'GET', '/notes', { cookies: visitor })
+    const jar: Jar = new Map()
+    await this.#signIn(round, jar)
+    const last = await this.#write(round, jar)
+    const all = await this.#writeAtOnce(round, jar)
+    await this.#rotate(round, jar)
+    const { body } = await round.insist(round.turn, 'GET', '/notes', { cookies: jar })
     const notes = body as Notes
     round.must(notes.last >= last && all.every((n) => notes.all.includes(n)), `after the rotation there is ${JSON.stringify(notes)}, and not all of ${last}, ${all.join()}`)
-    const before: Jar = new Map(visitor)
-    await round.insist(round.turn + 1, 'DELETE', '/session', { cookies: visitor })
+    const before: Jar = new Map(jar)
+    await round.insist(round.turn + 1, 'DELETE', '/session', { cookies: jar })
     await this.#isOut(round, before)
   }
 
@@ -35,20 +35,20 @@ export class Sessions implements Journey {
     for (const cookies of this.#dead) await this.#isOut(round, cookies)
   }
 
-  /** What was put into the basket before comes along, and the visitor is listed. */
+  /** The basket of the anonymous session is copied, and the device is listed. */
   async #signIn (round: Round, cookies: Jar): Promise<void> {
     await round.insist(round.turn + 1, 'PUT', `/basket/${round.turn}`, { cookies })
-    const stranger: Jar = new Map(cookies)
-    await round.insist(round.turn, 'POST', `/session/${round.lane === 0 ? regular : `visitor-${round.turn}`}`, { cookies })
+    const anonymous: Jar = new Map(cookies)
+    await round.insist(round.turn, 'POST', `/session/${round.worker === 0 ? regular : `user-${round.turn}`}`, { cookies })
     const { basket } = await this.#read(round, round.turn + 1, cookies)
-    // Where the anonymous session cannot be read, signing in goes on without.
+    // If the anonymous session cannot be read, the sign-in continues without it.
     round.must(basket === round.turn || !round.isWell, `basket ${round.turn} became ${basket}`)
     const { body } = await round.insist(round.turn, 'GET', '/devices', { cookies })
     round.must((body as { isCurrent: boolean }[]).filter(({ isCurrent }) => isCurrent).length === 1, `the devices are ${JSON.stringify(body)}`)
-    await this.#isOut(round, stranger)
+    await this.#isOut(round, anonymous)
   }
 
-  /** One write after the other, each read where it was not written. @returns the last one that was confirmed */
+  /** One write after the other, each read at the other app. @returns the last confirmed one */
   async #write (round: Round, cookies: Jar): Promise<number> {
     let atLeast = 0
     for (let n = 1; n <= writes; n++) {
@@ -61,7 +61,7 @@ export class Sessions implements Journey {
     return atLeast
   }
 
-  /** Writers on both apps at once: none takes another's away, and none writes twice. @returns what was confirmed */
+  /** Concurrent writes at both apps: none is lost, and none is applied twice. @returns the confirmed ones */
   async #writeAtOnce (round: Round, cookies: Jar): Promise<number[]> {
     const answers = await Promise.all(Array.from({ length: writersAtOnce }, (_, n) => round.send(n, 'POST', `/notes/${n}`, { cookies })))
     const { all } = await this.#read(round, round.turn, cookies)

@@ -3,11 +3,11 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Owner } from '../cleanup-scope.ts'
 
-/** What the cached routes of all apps show: a number for each name, kept outside of them. */
+/** The content of the cached routes of all apps: a number per name, stored outside of them. */
 export interface Source {
   url: string
   readonly values: Map<string, number>
-  /** how often a name was read, which is how often a handler ran for it */
+  /** reads per name, which equal its handler runs */
   readonly reads: Map<string, number>
 }
 

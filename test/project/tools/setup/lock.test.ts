@@ -49,7 +49,7 @@ t.test('a second set-up waits for the lock until the first has ended, and report
   await first.release()
   await second.locked
 
-  t.match(line, 'another set-up is at work in this folder')
+  t.match(line, 'another set-up is running in this folder')
   t.ok(isLocked(folder))
   await second.release()
   t.notOk(isLocked(folder), 'given back')

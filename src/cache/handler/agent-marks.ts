@@ -1,0 +1,35 @@
+import { maxRemembered } from './tracked-object.ts'
+
+/**
+ * Descriptions of the symbols under which Fastify, this package and the tested APM agents keep their own state on a request, a reply or a raw message.
+ * The agents' wrappers around handlers and hooks read them. Every other symbol counts as an input.
+ *
+ * fastify otel: `@fastify/otel`. opentelemetry: `@opentelemetry/instrumentation-fastify`. sentry: `@sentry/node`. transactionInfo: `newrelic`.
+ */
+const internalSymbol = /^(?:(?:fastify|prism)\.|fastify otel |opentelemetry\.instrumentation\.fastify\.|sentry[ .]|transactionInfo$)/
+
+const known = new Map<PropertyKey, boolean>()
+
+/** Whether a symbol property is internal to Fastify, to this package or to a tested APM agent. */
+export function isInternalSymbol (key: PropertyKey): boolean {
+  if (typeof key !== 'symbol') return false
+  const before = known.get(key)
+  if (before !== undefined) return before
+  const isInternal = internalSymbol.test(key.description ?? '')
+  // Bounded, because an app may create a symbol for each request.
+  if (known.size < maxRemembered) known.set(key, isInternal)
+  return isInternal
+}
+
+/**
+ * Whether a function in place of `reply.send` is the wrapper of a tested APM agent: dd-trace names it, OpenTelemetry marks it.
+ * A wrapper of the app is none: it may add what a hook knew of the client.
+ *
+ * @param original Fastify's `send`
+ */
+export function isAgentWrapper (send: unknown, original: unknown): boolean {
+  if (typeof send !== 'function') return false
+  if (send.name === 'sendWithTrace') return true
+  const { __wrapped: isWrapped, __original: inner } = send as { __wrapped?: unknown, __original?: unknown }
+  return isWrapped === true && (inner === original || isAgentWrapper(inner, original))
+}

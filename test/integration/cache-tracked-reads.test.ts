@@ -1,0 +1,195 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
+import fastify from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import cachePlugin from '../../plugins/cache.ts'
+import redis from '../../plugins/redis.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
+import { cachingApp, stored } from '../support/caching.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
+import { reached } from '../support/wait-for-redis.ts'
+
+const cache = true
+type Ask = (url: string, headers?: Record<string, string>) => Promise<{ body: string, status: string }>
+
+/** Asks over a socket, because a message of `inject` has other properties; waits until the response is stored. */
+async function asking (app: FastifyInstance): Promise<Ask> {
+  const origin = await app.listen({ port: 0, host: '127.0.0.1' })
+  return async (url, headers = {}) => {
+    const response = await fetch(origin + url, { headers })
+    const body = await response.text()
+    await stored(app)
+    return { body, status: String(response.headers.get('cache-status')) }
+  }
+}
+
+/** The same request of two clients: the second must not get what was made for the first. */
+async function staysApart (t: Test, ask: Ask, url: string): Promise<void> {
+  const [admin, guest] = [await ask(url, { 'x-user': 'admin' }), await ask(url, { 'x-user': 'guest' })]
+  t.match(admin, { body: /admin/, status: /detail=unkeyed/ }, url)
+  t.match(guest, { body: /guest/, status: /detail=unkeyed/ }, url)
+}
+
+const userOf = (request: FastifyRequest) => String(request.headers['x-user'])
+const asUser = (request: FastifyRequest) => request as FastifyRequest & { user: string }
+const asMessage = (request: FastifyRequest) => request.raw as typeof request.raw & Record<PropertyKey, unknown>
+
+t.test('cache tracks the serializers and hooks that make the stored bytes of a response', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const app: FastifyInstance = fastify()
+  t.teardown(() => app.close())
+  app.decorateRequest('user', '')
+  app.addHook('onRequest', async (request) => { asUser(request).user = userOf(request) })
+  app.addHook('onSend', async (request, _reply, payload) => request.url === '/on-send' ? `${String(payload)} ${asUser(request).user}` : payload)
+  await app.register(redis, { url })
+  await app.register(requestLifecycle)
+  await app.register(cachePlugin)
+  await reached(app)
+  const secrets = { name: 'x', salary: 100 }
+  const filtered: RouteShorthandOptions = { preSerialization: async (request, _reply, payload) => ({ ...payload as object, to: asUser(request).user, salary: asUser(request).user === 'admin' ? 100 : undefined }) }
+  app.get('/role-filter', { ...filtered, config: { cache } }, async () => secrets)
+  app.get('/serializer', { config: { cache } }, async (request, reply) => reply.serializer((payload: object) => JSON.stringify({ ...payload, to: asUser(request).user })).send({ a: 1 }))
+  app.get('/on-send', { config: { cache } }, async () => 'sent to')
+  app.get('/public', { config: { cache } }, async () => secrets)
+  const ask = await asking(app)
+
+  for (const path of ['/role-filter', '/serializer', '/on-send']) await staysApart(t, ask, path)
+  t.notMatch((await ask('/role-filter', { 'x-user': 'guest' })).body, /salary/)
+  await ask('/public', { 'x-user': 'admin' })
+  t.match((await ask('/public', { 'x-user': 'guest' })).status, /hit/)
+})
+
+const key = Symbol('of the app')
+
+/** Ways to read an input through the raw message. */
+const rawReads: Record<string, (request: FastifyRequest, reply: FastifyReply) => unknown> = {
+  header: ({ raw }) => raw.headers['x-user'],
+  'header lines': ({ raw }) => raw.rawHeaders.join(),
+  'header of the reply\'s message': (_request, reply) => reply.raw.req.headers['x-user'],
+  'property of middleware': (request) => asMessage(request).user,
+  'symbol of middleware': (request) => asMessage(request)[key],
+  'symbol on the request': (request) => (request as unknown as Record<symbol, unknown>)[key],
+  'a reference that is kept': async ({ raw }) => {
+    await new Promise((resolve) => setImmediate(resolve))
+    return raw.headers['x-user']
+  },
+  stream: ({ raw }) => Readable.from((async function * () { yield `for ${String(raw.headers['x-user'])}` })())
+}
+
+t.test('cache tracks reads through request.raw, and not the reference', async (t) => {
+  const app = await cachingApp(t)
+  const ofRequest = new WeakMap<object, string>()
+  const context = new AsyncLocalStorage<object>()
+  app.addHook('onRequest', (request, _reply, done) => {
+    Object.assign(asMessage(request), { user: userOf(request), [key]: userOf(request) })
+    Object.assign(request, { [key]: userOf(request) })
+    ofRequest.set(request.raw, 'known')
+    context.run(request.raw, done)
+  })
+  for (const [index, read] of Object.values(rawReads).entries()) app.get(`/${index}`, { config: { cache } }, async (request, reply) => reply.type('text/plain').send(await read(request, reply)))
+  app.get('/reference', { config: { cache } }, async (request, reply) => [ofRequest.get(request.raw), request.raw === context.getStore(), request.raw === reply.raw.req, request.raw.method, request.raw.url])
+  const ask = await asking(app)
+
+  for (const index of Object.keys(Object.keys(rawReads))) {
+    const [admin, guest] = [await ask(`/${index}`, { 'x-user': 'admin' }), await ask(`/${index}`, { 'x-user': 'guest' })]
+    t.match([admin.body, guest.body], [/admin/, /guest/], String(Object.keys(rawReads)[Number(index)]))
+    t.notMatch(guest.status, /hit/)
+  }
+  t.match(await ask('/reference'), { body: '["known",true,true,"GET","/reference"]', status: /stored/ })
+  t.match((await ask('/reference')).status, /hit/)
+})
+
+t.test('cache lets a header that is read through request.raw vary the response', async (t) => {
+  const app = await cachingApp(t)
+  app.get('/', { config: { cache: { vary: ['x-user'] } } }, async ({ raw }) => raw.headers['x-user'])
+  const ask = await asking(app)
+
+  for (const status of [/stored/, /hit/]) for (const user of ['admin', 'guest']) t.match(await ask('/', { 'x-user': user }), { body: user, status })
+})
+
+t.test('cache gives the message back as it was, with what was written to it', async (t) => {
+  const app = await cachingApp(t)
+  const seen: unknown[] = []
+  app.addHook('preHandler', async (request) => { Object.assign(asMessage(request), { kept: 1, removed: 1 }) })
+  app.addHook('onResponse', async (request) => {
+    const raw = asMessage(request)
+    seen.push(raw.kept, 'removed' in raw, raw.added, Object.getOwnPropertyDescriptor(raw, 'kept'), raw.constructor.name, raw.socket === raw.connection)
+  })
+  app.get('/', { config: { cache } }, async (request) => {
+    const raw = asMessage(request)
+    delete raw.removed
+    Object.assign(raw, { kept: 2, added: 3 })
+    return 'x'
+  })
+  const ask = await asking(app)
+
+  t.match((await ask('/')).status, /stored/)
+  t.same(seen, [2, false, 3, { value: 2, configurable: true, enumerable: true, writable: true }, 'IncomingMessage', true])
+})
+
+t.test('cache does not count what a log line reads', async (t) => {
+  const lines: { req?: { remoteAddress?: string } }[] = []
+  const app = await cachingApp(t, { server: { logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line) as object) } } } } })
+  app.get('/', { config: { cache } }, async (request, reply) => {
+    request.log.info({ req: request }, 'of the request')
+    request.log.child({ part: 'handler' }).warn({ req: request, res: reply }, 'of a child')
+    reply.log.info({ req: request }, 'of the reply')
+    return 'x'
+  })
+  app.get('/read', { config: { cache } }, async (request) => {
+    request.log.info({ req: request }, 'then it reads')
+    return request.headers['x-user']
+  })
+  const ask = await asking(app)
+
+  await ask('/')
+  t.match((await ask('/')).status, /hit/)
+  t.equal(lines.filter(({ req }) => req?.remoteAddress === '127.0.0.1').length >= 3, true)
+  await staysApart(t, ask, '/read')
+})
+
+t.test('cache counts a wrapper that the app puts around reply.send', async (t) => {
+  const app = await cachingApp(t)
+  app.addHook('preHandler', async (request, reply) => {
+    const { send } = reply
+    const user = userOf(request)
+    reply.send = (payload?: unknown) => send.call(reply, `${String(payload)} ${user}`)
+  })
+  app.get('/', { config: { cache } }, async () => 'for')
+  await staysApart(t, await asking(app), '/')
+})
+
+t.test('cache adds what a handler varies by to what hooks have set', async (t) => {
+  const app = await cachingApp(t)
+  app.addHook('onRequest', async (request, reply) => { reply.header('vary', 'Origin').header('x-for', userOf(request)) })
+  app.get('/', { config: { cache: { vary: ['accept-language'] } } }, async (request, reply) => {
+    const before = reply.getHeader('vary')
+    reply.header('vary', before === undefined ? 'Accept-Language' : `${String(before)}, Accept-Language`)
+    return request.headers['accept-language']
+  })
+  app.get('/read', { config: { cache } }, async (_request, reply) => reply.getHeader('x-for'))
+  for (const outcome of [/stored/, /hit/]) {
+    const { headers } = await app.inject({ url: '/', headers: { 'accept-language': 'de' } })
+    await stored(app)
+    t.match(headers, { vary: /^origin, accept-language$/i, 'cache-status': outcome })
+  }
+  await staysApart(t, await asking(app), '/read')
+})
+
+t.test('cache keeps pages with and without reply.locals apart', async (t) => {
+  const app = await cachingApp(t)
+  app.decorateReply('locals', null)
+  app.addHook('preHandler', async (request, reply) => { Object.assign(reply, { locals: request.headers['x-user'] === undefined ? {} : { user: userOf(request) } }) })
+  app.get('/', { config: { cache } }, async (_request, reply) => `for ${(reply as unknown as { locals: { user?: string } }).locals.user ?? 'all'}`)
+  app.get('/plain', { config: { cache } }, async () => 'plain')
+  const ask = await asking(app)
+
+  await ask('/')
+  t.match(await ask('/'), { body: 'for all', status: /hit/ })
+  await staysApart(t, ask, '/')
+  t.match(await ask('/'), { body: 'for all', status: /hit/ })
+  await ask('/plain', { 'x-user': 'admin' })
+  t.match((await ask('/plain', { 'x-user': 'guest' })).status, /hit/, 'a handler that does not read them')
+})
