@@ -20,7 +20,9 @@ interface Release { url: string, stop: () => Promise<void> }
 async function start (t: Test, entry: string, redisUrl: string): Promise<Release> {
   const child: ChildProcess = spawn(process.execPath, [program], { env: { ...process.env, PRISM_ENTRY: entry, REDIS_URL: redisUrl }, stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => { child.kill('SIGKILL') })
-  const [port] = await once(createInterface(child.stdout as NodeJS.ReadableStream), 'line')
+  const ended = once(child, 'exit').then(() => { throw new Error(`a process of ${entry} ended`) })
+  ended.catch(() => {})
+  const [port] = await Promise.race([once(createInterface(child.stdout as NodeJS.ReadableStream), 'line'), ended])
   return {
     url: `http://127.0.0.1:${port}`,
     stop: async () => {

@@ -29,6 +29,7 @@ export async function lastReleaseEntry (): Promise<string | undefined> {
     await run('sh', ['-c', `tar -xzf '${work}'/*.tgz -C '${unpacked}'`])
     rmSync(folder, { recursive: true, force: true })
     cpSync(unpacked, folder, { recursive: true })
+    symlinkSync(join(root, 'node_modules'), join(folder, 'package/node_modules'), 'dir')
   } finally {
     rmSync(work, { recursive: true, force: true })
   }
