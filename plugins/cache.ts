@@ -133,7 +133,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const lockQueue = new LockQueue(locks, waiters, stats)
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
   const prefetchedLocks = new PrefetchedLocks(locks, store)
-  const memoizer = new Memoizer(store, lockQueue)
+  const memoizer = new Memoizer(store, lockQueue, policy.lockTimeoutMs)
   const { internalRequestOf, onSendHook, resolvedFrom, send } = fastify.requestLifecycle
   const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), constrainedRoutes: new ConstrainedRoutes(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const routes = new Map<string, CachedRoute<RequestWithCacheState>>()

@@ -48,6 +48,11 @@ export interface InternalRequest {
   readonly url: string
   /** request headers, names in lower case */
   readonly fields: Readonly<Record<string, string>>
+  /** further request headers, which only the router, `rewriteUrl` and hooks in front of the stack see */
+  readonly routingFields: Readonly<Record<string, string>>
+  /** values of the getters of the request: `protocol`, `host`, … */
+  readonly origin: object
+  readonly remoteAddress: string | undefined
   /** aborts the request */
   readonly signal: AbortSignal
 }
@@ -141,12 +146,13 @@ export default fp(async (fastify) => {
     return Object.fromEntries(participants.flatMap(({ name, describe }, index) => describe === undefined ? [] : [[name, describe(policies[index])]]))
   }
 
-  const internalRequests = new Map<string, object>()
-  const send = async ({ url, fields, signal }: InternalRequest, mark: object) => {
+  const internalRequests = new Map<string, { readonly mark: object, readonly internal: InternalRequest }>()
+  const send = async (internal: InternalRequest, mark: object) => {
+    const { url, fields, routingFields, remoteAddress, signal } = internal
     const token = randomUUID()
-    internalRequests.set(token, mark)
+    internalRequests.set(token, { mark, internal })
     try {
-      await fastify.inject({ method: 'GET', url, headers: { ...fields, [internalHeader]: token }, signal })
+      await fastify.inject({ method: 'GET', url, headers: { ...routingFields, ...fields, [internalHeader]: token }, signal, ...(remoteAddress === undefined ? {} : { remoteAddress }) })
     } finally {
       internalRequests.delete(token)
     }
@@ -155,10 +161,10 @@ export default fp(async (fastify) => {
   /** The policies of an internal request; marks the request as internal. */
   const applyInternal = (request: RequestWithPolicies, policies: Policies): Policies => {
     const token = request.raw.headers[internalHeader]
-    const mark = typeof token === 'string' ? internalRequests.get(token) : undefined
-    if (mark === undefined) return policies
-    delete request.raw.headers[internalHeader]
-    request[marked] = mark
+    const found = typeof token === 'string' ? internalRequests.get(token) : undefined
+    if (found === undefined) return policies
+    reveal(request, found.internal)
+    request[marked] = found.mark
     return participants.map(({ policyForInternal }, index) => policyForInternal === undefined ? policies[index] : policyForInternal())
   }
 
@@ -246,6 +252,13 @@ export default fp(async (fastify) => {
   }
   fastify.addHook('onSend', onSendHook)
 }, { name: 'fastify-prism/request-lifecycle', fastify: '5.x' })
+
+/** Gives an internal request the fields and origin that hooks and the handler may see. */
+function reveal (request: FastifyRequest, { fields, origin }: InternalRequest): void {
+  request.raw.headers = { ...fields }
+  request.raw.rawHeaders = Object.entries(fields).flat()
+  for (const [name, value] of Object.entries(origin)) Object.defineProperty(request, name, { value, writable: true, configurable: true })
+}
 
 const endsRejectedUpgrades = Symbol('prism.rejected-upgrades')
 type Routing = FastifyInstance['routing'] & { [endsRejectedUpgrades]?: true }

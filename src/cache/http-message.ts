@@ -13,7 +13,9 @@ export interface CacheRequest {
   readonly protocol: string
   readonly host: string
   readonly headers: RequestHeaders
-  readonly raw: { url?: string | undefined, headers: RequestHeaders, upgrade?: boolean | null, stream?: { readonly endAfterHeaders?: boolean } | undefined }
+  /** aborted when the client disconnects, and at `handlerTimeout` */
+  readonly signal?: AbortSignal
+  readonly raw: { url?: string | undefined, originalUrl?: string, headers: RequestHeaders, upgrade?: boolean | null, socket?: { readonly remoteAddress?: string | undefined }, stream?: { readonly endAfterHeaders?: boolean } | undefined }
   query: unknown
   params: unknown
   /** the compiled validator of a part of the request; null or undefined for none */

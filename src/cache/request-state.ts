@@ -99,4 +99,6 @@ export interface HandlerRun {
   givenWay?: { readonly reading: UnkeyedInput | undefined }
   /** the handler threw: the response is the error handler's */
   hasFailed?: boolean
+  /** the request waited for another request's run, and failed with its error */
+  isCollapsed?: boolean
 }

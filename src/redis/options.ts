@@ -1,6 +1,6 @@
 import { Cluster, Redis } from 'ioredis'
 import type { RedisOptions as ClientOptions } from 'ioredis'
-import { readCount, readDuration, readRecord, readString, invalidOption, refuseAs } from '../shared/option-readers.ts'
+import { readCount, readDuration, readRecord, readString, invalidOption, rejectOption } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import { readAddress } from './address.ts'
 import type { Address } from './address.ts'
@@ -69,8 +69,8 @@ function readConnection (connection: RedisOptions['connection'] = {}, from: Redi
 }
 
 function readFrom ({ url, client }: RedisOptions): RedisPolicy['from'] {
-  if (client !== undefined && url !== undefined) return refuseAs('redis.client', 'left out beside redis.url', 'there')
+  if (client !== undefined && url !== undefined) return rejectOption('redis.client', 'left out beside redis.url', 'there')
   if (client instanceof Redis || client instanceof Cluster) return client
-  if (client !== undefined) return refuseAs('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
+  if (client !== undefined) return rejectOption('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
   return readAddress('redis.url', url === undefined ? 'redis://127.0.0.1:6379' : readString('redis.url', url))
 }

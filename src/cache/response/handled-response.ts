@@ -50,7 +50,7 @@ export function restoreControl ({ reply, after }: HandledResponse): void {
 /** Sets this cache's member of `Cache-Status` (RFC 9211). A later call replaces the member; members of other caches stay. */
 export function setCacheStatus (reply: CacheReply, run: HandlerRun, outcome: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {
   const { isStored, detail = run.detail, forwardedStatus } = outcome
-  const status = { forwarded: run.reason, isStored, ...(forwardedStatus === undefined ? {} : { forwardedStatus }), ...(detail === undefined ? {} : { detail }) }
+  const status = { forwarded: run.reason, isStored, ...(run.isCollapsed === true ? { isCollapsed: true } : {}), ...(forwardedStatus === undefined ? {} : { forwardedStatus }), ...(detail === undefined ? {} : { detail }) }
   run.statusBefore ??= { field: reply.getHeader('cache-status') as string | undefined }
   reply.header('cache-status', formatCacheStatus(status, run.statusBefore.field))
 }

@@ -160,6 +160,7 @@ export class ResponseFinalizer {
 
     const kept = keptFields(added, handled.after, cacheability.without)
     const lifetime = this.#policy.ttlMs === undefined ? cacheability.lifetime : shortened(cacheability.lifetime)
+    if (isEndless(reply)) return this.#notCacheable(handled, 'endless')
     if (isStream(payload)) return this.#tee(handled, kept, lifetime, payload)
     if (payload instanceof ReadableStream) return this.#tee(handled, kept, lifetime, Readable.fromWeb(payload))
     const body = bodyOf(payload)
@@ -211,8 +212,8 @@ export class ResponseFinalizer {
   #notCacheable (handled: HandledResponse, reason: string): undefined {
     const { reply, run } = handled
     this.#replaceStored(handled, reason)
-    // After an error, one waiter retries. Otherwise the response is not shareable, and waiters run their own handlers.
-    this.#shared.lockQueue.abandon(run.fill, run.hasFailed === true || reply.statusCode >= 500 ? 'again' : 'alone')
+    // After an error, requests do not bypass the lock: the next run may succeed.
+    this.#shared.lockQueue.abandon(run.fill, run.hasFailed === true || reply.statusCode >= 500 ? 'failed' : 'alone')
     this.#shared.stats.add('uncacheable')
     if (reply.raw.headersSent) return
     if (this.#policy.partition !== undefined) makePrivate(reply)
@@ -292,7 +293,7 @@ export class ResponseFinalizer {
       if (isWhole && this.#uncacheableReason(handled) === undefined) return pending.complete(() => this.#storeCollected(handled, kept, { ...headOf(handled, kept, lifetime, 'stream', false), status, body }, willCompress))
       pending.drop()
       if (body === 'large') this.#replaceStored(handled, 'too-large')
-      this.#shared.lockQueue.abandon(run.fill, isWhole || body === 'large' ? 'alone' : 'again')
+      this.#shared.lockQueue.abandon(run.fill, isWhole || body === 'large' ? 'alone' : body === 'cut' ? 'again' : 'failed')
     }
     const stream = tee(payload, this.#policy.maxBytes, { onStart: () => run.tracker?.reopen(), onEnd })
     // A client that disconnects before the first read never starts the stream: destroy it on close.
@@ -321,4 +322,9 @@ function drainingUse (run: HandlerRun, stream: Readable): PayloadUse {
       run.payload = part
     }
   }
+}
+
+/** Media types whose responses do not end: requests must not wait for them. */
+function isEndless (reply: CacheReply): boolean {
+  return /^\s*(?:text\/event-stream|multipart\/x-mixed-replace)\b/i.test(String(reply.getHeader('content-type')))
 }
