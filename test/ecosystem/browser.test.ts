@@ -32,7 +32,7 @@ t.test('a page of another origin uses the API: cookies, refusals, preflights, li
   const seen = await page.evaluate(async (api) => {
     const ask = async (path: string, method = 'GET') => {
       const response = await fetch(api + path, { method, credentials: 'include' })
-      return { status: response.status, body: await response.json(), cache: response.headers.get('cache-status') }
+      return { status: response.status, body: await response.json() as { user?: string }, cache: response.headers.get('cache-status') }
     }
     const statuses = []
     for (let i = 0; i < 4; i++) statuses.push((await ask('/few')).status)
@@ -52,7 +52,7 @@ t.test('a page of another origin uses the API: cookies, refusals, preflights, li
 
   await page.evaluate((api) => {
     const source = new EventSource(`${api}/events?topic=user:ada`, { withCredentials: true })
-    source.addEventListener('note.added', ({ data }) => { document.title = JSON.parse(data).data })
+    source.addEventListener('note.added', (event) => { (globalThis as any).document.title = JSON.parse((event as any).data).data })
   }, url)
   await until(() => app.live.counts.stream === 1, { what: 'the stream is open' })
   await app.events.publish('user:ada', { type: 'note.added', data: 'told' })

@@ -9,7 +9,7 @@ const page = '<p>a line of a page</p>\n'.repeat(500)
 const register = (app: any) => app.register(compress, { encodings: ['gzip', 'identity'] })
 const routes = (app: any) => {
   app.get('/html', { config: { cache: { ttl: '5m' } } }, async (_request: any, reply: any) => reply.type('text/html').send(page))
-  app.get('/compressed', { compress: false, config: { cache: { ttl: '5m' } } }, (_request: any, reply: any) => reply.type('text/html').compress(page))
+  app.get('/compressed', { config: { cache: { ttl: '5m', vary: ['accept-encoding'] } } }, (_request: any, reply: any) => reply.type('text/html').compress(page))
 }
 
 /** Without a decoder, which `fetch` has. */

@@ -1,5 +1,6 @@
 import staticFiles from '@fastify/static'
 import view from '@fastify/view'
+// @ts-expect-error it has no declarations
 import ejs from 'ejs'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,12 +11,14 @@ const text = readFileSync(join(folder, 'a.txt'), 'utf8')
 
 await assertNeighbour({
   packages: ['@fastify/static'],
+  // Without `maxAge` its responses say `max-age=0`, and are not stored.
+  order: 'after the stack; cached with its `maxAge`',
   after: async (app) => {
     await app.register(staticFiles, { root: folder, prefix: '/public/' })
     await app.register(async (scope) => {
       scope.routeDefaults({ cache: { ttl: '5m' } })
-      await scope.register(staticFiles, { root: folder, prefix: '/cached/', decorateReply: false })
-      scope.get('/sent', async (_request, reply) => reply.sendFile('a.txt'))
+      await scope.register(staticFiles, { root: folder, prefix: '/cached/', decorateReply: false, maxAge: '1h' })
+      scope.get('/sent', async (_request, reply) => reply.sendFile('a.txt', { maxAge: '1h' }))
     })
   },
   features: {

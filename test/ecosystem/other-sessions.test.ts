@@ -15,7 +15,7 @@ const plugins = {
 
 for (const [name, register] of Object.entries(plugins)) {
   for (const order of ['before', 'after'] as const) {
-    await assertRefusal({ packages: [name], [order]: order === 'after' ? async (app) => { await app.register(require('@fastify/cookie')); await app.register(caught(require(name), { secret, key: Buffer.alloc(32, 'key') })) } : register, why: 'both decorate `request.session`: `session: false`, or a scope for each', told: /session/ })
+    await assertRefusal({ packages: [name], [order]: order === 'after' ? async (app: any) => { await app.register(require('@fastify/cookie')); await app.register(caught(require(name), { secret, key: Buffer.alloc(32, 'key') })) } : register, why: 'both decorate `request.session`: `session: false`, or a scope for each', told: /session/ })
   }
 
   await assertNeighbour({
@@ -27,7 +27,7 @@ for (const [name, register] of Object.entries(plugins)) {
       await register(app)
       let runs = 0
       app.post<{ Params: { user: string } }>('/enter/:user', async ({ session, params }) => {
-        session.set('user', params.user)
+        (session as any).set('user', params.user)
         return {}
       })
       app.get('/greeting', { config: { cache: { ttl: '5m' } } }, async ({ session }) => ({ user: (session as any).get('user') ?? 'guest' }))

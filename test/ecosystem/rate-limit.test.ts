@@ -1,16 +1,17 @@
-import rateLimit from '@fastify/rate-limit'
 import { createRequire } from 'node:module'
 import { rateLimitStore } from '../../plugins/index.ts'
 import { assertNeighbour, assertRefusal, caught } from './support/neighbour.ts'
 
-const caching = createRequire(import.meta.url)('@fastify/caching')
+// Their types declare `config.rateLimit` and `fastify.cache` otherwise than ours.
+const require = createRequire(import.meta.url)
+const [rateLimit, caching] = [require('@fastify/rate-limit'), require('@fastify/caching')]
 
 await assertNeighbour({
   packages: ['@fastify/rate-limit'],
   order: 'after the stack, with the counters of the stack, for routes with `rateLimit: false`',
   after: async (app) => {
     await app.register(rateLimit, { global: false, store: rateLimitStore(app.redisPool) })
-    app.get('/theirs', { config: { rateLimit: false }, preHandler: app.rateLimit({ max: 2, timeWindow: '1m' }) }, async () => ({}))
+    app.get('/theirs', { config: { rateLimit: false }, preHandler: (app as any).rateLimit({ max: 2, timeWindow: '1m' }) }, async () => ({}))
   },
   features: {
     'its limit refuses beyond its quota, and ours beyond ours': async ({ t, client }) => {
@@ -24,7 +25,7 @@ await assertNeighbour({
 })
 
 for (const order of ['before', 'after'] as const) {
-  await assertRefusal({ packages: ['@fastify/caching'], [order]: order === 'after' ? (app) => app.register(caught(caching)) : (app: any) => app.register(caching), why: 'both decorate `fastify.cache` and `reply.etag`: `cache: false`, or a scope for each', told: /cache/ })
+  await assertRefusal({ packages: ['@fastify/caching'], [order]: order === 'after' ? (app: any) => app.register(caught(caching)) : (app: any) => app.register(caching), why: 'both decorate `fastify.cache` and `reply.etag`: `cache: false`, or a scope for each', told: /cache/ })
 }
 
 await assertNeighbour({

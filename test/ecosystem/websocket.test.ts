@@ -75,7 +75,7 @@ await assertNeighbour({
   // Without it Fastify waits for open streams on close, whatever the plugins.
   create: (options) => Fastify({ ...options, forceCloseConnections: true }),
   after: async (app) => {
-    await app.register(sse)
+    await app.register(sse as any)
     app.register(async (scope) => {
       scope.routeDefaults({ cache: { ttl: '5m' } })
       scope.get('/feed', { sse: true }, async (request, reply) => {

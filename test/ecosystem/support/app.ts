@@ -57,7 +57,7 @@ export async function startApp (owner: Owner, parts: AppParts = {}): Promise<Eco
   owner.after(() => app.close())
   await parts.before?.(app)
   // A prefix for each app: the server is shared, cached responses and counters are not.
-  await app.register(prism, { redis: { url: redisUrl, prefix: `${process.pid}-${++apps}:`, min: 1, max: 2 }, session: { secrets: [secret] }, cache: { debug: true }, rateLimit: { quota: 10_000 }, ...parts.stack })
+  await app.register(prism, { redis: { url: redisUrl, commandTimeout: '2s', prefix: `${process.pid}-${++apps}:`, min: 1, max: 2 }, session: { secrets: [secret] }, cache: { debug: true }, rateLimit: { quota: 10_000 }, ...parts.stack })
   await parts.after?.(app)
   const open = parts.routes === false ? () => {} : addRoutes(app)
   await app.listen({ port: 0, host: '127.0.0.1' })

@@ -35,7 +35,7 @@ async function routes (app: FastifyInstance): Promise<void> {
   const verify = async (request: any) => { await request.jwtVerify() }
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
   app.get<{ Params: { name: string } }>('/token/:name', async ({ params }) => ({ token: app.jwt.sign({ name: params.name }) }))
-  app.get('/profile', { onRequest: verify, config: { cache: { ttl: '5m', partition: ({ user }: any) => user.name } } }, async (request) => ({ name: (request.user as { name: string }).name, run: ++runs }))
+  app.get('/profile', { onRequest: verify, config: { cache: { ttl: '5m', partition: (request) => (request as any).user.name } } }, async (request) => ({ name: (request.user as { name: string }).name, run: ++runs }))
   app.get<{ Params: { id: string } }>('/items/:id', { config: { cache: { ttl: '5m', tags: ['items'] }, rateLimit: { quota: 1_000_000 } } }, async ({ params }) => ({ id: params.id, text: 'a line of an item '.repeat(100), run: ++runs }))
   app.get('/echo', { websocket: true }, (socket, request) => {
     const user = request.session.userId ?? 'guest'
