@@ -134,7 +134,8 @@ export default fp<CacheOptions>(async (fastify, options) => {
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
   const prefetchedLocks = new PrefetchedLocks(locks, store)
   const memoizer = new Memoizer(store, lockQueue, policy.lockTimeoutMs)
-  const { internalRequestOf, onSendHook, resolvedFrom, send } = fastify.requestLifecycle
+  const { requestLifecycle } = fastify
+  const { internalRequestOf, resolvedFrom, send } = requestLifecycle
   const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), constrainedRoutes: new ConstrainedRoutes(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const routes = new Map<string, CachedRoute<RequestWithCacheState>>()
   const cache: Cache = {
@@ -151,6 +152,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     on: stats.on.bind(stats)
   }
 
+  fastify.addHook('onReady', async () => warnOfUntrackedContext(fastify))
   fastify.addHook('onClose', async () => {
     lockQueue.close()
     prefetchedLocks.close()
@@ -178,7 +180,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     runtime.constrainedRoutes.add(route.url, route.constraints, (name) => fastify.hasConstraintStrategy(name))
     if (methods.some(isUnsafe)) runtime.unsafeRoutes.add(route.url)
     if (routePolicy === undefined || isWebSocketRoute(route) || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
-    const cached = new CachedRoute(routePolicy, route.url, runtime, () => laterHooksOf({ scope, route, stackHook: onSendHook, finalHook }))
+    const cached = new CachedRoute(routePolicy, route.url, runtime, () => laterHooksOf({ scope, route, stackAt: requestLifecycle.onSendPosition, finalHook }))
     if (methods.includes('GET') && !routes.has(route.url)) routes.set(route.url, cached)
     wrapHandler(route, cached)
     const finalHook = addFinalHook(route, cached)
@@ -200,6 +202,13 @@ export default fp<CacheOptions>(async (fastify, options) => {
     onSend: (request: RequestWithCacheState, reply, payload, part) => part?.settle(request, reply, requestStateOf(request), payload)
   })
 }, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
+
+/** The store of a version of @fastify/request-context that does not give it out cannot be tracked: one client's values could be shared with others. */
+function warnOfUntrackedContext (fastify: FastifyInstance): void {
+  const { requestContext } = fastify as { requestContext?: { getStore?: unknown } }
+  if (requestContext === undefined || typeof requestContext.getStore === 'function') return
+  fastify.log.warn('The cache cannot track what handlers read from @fastify/request-context: update it to version 7 or later, or do not cache routes that read it')
+}
 
 /** Limits what this process stores when Redis has a memory limit. */
 function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: CacheStats): MemoryGuard {

@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/shared/errors.ts'
+import { isPreflight } from '../src/http/preflight.ts'
 import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { endWithRefusal, isUpgrade, refusePipelinedUpgrades } from '../src/http/upgrade.ts'
+import { onSendHooksOf } from '../src/shared/on-send-hooks.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
-import { declaredRoutes, routeOf } from '../src/route-config/declared-routes.ts'
+import { declaredRoutes, isPreflightOnly, routeOf } from '../src/route-config/declared-routes.ts'
 
 /** Result of a lifecycle step; `'stop'`: the request is rejected or its reply was sent, and no later step runs. */
 export type StepResult = void | 'stop'
@@ -68,8 +70,8 @@ export interface RequestLifecycle {
   send (request: InternalRequest, mark: object): Promise<void>
   /** The `mark` of an internal request; null for the request of a client. */
   internalRequestOf (request: FastifyRequest): object | null
-  /** The onSend hook that runs `beforeSend` and `onSend` of the plugins. Hooks that were added later run after it. */
-  readonly onSendHook: unknown
+  /** Position of the hook that runs `beforeSend` and `onSend` of the plugins among the onSend hooks of its scope and the scopes inside it; -1 if unknown. */
+  readonly onSendPosition: number
 }
 
 /** The policies of a route as plain data; a part that is not registered is missing. Each plugin adds its own by declaration merging. */
@@ -107,6 +109,7 @@ interface Config { [resolved]?: Policies }
 export default fp(async (fastify) => {
   endRejectedUpgrades(fastify)
   const participants: LifecycleParticipant<unknown>[] = []
+  let onSendPosition = -1
   const fallback: unknown[] = []
   const declared = declaredRoutes(fastify)
   const extent = { scope: fastify, features: new Set<string>() }
@@ -168,7 +171,7 @@ export default fp(async (fastify) => {
     return participants.map(({ policyForInternal }, index) => policyForInternal === undefined ? policies[index] : policyForInternal())
   }
 
-  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf, onSendHook }) })
+  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf, get onSendPosition () { return onSendPosition } }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
     if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not registered in this scope yet; register it first')
     const names = participants.map(({ name }) => name)
@@ -186,6 +189,7 @@ export default fp(async (fastify) => {
       return participant.resolve(own === undefined ? choicesOf(this, participant.name) : [...choicesOf(this, participant.name), own], route, this)
     })
     resolutions.push(policies)
+    deferPreflights(route, config)
     config[resolved] = policies
     route.config = config as typeof route.config
     if (record !== undefined) record.isResolved = () => (route.config as Config | undefined)?.[resolved] === policies
@@ -195,10 +199,19 @@ export default fp(async (fastify) => {
   // Callback hooks instead of async functions: a step that has nothing to wait for costs no microtask.
   fastify.decorateRequest(assigned, null)
   fastify.decorateRequest(marked, null)
-  fastify.addHook('onRequest', function enqueueReads (request: RequestWithPolicies, reply, done) {
+  /**
+   * A preflight that no plugin answers in onRequest takes part in the lifecycle only where its route has more methods, or asks for it: see `deferPreflights`.
+   * Of a route that was not resolved only the methods are known.
+   */
+  const isExempt = ({ raw, routeOptions: { config, method } }: FastifyRequest) =>
+    isPreflight(raw.method, raw.headers) && (method === undefined || method === 'OPTIONS' || (config as Config | undefined)?.[resolved] !== undefined)
+  function enqueueReads (request: RequestWithPolicies, reply: FastifyReply): void {
     const given = policiesOf(request)
     const policies = request[assigned] = internalRequests.size === 0 ? given : applyInternal(request, given)
     for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'stop') break
+  }
+  fastify.addHook('onRequest', function enqueue (request: RequestWithPolicies, reply, done) {
+    if (request.raw.method !== 'OPTIONS' || !isExempt(request)) enqueueReads(request, reply)
     done()
   })
   /** Runs the steps in order, starting at index `from`. */
@@ -219,7 +232,24 @@ export default fp(async (fastify) => {
     }
     done()
   }
-  fastify.addHook('onRequest', function useReplies (request: RequestWithPolicies, reply, done) { runStepsFrom(0, request, reply, done) })
+  fastify.addHook('onRequest', function useReplies (request: RequestWithPolicies, reply, done) {
+    if (request[assigned] === null) done()
+    else runStepsFrom(0, request, reply, done)
+  })
+  /**
+   * Preflights are answered by @fastify/cors in onRequest, wherever it is registered. A preflight that still reaches a route which serves other methods too, or
+   * whose own config asks for a limit or a session, is a request like any other: else two headers would evade both. Route-level hooks run after those of all scopes.
+   */
+  function deferPreflights (route: RouteOptions, config: Record<string, unknown>): void {
+    if (![route.method].flat().includes('OPTIONS')) return
+    if (isPreflightOnly({ method: route.method }) && participants.every(({ name }) => config[name] === undefined)) return
+    const deferred: onRequestHookHandler = function deferred (request: RequestWithPolicies, reply, done) {
+      if (request[assigned] !== null) return done()
+      enqueueReads(request, reply)
+      runStepsFrom(0, request, reply, done)
+    }
+    route.onRequest = [deferred, ...[route.onRequest ?? []].flat()]
+  }
 
   /** Runs `onSend` of the plugins in order, starting at index `from`; each receives the payload of the one before. */
   const runOnSendFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, payload: unknown, done: (error: Error | null, payload?: unknown) => void): void => {
@@ -244,13 +274,14 @@ export default fp(async (fastify) => {
     discardPayload(payload)
     done(error)
   }
-  function onSendHook (request: RequestWithPolicies, reply: FastifyReply, sent: unknown, done: (error: Error | null, payload?: unknown) => void): void {
+  fastify.addHook('onSend', function onSend (request: RequestWithPolicies, reply, sent, done) {
     const policies = request[assigned] ?? fallback
     const payload = unwrapResponse(sent, reply)
     for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index])
     runOnSendFrom(0, request, reply, payload, done)
-  }
-  fastify.addHook('onSend', onSendHook)
+  })
+  // Fastify adds a hook once what was registered before is loaded.
+  fastify.after(() => { onSendPosition = (onSendHooksOf(fastify)?.length ?? 0) - 1 })
 }, { name: 'fastify-prism/request-lifecycle', fastify: '5.x' })
 
 /** Gives an internal request the fields and origin that hooks and the handler may see. */

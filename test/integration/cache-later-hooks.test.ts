@@ -1,6 +1,11 @@
 import { Readable } from 'node:stream'
+import fastify from 'fastify'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import t from 'tap'
+import cache from '../../plugins/cache.ts'
+import redis from '../../plugins/redis.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
 import type { Owner } from '../support/cleanup-scope.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 
@@ -121,4 +126,20 @@ t.test('a hit has no Content-Type that the miss did not have', async (t) => {
       }
     }
   }
+})
+
+t.test('a tracing agent that wraps hooks does not make the stack look like a later hook', async (t) => {
+  const app = fastify()
+  t.after(() => app.close())
+  const { addHook } = app
+  app.addHook = function (this: FastifyInstance, name: string, hook: (...given: unknown[]) => unknown) {
+    const wrapped = name === 'onSend' ? function (this: unknown, ...given: unknown[]) { return hook.apply(this, given) } : hook
+    return (addHook as (name: string, hook: unknown) => FastifyInstance).call(this, name, wrapped)
+  } as typeof addHook
+  await app.register(redis, { url: (await startRedisProcess(t)).url })
+  await app.register(requestLifecycle)
+  await app.register(cache)
+  app.register(async (scope) => { scope.get('/page', { config: { cache: { ttl: '5m' } } }, (_request, reply) => reply.type('text/html').send(page)) })
+  await ask(app)
+  t.match((await ask(app, { 'accept-encoding': 'br' })).headers, { 'content-encoding': 'br', etag: /-br"$/ })
 })

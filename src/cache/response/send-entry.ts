@@ -15,14 +15,14 @@ import { fieldOf, textOf } from '../storage/entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
 import type { Fields } from '../freshness.ts'
 import type { CacheRequest, RequestHeaders, CacheReply } from '../http-message.ts'
-import type { CacheRequestState } from '../request-state.ts'
 
 /** Headers that a 304 repeats from the 200 (RFC 9110 section 15.4.5). */
 const fieldsOf304 = new Set(['cache-control', 'cdn-cache-control', 'content-location', 'date', 'etag', 'expires', 'vary', 'last-modified', 'set-cookie'])
 
 /** How an entry is sent. */
 interface SendOptions {
-  readonly state: CacheRequestState
+  /** part of the request's cache state */
+  readonly state: { hasNoType: boolean, handed: Entry | undefined }
   /** onSend hooks run after the cache: they receive the body as the handler produced it, and conditions are evaluated after them */
   readonly hasLaterHooks: boolean
   readonly browser: BrowserPolicy | undefined
