@@ -91,12 +91,13 @@ function toldBy (told: RegExp | undefined): string {
 /** An aspect that does not work is asserted to fail, and to be told at start. */
 async function assertException (context: Context, aspect: Aspect, { told }: { told?: RegExp }): Promise<void> {
   const { t, warnings } = context
-  const silent = Object.assign(Object.create(t), {})
   const faults: string[] = []
   const record = (isFine: boolean, what: string) => { if (!isFine) faults.push(what) }
-  silent.equal = (seen: unknown, wanted: unknown, what = '') => record(seen === wanted, what)
-  silent.same = (seen: unknown, wanted: unknown, what = '') => record(JSON.stringify(seen) === JSON.stringify(wanted), what)
-  silent.ok = (seen: unknown, what = '') => record(Boolean(seen), what)
+  const silent = {
+    equal: (seen: unknown, wanted: unknown, what = '') => record(seen === wanted, what),
+    same: (seen: unknown, wanted: unknown, what = '') => record(JSON.stringify(seen) === JSON.stringify(wanted), what),
+    ok: (seen: unknown, what = '') => record(Boolean(seen), what)
+  } as Test
   await checks[aspect]({ ...context, t: silent }, { packages: [] }).catch((error: Error) => faults.push(error.message))
   t.ok(faults.length > 0, `it works by now: take "${aspects[aspect]}" out of \`without\``)
   if (told) t.ok(warnings.some((text) => told.test(text)), 'the log tells it at start')
