@@ -27,6 +27,10 @@ function parts (options: object): Required<Pick<AppParts, 'after'>> {
         await request.logOut()
         return {}
       })
+      app.post('/leave', async (request: any) => {
+        request.session.delete('passport')
+        return {}
+      })
       app.get('/user', { config: { cache: { ttl: '5m' } } }, async (request: any) => ({ user: request.user?.name ?? null }))
       app.get('/user-cached', { config: { cache: { ttl: '5m', partition: (request: any) => request.user?.name ?? 'guest' } } }, async (request: any) => ({ user: request.user?.name ?? null }))
     }
@@ -46,8 +50,24 @@ await assertNeighbour({
       for (const path of ['/user', '/user-cached']) {
         for (const [visitor, user] of [[ada, 'ada'], [ada, 'ada'], [bob, 'bob'], [client, null]] as const) t.same((await visitor.get(path)).body, { user }, path)
       }
-      await ada.post('/logout')
+      const refused = await ada.post('/logout')
+      t.same([refused.status, refused.body.code], [500, 'PRISM_ERR_SESSION_VALUE'], 'logOut() is refused, not ignored')
+      await ada.post('/leave')
       t.same((await ada.get('/user')).body, { user: null })
     }
-  }
+  },
+  exceptions: [{ what: '`request.logOut()`', why: 'it sets a session key to `undefined`, which answers 500 with PRISM_ERR_SESSION_VALUE; call `request.session.delete(\'passport\')` or `signOut()`' }]
+})
+
+await assertNeighbour({
+  packages: ['@fastify/passport'],
+  order: 'after the stack, with its default `clearSessionOnLogin: true`',
+  ...parts({}),
+  features: {
+    'a login is refused with an error, not half done': async ({ t, client }) => {
+      t.equal((await client.post('/login?name=ada')).status, 500)
+      t.same((await client.get('/user')).body, { user: null })
+    }
+  },
+  exceptions: [{ what: 'a login', why: 'it asks the session for `regenerate` or `data`, which ours does not have, and answers 500; use `clearSessionOnLogin: false`, and `session.rotate()` after the login' }]
 })
