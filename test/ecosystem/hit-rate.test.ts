@@ -8,7 +8,7 @@ import { redisUrl } from './support/app.ts'
 import type { Client } from './support/client.ts'
 import { signedIn } from './support/neighbour.ts'
 
-const [users, urls, requests, width] = [60, 200, 2_000, 16]
+const [users, urls, requests, width] = [40, 150, 1_500, 16]
 const program = join(import.meta.dirname, 'support/product-process.ts')
 const quiet = { DD_INSTRUMENTATION_TELEMETRY_ENABLED: 'false', DD_REMOTE_CONFIGURATION_ENABLED: 'false', DD_TRACE_AGENT_URL: 'http://127.0.0.1:9', DD_TRACE_STARTUP_LOGS: 'false' }
 
@@ -45,6 +45,7 @@ function random (index: number): number {
   return value - Math.floor(value)
 }
 
+t.setTimeout(300_000)
 t.test('the hit rate of many users under dd-trace is within 1 % of that without', async (t) => {
   const bare = await hitRateOf(await startProduct(t, []))
   const traced = await hitRateOf(await startProduct(t, ['--import', 'dd-trace/initialize.mjs']))

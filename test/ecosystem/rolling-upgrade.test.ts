@@ -93,31 +93,31 @@ class Load {
   /** Waits until a number of further requests have been answered by the processes that run now. */
   async further (requests: number): Promise<void> {
     const target = this.requests + requests
-    await until(() => this.requests >= target, { what: `${requests} further requests`, deadlineMs: 60_000 })
+    await until(() => this.requests >= target, { what: `${requests} further requests`, deadlineMs: 240_000 })
   }
 }
 
-t.setTimeout(110_000)
+t.setTimeout(300_000)
 t.test('processes of the last release are replaced one by one under load, and one is rolled back', { skip: previous === undefined ? 'this clone lacks the revision of the last release' : false }, async (t) => {
   const { url } = await startRedis(t, { args: redisArgs })
   const older = await Promise.all([1, 2].map(() => start(t, previous ?? '', url)))
   const load = new Load(older)
   const visitors = ['ada', 'bob', 'cyd', 'dan', 'eve', 'fay'].map((name) => load.visit(name))
-  await load.further(150)
+  await load.further(80)
 
   for (const process of older) {
     load.processes.push(await start(t, ownEntry, url))
-    await load.further(250)
+    await load.further(120)
     load.processes.splice(load.processes.indexOf(process), 1)
-    await load.further(150)
+    await load.further(80)
     await process.stop()
   }
   load.processes.push(await start(t, previous ?? '', url))
-  await load.further(300)
+  await load.further(150)
   load.end()
   await Promise.all(visitors)
 
   t.same(load.faults, [], 'no session is lost, no entry is misread, no purge is undone')
-  t.same([...load.allowed.values()], [20, 20, 20, 20, 20, 20], 'no quota is forgotten')
-  t.ok(load.hits > 50, `${load.hits} hits`)
+  t.same([...load.allowed.values()], [15, 15, 15, 15, 15, 15], 'no quota is forgotten')
+  t.ok(load.hits > 20, `${load.hits} hits`)
 })

@@ -196,7 +196,7 @@ export function caught (plugin: (app: any, options: object, done: (error?: Error
       try {
         plugin(app, options, (error) => { error ? reject(error) : resolve() })
       } catch (error) {
-        reject(error as Error)
+        reject(new Error(String((error as Error).message), { cause: error }))
       }
     })
   })

@@ -20,7 +20,7 @@ app.put<{ Params: { text: string } }>('/note/:text', async ({ session, params })
   return {}
 })
 app.get('/note', async ({ session }) => ({ user: session.userId ?? null, note: session.get('note') ?? null }))
-app.get<{ Params: { client: string } }>('/counted/:client', { config: { rateLimit: { quota: 20, window: '10m', by: (request) => (request as { url: string }).url } } }, async () => ({}))
+app.get<{ Params: { client: string } }>('/counted/:client', { config: { rateLimit: { quota: 15, window: '10m', by: (request) => (request as { url: string }).url } } }, async () => ({}))
 app.get<{ Params: { id: string } }>('/page/:id', { config: { cache: { ttl: '5m', tags: ({ params }) => [`page:${(params as { id: string }).id}`] } } }, async ({ params }) => ({ id: params.id, version: await version(params.id), text: params.id.repeat(1_000) }))
 app.put<{ Params: { id: string } }>('/page/:id', async ({ params }) => {
   const written = await app.redis.incr(`database:${params.id}`)
