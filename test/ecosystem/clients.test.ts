@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { EventSource } from 'eventsource'
+import Fastify from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { Agent, cacheStores, interceptors, request } from 'undici'
@@ -89,7 +90,8 @@ print(json.dumps({'note': note, 'user': mine['user'], 'text': text, 'again': aga
 })
 
 t.test('EventSource and ws: an event of the bus reaches both, and only their own user', async (t) => {
-  const { app, url } = await startApp(t, browsed)
+  // Without it Fastify waits for clients that keep their connection.
+  const { app, url } = await startApp(t, { ...browsed, create: (options) => Fastify({ ...options, forceCloseConnections: true }) })
   const [ada, bob] = [await signedIn(url, 'ada'), await signedIn(url, 'bob')]
   const seen: string[] = []
   const source = new EventSource(`${url}/events?topic=user:ada`, { fetch: (input, init) => fetch(input, { ...init, headers: { ...init?.headers as Record<string, string>, cookie: ada.cookie } }) })

@@ -17,7 +17,7 @@ function parts (options: object): Required<Pick<AppParts, 'after'>> {
   return {
     after: async (app: any) => {
       const passport = new Authenticator(options)
-      passport.use('name', new ByName('name'))
+      passport.use('name', new (ByName as any)('name'))
       passport.registerUserSerializer(async (user: { name: string }) => user.name)
       passport.registerUserDeserializer(async (name: string) => ({ name }))
       await app.register(passport.initialize())

@@ -25,7 +25,7 @@ await assertNeighbour({
 })
 
 for (const order of ['before', 'after'] as const) {
-  await assertRefusal({ packages: ['@fastify/caching'], [order]: order === 'after' ? (app: any) => app.register(caught(caching)) : (app: any) => app.register(caching), why: 'both decorate `fastify.cache` and `reply.etag`: `cache: false`, or a scope for each', told: /cache/ })
+  await assertRefusal({ packages: ['@fastify/caching'], [order]: order === 'after' ? (app: any) => app.register(caught(caching)) : (app: any) => app.register(caching), why: 'both decorate `fastify.cache` and `reply.etag`: `cache: false`, or a scope for each', told: /fastify\.cache is decorated already/ })
 }
 
 await assertNeighbour({

@@ -18,7 +18,7 @@ export const product: AppParts = {
     await app.register(cors, { origin: [origin], credentials: true })
     await app.register(helmet)
     await app.register(websocket)
-    await app.register(underPressure, { maxEventLoopDelay: 10_000 })
+    await app.register(underPressure, { maxHeapUsedBytes: 8_000_000_000 })
     await app.register(fastifyRequestContext)
   },
   stack: { session: { secrets: [secret], trustedOrigins: [origin] }, rateLimit: { quota: 1_000_000 } },
