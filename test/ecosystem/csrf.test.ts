@@ -16,7 +16,7 @@ async function assertTokens ({ t, client, url }: Context): Promise<void> {
     const { body: { token } } = await visitor.get('/form')
     t.equal((await visitor.post('/transfer', { headers: { 'csrf-token': token } })).status, 200)
     t.equal((await visitor.post('/transfer')).status, 403)
-    t.equal((await new Client({ url }).post('/transfer', { headers: { 'csrf-token': token } })).status, 403, 'the token of another visitor')
+    t.equal((await new Client({ url }).post('/transfer', { headers: { 'csrf-token': token } })).status, 403, 'the token of another client')
   }
   t.not((await client.get('/form')).body.token, (await ada.get('/form')).body.token)
 }
@@ -31,8 +31,8 @@ for (const [sessionPlugin, order] of [['@fastify/secure-session', 'after the sta
       forms(app)
     },
     features: {
-      'a token is valid for its visitor, and no form is shared': assertTokens,
-      'first forms of one visitor at once are all answered': async ({ t, url }) => {
+      'a token is valid for its client, and no form is shared': assertTokens,
+      'first forms of one user at once are all answered': async ({ t, url }) => {
         const ada = await signedIn(url, 'ada')
         const answers = await Promise.all([1, 2, 3].map(() => ada.get('/form')))
         t.same(answers.map(({ status }) => status), [200, 200, 200])

@@ -26,11 +26,11 @@ await assertNeighbour({
     })
   },
   features: {
-    'a visitor comes back from the provider signed in, and only with the state of its own login': async ({ t, client, url }) => {
+    'a user comes back from the provider signed in, and only with the state of its own login': async ({ t, client, url }) => {
       const login = await client.get('/login')
       t.equal(login.status, 302)
       const state = new URL(login.headers.get('location') ?? '').searchParams.get('state') ?? ''
-      t.equal((await new Client({ url }).get(`/callback?code=1&state=${encodeURIComponent(state)}`)).status, 500, 'the state of another visitor')
+      t.equal((await new Client({ url }).get(`/callback?code=1&state=${encodeURIComponent(state)}`)).status, 500, 'the state of another client')
       t.equal((await client.get(`/callback?code=1&state=${encodeURIComponent(state)}`)).status, 200)
       t.equal((await client.get('/mine')).body.user, 'token of 1')
     }
