@@ -59,6 +59,8 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
       redis: config.sessionRedisUrl === undefined ? undefined : redisOptions(config.sessionRedisUrl, config)
     },
     rateLimit: { quota: 1000, window: '1m' },
+    // A new build does not serve responses of the shape of the one before: each deployment begins with an empty cache.
+    cache: { version: config.build.commit === '' ? config.build.version : config.build.commit },
     events: { schemas: eventSchemas, validate: !config.production }
   })
   await app.register(rejectMalformed)

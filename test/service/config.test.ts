@@ -107,6 +107,12 @@ t.test('each alert format requires its variables, and PagerDuty has a default ad
   t.equal(readConfig({ ALERT_WEBHOOK_FORMAT: 'pagerduty', ALERT_PAGERDUTY_KEY: 'key' }).alertWebhookUrl, 'https://events.pagerduty.com/v2/enqueue')
 })
 
+t.test('the port of the metrics is another than that of the service', async (t) => {
+  t.match(faultsOf({ METRICS_PORT: '3000' }), [{ variable: 'METRICS_PORT', wanted: 'another port than PORT', came: 'also 3000' }])
+  t.match(faultsOf({ PORT: '9100', METRICS_PORT: '9100' }), [{ variable: 'METRICS_PORT' }])
+  t.match(readConfig({ PORT: '0', METRICS_PORT: '0' }), { port: 0, metricsPort: 0 })
+})
+
 t.test('TLS variables for Redis are PEM texts or files', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'prism-config-'))
   const path = join(folder, 'ca.pem')
