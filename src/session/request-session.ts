@@ -124,6 +124,10 @@ export class RequestSession<Data extends object> implements Session<Data>, Monit
     this.#dataToChange('delete()').delete(key)
   }
 
+  keys (): string[] {
+    return this.#state.hasData ? this.#state.data.keys : []
+  }
+
   async save (): Promise<void> {
     if (!this.isSettled) await this.#serialize(() => this.#save())
   }

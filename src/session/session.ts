@@ -58,6 +58,8 @@ export interface Session<Data extends object> {
   update<Key extends keyof Data & string>(key: Key, change: (value: Data[Key] | undefined) => Data[Key] | undefined): Frozen<Data[Key]> | undefined
   /** Deletes a value; conflicts are handled as in {@link set}. */
   delete(key: keyof Data & string): void
+  /** Lists the keys that have a value. */
+  keys(): string[]
   /** Saves changes immediately instead of with the reply: for hijacked or long-running replies. */
   save(): Promise<void>
 

@@ -16,7 +16,7 @@ const freeOfRequest = new Set<PropertyKey>(['params', 'query', 'raw', 'log', 'se
 const requests: Kind = {
   name: 'request',
   // A GET has no body, unless a hook set one.
-  isFree: (key, target) => freeOfRequest.has(key) || isInternalSymbol(key) || (key === 'body' && target.body == null),
+  isFree: (key, target) => freeOfRequest.has(key) || isInternalSymbol(key) || (key === 'body' && target.body == null) || (key === 'ws' && isNoUpgrade(target)),
   views: new Map<PropertyKey, View>([
     // Fastify's getters read `raw`.
     ['method', pausing], ['signal', pausing], ['routeOptions', pausing], ['url', keyedUrl],
@@ -29,6 +29,11 @@ const requests: Kind = {
   ]),
   prototypes: new WeakMap(),
   accessors: new Map()
+}
+
+/** Whether `request.ws` is what @fastify/websocket sets for every request that is no upgrade. Upgrades are never cached. */
+function isNoUpgrade (request: Target): boolean {
+  return request.ws === false && (request.server as { hasPlugin (name: string): boolean }).hasPlugin('@fastify/websocket')
 }
 
 const freeOfReply = new Set<PropertyKey>(['raw', 'request', 'log', 'server', 'routeOptions', 'sent', 'elapsedTime', 'statusCode', 'mediaType', 'constructor', 'cache'])
