@@ -40,4 +40,4 @@ EXPOSE 3000
 # Bash opens the connection itself: a check starts no Node.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
   CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/$PORT && printf 'GET /healthz/ready HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r line <&3 && [[ $line == *' 200 '* ]]"]
-CMD ["node", "--disable-warning=ExperimentalWarning", "--no-allocation-site-pretenuring", "service/server.ts"]
+CMD ["node", "--disable-warning=ExperimentalWarning", "service/server.ts"]

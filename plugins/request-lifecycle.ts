@@ -192,7 +192,8 @@ export default fp(async (fastify) => {
     deferPreflights(route, config)
     config[resolved] = policies
     route.config = config as typeof route.config
-    if (record !== undefined) record.isResolved = () => (route.config as Config | undefined)?.[resolved] === policies
+    const isResolved = () => (route.config as Config | undefined)?.[resolved] === policies
+    if (record !== undefined) record.isResolved = isResolved
   })
   fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
 

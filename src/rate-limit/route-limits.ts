@@ -83,7 +83,8 @@ export class RouteLimits<Request extends Counted, Reply> {
     this.#usesSlots = policies.some(isConcurrencyPolicy)
     this.hasSlots = this.#usesSlots || this.sessionDependent?.hasSlots === true || this.atPreHandler?.hasSlots === true
     this.needsSession = all.some(dependsOnSession)
-    this.#makeSeparate = () => new RouteLimits(all, keys, methods, pattern, { stage, hasSeparateSessions: true })
+    const makeSeparate = () => new RouteLimits(all, keys, methods, pattern, { stage, hasSeparateSessions: true })
+    this.#makeSeparate = makeSeparate
     this.#keyBuilders = new Map(methods.map((method) => [method, buildKey(method === 'HEAD' ? 'GET' : method)]))
     this.#others = buildKey('ANY')
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }

@@ -164,7 +164,8 @@ export class PooledRedis extends Redis {
    */
   override sendCommand (command: Command): Promise<unknown> {
     const reject = command.reject
-    command.reject = (error) => reject(error.name === 'ReplyError' || 'statusCode' in error ? error : new RedisUnavailableError('the connection failed'))
+    const fail = (error: Error) => reject(error.name === 'ReplyError' || 'statusCode' in error ? error : new RedisUnavailableError('the connection failed'))
+    command.reject = fail
     if (needsDedicatedConnection(command)) command.reject(new RedisSharedError(command.name.toUpperCase()))
     else this.#sendOnPool(command)
     return command.promise

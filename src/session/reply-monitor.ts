@@ -62,11 +62,12 @@ export class ReplyMonitor {
   /** Starts to monitor a reply; called at the first change of the session. */
   monitor (session: MonitoredSession, reply: MonitoredReply): void {
     const { hijack } = reply
-    reply.hijack = () => {
+    const hijackMonitored = () => {
       const taken: unknown = hijack.call(reply)
       this.#deliver(session, reply)
       return taken
     }
+    reply.hijack = hijackMonitored
     // A client abort before the reply is no loss: the handler finishes and the session is saved.
     reply.raw.once('close', () => { if (reply.sent && !session.isClosed) this.#report(session, reply, texts.skipped) })
   }
