@@ -191,6 +191,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     name: 'cache',
     resolve,
     describe: (part) => part instanceof CachedRoute && describePolicy(part.policy),
+    beforeHooks: (request: RequestWithCacheState, part) => { if (part instanceof CachedRoute) part.receive(request, requestStateOf(request)) },
     enqueueReads: (request: RequestWithCacheState, _reply, part) => {
       if (!(part instanceof CachedRoute)) return
       const state = requestStateOf(request)
