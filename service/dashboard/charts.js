@@ -138,7 +138,7 @@ function tickText (seconds) {
 }
 
 function span () {
-  return points.length === 0 ? 0 : (Date.now() - points[0].at) / 1000
+  return points.length === 0 ? 0 : (Date.now() - Math.min(points[0].at, deploy?.startedAt ?? Infinity)) / 1000
 }
 
 function dataOf ({ lines }) {

@@ -33,10 +33,10 @@ function showTiles (point, { redis, unknownSince }) {
   const share = memoryMax ? memoryUsed / memoryMax : null
   const limit = redis === null ? 'not reached' : share === null ? 'no limit' : `of ${bytes(memoryMax)}${nodes > 1 ? `, the fullest of ${nodes}` : ''}`
   const tiles = [
-    { name: 'Hit rate', value: percent(point.hitShare), unit: 'of cached routes' },
+    { name: 'Hit rate', value: percent(point.hitShare), unit: 'of cached routes', isRedis: true },
     { name: 'Requests', value: number(1)(point.requests), unit: 'per second' },
     { name: 'Response time', value: milliseconds(point.p99Ms), unit: 'p99' },
-    { name: 'Redis round trip', value: milliseconds(point.roundTripP99Ms), unit: 'p99' },
+    { name: 'Redis round trip', value: milliseconds(point.roundTripP99Ms), unit: 'p99', isRedis: true },
     { name: 'Redis memory', value: share === null ? bytes(memoryUsed) : percent(share), unit: limit, meter: share, tone: toneOf(memoryMax ? memoryOther / memoryMax : null), isRedis: true },
     { name: 'Evictions', value: number(1)(evictions), unit: 'per second', tone: evictions > 0 ? 'warned' : undefined, isRedis: true },
     { name: 'Connections', value: number(0)(clients), unit: `to Redis, ${point.connections} from this process`, isRedis: true },

@@ -130,6 +130,7 @@ t.test('during an outage the last values are shown as unknown since their time, 
 
   t.match(await textOf(page, '.tile:nth-child(5) dd'), /^[\d.]+ %unknown since \d\d:\d\d:\d\d$/)
   t.equal((await textOf(page, '#spaces tbody')).replace(/\d/g, ''), keys.replace(/\d/g, ''), 'the namespaces remain')
+  t.match(await textOf(page, '.tile:first-child dd'), /unknown since/, 'the hit rate of before is no praise')
   t.match(await textOf(page, '#redis'), /unknown since \d\d:\d\d:\d\d$/)
   t.match(await page.getAttribute('#spaces-title', 'data-unknown'), /^unknown since/)
   t.match(await textOf(page, '#summary'), /^Without Redis: |^No requests/)
