@@ -20,8 +20,10 @@ import type { MemoryUsage } from '../src/cache/admission/memory-guard.ts'
 import { CacheStore } from '../src/cache/storage/cache-store.ts'
 import { CacheRequestState } from '../src/cache/request-state.ts'
 import { LockWaiters } from '../src/cache/single-flight/lock-waiters.ts'
+import { finalHooks, laterHooksOf } from '../src/cache/response/later-hooks.ts'
 import { Memoizer } from '../src/cache/memoize.ts'
 import { InvalidatingRoute } from '../src/cache/invalidation/invalidating-route.ts'
+import { RouteConfigError } from '../src/shared/errors.ts'
 import { claimDecorators } from '../src/shared/decorators.ts'
 import { Subscriber } from '../src/redis/subscriber.ts'
 import type { RoutePolicies } from './request-lifecycle.ts'
@@ -131,8 +133,9 @@ export default fp<CacheOptions>(async (fastify, options) => {
   const lockQueue = new LockQueue(locks, waiters, stats)
   fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
   const prefetchedLocks = new PrefetchedLocks(locks, store)
-  const memoizer = new Memoizer(store, lockQueue)
-  const { internalRequestOf, resolvedFrom, send } = fastify.requestLifecycle
+  const memoizer = new Memoizer(store, lockQueue, policy.lockTimeoutMs)
+  const { requestLifecycle } = fastify
+  const { internalRequestOf, resolvedFrom, send } = requestLifecycle
   const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), constrainedRoutes: new ConstrainedRoutes(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
   const routes = new Map<string, CachedRoute<RequestWithCacheState>>()
   const cache: Cache = {
@@ -149,6 +152,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     on: stats.on.bind(stats)
   }
 
+  fastify.addHook('onReady', async () => warnOfUntrackedContext(fastify))
   fastify.addHook('onClose', async () => {
     lockQueue.close()
     prefetchedLocks.close()
@@ -168,17 +172,18 @@ export default fp<CacheOptions>(async (fastify, options) => {
   })
   finishDecorators()
 
-  const resolve = (choices: readonly unknown[], route?: RouteOptions): CachePolicyHandler => {
+  const resolve = (choices: readonly unknown[], route?: RouteOptions, scope?: FastifyInstance): CachePolicyHandler => {
     const routePolicy = resolveRoutePolicy<RequestWithCacheState>(choices, policy, { querySchema: querySchemaOf(route), constraints: route?.constraints as Record<string, unknown> | undefined, isForUsers: () => isRequired(resolvedFrom(route?.config).session) })
     if (route === undefined) return undefined
     const methods = [route.method].flat()
+    refuseUncacheable(route, methods)
     runtime.constrainedRoutes.add(route.url, route.constraints, (name) => fastify.hasConstraintStrategy(name))
     if (methods.some(isUnsafe)) runtime.unsafeRoutes.add(route.url)
     if (routePolicy === undefined || isWebSocketRoute(route) || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
-    const cached = new CachedRoute(routePolicy, route.url, runtime)
+    const cached = new CachedRoute(routePolicy, route.url, runtime, () => laterHooksOf({ scope, route, stackAt: requestLifecycle.onSendPosition, finalHook }))
     if (methods.includes('GET') && !routes.has(route.url)) routes.set(route.url, cached)
     wrapHandler(route, cached)
-    addFinalHook(route, cached)
+    const finalHook = addFinalHook(route, cached)
     return cached
   }
 
@@ -197,6 +202,13 @@ export default fp<CacheOptions>(async (fastify, options) => {
     onSend: (request: RequestWithCacheState, reply, payload, part) => part?.settle(request, reply, requestStateOf(request), payload)
   })
 }, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
+
+/** The store of a version of @fastify/request-context that does not give it out cannot be tracked: one client's values could be shared with others. */
+function warnOfUntrackedContext (fastify: FastifyInstance): void {
+  const { requestContext } = fastify as { requestContext?: { getStore?: unknown } }
+  if (requestContext === undefined || typeof requestContext.getStore === 'function') return
+  fastify.log.warn('The cache cannot track what handlers read from @fastify/request-context: update it to version 7 or later, or do not cache routes that read it')
+}
 
 /** Limits what this process stores when Redis has a memory limit. */
 function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: CacheStats): MemoryGuard {
@@ -252,16 +264,24 @@ function isRequired (session: unknown): boolean {
   return (session as { readonly use?: unknown } | undefined)?.use === 'required'
 }
 
+/** A `cache` option of a route's own must have an effect; one that a scope sets for all of its routes need not. */
+function refuseUncacheable ({ url, config }: RouteOptions, methods: readonly string[]): void {
+  const own = config?.cache
+  if (own === undefined || own === false || methods.some((method) => method === 'GET' || method === 'HEAD')) return
+  throw new RouteConfigError(`${methods.join(',')} ${url} has config.cache, but only responses to GET and HEAD are cached: take the key away`)
+}
+
 function querySchemaOf (route: RouteOptions | undefined): unknown {
   const schema = route?.schema as { querystring?: unknown, query?: unknown } | undefined
   return schema?.querystring ?? schema?.query
 }
 
 /** Route-level hooks run after the hooks of the scopes, including those registered later. */
-function addFinalHook (route: RouteOptions, cached: CachedRoute<RequestWithCacheState>): void {
+function addFinalHook (route: RouteOptions, cached: CachedRoute<RequestWithCacheState>): onSendHookHandler {
   const onSend: onSendHookHandler = (request, reply, payload, done) => {
-    cached.seal(reply, requestStateOf(request as RequestWithCacheState))
-    done(null, payload)
+    done(null, cached.seal(reply, requestStateOf(request as RequestWithCacheState), payload))
   }
+  finalHooks.add(onSend)
   route.onSend = [...[route.onSend ?? []].flat(), onSend]
+  return onSend
 }

@@ -1,3 +1,4 @@
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import cache from './cache.ts'
 import type { CacheOptions } from './cache.ts'
@@ -12,6 +13,8 @@ import redis from './redis.ts'
 import type { RedisOptions } from './redis.ts'
 import session from './session.ts'
 import type { SessionOptions } from './session.ts'
+import { declaredRoutes } from '../src/route-config/declared-routes.ts'
+import { losesNothing, RegistrationOrder } from '../src/route-config/registration-order.ts'
 import { ScopeError } from '../src/shared/errors.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 
@@ -46,7 +49,8 @@ export interface PrismOptions {
 /**
  * Sessions, response cache, rate limits and an event bus over one Redis connection pool, with one round trip for each request.
  *
- * Register it before your routes: routes declared earlier are not cached and inherit no options; a warning lists them.
+ * Register it after plugins whose hooks must run first (cors, helmet, websocket, under-pressure, request-context, tracing), and before authentication, your hooks and your
+ * routes. A plugin of these that is registered later, and routes that are declared earlier, are named in a warning.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration, for an unknown or invalid option
  * @throws {ScopeError} PRISM_ERR_SCOPE if this scope or one around it has the stack already
@@ -54,7 +58,9 @@ export interface PrismOptions {
 export default fp<PrismOptions>(async (fastify, options) => {
   readRecord('prism', options, ['redis', 'session', 'cache', 'rateLimit', 'events', 'connections'])
   if (fastify.hasDecorator('requestLifecycle')) throw new ScopeError('register(prism)', 'this scope or a scope around it has already registered the stack or a part of it')
-  warnOfEarlierRoutes(fastify.printRoutes({ commonPrefix: false }), fastify.log)
+  warnOfEarlierRoutes(fastify)
+  const order = new RegistrationOrder(fastify)
+  fastify.addHook('onReady', async () => { order.warn(declaredRoutes(fastify).routes, (facts, text) => fastify.log.warn(facts, text)) })
 
   await fastify.register(connectionLimits, options.connections ?? {})
   await fastify.register(redis, options.redis ?? {})
@@ -66,7 +72,11 @@ export default fp<PrismOptions>(async (fastify, options) => {
   if (options.events !== false) await fastify.register(events, options.events ?? {})
 }, { name: 'fastify-prism', fastify: '5.x' })
 
-function warnOfEarlierRoutes (tree: string, log: { warn: (facts: object, text: string) => void }): void {
-  const routes = tree.split('\n').filter((line) => / \([A-Z, ]+\)/.test(line)).map((line) => line.replace(/^[│├└─\s]+/, ''))
-  if (routes.length > 0) log.warn({ routes }, 'Routes declared before fastify-prism are not cached and inherit no route defaults: register fastify-prism first')
+/** Routes that were declared already. Where the instance is older than this module, its routes are known by name alone. */
+function warnOfEarlierRoutes (fastify: FastifyInstance): void {
+  const { routes, isComplete } = declaredRoutes(fastify)
+  const names = isComplete
+    ? [...new Set(routes.filter((route) => !losesNothing(route)).map(({ options }) => options.url))].map((url) => `${url} (${routes.filter(({ options }) => options.url === url).flatMap(({ options }) => options.method).join(', ')})`)
+    : fastify.printRoutes({ commonPrefix: false }).split('\n').filter((line) => / \([A-Z, ]+\)/.test(line)).map((line) => line.replace(/^[│├└─\s]+/, '')).filter((line) => line !== '* (OPTIONS)')
+  if (names.length > 0) fastify.log.warn({ routes: names }, 'Routes declared before fastify-prism are not cached and inherit no route defaults: declare them after it')
 }

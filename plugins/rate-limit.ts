@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, preHandlerAsyncHookHandler, preHandlerHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import type { StepResult } from './request-lifecycle.ts'
 import { claimDecorators } from '../src/shared/decorators.ts'
@@ -9,6 +9,7 @@ import { OptionError } from '../src/shared/errors.ts'
 import { sessionIdentity, unverifiedSession } from '../src/shared/session-identity.ts'
 import type { RequestWithIdentity } from '../src/shared/session-identity.ts'
 import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.ts'
+import { EarlyPartitions } from '../src/rate-limit/early-partitions.ts'
 import { RequestCheck } from '../src/rate-limit/request-check.ts'
 import { Limiter } from '../src/rate-limit/limiter.ts'
 import { PublishedQuotas } from '../src/rate-limit/published-quotas.ts'
@@ -17,7 +18,7 @@ import { ClientResolver } from '../src/rate-limit/partition.ts'
 import { RouteLimits } from '../src/rate-limit/route-limits.ts'
 import type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
 import { SharedGroups, resolveLimitOptions, resolveLimitPolicies } from '../src/rate-limit/options.ts'
-import type { LimitChoice, LimitOptions } from '../src/rate-limit/options.ts'
+import type { LimitChoice, LimitOptions, LimitPolicy } from '../src/rate-limit/options.ts'
 import { quotaExceeded } from '../src/rate-limit/quota-exceeded.ts'
 import type { RequestDecision } from '../src/rate-limit/decision.ts'
 
@@ -49,7 +50,7 @@ export interface RouteLimitContext {
 
 /** @ts-ignore: most apps do not have this package */
 declare module '@fastify/rate-limit' {
-  interface RateLimitOptions extends Omit<LimitChoice<FastifyRequest, FastifyReply>, 'onExceeded'> {}
+  interface RateLimitOptions extends Omit<LimitChoice<FastifyRequest, FastifyReply>, 'hook' | 'onExceeded'> {}
 }
 
 declare module './request-lifecycle.ts' {
@@ -75,6 +76,7 @@ declare module 'fastify' {
 }
 
 type Plan = RouteLimits<FastifyRequest, FastifyReply>
+type Policy = LimitPolicy<FastifyRequest, FastifyReply>
 
 const requestCheck = Symbol('prism.request-check')
 /** Undefined in a scope that was created before this plugin was registered: its requests lack later decorators. */
@@ -93,6 +95,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   const clients = new ClientResolver(global.allowList, global.ipv6Subnet)
   const plans: Plan[] = []
   const groups = new SharedGroups()
+  const earlyPartitions = new Map<unknown, EarlyPartitions<FastifyRequest>>()
   const quotas = new PublishedQuotas(pool.batch, pool.keyspace.rateLimitQuotas())
   const limits = new ProgrammaticLimits(limiter, pool.keyspace, plans, global.ipv6Subnet, quotas)
   const recover = () => {
@@ -124,12 +127,13 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       if (policies === undefined) return undefined
       groups.check(policies)
       const methods = [route?.method ?? []].flat()
-      const plan = new RouteLimits(policies, pool.keyspace, methods, route?.url)
+      const plan = new RouteLimits(policies.map(observed), pool.keyspace, methods, route?.url)
       plans.push(plan)
+      if (route !== undefined) addPreHandlers(route, plan)
       quotas.add(policies, methods, route?.url)
       return plan
     },
-    describe: (plan) => (plan?.policies ?? []).map(describeLimit),
+    describe: (plan) => plan === undefined ? [] : [plan, plan.sessionDependent, plan.atPreHandler].flatMap((limits) => limits?.policies ?? []).map(describeLimit),
     policyForInternal: () => undefined,
     enqueueReads (request, reply, plan) {
       if (plan === undefined) return
@@ -158,11 +162,57 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     }
   })
 
+  // Requests without a route have no route-level hooks. Those of other routes run after the hooks of all scopes.
+  if (stack.hook === 'preHandler') {
+    fastify.addHook('preHandler', async function checkWithoutRoute (request, reply) {
+      return (request as Counted)[requestCheck]?.limits.hasRoute === false ? await checkAtPreHandler(request, reply) : undefined
+    })
+  }
+
+  /** Observes a `by` function that runs before the app's own hooks. */
+  function observed (policy: Policy): Policy {
+    const { by, hook, name } = policy
+    if (typeof by !== 'function' || hook !== 'onRequest') return policy
+    const found = earlyPartitions.get(by) ?? new EarlyPartitions(by, ({ error }) => {
+      fastify.log.warn({ quota: name, err: error }, error === undefined
+        ? "rateLimit.by names no client in onRequest but does in preHandler, so requests were counted by address: set hook: 'preHandler' beside it"
+        : "rateLimit.by threw in onRequest: where it reads what a later hook sets, such as request.user, set hook: 'preHandler' beside it")
+    })
+    earlyPartitions.set(by, found)
+    earlyPartitions.set(found.by, found)
+    return { ...policy, by: found.by }
+  }
+
+  /** Route-level hooks run after the hooks of the scopes, including those registered later: what the app's guards set is there. */
+  function addPreHandlers (route: RouteOptions, plan: Plan): void {
+    const early = [...new Set([...plan.policies, ...plan.sessionDependent?.policies ?? []].flatMap(({ by }) => typeof by === 'function' ? earlyPartitions.get(by) ?? [] : []))]
+    const hooks: (preHandlerHookHandler | preHandlerAsyncHookHandler)[] = []
+    for (const each of early) {
+      hooks.push(function verifyPartition (request, _reply, done) {
+        const verified = each.verify(request)
+        if (verified === undefined) done()
+        else verified.then(() => { done() }, done)
+      })
+    }
+    if (plan.atPreHandler !== undefined) hooks.push(checkAtPreHandler)
+    if (hooks.length > 0) route.preHandler = [...[route.preHandler ?? []].flat(), ...hooks]
+  }
+
+  async function checkAtPreHandler (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
+    const check = (request as Counted)[requestCheck]
+    const limits = check?.limits.atPreHandler
+    if (check == null || limits === undefined || check.hasDecided(limits)) return undefined
+    const isLive = check.confirm === undefined || await check.confirm()
+    const hasRedisFailed = check.confirm === undefined && sessionStateOf(request) === 'unavailable'
+    const decision = await check.checkLater(limits, request, isLive, hasRedisFailed).promise()
+    return await applyDecision(limits, decision, request, reply) === 'stop' ? reply : undefined
+  }
+
   async function checkLate (check: RequestCheck<FastifyRequest, FastifyReply>, late: Plan, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
-    const state = (request as RequestWithIdentity)[sessionIdentity]?.state
+    const state = sessionStateOf(request)
     const isLive = check.confirm === undefined ? state === 'live' : await check.confirm()
     const hasRedisFailed = check.confirm === undefined && state === 'unavailable'
-    return await applyDecision(late, await check.checkSessionDependent(late, request, isLive, hasRedisFailed), request, reply)
+    return await applyDecision(late, await check.checkLater(late, request, isLive, hasRedisFailed).promise(), request, reply)
   }
 
   function applyDecision (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): StepResult | Promise<StepResult> {
@@ -189,6 +239,11 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     return 'stop'
   }
 }, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
+
+/** Undefined where no sessions are registered. */
+function sessionStateOf (request: FastifyRequest): string | undefined {
+  return (request as RequestWithIdentity)[sessionIdentity]?.state
+}
 
 function describeLimit ({ name, unit, quota: { quota, windowMs }, failureMode }: Plan['policies'][number]): DescribedLimit {
   return { name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failureMode }

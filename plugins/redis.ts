@@ -6,6 +6,7 @@ import { ScopeError } from '../src/shared/errors.ts'
 import { resolveRedisPolicy } from '../src/redis/options.ts'
 import type { RedisOptions } from '../src/redis/options.ts'
 import { neededRights } from '../src/redis/health/error-class.ts'
+import { AppAnnouncer, defaultAppName } from '../src/redis/app-announcer.ts'
 import { PooledRedis } from '../src/redis/client.ts'
 import { logReasons } from '../src/redis/health/reason-log.ts'
 import { checkRouteConfigs } from '../src/route-config/check.ts'
@@ -37,7 +38,8 @@ declare module 'fastify' {
  */
 export default fp<RedisOptions>(async (fastify, options) => {
   if (fastify.hasDecorator('redisPool')) throw new ScopeError('register(redis)', 'this scope or a scope around it has a Redis pool already')
-  const pool = new PooledRedis(resolveRedisPolicy(withClientOfApp(fastify, options)))
+  const policy = resolveRedisPolicy(withClientOfApp(fastify, options))
+  const pool = new PooledRedis(policy)
   const declared = declaredRoutes(fastify)
   // Checked here because each feature depends on this plugin: a route config that names an unregistered feature is rejected too.
   fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
@@ -54,12 +56,23 @@ export default fp<RedisOptions>(async (fastify, options) => {
   pool.once('server', ({ version, isCluster, maxmemoryBytes, maxmemoryPolicy }) => {
     fastify.log.info({ redis: { version, isCluster, maxmemoryBytes, maxmemoryPolicy } }, 'Connected to Redis')
   })
-  fastify.addHook('onClose', () => pool.quit())
+  const announcer = announcerFor(fastify, pool, policy.app ?? defaultAppName())
+  pool.on('server', () => announcer.announce())
+  fastify.addHook('onClose', () => {
+    announcer.close()
+    return pool.quit()
+  })
 
   fastify.decorate('redisPool', pool)
   if (!fastify.hasDecorator('redis')) await fastify.register(fastifyRedis, { client: pool })
   if (!await pool.start()) fastify.log.warn({ redis: { reason: pool.reason?.code } }, 'Redis not reachable, starting in degraded mode')
 }, { name: 'fastify-prism/redis', fastify: '5.x' })
+
+function announcerFor ({ log }: FastifyInstance, { batch, keyspace }: PooledRedis, name: string): AppAnnouncer {
+  return new AppAnnouncer(name, batch, keyspace, (others) => {
+    log.warn({ app: name, others }, 'Another app uses the same Redis with the same key prefix: they serve each other\'s cached responses and share sessions and rate limits. Set redis.prefix in one of them, or the same redis.app in both if that is intended')
+  })
+}
 
 function withClientOfApp (fastify: FastifyInstance, options: RedisOptions): RedisOptions {
   const namesServer = options.url !== undefined || options.client !== undefined || options.connection?.sentinels !== undefined

@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/shared/errors.ts'
+import { isPreflight } from '../src/http/preflight.ts'
 import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { endWithRefusal, isUpgrade, refusePipelinedUpgrades } from '../src/http/upgrade.ts'
+import { onSendHooksOf } from '../src/shared/on-send-hooks.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
-import { declaredRoutes, routeOf } from '../src/route-config/declared-routes.ts'
+import { declaredRoutes, isPreflightOnly, routeOf } from '../src/route-config/declared-routes.ts'
 
 /** Result of a lifecycle step; `'stop'`: the request is rejected or its reply was sent, and no later step runs. */
 export type StepResult = void | 'stop'
@@ -48,6 +50,11 @@ export interface InternalRequest {
   readonly url: string
   /** request headers, names in lower case */
   readonly fields: Readonly<Record<string, string>>
+  /** further request headers, which only the router, `rewriteUrl` and hooks in front of the stack see */
+  readonly routingFields: Readonly<Record<string, string>>
+  /** values of the getters of the request: `protocol`, `host`, … */
+  readonly origin: object
+  readonly remoteAddress: string | undefined
   /** aborts the request */
   readonly signal: AbortSignal
 }
@@ -63,6 +70,8 @@ export interface RequestLifecycle {
   send (request: InternalRequest, mark: object): Promise<void>
   /** The `mark` of an internal request; null for the request of a client. */
   internalRequestOf (request: FastifyRequest): object | null
+  /** Position of the hook that runs `beforeSend` and `onSend` of the plugins among the onSend hooks of its scope and the scopes inside it; -1 if unknown. */
+  readonly onSendPosition: number
 }
 
 /** The policies of a route as plain data; a part that is not registered is missing. Each plugin adds its own by declaration merging. */
@@ -100,6 +109,7 @@ interface Config { [resolved]?: Policies }
 export default fp(async (fastify) => {
   endRejectedUpgrades(fastify)
   const participants: LifecycleParticipant<unknown>[] = []
+  let onSendPosition = -1
   const fallback: unknown[] = []
   const declared = declaredRoutes(fastify)
   const extent = { scope: fastify, features: new Set<string>() }
@@ -139,12 +149,13 @@ export default fp(async (fastify) => {
     return Object.fromEntries(participants.flatMap(({ name, describe }, index) => describe === undefined ? [] : [[name, describe(policies[index])]]))
   }
 
-  const internalRequests = new Map<string, object>()
-  const send = async ({ url, fields, signal }: InternalRequest, mark: object) => {
+  const internalRequests = new Map<string, { readonly mark: object, readonly internal: InternalRequest }>()
+  const send = async (internal: InternalRequest, mark: object) => {
+    const { url, fields, routingFields, remoteAddress, signal } = internal
     const token = randomUUID()
-    internalRequests.set(token, mark)
+    internalRequests.set(token, { mark, internal })
     try {
-      await fastify.inject({ method: 'GET', url, headers: { ...fields, [internalHeader]: token }, signal })
+      await fastify.inject({ method: 'GET', url, headers: { ...routingFields, ...fields, [internalHeader]: token }, signal, ...(remoteAddress === undefined ? {} : { remoteAddress }) })
     } finally {
       internalRequests.delete(token)
     }
@@ -153,14 +164,14 @@ export default fp(async (fastify) => {
   /** The policies of an internal request; marks the request as internal. */
   const applyInternal = (request: RequestWithPolicies, policies: Policies): Policies => {
     const token = request.raw.headers[internalHeader]
-    const mark = typeof token === 'string' ? internalRequests.get(token) : undefined
-    if (mark === undefined) return policies
-    delete request.raw.headers[internalHeader]
-    request[marked] = mark
+    const found = typeof token === 'string' ? internalRequests.get(token) : undefined
+    if (found === undefined) return policies
+    reveal(request, found.internal)
+    request[marked] = found.mark
     return participants.map(({ policyForInternal }, index) => policyForInternal === undefined ? policies[index] : policyForInternal())
   }
 
-  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf }) })
+  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf, get onSendPosition () { return onSendPosition } }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
     if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not registered in this scope yet; register it first')
     const names = participants.map(({ name }) => name)
@@ -178,6 +189,7 @@ export default fp(async (fastify) => {
       return participant.resolve(own === undefined ? choicesOf(this, participant.name) : [...choicesOf(this, participant.name), own], route, this)
     })
     resolutions.push(policies)
+    deferPreflights(route, config)
     config[resolved] = policies
     route.config = config as typeof route.config
     if (record !== undefined) record.isResolved = () => (route.config as Config | undefined)?.[resolved] === policies
@@ -187,10 +199,19 @@ export default fp(async (fastify) => {
   // Callback hooks instead of async functions: a step that has nothing to wait for costs no microtask.
   fastify.decorateRequest(assigned, null)
   fastify.decorateRequest(marked, null)
-  fastify.addHook('onRequest', function enqueueReads (request: RequestWithPolicies, reply, done) {
+  /**
+   * A preflight that no plugin answers in onRequest takes part in the lifecycle only where its route has more methods, or asks for it: see `deferPreflights`.
+   * Of a route that was not resolved only the methods are known.
+   */
+  const isExempt = ({ raw, routeOptions: { config, method } }: FastifyRequest) =>
+    isPreflight(raw.method, raw.headers) && (method === undefined || method === 'OPTIONS' || (config as Config | undefined)?.[resolved] !== undefined)
+  function enqueueReads (request: RequestWithPolicies, reply: FastifyReply): void {
     const given = policiesOf(request)
     const policies = request[assigned] = internalRequests.size === 0 ? given : applyInternal(request, given)
     for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'stop') break
+  }
+  fastify.addHook('onRequest', function enqueue (request: RequestWithPolicies, reply, done) {
+    if (request.raw.method !== 'OPTIONS' || !isExempt(request)) enqueueReads(request, reply)
     done()
   })
   /** Runs the steps in order, starting at index `from`. */
@@ -211,7 +232,24 @@ export default fp(async (fastify) => {
     }
     done()
   }
-  fastify.addHook('onRequest', function useReplies (request: RequestWithPolicies, reply, done) { runStepsFrom(0, request, reply, done) })
+  fastify.addHook('onRequest', function useReplies (request: RequestWithPolicies, reply, done) {
+    if (request[assigned] === null) done()
+    else runStepsFrom(0, request, reply, done)
+  })
+  /**
+   * Preflights are answered by @fastify/cors in onRequest, wherever it is registered. A preflight that still reaches a route which serves other methods too, or
+   * whose own config asks for a limit or a session, is a request like any other: else two headers would evade both. Route-level hooks run after those of all scopes.
+   */
+  function deferPreflights (route: RouteOptions, config: Record<string, unknown>): void {
+    if (![route.method].flat().includes('OPTIONS')) return
+    if (isPreflightOnly({ method: route.method }) && participants.every(({ name }) => config[name] === undefined)) return
+    const deferred: onRequestHookHandler = function deferred (request: RequestWithPolicies, reply, done) {
+      if (request[assigned] !== null) return done()
+      enqueueReads(request, reply)
+      runStepsFrom(0, request, reply, done)
+    }
+    route.onRequest = [deferred, ...[route.onRequest ?? []].flat()]
+  }
 
   /** Runs `onSend` of the plugins in order, starting at index `from`; each receives the payload of the one before. */
   const runOnSendFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, payload: unknown, done: (error: Error | null, payload?: unknown) => void): void => {
@@ -242,7 +280,16 @@ export default fp(async (fastify) => {
     for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index])
     runOnSendFrom(0, request, reply, payload, done)
   })
+  // Fastify adds a hook once what was registered before is loaded.
+  fastify.after(() => { onSendPosition = (onSendHooksOf(fastify)?.length ?? 0) - 1 })
 }, { name: 'fastify-prism/request-lifecycle', fastify: '5.x' })
+
+/** Gives an internal request the fields and origin that hooks and the handler may see. */
+function reveal (request: FastifyRequest, { fields, origin }: InternalRequest): void {
+  request.raw.headers = { ...fields }
+  request.raw.rawHeaders = Object.entries(fields).flat()
+  for (const [name, value] of Object.entries(origin)) Object.defineProperty(request, name, { value, writable: true, configurable: true })
+}
 
 const endsRejectedUpgrades = Symbol('prism.rejected-upgrades')
 type Routing = FastifyInstance['routing'] & { [endsRejectedUpgrades]?: true }

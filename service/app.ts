@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import fastify, { LogController, type FastifyInstance, type FastifyHttpOptions, type RawServerDefault } from 'fastify'
 import alerts, { type AlertsOptions } from './plugins/alerts.ts'
 import atlas from './plugins/atlas.ts'
+import drain from './plugins/drain.ts'
 import health from './plugins/health.ts'
 import prism from '../plugins/index.ts'
 import type { Duration } from '../plugins/index.ts'
@@ -47,6 +48,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
   if (config.tracesUrl !== undefined) await app.register(traces, { url: config.tracesUrl })
   await app.register(requestLog)
   await app.register(problems)
+  await app.register(drain)
   await app.register(prism, {
     redis: redisOptions(redisUrl, config),
     session: {
@@ -60,7 +62,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
     events: { schemas: eventSchemas, validate: !config.production }
   })
   await app.register(rejectMalformed)
-  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes, areSessionsApart: config.sessionRedisUrl !== undefined })
+  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes, areSessionsApart: config.sessionRedisUrl !== undefined, build: config.build })
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, format: config.alertWebhookFormat, routingKey: config.alertPagerDutyKey, ...alerting })
   await app.register(dashboard, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)

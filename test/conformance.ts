@@ -1,15 +1,29 @@
 /**
  * `npm run conformance [test …]`: the public conformance suite for HTTP caches against a proxy with one cached route.
  *
- * Exits with 1 if a required test fails that is not listed here with its reason. About a minute: many tests wait for responses to become stale.
+ * Exits with 1 when a required or optimal test fails that is not named here with its reason. About a minute: many of its tests wait until responses are
+ * stale. `CACHE_TESTS` names a checkout to use instead of the pinned commit.
  */
 import { bringConformanceSuite } from './support/conformance-suite.ts'
+import { stored } from './support/caching.ts'
 import { cachingProxy } from './support/caching-proxy.ts'
 
-/** Required tests that fail, and why that is correct. */
-const known: Readonly<Record<string, string>> = Object.fromEntries(['must-revalidate', 'proxy-revalidate', 'no-cache', 's-maxage=2'].map((directive) => [
-  `stale-close-${directive}`, 'wants the count of an origin that cut the connection before it said it: what leaves is an error, and nothing stale, which is what the section asks for'
-]))
+const cookie = 'a response with Set-Cookie is never stored: it belongs to one client, and RFC 9111 section 7.3 leaves the choice'
+const order = 'an order of languages may be a preference, and a stored variant is not chosen by weights: only the origin knows what it would have sent'
+const parts = 'partial responses are not stored; the Content-Range of these names six bytes, and their bodies have five'
+
+/** Tests that fail, and why that is right. */
+const known: Readonly<Record<string, string>> = {
+  'headers-store-Set-Cookie': cookie,
+  'other-set-cookie': cookie,
+  'method-POST': 'responses to POST are not stored',
+  'vary-normalise-lang-order': order,
+  'vary-normalise-lang-select': order,
+  'vary-normalise-space': 'spaces in a header that is not known to be a list may be significant (RFC 9111 section 4.1)',
+  'conditional-lm-fresh-no-lm': 'If-Modified-Since is older than the Date of the response, which stands for the missing Last-Modified (RFC 9111 section 4.3.2)',
+  'partial-store-partial-complete': 'partial responses are not stored',
+  ...Object.fromEntries(['reuse-partial', 'reuse-partial-byterange', 'reuse-partial-absent', 'reuse-partial-suffix'].map((name) => [`partial-store-partial-${name}`, parts]))
+}
 
 const chosen = process.argv.slice(2)
 const ends: (() => Promise<void> | void)[] = []
@@ -22,8 +36,17 @@ try {
 
 async function main (): Promise<number> {
   const suite = await bringConformanceSuite()
-  const sections = suite.tests.map((section) => ({ ...section, tests: section.tests.filter(({ id }) => chosen.length === 0 || chosen.includes(id)).map((test) => chosen.length === 0 ? test : { ...test, dump: true }) }))
-  const proxy = await cachingProxy(owner, { origin: await suite.startOrigin(owner), debug: true })
+  const sections = suite.tests.map((section) => ({ ...section, tests: section.tests.filter(({ id }) => chosen.length === 0 || chosen.includes(id)).map((test) => chosen.length === 1 ? { ...test, dump: true } : test) }))
+  const origin = await suite.startOrigin(owner)
+  const proxy = await cachingProxy(owner, { origin, debug: true, commandTimeout: 5000, server: { logger: { level: 'error' } } })
+  // A response is stored just after it was sent, and most tests send their second request at once.
+  const plainFetch = globalThis.fetch
+  globalThis.fetch = async (url, init) => {
+    // The suite's own PUT requests would purge: the first fill of a URL during which anything is purged is not stored.
+    const response = await plainFetch(/^https?:\/\/[^/]+\/(?:config|state)\//.test(String(url)) ? String(url).replace(/^https?:\/\/[^/]+/, origin) : url, init)
+    await stored(proxy)
+    return response
+  }
   const results = await suite.run(sections, await proxy.listen({ port: 0, host: '127.0.0.1' }))
 
   let unexpected = 0
@@ -34,7 +57,7 @@ async function main (): Promise<number> {
     if (kind === 'check' && chosen.length === 0) continue
     for (const { id, browser_only: isForBrowsers } of failed) {
       const reason = isForBrowsers === true ? 'asks a browser\'s own cache' : known[id]
-      if (kind === 'required' && reason === undefined) unexpected += 1
+      if (kind !== 'check' && reason === undefined) unexpected += 1
       console.log(`  ${id}: ${reason ?? String(results[id] ?? 'did not run')}`)
     }
   }

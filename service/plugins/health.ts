@@ -2,15 +2,6 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { UnreachableReason } from '../../plugins/redis.ts'
 
-declare module 'fastify' {
-  interface FastifyInstance {
-    /** Starts draining: readiness responds 503, and every response closes its connection. */
-    drain (): void
-  }
-}
-
-type Phase = 'starting' | 'running' | 'draining'
-
 const word = { type: 'string' } as const
 const liveSchema = { summary: 'Liveness: the process responds', response: { 200: { type: 'object', properties: { status: word } } } } as const
 const reasonSchema = { type: 'object', properties: { code: word, sentence: word, remedy: word, holds: word } } as const
@@ -30,15 +21,9 @@ interface HealthOptions {
  * A degraded instance stays ready because a Redis outage affects all instances, and removing all of them would stop the service. `requiresRedis` overrides this.
  */
 export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
-  let phase: Phase = 'starting'
+  let isReady = false
 
-  fastify.decorate('drain', () => { phase = 'draining' })
-  fastify.addHook('onReady', async () => { if (phase === 'starting') phase = 'running' })
-  fastify.addHook('preClose', async () => { phase = 'draining' })
-  fastify.addHook('onSend', function closeWhileDraining (_request, reply, _payload, done) {
-    if (phase === 'draining') reply.header('connection', 'close')
-    done()
-  })
+  fastify.addHook('onReady', async () => { isReady = true })
 
   fastify.get('/healthz/live', { ...unshared, schema: liveSchema }, async (_request, reply) => {
     reply.header('cache-control', 'no-store')
@@ -48,11 +33,12 @@ export default fp<HealthOptions>(async (fastify, { requiresRedis = false }) => {
   fastify.get('/healthz/ready', { ...unshared, schema: readySchema }, async (_request, reply) => {
     const reason = unusable(fastify.redisPool)
     const redis = reason === undefined ? 'ready' : 'degraded'
+    const phase = fastify.isDraining ? 'draining' : isReady ? 'running' : 'starting'
     const isServed = phase === 'running' && (redis === 'ready' || !requiresRedis)
     reply.code(isServed ? 200 : 503).header('cache-control', 'no-store')
     return { status: phase === 'running' ? redis : phase, redis, reason }
   })
-}, { name: 'fastify-prism/health', fastify: '5.x', dependencies: ['fastify-prism/redis'] })
+}, { name: 'fastify-prism/health', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/drain'] })
 
 /** @returns why Redis, or a dedicated Redis such as the sessions', is unusable. The text contains no address because the endpoint is public. */
 function unusable ({ reason, others }: FastifyInstance['redisPool']): UnreachableReason & { holds?: string } | undefined {

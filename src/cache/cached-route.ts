@@ -22,6 +22,7 @@ import type { RoutePolicy } from './options.ts'
 import { reuseDecision } from './lookup/reuse.ts'
 import { HandlerRunner } from './handler/handler-runner.ts'
 import { asText, joinFields, makePrivate, sendEntry } from './response/send-entry.ts'
+import type { LaterHooks } from './response/later-hooks.ts'
 import { ResponseFinalizer } from './response/response-finalizer.ts'
 import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
@@ -43,15 +44,19 @@ export class CachedRoute<Request extends CacheRequest> {
   readonly #missResolver: MissResolver<Request>
   readonly #runner: HandlerRunner<Request>
   readonly #tagFunctions: TagFunctions<Request>
+  readonly #findLaterHooks: () => LaterHooks
+  #foundLaterHooks: LaterHooks | undefined
 
-  constructor (policy: RoutePolicy<Request>, pattern: string, runtime: CacheRuntime) {
+  /** @param findLaterHooks called once, at the first request */
+  constructor (policy: RoutePolicy<Request>, pattern: string, runtime: CacheRuntime, findLaterHooks: () => LaterHooks) {
     this.policy = policy
+    this.#findLaterHooks = findLaterHooks
     this.#pattern = pattern
     this.#runtime = runtime
     this.#keys = new CacheKeyBuilder(policy, runtime.store.keys.cacheEntry('GET', pattern))
     this.#varyIndex = new VaryIndex(this.#keys, runtime.store)
     this.#tagFunctions = new TagFunctions(policy.tagsOf, (err) => runtime.warn({ route: pattern, err }, 'Response not cached: the tags function of the route failed'))
-    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, this.#varyIndex)
+    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, this.#varyIndex, () => this.#laterHooks.areThere)
     const front: Front<Request> = {
       serve: (context, entry, status) => this.#serve(context, entry, status),
       forward: (context, reason, detail) => this.#forward(context, reason, detail),
@@ -126,20 +131,36 @@ export class CachedRoute<Request extends CacheRequest> {
     else if (state.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: state.bypass ?? 'not-reached' }))
     // The final onSend hook is not called after `reply.callNotFound()`.
     if (state.isServed !== true && state.run?.pending === undefined && reply.getHeader('set-cookie') !== undefined) makePrivate(reply)
-    return state.isServed === true && settled === undefined ? asText(payload) : settled
+    return state.isServed === true && settled === undefined ? this.#settleServed(request, reply, state, payload) : settled
+  }
+
+  #settleServed (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
+    if (state.hasNoType) reply.removeHeader('content-type')
+    return state.handed === undefined ? asText(payload) : this.#finalizer.handOver(request, reply, state, state.handed, payload)
+  }
+
+  get #laterHooks (): LaterHooks {
+    this.#foundLaterHooks ??= this.#findLaterHooks()
+    return this.#foundLaterHooks
   }
 
   /**
-   * Reviews the response after all hooks. A response with `Set-Cookie` belongs to one client, so it is marked private for downstream caches.
-   * If `writeHead` has been patched, a cookie may still be added, so the response is marked private as well. What selects the route among those of its
-   * URL is sent in `Vary`, and not stored: the key contains it.
+   * Reviews the response after all hooks, and evaluates the conditions that had to wait for them. A response with `Set-Cookie` belongs to one client, so it
+   * is marked private for downstream caches. If `writeHead` has been patched, a cookie may still be added, so the response is marked private as well. What
+   * selects the route among those of its URL is sent in `Vary`, and not stored: the key contains it.
+   *
+   * @returns the payload to send
    */
-  seal (reply: CacheReply, state: CacheRequestState): void {
+  seal (reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
     const { run } = state
     run?.pending?.review()
+    const sent = state.deferred === undefined ? payload : this.#finalizer.afterHooks(reply, state, payload, this.#laterHooks.areUnseen)
+    // Fastify's hook of HEAD routes sets the length of the empty payload.
+    if (reply.statusCode === 304) reply.removeHeader('content-length')
     const vary = this.#runtime.constrainedRoutes.varyOf(this.#pattern, this.policy.vary)
     if (vary !== undefined) reply.header('vary', joinFields(reply.getHeader('vary'), vary))
     if (reply.getHeader('set-cookie') !== undefined || isHeadPatched(reply.raw)) makePrivate(reply)
+    return sent
   }
 
   /** The entry that a request would find, fresh or stale, for inspection; undefined for partitioned routes, whose entries are private. */
@@ -250,7 +271,7 @@ export class CachedRoute<Request extends CacheRequest> {
     state.isServed = true
     this.#runtime.stats.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
     const fallback = () => this.#forward(context, 'bypass', 'corrupt')
-    return sendEntry(request, reply, entry, { browser: this.policy.browser, status, otherwise: fallback })
+    return sendEntry(request, reply, entry, { state, hasLaterHooks: this.#laterHooks.areThere, browser: this.policy.browser, status, otherwise: fallback })
   }
 
   /** Redis has already failed for this request: skip the lookup, because it would wait for the same timeout again. */
@@ -270,7 +291,29 @@ export class CachedRoute<Request extends CacheRequest> {
   #miss (context: HandlerContext<Request>, miss: Miss): unknown {
     // RFC 9111 section 5.2.1.7
     if (miss.wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
-    return this.#missResolver.answer(context, miss)
+    return this.#hasOtherTags(context) ? this.#missWithOtherTags(context) : this.#missResolver.answer(context, miss)
+  }
+
+  /** Whether the tags of the validated request are other ones than the lookup has read. */
+  #hasOtherTags ({ request, state }: HandlerContext<Request>): boolean {
+    if (this.#tagFunctions.isEmpty || state.lookup === undefined || state.hasRepeatedLookup) return false
+    const before = state.lookup.tags
+    const named = this.#tagFunctions.tryAt(request)
+    if (named === undefined) return false // no tags: decided when the response is there
+    state.named = named
+    return this.#tagsOf(request, state).some((tag) => !before.includes(tag))
+  }
+
+  /**
+   * Repeats the lookup with the tags of the validated request. A run in progress may be joined only by a request that knows the last purge of each tag
+   * that the response will have.
+   */
+  #missWithOtherTags (context: HandlerContext<Request>): Promise<unknown> {
+    const { request, reply, state } = context
+    state.hasRepeatedLookup = true
+    this.#startLookup(request, state, state.partition ?? '')
+    const lookup = state.lookup as Lookup<Entry>
+    return lookup.settled().then((found) => orReply(reply, this.#decide(context, lookup, found)))
   }
 
   #forward ({ reply, state, run }: HandlerContext<Request>, reason: Forwarded, detail: string): unknown {

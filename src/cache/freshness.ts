@@ -13,12 +13,13 @@ const heuristicStatuses = new Set([200, 203, 204, 300, 301, 308, 404, 405, 410, 
 
 const longestHeuristicMs = 86_400_000
 
-/** The directives that apply to this cache: a targeted field replaces all others (RFC 9213 section 2.2). */
+/** The directives that apply to this cache: a targeted field replaces all others (RFC 9213 section 2.2), unless a value in it has the wrong type. */
 export function controlOf (fields: Fields): { control: CacheControl, isTargeted: boolean } {
   const field = fields['cdn-cache-control']
   const targeted = field === undefined ? undefined : parseTargeted(field)
-  if (targeted !== undefined) return { control: targeted, isTargeted: true }
-  return { control: parseCacheControl(fields['cache-control'] as string | string[] | undefined), isTargeted: false }
+  if (targeted !== undefined && targeted.restrictions === undefined) return { control: targeted.control, isTargeted: true }
+  const own = [fields['cache-control'] ?? [], targeted?.restrictions ?? []].flat().map(String)
+  return { control: parseCacheControl(own), isTargeted: false }
 }
 
 /** Seconds of explicit freshness (RFC 9111 section 4.2.1), with `s-maxage` first; undefined if there is none. */

@@ -13,7 +13,9 @@ export interface CacheRequest {
   readonly protocol: string
   readonly host: string
   readonly headers: RequestHeaders
-  readonly raw: { url?: string | undefined, headers: RequestHeaders, upgrade?: boolean | null }
+  /** aborted when the client disconnects, and at `handlerTimeout` */
+  readonly signal?: AbortSignal
+  readonly raw: { url?: string | undefined, originalUrl?: string, headers: RequestHeaders, upgrade?: boolean | null, socket?: { readonly remoteAddress?: string | undefined }, stream?: { readonly endAfterHeaders?: boolean } | undefined }
   query: unknown
   params: unknown
   /** the compiled validator of a part of the request; null or undefined for none */
@@ -50,5 +52,8 @@ export function forbidsFill ({ raw: { headers } }: CacheRequest): boolean {
 /** Whether a request's method and body allow caching; an upgrade has no HTTP response. A GET body has no semantics that a cache could include in its key (RFC 9110 section 9.3.1). */
 export function mayBeStored (request: CacheRequest): boolean {
   const { method, raw, raw: { headers } } = request
-  return (method === 'GET' || method === 'HEAD') && !isUpgrade(raw) && headers['transfer-encoding'] === undefined && (headers['content-length'] ?? '0') === '0'
+  if ((method !== 'GET' && method !== 'HEAD') || isUpgrade(raw) || headers['transfer-encoding'] !== undefined) return false
+  const length = headers['content-length']
+  // HTTP/2 announces a body by frames (RFC 9113 section 8.1): without a length there is none only if the header block ended the stream.
+  return length === undefined ? raw.stream?.endAfterHeaders !== false : length === '0'
 }

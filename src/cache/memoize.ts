@@ -1,7 +1,10 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { hash } from 'node:crypto'
+import { WrapRecursionError } from '../shared/errors.ts'
 import { readDuration, readRecord, readString } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import type { LockQueue } from './single-flight/lock-queue.ts'
+import { FillError } from './single-flight/fill-error.ts'
 import { SingleFlightGroup } from './single-flight/in-process-fill.ts'
 import type { InProcessFill } from './single-flight/in-process-fill.ts'
 import type { FillLock } from './single-flight/fill-lock.ts'
@@ -41,29 +44,42 @@ interface MemoRequest<Value> {
   readonly ttlMs: number
   readonly tags: readonly string[]
   readonly make: () => Value | Promise<Value>
+  /** deadline of the wait for another call's run, on the `performance.now()` clock */
+  readonly until: number
+  /** the call has timed out once and does not wait again */
+  readonly hasWaited: boolean
+}
+
+/** A run of a function, and the run in which it was started. */
+interface Frame {
+  readonly redisKey: string
+  readonly outer: Frame | undefined
+  isRunning: boolean
 }
 
 type MemoizedValue<Value> = { readonly value: Value } | 'again'
-
-/** Longest wait for another process. */
-const patienceMs = 5000
 
 /** Caches function results, such as database rows, with the same single flight and tags as responses. */
 export class Memoizer {
   readonly #store: CacheStore
   readonly #lockQueue: LockQueue
+  readonly #lockTimeoutMs: number
   readonly #singleFlight = new SingleFlightGroup<SerializedValue>()
+  readonly #frames = new AsyncLocalStorage<Frame>()
 
-  constructor (store: CacheStore, lockQueue: LockQueue) {
+  /** @param lockTimeoutMs longest wait for another call's run */
+  constructor (store: CacheStore, lockQueue: LockQueue, lockTimeoutMs: number) {
     this.#store = store
     this.#lockQueue = lockQueue
+    this.#lockTimeoutMs = lockTimeoutMs
   }
 
   /**
    * Returns the cached value, or calls `make` in one process and caches its result. The value is stored as JSON: a hit lacks what JSON cannot represent.
    *
    * @param params inputs of the value, JSON-serializable; the order of object keys does not matter
-   * @throws what `make` throws; a Redis failure does not throw
+   * @throws what `make` throws; a call that waited for another call's run receives a copy of its error. A Redis failure does not throw
+   * @throws {WrapRecursionError} PRISM_ERR_WRAP_RECURSION if called within its own `make`
    * @throws {OptionError} PRISM_ERR_OPTION for an invalid option, and for parameters that JSON cannot represent
    */
   async wrap<Value> (name: string, params: unknown, options: WrapOptions, make: () => Value | Promise<Value>): Promise<Value> {
@@ -71,10 +87,28 @@ export class Memoizer {
     const key = stableJson('wrap params', params)
     // The lock key contains only the hash, so the hash must include the name.
     const redisKey = this.#store.keys.cacheWrap(readString('wrap name', name), hash('sha256', `${name}\n${key}`, 'hex').slice(0, 32))
-    const call = { redisKey, key, ttlMs: readDuration('wrap.ttl', options.ttl), tags: readTags(options.tags ?? []), make }
+    this.#refuseRecursion(redisKey, name)
+    const call = { redisKey, key, ttlMs: readDuration('wrap.ttl', options.ttl), tags: readTags(options.tags ?? []), make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }
     for (;;) {
       const memoized = await this.#attempt(call)
       if (memoized !== 'again') return memoized.value
+    }
+  }
+
+  /** The call would wait for the run that it is part of. */
+  #refuseRecursion (redisKey: string, name: string): void {
+    for (let frame = this.#frames.getStore(); frame !== undefined; frame = frame.outer) {
+      // What a finished run has left behind, such as a timer, may call again.
+      if (frame.redisKey === redisKey && frame.isRunning) throw new WrapRecursionError(name)
+    }
+  }
+
+  async #make<Value> ({ redisKey, make }: MemoRequest<Value>): Promise<Value> {
+    const frame = { redisKey, outer: this.#frames.getStore(), isRunning: true }
+    try {
+      return await this.#frames.run(frame, make)
+    } finally {
+      frame.isRunning = false
     }
   }
 
@@ -87,7 +121,7 @@ export class Memoizer {
     if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return { value: found.entry.value as Value }
     const required = lookup.minSequence
     const underWay = this.#singleFlight.find(redisKey, required, this.#store.tick)
-    if (underWay !== undefined) return await this.#join(call, underWay)
+    if (underWay !== undefined) return await this.#join(call, underWay, lookup)
     return await this.#lead(call, lookup, this.#singleFlight.begin(redisKey, required ?? 0, { tick: this.#store.tick }))
   }
 
@@ -98,20 +132,35 @@ export class Memoizer {
     return underWay === undefined ? await this.#run(call, this.#singleFlight.begin(name, 0), undefined) : await this.#join(call, underWay)
   }
 
-  async #join<Value> ({ make }: MemoRequest<Value>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
-    const ending = await fill.result
+  /** @param lookup undefined while Redis is unavailable */
+  async #join<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, lookup?: Lookup<MemoRecord>): Promise<MemoizedValue<Value>> {
+    const ending = await fill.resultWithin(call.until - performance.now())
+    if (ending === 'late') return await this.#replaceHungRun(call, fill, lookup)
     if (ending === 'again') return 'again'
-    return { value: ending === 'alone' ? await make() : JSON.parse(ending.json) as Value }
+    if (ending instanceof FillError) throw ending.copy()
+    return { value: typeof ending === 'object' ? JSON.parse(ending.json) as Value : await this.#make(call) }
   }
 
-  /** Calls `make` for all callers in this process, unless another process holds the lock. */
+  /** After `lockTimeout`, one call starts its own run and becomes the new leader. Other calls that time out wait for that run, but only once. */
+  async #replaceHungRun<Value> (call: MemoRequest<Value>, hung: InProcessFill<SerializedValue>, lookup: Lookup<MemoRecord> | undefined): Promise<MemoizedValue<Value>> {
+    if (call.hasWaited || lookup === undefined) return { value: await this.#make(call) }
+    const late = { ...call, hasWaited: true, until: performance.now() + this.#lockTimeoutMs }
+    // The leader itself still waits for the Redis lock, and times out before this call.
+    if (!hung.isRunning) return await this.#join({ ...late, hasWaited: false }, hung, lookup)
+    const underWay = this.#singleFlight.find(call.redisKey, lookup.minSequence, this.#store.tick)
+    if (underWay !== undefined && underWay !== hung) return await this.#join(late, underWay, lookup)
+    return await this.#lead(late, lookup, this.#singleFlight.begin(call.redisKey, lookup.minSequence ?? 0, { tick: this.#store.tick }))
+  }
+
+  /** Calls `make` for all callers in this process, unless another process holds the lock. A call that has waited takes the lock over. */
   async #lead<Value> (call: MemoRequest<Value>, lookup: Lookup<MemoRecord>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
+    const request = acquireRequestOf(lookup)
     // A Redis failure is counted by the connection pool.
-    const taking = await this.#lockQueue.acquireOrWait(call.redisKey, acquireRequestOf(lookup), performance.now() + patienceMs).catch(() => undefined)
+    const taking = await this.#lockQueue.acquireOrWait(call.redisKey, call.hasWaited ? { ...request, minSequence: Infinity } : request, call.until).catch(() => undefined)
     if (taking === undefined) return await this.#run(call, fill, undefined)
     fill.sequence = taking.sequence
     if (taking.word === 'taken') return await this.#run(call, fill, taking.sequence, taking.lock)
-    if (taking.word === 'pass') return await this.#run(call, fill, taking.sequence)
+    if (taking.word === 'pass' || taking.word === 'failed') return await this.#run(call, fill, taking.sequence)
     fill.end('again')
     return 'again'
   }
@@ -119,15 +168,15 @@ export class Memoizer {
   /** @param sequence purge sequence before the run; undefined: Redis is unavailable, and nothing is stored */
   async #run<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, lock?: FillLock): Promise<MemoizedValue<Value>> {
     fill.lock = lock
+    fill.isRunning = true
     try {
-      const value = await call.make()
+      const value = await this.#make(call)
       const json = JSON.stringify(value) as string | undefined
       if (json === undefined) this.#lockQueue.abandon(fill, 'alone')
       else this.#write(call, fill, sequence, json)
       return { value }
     } catch (error) {
-      // The next caller has its own `make`, which may succeed.
-      this.#lockQueue.abandon(fill, 'again')
+      this.#lockQueue.abandon(fill, fill.hasWaiters ? FillError.of(error) ?? 'failed' : 'failed')
       throw error
     }
   }

@@ -1,4 +1,4 @@
-import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption } from '../shared/option-readers.ts'
+import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption, rejectOption } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import type { BrowserPolicy } from './response/browser-cache-control.ts'
 import type { Coding } from './storage/entry-codec.ts'
@@ -25,6 +25,8 @@ export interface RouteCacheOptions<Request = never> {
   earlyRefresh?: boolean
   /** maximum concurrent handler runs per process; above it a stale response is served, or 503. Default: unlimited */
   maxConcurrency?: number
+  /** how long a request waits for another request's handler run, in any process, before it runs the handler itself; at most 30 s. Default: the plugin's `lockTimeout` */
+  lockTimeout?: Duration
   /** whether the request's Cache-Control is honored; default: only with `ttl: 'response'`, so that clients cannot bypass the cache */
   honorRequestCacheControl?: boolean
   /** detect reads of inputs outside the cache key and do not store such responses; default: true, except with `ttl: 'response'` */
@@ -39,6 +41,8 @@ export interface CacheOptions {
   ttl?: Duration
   /** part of every cache key: responses stored by another version are never served; default '' */
   version?: string
+  /** how long a request, or a call of `wrap`, waits for another one's run, in any process, before it runs itself; at most 30 s, default '5s' */
+  lockTimeout?: Duration
   /** largest body in bytes that is stored; default 262144 */
   maxBytes?: number
   /** compression of stored bodies above 1 KiB; default 'br' */
@@ -56,6 +60,7 @@ export interface PurgeOptions {
 /** Resolved {@link CacheOptions}. */
 interface CachePolicy {
   readonly ttlMs: number
+  readonly lockTimeoutMs: number
   readonly version: string
   readonly maxBytes: number
   readonly compression: Coding
@@ -77,6 +82,7 @@ export interface RoutePolicy<Request = never> {
   readonly staleErrorSeconds: number
   readonly earlyRefresh: boolean
   readonly maxConcurrency: number | undefined
+  readonly lockTimeoutMs: number
   readonly honorRequestCacheControl: boolean
   readonly trackInputs: boolean
   readonly browser: BrowserPolicy | undefined
@@ -84,6 +90,8 @@ export interface RoutePolicy<Request = never> {
   readonly compression: Coding
   readonly debug: boolean
   readonly version: string
+  /** names of the route's Fastify constraints */
+  readonly constraintNames: readonly string[]
   /** the route's Fastify constraints, serialized; '' for none */
   readonly constraints: string
   /** request headers by which a response of the route may say that it varies: `vary`, and `accept-version` of a versioned route */
@@ -105,9 +113,10 @@ interface Declared {
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveCachePolicy (options: CacheOptions = {}): CachePolicy {
-  readRecord('cache', options, ['ttl', 'version', 'maxBytes', 'compression', 'debug'])
+  readRecord('cache', options, ['ttl', 'version', 'lockTimeout', 'maxBytes', 'compression', 'debug'])
   return Object.freeze({
     ttlMs: readDuration('cache.ttl', options.ttl ?? '5m'),
+    lockTimeoutMs: readLockTimeout(options.lockTimeout ?? '5s'),
     version: options.version === undefined ? '' : readString('cache.version', options.version),
     maxBytes: readCount('cache.maxBytes', options.maxBytes ?? 262_144),
     compression: options.compression === false ? 'identity' : readChoice('cache.compression', options.compression ?? 'br', ['br', 'gzip'] as const),
@@ -139,6 +148,7 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], defaul
     staleErrorSeconds: readSeconds('cache.staleIfError', merged.staleIfError) ?? 0,
     earlyRefresh: readBoolean('cache.earlyRefresh', merged.earlyRefresh ?? false),
     maxConcurrency: merged.maxConcurrency === undefined ? undefined : readCount('cache.maxConcurrency', merged.maxConcurrency),
+    lockTimeoutMs: merged.lockTimeout === undefined ? defaults.lockTimeoutMs : readLockTimeout(merged.lockTimeout),
     honorRequestCacheControl: readBoolean('cache.honorRequestCacheControl', merged.honorRequestCacheControl ?? isByResponse),
     trackInputs: readBoolean('cache.trackInputs', merged.trackInputs ?? !isByResponse),
     browser: browserPolicy(readSeconds('cache.browserMaxAge', browserMaxAge), partition !== undefined, declared),
@@ -146,6 +156,7 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], defaul
     compression: defaults.compression,
     debug: defaults.debug,
     version: defaults.version,
+    constraintNames: Object.keys(declared.constraints ?? {}),
     constraints: serializeConstraints(declared.constraints ?? {}),
     coveredVary: declared.constraints?.version === undefined ? varied : [...varied, 'accept-version']
   })
@@ -153,7 +164,7 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], defaul
 
 type Merged<Request> = Omit<RouteCacheOptions<Request>, 'tags'> & { tags: NonNullable<RouteCacheOptions<Request>['tags']>[] }
 
-const routeOptions = ['ttl', 'tags', 'vary', 'partition', 'query', 'hosts', 'staleWhileRevalidate', 'staleIfError', 'earlyRefresh', 'maxConcurrency', 'honorRequestCacheControl', 'trackInputs', 'browserMaxAge']
+const routeOptions = ['ttl', 'tags', 'vary', 'partition', 'query', 'hosts', 'staleWhileRevalidate', 'staleIfError', 'earlyRefresh', 'maxConcurrency', 'lockTimeout', 'honorRequestCacheControl', 'trackInputs', 'browserMaxAge']
 
 /** `false` discards the outer options, `true` inherits them. Tags are combined; of every other option the innermost value is used. */
 function merge<Request> (choices: readonly unknown[]): Merged<Request> | undefined {
@@ -181,15 +192,25 @@ export function readTags (tags: unknown): readonly string[] {
 }
 
 /**
- * Parses the arguments of `purge`: tags, optionally followed by {@link PurgeOptions}.
+ * Parses the arguments of `purge`: at least one tag, optionally followed by {@link PurgeOptions}.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readPurge (args: readonly unknown[]): { readonly tags: readonly string[], readonly isSoft: boolean } {
+  const list = args.find((each) => Array.isArray(each))
+  if (list !== undefined) invalidOption('cache.purge()', 'called with each tag as an argument of its own, purge(...tags)', list)
   const last = args.at(-1)
-  if (typeof last !== 'object') return { tags: readTags(args), isSoft: false }
-  const { soft = false } = readRecord('cache.purge', last, ['soft'])
-  return { tags: readTags(args.slice(0, -1)), isSoft: readBoolean('cache.purge.soft', soft) }
+  const hasOptions = typeof last === 'object' && last !== null
+  const tags = hasOptions ? args.slice(0, -1) : args
+  if (tags.length === 0) rejectOption('cache.purge()', 'called with at least one tag', 'none')
+  const { soft = false } = hasOptions ? readRecord('cache.purge', last, ['soft']) : {}
+  return { tags: readTags(tags), isSoft: readBoolean('cache.purge.soft', soft) }
+}
+
+/** A fill ends, and its lock is no longer renewed, after 30 s. */
+function readLockTimeout (value: unknown): number {
+  const ms = readDuration('cache.lockTimeout', value)
+  return ms <= 30_000 ? ms : invalidOption('cache.lockTimeout', "a duration of at most '30s'", value)
 }
 
 function readSeconds (option: string, value: unknown): number | undefined {

@@ -30,6 +30,8 @@ export class CacheRequestState {
   /** tags returned by the route's functions; undefined if not called yet or failed */
   named: readonly string[] | undefined = undefined
   lookup: Lookup<Entry> | undefined = undefined
+  /** the lookup was repeated with the tags of the validated request */
+  hasRepeatedLookup = false
   /** the key's lock, if requested together with the lookup */
   prefetchedLock: PrefetchedLock | undefined = undefined
   /** the Vary record of this URL, once read */
@@ -38,11 +40,27 @@ export class CacheRequestState {
   tags: readonly string[] = none
   /** reason given to `reply.cache.bypass` */
   bypass: string | undefined = undefined
+  /** a stored entry that is sent through onSend hooks which run after the cache */
+  handed: Entry | undefined = undefined
+  /** what is left to do once these hooks have run */
+  deferred: DeferredConditions | undefined = undefined
+  /** the stored response has no Content-Type: the one that Fastify adds is removed */
+  hasNoType = false
   /** the response is a stored entry, or the result of another request's fill */
   isServed = false
   run: HandlerRun | undefined = undefined
   /** set on the internal request of a background refresh */
   refresh: BackgroundRefresh | undefined = undefined
+}
+
+/** Conditions and a range that are evaluated after all onSend hooks, which may change the body. */
+export interface DeferredConditions {
+  /** the payload that the hooks received */
+  readonly payload: unknown
+  /** an entity tag that the cache made from the body */
+  readonly ownTag: string | undefined
+  /** @returns the payload to send */
+  readonly apply: (payload: unknown, mayCut: boolean) => unknown
 }
 
 const none: readonly string[] = Object.freeze([])
@@ -67,8 +85,12 @@ export interface HandlerRun {
   /** removes tracking and restores the request */
   restore?: () => void
   isSettled?: boolean
+  /** the handler did not see the client's conditions and range */
+  readonly hidesConditions?: boolean
+  /** the client has its response, and a stream is read on to be stored */
+  isDraining?: boolean
   /** a payload that holds resources until it is read: released when the response has been sent or aborted */
-  payload?: object
+  payload?: object | undefined
   /** the response is storable, and its header block has not been sent yet */
   pending?: PendingResponse
   /** `Cache-Status` before this cache added its member */
@@ -77,4 +99,6 @@ export interface HandlerRun {
   givenWay?: { readonly reading: UnkeyedInput | undefined }
   /** the handler threw: the response is the error handler's */
   hasFailed?: boolean
+  /** the request waited for another request's run, and failed with its error */
+  isCollapsed?: boolean
 }

@@ -1,4 +1,4 @@
-import { refuseAs } from '../shared/option-readers.ts'
+import { rejectOption } from '../shared/option-readers.ts'
 
 /**
  * Serializes a value as JSON with sorted object keys.
@@ -11,7 +11,7 @@ import { refuseAs } from '../shared/option-readers.ts'
 export function stableJson (option: string, value: unknown): string {
   // An object with `toJSON`, such as a Date, arrives as the result of that method.
   const sorted = (_name: string, each: unknown) => {
-    if (!isJsonValue(each)) return refuseAs(option, 'made of JSON values: strings, finite numbers, booleans, null, arrays and plain objects', kindOf(each))
+    if (!isJsonValue(each)) return rejectOption(option, 'made of JSON values: strings, finite numbers, booleans, null, arrays and plain objects', kindOf(each))
     return typeof each === 'object' && each !== null && !Array.isArray(each) ? withSortedKeys(each) : each
   }
   return JSON.stringify(value, sorted) ?? 'undefined'

@@ -1,4 +1,6 @@
 import type { Redis } from 'ioredis'
+import { announcedMs } from '../redis/app-announcer.ts'
+import { Keys } from '../redis/keys.ts'
 import { parseInfo } from '../redis/health/server-info.ts'
 import type { InfoFields } from '../redis/health/server-info.ts'
 import { defaultDeadlineMs as deadlineMs } from '../redis/health/deadline.ts'
@@ -27,7 +29,7 @@ const warning = (check: string, says: string, change: string): Finding => ({ che
 const wrong = (check: string, says: string, change: string): Finding => ({ check, state: 'wrong', says, change })
 
 /** Looks at a server that was reached. A check that the user's rights forbid is told, and the others go on. */
-export async function * checkServer (client: Redis, url: string, holds: RedisRole): AsyncGenerator<Finding> {
+export async function * checkServer (client: Redis, url: string, holds: RedisRole, prefix = ''): AsyncGenerator<Finding> {
   const info = await client.info('everything').then(parseInfo, denied)
   if (!(info instanceof Error)) {
     yield checkVersion(info)
@@ -41,6 +43,16 @@ export async function * checkServer (client: Redis, url: string, holds: RedisRol
   yield await checkClock(client).catch((error: Error) => refused('clock', denied(error)))
   yield info instanceof Error ? refused('rights', info) : await checkClients(client, info)
   yield checkEncryption(url)
+  const apps = await client.hgetall(new Keys(prefix).apps()).catch(() => ({})) // of a Cluster only one node has the key
+  if (Object.keys(apps).length > 0) yield checkApps(apps, prefix)
+}
+
+/** Whether several apps use one key prefix. */
+function checkApps (seen: Readonly<Record<string, string>>, prefix: string): Finding {
+  const names = Object.keys(seen).filter((name) => Number(seen[name]) > Date.now() - announcedMs).sort()
+  const where = prefix === '' ? 'without a key prefix' : `with the key prefix ${prefix}`
+  if (names.length < 2) return fine('apps', `One app uses it ${where}.`)
+  return warning('apps', `${names.length} apps use it ${where}: ${names.join(', ')}. They serve each other's cached responses and share sessions and rate limits.`, 'Set redis.prefix in all of them but one, or the same redis.app in all if that is intended.')
 }
 
 /** What a user may not do is a finding; any other failure ends the checks. */

@@ -57,7 +57,7 @@ async function * checkRedis (call: Call, url: string | undefined, holds: RedisRo
     const masters = await call.masters(url, reached)
     const says = `Redis answers at ${whereOf(url)}${masters.length > 1 ? `, a Cluster of ${masters.length} masters` : ''}${holds === 'sessions' ? ', where sessions are kept' : ''}.`
     yield { check: 'connection', state: 'fine', says }
-    for (const client of masters) for await (const finding of steps(checkServer(client, url, holds))) yield masters.length > 1 ? ofNode(finding, client) : finding
+    for (const client of masters) for await (const finding of steps(checkServer(client, url, holds, call.prefix))) yield masters.length > 1 ? ofNode(finding, client) : finding
   } catch (error) {
     yield connectionFinding(error as Error, url, holds)
   }

@@ -1,19 +1,13 @@
 const maxSeconds = 2 ** 31
-/** Characters: two numbers and a comma, and a margin. */
-const longestField = 64
 
 /**
- * Reads `Age` (RFC 9111 section 5.1). The first member of a list is used. An invalid value, several header lines and a repeated number return the
- * maximum, so that a response is never treated as fresher than it is.
+ * Reads `Age` (RFC 9111 section 5.1). Of several values the first counts. A value that is not a non-negative integer is ignored.
  *
- * @returns seconds; undefined without the header
+ * @returns seconds; undefined without the header, and if its first value is invalid
  */
 export function parseAge (value: string | number | readonly string[] | undefined): number | undefined {
   if (value === undefined) return undefined
-  if (typeof value === 'object') return value.length === 1 ? parseAge(value[0]) : maxSeconds
-  const text = String(value)
-  if (text.length > longestField) return maxSeconds
-  const members = text.split(',').map((member) => member.trim())
-  const isValid = /^\d+$/.test(members[0] ?? '') && new Set(members).size === members.length
-  return isValid ? Math.min(Number(members[0]), maxSeconds) : maxSeconds
+  const text = typeof value === 'object' ? value.join(',') : String(value)
+  const first = /^[\s,]*(\d+)\s*(?:,|$)/.exec(text)?.[1]
+  return first === undefined ? undefined : Math.min(Number(first), maxSeconds)
 }

@@ -55,8 +55,12 @@ function isOfHost (origin: string, host: string, isSecure: boolean): boolean {
   return from.host === URL.parse(`${from.protocol}//${host}`)?.host && (from.protocol === 'https:' || !isSecure)
 }
 
+/** An origin of another scheme, as WebViews and browser extensions send it: `capacitor://localhost`, `chrome-extension://…`. */
+const appOrigin = /^(?!https?:|file:|javascript:|data:|blob:|ws:|wss:|ftp:)[a-z][a-z0-9+.-]*:\/\/[a-z0-9._~-]+(?::\d{1,5})?$/
+
 /** Whether a text is an origin as browsers send it. A pattern is rejected: it would be compared literally and match nothing. */
 export function isExactOrigin (text: string): boolean {
+  if (appOrigin.test(text)) return text.length <= longestOrigin
   return /^https?:/.test(text) && !text.includes('*') && URL.parse(text)?.origin === text
 }
 

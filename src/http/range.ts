@@ -1,5 +1,5 @@
 /** A range of bytes, both ends inclusive. */
-interface ByteRange {
+export interface ByteRange {
   readonly first: number
   readonly last: number
 }

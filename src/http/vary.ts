@@ -14,14 +14,27 @@ export function parseVary (value: string | number | readonly string[] | undefine
 }
 
 /**
- * Normalizes a header's value for the comparison of selecting headers (RFC 9111 section 4.1): joins lines, removes spaces around commas, and converts
- * case-insensitive values to lower case.
+ * Normalizes a header's value for the comparison of selecting headers, in ways that its specification defines as insignificant (RFC 9111 section 4.1):
+ * spaces, empty members, and the case of languages, codings and media types. The values of all other headers, and values with quoted strings, are
+ * compared as they are.
  */
 export function normaliseField (name: string, value: string | readonly string[]): string {
-  const given = typeof value === 'string' ? value : value.join(',')
-  if (given.length > longestListField) return given // equal only to itself
-  const text = given.split(',').map((member) => member.trim()).filter((member) => member !== '').join(',')
-  return caseInsensitive.has(name) ? text.toLowerCase().split(';').map((part) => part.trim()).join(';') : text
+  const text = typeof value === 'string' ? value : value.join(', ')
+  // A value that is longer, or not a plain list, is equal only to itself.
+  if (!lists.has(name) || text.length > longestListField || text.includes('"')) return text
+  const members = text.split(',').map((member) => member.trim()).filter((member) => member !== '')
+  return members.map(name === 'accept' ? normaliseMediaRange : normaliseMember).join(',')
 }
 
-const caseInsensitive = new Set(['accept', 'accept-charset', 'accept-encoding', 'accept-language'])
+/** Lists of members without quoted strings, RFC 9110 section 12.5. */
+const lists = new Set(['accept', 'accept-charset', 'accept-encoding', 'accept-language'])
+
+function normaliseMember (member: string): string {
+  return member.toLowerCase().split(';').map((part) => part.trim()).join(';')
+}
+
+/** The values of a media type's parameters may be case-sensitive (RFC 9110 section 8.3.1). */
+function normaliseMediaRange (member: string): string {
+  const [type = '', ...parameters] = member.split(';').map((part) => part.trim())
+  return [type.toLowerCase(), ...parameters.map((parameter) => parameter.replace(/^[^=]*/, (name) => name.toLowerCase()))].join(';')
+}

@@ -10,6 +10,8 @@ export interface RequestDecision {
   readonly slots?: readonly Slot[]
   /** the cookie's session has ended: the request was counted as anonymous */
   readonly isAnonymous?: boolean
+  /** decided by failure mode */
+  readonly hasRedisFailed?: boolean
   /** {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE, where a policy is `closed` and Redis is unavailable */
   readonly failure?: Error
 }
@@ -32,5 +34,5 @@ export function mergeDecisions (parts: readonly PartialDecision[]): RequestDecis
   if (failed !== undefined) return failed.decision
   const statuses: (QuotaStatus | undefined)[] = []
   for (const { indexes, decision } of parts) indexes.forEach((index, at) => { statuses[index] = decision.statuses[at] })
-  return { isAllowed, statuses, slots: isAllowed ? slots : [], isAnonymous: parts.some(({ decision }) => decision.isAnonymous === true) }
+  return { isAllowed, statuses, slots: isAllowed ? slots : [], isAnonymous: parts.some(({ decision }) => decision.isAnonymous === true), hasRedisFailed: parts.some(({ decision }) => decision.hasRedisFailed === true) }
 }

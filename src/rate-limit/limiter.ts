@@ -142,7 +142,7 @@ export class Limiter {
     }
     const counted = failures.flatMap((failure, index) => failure === 'local' ? [index] : [])
     const local = this.#fallback.consume(counted.map((index) => keys[index] ?? ''), counted.flatMap((index) => costs[index] ?? []))
-    return { isAllowed: local.isAllowed, statuses: failures.map((_, index) => local.statuses[counted.indexOf(index)]), slots: local.slots }
+    return { isAllowed: local.isAllowed, statuses: failures.map((_, index) => local.statuses[counted.indexOf(index)]), slots: local.slots, hasRedisFailed: true }
   }
 }
 

@@ -21,6 +21,9 @@ interface ApiKey {
   verify: (apiKey: string) => MaybeLater<boolean>
 }
 
+/** The Fastify hook in which a policy is checked. */
+export type LimitHook = 'onRequest' | 'preHandler'
+
 /** Quota units, as registered by draft-ietf-httpapi-ratelimit-headers. */
 type Unit = 'requests' | 'content-bytes'
 
@@ -41,6 +44,8 @@ export interface LimitChoice<Request, Reply> {
   concurrency?: number
   /** default `ip` */
   by?: By<Request>
+  /** where the request is counted: `onRequest` (default), before other work is done for it, or `preHandler`, after the app's own hooks, for a `by` that needs what they set, such as `request.user` */
+  hook?: LimitHook
   /** units that a request consumes; default 1 */
   cost?: number | ((request: Request) => number)
   /** the unit sent to clients: `requests` (default), or `content-bytes` if the cost is a number of bytes */
@@ -81,6 +86,7 @@ export interface LimitPolicy<Request, Reply> {
   /** the key's endpoint when it is not the route's own: a group's name, or `all` */
   readonly group: string | undefined
   readonly by: By<Request>
+  readonly hook: LimitHook
   readonly cost: number | ((request: Request) => number)
   readonly failureMode: Failure
   readonly isDryRun: boolean
@@ -98,16 +104,16 @@ interface GlobalLimitOptions {
 /** The endpoint of the global counter, which counts every request of a partition. */
 export const globalGroup = 'all'
 
-const choiceNames = ['quota', 'window', 'concurrency', 'algorithm', 'burst', 'by', 'cost', 'unit', 'group', 'name', 'failureMode', 'dryRun', 'onExceeded'] as const
+const choiceNames = ['quota', 'window', 'concurrency', 'algorithm', 'burst', 'by', 'hook', 'cost', 'unit', 'group', 'name', 'failureMode', 'dryRun', 'onExceeded'] as const
 const globalNames = ['allowList', 'ipv6Subnet', 'legacyHeaders', 'jitter'] as const
 
 /** Options that a route's policies inherit from the plugin. */
-const inherited = ['window', 'algorithm', 'by', 'failureMode', 'dryRun', 'onExceeded'] as const
+const inherited = ['window', 'algorithm', 'by', 'hook', 'failureMode', 'dryRun', 'onExceeded'] as const
 /** Options that a route without its own quota may set for the global policy. */
 const globalOnlyOptions = ['cost', 'failureMode', 'dryRun', 'onExceeded']
-const concurrencyOptions = ['by', 'failureMode', 'dryRun', 'group', 'name', 'onExceeded']
+const concurrencyOptions = ['by', 'hook', 'failureMode', 'dryRun', 'group', 'name', 'onExceeded']
 
-const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', cost: 1, unit: 'requests', failureMode: 'local', dryRun: false } as const
+const defaults = { quota: 1000, window: '1m', algorithm: 'sliding', by: 'ip', hook: 'onRequest', cost: 1, unit: 'requests', failureMode: 'local', dryRun: false } as const
 
 /**
  * Resolves the options of the plugin.
@@ -209,6 +215,7 @@ export function resolvePolicy<Request, Reply> (choice: LimitChoice<Request, Repl
     unitsOf: typeof chosen.quota === 'function' ? chosen.quota : undefined,
     group: chosen.group === undefined ? undefined : readGroup(`${option}.group`, chosen.group),
     by: readBy(`${option}.by`, by),
+    hook: readChoice<LimitHook>(`${option}.hook`, chosen.hook, ['onRequest', 'preHandler']),
     cost,
     failureMode: readChoice<Failure>(`${option}.failureMode`, chosen.failureMode, ['local', 'closed', 'open']),
     isDryRun: readBoolean(`${option}.dryRun`, chosen.dryRun),

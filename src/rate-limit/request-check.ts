@@ -5,7 +5,7 @@ import type { Counted, IdentifiedClient } from './applied-policy.ts'
 import type { RouteLimits, PolicyStatus } from './route-limits.ts'
 import type { RequestDecision } from './decision.ts'
 
-/** The checks of one request: of its route's limits, and of those that depend on the session. */
+/** The checks of one request: of its route's limits, and of those that are checked later. */
 export class RequestCheck<Request extends Counted, Reply> {
   readonly limits: RouteLimits<Request, Reply>
   /** the check of `limits`, possibly pending */
@@ -15,9 +15,10 @@ export class RequestCheck<Request extends Counted, Reply> {
   readonly #limiter: Limiter
   #client: IdentifiedClient
   readonly #isCluster: boolean
-  #late: PendingReply<RequestDecision> | undefined
-  #earlyDecision: RequestDecision | undefined
-  #lateDecision: RequestDecision | undefined
+  /** checks after the first one */
+  #later: PendingReply<RequestDecision>[] | undefined
+  #first: RequestDecision | undefined
+  #laterDecided: { readonly limits: RouteLimits<Request, Reply>, readonly decision: RequestDecision }[] | undefined
   #hasEnded = false
 
   /** Enqueues the check. */
@@ -31,43 +32,53 @@ export class RequestCheck<Request extends Counted, Reply> {
   }
 
   /**
-   * Enqueues the session-dependent check, once it is known whether the session is valid.
+   * Enqueues the check of a later stage, once it is known whether the session is valid.
    *
+   * @param isLive whether the session is valid; where sessions are not in another Redis, the check of `preHandler` verifies it itself
    * @param hasRedisFailed a wait of this request has failed: its failure modes decide at once
    */
-  checkSessionDependent (late: RouteLimits<Request, Reply>, request: Request, isLive: boolean, hasRedisFailed: boolean): Promise<RequestDecision> {
+  checkLater (later: RouteLimits<Request, Reply>, request: Request, isLive: boolean, hasRedisFailed: boolean): PendingReply<RequestDecision> {
     const client = isLive ? this.#client : asAnonymous(this.#client)
     // With sessions in another Redis, only this determines whether a user is counted.
     if (this.confirm !== undefined) this.#client = client
-    const decision = late.check(hasRedisFailed ? this.#limiter.offline : this.#limiter, request, client, this.#isCluster)
-    this.#late = decision
+    const decision = later.check(hasRedisFailed || this.#hasRedisFailed ? this.#limiter.offline : this.#limiter, request, client, this.#isCluster)
+    this.#later = [...this.#later ?? [], decision]
     if (this.#hasEnded) release(decision)
-    return decision.promise()
+    return decision
+  }
+
+  /** Whether the policies of `limits` were decided. */
+  hasDecided (limits: RouteLimits<Request, Reply>): boolean {
+    return limits === this.limits ? this.#first !== undefined : this.#laterDecided?.some((decided) => decided.limits === limits) === true
   }
 
   /** Stores a decision. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE where a policy is `closed` */
   record (limits: RouteLimits<Request, Reply>, decision: RequestDecision): void {
     if (decision.failure !== undefined) throw decision.failure
-    if (limits === this.limits) this.#earlyDecision = decision
-    else this.#lateDecision = decision
+    if (limits === this.limits) this.#first = decision
+    else this.#laterDecided = [...this.#laterDecided ?? [], { limits, decision }]
   }
 
   /** Whether the request was counted as a signed-in user's. */
   get isUser (): boolean {
-    return this.#client.session?.userId !== undefined && this.#earlyDecision?.isAnonymous !== true
+    return this.#client.session?.userId !== undefined && this.#first?.isAnonymous !== true && this.#laterDecided?.some(({ decision }) => decision.isAnonymous === true) !== true
   }
 
   /** The statuses of all policies checked so far. */
   get statuses (): PolicyStatus[] {
-    const early = this.#earlyDecision === undefined ? [] : this.limits.statusesOf(this.#earlyDecision, this.isUser)
-    return this.#lateDecision === undefined ? early : [...early, ...this.limits.sessionDependent?.statusesOf(this.#lateDecision, this.isUser) ?? []]
+    const first = this.#first === undefined ? [] : this.limits.statusesOf(this.#first, this.isUser)
+    return this.#laterDecided === undefined ? first : [...first, ...this.#laterDecided.flatMap(({ limits, decision }) => limits.statusesOf(decision, this.isUser))]
+  }
+
+  get #hasRedisFailed (): boolean {
+    return this.#first?.hasRedisFailed === true || this.#laterDecided?.some(({ decision }) => decision.hasRedisFailed === true) === true
   }
 
   /** The request has ended: releases its slots, including those granted by replies that are still pending. */
   release (): void {
     this.#hasEnded = true
     release(this.decision)
-    if (this.#late !== undefined) release(this.#late)
+    for (const decision of this.#later ?? []) release(decision)
   }
 }
 

@@ -28,25 +28,31 @@ export interface PolicyStatus {
 
 type KeyBuilder = (kind: string, id: string, sessionKey?: string) => string
 
+/** When policies are checked: with the first reads, after the session is loaded, or after the app's hooks. */
+type Stage = 'first' | 'session' | 'preHandler'
+
 /** Selects the policies of a route that are checked together. */
 interface Part {
-  /** those that are checked after the session is loaded */
-  readonly isLate: boolean
+  readonly stage: Stage
   /** sessions and counters are in different Redis servers */
   readonly hasSeparateSessions: boolean
 }
 
-const first: Part = { isLate: false, hasSeparateSessions: false }
+const first: Part = { stage: 'first', hasSeparateSessions: false }
 
 /** The policies of one route, with everything that is the same for all requests computed in advance. */
 export class RouteLimits<Request extends Counted, Reply> {
   readonly policies: readonly LimitPolicy<Request, Reply>[]
-  /** whether any policy, including the session-dependent ones, limits concurrency */
+  /** whether any policy of any stage limits concurrency */
   readonly hasSlots: boolean
   /** whether a policy depends on the signed-in user */
   readonly needsSession: boolean
   /** the policies checked after the session is loaded: those whose quota is a function; in {@link withSeparateSessions} also those that depend on the signed-in user */
   readonly sessionDependent: RouteLimits<Request, Reply> | undefined
+  /** the policies whose `hook` is `preHandler` */
+  readonly atPreHandler: RouteLimits<Request, Reply> | undefined
+  /** false: of requests without a route */
+  readonly hasRoute: boolean
   readonly #makeSeparate: () => RouteLimits<Request, Reply>
   #separate: RouteLimits<Request, Reply> | undefined
   readonly #keyBuilders: Map<string, KeyBuilder[]>
@@ -65,16 +71,19 @@ export class RouteLimits<Request extends Counted, Reply> {
    * @param pattern the route's URL as declared; undefined without a route
    */
   constructor (all: readonly LimitPolicy<Request, Reply>[], keys: Keys, methods: readonly string[], pattern: string | undefined, part = first) {
-    const { isLate, hasSeparateSessions } = part
-    const policies = all.filter((policy) => (policy.unitsOf !== undefined || (hasSeparateSessions && dependsOnSession(policy))) === isLate)
+    const { stage, hasSeparateSessions } = part
+    const policies = all.filter((policy) => stageOf(policy, hasSeparateSessions) === stage)
+    const partOf = (later: Stage) => stage === 'first' && all.some((policy) => stageOf(policy, hasSeparateSessions) === later) ? new RouteLimits(all, keys, methods, pattern, { stage: later, hasSeparateSessions }) : undefined
     const buildKey = (method: string) => policies.map((policy) => keys.rateLimit(endpointOf(policy, method, pattern, all)))
     const fieldFor = (isUser: boolean) => rateLimitPolicyField(policies.map((policy) => ({ name: policy.name, unit: policy.unit, quota: quotaOf(policy, isUser).quota, windowMs: windowOf(policy) })))
     this.policies = policies
-    this.sessionDependent = isLate || policies.length === all.length ? undefined : new RouteLimits(all, keys, methods, pattern, { isLate: true, hasSeparateSessions })
+    this.sessionDependent = partOf('session')
+    this.atPreHandler = partOf('preHandler')
+    this.hasRoute = pattern !== undefined
     this.#usesSlots = policies.some(isConcurrencyPolicy)
-    this.hasSlots = this.#usesSlots || this.sessionDependent?.hasSlots === true
+    this.hasSlots = this.#usesSlots || this.sessionDependent?.hasSlots === true || this.atPreHandler?.hasSlots === true
     this.needsSession = all.some(dependsOnSession)
-    this.#makeSeparate = () => new RouteLimits(all, keys, methods, pattern, { isLate, hasSeparateSessions: true })
+    this.#makeSeparate = () => new RouteLimits(all, keys, methods, pattern, { stage, hasSeparateSessions: true })
     this.#keyBuilders = new Map(methods.map((method) => [method, buildKey(method === 'HEAD' ? 'GET' : method)]))
     this.#others = buildKey('ANY')
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
@@ -92,7 +101,7 @@ export class RouteLimits<Request extends Counted, Reply> {
   /** The keys of all counters of a partition, except concurrency slots. */
   keysOf (kind: string, id: string, sessionKey?: string): string[] {
     const own = [...this.#keyBuilders.values(), this.#others].flatMap((keyBuilders) => keyBuilders.filter((_, index) => !isConcurrencyPolicy(this.policies[index])).map((buildKey) => buildKey(kind, id, sessionKey)))
-    return [...own, ...this.sessionDependent?.keysOf(kind, id, sessionKey) ?? []]
+    return [...own, ...this.sessionDependent?.keysOf(kind, id, sessionKey) ?? [], ...this.atPreHandler?.keysOf(kind, id, sessionKey) ?? []]
   }
 
   /** The value of the `RateLimit-Policy` header. */
@@ -225,6 +234,11 @@ class IpOnlyRequest implements CheckRequest {
 }
 
 const noPolicies: RequestDecision = Object.freeze({ isAllowed: true, statuses: Object.freeze([]) })
+
+function stageOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, hasSeparateSessions: boolean): Stage {
+  if (policy.hook === 'preHandler') return 'preHandler'
+  return policy.unitsOf !== undefined || (hasSeparateSessions && dependsOnSession(policy)) ? 'session' : 'first'
+}
 
 function dependsOnSession<Request, Reply> ({ by, userQuota }: LimitPolicy<Request, Reply>): boolean {
   return by === 'user' || by === 'session' || userQuota !== undefined

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import type { RedisOptions as ClientOptions } from 'ioredis'
-import { refuseAs } from '../shared/option-readers.ts'
+import { rejectOption } from '../shared/option-readers.ts'
 
 /** The address of Redis: one server, the seed nodes of a Cluster, or a master behind Sentinels. */
 export type Address =
@@ -24,7 +24,7 @@ export function readAddress (option: string, urls: string): Address {
   try {
     return read(urls.trim())
   } catch (error) {
-    return refuseAs(option, accepted, faultFrom(error))
+    return rejectOption(option, accepted, faultFrom(error))
   }
 }
 

@@ -98,6 +98,16 @@ export class Keys {
     return `${this.prefix}prism:_metrics`
   }
 
+  /** The names of the apps that use this prefix. Hash, name and time of the last announcement in ms; owner redis; lifetime 15 minutes. */
+  apps (): string {
+    return `${this.prefix}prism:_apps`
+  }
+
+  /** The processes of the app. Sorted set of JSON, scored by the last call; owner metrics; lifetime two collection intervals. */
+  metricsProcesses (): string {
+    return `${this.prefix}prism:_metrics:processes`
+  }
+
   /** The last collected Redis metrics. String, JSON; owner metrics; lifetime six collection intervals. */
   metricsSample (): string {
     return `${this.prefix}prism:_metrics:seen`

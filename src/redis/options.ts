@@ -1,6 +1,6 @@
 import { Cluster, Redis } from 'ioredis'
 import type { RedisOptions as ClientOptions } from 'ioredis'
-import { readCount, readDuration, readRecord, readString, invalidOption, refuseAs } from '../shared/option-readers.ts'
+import { readCount, readDuration, readRecord, readString, invalidOption, rejectOption } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import { readAddress } from './address.ts'
 import type { Address } from './address.ts'
@@ -24,6 +24,8 @@ export interface RedisOptions {
   commandTimeout?: Duration | number | undefined
   /** prefix of every key and channel, for a Redis that other apps share; default none */
   prefix?: string | undefined
+  /** name of the app: another app with the same prefix is reported. Default: the `name` in the app's package.json */
+  app?: string | undefined
 }
 
 /** Resolved {@link RedisOptions}. */
@@ -33,6 +35,8 @@ export interface RedisPolicy {
   readonly min: number
   readonly max: number
   readonly prefix: string
+  /** undefined: the default name */
+  readonly app: string | undefined
   readonly deadlineMs: number
 }
 
@@ -42,13 +46,13 @@ export interface RedisPolicy {
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveRedisPolicy (options: RedisOptions = {}): RedisPolicy {
-  readRecord('redis', options, ['url', 'client', 'connection', 'min', 'max', 'prefix', 'commandTimeout'])
+  readRecord('redis', options, ['url', 'client', 'connection', 'min', 'max', 'prefix', 'commandTimeout', 'app'])
   const min = readCount('redis.min', options.min ?? 5, { max: 1000 })
   const max = readCount('redis.max', options.max ?? Math.max(10, min), { min, max: 1000 })
   const prefix = options.prefix ? readString('redis.prefix', options.prefix) : ''
   if (/[{}]/.test(prefix)) invalidOption('redis.prefix', 'without braces, because they would set the Cluster slot of every key', prefix)
   const from = readFrom(options)
-  return Object.freeze({ from, connection: readConnection(options.connection, from), min, max, prefix, deadlineMs: readDeadline(options.commandTimeout) })
+  return Object.freeze({ from, connection: readConnection(options.connection, from), min, max, prefix, app: options.app === undefined ? undefined : readString('redis.app', options.app), deadlineMs: readDeadline(options.commandTimeout) })
 }
 
 function readDeadline (timeout: RedisOptions['commandTimeout'] = defaultDeadlineMs): number {
@@ -65,8 +69,8 @@ function readConnection (connection: RedisOptions['connection'] = {}, from: Redi
 }
 
 function readFrom ({ url, client }: RedisOptions): RedisPolicy['from'] {
-  if (client !== undefined && url !== undefined) return refuseAs('redis.client', 'left out beside redis.url', 'there')
+  if (client !== undefined && url !== undefined) return rejectOption('redis.client', 'left out beside redis.url', 'there')
   if (client instanceof Redis || client instanceof Cluster) return client
-  if (client !== undefined) return refuseAs('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
+  if (client !== undefined) return rejectOption('redis.client', 'an ioredis Redis or Cluster, of the ioredis that this package has', `another ${typeof client}`)
   return readAddress('redis.url', url === undefined ? 'redis://127.0.0.1:6379' : readString('redis.url', url))
 }

@@ -52,6 +52,7 @@ function inspect ({ scope, options, read, isResolved }: DeclaredRoute, extents: 
   for (const feature of features) {
     const fault = isNamed(config, feature) && !isForeign(feature, scope) ? faultOf(feature, config[feature], { scope, read }, extents) : undefined
     if (fault !== undefined) faults.push(`${name} has config.${feature}, ${fault}`)
+    if (isBesideConfig(options, feature) && isInEffect({ extents }, feature, scope) && !isForeign(feature, scope)) faults.push(`${name} has ${feature} beside config, where it is not read: write it as config: { ${feature} }`)
   }
   // Nothing else than the config leads from a request to what was resolved, of scopes around the route too.
   if (isResolved?.() === false && faults.length === before) faults.push(`${name} has a config that a hook replaced after fastify-prism had read it: register that hook before, or let it copy the config with its symbols, as { ...config } does`)
@@ -70,6 +71,10 @@ function faultOf (feature: Feature, value: unknown, { scope, read }: Pick<Declar
 
 function isNamed (config: Config | undefined, feature: Feature): boolean {
   return config?.[feature] !== undefined
+}
+
+function isBesideConfig (options: DeclaredOptions, feature: Feature): boolean {
+  return (options as DeclaredOptions & { readonly [feature in Feature]?: unknown })[feature] !== undefined
 }
 
 /** `@fastify/rate-limit` reads the same key. */

@@ -62,6 +62,11 @@ export function isInEffect ({ extents }: { readonly extents: readonly Extent[] }
   return extents.some((extent) => extent.features.has(feature) && (extent.scope === scope || Object.prototype.isPrototypeOf.call(extent.scope, scope)))
 }
 
+/** Whether a route takes OPTIONS alone, as that of @fastify/cors does. */
+export function isPreflightOnly ({ method }: Pick<DeclaredOptions, 'method'>): boolean {
+  return [method].flat().every((each) => each === 'OPTIONS')
+}
+
 function record (scope: Scope, isComplete: boolean): DeclaredRoutes {
   const declared: DeclaredRoutes = { isComplete, routes: [], extents: [], isChecked: false }
   known.set(scope, declared)

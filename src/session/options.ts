@@ -12,6 +12,14 @@ export interface SessionCookieOptions {
   name?: string | undefined
   /** `true`: always `Secure`, also where a proxy ends TLS unseen; `false`: never; default `auto`: as the request came */
   secure?: boolean | 'auto' | undefined
+  /** the domain whose hosts share the cookie: `example.com`; default: the request's host alone. Excludes `__Host-` */
+  domain?: string | undefined
+  /** default `/`; another path excludes `__Host-` */
+  path?: string | undefined
+  /** default `lax`; `none` requires `Secure`: requests of other sites then bring the cookie, and only the check of their origin protects them */
+  sameSite?: 'lax' | 'strict' | 'none' | undefined
+  /** `session`: a cookie that ends with the browser; `expiring` (default): as long as the session */
+  lifetime?: 'session' | 'expiring' | undefined
   /** adds `Partitioned`, for use inside another site's frame; default no */
   partitioned?: boolean | undefined
 }
@@ -34,13 +42,24 @@ export interface SessionOptions {
   redis?: RedisOptions | undefined
 }
 
+/** {@link SessionCookieOptions} after defaults and checks. */
+export interface CookiePolicy {
+  readonly name: string
+  readonly secure: boolean | 'auto'
+  readonly partitioned: boolean
+  readonly domain: string | undefined
+  readonly path: string
+  readonly sameSite: 'lax' | 'strict' | 'none'
+  readonly isPersistent: boolean
+}
+
 /** {@link SessionOptions} after defaults and checks. */
 export interface SessionPolicy {
   readonly secrets: readonly string[]
   readonly idleMs: number
   readonly absoluteMs: number
   readonly trustedOrigins: readonly string[]
-  readonly cookie: { readonly name: string, readonly secure: boolean | 'auto', readonly partitioned: boolean }
+  readonly cookie: CookiePolicy
   readonly onConflict: ConflictRules
   readonly redis: RedisPolicy | undefined
 }
@@ -64,6 +83,10 @@ export interface SessionRoute {
 
 /** Each secret has at least so many characters. */
 const secretLength = 32
+/** Labels of letters, digits and hyphens (RFC 1123 section 2.1), at least two: browsers reject a top-level domain. */
+const cookieDomain = /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$/
+/** `path-value` of RFC 6265 section 4.1.1 */
+const cookiePath = /^\/[\x20-\x3a\x3c-\x7e]*$/
 /** What a cookie's name may hold, RFC 6265 section 4.1.1. */
 const cookieName = /^[\w!#$%&'*+.^`|~-]+$/
 
@@ -118,10 +141,16 @@ function readSecrets (secrets: unknown): readonly string[] {
   return isFine ? Object.freeze([...secrets as string[]]) : invalidOption('session.secrets', wanted, secrets)
 }
 
-function readCookie (cookie: SessionCookieOptions): SessionPolicy['cookie'] {
-  const { name = 'sid', secure = 'auto', partitioned = false } = readRecord('session.cookie', cookie, ['name', 'secure', 'partitioned']) as SessionCookieOptions
+function readCookie (cookie: SessionCookieOptions): CookiePolicy {
+  const { name = 'sid', secure = 'auto', partitioned = false, domain, path = '/', sameSite = 'lax', lifetime = 'expiring' } = readRecord('session.cookie', cookie, ['name', 'secure', 'partitioned', 'domain', 'path', 'sameSite', 'lifetime']) as SessionCookieOptions
   if (!cookieName.test(readString('session.cookie.name', name)) || /^__/.test(name)) invalidOption('session.cookie.name', "a cookie's name without a prefix such as __Host-, which is added over TLS", name)
   if (typeof secure !== 'boolean' && secure !== 'auto') invalidOption('session.cookie.secure', "true, false or 'auto'", secure)
   if (typeof partitioned !== 'boolean') invalidOption('session.cookie.partitioned', 'true or false', partitioned)
-  return Object.freeze({ name, secure, partitioned })
+  if (domain !== undefined && !(typeof domain === 'string' && domain.length <= 253 && cookieDomain.test(domain))) invalidOption('session.cookie.domain', "a domain such as 'example.com', without a dot in front, scheme or port, in lower case", domain)
+  if (typeof path !== 'string' || !cookiePath.test(path)) invalidOption('session.cookie.path', "a path such as '/app', without ;", path)
+  readChoice('session.cookie.sameSite', sameSite, ['lax', 'strict', 'none'] as const)
+  readChoice('session.cookie.lifetime', lifetime, ['session', 'expiring'] as const)
+  if (sameSite === 'none' && secure !== true) invalidOption('session.cookie.sameSite', "'lax' or 'strict' unless session.cookie.secure is true: browsers reject SameSite=None without Secure", sameSite)
+  if (partitioned && sameSite === 'strict') invalidOption('session.cookie.sameSite', "'lax' or 'none' with session.cookie.partitioned, whose cookie is for frames of other sites", sameSite)
+  return Object.freeze({ name, secure, partitioned, domain, path, sameSite, isPersistent: lifetime === 'expiring' })
 }

@@ -16,9 +16,10 @@ export interface CookieAttributes {
   path: string
   httpOnly: boolean
   secure: boolean
-  sameSite: 'lax' | 'none'
+  sameSite: 'lax' | 'strict' | 'none'
   partitioned: boolean
-  maxAge: number
+  domain?: string
+  maxAge?: number
   expires?: Date
 }
 
@@ -33,7 +34,7 @@ const parsedHeadersLimit = 10_000
 /** Longer headers are not cached, so that a flood of them cannot fill the memory. */
 const maxCachedHeaderLength = 512
 
-/** Reads and writes the session cookie: with `__Host-` and `Secure` over TLS, without them over HTTP. Each of the two has its own cipher. */
+/** Reads and writes the session cookie: with `__Host-` (or `__Secure-`, where a domain or a path is set) and `Secure` over TLS, without them over HTTP. Each of the two has its own cipher. */
 export class SessionCookies {
   readonly #policy: SessionPolicy['cookie']
   readonly #secured: CookieScheme
@@ -44,7 +45,7 @@ export class SessionCookies {
   constructor ({ cookie, secrets }: SessionPolicy, keys: Keys, write: (name: string, value: string, attributes: CookieAttributes) => string) {
     const schemeOf = (name: string): CookieScheme => ({ name, cipher: new CookieCipher(name, secrets, keys), parsedHeaders: new TwoGenerationLru(parsedHeadersLimit) })
     this.#policy = cookie
-    this.#secured = schemeOf(`__Host-${cookie.name}`)
+    this.#secured = schemeOf(`${cookie.domain === undefined && cookie.path === '/' ? '__Host-' : '__Secure-'}${cookie.name}`)
     this.#plain = schemeOf(cookie.name)
     this.#write = write
   }
@@ -79,14 +80,15 @@ export class SessionCookies {
     cipher.forget(readCookie(header, name) ?? '')
     const attributes = this.#attributesFor(request)
     if (change === 'clear') return this.#write(name, '', { ...attributes, maxAge: 0, expires: new Date(0) })
-    return this.#write(name, cipher.encrypt(change.token), { ...attributes, maxAge: change.maxAgeSeconds })
+    return this.#write(name, cipher.encrypt(change.token), this.#policy.isPersistent ? { ...attributes, maxAge: change.maxAgeSeconds } : attributes)
   }
 
   #attributesFor (request: CookieRequest): Omit<CookieAttributes, 'maxAge'> {
     const secure = this.#isSecure(request)
     const partitioned = secure && this.#policy.partitioned
     // Browsers do not send a Lax cookie in a frame of another site.
-    return { path: '/', httpOnly: true, secure, sameSite: partitioned ? 'none' : 'lax', partitioned }
+    const { domain, path, sameSite } = this.#policy
+    return { path, httpOnly: true, secure, sameSite: partitioned ? 'none' : sameSite, partitioned, ...domain === undefined ? {} : { domain } }
   }
 
   #schemeOf (request: CookieRequest): CookieScheme {

@@ -37,5 +37,6 @@ export const UpgradeRequiredError = createError('PRISM_ERR_UPGRADE_REQUIRED', 'T
 export const DrainingError = createError('PRISM_ERR_DRAINING', 'The server is shutting down. Retry the request.', 503)
 export const OnlyIfCachedError = createError('PRISM_ERR_ONLY_IF_CACHED', 'The request has only-if-cached, and no stored response is usable.', 504)
 export const CacheConcurrencyError = createError<[limit: number]>('PRISM_ERR_CACHE_CONCURRENCY', 'Too many concurrent cache fills (limit %s). Retry later.', 503)
+export const WrapRecursionError = createError<[name: string]>('PRISM_ERR_WRAP_RECURSION', 'cache.wrap of %s is called within its own function with the same parameters, and would wait for itself. Call the function directly.', 500)
 export const AdminAuthError = createError('PRISM_ERR_ADMIN_AUTH', 'Admin authentication required. Send ADMIN_TOKEN as a bearer token.', 401)
 export const AdminDisabledError = createError('PRISM_ERR_ADMIN_DISABLED', 'Not found.', 404)

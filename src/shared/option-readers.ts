@@ -39,24 +39,29 @@ const kinds: Readonly<Record<string, string>> = { string: 'a text', object: 'an 
 
 /** Throws for an invalid option, with its name, the accepted values and the given value as {@link formatValue} shows it. @throws {OptionError} PRISM_ERR_OPTION */
 export function invalidOption (option: string, wanted: string, came: unknown): never {
-  return refuseAs(option, wanted, formatValue(option, came))
+  return rejectOption(option, wanted, formatValue(option, came))
 }
 
 /** Throws for an invalid option with a description in place of the value. @throws {OptionError} PRISM_ERR_OPTION */
-export function refuseAs (option: string, wanted: string, description: string): never {
+export function rejectOption (option: string, wanted: string, description: string): never {
   throw new OptionError(option, wanted, description)
 }
+
+/** A leap year. A longer duration is a mistake, and would exceed 32 bits of seconds in stored data. */
+const longestDays = 366
 
 /**
  * Reads a duration.
  *
+ * @param maxDays longest duration that is accepted
  * @returns milliseconds, a positive whole number
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readDuration (option: string, value: unknown): number {
+export function readDuration (option: string, value: unknown, maxDays = longestDays): number {
   const [, amount, unit] = typeof value === 'string' ? durationPattern.exec(value) ?? [] : []
   const ms = Math.round(Number(amount) * (unitMs[unit as Unit] ?? NaN))
-  return ms > 0 && Number.isSafeInteger(ms) ? ms : invalidOption(option, "a duration such as '250ms', '30s', '5m' or '1h'", value)
+  if (ms > maxDays * unitMs.d) rejectOption(option, `a duration of at most ${maxDays} days`, 'longer')
+  return ms > 0 ? ms : invalidOption(option, "a duration such as '250ms', '30s', '5m' or '1h'", value)
 }
 
 /**
@@ -94,7 +99,7 @@ export function readString (option: string, value: unknown): string {
  */
 export function readChoice<Choice extends string> (option: string, value: unknown, choices: readonly Choice[]): Choice {
   const isWord = typeof value === 'string' && value.length <= longestChoice && /^[\w-]+$/.test(value) && !secretive.test(option)
-  return choices.find((choice) => choice === value) ?? refuseAs(option, `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`, isWord ? `'${value}'` : formatValue(option, value))
+  return choices.find((choice) => choice === value) ?? rejectOption(option, `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`, isWord ? `'${value}'` : formatValue(option, value))
 }
 
 /**
@@ -116,7 +121,7 @@ export function readRecord (option: string, value: unknown, known: readonly stri
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return invalidOption(option, `an object of ${known.join(', ')}`, value)
   const unknown = Object.keys(value).find((name) => !known.includes(name))
   const renamed = unknown === undefined ? undefined : renamedOptions[`${option.replace(/\[\d+\]/g, '')}.${unknown}`]
-  if (renamed !== undefined) refuseAs(`${option}.${unknown}`, `written as ${option}.${renamed}, its name since version 0.1.0`, kindOf((value as Record<string, unknown>)[unknown as string]))
+  if (renamed !== undefined) rejectOption(`${option}.${unknown}`, `written as ${option}.${renamed}, its name since version 0.1.0`, kindOf((value as Record<string, unknown>)[unknown as string]))
   if (unknown !== undefined) throw new UnknownOptionError(`${option}.${plausibleName.test(unknown) ? unknown : '(name not shown)'}`, known.join(', '))
   return value as Readonly<Record<string, unknown>>
 }

@@ -2,6 +2,7 @@ import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { CacheChoice, CacheRequest } from '../../plugins/cache.ts'
+import { until } from '../support/until.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 
 interface Line { level: number, msg: string, err?: { code?: string } }
@@ -134,4 +135,34 @@ t.test('cache never serves the response of one user to another, whatever the par
   await ask(byNumber, '/7', { 'x-user': 'ann' })
   t.ok(isHit(await ask(byNumber, '/7', { 'x-user': 'bob' })), 'a number is a valid partition')
   t.notOk(isHit(await ask(byNumber, '/7', { 'x-user': 'anna' })))
+})
+
+t.test('cache joins no handler run that is older than a purge by the tags of the validated request', async (t) => {
+  const app = await cachingApp(t)
+  const schema = { params: { type: 'object', properties: { id: { type: 'integer' } } } }
+  const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  let value = 'old'
+  let runs = 0
+  app.get('/:id', { schema, config: { cache: { tags: (request) => [`item:${request.params.id}`] } } }, async () => {
+    const seen = value
+    await gates[runs++]?.promise
+    return seen
+  })
+
+  const before = app.inject('/007')
+  await until(() => runs === 1, { what: 'the first run has read' })
+  value = 'new'
+  await app.cache.purge('item:7')
+  const after = app.inject('/007')
+  await until(() => runs === 2, { what: 'a second run starts, because the purge came between' })
+  for (const gate of gates) gate.resolve()
+
+  t.same([(await before).body, (await after).body], ['old', 'new'])
+})
+
+t.test('cache answers a request whose tags function never returns the same tag twice', async (t) => {
+  const app = await cachingApp(t)
+  let calls = 0
+  app.get('/', { config: { cache: { tags: () => [`call:${++calls}`] } } }, async () => 'x')
+  t.match(await app.inject('/'), { statusCode: 200, body: 'x' })
 })

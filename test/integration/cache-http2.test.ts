@@ -6,7 +6,7 @@ import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { FastifyHttpOptions, FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault } from 'fastify'
 import t from 'tap'
-import { cachingApp } from '../support/caching.ts'
+import { cachingApp, stored } from '../support/caching.ts'
 import type { Owner } from '../support/cleanup-scope.ts'
 import { until } from '../support/until.ts'
 
@@ -116,4 +116,46 @@ t.test('cache ends the fill of a hijacked reply whose stream was reset', async (
   world.client.request({ ':path': '/?n=2' })
   await until(() => world.runs === 2, { what: 'the slot is free again' })
   t.match(world.app.cache.counts, { fill: 2, concurrency_rejected: 0 })
+})
+
+t.test('a GET with a body over HTTP/2 is neither stored nor answered from the store, whether a length announces it or not', async (t) => {
+  const app = await cachingApp(t, { server })
+  app.addHttpMethod('GET', { hasBody: true, overrideExisting: true } as { hasBody: boolean })
+  app.get('/', { config: { cache: true } }, async ({ body }) => ({ body: body ?? null }))
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  t.after(() => client.destroy())
+  const ask = (body?: string, fields = {}) => {
+    const stream = client.request({ ':path': '/', ...body === undefined ? {} : { 'content-type': 'application/json' }, ...fields }, { endStream: body === undefined })
+    if (body !== undefined) stream.end(body)
+    return read(stream)
+  }
+
+  t.match(await ask('{"q":"a"}'), { body: '{"body":{"q":"a"}}', cache: /detail=body/ })
+  t.match(await ask(), { body: '{"body":null}', cache: /fwd=miss/ })
+  await stored(app)
+  t.match(await ask('{"q":"b"}'), { body: '{"body":{"q":"b"}}', cache: /detail=body/ })
+  t.match(await ask('{"q":"c"}', { 'content-length': '9' }), { body: '{"body":{"q":"c"}}', cache: /detail=body/ })
+  t.match(await ask(), { body: '{"body":null}', cache: /hit/ })
+})
+
+t.test('a run of a route without tracking hides the conditions of an HTTP/2 request, and restores them', async (t) => {
+  for (const cache of [{ ttl: 'response' }, { trackInputs: false }] as const) {
+    const app = await cachingApp(t, { server })
+    const seen: unknown[] = []
+    app.addHook('onResponse', async ({ headers }) => { seen.push(headers['if-none-match']) })
+    app.get('/', { config: { cache } }, async ({ headers, raw }, reply) => {
+      seen.push(headers['if-none-match'], raw.headers[':path'])
+      return reply.headers({ 'cache-control': 'max-age=60', etag: '"v1"' }).send('page')
+    })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+    t.after(() => client.destroy())
+
+    t.match(await read(client.request({ ':path': '/', 'if-none-match': '"v2"' })), { status: 200, body: 'page', cache: /stored/ })
+    await stored(app)
+    t.same(seen, [undefined, '/', '"v2"'])
+    t.match(await read(client.request({ ':path': '/' })), { status: 200, cache: /hit/ })
+    t.match(await read(client.request({ ':path': '/', 'if-none-match': '"v1"' })), { status: 304 })
+  }
 })

@@ -74,6 +74,29 @@ t.test('cache serves no response of another build, and identifies responses by 1
   for (const key of keys) t.match(key, /^api:cache:GET:\/:\{[0-9a-f]{32}\}$/)
 })
 
+t.test('cache finds its responses under a version of any script, and stores them for any duration up to a year', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const versions = ['v1-β', '版本-2', '🚀', 'é', 'a b%', 'two\nlines', 'x\ud800', 'x\ufffd', '\0']
+  for (const version of versions) {
+    const app = await cachingApp(t, { url, version })
+    app.get('/', { config: { cache: true } }, async () => version)
+    t.match((await app.inject('/')).headers['cache-status'], /miss/, JSON.stringify(version))
+    await stored(app)
+    t.match((await app.inject('/')).headers['cache-status'], /hit/, JSON.stringify(version))
+  }
+
+  const app = await cachingApp(t, { url })
+  const names = ['ttl', 'staleIfError', 'staleWhileRevalidate', 'browserMaxAge']
+  const paths = names.flatMap((name) => ['24d', '25d', '50d', '365d', '366d'].map((duration) => ({ path: `/${name}/${duration}`, cache: { [name]: duration } })))
+  for (const { path, cache } of paths) app.get(path, { config: { cache } }, async () => 'x')
+  for (const name of names) {
+    t.throws(() => app.get('/long', { config: { cache: { [name]: '367d' } } }, async () => 'x'), { code: 'PRISM_ERR_OPTION', message: new RegExp(`cache\\.${name} must be a duration of at most 366 days`) })
+  }
+  for (const { path } of paths) t.match((await twice(app, path)).headers['cache-status'], /hit/, path)
+  t.equal(app.cache.counts.write_failed, 0)
+  await t.rejects(app.cache.wrap('x', {}, { ttl: '50000d' }, () => 1), { code: 'PRISM_ERR_OPTION', message: /wrap\.ttl/ })
+})
+
 t.test('cache stores no body above maxBytes, streamed or not, and compresses as configured', async (t) => {
   const { url } = await startRedisProcess(t)
   const small = await cachingApp(t, { url, maxBytes: 2000, compression: 'gzip', version: 'small' })

@@ -129,4 +129,7 @@ t.test('a purge rejects invalid arguments', async (t) => {
   await t.rejects(app.cache.purge('all', { soft: 'yes' as never }), { code: 'PRISM_ERR_OPTION' })
   await t.rejects(app.cache.purge('all', { hard: true } as never), { code: 'PRISM_ERR_OPTION' })
   await t.rejects(app.cache.purge(''), { code: 'PRISM_ERR_OPTION' })
+  for (const args of [[['a', 'b']], [['a'], { soft: true }], ['a', ['b']], [[]]]) await t.rejects(app.cache.purge(...args as never[]), { code: 'PRISM_ERR_OPTION', message: /each tag as an argument of its own/ }, JSON.stringify(args))
+  for (const args of [[], [{ soft: true }]]) await t.rejects(app.cache.purge(...args as never[]), { code: 'PRISM_ERR_OPTION', message: /at least one tag/ }, JSON.stringify(args))
+  for (const args of [[null], [undefined], [7], ['a', null]]) await t.rejects(app.cache.purge(...args as never[]), { code: 'PRISM_ERR_OPTION' }, String(args))
 })

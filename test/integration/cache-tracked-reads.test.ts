@@ -193,3 +193,51 @@ t.test('cache keeps pages with and without reply.locals apart', async (t) => {
   await ask('/plain', { 'x-user': 'admin' })
   t.match((await ask('/plain', { 'x-user': 'guest' })).status, /hit/, 'a handler that does not read them')
 })
+
+/** A plugin like @fastify/request-context: its exported object reads from a store of the request. */
+function contextPlugin (members: 'get and getStore' | 'get alone') {
+  const storage = new AsyncLocalStorage<Record<string, unknown>>()
+  const get = (key: string) => storage.getStore()?.[key]
+  const requestContext = members === 'get alone' ? { get } : { get, getStore: () => storage.getStore() }
+  const register = (app: FastifyInstance) => {
+    app.decorate('requestContext', requestContext as never)
+    app.addHook('onRequest', (request, _reply, done) => { storage.run(request.headers['x-user'] === undefined ? {} : { user: userOf(request) }, done) })
+  }
+  return { storage, get, register }
+}
+
+t.test('cache tracks the store of a request context, and what is missing in it', async (t) => {
+  const app = await cachingApp(t)
+  const { storage, get, register } = contextPlugin('get and getStore')
+  register(app)
+  app.get('/get', { config: { cache } }, async () => `for ${String(get('user') ?? 'guest')}`)
+  app.get('/store', { config: { cache } }, async () => `for ${String(storage.getStore()?.user ?? 'guest')}`)
+  app.get('/own', { config: { cache } }, async () => {
+    Object.assign(storage.getStore() ?? {}, { step: 'handler' })
+    return String(get('step'))
+  })
+  app.get('/stream', { config: { cache } }, async (_request, reply) => reply.type('text/plain').send(Readable.from((async function * () { yield `for ${String(get('user') ?? 'guest')}` })())))
+  app.get('/public-stream', { config: { cache } }, async (_request, reply) => reply.type('text/plain').send(Readable.from(['for all'])))
+  const ask = await asking(app)
+
+  await ask('/public-stream')
+  t.match(await ask('/public-stream'), { body: 'for all', status: /hit/ })
+  for (const user of [undefined, 'admin', undefined]) t.match(await ask('/stream', user === undefined ? {} : { 'x-user': user }), { body: `for ${user ?? 'guest'}`, status: /fwd=miss/ })
+  for (const path of ['/get', '/store']) {
+    t.match(await ask(path), { body: 'for guest', status: /detail=unkeyed/ }, path)
+    t.match(await ask(path, { 'x-user': 'admin' }), { body: 'for admin', status: /detail=unkeyed/ }, path)
+    t.match(await ask(path), { body: 'for guest', status: /detail=unkeyed/ }, path)
+  }
+  await ask('/own')
+  t.match(await ask('/own'), { body: 'handler', status: /hit/ }, 'what the handler itself has put in')
+})
+
+t.test('cache warns at start of a request context that it cannot track', async (t) => {
+  for (const [members, count] of [['get and getStore', 0], ['get alone', 1]] as const) {
+    const lines: { msg: string }[] = []
+    const app = await cachingApp(t, { server: { logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line) as { msg: string }) } } } } })
+    contextPlugin(members).register(app)
+    await app.ready()
+    t.equal(lines.filter(({ msg }) => /request-context/.test(msg)).length, count, members)
+  }
+})

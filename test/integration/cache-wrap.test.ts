@@ -61,18 +61,74 @@ t.test('cache.wrap returns a copy to each caller', async (t) => {
   t.same((await Promise.all(asked)).map(({ list }) => list), [[0], [0], [0]])
 })
 
-t.test('cache.wrap runs the function for one caller after the other if it fails', async (t) => {
+t.test('cache.wrap fails all calls of a process with one failed run, and each other process makes one, at once', async (t) => {
   const apps = await twoApps(t)
   const made = maker()
-  made.failures = 3
-  made.open()
+  made.failures = 2
 
   const asked = Array.from({ length: 20 }, (_, index) => apps[index % 2]?.cache.wrap('rows', 1, options, made.value))
-  const settled = await Promise.allSettled(asked)
+  await until(() => made.runs === 1 && apps[0].cache.counts.wait + apps[1].cache.counts.wait > 0, { what: 'one makes it, and the other process waits' })
+  made.open()
+  const reasons = (await Promise.allSettled(asked)).map((each) => each.status === 'rejected' ? each.reason as Error : undefined)
 
-  t.equal(settled.filter(({ status }) => status === 'rejected').length, 3)
-  t.equal(made.runs, 4)
-  t.equal(made.most, 1)
+  t.equal(made.runs, 2)
+  t.same(new Set(reasons.filter((_, index) => index % 2 === 0).map((error) => error?.message)).size, 1)
+  t.same(new Set(reasons.map((error) => error?.message)), new Set(['run 1 failed', 'run 2 failed']))
+  t.equal(new Set(reasons).size, 20, 'each has an error of its own')
+  t.same((await apps[0].cache.wrap('rows', 1, options, made.value)).run, 3, 'no failure is stored')
+})
+
+t.test('cache.wrap calls the functions of all who wait side by side, when a run was aborted', async (t) => {
+  const app = await cachingApp(t)
+  const gate = Promise.withResolvers<void>()
+  let [now, most] = [0, 0]
+  const make = async () => {
+    most = Math.max(most, ++now)
+    await gate.promise
+    await new Promise((resolve) => { setTimeout(resolve, 10) })
+    now -= 1
+    throw new DOMException('aborted', 'AbortError')
+  }
+  const asked = Array.from({ length: 10 }, () => app.cache.wrap('rows', 1, options, make))
+  await until(() => now === 1, { what: 'one runs' })
+  gate.resolve()
+
+  t.ok((await Promise.allSettled(asked)).every(({ status }) => status === 'rejected'))
+  t.equal(most, 9)
+})
+
+t.test('cache.wrap waits for a function that hangs no longer than lockTimeout, in any process', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const [one, other] = [await cachingApp(t, { url, lockTimeout: '400ms' }), await cachingApp(t, { url, lockTimeout: '400ms' })]
+  await one.cache.wrap('warm', 1, options, () => 1)
+  let runs = 0
+  const make = async () => ++runs === 1 ? await new Promise<number>(() => {}) : runs
+  one.cache.wrap('rows', 1, options, make).catch(() => {}) // never answered
+  await until(() => runs === 1, { what: 'the function hangs' })
+  const begunAt = performance.now()
+  const values = await Promise.all(Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? one : other).cache.wrap('rows', 1, options, make)))
+
+  t.ok(performance.now() - begunAt < 4000, 'not the default of 5 s')
+  t.ok(runs <= 3, `${runs} runs: at most one in each process besides`)
+  t.ok(values.every((value) => value > 1))
+})
+
+t.test('cache.wrap refuses a call within its own function', async (t) => {
+  const app = await cachingApp(t)
+  const wrap = async <Value>(params: unknown, make: () => Value | Promise<Value>) => await app.cache.wrap('tree', params, options, make)
+  const refused = { code: 'PRISM_ERR_WRAP_RECURSION', message: /tree/ }
+
+  await t.rejects(wrap(1, () => wrap(1, () => 'inner')), refused)
+  await t.rejects(wrap(1, () => wrap(2, async () => { await new Promise(setImmediate); return await wrap(1, () => 'inner') })), refused, 'through another one, and after a wait')
+  t.equal(await wrap(3, () => wrap(4, () => 'inner')), 'inner', 'with other parameters')
+  t.equal(await wrap(5, () => wrap(6, () => 1).then((one) => wrap(6, () => 2).then((two) => one + two))), 2, 'one after the other')
+
+  let late: Promise<number> | undefined
+  const gate = Promise.withResolvers<void>()
+  t.equal(await wrap(7, () => { late = gate.promise.then(() => wrap(7, () => 2)); return 1 }), 1)
+  await app.cache.purge('all')
+  gate.resolve()
+  t.equal(await late, 2, 'from what a finished run has left behind')
 })
 
 t.test('cache.wrap does not store undefined, and does not delay the next caller', async (t) => {

@@ -226,3 +226,27 @@ t.test('a route whose config was never seen fails closed at the first hook', asy
 
   t.same(JSON.parse(stdout), { '/required': 500, '/misspelt': 500, '/cached': 500, '/off': 200, '/plain': 200, '/scope/required': 500, '/late': 401, '/nowhere': 404 })
 })
+
+t.test('route option beside config is refused at start, and cache in the config of a route that has no GET', async (t) => {
+  for (const [key, value] of [['cache', true], ['cache', { ttl: '5m' }], ['session', 'required'], ['rateLimit', { quota: 1, window: '1m' }]] as const) {
+    const app = start(t)
+    await app.register(prism, stack())
+    app.get('/route', { [key]: value }, open)
+    await t.rejects(async () => await app.ready(), refusal(new RegExp(`GET /route has ${key} beside config, where it is not read: write it as config: \\{ ${key} \\}`)), key)
+  }
+  for (const method of ['POST', 'PUT', 'DELETE', ['POST', 'PATCH'], 'OPTIONS']) {
+    const app = start(t)
+    await app.register(prism, stack())
+    t.throws(() => app.route({ method: method as 'POST', url: '/route', config: { cache: true }, handler: open }), refusal(/\/route has config\.cache, but only responses to GET and HEAD are cached/), String(method))
+  }
+
+  const app = start(t)
+  await app.register(prism, stack())
+  app.routeDefaults({ cache: true })
+  app.post('/inherited', open)
+  app.post('/not', { config: { cache: false } }, open)
+  app.route({ method: ['GET', 'POST'], url: '/both', config: { cache: true }, handler: open })
+  const other = start(t)
+  other.get('/route', { cache: true } as object, open)
+  await Promise.all([app.ready(), other.ready()])
+})

@@ -1,5 +1,6 @@
 import fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import drain from '../../service/plugins/drain.ts'
 import health from '../../service/plugins/health.ts'
 import redis from '../../plugins/redis.ts'
 import { reached } from '../support/wait-for-redis.ts'
@@ -11,6 +12,7 @@ async function healthy (t: Test, url: string): Promise<FastifyInstance> {
   const app = fastify()
   t.after(() => app.close())
   await app.register(redis, { url })
+  await app.register(drain)
   await app.register(health)
   await reached(app)
   return app

@@ -64,6 +64,7 @@ if (import.meta.main) {
   app.get<{ Params: { id: string }, Querystring: { ms: string, first?: FirstRun } }>('/:id', { config: { cache: { tags: ['all'] } } }, async ({ params: { id }, query: { ms, first } }, reply) => {
     const run = await app.redis.incr(`test:runs:${id}`)
     await app.redis.rpush(`test:pids:${id}`, process.pid)
+    await app.redis.rpush(`test:begun:${id}`, Date.now())
     if (run === 1 && first === 'hang') await new Promise(() => {})
     if (run === 1 && first === 'throw') throw new Error('the first run')
     if (run === 1 && first === 'private') reply.header('cache-control', 'private')

@@ -1,5 +1,5 @@
 import { Agent, request as ask } from 'node:http'
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, InformationEvent } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { CacheChoice } from '../../plugins/cache.ts'
 import { cachingApp } from './caching.ts'
@@ -34,21 +34,28 @@ export async function cachingProxy (owner: Owner, { origin, route, ...options }:
 }
 
 async function handOn (origin: string, agent: Agent, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const answer = await fetchFrom(origin, agent, request)
+  const answer = await fetchFrom(origin, agent, request, reply)
   reply.code(answer.statusCode ?? 502)
   for (const [name, values] of linesOf(answer)) if (!ofOneConnection.has(name)) reply.header(name, values.length === 1 ? values[0] : values)
   return reply.send(await bodyOf(answer))
 }
 
-function fetchFrom (origin: string, agent: Agent, request: FastifyRequest): Promise<IncomingMessage> {
+function fetchFrom (origin: string, agent: Agent, request: FastifyRequest, reply: FastifyReply): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const headers: IncomingHttpHeaders = { ...request.headers }
     delete headers.connection
     const asked = ask(origin + request.url, { method: request.method, headers, agent }, resolve)
     asked.on('error', reject)
+    asked.on('information', ({ statusCode, headers }: InformationEvent) => { sendInformation(reply, statusCode, headers) })
     if (isStream(request.body)) request.body.pipe(asked)
     else asked.end()
   })
+}
+
+/** Hands an interim response on (RFC 9110 section 15.2). */
+function sendInformation (reply: FastifyReply, status: number, { link = [], ...fields }: IncomingHttpHeaders): void {
+  if (status === 102) reply.raw.writeProcessing()
+  if (status === 103) reply.raw.writeEarlyHints({ link, ...fields } as Record<string, string | string[]>)
 }
 
 function isStream (body: unknown): body is NodeJS.ReadableStream {

@@ -1,9 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import type { Owner } from './cleanup-scope.ts'
@@ -11,9 +9,9 @@ import { plainFetch } from './plain-fetch.ts'
 import { freePort } from './ports.ts'
 import { until } from './until.ts'
 
-const name = 'http-cache-tests'
-const version = '0.4.5'
-const integrity = 'DjuwN9nUZXLTW+wav1LRESCZNVxl8SshwOy4z1pxuWbWt5/ay6sM9QQ1lebBaDO6P1IMBoK6mdf+PuVP/QNL8A=='
+const repository = 'https://github.com/http-tests/cache-tests.git'
+/** The suite's package on npm is years older than its repository. */
+const commit = 'b55b8bda3dbb8c927c04e85bd8d496a8caa3e4ba'
 
 /** One test of the suite. */
 export interface ConformanceTest {
@@ -40,20 +38,21 @@ export interface ConformanceSuite {
 const run = promisify(execFile)
 
 /**
- * Installs the public conformance suite for HTTP caches (cache-tests.fyi) as its authors publish it.
+ * Brings the public conformance suite for HTTP caches (cache-tests.fyi): the checkout that `CACHE_TESTS` names, else the pinned commit of its repository.
  *
- * It is not a dependency of the project: it would install npm 6, which only its documentation needs.
+ * It is no dependency: it would bring npm with it, which only its own documentation needs.
  */
 export async function bringConformanceSuite (): Promise<ConformanceSuite> {
-  const folder = join(import.meta.dirname, '..', '..', 'node_modules', '.cache', `${name}-${version}`)
-  if (!existsSync(folder)) await bring(folder)
+  const given = process.env.CACHE_TESTS
+  const folder = given === undefined ? join(import.meta.dirname, '..', '..', 'node_modules', '.cache', `cache-tests-${commit}`) : resolve(given)
+  if (given === undefined && !existsSync(folder)) await bring(folder)
   const load = async <Module>(path: string) => await import(pathToFileURL(join(folder, path)).href) as Module
   const { default: tests } = await load<{ default: ConformanceSuite['tests'] }>('tests/index.mjs')
-  const client = await load<{ runTests: (tests: ConformanceSuite['tests'], ask: typeof plainFetch, isBrowser: boolean, url: string) => Promise<void>, getResults: () => Record<string, ConformanceResult> }>('client/runner.mjs')
+  const client = await load<{ runTests: (tests: ConformanceSuite['tests'], isBrowser: boolean, url: string) => Promise<void>, getResults: () => Record<string, ConformanceResult> }>('test-engine/client/runner.mjs')
   return {
     tests,
     run: async (tests, url) => {
-      await client.runTests(tests, plainFetch, false, url)
+      await client.runTests(tests, false, url)
       return client.getResults()
     },
     startOrigin: (owner) => startOrigin(owner, folder)
@@ -61,14 +60,14 @@ export async function bringConformanceSuite (): Promise<ConformanceSuite> {
 }
 
 async function bring (folder: string): Promise<void> {
-  const scratch = await mkdtemp(join(tmpdir(), 'prism-conformance-'))
+  const scratch = `${folder}.${process.pid}`
   try {
-    await run('npm', ['pack', `${name}@${version}`, '--pack-destination', scratch], { shell: process.platform === 'win32' })
-    const packed = join(scratch, `${name}-${version}.tgz`)
-    if (createHash('sha512').update(await readFile(packed)).digest('base64') !== integrity) throw new Error(`${name}@${version} is not what was expected`)
-    await run('tar', ['-xzf', packed, '-C', scratch])
-    await mkdir(join(folder, '..'), { recursive: true })
-    await rename(join(scratch, 'package'), folder).catch(async () => { await run('cp', ['-r', join(scratch, 'package'), folder]) })
+    await mkdir(scratch, { recursive: true })
+    for (const args of [['init', '--quiet'], ['fetch', '--quiet', '--depth', '1', repository, commit], ['checkout', '--quiet', 'FETCH_HEAD']]) await run('git', args, { cwd: scratch })
+    // The suite's client needs one of its dependencies; the others are for its web pages.
+    await run('npm', ['install', '--prefix', join(scratch, 'client-only'), '--ignore-scripts', '--no-audit', '--no-fund', 'undici@7'], { shell: process.platform === 'win32' })
+    await rename(join(scratch, 'client-only', 'node_modules'), join(scratch, 'node_modules'))
+    await rename(scratch, folder)
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
@@ -77,7 +76,7 @@ async function bring (folder: string): Promise<void> {
 async function startOrigin (owner: Owner, folder: string): Promise<string> {
   const port = await freePort()
   const env = { ...process.env, npm_config_protocol: 'http', npm_config_port: String(port), npm_config_pidfile: '/dev/null' }
-  const child = spawn(process.execPath, ['server/server.mjs'], { cwd: folder, env, stdio: 'ignore' })
+  const child = spawn(process.execPath, ['test-engine/server/server.mjs'], { cwd: folder, env, stdio: ['ignore', 'ignore', 'inherit'] })
   owner.after(() => { child.kill() })
   const url = `http://127.0.0.1:${port}`
   await until(async () => (await plainFetch(url)).status > 0, { what: 'the origin listens' })

@@ -1,9 +1,10 @@
+import { isInternalSymbol } from './agent-marks.ts'
 import { trackObject } from './tracked-object.ts'
 import type { Kind, ReadListener, Target, View } from './tracked-object.ts'
 
 const stores: Kind = {
   name: 'requestContext',
-  isFree: () => false,
+  isFree: isInternalSymbol,
   // The key is chosen by the app, and may be the name of a request's property.
   report: (tracker, _key, name) => tracker.noteProperty(name, name),
   views: new Map<PropertyKey, View>(),

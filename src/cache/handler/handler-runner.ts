@@ -4,11 +4,12 @@ import { CacheConcurrencyError } from '../../shared/errors.ts'
 import { prepareRequest } from './prepare-request.ts'
 import type { Entry } from '../storage/entry-codec.ts'
 import { trackErrorReply, watchNotFound } from './error-reply.ts'
+import { FillError } from '../single-flight/fill-error.ts'
 import type { InProcessFill } from '../single-flight/in-process-fill.ts'
 import { Semaphore } from '../single-flight/semaphore.ts'
 import { freshLeftMs } from '../freshness.ts'
-import { onHijackedClose } from './hijacked-reply.ts'
-import type { CacheRequest } from '../http-message.ts'
+import { trackHijack } from './hijacked-reply.ts'
+import type { CacheReply, CacheRequest } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import { orReply } from '../handler-context.ts'
@@ -54,24 +55,33 @@ export class HandlerRunner<Request extends CacheRequest> {
 
   /** Runs the handler. Its response is stored if no purge with a higher sequence concerns it. */
   run (context: HandlerContext<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, runOptions: RunOptions): unknown {
-    const { request, reply, state, run } = context
+    const { request, reply, state } = context
     if (this.isFull) {
       this.#shared.lockQueue.abandon(runOptions.fill, 'again')
       return this.refuse(context, stale)
     }
     this.#shared.stats.add('fill')
     const sequence = runOptions.sequence && clampSequence(state, runOptions.sequence)
-    if (runOptions.fill !== undefined && sequence !== undefined) runOptions.fill.sequence = sequence
+    if (runOptions.fill !== undefined) {
+      runOptions.fill.isRunning = true
+      if (sequence !== undefined) runOptions.fill.sequence = sequence
+    }
     const options = { reason, stale, ...runOptions, sequence, free: this.#slots.acquire() }
     state.run = prepareRequest(request, reply, state, this.#policy as RoutePolicy, options, this.#front.isHostKeyed(request))
-    this.#trackCompletion(context, state.run)
-    return orReply(reply, run())
+    return orReply(reply, this.#runTracked(context, state.run))
+  }
+
+  /** The request waited for a run that has failed: it fails with the same error, in its own lifecycle, as if it had run the handler. */
+  rethrow ({ reply, state }: HandlerContext<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, error: FillError): never {
+    this.#shared.stats.add('collapse')
+    state.run = { reason, stale, askedAt: Date.now(), before: reply.getHeaders(), hasFailed: true, isCollapsed: true }
+    throw error.copy()
   }
 
   /** The handler has finished: releases the slot and updates the average duration for early refresh. */
   ended (run: HandlerRun): void {
     run.free?.()
-    if (this.#policy.earlyRefresh) this.#runMs += (Date.now() - run.askedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
+    if (this.#policy.earlyRefresh && run.isCollapsed !== true) this.#runMs += (Date.now() - run.askedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
   }
 
   /** Serves the stale entry, or throws, because the concurrency limit is reached. */
@@ -82,17 +92,35 @@ export class HandlerRunner<Request extends CacheRequest> {
     throw Object.assign(new CacheConcurrencyError(this.#policy.maxConcurrency ?? 0), { retryAfterSeconds, headers: { 'retry-after': String(retryAfterSeconds) } })
   }
 
-  #trackCompletion ({ reply }: HandlerContext<Request>, run: HandlerRun): void {
-    trackErrorReply(run, reply)
+  #runTracked (context: HandlerContext<Request>, run: HandlerRun): unknown {
+    const { reply } = context
+    const { lockQueue } = this.#shared
+    const observed = trackErrorReply(run, reply, (error) => {
+      // Waiting requests may run the handler next, so the slot is free first.
+      run.free?.()
+      lockQueue.abandon(run.fill, this.#failureOf(context, run, error))
+    })
     if (run.stale !== undefined) watchNotFound(run, reply)
     const abandon = () => { this.#abandon(run) }
-    onHijackedClose(run, reply, abandon)
+    trackHijack(run, reply, { onHijacked: () => lockQueue.abandon(run.fill, 'alone'), onClosed: abandon })
     onSent(reply.raw, abandon)
+    return observed(context.run)
+  }
+
+  /**
+   * What the waiting requests receive when a handler fails: its error, or `failed` if the error may belong to its own request, because the run
+   * has read an unkeyed input or its client has disconnected. Without tracking, only a route with a `ttl` guarantees that its handler reads none.
+   */
+  #failureOf ({ request, reply, state }: HandlerContext<Request>, run: HandlerRun, error: { readonly thrown: unknown } | undefined): FillError | 'failed' {
+    if (error === undefined || run.fill?.hasWaiters !== true || isGone(reply) || request.signal?.aborted === true) return 'failed'
+    const isTracked = this.#policy.trackInputs || this.#policy.ttlMs !== undefined
+    const isKeyed = isTracked && run.givenWay?.reading === undefined && state.changed === undefined && state.bypass === undefined
+    return isKeyed ? FillError.of(error.thrown) ?? 'failed' : 'failed'
   }
 
   /** The response was sent or aborted: ends a run that never reached onSend. */
   #abandon (run: HandlerRun): void {
-    run.restore?.()
+    if (run.isDraining !== true) run.restore?.()
     run.free?.()
     run.pending?.over()
     discardPayload(run.payload)
@@ -103,4 +131,10 @@ export class HandlerRunner<Request extends CacheRequest> {
 /** Clamps the sequence of a run to the sequence at request, because the handler's inputs may be as old as the request. */
 function clampSequence ({ sequenceAtRequest }: CacheRequestState, sequence: number): number {
   return Math.max(oldestSequence, Math.min(sequence, sequenceAtRequest?.sequence ?? sequence))
+}
+
+/** The client has disconnected, which may have ended the run. */
+function isGone ({ raw }: CacheReply): boolean {
+  const { stream } = raw as { stream?: { readonly destroyed: boolean } }
+  return stream === undefined ? raw.destroyed || raw.socket?.destroyed === true : stream.destroyed
 }

@@ -27,7 +27,7 @@ const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
  * and the validators of a stale entry. Its reads are tracked if `trackInputs` is set.
  */
 export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, options: HandlerRunOptions, isHostKeyed: boolean): HandlerRun {
-  const run: HandlerRun = { ...options, askedAt: Date.now(), before: reply.getHeaders() }
+  const run: HandlerRun = { ...options, hidesConditions: true, askedAt: Date.now(), before: reply.getHeaders() }
   const validators = validatorsFor(options.stale)
   const isAmbiguous = state.key !== undefined && state.key.url !== request.raw.url && !replaceQuery(request, state, policy)
   if (policy.trackInputs) trackInputs(run, request, reply, state, policy, isHostKeyed, validators)
@@ -75,10 +75,17 @@ function validatorsFor (stale: Entry | undefined): Record<string, string> {
 }
 
 function replaceHeaders (request: CacheRequest, validators: Record<string, string>): () => void {
-  const raw = request.raw as { headers: RequestHeaders }
-  const fields = raw.headers
-  raw.headers = { ...Object.fromEntries(Object.entries(fields).filter(([name]) => !conditions.includes(name))), ...validators }
-  return () => { raw.headers = fields }
+  const { raw } = request
+  const before = raw.headers
+  const fields: Record<string, string | string[] | undefined> = { ...before }
+  for (const name of conditions) delete fields[name]
+  setHeaders(raw, Object.assign(fields, validators))
+  return () => setHeaders(raw, before)
+}
+
+/** An HTTP/2 request has only a getter for its headers. */
+function setHeaders (raw: CacheRequest['raw'], headers: RequestHeaders): void {
+  Object.defineProperty(raw, 'headers', { value: headers, writable: true, enumerable: true, configurable: true })
 }
 
 /** The part of the query that is in the cache key: the parameters that the route lists, sorted. */

@@ -1,9 +1,11 @@
 /** Frames of a stack above the reader of a tracked property: the property's view, and its getter. */
 const framesAbove = 2
 
-/** Whether a property is read by Node's own code. Call it in the property's view. */
-export function isReadByNode (): boolean {
-  return /\bnode:[^\n]*$/.test(stackOfReader(isReadByNode))
+/**
+ * Whether a socket is read by Node's own code, which writes headers, or by the adapter of NestJS, which waits for its end. Call it in the property's view.
+ */
+export function isReadByServer (): boolean {
+  return /\bnode:[^\n]*$|[/\\]node_modules[/\\]@nestjs[/\\]platform-fastify[/\\][^\n]*$/.test(stackOfReader(isReadByServer))
 }
 
 /** Whether a property is read by dd-trace, whose wrapper around the `done` of each hook looks for cookies. */

@@ -5,7 +5,7 @@ import { isUnset } from './absent-inputs.ts'
 import { isAgentWrapper, isInternalSymbol } from './agent-marks.ts'
 import { gettersOf, trackObject, tracking, trackValue } from './tracked-object.ts'
 import type { Kind, ReadListener, RequestFields, Target, Tracked, View } from './tracked-object.ts'
-import { isReadByAgent, isReadByNode } from './reader.ts'
+import { isReadByAgent, isReadByServer } from './reader.ts'
 
 const pausing: View = (tracker, read) => tracker.withoutTracking(read)
 const keyedUrl: View = (tracker, read) => tracker.isPaused ? read() : tracker.covered.url
@@ -86,8 +86,7 @@ const raws: Kind = {
     ['originalUrl', (tracker, read, raw) => originalUrl(tracker, read, () => raw.url)],
     ['headers', (tracker, read) => tracker.fields(read as () => RequestFields, 'raw')],
     ['socket', (tracker, read) => {
-      // Node reads it to write headers.
-      if (!tracker.isPaused && !isReadByNode()) tracker.noteProperty('raw', 'request.raw.socket')
+      if (!tracker.isPaused && !isReadByServer()) tracker.noteProperty('raw', 'request.raw.socket')
       return tracker.withoutTracking(read)
     }]
   ]),

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { normaliseField } from '../../http/vary.ts'
+import { encodeText } from './encode-text.ts'
 import { TwoGenerationLru } from '../../shared/lru.ts'
 import type { RoutePolicy } from '../options.ts'
 
@@ -29,6 +30,8 @@ const maxNormalizedLength = 4096
  */
 export class CacheKeyBuilder {
   readonly #policy: KeyPolicy
+  /** encoded, because an entry stores the text of its key as Latin-1 lines */
+  readonly #version: string
   readonly #toRedisKey: (hash: string) => string
   /** whether a key depends only on URL, origin and partition */
   readonly #isPlain: boolean
@@ -40,6 +43,7 @@ export class CacheKeyBuilder {
   /** @param toRedisKey makes the Redis key of a hash */
   constructor (policy: KeyPolicy, toRedisKey: (hash: string) => string) {
     this.#policy = policy
+    this.#version = encodeText(policy.version)
     this.#toRedisKey = toRedisKey
     this.#isPlain = policy.vary.length === 0 && policy.ttlMs !== undefined
   }
@@ -61,7 +65,7 @@ export class CacheKeyBuilder {
 
   #make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): CacheKey {
     const url = this.#normalize(rawUrl)
-    let text = part(this.#policy.constraints) + part(this.#policy.version) + part(origin) + part(partition)
+    let text = part(this.#policy.constraints) + part(this.#version) + part(origin) + part(partition)
     for (const name of this.#policy.vary) text += varied(name, fields[name])
     text += part(url)
     return this.#keys.get(text) ?? this.#create(text, url)

@@ -1,8 +1,8 @@
 import { pipeline, Transform } from 'node:stream'
 import { discardPayload } from '../../http/payload.ts'
 
-/** Result of a tee: the complete body; `large`, it exceeded the limit; or `cut`, the stream failed or its consumer stopped reading. */
-export type TeeResult = Buffer | 'large' | 'cut'
+/** Result of a tee: the complete body; `large`, it exceeded the limit; `failed`, the stream failed; or `cut`, its consumer stopped reading. */
+export type TeeResult = Buffer | 'large' | 'failed' | 'cut'
 
 /** Callbacks of {@link tee}. */
 interface TeeListener {
@@ -17,9 +17,10 @@ export function tee (source: NodeJS.ReadableStream, maxBytes: number, listener: 
   let chunks: Buffer[] | undefined = []
   let bytes = 0
   let isStarted = false
+  let hasFailed = false
   const end = (error?: Error | null) => {
     if (chunks === undefined) return
-    listener.onEnd(error == null ? Buffer.concat(chunks) : 'cut')
+    listener.onEnd(error == null ? Buffer.concat(chunks) : hasFailed ? 'failed' : 'cut')
     chunks = undefined
   }
   const output: Transform = new Transform({
@@ -58,7 +59,10 @@ export function tee (source: NodeJS.ReadableStream, maxBytes: number, listener: 
       done(error)
     }
   })
-  source.on('error', (error) => output.destroy(error))
+  source.on('error', (error) => {
+    hasFailed ||= !output.destroyed
+    output.destroy(error)
+  })
   // The source may fail before Fastify adds its error listener. Fastify detects the destroyed stream later.
   output.on('error', () => {})
   return output

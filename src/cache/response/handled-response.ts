@@ -1,11 +1,9 @@
 import { formatCacheStatus } from '../../http/cache-status.ts'
-import { decompress } from './compression.ts'
-import type { Entry, Head, Lifetime } from '../storage/entry-codec.ts'
+import type { Head, Lifetime, PayloadType } from '../storage/entry-codec.ts'
 import type { Fields } from '../freshness.ts'
 import { fieldPairs, tagsOf } from './stored-headers.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
-import { sendHandled } from './send-entry.ts'
 import { cacheabilityByResponse, cacheabilityByRoute } from './cacheability.ts'
 import type { Cacheability } from './cacheability.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
@@ -28,7 +26,7 @@ export function cacheabilityOf ({ request, run, receivedAt }: HandledResponse, p
 }
 
 /** The stored head of a response. */
-export function headOf ({ reply, run, state, chosenTags }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime): Head {
+export function headOf ({ reply, run, state, chosenTags }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime, payloadType: PayloadType, hasOwnTag: boolean): Head {
   return {
     ...lifetime,
     status: reply.statusCode,
@@ -36,14 +34,10 @@ export function headOf ({ reply, run, state, chosenTags }: HandledResponse, kept
     key: state.key?.text ?? '',
     tags: tagsOf(chosenTags, state.tags, kept),
     coding: 'identity',
+    payloadType,
+    hasOwnTag,
     fields: fieldPairs(kept)
   }
-}
-
-/** Sends a stored response instead of the handler's. */
-export function sendUnchanged ({ request, reply }: HandledResponse, entry: Entry): unknown {
-  if (entry.coding === 'identity') return sendHandled(request, reply, entry.body, entry.body)
-  return decompress(entry.body, entry.coding).then((body) => sendHandled(request, reply, body, body))
 }
 
 /** Restores the handler's own `Cache-Control`: `browserMaxAge` applies only to stored responses. */
@@ -56,7 +50,7 @@ export function restoreControl ({ reply, after }: HandledResponse): void {
 /** Sets this cache's member of `Cache-Status` (RFC 9211). A later call replaces the member; members of other caches stay. */
 export function setCacheStatus (reply: CacheReply, run: HandlerRun, outcome: { isStored: boolean, detail?: string | undefined, forwardedStatus?: number }): void {
   const { isStored, detail = run.detail, forwardedStatus } = outcome
-  const status = { forwarded: run.reason, isStored, ...(forwardedStatus === undefined ? {} : { forwardedStatus }), ...(detail === undefined ? {} : { detail }) }
+  const status = { forwarded: run.reason, isStored, ...(run.isCollapsed === true ? { isCollapsed: true } : {}), ...(forwardedStatus === undefined ? {} : { forwardedStatus }), ...(detail === undefined ? {} : { detail }) }
   run.statusBefore ??= { field: reply.getHeader('cache-status') as string | undefined }
   reply.header('cache-status', formatCacheStatus(status, run.statusBefore.field))
 }
@@ -64,6 +58,12 @@ export function setCacheStatus (reply: CacheReply, run: HandlerRun, outcome: { i
 /** Whether the body differs in length from its `Content-Length`: such a response is incomplete and is not stored (RFC 9111 section 3.3). */
 export function isShort ({ after }: HandledResponse, body: Buffer): boolean {
   return after['content-length'] !== undefined && Number(after['content-length']) !== body.length
+}
+
+/** The type of a payload, as it is stored. */
+export function payloadTypeOf (payload: unknown): PayloadType {
+  if (typeof payload === 'string') return 'text'
+  return payload == null ? 'none' : Buffer.isBuffer(payload) ? 'bytes' : 'stream'
 }
 
 /** The bytes of a string, Buffer or empty payload; undefined for any other payload. */

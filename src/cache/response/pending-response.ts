@@ -17,7 +17,7 @@ interface EvaluatedHead {
 export class PendingResponse {
   readonly #reply: CacheReply
   readonly #policy: Pick<RoutePolicy, 'partition'>
-  readonly #evaluated: EvaluatedHead
+  #evaluated: EvaluatedHead
   readonly #onRejected: (reason: string) => void
   readonly #stopWatching: () => void
   #isWritten = false
@@ -39,6 +39,11 @@ export class PendingResponse {
     if (this.#isEnded) return
     this.#store = store
     if (this.#isWritten) this.#finish()
+  }
+
+  /** Call when the cache itself has changed the status, to 304 for one. */
+  noteStatus (): void {
+    this.#evaluated = { ...this.#evaluated, status: this.#reply.statusCode }
   }
 
   /** Stores nothing. */

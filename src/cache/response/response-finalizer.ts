@@ -1,34 +1,39 @@
-import { Readable } from 'node:stream'
+import { addAbortSignal, Readable } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
 import { formatCacheStatus } from '../../http/cache-status.ts'
 import { onClosed } from '../../http/response-lifecycle.ts'
 import { discardPayload, isStream, isStreaming } from '../../http/payload.ts'
 import { parseVary } from '../../http/vary.ts'
-import { bodyOf, headOf, isShort, cacheabilityOf, sendUnchanged, restoreControl, setCacheStatus } from './handled-response.ts'
+import { bodyOf, headOf, isShort, cacheabilityOf, payloadTypeOf, restoreControl, setCacheStatus } from './handled-response.ts'
 import type { HandledResponse } from './handled-response.ts'
 import { browserControl } from './browser-cache-control.ts'
-import { fewestBytes } from './compression.ts'
+import { decompress, fewestBytes } from './compression.ts'
+import { applyConditions } from './conditional-response.ts'
+import type { PayloadUse } from './conditional-response.ts'
 import type { Entry, Lifetime } from '../storage/entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
 import type { Fields } from '../freshness.ts'
 import { invalidatedBy, isUnsafe } from '../invalidation/unsafe-methods.ts'
-import { addedFields, completeFields, fieldPairs, freshened, isCoded, matchesStored, keptFields, shortened } from './stored-headers.ts'
+import { addedFields, completeFields, fieldPairs, freshened, isCoded, matchesStored, keptFields, shortened, withoutOwnFields } from './stored-headers.ts'
 import { EntryWriter, outage } from './entry-writer.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
 import { PendingResponse } from './pending-response.ts'
 import type { RoutePolicy } from '../options.ts'
 import { isWithinStaleIfErrorWindow } from '../lookup/reuse.ts'
-import { joinFields, sendHandled, makePrivate } from './send-entry.ts'
+import { asType, joinFields, makePrivate } from './send-entry.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import type { Cacheability } from './cacheability.ts'
 import { isSuperseding } from '../invalidation/superseded-entry.ts'
 import { tee } from './body-tee.ts'
 import type { TeeResult } from './body-tee.ts'
 import type { VaryIndex } from '../lookup/vary-index.ts'
-import type { CacheRequestState } from '../request-state.ts'
+import type { CacheRequestState, HandlerRun } from '../request-state.ts'
 
 /** `detail` of a cacheable response that was not admitted, because Redis's memory is high. */
 const notAdmitted = 'memory'
+
+/** Longest time for which a stream is read on after its client received 304 or 206. */
+const drainMs = 10_000
 
 /** Maximum distinct warnings: a client can choose the names of inputs, and must not be able to flood the log. */
 const maxWarnings = 50
@@ -39,12 +44,15 @@ export class ResponseFinalizer {
   readonly #pattern: string
   readonly #shared: CacheRuntime
   readonly #writer: EntryWriter
+  readonly #hasLaterHooks: () => boolean
   readonly #warned = new Set<string>()
 
-  constructor (policy: RoutePolicy, pattern: string, shared: CacheRuntime, varyIndex: VaryIndex) {
+  /** @param hasLaterHooks whether onSend hooks run after the cache */
+  constructor (policy: RoutePolicy, pattern: string, shared: CacheRuntime, varyIndex: VaryIndex, hasLaterHooks: () => boolean) {
     this.#policy = policy
     this.#pattern = pattern
     this.#shared = shared
+    this.#hasLaterHooks = hasLaterHooks
     this.#writer = new EntryWriter(policy, shared, varyIndex)
   }
 
@@ -86,7 +94,7 @@ export class ResponseFinalizer {
     const { reply, run } = handled
     const added = addedFields(run.before, handled.after)
     const kept = freshened(stale, keptFields(added, handled.after, new Set()))
-    const cacheability = cacheabilityOf(handled, this.#policy, stale.status, kept)
+    const cacheability = this.#cacheabilityOfFreshened(handled, stale, added)
     for (const name of added.keys()) reply.removeHeader(name)
     reply.code(stale.status)
     for (const [name, value] of fieldPairs(kept)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
@@ -105,7 +113,14 @@ export class ResponseFinalizer {
     else this.#shared.lockQueue.abandon(run.fill, 'alone')
     setCacheStatus(reply, run, { isStored, detail: reason ?? (cacheability.isKept ? isGood && !isStored ? notAdmitted : undefined : cacheability.reason), forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, handled.receivedAt)))
-    return sendUnchanged(handled, entry)
+    return this.#sendEntry(handled, entry)
+  }
+
+  /** Whether a stored response may stay stored with the headers of a 304 or HEAD response, by what its handler said. */
+  #cacheabilityOfFreshened (handled: HandledResponse, stale: Entry, added: ReadonlyMap<string, Fields[string]>): Cacheability {
+    const fields = freshened(withoutOwnFields(stale, this.#policy), keptFields(added, handled.after, new Set()))
+    const age = added.get('age')
+    return cacheabilityOf(handled, this.#policy, stale.status, age === undefined ? fields : fields.set('age', age))
   }
 
   /** Updates the stored GET response from a HEAD response, or makes it stale where validators or length differ (RFC 9111 section 4.3.5). */
@@ -114,7 +129,7 @@ export class ResponseFinalizer {
     if (run.detail !== 'method' || this.#uncacheableReason(handled) !== undefined) return
     const added = addedFields(run.before, after)
     const kept = freshened(stale, keptFields(added, after, new Set()))
-    const cacheability = cacheabilityOf(handled, this.#policy, stale.status, kept)
+    const cacheability = this.#cacheabilityOfFreshened(handled, stale, added)
     if (!matchesStored(stale, added)) this.#writer.put(handled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
     else if (cacheability.isKept) this.#writer.send(handled, { ...stale, ...cacheability.lifetime, fields: fieldPairs(kept) }, stale.body, false)
   }
@@ -131,32 +146,36 @@ export class ResponseFinalizer {
     this.#shared.stats.add('stale')
     reply.header('age', String(ageSeconds(stale, handled.receivedAt)))
     reply.header('cache-status', formatCacheStatus({ forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, handled.receivedAt) / 1000) }))
-    return sendUnchanged(handled, stale)
+    return this.#sendEntry(handled, stale)
   }
 
   #storeIfCacheable (handled: HandledResponse, payload: unknown): unknown {
-    const { request, reply, run, state } = handled
+    const { reply, run, state } = handled
     const reason = this.#uncacheableReason(handled) ?? (run.sequence === outage ? undefined : run.detail)
     const added = addedFields(run.before, handled.after)
     const cacheability: Cacheability = reason === undefined ? cacheabilityOf(handled, this.#policy, reply.statusCode, added) : { isKept: false, reason }
-    if (!cacheability.isKept || run.sequence === undefined || state.key === undefined) return this.#notCacheable(handled, cacheability.isKept ? 'method' : cacheability.reason)
+    if (!cacheability.isKept || run.sequence === undefined || state.key === undefined) return this.#passThrough(handled, cacheability.isKept ? 'method' : cacheability.reason, payload)
     // The handler wrote the header block itself: Fastify no longer lists its headers.
     if (reply.raw.headersSent) return this.#notCacheable(handled, 'sent')
 
     const kept = keptFields(added, handled.after, cacheability.without)
     const lifetime = this.#policy.ttlMs === undefined ? cacheability.lifetime : shortened(cacheability.lifetime)
+    if (isEndless(reply)) return this.#notCacheable(handled, 'endless')
     if (isStream(payload)) return this.#tee(handled, kept, lifetime, payload)
     if (payload instanceof ReadableStream) return this.#tee(handled, kept, lifetime, Readable.fromWeb(payload))
     const body = bodyOf(payload)
-    if (body === undefined) return this.#notCacheable(handled, 'payload')
-    if (body.length > this.#policy.maxBytes) return this.#notCacheable(handled, 'too-large')
+    if (body === undefined) return this.#passThrough(handled, 'payload', payload)
+    if (body.length > this.#policy.maxBytes) return this.#passThrough(handled, 'too-large', payload)
 
+    const hasTag = kept.has('etag')
     completeFields(reply, kept, this.#policy, body)
-    const isCompressed = isCoded(reply, kept, this.#policy, body.length)
-    const entry = { ...headOf(handled, kept, lifetime), body }
+    const isCompressed = this.#isCoded(reply, kept, body.length)
+    const hasOwnTag = !hasTag && kept.has('etag')
+    const entry = { ...headOf(handled, kept, lifetime, payloadTypeOf(payload), hasOwnTag), body }
     const isStored = this.#writer.admits(handled, body.length)
     setCacheStatus(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : notAdmitted })
-    const outgoing = sendHandled(request, reply, payload, body)
+    reply.removeHeader('content-length')
+    const outgoing = this.#conclude(handled, payload, hasOwnTag)
     this.#deferUntilSent(handled).complete(() => {
       if (isStored) this.#writer.put(handled, entry, body, isCompressed)
       else if (run.sequence !== outage) this.#shared.lockQueue.committed(run.fill, false)
@@ -193,12 +212,62 @@ export class ResponseFinalizer {
   #notCacheable (handled: HandledResponse, reason: string): undefined {
     const { reply, run } = handled
     this.#replaceStored(handled, reason)
-    // After an error, one waiter retries. Otherwise the response is not shareable, and waiters run their own handlers.
-    this.#shared.lockQueue.abandon(run.fill, run.hasFailed === true || reply.statusCode >= 500 ? 'again' : 'alone')
+    // After an error, requests do not bypass the lock: the next run may succeed.
+    this.#shared.lockQueue.abandon(run.fill, run.hasFailed === true || reply.statusCode >= 500 ? 'failed' : 'alone')
     this.#shared.stats.add('uncacheable')
     if (reply.raw.headersSent) return
     if (this.#policy.partition !== undefined) makePrivate(reply)
     setCacheStatus(reply, run, { isStored: false, detail: reason })
+  }
+
+  /** Sends a response that is not stored. */
+  #passThrough (handled: HandledResponse, reason: string, payload: unknown): unknown {
+    this.#notCacheable(handled, reason)
+    return handled.reply.raw.headersSent ? undefined : this.#conclude(handled, payload, false)
+  }
+
+  /** Sends an entry instead of the handler's response. */
+  #sendEntry (handled: HandledResponse, entry: Entry): unknown {
+    handled.reply.removeHeader('content-length')
+    const send = (body: Buffer) => this.#conclude(handled, this.#hasLaterHooks() ? asType(body, entry.payloadType) : body, entry.hasOwnTag)
+    return entry.coding === 'identity' ? send(entry.body) : decompress(entry.body, entry.coding).then(send)
+  }
+
+  /** Evaluates conditions and range that the handler did not see: now, or once the onSend hooks that run after the cache have run. */
+  #conclude (handled: Pick<HandledResponse, 'request' | 'reply' | 'state'> & { readonly run?: HandlerRun }, payload: unknown, hasOwnTag: boolean, use?: PayloadUse): unknown {
+    const { request, reply, state, run } = handled
+    if (run !== undefined && run.hidesConditions !== true) return undefined
+    if (!this.#hasLaterHooks()) return applyConditions(request, reply, payload, use)
+    state.deferred = {
+      payload,
+      ownTag: hasOwnTag ? String(reply.getHeader('etag')) : undefined,
+      apply: (sent, mayCut) => applyConditions(request, reply, sent, sent === payload ? { ...use, mayCut } : { mayCut })
+    }
+    return payload
+  }
+
+  /** Hands a stored response to the onSend hooks that run after the cache, as the handler's own. @returns the payload for them */
+  handOver (request: CacheRequest, reply: CacheReply, state: CacheRequestState, entry: Entry, payload: unknown): unknown {
+    return this.#conclude({ request, reply, state }, asType(payload, entry.payloadType), entry.hasOwnTag || entry.payloadType === 'unknown')
+  }
+
+  /**
+   * Evaluates the deferred conditions. An entity tag of the cache names the stored body: if a hook has changed it, the tag is removed.
+   *
+   * @param areUnseen further hooks run after this call
+   */
+  afterHooks (reply: CacheReply, { deferred, run }: CacheRequestState, payload: unknown, areUnseen: boolean): unknown {
+    if (deferred === undefined) return payload
+    const isSame = payload === deferred.payload && !areUnseen
+    if (!isSame && deferred.ownTag !== undefined && reply.getHeader('etag') === deferred.ownTag) reply.removeHeader('etag')
+    const sent = deferred.apply(payload, isSame)
+    run?.pending?.noteStatus()
+    return sent
+  }
+
+  /** A body that later hooks receive is stored as it is: they must not have to decode it. */
+  #isCoded (reply: CacheReply, kept: Map<string, Fields[string]>, bytes: number): boolean {
+    return !this.#hasLaterHooks() && isCoded(reply, kept, this.#policy, bytes)
   }
 
   #replaceStored (handled: HandledResponse, reason: string): void {
@@ -213,27 +282,49 @@ export class ResponseFinalizer {
 
   #tee (handled: HandledResponse, kept: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
     const { reply, run } = handled
+    const status = reply.statusCode
     completeFields(reply, kept, this.#policy, undefined)
-    const willCompress = isCoded(reply, kept, this.#policy, this.#policy.maxBytes)
+    const willCompress = this.#isCoded(reply, kept, this.#policy.maxBytes)
     setCacheStatus(reply, run, { isStored: false })
-    const pending = this.#deferUntilSent(handled)
     const onEnd = (body: TeeResult) => {
       run.restore?.()
       const isWhole = typeof body !== 'string' && !isShort(handled, body)
       // The stream may have read an unkeyed input since the headers were checked.
-      if (isWhole && this.#uncacheableReason(handled) === undefined) return pending.complete(() => this.#storeCollected(handled, kept, { ...headOf(handled, kept, lifetime), body }, willCompress))
+      if (isWhole && this.#uncacheableReason(handled) === undefined) return pending.complete(() => this.#storeCollected(handled, kept, { ...headOf(handled, kept, lifetime, 'stream', false), status, body }, willCompress))
       pending.drop()
       if (body === 'large') this.#replaceStored(handled, 'too-large')
-      this.#shared.lockQueue.abandon(run.fill, isWhole || body === 'large' ? 'alone' : 'again')
+      this.#shared.lockQueue.abandon(run.fill, isWhole || body === 'large' ? 'alone' : body === 'cut' ? 'again' : 'failed')
     }
     const stream = tee(payload, this.#policy.maxBytes, { onStart: () => run.tracker?.reopen(), onEnd })
     // A client that disconnects before the first read never starts the stream: destroy it on close.
     run.payload = stream
-    return stream
+    const outgoing = this.#conclude(handled, stream, false, drainingUse(run, stream))
+    const pending = this.#deferUntilSent(handled)
+    return outgoing
   }
 
   #storeCollected (handled: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, entry: Entry, willCompress: boolean): void {
     this.#writer.send(handled, entry, entry.body, willCompress && entry.body.length >= fewestBytes)
     handled.run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
   }
+}
+
+/** A stream that is stored is read to its end, for a limited time, although its client receives 304 or a part of it. */
+function drainingUse (run: HandlerRun, stream: Readable): PayloadUse {
+  return {
+    release: () => {
+      run.isDraining = true
+      run.payload = undefined
+      addAbortSignal(AbortSignal.timeout(drainMs), stream).resume()
+    },
+    onCut: (part) => {
+      run.isDraining = true
+      run.payload = part
+    }
+  }
+}
+
+/** Media types whose responses do not end: requests must not wait for them. */
+function isEndless (reply: CacheReply): boolean {
+  return /^\s*(?:text\/event-stream|multipart\/x-mixed-replace)\b/i.test(String(reply.getHeader('content-type')))
 }

@@ -1,14 +1,16 @@
 import { isUtf8 } from 'node:buffer'
+import { Readable } from 'node:stream'
 import { acceptsCoding } from '../../http/accept-encoding.ts'
 import { formatCacheStatus } from '../../http/cache-status.ts'
 import type { CacheStatus } from '../../http/cache-status.ts'
-import { isNotModified, isPreconditionFailed, isSameRange } from '../../http/conditions.ts'
+import { isNotModified, isPreconditionFailed } from '../../http/conditions.ts'
 import type { Validators } from '../../http/conditions.ts'
-import { parseRange } from '../../http/range.ts'
+import { removeDigests } from '../../http/digests.ts'
 import { browserControl, membersOf } from './browser-cache-control.ts'
 import type { BrowserPolicy } from './browser-cache-control.ts'
 import { codedTag, decompress } from './compression.ts'
-import type { Coding, Entry } from '../storage/entry-codec.ts'
+import { failPrecondition, isCondition, isPrecondition, partOf } from './conditional-response.ts'
+import type { Coding, Entry, PayloadType } from '../storage/entry-codec.ts'
 import { fieldOf, textOf } from '../storage/entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
 import type { Fields } from '../freshness.ts'
@@ -19,6 +21,10 @@ const fieldsOf304 = new Set(['cache-control', 'cdn-cache-control', 'content-loca
 
 /** How an entry is sent. */
 interface SendOptions {
+  /** part of the request's cache state */
+  readonly state: { hasNoType: boolean, handed: Entry | undefined }
+  /** onSend hooks run after the cache: they receive the body as the handler produced it, and conditions are evaluated after them */
+  readonly hasLaterHooks: boolean
   readonly browser: BrowserPolicy | undefined
   readonly status: CacheStatus
   /** runs the handler; called if the stored body cannot be decompressed */
@@ -32,6 +38,7 @@ interface SendOptions {
  */
 export function sendEntry (request: CacheRequest, reply: CacheReply, entry: Entry, options: SendOptions): unknown {
   const fields = request.raw.headers
+  if (options.hasLaterHooks) return sendToHooks(request, reply, entry, options)
   const coding = codingFor(entry, fields)
   if (isPrecondition(fields) && entry.status === 200 && isPreconditionFailed(fields, validatorsOf(entry))) {
     setStoredHeaders(reply, entry, coding, options, fieldsOf304)
@@ -56,10 +63,26 @@ export function sendEntry (request: CacheRequest, reply: CacheReply, entry: Entr
 function send (request: CacheRequest, reply: CacheReply, entry: Entry, coding: Coding, body: Buffer, options: SendOptions): undefined {
   setStoredHeaders(reply, entry, coding, options)
   reply.code(entry.status)
+  options.state.hasNoType = reply.getHeader('content-type') === undefined
   const { range } = request.raw.headers
   const isPart = range !== undefined && request.method === 'GET' && entry.status === 200
   // Returns undefined: Fastify awaits a returned reply, which costs a promise for each hit.
   reply.send(isPart ? partOf(request.raw.headers, reply, body, validatorsOf(entry)) : body)
+}
+
+/** Sends an entry uncompressed and whole: the finalizer evaluates conditions once the later hooks have run. */
+function sendToHooks (request: CacheRequest, reply: CacheReply, entry: Entry, options: SendOptions): unknown {
+  const sendPlain = (body: Buffer) => {
+    setStoredHeaders(reply, entry, 'identity', options)
+    reply.code(entry.status)
+    options.state.hasNoType = reply.getHeader('content-type') === undefined
+    options.state.handed = entry
+    reply.send(body)
+    return reply
+  }
+  if (entry.coding !== 'identity') return decompress(entry.body, entry.coding).then(sendPlain, () => options.otherwise() ?? reply)
+  sendPlain(entry.body)
+  return undefined
 }
 
 /** Bytes. Above this, copying the body into a string costs more than one write less saves. */
@@ -71,42 +94,19 @@ export function asText (payload: unknown): unknown {
   return textOf(payload) ?? (isUtf8(payload) ? payload.toString() : payload)
 }
 
+/** The body of an entry as its handler produced it: with the type of that payload. */
+export function asType (payload: unknown, type: PayloadType): unknown {
+  if (!Buffer.isBuffer(payload) || type === 'bytes') return payload
+  if (type === 'stream') return Readable.from(payload.length === 0 ? [] : [payload])
+  if (type === 'none') return ''
+  return textOf(payload) ?? (type === 'text' || isUtf8(payload) ? payload.toString() : payload)
+}
+
 /** Validators of an entry: one entity tag for each content coding in which it can be sent. */
 function validatorsOf (entry: Entry): Validators {
   const entityTag = fieldOf(entry, 'etag')
   const entityTags = entityTag === undefined ? [] : entry.coding === 'identity' ? [entityTag] : [entityTag, codedTag(entityTag, entry.coding)]
   return { entityTags, lastModified: fieldOf(entry, 'last-modified'), date: fieldOf(entry, 'date') }
-}
-
-function isPrecondition (fields: RequestHeaders): boolean {
-  return fields['if-match'] !== undefined || fields['if-unmodified-since'] !== undefined
-}
-
-function isCondition (fields: RequestHeaders): boolean {
-  return fields['if-none-match'] !== undefined || fields['if-modified-since'] !== undefined
-}
-
-/** A 412 depends on this client's precondition: no cache may store it. */
-function failPrecondition (reply: CacheReply): void {
-  reply.header('cache-control', 'no-store')
-  reply.code(412)
-}
-
-/** Evaluates conditions and ranges for a handler's response that is also stored. @returns the payload to send; null for 304 and 412 */
-export function sendHandled (request: CacheRequest, reply: CacheReply, payload: unknown, body: Buffer): unknown {
-  const fields = request.raw.headers
-  const entityTag = reply.getHeader('etag')
-  const validators = { entityTags: entityTag === undefined ? [] : [String(entityTag)], lastModified: reply.getHeader('last-modified') as string | undefined }
-  reply.removeHeader('content-length')
-  if (reply.statusCode !== 200) return payload
-  const isFailed = isPreconditionFailed(fields, validators)
-  if (isFailed || (isCondition(fields) && isNotModified(fields, validators))) {
-    reply.removeHeader('content-type')
-    if (isFailed) failPrecondition(reply)
-    else reply.code(304)
-    return null
-  }
-  return fields.range !== undefined && request.method === 'GET' ? partOf(fields, reply, body, validators) : payload
 }
 
 /** Ranges are taken from the uncompressed body. */
@@ -124,7 +124,10 @@ function setStoredHeaders (reply: CacheReply, entry: Entry, coding: Coding, { br
   if (coding !== 'identity') {
     const entityTag = fieldOf(entry, 'etag')
     if (entityTag !== undefined) reply.header('etag', codedTag(entityTag, coding))
-    if (only === undefined) reply.header('content-encoding', coding)
+    if (only === undefined) {
+      reply.header('content-encoding', coding)
+      removeDigests(reply)
+    }
   }
   if (browser !== undefined) reply.header('cache-control', browserControl(controlFieldsOf(entry), browser, age))
   // RFC 9111 section 5.1
@@ -134,15 +137,6 @@ function setStoredHeaders (reply: CacheReply, entry: Entry, coding: Coding, { br
 
 function controlFieldsOf (entry: Entry): Fields {
   return { 'cache-control': fieldOf(entry, 'cache-control'), expires: fieldOf(entry, 'expires'), date: fieldOf(entry, 'date') }
-}
-
-/** The requested range of a body (RFC 9110 section 15.3.7). Sets status 206 or 416 and `Content-Range`. */
-function partOf (fields: RequestHeaders, reply: CacheReply, body: Buffer, validators: Validators): Buffer {
-  const range = isSameRange(fields, validators) ? parseRange(fields.range as string | undefined, body.length) : undefined
-  if (range === undefined) return body
-  reply.code(range === 'unsatisfiable' ? 416 : 206)
-  reply.header('content-range', range === 'unsatisfiable' ? `bytes */${body.length}` : `bytes ${range.first}-${range.last}/${body.length}`)
-  return range === 'unsatisfiable' ? Buffer.alloc(0) : body.subarray(range.first, range.last + 1)
 }
 
 /** Replaces `public` and `s-maxage` with `private`; other directives stay. */

@@ -2,7 +2,8 @@ import { parseGroups } from '../../http/cache-groups.ts'
 import { formatHttpDate } from '../../http/date.ts'
 import { makeEntityTag } from '../../http/entity-tag.ts'
 import { parseVary } from '../../http/vary.ts'
-import { browserControl } from './browser-cache-control.ts'
+import { digestHeaders } from '../../http/digests.ts'
+import { browserControl, membersOf } from './browser-cache-control.ts'
 import { fewestBytes, mayCompress } from './compression.ts'
 import { fieldOf } from '../storage/entry-codec.ts'
 import type { Entry, Lifetime } from '../storage/entry-codec.ts'
@@ -97,6 +98,19 @@ export function shortened (lifetime: Lifetime): Lifetime {
   return { ...lifetime, freshMs: Math.round(lifetime.freshMs * (1 - Math.random() / 10)) }
 }
 
+/**
+ * Stored headers without what {@link completeFields} and {@link isCoded} added on a route with a `ttl`: a decision about the response must not be based
+ * on them. A handler's own `no-cache`, and its `Vary` of a header that the route does not list, are never stored on such a route.
+ */
+export function withoutOwnFields (stale: Entry, policy: Pick<RoutePolicy, 'ttlMs' | 'vary'>): Entry {
+  if (policy.ttlMs === undefined) return stale
+  const strip = (name: string, value: string) => {
+    if (name === 'cache-control') return membersOf(value).filter((member) => member.toLowerCase() !== 'no-cache').join(', ')
+    return name === 'vary' ? value.split(',').map((member) => member.trim()).filter((member) => member.toLowerCase() !== 'accept-encoding' || policy.vary.includes('accept-encoding')).join(', ') : value
+  }
+  return { ...stale, fields: stale.fields.map(([name, value]) => [name, strip(name, value)] as const).filter(([, value]) => value !== '') }
+}
+
 /** The stored headers, updated from a 304 or HEAD response (RFC 9111 sections 3.2 and 4.3.4). Headers that describe the body are not updated. */
 export function freshened (stale: Entry, kept: ReadonlyMap<string, Fields[string]>): Map<string, Fields[string]> {
   const fields = new Map<string, Fields[string]>()
@@ -117,4 +131,4 @@ export function matchesStored (stored: Entry, received: ReadonlyMap<string, Fiel
   return isAsLong && ['etag', 'last-modified'].every((name) => received.get(name) === undefined || String(received.get(name)) === fieldOf(stored, name))
 }
 
-const bodyHeaders = new Set(['content-encoding', 'content-length', 'content-md5', 'content-range', 'etag'])
+const bodyHeaders = new Set(['content-encoding', 'content-length', 'content-range', 'etag', ...digestHeaders])

@@ -17,10 +17,24 @@ export class BackgroundRefresh {
   }
 }
 
-/** The internal request of a refresh: contains only what is part of the cache key, and no data of a client. */
-interface RefreshRequest {
+/** Scheme and authority of a request, as Fastify's getters return them. */
+export interface RequestOrigin {
+  readonly protocol: string
+  readonly host: string
+  readonly hostname?: string
+  readonly port?: number | null
+}
+
+/** The internal request of a refresh: hooks and the handler see only what is part of the cache key, and no data of a client. */
+export interface RefreshRequest {
   readonly url: string
   readonly fields: Readonly<Record<string, string>>
+  /** further fields, which only the router and `rewriteUrl` see */
+  readonly routingFields: Readonly<Record<string, string>>
+  /** the client's, because a proxy may have changed scheme and host */
+  readonly origin: RequestOrigin
+  /** the proxy's address, where the app trusts its fields */
+  readonly remoteAddress: string | undefined
 }
 
 /** Maximum concurrent refreshes of one process. Above it, a stale entry is refreshed by a later request. */

@@ -1,16 +1,16 @@
 import { LRUCache } from 'lru-cache'
 import type { Entry } from '../storage/entry-codec.ts'
-import type { InProcessFill } from '../single-flight/in-process-fill.ts'
+import { FillError } from '../single-flight/fill-error.ts'
+import type { FillOutcome, InProcessFill } from '../single-flight/in-process-fill.ts'
 import type { Lookup } from '../lookup/lookup.ts'
 import { acquireRequestOf } from '../single-flight/fill-lock.ts'
 import type { CacheRequest } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import { BackgroundRefresh } from './background-refresh.ts'
+import { isIdentity, refreshRequestFor } from './refresh-request.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import type { HandlerContext } from '../handler-context.ts'
 
-/** Headers that identify the client: an internal request does not have them. */
-const identities = new Set(['authorization', 'cookie', 'proxy-authorization'])
 /** Delay after a failed refresh of a key. */
 const retryDelayMs = 1000
 /** After hooks have rejected an internal request, client requests revalidate for this long. */
@@ -27,7 +27,7 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   constructor (policy: RoutePolicy<Request>, runtime: CacheRuntime) {
     this.#policy = policy
     this.#runtime = runtime
-    this.#isAnonymous = policy.partition === undefined && !policy.vary.some((name) => identities.has(name))
+    this.#isAnonymous = policy.partition === undefined && !policy.vary.some(isIdentity)
   }
 
   /**
@@ -83,7 +83,7 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   #refresh ({ request, state }: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): void {
     const name = state.key?.name ?? ''
     const refresh = new BackgroundRefresh(name, stale, this.#fill(name, lookup))
-    const internalRequest = { url: state.key?.url ?? '', fields: this.#fieldsOf(request) }
+    const internalRequest = refreshRequestFor(request, state.key?.url ?? '', this.#policy)
     const { lockQueue, refreshes, stats } = this.#runtime
     const work = async () => {
       if (!await this.#tryAcquire(refresh.fill, name, lookup)) return refresh.fill.end('again')
@@ -94,20 +94,14 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
       lockQueue.abandon(refresh.fill, 'again')
     }
     refreshes.track(work).catch(() => lockQueue.abandon(refresh.fill, 'again'))
-    refresh.fill.result.then((ending) => { if (typeof ending === 'string' && refresh.hasBegun) this.#delay(name, retryDelayMs) })
+    refresh.fill.result.then((ending) => { if (hasFailed(ending) && refresh.hasBegun) this.#delay(name, retryDelayMs) })
   }
 
   #delay (name: string, ms: number): void {
     if (ms > 0) this.#delayed.set(name, true, { ttl: ms })
   }
+}
 
-  /** The request headers that are part of the cache key, and the host, which may be. */
-  #fieldsOf ({ raw: { headers } }: Request): Record<string, string> {
-    const fields: Record<string, string> = { 'user-agent': 'fastify-prism' }
-    for (const name of ['host', ...this.#policy.vary]) {
-      const value = headers[name]
-      if (value !== undefined) fields[name] = String(value)
-    }
-    return fields
-  }
+function hasFailed (ending: FillOutcome<Entry>): boolean {
+  return typeof ending === 'string' || ending instanceof FillError
 }

@@ -10,10 +10,11 @@
 --                       A current sequence below it was lost and restored, because a purge never sets a version above the sequence: raise it
 -- ARGV[4]   prefix      first 48 bytes of the entry at lookup; '' for none
 -- ARGV[5]   versionTtlMs
--- ARGV[6]   sequence    if KEYS[3] is omitted
+-- ARGV[6]   waitTtlMs   a caller that will wait: the lock expires by then unless its holder renews it; '' for a caller that will not
+-- ARGV[7]   sequence    if KEYS[3] is omitted
 -- reply     { taken | held | pass | changed, sequence, remaining TTL of the lock in ms, previous sequence if it was raised };
 --           false if the sequence is not known
-local sequence = KEYS[3] and redis.call('GET', KEYS[3]) or ARGV[6]
+local sequence = KEYS[3] and redis.call('GET', KEYS[3]) or ARGV[7]
 if not sequence then return false end
 local required = tonumber(ARGV[3] == '' and sequence or ARGV[3])
 local before
@@ -31,7 +32,10 @@ local holder = redis.call('GET', KEYS[1])
 if holder == 'pass' then return { 'pass', sequence, redis.call('PTTL', KEYS[1]) } end
 local mark = holder and string.match(holder, '!$') or ''
 if holder and tonumber(string.match(holder, '^%d+') or 0) >= required then
-  if mark == '' then redis.call('APPEND', KEYS[1], '!') end
+  if ARGV[6] ~= '' then
+    if mark == '' then redis.call('APPEND', KEYS[1], '!') end
+    if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[6]) then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
+  end
   return { 'held', sequence, redis.call('PTTL', KEYS[1]) }
 end
 local entry = redis.pcall('GETRANGE', KEYS[2], 0, 47)

@@ -36,11 +36,15 @@ export interface AcquireRequest {
 
 /**
  * Result of an acquire. `taken`: acquired; `held`: another fill holds the lock; `pass`: responses of this key are currently not shared, so run without a lock;
- * `changed`: the stored value has changed since the lookup. `raisedFrom`: the previous sequence, if Redis had lost the current one and it was raised.
+ * `failed`: the fill that was waited for has failed, and another process fills now: run without the lock; `changed`: the stored value has changed since
+ * the lookup. `raisedFrom`: the previous sequence, if Redis had lost the current one and it was raised.
  */
 export type AcquireStatus =
   | { readonly word: 'taken', readonly sequence: number, readonly lock: FillLock, readonly raisedFrom?: number | undefined }
-  | { readonly word: 'held' | 'pass' | 'changed', readonly sequence: number, readonly leftMs: number }
+  | { readonly word: 'held' | 'pass' | 'failed' | 'changed', readonly sequence: number, readonly leftMs: number }
+
+/** `free`: one waiting process runs the handler next; `failed`: each waiting process runs it at once; `pass`: the response is not shareable. */
+export type ReleaseReason = 'free' | 'failed' | 'pass'
 
 interface AcquireResult { status: AcquireStatus['word'], sequence: string, leftMs: number, raisedFrom?: number | undefined }
 
@@ -49,10 +53,12 @@ const acquireScript = new Script({ url: new URL('./acquire-lock.lua', import.met
 const extendScript = new Script({ url: new URL('./extend-lock.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
 const releaseScript = new Script({ url: new URL('./release-lock.lua', import.meta.url), costMicroseconds: 8, read: (reply) => reply === 1 })
 
-/** TTL of a lock: a killed process blocks others at most this long. */
+/** TTL of a lock for which no other process waits. A process that is suspended for longer loses it. */
 const lifetimeMs = 1000
+/** TTL of a lock for which another process waits: a killed process delays others at most this long. */
+const waitedLifetimeMs = 350
 const noValue = Buffer.alloc(0)
-const renewEveryMs = 300
+const renewEveryMs = 100
 /** A lock is renewed at most this long; the handler is not interrupted. */
 const maxRenewMs = 30_000
 /** After a response that must not be shared, requests bypass the lock for this long. */
@@ -81,11 +87,12 @@ export class FillLocks {
   /**
    * Tries to acquire a key's lock. An acquired lock is renewed until `release` or `stopRenewing`.
    *
+   * @param willWait if another process holds it, the caller waits to be told of its release
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the lock may have been acquired; it then expires
    */
-  async acquire (name: string, request: AcquireRequest): Promise<AcquireStatus> {
+  async acquire (name: string, request: AcquireRequest, willWait: boolean): Promise<AcquireStatus> {
     const token = this.#token()
-    const { status, sequence, leftMs, raisedFrom } = await this.#tryAcquire(name, request, token)
+    const { status, sequence, leftMs, raisedFrom } = await this.#tryAcquire(name, request, token, willWait)
     this.#store.notice(Number(sequence))
     if (status !== 'taken') return { word: status, sequence: Number(sequence), leftMs }
     const lock = { name, token: `${sequence} ${token}`, entryPrefix: request.entryPrefix }
@@ -121,11 +128,10 @@ export class FillLocks {
     this.#timer ??= setInterval(() => this.#renew(), renewEveryMs).unref()
   }
 
-  /** Releases a lock after a fill that stored nothing. If `isShared` is false, requests for the key bypass the lock for 5 s. */
-  release (lock: FillLock, { isShared }: { isShared: boolean }): void {
+  /** Releases a lock after a fill that stored nothing, and tells waiting processes why. After `pass`, requests for the key bypass the lock for 5 s. */
+  release (lock: FillLock, why: ReleaseReason): void {
     this.stopRenewing(lock)
-    const message = `${isShared ? 'free' : 'pass'} ${lock.name}`
-    const args = [lock.token, isShared ? 0 : passMs, this.#keys.cacheFilled(), message]
+    const args = [lock.token, why === 'pass' ? passMs : 0, this.#keys.cacheFilled(), `${why} ${lock.name}`]
     // If this fails, the lock expires.
     this.#batch.runScript(releaseScript, [this.#keys.cacheLock(lock.name)], args).catch(() => {})
   }
@@ -143,10 +149,10 @@ export class FillLocks {
   }
 
   /** One round trip. In a Cluster, or if the sequence was lost, the sequence and tag versions are read first. */
-  async #tryAcquire (name: string, { minSequence, entryPrefix, tagsWithoutVersion }: AcquireRequest, token: string): Promise<AcquireResult> {
+  async #tryAcquire (name: string, { minSequence, entryPrefix, tagsWithoutVersion }: AcquireRequest, token: string, willWait: boolean): Promise<AcquireResult> {
     await this.#store.ready()
     const lockKeys = [this.#keys.cacheLock(name), name]
-    const rest = [entryPrefix, this.#store.tagVersionTtlMs]
+    const rest = [entryPrefix, this.#store.tagVersionTtlMs, willWait ? waitedLifetimeMs : '']
     if (!this.#store.isCluster) {
       const keys = [...lockKeys, this.#keys.cacheSequence(), ...tagsWithoutVersion.map((tag) => this.#keys.cacheTag(tag))]
       const taken = await this.#batch.runScript(acquireScript, keys, [token, lifetimeMs, toArgument(minSequence), ...rest])
@@ -170,7 +176,7 @@ export class FillLocks {
   }
 
   #renewOne (lock: FillLock): void {
-    const renewed = this.#batch.runScript(extendScript, [this.#keys.cacheLock(lock.name)], [lock.token, lifetimeMs])
+    const renewed = this.#batch.runScript(extendScript, [this.#keys.cacheLock(lock.name)], [lock.token, lifetimeMs, waitedLifetimeMs])
     // If a renewal fails, the next one may still arrive before the lock expires.
     renewed.then((isOurs) => { if (!isOurs) this.stopRenewing(lock) }, () => {})
   }

@@ -1,10 +1,12 @@
+import { FillError } from './fill-error.ts'
 import type { FillLock } from './fill-lock.ts'
 
 /**
- * Outcome of a fill for its waiting requests: the result; `alone`: the response is not shareable, so each request runs the handler itself;
- * `again`: the run produced nothing, so one waiting request becomes the next leader.
+ * Outcome of a fill for its waiting requests: the result; a {@link FillError}: the handler failed, and the requests fail with the same error;
+ * `failed`: it failed in a way that belongs to its own request, so each request runs the handler itself; `alone`: the response is not shareable,
+ * so each request runs the handler itself; `again`: the run produced nothing, so one waiting request becomes the next leader.
  */
-export type FillOutcome<Result> = Result | 'alone' | 'again'
+export type FillOutcome<Result> = Result | FillError | 'failed' | 'alone' | 'again'
 
 /** The batch that reads the purge sequence of a fill; -1 if unknown. */
 interface StartedAt {
@@ -22,6 +24,8 @@ export class InProcessFill<Result extends object> {
   lock: FillLock | undefined
   /** Redis was unavailable at the start: the response is not stored */
   isOutage = false
+  /** the handler runs; before, the fill waits for the Redis lock */
+  isRunning = false
   readonly key: string
   readonly tick: number
   readonly lookTick: number
@@ -44,6 +48,18 @@ export class InProcessFill<Result extends object> {
     if (this.#ending !== undefined) return Promise.resolve(this.#ending)
     this.#waiting ??= Promise.withResolvers()
     return this.#waiting.promise
+  }
+
+  /** Whether a request waits for the result. */
+  get hasWaiters (): boolean {
+    return this.#waiting !== undefined
+  }
+
+  /** The result, or `late` after `timeoutMs`. */
+  async resultWithin (timeoutMs: number): Promise<FillOutcome<Result> | 'late'> {
+    const { promise, resolve } = Promise.withResolvers<'late'>()
+    const timer = setTimeout(resolve, Math.max(0, timeoutMs), 'late' as const)
+    return await Promise.race([this.result, promise]).finally(() => clearTimeout(timer))
   }
 
   /** Ends the fill; later calls have no effect on the outcome. */
@@ -100,7 +116,7 @@ export class SingleFlightGroup<Result extends object> {
     const last = this.#byKey.get(fill.key)
     if (last === fill) this.#byKey.delete(fill.key)
     // A run that replaced this one because it was slow need not be awaited: its waiting requests get this result.
-    else if (typeof ending === 'object' && last?.lock !== undefined && last.sequence <= fill.sequence) last.end(ending)
+    else if (typeof ending === 'object' && !(ending instanceof FillError) && last?.lock !== undefined && last.sequence <= fill.sequence) last.end(ending)
   }
 
   #sweep (): void {

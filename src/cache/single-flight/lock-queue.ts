@@ -1,6 +1,6 @@
 import type { CacheStats } from '../stats.ts'
 import type { FillOutcome, InProcessFill } from './in-process-fill.ts'
-import type { FillLock, FillLocks, AcquireStatus, AcquireRequest } from './fill-lock.ts'
+import type { FillLock, FillLocks, AcquireStatus, AcquireRequest, ReleaseReason } from './fill-lock.ts'
 import type { LockWaiters } from './lock-waiters.ts'
 
 /** A waiting process retries the lock at this interval, which is about the renewal interval of the lock. */
@@ -20,6 +20,7 @@ export class LockQueue {
 
   /**
    * Waits until the lock is acquired or is not needed. After `until`, takes the lock over from its holder.
+   * A process waits for one failing fill only: afterwards it runs the handler, whichever process has the lock then.
    *
    * @param until deadline on the `performance.now()` clock
    * @returns never `held`
@@ -28,38 +29,42 @@ export class LockQueue {
   async acquireOrWait (name: string, request: AcquireRequest, until: number): Promise<AcquireStatus> {
     const waiter = this.#waiters.begin(name)
     try {
-      for (let isFirst = true; ; isFirst = false) {
+      for (let isFirst = true, hasFailed = false; ; isFirst = false) {
         waiter.forget()
-        const taking = await this.#locks.acquire(name, request)
+        const taking = await this.#locks.acquire(name, request, true)
         if (taking.word !== 'held') return taking
+        if (hasFailed) return { ...taking, word: 'failed' }
         const patienceMs = until - performance.now()
-        if (patienceMs <= 0) return await this.#locks.acquire(name, { ...request, minSequence: Infinity })
+        if (patienceMs <= 0) return await this.#locks.acquire(name, { ...request, minSequence: Infinity }, true)
         if (isFirst) this.#stats.add('wait')
         // Retry when an unrenewed lock has expired. If Redis is silent, the retry fails within its own deadline and ends the wait.
         const wake = await waiter.next(Math.min(taking.leftMs + 1, patienceMs, retryMs))
         if (wake === 'kept') return { word: 'changed', sequence: taking.sequence, leftMs: 0 }
+        hasFailed = wake === 'failed'
       }
     } finally {
       waiter.end()
     }
   }
 
-  /** Ends a fill that stores nothing and releases its lock. With `alone`, requests for the key bypass the lock for a time. */
+  /** Ends a fill that stores nothing and releases its lock. With `alone`, requests for the key bypass the lock for a time. A second call does nothing. */
   abandon<Result extends object> (fill: InProcessFill<Result> | undefined, ending: FillOutcome<Result>): void {
-    if (fill?.lock !== undefined) this.#locks.release(fill.lock, { isShared: ending !== 'alone' })
-    fill?.end(ending)
+    if (fill === undefined) return
+    if (fill.lock !== undefined) this.#locks.release(fill.lock, releaseReasonOf(ending))
+    fill.lock = undefined
+    fill.end(ending)
   }
 
   /** Ends the lock after a write. store.lua releases it together with a successful write; after a failed one it is released here. */
-  committed (fill: { readonly lock: FillLock | undefined } | undefined, isKept: boolean): void {
+  committed (fill: { lock: FillLock | undefined } | undefined, isKept: boolean): void {
     if (fill?.lock === undefined) return
     if (isKept) this.#locks.stopRenewing(fill.lock)
-    else this.#locks.release(fill.lock, { isShared: true })
+    else this.#locks.release(fill.lock, 'free')
   }
 
   /** Acquires a lock if it is free, without waiting. */
   async tryAcquire (name: string, request: AcquireRequest): Promise<AcquireStatus> {
-    return await this.#locks.acquire(name, request)
+    return await this.#locks.acquire(name, request, false)
   }
 
   /** Redis became unavailable: wakes all waiting requests. Their retry fails immediately, and they continue without Redis. */
@@ -71,4 +76,10 @@ export class LockQueue {
     this.#waiters.close()
     this.#locks.close()
   }
+}
+
+/** A result that was not stored is a stale response, served because the handler failed. */
+function releaseReasonOf (ending: FillOutcome<object>): ReleaseReason {
+  if (ending === 'alone') return 'pass'
+  return ending === 'again' ? 'free' : 'failed'
 }

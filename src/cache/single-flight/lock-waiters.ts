@@ -1,7 +1,8 @@
 import type { Subscriber } from '../../redis/subscriber.ts'
+import type { ReleaseReason } from './fill-lock.ts'
 
-/** `kept`: the entry was stored; `pass`: the response is not shareable; `free`: the lock was released; `look`: retry, because a message may have been missed. */
-type Wakeup = 'kept' | 'pass' | 'free' | 'look'
+/** `kept`: the entry was stored; `pass`: the response is not shareable; `free`: the lock was released; `failed`: it was released because the handler failed; `look`: retry, because a message may have been missed. */
+type Wakeup = 'kept' | ReleaseReason | 'look'
 
 /** One wait for the fill of another process. A message that arrives between `forget` and `next` is not lost. */
 interface Waiter {
@@ -77,7 +78,7 @@ export class LockWaiters {
     const word = message.slice(0, end)
     const waiting = this.#byName.get(message.slice(end + 1))
     if (waiting === undefined) return
-    for (const notify of waiting) notify(word === 'kept' || word === 'pass' || word === 'free' ? word : 'look')
+    for (const notify of waiting) notify(isWakeup(word) ? word : 'look')
   }
 
   #notifyAll (word: Wakeup): void {
@@ -95,4 +96,8 @@ export class LockWaiters {
     waiting?.delete(notify)
     if (waiting?.size === 0) this.#byName.delete(name)
   }
+}
+
+function isWakeup (word: string): word is Wakeup {
+  return word === 'kept' || word === 'pass' || word === 'free' || word === 'failed'
 }

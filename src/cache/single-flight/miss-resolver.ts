@@ -1,6 +1,7 @@
 import type { CacheStatus } from '../../http/cache-status.ts'
 import type { Entry } from '../storage/entry-codec.ts'
-import type { FillOutcome, InProcessFill } from './in-process-fill.ts'
+import { FillError } from './fill-error.ts'
+import type { InProcessFill } from './in-process-fill.ts'
 import { acquireRequestOf } from './fill-lock.ts'
 import type { AcquireStatus, AcquireRequest } from './fill-lock.ts'
 import type { PrefetchedLock } from './prefetched-locks.ts'
@@ -17,9 +18,6 @@ import { orReply } from '../handler-context.ts'
 import type { Front, Miss, HandlerContext } from '../handler-context.ts'
 import type { CacheRequestState } from '../request-state.ts'
 
-/** Longest wait for another request's handler run. */
-const patienceMs = 5000
-
 /** A miss with its deadline. */
 interface PendingMiss extends Miss {
   /** deadline of the wait, on the `performance.now()` clock */
@@ -30,12 +28,15 @@ interface PendingMiss extends Miss {
 
 /** Resolves a cache miss: one request in one process runs the handler, and concurrent requests for the key get its result (single flight). */
 export class MissResolver<Request extends CacheRequest> {
+  /** longest wait for another request's handler run */
+  readonly #lockTimeoutMs: number
   readonly #shared: CacheRuntime
   readonly #front: Front<Request>
   readonly #runner: HandlerRunner<Request>
   readonly #staleWhileRevalidate: StaleWhileRevalidate<Request>
 
   constructor (policy: RoutePolicy<Request>, shared: CacheRuntime, front: Front<Request>, runner: HandlerRunner<Request>) {
+    this.#lockTimeoutMs = policy.lockTimeoutMs
     this.#shared = shared
     this.#front = front
     this.#runner = runner
@@ -47,7 +48,7 @@ export class MissResolver<Request extends CacheRequest> {
     const { stale } = miss
     if (stale !== undefined && mayRevalidateFor(context, miss, stale)) return this.#serveStaleAndRevalidate(context, miss, stale)
     this.#shared.stats.add('miss')
-    return this.#joinOrLead(context, { ...miss, until: performance.now() + patienceMs })
+    return this.#joinOrLead(context, { ...miss, until: performance.now() + this.#lockTimeoutMs })
   }
 
   /** Runs the handler for the internal request of a background refresh. If a hook changed its cache key, replies 204 without running it. */
@@ -78,7 +79,7 @@ export class MissResolver<Request extends CacheRequest> {
   alone (context: HandlerContext<Request>, lookup: Pick<Lookup<Entry>, 'minSequence'>): unknown {
     this.#shared.stats.add('bypass')
     // Only `minSequence` of a failed or omitted lookup is used.
-    const miss = { lookup: lookup as Lookup<Entry>, reason: 'bypass' as const, wanted: undefined, until: performance.now() + patienceMs }
+    const miss = { lookup: lookup as Lookup<Entry>, reason: 'bypass' as const, wanted: undefined, until: performance.now() + this.#lockTimeoutMs }
     const name = sharedName(context, miss)
     const { singleFlight } = this.#shared
     if (name === '') return this.#runWithoutRedis(context, miss, undefined)
@@ -118,9 +119,14 @@ export class MissResolver<Request extends CacheRequest> {
     const { stale } = miss
     if (stale !== undefined && mayRevalidateFor(context, miss, stale)) return this.#serve(context, stale, { isHit: true })
     this.#shared.stats.add('wait')
-    const ending = await withTimeout(fill.result, miss.until - performance.now())
+    const ending = await fill.resultWithin(miss.until - performance.now())
     if (ending === 'late') return await this.#replaceHungLeader(context, miss, fill)
-    const isTooOld = typeof ending === 'object' && ending.sequence < minSequenceFor(context, miss)
+    const least = minSequenceFor(context, miss)
+    if (ending instanceof FillError) {
+      if (fill.isOutage || fill.sequence >= least) return this.#runner.rethrow(context, miss, ending)
+      return this.#runner.run(context, miss, { sequence: fill.sequence })
+    }
+    const isTooOld = typeof ending === 'object' && ending.sequence < least
     if (typeof ending === 'object' && !isTooOld && reuseDecision(ending, miss.wanted, Date.now()) === 'fresh') return this.#serve(context, ending, { forwarded: miss.reason, isCollapsed: true })
     if (fill.isOutage) return this.#forward(context)
     if (ending === 'again' || isTooOld) return await this.#joinOrLead(context, miss)
@@ -136,7 +142,7 @@ export class MissResolver<Request extends CacheRequest> {
     return taking.word === 'changed' ? await this.#lookAgain(context, miss, fill) : this.#runAsLeader(context, miss, fill, taking)
   }
 
-  /** Runs the handler with the lock for all waiting requests, or, if responses of this key are not shared, for this request only. */
+  /** Runs the handler for all waiting requests, or, if responses of this key are not shared, for this request only. */
   #runAsLeader (context: HandlerContext<Request>, miss: PendingMiss, fill: InProcessFill<Entry>, taking: AcquireStatus): unknown {
     const { sequence } = taking
     if (taking.word === 'taken') {
@@ -144,6 +150,7 @@ export class MissResolver<Request extends CacheRequest> {
       if (taking.raisedFrom !== undefined) raiseSequenceAtRequest(context.state, taking.raisedFrom, sequence)
       return this.#runner.run(context, miss, { fill, sequence })
     }
+    if (taking.word === 'failed') return this.#runner.run(context, miss, { fill, sequence })
     fill.end('alone')
     return this.#runner.run(context, miss, { sequence })
   }
@@ -172,12 +179,12 @@ export class MissResolver<Request extends CacheRequest> {
     return performance.now() < miss.until ? await this.#joinOrLead(context, next) : await this.#runUnshared(context, next)
   }
 
-  /** When a request has waited `patienceMs` for another request's handler run, it starts its own run and becomes the new leader. Other requests that time out wait for that new run, but only once. */
+  /** When a request has waited `lockTimeout` for another request's handler run, it starts its own run and becomes the new leader. Other requests that time out wait for that new run, but only once. */
   async #replaceHungLeader (context: HandlerContext<Request>, miss: PendingMiss, hung: InProcessFill<Entry>): Promise<unknown> {
     if (miss.hasWaited === true || hung.isOutage) return hung.isOutage ? this.#forward(context) : await this.#runUnshared(context, miss)
-    const late = { ...miss, isLate: true, until: performance.now() + patienceMs }
+    const late = { ...miss, hasWaited: true, until: performance.now() + this.#lockTimeoutMs }
     // The leader itself still waits for the Redis lock, and times out before this request.
-    if (hung.lock === undefined) return await this.#joinFill(context, late, hung)
+    if (!hung.isRunning && hung.lock === undefined) return await this.#joinFill(context, { ...late, hasWaited: false }, hung)
     const { singleFlight, store } = this.#shared
     const name = sharedName(context, late)
     const minSequence = late.lookup.minSequence
@@ -232,10 +239,4 @@ function sharedName<Request extends CacheRequest> ({ request, state }: HandlerCo
 function mayRevalidateFor<Request> ({ state }: HandlerContext<Request>, { reason, wanted }: Miss, stale: Entry): boolean {
   const acceptsStale = wanted === undefined || (wanted.noCache === false && wanted.maxAge === undefined && wanted.minFresh === undefined)
   return reason === 'stale' && acceptsStale && state.varyRecord === undefined && isWithinSwrWindow(stale, Date.now())
-}
-
-async function withTimeout (result: Promise<FillOutcome<Entry>>, timeoutMs: number): Promise<FillOutcome<Entry> | 'late'> {
-  const { promise, resolve } = Promise.withResolvers<'late'>()
-  const timer = setTimeout(resolve, Math.max(0, timeoutMs), 'late' as const)
-  return await Promise.race([result, promise]).finally(() => clearTimeout(timer))
 }

@@ -8,7 +8,7 @@ const maxRememberedHits = 10_000
 /** A lock that no request has used by then is released. */
 const unusedMs = 50
 /** An unrenewed lock may have expired after this time, e.g. because the event loop was blocked. */
-const maxAgeMs = 500
+const maxAgeMs = 200
 /** After an unused lock, its route prefetches none for this long, so that repeatedly rejected requests do not block others. */
 const pauseMs = 1000
 
@@ -89,7 +89,7 @@ export class PrefetchedLocks {
     const isUsable = isRecent && isHeld && this.#store.isReady && taking.sequence >= minSequenceKnown
     if (taking.word === 'taken') {
       if (isUsable) this.#locks.startRenewing(taking.lock)
-      else this.#locks.release(taking.lock, { isShared: true })
+      else this.#locks.release(taking.lock, 'free')
     }
     return isUsable ? taking : undefined
   }
@@ -128,7 +128,7 @@ export class PrefetchedLocks {
   #releaseUnused ({ pattern, taking }: PrefetchedLock): void {
     if (taking?.word !== 'taken') return
     this.#pausedUntil.set(pattern, performance.now() + pauseMs)
-    this.#locks.release(taking.lock, { isShared: true })
+    this.#locks.release(taking.lock, 'free')
   }
 
   /** Releases unused locks after a timeout: a hook may be slow, and a request may never end. */

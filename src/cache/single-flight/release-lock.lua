@@ -3,7 +3,7 @@
 -- ARGV[1]  holder   the value that the caller set
 -- ARGV[2]  passMs   how long requests bypass the lock; 0: the next request acquires it
 -- ARGV[3]  channel
--- ARGV[4]  message
+-- ARGV[4]  message  '<free | failed | pass> <entry>'
 -- reply    1 released, 0 not held
 local holder = redis.call('GET', KEYS[1])
 local isWaitedFor = holder == ARGV[1] .. '!'

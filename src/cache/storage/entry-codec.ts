@@ -5,6 +5,12 @@ import { TwoGenerationLru } from '../../shared/lru.ts'
 /** Codings of stored bodies. The index is stored in the entry: only append. */
 const codings = ['identity', 'gzip', 'br'] as const
 
+/** Types of payload that a handler produces. The index is stored in the entry: only append. `unknown`: stored by a version that did not record it. */
+const payloadTypes = ['unknown', 'text', 'bytes', 'stream', 'none'] as const
+
+/** The type of the payload that a response was stored from. */
+export type PayloadType = typeof payloadTypes[number]
+
 /** A content coding of stored bodies. */
 export type Coding = typeof codings[number]
 
@@ -31,6 +37,9 @@ export interface Head extends Lifetime {
   readonly key: string
   readonly tags: readonly string[]
   readonly coding: Coding
+  readonly payloadType: PayloadType
+  /** the entity tag was made by the cache, from the body */
+  readonly hasOwnTag: boolean
   /** names in lower case, each once, with several values joined; only `set-cookie` is repeated */
   readonly fields: readonly (readonly [name: string, value: string])[]
 }
@@ -40,13 +49,15 @@ export interface Entry extends Head {
   readonly body: Buffer
 }
 
-// Layout, little-endian: version u8, flags u8 (2 bits of coding, 1 for mustRevalidate), status u16, bytes of text u32, bytes of body u32,
+// Layout, little-endian: version u8, flags u8 (2 bits of coding, 1 for mustRevalidate, 3 of payload type, 1 for hasOwnTag), status u16, bytes of text u32, bytes of body u32,
 // stale while u32, sequence f64, born at f64, fresh for ms f64, stale if error u32, CRC-32 of the head u32, text, body.
 // The text is lines: key, count of tags, tags, then names and values in turn; none of them can hold a line break.
 const version = 1
 const fixedBytes = 48
 const checksumAt = 44
 const mustRevalidateFlag = 4
+const payloadTypeShift = 3
+const ownTagFlag = 64
 
 /** Encodes an entry. */
 export function encodeEntry (head: Head, body: Buffer): Buffer {
@@ -54,7 +65,7 @@ export function encodeEntry (head: Head, body: Buffer): Buffer {
   const text = Buffer.from(lines.join('\n'), 'latin1')
   const packed = Buffer.allocUnsafe(fixedBytes + text.length + body.length)
   packed[0] = version
-  packed[1] = codings.indexOf(head.coding) + (head.mustRevalidate ? mustRevalidateFlag : 0)
+  packed[1] = codings.indexOf(head.coding) + (head.mustRevalidate ? mustRevalidateFlag : 0) + (payloadTypes.indexOf(head.payloadType) << payloadTypeShift) + (head.hasOwnTag ? ownTagFlag : 0)
   packed.writeUInt16LE(head.status, 2)
   packed.writeUInt32LE(text.length, 4)
   packed.writeUInt32LE(body.length, 8)
@@ -145,6 +156,8 @@ function readHead (packed: Buffer, bytes: string): Head | undefined {
     staleErrorSeconds: packed.readUInt32LE(40),
     mustRevalidate: (flags & mustRevalidateFlag) !== 0,
     coding,
+    payloadType: payloadTypes[(flags >> payloadTypeShift) & 7] ?? 'unknown',
+    hasOwnTag: (flags & ownTagFlag) !== 0,
     key: lines[0] ?? '',
     tags: lines.slice(2, fieldsAt).map(decodeURIComponent),
     fields: pairs(lines, fieldsAt)

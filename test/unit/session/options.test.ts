@@ -23,7 +23,7 @@ test('session policy', async (t) => {
       'session.cookie.name': { cookie: { name: '__Host-sid' } },
       'session.cookie.secure': { cookie: { secure: 'yes' } },
       'session.cookie.partitioned': { cookie: { partitioned: 1 } },
-      'session.cookie.path': { cookie: { path: '/app' } },
+      'session.cookie.maxAge': { cookie: { maxAge: 1 } },
       'session.onConflict.cart': { onConflict: { cart: 'merge' } },
       'session.onConflict.cart must be': { onConflict: { cart: { lastWriteWins: true } } },
       'session.ttl': { ttl: '1h' },

@@ -1,0 +1,73 @@
+import { isPromise } from '../shared/returned-values.ts'
+import type { By } from './options.ts'
+
+/** A `by` that is a function. */
+type PartitionFunction<Request> = Extract<By<Request>, (request: Request) => unknown>
+
+/** How a `by` function was found to run too early. */
+export interface EarlyPartition {
+  readonly error?: unknown
+}
+
+/** After so many requests without a name, `by` is taken to have none for them. */
+const maxVerified = 1000
+
+/**
+ * Detects a `by` function that runs in onRequest and needs what a later hook sets, such as `request.user`: it names no client there, so that each request
+ * would be counted by address without notice, but does in preHandler; or it throws.
+ */
+export class EarlyPartitions<Request extends object> {
+  readonly #by: PartitionFunction<Request>
+  readonly #warn: (found: EarlyPartition) => void
+  readonly #unnamed = new WeakSet<Request>()
+  #left = maxVerified
+
+  /** @param warn is called once */
+  constructor (by: PartitionFunction<Request>, warn: (found: EarlyPartition) => void) {
+    this.#by = by
+    this.#warn = warn
+  }
+
+  /** The same function, observed in onRequest. */
+  readonly by: PartitionFunction<Request> = (request) => {
+    if (this.#left <= 0) return this.#by(request)
+    try {
+      const name = this.#by(request)
+      if (isPromise(name)) name.then((name) => { this.#note(request, name) }, () => {})
+      else this.#note(request, name)
+      return name
+    } catch (error) {
+      this.#end({ error })
+      throw error
+    }
+  }
+
+  /** Call in preHandler: asks again where there was no name in onRequest. @returns undefined if there is nothing to ask */
+  verify (request: Request): Promise<void> | undefined {
+    return this.#left > 0 && this.#unnamed.delete(request) ? this.#verify(request) : undefined
+  }
+
+  async #verify (request: Request): Promise<void> {
+    this.#left--
+    try {
+      if (isName(await this.#by(request))) this.#end({})
+    } catch {
+      // The request was counted: what its function throws now changes nothing.
+    }
+  }
+
+  #note (request: Request, name: unknown): void {
+    if (isName(name)) this.#left = 0
+    else this.#unnamed.add(request)
+  }
+
+  #end (found: EarlyPartition): void {
+    if (this.#left <= 0) return
+    this.#left = 0
+    this.#warn(found)
+  }
+}
+
+function isName (name: unknown): boolean {
+  return name !== undefined && name !== null && name !== ''
+}
