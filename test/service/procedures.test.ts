@@ -90,7 +90,9 @@ t.test('the password of Redis is rotated while both are valid, and no request fa
   await acl('<old')
   t.equal(await statusAt(before, user), 200, 'connections that are open stay authenticated')
   t.same(Object.keys(await stop()), ['200'])
-  t.equal(await statusAt(after, user), 200)
+  await before.stop()
+  t.equal(await redis.client.call('CLIENT', 'KILL', 'USER', 'app') as number > 0, true)
+  t.equal(await until(async () => await statusAt(after, user) === 200, { what: 'the new instance has reconnected with the new password' }), true)
 
   // An instance that still has the old password cannot connect, and says why.
   const late = await startListening(t, { ...shared, REDIS_URL: url('old') })
