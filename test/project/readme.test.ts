@@ -139,7 +139,8 @@ const choices = accepted('rateLimit', 'src/rate-limit/options.ts', /choiceNames 
 t.test('docs/options.md lists each option of the stack, and no other', async (t) => {
   const read = [
     ...accepted('redis', 'src/redis/options.ts', /readRecord\('redis', options, (\[.*?\])/),
-    ...accepted('session', 'src/session/options.ts', /readRecord\('session', options, (\[.*?\])/),
+    ...accepted('session', 'src/session/options.ts', /readRecord\('session', options, (\[.*?\])/).filter((name) => name !== 'session.cookie'),
+    ...accepted('session.cookie', 'src/session/options.ts', /readRecord\('session\.cookie', cookie, (\[.*?\])/),
     ...accepted('cache', 'src/cache/options.ts', /readRecord\('cache', options, (\[.*?\])/),
     ...choices.filter((name) => name !== 'rateLimit.group'),
     ...accepted('rateLimit', 'src/rate-limit/options.ts', /globalNames = (\[.*?\])/),
