@@ -62,7 +62,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
     events: { schemas: eventSchemas, validate: !config.production }
   })
   await app.register(rejectMalformed)
-  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes, areSessionsApart: config.sessionRedisUrl !== undefined })
+  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes, areSessionsApart: config.sessionRedisUrl !== undefined, build: config.build })
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, format: config.alertWebhookFormat, routingKey: config.alertPagerDutyKey, ...alerting })
   await app.register(dashboard, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)

@@ -259,7 +259,7 @@ function ipOnlyCostsOf<Request, Reply> (policies: readonly LimitPolicy<Request, 
 }
 
 /** The endpoint part of a counter's key. Several counters of a route differ by policy name; concurrency limits always have theirs. */
-function endpointOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, method: string, pattern: string | undefined, all: readonly LimitPolicy<Request, Reply>[]): string {
+export function endpointOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, method: string, pattern: string | undefined, all: readonly LimitPolicy<Request, Reply>[]): string {
   if (policy.group !== undefined) return policy.group
   if (pattern === undefined) return globalGroup
   const isAlone = !isConcurrencyPolicy(policy) && all.filter((other) => other.group === undefined && !isConcurrencyPolicy(other)).length === 1

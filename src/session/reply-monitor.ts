@@ -11,7 +11,7 @@ export interface MonitoredReply {
     once (event: 'close', listener: () => void): unknown
   }
   /** `ws` is true for a WebSocket upgrade, whose response headers do not come from the reply */
-  readonly request?: object
+  readonly request?: { readonly headers?: { readonly 'user-agent'?: string | undefined } | undefined }
   hijack (): unknown
 }
 

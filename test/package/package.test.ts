@@ -8,6 +8,7 @@ import { installPackage } from './project.ts'
 t.setTimeout(600_000) // it builds, packs, installs and compiles
 const [project, redis] = await Promise.all([installPackage(t), startRedis(t)])
 const secret = 'a secret of the tests: 32 or more'
+project.add('@fastify/cookie') // a user's own
 
 /** Optional peers: what the entry points live and metrics need beyond the package. */
 const optionalPeers = ['@fastify/websocket', 'prom-client']

@@ -79,6 +79,18 @@ t.test('the README cache example inherits cache, limit and session, and purges',
   t.notMatch(String(after.headers['cache-status']), /; *hit/)
 })
 
+t.test('docs/integration.md registers the stack behind cors, helmet and websocket', async (t) => {
+  const app = await appOf(/register\(cors/)
+  const origin = 'https://spa.example'
+
+  const { statusCode, headers } = await app.inject({ url: '/members', headers: { origin } })
+  const preflight = await app.inject({ method: 'OPTIONS', url: '/members', headers: { origin, 'access-control-request-method': 'GET' } })
+
+  t.equal(statusCode, 401)
+  t.match(headers, { 'access-control-allow-origin': origin, 'content-security-policy': /default-src/, 'ratelimit-policy': /q=100/ })
+  t.equal(preflight.statusCode, 204)
+})
+
 t.test('docs/integration.md registers the parts one by one', async (t) => {
   const app = await appOf(/fastify-prism\/session/)
   await app.ready()
@@ -139,8 +151,8 @@ const choices = accepted('rateLimit', 'src/rate-limit/options.ts', /choiceNames 
 t.test('docs/options.md lists each option of the stack, and no other', async (t) => {
   const read = [
     ...accepted('redis', 'src/redis/options.ts', /readRecord\('redis', options, (\[.*?\])/),
-    ...accepted('session', 'src/session/options.ts', /readRecord\('session', options, (\[.*?\])/).filter((name) => name !== 'session.cookie'),
-    ...accepted('session.cookie', 'src/session/options.ts', /readRecord\('session\.cookie', cookie, (\[.*?\])/),
+    ...accepted('session', 'src/session/options.ts', /readRecord\('session', options, (\[.*?\])/),
+    ...accepted('session.cookie', 'src/session/options.ts', /readRecord\('session.cookie', cookie, (\[.*?\])/),
     ...accepted('cache', 'src/cache/options.ts', /readRecord\('cache', options, (\[.*?\])/),
     ...choices.filter((name) => name !== 'rateLimit.group'),
     ...accepted('rateLimit', 'src/rate-limit/options.ts', /globalNames = (\[.*?\])/),
@@ -171,8 +183,8 @@ t.test('docs/api.md lists each public decorator', async (t) => {
 })
 
 t.test('docs/metrics.md lists each metric', async (t) => {
-  const files = ['src/metrics/process-metrics.ts', 'src/metrics/registry.ts', 'service/plugins/alerts.ts'].filter((file) => existsSync(join(root, file)))
-  const made = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/name: '(prism_\w+)'/g)].map(([, name]) => name))
+  const files = ['src/metrics/process-metrics.ts', 'src/metrics/registry.ts', 'src/metrics/redis-info.ts', 'service/plugins/alerts.ts'].filter((file) => existsSync(join(root, file)))
+  const made = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/(?:name: |(?:gauge|counter)\()'(prism_\w+)'/g)].map(([, name]) => name))
 
   t.same(tableOf('docs/metrics.md', 'metric').map(([name]) => name).sort(), [...new Set(made)].sort())
 })

@@ -36,6 +36,8 @@ export class ScriptOperation<Value = unknown> extends PendingReply<Value> implem
 /** One Redis command that carries several operations, and settles each with its own reply. */
 export interface BatchedCommand {
   command: Command
+  /** name in metrics, if it is not the command's */
+  name?: string
   /** makes the same command with the script's text, for a server that replied NOSCRIPT: nothing was executed */
   withScriptText?: (() => Command) | undefined
   answered: (reply: unknown) => void
@@ -109,6 +111,7 @@ export function packScripts<Value> (script: Script<Value>, operations: readonly 
 function packCall<Value> (script: Script<Value>, operations: readonly ScriptOperation<Value>[]): BatchedCommand {
   const batched: BatchedCommand = {
     command: encodeScriptCall('evalsha', script.sha1, operations),
+    name: script.name,
     withScriptText: () => encodeScriptCall('eval', script.lua, operations),
     answered: (reply) => {
       const answers = readArray<unknown>(reply, operations.length)
