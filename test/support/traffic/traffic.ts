@@ -4,7 +4,7 @@ import { Client } from './client.ts'
 import { Round } from './round-robin.ts'
 import type { Scenario } from './round-robin.ts'
 
-const pauseMs = 40
+const pauseMs = 5
 const deadlineMs = 60_000
 
 /** Responses of one period. */
