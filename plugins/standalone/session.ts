@@ -2,6 +2,8 @@ import session from '../session.ts'
 import type { SessionOptions } from '../session.ts'
 import { withLifecycle } from './with-lifecycle.ts'
 
+export { default as sessionAdapter } from '../session-adapter.ts'
+export type { AdaptedSession, SessionAdapter } from '../../src/session/session-adapter.ts'
 export { isExactOrigin } from '../../src/http/origin.ts'
 export type { RouteDefaults } from '../request-lifecycle.ts'
 export type { Device, ConflictRule, MergeFunction, Revocation, Session, SessionOptions, Sessions, SessionState, SignInOptions } from '../session.ts'

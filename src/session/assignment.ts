@@ -18,5 +18,5 @@ export function rejectAssignments (prototype: object): void {
 function rejectUnknown (_prototype: object, name: string | symbol, value: unknown, session: object): boolean {
   // Tracing libraries store their state under symbols.
   if (typeof name === 'symbol') return Reflect.defineProperty(session, name, { value, writable: true, enumerable: false, configurable: true })
-  throw new SessionAssignmentError(`session.${name}`, `an assigned property is not saved; call session.set('${name}', value)`)
+  throw new SessionAssignmentError(`session.${name}`, `an assigned property is not saved; call session.set('${name}', value), or register sessionAdapter of fastify-prism/session for a plugin that assigns it`)
 }

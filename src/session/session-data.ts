@@ -45,6 +45,10 @@ export class SessionData {
     return this.#hasOverwritten
   }
 
+  get keys (): string[] {
+    return [...this.#values.keys()]
+  }
+
   /** Returns the value deeply frozen: a change in place would not be saved. */
   get (key: string): unknown {
     this.#reads.add(key)
@@ -159,6 +163,7 @@ function serialize (value: unknown): string | undefined {
 
 /** Copies a value, which must be representable in JSON. */
 function copyOf (key: string, value: unknown): unknown {
+  if (value === undefined) throw new SessionValueError(key, 'JSON has no undefined: delete the value, or use null. A plugin that sets it needs sessionAdapter of fastify-prism/session')
   return copyJson(value, (reason) => { throw new SessionValueError(key, reason) })
 }
 

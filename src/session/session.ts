@@ -14,7 +14,7 @@ export interface SignInOptions<Data> {
   idleTimeout?: Duration
   /** the session ends after this time in any case; longer for "remember me" */
   absoluteTimeout?: Duration
-  /** name of this device in the list of devices, at most 100 characters */
+  /** name of this device in the list of devices, at most 100 characters; default: browser and system, such as `Firefox on Windows`; `''`: none */
   label?: string
 }
 
@@ -58,6 +58,8 @@ export interface Session<Data extends object> {
   update<Key extends keyof Data & string>(key: Key, change: (value: Data[Key] | undefined) => Data[Key] | undefined): Frozen<Data[Key]> | undefined
   /** Deletes a value; conflicts are handled as in {@link set}. */
   delete(key: keyof Data & string): void
+  /** Lists the keys that have a value. */
+  keys(): string[]
   /** Saves changes immediately instead of with the reply: for hijacked or long-running replies. */
   save(): Promise<void>
 

@@ -6,6 +6,9 @@ import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import type { CacheChoice } from '../../plugins/cache.ts'
 import { cachingApp, stored } from '../support/caching.ts'
+import fastify from 'fastify'
+import prism from '../../plugins/index.ts'
+import { reached } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 
 /** The first message of a new WebSocket, or how the connection ended. */
@@ -67,4 +70,34 @@ t.test('an upgrade for a cached page is not served from the cache, and leaves th
   await stored(app)
   t.match(await firstOf(t, app, '/page'), /closed/)
   t.match(await app.inject('/page'), { body: 'run 1', headers: { 'cache-status': /hit/ } })
+})
+
+t.test('the documented order, websocket in front of the stack: pages are cached, WebSocket routes work, and no user sees the page of another one', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const app = fastify()
+  t.after(() => app.close())
+  await app.register(websocket)
+  await app.register(prism, { redis: { url }, session: { secrets: ['a secret of the tests, 32 or more'] }, cache: { debug: true } })
+  await reached(app)
+  let runs = 0
+  app.get('/page', { config: { cache: { ttl: '5m' } } }, async () => `run ${++runs}`)
+  app.get('/greeting', { config: { cache: { ttl: '5m' } } }, async (request) => `for ${request.session.userId ?? 'guests'}`)
+  app.get('/ws', { websocket: true, config: { cache: { ttl: '5m' } } }, (socket) => { socket.send('hello') })
+  app.get('/kind', { config: { cache: { ttl: '5m' } } }, async (request) => ({ isUpgrade: request.ws, run: ++runs }))
+  app.post('/sign-in', async (request) => { await request.session.signIn('ada'); return '' })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+
+  for (let round = 0; round < 2; round++) {
+    t.match(await firstOf(t, app, '/page'), /closed/)
+    t.equal(await firstOf(t, app, '/ws'), 'message hello')
+  }
+  for (const path of ['/page', '/kind']) {
+    const first = await app.inject(path)
+    await stored(app)
+    t.match(await app.inject(path), { body: first.body, headers: { 'cache-status': /hit/ } }, String(first.headers['cache-status']))
+  }
+  const cookie = String((await app.inject({ method: 'POST', url: '/sign-in' })).headers['set-cookie']).split(';')[0] ?? ''
+  t.equal((await app.inject({ url: '/greeting', headers: { cookie } })).body, 'for ada')
+  await stored(app)
+  t.equal((await app.inject('/greeting')).body, 'for guests')
 })

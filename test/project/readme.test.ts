@@ -131,7 +131,8 @@ t.test('the README has at most 150 lines', async (t) => {
 
 t.test('docs/configuration.md lists each environment variable', async (t) => {
   const config = readFileSync(join(root, 'service/config.ts'), 'utf8')
-  const read = [...config.matchAll(/\bread(?:<[^(]*>)?\('([A-Z_]+)'/g)].map(([, name]) => name)
+  const build = readFileSync(join(root, 'service/build.ts'), 'utf8')
+  const read = [...config.matchAll(/\bread(?:<[^(]*>)?\('([A-Z_]+)'/g), ...build.matchAll(/environment\.([A-Z_]+)/g)].map(([, name]) => name)
 
   t.same(tableOf('docs/configuration.md', 'variable').flatMap(([names = '']) => names.split(', ')).sort(), [...new Set(read)].sort())
 })
@@ -183,8 +184,8 @@ t.test('docs/api.md lists each public decorator', async (t) => {
 })
 
 t.test('docs/metrics.md lists each metric', async (t) => {
-  const files = ['src/metrics/process-metrics.ts', 'src/metrics/registry.ts', 'service/plugins/alerts.ts'].filter((file) => existsSync(join(root, file)))
-  const made = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/name: '(prism_\w+)'/g)].map(([, name]) => name))
+  const files = ['src/metrics/process-metrics.ts', 'src/metrics/registry.ts', 'src/metrics/redis-info.ts', 'service/plugins/alerts.ts'].filter((file) => existsSync(join(root, file)))
+  const made = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/(?:name: |(?:gauge|counter)\()'(prism_\w+)'/g)].map(([, name]) => name))
 
   t.same(tableOf('docs/metrics.md', 'metric').map(([name]) => name).sort(), [...new Set(made)].sort())
 })

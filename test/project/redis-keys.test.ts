@@ -16,9 +16,11 @@ const samples: Record<string, () => string> = {
   cacheLock: () => keys.cacheLock(keys.cacheEntry('method', 'route')('hash')),
   cacheFilled: () => keys.cacheFilled(),
   rateLimit: () => keys.rateLimit('endpoint')('kind', 'id'),
+  rateLimitQuotas: () => keys.rateLimitQuotas(),
   websocket: () => keys.websocket('connection'),
   metricsLease: () => keys.metricsLease(),
   apps: () => keys.apps(),
+  metricsProcesses: () => keys.metricsProcesses(),
   metricsSample: () => keys.metricsSample(),
   topicChannel: () => keys.topicChannel('topic'),
   topicLog: () => keys.topicLog('topic')

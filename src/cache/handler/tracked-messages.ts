@@ -16,7 +16,7 @@ const freeOfRequest = new Set<PropertyKey>(['params', 'query', 'raw', 'log', 'se
 const requests: Kind = {
   name: 'request',
   // A GET has no body, unless a hook set one.
-  isFree: (key, target) => freeOfRequest.has(key) || isInternalSymbol(key) || (key === 'body' && target.body == null),
+  isFree: (key, target) => freeOfRequest.has(key) || isInternalSymbol(key) || (key === 'body' && target.body == null) || (key === 'ws' && isNoUpgrade(target)),
   views: new Map<PropertyKey, View>([
     // Fastify's getters read `raw`.
     ['method', pausing], ['signal', pausing], ['routeOptions', pausing], ['url', keyedUrl],
@@ -31,6 +31,11 @@ const requests: Kind = {
   accessors: new Map()
 }
 
+/** Whether `request.ws` is what @fastify/websocket sets for every request that is no upgrade. Upgrades are never cached. */
+function isNoUpgrade (request: Target): boolean {
+  return request.ws === false && (request.server as { hasPlugin (name: string): boolean }).hasPlugin('@fastify/websocket')
+}
+
 const freeOfReply = new Set<PropertyKey>(['raw', 'request', 'log', 'server', 'routeOptions', 'sent', 'elapsedTime', 'statusCode', 'mediaType', 'constructor', 'cache'])
 
 const replies: Kind = {
@@ -41,16 +46,18 @@ const replies: Kind = {
   accessors: new Map(),
   addMethods: (cover, prototype) => {
     for (const method of ['getHeader', 'hasHeader'] as const) {
-      cover[method] = function (this: Tracked, name: string) {
+      const readHeader = function (this: Tracked, name: string) {
         const read = (as: string) => (prototype[as] as (name: string) => unknown).call(this, name)
         if (this[tracking]?.hidesHeader(name, () => read('getHeader')) === true) return method === 'getHeader' ? undefined : false
         return read(method)
       }
+      cover[method] = readHeader
     }
-    cover.getHeaders = function (this: Tracked) {
+    const getHeaders = function (this: Tracked) {
       this[tracking]?.noteHeaders()
       return (prototype.getHeaders as () => unknown).call(this)
     }
+    cover.getHeaders = getHeaders
   }
 }
 
@@ -98,10 +105,11 @@ const raws: Kind = {
     for (const name of methodsOfNode) {
       const method = prototype[name]
       if (typeof method !== 'function') continue
-      cover[name] = function (this: Tracked, ...given: unknown[]) {
+      const callUntracked = function (this: Tracked, ...given: unknown[]) {
         const call = () => Reflect.apply(method, this, given) as unknown
         return this[tracking] === undefined ? call() : this[tracking].withoutTracking(call)
       }
+      cover[name] = callUntracked
     }
   }
 }
