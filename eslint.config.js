@@ -9,4 +9,16 @@ registerHooks({
 
 const { default: neostandard, resolveIgnoresFromGitignore } = await import('neostandard')
 
-export default neostandard({ ts: true, ignores: resolveIgnoresFromGitignore() })
+/** Functions of the package that run for each request must not allocate in V8's old generation: see docs/adr/0018. */
+const assignedFunction = ':matches(ArrowFunctionExpression, FunctionExpression)'
+const noAssignedFunctions = {
+  files: ['src/**/*.ts', 'plugins/**/*.ts'],
+  rules: {
+    'no-restricted-syntax': ['error', {
+      selector: `AssignmentExpression[left.type='MemberExpression'] > ${assignedFunction}.right, AssignmentExpression[left.type='MemberExpression'] > TSAsExpression.right > ${assignedFunction}`,
+      message: 'Assign the function to a constant first: V8 allocates a function expression that is assigned to a property in the old generation, where it keeps what it references in memory (docs/adr/0018).'
+    }]
+  }
+}
+
+export default [...neostandard({ ts: true, ignores: resolveIgnoresFromGitignore() }), noAssignedFunctions]

@@ -191,6 +191,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     name: 'cache',
     resolve,
     describe: (part) => part instanceof CachedRoute && describePolicy(part.policy),
+    beforeHooks: (request: RequestWithCacheState, part) => { if (part instanceof CachedRoute) part.receive(request, requestStateOf(request)) },
     enqueueReads: (request: RequestWithCacheState, _reply, part) => {
       if (!(part instanceof CachedRoute)) return
       const state = requestStateOf(request)
@@ -249,9 +250,10 @@ function requestStateOf (request: RequestWithCacheState): CacheRequestState {
 
 function wrapHandler (route: RouteOptions, cached: CachedRoute<RequestWithCacheState>): void {
   const { handler } = route
-  route.handler = function cachedHandler (this: FastifyInstance, request: RequestWithCacheState, reply: FastifyReply) {
+  const cachedHandler = function (this: FastifyInstance, request: RequestWithCacheState, reply: FastifyReply) {
     return cached.answer(request, reply, requestStateOf(request), () => handler.call(this, request, reply))
   } as typeof handler
+  route.handler = cachedHandler
 }
 
 /** A route of @fastify/websocket. Until that plugin has replaced it, its handler takes a socket, so it must not be wrapped. */

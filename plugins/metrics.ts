@@ -10,10 +10,13 @@ import { exposeProcess, readProcess } from '../src/metrics/process-metrics.ts'
 import type { Parts } from '../src/metrics/process-metrics.ts'
 import { History } from '../src/metrics/snapshot.ts'
 import type { MetricsSnapshot } from '../src/metrics/snapshot.ts'
+import { Presence } from '../src/metrics/presence.ts'
+import type { Build } from '../src/metrics/presence.ts'
+import { isEventStream } from '../src/metrics/in-flight-requests.ts'
 import { listen } from '../src/metrics/metrics-server.ts'
 import { TopRateLimited } from '../src/metrics/top-rate-limited.ts'
 import { Requests } from '../src/metrics/requests.ts'
-import type { RouteCounters } from '../src/metrics/requests.ts'
+import type { RouteCounters, RouteTotals } from '../src/metrics/requests.ts'
 import { readDuration } from '../src/shared/option-readers.ts'
 import type { Duration } from '../src/shared/option-readers.ts'
 import type {} from './cache.ts'
@@ -24,9 +27,10 @@ import type {} from './redis.ts'
 import type {} from './session.ts'
 
 export { AdminAuth } from '../src/http/admin-auth.ts'
-export type { NodeSample } from '../src/metrics/redis-collector.ts'
+export type { Build, ProcessInfo } from '../src/metrics/presence.ts'
+export type { NodeSample, SlowLog } from '../src/metrics/redis-collector.ts'
 export { cacheOutcomeOf, cacheOutcomes } from '../src/metrics/requests.ts'
-export type { CacheOutcome } from '../src/metrics/requests.ts'
+export type { CacheOutcome, RouteTotals } from '../src/metrics/requests.ts'
 export type { History, MetricsSnapshot, SnapshotCount } from '../src/metrics/snapshot.ts'
 export { memoryThresholds } from '../src/redis/health/memory-info.ts'
 export { quantile } from '../src/shared/histogram.ts'
@@ -45,6 +49,8 @@ export interface MetricsOptions {
   memoryLimitBytes?: number | undefined
   /** whether sessions use a dedicated Redis, so that this one cannot evict them; default false */
   areSessionsApart?: boolean
+  /** version and commit of the app, for `prism_build_info`; default: unknown */
+  build?: Partial<Build> | undefined
 }
 
 /** Metrics of this process and of Redis. */
@@ -53,6 +59,10 @@ export interface Metrics {
   readonly collector: RedisCollector
   readonly history: History
   readonly topRateLimited: TopRateLimited
+  /** this process, and all processes of the app */
+  readonly presence: Presence
+  /** totals of this process since its start, by method and route */
+  readonly routes: readonly RouteTotals[]
   /** the port of `METRICS_PORT`, once it listens */
   readonly port: number | undefined
   /** calls the listener with each snapshot */
@@ -78,13 +88,15 @@ const hidden: object = { hide: true }
 export default fp<MetricsOptions>(async (fastify, options) => {
   const everyMs = readDuration('metrics.every', options.every ?? '5s', 1)
   const adminAuth = new AdminAuth(options.token, options.isProduction ?? false)
+  const build: Build = { version: options.build?.version ?? '', commit: options.build?.commit ?? '' }
   const requests = new Requests()
+  const presence = new Presence(fastify.redisPool, build, everyMs)
   const topRateLimited = new TopRateLimited()
   const registry = new MetricsRegistry()
   const collector = new RedisCollector(fastify.redisPool, { everyMs, memoryLimitBytes: options.memoryLimitBytes })
   const history = new History(Math.ceil(historyMs / everyMs))
   const listeners: ((snapshot: MetricsSnapshot) => void)[] = []
-  const parts = (): Parts => partsOf(fastify, requests, options)
+  const parts = (): Parts => partsOf(fastify, requests, build, options)
   let metricsServer: Server | undefined
 
   exposeProcess(registry, parts, collector)
@@ -93,16 +105,17 @@ export default fp<MetricsOptions>(async (fastify, options) => {
     const address = metricsServer?.address()
     return typeof address === 'object' ? address?.port : undefined
   }
-  fastify.decorate('metrics', { registry, collector, history, topRateLimited, get port () { return port() }, onReading: (listener) => { listeners.push(listener) } })
+  fastify.decorate('metrics', { registry, collector, history, topRateLimited, presence, get routes () { return requests.totals }, get port () { return port() }, onReading: (listener) => { listeners.push(listener) } })
 
   fastify.requestLifecycle.join<CountedRoute>({
     name: 'metrics',
     resolve: (_choices, route) => new CountedRoute(route, (config) => fastify.requestLifecycle.resolvedFrom(config), requests),
+    enqueueReads: (_request, reply) => requests.inFlight.add(reply),
     onResponse: (request, reply, route) => route.count(request, reply, topRateLimited)
   })
 
   const collect = async () => {
-    await collector.collect()
+    await Promise.all([collector.collect(), presence.call()])
     const snapshot = readProcess(parts(), collector)
     history.add(snapshot)
     for (const listener of listeners) listener(snapshot)
@@ -146,7 +159,8 @@ class CountedRoute {
 
   count (request: FastifyRequest, reply: FastifyReply, topRateLimited: TopRateLimited): void {
     const counters = this.#counters ??= this.#open()
-    counters.of(request.method).add(reply.statusCode, reply.getHeader('cache-status'), reply.elapsedTime / 1000)
+    this.#requests.inFlight.delete(reply)
+    counters.of(request.method).add(reply.statusCode, reply.getHeader('cache-status'), isEventStream(reply) ? undefined : reply.elapsedTime / 1000)
     if (counters.decisions.policies.length > 0) countDecision(counters, request, reply, topRateLimited)
   }
 
@@ -169,8 +183,9 @@ function countDecision ({ decisions }: RouteCounters, request: FastifyRequest, r
   }
 }
 
-function partsOf (fastify: FastifyInstance, requests: Requests, { areSessionsApart = false }: MetricsOptions): Parts {
+function partsOf (fastify: FastifyInstance, requests: Requests, build: Build, { areSessionsApart = false }: MetricsOptions): Parts {
   return {
+    build,
     requests,
     areSessionsApart,
     pool: fastify.redisPool,

@@ -12,6 +12,7 @@ import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.
 import { EarlyPartitions } from '../src/rate-limit/early-partitions.ts'
 import { RequestCheck } from '../src/rate-limit/request-check.ts'
 import { Limiter } from '../src/rate-limit/limiter.ts'
+import { PublishedQuotas } from '../src/rate-limit/published-quotas.ts'
 import { ProgrammaticLimits } from '../src/rate-limit/programmatic-limits.ts'
 import { ClientResolver } from '../src/rate-limit/partition.ts'
 import { RouteLimits } from '../src/rate-limit/route-limits.ts'
@@ -95,14 +96,22 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   const plans: Plan[] = []
   const groups = new SharedGroups()
   const earlyPartitions = new Map<unknown, EarlyPartitions<FastifyRequest>>()
-  const limits = new ProgrammaticLimits(limiter, pool.keyspace, plans, global.ipv6Subnet)
-  const recover = () => limiter.recover()
+  const quotas = new PublishedQuotas(pool.batch, pool.keyspace.rateLimitQuotas())
+  const limits = new ProgrammaticLimits(limiter, pool.keyspace, plans, global.ipv6Subnet, quotas)
+  const recover = () => {
+    limiter.recover()
+    quotas.publish()
+  }
   pool.on('outage', (isOut: boolean) => { if (!isOut) recover() }).on('server', recover)
-  fastify.addHook('onClose', () => limiter.close())
+  fastify.addHook('onClose', () => {
+    limiter.close()
+    quotas.close()
+  })
   fastify.addHook('onReady', async () => {
     if (plans.some(({ needsSession }) => needsSession) && !isInEffect(declaredRoutes(fastify), 'session', fastify)) {
       throw new OptionError('rateLimit', "counted by 'ip', an API key or a function where no sessions are registered", "by 'user' or 'session', or has a quota of { user, anonymous }, and would count addresses")
     }
+    quotas.start()
   })
 
   // @fastify/rate-limit decorates `rateLimit`: both plugins must work in one app.
@@ -117,9 +126,11 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       const policies = resolveLimitPolicies<FastifyRequest, FastifyReply>(stack, choices, route !== undefined)
       if (policies === undefined) return undefined
       groups.check(policies)
-      const plan = new RouteLimits(policies.map(observed), pool.keyspace, [route?.method ?? []].flat(), route?.url)
+      const methods = [route?.method ?? []].flat()
+      const plan = new RouteLimits(policies.map(observed), pool.keyspace, methods, route?.url)
       plans.push(plan)
       if (route !== undefined) addPreHandlers(route, plan)
+      quotas.add(policies, methods, route?.url)
       return plan
     },
     describe: (plan) => plan === undefined ? [] : [plan, plan.sessionDependent, plan.atPreHandler].flatMap((limits) => limits?.policies ?? []).map(describeLimit),

@@ -5,7 +5,7 @@ import { ScopeError } from '../src/shared/errors.ts'
 import { isPreflight } from '../src/http/preflight.ts'
 import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { endWithRefusal, isUpgrade, refusePipelinedUpgrades } from '../src/http/upgrade.ts'
-import { onSendHooksOf } from '../src/shared/on-send-hooks.ts'
+import { onSendHooksOf, prependOnRequest } from '../src/shared/on-send-hooks.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
@@ -31,6 +31,8 @@ export interface LifecycleParticipant<Policy> {
   describe? (policy: Policy): unknown
   /** The policy of internal requests, which have no client; by default the route's policy. */
   policyForInternal? (): Policy
+  /** Runs before all hooks of the app, where some are registered in front of the stack. Synchronous. */
+  beforeHooks? (request: FastifyRequest, policy: Policy): void
   /** Runs first in onRequest. Queues the plugin's Redis reads; must be synchronous so that all reads of one event-loop tick share one write. Returns `'stop'` if the request will be rejected, so that later plugins queue nothing. */
   enqueueReads? (request: FastifyRequest, reply: FastifyReply, policy: Policy): StepResult
   /** Runs second in onRequest. Uses the replies. If a reply is missing, returns its `PendingReply`; the method is called again once it has arrived. To reject the request it throws, or sends a response and returns `'stop'`. */
@@ -192,7 +194,8 @@ export default fp(async (fastify) => {
     deferPreflights(route, config)
     config[resolved] = policies
     route.config = config as typeof route.config
-    if (record !== undefined) record.isResolved = () => (route.config as Config | undefined)?.[resolved] === policies
+    const isResolved = () => (route.config as Config | undefined)?.[resolved] === policies
+    if (record !== undefined) record.isResolved = isResolved
   })
   fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
 
@@ -210,6 +213,12 @@ export default fp(async (fastify) => {
     const policies = request[assigned] = internalRequests.size === 0 ? given : applyInternal(request, given)
     for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'stop') break
   }
+  // Hooks in front of the stack may change what a plugin needs as received.
+  prependOnRequest(fastify, function receive (request: RequestWithPolicies, _reply: FastifyReply, done: () => void) {
+    const policies = (request.routeOptions.config as Config | undefined)?.[resolved]
+    if (policies !== undefined) for (let index = 0; index < participants.length; index++) participants[index]?.beforeHooks?.(request, policies[index])
+    done()
+  })
   fastify.addHook('onRequest', function enqueue (request: RequestWithPolicies, reply, done) {
     if (request.raw.method !== 'OPTIONS' || !isExempt(request)) enqueueReads(request, reply)
     done()

@@ -1,4 +1,4 @@
-import { fastifyCookie as cookie } from '@fastify/cookie'
+import { stringifySetCookie } from 'cookie'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { claimDecorators } from '../src/shared/decorators.ts'
@@ -82,9 +82,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
     warn: (reply, text) => { (reply as FastifyReply).log.warn({ route: (reply as FastifyReply).request.routeOptions.url }, text) }
   })
   const sessionManager = new SessionManager(policy, pool.batch, pool.keyspace, (err) => fastify.log.error({ err }, 'A listener of session revocations failed'), replyMonitor)
-  // @fastify/cookie can serialize only after it was registered. In a scope without routes it adds no hook to requests, and the app can register its own.
-  await fastify.register(async (scope) => { if (!scope.hasDecorator('serializeCookie')) await scope.register(cookie, { hook: false }) })
-  const cookies = new SessionCookies(policy, sessionManager.keys, cookie.serialize)
+  const cookies = new SessionCookies(policy, sessionManager.keys, (name, value, attributes) => stringifySetCookie({ ...attributes, name, value }))
 
   fastify.decorate('sessions', { getter: () => sessionManager })
   fastify.decorateRequest(ownSession, null)

@@ -12,7 +12,9 @@ const names = ['ALERT_WEBHOOK_URL', 'ALERT_WEBHOOK_SECRET', 'ALERT_WEBHOOK_FORMA
 export const alert: Command = {
   usage: 'alert',
   summary: 'sends a test alert to ALERT_WEBHOOK_URL and reports whether it was accepted',
-  help: [`Reads ${names.join(', ')}.`, 'Exit code: 0 accepted, 1 rejected, 2 no address.'],
+  help: [`Reads ${names.join(', ')}.`],
+  examples: ['alert'],
+  exitCodes: 'Exit code: 0 accepted, 1 rejected, 2 no address.',
   run: async ({ environment, output }) => {
     const { alertWebhookUrl: url, alertWebhookSecret: secret, alertWebhookFormat: format, alertPagerDutyKey: routingKey } = read(environment)
     if (url === undefined) throw new UsageError('ALERT_WEBHOOK_URL is unset: there is nowhere to send alerts.')

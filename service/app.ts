@@ -59,10 +59,12 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
       redis: config.sessionRedisUrl === undefined ? undefined : redisOptions(config.sessionRedisUrl, config)
     },
     rateLimit: { quota: 1000, window: '1m' },
+    // A new build does not serve responses of the shape of the one before: each deployment begins with an empty cache.
+    cache: { version: config.build.commit === '' ? config.build.version : config.build.commit },
     events: { schemas: eventSchemas, validate: !config.production }
   })
   await app.register(rejectMalformed)
-  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes, areSessionsApart: config.sessionRedisUrl !== undefined })
+  await app.register(metrics, { token: config.adminToken, isProduction: config.production, port: config.metricsPort, host: config.host, every: metricsEvery, memoryLimitBytes: config.redisMemoryBytes, areSessionsApart: config.sessionRedisUrl !== undefined, build: config.build })
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, format: config.alertWebhookFormat, routingKey: config.alertPagerDutyKey, ...alerting })
   await app.register(dashboard, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)

@@ -4,11 +4,13 @@ import { isIP } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { alertFormats, pagerDutyUrl } from './alerts/formats.ts'
 import type { AlertFormat } from './alerts/formats.ts'
+import type { Build } from '../plugins/metrics.ts'
 import { addressFault, pemOf, readRedisTls } from '../plugins/redis.ts'
 import type { RedisTls } from '../plugins/redis.ts'
 import { isNetwork } from '../plugins/standalone/rate-limit.ts'
 import type { TrustedProxies } from '../plugins/standalone/rate-limit.ts'
 import { isExactOrigin } from '../plugins/standalone/session.ts'
+import { readBuild } from './build.ts'
 import { ConfigError } from './errors.ts'
 
 /** Log levels of pino, most verbose first. */
@@ -49,6 +51,8 @@ export interface Config {
   /** exact origins besides the request's own */
   readonly origins: readonly string[]
   readonly databasePath: string
+  /** version and commit, for metrics and the dashboard */
+  readonly build: Build
   /** notices for the operator that are not errors, one sentence each */
   readonly warnings: readonly string[]
 }
@@ -125,8 +129,10 @@ export function readConfig (environment: Environment): Config {
     tracesUrl: read('OTEL_EXPORTER_OTLP_ENDPOINT', readHttpUrl, undefined),
     origins: Object.freeze(read('ORIGINS', readOrigins, [])),
     databasePath: read('DATABASE_PATH', readDatabasePath, '.data/atlas.db'),
+    build: Object.freeze(readBuild(environment)),
     warnings: Object.freeze(warnings)
   }
+  if (config.metricsPort === config.port && config.port !== 0) faults.push({ variable: 'METRICS_PORT', wanted: 'another port than PORT', came: `also ${config.port}` })
   if (faults.length > 0) throw configError(faults)
   return Object.freeze(config)
 }

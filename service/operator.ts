@@ -4,4 +4,4 @@ import { runCli } from '../plugins/standalone/cli.ts'
 import { readConfig } from './config.ts'
 
 // The same commands beside the service, whose environment `doctor` checks too.
-process.exitCode = await runCli(process.argv.slice(2), process.env, { readService: readConfig, serviceCommands: { alert, rules } })
+process.exitCode = await runCli(process.argv.slice(2), process.env, { program: 'npm run prism --', readService: readConfig, serviceCommands: { alert, rules } })

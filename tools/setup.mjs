@@ -17,7 +17,7 @@ try {
   if (Number(process.versions.node.split('.')[0]) < minimumMajor) throw new SetupError(`Node ${process.versions.node} is too old.`, 'Install Node 20 or later, https://nodejs.org has it; Node 24 is best.')
   const unlock = await lockFolder(root)
   await bringDependencies(root)
-  if (forEcosystem) await installPackages(join(root, 'test', 'ecosystem'))
+  if (forEcosystem) await installPackages(join(root, 'test', 'ecosystem'), { megabytes: 400 })
   if (!hasRedis(root)) await bringRedis(root)
   if (!forTests) await loadAtlas()
   unlock()

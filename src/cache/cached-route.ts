@@ -28,6 +28,7 @@ import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
 import type { Front, Miss, Run, HandlerContext } from './handler-context.ts'
 import { uriTag } from './invalidation/uri-tag.ts'
+import { QueryParsing } from './lookup/query-parsing.ts'
 import { StrippedQuery } from './lookup/stripped-query.ts'
 import { VaryIndex } from './lookup/vary-index.ts'
 import type { CacheRequestState } from './request-state.ts'
@@ -38,6 +39,7 @@ export class CachedRoute<Request extends CacheRequest> {
   readonly #pattern: string
   readonly #runtime: CacheRuntime
   readonly #keys: CacheKeyBuilder
+  readonly #queryParsing = new QueryParsing()
   readonly #strippedQuery = new StrippedQuery()
   readonly #varyIndex: VaryIndex
   readonly #finalizer: ResponseFinalizer
@@ -67,12 +69,20 @@ export class CachedRoute<Request extends CacheRequest> {
     this.#missResolver = new MissResolver(policy, runtime, front, this.#runner)
   }
 
+  /** Records URL, query and parameters as received; later calls have no effect. @returns the URL */
+  receive (request: Request, state: CacheRequestState): string {
+    if (state.url !== undefined) return state.url
+    if (this.policy.trackInputs) state.inputs = snapshotInputs(request)
+    state.url = request.raw.url ?? ''
+    return state.url
+  }
+
   /** Starts the lookup in the batch of the current tick. With a partition function, the lookup starts in `answer`, after all hooks have run. */
   ask (request: Request, state: CacheRequestState): void {
-    state.url = request.raw.url ?? ''
-    if (this.policy.trackInputs) state.inputs = snapshotInputs(request)
+    const url = this.receive(request, state)
+    state.isExact = state.inputs !== undefined && !this.#queryParsing.isUsual(url, state.inputs.query)
     // A proxy forwards the URL as it is, and a listed query is normalized by its list.
-    if (state.inputs !== undefined && this.policy.query === undefined && this.policy.ttlMs !== undefined) state.keyedUrl = this.#strippedQuery.urlOf(request, state.url, state.inputs.query)
+    if (state.inputs !== undefined && !state.isExact && this.policy.query === undefined && this.policy.ttlMs !== undefined) state.keyedUrl = this.#strippedQuery.urlOf(request, url, state.inputs.query)
     if (!mayBeStored(request)) return
     if (state.refresh !== undefined) {
       state.key = this.#keyOf(request, '', state)
@@ -196,7 +206,7 @@ export class CachedRoute<Request extends CacheRequest> {
 
   #keyOf (request: Request, partition: string, state?: CacheRequestState): CacheKey {
     const origin = this.policy.ttlMs === undefined ? `${request.protocol}://${request.host}` : this.#hostOf(request)
-    return this.#keys.make(state?.keyedUrl ?? request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition)
+    return this.#keys.make(state?.keyedUrl ?? request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition, state?.isExact)
   }
 
   #hostOf (request: Request): string {

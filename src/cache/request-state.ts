@@ -48,6 +48,8 @@ export class CacheRequestState {
   hasNoType = false
   /** the response is a stored entry, or the result of another request's fill */
   isServed = false
+  /** the key contains the URL as received */
+  isExact = false
   run: HandlerRun | undefined = undefined
   /** set on the internal request of a background refresh */
   refresh: BackgroundRefresh | undefined = undefined

@@ -89,7 +89,7 @@ function checkMemory (info: InfoFields): Finding {
   if (!(max > 0)) return warning('memory', `No maxmemory is set; ${megabytes(used)} are used. When the machine is full the system ends the server, and every session with it.`, 'CONFIG SET maxmemory 256mb (a quarter below what the container has), and in redis.conf.')
   const share = usedShareOf(memory)
   const says = `${megabytes(used)} of ${megabytes(max)} are used (${Math.round(share * 100)} %).`
-  return share > memoryThresholds.full ? wrong('memory', says, 'See `npm run prism -- keys` which namespace is large: shorten its lifetime, or raise maxmemory.') : share > memoryThresholds.high ? warning('memory', says, 'See `npm run prism -- keys` which namespace grows.') : fine('memory', says)
+  return share > memoryThresholds.full ? wrong('memory', says, 'Run the command keys, which shows the largest namespace: shorten its lifetime, or raise maxmemory.') : share > memoryThresholds.high ? warning('memory', says, 'Run the command keys, which shows the largest namespace.') : fine('memory', says)
 }
 
 function checkPolicy (info: InfoFields, holds: RedisRole): Finding {

@@ -13,6 +13,8 @@ export interface Call {
   readonly words: readonly string[]
   readonly flags: Readonly<Record<string, string | boolean | undefined>>
   readonly output: Output
+  /** how the program is started here, for examples: `npx fastify-prism` */
+  readonly program: string
   readonly environment: Environment
   /** reads the variables of the service; undefined outside of the service */
   readonly readService: ReadService | undefined
@@ -20,8 +22,8 @@ export interface Call {
   readonly url: string | undefined
   /** `--prefix` */
   readonly prefix: string
-  /** the pool, once Redis was reached; closed for the command */
-  readonly pool: () => Promise<PooledRedis>
+  /** the pool, once Redis was reached; closed for the command; `at` another address than `url` */
+  readonly pool: (at?: string) => Promise<PooledRedis>
   /** one plain connection, closed for the command; `at` another address than `url` */
   readonly client: (at?: string) => Promise<Redis>
   /** one to each server that holds keys: a Cluster's masters, or the only one; `reached` a connection to `at` that is open already */
@@ -36,8 +38,12 @@ export interface Command {
   readonly summary: string
   /** what `--help` says beside it */
   readonly help: readonly string[]
-  /** flags of its own */
-  readonly flags?: Readonly<Record<string, { type: 'string' | 'boolean', short?: string }>>
+  /** calls to show, without the program's name */
+  readonly examples?: readonly string[]
+  /** what its exit codes mean, if more than in general */
+  readonly exitCodes?: string
+  /** its own options */
+  readonly flags?: Readonly<Record<string, { type: 'string' | 'boolean', short?: string, help?: string }>>
   /** @returns the exit code: 0 well, 1 something is wrong, 2 called wrongly */
   readonly run: (call: Call) => Promise<number>
 }

@@ -13,16 +13,17 @@ const biggestKept = 10
 /** Shows how keys, memory and lifetimes spread over the namespaces. */
 export const keys: Command = {
   usage: 'keys',
-  summary: 'shows keys, memory and lifetimes a namespace, the biggest keys, and those without an end',
-  help: ['Reads through all keys with SCAN, a thousand at a time, of a Cluster on every master; Redis answers others meanwhile.', 'Memory is what MEMORY USAGE says of each key. Keys of others, and those under another --prefix, are `other`.', 'Example: fastify-prism keys --url redis://127.0.0.1:6379 --json | jq .namespaces'],
+  summary: 'shows keys, memory and expiry for each namespace, the largest keys, and keys without an expiry',
+  help: ['Reads all keys with SCAN, a thousand at a time, in a Cluster on every master. Redis serves other clients meanwhile.', 'Memory is the MEMORY USAGE of each key. Keys of other apps, and those under another --prefix, are `other`.'],
+  examples: ['keys', 'keys --json'],
   run: async ({ masters, prefix, output }) => {
     const stats = new KeyspaceStats(new Keys(prefix))
     for (const redis of await masters()) await stats.take(redis, (seen, all) => output.progress(`${seen} of about ${all} keys`))
     output.progress('')
     const { rows, biggest } = stats
     output.tell({ namespaces: rows, biggest }, [
-      ...table(['namespace', 'keys', 'memory', 'median lifetime', 'without end'], rows.map((row) => [row.namespace, row.keys, bytesText(row.bytes), durationText(row.medianMs), row.withoutEnd])),
-      ...biggest.length === 0 ? [] : ['', 'Biggest:', ...table(['memory', 'key'], biggest.map(({ key, bytes }) => [bytesText(bytes), key]))]
+      ...table(['namespace', 'keys', 'memory', 'median TTL', 'without TTL'], rows.map((row) => [row.namespace, row.keys, bytesText(row.bytes), durationText(row.medianMs), row.withoutEnd])),
+      ...biggest.length === 0 ? [] : ['', 'Largest:', ...table(['memory', 'key'], biggest.map(({ key, bytes }) => [bytesText(bytes), key]))]
     ])
     return 0
   }

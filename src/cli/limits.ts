@@ -1,41 +1,62 @@
 import type { Redis } from 'ioredis'
 import { addressGroup, bareAddress } from '../http/ip-subnet.ts'
 import { customPartition, keyPartition } from '../rate-limit/partition.ts'
+import type { PublishedQuota } from '../rate-limit/published-quotas.ts'
+import { quotaCostOf } from '../rate-limit/quota.ts'
+import type { Quota } from '../rate-limit/quota.ts'
+import { LimitStore } from '../rate-limit/redis-store.ts'
+import type { PooledRedis } from '../redis/client.ts'
 import { encodePart } from '../redis/keys.ts'
 import { UsageError } from './command.ts'
-import type { Command } from './command.ts'
+import type { Call, Command } from './command.ts'
 import { durationText, table } from './output.ts'
 
 const pageSize = 1000
 
-interface Counter { endpoint: string, used: number | null, endsInMs: number }
+interface Counter {
+  endpoint: string
+  /** name of the policy, as in the RateLimit headers; null where no process has published its quota, as for the next three */
+  policy: string | null
+  used: number | null
+  quota: number | null
+  windowMs: number | null
+  /** until more units become available */
+  resetMs: number | null
+  /** until the counter is empty */
+  endsInMs: number
+}
 
-/** Shows what a client has used of its quotas, or forgets it. */
+/** Shows what a client has used of its quotas, or resets them. */
 export const limits: Command = {
   usage: 'limits <partition> [--reset]',
-  summary: 'shows what a client has used of its quotas; --reset forgets it',
-  help: ['A partition is an address (203.0.113.9; of IPv6 its /64 counts), or user:…, key:…, custom:… as the route counts.', 'A process that has refused the client meanwhile lets it in again within a second or so of a reset.'],
-  flags: { reset: { type: 'boolean' } },
-  run: async ({ words: [partition], flags, masters, prefix, output }) => {
-    if (partition === undefined) throw new UsageError('limits needs a partition: fastify-prism limits 203.0.113.9')
-    const counters: Counter[] = []
-    let [seen, forgotten] = [0, 0]
-    for (const redis of await masters()) {
-      const names = await find(redis, patternOf(prefix, partition), (page) => {
-        seen += page
-        output.progress(`${seen} keys looked through`)
-      })
-      if (flags.reset !== true) counters.push(...await Promise.all(names.map((name) => look(redis, name))))
-      else if (names.length > 0) forgotten += await redis.unlink(...names)
+  summary: 'shows what a client has used of each quota and when it resets; --reset resets the counters',
+  help: [
+    'A partition is an address (203.0.113.9; IPv6 by its /64 network), or user:<id>, key:<API key>, custom:<text>, as `by` of the route counts.',
+    'used and quota are units in the window; resets in: the time until more units become available.',
+    'The quota is - where it is a function of the request, or where no process of the app has run for a day.',
+    'After a reset, a process that has rejected the client allows it again within 10 s.'
+  ],
+  examples: ['limits 203.0.113.9', 'limits user:42 --reset'],
+  flags: { reset: { type: 'boolean', help: 'deletes the counters of the client' } },
+  run: async (call) => {
+    const { words: [partition], flags, output } = call
+    if (partition === undefined) throw new UsageError(`limits needs a partition: ${call.program} limits 203.0.113.9`)
+    const pattern = patternOf(call.prefix, partition)
+    const found = await find(call, pattern)
+    if (flags.reset === true) {
+      const reset = await resetAll(found)
+      output.tell({ partition, reset }, [`${reset} ${reset === 1 ? 'counter' : 'counters'} of ${partition} reset.`])
+      return 0
     }
-    output.progress('')
-    const facts = flags.reset === true ? { partition, reset: forgotten } : { partition, counters }
-    const lines = flags.reset === true
-      ? [`Forgot ${forgotten} ${forgotten === 1 ? 'counter' : 'counters'} of ${partition}.`]
-      : counters.length === 0 ? [`${partition} has used nothing.`] : table(['endpoint', 'used', 'ends in'], counters.map(({ endpoint, used, endsInMs }) => [endpoint, used ?? '-', durationText(endsInMs)]))
-    output.tell(facts, lines)
+    const counters = await look(call, found, partition.startsWith('user:'))
+    output.tell({ partition, counters }, counters.length === 0 ? [`${partition} has used nothing.`] : linesOf(counters))
     return 0
   }
+}
+
+function linesOf (counters: readonly Counter[]): string[] {
+  const rows = counters.map(({ policy, endpoint, used, quota, windowMs, resetMs }) => [policy ?? '-', endpoint, used ?? '-', quota ?? '-', windowMs === null ? '-' : durationText(windowMs), resetMs === null ? '-' : durationText(resetMs)])
+  return table(['policy', 'endpoint', 'used', 'quota', 'window', 'resets in'], rows)
 }
 
 /** The hash tag that all counters of a partition share. */
@@ -54,7 +75,25 @@ function patternOf (prefix: string, partition: string): string {
   return `${`${prefix}ratelimit:{${tag}}:`.replace(/[[\]?*\\^]/g, '\\$&')}*`
 }
 
-async function find (redis: Redis, pattern: string, progress: (page: number) => void): Promise<string[]> {
+type Found = readonly { readonly redis: Redis, readonly names: readonly string[] }[]
+
+/** The counters on each server. */
+async function find ({ masters, output }: Call, pattern: string): Promise<Found> {
+  const found = []
+  for (const redis of await masters()) {
+    const all = await redis.dbsize()
+    let seen = 0
+    const names = await scan(redis, pattern, (page) => {
+      seen += page
+      output.progress(`${Math.min(seen, all)} of about ${all} keys searched`)
+    })
+    found.push({ redis, names })
+  }
+  output.progress('')
+  return found
+}
+
+async function scan (redis: Redis, pattern: string, progress: (page: number) => void): Promise<string[]> {
   const found = new Set<string>()
   let cursor = '0'
   do {
@@ -66,13 +105,41 @@ async function find (redis: Redis, pattern: string, progress: (page: number) => 
   return [...found].sort()
 }
 
-async function look (redis: Redis, name: string): Promise<Counter> {
-  const [type, endsInMs] = await Promise.all([redis.type(name), redis.pttl(name)])
-  const used = type === 'zset' ? await redis.zcard(name) : unitsOf(await redis.getBuffer(name))
-  return { endpoint: decodeURIComponent(name.slice(name.indexOf('}:') + 2)), used, endsInMs }
+async function resetAll (found: Found): Promise<number> {
+  let reset = 0
+  for (const { redis, names } of found) if (names.length > 0) reset += await redis.unlink(...names)
+  return reset
 }
 
-/** Of a sliding counter, as take.lua packs it: its tag, then the units used. */
-function unitsOf (value: Buffer | null): number | null {
+async function look ({ pool }: Call, found: Found, isUser: boolean): Promise<Counter[]> {
+  if (found.every(({ names }) => names.length === 0)) return []
+  const opened = await pool()
+  const [store, quotas] = [new LimitStore(opened.batch), await readQuotas(opened)]
+  return await Promise.all(found.flatMap(({ redis, names }) => names.map(async (name) => {
+    const endpoint = decodeURIComponent(name.slice(name.indexOf('}:') + 2))
+    const { name: policy = null, quota, userQuota } = quotas[endpoint.replace(/^session:[^:]*:/, '')] ?? {}
+    const endsInMs = await redis.pttl(name)
+    return { endpoint, policy, ...await statusOf(store, redis, name, isUser ? userQuota ?? quota : quota), endsInMs }
+  })))
+}
+
+/** @returns nothing where no process has published its quotas, or the user's rights forbid the read */
+async function readQuotas ({ batch, keyspace }: PooledRedis): Promise<Readonly<Record<string, PublishedQuota | undefined>>> {
+  const text = await batch.command('get', [keyspace.rateLimitQuotas()]).catch(() => null)
+  return typeof text === 'string' ? JSON.parse(text) as Record<string, PublishedQuota> : {}
+}
+
+/** With a known quota the script of the service counts, and consumes nothing. */
+async function statusOf (store: LimitStore, redis: Redis, name: string, quota: Quota | undefined): Promise<Pick<Counter, 'used' | 'quota' | 'windowMs' | 'resetMs'>> {
+  if (quota === undefined) return { used: await unitsOf(redis, name), quota: null, windowMs: null, resetMs: null }
+  const { statuses: [status] } = await store.peek({ keys: [name], costs: [quotaCostOf(quota, 1)] })
+  const isConcurrency = quota.algorithm === 'concurrency'
+  return { used: quota.quota - (status?.remaining ?? 0), quota: quota.quota, windowMs: isConcurrency ? null : quota.windowMs, resetMs: isConcurrency ? null : status?.resetMs ?? null }
+}
+
+/** Of a sliding counter, as consume.lua packs it: its tag, then the units used. */
+async function unitsOf (redis: Redis, name: string): Promise<number | null> {
+  if (await redis.type(name) === 'zset') return await redis.zcard(name)
+  const value = await redis.getBuffer(name)
   return value !== null && value.length >= 5 && value[0] === 's'.charCodeAt(0) ? value.readUInt32BE(1) : null
 }

@@ -24,6 +24,8 @@ const common = { url: { type: 'string' }, prefix: { type: 'string' }, json: { ty
 export interface ProgramIo {
   /** given where the environment is the service's: `doctor` checks it then */
   readonly readService?: ReadService
+  /** how the program is started, for help and errors; default `npx fastify-prism` */
+  readonly program?: string
   /** further commands, of the service alone */
   readonly serviceCommands?: Readonly<Record<string, Command>>
   readonly out?: Writable
@@ -37,16 +39,16 @@ export interface ProgramIo {
  * @returns the exit code: 0 well, 1 something is wrong, 2 called wrongly
  */
 export async function main (args: readonly string[], environment: Environment, surroundings: ProgramIo = {}): Promise<number> {
-  const { readService, serviceCommands = {}, out = process.stdout, err = process.stderr } = surroundings
+  const { readService, program = 'npx fastify-prism', serviceCommands = {}, out = process.stdout, err = process.stderr } = surroundings
   const outputFor = (args: readonly string[]) => new Output({ isJson: args.includes('--json'), mayTint: !environment.NO_COLOR }, out, err)
   const commands = { ...packageCommands, ...serviceCommands }
   const [name = '', ...rest] = args
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (command === undefined) return help(name, commands, outputFor(args))
+  if (command === undefined) return help(name, commands, program, outputFor(args))
   const open: (() => void)[] = []
   try {
-    const call = readCall(command, rest, { environment, readService, output: outputFor(rest) }, open)
-    if (call.flags.help === true) return helpOf(command, call.output)
+    const call = readCall(command, rest, { environment, readService, program, output: outputFor(rest) }, open)
+    if (call.flags.help === true) return helpOf(command, call)
     return await command.run(call)
   } catch (error) {
     return fail(error, outputFor(rest))
@@ -55,7 +57,7 @@ export async function main (args: readonly string[], environment: Environment, s
   }
 }
 
-function readCall (command: Command, args: string[], given: Pick<Call, 'environment' | 'readService' | 'output'>, open: (() => void)[]): Call {
+function readCall (command: Command, args: string[], given: Pick<Call, 'environment' | 'readService' | 'program' | 'output'>, open: (() => void)[]): Call {
   const { values, positionals } = parse(command, args)
   const url = (values.url as string | undefined) ?? (given.environment.REDIS_URL?.trim() || undefined)
   const prefix = (values.prefix as string | undefined) ?? ''
@@ -67,9 +69,9 @@ function readCall (command: Command, args: string[], given: Pick<Call, 'environm
     return redis
   }
   const masters = async (at = url, reached?: Redis) => await mastersOf(reached ?? await client(at), closing)
-  const pool = async (): Promise<PooledRedis> => {
-    await client() // says in a sentence why Redis is not reached
-    const opened = new PooledRedis(resolveRedisPolicy({ url, min: 1, max: 2, prefix, ...(tls !== undefined && url?.startsWith('rediss') ? { connection: { tls } } : {}) }))
+  const pool = async (at = url): Promise<PooledRedis> => {
+    await client(at) // its errors say why Redis cannot be reached
+    const opened = new PooledRedis(resolveRedisPolicy({ url: at, min: 1, max: 2, prefix, ...(tls !== undefined && at?.startsWith('rediss') ? { connection: { tls } } : {}) }))
     open.push(() => opened.disconnect())
     await opened.start(3000)
     return opened
@@ -91,26 +93,52 @@ function fail (error: unknown, output: Output): number {
   return error instanceof UsageError ? 2 : 1
 }
 
-function help (name: string, commands: Readonly<Record<string, Command>>, output: Output): number {
+function help (name: string, commands: Readonly<Record<string, Command>>, program: string, output: Output): number {
   const isAsked = ['', 'help', '--help', '-h', '--json'].includes(name)
+  const all = Object.values(commands)
+  const width = Math.max(...all.map(({ usage }) => usage.length))
   const lines = [
-    'fastify-prism <command> [options]     for operators of a service with sessions, cache and limits in Redis',
+    `${program} <command> [options]`,
     '',
-    ...Object.values(commands).map(({ usage, summary }) => `  ${usage.padEnd(30)} ${summary}`),
+    'For operators of an app that stores sessions, cached responses and rate limits in Redis.',
     '',
-    '  --url <address>                Redis; default REDIS_URL',
-    '  --prefix <text>                prefix of every key (option redis.prefix)',
-    '  --json                         one JSON object a result, for programs',
-    '  --help                         more about a command: fastify-prism keys --help',
+    'Commands:',
+    ...all.map(({ usage, summary }) => `  ${usage.padEnd(width)}  ${summary}`),
     '',
-    'Exit code: 0 well, 1 something is wrong, 2 called wrongly.'
+    'Options:',
+    ...commonHelp,
+    `  ${'--help'.padEnd(optionWidth)}  help for a command: ${program} keys --help`,
+    '',
+    exitCodes
   ]
-  if (isAsked) output.tell({ commands: Object.values(commands).map(({ usage, summary }) => ({ usage, summary })) }, lines)
+  if (isAsked) output.tell({ commands: all.map(({ usage, summary }) => ({ usage, summary })), exitCodes }, lines)
   else output.complain(`There is no command ${name}.`, lines)
   return isAsked ? 0 : 2
 }
 
-function helpOf ({ usage, summary, help }: Command, output: Output): number {
-  output.tell({ usage, summary, help }, [`fastify-prism ${usage}`, '', `  ${summary}`, '', ...help.map((line) => `  ${line}`)])
+const exitCodes = 'Exit code: 0 success, 1 a failure or a problem that was found, 2 invalid arguments or no address of Redis.'
+const optionWidth = 15
+const commonHelp = [
+  '--url <address>  address of Redis; default: the environment variable REDIS_URL',
+  '--prefix <text>  prefix of all keys: the app\'s option redis.prefix',
+  '--json           one JSON object for each result; errors too, on standard error'
+].map((line) => `  ${line}`)
+
+function helpOf ({ usage, summary, help, flags = {}, examples = [], exitCodes: own }: Command, { program, output }: Call): number {
+  const options = Object.entries(flags).map(([name, { type, help = '' }]) => `  ${`--${name}${type === 'string' ? ' <value>' : ''}`.padEnd(optionWidth)}  ${help}`)
+  output.tell({ usage, summary, help, examples, exitCodes: own ?? exitCodes }, [
+    `${program} ${usage}`,
+    '',
+    `  ${summary}`,
+    '',
+    ...help.map((line) => `  ${line}`),
+    '',
+    'Options:',
+    ...options,
+    ...commonHelp,
+    ...examples.length === 0 ? [] : ['', 'Examples:', ...examples.map((example) => `  ${program} ${example}`)],
+    '',
+    own ?? exitCodes
+  ])
   return 0
 }

@@ -9,11 +9,12 @@ import { bytesText } from './output.ts'
 export const watch: Command = {
   usage: 'watch [--count <n>]',
   summary: 'shows memory, commands, hits, evictions and connections, a line a second',
-  help: ['Of a Cluster the sum of its masters. Ends with Ctrl-C, or after --count lines.'],
-  flags: { count: { type: 'string' } },
+  help: ['In a Cluster the sum of its masters. Ends with Ctrl-C, or after --count lines.'],
+  examples: ['watch', 'watch --count 60 --json'],
+  flags: { count: { type: 'string', help: 'number of lines' } },
   run: async ({ flags, masters, output }) => {
     const most = flags.count === undefined ? Infinity : Number(flags.count)
-    if (!(most > 0)) throw new UsageError('--count needs a number of lines')
+    if (!(most > 0)) throw new UsageError('--count needs a number of lines: --count 60')
     const servers = await masters()
     const look = async () => await Promise.all(servers.map(async (server) => parseInfo(await server.info())))
     let before = await look()

@@ -42,6 +42,8 @@ const maxUnansweredInProcess = 4096
 /** Lower than the limit: otherwise each further request would compare all connections. */
 const shedTo = 3072
 const checkEveryMs = 500
+/** The return value means upgrade, which stops the parser. */
+const stopParser = () => 2
 
 /**
  * Limits the HTTP/1 connections of one process.
@@ -109,8 +111,8 @@ class ConnectionLimits {
   #close (connection: Connection, reason: CloseReason): void {
     const { socket, policy } = connection
     this.#forget(connection)
-    // Return value 2 means upgrade, which stops the parser: the rest of the chunk costs nothing. If Node changes this, `isClosed` still ends each request.
-    if (typeof socket.parser?.onIncoming === 'function') socket.parser.onIncoming = () => 2
+    // A stopped parser skips the rest of the chunk. If Node changes this, `isClosed` still ends each request.
+    if (typeof socket.parser?.onIncoming === 'function') socket.parser.onIncoming = stopParser
     socket.destroy()
     policy.onClose(reason)
   }

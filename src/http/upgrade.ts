@@ -33,7 +33,9 @@ type UpgradeDecider = Server & { shouldUpgradeCallback?: (request: IncomingMessa
  */
 export function restrictUpgrades (server: UpgradeDecider, mayUpgrade: (request: IncomingMessage) => boolean): void {
   const { shouldUpgradeCallback } = server
-  if (shouldUpgradeCallback !== undefined) server.shouldUpgradeCallback = (request) => mayUpgrade(request) && shouldUpgradeCallback.call(server, request)
+  if (shouldUpgradeCallback === undefined) return
+  const mayUpgradeBoth = (request: IncomingMessage) => mayUpgrade(request) && shouldUpgradeCallback.call(server, request)
+  server.shouldUpgradeCallback = mayUpgradeBoth
 }
 
 /**

@@ -10,8 +10,13 @@ export async function listen (registry: MetricsRegistry, port: number, host = ':
   })
   server.unref()
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
+    server.once('error', (error: NodeJS.ErrnoException) => { reject(error.code === 'EADDRINUSE' || error.code === 'EACCES' ? portError(error, port) : error) })
     server.listen(port, host, resolve)
   })
   return server
+}
+
+/** Has no `code`: a caller that listens itself would take the failure for that of its own port. */
+function portError (error: NodeJS.ErrnoException, port: number): Error {
+  return new Error(`The metrics port ${port} ${error.code === 'EADDRINUSE' ? 'is in use' : 'may not be used by this user'}: set METRICS_PORT (the option \`port\` of the metrics plugin) to another port`, { cause: error })
 }

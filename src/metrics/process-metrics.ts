@@ -1,13 +1,15 @@
 import type { PooledRedis } from '../redis/client.ts'
 import { mayEvictSessions } from '../redis/health/memory-info.ts'
+import type { Build } from './presence.ts'
 import type { MetricsRegistry, Row } from './registry.ts'
 import type { RedisCollector } from './redis-collector.ts'
-import { addUp } from './snapshot.ts'
+import { addUp } from '../shared/histogram.ts'
 import type { MetricsSnapshot } from './snapshot.ts'
 import type { Requests } from './requests.ts'
 
 /** Sources of the metrics of one process. */
 export interface Parts {
+  readonly build: Build
   readonly requests: Requests
   readonly pool: PooledRedis
   readonly cache: { readonly counts: Readonly<Record<string, number>>, readonly storedBytes: number, readonly memory: { readonly level: string } } | undefined
@@ -55,10 +57,12 @@ export function exposeProcess (registry: MetricsRegistry, parts: () => Parts, co
 }
 
 function exposeRequests (registry: MetricsRegistry, parts: () => Parts): void {
-  registry.counter({ name: 'prism_http_requests_total', help: 'Completed requests, by route pattern, status class and cache outcome.', rows: () => parts().requests.counts.map(({ labels, count }) => [labels, count]) })
+  registry.gauge({ name: 'prism_build_info', help: 'Version and commit of the app; always 1.', rows: () => [[{ ...parts().build }, 1]] })
+  registry.gauge({ name: 'prism_http_in_flight_requests', help: 'Requests without a complete response; event streams and WebSockets are not counted.', rows: () => [[{}, parts().requests.inFlight.count]] })
+  registry.counter({ name: 'prism_http_requests_total', help: 'Completed requests, by route pattern, status and cache outcome.', rows: () => parts().requests.counts.map(({ labels, count }) => [labels, count]) })
   registry.histogram({
     name: 'prism_http_request_duration_seconds',
-    help: 'Time from the first byte of a request to the last byte of its response.',
+    help: 'Time from the first byte of a request to the last byte of its response; event streams are not counted.',
     rows: () => parts().requests.tallies.map(({ method, route, durations }) => [{ method, route }, { counts: addUp(durations), sumSeconds: durations.reduce((sum, each) => sum + each.sumSeconds, 0) }])
   })
 }
@@ -67,6 +71,8 @@ function exposePool (registry: MetricsRegistry, parts: () => Parts): void {
   const pool = () => parts().pool
   const one = (read: (pool: PooledRedis) => number) => (): Row[] => [[{}, read(pool())]]
   registry.histogram({ name: 'prism_redis_round_trip_seconds', help: 'Time from a write to its last reply.', rows: () => [[{}, pool().batch.roundTrips]] })
+  registry.histogram({ name: 'prism_redis_command_duration_seconds', help: 'Time from the write of a command to its reply, by command; of evalsha by Lua script.', rows: () => pool().batch.byCommand.all.map(({ command, script, durations }) => [{ command, script }, durations]) })
+  registry.counter({ name: 'prism_redis_command_errors_total', help: 'Commands with an error reply, or without a reply before the deadline.', rows: () => pool().batch.byCommand.all.map(({ command, script, errors }): Row => [{ command, script }, errors]) })
   registry.counter({ name: 'prism_redis_writes_total', help: 'Writes to Redis; each is a batch.', rows: one(({ batch }) => batch.counts.writes) })
   registry.counter({ name: 'prism_redis_commands_total', help: 'Commands in those writes.', rows: one(({ batch }) => batch.counts.commands) })
   registry.counter({ name: 'prism_redis_operations_total', help: 'Operations in those commands; divided by writes: the batch size.', rows: one(({ batch }) => batch.counts.asks) })
@@ -90,7 +96,7 @@ export function readProcess (parts: Parts, collector: RedisCollector): MetricsSn
     counts: {
       requests: sum(() => true),
       refused: requests.decisions.reduce((all, { labels, count }) => labels.outcome === 'refused' ? all + count : all, 0),
-      failed: sum(({ status }) => status === '5xx'),
+      failed: sum(({ status }) => status?.startsWith('5') === true),
       hit: cache.hit ?? 0,
       stale: cache.stale ?? 0,
       miss: cache.miss ?? 0,

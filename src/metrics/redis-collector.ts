@@ -8,8 +8,12 @@ import { memoryLimit, memoryOther, readKeyCount, readLatencies, redisFigures, wo
 import type { CommandLatency } from './redis-info.ts'
 import { nodesOf } from './redis-nodes.ts'
 import type { RedisNode, Servers } from './redis-nodes.ts'
+import { readSlowLog } from './slow-log.ts'
+import type { SlowLog } from './slow-log.ts'
 import { KeyspaceSampler } from './keyspace-sampler.ts'
 import type { NamespaceFigures } from './keyspace-sampler.ts'
+
+export type { SlowLog } from './slow-log.ts'
 
 /** Figures of one Redis server. */
 export interface NodeSample {
@@ -21,6 +25,8 @@ export interface NodeSample {
   readonly role: string
   readonly memoryPolicy: string
   readonly slowLogLength: number
+  /** missing in a sample of an older version */
+  readonly slowLog?: SlowLog
 }
 
 /** Figures of Redis, collected by one process for all. */
@@ -144,7 +150,7 @@ export class RedisCollector {
   }
 
   async #readNode (node: RedisNode): Promise<{ info: InfoFields, sample: NodeSample }> {
-    const [text, slowLogLength] = await Promise.all([node.command('info', ['everything']), node.command('slowlog', ['LEN']).catch(() => 0)])
+    const [text, slowLogLength, slowLog] = await Promise.all([node.command('info', ['everything']), node.command('slowlog', ['LEN']).catch(() => 0), readSlowLog(node, this.#keys)])
     const info = parseInfo(String(text))
     const figures = Object.fromEntries(redisFigures.map(({ name, read }) => [name, read(info)] as const).filter(([, value]) => !Number.isNaN(value)))
     const limit = figures.redis_memory_max_bytes || this.#memoryLimitBytes
@@ -156,7 +162,8 @@ export class RedisCollector {
         version: info.get('redis_version') ?? '',
         role: info.get('role') ?? '',
         memoryPolicy: info.get('maxmemory_policy') ?? '',
-        slowLogLength: Number(slowLogLength)
+        slowLogLength: Number(slowLogLength),
+        slowLog
       }
     }
   }

@@ -1,6 +1,6 @@
 import type { InfoFields } from '../redis/health/server-info.ts'
 
-/** One figure of a Redis server under the name that redis_exporter gives it. */
+/** One figure of a Redis server. A name with `redis_` is redis_exporter's, with its meaning; a test compares them with its source. */
 interface RedisFigure {
   readonly name: string
   readonly help: string
@@ -30,7 +30,7 @@ export const redisFigures: readonly RedisFigure[] = [
   gauge('redis_blocked_clients', 'Clients waiting in a blocking command.', number('blocked_clients')),
   gauge('redis_connected_slaves', 'Replicas that are connected.', number('connected_slaves')),
   gauge('redis_master_link_up', 'Replica only: 1 while the link to the master is up.', (info) => info.has('master_link_status') ? Number(info.get('master_link_status') === 'up') : NaN),
-  gauge('redis_slave_lag_bytes', 'Master only: replication lag of the slowest replica, in bytes.', readReplicaLag),
+  gauge('prism_redis_replica_lag_bytes', 'Master only: replication lag of the slowest replica, in bytes.', readReplicaLag),
   gauge('redis_master_last_io_seconds_ago', 'Replica only: seconds since the last data from the master.', number('master_last_io_seconds_ago')),
   gauge('redis_rdb_changes_since_last_save', 'Changes since the last snapshot.', number('rdb_changes_since_last_save')),
   gauge('redis_rdb_last_bgsave_status', '1 if the last snapshot succeeded.', isOk('rdb_last_bgsave_status')),

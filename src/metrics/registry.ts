@@ -66,6 +66,8 @@ function fill (metric: { reset (): void }, rows: readonly Row[], add: (labels: R
 
 /** Labels of each metric; the documentation and the Grafana dashboard depend on them. */
 const labelNames: Readonly<Record<string, readonly string[]>> = {
+  prism_build_info: ['version', 'commit'],
+  prism_redis_command_errors_total: ['command', 'script'],
   prism_http_requests_total: ['method', 'route', 'status', 'cache'],
   prism_cache_requests_total: ['outcome'],
   prism_cache_events_total: ['event'],
@@ -79,12 +81,12 @@ const labelNames: Readonly<Record<string, readonly string[]>> = {
   prism_alert_firing: ['alert', 'severity'],
   prism_redis_unusable: ['holds', 'reason'],
   redis_instance_info: ['node', 'redis_version', 'role', 'maxmemory_policy'],
-  redis_latency_percentiles_seconds: ['cmd', 'percentile']
+  prism_redis_server_latency_seconds: ['cmd', 'percentile']
 }
 const redisLabels = ['node']
 
 function labelsOf (name: string): string[] {
-  return [...labelNames[name] ?? (/^redis_|_(?:limit|other)_bytes$/.test(name) ? redisLabels : [])]
+  return [...labelNames[name] ?? (/^redis_|_(?:limit|other|lag)_bytes$/.test(name) ? redisLabels : [])]
 }
 
 /** A histogram over external counts: prom-client's own hashes the labels with each observation. */
@@ -115,7 +117,7 @@ class CountedHistogram {
   }
 }
 
-/** Redis's figures, under redis_exporter's names, and the namespaces' under ours. Of a Cluster each node has its own. */
+/** Redis's figures: what redis_exporter has too is under its name, all others begin with `prism_`. Of a Cluster each node has its own. */
 export function exposeRedis (registry: MetricsRegistry, collector: RedisCollector): void {
   const ofNodes = (rows: (sample: NodeSample) => Row[]) => () => (collector.sample?.nodes ?? []).flatMap((sample) => rows(sample).map(([labels, value]): Row => [{ ...nodeLabel(sample), ...labels }, value]))
   const ofSample = (rows: (sample: Sample) => Row[]) => () => collector.sample === undefined ? [] : rows(collector.sample)
@@ -127,7 +129,7 @@ export function exposeRedis (registry: MetricsRegistry, collector: RedisCollecto
   registry.gauge({ name: 'prism_redis_memory_other_bytes', help: 'Memory in use except for cached responses; estimated.', rows: ofNodes(({ figures: { [memoryOther]: other } }) => other === undefined ? [] : [[{}, other]]) })
   registry.gauge({ name: 'redis_instance_info', help: 'Version, role and eviction policy of the server; always 1.', rows: ofNodes(({ version, role, memoryPolicy }) => [[{ redis_version: version, role, maxmemory_policy: memoryPolicy }, 1]]) })
   registry.gauge({ name: 'redis_slowlog_length', help: 'Commands in the slow log.', rows: ofNodes(({ slowLogLength }) => [[{}, slowLogLength]]) })
-  registry.gauge({ name: 'redis_latency_percentiles_seconds', help: 'Command latency inside the server since its start, in a Cluster of the slowest node; the 20 most frequent commands.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })
+  registry.gauge({ name: 'prism_redis_server_latency_seconds', help: 'Command latency inside the server since its start, in a Cluster of the slowest node; the 20 most frequent commands.', rows: ofSample(({ latencies }) => latencies.flatMap(({ command, p50Seconds, p99Seconds }): Row[] => [[{ cmd: command, percentile: '50' }, p50Seconds], [{ cmd: command, percentile: '99' }, p99Seconds]])) })
   registry.gauge({ name: 'prism_keyspace_keys', help: 'Keys per namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, keys }) => [{ namespace }, keys])) })
   registry.gauge({ name: 'prism_keyspace_memory_bytes', help: 'Memory per namespace; estimated.', rows: ofSample(({ namespaces }) => namespaces.map(({ namespace, bytes }) => [{ namespace }, bytes])) })
   registry.gauge({ name: 'prism_keyspace_ttl_ratio', help: 'Ratio of keys per namespace that expire within a time (seconds), later, or never; estimated.', rows: ofSample(({ namespaces }) => namespaces.flatMap(lifetimeRows)) })

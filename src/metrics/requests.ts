@@ -1,4 +1,6 @@
-import { Histogram } from '../shared/histogram.ts'
+import { STATUS_CODES } from 'node:http'
+import { addUp, Histogram } from '../shared/histogram.ts'
+import { InFlightRequests } from './in-flight-requests.ts'
 
 /** Cache outcome of a request, from `Cache-Status`; `none` without a cache lookup. */
 export const cacheOutcomes = ['none', 'hit', 'stale', 'miss', 'bypass'] as const
@@ -6,7 +8,15 @@ export type CacheOutcome = typeof cacheOutcomes[number]
 
 /** Methods used as label values; all others are `other`, which bounds the number of series. */
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
-const statusClasses = 6
+
+/** Label values of the status: each registered code, and a class for all others, which bounds the number of series. */
+const statuses: readonly string[] = [...Object.keys(STATUS_CODES), '0xx', '1xx', '2xx', '3xx', '4xx', '5xx']
+/** Cell of each status. */
+const cellOfStatus = Uint8Array.from({ length: 1000 }, (_, status) => {
+  const cell = statuses.indexOf(String(status))
+  return cell >= 0 ? cell : statuses.length - 6 + Math.min(5, Math.floor(status / 100))
+})
+const firstDigits: readonly string[] = statuses.map((status) => status.charAt(0))
 
 /** A count with its labels. */
 interface LabelledCount { readonly labels: Readonly<Record<string, string>>, readonly count: number }
@@ -15,8 +25,8 @@ interface LabelledCount { readonly labels: Readonly<Record<string, string>>, rea
 class RequestCounters {
   readonly method: string
   readonly route: string
-  /** by cache outcome, then by the status's first digit */
-  readonly counts: number[] = new Array(cacheOutcomes.length * statusClasses).fill(0)
+  /** by cache outcome, then by status */
+  readonly counts = new Float64Array(cacheOutcomes.length * statuses.length)
   readonly durations = cacheOutcomes.map(() => new Histogram())
 
   constructor (method: string, route: string) {
@@ -24,12 +34,33 @@ class RequestCounters {
     this.route = route
   }
 
-  /** @param cacheStatus the `Cache-Status` header, if present */
-  add (status: number, cacheStatus: unknown, seconds: number): void {
+  /**
+   * @param cacheStatus the `Cache-Status` header, if present
+   * @param seconds undefined: not a duration of a response, but how long a client stayed
+   */
+  add (status: number, cacheStatus: unknown, seconds: number | undefined): void {
     const outcome = outcomeOf(cacheStatus)
-    const cell = outcome * statusClasses + Math.min(5, Math.floor(status / 100))
+    const cell = outcome * statuses.length + (cellOfStatus[status] ?? statuses.length - 1)
     this.counts[cell] = (this.counts[cell] ?? 0) + 1
-    this.durations[outcome]?.observe(seconds)
+    if (seconds !== undefined) this.durations[outcome]?.observe(seconds)
+  }
+
+  /** Number of requests of the given outcomes and first digit of the status; default: of all. */
+  sum (outcomes: readonly CacheOutcome[] = cacheOutcomes, firstDigit?: string): number {
+    let sum = 0
+    for (const outcome of outcomes) {
+      const start = cacheOutcomes.indexOf(outcome) * statuses.length
+      for (let index = 0; index < statuses.length; index++) if (firstDigit === undefined || firstDigits[index] === firstDigit) sum += this.counts[start + index] ?? 0
+    }
+    return sum
+  }
+
+  /** Every count that is not 0. */
+  get labelled (): LabelledCount[] {
+    const { method, route } = this
+    return [...this.counts].flatMap((count, cell) => count === 0
+      ? []
+      : [{ labels: { method, route, status: statuses[cell % statuses.length] ?? '', cache: cacheOutcomes[Math.floor(cell / statuses.length)] ?? 'none' }, count }])
   }
 }
 
@@ -66,8 +97,24 @@ export class RouteCounters {
   }
 }
 
+/** Requests of one method and route since the start. */
+export interface RouteTotals {
+  readonly method: string
+  readonly route: string
+  readonly requests: number
+  /** with a 5xx status */
+  readonly failed: number
+  /** served from the cache, fresh or stale */
+  readonly hits: number
+  /** hits and misses */
+  readonly lookups: number
+  /** see {@link Histogram} */
+  readonly durations: readonly number[]
+}
+
 /** The requests of this process, by route. Counting increments array cells; labels are created on each scrape. */
 export class Requests {
+  readonly inFlight = new InFlightRequests()
   readonly #routes: RouteCounters[] = []
 
   open (route: string, policies: readonly string[]): RouteCounters {
@@ -80,18 +127,28 @@ export class Requests {
     return this.#routes.flatMap(({ byMethod }) => [...byMethod.values()])
   }
 
-  /** By method, route, status class and cache outcome. */
+  /** By method, route, status and cache outcome. */
   get counts (): LabelledCount[] {
-    return this.tallies.flatMap(({ method, route, counts }) => counts.flatMap((count, cell) => count === 0
-      ? []
-      : [{ labels: { method, route, status: `${cell % statusClasses}xx`, cache: cacheOutcomes[Math.floor(cell / statusClasses)] ?? 'none' }, count }]))
+    return this.tallies.flatMap(({ labelled }) => labelled)
   }
 
   /** By cache outcome. */
   get outcomes (): Record<CacheOutcome, number> {
-    const sums: Record<CacheOutcome, number> = { none: 0, hit: 0, stale: 0, miss: 0, bypass: 0 }
-    for (const { counts } of this.tallies) counts.forEach((count, cell) => { sums[cacheOutcomes[Math.floor(cell / statusClasses)] ?? 'none'] += count })
-    return sums
+    const { tallies } = this
+    return Object.fromEntries(cacheOutcomes.map((outcome) => [outcome, tallies.reduce((sum, tally) => sum + tally.sum([outcome]), 0)])) as Record<CacheOutcome, number>
+  }
+
+  /** Totals since the start, by method and route. */
+  get totals (): RouteTotals[] {
+    return this.tallies.map((tally) => ({
+      method: tally.method,
+      route: tally.route,
+      requests: tally.sum(),
+      failed: tally.sum(cacheOutcomes, '5'),
+      hits: tally.sum(['hit', 'stale']),
+      lookups: tally.sum(['hit', 'stale', 'miss']),
+      durations: addUp(tally.durations)
+    }))
   }
 
   /** By policy and outcome. */

@@ -1,4 +1,3 @@
-import { Histogram } from '../shared/histogram.ts'
 import type { UnreachableReason } from '../redis/health/unreachable-reason.ts'
 import type { Sample } from './redis-collector.ts'
 import type { CacheOutcome } from './requests.ts'
@@ -10,7 +9,7 @@ export interface MetricsSnapshot {
   readonly counts: Readonly<Record<SnapshotCount, number>>
   /** requests by cache outcome */
   readonly outcomes: Readonly<Record<CacheOutcome, number>>
-  /** see {@link Histogram}: bucket counts of requests and of round trips; `quantile` reads them */
+  /** see `Histogram`: bucket counts of requests and of round trips; `quantile` reads them */
   readonly durations: readonly number[]
   readonly roundTrips: readonly number[]
   readonly pool: { readonly connections: number, readonly inFlight: number, readonly isBroken: boolean }
@@ -59,11 +58,4 @@ export class History {
     const from = this.#snapshots[Math.max(0, index)]
     return from === undefined || from === to ? undefined : [from, to]
   }
-}
-
-/** Adds up histograms, bucket by bucket. */
-export function addUp (histograms: readonly Histogram[]): number[] {
-  const sum = new Histogram().counts.slice()
-  for (const { counts } of histograms) for (let index = 0; index < sum.length; index++) sum[index] = (sum[index] ?? 0) + (counts[index] ?? 0)
-  return sum
 }

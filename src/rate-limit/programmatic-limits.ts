@@ -5,6 +5,7 @@ import type { Limiter } from './limiter.ts'
 import { customPartition, keyPartition } from './partition.ts'
 import { resolvePolicy } from './options.ts'
 import type { LimitChoice } from './options.ts'
+import type { PublishedQuotas } from './published-quotas.ts'
 import { quotaCostOf } from './quota.ts'
 import type { RequestDecision } from './decision.ts'
 
@@ -40,10 +41,12 @@ export class ProgrammaticLimits {
   #keys: Keys
   #declared: Iterable<Declared>
   #names = new Set<string>()
+  #quotas: Pick<PublishedQuotas, 'addNamed'> | undefined
   /** bits of an IPv6 address that identify a client */
   readonly ipv6Subnet: number
 
-  constructor (limiter: Limiter, keys: Keys, declared: Iterable<Declared>, prefixBits: number) {
+  constructor (limiter: Limiter, keys: Keys, declared: Iterable<Declared>, prefixBits: number, quotas?: Pick<PublishedQuotas, 'addNamed'>) {
+    this.#quotas = quotas
     this.#limiter = limiter
     this.#keys = keys
     this.#declared = declared
@@ -82,6 +85,7 @@ export class ProgrammaticLimits {
   #read (partition: string, { name, ...choice }: NamedQuota) {
     const { quota, failureMode: failure, group = '', cost } = resolvePolicy({ ...choice, group: readString('name', name) }, 'rateLimit')
     this.#names.add(group)
+    this.#quotas?.addNamed(group, { name: group, quota })
     return { key: this.#keys.rateLimit(group)(...this.#find(partition)), cost: quotaCostOf(quota, Number(cost)), failure }
   }
 

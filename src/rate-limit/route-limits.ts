@@ -83,7 +83,8 @@ export class RouteLimits<Request extends Counted, Reply> {
     this.#usesSlots = policies.some(isConcurrencyPolicy)
     this.hasSlots = this.#usesSlots || this.sessionDependent?.hasSlots === true || this.atPreHandler?.hasSlots === true
     this.needsSession = all.some(dependsOnSession)
-    this.#makeSeparate = () => new RouteLimits(all, keys, methods, pattern, { stage, hasSeparateSessions: true })
+    const makeSeparate = () => new RouteLimits(all, keys, methods, pattern, { stage, hasSeparateSessions: true })
+    this.#makeSeparate = makeSeparate
     this.#keyBuilders = new Map(methods.map((method) => [method, buildKey(method === 'HEAD' ? 'GET' : method)]))
     this.#others = buildKey('ANY')
     this.#fields = { anonymous: fieldFor(false), user: fieldFor(true) }
@@ -259,7 +260,7 @@ function ipOnlyCostsOf<Request, Reply> (policies: readonly LimitPolicy<Request, 
 }
 
 /** The endpoint part of a counter's key. Several counters of a route differ by policy name; concurrency limits always have theirs. */
-function endpointOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, method: string, pattern: string | undefined, all: readonly LimitPolicy<Request, Reply>[]): string {
+export function endpointOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, method: string, pattern: string | undefined, all: readonly LimitPolicy<Request, Reply>[]): string {
   if (policy.group !== undefined) return policy.group
   if (pattern === undefined) return globalGroup
   const isAlone = !isConcurrencyPolicy(policy) && all.filter((other) => other.group === undefined && !isConcurrencyPolicy(other)).length === 1

@@ -164,7 +164,8 @@ export class PooledRedis extends Redis {
    */
   override sendCommand (command: Command): Promise<unknown> {
     const reject = command.reject
-    command.reject = (error) => reject(error.name === 'ReplyError' || 'statusCode' in error ? error : new RedisUnavailableError('the connection failed'))
+    const fail = (error: Error) => reject(error.name === 'ReplyError' || 'statusCode' in error ? error : new RedisUnavailableError('the connection failed'))
+    command.reject = fail
     if (needsDedicatedConnection(command)) command.reject(new RedisSharedError(command.name.toUpperCase()))
     else this.#sendOnPool(command)
     return command.promise
@@ -218,7 +219,7 @@ export class PooledRedis extends Redis {
       return command.reject(new RedisUnavailableError('no connection'))
     }
     // eslint-disable-next-line no-new
-    new InFlightWrite([{ command, answered: () => {}, failed: command.reject }], connection, { completed: () => {}, timedOut: () => this.batch.timedOut() })
+    new InFlightWrite([{ command, answered: () => {}, failed: command.reject }], connection, { settled: (name, ms, hasFailed) => this.batch.settled(name, ms, hasFailed), completed: () => {}, timedOut: () => this.batch.timedOut() })
   }
 
   #choose (): Connection | undefined {

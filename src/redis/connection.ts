@@ -243,13 +243,13 @@ export class Connection {
       isOver = true
       return isFirst
     }
-    command.resolve = (reply) => {
+    const onReply = (reply: unknown) => {
       if (!settle()) return
       health.answered(sentAt)
       resolve(reply)
       outgoing.answered(reply)
     }
-    command.reject = (error) => {
+    const onError = (error: Error) => {
       if (!isOver && this.#resender?.resend(outgoing, error) === true) return
       if (!settle()) return
       if (error.name === 'ReplyError') {
@@ -260,6 +260,8 @@ export class Connection {
       reject(error)
       outgoing.failed(error)
     }
+    command.resolve = onReply
+    command.reject = onError
   }
 
   #streams (): Redis['stream'][] {

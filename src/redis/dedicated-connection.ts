@@ -56,7 +56,7 @@ export class Leases {
 function bounded (client: Redis | Cluster, deadlineMs: number): Redis | Cluster {
   const send: Cluster['sendCommand'] = client.sendCommand.bind(client)
   const resender = client instanceof Cluster ? new Resender(send) : undefined
-  client.sendCommand = (command: Command, stream?: Parameters<typeof send>[1], node?: unknown) => {
+  const sendInTime = (command: Command, stream?: Parameters<typeof send>[1], node?: unknown) => {
     const timer = setTimeoutAfterIo(deadlineMs, () => command.reject(new RedisUnavailableError(`no reply within ${deadlineMs} ms`)))
     const settled = () => clearTimeout(timer)
     command.promise.then(settled, settled)
@@ -65,13 +65,15 @@ function bounded (client: Redis | Cluster, deadlineMs: number): Redis | Cluster 
     sendOnce(command, resender)
     return command.promise
   }
+  client.sendCommand = sendInTime
   return client
 }
 
 function sendOnce (command: Command, resender: Resender): void {
   const { reject } = command
   const sending: ResendableCommand = { command, resends: 0, get isOpen () { return !command.isSettled } }
-  command.reject = (error) => { if (!resender.resend(sending, error)) reject(error) }
+  const fail = (error: Error) => { if (!resender.resend(sending, error)) reject(error) }
+  command.reject = fail
   resender.send(command)
 }
 

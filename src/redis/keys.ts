@@ -83,6 +83,11 @@ export class Keys {
     }
   }
 
+  /** The quotas of the app, for operators' tools. String, JSON; owner rate limit; lifetime a day, renewed every minute. */
+  rateLimitQuotas (): string {
+    return `${this.prefix}ratelimit:quotas`
+  }
+
   /** Presence of a live connection. Hash; owner live; lifetime three heartbeats. */
   websocket (connectionId: string): string {
     return `${this.prefix}websocket:{${encodePart(connectionId)}}`
@@ -96,6 +101,11 @@ export class Keys {
   /** The names of the apps that use this prefix. Hash, name and time of the last announcement in ms; owner redis; lifetime 15 minutes. */
   apps (): string {
     return `${this.prefix}prism:_apps`
+  }
+
+  /** The processes of the app. Sorted set of JSON, scored by the last call; owner metrics; lifetime two collection intervals. */
+  metricsProcesses (): string {
+    return `${this.prefix}prism:_metrics:processes`
   }
 
   /** The last collected Redis metrics. String, JSON; owner metrics; lifetime six collection intervals. */

@@ -21,7 +21,7 @@ export function boundPipeline (chain: ChainableCommander, connection: Connection
   let health: ConnectionHealth | undefined
   let first: Promise<Results> | undefined
   let isLate = false
-  pipeline.sendCommand = (command) => {
+  const sendBound = (command: Command) => {
     refuseInPipeline(command)
     // MULTI has no key; the commands after it do.
     if (health === undefined && command.name !== 'multi') health = connection.healthOf(command)
@@ -31,13 +31,15 @@ export function boundPipeline (chain: ChainableCommander, connection: Connection
     isLate = true
     pipeline.leftRedirections = { value: 0 }
   }
-  pipeline.exec = (callback) => {
+  const execOnce: Pipeline['exec'] = (callback) => {
     // ioredis calls exec again to resend all commands when every reply is the same redirection: not after the deadline.
     if (first !== undefined) return isLate ? first : exec()
     first = health === undefined ? exec() : inTime(exec, health, connection.deadlineMs, late)
     if (callback !== undefined) first.then((result) => callback(null, result), callback)
     return first
   }
+  pipeline.sendCommand = sendBound
+  pipeline.exec = execOnce
   return pipeline
 }
 

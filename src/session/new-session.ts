@@ -1,3 +1,4 @@
+import { deviceLabel } from '../http/device-label.ts'
 import { invalidOption, readDuration, readRecord } from '../shared/option-readers.ts'
 import type { SessionPolicy } from './options.ts'
 import type { SignInOptions } from './session.ts'
@@ -32,15 +33,16 @@ export function readUserId (userId: unknown): string {
 /**
  * Resolves the timeouts and the label of a sign-in, with the session options of the app as defaults.
  *
+ * @param userAgent the client's `User-Agent`: the label says which browser and system, unless `signIn` sets one
  * @throws {OptionError} PRISM_ERR_OPTION
  */
-export function readNewSession<Data> (options: SignInOptions<Data>, policy: SessionPolicy): Omit<NewSession, 'document' | 'replaced' | 'replacedVersion'> {
+export function readNewSession<Data> (options: SignInOptions<Data>, policy: SessionPolicy, userAgent?: string): Omit<NewSession, 'document' | 'replaced' | 'replacedVersion'> {
   readRecord('signIn', options, ['keep', 'idleTimeout', 'absoluteTimeout', 'label'])
   const { idleTimeout: idle, absoluteTimeout: absolute, label } = options
   const absoluteMs = absolute === undefined ? policy.absoluteMs : readDuration('signIn(absoluteTimeout)', absolute)
   const idleMs = idle === undefined ? Math.min(policy.idleMs, absoluteMs) : readDuration('signIn(idleTimeout)', idle)
   if (idleMs > absoluteMs) invalidOption('signIn(idleTimeout)', `at most absoluteTimeout (${absoluteMs} ms)`, idle)
-  return { absoluteMs, idleMs, label: readLabel(label) }
+  return { absoluteMs, idleMs, label: readLabel(label) ?? deviceLabel(userAgent) }
 }
 
 function readLabel (label: unknown): string | undefined {

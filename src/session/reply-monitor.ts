@@ -11,7 +11,7 @@ export interface MonitoredReply {
     once (event: 'close', listener: () => void): unknown
   }
   /** `ws` is true for a WebSocket upgrade, whose response headers do not come from the reply */
-  readonly request?: object
+  readonly request?: { readonly headers?: { readonly 'user-agent'?: string | undefined } | undefined }
   hijack (): unknown
 }
 
@@ -62,11 +62,12 @@ export class ReplyMonitor {
   /** Starts to monitor a reply; called at the first change of the session. */
   monitor (session: MonitoredSession, reply: MonitoredReply): void {
     const { hijack } = reply
-    reply.hijack = () => {
+    const hijackMonitored = () => {
       const taken: unknown = hijack.call(reply)
       this.#deliver(session, reply)
       return taken
     }
+    reply.hijack = hijackMonitored
     // A client abort before the reply is no loss: the handler finishes and the session is saved.
     reply.raw.once('close', () => { if (reply.sent && !session.isClosed) this.#report(session, reply, texts.skipped) })
   }

@@ -136,7 +136,7 @@ export class RequestSession<Data extends object> implements Session<Data>, Monit
     const state = this.#state
     state.assertEnabled('signIn()')
     const subject = userSubject(readUserId(userId))
-    const newSession = readNewSession(options, this.#sessions.policy)
+    const newSession = readNewSession(options, this.#sessions.policy, this.#reply?.request?.headers?.['user-agent'])
     this.#assertHeadersNotSent('signIn()')
     await this.#serialize(async () => {
       const before = state.lastToken

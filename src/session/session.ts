@@ -14,7 +14,7 @@ export interface SignInOptions<Data> {
   idleTimeout?: Duration
   /** the session ends after this time in any case; longer for "remember me" */
   absoluteTimeout?: Duration
-  /** name of this device in the list of devices, at most 100 characters */
+  /** name of this device in the list of devices, at most 100 characters; default: browser and system, such as `Firefox on Windows`; `''`: none */
   label?: string
 }
 

@@ -43,10 +43,11 @@ export function claimDecorators (scope: object, option: string, decorators: Deco
 function keep (instance: Instance, kind: Kind, names: readonly string[], option: string): void {
   const { add } = methods[kind]
   const original = instance[add] as Method
-  instance[add] = function decorate (name, ...rest) {
+  const decorate: Method = function (name, ...rest) {
     if (names.includes(name as string)) throw collision(`${add}('${String(name)}')`, kind, String(name), option)
     return original.call(this, name, ...rest)
   }
+  instance[add] = decorate
 }
 
 function collision (call: string, kind: Kind, name: string, option: string): Error {

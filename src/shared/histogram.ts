@@ -37,3 +37,10 @@ export function quantile (counts: readonly number[], share: number): number | un
   }
   return bounds.at(-1)
 }
+
+/** Adds up histograms, bucket by bucket. */
+export function addUp (histograms: readonly Histogram[]): number[] {
+  const sum = new Histogram().counts.slice()
+  for (const { counts } of histograms) for (let index = 0; index < sum.length; index++) sum[index] = (sum[index] ?? 0) + (counts[index] ?? 0)
+  return sum
+}

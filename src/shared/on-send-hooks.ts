@@ -4,9 +4,27 @@
  * @returns undefined if the list is not where it is expected
  */
 export function onSendHooksOf (scope: object): readonly unknown[] | undefined {
+  return hooksOf(scope)?.onSend
+}
+
+/**
+ * Adds an onRequest hook in front of those that a Fastify scope has.
+ *
+ * @returns whether there are some, and the list is where it is expected
+ */
+export function prependOnRequest (scope: object, hook: unknown): boolean {
+  const hooks = hooksOf(scope)?.onRequest
+  if (hooks === undefined || hooks.length === 0) return false
+  hooks.unshift(hook)
+  return true
+}
+
+interface Hooks { readonly onRequest?: unknown[], readonly onSend?: readonly unknown[] }
+
+function hooksOf (scope: object): Hooks | undefined {
   for (let each: object | null = scope; each !== null; each = Object.getPrototypeOf(each) as object | null) {
     const symbol = Object.getOwnPropertySymbols(each).find(({ description }) => description === 'fastify.hooks')
-    if (symbol !== undefined) return (each as Record<symbol, { onSend?: readonly unknown[] }>)[symbol]?.onSend
+    if (symbol !== undefined) return (each as Record<symbol, Hooks>)[symbol]
   }
   return undefined
 }

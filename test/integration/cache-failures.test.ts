@@ -84,6 +84,8 @@ for (const [name, thrown, isShared] of [
   ['a text', () => 'a text', true],
   ['an error that refers to itself', () => { const error: Error & { self?: Error } = new Error('itself'); error.self = error; return error }, true],
   ['an error with private fields', () => new Sealed('sealed'), false],
+  ['an error with a getter of its own', () => Object.defineProperty(new Error('computed'), 'user', { enumerable: true, get: () => 'of the first' }), false],
+  ['an error that computes its JSON', () => Object.assign(new Error('computed'), { details: { toJSON: () => 'of the first' } }), false],
   ['an AbortError', () => new DOMException('aborted', 'AbortError'), false],
   ['a TimeoutError', () => AbortSignal.timeout(0) && new DOMException('late', 'TimeoutError'), false],
   ['an error that an abort has caused', () => new Error('fetch failed', { cause: new DOMException('aborted', 'AbortError') }), false]

@@ -1,6 +1,12 @@
 import type { FastifyInstance, FastifyRequest, RouteShorthandOptions } from 'fastify'
+import fastify from 'fastify'
 import t from 'tap'
+import cachePlugin from '../../plugins/cache.ts'
+import redis from '../../plugins/redis.ts'
+import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import { cachingApp, stored } from '../support/caching.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
+import { reached } from '../support/wait-for-redis.ts'
 
 const cache = true
 const user = (request: FastifyRequest) => String(request.headers['x-user'])
@@ -77,6 +83,31 @@ t.test('cache bypasses a request whose query or parameters a hook changed', asyn
     t.match(bob.status, /fwd=bypass; detail=unkeyed/, url)
     t.not(bob.body, admin.body, url)
     t.same(await ask(app, url, { 'x-user': 'admin' }).then(({ body }) => body), admin.body, url)
+  }
+})
+
+t.test('cache detects a change of a hook in front of the stack', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const app: FastifyInstance = fastify()
+  t.teardown(() => app.close())
+  const changes: Record<string, (request: FastifyRequest) => void> = {
+    '/query': (request) => { Object.assign(request.query as object, { tenant: user(request) }) },
+    '/replaced': (request) => { request.query = { tenant: user(request) } },
+    '/params/1': (request) => { Object.assign(request.params as object, { id: user(request) }) },
+    '/url': (request) => { request.raw.url = '/url?tenant=none' }
+  }
+  app.addHook('onRequest', async (request) => { changes[request.url.replace(/\?.*/, '')]?.(request) })
+  await app.register(redis, { url })
+  await app.register(requestLifecycle)
+  await app.register(cachePlugin)
+  await reached(app)
+  for (const path of ['/query', '/replaced', '/params/:id', '/url']) app.get(path, { config: { cache } }, async (request) => [request.query, request.params])
+
+  for (const path of Object.keys(changes)) {
+    for (const user of ['admin', 'guest']) {
+      const query = path === '/url' ? `?tenant=${user}` : '?tenant=public'
+      t.match(await ask(app, path + query, { 'x-user': user }), { body: user, status: /fwd=bypass/ }, path)
+    }
   }
 })
 

@@ -241,3 +241,29 @@ t.test('cache warns at start of a request context that it cannot track', async (
     t.equal(lines.filter(({ msg }) => /request-context/.test(msg)).length, count, members)
   }
 })
+
+/** Reads of what a hook gives only to some clients. */
+const optionalReads: Record<string, (request: FastifyRequest, reply: FastifyReply) => unknown> = {
+  'property of the request': (request) => asUser(request).user,
+  'presence of a property': (request) => 'user' in request,
+  'symbol of the request': (request) => (request as unknown as Record<symbol, unknown>)[key],
+  'property of the message': (request) => asMessage(request).user,
+  'property of the reply': (_request, reply) => (reply as FastifyReply & { user?: string }).user
+}
+
+t.test('cache tracks reads of what no hook has set for this client, but may set for another', async (t) => {
+  const app = await cachingApp(t)
+  app.addHook('onRequest', async (request, reply) => {
+    if (userOf(request) === 'guest') for (const target of [request, request.raw, reply]) Object.assign(target, { user: 'restricted', [key]: 'restricted' })
+  })
+  for (const [index, read] of Object.values(optionalReads).entries()) app.get(`/${index}`, { config: { cache } }, async (request, reply) => ({ fields: read(request, reply) === undefined || read(request, reply) === false ? 'all' : 'few' }))
+  app.get('/none', { config: { cache } }, async (request) => await Promise.resolve({ fields: request.method }))
+  const ask = await asking(app)
+
+  for (const [index, name] of Object.keys(optionalReads).entries()) {
+    t.match(await ask(`/${index}`, { 'x-user': 'admin' }), { body: /all/, status: /detail=unkeyed/ }, name)
+    t.match(await ask(`/${index}`, { 'x-user': 'guest' }), { body: /few/ }, name)
+  }
+  await ask('/none')
+  t.match((await ask('/none')).status, /hit/)
+})

@@ -1,6 +1,8 @@
+import { parse } from 'node:querystring'
 import type { FastifyInstance, FastifyRequest, RouteShorthandOptions } from 'fastify'
 import t from 'tap'
 import { cachingApp, stored } from '../support/caching.ts'
+import { startRedisProcess } from '../support/redis-process.ts'
 
 type Query = Record<string, unknown>
 
@@ -112,5 +114,32 @@ t.test('cache shares nothing of a query that a hook has changed behind validatio
     t.match(admin.status, /detail=unkeyed/, name)
     t.notMatch((await ask(app, `/${index}?role=all`, { 'x-user': 'guest' })).status, /hit/, name)
     t.match(await ask(app, `/${index}?role=all`, { 'x-user': 'admin' }), { body: admin.body, status: /detail=unkeyed/ }, name)
+  }
+})
+
+/** Parsers of an app's own, and two queries that they tell apart. */
+const parsers: Record<string, [parse: (text: string) => Query, queries: readonly [string, string]]> = {
+  'ignores case': [(text) => ({ ...parse(text.toLowerCase()) }), ['ID=1&utm=x', 'ID=2&utm=x']],
+  'reads brackets': [(text) => Object.fromEntries([...new URLSearchParams(text)].map(([name, value]) => [name.replace(/\[.*/, ''), value])), ['id[a]=1&utm=x', 'id[a]=2&utm=x']],
+  'splits at semicolons': [(text) => ({ ...parse(text, ';') }), ['utm=x;id=1', 'utm=x;id=2']],
+  'keeps an order that sorting by name changes': [(text) => ({ id: [...new URLSearchParams(text.toLowerCase()).values()].join('') }), ['ID=1&id=2', 'id=2&ID=1']]
+}
+
+t.test('cache keeps in the key what an app\'s own query parser makes parameters of', async (t) => {
+  const { url } = await startRedisProcess(t)
+  for (const [index, [name, [querystringParser, queries]]] of Object.entries(parsers).entries()) {
+    const app = await cachingApp(t, { url, server: { routerOptions: { querystringParser } } })
+    const path = `/${index}`
+    const strict = { querystring: { type: 'object', additionalProperties: false, properties: { id: { type: 'string' } } } }
+    app.get(`${path}/strict`, { schema: strict, config: { cache } }, echo)
+    app.get(`${path}/listed`, { config: { cache: { query: ['id'] } } }, echo)
+    app.get(`${path}/plain`, { config: { cache } }, echo)
+    app.get(`${path}/computed`, { ...custom(({ id = '' }) => ({ id })), config: { cache } }, echo)
+    for (const kind of ['strict', 'listed', 'plain', 'computed']) {
+      const [one, other] = [await ask(app, `${path}/${kind}?${queries[0]}`), await ask(app, `${path}/${kind}?${queries[1]}`)]
+      t.match([one, other], [{ statusCode: 200, status: /stored/ }, { statusCode: 200, status: /stored/ }], `${name}, ${kind}`)
+      t.not(one.body, other.body, `${name}, ${kind}`)
+      t.match(await ask(app, `${path}/${kind}?${queries[0]}`), { body: one.body, status: /hit/ }, `${name}, ${kind}`)
+    }
   }
 })

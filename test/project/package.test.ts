@@ -8,6 +8,7 @@ import { startRedis } from '../support/redis.ts'
 t.setTimeout(300_000) // it builds, packs, installs and compiles
 const [project, redis] = await Promise.all([installPackage(t), startRedis(t)])
 const secret = 'a secret of the tests: 32 or more'
+project.add('@fastify/cookie') // a user's own
 
 /** Waits for a condition: Redis may connect after the app is ready, a response is stored after its reply, and events are delivered asynchronously. */
 const until = `

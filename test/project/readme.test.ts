@@ -183,8 +183,8 @@ t.test('docs/api.md lists each public decorator', async (t) => {
 })
 
 t.test('docs/metrics.md lists each metric', async (t) => {
-  const files = ['src/metrics/process-metrics.ts', 'src/metrics/registry.ts', 'service/plugins/alerts.ts'].filter((file) => existsSync(join(root, file)))
-  const made = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/name: '(prism_\w+)'/g)].map(([, name]) => name))
+  const files = ['src/metrics/process-metrics.ts', 'src/metrics/registry.ts', 'src/metrics/redis-info.ts', 'service/plugins/alerts.ts'].filter((file) => existsSync(join(root, file)))
+  const made = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/(?:name: |(?:gauge|counter)\()'(prism_\w+)'/g)].map(([, name]) => name))
 
   t.same(tableOf('docs/metrics.md', 'metric').map(([name]) => name).sort(), [...new Set(made)].sort())
 })

@@ -57,6 +57,7 @@ t.test('each variable is read as documented', async (t) => {
     SESSION_SECRET: `${'n'.repeat(32)}, ${'o'.repeat(40)}`,
     TRUST_PROXY: '10.0.0.0/8, fd12::/16,192.0.2.7',
     LOG_LEVEL: 'debug',
+    RAILWAY_GIT_COMMIT_SHA: '0123456789ABCDEF0123456789abcdef01234567',
     ADMIN_TOKEN: 'operator-token',
     ORIGINS: 'https://example.com,http://localhost:3000',
     DATABASE_PATH: path,
@@ -79,6 +80,7 @@ t.test('each variable is read as documented', async (t) => {
     sessionRedisUrl: 'redis://sessions.railway.internal:6379',
     sessionSecrets: ['n'.repeat(32), 'o'.repeat(40)],
     trustedProxies: { kind: 'networks', networks: ['10.0.0.0/8', 'fd12::/16', '192.0.2.7'] },
+    build: { version: '0.1.0', commit: '0123456789ab' },
     logLevel: 'debug',
     adminToken: 'operator-token',
     metricsPort: 9100,
@@ -103,6 +105,12 @@ t.test('each alert format requires its variables, and PagerDuty has a default ad
   t.match(faultsOf({ ALERT_WEBHOOK_FORMAT: 'slack' }), [{ variable: 'ALERT_WEBHOOK_URL' }])
   t.match(faultsOf({ READY_REQUIRES_REDIS: 'yes' }), [{ variable: 'READY_REQUIRES_REDIS', wanted: "'true' or 'false'" }])
   t.equal(readConfig({ ALERT_WEBHOOK_FORMAT: 'pagerduty', ALERT_PAGERDUTY_KEY: 'key' }).alertWebhookUrl, 'https://events.pagerduty.com/v2/enqueue')
+})
+
+t.test('the port of the metrics is another than that of the service', async (t) => {
+  t.match(faultsOf({ METRICS_PORT: '3000' }), [{ variable: 'METRICS_PORT', wanted: 'another port than PORT', came: 'also 3000' }])
+  t.match(faultsOf({ PORT: '9100', METRICS_PORT: '9100' }), [{ variable: 'METRICS_PORT' }])
+  t.match(readConfig({ PORT: '0', METRICS_PORT: '0' }), { port: 0, metricsPort: 0 })
 })
 
 t.test('TLS variables for Redis are PEM texts or files', async (t) => {

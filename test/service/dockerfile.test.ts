@@ -1,6 +1,15 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { dirname, join } from 'node:path'
 import t from 'tap'
+
+async function exitCode ([program = '', ...args]: string[], port: number): Promise<number> {
+  const [code] = await once(spawn(program, args, { env: { ...process.env, PORT: String(port) }, stdio: 'ignore' }), 'exit') as [number]
+  return code
+}
 
 const root = join(import.meta.dirname, '../..')
 const linesOf = (name: string) => readFileSync(join(root, name), 'utf8').replaceAll('\\\n', ' ').split('\n').filter((line) => line !== '' && !line.startsWith('#'))
@@ -39,10 +48,35 @@ t.test('Dockerfile starts Node directly, so that Node receives the signals', asy
   t.equal(words.at(-1), 'service/server.ts')
 })
 
-t.test('Dockerfile checks readiness with Node only', async (t) => {
+t.test('Dockerfile checks readiness without a process of Node', async (t) => {
   const [check] = service.filter((line) => line.startsWith('HEALTHCHECK '))
+  const command: string[] = JSON.parse(/CMD (\[.*\])$/.exec(check ?? '')?.[1] ?? '[]')
+  const status = async (code: number) => {
+    const server = createServer((request, response) => response.writeHead(request.url === '/healthz/ready' ? code : 404).end()).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.after(() => server.close())
+    return await exitCode(command, (server.address() as AddressInfo).port)
+  }
 
-  t.match(check, /CMD \["node", "-e", ".*\/healthz\/ready/)
+  t.not(command[0], 'node')
+  t.equal(await status(200), 0)
+  t.not(await status(503), 0)
+  t.not(await exitCode(command, 1), 0, 'a port on which nothing listens')
+})
+
+t.test('Dockerfile builds the database from files that no other part of the service is in', async (t) => {
+  const atlas = dockerfile.slice(0, dockerfile.findIndex((line) => line.endsWith(' AS dependencies')))
+  const copied = atlas.filter((line) => line.startsWith('COPY ')).flatMap((line) => line.split(/\s+/).slice(1, -1))
+  const imports = (file: string): string[] => [file, ...[...readFileSync(join(root, file), 'utf8').matchAll(/ from '(\.[^']+)'/g)].flatMap(([, name = '']) => imports(join(dirname(file), name)))]
+
+  t.same(copied.filter((name) => name.endsWith('.ts')).sort(), [...new Set(imports('service/atlas/load.ts'))].sort())
+})
+
+t.test('Dockerfile installs OpenTelemetry only where the build asks for it', async (t) => {
+  const [install] = dockerfile.filter((line) => line.includes('--omit=dev'))
+
+  t.ok(dockerfile.includes('ARG TRACING=false'))
+  t.match(install, /--omit=dev \$\(\[ "\$TRACING" = true \] \|\| echo --omit=optional\)/)
 })
 
 t.test('Dockerfile sets production and no secret', async (t) => {

@@ -49,6 +49,10 @@ t.test('an occupied port is named', async (t) => {
 
   t.same(await exit, { code: 1, signal: null })
   t.match(logs.at(-1), `Port ${port} is in use: set PORT to another`)
+
+  const { logs: metricsLogs } = launchService(t, { PORT: '0', METRICS_PORT: String(port), HOST: '127.0.0.1', REDIS_URL: url, DATABASE_PATH: testDatabase(t) })
+
+  await until(() => metricsLogs.some((line) => line.includes(`The metrics port ${port} is in use: set METRICS_PORT`)), { what: 'the log names the port of the metrics' })
 })
 
 t.test('the start prints three addresses to try, and they work', async (t) => {

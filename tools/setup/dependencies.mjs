@@ -9,14 +9,14 @@ Is the disk full, or this folder not writable for you? Then free it, or clone in
 
 /** Installs the project's packages, and checks that a Node for it runs. */
 export async function bringDependencies (root) {
-  await installPackages(root, () => workingNode(root)) // throws if none runs
+  await installPackages(root, { megabytes: 200, check: () => workingNode(root) }) // throws if none runs
 }
 
 /** Installs the packages of a folder's lock file if they are missing or differ. */
-export async function installPackages (root, check = () => {}) {
+export async function installPackages (root, { megabytes, check = () => {} }) {
   const stamp = readStamp(root)
   const wanted = fingerprint(root)
-  if (stamp.installed !== wanted && !isInstalled(root)) await install(root)
+  if (stamp.installed !== wanted && !isInstalled(root)) await install(root, megabytes)
   check()
   if (stamp.installed !== wanted) writeStamp(root, { installed: wanted })
 }
@@ -43,9 +43,9 @@ function runs (program) {
   }
 }
 
-async function install (root) {
+async function install (root, megabytes) {
   const total = Object.keys(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages).length - 1
-  say(`installing up to ${total} packages with npm (about 200 MB)`)
+  say(`installing up to ${total} packages with npm (about ${megabytes} MB)`)
   const startedAt = Date.now()
   rmSync(stampPath(root), { force: true })
   const [program, first] = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath]] : ['npm', []]

@@ -22,17 +22,19 @@ export function trackErrorReply (state: HandlerRun, reply: CacheReply, onFailure
     onFailure(error)
   }
   const thrown = (error: unknown) => { if (!wasSent && state.isSettled !== true) fail({ thrown: error }) }
-  reply.send = (payload?: unknown) => {
+  const sendWatched = (payload?: unknown) => {
     if (wasSent) fail()
     else if (payload instanceof Error) fail({ thrown: payload })
     wasSent = true
     return send.call(reply, payload)
   }
-  state.restore = () => {
+  const stop = () => {
     // Assign instead of delete: deleting a property puts the object into slow dictionary mode.
     reply.send = send
     restore?.()
   }
+  reply.send = sendWatched
+  state.restore = stop
   return (run) => observeFailure(run, thrown)
 }
 
@@ -52,12 +54,14 @@ function observeFailure (run: () => unknown, onThrown: (error: unknown) => void)
 export function watchNotFound (state: HandlerRun, reply: CacheReply): void {
   const { callNotFound } = reply
   const { restore } = state
-  reply.callNotFound = () => {
+  const callWatched = () => {
     state.givenWay ??= { reading: state.tracker?.unkeyedInput }
     return callNotFound.call(reply)
   }
-  state.restore = () => {
+  const stop = () => {
     reply.callNotFound = callNotFound
     restore?.()
   }
+  reply.callNotFound = callWatched
+  state.restore = stop
 }

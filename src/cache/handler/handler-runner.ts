@@ -74,7 +74,7 @@ export class HandlerRunner<Request extends CacheRequest> {
   /** The request waited for a run that has failed: it fails with the same error, in its own lifecycle, as if it had run the handler. */
   rethrow ({ reply, state }: HandlerContext<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, error: FillError): never {
     this.#shared.stats.add('collapse')
-    state.run = { reason, stale, askedAt: Date.now(), before: reply.getHeaders(), hasFailed: true, isCollapsed: true }
+    state.run = { reason, stale, askedAt: Date.now(), before: reply.getHeaders(), hasFailed: true, isCollapsed: true, hidesConditions: true }
     throw error.copy()
   }
 
@@ -115,7 +115,7 @@ export class HandlerRunner<Request extends CacheRequest> {
     if (error === undefined || run.fill?.hasWaiters !== true || isGone(reply) || request.signal?.aborted === true) return 'failed'
     const isTracked = this.#policy.trackInputs || this.#policy.ttlMs !== undefined
     const isKeyed = isTracked && run.givenWay?.reading === undefined && state.changed === undefined && state.bypass === undefined
-    return isKeyed ? FillError.of(error.thrown) ?? 'failed' : 'failed'
+    return isKeyed ? FillError.of(error.thrown, [request, reply, request.raw, reply.raw]) ?? 'failed' : 'failed'
   }
 
   /** The response was sent or aborted: ends a run that never reached onSend. */

@@ -19,17 +19,19 @@ export function trackHijack (state: HandlerRun, reply: CacheReply, listener: Hij
   const { hijack, raw } = reply
   const { restore } = state
   const stopWatching = whenRespondStarted(raw, () => { if (state.isSettled !== true) listener.onHijacked() })
-  reply.hijack = () => {
+  const hijackWatched = () => {
     listener.onHijacked()
     onClosed(raw.req, raw, () => { if (!isSent(raw)) listener.onClosed() })
     return hijack.call(reply)
   }
-  state.restore = () => {
+  const stop = () => {
     stopWatching()
     // Assign instead of delete, as in `trackErrorReply`.
     reply.hijack = hijack
     restore?.()
   }
+  reply.hijack = hijackWatched
+  state.restore = stop
 }
 
 interface RespondingStream { respond: (...given: unknown[]) => unknown }
@@ -44,10 +46,11 @@ function whenRespondStarted (raw: CacheReply['raw'], listener: () => void): () =
   if (stream === undefined) return whenHeadWritten(raw, listener)
   const { respond } = stream
   const stop = () => { stream.respond = respond }
-  stream.respond = (...given) => {
+  const respondWatched: typeof respond = (...given) => {
     stop()
     listener()
     return respond.apply(stream, given)
   }
+  stream.respond = respondWatched
   return stop
 }

@@ -61,7 +61,8 @@ function trackInputs (run: HandlerRun, request: CacheRequest, reply: CacheReply,
   // A status set by a hook may depend on any input.
   if (status !== 200) tracker.note('reply.statusCode')
   run.tracker = tracker
-  run.restore = () => tracker.close()
+  const restore = () => tracker.close()
+  run.restore = restore
 }
 
 const none = Object.freeze({})

@@ -8,9 +8,9 @@ export function isReadByServer (): boolean {
   return /\bnode:[^\n]*$|[/\\]node_modules[/\\]@nestjs[/\\]platform-fastify[/\\][^\n]*$/.test(stackOfReader(isReadByServer))
 }
 
-/** Whether a property is read by dd-trace, whose wrapper around the `done` of each hook looks for cookies. */
+/** Whether a property is read by a tested APM agent. The wrapper of dd-trace around the `done` of each hook looks for cookies. */
 export function isReadByAgent (): boolean {
-  return /[/\\]node_modules[/\\]dd-trace[/\\][^\n]*$/.test(stackOfReader(isReadByAgent))
+  return /[/\\]node_modules[/\\](?:dd-trace|newrelic|@fastify[/\\]otel|@opentelemetry[/\\][^/\\]+|@sentry[/\\][^/\\]+)[/\\][^\n]*$/.test(stackOfReader(isReadByAgent))
 }
 
 /** The stack down to the reader; '' if it cannot be told. */

@@ -46,16 +46,18 @@ const replies: Kind = {
   accessors: new Map(),
   addMethods: (cover, prototype) => {
     for (const method of ['getHeader', 'hasHeader'] as const) {
-      cover[method] = function (this: Tracked, name: string) {
+      const readHeader = function (this: Tracked, name: string) {
         const read = (as: string) => (prototype[as] as (name: string) => unknown).call(this, name)
         if (this[tracking]?.hidesHeader(name, () => read('getHeader')) === true) return method === 'getHeader' ? undefined : false
         return read(method)
       }
+      cover[method] = readHeader
     }
-    cover.getHeaders = function (this: Tracked) {
+    const getHeaders = function (this: Tracked) {
       this[tracking]?.noteHeaders()
       return (prototype.getHeaders as () => unknown).call(this)
     }
+    cover.getHeaders = getHeaders
   }
 }
 
@@ -103,10 +105,11 @@ const raws: Kind = {
     for (const name of methodsOfNode) {
       const method = prototype[name]
       if (typeof method !== 'function') continue
-      cover[name] = function (this: Tracked, ...given: unknown[]) {
+      const callUntracked = function (this: Tracked, ...given: unknown[]) {
         const call = () => Reflect.apply(method, this, given) as unknown
         return this[tracking] === undefined ? call() : this[tracking].withoutTracking(call)
       }
+      cover[name] = callUntracked
     }
   }
 }

@@ -1,3 +1,5 @@
+import { MissingProperties } from './missing-properties.ts'
+
 /** Request headers, names in lower case. */
 export type RequestFields = Record<string, string | string[] | undefined>
 
@@ -48,6 +50,7 @@ export interface Kind {
  * Reports reads of an object to a listener.
  *
  * Inherited getters are tracked by a prototype that is inserted before the original one and made once; own properties are replaced one by one.
+ * A proxy before that prototype reports properties that are missing.
  * The object stays the same object: comparisons by `===` and WeakMaps work as before.
  *
  * @returns restores the object
@@ -58,7 +61,7 @@ export function trackObject (target: Tracked, tracker: ReadListener, kind: Kind)
   const undo = trackOwnProperties(target, tracker, kind, held)
   target[tracking] = tracker
   target[holding] = held
-  Object.setPrototypeOf(target, trackingPrototypeOf(prototype, kind))
+  Object.setPrototypeOf(target, new Proxy(trackingPrototypeOf(prototype, kind), new MissingProperties(target, tracker, kind)))
   return () => {
     Object.setPrototypeOf(target, prototype)
     target[tracking] = target[holding] = undefined

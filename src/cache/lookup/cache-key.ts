@@ -53,8 +53,10 @@ export class CacheKeyBuilder {
    * @param fields request headers, for those in `vary`
    * @param origin scheme and host; '' if not part of the key
    * @param partition user, session or value of the partition function; '' if not part of the key
+   * @param isExact the URL is not normalized
    */
-  make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): CacheKey {
+  make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string, isExact = false): CacheKey {
+    if (isExact) return this.#make(rawUrl, fields, origin, partition, true)
     if (!this.#isPlain || origin !== '' || partition !== '') return this.#make(rawUrl, fields, origin, partition)
     const known = this.#plain.get(rawUrl)
     if (known !== undefined) return known
@@ -63,9 +65,9 @@ export class CacheKeyBuilder {
     return key
   }
 
-  #make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): CacheKey {
-    const url = this.#normalize(rawUrl)
-    let text = part(this.#policy.constraints) + part(this.#version) + part(origin) + part(partition)
+  #make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string, isExact = false): CacheKey {
+    const url = isExact ? rawUrl : this.#normalize(rawUrl)
+    let text = (isExact ? 'exact' : '') + part(this.#policy.constraints) + part(this.#version) + part(origin) + part(partition)
     for (const name of this.#policy.vary) text += varied(name, fields[name])
     text += part(url)
     return this.#keys.get(text) ?? this.#create(text, url)

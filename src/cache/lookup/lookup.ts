@@ -115,8 +115,9 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   /** Waits until it is settled. */
   settled (): Promise<Found<Entry>> {
     return new Promise((resolve) => {
-      if (this.#found !== undefined) resolve(this.#found)
-      else this.#wake = () => resolve(this.#found ?? nothing)
+      const wake = () => resolve(this.#found ?? nothing)
+      if (this.#found !== undefined) wake()
+      else this.#wake = wake
     })
   }
 

@@ -14,13 +14,16 @@ export class FillError {
     this.#error = error
   }
 
-  /** @returns undefined if the error belongs to its own request (an abort or a timeout), or cannot be copied */
-  static of (error: unknown): FillError | undefined {
+  /**
+   * @param owners the request and its reply
+   * @returns undefined if the error belongs to its own request (an abort, a timeout, or an error that holds the request), or cannot be copied
+   */
+  static of (error: unknown, owners: readonly unknown[] = []): FillError | undefined {
     try {
-      if (isAbort(error)) return undefined
+      if (isAbort(error) || holds(error, owners)) return undefined
       return new FillError(copyOf(error))
     } catch {
-      return undefined // a getter that reads a private field
+      return undefined // a getter that reads a private field, or a property that is computed
     }
   }
 
@@ -35,6 +38,13 @@ function isAbort (error: unknown, depth = 0): boolean {
   if (typeof error !== 'object' || error === null || depth > maxDepth) return false
   const { name, code, cause } = error as { name?: unknown, code?: unknown, cause?: unknown }
   return name === 'AbortError' || name === 'TimeoutError' || abortCodes.has(code) || isAbort(cause, depth + 1)
+}
+
+/** Whether an error has a property that is one of the objects. */
+function holds (error: unknown, owners: readonly unknown[], depth = 0): boolean {
+  if (typeof error !== 'object' || error === null || depth > maxDepth) return false
+  if (owners.includes(error)) return true
+  return (error instanceof Error || isPlain(error)) && Reflect.ownKeys(error).some((key) => holds(Object.getOwnPropertyDescriptor(error, key)?.value, owners, depth + 1))
 }
 
 const abortCodes = new Set<unknown>(['ABORT_ERR', 'ERR_CANCELED', 'FST_ERR_HANDLER_TIMEOUT'])
@@ -64,7 +74,9 @@ function copyProperty (value: object, key: PropertyKey, copy: object, copyInner:
   if (descriptor === undefined) return
   // `stack` is an accessor in some versions of V8, and works only on its own error.
   const isValue = 'value' in descriptor || key === 'stack'
-  const own = isValue ? { value: copyInner(Reflect.get(value, key)), writable: true, enumerable: descriptor.enumerable ?? false, configurable: descriptor.configurable ?? true } : descriptor
+  // It may read the failed request when another request's error handler reads it.
+  if (!isValue || (key === 'toJSON' && typeof Reflect.get(value, key) === 'function')) throw new TypeError('The error computes a property')
+  const own = { value: copyInner(Reflect.get(value, key)), writable: true, enumerable: descriptor.enumerable ?? false, configurable: descriptor.configurable ?? true }
   Object.defineProperty(copy, key, own)
 }
 

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../../shared/errors.ts'
 import { Histogram } from '../../shared/histogram.ts'
+import { CommandCounters } from './command-counters.ts'
 import { PendingReply } from './pending-reply.ts'
 import { setTimeoutAfterIo, defaultDeadlineMs } from '../health/deadline.ts'
 import { InFlightWrite } from './in-flight-write.ts'
@@ -62,6 +63,8 @@ export class Batch implements WriteObserver {
   readonly counts = { writes: 0, commands: 0, asks: 0, timeouts: 0 }
   /** Time until the last reply of each write, seconds. */
   readonly roundTrips = new Histogram()
+  /** Calls, errors and durations by command. */
+  readonly byCommand = new CommandCounters()
   /** Incremented at each flush. Code that changes the arguments of an enqueued operation compares it to know whether the operation has been sent. */
   tick = 0
   /** Size of this tick's batch so far; a new object for each batch. */
@@ -132,6 +135,11 @@ export class Batch implements WriteObserver {
   /** Records the time until the last reply of a write. */
   completed (ms: number): void {
     this.roundTrips.observe(ms / 1000)
+  }
+
+  /** Records one command of a write. */
+  settled (name: string, ms: number, hasFailed: boolean): void {
+    this.byCommand.count(name, ms / 1000, hasFailed)
   }
 
   /** Records a write with a late reply. */

@@ -1,11 +1,11 @@
-import { Command } from 'ioredis'
+import type { Command } from 'ioredis'
 import type { LRUCache } from 'lru-cache'
 import { RedisReplyError } from '../../shared/errors.ts'
 import { PendingReply } from './pending-reply.ts'
 import { encodeScriptCall } from './script-call.ts'
 import type { ScriptArgs } from './script-call.ts'
 import { toPublicError } from '../health/error-class.ts'
-import { EncodedCommand, encodeCommand } from './resp-encoder.ts'
+import { BatchCommand, EncodedCommand, encodeCommand } from './resp-encoder.ts'
 import type { Argument } from './resp-encoder.ts'
 import { textOf } from './reply-text.ts'
 import type { Script } from './script.ts'
@@ -36,6 +36,8 @@ export class ScriptOperation<Value = unknown> extends PendingReply<Value> implem
 /** One Redis command that carries several operations, and settles each with its own reply. */
 export interface BatchedCommand {
   command: Command
+  /** name in metrics, if it is not the command's */
+  name?: string
   /** makes the same command with the script's text, for a server that replied NOSCRIPT: nothing was executed */
   withScriptText?: (() => Command) | undefined
   answered: (reply: unknown) => void
@@ -109,6 +111,7 @@ export function packScripts<Value> (script: Script<Value>, operations: readonly 
 function packCall<Value> (script: Script<Value>, operations: readonly ScriptOperation<Value>[]): BatchedCommand {
   const batched: BatchedCommand = {
     command: encodeScriptCall('evalsha', script.sha1, operations),
+    name: script.name,
     withScriptText: () => encodeScriptCall('eval', script.lua, operations),
     answered: (reply) => {
       const answers = readArray<unknown>(reply, operations.length)
@@ -141,7 +144,7 @@ function readArray<Element> (reply: unknown, length: number): Element[] {
 
 /** Packs any command; its reply is text. */
 export function packCommand (name: string, args: Argument[], answer: PendingReply<unknown>): BatchedCommand {
-  const command = new Command(name, args, { replyEncoding: 'utf8' })
+  const command = new BatchCommand(name, args, { replyEncoding: 'utf8' })
   // ioredis's reply transformers apply to the command's promise only.
   return { command, answered: () => command.promise.then((reply) => answer.resolve(reply), (error) => answer.reject(error)), failed: (error) => answer.reject(error) }
 }

@@ -5,8 +5,9 @@ import { toPublicError, isServerFailure } from '../health/error-class.ts'
 import type { BatchedCommand } from './batched-command.ts'
 import type { ConnectionHealth } from '../health/connection-health.ts'
 
-/** Callbacks of a write: the time until its last reply, or that a reply was late. */
+/** Callbacks of a write: each of its commands, the time until its last reply, or that a reply was late. */
 export interface WriteObserver {
+  settled (name: string, ms: number, hasFailed: boolean): void
   completed (ms: number): void
   timedOut (): void
 }
@@ -50,6 +51,7 @@ export class InFlightWrite {
       // The reply does not have this command's shape: the server is not a Redis that this package supports.
       inFlight.batched.failed(error as Error)
     }
+    this.#count(inFlight, inFlight.batched.serverError !== undefined)
     if (inFlight.batched.serverError !== undefined) this.#connection.hear(inFlight.batched.serverError)
   }
 
@@ -58,6 +60,7 @@ export class InFlightWrite {
     if (batched.withScriptText !== undefined && inFlight.isOpen && error.message.startsWith('NOSCRIPT')) return this.#sendWithText(inFlight, batched.withScriptText())
     batched.onSettled?.()
     if (!this.#close(inFlight)) return
+    this.#count(inFlight, true)
     if (isServerFailure(error)) this.#countFailure(health)
     else health.breaker.succeeded()
     batched.failed(toPublicError(error))
@@ -96,6 +99,10 @@ export class InFlightWrite {
     return true
   }
 
+  #count ({ batched, command }: InFlightCommand, hasFailed: boolean): void {
+    this.#observer.settled(batched.name ?? command.name, performance.now() - this.#sentAt, hasFailed)
+  }
+
   #expire (): void {
     const late = this.#commands.filter(({ isOpen }) => isOpen)
     if (late.length === 0) return
@@ -106,6 +113,7 @@ export class InFlightWrite {
     }
     for (const inFlight of late) {
       this.#close(inFlight)
+      this.#count(inFlight, true)
       inFlight.batched.failed(new RedisUnavailableError(`no reply within ${this.#connection.deadlineMs} ms`))
     }
   }

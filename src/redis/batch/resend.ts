@@ -67,11 +67,12 @@ export class Resender {
     const follow = command.reject
     // ioredis wraps the `reject` of a command once only.
     if (follow === own) return
-    command.reject = (error) => {
+    const fail = (error: Error) => {
       if (!sending.isOpen || !redirection.test(error.message)) return own(error)
       forget(command)
       follow(error)
     }
+    command.reject = fail
   }
 }
 

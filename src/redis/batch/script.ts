@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 
 /**
  * Definition of a {@link Script}.
@@ -19,6 +20,8 @@ interface ScriptDefinition<Value> {
   read: (reply: unknown) => Value
 }
 
+const namesBySha1 = new Map<string, string>()
+
 /** Maximum Redis CPU time of one call: all other clients wait meanwhile. */
 const callBudgetMicroseconds = 250
 
@@ -28,17 +31,26 @@ const callBudgetMicroseconds = 250
  * `encodeScriptCall` writes the arguments of a call.
  */
 export class Script<Value> {
+  /** `evalsha` and the name of the Lua file; see `CommandCounters` */
+  readonly name: string
   readonly lua: string
   readonly sha1: string
   readonly operationsPerCall: number
   readonly read: (reply: unknown) => Value
 
   constructor (definition: ScriptDefinition<Value>) {
+    this.name = `evalsha ${basename(definition.url.pathname, '.lua')}`
     this.lua = grouped(readFileSync(definition.url, 'utf8'))
     this.sha1 = createHash('sha1').update(this.lua).digest('hex')
     this.operationsPerCall = Math.max(1, Math.floor(callBudgetMicroseconds / definition.costMicroseconds))
     this.read = definition.read
+    namesBySha1.set(this.sha1, this.name)
   }
+}
+
+/** @returns `evalsha` and the name of a script of this package, by its SHA-1; undefined for another script */
+export function scriptNameOf (sha1: string): string | undefined {
+  return namesBySha1.get(sha1)
 }
 
 /** Wraps the Lua code of one operation in a loop. Tables are created once per call, because creating them costs more than most operations. A failed operation replies with an error inside the array, and the others continue. */

@@ -15,18 +15,20 @@ type InHandshake = Record<Step, Sender> & { condition: { handshake?: boolean } |
  */
 export function enforceHandshake (client: Redis): void {
   const { duplicate } = client
-  client.duplicate = (overrides) => {
+  const duplicateEnforced: typeof duplicate = (overrides) => {
     const copy = duplicate.call(client, overrides)
     enforceHandshake(copy)
     return copy
   }
+  client.duplicate = duplicateEnforced
   const steps = client as unknown as InHandshake
   for (const step of ignored) {
     const send = steps[step]
-    steps[step] = (...args) => {
+    const sendChecked: typeof send = (...args) => {
       const sent = send.apply(client, args)
       return steps.condition?.handshake === true && !isOptional(args) ? sent.catch((error: Error) => refused(client, nameOf(step, args), error)) : sent
     }
+    steps[step] = sendChecked
   }
 }
 

@@ -23,6 +23,8 @@ export interface AppParts {
   stack?: Omit<PrismOptions, 'redis'>
   /** registers plugins and routes after the stack, and before the routes of the suite */
   after?: (app: FastifyInstance) => unknown
+  /** `false`: the app has none of the routes of the suite, for options that turn a feature off */
+  routes?: false
 }
 
 /** A listening app with the stack, the routes of the suite and what it logs. */
@@ -55,9 +57,9 @@ export async function startApp (owner: Owner, parts: AppParts = {}): Promise<Eco
   owner.after(() => app.close())
   await parts.before?.(app)
   // A prefix for each app: the server is shared, cached responses and counters are not.
-  await app.register(prism, { redis: { url: redisUrl, prefix: `${process.pid}-${++apps}:`, min: 1, max: 2 }, session: { secrets: [secret] }, rateLimit: { quota: 10_000 }, ...parts.stack })
+  await app.register(prism, { redis: { url: redisUrl, commandTimeout: '2s', prefix: `${process.pid}-${++apps}:`, min: 1, max: 2 }, session: { secrets: [secret] }, cache: { debug: true }, rateLimit: { quota: 10_000 }, ...parts.stack })
   await parts.after?.(app)
-  const open = addRoutes(app)
+  const open = parts.routes === false ? () => {} : addRoutes(app)
   await app.listen({ port: 0, host: '127.0.0.1' })
   await reached(app)
   const { port } = app.server.address() as AddressInfo

@@ -1,7 +1,26 @@
+import { request } from 'undici'
+import type { Dispatcher } from 'undici'
 import { until } from '../../support/until.ts'
 import type { EcosystemApp } from './app.ts'
 
-/** A visitor with a cookie jar and the header fields of its own. */
+/** What a request is sent with. */
+export interface Init {
+  method?: Dispatcher.HttpMethod
+  headers?: Record<string, string>
+  body?: Dispatcher.DispatchOptions['body'] | FormData
+  signal?: AbortSignal
+}
+
+/** A response and its body. */
+export interface Answer {
+  status: number
+  headers: Headers
+  text: string
+  body: any
+  isHit: boolean
+}
+
+/** A client with a cookie jar and header fields of its own. It adds no field: `fetch` adds `Cache-Control: no-cache` to conditional requests. */
 export class Client {
   #url: string
   #headers: Record<string, string>
@@ -12,35 +31,43 @@ export class Client {
     this.#headers = headers
   }
 
-  /** Sends a request over a socket; the body is to be read by the caller. */
-  async fetch (path: string, { headers, ...init }: RequestInit & { headers?: Record<string, string> } = {}): Promise<Response> {
-    const cookie = [...this.#cookies].map(([name, value]) => `${name}=${value}`).join('; ')
-    const response = await fetch(this.#url + path, { redirect: 'manual', ...init, headers: { ...this.#headers, ...cookie ? { cookie } : {}, ...headers } })
-    for (const line of response.headers.getSetCookie()) this.#keep(line)
-    return response
+  /** The same client, whose next requests go to another process. */
+  at (url: string): this {
+    this.#url = url
+    return this
   }
 
-  /** The same, with the body read as JSON where it is JSON. */
-  async get (path: string, init: Parameters<Client['fetch']>[1] = {}): Promise<Answer> {
-    const response = await this.fetch(path, init)
-    const text = await response.text()
-    return { status: response.status, headers: response.headers, text, body: parsed(text), isHit: /; *hit/.test(response.headers.get('cache-status') ?? '') }
+  /** The Cookie field of the next request. */
+  get cookie (): string {
+    return [...this.#cookies].map(([name, value]) => `${name}=${value}`).join('; ')
   }
 
-  async post (path: string, init: Parameters<Client['fetch']>[1] = {}): Promise<Answer> {
+  /** Sends a request and reads the response, its body as JSON where it is JSON; follows no redirect. */
+  async get (path: string, { method = 'GET', headers, body, signal }: Init = {}): Promise<Answer> {
+    const { cookie } = this
+    const response = await request(this.#url + path, { method, signal, headers: { ...this.#headers, ...cookie ? { cookie } : {}, ...headers }, body: body as Dispatcher.DispatchOptions['body'] })
+    const fields = new Headers()
+    for (const [name, value] of Object.entries(response.headers)) for (const line of [value].flat()) fields.append(name, line ?? '')
+    for (const line of fields.getSetCookie()) this.#keep(line)
+    const text = await response.body.text()
+    return { status: response.statusCode, headers: fields, text, body: parsed(text), isHit: /; *hit/.test(fields.get('cache-status') ?? '') }
+  }
+
+  async post (path: string, init: Init = {}): Promise<Answer> {
     return await this.get(path, { method: 'POST', ...init })
   }
 
-  async put (path: string, init: Parameters<Client['fetch']>[1] = {}): Promise<Answer> {
+  async put (path: string, init: Init = {}): Promise<Answer> {
     return await this.get(path, { method: 'PUT', ...init })
   }
 
   /** Repeats a request until it is a hit: a response is stored after it has left. */
-  async hit (path: string, init: Parameters<Client['fetch']>[1] = {}): Promise<Answer> {
-    return await until(async () => {
-      const answer = await this.get(path, init)
-      return answer.isHit && answer
-    }, { what: `${path} is served from the cache`, deadlineMs: 3_000 })
+  async hit (path: string, init: Init = {}): Promise<Answer> {
+    let last: Answer | undefined
+    return await until(async () => (last = await this.get(path, init)).isHit && last, { what: `${path} is served from the cache`, deadlineMs: 3_000, everyMs: 20 }).catch((error: Error) => {
+      error.message += `; last ${last?.status}, ${last?.headers.get('cache-status')}`
+      throw error
+    })
   }
 
   #keep (line: string): void {
@@ -48,15 +75,6 @@ export class Client {
     if (/max-age=0|expires=Thu, 01 Jan 1970/i.test(line)) this.#cookies.delete(name)
     else this.#cookies.set(name, value)
   }
-}
-
-/** A response and its body. */
-export interface Answer {
-  status: number
-  headers: Headers
-  text: string
-  body: any
-  isHit: boolean
 }
 
 function parsed (text: string): unknown {

@@ -1,3 +1,5 @@
+import fp from 'fastify-plugin'
+import type { FastifyPluginAsync } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { until } from '../../support/until.ts'
@@ -52,7 +54,7 @@ export async function assertNeighbour (neighbour: Neighbour): Promise<void> {
   const [name = ''] = neighbour.packages
   await t.test(name, async (t) => {
     const running = await startApp(t, neighbour)
-    for (const aspect of Object.keys(aspects) as Aspect[]) {
+    for (const aspect of aspectsOf(neighbour)) {
       const exception = neighbour.without?.[aspect]
       await t.test(`${aspects[aspect]}${exception ? ': no' : ''}`, async (t) => {
         const context = { ...running, t, client: new Client(running, neighbour.headers) }
@@ -73,8 +75,11 @@ export async function assertNeighbour (neighbour: Neighbour): Promise<void> {
   writeRow({ packages: neighbour.packages, order: neighbour.order ?? orderOf(neighbour), works, fails })
 }
 
+function aspectsOf ({ routes }: Neighbour): Aspect[] {
+  return (Object.keys(aspects) as Aspect[]).filter((aspect) => routes !== false || aspect === 'silence' || aspect === 'close')
+}
+
 function orderOf ({ before, after }: Neighbour): string {
-  if (before && after) return 'before and after the stack'
   return before ? 'before the stack' : after ? 'after the stack' : 'beside the stack'
 }
 
@@ -85,12 +90,13 @@ function toldBy (told: RegExp | undefined): string {
 /** An aspect that does not work is asserted to fail, and to be told at start. */
 async function assertException (context: Context, aspect: Aspect, { told }: { told?: RegExp }): Promise<void> {
   const { t, warnings } = context
-  const silent = Object.assign(Object.create(t), {})
   const faults: string[] = []
-  const record = (isFine: boolean, what: string) => { if (!isFine) faults.push(what) }
-  silent.equal = (seen: unknown, wanted: unknown, what = '') => record(seen === wanted, what)
-  silent.same = (seen: unknown, wanted: unknown, what = '') => record(JSON.stringify(seen) === JSON.stringify(wanted), what)
-  silent.ok = (seen: unknown, what = '') => record(Boolean(seen), what)
+  const record = (isFine: boolean, what: unknown) => { if (!isFine) faults.push(String(what)) }
+  const silent = {
+    equal: (seen: unknown, wanted: unknown, what: unknown = '') => record(seen === wanted, what),
+    same: (seen: unknown, wanted: unknown, what: unknown = '') => record(JSON.stringify(seen) === JSON.stringify(wanted), what),
+    ok: (seen: unknown, what: unknown = '') => record(Boolean(seen), what)
+  } as unknown as Test
   await checks[aspect]({ ...context, t: silent }, { packages: [] }).catch((error: Error) => faults.push(error.message))
   t.ok(faults.length > 0, `it works by now: take "${aspects[aspect]}" out of \`without\``)
   if (told) t.ok(warnings.some((text) => told.test(text)), 'the log tells it at start')
@@ -116,7 +122,7 @@ const checks: Record<Aspect, (context: Context, neighbour: Neighbour) => Promise
     const first = client.get('/slow/first')
     await until(() => app.cache.counts.miss > 0, { what: 'the first handler runs' })
     const busy = await until(async () => {
-      const answer = await client.get('/slow/second', { signal: AbortSignal.timeout(1_000) })
+      const answer = await client.get('/slow/second', { signal: AbortSignal.timeout(2_000) })
       return answer.status === 503 && answer
     }, { what: '503 beyond maxConcurrency' }).finally(open)
     const limited = await until(async () => {
@@ -153,7 +159,7 @@ const checks: Record<Aspect, (context: Context, neighbour: Neighbour) => Promise
   },
 
   close: async ({ t, app, client }) => {
-    await client.get('/page/close')
+    await client.get('/note')
     await closed(app)
     t.ok(true, 'the app is closed')
   }
@@ -169,6 +175,30 @@ export async function closed (app: { close: () => PromiseLike<unknown> }): Promi
   const closing = app.close().then(() => { isClosed = true })
   await until(() => isClosed, { what: 'the app is closed', deadlineMs: 5_000 })
   await closing
+}
+
+/** A neighbour that the stack refuses: asserts the error of the start, and writes its row. */
+export async function assertRefusal ({ packages, order, why, before, after, told }: Pick<Neighbour, 'packages' | 'order' | 'before' | 'after'> & { why: string, told: RegExp }): Promise<void> {
+  const [name = ''] = packages
+  const words = order ?? orderOf({ packages, before, after })
+  await t.test(`${name} ${words} is refused at start`, async (t) => {
+    const error = await startApp(t, { before, after }).then(() => undefined, (error: Error) => error)
+    t.match(error?.message, told)
+  })
+  writeRow({ packages, order: words, works: [], fails: [{ what: 'the start is refused', why, told: told.source }] })
+}
+
+/** A plugin with a callback that throws where its decorator exists: nothing catches that, so the start ends. To be seen by a test, it is passed on. */
+export function caught (plugin: (app: any, options: object, done: (error?: Error) => void) => void, options: object = {}): FastifyPluginAsync {
+  return fp(async (app) => {
+    await new Promise<void>((resolve, reject) => {
+      try {
+        plugin(app, options, (error) => { error ? reject(error) : resolve() })
+      } catch (error) {
+        reject(new Error(String((error as Error).message), { cause: error }))
+      }
+    })
+  })
 }
 
 /** A client that has signed in. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -15,7 +16,7 @@ export interface Row {
 /** Hands a row to the command that makes the table; a file that runs alone has none. */
 export function writeRow (row: Row): void {
   const { ECOSYSTEM_ROWS: folder } = process.env
-  if (folder) writeFileSync(join(folder, `${row.packages.join('+').replaceAll('/', '-')}-${row.order.replaceAll(/\W+/g, '-')}.json`), JSON.stringify(row))
+  if (folder) writeFileSync(join(folder, `${createHash('sha256').update(row.packages.join() + row.order).digest('hex')}.json`), JSON.stringify(row))
 }
 
 /** The version of a package that is installed for the suite. */

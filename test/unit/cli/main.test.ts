@@ -3,12 +3,15 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { fastify } from 'fastify'
 import t from 'tap'
+import prism from '../../../plugins/index.ts'
 import { main } from '../../../src/cli/main.ts'
-import { buildTestApp } from '../../support/app.ts'
+import { buildTestApp, testSecret } from '../../support/app.ts'
 import { run } from '../../support/cli.ts'
 import { startCluster } from '../../support/cluster.ts'
 import { startRedis } from '../../support/redis.ts'
+import { reached } from '../../support/wait-for-redis.ts'
 import { until } from '../../support/until.ts'
 import { SignedInClient } from '../../support/signed-in-client.ts'
 
@@ -32,6 +35,81 @@ t.test('limits prints the requests in progress of a client', async (t) => {
 
   t.equal(code, 0)
   t.match(JSON.parse(out).counters, [{ endpoint: 'GET:/#places', used: 2 }])
+})
+
+t.test('limits prints used units, quota, window and reset of each policy', async (t) => {
+  const { url } = await startRedis(t)
+  const app = fastify()
+  t.after(() => app.close())
+  await app.register(prism, { redis: { url }, session: { secrets: [testSecret] }, rateLimit: { quota: 100, window: '1h' } })
+  app.get('/smooth', { config: { rateLimit: { quota: 60, window: '1m', algorithm: 'gcra', burst: 5 } } }, async () => 'ok')
+  app.get('/daily', { config: { rateLimit: [{ quota: 50, window: '1d', algorithm: 'fixed' }, { name: 'second', quota: 7, window: '10s' }] } }, async () => 'ok')
+  app.get('/own', { config: { rateLimit: { quota: () => 9 } } }, async () => 'ok')
+  app.get('/code', async (request) => await app.rateLimits.check(`ip:${request.ip}`, { name: 'mails', quota: 20, window: '1h', cost: 3 }))
+  await app.ready()
+  await reached(app)
+  for (const path of ['/smooth', '/smooth', '/daily', '/own', '/code']) await app.inject(path)
+
+  const read = async () => JSON.parse((await run(['limits', '127.0.0.1', '--json', '--url', url])).out).counters as { endpoint: string, resetMs: number | null }[]
+  const counters = new Map((await read()).map((counter) => [counter.endpoint, counter]))
+  t.match(counters.get('all'), { policy: 'default', used: 5, quota: 100, windowMs: 3_600_000 })
+  t.match(counters.get('GET:/smooth'), { policy: 'route', quota: 60, windowMs: 60_000 })
+  t.match(counters.get('GET:/daily#route'), { used: 1, quota: 50, windowMs: 86_400_000 })
+  t.match(counters.get('GET:/daily#second'), { policy: 'second', used: 1, quota: 7, windowMs: 10_000 })
+  t.match(counters.get('GET:/own'), { policy: null, used: 1, quota: null, resetMs: null })
+  const all = counters.get('all')?.resetMs ?? 0
+  t.ok(all > 3_500_000 && all <= 3_660_000, `${all}`)
+  // The name is known to the process once it was used: published within a minute.
+  t.match(counters.get('mails'), { used: 3, quota: null })
+  t.match((await run(['limits', '127.0.0.1', '--url', url])).out, /policy +endpoint +used +quota +window +resets in\n/)
+  t.match(JSON.parse(await app.redisPool.get('ratelimit:quotas') ?? '{}'), { all: { name: 'default', quota: { quota: 100 } } })
+  t.ok(await app.redisPool.pttl('ratelimit:quotas') > 0, 'the published quotas expire')
+})
+
+t.test('sessions prints the device, and says that it needs a user ID when it finds nothing', async (t) => {
+  const app = await buildTestApp(t)
+  const { redisUrl: url } = app.testConfig
+  const password = 'correct horse'
+  const post = async (path: string, headers = {}) => await app.inject({ method: 'POST', url: path, headers, payload: { name: 'Ada', password } })
+  await post('/users')
+  await post('/session', { 'user-agent': 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:133.0) Gecko/20100101 Firefox/133.0' })
+  const id = await userOf(app)
+
+  t.match(JSON.parse((await run(['sessions', id, '--json', '--url', url])).out).devices, [{ label: 'Firefox on Windows' }])
+  const none = await run(['sessions', 'Ada', '--url', url])
+  t.match(none, { code: 0, out: /No session is stored for the user ID Ada\.\n.*user ID that the app passes to signIn\(\), not a name/ })
+  t.match(JSON.parse((await run(['sessions', 'Ada', '--json', '--url', url])).out), { user: 'Ada', devices: [] })
+})
+
+t.test('sessions reads the separate Redis of the sessions beside the service', async (t) => {
+  const [shared, own] = [await startRedis(t), await startRedis(t)]
+  const app = await buildTestApp(t, { redisUrl: shared.url, sessionRedisUrl: own.url })
+  await new SignedInClient(app).signIn('Ada')
+  const id = (await own.client.keys('session:{*')).map((key) => key.slice('session:{'.length, -1)).find((each) => !each.startsWith('a:')) ?? ''
+  const environment = { REDIS_URL: shared.url, SESSION_REDIS_URL: own.url }
+
+  t.equal(JSON.parse((await run(['sessions', id, '--json'], environment)).out).devices.length, 1)
+  t.equal(JSON.parse((await run(['sessions', id, '--json', '--url', shared.url], environment)).out).devices.length, 0)
+})
+
+t.test('purge accepts more tags than one script call can have', async (t) => {
+  const app = await buildTestApp(t)
+  const tags = Array.from({ length: 1200 }, (_, index) => `tag:${index}`)
+
+  t.match(await run(['purge', ...tags, '--url', app.testConfig.redisUrl]), { code: 0, out: 'Purged 1200 tags.\n' })
+  t.ok(await app.redisPool.get('api:cache:tag:tag%3A1199'))
+})
+
+t.test('entry reports a service that does not respond, and inspects several URLs', async (t) => {
+  const app = await buildTestApp(t, { adminToken: 'token' })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  await fetch(`${url}/cities/2988507`)
+
+  const several = await run(['entry', `${url}/cities/2988507`, `${url}/session`], { ADMIN_TOKEN: 'token' })
+  t.match(several, { code: 0, out: /cities\/2988507:\n[^]*session:\nNo route/ })
+  t.match(await run(['entry', `${url}/cities`], { ADMIN_TOKEN: 'other' }), { code: 1, err: /token is wrong/ })
+  t.match(await run(['entry', 'http://127.0.0.1:1/x']), { code: 1, err: /cannot be reached/ })
+  t.match(await run(['entry', '/cities']), { code: 2, err: /npx fastify-prism entry https/ })
 })
 
 t.test('purge, sessions and limits act on a running service', async (t) => {
@@ -70,7 +148,7 @@ t.test('the program prints help, and exits with 2 for invalid arguments', async 
 
   t.equal(help.code, 0)
   for (const name of ['doctor', 'keys', 'purge', 'sessions', 'limits', 'watch', 'rules', 'Exit code']) t.match(help.out, name)
-  t.match(more, { code: 0, out: /SCAN/ })
+  t.match(more, { code: 0, out: /npx fastify-prism keys\n[^]*SCAN[^]*Examples:[^]*Exit code/ })
   t.match(unknown, { code: 2, err: /There is no command nothing/ })
   t.match(flag, { code: 2, err: /--wrong/ })
   t.match(missing, { code: 2, err: /needs a tag/ })

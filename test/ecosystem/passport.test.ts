@@ -1,0 +1,73 @@
+import { createRequire } from 'node:module'
+import { Client } from './support/client.ts'
+import { assertNeighbour } from './support/neighbour.ts'
+import type { AppParts } from './support/app.ts'
+
+// Its types declare `request.session` as @fastify/secure-session has it.
+const { Authenticator, Strategy } = createRequire(import.meta.url)('@fastify/passport')
+
+class ByName extends Strategy {
+  authenticate (request: any): void {
+    if (request.query.name === undefined) this.fail('a name is needed', 401)
+    else this.success({ name: request.query.name })
+  }
+}
+
+function parts (options: object): Required<Pick<AppParts, 'after'>> {
+  return {
+    after: async (app: any) => {
+      const passport = new Authenticator(options)
+      passport.use('name', new (ByName as any)('name'))
+      passport.registerUserSerializer(async (user: { name: string }) => user.name)
+      passport.registerUserDeserializer(async (name: string) => ({ name }))
+      await app.register(passport.initialize())
+      await app.register(passport.secureSession())
+      app.post('/login', { preValidation: passport.authenticate('name') }, async () => ({}))
+      app.post('/logout', async (request: any) => {
+        await request.logOut()
+        return {}
+      })
+      app.post('/leave', async (request: any) => {
+        request.session.delete('passport')
+        return {}
+      })
+      app.get('/user', { config: { cache: { ttl: '5m' } } }, async (request: any) => ({ user: request.user?.name ?? null }))
+      app.get('/user-cached', { config: { cache: { ttl: '5m', partition: (request: any) => request.user?.name ?? 'guest' } } }, async (request: any) => ({ user: request.user?.name ?? null }))
+    }
+  }
+}
+
+await assertNeighbour({
+  packages: ['@fastify/passport'],
+  order: 'after the stack, with `clearSessionOnLogin: false`',
+  ...parts({ clearSessionOnLogin: false }),
+  features: {
+    'a login is in our session, and no response is shared between users': async ({ t, client, url }) => {
+      const [ada, bob] = [new Client({ url }), new Client({ url })]
+      t.equal((await ada.post('/login?name=ada')).status, 200)
+      t.equal((await bob.post('/login?name=bob')).status, 200)
+      t.equal((await client.post('/login')).status, 401)
+      for (const path of ['/user', '/user-cached']) {
+        for (const [visitor, user] of [[ada, 'ada'], [ada, 'ada'], [bob, 'bob'], [client, null]] as const) t.same((await visitor.get(path)).body, { user }, path)
+      }
+      const refused = await ada.post('/logout')
+      t.same([refused.status, refused.body.code], [500, 'PRISM_ERR_SESSION_VALUE'], 'logOut() is refused, not ignored')
+      await ada.post('/leave')
+      t.same((await ada.get('/user')).body, { user: null })
+    }
+  },
+  exceptions: [{ what: '`request.logOut()`', why: 'it sets a session key to `undefined`, which answers 500 with PRISM_ERR_SESSION_VALUE; call `request.session.delete(\'passport\')` or `signOut()`' }]
+})
+
+await assertNeighbour({
+  packages: ['@fastify/passport'],
+  order: 'after the stack, with its default `clearSessionOnLogin: true`',
+  ...parts({}),
+  features: {
+    'a login is refused with an error, not half done': async ({ t, client }) => {
+      t.equal((await client.post('/login?name=ada')).status, 500)
+      t.same((await client.get('/user')).body, { user: null })
+    }
+  },
+  exceptions: [{ what: 'a login', why: 'it asks the session for `regenerate` or `data`, which ours does not have, and answers 500; use `clearSessionOnLogin: false`, and `session.rotate()` after the login' }]
+})
