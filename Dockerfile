@@ -29,6 +29,7 @@ ENV NODE_ENV=production \
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY package.json ./
+COPY docs/operations.md ./docs/operations.md
 COPY plugins ./plugins
 COPY routes ./routes
 COPY service ./service

@@ -1,24 +1,28 @@
 /**
- * `npm run soak [fields] [events] [attack]`: a million blocks of header fields for the cache (about four minutes), two minutes of faults for
- * events, and a service with a heap of 256 MB under attack (about ten minutes); all of them if none is named.
+ * `npm run soak [fields] [events] [properties] [attack]`: a million blocks of header fields for the cache (about four minutes), two minutes of
+ * faults for events, every property test with ten times the runs of `npm test`, and a service with a heap of 256 MB under attack (about ten
+ * minutes); all of them if none is named.
  *
  * Exits with 1 if anything was lost, duplicated or out of order, stored against a prohibition, or crashed.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { globSync, readFileSync } from 'node:fs'
 import { attack } from './support/attack/attack.ts'
 import type { Owner } from './support/cleanup-scope.ts'
 import { faultsOf, soak } from './support/soak.ts'
 
-const usage = `Usage: npm run soak [fields] [events] [attack]
+const usage = `Usage: npm run soak [fields] [events] [properties] [attack]
 
-  fields  a million blocks of header fields for the cache; SOAK_RUNS=n for another number
-  events  three processes on a Redis that fails, for two minutes
-  attack  fuzz, hostile headers and floods against the service; SOAK_REQUESTS=n requests of fuzz (50000), SOAK_SEED=n
+  fields      a million blocks of header fields for the cache; SOAK_RUNS=n for another number
+  events      three processes on a Redis that fails, for two minutes
+  properties  every property test with ten times the runs of npm test; SOAK_FACTOR=n for another factor
+  attack      fuzz, hostile headers and floods against the service; SOAK_REQUESTS=n requests of fuzz (50000), SOAK_SEED=n
 
 Without a name all of them run.`
 
-const parts: Readonly<Record<string, (owner: Owner) => Promise<boolean>>> = { fields: readFields, events: soakEvents, attack: attackService }
+const parts: Readonly<Record<string, (owner: Owner) => Promise<boolean>>> = { fields: readFields, events: soakEvents, properties: checkProperties, attack: attackService }
+const root = `${import.meta.dirname}/..`
 const note = (text: string) => console.log(`${new Date().toISOString()} ${text}`)
 
 const chosen = process.argv.slice(2)
@@ -40,9 +44,26 @@ process.exit(isFine ? 0 : 1)
 
 /** The cache's property test with `SOAK_RUNS` runs. */
 async function readFields (): Promise<boolean> {
-  const runs = process.env.SOAK_RUNS ?? '1000000'
-  note(`${runs} blocks of header fields`)
-  const child = spawn(process.execPath, ['test/unit/cache/response/cacheability.test.ts'], { cwd: `${import.meta.dirname}/..`, stdio: 'inherit', env: { ...process.env, SOAK_RUNS: runs } })
+  const SOAK_RUNS = process.env.SOAK_RUNS ?? '1000000'
+  note(`${SOAK_RUNS} blocks of header fields`)
+  return await runTest('test/unit/cache/response/cacheability.test.ts', { SOAK_RUNS })
+}
+
+/** The files whose number of runs `SOAK_FACTOR` multiplies, one after the other. */
+async function checkProperties (): Promise<boolean> {
+  const SOAK_FACTOR = process.env.SOAK_FACTOR ?? '10'
+  const files = globSync('test/**/*.test.ts', { cwd: root }).filter((file) => /SOAK_FACTOR|propertyRuns/.test(readFileSync(`${root}/${file}`, 'utf8'))).sort()
+  const failed: string[] = []
+  for (const file of files) {
+    note(`${file}, ${SOAK_FACTOR} times as many runs`)
+    if (!await runTest(file, { SOAK_FACTOR, TAP_TIMEOUT: '0' })) failed.push(file)
+  }
+  note(`${failed.length} of ${files.length} files failed ${failed.join(' ')}`)
+  return failed.length === 0
+}
+
+async function runTest (file: string, env: Record<string, string>): Promise<boolean> {
+  const child = spawn(process.execPath, [file], { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } })
   const [code] = await once(child, 'exit')
   return code === 0
 }

@@ -1,4 +1,4 @@
-// Runs lint, type check, tests and the ecosystem suite, all of them in any case. Ends with the sum of the tests, in which a failed lint or type check counts as one failure each.
+// Runs lint, type check, tests, the package's tests and the ecosystem suite, all of them in any case. Ends with the sum of the tests, in which a failed lint or type check counts as one failure each.
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 
@@ -8,7 +8,7 @@ let failed = 0
 
 for (const step of ['lint', 'types']) if ((await run(['run', '--silent', step])).code !== 0) failed++
 await runTests(['run', '--silent', 'test', ...process.argv.slice(2)])
-if (process.argv.length === 2) await runTests(['run', '--silent', 'test:ecosystem'])
+if (process.argv.length === 2) for (const suite of ['test:package', 'test:ecosystem']) await runTests(['run', '--silent', suite])
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = failed > 0 ? 1 : 0
 

@@ -6,7 +6,7 @@ import { Count } from './test/count.mjs'
 import { Runner } from './test/runner.mjs'
 
 const all = 'test/**/*.test.ts'
-const elsewhere = 'test/ecosystem/**' // has its own packages and command
+const elsewhere = ['test/ecosystem/**', 'test/package/**'] // these install packages, and have their own commands
 // Files wait more than they compute; but each starts one or several Redis servers, which must reply in time.
 const jobs = String(Math.min(availableParallelism() + 1, 8))
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string', default: jobs } } })
@@ -28,7 +28,7 @@ if (stopped) count.complain(`stopped by ${stopped}`)
 count.close()
 
 function filesOf (names) {
-  if (names.length === 0) return globSync(all, { exclude: [elsewhere] }).sort()
+  if (names.length === 0) return globSync(all, { exclude: elsewhere }).sort()
   const found = names.map(name => globSync(isFolder(name) ? `${name}/**/*.test.ts` : name))
   found.forEach((files, index) => { if (files.length === 0) count.complain(`no test file ${names[index]}`) })
   return [...new Set(found.flat())].map(name => name.replaceAll('\\', '/'))

@@ -1,4 +1,4 @@
-import { bytes, element, fillTable, lasting, make, number } from './form.js'
+import { bytes, element, lasting, make } from './form.js'
 
 const says = {
   uncached: 'No cached route matches this URL.',
@@ -71,12 +71,4 @@ function showEntry ({ found, status, ageSeconds, freshSeconds, tags, fields, bod
       make('thead', {}, make('tr', {}, ...['Field', 'Value'].map((textContent) => make('th', { scope: 'col', textContent })))),
       make('tbody', {}, ...fields.map(([name, value]) => make('tr', {}, make('td', { textContent: name }), make('td', { textContent: value })))))
   )
-}
-
-/** Shows the rejected clients and the durations of Redis commands. */
-export function showTables ({ refused, commands }) {
-  const row = (texts, numbersFrom) => make('tr', {}, ...texts.map((textContent, index) => make('td', { textContent, className: index < numbersFrom ? '' : 'number' })))
-  fillTable('refused', refused.map(({ who, policy, count }) => row([who, policy, number(0)(count)], 2)), 'No rejected requests.')
-  const micros = (seconds) => seconds == null ? '–' : `${number(1)(seconds * 1e6)} µs`
-  fillTable('commands', commands.map(({ command, calls, p50Seconds, p99Seconds }) => row([command, number(0)(calls), micros(p50Seconds), micros(p99Seconds)], 1)), 'No command statistics yet.')
 }

@@ -1,5 +1,6 @@
-/* global uPlot, getComputedStyle, matchMedia, ResizeObserver */
-import { bytes, element, make, milliseconds, number, percent } from './form.js'
+/* global uPlot, getComputedStyle, matchMedia, ResizeObserver, devicePixelRatio */
+import { bytes, clock, element, make, milliseconds, number, percent } from './form.js'
+import { markUnknown } from './state.js'
 
 const Plot = uPlot
 const hourSeconds = 3600
@@ -8,19 +9,24 @@ const height = 140
 const sizes = Array.from({ length: 31 }, (_, power) => 2 ** (power + 8))
 const wholes = Array.from({ length: 7 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat()
 const charts = [
-  { title: 'Hit rate', format: percent, range: [0, 1], lines: [['hits', 'hitShare']], empty: 'No requests to cached routes yet' },
+  { title: 'Hit rate', format: percent, range: [0, 1], lines: [['hits', 'hitShare']], empty: 'No requests to cached routes' },
   { title: 'Requests per second', format: number(1), lines: [['all', 'requests'], ['refused', 'refused'], ['failed', 'failed']] },
-  { title: 'Response time', format: milliseconds, lines: [['p50', 'p50Ms'], ['p99', 'p99Ms']], empty: 'No request yet' },
-  { title: 'Redis round trip', format: milliseconds, lines: [['p50', 'roundTripP50Ms'], ['p99', 'roundTripP99Ms']], empty: 'No Redis commands yet' },
-  { title: 'Redis memory', format: bytes, marks: sizes, lines: [['used', 'memoryUsed'], ['limit', 'memoryMax']], empty: 'Redis not reached yet' },
-  { title: 'Evictions per second', format: number(1), lines: [['evicted', 'evictions']], empty: 'Redis not reached yet' },
-  { title: 'Redis commands per second', format: number(1), lines: [['commands', 'commands']], empty: 'Redis not reached yet' },
+  { title: 'Response time', format: milliseconds, lines: [['p50', 'p50Ms'], ['p99', 'p99Ms']], empty: 'No requests' },
+  { title: 'Redis round trip', format: milliseconds, lines: [['p50', 'roundTripP50Ms'], ['p99', 'roundTripP99Ms']], empty: 'No Redis commands' },
+  { title: 'Redis memory', format: bytes, marks: sizes, lines: [['used', 'memoryUsed'], ['limit', 'memoryMax']], isRedis: true },
+  { title: 'Evictions per second', format: number(1), lines: [['evicted', 'evictions']], isRedis: true },
+  { title: 'Redis commands per second', format: number(1), lines: [['commands', 'commands']], isRedis: true },
   { title: 'Connections', format: number(0), marks: wholes, lines: [['to Redis', 'clients'], ['of ours', 'connections'], ['live', 'live']] },
   { title: 'Events per second', format: number(1), lines: [['published', 'published'], ['delivered', 'delivered']] }
 ]
 const colours = ['one', 'two', 'three']
 
 let points = []
+/** time of the last figures of Redis while they are not current, or null */
+let unknownSince = null
+let isReached = false
+/** the latest build and when its first process started */
+let deploy
 for (const chart of charts) prepare(chart)
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw)
 new ResizeObserver(() => charts.forEach(({ plot, place }) => plot?.setSize({ width: place.clientWidth, height }))).observe(element('charts'))
@@ -30,6 +36,17 @@ export function showHistory (all) {
   points = all
   draw()
   update()
+}
+
+/** Sets which figures of Redis are current; shown with the next point. */
+export function showUnknown (now) {
+  unknownSince = now.unknownSince
+  isReached = now.redis !== null
+}
+
+/** Marks the last deployment on all charts. */
+export function showDeploy (process) {
+  deploy = process
 }
 
 /** Adds a point; null: none yet. */
@@ -48,7 +65,8 @@ function prepare (chart) {
   })
   chart.place = make('div', { className: 'plot' })
   chart.place.setAttribute('role', 'img')
-  element('charts').append(make('figure', { className: 'chart' }, make('figcaption', {}, make('b', { textContent: chart.title }), values), chart.place))
+  chart.figure = make('figure', { className: 'chart' }, make('figcaption', {}, make('b', { textContent: chart.title }), values), chart.place)
+  element('charts').append(chart.figure)
 }
 
 /** Colours come from the stylesheet, for both themes. */
@@ -63,12 +81,13 @@ function draw () {
       height,
       padding: [8, 4, 0, 0],
       cursor: { y: false, points: { size: 7 } },
-      scales: { x: { time: true, range: () => [Date.now() / 1000 - Math.min(hourSeconds, Math.max(20, span())), Date.now() / 1000] }, y: { range: chart.range ?? ((_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1]) } },
+      scales: { x: { time: true, range: () => [Date.now() / 1000 - Math.min(hourSeconds, Math.max(20, span() * 1.04)), Date.now() / 1000] }, y: { range: chart.range ?? ((_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1]) } },
       axes: [
-        { ...axis, grid: { show: false }, size: 22, space: 80, values: (_plot, ticks) => ticks.map(clock) },
+        { ...axis, grid: { show: false }, size: 22, space: 80, values: (_plot, ticks) => ticks.map(tickText) },
         { ...axis, size: 60, gap: 8, space: 34, ...chart.marks === undefined ? {} : { incrs: chart.marks }, values: (_plot, ticks) => ticks.map((tick) => chart.format(tick)) }
       ],
-      series: [{}, ...chart.lines.map(([name], index) => ({ label: name, stroke: colour(colours[index]), width: 2, fill: index === 0 ? shade(colour(colours[0])) : undefined, points: { show: false }, spanGaps: true }))]
+      series: [{}, ...chart.lines.map(([name], index) => ({ label: name, stroke: colour(colours[index]), width: 2, fill: index === 0 ? shade(colour(colours[0])) : undefined, points: { show: false }, spanGaps: chart.isRedis !== true }))],
+      hooks: { draw: [markDeploy] }
     }, dataOf(chart), chart.place)
   }
 }
@@ -85,12 +104,41 @@ function shade (colour) {
   }
 }
 
-function clock (seconds) {
+/** A dashed line at the last deployment, with its build. */
+function markDeploy ({ ctx, bbox, valToPos }) {
+  const at = deploy === undefined ? -1 : valToPos(deploy.startedAt / 1000, 'x', true)
+  if (!(at >= bbox.left && at <= bbox.left + bbox.width)) return
+  const style = getComputedStyle(document.documentElement)
+  ctx.save()
+  ctx.strokeStyle = ctx.fillStyle = style.getPropertyValue('--soft').trim()
+  ctx.lineWidth = devicePixelRatio
+  ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio])
+  ctx.beginPath()
+  ctx.moveTo(at, bbox.top)
+  ctx.lineTo(at, bbox.top + bbox.height)
+  ctx.stroke()
+  ctx.font = `${10 * devicePixelRatio}px system-ui, sans-serif`
+  ctx.textAlign = at > bbox.left + bbox.width * 0.7 ? 'right' : 'left'
+  ctx.fillText(`${deploy.version} ${deploy.commit.slice(0, 7)}`.trim(), at + (ctx.textAlign === 'left' ? 4 : -4) * devicePixelRatio, bbox.top + 10 * devicePixelRatio)
+  ctx.restore()
+}
+
+/** The last known value of a line. */
+function lastKnown (field) {
+  return points.findLast((point) => point[field] != null)?.[field]
+}
+
+function emptyText ({ isRedis, empty = 'No data' }) {
+  if (!isRedis) return empty
+  return unknownSince !== null ? `Unknown since ${clock(unknownSince)}` : isReached ? 'No figures in the last hour' : 'Redis not reached'
+}
+
+function tickText (seconds) {
   return new Date(seconds * 1000).toLocaleTimeString('en-GB', span() < 600 ? {} : { hour: '2-digit', minute: '2-digit' })
 }
 
 function span () {
-  return points.length === 0 ? 0 : (Date.now() - points[0].at) / 1000
+  return points.length === 0 ? 0 : (Date.now() - Math.min(points[0].at, deploy?.startedAt ?? Infinity)) / 1000
 }
 
 function dataOf ({ lines }) {
@@ -101,9 +149,10 @@ function update () {
   const last = points.at(-1)
   for (const chart of charts) {
     chart.plot?.setData(dataOf(chart))
-    chart.values.forEach(({ value }, index) => { value.textContent = chart.format(last?.[chart.lines[index][1]]) })
+    chart.values.forEach(({ value }, index) => { value.textContent = chart.format(chart.isRedis ? lastKnown(chart.lines[index][1]) : last?.[chart.lines[index][1]]) })
     const isEmpty = points.every((point) => chart.lines.every(([, field]) => point[field] == null))
-    chart.place.dataset.empty = isEmpty ? chart.empty ?? 'No data yet' : ''
+    chart.place.dataset.empty = isEmpty ? emptyText(chart) : ''
+    if (chart.isRedis) markUnknown(chart.figure, unknownSince)
     chart.place.setAttribute('aria-label', isEmpty ? chart.place.dataset.empty : chart.values.map(({ name, value }) => `${name} ${value.textContent}`).join(', '))
   }
 }

@@ -21,6 +21,9 @@ export const milliseconds = (value) => value == null ? '–' : value >= 1000 ? `
 
 export const lasting = (seconds) => seconds < 100 ? `${Math.round(seconds)} s` : seconds < 6000 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`
 
+/** `hh:mm:ss` of a time in milliseconds since 1970. */
+export const clock = (at) => new Date(at).toLocaleTimeString('en-GB')
+
 /** Fills a table with rows, or with one that explains why there are none. */
 export function fillTable (id, rows, nothing) {
   const body = element(id).tBodies[0]

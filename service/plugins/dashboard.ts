@@ -7,7 +7,12 @@ import fp from 'fastify-plugin'
 import { errors } from '../../plugins/index.ts'
 import { AdminAuth } from '../../plugins/metrics.ts'
 import { EntryFinder } from '../dashboard/entry-finder.ts'
+import { alertCards } from '../dashboard/alert-cards.ts'
 import { pointOf, pointsOf } from '../dashboard/chart-point.ts'
+import { LastRedis } from '../dashboard/redis-view.ts'
+import { RouteTable } from '../dashboard/route-table.ts'
+import { readRunbook } from '../dashboard/runbook.ts'
+import type { Runbook } from '../dashboard/runbook.ts'
 import type {} from './alerts.ts'
 
 /** Access to the dashboard. */
@@ -19,11 +24,12 @@ interface OpsOptions {
 
 const cookieName = 'prism_operator'
 const refusedShown = 8
-const commandsShown = 8
 const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'))
 const read = (name: string) => readFileSync(new URL(`../dashboard/${name}`, import.meta.url))
 const files: Readonly<Record<string, readonly [type: string, body: Buffer]>> = {
   'page.js': ['text/javascript', read('page.js')],
+  'state.js': ['text/javascript', read('state.js')],
+  'tables.js': ['text/javascript', read('tables.js')],
   'charts.js': ['text/javascript', read('charts.js')],
   'cache.js': ['text/javascript', read('cache.js')],
   'form.js': ['text/javascript', read('form.js')],
@@ -32,7 +38,7 @@ const files: Readonly<Record<string, readonly [type: string, body: Buffer]>> = {
   'uplot.js': ['text/javascript', readFileSync(join(uplot, 'dist/uPlot.iife.min.js'))],
   'uplot.css': ['text/css', readFileSync(join(uplot, 'dist/uPlot.min.css'))]
 }
-const pages = { dashboard: read('page.html'), login: read('login.html') }
+const pages = { dashboard: read('page.html'), login: read('login.html'), runbook: read('runbook.html').toString() }
 
 const securityFields = {
   'content-security-policy': "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -67,12 +73,15 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
   }
   const streams = new Set<Readable>()
   const entries = new EntryFinder(fastify.cache)
+  const sources: Sources = { routes: new RouteTable(), redis: new LastRedis(), runbook: readRunbook() }
 
   fastify.addHook('onRoute', (route) => {
     if ([route.method].flat().includes('GET')) entries.add(route.url)
   })
-  fastify.metrics.onReading(() => {
-    const text = block('now', nowOf(fastify))
+  fastify.metrics.onReading(({ at }) => {
+    sources.routes.add(at, fastify.metrics.routes)
+    sources.redis.update(fastify.metrics)
+    const text = block('now', nowOf(fastify, sources))
     for (const stream of streams) if (stream.readableLength < 1_000_000) stream.push(text)
   })
   fastify.addHook('preClose', async () => { for (const stream of streams) stream.push(null) })
@@ -88,12 +97,20 @@ export default fp<OpsOptions>(async (fastify, { token, isProduction = false }) =
     return reply.headers({ ...securityFields, 'cache-control': 'no-cache' }).type(`${type}; charset=utf-8`).send(body)
   })
 
+  fastify.get<{ Params: { section: string } }>('/ops/runbook/:section', plain, async (request, reply) => {
+    requireAdmin(request)
+    const section = sources.runbook.section(request.params.section)
+    if (section === undefined) return reply.callNotFound()
+    const page = pages.runbook.replaceAll('{{title}}', () => escapeHtml(section.title)).replace('{{text}}', () => escapeHtml(section.text))
+    return reply.headers(securityFields).type('text/html; charset=utf-8').send(page)
+  })
+
   fastify.get('/ops/feed', { ...plain, exposeHeadRoute: false }, async (request, reply) => {
     requireAdmin(request)
     const body = new Readable({ read () {} })
     streams.add(body)
     body.once('close', () => streams.delete(body))
-    body.push(block('history', pointsOf(fastify.metrics.history.all)) + block('now', nowOf(fastify)))
+    body.push(block('history', pointsOf(fastify.metrics.history.all)) + block('now', nowOf(fastify, sources)))
     return reply.headers({ 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' }).send(body)
   })
 
@@ -135,19 +152,32 @@ function block (event: string, value: unknown): string {
   return `event: ${event}\ndata: ${JSON.stringify(value)}\n\n`
 }
 
+function escapeHtml (text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')
+}
+
+/** What the page shows beside the metrics. */
+interface Sources {
+  readonly routes: RouteTable
+  readonly redis: LastRedis
+  readonly runbook: Runbook
+}
+
 /** Data that each event stream client receives with each metrics snapshot. */
-function nowOf ({ metrics, alerts, redisPool }: FastifyInstance): object {
+function nowOf ({ metrics, alerts, redisPool }: FastifyInstance, { routes, redis, runbook }: Sources): object {
   const [before, last] = metrics.history.all.slice(-2)
   const minute = metrics.history.window(60)
-  const sample = metrics.collector.sample
   return {
+    at: Date.now(),
     point: before === undefined || last === undefined ? null : pointOf(before, last),
     minute: minute === undefined ? null : pointOf(...minute),
-    alerts: alerts.all.filter(({ state, cause }) => state === 'firing' && cause === undefined).map(({ rule: { name, severity, meaning, first }, since, reason }) => ({ name, severity, meaning, first, since, reason, consequences: alerts.consequencesOf(name) })),
+    alerts: alertCards(alerts, runbook),
     unusable: redisPool.reasonWithAddress ?? redisPool.others.get('sessions')?.reasonWithAddress ?? null,
-    namespaces: sample?.namespaces ?? [],
-    refused: metrics.topRateLimited.top(refusedShown),
-    commands: sample?.latencies.slice(0, commandsShown) ?? [],
-    redis: sample === undefined ? null : { nodes: sample.nodes.length, silent: sample.silent, version: sample.nodes[0]?.version ?? '', role: sample.nodes[0]?.role ?? '', memoryPolicy: sample.nodes[0]?.memoryPolicy ?? '' }
+    redis: redis.view,
+    unknownSince: redis.unknownSince,
+    process: metrics.presence.own,
+    processes: metrics.presence.all ?? null,
+    routes: routes.rows,
+    refused: metrics.topRateLimited.top(refusedShown)
   }
 }

@@ -42,8 +42,8 @@ export class Limiter {
   readonly #slots: ConcurrencySlots
   #fallback = new LocalFallback()
   #denyCache = new DenyCache()
-  /** sessions that do not exist in Redis: requests with their cookies are counted as anonymous */
-  #deadSessions = new LRUCache<string, true>({ max: maxDeadSessions, ttl: deadSessionTtlMs })
+  /** sessions that do not exist in Redis: requests with their cookies are counted as anonymous; created by the first of them */
+  #deadSessions: LRUCache<string, true> | undefined
 
   readonly #decisionMaker: DecisionMaker = {
     decide: (request, reply, check, position) => this.#decide(request, reply, check, position),
@@ -66,7 +66,7 @@ export class Limiter {
    * @returns resolved already if the deny cache decides; a Redis failure resolves by failure mode, and does not reject
    */
   check (request: CheckRequest): PendingReply<RequestDecision> {
-    if (request.session !== undefined && request.withoutSession !== undefined && this.#deadSessions.has(nameOf(request.session))) return this.#checkAsAnonymous(request.withoutSession)
+    if (request.session !== undefined && request.withoutSession !== undefined && this.#deadSessions?.has(nameOf(request.session))) return this.#checkAsAnonymous(request.withoutSession)
     const denied = this.#denyCache.isEmpty ? undefined : this.#denied(request)
     if (denied !== undefined) return PendingReply.of(denied)
     return new PendingDecision(request, this.store.consume(request), this.#decisionMaker)
@@ -91,6 +91,7 @@ export class Limiter {
   #decide (request: CheckRequest, reply: ScriptReply, check: CoalescedCheck, position: number): PendingReply<RequestDecision> | RequestDecision {
     if (reply.granted === noSession && request.session !== undefined && request.withoutSession !== undefined) {
       // Limited to 10 s: an ended session never becomes valid, but a replica that lags may not have a new one yet.
+      this.#deadSessions ??= new LRUCache({ max: maxDeadSessions, ttl: deadSessionTtlMs })
       this.#deadSessions.set(nameOf(request.session), true)
       return this.#checkAsAnonymous(request.withoutSession)
     }

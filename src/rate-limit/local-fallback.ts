@@ -13,7 +13,8 @@ const maxCounters = 50_000
  * and a reset with each recovery would grant the quota again.
  */
 export class LocalFallback {
-  #counters = new LRUCache<string, Counter>({ max: maxCounters })
+  /** Created by the first use: it allocates for all of its counters at once, and most processes never need it. */
+  #counters: LRUCache<string, Counter> | undefined
 
   /** Consumes units from all counters of one request, or from none. */
   consume (keys: readonly string[], costs: readonly QuotaCost[], nowMs = steadyNow()): Decision & { slots: Slot[] } {
@@ -25,6 +26,7 @@ export class LocalFallback {
   }
 
   #counter (key: string, { quota }: QuotaCost): Counter {
+    this.#counters ??= new LRUCache({ max: maxCounters })
     const known = this.#counters.get(key)
     if (known !== undefined) return known
     const counter = openCounter(quota)

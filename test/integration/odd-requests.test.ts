@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import type { InjectOptions } from 'fastify'
 import t from 'tap'
 import { buildTestApp } from '../support/app.ts'
+import { propertyRuns } from '../support/property-runs.ts'
 
 t.setTimeout(120_000)
 
@@ -43,7 +44,7 @@ t.test('malformed requests never cause a 5xx other than 503', async (t) => {
     if (reply.statusCode >= 500 && reply.statusCode !== 503) throw new Error(`${reply.statusCode} ${reply.body}`)
     const isOfCache = reply.statusCode === 412 || reply.statusCode === 416 // sent with a stored response, without a body
     if (reply.statusCode >= 400 && !isOfCache && method !== 'HEAD' && !reply.headers['content-type']?.toString().startsWith('application/problem+json')) throw new Error(`no problem document: ${reply.body}`)
-  }), { numRuns: 400 })
+  }), { numRuns: propertyRuns(150) })
 
   t.equal((await app.inject('/healthz/ready')).statusCode, 200)
 })
@@ -55,7 +56,7 @@ t.test('malformed bodies never cause a 5xx other than 503 at sign-up or sign-in'
     const { statusCode, body } = await app.inject({ method: 'POST', url, payload, headers: { 'content-type': type } })
 
     if (statusCode >= 500 && statusCode !== 503) throw new Error(`${statusCode} ${body}`)
-  }), { numRuns: 100 })
+  }), { numRuns: propertyRuns(50) })
 
   t.equal((await app.inject('/healthz/ready')).statusCode, 200)
 })

@@ -131,7 +131,8 @@ t.test('the README has at most 150 lines', async (t) => {
 
 t.test('docs/configuration.md lists each environment variable', async (t) => {
   const config = readFileSync(join(root, 'service/config.ts'), 'utf8')
-  const read = [...config.matchAll(/\bread(?:<[^(]*>)?\('([A-Z_]+)'/g)].map(([, name]) => name)
+  const build = readFileSync(join(root, 'service/build.ts'), 'utf8')
+  const read = [...config.matchAll(/\bread(?:<[^(]*>)?\('([A-Z_]+)'/g), ...build.matchAll(/environment\.([A-Z_]+)/g)].map(([, name]) => name)
 
   t.same(tableOf('docs/configuration.md', 'variable').flatMap(([names = '']) => names.split(', ')).sort(), [...new Set(read)].sort())
 })

@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import t from 'tap'
 import { CacheWorld } from '../support/cache-model-world.ts'
 import type { Act } from '../support/cache-model-world.ts'
+import { propertyRuns } from '../support/property-runs.ts'
 
-/** `SOAK_RUNS=500 node test/property/cache-model.test.ts` runs more cases. */
-const runs = Number(process.env.SOAK_RUNS ?? 12)
+const runs = propertyRuns(12)
 const any = fc.nat(30)
 
 const act: fc.Arbitrary<Act> = fc.oneof(

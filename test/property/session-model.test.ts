@@ -10,6 +10,7 @@ import type { SessionToken } from '../../src/session/session-token.ts'
 import { RequestSession } from '../../src/session/request-session.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
+import { propertyRuns } from '../support/property-runs.ts'
 
 type Act = 'signIn' | 'signOut' | 'push' | 'rotate' | 'revokeOthers' | 'revokeAll' | 'read'
 interface Step { act: Act, ticket: number, process: number, pauses: readonly [number, number] }
@@ -75,8 +76,8 @@ test('sessions match their model in any order of concurrent operations in two pr
       if (explained === undefined) throw new Error(`no order explains ${JSON.stringify(outcomes)}: ${JSON.stringify([...seen])}`)
       model = explained
     }
-  }), { numRuns: 150 })
-  t.equal(runs >= 150, true)
+  }), { numRuns: propertyRuns(75) })
+  t.equal(runs >= 75, true)
 })
 
 /** All tokens that were given to one user, and the operations on them. */

@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { testDatabase } from '../support/app.ts'
+import type { Owner } from '../support/cleanup-scope.ts'
 import { holdRequest } from '../support/held-request.ts'
 import { until } from '../support/until.ts'
 
@@ -13,7 +14,7 @@ t.setTimeout(120_000)
 const account = JSON.stringify({ name: 'ada', password: 'correct horse' })
 
 /** The service as started from a terminal: without REDIS_URL, and in its own process group, which receives Ctrl-C as a whole. */
-async function startInTerminal (t: Test) {
+async function startInTerminal (t: Owner) {
   const { REDIS_URL: _url, ...env } = process.env
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', join(import.meta.dirname, '../../service/server.ts')], {
     env: { ...env, PORT: '0', HOST: '127.0.0.1', NODE_ENV: 'test', DATABASE_PATH: testDatabase(t) },
@@ -54,8 +55,20 @@ function nameOf (pid: number): string {
 
 const isAlive = (pid: number) => nameOf(pid) !== ''
 
+/** The first ends by Ctrl-C, the second is killed. */
+const [one, other] = await Promise.all([startInTerminal(t), startInTerminal(t)])
+
+t.test('embedded Redis serves one service only', async (t) => {
+  const cacheStatus = async ({ url }: { url: string }) => (await fetch(`${url}/cities/2988507`)).headers.get('cache-status') ?? ''
+
+  await until(async () => /hit/.test(await cacheStatus(one)), { what: 'a hit at the first service' })
+
+  t.notMatch(await cacheStatus(other), /hit/)
+  t.not(serversOf(one.pid)[0], serversOf(other.pid)[0])
+})
+
 t.test('embedded Redis survives Ctrl-C until the service has served the requests in progress', async (t) => {
-  const service = await startInTerminal(t)
+  const service = one
   await fetch(`${service.url}/users`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: account })
   const signIn = await holdRequest(t, service, 'POST /session', account)
   const servers = serversOf(service.pid)
@@ -72,7 +85,7 @@ t.test('embedded Redis survives Ctrl-C until the service has served the requests
 })
 
 t.test('embedded Redis ends with a killed service', async (t) => {
-  const service = await startInTerminal(t)
+  const service = other
   const servers = serversOf(service.pid)
 
   process.kill(service.pid, 'SIGKILL')
@@ -80,14 +93,4 @@ t.test('embedded Redis ends with a killed service', async (t) => {
 
   t.equal(servers.length, 1)
   await until(() => !servers.some(isAlive), { what: 'its Redis has ended' })
-})
-
-t.test('embedded Redis serves one service only', async (t) => {
-  const [one, other] = await Promise.all([startInTerminal(t), startInTerminal(t)])
-  const cacheStatus = async ({ url }: { url: string }) => (await fetch(`${url}/cities/2988507`)).headers.get('cache-status') ?? ''
-
-  await until(async () => /hit/.test(await cacheStatus(one)), { what: 'a hit at the first service' })
-
-  t.notMatch(await cacheStatus(other), /hit/)
-  t.not(serversOf(one.pid)[0], serversOf(other.pid)[0])
 })

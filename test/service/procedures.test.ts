@@ -90,7 +90,9 @@ t.test('the password of Redis is rotated while both are valid, and no request fa
   await acl('<old')
   t.equal(await statusAt(before, user), 200, 'connections that are open stay authenticated')
   t.same(Object.keys(await stop()), ['200'])
-  t.equal(await statusAt(after, user), 200)
+  await before.stop()
+  t.equal(await redis.client.call('CLIENT', 'KILL', 'USER', 'app') as number > 0, true)
+  t.equal(await until(async () => await statusAt(after, user) === 200, { what: 'the new instance has reconnected with the new password' }), true)
 
   // An instance that still has the old password cannot connect, and says why.
   const late = await startListening(t, { ...shared, REDIS_URL: url('old') })
@@ -116,7 +118,14 @@ t.test('a move to another Redis preserves the sessions, and instances of the new
   await until(async () => (await fetch(`${after.url}/healthz/ready`)).status === 200, { what: 'the new instance is ready' })
   t.comment(`from the pause to a ready instance: ${Math.round(performance.now() - pausedAt)} ms`)
 
+  t.equal(await statusAt(before, user), 503, 'an instance of the old Redis cannot read the session during the pause')
   t.equal(await statusAt(after, user), 200)
+
+  // No write reaches the old one after the pause.
+  await from.client.call('REPLICAOF', '127.0.0.1', String(to.port))
+  await from.client.call('CLIENT', 'UNPAUSE')
+  await until(async () => /read_only/.test(JSON.stringify(await readiness(before))), { what: 'the old instance reports read_only' })
+  t.comment(`at an instance of the old Redis afterwards: session ${await statusAt(before, user)}, sign-in ${(await new Browser(before.url).post('/session', ada)).status}`)
   t.equal((await user.copy(after.url).delete('/session')).status, 204, 'the new Redis accepts writes')
 })
 

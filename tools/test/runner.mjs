@@ -10,7 +10,7 @@ const graceMs = 3_000
  * Runs test files, each in its own process and several at a time.
  *
  * They are plain Node programs: what tap's own runner loads into each of them, and into each process that they start,
- * takes longer to load than the whole stack. V8's compile cache is shared by all of them.
+ * takes longer to load than the whole stack. V8's compile cache is shared by all of them, and by a runner that a test starts.
  */
 export class Runner {
   #jobs
@@ -28,7 +28,7 @@ export class Runner {
    */
   async run (files, tell) {
     const folder = mkdtempSync(join(tmpdir(), 'prism-compiled-'))
-    const env = { ...process.env, TAP_TIMEOUT: String(timeoutMs / 1000), NODE_COMPILE_CACHE: folder }
+    const env = { NODE_COMPILE_CACHE: folder, ...process.env, TAP_TIMEOUT: String(timeoutMs / 1000) }
     this.#waiting = files.map(file => ({ file, asked: askedTimeout(file) })).sort((one, other) => other.asked - one.asked).map(({ file }) => file)
     let ended = 0
     const work = async () => {

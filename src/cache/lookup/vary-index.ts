@@ -32,8 +32,8 @@ const maxMemoizedLength = 4096
 export class VaryIndex {
   readonly #keys: CacheKeyBuilder
   readonly #store: CacheStore
-  /** last seen Vary records, by the URL's Redis key */
-  readonly #seen = new LRUCache<string, Seen>({ max: 5000, maxSize: maxMemoizedSize, sizeCalculation: ({ text }) => text.length })
+  /** last seen Vary records, by the URL's Redis key; created by the first of them: it allocates for all at once, and most routes have none */
+  #seen: LRUCache<string, Seen> | undefined
 
   constructor (keys: CacheKeyBuilder, store: CacheStore) {
     this.#keys = keys
@@ -45,7 +45,7 @@ export class VaryIndex {
    * whose current record decides whether the prediction is used.
    */
   predictVariant (key: CacheKey, request: CacheRequest): string | undefined {
-    const seen = this.#seen.size === 0 ? undefined : this.#seen.get(key.name)
+    const seen = this.#seen?.get(key.name)
     return seen && this.keyOf(key, seen.varyRecord.vary, request).name
   }
 
@@ -80,17 +80,19 @@ export class VaryIndex {
 
   #readVaryRecord (packed: Buffer, key: CacheKey): VaryRecord | undefined {
     const isVaryRecord = packed[0] === firstOfMark && packed.toString('latin1', 0, mark.length) === mark
-    const seen = this.#seen.size === 0 && !isVaryRecord ? undefined : this.#seen.get(key.name)
+    const seen = this.#seen?.get(key.name)
     const text = isVaryRecord ? packed.toString('latin1') : ''
     if (seen !== undefined && seen.text === text) return seen.varyRecord
     const varyRecord = isVaryRecord ? parseVaryRecord(packed, key.text) : undefined
     if (varyRecord !== undefined) this.#remember(key.name, text, varyRecord)
-    else if (seen !== undefined) this.#seen.delete(key.name)
+    else if (seen !== undefined) this.#seen?.delete(key.name)
     return varyRecord
   }
 
   #remember (name: string, text: string, varyRecord: VaryRecord): void {
-    if (text.length <= maxMemoizedLength) this.#seen.set(name, { text, varyRecord })
+    if (text.length > maxMemoizedLength) return
+    this.#seen ??= new LRUCache({ max: 5000, maxSize: maxMemoizedSize, sizeCalculation: ({ text }) => text.length })
+    this.#seen.set(name, { text, varyRecord })
   }
 }
 

@@ -4,6 +4,7 @@ import { openAtlas } from '../../../service/atlas/atlas.ts'
 import { distanceKm } from '../../../service/atlas/place.ts'
 import { matchOf } from '../../../service/atlas/spelling.ts'
 import { atlasPath, testAtlas } from '../../support/atlas.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 test('cities', { timeout: 180_000 }, async (t) => {
   const { cities } = testAtlas(t)
@@ -76,7 +77,7 @@ test('cities', { timeout: 180_000 }, async (t) => {
       const distances = everywhere.map((city) => distanceKm({ lat, lon }, city)).sort((a, b) => a - b)
       const found = cities.search({ near: `${lat},${lon}`, limit })
       return found.every((city, index) => Math.abs((city.distanceKm ?? NaN) - (distances[index] ?? NaN)) < 0.06)
-    }), { numRuns: 20 })
+    }), { numRuns: propertyRuns(8) })
   })
 
   t.test('a search uses the words that no other word implies, at most eight', async (t) => {

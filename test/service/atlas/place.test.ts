@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { test } from 'tap'
 import { boxesAround, distanceKm, longitudeSpan, readPlace } from '../../../service/atlas/place.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 const lat = fc.double({ min: -90, max: 90, noNaN: true })
 const lon = fc.double({ min: -180, max: 180, noNaN: true })
@@ -30,7 +31,7 @@ test('boxes contain every point within their radius, at any place', async (t) =>
     const b = { lat: bLat, lon: bLon }
     const boxes = boxesAround(a, distanceKm(a, b) + slackKm + 0.001)
     return boxes.some((box) => bLat >= box.south && bLat <= box.north && bLon >= box.west && bLon <= box.east)
-  }), { numRuns: 2000 })
+  }), { numRuns: propertyRuns(1000) })
   t.pass('2000 pairs')
 })
 

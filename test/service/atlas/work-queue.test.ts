@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { WorkQueue } from '../../../service/atlas/work-queue.ts'
 import { PasswordQueueFullError } from '../../../service/errors.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 /** Work that ends on the test's command, on a clock that the test advances. */
 function startQueue (assumedMs: number) {
@@ -72,5 +73,5 @@ t.test('work queue delays no caller by more than 4 s, for any arrivals and durat
     if (queue.expectedWaitMs !== 0) throw new Error('a slot was lost')
     if (Math.max(0, ...waits) > 4000) throw new Error(`waited ${Math.max(...waits)} ms`)
     if (ends.some((end) => end !== undefined && end !== 'PRISM_ERR_PASSWORD_QUEUE_FULL')) throw new Error(String(ends))
-  }), { numRuns: 100 })
+  }), { numRuns: propertyRuns(50) })
 })

@@ -38,7 +38,8 @@ t.test('limits prints the requests in progress of a client', async (t) => {
 })
 
 t.test('limits prints used units, quota, window and reset of each policy', async (t) => {
-  const { url } = await startRedis(t)
+  const redis = await startRedis(t)
+  const { url } = redis
   const app = fastify()
   t.after(() => app.close())
   await app.register(prism, { redis: { url }, session: { secrets: [testSecret] }, rateLimit: { quota: 100, window: '1h' } })
@@ -64,6 +65,8 @@ t.test('limits prints used units, quota, window and reset of each policy', async
   t.match((await run(['limits', '127.0.0.1', '--url', url])).out, /policy +endpoint +used +quota +window +resets in\n/)
   t.match(JSON.parse(await app.redisPool.get('ratelimit:quotas') ?? '{}'), { all: { name: 'default', quota: { quota: 100 } } })
   t.ok(await app.redisPool.pttl('ratelimit:quotas') > 0, 'the published quotas expire')
+  await redis.restart()
+  t.match(await until(async () => await app.redisPool.get('ratelimit:quotas'), { what: 'the quotas are published to the new server', deadlineMs: 30_000 }), /mails/)
 })
 
 t.test('sessions prints the device, and says that it needs a user ID when it finds nothing', async (t) => {

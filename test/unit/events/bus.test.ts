@@ -12,6 +12,7 @@ import { Subscriber } from '../../../src/redis/subscriber.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRig } from '../../support/proxied-redis.ts'
 import { until } from '../../support/until.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 async function startBus (t: Test, url: string): Promise<Bus> {
   const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
@@ -111,7 +112,7 @@ t.test('bus: any interleaving of publications, lost connections, resumptions and
       if (!loses && observer.received.some(({ what }) => what === 'reset')) throw new Error('a reset without a loss')
       observer.leave()
     }
-  }), { numRuns: 40, endOnFailure: true })
+  }), { numRuns: propertyRuns(20), endOnFailure: true })
 
-  t.ok(runs >= 40)
+  t.ok(runs >= 20)
 })

@@ -89,6 +89,8 @@ const parsers: Record<string, Parser> = {
 const starts = ['', 'a', 'bytes=', 'max-age=', 'private="', 'a="', 'W/"', 'Bearer ', 'http://', 'sid=', '1,', '[', '(', 'params=("']
 const units = [' ', '\t', ',', ' ,', ';', ' ;', '; ', '=', '"', '\\', '\\"', '"\\', '"a', '"a" ', ',"', '(', '()', '(( ', '("', 'a', 'a ', 'a,', 'a;', 'a=', '&a=', '&a[]=', 'a="', 'a=";', 'a="b",', '%', '%25', '%e4%b8%ad', '+', '-', '9', '0-0;', '=0-0;', '..', '::', '/', '?', '@', '\u00e9', 'no-store ', 'max-age=9999999999,', 'private="a",', 'sid=', ';sid=', 'xn--', 'q=0.000;', '{"a":']
 const ends = ['', 'x', '"']
+/** Each start is combined with each unit; with each end too in `npm run soak properties`, otherwise with one of them in turn. */
+const areAllEnds = process.env.SOAK_FACTOR !== undefined
 /** Time limit of the first sizes; below a tenth of it the ratio is dominated by the clock. */
 const boundMs = 1
 
@@ -117,9 +119,9 @@ function faultOf (parse: Parser, grown: (length: number) => string): string | un
 for (const [name, parse] of Object.entries(parsers)) {
   t.test(`${name} parses hostile text in linear time: 16 kB within 1 ms, and 8 times as much in at most 20 times as long`, async (t) => {
     const faults: string[] = []
-    for (const start of starts) {
-      for (const unit of units) {
-        for (const end of ends) {
+    for (const [row, start] of starts.entries()) {
+      for (const [column, unit] of units.entries()) {
+        for (const end of areAllEnds ? ends : ends.slice((row + column) % 3, (row + column) % 3 + 1)) {
           const fault = faultOf(parse, (length) => start + unit.repeat(Math.ceil(length / unit.length)) + end)
           if (fault !== undefined) faults.push(`${JSON.stringify([start, unit, end])}: ${fault}`)
         }

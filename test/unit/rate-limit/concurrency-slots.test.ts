@@ -12,6 +12,7 @@ import type { Step } from '../../support/limit-clock.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRedisProcess } from '../../support/redis-process.ts'
 import { until } from '../../support/until.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 const key = 'ratelimit:{ip:192.0.2.1}:GET:/%23places'
 const beginUs = 1_763_800_000_000_000
@@ -57,7 +58,7 @@ test('slots and quotas are consumed together or not at all, in any sequence of c
       if (told.standings[0]?.remaining !== narrow.quota - used || told.standings[1]?.remaining !== limit - held.length) return false
     }
     return true
-  }), { numRuns: 60 })
+  }), { numRuns: propertyRuns(30) })
 
   t.pass('held')
 })

@@ -7,6 +7,7 @@ import type { Algorithm, Quota } from '../../../src/rate-limit/quota.ts'
 import { bucketMsOf } from '../../../src/rate-limit/quota.ts'
 import { startClock } from '../../support/limit-clock.ts'
 import type { Step } from '../../support/limit-clock.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 const beginUs = 1_763_800_000_000_000
 
@@ -45,7 +46,7 @@ test('consume.lua never allows more than the quota in any sliding window, of any
       const inWindow = allowed.filter(({ atUs }) => atUs >= fromUs && atUs < fromUs + quota.windowMs * 1000)
       return inWindow.reduce((sum, { units }) => sum + units, 0) <= quota.quota
     })
-  }), { numRuns: 300 })
+  }), { numRuns: propertyRuns(100) })
 })
 
 test('consume.lua with gcra allows the burst and then the rate, never more', async (t) => {
@@ -59,7 +60,7 @@ test('consume.lua with gcra allows the burst and then the rate, never more', asy
       let units = 0
       return allowed.slice(from).every(({ atUs, units: more }) => (units += more) <= quota.bucketOrBurst + (atUs - fromUs) / 1000 * quota.quota / quota.windowMs)
     })
-  }), { numRuns: 300 })
+  }), { numRuns: propertyRuns(100) })
 })
 
 test('consume.lua never allows more than the quota in a fixed window on the clock', async (t) => {
@@ -74,7 +75,7 @@ test('consume.lua never allows more than the quota in a fixed window on the cloc
       units.set(window, (units.get(window) ?? 0) + (replies[at]?.granted ?? 0) * (claims[0]?.cost ?? 0))
     })
     return [...units.values()].every((sum) => sum <= quota.quota)
-  }), { numRuns: 150 })
+  }), { numRuns: propertyRuns(60) })
 })
 
 test('consume.lua and the local counter agree', async (t) => {
@@ -91,7 +92,7 @@ test('consume.lua and the local counter agree', async (t) => {
       return { granted, standings: [counter.status(cost, nowMs)] }
     })
     assert.deepStrictEqual(await run(steps), expected)
-  }), { numRuns: 150 })
+  }), { numRuns: propertyRuns(60) })
 })
 
 test('consume.lua allows as much to coalesced requests as to sequential ones', async (t) => {
@@ -103,7 +104,7 @@ test('consume.lua allows as much to coalesced requests as to sequential ones', a
     const apart = together.flatMap((step) => Array.from({ length: step.asked }, () => ({ ...step, asked: 1 })))
     const sum = (replies: { granted: number }[]) => replies.reduce((total, { granted }) => total + granted, 0)
     return sum(await run(together)) === sum(await run(apart))
-  }), { numRuns: 50 })
+  }), { numRuns: propertyRuns(30) })
 })
 
 test('consume.lua allows the same request exactly after retryMs', async (t) => {
@@ -121,7 +122,7 @@ test('consume.lua allows the same request exactly after retryMs', async (t) => {
     const then = { ...last, asked: 1, atUs: wholeMsUs + retryMs * 1000 + (quota.algorithm === 'gcra' ? 999 : 0) }
     const before = { ...last, asked: 1, atUs: Math.max(last.atUs, wholeMsUs + retryMs * 1000 - 1001) }
     return (await run([...steps, then])).at(-1)?.granted === 1 && (await run([...steps, before])).at(-1)?.granted === 0
-  }), { numRuns: 150 })
+  }), { numRuns: propertyRuns(60) })
 })
 
 test('consume.lua consumes from all policies or from none', async (t) => {
@@ -147,5 +148,5 @@ test('after the clock was set back, consume.lua neither delays a client by more 
     const replies = await run([ask(beginUs), ask(beginUs - backUs), ask(beginUs - backUs + (fullMs + quota.bucketOrBurst + 2) * 1000)])
     const isFresh = quota.algorithm === 'fixed' || quota.algorithm === 'gcra' || backUs > 0
     return replies[0]?.granted === room && replies[1]?.granted === 0 && (!isFresh || replies[2]?.granted === room)
-  }), { numRuns: 200 })
+  }), { numRuns: propertyRuns(100) })
 })

@@ -3,6 +3,7 @@ import { test } from 'tap'
 import { Keys } from '../../../src/redis/keys.ts'
 import { CookieCipher } from '../../../src/session/cookie-cipher.ts'
 import { anonymousSubject, createdAtOf, deviceOf, newToken, userSubject } from '../../../src/session/session-token.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 const keys = new Keys()
 const secret = 'a secret of the tests, 32 or more'
@@ -18,7 +19,7 @@ test('cookie cipher', async (t) => {
       t.ok(opened !== undefined && !opened.isSealedWithOldKey)
       return opened?.token.id === token.id && opened.token.userId === userId && opened.token.key === token.key && opened.token.field === token.field &&
         opened.token.createdAt === createdAt && (opened.token.previousId === undefined) === !isUncertain
-    }), { numRuns: 100 })
+    }), { numRuns: propertyRuns(100) })
   })
 
   t.test('rejects a token of which one character was changed', async (t) => {

@@ -13,6 +13,7 @@ import { RequestSession } from '../../../src/session/request-session.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 interface Data { cart: unknown[], theme: string, other: string }
 type Step = 'mark' | 'begin' | 'leave'
@@ -228,8 +229,8 @@ test('a sign-in that copies values', { timeout: 120_000 }, async (t) => {
       const cart = await cartOf(signedIn === undefined ? token : tokenOf(signedIn)) as unknown[]
       const lost = confirmed.filter((index) => !cart.includes(index))
       if (lost.length > 0 || !cart.includes('tea')) throw new Error(`${lost} of ${confirmed} are not in ${cart}`)
-    }), { numRuns: 150 })
-    t.ok(runs >= 150)
+    }), { numRuns: propertyRuns(60) })
+    t.ok(runs >= 60)
   })
 
   t.test('in two tabs at once loses no value of either', async (t) => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { TwoGenerationLru } from '../../../src/shared/lru.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 t.test('LRU cache keeps between its capacity and twice that, most recently used first, with the last value of each key', async (t) => {
   const max = 5
@@ -23,7 +24,7 @@ t.test('LRU cache keeps between its capacity and twice that, most recently used 
       if (model.has(key)) used.unshift(key)
       if (recent.size > 2 * max) throw new Error(`${recent.size} are kept`)
     })
-  }), { numRuns: 1000 })
+  }), { numRuns: propertyRuns(500) })
   t.pass('over 1,000 histories')
 })
 

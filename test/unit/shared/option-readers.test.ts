@@ -7,6 +7,7 @@ import { resolveLivePolicy } from '../../../src/live/options.ts'
 import { readCount, readRecord, invalidOption } from '../../../src/shared/option-readers.ts'
 import { resolveRedisPolicy } from '../../../src/redis/options.ts'
 import { resolveSessionPolicy } from '../../../src/session/options.ts'
+import { propertyRuns } from '../../support/property-runs.ts'
 
 const secret = 'hunter2-hunter2-hunter2-hunter2-hunter2'
 const secrets = ['a secret of the tests: 32 or more']
@@ -40,7 +41,7 @@ t.test('option errors never print a given text, whatever the option', async (t) 
     const options = path.reduceRight<unknown>((inner, name) => ({ [name]: inner }), valueOf(secret))
     const message = messageOf(() => resolvers[resolver]?.(options as never))
     if (message.includes(secret)) throw new Error(message)
-  }), { numRuns: 3000 })
+  }), { numRuns: propertyRuns(1000) })
   t.match(messageOf(() => resolveRedisPolicy(`redis://:${secret}@host` as never)), /Option redis must be an object of .*, but is a text\./)
 })
 

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { browserControl } from '../../../../src/cache/response/browser-cache-control.ts'
 import { parseCacheControl } from '../../../../src/http/cache-control.ts'
+import { propertyRuns } from '../../../support/property-runs.ts'
 
 const directive = fc.oneof(
   fc.constantFrom('public', 'private', 'no-cache', 'no-store', 'must-revalidate', 'proxy-revalidate', 'no-transform', 'immutable', 'must-understand', 'Public', 'PRIVATE', 'private="x-a, x-b"', 'no-cache="set-cookie"', 'x-own="a, max-age=9"', ''),
@@ -21,7 +22,7 @@ t.test('browser control permits nothing that the handler does not, and is privat
     if (left.maxAge !== undefined && left.maxAge > Math.min(said.maxAge ?? Infinity, seconds + age)) throw new Error(`max-age ${left.maxAge}`)
     for (const kept of ['noStore', 'noTransform', 'mustRevalidate', 'proxyRevalidate', 'mustUnderstand', 'immutable'] as const) if (said[kept] !== left[kept]) throw new Error(kept)
     if (JSON.stringify(said.noCache) !== JSON.stringify(left.noCache)) throw new Error('no-cache')
-  }), { numRuns: Number(process.env.SOAK_RUNS ?? 2000) })
+  }), { numRuns: propertyRuns(1000) })
   t.pass('any combination of fields')
 })
 

@@ -9,6 +9,7 @@ import { startRig } from '../../../support/faults.ts'
 import type { Rig } from '../../../support/faults.ts'
 import { until } from '../../../support/until.ts'
 import { countWrites } from '../../../support/writes.ts'
+import { propertyRuns } from '../../../support/property-runs.ts'
 
 interface Echo { text: string, value: string | null }
 
@@ -196,7 +197,7 @@ t.test('batch returns every operation its own reply or error in any interleaving
       else await steps[name]?.()
     }
     return (await Promise.all(settled)).every(Boolean)
-  }), { numRuns: 40 })
+  }), { numRuns: propertyRuns(20) })
 
   t.ok(answered > 50, `operations are answered between the faults: ${answered} of ${ask}`)
 })

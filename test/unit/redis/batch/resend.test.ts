@@ -5,12 +5,13 @@ import { PooledRedis } from '../../../../src/redis/client.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
 import { Script } from '../../../../src/redis/batch/script.ts'
 import { startProxiedCluster } from '../../../support/proxied-cluster.ts'
-import type { ProxiedCluster } from '../../../support/proxied-cluster.ts'
 import { startRig } from '../../../support/proxied-redis.ts'
 import { until } from '../../../support/until.ts'
 
 t.setTimeout(120_000)
 
+/** Shared: each test has keys of its own, and heals it. */
+const world = await startProxiedCluster(t)
 const tries = 20
 const unavailable = { code: 'PRISM_ERR_REDIS_UNAVAILABLE', statusCode: 503 }
 const increase = new Script({ url: new URL('../increase.lua', import.meta.url), costMicroseconds: 5, read: Number })
@@ -49,12 +50,11 @@ const commands = ['INCR', 'EVAL', 'EVALSHA', 'EXEC']
 
 for (const [name, run] of Object.entries(ways)) {
   t.test(`in a Cluster ${name} whose connection breaks before its reply runs once, and fails`, async (t) => {
-    const world = await startProxiedCluster(t)
     const pool = await open(t, world.url)
     const statuses: unknown[] = []
 
     for (let index = 0; index < tries; index++) {
-      const key = `{counter:${index}}`
+      const key = `{counter:${name}:${index}}`
       // Every node has the script loaded.
       await until(() => run(pool, `${key}:warm`).then(() => pool.state === 'ready', () => false), { what: 'the node responds' })
       let isLost = false
@@ -66,7 +66,7 @@ for (const [name, run] of Object.entries(ways)) {
       await until(() => pool.get(key).then(() => true, () => false), { what: 'the node responds again' })
     }
 
-    const counts = await Promise.all(Array.from({ length: tries }, (_, index) => pool.get(`{counter:${index}}`)))
+    const counts = await Promise.all(Array.from({ length: tries }, (_, index) => pool.get(`{counter:${name}:${index}}`)))
     t.same(counts, Array.from({ length: tries }, () => '1'))
     t.ok(statuses.every((status) => status === 503 || status === true), JSON.stringify(statuses))
   })
@@ -95,7 +95,7 @@ t.test('a client made by duplicate() re-sends nothing either, nor does the pool 
 })
 
 /** Moves a slot to another master; clients that follow the redirection of the old master are delayed. */
-async function moveSlot (t: Test, world: ProxiedCluster, key: string, ms: number): Promise<Redis> {
+async function moveSlot (t: Test, key: string, ms: number): Promise<Redis> {
   const slot = await world.cluster.slotOf(key)
   const from = await world.cluster.ownerOf(slot)
   const to = world.cluster.masters.find((node) => node !== from)
@@ -107,14 +107,13 @@ async function moveSlot (t: Test, world: ProxiedCluster, key: string, ms: number
 }
 
 t.test('in a Cluster a dedicated connection is not redirected after the deadline', async (t) => {
-  const world = await startProxiedCluster(t)
   const pool = await open(t, world.url)
   await using lease = await until(() => pool.lease().catch(() => undefined), { what: 'a dedicated connection' })
   await lease.client.incr('early')
   await lease.client.incr('late')
-  await moveSlot(t, world, 'early', 0)
+  await moveSlot(t, 'early', 0)
   t.equal(await lease.client.incr('early'), 2)
-  const owner = await moveSlot(t, world, 'late', 150)
+  const owner = await moveSlot(t, 'late', 150)
 
   await t.rejects(lease.client.incr('late'), unavailable)
   await world.heal()
@@ -125,26 +124,25 @@ t.test('in a Cluster a dedicated connection is not redirected after the deadline
 
 for (const [name, run] of Object.entries(onPool)) {
   t.test(`in a Cluster ${name} that is redirected runs once, and not at all after the deadline`, async (t) => {
-    const world = await startProxiedCluster(t)
+    const [early, late] = [`early: ${name}`, `late: ${name}`]
     const pool = await open(t, world.url)
-    await run(pool, 'early')
-    await moveSlot(t, world, 'early', 0)
-    await run(pool, 'early')
-    t.equal(await pool.get('early'), '2', 'the redirection is followed')
+    await run(pool, early)
+    await moveSlot(t, early, 0)
+    await run(pool, early)
+    t.equal(await pool.get(early), '2', 'the redirection is followed')
 
-    await run(pool, 'late')
-    const owner = await moveSlot(t, world, 'late', 150)
-    await t.rejects(run(pool, 'late'), unavailable)
+    await run(pool, late)
+    const owner = await moveSlot(t, late, 150)
+    await t.rejects(run(pool, late), unavailable)
     await world.heal()
     // A re-sent command would have arrived by then.
     await until(() => pool.load.inFlight === 0, { what: 'every reply has arrived' })
-    await until(async () => await pool.get('late') !== null && await owner.get('late') !== null, { what: 'the new owner responds' })
-    t.equal(await owner.get('late'), '1')
+    await until(async () => await pool.get(late) !== null && await owner.get(late) !== null, { what: 'the new owner responds' })
+    t.equal(await owner.get(late), '1')
   })
 }
 
 t.test('an error inside a script\'s reply is returned to the caller, whatever its text, and the script runs once', async (t) => {
-  const world = await startProxiedCluster(t)
   const pool = await open(t, world.url)
   const words = ['TRYAGAIN Multiple keys', 'MOVED 1 127.0.0.1:1', 'CLUSTERDOWN', 'NOSCRIPT', 'LOADING', 'READONLY', 'Connection is closed.']
 
@@ -155,3 +153,5 @@ t.test('an error inside a script\'s reply is returned to the caller, whatever it
     t.same([await pool.get(key), await pool.get(`${key}:own`)], ['1', '1'], word)
   }
 })
+
+t.end() // the running Cluster would keep the process alive

@@ -7,7 +7,7 @@ import type { Test } from 'tap'
 
 const execute = promisify(execFile)
 const root = join(import.meta.dirname, '../..')
-const limits = { timeout: 90_000, maxBuffer: 1 << 25 }
+const limits = { timeout: 180_000, maxBuffer: 1 << 25 }
 
 /** A project that has installed the package from its tarball, and nothing else of the repository. */
 export interface Project {
@@ -87,7 +87,7 @@ async function link (project: string, tarball: string): Promise<void> {
 }
 
 async function check (project: string, files: readonly string[], options: object = {}): Promise<string> {
-  const compilerOptions = { target: 'es2024', module: 'nodenext', strict: true, noEmit: true, types: ['node'], ...options }
+  const compilerOptions = { target: 'es2024', module: 'nodenext', strict: true, noEmit: true, allowImportingTsExtensions: true, types: ['node'], ...options }
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }))
   const { stdout } = await execute(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '--project', project], { ...limits, cwd: project }).catch(outputOf)
   return stdout

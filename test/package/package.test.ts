@@ -1,0 +1,158 @@
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { readmeModules } from '../support/readme.ts'
+import { startRedis } from '../support/redis.ts'
+import { installPackage } from './project.ts'
+
+t.setTimeout(600_000) // it builds, packs, installs and compiles
+const [project, redis] = await Promise.all([installPackage(t), startRedis(t)])
+const secret = 'a secret of the tests: 32 or more'
+project.add('@fastify/cookie') // a user's own
+
+/** Optional peers: what the entry points live and metrics need beyond the package. */
+const optionalPeers = ['@fastify/websocket', 'prom-client']
+/** Programs of a user of the package. Each prints its results as JSON. */
+const programs = globSync('*.{ts,cjs}', { cwd: join(import.meta.dirname, 'programs') }).sort()
+const textOf = (name: string) => readFileSync(join(import.meta.dirname, 'programs', name), 'utf8')
+const typed = programs.filter((name) => name.endsWith('.ts'))
+const withoutThem = typed.filter((name) => !['beside.ts', 'entry-points.ts', 'operations.ts'].includes(name))
+
+for (const name of programs) project.write(name, textOf(name))
+const shown = readmeModules().map((text, index) => [`readme-${index}.ts`, text] as const)
+for (const [name, text] of shown) project.write(name, text)
+const read = (file: string) => readFileSync(join(project.folder, 'node_modules/fastify-prism', file), 'utf8')
+const run = (name: string) => project.run(name, { REDIS_URL: redis.url, SESSION_SECRET: secret })
+
+/** What a file imports, opens or augments. */
+function opened (text: string): string[] {
+  return [...text.matchAll(/(?:from|URL\(|module) ['"](\.[^'"]+)['"]/g)].map(([, name = '']) => name)
+}
+
+t.test('the package contains the files that its entry points reach, the Lua scripts and the documents', async (t) => {
+  const { files } = project
+
+  const folders = new Set(files.filter((file) => file.startsWith('dist/src/')).map((file) => file.split('/')[2]))
+  t.same([...folders].filter((name) => !name?.includes('..')).sort(), ['cache', 'cli', 'events', 'http', 'live', 'metrics', 'rate-limit', 'redis', 'route-config', 'session', 'shared'])
+  t.same(files.filter((file) => /^dist\/(service|routes|test|bench|tools|\.railway)\//.test(file)), [])
+  t.same(['README.md', 'LICENSE', 'CHANGELOG.md', 'package.json'].filter((file) => !files.includes(file)), [])
+  t.same(['dist/src/rate-limit/consume.lua', 'dist/src/live/heartbeat.lua', 'dist/src/live/client.js', 'dist/src/metrics/lease.lua'].filter((file) => !files.includes(file)), [])
+})
+
+t.test('the package contains each file that its code opens or imports', async (t) => {
+  const { files } = project
+
+  const missing = files.filter((file) => /^dist.*\.(js|d\.ts)$/.test(file)).flatMap((file) => opened(read(file))
+    .map((name) => join(file, '..', name).replaceAll('\\', '/'))
+    .filter((target) => !files.includes(target) && !files.includes(target.replace(/\.ts$/, '.d.ts'))))
+  t.same(missing, [])
+})
+
+t.test('package.json lists exactly the dependencies that the code imports', async (t) => {
+  const { files } = project
+  const imported = new Set(files.filter((file) => file.endsWith('.js')).flatMap((file) => [...read(file).matchAll(/ from '([^.'][^']*)'/g)].map(([, name]) => name)))
+  const { dependencies, peerDependencies, peerDependenciesMeta } = JSON.parse(read('package.json'))
+  const builtIn = [...imported].filter((name) => name?.startsWith('node:'))
+  t.same([...imported].filter((name) => !builtIn.includes(name) && !Object.hasOwn(peerDependencies, name ?? '')).sort(), Object.keys(dependencies).sort())
+  t.same(Object.keys(peerDependencies).sort(), [...optionalPeers, 'fastify'].sort())
+  t.same(Object.keys(peerDependenciesMeta).filter((name) => peerDependenciesMeta[name].optional).sort(), optionalPeers)
+  t.same(optionalPeers.filter((name) => existsSync(join(project.folder, 'node_modules', name))), [], 'users do not install what they have not asked for')
+})
+
+t.test('the package has types for a strict consumer that checks declarations', async (t) => {
+  t.equal(await project.check(withoutThem), '')
+})
+
+t.test('the package has types for a strict consumer that skips declarations', async (t) => {
+  t.equal(await project.check(withoutThem, { skipLibCheck: true }), '')
+})
+
+t.test('every entry point has types for a strict consumer under NodeNext and under bundler resolution, declarations included', async (t) => {
+  for (const name of [...optionalPeers, '@types/ws']) project.add(name)
+  const { exports } = JSON.parse(read('package.json'))
+  const names = Object.keys(exports).filter((name) => name !== './package.json').map((name) => `'fastify-prism${name.slice(1)}'`)
+  t.same(names.filter((name) => !textOf('entry-points.ts').includes(`from ${name}`)), [])
+
+  const files = typed.filter((name) => name !== 'beside.ts')
+  t.equal(await project.check(files, { skipLibCheck: false }), '')
+  t.equal(await project.check(files, { skipLibCheck: false, module: 'esnext', moduleResolution: 'bundler' }), '')
+})
+
+t.test('the examples of the README and of docs/integration.md have correct types', async (t) => {
+  for (const name of ['@fastify/cors', '@fastify/helmet']) project.add(name)
+
+  t.equal(await project.check(shown.map(([name]) => name)), '')
+})
+
+t.test('every entry point can be imported', async (t) => {
+  t.same(await run('entry-points.ts'), { plugins: 8, functions: 14, code: 'PRISM_ERR_ORIGIN' })
+})
+
+t.test('the package serves metrics and live connections, describes the policies of a route and inspects its stored response', async (t) => {
+  t.same(await run('operations.ts'), {
+    before: { found: 'nothing', route: '/kept/:id' },
+    stored: [200, '/kept/:id', ['all']],
+    first: 200,
+    described: { rateLimit: [{ name: 'default', quota: 1000, unit: 'requests', windowMs: 60_000, failureMode: 'local' }], session: { use: 'optional' }, cache: { ttlMs: 60_000, tags: ['all'], partition: null } },
+    counts: true,
+    client: [200, true]
+  })
+})
+
+t.test('the package has types that are compatible with those of @fastify/rate-limit', async (t) => {
+  project.add('@fastify/rate-limit')
+
+  t.equal(await project.check(typed), '')
+  t.equal(await project.check(typed, { skipLibCheck: true }), '')
+})
+
+t.test('the package serves the whole stack', async (t) => {
+  t.same(await run('stack.ts'), {
+    bodies: [{ id: '1', loads: 1 }, { id: '1', loads: 1 }, { id: '1', loads: 2 }],
+    status: true,
+    cart: { cart: ['tea', 'milk'], left: 95 },
+    refused: 429,
+    code: 'PRISM_ERR_QUOTA_EXCEEDED',
+    heard: [1],
+    hasInfo: true
+  })
+})
+
+t.test('the package works in an app with its own cookies, Redis client and handlers', async (t) => {
+  t.same(await run('guest.ts'), {
+    isCached: true,
+    required: [401, { mine: 'PRISM_ERR_SESSION_REQUIRED' }],
+    missing: [404, { mine: 'nothing' }],
+    jar: ['a=b; SameSite=Lax', { cookies: { x: 'y' } }],
+    isSame: true
+  })
+})
+
+t.test('the package provides sessions without the rest of the stack', async (t) => {
+  t.same(await run('session.ts'), { who: { name: 'ada' }, devices: 1, others: [] })
+})
+
+t.test('the package provides rate limits and the cache to one scope, in the order of their registration', async (t) => {
+  t.same(await run('cache-and-limit.ts'), { statuses: [200, 200, 429], isCached: true })
+})
+
+t.test('the package provides events without the rest of the stack', async (t) => {
+  t.same(await run('events.ts'), { text: 'hello' })
+})
+
+t.test('the package names the missing dependency when a plugin is registered without fastify-prism/redis', async (t) => {
+  t.match(await run('alone.ts'), /dependency 'fastify-prism\/redis' of plugin 'fastify-prism\/session' is not registered/)
+})
+
+t.test('the package can be required', async (t) => {
+  t.same(await run('required.cjs'), 'function')
+})
+
+t.test('the package contains the CLI', async (t) => {
+  const keys = await project.run('node_modules/fastify-prism/dist/src/cli/bin.js', {}, ['keys', '--json', '--url', redis.url])
+
+  t.type(keys, 'object')
+  t.notHas(keys, { failed: String })
+})
+
+t.end() // the running Redis would keep the process alive

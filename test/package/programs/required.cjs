@@ -1,0 +1,2 @@
+const { default: prism } = require('fastify-prism')
+console.log(JSON.stringify(typeof prism))
