@@ -5,6 +5,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { startRedis } from '../support/redis.ts'
 
+t.setTimeout(240_000)
+
 /** Promoted objects stay until the next full collection. Measured: at most 0.02 MB; with one retained closure per command 0.2 to 5 MB. */
 const maxPromotedBytes = 100_000
 const connections = 50
