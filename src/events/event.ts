@@ -69,13 +69,17 @@ function compareNumbers (one: string, other: string): number {
   return one.length - other.length || (one < other ? -1 : one > other ? 1 : 0)
 }
 
+/** Visible ASCII without `"`, `*`, `<`, `>`, `\`, `{`, `}`: user IDs such as `auth0|x` and e-mail addresses are part of topics. A star ends a pattern. */
+export const topicCharacters = "[\\w!#$%&'()+,\\-./:;=?@[\\]^`|~]"
+const topicName = new RegExp(`^${topicCharacters}{1,128}$`)
+
 /**
- * Checks a topic's name: 1 to 128 letters, digits, `_ . : -`.
+ * Checks a topic's name: 1 to 128 {@link topicCharacters}.
  *
  * @throws {TopicError} PRISM_ERR_TOPIC
  */
 export function checkTopic (topic: unknown): string {
-  if (typeof topic === 'string' && /^[A-Za-z0-9_.:-]{1,128}$/.test(topic)) return topic
+  if (typeof topic === 'string' && topicName.test(topic)) return topic
   throw new TopicError()
 }
 

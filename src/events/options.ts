@@ -1,5 +1,6 @@
 import { readCount, readDuration, readRecord, readBoolean, readString, invalidOption } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
+import { topicCharacters } from './event.ts'
 import type { NewEvent } from './event.ts'
 import { compileSchemas } from './schemas.ts'
 import type { EventSchemas } from './schemas.ts'
@@ -70,13 +71,15 @@ function readRetainCounts (fallback: number, topics: Readonly<Record<string, num
   return (topic) => rules.find(({ matches }) => matches(topic))?.count ?? fallback
 }
 
+const patternOfTopics = new RegExp(`^(?=.)${topicCharacters}*\\*?$`)
+
 /**
  * Reads a topic pattern: a topic's name, or a prefix and a star.
  *
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function readPattern (option: string, pattern: string): (topic: string) => boolean {
-  if (!/^(?=.)[A-Za-z0-9_.:-]*\*?$/.test(pattern)) return invalidOption(option, 'a topic, or a prefix of topics and a star', pattern)
+  if (!patternOfTopics.test(pattern)) return invalidOption(option, 'a topic, or a prefix of topics and a star', pattern)
   const prefix = pattern.slice(0, -1)
   return pattern.endsWith('*') ? (topic) => topic.startsWith(prefix) : (topic) => topic === pattern
 }

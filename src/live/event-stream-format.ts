@@ -18,13 +18,18 @@ export function nameOf ({ type }: CloudEvent): string {
 
 /**
  * Formats the positions of a stream: the ID of the last event for one topic; topics with IDs for several, `events=1-0;user:7=2-0`.
+ * The separators and `%` are percent-encoded in topics.
  */
 export function writePositions (positions: ReadonlyMap<string, string | undefined>): string {
   if (positions.size === 1) return [...positions.values()][0] ?? ''
-  return [...positions].filter(([, id]) => id !== undefined).map(([topic, id]) => `${topic}=${id}`).join(';')
+  return [...positions].filter(([, id]) => id !== undefined).map(([topic, id]) => `${encode(topic)}=${id}`).join(';')
 }
 
-/** Characters: 50 topics with names and positions of maximum length have fewer. */
+function encode (topic: string): string {
+  return /[%;=]/.test(topic) ? topic.replaceAll(/[%;=]/g, encodeURIComponent) : topic
+}
+
+/** Characters: 50 topics with names and positions of maximum length have fewer, unless most characters are encoded. */
 const longestPositions = 10_000
 
 /**
@@ -43,5 +48,5 @@ export function readPositions (text: string, topics: readonly string[]): Map<str
     if (end === -1 || !isEventId(id)) return undefined
     known.set(pair.slice(0, end), id)
   }
-  return new Map(topics.map((topic) => [topic, known.get(topic)]))
+  return new Map(topics.map((topic) => [topic, known.get(encode(topic))]))
 }

@@ -91,7 +91,13 @@ function readRules (topics: Readonly<Record<string, TopicRule>>): LivePolicy['ma
 function readRule (option: string, rule: unknown, pattern: string): LivePolicy['mayFollow'] {
   if (rule === 'anyone') return () => true
   if (rule === 'signed-in') return ({ userId }) => userId !== undefined
-  if (rule === 'owner' && pattern.endsWith('*')) return ({ userId }, topic) => userId !== undefined && topic === `${pattern.slice(0, -1)}${userId}`
+  if (rule === 'owner' && pattern.endsWith('*')) return ({ userId }, topic) => userId !== undefined && isOwnTopic(topic, pattern.slice(0, -1), userId)
   if (typeof rule === 'function') return rule as LivePolicy['mayFollow']
   return invalidOption(option, "'anyone', 'signed-in', 'owner' (for a pattern with a star) or a function", rule)
+}
+
+/** Whether a topic ends with a user's ID, as it is or percent-encoded. An ID with `%` must be encoded: otherwise two users could have one topic. */
+function isOwnTopic (topic: string, prefix: string, userId: string): boolean {
+  const own = topic.slice(prefix.length)
+  return (own === userId && !userId.includes('%')) || own === encodeURIComponent(userId).replaceAll('*', '%2A')
 }

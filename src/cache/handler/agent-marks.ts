@@ -5,8 +5,9 @@ import { maxRemembered } from './tracked-object.ts'
  * The agents' wrappers around handlers and hooks read them. Every other symbol counts as an input.
  *
  * fastify otel: `@fastify/otel`. opentelemetry: `@opentelemetry/instrumentation-fastify`. sentry: `@sentry/node`. transactionInfo: `newrelic`.
+ * ws-socket: @fastify/websocket, whose wrapper around every handler reads it; it is set only on upgrades, which are never cached.
  */
-const internalSymbol = /^(?:(?:fastify|prism)\.|fastify otel |opentelemetry\.instrumentation\.fastify\.|sentry[ .]|transactionInfo$)/
+const internalSymbol = /^(?:(?:fastify|prism)\.|fastify otel |opentelemetry\.instrumentation\.fastify\.|sentry[ .]|transactionInfo$|ws-socket$)/
 
 const known = new Map<PropertyKey, boolean>()
 

@@ -1,6 +1,6 @@
 import { isInternalSymbol } from './agent-marks.ts'
 import { trackObject } from './tracked-object.ts'
-import type { Kind, ReadListener, Target, View } from './tracked-object.ts'
+import type { Kind, ReadListener, Target, View } from './read-listener.ts'
 
 const stores: Kind = {
   name: 'requestContext',

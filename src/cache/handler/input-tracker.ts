@@ -5,7 +5,7 @@ import { hasNoCompression, noCompressionHeader } from './absent-inputs.ts'
 import type { CacheRequest } from '../http-message.ts'
 import { pauseInLogs } from './pausing-log.ts'
 import { trackReply, trackRequest } from './tracked-messages.ts'
-import type { ReadListener, RequestFields } from './tracked-object.ts'
+import type { ReadListener, RequestFields } from './read-listener.ts'
 
 /** An input that the handler read and that is not part of the cache key. */
 export interface UnkeyedInput {

@@ -1,5 +1,5 @@
 import { isReadByAgent, isReadByServer } from './reader.ts'
-import type { Kind, ReadListener, Target } from './tracked-object.ts'
+import type { Kind, ReadListener, Target } from './read-listener.ts'
 
 /** Properties that the language looks for on any object. */
 const ofLanguage = new Set<PropertyKey>(['then', 'toJSON', ...Object.values(Object.getOwnPropertyDescriptors(Symbol)).map(({ value }) => value as unknown).filter((value) => typeof value === 'symbol')])

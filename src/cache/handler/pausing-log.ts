@@ -1,4 +1,4 @@
-import type { ReadListener } from './tracked-object.ts'
+import type { ReadListener } from './read-listener.ts'
 
 type Log = Record<PropertyKey, unknown>
 

@@ -4,7 +4,8 @@ import type { Socket } from 'node:net'
 import { isUnset } from './absent-inputs.ts'
 import { isAgentWrapper, isInternalSymbol } from './agent-marks.ts'
 import { gettersOf, trackObject, tracking, trackValue } from './tracked-object.ts'
-import type { Kind, ReadListener, RequestFields, Target, Tracked, View } from './tracked-object.ts'
+import type { Tracked } from './tracked-object.ts'
+import type { Kind, ReadListener, RequestFields, Target, View } from './read-listener.ts'
 import { isReadByAgent, isReadByServer } from './reader.ts'
 
 const pausing: View = (tracker, read) => tracker.withoutTracking(read)
