@@ -25,7 +25,7 @@ export class Keys {
   }
 
   /**
-   * Keys of one route's stored responses. String; owner cache; lifetime 5 to 60 minutes plus the stale window.
+   * Keys of one route's stored responses. String; owner cache; lifetime the route's `ttl` plus the stale windows.
    *
    * @returns a function from a hash to its key; the route is encoded once
    */
