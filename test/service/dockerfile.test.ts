@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
@@ -70,6 +70,15 @@ t.test('Dockerfile builds the database from files that no other part of the serv
   const imports = (file: string): string[] => [file, ...[...readFileSync(join(root, file), 'utf8').matchAll(/ from '(\.[^']+)'/g)].flatMap(([, name = '']) => imports(join(dirname(file), name)))]
 
   t.same(copied.filter((name) => name.endsWith('.ts')).sort(), [...new Set(imports('service/atlas/load.ts'))].sort())
+})
+
+t.test('each package that the image imports is installed without the development dependencies', async (t) => {
+  const files = ['plugins', 'src', 'service', 'routes'].flatMap((folder) => globSync(`${folder}/**/*.ts`, { cwd: root }))
+  const imported = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/^import (?!type)[^;]*? from '([^.'][^']*)'/gm)].map(([, name = '']) => /^(?:@[^/]+\/)?[^/]+/.exec(name)?.[0] ?? ''))
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: Record<string, { dev?: boolean, optional?: boolean } | undefined> }
+  const installed = (name: string) => [`node_modules/${name}`, `service/node_modules/${name}`].some((path) => packages[path] !== undefined && packages[path].dev !== true && packages[path].optional !== true)
+
+  t.same([...new Set(imported)].filter((name) => !name.startsWith('node:') && !installed(name)), [])
 })
 
 t.test('Dockerfile installs OpenTelemetry only where the build asks for it', async (t) => {
