@@ -16,8 +16,14 @@ export interface Trouble {
 
 /** Monitors a pool: without any trouble stricter assertions apply. */
 export function watchTrouble (pool: PooledRedis): Trouble {
-  const trouble = { count: 0, recoveries: 0, end: () => clearInterval(timer) }
-  const amiss = () => { trouble.count += 1 }
+  let failures = 0
+  const trouble = {
+    /** Limits and lookups are operations of the batch, which fail by a missed deadline or a lost connection of their write. */
+    get count () { return failures + pool.batch.counts.timeouts + pool.losses.lost },
+    recoveries: 0,
+    end: () => clearInterval(timer)
+  }
+  const amiss = () => { failures += 1 }
   let seenAt = performance.now()
   const timer = setInterval(() => {
     if (performance.now() - seenAt > tickMs + stallMs) amiss()
