@@ -85,7 +85,7 @@ export class Keys {
 
   /** The quotas of the app, for operators' tools. String, JSON; owner rate limit; lifetime a day, renewed every minute. */
   rateLimitQuotas (): string {
-    return `${this.prefix}ratelimit:quotas`
+    return `${this.prefix}prism:_quotas`
   }
 
   /** Presence of a live connection. Hash; owner live; lifetime three heartbeats. */

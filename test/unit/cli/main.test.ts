@@ -63,10 +63,10 @@ t.test('limits prints used units, quota, window and reset of each policy', async
   // The name is known to the process once it was used: published within a minute.
   t.match(counters.get('mails'), { used: 3, quota: null })
   t.match((await run(['limits', '127.0.0.1', '--url', url])).out, /policy +endpoint +used +quota +window +resets in\n/)
-  t.match(JSON.parse(await app.redisPool.get('ratelimit:quotas') ?? '{}'), { all: { name: 'default', quota: { quota: 100 } } })
-  t.ok(await app.redisPool.pttl('ratelimit:quotas') > 0, 'the published quotas expire')
+  t.match(JSON.parse(await app.redisPool.get('prism:_quotas') ?? '{}'), { all: { name: 'default', quota: { quota: 100 } } })
+  t.ok(await app.redisPool.pttl('prism:_quotas') > 0, 'the published quotas expire')
   await redis.restart()
-  t.match(await until(async () => await app.redisPool.get('ratelimit:quotas'), { what: 'the quotas are published to the new server', deadlineMs: 30_000 }), /mails/)
+  t.match(await until(async () => await app.redisPool.get('prism:_quotas'), { what: 'the quotas are published to the new server', deadlineMs: 30_000 }), /mails/)
 })
 
 t.test('sessions prints the device, and says that it needs a user ID when it finds nothing', async (t) => {
