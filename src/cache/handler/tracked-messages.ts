@@ -32,8 +32,9 @@ const requests: Kind = {
   accessors: new Map()
 }
 
-/** Whether `request.ws` is what @fastify/websocket sets for every request that is no upgrade. Upgrades are never cached. */
+/** Whether `request.ws` is what @fastify/websocket sets for every request that is no upgrade, or is missing without it. Upgrades are never cached. */
 function isNoUpgrade (request: Target): boolean {
+  if (request.ws === undefined) return true
   return request.ws === false && (request.server as { hasPlugin (name: string): boolean }).hasPlugin('@fastify/websocket')
 }
 
