@@ -43,7 +43,7 @@ const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Vers
 
 /** Upgrades that are rejected for different reasons; the client closes nothing. */
 const refusals: Readonly<Record<string, (port: number, client: number) => string>> = {
-  'another origin': (_port, client) => upgradeRequest({ origin: 'http://evil.example', client }),
+  'an opaque origin': (_port, client) => upgradeRequest({ client }),
   'no host': (_port, client) => upgradeRequest({ host: '', client }),
   'two hosts': (_port, client) => upgradeRequest({ host: 'Host: a\r\nHost: b\r\n', client }),
   'an expectation': (_port, client) => upgradeRequest({ fields: 'Expect: something\r\n', client }),
@@ -51,11 +51,11 @@ const refusals: Readonly<Record<string, (port: number, client: number) => string
   'another version': (port, client) => upgradeRequest({ origin: `http://127.0.0.1:${port}`, client }).replace('Version: 13', 'Version: 7'),
   'no key': (port, client) => upgradeRequest({ origin: `http://127.0.0.1:${port}`, client }).replace(/Sec-WebSocket-Key: [^\r]*\r\n/, ''),
   'behind another request': (port, client) => requests('/cities/2988507', 1, client) + upgradeRequest({ origin: `http://127.0.0.1:${port}`, client }),
-  'a quota that is used up': () => upgradeRequest({ origin: 'http://evil.example', client: 1 }),
+  'a quota that is used up': () => upgradeRequest({ client: 1 }),
   'a path with a percent sign': (_port, client) => upgradeRequest({ path: '/live?%zz', client })
 }
 
-function upgradeRequest ({ path = '/live', host = 'Host: 127.0.0.1\r\n', origin = 'http://evil.example', fields = '', client = 0 }): string {
+function upgradeRequest ({ path = '/live', host = 'Host: 127.0.0.1\r\n', origin = 'null', fields = '', client = 0 }): string {
   return `GET ${path} HTTP/1.1\r\n${host}${origin === '' ? '' : `Origin: ${origin}\r\n`}${forwardedFor(client)}${upgrade}Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${fields}\r\n`
 }
 
