@@ -143,6 +143,7 @@ for (const [way, { cache = {}, hasStored = false, send, ask, status = 200, excep
       await ask(page, app)
       t.ok(await until(() => held[name]?.isReleased(), { what: `${name} is released` }), name)
     }
+    await stored(app)
     t.equal(app.cache.counts.write, hasStored ? app.cache.counts.write_ok : 0)
   })
 }

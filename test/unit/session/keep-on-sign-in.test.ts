@@ -75,8 +75,10 @@ test('a sign-in that copies values', { timeout: 120_000 }, async (t) => {
   t.test('rejects a save during the copy, and reports it', async (t) => {
     for (const step of ['begin', 'leave'] as const) {
       let saving: Promise<unknown> = Promise.resolve()
-      const sessionManager = managerWith({ [step]: async () => { saving = settled(push(token, 'late')) } })
       const token = await begun(other)
+      const late = await arrive(other, token)
+      late.update('cart', (cart = []) => [...cart, 'late'])
+      const sessionManager = managerWith({ [step]: async () => { saving = settled(late.save()) } })
       const requestSession = await arrive(sessionManager, token)
       await requestSession.signIn('ada', { keep: ['cart'] })
 

@@ -199,5 +199,5 @@ t.test('batch returns every operation its own reply or error in any interleaving
     return (await Promise.all(settled)).every(Boolean)
   }), { numRuns: propertyRuns(20) })
 
-  t.ok(answered > 50, `operations are answered between the faults: ${answered} of ${ask}`)
+  t.ok(answered > ask / 8, `operations are answered between the faults: ${answered} of ${ask}`)
 })
