@@ -1,10 +1,11 @@
-import { randomUUID } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { ScopeError } from '../src/shared/errors.ts'
+import { InternalRequests } from '../src/http/internal-requests.ts'
+import type { InternalRequest } from '../src/http/internal-requests.ts'
 import { isPreflight } from '../src/http/preflight.ts'
+import { endRejectedUpgrades } from '../src/http/rejected-upgrades.ts'
 import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
-import { endWithRefusal, isUpgrade, refusePipelinedUpgrades } from '../src/http/upgrade.ts'
 import { onSendHooksOf, prependOnRequest } from '../src/shared/on-send-hooks.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
@@ -47,20 +48,6 @@ export interface LifecycleParticipant<Policy> {
   onResponse? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
 }
 
-/** A GET that the app injects into itself, such as a background refresh. */
-export interface InternalRequest {
-  readonly url: string
-  /** request headers, names in lower case */
-  readonly fields: Readonly<Record<string, string>>
-  /** further request headers, which only the router, `rewriteUrl` and hooks registered before the stack see */
-  readonly routingFields: Readonly<Record<string, string>>
-  /** values of the getters of the request: `protocol`, `host`, … */
-  readonly origin: object
-  readonly remoteAddress: string | undefined
-  /** aborts the request */
-  readonly signal: AbortSignal
-}
-
 /** Registry of the plugins that take part in each request. In each step they run in the order in which they joined. */
 export interface RequestLifecycle {
   join<Policy> (participant: LifecycleParticipant<Policy>): void
@@ -97,8 +84,6 @@ const chosen = Symbol('prism.scope')
 const resolved = Symbol('prism.route')
 const assigned = Symbol('prism.policies')
 const marked = Symbol('prism.internal')
-/** Carries a random token that identifies an internal request. A client's value is never a known token, so it has no effect. */
-const internalHeader = 'x-prism-internal'
 
 interface Scope { [chosen]?: readonly Record<string, unknown>[] }
 type RequestWithPolicies = FastifyRequest & { [assigned]?: Policies | null, [marked]?: object | null }
@@ -151,29 +136,17 @@ export default fp(async (fastify) => {
     return Object.fromEntries(participants.flatMap(({ name, describe }, index) => describe === undefined ? [] : [[name, describe(policies[index])]]))
   }
 
-  const internalRequests = new Map<string, { readonly mark: object, readonly internal: InternalRequest }>()
-  const send = async (internal: InternalRequest, mark: object) => {
-    const { url, fields, routingFields, remoteAddress, signal } = internal
-    const token = randomUUID()
-    internalRequests.set(token, { mark, internal })
-    try {
-      await fastify.inject({ method: 'GET', url, headers: { ...routingFields, ...fields, [internalHeader]: token }, signal, ...(remoteAddress === undefined ? {} : { remoteAddress }) })
-    } finally {
-      internalRequests.delete(token)
-    }
-  }
+  const internalRequests = new InternalRequests((options) => fastify.inject(options))
   const internalRequestOf = (request: RequestWithPolicies) => request[marked] ?? null
   /** The policies of an internal request; marks the request as internal. */
   const applyInternal = (request: RequestWithPolicies, policies: Policies): Policies => {
-    const token = request.raw.headers[internalHeader]
-    const found = typeof token === 'string' ? internalRequests.get(token) : undefined
-    if (found === undefined) return policies
-    reveal(request, found.internal)
-    request[marked] = found.mark
+    const mark = internalRequests.reveal(request)
+    if (mark === undefined) return policies
+    request[marked] = mark
     return participants.map(({ policyForInternal }, index) => policyForInternal === undefined ? policies[index] : policyForInternal())
   }
 
-  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send, internalRequestOf, get onSendPosition () { return onSendPosition } }) })
+  fastify.decorate('requestLifecycle', { getter: () => ({ join, describe, resolvedFrom, send: (request, mark) => internalRequests.send(request, mark), internalRequestOf, get onSendPosition () { return onSendPosition } }) })
   fastify.decorate('routeDefaults', function routeDefaults (this: FastifyInstance & Scope, defaults: RouteDefaults) {
     if (this === fastify && participants.length === 0) throw new ScopeError('routeDefaults()', 'the stack is not registered in this scope yet; register it first')
     const names = participants.map(({ name }) => name)
@@ -210,7 +183,7 @@ export default fp(async (fastify) => {
     isPreflight(raw.method, raw.headers) && (method === undefined || method === 'OPTIONS' || (config as Config | undefined)?.[resolved] !== undefined)
   function enqueueReads (request: RequestWithPolicies, reply: FastifyReply): void {
     const given = policiesOf(request)
-    const policies = request[assigned] = internalRequests.size === 0 ? given : applyInternal(request, given)
+    const policies = request[assigned] = internalRequests.isEmpty ? given : applyInternal(request, given)
     for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'stop') break
   }
   // Hooks in front of the stack may change what a plugin needs as received.
@@ -292,42 +265,6 @@ export default fp(async (fastify) => {
   // Fastify adds a hook once what was registered before is loaded.
   fastify.after(() => { onSendPosition = (onSendHooksOf(fastify)?.length ?? 0) - 1 })
 }, { name: 'fastify-prism/request-lifecycle', fastify: '5.x' })
-
-/** Gives an internal request the fields and origin that hooks and the handler may see. */
-function reveal (request: FastifyRequest, { fields, origin }: InternalRequest): void {
-  request.raw.headers = { ...fields }
-  request.raw.rawHeaders = Object.entries(fields).flat()
-  for (const [name, value] of Object.entries(origin)) Object.defineProperty(request, name, { value, writable: true, configurable: true })
-}
-
-const endsRejectedUpgrades = Symbol('prism.rejected-upgrades')
-type Routing = FastifyInstance['routing'] & { [endsRejectedUpgrades]?: true }
-
-/**
- * Ends the socket when an upgrade is rejected. Plugins that upgrade pass the request to `routing` of the root instance, which plain requests
- * do not use. The response exists there before any hook runs, whatever was registered first.
- */
-function endRejectedUpgrades (fastify: FastifyInstance): void {
-  const root = ownerOf(fastify, 'routing') as { routing: Routing }
-  const { routing } = root
-  if (routing[endsRejectedUpgrades] === true) return
-  refusePipelinedUpgrades(fastify.server)
-  root.routing = Object.assign<FastifyInstance['routing'], { [endsRejectedUpgrades]: true }>((request, response) => {
-    if (!isUpgrade(request)) return routing(request, response)
-    endWithRefusal(response)
-    try {
-      routing(request, response)
-    } catch (error) {
-      response.socket?.destroy()
-      throw error
-    }
-  }, { [endsRejectedUpgrades]: true })
-}
-
-/** The object in the prototype chain that owns a property: scopes inherit from the root instance. */
-function ownerOf (scope: object, name: string): object {
-  return Object.hasOwn(scope, name) ? scope : ownerOf(Object.getPrototypeOf(scope) as object, name)
-}
 
 function choicesOf (scope: Scope, name: string): readonly unknown[] {
   return (scope[chosen] ?? []).map((defaults) => defaults[name]).filter((choice) => choice !== undefined)

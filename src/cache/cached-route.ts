@@ -4,32 +4,24 @@ import type { CacheControl } from '../http/cache-control.ts'
 import { isHeadPatched } from '../http/sent-head.ts'
 import { isUpgrade } from '../http/upgrade.ts'
 import { OnlyIfCachedError } from '../shared/errors.ts'
-import { sessionIdentity } from '../shared/session-identity.ts'
-import type { RequestWithIdentity } from '../shared/session-identity.ts'
-import { encodeText } from './lookup/encode-text.ts'
 import type { Entry } from './storage/entry-codec.ts'
 import { MissResolver } from './single-flight/miss-resolver.ts'
 import { freshLeftMs } from './freshness.ts'
-import { presentInputs } from './handler/absent-inputs.ts'
 import { changedIn, snapshotInputs } from './handler/input-snapshot.ts'
-import { CacheKeyBuilder } from './lookup/cache-key.ts'
-import type { CacheKey } from './lookup/cache-key.ts'
 import type { LookupResult, Lookup } from './lookup/lookup.ts'
 import { forbidsFill, mayBeStored, wantedBy } from './http-message.ts'
 import type { CacheRequest, CacheReply } from './http-message.ts'
-import { partitionNamedBy, TagFunctions } from './lookup/identity-functions.ts'
 import type { RoutePolicy } from './options.ts'
 import { reuseDecision } from './lookup/reuse.ts'
 import { HandlerRunner } from './handler/handler-runner.ts'
 import { asText, joinFields, makePrivate, sendEntry } from './response/send-entry.ts'
 import type { LaterHooks } from './response/later-hooks.ts'
+import { ResponseConditions } from './response/response-conditions.ts'
 import { ResponseFinalizer } from './response/response-finalizer.ts'
 import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
 import type { Front, Miss, Run, HandlerContext } from './handler-context.ts'
-import { uriTag } from './invalidation/uri-tag.ts'
-import { QueryParsing } from './lookup/query-parsing.ts'
-import { StrippedQuery } from './lookup/stripped-query.ts'
+import { RouteKeys } from './lookup/route-keys.ts'
 import { VaryIndex } from './lookup/vary-index.ts'
 import type { CacheRequestState } from './request-state.ts'
 
@@ -38,32 +30,27 @@ export class CachedRoute<Request extends CacheRequest> {
   readonly policy: RoutePolicy<Request>
   readonly #pattern: string
   readonly #runtime: CacheRuntime
-  readonly #keys: CacheKeyBuilder
-  readonly #queryParsing = new QueryParsing()
-  readonly #strippedQuery = new StrippedQuery()
+  readonly #keys: RouteKeys<Request>
   readonly #varyIndex: VaryIndex
   readonly #finalizer: ResponseFinalizer
   readonly #missResolver: MissResolver<Request>
   readonly #runner: HandlerRunner<Request>
-  readonly #tagFunctions: TagFunctions<Request>
-  readonly #findLaterHooks: () => LaterHooks
-  #foundLaterHooks: LaterHooks | undefined
+  readonly #conditions: ResponseConditions
 
   /** @param findLaterHooks called once, at the first request */
   constructor (policy: RoutePolicy<Request>, pattern: string, runtime: CacheRuntime, findLaterHooks: () => LaterHooks) {
     this.policy = policy
-    this.#findLaterHooks = findLaterHooks
+    this.#conditions = new ResponseConditions(findLaterHooks)
     this.#pattern = pattern
     this.#runtime = runtime
-    this.#keys = new CacheKeyBuilder(policy, runtime.store.keys.cacheEntry('GET', pattern))
-    this.#varyIndex = new VaryIndex(this.#keys, runtime.store)
-    this.#tagFunctions = new TagFunctions(policy.tagsOf, (err) => runtime.warn({ route: pattern, err }, 'Response not cached: the tags function of the route failed'))
-    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, this.#varyIndex, () => this.#laterHooks.areThere)
+    this.#keys = new RouteKeys(policy, pattern, runtime)
+    this.#varyIndex = new VaryIndex(this.#keys.builder, runtime.store)
+    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, this.#varyIndex, this.#conditions)
     const front: Front<Request> = {
       serve: (context, entry, status) => this.#serve(context, entry, status),
       forward: (context, reason, detail) => this.#forward(context, reason, detail),
       look: ({ request, state }) => this.#look(request, state, state.partition ?? ''),
-      isHostKeyed: (request) => this.#hostOf(request) !== ''
+      isHostKeyed: (request) => this.#keys.hostOf(request) !== ''
     }
     this.#runner = new HandlerRunner(policy, runtime, front)
     this.#missResolver = new MissResolver(policy, runtime, front, this.#runner)
@@ -79,24 +66,17 @@ export class CachedRoute<Request extends CacheRequest> {
 
   /** Starts the lookup in the batch of the current tick. With a partition function, the lookup starts in `handle`, after all hooks have run. */
   startLookup (request: Request, state: CacheRequestState): void {
-    const url = this.receive(request, state)
-    state.isExact = state.inputs !== undefined && !this.#queryParsing.isUsual(url, state.inputs.query)
-    // A proxy forwards the URL as it is, and a listed query is normalized by its list.
-    if (state.inputs !== undefined && !state.isExact && this.policy.query === undefined && this.policy.ttlMs !== undefined) state.keyedUrl = this.#strippedQuery.urlOf(request, url, state.inputs.query)
+    this.#keys.readQuery(request, state, this.receive(request, state))
     if (!mayBeStored(request)) return
     if (state.refresh !== undefined) {
-      state.key = this.#keyOf(request, '', state)
+      state.key = this.#keys.keyOf(request, '', state)
       return
     }
     state.sequenceAtRequest = this.#runtime.store.sequenceAtRequest()
-    state.named = this.#tagFunctions.tryAt(request)
+    state.named = this.#keys.tagFunctions.tryAt(request)
     if (typeof this.policy.partition === 'function' || state.named === undefined) return
-    if (this.policy.partition === undefined) {
-      this.#lookUpAndPrefetch(request, state, this.#presentInputs(request))
-      return
-    }
-    const identity = unverifiedIdentity(request, this.policy.partition)
-    if (identity !== undefined) this.#lookUpAndPrefetch(request, state, `${this.#presentInputs(request)}${this.policy.partition}:${encodeText(identity)}`)
+    const partition = this.#keys.unverifiedPartitionOf(request, this.policy.partition)
+    if (partition !== undefined) this.#lookUpAndPrefetch(request, state, partition)
   }
 
   /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
@@ -107,9 +87,9 @@ export class CachedRoute<Request extends CacheRequest> {
     const bypass = this.#bypassOf(context)
     if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(context, state.refresh)
     if (bypass !== undefined) return this.#forward(context, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
-    const present = this.#presentInputs(request, reply)
+    const present = this.#keys.presentInputs(request, reply)
     if (this.policy.partition !== undefined || present !== '') {
-      const partition = this.#partitionOf(request, present)
+      const partition = this.#keys.partitionOf(request, present)
       if (partition === undefined) return this.#forward(context, 'bypass', 'partition')
       // The early lookup used the identity in the unverified cookie. Use the verified session's identity now.
       if (partition !== state.partition) {
@@ -119,7 +99,7 @@ export class CachedRoute<Request extends CacheRequest> {
     }
     // The tags functions could not be evaluated before all hooks had run.
     if (state.lookup === undefined && state.sequenceAtRequest?.hasFailed === true) return this.#serveWithoutLookup(context, state.partition ?? '')
-    if (state.lookup === undefined && state.sequenceAtRequest !== undefined && !this.#tagFunctions.isEmpty) this.#lookUpAndPrefetch(request, state, state.partition ?? '')
+    if (state.lookup === undefined && state.sequenceAtRequest !== undefined && !this.#keys.tagFunctions.isEmpty) this.#lookUpAndPrefetch(request, state, state.partition ?? '')
     const { lookup } = state
     if (lookup === undefined) return this.#forward(context, 'bypass', 'no-lookup')
     return lookup.found === undefined ? lookup.settled().then((found) => orReply(reply, this.#decide(context, lookup, found))) : this.#decide(context, lookup, lookup.found)
@@ -136,7 +116,7 @@ export class CachedRoute<Request extends CacheRequest> {
   /** Decides whether the response is stored and starts the write. */
   finalizeResponse (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
     this.#releasePrefetchedLock(state)
-    const finalized = state.run === undefined ? undefined : this.#finalizer.finalize(request, reply, state, payload, this.#tagsToStore(request, state))
+    const finalized = state.run === undefined ? undefined : this.#finalizer.finalize(request, reply, state, payload, this.#keys.tagsToStore(request, state))
     if (state.run !== undefined) this.#runner.ended(state.run)
     else if (state.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: state.bypass ?? 'not-reached' }))
     // The final onSend hook is not called after `reply.callNotFound()`.
@@ -146,12 +126,7 @@ export class CachedRoute<Request extends CacheRequest> {
 
   #finalizeServed (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
     if (state.hasNoType) reply.removeHeader('content-type')
-    return state.handed === undefined ? asText(payload) : this.#finalizer.handOver(request, reply, state, state.handed, payload)
-  }
-
-  get #laterHooks (): LaterHooks {
-    this.#foundLaterHooks ??= this.#findLaterHooks()
-    return this.#foundLaterHooks
+    return state.handed === undefined ? asText(payload) : this.#conditions.handOver(request, reply, state, state.handed, payload)
   }
 
   /**
@@ -164,7 +139,7 @@ export class CachedRoute<Request extends CacheRequest> {
   finalizeHeaders (reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
     const { run } = state
     run?.pending?.review()
-    const sent = state.deferred === undefined ? payload : this.#finalizer.afterHooks(reply, state, payload, this.#laterHooks.areUnseen)
+    const sent = this.#conditions.afterHooks(reply, state, payload)
     // Fastify's hook of HEAD routes sets the length of the empty payload.
     if (reply.statusCode === 304) reply.removeHeader('content-length')
     const vary = this.#runtime.constrainedRoutes.varyOf(this.#pattern, this.policy.vary)
@@ -176,7 +151,7 @@ export class CachedRoute<Request extends CacheRequest> {
   /** The entry that a request would find, fresh or stale, for inspection; undefined for partitioned routes, whose entries are private. */
   async peek (request: Request): Promise<LookupResult<Entry> | undefined> {
     if (this.policy.partition !== undefined) return undefined
-    const key = this.#keyOf(request, '')
+    const key = this.#keys.keyOf(request, '')
     return await this.#runtime.store.look(key.name, [], (packed) => this.#varyIndex.unpack(packed, key, request, () => {})).settled()
   }
 
@@ -195,55 +170,13 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   #look (request: Request, state: CacheRequestState, partition: string): Lookup<Entry> {
-    const key = this.#keyOf(request, partition, state)
+    const key = this.#keys.keyOf(request, partition, state)
     state.key = key
     state.partition = partition
     const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, (varyRecord) => { state.varyRecord = varyRecord })
-    const lookup = this.#runtime.store.look(key.name, this.#tagsOf(request, state), unpack, this.#varyIndex.predictVariant(key, request))
+    const lookup = this.#runtime.store.look(key.name, this.#keys.tagsOf(request, state), unpack, this.#varyIndex.predictVariant(key, request))
     state.lookup = lookup
     return lookup
-  }
-
-  #keyOf (request: Request, partition: string, state?: CacheRequestState): CacheKey {
-    const origin = this.policy.ttlMs === undefined ? `${request.protocol}://${request.host}` : this.#hostOf(request)
-    return this.#keys.make(state?.keyedUrl ?? request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition, state?.isExact)
-  }
-
-  #hostOf (request: Request): string {
-    return this.policy.hosts?.has(request.host) === true ? request.host : ''
-  }
-
-  #tagsOf (request: Request, { named }: CacheRequestState): readonly string[] {
-    const { tags, tagsOf, ttlMs } = this.policy
-    const isWritten = ttlMs === undefined || this.#runtime.unsafeRoutes.has(this.#pattern)
-    if (tagsOf.length === 0 && !isWritten) return tags
-    const url = request.raw.url ?? ''
-    const uri = isWritten ? [uriTag(request, url)] : []
-    return [...new Set([...tags, ...named ?? [], ...uri])]
-  }
-
-  /** The tags of the request after the handler has run. */
-  #tagsToStore (request: Request, state: CacheRequestState): readonly string[] {
-    if (this.#tagFunctions.isEmpty) return this.#tagsOf(request, state)
-    if ((state.named = this.#tagFunctions.tryAt(request)) === undefined) state.bypass ??= 'tags'
-    return this.#tagsOf(request, state)
-  }
-
-  /** Inputs that a request has and that most have not: they are part of the key, before the partition. */
-  #presentInputs (request: Request, reply?: CacheReply): string {
-    return this.policy.trackInputs ? presentInputs(request, reply) : ''
-  }
-
-  #partitionOf (request: Request, present: string): string | undefined {
-    const { partition } = this.policy
-    if (partition === undefined) return present
-    if (typeof partition === 'function') {
-      const named = partitionNamedBy(partition, request)
-      return named === undefined ? undefined : `${present}:${encodeText(named)}`
-    }
-    const identity = (request as RequestWithIdentity)[sessionIdentity]
-    const id = partition === 'user' ? identity?.userId : identity?.id
-    return identity?.state !== 'live' || id === undefined ? undefined : `${present}${String(partition)}:${encodeText(id)}`
   }
 
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
@@ -252,7 +185,7 @@ export class CachedRoute<Request extends CacheRequest> {
     const changed = state.inputs && changedIn(state.inputs, request, this.policy.query)
     if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }
     if (changed !== undefined || state.url !== request.raw.url) return 'url-rewritten'
-    state.named ??= this.#tagFunctions.at(request)
+    state.named ??= this.#keys.tagFunctions.at(request)
     return state.named === undefined ? 'tags' : undefined
   }
 
@@ -281,14 +214,14 @@ export class CachedRoute<Request extends CacheRequest> {
     state.isServed = true
     this.#runtime.stats.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
     const fallback = () => this.#forward(context, 'bypass', 'corrupt')
-    return sendEntry(request, reply, entry, { state, hasLaterHooks: this.#laterHooks.areThere, browser: this.policy.browser, status, otherwise: fallback })
+    return sendEntry(request, reply, entry, { state, hasLaterHooks: this.#conditions.areDeferred, browser: this.policy.browser, status, otherwise: fallback })
   }
 
   /** Redis has already failed for this request: skip the lookup, because it would wait for the same timeout again. */
   #serveWithoutLookup (context: HandlerContext<Request>, partition: string): unknown {
     const { request, state } = context
     this.#releasePrefetchedLock(state)
-    state.key = this.#keyOf(request, partition, state)
+    state.key = this.#keys.keyOf(request, partition, state)
     state.partition = partition
     return this.#resolveWithoutRedis(context, { minSequence: undefined }, this.policy.honorRequestCacheControl ? wantedBy(request) : undefined)
   }
@@ -306,12 +239,12 @@ export class CachedRoute<Request extends CacheRequest> {
 
   /** Whether the tags of the validated request are other ones than the lookup has read. */
   #hasOtherTags ({ request, state }: HandlerContext<Request>): boolean {
-    if (this.#tagFunctions.isEmpty || state.lookup === undefined || state.hasRepeatedLookup) return false
+    if (this.#keys.tagFunctions.isEmpty || state.lookup === undefined || state.hasRepeatedLookup) return false
     const before = state.lookup.tags
-    const named = this.#tagFunctions.tryAt(request)
+    const named = this.#keys.tagFunctions.tryAt(request)
     if (named === undefined) return false // no tags: decided when the response is there
     state.named = named
-    return this.#tagsOf(request, state).some((tag) => !before.includes(tag))
+    return this.#keys.tagsOf(request, state).some((tag) => !before.includes(tag))
   }
 
   /**
@@ -331,10 +264,4 @@ export class CachedRoute<Request extends CacheRequest> {
     state.run = { reason, detail: detail === '' ? undefined : detail, askedAt: Date.now(), before: reply.getHeaders() }
     return run()
   }
-}
-
-/** The identity in the cookie, before the session has been verified. */
-function unverifiedIdentity (request: unknown, by: 'user' | 'session'): string | undefined {
-  const unverified = (request as RequestWithIdentity)[sessionIdentity]?.unverified
-  return by === 'user' ? unverified?.userId : unverified?.id
 }

@@ -56,7 +56,7 @@ export class CacheRequestState {
 }
 
 /** Conditions and a range that are evaluated after all onSend hooks, which may change the body. */
-export interface DeferredConditions {
+interface DeferredConditions {
   /** the payload that the hooks received */
   readonly payload: unknown
   /** an entity tag that the cache made from the body */

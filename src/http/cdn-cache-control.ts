@@ -4,7 +4,7 @@ import { parseCacheControl } from './cache-control.ts'
 import { longestListField } from './field-limit.ts'
 
 /** A targeted field: it replaces `Cache-Control`, unless one of its directives has a value of the wrong type. */
-export interface Targeted {
+interface Targeted {
   readonly control: CacheControl
   /** the directives that restrict, as a `Cache-Control` value, to be added to `Cache-Control`; undefined if all types are right */
   readonly restrictions: string | undefined

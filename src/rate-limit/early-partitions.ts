@@ -5,7 +5,7 @@ import type { PartitionBy } from './options.ts'
 type PartitionFunction<Request> = Extract<PartitionBy<Request>, (request: Request) => unknown>
 
 /** How a `by` function was found to run too early. */
-export interface EarlyPartition {
+interface EarlyPartition {
   readonly error?: unknown
 }
 

@@ -22,7 +22,7 @@ interface ApiKey {
 }
 
 /** The Fastify hook in which a policy is checked. */
-export type LimitHook = 'onRequest' | 'preHandler'
+type LimitHook = 'onRequest' | 'preHandler'
 
 /** Quota units, as registered by draft-ietf-httpapi-ratelimit-headers. */
 type Unit = 'requests' | 'content-bytes'

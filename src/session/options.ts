@@ -43,7 +43,7 @@ export interface SessionOptions {
 }
 
 /** {@link SessionCookieOptions} after defaults and checks. */
-export interface CookiePolicy {
+interface CookiePolicy {
   readonly name: string
   readonly secure: boolean | 'auto'
   readonly partitioned: boolean

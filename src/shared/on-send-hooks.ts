@@ -7,16 +7,10 @@ export function onSendHooksOf (scope: object): readonly unknown[] | undefined {
   return hooksOf(scope)?.onSend
 }
 
-/**
- * Adds an onRequest hook in front of those that a Fastify scope has.
- *
- * @returns whether there are some, and the list is where it is expected
- */
-export function prependOnRequest (scope: object, hook: unknown): boolean {
+/** Adds an onRequest hook in front of those that a Fastify scope has; nothing where there are none, or the list is not where it is expected. */
+export function prependOnRequest (scope: object, hook: unknown): void {
   const hooks = hooksOf(scope)?.onRequest
-  if (hooks === undefined || hooks.length === 0) return false
-  hooks.unshift(hook)
-  return true
+  if (hooks !== undefined && hooks.length > 0) hooks.unshift(hook)
 }
 
 interface Hooks { readonly onRequest?: unknown[], readonly onSend?: readonly unknown[] }

@@ -4,7 +4,7 @@ export const sessionIdentity: unique symbol = Symbol('prism.session-identity')
 export const unverifiedSession: unique symbol = Symbol('prism.unverified-session')
 
 /** What other parts read of a request's session. */
-export interface SessionIdentity {
+interface SessionIdentity {
   /** `live`: a user is signed in; `unavailable`: it is not known now */
   readonly state: 'anonymous' | 'live' | 'unavailable'
   readonly userId: string | undefined

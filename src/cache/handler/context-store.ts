@@ -21,37 +21,5 @@ export function trackContextStore (request: object, tracker: ReadListener): (() 
   const { requestContext } = (request as { server: { requestContext?: { getStore?: () => unknown } } }).server
   const store = requestContext?.getStore?.()
   if (typeof store !== 'object' || store === null) return undefined
-  const prototype = Object.getPrototypeOf(store) as object | null
-  const undo = trackObject(store as Target, tracker, stores)
-  // A value that no hook has set for this client may be set for another.
-  Object.setPrototypeOf(store, new Proxy(prototype ?? Object.prototype, new MissingValues(tracker)))
-  return undo
-}
-
-/** Reports reads of what a store does not have. As the store's prototype it sees only those. */
-class MissingValues implements ProxyHandler<object> {
-  readonly #tracker: ReadListener
-
-  constructor (tracker: ReadListener) {
-    this.#tracker = tracker
-  }
-
-  get (target: object, key: PropertyKey, receiver: unknown): unknown {
-    if (!(key in target)) this.#note(key)
-    return Reflect.get(target, key, receiver)
-  }
-
-  has (target: object, key: PropertyKey): boolean {
-    if (!(key in target)) this.#note(key)
-    return key in target
-  }
-
-  set (_target: object, key: PropertyKey, value: unknown, receiver: object): boolean {
-    return Reflect.defineProperty(receiver, key, { value, configurable: true, enumerable: true, writable: true })
-  }
-
-  #note (key: PropertyKey): void {
-    const name = `requestContext.${String(key)}`
-    this.#tracker.noteProperty(name, name)
-  }
+  return trackObject(store as Target, tracker, stores)
 }

@@ -5,7 +5,7 @@ import type { CacheRequest } from '../http-message.ts'
 export type Input = Readonly<Record<string, unknown>>
 
 /** What validation makes of an input. */
-export interface ValidatedInput {
+interface ValidatedInput {
   readonly value: unknown
   readonly isValid: boolean
 }

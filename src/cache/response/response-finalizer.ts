@@ -8,7 +8,7 @@ import { bodyOf, headOf, isShort, cacheabilityOf, payloadTypeOf, restoreControl,
 import type { HandledResponse } from './handled-response.ts'
 import { browserControl } from './browser-cache-control.ts'
 import { decompress, fewestBytes } from './compression.ts'
-import { applyConditions } from './conditional-response.ts'
+import type { ResponseConditions } from './response-conditions.ts'
 import type { PayloadUse } from './conditional-response.ts'
 import type { Entry, Lifetime } from '../storage/entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
@@ -44,15 +44,14 @@ export class ResponseFinalizer {
   readonly #pattern: string
   readonly #shared: CacheRuntime
   readonly #writer: EntryWriter
-  readonly #hasLaterHooks: () => boolean
+  readonly #conditions: ResponseConditions
   readonly #warned = new Set<string>()
 
-  /** @param hasLaterHooks whether onSend hooks run after the cache */
-  constructor (policy: RoutePolicy, pattern: string, shared: CacheRuntime, varyIndex: VaryIndex, hasLaterHooks: () => boolean) {
+  constructor (policy: RoutePolicy, pattern: string, shared: CacheRuntime, varyIndex: VaryIndex, conditions: ResponseConditions) {
     this.#policy = policy
     this.#pattern = pattern
     this.#shared = shared
-    this.#hasLaterHooks = hasLaterHooks
+    this.#conditions = conditions
     this.#writer = new EntryWriter(policy, shared, varyIndex)
   }
 
@@ -175,7 +174,7 @@ export class ResponseFinalizer {
     const isStored = this.#writer.admits(handled, body.length)
     setCacheStatus(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : notAdmitted })
     reply.removeHeader('content-length')
-    const outgoing = this.#conclude(handled, payload, hasOwnTag)
+    const outgoing = this.#conditions.evaluate(handled, payload, hasOwnTag)
     this.#deferUntilSent(handled).complete(() => {
       if (isStored) this.#writer.put(handled, entry, body, isCompressed)
       else if (run.sequence !== outage) this.#shared.lockQueue.committed(run.fill, false)
@@ -223,51 +222,19 @@ export class ResponseFinalizer {
   /** Sends a response that is not stored. */
   #passThrough (handled: HandledResponse, reason: string, payload: unknown): unknown {
     this.#notCacheable(handled, reason)
-    return handled.reply.raw.headersSent ? undefined : this.#conclude(handled, payload, false)
+    return handled.reply.raw.headersSent ? undefined : this.#conditions.evaluate(handled, payload, false)
   }
 
   /** Sends an entry instead of the handler's response. */
   #sendEntry (handled: HandledResponse, entry: Entry): unknown {
     handled.reply.removeHeader('content-length')
-    const send = (body: Buffer) => this.#conclude(handled, this.#hasLaterHooks() ? asType(body, entry.payloadType) : body, entry.hasOwnTag)
+    const send = (body: Buffer) => this.#conditions.evaluate(handled, this.#conditions.areDeferred ? asType(body, entry.payloadType) : body, entry.hasOwnTag)
     return entry.coding === 'identity' ? send(entry.body) : decompress(entry.body, entry.coding).then(send)
-  }
-
-  /** Evaluates conditions and range that the handler did not see: now, or once the onSend hooks that run after the cache have run. */
-  #conclude (handled: Pick<HandledResponse, 'request' | 'reply' | 'state'> & { readonly run?: HandlerRun }, payload: unknown, hasOwnTag: boolean, use?: PayloadUse): unknown {
-    const { request, reply, state, run } = handled
-    if (run !== undefined && run.hidesConditions !== true) return undefined
-    if (!this.#hasLaterHooks()) return applyConditions(request, reply, payload, use)
-    state.deferred = {
-      payload,
-      ownTag: hasOwnTag ? String(reply.getHeader('etag')) : undefined,
-      apply: (sent, mayCut) => applyConditions(request, reply, sent, sent === payload ? { ...use, mayCut } : { mayCut })
-    }
-    return payload
-  }
-
-  /** Hands a stored response to the onSend hooks that run after the cache, as the handler's own. @returns the payload for them */
-  handOver (request: CacheRequest, reply: CacheReply, state: CacheRequestState, entry: Entry, payload: unknown): unknown {
-    return this.#conclude({ request, reply, state }, asType(payload, entry.payloadType), entry.hasOwnTag || entry.payloadType === 'unknown')
-  }
-
-  /**
-   * Evaluates the deferred conditions. An entity tag of the cache names the stored body: if a hook has changed it, the tag is removed.
-   *
-   * @param areUnseen further hooks run after this call
-   */
-  afterHooks (reply: CacheReply, { deferred, run }: CacheRequestState, payload: unknown, areUnseen: boolean): unknown {
-    if (deferred === undefined) return payload
-    const isSame = payload === deferred.payload && !areUnseen
-    if (!isSame && deferred.ownTag !== undefined && reply.getHeader('etag') === deferred.ownTag) reply.removeHeader('etag')
-    const sent = deferred.apply(payload, isSame)
-    run?.pending?.noteStatus()
-    return sent
   }
 
   /** A body that later hooks receive is stored as it is: they must not have to decode it. */
   #isCoded (reply: CacheReply, kept: Map<string, Fields[string]>, bytes: number): boolean {
-    return !this.#hasLaterHooks() && isCoded(reply, kept, this.#policy, bytes)
+    return !this.#conditions.areDeferred && isCoded(reply, kept, this.#policy, bytes)
   }
 
   #replaceStored (handled: HandledResponse, reason: string): void {
@@ -298,7 +265,7 @@ export class ResponseFinalizer {
     const stream = tee(payload, this.#policy.maxBytes, { onStart: () => run.tracker?.reopen(), onEnd })
     // A client that disconnects before the first read never starts the stream: destroy it on close.
     run.payload = stream
-    const outgoing = this.#conclude(handled, stream, false, drainingUse(run, stream))
+    const outgoing = this.#conditions.evaluate(handled, stream, false, drainingUse(run, stream))
     const pending = this.#deferUntilSent(handled)
     return outgoing
   }

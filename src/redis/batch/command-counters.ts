@@ -1,7 +1,7 @@
 import { Histogram } from '../../shared/histogram.ts'
 
 /** Counters of one command of this process's client; of `evalsha` there is one for each script. */
-export class CommandCounter {
+class CommandCounter {
   readonly command: string
   /** name of the Lua script; '' for a plain command */
   readonly script: string
