@@ -200,7 +200,7 @@ local function isLive (key, devices)
   return false
 end
 
--- each check
+-- each operation
 local asked, deadlineMs, policyCount, extra = number(ARGV[1]), number(ARGV[2]), #KEYS, ARGV[#ARGV]
 if deadlineMs > 0 and nowMs > deadlineMs then return '-1' .. nowText end
 if byte(extra) == 105 then

@@ -7,7 +7,7 @@
 -- returns  false: no session, or it has ended; 'corrupt'; in most cases the value alone; else
 --          '+', the ms of this request (13 digits), 1 if it was recorded (else 0), 1 if it is the earlier one (else 0), the value
 local call, find, sub, nowText = redis.call, string.find, string.sub, string.format('%013d', nowMs)
--- each ask
+-- each operation
 local device, isEarlier = ARGV[2], '0'
 local value = call('HGET', KEYS[1], device)
 if not value and ARGV[3] then

@@ -8,7 +8,7 @@ import { basename } from 'node:path'
  * The Lua code runs one operation, with its own `KEYS` and `ARGV`, and `nowMs` (Redis's clock, milliseconds since 1970).
  * It must read before it writes: an error does not undo earlier writes.
  * `KEYS` and `ARGV` are tables that all operations of a call share: the code must not store or return them.
- * Code above a line `-- each ask` runs once per call, before the operations: functions and shared values.
+ * Code above a line `-- each operation` runs once per call, before the operations: functions and shared values.
  * `time` is the reply of TIME, for microseconds.
  */
 interface ScriptDefinition<Value> {
@@ -55,12 +55,14 @@ export function scriptNameOf (sha1: string): string | undefined {
 
 /** Wraps the Lua code of one operation in a loop. Tables are created once per call, because creating them costs more than most operations. A failed operation replies with an error inside the array, and the others continue. */
 function grouped (lua: string): string {
-  const [ask = '', once = ''] = lua.split(/^-- each ask$/m).reverse()
+  const [operation = '', once = ''] = lua.split(/^-- each operation$/m).reverse()
+  // A misspelled line would run the whole file for each operation: the same results at many times the cost.
+  if (/^-- each \w+$/m.test(operation + once)) throw new Error('A script is divided by the line "-- each operation"')
   return `local time = redis.call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
 ${once}
-local function ask(KEYS, ARGV)
-${ask}
+local function run(KEYS, ARGV)
+${operation}
 end
 local answers, keys, args, key, arg, i = {}, {}, {}, 0, 1, 0
 for alike, keyCount, argCount, own in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+) ([%d,]*);') do
@@ -81,7 +83,7 @@ for alike, keyCount, argCount, own in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+) 
     for j = 1, keyCount do keys[j] = KEYS[key + j] end
     for j = 1, placeCount do args[places[j]] = ARGV[arg + j] end
     key, arg, i = key + keyCount, arg + placeCount, i + 1
-    local isFine, answer = pcall(ask, keys, args)
+    local isFine, answer = pcall(run, keys, args)
     if isFine then
       answers[i] = answer or false
     else

@@ -8,6 +8,7 @@ import type { Test } from 'tap'
 import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
 import { PooledRedis } from '../../../../src/redis/client.ts'
 import { Script } from '../../../../src/redis/batch/script.ts'
+import { consume } from '../../../../src/rate-limit/script-reply.ts'
 import { reached } from '../../../support/wait-for-redis.ts'
 import { startRedis } from '../../../support/redis.ts'
 import { propertyRuns } from '../../../support/property-runs.ts'
@@ -86,11 +87,28 @@ t.test('script fails only the operation whose error it returns, raises or encoun
 
 t.test('script runs the code before its operations once per call', async (t) => {
   const { pool, script } = await start(t)
-  const counting = script('local asks = 0\n-- each ask\nasks = asks + 1\nreturn asks')
+  const counting = script('local asks = 0\n-- each operation\nasks = asks + 1\nreturn asks')
 
   const answers = await Promise.all([1, 2, 3].map(() => pool.batch.runScript(counting, [], [])))
 
   t.same(answers, [1, 2, 3])
+})
+
+t.test('script with another dividing line throws', async (t) => {
+  const { script } = await start(t)
+
+  t.throws(() => script('local asks = 0\n-- each ask\nreturn asks'), { message: /-- each operation/ })
+})
+
+t.test('scripts of the request path run their shared code once per call', async (t) => {
+  const { pool } = await start(t)
+  const checks = Array.from({ length: 20 }, (_, index) => pool.batch.runScript(consume, [`counter:{${index}}`], [1, 0, 's 10 60000 1000 1']))
+  await Promise.all(checks)
+  await pool.config('RESETSTAT')
+
+  await Promise.all(checks.map((_, index) => pool.batch.runScript(consume, [`counter:{${index}}`], [1, 0, 's 10 60000 1000 1'])))
+
+  t.match(await pool.info('commandstats'), /cmdstat_mget:calls=1,/)
 })
 
 t.test('script gives each operation of a call the same Redis time', async (t) => {
