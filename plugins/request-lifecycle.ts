@@ -9,6 +9,7 @@ import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { onSendHooksOf, prependOnRequest } from '../src/shared/on-send-hooks.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
+import type { PooledRedis } from '../src/redis/client.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
 import { declaredRoutes, isPreflightOnly, routeOf } from '../src/route-config/declared-routes.ts'
 
@@ -196,8 +197,9 @@ export default fp(async (fastify) => {
     if (request.raw.method !== 'OPTIONS' || !isExempt(request)) enqueueReads(request, reply)
     done()
   })
+  const repliesOfTick = (isFirstWait: boolean): Promise<void> | undefined => isFirstWait ? (fastify as { redisPool?: PooledRedis }).redisPool?.batch.replies : undefined
   /** Runs the steps in order, starting at index `from`. */
-  const runStepsFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, done: (error?: Error) => void): void => {
+  const runStepsFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, done: (error?: Error) => void, isFirstWait = true): void => {
     const policies = request[assigned] ?? fallback
     try {
       for (let index = from; index < steps.length; index++) {
@@ -205,7 +207,8 @@ export default fp(async (fastify) => {
         const result = run(request, reply, policies[at])
         if (result === 'stop') return
         if (result === undefined) continue
-        if (result instanceof PendingReply) result.settled().then(() => runStepsFrom(index, request, reply, done))
+        // All replies of a tick arrive together: one promise for its requests. The step runs again, and waits for its own reply if that is not there yet.
+        if (result instanceof PendingReply) (repliesOfTick(isFirstWait) ?? result.settled()).then(() => runStepsFrom(index, request, reply, done, false))
         else result.then((result) => { if (result !== 'stop') runStepsFrom(index + 1, request, reply, done) }, done)
         return
       }

@@ -5,7 +5,7 @@ import { CommandCounters } from './command-counters.ts'
 import { PendingReply } from './pending-reply.ts'
 import { setTimeoutAfterIo, defaultDeadlineMs } from '../health/deadline.ts'
 import { InFlightWrite } from './in-flight-write.ts'
-import type { WriteObserver } from './in-flight-write.ts'
+import type { WriteObserver, WriteOptions } from './in-flight-write.ts'
 import type { Connection } from '../connection.ts'
 import type { Argument } from './resp-encoder.ts'
 import { ScriptOperation, packScripts, packCommand, packRead, packReads, GetOperation } from './batched-command.ts'
@@ -74,6 +74,9 @@ export class Batch implements WriteObserver {
   #background = new TickQueue()
   #large: LargeRead[] = []
   readonly #largeByKey = new LRUCache<string, number>({ max: 10_000 })
+  /** resolves with the replies of this tick's operations; created for the first request that waits */
+  #replies: PromiseWithResolvers<void> | undefined
+  #isCluster = true
   #isScheduled = false
 
   /** Time limit for a reply, milliseconds. */
@@ -109,6 +112,17 @@ export class Batch implements WriteObserver {
     if (others === undefined) scripts.set(script, [operation as ScriptOperation])
     else others.push(operation as ScriptOperation)
     return operation
+  }
+
+  /**
+   * Resolves when the operations of this tick with priority `request` have settled, except for large reads. One promise for all requests of the tick. A
+   * continuation runs in the async context in which it was registered.
+   *
+   * @returns undefined if nothing is enqueued, and for a Cluster, where one node may be slower than another
+   */
+  get replies (): Promise<void> | undefined {
+    if (this.#isCluster || this.collecting.operations === 0) return undefined
+    return (this.#replies ??= Promise.withResolvers<void>()).promise
   }
 
   /** As {@link enqueueGet}, as a promise. */
@@ -166,14 +180,22 @@ export class Batch implements WriteObserver {
     this.#background = new TickQueue()
     const size = this.collecting
     this.collecting = { operations: 0, commands: 0 }
+    const replies = this.#replies
+    this.#replies = undefined
     const connection = this.#connections.choose()
-    if (connection === undefined) return this.#refuse(all)
-    const batchedCommands = all.flatMap((queue) => {
-      this.#extractLarge(queue)
-      return queue.pack(connection.isCluster, this.#largeByKey)
-    })
-    size.commands = this.#send(connection, batchedCommands)
+    if (connection === undefined) {
+      this.#refuse(all)
+      return replies?.resolve()
+    }
+    this.#isCluster = connection.isCluster
+    const [forRequests, inBackground] = all.map((queue) => this.#pack(queue, connection)) as [BatchedCommand[], BatchedCommand[]]
+    size.commands = this.#send(connection, inBackground.length === 0 ? forRequests : [...forRequests, ...inBackground], { awaited: forRequests.length, replies })
     this.#sendLarge()
+  }
+
+  #pack (queue: TickQueue, { isCluster }: Connection): BatchedCommand[] {
+    this.#extractLarge(queue)
+    return queue.pack(isCluster, this.#largeByKey)
   }
 
   #refuse (all: readonly TickQueue[]): void {
@@ -183,8 +205,8 @@ export class Batch implements WriteObserver {
   }
 
   /** @returns the number of commands sent */
-  #send (connection: Connection, batchedCommands: readonly BatchedCommand[], remainingMs = this.deadlineMs): number {
-    const { size } = new InFlightWrite(batchedCommands, connection, this, remainingMs)
+  #send (connection: Connection, batchedCommands: readonly BatchedCommand[], options?: WriteOptions): number {
+    const { size } = new InFlightWrite(batchedCommands, connection, this, options)
     if (size > 0) this.counts.writes += 1
     this.counts.commands += size
     return size
@@ -214,7 +236,7 @@ export class Batch implements WriteObserver {
         connection.expectedBytes -= bytes
         this.#sendLarge()
       }
-      const sent = this.#send(connection, [{ ...packRead(read, this.#largeByKey), onSettled }], Math.max(1, deadlineAt - performance.now()))
+      const sent = this.#send(connection, [{ ...packRead(read, this.#largeByKey), onSettled }], { remainingMs: Math.max(1, deadlineAt - performance.now()) })
       if (sent === 0) connection.expectedBytes -= bytes
     }
   }
