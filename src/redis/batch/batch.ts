@@ -10,7 +10,7 @@ import type { Connection } from '../connection.ts'
 import type { Argument } from './resp-encoder.ts'
 import { ScriptOperation, packScripts, packCommand, packRead, packReads, GetOperation } from './batched-command.ts'
 import type { BatchedCommand } from './batched-command.ts'
-import type { Script } from './script.ts'
+import type { BatchScript } from './script.ts'
 
 /** Operations that a request waits for are sent before background operations. */
 export type Priority = 'request' | 'background'
@@ -34,7 +34,7 @@ interface LargeRead { read: GetOperation, bytes: number, timer: NodeJS.Timeout, 
 /** The operations that one tick has enqueued. */
 class TickQueue {
   readonly reads = new Map<string, GetOperation>()
-  readonly scripts = new Map<Script<unknown>, ScriptOperation[]>()
+  readonly scripts = new Map<BatchScript<unknown>, ScriptOperation[]>()
   readonly commands: BatchedCommand[] = []
 
   pack (isCluster: boolean, sizes: LRUCache<string, number>): BatchedCommand[] {
@@ -105,9 +105,13 @@ export class Batch implements WriteObserver {
    *
    * @returns it fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY when this operation failed
    */
-  enqueueScript<Value> (script: Script<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority: Priority = 'request'): ScriptOperation<Value> {
+  enqueueScript<Value> (script: BatchScript<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority: Priority = 'request'): ScriptOperation<Value> {
+    return this.enqueueOperation(script, new ScriptOperation<Value>(keys, args), priority)
+  }
+
+  /** As {@link enqueueScript}, for an operation of a class of its own. */
+  enqueueOperation<Value, Operation extends ScriptOperation<Value>> (script: BatchScript<Value>, operation: Operation, priority: Priority = 'request'): Operation {
     const { scripts } = this.#collect(priority)
-    const operation = new ScriptOperation<Value>(keys, args)
     const others = scripts.get(script)
     if (others === undefined) scripts.set(script, [operation as ScriptOperation])
     else others.push(operation as ScriptOperation)
@@ -131,7 +135,7 @@ export class Batch implements WriteObserver {
   }
 
   /** As {@link enqueueScript}, as a promise. */
-  runScript<Value> (script: Script<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority?: Priority): Promise<Value> {
+  runScript<Value> (script: BatchScript<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority?: Priority): Promise<Value> {
     return this.enqueueScript(script, keys, args, priority).promise()
   }
 

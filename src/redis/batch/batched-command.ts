@@ -2,13 +2,10 @@ import type { Command } from 'ioredis'
 import type { LRUCache } from 'lru-cache'
 import { RedisReplyError } from '../../shared/errors.ts'
 import { PendingReply } from './pending-reply.ts'
-import { addScriptCall } from './script-call.ts'
 import type { ScriptArgs } from './script-call.ts'
-import { toPublicError } from '../health/error-class.ts'
 import { BatchCommand } from './resp-encoder.ts'
 import type { Argument, FillCommand } from './resp-encoder.ts'
-import { textOf } from './reply-text.ts'
-import type { Script } from './script.ts'
+import type { BatchScript } from './script.ts'
 
 /** The read of one key, shared by all its callers. */
 export class GetOperation extends PendingReply<Buffer | null> {
@@ -109,7 +106,7 @@ function deliver (read: GetOperation, value: Buffer | null, sizes: LRUCache<stri
 }
 
 /** Packs the operations of one script: as many per call as its time budget allows; one per call in a Cluster. */
-export function packScripts<Value> (script: Script<Value>, operations: readonly ScriptOperation<Value>[], isCluster: boolean): BatchedCommand[] {
+export function packScripts<Value> (script: BatchScript<Value>, operations: readonly ScriptOperation<Value>[], isCluster: boolean): BatchedCommand[] {
   const operationsPerCall = isCluster ? 1 : script.operationsPerCall
   if (operations.length <= operationsPerCall) return [packCall(script, operations)]
   const batchedCommands: BatchedCommand[] = []
@@ -117,35 +114,20 @@ export function packScripts<Value> (script: Script<Value>, operations: readonly 
   return batchedCommands
 }
 
-function packCall<Value> (script: Script<Value>, operations: readonly ScriptOperation<Value>[]): BatchedCommand {
+function packCall<Value> (script: BatchScript<Value>, operations: readonly ScriptOperation<Value>[]): BatchedCommand {
   const batched: BatchedCommand = {
     name: 'evalsha',
     label: script.name,
     key: operations[0]?.keys[0] ?? '',
-    fill: (writer) => addScriptCall(writer, 'evalsha', script.sha1, operations),
-    fillWithText: (writer) => addScriptCall(writer, 'eval', script.lua, operations),
+    fill: (writer) => script.addCall(writer, 'evalsha', script.sha1, operations),
+    fillWithText: (writer) => script.addCall(writer, 'eval', script.lua, operations),
     answered: (reply) => {
-      const answers = readArray<unknown>(reply, operations.length)
-      for (let index = 0; index < operations.length; index++) {
-        const operation = operations[index] as ScriptOperation<Value>
-        const answer = answers[index]
-        if (answer instanceof Error) operation.reject(toPublicError(batched.serverError = answer))
-        else deliverReply(script, operation, textOf(answer))
-      }
+      const error = script.settle(reply, operations)
+      if (error !== undefined) batched.serverError = error
     },
     failed: (error) => { for (const operation of operations) operation.reject(error) }
   }
   return batched
-}
-
-function deliverReply<Value> (script: Script<Value>, operation: ScriptOperation<Value>, reply: unknown): void {
-  let value: Value
-  try {
-    value = script.read(reply)
-  } catch (error) {
-    return operation.reject(error as Error)
-  }
-  operation.resolve(value)
 }
 
 function readArray<Element> (reply: unknown, length: number): Element[] {
