@@ -84,10 +84,11 @@ type Policies = readonly unknown[]
 const chosen = Symbol('prism.scope')
 const resolved = Symbol('prism.route')
 const assigned = Symbol('prism.policies')
+const received = Symbol('prism.received-policies')
 const marked = Symbol('prism.internal')
 
 interface Scope { [chosen]?: readonly Record<string, unknown>[] }
-type RequestWithPolicies = FastifyRequest & { [assigned]?: Policies | null, [marked]?: object | null }
+type RequestWithPolicies = FastifyRequest & { [assigned]?: Policies | null, [received]?: Policies | null, [marked]?: object | null }
 interface Config { [resolved]?: Policies }
 
 /**
@@ -175,6 +176,7 @@ export default fp(async (fastify) => {
 
   // Callback hooks instead of async functions: a step that has nothing to wait for costs no microtask.
   fastify.decorateRequest(assigned, null)
+  fastify.decorateRequest(received, null)
   fastify.decorateRequest(marked, null)
   /**
    * A preflight that no plugin answers in onRequest takes part in the lifecycle only where its route has more methods, or asks for it: see `deferPreflights`.
@@ -183,13 +185,14 @@ export default fp(async (fastify) => {
   const isExempt = ({ raw, routeOptions: { config, method } }: FastifyRequest) =>
     isPreflight(raw.method, raw.headers) && (method === undefined || method === 'OPTIONS' || (config as Config | undefined)?.[resolved] !== undefined)
   function enqueueReads (request: RequestWithPolicies, reply: FastifyReply): void {
-    const given = policiesOf(request)
+    const given = request[received] ?? policiesOf(request)
     const policies = request[assigned] = internalRequests.isEmpty ? given : applyInternal(request, given)
     for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'stop') break
   }
   // Hooks in front of the stack may change what a plugin needs as received.
   prependOnRequest(fastify, function receive (request: RequestWithPolicies, _reply: FastifyReply, done: () => void) {
-    const policies = (request.routeOptions.config as Config | undefined)?.[resolved]
+    // Each use of `request.routeOptions` creates an object of twelve properties: the policies are read once.
+    const policies = request[received] = (request.routeOptions.config as Config | undefined)?.[resolved]
     if (policies !== undefined) for (let index = 0; index < participants.length; index++) participants[index]?.beforeHooks?.(request, policies[index])
     done()
   })

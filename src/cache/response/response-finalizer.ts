@@ -145,7 +145,7 @@ export class ResponseFinalizer {
     this.#shared.lockQueue.abandon(run.fill, stale)
     this.#shared.stats.add('stale')
     reply.header('age', String(ageSeconds(stale, handled.receivedAt)))
-    reply.header('cache-status', formatCacheStatus({ forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, handled.receivedAt) / 1000) }))
+    reply.header('cache-status', formatCacheStatus({ forwarded: 'stale', forwardedStatus }, undefined, Math.floor(freshLeftMs(stale, handled.receivedAt) / 1000)))
     return this.#sendEntry(handled, stale)
   }
 

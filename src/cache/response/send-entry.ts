@@ -136,7 +136,7 @@ function setStoredHeaders (reply: CacheReply, entry: Entry, coding: Coding, { br
   if (browser !== undefined) reply.header('cache-control', browserControl(controlFieldsOf(entry), browser, age))
   // RFC 9111 section 5.1
   reply.header('age', String(age))
-  reply.header('cache-status', formatCacheStatus({ ...status, ttlSeconds: Math.floor(freshLeftMs(entry, now) / 1000) }, reply.getHeader('cache-status') as string | undefined))
+  reply.header('cache-status', formatCacheStatus(status, reply.getHeader('cache-status') as string | undefined, Math.floor(freshLeftMs(entry, now) / 1000)))
 }
 
 function controlFieldsOf (entry: Entry): Fields {
