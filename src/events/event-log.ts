@@ -16,23 +16,38 @@ export interface Page {
   readonly isFull: boolean
 }
 
+/** A topic's position in this process. */
+export interface TopicPosition {
+  readonly topic: string
+  readonly position: string
+}
+
 const rowsPerPage = 64
 /** A page shares its connection with small replies; they must not wait long behind it. */
 const bytesPerPage = 32_768
 /** After a reconnect all topics read their logs; the bound keeps requests' operations from queueing behind these reads. */
 const maxConcurrentReads = 64
+/** One call compares this many positions, so that it stays within a call's time on Redis; in a Cluster it has one key. */
+const positionsPerCall = 32
+/** Other processes' commands wait at most for this many calls. */
+const callsPerRound = 8
+const clusterCallsPerRound = 64
 
 const publish = new Script<string>({ url: new URL('./publish.lua', import.meta.url), costMicroseconds: 25, read: String })
 const read = new Script<Page>({ url: new URL('./read.lua', import.meta.url), costMicroseconds: 50, read: readPage })
+const compare = new Script<number[]>({ url: new URL('./compare.lua', import.meta.url), costMicroseconds: 200, read: (reply) => reply as number[] })
 
 /** The storage of topics in Redis: a stream whose entries name their predecessor, and a Pub/Sub channel. */
 export class EventLog {
   #batch: Batch
   #keys: Keys
   #policy: EventsPolicy
+  #isCluster: () => boolean
   #semaphore = new Semaphore(maxConcurrentReads)
 
-  constructor (batch: Batch, keys: Keys, policy: EventsPolicy) {
+  /** @param isCluster whether keys of several slots must not share a call */
+  constructor (batch: Batch, keys: Keys, policy: EventsPolicy, isCluster: () => boolean) {
+    this.#isCluster = isCluster
     this.#batch = batch
     this.#keys = keys
     this.#policy = policy
@@ -59,6 +74,28 @@ export class EventLog {
   read (topic: string, from: string | undefined): Promise<Page> {
     const args = [from ?? '', rowsPerPage, bytesPerPage, this.#policy.retainMs, randomSequence()]
     return this.#semaphore.run(() => this.#batch.runScript(read, [this.#keys.topicLog(topic)], args, 'background'))
+  }
+
+  /**
+   * Compares positions with the ends of their logs, many in one call, and renews the expiry of logs that end there.
+   *
+   * @returns the topics whose log does not end at its position; topics that Redis did not reply for are not among them
+   */
+  async compare (positions: readonly TopicPosition[]): Promise<string[]> {
+    const [perCall, perRound] = this.#isCluster() ? [1, clusterCallsPerRound] : [positionsPerCall, callsPerRound]
+    const calls = Array.from({ length: Math.ceil(positions.length / perCall) }, (_, index) => positions.slice(index * perCall, (index + 1) * perCall))
+    const changed: string[] = []
+    for (let start = 0; start < calls.length; start += perRound) {
+      const replies = await Promise.allSettled(calls.slice(start, start + perRound).map((some) => this.#compareSome(some)))
+      for (const reply of replies) if (reply.status === 'fulfilled') changed.push(...reply.value)
+    }
+    return changed
+  }
+
+  async #compareSome (positions: readonly TopicPosition[]): Promise<string[]> {
+    const keys = positions.map(({ topic }) => this.#keys.topicLog(topic))
+    const indices = await this.#batch.runScript(compare, keys, [this.#policy.retainMs, ...positions.map(({ position }) => position)], 'background')
+    return indices.map((index) => positions[index - 1]?.topic ?? '')
   }
 }
 
