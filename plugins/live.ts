@@ -53,8 +53,9 @@ const hidden: object = { hide: true }
 export default fp<LiveOptions>(async (fastify, options) => {
   const policy = resolveLivePolicy(options)
   const instance = randomBytes(9).toString('base64url')
-  const { batch, keyspace } = fastify.redisPool
-  const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs), (userId) => fastify.sessions.devices(userId), policy)
+  const pool = fastify.redisPool
+  const { batch, keyspace } = pool
+  const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs, () => pool.server?.isCluster !== false), (userId) => fastify.sessions.devices(userId), policy)
   const clusterConnections = new ClusterConnections(fastify.events, connections, instance)
   const deps: ConnectionDeps = {
     policy,

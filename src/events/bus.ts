@@ -21,8 +21,8 @@ interface BusParts {
   onFailure: (error: unknown, topic: string) => void
 }
 
-/** A topic is checked after this time without an event, at the next tick: within 5 s. */
-const silenceMs = 4000
+/** A topic is checked after this time without an event, at the next tick: about every 5 s. */
+const silenceMs = 4500
 const tickMs = 1000
 
 /** Publishes events to topics and delivers them in order and at most once. A subscriber that lost events is notified through `onReset`. */
@@ -143,7 +143,7 @@ export class Bus {
     }
     // A Cluster node that is partitioned from the others replies to commands, but delivers no messages.
     if (!hasReceivedAll) this.#deps.subscriber.replace()
-    for (const name of await this.#deps.log.compare(positions)) this.#topics.get(name)?.readUndelivered()
+    for (const { topic } of await this.#deps.log.compare(positions)) this.#topics.get(topic)?.readUndelivered()
   }
 
   #remove (topic: Topic): void {

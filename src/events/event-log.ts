@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto'
 import type { Batch } from '../redis/batch/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/batch/script.ts'
+import { selectByScript } from '../redis/batch/script-selection.ts'
 import { readEntry } from './event.ts'
 import type { LoggedEnvelope } from './event.ts'
 import type { EventsPolicy } from './options.ts'
@@ -27,11 +28,7 @@ const rowsPerPage = 64
 const bytesPerPage = 32_768
 /** After a reconnect all topics read their logs; the bound keeps requests' operations from queueing behind these reads. */
 const maxConcurrentReads = 64
-/** One call compares this many positions, so that it stays within a call's time on Redis; in a Cluster it has one key. */
 const positionsPerCall = 32
-/** Other processes' commands wait at most for this many calls. */
-const callsPerRound = 8
-const clusterCallsPerRound = 64
 
 const publish = new Script<string>({ url: new URL('./publish.lua', import.meta.url), costMicroseconds: 25, read: String })
 const read = new Script<Page>({ url: new URL('./read.lua', import.meta.url), costMicroseconds: 50, read: readPage })
@@ -45,7 +42,7 @@ export class EventLog {
   #isCluster: () => boolean
   #semaphore = new Semaphore(maxConcurrentReads)
 
-  /** @param isCluster whether keys of several slots must not share a call */
+  /** @param isCluster whether the keys of one call must share a slot */
   constructor (batch: Batch, keys: Keys, policy: EventsPolicy, isCluster: () => boolean) {
     this.#isCluster = isCluster
     this.#batch = batch
@@ -79,23 +76,15 @@ export class EventLog {
   /**
    * Compares positions with the ends of their logs, many in one call, and renews the expiry of logs that end there.
    *
-   * @returns the topics whose log does not end at its position; topics that Redis did not reply for are not among them
+   * @returns those whose log does not end at the position; those that Redis did not reply for are not among them
    */
-  async compare (positions: readonly TopicPosition[]): Promise<string[]> {
-    const [perCall, perRound] = this.#isCluster() ? [1, clusterCallsPerRound] : [positionsPerCall, callsPerRound]
-    const calls = Array.from({ length: Math.ceil(positions.length / perCall) }, (_, index) => positions.slice(index * perCall, (index + 1) * perCall))
-    const changed: string[] = []
-    for (let start = 0; start < calls.length; start += perRound) {
-      const replies = await Promise.allSettled(calls.slice(start, start + perRound).map((some) => this.#compareSome(some)))
-      for (const reply of replies) if (reply.status === 'fulfilled') changed.push(...reply.value)
-    }
-    return changed
+  async compare (positions: readonly TopicPosition[]): Promise<TopicPosition[]> {
+    return await selectByScript(positions, { isCluster: this.#isCluster(), itemsPerCall: positionsPerCall, run: (some) => this.#compareSome(some) })
   }
 
-  async #compareSome (positions: readonly TopicPosition[]): Promise<string[]> {
+  #compareSome (positions: readonly TopicPosition[]): Promise<number[]> {
     const keys = positions.map(({ topic }) => this.#keys.topicLog(topic))
-    const indices = await this.#batch.runScript(compare, keys, [this.#policy.retainMs, ...positions.map(({ position }) => position)], 'background')
-    return indices.map((index) => positions[index - 1]?.topic ?? '')
+    return this.#batch.runScript(compare, keys, [this.#policy.retainMs, ...positions.map(({ position }) => position)], 'background')
   }
 }
 
