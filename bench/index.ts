@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { startProxy } from '../test/support/proxy.ts'
 import { startRedisProcess } from '../test/support/redis-process.ts'
+import { benchEvents } from './events/bench.ts'
 import { hasWrk, makeLoad, writeLines } from './load.ts'
 import type { Line } from './load.ts'
 import { median, table } from './report.ts'
@@ -120,7 +121,8 @@ async function tell (rows: Row[]): Promise<void> {
 }
 
 try {
-  await main()
+  if (only[0] === 'events') await benchEvents({ runs: Number(process.env.BENCH_RUNS ?? 5), slots: Number(process.env.BENCH_SLOTS ?? 20), servers: process.env.BENCH_SERVERS?.split(','), also: process.env.BENCH_ALSO?.split(',') ?? [] })
+  else await main()
 } finally {
   for (const end of ends.reverse()) await end()
 }

@@ -111,16 +111,30 @@ export function scriptNameOf (sha1: string): string | undefined {
   return namesBySha1.get(sha1)
 }
 
+/** Reading the clock costs as much as a simple command: only scripts that use it do. */
+const clock = `local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)`
+
+function withoutComments (lua: string): string {
+  return lua.replaceAll(/^\s*--.*$/gm, '')
+}
+
 /** Wraps the Lua code of one operation in a loop. Tables are created once per call, because creating them costs more than most operations. A failed operation replies with an error inside the array, and the others continue. */
 function grouped (lua: string): string {
   const [operation = '', once = ''] = lua.split(/^-- each operation$/m).reverse()
   // A misspelled line would run the whole file for each operation: the same results at many times the cost.
   if (/^-- each \w+$/m.test(operation + once)) throw new Error('A script is divided by the line "-- each operation"')
-  return `local time = redis.call('TIME')
-local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+  return `${/\b(?:nowMs|time)\b/.test(withoutComments(operation + once)) ? clock : ''}
 ${once}
 local function run(KEYS, ARGV)
 ${operation}
+end
+-- A call with one operation has its keys and arguments in order.
+if string.find(ARGV[1], '^1 %d+ %d+ ;$') then
+  table.remove(ARGV, 1)
+  local isFine, answer = pcall(run, KEYS, ARGV)
+  if isFine then return { answer or false } end
+  return { { err = type(answer) == 'table' and answer.err or tostring(answer) } }
 end
 local answers, keys, args, key, arg, i = {}, {}, {}, 0, 1, 0
 for alike, keyCount, argCount, own in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+) ([%d,]*);') do
