@@ -133,7 +133,7 @@ function unmet (t: Test, name: string, series: Series): string {
 function testOf ([name, { series, checks, ...expected }]: [string, Course]): object {
   const rule = [...rules, ...prometheusRules].find((each) => each.name === name)
   const labels = { severity: rule?.severity, job: expected.job ?? 'prism', ...(expected.instance === undefined ? {} : { instance: expected.instance }), ...expected.labels }
-  const alert = { exp_labels: labels, exp_annotations: { summary: rule?.meaning, description: `${rule?.first}${expected.reason === undefined ? '' : ` Reason: ${expected.reason}.`}` } }
+  const alert = { exp_labels: labels, exp_annotations: { summary: rule?.meaning, description: `${rule?.first}${expected.reason === undefined ? '' : ` Reason: ${expected.reason}.`}`, runbook_url: `docs/operations.md#${rule?.section}` } }
   return {
     name,
     interval: '5s',
