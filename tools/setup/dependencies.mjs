@@ -7,18 +7,19 @@ import { SetupError, run, say } from './run.mjs'
 const offline = `Is this machine offline, or behind a proxy ("npm config set proxy …")? "npm ping" tells whether the registry answers.
 Is the disk full, or this folder not writable for you? Then free it, or clone into a folder of your own.`
 
-/** Installs the project's packages, and checks that a Node for it runs. */
-export async function bringDependencies (root) {
-  await installPackages(root, { megabytes: 200, check: () => workingNode(root) }) // throws if none runs
+/** Installs the project's packages, those for development only where asked or already present, and checks that a Node for it runs. */
+export async function bringDependencies (root, { withDev }) {
+  await installPackages(root, { megabytes: withDev ? 200 : 75, withDev, check: () => workingNode(root) }) // throws if none runs
 }
 
-/** Installs the packages of a folder's lock file if they are missing or differ. */
-export async function installPackages (root, { megabytes, check = () => {} }) {
+/** Installs the packages of a folder's lock file if they are missing or differ. Installed development packages are never removed. */
+export async function installPackages (root, { megabytes, withDev = true, check = () => {} }) {
   const stamp = readStamp(root)
-  const wanted = fingerprint(root)
-  if (stamp.installed !== wanted && !isInstalled(root)) await install(root, megabytes)
+  const wanted = { installed: fingerprint(root), withDev: withDev || hasDev(root) }
+  const isStamped = stamp.installed === wanted.installed && (stamp.withDev || !wanted.withDev)
+  if (!isStamped && !isInstalled(root, wanted)) await install(root, { ...wanted, megabytes })
   check()
-  if (stamp.installed !== wanted) writeStamp(root, { installed: wanted })
+  if (!isStamped) writeStamp(root, wanted)
 }
 
 /** The Node for the project: the installed dependency, or the current one if it is new enough. */
@@ -43,13 +44,15 @@ function runs (program) {
   }
 }
 
-async function install (root, megabytes) {
-  const total = Object.keys(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages).length - 1
+async function install (root, { withDev, megabytes }) {
+  const total = Object.keys(wantedPackages(root, withDev)).length
   say(`installing up to ${total} packages with npm (about ${megabytes} MB)`)
   const startedAt = Date.now()
+  // "ci" removes the packages first. Where only those for development are missing, a service may be running on the others.
+  const command = withDev && isInstalled(root, { withDev: false }) ? ['install', '--no-save'] : ['ci']
   rmSync(stampPath(root), { force: true })
   const [program, first] = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath]] : ['npm', []]
-  await run(program, [...first, 'ci', '--include=dev', '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=4', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', '--loglevel=http'], {
+  await run(program, [...first, ...command, withDev ? '--include=dev' : '--omit=dev', '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=4', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', '--loglevel=http'], {
     cwd: root,
     env: quietEnvironment(),
     advice: offline,
@@ -83,15 +86,27 @@ function quietEnvironment () {
 }
 
 /** Whether npm itself installed exactly the lock file's packages: then a developer's own `npm install` is not undone. */
-function isInstalled (root) {
-  const hidden = readJson(join(root, 'node_modules', '.package-lock.json'))?.packages
-  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+function isInstalled (root, { withDev }) {
+  const hidden = installedPackages(root)
   if (!hidden) return false
-  return Object.entries(packages).every(([path, { version, link, optional, devOptional }]) => {
-    if (path === '' || !path.includes('node_modules')) return true
+  return Object.entries(wantedPackages(root, withDev)).every(([path, { version, link, optional, devOptional }]) => {
     const found = hidden[path]
     return found ? Boolean(link) || found.version === version : Boolean(optional || devOptional)
   })
+}
+
+/** Whether packages for development are installed, of this lock file or an older one. */
+function hasDev (root) {
+  return Object.values(installedPackages(root) ?? {}).some(({ dev }) => dev)
+}
+
+function installedPackages (root) {
+  return readJson(join(root, 'node_modules', '.package-lock.json'))?.packages
+}
+
+function wantedPackages (root, withDev) {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  return Object.fromEntries(Object.entries(packages).filter(([path, { dev }]) => path.includes('node_modules') && (withDev || !dev)))
 }
 
 function fingerprint (root) {
