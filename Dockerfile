@@ -7,6 +7,7 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 COPY tools ./tools
 COPY service/package.json ./service/package.json
+COPY service/tracing/package.json ./service/tracing/package.json
 RUN npm ci --omit=dev --omit=optional --workspace=tools/start --ignore-scripts --no-audit --no-fund
 COPY service/errors.ts ./service/errors.ts
 COPY service/atlas/load.ts service/atlas/database.ts service/atlas/schema.ts service/atlas/source.ts service/atlas/spelling.ts ./service/atlas/
@@ -19,7 +20,8 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 COPY tools ./tools
 COPY service/package.json ./service/package.json
-RUN npm ci --omit=dev $([ "$TRACING" = true ] || echo --omit=optional) --workspace=service --include-workspace-root --ignore-scripts --no-audit --no-fund
+COPY service/tracing/package.json ./service/tracing/package.json
+RUN npm ci --omit=dev --workspace=service $([ "$TRACING" = true ] && echo --workspace=service/tracing) --include-workspace-root --ignore-scripts --no-audit --no-fund
 
 # Node runs TypeScript as it is: what the tests saw is what runs here.
 FROM node:24-bookworm-slim AS service

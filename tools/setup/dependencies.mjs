@@ -7,17 +7,22 @@ import { SetupError, run, say } from './run.mjs'
 const offline = `Is this machine offline, or behind a proxy ("npm config set proxy …")? "npm ping" tells whether the registry answers.
 Is the disk full, or this folder not writable for you? Then free it, or clone into a folder of your own.`
 
-/** Installs the project's packages, those for development only where asked or already present, and checks that a Node for it runs. */
+/** What `npm start` needs; without a list npm installs all workspaces. */
+const startWorkspaces = ['--workspace=service', '--workspace=tools/start', '--include-workspace-root']
+const tracingProbe = join('node_modules', '@opentelemetry', 'sdk-trace-node')
+
+/** Installs the project's packages, those for development and for traces only where asked, and checks that a Node for it runs. */
 export async function bringDependencies (root, { withDev }) {
-  await installPackages(root, { megabytes: withDev ? 200 : 75, withDev, check: () => workingNode(root) }) // throws if none runs
+  const withTracing = withDev || Boolean(process.env.OTEL_EXPORTER_OTLP_ENDPOINT)
+  await installPackages(root, { megabytes: withDev ? 200 : 60, withDev, withTracing, workspaces: startWorkspaces, check: () => workingNode(root) }) // throws if none runs
 }
 
-/** Installs the packages of a folder's lock file if they are missing or differ. Installed development packages are never removed. */
-export async function installPackages (root, { megabytes, withDev = true, check = () => {} }) {
+/** Installs the packages of a folder's lock file if they are missing or differ. What is installed beyond the wanted packages is kept. */
+export async function installPackages (root, { megabytes, withDev = true, withTracing = withDev, workspaces = [], check = () => {} }) {
   const stamp = readStamp(root)
-  const wanted = { installed: fingerprint(root), withDev: withDev || hasDev(root) }
-  const isStamped = stamp.installed === wanted.installed && (stamp.withDev || !wanted.withDev)
-  if (!isStamped && !isInstalled(root, wanted)) await install(root, { ...wanted, megabytes })
+  const wanted = { installed: fingerprint(root), withDev: withDev || hasDev(root), withTracing: withTracing || existsSync(join(root, tracingProbe)) }
+  const isStamped = stamp.installed === wanted.installed && (stamp.withDev || !wanted.withDev) && (stamp.withTracing || !wanted.withTracing)
+  if (!isStamped && !isInstalled(root, wanted)) await install(root, { ...wanted, workspaces, megabytes })
   check()
   if (!isStamped) writeStamp(root, wanted)
 }
@@ -44,15 +49,15 @@ function runs (program) {
   }
 }
 
-async function install (root, { withDev, megabytes }) {
-  const total = Object.keys(wantedPackages(root, withDev)).length
-  say(`installing up to ${total} packages with npm (about ${megabytes} MB)`)
+async function install (root, { withDev, withTracing, workspaces, megabytes }) {
+  say(`installing packages with npm${withDev ? '' : ', without those for development'} (about ${megabytes} MB)`)
   const startedAt = Date.now()
-  // "ci" removes the packages first. Where only those for development are missing, a service may be running on the others.
-  const command = withDev && isInstalled(root, { withDev: false }) ? ['install', '--no-save'] : ['ci']
+  // "ci" removes the packages first. Where some are missing and none differs, a service may be running on those that are here.
+  const command = isInstalled(root, { withDev: false }) ? ['install', '--no-save'] : ['ci']
   rmSync(stampPath(root), { force: true })
+  const scope = withDev ? ['--include=dev'] : ['--omit=dev', ...workspaces, ...withTracing ? ['--workspace=service/tracing'] : []]
   const [program, first] = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath]] : ['npm', []]
-  await run(program, [...first, ...command, withDev ? '--include=dev' : '--omit=dev', '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=4', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', '--loglevel=http'], {
+  await run(program, [...first, ...command, ...scope, '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=4', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', '--loglevel=http'], {
     cwd: root,
     env: quietEnvironment(),
     advice: offline,
@@ -86,12 +91,12 @@ function quietEnvironment () {
 }
 
 /** Whether npm itself installed exactly the lock file's packages: then a developer's own `npm install` is not undone. */
-function isInstalled (root, { withDev }) {
+function isInstalled (root, { withDev, withTracing = false }) {
   const hidden = installedPackages(root)
-  if (!hidden) return false
-  return Object.entries(wantedPackages(root, withDev)).every(([path, { version, link, optional, devOptional }]) => {
+  if (!hidden || (withTracing && !existsSync(join(root, tracingProbe)))) return false
+  return Object.entries(wantedPackages(root, withDev)).every(([path, { version, optional, devOptional }]) => {
     const found = hidden[path]
-    return found ? Boolean(link) || found.version === version : Boolean(optional || devOptional)
+    return found ? found.version === version : Boolean(optional || devOptional)
   })
 }
 
@@ -106,7 +111,7 @@ function installedPackages (root) {
 
 function wantedPackages (root, withDev) {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
-  return Object.fromEntries(Object.entries(packages).filter(([path, { dev }]) => path.includes('node_modules') && (withDev || !dev)))
+  return Object.fromEntries(Object.entries(packages).filter(([path, { dev, link }]) => path.includes('node_modules') && !link && (withDev || !dev)))
 }
 
 function fingerprint (root) {
