@@ -8,7 +8,7 @@ COPY package.json package-lock.json ./
 COPY tools ./tools
 COPY service/package.json ./service/package.json
 COPY service/tracing/package.json ./service/tracing/package.json
-RUN npm ci --omit=dev --omit=optional --workspace=tools/start --ignore-scripts --no-audit --no-fund
+RUN npm ci --omit=dev --omit=optional --workspace=start-only --ignore-scripts --no-audit --no-fund
 COPY service/errors.ts ./service/errors.ts
 COPY service/atlas/load.ts service/atlas/database.ts service/atlas/schema.ts service/atlas/source.ts service/atlas/spelling.ts ./service/atlas/
 RUN node service/atlas/load.ts .data/seed.db
@@ -21,7 +21,7 @@ COPY package.json package-lock.json ./
 COPY tools ./tools
 COPY service/package.json ./service/package.json
 COPY service/tracing/package.json ./service/tracing/package.json
-RUN npm ci --omit=dev --workspace=service $([ "$TRACING" = true ] && echo --workspace=service/tracing) --include-workspace-root --ignore-scripts --no-audit --no-fund
+RUN npm ci --omit=dev --workspace=service-only $([ "$TRACING" = true ] && echo --workspace=tracing-only) --include-workspace-root --ignore-scripts --no-audit --no-fund
 
 # Node runs TypeScript as it is: what the tests saw is what runs here.
 FROM node:24-bookworm-slim AS service

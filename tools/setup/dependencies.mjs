@@ -8,7 +8,8 @@ const offline = `Is this machine offline, or behind a proxy ("npm config set pro
 Is the disk full, or this folder not writable for you? Then free it, or clone into a folder of your own.`
 
 /** What `npm start` needs; without a list npm installs all workspaces. */
-const startWorkspaces = ['--workspace=service', '--workspace=tools/start', '--include-workspace-root']
+// By name: the path of a workspace selects those in its folder, too.
+const startWorkspaces = ['--workspace=service-only', '--workspace=start-only', '--include-workspace-root']
 const tracingProbe = join('node_modules', '@opentelemetry', 'sdk-trace-node')
 
 /** Installs the project's packages, those for development and for traces only where asked, and checks that a Node for it runs. */
@@ -18,7 +19,7 @@ export async function bringDependencies (root, { withDev }) {
 }
 
 /** Installs the packages of a folder's lock file if they are missing or differ. What is installed beyond the wanted packages is kept. */
-export async function installPackages (root, { megabytes, withDev = true, withTracing = withDev, workspaces = [], check = () => {} }) {
+export async function installPackages (root, { megabytes, withDev = true, withTracing = false, workspaces = [], check = () => {} }) {
   const stamp = readStamp(root)
   const wanted = { installed: fingerprint(root), withDev: withDev || hasDev(root), withTracing: withTracing || existsSync(join(root, tracingProbe)) }
   const isStamped = stamp.installed === wanted.installed && (stamp.withDev || !wanted.withDev) && (stamp.withTracing || !wanted.withTracing)
@@ -55,7 +56,7 @@ async function install (root, { withDev, withTracing, workspaces, megabytes }) {
   // "ci" removes the packages first. Where some are missing and none differs, a service may be running on those that are here.
   const command = isInstalled(root, { withDev: false }) ? ['install', '--no-save'] : ['ci']
   rmSync(stampPath(root), { force: true })
-  const scope = withDev ? ['--include=dev'] : ['--omit=dev', ...workspaces, ...withTracing ? ['--workspace=service/tracing'] : []]
+  const scope = withDev ? ['--include=dev'] : ['--omit=dev', ...workspaces, ...withTracing ? ['--workspace=tracing-only'] : []]
   const [program, first] = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath]] : ['npm', []]
   await run(program, [...first, ...command, ...scope, '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=4', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', '--loglevel=http'], {
     cwd: root,
