@@ -1,14 +1,15 @@
 import { readOptions } from './options.ts'
 import type { BenchOptions } from './options.ts'
 import { workloads } from './request-path/workloads.ts'
-import { pinBench } from './server.ts'
 
 // `npm run bench`: the stack beside its peers, interleaved in one run. docs/benchmarks.md describes the method.
 
 /** A bench with contestants of its own; all other names are workloads of the request path. */
 interface Bench { readonly title: string, readonly run: (options: BenchOptions) => Promise<void> }
 
-const benches: Readonly<Record<string, Bench>> = {}
+const benches: Readonly<Record<string, Bench>> = {
+  events: { title: 'events and live connections beside ws, socket.io, XREAD and @fastify/sse', run: async (options) => await (await import('./events/bench.ts')).benchEvents(options) }
+}
 
 const help = `npm run bench -- [what …] [options]
 
@@ -39,7 +40,6 @@ Examples:
 async function main (): Promise<void> {
   const options = readOptions(process.argv.slice(2))
   if (options.isHelp) return console.log(help)
-  pinBench()
   const own = options.names.filter((name) => benches[name] !== undefined)
   for (const name of own) await benches[name]?.run(options)
   const names = options.names.filter((name) => benches[name] === undefined)

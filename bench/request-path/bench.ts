@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { machine, Progress, writeResult } from '../interleaved/report.ts'
 import { hasWrk } from '../load.ts'
 import type { BenchOptions } from '../options.ts'
+import { pinBench } from '../server.ts'
 import { rowsOf } from './figures.ts'
 import type { Row, RunFigures } from './figures.ts'
 import { runWorkload } from './run.ts'
@@ -27,6 +28,7 @@ function isNamed ({ name }: Workload, chosen: string): boolean {
 /** The stack beside the conventional one and bare Fastify; or its parts, where `parts` is among the names. */
 export async function benchRequestPath (options: BenchOptions): Promise<void> {
   if (!hasWrk) throw new Error('the bench needs wrk 4 to generate load: "apt-get install wrk" or "brew install wrk"')
+  pinBench()
   const isByParts = options.names.includes('parts')
   const named = options.names.filter((name) => name !== 'parts')
   const chosen = workloadsOf(isByParts && named.length === 0 ? ['many'] : named)
