@@ -8,7 +8,8 @@ import { workloads } from './request-path/workloads.ts'
 interface Bench { readonly title: string, readonly run: (options: BenchOptions) => Promise<void> }
 
 const benches: Readonly<Record<string, Bench>> = {
-  events: { title: 'events and live connections beside ws, socket.io, XREAD and @fastify/sse', run: async (options) => await (await import('./events/bench.ts')).benchEvents(options) }
+  events: { title: 'events and live connections beside ws, socket.io, XREAD and @fastify/sse', run: async (options) => await (await import('./events/bench.ts')).benchEvents(options) },
+  wrap: { title: 'cache.wrap beside bentocache, cache-manager, cacheable, async-cache-dedupe, ocache and ioredis', run: async (options) => await (await import('./wrap/bench.ts')).benchWrap(options) }
 }
 
 const help = `npm run bench -- [what …] [options]
