@@ -7,7 +7,6 @@ import { isPreflight } from '../src/http/preflight.ts'
 import { endRejectedUpgrades } from '../src/http/rejected-upgrades.ts'
 import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { onSendHooksOf, prependOnRequest } from '../src/shared/on-send-hooks.ts'
-import { functionsOf } from '../src/shared/participant-functions.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
 import type { PooledRedis } from '../src/redis/client.ts'
@@ -106,8 +105,8 @@ export default fp(async (fastify) => {
   declared.extents.push(extent)
   /** The policies of each declared route; a plugin that joins later appends its own. */
   const resolutions: unknown[][] = []
-  /** The functions of each step, of the plugins that have one. */
-  let steps = stepsOf(participants)
+  /** `useReplies` of all plugins, then `useRepliesLate`; `at` is the index of the plugin's policy. */
+  let steps: { readonly at: number, readonly run: NonNullable<LifecycleParticipant<unknown>['useReplies']> }[] = []
   const join = <Policy>(participant: LifecycleParticipant<Policy>) => {
     // Register the onResponse hook only when a plugin uses it: an unused hook costs time on every request.
     if (participant.onResponse !== undefined && participants.every(({ onResponse }) => onResponse === undefined)) fastify.addHook('onResponse', runOnResponse)
@@ -115,11 +114,11 @@ export default fp(async (fastify) => {
     extent.features.add(participant.name)
     const byDefault = participant.resolve([])
     for (const policies of [fallback, ...resolutions]) policies.push(byDefault)
-    steps = stepsOf(participants)
+    steps = (['useReplies', 'useRepliesLate'] as const).flatMap((step) => participants.flatMap((each, at) => each[step] === undefined ? [] : { at, run: each[step] }))
   }
   function runOnResponse (request: RequestWithPolicies, reply: FastifyReply, done: () => void): void {
     const policies = request[assigned] ?? fallback
-    for (const { at, run } of steps.onResponse) run(request, reply, policies[at])
+    for (let index = 0; index < participants.length; index++) participants[index]?.onResponse?.(request, reply, policies[index])
     done()
   }
   const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? policiesOfUnresolved(request)
@@ -188,13 +187,13 @@ export default fp(async (fastify) => {
   function enqueueReads (request: RequestWithPolicies, reply: FastifyReply): void {
     const given = request[received] ?? policiesOf(request)
     const policies = request[assigned] = internalRequests.isEmpty ? given : applyInternal(request, given)
-    for (const { at, run } of steps.enqueueReads) if (run(request, reply, policies[at]) === 'stop') break
+    for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'stop') break
   }
   // Hooks in front of the stack may change what a plugin needs as received.
   prependOnRequest(fastify, function receive (request: RequestWithPolicies, _reply: FastifyReply, done: () => void) {
     // Each use of `request.routeOptions` creates an object of twelve properties: the policies are read once.
     const policies = request[received] = (request.routeOptions.config as Config | undefined)?.[resolved]
-    if (policies !== undefined) for (const { at, run } of steps.beforeHooks) run(request, policies[at])
+    if (policies !== undefined) for (let index = 0; index < participants.length; index++) participants[index]?.beforeHooks?.(request, policies[index])
     done()
   })
   fastify.addHook('onRequest', function enqueue (request: RequestWithPolicies, reply, done) {
@@ -206,8 +205,8 @@ export default fp(async (fastify) => {
   const runStepsFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, done: (error?: Error) => void, isFirstWait = true): void => {
     const policies = request[assigned] ?? fallback
     try {
-      for (let index = from; index < steps.useReplies.length; index++) {
-        const { at, run } = steps.useReplies[index] as typeof steps.useReplies[number]
+      for (let index = from; index < steps.length; index++) {
+        const { at, run } = steps[index] as typeof steps[number]
         const result = run(request, reply, policies[at])
         if (result === 'stop') return
         if (result === undefined) continue
@@ -244,10 +243,9 @@ export default fp(async (fastify) => {
   const runOnSendFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, payload: unknown, done: (error: Error | null, payload?: unknown) => void): void => {
     const policies = request[assigned] ?? fallback
     try {
-      for (let index = from; index < steps.onSend.length; index++) {
+      for (let index = from; index < participants.length; index++) {
         const before = payload
-        const { at, run } = steps.onSend[index] as typeof steps.onSend[number]
-        const changed = run(request, reply, before, policies[at])
+        const changed = participants[index]?.onSend?.(request, reply, before, policies[index])
         if (changed instanceof Promise) {
           changed.then((changed: unknown) => runOnSendFrom(index + 1, request, reply, changed === undefined ? before : changed, done), (error: Error) => failSend(before, error, done))
           return
@@ -267,7 +265,7 @@ export default fp(async (fastify) => {
   fastify.addHook('onSend', function onSend (request: RequestWithPolicies, reply, sent, done) {
     const policies = request[assigned] ?? fallback
     const payload = unwrapResponse(sent, reply)
-    for (const { at, run } of steps.beforeSend) run(request, reply, policies[at])
+    for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index])
     runOnSendFrom(0, request, reply, payload, done)
   })
   // Fastify adds a hook once what was registered before is loaded.
@@ -276,16 +274,4 @@ export default fp(async (fastify) => {
 
 function choicesOf (scope: Scope, name: string): readonly unknown[] {
   return (scope[chosen] ?? []).map((defaults) => defaults[name]).filter((choice) => choice !== undefined)
-}
-
-/** The functions of each step, in the order of the plugins; `useRepliesLate` follows `useReplies`. */
-function stepsOf (participants: readonly LifecycleParticipant<unknown>[]) {
-  return {
-    beforeHooks: functionsOf(participants, 'beforeHooks'),
-    enqueueReads: functionsOf(participants, 'enqueueReads'),
-    useReplies: [...functionsOf(participants, 'useReplies'), ...functionsOf(participants, 'useRepliesLate')],
-    beforeSend: functionsOf(participants, 'beforeSend'),
-    onSend: functionsOf(participants, 'onSend'),
-    onResponse: functionsOf(participants, 'onResponse')
-  }
 }
