@@ -19,7 +19,8 @@ import { ScopeError } from '../src/shared/errors.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 
 // TypeScript drops a file's augmentations of Fastify's types from the package unless the entry point re-exports one of its types.
-export type { Cache, CacheChoice, CacheOptions, CacheRequest, EntryInspection, InspectedTarget, WrapOptions } from './cache.ts'
+export type * from '../src/cache/cache-tags.ts'
+export type { Cache, CacheChoice, CacheOptions, CacheRequest, EntryInspection, InspectedTarget, PurgeOptions, WrapOptions } from './cache.ts'
 export type { ConnectionOptions } from './connection-limits.ts'
 export type { CloudEvent, EventsOptions, NewEvent, SubscribeOptions, Subscription } from './events.ts'
 export type { LifecycleParticipant, RequestLifecycle, RouteDefaults, RoutePolicies } from './request-lifecycle.ts'

@@ -1,5 +1,5 @@
 import { isNetwork } from '../http/client-address.ts'
-import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption } from '../shared/option-readers.ts'
+import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption, rejectOption } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import { bucketMsOf, concurrencyQuota } from './quota.ts'
 import type { Algorithm, Quota } from './quota.ts'
@@ -125,6 +125,7 @@ export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Reque
   const known = [...choiceNames.filter((name) => name !== 'group'), ...globalNames]
   const { allowList, ipv6Subnet, legacyHeaders, jitter, ...stack } = readRecord('rateLimit', options, known) as LimitOptions<Request, Reply>
   resolvePolicy(stack)
+  if (typeof allowList === 'function') rejectOption('rateLimit.allowList', 'a list of addresses and networks (for a function of the request, return 0 from rateLimit.cost)', 'a function')
   const networks = readStrings('rateLimit.allowList', allowList ?? [])
   networks.forEach((network, index) => isNetwork(network) || invalidOption(`rateLimit.allowList[${index}]`, "an address or a network such as '10.0.0.0/8'", network))
   const share = jitter ?? 0
