@@ -66,8 +66,10 @@ app.get('/words', { config: { cache: { ttl: '5 minutes' } } }, async () => 1)
 app.get('/both', { config: { cache: { partition: 'user', earlyRefresh: true } } }, async () => 1)
 // @ts-expect-error the same in a scope
 app.routeDefaults({ cache: { partition: 'users' } })
+// @ts-expect-error an option of @fastify/caching. In a route's config Fastify infers further keys, so there only the start rejects it
+app.routeDefaults({ cache: { expiresIn: 300 } })
 // @ts-expect-error an option of @fastify/rate-limit
-app.get('/max', { config: { rateLimit: { max: 5 } } }, async () => 1)
+app.routeDefaults({ rateLimit: { max: 5 } })
 // @ts-expect-error purge takes each tag as an argument
 await app.cache.purge(['cities'])
 await app.cache.purge('any', 'text', { soft: true })
