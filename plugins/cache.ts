@@ -6,7 +6,8 @@ import { inspectEntry } from '../src/cache/storage/inspect-entry.ts'
 import type { EntryInspection } from '../src/cache/storage/inspect-entry.ts'
 import { isUnsafe } from '../src/cache/invalidation/unsafe-methods.ts'
 import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/options.ts'
-import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/options.ts'
+import type { CacheOptions, ConsistentCacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/options.ts'
+import type { CacheTag } from '../src/cache/cache-tags.ts'
 import { createCacheRuntime } from '../src/cache/create-runtime.ts'
 import { BackgroundRefresh } from '../src/cache/revalidation/background-refresh.ts'
 import type { MemoryUsage } from '../src/cache/admission/memory-guard.ts'
@@ -18,6 +19,7 @@ import { RouteConfigError } from '../src/shared/errors.ts'
 import { claimDecorators } from '../src/shared/decorators.ts'
 import type { RoutePolicies } from './request-lifecycle.ts'
 
+export type * from '../src/cache/cache-tags.ts'
 export type { EntryInspection } from '../src/cache/storage/inspect-entry.ts'
 export type { CacheEvent } from '../src/cache/stats.ts'
 export type { CacheOptions, PurgeOptions } from '../src/cache/options.ts'
@@ -27,7 +29,7 @@ export type { WrapOptions } from '../src/cache/memoize.ts'
 export type CacheRequest = FastifyRequest<{ Params: Record<string, string>, Querystring: Record<string, string | string[] | undefined> }>
 
 /** The `cache` option of a route or scope. `false`: not cached. `true`: cached with the options of the outer scopes and the plugin. */
-export type CacheChoice = RouteCacheOptions<CacheRequest> | boolean
+export type CacheChoice = (RouteCacheOptions<CacheRequest> & ConsistentCacheOptions) | boolean
 
 /** A GET request without headers whose stored response is inspected. */
 export interface InspectedTarget {
@@ -56,8 +58,8 @@ export interface Cache {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the purge may or may not have been executed; it is safe to retry
    * @throws {OptionError} PRISM_ERR_OPTION
    */
-  purge (...tags: string[]): Promise<void>
-  purge (...tagsAndOptions: [...tags: string[], options: PurgeOptions]): Promise<void>
+  purge (...tags: CacheTag[]): Promise<void>
+  purge (...tagsAndOptions: [...tags: CacheTag[], options: PurgeOptions]): Promise<void>
   /**
    * Reads what is stored for a URL, without its body and without the values of headers that may contain a secret. Never rejects: `found` is
    * `unavailable` while Redis is, `uncached` for a route that is not cached, and `apart` for one with `partition`, whose responses are private.
@@ -65,7 +67,7 @@ export interface Cache {
    * @param route the pattern of the route that serves the URL
    */
   inspect (route: string, target: InspectedTarget): Promise<EntryInspection>
-  /** Caches the result of a function. The result must be serializable as JSON. */
+  /** Caches the result of a function. The result must be serializable as JSON. With `refresh: true` the function is called now, and its result replaces the stored one. */
   wrap: Memoizer['wrap']
   /** Reads a value that `wrap` has stored, and calls no function; undefined if there is none to use. */
   get: Memoizer['get']
@@ -102,7 +104,7 @@ declare module 'fastify' {
       bypass (reason: string): void
     }
     /** Adds tags to this response for `fastify.cache.purge`. A tag from the route's options is cheaper: it is read in the same round trip as the entry. */
-    tag (...tags: string[]): FastifyReply
+    tag (...tags: CacheTag[]): FastifyReply
   }
 }
 

@@ -7,6 +7,7 @@ import type { InProcessFill } from './single-flight/in-process-fill.ts'
 import type { AcquireRequest, FillLock } from './single-flight/fill-lock.ts'
 import { acquireRequestOf } from './single-flight/fill-lock.ts'
 import type { Lookup } from './lookup/lookup.ts'
+import type { CacheTag } from './cache-tags.ts'
 import { memoKeyOf, packMemoRecord, readMemoRecord } from './memo-record.ts'
 import type { MemoKey, MemoRecord } from './memo-record.ts'
 import { readTags } from './options.ts'
@@ -15,11 +16,11 @@ import type { CacheStore } from './storage/cache-store.ts'
 
 /** Options of `cache.wrap`. */
 export interface WrapOptions {
-  /** how long the value is used: `'30s'`, `'5m'`, `'1h'` */
+  /** How long the value is used: `'30s'`, `'5m'`, `'1h'`. Required. */
   ttl: Duration
-  /** names to purge the value by, as those of responses; default none */
-  tags?: readonly string[]
-  /** calls the function now, and stores its result in place of the stored value, which is served until then; default false */
+  /** Names to purge the value by, as those of responses. Default: none. */
+  tags?: readonly CacheTag[]
+  /** Calls the function now, and stores its result in place of the stored value, which is served until then. Default: false. */
   refresh?: boolean
 }
 

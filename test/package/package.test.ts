@@ -84,6 +84,22 @@ t.test('the examples of the README and of docs/integration.md have correct types
   t.equal(await project.check(shown.map(([name]) => name)), '')
 })
 
+t.test('the compiler rejects cache options of a wrong kind and those that contradict each other', async (t) => {
+  project.write('cache-options.ts', textOf('../types/cache-options.ts'))
+
+  t.equal(await project.check(['cache-options.ts'], { module: 'nodenext' }), '')
+  t.equal(await project.check(['cache-options.ts'], { skipLibCheck: true, module: 'esnext', moduleResolution: 'bundler' }), '')
+})
+
+t.test('an app that declares its cache tags has no others', async (t) => {
+  const text = textOf('../types/cache-tags.ts')
+  project.write('cache-tags.ts', text)
+  project.write('cache-tags-alone.ts', `import type {} from 'fastify-prism/cache'\n${text.replaceAll("module 'fastify-prism'", "module 'fastify-prism/cache'")}`)
+
+  t.equal(await project.check(['cache-tags.ts']), '')
+  t.equal(await project.check(['cache-tags-alone.ts'], { module: 'esnext', moduleResolution: 'bundler' }), '')
+})
+
 t.test('every entry point can be imported', async (t) => {
   t.same(await run('entry-points.ts'), { plugins: 8, functions: 14, code: 'PRISM_ERR_ORIGIN' })
 })
