@@ -79,7 +79,7 @@ function checkVersion (info: InfoFields): Finding {
 
 function checkRole (info: InfoFields): Finding {
   if (info.get('role') !== 'slave') return fine('role', `A master, with ${info.get('connected_slaves') ?? 0} replicas.`)
-  return { ...wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: every write is refused.`, 'Point REDIS_URL at the master, or ask Sentinels: redis+sentinel://host:26379,host:26379/name.'), reason: 'read_only' }
+  return { ...wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: every write is refused.`, 'Set REDIS_URL to the master, or to its Sentinels: redis+sentinel://host:26379,host:26379/name.'), reason: 'read_only' }
 }
 
 function checkMemory (info: InfoFields): Finding {

@@ -51,7 +51,7 @@ function checkEnvironment ({ environment, url, readService }: Call): Finding[] {
 
 async function * checkRedis (call: Call, url: string | undefined, holds: RedisRole): AsyncGenerator<Finding> {
   try {
-    if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
+    if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: name the address of a Redis.')
     const reached = await call.client(url)
     yield * await checkCluster(reached)
     const masters = await call.masters(url, reached)

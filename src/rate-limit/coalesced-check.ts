@@ -24,7 +24,7 @@ export interface QuotaRequest {
 /** The clock of a tick's checks, which are sent together: the time of the first of them. */
 export interface TickClock {
   /** on the process's clock, milliseconds */
-  readonly askedAt: number
+  readonly sentAt: number
   /** by Redis's clock: a check that is executed later counts nothing */
   readonly deadlineMs: number
 }
@@ -32,7 +32,7 @@ export interface TickClock {
 /** Sends checks to Redis and receives their replies. */
 export interface ReplySink {
   enqueue (keys: readonly string[], args: readonly Argument[]): ScriptOperation<ScriptReply>
-  onReply (reply: ScriptReply, askedAt: number): void
+  onReply (reply: ScriptReply, sentAt: number): void
 }
 
 /** All identical checks of a tick, sent as one script call. */
@@ -56,8 +56,8 @@ export class CoalescedCheck extends PendingReply<ScriptReply> implements ReplyLi
   }
 
   /** On the process's clock. */
-  get askedAt (): number {
-    return this.#clock.askedAt
+  get sentAt (): number {
+    return this.#clock.sentAt
   }
 
   /** Adds a request, possible until the end of the tick. Returns its position, from 1. */
@@ -69,12 +69,12 @@ export class CoalescedCheck extends PendingReply<ScriptReply> implements ReplyLi
   }
 
   onReply (reply: ScriptReply): void {
-    if (!this.#isRetried) this.#sink.onReply(reply, this.askedAt)
+    if (!this.#isRetried) this.#sink.onReply(reply, this.sentAt)
     // Rejected as too late although the caller still waits: Redis's clock was set forward, or the server is another. Retry without a deadline.
     if (reply.granted !== tooLate || this.#isRetried) return this.resolve(reply)
     this.#isRetried = true
-    const [asked = 1, , ...rest] = this.#operation.args
-    this.#sink.enqueue(this.#operation.keys, [asked, 0, ...rest]).subscribe(this)
+    const [requested = 1, , ...rest] = this.#operation.args
+    this.#sink.enqueue(this.#operation.keys, [requested, 0, ...rest]).subscribe(this)
   }
 
   onError (error: Error): void {

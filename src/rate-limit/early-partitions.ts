@@ -42,7 +42,7 @@ export class EarlyPartitions<Request extends object> {
     }
   }
 
-  /** Call in preHandler: asks again where there was no name in onRequest. @returns undefined if there is nothing to ask */
+  /** Call in preHandler: calls the function again where there was no name in onRequest. @returns undefined if there is nothing to verify */
   verify (request: Request): Promise<void> | undefined {
     return this.#left > 0 && this.#unnamed.delete(request) ? this.#verify(request) : undefined
   }

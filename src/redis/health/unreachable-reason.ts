@@ -72,7 +72,7 @@ const rows = {
   read_only: {
     pattern: /^(?:-)?READONLY/,
     sentence: ({ redis }) => `${redis} is a replica and refuses every write (READONLY).`,
-    remedy: 'Point REDIS_URL at the master, or ask Sentinels: redis+sentinel://host:26379,host:26379/name.'
+    remedy: 'Set REDIS_URL to the master, or to its Sentinels: redis+sentinel://host:26379,host:26379/name.'
   },
   master_down: {
     pattern: /^MASTERDOWN/,
@@ -131,12 +131,12 @@ const rows = {
   },
   server_speaks_plain: {
     pattern: /SERVER_SPEAKS_PLAIN|wrong version number|packet length too long|EPROTO|ERR_SSL|record layer/i,
-    sentence: ({ redis }) => `${redis} does not speak TLS there, but the address asks for TLS (rediss://).`,
+    sentence: ({ redis }) => `${redis} does not speak TLS there, but the address requires TLS (rediss://).`,
     remedy: 'Write redis:// in place of rediss://, or use the server\'s TLS port.'
   },
   server_speaks_tls: {
     pattern: /SERVER_SPEAKS_TLS|Unknown RESP type 21\b/,
-    sentence: ({ redis }) => `${redis} speaks TLS only, but the address asks for a plain connection (redis://).`,
+    sentence: ({ redis }) => `${redis} speaks TLS only, but the address requires a plain connection (redis://).`,
     remedy: 'Write rediss:// in place of redis://, or use the server\'s plain port.'
   },
   not_redis: {

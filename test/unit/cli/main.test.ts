@@ -29,12 +29,12 @@ t.test('keys prints each namespace, the largest keys and keys without an expiry'
 
 t.test('limits prints the requests in progress of a client', async (t) => {
   const { url, client } = await startRedis(t)
-  await client.zadd('ratelimit:{ip:192.0.2.1}:GET:/%23places', String(Date.now() + 30_000), 'a.1.1', String(Date.now() + 30_000), 'a.2.1')
+  await client.zadd('ratelimit:{ip:192.0.2.1}:GET:/%23concurrency', String(Date.now() + 30_000), 'a.1.1', String(Date.now() + 30_000), 'a.2.1')
 
   const { code, out } = await run(['limits', '192.0.2.1', '--json', '--url', url])
 
   t.equal(code, 0)
-  t.match(JSON.parse(out).counters, [{ endpoint: 'GET:/#places', used: 2 }])
+  t.match(JSON.parse(out).counters, [{ endpoint: 'GET:/#concurrency', used: 2 }])
 })
 
 t.test('limits prints used units, quota, window and reset of each policy', async (t) => {
