@@ -79,7 +79,7 @@ function draw () {
     chart.plot = new Plot({
       width: chart.place.clientWidth,
       height,
-      padding: [16, 4, 0, 0], // room for the build above the lines
+      padding: [16, 24, 0, 0], // for the build above the lines, and for half of the last time
       cursor: { y: false, points: { size: 7 } },
       scales: { x: { time: true, range: () => [Date.now() / 1000 - Math.min(hourSeconds, Math.max(20, span() * 1.04)), Date.now() / 1000] }, y: { range: chart.range ?? ((_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1]) } },
       axes: [
