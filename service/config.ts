@@ -175,7 +175,7 @@ const readTimeout: Reader<number> = (value, refuse) => {
 
 const readPem: Reader<string> = (value, refuse) => pemOf(value) ?? refuse('PEM, or the path of a file that holds it and may be read', 'neither; it is not shown')
 
-const redisWanted = 'redis://host:port, rediss://host:port or unix:///path/to/socket; several of the first two with commas between them are a Cluster\'s seeds, redis+sentinel://host:port,host:port/name asks Sentinels; signs such as , @ : / # % in a password are percent-encoded'
+const redisWanted = 'redis://host:port, rediss://host:port or unix:///path/to/socket; several of the first two with commas between them are a Cluster\'s seeds, redis+sentinel://host:port,host:port/name asks Sentinels; characters such as , @ : / # % in a password must be percent-encoded'
 
 const secretsWanted = `one or more secrets of at least ${secretLength} characters, newest first, with commas between them`
 

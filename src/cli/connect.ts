@@ -43,7 +43,7 @@ async function greet (client: Redis): Promise<void> {
 /** @throws {Error} after 8 s */
 export async function bounded<Value> (work: Promise<Value>): Promise<Value> {
   const { promise, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error(`no answer within ${deadlineMs / 1000} s`)), deadlineMs)
+  const timer = setTimeout(() => reject(new Error(`no reply within ${deadlineMs / 1000} s`)), deadlineMs)
   return await Promise.race([work, promise]).finally(() => clearTimeout(timer))
 }
 
@@ -51,7 +51,7 @@ function readUrl (url: string): Address {
   try {
     return readAddress('--url', url)
   } catch {
-    throw new UsageError(`The address of Redis cannot be read: ${whyUnreadable(url)}`)
+    throw new UsageError(`The address of Redis is invalid: ${whyUnreadable(url)}`)
   }
 }
 
