@@ -27,7 +27,7 @@ const tickMs = 1000
 
 /** Publishes events to topics and delivers them in order and at most once. A subscriber that lost events is notified through `onReset`. */
 export class Bus {
-  readonly counts: EventCounts = { published: 0, publishFailed: 0, received: 0, delivered: 0, foreign: 0, malformed: 0, repaired: 0, resets: 0, failed: 0 }
+  readonly counts: EventCounts = { published: 0, publishFailed: 0, received: 0, delivered: 0, external: 0, malformed: 0, recovered: 0, resets: 0, failed: 0 }
   #deps: BusParts
   #topics = new Map<string, Topic>()
   #replayMemory = { length: 0 }

@@ -64,11 +64,11 @@ export class TopicSubscription implements Subscription {
     // A subscription created by a listener of this event starts after it.
     if (this.position === envelope.id) return
     this.position = envelope.id
-    this.deliverForeign(envelope)
+    this.deliverExternal(envelope)
   }
 
   /** Delivers an event without changing the position: events of other services have no ID. */
-  deliverForeign ({ event, text }: Envelope): void {
+  deliverExternal ({ event, text }: Envelope): void {
     if (this.isClosed) return
     // Without #guard: this runs for each client of each event.
     try {

@@ -15,12 +15,12 @@ export interface EventCounts {
   received: number
   /** calls of listeners: one event for three subscriptions counts three */
   delivered: number
-  /** published by other services without an ID */
-  foreign: number
+  /** published by other programs, without an ID */
+  external: number
   /** dropped: not a JSON object, or too large */
   malformed: number
   /** events that the channel did not deliver and that were read from the log */
-  repaired: number
+  recovered: number
   resets: number
   /** listeners that threw */
   failed: number
@@ -73,7 +73,7 @@ export class Topic {
   add (subscription: TopicSubscription): void {
     this.#subscriptions.add(subscription)
     this.unusedSince = undefined
-    if (subscription.position !== undefined) queueMicrotask(() => { this.#follow(subscription) })
+    if (subscription.position !== undefined) queueMicrotask(() => { this.#replay(subscription) })
     else {
       this.#caughtUp.add(subscription)
       if (this.#position !== undefined) subscription.caughtUp(this.#position)
@@ -96,7 +96,7 @@ export class Topic {
   onMessage (text: string): void {
     const envelope = readMessage(text)
     if (envelope === undefined) this.#counts.malformed += 1
-    else if (!isLogged(envelope)) this.#onForeign(envelope)
+    else if (!isLogged(envelope)) this.#onExternal(envelope)
     else this.#onLogged(envelope)
   }
 
@@ -135,9 +135,9 @@ export class Topic {
     if (!this.#isReading) this.#read()
   }
 
-  #onForeign (envelope: Envelope): void {
-    this.#counts.foreign += 1
-    for (const subscription of this.#subscriptions) subscription.deliverForeign(envelope)
+  #onExternal (envelope: Envelope): void {
+    this.#counts.external += 1
+    for (const subscription of this.#subscriptions) subscription.deliverExternal(envelope)
   }
 
   #onLogged (envelope: LoggedEnvelope): void {
@@ -172,7 +172,7 @@ export class Topic {
     this.#isChecking = false
     for (const subscription of this.#waiting) {
       this.#waiting.delete(subscription)
-      this.#follow(subscription)
+      this.#replay(subscription)
     }
   }
 
@@ -182,7 +182,7 @@ export class Topic {
       if (page === undefined) return
       if (this.#position === undefined) return this.#begin(page.last)
       if (!page.entries.every((entry) => this.#deliver(entry)) || !(page.isFull || this.#position === page.last)) return this.#reset(page.last)
-      this.#counts.repaired += page.entries.length
+      this.#counts.recovered += page.entries.length
       if (this.#isChecking) this.#undelivered = page.entries.at(-1)?.id ?? this.#undelivered
       if (!page.isFull) return
     }
@@ -205,7 +205,7 @@ export class Topic {
   }
 
   /** Reads the log for one subscription until it has caught up with the topic. */
-  async #follow (subscription: TopicSubscription): Promise<void> {
+  async #replay (subscription: TopicSubscription): Promise<void> {
     let hasRead = false
     while (!subscription.isClosed && !this.#tryCatchUp(subscription, hasRead)) {
       const page = await this.#readPage(subscription.position, () => this.#isClosed || subscription.isClosed)

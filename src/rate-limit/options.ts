@@ -154,7 +154,7 @@ export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request
   const policies = [
     ...resolveWithConcurrency({ name: 'default', ...stack, ...pick(bare, globalNamesUsed) }, globalGroup),
     ...counted.flatMap((choice) => resolveWithConcurrency(choice)),
-    ...concurrency === undefined ? [] : [concurrencyOf(resolvePolicy({ name: bare.group ?? 'places', ...base, ...pick(bare, concurrencyNames) }), concurrency)]
+    ...concurrency === undefined ? [] : [concurrencyOf(resolvePolicy({ name: bare.group ?? 'concurrency', ...base, ...pick(bare, concurrencyNames) }), concurrency)]
   ]
   policies.forEach(({ name }, index) => {
     if (policies.findIndex((other) => other.name === name) < index) invalidOption('rateLimit.name', 'unique among the policies of a route', name)
@@ -166,7 +166,7 @@ export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request
 function resolveWithConcurrency<Request, Reply> (choice: LimitChoice<Request, Reply>, group?: string): LimitPolicy<Request, Reply>[] {
   const resolved = resolvePolicy(choice)
   const policy = group === undefined ? resolved : { ...resolved, group }
-  return choice.concurrency === undefined ? [policy] : [policy, concurrencyOf({ ...policy, name: `${policy.name}-places` }, choice.concurrency)]
+  return choice.concurrency === undefined ? [policy] : [policy, concurrencyOf({ ...policy, name: `${policy.name}-concurrency` }, choice.concurrency)]
 }
 
 function concurrencyOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, concurrency: number): LimitPolicy<Request, Reply> {
