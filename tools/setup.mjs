@@ -5,10 +5,12 @@ import { bringDependencies, installPackages, workingNode } from './setup/depende
 import { lockFolder } from './setup/lock.mjs'
 import { bringRedis, hasRedis } from './setup/redis.mjs'
 import { SetupError, run } from './setup/run.mjs'
+import { bringServers } from './setup/servers.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const forTests = process.argv.includes('--test')
 const forEcosystem = process.argv.includes('--ecosystem')
+const forPackage = process.argv.includes('--package')
 const minimumMajor = 20
 
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.on(signal, () => process.exit(code))
@@ -18,7 +20,9 @@ try {
   const unlock = await lockFolder(root)
   await bringDependencies(root)
   if (forEcosystem) await installPackages(join(root, 'test', 'ecosystem'), { megabytes: 400 })
+  if (forPackage) await installPackages(join(root, 'tools', 'package'), { megabytes: 220 })
   if (!hasRedis(root)) await bringRedis(root)
+  if (forPackage) await bringServers(root)
   if (!forTests) await loadAtlas()
   unlock()
 } catch (error) {
