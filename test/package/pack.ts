@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 
 const execute = promisify(execFile)
 export const root = join(import.meta.dirname, '../..')
-export const limits = { timeout: 180_000, maxBuffer: 1 << 25 }
+export const limits = { timeout: 400_000, maxBuffer: 1 << 25 }
 
 /** Builds and packs the package into a folder. @returns the path of the tarball */
 export async function packPackage (folder: string): Promise<string> {
