@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
-import { Readable } from 'node:stream'
+import { Duplex, Readable } from 'node:stream'
 import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -60,8 +60,9 @@ export default fp<LiveOptions>(async (fastify, options) => {
   const websocketUrl = prefix + policy.paths.websocket
   const streamUrl = prefix + policy.paths.stream
   const instance = randomBytes(9).toString('base64url')
-  const { batch, keyspace } = fastify.redisPool
-  const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs), (userId) => fastify.sessions.devices(userId), policy)
+  const pool = fastify.redisPool
+  const { batch, keyspace } = pool
+  const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs, () => pool.server?.isCluster !== false), (userId) => fastify.sessions.devices(userId), policy)
   const clusterConnections = new ClusterConnections(fastify.events, connections, instance)
   const deps: ConnectionDeps = {
     policy,
@@ -103,7 +104,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
       config: { ...uncached, session: { trustedOrigins: policy.origins } },
       schema: hidden,
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
-      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, clientOf(request), deps))
+      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, wireOf(request), clientOf(request), deps))
     })
 
     scope.get<{ Querystring: StreamQuery }>(policy.paths.stream, { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
@@ -113,6 +114,8 @@ export default fp<LiveOptions>(async (fastify, options) => {
       const connection = new StreamConnection(reply.raw, liveClient, deps)
       connections.add(connection)
       onClosed(request.raw, reply.raw, () => { connection.body.destroy() })
+      // Not if a hook has replaced the payload.
+      reply.raw.once('pipe', (source) => { if (source === connection.body) connection.onPiped(reply.raw) })
       try {
         connection.open(topics, positions)
       } catch (error) {
@@ -171,6 +174,12 @@ function sendRetryOnly (reply: FastifyReply, payload: unknown): string {
   const retryAfterSeconds = Number(reply.getHeader('retry-after') ?? 0)
   reply.code(200).removeHeader('content-length').headers(streamFields)
   return retryOnlyStream(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
+}
+
+/** The socket under a WebSocket; an injected upgrade has none. */
+function wireOf ({ raw }: FastifyRequest): Duplex | undefined {
+  const socket: unknown = raw.socket
+  return socket instanceof Duplex ? socket : undefined
 }
 
 function clientOf (request: FastifyRequest): Client {
