@@ -82,8 +82,4 @@ t.test('shipped documents link to files of the package, and name no other file o
   t.same(links.filter(([file]) => file !== 'README.md').filter(([file, target]) => !existsSync(join(own, file, '..', target))).map((each) => each.join(' links to ')), [])
 })
 
-t.test('what only contributors need is not in the package', async (t) => {
-  t.same(project.files.filter((file) => /^(?:ARCHITECTURE\.md|docs\/contributing\.md|docs\/adr\/|test\/|tools\/)/.test(file)), [])
-})
-
 t.end()
