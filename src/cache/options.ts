@@ -58,7 +58,7 @@ export interface PurgeOptions {
 }
 
 /** Resolved {@link CacheOptions}. */
-interface CachePolicy {
+export interface CachePolicy {
   readonly ttlMs: number
   readonly lockTimeoutMs: number
   readonly version: string
