@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import { Duplex, Readable } from 'node:stream'
-import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { WebSocket, WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { DrainingError, SessionUnavailableError, UpgradeRequiredError } from '../src/shared/errors.ts'
@@ -113,9 +113,9 @@ export default fp<LiveOptions>(async (fastify, options) => {
       schema: hidden,
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
       wsHandler: (socket, request) => {
-        // The connection has its own listener, and what is left here keeps the request in memory as long as the connection.
-        socket.removeAllListeners('error')
-        connections.add(new WebSocketConnection(socket, wireOf(request), clientOf(request), deps))
+        // The listener of @fastify/websocket keeps the request in memory as long as the connection, which has its own listener.
+        if (socket.listenerCount('error') === 1) socket.removeAllListeners('error')
+        connections.add(new WebSocketConnection(socket, wireOf(socket, request), clientOf(request), deps))
         const response = upgrades.get(request)
         if (response !== undefined) releaseResponse(response)
       }
@@ -190,10 +190,10 @@ function sendRetryOnly (reply: FastifyReply, payload: unknown): string {
   return retryOnlyStream(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
 }
 
-/** The socket under a WebSocket; an injected upgrade has none. */
-function wireOf ({ raw }: FastifyRequest): Duplex | undefined {
-  const socket: unknown = raw.socket
-  return socket instanceof Duplex ? socket : undefined
+/** The socket under a WebSocket. An injected upgrade has none, and with an extension, which compresses, only ws may write to it. */
+function wireOf ({ extensions }: WebSocket, { raw }: FastifyRequest): Duplex | undefined {
+  const wire: unknown = raw.socket
+  return wire instanceof Duplex && extensions === '' ? wire : undefined
 }
 
 function clientOf (request: FastifyRequest): Client {

@@ -46,8 +46,8 @@ export class WebSocketConnection extends LiveConnection {
   #isAlive = true
 
   /**
-   * @param wire the TCP or TLS socket under the WebSocket; undefined where there is none. Events are written to it as complete frames, one for all
-   * clients. ws does not compress here and queues nothing, so these frames and its own keep their order
+   * @param wire the TCP or TLS socket under a WebSocket without extensions. Events are written to it as complete frames, one for all clients: without
+   * compression ws queues nothing, so these frames and its own keep their order
    */
   constructor (socket: WebSocket, wire: Writable | undefined, client: Client, deps: ConnectionDeps) {
     super(client, deps)
