@@ -141,6 +141,11 @@ export function readMessage (text: string): Envelope | LoggedEnvelope | undefine
   return readExternal(value)
 }
 
+/** Whether an envelope has a position in the log. */
+export function isLogged (envelope: Envelope | LoggedEnvelope): envelope is LoggedEnvelope {
+  return 'prev' in envelope
+}
+
 function readExternal (value: Record<string, unknown>): Envelope | undefined {
   const { id: _id, prev: _prev, ...members } = value
   if (value.type === undefined) return external({ source: 'redis', type: 'message', data: value })

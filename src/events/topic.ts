@@ -1,33 +1,23 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { compareIds, readMessage } from './event.ts'
+import { compareIds, isLogged, readMessage } from './event.ts'
 import type { Envelope, LoggedEnvelope } from './event.ts'
+import type { EventCounts } from './event-counts.ts'
 import type { TopicSubscription } from './topic-subscription.ts'
 import type { EventLog, Page } from './event-log.ts'
 import { ReplayBuffer } from './replay-buffer.ts'
 import type { SharedBudget } from './replay-buffer.ts'
 
-/** Counters of the event bus since the process started. */
-export interface EventCounts {
-  published: number
-  /** publishes without a confirmation; subscribers may have received some of them */
-  publishFailed: number
-  /** received by this process */
-  received: number
-  /** calls of listeners: one event for three subscriptions counts three */
-  delivered: number
-  /** published by other programs, without an ID */
-  external: number
-  /** dropped: not a JSON object, or too large */
-  malformed: number
-  /** events that the channel did not deliver and that were read from the log */
-  recovered: number
-  resets: number
-  /** listeners that threw */
-  failed: number
-}
-
 const maxQueued = 256
 const retryMs = [50, 100, 250, 500, 1000]
+
+/** What the topics of a process share. */
+interface TopicParts {
+  readonly log: EventLog
+  readonly counts: EventCounts
+  readonly memory: SharedBudget
+  /** called with what a subscriber threw */
+  readonly onFailure: (error: unknown, topic: string) => void
+}
 
 /**
  * One topic in this process. An event is delivered only if it names the last delivered event as its predecessor; otherwise the topic reads the log.
@@ -36,6 +26,7 @@ const retryMs = [50, 100, 250, 500, 1000]
  */
 export class Topic {
   readonly name: string
+  readonly counts: EventCounts
   /** resolves when the topic has a position, or when the first read has failed */
   readonly begun: Promise<void>
   /** when the channel last delivered the next event, or the position was last compared with the log, in milliseconds of `performance.now()` */
@@ -43,7 +34,7 @@ export class Topic {
   /** when its last subscription was closed; undefined while it has one */
   unusedSince: number | undefined = performance.now()
   #log: EventLog
-  #counts: EventCounts
+  #onFailure: (error: unknown, topic: string) => void
   #resolveBegun: () => void
   #position: string | undefined
   #replayBuffer: ReplayBuffer
@@ -59,10 +50,11 @@ export class Topic {
   /** the last event that a check found in the log and that the channel has not delivered since */
   #undelivered: string | undefined
 
-  constructor (name: string, log: EventLog, counts: EventCounts, memory: SharedBudget) {
+  constructor (name: string, { log, counts, memory, onFailure }: TopicParts) {
     this.name = name
     this.#log = log
-    this.#counts = counts
+    this.counts = counts
+    this.#onFailure = onFailure
     this.#replayBuffer = new ReplayBuffer(memory)
     const { promise, resolve } = Promise.withResolvers<void>()
     this.begun = promise
@@ -92,10 +84,16 @@ export class Topic {
     for (const subscription of this.#subscriptions) subscription.isClosed = true
   }
 
+  /** A subscriber threw. */
+  failed (error: unknown): void {
+    this.counts.failed += 1
+    this.#onFailure(error, this.name)
+  }
+
   /** Handles a message of the channel. */
   onMessage (text: string): void {
     const envelope = readMessage(text)
-    if (envelope === undefined) this.#counts.malformed += 1
+    if (envelope === undefined) this.counts.malformed += 1
     else if (!isLogged(envelope)) this.#onExternal(envelope)
     else this.#onLogged(envelope)
   }
@@ -136,12 +134,12 @@ export class Topic {
   }
 
   #onExternal (envelope: Envelope): void {
-    this.#counts.external += 1
+    this.counts.external += 1
     for (const subscription of this.#subscriptions) subscription.deliverExternal(envelope)
   }
 
   #onLogged (envelope: LoggedEnvelope): void {
-    this.#counts.received += 1
+    this.counts.received += 1
     if (this.#undelivered !== undefined && compareIds(envelope.id, this.#undelivered) >= 0) this.#undelivered = undefined
     if (!this.#isReading) {
       if (!this.#deliver(envelope)) this.#catchUp()
@@ -182,7 +180,7 @@ export class Topic {
       if (page === undefined) return
       if (this.#position === undefined) return this.#begin(page.last)
       if (!page.entries.every((entry) => this.#deliver(entry)) || !(page.isFull || this.#position === page.last)) return this.#reset(page.last)
-      this.#counts.recovered += page.entries.length
+      this.counts.recovered += page.entries.length
       if (this.#isChecking) this.#undelivered = page.entries.at(-1)?.id ?? this.#undelivered
       if (!page.isFull) return
     }
@@ -196,7 +194,7 @@ export class Topic {
 
   /** Events are lost for all subscriptions at the topic's position. */
   #reset (position: string): void {
-    this.#counts.resets += 1
+    this.counts.resets += 1
     this.#position = position
     this.#undelivered = undefined
     this.#replayBuffer.clear()
@@ -248,10 +246,6 @@ export class Topic {
     }
     return undefined
   }
-}
-
-function isLogged (envelope: Envelope | LoggedEnvelope): envelope is LoggedEnvelope {
-  return 'prev' in envelope
 }
 
 /** Delivers a page to a subscription, or resets it if events before the page are lost. */
