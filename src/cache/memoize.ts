@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { hash } from 'node:crypto'
 import { WrapRecursionError } from '../shared/errors.ts'
+import { TwoGenerationLru } from '../shared/lru.ts'
 import { readDuration, readRecord, readString } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import type { LockQueue } from './single-flight/lock-queue.ts'
@@ -9,7 +10,9 @@ import { SingleFlightGroup } from './single-flight/in-process-fill.ts'
 import type { InProcessFill } from './single-flight/in-process-fill.ts'
 import type { FillLock } from './single-flight/fill-lock.ts'
 import { acquireRequestOf } from './single-flight/fill-lock.ts'
-import type { StoredMeta, Lookup } from './lookup/lookup.ts'
+import type { Lookup } from './lookup/lookup.ts'
+import { SharedLookup } from './memo-lookup.ts'
+import type { MemoRecord } from './memo-lookup.ts'
 import { readTags } from './options.ts'
 import type { CacheStore } from './storage/cache-store.ts'
 import { stableJson } from './stable-json.ts'
@@ -18,18 +21,6 @@ import { stableJson } from './stable-json.ts'
 export interface WrapOptions {
   ttl: Duration
   tags?: readonly string[]
-}
-
-/**
- * The record in Redis under `api:cache:wrap:<name>:{<hash>}`, as JSON, so that other services can read it.
- * `expiresAt` is in milliseconds since 1970, `key` holds the parameters, whose hash is in the Redis key; `sequence` and `tags` are compared with purges.
- * Variable fields come first, because store.lua detects a concurrent write by comparing the first 48 bytes.
- */
-interface MemoRecord extends StoredMeta {
-  readonly version: 1
-  readonly expiresAt: number
-  readonly key: string
-  readonly value: unknown
 }
 
 /** A value for the waiting callers of this process. Serialized, so that callers do not share a mutable object. */
@@ -59,6 +50,12 @@ interface Frame {
 
 type MemoizedValue<Value> = { readonly value: Value } | 'again'
 
+const noTags: readonly string[] = Object.freeze([])
+/** Redis keys of names and parameters that were used last: their hash costs more than the rest of a hit. */
+const rememberedKeys = 1000
+const longestRememberedKey = 300
+const rememberedTtls = 100
+
 /** Caches function results, such as database rows, with the same single flight and tags as responses. */
 export class Memoizer {
   readonly #store: CacheStore
@@ -66,6 +63,10 @@ export class Memoizer {
   readonly #lockTimeoutMs: number
   readonly #singleFlight = new SingleFlightGroup<SerializedValue>()
   readonly #frames = new AsyncLocalStorage<Frame>()
+  /** look-ups of the current tick that have not settled, by Redis key */
+  readonly #lookups = new Map<string, SharedLookup>()
+  readonly #redisKeys = new TwoGenerationLru<string, string>(rememberedKeys)
+  readonly #ttls = new Map<unknown, number>()
 
   /** @param lockTimeoutMs longest wait for another call's run */
   constructor (store: CacheStore, lockQueue: LockQueue, lockTimeoutMs: number) {
@@ -83,14 +84,57 @@ export class Memoizer {
    * @throws {OptionError} PRISM_ERR_OPTION for an invalid option, and for parameters that JSON cannot represent
    */
   async wrap<Value> (name: string, params: unknown, options: WrapOptions, make: () => Value | Promise<Value>): Promise<Value> {
-    readRecord('wrap', options, ['ttl', 'tags'])
+    if (!hasOnlyKnown(options)) readRecord('wrap', options, ['ttl', 'tags'])
     const key = stableJson('wrap params', params)
-    // The lock key contains only the hash, so the hash must include the name.
-    const redisKey = this.#store.keys.cacheWrap(readString('wrap name', name), hash('sha256', `${name}\n${key}`, 'hex').slice(0, 32))
+    const redisKey = this.#redisKeyOf(name, key)
+    const ttlMs = this.#ttlMsOf(options.ttl)
+    const given = options.tags ?? noTags
+    const tags = given === noTags ? given : areUsualTags(given) ? [...given] : readTags(given)
     this.#refuseRecursion(redisKey, name)
-    const call = { redisKey, key, ttlMs: readDuration('wrap.ttl', options.ttl), tags: readTags(options.tags ?? []), make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }
-    for (;;) {
-      const memoized = await this.#attempt(call)
+    const lookup = this.#lookUp(redisKey, key, tags)
+    const found = await lookup.settled
+    this.#forget(redisKey, lookup)
+    // The stored value was made by a call with the same name and parameters, so it has the same type.
+    if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return lookup.value() as Value
+    return await this.#runOrJoin({ redisKey, key, ttlMs, tags, make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }, lookup)
+  }
+
+  /** The lock key contains only the hash, so the hash must include the name. */
+  #redisKeyOf (name: string, key: string): string {
+    const text = `${readString('wrap name', name)}\n${key}`
+    const known = this.#redisKeys.get(text)
+    if (known !== undefined) return known
+    const redisKey = this.#store.keys.cacheWrap(name, hash('sha256', text, 'hex').slice(0, 32))
+    if (text.length <= longestRememberedKey) this.#redisKeys.set(text, redisKey)
+    return redisKey
+  }
+
+  #ttlMsOf (ttl: Duration): number {
+    const known = this.#ttls.get(ttl)
+    if (known !== undefined) return known
+    const ttlMs = readDuration('wrap.ttl', ttl)
+    if (this.#ttls.size >= rememberedTtls) this.#ttls.clear()
+    this.#ttls.set(ttl, ttlMs)
+    return ttlMs
+  }
+
+  /** Reads in the current batch. Calls of one tick share a look-up: their reads would be answered by the same write. */
+  #lookUp (redisKey: string, key: string, tags: readonly string[]): SharedLookup {
+    const shared = this.#lookups.get(redisKey)
+    if (shared !== undefined && shared.isFor(this.#store.tick, key, tags)) return shared
+    const lookup = new SharedLookup(this.#store, redisKey, key, tags)
+    this.#lookups.set(redisKey, lookup)
+    return lookup
+  }
+
+  #forget (redisKey: string, lookup: SharedLookup): void {
+    if (this.#lookups.get(redisKey) === lookup) this.#lookups.delete(redisKey)
+  }
+
+  /** The value is not stored: runs `make`, or waits for a run; repeated where that run has stored nothing. */
+  async #runOrJoin<Value> (call: MemoRequest<Value>, first: SharedLookup): Promise<Value> {
+    for (let shared = first; ; shared = this.#lookUp(call.redisKey, call.key, call.tags)) {
+      const memoized = await this.#attempt(call, shared)
       if (memoized !== 'again') return memoized.value
     }
   }
@@ -112,13 +156,13 @@ export class Memoizer {
     }
   }
 
-  async #attempt<Value> (call: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
-    const { redisKey, key, tags } = call
-    const lookup = this.#store.look(redisKey, tags, (packed) => readMemoRecord(packed, key))
-    const found = await lookup.settled()
+  async #attempt<Value> (call: MemoRequest<Value>, shared: SharedLookup): Promise<MemoizedValue<Value>> {
+    const { redisKey } = call
+    const found = await shared.settled
+    this.#forget(redisKey, shared)
     if (found.outcome === 'unavailable') return await this.#runWithoutRedis(call)
-    // The stored value was made by a call with the same name and parameters, so it has the same type.
-    if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return { value: found.entry.value as Value }
+    if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return { value: shared.value() as Value }
+    const { lookup } = shared
     const required = lookup.minSequence
     const underWay = this.#singleFlight.find(redisKey, required, this.#store.tick)
     if (underWay !== undefined) return await this.#join(call, underWay, lookup)
@@ -193,13 +237,15 @@ export class Memoizer {
   }
 }
 
-function readMemoRecord (packed: Buffer, key: string): MemoRecord | undefined {
-  try {
-    const record = JSON.parse(packed.toString()) as Partial<MemoRecord> | null
-    const isValid = record?.version === 1 && record.key === key && Array.isArray(record.tags) &&
-      typeof record.sequence === 'number' && typeof record.expiresAt === 'number'
-    return isValid ? record as MemoRecord : undefined
-  } catch {
-    return undefined // not JSON: not written by this package
-  }
+/** Cheap tests of what is right almost always; the option readers name what is wrong. */
+function areUsualTags (tags: readonly string[]): boolean {
+  if (!Array.isArray(tags)) return false
+  for (const tag of tags) if (typeof tag !== 'string' || tag === '' || tag.startsWith('=')) return false
+  return true
+}
+
+function hasOnlyKnown (options: WrapOptions): boolean {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) return false
+  for (const name in options) if (name !== 'ttl' && name !== 'tags') return false
+  return true
 }
