@@ -1,24 +1,10 @@
-import type { Lookup, LookupResult, StoredMeta } from './lookup/lookup.ts'
+import type { Lookup, LookupResult } from './lookup/lookup.ts'
+import { readMemoRecord, readValue } from './memo-record.ts'
+import type { MemoKey, MemoRecord } from './memo-record.ts'
 import type { CacheStore } from './storage/cache-store.ts'
 
 /**
- * The record in Redis under `api:cache:wrap:<name>:{<hash>}`, as JSON, so that other services can read it.
- * `expiresAt` is in milliseconds since 1970, `key` holds the parameters, whose hash is in the Redis key; `sequence` and `tags` are compared with purges.
- * Variable fields come first, because store.lua detects a concurrent write by comparing the first 48 bytes; `value` comes last.
- */
-export interface MemoRecord extends StoredMeta {
-  readonly version: 1
-  readonly expiresAt: number
-  readonly key: string
-  readonly value: unknown
-}
-
-const recordStart = '{"version":1,"expiresAt":'
-/** In a JSON text, quotes within a string are escaped: this occurs only where a member begins. */
-const valueMember = ',"value":'
-
-/**
- * One look-up of a memoized value for all calls of one tick with the same key and tags.
+ * One look-up of a memoized value for all calls of one tick with the same key and tags: the same write would read the same.
  *
  * Values that cannot be changed (strings, numbers, booleans, null) are shared by the calls. Each call gets its own copy of an object or array, as if it had read it alone.
  */
@@ -33,8 +19,7 @@ export class SharedLookup {
   #value: unknown
   #isGiven = false
 
-  /** @param key the parameters, which the record must name */
-  constructor (store: CacheStore, redisKey: string, key: string, tags: readonly string[]) {
+  constructor (store: CacheStore, { redisKey, key }: MemoKey, tags: readonly string[]) {
     this.#tick = store.tick
     this.#key = key
     this.#tags = tags
@@ -51,37 +36,41 @@ export class SharedLookup {
   value (): unknown {
     const value = this.#value
     if (typeof value !== 'object' || value === null) return value
-    if (!this.#isGiven) {
-      this.#isGiven = true
-      return value
-    }
-    return copyOf(this.#text)
+    if (this.#isGiven) return readValue(this.#text)
+    this.#isGiven = true
+    return value
   }
 
   #read (packed: Buffer): MemoRecord | undefined {
-    const text = packed.toString()
-    const record = readMemoRecord(text, this.#key)
-    this.#text = text
+    this.#text = packed.toString()
+    const record = readMemoRecord(this.#text, this.#key)
     this.#value = record?.value
     return record
   }
 }
 
-function readMemoRecord (text: string, key: string): MemoRecord | undefined {
-  try {
-    const record = JSON.parse(text) as Partial<MemoRecord> | null
-    const isValid = record?.version === 1 && record.key === key && Array.isArray(record.tags) &&
-      typeof record.sequence === 'number' && typeof record.expiresAt === 'number'
-    return isValid ? record as MemoRecord : undefined
-  } catch {
-    return undefined // not JSON: not written by this package
-  }
-}
+/** The look-ups of the current tick. */
+export class SharedLookups {
+  readonly #store: CacheStore
+  readonly #byKey = new Map<string, SharedLookup>()
 
-/** In a record as `Memoizer` writes it, no object precedes the value: the first member of this name is the value, and the last of the record. */
-function copyOf (text: string): unknown {
-  if (!text.startsWith(recordStart)) return (JSON.parse(text) as MemoRecord).value
-  return JSON.parse(text.slice(text.indexOf(valueMember) + valueMember.length, -1))
+  constructor (store: CacheStore) {
+    this.#store = store
+  }
+
+  /** Reads in the current batch, or uses a look-up that does. */
+  look (memoKey: MemoKey, tags: readonly string[]): SharedLookup {
+    const shared = this.#byKey.get(memoKey.redisKey)
+    if (shared !== undefined && shared.isFor(this.#store.tick, memoKey.key, tags)) return shared
+    const lookup = new SharedLookup(this.#store, memoKey, tags)
+    this.#byKey.set(memoKey.redisKey, lookup)
+    return lookup
+  }
+
+  /** Call once it has settled: its value stays in memory until then. */
+  forget ({ redisKey }: MemoKey, lookup: SharedLookup): void {
+    if (this.#byKey.get(redisKey) === lookup) this.#byKey.delete(redisKey)
+  }
 }
 
 function hasSameItems (some: readonly string[], others: readonly string[]): boolean {

@@ -1,27 +1,22 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
-import { hash } from 'node:crypto'
-import { WrapRecursionError } from '../shared/errors.ts'
-import { TwoGenerationLru } from '../shared/lru.ts'
-import { readDuration, readRecord, readString } from '../shared/option-readers.ts'
-import type { Duration } from '../shared/option-readers.ts'
 import type { LockQueue } from './single-flight/lock-queue.ts'
 import { FillError } from './single-flight/fill-error.ts'
 import { SingleFlightGroup } from './single-flight/in-process-fill.ts'
 import type { InProcessFill } from './single-flight/in-process-fill.ts'
-import type { FillLock } from './single-flight/fill-lock.ts'
+import type { AcquireRequest, FillLock } from './single-flight/fill-lock.ts'
 import { acquireRequestOf } from './single-flight/fill-lock.ts'
 import type { Lookup } from './lookup/lookup.ts'
-import { SharedLookup } from './memo-lookup.ts'
-import type { MemoRecord } from './memo-lookup.ts'
-import { readTags } from './options.ts'
+import { SharedLookups } from './memo-lookup.ts'
+import type { SharedLookup } from './memo-lookup.ts'
+import { MemoKeys, packMemoRecord } from './memo-record.ts'
+import type { MemoKey, MemoRecord } from './memo-record.ts'
+import { RecursionGuard } from './recursion-guard.ts'
 import type { CacheStore } from './storage/cache-store.ts'
-import { stableJson } from './stable-json.ts'
+import { checkWrapOptions, readRefresh, readTtlMs, readWrapTags } from './wrap-options.ts'
+import type { WrapOptions } from './wrap-options.ts'
 
-/** Options of `cache.wrap`. */
-export interface WrapOptions {
-  ttl: Duration
-  tags?: readonly string[]
-}
+export type { WrapOptions } from './wrap-options.ts'
+
+const noTags: readonly string[] = Object.freeze([])
 
 /** A value for the waiting callers of this process. Serialized, so that callers do not share a mutable object. */
 interface SerializedValue {
@@ -29,9 +24,7 @@ interface SerializedValue {
 }
 
 /** One call of `wrap`. */
-interface MemoRequest<Value> {
-  readonly redisKey: string
-  readonly key: string
+interface MemoRequest<Value> extends MemoKey {
   readonly ttlMs: number
   readonly tags: readonly string[]
   readonly make: () => Value | Promise<Value>
@@ -41,20 +34,8 @@ interface MemoRequest<Value> {
   readonly hasWaited: boolean
 }
 
-/** A run of a function, and the run in which it was started. */
-interface Frame {
-  readonly redisKey: string
-  readonly outer: Frame | undefined
-  isRunning: boolean
-}
-
-type MemoizedValue<Value> = { readonly value: Value } | 'again'
-
-const noTags: readonly string[] = Object.freeze([])
-/** Redis keys of names and parameters that were used last: their hash costs more than the rest of a hit. */
-const rememberedKeys = 1000
-const longestRememberedKey = 300
-const rememberedTtls = 100
+/** `isStored`: whether the value of a run was stored, once that is known. */
+type MemoizedValue<Value> = { readonly value: Value, readonly isStored?: Promise<boolean> } | 'again'
 
 /** Caches function results, such as database rows, with the same single flight and tags as responses. */
 export class Memoizer {
@@ -62,17 +43,19 @@ export class Memoizer {
   readonly #lockQueue: LockQueue
   readonly #lockTimeoutMs: number
   readonly #singleFlight = new SingleFlightGroup<SerializedValue>()
-  readonly #frames = new AsyncLocalStorage<Frame>()
-  /** look-ups of the current tick that have not settled, by Redis key */
-  readonly #lookups = new Map<string, SharedLookup>()
-  readonly #redisKeys = new TwoGenerationLru<string, string>(rememberedKeys)
-  readonly #ttls = new Map<unknown, number>()
+  /** refreshes whose function has not been called yet */
+  readonly #refreshes = new Map<string, InProcessFill<SerializedValue>>()
+  readonly #recursion = new RecursionGuard()
+  readonly #keys: MemoKeys
+  readonly #lookups: SharedLookups
 
   /** @param lockTimeoutMs longest wait for another call's run */
   constructor (store: CacheStore, lockQueue: LockQueue, lockTimeoutMs: number) {
     this.#store = store
     this.#lockQueue = lockQueue
     this.#lockTimeoutMs = lockTimeoutMs
+    this.#keys = new MemoKeys(store.keys)
+    this.#lookups = new SharedLookups(store)
   }
 
   /**
@@ -84,85 +67,65 @@ export class Memoizer {
    * @throws {OptionError} PRISM_ERR_OPTION for an invalid option, and for parameters that JSON cannot represent
    */
   async wrap<Value> (name: string, params: unknown, options: WrapOptions, make: () => Value | Promise<Value>): Promise<Value> {
-    if (!hasOnlyKnown(options)) readRecord('wrap', options, ['ttl', 'tags'])
-    const key = stableJson('wrap params', params)
-    const redisKey = this.#redisKeyOf(name, key)
-    const ttlMs = this.#ttlMsOf(options.ttl)
-    const given = options.tags ?? noTags
-    const tags = given === noTags ? given : areUsualTags(given) ? [...given] : readTags(given)
-    this.#refuseRecursion(redisKey, name)
-    const lookup = this.#lookUp(redisKey, key, tags)
-    const found = await lookup.settled
-    this.#forget(redisKey, lookup)
-    // The stored value was made by a call with the same name and parameters, so it has the same type.
-    if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return lookup.value() as Value
-    return await this.#runOrJoin({ redisKey, key, ttlMs, tags, make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }, lookup)
-  }
-
-  /** The lock key contains only the hash, so the hash must include the name. */
-  #redisKeyOf (name: string, key: string): string {
-    const text = `${readString('wrap name', name)}\n${key}`
-    const known = this.#redisKeys.get(text)
-    if (known !== undefined) return known
-    const redisKey = this.#store.keys.cacheWrap(name, hash('sha256', text, 'hex').slice(0, 32))
-    if (text.length <= longestRememberedKey) this.#redisKeys.set(text, redisKey)
-    return redisKey
-  }
-
-  #ttlMsOf (ttl: Duration): number {
-    const known = this.#ttls.get(ttl)
-    if (known !== undefined) return known
-    const ttlMs = readDuration('wrap.ttl', ttl)
-    if (this.#ttls.size >= rememberedTtls) this.#ttls.clear()
-    this.#ttls.set(ttl, ttlMs)
-    return ttlMs
-  }
-
-  /** Reads in the current batch. Calls of one tick share a look-up: their reads would be answered by the same write. */
-  #lookUp (redisKey: string, key: string, tags: readonly string[]): SharedLookup {
-    const shared = this.#lookups.get(redisKey)
-    if (shared !== undefined && shared.isFor(this.#store.tick, key, tags)) return shared
-    const lookup = new SharedLookup(this.#store, redisKey, key, tags)
-    this.#lookups.set(redisKey, lookup)
-    return lookup
-  }
-
-  #forget (redisKey: string, lookup: SharedLookup): void {
-    if (this.#lookups.get(redisKey) === lookup) this.#lookups.delete(redisKey)
-  }
-
-  /** The value is not stored: runs `make`, or waits for a run; repeated where that run has stored nothing. */
-  async #runOrJoin<Value> (call: MemoRequest<Value>, first: SharedLookup): Promise<Value> {
-    for (let shared = first; ; shared = this.#lookUp(call.redisKey, call.key, call.tags)) {
-      const memoized = await this.#attempt(call, shared)
+    checkWrapOptions(options)
+    const memoKey = this.#keys.of(name, params)
+    this.#recursion.check(memoKey.redisKey, name)
+    const [isRefresh, ttlMs, tags] = [readRefresh(options), readTtlMs(options), readWrapTags(options)]
+    const shared = isRefresh ? undefined : this.#look(memoKey, tags)
+    if (shared !== undefined) {
+      const found = await shared.settled
+      this.#lookups.forget(memoKey, shared)
+      // The stored value was made by a call with the same name and parameters, so it has the same type.
+      if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return shared.value() as Value
+    }
+    const call = { ...memoKey, ttlMs, tags, make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }
+    for (let first = shared; ; first = undefined) {
+      const memoized = isRefresh ? await this.#refresh(call) : await this.#attempt(call, first ?? this.#look(memoKey, tags))
       if (memoized !== 'again') return memoized.value
     }
   }
 
-  /** The call would wait for the run that it is part of. */
-  #refuseRecursion (redisKey: string, name: string): void {
-    for (let frame = this.#frames.getStore(); frame !== undefined; frame = frame.outer) {
-      // What a finished run has left behind, such as a timer, may call again.
-      if (frame.redisKey === redisKey && frame.isRunning) throw new WrapRecursionError(name)
-    }
+  /**
+   * Reads a value that `wrap` has stored. It calls no function, and waits for none that runs.
+   *
+   * @returns undefined if none is stored, if it has expired or was purged, and while Redis is unavailable
+   * @throws {OptionError} PRISM_ERR_OPTION for parameters that JSON cannot represent
+   */
+  async get<Value = unknown> (name: string, params: unknown): Promise<Value | undefined> {
+    const memoKey = this.#keys.of(name, params)
+    const shared = this.#look(memoKey, noTags)
+    const found = await shared.settled
+    this.#lookups.forget(memoKey, shared)
+    return found.outcome === 'found' && found.entry.expiresAt > Date.now() ? shared.value() as Value : undefined
   }
 
-  async #make<Value> ({ redisKey, make }: MemoRequest<Value>): Promise<Value> {
-    const frame = { redisKey, outer: this.#frames.getStore(), isRunning: true }
-    try {
-      return await this.#frames.run(frame, make)
-    } finally {
-      frame.isRunning = false
-    }
+  /**
+   * Deletes a value. Afterwards no call of `wrap` or `get`, in any process, returns the value of a run that began before.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the value may or may not have been deleted; it is safe to retry
+   * @throws {OptionError} PRISM_ERR_OPTION for parameters that JSON cannot represent
+   */
+  async delete (name: string, params: unknown): Promise<void> {
+    const { redisKey, fence } = this.#keys.of(name, params)
+    await this.#store.delete(redisKey, fence)
+  }
+
+  /**
+   * Reads an entry. A call that finds a run of this process also reads the fence, because it must not join a run from before a `delete`. All other calls need not:
+   * store.lua compares the fence, so what is stored is not older. In a Cluster it cannot, because the fence is in another slot than the entry.
+   */
+  #look (memoKey: MemoKey, tags: readonly string[]): SharedLookup {
+    const isFenced = this.#store.isCluster || this.#singleFlight.has(memoKey.redisKey)
+    return this.#lookups.look(memoKey, isFenced ? [...tags, memoKey.fence] : tags)
   }
 
   async #attempt<Value> (call: MemoRequest<Value>, shared: SharedLookup): Promise<MemoizedValue<Value>> {
     const { redisKey } = call
+    const { lookup } = shared
     const found = await shared.settled
-    this.#forget(redisKey, shared)
+    this.#lookups.forget(call, shared)
     if (found.outcome === 'unavailable') return await this.#runWithoutRedis(call)
     if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return { value: shared.value() as Value }
-    const { lookup } = shared
     const required = lookup.minSequence
     const underWay = this.#singleFlight.find(redisKey, required, this.#store.tick)
     if (underWay !== undefined) return await this.#join(call, underWay, lookup)
@@ -182,12 +145,12 @@ export class Memoizer {
     if (ending === 'late') return await this.#replaceHungRun(call, fill, lookup)
     if (ending === 'again') return 'again'
     if (ending instanceof FillError) throw ending.copy()
-    return { value: typeof ending === 'object' ? JSON.parse(ending.json) as Value : await this.#make(call) }
+    return { value: typeof ending === 'object' ? JSON.parse(ending.json) as Value : await this.#recursion.run(call.redisKey, call.make) }
   }
 
   /** After `lockTimeout`, one call starts its own run and becomes the new leader. Other calls that time out wait for that run, but only once. */
   async #replaceHungRun<Value> (call: MemoRequest<Value>, hung: InProcessFill<SerializedValue>, lookup: Lookup<MemoRecord> | undefined): Promise<MemoizedValue<Value>> {
-    if (call.hasWaited || lookup === undefined) return { value: await this.#make(call) }
+    if (call.hasWaited || lookup === undefined) return { value: await this.#recursion.run(call.redisKey, call.make) }
     const late = { ...call, hasWaited: true, until: performance.now() + this.#lockTimeoutMs }
     // The leader itself still waits for the Redis lock, and times out before this call.
     if (!hung.isRunning) return await this.#join({ ...late, hasWaited: false }, hung, lookup)
@@ -198,7 +161,7 @@ export class Memoizer {
 
   /** Calls `make` for all callers in this process, unless another process holds the lock. A call that has waited takes the lock over. */
   async #lead<Value> (call: MemoRequest<Value>, lookup: Lookup<MemoRecord>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
-    const request = acquireRequestOf(lookup)
+    const request = fencedRequest(lookup, call)
     // A Redis failure is counted by the connection pool.
     const acquisition = await this.#lockQueue.acquireOrWait(call.redisKey, call.hasWaited ? { ...request, minSequence: Infinity } : request, call.until).catch(() => undefined)
     if (acquisition === undefined) return await this.#run(call, fill, undefined)
@@ -209,16 +172,55 @@ export class Memoizer {
     return 'again'
   }
 
+  /**
+   * Calls `make` now, and replaces what is stored: not at once, but with the result. Concurrent calls share a run that has not started.
+   * The fence is purged first: runs that began before are neither stored over the result nor joined, in any process. So the last refresh to begin wins.
+   */
+  async #refresh<Value> (call: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
+    const pending = this.#refreshes.get(call.redisKey)
+    if (pending !== undefined) return await this.#join(call, pending)
+    // Under a name of its own: other calls are served what is stored, and where nothing is, they wait for the lock.
+    const fill = this.#singleFlight.begin(`${call.redisKey} refresh`, 0)
+    const started = () => { if (this.#refreshes.get(call.redisKey) === fill) this.#refreshes.delete(call.redisKey) }
+    const make = () => {
+      started()
+      return call.make()
+    }
+    this.#refreshes.set(call.redisKey, fill)
+    try {
+      return await this.#replace({ ...call, make }, fill)
+    } finally {
+      started()
+    }
+  }
+
+  /** The run of a refresh. If its value is not stored, what was stored before is removed, unless another value has replaced it: it is older than the returned one. */
+  async #replace<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
+    const shared = this.#look(call, call.tags)
+    const { lookup, settled } = shared
+    const [isFenced] = await Promise.all([this.#store.purge([call.fence]).then(() => true, () => false), settled])
+    this.#lookups.forget(call, shared)
+    const isAvailable = isFenced && lookup.found?.outcome !== 'unavailable'
+    const acquisition = isAvailable ? await this.#lockQueue.tryAcquire(call.redisKey, { ...fencedRequest(lookup, call), minSequence: Infinity }).catch(() => undefined) : undefined
+    if (acquisition === undefined) return await this.#run(call, fill, undefined)
+    if (acquisition.status === 'changed') return await this.#replace(call, fill)
+    fill.sequence = acquisition.sequence
+    const { value, isStored } = await this.#run(call, fill, acquisition.sequence, acquisition.status === 'taken' ? acquisition.lock : undefined)
+    // After a failure the entry expires by itself.
+    if (!await isStored) await this.#store.removeUnchanged(call.redisKey, lookup.entryPrefix).catch(() => {})
+    return { value }
+  }
+
   /** @param sequence purge sequence before the run; undefined: Redis is unavailable, and nothing is stored */
-  async #run<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, lock?: FillLock): Promise<MemoizedValue<Value>> {
+  async #run<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, lock?: FillLock): Promise<{ value: Value, isStored: Promise<boolean> }> {
     fill.lock = lock
     fill.isRunning = true
     try {
-      const value = await this.#make(call)
+      const value = await this.#recursion.run(call.redisKey, call.make)
       const json = JSON.stringify(value) as string | undefined
-      if (json === undefined) this.#lockQueue.abandon(fill, 'alone')
-      else this.#write(call, fill, sequence, json)
-      return { value }
+      if (json !== undefined) return { value, isStored: this.#write(call, fill, sequence, json) }
+      this.#lockQueue.abandon(fill, 'alone')
+      return { value, isStored: Promise.resolve(false) }
     } catch (error) {
       this.#lockQueue.abandon(fill, fill.hasWaiters ? FillError.of(error) ?? 'failed' : 'failed')
       throw error
@@ -226,26 +228,21 @@ export class Memoizer {
   }
 
   /** Writes the value in the background: if the write fails, the next caller runs `make` again. */
-  #write<Value> ({ redisKey, key, tags, ttlMs }: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, json: string): void {
-    const done = (isKept: boolean) => this.#lockQueue.committed(fill, isKept)
+  async #write<Value> ({ redisKey, key, tags, fence, ttlMs }: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, json: string): Promise<boolean> {
     fill.end({ json })
-    if (sequence === undefined) return
-    const head = JSON.stringify({ version: 1, expiresAt: Date.now() + ttlMs, sequence, key, tags })
-    const serialized = `${head.slice(0, -1)},"value":${json}}`
-    if (this.#store.admits(redisKey, Buffer.byteLength(serialized))) this.#store.write(redisKey, { sequence, tags }, serialized, ttlMs, fill.lock).then(done, () => done(false))
-    else done(false)
+    if (sequence === undefined) return false
+    // A lookup compares the fence only where it is among the tags of the entry.
+    const stored = this.#store.isCluster ? [...tags, fence] : tags
+    const packed = packMemoRecord({ expiresAt: Date.now() + ttlMs, sequence, key, tags: stored }, json)
+    const isAdmitted = this.#store.admits(redisKey, Buffer.byteLength(packed))
+    const isKept = isAdmitted && await this.#store.write(redisKey, { sequence, tags, fence }, packed, ttlMs, fill.lock).catch(() => false)
+    this.#lockQueue.committed(fill, isKept)
+    return isKept
   }
 }
 
-/** Cheap tests of what is right almost always; the option readers name what is wrong. */
-function areUsualTags (tags: readonly string[]): boolean {
-  if (!Array.isArray(tags)) return false
-  for (const tag of tags) if (typeof tag !== 'string' || tag === '' || tag.startsWith('=')) return false
-  return true
-}
-
-function hasOnlyKnown (options: WrapOptions): boolean {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) return false
-  for (const name in options) if (name !== 'ttl' && name !== 'tags') return false
-  return true
+/** Asks the lock script to compare the fence too, unless the lookup has read it: a holder from before a `delete` is not waited for. */
+function fencedRequest (lookup: Lookup<MemoRecord>, { fence }: MemoKey): AcquireRequest {
+  const request = acquireRequestOf(lookup)
+  return lookup.tags.includes(fence) ? request : { ...request, tagsWithoutVersion: [...request.tagsWithoutVersion, fence] }
 }
