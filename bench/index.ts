@@ -9,7 +9,8 @@ interface Bench { readonly title: string, readonly run: (options: BenchOptions) 
 
 const benches: Readonly<Record<string, Bench>> = {
   events: { title: 'events and live connections beside ws, socket.io, XREAD and @fastify/sse', run: async (options) => await (await import('./events/bench.ts')).benchEvents(options) },
-  wrap: { title: 'cache.wrap beside bentocache, cache-manager, cacheable, async-cache-dedupe, ocache and ioredis', run: async (options) => await (await import('./wrap/bench.ts')).benchWrap(options) }
+  wrap: { title: 'cache.wrap beside bentocache, cache-manager, cacheable, async-cache-dedupe, ocache and ioredis', run: async (options) => await (await import('./wrap/bench.ts')).benchWrap(options) },
+  start: { title: 'from the first import until the server listens, with the packed package', run: async (options) => await (await import('./start/bench.ts')).benchStart(options) }
 }
 
 const help = `npm run bench -- [what …] [options]
