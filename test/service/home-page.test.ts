@@ -17,7 +17,7 @@ interface Opened { app: TestApp, redis: TestRedis, page: Page, faults: string[] 
 async function opened (t: Test): Promise<Opened> {
   t.setTimeout(180_000)
   const redis = await startRedis(t)
-  const app = await buildTestApp(t, { redisUrl: redis.url })
+  const app = await buildTestApp(t, { redisUrl: redis.url, redisCommandTimeoutMs: 5_000 }) // a busy machine is no outage
   await app.listen({ port: 0, host: '127.0.0.1' })
   const page = await (await startBrowser(t)).newPage({ viewport: { width: 1280, height: 900 } })
   const faults = complaintsOf(page)
