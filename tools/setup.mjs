@@ -10,6 +10,7 @@ import { SetupError, run } from './setup/run.mjs'
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const forTests = process.argv.includes('--test')
 const forEcosystem = process.argv.includes('--ecosystem')
+const forBench = process.argv.includes('--bench')
 const minimumMajor = 20
 
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.on(signal, () => process.exit(code))
@@ -34,6 +35,7 @@ async function both (...steps) {
 async function bringPackages () {
   await bringDependencies(root, { withDev: forTests })
   if (forEcosystem) await installPackages(join(root, 'test', 'ecosystem'), { megabytes: 400 })
+  if (forBench) await installPackages(join(root, 'bench'), { megabytes: 10 })
   if (!forTests) await loadAtlas()
 }
 
