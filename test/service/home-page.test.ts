@@ -7,6 +7,8 @@ import { complaintsOf, noBrowser, startBrowser } from '../support/chromium.ts'
 import { startRedis, type TestRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
+t.setTimeout(400_000) // a browser for each test
+
 const needsChromium = { skip: noBrowser }
 /** With PRISM_SHOTS=folder: screenshots. */
 const shots = process.env.PRISM_SHOTS
