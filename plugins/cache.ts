@@ -187,7 +187,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
       if (internalRequest instanceof BackgroundRefresh) state.refresh = internalRequest
       part.startLookup(request, state)
     },
-    beforeSend: (request: RequestWithCacheState, reply, part) => { if (part instanceof CachedRoute) part.close(requestStateOf(request), reply) },
+    beforeSend: (request: RequestWithCacheState, reply, part, payload) => { if (part instanceof CachedRoute) part.close(requestStateOf(request), reply, payload) },
     onSend: (request: RequestWithCacheState, reply, payload, part) => part?.finalizeResponse(request, reply, requestStateOf(request), payload)
   })
 }, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
