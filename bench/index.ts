@@ -30,6 +30,8 @@ ${workloads.map(({ name, title }) => `  ${name.padEnd(18)} ${title}`).join('\n')
   parts              what each part of the stack adds: "parts" for many users, "parts,misses" for another workload
 ${Object.entries(benches).map(([name, { title }]) => `  ${name.padEnd(18)} ${title}`).join('\n')}
 
+                     events: --runs, --slots, --servers and --also apply; one run takes about five minutes
+
 Options:
   --runs 5           runs, each with new processes and an empty Redis server for each of them
   --slots 20         measured slots of each server in a run

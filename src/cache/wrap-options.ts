@@ -1,14 +1,15 @@
 import { readBoolean, readDuration, readRecord } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
+import type { CacheTag } from './cache-tags.ts'
 import { readTags } from './options.ts'
 
 /** Options of `cache.wrap`. */
 export interface WrapOptions {
-  /** how long the value is used: `'30s'`, `'5m'`, `'1h'` */
+  /** How long the value is used: `'30s'`, `'5m'`, `'1h'`. Required. */
   ttl: Duration
-  /** names to purge the value by, as those of responses; default none */
-  tags?: readonly string[]
-  /** calls the function now, and stores its result in place of the stored value, which is served until then; default false */
+  /** Names to purge the value by, as those of responses. Default: none. */
+  tags?: readonly CacheTag[]
+  /** Calls the function now, and stores its result in place of the stored value, which is served until then. Default: false. */
   refresh?: boolean
 }
 
