@@ -54,7 +54,7 @@ t.test('the package contains each file that its code opens or imports', async (t
 
 t.test('package.json lists exactly the dependencies that the code imports', async (t) => {
   const { files } = project
-  const imported = new Set(files.filter((file) => file.endsWith('.js')).flatMap((file) => [...read(file).matchAll(/ from ['"]([^.'"\s][^'"\s]*)['"]/g)].map(([, name]) => name)))
+  const imported = new Set(files.filter((file) => file.endsWith('.js')).flatMap((file) => [...read(file).matchAll(/(?: from |import\.meta\.url\)\()['"]([^.'"\s][^'"\s]*)['"]/g)].map(([, name]) => name)))
   const { dependencies, peerDependencies, peerDependenciesMeta } = JSON.parse(read('package.json'))
   const builtIn = [...imported].filter((name) => name?.startsWith('node:'))
   t.same([...imported].filter((name) => !builtIn.includes(name) && !Object.hasOwn(peerDependencies, name ?? '')).sort(), Object.keys(dependencies).sort())
