@@ -3,7 +3,7 @@ import prism from '../../plugins/index.ts'
 import metrics from '../../plugins/metrics.ts'
 import { makeItem, sendBody, tellPort } from './item.ts'
 
-// The same routes on the stack, with metrics.
+// The same routes on the stack; with metrics, unless METRICS is `off`.
 const app = Fastify({ trustProxy: true })
 await app.register(prism, {
   redis: { url: process.env.REDIS_URL },
@@ -12,7 +12,7 @@ await app.register(prism, {
   cache: {},
   events: false
 })
-await app.register(metrics, {})
+if (process.env.METRICS !== 'off') await app.register(metrics, {})
 
 app.get<{ Params: { id: string } }>('/items/:id', { config: { cache: { ttl: '1h' } } }, async (request) => makeItem(request.params.id))
 app.get<{ Params: { id: string } }>('/tagged/:id', { config: { cache: { ttl: '1h', tags: ['items'] } } }, async (request) => makeItem(request.params.id))
