@@ -32,8 +32,8 @@ export * as errors from '../src/shared/errors.ts'
 
 /** Options of the whole stack. `false` turns a feature off. */
 export interface PrismOptions {
-  /** connection to Redis; default `redis://127.0.0.1:6379` */
-  redis?: RedisOptions
+  /** connection to Redis; default `redis://127.0.0.1:6379`; `'memory'`: a Redis in this process, for development and tests */
+  redis?: RedisOptions | 'memory'
   /** default: on; `secrets` is required */
   session?: SessionOptions | false
   /** default: on; a route is cached only if it or its scope sets `cache` */
@@ -63,7 +63,7 @@ export default fp<PrismOptions>(async (fastify, options) => {
   fastify.addHook('onReady', async () => { order.warn(declaredRoutes(fastify).routes, (facts, text) => fastify.log.warn(facts, text)) })
 
   await fastify.register(connectionLimits, options.connections ?? {})
-  await fastify.register(redis, options.redis ?? {})
+  await fastify.register(redis, options.redis === 'memory' ? { url: options.redis } : options.redis ?? {})
   await fastify.register(requestLifecycle)
   // This order is the order of the plugins in each step of the request lifecycle.
   if (options.rateLimit !== false) await fastify.register(rateLimit, options.rateLimit ?? {})

@@ -13,6 +13,7 @@ import type { StoredMeta, Lookup } from './lookup/lookup.ts'
 import { readTags } from './options.ts'
 import type { CacheStore } from './storage/cache-store.ts'
 import { stableJson } from './stable-json.ts'
+import { wallMs } from '../shared/clock.ts'
 
 /** Options of `cache.wrap`. */
 export interface WrapOptions {
@@ -118,7 +119,7 @@ export class Memoizer {
     const found = await lookup.settled()
     if (found.outcome === 'unavailable') return await this.#runWithoutRedis(call)
     // The stored value was made by a call with the same name and parameters, so it has the same type.
-    if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return { value: found.entry.value as Value }
+    if (found.outcome === 'found' && found.entry.expiresAt > wallMs()) return { value: found.entry.value as Value }
     const required = lookup.minSequence
     const underWay = this.#singleFlight.find(redisKey, required, this.#store.tick)
     if (underWay !== undefined) return await this.#join(call, underWay, lookup)
@@ -186,7 +187,7 @@ export class Memoizer {
     const done = (isKept: boolean) => this.#lockQueue.committed(fill, isKept)
     fill.end({ json })
     if (sequence === undefined) return
-    const head = JSON.stringify({ version: 1, expiresAt: Date.now() + ttlMs, sequence, key, tags })
+    const head = JSON.stringify({ version: 1, expiresAt: wallMs() + ttlMs, sequence, key, tags })
     const serialized = `${head.slice(0, -1)},"value":${json}}`
     if (this.#store.admits(redisKey, Buffer.byteLength(serialized))) this.#store.write(redisKey, { sequence, tags }, serialized, ttlMs, fill.lock).then(done, () => done(false))
     else done(false)

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { steadyMs } from '../shared/clock.ts'
 import type { Batch } from '../redis/batch/batch.ts'
 import type { Argument } from '../redis/batch/resp-encoder.ts'
 import { consume as consumeScript } from './script-reply.ts'
@@ -28,7 +29,7 @@ export class LimitStore {
   #leases = 0
 
   /** @param now a monotonic clock in milliseconds */
-  constructor (batch: Batch, now = () => performance.now()) {
+  constructor (batch: Batch, now = steadyMs) {
     this.#batch = batch
     this.#now = now
     this.#sink = {
