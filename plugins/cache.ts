@@ -78,6 +78,10 @@ export interface Cache {
   inspect (route: string, target: InspectedTarget): Promise<EntryInspection>
   /** Caches the result of a function. The result must be serializable as JSON. */
   wrap: Memoizer['wrap']
+  /** Reads a value that `wrap` has stored, and calls no function; undefined if there is none to use. */
+  get: Memoizer['get']
+  /** Deletes a value of `wrap`, and rejects the values of its functions that are running now, in every process. */
+  delete: Memoizer['delete']
   /** Calls `listener` on each event with the number of such events so far. The listener must not throw. */
   on (event: CacheEvent, listener: (count: number) => void): void
 }
@@ -150,6 +154,11 @@ export default fp<CacheOptions>(async (fastify, options) => {
     },
     inspect: async (route, target) => await inspect(route, routes.get(route), target),
     wrap: memoizer.wrap.bind(memoizer),
+    get: memoizer.get.bind(memoizer),
+    delete: async (name, params) => {
+      stats.add('purge')
+      await memoizer.delete(name, params)
+    },
     on: stats.on.bind(stats)
   }
 

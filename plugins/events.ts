@@ -29,7 +29,7 @@ export default fp<EventsOptions>(async (fastify, options) => {
   const bus = new Bus({
     policy,
     keys: pool.keyspace,
-    log: new EventLog(pool.batch, pool.keyspace, policy),
+    log: new EventLog(pool.batch, pool.keyspace, policy, () => pool.server?.isCluster !== false),
     subscriber: new Subscriber(() => pool.openSubscriber(), (error) => pool.handleErrorReply(error), pool.batch.deadlineMs),
     onFailure: (error, topic) => fastify.log.error({ err: error, topic }, 'Event subscriber threw')
   })

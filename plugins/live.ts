@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
-import { Readable } from 'node:stream'
-import websocket from '@fastify/websocket'
+import { Duplex, Readable } from 'node:stream'
+import type { WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { DrainingError, SessionUnavailableError, UpgradeRequiredError } from '../src/shared/errors.ts'
@@ -21,6 +21,7 @@ import { followRevocations } from '../src/live/revocations.ts'
 import { retryOnlyStream, readStart, StreamConnection, streamQuery } from '../src/live/event-stream.ts'
 import type { StreamQuery } from '../src/live/event-stream.ts'
 import { ConnectionStore } from '../src/live/connection-store.ts'
+import { importPeer } from '../src/shared/optional-peer.ts'
 import { WebSocketConnection } from '../src/live/websocket.ts'
 import type {} from './events.ts'
 import type {} from './rate-limit.ts'
@@ -28,7 +29,7 @@ import type {} from './redis.ts'
 import type {} from './session.ts'
 
 export type { ConnectionInfo } from '../src/live/cluster-connections.ts'
-export type { LiveOptions, TopicRule } from '../src/live/options.ts'
+export type { LiveOptions, LivePaths, TopicRule } from '../src/live/options.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -40,21 +41,28 @@ declare module 'fastify' {
   }
 }
 
-const client = readFileSync(new URL('../src/live/client.js', import.meta.url))
+const client = readFileSync(new URL('../src/live/client.js', import.meta.url), 'utf8')
 const uncached = { cache: false } as const
 /** Keeps a route out of an OpenAPI document of @fastify/swagger. An `object`, because only that package's types know the key. */
 const hidden: object = { hide: true }
 
 /**
  * Registers the routes that deliver topics to browsers: `GET /live` is a WebSocket, `GET /events` an event stream, `GET /live.js` the WebSocket client.
+ * The option `paths` chooses others.
  *
  * @throws {OptionError} PRISM_ERR_OPTION, at registration.
+ * @throws {PeerMissingError} PRISM_ERR_PEER_MISSING, at registration, if @fastify/websocket is not installed
  */
 export default fp<LiveOptions>(async (fastify, options) => {
   const policy = resolveLivePolicy(options)
+  const { default: websocket } = await importPeer('fastify-prism/live', '@fastify/websocket', () => import('@fastify/websocket'))
+  const { prefix } = fastify
+  const websocketUrl = prefix + policy.paths.websocket
+  const streamUrl = prefix + policy.paths.stream
   const instance = randomBytes(9).toString('base64url')
-  const { batch, keyspace } = fastify.redisPool
-  const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs), (userId) => fastify.sessions.devices(userId), policy)
+  const pool = fastify.redisPool
+  const { batch, keyspace } = pool
+  const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs, () => pool.server?.isCluster !== false), (userId) => fastify.sessions.devices(userId), policy)
   const clusterConnections = new ClusterConnections(fastify.events, connections, instance)
   const deps: ConnectionDeps = {
     policy,
@@ -67,28 +75,23 @@ export default fp<LiveOptions>(async (fastify, options) => {
 
   fastify.decorate('live', { getter: () => ({ connections: (filter: ConnectionFilter = {}) => clusterConnections.query(filter), counts: connections.counts }) })
   followRevocations(fastify.sessions, fastify.events, connections, (error) => fastify.log.warn({ err: error }, 'A revocation was not published'))
+  // An app with WebSocket routes of its own has registered the plugin, whose decorators exist once.
+  const hasOwnWebSockets = fastify.hasDecorator('websocketServer')
   // Other routes ignore the Upgrade field (RFC 9110 section 7.8).
-  restrictUpgrades(fastify.server, ({ method, url = '' }) => method === 'GET' && /^\/live(\?|$)/.test(url))
+  if (!hasOwnWebSockets) restrictUpgrades(fastify.server, ({ method, url = '' }) => method === 'GET' && url.split('?', 1)[0] === websocketUrl)
   fastify.addHook('preClose', () => connections.drain(policy.drainMs))
 
   await fastify.register(async (scope) => {
-    await scope.register(websocket, {
-      options: { maxPayload: bounds.frameBytes, maxFragments: bounds.fragments, perMessageDeflate: false },
-      errorHandler: (error, socket, request) => {
-        request.log.debug({ err: error }, 'A WebSocket failed')
-        socket.terminate()
-      },
-      preClose: (done) => done()
-    })
+    if (!hasOwnWebSockets) await scope.register(websocket, websocketOptions)
     scope.addHook('onRequest', async function rejectUnavailable (request, reply) {
       const error = unavailability(request, connections)
-      if (error !== undefined && request.routeOptions.url === '/events') return sendStream(reply, retryOnlyStream())
+      if (error !== undefined && request.routeOptions.url === streamUrl) return sendStream(reply, retryOnlyStream())
       if (error !== undefined) throw error
     })
-    scope.addHook('onSend', async (request, reply, payload) => isRejectedTemporarily(request, reply) ? sendRetryOnly(reply, payload) : payload)
+    scope.addHook('onSend', async (request, reply, payload) => request.routeOptions.url === streamUrl && isRejectedTemporarily(request, reply) ? sendRetryOnly(reply, payload) : payload)
     // The last hook before the handler: a reserved slot is always used.
     scope.addHook('preHandler', async function reserveSlot (request, reply) {
-      if (!request.ws && request.routeOptions.url !== '/events') return
+      if (!request.ws && request.routeOptions.url !== streamUrl) return
       const release = connections.reserve(clientOf(request))
       // Also runs when the client has disconnected already.
       onClosed(request.raw, reply.raw, release)
@@ -96,21 +99,23 @@ export default fp<LiveOptions>(async (fastify, options) => {
 
     scope.route({
       method: 'GET',
-      url: '/live',
+      url: policy.paths.websocket,
       exposeHeadRoute: false,
       config: { ...uncached, session: { trustedOrigins: policy.origins } },
       schema: hidden,
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
-      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, clientOf(request), deps))
+      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, wireOf(request), clientOf(request), deps))
     })
 
-    scope.get<{ Querystring: StreamQuery }>('/events', { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
+    scope.get<{ Querystring: StreamQuery }>(policy.paths.stream, { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
       const { topics, positions } = readStart(request.query, request.headers['last-event-id'])
       const liveClient = clientOf(request)
       checkTopics(policy, liveClient, topics)
       const connection = new StreamConnection(reply.raw, liveClient, deps)
       connections.add(connection)
       onClosed(request.raw, reply.raw, () => { connection.body.destroy() })
+      // Not if a hook has replaced the payload.
+      reply.raw.once('pipe', (source) => { if (source === connection.body) connection.onPiped(reply.raw) })
       try {
         connection.open(topics, positions)
       } catch (error) {
@@ -121,8 +126,18 @@ export default fp<LiveOptions>(async (fastify, options) => {
     })
   })
 
-  fastify.get('/live.js', { config: { ...uncached, session: false }, schema: hidden }, async (_request, reply) => sendClient(reply))
+  const clientModule = client.replace("'/live'", JSON.stringify(websocketUrl))
+  fastify.get(policy.paths.client, { config: { ...uncached, session: false }, schema: hidden }, async (_request, reply) => sendClient(reply, clientModule))
 }, { name: 'fastify-prism/live', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/session', 'fastify-prism/events'] })
+
+const websocketOptions: WebsocketPluginOptions = {
+  options: { maxPayload: bounds.frameBytes, maxFragments: bounds.fragments, perMessageDeflate: false },
+  errorHandler: (error, socket, request) => {
+    request.log.debug({ err: error }, 'A WebSocket failed')
+    socket.terminate()
+  },
+  preClose: (done) => done()
+}
 
 const streamSchema = {
   summary: 'Event stream of topics: ?topic= (repeatable) &since= the ID of the last event seen',
@@ -148,7 +163,7 @@ function sendStream (reply: FastifyReply, body: Readable | string): FastifyReply
  * The connection limit applies as long as the other connections are open, so a client that is not an EventSource receives the 429.
  */
 function isRejectedTemporarily (request: FastifyRequest, { statusCode }: FastifyReply): boolean {
-  if ((statusCode !== 429 && statusCode !== 503) || request.routeOptions.url !== '/events') return false
+  if (statusCode !== 429 && statusCode !== 503) return false
   const isOverQuota = (request as Partial<FastifyRequest>).rateLimit?.some(({ retryMs }) => retryMs > 0) === true
   return statusCode === 503 || isOverQuota || /\btext\/event-stream\b/i.test(request.headers.accept ?? '')
 }
@@ -161,6 +176,12 @@ function sendRetryOnly (reply: FastifyReply, payload: unknown): string {
   return retryOnlyStream(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
 }
 
+/** The socket under a WebSocket; an injected upgrade has none. */
+function wireOf ({ raw }: FastifyRequest): Duplex | undefined {
+  const socket: unknown = raw.socket
+  return socket instanceof Duplex ? socket : undefined
+}
+
 function clientOf (request: FastifyRequest): Client {
   // The connection holds no reference to the session: its data is not needed.
   const { userId, id } = request.session
@@ -168,6 +189,6 @@ function clientOf (request: FastifyRequest): Client {
   return { userId, device: userId === undefined ? undefined : id, address: clientKey(clientAddress(request), prefixBits) }
 }
 
-function sendClient (reply: FastifyReply): FastifyReply {
-  return reply.headers({ 'content-type': 'text/javascript; charset=utf-8', 'cache-control': 'public, max-age=3600' }).send(client)
+function sendClient (reply: FastifyReply, clientModule: string): FastifyReply {
+  return reply.headers({ 'content-type': 'text/javascript; charset=utf-8', 'cache-control': 'public, max-age=3600' }).send(clientModule)
 }

@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import { clientAddress } from '../src/http/client-key.ts'
 import { AdminAuth } from '../src/http/admin-auth.ts'
 import { MetricsRegistry, exposeRedis } from '../src/metrics/registry.ts'
+import { importPeer } from '../src/shared/optional-peer.ts'
 import { RedisCollector } from '../src/metrics/redis-collector.ts'
 import { exposeProcess, readProcess } from '../src/metrics/process-metrics.ts'
 import type { Parts } from '../src/metrics/process-metrics.ts'
@@ -17,7 +18,7 @@ import { listen } from '../src/metrics/metrics-server.ts'
 import { TopRateLimited } from '../src/metrics/top-rate-limited.ts'
 import { Requests } from '../src/metrics/requests.ts'
 import type { RouteCounters, RouteTotals } from '../src/metrics/requests.ts'
-import { readDuration } from '../src/shared/option-readers.ts'
+import { readDuration, readPath, readRecord } from '../src/shared/option-readers.ts'
 import type { Duration } from '../src/shared/option-readers.ts'
 import type {} from './cache.ts'
 import type {} from './events.ts'
@@ -37,6 +38,8 @@ export { quantile } from '../src/shared/histogram.ts'
 
 /** Access to the metrics, and the interval of Redis collection. */
 export interface MetricsOptions {
+  /** path of the metrics, on the app's port and on the separate one; default `/metrics` */
+  path?: string | undefined
   /** bearer token; undefined: no authentication; with `isProduction` the endpoint is disabled */
   token?: string | undefined
   isProduction?: boolean
@@ -84,15 +87,21 @@ const hidden: object = { hide: true }
  * Counts requests by route, collects the figures of Redis, and exposes both at `GET /metrics` in the Prometheus text format.
  *
  * Register it after the stack and before the routes to count.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION, at registration
+ * @throws {PeerMissingError} PRISM_ERR_PEER_MISSING, at registration, if prom-client is not installed
  */
 export default fp<MetricsOptions>(async (fastify, options) => {
+  readRecord('metrics', options, ['path', 'token', 'isProduction', 'port', 'host', 'every', 'memoryLimitBytes', 'areSessionsApart', 'build'])
+  const path = readPath('metrics.path', options.path ?? '/metrics')
+  const promClient = await importPeer('fastify-prism/metrics', 'prom-client', () => import('prom-client'))
   const everyMs = readDuration('metrics.every', options.every ?? '5s', 1)
   const adminAuth = new AdminAuth(options.token, options.isProduction ?? false)
   const build: Build = { version: options.build?.version ?? '', commit: options.build?.commit ?? '' }
   const requests = new Requests()
   const presence = new Presence(fastify.redisPool, build, everyMs)
   const topRateLimited = new TopRateLimited()
-  const registry = new MetricsRegistry()
+  const registry = new MetricsRegistry(promClient)
   const collector = new RedisCollector(fastify.redisPool, { everyMs, memoryLimitBytes: options.memoryLimitBytes })
   const history = new History(Math.ceil(historyMs / everyMs))
   const listeners: ((snapshot: MetricsSnapshot) => void)[] = []
@@ -130,7 +139,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   const timer = setInterval(() => { collectOnce() }, everyMs).unref()
   fastify.addHook('onReady', collectOnce)
   fastify.addHook('onListen', async () => {
-    if (options.port !== undefined) metricsServer = await listen(registry, options.port, options.host)
+    if (options.port !== undefined) metricsServer = await listen(registry, path, options.port, options.host)
   })
   fastify.addHook('onClose', async () => {
     clearInterval(timer)
@@ -138,7 +147,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
     metricsServer?.close()
   })
 
-  fastify.get('/metrics', { config: { rateLimit: false, cache: false, session: false }, schema: hidden }, async (request, reply) => {
+  fastify.get(path, { config: { rateLimit: false, cache: false, session: false }, schema: hidden }, async (request, reply) => {
     adminAuth.check(request.headers.authorization)
     return reply.type(registry.registry.contentType).header('cache-control', 'no-store').send(await registry.text())
   })

@@ -9,6 +9,7 @@ import { discardPayload, unwrapResponse } from '../src/http/payload.ts'
 import { onSendHooksOf, prependOnRequest } from '../src/shared/on-send-hooks.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
+import type { PooledRedis } from '../src/redis/client.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
 import { declaredRoutes, isPreflightOnly, routeOf } from '../src/route-config/declared-routes.ts'
 
@@ -83,10 +84,11 @@ type Policies = readonly unknown[]
 const chosen = Symbol('prism.scope')
 const resolved = Symbol('prism.route')
 const assigned = Symbol('prism.policies')
+const received = Symbol('prism.received-policies')
 const marked = Symbol('prism.internal')
 
 interface Scope { [chosen]?: readonly Record<string, unknown>[] }
-type RequestWithPolicies = FastifyRequest & { [assigned]?: Policies | null, [marked]?: object | null }
+type RequestWithPolicies = FastifyRequest & { [assigned]?: Policies | null, [received]?: Policies | null, [marked]?: object | null }
 interface Config { [resolved]?: Policies }
 
 /**
@@ -174,6 +176,7 @@ export default fp(async (fastify) => {
 
   // Callback hooks instead of async functions: a step that has nothing to wait for costs no microtask.
   fastify.decorateRequest(assigned, null)
+  fastify.decorateRequest(received, null)
   fastify.decorateRequest(marked, null)
   /**
    * A preflight that no plugin answers in onRequest takes part in the lifecycle only where its route has more methods, or asks for it: see `deferPreflights`.
@@ -182,13 +185,14 @@ export default fp(async (fastify) => {
   const isExempt = ({ raw, routeOptions: { config, method } }: FastifyRequest) =>
     isPreflight(raw.method, raw.headers) && (method === undefined || method === 'OPTIONS' || (config as Config | undefined)?.[resolved] !== undefined)
   function enqueueReads (request: RequestWithPolicies, reply: FastifyReply): void {
-    const given = policiesOf(request)
+    const given = request[received] ?? policiesOf(request)
     const policies = request[assigned] = internalRequests.isEmpty ? given : applyInternal(request, given)
     for (let index = 0; index < participants.length; index++) if (participants[index]?.enqueueReads?.(request, reply, policies[index]) === 'stop') break
   }
   // Hooks in front of the stack may change what a plugin needs as received.
   prependOnRequest(fastify, function receive (request: RequestWithPolicies, _reply: FastifyReply, done: () => void) {
-    const policies = (request.routeOptions.config as Config | undefined)?.[resolved]
+    // Each use of `request.routeOptions` creates an object of twelve properties: the policies are read once.
+    const policies = request[received] = (request.routeOptions.config as Config | undefined)?.[resolved]
     if (policies !== undefined) for (let index = 0; index < participants.length; index++) participants[index]?.beforeHooks?.(request, policies[index])
     done()
   })
@@ -196,8 +200,9 @@ export default fp(async (fastify) => {
     if (request.raw.method !== 'OPTIONS' || !isExempt(request)) enqueueReads(request, reply)
     done()
   })
+  const repliesOfTick = (isFirstWait: boolean): Promise<void> | undefined => isFirstWait ? (fastify as { redisPool?: PooledRedis }).redisPool?.batch.replies : undefined
   /** Runs the steps in order, starting at index `from`. */
-  const runStepsFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, done: (error?: Error) => void): void => {
+  const runStepsFrom = (from: number, request: RequestWithPolicies, reply: FastifyReply, done: (error?: Error) => void, isFirstWait = true): void => {
     const policies = request[assigned] ?? fallback
     try {
       for (let index = from; index < steps.length; index++) {
@@ -205,7 +210,8 @@ export default fp(async (fastify) => {
         const result = run(request, reply, policies[at])
         if (result === 'stop') return
         if (result === undefined) continue
-        if (result instanceof PendingReply) result.settled().then(() => runStepsFrom(index, request, reply, done))
+        // All replies of a tick arrive together: one promise for its requests. The step runs again, and waits for its own reply if that is not there yet.
+        if (result instanceof PendingReply) (repliesOfTick(isFirstWait) ?? result.settled()).then(() => runStepsFrom(index, request, reply, done, false))
         else result.then((result) => { if (result !== 'stop') runStepsFrom(index + 1, request, reply, done) }, done)
         return
       }

@@ -53,6 +53,14 @@ export default async function cities (app: FastifyInstance): Promise<void> {
     }
   }, async (request) => ({ cities: await app.atlas.searches.find(request.query) }))
 
+  app.get('/random', {
+    config: { cache: false, session: false, rateLimit: { quota: 10, window: '10s', group: 'random' } },
+    schema: { summary: 'One of the thousand largest cities, another one each time', tags: ['atlas'], response: { 200: { type: 'object', properties: city } } }
+  }, async (_request, reply) => {
+    reply.header('cache-control', 'no-store')
+    return app.atlas.cities.random()
+  })
+
   app.get<{ Params: { id: number } }>('/:id', {
     config: { cache: { ttl: '60m', tags: (request) => [`city:${request.params.id}`] } },
     schema: {

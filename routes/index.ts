@@ -1,9 +1,10 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import type { RouteDefaults } from '../plugins/index.ts'
+import budget from './budget.ts'
 import cities from './cities.ts'
 import countries from './countries.ts'
 import devices from './devices.ts'
-import home from './home.ts'
+import home from './home/home.ts'
 import live from './live.ts'
 import places from './places.ts'
 import session from './session.ts'
@@ -17,6 +18,7 @@ interface Row {
 
 const table: Row[] = [
   { prefix: '', module: home },
+  { prefix: '/budget', module: budget },
   { prefix: '/cities', module: cities, defaults: { cache: { ttl: '5m', tags: ['cities'] } } },
   { prefix: '/cities', module: live },
   { prefix: '/countries', module: countries, defaults: { cache: { ttl: '60m', staleWhileRevalidate: '60m', tags: ['cities'] } } },

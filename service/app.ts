@@ -9,6 +9,7 @@ import type { Duration } from '../plugins/index.ts'
 import live from '../plugins/live.ts'
 import metrics from '../plugins/metrics.ts'
 import { resolveClientAddress } from '../plugins/standalone/rate-limit.ts'
+import apiDocs from './plugins/api-docs.ts'
 import openapi from './plugins/openapi.ts'
 import dashboard from './plugins/dashboard.ts'
 import problems, { sendProblem } from './plugins/problems.ts'
@@ -68,6 +69,7 @@ export async function buildApp (config: Config, { redisUrl, log, metricsEvery, a
   await app.register(alerts, { url: config.alertWebhookUrl, secret: config.alertWebhookSecret, format: config.alertWebhookFormat, routingKey: config.alertPagerDutyKey, ...alerting })
   await app.register(dashboard, { token: config.adminToken, isProduction: config.production })
   await app.register(openapi)
+  await app.register(apiDocs)
   await app.register(health, { requiresRedis: config.readyRequiresRedis })
   await app.register(live, { origins: config.origins })
   await app.register(atlas, { path: config.databasePath, seed: seedPath })

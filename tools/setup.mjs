@@ -1,4 +1,5 @@
-// Installs what `npm start` and `npm test` need: dependencies, a Redis server, the atlas. Runs on Node 20, before anything is installed.
+// Installs what `npm start` needs: dependencies, a Redis server, the atlas; with `--test` what `npm test` needs: also the development
+// dependencies, and no atlas. Runs on Node 20, before anything is installed.
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bringDependencies, installPackages, workingNode } from './setup/dependencies.mjs'
@@ -9,6 +10,7 @@ import { SetupError, run } from './setup/run.mjs'
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const forTests = process.argv.includes('--test')
 const forEcosystem = process.argv.includes('--ecosystem')
+const forBench = process.argv.includes('--bench')
 const minimumMajor = 20
 
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.on(signal, () => process.exit(code))
@@ -16,15 +18,25 @@ for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]
 try {
   if (Number(process.versions.node.split('.')[0]) < minimumMajor) throw new SetupError(`Node ${process.versions.node} is too old.`, 'Install Node 20 or later, https://nodejs.org has it; Node 24 is best.')
   const unlock = await lockFolder(root)
-  await bringDependencies(root)
-  if (forEcosystem) await installPackages(join(root, 'test', 'ecosystem'), { megabytes: 400 })
-  if (!hasRedis(root)) await bringRedis(root)
-  if (!forTests) await loadAtlas()
+  await both(bringPackages(), hasRedis(root) ? undefined : bringRedis(root))
   unlock()
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
   console.error(`\nset-up: ${error.message}\n${error.advice}\nThen run the same command again: completed steps are not repeated.`)
   process.exitCode = 1
+}
+
+/** Waits for the end of both, also where one fails: what the other completes is not repeated by the next set-up. */
+async function both (...steps) {
+  const failed = (await Promise.allSettled(steps)).find(({ status }) => status === 'rejected')
+  if (failed !== undefined) throw failed.reason
+}
+
+async function bringPackages () {
+  await bringDependencies(root, { withDev: forTests })
+  if (forEcosystem) await installPackages(join(root, 'test', 'ecosystem'), { megabytes: 400 })
+  if (forBench) await installPackages(join(root, 'bench'), { megabytes: 10 })
+  if (!forTests) await loadAtlas()
 }
 
 // The load prints its own progress; if the cities are loaded already it prints one line, which is suppressed.

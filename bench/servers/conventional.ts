@@ -3,10 +3,10 @@ import rateLimit from '@fastify/rate-limit'
 import session from '@fastify/session'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
-import { makeItem, tellPort } from './item.ts'
+import { makeItem, sendBody, tellPort } from './item.ts'
 
 // The conventional stack, well configured: auto-pipelining on, no write for a read-only session, the limiter before the cache, hits that
-// count against the limit.
+// count against the limit. It has neither tags, nor Vary, nor compression: those routes are plain ones here.
 const quota = Number(process.env.QUOTA)
 const redis = new Redis(process.env.REDIS_URL ?? '', { enableAutoPipelining: true })
 const app = Fastify({ trustProxy: true })
@@ -37,10 +37,11 @@ await app.register(async (cached) => {
     return reply.send(stored)
   })
   cached.addHook('onSend', async (request, reply, payload) => {
-    if (reply.getHeader('x-cache') !== 'hit') redis.set(`cache:${request.url}`, payload as string, 'EX', 300).catch(() => {})
+    if (reply.getHeader('x-cache') !== 'hit') redis.set(`cache:${request.url}`, payload as string, 'EX', 3600).catch(() => {})
     return payload
   })
-  cached.get<{ Params: { id: string } }>('/items/:id', async (request) => makeItem(request.params.id))
+  for (const path of ['/items/:id', '/tagged/:id', '/varied/:id']) cached.get<{ Params: { id: string } }>(path, async (request) => makeItem(request.params.id))
+  cached.get<{ Params: { bytes: string } }>('/bodies/:bytes/:id', (request, reply) => sendBody(Number(request.params.bytes), reply))
 })
 app.get('/limited', { config: { rateLimit: { max: 10, timeWindow: 60_000 } } }, async () => makeItem('limited'))
 app.post<{ Body: { user: string } }>('/sign-in', async (request) => {

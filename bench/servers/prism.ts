@@ -1,8 +1,9 @@
 import Fastify from 'fastify'
 import prism from '../../plugins/index.ts'
-import { makeItem, tellPort } from './item.ts'
+import metrics from '../../plugins/metrics.ts'
+import { makeItem, sendBody, tellPort } from './item.ts'
 
-// The same routes on the stack.
+// The same routes on the stack, with metrics.
 const app = Fastify({ trustProxy: true })
 await app.register(prism, {
   redis: { url: process.env.REDIS_URL },
@@ -11,8 +12,12 @@ await app.register(prism, {
   cache: {},
   events: false
 })
+await app.register(metrics, {})
 
-app.get<{ Params: { id: string } }>('/items/:id', { config: { cache: { ttl: '5m' } } }, async (request) => makeItem(request.params.id))
+app.get<{ Params: { id: string } }>('/items/:id', { config: { cache: { ttl: '1h' } } }, async (request) => makeItem(request.params.id))
+app.get<{ Params: { id: string } }>('/tagged/:id', { config: { cache: { ttl: '1h', tags: ['items'] } } }, async (request) => makeItem(request.params.id))
+app.get<{ Params: { id: string } }>('/varied/:id', { config: { cache: { ttl: 'response' } } }, async (request, reply) => reply.headers({ 'cache-control': 'max-age=3600', vary: 'accept-language' }).send(makeItem(request.params.id)))
+app.get<{ Params: { bytes: string } }>('/bodies/:bytes/:id', { config: { cache: { ttl: '1h' } } }, (request, reply) => sendBody(Number(request.params.bytes), reply))
 app.get('/limited', { config: { rateLimit: { quota: 10, window: '1m' } } }, async () => makeItem('limited'))
 app.post<{ Body: { user: string } }>('/sign-in', async (request) => {
   await request.session.signIn(request.body.user)

@@ -1,6 +1,6 @@
 import type { History, MetricsSnapshot } from '../../plugins/metrics.ts'
 import type { UnreachableReason } from '../../plugins/redis.ts'
-import type { Rule } from './rules.ts'
+import type { Rule } from './rule.ts'
 import { signals } from './signals.ts'
 
 /** Current state of an alert. */

@@ -42,11 +42,12 @@ function titleOf ({ status, alert, severity }: AlertMessage): string {
 }
 
 /** The text for people, one sentence per line. */
-function linesOf ({ status, meaning, reason, first, consequences = [], instance }: AlertMessage): string[] {
+function linesOf ({ status, meaning, reason, first, runbook, consequences = [], instance }: AlertMessage): string[] {
   return [
     meaning,
     ...(reason === undefined ? [] : [`Reason: ${reason.sentence}`]),
     ...(status === 'firing' ? [`First: ${first}`] : []),
+    ...(status === 'firing' && runbook !== undefined ? [`Runbook: ${runbook}`] : []),
     ...(consequences.length === 0 ? [] : [`Follows from it: ${consequences.join(', ')}`]),
     `Instance: ${instance}`
   ]
@@ -71,9 +72,9 @@ function discordBody (message: AlertMessage): object {
 }
 
 function pagerDutyBodies (message: AlertMessage, routingKey: string): object[] {
-  const { status, alert, severity, meaning, first, reason, consequences, value, at, service, instance } = message
+  const { status, alert, severity, meaning, first, runbook, reason, consequences, value, at, service, instance } = message
   const common = { routing_key: routingKey, dedup_key: `${service}/${instance}/${alert}` }
-  const payload = { summary: cut(reason === undefined ? meaning : `${meaning} ${reason.sentence}`, 1024), source: instance, severity, timestamp: at, component: 'redis', group: service, class: alert, custom_details: { first, reason, consequences, value } }
+  const payload = { summary: cut(reason === undefined ? meaning : `${meaning} ${reason.sentence}`, 1024), source: instance, severity, timestamp: at, component: 'redis', group: service, class: alert, custom_details: { first, runbook, reason, consequences, value } }
   const trigger = { ...common, event_action: 'trigger', client: service, payload }
   const resolve = { ...common, event_action: 'resolve' }
   return status === 'test' ? [trigger, resolve] : [status === 'firing' ? trigger : resolve]
@@ -84,9 +85,9 @@ const firingMs = 86_400_000
 const testMs = 60_000
 
 function alertmanagerBody (message: AlertMessage, url: string): object {
-  const { status, alert, severity, meaning, first, reason, at, service, instance } = message
+  const { status, alert, severity, meaning, first, runbook, reason, at, service, instance } = message
   const labels = { alertname: alert, severity, service, instance }
-  const annotations = { summary: meaning, description: reason === undefined ? first : `${reason.sentence} ${reason.remedy}` }
+  const annotations = { summary: meaning, description: reason === undefined ? first : `${reason.sentence} ${reason.remedy}`, ...(runbook === undefined ? {} : { runbook_url: runbook }) }
   const isFiring = status !== 'resolved'
   if (/\/api\/v2\/alerts\/?$/.test(URL.parse(url)?.pathname ?? '')) {
     const endsAt = isFiring ? new Date(Date.now() + (status === 'test' ? testMs : firingMs)).toISOString() : at

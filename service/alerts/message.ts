@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
-import type { Rule } from './rules.ts'
+import { runbookPage } from './rule.ts'
+import type { Rule } from './rule.ts'
 import type { Alert } from './alert-evaluator.ts'
 
 /** Message of one alert: the JSON format, and the input of the other formats. */
@@ -10,6 +11,8 @@ export interface AlertMessage {
   readonly meaning: string
   /** what to do first */
   readonly first: string
+  /** section of the documentation: `docs/operations.md#memory-is-full` */
+  readonly runbook?: string | undefined
   /** why Redis is unusable, for alerts about Redis */
   readonly reason?: { readonly code: string, readonly sentence: string, readonly remedy: string } | undefined
   /** alerts caused by this one, which are not reported separately */
@@ -29,6 +32,7 @@ export function messageOf (status: 'firing' | 'resolved', { rule, value, since, 
     severity: rule.severity,
     meaning: rule.meaning,
     first: reason?.remedy ?? rule.first,
+    runbook: `${runbookPage}${rule.section}`,
     reason,
     ...(consequences.length === 0 ? {} : { consequences }),
     value: value ?? null,

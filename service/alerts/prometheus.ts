@@ -1,17 +1,20 @@
-import type { PrometheusRule, Rule } from './rules.ts'
+import { runbookPage } from './rule.ts'
+import type { PrometheusRule, Rule } from './rule.ts'
 import { signals } from './signals.ts'
 
 /**
  * Writes rules as a Prometheus rule file.
  *
  * Hysteresis: a firing alert stays firing until its signal is at or below `clear`; the expression reads the previous state from `ALERTS`.
+ *
+ * @param runbooks what precedes the section in `runbook_url`
  */
-export function writePrometheusRules (rules: readonly Rule[], others: readonly PrometheusRule[]): string {
+export function writePrometheusRules (rules: readonly Rule[], others: readonly PrometheusRule[], runbooks = runbookPage): string {
   const all = [...rules.map((rule) => ({ ...rule, expression: expressionOf(rule), description: descriptionOf(rule) })), ...others.map((rule) => ({ ...rule, description: rule.first }))]
-  return `# Written by \`npm run prism -- rules\` from service/alerts/rules.ts.\ngroups:\n  - name: fastify-prism\n    interval: 5s\n    rules:\n${all.map(writeRule).join('')}`
+  return `# Written by \`npm run prism -- rules\` from service/alerts/rules.ts.\ngroups:\n  - name: fastify-prism\n    interval: 5s\n    rules:\n${all.map((rule) => writeRule(rule, runbooks)).join('')}`
 }
 
-function writeRule (rule: PrometheusRule & { description: string }): string {
+function writeRule (rule: PrometheusRule & { description: string }, runbooks: string): string {
   const lines = [
     `- alert: ${rule.name}`,
     `  expr: ${JSON.stringify(rule.expression)}`,
@@ -20,7 +23,8 @@ function writeRule (rule: PrometheusRule & { description: string }): string {
     `    severity: ${rule.severity}`,
     '  annotations:',
     `    summary: ${JSON.stringify(rule.meaning)}`,
-    `    description: ${JSON.stringify(rule.description)}`
+    `    description: ${JSON.stringify(rule.description)}`,
+    `    runbook_url: ${JSON.stringify(`${runbooks}${rule.section}`)}`
   ]
   return lines.map((line) => `      ${line}\n`).join('')
 }

@@ -1,40 +1,5 @@
 import { memoryThresholds } from '../../plugins/metrics.ts'
-import type { SignalName } from './signals.ts'
-
-/** Condition of an alert, its meaning and its remedy. */
-export interface Rule {
-  readonly name: string
-  readonly severity: 'critical' | 'warning' | 'info'
-  /** `redis`: shared by all processes and reported by the leader; `process`: reported by each process */
-  readonly of: 'redis' | 'process'
-  readonly signal: SignalName
-  /** threshold: fires above this value */
-  readonly above: number
-  /** time above the threshold before the alert fires; 0: immediately */
-  readonly forSeconds: number
-  /** resolves at or below this value; lower than `above` (hysteresis) so that an alert does not flap */
-  readonly clear: number
-  /** window of rates and percentiles */
-  readonly windowSeconds: number
-  /** one line: what it means */
-  readonly meaning: string
-  /** one line: what to do first; if `because` is set, the remedy of the reason replaces it */
-  readonly first: string
-  /** reports why Redis, or the sessions' dedicated Redis, is unusable */
-  readonly because?: 'redis' | 'sessions'
-  /** not reported while one of these alerts is pending or firing, or was within `windowSeconds` */
-  readonly consequenceOf?: readonly string[]
-}
-
-/** A rule that only Prometheus can evaluate. */
-export interface PrometheusRule {
-  readonly name: string
-  readonly severity: Rule['severity']
-  readonly expression: string
-  readonly forSeconds: number
-  readonly meaning: string
-  readonly first: string
-}
+import type { PrometheusRule, Rule } from './rule.ts'
 
 /** A stopped process cannot report itself. A job belongs to the service if one of its processes exported our metrics within the last day, or by its name. */
 export const prometheusRules: readonly PrometheusRule[] = [
@@ -44,7 +9,8 @@ export const prometheusRules: readonly PrometheusRule[] = [
     expression: 'up == 0 and on (job) (max by (job) (present_over_time(prism_redis_pool_connections[1d])) or max by (job) (up{job=~".*prism.*"} >= 0))',
     forSeconds: 30,
     meaning: 'Prometheus cannot scrape a process of the service: it has exited, hangs, or is unreachable.',
-    first: 'Check whether the process runs, its last log lines, and `/healthz/live`.'
+    first: 'Check whether the process runs, its last log lines, and `/healthz/live`.',
+    section: 'a-process-is-down'
   }
 ]
 
@@ -61,6 +27,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'Redis does not respond: the cache is bypassed, each process counts limits locally, and routes that require a session return 503 to clients with a session cookie, and 401 to others.',
     first: 'Run `npm run prism -- doctor`, which checks the address, the network, the password and the server.',
+    section: 'redis-cannot-be-reached',
     because: 'redis'
   },
   {
@@ -74,6 +41,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'Redis is a replica and rejects all writes: nothing is stored, each process counts limits locally, sessions cannot change.',
     first: 'Set REDIS_URL to the master, or to the Sentinels.',
+    section: 'redis-refuses-writes',
     because: 'redis'
   },
   {
@@ -87,6 +55,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'Redis rejects writes: nothing is stored, each process counts limits locally, sessions cannot change.',
     first: 'Check the reason: memory, disk or replicas.',
+    section: 'redis-refuses-writes',
     because: 'redis'
   },
   {
@@ -100,6 +69,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'Redis denies its user a command, key or channel that the service needs: the affected feature runs as during an outage, or fails.',
     first: 'Compare the rights of the user with those in docs/operations.md.',
+    section: 'acl-denies-a-command',
     because: 'redis'
   },
   {
@@ -113,6 +83,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'The sessions\' own Redis (SESSION_REDIS_URL) is unusable: routes that require a session return 503 to clients with a session cookie.',
     first: 'Run `npm run prism -- doctor`, which checks it too.',
+    section: 'redis-cannot-be-reached',
     because: 'sessions'
   },
   {
@@ -125,7 +96,8 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Redis uses more than 90 % of its memory for data other than cached responses: the cache stores nothing, and evictions or rejected writes are next.',
-    first: 'Check the namespaces (dashboard, or `npm run prism -- keys`): shorten the lifetime of the largest, or raise maxmemory.'
+    first: 'Check the namespaces (dashboard, or `npm run prism -- keys`): shorten the lifetime of the largest, or raise maxmemory.',
+    section: 'memory-is-full'
   },
   {
     name: 'PrismRedisMemoryHigh',
@@ -138,6 +110,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'Redis uses more than 80 % of its memory for data other than cached responses: little memory is left for the cache.',
     first: 'Check which namespace grows (dashboard, or `npm run prism -- keys`).',
+    section: 'memory-is-full',
     consequenceOf: ['PrismRedisMemoryCritical']
   },
   {
@@ -150,7 +123,8 @@ export const rules: readonly Rule[] = [
     forSeconds: 10,
     windowSeconds: 60,
     meaning: 'Redis evicts more than one key a second for memory, which the cache alone never causes. Cached responses, and possibly sessions, are lost early.',
-    first: 'Shorten the cache\'s lifetimes or raise maxmemory; use a separate server for sessions.'
+    first: 'Shorten the cache\'s lifetimes or raise maxmemory; use a separate server for sessions.',
+    section: 'memory-is-full'
   },
   {
     name: 'PrismRedisConnectionsRejected',
@@ -162,7 +136,8 @@ export const rules: readonly Rule[] = [
     forSeconds: 0,
     windowSeconds: 60,
     meaning: 'Redis rejects connections because maxclients is reached.',
-    first: 'List the clients (`npm run prism -- doctor` counts CLIENT LIST by address), lower redis.max, or raise maxclients.'
+    first: 'List the clients (`npm run prism -- doctor` counts CLIENT LIST by address), lower redis.max, or raise maxclients.',
+    section: 'connections-break-or-are-rejected'
   },
   {
     name: 'PrismRedisConnectionErrors',
@@ -175,6 +150,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'Connections to Redis break or fail.',
     first: 'Check in Redis\'s log whether it restarts, and whether a proxy or firewall closes idle connections.',
+    section: 'connections-break-or-are-rejected',
     consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly']
   },
   {
@@ -188,6 +164,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'The circuit breaker of this process is open after three failures in a row; it probes Redis once a second.',
     first: 'If other processes reach Redis, check this process\'s network; otherwise see PrismRedisDown.',
+    section: 'redis-cannot-be-reached',
     because: 'redis',
     consequenceOf: ['PrismRedisDown']
   },
@@ -202,6 +179,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 60,
     meaning: 'All connections to Redis are crowded and the maximum is open: requests wait for each other.',
     first: 'Check the slow log (dashboard); if Redis is fast, raise redis.max.',
+    section: 'responses-are-slow',
     consequenceOf: ['PrismRedisDown']
   },
   {
@@ -215,6 +193,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 300,
     meaning: 'Less than 80 % of the requests to cached routes are hits.',
     first: 'Check on the dashboard whether purges or evictions removed the responses; then check for query parameters that split keys.',
+    section: 'low-hit-rate',
     consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly', 'PrismRedisWritesRefused', 'PrismRedisPermissionDenied', 'PrismRedisMemoryCritical']
   },
   {
@@ -228,6 +207,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 300,
     meaning: 'One in a hundred round trips to Redis takes longer than 1 ms, which a private network should not.',
     first: 'Check that REDIS_URL has the private address; then check the slow log and the server\'s CPU.',
+    section: 'responses-are-slow',
     consequenceOf: ['PrismRedisDown']
   },
   {
@@ -240,7 +220,8 @@ export const rules: readonly Rule[] = [
     forSeconds: 60,
     windowSeconds: 60,
     meaning: 'Redis\'s maxmemory-policy can evict sessions, which signs users out.',
-    first: 'Use a separate Redis for sessions (SESSION_REDIS_URL), or set maxmemory-policy volatile-ttl.'
+    first: 'Use a separate Redis for sessions (SESSION_REDIS_URL), or set maxmemory-policy volatile-ttl.',
+    section: 'users-are-signed-out'
   },
   {
     name: 'PrismErrorsHigh',
@@ -253,6 +234,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 300,
     meaning: 'More than 5 % of responses have a 5xx status.',
     first: 'Check in the log which routes fail, and with which error.',
+    section: 'requests-fail',
     consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly', 'PrismRedisWritesRefused', 'PrismRedisPermissionDenied', 'PrismSessionRedisUnusable']
   },
   {
@@ -266,6 +248,7 @@ export const rules: readonly Rule[] = [
     windowSeconds: 300,
     meaning: 'One in a hundred requests takes longer than 1 s.',
     first: 'Compare with the round trip to Redis on the dashboard: if that is fast, handlers or their dependencies are slow.',
+    section: 'responses-are-slow',
     consequenceOf: ['PrismRedisDown', 'PrismRoundTripSlow']
   }
 ]

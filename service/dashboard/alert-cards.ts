@@ -20,10 +20,18 @@ interface AlertCard {
 
 /** The firing alerts without consequences of others. */
 export function alertCards (alerts: FastifyInstance['alerts'], runbook: Runbook): AlertCard[] {
-  return alerts.all.filter(({ state, cause }) => state === 'firing' && cause === undefined).map(({ rule: { name, severity, meaning, first, signal, above }, value, since, reason }) => {
-    const anchor = runbook.anchorOf(name)
-    return { name, severity, meaning, first, value: valueText(signal, value, above), since, reason, consequences: alerts.consequencesOf(name), runbook: anchor === undefined ? undefined : `/ops/runbook/${anchor}` }
-  })
+  const firing = alerts.all.filter(({ state, cause }) => state === 'firing' && cause === undefined)
+  return firing.map(({ rule: { name, severity, meaning, first, section, signal, above }, value, since, reason }) => ({
+    name,
+    severity,
+    meaning,
+    first,
+    value: valueText(signal, value, above),
+    since,
+    reason,
+    consequences: alerts.consequencesOf(name),
+    runbook: runbook.section(section) === undefined ? undefined : `/ops/runbook/${section}`
+  }))
 }
 
 function valueText (signal: SignalName, value: number | undefined, above: number): string | undefined {

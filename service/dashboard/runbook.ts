@@ -2,8 +2,6 @@ import { readFileSync } from 'node:fs'
 
 /** What to do when an alert fires: the sections of `docs/operations.md`, so that the dashboard needs no other site. */
 export interface Runbook {
-  /** anchor of an alert's section; undefined: none */
-  anchorOf (alert: string): string | undefined
   /** title and Markdown text of a section; undefined: there is none */
   section (anchor: string): { readonly title: string, readonly text: string } | undefined
 }
@@ -11,15 +9,11 @@ export interface Runbook {
 /** Reads the runbook. Without the file, as in an image without documents, no alert has a section. */
 export function readRunbook (path = new URL('../../docs/operations.md', import.meta.url)): Runbook {
   const text = textOf(path)
-  const anchors = new Map([...text.matchAll(/^\| \[`(Prism\w+)`\]\(#([\w-]+)\)/gm)].map(([, alert = '', anchor = '']) => [alert, anchor]))
   const sections = new Map(text.split(/^#{2,3} /m).slice(1).map((part) => {
     const [title = '', ...lines] = part.split('\n')
     return [anchorOfTitle(title), { title, text: lines.join('\n').trim() }]
   }))
-  return {
-    anchorOf: (alert) => sections.has(anchors.get(alert) ?? '') ? anchors.get(alert) : undefined,
-    section: (anchor) => sections.get(anchor)
-  }
+  return { section: (anchor) => sections.get(anchor) }
 }
 
 function textOf (path: URL): string {

@@ -3,10 +3,10 @@ import fp from 'fastify-plugin'
 import type { UnreachableReason } from '../../plugins/redis.ts'
 
 const word = { type: 'string' } as const
-const liveSchema = { summary: 'Liveness: the process responds', response: { 200: { type: 'object', properties: { status: word } } } } as const
+const liveSchema = { summary: 'Liveness: the process responds', tags: ['service'], response: { 200: { type: 'object', properties: { status: word } } } } as const
 const reasonSchema = { type: 'object', properties: { code: word, sentence: word, remedy: word, holds: word } } as const
 const readyResponse = { type: 'object', properties: { status: { ...word, enum: ['ready', 'degraded', 'starting', 'draining'] }, redis: { ...word, enum: ['ready', 'degraded'] }, reason: reasonSchema } } as const
-const readySchema = { summary: 'Readiness: the process accepts requests', response: { 200: readyResponse, 503: readyResponse } } as const
+const readySchema = { summary: 'Readiness: the process accepts requests', tags: ['service'], response: { 200: readyResponse, 503: readyResponse } } as const
 const unshared = { config: { rateLimit: false, cache: false } } as const
 
 /** Conditions of readiness. */

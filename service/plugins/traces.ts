@@ -61,7 +61,7 @@ async function load ({ log }: FastifyInstance) {
     const resource = resources.resourceFromAttributes({ 'service.name': 'fastify-prism' }).merge(resources.detectResources({ detectors: [resources.envDetector] }))
     return { api, otel, exporter, redis, sdk: { ...trace, resource } }
   } catch (error) {
-    log.warn({ reason: error instanceof Error ? error.message.split('\n')[0] : String(error) }, 'OTEL_EXPORTER_OTLP_ENDPOINT is set, but the packages of OpenTelemetry cannot be loaded: nothing is traced. Install them with npm ci, without --omit=optional, or build the image with --build-arg TRACING=true')
+    log.warn({ reason: error instanceof Error ? error.message.split('\n')[0] : String(error) }, 'OTEL_EXPORTER_OTLP_ENDPOINT is set, but the packages of OpenTelemetry cannot be loaded: nothing is traced. Start with npm start, which installs them, or build the image with --build-arg TRACING=true')
     return undefined
   }
 }

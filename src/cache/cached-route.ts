@@ -153,7 +153,7 @@ export class CachedRoute<Request extends CacheRequest> {
   async peek (request: Request): Promise<LookupResult<Entry> | undefined> {
     if (this.policy.partition !== undefined) return undefined
     const key = this.#keys.keyOf(request, '')
-    return await this.#runtime.store.look(key.name, [], (packed) => this.#varyIndex.unpack(packed, key, request, () => {})).settled()
+    return await this.#runtime.store.look(key.name, [], (packed) => this.#varyIndex.unpack(packed, key, request)).settled()
   }
 
   /** Starts the lookup and, in the same batch, requests the key's lock, so that a miss does not need another round trip. */
@@ -174,7 +174,7 @@ export class CachedRoute<Request extends CacheRequest> {
     const key = this.#keys.keyOf(request, partition, state)
     state.key = key
     state.partition = partition
-    const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, (varyRecord) => { state.varyRecord = varyRecord })
+    const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, state)
     const lookup = this.#runtime.store.look(key.name, this.#keys.tagsOf(request, state), unpack, this.#varyIndex.predictVariant(key, request))
     state.lookup = lookup
     return lookup

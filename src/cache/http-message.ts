@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { parseCacheControl } from '../http/cache-control.ts'
+import { noDirectives, parseCacheControl } from '../http/cache-control.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { isUpgrade } from '../http/upgrade.ts'
 
@@ -39,6 +39,7 @@ export interface CacheReply {
 
 /** The request's Cache-Control directives. `Pragma: no-cache` applies only without `Cache-Control` (RFC 9111 section 5.4). */
 export function wantedBy ({ raw: { headers } }: CacheRequest): CacheControl {
+  if (headers['cache-control'] === undefined && headers.pragma === undefined) return noDirectives
   const field = headers['cache-control'] ?? (/\bno-cache\b/i.test(String(headers.pragma ?? '')) ? 'no-cache' : undefined)
   return parseCacheControl(field)
 }

@@ -1,36 +1,27 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
-import { hash } from 'node:crypto'
-import { WrapRecursionError } from '../shared/errors.ts'
-import { readDuration, readRecord, readString } from '../shared/option-readers.ts'
+import { readBoolean, readDuration, readRecord } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import type { LockQueue } from './single-flight/lock-queue.ts'
 import { FillError } from './single-flight/fill-error.ts'
 import { SingleFlightGroup } from './single-flight/in-process-fill.ts'
 import type { InProcessFill } from './single-flight/in-process-fill.ts'
-import type { FillLock } from './single-flight/fill-lock.ts'
+import type { AcquireRequest, FillLock } from './single-flight/fill-lock.ts'
 import { acquireRequestOf } from './single-flight/fill-lock.ts'
-import type { StoredMeta, Lookup } from './lookup/lookup.ts'
+import type { Lookup } from './lookup/lookup.ts'
+import { memoKeyOf, packMemoRecord, readMemoRecord } from './memo-record.ts'
+import type { MemoKey, MemoRecord } from './memo-record.ts'
 import { readTags } from './options.ts'
+import { RecursionGuard } from './recursion-guard.ts'
 import type { CacheStore } from './storage/cache-store.ts'
-import { stableJson } from './stable-json.ts'
 import { wallMs } from '../shared/clock.ts'
 
 /** Options of `cache.wrap`. */
 export interface WrapOptions {
+  /** how long the value is used: `'30s'`, `'5m'`, `'1h'` */
   ttl: Duration
+  /** names to purge the value by, as those of responses; default none */
   tags?: readonly string[]
-}
-
-/**
- * The record in Redis under `api:cache:wrap:<name>:{<hash>}`, as JSON, so that other services can read it.
- * `expiresAt` is in milliseconds since 1970, `key` holds the parameters, whose hash is in the Redis key; `sequence` and `tags` are compared with purges.
- * Variable fields come first, because store.lua detects a concurrent write by comparing the first 48 bytes.
- */
-interface MemoRecord extends StoredMeta {
-  readonly version: 1
-  readonly expiresAt: number
-  readonly key: string
-  readonly value: unknown
+  /** calls the function now, and stores its result in place of the stored value, which is served until then; default false */
+  refresh?: boolean
 }
 
 /** A value for the waiting callers of this process. Serialized, so that callers do not share a mutable object. */
@@ -39,9 +30,7 @@ interface SerializedValue {
 }
 
 /** One call of `wrap`. */
-interface MemoRequest<Value> {
-  readonly redisKey: string
-  readonly key: string
+interface MemoRequest<Value> extends MemoKey {
   readonly ttlMs: number
   readonly tags: readonly string[]
   readonly make: () => Value | Promise<Value>
@@ -51,14 +40,8 @@ interface MemoRequest<Value> {
   readonly hasWaited: boolean
 }
 
-/** A run of a function, and the run in which it was started. */
-interface Frame {
-  readonly redisKey: string
-  readonly outer: Frame | undefined
-  isRunning: boolean
-}
-
-type MemoizedValue<Value> = { readonly value: Value } | 'again'
+/** `isStored`: whether the value of a run was stored, once that is known. */
+type MemoizedValue<Value> = { readonly value: Value, readonly isStored?: Promise<boolean> } | 'again'
 
 /** Caches function results, such as database rows, with the same single flight and tags as responses. */
 export class Memoizer {
@@ -66,7 +49,9 @@ export class Memoizer {
   readonly #lockQueue: LockQueue
   readonly #lockTimeoutMs: number
   readonly #singleFlight = new SingleFlightGroup<SerializedValue>()
-  readonly #frames = new AsyncLocalStorage<Frame>()
+  /** refreshes whose function has not been called yet */
+  readonly #refreshes = new Map<string, InProcessFill<SerializedValue>>()
+  readonly #recursion = new RecursionGuard()
 
   /** @param lockTimeoutMs longest wait for another call's run */
   constructor (store: CacheStore, lockQueue: LockQueue, lockTimeoutMs: number) {
@@ -84,38 +69,52 @@ export class Memoizer {
    * @throws {OptionError} PRISM_ERR_OPTION for an invalid option, and for parameters that JSON cannot represent
    */
   async wrap<Value> (name: string, params: unknown, options: WrapOptions, make: () => Value | Promise<Value>): Promise<Value> {
-    readRecord('wrap', options, ['ttl', 'tags'])
-    const key = stableJson('wrap params', params)
-    // The lock key contains only the hash, so the hash must include the name.
-    const redisKey = this.#store.keys.cacheWrap(readString('wrap name', name), hash('sha256', `${name}\n${key}`, 'hex').slice(0, 32))
-    this.#refuseRecursion(redisKey, name)
-    const call = { redisKey, key, ttlMs: readDuration('wrap.ttl', options.ttl), tags: readTags(options.tags ?? []), make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }
+    readRecord('wrap', options, ['ttl', 'tags', 'refresh'])
+    const memoKey = memoKeyOf(this.#store.keys, name, params)
+    this.#recursion.check(memoKey.redisKey, name)
+    const isRefresh = readBoolean('wrap.refresh', options.refresh ?? false)
+    const call = { ...memoKey, ttlMs: readDuration('wrap.ttl', options.ttl), tags: readTags(options.tags ?? []), make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }
     for (;;) {
-      const memoized = await this.#attempt(call)
+      const memoized = isRefresh ? await this.#refresh(call) : await this.#attempt(call)
       if (memoized !== 'again') return memoized.value
     }
   }
 
-  /** The call would wait for the run that it is part of. */
-  #refuseRecursion (redisKey: string, name: string): void {
-    for (let frame = this.#frames.getStore(); frame !== undefined; frame = frame.outer) {
-      // What a finished run has left behind, such as a timer, may call again.
-      if (frame.redisKey === redisKey && frame.isRunning) throw new WrapRecursionError(name)
-    }
+  /**
+   * Reads a value that `wrap` has stored. It calls no function, and waits for none that runs.
+   *
+   * @returns undefined if none is stored, if it has expired or was purged, and while Redis is unavailable
+   * @throws {OptionError} PRISM_ERR_OPTION for parameters that JSON cannot represent
+   */
+  async get<Value = unknown> (name: string, params: unknown): Promise<Value | undefined> {
+    const memoKey = memoKeyOf(this.#store.keys, name, params)
+    const found = await this.#look({ ...memoKey, tags: [] }).settled()
+    return found.outcome === 'found' && found.entry.expiresAt > wallMs() ? found.entry.value as Value : undefined
   }
 
-  async #make<Value> ({ redisKey, make }: MemoRequest<Value>): Promise<Value> {
-    const frame = { redisKey, outer: this.#frames.getStore(), isRunning: true }
-    try {
-      return await this.#frames.run(frame, make)
-    } finally {
-      frame.isRunning = false
-    }
+  /**
+   * Deletes a value. Afterwards no call of `wrap` or `get`, in any process, returns the value of a run that began before.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the value may or may not have been deleted; it is safe to retry
+   * @throws {OptionError} PRISM_ERR_OPTION for parameters that JSON cannot represent
+   */
+  async delete (name: string, params: unknown): Promise<void> {
+    const { redisKey, fence } = memoKeyOf(this.#store.keys, name, params)
+    await this.#store.delete(redisKey, fence)
+  }
+
+  /**
+   * Reads an entry. A call that finds a run of this process also reads the fence, because it must not join a run from before a `delete`. All other calls need not:
+   * store.lua compares the fence, so what is stored is not older. In a Cluster it cannot, because the fence is in another slot than the entry.
+   */
+  #look ({ redisKey, key, tags, fence }: MemoKey & { readonly tags: readonly string[] }): Lookup<MemoRecord> {
+    const isFenced = this.#store.isCluster || this.#singleFlight.has(redisKey)
+    return this.#store.look(redisKey, isFenced ? [...tags, fence] : tags, (packed) => readMemoRecord(packed, key))
   }
 
   async #attempt<Value> (call: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
-    const { redisKey, key, tags } = call
-    const lookup = this.#store.look(redisKey, tags, (packed) => readMemoRecord(packed, key))
+    const { redisKey } = call
+    const lookup = this.#look(call)
     const found = await lookup.settled()
     if (found.outcome === 'unavailable') return await this.#runWithoutRedis(call)
     // The stored value was made by a call with the same name and parameters, so it has the same type.
@@ -139,12 +138,12 @@ export class Memoizer {
     if (ending === 'late') return await this.#replaceHungRun(call, fill, lookup)
     if (ending === 'again') return 'again'
     if (ending instanceof FillError) throw ending.copy()
-    return { value: typeof ending === 'object' ? JSON.parse(ending.json) as Value : await this.#make(call) }
+    return { value: typeof ending === 'object' ? JSON.parse(ending.json) as Value : await this.#recursion.run(call.redisKey, call.make) }
   }
 
   /** After `lockTimeout`, one call starts its own run and becomes the new leader. Other calls that time out wait for that run, but only once. */
   async #replaceHungRun<Value> (call: MemoRequest<Value>, hung: InProcessFill<SerializedValue>, lookup: Lookup<MemoRecord> | undefined): Promise<MemoizedValue<Value>> {
-    if (call.hasWaited || lookup === undefined) return { value: await this.#make(call) }
+    if (call.hasWaited || lookup === undefined) return { value: await this.#recursion.run(call.redisKey, call.make) }
     const late = { ...call, hasWaited: true, until: performance.now() + this.#lockTimeoutMs }
     // The leader itself still waits for the Redis lock, and times out before this call.
     if (!hung.isRunning) return await this.#join({ ...late, hasWaited: false }, hung, lookup)
@@ -155,7 +154,7 @@ export class Memoizer {
 
   /** Calls `make` for all callers in this process, unless another process holds the lock. A call that has waited takes the lock over. */
   async #lead<Value> (call: MemoRequest<Value>, lookup: Lookup<MemoRecord>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
-    const request = acquireRequestOf(lookup)
+    const request = fencedRequest(lookup, call)
     // A Redis failure is counted by the connection pool.
     const acquisition = await this.#lockQueue.acquireOrWait(call.redisKey, call.hasWaited ? { ...request, minSequence: Infinity } : request, call.until).catch(() => undefined)
     if (acquisition === undefined) return await this.#run(call, fill, undefined)
@@ -166,16 +165,53 @@ export class Memoizer {
     return 'again'
   }
 
+  /**
+   * Calls `make` now, and replaces what is stored: not at once, but with the result. Concurrent calls share a run that has not started.
+   * The fence is purged first: runs that began before are neither stored over the result nor joined, in any process. So the last refresh to begin wins.
+   */
+  async #refresh<Value> (call: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
+    const pending = this.#refreshes.get(call.redisKey)
+    if (pending !== undefined) return await this.#join(call, pending)
+    // Under a name of its own: other calls are served what is stored, and where nothing is, they wait for the lock.
+    const fill = this.#singleFlight.begin(`${call.redisKey} refresh`, 0)
+    const started = () => { if (this.#refreshes.get(call.redisKey) === fill) this.#refreshes.delete(call.redisKey) }
+    const make = () => {
+      started()
+      return call.make()
+    }
+    this.#refreshes.set(call.redisKey, fill)
+    try {
+      return await this.#replace({ ...call, make }, fill)
+    } finally {
+      started()
+    }
+  }
+
+  /** The run of a refresh. If its value is not stored, what was stored before is removed, unless another value has replaced it: it is older than the returned one. */
+  async #replace<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
+    const lookup = this.#look(call)
+    const [isFenced] = await Promise.all([this.#store.purge([call.fence]).then(() => true, () => false), lookup.settled()])
+    const isAvailable = isFenced && lookup.found?.outcome !== 'unavailable'
+    const acquisition = isAvailable ? await this.#lockQueue.tryAcquire(call.redisKey, { ...fencedRequest(lookup, call), minSequence: Infinity }).catch(() => undefined) : undefined
+    if (acquisition === undefined) return await this.#run(call, fill, undefined)
+    if (acquisition.status === 'changed') return await this.#replace(call, fill)
+    fill.sequence = acquisition.sequence
+    const { value, isStored } = await this.#run(call, fill, acquisition.sequence, acquisition.status === 'taken' ? acquisition.lock : undefined)
+    // After a failure the entry expires by itself.
+    if (!await isStored) await this.#store.removeUnchanged(call.redisKey, lookup.entryPrefix).catch(() => {})
+    return { value }
+  }
+
   /** @param sequence purge sequence before the run; undefined: Redis is unavailable, and nothing is stored */
-  async #run<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, lock?: FillLock): Promise<MemoizedValue<Value>> {
+  async #run<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, lock?: FillLock): Promise<{ value: Value, isStored: Promise<boolean> }> {
     fill.lock = lock
     fill.isRunning = true
     try {
-      const value = await this.#make(call)
+      const value = await this.#recursion.run(call.redisKey, call.make)
       const json = JSON.stringify(value) as string | undefined
-      if (json === undefined) this.#lockQueue.abandon(fill, 'alone')
-      else this.#write(call, fill, sequence, json)
-      return { value }
+      if (json !== undefined) return { value, isStored: this.#write(call, fill, sequence, json) }
+      this.#lockQueue.abandon(fill, 'alone')
+      return { value, isStored: Promise.resolve(false) }
     } catch (error) {
       this.#lockQueue.abandon(fill, fill.hasWaiters ? FillError.of(error) ?? 'failed' : 'failed')
       throw error
@@ -183,24 +219,21 @@ export class Memoizer {
   }
 
   /** Writes the value in the background: if the write fails, the next caller runs `make` again. */
-  #write<Value> ({ redisKey, key, tags, ttlMs }: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, json: string): void {
-    const done = (isKept: boolean) => this.#lockQueue.committed(fill, isKept)
+  async #write<Value> ({ redisKey, key, tags, fence, ttlMs }: MemoRequest<Value>, fill: InProcessFill<SerializedValue>, sequence: number | undefined, json: string): Promise<boolean> {
     fill.end({ json })
-    if (sequence === undefined) return
-    const head = JSON.stringify({ version: 1, expiresAt: wallMs() + ttlMs, sequence, key, tags })
-    const serialized = `${head.slice(0, -1)},"value":${json}}`
-    if (this.#store.admits(redisKey, Buffer.byteLength(serialized))) this.#store.write(redisKey, { sequence, tags }, serialized, ttlMs, fill.lock).then(done, () => done(false))
-    else done(false)
+    if (sequence === undefined) return false
+    // A lookup compares the fence only where it is among the tags of the entry.
+    const stored = this.#store.isCluster ? [...tags, fence] : tags
+    const packed = packMemoRecord({ expiresAt: wallMs() + ttlMs, sequence, key, tags: stored }, json)
+    const isAdmitted = this.#store.admits(redisKey, Buffer.byteLength(packed))
+    const isKept = isAdmitted && await this.#store.write(redisKey, { sequence, tags, fence }, packed, ttlMs, fill.lock).catch(() => false)
+    this.#lockQueue.committed(fill, isKept)
+    return isKept
   }
 }
 
-function readMemoRecord (packed: Buffer, key: string): MemoRecord | undefined {
-  try {
-    const record = JSON.parse(packed.toString()) as Partial<MemoRecord> | null
-    const isValid = record?.version === 1 && record.key === key && Array.isArray(record.tags) &&
-      typeof record.sequence === 'number' && typeof record.expiresAt === 'number'
-    return isValid ? record as MemoRecord : undefined
-  } catch {
-    return undefined // not JSON: not written by this package
-  }
+/** Asks the lock script to compare the fence too, unless the lookup has read it: a holder from before a `delete` is not waited for. */
+function fencedRequest (lookup: Lookup<MemoRecord>, { fence }: MemoKey): AcquireRequest {
+  const request = acquireRequestOf(lookup)
+  return lookup.tags.includes(fence) ? request : { ...request, tagsWithoutVersion: [...request.tagsWithoutVersion, fence] }
 }

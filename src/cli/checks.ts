@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { announcedMs } from '../redis/app-announcer.ts'
 import { Keys } from '../redis/keys.ts'
-import { parseInfo } from '../redis/health/server-info.ts'
+import { parseInfo, productOf } from '../redis/health/server-info.ts'
 import type { InfoFields } from '../redis/health/server-info.ts'
 import { defaultDeadlineMs as deadlineMs } from '../redis/health/deadline.ts'
 import { memoryThresholds, mayEvictSessions, readMemoryInfo, usedShareOf } from '../redis/health/memory-info.ts'
@@ -73,8 +73,8 @@ async function checkRefusals (client: Redis): Promise<Finding> {
 }
 
 function checkVersion (info: InfoFields): Finding {
-  const version = info.get('redis_version') ?? 'unknown'
-  return Number.parseInt(version) >= 7 ? fine('version', `Redis ${version}.`) : wrong('version', `Redis ${version} is too old: 7 or newer is needed (PEXPIRE GT, EVALSHA on replicas, client eviction).`, 'Upgrade the server to Redis 7.2 or Valkey 8.')
+  const { name, version, redisVersion } = productOf(info)
+  return Number.parseInt(redisVersion) >= 7 ? fine('version', `${name} ${version}.`) : wrong('version', `${name} ${version} is too old: 7 or newer is needed (PEXPIRE GT, EVALSHA on replicas, client eviction).`, 'Upgrade the server to Redis 7.2 or newer, or Valkey.')
 }
 
 function checkRole (info: InfoFields): Finding {

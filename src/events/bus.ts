@@ -6,7 +6,7 @@ import { checkTopic, isEventId, writeRest } from './event.ts'
 import type { NewEvent } from './event.ts'
 import { TopicSubscription } from './topic-subscription.ts'
 import type { SubscribeOptions, Subscription, EventListener } from './topic-subscription.ts'
-import type { EventLog } from './event-log.ts'
+import type { EventLog, TopicPosition } from './event-log.ts'
 import type { EventsPolicy } from './options.ts'
 import { Topic } from './topic.ts'
 import type { EventCounts } from './topic.ts'
@@ -21,8 +21,9 @@ interface BusParts {
   onFailure: (error: unknown, topic: string) => void
 }
 
-const checkEveryMs = 5000
-const tickMs = 250
+/** A topic is checked after this time without an event, at the next tick: about every 5 s. */
+const silenceMs = 4500
+const tickMs = 1000
 
 /** Publishes events to topics and delivers them in order and at most once. A subscriber that lost events is notified through `onReset`. */
 export class Bus {
@@ -31,11 +32,12 @@ export class Bus {
   #topics = new Map<string, Topic>()
   #replayMemory = { length: 0 }
   #timer: NodeJS.Timeout
+  #isChecking = false
   #isClosed = false
 
   constructor (parts: BusParts) {
     this.#deps = parts
-    this.#timer = setInterval(() => this.#check(), tickMs).unref()
+    this.#timer = setInterval(() => { this.#check() }, tickMs).unref()
   }
 
   /**
@@ -113,16 +115,35 @@ export class Bus {
     return topic
   }
 
-  /** Compares each topic's position with its log, which also renews the log's expiry. Removes topics without subscriptions. */
-  #check (): void {
+  /**
+   * Removes topics without subscriptions, and compares the positions of silent topics with their logs, which also renews the logs' expiry.
+   *
+   * A topic that was silent for half of the time is compared too, so that the checks of all idle topics become one write.
+   */
+  async #check (): Promise<void> {
+    const now = performance.now()
+    for (const topic of this.#topics.values()) if (topic.unusedSince !== undefined && now - topic.unusedSince >= silenceMs) this.#remove(topic)
+    const idle = [...this.#topics.values()].filter(({ verifiedAt }) => now - verifiedAt >= silenceMs / 2)
+    if (this.#isChecking || !idle.some(({ verifiedAt }) => now - verifiedAt >= silenceMs)) return
+    this.#isChecking = true
+    try {
+      await this.#compare(idle)
+    } finally {
+      this.#isChecking = false
+    }
+  }
+
+  async #compare (idle: readonly Topic[]): Promise<void> {
+    const positions: TopicPosition[] = []
     let hasReceivedAll = true
-    for (const topic of this.#topics.values()) {
-      if (performance.now() - topic.checkedAt < checkEveryMs) continue
-      if (!topic.isUsed) this.#remove(topic)
-      else if (!topic.check()) hasReceivedAll = false
+    for (const topic of idle) {
+      if (topic.takeUndelivered()) hasReceivedAll = false
+      const position = topic.beginCheck()
+      if (position !== undefined) positions.push({ topic: topic.name, position })
     }
     // A Cluster node that is partitioned from the others replies to commands, but delivers no messages.
     if (!hasReceivedAll) this.#deps.subscriber.replace()
+    for (const { topic } of await this.#deps.log.compare(positions)) this.#topics.get(topic)?.readUndelivered()
   }
 
   #remove (topic: Topic): void {

@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto'
 import type { Batch } from '../redis/batch/batch.ts'
 import type { Keys } from '../redis/keys.ts'
 import { Script } from '../redis/batch/script.ts'
+import { selectByScript } from '../redis/batch/script-selection.ts'
 import { readEntry } from './event.ts'
 import type { LoggedEnvelope } from './event.ts'
 import type { EventsPolicy } from './options.ts'
@@ -16,23 +17,34 @@ export interface Page {
   readonly isFull: boolean
 }
 
+/** A topic's position in this process. */
+export interface TopicPosition {
+  readonly topic: string
+  readonly position: string
+}
+
 const rowsPerPage = 64
 /** A page shares its connection with small replies; they must not wait long behind it. */
 const bytesPerPage = 32_768
 /** After a reconnect all topics read their logs; the bound keeps requests' operations from queueing behind these reads. */
 const maxConcurrentReads = 64
+const positionsPerCall = 32
 
 const publish = new Script<string>({ url: new URL('./publish.lua', import.meta.url), costMicroseconds: 25, read: String })
 const read = new Script<Page>({ url: new URL('./read.lua', import.meta.url), costMicroseconds: 50, read: readPage })
+const compare = new Script<number[]>({ url: new URL('./compare.lua', import.meta.url), costMicroseconds: 200, read: (reply) => reply as number[] })
 
 /** The storage of topics in Redis: a stream whose entries name their predecessor, and a Pub/Sub channel. */
 export class EventLog {
   #batch: Batch
   #keys: Keys
   #policy: EventsPolicy
+  #isCluster: () => boolean
   #semaphore = new Semaphore(maxConcurrentReads)
 
-  constructor (batch: Batch, keys: Keys, policy: EventsPolicy) {
+  /** @param isCluster whether the keys of one call must share a slot */
+  constructor (batch: Batch, keys: Keys, policy: EventsPolicy, isCluster: () => boolean) {
+    this.#isCluster = isCluster
     this.#batch = batch
     this.#keys = keys
     this.#policy = policy
@@ -59,6 +71,20 @@ export class EventLog {
   read (topic: string, from: string | undefined): Promise<Page> {
     const args = [from ?? '', rowsPerPage, bytesPerPage, this.#policy.retainMs, randomSequence()]
     return this.#semaphore.run(() => this.#batch.runScript(read, [this.#keys.topicLog(topic)], args, 'background'))
+  }
+
+  /**
+   * Compares positions with the ends of their logs, many in one call, and renews the expiry of logs that end there.
+   *
+   * @returns those whose log does not end at the position; those that Redis did not reply for are not among them
+   */
+  async compare (positions: readonly TopicPosition[]): Promise<TopicPosition[]> {
+    return await selectByScript(positions, { isCluster: this.#isCluster(), itemsPerCall: positionsPerCall, run: (some) => this.#compareSome(some) })
+  }
+
+  #compareSome (positions: readonly TopicPosition[]): Promise<number[]> {
+    const keys = positions.map(({ topic }) => this.#keys.topicLog(topic))
+    return this.#batch.runScript(compare, keys, [this.#policy.retainMs, ...positions.map(({ position }) => position)], 'background')
   }
 }
 

@@ -11,7 +11,10 @@ local log, channel, rest, count, retainMs, sequence = KEYS[1], ARGV[1], ARGV[2],
 local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
 local prev = last and last[1] or ''
 local next = '*'
-if not last and redis.call('EXISTS', log) == 0 then next = string.format('%.0f-%s', nowMs, sequence) end
+if not last and redis.call('EXISTS', log) == 0 then
+  local now = redis.call('TIME')
+  next = string.format('%s%03d-%s', now[1], math.floor(now[2] / 1000), sequence)
+end
 
 local id = redis.call('XADD', log, 'MAXLEN', '~', count, next, 'prev', prev, 'rest', rest)
 redis.call('PEXPIRE', log, retainMs)

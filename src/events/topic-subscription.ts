@@ -70,7 +70,13 @@ export class TopicSubscription implements Subscription {
   /** Delivers an event without changing the position: events of other services have no ID. */
   deliverForeign ({ event, text }: Envelope): void {
     if (this.isClosed) return
-    this.#guard(() => this.#options.listener(event, text))
+    // Without #guard: this runs for each client of each event.
+    try {
+      const result = this.#options.listener(event, text)
+      if (result instanceof Promise) result.catch(this.#options.onFailure)
+    } catch (error) {
+      this.#options.onFailure(error)
+    }
   }
 
   reset (id: string): void {

@@ -38,8 +38,10 @@ export class Topic {
   readonly name: string
   /** resolves when the topic has a position, or when the first read has failed */
   readonly begun: Promise<void>
-  /** when the position was last compared with the log, in milliseconds of `performance.now()` */
-  checkedAt: number
+  /** when the channel last delivered the next event, or the position was last compared with the log, in milliseconds of `performance.now()` */
+  verifiedAt = performance.now()
+  /** when its last subscription was closed; undefined while it has one */
+  unusedSince: number | undefined = performance.now()
   #log: EventLog
   #counts: EventCounts
   #resolveBegun: () => void
@@ -62,19 +64,15 @@ export class Topic {
     this.#log = log
     this.#counts = counts
     this.#replayBuffer = new ReplayBuffer(memory)
-    this.checkedAt = performance.now()
     const { promise, resolve } = Promise.withResolvers<void>()
     this.begun = promise
     this.#resolveBegun = resolve
     this.#catchUp()
   }
 
-  get isUsed (): boolean {
-    return this.#subscriptions.size > 0
-  }
-
   add (subscription: TopicSubscription): void {
     this.#subscriptions.add(subscription)
+    this.unusedSince = undefined
     if (subscription.position !== undefined) queueMicrotask(() => { this.#follow(subscription) })
     else {
       this.#caughtUp.add(subscription)
@@ -84,6 +82,7 @@ export class Topic {
 
   remove (subscription: TopicSubscription): void {
     for (const set of [this.#subscriptions, this.#caughtUp, this.#waiting]) set.delete(subscription)
+    if (this.#subscriptions.size === 0) this.unusedSince ??= performance.now()
   }
 
   close (): void {
@@ -108,18 +107,27 @@ export class Topic {
     this.#catchUp()
   }
 
-  /**
-   * Compares the position with the log: silence may mean that the channel delivers nothing.
-   *
-   * @returns false if the channel has still not delivered an event that the previous check found in the log
-   */
-  check (): boolean {
-    const hasReceivedAll = this.#undelivered === undefined
-    this.checkedAt = performance.now()
+  /** Whether the channel has not delivered an event that a check has found in the log. The next check begins without it. */
+  takeUndelivered (): boolean {
+    const isMissing = this.#undelivered !== undefined
     this.#undelivered = undefined
+    return isMissing
+  }
+
+  /**
+   * Begins a check: silence may mean that the channel delivers nothing.
+   *
+   * @returns the position to compare with the log; undefined while the topic reads its log to the end
+   */
+  beginCheck (): string | undefined {
+    this.verifiedAt = performance.now()
+    return this.#isReading ? undefined : this.#position
+  }
+
+  /** A check has found that the log does not end at the position. An event that arrived in the meantime is no reason to skip the read: others may be missing. */
+  readUndelivered (): void {
     this.#isChecking = true
     this.#catchUp()
-    return hasReceivedAll
   }
 
   #catchUp (): void {
@@ -137,6 +145,7 @@ export class Topic {
     if (this.#undelivered !== undefined && compareIds(envelope.id, this.#undelivered) >= 0) this.#undelivered = undefined
     if (!this.#isReading) {
       if (!this.#deliver(envelope)) this.#catchUp()
+      else this.verifiedAt = performance.now()
     } else if (this.#queued.length < maxQueued) this.#queued.push(envelope)
     else this.#isBehind = true
   }

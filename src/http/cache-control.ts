@@ -28,7 +28,8 @@ export interface CacheControl {
 
 type Directives = Map<string, string | null>
 
-const none: CacheControl = Object.freeze({
+/** The directives of a message without `Cache-Control`. */
+export const noDirectives: CacheControl = Object.freeze({
   noCache: false,
   private: false,
   noStore: false,
@@ -42,7 +43,7 @@ const none: CacheControl = Object.freeze({
 })
 
 /** For a header that cannot be parsed: the response is not stored, and no stored response is used. */
-const strictest: CacheControl = Object.freeze({ ...none, noCache: true, private: true, noStore: true })
+const strictest: CacheControl = Object.freeze({ ...noDirectives, noCache: true, private: true, noStore: true })
 
 /** RFC 9111 section 1.2.2: larger values are reduced to this. */
 const maxSeconds = 2 ** 31
@@ -61,7 +62,7 @@ const restricting = /\b(?:no-store|private|no-cache)\b/gi
  * @param value value of one header line, or of several
  */
 export function parseCacheControl (value: string | readonly string[] | number | undefined): CacheControl {
-  if (value === undefined || value === '') return none
+  if (value === undefined || value === '') return noDirectives
   const text = typeof value === 'object' ? value.join(',') : String(value)
   if (text.length > longestListField) return strictest
   const directives = split(text)

@@ -9,8 +9,6 @@ export interface CacheStatus {
   forwarded?: Forwarded
   /** the status of the handler's response, if it differs from the status that was sent */
   forwardedStatus?: number
-  /** seconds of freshness left; negative once stale */
-  ttlSeconds?: number
   /** the handler's response was stored */
   isStored?: boolean
   /** the request shared another request's handler run */
@@ -23,13 +21,14 @@ export interface CacheStatus {
  * Writes `Cache-Status` (RFC 9211) as this cache's member of the list.
  *
  * @param before existing members, from caches nearer to the origin
+ * @param ttlSeconds seconds of freshness left; negative once stale
  */
-export function formatCacheStatus (status: CacheStatus, before?: string): string {
+export function formatCacheStatus (status: CacheStatus, before?: string, ttlSeconds?: number): string {
   let text = before ? `${before}, prism` : 'prism'
   if (status.isHit) text += '; hit'
   if (status.forwarded !== undefined) text += `; fwd=${status.forwarded}`
   if (status.forwardedStatus !== undefined) text += `; fwd-status=${status.forwardedStatus}`
-  if (status.ttlSeconds !== undefined) text += `; ttl=${Math.trunc(status.ttlSeconds)}`
+  if (ttlSeconds !== undefined) text += `; ttl=${Math.trunc(ttlSeconds)}`
   if (status.isStored) text += '; stored'
   if (status.isCollapsed) text += '; collapsed'
   if (status.detail !== undefined) text += `; detail=${bare.test(status.detail) ? status.detail : quoted(status.detail)}`

@@ -25,11 +25,14 @@ export function wantsWebSocket (upgrade: string | undefined): boolean {
   return upgrade !== undefined && /(?:^|[\s,])websocket(?:$|[\s,/])/i.test(upgrade)
 }
 
-/** Decides for a request with `Upgrade` whether Node takes its socket away from the HTTP server; Node has it since 24.9. */
+/** Decides for a request with `Upgrade` whether Node takes its socket away from the HTTP server; Node has it from 24.9 on. */
 type UpgradeDecider = Server & { shouldUpgradeCallback?: (request: IncomingMessage) => boolean }
 
 /**
  * Restricts which requests are upgraded. Other requests are handled as plain requests (RFC 9110 section 7.8).
+ *
+ * Before Node 24.9 this has no effect: a request with `Upgrade` to another route reaches its handler outside the HTTP server, and its connection is
+ * closed after the response ({@link endWithRefusal}).
  */
 export function restrictUpgrades (server: UpgradeDecider, mayUpgrade: (request: IncomingMessage) => boolean): void {
   const { shouldUpgradeCallback } = server
@@ -42,9 +45,10 @@ export function restrictUpgrades (server: UpgradeDecider, mayUpgrade: (request: 
  * Handles a pipelined upgrade as a plain request, and closes its connection after the response.
  *
  * Node upgrades it at once, while its socket belongs to the response before it: no response can be written (ERR_HTTP_SOCKET_ASSIGNED), and the
- * HTTP server no longer closes the socket.
+ * HTTP server no longer closes the socket. Before Node 24.9 such a request receives no response: its connection is closed after the responses before it.
  */
-export function refusePipelinedUpgrades (server: Server): void {
+export function refusePipelinedUpgrades (server: UpgradeDecider): void {
+  if (server.shouldUpgradeCallback === undefined) return dropPipelinedUpgrades(server)
   restrictUpgrades(server, (request) => {
     if (!isBehindAnother(request)) return true
     // Node emits `request` for it next.
@@ -53,9 +57,34 @@ export function refusePipelinedUpgrades (server: Server): void {
   })
 }
 
-/** Whether an earlier response on the connection is pending: Node stores the current response at the socket. */
-function isBehindAnother ({ socket }: IncomingMessage & { socket: { _httpMessage?: unknown } }): boolean {
+/** A socket at which Node stores the response that is being sent. */
+type BusySocket = Duplex & { readonly _httpMessage?: ServerResponse | null }
+
+/** Whether an earlier response on the connection is pending. */
+function isBehindAnother ({ socket }: { readonly socket: BusySocket }): boolean {
   return socket._httpMessage != null
+}
+
+/** For Node before 24.9. `emit` is replaced because a listener cannot keep the event from those of the plugins that upgrade. */
+function dropPipelinedUpgrades (server: Server): void {
+  const emit: (event: string, ...args: unknown[]) => boolean = server.emit.bind(server)
+  const emitUnlessPipelined = (event: string, ...args: unknown[]) => {
+    const socket = event === 'upgrade' ? args[1] as BusySocket : undefined
+    if (socket?._httpMessage == null) return emit(event, ...args)
+    // Node has removed its own listeners from the socket.
+    socket.on('error', () => { socket.destroy() })
+    socket.resume()
+    endAfterResponses(socket)
+    return true
+  }
+  server.emit = emitUnlessPipelined
+}
+
+/** Node assigns the next pipelined response to the socket before `finish` of the one before it reaches this listener. */
+function endAfterResponses (socket: BusySocket): void {
+  const response = socket._httpMessage
+  if (response == null) linger(socket)
+  else response.once('finish', () => { endAfterResponses(socket) })
 }
 
 /**

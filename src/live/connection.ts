@@ -46,7 +46,7 @@ export abstract class LiveConnection {
   constructor (client: Client, deps: ConnectionDeps) {
     this.client = client
     this.deps = deps
-    this.heartbeatAt = performance.now() + this.#nextHeartbeatMs()
+    this.heartbeatAt = this.#nextHeartbeatAt(performance.now())
   }
 
   get topics (): string[] {
@@ -97,13 +97,14 @@ export abstract class LiveConnection {
 
   /** Pings the client. A WebSocket that has not replied to the previous ping is terminated. */
   heartbeat (now: number): void {
-    this.heartbeatAt = now + this.#nextHeartbeatMs()
+    this.heartbeatAt = this.#nextHeartbeatAt(now)
     this.ping()
   }
 
-  /** Jitter of 20%, so that the heartbeats of many connections spread out. */
-  #nextHeartbeatMs (): number {
-    return this.deps.policy.heartbeatMs * (0.8 + Math.random() * 0.4)
+  /** Jitter of 20%, so that the heartbeats of many connections spread out, in fifths of the interval, so that many are one write to Redis. */
+  #nextHeartbeatAt (now: number): number {
+    const stepMs = this.deps.policy.heartbeatMs / 5
+    return (Math.floor(now / stepMs) + 4 + Math.floor(Math.random() * 3)) * stepMs
   }
 
   #subscribe (topic: string): Subscription {

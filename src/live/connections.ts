@@ -1,4 +1,4 @@
-import { setTimeout as pause } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { TooManyConnectionsError } from '../shared/errors.ts'
 import type { LiveConnection, Client } from './connection.ts'
 import type { CloseReason } from './frame.ts'
@@ -16,6 +16,8 @@ export interface ConnectionFilter {
 
 const tickMs = 1000
 const writesPerBatch = 500
+/** Pings of one turn of the event loop. */
+const pingsPerTurn = 500
 const drainStepMs = 50
 
 /** The live connections of this process. */
@@ -25,8 +27,10 @@ export class Connections {
   #store: ConnectionStore
   #devicesOf: DevicesOf
   #all = new Set<LiveConnection>()
-  /** new connections, and those to write or whose session to check within a second */
+  /** connections whose session to check and whose hash to renew within a second */
   #due = new Set<LiveConnection>()
+  /** connections whose hash is not what Redis was last sent, or was not confirmed */
+  #changed = new Set<LiveConnection>()
   #policy: Pick<LivePolicy, 'connectionsPerUser' | 'connectionsPerAddress'>
   #slots = new Map<string, number>()
   #timer: NodeJS.Timeout
@@ -61,16 +65,19 @@ export class Connections {
 
   add (connection: LiveConnection): void {
     this.#all.add(connection)
-    this.#due.add(connection)
+    this.changed(connection)
   }
 
   /** The connection's topics have changed. */
   changed (connection: LiveConnection): void {
-    if (this.#all.has(connection)) this.#due.add(connection)
+    if (!this.#all.has(connection)) return
+    this.#changed.add(connection)
+    this.#due.add(connection)
   }
 
   remove (connection: LiveConnection): void {
     this.#due.delete(connection)
+    this.#changed.delete(connection)
     // During an outage the hash expires by itself.
     if (this.#all.delete(connection)) this.#store.remove(connection.id).catch(() => {})
   }
@@ -110,13 +117,8 @@ export class Connections {
   }
 
   async #tick (): Promise<void> {
-    const now = performance.now()
-    for (const connection of this.#all) {
-      if (connection.heartbeatAt > now) continue
-      connection.heartbeat(now)
-      this.#due.add(connection)
-    }
-    if (this.#isTicking) return
+    await this.#pingDue()
+    if (this.#isTicking || this.#due.size === 0) return
     this.#isTicking = true
     const due = [...this.#due]
     this.#due.clear()
@@ -125,11 +127,33 @@ export class Connections {
     this.#isTicking = false
   }
 
+  async #pingDue (): Promise<void> {
+    const now = performance.now()
+    let pings = 0
+    for (const connection of this.#all) {
+      if (connection.heartbeatAt > now) continue
+      connection.heartbeat(now)
+      this.#due.add(connection)
+      if (++pings % pingsPerTurn === 0) await nextTurn()
+    }
+  }
+
+  /** Renews hashes, and writes those that have changed or do not exist. */
   async #write (due: readonly LiveConnection[]): Promise<void> {
-    const open = due.filter(({ isClosed }) => !isClosed)
-    for (let start = 0; start < open.length; start += writesPerBatch) {
-      // A failed write is repeated with the next heartbeat.
-      await Promise.allSettled(open.slice(start, start + writesPerBatch).map((connection) => this.#store.write(connection)))
+    const missing = await this.#store.renew(due.filter((connection) => !connection.isClosed && !this.#changed.has(connection)))
+    const unwritten = [...due.filter((connection) => this.#changed.has(connection)), ...missing].filter(({ isClosed }) => !isClosed)
+    for (let start = 0; start < unwritten.length; start += writesPerBatch) {
+      await Promise.all(unwritten.slice(start, start + writesPerBatch).map((connection) => this.#writeOne(connection)))
+    }
+  }
+
+  async #writeOne (connection: LiveConnection): Promise<void> {
+    this.#changed.delete(connection)
+    try {
+      await this.#store.write(connection)
+    } catch {
+      // The next heartbeat repeats it.
+      if (!connection.isClosed) this.#changed.add(connection)
     }
   }
 

@@ -16,6 +16,24 @@ export function nameOf ({ type }: CloudEvent): string {
   return reservedTypes.has(type) || /[\r\n\0]/.test(type) ? 'message' : type
 }
 
+/** An event's block without its `id` field, and the block with its own ID as a chunk of HTTP/1.1. */
+export interface EventBlock { readonly rest: string, readonly restBytes: number, readonly chunk: Buffer, readonly block: Buffer }
+
+/** Encodes an event for streams of one topic, where its ID is the position. */
+export function encodeBlock (event: CloudEvent, text: string): EventBlock {
+  const rest = writeBlock([['event', nameOf(event)], ['data', text]])
+  const block = event.id === undefined ? rest : `id: ${event.id}\n${rest}`
+  const bytes = Buffer.byteLength(block)
+  const chunk = Buffer.from(writeChunk(block, bytes))
+  const start = chunk.length - bytes - 2
+  return { rest, restBytes: Buffer.byteLength(rest), chunk, block: chunk.subarray(start, start + bytes) }
+}
+
+/** Frames text as a chunk. @see RFC 9112 section 7.1 */
+export function writeChunk (text: string, bytes: number): string {
+  return `${bytes.toString(16)}\r\n${text}\r\n`
+}
+
 /**
  * Formats the positions of a stream: the ID of the last event for one topic; topics with IDs for several, `events=1-0;user:7=2-0`.
  * The separators and `%` are percent-encoded in topics.

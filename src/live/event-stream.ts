@@ -1,10 +1,13 @@
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { LastEventIdError } from '../shared/errors.ts'
 import type { CloudEvent } from '../events/event.ts'
 import { LiveConnection } from './connection.ts'
 import type { Client, ConnectionDeps } from './connection.ts'
+import { EncodedEvents } from './encoded-events.ts'
 import { bounds } from './options.ts'
-import { nameOf, readPositions, writeBlock, writePositions } from './event-stream-format.ts'
+import { encodeBlock, readPositions, writeBlock, writeChunk, writePositions } from './event-stream-format.ts'
 
 /** The query parameters of an event stream. */
 export interface StreamQuery {
@@ -46,16 +49,27 @@ interface Sink {
   destroy (): unknown
 }
 
+const blocks = new EncodedEvents((_topic, event, text) => encodeBlock(event as CloudEvent, text))
+const comment = ':\n\n'
+
 /** How long a closed stream may flush its buffer, so that a slow client resumes from a later position. */
 const closeTimeoutMs = 1000
 /** The minimum reconnection delay; each client gets a random one, so that clients do not reconnect at the same time. */
 const retryMs = 1000
 
-/** A live connection over an event stream (Server-Sent Events). */
+/**
+ * A live connection over an event stream (Server-Sent Events).
+ *
+ * The response begins as a stream like any other, through all hooks. Once its head and the first blocks are with the socket, blocks are written to the
+ * socket as chunks: an event is encoded once for all clients, and passes neither the stream nor the response.
+ */
 export class StreamConnection extends LiveConnection {
   readonly kind = 'stream'
   readonly body: Readable
   #sink: Sink
+  /** the response that the body is piped to, while its socket may still be used */
+  #response: ServerResponse | undefined
+  #socket: Socket | undefined
   #positions = new Map<string, string | undefined>()
   #timer: NodeJS.Timeout
 
@@ -71,6 +85,11 @@ export class StreamConnection extends LiveConnection {
   open (topics: readonly string[], positions: ReadonlyMap<string, string | undefined>): void {
     for (const topic of topics) this.#positions.set(topic, positions.get(topic))
     for (const topic of topics) this.follow(topic, positions.get(topic))
+  }
+
+  /** The body is piped to its response, unchanged. */
+  onPiped (response: ServerResponse): void {
+    this.#response = response
   }
 
   override ended (): void {
@@ -89,9 +108,16 @@ export class StreamConnection extends LiveConnection {
   }
 
   protected override send (topic: string, event: CloudEvent, text: string): void {
-    if (event.id === undefined) return this.#write([['event', nameOf(event)], ['data', text]])
-    this.#positions.set(topic, event.id)
-    this.#write([['id', writePositions(this.#positions)], ['event', nameOf(event)], ['data', text]])
+    const encoded = blocks.of(topic, event, text)
+    if (event.id !== undefined) this.#positions.set(topic, event.id)
+    if (event.id !== undefined && this.#positions.size > 1) {
+      const id = `id: ${writePositions(this.#positions)}\n`
+      return this.#writeText(id + encoded.rest, id.length + encoded.restBytes)
+    }
+    if (this.body.destroyed) return
+    const socket = this.#takeSocket()
+    if (socket === undefined) this.body.push(encoded.block)
+    else socket.write(encoded.chunk)
   }
 
   protected override reset (topic: string, id: string): void {
@@ -101,18 +127,48 @@ export class StreamConnection extends LiveConnection {
 
   /** A comment: proxies see traffic, and a write to a dead client's socket fails. */
   protected override ping (): void {
-    this.body.push(':\n\n')
+    this.#writeText(comment)
     if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
   }
 
   protected override end (): void {
     this.#write([['retry', randomRetryMs()]])
-    if (!this.body.destroyed) this.body.push(null)
+    if (!this.body.destroyed) this.#endBody()
     setTimeout(() => { if (!this.#sink.writableFinished) this.#sink.destroy() }, closeTimeoutMs).unref()
   }
 
+  #endBody (): void {
+    this.body.push(null)
+    if (this.#socket === undefined) return
+    // Nothing reads the body any more, and Fastify waits for its end.
+    this.body.resume()
+    this.#response?.end()
+  }
+
   #write (fields: Parameters<typeof writeBlock>[0]): void {
-    if (!this.body.destroyed) this.body.push(writeBlock(fields))
+    this.#writeText(writeBlock(fields))
+  }
+
+  #writeText (text: string, bytes = Buffer.byteLength(text)): void {
+    if (this.body.destroyed) return
+    const socket = this.#takeSocket()
+    if (socket === undefined) this.body.push(text)
+    else socket.write(writeChunk(text, bytes))
+  }
+
+  /**
+   * The socket, once everything before is with it: the body is empty, and the response has sent its head and holds nothing back. Other responses keep
+   * their stream: HTTP/2, HTTP/1.0, a pipelined response until it is the first, and a payload that a hook has replaced.
+   */
+  #takeSocket (): Socket | undefined {
+    const response = this.#response
+    if (this.#socket !== undefined || response === undefined || !response.headersSent) return this.#socket
+    if (!response.chunkedEncoding) this.#response = undefined
+    const { socket } = response
+    if (!response.chunkedEncoding || socket === null || this.body.readableLength > 0 || response.writableLength !== socket.writableLength) return undefined
+    this.body.unpipe(response)
+    this.#socket = socket
+    return socket
   }
 }
 

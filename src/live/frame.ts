@@ -60,15 +60,25 @@ function parse (text: string): unknown {
   }
 }
 
-/** Encodes events as frames. Each event is encoded once for all connections. */
-export class EventFrames {
-  #encoded = new WeakMap<object, Buffer>()
+/** An event as a WebSocket frame of a server, and its payload alone. */
+export interface EventFrame { readonly frame: Buffer, readonly payload: Buffer }
 
-  of (topic: string, event: object, text: string): Buffer {
-    const known = this.#encoded.get(event)
-    if (known !== undefined) return known
-    const frame = Buffer.from(`{"type":"event","topic":"${topic}","event":${text}}`)
-    this.#encoded.set(event, frame)
-    return frame
-  }
+/** Encodes an event as an unfragmented text frame. @see RFC 6455 section 5.2 */
+export function encodeFrame (topic: string, text: string): EventFrame {
+  const payload = `{"type":"event","topic":"${topic}","event":${text}}`
+  const bytes = Buffer.byteLength(payload)
+  const head = frameHead(bytes)
+  const frame = Buffer.allocUnsafe(head.length + bytes)
+  head.copy(frame)
+  frame.write(payload, head.length)
+  return { frame, payload: frame.subarray(head.length) }
+}
+
+const finalText = 0x81
+/** A ping without payload. */
+export const pingFrame = Buffer.from([0x89, 0])
+
+/** An event has fewer than 65,536 bytes: no frame needs a length of 64 bits. */
+function frameHead (bytes: number): Buffer {
+  return bytes < 126 ? Buffer.from([finalText, bytes]) : Buffer.from([finalText, 126, bytes >> 8, bytes & 255])
 }

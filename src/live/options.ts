@@ -1,6 +1,6 @@
 import { readPattern } from '../events/options.ts'
 import { readOrigins } from '../http/origin.ts'
-import { readCount, readDuration, readRecord, readStrings, invalidOption } from '../shared/option-readers.ts'
+import { readCount, readDuration, readPath, readRecord, readStrings, invalidOption } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 
 /** The user of a connection. */
@@ -12,8 +12,20 @@ export interface LiveUser {
 /** Authorizes subscriptions: every client, signed-in users, the user whose ID the star matches, or a function. */
 export type TopicRule = 'anyone' | 'signed-in' | 'owner' | ((user: LiveUser, topic: string) => boolean)
 
+/** The paths that live connections are served at. The prefix of the scope comes before each. */
+export interface LivePaths {
+  /** the WebSocket; default `/live` */
+  readonly websocket: string
+  /** the event stream; default `/events` */
+  readonly stream: string
+  /** the WebSocket client, an ES module; default `/live.js` */
+  readonly client: string
+}
+
 /** Options of live connections. */
 export interface LiveOptions {
+  /** paths of the routes; default `{ websocket: '/live', stream: '/events', client: '/live.js' }` */
+  paths?: Partial<LivePaths>
   /** exact origins that may open WebSockets with a session, besides the request's own and those of `session.trustedOrigins`; default none */
   origins?: readonly string[]
   /** rules by topic, or by a prefix and a star; the first match applies, and topics without a match are forbidden; default `{ events: 'anyone', 'user:*': 'owner' }` */
@@ -34,6 +46,7 @@ export interface LiveOptions {
 
 /** {@link LiveOptions} after defaults and checks. */
 export interface LivePolicy {
+  readonly paths: LivePaths
   readonly origins: readonly string[]
   readonly heartbeatMs: number
   readonly drainMs: number
@@ -63,9 +76,10 @@ export const bounds = Object.freeze({
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function resolveLivePolicy (options: LiveOptions = {}): LivePolicy {
-  readRecord('live', options, ['origins', 'topics', 'presence', 'heartbeat', 'drain', 'connectionsPerUser', 'connectionsPerAddress', 'replayedEventsPerSecond'])
+  readRecord('live', options, ['paths', 'origins', 'topics', 'presence', 'heartbeat', 'drain', 'connectionsPerUser', 'connectionsPerAddress', 'replayedEventsPerSecond'])
   const patterns = readStrings('live.presence', options.presence ?? []).map((pattern) => readPattern('live.presence', pattern))
   return Object.freeze({
+    paths: readPaths(options.paths ?? {}),
     origins: readOrigins('live.origins', options.origins ?? []),
     heartbeatMs: readDuration('live.heartbeat', options.heartbeat ?? '25s'),
     drainMs: readDuration('live.drain', options.drain ?? '2500ms'),
@@ -79,6 +93,11 @@ export function resolveLivePolicy (options: LiveOptions = {}): LivePolicy {
 
 /** The prefix of internal topics, to which clients cannot subscribe. */
 export const ownTopics = '_'
+
+function readPaths (paths: Partial<LivePaths>): LivePaths {
+  const { websocket = '/live', stream = '/events', client = '/live.js' } = readRecord('live.paths', paths, ['websocket', 'stream', 'client'])
+  return Object.freeze({ websocket: readPath('live.paths.websocket', websocket), stream: readPath('live.paths.stream', stream), client: readPath('live.paths.client', client) })
+}
 
 function readRules (topics: Readonly<Record<string, TopicRule>>): LivePolicy['mayFollow'] {
   const rules = Object.entries(topics).map(([pattern, rule]) => {

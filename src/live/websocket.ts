@@ -1,25 +1,33 @@
+import type { Writable } from 'node:stream'
 import type { WebSocket } from 'ws'
 import type { CloudEvent } from '../events/event.ts'
 import { TokenBucket } from './token-bucket.ts'
 import { LiveConnection } from './connection.ts'
 import type { Client, ConnectionDeps } from './connection.ts'
-import { closeCodes, EventFrames, readFrame } from './frame.ts'
+import { EncodedEvents } from './encoded-events.ts'
+import { closeCodes, encodeFrame, pingFrame, readFrame } from './frame.ts'
 import type { CloseReason, ServerFrame } from './frame.ts'
 import { bounds } from './options.ts'
 
 /** How long a client may take to reply to a close frame. */
 const closeTimeoutMs = 1000
-const frames = new EventFrames()
+const frames = new EncodedEvents((topic, _event, text) => encodeFrame(topic, text))
 
 /** A live connection over a WebSocket: JSON text frames in both directions, see docs/events.md. */
 export class WebSocketConnection extends LiveConnection {
   readonly kind = 'websocket'
   #socket: WebSocket
+  #wire: Writable | undefined
   #tokenBucket = new TokenBucket(bounds.framesAtOnce, bounds.framesPerSecond)
   #isAlive = true
 
-  constructor (socket: WebSocket, client: Client, deps: ConnectionDeps) {
+  /**
+   * @param wire the TCP or TLS socket under the WebSocket; undefined where there is none. Events are written to it as complete frames, one for all
+   * clients. ws does not compress here and queues nothing, so these frames and its own keep their order
+   */
+  constructor (socket: WebSocket, wire: Writable | undefined, client: Client, deps: ConnectionDeps) {
     super(client, deps)
+    this.#wire = wire
     this.#socket = socket
     socket.on('message', (data, isBinary) => this.#onMessage(data.toString(), isBinary))
     socket.on('pong', () => { this.#isAlive = true })
@@ -38,7 +46,10 @@ export class WebSocketConnection extends LiveConnection {
   }
 
   protected override send (topic: string, event: CloudEvent, text: string): void {
-    this.#socket.send(frames.of(topic, event, text), { binary: false })
+    const { frame, payload } = frames.of(topic, event, text)
+    if (this.#socket.readyState !== this.#socket.OPEN) return
+    if (this.#wire === undefined) this.#socket.send(payload, { binary: false })
+    else this.#wire.write(frame)
   }
 
   protected override reset (topic: string, id: string): void {
@@ -48,7 +59,8 @@ export class WebSocketConnection extends LiveConnection {
   protected override ping (): void {
     if (!this.#isAlive) return this.#socket.terminate()
     this.#isAlive = false
-    this.#socket.ping()
+    if (this.#wire === undefined) this.#socket.ping()
+    else if (this.#socket.readyState === this.#socket.OPEN) this.#wire.write(pingFrame)
   }
 
   protected override end (reason: CloseReason): void {

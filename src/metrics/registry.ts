@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import type { Registry } from 'prom-client'
 import { bounds } from '../shared/histogram.ts'
 import type { Histogram } from '../shared/histogram.ts'
 import { memoryLimit, memoryOther, redisFigures } from './redis-info.ts'
@@ -20,10 +20,13 @@ interface Family<Each> {
 /** Gauges of prom-client with the counter suffix `_total`, which `promtool check metrics` rejects. */
 const misnamed = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
+/** The module prom-client, an optional peer: its importer passes it. */
+type PromClient = typeof import('prom-client')
+
 let nodeMetrics: Registry | undefined
 
 /** Default metrics of Node. Created once per process, because prom-client cannot stop its observers. */
-function nodeRegistry (): Registry {
+function nodeRegistry ({ Registry, collectDefaultMetrics }: PromClient): Registry {
   if (nodeMetrics !== undefined) return nodeMetrics
   nodeMetrics = new Registry()
   collectDefaultMetrics({ register: nodeMetrics })
@@ -33,19 +36,26 @@ function nodeRegistry (): Registry {
 
 /** Prometheus metrics. Values are counted by the components and read on each scrape. */
 export class MetricsRegistry {
-  readonly registry = new Registry()
-  readonly #nodeRegistry = nodeRegistry()
+  readonly registry: Registry
+  readonly #promClient: PromClient
+  readonly #nodeRegistry: Registry
+
+  constructor (promClient: PromClient) {
+    this.registry = new promClient.Registry()
+    this.#promClient = promClient
+    this.#nodeRegistry = nodeRegistry(promClient)
+  }
 
   counter ({ name, help, rows }: Family<Row>): void {
     const registers = [this.registry]
     // eslint-disable-next-line no-new
-    new Counter({ name, help, registers, labelNames: labelsOf(name), collect () { fill(this, rows(), (labels, value) => this.inc(labels, value)) } })
+    new this.#promClient.Counter({ name, help, registers, labelNames: labelsOf(name), collect () { fill(this, rows(), (labels, value) => this.inc(labels, value)) } })
   }
 
   gauge ({ name, help, rows }: Family<Row>): void {
     const registers = [this.registry]
     // eslint-disable-next-line no-new
-    new Gauge({ name, help, registers, labelNames: labelsOf(name), collect () { fill(this, rows(), (labels, value) => this.set(labels, value)) } })
+    new this.#promClient.Gauge({ name, help, registers, labelNames: labelsOf(name), collect () { fill(this, rows(), (labels, value) => this.set(labels, value)) } })
   }
 
   histogram (family: Family<HistogramRow>): void {

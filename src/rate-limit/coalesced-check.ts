@@ -1,8 +1,7 @@
-import { PendingReply } from '../redis/batch/pending-reply.ts'
-import type { ReplyListener } from '../redis/batch/pending-reply.ts'
+import type { PendingReply } from '../redis/batch/pending-reply.ts'
 import type { Argument } from '../redis/batch/resp-encoder.ts'
-import type { ScriptOperation } from '../redis/batch/batched-command.ts'
-import { tooLate } from './script-reply.ts'
+import { ScriptOperation } from '../redis/batch/batched-command.ts'
+import { notCounted, tooLate } from './script-reply.ts'
 import type { ScriptReply } from './script-reply.ts'
 import type { QuotaCost } from './quota.ts'
 
@@ -31,28 +30,28 @@ export interface TickClock {
 
 /** Sends checks to Redis and receives their replies. */
 export interface ReplySink {
-  enqueue (keys: readonly string[], args: readonly Argument[]): ScriptOperation<ScriptReply>
+  /** sends the check to `consume.lua` */
+  consume (keys: readonly string[], args: readonly Argument[]): PendingReply<ScriptReply>
   onReply (reply: ScriptReply, askedAt: number): void
 }
 
-/** All identical checks of a tick, sent as one script call. */
-export class CoalescedCheck extends PendingReply<ScriptReply> implements ReplyListener<ScriptReply> {
+/** All identical checks of a tick, sent as one script operation. */
+export class CoalescedCheck extends ScriptOperation<ScriptReply> {
   /** prefix of the IDs of granted slots; undefined without a concurrency quota */
   readonly lease: string | undefined
   readonly #clock: TickClock
   readonly #sink: ReplySink
-  readonly #operation: ScriptOperation<ScriptReply>
+  readonly #costs: readonly QuotaCost[]
   #size = 0
   #isRetried = false
 
   /** @param args count, deadline and quotas; other checks may share the array */
-  constructor ({ keys, session }: QuotaRequest, args: readonly Argument[], lease: string | undefined, clock: TickClock, sink: ReplySink) {
-    super()
+  constructor ({ keys, session, costs }: QuotaRequest, args: readonly Argument[], lease: string | undefined, clock: TickClock, sink: ReplySink) {
+    super(session === undefined ? keys : [...keys, session.key], args)
     this.lease = lease
+    this.#costs = costs
     this.#clock = clock
     this.#sink = sink
-    this.#operation = sink.enqueue(session === undefined ? keys : [...keys, session.key], args)
-    this.#operation.subscribe(this)
   }
 
   /** On the process's clock. */
@@ -64,21 +63,24 @@ export class CoalescedCheck extends PendingReply<ScriptReply> implements ReplyLi
   add (): number {
     this.#size += 1
     // Copy: other checks may share the array.
-    if (this.#size > 1) this.#operation.args = this.#operation.args.with(0, this.#size)
+    if (this.#size > 1) this.args = this.args.with(0, this.#size)
     return this.#size
   }
 
-  onReply (reply: ScriptReply): void {
-    if (!this.#isRetried) this.#sink.onReply(reply, this.askedAt)
-    // Rejected as too late although the caller still waits: Redis's clock was set forward, or the server is another. Retry without a deadline.
-    if (reply.granted !== tooLate || this.#isRetried) return this.resolve(reply)
-    this.#isRetried = true
-    const [asked = 1, , ...rest] = this.#operation.args
-    this.#sink.enqueue(this.#operation.keys, [asked, 0, ...rest]).subscribe(this)
+  override resolve (reply: ScriptReply): void {
+    if (this.#isRetried) return super.resolve(reply)
+    this.#sink.onReply(reply, this.askedAt)
+    // Rejected as too late although the caller still waits: Redis's clock was set forward, or the server is another.
+    if (reply.granted === tooLate) return this.#retry(0)
+    if (reply.granted === notCounted) return this.#retry(this.#clock.deadlineMs)
+    super.resolve(reply)
   }
 
-  onError (error: Error): void {
-    this.reject(error)
+  #retry (deadlineMs: number): void {
+    this.#isRetried = true
+    const [asked = 1, , ...rest] = this.args
+    const args = rest.length > 0 ? rest : this.#costs.map(({ text }) => text)
+    this.#sink.consume(this.keys, [asked, deadlineMs, ...args]).subscribe({ onReply: (reply) => super.resolve(reply), onError: (error) => this.reject(error) })
   }
 }
 

@@ -2,11 +2,21 @@ import { randomBytes } from 'node:crypto'
 import { steadyMs } from '../shared/clock.ts'
 import type { Batch } from '../redis/batch/batch.ts'
 import type { Argument } from '../redis/batch/resp-encoder.ts'
+import type { BatchScript } from '../redis/batch/script.ts'
 import { consume as consumeScript } from './script-reply.ts'
-import type { Decision } from './script-reply.ts'
+import type { Decision, ScriptReply } from './script-reply.ts'
+import { TwoGenerationLru } from '../shared/lru.ts'
+import { SlidingScript } from './sliding-script.ts'
 import type { QuotaCost } from './quota.ts'
 import { CoalescedCheck } from './coalesced-check.ts'
 import type { QuotaRequest, TickClock, ReplySink } from './coalesced-check.ts'
+
+/** The script and the arguments of checks that count addresses only. */
+interface IpOnlyArgs {
+  readonly costs: readonly QuotaCost[]
+  readonly args: readonly Argument[]
+  readonly script: BatchScript<ScriptReply>
+}
 
 /** After this multiple of the batch's deadline the caller has timed out: a check that a hung Redis executes later is not counted. */
 const deadlineFactor = 1.5
@@ -20,7 +30,9 @@ export class LimitStore {
   #tick = -1
   #clock: TickClock = { askedAt: 0, deadlineMs: 0 }
   /** arguments of the last IP-only check of this tick */
-  #ipOnly: { readonly costs: readonly QuotaCost[], readonly args: readonly Argument[] } | undefined
+  #ipOnly: IpOnlyArgs | undefined
+  /** by quota and cost: checks of the same are one call */
+  readonly #slidingScripts = new TwoGenerationLru<string, SlidingScript>(1000)
   readonly #sink: ReplySink
   /** Redis's clock minus the process's, up to one round trip too large; undefined before the first reply */
   #offsetMs: number | undefined
@@ -33,7 +45,7 @@ export class LimitStore {
     this.#batch = batch
     this.#now = now
     this.#sink = {
-      enqueue: (keys, args) => batch.enqueueScript(consumeScript, keys, args),
+      consume: (keys, args) => batch.enqueueScript(consumeScript, keys, args),
       onReply: ({ nowMs }, askedAt) => { this.#offsetMs = nowMs - askedAt }
     }
   }
@@ -55,7 +67,7 @@ export class LimitStore {
 
   /** Reads the statuses and consumes nothing. */
   async peek ({ keys, costs }: Omit<QuotaRequest, 'name'>): Promise<Decision> {
-    const { statuses } = await this.#sink.enqueue(keys, [0, 0, ...costs.map(({ text }) => text)]).promise()
+    const { statuses } = await this.#sink.consume(keys, [0, 0, ...costs.map(({ text }) => text)]).promise()
     return { isAllowed: statuses.every(({ retryMs }) => retryMs === 0), statuses }
   }
 
@@ -78,11 +90,13 @@ export class LimitStore {
 
   #open (request: QuotaRequest): CoalescedCheck {
     const lease = request.hasSlots === true ? `${this.#process}.${++this.#leases}` : undefined
-    return new CoalescedCheck(request, this.#argsOf(request, lease), lease, this.#clock, this.#sink)
+    const { costs, session } = request
+    if (session !== undefined || lease !== undefined) return this.#batch.enqueueOperation(consumeScript, new CoalescedCheck(request, this.#argsOf(request, lease), lease, this.#clock, this.#sink))
+    const { script, args } = this.#ipOnlyArgsOf(costs)
+    return this.#batch.enqueueOperation(script, new CoalescedCheck(request, args, lease, this.#clock, this.#sink))
   }
 
   #argsOf ({ costs, session }: QuotaRequest, lease: string | undefined): readonly Argument[] {
-    if (session === undefined && lease === undefined) return this.#ipOnlyArgsOf(costs)
     const args: Argument[] = [1, this.#clock.deadlineMs, ...costs.map(({ text }) => text)]
     if (session !== undefined) args.push(`l ${session.devices.join(' ')}`)
     if (lease !== undefined) args.push(`i ${lease}`)
@@ -90,8 +104,17 @@ export class LimitStore {
   }
 
   /** Shares the arguments between the checks of a tick with the same quotas: the batch compares them by identity. */
-  #ipOnlyArgsOf (costs: readonly QuotaCost[]): readonly Argument[] {
-    if (this.#ipOnly?.costs !== costs) this.#ipOnly = { costs, args: [1, this.#clock.deadlineMs, ...costs.map(({ text }) => text)] }
-    return this.#ipOnly.args
+  #ipOnlyArgsOf (costs: readonly QuotaCost[]): IpOnlyArgs {
+    if (this.#ipOnly?.costs === costs) return this.#ipOnly
+    const sliding = this.#slidingScriptOf(costs)
+    const args: Argument[] = sliding === undefined ? [1, this.#clock.deadlineMs, ...costs.map(({ text }) => text)] : [1, this.#clock.deadlineMs]
+    return (this.#ipOnly = { costs, args, script: sliding ?? consumeScript })
+  }
+
+  #slidingScriptOf (costs: readonly QuotaCost[]): SlidingScript | undefined {
+    const text = costs[0]?.text ?? ''
+    const script = costs.length === 1 ? this.#slidingScripts.get(text) ?? SlidingScript.for(costs) : undefined
+    if (script !== undefined) this.#slidingScripts.set(text, script)
+    return script
   }
 }

@@ -19,7 +19,7 @@ export interface Decision {
 
 /** The reply to a coalesced check. */
 export interface ScriptReply {
-  /** number of allowed requests; {@link tooLate} or {@link noSession} */
+  /** number of allowed requests; {@link tooLate}, {@link noSession} or {@link notCounted} */
   readonly granted: number
   /** Redis's clock, milliseconds since 1970 */
   readonly nowMs: number
@@ -30,6 +30,9 @@ export interface ScriptReply {
 export const tooLate = -1
 /** The request's session does not exist or has ended; nothing was counted. */
 export const noSession = -2
+
+/** `consume-sliding.lua` has counted nothing: `consume.lua` must. */
+export const notCounted = -3
 
 /** Consumes units. */
 export const consume = new Script<ScriptReply>({

@@ -219,7 +219,7 @@ export class PooledRedis extends Redis {
       return command.reject(new RedisUnavailableError('no connection'))
     }
     // eslint-disable-next-line no-new
-    new InFlightWrite([{ command, answered: () => {}, failed: command.reject }], connection, { settled: (name, ms, hasFailed) => this.batch.settled(name, ms, hasFailed), completed: () => {}, timedOut: () => this.batch.timedOut() })
+    new InFlightWrite([{ name: command.name, command, answered: () => {}, failed: command.reject }], connection, { settled: (name, ms, hasFailed) => this.batch.settled(name, ms, hasFailed), completed: () => {}, timedOut: () => this.batch.timedOut() })
   }
 
   #choose (): Connection | undefined {

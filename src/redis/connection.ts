@@ -1,5 +1,7 @@
 import { Cluster, Redis } from 'ioredis'
 import type { Command } from 'ioredis'
+import { writeDirectly, isWritable } from './direct-write.ts'
+import type { QueuedCommand } from './direct-write.ts'
 import type { CircuitBreakers } from './health/circuit-breakers.ts'
 import { setTimeoutAfterIo } from './health/deadline.ts'
 import { readServerInfo } from './health/server-info.ts'
@@ -43,10 +45,13 @@ interface ConnectionEvents {
 }
 
 /** A command to send and its callbacks. One of them is called once, synchronously when the reply is read, even after the deadline. */
-export interface OutgoingCommand extends ResendableCommand {
-  readonly command: Command
+export interface OutgoingCommand extends ResendableCommand, QueuedCommand {
   /** as returned by {@link Connection.healthOf} */
   readonly health: ConnectionHealth
+  /** the reply has arrived, or will never arrive */
+  isReplied: boolean
+  /** when it was sent, on the `performance.now()` clock */
+  sentAt: number
   answered (reply: unknown): void
   failed (error: Error): void
 }
@@ -113,12 +118,19 @@ export class Connection {
   }
 
   /** The health of the server connection that a command uses. */
-  healthOf (command: Command): ConnectionHealth {
-    return this.#nodes === undefined ? this.#health : this.#nodes.healthOf(command)
+  healthOf (outgoing: { readonly command: Command }): ConnectionHealth {
+    return this.#nodes === undefined ? this.#health : this.#nodes.healthOf(outgoing.command)
   }
 
   /** Sends commands as one write (one per node in a Cluster). */
   write (outgoing: readonly OutgoingCommand[]): void {
+    if (isWritable(this.client) && outgoing.every(({ fill }) => fill !== undefined)) {
+      this.usedAt = Date.now()
+      this.inFlight += outgoing.length
+      const sentAt = performance.now()
+      for (const each of outgoing) each.sentAt = sentAt
+      return writeDirectly(this.client, outgoing)
+    }
     const streams = this.#streams()
     for (const stream of streams) stream.cork()
     try {
@@ -225,43 +237,53 @@ export class Connection {
   #send (outgoing: OutgoingCommand): void {
     this.inFlight += 1
     this.usedAt = Date.now()
+    outgoing.sentAt = performance.now()
     this.#track(outgoing)
     if (this.#resender === undefined) this.client.sendCommand(outgoing.command)
     else if ((outgoing.command.getSlot() as number | null) === null && outgoing.health.client !== undefined) outgoing.health.client.sendCommand(outgoing.command)
     else this.#resender.send(outgoing.command)
   }
 
-  /** Wraps the command's callbacks instead of its promise: the reply is handled earlier, without the cost of another promise. */
+  /** Wraps the callbacks of an ioredis command instead of its promise: the reply is handled earlier, without the cost of another promise. */
   #track (outgoing: OutgoingCommand): void {
-    const { command, health } = outgoing
+    const { command } = outgoing
     const { resolve, reject } = command
-    const sentAt = performance.now()
-    let isOver = false
-    const settle = () => {
-      const isFirst = !isOver
-      if (isFirst) this.inFlight -= 1
-      isOver = true
-      return isFirst
-    }
-    const onReply = (reply: unknown) => {
-      if (!settle()) return
-      health.answered(sentAt)
-      resolve(reply)
-      outgoing.answered(reply)
-    }
+    const onReply = (reply: unknown) => { this.onReply(outgoing, reply, resolve) }
     const onError = (error: Error) => {
-      if (!isOver && this.#resender?.resend(outgoing, error) === true) return
-      if (!settle()) return
-      if (error.name === 'ReplyError') {
-        health.answered(sentAt)
-        this.handleErrorReply(error)
-      }
-      command.promise.catch(() => {}) // reported by `failed` below
-      reject(error)
-      outgoing.failed(error)
+      this.onError(outgoing, error, (error) => {
+        command.promise.catch(() => {}) // reported by `failed`
+        reject(error)
+      })
     }
     command.resolve = onReply
     command.reject = onError
+  }
+
+  /** A reply has arrived. @param first called before the command's own callback */
+  onReply (outgoing: OutgoingCommand, reply: unknown, first?: (reply: unknown) => void): void {
+    if (!this.#settle(outgoing)) return
+    outgoing.health.answered(outgoing.sentAt)
+    first?.(reply)
+    outgoing.answered(reply)
+  }
+
+  /** An error reply has arrived, or the connection has ended. @param first called before the command's own callback */
+  onError (outgoing: OutgoingCommand, error: Error, first?: (error: Error) => void): void {
+    if (!outgoing.isReplied && this.#resender?.resend(outgoing, error) === true) return
+    if (!this.#settle(outgoing)) return
+    if (error.name === 'ReplyError') {
+      outgoing.health.answered(outgoing.sentAt)
+      this.handleErrorReply(error)
+    }
+    first?.(error)
+    outgoing.failed(error)
+  }
+
+  #settle (outgoing: OutgoingCommand): boolean {
+    if (outgoing.isReplied) return false
+    outgoing.isReplied = true
+    this.inFlight -= 1
+    return true
   }
 
   #streams (): Redis['stream'][] {

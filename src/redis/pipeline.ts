@@ -24,7 +24,7 @@ export function boundPipeline (chain: ChainableCommander, connection: Connection
   const sendBound = (command: Command) => {
     refuseInPipeline(command)
     // MULTI has no key; the commands after it do.
-    if (health === undefined && command.name !== 'multi') health = connection.healthOf(command)
+    if (health === undefined && command.name !== 'multi') health = connection.healthOf({ command })
     return sendCommand(command)
   }
   const late = () => {

@@ -106,7 +106,7 @@ export class SessionManager implements Sessions {
 
   /** Returns a loaded session, or undefined if it does not exist or has a tombstone: a restored snapshot may contain ended sessions. */
   acceptLoad (token: SessionToken, loaded: LoadedSession | undefined): LoadedSession | undefined {
-    const isLive = loaded !== undefined && !this.tombstones.has({ key: token.key, field: loaded.isEarlier ? token.previousId?.field ?? '' : token.field })
+    const isLive = loaded !== undefined && (this.tombstones.isEmpty || !this.tombstones.has({ key: token.key, field: loaded.isEarlier ? token.previousId?.field ?? '' : token.field }))
     this.counts.load[isLive ? 'found' : 'none'] += 1
     return isLive ? loaded : undefined
   }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { SessionCorruptError, SessionUnavailableError } from '../shared/errors.ts'
 import type { PendingReply } from '../redis/batch/pending-reply.ts'
 import type { Batch, Priority } from '../redis/batch/batch.ts'
+import type { ScriptArgs } from '../redis/batch/script-call.ts'
 import { Script } from '../redis/batch/script.ts'
 import type { NewSession } from './new-session.ts'
 import { writeLabel } from './session-record.ts'
@@ -150,7 +151,8 @@ export class SessionStore {
     if (shared !== undefined) return shared
     // Cleared before the next socket is read, so that no session stays in memory until the next request.
     if (this.#loading.size === 0) setImmediate(() => { this.#loading = new Map() })
-    const loading = this.#batch.enqueueScript(loadScript, [token.key], [touchMs, ...fieldsOf(token)])
+    const { keys, args } = loadArgsOf(token)
+    const loading = this.#batch.enqueueScript(loadScript, keys, args)
     this.#loading.set(token, loading)
     return loading
   }
@@ -199,6 +201,13 @@ export class SessionStore {
   list (key: string): Promise<string[]> {
     return this.#batch.runScript(listScript, [key], [])
   }
+}
+
+/** Keys and arguments of the script that loads a session: most clients send the same cookie, and so the same token, many times. */
+function loadArgsOf (token: SessionToken): ScriptArgs {
+  // A copy of a token, with another ID, has the arguments of the original.
+  if (token.loadArgs?.token !== token) token.loadArgs = { token, keys: [token.key], args: [touchMs, ...fieldsOf(token)] }
+  return token.loadArgs
 }
 
 /** @throws {SessionUnavailableError} PRISM_ERR_SESSION_UNAVAILABLE if sign-ins keep marking a session */

@@ -1,4 +1,5 @@
 import { createHmac, hash, randomBytes } from 'node:crypto'
+import type { ScriptArgs } from '../redis/batch/script-call.ts'
 import type { Keys } from '../redis/keys.ts'
 
 /** A secret session ID and the hash field derived from it. */
@@ -21,6 +22,8 @@ export interface SessionToken extends TokenId {
   readonly createdAt: number
   /** ID before a rotation whose outcome is unknown: the session exists under one of the two IDs */
   readonly previousId?: TokenId | undefined
+  /** set by the session store for the token that it names */
+  loadArgs?: ScriptArgs & { readonly token: SessionToken } | undefined
 }
 
 /** The user or the anonymous client that a token identifies. */
@@ -57,7 +60,8 @@ export function makeToken (keys: Keys, { userId, subject }: Subject, { createdAt
     subject,
     createdAt,
     key: userId === undefined ? keys.anonymousSession(subject) : keys.userSession(userId),
-    previousId: previousId === undefined ? undefined : identify(previousId)
+    previousId: previousId === undefined ? undefined : identify(previousId),
+    loadArgs: undefined
   }
 }
 

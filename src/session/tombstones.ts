@@ -38,8 +38,12 @@ export class Tombstones {
     this.#retryLater()
   }
 
+  get isEmpty (): boolean {
+    return this.#ended.size === 0
+  }
+
   has ({ key, field }: Pick<SessionToken, 'key' | 'field'>): boolean {
-    return this.#ended.size > 0 && this.#ended.has(key + field)
+    return this.#ended.has(key + field)
   }
 
   /** Sends all revocations again, to a server that may be a new one. */

@@ -7,6 +7,7 @@ export const OptionError = createError<[option: string, wanted: string, came: st
 /** An {@link OptionError} for an option that does not exist. */
 export const UnknownOptionError = createError<[option: string, known: string]>('PRISM_ERR_OPTION', 'Unknown option %s. Known options: %s.', 500, OptionError as unknown as ErrorConstructor)
 export const ScopeError = createError<[call: string, reason: string]>('PRISM_ERR_SCOPE', '%s is not possible in this scope: %s.', 500)
+export const PeerMissingError = createError<[entryPoint: string, peer: string, peerAgain: string]>('PRISM_ERR_PEER_MISSING', '%s needs the package %s, which is not installed: npm install %s.', 500)
 export const RouteConfigError = createError<[faults: string]>('PRISM_ERR_ROUTE_CONFIG', 'Route config is not in effect: %s.', 500)
 export const MissingPackageError = createError<[feature: string, name: string]>('PRISM_ERR_MISSING_PACKAGE', '%s needs a package that is not installed: npm install --save-dev %s', 500)
 export const RedisUnavailableError = createError<[reason: string]>('PRISM_ERR_REDIS_UNAVAILABLE', 'Redis is unavailable: %s.', 503)

@@ -113,6 +113,15 @@ export function readStrings (option: string, value: unknown): readonly string[] 
 }
 
 /**
+ * Reads the path of a route: without parameters, wildcards and query.
+ *
+ * @throws {OptionError} PRISM_ERR_OPTION
+ */
+export function readPath (option: string, value: unknown): string {
+  return typeof value === 'string' && /^\/[\w.~!$&'()+,;=@/-]*$/.test(value) ? value : invalidOption(option, "a path such as '/live', without parameters and query", value)
+}
+
+/**
  * Checks that a value is an object and that it has only known options.
  *
  * @throws {OptionError} PRISM_ERR_OPTION for the first unknown or renamed option

@@ -32,14 +32,14 @@ t.test('1,000 live connections receive all events in order, and a shutdown close
   const before = rssMiB(service.pid)
   const spent = cpuSeconds(service.pid)
 
-  const ticks = 60
+  const ticks = 30
   for (let n = 1; n < ticks; n++) {
     await publish({ at: Date.now() })
     await pause(50)
   }
   const last = await publish({ at: Date.now() })
   await until(() => crowd.members.every((member) => member.last === last && member.events >= ticks), { what: 'all clients have all events', deadlineMs: 30_000 })
-  t.comment(`delay of ${crowd.delaysMs.length} deliveries: p50 ${quantile(crowd.delaysMs, 0.5)} ms, p99 ${quantile(crowd.delaysMs, 0.99)} ms; server ${before} → ${rssMiB(service.pid)} MiB, ${Math.round((cpuSeconds(service.pid) - spent) * 1e6 / 60_000)} µs of CPU a delivery`)
+  t.comment(`delay of ${crowd.delaysMs.length} deliveries: p50 ${quantile(crowd.delaysMs, 0.5)} ms, p99 ${quantile(crowd.delaysMs, 0.99)} ms; server ${before} → ${rssMiB(service.pid)} MiB, ${Math.round((cpuSeconds(service.pid) - spent) * 1e6 / (ticks * 1000))} µs of CPU a delivery`)
   t.notOk(crowd.members.some(({ isTorn }) => isTorn))
 
   const stalls = monitorEventLoopDelay({ resolution: 10 })

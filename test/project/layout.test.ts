@@ -11,7 +11,7 @@ interface Import {
   readonly isType: boolean
 }
 
-const files = globSync(['{bench,plugins,routes,service,src,test}/**/*.ts'], { cwd: root, exclude: ['test/ecosystem/node_modules/**'] }).map((file) => file.replaceAll('\\', '/')).sort()
+const files = globSync(['{bench,plugins,routes,service,src,test}/**/*.ts'], { cwd: root, exclude: ['{bench,test/ecosystem}/node_modules/**'] }).map((file) => file.replaceAll('\\', '/')).sort()
 const imports = files.flatMap(importsOf)
 
 function importsOf (file: string): Import[] {

@@ -174,6 +174,10 @@ t.test('docs/options.md lists each option of live connections, and no other', as
   t.same(documented('live').sort(), accepted('live', 'src/live/options.ts', /readRecord\('live', options, (\[.*?\])/).sort())
 })
 
+t.test('docs/options.md lists each option of the metrics, and no other', async (t) => {
+  t.same(documented('metrics').sort(), accepted('metrics', 'plugins/metrics.ts', /readRecord\('metrics', options, (\[.*?\])/).sort())
+})
+
 t.test('docs/api.md lists each public decorator', async (t) => {
   const listed = tableOf('docs/api.md', 'decorator').map(([name = '']) => /^\w+\.\w+/.exec(name)?.[0])
   const owners: Record<string, string> = { decorate: 'fastify', decorateRequest: 'request', decorateReply: 'reply' }

@@ -26,7 +26,9 @@ t.test('Dockerfile installs by the lockfile, runs no package scripts, and instal
   const installs = dockerfile.filter((line) => line.includes('npm '))
 
   for (const line of installs) t.match(line, /^RUN npm ci .*--ignore-scripts/)
-  t.ok(installs.some((line) => line.includes('--omit=dev')))
+  for (const line of installs) t.match(line, '--omit=dev')
+  t.ok(installs.some((line) => line.includes('--workspace=start-only')), 'the cities, for the stage of the database')
+  t.ok(installs.some((line) => line.includes('--workspace=service-only ')), 'and the service without them')
   t.ok(service.some((line) => line.startsWith('COPY --from=dependencies /app/node_modules')))
   t.notOk(service.some((line) => line.includes('npm ')))
 })
@@ -82,10 +84,10 @@ t.test('each package that the image imports is installed without the development
 })
 
 t.test('Dockerfile installs OpenTelemetry only where the build asks for it', async (t) => {
-  const [install] = dockerfile.filter((line) => line.includes('--omit=dev'))
+  const [install] = dockerfile.filter((line) => line.includes('--workspace=service-only'))
 
   t.ok(dockerfile.includes('ARG TRACING=false'))
-  t.match(install, /--omit=dev \$\(\[ "\$TRACING" = true \] \|\| echo --omit=optional\)/)
+  t.match(install, /--workspace=service-only \$\(\[ "\$TRACING" = true \] && echo --workspace=tracing-only\) --include-workspace-root/)
 })
 
 t.test('Dockerfile sets production and no secret', async (t) => {

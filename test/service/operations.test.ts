@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { alert } from '../../service/alert-command.ts'
-import { rules } from '../../service/alerts/rules.ts'
+import { writePrometheusRules } from '../../service/alerts/prometheus.ts'
+import { prometheusRules, rules } from '../../service/alerts/rules.ts'
 import { rules as rulesCommand } from '../../service/rules-command.ts'
 import { main } from '../../src/cli/main.ts'
 
@@ -15,9 +16,25 @@ function anchorOf (heading: string): string {
 }
 
 t.test('docs/operations.md lists each alert with its severity and a link to its remedy', async (t) => {
-  const rows = [...operations.matchAll(/^\| \[`(\w+)`\]\(#[\w-]+\) \| .* \| (\w+) \|$/gm)].map(([, name, severity]) => ({ name, severity }))
+  const rows = [...operations.matchAll(/^\| \[`(\w+)`\]\(#([\w-]+)\) \| .* \| (\w+) \|$/gm)].map(([, name, section, severity]) => ({ name, section, severity }))
 
-  t.same(rows, rules.map(({ name, severity }) => ({ name, severity })))
+  t.same(rows, rules.map(({ name, section, severity }) => ({ name, section, severity })))
+})
+
+t.test('the runbook of each Prometheus rule is an existing section that names the alert', async (t) => {
+  const written = [...text('alerts/prism.rules.yml').matchAll(/alert: (\w+)[^]*?runbook_url: "(.+?)#(.+)"/g)]
+
+  t.same(written.map(([, name]) => name), [...rules, ...prometheusRules].map(({ name }) => name))
+  for (const [, name = '', page = '', anchor] of written) {
+    const section = text(page).split(/^#{2,3} /m).find((part) => anchorOf(part.split('\n')[0] ?? '') === anchor)
+    t.match(section, `\`${name}\``, `${page}#${anchor}`)
+  }
+})
+
+t.test('the rules link to the pages of the service where their address is given', async (t) => {
+  const file = writePrometheusRules(rules, prometheusRules, 'https://example.com/ops/runbook/')
+
+  t.equal(file.match(/runbook_url: "https:\/\/example\.com\/ops\/runbook\/[\w-]+"/g)?.length, rules.length + prometheusRules.length)
 })
 
 t.test('docs/operations.md contains every heading that it links to', async (t) => {

@@ -23,12 +23,13 @@ export interface Told {
   standings: { remaining: number, resetMs: number, retryMs: number }[]
 }
 
-/** `consume.lua` in a real Redis, with a clock that the test sets. */
-export async function startClock (t: Test): Promise<(steps: readonly Step[]) => Promise<Told[]>> {
+/** `consume.lua` in a real Redis, with a clock that the test sets; or `consume-sliding.lua`, for steps with one sliding quota. */
+export async function startClock (t: Test, { isSliding = false } = {}): Promise<(steps: readonly Step[]) => Promise<Told[]>> {
   const server = await startRedisProcess(t)
   const redis = new Redis(server.url)
   t.after(() => redis.disconnect())
-  const take = readFileSync(new URL('../../src/rate-limit/consume.lua', import.meta.url), 'utf8')
+  const source = readFileSync(new URL(`../../src/rate-limit/${isSliding ? 'consume-sliding' : 'consume'}.lua`, import.meta.url), 'utf8')
+  const take = source.replace("local time = call('TIME')\n", '').replace(/^local nowMs = .*$/m, '')
   const lua = `
     local function run (time, nowMs, KEYS, ARGV)
       ${take}
@@ -49,10 +50,23 @@ export async function startClock (t: Test): Promise<(steps: readonly Step[]) => 
       keys: claims.map(({ key }) => `${run}:${key}`),
       args: [String(asked), '0', ...claims.map(({ quota, cost }) => quotaCostOf(quota, cost).text), ...lease === undefined ? [] : [`i ${lease}`]]
     }))
+    if (isSliding) {
+      const slidingAsks = asks.map((ask, at) => ({ ...ask, args: slidingArgsOf(steps[at] as Step) }))
+      return (await redis.callBuffer('eval', lua, 0, JSON.stringify(slidingAsks)) as Buffer[]).map(readSliding)
+    }
     const told = await redis.eval(lua, 0, JSON.stringify(asks)) as string[]
     return told.map((text) => text.split(' ').map(Number)).map(([granted = 0, , ...numbers]) => ({
       granted,
       standings: Array.from({ length: numbers.length / 3 }, (_, at) => ({ remaining: numbers[at * 3] ?? 0, resetMs: numbers[at * 3 + 1] ?? 0, retryMs: numbers[at * 3 + 2] ?? 0 }))
     }))
   }
+}
+
+function slidingArgsOf ({ asked, claims: [claim] }: Step): string[] {
+  const { quota, windowMs, bucketOrBurst } = claim?.quota as Quota
+  return [quota, windowMs, bucketOrBurst, claim?.cost ?? 1, 0, asked].map(String)
+}
+
+function readSliding (reply: Buffer): Told {
+  return { granted: reply.readUInt32BE(6), standings: [{ remaining: reply.readUInt32BE(10), resetMs: reply.readUIntBE(14, 6), retryMs: reply.readUIntBE(20, 6) }] }
 }

@@ -81,9 +81,18 @@ export const scriptInputs: Readonly<Record<string, (random: Random, time: TestTi
   presence: (random) => ({ keys: ['processes'], args: [`{"id":"p${random.integer(1, 6)}"}`, lifetime(random)] }),
   lease: (random) => ({ keys: ['lease'], args: [random.pick(tokens), lifetime(random)] }),
   heartbeat: (random) => ({ keys: ['websocket'], args: [lifetime(random), ...random.list(1, 4, (index) => [`field${index}`, random.pick(bodies)]).flat()] }),
+  renew: (random) => ({ keys: random.list(1, 3, () => random.pick(['websocket', 'websocket2'])), args: [lifetime(random)] }),
   'extend-slots': (random, { nowMs }) => ({ keys: [counter(random)], args: [lifetime(random), random.pick([0, nowMs + 5, nowMs - 5]), ...random.list(1, 3, () => `lease${random.integer(1, 4)}.1`)] }),
   consume,
   publish: (random) => ({ keys: [log(random)], args: ['topic', rest(random), random.pick([1, 10, 50, 250]), lifetime(random), random.integer(2 ** 40, 2 ** 47)] }),
+  compare: (random, { nowMs }) => {
+    const keys = random.list(1, 3, () => log(random))
+    return { keys, args: [lifetime(random), ...keys.map(() => random.pick([`${nowMs}-0`, '0-1']))] }
+  },
+  'consume-sliding': (random, { nowMs }) => {
+    const keys = random.list(1, 4, (index) => `counter${index + 1}`)
+    return { keys, args: [...random.pick([[5, 600_000, 10_000, 1], [3, 1_000_000, 50_000, 2], [2, 601_000, 100, 3]]), random.pick([0, 0, nowMs + 100, nowMs - 1]), random.pick(['', keys.map(() => random.integer(0, 4)).join(' ')])] }
+  },
   read: (random, { nowMs }) => ({ keys: [log(random)], args: [random.pick(['', '0-1', `${nowMs}-0`, `${nowMs - 1000}-5`]), random.pick([1, 8, 64]), random.pick([100, 32_768]), lifetime(random), random.integer(2 ** 40, 2 ** 47)] }),
   create: (random, time) => ({ keys: [session(random)], args: [random.pick(devices), random.pick([900_000, 3_600_000]), 86_400_000, random.pick(['=', '=Firefox%20on%20Linux']), random.pick(documents), random.pick([1, 2, 3, 10]), random.pick(['0', birth(random, time)]), touchMs(random), random.pick(['', version(random)])] }),
   list: (random) => ({ keys: [session(random)], args: [] }),
@@ -98,7 +107,7 @@ export const scriptInputs: Readonly<Record<string, (random: Random, time: TestTi
 export const scriptGroups: readonly (readonly string[])[] = [
   ['raise-epoch', 'raise-version', 'purge', 'advance-sequence', 'remove-entry', 'acquire-lock', 'extend-lock', 'release-lock', 'try-lock', 'store', 'read-sequence'],
   ['create', 'list', 'load', 'mark-moving', 'revoke', 'rotate', 'save'],
-  ['consume', 'extend-slots', 'create'],
-  ['publish', 'read'],
-  ['announce-app', 'presence', 'lease', 'heartbeat']
+  ['consume', 'consume-sliding', 'extend-slots', 'create'],
+  ['publish', 'read', 'compare'],
+  ['announce-app', 'presence', 'lease', 'heartbeat', 'renew']
 ]

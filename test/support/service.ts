@@ -31,10 +31,10 @@ export interface Service {
 /** A started service that may never listen. */
 export type Launched = Pick<Service, 'pid' | 'logs' | 'exit' | 'stop'>
 
-/** Starts `service/server.ts` with this environment and only PATH of the test's own; killed with the test. */
+/** Starts `service/server.ts` with this environment, and of the test's own only what finds and compiles programs; killed with the test. */
 export function launchService (t: Owner, environment: Record<string, string>): Launched {
-  const { PATH = '', REDIS_SERVER_BIN = '' } = process.env
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', server], { env: { PATH, REDIS_SERVER_BIN, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const { PATH = '', REDIS_SERVER_BIN = '', NODE_COMPILE_CACHE = '' } = process.env
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', server], { env: { PATH, REDIS_SERVER_BIN, NODE_COMPILE_CACHE, ...environment }, stdio: ['ignore', 'pipe', 'pipe'] })
   const logs: string[] = []
   for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', (line) => logs.push(line))
   const exit = new Promise<Exit>((resolve) => child.once('close', (code, signal) => resolve({ code, signal })))

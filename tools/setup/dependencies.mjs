@@ -7,18 +7,25 @@ import { SetupError, run, say } from './run.mjs'
 const offline = `Is this machine offline, or behind a proxy ("npm config set proxy …")? "npm ping" tells whether the registry answers.
 Is the disk full, or this folder not writable for you? Then free it, or clone into a folder of your own.`
 
-/** Installs the project's packages, and checks that a Node for it runs. */
-export async function bringDependencies (root) {
-  await installPackages(root, { megabytes: 200, check: () => workingNode(root) }) // throws if none runs
+/** What `npm start` needs; without a list npm installs all workspaces. */
+// By name: the path of a workspace selects those in its folder, too.
+const startWorkspaces = ['--workspace=service-only', '--workspace=start-only', '--include-workspace-root']
+const tracingProbe = join('node_modules', '@opentelemetry', 'sdk-trace-node')
+
+/** Installs the project's packages, those for development and for traces only where asked, and checks that a Node for it runs. */
+export async function bringDependencies (root, { withDev }) {
+  const withTracing = withDev || Boolean(process.env.OTEL_EXPORTER_OTLP_ENDPOINT)
+  await installPackages(root, { megabytes: withDev ? 200 : 60, withDev, withTracing, workspaces: startWorkspaces, check: () => workingNode(root) }) // throws if none runs
 }
 
-/** Installs the packages of a folder's lock file if they are missing or differ. */
-export async function installPackages (root, { megabytes, check = () => {} }) {
+/** Installs the packages of a folder's lock file if they are missing or differ. What is installed beyond the wanted packages is kept. */
+export async function installPackages (root, { megabytes, withDev = true, withTracing = false, workspaces = [], check = () => {} }) {
   const stamp = readStamp(root)
-  const wanted = fingerprint(root)
-  if (stamp.installed !== wanted && !isInstalled(root)) await install(root, megabytes)
+  const wanted = { installed: fingerprint(root), withDev: withDev || hasDev(root), withTracing: withTracing || existsSync(join(root, tracingProbe)) }
+  const isStamped = stamp.installed === wanted.installed && (stamp.withDev || !wanted.withDev) && (stamp.withTracing || !wanted.withTracing)
+  if (!isStamped && !isInstalled(root, wanted)) await install(root, { ...wanted, workspaces, megabytes })
   check()
-  if (stamp.installed !== wanted) writeStamp(root, { installed: wanted })
+  if (!isStamped) writeStamp(root, wanted)
 }
 
 /** The Node for the project: the installed dependency, or the current one if it is new enough. */
@@ -43,13 +50,15 @@ function runs (program) {
   }
 }
 
-async function install (root, megabytes) {
-  const total = Object.keys(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages).length - 1
-  say(`installing up to ${total} packages with npm (about ${megabytes} MB)`)
+async function install (root, { withDev, withTracing, workspaces, megabytes }) {
+  say(`installing packages with npm${withDev ? '' : ', without those for development'} (about ${megabytes} MB)`)
   const startedAt = Date.now()
+  // "ci" removes the packages first. Where some are missing and none differs, a service may be running on those that are here.
+  const command = isInstalled(root, { withDev: false }) ? ['install', '--no-save'] : ['ci']
   rmSync(stampPath(root), { force: true })
+  const scope = withDev ? ['--include=dev'] : ['--omit=dev', ...workspaces, ...withTracing ? ['--workspace=tracing-only'] : []]
   const [program, first] = process.env.npm_execpath ? [process.execPath, [process.env.npm_execpath]] : ['npm', []]
-  await run(program, [...first, 'ci', '--include=dev', '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=4', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', '--loglevel=http'], {
+  await run(program, [...first, ...command, ...scope, '--include=optional', '--include=peer', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', '--fetch-retries=4', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', '--loglevel=http'], {
     cwd: root,
     env: quietEnvironment(),
     advice: offline,
@@ -83,15 +92,27 @@ function quietEnvironment () {
 }
 
 /** Whether npm itself installed exactly the lock file's packages: then a developer's own `npm install` is not undone. */
-function isInstalled (root) {
-  const hidden = readJson(join(root, 'node_modules', '.package-lock.json'))?.packages
-  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
-  if (!hidden) return false
-  return Object.entries(packages).every(([path, { version, link, optional, devOptional }]) => {
-    if (path === '' || !path.includes('node_modules')) return true
+function isInstalled (root, { withDev, withTracing = false }) {
+  const hidden = installedPackages(root)
+  if (!hidden || (withTracing && !existsSync(join(root, tracingProbe)))) return false
+  return Object.entries(wantedPackages(root, withDev)).every(([path, { version, optional, devOptional }]) => {
     const found = hidden[path]
-    return found ? Boolean(link) || found.version === version : Boolean(optional || devOptional)
+    return found ? found.version === version : Boolean(optional || devOptional)
   })
+}
+
+/** Whether packages for development are installed, of this lock file or an older one. */
+function hasDev (root) {
+  return Object.values(installedPackages(root) ?? {}).some(({ dev }) => dev)
+}
+
+function installedPackages (root) {
+  return readJson(join(root, 'node_modules', '.package-lock.json'))?.packages
+}
+
+function wantedPackages (root, withDev) {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  return Object.fromEntries(Object.entries(packages).filter(([path, { dev, link }]) => path.includes('node_modules') && !link && (withDev || !dev)))
 }
 
 function fingerprint (root) {

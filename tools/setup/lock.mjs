@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { say } from './run.mjs'
 
-// One set-up at a time per folder. The lock names its owner and the program that it runs: an `npm ci` whose set-up was killed still holds it.
+// One set-up at a time per folder. The lock names its owner and the programs that it runs: an `npm ci` whose set-up was killed still holds it.
 let held
+const children = new Set()
 
 /** Acquires the lock of a folder, and waits for another set-up. Returns the release function; the end of the process releases too. */
 export async function lockFolder (root) {
@@ -20,16 +21,26 @@ export async function lockFolder (root) {
   return unlock
 }
 
-/** Records the program that the lock's owner runs now. */
+/** Records a program that the lock's owner runs now. Returns the function that removes it from the record. */
 export function noteChild (pid) {
+  const child = mark(pid)
+  children.add(child)
+  record()
+  return () => {
+    children.delete(child)
+    record()
+  }
+}
+
+function record () {
   if (!held) return
-  writeFileSync(`${held}.${process.pid}`, words(pid))
+  writeFileSync(`${held}.${process.pid}`, words())
   renameSync(`${held}.${process.pid}`, held)
 }
 
 function unlock () {
   // A child that survives a Ctrl-C which only this process received holds the lock until it ends.
-  if (held && !aliveChild(held)) rmSync(held, { force: true })
+  if (held && ![...children].some(isAlive)) rmSync(held, { force: true })
   held = undefined
 }
 
@@ -66,15 +77,11 @@ function removeStale (path) {
 function isHeld (path) {
   const lock = read(path)
   if (!lock) return ageMs(path) < 2_000 // being written, deleted, or malformed
-  return isAlive(lock.owner) || isAlive(lock.child)
+  return [lock.owner, lock.child, ...lock.children ?? []].some(isAlive)
 }
 
-function aliveChild (path) {
-  return isAlive(read(path)?.child)
-}
-
-function words (child) {
-  return JSON.stringify({ owner: mark(process.pid), child: child && mark(child) })
+function words () {
+  return JSON.stringify({ owner: mark(process.pid), children: [...children] })
 }
 
 function read (path) {

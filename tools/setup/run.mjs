@@ -28,7 +28,7 @@ export function run (program, args, { cwd, env = process.env, advice = '', progr
   return new Promise((resolve, reject) => {
     const startedAt = Date.now()
     const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], shell: process.platform === 'win32' && program.endsWith('npm') })
-    noteChild(child.pid)
+    const forget = noteChild(child.pid)
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => { output += chunk })
     if (pass) createInterface(child.stdout).on('line', line => { if (pass(line)) say(line) })
@@ -37,10 +37,14 @@ export function run (program, args, { cwd, env = process.env, advice = '', progr
       if (isHopeless(output)) child.kill()
     }, tickMs)
     const fail = reason => reject(new SetupError(`${[program, ...args].join(' ').slice(0, 160)} failed: ${reason}`, advice))
-    child.once('error', error => { clearInterval(timer); fail(error.message) })
+    child.once('error', error => {
+      clearInterval(timer)
+      forget()
+      fail(error.message)
+    })
     child.once('close', (code, signal) => {
       clearInterval(timer)
-      noteChild(undefined)
+      forget()
       if (code === 0) resolve(output)
       else fail(`${signal ?? `exit code ${code}`}\n${lastWords(output)}`)
     })

@@ -2,9 +2,14 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { IdleShare } from './idle-share.mjs'
 
 const timeoutMs = 120_000
 const graceMs = 3_000
+
+// Half a file's time is waiting. While this share of the processors was idle for this long, one more file starts.
+const idleShare = 0.35
+const idleMs = 1_000
 
 /**
  * Runs test files, each in its own process and several at a time.
@@ -14,11 +19,14 @@ const graceMs = 3_000
  */
 export class Runner {
   #jobs
+  #most
   #waiting = []
   #running = new Set()
 
-  constructor (jobs) {
+  /** @param jobs files at a time @param most files at a time while processors are idle */
+  constructor (jobs, most = jobs) {
     this.#jobs = jobs
+    this.#most = most
   }
 
   /**
@@ -31,13 +39,14 @@ export class Runner {
     const env = { NODE_COMPILE_CACHE: folder, ...process.env, TAP_TIMEOUT: String(timeoutMs / 1000) }
     this.#waiting = files.map(file => ({ file, asked: askedTimeout(file) })).sort((one, other) => other.asked - one.asked).map(({ file }) => file)
     let ended = 0
-    const work = async () => {
-      for (let file = this.#waiting.shift(); file; file = this.#waiting.shift()) {
-        const result = await this.#runFile(file, env)
-        tell(result, ended++)
-      }
+    const runOne = async file => {
+      const result = await this.#runFile(file, env)
+      tell(result, ended++)
     }
+    const work = async () => { for (let file = this.#waiting.shift(); file; file = this.#waiting.shift()) await runOne(file) }
+    const extra = this.#whileIdle(runOne)
     await Promise.all(Array.from({ length: this.#jobs }, work))
+    await extra.stop()
     rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   }
 
@@ -45,6 +54,21 @@ export class Runner {
   stop (signal) {
     this.#waiting = []
     for (const child of this.#running) child.kill(signal)
+  }
+
+  #whileIdle (runOne) {
+    const idle = new IdleShare()
+    const runs = []
+    const timer = setInterval(() => {
+      const isIdle = idle.read() > idleShare
+      if (isIdle && this.#waiting.length > 0 && this.#running.size < this.#most) runs.push(runOne(this.#waiting.shift()))
+    }, idleMs)
+    return {
+      stop: async () => {
+        clearInterval(timer)
+        await Promise.all(runs)
+      }
+    }
   }
 
   #runFile (file, env) {

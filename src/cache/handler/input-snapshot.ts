@@ -1,5 +1,5 @@
 import type { CacheRequest } from '../http-message.ts'
-import { copyOf, isRecord, isSame, validate } from './validated-inputs.ts'
+import { copyOf, copyRecord, hasValidator, isRecord, isSame, validate } from './validated-inputs.ts'
 import type { Input } from './validated-inputs.ts'
 
 /** A request's query and parameters as received. */
@@ -10,7 +10,7 @@ export interface Inputs {
 
 /** Copies a request's query and parameters deeply, because a hook may mutate them. */
 export function snapshotInputs ({ query, params }: { query: unknown, params: unknown }): Inputs {
-  return { query: copyOf({ ...query as Input }), params: copyOf({ ...params as Input }) }
+  return { query: copyRecord(query as Input), params: copyRecord(params as Input) }
 }
 
 /**
@@ -25,9 +25,8 @@ export function changedIn (before: Inputs, request: CacheRequest, listed: Readon
 }
 
 function changedPart (part: keyof Inputs, before: Input, request: CacheRequest, listed?: ReadonlySet<string>): string | undefined {
-  const validated = validate(request, part, copyOf(before))
   const now = (request[part] ?? {}) as unknown
-  const expected = validated === undefined ? before : validated.value ?? {}
+  const expected = hasValidator(request, part) ? validatedOf(request, part, before) : before
   if (!isRecord(expected) || !isRecord(now)) return isSame(expected, now) ? undefined : `request.${part}`
   const isUnlisted = (name: string) => listed?.has(name) === false && name in before
   for (const name in now) {
@@ -36,4 +35,9 @@ function changedPart (part: keyof Inputs, before: Input, request: CacheRequest, 
   // Report no names of removed parameters: clients choose them and could flood the log.
   for (const name in expected) if (!(name in now) && !isUnlisted(name)) return `request.${part}`
   return undefined
+}
+
+function validatedOf (request: CacheRequest, part: keyof Inputs, before: Input): unknown {
+  const validated = validate(request, part, copyOf(before))
+  return validated === undefined ? before : validated.value ?? {}
 }

@@ -33,6 +33,11 @@ export function validate (request: CacheRequest, part: 'query' | 'params', input
   }
 }
 
+/** Whether the route validates a part of the request. */
+export function hasValidator (request: CacheRequest, part: 'query' | 'params'): boolean {
+  return request.getValidationFunction?.(part === 'query' ? 'querystring' : part) != null
+}
+
 /** Whether the query is validated by Ajv. */
 export function isAjv (request: CacheRequest): boolean {
   const validator = request.getValidationFunction?.('querystring') as Validator | null | undefined
@@ -52,10 +57,14 @@ function outcomeOf (result: unknown, input: unknown): ValidatedInput | undefined
 /** Copies records and arrays deeply: hooks and validators change them in place. */
 export function copyOf<Value> (value: Value): Value {
   if (Array.isArray(value)) return value.map(copyOf) as Value
-  if (!isRecord(value)) return value
+  return isRecord(value) ? copyRecord(value) as Value : value
+}
+
+/** Copies the properties of an object deeply; an empty record for no object. */
+export function copyRecord (value: Input | null | undefined): Record<string, unknown> {
   const copy: Record<string, unknown> = { ...value }
   for (const name in copy) if (typeof copy[name] === 'object') copy[name] = copyOf(copy[name])
-  return copy as Value
+  return copy
 }
 
 /** Deep equality of what validators make. Objects that may hold more than they show are equal only to themselves. */

@@ -49,11 +49,11 @@ export class VaryIndex {
     return seen && this.keyOf(key, seen.varyRecord.vary, request).name
   }
 
-  /** Decodes the value stored under a URL: an entry, or a Vary record, which is passed to `onVaryRecord`. */
-  unpack (packed: Buffer, key: CacheKey, request: CacheRequest, onVaryRecord: (varyRecord: VaryRecord) => void): Unpacked<Entry> {
+  /** Decodes the value stored under a URL: an entry, or a Vary record, which is noted in `state`. */
+  unpack (packed: Buffer, key: CacheKey, request: CacheRequest, state?: { varyRecord: VaryRecord | undefined }): Unpacked<Entry> {
     const varyRecord = this.#readVaryRecord(packed, key)
     if (varyRecord === undefined) return decodeEntry(packed, key.text)
-    onVaryRecord(varyRecord)
+    if (state !== undefined) state.varyRecord = varyRecord
     const variant = this.keyOf(key, varyRecord.vary, request)
     return { name: variant.name, unpack: (other) => decodeEntry(other, variant.text) }
   }

@@ -7,7 +7,8 @@ import { parseVary } from '../../http/vary.ts'
 import { bodyOf, headOf, isShort, cacheabilityOf, payloadTypeOf, restoreControl, setCacheStatus } from './handled-response.ts'
 import type { HandledResponse } from './handled-response.ts'
 import { browserControl } from './browser-cache-control.ts'
-import { decompress, fewestBytes } from './compression.ts'
+import { fewestBytes } from './compression.ts'
+import { decompressBody, plainBodyOf } from './decompressed-bodies.ts'
 import type { ResponseConditions } from './response-conditions.ts'
 import type { PayloadUse } from './conditional-response.ts'
 import type { Entry, Lifetime } from '../storage/entry-codec.ts'
@@ -145,7 +146,7 @@ export class ResponseFinalizer {
     this.#shared.lockQueue.abandon(run.fill, stale)
     this.#shared.stats.add('stale')
     reply.header('age', String(ageSeconds(stale, handled.receivedAt)))
-    reply.header('cache-status', formatCacheStatus({ forwarded: 'stale', forwardedStatus, ttlSeconds: Math.floor(freshLeftMs(stale, handled.receivedAt) / 1000) }))
+    reply.header('cache-status', formatCacheStatus({ forwarded: 'stale', forwardedStatus }, undefined, Math.floor(freshLeftMs(stale, handled.receivedAt) / 1000)))
     return this.#sendEntry(handled, stale)
   }
 
@@ -230,7 +231,8 @@ export class ResponseFinalizer {
   #sendEntry (handled: HandledResponse, entry: Entry): unknown {
     handled.reply.removeHeader('content-length')
     const send = (body: Buffer) => this.#conditions.evaluate(handled, this.#conditions.areDeferred ? asType(body, entry.payloadType) : body, entry.hasOwnTag)
-    return entry.coding === 'identity' ? send(entry.body) : decompress(entry.body, entry.coding).then(send)
+    const plain = plainBodyOf(entry)
+    return plain === undefined ? decompressBody(entry).then(send) : send(plain)
   }
 
   /** A body that later hooks receive is stored as it is: they must not have to decode it. */

@@ -8,7 +8,8 @@ import type { Validators } from '../../http/conditions.ts'
 import { removeDigests } from '../../http/digests.ts'
 import { browserControl, membersOf } from './browser-cache-control.ts'
 import type { BrowserPolicy } from './browser-cache-control.ts'
-import { codedTag, decompress } from './compression.ts'
+import { codedTag } from './compression.ts'
+import { decompressBody, plainBodyOf } from './decompressed-bodies.ts'
 import { failPrecondition, isCondition, isPrecondition, partOf } from './conditional-response.ts'
 import type { Coding, Entry, PayloadType } from '../storage/entry-codec.ts'
 import { fieldOf, textOf } from '../storage/entry-codec.ts'
@@ -54,11 +55,13 @@ export function sendEntry (request: CacheRequest, reply: CacheReply, entry: Entr
     return undefined
   }
   if (entry.coding === 'identity' || coding === entry.coding) return send(request, reply, entry, coding, entry.body, options)
+  const plain = plainBodyOf(entry)
+  if (plain !== undefined) return send(request, reply, entry, coding, plain, options)
   const sendPlain = (body: Buffer) => {
     send(request, reply, entry, coding, body, options)
     return reply
   }
-  return decompress(entry.body, entry.coding).then(sendPlain, () => options.otherwise() ?? reply)
+  return decompressBody(entry).then(sendPlain, () => options.otherwise() ?? reply)
 }
 
 function send (request: CacheRequest, reply: CacheReply, entry: Entry, coding: Coding, body: Buffer, options: SendOptions): undefined {
@@ -81,8 +84,9 @@ function sendToHooks (request: CacheRequest, reply: CacheReply, entry: Entry, op
     reply.send(body)
     return reply
   }
-  if (entry.coding !== 'identity') return decompress(entry.body, entry.coding).then(sendPlain, () => options.otherwise() ?? reply)
-  sendPlain(entry.body)
+  const plain = plainBodyOf(entry)
+  if (plain === undefined) return decompressBody(entry).then(sendPlain, () => options.otherwise() ?? reply)
+  sendPlain(plain)
   return undefined
 }
 
@@ -133,7 +137,7 @@ function setStoredHeaders (reply: CacheReply, entry: Entry, coding: Coding, { br
   if (browser !== undefined) reply.header('cache-control', browserControl(controlFieldsOf(entry), browser, age))
   // RFC 9111 section 5.1
   reply.header('age', String(age))
-  reply.header('cache-status', formatCacheStatus({ ...status, ttlSeconds: Math.floor(freshLeftMs(entry, now) / 1000) }, reply.getHeader('cache-status') as string | undefined))
+  reply.header('cache-status', formatCacheStatus(status, reply.getHeader('cache-status') as string | undefined, Math.floor(freshLeftMs(entry, now) / 1000)))
 }
 
 function controlFieldsOf (entry: Entry): Fields {

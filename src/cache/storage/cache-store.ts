@@ -21,6 +21,9 @@ const purge = new Script({ url: new URL('../invalidation/purge.lua', import.meta
 const remove = new Script({ url: new URL('../invalidation/remove-entry.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
 const store = new Script({ url: new URL('./store.lua', import.meta.url), costMicroseconds: 30, read: (reply) => reply === 1 })
 
+/** Metadata of a value, and a tag that only the store script compares. */
+type FencedMeta = StoredMeta & { readonly fence?: string }
+
 /** The cache in Redis: entries, tag versions, and the purge sequence that orders fills and purges. */
 export class CacheStore {
   readonly keys: Keys
@@ -143,11 +146,12 @@ export class CacheStore {
   /**
    * Stores an entry, unless one of its tags was purged during the fill. Sent with background priority in the next batch.
    *
+   * @param meta `fence`: a tag that only the store script compares, not a lookup
    * @param lock the fill lock, which is released
    * @returns whether it was stored
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY
    */
-  write (name: string, meta: StoredMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
+  write (name: string, meta: FencedMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
     this.#epoch.notice(meta.sequence)
     this.#epoch.renew(this.tagVersionTtlMs)
     this.#memoryGuard?.storing()
@@ -162,14 +166,15 @@ export class CacheStore {
     this.#memoryGuard?.kept(name, bytes, lifetimeMs)
   }
 
-  #writeEntry (name: string, { tags, sequence }: StoredMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
+  #writeEntry (name: string, { tags, sequence, fence }: FencedMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
     const lifetime = Math.max(1, Math.ceil(lifetimeMs))
     const versionTtlMs = Math.max(this.tagVersionTtlMs, 2 * lifetime)
     const keys = [name, this.keys.cacheLock(name)]
     const mustExtend = this.#mustExtend(tags, versionTtlMs)
     const args = [sequence, packed, lifetime, versionTtlMs, lock?.token ?? '', lock?.entryPrefix ?? '', this.keys.cacheFilled(), mustExtend ? 1 : 0]
-    if (this.isCluster) return this.#cluster.mayStore({ tags, sequence }, versionTtlMs).then((mayStore) => mayStore && this.#batch.runScript(store, keys, args, 'background'))
-    const stored = this.#batch.runScript(store, [...keys, this.keys.cacheSequence(), ...tags.map((tag) => this.keys.cacheTag(tag))], args, 'background')
+    const compared = fence === undefined ? tags : [...tags, fence]
+    if (this.isCluster) return this.#cluster.mayStore({ tags: compared, sequence }, versionTtlMs).then((mayStore) => mayStore && this.#batch.runScript(store, keys, args, 'background'))
+    const stored = this.#batch.runScript(store, [...keys, this.keys.cacheSequence(), ...compared.map((tag) => this.keys.cacheTag(tag))], args, 'background')
     return mustExtend ? stored.then((isStored) => this.#noteExtended(tags, isStored)) : stored
   }
 
@@ -193,6 +198,26 @@ export class CacheStore {
    */
   async remove (name: string, entry: Pick<Head, 'bornAt' | 'sequence'>): Promise<boolean> {
     return await this.#batch.runScript(remove, [name], [identityAt.first, identityAt.last, identityOf(entry)])
+  }
+
+  /**
+   * Removes an entry, unless another one was stored under its key since it was read.
+   *
+   * @param prefix the first 48 bytes that were read; empty if there was none
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the outcome is unknown
+   */
+  async removeUnchanged (name: string, prefix: Buffer): Promise<void> {
+    if (prefix.length > 0) await this.#batch.runScript(remove, [name], [0, 47, prefix])
+  }
+
+  /**
+   * Removes an entry for good: what is filled now was begun later. First the fence is purged, so that no older fill is stored after the entry is removed.
+   *
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the outcome is unknown; it may be repeated
+   */
+  async delete (name: string, fence: string): Promise<void> {
+    await this.purge([fence])
+    await this.#batch.command('UNLINK', [name])
   }
 
   /** Stores a value without tags, such as a Vary record, and removes the keys that it replaces. */

@@ -110,6 +110,11 @@ export function textOf (body: Buffer): string | undefined {
   return bodyStrings.get(body)
 }
 
+/** Memoizes the string of a body that is valid UTF-8. */
+export function memoizeText (body: Buffer): void {
+  bodyStrings.set(body, body.toString())
+}
+
 /**
  * Decodes an entry.
  *
@@ -127,7 +132,7 @@ function decodeAndMemoize (packed: Buffer, key: string): Entry | undefined {
   const entry = decode(copy, key)
   if (entry === undefined) return undefined
   decodedEntries.set(key, { packed: copy, entry })
-  if (entry.coding === 'identity' && isUtf8(entry.body)) bodyStrings.set(entry.body, entry.body.toString())
+  if (entry.coding === 'identity' && isUtf8(entry.body)) memoizeText(entry.body)
   return entry
 }
 

@@ -5,12 +5,12 @@ import { CommandCounters } from './command-counters.ts'
 import { PendingReply } from './pending-reply.ts'
 import { setTimeoutAfterIo, defaultDeadlineMs } from '../health/deadline.ts'
 import { InFlightWrite } from './in-flight-write.ts'
-import type { WriteObserver } from './in-flight-write.ts'
+import type { WriteObserver, WriteOptions } from './in-flight-write.ts'
 import type { Connection } from '../connection.ts'
 import type { Argument } from './resp-encoder.ts'
 import { ScriptOperation, packScripts, packCommand, packRead, packReads, GetOperation } from './batched-command.ts'
 import type { BatchedCommand } from './batched-command.ts'
-import type { Script } from './script.ts'
+import type { BatchScript } from './script.ts'
 
 /** Operations that a request waits for are sent before background operations. */
 export type Priority = 'request' | 'background'
@@ -34,7 +34,7 @@ interface LargeRead { read: GetOperation, bytes: number, timer: NodeJS.Timeout, 
 /** The operations that one tick has enqueued. */
 class TickQueue {
   readonly reads = new Map<string, GetOperation>()
-  readonly scripts = new Map<Script<unknown>, ScriptOperation[]>()
+  readonly scripts = new Map<BatchScript<unknown>, ScriptOperation[]>()
   readonly commands: BatchedCommand[] = []
 
   pack (isCluster: boolean, sizes: LRUCache<string, number>): BatchedCommand[] {
@@ -74,6 +74,9 @@ export class Batch implements WriteObserver {
   #background = new TickQueue()
   #large: LargeRead[] = []
   readonly #largeByKey = new LRUCache<string, number>({ max: 10_000 })
+  /** resolves with the replies of this tick's operations; created for the first request that waits */
+  #replies: PromiseWithResolvers<void> | undefined
+  #isCluster = true
   #isScheduled = false
 
   /** Time limit for a reply, milliseconds. */
@@ -102,13 +105,28 @@ export class Batch implements WriteObserver {
    *
    * @returns it fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE; {RedisReplyError} PRISM_ERR_REDIS_REPLY when this operation failed
    */
-  enqueueScript<Value> (script: Script<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority: Priority = 'request'): ScriptOperation<Value> {
+  enqueueScript<Value> (script: BatchScript<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority: Priority = 'request'): ScriptOperation<Value> {
+    return this.enqueueOperation(script, new ScriptOperation<Value>(keys, args), priority)
+  }
+
+  /** As {@link enqueueScript}, for an operation of a class of its own. */
+  enqueueOperation<Value, Operation extends ScriptOperation<Value>> (script: BatchScript<Value>, operation: Operation, priority: Priority = 'request'): Operation {
     const { scripts } = this.#collect(priority)
-    const operation = new ScriptOperation<Value>(keys, args)
     const others = scripts.get(script)
     if (others === undefined) scripts.set(script, [operation as ScriptOperation])
     else others.push(operation as ScriptOperation)
     return operation
+  }
+
+  /**
+   * Resolves when the operations of this tick with priority `request` have settled, except for large reads. One promise for all requests of the tick. A
+   * continuation runs in the async context in which it was registered.
+   *
+   * @returns undefined if nothing is enqueued, and for a Cluster, where one node may be slower than another
+   */
+  get replies (): Promise<void> | undefined {
+    if (this.#isCluster || this.collecting.operations === 0) return undefined
+    return (this.#replies ??= Promise.withResolvers<void>()).promise
   }
 
   /** As {@link enqueueGet}, as a promise. */
@@ -117,7 +135,7 @@ export class Batch implements WriteObserver {
   }
 
   /** As {@link enqueueScript}, as a promise. */
-  runScript<Value> (script: Script<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority?: Priority): Promise<Value> {
+  runScript<Value> (script: BatchScript<Value>, keys: ScriptOperation['keys'], args: ScriptOperation['args'], priority?: Priority): Promise<Value> {
     return this.enqueueScript(script, keys, args, priority).promise()
   }
 
@@ -166,14 +184,22 @@ export class Batch implements WriteObserver {
     this.#background = new TickQueue()
     const size = this.collecting
     this.collecting = { operations: 0, commands: 0 }
+    const replies = this.#replies
+    this.#replies = undefined
     const connection = this.#connections.choose()
-    if (connection === undefined) return this.#refuse(all)
-    const batchedCommands = all.flatMap((queue) => {
-      this.#extractLarge(queue)
-      return queue.pack(connection.isCluster, this.#largeByKey)
-    })
-    size.commands = this.#send(connection, batchedCommands)
+    if (connection === undefined) {
+      this.#refuse(all)
+      return replies?.resolve()
+    }
+    this.#isCluster = connection.isCluster
+    const [forRequests, inBackground] = all.map((queue) => this.#pack(queue, connection)) as [BatchedCommand[], BatchedCommand[]]
+    size.commands = this.#send(connection, inBackground.length === 0 ? forRequests : [...forRequests, ...inBackground], { awaited: forRequests.length, replies })
     this.#sendLarge()
+  }
+
+  #pack (queue: TickQueue, { isCluster }: Connection): BatchedCommand[] {
+    this.#extractLarge(queue)
+    return queue.pack(isCluster, this.#largeByKey)
   }
 
   #refuse (all: readonly TickQueue[]): void {
@@ -183,8 +209,8 @@ export class Batch implements WriteObserver {
   }
 
   /** @returns the number of commands sent */
-  #send (connection: Connection, batchedCommands: readonly BatchedCommand[], remainingMs = this.deadlineMs): number {
-    const { size } = new InFlightWrite(batchedCommands, connection, this, remainingMs)
+  #send (connection: Connection, batchedCommands: readonly BatchedCommand[], options?: WriteOptions): number {
+    const { size } = new InFlightWrite(batchedCommands, connection, this, options)
     if (size > 0) this.counts.writes += 1
     this.counts.commands += size
     return size
@@ -214,7 +240,7 @@ export class Batch implements WriteObserver {
         connection.expectedBytes -= bytes
         this.#sendLarge()
       }
-      const sent = this.#send(connection, [{ ...packRead(read, this.#largeByKey), onSettled }], Math.max(1, deadlineAt - performance.now()))
+      const sent = this.#send(connection, [{ ...packRead(read, this.#largeByKey), onSettled }], { remainingMs: Math.max(1, deadlineAt - performance.now()) })
       if (sent === 0) connection.expectedBytes -= bytes
     }
   }

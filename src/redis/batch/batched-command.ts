@@ -2,13 +2,10 @@ import type { Command } from 'ioredis'
 import type { LRUCache } from 'lru-cache'
 import { RedisReplyError } from '../../shared/errors.ts'
 import { PendingReply } from './pending-reply.ts'
-import { encodeScriptCall } from './script-call.ts'
 import type { ScriptArgs } from './script-call.ts'
-import { toPublicError } from '../health/error-class.ts'
-import { BatchCommand, EncodedCommand, encodeCommand } from './resp-encoder.ts'
-import type { Argument } from './resp-encoder.ts'
-import { textOf } from './reply-text.ts'
-import type { Script } from './script.ts'
+import { BatchCommand } from './resp-encoder.ts'
+import type { Argument, FillCommand } from './resp-encoder.ts'
+import type { BatchScript } from './script.ts'
 
 /** The read of one key, shared by all its callers. */
 export class GetOperation extends PendingReply<Buffer | null> {
@@ -35,11 +32,18 @@ export class ScriptOperation<Value = unknown> extends PendingReply<Value> implem
 
 /** One Redis command that carries several operations, and settles each with its own reply. */
 export interface BatchedCommand {
-  command: Command
+  /** the command's name */
+  readonly name: string
   /** name in metrics, if it is not the command's */
-  name?: string
-  /** makes the same command with the script's text, for a server that replied NOSCRIPT: nothing was executed */
-  withScriptText?: (() => Command) | undefined
+  readonly label?: string
+  /** one of its keys, from which a Cluster client computes the slot */
+  readonly key?: string
+  /** adds the command's name and arguments; undefined if `command` is set */
+  readonly fill?: FillCommand
+  /** adds the same command with the script's text, for a server that replied NOSCRIPT: nothing was executed */
+  readonly fillWithText?: FillCommand
+  /** a command that ioredis encodes and whose reply it transforms */
+  readonly command?: Command
   answered: (reply: unknown) => void
   failed: (error: Error) => void
   /** called when the reply has arrived or will never arrive, also after the deadline */
@@ -62,12 +66,13 @@ export function packReads (reads: ReadonlyMap<string, GetOperation>, isCluster: 
 }
 
 function packMany (reads: readonly GetOperation[], sizes: LRUCache<string, number>): BatchedCommand {
-  const bytes = encodeCommand((packet) => {
-    packet.add('mget')
-    for (const { key } of reads) packet.add(key)
-  })
   return {
-    command: new EncodedCommand('mget', reads[0]?.key ?? '', bytes),
+    name: 'mget',
+    key: reads[0]?.key ?? '',
+    fill: (writer) => {
+      writer.add('mget')
+      for (const { key } of reads) writer.add(key)
+    },
     answered: (reply) => {
       const values = readArray<Buffer | null>(reply, reads.length)
       for (let index = 0; index < reads.length; index++) deliver(reads[index] as GetOperation, values[index] ?? null, sizes)
@@ -78,12 +83,13 @@ function packMany (reads: readonly GetOperation[], sizes: LRUCache<string, numbe
 
 /** Packs one read as a GET. */
 export function packRead (read: GetOperation, sizes: LRUCache<string, number>): BatchedCommand {
-  const bytes = encodeCommand((packet) => {
-    packet.add('get')
-    packet.add(read.key)
-  })
   return {
-    command: new EncodedCommand('get', read.key, bytes),
+    name: 'get',
+    key: read.key,
+    fill: (writer) => {
+      writer.add('get')
+      writer.add(read.key)
+    },
     answered: (reply) => deliver(read, reply as Buffer | null, sizes),
     failed: (error) => {
       // MGET replies nil for a key of another type; GET replies WRONGTYPE. Both must give null.
@@ -100,7 +106,7 @@ function deliver (read: GetOperation, value: Buffer | null, sizes: LRUCache<stri
 }
 
 /** Packs the operations of one script: as many per call as its time budget allows; one per call in a Cluster. */
-export function packScripts<Value> (script: Script<Value>, operations: readonly ScriptOperation<Value>[], isCluster: boolean): BatchedCommand[] {
+export function packScripts<Value> (script: BatchScript<Value>, operations: readonly ScriptOperation<Value>[], isCluster: boolean): BatchedCommand[] {
   const operationsPerCall = isCluster ? 1 : script.operationsPerCall
   if (operations.length <= operationsPerCall) return [packCall(script, operations)]
   const batchedCommands: BatchedCommand[] = []
@@ -108,33 +114,20 @@ export function packScripts<Value> (script: Script<Value>, operations: readonly 
   return batchedCommands
 }
 
-function packCall<Value> (script: Script<Value>, operations: readonly ScriptOperation<Value>[]): BatchedCommand {
+function packCall<Value> (script: BatchScript<Value>, operations: readonly ScriptOperation<Value>[]): BatchedCommand {
   const batched: BatchedCommand = {
-    command: encodeScriptCall('evalsha', script.sha1, operations),
-    name: script.name,
-    withScriptText: () => encodeScriptCall('eval', script.lua, operations),
+    name: 'evalsha',
+    label: script.name,
+    key: operations[0]?.keys[0] ?? '',
+    fill: (writer) => script.addCall(writer, 'evalsha', script.sha1, operations),
+    fillWithText: (writer) => script.addCall(writer, 'eval', script.lua, operations),
     answered: (reply) => {
-      const answers = readArray<unknown>(reply, operations.length)
-      for (let index = 0; index < operations.length; index++) {
-        const operation = operations[index] as ScriptOperation<Value>
-        const answer = answers[index]
-        if (answer instanceof Error) operation.reject(toPublicError(batched.serverError = answer))
-        else deliverReply(script, operation, textOf(answer))
-      }
+      const error = script.settle(reply, operations)
+      if (error !== undefined) batched.serverError = error
     },
     failed: (error) => { for (const operation of operations) operation.reject(error) }
   }
   return batched
-}
-
-function deliverReply<Value> (script: Script<Value>, operation: ScriptOperation<Value>, reply: unknown): void {
-  let value: Value
-  try {
-    value = script.read(reply)
-  } catch (error) {
-    return operation.reject(error as Error)
-  }
-  operation.resolve(value)
 }
 
 function readArray<Element> (reply: unknown, length: number): Element[] {
@@ -146,5 +139,5 @@ function readArray<Element> (reply: unknown, length: number): Element[] {
 export function packCommand (name: string, args: Argument[], answer: PendingReply<unknown>): BatchedCommand {
   const command = new BatchCommand(name, args, { replyEncoding: 'utf8' })
   // ioredis's reply transformers apply to the command's promise only.
-  return { command, answered: () => command.promise.then((reply) => answer.resolve(reply), (error) => answer.reject(error)), failed: (error) => answer.reject(error) }
+  return { name, command, answered: () => command.promise.then((reply) => answer.resolve(reply), (error) => answer.reject(error)), failed: (error) => answer.reject(error) }
 }

@@ -1,8 +1,11 @@
+import type { Command } from 'ioredis'
 import { RedisUnavailableError } from '../../shared/errors.ts'
 import { setTimeoutAfterIo } from '../health/deadline.ts'
 import type { OutgoingCommand, Connection } from '../connection.ts'
 import { toPublicError, isServerFailure } from '../health/error-class.ts'
 import type { BatchedCommand } from './batched-command.ts'
+import { EncodedCommand, encodeCommands } from './resp-encoder.ts'
+import type { FillCommand } from './resp-encoder.ts'
 import type { ConnectionHealth } from '../health/connection-health.ts'
 
 /** Callbacks of a write: each of its commands, the time until its last reply, or that a reply was late. */
@@ -10,6 +13,16 @@ export interface WriteObserver {
   settled (name: string, ms: number, hasFailed: boolean): void
   completed (ms: number): void
   timedOut (): void
+}
+
+/** Options of an {@link InFlightWrite}. */
+export interface WriteOptions {
+  /** until the deadline, milliseconds; less than the default for a read that has waited for capacity */
+  readonly remainingMs?: number
+  /** how many of the first commands `replies` waits for */
+  readonly awaited?: number
+  /** resolved when these commands have settled */
+  readonly replies?: { resolve (): void } | undefined
 }
 
 /**
@@ -24,13 +37,17 @@ export class InFlightWrite {
   readonly #timer: NodeJS.Timeout | undefined
   #failed: ConnectionHealth[] = []
   #open: number
+  #awaited: number
+  #replies: WriteOptions['replies']
 
-  /** @param remainingMs until the deadline; less than the default for a read that has waited for capacity */
-  constructor (batchedCommands: readonly BatchedCommand[], connection: Connection, observer: WriteObserver, remainingMs = connection.deadlineMs) {
+  constructor (batchedCommands: readonly BatchedCommand[], connection: Connection, observer: WriteObserver, { remainingMs = connection.deadlineMs, awaited = 0, replies }: WriteOptions = {}) {
     this.#connection = connection
     this.#observer = observer
+    this.#replies = replies
+    this.#awaited = awaited
     this.#commands = this.#admit(batchedCommands)
     this.#open = this.#commands.length
+    if (this.#awaited === 0) this.#resolveReplies()
     if (this.#open === 0) return
     this.#timer = setTimeoutAfterIo(remainingMs, () => this.#expire())
     connection.write(this.#commands)
@@ -57,7 +74,7 @@ export class InFlightWrite {
 
   failed (inFlight: InFlightCommand, error: Error): void {
     const { batched, health } = inFlight
-    if (batched.withScriptText !== undefined && inFlight.isOpen && error.message.startsWith('NOSCRIPT')) return this.#sendWithText(inFlight, batched.withScriptText())
+    if (inFlight.isOpen && inFlight.useText(error)) return this.#connection.write([inFlight])
     batched.onSettled?.()
     if (!this.#close(inFlight)) return
     this.#count(inFlight, true)
@@ -68,10 +85,16 @@ export class InFlightWrite {
 
   #admit (batchedCommands: readonly BatchedCommand[]): InFlightCommand[] {
     const commands: InFlightCommand[] = []
-    for (const batched of batchedCommands) {
-      const health = this.#connection.healthOf(batched.command)
-      if (health.breaker.isOpen) batched.failed(new RedisUnavailableError('no connection'))
-      else commands.push(new InFlightCommand(this, batched, health))
+    const awaited = this.#awaited
+    for (const [index, batched] of batchedCommands.entries()) {
+      const isAwaited = index < awaited
+      const inFlight = new InFlightCommand(this, batched, this.#connection, isAwaited)
+      if (!inFlight.health.breaker.isOpen) {
+        commands.push(inFlight)
+        continue
+      }
+      batched.failed(new RedisUnavailableError('no connection'))
+      if (isAwaited) this.#awaited -= 1
     }
     return commands
   }
@@ -82,16 +105,15 @@ export class InFlightWrite {
     this.#failed.push(health)
   }
 
-  /** The server replied NOSCRIPT, so nothing was executed: send the script's text, under the same deadline. */
-  #sendWithText (inFlight: InFlightCommand, command: BatchedCommand['command']): void {
-    inFlight.batched.withScriptText = undefined
-    inFlight.command = command
-    this.#connection.write([inFlight])
+  #resolveReplies (): void {
+    this.#replies?.resolve()
+    this.#replies = undefined
   }
 
   #close (inFlight: InFlightCommand): boolean {
     if (!inFlight.isOpen) return false
     inFlight.isOpen = false
+    if (inFlight.isAwaited && --this.#awaited === 0) this.#resolveReplies()
     this.#open -= 1
     if (this.#open > 0) return true
     clearTimeout(this.#timer)
@@ -99,8 +121,8 @@ export class InFlightWrite {
     return true
   }
 
-  #count ({ batched, command }: InFlightCommand, hasFailed: boolean): void {
-    this.#observer.settled(batched.name ?? command.name, performance.now() - this.#sentAt, hasFailed)
+  #count ({ batched: { label, name } }: InFlightCommand, hasFailed: boolean): void {
+    this.#observer.settled(label ?? name, performance.now() - this.#sentAt, hasFailed)
   }
 
   #expire (): void {
@@ -119,20 +141,60 @@ export class InFlightWrite {
   }
 }
 
-/** One command of the write. */
+/**
+ * One command of the write. The connection puts it into ioredis's queue of commands that wait for a reply, in place of an ioredis command with its promise
+ * and closures.
+ */
 class InFlightCommand implements OutgoingCommand {
-  readonly #write: InFlightWrite
+  /** read by ioredis, as those of its own commands */
+  readonly name: string
+  readonly args: readonly never[] = none
   readonly batched: BatchedCommand
   readonly health: ConnectionHealth
-  command: BatchedCommand['command']
+  /** the operations of requests */
+  readonly isAwaited: boolean
   isOpen = true
+  isReplied = false
   resends = 0
+  sentAt = 0
+  fill: FillCommand | undefined
+  readonly #write: InFlightWrite
+  readonly #connection: Connection
+  #command: Command | undefined
 
-  constructor (write: InFlightWrite, batched: BatchedCommand, health: ConnectionHealth) {
+  constructor (write: InFlightWrite, batched: BatchedCommand, connection: Connection, isAwaited: boolean) {
+    this.isAwaited = isAwaited
     this.#write = write
+    this.#connection = connection
+    this.name = batched.name
     this.batched = batched
-    this.health = health
-    this.command = batched.command
+    this.fill = batched.fill
+    this.#command = batched.command
+    this.health = connection.healthOf(this)
+  }
+
+  get command (): Command {
+    return (this.#command ??= new EncodedCommand(this.name, this.batched.key ?? '', encodeCommands(this.fill === undefined ? [] : [this.fill])))
+  }
+
+  /** The server replied NOSCRIPT, so nothing was executed: the script's text is sent next, under the same deadline. */
+  useText ({ message }: Error): boolean {
+    const { fillWithText } = this.batched
+    if (fillWithText === undefined || this.fill === fillWithText || !message.startsWith('NOSCRIPT')) return false
+    this.fill = fillWithText
+    this.#command = undefined
+    this.isReplied = false
+    return true
+  }
+
+  /** Called by ioredis with the reply. */
+  resolve (reply: unknown): void {
+    this.#connection.onReply(this, reply)
+  }
+
+  /** Called by ioredis with an error reply, or when the connection ends. */
+  reject (error: Error): void {
+    this.#connection.onError(this, error)
   }
 
   answered (reply: unknown): void {
@@ -143,3 +205,5 @@ class InFlightCommand implements OutgoingCommand {
     this.#write.failed(this, error)
   }
 }
+
+const none: readonly never[] = Object.freeze([])

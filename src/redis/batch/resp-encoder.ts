@@ -38,10 +38,10 @@ Object.defineProperty(BatchCommand.prototype, 'initPromise', {
   }
 })
 
-/**
- * A command that is already encoded. ioredis copies, checks and measures every argument; measured for a call with the operations of fifty requests,
- * that was a third of the cost of the batch. Its reply is bytes.
- */
+/** Adds the name and the arguments of one command. */
+export type FillCommand = (writer: RespWriter) => void
+
+/** A command that is already encoded, for a Cluster client, which sends each command to the node of its slot. Its reply is bytes. */
 export class EncodedCommand extends BatchCommand {
   readonly #bytes: string | Buffer
   readonly #key: string
@@ -63,20 +63,23 @@ export class EncodedCommand extends BatchCommand {
 }
 
 /**
- * Encodes a command in RESP, as an array of bulk strings.
+ * Encodes commands in RESP, each as an array of bulk strings.
  *
- * @param fill adds the command's name and its arguments. It runs a second time when an argument is not ASCII, which is rare: measuring the bytes of each
- * argument costs as much as writing it
+ * @param fills one for each command. They run a second time when an argument is not ASCII, which is rare: measuring the bytes of each argument costs as
+ * much as writing it
+ * @returns a string of ASCII characters only, or bytes
  * @see https://redis.io/docs/latest/develop/reference/protocol-spec/
  */
-export function encodeCommand (fill: (writer: RespWriter) => void): string | Buffer {
-  const plain = new RespWriter((text) => text.length)
-  fill(plain)
-  const bytes = plain.end()
-  if (typeof bytes === 'string' && Buffer.byteLength(bytes) === bytes.length) return bytes
-  const exact = new RespWriter(Buffer.byteLength)
-  fill(exact)
-  return exact.end()
+export function encodeCommands (fills: readonly FillCommand[]): string | Buffer {
+  const encoded = encodeWith(fills, (text) => text.length)
+  if (typeof encoded === 'string' && Buffer.byteLength(encoded) === encoded.length) return encoded
+  return Buffer.from(encodeWith(fills, Buffer.byteLength))
+}
+
+function encodeWith (fills: readonly FillCommand[], bytesOf: (text: string) => number): string | Buffer {
+  const writer = new RespWriter(bytesOf)
+  for (const fill of fills) writer.addCommand(fill)
+  return writer.end()
 }
 
 /** The RESP header of a bulk string, by its length in bytes. */
@@ -86,13 +89,18 @@ function headOf (bytes: number): string {
   return `\r\n$${bytes}\r\n`
 }
 
-/** Writes one command, argument by argument. */
+/** Writes commands, argument by argument. */
 export class RespWriter {
   readonly #bytesOf: (text: string) => number
+  /** the complete commands */
+  #done = ''
+  /** the current command, without its head */
   #text = ''
   #count = 0
-  /** output before `#text`; defined once an argument was a Buffer */
+  /** output before `#done`; defined once an argument was a Buffer */
   #chunks: Buffer[] | undefined
+  /** where in `#chunks` the head of the current command is missing; -1 if no argument of it was a Buffer */
+  #headAt = -1
 
   constructor (bytesOf: (text: string) => number) {
     this.#bytesOf = bytesOf
@@ -110,11 +118,23 @@ export class RespWriter {
     this.#addText(text, text.length)
   }
 
-  /** The whole command. */
-  end (): string | Buffer {
+  addCommand (fill: FillCommand): void {
+    this.#text = ''
+    this.#count = 0
+    this.#headAt = -1
+    fill(this)
     const head = `*${this.#count}`
-    if (this.#chunks === undefined) return `${head}${this.#text}\r\n`
-    return Buffer.concat([Buffer.from(head), ...this.#chunks, Buffer.from(`${this.#text}\r\n`)])
+    if (this.#headAt < 0) {
+      this.#done += `${head}${this.#text}\r\n`
+    } else {
+      this.#chunks?.splice(this.#headAt, 0, Buffer.from(head))
+      this.#done = `${this.#text}\r\n`
+    }
+  }
+
+  /** All commands. */
+  end (): string | Buffer {
+    return this.#chunks === undefined ? this.#done : Buffer.concat([...this.#chunks, Buffer.from(this.#done)])
   }
 
   #addText (text: string, bytes: number): void {
@@ -125,6 +145,11 @@ export class RespWriter {
   #addBytes (bytes: Buffer): void {
     this.#count += 1
     this.#chunks ??= []
+    if (this.#headAt < 0) {
+      this.#chunks.push(Buffer.from(this.#done))
+      this.#done = ''
+      this.#headAt = this.#chunks.length
+    }
     this.#chunks.push(Buffer.from(this.#text + headOf(bytes.length)), bytes)
     this.#text = ''
   }

@@ -1,4 +1,3 @@
-import { EncodedCommand, encodeCommand } from './resp-encoder.ts'
 import type { Argument, RespWriter } from './resp-encoder.ts'
 
 /** Keys and arguments of one operation. */
@@ -15,24 +14,21 @@ interface ArgGroup {
 }
 
 /**
- * Encodes one call for many operations: number of keys, all keys, the group headers; then for each group its shared arguments and each operation's own
+ * Adds one call for many operations: number of keys, all keys, the group headers; then for each group its shared arguments and each operation's own
  * arguments. Most operations of a tick differ in one key only.
  *
  * @param text the script's text, or its SHA-1
  */
-export function encodeScriptCall (name: 'eval' | 'evalsha', text: string, operations: readonly ScriptArgs[]): EncodedCommand {
+export function addScriptCall (writer: RespWriter, name: 'eval' | 'evalsha', text: string, operations: readonly ScriptArgs[]): void {
   const groups = groupsOf(operations)
-  const keys = operations.reduce((sum, { keys }) => sum + keys.length, 0)
-  const shapes = groups.map(groupHeader).join('')
-  const bytes = encodeCommand((writer) => {
-    writer.add(name)
-    writer.add(text)
-    writer.addNumber(keys)
-    for (const { keys } of operations) for (const key of keys) writer.add(key)
-    writer.add(shapes)
-    for (const group of groups) addArguments(writer, group)
-  })
-  return new EncodedCommand(name, operations[0]?.keys[0] ?? '', bytes)
+  let keyCount = 0
+  for (const { keys } of operations) keyCount += keys.length
+  writer.add(name)
+  writer.add(text)
+  writer.addNumber(keyCount)
+  for (const { keys } of operations) for (const key of keys) writer.add(key)
+  writer.add(groups.map(groupHeader).join(''))
+  for (const group of groups) addArguments(writer, group)
 }
 
 function addArguments (writer: RespWriter, { operations, varyingArgs }: ArgGroup): void {

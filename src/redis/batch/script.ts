@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
+import { RedisReplyError } from '../../shared/errors.ts'
+import { toPublicError } from '../health/error-class.ts'
+import type { PendingReply } from './pending-reply.ts'
+import { textOf } from './reply-text.ts'
+import type { RespWriter } from './resp-encoder.ts'
+import { addScriptCall } from './script-call.ts'
+import type { ScriptArgs } from './script-call.ts'
 
 /**
  * Definition of a {@link Script}.
@@ -20,18 +27,34 @@ interface ScriptDefinition<Value> {
   read: (reply: unknown) => Value
 }
 
+/** One operation of a script, with its own keys and arguments. */
+type Operation<Value> = PendingReply<Value> & ScriptArgs
+
+/** A Lua script that runs many operations in one call: how a call is encoded, and how its reply settles the operations. */
+export interface BatchScript<Value> {
+  /** `evalsha` and the name of the Lua file; see `CommandCounters` */
+  readonly name: string
+  readonly lua: string
+  readonly sha1: string
+  readonly operationsPerCall: number
+  /** Adds the name and the arguments of one call. @param text the script's text, or its SHA-1 */
+  addCall (writer: RespWriter, command: 'eval' | 'evalsha', text: string, operations: readonly Operation<Value>[]): void
+  /**
+   * Settles the operations of a call.
+   *
+   * @returns the last error reply of a single operation
+   * @throws {RedisReplyError} if the reply is not one of this script
+   */
+  settle (reply: unknown, operations: readonly Operation<Value>[]): Error | undefined
+}
+
 const namesBySha1 = new Map<string, string>()
 
 /** Maximum Redis CPU time of one call: all other clients wait meanwhile. */
 const callBudgetMicroseconds = 250
 
-/**
- * A Lua script that runs many operations in one call, each with its own keys, arguments and reply or error.
- *
- * `encodeScriptCall` writes the arguments of a call.
- */
-export class Script<Value> {
-  /** `evalsha` and the name of the Lua file; see `CommandCounters` */
+/** A script whose operations have each their own keys, arguments and reply or error. */
+export class Script<Value> implements BatchScript<Value> {
   readonly name: string
   readonly lua: string
   readonly sha1: string
@@ -39,13 +62,48 @@ export class Script<Value> {
   readonly read: (reply: unknown) => Value
 
   constructor (definition: ScriptDefinition<Value>) {
-    this.name = `evalsha ${basename(definition.url.pathname, '.lua')}`
-    this.lua = grouped(readFileSync(definition.url, 'utf8'))
-    this.sha1 = createHash('sha1').update(this.lua).digest('hex')
-    this.operationsPerCall = Math.max(1, Math.floor(callBudgetMicroseconds / definition.costMicroseconds))
+    const { name, lua, sha1, operationsPerCall } = loadLua(definition, grouped)
+    this.name = name
+    this.lua = lua
+    this.sha1 = sha1
+    this.operationsPerCall = operationsPerCall
     this.read = definition.read
-    namesBySha1.set(this.sha1, this.name)
   }
+
+  addCall (writer: RespWriter, command: 'eval' | 'evalsha', text: string, operations: readonly Operation<Value>[]): void {
+    addScriptCall(writer, command, text, operations)
+  }
+
+  settle (reply: unknown, operations: readonly Operation<Value>[]): Error | undefined {
+    if (!Array.isArray(reply) || reply.length !== operations.length) throw new RedisReplyError('unexpected reply shape')
+    let serverError: Error | undefined
+    for (let index = 0; index < operations.length; index++) {
+      const operation = operations[index] as Operation<Value>
+      const answer = reply[index] as unknown
+      if (answer instanceof Error) operation.reject(toPublicError(serverError = answer))
+      else this.#resolve(operation, textOf(answer))
+    }
+    return serverError
+  }
+
+  #resolve (operation: Operation<Value>, reply: unknown): void {
+    let value: Value
+    try {
+      value = this.read(reply)
+    } catch (error) {
+      return operation.reject(error as Error)
+    }
+    operation.resolve(value)
+  }
+}
+
+/** Reads a Lua file and registers its name for metrics. */
+export function loadLua ({ url, costMicroseconds }: Pick<ScriptDefinition<unknown>, 'url' | 'costMicroseconds'>, wrap: (lua: string) => string = (lua) => lua): Pick<BatchScript<unknown>, 'name' | 'lua' | 'sha1' | 'operationsPerCall'> {
+  const lua = wrap(readFileSync(url, 'utf8'))
+  const name = `evalsha ${basename(url.pathname, '.lua')}`
+  const sha1 = createHash('sha1').update(lua).digest('hex')
+  namesBySha1.set(sha1, name)
+  return { name, lua, sha1, operationsPerCall: Math.max(1, Math.floor(callBudgetMicroseconds / costMicroseconds)) }
 }
 
 /** @returns `evalsha` and the name of a script of this package, by its SHA-1; undefined for another script */
@@ -53,16 +111,30 @@ export function scriptNameOf (sha1: string): string | undefined {
   return namesBySha1.get(sha1)
 }
 
+/** Reading the clock costs as much as a simple command: only scripts that use it do. */
+const clock = `local time = redis.call('TIME')
+local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)`
+
+function withoutComments (lua: string): string {
+  return lua.replaceAll(/^\s*--.*$/gm, '')
+}
+
 /** Wraps the Lua code of one operation in a loop. Tables are created once per call, because creating them costs more than most operations. A failed operation replies with an error inside the array, and the others continue. */
 function grouped (lua: string): string {
   const [operation = '', once = ''] = lua.split(/^-- each operation$/m).reverse()
   // A misspelled line would run the whole file for each operation: the same results at many times the cost.
   if (/^-- each \w+$/m.test(operation + once)) throw new Error('A script is divided by the line "-- each operation"')
-  return `local time = redis.call('TIME')
-local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)
+  return `${/\b(?:nowMs|time)\b/.test(withoutComments(operation + once)) ? clock : ''}
 ${once}
 local function run(KEYS, ARGV)
 ${operation}
+end
+-- A call with one operation has its keys and arguments in order.
+if string.find(ARGV[1], '^1 %d+ %d+ ;$') then
+  table.remove(ARGV, 1)
+  local isFine, answer = pcall(run, KEYS, ARGV)
+  if isFine then return { answer or false } end
+  return { { err = type(answer) == 'table' and answer.err or tostring(answer) } }
 end
 local answers, keys, args, key, arg, i = {}, {}, {}, 0, 1, 0
 for alike, keyCount, argCount, own in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+) ([%d,]*);') do

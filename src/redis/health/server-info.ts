@@ -75,6 +75,13 @@ async function readInfo (client: Redis): Promise<InfoFields> {
   return parseInfo(info)
 }
 
+/** The server's product and its own version. Valkey reports as `redis_version` the Redis that it is compatible with, 7.2.4. */
+export function productOf (info: InfoFields): { name: string, version: string, redisVersion: string } {
+  const redisVersion = info.get('redis_version') ?? 'unknown'
+  const valkeyVersion = info.get('valkey_version')
+  return valkeyVersion === undefined ? { name: 'Redis', version: redisVersion, redisVersion } : { name: 'Valkey', version: valkeyVersion, redisVersion }
+}
+
 /** Parses the reply to INFO or CLUSTER INFO. Lines without a colon (section headings, empty lines) have no field. */
 export function parseInfo (info: string): InfoFields {
   const fields = new Map<string, string>()

@@ -10,6 +10,7 @@ const firing: AlertMessage = {
   severity: 'critical',
   meaning: 'Redis does not answer <now> & here.',
   first: 'Compare the passwords.',
+  runbook: 'docs/operations.md#redis-cannot-be-reached',
   reason: { code: 'wrong_password', sentence: 'Redis refuses the password.', remedy: 'Compare the passwords.' },
   consequences: ['PrismBreakerOpen'],
   value: 1,
@@ -31,6 +32,7 @@ t.test('Slack: a text for notifications, a section within its length limit, and 
   t.match(body, { blocks: [{ type: 'section', text: { type: 'mrkdwn' } }] })
   t.match(body.text, 'Redis does not answer &lt;now&gt; &amp; here.')
   t.match(body.text, 'Reason: Redis refuses the password.')
+  t.match(body.text, 'Runbook: docs/operations.md#redis-cannot-be-reached')
   t.ok((body.blocks[0]?.text.text.length ?? 0) <= 3000)
 })
 
@@ -48,6 +50,7 @@ t.test('PagerDuty Events v2: trigger and resolve have the same key, and a test r
   const [resolve] = write(resolved, 'pagerduty') as [{ dedup_key: string }]
 
   t.match(trigger, { routing_key: 'key', event_action: 'trigger', payload: { source: 'web-1', severity: 'critical', timestamp: firing.at, class: 'PrismRedisDown', custom_details: { reason: { code: 'wrong_password' } } } })
+  t.match(trigger, { payload: { custom_details: { runbook: firing.runbook } } })
   t.match(trigger.payload.summary, 'Redis refuses the password.')
   t.match(resolve, { routing_key: 'key', event_action: 'resolve' })
   t.equal(resolve.dedup_key, trigger.dedup_key)
@@ -60,7 +63,7 @@ t.test('Alertmanager: the object of its webhooks, or the list of its API, by the
   const [list] = write(firing, 'alertmanager', 'http://alertmanager:9093/api/v2/alerts') as [{ endsAt: string }[]]
   const [ended] = write(resolved, 'alertmanager', 'http://alertmanager:9093/api/v2/alerts') as [{ startsAt?: string, endsAt: string }[]]
 
-  t.match(webhook, { version: '4', status: 'firing', groupLabels: { alertname: 'PrismRedisDown' }, alerts: [{ status: 'firing', labels: { alertname: 'PrismRedisDown', severity: 'critical', instance: 'web-1' }, annotations: { summary: firing.meaning }, startsAt: firing.at, endsAt: '0001-01-01T00:00:00Z', fingerprint: /^[\da-f]{16}$/ }] })
+  t.match(webhook, { version: '4', status: 'firing', groupLabels: { alertname: 'PrismRedisDown' }, alerts: [{ status: 'firing', labels: { alertname: 'PrismRedisDown', severity: 'critical', instance: 'web-1' }, annotations: { summary: firing.meaning, runbook_url: firing.runbook }, startsAt: firing.at, endsAt: '0001-01-01T00:00:00Z', fingerprint: /^[\da-f]{16}$/ }] })
   t.match(write(resolved, 'alertmanager'), [{ status: 'resolved', alerts: [{ status: 'resolved', endsAt: firing.at }] }])
   t.match(list, [{ labels: { alertname: 'PrismRedisDown' }, startsAt: firing.at }])
   t.ok(Date.parse(list[0]?.endsAt ?? '') > Date.now(), 'the alert lasts until it is resolved')

@@ -47,6 +47,6 @@ function noteFailures (batch: Batch, amiss: () => void): void {
   }
   const { get, runScript, command } = batch
   batch.get = (...given) => noted(get.apply(batch, given))
-  batch.runScript = (script, ...given) => noted(runScript.call(batch, script, ...given) as ReturnType<typeof batch.runScript<ReturnType<typeof script.read>>>)
+  batch.runScript = (script, ...given) => noted(runScript.call(batch, script, ...given)) as never
   batch.command = (...given) => noted(command.apply(batch, given))
 }

@@ -77,7 +77,7 @@ t.test('doctor reports an eviction policy that rejects writes or can evict sessi
 })
 
 t.test('doctor reports an outdated Redis', async (t) => {
-  const port = await oldServer(t)
+  const port = await serverWithInfo(t, 'redis_version:6.2.14')
 
   t.match(await finding(`redis://127.0.0.1:${port}`, 'version'), { code: 1, state: 'wrong', says: /Redis 6.2.14 is too old/, change: /7.2/ })
 })
@@ -210,18 +210,33 @@ t.test('doctor reports every error of the environment if no address is set', asy
   for (const variable of ['PORT', 'LOG_LEVEL']) t.match(out, variable)
 })
 
-/** An outdated Redis is not available: a server that replies like one. */
-async function oldServer (t: Test): Promise<number> {
-  const info = 'redis_version:6.2.14\r\nrole:master\r\nused_memory:1\r\nmaxmemory:100\r\nmaxmemory_policy:volatile-ttl\r\n'
+/** What servers reply to `INFO server`, as recorded, up to their version. */
+const products: [says: string, ...info: string[]][] = [
+  ['Redis 7.0.15.', 'redis_version:7.0.15', 'redis_git_sha1:00000000', 'redis_mode:standalone'],
+  ['Redis 8.0.2.', 'redis_version:8.0.2', 'redis_git_sha1:00000000', 'redis_mode:standalone'],
+  ['Valkey 8.0.1.', 'redis_version:7.2.4', 'server_name:valkey', 'valkey_version:8.0.1', 'redis_git_sha1:00000000', 'server_mode:standalone'],
+  ['Valkey 8.1.1.', 'redis_version:7.2.4', 'server_name:valkey', 'valkey_version:8.1.1', 'valkey_release_stage:ga', 'server_mode:standalone']
+]
+
+t.test('doctor accepts Redis 7, Redis 8 and Valkey, and reports the product with its own version', async (t) => {
+  for (const [says, ...info] of products) {
+    const port = await serverWithInfo(t, `# Server\r\n${info.join('\r\n')}`)
+    t.match(await finding(`redis://127.0.0.1:${port}`, 'version'), { state: 'fine', says }, says)
+  }
+})
+
+/** Other servers are not on every machine: a server that replies like one. `test/package/` runs the package on those that are. */
+async function serverWithInfo (t: Test, server: string): Promise<number> {
+  const info = `${server}\r\nrole:master\r\nused_memory:1\r\nmaxmemory:100\r\nmaxmemory_policy:volatile-ttl\r\n`
   const replies: Record<string, string> = { info: `$${info.length}\r\n${info}\r\n`, ping: '+PONG\r\n', time: '*2\r\n$1\r\n1\r\n$1\r\n1\r\n', client: '$0\r\n\r\n', hello: '*2\r\n$6\r\nserver\r\n$5\r\nredis\r\n' }
-  const server = createServer((socket) => {
+  const listener = createServer((socket) => {
     socket.on('error', () => {}) // the client has disconnected
     socket.on('data', (chunk) => {
       for (const [, name = ''] of chunk.toString().matchAll(/\*\d+\r\n\$\d+\r\n(\w+)\r\n/g)) socket.write(replies[name.toLowerCase()] ?? '-ERR unknown command\r\n')
     })
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => server.close())
-  return (server.address() as AddressInfo).port
+  listener.listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  t.after(() => listener.close())
+  return (listener.address() as AddressInfo).port
 }

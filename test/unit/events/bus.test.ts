@@ -18,7 +18,7 @@ async function startBus (t: Test, url: string): Promise<Bus> {
   const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
   await reached({ redisPool: pool })
   const policy = resolveEventsPolicy()
-  const bus = new Bus({ policy, keys: pool.keyspace, log: new EventLog(pool.batch, pool.keyspace, policy), subscriber: new Subscriber(() => pool.openSubscriber(), () => {}), onFailure: (error) => { throw error } })
+  const bus = new Bus({ policy, keys: pool.keyspace, log: new EventLog(pool.batch, pool.keyspace, policy, () => false), subscriber: new Subscriber(() => pool.openSubscriber(), () => {}), onFailure: (error) => { throw error } })
   t.after(() => {
     bus.close()
     pool.disconnect()

@@ -10,7 +10,7 @@ import { greatestShare } from '../../support/client-crowd.ts'
 t.test('connections are closed evenly: at most 15 % of them within 250 ms, however busy the machine', async (t) => {
   const { events, redisPool } = await buildTestApp(t)
   const policy = resolveLivePolicy()
-  const store = new ConnectionStore(redisPool.batch, redisPool.keyspace, 'this instance', policy.heartbeatMs)
+  const store = new ConnectionStore(redisPool.batch, redisPool.keyspace, 'this instance', policy.heartbeatMs, () => false)
   const connections = new Connections(store, async () => [], policy)
   const closedAt: number[] = []
   const surroundings = { events, policy, replayBudget: new ReplayBudget(policy.replayedEventsPerSecond), onFailure (error: unknown) { t.fail(String(error)) }, onChange () {}, onClose () { closedAt.push(performance.now()) } }

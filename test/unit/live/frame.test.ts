@@ -1,5 +1,10 @@
 import t from 'tap'
-import { EventFrames, readFrame } from '../../../src/live/frame.ts'
+import * as ws from 'ws'
+import { EncodedEvents } from '../../../src/live/encoded-events.ts'
+import { encodeFrame, readFrame } from '../../../src/live/frame.ts'
+
+/** ws exports its Sender without a type. */
+const { Sender } = ws as unknown as { Sender: { frame (data: Buffer, options: object): Buffer[] } }
 
 t.test('frames are parsed, or rejected with a sentence', async (t) => {
   t.same(readFrame('{"type":"subscribe","topic":"events","since":"1-0"}'), { type: 'subscribe', topic: 'events', since: '1-0' })
@@ -10,11 +15,22 @@ t.test('frames are parsed, or rejected with a sentence', async (t) => {
 })
 
 t.test('the frame of an event is encoded once for all subscribers of its topic', async (t) => {
-  const frames = new EventFrames()
-  const event = {}
+  const frames = new EncodedEvents((topic, _event, text) => encodeFrame(topic, text))
+  const [event, other] = [{}, {}]
 
-  const frame = frames.of('events', event, '{"type":"n"}')
+  const encoded = frames.of('events', event, '{"type":"n"}')
 
-  t.equal(String(frame), '{"type":"event","topic":"events","event":{"type":"n"}}')
-  t.equal(frames.of('events', event, '{"type":"n"}'), frame)
+  t.equal(String(encoded.payload), '{"type":"event","topic":"events","event":{"type":"n"}}')
+  t.equal(frames.of('events', event, '{"type":"n"}'), encoded)
+  t.not(frames.of('events', other, '{"type":"n"}'), encoded)
+  t.equal(frames.of('events', event, '{"type":"n"}'), encoded)
+})
+
+t.test('the frame of an event is what ws sends for it, whatever its length', async (t) => {
+  for (const length of [0, 50, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 200, 16_384]) {
+    const text = `"${'ü'.repeat(length >> 1)}${'x'.repeat(length & 1)}"`
+    const { frame, payload } = encodeFrame('events', text)
+    const parts = Sender.frame(payload, { fin: true, opcode: 1, mask: false, readOnly: true, rsv1: false })
+    t.same(frame, Buffer.concat(parts), `${payload.length} bytes`)
+  }
 })

@@ -14,6 +14,11 @@ t.test('topics without a rule and internal topics are forbidden', async (t) => {
 t.test('invalid options are rejected by name', async (t) => {
   const wrong: [options: object, option: string][] = [
     [{ path: '/live' }, 'live.path'],
+    [{ paths: '/live' }, 'live.paths'],
+    [{ paths: { socket: '/live' } }, 'live.paths.socket'],
+    [{ paths: { websocket: 'live' } }, 'live.paths.websocket'],
+    [{ paths: { stream: '/events/:topic' } }, 'live.paths.stream'],
+    [{ paths: { client: '/live.js?v=1' } }, 'live.paths.client'],
     [{ topics: { events: 'all' } }, 'live.topics.events'],
     [{ topics: { events: 'owner' } }, 'live.topics.events'],
     [{ topics: { 'a*b': 'anyone' } }, 'live.topics.a*b'],

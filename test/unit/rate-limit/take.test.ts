@@ -150,3 +150,23 @@ test('after the clock was set back, consume.lua neither delays a client by more 
     return replies[0]?.granted === room && replies[1]?.granted === 0 && (!isFresh || replies[2]?.granted === room)
   }), { numRuns: propertyRuns(100) })
 })
+
+test('consume-sliding.lua counts as consume.lua, whichever of them counted before', async (t) => {
+  const run = await startClock(t)
+  const runSliding = await startClock(t, { isSliding: true })
+
+  await holds(t, fc.asyncProperty(quotas('sliding'), asks, async (quota, made) => {
+    const steps = stepsOf(quota, made)
+    assert.deepStrictEqual(await runSliding(steps), await run(steps))
+  }), { numRuns: propertyRuns(150) })
+})
+
+test('consume-sliding.lua leaves a counter that it cannot read or that lies in the future to consume.lua', async (t) => {
+  const run = await startClock(t, { isSliding: true })
+  const quota: Quota = { algorithm: 'sliding', quota: 10, windowMs: 60_000, bucketOrBurst: 1 }
+  const ask = (atUs: number): Step => ({ atUs, asked: 1, claims: [{ key: 'one', quota, cost: 1 }] })
+
+  const replies = await run([ask(beginUs), ask(beginUs - 1_000_000), ask(beginUs)])
+
+  t.same(replies.map(({ granted }) => granted), [1, 0xffffffff, 1])
+})

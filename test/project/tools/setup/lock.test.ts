@@ -9,19 +9,19 @@ import { until } from '../../../support/until.ts'
 
 const module = new URL('../../../../tools/setup/lock.mjs', import.meta.url).href
 
-/** Acquires the lock, reports it, and holds it until its input ends or the process is killed; with a child's pid it names that process as the owner. */
+/** Acquires the lock, reports it, and holds it until its input ends or the process is killed; it names the processes whose pids it gets as its programs. */
 const holder = `
 const { lockFolder, noteChild } = await import(process.argv[1])
 const unlock = await lockFolder(process.argv[2])
-if (process.argv[3]) noteChild(Number(process.argv[3]))
+for (const pid of process.argv.slice(3)) noteChild(Number(pid))
 console.log('locked')
 process.stdin.resume().once('end', () => { unlock(); process.exit() })
 `
 
 interface Holder { child: ChildProcess, lines: Interface, locked: Promise<unknown>, release: () => Promise<unknown> }
 
-function take (t: Test, folder: string, childPid = ''): Holder {
-  const child = spawn(process.execPath, ['--input-type=module', '-e', holder, module, folder, String(childPid)], { stdio: ['pipe', 'pipe', 'inherit'] })
+function take (t: Test, folder: string, ...pids: readonly unknown[]): Holder {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', holder, module, folder, ...pids.map(String)], { stdio: ['pipe', 'pipe', 'inherit'] })
   t.after(() => { child.kill('SIGKILL') })
   const lines = createInterface(child.stdout)
   const exit = once(child, 'exit')
@@ -71,20 +71,22 @@ t.test('the lock of a killed set-up is taken over by exactly one waiting set-up'
   t.notOk(isLocked(folder))
 })
 
-t.test('the lock is held while a program runs that a killed set-up started', async (t) => {
+t.test('the lock is held while one of the programs runs that a killed set-up started', async (t) => {
   const folder = freshFolder(t)
-  const program = spawn('sleep', ['60'])
-  t.after(() => { program.kill('SIGKILL') })
-  const first = take(t, folder, String(program.pid))
+  const [program, other] = [spawn('sleep', ['60']), spawn('sleep', ['60'])]
+  for (const each of [program, other]) t.after(() => { each.kill('SIGKILL') })
+  const first = take(t, folder, program.pid, other.pid)
   await first.locked
   first.child.kill('SIGKILL')
+  program.kill('SIGKILL')
+  await once(program, 'exit')
   const second = take(t, folder)
   let isTaken = false
   const taken = second.locked.then(() => { isTaken = true })
   await once(second.lines, 'line')
 
   t.notOk(isTaken)
-  program.kill('SIGKILL')
+  other.kill('SIGKILL')
   await taken
   t.ok(isLocked(folder))
 })

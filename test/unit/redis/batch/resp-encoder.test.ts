@@ -1,14 +1,14 @@
 import fc from 'fast-check'
 import { Command } from 'ioredis'
 import t from 'tap'
-import { EncodedCommand, encodeCommand } from '../../../../src/redis/batch/resp-encoder.ts'
+import { EncodedCommand, encodeCommands } from '../../../../src/redis/batch/resp-encoder.ts'
 import type { Argument } from '../../../../src/redis/batch/resp-encoder.ts'
 
 function written (name: string, args: readonly Argument[]): Buffer {
-  return Buffer.from(encodeCommand((packet) => {
-    packet.add(name)
-    for (const arg of args) packet.add(arg)
-  }))
+  return Buffer.from(encodeCommands([(writer) => {
+    writer.add(name)
+    for (const arg of args) writer.add(arg)
+  }]))
 }
 
 t.test('encoder writes the same bytes as ioredis, for any arguments', (t) => {
