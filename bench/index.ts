@@ -7,9 +7,16 @@ import { workloads } from './request-path/workloads.ts'
 /** A bench with contestants of its own; all other names are workloads of the request path. */
 interface Bench { readonly title: string, readonly run: (options: BenchOptions) => Promise<void> }
 
+async function benchSingle (options: BenchOptions): Promise<void> {
+  const [{ benchRequestPath }, { singleServers }] = await Promise.all([import('./request-path/bench.ts'), import('./request-path/servers.ts')])
+  await benchRequestPath({ ...options, names: ['single'], servers: options.servers ?? singleServers })
+}
+
 const benches: Readonly<Record<string, Bench>> = {
   events: { title: 'events and live connections beside ws, socket.io, XREAD and @fastify/sse', run: async (options) => await (await import('./events/bench.ts')).benchEvents(options) },
-  wrap: { title: 'cache.wrap beside bentocache, cache-manager, cacheable, async-cache-dedupe, ocache and ioredis', run: async (options) => await (await import('./wrap/bench.ts')).benchWrap(options) }
+  wrap: { title: 'cache.wrap beside bentocache, cache-manager, cacheable, async-cache-dedupe, ocache and ioredis', run: async (options) => await (await import('./wrap/bench.ts')).benchWrap(options) },
+  start: { title: 'from the first import until the server listens, with the packed package', run: async (options) => await (await import('./start/bench.ts')).benchStart(options) },
+  single: { title: 'one cached URL over one connection, beside GET in a hook', run: benchSingle }
 }
 
 const help = `npm run bench -- [what …] [options]
@@ -22,6 +29,8 @@ ${workloads.map(({ name, title }) => `  ${name.padEnd(18)} ${title}`).join('\n')
 
   parts              what each part of the stack adds: "parts" for many users, "parts,misses" for another workload
 ${Object.entries(benches).map(([name, { title }]) => `  ${name.padEnd(18)} ${title}`).join('\n')}
+
+                     events: --runs, --slots, --servers and --also apply; one run takes about five minutes
 
 Options:
   --runs 5           runs, each with new processes and an empty Redis server for each of them

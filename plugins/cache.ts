@@ -1,34 +1,26 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
-import { CacheStats } from '../src/cache/stats.ts'
 import type { CacheEvent } from '../src/cache/stats.ts'
-import { LockQueue } from '../src/cache/single-flight/lock-queue.ts'
-import type { Entry } from '../src/cache/storage/entry-codec.ts'
 import { inspectEntry } from '../src/cache/storage/inspect-entry.ts'
 import type { EntryInspection } from '../src/cache/storage/inspect-entry.ts'
-import { SingleFlightGroup } from '../src/cache/single-flight/in-process-fill.ts'
 import { isUnsafe } from '../src/cache/invalidation/unsafe-methods.ts'
-import { FillLocks } from '../src/cache/single-flight/fill-lock.ts'
 import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/options.ts'
-import type { CacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/options.ts'
-import { ConstrainedRoutes } from '../src/cache/response/constrained-routes.ts'
-import { BackgroundRefresh, BackgroundRefreshes } from '../src/cache/revalidation/background-refresh.ts'
-import { PrefetchedLocks } from '../src/cache/single-flight/prefetched-locks.ts'
-import { MemoryGuard } from '../src/cache/admission/memory-guard.ts'
+import type { CacheOptions, ConsistentCacheOptions, PurgeOptions, RouteCacheOptions } from '../src/cache/options.ts'
+import type { CacheTag } from '../src/cache/cache-tags.ts'
+import { createCacheRuntime } from '../src/cache/create-runtime.ts'
+import { BackgroundRefresh } from '../src/cache/revalidation/background-refresh.ts'
 import type { MemoryUsage } from '../src/cache/admission/memory-guard.ts'
-import { CacheStore } from '../src/cache/storage/cache-store.ts'
 import { CacheRequestState } from '../src/cache/request-state.ts'
-import { LockWaiters } from '../src/cache/single-flight/lock-waiters.ts'
 import { finalHooks, laterHooksOf } from '../src/cache/response/later-hooks.ts'
-import { Memoizer } from '../src/cache/memoize.ts'
+import type { Memoizer } from '../src/cache/memoize.ts'
 import { InvalidatingRoute } from '../src/cache/invalidation/invalidating-route.ts'
 import { RouteConfigError } from '../src/shared/errors.ts'
 import { claimDecorators } from '../src/shared/decorators.ts'
-import { Subscriber } from '../src/redis/subscriber.ts'
 import type { RoutePolicies } from './request-lifecycle.ts'
 import { wallMs } from '../src/shared/clock.ts'
 
+export type * from '../src/cache/cache-tags.ts'
 export type { EntryInspection } from '../src/cache/storage/inspect-entry.ts'
 export type { CacheEvent } from '../src/cache/stats.ts'
 export type { CacheOptions, PurgeOptions } from '../src/cache/options.ts'
@@ -38,7 +30,7 @@ export type { WrapOptions } from '../src/cache/memoize.ts'
 export type CacheRequest = FastifyRequest<{ Params: Record<string, string>, Querystring: Record<string, string | string[] | undefined> }>
 
 /** The `cache` option of a route or scope. `false`: not cached. `true`: cached with the options of the outer scopes and the plugin. */
-export type CacheChoice = RouteCacheOptions<CacheRequest> | boolean
+export type CacheChoice = (RouteCacheOptions<CacheRequest> & ConsistentCacheOptions) | boolean
 
 /** A GET request without headers whose stored response is inspected. */
 export interface InspectedTarget {
@@ -67,8 +59,8 @@ export interface Cache {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the purge may or may not have been executed; it is safe to retry
    * @throws {OptionError} PRISM_ERR_OPTION
    */
-  purge (...tags: string[]): Promise<void>
-  purge (...tagsAndOptions: [...tags: string[], options: PurgeOptions]): Promise<void>
+  purge (...tags: CacheTag[]): Promise<void>
+  purge (...tagsAndOptions: [...tags: CacheTag[], options: PurgeOptions]): Promise<void>
   /**
    * Reads what is stored for a URL, without its body and without the values of headers that may contain a secret. Never rejects: `found` is
    * `unavailable` while Redis is, `uncached` for a route that is not cached, and `apart` for one with `partition`, whose responses are private.
@@ -76,7 +68,7 @@ export interface Cache {
    * @param route the pattern of the route that serves the URL
    */
   inspect (route: string, target: InspectedTarget): Promise<EntryInspection>
-  /** Caches the result of a function. The result must be serializable as JSON. */
+  /** Caches the result of a function. The result must be serializable as JSON. With `refresh: true` the function is called now, and its result replaces the stored one. */
   wrap: Memoizer['wrap']
   /** Reads a value that `wrap` has stored, and calls no function; undefined if there is none to use. */
   get: Memoizer['get']
@@ -113,7 +105,7 @@ declare module 'fastify' {
       bypass (reason: string): void
     }
     /** Adds tags to this response for `fastify.cache.purge`. A tag from the route's options is cheaper: it is read in the same round trip as the entry. */
-    tag (...tags: string[]): FastifyReply
+    tag (...tags: CacheTag[]): FastifyReply
   }
 }
 
@@ -129,19 +121,10 @@ type CachePolicyHandler = CachedRoute<RequestWithCacheState> | InvalidatingRoute
 export default fp<CacheOptions>(async (fastify, options) => {
   const policy = resolveCachePolicy(options)
   const finishDecorators = claimDecorators(fastify, 'cache', { instance: ['cache'], reply: ['cache', 'tag'] })
-  const stats = new CacheStats()
-  const memoryGuard = memoryGuardFor(fastify, stats)
-  const store = new CacheStore(fastify.redisPool.batch, fastify.redisPool.keyspace, () => fastify.redisPool.server, memoryGuard)
-  fastify.redisPool.on('server', () => store.reached())
-  const locks = new FillLocks(fastify.redisPool.batch, store.keys, store)
-  const waiters = new LockWaiters(new Subscriber(() => fastify.redisPool.openSubscriber(), (error) => fastify.redisPool.handleErrorReply(error), fastify.redisPool.batch.deadlineMs), store.keys.cacheFilled())
-  const lockQueue = new LockQueue(locks, waiters, stats)
-  fastify.redisPool.on('outage', (isOut: boolean) => { if (isOut) lockQueue.outage() })
-  const prefetchedLocks = new PrefetchedLocks(locks, store)
-  const memoizer = new Memoizer(store, lockQueue, policy.lockTimeoutMs)
   const { requestLifecycle } = fastify
   const { internalRequestOf, resolvedFrom, send } = requestLifecycle
-  const runtime = { store, stats, lockQueue, prefetchedLocks, refreshes: new BackgroundRefreshes(send), singleFlight: new SingleFlightGroup<Entry>(), unsafeRoutes: new Set<string>(), constrainedRoutes: new ConstrainedRoutes(), warn: (facts: object, text: string) => fastify.log.warn(facts, text) }
+  const { runtime, memoizer, memoryGuard, close } = createCacheRuntime(fastify.redisPool, policy, { send, log: fastify.log })
+  const { store, stats } = runtime
   const routes = new Map<string, CachedRoute<RequestWithCacheState>>()
   const cache: Cache = {
     get counts () { return stats.all },
@@ -163,11 +146,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
   }
 
   fastify.addHook('onReady', async () => warnOfUntrackedContext(fastify))
-  fastify.addHook('onClose', async () => {
-    lockQueue.close()
-    prefetchedLocks.close()
-    memoryGuard.close()
-  })
+  fastify.addHook('onClose', async () => { close() })
   fastify.decorate('cache', { getter: () => cache })
   fastify.decorateRequest(requestState, null)
   fastify.decorateReply('cache', {
@@ -209,7 +188,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
       if (internalRequest instanceof BackgroundRefresh) state.refresh = internalRequest
       part.startLookup(request, state)
     },
-    beforeSend: (request: RequestWithCacheState, reply, part) => { if (part instanceof CachedRoute) part.close(requestStateOf(request), reply) },
+    beforeSend: (request: RequestWithCacheState, reply, part, payload) => { if (part instanceof CachedRoute) part.close(requestStateOf(request), reply, payload) },
     onSend: (request: RequestWithCacheState, reply, payload, part) => part?.finalizeResponse(request, reply, requestStateOf(request), payload)
   })
 }, { name: 'fastify-prism/cache', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
@@ -219,26 +198,6 @@ function warnOfUntrackedContext (fastify: FastifyInstance): void {
   const { requestContext } = fastify as { requestContext?: { getStore?: unknown } }
   if (requestContext === undefined || typeof requestContext.getStore === 'function') return
   fastify.log.warn('The cache cannot track what handlers read from @fastify/request-context: update it to version 7 or later, or do not cache routes that read it')
-}
-
-/** Limits what this process stores when Redis has a memory limit. */
-function memoryGuardFor ({ redisPool: pool, log }: FastifyInstance, stats: CacheStats): MemoryGuard {
-  const unlink = (names: readonly string[]) => {
-    // An entry that cannot be deleted expires by its TTL.
-    const slots = pool.server?.isCluster === true ? names.map((name) => [name]) : [names]
-    for (const each of slots) pool.batch.command('UNLINK', [...each], 'background').catch(() => {})
-  }
-  return new MemoryGuard({
-    readMemory: () => pool.memoryReader.read(),
-    limitBytes: () => pool.server?.maxmemoryBytes,
-    connections: () => pool.load.connections,
-    unlink,
-    count: (event) => stats.add(event),
-    changed: (usage) => {
-      if (usage.level === 'normal') log.info({ redis: usage }, 'Redis memory back to normal: caching fully enabled')
-      else log.warn({ redis: usage }, usage.level === 'critical' ? 'Redis memory critical: evicting cached responses to protect other keys' : 'Redis memory high: only responses requested at least twice are cached')
-    }
-  })
 }
 
 function describePolicy ({ ttlMs, tags, partition }: CachedRoute<RequestWithCacheState>['policy']): RoutePolicies['cache'] {

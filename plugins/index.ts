@@ -19,7 +19,8 @@ import { ScopeError } from '../src/shared/errors.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 
 // TypeScript drops a file's augmentations of Fastify's types from the package unless the entry point re-exports one of its types.
-export type { Cache, CacheChoice, CacheOptions, CacheRequest, EntryInspection, InspectedTarget, WrapOptions } from './cache.ts'
+export type * from '../src/cache/cache-tags.ts'
+export type { Cache, CacheChoice, CacheOptions, CacheRequest, EntryInspection, InspectedTarget, PurgeOptions, WrapOptions } from './cache.ts'
 export type { ConnectionOptions } from './connection-limits.ts'
 export type { CloudEvent, EventsOptions, NewEvent, SubscribeOptions, Subscription } from './events.ts'
 export type { LifecycleParticipant, RequestLifecycle, RouteDefaults, RoutePolicies } from './request-lifecycle.ts'
@@ -32,17 +33,17 @@ export * as errors from '../src/shared/errors.ts'
 
 /** Options of the whole stack. `false` turns a feature off. */
 export interface PrismOptions {
-  /** connection to Redis; default `redis://127.0.0.1:6379`; `'memory'`: a Redis in this process, for development and tests */
+  /** Connection to Redis. Default: the app's @fastify/redis, else `redis://127.0.0.1:6379`. `'memory'`: a Redis in this process, for development and tests. */
   redis?: RedisOptions | 'memory'
-  /** default: on; `secrets` is required */
+  /** Sessions: `{ secrets: [secret] }`; false: none. Required: `secrets`, or false. */
   session?: SessionOptions | false
-  /** default: on; a route is cached only if it or its scope sets `cache` */
+  /** Response cache: a route is cached only if it or its scope sets `cache`; false: none. Default: on. */
   cache?: CacheOptions | false
-  /** default: on; the global quota counts each request */
+  /** Rate limits: the quota counts each request, `{ quota: 100, window: '1m' }`; false: none. Default: on, 1000 a minute for each client address. */
   rateLimit?: RateLimitOptions | false
-  /** default: on */
+  /** Event bus; false: none. Default: on. */
   events?: EventsOptions | false
-  /** limits of HTTP/1 connections; always on */
+  /** Limits of HTTP/1 connections; always on. Default: `{ sendTimeout: '30s' }`. */
   connections?: ConnectionOptions
 }
 

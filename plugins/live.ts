@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
 import { Duplex, Readable } from 'node:stream'
-import type { WebsocketPluginOptions } from '@fastify/websocket'
+import type { WebSocket, WebsocketPluginOptions } from '@fastify/websocket'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { DrainingError, SessionUnavailableError, UpgradeRequiredError } from '../src/shared/errors.ts'
 import { clientAddress, clientKey } from '../src/http/client-key.ts'
 import { onClosed } from '../src/http/response-lifecycle.ts'
-import { restrictUpgrades } from '../src/http/upgrade.ts'
+import { releaseResponse, restrictUpgrades } from '../src/http/upgrade.ts'
 import { ClusterConnections } from '../src/live/cluster-connections.ts'
 import type { ConnectionInfo } from '../src/live/cluster-connections.ts'
 import { checkTopics } from '../src/live/connection.ts'
@@ -64,11 +65,14 @@ export default fp<LiveOptions>(async (fastify, options) => {
   const { batch, keyspace } = pool
   const connections = new Connections(new ConnectionStore(batch, keyspace, instance, policy.heartbeatMs, () => pool.server?.isCluster !== false), (userId) => fastify.sessions.devices(userId), policy)
   const clusterConnections = new ClusterConnections(fastify.events, connections, instance)
+  /** responses of upgrades */
+  const upgrades = new WeakMap<FastifyRequest, ServerResponse>()
   const deps: ConnectionDeps = {
     policy,
     replayBudget: new ReplayBudget(policy.replayedEventsPerSecond),
     events: fastify.events,
     onFailure: (error) => fastify.log.error({ err: error }, 'Live topic rule threw'),
+    onSocketError: (error) => fastify.log.debug({ err: error }, 'A WebSocket failed'),
     onChange: (connection) => connections.changed(connection),
     onClose: (connection) => connections.remove(connection)
   }
@@ -94,7 +98,11 @@ export default fp<LiveOptions>(async (fastify, options) => {
       if (!request.ws && request.routeOptions.url !== streamUrl) return
       const release = connections.reserve(clientOf(request))
       // Also runs when the client has disconnected already.
-      onClosed(request.raw, reply.raw, release)
+      if (!request.ws) return onClosed(request.raw, reply.raw, release)
+      upgrades.set(request, reply.raw)
+      const { socket } = reply.raw
+      if (socket === null || socket.destroyed) release()
+      else socket.on('close', release)
     })
 
     scope.route({
@@ -104,7 +112,13 @@ export default fp<LiveOptions>(async (fastify, options) => {
       config: { ...uncached, session: { trustedOrigins: policy.origins } },
       schema: hidden,
       handler: async () => { throw Object.assign(new UpgradeRequiredError(), { headers: { upgrade: 'websocket' } }) },
-      wsHandler: (socket, request) => connections.add(new WebSocketConnection(socket, wireOf(request), clientOf(request), deps))
+      wsHandler: (socket, request) => {
+        // The listener of @fastify/websocket keeps the request in memory as long as the connection, which has its own listener.
+        if (socket.listenerCount('error') === 1) socket.removeAllListeners('error')
+        connections.add(new WebSocketConnection(socket, wireOf(socket, request), clientOf(request), deps))
+        const response = upgrades.get(request)
+        if (response !== undefined) releaseResponse(response)
+      }
     })
 
     scope.get<{ Querystring: StreamQuery }>(policy.paths.stream, { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
@@ -176,10 +190,10 @@ function sendRetryOnly (reply: FastifyReply, payload: unknown): string {
   return retryOnlyStream(Number.isFinite(retryAfterSeconds) ? retryAfterSeconds * 1000 : 0)
 }
 
-/** The socket under a WebSocket; an injected upgrade has none. */
-function wireOf ({ raw }: FastifyRequest): Duplex | undefined {
-  const socket: unknown = raw.socket
-  return socket instanceof Duplex ? socket : undefined
+/** The socket under a WebSocket. An injected upgrade has none, and with an extension, which compresses, only ws may write to it. */
+function wireOf ({ extensions }: WebSocket, { raw }: FastifyRequest): Duplex | undefined {
+  const wire: unknown = raw.socket
+  return wire instanceof Duplex && extensions === '' ? wire : undefined
 }
 
 function clientOf (request: FastifyRequest): Client {

@@ -38,21 +38,23 @@ export { quantile } from '../src/shared/histogram.ts'
 
 /** Access to the metrics, and the interval of Redis collection. */
 export interface MetricsOptions {
-  /** path of the metrics, on the app's port and on the separate one; default `/metrics` */
+  /** Path of the metrics, on the app's port and on the separate one. Default: `'/metrics'`. */
   path?: string | undefined
-  /** bearer token; undefined: no authentication; with `isProduction` the endpoint is disabled */
+  /** Bearer token. Default: none, no authentication; with `isProduction` the endpoint is disabled then. */
   token?: string | undefined
+  /** Disables the endpoint unless there is a token. Default: false. */
   isProduction?: boolean
-  /** separate port without authentication, for a private network; undefined: none */
+  /** Separate port without authentication, for a private network. Default: none. */
   port?: number | undefined
+  /** Address of the separate port. Default: `'::'`, all addresses. */
   host?: string | undefined
-  /** collection interval; default '5s' */
+  /** Collection interval: `'5s'`. Default: `'5s'`. */
   every?: Duration | undefined
-  /** memory limit of Redis, in bytes, if `maxmemory` is not set */
+  /** Memory limit of Redis, in bytes, if `maxmemory` is not set. Default: none. */
   memoryLimitBytes?: number | undefined
-  /** whether sessions use a dedicated Redis, so that this one cannot evict them; default false */
+  /** Whether sessions use a dedicated Redis, so that this one cannot evict them. Default: false. */
   areSessionsApart?: boolean
-  /** version and commit of the app, for `prism_build_info`; default: unknown */
+  /** Version and commit of the app, for `prism_build_info`. Default: unknown. */
   build?: Partial<Build> | undefined
 }
 

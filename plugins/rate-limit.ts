@@ -9,7 +9,7 @@ import { OptionError } from '../src/shared/errors.ts'
 import { sessionIdentity, unverifiedSession } from '../src/shared/session-identity.ts'
 import type { RequestWithIdentity } from '../src/shared/session-identity.ts'
 import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.ts'
-import { EarlyPartitions } from '../src/rate-limit/early-partitions.ts'
+import { ObservedPartitions } from '../src/rate-limit/early-partitions.ts'
 import { RequestCheck } from '../src/rate-limit/request-check.ts'
 import { Limiter } from '../src/rate-limit/limiter.ts'
 import { PublishedQuotas } from '../src/rate-limit/published-quotas.ts'
@@ -18,7 +18,7 @@ import { ClientResolver } from '../src/rate-limit/partition.ts'
 import { RouteLimits } from '../src/rate-limit/route-limits.ts'
 import type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
 import { SharedGroups, resolveLimitOptions, resolveLimitPolicies } from '../src/rate-limit/options.ts'
-import type { LimitChoice, LimitOptions, LimitPolicy } from '../src/rate-limit/options.ts'
+import type { LimitChoice, LimitOptions } from '../src/rate-limit/options.ts'
 import { quotaExceeded } from '../src/rate-limit/quota-exceeded.ts'
 import type { RequestDecision } from '../src/rate-limit/decision.ts'
 
@@ -76,7 +76,6 @@ declare module 'fastify' {
 }
 
 type Plan = RouteLimits<FastifyRequest, FastifyReply>
-type Policy = LimitPolicy<FastifyRequest, FastifyReply>
 
 const requestCheck = Symbol('prism.request-check')
 /** Undefined in a scope that was created before this plugin was registered: its requests lack later decorators. */
@@ -95,7 +94,11 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   const clients = new ClientResolver(global.allowList, global.ipv6Subnet)
   const plans: Plan[] = []
   const groups = new SharedGroups()
-  const earlyPartitions = new Map<unknown, EarlyPartitions<FastifyRequest>>()
+  const partitions = new ObservedPartitions<FastifyRequest, FastifyReply>((quota, { error }) => {
+    fastify.log.warn({ quota, err: error }, error === undefined
+      ? "rateLimit.by names no client in onRequest but does in preHandler, so requests were counted by address: set hook: 'preHandler' beside it"
+      : "rateLimit.by threw in onRequest: where it reads what a later hook sets, such as request.user, set hook: 'preHandler' beside it")
+  })
   const quotas = new PublishedQuotas(pool.batch, pool.keyspace.rateLimitQuotas())
   const limits = new ProgrammaticLimits(limiter, pool.keyspace, plans, global.ipv6Subnet, quotas)
   const recover = () => {
@@ -127,7 +130,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       if (policies === undefined) return undefined
       groups.check(policies)
       const methods = [route?.method ?? []].flat()
-      const plan = new RouteLimits(policies.map(observed), pool.keyspace, methods, route?.url)
+      const plan = new RouteLimits(policies.map((policy) => partitions.observe(policy)), pool.keyspace, methods, route?.url)
       plans.push(plan)
       if (route !== undefined) addPreHandlers(route, plan)
       quotas.add(policies, methods, route?.url)
@@ -169,25 +172,10 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     })
   }
 
-  /** Observes a `by` function that runs before the app's own hooks. */
-  function observed (policy: Policy): Policy {
-    const { by, hook, name } = policy
-    if (typeof by !== 'function' || hook !== 'onRequest') return policy
-    const found = earlyPartitions.get(by) ?? new EarlyPartitions(by, ({ error }) => {
-      fastify.log.warn({ quota: name, err: error }, error === undefined
-        ? "rateLimit.by names no client in onRequest but does in preHandler, so requests were counted by address: set hook: 'preHandler' beside it"
-        : "rateLimit.by threw in onRequest: where it reads what a later hook sets, such as request.user, set hook: 'preHandler' beside it")
-    })
-    earlyPartitions.set(by, found)
-    earlyPartitions.set(found.by, found)
-    return { ...policy, by: found.by }
-  }
-
   /** Route-level hooks run after the hooks of the scopes, including those registered later: what the app's guards set is there. */
   function addPreHandlers (route: RouteOptions, plan: Plan): void {
-    const early = [...new Set([...plan.policies, ...plan.sessionDependent?.policies ?? []].flatMap(({ by }) => typeof by === 'function' ? earlyPartitions.get(by) ?? [] : []))]
     const hooks: (preHandlerHookHandler | preHandlerAsyncHookHandler)[] = []
-    for (const each of early) {
+    for (const each of partitions.of([...plan.policies, ...plan.sessionDependent?.policies ?? []])) {
       hooks.push(function verifyPartition (request, _reply, done) {
         const verified = each.verify(request)
         if (verified === undefined) done()

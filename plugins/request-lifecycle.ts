@@ -42,7 +42,7 @@ export interface LifecycleParticipant<Policy> {
   /** Runs third in onRequest, after `useReplies` of all plugins: for decisions that depend on another plugin, such as the session. Same contract as `useReplies`. */
   useRepliesLate? (request: FastifyRequest, reply: FastifyReply, policy: Policy): StepResult | PendingReply<unknown> | Promise<StepResult>
   /** Runs in onSend before `onSend` of any plugin: the response is as the handler, the serializer and earlier hooks made it. Synchronous. */
-  beforeSend? (request: FastifyRequest, reply: FastifyReply, policy: Policy): void
+  beforeSend? (request: FastifyRequest, reply: FastifyReply, policy: Policy, payload: unknown): void
   /** Runs in onSend, once for each response. Returns a new payload, null for no payload, or undefined for no change. */
   onSend? (request: FastifyRequest, reply: FastifyReply, payload: unknown, policy: Policy): unknown
   /** Runs in onResponse: the response was sent. */
@@ -265,7 +265,7 @@ export default fp(async (fastify) => {
   fastify.addHook('onSend', function onSend (request: RequestWithPolicies, reply, sent, done) {
     const policies = request[assigned] ?? fallback
     const payload = unwrapResponse(sent, reply)
-    for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index])
+    for (let index = 0; index < participants.length; index++) participants[index]?.beforeSend?.(request, reply, policies[index], sent)
     runOnSendFrom(0, request, reply, payload, done)
   })
   // Fastify adds a hook once what was registered before is loaded.

@@ -21,7 +21,7 @@ export const alert: Command = {
     const webhook = new Webhook({ url, secret, tries: 1, onLost: () => {} })
     const reasons = await Promise.all(bodiesOf(testMessage(), { format, url, routingKey }).map((body) => webhook.send('PrismTest', body)))
     const reason = reasons.find((each) => each !== undefined)
-    output.tell({ isTaken: reason === undefined, format, reason }, [reason === undefined ? `The receiver took a test alert (format ${format}).` : `The receiver did not take a test alert (format ${format}): ${reason}.`])
+    output.tell({ isAccepted: reason === undefined, format, reason }, [reason === undefined ? `The receiver accepted a test alert (format ${format}).` : `The receiver did not accept a test alert (format ${format}): ${reason}.`])
     return reason === undefined ? 0 : 1
   }
 }

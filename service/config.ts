@@ -85,7 +85,7 @@ export function readConfig (environment: Environment): Config {
     if (value === undefined || value === '') return unset
     return reader(value, (wanted, came = described(variable, value)) => { faults.push({ variable, wanted, came }) }) ?? unset
   }
-  const needed = (variable: string, wanted: string) => faults.push({ variable, wanted, came: 'nothing' })
+  const needed = (variable: string, wanted: string) => faults.push({ variable, wanted, came: 'unset' })
   const isSet = (variable: string) => (environment[variable]?.trim() ?? '') !== ''
 
   const production = read('NODE_ENV', readEnvironmentName, 'development') === 'production'
@@ -93,7 +93,7 @@ export function readConfig (environment: Environment): Config {
   if (production && !isSet('SESSION_SECRET')) needed('SESSION_SECRET', `set in production: ${secretsWanted}`)
   if (isSet('REDIS_TLS_CERT') && !isSet('REDIS_TLS_KEY')) needed('REDIS_TLS_KEY', 'set, because REDIS_TLS_CERT requires it')
   if (isSet('REDIS_TLS_KEY') && !isSet('REDIS_TLS_CERT')) needed('REDIS_TLS_CERT', 'set, because REDIS_TLS_KEY requires it')
-  if (['CA', 'CERT', 'KEY'].some((part) => isSet(`REDIS_TLS_${part}`)) && !/rediss/.test(`${environment.REDIS_URL} ${environment.SESSION_REDIS_URL}`)) needed('REDIS_URL', 'one that begins with rediss, because REDIS_TLS_… is set')
+  if (['CA', 'CERT', 'KEY'].some((part) => isSet(`REDIS_TLS_${part}`)) && !/rediss/.test(`${environment.REDIS_URL} ${environment.SESSION_REDIS_URL}`)) faults.push({ variable: 'REDIS_URL', wanted: 'an address with rediss://, because REDIS_TLS_… is set', came: 'without TLS' })
   if (!production && !isSet('SESSION_SECRET')) warnings.push('SESSION_SECRET is unset: a random one is used, and every session ends with this process.')
   if (production && !isSet('TRUST_PROXY')) warnings.push('TRUST_PROXY is unset: behind a proxy all clients are counted as one, and TLS is not detected; session cookies are Secure anyway, so over plain http no session works.')
   const alertWebhookFormat = read('ALERT_WEBHOOK_FORMAT', readAlertFormat, 'json')
@@ -173,54 +173,54 @@ const readTimeout: Reader<number> = (value, refuse) => {
   return ms >= 10 && ms <= 10_000 ? ms : refuse("a time of at least '10ms' and at most '10s', in ms or s")
 }
 
-const readPem: Reader<string> = (value, refuse) => pemOf(value) ?? refuse('PEM, or the path of a file that holds it and may be read', 'neither; it is not shown')
+const readPem: Reader<string> = (value, refuse) => pemOf(value) ?? refuse('PEM, or the path of a readable file with it', 'neither (not shown)')
 
-const redisWanted = 'redis://host:port, rediss://host:port or unix:///path/to/socket; several of the first two with commas between them are a Cluster\'s seeds, redis+sentinel://host:port,host:port/name asks Sentinels; signs such as , @ : / # % in a password are percent-encoded'
+const redisWanted = 'redis://host:port, rediss://host:port or unix:///path/to/socket; for a Cluster several of the first two, separated by commas; for Sentinels redis+sentinel://host:port,host:port/name; characters such as , @ : / # % in a password must be percent-encoded'
 
-const secretsWanted = `one or more secrets of at least ${secretLength} characters, newest first, with commas between them`
+const secretsWanted = `one or more secrets of at least ${secretLength} characters, newest first, separated by commas`
 
 const readSecrets: Reader<readonly string[]> = (value, refuse) => {
   const secrets = listOf(value)
   const short = secrets.findIndex((secret) => secret.length < secretLength)
-  if (short >= 0) return refuse(secretsWanted, `${secrets.length} of which number ${short + 1} has ${secrets[short]?.length ?? 0} characters`)
-  return new Set(secrets).size === secrets.length ? secrets : refuse(secretsWanted, `${secrets.length} of which two are the same`)
+  if (short >= 0) return refuse(secretsWanted, `a list of ${secrets.length}, whose item ${short + 1} has ${secrets[short]?.length ?? 0} characters`)
+  return new Set(secrets).size === secrets.length ? secrets : refuse(secretsWanted, `a list of ${secrets.length}, two of which are equal`)
 }
 
 const readTrustedProxies: Reader<TrustedProxies> = (value, refuse) => {
-  const wanted = "'railway', or networks such as 10.0.0.0/8 with commas between them"
+  const wanted = "'railway', or networks such as 10.0.0.0/8, separated by commas"
   if (value === 'railway') return { kind: 'railway' }
   if (/^\d+$/.test(value)) return refuse(`${wanted}; a number of hops does not identify the nearest peer, so that any client could forge an address`)
   if (value === 'true') return refuse(`${wanted}; trusting every peer lets any client forge its address`)
   const networks = listOf(value)
   const wrong = networks.find((network) => !isNetwork(network))
   if (wrong === undefined) return { kind: 'networks', networks: Object.freeze(networks) }
-  return refuse(wrong.endsWith('/0') ? `${wanted}; a /0 trusts every peer, and lets any client forge its address` : wanted, `a list of which number ${networks.indexOf(wrong) + 1} is another`)
+  return refuse(wrong.endsWith('/0') ? `${wanted}; a /0 trusts every peer, and lets any client forge its address` : wanted, `a list whose item ${networks.indexOf(wrong) + 1} is neither`)
 }
 
 const readLogLevel: Reader<typeof logLevels[number]> = (value, refuse) =>
   logLevels.find((level) => level === value) ?? refuse(`one of ${logLevels.join(', ')}`)
 
 const readToken: Reader<string> = (value, refuse) =>
-  /^[\x21-\x7e]+$/.test(value) ? value : refuse('a bearer token of printable ASCII without spaces', `${value.length} characters with others among them`)
+  /^[\x21-\x7e]+$/.test(value) ? value : refuse('a bearer token of printable ASCII without spaces', `a text of ${value.length} characters, some of which are not allowed`)
 
 /** The value can contain a secret: it is never printed. */
 const readHttpUrl: Reader<string> = (value, refuse) =>
-  /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? value : refuse('an http:// or https:// address', 'another; it is not shown, because it can contain a secret')
+  /^https?:$/.test(URL.parse(value)?.protocol ?? '') ? value : refuse('an http:// or https:// address', 'a text of another form, which is not shown, because it can contain a secret')
 
 const readAlertFormat: Reader<AlertFormat> = (value, refuse) =>
   alertFormats.find((format) => format === value.toLowerCase()) ?? refuse(`one of ${alertFormats.join(', ')}`)
 
 const readWebhookSecret: Reader<string> = (value, refuse) =>
-  value.length >= secretLength ? value : refuse(`a secret of at least ${secretLength} characters`, `one of ${value.length}`)
+  value.length >= secretLength ? value : refuse(`a secret of at least ${secretLength} characters`, `a text of ${value.length} characters`)
 
 const readOrigins: Reader<readonly string[]> = (value, refuse) => {
   const origins = listOf(value)
   const wrong = origins.find((origin) => !isExactOrigin(origin))
-  return wrong === undefined ? origins : refuse('exact origins such as https://example.com, without path or slash at the end or *, in lower case, with commas between them', wrong.includes('@') ? 'one with a user in it' : `a list of which number ${origins.indexOf(wrong) + 1} is another`)
+  return wrong === undefined ? origins : refuse('exact origins such as https://example.com, without a path, a slash at the end or *, in lower case, separated by commas', wrong.includes('@') ? 'an origin with user information' : `a list whose item ${origins.indexOf(wrong) + 1} is no exact origin`)
 }
 
 const readDatabasePath: Reader<string> = (value, refuse) =>
-  value.endsWith('/') || !mayWrite(resolve(value)) ? refuse('the path of a file that this process may write') : value
+  value.endsWith('/') || !mayWrite(resolve(value)) ? refuse('the path of a file that this process can write') : value
 
 /** Whether a file is writable or can be created: missing folders are created later. */
 function mayWrite (path: string): boolean {

@@ -77,8 +77,9 @@ function announce (app: FastifyInstance): void {
   const address = app.server.address()
   const port = typeof address === 'object' && address !== null ? address.port : config.port
   const host = ['::', '0.0.0.0'].includes(config.host) ? 'localhost' : config.host.includes(':') ? `[${config.host}]` : config.host
-  const urls = ['/cities/2988507', '/cities?q=paris&limit=3', '/openapi.json'].map((path) => `http://${host}:${port}${path}`)
-  if (process.stdout.isTTY) process.stdout.write(`\nfastify-prism listens at http://${host}:${port}; try\n${urls.map((url) => `  ${url}\n`).join('')}\n`)
+  const urls = ['/', '/docs', '/cities?q=paris&limit=3'].map((path) => `http://${host}:${port}${path}`)
+  const [page, ...others] = urls
+  if (process.stdout.isTTY) process.stdout.write(`\nOpen ${page} to see what fastify-prism does.\n${others.map((url) => `  ${url}\n`).join('')}\n`)
   else log.info({ urls }, 'Server ready')
 }
 

@@ -6,10 +6,12 @@ import { bringDependencies, installPackages, workingNode } from './setup/depende
 import { lockFolder } from './setup/lock.mjs'
 import { bringRedis, hasRedis } from './setup/redis.mjs'
 import { SetupError, run } from './setup/run.mjs'
+import { bringServers } from './setup/servers.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const forTests = process.argv.includes('--test')
 const forEcosystem = process.argv.includes('--ecosystem')
+const forPackage = process.argv.includes('--package')
 const forBench = process.argv.includes('--bench')
 const minimumMajor = 20
 
@@ -19,6 +21,7 @@ try {
   if (Number(process.versions.node.split('.')[0]) < minimumMajor) throw new SetupError(`Node ${process.versions.node} is too old.`, 'Install Node 20 or later, https://nodejs.org has it; Node 24 is best.')
   const unlock = await lockFolder(root)
   await both(bringPackages(), hasRedis(root) ? undefined : bringRedis(root))
+  if (forPackage) await bringServers(root)
   unlock()
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
@@ -35,6 +38,7 @@ async function both (...steps) {
 async function bringPackages () {
   await bringDependencies(root, { withDev: forTests })
   if (forEcosystem) await installPackages(join(root, 'test', 'ecosystem'), { megabytes: 400 })
+  if (forPackage) await installPackages(join(root, 'tools', 'package'), { megabytes: 220 })
   if (forBench) await installPackages(join(root, 'bench'), { megabytes: 10 })
   if (!forTests) await loadAtlas()
 }

@@ -17,7 +17,7 @@ export async function measureLatency (servers: readonly AskedServer[], { connect
   const seen: Latency[][] = servers.map(() => [])
   for (let round = 0; round < latencyRounds; round++) {
     note(`latency ${round + 1} of ${latencyRounds}`)
-    for (const [index, { server, redisUrl, file }] of servers.entries()) {
+    for (const [index, { server, redisUrl, file }] of [...servers.entries()].sort(() => Math.random() - 0.5)) {
       const [{ p50Ms, p99Ms }, roundTripMs] = await Promise.all([makeLoad({ url: server.url, file, lines: [], connections, seconds: 1 }), redisDelayMs > 0 && redisUrl !== '' ? roundTrip(redisUrl) : 0])
       seen[index]?.push({ p50Ms, p99Ms, roundTripMs })
     }

@@ -22,6 +22,8 @@ export interface ServerChoice {
 export interface StartedServer { readonly choice: ServerChoice, readonly server: Server, readonly redis: MeasuredRedis | undefined, readonly redisUrl: string, cookies: readonly string[] }
 
 export const mainServers = ['bare', 'conventional', 'prism']
+/** A cached hit alone beside the smallest cache, for `npm run bench single`. */
+export const singleServers = ['bare', 'get-hook', 'cache', 'conventional', 'prism']
 /** Each part beside the lifecycle that it needs, then all of them without and with metrics. */
 export const partServers = ['lifecycle', 'limit', 'session', 'cache', 'limit+session+cache', 'limit+session+cache+metrics']
 
@@ -31,6 +33,7 @@ const fileOf = (name: string) => new URL(`../servers/${name}.ts`, import.meta.ur
 
 const known: readonly ServerChoice[] = [
   { name: 'bare', file: fileOf('bare'), env: {}, hasRedis: false, signer: undefined },
+  { name: 'get-hook', file: fileOf('get-hook'), env: {}, hasRedis: true, signer: undefined },
   { name: 'conventional', file: fileOf('conventional'), env: {}, hasRedis: true, signer: 'conventional' },
   { name: 'prism', file: fileOf('prism'), env: {}, hasRedis: true, signer: 'prism' },
   ...partServers.map((name): ServerChoice => ({ name, file: fileOf('parts'), env: { PARTS: name }, hasRedis: true, signer: name.includes('session') ? 'prism' : undefined }))

@@ -40,6 +40,7 @@ export const workloads: readonly Workload[] = [
   ...Object.entries(bodies).flatMap(([size, bytes]) => Object.entries(codings).map(([coding, field]): Workload => ({ ...plain, name: `body-${size}-${coding}`, title: `a body of ${bytes / 1000} kB, ${coding === 'plain' ? 'no Accept-Encoding' : `Accept-Encoding: ${coding}`}`, lines: () => [{ path: `/bodies/${bytes}/1`, ...(field === undefined ? {} : { field }) }] }))),
   ...[1, 1000].map((connections): Workload => ({ ...plain, name: `connections-${connections}`, title: `many, over ${connections} connections`, hasUsers: true, connections, hasLatency: true, lines: manyUsers })),
   ...Object.entries(stored).map(([size, count]): Workload => ({ ...plain, name: `keys-${size}`, title: `${count} stored URLs of 0.2 kB, equally popular`, lines: () => equallyPopular(count) })),
+  { ...plain, name: 'single', title: 'one URL over one connection, with latency', connections: 1, hasLatency: true, lines: () => [{ path: '/items/1' }] },
   { ...plain, name: 'tagged', title: '1,000 URLs with a tag', lines: () => Array.from({ length: urls }, (_, index) => ({ path: `/tagged/${index}` })) },
   { ...plain, name: 'varied', title: '1,000 URLs that vary by language', lines: () => Array.from({ length: urls }, (_, index) => ({ path: `/varied/${index}`, field: ['Accept-Language', 'de'] })) },
   { ...plain, name: 'validated', title: 'one URL that the client has', lines: async ({ url }) => [{ path: '/items/1', field: ['If-None-Match', await entityTagOf(`${url}/items/1`)] }] }

@@ -55,7 +55,7 @@ export default async function home (app: FastifyInstance): Promise<void> {
     return { name: 'fastify-prism atlas', documentation: '/docs', routes: lines(app) }
   })
 
-  // Not counted: the page must load for a client that has used up its quota, to show that.
+  // Not counted, as the files of /ops are not: loading the page costs one unit.
   app.get<{ Params: { file: string } }>('/home/:file', {
     config: { cache: false, session: false, rateLimit: false },
     schema: { hide: true }

@@ -57,7 +57,8 @@ async function send (button, method, path, body) {
   // A wrong password is 401 too, and ends no session.
   if (status === 401 && path !== '/session') forget('You are not signed in any more (401). Sign in again.')
   else if (status === 429) wait(button, value, retryAfter)
-  else fault(value?.detail === undefined ? 'The service cannot be reached. Try again.' : `${value.detail}${status === 503 ? ' Nothing was changed as far as is known: try again.' : ''}`)
+  else if (value?.code === 'PRISM_ERR_REDIS_UNAVAILABLE') fault('Without Redis sessions cannot be read or changed (503). Try again when it is back.')
+  else fault(value?.detail ?? 'The service cannot be reached. Try again.')
   return undefined
 }
 

@@ -6,18 +6,22 @@ const shown = 8
 const none = '–'
 const lines = []
 
-/** Lists each response, the newest first. */
+/** Lists each response, the newest first. A rejection that repeats the one before is counted in its line. */
 export function startResponses () {
+  let last = { times: 0 }
   observe((answer) => {
     if (answer.isQuiet) return
-    lines.unshift(lineOf(answer))
+    const isRepeated = answer.status >= 400 && ['status', 'method', 'path'].every((name) => answer[name] === last[name])
+    last = { ...answer, times: isRepeated ? last.times + 1 : 1 }
+    if (isRepeated) lines.shift()
+    lines.unshift(lineOf(last))
     lines.splice(shown)
     element('responses').tBodies[0].replaceChildren(...lines)
   })
 }
 
 function lineOf (answer) {
-  const { method, path, status, cacheStatus, age, ms, isAnonymous } = answer
+  const { method, path, status, cacheStatus, age, ms, isAnonymous, times } = answer
   const cell = (label, className, ...content) => {
     const made = make('td', { className }, ...content)
     made.dataset.label = label
@@ -25,7 +29,7 @@ function lineOf (answer) {
     return made
   }
   const line = make('tr', { className: 'line' },
-    make('th', { scope: 'row' }, make('code', { textContent: `${method} ${decodeURI(path)}` }), ...isAnonymous ? [make('small', { textContent: 'another client' })] : []),
+    make('th', { scope: 'row' }, make('code', { textContent: `${method} ${decodeURI(path)}` }), ...isAnonymous ? [make('small', { textContent: 'another client' })] : [], ...times > 1 ? [make('small', { textContent: `${times} times` })] : []),
     cell('Status', status === 0 || status >= 400 ? 'failed' : '', status === 0 ? 'none' : String(status)),
     cell('Cache-Status', '', cacheStatus === undefined ? none : make('code', { textContent: cacheStatus.replace(/^prism; */, '') })),
     cell('Age', 'number', age === undefined ? none : `${age} s`),

@@ -11,7 +11,7 @@ import { signals } from './signals.ts'
  */
 export function writePrometheusRules (rules: readonly Rule[], others: readonly PrometheusRule[], runbooks = runbookPage): string {
   const all = [...rules.map((rule) => ({ ...rule, expression: expressionOf(rule), description: descriptionOf(rule) })), ...others.map((rule) => ({ ...rule, description: rule.first }))]
-  return `# Written by \`npm run prism -- rules\` from service/alerts/rules.ts.\ngroups:\n  - name: fastify-prism\n    interval: 5s\n    rules:\n${all.map((rule) => writeRule(rule, runbooks)).join('')}`
+  return `# The alert rules of fastify-prism, written by the repository's \`npm run prism -- rules\`.\ngroups:\n  - name: fastify-prism\n    interval: 5s\n    rules:\n${all.map((rule) => writeRule(rule, runbooks)).join('')}`
 }
 
 function writeRule (rule: PrometheusRule & { description: string }, runbooks: string): string {

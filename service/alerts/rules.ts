@@ -9,7 +9,7 @@ export const prometheusRules: readonly PrometheusRule[] = [
     expression: 'up == 0 and on (job) (max by (job) (present_over_time(prism_redis_pool_connections[1d])) or max by (job) (up{job=~".*prism.*"} >= 0))',
     forSeconds: 30,
     meaning: 'Prometheus cannot scrape a process of the service: it has exited, hangs, or is unreachable.',
-    first: 'Check whether the process runs, its last log lines, and `/healthz/live`.',
+    first: 'Check whether the process runs, its last log lines, and its health endpoint.',
     section: 'a-process-is-down'
   }
 ]
@@ -26,7 +26,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Redis does not respond: the cache is bypassed, each process counts limits locally, and routes that require a session return 503 to clients with a session cookie, and 401 to others.',
-    first: 'Run `npm run prism -- doctor`, which checks the address, the network, the password and the server.',
+    first: 'Run `npx fastify-prism doctor`, which checks the address, the network, the password and the server.',
     section: 'redis-cannot-be-reached',
     because: 'redis'
   },
@@ -82,7 +82,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'The sessions\' own Redis (SESSION_REDIS_URL) is unusable: routes that require a session return 503 to clients with a session cookie.',
-    first: 'Run `npm run prism -- doctor`, which checks it too.',
+    first: 'Run `npx fastify-prism doctor`, which checks it too.',
     section: 'redis-cannot-be-reached',
     because: 'sessions'
   },
@@ -96,7 +96,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Redis uses more than 90 % of its memory for data other than cached responses: the cache stores nothing, and evictions or rejected writes are next.',
-    first: 'Check the namespaces (dashboard, or `npm run prism -- keys`): shorten the lifetime of the largest, or raise maxmemory.',
+    first: 'Check the namespaces (dashboard, or `npx fastify-prism keys`): shorten the lifetime of the largest, or raise maxmemory.',
     section: 'memory-is-full'
   },
   {
@@ -109,7 +109,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Redis uses more than 80 % of its memory for data other than cached responses: little memory is left for the cache.',
-    first: 'Check which namespace grows (dashboard, or `npm run prism -- keys`).',
+    first: 'Check which namespace grows (dashboard, or `npx fastify-prism keys`).',
     section: 'memory-is-full',
     consequenceOf: ['PrismRedisMemoryCritical']
   },
@@ -136,7 +136,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 0,
     windowSeconds: 60,
     meaning: 'Redis rejects connections because maxclients is reached.',
-    first: 'List the clients (`npm run prism -- doctor` counts CLIENT LIST by address), lower redis.max, or raise maxclients.',
+    first: 'List the clients (`npx fastify-prism doctor` counts CLIENT LIST by address), lower redis.max, or raise maxclients.',
     section: 'connections-break-or-are-rejected'
   },
   {

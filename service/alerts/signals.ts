@@ -58,7 +58,7 @@ export const signals = {
   },
   breakerOpen: {
     promql: 'prism_redis_circuit_breaker_open',
-    read: ({ last }) => last && Number(last.pool.isBroken)
+    read: ({ last }) => last && Number(last.pool.isCircuitOpen)
   },
   missShare: {
     promql: `(1 - (sum without (outcome) (rate(prism_cache_requests_total{outcome=~"hit|stale"}[$window])) / (sum without (outcome) (rate(prism_cache_requests_total{outcome=~"hit|stale|miss"}[$window])) > ${enoughASecond})))`,

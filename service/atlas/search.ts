@@ -23,7 +23,7 @@ export class CitySearches {
   /** Like `Cities.search`. @throws {PlaceError} PRISM_ERR_PLACE; {SearchesFullError} PRISM_ERR_SEARCHES_FULL */
   async find (search: CitySearch): Promise<FoundCity[]> {
     if (search.near !== undefined) readPlace(search.near)
-    return await this.#queue.run(() => this.#ask(search))
+    return await this.#queue.run(() => this.#search(search))
   }
 
   /** Ends the thread; a running search fails. */
@@ -31,7 +31,7 @@ export class CitySearches {
     await this.#worker?.terminate()
   }
 
-  #ask (search: CitySearch): Promise<FoundCity[]> {
+  #search (search: CitySearch): Promise<FoundCity[]> {
     const worker = this.#worker ??= this.#start()
     return new Promise((resolve, reject) => {
       const settle = (take: () => void) => {

@@ -6,7 +6,7 @@ import { bucketGrowth, growth, memoryShareOf, nodeRates } from '../metrics-rates
 interface ChartPoint {
   readonly at: number
   readonly requests: number
-  readonly refused: number
+  readonly rejected: number
   readonly failed: number
   /** requests by cache outcome */
   readonly outcomes: Readonly<Record<CacheOutcome, number>>
@@ -40,7 +40,7 @@ export function pointOf (from: MetricsSnapshot, to: MetricsSnapshot): ChartPoint
   return {
     at: to.at,
     requests: rate('requests'),
-    refused: rate('refused'),
+    rejected: rate('rejected'),
     failed: rate('failed'),
     outcomes: Object.fromEntries(cacheOutcomes.map((name) => [name, growth(from.outcomes[name], to.outcomes[name]) / seconds])) as Record<CacheOutcome, number>,
     hitShare: hit + stale + miss === 0 ? null : (hit + stale) / (hit + stale + miss),

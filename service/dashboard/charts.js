@@ -10,7 +10,7 @@ const sizes = Array.from({ length: 31 }, (_, power) => 2 ** (power + 8))
 const wholes = Array.from({ length: 7 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat()
 const charts = [
   { title: 'Hit rate', format: percent, range: [0, 1], lines: [['hits', 'hitShare']], empty: 'No requests to cached routes' },
-  { title: 'Requests per second', format: number(1), lines: [['all', 'requests'], ['refused', 'refused'], ['failed', 'failed']] },
+  { title: 'Requests per second', format: number(1), lines: [['all', 'requests'], ['rejected', 'rejected'], ['failed', 'failed']] },
   { title: 'Response time', format: milliseconds, lines: [['p50', 'p50Ms'], ['p99', 'p99Ms']], empty: 'No requests' },
   { title: 'Redis round trip', format: milliseconds, lines: [['p50', 'roundTripP50Ms'], ['p99', 'roundTripP99Ms']], empty: 'No Redis commands' },
   { title: 'Redis memory', format: bytes, marks: sizes, lines: [['used', 'memoryUsed'], ['limit', 'memoryMax']], isRedis: true },
@@ -79,7 +79,7 @@ function draw () {
     chart.plot = new Plot({
       width: chart.place.clientWidth,
       height,
-      padding: [8, 4, 0, 0],
+      padding: [16, 24, 0, 0], // for the build above the lines, and for half of the last time
       cursor: { y: false, points: { size: 7 } },
       scales: { x: { time: true, range: () => [Date.now() / 1000 - Math.min(hourSeconds, Math.max(20, span() * 1.04)), Date.now() / 1000] }, y: { range: chart.range ?? ((_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1]) } },
       axes: [
@@ -119,7 +119,7 @@ function markDeploy ({ ctx, bbox, valToPos }) {
   ctx.stroke()
   ctx.font = `${10 * devicePixelRatio}px system-ui, sans-serif`
   ctx.textAlign = at > bbox.left + bbox.width * 0.7 ? 'right' : 'left'
-  ctx.fillText(`${deploy.version} ${deploy.commit.slice(0, 7)}`.trim(), at + (ctx.textAlign === 'left' ? 4 : -4) * devicePixelRatio, bbox.top + 10 * devicePixelRatio)
+  ctx.fillText(`${deploy.version} ${deploy.commit.slice(0, 7)}`.trim(), at + (ctx.textAlign === 'left' ? 4 : -4) * devicePixelRatio, bbox.top - 4 * devicePixelRatio)
   ctx.restore()
 }
 

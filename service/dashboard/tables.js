@@ -11,9 +11,9 @@ const slowLogReasons = {
 }
 
 /** Shows routes, namespaces, rejected clients, Redis commands and the slow log. */
-export function showTables ({ routes, refused, redis }) {
+export function showTables ({ routes, rejected, redis }) {
   fillTable('routes', routes.map(routeRow), 'No requests in the last minute.')
-  fillTable('refused', refused.map(({ who, policy, count }) => row([who, policy, number(0)(count)], 2)), 'No rejected requests.')
+  fillTable('rejected', rejected.map(({ who, policy, count }) => row([who, policy, number(0)(count)], 2)), 'No rejected requests.')
   const { namespaces, commands, slowLog } = redis ?? { namespaces: [], commands: [], slowLog: [] }
   const none = (text) => redis === null ? 'Redis has not been reached since the start of this process.' : text
   showSpaces(namespaces, none('No keys.'))

@@ -23,7 +23,7 @@ interface OpsOptions {
 }
 
 const cookieName = 'prism_operator'
-const refusedShown = 8
+const rejectedShown = 8
 const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'))
 const read = (name: string) => readFileSync(new URL(`../dashboard/${name}`, import.meta.url))
 const files: Readonly<Record<string, readonly [type: string, body: Buffer]>> = {
@@ -178,6 +178,6 @@ function nowOf ({ metrics, alerts, redisPool }: FastifyInstance, { routes, redis
     process: metrics.presence.own,
     processes: metrics.presence.all ?? null,
     routes: routes.rows,
-    refused: metrics.topRateLimited.top(refusedShown)
+    rejected: metrics.topRateLimited.top(rejectedShown)
   }
 }

@@ -112,6 +112,6 @@ function describe (request: Traced, reply: FastifyReply): void {
     'prism.cache.outcome': cacheOutcomeOf(reply.getHeader('cache-status')),
     ...limits.length === 0 ? {} : { 'prism.rate_limit.outcome': rejecting.length > 0 ? 'rejected' : 'allowed' },
     ...rejecting.length === 0 ? {} : { 'prism.rate_limit.policy': rejecting.join(',') },
-    ...request[batched] == null ? {} : { 'prism.batch.asks': request[batched].operations, 'prism.batch.commands': request[batched].commands }
+    ...request[batched] == null ? {} : { 'prism.batch.operations': request[batched].operations, 'prism.batch.commands': request[batched].commands }
   })
 }

@@ -2,6 +2,7 @@ import { formatCacheStatus } from '../http/cache-status.ts'
 import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
 import type { CacheControl } from '../http/cache-control.ts'
 import { isHeadPatched } from '../http/sent-head.ts'
+import { isStreaming } from '../http/payload.ts'
 import { isUpgrade } from '../http/upgrade.ts'
 import { OnlyIfCachedError } from '../shared/errors.ts'
 import type { Entry } from './storage/entry-codec.ts'
@@ -107,9 +108,10 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   /** The handler has finished: headers that are set later are not part of its response. */
-  close (state: CacheRequestState, reply: CacheReply): void {
+  close (state: CacheRequestState, reply: CacheReply, payload: unknown): void {
     const { run } = state
     if (run === undefined || run.after !== undefined) return
+    if (isStreaming(payload)) run.tracker?.keepForStream()
     run.restore?.()
     run.after = reply.getHeaders()
   }
@@ -118,6 +120,8 @@ export class CachedRoute<Request extends CacheRequest> {
   finalizeResponse (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
     this.#releasePrefetchedLock(state)
     const finalized = state.run === undefined ? undefined : this.#finalizer.finalize(request, reply, state, payload, this.#keys.tagsToStore(request, state))
+    // A stream that is not stored is not tracked while it is sent.
+    if (state.run?.pending === undefined) state.run?.tracker?.close()
     if (state.run !== undefined) this.#runner.ended(state.run)
     else if (state.isServed !== true) reply.header('cache-status', formatCacheStatus({ forwarded: 'bypass', detail: state.bypass ?? 'not-reached' }))
     // The final onSend hook is not called after `reply.callNotFound()`.

@@ -1,5 +1,3 @@
-import { readBoolean, readDuration, readRecord } from '../shared/option-readers.ts'
-import type { Duration } from '../shared/option-readers.ts'
 import type { LockQueue } from './single-flight/lock-queue.ts'
 import { FillError } from './single-flight/fill-error.ts'
 import { SingleFlightGroup } from './single-flight/in-process-fill.ts'
@@ -7,22 +5,19 @@ import type { InProcessFill } from './single-flight/in-process-fill.ts'
 import type { AcquireRequest, FillLock } from './single-flight/fill-lock.ts'
 import { acquireRequestOf } from './single-flight/fill-lock.ts'
 import type { Lookup } from './lookup/lookup.ts'
-import { memoKeyOf, packMemoRecord, readMemoRecord } from './memo-record.ts'
+import { SharedLookups } from './memo-lookup.ts'
+import type { SharedLookup } from './memo-lookup.ts'
+import { MemoKeys, packMemoRecord } from './memo-record.ts'
 import type { MemoKey, MemoRecord } from './memo-record.ts'
-import { readTags } from './options.ts'
 import { RecursionGuard } from './recursion-guard.ts'
 import type { CacheStore } from './storage/cache-store.ts'
 import { wallMs } from '../shared/clock.ts'
+import { checkWrapOptions, readRefresh, readTtlMs, readWrapTags } from './wrap-options.ts'
+import type { WrapOptions } from './wrap-options.ts'
 
-/** Options of `cache.wrap`. */
-export interface WrapOptions {
-  /** how long the value is used: `'30s'`, `'5m'`, `'1h'` */
-  ttl: Duration
-  /** names to purge the value by, as those of responses; default none */
-  tags?: readonly string[]
-  /** calls the function now, and stores its result in place of the stored value, which is served until then; default false */
-  refresh?: boolean
-}
+export type { WrapOptions } from './wrap-options.ts'
+
+const noTags: readonly string[] = Object.freeze([])
 
 /** A value for the waiting callers of this process. Serialized, so that callers do not share a mutable object. */
 interface SerializedValue {
@@ -52,12 +47,16 @@ export class Memoizer {
   /** refreshes whose function has not been called yet */
   readonly #refreshes = new Map<string, InProcessFill<SerializedValue>>()
   readonly #recursion = new RecursionGuard()
+  readonly #keys: MemoKeys
+  readonly #lookups: SharedLookups
 
   /** @param lockTimeoutMs longest wait for another call's run */
   constructor (store: CacheStore, lockQueue: LockQueue, lockTimeoutMs: number) {
     this.#store = store
     this.#lockQueue = lockQueue
     this.#lockTimeoutMs = lockTimeoutMs
+    this.#keys = new MemoKeys(store.keys)
+    this.#lookups = new SharedLookups(store)
   }
 
   /**
@@ -69,13 +68,20 @@ export class Memoizer {
    * @throws {OptionError} PRISM_ERR_OPTION for an invalid option, and for parameters that JSON cannot represent
    */
   async wrap<Value> (name: string, params: unknown, options: WrapOptions, make: () => Value | Promise<Value>): Promise<Value> {
-    readRecord('wrap', options, ['ttl', 'tags', 'refresh'])
-    const memoKey = memoKeyOf(this.#store.keys, name, params)
+    checkWrapOptions(options)
+    const memoKey = this.#keys.of(name, params)
     this.#recursion.check(memoKey.redisKey, name)
-    const isRefresh = readBoolean('wrap.refresh', options.refresh ?? false)
-    const call = { ...memoKey, ttlMs: readDuration('wrap.ttl', options.ttl), tags: readTags(options.tags ?? []), make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }
-    for (;;) {
-      const memoized = isRefresh ? await this.#refresh(call) : await this.#attempt(call)
+    const [isRefresh, ttlMs, tags] = [readRefresh(options), readTtlMs(options), readWrapTags(options)]
+    const shared = isRefresh ? undefined : this.#look(memoKey, tags)
+    if (shared !== undefined) {
+      const found = await shared.settled
+      this.#lookups.forget(memoKey, shared)
+      // The stored value was made by a call with the same name and parameters, so it has the same type.
+      if (found.outcome === 'found' && found.entry.expiresAt > wallMs()) return shared.value() as Value
+    }
+    const call = { ...memoKey, ttlMs, tags, make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }
+    for (let first = shared; ; first = undefined) {
+      const memoized = isRefresh ? await this.#refresh(call) : await this.#attempt(call, first ?? this.#look(memoKey, tags))
       if (memoized !== 'again') return memoized.value
     }
   }
@@ -87,9 +93,11 @@ export class Memoizer {
    * @throws {OptionError} PRISM_ERR_OPTION for parameters that JSON cannot represent
    */
   async get<Value = unknown> (name: string, params: unknown): Promise<Value | undefined> {
-    const memoKey = memoKeyOf(this.#store.keys, name, params)
-    const found = await this.#look({ ...memoKey, tags: [] }).settled()
-    return found.outcome === 'found' && found.entry.expiresAt > wallMs() ? found.entry.value as Value : undefined
+    const memoKey = this.#keys.of(name, params)
+    const shared = this.#look(memoKey, noTags)
+    const found = await shared.settled
+    this.#lookups.forget(memoKey, shared)
+    return found.outcome === 'found' && found.entry.expiresAt > wallMs() ? shared.value() as Value : undefined
   }
 
   /**
@@ -99,7 +107,7 @@ export class Memoizer {
    * @throws {OptionError} PRISM_ERR_OPTION for parameters that JSON cannot represent
    */
   async delete (name: string, params: unknown): Promise<void> {
-    const { redisKey, fence } = memoKeyOf(this.#store.keys, name, params)
+    const { redisKey, fence } = this.#keys.of(name, params)
     await this.#store.delete(redisKey, fence)
   }
 
@@ -107,18 +115,18 @@ export class Memoizer {
    * Reads an entry. A call that finds a run of this process also reads the fence, because it must not join a run from before a `delete`. All other calls need not:
    * store.lua compares the fence, so what is stored is not older. In a Cluster it cannot, because the fence is in another slot than the entry.
    */
-  #look ({ redisKey, key, tags, fence }: MemoKey & { readonly tags: readonly string[] }): Lookup<MemoRecord> {
-    const isFenced = this.#store.isCluster || this.#singleFlight.has(redisKey)
-    return this.#store.look(redisKey, isFenced ? [...tags, fence] : tags, (packed) => readMemoRecord(packed, key))
+  #look (memoKey: MemoKey, tags: readonly string[]): SharedLookup {
+    const isFenced = this.#store.isCluster || this.#singleFlight.has(memoKey.redisKey)
+    return this.#lookups.look(memoKey, isFenced ? [...tags, memoKey.fence] : tags)
   }
 
-  async #attempt<Value> (call: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
+  async #attempt<Value> (call: MemoRequest<Value>, shared: SharedLookup): Promise<MemoizedValue<Value>> {
     const { redisKey } = call
-    const lookup = this.#look(call)
-    const found = await lookup.settled()
+    const { lookup } = shared
+    const found = await shared.settled
+    this.#lookups.forget(call, shared)
     if (found.outcome === 'unavailable') return await this.#runWithoutRedis(call)
-    // The stored value was made by a call with the same name and parameters, so it has the same type.
-    if (found.outcome === 'found' && found.entry.expiresAt > wallMs()) return { value: found.entry.value as Value }
+    if (found.outcome === 'found' && found.entry.expiresAt > wallMs()) return { value: shared.value() as Value }
     const required = lookup.minSequence
     const underWay = this.#singleFlight.find(redisKey, required, this.#store.tick)
     if (underWay !== undefined) return await this.#join(call, underWay, lookup)
@@ -189,8 +197,10 @@ export class Memoizer {
 
   /** The run of a refresh. If its value is not stored, what was stored before is removed, unless another value has replaced it: it is older than the returned one. */
   async #replace<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
-    const lookup = this.#look(call)
-    const [isFenced] = await Promise.all([this.#store.purge([call.fence]).then(() => true, () => false), lookup.settled()])
+    const shared = this.#look(call, call.tags)
+    const { lookup, settled } = shared
+    const [isFenced] = await Promise.all([this.#store.purge([call.fence]).then(() => true, () => false), settled])
+    this.#lookups.forget(call, shared)
     const isAvailable = isFenced && lookup.found?.outcome !== 'unavailable'
     const acquisition = isAvailable ? await this.#lockQueue.tryAcquire(call.redisKey, { ...fencedRequest(lookup, call), minSequence: Infinity }).catch(() => undefined) : undefined
     if (acquisition === undefined) return await this.#run(call, fill, undefined)

@@ -1,64 +1,68 @@
 import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption, rejectOption } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
+import type { CacheTag } from './cache-tags.ts'
 import type { BrowserPolicy } from './response/browser-cache-control.ts'
 import type { Coding } from './storage/entry-codec.ts'
 
 /** The `cache` option of a route or scope. A scope's options apply to its routes; a route's own options override them. */
 export interface RouteCacheOptions<Request = never> {
-  /** freshness lifetime; `'response'`: computed from the response headers (RFC 9111 section 4.2). Default: the plugin's `ttl` */
+  /** Freshness lifetime: a duration such as `'30s'`, `'5m'`, `'1h'`, or `'response'`: computed from the response headers (RFC 9111 section 4.2). Default: the plugin's `ttl`. */
   ttl?: Duration | 'response'
-  /** tags for `fastify.cache.purge`; tags of scopes and route are combined */
-  tags?: readonly string[] | ((request: Request) => readonly string[] | null | undefined)
-  /** names of request headers that are part of the cache key */
+  /** Tags for `fastify.cache.purge`: a list, or a synchronous function of the request. Tags of scopes and route are combined. Default: none. */
+  tags?: readonly CacheTag[] | ((request: Request) => readonly CacheTag[] | null | undefined)
+  /** Names of request headers that are part of the cache key: `['accept-language']`. Default: none. */
   vary?: readonly string[]
-  /** stores one response per user, per session or per value of the function; a function that returns undefined bypasses the cache */
+  /** Stores one response per user, per session or per value of the function, which is synchronous; where it returns undefined, null or `''`, the request bypasses the cache. Default: one response for all clients. */
   partition?: 'user' | 'session' | ((request: Request) => string | number | null | undefined)
-  /** query parameters that are part of the cache key; others are removed before the handler runs. Default: those of the route's query schema if it sets `additionalProperties: false`, else all */
+  /** Names of query parameters that are part of the cache key; others are removed before the handler runs. Default: those of the route's query schema if it sets `additionalProperties: false`, else all. */
   query?: readonly string[]
-  /** exact hosts, e.g. `example.com:8080`. The host of a listed one is part of the cache key, and the handler may read it */
+  /** Exact hosts: `['example.com:8080']`. The host of a listed one is part of the cache key, and the handler may read it. Default: none. */
   hosts?: readonly string[]
-  /** how long a stale response may be served while it is revalidated (RFC 5861 section 3); a `stale-while-revalidate` directive in the response takes precedence. Default: 0 */
+  /** How long a stale response may be served while it is revalidated (RFC 5861 section 3); a `stale-while-revalidate` directive in the response takes precedence. Default: not at all. */
   staleWhileRevalidate?: Duration
-  /** how long a stale response may be served instead of a 5xx (RFC 5861 section 4); a `stale-if-error` directive in the response takes precedence. Default: 0 */
+  /** How long a stale response may be served instead of a 5xx (RFC 5861 section 4); a `stale-if-error` directive in the response takes precedence. Default: not at all. */
   staleIfError?: Duration
-  /** refresh in the background before the response becomes stale, with a probability that rises as the TTL ends and with the handler's duration; default false */
+  /** Refreshes in the background before the response becomes stale, with a probability that rises as the TTL ends and with the handler's duration; without effect with a `partition`. Default: false. */
   earlyRefresh?: boolean
-  /** maximum concurrent handler runs per process; above it a stale response is served, or 503. Default: unlimited */
+  /** Maximum of concurrent handler runs per process; above it a stale response is served, or 503. Default: unlimited. */
   maxConcurrency?: number
-  /** how long a request waits for another request's handler run, in any process, before it runs the handler itself; at most 30 s. Default: the plugin's `lockTimeout` */
+  /** How long a request waits for another request's handler run, in any process, before it runs the handler itself; at most `'30s'`. Default: the plugin's `lockTimeout`. */
   lockTimeout?: Duration
-  /** whether the request's Cache-Control is honored; default: only with `ttl: 'response'`, so that clients cannot bypass the cache */
+  /** Whether the request's Cache-Control is honored. Default: only with `ttl: 'response'`, so that clients cannot bypass the cache. */
   honorRequestCacheControl?: boolean
-  /** detect reads of inputs outside the cache key and do not store such responses; default: true, except with `ttl: 'response'` */
+  /** Detects reads of inputs outside the cache key, and does not store such responses. Default: true, except with `ttl: 'response'`. */
   trackInputs?: boolean
-  /** `max-age` sent to browsers; default: browsers revalidate each time, so that a purge takes effect immediately */
+  /** `max-age` sent to browsers. Default: browsers revalidate each time, so that a purge takes effect immediately. */
   browserMaxAge?: Duration
 }
 
+/** Options that contradict each other in one place: the compiler rejects them. */
+export type ConsistentCacheOptions = { partition?: undefined, earlyRefresh?: boolean } | { partition?: unknown, earlyRefresh?: false }
+
 /** Options of the plugin: defaults for all routes. */
 export interface CacheOptions {
-  /** default freshness lifetime; default '5m' */
+  /** Freshness lifetime of routes without a `ttl`: `'30s'`, `'5m'`, `'1h'`. Default: `'5m'`. */
   ttl?: Duration
-  /** part of every cache key: responses stored by another version are never served; default '' */
+  /** Part of every cache key: responses stored by another version are never served. Default: none. */
   version?: string
-  /** how long a request, or a call of `wrap`, waits for another one's run, in any process, before it runs itself; at most 30 s, default '5s' */
+  /** How long a request, or a call of `wrap`, waits for another one's run, in any process, before it runs itself; at most `'30s'`. Default: `'5s'`. */
   lockTimeout?: Duration
-  /** largest body in bytes that is stored; default 262144 */
+  /** Largest body that is stored, in bytes. Default: 262144. */
   maxBytes?: number
-  /** compression of stored bodies above 1 KiB; default 'br' */
+  /** Compression of stored bodies above 1 KiB. Default: `'br'`. */
   compression?: 'br' | 'gzip' | false
-  /** report in `Cache-Status` why a response was not stored and which option would allow it; for development, default false */
+  /** Reports in `Cache-Status` why a response was not stored and which option would allow it; for development. Default: false. */
   debug?: boolean
 }
 
 /** Options of `fastify.cache.purge`. */
 export interface PurgeOptions {
-  /** entries become stale and may be served under `staleWhileRevalidate` and `staleIfError`; default false: they are removed */
+  /** Entries become stale and may be served under `staleWhileRevalidate` and `staleIfError`. Default: false, they are removed. */
   soft?: boolean
 }
 
 /** Resolved {@link CacheOptions}. */
-interface CachePolicy {
+export interface CachePolicy {
   readonly ttlMs: number
   readonly lockTimeoutMs: number
   readonly version: string

@@ -9,6 +9,7 @@ import { rejectOption } from '../shared/option-readers.ts'
  * @throws {OptionError} PRISM_ERR_OPTION
  */
 export function stableJson (option: string, value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
   // An object with `toJSON`, such as a Date, arrives as the result of that method.
   const sorted = (_name: string, each: unknown) => {
     if (!isJsonValue(each)) return rejectOption(option, 'made of JSON values: strings, finite numbers, booleans, null, arrays and plain objects', kindOf(each))

@@ -69,42 +69,42 @@ function refused (check: string, error: Error): Finding {
 /** Whether writes are refused: memory, disk, replicas, or the user's rights. */
 async function checkRefusals (client: Redis): Promise<Finding> {
   const error = await checkWrites(client, '', 3000)
-  return error === undefined ? fine('writes', 'It takes the writes of this user.') : refused('writes', error)
+  return error === undefined ? fine('writes', 'Redis accepts the writes of this user.') : refused('writes', error)
 }
 
 function checkVersion (info: InfoFields): Finding {
   const { name, version, redisVersion } = productOf(info)
-  return Number.parseInt(redisVersion) >= 7 ? fine('version', `${name} ${version}.`) : wrong('version', `${name} ${version} is too old: 7 or newer is needed (PEXPIRE GT, EVALSHA on replicas, client eviction).`, 'Upgrade the server to Redis 7.2 or newer, or Valkey.')
+  return Number.parseInt(redisVersion) >= 7 ? fine('version', `${name} ${version}.`) : wrong('version', `${name} ${version} is too old: 7 or newer is required (PEXPIRE GT, EVALSHA on replicas, client eviction).`, 'Upgrade the server to Redis 7.2 or newer, or Valkey.')
 }
 
 function checkRole (info: InfoFields): Finding {
   if (info.get('role') !== 'slave') return fine('role', `A master, with ${info.get('connected_slaves') ?? 0} replicas.`)
-  return { ...wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: every write is refused.`, 'Point REDIS_URL at the master, or ask Sentinels: redis+sentinel://host:26379,host:26379/name.'), reason: 'read_only' }
+  return { ...wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: every write is rejected.`, 'Set REDIS_URL to the master, or to its Sentinels: redis+sentinel://host:26379,host:26379/name.'), reason: 'read_only' }
 }
 
 function checkMemory (info: InfoFields): Finding {
   const memory = readMemoryInfo(info)
   const { usedBytes: used, limitBytes: max } = memory
   const megabytes = (bytes: number) => `${Math.round(bytes / 1024 / 1024)} MB`
-  if (!(max > 0)) return warning('memory', `No maxmemory is set; ${megabytes(used)} are used. When the machine is full the system ends the server, and every session with it.`, 'CONFIG SET maxmemory 256mb (a quarter below what the container has), and in redis.conf.')
+  if (!(max > 0)) return warning('memory', `No maxmemory is set; ${megabytes(used)} are used. When the machine has no memory left, the system ends Redis, and all sessions are lost.`, 'CONFIG SET maxmemory, and the same in redis.conf: three quarters of the container\'s memory (192mb of 256 MB).')
   const share = usedShareOf(memory)
   const says = `${megabytes(used)} of ${megabytes(max)} are used (${Math.round(share * 100)} %).`
-  return share > memoryThresholds.full ? wrong('memory', says, 'Run the command keys, which shows the largest namespace: shorten its lifetime, or raise maxmemory.') : share > memoryThresholds.high ? warning('memory', says, 'Run the command keys, which shows the largest namespace.') : fine('memory', says)
+  return share > memoryThresholds.full ? wrong('memory', says, 'Run the command `keys`, which shows the largest namespace: shorten its lifetime, or raise maxmemory.') : share > memoryThresholds.high ? warning('memory', says, 'Run the command `keys`, which shows the largest namespace.') : fine('memory', says)
 }
 
 function checkPolicy (info: InfoFields, holds: RedisRole): Finding {
   const policy = info.get('maxmemory_policy') ?? 'unknown'
-  if (holds === 'sessions' && policy === 'noeviction') return fine('policy', 'maxmemory-policy noeviction: no session gives way to another.')
-  if (holds === 'all but sessions' && policy !== 'noeviction') return fine('policy', `maxmemory-policy ${policy}: it takes no session, for they are elsewhere.`)
-  if (policy !== 'noeviction' && !mayEvictSessions(policy)) return fine('policy', `maxmemory-policy ${policy}: cached answers and counters go before sessions.`)
-  if (Number(info.get('maxmemory')) === 0) return fine('policy', `maxmemory-policy ${policy}, which means nothing while there is no limit.`)
-  if (policy === 'noeviction') return wrong('policy', 'maxmemory-policy noeviction: once memory is full, every write is refused, sessions and limits included.', 'CONFIG SET maxmemory-policy volatile-ttl; or allkeys-lru where sessions have a Redis of their own.')
-  return warning('policy', `maxmemory-policy ${policy} may evict sessions: an evicted session signs its user out.`, 'CONFIG SET maxmemory-policy volatile-ttl, or give sessions a Redis of their own (SESSION_REDIS_URL; in code session.redis).')
+  if (holds === 'sessions' && policy === 'noeviction') return fine('policy', 'maxmemory-policy noeviction: no session is evicted.')
+  if (holds === 'all but sessions' && policy !== 'noeviction') return fine('policy', `maxmemory-policy ${policy}: sessions are in a separate Redis, and cannot be evicted here.`)
+  if (policy !== 'noeviction' && !mayEvictSessions(policy)) return fine('policy', `maxmemory-policy ${policy}: cached responses and counters are evicted before sessions.`)
+  if (Number(info.get('maxmemory')) === 0) return fine('policy', `maxmemory-policy ${policy}, which has no effect without a memory limit.`)
+  if (policy === 'noeviction') return wrong('policy', 'maxmemory-policy noeviction: once memory is full, every write is rejected, those of sessions and rate limits included.', 'CONFIG SET maxmemory-policy volatile-ttl; or allkeys-lru where sessions have a separate Redis.')
+  return warning('policy', `maxmemory-policy ${policy} may evict sessions: an evicted session signs its user out.`, 'CONFIG SET maxmemory-policy volatile-ttl, or use a separate Redis for sessions (SESSION_REDIS_URL; in code session.redis).')
 }
 
 function checkPersistence (info: InfoFields): Finding[] {
   const failed = [['rdb_last_bgsave_status', 'snapshot'], ['aof_last_write_status', 'append-only file']].filter(([field = '']) => info.has(field) && info.get(field) !== 'ok')
-  return failed.length === 0 ? [fine('persistence', 'What is written to disk was written.')] : failed.map(([, what]) => wrong('persistence', `The last ${what} could not be written: Redis may refuse writes.`, 'Look at the server\'s log and disk.'))
+  return failed.length === 0 ? [fine('persistence', 'The last writes to disk succeeded.')] : failed.map(([, what]) => wrong('persistence', `The last ${what} could not be written: Redis may reject writes.`, 'Check the server\'s log and disk.'))
 }
 
 const pings = 50
@@ -121,7 +121,7 @@ async function checkLatency (client: Redis): Promise<Finding> {
   times.sort((one, other) => one - other)
   const [p50 = 0, worst = 0] = [times[Math.floor(times.length / 2)], times.at(-1)]
   const says = `A round trip takes ${p50.toFixed(2)} ms (median of ${times.length}), ${worst.toFixed(2)} ms at worst`
-  if (p50 > deadlineMs) return { ...wrong('latency', `${says}: longer than the deadline of ${deadlineMs} ms, so the service takes Redis for unreachable.`, 'Use a server in the same region, by its private address; see SLOWLOG GET.'), reason: 'no_answer' }
+  if (p50 > deadlineMs) return { ...wrong('latency', `${says}: longer than the deadline of ${deadlineMs} ms, so the service treats Redis as unavailable.`, 'Use a server in the same region, by its private address; check SLOWLOG GET.'), reason: 'no_answer' }
   return p50 > 1 ? warning('latency', `${says}.`, 'Use the private address of the server, in the same region: each request waits for one round trip.') : fine('latency', `${says}.`)
 }
 
@@ -130,7 +130,7 @@ async function checkClock (client: Redis): Promise<Finding> {
   const [seconds, micros] = await client.time()
   const offsetMs = Math.round(Number(seconds) * 1000 + Number(micros) / 1000 - (before + Date.now()) / 2)
   const says = `Its clock is ${Math.abs(offsetMs)} ms ${offsetMs < 0 ? 'behind' : 'ahead of'} this machine's.`
-  return Math.abs(offsetMs) > 2000 ? warning('clock', says, 'Let both keep time by NTP: ages of cached answers and logs are told by this machine\'s clock.') : fine('clock', says)
+  return Math.abs(offsetMs) > 2000 ? warning('clock', says, 'Synchronise both clocks by NTP: the age of cached responses and the times of logs are those of this machine.') : fine('clock', says)
 }
 
 async function checkClients (client: Redis, info: InfoFields): Promise<Finding> {
@@ -146,5 +146,5 @@ function checkEncryption (url: string): Finding {
   const { protocol, hostname = '' } = URL.parse(url.split(',')[0] ?? '') ?? {}
   const isPrivate = /^(localhost|127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|\[?(::1|f[cd]))|\.(internal|local)$|^[^.]*$/i.test(hostname)
   if (protocol === 'rediss:' || protocol === 'unix:') return fine('encryption', 'The connection is encrypted, or local.')
-  return isPrivate ? fine('encryption', 'Not encrypted, on a private network.') : warning('encryption', `Sessions cross to ${hostname} in the clear.`, 'Use rediss://, or the server\'s private address.')
+  return isPrivate ? fine('encryption', 'Not encrypted, on a private network.') : warning('encryption', `Sessions are sent to ${hostname} without encryption.`, 'Use rediss://, or the server\'s private address.')
 }

@@ -51,7 +51,7 @@ export interface Command {
 /** Called in a way that cannot be meant: the message says why, and the exit code is 2. */
 export class UsageError extends Error {}
 
-/** Redis could not be asked: the message says why and what to do, and the exit code is 1. */
+/** Redis cannot be used: the message says why and what to do, and the exit code is 1. */
 export class ConnectError extends Error {
   readonly reason: UnreachableReason
 

@@ -15,11 +15,11 @@ const deadlineMs = 8000
 /**
  * Opens one connection, or says in a sentence why there is none. No command on it waits longer than 3 s.
  *
- * @param tls an authority, a client's certificate and key, as `tls.connect` takes them; used where the address asks for TLS
+ * @param tls an authority, a client's certificate and key, as `tls.connect` takes them; used with `rediss://`
  * @throws {UsageError} for an address that is none; {ReachFault} for a server that is not reached
  */
 export async function connect (url: string | undefined, tls?: object): Promise<Redis> {
-  if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
+  if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: name the address of a Redis.')
   const address = readUrl(url)
   const client = new Redis({ ...optionsOf(address, tls), lazyConnect: true, connectTimeout: patienceMs, commandTimeout: patienceMs, retryStrategy: () => null, sentinelRetryStrategy: () => null, sentinelCommandTimeout: patienceMs, maxRetriesPerRequest: 0, enableReadyCheck: false, disableClientInfo: true })
   enforceHandshake(client)
@@ -43,7 +43,7 @@ async function greet (client: Redis): Promise<void> {
 /** @throws {Error} after 8 s */
 export async function bounded<Value> (work: Promise<Value>): Promise<Value> {
   const { promise, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error(`no answer within ${deadlineMs / 1000} s`)), deadlineMs)
+  const timer = setTimeout(() => reject(new Error(`no reply within ${deadlineMs / 1000} s`)), deadlineMs)
   return await Promise.race([work, promise]).finally(() => clearTimeout(timer))
 }
 
@@ -51,7 +51,7 @@ function readUrl (url: string): Address {
   try {
     return readAddress('--url', url)
   } catch {
-    throw new UsageError(`The address of Redis cannot be read: ${whyUnreadable(url)}`)
+    throw new UsageError(`The address of Redis is invalid: ${whyUnreadable(url)}`)
   }
 }
 

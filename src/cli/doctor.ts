@@ -10,8 +10,8 @@ import { bounded } from './connect.ts'
 /** Says what is wrong with the environment and with Redis, and what to change. */
 export const doctor: Command = {
   usage: 'doctor',
-  summary: 'checks the environment and Redis, and reports what to change and why',
-  help: ['Environment, connection, TLS and password, version, role, memory and eviction policy, persistence, latency, clock, clients; of a Cluster each master, and the separate Redis for sessions (SESSION_REDIS_URL).', 'It writes nothing that lasts, and ends within 8 s for each step.'],
+  summary: 'checks the environment and Redis, and reports each problem with its remedy',
+  help: ['Environment, connection, TLS and password, version, role, memory and eviction policy, persistence, latency, clock, clients; of a Cluster each master, and the separate Redis for sessions (SESSION_REDIS_URL).', 'Writes no lasting data. Each step ends within 8 s.'],
   examples: ['doctor', 'doctor --url rediss://user:password@host:6379', 'doctor --json'],
   exitCodes: 'Exit code: 0 no problem (warnings included), 1 a problem was found, 2 no address of Redis.',
   run: async (call) => {
@@ -21,7 +21,7 @@ export const doctor: Command = {
       call.output.tellPart([line(call, finding)])
     }
     const isWell = findings.every(({ state }) => state !== 'wrong')
-    const closing = ['', isWell ? 'All is well.' : 'Something is wrong: see above.']
+    const closing = ['', isWell ? 'No problem was found.' : 'A problem was found: see ✗ above.']
     if (call.output.isJson) call.output.tell({ isWell, findings }, [])
     else call.output.tellPart(closing)
     return isWell ? 0 : 1
@@ -41,7 +41,7 @@ function checkEnvironment ({ environment, url, readService }: Call): Finding[] {
   if (readService === undefined) return []
   try {
     const { warnings } = readService({ ...environment, ...(url === undefined ? {} : { REDIS_URL: url }) })
-    if (warnings.length === 0) return [{ check: 'environment', state: 'fine', says: 'Every variable can be used.' }]
+    if (warnings.length === 0) return [{ check: 'environment', state: 'fine', says: 'All variables are valid.' }]
     return warnings.map((says) => ({ check: 'environment', state: 'warning', says, change: 'Set it where the service runs.' }))
   } catch (error) {
     if (!(error instanceof Error) || !('faults' in error)) throw error
@@ -51,11 +51,11 @@ function checkEnvironment ({ environment, url, readService }: Call): Finding[] {
 
 async function * checkRedis (call: Call, url: string | undefined, holds: RedisRole): AsyncGenerator<Finding> {
   try {
-    if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: there is no Redis to ask.')
+    if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: name the address of a Redis.')
     const reached = await call.client(url)
     yield * await checkCluster(reached)
     const masters = await call.masters(url, reached)
-    const says = `Redis answers at ${whereOf(url)}${masters.length > 1 ? `, a Cluster of ${masters.length} masters` : ''}${holds === 'sessions' ? ', where sessions are kept' : ''}.`
+    const says = `Redis replies at ${whereOf(url)}${masters.length > 1 ? `, a Cluster of ${masters.length} masters` : ''}${holds === 'sessions' ? ', the separate Redis for sessions' : ''}.`
     yield { check: 'connection', state: 'fine', says }
     for (const client of masters) for await (const finding of steps(checkServer(client, url, holds, call.prefix))) yield masters.length > 1 ? ofNode(finding, client) : finding
   } catch (error) {
@@ -76,7 +76,7 @@ function connectionFinding (error: Error, url: string | undefined, holds: RedisR
   if (error instanceof UsageError) {
     if (url === undefined) throw error
     const variable = holds === 'sessions' ? 'SESSION_REDIS_URL' : 'REDIS_URL'
-    return { check: 'connection', state: 'wrong', says: error.message.replace('The address of Redis', variable), change: `Write ${variable} as redis://user:password@host:port; signs such as , @ : / # % in a password are percent-encoded.` }
+    return { check: 'connection', state: 'wrong', says: error.message.replace('The address of Redis', variable), change: `Write ${variable} as redis://user:password@host:port; characters such as , @ : / # % in a password must be percent-encoded.` }
   }
   const { sentence, remedy, code } = error instanceof ConnectError ? error.reason : reasonOf(error, { where: whereOf(url) })
   return { check: 'connection', state: 'wrong', reason: code, says: sentence, change: remedy }

@@ -5,8 +5,8 @@ import { bytesText, durationText, table } from './output.ts'
 
 const says = {
   uncached: 'No route that serves this URL stores its responses.',
-  apart: 'Each client has its own responses there; they are not shown.',
-  nothing: 'Nothing is stored for it: never requested, purged, or expired.',
+  apart: 'Responses of this URL are stored for each client separately, and are not shown.',
+  nothing: 'Nothing is stored for this URL: it was never requested, or was purged, or has expired.',
   unavailable: 'The service cannot reach its Redis.'
 } as const
 
@@ -16,7 +16,7 @@ const deadlineMs = 10_000
 export const entry: Command = {
   usage: 'entry <url>…',
   summary: 'shows what a running service has stored for a URL: age, tags, headers, size',
-  help: ['Complete URLs of the service: https://example.com/cities/2988507. ADMIN_TOKEN must have the value that the service has.', 'The command asks the service, not Redis, and never shows a body or a header with a credential.'],
+  help: ['Complete URLs of the service: https://example.com/cities/2988507. ADMIN_TOKEN must have the value that the service has.', 'The command queries the service, not Redis, and never shows a body or a header with a credential.'],
   examples: ['entry https://example.com/cities/2988507'],
   run: async ({ words, environment, output, program }) => {
     const urls = words.map((text) => URL.parse(text))

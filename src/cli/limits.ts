@@ -49,7 +49,7 @@ export const limits: Command = {
       return 0
     }
     const counters = await look(call, found, partition.startsWith('user:'))
-    output.tell({ partition, counters }, counters.length === 0 ? [`${partition} has used nothing.`] : linesOf(counters))
+    output.tell({ partition, counters }, counters.length === 0 ? [`No units are used by ${partition}.`] : linesOf(counters))
     return 0
   }
 }
@@ -66,7 +66,7 @@ function tagOf (partition: string): string {
   if (kind === 'key') return `key:${encodePart(keyPartition(who).id)}`
   if (kind === 'custom') return `custom:${encodePart(customPartition(who).id)}`
   const group = addressGroup(bareAddress(who))
-  if (group === undefined) throw new UsageError(`${who} is no address: write user:…, key:… or custom:… for others.`)
+  if (group === undefined) throw new UsageError(`${who} is not an IP address: write user:…, key:… or custom:… for other partitions.`)
   return `ip:${encodePart(group)}`
 }
 

@@ -112,7 +112,7 @@ function help (name: string, commands: Readonly<Record<string, Command>>, progra
     exitCodes
   ]
   if (isAsked) output.tell({ commands: all.map(({ usage, summary }) => ({ usage, summary })), exitCodes }, lines)
-  else output.complain(`There is no command ${name}.`, lines)
+  else output.complain(`Unknown command ${name}.`, lines)
   return isAsked ? 0 : 2
 }
 

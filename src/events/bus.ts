@@ -5,11 +5,11 @@ import type { Subscriber } from '../redis/subscriber.ts'
 import { checkTopic, isEventId, writeRest } from './event.ts'
 import type { NewEvent } from './event.ts'
 import { TopicSubscription } from './topic-subscription.ts'
-import type { SubscribeOptions, Subscription, EventListener } from './topic-subscription.ts'
+import type { SubscribeOptions, Subscription, SubscriptionHandler, EventListener } from './topic-subscription.ts'
 import type { EventLog, TopicPosition } from './event-log.ts'
 import type { EventsPolicy } from './options.ts'
 import { Topic } from './topic.ts'
-import type { EventCounts } from './topic.ts'
+import type { EventCounts } from './event-counts.ts'
 
 /** Dependencies of the event bus. */
 interface BusParts {
@@ -27,7 +27,7 @@ const tickMs = 1000
 
 /** Publishes events to topics and delivers them in order and at most once. A subscriber that lost events is notified through `onReset`. */
 export class Bus {
-  readonly counts: EventCounts = { published: 0, publishFailed: 0, received: 0, delivered: 0, foreign: 0, malformed: 0, repaired: 0, resets: 0, failed: 0 }
+  readonly counts: EventCounts = { published: 0, publishFailed: 0, received: 0, delivered: 0, external: 0, malformed: 0, recovered: 0, resets: 0, failed: 0 }
   #deps: BusParts
   #topics = new Map<string, Topic>()
   #replayMemory = { length: 0 }
@@ -74,23 +74,16 @@ export class Bus {
    *   {TooManyTopicsError} when this process is subscribed to `maxTopics` topics already
    */
   subscribe (topic: string, listener: EventListener, options: SubscribeOptions = {}): Subscription {
+    const { from, onBegin, onReset } = options
+    return this.attach(topic, { onEvent: listener, onBegin, onReset }, from)
+  }
+
+  /** As {@link subscribe}, for a subscriber that is an object. @throws as {@link subscribe} */
+  attach (topic: string, handler: SubscriptionHandler, from?: string): Subscription {
     if (this.#isClosed) throw new EventsClosedError()
-    const { from } = options
     if (from !== undefined && !isEventId(from)) invalidOption('from', "an event's id", from)
     const state = this.#topic(checkTopic(topic))
-    const subscription = new TopicSubscription({
-      ...options,
-      topic,
-      listener: (event, text) => {
-        this.counts.delivered += 1
-        return listener(event, text)
-      },
-      onClose: (closed) => state.remove(closed),
-      onFailure: (error) => {
-        this.counts.failed += 1
-        this.#deps.onFailure(error, topic)
-      }
-    })
+    const subscription = new TopicSubscription(state, handler, from)
     state.add(subscription)
     return subscription
   }
@@ -107,9 +100,9 @@ export class Bus {
   #topic (name: string): Topic {
     const known = this.#topics.get(name)
     if (known !== undefined) return known
-    const { log, keys, subscriber, policy } = this.#deps
+    const { log, keys, subscriber, policy, onFailure } = this.#deps
     if (this.#topics.size >= policy.maxTopics) throw new TooManyTopicsError(policy.maxTopics)
-    const topic = new Topic(name, log, this.counts, this.#replayMemory)
+    const topic = new Topic(name, { log, onFailure, counts: this.counts, memory: this.#replayMemory })
     this.#topics.set(name, topic)
     subscriber.join(keys.topicChannel(name), { onMessage: (text) => topic.onMessage(text), onSubscribed: () => topic.onSubscribed() })
     return topic

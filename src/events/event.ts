@@ -138,17 +138,22 @@ export function readMessage (text: string): Envelope | LoggedEnvelope | undefine
   if (!isRecord(value)) return undefined
   const { id, prev } = value
   if (isEventId(id) && (prev === '' || isEventId(prev))) return { id, prev, text, event: value as CloudEvent }
-  return readForeign(value)
+  return readExternal(value)
 }
 
-function readForeign (value: Record<string, unknown>): Envelope | undefined {
+/** Whether an envelope has a position in the log. */
+export function isLogged (envelope: Envelope | LoggedEnvelope): envelope is LoggedEnvelope {
+  return 'prev' in envelope
+}
+
+function readExternal (value: Record<string, unknown>): Envelope | undefined {
   const { id: _id, prev: _prev, ...members } = value
-  if (value.type === undefined) return foreign({ source: 'redis', type: 'message', data: value })
+  if (value.type === undefined) return external({ source: 'redis', type: 'message', data: value })
   if (typeof value.type !== 'string' || value.type === '') return undefined
-  return foreign({ ...members, source: typeof value.source === 'string' ? value.source : 'redis', type: value.type })
+  return external({ ...members, source: typeof value.source === 'string' ? value.source : 'redis', type: value.type })
 }
 
-function foreign (members: { source: string, type: string } & Record<string, unknown>): Envelope {
+function external (members: { source: string, type: string } & Record<string, unknown>): Envelope {
   const event: CloudEvent = { ...members, specversion: '1.0' }
   return { event, text: JSON.stringify(event) }
 }

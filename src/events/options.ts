@@ -7,25 +7,25 @@ import type { EventSchemas } from './schemas.ts'
 
 /** What a topic's log retains for subscribers that resume. */
 interface RetainOptions {
-  /** events per topic; Redis trims approximately, so a log may hold somewhat more; default 1000 */
+  /** Events per topic; Redis trims approximately, so a log may hold somewhat more. Default: 1000. */
   count?: number
-  /** how long a log is retained after its last event while no process subscribes to the topic; at least 15 s; default 10 min */
+  /** How long a log is retained after its last event while no process subscribes to the topic: `'10m'`, at least `'15s'`. Default: `'10m'`. */
   time?: Duration
-  /** other counts, by topic or by a prefix and a star: `{ 'user:*': 100 }`; the first match applies */
+  /** Other counts, by topic or by a prefix and a star: `{ 'user:*': 100 }`; the first match applies. Default: none. */
   topics?: Readonly<Record<string, number>>
 }
 
 /** Options of the event bus. */
 export interface EventsOptions {
-  /** the CloudEvents `source` of published events, a URI reference; default `fastify-prism` */
+  /** The CloudEvents `source` of published events, a URI reference. Default: `'fastify-prism'`. */
   source?: string
-  /** how many events a topic retains, and for how long */
+  /** How many events a topic retains, and for how long. Default: `{ count: 1000, time: '10m' }`. */
   retain?: RetainOptions
-  /** topics that one process subscribes to at once; default 10,000 */
+  /** Maximum of topics that one process subscribes to at once. Default: 10000. */
   maxTopics?: number
-  /** JSON schemas of the events' data, by type: `{ 'city.noted': { type: 'object', … } }` */
+  /** JSON schemas of the events' data, by type: `{ 'city.noted': { type: 'object', … } }`. Default: none. */
   schemas?: EventSchemas
-  /** whether `publish` validates events against their schemas; default true */
+  /** Whether `publish` validates events against their schemas. Default: true. */
   validate?: boolean
 }
 

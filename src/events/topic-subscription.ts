@@ -27,68 +27,91 @@ export interface Subscription extends Disposable {
   close (): void
 }
 
-/** Constructor options of {@link TopicSubscription}. */
-interface TopicSubscriptionOptions extends SubscribeOptions {
-  topic: string
-  listener: EventListener
-  onFailure: (error: unknown) => void
-  onClose: (subscription: TopicSubscription) => void
+/** What a subscription calls. An object with methods needs no closures: a process may have a hundred thousand subscriptions. */
+export interface SubscriptionHandler {
+  /** receives each event, as an {@link EventListener} */
+  onEvent: EventListener
+  /** as in {@link SubscribeOptions} */
+  onBegin?: ((id: string) => void) | undefined
+  /** as in {@link SubscribeOptions} */
+  onReset?: ((id: string) => void) | undefined
+}
+
+/** The topic of a subscription: what all of its subscriptions share. */
+interface SubscribedTopic {
+  readonly name: string
+  readonly counts: { delivered: number }
+  remove (subscription: TopicSubscription): void
+  /** a handler threw */
+  failed (error: unknown): void
 }
 
 /** One subscriber of a topic and its position. */
 export class TopicSubscription implements Subscription {
-  readonly topic: string
-  readonly ready: Promise<string>
   position: string | undefined
   isClosed = false
-  #options: TopicSubscriptionOptions
-  #resolveReady: (position: string) => void
+  #topic: SubscribedTopic
+  #handler: SubscriptionHandler
+  #hasCaughtUp = false
+  /** created when it is first asked for */
+  #ready: PromiseWithResolvers<string> | undefined
 
-  constructor (options: TopicSubscriptionOptions) {
-    const { promise, resolve } = Promise.withResolvers<string>()
-    this.topic = options.topic
-    this.position = options.from
-    this.ready = promise
-    this.#resolveReady = resolve
-    this.#options = options
+  constructor (topic: SubscribedTopic, handler: SubscriptionHandler, from: string | undefined) {
+    this.#topic = topic
+    this.#handler = handler
+    this.position = from
+  }
+
+  get topic (): string {
+    return this.#topic.name
+  }
+
+  get ready (): Promise<string> {
+    if (this.#ready === undefined) {
+      this.#ready = Promise.withResolvers()
+      if (this.#hasCaughtUp) this.#ready.resolve(this.position ?? '')
+    }
+    return this.#ready.promise
   }
 
   /** The subscription has received everything up to the topic's position. */
   caughtUp (position: string): void {
-    if (this.position === undefined) this.#guard(() => this.#options.onBegin?.(position))
+    if (this.position === undefined) this.#guard(() => this.#handler.onBegin?.(position))
     this.position = position
-    this.#resolveReady(position)
+    this.#hasCaughtUp = true
+    this.#ready?.resolve(position)
   }
 
   deliver (envelope: LoggedEnvelope): void {
     // A subscription created by a listener of this event starts after it.
     if (this.position === envelope.id) return
     this.position = envelope.id
-    this.deliverForeign(envelope)
+    this.deliverExternal(envelope)
   }
 
   /** Delivers an event without changing the position: events of other services have no ID. */
-  deliverForeign ({ event, text }: Envelope): void {
+  deliverExternal ({ event, text }: Envelope): void {
     if (this.isClosed) return
+    this.#topic.counts.delivered += 1
     // Without #guard: this runs for each client of each event.
     try {
-      const result = this.#options.listener(event, text)
-      if (result instanceof Promise) result.catch(this.#options.onFailure)
+      const result = this.#handler.onEvent(event, text)
+      if (result instanceof Promise) this.#observe(result)
     } catch (error) {
-      this.#options.onFailure(error)
+      this.#topic.failed(error)
     }
   }
 
   reset (id: string): void {
     this.position = id
     if (this.isClosed) return
-    this.#guard(() => this.#options.onReset?.(id))
+    this.#guard(() => this.#handler.onReset?.(id))
   }
 
   close (): void {
     if (this.isClosed) return
     this.isClosed = true
-    this.#options.onClose(this)
+    this.#topic.remove(this)
   }
 
   [Symbol.dispose] (): void {
@@ -99,9 +122,13 @@ export class TopicSubscription implements Subscription {
   #guard (call: () => unknown): void {
     try {
       const result = call()
-      if (result instanceof Promise) result.catch(this.#options.onFailure)
+      if (result instanceof Promise) this.#observe(result)
     } catch (error) {
-      this.#options.onFailure(error)
+      this.#topic.failed(error)
     }
+  }
+
+  #observe (result: Promise<unknown>): void {
+    result.catch((error: unknown) => this.#topic.failed(error))
   }
 }

@@ -1,33 +1,23 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { compareIds, readMessage } from './event.ts'
+import { compareIds, isLogged, readMessage } from './event.ts'
 import type { Envelope, LoggedEnvelope } from './event.ts'
+import type { EventCounts } from './event-counts.ts'
 import type { TopicSubscription } from './topic-subscription.ts'
 import type { EventLog, Page } from './event-log.ts'
 import { ReplayBuffer } from './replay-buffer.ts'
 import type { SharedBudget } from './replay-buffer.ts'
 
-/** Counters of the event bus since the process started. */
-export interface EventCounts {
-  published: number
-  /** publishes without a confirmation; subscribers may have received some of them */
-  publishFailed: number
-  /** received by this process */
-  received: number
-  /** calls of listeners: one event for three subscriptions counts three */
-  delivered: number
-  /** published by other services without an ID */
-  foreign: number
-  /** dropped: not a JSON object, or too large */
-  malformed: number
-  /** events that the channel did not deliver and that were read from the log */
-  repaired: number
-  resets: number
-  /** listeners that threw */
-  failed: number
-}
-
 const maxQueued = 256
 const retryMs = [50, 100, 250, 500, 1000]
+
+/** What the topics of a process share. */
+interface TopicParts {
+  readonly log: EventLog
+  readonly counts: EventCounts
+  readonly memory: SharedBudget
+  /** called with what a subscriber threw */
+  readonly onFailure: (error: unknown, topic: string) => void
+}
 
 /**
  * One topic in this process. An event is delivered only if it names the last delivered event as its predecessor; otherwise the topic reads the log.
@@ -36,6 +26,7 @@ const retryMs = [50, 100, 250, 500, 1000]
  */
 export class Topic {
   readonly name: string
+  readonly counts: EventCounts
   /** resolves when the topic has a position, or when the first read has failed */
   readonly begun: Promise<void>
   /** when the channel last delivered the next event, or the position was last compared with the log, in milliseconds of `performance.now()` */
@@ -43,7 +34,7 @@ export class Topic {
   /** when its last subscription was closed; undefined while it has one */
   unusedSince: number | undefined = performance.now()
   #log: EventLog
-  #counts: EventCounts
+  #onFailure: (error: unknown, topic: string) => void
   #resolveBegun: () => void
   #position: string | undefined
   #replayBuffer: ReplayBuffer
@@ -59,10 +50,11 @@ export class Topic {
   /** the last event that a check found in the log and that the channel has not delivered since */
   #undelivered: string | undefined
 
-  constructor (name: string, log: EventLog, counts: EventCounts, memory: SharedBudget) {
+  constructor (name: string, { log, counts, memory, onFailure }: TopicParts) {
     this.name = name
     this.#log = log
-    this.#counts = counts
+    this.counts = counts
+    this.#onFailure = onFailure
     this.#replayBuffer = new ReplayBuffer(memory)
     const { promise, resolve } = Promise.withResolvers<void>()
     this.begun = promise
@@ -73,7 +65,7 @@ export class Topic {
   add (subscription: TopicSubscription): void {
     this.#subscriptions.add(subscription)
     this.unusedSince = undefined
-    if (subscription.position !== undefined) queueMicrotask(() => { this.#follow(subscription) })
+    if (subscription.position !== undefined) queueMicrotask(() => { this.#replay(subscription) })
     else {
       this.#caughtUp.add(subscription)
       if (this.#position !== undefined) subscription.caughtUp(this.#position)
@@ -92,11 +84,17 @@ export class Topic {
     for (const subscription of this.#subscriptions) subscription.isClosed = true
   }
 
+  /** A subscriber threw. */
+  failed (error: unknown): void {
+    this.counts.failed += 1
+    this.#onFailure(error, this.name)
+  }
+
   /** Handles a message of the channel. */
   onMessage (text: string): void {
     const envelope = readMessage(text)
-    if (envelope === undefined) this.#counts.malformed += 1
-    else if (!isLogged(envelope)) this.#onForeign(envelope)
+    if (envelope === undefined) this.counts.malformed += 1
+    else if (!isLogged(envelope)) this.#onExternal(envelope)
     else this.#onLogged(envelope)
   }
 
@@ -135,13 +133,13 @@ export class Topic {
     if (!this.#isReading) this.#read()
   }
 
-  #onForeign (envelope: Envelope): void {
-    this.#counts.foreign += 1
-    for (const subscription of this.#subscriptions) subscription.deliverForeign(envelope)
+  #onExternal (envelope: Envelope): void {
+    this.counts.external += 1
+    for (const subscription of this.#subscriptions) subscription.deliverExternal(envelope)
   }
 
   #onLogged (envelope: LoggedEnvelope): void {
-    this.#counts.received += 1
+    this.counts.received += 1
     if (this.#undelivered !== undefined && compareIds(envelope.id, this.#undelivered) >= 0) this.#undelivered = undefined
     if (!this.#isReading) {
       if (!this.#deliver(envelope)) this.#catchUp()
@@ -172,7 +170,7 @@ export class Topic {
     this.#isChecking = false
     for (const subscription of this.#waiting) {
       this.#waiting.delete(subscription)
-      this.#follow(subscription)
+      this.#replay(subscription)
     }
   }
 
@@ -182,7 +180,7 @@ export class Topic {
       if (page === undefined) return
       if (this.#position === undefined) return this.#begin(page.last)
       if (!page.entries.every((entry) => this.#deliver(entry)) || !(page.isFull || this.#position === page.last)) return this.#reset(page.last)
-      this.#counts.repaired += page.entries.length
+      this.counts.recovered += page.entries.length
       if (this.#isChecking) this.#undelivered = page.entries.at(-1)?.id ?? this.#undelivered
       if (!page.isFull) return
     }
@@ -196,7 +194,7 @@ export class Topic {
 
   /** Events are lost for all subscriptions at the topic's position. */
   #reset (position: string): void {
-    this.#counts.resets += 1
+    this.counts.resets += 1
     this.#position = position
     this.#undelivered = undefined
     this.#replayBuffer.clear()
@@ -205,7 +203,7 @@ export class Topic {
   }
 
   /** Reads the log for one subscription until it has caught up with the topic. */
-  async #follow (subscription: TopicSubscription): Promise<void> {
+  async #replay (subscription: TopicSubscription): Promise<void> {
     let hasRead = false
     while (!subscription.isClosed && !this.#tryCatchUp(subscription, hasRead)) {
       const page = await this.#readPage(subscription.position, () => this.#isClosed || subscription.isClosed)
@@ -248,10 +246,6 @@ export class Topic {
     }
     return undefined
   }
-}
-
-function isLogged (envelope: Envelope | LoggedEnvelope): envelope is LoggedEnvelope {
-  return 'prev' in envelope
 }
 
 /** Delivers a page to a subscription, or resets it if events before the page are lost. */

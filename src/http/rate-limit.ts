@@ -14,7 +14,7 @@ interface AdvertisedQuota {
 }
 
 /**
- * Formats `RateLimit-Policy`: `"default";q=100;w=60, "places";q=5;qu="concurrent-requests"`. It has no partition key, which would disclose an address.
+ * Formats `RateLimit-Policy`: `"default";q=100;w=60, "concurrency";q=5;qu="concurrent-requests"`. It has no partition key, which would disclose an address.
  *
  * @see draft-ietf-httpapi-ratelimit-headers-11 section 3
  */

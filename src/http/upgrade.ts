@@ -7,7 +7,7 @@ const lingerMs = 2000
 const stallMs = 10_000
 
 /** A server's socket; an injected one has no `setTimeout`. */
-type UpgradeSocket = Duplex & { setTimeout? (ms: number): unknown }
+type UpgradeSocket = Duplex & { setTimeout? (ms: number): unknown, _httpMessage?: ServerResponse | null }
 
 /**
  * Whether Node has taken the request's socket away from its HTTP server for an upgrade.
@@ -99,7 +99,22 @@ export function endWithRefusal (response: ServerResponse): void {
   response.setHeader('connection', 'close')
   response.once('prefinish', () => { linger(socket) })
   socket.setTimeout?.(stallMs)
-  socket.on('timeout', () => { if (response.headersSent && !response.writableFinished) socket.destroy() })
+  socket.on('timeout', destroyUnread)
+}
+
+/** Shared by all sockets, so that an accepted upgrade does not keep its request and response in memory. */
+function destroyUnread (this: UpgradeSocket): void {
+  const response = this._httpMessage
+  if (response != null && response.headersSent && !response.writableFinished) this.destroy()
+}
+
+/**
+ * An upgrade was accepted: the socket no longer refers to the response, which nothing writes to, so that it and its request are not kept in memory as long
+ * as the connection. A response that something observes stays, because its `close` event follows that of the socket.
+ */
+export function releaseResponse (response: ServerResponse): void {
+  const { socket } = response
+  if (socket !== null && response.listenerCount('close') === 0) response.detachSocket(socket)
 }
 
 /** Closes the server's side; Node closes the socket once the client has closed its own. Closing both at once could reset the connection before the response is read. */

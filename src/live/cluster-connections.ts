@@ -45,30 +45,30 @@ export class ClusterConnections {
    * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE
    */
   async query (filter: ConnectionFilter): Promise<ConnectionInfo[]> {
-    const question = randomUUID()
+    const queryId = randomUUID()
     const found: ConnectionInfo[] = []
-    this.#pending.set(question, found)
+    this.#pending.set(queryId, found)
     try {
-      await this.#bus.publish(queryTopic, { type: 'live.asked', data: { question, filter, answerTo: this.instance } })
+      await this.#bus.publish(queryTopic, { type: 'live.query', data: { queryId, filter, replyTo: this.instance } })
       await pause(replyWaitMs)
       return found
     } finally {
-      this.#pending.delete(question)
+      this.#pending.delete(queryId)
     }
   }
 
   #onQuery ({ data }: CloudEvent): void {
-    const { question, filter, answerTo } = data as { question: string, filter: ConnectionFilter, answerTo: string }
+    const { queryId, filter, replyTo } = data as { queryId: string, filter: ConnectionFilter, replyTo: string }
     const found = this.#connections.matching(filter).slice(0, maxReported).map((connection) => describe(connection, this.instance))
     for (const connections of chunked(found)) {
       // The query returns what arrives in time: a reply that is lost is missing there.
-      this.#bus.publish(`${queryTopic}:${answerTo}`, { type: 'live.told', data: { question, connections } }).catch(() => {})
+      this.#bus.publish(`${queryTopic}:${replyTo}`, { type: 'live.reply', data: { queryId, connections } }).catch(() => {})
     }
   }
 
   #onReply ({ data }: CloudEvent): void {
-    const { question, connections } = data as { question: string, connections: ConnectionInfo[] }
-    this.#pending.get(question)?.push(...connections)
+    const { queryId, connections } = data as { queryId: string, connections: ConnectionInfo[] }
+    this.#pending.get(queryId)?.push(...connections)
   }
 }
 

@@ -3,7 +3,7 @@ import { TopicForbiddenError, TopicsPerConnectionError } from '../shared/errors.
 import type { Bus } from '../events/bus.ts'
 import { checkTopic } from '../events/event.ts'
 import type { CloudEvent } from '../events/event.ts'
-import type { Subscription } from '../events/topic-subscription.ts'
+import { FollowedTopic } from './followed-topic.ts'
 import type { CloseReason } from './frame.ts'
 import { bounds } from './options.ts'
 import type { LivePolicy, LiveUser } from './options.ts'
@@ -19,11 +19,13 @@ export interface Client extends LiveUser {
 
 /** Dependencies that all connections of a process share. */
 export interface ConnectionDeps {
-  readonly events: Pick<Bus, 'publish' | 'subscribe'>
+  readonly events: Pick<Bus, 'publish' | 'attach'>
   readonly policy: LivePolicy
   readonly replayBudget: ReplayBudget
   /** called with errors that the client did not cause */
   readonly onFailure: (error: unknown) => void
+  /** called with the error of a WebSocket, which its client may have caused */
+  readonly onSocketError: (error: unknown) => void
   /** called when the connection's topics have changed */
   readonly onChange: (connection: LiveConnection) => void
   /** called once, when the connection has ended for any reason */
@@ -41,7 +43,7 @@ export abstract class LiveConnection {
   heartbeatAt: number
   isClosed = false
   protected readonly deps: ConnectionDeps
-  readonly #subscriptions = new Map<string, Pick<Subscription, 'close'>>()
+  readonly #followed = new Map<string, FollowedTopic>()
 
   constructor (client: Client, deps: ConnectionDeps) {
     this.client = client
@@ -50,7 +52,7 @@ export abstract class LiveConnection {
   }
 
   get topics (): string[] {
-    return [...this.#subscriptions.keys()]
+    return [...this.#followed.keys()]
   }
 
   /**
@@ -60,21 +62,25 @@ export abstract class LiveConnection {
    */
   follow (topic: string, since: string | undefined): void {
     checkTopics(this.deps.policy, this.client, [...new Set([...this.topics, topic])])
-    const known = this.#subscriptions.get(topic)
+    const known = this.#followed.get(topic)
     known?.close()
-    this.#subscriptions.delete(topic)
-    if (since !== undefined) this.begin(topic, since)
-    this.#subscriptions.set(topic, since === undefined ? this.#subscribe(topic) : this.#replay(topic, since))
+    this.#followed.delete(topic)
+    const followed = new FollowedTopic(this, topic)
+    if (since !== undefined) {
+      this.begin(topic, since)
+      this.#replay(followed, since)
+    } else followed.opened(this.deps.events.attach(topic, followed))
+    this.#followed.set(topic, followed)
     this.deps.onChange(this)
     if (known === undefined) this.#tellPresence('joined', topic)
   }
 
   /** @returns whether the topic was subscribed */
   unfollow (topic: string): boolean {
-    const subscription = this.#subscriptions.get(topic)
-    if (subscription === undefined) return false
-    subscription.close()
-    this.#subscriptions.delete(topic)
+    const followed = this.#followed.get(topic)
+    if (followed === undefined) return false
+    followed.close()
+    this.#followed.delete(topic)
     this.deps.onChange(this)
     this.#tellPresence('left', topic)
     return true
@@ -107,51 +113,29 @@ export abstract class LiveConnection {
     return (Math.floor(now / stepMs) + 4 + Math.floor(Math.random() * 3)) * stepMs
   }
 
-  #subscribe (topic: string): Subscription {
-    return this.deps.events.subscribe(topic, (event, text) => this.#deliver(topic, event, text), {
-      onBegin: (id) => this.begin(topic, id),
-      onReset: (id) => this.reset(topic, id)
-    })
-  }
-
   /** Replays the events after a position within the client's replay budget, then delivers new ones. */
-  #replay (topic: string, since: string): Pick<Subscription, 'close'> {
+  #replay (followed: FollowedTopic, since: string): void {
     const { userId, address } = this.client
-    let subscription: Subscription | undefined
     let hasReturned = false
-    const cancel = this.deps.replayBudget.begin(userId === undefined ? `address ${address}` : `user ${userId}`, (meter) => {
+    followed.waits(this.deps.replayBudget.begin(userId === undefined ? `address ${address}` : `user ${userId}`, (meter) => {
       try {
-        subscription = this.#resume(topic, since, meter)
+        this.#resume(followed, since, meter)
       } catch (error) {
         if (!hasReturned) throw error
         this.close('failed')
       }
-    })
+    }))
     hasReturned = true
-    return { close: () => { cancel(); subscription?.close() } }
   }
 
-  #resume (topic: string, since: string, meter: ReplayMeter): Subscription {
-    let [isReplaying, isReset] = [true, false]
-    const subscription = this.deps.events.subscribe(topic, (event, text) => {
-      if (isReplaying) meter.count()
-      this.#deliver(topic, event, text)
-    }, {
-      from: since,
-      onReset: (id) => {
-        isReset = true
-        this.reset(topic, id)
-      }
-    })
-    subscription.ready.then(() => {
-      isReplaying = false
-      // After a reset the page that was charged in advance is not refunded: reading it had its cost.
-      if (!isReset) meter.finish()
-    }, () => {})
-    return subscription
+  #resume (followed: FollowedTopic, since: string, meter: ReplayMeter): void {
+    followed.charge(meter)
+    const subscription = this.deps.events.attach(followed.topic, followed, since)
+    followed.opened(subscription)
+    subscription.ready.then(() => followed.caughtUp(), () => {})
   }
 
-  #deliver (topic: string, event: CloudEvent, text: string): void {
+  deliver (topic: string, event: CloudEvent, text: string): void {
     if (this.isClosed) return
     this.send(topic, event, text)
     if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
@@ -165,9 +149,9 @@ export abstract class LiveConnection {
   }
 
   protected abstract get bufferedBytes (): number
-  protected abstract begin (topic: string, id: string): void
+  abstract begin (topic: string, id: string): void
   protected abstract send (topic: string, event: CloudEvent, text: string): void
-  protected abstract reset (topic: string, id: string): void
+  abstract reset (topic: string, id: string): void
   protected abstract ping (): void
   protected abstract end (reason: CloseReason): void
 }

@@ -56,11 +56,17 @@ export class Connections {
    * @throws {TooManyConnectionsError} when the user or the address has its maximum number of connections
    */
   reserve ({ userId, address }: Client): () => void {
-    const wanted: [owner: string, limit: number][] = [[`address ${address}`, this.#policy.connectionsPerAddress]]
-    if (userId !== undefined) wanted.push([`user ${userId}`, this.#policy.connectionsPerUser])
-    for (const [owner, limit] of wanted) if ((this.#slots.get(owner) ?? 0) >= limit) throw new TooManyConnectionsError(limit)
-    for (const [owner] of wanted) this.#slots.set(owner, (this.#slots.get(owner) ?? 0) + 1)
-    return () => { for (const [owner] of wanted.splice(0)) this.#releaseSlot(owner) }
+    const limits = [this.#policy.connectionsPerAddress, this.#policy.connectionsPerUser]
+    ownersOf(userId, address).forEach((owner, index) => {
+      const limit = limits[index] ?? 0
+      if ((this.#slots.get(owner) ?? 0) >= limit) throw new TooManyConnectionsError(limit)
+    })
+    for (const owner of ownersOf(userId, address)) this.#slots.set(owner, (this.#slots.get(owner) ?? 0) + 1)
+    let isHeld = true
+    return () => {
+      if (isHeld) for (const owner of ownersOf(userId, address)) this.#releaseSlot(owner)
+      isHeld = false
+    }
   }
 
   add (connection: LiveConnection): void {
@@ -168,4 +174,9 @@ export class Connections {
       for (const connection of connections) if (!live.has(connection.client.device ?? '')) connection.close('signedOut')
     }))
   }
+}
+
+/** The names under which a connection is counted: its address, then its user. */
+function ownersOf (userId: string | undefined, address: string): string[] {
+  return userId === undefined ? [`address ${address}`] : [`address ${address}`, `user ${userId}`]
 }

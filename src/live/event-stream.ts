@@ -70,7 +70,8 @@ export class StreamConnection extends LiveConnection {
   /** the response that the body is piped to, while its socket may still be used */
   #response: ServerResponse | undefined
   #socket: Socket | undefined
-  #positions = new Map<string, string | undefined>()
+  /** for several topics: the position of each; the ID of the last event is the position of a single one */
+  #positions: Map<string, string | undefined> | undefined
   #timer: NodeJS.Timeout
 
   constructor (sink: Sink, client: Client, deps: ConnectionDeps) {
@@ -83,7 +84,7 @@ export class StreamConnection extends LiveConnection {
 
   /** Subscribes to topics, each from the client's position. */
   open (topics: readonly string[], positions: ReadonlyMap<string, string | undefined>): void {
-    for (const topic of topics) this.#positions.set(topic, positions.get(topic))
+    if (topics.length > 1) this.#positions = new Map(topics.map((topic) => [topic, positions.get(topic)]))
     for (const topic of topics) this.follow(topic, positions.get(topic))
   }
 
@@ -102,16 +103,14 @@ export class StreamConnection extends LiveConnection {
   }
 
   /** The client stores an ID without data as its last event ID, and dispatches nothing. */
-  protected override begin (topic: string, id: string): void {
-    this.#positions.set(topic, id)
-    this.#write([['id', writePositions(this.#positions)]])
+  override begin (topic: string, id: string): void {
+    this.#write([['id', this.#advance(topic, id)]])
   }
 
   protected override send (topic: string, event: CloudEvent, text: string): void {
     const encoded = blocks.of(topic, event, text)
-    if (event.id !== undefined) this.#positions.set(topic, event.id)
-    if (event.id !== undefined && this.#positions.size > 1) {
-      const id = `id: ${writePositions(this.#positions)}\n`
+    if (event.id !== undefined && this.#positions !== undefined) {
+      const id = `id: ${this.#advance(topic, event.id)}\n`
       return this.#writeText(id + encoded.rest, id.length + encoded.restBytes)
     }
     if (this.body.destroyed) return
@@ -120,9 +119,8 @@ export class StreamConnection extends LiveConnection {
     else socket.write(encoded.chunk)
   }
 
-  protected override reset (topic: string, id: string): void {
-    this.#positions.set(topic, id)
-    this.#write([['id', writePositions(this.#positions)], ['event', 'reset'], ['data', JSON.stringify({ topic, id })]])
+  override reset (topic: string, id: string): void {
+    this.#write([['id', this.#advance(topic, id)], ['event', 'reset'], ['data', JSON.stringify({ topic, id })]])
   }
 
   /** A comment: proxies see traffic, and a write to a dead client's socket fails. */
@@ -135,6 +133,11 @@ export class StreamConnection extends LiveConnection {
     this.#write([['retry', randomRetryMs()]])
     if (!this.body.destroyed) this.#endBody()
     setTimeout(() => { if (!this.#sink.writableFinished) this.#sink.destroy() }, closeTimeoutMs).unref()
+  }
+
+  /** @returns the positions of all topics, as the client sends them to resume */
+  #advance (topic: string, id: string): string {
+    return this.#positions === undefined ? id : writePositions(this.#positions.set(topic, id))
   }
 
   #endBody (): void {

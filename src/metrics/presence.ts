@@ -36,7 +36,7 @@ export class Presence {
     this.#lifetimeMs = Math.ceil(2.4 * everyMs)
   }
 
-  /** All processes, oldest first; undefined while Redis cannot be asked. */
+  /** All processes, oldest first; undefined while Redis cannot be reached. */
   get all (): readonly ProcessInfo[] | undefined {
     return this.#all
   }

@@ -27,7 +27,7 @@ const lookups = ['hit', 'stale', 'miss', 'bypass']
 const memoryLevels = ['normal', 'high', 'critical']
 
 /** Label values of the bus's counters. */
-const eventOutcomes = { published: 'published', publishFailed: 'publish_failed', received: 'received', delivered: 'delivered', foreign: 'foreign', malformed: 'malformed', repaired: 'gap', resets: 'reset', failed: 'subscriber_failed' }
+const eventOutcomes = { published: 'published', publishFailed: 'publish_failed', received: 'received', delivered: 'delivered', external: 'external', malformed: 'malformed', recovered: 'gap', resets: 'reset', failed: 'subscriber_failed' }
 
 /** Registers the metrics of one process. */
 export function exposeProcess (registry: MetricsRegistry, parts: () => Parts, collector: RedisCollector): void {
@@ -95,7 +95,7 @@ export function readProcess (parts: Parts, collector: RedisCollector): MetricsSn
     at: Date.now(),
     counts: {
       requests: sum(() => true),
-      refused: requests.decisions.reduce((all, { labels, count }) => labels.outcome === 'rejected' ? all + count : all, 0),
+      rejected: requests.decisions.reduce((all, { labels, count }) => labels.outcome === 'rejected' ? all + count : all, 0),
       failed: sum(({ status }) => status?.startsWith('5') === true),
       hit: cache.hit ?? 0,
       stale: cache.stale ?? 0,
@@ -110,7 +110,7 @@ export function readProcess (parts: Parts, collector: RedisCollector): MetricsSn
     outcomes: requests.outcomes,
     durations: addUp(tallies.flatMap(({ durations }) => durations)),
     roundTrips: pool.batch.roundTrips.counts.slice(),
-    pool: { ...pool.load, isBroken: pool.isCircuitOpen },
+    pool: { ...pool.load, isCircuitOpen: pool.isCircuitOpen },
     live: live ?? { websocket: 0, stream: 0 },
     isRedisUp: collector.isUp,
     unusable: unusableOf(pool),

@@ -12,7 +12,7 @@ export interface MetricsSnapshot {
   /** see `Histogram`: bucket counts of requests and of round trips; `quantile` reads them */
   readonly durations: readonly number[]
   readonly roundTrips: readonly number[]
-  readonly pool: { readonly connections: number, readonly inFlight: number, readonly isBroken: boolean }
+  readonly pool: { readonly connections: number, readonly inFlight: number, readonly isCircuitOpen: boolean }
   readonly live: { readonly websocket: number, readonly stream: number }
   /** whether the last collection from Redis succeeded */
   readonly isRedisUp: boolean
@@ -24,7 +24,7 @@ export interface MetricsSnapshot {
 }
 
 /** Names of the counters. */
-export type SnapshotCount = 'requests' | 'refused' | 'failed' | 'hit' | 'stale' | 'miss' | 'bypass' | 'published' | 'delivered' | 'timeouts' | 'lost' | 'exhausted'
+export type SnapshotCount = 'requests' | 'rejected' | 'failed' | 'hit' | 'stale' | 'miss' | 'bypass' | 'published' | 'delivered' | 'timeouts' | 'lost' | 'exhausted'
 
 /** Ring of the latest snapshots. */
 export class History {

@@ -23,7 +23,7 @@ export interface QuotaRequest {
 /** The clock of a tick's checks, which are sent together: the time of the first of them. */
 export interface TickClock {
   /** on the process's clock, milliseconds */
-  readonly askedAt: number
+  readonly sentAt: number
   /** by Redis's clock: a check that is executed later counts nothing */
   readonly deadlineMs: number
 }
@@ -32,7 +32,7 @@ export interface TickClock {
 export interface ReplySink {
   /** sends the check to `consume.lua` */
   consume (keys: readonly string[], args: readonly Argument[]): PendingReply<ScriptReply>
-  onReply (reply: ScriptReply, askedAt: number): void
+  onReply (reply: ScriptReply, sentAt: number): void
 }
 
 /** All identical checks of a tick, sent as one script operation. */
@@ -55,8 +55,8 @@ export class CoalescedCheck extends ScriptOperation<ScriptReply> {
   }
 
   /** On the process's clock. */
-  get askedAt (): number {
-    return this.#clock.askedAt
+  get sentAt (): number {
+    return this.#clock.sentAt
   }
 
   /** Adds a request, possible until the end of the tick. Returns its position, from 1. */
@@ -69,7 +69,7 @@ export class CoalescedCheck extends ScriptOperation<ScriptReply> {
 
   override resolve (reply: ScriptReply): void {
     if (this.#isRetried) return super.resolve(reply)
-    this.#sink.onReply(reply, this.askedAt)
+    this.#sink.onReply(reply, this.sentAt)
     // Rejected as too late although the caller still waits: Redis's clock was set forward, or the server is another.
     if (reply.granted === tooLate) return this.#retry(0)
     if (reply.granted === notCounted) return this.#retry(this.#clock.deadlineMs)
@@ -78,9 +78,9 @@ export class CoalescedCheck extends ScriptOperation<ScriptReply> {
 
   #retry (deadlineMs: number): void {
     this.#isRetried = true
-    const [asked = 1, , ...rest] = this.args
+    const [requested = 1, , ...rest] = this.args
     const args = rest.length > 0 ? rest : this.#costs.map(({ text }) => text)
-    this.#sink.consume(this.keys, [asked, deadlineMs, ...args]).subscribe({ onReply: (reply) => super.resolve(reply), onError: (error) => this.reject(error) })
+    this.#sink.consume(this.keys, [requested, deadlineMs, ...args]).subscribe({ onReply: (reply) => super.resolve(reply), onError: (error) => this.reject(error) })
   }
 }
 

@@ -5,7 +5,7 @@
 -- ARGV[3]  grain       length of a bucket in ms
 -- ARGV[4]  cost        units of one request
 -- ARGV[5]  deadlineMs  by Redis's clock; afterwards the callers have timed out, and nothing is consumed; 0 for none
--- ARGV[6]  asked       '' if each client has one request; else the numbers of requests, separated by spaces
+-- ARGV[6]  requested   '' if each client has one request; else the numbers of requests, separated by spaces
 -- returns  nowMs (I6); then for each client granted (I4), remaining (I4), resetMs (I6), retryMs (I6). Only nowMs after the deadline.
 --          granted 4294967295: not counted, because the counter has another form, lies in the future, has no expiry or cannot be written; see consume.lua
 local pack, unpackFields, floor, call = struct.pack, struct.unpack, math.floor, redis.call
@@ -16,8 +16,8 @@ if deadlineMs > 0 and nowMs > deadlineMs then return pack('>I6', nowMs) end
 
 local endMs, goneMs, waitMs = (floor(nowMs / grain) + 1) * grain, nowMs - windowMs, windowMs - nowMs
 local lifeText = string.format('%d', endMs + waitMs)
-local counters, replies, written, asked = call('MGET', unpack(KEYS)), { pack('>I6', nowMs) }, {}, {}
-for number in string.gmatch(ARGV[6], '%d+') do asked[#asked + 1] = tonumber(number) end
+local counters, replies, written, requested = call('MGET', unpack(KEYS)), { pack('>I6', nowMs) }, {}, {}
+for number in string.gmatch(ARGV[6], '%d+') do requested[#requested + 1] = tonumber(number) end
 
 -- State of a counter: units used; its text with the buckets that count, from `first` to `last`; end and units of the newest bucket; end of the oldest one.
 local function read (counter)
@@ -60,7 +60,7 @@ for i = 1, #KEYS do
   local sum, first, last, newMs, newUnits, oldMs
   if counter == '' then sum, first, last, newMs, newUnits, oldMs = 0, 16, 15, 0, 0, 0 else sum, first, last, newMs, newUnits, oldMs = read(counter) end
   if sum then
-    local free, granted, isFine = quota - sum, asked[i] or 1, true
+    local free, granted, isFine = quota - sum, requested[i] or 1, true
     if cost * granted > free then granted = math.max(0, floor(free / cost)) end
     local taken = granted * cost
     if taken == 0 then

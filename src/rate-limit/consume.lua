@@ -1,7 +1,7 @@
 -- Consumes units from every policy of a request, or from none. Identical requests of one tick are checked together.
 -- KEYS[p]    counter of policy p  string, tagged by its algorithm, or a sorted set of concurrency slots; expires when it is empty
 -- KEYS[p+1]  session              optional: hash as in session/load.lua; without a valid session nothing is consumed
--- ARGV[1]    asked                number of identical requests; as many as fit are granted; 0 consumes nothing
+-- ARGV[1]    requested                number of identical requests; as many as fit are granted; 0 consumes nothing
 -- ARGV[2]    deadlineMs           by Redis's clock; afterwards the caller has timed out, and nothing is consumed; 0 for none
 -- ARGV[2+p]  quota of policy p    'algorithm quota windowMs grain cost'; grain: bucket length in ms (sliding) or burst (gcra)
 -- ARGV[3+p]  device               optional: 'l ' and the session's hash fields; the first that exists counts
@@ -201,7 +201,7 @@ local function isLive (key, devices)
 end
 
 -- each operation
-local asked, deadlineMs, policyCount, extra = number(ARGV[1]), number(ARGV[2]), #KEYS, ARGV[#ARGV]
+local requested, deadlineMs, policyCount, extra = number(ARGV[1]), number(ARGV[2]), #KEYS, ARGV[#ARGV]
 if deadlineMs > 0 and nowMs > deadlineMs then return '-1' .. nowText end
 if byte(extra) == 105 then
   lease, extra = sub(extra, 3), ARGV[#ARGV - 1]
@@ -211,7 +211,7 @@ if byte(extra) == 108 then
   policyCount = policyCount - 1
 end
 
-local granted = asked
+local granted = requested
 for p = 1, policyCount do
   local key, policy = KEYS[p], policies[ARGV[p + 2]] or policyOf(ARGV[p + 2])
   local counter, cost = counters[key], policy.cost
@@ -227,7 +227,7 @@ for p = 1, policyCount do
   local key, policy = KEYS[p], appliedPolicies[p]
   local cost = policy.cost
   local taken = granted * cost
-  if taken > 0 or (asked > 0 and isStored[p] and (needsRepair[p] or call('PTTL', key) < 0)) then policy.write(p, taken, key) end
+  if taken > 0 or (requested > 0 and isStored[p] and (needsRepair[p] or call('PTTL', key) < 0)) then policy.write(p, taken, key) end
   local free = freeUnits[p] - taken
   local resetMs, retryMs = policy.wait(p, cost - free)
   reply = reply .. ' ' .. (texts[free] or text(max(0, free))) .. ' ' .. (texts[resetMs] or text(resetMs)) .. ' ' .. (texts[retryMs] or text(retryMs))

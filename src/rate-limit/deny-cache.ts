@@ -36,9 +36,9 @@ export class DenyCache {
     return undefined
   }
 
-  /** Stores a rejection. @param askedAt when the check was sent, of `steadyMs()` */
-  add (key: string, cost: number, status: QuotaStatus, askedAt: number): void {
-    this.#denials.set(key, { cost, remaining: status.remaining, resetAt: askedAt + status.resetMs, retryAt: askedAt + status.retryMs, verifyAt: askedAt + verifyEveryMs })
+  /** Stores a rejection. @param sentAt when the check was sent, of `steadyMs()` */
+  add (key: string, cost: number, status: QuotaStatus, sentAt: number): void {
+    this.#denials.set(key, { cost, remaining: status.remaining, resetAt: sentAt + status.resetMs, retryAt: sentAt + status.retryMs, verifyAt: sentAt + verifyEveryMs })
   }
 
   /** Whether a denial is due to be verified in Redis; true for one caller per interval. */

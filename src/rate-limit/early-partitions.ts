@@ -1,5 +1,5 @@
 import { isPromise } from '../shared/returned-values.ts'
-import type { PartitionBy } from './options.ts'
+import type { LimitPolicy, PartitionBy } from './options.ts'
 
 /** A `by` that is a function. */
 type PartitionFunction<Request> = Extract<PartitionBy<Request>, (request: Request) => unknown>
@@ -42,7 +42,7 @@ export class EarlyPartitions<Request extends object> {
     }
   }
 
-  /** Call in preHandler: asks again where there was no name in onRequest. @returns undefined if there is nothing to ask */
+  /** Call in preHandler: calls the function again where there was no name in onRequest. @returns undefined if there is nothing to verify */
   verify (request: Request): Promise<void> | undefined {
     return this.#left > 0 && this.#unnamed.delete(request) ? this.#verify(request) : undefined
   }
@@ -65,6 +65,31 @@ export class EarlyPartitions<Request extends object> {
     if (this.#left <= 0) return
     this.#left = 0
     this.#warn(found)
+  }
+}
+
+/** The `by` functions of an app that run before its own hooks. Policies that share a function share its observation. */
+export class ObservedPartitions<Request extends object, Reply> {
+  readonly #warn: (policy: string, found: EarlyPartition) => void
+  readonly #observed = new Map<unknown, EarlyPartitions<Request>>()
+
+  /** @param warn is called once for each function */
+  constructor (warn: (policy: string, found: EarlyPartition) => void) {
+    this.#warn = warn
+  }
+
+  /** The same policy, with its function observed. */
+  observe (policy: LimitPolicy<Request, Reply>): LimitPolicy<Request, Reply> {
+    const { by, hook, name } = policy
+    if (typeof by !== 'function' || hook !== 'onRequest') return policy
+    const found = this.#observed.get(by) ?? new EarlyPartitions(by, (early) => { this.#warn(name, early) })
+    this.#observed.set(by, found).set(found.by, found)
+    return { ...policy, by: found.by }
+  }
+
+  /** The observations of these policies, each once. */
+  of (policies: readonly { readonly by: unknown }[]): EarlyPartitions<Request>[] {
+    return [...new Set(policies.flatMap(({ by }) => this.#observed.get(by) ?? []))]
   }
 }
 

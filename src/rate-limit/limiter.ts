@@ -51,7 +51,7 @@ export class Limiter {
     withoutRedis: (request, error, check, position) => this.#withoutRedis(request, error, check, position)
   }
 
-  /** Decides by failure mode without asking Redis: for a request for which Redis has already failed. */
+  /** Decides by failure mode without a command to Redis: for a request for which Redis has already failed. */
   readonly offline: QuotaChecker = {
     check: (request) => PendingReply.of(this.#withoutRedis(request, new RedisUnavailableError('it has failed for this request'), undefined, 0))
   }
@@ -97,7 +97,7 @@ export class Limiter {
       return this.#checkAsAnonymous(request.withoutSession)
     }
     const decision = decisionOf(reply, position, request.costs)
-    if (!decision.isAllowed) this.#storeDenials(request, decision.statuses, check.askedAt)
+    if (!decision.isAllowed) this.#storeDenials(request, decision.statuses, check.sentAt)
     else if (check.lease !== undefined) return { ...decision, slots: this.#trackSlots(request, leaseOf(check.lease, position)) }
     return decision
   }
@@ -123,9 +123,9 @@ export class Limiter {
     return statuses && { isAllowed: false, statuses }
   }
 
-  #storeDenials ({ keys, costs }: CheckRequest, statuses: readonly QuotaStatus[], askedAt: number): void {
+  #storeDenials ({ keys, costs }: CheckRequest, statuses: readonly QuotaStatus[], sentAt: number): void {
     statuses.forEach((status, index) => {
-      if (status.retryMs > 0 && !isConcurrencyAt(costs, index)) this.#denyCache.add(keys[index] ?? '', costs[index]?.cost ?? 1, status, askedAt)
+      if (status.retryMs > 0 && !isConcurrencyAt(costs, index)) this.#denyCache.add(keys[index] ?? '', costs[index]?.cost ?? 1, status, sentAt)
     })
   }
 

@@ -1,5 +1,5 @@
 import { isNetwork } from '../http/client-address.ts'
-import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption } from '../shared/option-readers.ts'
+import { readChoice, readCount, readDuration, readRecord, readBoolean, readString, readStrings, invalidOption, rejectOption } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import { bucketMsOf, concurrencyQuota } from './quota.ts'
 import type { Algorithm, Quota } from './quota.ts'
@@ -32,45 +32,45 @@ type Units = number | { user: number, anonymous: number }
 
 /** Options of a route, a scope or the plugin. */
 export interface LimitChoice<Request, Reply> {
-  /** units in a window; a request consumes `cost` of them. A function runs after the session is loaded, and costs a second round trip */
+  /** Units in a window; a request consumes `cost` of them: a number, `{ user, anonymous }`, or a function, which runs after the session is loaded and costs a second round trip. Default: 1000 for the plugin, none for a route. */
   quota?: Units | ((request: Request) => MaybeLater<number>)
-  /** default 1 min */
+  /** Length of the window: `'30s'`, `'1m'`, `'1d'`. Default: `'1m'`. */
   window?: Duration
-  /** `sliding` (default): at most the quota in any window; `gcra`: a smooth rate with a burst; `fixed`: windows aligned to the clock, for daily quotas */
+  /** `'sliding'`: at most the quota in any window; `'gcra'`: a smooth rate with a burst; `'fixed'`: windows aligned to the clock, for daily quotas. Default: `'sliding'`. */
   algorithm?: Algorithm
-  /** `gcra`: units that may be consumed at once; default the quota */
+  /** With `'gcra'`: units that may be consumed at once. Default: the quota. */
   burst?: number
-  /** concurrent requests of one partition in all processes together; with or without a quota */
+  /** Concurrent requests of one partition in all processes together; with or without a quota. Default: unlimited. */
   concurrency?: number
-  /** default `ip` */
+  /** The client that is counted: `'ip'`, `'user'`, `'session'`, `{ apiKey, verify }` or a function of the request; without a result the address counts. Default: `'ip'`. */
   by?: PartitionBy<Request>
-  /** where the request is counted: `onRequest` (default), before other work is done for it, or `preHandler`, after the app's own hooks, for a `by` that needs what they set, such as `request.user` */
+  /** Where the request is counted: `'onRequest'`, before other work is done for it, or `'preHandler'`, after the app's own hooks, for a `by` that needs what they set, such as `request.user`. Default: `'onRequest'`. */
   hook?: LimitHook
-  /** units that a request consumes; default 1 */
+  /** Units that a request consumes: a number, or a synchronous function of the request; 0 counts nothing. Default: 1. */
   cost?: number | ((request: Request) => number)
-  /** the unit sent to clients: `requests` (default), or `content-bytes` if the cost is a number of bytes */
+  /** The unit sent to clients: `'requests'`, or `'content-bytes'` if the cost is a number of bytes. Default: `'requests'`. */
   unit?: Unit
-  /** routes of the same group share one counter */
+  /** Name of a counter that routes share. Default: each route has its own. */
   group?: string
-  /** policy name in the RateLimit headers; default the group, or `route` */
+  /** Policy name in the RateLimit headers. Default: the group, or `'route'`. */
   name?: string
-  /** while Redis is unavailable: count in the process (`local`, default), respond with 503 (`closed`), or allow (`open`) */
+  /** While Redis is unavailable: count in the process (`'local'`), respond with 503 (`'closed'`), or allow (`'open'`). Default: `'local'`. */
   failureMode?: FailureMode
-  /** counts and reports, but rejects nothing */
+  /** Counts and reports, but rejects nothing. Default: false. */
   dryRun?: boolean
-  /** replaces the problem document of a 429: returns or sends a payload, or throws the error to the app's error handler */
+  /** Replaces the problem document of a 429: returns or sends a payload, or throws the error to the app's error handler. Default: none. */
   onExceeded?: (request: Request, reply: Reply, error: Error) => unknown
 }
 
 /** Options of the plugin, which apply to all routes. */
 export interface LimitOptions<Request, Reply> extends Omit<LimitChoice<Request, Reply>, 'group'> {
-  /** networks whose requests are not counted: `['10.0.0.0/8', '::1']` */
+  /** Addresses and networks whose requests are not counted: `['10.0.0.0/8', '::1']`. Default: none. */
   allowList?: readonly string[]
-  /** bits of an IPv6 address that identify a client, 16 to 128; default 64 */
+  /** Bits of an IPv6 address that identify a client, 16 to 128. Default: 64. */
   ipv6Subnet?: number
-  /** also sends the headers `X-RateLimit-Limit`, `-Remaining` and `-Reset`; default false */
+  /** Also sends the headers `X-RateLimit-Limit`, `-Remaining` and `-Reset`. Default: false. */
   legacyHeaders?: boolean
-  /** lengthens `Retry-After` randomly by up to this share, so that rejected clients do not retry together: 0 (default) to 1 */
+  /** Lengthens `Retry-After` randomly by up to this share, so that rejected clients do not retry together: 0 to 1. Default: 0. */
   jitter?: number
 }
 
@@ -125,6 +125,7 @@ export function resolveLimitOptions<Request, Reply> (options: LimitOptions<Reque
   const known = [...choiceNames.filter((name) => name !== 'group'), ...globalNames]
   const { allowList, ipv6Subnet, legacyHeaders, jitter, ...stack } = readRecord('rateLimit', options, known) as LimitOptions<Request, Reply>
   resolvePolicy(stack)
+  if (typeof allowList === 'function') rejectOption('rateLimit.allowList', 'a list of addresses and networks (for a function of the request, return 0 from rateLimit.cost)', 'a function')
   const networks = readStrings('rateLimit.allowList', allowList ?? [])
   networks.forEach((network, index) => isNetwork(network) || invalidOption(`rateLimit.allowList[${index}]`, "an address or a network such as '10.0.0.0/8'", network))
   const share = jitter ?? 0
@@ -153,7 +154,7 @@ export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request
   const policies = [
     ...resolveWithConcurrency({ name: 'default', ...stack, ...pick(bare, globalNamesUsed) }, globalGroup),
     ...counted.flatMap((choice) => resolveWithConcurrency(choice)),
-    ...concurrency === undefined ? [] : [concurrencyOf(resolvePolicy({ name: bare.group ?? 'places', ...base, ...pick(bare, concurrencyNames) }), concurrency)]
+    ...concurrency === undefined ? [] : [concurrencyOf(resolvePolicy({ name: bare.group ?? 'concurrency', ...base, ...pick(bare, concurrencyNames) }), concurrency)]
   ]
   policies.forEach(({ name }, index) => {
     if (policies.findIndex((other) => other.name === name) < index) invalidOption('rateLimit.name', 'unique among the policies of a route', name)
@@ -165,7 +166,7 @@ export function resolveLimitPolicies<Request, Reply> (stack: LimitChoice<Request
 function resolveWithConcurrency<Request, Reply> (choice: LimitChoice<Request, Reply>, group?: string): LimitPolicy<Request, Reply>[] {
   const resolved = resolvePolicy(choice)
   const policy = group === undefined ? resolved : { ...resolved, group }
-  return choice.concurrency === undefined ? [policy] : [policy, concurrencyOf({ ...policy, name: `${policy.name}-places` }, choice.concurrency)]
+  return choice.concurrency === undefined ? [policy] : [policy, concurrencyOf({ ...policy, name: `${policy.name}-concurrency` }, choice.concurrency)]
 }
 
 function concurrencyOf<Request, Reply> (policy: LimitPolicy<Request, Reply>, concurrency: number): LimitPolicy<Request, Reply> {

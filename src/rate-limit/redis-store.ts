@@ -28,7 +28,7 @@ export class LimitStore {
   #batch: Batch
   #checks = new Map<object, Map<string, CoalescedCheck>>()
   #tick = -1
-  #clock: TickClock = { askedAt: 0, deadlineMs: 0 }
+  #clock: TickClock = { sentAt: 0, deadlineMs: 0 }
   /** arguments of the last IP-only check of this tick */
   #ipOnly: IpOnlyArgs | undefined
   /** by quota and cost: checks of the same are one call */
@@ -46,7 +46,7 @@ export class LimitStore {
     this.#now = now
     this.#sink = {
       consume: (keys, args) => batch.enqueueScript(consumeScript, keys, args),
-      onReply: ({ nowMs }, askedAt) => { this.#offsetMs = nowMs - askedAt }
+      onReply: ({ nowMs }, sentAt) => { this.#offsetMs = nowMs - sentAt }
     }
   }
 
@@ -84,7 +84,7 @@ export class LimitStore {
   #startTick (): void {
     this.#tick = this.#batch.tick
     this.#checks = new Map()
-    this.#clock = { askedAt: this.#now(), deadlineMs: this.deadlineMs() }
+    this.#clock = { sentAt: this.#now(), deadlineMs: this.deadlineMs() }
     this.#ipOnly = undefined
   }
 

@@ -12,26 +12,23 @@ const connectionNames = ['username', 'password', 'db', 'family', 'tls', 'sentine
 
 /** Address of Redis and size of the connection pool. */
 export interface RedisOptions {
-  /**
-   * `redis://`, `rediss://`, `unix://`, several separated by commas for a Cluster, or `redis+sentinel://`; see {@link readAddress}. For development and
-   * tests: `memory`, or `memory://name` for one that several apps of a process share
-   */
+  /** `redis://`, `rediss://`, `unix://`, several separated by commas for a Cluster, or `redis+sentinel://`; see {@link readAddress}. For development and tests: `memory`, or `memory://name` for one that several apps of a process share. Default: the app's @fastify/redis, else `redis://127.0.0.1:6379`. */
   url?: string | undefined
-  /** whether `memory` is accepted where NODE_ENV is `production`: its data is lost with the process, and other processes do not see it; default false */
+  /** Whether `memory` is accepted where NODE_ENV is `production`: its data is lost with the process, and other processes do not see it. Default: false. */
   allowMemoryInProduction?: boolean | undefined
-  /** instead of `url`: an ioredis client of the app. Connections are opened with its address and login; the client itself is not used */
+  /** Instead of `url`: an ioredis client of the app. Connections are opened with its address and login; the client itself is not used. Default: none. */
   client?: Redis | Cluster | undefined
-  /** further ioredis options: `tls` (CA, client certificate), the login of the Sentinels, `natMap`, … */
+  /** Further ioredis options: `tls` (CA, client certificate), the login of the Sentinels, `natMap`, … Default: none. */
   connection?: Pick<ClientOptions, typeof connectionNames[number]> | undefined
-  /** minimum number of connections; default 5 */
+  /** Minimum number of connections. Default: 5. */
   min?: number | undefined
-  /** maximum number of connections; default 10, or `min` if that is larger */
+  /** Maximum number of connections. Default: 10, or `min` if that is larger. */
   max?: number | undefined
-  /** time limit for the reply to a command, `'200ms'` or a number of milliseconds, 10 ms to 10 s; connect timeouts grow with it; default 200 ms */
+  /** Time limit for the reply to a command, `'200ms'` or a number of milliseconds, 10 ms to 10 s; connect timeouts grow with it. Default: `'200ms'`. */
   commandTimeout?: Duration | number | undefined
-  /** prefix of every key and channel, for a Redis that other apps share; default none */
+  /** Prefix of every key and channel, for a Redis that other apps share: `'shop:'`. Default: none. */
   prefix?: string | undefined
-  /** name of the app: another app with the same prefix is reported. Default: the `name` in the app's package.json */
+  /** Name of the app: another app with the same prefix is reported. Default: the `name` in the app's package.json. */
   app?: string | undefined
 }
 

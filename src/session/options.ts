@@ -6,39 +6,39 @@ import type { RedisOptions, RedisPolicy } from '../redis/options.ts'
 import { readConflictRules } from './conflict-rules.ts'
 import type { ConflictRule, ConflictRules } from './conflict-rules.ts'
 
-/** How the cookie is set. */
+/** How the session cookie is set. */
 export interface SessionCookieOptions {
-  /** default `sid`; with the prefix `__Host-` over TLS */
+  /** Name of the cookie; over TLS it has the prefix `__Host-`. Default: `'sid'`. */
   name?: string | undefined
-  /** `true`: always `Secure`, also where a proxy ends TLS unseen; `false`: never; default `auto`: as the request came */
+  /** `true`: always `Secure`, also where a proxy ends TLS unseen; `false`: never; `'auto'`: as the request came. Default: `'auto'`. */
   secure?: boolean | 'auto' | undefined
-  /** the domain whose hosts share the cookie: `example.com`; default: the request's host alone. Excludes `__Host-` */
+  /** The domain whose hosts share the cookie: `'example.com'`. Excludes `__Host-`. Default: the request's host alone. */
   domain?: string | undefined
-  /** default `/`; another path excludes `__Host-` */
+  /** Path below which browsers send the cookie: `'/app'`. A path other than `/` excludes `__Host-`. Default: `'/'`. */
   path?: string | undefined
-  /** default `lax`; `none` requires `Secure`: requests of other sites then bring the cookie, and only the check of their origin protects them */
+  /** `'none'` requires `secure: true`: requests of other sites then bring the cookie, and only the check of their origin protects them. Default: `'lax'`. */
   sameSite?: 'lax' | 'strict' | 'none' | undefined
-  /** `session`: a cookie that ends with the browser; `expiring` (default): as long as the session */
+  /** `'session'`: a cookie that ends with the browser; `'expiring'`: as long as the session. Default: `'expiring'`. */
   lifetime?: 'session' | 'expiring' | undefined
-  /** adds `Partitioned`, for use inside another site's frame; default no */
+  /** Adds `Partitioned`, for use inside another site's frame. Default: false. */
   partitioned?: boolean | undefined
 }
 
-/** What an app may say of its sessions. */
+/** Options of sessions. */
 export interface SessionOptions {
-  /** newest first, each at least 32 characters: the first seals cookies, the others still open theirs */
+  /** Secrets of at least 32 characters each, newest first: the first encrypts cookies, all decrypt them. Required. */
   secrets: readonly string[]
-  /** a session ends after so long without a request; default `'1h'` */
+  /** A session ends after this time without a request: `'30m'`, `'1h'`, `'30d'`. Default: `'1h'`. */
   idleTimeout?: Duration | undefined
-  /** a session ends after so long whatever happens; default `'12h'` */
+  /** A session ends after this time in any case: `'12h'`, `'30d'`. Default: `'12h'`, or `idleTimeout` if that is longer. */
   absoluteTimeout?: Duration | undefined
-  /** exact origins, besides the request's own, whose pages may make unsafe requests and open WebSockets with a session; default none */
+  /** Exact origins, besides the request's own, whose pages may send unsafe requests and open WebSockets with a session: `['https://app.example']`. Default: none. */
   trustedOrigins?: readonly string[] | undefined
-  /** how the cookie is set */
+  /** How the cookie is set. Default: see each option. */
   cookie?: SessionCookieOptions | undefined
-  /** what happens when two requests set a key at once: by key, and `default` for all other keys */
+  /** What happens when two requests set a key at once, by key, and `default` for all other keys: `'reject'`, `'lastWriteWins'` or a merge function. Default: `{ default: 'reject' }`. */
   onConflict?: Readonly<Record<string, ConflictRule>> | undefined
-  /** a Redis of their own, where a full cache cannot push sessions out; default: the stack's */
+  /** A separate Redis, where a full cache cannot evict sessions. Default: the stack's. */
   redis?: RedisOptions | undefined
 }
 

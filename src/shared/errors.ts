@@ -6,6 +6,8 @@ import { createError } from '@fastify/error'
 export const OptionError = createError<[option: string, wanted: string, came: string]>('PRISM_ERR_OPTION', 'Option %s must be %s, but is %s.', 500, TypeError)
 /** An {@link OptionError} for an option that does not exist. */
 export const UnknownOptionError = createError<[option: string, known: string]>('PRISM_ERR_OPTION', 'Unknown option %s. Known options: %s.', 500, OptionError as unknown as ErrorConstructor)
+/** An {@link OptionError} for an option of another package. */
+export const ForeignOptionError = createError<[option: string, owner: string, instead: string]>('PRISM_ERR_OPTION', 'Unknown option %s. It is an option of %s: here, %s.', 500, OptionError as unknown as ErrorConstructor)
 export const ScopeError = createError<[call: string, reason: string]>('PRISM_ERR_SCOPE', '%s is not possible in this scope: %s.', 500)
 export const PeerMissingError = createError<[entryPoint: string, peer: string, peerAgain: string]>('PRISM_ERR_PEER_MISSING', '%s needs the package %s, which is not installed: npm install %s.', 500)
 export const RouteConfigError = createError<[faults: string]>('PRISM_ERR_ROUTE_CONFIG', 'Route config is not in effect: %s.', 500)

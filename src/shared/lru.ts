@@ -1,7 +1,7 @@
 /**
  * Remembers what was used last, in two generations: a look costs one Map's, where a strict order of use costs a list's too.
  *
- * What was not asked for while as many others came is forgotten; at most twice `max` are kept.
+ * An entry that is not read while `max` others are added is removed; at most twice `max` are stored.
  */
 export class TwoGenerationLru<Key, Value extends object | string> {
   readonly #max: number

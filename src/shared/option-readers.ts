@@ -1,4 +1,5 @@
-import { OptionError, UnknownOptionError } from './errors.ts'
+import { ForeignOptionError, OptionError, UnknownOptionError } from './errors.ts'
+import { foreignOption } from './foreign-options.ts'
 import { renamedOptions } from './renamed-options.ts'
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd'
@@ -131,6 +132,8 @@ export function readRecord (option: string, value: unknown, known: readonly stri
   const unknown = Object.keys(value).find((name) => !known.includes(name))
   const renamed = unknown === undefined ? undefined : renamedOptions[`${option.replace(/\[\d+\]/g, '')}.${unknown}`]
   if (renamed !== undefined) rejectOption(`${option}.${unknown}`, `written as ${option}.${renamed}, its name since version 0.1.0`, kindOf((value as Record<string, unknown>)[unknown as string]))
+  const foreign = unknown === undefined ? undefined : foreignOption(option, unknown)
+  if (foreign !== undefined) throw new ForeignOptionError(`${option}.${unknown}`, foreign.package, foreign.instead)
   if (unknown !== undefined) throw new UnknownOptionError(`${option}.${plausibleName.test(unknown) ? unknown : '(name not shown)'}`, known.join(', '))
   return value as Readonly<Record<string, unknown>>
 }

@@ -5,6 +5,7 @@ import { faults } from '../support/faults.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
+import { countWrites } from '../support/writes.ts'
 
 const options = { ttl: '5m', tags: ['all'] } as const
 
@@ -59,6 +60,46 @@ t.test('cache.wrap returns a copy to each caller', async (t) => {
   made.open()
 
   t.same((await Promise.all(asked)).map(({ list }) => list), [[0], [0], [0]])
+})
+
+t.test('cache.wrap gives each caller a stored value of its own, whatever its name and parameters contain', async (t) => {
+  const { url } = await startRedisProcess(t)
+  const [app, other] = [await cachingApp(t, { url }), await cachingApp(t, { url })]
+  const values = [{ list: [1], value: { value: 1 } }, [[], ',"value":'], {}, [], 'text,"value":', '', 0, -1.5, true, false, null]
+  const params = ['a', ',"value":1', { value: ',"value":{}' }, '\\",\\"value\\":', '\u2028 "']
+
+  for (const [index, value] of values.entries()) {
+    const param = params[index % params.length]
+    const tags = index % 2 === 0 ? [] : [',"value":', 'all']
+    const call = (from: FastifyInstance) => from.cache.wrap<unknown>(`rows,"value":${index}`, param, { ttl: '5m', tags }, () => value)
+    await call(other)
+    await stored(other)
+    const found = await Promise.all([call(app), call(app), call(app)])
+    t.same(found, [value, value, value], JSON.stringify(value))
+    const [one, two, three] = found
+    if (typeof one === 'object' && one !== null) t.ok(one !== two && two !== three && one !== three, 'no two callers share an object')
+  }
+})
+
+t.test('cache.wrap reads once for all callers of a turn, but not for callers with other tags', async (t) => {
+  const { url, port } = await startRedisProcess(t)
+  const app = await cachingApp(t, { url })
+  const call = (tags: string[]) => app.cache.wrap('rows', 1, { ttl: '5m', tags }, () => ({ made: true }))
+  await call(['a'])
+  await stored(app)
+
+  const count = countWrites(t, port)
+  await call(['a'])
+  const bytesOfOne = count.bytes
+  count.clear()
+  const alike = await Promise.all([call(['a']), call(['a']), call(['a'])])
+  t.same(alike, [{ made: true }, { made: true }, { made: true }])
+  t.equal(count.bytes, bytesOfOne, 'three callers send what one sends')
+
+  await app.cache.purge('b')
+  let runs = 0
+  const again = (tags: string[]) => app.cache.wrap('rows', 1, { ttl: '5m', tags }, () => ++runs)
+  t.same(await Promise.all([again(['a']), again(['a', 'b'])]), [{ made: true }, 1], 'the purge of b concerns only the caller that names b')
 })
 
 t.test('cache.wrap fails all calls of a process with one failed run, and each other process makes one, at once', async (t) => {

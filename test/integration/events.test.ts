@@ -98,7 +98,7 @@ t.test('messages of other services are delivered without an id, and malformed on
   t.match(received.seen[0], { specversion: '1.0', type: 'py', source: 'redis', data: [], id: undefined })
   t.match(received.seen[1], { type: 'message', data: { hello: 'world' }, id: undefined })
   t.equal(app.events.counts.malformed, 4)
-  t.equal(app.events.counts.foreign, 2)
+  t.equal(app.events.counts.external, 2)
   t.same(received.resets, [])
 })
 

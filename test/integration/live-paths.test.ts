@@ -16,10 +16,10 @@ import { until } from '../support/until.ts'
 const redis = await startRedis(t)
 
 /** An app with live connections, in a scope with a prefix where one is given. */
-async function startApp (t: Test, { prefix, hasWebSockets = false, ...options }: LiveOptions & { prefix?: string, hasWebSockets?: boolean } = {}): Promise<{ app: FastifyInstance, origin: string }> {
+async function startApp (t: Test, { prefix, hasWebSockets = false, perMessageDeflate = false, ...options }: LiveOptions & { prefix?: string, hasWebSockets?: boolean, perMessageDeflate?: boolean } = {}): Promise<{ app: FastifyInstance, origin: string }> {
   const app = Fastify({ forceCloseConnections: true })
   t.after(() => app.close())
-  if (hasWebSockets) await app.register(websocket)
+  if (hasWebSockets) await app.register(websocket, { options: { perMessageDeflate } })
   await app.register(prism, { redis: { url: redis.url }, session: { secrets: [testSecret] } })
   if (prefix === undefined) await app.register(live, options)
   else await app.register(async (scope) => { await scope.register(live, options) }, { prefix })
@@ -85,6 +85,23 @@ t.test('live connections use the WebSocket plugin that the app has registered, b
   const text = await new Promise((resolve) => own.once('message', (data) => resolve(String(data))))
   t.equal(text, 'own')
   own.terminate()
+})
+
+t.test('events keep their order where the WebSocket plugin of the app compresses', async (t) => {
+  const { app, origin } = await startApp(t, { hasWebSockets: true, perMessageDeflate: true })
+  const client = followSocket(new WebSocket(`${origin.replace('http', 'ws')}/live`))
+  await until(() => client.socket.readyState === WebSocket.OPEN, { what: 'an open WebSocket' })
+  t.equal(client.socket.extensions, 'permessage-deflate')
+  client.say({ type: 'subscribe', topic: 'events' })
+  await client.next('subscribed')
+
+  // ws compresses events above 1 KiB, which takes time, and no smaller ones.
+  const ids = await Promise.all(Array.from({ length: 40 }, (_, n) => app.events.publish('events', { type: 'n', data: 'x'.repeat(n % 2 * 8000) })))
+  const received: unknown[] = []
+  while (received.length < ids.length) received.push((await client.next('event')).event?.id)
+
+  t.same(received, ids)
+  client.socket.terminate()
 })
 
 t.test('metrics are served at a chosen path, on the app\'s port and on the separate one', async (t) => {

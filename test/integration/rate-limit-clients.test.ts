@@ -143,7 +143,7 @@ test('rate-limit acquires a user\'s concurrency slot in the round trip that coun
   const reply = await visit(app, cookie)
 
   t.equal(reply.json().writes - writes, 1)
-  t.match(reply.headers.ratelimit, /"places";r=0$/)
+  t.match(reply.headers.ratelimit, /"concurrency";r=0$/)
   await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'the slot is free' })
 })
 

@@ -42,7 +42,7 @@ test('concurrency limits the requests of a partition in progress in all processe
   const statuses = (await Promise.all([...first, other])).map(({ statusCode }) => statusCode)
 
   t.equal(statuses.filter((status) => status === 200).length, 4)
-  await until(async () => await apps[0].redisPool.zcard(`${start}places`) === 0, { what: 'the slots are free again' })
+  await until(async () => await apps[0].redisPool.zcard(`${start}concurrency`) === 0, { what: 'the slots are free again' })
 })
 
 test('concurrency names the violated policy in a rejection', async (t) => {
@@ -69,14 +69,14 @@ test('a slot is released when the client disconnects', async (t) => {
 
   socket.destroy()
 
-  await until(async () => await app.redisPool.zcard(`${start}places`) === 0, { what: 'its slot is free' })
+  await until(async () => await app.redisPool.zcard(`${start}concurrency`) === 0, { what: 'its slot is free' })
   one.open()
 })
 
 test('slots of a crashed process expire', async (t) => {
   const one = gate(1)
   const app = await buildLimitedApp(t, { limit: {}, routes: one.routes })
-  const key = `${start}places`
+  const key = `${start}concurrency`
   await app.redisPool.zadd(key, Date.now() - 1, 'crashed.1', Date.now() + 3_600_000, 'from-the-future.1')
 
   const reply = app.inject('/')
@@ -119,23 +119,23 @@ test('slots and quotas of a request are one round trip, and a rejection by one c
   const asked = app.redisPool.batch.counts.writes - writes
   one.open()
   await first
-  await until(async () => await app.redisPool.exists(`${start}route-places`) === 0, { what: 'its slot is free' })
+  await until(async () => await app.redisPool.exists(`${start}route-concurrency`) === 0, { what: 'its slot is free' })
   const second = app.inject('/')
   await until(() => one.waiting.length === 1, { what: 'the second request is in progress' })
   one.open()
   await second
-  await until(async () => await app.redisPool.exists(`${start}route-places`) === 0, { what: 'its slot is free' })
+  await until(async () => await app.redisPool.exists(`${start}route-concurrency`) === 0, { what: 'its slot is free' })
   const used = await app.inject('/')
 
   t.equal(asked, 1)
   t.equal(full.statusCode, 429)
-  t.same(full.json()['violated-policies'], ['route-places'])
-  t.equal(full.headers['ratelimit-policy'], '"default";q=10;w=60, "route";q=2;w=60, "route-places";q=1;qu="concurrent-requests"')
-  t.match(full.headers.ratelimit, /^"default";r=9;t=\d+, "route";r=1;t=\d+, "route-places";r=0$/, 'no quota was consumed')
+  t.same(full.json()['violated-policies'], ['route-concurrency'])
+  t.equal(full.headers['ratelimit-policy'], '"default";q=10;w=60, "route";q=2;w=60, "route-concurrency";q=1;qu="concurrent-requests"')
+  t.match(full.headers.ratelimit, /^"default";r=9;t=\d+, "route";r=1;t=\d+, "route-concurrency";r=0$/, 'no quota was consumed')
   t.equal((await second).statusCode, 200)
   t.same(used.json()['violated-policies'], ['route'])
-  t.match(used.headers.ratelimit, /^"default";r=8;t=\d+, "route";r=0;t=\d+, "route-places";r=1$/)
-  t.equal(await app.redisPool.exists(`${start}route-places`), 0, 'a rejection by the quota holds no slot')
+  t.match(used.headers.ratelimit, /^"default";r=8;t=\d+, "route";r=0;t=\d+, "route-concurrency";r=1$/)
+  t.equal(await app.redisPool.exists(`${start}route-concurrency`), 0, 'a rejection by the quota holds no slot')
 })
 
 test('exactly 20 of 600 concurrent requests to three apps hold a slot, and only these consume the quota', async (t) => {
@@ -151,14 +151,14 @@ test('exactly 20 of 600 concurrent requests to three apps hold a slot, and only 
   })
   await until(() => refused === 580, { what: 'all but twenty are rejected' })
   const waiting = gates.reduce((sum, { waiting }) => sum + waiting.length, 0)
-  const held = await apps[0]?.redisPool.zcard(`${start}route-places`)
+  const held = await apps[0]?.redisPool.zcard(`${start}route-concurrency`)
   for (const { open } of gates) open()
   const replies = await Promise.all(all)
 
   t.equal(waiting, 20)
   t.equal(held, 20)
   t.equal(replies.filter((reply) => reply?.statusCode === 200).length, 20)
-  await until(async () => await apps[0]?.redisPool.exists(`${start}route-places`) === 0, { what: 'all slots are free' })
+  await until(async () => await apps[0]?.redisPool.exists(`${start}route-concurrency`) === 0, { what: 'all slots are free' })
   const next = apps[0]?.inject('/')
   await until(() => gates[0]?.waiting.length === 1, { what: 'another request is in progress' })
   gates[0]?.open()
@@ -174,7 +174,7 @@ test('slots of pipelined requests are released when their connection breaks, als
 
   socket.destroy()
 
-  await until(async () => await app.redisPool.exists(`${start}places`) === 0, { what: 'their slots are free' })
+  await until(async () => await app.redisPool.exists(`${start}concurrency`) === 0, { what: 'their slots are free' })
   one.open()
   t.pass('free')
 })
@@ -197,7 +197,7 @@ for (const name of ['down', 'hung', 'replyLost'] as const) {
     await faults[name].heal(rig)
     await until(() => app.redisPool.state === 'ready', { what: 'Redis is reachable again' })
 
-    await until(async () => await rig.control.exists(`${start}places`) === 0, { what: 'no slot is held' })
+    await until(async () => await rig.control.exists(`${start}concurrency`) === 0, { what: 'no slot is held' })
     const after = app.inject('/')
     await until(() => one.waiting.length === 1, { what: 'the request is in progress' })
     one.open()
@@ -215,7 +215,7 @@ test('a slot is released if one check of a request passes and another rejects, i
   const second = await app.inject('/')
 
   t.equal(second.statusCode, 429)
-  await until(async () => await app.redisPool.zcard('ratelimit:{ip:127.0.0.1}:all%23default-places') === 1, { what: 'the rejected request holds no slot' })
+  await until(async () => await app.redisPool.zcard('ratelimit:{ip:127.0.0.1}:all%23default-concurrency') === 1, { what: 'the rejected request holds no slot' })
   one.open()
   t.equal((await first).statusCode, 200)
 })

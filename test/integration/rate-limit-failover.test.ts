@@ -29,7 +29,7 @@ test('rate-limit serves requests through a failover, rejects none, and registers
     return await app.inject('/')
   }
   const counter = 'ratelimit:{ip:127.0.0.1}:all'
-  const places = 'ratelimit:{ip:127.0.0.1}:GET:/held%23places'
+  const slots = 'ratelimit:{ip:127.0.0.1}:GET:/held%23concurrency'
   await until(async () => (await send()).headers.ratelimit !== undefined && app.redisPool.state === 'ready', { what: 'the master is found' })
   const operator = new Redis(master.url, { disconnectTimeout })
   t.after(() => { operator.disconnect() })
@@ -57,7 +57,7 @@ test('rate-limit serves requests through a failover, rejects none, and registers
     await send()
     return before?.equals(await promoted.getBuffer(counter) ?? Buffer.of()) === false
   }, { what: 'the new master counts', deadlineMs: 60_000 })
-  await until(async () => await promoted.zcard(places) === 1, { what: 'the new master has the request in progress' })
+  await until(async () => await promoted.zcard(slots) === 1, { what: 'the new master has the request in progress' })
   flood.isOver = true
   await Promise.all(senders)
 
@@ -71,9 +71,9 @@ test('rate-limit serves requests through a failover, rejects none, and registers
     const reply = await app.inject('/held')
     return reply.statusCode === 429 && reply
   }, { what: 'the slot is held' })
-  t.same(full.json()['violated-policies'], ['places'], 'the slot is held')
+  t.same(full.json()['violated-policies'], ['concurrency'], 'the slot is held')
   held[0]?.()
   t.equal((await long).statusCode, 200)
-  await until(async () => await promoted.exists(places) === 0, { what: 'its slot is free' })
+  await until(async () => await promoted.exists(slots) === 0, { what: 'its slot is free' })
   for (const key of await promoted.keys('ratelimit:*')) t.ok(await promoted.pttl(key) > 0, 'the key expires')
 })

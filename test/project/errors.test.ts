@@ -6,8 +6,8 @@ import { tableOf } from '../support/readme.ts'
 
 /** Those of the package, and those of the example service. */
 const errors = { ...packageErrors, ...serviceErrors }
-/** Another message of {@link packageErrors.OptionError}, under the same code. */
-const variants = ['UnknownOptionError']
+/** Other messages of {@link packageErrors.OptionError}, under the same code. */
+const variants = ['UnknownOptionError', 'ForeignOptionError']
 const made = Object.entries(errors).filter(([name]) => !variants.includes(name)).map(([name, Made]) => ({ name, error: new (Made as new (...texts: unknown[]) => Error & { code: string, statusCode: number })('one', 'two', 'three') }))
 const statuses = new Map<string, number>([
   ...made.map(({ error }): [string, number] => [error.code, error.statusCode]),

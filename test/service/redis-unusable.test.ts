@@ -60,14 +60,14 @@ const setups: readonly Setup[] = [
     },
     code: 'no_answer',
     alert: 'PrismRedisDown',
-    says: /does not answer within the deadline/
+    says: /does not reply within the deadline/
   },
   {
     does: 'has a certificate of an unknown authority',
     start: async (t) => ({ url: (await startTls(t)).url }),
     code: 'certificate_untrusted',
     alert: 'PrismRedisDown',
-    says: /authority that this machine does not know/
+    says: /authority that this machine does not trust/
   },
   {
     does: 'has a certificate for another name',
@@ -89,8 +89,8 @@ const setups: readonly Setup[] = [
     alert: 'PrismRedisDown',
     says: /client certificate/
   },
-  { does: 'speaks plain TCP instead of TLS', start: async (t) => ({ url: (await startRedis(t)).url.replace('redis:', 'rediss:') }), code: 'server_speaks_plain', alert: 'PrismRedisDown', says: /does not speak TLS/ },
-  { does: 'speaks TLS instead of plain TCP', start: async (t) => ({ url: (await startTls(t)).url.replace('rediss:', 'redis:') }), code: 'server_speaks_tls', alert: 'PrismRedisDown', says: /speaks TLS only/ },
+  { does: 'speaks plain TCP instead of TLS', start: async (t) => ({ url: (await startRedis(t)).url.replace('redis:', 'rediss:') }), code: 'server_speaks_plain', alert: 'PrismRedisDown', says: /does not use TLS/ },
+  { does: 'speaks TLS instead of plain TCP', start: async (t) => ({ url: (await startTls(t)).url.replace('rediss:', 'redis:') }), code: 'server_speaks_tls', alert: 'PrismRedisDown', says: /accepts only TLS/ },
   {
     does: 'has no connection left',
     start: async (t) => {

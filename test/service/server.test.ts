@@ -62,6 +62,7 @@ t.test('the start prints three addresses to try, and they work', async (t) => {
   const urls = await until(() => service.logs.map((line) => JSON.parse(line).urls).find(Boolean) as string[] | undefined, { what: 'the addresses' })
 
   t.equal(urls.length, 3)
+  t.match(await (await fetch(urls[0] ?? '', { headers: { accept: 'text/html' } })).text(), '<h1>fastify-prism</h1>', 'the page is first')
   for (const url of urls) t.equal((await fetch(url)).status, 200, url)
 })
 

@@ -63,7 +63,7 @@ t.test('a request\'s span contains cache outcome, batch size and limit decision,
 
   const [first] = requests('/cities/:id')
   t.match(first, { traceId, parentSpanId: '00f067aa0ba902b7', facts: { 'url.path': '/cities/:id', 'prism.rate_limit.outcome': 'allowed', 'http.response.status_code': 200 } })
-  t.ok(Number(first?.facts['prism.batch.asks']) >= Number(first?.facts['prism.batch.commands']) && Number(first?.facts['prism.batch.commands']) > 0)
+  t.ok(Number(first?.facts['prism.batch.operations']) >= Number(first?.facts['prism.batch.commands']) && Number(first?.facts['prism.batch.commands']) > 0)
   t.ok(spans.some((span) => span.parentSpanId === first?.spanId && factsOf(span)['db.system.name'] === 'redis'), 'a command is its child')
   t.same([...new Set(spans.filter((span) => 'db.query.text' in factsOf(span)).map((span) => factsOf(span)['db.query.text'] === span.name))], [true], 'only the names of commands are recorded')
   t.match(requests('/session').find(({ facts }) => facts['prism.rate_limit.outcome'] === 'rejected')?.facts, { 'prism.rate_limit.policy': String, 'http.response.status_code': 429 })

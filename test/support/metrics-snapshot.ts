@@ -1,7 +1,7 @@
 import type { MetricsSnapshot } from '../../plugins/metrics.ts'
 import { Histogram } from '../../src/shared/histogram.ts'
 
-const counts = { requests: 0, refused: 0, failed: 0, hit: 0, stale: 0, miss: 0, bypass: 0, published: 0, delivered: 0, timeouts: 0, lost: 0, exhausted: 0 }
+const counts = { requests: 0, rejected: 0, failed: 0, hit: 0, stale: 0, miss: 0, bypass: 0, published: 0, delivered: 0, timeouts: 0, lost: 0, exhausted: 0 }
 
 /** A snapshot at a second, with the number of evicted keys in a Redis sample of another time. */
 export function snapshotAt (seconds: number, evicted = 0, sampledAt = seconds): MetricsSnapshot {
@@ -12,7 +12,7 @@ export function snapshotAt (seconds: number, evicted = 0, sampledAt = seconds): 
     outcomes: { none: 0, hit: 0, stale: 0, miss: 0, bypass: 0 },
     durations: new Histogram().counts,
     roundTrips: new Histogram().counts,
-    pool: { connections: 5, inFlight: 0, isBroken: false },
+    pool: { connections: 5, inFlight: 0, isCircuitOpen: false },
     live: { websocket: 0, stream: 0 },
     isRedisUp: true,
     unusable: { redis: undefined, sessions: undefined },

@@ -23,6 +23,14 @@ export function readmeModules (): string[] {
   })
 }
 
+/** The apps on either side of the diff below a heading, as modules that export their app without listening. */
+export function diffModules (path: string, heading: string): { before: string, after: string } {
+  const section = documentOf(path).split(`## ${heading}\n`)[1] ?? ''
+  const lines = (/^```diff\n(.*?)^```$/ms.exec(section)?.[1] ?? '').split('\n')
+  const side = (sign: string) => [...lines.filter((line) => !line.startsWith(sign)).map((line) => line.slice(1)), 'export { app }', ''].join('\n').replaceAll(/^await app\.listen\(.*$/gm, '')
+  return { before: side('+'), after: side('-') }
+}
+
 /** The rows of the table with this title in its first column, cell by cell, without backticks. */
 export function tableOf (path: string, title: string): string[][] {
   const lines = documentOf(path).split('\n')

@@ -37,7 +37,7 @@ export class Runner {
   async run (files, tell) {
     const folder = mkdtempSync(join(tmpdir(), 'prism-compiled-'))
     const env = { NODE_COMPILE_CACHE: folder, ...process.env, TAP_TIMEOUT: String(timeoutMs / 1000) }
-    this.#waiting = files.map(file => ({ file, asked: askedTimeout(file) })).sort((one, other) => other.asked - one.asked).map(({ file }) => file)
+    this.#waiting = files.map(file => ({ file, declared: declaredTimeout(file) })).sort((one, other) => other.declared - one.declared).map(({ file }) => file)
     let ended = 0
     const runOne = async file => {
       const result = await this.#runFile(file, env)
@@ -122,7 +122,7 @@ function letGo (child, complained) {
   child.once('close', () => clearTimeout(timer))
 }
 
-function askedTimeout (file) {
-  const [, asked = '0'] = /^t\.setTimeout\(([\d_]+)\)/m.exec(readFileSync(file, 'utf8')) ?? []
-  return Number(asked.replaceAll('_', ''))
+function declaredTimeout (file) {
+  const [, declared = '0'] = /^t\.setTimeout\(([\d_]+)\)/m.exec(readFileSync(file, 'utf8')) ?? []
+  return Number(declared.replaceAll('_', ''))
 }

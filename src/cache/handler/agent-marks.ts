@@ -1,4 +1,4 @@
-import { maxRemembered } from './tracked-object.ts'
+import { maxRemembered } from './read-listener.ts'
 
 /**
  * Descriptions of the symbols under which Fastify, this package and the tested APM agents keep their own state on a request, a reply or a raw message.
@@ -20,17 +20,4 @@ export function isInternalSymbol (key: PropertyKey): boolean {
   // Bounded, because an app may create a symbol for each request.
   if (known.size < maxRemembered) known.set(key, isInternal)
   return isInternal
-}
-
-/**
- * Whether a function in place of `reply.send` is the wrapper of a tested APM agent: dd-trace names it, OpenTelemetry marks it.
- * A wrapper of the app is none: it may add what a hook knew of the client.
- *
- * @param original Fastify's `send`
- */
-export function isAgentWrapper (send: unknown, original: unknown): boolean {
-  if (typeof send !== 'function') return false
-  if (send.name === 'sendWithTrace') return true
-  const { __wrapped: isWrapped, __original: inner } = send as { __wrapped?: unknown, __original?: unknown }
-  return isWrapped === true && (inner === original || isAgentWrapper(inner, original))
 }

@@ -8,8 +8,11 @@ const stores: Kind = {
   // The key is chosen by the app, and may be the name of a request's property.
   report: (tracker, _key, name) => tracker.noteProperty(name, name),
   views: new Map<PropertyKey, View>(),
-  prototypes: new WeakMap(),
-  accessors: new Map()
+  constructed: () => [],
+  freeByValue: [],
+  movesOthers: false,
+  covers: new WeakMap(),
+  replaced: new Map()
 }
 
 /**

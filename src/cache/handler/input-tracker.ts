@@ -1,11 +1,17 @@
 import { normaliseField } from '../../http/vary.ts'
 import { joinFields } from '../response/send-entry.ts'
+import { noCompressionHeader } from './absent-inputs.ts'
+import { adoptClasses } from './adopt-classes.ts'
 import { trackContextStore } from './context-store.ts'
-import { hasNoCompression, noCompressionHeader } from './absent-inputs.ts'
-import type { CacheRequest } from '../http-message.ts'
-import { pauseInLogs } from './pausing-log.ts'
-import { trackReply, trackRequest } from './tracked-messages.ts'
-import type { ReadListener, RequestFields } from './read-listener.ts'
+import { viewHeaders } from './header-view.ts'
+import type { ReadListener, RequestFields, Target } from './read-listener.ts'
+import { isReadByHook, isReadByServer, isSentByAgents } from './reader.ts'
+import { enterRun } from './running-tracker.ts'
+import type { RunningTracker } from './running-tracker.ts'
+import { trackedLog } from './tracked-log.ts'
+import { trackMessages, trackValidationError } from './tracked-messages.ts'
+import type { Messages } from './tracked-messages.ts'
+import { untrack } from './tracked-object.ts'
 
 /** An input that the handler read and that is not part of the cache key. */
 export interface UnkeyedInput {
@@ -25,14 +31,20 @@ interface KeyedInputs {
   readonly host: boolean
   /** path and query that the handler sees */
   readonly url: string
+  /** whether `request.validationError` is a function of the key */
+  readonly validation: boolean
 }
 
 /** The part of a reply that the tracker uses. */
 interface TrackedReply {
+  readonly raw: object
   getHeader (name: string): number | string | string[] | undefined
   getHeaders (): Record<string, number | string | string[] | undefined>
   header (name: string, value: string): unknown
 }
+
+/** Whether reads are reported. `hooks`: only those of a stream's producer, while later hooks run. */
+type TrackerState = 'open' | 'hooks' | 'closed'
 
 const hostNames = new Set<PropertyKey>(['host', 'hostname', 'port'])
 
@@ -45,61 +57,90 @@ const conditional = new Set(['if-none-match', 'if-modified-since', 'if-match', '
 /**
  * Tracks which inputs a handler reads during a fill. A stored response that depends on an unkeyed input allows cache poisoning.
  *
- * It is installed on the request, its raw message, the reply and the store of @fastify/request-context, so reads by hooks, serializers and functions
- * that the handler calls are tracked too. Closures, WeakMaps, an AsyncLocalStorage of the app's own and `reply.raw` cannot be tracked.
+ * It is installed on the request, the reply, their raw messages and the store of @fastify/request-context, so reads by hooks, serializers and functions
+ * that the handler calls are tracked too. Closures, WeakMaps and an AsyncLocalStorage of the app's own cannot be tracked.
  */
 export class InputTracker implements ReadListener {
   /** the first unkeyed input that was read */
   unkeyedInput: UnkeyedInput | undefined
   readonly covered: KeyedInputs
-  readonly #request: object
-  readonly #reply: TrackedReply
+  readonly #messages: Messages
   readonly #validators: Readonly<Record<string, string>>
   #headersBefore: Readonly<Record<string, unknown>>
   /** what the handler sees of the headers of the request, and of those of its raw message */
-  #views: { request?: RequestFields, raw?: RequestFields } = {}
-  readonly #hasNoCompression: boolean
+  #views: { request?: RequestFields, raw?: RequestFields } | undefined
+  #logs: Map<object, object> | undefined
   #isPaused = false
-  #undo: (() => void)[]
+  #state: TrackerState = 'closed'
+  #undo: (() => void)[] = []
+  #run: RunningTracker | undefined
+  /** a wrapper is in place of `reply.send` */
+  #isSendWrapped = false
+  #isKept = false
 
   /**
    * @param before reply headers set by hooks
    * @param validators conditional headers made from a stale entry, to which the handler may respond 304
    */
-  constructor (request: Pick<CacheRequest, 'raw'>, reply: TrackedReply, covered: KeyedInputs, before: Readonly<Record<string, unknown>>, validators: Readonly<Record<string, string>>) {
-    this.#request = request
-    this.#reply = reply
+  constructor (request: { readonly raw: object }, reply: TrackedReply, covered: KeyedInputs, before: Readonly<Record<string, unknown>>, validators: Readonly<Record<string, string>>) {
+    this.#messages = { request, reply, raw: request.raw, response: reply.raw }
     this.#validators = validators
     this.#headersBefore = before
     this.covered = covered
-    this.#hasNoCompression = hasNoCompression(request)
-    this.#undo = this.#install()
+    this.#install()
   }
 
   get isPaused (): boolean {
-    return this.#isPaused
+    return this.#isPaused || (this.#state === 'hooks' && this.withoutTracking(isReadByHook))
   }
 
-  #install (): (() => void)[] {
-    const store = trackContextStore(this.#request, this)
-    const undo = [pauseInLogs([this.#request, this.#reply], this), trackReply(this.#reply, this), trackRequest(this.#request, this)]
-    return store === undefined ? undo : [...undo, store]
+  get #reply (): TrackedReply {
+    return this.#messages.reply as TrackedReply
+  }
+
+  #install (): void {
+    const { request, reply } = this.#messages
+    adoptClasses(this.#messages)
+    this.#isSendWrapped = Object.hasOwn(reply, 'send')
+    const store = trackContextStore(request, this)
+    this.#undo = trackMessages(this.#messages, this)
+    if (store !== undefined) this.#undo.push(store)
+    if (!this.covered.validation) this.#undo.unshift(trackValidationError(request as Target, this))
+    this.#run = enterRun(this)
+    this.#state = 'open'
+  }
+
+  /** The handler has returned a stream, whose producer may read while later hooks run. The next `close` ends only the tracking of hooks. */
+  keepForStream (): void {
+    if (this.#state === 'open') this.#isKept = true
   }
 
   /** Resumes tracking for a stream that produces its body while it is sent. */
   reopen (): void {
-    this.close()
-    this.#headersBefore = this.#reply.getHeaders()
-    this.#views = {}
-    this.#undo = this.#install()
+    if (this.#state === 'closed') this.#install()
+    this.#headersBefore = this.withoutTracking(() => this.#reply.getHeaders())
+    this.#views = undefined
+    this.#state = 'open'
   }
 
   /** Stops tracking and restores request and reply. */
   close (): void {
-    if (this.#undo.length === 0) return
+    const { request, reply, raw, response } = this.#messages
+    const state = this.#state
+    if (state === 'closed') return
+    if (this.#isKept) return this.#enterHooks()
+    this.#state = 'closed'
     for (const undo of this.#undo) undo()
     this.#undo = []
-    this.#mergeVary()
+    for (const message of [request, reply, raw, response]) untrack(message)
+    if (this.#run !== undefined) this.#run.tracker = undefined
+    if (state === 'open') this.#mergeVary()
+  }
+
+  #enterHooks (): void {
+    this.#isKept = false
+    this.#state = 'hooks'
+    this.withoutTracking(() => { this.#mergeVary() })
   }
 
   /** The handler does not see the members of `Vary` that hooks have set, and its own are added to them. */
@@ -111,7 +152,7 @@ export class InputTracker implements ReadListener {
 
   /** Records the read of an unkeyed input; only the first is stored. */
   note (what: string, remedy = 'trackInputs: false'): void {
-    if (!this.#isPaused) this.unkeyedInput ??= { what, remedy: `cache: { ${remedy} }` }
+    if (this.unkeyedInput === undefined && !this.isPaused) this.unkeyedInput = { what, remedy: `cache: { ${remedy} }` }
   }
 
   noteProperty (key: PropertyKey, name: string): void {
@@ -126,7 +167,7 @@ export class InputTracker implements ReadListener {
   }
 
   noteHeaders (): void {
-    if (Object.keys(this.#headersBefore).length > 0) this.note('reply headers')
+    if (this.unkeyedInput === undefined && Object.keys(this.#headersBefore).length > 0 && !isReadByServer()) this.note('reply headers')
   }
 
   /**
@@ -135,7 +176,7 @@ export class InputTracker implements ReadListener {
    */
   hidesHeader (name: string, read: () => unknown): boolean {
     const key = String(name).toLowerCase()
-    if (this.#isPaused || !(key in this.#headersBefore)) return false
+    if (!(key in this.#headersBefore) || this.isPaused || isReadByServer()) return false
     if (key === 'vary') return read() === this.#headersBefore.vary
     this.note(`reply header ${name}`)
     return false
@@ -154,46 +195,48 @@ export class InputTracker implements ReadListener {
 
   /** The request headers that the handler sees. */
   fields (read: () => RequestFields, of: 'request' | 'raw'): RequestFields {
-    if (this.#isPaused) return read()
-    const view = this.#views[of] ?? this.#viewOf(this.withoutTracking(read))
+    if (this.isPaused) return read()
+    this.#views ??= {}
+    const view = this.#views[of] ?? viewHeaders(this.withoutTracking(read), { read: (name, fields) => this.#readField(name, fields), list: (fields) => this.#listFields(fields) })
     this.#views[of] = view
     return view
   }
 
-  #viewOf (fields: RequestFields): RequestFields {
-    const valueOf = (name: string): string | string[] | undefined => {
-      if (name in this.#validators) return this.#validators[name]
-      if (conditional.has(name)) return undefined
-      const value = fields[name]
-      // The key holds the field in its one form, so the handler sees no other.
-      return value === undefined || !this.covered.fields.includes(name) ? value : normaliseField(name, value)
-    }
-    return new Proxy(fields, {
-      get: (target, name) => {
-        if (typeof name === 'symbol') return Reflect.get(target, name) as unknown
-        this.#noteField(name)
-        return valueOf(name)
-      },
-      has: (_target, name) => {
-        this.#noteField(String(name))
-        return valueOf(String(name)) !== undefined
-      },
-      ownKeys: (target) => {
-        this.note('all headers')
-        return Reflect.ownKeys(target)
-      },
-      getOwnPropertyDescriptor: (target, name) => {
-        this.#noteField(String(name))
-        return Reflect.getOwnPropertyDescriptor(target, name)
-      }
-    })
+  #readField (name: string, fields: RequestFields): string | string[] | undefined {
+    this.#noteField(name, fields)
+    if (name in this.#validators) return this.#validators[name]
+    if (conditional.has(name)) return undefined
+    const value = fields[name]
+    // The key holds the field in its one form, so the handler sees no other.
+    return value === undefined || !this.covered.fields.includes(name) ? value : normaliseField(name, value)
   }
 
-  #noteField (name: string): void {
+  #listFields (fields: RequestFields): string[] {
+    this.note('all headers')
+    return [...Object.keys(fields).filter((name) => !conditional.has(name)), ...Object.keys(this.#validators)]
+  }
+
+  log (log: object): object {
+    if (this.isPaused) return log
+    this.#logs ??= new Map()
+    const tracked = this.#logs.get(log) ?? trackedLog(log, this)
+    this.#logs.set(log, tracked)
+    return tracked
+  }
+
+  /** A wrapper that the app has put around `reply.send` may add what a hook knows of the client. Those of agents do not. */
+  payloadSent (): void {
+    if (!this.#isSendWrapped || this.isPaused) return
+    const isByAgents = isSentByAgents()
+    if (isByAgents !== undefined) this.#isSendWrapped = false
+    if (isByAgents === false) this.noteProperty('send', 'reply.send')
+  }
+
+  #noteField (name: string, received: RequestFields): void {
     const { fields, partition, host } = this.covered
     if (fields.includes(name) || conditional.has(name) || (name === 'host' && host)) return
     // Its absence is part of the key.
-    if (name === noCompressionHeader && !this.#hasNoCompression) return
+    if (name === noCompressionHeader && received[name] === undefined) return
     if (partition === 'function' && (name === 'authorization' || name === 'cookie')) return
     this.note(`header ${name}`, name === 'host' ? "hosts: ['example.com']" : `vary: ['${name}']`)
   }

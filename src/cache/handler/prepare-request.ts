@@ -56,7 +56,7 @@ function replaceQuery (request: CacheRequest, { inputs }: CacheRequestState, { q
 /** Tracks the inputs that the handler reads. */
 function trackInputs (run: HandlerRun, request: CacheRequest, reply: CacheReply, { key }: CacheRequestState, policy: RoutePolicy, isHostKeyed: boolean, validators: Record<string, string>): void {
   const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
-  const covered = { fields: policy.vary, partition, host: isHostKeyed, url: key?.url ?? request.url }
+  const covered = { fields: policy.vary, partition, host: isHostKeyed, url: key?.url ?? request.url, validation: !attachesHeaderErrors(request, policy) }
   const status = reply.statusCode
   const tracker = new InputTracker(request, reply, covered, run.before, validators)
   // A status set by a hook may depend on any input.
@@ -64,6 +64,19 @@ function trackInputs (run: HandlerRun, request: CacheRequest, reply: CacheReply,
   run.tracker = tracker
   const restore = () => tracker.close()
   run.restore = restore
+}
+
+/** `request.routeOptions` makes an object at each read. */
+const attaching = new WeakMap<RoutePolicy, boolean>()
+
+/** Whether the handler sees the errors of validated headers. Other results of validation are a function of the key. */
+function attachesHeaderErrors (request: CacheRequest, policy: RoutePolicy): boolean {
+  const before = attaching.get(policy)
+  if (before !== undefined) return before
+  const { attachValidation, schema } = (request as { routeOptions?: { attachValidation?: boolean, schema?: { headers?: unknown } } }).routeOptions ?? {}
+  const attaches = attachValidation === true && schema?.headers !== undefined
+  attaching.set(policy, attaches)
+  return attaches
 }
 
 const none = Object.freeze({})

@@ -1,7 +1,7 @@
 /** Request headers, names in lower case. */
 export type RequestFields = Record<string, string | string[] | undefined>
 
-/** Receives each tracked read of a request, its reply or its raw message. */
+/** Receives each tracked read of a request, its reply or one of their raw messages. */
 export interface ReadListener {
   readonly covered: { readonly url: string }
   /** whether reads are not reported at the moment */
@@ -14,6 +14,10 @@ export interface ReadListener {
   hidesHeader (name: string, read: () => unknown): boolean
   /** the request headers that the handler may see */
   fields (read: () => RequestFields, of: 'request' | 'raw'): RequestFields
+  /** the logger that the handler uses instead of its request's or reply's */
+  log (log: object): object
+  /** A payload may have reached Fastify's `send`. */
+  payloadSent (): void
   /** reads without reporting the reads */
   withoutTracking<Value> (read: () => Value): Value
 }
@@ -26,15 +30,35 @@ export type View = (tracker: ReadListener, read: () => unknown, target: Target) 
 /** How objects of one kind are tracked. */
 export interface Kind {
   readonly name: string
-  /** whether an own property, or an inherited getter, is not tracked */
+  /** whether a property is not tracked */
   isFree (key: PropertyKey, target: Target): boolean
   /** Reports a read. By default {@link ReadListener.noteProperty} with the property's own key. */
   readonly report?: (tracker: ReadListener, key: PropertyKey, name: string) => void
+  /** properties for which the result of `isFree` depends on the object */
+  readonly freeByValue: readonly PropertyKey[]
   readonly views: ReadonlyMap<PropertyKey, View>
+  /** own properties that are accessors of a tracked class: set by the constructor, and never deleted */
+  readonly accessors?: ReadonlySet<PropertyKey>
   /** adds methods that need special handling */
   readonly addMethods?: (cover: Target, prototype: Target) => void
+  /** the own properties that each object of the class has: those that its constructor sets */
+  constructed (sample: Target): readonly PropertyKey[]
+  /**
+   * Own properties cannot report their presence. Those that not every object of the class has are moved behind the prototype while the object is
+   * tracked, unless this is false: then their presence is not tracked.
+   */
+  readonly movesOthers: boolean
   /** tracking prototypes, by the original prototype */
-  readonly prototypes: WeakMap<object, object>
+  readonly covers: WeakMap<object, object>
   /** accessors that replace own properties, by name */
-  readonly accessors: Map<PropertyKey, PropertyDescriptor>
+  readonly replaced: Map<PropertyKey, PropertyDescriptor>
 }
+
+/** Reports the read of a property. */
+export function report (kind: Kind, tracker: ReadListener, key: PropertyKey, name = `${kind.name}.${String(key)}`): void {
+  if (kind.report === undefined) tracker.noteProperty(key, name)
+  else kind.report(tracker, key, name)
+}
+
+/** Limit for names that an app may choose for each request. */
+export const maxRemembered = 1000

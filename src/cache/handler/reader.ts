@@ -1,27 +1,64 @@
-/** Frames of a stack above the reader of a tracked property: the property's view, and its getter. */
-const framesAbove = 2
+import { join, sep } from 'node:path'
+
+/** Enough for the frames of tracking above a reader. */
+const fewFrames = 8
+/** Enough for the wrappers that agents put between a caller and what it calls. */
+const manyFrames = 50
+const ofServer = /\bnode:|[/\\]node_modules[/\\](?:light-my-request|@nestjs[/\\]platform-fastify)[/\\]/
+const ofAgent = /[/\\]node_modules[/\\](?:dd-trace|newrelic|@fastify[/\\]otel|@opentelemetry[/\\][^/\\]+|@sentry[/\\][^/\\]+)[/\\]/
+const ofFastify = /\bnode:|[/\\]node_modules[/\\]fastify[/\\]/
+/** Fastify's runner of hooks. */
+const ofHooks = /[/\\]node_modules[/\\]fastify[/\\]lib[/\\]hooks\.js/
+/** Fastify's `reply.send`. */
+const ofSend = /\bsend \([^\n]*[/\\]node_modules[/\\]fastify[/\\]lib[/\\]reply\.js/
+/** The folders of this package's modules. */
+const ofPackage = ['src', 'plugins'].map((folder) => join(import.meta.dirname, '../../..', folder) + sep)
+const ofTracking = import.meta.dirname + sep
+
+/** Whether an input is read by the code of Node or of `inject` that writes a response, or by the adapter of NestJS, which waits for the end of a socket. */
+export function isReadByServer (): boolean {
+  return ofServer.test(frames(fewFrames)[0] ?? '')
+}
+
+/** Whether an input is read by a tested APM agent. The wrapper of dd-trace around the `done` of each hook looks for cookies. */
+export function isReadByAgent (): boolean {
+  return ofAgent.test(frames(fewFrames)[0] ?? '')
+}
+
+/** Whether an input is read by this package, Fastify, Node, an agent, or the synchronous part of a hook. */
+export function isReadByHook (): boolean {
+  const [reader = '', ...others] = frames(manyFrames)
+  return ofFastify.test(reader) || ofAgent.test(reader) || ofPackage.some((folder) => reader.includes(folder)) || others.some((line) => ofHooks.test(line))
+}
 
 /**
- * Whether a socket is read by Node's own code, which writes headers, or by the adapter of NestJS, which waits for its end. Call it in the property's view.
+ * Whether a payload has come from `sendWatched` to Fastify's `send` through tested APM agents alone, and not through a wrapper of the app.
+ *
+ * @returns undefined if the caller is not Fastify's `send`
  */
-export function isReadByServer (): boolean {
-  return /\bnode:[^\n]*$|[/\\]node_modules[/\\]@nestjs[/\\]platform-fastify[/\\][^\n]*$/.test(stackOfReader(isReadByServer))
+export function isSentByAgents (): boolean | undefined {
+  const [reader = '', ...others] = frames(manyFrames)
+  if (!ofSend.test(reader)) return undefined
+  const sender = others.findIndex((line) => line.includes(ofTracking) && line.includes('sendWatched'))
+  return sender >= 0 && others.slice(0, sender).every((line) => ofAgent.test(line))
 }
 
-/** Whether a property is read by a tested APM agent. The wrapper of dd-trace around the `done` of each hook looks for cookies. */
-export function isReadByAgent (): boolean {
-  return /[/\\]node_modules[/\\](?:dd-trace|newrelic|@fastify[/\\]otel|@opentelemetry[/\\][^/\\]+|@sentry[/\\][^/\\]+)[/\\][^\n]*$/.test(stackOfReader(isReadByAgent))
+/** The stack below the code of tracking that calls this. The first line is the reader of an input. */
+function frames (limit: number): string[] {
+  const lines = stack(limit).split('\n').slice(1)
+  const first = lines.findIndex((line) => !line.includes(ofTracking) && !line.includes('Reflect.get (<anonymous>)'))
+  return first === -1 ? [] : lines.slice(first)
 }
 
-/** The stack down to the reader; '' if it cannot be told. */
-function stackOfReader (caller: () => boolean): string {
+/** '' if it cannot be told. */
+function stack (limit: number): string {
   const { prepareStackTrace, stackTraceLimit } = Error
   const trace: { stack?: unknown } = {}
   try {
-    Error.stackTraceLimit = framesAbove + 1
+    Error.stackTraceLimit = limit
     // Tools that map stacks replace this function, and are slow.
     Error.prepareStackTrace = undefined as unknown as typeof prepareStackTrace
-    Error.captureStackTrace(trace, caller)
+    Error.captureStackTrace(trace, stack)
     return String(trace.stack)
   } catch {
     return ''

@@ -1,26 +1,44 @@
-import { IncomingMessage } from 'node:http'
+import { IncomingMessage, ServerResponse } from 'node:http'
 import { Http2ServerRequest } from 'node:http2'
 import type { Socket } from 'node:net'
 import { isUnset } from './absent-inputs.ts'
-import { isAgentWrapper, isInternalSymbol } from './agent-marks.ts'
-import { gettersOf, trackObject, tracking, trackValue } from './tracked-object.ts'
-import type { Tracked } from './tracked-object.ts'
+import { isInternalSymbol } from './agent-marks.ts'
+import { gettersOf } from './cover.ts'
 import type { Kind, ReadListener, RequestFields, Target, View } from './read-listener.ts'
 import { isReadByAgent, isReadByServer } from './reader.ts'
+import { slotKey } from './slot.ts'
+import type { Tracked } from './slot.ts'
+import { trackObject, trackValue } from './tracked-object.ts'
 
 const pausing: View = (tracker, read) => tracker.withoutTracking(read)
 const keyedUrl: View = (tracker, read) => tracker.isPaused ? read() : tracker.covered.url
+const pausedInLogs: View = (tracker, read) => tracker.log(read() as object)
+
+/** The properties that the constructor of a Fastify request or reply sets, with those of decorators, and the symbols of Fastify and agents. */
+function constructedBy (names: readonly string[]): (sample: Target) => readonly PropertyKey[] {
+  const known = new WeakMap<object, readonly PropertyKey[]>()
+  return (sample) => {
+    const { constructor } = sample
+    if (typeof constructor !== 'function') return names
+    const before = known.get(constructor)
+    if (before !== undefined) return before
+    const { props = [] } = constructor as { props?: readonly { key: PropertyKey }[] }
+    const keys = [...names, ...props.map(({ key }) => key), ...Object.getOwnPropertySymbols(sample).filter(isInternalSymbol)]
+    known.set(constructor, keys)
+    return keys
+  }
+}
 
 /** Part of the key, or equal for all requests. A reference to `raw` is no input: reads through it are tracked. */
-const freeOfRequest = new Set<PropertyKey>(['params', 'query', 'raw', 'log', 'server', 'is404', 'additionalHeaders', 'constructor', 'validationError'])
+const freeOfRequest = new Set<PropertyKey>(['params', 'query', 'raw', 'server', 'is404', 'additionalHeaders', 'constructor', 'validationError'])
 
-const requests: Kind = {
+export const requests: Kind = {
   name: 'request',
   // A GET has no body, unless a hook set one.
   isFree: (key, target) => freeOfRequest.has(key) || isInternalSymbol(key) || (key === 'body' && target.body == null) || (key === 'ws' && isNoUpgrade(target)),
   views: new Map<PropertyKey, View>([
     // Fastify's getters read `raw`.
-    ['method', pausing], ['signal', pausing], ['routeOptions', pausing], ['url', keyedUrl],
+    ['method', pausing], ['signal', pausing], ['routeOptions', pausing], ['url', keyedUrl], ['log', pausedInLogs],
     ['originalUrl', (tracker, read, request) => originalUrl(tracker, read, () => (request.raw as Target).url)],
     ['headers', (tracker, read) => tracker.fields(read as () => RequestFields, 'request')],
     ['cookies', (tracker, read) => {
@@ -28,8 +46,12 @@ const requests: Kind = {
       return tracker.withoutTracking(read)
     }]
   ]),
-  prototypes: new WeakMap(),
-  accessors: new Map()
+  accessors: new Set(['id', 'log']),
+  constructed: constructedBy(['id', 'params', 'raw', 'query', 'log', 'body']),
+  freeByValue: ['body', 'ws'],
+  movesOthers: true,
+  covers: new WeakMap(),
+  replaced: new Map()
 }
 
 /** Whether `request.ws` is what @fastify/websocket sets for every request that is no upgrade, or is missing without it. Upgrades are never cached. */
@@ -38,34 +60,51 @@ function isNoUpgrade (request: Target): boolean {
   return request.ws === false && (request.server as { hasPlugin (name: string): boolean }).hasPlugin('@fastify/websocket')
 }
 
-const freeOfReply = new Set<PropertyKey>(['raw', 'request', 'log', 'server', 'routeOptions', 'sent', 'elapsedTime', 'statusCode', 'mediaType', 'constructor', 'cache'])
+const freeOfReply = new Set<PropertyKey>(['raw', 'request', 'server', 'routeOptions', 'sent', 'elapsedTime', 'statusCode', 'mediaType', 'constructor', 'cache', 'send'])
 
-const replies: Kind = {
+export const replies: Kind = {
   name: 'reply',
   isFree: (key, target) => freeOfReply.has(key) || isInternalSymbol(key) || isFreeValue(key, target),
-  views: new Map(),
-  prototypes: new WeakMap(),
-  accessors: new Map(),
+  views: new Map<PropertyKey, View>([
+    ['sent', (tracker, read) => {
+      // Fastify's `send` reads it first, whatever wrappers have called it.
+      tracker.payloadSent()
+      return tracker.withoutTracking(read)
+    }],
+    ['log', pausedInLogs]
+  ]),
+  accessors: new Set(['log']),
+  constructed: constructedBy(['raw', 'request', 'log']),
+  freeByValue: ['locals', 'compress'],
+  movesOthers: true,
+  covers: new WeakMap(),
+  replaced: new Map(),
   addMethods: (cover, prototype) => {
-    for (const method of ['getHeader', 'hasHeader'] as const) {
-      const readHeader = function (this: Tracked, name: string) {
-        const read = (as: string) => (prototype[as] as (name: string) => unknown).call(this, name)
-        if (this[tracking]?.hidesHeader(name, () => read('getHeader')) === true) return method === 'getHeader' ? undefined : false
-        return read(method)
-      }
-      cover[method] = readHeader
-    }
-    const getHeaders = function (this: Tracked) {
-      this[tracking]?.noteHeaders()
-      return (prototype.getHeaders as () => unknown).call(this)
-    }
-    cover.getHeaders = getHeaders
+    coverHeaders(cover, prototype, ['getHeaders'])
   }
 }
 
-/** Whether the value of an own property of a reply says nothing of the request: an agent's wrapper, or what a plugin sets for every request. */
+/** Methods that read the headers that hooks and middleware have set. */
+function coverHeaders (cover: Target, prototype: Target, ofAll: readonly string[]): void {
+  for (const method of ['getHeader', 'hasHeader'] as const) {
+    const readHeader = function (this: Tracked, name: string) {
+      const read = (as: string) => (prototype[as] as (name: string) => unknown).call(this, name)
+      if (this[slotKey]?.tracker?.hidesHeader(name, () => read('getHeader')) === true) return method === 'getHeader' ? undefined : false
+      return read(method)
+    }
+    cover[method] = readHeader
+  }
+  for (const method of ofAll) {
+    const readHeaders = function (this: Tracked) {
+      this[slotKey]?.tracker?.noteHeaders()
+      return (prototype[method] as () => unknown).call(this)
+    }
+    if (method in prototype) cover[method] = readHeaders
+  }
+}
+
+/** Whether the value of an own property of a reply says nothing of the request: what a plugin sets for every request. */
 function isFreeValue (key: PropertyKey, reply: Target): boolean {
-  if (key === 'send') return Object.hasOwn(reply, key) && isAgentWrapper(reply.send, (Object.getPrototypeOf(reply) as Target).send)
   if (key === 'locals') return isUnset(reply.locals)
   return key === 'compress' && (reply.request as { server?: { hasPlugin (name: string): boolean } } | undefined)?.server?.hasPlugin('@fastify/compress') === true
 }
@@ -85,7 +124,9 @@ const ofHttp2 = new Set(['state', 'headers', 'rawHeaders', 'trailers', 'rawTrail
 /** Methods of a raw message that Node calls, and that read its socket. */
 const methodsOfNode = ['_read', '_destroy', '_dump', '_dumpAndCloseReadable', 'destroy', 'setTimeout']
 
-const raws: Kind = {
+const constructedOfRaw = Reflect.ownKeys(new IncomingMessage(null as unknown as Socket))
+
+export const raws: Kind = {
   name: 'request.raw',
   isFree: (key, target) => (ofNode.has(key) && !inputsOfRaw.has(key)) || isInternalSymbol(key) || (typeof key === 'symbol' && target instanceof Http2ServerRequest && ofHttp2.has(key.description ?? '')),
   // What middleware has put on the message is as what hooks have put on the request.
@@ -94,31 +135,64 @@ const raws: Kind = {
     ['url', keyedUrl], ['signal', pausing],
     ['originalUrl', (tracker, read, raw) => originalUrl(tracker, read, () => raw.url)],
     ['headers', (tracker, read) => tracker.fields(read as () => RequestFields, 'raw')],
-    ['socket', (tracker, read) => {
-      if (!tracker.isPaused && !isReadByServer()) tracker.noteProperty('raw', 'request.raw.socket')
-      return tracker.withoutTracking(read)
-    }]
+    ['socket', socketOf('request.raw.socket')]
   ]),
-  prototypes: new WeakMap(),
-  accessors: new Map(),
+  accessors: new Set(['socket', 'httpVersionMajor', 'httpVersionMinor', 'httpVersion', 'rawHeaders', 'rawTrailers', 'url', 'client']),
+  constructed: () => constructedOfRaw,
+  freeByValue: [],
+  movesOthers: false,
+  covers: new WeakMap(),
+  replaced: new Map(),
   addMethods: (cover, prototype) => {
     // A message of `inject` lacks some of them; a request over the network has them.
     for (const key of inputsOfRaw) if (!raws.views.has(key) && !(key in prototype)) Object.defineProperty(cover, key, absentInput(String(key)))
     for (const name of methodsOfNode) {
       const method = prototype[name]
       if (typeof method !== 'function') continue
-      const callUntracked = function (this: Tracked, ...given: unknown[]) {
-        const call = () => Reflect.apply(method, this, given) as unknown
-        return this[tracking] === undefined ? call() : this[tracking].withoutTracking(call)
-      }
-      cover[name] = callUntracked
+      cover[name] = callUntracked(method as (...given: unknown[]) => unknown)
     }
+  }
+}
+
+function callUntracked (method: (...given: unknown[]) => unknown): (...given: unknown[]) => unknown {
+  return function (this: Tracked, ...given: unknown[]) {
+    const tracker = this[slotKey]?.tracker
+    return tracker === undefined ? Reflect.apply(method, this, given) : tracker.withoutTracking(() => Reflect.apply(method, this, given) as unknown)
+  }
+}
+
+const constructedOfResponse = new Set<PropertyKey>(Reflect.ownKeys(new ServerResponse({ method: 'GET' } as IncomingMessage)))
+const gettersOfResponse = gettersOf(ServerResponse.prototype)
+/** Properties that Node adds to a response, or that the cache sets. */
+const addedToResponse = new Set<PropertyKey>(['writeHead', '_eventsCount', 'statusMessage', 'statusCode', '_onPendingData', '_maxRequestsPerSocket', 'maxRequestsOnConnectionReached', '_expect_continue', '_sent100', '_lightMyRequest', 'stream'])
+
+export const responses: Kind = {
+  name: 'reply.raw',
+  isFree: (key) => (key !== 'socket' && key !== 'connection' && (constructedOfResponse.has(key) || gettersOfResponse.has(key) || addedToResponse.has(key) || (typeof key === 'symbol' && key.description === 'kUniqueHeaders'))) || isInternalSymbol(key),
+  report: (tracker, key, name) => tracker.noteProperty(key === 'socket' || key === 'connection' ? 'raw' : name, name),
+  views: new Map<PropertyKey, View>([['socket', socketOf('reply.raw.socket')], ['connection', socketOf('reply.raw.connection')]]),
+  accessors: new Set(['socket']),
+  constructed: () => [...constructedOfResponse, ...addedToResponse],
+  freeByValue: [],
+  movesOthers: false,
+  covers: new WeakMap(),
+  replaced: new Map(),
+  addMethods: (cover, prototype) => {
+    coverHeaders(cover, prototype, ['getHeaders', 'getHeaderNames', 'getRawHeaderNames'])
+  }
+}
+
+function socketOf (name: string): View {
+  return (tracker, read) => {
+    if (!tracker.isPaused && !isReadByServer()) tracker.noteProperty('raw', name)
+    return tracker.withoutTracking(read)
   }
 }
 
 function absentInput (key: string): PropertyDescriptor {
   return {
-    get (this: Tracked) { this[tracking]?.noteProperty('raw', `request.raw.${key}`) },
+    configurable: true,
+    get (this: Tracked) { this[slotKey]?.tracker?.noteProperty('raw', `request.raw.${key}`) },
     set (this: Tracked, value: unknown) { Object.defineProperty(this, key, { value, configurable: true, enumerable: true, writable: true }) }
   }
 }
@@ -131,27 +205,22 @@ function originalUrl (tracker: ReadListener, read: () => unknown, url: () => unk
   return original
 }
 
-/** Tracks a request, its raw message and the headers in both. @returns restores them */
-export function trackRequest (request: object, tracker: ReadListener): () => void {
-  const undo = trackObject(request as Target, tracker, requests)
-  const undoValidation = watchValidation(request as Target, tracker)
-  const undoRaw = trackObject((request as { raw: Target }).raw, tracker, raws)
-  return () => {
-    undo()
-    undoValidation?.()
-    undoRaw()
-  }
+/** The messages of one request. */
+export interface Messages { readonly request: object, readonly reply: object, readonly raw: object, readonly response: object }
+
+/** Tracks a request, its reply, and their raw messages. @returns restores what has own properties to be restored */
+export function trackMessages ({ request, reply, raw, response }: Messages, tracker: ReadListener): (() => void)[] {
+  const undo = [
+    response instanceof ServerResponse ? trackObject(response as unknown as Target, tracker, responses) : undefined,
+    trackObject(reply as Target, tracker, replies),
+    trackObject(request as Target, tracker, requests),
+    trackObject(raw as Target, tracker, raws)
+  ]
+  return undo.filter((each) => each !== undefined)
 }
 
-/** The same for a reply: headers that hooks have set may depend on any input. */
-export function trackReply (reply: object, tracker: ReadListener): () => void {
-  return trackObject(reply as Target, tracker, replies)
-}
-
-/** The result of validation is a function of the key, unless headers were validated. */
-function watchValidation (request: Target, tracker: ReadListener): (() => void) | undefined {
-  const { attachValidation, schema } = tracker.withoutTracking(() => request.routeOptions) as { attachValidation?: boolean, schema?: { headers?: unknown } }
-  if (attachValidation !== true || schema?.headers === undefined) return undefined
+/** Tracks `request.validationError` of a route that validates headers. @returns restores it */
+export function trackValidationError (request: Target, tracker: ReadListener): () => void {
   const own = Object.getOwnPropertyDescriptor(request, 'validationError')
   const note = () => tracker.note('request.validationError')
   if (own !== undefined) return trackValue(request, 'validationError', own, note)

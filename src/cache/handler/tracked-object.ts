@@ -1,57 +1,89 @@
-import { MissingProperties } from './missing-properties.ts'
-import type { Kind, ReadListener, Target, View } from './read-listener.ts'
-
-/** Symbol properties of a tracked object: its listener, and the values of its own properties. */
-export const tracking = Symbol('prism.tracking')
-const holding = Symbol('prism.holding')
-export type Tracked = Target & { [tracking]?: ReadListener | undefined, [holding]?: Target | undefined }
+import { makeCover } from './cover.ts'
+import { MovedProperties } from './moved-properties.ts'
+import { maxRemembered, report } from './read-listener.ts'
+import type { Kind, ReadListener, Target } from './read-listener.ts'
+import { slotKey, slotOf } from './slot.ts'
+import type { Slot, Tracked } from './slot.ts'
+import { classOf } from './tracked-class.ts'
 
 /**
  * Reports reads of an object to a listener.
  *
- * Inherited getters are tracked by a prototype that is inserted before the original one and made once; own properties are replaced one by one.
- * A proxy before that prototype reports properties that are missing.
- * The object stays the same object: comparisons by `===` and WeakMaps work as before.
+ * Objects of a tracked class only get the listener. Of other objects, and of what hooks have added, own properties are replaced one by one, and a
+ * prototype is put before the original one. The object stays the same object: comparisons by `===` and WeakMaps work as before.
  *
- * @returns restores the object
+ * @returns restores the object; undefined if {@link untrack} is enough
  */
-export function trackObject (target: Tracked, tracker: ReadListener, kind: Kind): () => void {
+export function trackObject (target: Tracked, tracker: ReadListener, kind: Kind): (() => void) | undefined {
+  const slot = slotOf(target)
+  const ofClass = classOf(target)
+  const keys = Reflect.ownKeys(target)
+  const undo = ofClass !== undefined && hasPlainKeys(target, keys, ofClass.plainKeys, kind) ? undefined : trackOwnProperties(target, keys, tracker, kind, slot)
+  slot.tracker = tracker
+  if (ofClass !== undefined && undo === undefined) {
+    ofClass.plainKeys = keys
+    return undefined
+  }
   const prototype = Object.getPrototypeOf(target) as Target
-  const held: Target = {}
-  const undo = trackOwnProperties(target, tracker, kind, held)
-  target[tracking] = tracker
-  target[holding] = held
-  Object.setPrototypeOf(target, new Proxy(trackingPrototypeOf(prototype, kind), new MissingProperties(target, tracker, kind)))
+  const isOfClass = ofClass !== undefined
+  const isCovered = !isOfClass || slot.moved !== undefined
+  if (isCovered) Object.setPrototypeOf(target, new Proxy(isOfClass ? prototype : coverOf(prototype, kind), new MovedProperties(target, tracker, kind)))
   return () => {
-    Object.setPrototypeOf(target, prototype)
-    target[tracking] = target[holding] = undefined
-    // Preserve values that were written during tracking. A property that was deleted stays deleted.
-    for (const key of Reflect.ownKeys(held)) if (Object.hasOwn(target, key)) Object.defineProperty(target, key, { value: held[key], writable: true })
-    for (const restore of undo) restore()
+    if (isCovered) Object.setPrototypeOf(target, prototype)
+    restore(target, slot)
+    for (const each of undo ?? []) each()
   }
 }
 
-/** @param held receives the values of plain properties */
-function trackOwnProperties (target: Target, tracker: ReadListener, kind: Kind, held: Target): (() => void)[] {
-  const undo: (() => void)[] = []
-  for (const key of Reflect.ownKeys(target)) {
-    if (kind.isFree(key, target)) continue
+/** Whether an object has the same own properties as one before of which none is tracked by itself. */
+function hasPlainKeys (target: Target, keys: readonly PropertyKey[], plain: readonly PropertyKey[], kind: Kind): boolean {
+  if (keys.length !== plain.length) return false
+  for (let index = 0; index < keys.length; index++) if (keys[index] !== plain[index]) return false
+  for (const key of kind.freeByValue) if (Object.hasOwn(target, key) && !kind.isFree(key, target)) return false
+  return true
+}
+
+/** Ends the tracking of an object. */
+export function untrack (target: object): void {
+  const slot = (target as Tracked)[slotKey]
+  if (slot !== undefined) slot.tracker = undefined
+}
+
+/** Preserves values that were written during tracking. A replaced property that was deleted stays deleted. */
+function restore (target: Tracked, slot: Slot): void {
+  const { held, moved } = slot
+  slot.tracker = slot.held = slot.moved = undefined
+  if (held !== undefined) for (const key of Reflect.ownKeys(held)) if (Object.hasOwn(target, key)) Object.defineProperty(target, key, { value: held[key], writable: true })
+  if (moved !== undefined) for (const [key, descriptor] of moved) if (!Object.hasOwn(target, key)) Object.defineProperty(target, key, descriptor)
+}
+
+/** @returns restores properties that cannot be accessors of the kind; undefined if the object has only properties that are not tracked */
+function trackOwnProperties (target: Tracked, keys: readonly PropertyKey[], tracker: ReadListener, kind: Kind, slot: Slot): (() => void)[] | undefined {
+  let undo: (() => void)[] | undefined
+  for (const key of keys) {
+    if (key === slotKey || kind.isFree(key, target)) continue
+    undo ??= []
     const descriptor = Object.getOwnPropertyDescriptor(target, key)
-    if (descriptor?.configurable === true && descriptor.writable === true) replaceWithAccessor(target, key, kind, held)
-    else trackOther(target, key, descriptor, tracker, undo, () => report(kind, tracker, key))
+    // A property that cannot be replaced counts as read.
+    if (descriptor?.configurable !== true) report(kind, tracker, key)
+    else if (kind.movesOthers && !kind.constructed(target).includes(key)) move(target, key, descriptor, slot)
+    else if (descriptor.writable === true) replaceWithAccessor(target, key, kind, slot)
+    else undo.push(replaceFixed(target, key, descriptor, tracker, () => report(kind, tracker, key)))
   }
   return undo
 }
 
-function report (kind: Kind, tracker: ReadListener, key: PropertyKey, name = `${kind.name}.${String(key)}`): void {
-  if (kind.report === undefined) tracker.noteProperty(key, name)
-  else kind.report(tracker, key, name)
+function move (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, slot: Slot): void {
+  slot.moved ??= new Map()
+  slot.moved.set(key, descriptor)
+  Reflect.deleteProperty(target, key)
 }
 
-/** Replaces a plain property by an accessor. The accessor is shared by all requests; the value is stored on the request. */
-function replaceWithAccessor (target: Target, key: PropertyKey, kind: Kind, held: Target): void {
-  held[key] = target[key]
-  Object.defineProperty(target, key, kind.accessors.get(key) ?? accessorOf(key, kind))
+/** Replaces a plain property by an accessor. The accessor is shared by all requests; the value is in the slot. */
+function replaceWithAccessor (target: Target, key: PropertyKey, kind: Kind, slot: Slot): void {
+  slot.held ??= {}
+  slot.held[key] = target[key]
+  Object.defineProperty(target, key, kind.replaced.get(key) ?? accessorOf(key, kind))
 }
 
 function accessorOf (key: PropertyKey, kind: Kind): PropertyDescriptor {
@@ -59,28 +91,24 @@ function accessorOf (key: PropertyKey, kind: Kind): PropertyDescriptor {
   const view = kind.views.get(key)
   const made: PropertyDescriptor = {
     get (this: Tracked) {
-      const tracker = this[tracking]
-      if (tracker !== undefined && view !== undefined) return view(tracker, () => this[holding]?.[key], this)
+      const slot = this[slotKey]
+      const tracker = slot?.tracker
+      if (tracker !== undefined && view !== undefined) return view(tracker, () => slot?.held?.[key], this)
       if (tracker !== undefined) report(kind, tracker, key, text)
-      return this[holding]?.[key]
+      return slot?.held?.[key]
     },
     set (this: Tracked, value: unknown) {
-      const held = this[holding]
+      const held = this[slotKey]?.held
       if (held !== undefined) held[key] = value
     }
   }
   // Bounded, because an app may use a new property name for each request.
-  if (kind.accessors.size < maxRemembered) kind.accessors.set(key, made)
+  if (kind.replaced.size < maxRemembered) kind.replaced.set(key, made)
   return made
 }
 
-function trackOther (target: Target, key: PropertyKey, descriptor: PropertyDescriptor | undefined, tracker: ReadListener, undo: (() => void)[], note: () => void): void {
-  // A property that cannot be replaced counts as read.
-  if (descriptor?.configurable !== true) note()
-  else undo.push('value' in descriptor ? trackValue(target, key, descriptor, note) : trackAccessor(target, key, descriptor, tracker, note))
-}
-
-function trackAccessor (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, tracker: ReadListener, note: () => void): () => void {
+function replaceFixed (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, tracker: ReadListener, note: () => void): () => void {
+  if ('value' in descriptor) return trackValue(target, key, descriptor, note)
   const get = () => {
     note()
     return tracker.withoutTracking(() => descriptor.get?.call(target) as unknown)
@@ -102,43 +130,10 @@ export function trackValue (target: Target, key: PropertyKey, descriptor: Proper
   return () => { if (Object.hasOwn(target, key)) Object.defineProperty(target, key, { value, writable: descriptor.writable ?? true }) }
 }
 
-function trackingPrototypeOf (prototype: Target, kind: Kind): object {
-  const before = kind.prototypes.get(prototype)
+function coverOf (prototype: Target, kind: Kind): Target {
+  const before = kind.covers.get(prototype) as Target | undefined
   if (before !== undefined) return before
-  const cover = Object.create(prototype) as Target
-  for (const key of gettersOf(prototype)) {
-    const view = kind.views.get(key)
-    if (view !== undefined || !kind.isFree(key, prototype)) replaceGetter(cover, key, kind, view)
-  }
-  kind.addMethods?.(cover, prototype)
-  kind.prototypes.set(prototype, cover)
+  const cover = makeCover(prototype, kind)
+  kind.covers.set(prototype, cover)
   return cover
 }
-
-function replaceGetter (cover: Target, key: PropertyKey, kind: Kind, view: View | undefined): void {
-  const prototype = Object.getPrototypeOf(cover) as object
-  const name = `${kind.name}.${String(key)}`
-  Object.defineProperty(cover, key, {
-    get (this: Tracked) {
-      const tracker = this[tracking]
-      const read = () => Reflect.get(prototype, key, this) as unknown
-      if (tracker === undefined) return read()
-      if (view !== undefined) return view(tracker, read, this)
-      report(kind, tracker, key, name)
-      return tracker.withoutTracking(read)
-    },
-    set (this: Tracked, value: unknown) { Reflect.set(prototype, key, value, this) }
-  })
-}
-
-/** Names of the inherited getters: of Fastify or Node, and of decorators. */
-export function gettersOf (prototype: object): Set<PropertyKey> {
-  const names = new Set<PropertyKey>()
-  for (let level: object | null = prototype; level !== null && level !== Object.prototype; level = Object.getPrototypeOf(level) as object | null) {
-    for (const key of Reflect.ownKeys(level)) if (Object.getOwnPropertyDescriptor(level, key)?.get !== undefined) names.add(key)
-  }
-  return names
-}
-
-/** Limit for names that an app may choose for each request. */
-export const maxRemembered = 1000

@@ -36,63 +36,63 @@ const vague: ReadonlySet<ReasonCode> = new Set(['connection_closed', 'connect_ti
 const rows = {
   wrong_password: {
     pattern: /WRONGPASS|invalid (username-)?password|invalid username/i,
-    sentence: ({ redis }) => `${redis} refuses the password (WRONGPASS).`,
-    remedy: 'Compare the user and password in REDIS_URL with the server\'s (percent-encode signs such as @ : / # %).'
+    sentence: ({ redis }) => `${redis} rejects the user or password (WRONGPASS).`,
+    remedy: 'Compare the user and password in REDIS_URL with the server\'s (percent-encode characters such as @ : / # %).'
   },
   password_missing: {
     pattern: /NOAUTH/,
-    sentence: ({ redis }) => `${redis} wants a password, and none is given (NOAUTH).`,
+    sentence: ({ redis }) => `${redis} requires a password, and none is configured (NOAUTH).`,
     remedy: 'Write redis://default:<password>@host:port in REDIS_URL.'
   },
   protected_mode: {
     pattern: /DENIED Redis is running in protected mode/i,
-    sentence: ({ redis }) => `${redis} is in protected mode and refuses connections from other machines.`,
-    remedy: 'Give it a password, or bind it to the private network.'
+    sentence: ({ redis }) => `${redis} is in protected mode and rejects connections from other machines.`,
+    remedy: 'Set a password (requirepass), or bind the server to its private address.'
   },
   permission_denied: {
     pattern: /NOPERM|The user executing the script can't|ACL failure in script/,
     sentence: ({ redis }, error) => `${redis} denies its user ${aclDenial(error) ?? 'a command'} (NOPERM).`,
-    remedy: `Give the user in REDIS_URL at least ${neededRights}.`
+    remedy: `Grant the user in REDIS_URL at least ${neededRights}.`
   },
   too_many_clients: {
     pattern: /max number of clients/,
-    sentence: ({ redis }) => `${redis} refuses connections: maxclients is reached, the maximum number of clients.`,
+    sentence: ({ redis }) => `${redis} rejects connections: the maximum number of clients (maxclients) is reached.`,
     remedy: 'Lower redis.max of the services that share it, or raise maxclients (CONFIG SET maxclients 20000).'
   },
   wrong_database: {
     pattern: /DB index|SELECT is not allowed|invalid DB/i,
-    sentence: ({ redis }) => `${redis} does not have the database that REDIS_URL or redis.connection.db names.`,
-    remedy: 'Name a database that exists (0 is always there; a Cluster has no other), or raise databases in redis.conf.'
+    sentence: ({ redis }) => `${redis} does not have the database number that REDIS_URL or redis.connection.db selects.`,
+    remedy: 'Select an existing database (0 always exists; a Cluster has no other), or raise `databases` in redis.conf.'
   },
   loading: {
     pattern: /^LOADING/,
-    sentence: ({ redis }) => `${redis} is loading its data set from disk (LOADING) and answers no command yet.`,
-    remedy: 'Wait: it answers when it has loaded; INFO persistence says how far it is (loading_loaded_perc).'
+    sentence: ({ redis }) => `${redis} is loading its data from disk (LOADING) and does not serve commands yet.`,
+    remedy: 'Wait until the load has ended; loading_loaded_perc of INFO persistence shows the progress.'
   },
   read_only: {
     pattern: /^(?:-)?READONLY/,
-    sentence: ({ redis }) => `${redis} is a replica and refuses every write (READONLY).`,
-    remedy: 'Point REDIS_URL at the master, or ask Sentinels: redis+sentinel://host:26379,host:26379/name.'
+    sentence: ({ redis }) => `${redis} is a replica and rejects every write (READONLY).`,
+    remedy: 'Set REDIS_URL to the master, or to its Sentinels: redis+sentinel://host:26379,host:26379/name.'
   },
   master_down: {
     pattern: /^MASTERDOWN/,
-    sentence: ({ redis }) => `${redis} is a replica that has lost its master and answers nothing (MASTERDOWN).`,
-    remedy: 'Point REDIS_URL at the master, or see why the master is down.'
+    sentence: ({ redis }) => `${redis} is a replica that has lost its master and rejects every command (MASTERDOWN).`,
+    remedy: 'Set REDIS_URL to the master, or check why the master is down.'
   },
   out_of_memory: {
     pattern: /^(?:-)?OOM/,
-    sentence: ({ redis }) => `${redis} is out of memory and refuses writes (OOM): maxmemory is reached and its policy evicts nothing that helps.`,
+    sentence: ({ redis }) => `${redis} is out of memory and rejects writes (OOM): maxmemory is reached, and maxmemory-policy finds nothing to evict.`,
     remedy: 'Raise maxmemory, or CONFIG SET maxmemory-policy volatile-ttl; `npx fastify-prism keys` (in the service `npm run prism -- keys`) shows the largest namespace.'
   },
   disk_write_failed: {
     pattern: /^(?:-)?MISCONF/,
-    sentence: ({ redis }) => `${redis} could not write its data to disk and refuses writes (MISCONF).`,
-    remedy: 'See the server\'s log, its disk space and the rights of its folder; CONFIG SET stop-writes-on-bgsave-error no lets it write again meanwhile.'
+    sentence: ({ redis }) => `${redis} could not write its data to disk and rejects writes (MISCONF).`,
+    remedy: 'Check the server\'s log, its disk space and the permissions of its folder; CONFIG SET stop-writes-on-bgsave-error no accepts writes until then.'
   },
   too_few_replicas: {
     pattern: /^(?:-)?NOREPLICAS/,
-    sentence: ({ redis }) => `${redis} has too few replicas and refuses writes (NOREPLICAS).`,
-    remedy: 'See why the replicas are away, or lower min-replicas-to-write.'
+    sentence: ({ redis }) => `${redis} has too few connected replicas and rejects writes (NOREPLICAS).`,
+    remedy: 'Check why the replicas are not connected, or lower min-replicas-to-write.'
   },
   busy_script: {
     pattern: /^BUSY\b/,
@@ -102,82 +102,82 @@ const rows = {
   cluster_down: {
     pattern: /CLUSTERDOWN|None of startup nodes is available|Failed to refresh slots cache|no slot is served/,
     sentence: () => 'The Redis Cluster does not serve all of its slots (CLUSTERDOWN).',
-    remedy: 'See CLUSTER INFO and CLUSTER NODES: start the masters that are down, or assign their slots (redis-cli --cluster fix).'
+    remedy: 'Check CLUSTER INFO and CLUSTER NODES: start the masters that are down, or assign their slots (redis-cli --cluster fix).'
   },
   no_sentinel: {
     pattern: /All sentinels are unreachable|sentinels? (?:are|is) unreachable/i,
-    sentence: () => 'No Sentinel is reached that knows the master.',
+    sentence: () => 'No Sentinel that knows the master can be reached.',
     remedy: 'Check the hosts and ports of the Sentinels in REDIS_URL (26379 by default) and the name of the master.'
   },
   client_certificate_wanted: {
     pattern: /CERTIFICATE_REQUIRED|certificate required|HANDSHAKE_FAILURE|handshake failure|PEER_DID_NOT_RETURN/i,
-    sentence: ({ redis }) => `${redis} wants a TLS client certificate, and none that it accepts is given.`,
+    sentence: ({ redis }) => `${redis} requires a TLS client certificate, and none that it accepts is configured.`,
     remedy: 'Set REDIS_TLS_CERT and REDIS_TLS_KEY (in code, redis.connection.tls.cert and key), or tls-auth-clients no on the server.'
   },
   certificate_expired: {
     pattern: /CERT_HAS_EXPIRED|certificate has expired|CERT_NOT_YET_VALID/i,
     sentence: ({ redis }) => `The TLS certificate of ${redis} has expired or is not valid yet.`,
-    remedy: 'Have the certificate renewed, and check the clocks of both machines.'
+    remedy: 'Renew the certificate, and check the clocks of both machines.'
   },
   certificate_wrong_name: {
     pattern: /ALTNAME|does not match certificate/i,
     sentence: ({ redis }) => `The TLS certificate of ${redis} is for another name.`,
-    remedy: 'Use the name in REDIS_URL that the certificate has.'
+    remedy: 'Use the host name of the certificate in REDIS_URL.'
   },
   certificate_untrusted: {
     pattern: /SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(?:VERIFY|GET)|CERT_UNTRUSTED|INVALID_CA|self.signed|unknown.ca/i,
-    sentence: ({ redis }) => `The TLS certificate of ${redis} is of an authority that this machine does not know.`,
-    remedy: 'Set REDIS_TLS_CA to its PEM file (NODE_EXTRA_CA_CERTS does too; in code, redis.connection.tls.ca).'
+    sentence: ({ redis }) => `The TLS certificate of ${redis} is signed by an authority that this machine does not trust.`,
+    remedy: 'Set REDIS_TLS_CA to the PEM file of the authority (or NODE_EXTRA_CA_CERTS; in code, redis.connection.tls.ca).'
   },
   server_speaks_plain: {
     pattern: /SERVER_SPEAKS_PLAIN|wrong version number|packet length too long|EPROTO|ERR_SSL|record layer/i,
-    sentence: ({ redis }) => `${redis} does not speak TLS there, but the address asks for TLS (rediss://).`,
+    sentence: ({ redis }) => `${redis} does not use TLS on this port, but the address requires TLS (rediss://).`,
     remedy: 'Write redis:// in place of rediss://, or use the server\'s TLS port.'
   },
   server_speaks_tls: {
     pattern: /SERVER_SPEAKS_TLS|Unknown RESP type 21\b/,
-    sentence: ({ redis }) => `${redis} speaks TLS only, but the address asks for a plain connection (redis://).`,
+    sentence: ({ redis }) => `${redis} accepts only TLS on this port, but the address has redis://, which is without TLS.`,
     remedy: 'Write rediss:// in place of redis://, or use the server\'s plain port.'
   },
   not_redis: {
     pattern: /Unknown RESP type|Protocol error, got/i,
-    sentence: ({ address }) => `What answers at ${address} is not Redis.`,
+    sentence: ({ address }) => `The server at ${address} is not Redis.`,
     remedy: 'Check the host and port in REDIS_URL.'
   },
   connection_refused: {
     pattern: /ECONNREFUSED/,
     sentence: ({ address }) => `The connection is refused (ECONNREFUSED). Nothing listens at ${address}.`,
-    remedy: 'Set REDIS_URL to where Redis is, or start Redis.'
+    remedy: 'Set REDIS_URL to the address of Redis, or start Redis.'
   },
   unknown_name: {
     pattern: /ENOTFOUND|EAI_AGAIN|EAI_NONAME|ENODATA/,
-    sentence: ({ address }) => `DNS cannot resolve the name (ENOTFOUND). The name in ${address} is not known.`,
+    sentence: ({ address }) => `DNS cannot resolve the name (ENOTFOUND). The host name in ${address} does not exist, or is not visible from here.`,
     remedy: 'Check REDIS_URL, and that this machine is in the server\'s private network (on Railway: the same project and environment).'
   },
   socket_missing: {
     pattern: /ENOENT|EACCES/,
-    sentence: ({ address }) => `The socket ${address} is not there or may not be used.`,
+    sentence: ({ address }) => `The socket ${address} does not exist, or this process has no permission to use it.`,
     remedy: 'Check the path in REDIS_URL, unixsocket and unixsocketperm in redis.conf, and the user of this process.'
   },
   no_answer: {
     pattern: /no (?:answer|reply) within|Command timed out|no node replies/,
-    sentence: ({ redis }) => `${redis} accepts connections but does not answer within the deadline.`,
-    remedy: 'See whether the server hangs or runs a slow command (SLOWLOG GET), and whether it is in the same region: a round trip must stay below the deadline.'
+    sentence: ({ redis }) => `${redis} accepts connections but does not reply within the deadline.`,
+    remedy: 'Check whether the server hangs or runs a slow command (SLOWLOG GET), and whether it is in the same region: a round trip must be shorter than the deadline.'
   },
   connect_timeout: {
     pattern: /ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|timed? ?out/i,
     sentence: ({ address }) => `The connection to ${address} times out.`,
-    remedy: 'See whether a firewall or another network is between, whether the server hangs, and whether it speaks TLS where the address says so.'
+    remedy: 'Check for a firewall or a missing network route, whether the server hangs, and whether it uses TLS if the address does.'
   },
   connection_closed: {
     pattern: /ECONNRESET|EPIPE|Connection is closed|ECONNABORTED|closed the connection|aborted due to connection close/,
-    sentence: ({ redis }) => `${redis} ends the connection at once.`,
-    remedy: 'It may speak TLS only (write rediss://), be restarting, or have no connection left (maxclients): see its log.'
+    sentence: ({ redis }) => `${redis} closes the connection at once.`,
+    remedy: 'The server may accept only TLS (write rediss://), be restarting, or have reached maxclients: check its log.'
   },
   not_connected: {
     pattern: /not connected yet/,
     sentence: ({ redis }) => `No connection to ${redis} has been made yet.`,
-    remedy: 'Wait a second: the next reason is more precise.'
+    remedy: 'Wait a second: the next attempt reports a more precise reason.'
   }
 } as const satisfies Record<string, Row>
 
@@ -193,7 +193,7 @@ export function reasonOf (error: Error, { where, isTls = false }: ReasonContext 
   const cause = causeOf(error)
   const subject = { redis: where === undefined ? 'Redis' : `Redis at ${where}`, address: where ?? 'the address of Redis' }
   const code = codeOf(cause, isTls)
-  if (code === 'unknown') return { code, sentence: `${subject.redis} cannot be used: ${wordOf(cause)}.`, remedy: 'See the server\'s log, and run `npx fastify-prism doctor` (in the service `npm run prism -- doctor`).' }
+  if (code === 'unknown') return { code, sentence: `${subject.redis} cannot be used: ${wordOf(cause)}.`, remedy: 'Check the server\'s log, and run `npx fastify-prism doctor` (in the service `npm run prism -- doctor`).' }
   const { sentence, remedy }: Row = rows[code]
   return { code, sentence: sentence(subject, cause), remedy }
 }

@@ -7,7 +7,7 @@ const common = ['a second request is a hit', 'two users never share', 'sessions 
 
 const introduction = `# Compatibility
 
-\`npm run test:ecosystem\` runs the stack beside these packages, on real servers and with real clients, and makes this table (\`npm run test:ecosystem -- --write\`).
+In the repository, \`npm run test:ecosystem\` runs the stack beside these packages, on real servers and with real clients, and makes this table (\`npm run test:ecosystem -- --write\`).
 
 **basics** means: ${common.join('; ')}; the app starts without a warning and closes. The order is that of registration. [Integration](integration.md) tells the documented order.
 

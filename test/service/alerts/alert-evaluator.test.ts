@@ -6,7 +6,7 @@ import { History } from '../../../src/metrics/snapshot.ts'
 import type { MetricsSnapshot } from '../../../src/metrics/snapshot.ts'
 import { reasonOf } from '../../../src/redis/health/unreachable-reason.ts'
 
-const counts: MetricsSnapshot['counts'] = { requests: 0, refused: 0, failed: 0, hit: 0, stale: 0, miss: 0, bypass: 0, published: 0, delivered: 0, timeouts: 0, lost: 0, exhausted: 0 }
+const counts: MetricsSnapshot['counts'] = { requests: 0, rejected: 0, failed: 0, hit: 0, stale: 0, miss: 0, bypass: 0, published: 0, delivered: 0, timeouts: 0, lost: 0, exhausted: 0 }
 
 interface Moment { isDown?: boolean, changed?: Partial<MetricsSnapshot['counts']>, memory?: { used: number, other: number }, evicted?: number }
 
@@ -18,7 +18,7 @@ function readingAt (seconds: number, { isDown = false, changed = {}, memory = { 
     outcomes: { none: 0, hit: 0, stale: 0, miss: 0, bypass: 0 },
     durations: new Histogram().counts,
     roundTrips: new Histogram().counts,
-    pool: { connections: 5, inFlight: 0, isBroken: isDown },
+    pool: { connections: 5, inFlight: 0, isCircuitOpen: isDown },
     live: { websocket: 0, stream: 0 },
     isRedisUp: !isDown,
     unusable: { redis: isDown ? reasonOf(new Error('connect ECONNREFUSED')) : undefined, sessions: undefined },

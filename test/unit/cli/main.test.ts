@@ -29,12 +29,12 @@ t.test('keys prints each namespace, the largest keys and keys without an expiry'
 
 t.test('limits prints the requests in progress of a client', async (t) => {
   const { url, client } = await startRedis(t)
-  await client.zadd('ratelimit:{ip:192.0.2.1}:GET:/%23places', String(Date.now() + 30_000), 'a.1.1', String(Date.now() + 30_000), 'a.2.1')
+  await client.zadd('ratelimit:{ip:192.0.2.1}:GET:/%23concurrency', String(Date.now() + 30_000), 'a.1.1', String(Date.now() + 30_000), 'a.2.1')
 
   const { code, out } = await run(['limits', '192.0.2.1', '--json', '--url', url])
 
   t.equal(code, 0)
-  t.match(JSON.parse(out).counters, [{ endpoint: 'GET:/#places', used: 2 }])
+  t.match(JSON.parse(out).counters, [{ endpoint: 'GET:/#concurrency', used: 2 }])
 })
 
 t.test('limits prints used units, quota, window and reset of each policy', async (t) => {
@@ -152,7 +152,7 @@ t.test('the program prints help, and exits with 2 for invalid arguments', async 
   t.equal(help.code, 0)
   for (const name of ['doctor', 'keys', 'purge', 'sessions', 'limits', 'watch', 'rules', 'Exit code']) t.match(help.out, name)
   t.match(more, { code: 0, out: /npx fastify-prism keys\n[^]*SCAN[^]*Examples:[^]*Exit code/ })
-  t.match(unknown, { code: 2, err: /There is no command nothing/ })
+  t.match(unknown, { code: 2, err: /Unknown command nothing/ })
   t.match(flag, { code: 2, err: /--wrong/ })
   t.match(missing, { code: 2, err: /needs a tag/ })
 })
@@ -204,7 +204,7 @@ t.test('limits finds IPv6 clients by any address of their network', async (t) =>
 
   await until(async () => (await afterAsking('2001:db8:0:7::99')).counters[0]?.used, { what: 'the counter of the network' })
   t.same(JSON.parse((await limits('2001:db8:0:8::1')).out).counters, [])
-  t.match(await limits('not-an-address'), { code: 2, err: /is no address/ })
+  t.match(await limits('not-an-address'), { code: 2, err: /is not an IP address/ })
   await until(async () => (await afterAsking('2001:db8:0:7::1', '--reset')).reset === 1, { what: 'the counter is deleted' })
 })
 
@@ -213,7 +213,7 @@ t.test('the program prints errors as JSON to a program', async (t) => {
 
   t.match(JSON.parse(help.out).commands, [{ usage: 'doctor' }])
   t.match(JSON.parse(more.out), { usage: /watch/, help: Array })
-  t.match({ code: unknown.code, ...JSON.parse(unknown.err) }, { code: 2, error: /There is no command nothing/ })
+  t.match({ code: unknown.code, ...JSON.parse(unknown.err) }, { code: 2, error: /Unknown command nothing/ })
   t.match({ code: unreached.code, ...JSON.parse(unreached.err) }, { code: 1, error: /Nothing listens/ })
   t.equal(unreached.out, '')
 })
@@ -250,7 +250,7 @@ t.test('alert sends a test message in the configured format and reports whether 
   const refused = await ask('hidden')
   const unset = await run(['alert'])
 
-  t.match(taken, { code: 0, out: /took a test alert/ })
+  t.match(taken, { code: 0, out: /accepted a test alert/ })
   t.match(JSON.parse(bodies[0] ?? ''), { text: /\[TEST\] PrismTest/ })
   t.match(refused, { code: 1, out: /status 404/ })
   t.notMatch(refused.out, 'hidden')

@@ -13,7 +13,7 @@ t.test('connections are closed evenly: at most 15 % of them within 250 ms, howev
   const store = new ConnectionStore(redisPool.batch, redisPool.keyspace, 'this instance', policy.heartbeatMs, () => false)
   const connections = new Connections(store, async () => [], policy)
   const closedAt: number[] = []
-  const surroundings = { events, policy, replayBudget: new ReplayBudget(policy.replayedEventsPerSecond), onFailure (error: unknown) { t.fail(String(error)) }, onChange () {}, onClose () { closedAt.push(performance.now()) } }
+  const surroundings = { events, policy, replayBudget: new ReplayBudget(policy.replayedEventsPerSecond), onFailure (error: unknown) { t.fail(String(error)) }, onSocketError () {}, onChange () {}, onClose () { closedAt.push(performance.now()) } }
   for (let index = 0; index < 400; index++) {
     const stream = new StreamConnection({ writableLength: 0, writableFinished: true, destroy: () => {} }, { userId: undefined, device: undefined, address: `10.0.0.${index}` }, surroundings)
     stream.open(['events'], new Map())

@@ -1,0 +1,115 @@
+import { makeCover, trackerOf } from './cover.ts'
+import { noteMissing } from './missing-properties.ts'
+import { report } from './read-listener.ts'
+import type { Kind, Target } from './read-listener.ts'
+import { runningTracker } from './running-tracker.ts'
+import { slotKey, slotOf } from './slot.ts'
+import type { Tracked } from './slot.ts'
+
+export type Class = new (...given: never[]) => object
+
+const trackedClasses = new WeakMap<object, Class>()
+
+/** What the objects of a tracked class have in common. */
+export class ClassState {
+  /** the own properties of an object of which none is tracked by itself */
+  plainKeys: readonly PropertyKey[] = []
+}
+
+const classKey = Symbol('prism.class')
+
+/** The state of the tracked class of an object; undefined for an object of another class. */
+export function classOf (target: object): ClassState | undefined {
+  return (target as { [classKey]?: ClassState })[classKey]
+}
+
+/**
+ * A subclass whose objects are tracked as soon as their slot has a listener: what other objects get for each run is defined once.
+ *
+ * @param sample an object of the class
+ */
+export function trackedClassOf (original: Class, kind: Kind, sample: object): Class {
+  const before = trackedClasses.get(original)
+  if (before !== undefined) return before
+  const made = subclassOf(original)
+  const prototype = made.prototype as Target
+  const cover = makeCover(original.prototype as Target, kind, true)
+  for (const key of Reflect.ownKeys(cover)) Object.defineProperty(prototype, key, Object.getOwnPropertyDescriptor(cover, key) ?? {})
+  // What the constructor sets is found before the proxy: a look into it would make each new object slow.
+  let accessors = 0
+  for (const key of kind.constructed(sample as Target)) {
+    if (kind.accessors?.has(key) === true) addAccessor(prototype, key, kind, accessors++)
+    else if (!Object.hasOwn(prototype, key)) define(prototype, key)
+  }
+  define(prototype, slotKey)
+  Object.defineProperty(prototype, classKey, { value: new ClassState() })
+  Object.setPrototypeOf(prototype, new Proxy(Object.create(original.prototype as object) as object, new ClassProperties(prototype, kind)))
+  trackedClasses.set(original, made)
+  trackedClasses.set(made, made)
+  return made
+}
+
+function subclassOf (original: Class): Class {
+  const { name } = original
+  return { [name]: class extends (original as new () => object) {} }[name] as Class
+}
+
+function define (prototype: Target, key: PropertyKey): void {
+  Object.defineProperty(prototype, key, { value: undefined, configurable: true, writable: true })
+}
+
+/** The property's values are in the slots of the objects. */
+function addAccessor (prototype: Target, key: PropertyKey, kind: Kind, index: number): void {
+  const name = `${kind.name}.${String(key)}`
+  const view = kind.views.get(key)
+  Object.defineProperty(prototype, key, {
+    configurable: true,
+    enumerable: true,
+    get (this: Tracked) {
+      const slot = this[slotKey]
+      const tracker = slot?.tracker
+      if (tracker === undefined) return slot?.value(index)
+      if (view !== undefined) return view(tracker, () => slot?.value(index), this)
+      report(kind, tracker, key, name)
+      return slot?.value(index)
+    },
+    set (this: Tracked, value: unknown) { slotOf(this).setValue(index, value) }
+  })
+}
+
+/** The end of the prototype chain of a tracked class: it is asked only for what is missing. */
+class ClassProperties implements ProxyHandler<object> {
+  readonly #prototype: Target
+  readonly #kind: Kind
+
+  constructor (prototype: Target, kind: Kind) {
+    this.#prototype = prototype
+    this.#kind = kind
+  }
+
+  get (prototype: object, key: PropertyKey, receiver: unknown): unknown {
+    if (key in prototype) return Reflect.get(prototype, key, receiver)
+    const tracker = trackerOf(receiver)
+    if (tracker !== undefined) noteMissing(tracker, this.#kind, key, receiver as Target)
+    else this.#learn(key)
+    return undefined
+  }
+
+  /** A proxy is not told which object is asked: it is that of the run that asks. */
+  has (prototype: object, key: PropertyKey): boolean {
+    const isPresent = key in prototype
+    const tracker = isPresent ? undefined : runningTracker()
+    if (tracker !== undefined) noteMissing(tracker, this.#kind, key, this.#prototype)
+    return isPresent
+  }
+
+  set (prototype: object, key: PropertyKey, value: unknown, receiver: unknown): boolean {
+    this.#learn(key)
+    return Reflect.set(prototype, key, value, receiver)
+  }
+
+  /** State of Fastify and of agents is found on the class from now on, which is faster. */
+  #learn (key: PropertyKey): void {
+    if (typeof key === 'symbol' && !Object.hasOwn(this.#prototype, key) && this.#kind.isFree(key, this.#prototype)) define(this.#prototype, key)
+  }
+}

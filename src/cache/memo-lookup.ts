@@ -1,0 +1,78 @@
+import type { Lookup, LookupResult } from './lookup/lookup.ts'
+import { readMemoRecord, readValue } from './memo-record.ts'
+import type { MemoKey, MemoRecord } from './memo-record.ts'
+import type { CacheStore } from './storage/cache-store.ts'
+
+/**
+ * One look-up of a memoized value for all calls of one tick with the same key and tags: the same write would read the same.
+ *
+ * Values that cannot be changed (strings, numbers, booleans, null) are shared by the calls. Each call gets its own copy of an object or array, as if it had read it alone.
+ */
+export class SharedLookup {
+  readonly lookup: Lookup<MemoRecord>
+  /** resolves once, and never rejects */
+  readonly settled: Promise<LookupResult<MemoRecord>>
+  readonly #tick: number
+  readonly #key: string
+  readonly #tags: readonly string[]
+  #text = ''
+  #value: unknown
+  #isGiven = false
+
+  constructor (store: CacheStore, { redisKey, key }: MemoKey, tags: readonly string[]) {
+    this.#tick = store.tick
+    this.#key = key
+    this.#tags = tags
+    this.lookup = store.look(redisKey, tags, (packed) => this.#read(packed))
+    this.settled = this.lookup.settled()
+  }
+
+  /** Whether a call of this tick may use it: another record may have the same hash, and other tags would not be compared. */
+  isFor (tick: number, key: string, tags: readonly string[]): boolean {
+    return tick === this.#tick && key === this.#key && hasSameItems(tags, this.#tags)
+  }
+
+  /** The value of a found record, for one call. */
+  value (): unknown {
+    const value = this.#value
+    if (typeof value !== 'object' || value === null) return value
+    if (this.#isGiven) return readValue(this.#text)
+    this.#isGiven = true
+    return value
+  }
+
+  #read (packed: Buffer): MemoRecord | undefined {
+    this.#text = packed.toString()
+    const record = readMemoRecord(this.#text, this.#key)
+    this.#value = record?.value
+    return record
+  }
+}
+
+/** The look-ups of the current tick. */
+export class SharedLookups {
+  readonly #store: CacheStore
+  readonly #byKey = new Map<string, SharedLookup>()
+
+  constructor (store: CacheStore) {
+    this.#store = store
+  }
+
+  /** Reads in the current batch, or uses a look-up that does. */
+  look (memoKey: MemoKey, tags: readonly string[]): SharedLookup {
+    const shared = this.#byKey.get(memoKey.redisKey)
+    if (shared !== undefined && shared.isFor(this.#store.tick, memoKey.key, tags)) return shared
+    const lookup = new SharedLookup(this.#store, memoKey, tags)
+    this.#byKey.set(memoKey.redisKey, lookup)
+    return lookup
+  }
+
+  /** Call once it has settled: its value stays in memory until then. */
+  forget ({ redisKey }: MemoKey, lookup: SharedLookup): void {
+    if (this.#byKey.get(redisKey) === lookup) this.#byKey.delete(redisKey)
+  }
+}
+
+function hasSameItems (some: readonly string[], others: readonly string[]): boolean {
+  return some === others || (some.length === others.length && some.every((item, index) => item === others[index]))
+}

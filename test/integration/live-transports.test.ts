@@ -1,0 +1,68 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { connect } from 'node:net'
+import { PassThrough, Readable } from 'node:stream'
+import t from 'tap'
+import type { Test } from 'tap'
+import prism from '../../plugins/index.ts'
+import live from '../../plugins/live.ts'
+import { testSecret } from '../support/app.ts'
+import { publish } from '../support/publish.ts'
+import { startRedis } from '../support/redis.ts'
+import { until } from '../support/until.ts'
+
+async function startApp (t: Test): Promise<FastifyInstance> {
+  const redis = await startRedis(t)
+  const app = Fastify({ forceCloseConnections: true })
+  t.after(() => app.close())
+  await app.register(prism, { redis: { url: redis.url }, session: { secrets: [testSecret] } })
+  // As a compression plugin does: the response is another stream than the payload.
+  app.addHook('onSend', async (request, _reply, payload) => {
+    return request.headers['x-replace'] !== undefined && payload instanceof Readable ? payload.pipe(new PassThrough()) : payload
+  })
+  await app.register(live, { topics: { 'a:*': 'anyone' } })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  await until(() => app.redisPool.state === 'ready', { what: 'a connection to Redis' })
+  return app
+}
+
+/** Sends bytes, and collects what the server sends; chunk heads and response heads are removed. */
+function request (t: Test, app: FastifyInstance, text: string): { text: () => string, isEnded: () => boolean } {
+  const socket = connect(Number(new URL(app.listeningOrigin).port), '127.0.0.1')
+  t.after(() => socket.destroy())
+  let received = ''
+  socket.setEncoding('latin1')
+  socket.on('data', (part: string) => { received += part })
+  socket.on('error', () => {})
+  socket.write(text)
+  const decoded = () => Buffer.from(received, 'latin1').toString()
+  return { text: () => decoded().replaceAll(/^HTTP[^]*?\r\n\r\n/gm, '').replaceAll(/(?:\r\n)?^[0-9a-f]+\r\n|\r\n/gm, ''), isEnded: () => /\r\n0\r\n\r\n$/.test(received) || socket.destroyed }
+}
+
+const path = '/events?topic=a:1'
+const transports: Record<string, string> = {
+  'over HTTP/1.1': `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`,
+  'over HTTP/1.0': `GET ${path} HTTP/1.0\r\n\r\n`,
+  'as a pipelined response': `GET /live.js HTTP/1.1\r\nHost: a\r\n\r\nGET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`,
+  'as the payload of a hook': `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Replace: 1\r\n\r\n`,
+  'with several topics': `GET ${path}&topic=a:2 HTTP/1.1\r\nHost: a\r\n\r\n`
+}
+
+t.test('a stream has all events in order and complete, then its end, whatever it is written with', async (t) => {
+  const app = await startApp(t)
+  const streams = Object.entries(transports).map(([name, text]) => ({ name, ...request(t, app, text) }))
+  await until(() => streams.every(({ text }) => /^id: \S+$/m.test(text())), { what: 'all streams have begun' })
+  const data = Array.from({ length: 30 }, (_, n) => `${n} ${'ü€x'.repeat(n * n)}`)
+  const ids: string[] = []
+  for (const each of data) ids.push(await publish(app, 'a:1', { type: 'n', data: each }))
+  await until(() => streams.every(({ text }) => text().includes(`"id":"${ids.at(-1)}"`)), { what: 'all events' })
+  app.close()
+  await until(() => streams.every(({ isEnded }) => isEnded()), { what: 'all streams have ended' })
+
+  for (const { name, text } of streams) {
+    const blocks = text().split('\n\n').filter((block) => block.includes('event: n'))
+    t.same(blocks.map((block) => JSON.parse(/^data: (.*)$/m.exec(block)?.[1] ?? '{}').data), data, name)
+    t.same(blocks.map((block) => /^id: (?:a:1=)?([\d-]+)/m.exec(block)?.[1]), ids, name)
+    t.match(text(), /retry: \d+\n\n$/, name)
+  }
+})

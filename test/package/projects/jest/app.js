@@ -1,0 +1,12 @@
+import Fastify from 'fastify'
+import prism from 'fastify-prism'
+
+export async function buildApp () {
+  const app = Fastify()
+  await app.register(prism, { redis: { url: process.env.REDIS_URL, prefix: 'jest:' }, session: { secrets: [process.env.SESSION_SECRET] } })
+  app.get('/time', { config: { cache: { ttl: '1m', tags: ['time'] } } }, async () => ({ at: process.hrtime.bigint().toString() }))
+  app.get('/limited', { config: { rateLimit: { quota: 1 } } }, async () => 'one')
+  app.post('/sign-in', async (request) => { await request.session.signIn('ada'); return {} })
+  app.get('/me', { config: { session: 'required' } }, async (request) => ({ user: request.session.userId }))
+  return app
+}
