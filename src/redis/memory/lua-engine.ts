@@ -69,14 +69,14 @@ export function runScript (text: Buffer, keys: readonly Buffer[], args: readonly
 }
 
 /** Lua code on one line, so that the lines of the script after it keep their numbers. */
-function onOneLine (name: string): string {
-  return readFileSync(new URL(name, import.meta.url), 'utf8').replace(/--.*$/gm, '').replace(/\s+/g, ' ')
+function onOneLine (url: URL): string {
+  return readFileSync(url, 'utf8').replace(/--.*$/gm, '').replace(/\s+/g, ' ')
 }
 
 /** What a script needs beside the engine: see the comments in these files. */
 const supplements = [
-  { isFor: (text: Buffer) => text.includes('format'), lua: Buffer.from(onOneLine('./string-format.lua')) },
-  { isFor: (text: Buffer) => text.includes('struct'), lua: Buffer.from(onOneLine('./struct.lua')) }
+  { isFor: (text: Buffer) => text.includes('format'), lua: Buffer.from(onOneLine(new URL('./string-format.lua', import.meta.url))) },
+  { isFor: (text: Buffer) => text.includes('struct'), lua: Buffer.from(onOneLine(new URL('./struct.lua', import.meta.url))) }
 ]
 
 function supplemented (text: Buffer): Buffer {
