@@ -18,6 +18,7 @@ import { InvalidatingRoute } from '../src/cache/invalidation/invalidating-route.
 import { RouteConfigError } from '../src/shared/errors.ts'
 import { claimDecorators } from '../src/shared/decorators.ts'
 import type { RoutePolicies } from './request-lifecycle.ts'
+import { wallMs } from '../src/shared/clock.ts'
 
 export type * from '../src/cache/cache-tags.ts'
 export type { EntryInspection } from '../src/cache/storage/inspect-entry.ts'
@@ -208,7 +209,7 @@ async function inspect (route: string, cached: CachedRoute<RequestWithCacheState
   const found = await cached.peek({ ...target, method: 'GET', url, headers: {}, raw: { url, headers: {} } } as unknown as RequestWithCacheState)
   if (found === undefined) return { found: 'apart', route }
   if (found.outcome !== 'found') return { found: found.outcome === 'none' ? 'nothing' : 'unavailable', route }
-  return { route, ...inspectEntry(found.entry, Date.now()) }
+  return { route, ...inspectEntry(found.entry, wallMs()) }
 }
 
 function requestStateOf (request: RequestWithCacheState): CacheRequestState {

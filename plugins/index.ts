@@ -33,8 +33,8 @@ export * as errors from '../src/shared/errors.ts'
 
 /** Options of the whole stack. `false` turns a feature off. */
 export interface PrismOptions {
-  /** Connection to Redis. Default: the app's @fastify/redis, else `redis://127.0.0.1:6379`. */
-  redis?: RedisOptions
+  /** Connection to Redis. Default: the app's @fastify/redis, else `redis://127.0.0.1:6379`. `'memory'`: a Redis in this process, for development and tests. */
+  redis?: RedisOptions | 'memory'
   /** Sessions: `{ secrets: [secret] }`; false: none. Required: `secrets`, or false. */
   session?: SessionOptions | false
   /** Response cache: a route is cached only if it or its scope sets `cache`; false: none. Default: on. */
@@ -64,7 +64,7 @@ export default fp<PrismOptions>(async (fastify, options) => {
   fastify.addHook('onReady', async () => { order.warn(declaredRoutes(fastify).routes, (facts, text) => fastify.log.warn(facts, text)) })
 
   await fastify.register(connectionLimits, options.connections ?? {})
-  await fastify.register(redis, options.redis ?? {})
+  await fastify.register(redis, options.redis === 'memory' ? { url: options.redis } : options.redis ?? {})
   await fastify.register(requestLifecycle)
   // This order is the order of the plugins in each step of the request lifecycle.
   if (options.rateLimit !== false) await fastify.register(rateLimit, options.rateLimit ?? {})

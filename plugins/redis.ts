@@ -39,6 +39,7 @@ declare module 'fastify' {
 export default fp<RedisOptions>(async (fastify, options) => {
   if (fastify.hasDecorator('redisPool')) throw new ScopeError('register(redis)', 'this scope or a scope around it has a Redis pool already')
   const policy = resolveRedisPolicy(withClientOfApp(fastify, options))
+  await policy.memory?.load()
   const pool = new PooledRedis(policy)
   const declared = declaredRoutes(fastify)
   // Checked here because each feature depends on this plugin: a route config that names an unregistered feature is rejected too.

@@ -72,6 +72,7 @@ type RequestWithSession = FastifyRequest & { [ownSession]: RequestSession<object
 export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
   const keepDecorators = claimDecorators(fastify, 'session', { instance: ['sessions'], request: ['session', 'isFromOtherOrigin'] })
+  await policy.redis?.memory?.load()
   const pool = policy.redis === undefined ? fastify.redisPool : new PooledRedis(policy.redis)
   if (pool !== fastify.redisPool) {
     fastify.redisPool.namedPools.set('sessions', pool)

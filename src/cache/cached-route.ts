@@ -25,6 +25,7 @@ import type { Front, Miss, Run, HandlerContext } from './handler-context.ts'
 import { RouteKeys } from './lookup/route-keys.ts'
 import { VaryIndex } from './lookup/vary-index.ts'
 import type { CacheRequestState } from './request-state.ts'
+import { wallMs } from '../shared/clock.ts'
 
 /** One cached route: lookup, serving of stored entries, handler runs and storing of responses. */
 export class CachedRoute<Request extends CacheRequest> {
@@ -199,11 +200,11 @@ export class CachedRoute<Request extends CacheRequest> {
     this.#recordOutcome(context.state, found)
     if (found.outcome === 'none') return this.#miss(context, { lookup, wanted, reason: lookup.hasVariants ? 'vary-miss' : 'miss' })
     const { entry } = found
-    if (reuseDecision(entry, wanted, Date.now()) !== 'validate') {
+    if (reuseDecision(entry, wanted, wallMs()) !== 'validate') {
       if (this.policy.earlyRefresh) this.#missResolver.early(context, lookup, entry)
       return this.#serve(context, entry, { isHit: true })
     }
-    return this.#miss(context, { lookup, wanted, stale: entry, reason: freshLeftMs(entry, Date.now()) > 0 ? 'request' : 'stale' })
+    return this.#miss(context, { lookup, wanted, stale: entry, reason: freshLeftMs(entry, wallMs()) > 0 ? 'request' : 'stale' })
   }
 
   /** Records hit or miss: a lock is prefetched only if a miss is expected. */
@@ -216,7 +217,7 @@ export class CachedRoute<Request extends CacheRequest> {
   #serve (context: HandlerContext<Request>, entry: Entry, status: CacheStatus): unknown {
     const { request, reply, state } = context
     state.isServed = true
-    this.#runtime.stats.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, Date.now()) > 0 ? 'hit' : 'stale')
+    this.#runtime.stats.add(status.isCollapsed ? 'collapse' : freshLeftMs(entry, wallMs()) > 0 ? 'hit' : 'stale')
     const fallback = () => this.#forward(context, 'bypass', 'corrupt')
     return sendEntry(request, reply, entry, { state, hasLaterHooks: this.#conditions.areDeferred, browser: this.policy.browser, status, otherwise: fallback })
   }
@@ -265,7 +266,7 @@ export class CachedRoute<Request extends CacheRequest> {
 
   #forward ({ reply, state, run }: HandlerContext<Request>, reason: Forwarded, detail: string): unknown {
     if (reason === 'bypass') this.#runtime.stats.add('bypass')
-    state.run = { reason, detail: detail === '' ? undefined : detail, askedAt: Date.now(), before: reply.getHeaders() }
+    state.run = { reason, detail: detail === '' ? undefined : detail, askedAt: wallMs(), before: reply.getHeaders() }
     return run()
   }
 }

@@ -11,6 +11,7 @@ import { MemoKeys, packMemoRecord } from './memo-record.ts'
 import type { MemoKey, MemoRecord } from './memo-record.ts'
 import { RecursionGuard } from './recursion-guard.ts'
 import type { CacheStore } from './storage/cache-store.ts'
+import { wallMs } from '../shared/clock.ts'
 import { checkWrapOptions, readRefresh, readTtlMs, readWrapTags } from './wrap-options.ts'
 import type { WrapOptions } from './wrap-options.ts'
 
@@ -76,7 +77,7 @@ export class Memoizer {
       const found = await shared.settled
       this.#lookups.forget(memoKey, shared)
       // The stored value was made by a call with the same name and parameters, so it has the same type.
-      if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return shared.value() as Value
+      if (found.outcome === 'found' && found.entry.expiresAt > wallMs()) return shared.value() as Value
     }
     const call = { ...memoKey, ttlMs, tags, make, until: performance.now() + this.#lockTimeoutMs, hasWaited: false }
     for (let first = shared; ; first = undefined) {
@@ -96,7 +97,7 @@ export class Memoizer {
     const shared = this.#look(memoKey, noTags)
     const found = await shared.settled
     this.#lookups.forget(memoKey, shared)
-    return found.outcome === 'found' && found.entry.expiresAt > Date.now() ? shared.value() as Value : undefined
+    return found.outcome === 'found' && found.entry.expiresAt > wallMs() ? shared.value() as Value : undefined
   }
 
   /**
@@ -125,7 +126,7 @@ export class Memoizer {
     const found = await shared.settled
     this.#lookups.forget(call, shared)
     if (found.outcome === 'unavailable') return await this.#runWithoutRedis(call)
-    if (found.outcome === 'found' && found.entry.expiresAt > Date.now()) return { value: shared.value() as Value }
+    if (found.outcome === 'found' && found.entry.expiresAt > wallMs()) return { value: shared.value() as Value }
     const required = lookup.minSequence
     const underWay = this.#singleFlight.find(redisKey, required, this.#store.tick)
     if (underWay !== undefined) return await this.#join(call, underWay, lookup)
@@ -233,7 +234,7 @@ export class Memoizer {
     if (sequence === undefined) return false
     // A lookup compares the fence only where it is among the tags of the entry.
     const stored = this.#store.isCluster ? [...tags, fence] : tags
-    const packed = packMemoRecord({ expiresAt: Date.now() + ttlMs, sequence, key, tags: stored }, json)
+    const packed = packMemoRecord({ expiresAt: wallMs() + ttlMs, sequence, key, tags: stored }, json)
     const isAdmitted = this.#store.admits(redisKey, Buffer.byteLength(packed))
     const isKept = isAdmitted && await this.#store.write(redisKey, { sequence, tags, fence }, packed, ttlMs, fill.lock).catch(() => false)
     this.#lockQueue.committed(fill, isKept)

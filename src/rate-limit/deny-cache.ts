@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { QuotaStatus } from './script-reply.ts'
 
-/** A rejection by Redis; instants of `performance.now()`. */
+/** A rejection by Redis; instants of `steadyMs()`. */
 interface Denial {
   readonly cost: number
   readonly remaining: number
@@ -36,7 +36,7 @@ export class DenyCache {
     return undefined
   }
 
-  /** Stores a rejection. @param sentAt when the check was sent, of `performance.now()` */
+  /** Stores a rejection. @param sentAt when the check was sent, of `steadyMs()` */
   add (key: string, cost: number, status: QuotaStatus, sentAt: number): void {
     this.#denials.set(key, { cost, remaining: status.remaining, resetAt: sentAt + status.resetMs, retryAt: sentAt + status.retryMs, verifyAt: sentAt + verifyEveryMs })
   }

@@ -17,6 +17,7 @@ import type { QuotaRequest, CoalescedCheck } from './coalesced-check.ts'
 import { DenyCache } from './deny-cache.ts'
 import { LimitStore } from './redis-store.ts'
 import type { RequestDecision } from './decision.ts'
+import { steadyMs } from '../shared/clock.ts'
 
 /** A check of several quotas: all are consumed, or none. */
 export interface CheckRequest extends QuotaRequest {
@@ -110,7 +111,7 @@ export class Limiter {
   }
 
   #denied ({ keys, costs }: CheckRequest): RequestDecision | undefined {
-    const now = performance.now()
+    const now = steadyMs()
     let statuses: (QuotaStatus | undefined)[] | undefined
     for (let index = 0; index < keys.length; index++) {
       const status = this.#denyCache.status(keys[index] ?? '', costs[index]?.cost ?? 1, now)

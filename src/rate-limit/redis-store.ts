@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { steadyMs } from '../shared/clock.ts'
 import type { Batch } from '../redis/batch/batch.ts'
 import type { Argument } from '../redis/batch/resp-encoder.ts'
 import type { BatchScript } from '../redis/batch/script.ts'
@@ -40,7 +41,7 @@ export class LimitStore {
   #leases = 0
 
   /** @param now a monotonic clock in milliseconds */
-  constructor (batch: Batch, now = () => performance.now()) {
+  constructor (batch: Batch, now = steadyMs) {
     this.#batch = batch
     this.#now = now
     this.#sink = {

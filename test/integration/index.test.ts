@@ -54,7 +54,7 @@ t.test('two scopes with their own stacks are independent', async (t) => {
   const app = open(t)
   for (const name of ['a', 'b']) {
     await app.register(async (scope) => {
-      await scope.register(prism, { ...options, redis: { ...options.redis, prefix: `${name}:` }, rateLimit: { quota: 1 } })
+      await scope.register(prism, { ...options, redis: { ...options.redis as object, prefix: `${name}:` }, rateLimit: { quota: 1 } })
       await reached(scope)
       scope.get('/', async () => name)
     }, { prefix: `/${name}` })

@@ -15,6 +15,7 @@ import type { CacheRuntime } from '../runtime.ts'
 import { orReply } from '../handler-context.ts'
 import type { Front, Miss, HandlerContext } from '../handler-context.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
+import { wallMs } from '../../shared/clock.ts'
 
 const retryAfterSeconds = 1
 /** Lower than every purge sequence, which is Redis's clock in microseconds: a response with this sequence is not stored. */
@@ -50,7 +51,7 @@ export class HandlerRunner<Request extends CacheRequest> {
 
   /** Whether to refresh a fresh entry early: probabilistic, and earlier the longer the handler takes (XFetch; Vattani et al., "Optimal Probabilistic Cache Stampede Prevention"). */
   isDue (entry: Entry): boolean {
-    return !this.isFull && freshLeftMs(entry, Date.now()) < -Math.log(Math.random()) * this.#runMs
+    return !this.isFull && freshLeftMs(entry, wallMs()) < -Math.log(Math.random()) * this.#runMs
   }
 
   /** Runs the handler. Its response is stored if no purge with a higher sequence concerns it. */
@@ -74,14 +75,14 @@ export class HandlerRunner<Request extends CacheRequest> {
   /** The request waited for a run that has failed: it fails with the same error, in its own lifecycle, as if it had run the handler. */
   rethrow ({ reply, state }: HandlerContext<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, error: FillError): never {
     this.#shared.stats.add('collapse')
-    state.run = { reason, stale, askedAt: Date.now(), before: reply.getHeaders(), hasFailed: true, isCollapsed: true, hidesConditions: true }
+    state.run = { reason, stale, askedAt: wallMs(), before: reply.getHeaders(), hasFailed: true, isCollapsed: true, hidesConditions: true }
     throw error.copy()
   }
 
   /** The handler has finished: releases the slot and updates the average duration for early refresh. */
   ended (run: HandlerRun): void {
     run.free?.()
-    if (this.#policy.earlyRefresh && run.isCollapsed !== true) this.#runMs += (Date.now() - run.askedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
+    if (this.#policy.earlyRefresh && run.isCollapsed !== true) this.#runMs += (wallMs() - run.askedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
   }
 
   /** Serves the stale entry, or throws, because the concurrency limit is reached. */

@@ -8,6 +8,7 @@ import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 import { InputTracker } from './input-tracker.ts'
 import { copyOf, isAjv, validate } from './validated-inputs.ts'
 import type { Input } from './validated-inputs.ts'
+import { wallMs } from '../../shared/clock.ts'
 
 /** Options of a handler run. */
 interface HandlerRunOptions {
@@ -27,7 +28,7 @@ const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
  * and the validators of a stale entry. Its reads are tracked if `trackInputs` is set.
  */
 export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, options: HandlerRunOptions, isHostKeyed: boolean): HandlerRun {
-  const run: HandlerRun = { ...options, hidesConditions: true, askedAt: Date.now(), before: reply.getHeaders() }
+  const run: HandlerRun = { ...options, hidesConditions: true, askedAt: wallMs(), before: reply.getHeaders() }
   const validators = validatorsFor(options.stale)
   const isAmbiguous = state.key !== undefined && state.key.url !== request.raw.url && !replaceQuery(request, state, policy)
   if (policy.trackInputs) trackInputs(run, request, reply, state, policy, isHostKeyed, validators)

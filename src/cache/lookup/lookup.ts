@@ -1,6 +1,7 @@
 import type { PendingReply, ReplyListener } from '../../redis/batch/pending-reply.ts'
 import type { EpochRead } from '../invalidation/server-epoch.ts'
 import type { TagVersion, TagVersionRead } from '../invalidation/tag-versions.ts'
+import { wallMs } from '../../shared/clock.ts'
 
 /** Metadata of every stored value. */
 export interface StoredMeta {
@@ -246,5 +247,5 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
 function softened<Entry extends StoredMeta> (entry: Entry, soft: number): Entry | undefined {
   const { bornAt, freshMs } = entry
   if (bornAt === undefined || freshMs === undefined) return undefined
-  return { ...entry, freshMs: Math.min(freshMs, Math.max(0, Math.min(soft / 1000, Date.now()) - bornAt)) }
+  return { ...entry, freshMs: Math.min(freshMs, Math.max(0, Math.min(soft / 1000, wallMs()) - bornAt)) }
 }

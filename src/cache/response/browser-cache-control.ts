@@ -1,6 +1,7 @@
 import { parseCacheControl } from '../../http/cache-control.ts'
 import { parseHttpDate } from '../../http/date.ts'
 import type { Fields } from '../freshness.ts'
+import { wallMs } from '../../shared/clock.ts'
 
 /** `cache.browserMaxAge` of a route. */
 export interface BrowserPolicy {
@@ -33,7 +34,7 @@ export function browserControl (fields: Fields, { seconds, isGuarded }: BrowserP
 /** Seconds until `Expires`. An invalid date means already expired (RFC 9111 section 5.3). */
 function expiresIn ({ expires, date }: Fields): number {
   if (expires === undefined) return Infinity
-  const now = Date.now()
+  const now = wallMs()
   const until = typeof expires === 'object' ? undefined : parseHttpDate(expires, now)
   return until === undefined ? 0 : Math.max(0, Math.floor((until - (parseHttpDate(date, now) ?? now)) / 1000))
 }

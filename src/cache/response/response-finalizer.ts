@@ -29,6 +29,7 @@ import { tee } from './body-tee.ts'
 import type { TeeResult } from './body-tee.ts'
 import type { VaryIndex } from '../lookup/vary-index.ts'
 import type { CacheRequestState, HandlerRun } from '../request-state.ts'
+import { wallMs } from '../../shared/clock.ts'
 
 /** `detail` of a cacheable response that was not admitted, because Redis's memory is high. */
 const notAdmitted = 'memory'
@@ -61,7 +62,7 @@ export class ResponseFinalizer {
     const { run } = state
     if (run === undefined || run.isSettled === true) return undefined
     run.isSettled = true
-    const handled = { request, reply, state, run, after: run.after ?? reply.getHeaders(), chosenTags, receivedAt: Date.now() }
+    const handled = { request, reply, state, run, after: run.after ?? reply.getHeaders(), chosenTags, receivedAt: wallMs() }
     if (isStreaming(payload)) this.#discardOnClose(handled, payload)
     if (isUnsafe(request.method)) return this.#invalidate(handled)
     if (run.stale !== undefined && reply.statusCode === 304) {

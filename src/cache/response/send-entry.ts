@@ -16,6 +16,7 @@ import { fieldOf, textOf } from '../storage/entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
 import type { Fields } from '../freshness.ts'
 import type { CacheRequest, RequestHeaders, CacheReply } from '../http-message.ts'
+import { wallMs } from '../../shared/clock.ts'
 
 /** Headers that a 304 repeats from the 200 (RFC 9110 section 15.4.5). */
 const fieldsOf304 = new Set(['cache-control', 'cdn-cache-control', 'content-location', 'date', 'etag', 'expires', 'vary', 'last-modified', 'set-cookie'])
@@ -120,7 +121,7 @@ function codingFor (entry: Entry, fields: RequestHeaders): Coding {
 }
 
 function setStoredHeaders (reply: CacheReply, entry: Entry, coding: Coding, { browser, status }: SendOptions, only?: ReadonlySet<string>): void {
-  const now = Date.now()
+  const now = wallMs()
   const age = ageSeconds(entry, now)
   for (const [name, value] of entry.fields) {
     if (only === undefined || only.has(name)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary'), value) : value)

@@ -12,6 +12,7 @@ import type { Fields } from '../freshness.ts'
 import type { CacheReply } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import { joinFields } from './send-entry.ts'
+import { wallMs } from '../../shared/clock.ts'
 
 /** Headers that belong to one connection, or that are generated for each response (RFC 9111 section 3.1). */
 const neverStored = new Set(['set-cookie', 'connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'content-length', 'age'])
@@ -56,7 +57,7 @@ export function completeFields (reply: CacheReply, kept: Map<string, Fields[stri
   }
   if (policy.ttlMs !== undefined && reply.statusCode === 200 && body !== undefined && !kept.has('etag')) add('etag', makeEntityTag(body))
   // RFC 9110 section 6.6.1: Expires is relative to Date, the time at which the response was made.
-  if (!kept.has('date') && (policy.ttlMs === undefined || kept.has('expires'))) add('date', formatHttpDate(Date.now()))
+  if (!kept.has('date') && (policy.ttlMs === undefined || kept.has('expires'))) add('date', formatHttpDate(wallMs()))
   if (policy.vary.length > 0) add('vary', joinFields(kept.get('vary'), policy.vary.join(', ')))
   const own = kept.get('cache-control')
   // The handler's own field is stored. The browser's max-age is computed each time the entry is sent.

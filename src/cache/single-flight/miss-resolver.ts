@@ -17,6 +17,7 @@ import { StaleWhileRevalidate } from '../revalidation/stale-while-revalidate.ts'
 import { orReply } from '../handler-context.ts'
 import type { Front, Miss, HandlerContext } from '../handler-context.ts'
 import type { CacheRequestState } from '../request-state.ts'
+import { wallMs } from '../../shared/clock.ts'
 
 /** A miss with its deadline. */
 interface PendingMiss extends Miss {
@@ -130,7 +131,7 @@ export class MissResolver<Request extends CacheRequest> {
       return this.#runner.run(context, miss, { sequence: fill.sequence })
     }
     const isTooOld = typeof outcome === 'object' && outcome.sequence < least
-    if (typeof outcome === 'object' && !isTooOld && reuseDecision(outcome, miss.wanted, Date.now()) === 'fresh') return this.#serve(context, outcome, { forwarded: miss.reason, isCollapsed: true })
+    if (typeof outcome === 'object' && !isTooOld && reuseDecision(outcome, miss.wanted, wallMs()) === 'fresh') return this.#serve(context, outcome, { forwarded: miss.reason, isCollapsed: true })
     if (fill.isOutage) return this.#forward(context)
     if (outcome === 'again' || isTooOld) return await this.#joinOrLead(context, miss)
     return this.#runner.run(context, miss, { sequence: fill.sequence })
@@ -173,7 +174,7 @@ export class MissResolver<Request extends CacheRequest> {
     const found = await lookup.settled()
     if (found.outcome === 'unavailable') return this.#runWithoutRedis(context, miss, fill)
     const entry = found.outcome === 'found' ? found.entry : undefined
-    if (entry !== undefined && reuseDecision(entry, miss.wanted, Date.now()) === 'fresh') {
+    if (entry !== undefined && reuseDecision(entry, miss.wanted, wallMs()) === 'fresh') {
       fill.end(entry)
       return this.#serve(context, entry, { forwarded: miss.reason, isCollapsed: true })
     }
@@ -241,5 +242,5 @@ function sharedName<Request extends CacheRequest> ({ request, state }: HandlerCo
 /** Whether the request may be served a stale entry during its revalidation (RFC 5861 section 3). */
 function mayRevalidateFor<Request> ({ state }: HandlerContext<Request>, { reason, wanted }: Miss, stale: Entry): boolean {
   const acceptsStale = wanted === undefined || (wanted.noCache === false && wanted.maxAge === undefined && wanted.minFresh === undefined)
-  return reason === 'stale' && acceptsStale && state.varyRecord === undefined && isWithinSwrWindow(stale, Date.now())
+  return reason === 'stale' && acceptsStale && state.varyRecord === undefined && isWithinSwrWindow(stale, wallMs())
 }

@@ -15,7 +15,7 @@ import { TagVersions } from '../invalidation/tag-versions.ts'
 import type { MemoryGuard } from '../admission/memory-guard.ts'
 import { SequenceAtRequest } from '../invalidation/sequence-at-request.ts'
 
-const raiseEpoch = new Script({ url: new URL('../invalidation/raise-epoch.lua', import.meta.url), costMicroseconds: 8, read: Number })
+export const raiseEpoch = new Script({ url: new URL('../invalidation/raise-epoch.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const readSequence = new Script({ url: new URL('./read-sequence.lua', import.meta.url), costMicroseconds: 8, read: Number })
 const purge = new Script({ url: new URL('../invalidation/purge.lua', import.meta.url), costMicroseconds: 20, read: Number })
 const remove = new Script({ url: new URL('../invalidation/remove-entry.lua', import.meta.url), costMicroseconds: 4, read: (reply) => reply === 1 })
