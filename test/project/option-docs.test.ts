@@ -10,7 +10,7 @@ const written: Record<string, string[]> = {
   'plugins/connection-limits.ts': ['ConnectionOptions'],
   'plugins/metrics.ts': ['MetricsOptions'],
   'src/cache/options.ts': ['RouteCacheOptions', 'CacheOptions', 'PurgeOptions'],
-  'src/cache/memoize.ts': ['WrapOptions'],
+  'src/cache/wrap-options.ts': ['WrapOptions'],
   'src/events/options.ts': ['RetainOptions', 'EventsOptions'],
   'src/live/options.ts': ['LivePaths', 'LiveOptions'],
   'src/rate-limit/options.ts': ['LimitChoice', 'LimitOptions'],
