@@ -1,6 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { SessionAssignmentError } from '../src/shared/errors.ts'
+import { sessionIdentity } from '../src/shared/session-identity.ts'
+import type { RequestWithIdentity } from '../src/shared/session-identity.ts'
 import { adaptSession } from '../src/session/session-adapter.ts'
 import type { AdaptedSession } from '../src/session/session-adapter.ts'
 import type { Session } from '../src/session/session.ts'
@@ -17,9 +19,9 @@ const property: PropertyDescriptor = {
   set () { throw new SessionAssignmentError('request.session', 'it belongs to the stack; call session.set(key, value), signIn() or signOut()') }
 }
 
-/** The session that the getter on the prototype returns; the request's own property is the adapter. */
+/** The session of the stack, which the adapter hides as `request.session`. */
 function sessionOf (request: FastifyRequest): Session<Record<string, unknown>> {
-  return Reflect.get(Object.getPrototypeOf(request) as object, 'session', request) as Session<Record<string, unknown>>
+  return (request as RequestWithIdentity)[sessionIdentity] as unknown as Session<Record<string, unknown>>
 }
 
 /**

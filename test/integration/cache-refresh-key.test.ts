@@ -96,8 +96,7 @@ for (const [name, situation] of Object.entries(situations)) {
     t.match(status, /hit; ttl=-/)
     await until(() => world.runs === 2, { what: 'the refresh runs' })
     await stored(world.app)
-    t.same(await world.ask(), { body: 'run 2', status: (await world.ask()).status })
-    t.match((await world.ask()).status, /hit; ttl=\d/)
+    t.match(await world.ask(), { body: 'run 2', status: /hit; ttl=\d/ })
 
     t.equal(world.runs, 2)
     t.equal(world.app.cache.counts.revalidate, 1)

@@ -137,14 +137,14 @@ test('rate-limit acquires a user\'s concurrency slot in the round trip that coun
   const app = await build(t, { concurrency: 1, by: 'user' })
   const cookie = await signIn(app, 'ann')
   await visit(app, cookie)
-  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'the slot is free' })
+  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23concurrency') === 0, { what: 'the slot is free' })
   const { writes } = app.redisPool.batch.counts
 
   const reply = await visit(app, cookie)
 
   t.equal(reply.json().writes - writes, 1)
   t.match(reply.headers.ratelimit, /"concurrency";r=0$/)
-  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23places') === 0, { what: 'the slot is free' })
+  await until(async () => await app.redisPool.exists('ratelimit:{ann}:GET:/%23concurrency') === 0, { what: 'the slot is free' })
 })
 
 test('rate-limit never gives a revoked cookie a concurrency slot of its user', async (t) => {

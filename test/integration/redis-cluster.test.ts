@@ -77,7 +77,7 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
   })
 
   await t.test('a request acquires an expired concurrency slot while the hash slot migrates', async (t) => {
-    const key = 'ratelimit:{ip:127.0.0.1}:GET:/held%23places'
+    const key = 'ratelimit:{ip:127.0.0.1}:GET:/held%23concurrency'
     const app = await buildLimitedApp(t, {
       url: cluster.url,
       limit: { quota: 1000, window: '1m' },

@@ -163,8 +163,8 @@ function callUntracked (method: (...given: unknown[]) => unknown): (...given: un
 
 const constructedOfResponse = new Set<PropertyKey>(Reflect.ownKeys(new ServerResponse({ method: 'GET' } as IncomingMessage)))
 const gettersOfResponse = gettersOf(ServerResponse.prototype)
-/** Properties that Node adds to a response, or that the cache sets. */
-const addedToResponse = new Set<PropertyKey>(['writeHead', '_eventsCount', 'statusMessage', 'statusCode', '_onPendingData', '_maxRequestsPerSocket', 'maxRequestsOnConnectionReached', '_expect_continue', '_sent100', '_lightMyRequest', 'stream'])
+/** Properties that Node or `inject` adds to a response, or that the cache sets. */
+const addedToResponse = new Set<PropertyKey>(['writeHead', '_eventsCount', 'statusMessage', 'statusCode', '_onPendingData', '_maxRequestsPerSocket', 'maxRequestsOnConnectionReached', '_expect_continue', '_sent100', '_lightMyRequest', '_promiseCallback', 'stream'])
 
 export const responses: Kind = {
   name: 'reply.raw',

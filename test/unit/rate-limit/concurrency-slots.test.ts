@@ -14,7 +14,7 @@ import { startRedisProcess } from '../../support/redis-process.ts'
 import { until } from '../../support/until.ts'
 import { propertyRuns } from '../../support/property-runs.ts'
 
-const key = 'ratelimit:{ip:192.0.2.1}:GET:/%23places'
+const key = 'ratelimit:{ip:192.0.2.1}:GET:/%23concurrency'
 const beginUs = 1_763_800_000_000_000
 const narrow: Quota = { algorithm: 'sliding', quota: 12, windowMs: 60_000, bucketOrBurst: 1 }
 
