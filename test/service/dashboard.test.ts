@@ -99,8 +99,8 @@ t.test('the dashboard shows the load of the test, without errors of the page or 
   await until(async () => await page.textContent('.tile:first-child dd') === `${(became.hit / 60 * 100).toFixed(1).replace('.0', '')} %of cached routes`, { what: `${became.hit} hits of 60 as the hit rate` })
   let refused = 0
   for (let index = 0; index < 35; index++) refused += Number((await app.inject({ method: 'PUT', url: '/cities/2988507/notes', payload: { text: 'x' } })).statusCode === 429)
-  await until(async () => (await page.textContent('#refused tbody'))?.endsWith(`writes${refused}`), { what: 'the rejected clients' })
-  t.match(await page.textContent('#refused tbody'), `127.0.0.0/24writes${refused}`)
+  await until(async () => (await page.textContent('#rejected tbody'))?.endsWith(`writes${refused}`), { what: 'the rejected clients' })
+  t.match(await page.textContent('#rejected tbody'), `127.0.0.0/24writes${refused}`)
   await until(async () => /cache/.test(await page.textContent('#spaces tbody') ?? ''), { what: 'the namespaces' })
 
   const fill = redis.client.pipeline()
@@ -209,7 +209,7 @@ t.test('the dashboard explains empty charts and tables', needsChromium, async (t
   const { page, faults } = await opened(t)
 
   await until(async () => /No requests|0 requests|per second/.test(await page.textContent('#summary') ?? ''), { what: 'a summary' })
-  t.match(await page.textContent('#refused tbody'), 'No rejected requests.')
+  t.match(await page.textContent('#rejected tbody'), 'No rejected requests.')
   t.match(await page.getAttribute('.plot', 'data-empty'), /^No requests to cached routes$/)
   t.same(faults, [])
   if (shots !== undefined) await page.screenshot({ path: `${shots}/empty.png`, fullPage: true })

@@ -56,7 +56,8 @@ t.test('the start command of Redis limits its memory, evicts by expiry, saves to
   const port = await freePort()
   const [, script = ''] = /^\/bin\/sh -c "(.*)"$/.exec(deploy?.startCommand ?? '') ?? []
   const command = `${script.replace('--dir /data', `--dir ${join(folder, 'data')}`)} --port ${port} --bind 127.0.0.1`
-  const env = { ...process.env, PATH: `${folder}:${dirname(findRedisServer().path)}:${process.env.PATH}` }
+  const server = findRedisServer()
+  const env = { ...process.env, ...server.env, PATH: `${folder}:${dirname(server.path)}:${process.env.PATH}` }
 
   t.match(Object.entries(volumeAttachments ?? {}), [['redis-data', { mountPath: '/data' }]])
   const { status, stderr } = spawnSync('/bin/sh', ['-c', command], { env, encoding: 'utf8' })
