@@ -27,7 +27,7 @@ export const expected: Readonly<Record<string, unknown>> = {
     counts: true,
     client: [200, true]
   },
-  'entry-points.ts': { plugins: 8, functions: 14, code: 'PRISM_ERR_ORIGIN' },
+  'entry-points.ts': { plugins: 8, functions: 18, code: 'PRISM_ERR_ORIGIN' },
   'required.cjs': 'function',
   'upgrades.ts': { accepted: [101], refused: { statuses: [401], isEnded: true }, pipelined: [true, true, true, true], connections: 0 }
 }

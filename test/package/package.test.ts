@@ -15,7 +15,7 @@ const secret = 'a secret of the tests: 32 or more'
 project.add('@fastify/cookie') // a user's own
 
 /** Optional peers: what the entry points live and metrics need beyond the package. */
-const optionalPeers = ['@fastify/websocket', 'prom-client']
+const optionalPeers = ['@fastify/websocket', 'lua-redis-wasm', 'prom-client']
 /** Programs of a user of the package. Each prints its results as JSON. */
 const programs = globSync('*.{ts,cjs}', { cwd: join(import.meta.dirname, 'programs') }).sort()
 const textOf = (name: string) => readFileSync(join(import.meta.dirname, 'programs', name), 'utf8')
