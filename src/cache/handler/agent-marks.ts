@@ -4,10 +4,10 @@ import { maxRemembered } from './read-listener.ts'
  * Descriptions of the symbols under which Fastify, this package and the tested APM agents keep their own state on a request, a reply or a raw message.
  * The agents' wrappers around handlers and hooks read them. Every other symbol counts as an input.
  *
- * fastify otel: `@fastify/otel`. opentelemetry: `@opentelemetry/instrumentation-fastify`. sentry: `@sentry/node`. transactionInfo: `newrelic`.
+ * fastify otel: `@fastify/otel`. opentelemetry: `@opentelemetry/instrumentation-fastify`. sentry and SentryScopeBoundListeners: `@sentry/node`. OtListeners: OpenTelemetry's context manager. transactionInfo: `newrelic`.
  * ws-socket: @fastify/websocket, whose wrapper around every handler reads it; it is set only on upgrades, which are never cached.
  */
-const internalSymbol = /^(?:(?:fastify|prism)\.|fastify otel |opentelemetry\.instrumentation\.fastify\.|sentry[ .]|transactionInfo$|ws-socket$)/
+const internalSymbol = /^(?:(?:fastify|prism)\.|fastify otel |opentelemetry\.instrumentation\.fastify\.|sentry[ .]|SentryScopeBoundListeners$|OtListeners$|transactionInfo$|ws-socket$)/
 
 const known = new Map<PropertyKey, boolean>()
 

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { IncomingMessage, ServerResponse } from 'node:http'
 import { Http2ServerRequest } from 'node:http2'
 import type { Socket } from 'node:net'
@@ -114,8 +115,11 @@ const inputsOfRaw = new Set<PropertyKey>([
   'url', 'originalUrl', 'headers', 'headersDistinct', 'rawHeaders', 'trailers', 'trailersDistinct', 'rawTrailers', 'socket', 'connection', 'client', 'stream', 'authority', 'scheme',
   'httpVersion', 'httpVersionMajor', 'httpVersionMinor'
 ])
+/** Agents replace them on a message, to keep the context of listeners. */
+const emitterMethods = new Set<PropertyKey>(Reflect.ownKeys(EventEmitter.prototype))
 /** The properties of messages of Node and of `inject`. */
 const ofNode = new Set<PropertyKey>([
+  ...emitterMethods,
   ...Reflect.ownKeys(new IncomingMessage(null as unknown as Socket)), ...gettersOf(IncomingMessage.prototype), ...gettersOf(Http2ServerRequest.prototype),
   '_eventsCount', '_read', 'isLightMyRequest', '_lightMyRequest'
 ])
@@ -168,7 +172,7 @@ const addedToResponse = new Set<PropertyKey>(['writeHead', '_eventsCount', 'stat
 
 export const responses: Kind = {
   name: 'reply.raw',
-  isFree: (key) => (key !== 'socket' && key !== 'connection' && (constructedOfResponse.has(key) || gettersOfResponse.has(key) || addedToResponse.has(key) || (typeof key === 'symbol' && key.description === 'kUniqueHeaders'))) || isInternalSymbol(key),
+  isFree: (key) => (key !== 'socket' && key !== 'connection' && (constructedOfResponse.has(key) || emitterMethods.has(key) || gettersOfResponse.has(key) || addedToResponse.has(key) || (typeof key === 'symbol' && key.description === 'kUniqueHeaders'))) || isInternalSymbol(key),
   report: (tracker, key, name) => tracker.noteProperty(key === 'socket' || key === 'connection' ? 'raw' : name, name),
   views: new Map<PropertyKey, View>([['socket', socketOf('reply.raw.socket')], ['connection', socketOf('reply.raw.connection')]]),
   accessors: new Set(['socket']),
