@@ -32,20 +32,13 @@ try {
   Object.assign(process.env, { ECOSYSTEM_ROWS: rows, ECOSYSTEM_REDIS_URL: redis.url })
   const files = positionals.length > 0 ? positionals : globSync('test/ecosystem/*.test.ts', { cwd: root }).sort()
   const isWhole = positionals.length === 0
-  await Promise.all([runner.run(files, show), isWhole && checkTypes()])
+  await Promise.all([runner.run(files, (ended) => { count.addAndPrint(ended) }), isWhole && checkTypes()])
   if (isWhole) compareTable(tableOf(rows))
 } finally {
   for (const end of cleanups.reverse()) await end()
 }
 console.log(`the ecosystem suite took ${((performance.now() - startedAt) / 1000).toFixed(0)} s`)
 count.close()
-
-function show (ended) {
-  const isFine = count.add(ended)
-  const { file, said, complained, ms } = ended
-  console.log(`${isFine ? 'ok' : 'not ok'} - ${file} # time=${Math.round(ms)}ms`)
-  if (!isFine) console.log(said + complained)
-}
 
 function checkTypes () {
   const args = [join(root, 'node_modules/typescript/bin/tsc'), '--noEmit', '--project', join(root, 'test/ecosystem')]

@@ -24,16 +24,9 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 
 try {
   process.env.PRISM_TARBALL = await packPackage(folder)
-  await runner.run(positionals.length > 0 ? positionals : globSync('test/package/*.test.ts', { cwd: root }).sort(), show)
+  await runner.run(positionals.length > 0 ? positionals : globSync('test/package/*.test.ts', { cwd: root }).sort(), (ended) => { count.addAndPrint(ended) })
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }
 console.log(`the package's tests took ${((performance.now() - startedAt) / 1000).toFixed(0)} s`)
 count.close()
-
-function show (ended) {
-  const isFine = count.add(ended)
-  const { file, said, complained, ms } = ended
-  console.log(`${isFine ? 'ok' : 'not ok'} - ${file} # time=${Math.round(ms)}ms`)
-  if (!isFine) console.log(said + complained)
-}

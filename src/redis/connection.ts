@@ -1,6 +1,6 @@
 import { Cluster, Redis } from 'ioredis'
 import type { Command } from 'ioredis'
-import { writeDirectly, isWritable } from './direct-write.ts'
+import { isPlain, isWritable, writeDirectly } from './direct-write.ts'
 import type { QueuedCommand } from './direct-write.ts'
 import type { CircuitBreakers } from './health/circuit-breakers.ts'
 import { setTimeoutAfterIo } from './health/deadline.ts'
@@ -69,6 +69,8 @@ export class Connection {
   readonly #health: ConnectionHealth
   readonly #nodes: ClusterNodes | undefined
   readonly #resender: Resender | undefined
+  /** set if its commands can be written past `sendCommand` */
+  readonly #plain: Redis | undefined
   #isHandshakeDone = false
   #handshaking: NodeJS.Timeout | undefined
   /** incremented when the connection ends: a callback compares it to detect that it belongs to an earlier one */
@@ -82,6 +84,7 @@ export class Connection {
     this.#owner = owner
     this.#nodes = client instanceof Cluster ? new ClusterNodes(client, owner.breakers, owner.deadlineMs) : undefined
     this.#resender = client instanceof Cluster ? new Resender(client.sendCommand.bind(client)) : undefined
+    this.#plain = isPlain(client) ? client : undefined
     this.#health = new ConnectionHealth(owner.breakers.server, () => client instanceof Cluster ? undefined : client, owner.deadlineMs)
     client.on('connect', () => this.#health.connected())
     client.on('ready', () => this.#handshake())
@@ -124,12 +127,12 @@ export class Connection {
 
   /** Sends commands as one write (one per node in a Cluster). */
   write (outgoing: readonly OutgoingCommand[]): void {
-    if (isWritable(this.client) && outgoing.every(({ fill }) => fill !== undefined)) {
+    if (this.#plain !== undefined && isWritable(this.#plain) && outgoing.every(({ fill }) => fill !== undefined)) {
       this.usedAt = Date.now()
       this.inFlight += outgoing.length
       const sentAt = performance.now()
       for (const each of outgoing) each.sentAt = sentAt
-      return writeDirectly(this.client, outgoing)
+      return writeDirectly(this.#plain, outgoing)
     }
     const streams = this.#streams()
     for (const stream of streams) stream.cork()

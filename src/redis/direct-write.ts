@@ -19,25 +19,25 @@ interface HiddenMembers {
 }
 
 /**
- * Whether `sendCommand` is ioredis's own: a tracing agent replaces it, and must then see all commands. Its source text is compared, because an agent has
- * replaced it before this module is loaded.
+ * Whether a client uses ioredis's own `sendCommand`, for one server, without a timer of ioredis for each command. A tracing agent replaces `sendCommand`,
+ * and must then see all commands. Its source text is compared, because an agent may have replaced it before this module was loaded.
  */
-const isTraced = !Function.prototype.toString.call(Redis.prototype.sendCommand).includes('commandQueue.push')
+export function isPlain (client: Redis | Cluster): client is Redis {
+  if (client instanceof Cluster) return false
+  const { options: { commandTimeout, socketTimeout }, sendCommand } = client
+  return commandTimeout === undefined && socketTimeout === undefined && Function.prototype.toString.call(sendCommand).includes('commandQueue.push')
+}
 
-/**
- * Whether commands can be written to the client's socket without ioredis's `sendCommand`: it is connected to one server, and uses no timer or check of
- * ioredis for each command.
- */
-export function isWritable (client: Redis | Cluster): client is Redis {
-  if (isTraced || client instanceof Cluster) return false
-  const { status, options, stream } = client
-  return status === 'ready' && stream?.writable && options.commandTimeout === undefined && options.socketTimeout === undefined && !(client as unknown as HiddenMembers).condition?.subscriber
+/** Whether commands can be written to the socket of a {@link isPlain plain} client now. */
+export function isWritable (client: Redis): boolean {
+  const { status, stream } = client
+  return status === 'ready' && stream?.writable && !(client as unknown as HiddenMembers).condition?.subscriber
 }
 
 /**
  * Writes commands to the client's socket in one piece, and adds them to the queue of commands that wait for a reply. ioredis reads the replies, and rejects
  * the commands when the connection ends. Measured for a batch of four commands, `sendCommand` and the promises and closures of its commands cost more than
- * the batch itself; see docs/adr/.
+ * the batch itself; see docs/adr/0024-batches-are-written-past-sendcommand.md.
  */
 export function writeDirectly (client: Redis, commands: readonly QueuedCommand[]): void {
   const { commandQueue, condition } = client as unknown as HiddenMembers

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { rules } from '../../service/alerts/rules.ts'
 import { buildTestApp } from '../support/app.ts'
 import type { TestApp, TestAppOptions } from '../support/app.ts'
-import { complaintsOf, noBrowser, startBrowser } from '../support/chromium.ts'
+import { complaintsOf, looks, noBrowser, startBrowser } from '../support/chromium.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { untilHit } from '../support/signed-in-client.ts'
@@ -226,13 +226,6 @@ t.test('the dashboard\'s entry lookup requires the token', async (t) => {
   t.equal((await ask({ authorization }, { url: 'cities' })).statusCode, 400)
   t.match((await ask({ authorization })).json(), { found: 'fresh', route: '/cities/:id', status: 200 })
 })
-
-const looks = [
-  { name: 'dark', colorScheme: 'dark', size: { width: 1280, height: 900 } },
-  { name: 'light', colorScheme: 'light', size: { width: 1280, height: 900 } },
-  { name: 'phone', colorScheme: 'light', size: { width: 390, height: 844 } },
-  { name: 'small phone, dark', colorScheme: 'dark', size: { width: 320, height: 640 } }
-] as const
 
 /** With PRISM_SHOTS=folder: screenshots after a while of load. */
 async function photograph (page: Page, app: TestApp): Promise<void> {

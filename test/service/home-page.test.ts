@@ -3,7 +3,7 @@ import type { AxeResults } from 'axe-core'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { buildTestApp, type TestApp } from '../support/app.ts'
-import { complaintsOf, noBrowser, startBrowser } from '../support/chromium.ts'
+import { complaintsOf, looks, noBrowser, startBrowser } from '../support/chromium.ts'
 import { startRedis, type TestRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
@@ -139,13 +139,6 @@ t.test('the page says what to do after 401, with Redis down, and without the ser
   await until(async () => await textOf(page, '#state') === 'No connection', { what: 'the lost service' })
   t.match(await textOf(page, '#outage'), /cannot be reached since \d\d:\d\d:\d\d/)
 })
-
-const looks = [
-  { name: 'dark', colorScheme: 'dark', size: { width: 1280, height: 900 } },
-  { name: 'light', colorScheme: 'light', size: { width: 1280, height: 900 } },
-  { name: 'phone', colorScheme: 'light', size: { width: 390, height: 844 } },
-  { name: 'small phone, dark', colorScheme: 'dark', size: { width: 320, height: 640 } }
-] as const
 
 t.test('the page works by keyboard, and has no accessibility finding in light, dark and on a phone', needsChromium, async (t) => {
   const { page, faults } = await opened(t)

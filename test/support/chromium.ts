@@ -22,3 +22,11 @@ export function complaintsOf (page: Page): string[] {
   page.on('pageerror', (error) => complaints.push(error.message))
   return complaints
 }
+
+/** Color schemes and sizes in which pages are checked. */
+export const looks = [
+  { name: 'dark', colorScheme: 'dark', size: { width: 1280, height: 900 } },
+  { name: 'light', colorScheme: 'light', size: { width: 1280, height: 900 } },
+  { name: 'phone', colorScheme: 'light', size: { width: 390, height: 844 } },
+  { name: 'small phone, dark', colorScheme: 'dark', size: { width: 320, height: 640 } }
+] as const

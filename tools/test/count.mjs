@@ -22,6 +22,14 @@ export class Count {
     return this.failed === failedBefore
   }
 
+  /** As `add`; prints a line for the file, and its output if any of its tests failed. */
+  addAndPrint (ended) {
+    const isFine = this.add(ended)
+    const { file, said, complained, ms } = ended
+    console.log(`${isFine ? 'ok' : 'not ok'} - ${file} # time=${Math.round(ms)}ms`)
+    if (!isFine) console.log(said + complained)
+  }
+
   complain (what) {
     this.failed++
     this.#complaints.push(what)

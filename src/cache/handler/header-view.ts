@@ -89,7 +89,8 @@ function makeViewsCloneable (): void {
       return original(copy, options)
     }
   }
-  globalThis.structuredClone = cloneWithViews as typeof globalThis.structuredClone
+  // Where the globals are frozen, cloning a view throws as for every proxy.
+  Reflect.set(globalThis, 'structuredClone', cloneWithViews)
 }
 
 /** Copies records and arrays that contain a view. */

@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { resolveRedisPolicy } from '../../../src/redis/options.ts'
@@ -45,6 +46,29 @@ t.test('pool replies like an ioredis client', async (t) => {
   for await (const some of pool.scanStream()) scanned.push(...some)
   t.same(scanned.sort(), ['hash', 'text'])
   await t.rejects(pool.incr('hash'), { name: 'ReplyError', message: /^WRONGTYPE/ })
+})
+
+t.test('a tracing agent that replaces sendCommand sees the commands of batches', async (t) => {
+  const { url } = await startRig(t)
+  const { sendCommand } = Redis.prototype
+  const seen: string[] = []
+  const traced = function (this: Redis, ...given: Parameters<typeof sendCommand>) {
+    seen.push(given[0].name)
+    return sendCommand.apply(this, given)
+  }
+  const readBy = async () => {
+    const pool = open(t, { url })
+    await pool.start(5000)
+    seen.length = 0
+    t.equal(await pool.batch.get('none'), null)
+    return seen.filter((name) => name === 'mget')
+  }
+
+  const untraced = await readBy()
+  Redis.prototype.sendCommand = traced
+  const byAgent = await readBy().finally(() => { Redis.prototype.sendCommand = sendCommand })
+
+  t.same([untraced, byAgent], [[], ['mget']])
 })
 
 t.test('pool sends a pipeline and a transaction as one write each', async (t) => {
