@@ -243,7 +243,10 @@ t.test('the log reports each change of the reason once, and the recovery', async
   await redis.restart()
   await until(() => reported().includes('usable'), { what: 'the recovery is logged' })
 
-  t.same(reported(), ['too_few_replicas', 'connection_refused', 'usable'])
+  const changes = reported()
+  t.same(changes.filter((each, index) => each === changes[index - 1]), [], 'no reason is reported twice in a row')
+  // On a busy machine the server that starts may accept a connection before it can answer.
+  t.same(changes.filter((each) => each !== 'no_answer'), ['too_few_replicas', 'connection_refused', 'usable'])
 })
 
 t.test('an unusable separate Redis of the sessions is reported by log, readiness and an alert', async (t) => {
