@@ -13,7 +13,7 @@ import { History } from '../src/metrics/snapshot.ts'
 import type { MetricsSnapshot } from '../src/metrics/snapshot.ts'
 import { Presence } from '../src/metrics/presence.ts'
 import type { Build } from '../src/metrics/presence.ts'
-import { isEventStream } from '../src/metrics/in-flight-requests.ts'
+import { inFlightSlot, isEventStream } from '../src/metrics/in-flight-requests.ts'
 import { listen } from '../src/metrics/metrics-server.ts'
 import { TopRateLimited } from '../src/metrics/top-rate-limited.ts'
 import { Requests } from '../src/metrics/requests.ts'
@@ -118,6 +118,7 @@ export default fp<MetricsOptions>(async (fastify, options) => {
   }
   fastify.decorate('metrics', { registry, collector, history, topRateLimited, presence, get routes () { return requests.totals }, get port () { return port() }, onReading: (listener) => { listeners.push(listener) } })
 
+  fastify.decorateReply(inFlightSlot, null)
   fastify.requestLifecycle.join<CountedRoute>({
     name: 'metrics',
     resolve: (_choices, route) => new CountedRoute(route, (config) => fastify.requestLifecycle.resolvedFrom(config), requests),
