@@ -3,11 +3,12 @@ import { createServer, get } from 'node:http'
 import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import type { Test } from 'tap'
 import { InFlightRequests } from '../../../src/metrics/in-flight-requests.ts'
 import type { PendingResponse } from '../../../src/metrics/in-flight-requests.ts'
 
 /** A real server whose responses stay open until the test ends them. */
-async function openServer (t: Tap) {
+async function openServer (t: Test) {
   const server = createServer()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -23,8 +24,6 @@ async function openServer (t: Tap) {
     }
   }
 }
-
-type Tap = Parameters<NonNullable<Parameters<typeof t.test>[1]>>[0]
 
 t.test('requests are counted from start to end, whatever the order in which they end', async (t) => {
   const server = await openServer(t)
