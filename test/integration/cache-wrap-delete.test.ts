@@ -105,6 +105,7 @@ const preparations: Record<string, (app: FastifyInstance) => Promise<void>> = {
   'that replaces an expired value': async (app) => {
     await app.cache.wrap('rows', 1, { ttl: '1ms' }, () => 'expired')
     await stored(app)
+    await until(async () => await app.cache.get('rows', 1) === undefined, { what: 'the value has expired' })
   },
   'without the lock, because the last result was undefined': async (app) => {
     await app.cache.wrap('rows', 1, options, () => undefined)
