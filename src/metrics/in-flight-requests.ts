@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { isUpgrade } from '../http/upgrade.ts'
-import { Slots } from '../shared/slots.ts'
 
 /** The part of a Fastify reply that is used here. */
 export interface PendingResponse {
@@ -28,26 +27,36 @@ type Tracked = PendingResponse & { [inFlightSlot]?: number | null }
  *
  * A client that disconnects ends a request without an event of Fastify, and a `close` listener for each request costs more than a slot:
  * such requests are found when the number is read, at each metrics snapshot and scrape.
+ *
+ * They stand in an array whose slots are used again. A `Set` cost 11 µs a request (`npm run bench -- hot`), five times as much as all
+ * other metrics, but only with replies that wait for Redis in it.
  */
 export class InFlightRequests {
-  readonly #slots = new Slots<Tracked>()
+  readonly #slots: (Tracked | undefined)[] = []
+  readonly #free: number[] = []
 
   add (reply: Tracked): void {
-    reply[inFlightSlot] = this.#slots.add(reply)
+    const slot = this.#free.pop() ?? this.#slots.length
+    this.#slots[slot] = reply
+    reply[inFlightSlot] = slot
   }
 
   /** Without effect for a reply that is not in flight. */
   delete (reply: Tracked): void {
-    this.#slots.delete(reply[inFlightSlot] ?? -1, reply)
+    const slot = reply[inFlightSlot]
+    if (typeof slot !== 'number' || this.#slots[slot] !== reply) return
+    this.#slots[slot] = undefined
+    this.#free.push(slot)
   }
 
   /** Number of requests in flight, without event streams and WebSockets. */
   get count (): number {
     let count = 0
-    this.#slots.forEach((reply) => {
+    for (const reply of this.#slots) {
+      if (reply === undefined) continue
       if (isOver(reply.raw)) this.delete(reply)
       else if (!isLasting(reply)) count += 1
-    })
+    }
     return count
   }
 }

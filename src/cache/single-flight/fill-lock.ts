@@ -1,4 +1,3 @@
-import { Slots } from '../../shared/slots.ts'
 import { randomBytes } from 'node:crypto'
 import type { Batch } from '../../redis/batch/batch.ts'
 import type { Keys } from '../../redis/keys.ts'
@@ -23,10 +22,6 @@ export interface FillLock {
   readonly token: string
   /** first 48 bytes of the stored value when the lock was acquired */
   readonly entryPrefix: Buffer
-  /** its slot among the locks to renew; undefined: it is not renewed */
-  slot?: number | undefined
-  /** start of the renewal, monotonic, in milliseconds */
-  heldSinceMs?: number | undefined
 }
 
 /** Input for acquiring a lock, from the preceding lookup. */
@@ -82,7 +77,7 @@ export class FillLocks {
   readonly #keys: Keys
   readonly #store: LockStore
   readonly #processId = randomBytes(9).toString('base64url')
-  readonly #held = new Slots<FillLock>()
+  readonly #held = new Map<FillLock, number>()
   #tokenCount = 0
   #timer: NodeJS.Timeout | undefined
 
@@ -127,14 +122,12 @@ export class FillLocks {
     const sequence = Number(text)
     this.#store.notice(sequence)
     if (word !== 'taken') return { status: 'pass', sequence, remainingMs: 0 }
-    return { status: word, sequence, lock: { name, token: `${text} ${token}`, entryPrefix: noValue, slot: undefined, heldSinceMs: undefined } }
+    return { status: word, sequence, lock: { name, token: `${text} ${token}`, entryPrefix: noValue } }
   }
 
   /** Renews a lock periodically until `release` or `stopRenewing`. */
   startRenewing (lock: FillLock): void {
-    this.#held.delete(lock.slot ?? -1, lock)
-    lock.heldSinceMs = performance.now()
-    lock.slot = this.#held.add(lock)
+    this.#held.set(lock, performance.now())
     this.#timer ??= setInterval(() => this.#renew(), renewEveryMs).unref()
   }
 
@@ -148,7 +141,7 @@ export class FillLocks {
 
   /** Stops renewing a lock: store.lua released it together with the write, or another process holds it. */
   stopRenewing (lock: FillLock): void {
-    this.#held.delete(lock.slot ?? -1, lock)
+    this.#held.delete(lock)
     if (this.#held.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
@@ -179,10 +172,10 @@ export class FillLocks {
   }
 
   #renew (): void {
-    this.#held.forEach((lock) => {
-      if (performance.now() - (lock.heldSinceMs ?? 0) > maxRenewMs) this.stopRenewing(lock)
+    for (const [lock, acquiredAt] of this.#held) {
+      if (performance.now() - acquiredAt > maxRenewMs) this.stopRenewing(lock)
       else this.#renewOne(lock)
-    })
+    }
   }
 
   #renewOne (lock: FillLock): void {

@@ -1,6 +1,5 @@
 import { FillError } from './fill-error.ts'
 import type { FillLock } from './fill-lock.ts'
-import { Slots } from '../../shared/slots.ts'
 
 /**
  * Outcome of a fill for its waiting requests: the result; a {@link FillError}: the handler failed, and the requests fail with the same error;
@@ -27,8 +26,6 @@ export class InProcessFill<Result extends object> {
   isOutage = false
   /** the handler runs; before, the fill waits for the Redis lock */
   isRunning = false
-  /** its slot among the open fills of its group */
-  slot = -1
   readonly key: string
   readonly tick: number
   readonly lookTick: number
@@ -80,7 +77,7 @@ const sweepEveryMs = 5000
 /** In-process single flight: concurrent requests for one key share one handler run. */
 export class SingleFlightGroup<Result extends object> {
   readonly #byKey = new Map<string, InProcessFill<Result>>()
-  readonly #open = new Slots<InProcessFill<Result>>()
+  readonly #open = new Set<InProcessFill<Result>>()
   #timer: NodeJS.Timeout | undefined
 
   /**
@@ -109,13 +106,13 @@ export class SingleFlightGroup<Result extends object> {
   begin (key: string, sequence: number, since: StartedAt = {}): InProcessFill<Result> {
     const fill = new InProcessFill<Result>(key, sequence, since, this.#ended)
     this.#byKey.set(key, fill)
-    fill.slot = this.#open.add(fill)
+    this.#open.add(fill)
     this.#timer ??= setTimeout(() => this.#sweep(), sweepEveryMs).unref()
     return fill
   }
 
   readonly #ended = (fill: InProcessFill<Result>, ending: FillOutcome<Result>): void => {
-    this.#open.delete(fill.slot, fill)
+    this.#open.delete(fill)
     const last = this.#byKey.get(fill.key)
     if (last === fill) this.#byKey.delete(fill.key)
     // A run that replaced this one because it was slow need not be awaited: its waiting requests get this result.
@@ -125,7 +122,7 @@ export class SingleFlightGroup<Result extends object> {
   #sweep (): void {
     this.#timer = undefined
     const before = performance.now() - longestMs
-    this.#open.forEach((fill) => { if (fill.begunAt <= before) fill.end('again') })
+    for (const fill of this.#open) if (fill.begunAt <= before) fill.end('again')
     if (this.#open.size > 0) this.#timer ??= setTimeout(() => this.#sweep(), sweepEveryMs).unref()
   }
 }
