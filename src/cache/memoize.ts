@@ -31,8 +31,15 @@ interface MemoRequest<Value> extends MemoKey {
   readonly make: () => Value | Promise<Value>
   /** deadline of the wait for another call's run, on the `performance.now()` clock */
   readonly until: number
-  /** the call has timed out once and does not wait again */
+  /** the call has waited once for a run without a result to share, and does not wait again */
   readonly hasWaited: boolean
+}
+
+/** A refresh whose function has not been called yet. */
+interface PendingRefresh {
+  readonly fill: InProcessFill<SerializedValue>
+  /** settles once its value has replaced what was stored */
+  readonly replaced: Promise<unknown>
 }
 
 /** `isStored`: whether the value of a run was stored, once that is known. */
@@ -45,7 +52,7 @@ export class Memoizer {
   readonly #lockTimeoutMs: number
   readonly #singleFlight = new SingleFlightGroup<SerializedValue>()
   /** refreshes whose function has not been called yet */
-  readonly #refreshes = new Map<string, InProcessFill<SerializedValue>>()
+  readonly #refreshes = new Map<string, PendingRefresh>()
   readonly #recursion = new RecursionGuard()
   readonly #keys: MemoKeys
   readonly #lookups: SharedLookups
@@ -178,28 +185,41 @@ export class Memoizer {
    * The fence is purged first: runs that began before are neither stored over the result nor joined, in any process. So the last refresh to begin wins.
    */
   async #refresh<Value> (call: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
-    const pending = this.#refreshes.get(call.redisKey)
-    if (pending !== undefined) return await this.#join(call, pending)
+    const pending = call.hasWaited ? undefined : this.#refreshes.get(call.redisKey)
+    if (pending !== undefined) return await this.#joinRefresh(call, pending)
     // Under a name of its own: other calls are served what is stored, and where nothing is, they wait for the lock.
     const fill = this.#singleFlight.begin(`${call.redisKey} refresh`, 0)
-    const started = () => { if (this.#refreshes.get(call.redisKey) === fill) this.#refreshes.delete(call.redisKey) }
+    const started = () => { if (this.#refreshes.get(call.redisKey)?.fill === fill) this.#refreshes.delete(call.redisKey) }
     const make = () => {
       started()
       return call.make()
     }
-    this.#refreshes.set(call.redisKey, fill)
+    const replaced = this.#replace({ ...call, make }, fill)
+    this.#refreshes.set(call.redisKey, { fill, replaced })
     try {
-      return await this.#replace({ ...call, make }, fill)
+      return await replaced
     } finally {
       started()
     }
   }
 
+  /** The value of a refresh that had not started, once it has replaced what was stored. If it has none to share, this call's own refresh. */
+  async #joinRefresh<Value> (call: MemoRequest<Value>, { fill, replaced }: PendingRefresh): Promise<MemoizedValue<Value>> {
+    const ending = await fill.resultWithin(call.until - performance.now())
+    if (ending instanceof FillError) throw ending.copy()
+    if (typeof ending !== 'object') return await this.#refresh({ ...call, hasWaited: true })
+    // The value is there before it is written: until then others still read the old one.
+    await replaced.catch(() => {})
+    return { value: JSON.parse(ending.json) as Value }
+  }
+
   /** The run of a refresh. If its value is not stored, what was stored before is removed, unless another value has replaced it: it is older than the returned one. */
   async #replace<Value> (call: MemoRequest<Value>, fill: InProcessFill<SerializedValue>): Promise<MemoizedValue<Value>> {
+    // Not in one batch: an older run that is stored after the look-up but before the purge would be neither replaced nor removed.
+    const isFenced = await this.#store.purge([call.fence]).then(() => true, () => false)
     const shared = this.#look(call, call.tags)
-    const { lookup, settled } = shared
-    const [isFenced] = await Promise.all([this.#store.purge([call.fence]).then(() => true, () => false), settled])
+    const { lookup } = shared
+    await shared.settled
     this.#lookups.forget(call, shared)
     const isAvailable = isFenced && lookup.found?.outcome !== 'unavailable'
     const acquisition = isAvailable ? await this.#lockQueue.tryAcquire(call.redisKey, { ...fencedRequest(lookup, call), minSequence: Infinity }).catch(() => undefined) : undefined

@@ -70,6 +70,23 @@ t.test('cache.wrap with refresh shares a run that has not started, and joins non
   t.equal(await app.cache.get('rows', 1), 'second')
 })
 
+t.test('a refresh that shares the run of another one resolves only when no process returns the old value any more, whatever the run returns', async (t) => {
+  // A long value takes long to be written, and until then others read the old one.
+  for (const result of ['new'.repeat(300_000), undefined]) {
+    for (let round = 0; round < 10; round++) {
+      const apps = await twoApps(t)
+      const app = apps[0]
+      const refreshed = Array.from({ length: 4 }, () => app.cache.wrap('rows', 1, refresh, () => result))
+      const seen = await Promise.all(refreshed.map(async (each) => {
+        await each
+        return await got(apps)
+      }))
+      t.ok(seen.flat().every((value) => value === result), 'neither the other calls nor another process see the old value')
+      await Promise.all(apps.map(async (each) => await each.close()))
+    }
+  }
+})
+
 t.test('of concurrent refreshes in two processes the one that began last is kept, whichever ends last', async (t) => {
   for (const order of [[0, 1], [1, 0]] as const) {
     const apps = await twoApps(t)

@@ -83,6 +83,9 @@ t.test('with a Prometheus that scrapes the service, each expression of the dashb
   // A rate needs a value from before the traffic.
   await until(async () => (await prometheus.query('count_over_time(prism_redis_writes_total[1m]) >= 2')).length > 0, { what: 'two scrapes', deadlineMs: 60_000 })
   await makeTraffic(t, service.url)
+  // Nor does a rate count what a series has at its first scrape, which can be all of the traffic.
+  await until(async () => (await prometheus.query('sum(prism_http_requests_total) > 400')).length > 0, { what: 'the traffic is scraped', deadlineMs: 30_000 })
+  await makeTraffic(t, service.url)
 
   const expressions = [
     ...dashboard.panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => ({ name: title, expression: withVariables(expr) }))),
