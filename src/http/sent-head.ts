@@ -1,9 +1,13 @@
 import type { ServerResponse } from 'node:http'
 
-type WriteHead = ServerResponse['writeHead']
+type WriteHead = ServerResponse['writeHead'] & { [wrapping]?: Wrapping }
 
-/** Each `writeHead` installed here, and the function that it wraps. */
-const watched = new WeakMap<WriteHead, WriteHead>()
+/** What a `writeHead` installed here wraps. Wrappers of other code may copy the property, so it names its own function. */
+interface Wrapping { readonly by: WriteHead, readonly original: WriteHead }
+
+// Not a WeakMap: one entry for each response would make each garbage collection slower.
+const wrapping = Symbol('prism.write-head')
+const none: readonly string[] = Object.freeze([])
 
 /**
  * Calls a listener when the header block of a response has been written, by any code. It is not called if that never happens.
@@ -18,7 +22,7 @@ export function whenHeadWritten (response: ServerResponse, listener: () => void)
     listener()
     return written
   } as WriteHead
-  watched.set(watching, write)
+  watching[wrapping] = { by: watching, original: write }
   // Deleting the property would put the response into V8's slow dictionary mode.
   const stop = () => { if (response.writeHead === watching) response.writeHead = write }
   response.writeHead = watching
@@ -29,8 +33,13 @@ export function whenHeadWritten (response: ServerResponse, listener: () => void)
 export function isHeadPatched (response: ServerResponse): boolean {
   const { writeHead } = Object.getPrototypeOf(response) as ServerResponse
   let write: WriteHead | undefined = response.writeHead
-  while (write !== writeHead && write !== undefined) write = watched.get(write) ?? (isAgentWriteHead(write) ? writeHead : undefined)
+  while (write !== writeHead && write !== undefined) write = originalOf(write) ?? (isAgentWriteHead(write) ? writeHead : undefined)
   return write === undefined
+}
+
+function originalOf (write: WriteHead): WriteHead | undefined {
+  const own = write[wrapping]
+  return own?.by === write ? own.original : undefined
 }
 
 /** Whether dd-trace has wrapped `writeHead`: it adds its tracing headers to CORS preflights. The wrapper has no name. It wraps before any hook of the app runs. */
@@ -48,5 +57,6 @@ export function sentCookies (response: ServerResponse): readonly string[] | unde
   if (stream !== undefined) return stream.sentHeaders && [stream.sentHeaders['set-cookie'] ?? []].flat()
   const { _header: block } = response as { _header?: string | null }
   if (typeof block !== 'string') return undefined
+  if (!/^set-cookie:/im.test(block)) return none
   return block.split('\r\n').filter((line) => /^set-cookie:/i.test(line)).map((line) => line.slice('set-cookie:'.length).trim())
 }

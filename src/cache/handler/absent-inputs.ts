@@ -15,8 +15,15 @@ export function isUnset (locals: unknown): boolean {
   return (prototype === Object.prototype || prototype === null) && Reflect.ownKeys(locals).length === 0
 }
 
-function hasLocals (reply: object): boolean {
-  return 'locals' in reply && !isUnset(reply.locals)
+/** Whether the objects of a prototype inherit `locals`. */
+const inheritsLocals = new WeakMap<object, boolean>()
+
+function hasLocals (reply: object & { readonly locals?: unknown }): boolean {
+  if (Object.hasOwn(reply, 'locals')) return !isUnset(reply.locals)
+  const prototype = Object.getPrototypeOf(reply) as object
+  let isInherited = inheritsLocals.get(prototype)
+  if (isInherited === undefined) inheritsLocals.set(prototype, isInherited = 'locals' in reply)
+  return isInherited && !isUnset(reply.locals)
 }
 
 /**

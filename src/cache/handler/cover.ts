@@ -22,24 +22,27 @@ export function makeCover (prototype: Target, kind: Kind, isFlat = false): Targe
 
 function coverProperty (cover: Target, key: PropertyKey, descriptor: PropertyDescriptor, kind: Kind, isFlat: boolean): void {
   const view = kind.views.get(key)
-  if (descriptor.get !== undefined && (view !== undefined || !kind.isFree(key, Object.getPrototypeOf(cover) as Target))) coverGetter(cover, key, descriptor.get, kind, view)
+  if (descriptor.get !== undefined && (view !== undefined || !kind.isFree(key, Object.getPrototypeOf(cover) as Target))) coverGetter(cover, key, descriptor.get, descriptor.set, kind, view)
   else if (isFlat) Object.defineProperty(cover, key, { ...descriptor, configurable: true, ...'value' in descriptor ? { writable: true } : {} })
 }
 
-function coverGetter (cover: Target, key: PropertyKey, original: () => unknown, kind: Kind, view: View | undefined): void {
+function coverGetter (cover: Target, key: PropertyKey, original: () => unknown, originalSet: ((value: unknown) => void) | undefined, kind: Kind, view: View | undefined): void {
   const prototype = Object.getPrototypeOf(cover) as object
   const name = `${kind.name}.${String(key)}`
+  // A function of its own: the getter creates no closure, and so no context, for objects that are not tracked.
+  const readTracked = (target: Tracked, tracker: ReadListener) => {
+    const read = () => original.call(target)
+    if (view !== undefined) return view(tracker, read, target)
+    report(kind, tracker, key, name)
+    return tracker.withoutTracking(read)
+  }
   Object.defineProperty(cover, key, {
     configurable: true,
     get (this: Tracked) {
       const tracker = this[slotKey]?.tracker
-      if (tracker === undefined) return original.call(this)
-      const read = () => original.call(this)
-      if (view !== undefined) return view(tracker, read, this)
-      report(kind, tracker, key, name)
-      return tracker.withoutTracking(read)
+      return tracker === undefined ? original.call(this) : readTracked(this, tracker)
     },
-    set (this: Tracked, value: unknown) { Reflect.set(prototype, key, value, this) }
+    set: originalSet ?? function set (this: Tracked, value: unknown) { Reflect.set(prototype, key, value, this) }
   })
 }
 

@@ -48,6 +48,8 @@ export interface Kind {
    * tracked, unless this is false: then their presence is not tracked.
    */
   readonly movesOthers: boolean
+  /** properties that Node or Fastify looks for on each object, and that most objects do not have */
+  readonly missing?: readonly PropertyKey[]
   /** tracking prototypes, by the original prototype */
   readonly covers: WeakMap<object, object>
   /** accessors that replace own properties, by name */

@@ -4,9 +4,12 @@ import { report } from './read-listener.ts'
 import type { Kind, Target } from './read-listener.ts'
 import { runningTracker } from './running-tracker.ts'
 import { slotKey, slotOf } from './slot.ts'
-import type { Tracked } from './slot.ts'
+import type { Slot, Tracked } from './slot.ts'
 
 export type Class = new (...given: never[]) => object
+
+/** Descriptions of the symbols that Node looks for on each message. */
+const symbolsOfNode = new Set(['SkipPendingData', 'ServerResponseStatistics'])
 
 const trackedClasses = new WeakMap<object, Class>()
 
@@ -41,6 +44,7 @@ export function trackedClassOf (original: Class, kind: Kind, sample: object): Cl
     if (kind.accessors?.has(key) === true) addAccessor(prototype, key, kind, accessors++)
     else if (!Object.hasOwn(prototype, key)) define(prototype, key)
   }
+  for (const key of kind.missing ?? []) if (!(key in prototype)) addMissing(prototype, key, kind)
   define(prototype, slotKey)
   Object.defineProperty(prototype, classKey, { value: new ClassState() })
   Object.setPrototypeOf(prototype, new Proxy(Object.create(original.prototype as object) as object, new ClassProperties(prototype, kind)))
@@ -62,18 +66,33 @@ function define (prototype: Target, key: PropertyKey): void {
 function addAccessor (prototype: Target, key: PropertyKey, kind: Kind, index: number): void {
   const name = `${kind.name}.${String(key)}`
   const view = kind.views.get(key)
+  // A function of its own: the getter creates no closure, and so no context, for objects that are not tracked.
+  const valueIn = (slot: Slot) => () => slot.value(index)
   Object.defineProperty(prototype, key, {
     configurable: true,
     enumerable: true,
     get (this: Tracked) {
       const slot = this[slotKey]
-      const tracker = slot?.tracker
-      if (tracker === undefined) return slot?.value(index)
-      if (view !== undefined) return view(tracker, () => slot?.value(index), this)
+      if (slot === undefined) return undefined
+      const { tracker } = slot
+      if (tracker === undefined) return slot.value(index)
+      if (view !== undefined) return view(tracker, valueIn(slot), this)
       report(kind, tracker, key, name)
-      return slot?.value(index)
+      return slot.value(index)
     },
     set (this: Tracked, value: unknown) { slotOf(this).setValue(index, value) }
+  })
+}
+
+/** A missing property that is looked for on each object: an accessor answers faster than a proxy, and reports the same. */
+function addMissing (prototype: Target, key: PropertyKey, kind: Kind): void {
+  Object.defineProperty(prototype, key, {
+    configurable: true,
+    get (this: Tracked) {
+      const tracker = this[slotKey]?.tracker
+      if (tracker !== undefined) noteMissing(tracker, kind, key, this)
+    },
+    set (this: Tracked, value: unknown) { Object.defineProperty(this, key, { value, configurable: true, enumerable: true, writable: true }) }
   })
 }
 
@@ -108,8 +127,10 @@ class ClassProperties implements ProxyHandler<object> {
     return Reflect.set(prototype, key, value, receiver)
   }
 
-  /** State of Fastify and of agents is found on the class from now on, which is faster. */
+  /** State of Fastify, of Node and of agents is found on the class from now on, which is faster. */
   #learn (key: PropertyKey): void {
-    if (typeof key === 'symbol' && !Object.hasOwn(this.#prototype, key) && this.#kind.isFree(key, this.#prototype)) define(this.#prototype, key)
+    if (typeof key !== 'symbol' || Object.hasOwn(this.#prototype, key)) return
+    if (this.#kind.isFree(key, this.#prototype)) define(this.#prototype, key)
+    else if (symbolsOfNode.has(key.description ?? '')) addMissing(this.#prototype, key, this.#kind)
   }
 }

@@ -49,6 +49,7 @@ export const requests: Kind = {
   ]),
   accessors: new Set(['id', 'log']),
   constructed: constructedBy(['id', 'params', 'raw', 'query', 'log', 'body']),
+  missing: ['additionalHeaders'],
   freeByValue: ['body', 'ws'],
   movesOthers: true,
   covers: new WeakMap(),
@@ -88,10 +89,12 @@ export const replies: Kind = {
 /** Methods that read the headers that hooks and middleware have set. */
 function coverHeaders (cover: Target, prototype: Target, ofAll: readonly string[]): void {
   for (const method of ['getHeader', 'hasHeader'] as const) {
+    const original = prototype[method] as (name: string) => unknown
+    const isHidden = (target: Tracked, tracker: ReadListener, name: string) => tracker.hidesHeader(name, () => (prototype.getHeader as (name: string) => unknown).call(target, name))
     const readHeader = function (this: Tracked, name: string) {
-      const read = (as: string) => (prototype[as] as (name: string) => unknown).call(this, name)
-      if (this[slotKey]?.tracker?.hidesHeader(name, () => read('getHeader')) === true) return method === 'getHeader' ? undefined : false
-      return read(method)
+      const tracker = this[slotKey]?.tracker
+      if (tracker !== undefined && isHidden(this, tracker, name)) return method === 'getHeader' ? undefined : false
+      return original.call(this, name)
     }
     cover[method] = readHeader
   }
@@ -143,6 +146,7 @@ export const raws: Kind = {
   ]),
   accessors: new Set(['socket', 'httpVersionMajor', 'httpVersionMinor', 'httpVersion', 'rawHeaders', 'rawTrailers', 'url', 'client']),
   constructed: () => constructedOfRaw,
+  missing: ['_construct', '_writableState', 'writable'],
   freeByValue: [],
   movesOthers: false,
   covers: new WeakMap(),
@@ -177,6 +181,7 @@ export const responses: Kind = {
   views: new Map<PropertyKey, View>([['socket', socketOf('reply.raw.socket')], ['connection', socketOf('reply.raw.connection')]]),
   accessors: new Set(['socket']),
   constructed: () => [...constructedOfResponse, ...addedToResponse],
+  missing: ['httpValidation', 'insecureHTTPParser'],
   freeByValue: [],
   movesOthers: false,
   covers: new WeakMap(),

@@ -30,8 +30,8 @@ const maxNormalizedLength = 4096
  */
 export class CacheKeyBuilder {
   readonly #policy: KeyPolicy
-  /** encoded, because an entry stores the text of its key as Latin-1 lines */
-  readonly #version: string
+  /** what the texts of all keys have in common: constraints and version */
+  readonly #prefix: string
   readonly #toRedisKey: (hash: string) => string
   /** whether a key depends only on URL, origin and partition */
   readonly #isPlain: boolean
@@ -43,7 +43,8 @@ export class CacheKeyBuilder {
   /** @param toRedisKey makes the Redis key of a hash */
   constructor (policy: KeyPolicy, toRedisKey: (hash: string) => string) {
     this.#policy = policy
-    this.#version = encodeText(policy.version)
+    // Encoded, because an entry stores the text of its key as Latin-1 lines.
+    this.#prefix = part(policy.constraints) + part(encodeText(policy.version))
     this.#toRedisKey = toRedisKey
     this.#isPlain = policy.vary.length === 0 && policy.ttlMs !== undefined
   }
@@ -60,28 +61,36 @@ export class CacheKeyBuilder {
     if (!this.#isPlain || origin !== '' || partition !== '') return this.#make(rawUrl, fields, origin, partition)
     const known = this.#plain.get(rawUrl)
     if (known !== undefined) return known
-    const key = this.#make(rawUrl, fields, origin, partition)
+    const url = this.#normalize(rawUrl)
+    const key = this.#create(this.#textOf(url, fields, '', ''), url)
     if (rawUrl.length <= maxMemoizedLength) this.#plain.set(rawUrl, key)
     return key
   }
 
   #make (rawUrl: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string, isExact = false): CacheKey {
     const url = isExact ? rawUrl : this.#normalize(rawUrl)
-    let text = (isExact ? 'exact' : '') + part(this.#policy.constraints) + part(this.#version) + part(origin) + part(partition)
+    const text = `${isExact ? 'exact' : ''}${this.#textOf(url, fields, origin, partition)}`
+    return this.#keys.get(text) ?? this.#remember(this.#create(text, url))
+  }
+
+  #textOf (url: string, fields: Readonly<Record<string, string | string[] | undefined>>, origin: string, partition: string): string {
+    let text = this.#prefix + part(origin) + part(partition)
     for (const name of this.#policy.vary) text += varied(name, fields[name])
-    text += part(url)
-    return this.#keys.get(text) ?? this.#create(text, url)
+    return text + part(url)
   }
 
   /** The key of a variant (RFC 9111 section 4.1). */
   variantOf (key: CacheKey, parts: readonly string[]): CacheKey {
     const text = key.text + parts.map(part).join('')
-    return this.#keys.get(text) ?? this.#create(text, key.url)
+    return this.#keys.get(text) ?? this.#remember(this.#create(text, key.url))
   }
 
   #create (text: string, url: string): CacheKey {
-    const key = { name: this.#toRedisKey(hash('sha256', text, 'hex').slice(0, 32)), text, url }
-    if (text.length <= maxMemoizedLength) this.#keys.set(text, key)
+    return { name: this.#toRedisKey(hash('sha256', text, 'hex').slice(0, 32)), text, url }
+  }
+
+  #remember (key: CacheKey): CacheKey {
+    if (key.text.length <= maxMemoizedLength) this.#keys.set(key.text, key)
     return key
   }
 
