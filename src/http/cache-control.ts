@@ -62,8 +62,9 @@ const restricting = /\b(?:no-store|private|no-cache)\b/gi
  * @param value value of one header line, or of several
  */
 export function parseCacheControl (value: string | readonly string[] | number | undefined): CacheControl {
-  if (value === undefined || value === '') return noDirectives
+  if (value === undefined) return noDirectives
   const text = typeof value === 'object' ? value.join(',') : String(value)
+  if (text === '') return noDirectives
   if (text.length > longestListField) return strictest
   const directives = split(text)
   const seconds = (name: string) => directives.has(name) ? readSeconds(directives.get(name)) : undefined

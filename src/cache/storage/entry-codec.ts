@@ -62,7 +62,7 @@ const ownTagFlag = 64
 /** Encodes an entry. */
 export function encodeEntry (head: Head, body: Buffer): Buffer {
   const lines = [head.key, String(head.tags.length), ...head.tags.map((tag) => encodeURIComponent(tag.toWellFormed())), ...head.fields.flat()]
-  const text = Buffer.from(lines.join('\n'), 'latin1')
+  const text = lines.join('\n')
   const packed = Buffer.allocUnsafe(fixedBytes + text.length + body.length)
   packed[0] = version
   packed[1] = codings.indexOf(head.coding) + (head.mustRevalidate ? mustRevalidateFlag : 0) + (payloadTypes.indexOf(head.payloadType) << payloadTypeShift) + (head.hasOwnTag ? ownTagFlag : 0)
@@ -74,7 +74,7 @@ export function encodeEntry (head: Head, body: Buffer): Buffer {
   packed.writeDoubleLE(head.bornAt, 24)
   packed.writeDoubleLE(head.freshMs, 32)
   packed.writeUInt32LE(head.staleErrorSeconds, 40)
-  text.copy(packed, fixedBytes)
+  packed.write(text, fixedBytes, 'latin1')
   body.copy(packed, fixedBytes + text.length)
   packed.writeUInt32LE(checksumOf(packed, fixedBytes + text.length), checksumAt)
   return packed

@@ -71,12 +71,10 @@ export class EncodedCommand extends BatchCommand {
  * @see https://redis.io/docs/latest/develop/reference/protocol-spec/
  */
 export function encodeCommands (fills: readonly FillCommand[]): string | Buffer {
-  const encoded = encodeWith(fills, (text) => text.length)
-  if (typeof encoded === 'string' && Buffer.byteLength(encoded) === encoded.length) return encoded
-  return Buffer.from(encodeWith(fills, Buffer.byteLength))
+  return encodeWith(fills, (text) => text.length) ?? Buffer.from(encodeWith(fills, Buffer.byteLength) as string)
 }
 
-function encodeWith (fills: readonly FillCommand[], bytesOf: (text: string) => number): string | Buffer {
+function encodeWith (fills: readonly FillCommand[], bytesOf: (text: string) => number): string | Buffer | undefined {
   const writer = new RespWriter(bytesOf)
   for (const fill of fills) writer.addCommand(fill)
   return writer.end()
@@ -92,14 +90,14 @@ function headOf (bytes: number): string {
 /** Writes commands, argument by argument. */
 export class RespWriter {
   readonly #bytesOf: (text: string) => number
-  /** the complete commands */
+  /** the complete commands since the last piece */
   #done = ''
-  /** the current command, without its head */
+  /** the current command since its last piece, without its head */
   #text = ''
   #count = 0
-  /** output before `#done`; defined once an argument was a Buffer */
-  #chunks: Buffer[] | undefined
-  /** where in `#chunks` the head of the current command is missing; -1 if no argument of it was a Buffer */
+  /** what precedes `#done`: text and the arguments that are Buffers; empty until one was */
+  readonly #pieces: (string | Buffer)[] = []
+  /** the piece that ends with the head of the current command, once that is known; -1 if no argument of the command was a Buffer */
   #headAt = -1
 
   constructor (bytesOf: (text: string) => number) {
@@ -127,14 +125,24 @@ export class RespWriter {
     if (this.#headAt < 0) {
       this.#done += `${head}${this.#text}\r\n`
     } else {
-      this.#chunks?.splice(this.#headAt, 0, Buffer.from(head))
+      this.#pieces[this.#headAt] += head
       this.#done = `${this.#text}\r\n`
     }
   }
 
-  /** All commands. */
-  end (): string | Buffer {
-    return this.#chunks === undefined ? this.#done : Buffer.concat([...this.#chunks, Buffer.from(this.#done)])
+  /** All commands: a string if no argument was a Buffer. Undefined if `bytesOf` has miscounted a text. */
+  end (): string | Buffer | undefined {
+    const pieces = this.#pieces
+    pieces.push(this.#done)
+    let size = 0
+    for (const piece of pieces) {
+      size += piece.length
+      if (typeof piece !== 'string') continue
+      const bytes = Buffer.byteLength(piece)
+      if (bytes !== this.#bytesOf(piece)) return undefined
+      size += bytes - piece.length
+    }
+    return pieces.length === 1 ? this.#done : join(pieces, size)
   }
 
   #addText (text: string, bytes: number): void {
@@ -143,14 +151,20 @@ export class RespWriter {
   }
 
   #addBytes (bytes: Buffer): void {
+    if (bytes.length === 0) return this.#addText('', 0)
     this.#count += 1
-    this.#chunks ??= []
     if (this.#headAt < 0) {
-      this.#chunks.push(Buffer.from(this.#done))
+      this.#headAt = this.#pieces.push(this.#done) - 1
       this.#done = ''
-      this.#headAt = this.#chunks.length
     }
-    this.#chunks.push(Buffer.from(this.#text + headOf(bytes.length)), bytes)
+    this.#pieces.push(this.#text + (heads[bytes.length] ?? headOf(bytes.length)), bytes)
     this.#text = ''
   }
+}
+
+function join (pieces: readonly (string | Buffer)[], size: number): Buffer {
+  const joined = Buffer.allocUnsafe(size)
+  let at = 0
+  for (const piece of pieces) at += typeof piece === 'string' ? joined.write(piece, at) : piece.copy(joined, at)
+  return joined
 }
