@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import type { StepResult } from './request-lifecycle.ts'
 import { claimDecorators } from '../src/shared/decorators.ts'
 import { onClosed } from '../src/http/response-lifecycle.ts'
-import { problemFields, problemOf, problemType, writeProblem } from '../src/http/problem.ts'
+import { problemType } from '../src/http/problem.ts'
 import { legacyRateLimitFields } from '../src/http/rate-limit.ts'
 import { OptionError } from '../src/shared/errors.ts'
 import { sessionIdentity, unverifiedSession } from '../src/shared/session-identity.ts'
@@ -19,7 +19,7 @@ import { RouteLimits } from '../src/rate-limit/route-limits.ts'
 import type { PolicyStatus } from '../src/rate-limit/route-limits.ts'
 import { SharedGroups, resolveLimitOptions, resolveLimitPolicies } from '../src/rate-limit/options.ts'
 import type { LimitChoice, LimitOptions } from '../src/rate-limit/options.ts'
-import { quotaExceeded } from '../src/rate-limit/quota-exceeded.ts'
+import { quotaExceeded, quotaExceededDocument, retryAfterSecondsOf } from '../src/rate-limit/quota-exceeded.ts'
 import type { RequestDecision } from '../src/rate-limit/decision.ts'
 
 export { rateLimitStore } from '../src/rate-limit/fastify-rate-limit-store.ts'
@@ -215,15 +215,22 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
   }
 
   /** Bypasses the app's error handler: clients rely on the format of this response. `onExceeded` may throw to reach it. */
-  async function reject (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
+  function reject (plan: Plan, decision: RequestDecision, request: FastifyRequest, reply: FastifyReply): StepResult | Promise<StepResult> {
     const { violated, retryMs } = plan.violations(decision)
-    const error = quotaExceeded(violated.map(({ name }) => name), retryMs, global.jitter)
-    reply.code(429).headers({ 'cache-control': 'no-store', ...problemFields(error) })
+    const names = violated.map(({ name }) => name)
+    const seconds = retryAfterSecondsOf(retryMs, global.jitter)
+    reply.code(429).header('cache-control', 'no-store').header('retry-after', String(seconds))
     const onExceeded = violated.find((policy) => policy.onExceeded !== undefined)?.onExceeded
-    const payload = await onExceeded?.(request, reply, error)
+    if (onExceeded !== undefined) return rejectByApp(onExceeded, names, seconds, request, reply)
+    sendExceeded(names, seconds, reply)
+    return 'stop'
+  }
+
+  async function rejectByApp (onExceeded: NonNullable<Plan['policies'][number]['onExceeded']>, names: readonly string[], seconds: number, request: FastifyRequest, reply: FastifyReply): Promise<StepResult> {
+    const payload = await onExceeded(request, reply, quotaExceeded(names, seconds))
     if (reply.sent) return 'stop'
-    if (payload !== undefined) reply.send(payload)
-    else reply.type(problemType).send(writeProblem(problemOf(error, request.id)))
+    if (payload === undefined) sendExceeded(names, seconds, reply)
+    else reply.send(payload)
     return 'stop'
   }
 }, { name: 'fastify-prism/rate-limit', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
@@ -235,6 +242,15 @@ function sessionStateOf (request: FastifyRequest): string | undefined {
 
 function describeLimit ({ name, unit, quota: { quota, windowMs }, failureMode }: Plan['policies'][number]): DescribedLimit {
   return { name, quota, unit, windowMs: unit === 'concurrent-requests' ? null : windowMs, failureMode }
+}
+
+/** As text, which Node writes in one piece with the head. Without a serializer Fastify would add a `charset`, which JSON types do not have. */
+function sendExceeded (names: readonly string[], seconds: number, reply: FastifyReply): void {
+  reply.type(problemType).serializer(identity).send(quotaExceededDocument(names, seconds, reply.request.id))
+}
+
+function identity (payload: string): string {
+  return payload
 }
 
 /** Appends to a list header. */

@@ -10,6 +10,7 @@ import { onSendHooksOf, prependOnRequest } from '../src/shared/on-send-hooks.ts'
 import { readRecord } from '../src/shared/option-readers.ts'
 import { PendingReply } from '../src/redis/batch/pending-reply.ts'
 import type { PooledRedis } from '../src/redis/client.ts'
+import { routeConfigOf } from '../src/shared/route-config.ts'
 import { checkRouteConfigs, refuseUnresolved } from '../src/route-config/check.ts'
 import { declaredRoutes, isPreflightOnly, routeOf } from '../src/route-config/declared-routes.ts'
 
@@ -121,7 +122,7 @@ export default fp(async (fastify) => {
     for (let index = 0; index < participants.length; index++) participants[index]?.onResponse?.(request, reply, policies[index])
     done()
   }
-  const policiesOf = (request: FastifyRequest): Policies => (request.routeOptions.config as Config)?.[resolved] ?? policiesOfUnresolved(request)
+  const policiesOf = (request: FastifyRequest): Policies => (routeConfigOf(request) as Config | undefined)?.[resolved] ?? policiesOfUnresolved(request)
   /** For requests without a route, and for routes declared before the stack. The check at start rejects such a route if it configures a feature, but cannot see every route. */
   const policiesOfUnresolved = ({ routeOptions: { config, url }, server }: FastifyRequest): Policies => {
     if (!declared.isComplete) refuseUnresolved(config, url, server)
@@ -191,13 +192,8 @@ export default fp(async (fastify) => {
   }
   // Hooks in front of the stack may change what a plugin needs as received.
   prependOnRequest(fastify, function receive (request: RequestWithPolicies, _reply: FastifyReply, done: () => void) {
-    // Each use of `request.routeOptions` creates an object of twelve properties: the policies are read once.
-    const policies = request[received] = (request.routeOptions.config as Config | undefined)?.[resolved]
+    const policies = request[received] = (routeConfigOf(request) as Config | undefined)?.[resolved]
     if (policies !== undefined) for (let index = 0; index < participants.length; index++) participants[index]?.beforeHooks?.(request, policies[index])
-    done()
-  })
-  fastify.addHook('onRequest', function enqueue (request: RequestWithPolicies, reply, done) {
-    if (request.raw.method !== 'OPTIONS' || !isExempt(request)) enqueueReads(request, reply)
     done()
   })
   const repliesOfTick = (isFirstWait: boolean): Promise<void> | undefined => isFirstWait ? (fastify as { redisPool?: PooledRedis }).redisPool?.batch.replies : undefined
@@ -220,9 +216,10 @@ export default fp(async (fastify) => {
     }
     done()
   }
-  fastify.addHook('onRequest', function useReplies (request: RequestWithPolicies, reply, done) {
-    if (request[assigned] === null) done()
-    else runStepsFrom(0, request, reply, done)
+  fastify.addHook('onRequest', function enqueueReadsAndUseReplies (request: RequestWithPolicies, reply, done) {
+    if (request.raw.method === 'OPTIONS' && isExempt(request)) return done()
+    enqueueReads(request, reply)
+    runStepsFrom(0, request, reply, done)
   })
   /**
    * Preflights are answered by @fastify/cors in onRequest, wherever it is registered. A preflight that still reaches a route which serves other methods too, or
