@@ -9,7 +9,8 @@ import type { Entry } from './storage/entry-codec.ts'
 import { MissResolver } from './single-flight/miss-resolver.ts'
 import { freshLeftMs } from './freshness.ts'
 import { changedIn, snapshotInputs } from './handler/input-snapshot.ts'
-import type { LookupResult, Lookup } from './lookup/lookup.ts'
+import type { CacheKey } from './lookup/cache-key.ts'
+import type { LookupHints, LookupResult, Lookup } from './lookup/lookup.ts'
 import { forbidsFill, mayBeStored, wantedBy } from './http-message.ts'
 import type { CacheRequest, CacheReply } from './http-message.ts'
 import type { RoutePolicy } from './options.ts'
@@ -38,6 +39,7 @@ export class CachedRoute<Request extends CacheRequest> {
   readonly #missResolver: MissResolver<Request>
   readonly #runner: HandlerRunner<Request>
   readonly #conditions: ResponseConditions
+  readonly #hints: LookupHints<Entry>
 
   /** @param findLaterHooks called once, at the first request */
   constructor (policy: RoutePolicy<Request>, pattern: string, runtime: CacheRuntime, findLaterHooks: () => LaterHooks) {
@@ -45,6 +47,7 @@ export class CachedRoute<Request extends CacheRequest> {
     this.#conditions = new ResponseConditions(findLaterHooks)
     this.#pattern = pattern
     this.#runtime = runtime
+    this.#hints = { known: runtime.store.knownEntries }
     this.#keys = new RouteKeys(policy, pattern, runtime)
     this.#varyIndex = new VaryIndex(this.#keys.builder, runtime.store)
     this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, this.#varyIndex, this.#conditions)
@@ -179,9 +182,14 @@ export class CachedRoute<Request extends CacheRequest> {
     state.key = key
     state.partition = partition
     const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, state)
-    const lookup = this.#runtime.store.look(key.name, this.#keys.tagsOf(request, state), unpack, this.#varyIndex.predictVariant(key, request))
+    const lookup = this.#runtime.store.look(key.name, this.#keys.tagsOf(request, state), unpack, this.#hintsOf(key, request))
     state.lookup = lookup
     return lookup
+  }
+
+  #hintsOf (key: CacheKey, request: Request): LookupHints<Entry> {
+    const guess = this.#varyIndex.predictVariant(key, request)
+    return guess === undefined ? this.#hints : { guess, known: this.#runtime.store.knownEntries }
   }
 
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {

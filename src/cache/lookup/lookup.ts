@@ -16,6 +16,8 @@ export interface StoredMeta {
 export interface VersionReader {
   /** reads one string; reads of one tick share a round trip */
   read: (key: string) => PendingReply<Buffer | null>
+  /** reads the head of an entry */
+  readHead: (key: string) => PendingReply<Buffer | null>
   /** tick of the current batch */
   tick: () => number
   /** reads a tag's version, once per tick */
@@ -34,6 +36,20 @@ interface VariantPointer<Entry> {
   readonly unpack: (packed: Buffer) => Entry | undefined
 }
 
+/** Entries that this process has read before, and of which a lookup reads only the head. */
+export interface KnownEntries<Entry> {
+  has (name: string): boolean
+  /** @returns undefined if another entry is stored now */
+  find (name: string, head: Buffer): Entry | undefined
+}
+
+/** What a lookup can know before it reads. */
+export interface LookupHints<Entry> {
+  /** predicted target of a variant pointer: read ahead, and used only if the pointer refers to it */
+  readonly guess?: string | undefined
+  readonly known?: KnownEntries<Entry> | undefined
+}
+
 /** A decoded value; undefined if it is not an entry of this key. */
 export type Unpacked<Entry> = Entry | VariantPointer<Entry> | undefined
 
@@ -44,6 +60,7 @@ export type LookupResult<Entry> =
   | { readonly outcome: 'unavailable' }
 
 const noValue = Buffer.alloc(0)
+const noHints = Object.freeze({})
 const nothing: LookupResult<never> = Object.freeze({ outcome: 'none' })
 const unavailable: LookupResult<never> = Object.freeze({ outcome: 'unavailable' })
 
@@ -72,6 +89,12 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   #seen: Buffer | null = null
   #predictedVariant: string | undefined
   #predicted: Buffer | null = null
+  readonly #known: KnownEntries<Entry> | undefined
+  /** the key whose value `#packed` is, or is read */
+  #readName: string
+  /** only the head of that value was read */
+  #isHead = false
+  #isPredictedHead = false
   #open: number
   #hasFailed = false
   #found: LookupResult<Entry> | undefined
@@ -79,20 +102,22 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
 
   /**
    * @param unpack returns undefined for a value that is not an entry of this key
-   * @param guess predicted target of a variant pointer: read ahead, and used only if the pointer refers to it
    */
-  constructor (name: string, tags: readonly string[], reader: VersionReader, unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string) {
+  constructor (name: string, tags: readonly string[], reader: VersionReader, unpack: (packed: Buffer) => Unpacked<Entry>, { guess, known }: LookupHints<Entry> = noHints) {
     this.name = name
+    this.#readName = name
     this.tags = tags
     this.#unpack = unpack
     this.#reader = reader
     this.#epoch = reader.epoch()
     this.#predictedVariant = guess
+    this.#known = known
     this.#open = (guess === undefined ? 1 : 2) + tags.length
     this.#readEntry(name)
     if (guess !== undefined) {
       reader.recordAccess(guess)
-      reader.read(guess).subscribe({ onReply: (packed) => { this.#predicted = packed; this.onReplyPart() }, onError: () => this.onError() })
+      this.#isPredictedHead = known?.has(guess) === true
+      this.#read(guess, this.#isPredictedHead).subscribe({ onReply: (packed) => { this.#predicted = packed; this.onReplyPart() }, onError: () => this.onError() })
     }
     this.#versions = tags
     for (const tag of tags) this.#readTagVersion(tag)
@@ -152,7 +177,22 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   #readEntry (name: string): void {
     this.tick = this.#reader.tick()
     this.#reader.recordAccess(name)
-    this.#reader.read(name).subscribe(this)
+    this.#readName = name
+    this.#isHead = this.#known?.has(name) === true
+    this.#read(name, this.#isHead).subscribe(this)
+  }
+
+  #read (name: string, isHead: boolean): PendingReply<Buffer | null> {
+    return isHead ? this.#reader.readHead(name) : this.#reader.read(name)
+  }
+
+  /** Another value is stored than the one that is known: reads it whole, which takes one more round trip. */
+  #readWhole (): undefined {
+    this.#isHead = false
+    this.#packed = null
+    this.#open = 1
+    this.tick = this.#reader.tick()
+    this.#reader.read(this.#readName).subscribe(this)
   }
 
   #readTagVersion (tag: string): void {
@@ -197,7 +237,9 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     if (this.#hasFailed || this.#epoch.value === undefined || this.#versionReads.some(({ version }) => version === undefined)) return unavailable
     this.#since = this.#reader.epochOf(this.#epoch)
     if (this.#pointer === undefined) this.#seen = this.#packed
-    const entry = this.#packed === null ? undefined : this.#unpack(this.#packed)
+    const known = this.#isHead && this.#packed !== null ? this.#known?.find(this.#readName, this.#packed) : undefined
+    if (this.#isHead && known === undefined && this.#packed !== null) return this.#readWhole()
+    const entry = known ?? (this.#packed === null ? undefined : this.#unpack(this.#packed))
     if (entry === undefined) return nothing
     if ('unpack' in entry) return this.#follow(entry)
     const unread = entry.tags.filter((tag) => !this.#versions.includes(tag))
@@ -213,6 +255,8 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     this.#unpack = pointer.unpack
     if (pointer.name === this.#predictedVariant) {
       this.#packed = this.#predicted
+      this.#readName = pointer.name
+      this.#isHead = this.#isPredictedHead
       return this.#finish()
     }
     this.#packed = null

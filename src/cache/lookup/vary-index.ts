@@ -1,6 +1,5 @@
 import { LRUCache } from 'lru-cache'
 import { normaliseField, parseVary } from '../../http/vary.ts'
-import { decodeEntry } from '../storage/entry-codec.ts'
 import type { Entry } from '../storage/entry-codec.ts'
 import type { CacheKey, CacheKeyBuilder } from './cache-key.ts'
 import type { Unpacked } from './lookup.ts'
@@ -52,10 +51,10 @@ export class VaryIndex {
   /** Decodes the value stored under a URL: an entry, or a Vary record, which is noted in `state`. */
   unpack (packed: Buffer, key: CacheKey, request: CacheRequest, state?: { varyRecord: VaryRecord | undefined }): Unpacked<Entry> {
     const varyRecord = this.#readVaryRecord(packed, key)
-    if (varyRecord === undefined) return decodeEntry(packed, key.text)
+    if (varyRecord === undefined) return this.#store.knownEntries.decode(packed, key.name, key.text)
     if (state !== undefined) state.varyRecord = varyRecord
     const variant = this.keyOf(key, varyRecord.vary, request)
-    return { name: variant.name, unpack: (other) => decodeEntry(other, variant.text) }
+    return { name: variant.name, unpack: (other) => this.#store.knownEntries.decode(other, variant.name, variant.text) }
   }
 
   /** The key of the variant that a request selects. */

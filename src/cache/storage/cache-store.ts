@@ -4,13 +4,14 @@ import type { ServerInfo } from '../../redis/health/server-info.ts'
 import type { Keys } from '../../redis/keys.ts'
 import { Script } from '../../redis/batch/script.ts'
 import { ClusterStore } from './cluster-store.ts'
-import { identityAt, identityOf } from './entry-codec.ts'
+import { headBytes, identityAt, identityOf } from './entry-codec.ts'
+import { KnownEntries } from './known-entries.ts'
 import type { Head } from './entry-codec.ts'
 import { ServerEpoch } from '../invalidation/server-epoch.ts'
 import type { Raise } from '../invalidation/server-epoch.ts'
 import type { FillLock } from '../single-flight/fill-lock.ts'
 import { Lookup } from '../lookup/lookup.ts'
-import type { StoredMeta, VersionReader, Unpacked } from '../lookup/lookup.ts'
+import type { LookupHints, StoredMeta, VersionReader, Unpacked } from '../lookup/lookup.ts'
 import { TagVersions } from '../invalidation/tag-versions.ts'
 import type { MemoryGuard } from '../admission/memory-guard.ts'
 import { SequenceAtRequest } from '../invalidation/sequence-at-request.ts'
@@ -27,6 +28,8 @@ type FencedMeta = StoredMeta & { readonly fence?: string }
 /** The cache in Redis: entries, tag versions, and the purge sequence that orders fills and purges. */
 export class CacheStore {
   readonly keys: Keys
+  /** large responses that this process has read */
+  readonly knownEntries = new KnownEntries()
   /** Lifetime of tag versions and the purge sequence after the last purge or write. A lost key only causes misses. */
   readonly tagVersionTtlMs = 86_400_000
   /** bytes written since the start */
@@ -55,6 +58,7 @@ export class CacheStore {
     const tagVersions = new TagVersions(batch, keys)
     this.#reader = {
       read: (key) => batch.enqueueGet(key),
+      readHead: (key) => batch.enqueueHead(key, headBytes),
       tick: () => batch.tick,
       tagVersion: (tag) => tagVersions.read(tag),
       epoch: () => this.#epoch.read(),
@@ -85,8 +89,8 @@ export class CacheStore {
   }
 
   /** Reads an entry and the versions of its tags in the current batch, one round trip. See {@link Lookup}. */
-  look<Entry extends StoredMeta> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Unpacked<Entry>, guess?: string): Lookup<Entry> {
-    return new Lookup(name, tags, this.#reader, unpack, guess)
+  look<Entry extends StoredMeta> (name: string, tags: readonly string[], unpack: (packed: Buffer) => Unpacked<Entry>, hints?: LookupHints<Entry>): Lookup<Entry> {
+    return new Lookup(name, tags, this.#reader, unpack, hints)
   }
 
   /**

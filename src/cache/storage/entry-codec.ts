@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { randomFillSync } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { TwoGenerationLru } from '../../shared/lru.ts'
 
@@ -50,11 +51,12 @@ export interface Entry extends Head {
 }
 
 // Layout, little-endian: version u8, flags u8 (2 bits of coding, 1 for mustRevalidate, 3 of payload type, 1 for hasOwnTag), status u16, bytes of text u32, bytes of body u32,
-// stale while u32, sequence f64, born at f64, fresh for ms f64, stale if error u32, CRC-32 of the head u32, text, body.
+// stale while u32, random ID 8 bytes, sequence f64, born at f64, fresh for ms f64, stale if error u32, CRC-32 of the head u32, text, body.
 // The text is lines: key, count of tags, tags, then names and values in turn; none of them can hold a line break.
-const version = 1
-const fixedBytes = 48
-const checksumAt = 44
+const version = 2
+const fixedBytes = 56
+const idAt = 16
+const checksumAt = 52
 const mustRevalidateFlag = 4
 const payloadTypeShift = 3
 const ownTagFlag = 64
@@ -70,18 +72,34 @@ export function encodeEntry (head: Head, body: Buffer): Buffer {
   packed.writeUInt32LE(text.length, 4)
   packed.writeUInt32LE(body.length, 8)
   packed.writeUInt32LE(head.staleWhileSeconds, 12)
-  packed.writeDoubleLE(head.sequence, 16)
-  packed.writeDoubleLE(head.bornAt, 24)
-  packed.writeDoubleLE(head.freshMs, 32)
-  packed.writeUInt32LE(head.staleErrorSeconds, 40)
+  writeRandomId(packed, idAt)
+  packed.writeDoubleLE(head.sequence, 24)
+  packed.writeDoubleLE(head.bornAt, 32)
+  packed.writeDoubleLE(head.freshMs, 40)
+  packed.writeUInt32LE(head.staleErrorSeconds, 48)
   packed.write(text, fixedBytes, 'latin1')
   body.copy(packed, fixedBytes + text.length)
   packed.writeUInt32LE(checksumOf(packed, fixedBytes + text.length), checksumAt)
   return packed
 }
 
+/** Bytes from the start of an encoded entry that tell it from every other one: they include a random ID, which each {@link encodeEntry} makes. */
+export const headBytes = fixedBytes
+
+/** Random bytes for IDs: one call for many is much cheaper. */
+const randomBytes = Buffer.allocUnsafe(4096)
+let randomUsed = randomBytes.length
+
+function writeRandomId (packed: Buffer, at: number): void {
+  if (randomUsed === randomBytes.length) {
+    randomFillSync(randomBytes)
+    randomUsed = 0
+  }
+  randomUsed += randomBytes.copy(packed, at, randomUsed, randomUsed + 8)
+}
+
 /** Offsets of the bytes that identify one fill of a key: `sequence` and `bornAt`. */
-export const identityAt = { first: 16, last: 31 } as const
+export const identityAt = { first: 24, last: 39 } as const
 
 /** The identity bytes of an encoded entry. */
 export function identityOf ({ sequence, bornAt }: Pick<Head, 'bornAt' | 'sequence'>): Buffer {
@@ -154,11 +172,11 @@ function readHead (packed: Buffer, bytes: string): Head | undefined {
   if (coding === undefined) return undefined
   const head = {
     status: packed.readUInt16LE(2),
-    sequence: packed.readDoubleLE(16),
-    bornAt: packed.readDoubleLE(24),
-    freshMs: packed.readDoubleLE(32),
+    sequence: packed.readDoubleLE(24),
+    bornAt: packed.readDoubleLE(32),
+    freshMs: packed.readDoubleLE(40),
     staleWhileSeconds: packed.readUInt32LE(12),
-    staleErrorSeconds: packed.readUInt32LE(40),
+    staleErrorSeconds: packed.readUInt32LE(48),
     mustRevalidate: (flags & mustRevalidateFlag) !== 0,
     coding,
     payloadType: payloadTypes[(flags >> payloadTypeShift) & 7] ?? 'unknown',

@@ -8,7 +8,7 @@ import { InFlightWrite } from './in-flight-write.ts'
 import type { WriteObserver, WriteOptions } from './in-flight-write.ts'
 import type { Connection } from '../connection.ts'
 import type { Argument } from './resp-encoder.ts'
-import { ScriptOperation, packScripts, packCommand, packRead, packReads, GetOperation } from './batched-command.ts'
+import { ScriptOperation, packScripts, packCommand, packHead, packRead, packReads, GetOperation } from './batched-command.ts'
 import type { BatchedCommand } from './batched-command.ts'
 import type { BatchScript } from './script.ts'
 
@@ -31,14 +31,20 @@ export interface ConnectionPicker {
 /** A read that waits for a connection with capacity for its reply. */
 interface LargeRead { read: GetOperation, bytes: number, timer: NodeJS.Timeout, deadlineAt: number }
 
+/** The read of the first bytes of a key, shared by all its callers. */
+interface HeadOperation { readonly read: GetOperation, readonly bytes: number }
+
 /** The operations that one tick has enqueued. */
 class TickQueue {
   readonly reads = new Map<string, GetOperation>()
+  /** reads of first bytes; undefined while there are none */
+  heads: Map<string, HeadOperation> | undefined
   readonly scripts = new Map<BatchScript<unknown>, ScriptOperation[]>()
   readonly commands: BatchedCommand[] = []
 
   pack (isCluster: boolean, sizes: LRUCache<string, number>): BatchedCommand[] {
     const batchedCommands = this.reads.size === 0 ? [] : packReads(this.reads, isCluster, sizes)
+    if (this.heads !== undefined) for (const { read, bytes } of this.heads.values()) batchedCommands.push(packHead(read, bytes))
     for (const [script, operations] of this.scripts) batchedCommands.push(...packScripts(script, operations, isCluster))
     batchedCommands.push(...this.commands)
     return batchedCommands
@@ -46,6 +52,7 @@ class TickQueue {
 
   reject (error: Error): void {
     for (const read of this.reads.values()) read.reject(error)
+    if (this.heads !== undefined) for (const { read } of this.heads.values()) read.reject(error)
     for (const operations of this.scripts.values()) for (const operation of operations) operation.reject(error)
     for (const command of this.commands) command.failed(error)
   }
@@ -98,6 +105,15 @@ export class Batch implements WriteObserver {
     let read = reads.get(key)
     if (read === undefined) reads.set(key, read = new GetOperation(key))
     return read
+  }
+
+  /** As {@link enqueueGet}, for the first bytes of a string. All callers read the same number of bytes. */
+  enqueueHead (key: string, bytes: number, priority: Priority = 'request'): PendingReply<Buffer | null> {
+    const queue = this.#collect(priority)
+    const heads = queue.heads ??= new Map<string, HeadOperation>()
+    let head = heads.get(key)
+    if (head === undefined) heads.set(key, head = { read: new GetOperation(key), bytes })
+    return head.read
   }
 
   /**

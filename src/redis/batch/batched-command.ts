@@ -93,10 +93,34 @@ export function packRead (read: GetOperation, sizes: LRUCache<string, number>): 
     answered: (reply) => deliver(read, reply as Buffer | null, sizes),
     failed: (error) => {
       // MGET replies nil for a key of another type; GET replies WRONGTYPE. Both must give null.
-      if (error instanceof RedisReplyError && error.message.includes('WRONGTYPE')) deliver(read, null, sizes)
+      if (isWrongType(error)) deliver(read, null, sizes)
       else read.reject(error)
     }
   }
+}
+
+/** Packs the read of a string's first bytes; '' is a key that does not exist. */
+export function packHead (read: GetOperation, bytes: number): BatchedCommand {
+  const resolve = (value: Buffer | null) => read.resolve(value === null || value.length === 0 ? null : value)
+  return {
+    name: 'getrange',
+    key: read.key,
+    fill: (writer) => {
+      writer.add('getrange')
+      writer.add(read.key)
+      writer.addNumber(0)
+      writer.addNumber(bytes - 1)
+    },
+    answered: (reply) => resolve(reply as Buffer | null),
+    failed: (error) => {
+      if (isWrongType(error)) resolve(null)
+      else read.reject(error)
+    }
+  }
+}
+
+function isWrongType (error: Error): boolean {
+  return error instanceof RedisReplyError && error.message.includes('WRONGTYPE')
 }
 
 function deliver (read: GetOperation, value: Buffer | null, sizes: LRUCache<string, number>): void {
