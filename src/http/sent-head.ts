@@ -1,12 +1,13 @@
 import type { ServerResponse } from 'node:http'
 
+// Not a WeakMap: one entry for each response would make each garbage collection slower.
+const wrapping = Symbol('prism.write-head')
+
 type WriteHead = ServerResponse['writeHead'] & { [wrapping]?: Wrapping }
 
 /** What a `writeHead` installed here wraps. Wrappers of other code may copy the property, so it names its own function. */
 interface Wrapping { readonly by: WriteHead, readonly original: WriteHead }
 
-// Not a WeakMap: one entry for each response would make each garbage collection slower.
-const wrapping = Symbol('prism.write-head')
 const none: readonly string[] = Object.freeze([])
 
 /**
