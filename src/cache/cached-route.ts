@@ -72,7 +72,7 @@ export class CachedRoute<Request extends CacheRequest> {
   /** Starts the lookup in the batch of the current tick. With a partition function, the lookup starts in `handle`, after all hooks have run. */
   startLookup (request: Request, state: CacheRequestState): void {
     this.#keys.readQuery(request, state, this.receive(request, state))
-    if (!mayBeStored(request)) return
+    if (!(state.mayBeStored = mayBeStored(request))) return
     if (state.refresh !== undefined) {
       state.key = this.#keys.keyOf(request, '', state)
       return
@@ -87,7 +87,7 @@ export class CachedRoute<Request extends CacheRequest> {
   /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
   handle (request: Request, reply: CacheReply, state: CacheRequestState, run: Run): unknown {
     // Its socket belongs to a protocol other than HTTP from here on: nothing is stored, and the handler gets the request as it is.
-    if (isUpgrade(request.raw)) return run()
+    if (state.mayBeStored !== true && isUpgrade(request.raw)) return run()
     const context = { request, reply, state, run }
     const bypass = this.#bypassOf(context)
     if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(context, state.refresh)
@@ -193,7 +193,7 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
-    if (!mayBeStored(request)) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
+    if (!(state.mayBeStored ??= mayBeStored(request))) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
     if (state.bypass !== undefined) return state.bypass
     const changed = state.inputs && changedIn(state.inputs, request, this.policy.query)
     if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }

@@ -14,6 +14,8 @@ import type { UnkeyedInput, InputTracker } from './handler/input-tracker.ts'
 
 /** Cache state of one request. All fields are initialized, because adding one later changes the hidden class and copies the object. */
 export class CacheRequestState {
+  /** whether method and body as received allow caching; undefined until known */
+  mayBeStored: boolean | undefined = undefined
   /** cache key; undefined until the partition is known */
   key: CacheKey | undefined = undefined
   /** path and query as received: if a hook rewrites them later, the lookup used the wrong key */

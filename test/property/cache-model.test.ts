@@ -8,7 +8,7 @@ const runs = propertyRuns(12)
 const any = fc.nat(30)
 
 const act: fc.Arbitrary<Act> = fc.oneof(
-  { weight: 14, arbitrary: fc.record({ what: fc.constant('ask' as const), app: any, id: any, isSwapped: fc.boolean(), isHeld: fc.nat(3).map((chance) => chance === 0) }) },
+  { weight: 14, arbitrary: fc.record({ what: fc.constant('ask' as const), app: any, id: any, isSwapped: fc.boolean(), how: fc.constantFrom('plain' as const, 'plain' as const, 'conditional' as const, 'part' as const, 'revalidating' as const), isHeld: fc.nat(3).map((chance) => chance === 0) }) },
   { weight: 2, arbitrary: fc.record({ what: fc.constant('refuse' as const), app: any, id: any, isSlow: fc.boolean() }) },
   { weight: 6, arbitrary: fc.record({ what: fc.constant('release' as const), of: any }) },
   { weight: 4, arbitrary: fc.record({ what: fc.constant('write' as const), of: any }) },

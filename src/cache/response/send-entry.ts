@@ -54,24 +54,23 @@ export function sendEntry (request: CacheRequest, reply: CacheReply, entry: Entr
     reply.send()
     return undefined
   }
-  if (entry.coding === 'identity' || coding === entry.coding) return send(request, reply, entry, coding, entry.body, options)
+  if (entry.coding === 'identity' || coding === entry.coding) return send(request, fields, reply, entry, coding, entry.body, options)
   const plain = plainBodyOf(entry)
-  if (plain !== undefined) return send(request, reply, entry, coding, plain, options)
+  if (plain !== undefined) return send(request, fields, reply, entry, coding, plain, options)
   const sendPlain = (body: Buffer) => {
-    send(request, reply, entry, coding, body, options)
+    send(request, fields, reply, entry, coding, body, options)
     return reply
   }
   return decompressBody(entry).then(sendPlain, () => options.otherwise() ?? reply)
 }
 
-function send (request: CacheRequest, reply: CacheReply, entry: Entry, coding: Coding, body: Buffer, options: SendOptions): undefined {
+function send ({ method }: CacheRequest, fields: RequestHeaders, reply: CacheReply, entry: Entry, coding: Coding, body: Buffer, options: SendOptions): undefined {
   setStoredHeaders(reply, entry, coding, options)
   reply.code(entry.status)
   options.state.hasNoType = reply.getHeader('content-type') === undefined
-  const { range } = request.raw.headers
-  const isPart = range !== undefined && request.method === 'GET' && entry.status === 200
+  const isPart = fields.range !== undefined && method === 'GET' && entry.status === 200
   // Returns undefined: Fastify awaits a returned reply, which costs a promise for each hit.
-  reply.send(isPart ? partOf(request.raw.headers, reply, body, validatorsOf(entry)) : body)
+  reply.send(isPart ? partOf(fields, reply, body, validatorsOf(entry)) : body)
 }
 
 /** Sends an entry uncompressed and whole: the finalizer evaluates conditions once the later hooks have run. */
