@@ -9,9 +9,8 @@ import type { Entry } from './storage/entry-codec.ts'
 import { MissResolver } from './single-flight/miss-resolver.ts'
 import { freshLeftMs } from './freshness.ts'
 import { changedIn, snapshotInputs } from './handler/input-snapshot.ts'
-import type { CacheKey } from './lookup/cache-key.ts'
-import type { LookupHints, LookupResult, Lookup } from './lookup/lookup.ts'
-import { forbidsFill, mayBeStored, wantedBy } from './http-message.ts'
+import type { LookupResult, Lookup } from './lookup/lookup.ts'
+import { mayBeStored, wantedBy } from './http-message.ts'
 import type { CacheRequest, CacheReply } from './http-message.ts'
 import type { RoutePolicy } from './options.ts'
 import { reuseDecision } from './lookup/reuse.ts'
@@ -22,8 +21,12 @@ import { ResponseConditions } from './response/response-conditions.ts'
 import { ResponseFinalizer } from './response/response-finalizer.ts'
 import type { CacheRuntime } from './runtime.ts'
 import { orReply } from './handler-context.ts'
-import type { Front, Miss, Run, HandlerContext } from './handler-context.ts'
+import type { Decision, RunReason } from './decision.ts'
+import type { RunOptions } from './handler/handler-runner.ts'
+import type { BackgroundRefresh } from './revalidation/background-refresh.ts'
+import type { Miss, Run, HandlerContext } from './handler-context.ts'
 import { RouteKeys } from './lookup/route-keys.ts'
+import { RouteLookup } from './lookup/route-lookup.ts'
 import { VaryIndex } from './lookup/vary-index.ts'
 import type { CacheRequestState } from './request-state.ts'
 import { wallMs } from '../shared/clock.ts'
@@ -34,12 +37,11 @@ export class CachedRoute<Request extends CacheRequest> {
   readonly #pattern: string
   readonly #runtime: CacheRuntime
   readonly #keys: RouteKeys<Request>
-  readonly #varyIndex: VaryIndex
+  readonly #lookup: RouteLookup<Request>
   readonly #finalizer: ResponseFinalizer
   readonly #missResolver: MissResolver<Request>
   readonly #runner: HandlerRunner<Request>
   readonly #conditions: ResponseConditions
-  readonly #hints: LookupHints<Entry>
 
   /** @param findLaterHooks called once, at the first request */
   constructor (policy: RoutePolicy<Request>, pattern: string, runtime: CacheRuntime, findLaterHooks: () => LaterHooks) {
@@ -47,18 +49,12 @@ export class CachedRoute<Request extends CacheRequest> {
     this.#conditions = new ResponseConditions(findLaterHooks)
     this.#pattern = pattern
     this.#runtime = runtime
-    this.#hints = { known: runtime.store.knownEntries }
     this.#keys = new RouteKeys(policy, pattern, runtime)
-    this.#varyIndex = new VaryIndex(this.#keys.builder, runtime.store)
-    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, this.#varyIndex, this.#conditions)
-    const front: Front<Request> = {
-      serve: (context, entry, status) => this.#serve(context, entry, status),
-      forward: (context, reason, detail) => this.#forward(context, reason, detail),
-      look: ({ request, state }) => this.#look(request, state, state.partition ?? ''),
-      isHostKeyed: (request) => this.#keys.hostOf(request) !== ''
-    }
-    this.#runner = new HandlerRunner(policy, runtime, front)
-    this.#missResolver = new MissResolver(policy, runtime, front, this.#runner)
+    const varyIndex = new VaryIndex(this.#keys.builder, runtime.store)
+    this.#lookup = new RouteLookup(policy, pattern, runtime, this.#keys, varyIndex)
+    this.#finalizer = new ResponseFinalizer(policy as RoutePolicy, pattern, runtime, varyIndex, this.#conditions)
+    this.#runner = new HandlerRunner(policy, runtime)
+    this.#missResolver = new MissResolver(policy, runtime, this.#lookup, this.#runner)
   }
 
   /** Records URL, query and parameters as received; later calls have no effect. @returns the URL */
@@ -81,7 +77,7 @@ export class CachedRoute<Request extends CacheRequest> {
     state.named = this.#keys.tagFunctions.tryAt(request)
     if (typeof this.policy.partition === 'function' || state.named === undefined) return
     const partition = this.#keys.unverifiedPartitionOf(request, this.policy.partition)
-    if (partition !== undefined) this.#lookUpAndPrefetch(request, state, partition)
+    if (partition !== undefined) this.#lookup.lookAndPrefetch(request, state, partition)
   }
 
   /** Serves a stored entry or runs the handler. The result is the return value of the route's handler. */
@@ -90,7 +86,7 @@ export class CachedRoute<Request extends CacheRequest> {
     if (state.mayBeStored !== true && isUpgrade(request.raw)) return run()
     const context = { request, reply, state, run }
     const bypass = this.#bypassOf(context)
-    if (state.refresh !== undefined && bypass === undefined) return this.#missResolver.refill(context, state.refresh)
+    if (state.refresh !== undefined && bypass === undefined) return this.#refill(context, state.refresh)
     if (bypass !== undefined) return this.#forward(context, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
     const present = this.#keys.presentInputs(request, reply)
     if (this.policy.partition !== undefined || present !== '') {
@@ -99,12 +95,12 @@ export class CachedRoute<Request extends CacheRequest> {
       // The early lookup used the identity in the unverified cookie. Use the verified session's identity now.
       if (partition !== state.partition) {
         if (state.sequenceAtRequest?.hasFailed === true) return this.#serveWithoutLookup(context, partition)
-        this.#lookUpAndPrefetch(request, state, partition)
+        this.#lookup.lookAndPrefetch(request, state, partition)
       }
     }
     // The tags functions could not be evaluated before all hooks had run.
     if (state.lookup === undefined && state.sequenceAtRequest?.hasFailed === true) return this.#serveWithoutLookup(context, state.partition ?? '')
-    if (state.lookup === undefined && state.sequenceAtRequest !== undefined && !this.#keys.tagFunctions.isEmpty) this.#lookUpAndPrefetch(request, state, state.partition ?? '')
+    if (state.lookup === undefined && state.sequenceAtRequest !== undefined && !this.#keys.tagFunctions.isEmpty) this.#lookup.lookAndPrefetch(request, state, state.partition ?? '')
     const { lookup } = state
     if (lookup === undefined) return this.#forward(context, 'bypass', 'no-lookup')
     return lookup.found === undefined ? lookup.settled().then((found) => orReply(reply, this.#decide(context, lookup, found))) : this.#decide(context, lookup, lookup.found)
@@ -121,7 +117,7 @@ export class CachedRoute<Request extends CacheRequest> {
 
   /** Decides whether the response is stored and starts the write. */
   finalizeResponse (request: Request, reply: CacheReply, state: CacheRequestState, payload: unknown): unknown {
-    this.#releasePrefetchedLock(state)
+    this.#lookup.releasePrefetchedLock(state)
     const finalized = state.run === undefined ? undefined : this.#finalizer.finalize(request, reply, state, payload, this.#keys.tagsToStore(request, state))
     // A stream that is not stored is not tracked while it is sent.
     if (state.run?.pending === undefined) state.run?.tracker?.close()
@@ -159,37 +155,7 @@ export class CachedRoute<Request extends CacheRequest> {
   /** The entry that a request would find, fresh or stale, for inspection; undefined for partitioned routes, whose entries are private. */
   async peek (request: Request): Promise<LookupResult<Entry> | undefined> {
     if (this.policy.partition !== undefined) return undefined
-    const key = this.#keys.keyOf(request, '')
-    return await this.#runtime.store.look(key.name, [], (packed) => this.#varyIndex.unpack(packed, key, request)).settled()
-  }
-
-  /** Starts the lookup and, in the same batch, requests the key's lock, so that a miss does not need another round trip. */
-  #lookUpAndPrefetch (request: Request, state: CacheRequestState, partition: string): void {
-    this.#releasePrefetchedLock(state)
-    const lookup = this.#look(request, state, partition)
-    const { singleFlight, prefetchedLocks } = this.#runtime
-    const mayFill = request.method === 'GET' && !lookup.isGuessed && !singleFlight.has(lookup.name) && !(this.policy.honorRequestCacheControl && forbidsFill(request))
-    state.prefetchedLock = mayFill ? prefetchedLocks.begin(lookup.name, lookup.tags, this.#pattern) : undefined
-  }
-
-  /** Releases the prefetched lock if this request has not used it. */
-  #releasePrefetchedLock ({ prefetchedLock }: CacheRequestState): void {
-    if (prefetchedLock !== undefined) this.#runtime.prefetchedLocks.release(prefetchedLock)
-  }
-
-  #look (request: Request, state: CacheRequestState, partition: string): Lookup<Entry> {
-    const key = this.#keys.keyOf(request, partition, state)
-    state.key = key
-    state.partition = partition
-    const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, state)
-    const lookup = this.#runtime.store.look(key.name, this.#keys.tagsOf(request, state), unpack, this.#hintsOf(key, request))
-    state.lookup = lookup
-    return lookup
-  }
-
-  #hintsOf (key: CacheKey, request: Request): LookupHints<Entry> {
-    const guess = this.#varyIndex.predictVariant(key, request)
-    return guess === undefined ? this.#hints : { guess, known: this.#runtime.store.knownEntries }
+    return await this.#lookup.peek(request)
   }
 
   #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
@@ -233,7 +199,7 @@ export class CachedRoute<Request extends CacheRequest> {
   /** Redis has already failed for this request: skip the lookup, because it would wait for the same timeout again. */
   #serveWithoutLookup (context: HandlerContext<Request>, partition: string): unknown {
     const { request, state } = context
-    this.#releasePrefetchedLock(state)
+    this.#lookup.releasePrefetchedLock(state)
     state.key = this.#keys.keyOf(request, partition, state)
     state.partition = partition
     return this.#resolveWithoutRedis(context, { minSequence: undefined }, this.policy.honorRequestCacheControl ? wantedBy(request) : undefined)
@@ -241,13 +207,13 @@ export class CachedRoute<Request extends CacheRequest> {
 
   #resolveWithoutRedis (context: HandlerContext<Request>, lookup: Pick<Lookup<Entry>, 'minSequence'>, wanted: CacheControl | undefined): unknown {
     if (wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
-    return this.#missResolver.resolveWithoutRedis(context, lookup)
+    return this.#act(context, this.#missResolver.resolveWithoutRedis(context, lookup))
   }
 
   #miss (context: HandlerContext<Request>, miss: Miss): unknown {
     // RFC 9111 section 5.2.1.7
     if (miss.wanted?.onlyIfCached === true) throw new OnlyIfCachedError()
-    return this.#hasOtherTags(context) ? this.#missWithOtherTags(context) : this.#missResolver.answer(context, miss)
+    return this.#hasOtherTags(context) ? this.#missWithOtherTags(context) : this.#act(context, this.#missResolver.resolve(context, miss))
   }
 
   /** Whether the tags of the validated request are other ones than the lookup has read. */
@@ -267,9 +233,45 @@ export class CachedRoute<Request extends CacheRequest> {
   #missWithOtherTags (context: HandlerContext<Request>): Promise<unknown> {
     const { request, reply, state } = context
     state.hasRepeatedLookup = true
-    this.#lookUpAndPrefetch(request, state, state.partition ?? '')
+    this.#lookup.lookAndPrefetch(request, state, state.partition ?? '')
     const lookup = state.lookup as Lookup<Entry>
     return lookup.settled().then((found) => orReply(reply, this.#decide(context, lookup, found)))
+  }
+
+  /** Carries out what was decided for a miss. */
+  #act (context: HandlerContext<Request>, decision: Decision | Promise<Decision>): unknown {
+    const { reply } = context
+    if (decision instanceof Promise) return decision.then((decision) => this.#act(context, decision))
+    switch (decision.act) {
+      case 'serve': return orReply(reply, this.#serve(context, decision.entry, decision.status))
+      case 'forward': return orReply(reply, this.#forward(context, 'bypass', 'redis'))
+      case 'run': return this.#run(context, decision.why, decision.options)
+      case 'refuse': return this.#refuse(context, decision.stale)
+      case 'fail': return this.#runner.rethrow(context, decision.why, decision.error)
+    }
+  }
+
+  #run (context: HandlerContext<Request>, why: RunReason, options: RunOptions): unknown {
+    if (!this.#runner.isFull) return orReply(context.reply, this.#runner.run(context, why, options, this.#keys.hostOf(context.request) !== ''))
+    this.#runtime.lockQueue.abandon(options.fill, 'again')
+    return this.#refuse(context, why.stale)
+  }
+
+  /** Serves the stale entry, or rejects the request, because the concurrency limit is reached. */
+  #refuse (context: HandlerContext<Request>, stale: Entry | undefined): unknown {
+    if (stale !== undefined && !stale.mustRevalidate) return orReply(context.reply, this.#serve(context, stale, { isHit: true, detail: 'concurrency' }))
+    return this.#runner.reject(context)
+  }
+
+  /** Runs the handler for the internal request of a background refresh. If a hook changed its cache key, replies 204 without running it. */
+  #refill (context: HandlerContext<Request>, refresh: BackgroundRefresh): unknown {
+    if (context.state.key?.name !== refresh.name) {
+      context.reply.code(204)
+      context.reply.send()
+      return undefined
+    }
+    refresh.hasBegun = true
+    return this.#run(context, { reason: 'stale', stale: refresh.stale }, { fill: refresh.fill, sequence: refresh.fill.sequence })
   }
 
   #forward ({ reply, state, run }: HandlerContext<Request>, reason: Forwarded, detail: string): unknown {

@@ -1,5 +1,5 @@
 import type { CacheControl } from '../http/cache-control.ts'
-import type { CacheStatus, Forwarded } from '../http/cache-status.ts'
+import type { Forwarded } from '../http/cache-status.ts'
 import type { Entry } from './storage/entry-codec.ts'
 import type { Lookup } from './lookup/lookup.ts'
 import type { CacheReply } from './http-message.ts'
@@ -23,18 +23,6 @@ export interface Miss {
   readonly wanted: CacheControl | undefined
   /** stale entry: may be revalidated, or served instead of an error */
   readonly stale?: Entry | undefined
-}
-
-/** Operations of the route that the single-flight and handler stages call. */
-export interface Front<Request> {
-  /** sends an entry */
-  serve (context: HandlerContext<Request>, entry: Entry, status: CacheStatus): unknown
-  /** runs the handler for this request only; nothing is stored */
-  forward (context: HandlerContext<Request>, reason: Forwarded, detail: string): unknown
-  /** repeats the lookup */
-  look (context: HandlerContext<Request>): Lookup<Entry>
-  /** whether the host is part of the cache key */
-  isHostKeyed (request: Request): boolean
 }
 
 /**

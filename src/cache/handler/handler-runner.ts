@@ -12,8 +12,8 @@ import { trackHijack } from './hijacked-reply.ts'
 import type { CacheReply, CacheRequest } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import type { CacheRuntime } from '../runtime.ts'
-import { orReply } from '../handler-context.ts'
-import type { Front, Miss, HandlerContext } from '../handler-context.ts'
+import type { RunReason } from '../decision.ts'
+import type { HandlerContext } from '../handler-context.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 import { wallMs } from '../../shared/clock.ts'
 
@@ -22,7 +22,7 @@ const retryAfterSeconds = 1
 const oldestSequence = 1
 
 /** Options of one handler run. */
-interface RunOptions {
+export interface RunOptions {
   readonly fill?: InProcessFill<Entry> | undefined
   readonly sequence: number | undefined
   readonly detail?: string | undefined
@@ -32,15 +32,13 @@ interface RunOptions {
 export class HandlerRunner<Request extends CacheRequest> {
   readonly #policy: RoutePolicy<Request>
   readonly #shared: CacheRuntime
-  readonly #front: Front<Request>
   readonly #slots: Semaphore
   /** moving average of the handler's duration in ms */
   #runMs = 0
 
-  constructor (policy: RoutePolicy<Request>, shared: CacheRuntime, front: Front<Request>) {
+  constructor (policy: RoutePolicy<Request>, shared: CacheRuntime) {
     this.#policy = policy
     this.#shared = shared
-    this.#front = front
     this.#slots = new Semaphore(policy.maxConcurrency)
   }
 
@@ -54,13 +52,13 @@ export class HandlerRunner<Request extends CacheRequest> {
     return !this.isFull && freshLeftMs(entry, wallMs()) < -Math.log(Math.random()) * this.#runMs
   }
 
-  /** Runs the handler. Its response is stored if no purge with a higher sequence concerns it. */
-  run (context: HandlerContext<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, runOptions: RunOptions): unknown {
+  /**
+   * Runs the handler. Its response is stored if no purge with a higher sequence concerns it. Not to be called while {@link isFull}.
+   *
+   * @param isHostKeyed whether the host is part of the cache key
+   */
+  run (context: HandlerContext<Request>, { reason, stale }: RunReason, runOptions: RunOptions, isHostKeyed: boolean): unknown {
     const { request, reply, state } = context
-    if (this.isFull) {
-      this.#shared.lockQueue.abandon(runOptions.fill, 'again')
-      return this.refuse(context, stale)
-    }
     this.#shared.stats.add('fill')
     const sequence = runOptions.sequence && clampSequence(state, runOptions.sequence)
     if (runOptions.fill !== undefined) {
@@ -68,12 +66,12 @@ export class HandlerRunner<Request extends CacheRequest> {
       if (sequence !== undefined) runOptions.fill.sequence = sequence
     }
     const options = { reason, stale, ...runOptions, sequence, free: this.#slots.acquire() }
-    state.run = prepareRequest(request, reply, state, this.#policy as RoutePolicy, options, this.#front.isHostKeyed(request))
-    return orReply(reply, this.#runTracked(context, state.run))
+    state.run = prepareRequest(request, reply, state, this.#policy as RoutePolicy, options, isHostKeyed)
+    return this.#runTracked(context, state.run)
   }
 
   /** The request waited for a run that has failed: it fails with the same error, in its own lifecycle, as if it had run the handler. */
-  rethrow ({ reply, state }: HandlerContext<Request>, { reason, stale }: Pick<Miss, 'reason' | 'stale'>, error: FillError): never {
+  rethrow ({ reply, state }: HandlerContext<Request>, { reason, stale }: RunReason, error: FillError): never {
     this.#shared.stats.add('collapse')
     state.run = { reason, stale, askedAt: wallMs(), before: reply.getHeaders(), hasFailed: true, isCollapsed: true, hidesConditions: true }
     throw error.copy()
@@ -85,10 +83,9 @@ export class HandlerRunner<Request extends CacheRequest> {
     if (this.#policy.earlyRefresh && run.isCollapsed !== true) this.#runMs += (wallMs() - run.askedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
   }
 
-  /** Serves the stale entry, or throws, because the concurrency limit is reached. */
-  refuse (context: HandlerContext<Request>, stale: Entry | undefined): unknown {
-    if (stale !== undefined && !stale.mustRevalidate) return orReply(context.reply, this.#front.serve(context, stale, { isHit: true, detail: 'concurrency' }))
-    context.state.bypass = 'concurrency'
+  /** The concurrency limit is reached. */
+  reject ({ state }: HandlerContext<Request>): never {
+    state.bypass = 'concurrency'
     this.#shared.stats.add('concurrency_rejected')
     throw Object.assign(new CacheConcurrencyError(this.#policy.maxConcurrency ?? 0), { retryAfterSeconds, headers: { 'retry-after': String(retryAfterSeconds) } })
   }
