@@ -1,11 +1,18 @@
 import type { CacheStatus } from '../http/cache-status.ts'
 import type { Miss } from './handler-context.ts'
-import type { RunOptions } from './handler/handler-runner.ts'
 import type { FillError } from './single-flight/fill-error.ts'
+import type { InProcessFill } from './single-flight/in-process-fill.ts'
 import type { Entry } from './storage/entry-codec.ts'
 
 /** Why the handler runs, and the stale entry that the run may revalidate, or that may be served instead. */
 export type RunReason = Pick<Miss, 'reason' | 'stale'>
+
+/** Options of one handler run. */
+export interface RunOptions {
+  readonly fill?: InProcessFill<Entry> | undefined
+  readonly sequence: number | undefined
+  readonly detail?: string | undefined
+}
 
 /** What happens to a request whose lookup has found nothing that may be served. The route carries it out. */
 export type Decision =

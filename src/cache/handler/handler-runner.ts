@@ -12,7 +12,7 @@ import { trackHijack } from './hijacked-reply.ts'
 import type { CacheReply, CacheRequest } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import type { CacheRuntime } from '../runtime.ts'
-import type { RunReason } from '../decision.ts'
+import type { RunOptions, RunReason } from '../decision.ts'
 import type { HandlerContext } from '../handler-context.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 import { wallMs } from '../../shared/clock.ts'
@@ -20,13 +20,6 @@ import { wallMs } from '../../shared/clock.ts'
 const retryAfterSeconds = 1
 /** Lower than every purge sequence, which is Redis's clock in microseconds: a response with this sequence is not stored. */
 const oldestSequence = 1
-
-/** Options of one handler run. */
-export interface RunOptions {
-  readonly fill?: InProcessFill<Entry> | undefined
-  readonly sequence: number | undefined
-  readonly detail?: string | undefined
-}
 
 /** Runs a route's handler within its concurrency limit and ensures that each run ends. */
 export class HandlerRunner<Request extends CacheRequest> {
