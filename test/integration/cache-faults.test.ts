@@ -62,7 +62,8 @@ t.test('cache treats a malformed entry as a miss and replaces it', async (t) => 
   const wrong: Record<string, Buffer | string> = {
     'an empty string': '',
     'a text': 'hello',
-    'an entry of a future version': changed(0, 2),
+    'an entry of an earlier version': changed(0, 1),
+    'an entry of a future version': changed(0, 3),
     'an unknown coding': changed(1, 3),
     'unknown flags': changed(1, 255),
     'an entry cut short': entry.subarray(0, -1),
