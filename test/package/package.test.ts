@@ -107,6 +107,12 @@ t.test('every entry point can be imported', async (t) => {
   t.same(await run('entry-points.ts'), expected['entry-points.ts'])
 })
 
+t.test('an import of the package does not load undici', async (t) => {
+  project.write('loaded.mjs', "await import('fastify-prism')\nconsole.log(JSON.stringify(process.moduleLoadList.filter((name) => /undici/.test(name))))\n")
+
+  t.same(await run('loaded.mjs'), [])
+})
+
 t.test('the package serves metrics and live connections, describes the policies of a route and inspects its stored response', async (t) => {
   t.same(await run('operations.ts'), expected['operations.ts'])
 })
