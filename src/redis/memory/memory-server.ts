@@ -1,3 +1,4 @@
+import { followDate } from '../../shared/clock.ts'
 import { loadEngine } from './lua-engine.ts'
 import { MemorySocket } from './memory-socket.ts'
 import { ServerState } from './server-state.ts'
@@ -10,6 +11,7 @@ import { ServerState } from './server-state.ts'
  */
 export async function startMemoryServer (): Promise<() => MemorySocket> {
   await loadEngine()
+  followDate()
   const server = new ServerState()
   return () => new MemorySocket(server)
 }
