@@ -81,8 +81,8 @@ t.test('every entry point has types for a strict consumer, declarations included
   t.equal(await project.check(files), '')
 })
 
-t.test('the examples of the README and of docs/integration.md have correct types', async (t) => {
-  for (const name of ['@fastify/cors', '@fastify/helmet']) project.add(name)
+t.test('the examples of the README, docs/integration.md and docs/recipes.md have correct types', async (t) => {
+  for (const name of ['@fastify/cors', '@fastify/helmet', '@fastify/swagger', '@fastify/swagger-ui']) project.add(name)
 
   t.equal(await project.check(shown.map(([name]) => name)), '')
 })
