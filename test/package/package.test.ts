@@ -113,7 +113,7 @@ t.test('an import of the package does not load undici', async (t) => {
   t.same(await run('loaded.mjs'), [])
 })
 
-t.test('the package serves metrics and live connections, describes the policies of a route and inspects its stored response', async (t) => {
+t.test('the package serves metrics and live connections at chosen paths, describes the policies of a route and inspects its stored response', async (t) => {
   t.same(await run('operations.ts'), expected['operations.ts'])
 })
 

@@ -35,7 +35,7 @@ async function projectOf (name: string, test: string, runner: readonly string[] 
 
 /** What the command of the page prints, and its exit code where it has failed. */
 async function outputOf (project: string, command: string): Promise<string> {
-  const { stdout, stderr } = await execute('bash', ['-c', command], { ...limits, cwd: project, env }).catch((failure: { code: number, stdout: string, stderr: string }) => ({ stdout: `exit code ${failure.code}`, stderr: failure.stdout + failure.stderr }))
+  const { stdout, stderr } = await execute('bash', ['-c', command], { ...limits, timeout: 60_000, cwd: project, env }).catch((failure: { code: number, stdout: string, stderr: string }) => ({ stdout: `exit code ${failure.code}`, stderr: failure.stdout + failure.stderr }))
   return stdout + stderr
 }
 
@@ -52,19 +52,34 @@ test('a fake Date moves the clock', async () => {
 `
 }
 
-t.test('the example of docs/testing.md for node:test passes, in a project with the package from its tarball', async (t) => {
+/** A test that forgets to close its app: the runner must end by itself. */
+function forgetful (imports: string): string {
+  return `${imports}
+import { buildApp } from '../app.js'
+
+test('an app that is never closed', async () => {
+  const app = await buildApp({ redis: 'memory' })
+  await app.events.subscribe('topic', () => {})
+  if ((await app.inject('/')).statusCode !== 200) throw new Error('not served')
+})
+`
+}
+
+t.test('the example of docs/testing.md for node:test passes, in a project with the package from its tarball, and an app that is not closed does not hold the runner', async (t) => {
   const section = sectionOf('node:test')
   const project = await projectOf('node-test', blocksOf(section, 'js')[0] ?? '')
+  writeFileSync(join(project, 'test', 'forgetful.test.js'), forgetful("import { test } from 'node:test'"))
 
-  t.match(await outputOf(project, codeOf(section, /^node --test/)), /pass 1$/m)
+  t.match(await outputOf(project, codeOf(section, /^node --test/)), /pass 2$/m)
 })
 
 t.test('the example of docs/testing.md for vitest passes, and so does what it says about fake timers', async (t) => {
   const section = sectionOf('vitest')
   const test = (blocksOf(section, 'js')[0] ?? '').replace("expect, test } from 'vitest'", "expect, test, vi } from 'vitest'")
   const project = await projectOf('vitest', withFakeDate(test, 'vi', codeOf(section, /useFakeTimers/)), ['vitest@5.1.2'])
+  writeFileSync(join(project, 'test', 'forgetful.test.js'), forgetful("import { test } from 'vitest'"))
 
-  t.match(await outputOf(project, codeOf(section, /^npx vitest/)), /Tests +2 passed/)
+  t.match(await outputOf(project, codeOf(section, /^npx vitest/)), /Tests +3 passed/)
 })
 
 t.test('the example of docs/testing.md for vitest passes in Jest as the page says, and so does what it says about fake timers', async (t) => {
@@ -72,6 +87,7 @@ t.test('the example of docs/testing.md for vitest passes in Jest as the page say
   const imports = codeOf(section, /^import /)
   const test = (blocksOf(sectionOf('vitest'), 'js')[0] ?? '').replace(/^import .* from 'vitest'$/m, imports.replace('test }', 'test, jest }'))
   const project = await projectOf('jest', withFakeDate(test, 'jest', codeOf(section, /useFakeTimers/)), ['jest@30.5.2'])
+  writeFileSync(join(project, 'test', 'forgetful.test.js'), forgetful("import { test } from '@jest/globals'"))
 
-  t.match(await outputOf(project, codeOf(section, /^node .*jest$/)), /Tests: +2 passed, 2 total/)
+  t.match(await outputOf(project, codeOf(section, /^node .*jest$/)), /Tests: +3 passed, 3 total/)
 })
