@@ -227,6 +227,12 @@ t.test('docs/options.md lists each option of the metrics, and no other', async (
   t.same(documented('metrics').sort(), accepted('metrics', 'plugins/metrics.ts', /readRecord\('metrics', options, (\[.*?\])/).sort())
 })
 
+t.test('docs/api.md lists each entry point', async (t) => {
+  const names = Object.keys(entries).filter((name) => name !== './package.json').map((name) => `fastify-prism${name.slice(1)}`)
+
+  t.same(tableOf('docs/api.md', 'import').map(([name]) => name).sort(), names.sort())
+})
+
 t.test('docs/api.md lists each public decorator', async (t) => {
   const listed = tableOf('docs/api.md', 'decorator').map(([name = '']) => /^\w+\.\w+/.exec(name)?.[0])
   const owners: Record<string, string> = { decorate: 'fastify', decorateRequest: 'request', decorateReply: 'reply' }
