@@ -1,9 +1,9 @@
 /**
- * `npm run soak [fields] [events] [properties] [attack]`: a million blocks of header fields for the cache (about four minutes), two minutes of
- * faults for events, every property test with ten times the runs of `npm test`, and a service with a heap of 256 MB under attack (about ten
- * minutes); all of them if none is named.
+ * `npm run soak [fields] [events] [memory] [properties] [attack]`: a million blocks of header fields for the cache (about four minutes), two
+ * minutes of faults for events, 10,000 random calls of each Lua script in memory and in Redis (about three minutes), every property test with
+ * ten times the runs of `npm test`, and a service with a heap of 256 MB under attack (about ten minutes); all of them if none is named.
  *
- * Exits with 1 if anything was lost, duplicated or out of order, stored against a prohibition, or crashed.
+ * Exits with 1 if anything was lost, duplicated or out of order, stored against a prohibition, different in memory, or crashed.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,16 +12,17 @@ import { attack } from './support/attack/attack.ts'
 import type { Owner } from './support/cleanup-scope.ts'
 import { faultsOf, soak } from './support/soak.ts'
 
-const usage = `Usage: npm run soak [fields] [events] [properties] [attack]
+const usage = `Usage: npm run soak [fields] [events] [memory] [properties] [attack]
 
   fields      a million blocks of header fields for the cache; SOAK_RUNS=n for another number
   events      three processes on a Redis that fails, for two minutes
+  memory      each Lua script in memory and in Redis: MEMORY_CALLS=n random calls (10000), MEMORY_SEED=n
   properties  every property test with ten times the runs of npm test; SOAK_FACTOR=n for another factor
   attack      fuzz, hostile headers and floods against the service; SOAK_REQUESTS=n requests of fuzz (50000), SOAK_SEED=n
 
 Without a name all of them run.`
 
-const parts: Readonly<Record<string, (owner: Owner) => Promise<boolean>>> = { fields: readFields, events: soakEvents, properties: checkProperties, attack: attackService }
+const parts: Readonly<Record<string, (owner: Owner) => Promise<boolean>>> = { fields: readFields, events: soakEvents, memory: compareMemory, properties: checkProperties, attack: attackService }
 const root = `${import.meta.dirname}/..`
 const note = (text: string) => console.log(`${new Date().toISOString()} ${text}`)
 
@@ -47,6 +48,13 @@ async function readFields (): Promise<boolean> {
   const SOAK_RUNS = process.env.SOAK_RUNS ?? '1000000'
   note(`${SOAK_RUNS} blocks of header fields`)
   return await runTest('test/unit/cache/response/cacheability.test.ts', { SOAK_RUNS })
+}
+
+/** Every Lua script of the package, `MEMORY_CALLS` random calls in `redis: 'memory'` and in a real Redis: 0 differences. */
+async function compareMemory (): Promise<boolean> {
+  const MEMORY_CALLS = process.env.MEMORY_CALLS ?? '10000'
+  note(`${MEMORY_CALLS} calls of each Lua script, in memory and in Redis`)
+  return await runTest('test/property/memory-scripts.test.ts', { MEMORY_CALLS, TAP_TIMEOUT: '0' })
 }
 
 /** The files whose number of runs `SOAK_FACTOR` multiplies, one after the other. */

@@ -17,10 +17,10 @@ interface Started { readonly milliseconds: number, readonly cpu: { readonly user
 interface Starts { readonly name: string, readonly milliseconds: readonly number[], readonly cpu: readonly number[] }
 
 const root = join(import.meta.dirname, '../..')
-const programs = ['bare', 'conventional', 'prism']
+const programs = ['bare', 'conventional', 'prism', 'memory']
 const run = promisify(execFile)
 
-/** `npm run bench start`: from the first import until the server listens, with the package as its tarball has it; a new process for each start, in random order. */
+/** `npm run bench start`: from the first import until the server listens (memory: until it is ready for app.inject), with the package as its tarball has it; a new process for each start, in random order. */
 export async function benchStart (options: BenchOptions): Promise<void> {
   pinBench()
   await withOwner(async (owner) => {

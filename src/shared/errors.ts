@@ -9,9 +9,8 @@ export const UnknownOptionError = createError<[option: string, known: string]>('
 /** An {@link OptionError} for an option of another package. */
 export const ForeignOptionError = createError<[option: string, owner: string, instead: string]>('PRISM_ERR_OPTION', 'Unknown option %s. It is an option of %s: here, %s.', 500, OptionError as unknown as ErrorConstructor)
 export const ScopeError = createError<[call: string, reason: string]>('PRISM_ERR_SCOPE', '%s is not possible in this scope: %s.', 500)
-export const PeerMissingError = createError<[entryPoint: string, peer: string, peerAgain: string]>('PRISM_ERR_PEER_MISSING', '%s needs the package %s, which is not installed: npm install %s.', 500)
+export const PeerMissingError = createError<[feature: string, peer: string, peerAgain: string]>('PRISM_ERR_PEER_MISSING', '%s needs the package %s, which is not installed: npm install %s.', 500)
 export const RouteConfigError = createError<[faults: string]>('PRISM_ERR_ROUTE_CONFIG', 'Route config is not in effect: %s.', 500)
-export const MissingPackageError = createError<[feature: string, name: string]>('PRISM_ERR_MISSING_PACKAGE', '%s needs a package that is not installed: npm install --save-dev %s', 500)
 export const RedisUnavailableError = createError<[reason: string]>('PRISM_ERR_REDIS_UNAVAILABLE', 'Redis is unavailable: %s.', 503)
 export const RedisClosedError = createError('PRISM_ERR_REDIS_CLOSED', 'The Redis pool is closed.', 503)
 export const RedisReplyError = createError<[message: string]>('PRISM_ERR_REDIS_REPLY', 'Redis rejected a command: %s.', 500)

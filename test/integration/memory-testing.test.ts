@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { mock } from 'node:test'
 import { promisify } from 'node:util'
 import fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
@@ -83,6 +84,19 @@ t.test('advance moves the age of responses, the end of sessions, the windows of 
   t.equal(await app.redis.get('key'), null)
   t.equal((await app.inject({ url: '/me', headers: { cookie } })).statusCode, 401)
   t.throws(() => { advance('soon' as never) }, { code: 'PRISM_ERR_OPTION' })
+})
+
+t.test('a faked Date moves the same, also what the process has learned of denied clients', async (t) => {
+  mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  t.after(() => mock.timers.reset())
+  const app = await open(t, { rateLimit: { quota: 20, window: '10m' } })
+  await storePage(app)
+  await until(async () => (await app.inject('/page')).statusCode === 429, { what: 'the quota to be used up' })
+
+  mock.timers.setTime(Date.now() + 11 * 60_000)
+  const stale = await app.inject('/page')
+  t.equal(stale.statusCode, 200)
+  t.match(String(stale.headers['cache-status']), /hit; ttl=-\d/)
 })
 
 t.test('a helper for a part that the app does not have says what to register', async (t) => {

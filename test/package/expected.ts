@@ -25,7 +25,8 @@ export const expected: Readonly<Record<string, unknown>> = {
     first: 200,
     described: { rateLimit: [{ name: 'default', quota: 1000, unit: 'requests', windowMs: 60_000, failureMode: 'local' }], session: { use: 'optional' }, cache: { ttlMs: 60_000, tags: ['all'], partition: null } },
     counts: true,
-    client: [200, true]
+    client: [200, true],
+    elsewhere: [404, 404, 404, 404]
   },
   'entry-points.ts': { plugins: 8, functions: 18, code: 'PRISM_ERR_ORIGIN' },
   'required.cjs': 'function',

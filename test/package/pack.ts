@@ -13,9 +13,14 @@ export async function packPackage (folder: string): Promise<string> {
   return join(folder, filename)
 }
 
+/** The variables of this process, without the settings that npm gives to its scripts. */
+export function withoutNpm (): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)))
+}
+
 /** Runs npm in a folder, without the settings that npm gives to its scripts. */
 export async function npm (cwd: string, args: readonly string[], variables: Record<string, string> = {}): Promise<{ stdout: string, stderr: string }> {
-  const env = { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name))), ...variables }
+  const env = { ...withoutNpm(), ...variables }
   const [program, first] = process.env.npm_execpath === undefined ? ['npm', []] : [process.execPath, [process.env.npm_execpath]]
   return await execute(program, [...first, ...args], { ...limits, cwd, env })
 }

@@ -67,8 +67,8 @@ t.test('the package has types for a strict consumer that checks declarations', a
   t.equal(await project.check(withoutThem), '')
 })
 
-t.test('a part whose optional peer is missing fails at its registration, with the command that installs it', async (t) => {
-  t.same(await run('peers.ts'), [['live', '@fastify/websocket'], ['metrics', 'prom-client']].map(([part, peer]) => ['PRISM_ERR_PEER_MISSING', `fastify-prism/${part} needs the package ${peer}, which is not installed: npm install ${peer}.`]))
+t.test("a part whose optional peer is missing, redis: 'memory' included, fails at its registration, with the command that installs it", async (t) => {
+  t.same(await run('peers.ts'), [['fastify-prism/live', '@fastify/websocket'], ['fastify-prism/metrics', 'prom-client'], ["redis: 'memory'", 'lua-redis-wasm']].map(([part, peer]) => ['PRISM_ERR_PEER_MISSING', `${part} needs the package ${peer}, which is not installed: npm install ${peer}.`]))
 })
 
 t.test('every entry point has types for a strict consumer, declarations included', async (t) => {
@@ -81,8 +81,8 @@ t.test('every entry point has types for a strict consumer, declarations included
   t.equal(await project.check(files), '')
 })
 
-t.test('the examples of the README and of docs/integration.md have correct types', async (t) => {
-  for (const name of ['@fastify/cors', '@fastify/helmet']) project.add(name)
+t.test('the examples of the README, docs/integration.md and docs/recipes.md have correct types', async (t) => {
+  for (const name of ['@fastify/cors', '@fastify/helmet', '@fastify/swagger', '@fastify/swagger-ui']) project.add(name)
 
   t.equal(await project.check(shown.map(([name]) => name)), '')
 })
@@ -107,7 +107,13 @@ t.test('every entry point can be imported', async (t) => {
   t.same(await run('entry-points.ts'), expected['entry-points.ts'])
 })
 
-t.test('the package serves metrics and live connections, describes the policies of a route and inspects its stored response', async (t) => {
+t.test('an import of the package does not load undici', async (t) => {
+  project.write('loaded.mjs', "await import('fastify-prism')\nconsole.log(JSON.stringify(process.moduleLoadList.filter((name) => /undici/.test(name))))\n")
+
+  t.same(await run('loaded.mjs'), [])
+})
+
+t.test('the package serves metrics and live connections at chosen paths, describes the policies of a route and inspects its stored response', async (t) => {
   t.same(await run('operations.ts'), expected['operations.ts'])
 })
 

@@ -43,6 +43,12 @@ t.test('package.json tells where the package comes from, and that its modules ha
   })
 })
 
+t.test('the README names the oldest Node that package.json accepts', async (t) => {
+  const { engines } = JSON.parse(read('package.json')) as { engines: { node: string } }
+
+  t.match(read('README.md'), `Node ${engines.node.replace('>=', '')} or newer`)
+})
+
 t.test('the public API is that of the report: a change is accepted by "npm run api:accept"', async (t) => {
   const report = await outputOf(join(root, 'tools', 'api-report.mjs'), [own])
 

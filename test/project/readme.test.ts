@@ -19,14 +19,21 @@ const folder = mkdtempSync(join(tmpdir(), 'prism-readme-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'dir')
 
-/** The app of the last matching code block, run from the sources. */
+/** The app of the last matching code block, run from the sources, and connected to Redis. */
 async function appOf (block: RegExp): Promise<FastifyInstance> {
+  const app = await startOf(block)
+  await reached(app)
+  return app
+}
+
+let started = 0
+
+async function startOf (block: RegExp): Promise<FastifyInstance> {
   const index = readmeModules().findLastIndex((module) => block.test(module))
-  const file = join(folder, `block-${index}.ts`)
+  const file = join(folder, `block-${index}-${++started}.ts`)
   writeFileSync(file, (readmeModules()[index] ?? '').replaceAll(/'fastify-prism(\/[a-z-]+)?'/g, (_, part = '') => `'${sourceOf(`.${part}`)}'`).replace('{ logger: true }', '{}'))
   const { app }: { app: FastifyInstance } = await import(pathToFileURL(file).href)
   t.teardown(() => app.close())
-  await reached(app)
   return app
 }
 
@@ -61,15 +68,13 @@ t.test('the README usage example limits a route, requires a session, and caches 
   t.match(forBob, { of: 'bob' })
 })
 
-t.test('the README cache example inherits cache, limit and session, and purges', async (t) => {
+t.test('the README cache example caches for each signed-in user, and purges', async (t) => {
   const app = await appOf(/my\/places/)
   const ada = await signIn(app, 'ada')
 
   const anonymous = await app.inject('/my/places/7')
-  const first = await app.inject({ url: '/my/places/7', headers: ada })
 
   t.equal(anonymous.statusCode, 401)
-  t.match(first.headers['ratelimit-policy'], '"route";q=30;w=60')
   t.same(await hit(app, '/my/places/7', ada), { id: '7', of: 'ada' })
 
   const purged = await app.inject({ method: 'PUT', url: '/my/places/7', headers: ada })
@@ -97,6 +102,50 @@ t.test('docs/integration.md registers the parts one by one', async (t) => {
 
   t.same(['redis', 'sessions', 'cache', 'events', 'requestLifecycle'].filter((name) => !app.hasDecorator(name)), [])
   t.ok(app.hasRequestDecorator('rateLimit'))
+})
+
+t.test('docs/recipes.md answers health checks, and says what is wrong while Redis is unavailable', async (t) => {
+  const app = await appOf(/health\/ready/)
+
+  const [live, ready] = [await app.inject('/health/live'), await app.inject('/health/ready')]
+  t.same([live.json(), ready.json()], [{ status: 'live' }, { status: 'ready' }])
+  t.match(ready.headers, { 'cache-control': 'no-store', 'ratelimit-policy': undefined })
+
+  process.env.REDIS_URL = 'redis://127.0.0.1:1'
+  t.teardown(() => { process.env.REDIS_URL = redis.url })
+  const without = await startOf(/health\/ready/)
+  const degraded = await without.inject('/health/ready')
+  t.same([degraded.statusCode, degraded.json().status, degraded.json().reason.code], [200, 'degraded', 'connection_refused'])
+})
+
+t.test('docs/recipes.md sends problem documents for errors of the package, of Fastify and of the app', async (t) => {
+  const app = await appOf(/setErrorHandler/)
+  const get = async (url: string) => await app.inject({ url, remoteAddress: '192.0.2.1' }) // its quota is used up
+  const problem = async (url: string) => {
+    const { statusCode, headers, payload } = await get(url)
+    t.match(headers, { 'content-type': 'application/problem+json', 'cache-control': 'no-store' }, url)
+    const { code, instance } = JSON.parse(payload)
+    return [statusCode, code, typeof instance]
+  }
+
+  t.same(await problem('/nowhere'), [404, 'PRISM_ERR_NOT_FOUND', 'string'])
+  t.same(await problem('/tea'), [409, 'PRISM_ERR_REQUEST', 'string'])
+  t.match((await get('/tea')).json(), { detail: 'Tea is sold out.', reason: 'sold_out' })
+  await until(async () => (await get('/nowhere')).statusCode === 429, { what: 'the quota is used up' })
+  t.same(await problem('/nowhere'), [429, 'PRISM_ERR_QUOTA_EXCEEDED', 'string'])
+  t.match((await get('/nowhere')).headers, { 'retry-after': /^\d+$/ })
+})
+
+t.test('docs/recipes.md documents the policies of a route in its OpenAPI document', async (t) => {
+  const app = await appOf(/fastify\/swagger/)
+
+  const { paths } = (await app.inject('/docs/json')).json()
+  t.match(paths['/places'].get, {
+    summary: 'Places of the user',
+    'x-policies': { session: { use: 'required' }, cache: { ttlMs: 600_000, partition: 'user' }, rateLimit: [{ name: 'default', quota: 100 }, { name: 'route', quota: 30 }] }
+  })
+  t.equal((await app.inject('/docs/')).statusCode, 200)
+  t.equal((await app.inject('/places')).statusCode, 401)
 })
 
 t.test('the README session example stores typed values', async (t) => {
@@ -176,6 +225,12 @@ t.test('docs/options.md lists each option of live connections, and no other', as
 
 t.test('docs/options.md lists each option of the metrics, and no other', async (t) => {
   t.same(documented('metrics').sort(), accepted('metrics', 'plugins/metrics.ts', /readRecord\('metrics', options, (\[.*?\])/).sort())
+})
+
+t.test('docs/api.md lists each entry point', async (t) => {
+  const names = Object.keys(entries).filter((name) => name !== './package.json').map((name) => `fastify-prism${name.slice(1)}`)
+
+  t.same(tableOf('docs/api.md', 'import').map(([name]) => name).sort(), names.sort())
 })
 
 t.test('docs/api.md lists each public decorator', async (t) => {

@@ -32,7 +32,7 @@ async function opened (t: Test): Promise<Opened> {
 const textOf = async (page: Page, selector: string) => (await page.locator(selector).first().textContent())?.trim() ?? ''
 const line = async (page: Page, request: string) => await page.locator('#responses .line', { hasText: request }).first().locator('th, td').allTextContents()
 const left = async (page: Page, policy: number) => Number((await page.locator('.bar b').nth(policy).textContent())?.replace(/ of.*|,/g, ''))
-const photograph = async (page: Page, name: string) => { if (shots !== undefined) await page.screenshot({ path: `${shots}/${name}.png`, fullPage: true }) }
+const photograph = async (page: Page, name: string) => { if (shots !== undefined) await page.screenshot({ path: `${shots}/${name}.png`, fullPage: true, animations: 'disabled' }) }
 
 async function signUp (page: Page, name: string): Promise<void> {
   await page.fill('#name', name)

@@ -10,13 +10,18 @@ export interface Pair {
   readonly real: Redis
   /** Runs on both at once. */
   both<Result> (run: (client: Redis) => Promise<Result>): Promise<[memory: Result, real: Result]>
-  /** The keys that differ, with what each server has. An expiry differs if it is more than a minute apart. */
+  /** Empties both. */
+  clear (): Promise<void>
+  /** How far two instants may be apart at most: the servers share the clock of the machine, and ran the same command within the time that a call of `both` took. */
+  readonly apartMs: number
+  /** The keys that differ, with what each server has. Expiries differ if they are more than `apartMs` apart. */
   differingKeys (): Promise<string[]>
 }
 
 /** In the real server hashes keep the order of their fields, which otherwise depends on a seed. */
 const ordered = ['--hash-max-listpack-value', '65536', '--hash-max-listpack-entries', '4096', '--save', '']
-const expiryToleranceMs = 60_000
+/** A server reads the clock once for a command, in whole milliseconds. */
+const roundingMs = 2
 
 export async function startPair (owner: Owner, options: RedisOptions = {}): Promise<Pair> {
   const server = await startRedis(owner, { args: ordered })
@@ -24,24 +29,36 @@ export async function startPair (owner: Owner, options: RedisOptions = {}): Prom
   owner.after(() => memory.disconnect())
   const real = new Redis(server.port, server.host, options)
   owner.after(() => real.disconnect())
-  const both: Pair['both'] = (run) => Promise.all([run(memory), run(real)])
+  let longestMs = 0
+  const apartMs = () => Math.ceil(longestMs) + roundingMs
+  const both: Pair['both'] = async (run) => {
+    const startedAt = performance.now()
+    const results = await Promise.all([run(memory), run(real)])
+    longestMs = Math.max(longestMs, performance.now() - startedAt)
+    return results
+  }
   return {
     memory,
     real,
     both,
+    clear: async () => {
+      await both((client) => client.flushall())
+      longestMs = 0 // no key has an expiry of an earlier call
+    },
+    get apartMs () { return apartMs() },
     differingKeys: async () => {
-      const [one, other] = await both(dump)
+      const [one, other] = await Promise.all([dump(memory), dump(real)])
       const names = [...new Set([...one.keys(), ...other.keys()])].sort()
-      return names.flatMap((name) => isSame(one.get(name), other.get(name)) ? [] : [`${name}: memory has ${JSON.stringify(one.get(name))}, Redis has ${JSON.stringify(other.get(name))}`])
+      return names.flatMap((name) => isSame(one.get(name), other.get(name), apartMs()) ? [] : [`${name}: memory has ${JSON.stringify(one.get(name))}, Redis has ${JSON.stringify(other.get(name))}`])
     }
   }
 }
 
 interface KeyState { readonly type: string, readonly expiresAt: number, readonly value: unknown }
 
-function isSame (one: KeyState | undefined, other: KeyState | undefined): boolean {
+function isSame (one: KeyState | undefined, other: KeyState | undefined, apartMs: number): boolean {
   if (one === undefined || other === undefined || one.type !== other.type) return false
-  const isExpiryClose = (one.expiresAt === -1) === (other.expiresAt === -1) && Math.abs(one.expiresAt - other.expiresAt) <= expiryToleranceMs
+  const isExpiryClose = (one.expiresAt === -1) === (other.expiresAt === -1) && Math.abs(one.expiresAt - other.expiresAt) <= apartMs
   return isExpiryClose && JSON.stringify(one.value) === JSON.stringify(other.value)
 }
 

@@ -11,11 +11,11 @@ export function documentOf (path: string): string {
 export const readme = documentOf('README.md')
 
 /**
- * The apps of the README and of docs/integration.md as modules that export their app without listening.
+ * The apps of the README, docs/integration.md and docs/recipes.md as modules that export their app without listening.
  * A code block without an app continues the nearest block before it that has one.
  */
 export function readmeModules (): string[] {
-  const blocks = [readme, documentOf('docs/integration.md')].flatMap((text) => [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, block = '']) => block))
+  const blocks = [readme, documentOf('docs/integration.md'), documentOf('docs/recipes.md')].flatMap((text) => [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, block = '']) => block))
   return blocks.map((block, index) => {
     const start = blocks.slice(0, index + 1).findLastIndex((each) => each.includes('= Fastify('))
     const own = index === start ? [] : [blocks[start] ?? '']

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { ReplyValue } from 'lua-redis-wasm'
-import { MissingPackageError } from '../../shared/errors.ts'
+import { importPeer } from '../../shared/optional-peer.ts'
 import { emulatedVersion } from './version.ts'
 import { DoubleReply, ErrorReply, formatDouble, MapReply, NullArray, PushReply, Status } from './reply.ts'
 import type { Reply } from './reply.ts'
@@ -25,7 +25,7 @@ export function isEngineLoaded (): boolean {
 /**
  * Loads the Lua engine, once.
  *
- * @throws {MissingPackageError} PRISM_ERR_MISSING_PACKAGE
+ * @throws {PeerMissingError} PRISM_ERR_PEER_MISSING if lua-redis-wasm is not installed
  */
 export async function loadEngine (): Promise<void> {
   loading ??= load().catch((error: unknown) => {
@@ -36,9 +36,7 @@ export async function loadEngine (): Promise<void> {
 }
 
 async function load (): Promise<void> {
-  const { LuaWasmEngine } = await import('lua-redis-wasm').catch((error: Error & { code?: string }) => {
-    throw error.code === 'ERR_MODULE_NOT_FOUND' || error.code === 'MODULE_NOT_FOUND' ? new MissingPackageError("redis: 'memory'", 'lua-redis-wasm') : error
-  })
+  const { LuaWasmEngine } = await importPeer("redis: 'memory'", 'lua-redis-wasm', async () => await import('lua-redis-wasm'))
   const redisCall = (args: Buffer[]): ReplyValue => toLua(callCommand(args))
   engine = await LuaWasmEngine.create({
     host: { redisCall, redisPcall: redisCall, log: () => {} },

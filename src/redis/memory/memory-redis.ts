@@ -6,7 +6,7 @@ import type { MemorySocket } from './memory-socket.ts'
 export interface MemoryRedis {
   /** for ioredis: its connections lead to this Redis */
   readonly Connector: NonNullable<RedisOptions['Connector']>
-  /** loads the server and its Lua engine @throws {MissingPackageError} PRISM_ERR_MISSING_PACKAGE */
+  /** loads the server and its Lua engine @throws {PeerMissingError} PRISM_ERR_PEER_MISSING */
   load (): Promise<void>
 }
 
@@ -29,12 +29,7 @@ function createMemoryRedis (): MemoryRedis {
 /** Production loads neither the server nor the Lua engine. */
 function loader (): () => Promise<() => MemorySocket> {
   let opening: Promise<() => MemorySocket> | undefined
-  const open = async () => {
-    const [{ MemorySocket }, { ServerState }, { loadEngine }] = await Promise.all([import('./memory-socket.ts'), import('./server-state.ts'), import('./lua-engine.ts')])
-    await loadEngine()
-    const server = new ServerState()
-    return () => new MemorySocket(server)
-  }
+  const open = async () => await (await import('./memory-server.ts')).startMemoryServer()
   return async () => {
     opening ??= open().catch((error: unknown) => {
       opening = undefined

@@ -3,12 +3,14 @@ import prism from 'fastify-prism'
 import live from 'fastify-prism/live'
 import metrics from 'fastify-prism/metrics'
 
+const session = { secrets: [process.env.SESSION_SECRET ?? ''] }
 const failures: unknown[] = []
-for (const plugin of [live, metrics]) {
+
+async function start (plugin: typeof live | undefined, redis: 'memory' | { url: string | undefined }): Promise<void> {
   const app = Fastify()
-  await app.register(prism, { redis: { url: process.env.REDIS_URL }, session: { secrets: [process.env.SESSION_SECRET ?? ''] } })
   try {
-    await app.register(async (scope) => { await scope.register(plugin as typeof live) })
+    await app.register(prism, { redis, session })
+    if (plugin !== undefined) await app.register(async (scope) => { await scope.register(plugin) })
     await app.ready()
   } catch (error) {
     const { code, message } = error as Error & { code: string }
@@ -16,4 +18,7 @@ for (const plugin of [live, metrics]) {
   }
   await app.close().catch(() => {}) // its start has failed
 }
+
+for (const plugin of [live, metrics as typeof live]) await start(plugin, { url: process.env.REDIS_URL })
+await start(undefined, 'memory')
 console.log(JSON.stringify(failures))
