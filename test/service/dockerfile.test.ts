@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { globSync, readFileSync } from 'node:fs'
+import { cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 
@@ -16,6 +17,25 @@ const linesOf = (name: string) => readFileSync(join(root, name), 'utf8').replace
 const dockerfile = linesOf('Dockerfile')
 const stages = dockerfile.filter((line) => line.startsWith('FROM ')).map((line) => line.split(/\s+/))
 const service = dockerfile.slice(dockerfile.findLastIndex((line) => line.startsWith('FROM ')))
+const atlas = dockerfile.slice(0, dockerfile.findIndex((line) => line.endsWith(' AS dependencies')))
+const atlasFiles = atlas.filter((line) => line.startsWith('COPY ')).flatMap((line) => line.split(/\s+/).slice(1, -1)).filter((name) => name.endsWith('.ts'))
+const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: Record<string, LockedPackage | undefined> }
+
+interface LockedPackage { dev?: boolean, optional?: boolean, dependencies?: Record<string, string> }
+
+/** The packages that an installation of one workspace contains, without optional ones. */
+function installedFor (workspace: string): string[] {
+  const found = new Set<string>()
+  const add = ({ dependencies = {} }: LockedPackage = {}): void => {
+    for (const name of Object.keys(dependencies)) {
+      if (found.has(name)) continue
+      found.add(name)
+      add(packages[`node_modules/${name}`])
+    }
+  }
+  add(packages[workspace])
+  return [...found]
+}
 
 t.test('Dockerfile builds in stages on one slim Debian with Node 24', async (t) => {
   t.same(stages.map(([, image]) => image), ['node:24-bookworm-slim', 'node:24-bookworm-slim', 'node:24-bookworm-slim'])
@@ -67,17 +87,33 @@ t.test('Dockerfile checks readiness without a process of Node', async (t) => {
 })
 
 t.test('Dockerfile builds the database from files that no other part of the service is in', async (t) => {
-  const atlas = dockerfile.slice(0, dockerfile.findIndex((line) => line.endsWith(' AS dependencies')))
-  const copied = atlas.filter((line) => line.startsWith('COPY ')).flatMap((line) => line.split(/\s+/).slice(1, -1))
   const imports = (file: string): string[] => [file, ...[...readFileSync(join(root, file), 'utf8').matchAll(/ from '(\.[^']+)'/g)].flatMap(([, name = '']) => imports(join(dirname(file), name)))]
 
-  t.same(copied.filter((name) => name.endsWith('.ts')).sort(), [...new Set(imports('service/atlas/load.ts'))].sort())
+  t.same([...atlasFiles].sort(), [...new Set(imports('service/atlas/load.ts'))].sort())
+})
+
+t.test('the stage of the database loads it with the files and packages that it has', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'prism-image-')) // outside of the clone, whose packages would be found
+  t.after(() => rmSync(folder, { recursive: true }))
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
+  for (const name of atlasFiles) cpSync(join(root, name), join(folder, name))
+  for (const name of installedFor('tools/start')) {
+    mkdirSync(dirname(join(folder, 'node_modules', name)), { recursive: true })
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
+  }
+  const [, ...command] = atlas.at(-1)?.split(/\s+/) ?? []
+  const child = spawn(process.execPath, command.slice(1), { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
+  const errors: string[] = []
+  child.stderr.on('data', (text: Buffer) => errors.push(String(text)))
+
+  const [code] = await once(child, 'close') as [number]
+  t.equal(code, 0, errors.join(''))
+  t.ok(existsSync(join(folder, command.at(-1) ?? '')))
 })
 
 t.test('each package that the image imports is installed without the development dependencies', async (t) => {
   const files = ['plugins', 'src', 'service', 'routes'].flatMap((folder) => globSync(`${folder}/**/*.ts`, { cwd: root }))
   const imported = files.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/^import (?!type)[^;]*? from '([^.'][^']*)'/gm)].map(([, name = '']) => /^(?:@[^/]+\/)?[^/]+/.exec(name)?.[0] ?? ''))
-  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as { packages: Record<string, { dev?: boolean, optional?: boolean } | undefined> }
   const installed = (name: string) => [`node_modules/${name}`, `service/node_modules/${name}`].some((path) => packages[path] !== undefined && packages[path].dev !== true && packages[path].optional !== true)
 
   t.same([...new Set(imported)].filter((name) => !name.startsWith('node:') && !installed(name)), [])
