@@ -12,6 +12,15 @@ async function exitCode ([program = '', ...args]: string[], port: number): Promi
   return code
 }
 
+/** Exit code and output of a program. */
+async function output (program: string, args: string[], cwd: string, home = process.env.HOME): Promise<{ code: number, text: string }> {
+  const child = spawn(program, args, { cwd, env: { ...process.env, HOME: home, npm_config_cache: join(home ?? '', '.npm') }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const parts: string[] = []
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (part: Buffer) => parts.push(String(part)))
+  const [code] = await once(child, 'close') as [number]
+  return { code, text: parts.join('') }
+}
+
 const root = join(import.meta.dirname, '../..')
 const linesOf = (name: string) => readFileSync(join(root, name), 'utf8').replaceAll('\\\n', ' ').split('\n').filter((line) => line !== '' && !line.startsWith('#'))
 const dockerfile = linesOf('Dockerfile')
@@ -43,7 +52,7 @@ t.test('Dockerfile builds in stages on one slim Debian with Node 24', async (t) 
 })
 
 t.test('Dockerfile installs by the lockfile, runs no package scripts, and installs no development dependencies', async (t) => {
-  const installs = dockerfile.filter((line) => line.includes('npm '))
+  const installs = dockerfile.filter((line) => /npm (?!pkg )/.test(line))
 
   for (const line of installs) t.match(line, /^RUN npm ci .*--ignore-scripts/)
   for (const line of installs) t.match(line, '--omit=dev')
@@ -102,12 +111,9 @@ t.test('the stage of the database loads it with the files and packages that it h
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name))
   }
   const [, ...command] = atlas.at(-1)?.split(/\s+/) ?? []
-  const child = spawn(process.execPath, command.slice(1), { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
-  const errors: string[] = []
-  child.stderr.on('data', (text: Buffer) => errors.push(String(text)))
+  const { code, text } = await output(process.execPath, command.slice(1), folder)
 
-  const [code] = await once(child, 'close') as [number]
-  t.equal(code, 0, errors.join(''))
+  t.equal(code, 0, text)
   t.ok(existsSync(join(folder, command.at(-1) ?? '')))
 })
 
@@ -117,6 +123,20 @@ t.test('each package that the image imports is installed without the development
   const installed = (name: string) => [`node_modules/${name}`, `service/node_modules/${name}`].some((path) => packages[path] !== undefined && packages[path].dev !== true && packages[path].optional !== true)
 
   t.same([...new Set(imported)].filter((name) => !name.startsWith('node:') && !installed(name)), [])
+})
+
+t.test('npx fastify-prism runs in the image, on a read-only file system, with the commands of the service', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'prism-image-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const changes = dockerfile.find((line) => line.startsWith('RUN npm pkg delete bin'))?.slice('RUN '.length) ?? ''
+  cpSync(join(root, 'package.json'), join(folder, 'package.json'))
+  mkdirSync(join(folder, 'node_modules/.bin'), { recursive: true })
+  symlinkSync(join(root, 'service'), join(folder, 'service'))
+  t.equal((await output('sh', ['-c', changes], folder)).code, 0)
+  t.ok(service.includes('COPY --from=dependencies /app/package.json ./'))
+
+  const help = await output('npx', ['fastify-prism', 'alert', '--help'], folder, join(folder, 'package.json')) // a file: nothing can be created there
+  t.match(help, { code: 0, text: /npx fastify-prism alert/ })
 })
 
 t.test('Dockerfile installs OpenTelemetry only where the build asks for it', async (t) => {

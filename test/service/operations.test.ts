@@ -45,6 +45,23 @@ t.test('docs/operations.md contains every heading that it links to', async (t) =
   t.same(links.filter((anchor) => !anchors.has(anchor)), [])
 })
 
+t.test('each text for operators names commands of the CLI that exist, and how they are started in an app, in the image and in a clone', async (t) => {
+  const written: string[] = []
+  await main(['--help'], {}, { out: { write: (line) => written.push(line) }, serviceCommands: { alert, rules: rulesCommand } })
+  const isCommand = (name: string) => written.join('').includes(`\n  ${name} `)
+  const alertTexts = [...rules, ...prometheusRules].map(({ first }) => first)
+  const remedies = [...text('src/redis/health/unreachable-reason.ts').matchAll(/remedy: '(.+)'[,}\n ]/g)].map(([, remedy = '']) => remedy)
+  const sources = ['src/redis/health/unreachable-reason.ts', 'service/dashboard/page.html', 'service/dashboard/state.js', 'docs/deployment.md', 'docs/procedures.md', 'docs/operations.md', 'docs/contributing.md', 'README.md'].map(text)
+  const named = [...alertTexts, ...sources].flatMap((source) => [...source.matchAll(/(?:npx fastify-prism|npm run prism --) ([\w-]+)/g)].map(([, name = '']) => name))
+
+  t.ok(named.length > 30 && remedies.length > 25)
+  t.same(named.filter((name) => !isCommand(name)), [])
+  for (const each of [...alertTexts, ...remedies]) {
+    for (const [, command = ''] of each.matchAll(/`npx fastify-prism ([^`]+)`/g)) t.ok(each.includes(`(in a clone \`npm run prism -- ${command}\`)`), each)
+    t.notMatch(each.replace(/\(in a clone `[^`]+`\)/g, ''), /npm run prism/)
+  }
+})
+
 t.test('docs/operations.md names only metrics, variables and commands that exist', async (t) => {
   const written: string[] = []
   await main(['--help'], {}, { out: { write: (line) => written.push(line) }, serviceCommands: { alert, rules: rulesCommand } })

@@ -82,7 +82,7 @@ const rows = {
   out_of_memory: {
     pattern: /^(?:-)?OOM/,
     sentence: ({ redis }) => `${redis} is out of memory and rejects writes (OOM): maxmemory is reached, and maxmemory-policy finds nothing to evict.`,
-    remedy: 'Raise maxmemory, or CONFIG SET maxmemory-policy volatile-ttl; `npx fastify-prism keys` (in the service `npm run prism -- keys`) shows the largest namespace.'
+    remedy: 'Raise maxmemory, or CONFIG SET maxmemory-policy volatile-ttl; `npx fastify-prism keys` (in a clone `npm run prism -- keys`) shows the largest namespace.'
   },
   disk_write_failed: {
     pattern: /^(?:-)?MISCONF/,
@@ -193,7 +193,7 @@ export function reasonOf (error: Error, { where, isTls = false }: ReasonContext 
   const cause = causeOf(error)
   const subject = { redis: where === undefined ? 'Redis' : `Redis at ${where}`, address: where ?? 'the address of Redis' }
   const code = codeOf(cause, isTls)
-  if (code === 'unknown') return { code, sentence: `${subject.redis} cannot be used: ${wordOf(cause)}.`, remedy: 'Check the server\'s log, and run `npx fastify-prism doctor` (in the service `npm run prism -- doctor`).' }
+  if (code === 'unknown') return { code, sentence: `${subject.redis} cannot be used: ${wordOf(cause)}.`, remedy: 'Check the server\'s log, and run `npx fastify-prism doctor` (in a clone `npm run prism -- doctor`).' }
   const { sentence, remedy }: Row = rows[code]
   return { code, sentence: sentence(subject, cause), remedy }
 }
