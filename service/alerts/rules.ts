@@ -45,7 +45,8 @@ export const rules: readonly Rule[] = [
     meaning: 'Redis is a replica and rejects all writes: nothing is stored, each process counts limits locally, sessions cannot change.',
     first: 'Set REDIS_URL to the master, or to the Sentinels.',
     section: 'redis-refuses-writes',
-    because: 'redis'
+    because: 'redis',
+    consequenceOf: ['PrismRedisDown']
   },
   {
     name: 'PrismRedisWritesRefused',
@@ -59,7 +60,8 @@ export const rules: readonly Rule[] = [
     meaning: 'Redis rejects writes: nothing is stored, each process counts limits locally, sessions cannot change.',
     first: 'Check the reason: memory, disk or replicas.',
     section: 'redis-refuses-writes',
-    because: 'redis'
+    because: 'redis',
+    consequenceOf: ['PrismRedisDown']
   },
   {
     name: 'PrismRedisPermissionDenied',
@@ -70,10 +72,11 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis denies its user a command, key or channel that the service needs: the affected feature runs as during an outage, or fails.',
-    first: 'Compare the rights of the user with those in docs/operations.md.',
+    meaning: 'Redis denies its user a command, key or channel that the service needs, or does not have the command: the affected feature runs as during an outage, or fails.',
+    first: 'Compare the rights of the user, and the version of the server, with those in docs/operations.md.',
     section: 'acl-denies-a-command',
-    because: 'redis'
+    because: 'redis',
+    consequenceOf: ['PrismRedisDown']
   },
   {
     name: 'PrismSessionRedisUnusable',

@@ -37,6 +37,14 @@ t.test('the rules link to the pages of the service where their address is given'
   t.equal(file.match(/runbook_url: "https:\/\/example\.com\/ops\/runbook\/[\w-]+"/g)?.length, rules.length + prometheusRules.length)
 })
 
+t.test('docs/operations.md lists each reason why Redis cannot be used', async (t) => {
+  const codes = [...text('src/redis/health/unreachable-reason.ts').matchAll(/^ {2}(\w+): \{\n {4}(?:\/\/ .*\n {4})?pattern:/gm)].map(([, code = '']) => code)
+  const listed = new Set([...operations.matchAll(/^\| (`\w+`(?:, `\w+`)*) \|/gm)].flatMap(([, cell = '']) => cell.replaceAll('`', '').split(', ')))
+
+  t.ok(codes.length > 30)
+  t.same(codes.filter((code) => code !== 'not_connected' && !listed.has(code)), [])
+})
+
 t.test('docs/operations.md contains every heading that it links to', async (t) => {
   const anchors = new Set([...operations.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => anchorOf(heading)))
   const links = [...operations.matchAll(/\]\(#([\w-]+)\)/g)].map(([, anchor = '']) => anchor)

@@ -14,8 +14,6 @@ export interface UnreachableReason {
 interface ReasonContext {
   /** `host:port` without a login; omitted if the text is public */
   readonly where?: string | undefined
-  /** whether the address uses TLS */
-  readonly isTls?: boolean
 }
 
 interface Row {
@@ -24,8 +22,8 @@ interface Row {
   readonly remedy: string
 }
 
-/** `Redis at host:port` and `host:port`; without an address `Redis` and `the address of Redis`. */
-interface Subject { readonly redis: string, readonly address: string }
+/** `Redis at host:port`, `host:port` and `The socket path`; without an address `Redis`, `the address of Redis` and `The socket of Redis`. */
+interface Subject { readonly redis: string, readonly address: string, readonly socket: string }
 
 export type ReasonCode = keyof typeof rows | 'unknown'
 
@@ -53,6 +51,16 @@ const rows = {
     pattern: /NOPERM|The user executing the script can't|ACL failure in script/,
     sentence: ({ redis }, error) => `${redis} denies its user ${aclDenial(error) ?? 'a command'} (NOPERM).`,
     remedy: `Grant the user in REDIS_URL at least ${neededRights}.`
+  },
+  command_missing: {
+    pattern: /MISSING_COMMAND|unknown command(?! .?sentinel)/i,
+    sentence: ({ redis }, error) => `${redis} does not have the command ${/'(\w{1,20})'/.exec(error.message)?.[1] ?? 'that is needed'} (unknown command).`,
+    remedy: 'Use Redis 7 or newer or Valkey, not a proxy that lacks commands, and remove rename-command for it from redis.conf.'
+  },
+  sentinel_address: {
+    pattern: /SENTINEL_ADDRESS/,
+    sentence: ({ redis }) => `${redis} is a Sentinel, which stores no data.`,
+    remedy: 'Write redis+sentinel://host:26379,host:26379/name in REDIS_URL, with the name of the master.'
   },
   too_many_clients: {
     pattern: /max number of clients/,
@@ -104,13 +112,29 @@ const rows = {
     sentence: () => 'The Redis Cluster does not serve all of its slots (CLUSTERDOWN).',
     remedy: 'Check CLUSTER INFO and CLUSTER NODES: start the masters that are down, or assign their slots (redis-cli --cluster fix).'
   },
+  not_a_cluster: {
+    pattern: /cluster support disabled/i,
+    sentence: () => 'REDIS_URL lists several servers, the seed nodes of a Cluster, but they are not part of one.',
+    remedy: 'Write one address in REDIS_URL (for a master with replicas those of its Sentinels), or start the servers with cluster-enabled yes.'
+  },
   no_sentinel: {
-    pattern: /All sentinels are unreachable|sentinels? (?:are|is) unreachable/i,
+    pattern: /All sentinels are unreachable|sentinels? (?:are|is) unreachable|unknown command .?sentinel/i,
     sentence: () => 'No Sentinel that knows the master can be reached.',
     remedy: 'Check the hosts and ports of the Sentinels in REDIS_URL (26379 by default) and the name of the master.'
   },
+  client_certificate_unusable: {
+    pattern: /KEY_VALUES_MISMATCH|key values mismatch|ERR_OSSL|no start line|bad decrypt/i,
+    sentence: () => 'The TLS client certificate and its key cannot be used: one of them is damaged, or they do not belong together.',
+    remedy: 'Compare REDIS_TLS_CERT and REDIS_TLS_KEY (in code, redis.connection.tls.cert and key): PEM, of one certificate, the key without a passphrase.'
+  },
+  client_certificate_rejected: {
+    // An alert is sent by the server, so it is about the client's certificate. @see RFC 8446 section 6.2
+    pattern: /alert[ _](?:unknown[ _]ca|bad[ _]certificate|unsupported[ _]certificate|certificate[ _](?:revoked|expired|unknown)|access[ _]denied|decrypt[ _]error)/i,
+    sentence: ({ redis }) => `${redis} rejects the TLS client certificate.`,
+    remedy: 'Set REDIS_TLS_CERT and REDIS_TLS_KEY (in code, redis.connection.tls.cert and key) to a valid certificate of the authority that the server trusts (its tls-ca-cert-file).'
+  },
   client_certificate_wanted: {
-    pattern: /CERTIFICATE_REQUIRED|certificate required|HANDSHAKE_FAILURE|handshake failure|PEER_DID_NOT_RETURN/i,
+    pattern: /CERTIFICATE_REQUIRED|certificate required|PEER_DID_NOT_RETURN/i,
     sentence: ({ redis }) => `${redis} requires a TLS client certificate, and none that it accepts is configured.`,
     remedy: 'Set REDIS_TLS_CERT and REDIS_TLS_KEY (in code, redis.connection.tls.cert and key), or tls-auth-clients no on the server.'
   },
@@ -130,7 +154,7 @@ const rows = {
     remedy: 'Set REDIS_TLS_CA to the PEM file of the authority (or NODE_EXTRA_CA_CERTS; in code, redis.connection.tls.ca).'
   },
   server_speaks_plain: {
-    pattern: /SERVER_SPEAKS_PLAIN|wrong version number|packet length too long|EPROTO|ERR_SSL|record layer/i,
+    pattern: /SERVER_SPEAKS_PLAIN|WRONG_VERSION_NUMBER|wrong version number|PACKET_LENGTH_TOO_LONG|packet length too long|HTTP_REQUEST/i,
     sentence: ({ redis }) => `${redis} does not use TLS on this port, but the address requires TLS (rediss://).`,
     remedy: 'Write redis:// in place of rediss://, or use the server\'s TLS port.'
   },
@@ -138,6 +162,11 @@ const rows = {
     pattern: /SERVER_SPEAKS_TLS|Unknown RESP type 21\b/,
     sentence: ({ redis }) => `${redis} accepts only TLS on this port, but the address has redis://, which is without TLS.`,
     remedy: 'Write rediss:// in place of redis://, or use the server\'s plain port.'
+  },
+  tls_handshake_failed: {
+    pattern: /EPROTO|ERR_SSL|\bSSL\b/,
+    sentence: ({ redis }, error) => `The TLS handshake with ${redis} fails (${wordOf(error)}).`,
+    remedy: 'The server may require a client certificate (set REDIS_TLS_CERT and REDIS_TLS_KEY), or have no TLS version or cipher in common with this process (tls-protocols, tls-ciphers).'
   },
   not_redis: {
     pattern: /Unknown RESP type|Protocol error, got/i,
@@ -156,7 +185,7 @@ const rows = {
   },
   socket_missing: {
     pattern: /ENOENT|EACCES/,
-    sentence: ({ address }) => `The socket ${address} does not exist, or this process has no permission to use it.`,
+    sentence: ({ socket }) => `${socket} does not exist, or this process has no permission to use it.`,
     remedy: 'Check the path in REDIS_URL, unixsocket and unixsocketperm in redis.conf, and the user of this process.'
   },
   no_answer: {
@@ -170,7 +199,7 @@ const rows = {
     remedy: 'Check for a firewall or a missing network route, whether the server hangs, and whether it uses TLS if the address does.'
   },
   connection_closed: {
-    pattern: /ECONNRESET|EPIPE|Connection is closed|ECONNABORTED|closed the connection|aborted due to connection close/,
+    pattern: /ECONNRESET|EPIPE|Connection is closed|ECONNABORTED|closed the connection|aborted due to connection close|max retries per request/,
     sentence: ({ redis }) => `${redis} closes the connection at once.`,
     remedy: 'The server may accept only TLS (write rediss://), be restarting, or have reached maxclients: check its log.'
   },
@@ -189,10 +218,10 @@ export const noAnswer = new Error('no reply within the deadline')
 export const closedByServer = new Error('Redis closed the connection')
 
 /** Converts an error of a connection or command to a reason for operators. It contains no secret, no key, and no address except `where`. */
-export function reasonOf (error: Error, { where, isTls = false }: ReasonContext = {}): UnreachableReason {
+export function reasonOf (error: Error, { where }: ReasonContext = {}): UnreachableReason {
   const cause = causeOf(error)
-  const subject = { redis: where === undefined ? 'Redis' : `Redis at ${where}`, address: where ?? 'the address of Redis' }
-  const code = codeOf(cause, isTls)
+  const subject = subjectOf(where, nodeOf(error))
+  const code = codeOf(cause)
   if (code === 'unknown') return { code, sentence: `${subject.redis} cannot be used: ${wordOf(cause)}.`, remedy: 'Check the server\'s log, and run `npx fastify-prism doctor` (in a clone `npm run prism -- doctor`).' }
   const { sentence, remedy }: Row = rows[code]
   return { code, sentence: sentence(subject, cause), remedy }
@@ -200,24 +229,34 @@ export function reasonOf (error: Error, { where, isTls = false }: ReasonContext 
 
 /** Whether an error is specific: it says more than that the connection failed. */
 export function isSpecific (error: Error): boolean {
-  return !vague.has(codeOf(causeOf(error), false))
+  return !vague.has(codeOf(causeOf(error)))
 }
 
-/** Whether an error is the result of `findProtocolMismatch`. */
-export function isMismatch ({ message }: Error): boolean {
-  return /^SERVER_SPEAKS_/.test(message)
+const nodes = new WeakMap<Error, string>()
+
+/** Records which node of a Cluster an error is about, as `host:port`. */
+export function setNode (error: Error, node: string): void {
+  nodes.set(causeOf(error), node)
+}
+
+function nodeOf (error: Error): string | undefined {
+  return nodes.get(causeOf(error))
+}
+
+function subjectOf (where: string | undefined, node: string | undefined): Subject {
+  if (where === undefined) return node === undefined ? { redis: 'Redis', address: 'the address of Redis', socket: 'The socket of Redis' } : { redis: 'A node of the Redis Cluster', address: 'the address of a node of the Redis Cluster', socket: '' }
+  const address = node ?? where
+  return { redis: `Redis at ${address}`, address, socket: `The socket ${address}` }
 }
 
 /** Whether the server rejects commands until an operator changes something. */
 export function isRefusal ({ message }: Error): boolean {
-  return /^-?(?:READONLY|OOM|MISCONF|NOREPLICAS)\b/.test(message) || aclDenial({ message } as Error) !== undefined
+  return /^-?(?:READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|MISSING_COMMAND)\b/.test(message) || aclDenial({ message } as Error) !== undefined
 }
 
-function codeOf (error: Error & { code?: unknown }, isTls: boolean): ReasonCode {
+function codeOf (error: Error & { code?: unknown }): ReasonCode {
   const text = error.name === 'ReplyError' ? error.message : `${error.code ?? ''} ${error.message}`.trimStart()
-  const found = (Object.entries(rows) as [ReasonCode, Row][]).find(([, { pattern }]) => pattern.test(text))?.[0] ?? 'unknown'
-  // Any other `ERR_SSL_…` error of a TLS connection means a failed TLS handshake.
-  return found === 'unknown' && isTls && /SSL/.test(text) ? 'server_speaks_plain' : found
+  return (Object.entries(rows) as [ReasonCode, Row][]).find(([, { pattern }]) => pattern.test(text))?.[0] ?? 'unknown'
 }
 
 /** An ioredis Cluster error wraps the error of the last node. */
