@@ -1,12 +1,11 @@
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
-import { readAddress } from '../redis/address.ts'
+import { addressFault, readAddress } from '../redis/address.ts'
 import type { Address } from '../redis/address.ts'
 import { enforceHandshake } from '../redis/health/handshake.ts'
 import { endpointOf, placeOf, probeServer } from '../redis/health/protocol-probe.ts'
 import { isSpecific, reasonOf } from '../redis/health/unreachable-reason.ts'
 import { ConnectError, UsageError } from './command.ts'
-import { whyUnreadable } from './unreadable-url.ts'
 
 const patienceMs = 3000
 /** Longer than any of its steps: whatever hangs, a command line ends. */
@@ -53,11 +52,9 @@ export async function bounded<Value> (work: Promise<Value>): Promise<Value> {
 }
 
 function readUrl (url: string): Address {
-  try {
-    return readAddress('--url', url)
-  } catch {
-    throw new UsageError(`The address of Redis is invalid: ${whyUnreadable(url)}`)
-  }
+  const fault = addressFault(url)
+  if (fault !== undefined) throw new UsageError(`The address of Redis is invalid: it is ${fault}.`)
+  return readAddress('--url', url)
 }
 
 /** Of a Cluster's seeds the first. */
