@@ -38,7 +38,7 @@ t.test('the rules link to the pages of the service where their address is given'
 })
 
 t.test('docs/operations.md lists each reason why Redis cannot be used', async (t) => {
-  const codes = [...text('src/redis/health/unreachable-reason.ts').matchAll(/^ {2}(\w+): \{\n {4}(?:\/\/ .*\n {4})?pattern:/gm)].map(([, code = '']) => code)
+  const codes = [...text('src/redis/health/reason-table.ts').matchAll(/^ {2}(\w+): \{\n {4}(?:\/\/ .*\n {4})?pattern:/gm)].map(([, code = '']) => code)
   const listed = new Set([...operations.matchAll(/^\| (`\w+`(?:, `\w+`)*) \|/gm)].flatMap(([, cell = '']) => cell.replaceAll('`', '').split(', ')))
 
   t.ok(codes.length > 30)
@@ -58,8 +58,8 @@ t.test('each text for operators names commands of the CLI that exist, and how th
   await main(['--help'], {}, { out: { write: (line) => written.push(line) }, serviceCommands: { alert, rules: rulesCommand } })
   const isCommand = (name: string) => written.join('').includes(`\n  ${name} `)
   const alertTexts = [...rules, ...prometheusRules].map(({ first }) => first)
-  const remedies = [...text('src/redis/health/unreachable-reason.ts').matchAll(/remedy: '(.+)'[,}\n ]/g)].map(([, remedy = '']) => remedy)
-  const sources = ['src/redis/health/unreachable-reason.ts', 'service/dashboard/page.html', 'service/dashboard/state.js', 'docs/deployment.md', 'docs/procedures.md', 'docs/operations.md', 'docs/contributing.md', 'README.md'].map(text)
+  const remedies = [...`${text('src/redis/health/reason-table.ts')}${text('src/redis/health/unreachable-reason.ts')}`.matchAll(/remedy: '(.+)'[,}\n ]/g)].map(([, remedy = '']) => remedy)
+  const sources = ['src/redis/health/reason-table.ts', 'src/redis/health/unreachable-reason.ts', 'service/dashboard/page.html', 'service/dashboard/state.js', 'docs/deployment.md', 'docs/procedures.md', 'docs/operations.md', 'docs/contributing.md', 'README.md'].map(text)
   const named = [...alertTexts, ...sources].flatMap((source) => [...source.matchAll(/(?:npx fastify-prism|npm run prism --) ([\w-]+)/g)].map(([, name = '']) => name))
 
   t.ok(named.length > 30 && remedies.length > 25)
