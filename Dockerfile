@@ -22,6 +22,8 @@ COPY tools ./tools
 COPY service/package.json ./service/package.json
 COPY service/tracing/package.json ./service/tracing/package.json
 RUN npm ci --omit=dev --workspace=service-only $([ "$TRACING" = true ] && echo --workspace=tracing-only) --include-workspace-root --ignore-scripts --no-audit --no-fund
+# Without the package's own bin, which is built for npm only, npx finds the one of the service.
+RUN npm pkg delete bin && ln -s ../../service/operator.ts node_modules/.bin/fastify-prism
 
 # Node runs TypeScript as it is: what the tests saw is what runs here.
 FROM node:24-bookworm-slim AS service
@@ -30,7 +32,7 @@ ENV NODE_ENV=production \
     DATABASE_PATH=/data/atlas.db
 WORKDIR /app
 COPY --from=dependencies /app/node_modules ./node_modules
-COPY package.json ./
+COPY --from=dependencies /app/package.json ./
 COPY docs/operations.md ./docs/operations.md
 COPY plugins ./plugins
 COPY routes ./routes

@@ -1,6 +1,9 @@
 import { memoryThresholds } from '../../plugins/metrics.ts'
 import type { PrometheusRule, Rule } from './rule.ts'
 
+/** A command of the CLI as text: an app with the package and the image have the bin, a clone has the script. */
+const cli = (command: string) => `\`npx fastify-prism ${command}\` (in a clone \`npm run prism -- ${command}\`)`
+
 /** A stopped process cannot report itself. A job belongs to the service if one of its processes exported our metrics within the last day, or by its name. */
 export const prometheusRules: readonly PrometheusRule[] = [
   {
@@ -26,7 +29,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Redis does not respond: the cache is bypassed, each process counts limits locally, and routes that require a session return 503 to clients with a session cookie, and 401 to others.',
-    first: 'Run `npx fastify-prism doctor`, which checks the address, the network, the password and the server.',
+    first: `Run ${cli('doctor')}, which checks the address, the network, the password and the server.`,
     section: 'redis-cannot-be-reached',
     because: 'redis'
   },
@@ -42,7 +45,8 @@ export const rules: readonly Rule[] = [
     meaning: 'Redis is a replica and rejects all writes: nothing is stored, each process counts limits locally, sessions cannot change.',
     first: 'Set REDIS_URL to the master, or to the Sentinels.',
     section: 'redis-refuses-writes',
-    because: 'redis'
+    because: 'redis',
+    consequenceOf: ['PrismRedisDown']
   },
   {
     name: 'PrismRedisWritesRefused',
@@ -56,7 +60,8 @@ export const rules: readonly Rule[] = [
     meaning: 'Redis rejects writes: nothing is stored, each process counts limits locally, sessions cannot change.',
     first: 'Check the reason: memory, disk or replicas.',
     section: 'redis-refuses-writes',
-    because: 'redis'
+    because: 'redis',
+    consequenceOf: ['PrismRedisDown']
   },
   {
     name: 'PrismRedisPermissionDenied',
@@ -67,10 +72,11 @@ export const rules: readonly Rule[] = [
     clear: 0.5,
     forSeconds: 5,
     windowSeconds: 60,
-    meaning: 'Redis denies its user a command, key or channel that the service needs: the affected feature runs as during an outage, or fails.',
-    first: 'Compare the rights of the user with those in docs/operations.md.',
+    meaning: 'Redis denies its user a command, key or channel that the service needs, or does not have the command: the affected feature runs as during an outage, or fails.',
+    first: 'Compare the rights of the user, and the version of the server, with those in docs/operations.md.',
     section: 'acl-denies-a-command',
-    because: 'redis'
+    because: 'redis',
+    consequenceOf: ['PrismRedisDown']
   },
   {
     name: 'PrismSessionRedisUnusable',
@@ -82,7 +88,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'The sessions\' own Redis (SESSION_REDIS_URL) is unusable: routes that require a session return 503 to clients with a session cookie.',
-    first: 'Run `npx fastify-prism doctor`, which checks it too.',
+    first: `Run ${cli('doctor')}, which checks it too.`,
     section: 'redis-cannot-be-reached',
     because: 'sessions'
   },
@@ -96,7 +102,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Redis uses more than 90 % of its memory for data other than cached responses: the cache stores nothing, and evictions or rejected writes are next.',
-    first: 'Check the namespaces (dashboard, or `npx fastify-prism keys`): shorten the lifetime of the largest, or raise maxmemory.',
+    first: `Check the namespaces on the dashboard, or by ${cli('keys')}: shorten the lifetime of the largest, or raise maxmemory.`,
     section: 'memory-is-full'
   },
   {
@@ -109,7 +115,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 5,
     windowSeconds: 60,
     meaning: 'Redis uses more than 80 % of its memory for data other than cached responses: little memory is left for the cache.',
-    first: 'Check which namespace grows (dashboard, or `npx fastify-prism keys`).',
+    first: `Check which namespace grows: the dashboard, or ${cli('keys')}, shows them.`,
     section: 'memory-is-full',
     consequenceOf: ['PrismRedisMemoryCritical']
   },
@@ -136,7 +142,7 @@ export const rules: readonly Rule[] = [
     forSeconds: 0,
     windowSeconds: 60,
     meaning: 'Redis rejects connections because maxclients is reached.',
-    first: 'List the clients (`npx fastify-prism doctor` counts CLIENT LIST by address), lower redis.max, or raise maxclients.',
+    first: `Count the clients by address: ${cli('doctor')}. Lower redis.max, or raise maxclients.`,
     section: 'connections-break-or-are-rejected'
   },
   {

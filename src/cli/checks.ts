@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { announcedMs } from '../redis/app-announcer.ts'
 import { Keys } from '../redis/keys.ts'
-import { parseInfo, productOf } from '../redis/health/server-info.ts'
+import { isSentinel, parseInfo, productOf } from '../redis/health/server-info.ts'
 import type { InfoFields } from '../redis/health/server-info.ts'
 import { defaultDeadlineMs as deadlineMs } from '../redis/health/deadline.ts'
 import { memoryThresholds, mayEvictSessions, readMemoryInfo, usedShareOf } from '../redis/health/memory-info.ts'
@@ -31,6 +31,7 @@ const wrong = (check: string, says: string, change: string): Finding => ({ check
 /** Looks at a server that was reached. A check that the user's rights forbid is told, and the others go on. */
 export async function * checkServer (client: Redis, url: string, holds: RedisRole, prefix = ''): AsyncGenerator<Finding> {
   const info = await client.info('everything').then(parseInfo, denied)
+  if (!(info instanceof Error) && isSentinel(info)) return yield refused('role', new Error('SENTINEL_ADDRESS'))
   if (!(info instanceof Error)) {
     yield checkVersion(info)
     yield checkRole(info)
@@ -38,7 +39,7 @@ export async function * checkServer (client: Redis, url: string, holds: RedisRol
     yield checkPolicy(info, holds)
     yield * checkPersistence(info)
   }
-  if (info instanceof Error || info.get('role') !== 'slave') yield await checkRefusals(client)
+  if (info instanceof Error || info.get('role') !== 'slave') yield await checkRefusals(client, prefix)
   yield await checkLatency(client)
   yield await checkClock(client).catch((error: Error) => refused('clock', denied(error)))
   yield info instanceof Error ? refused('rights', info) : await checkClients(client, info)
@@ -55,20 +56,21 @@ function checkApps (seen: Readonly<Record<string, string>>, prefix: string): Fin
   return warning('apps', `${names.length} apps use it ${where}: ${names.join(', ')}. They serve each other's cached responses and share sessions and rate limits.`, 'Set redis.prefix in all of them but one, or the same redis.app in all if that is intended.')
 }
 
-/** What a user may not do is a finding; any other failure ends the checks. */
+/** What a user may not do, and what the server does not have, is a finding; any other failure ends the checks. */
 function denied (error: Error): Error {
-  if (aclDenial(error) === undefined) throw error
+  if (aclDenial(error) === undefined && !/^ERR unknown command\b/.test(error.message)) throw error
   return error
 }
 
-function refused (check: string, error: Error): Finding {
-  const { code, sentence, remedy } = reasonOf(error)
+/** A finding with the code, sentence and remedy that the service reports for an error. */
+export function refused (check: string, error: Error, where?: string): Finding {
+  const { code, sentence, remedy } = reasonOf(error, { where })
   return { ...wrong(check, sentence, remedy), reason: code }
 }
 
 /** Whether writes are refused: memory, disk, replicas, or the user's rights. */
-async function checkRefusals (client: Redis): Promise<Finding> {
-  const error = await checkWrites(client, '', 3000)
+async function checkRefusals (client: Redis, prefix: string): Promise<Finding> {
+  const error = await checkWrites(client, prefix, 3000)
   return error === undefined ? fine('writes', 'Redis accepts the writes of this user.') : refused('writes', error)
 }
 

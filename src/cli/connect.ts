@@ -1,12 +1,11 @@
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
-import { readAddress } from '../redis/address.ts'
+import { addressFault, readAddress } from '../redis/address.ts'
 import type { Address } from '../redis/address.ts'
 import { enforceHandshake } from '../redis/health/handshake.ts'
-import { endpointOf, findProtocolMismatch, placeOf } from '../redis/health/protocol-probe.ts'
+import { endpointOf, placeOf, probeServer } from '../redis/health/protocol-probe.ts'
 import { isSpecific, reasonOf } from '../redis/health/unreachable-reason.ts'
 import { ConnectError, UsageError } from './command.ts'
-import { whyUnreadable } from './unreadable-url.ts'
 
 const patienceMs = 3000
 /** Longer than any of its steps: whatever hangs, a command line ends. */
@@ -40,6 +39,11 @@ async function greet (client: Redis): Promise<void> {
   await client.ping().catch((error: Error) => { if (!/^NOPERM/.test(error.message)) throw error })
 }
 
+/** Whether an address lists the seed nodes of a Cluster. */
+export function isClusterAddress (url: string): boolean {
+  return readUrl(url).kind === 'cluster'
+}
+
 /** @throws {Error} after 8 s */
 export async function bounded<Value> (work: Promise<Value>): Promise<Value> {
   const { promise, reject } = Promise.withResolvers<never>()
@@ -48,11 +52,9 @@ export async function bounded<Value> (work: Promise<Value>): Promise<Value> {
 }
 
 function readUrl (url: string): Address {
-  try {
-    return readAddress('--url', url)
-  } catch {
-    throw new UsageError(`The address of Redis is invalid: ${whyUnreadable(url)}`)
-  }
+  const fault = addressFault(url)
+  if (fault !== undefined) throw new UsageError(`The address of Redis is invalid: it is ${fault}.`)
+  return readAddress('--url', url)
 }
 
 /** Of a Cluster's seeds the first. */
@@ -64,6 +66,6 @@ function optionsOf (address: Address, tls: object | undefined): RedisOptions {
 /** The same reasons as the service tells. */
 async function faultOf (error: Error, address: Address): Promise<ConnectError> {
   const endpoint = endpointOf(address)
-  const mismatch = isSpecific(error) || endpoint === undefined ? undefined : await findProtocolMismatch(endpoint)
-  return new ConnectError(reasonOf(mismatch ?? error, { where: placeOf(address), isTls: address.options.tls !== undefined }))
+  const found = isSpecific(error) || endpoint === undefined ? undefined : await probeServer(endpoint)
+  return new ConnectError(reasonOf(found ?? error, { where: placeOf(address) }))
 }

@@ -5,7 +5,7 @@ import type { Finding, RedisRole } from './checks.ts'
 import { checkCluster } from './cluster-checks.ts'
 import { ConnectError, UsageError } from './command.ts'
 import type { Call, Command } from './command.ts'
-import { bounded } from './connect.ts'
+import { bounded, isClusterAddress } from './connect.ts'
 
 /** Says what is wrong with the environment and with Redis, and what to change. */
 export const doctor: Command = {
@@ -53,7 +53,7 @@ async function * checkRedis (call: Call, url: string | undefined, holds: RedisRo
   try {
     if (url === undefined) throw new UsageError('REDIS_URL is unset, and no --url was given: name the address of a Redis.')
     const reached = await call.client(url)
-    yield * await checkCluster(reached)
+    yield * await checkCluster(reached, isClusterAddress(url))
     const masters = await call.masters(url, reached)
     const says = `Redis replies at ${whereOf(url)}${masters.length > 1 ? `, a Cluster of ${masters.length} masters` : ''}${holds === 'sessions' ? ', the separate Redis for sessions' : ''}.`
     yield { check: 'connection', state: 'fine', says }

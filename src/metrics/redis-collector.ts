@@ -56,7 +56,7 @@ const lease = new Script<boolean>({ url: new URL('./lease.lua', import.meta.url)
  */
 export class RedisCollector {
   readonly name = randomBytes(6).toString('base64url')
-  readonly #servers: Servers
+  readonly #servers: Servers & { readonly isCircuitOpen: boolean }
   readonly #batch: Batch
   readonly #keys: Keys
   readonly #everyMs: number
@@ -66,7 +66,7 @@ export class RedisCollector {
   #sample: Sample | undefined
   #isUp = false
 
-  constructor (pool: Servers & { readonly batch: Batch, readonly keyspace: Keys }, { everyMs, memoryLimitBytes }: RedisCollectorOptions) {
+  constructor (pool: Servers & { readonly batch: Batch, readonly keyspace: Keys, readonly isCircuitOpen: boolean }, { everyMs, memoryLimitBytes }: RedisCollectorOptions) {
     this.#servers = pool
     this.#batch = pool.batch
     this.#keys = pool.keyspace
@@ -80,9 +80,9 @@ export class RedisCollector {
     return this.#isLeader
   }
 
-  /** Whether the last collection succeeded, in a Cluster for every master. */
+  /** Whether the last collection succeeded, and no circuit breaker is open: ioredis lists a dead master of a Cluster at times only. */
   get isUp (): boolean {
-    return this.#isUp
+    return this.#isUp && !this.#servers.isCircuitOpen
   }
 
   /** Latest sample; undefined before the first, and when it is older than six intervals. */

@@ -47,6 +47,8 @@ function faultFrom (error: unknown): string {
 }
 
 function read (urls: string): Address {
+  if (/^["'].*|["']$/.test(urls)) throw new InvalidAddress('in quotation marks')
+  if (isReference(urls)) throw new InvalidAddress('with a reference to a variable that was not replaced')
   const sentinels = /^(rediss?)\+sentinel:\/\/(?:([^@/]*)@)?([^/@]+)\/([^/?]+)(?:\/(\d+))?$/.exec(urls)
   if (sentinels) return readSentinels(sentinels)
   const socket = /^unix:\/\/(?:([^@/]*)@)?(\/[^?#]+)(?:\?db=(\d+))?$/.exec(urls)
@@ -56,6 +58,11 @@ function read (urls: string): Address {
   if (parts.length === 1) return { kind: 'server', options: first }
   const seeds = parts.map((part) => readSeed(part, first))
   return { kind: 'cluster', seeds, options: loginOf(first) }
+}
+
+/** `${NAME}` anywhere, or `$NAME` as the host: a password may contain a single $. */
+function isReference (urls: string): boolean {
+  return urls.includes('${') || urls.split(',').some((url) => /^(?:[a-z+]+:\/\/)?(?:[^@/]*@)?\$\w/i.test(url.trim()))
 }
 
 /** A Cluster has database 0 only, and TLS on all nodes or none. */
@@ -80,6 +87,7 @@ function readSocket ([, login, path = '', db = '']: RegExpExecArray): Address {
 }
 
 function readServer (text: string): ClientOptions {
+  if (/[\t\n\r]/.test(text)) throw new InvalidAddress('with a space or a line break') // the URL parser would drop it
   const url = URL.parse(text)
   if (url === null || !['redis:', 'rediss:'].includes(url.protocol) || url.hostname === '' || url.hash !== '' || /@/.test(url.pathname + url.search)) throw new InvalidAddress(serverFault(text, url))
   const family = readFamily(url)
@@ -97,14 +105,15 @@ function readServer (text: string): ClientOptions {
 /** Names the invalid part of a server's address. */
 function serverFault (text: string, url: URL | null): string {
   const [, scheme, rest = ''] = /^([a-z][a-z\d+.-]*):\/\/(.*)$/is.exec(text) ?? []
-  if (scheme === undefined) return text === '' ? 'that is empty' : 'without a scheme'
+  if (scheme === undefined) return text === '' ? 'that is empty' : /\s/.test(text) ? 'with a space or a line break' : 'without a scheme'
   if (/\+sentinel$/i.test(scheme)) return 'of Sentinels without the name of their master, or with more after it than a database'
   if (/^unix$/i.test(scheme)) return 'of a socket without an absolute path, or with another parameter than db'
   if (!/^rediss?$/i.test(scheme)) return 'with another scheme'
   // An unescaped delimiter in a password ends the host, so the @ of the login follows it.
-  if (/[/?#].*@/s.test(rest)) return 'whose user or password has a /, ? or # that is not percent-encoded'
-  if (url?.hash) return 'with a #'
+  if (/[/?#].*@/s.test(rest)) return 'whose user or password has a /, ? or # that is not percent-encoded (%2F, %3F, %23)'
+  if (url?.hash) return 'with a # (in a password %23)'
   const host = rest.replace(/[/?#].*$/s, '').replace(/^.*@/s, '')
+  if (/\s/.test(host)) return 'with a space or a line break in its host'
   if (host.replace(/:[^:\]]*$/, '') === '') return 'without a host'
   const port = /:([^:\]]*)$/.exec(host)?.[1] ?? ''
   return /^\d{0,5}$/.test(port) && Number(port) <= 65_535 ? 'whose host is invalid' : 'whose port is not a number from 0 to 65535'

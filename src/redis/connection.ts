@@ -9,7 +9,7 @@ import type { ClusterIdentity } from './health/cluster-identity.ts'
 import type { ServerInfo } from './health/server-info.ts'
 import { ClusterNodes } from './cluster-nodes.ts'
 import { aclDenial, isNotMaster } from './health/error-class.ts'
-import { closedByServer, noAnswer } from './health/unreachable-reason.ts'
+import { closedByServer, noAnswer, setNode } from './health/unreachable-reason.ts'
 import { Resender } from './batch/resend.ts'
 import type { ResendableCommand } from './batch/resend.ts'
 import { ConnectionHealth } from './health/connection-health.ts'
@@ -20,6 +20,7 @@ const overloadedCommands = 512
 export const overloadedBytes = 1_048_576
 
 const stillLoading = new Error('LOADING Redis is loading the dataset in memory')
+const isSentinel = new Error('SENTINEL_ADDRESS')
 const handshakeRetryMs = 50
 const demotionMs = 1000
 
@@ -95,7 +96,7 @@ export class Connection {
       owner.onFailure(error)
       if (!this.#isHandshakeDone) owner.onLost()
     })
-    if (client instanceof Cluster) client.on('+node', (node: Redis) => this.#onNodeAdded(node)).on('node error', owner.onFailure)
+    if (client instanceof Cluster) client.on('+node', (node: Redis) => this.#onNodeAdded(node)).on('node error', (error: Error, node: string) => this.#onNodeError(error, node))
   }
 
   /** Time limit for a reply, milliseconds. */
@@ -202,6 +203,11 @@ export class Connection {
     this.#owner.onLost()
   }
 
+  #onNodeError (error: Error, node: string): void {
+    setNode(error, node)
+    this.#owner.onFailure(error)
+  }
+
   /** A reconnected node may be another process: read its `INFO` at once. */
   #onNodeAdded (node: Redis): void {
     if (this.#isHandshakeDone) this.#retryHandshake()
@@ -214,8 +220,8 @@ export class Connection {
     const isOver = () => ends !== this.#ends
     readServerInfo(this.client, this.#owner.identity, this.deadlineMs).then((server) => {
       if (isOver()) return
-      if (server.isLoading) {
-        this.#owner.onFailure(stillLoading)
+      if (server.isLoading || server.isSentinel) {
+        this.#owner.onFailure(server.isLoading ? stillLoading : isSentinel)
         return this.#retryHandshake()
       }
       this.#health.markHealthy()

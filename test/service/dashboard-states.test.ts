@@ -42,7 +42,7 @@ async function makeLoad ({ app, redis }: Opened): Promise<void> {
   await redis.client.eval('local s = 0 for i = 1, 2000000 do s = s + i end return s', 0)
 }
 
-/** No complaint of axe, no horizontal overflow, in each size and colour scheme. With PRISM_SHOTS=folder: screenshots. */
+/** No complaint of axe, no horizontal overflow of the page or of a table, in each size and colour scheme. With PRISM_SHOTS=folder: screenshots. */
 async function checkLooks (t: Test, page: Page, state: string): Promise<void> {
   await page.evaluate(axe)
   for (const colorScheme of ['light', 'dark'] as const) {
@@ -53,6 +53,7 @@ async function checkLooks (t: Test, page: Page, state: string): Promise<void> {
       const found: { id: string, nodes: { html: string }[] }[] = await page.evaluate('axe.run().then(({ violations }) => violations)')
       t.same(found.map(({ id, nodes }) => `${id}: ${nodes[0]?.html}`), [], `${name}: axe`)
       t.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true, `${name}: no horizontal overflow`)
+      t.same(await page.evaluate('[...document.querySelectorAll(".panel")].filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth).map((panel) => panel.getAttribute("aria-labelledby"))'), [], `${name}: no column is cut`)
       if (shots !== undefined) await page.screenshot({ path: `${shots}/${name}.png`, fullPage: true })
     }
   }
@@ -93,7 +94,9 @@ t.test('with a full Redis the alert comes first, with name, value, time and runb
   const fill = redis.client.pipeline()
   for (let index = 0; index < 260; index++) fill.set(`session:{filler${index}}`, 'x'.repeat(100_000), 'EX', 1000 + index * 20)
   await fill.exec()
+  await redis.client.config('SET', 'slowlog-log-slower-than', '0') // commands with long names too
   await page.waitForSelector('#alert-list li[data-severity=critical]')
+  await until(async () => /evalsha \w+/.test(await textOf(page, '#slow tbody')), { what: 'a script in the slow log' })
 
   const card = await textOf(page, '#alert-list li')
   t.match(card, /critical · PrismRedisMemoryCritical · since \d\d:\d\d:\d\d/)

@@ -156,7 +156,7 @@ t.test('the dashboard shows what is stored for a URL, and purges it after a conf
   await page.click('#confirm button[value=yes]')
   await page.waitForSelector('#entry .facts')
   const shown = await page.textContent('#entry') ?? ''
-  if (shots !== undefined) await page.locator('.tools').screenshot({ path: `${shots}/entry.png` })
+  if (shots !== undefined) await page.locator('.tools').first().screenshot({ path: `${shots}/entry.png` })
   await page.fill('#url', '/healthz/live')
   await page.click('#look button')
   await page.click('#confirm button[value=yes]')

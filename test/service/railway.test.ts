@@ -73,6 +73,21 @@ t.test('the start command of Redis limits its memory, evicts by expiry, saves to
   t.same(await client.config('GET', 'save'), ['save', '60 1'])
 })
 
+t.test('railway.ts, README, documents and doctor recommend one memory limit and one eviction policy', async (t) => {
+  const text = (path: string) => readFileSync(join(import.meta.dirname, '../..', path), 'utf8')
+  const { deploy } = await evaluateService('redis')
+  const [, limit = '', policy = ''] = /--maxmemory (\S+) --maxmemory-policy ([\w-]+)/.exec(deploy?.startCommand ?? '') ?? []
+  const recommendations = ['README.md', 'docs/deployment.md', 'docs/procedures.md', 'src/cli/checks.ts', 'service/alerts/rules.ts'].map((path) => [path, text(path)] as const)
+  const policies = recommendations.flatMap(([path, source]) => [...source.matchAll(/maxmemory-policy ([a-z]+-[a-z]+)/g)].map(([, name]) => `${path}: ${name}`))
+  const shares = recommendations.flatMap(([path, source]) => [...source.matchAll(/`?(\d+)mb`? of (?:its )?(\d+) MB/g)].map(([, max, container]) => ({ path, share: Number(max) / Number(container) })))
+
+  t.equal(limit, '256mb')
+  t.ok(policies.length > 5)
+  t.same(policies.filter((each) => !each.endsWith(`: ${policy}`)), [])
+  t.ok(new Set(shares.map(({ path }) => path)).size >= 3, 'README, deployment and doctor')
+  t.same(shares.filter(({ share }) => Math.abs(share - 0.75) > 0.01), [], 'three quarters')
+})
+
 t.test('railway.ts sets every variable that production requires, and no secret', async (t) => {
   const { variables = {} } = await evaluateService()
 

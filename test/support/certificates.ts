@@ -15,8 +15,8 @@ export interface KeyPair {
 export interface Authority {
   /** its own certificate in PEM, which the other side trusts */
   ca: string
-  /** A certificate for a server on loopback, or for a client with this name. */
-  issue (name: string): Promise<KeyPair>
+  /** A certificate for a server on loopback, or for a client with this name; it expires in an hour, or at `notAfter`. */
+  issue (name: string, notAfter?: Date): Promise<KeyPair>
 }
 
 /** Creates a certificate authority; its certificates are valid for an hour. */
@@ -31,11 +31,11 @@ export async function makeAuthority (): Promise<Authority> {
   })
   return {
     ca: own.toString('pem'),
-    issue: (name) => issue({ issuer: own, signingKey: keys.privateKey }, name)
+    issue: (name, notAfter) => issue({ issuer: own, signingKey: keys.privateKey }, name, notAfter)
   }
 }
 
-async function issue ({ issuer, signingKey }: { issuer: X509Certificate, signingKey: webcrypto.CryptoKey }, name: string): Promise<KeyPair> {
+async function issue ({ issuer, signingKey }: { issuer: X509Certificate, signingKey: webcrypto.CryptoKey }, name: string, notAfter?: Date): Promise<KeyPair> {
   const keys = await makeKeys()
   const certificate = await X509CertificateGenerator.create({
     subject: `CN=${name}`,
@@ -43,6 +43,7 @@ async function issue ({ issuer, signingKey }: { issuer: X509Certificate, signing
     publicKey: keys.publicKey,
     signingKey,
     ...lifetime(),
+    ...(notAfter === undefined ? {} : { notAfter }),
     signingAlgorithm: ALGORITHM,
     extensions: [new SubjectAlternativeNameExtension([{ type: 'dns', value: 'localhost' }, { type: 'ip', value: '127.0.0.1' }])]
   })

@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { makeAuthority, type KeyPair } from './certificates.ts'
+import { makeAuthority, type Authority, type KeyPair } from './certificates.ts'
 import type { Owner } from './cleanup-scope.ts'
 import { freePort } from './ports.ts'
 import { startRedisProcess, type RedisProcess } from './redis-process.ts'
@@ -22,6 +22,8 @@ export interface TlsRedis {
   port: number
   /** The authority's certificate, PEM. */
   ca: string
+  /** Issues further certificates. */
+  authority: Authority
   /** A client's certificate and key, PEM. */
   client: KeyPair
   /** The same, as files in PEM. */
@@ -39,7 +41,7 @@ export async function startTls (owner: Owner, options: TlsOptions = {}): Promise
   const paths = await write(folder, 'client', authority.ca, client)
   const port = await freePort()
   const server = await startRedisProcess(owner, { port, args: [...words(port, serverPaths, options.authClients), ...options.args ?? []] })
-  return { url: `rediss://127.0.0.1:${port}`, host: server.host, port, ca: authority.ca, client, paths, server }
+  return { url: `rediss://127.0.0.1:${port}`, host: server.host, port, ca: authority.ca, authority, client, paths, server }
 }
 
 function words (port: number, paths: TlsRedis['paths'], authClients = false): string[] {

@@ -18,7 +18,7 @@ export function isNotMaster (error: Error): boolean {
 
 /** What the server's ACL denies this user, without key names; undefined for any other error. */
 export function aclDenial ({ message }: Error): string | undefined {
-  if (!/^(?:NOPERM\b|(?:ERR )?(?:The user executing the script can't|ACL failure in script))/.test(message)) return undefined
+  if (!/^(?:the server rejected [^:]+: )?(?:NOPERM\b|(?:ERR )?(?:The user executing the script can't|ACL failure in script))/.test(message)) return undefined
   const command = /'([\w|-]+)' command/.exec(message)?.[1]
   if (command !== undefined) return `the command ${command}`
   return /\bkeys?\b/.test(message) ? 'a key' : /\bchannels?\b/.test(message) ? 'a channel' : 'a command of a script'

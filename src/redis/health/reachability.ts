@@ -1,4 +1,5 @@
-import { isMismatch, isRefusal, isSpecific, noAnswer, notConnected, reasonOf } from './unreachable-reason.ts'
+import { aclDenial, isServerFailure } from './error-class.ts'
+import { isRefusal, isSpecific, noAnswer, notConnected, reasonOf } from './unreachable-reason.ts'
 import type { UnreachableReason } from './unreachable-reason.ts'
 
 /** Dependencies and callbacks of a {@link Reachability}. */
@@ -7,11 +8,10 @@ export interface ReachabilityOptions {
   readonly isReady: () => boolean
   /** `host:port`, for the log */
   readonly where: string | undefined
-  readonly isTls: boolean
   /** checks whether the servers accept writes: see `checkWrites`; rejects if they do not reply */
   readonly check: () => Promise<Error | undefined>
-  /** detects a wrong protocol in the address: see `findProtocolMismatch` */
-  readonly findMismatch: () => Promise<Error | undefined>
+  /** asks the server why a connection does not succeed: see `probeServer` */
+  readonly probe: () => Promise<Error | undefined>
   /** called at each change of the reason, with the address in its text; undefined when Redis can be used again */
   readonly changed: (reason: UnreachableReason | undefined) => void
 }
@@ -19,8 +19,8 @@ export interface ReachabilityOptions {
 /** An outage causes a burst of errors: report the reason after the burst. */
 const settleMs = 150
 const checkEveryMs = 1000
-/** A generic connection error does not replace a specific one for this long. */
-const specificMs = 3000
+/** A generic connection error does not replace a specific one for this long. During an outage, the server is probed as often. */
+const specificMs = 5000
 /** A denied command that {@link ReachabilityOptions.check} does not cover counts for this long after the last denial. */
 const denialMs = 30_000
 
@@ -29,8 +29,10 @@ export class Reachability {
   readonly #options: ReachabilityOptions
   #failure: { readonly error: Error, readonly at: number } | undefined
   #refusal: { readonly error: Error, readonly at: number } | undefined
+  /** what the last probe found, while the client's own errors are generic */
+  #found: Error | undefined
   #wasReached = false
-  #hasProbed = false
+  #probedAt = -Infinity
   #reportedCode: string | undefined
   #reportTimer: NodeJS.Timeout | undefined
   #checking: NodeJS.Timeout | undefined
@@ -52,24 +54,28 @@ export class Reachability {
 
   /** Records a connection that was lost or not established. */
   failed (error: Error): void {
-    if (isSpecific(error) || !this.#isSpecific) this.#failure = { error, at: Date.now() }
+    if (this.#replaces(error)) this.#failure = { error, at: Date.now() }
     if (!isSpecific(error)) this.#probe()
     this.review()
   }
 
   /** Records an error reply. */
   answered (error: Error): void {
+    // BUSY and the like open the circuit breaker: they say why, once it is open.
+    if (error.name === 'ReplyError' && isServerFailure(error)) this.failed(error)
     if (!isRefusal(error)) return
-    this.#refusal = { error, at: Date.now() }
+    const isFirst = this.#refusal === undefined
+    this.#refusal = { error: this.#refusal === undefined ? error : moreTelling(error, this.#refusal.error), at: Date.now() }
     this.review()
-    this.#checkLater()
+    this.#checkLater(isFirst && isUnnamed(error) ? 0 : checkEveryMs)
   }
 
   /** Records that a connection is ready. */
   reached (isNewServer: boolean): void {
     this.#failure = undefined
+    this.#found = undefined
     this.#wasReached = true
-    this.#hasProbed = false
+    this.#probedAt = -Infinity
     if (isNewServer) {
       this.#refusal = undefined
       this.#check()
@@ -92,18 +98,19 @@ export class Reachability {
   get #error (): Error | undefined {
     if (this.#options.isReady()) return this.#refusal?.error
     if (this.#failure !== undefined && isSpecific(this.#failure.error)) return this.#failure.error
+    if (this.#found !== undefined) return this.#found
     return (this.#refusal ?? this.#failure)?.error ?? (this.#wasReached ? noAnswer : notConnected)
   }
 
-  /** Whether the last failure is specific and still valid: a protocol mismatch is valid until a connection succeeds. */
-  get #isSpecific (): boolean {
-    if (this.#failure === undefined || !isSpecific(this.#failure.error)) return false
-    return isMismatch(this.#failure.error) || Date.now() - this.#failure.at < specificMs
+  /** A generic error does not replace a specific one that is recent, and unreachable Sentinels not the error of the master that they name: ioredis reports both in turn. */
+  #replaces (error: Error): boolean {
+    if (this.#failure === undefined || !isSpecific(this.#failure.error) || Date.now() - this.#failure.at >= specificMs) return true
+    return isSpecific(error) && (reasonOf(error).code !== 'no_sentinel' || reasonOf(this.#failure.error).code === 'no_sentinel')
   }
 
   #describe (where: string | undefined): UnreachableReason | undefined {
     const error = this.#error
-    return error === undefined ? undefined : reasonOf(error, { where, isTls: this.#options.isTls })
+    return error === undefined ? undefined : reasonOf(error, { where })
   }
 
   #report (): void {
@@ -115,19 +122,24 @@ export class Reachability {
     this.#options.changed(reason)
   }
 
-  /** Runs once per outage: a client with the wrong protocol sees only a connection that ends or hangs. */
+  /** A client with the wrong protocol, or one that the server rejects before its first command, sees only a connection that ends or hangs. */
   #probe (): void {
-    if (this.#hasProbed || this.#isClosed || this.#options.isReady()) return
-    this.#hasProbed = true
-    this.#options.findMismatch().then((error) => { if (error !== undefined) this.failed(error) }, () => {}) // the probe failed: report no mismatch
+    if (this.#isClosed || this.#options.isReady() || Date.now() - this.#probedAt < specificMs) return
+    this.#probedAt = Date.now()
+    const found = (error: Error | undefined) => {
+      if (this.#options.isReady()) return
+      this.#found = error
+      this.review()
+    }
+    this.#options.probe().then(found, () => found(undefined))
   }
 
-  #checkLater (): void {
+  #checkLater (ms = checkEveryMs): void {
     if (this.#isClosed) return
     this.#checking ??= setTimeout(() => {
       this.#checking = undefined
       this.#check()
-    }, checkEveryMs).unref()
+    }, ms).unref()
   }
 
   /** Checks whether writes are rejected. While they are, it repeats every second, because no other event may report the end. */
@@ -143,6 +155,16 @@ export class Reachability {
   }
 }
 
+/** Whether the server did not say which command it denies: Redis 7.0 does not, in a script. */
+function isUnnamed (error: Error): boolean {
+  return aclDenial(error) === 'a command of a script'
+}
+
+/** A denial that names what is denied is not replaced by one that does not. */
+function moreTelling (error: Error, last: Error): Error {
+  return isUnnamed(error) && aclDenial(last) !== undefined ? last : error
+}
+
 function validMs (error: Error): number {
-  return /^(?:-)?(?:READONLY|OOM|MISCONF|NOREPLICAS)\b/.test(error.message) ? 0 : denialMs
+  return /^(?:-)?(?:READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|MISSING_COMMAND)\b/.test(error.message) ? 0 : denialMs
 }

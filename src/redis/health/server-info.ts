@@ -12,6 +12,8 @@ export interface ServerInfo {
   /** changes with every server process; for a Cluster, the joined `run_id` of all masters */
   runId: string
   isLoading: boolean
+  /** a Sentinel replies to INFO too */
+  isSentinel: boolean
   /** bytes; 0 without a limit */
   maxmemoryBytes: number
   /** `noeviction`, `allkeys-lru`, … */
@@ -34,6 +36,7 @@ export async function readServerInfo (client: Redis | Cluster, identity: Cluster
     isCluster: field('cluster_enabled') === '1',
     runId,
     isLoading: field('loading') === '1',
+    isSentinel: isSentinel(info),
     maxmemoryBytes: Number(field('maxmemory')),
     maxmemoryPolicy: field('maxmemory_policy')
   }
@@ -52,7 +55,7 @@ async function readMasters (cluster: Cluster, identity: ClusterIdentity, deadlin
     return { address, info: node && await withDeadline(readInfo(node), deadlineMs).catch(() => undefined) }
   }))
   const info = replies.find(({ info }) => info !== undefined)?.info
-  if (info === undefined) throw new RedisUnavailableError('no node replies')
+  if (info === undefined) throw new RedisUnavailableError(replies.length === 0 ? 'no slot is served' : 'no node replies')
   return { info, runId: identity.join(new Map(replies.map(({ address, info }) => [address, info && (info.get('run_id') ?? '')]))) }
 }
 
@@ -73,6 +76,11 @@ async function readInfo (client: Redis): Promise<InfoFields> {
     throw error
   })
   return parseInfo(info)
+}
+
+/** Whether a server is a Sentinel, by its INFO. */
+export function isSentinel (info: InfoFields): boolean {
+  return info.get('redis_mode') === 'sentinel'
 }
 
 /** The server's product and its own version. Valkey reports as `redis_version` the Redis that it is compatible with, 7.2.4. */

@@ -1,4 +1,6 @@
-import { aclDenial, neededRights } from './error-class.ts'
+import { aclDenial } from './error-class.ts'
+import { rows, wordOf } from './reason-table.ts'
+import type { ReasonRow, Subject } from './reason-table.ts'
 
 /** Why Redis cannot be used, for the log, `/healthz/ready`, alerts, the dashboard and `doctor` alike. */
 export interface UnreachableReason {
@@ -14,172 +16,12 @@ export interface UnreachableReason {
 interface ReasonContext {
   /** `host:port` without a login; omitted if the text is public */
   readonly where?: string | undefined
-  /** whether the address uses TLS */
-  readonly isTls?: boolean
 }
-
-interface Row {
-  readonly pattern: RegExp
-  readonly sentence: (subject: Subject, error: Error) => string
-  readonly remedy: string
-}
-
-/** `Redis at host:port` and `host:port`; without an address `Redis` and `the address of Redis`. */
-interface Subject { readonly redis: string, readonly address: string }
 
 export type ReasonCode = keyof typeof rows | 'unknown'
 
 /** Generic connection failures; the next error is often more specific. */
 const vague: ReadonlySet<ReasonCode> = new Set(['connection_closed', 'connect_timeout', 'no_answer', 'not_connected', 'unknown'])
-
-// The first pattern that matches decides.
-const rows = {
-  wrong_password: {
-    pattern: /WRONGPASS|invalid (username-)?password|invalid username/i,
-    sentence: ({ redis }) => `${redis} rejects the user or password (WRONGPASS).`,
-    remedy: 'Compare the user and password in REDIS_URL with the server\'s (percent-encode characters such as @ : / # %).'
-  },
-  password_missing: {
-    pattern: /NOAUTH/,
-    sentence: ({ redis }) => `${redis} requires a password, and none is configured (NOAUTH).`,
-    remedy: 'Write redis://default:<password>@host:port in REDIS_URL.'
-  },
-  protected_mode: {
-    pattern: /DENIED Redis is running in protected mode/i,
-    sentence: ({ redis }) => `${redis} is in protected mode and rejects connections from other machines.`,
-    remedy: 'Set a password (requirepass), or bind the server to its private address.'
-  },
-  permission_denied: {
-    pattern: /NOPERM|The user executing the script can't|ACL failure in script/,
-    sentence: ({ redis }, error) => `${redis} denies its user ${aclDenial(error) ?? 'a command'} (NOPERM).`,
-    remedy: `Grant the user in REDIS_URL at least ${neededRights}.`
-  },
-  too_many_clients: {
-    pattern: /max number of clients/,
-    sentence: ({ redis }) => `${redis} rejects connections: the maximum number of clients (maxclients) is reached.`,
-    remedy: 'Lower redis.max of the services that share it, or raise maxclients (CONFIG SET maxclients 20000).'
-  },
-  wrong_database: {
-    pattern: /DB index|SELECT is not allowed|invalid DB/i,
-    sentence: ({ redis }) => `${redis} does not have the database number that REDIS_URL or redis.connection.db selects.`,
-    remedy: 'Select an existing database (0 always exists; a Cluster has no other), or raise `databases` in redis.conf.'
-  },
-  loading: {
-    pattern: /^LOADING/,
-    sentence: ({ redis }) => `${redis} is loading its data from disk (LOADING) and does not serve commands yet.`,
-    remedy: 'Wait until the load has ended; loading_loaded_perc of INFO persistence shows the progress.'
-  },
-  read_only: {
-    pattern: /^(?:-)?READONLY/,
-    sentence: ({ redis }) => `${redis} is a replica and rejects every write (READONLY).`,
-    remedy: 'Set REDIS_URL to the master, or to its Sentinels: redis+sentinel://host:26379,host:26379/name.'
-  },
-  master_down: {
-    pattern: /^MASTERDOWN/,
-    sentence: ({ redis }) => `${redis} is a replica that has lost its master and rejects every command (MASTERDOWN).`,
-    remedy: 'Set REDIS_URL to the master, or check why the master is down.'
-  },
-  out_of_memory: {
-    pattern: /^(?:-)?OOM/,
-    sentence: ({ redis }) => `${redis} is out of memory and rejects writes (OOM): maxmemory is reached, and maxmemory-policy finds nothing to evict.`,
-    remedy: 'Raise maxmemory, or CONFIG SET maxmemory-policy volatile-ttl; `npx fastify-prism keys` (in the service `npm run prism -- keys`) shows the largest namespace.'
-  },
-  disk_write_failed: {
-    pattern: /^(?:-)?MISCONF/,
-    sentence: ({ redis }) => `${redis} could not write its data to disk and rejects writes (MISCONF).`,
-    remedy: 'Check the server\'s log, its disk space and the permissions of its folder; CONFIG SET stop-writes-on-bgsave-error no accepts writes until then.'
-  },
-  too_few_replicas: {
-    pattern: /^(?:-)?NOREPLICAS/,
-    sentence: ({ redis }) => `${redis} has too few connected replicas and rejects writes (NOREPLICAS).`,
-    remedy: 'Check why the replicas are not connected, or lower min-replicas-to-write.'
-  },
-  busy_script: {
-    pattern: /^BUSY\b/,
-    sentence: ({ redis }) => `${redis} runs a script or function that does not end (BUSY).`,
-    remedy: 'End it: SCRIPT KILL or FUNCTION KILL.'
-  },
-  cluster_down: {
-    pattern: /CLUSTERDOWN|None of startup nodes is available|Failed to refresh slots cache|no slot is served/,
-    sentence: () => 'The Redis Cluster does not serve all of its slots (CLUSTERDOWN).',
-    remedy: 'Check CLUSTER INFO and CLUSTER NODES: start the masters that are down, or assign their slots (redis-cli --cluster fix).'
-  },
-  no_sentinel: {
-    pattern: /All sentinels are unreachable|sentinels? (?:are|is) unreachable/i,
-    sentence: () => 'No Sentinel that knows the master can be reached.',
-    remedy: 'Check the hosts and ports of the Sentinels in REDIS_URL (26379 by default) and the name of the master.'
-  },
-  client_certificate_wanted: {
-    pattern: /CERTIFICATE_REQUIRED|certificate required|HANDSHAKE_FAILURE|handshake failure|PEER_DID_NOT_RETURN/i,
-    sentence: ({ redis }) => `${redis} requires a TLS client certificate, and none that it accepts is configured.`,
-    remedy: 'Set REDIS_TLS_CERT and REDIS_TLS_KEY (in code, redis.connection.tls.cert and key), or tls-auth-clients no on the server.'
-  },
-  certificate_expired: {
-    pattern: /CERT_HAS_EXPIRED|certificate has expired|CERT_NOT_YET_VALID/i,
-    sentence: ({ redis }) => `The TLS certificate of ${redis} has expired or is not valid yet.`,
-    remedy: 'Renew the certificate, and check the clocks of both machines.'
-  },
-  certificate_wrong_name: {
-    pattern: /ALTNAME|does not match certificate/i,
-    sentence: ({ redis }) => `The TLS certificate of ${redis} is for another name.`,
-    remedy: 'Use the host name of the certificate in REDIS_URL.'
-  },
-  certificate_untrusted: {
-    pattern: /SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(?:VERIFY|GET)|CERT_UNTRUSTED|INVALID_CA|self.signed|unknown.ca/i,
-    sentence: ({ redis }) => `The TLS certificate of ${redis} is signed by an authority that this machine does not trust.`,
-    remedy: 'Set REDIS_TLS_CA to the PEM file of the authority (or NODE_EXTRA_CA_CERTS; in code, redis.connection.tls.ca).'
-  },
-  server_speaks_plain: {
-    pattern: /SERVER_SPEAKS_PLAIN|wrong version number|packet length too long|EPROTO|ERR_SSL|record layer/i,
-    sentence: ({ redis }) => `${redis} does not use TLS on this port, but the address requires TLS (rediss://).`,
-    remedy: 'Write redis:// in place of rediss://, or use the server\'s TLS port.'
-  },
-  server_speaks_tls: {
-    pattern: /SERVER_SPEAKS_TLS|Unknown RESP type 21\b/,
-    sentence: ({ redis }) => `${redis} accepts only TLS on this port, but the address has redis://, which is without TLS.`,
-    remedy: 'Write rediss:// in place of redis://, or use the server\'s plain port.'
-  },
-  not_redis: {
-    pattern: /Unknown RESP type|Protocol error, got/i,
-    sentence: ({ address }) => `The server at ${address} is not Redis.`,
-    remedy: 'Check the host and port in REDIS_URL.'
-  },
-  connection_refused: {
-    pattern: /ECONNREFUSED/,
-    sentence: ({ address }) => `The connection is refused (ECONNREFUSED). Nothing listens at ${address}.`,
-    remedy: 'Set REDIS_URL to the address of Redis, or start Redis.'
-  },
-  unknown_name: {
-    pattern: /ENOTFOUND|EAI_AGAIN|EAI_NONAME|ENODATA/,
-    sentence: ({ address }) => `DNS cannot resolve the name (ENOTFOUND). The host name in ${address} does not exist, or is not visible from here.`,
-    remedy: 'Check REDIS_URL, and that this machine is in the server\'s private network (on Railway: the same project and environment).'
-  },
-  socket_missing: {
-    pattern: /ENOENT|EACCES/,
-    sentence: ({ address }) => `The socket ${address} does not exist, or this process has no permission to use it.`,
-    remedy: 'Check the path in REDIS_URL, unixsocket and unixsocketperm in redis.conf, and the user of this process.'
-  },
-  no_answer: {
-    pattern: /no (?:answer|reply) within|Command timed out|no node replies/,
-    sentence: ({ redis }) => `${redis} accepts connections but does not reply within the deadline.`,
-    remedy: 'Check whether the server hangs or runs a slow command (SLOWLOG GET), and whether it is in the same region: a round trip must be shorter than the deadline.'
-  },
-  connect_timeout: {
-    pattern: /ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EHOSTDOWN|timed? ?out/i,
-    sentence: ({ address }) => `The connection to ${address} times out.`,
-    remedy: 'Check for a firewall or a missing network route, whether the server hangs, and whether it uses TLS if the address does.'
-  },
-  connection_closed: {
-    pattern: /ECONNRESET|EPIPE|Connection is closed|ECONNABORTED|closed the connection|aborted due to connection close/,
-    sentence: ({ redis }) => `${redis} closes the connection at once.`,
-    remedy: 'The server may accept only TLS (write rediss://), be restarting, or have reached maxclients: check its log.'
-  },
-  not_connected: {
-    pattern: /not connected yet/,
-    sentence: ({ redis }) => `No connection to ${redis} has been made yet.`,
-    remedy: 'Wait a second: the next attempt reports a more precise reason.'
-  }
-} as const satisfies Record<string, Row>
 
 /** The reason of a pool before its first error. */
 export const notConnected = new Error('not connected yet')
@@ -189,44 +31,49 @@ export const noAnswer = new Error('no reply within the deadline')
 export const closedByServer = new Error('Redis closed the connection')
 
 /** Converts an error of a connection or command to a reason for operators. It contains no secret, no key, and no address except `where`. */
-export function reasonOf (error: Error, { where, isTls = false }: ReasonContext = {}): UnreachableReason {
+export function reasonOf (error: Error, { where }: ReasonContext = {}): UnreachableReason {
   const cause = causeOf(error)
-  const subject = { redis: where === undefined ? 'Redis' : `Redis at ${where}`, address: where ?? 'the address of Redis' }
-  const code = codeOf(cause, isTls)
-  if (code === 'unknown') return { code, sentence: `${subject.redis} cannot be used: ${wordOf(cause)}.`, remedy: 'Check the server\'s log, and run `npx fastify-prism doctor` (in the service `npm run prism -- doctor`).' }
-  const { sentence, remedy }: Row = rows[code]
+  const subject = subjectOf(where, nodeOf(error))
+  const code = codeOf(cause)
+  if (code === 'unknown') return { code, sentence: `${subject.redis} cannot be used: ${wordOf(cause)}.`, remedy: 'Check the server\'s log, and run `npx fastify-prism doctor` (in a clone `npm run prism -- doctor`).' }
+  const { sentence, remedy }: ReasonRow = rows[code]
   return { code, sentence: sentence(subject, cause), remedy }
 }
 
 /** Whether an error is specific: it says more than that the connection failed. */
 export function isSpecific (error: Error): boolean {
-  return !vague.has(codeOf(causeOf(error), false))
+  return !vague.has(codeOf(causeOf(error)))
 }
 
-/** Whether an error is the result of `findProtocolMismatch`. */
-export function isMismatch ({ message }: Error): boolean {
-  return /^SERVER_SPEAKS_/.test(message)
+const nodes = new WeakMap<Error, string>()
+
+/** Records which node of a Cluster an error is about, as `host:port`. */
+export function setNode (error: Error, node: string): void {
+  nodes.set(causeOf(error), node)
+}
+
+function nodeOf (error: Error): string | undefined {
+  return nodes.get(causeOf(error))
+}
+
+function subjectOf (where: string | undefined, node: string | undefined): Subject {
+  if (where === undefined) return node === undefined ? { redis: 'Redis', address: 'the address of Redis', socket: 'The socket of Redis' } : { redis: 'A node of the Redis Cluster', address: 'the address of a node of the Redis Cluster', socket: '' }
+  const address = node ?? where
+  return { redis: `Redis at ${address}`, address, socket: `The socket ${address}` }
 }
 
 /** Whether the server rejects commands until an operator changes something. */
 export function isRefusal ({ message }: Error): boolean {
-  return /^-?(?:READONLY|OOM|MISCONF|NOREPLICAS)\b/.test(message) || aclDenial({ message } as Error) !== undefined
+  return /^-?(?:READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|MISSING_COMMAND)\b/.test(message) || aclDenial({ message } as Error) !== undefined
 }
 
-function codeOf (error: Error & { code?: unknown }, isTls: boolean): ReasonCode {
+function codeOf (error: Error & { code?: unknown }): ReasonCode {
   const text = error.name === 'ReplyError' ? error.message : `${error.code ?? ''} ${error.message}`.trimStart()
-  const found = (Object.entries(rows) as [ReasonCode, Row][]).find(([, { pattern }]) => pattern.test(text))?.[0] ?? 'unknown'
-  // Any other `ERR_SSL_…` error of a TLS connection means a failed TLS handshake.
-  return found === 'unknown' && isTls && /SSL/.test(text) ? 'server_speaks_plain' : found
+  return (Object.entries(rows) as [ReasonCode, ReasonRow][]).find(([, { pattern }]) => pattern.test(text))?.[0] ?? 'unknown'
 }
 
 /** An ioredis Cluster error wraps the error of the last node. */
 function causeOf (error: Error): Error {
   const last: unknown = 'lastNodeError' in error ? error.lastNodeError : undefined
   return last instanceof Error ? causeOf(last) : error
-}
-
-/** The code of an unknown error, or the first word of an error reply: neither can contain a secret. */
-function wordOf (error: Error & { code?: unknown }): string {
-  return typeof error.code === 'string' ? error.code : /^-?([A-Z]{2,})\b/.exec(error.message)?.[1] ?? error.name
 }

@@ -177,19 +177,19 @@ t.test('doctor reports a Cluster node without peers or slots, and unserved slots
 t.test('doctor reports why an address is invalid, with every error of the environment, and prints no secret', async (t) => {
   const addresses: readonly (readonly [address: string, says: RegExp])[] = [
     ['"redis://default:hidden@host:6379"', /quotation marks/],
-    ['host:6379', /no scheme/],
-    ['http://hidden@host:6379', /its scheme is none of/],
+    ['host:6379', /without a scheme/],
+    ['http://hidden@host:6379', /with another scheme/],
     ['redis://default:hidden#1@host:6379', /%23/],
     ['redis://default:hid%zen@host:6379', /%25/],
     ['redis://default:hidden/1@host:6379', /%2F/],
-    ['redis://default:hid@den@host:6379/x', /%40/],
-    ['redis://default:hidden@:6379', /no host/],
+    ['redis://default:hid@den@host:6379/x', /database/],
+    ['redis://default:hidden@:6379', /without a host/],
     ['redis://host:port', /port is not a number/],
     ['redis://host:99999', /65535/],
     ['redis://host:6379/zero', /database/],
-    ['redis://host:6379?timeout=1', /\?family/],
-    ['redis+sentinel://host:26379', /name of the master/],
-    ['redis://a:7000/1,redis://b:7000', /only database 0/],
+    ['redis://host:6379?timeout=1', /another parameter than family/],
+    ['redis+sentinel://host:26379', /name of their master/],
+    ['redis://a:7000/1,redis://b:7000', /name a database/],
     [`${'$'}{{Redis.REDIS_URL}}`, /reference/]
   ]
   for (const [address, says] of addresses) {

@@ -63,7 +63,10 @@ t.test('the error names the invalid part of an address', async (t) => {
     'with a /, ? or # that is not percent-encoded': ['redis://user:12/secret@host', 'redis://user:12?secret@host', 'redis://user:1#secret@host', 'redis://:se/cret@host/0'],
     'with a % that begins no escape': ['redis://:secret%@host', 'redis+sentinel://:secret%zz@host/main', 'unix://:secret%@/path'],
     'whose port is not a number from 0 to 65535': ['redis://:secret@host:99999', 'redis://:secret@host:port', 'redis://[::1]:123456'],
-    'whose host is invalid': ['redis://:secret@a b', 'redis://:secret@[::1'],
+    'whose host is invalid': ['redis://:secret@[::1'],
+    'with a space or a line break': ['redis://:secret@a b', 'redis-cli -u redis://:secret@host', 'redis://:secret@host\nredis://two'],
+    'in quotation marks': ['"redis://:secret@host"', "'redis://:secret@host'"],
+    'with a reference to a variable that was not replaced': [referenceTo('Redis.REDIS_URL'), `redis://:${referenceTo('secret')}@host`, 'redis://$secret:6379', 'redis://:secret@$HOST', 'redis://one,redis://$secret'],
     'without a host': ['redis://', 'redis://:secret@', 'redis://:secret@:6379'],
     'whose database is not an integer': ['redis://host/secret', 'redis://host/123456', 'redis://host/1/2', 'redis+sentinel://host/main/123456'],
     'with another parameter than family': ['redis://host?secret=1', 'redis://host?family=5'],
@@ -79,6 +82,11 @@ t.test('the error names the invalid part of an address', async (t) => {
     }
   }
 })
+
+/** As Railway writes a reference. */
+function referenceTo (name: string): string {
+  return `${'$'}{{${name}}}`
+}
 
 function refusalOf (url: string): unknown {
   try {
