@@ -31,6 +31,8 @@ interface KeyedInputs {
   readonly host: boolean
   /** path and query that the handler sees */
   readonly url: string
+  /** path and query of the request */
+  readonly received: string | undefined
   /** whether `request.validationError` is a function of the key */
   readonly validation: boolean
 }
