@@ -199,7 +199,7 @@ export class InputTracker implements ReadListener {
   fields (read: () => RequestFields, of: 'request' | 'raw'): RequestFields {
     if (this.isPaused) return read()
     this.#views ??= {}
-    const view = this.#views[of] ?? viewHeaders(this.withoutTracking(read), { read: (name, fields) => this.#readField(name, fields), list: (fields) => this.#listFields(fields) })
+    const view = this.#views[of] ?? viewHeaders(this.withoutTracking(read), { read: (name, fields) => this.#readField(name, fields), list: (fields) => this.#listFields(fields), withoutTracking: (read) => this.withoutTracking(read) })
     this.#views[of] = view
     return view
   }
