@@ -89,7 +89,10 @@ export default fp<LiveOptions>(async (fastify, options) => {
     if (!hasOwnWebSockets) await scope.register(websocket, websocketOptions)
     scope.addHook('onRequest', async function rejectUnavailable (request, reply) {
       const error = unavailability(request, connections)
-      if (error !== undefined && request.routeOptions.url === streamUrl) return sendStream(reply, retryOnlyStream())
+      if (error !== undefined && request.routeOptions.url === streamUrl) {
+        onClosed(request.raw, reply.raw, () => { endIfDraining(request, connections) })
+        return sendStream(reply, retryOnlyStream())
+      }
       if (error !== undefined) throw error
     })
     scope.addHook('onSend', async (request, reply, payload) => request.routeOptions.url === streamUrl && isRejectedTemporarily(request, reply) ? sendRetryOnly(reply, payload) : payload)
@@ -126,8 +129,10 @@ export default fp<LiveOptions>(async (fastify, options) => {
       const liveClient = clientOf(request)
       checkTopics(policy, liveClient, topics)
       const connection = new StreamConnection(reply.raw, liveClient, deps)
-      connections.add(connection)
-      onClosed(request.raw, reply.raw, () => { connection.body.destroy() })
+      onClosed(request.raw, reply.raw, () => {
+        connection.body.destroy()
+        endIfDraining(request, connections)
+      })
       // Not if a hook has replaced the payload.
       reply.raw.once('pipe', (source) => { if (source === connection.body) connection.onPiped(reply.raw) })
       try {
@@ -136,6 +141,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
         connection.ended()
         throw error
       }
+      connections.add(connection)
       return sendStream(reply, connection.body)
     })
   })
@@ -164,6 +170,11 @@ const streamSchema = {
 function unavailability ({ session }: FastifyRequest, { isDraining }: Connections): Error | undefined {
   if (isDraining) return new DrainingError()
   return session.state === 'unavailable' ? new SessionUnavailableError('Redis does not reply') : undefined
+}
+
+/** Ends the connection of a stream that has ended. Node keeps it open until its keep-alive timeout, and a server that is closed waits for it. */
+function endIfDraining ({ raw }: FastifyRequest, { isDraining }: Connections): void {
+  if (isDraining && raw.httpVersionMajor === 1) raw.socket.end()
 }
 
 const streamFields = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' } as const

@@ -9,6 +9,7 @@ import { OptionError } from '../src/shared/errors.ts'
 import { sessionIdentity, unverifiedSession } from '../src/shared/session-identity.ts'
 import type { RequestWithIdentity } from '../src/shared/session-identity.ts'
 import { declaredRoutes, isInEffect } from '../src/route-config/declared-routes.ts'
+import { addLastPreHandlers } from '../src/route-config/last-hooks.ts'
 import { ObservedPartitions } from '../src/rate-limit/early-partitions.ts'
 import { RequestCheck } from '../src/rate-limit/request-check.ts'
 import { Limiter } from '../src/rate-limit/limiter.ts'
@@ -172,7 +173,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
     })
   }
 
-  /** Route-level hooks run after the hooks of the scopes, including those registered later: what the app's guards set is there. */
+  /** The last hooks of the route: what the app's guards set is there. */
   function addPreHandlers (route: RouteOptions, plan: Plan): void {
     const hooks: (preHandlerHookHandler | preHandlerAsyncHookHandler)[] = []
     for (const each of partitions.of([...plan.policies, ...plan.sessionDependent?.policies ?? []])) {
@@ -183,7 +184,7 @@ export default fp<RateLimitOptions>(async (fastify, options) => {
       })
     }
     if (plan.atPreHandler !== undefined) hooks.push(checkAtPreHandler)
-    if (hooks.length > 0) route.preHandler = [...[route.preHandler ?? []].flat(), ...hooks]
+    if (hooks.length > 0) addLastPreHandlers(route, hooks)
   }
 
   async function checkAtPreHandler (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {

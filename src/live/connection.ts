@@ -86,11 +86,15 @@ export abstract class LiveConnection {
     return true
   }
 
-  /** Closes the connection. */
-  close (reason: CloseReason): void {
+  /**
+   * Closes the connection.
+   *
+   * @param retryAfterMs how long a client that is told when to connect again waits at least
+   */
+  close (reason: CloseReason, retryAfterMs = 0): void {
     if (this.isClosed) return
     this.ended()
-    this.end(reason)
+    this.end(reason, retryAfterMs)
   }
 
   /** The connection has ended: delivers nothing more. */
@@ -153,7 +157,7 @@ export abstract class LiveConnection {
   protected abstract send (topic: string, event: CloudEvent, text: string): void
   abstract reset (topic: string, id: string): void
   protected abstract ping (): void
-  protected abstract end (reason: CloseReason): void
+  protected abstract end (reason: CloseReason, retryAfterMs: number): void
 }
 
 /**

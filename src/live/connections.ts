@@ -1,7 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { TooManyConnectionsError } from '../shared/errors.ts'
 import type { LiveConnection, Client } from './connection.ts'
-import type { CloseReason } from './frame.ts'
 import type { LivePolicy } from './options.ts'
 import type { ConnectionStore } from './connection-store.ts'
 
@@ -35,6 +34,8 @@ export class Connections {
   #slots = new Map<string, number>()
   #timer: NodeJS.Timeout
   #isTicking = false
+  /** when all connections are closed, on the `performance.now()` clock */
+  #drainedAt = 0
 
   constructor (store: ConnectionStore, devicesOf: DevicesOf, policy: Pick<LivePolicy, 'connectionsPerUser' | 'connectionsPerAddress'>) {
     this.#policy = policy
@@ -69,9 +70,11 @@ export class Connections {
     }
   }
 
+  /** Adds an open connection. One whose request has waited in a hook while the others were closed is closed at once: the server waits for it. */
   add (connection: LiveConnection): void {
     this.#all.add(connection)
     this.changed(connection)
+    if (this.isDraining) this.#closeAtDrain(connection)
   }
 
   /** The connection's topics have changed. */
@@ -105,15 +108,21 @@ export class Connections {
   }
 
   /** Accepts no further connections, and closes all, evenly distributed over a time. */
-  async drain (ms: number, reason: CloseReason = 'restart'): Promise<void> {
+  async drain (ms: number): Promise<void> {
     this.isDraining = true
+    this.#drainedAt = performance.now() + ms
     clearInterval(this.#timer)
     const leaving = [...this.#all]
     const steps = Math.ceil(ms / drainStepMs)
     for (let step = 0; step < steps && leaving.length > 0; step++) {
-      for (const connection of leaving.splice(0, Math.ceil(leaving.length / (steps - step)))) connection.close(reason)
+      for (const connection of leaving.splice(0, Math.ceil(leaving.length / (steps - step)))) this.#closeAtDrain(connection)
       await pause(drainStepMs)
     }
+  }
+
+  /** While Fastify closes it replies 503, after which an EventSource never connects again: it is told to wait until this process accepts no connections. */
+  #closeAtDrain (connection: LiveConnection): void {
+    connection.close('restart', Math.max(0, this.#drainedAt - performance.now()))
   }
 
   #releaseSlot (owner: string): void {

@@ -6,6 +6,7 @@ import type { CloudEvent } from '../events/event.ts'
 import { LiveConnection } from './connection.ts'
 import type { Client, ConnectionDeps } from './connection.ts'
 import { EncodedEvents } from './encoded-events.ts'
+import type { CloseReason } from './frame.ts'
 import { bounds } from './options.ts'
 import { encodeBlock, readPositions, writeBlock, writeChunk, writePositions } from './event-stream-format.ts'
 
@@ -129,8 +130,8 @@ export class StreamConnection extends LiveConnection {
     if (this.bufferedBytes > bounds.bufferedBytes) this.close('slow')
   }
 
-  protected override end (): void {
-    this.#write([['retry', randomRetryMs()]])
+  protected override end (_reason: CloseReason, retryAfterMs: number): void {
+    this.#write([['retry', Math.ceil(retryAfterMs) + randomRetryMs()]])
     if (!this.body.destroyed) this.#endBody()
     setTimeout(() => { if (!this.#sink.writableFinished) this.#sink.destroy() }, closeTimeoutMs).unref()
   }

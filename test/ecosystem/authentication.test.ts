@@ -33,6 +33,47 @@ async function bearer (client: Client, name: string): Promise<{ headers: Record<
   return { headers: { authorization: `Bearer ${(await client.get(`/token/${name}`)).body.token}` } }
 }
 
+const userOf = (request: FastifyRequest) => (request.user as { name?: string } | null)?.name
+
+await assertNeighbour({
+  packages: ['@fastify/jwt'],
+  order: 'after the stack; a quota `by` its user with `hook: \'preHandler\'`',
+  after: async (app) => {
+    await app.register(jwt, { secret: 'a secret of tokens' })
+    const onRequest = async (request: FastifyRequest) => { await request.jwtVerify() }
+    const perUser = { name: 'token', quota: 3, by: userOf, hook: 'preHandler' } as const
+    app.get<{ Params: { name: string } }>('/token/:name', async ({ params }) => ({ token: app.jwt.sign({ name: params.name }) }))
+    // In each hook in which an app may verify a token: the quota is taken after all of them.
+    app.get('/on-request', { onRequest, config: { rateLimit: perUser } }, async (request) => ({ name: nameOf(request) }))
+    app.get('/pre-validation', { preValidation: onRequest, config: { rateLimit: perUser } }, async (request) => ({ name: nameOf(request) }))
+    app.get('/pre-handler', { preHandler: onRequest, config: { rateLimit: perUser } }, async (request) => ({ name: nameOf(request) }))
+    app.get('/cached', { onRequest, config: { rateLimit: perUser, cache: { ttl: '5m', partition: nameOf } } }, async (request) => ({ name: nameOf(request) }))
+    app.get('/too-early', { preHandler: onRequest, config: { rateLimit: { ...perUser, hook: 'onRequest' } } }, async (request) => ({ name: nameOf(request) }))
+  },
+  features: {
+    'each user has a quota, whatever the address, and a request counts once': async ({ t, client }) => {
+      const [ada, bob] = [await bearer(client, 'ada'), await bearer(client, 'bob')]
+      for (const path of ['/on-request', '/pre-validation', '/pre-handler', '/cached']) {
+        const answers = []
+        for (const init of [ada, ada, ada, ada, bob]) answers.push(await client.get(path, init))
+        t.same(answers.map(({ status }) => status), [200, 200, 200, 429, 200], path)
+        t.same(answers.map(({ headers }) => /"token";r=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1]), ['2', '1', '0', '0', '2'], path)
+      }
+      t.equal((await client.hit('/cached', bob)).body.name, 'bob', 'a hit counts too')
+      t.equal((await client.get('/cached', ada)).status, 429, 'a stored response does not evade the quota')
+    },
+    'a refused token consumes nothing': async ({ t, client }) => {
+      const ada = await bearer(client, 'ada')
+      for (let i = 0; i < 5; i++) for (const headers of [undefined, { authorization: 'Bearer forged' }]) t.equal((await client.get('/on-request', { headers })).status, 401)
+      t.match((await client.get('/on-request', ada)).headers.get('ratelimit'), /"token";r=2/)
+    },
+    'a quota by a user that is not known yet is told in the log': async ({ t, client, log }) => {
+      await client.get('/too-early', await bearer(client, 'ada'))
+      t.same(log.map(({ msg }) => /set hook: 'preHandler'/.test(msg)), [true])
+    }
+  }
+})
+
 await assertNeighbour({
   packages: ['@fastify/auth', '@fastify/bearer-auth'],
   after: async (app) => {

@@ -7,6 +7,7 @@ import live from '../../plugins/live.ts'
 import { complaintsOf, noBrowser, startBrowser } from '../support/chromium.ts'
 import { until } from '../support/until.ts'
 import { secret, startApp } from './support/app.ts'
+import { closed } from './support/neighbour.ts'
 import { writeRow } from './support/row.ts'
 
 t.test('a page of another origin uses the API: cookies, refusals, preflights, live events', { skip: noBrowser }, async (t) => {
@@ -23,7 +24,7 @@ t.test('a page of another origin uses the API: cookies, refusals, preflights, li
       await app.register(helmet, { crossOriginResourcePolicy: { policy: 'same-site' } })
     },
     stack: { session: { secrets: [secret], trustedOrigins: [origin] } },
-    after: (app) => { app.register(live) }
+    after: (app) => { app.register(live, { origins: [origin] }) }
   })
   const page = await (await startBrowser(t)).newPage()
   const complaints = complaintsOf(page)
@@ -57,6 +58,14 @@ t.test('a page of another origin uses the API: cookies, refusals, preflights, li
   await until(() => app.live.counts.stream === 1, { what: 'the stream is open' })
   await app.events.publish('user:ada', { type: 'note.added', data: 'told' })
   await until(async () => await page.title() === 'told', { what: 'the page hears the event' })
+
+  await page.evaluate((api) => {
+    const socket = new WebSocket(`${api.replace('http', 'ws')}/live`)
+    socket.addEventListener('close', ({ code }) => { (globalThis as any).document.title = String(code) })
+  }, url)
+  await until(() => app.live.counts.websocket === 1, { what: 'the socket is open' })
+  await closed(app)
+  await until(async () => await page.title() === '1012', { what: 'the page is told to connect again' })
 })
 
-writeRow({ packages: ['Chromium'], order: 'client', works: ['fetch with credentials from another origin: sessions, refusals and preflights are seen by the page; live events'], fails: [] })
+writeRow({ packages: ['Chromium'], order: 'client', works: ['fetch with credentials from another origin: sessions, refusals and preflights are seen by the page; live events; close ends its stream and its socket'], fails: [] })

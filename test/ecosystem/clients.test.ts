@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { EventSource } from 'eventsource'
-import Fastify from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { Agent, cacheStores, interceptors, request } from 'undici'
@@ -14,7 +13,7 @@ import live from '../../plugins/live.ts'
 import { until } from '../support/until.ts'
 import { startApp } from './support/app.ts'
 import type { AppParts } from './support/app.ts'
-import { signedIn } from './support/neighbour.ts'
+import { closed, signedIn } from './support/neighbour.ts'
 import { writeRow } from './support/row.ts'
 
 const run = promisify(execFile)
@@ -89,9 +88,8 @@ print(json.dumps({'note': note, 'user': mine['user'], 'text': text, 'again': aga
   t.match(JSON.parse(stdout), { note: { note: 'kept' }, user: 'ada', text: ['a line', 'a line'], again: 304, upload: 200 })
 })
 
-t.test('EventSource and ws: an event of the bus reaches both, and only their own user', async (t) => {
-  // Without it Fastify waits for clients that keep their connection.
-  const { app, url } = await startApp(t, { ...browsed, create: (options) => Fastify({ ...options, forceCloseConnections: true }) })
+t.test('EventSource and ws: an event of the bus reaches both, and only their own user; close ends both', async (t) => {
+  const { app, url } = await startApp(t, browsed)
   const [ada, bob] = [await signedIn(url, 'ada'), await signedIn(url, 'bob')]
   const seen: string[] = []
   const source = new EventSource(`${url}/events?topic=user:ada`, { fetch: (input, init) => fetch(input, { ...init, headers: { ...init?.headers as Record<string, string>, cookie: ada.cookie } }) })
@@ -112,6 +110,11 @@ t.test('EventSource and ws: an event of the bus reaches both, and only their own
   await app.events.publish('user:ada', { type: 'note.added', data: 'first' })
   await until(() => seen.length === 2, { what: 'the event arrives at both' })
   t.same(seen.sort(), ['socket 0 first', 'stream first'])
+
+  const ended = Promise.all(sockets.map((socket) => once(socket, 'close')))
+  await closed(app)
+  t.same((await ended).map(([code]) => code), [1012, 1012])
+  t.not(source.readyState, EventSource.OPEN)
 })
 
 async function opened (t: Test, url: string, cookie: string): Promise<WebSocket> {
@@ -125,7 +128,7 @@ const clients: Record<string, readonly string[]> = {
   undici: ['its cache and its pipelining'],
   curl: ['cookie jar, compression, conditions, HEAD; HTTP/2 without TLS is refused'],
   'Python requests': ['sessions, compression, conditions, uploads, streams'],
-  eventsource: ['live events of its user'],
-  ws: ['live events of its user']
+  eventsource: ['live events of its user; close ends its streams'],
+  ws: ['live events of its user; close ends its sockets']
 }
 for (const [name, works] of Object.entries(clients)) writeRow({ packages: [name], order: 'client', works, fails: [] })

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module'
+import { sessionAdapter } from '../../plugins/standalone/session.ts'
 import { Client } from './support/client.ts'
 import { assertNeighbour } from './support/neighbour.ts'
 import type { AppParts } from './support/app.ts'
@@ -56,7 +57,7 @@ await assertNeighbour({
       t.same((await ada.get('/user')).body, { user: null })
     }
   },
-  exceptions: [{ what: '`request.logOut()`', why: 'it sets a session key to `undefined`, which answers 500 with PRISM_ERR_SESSION_VALUE; call `request.session.delete(\'passport\')` or `signOut()`' }]
+  exceptions: [{ what: '`request.logOut()`', why: 'it sets a session key to `undefined`, which answers 500 with PRISM_ERR_SESSION_VALUE; call `request.session.delete(\'passport\')` or `signOut()`, or register `sessionAdapter`' }]
 })
 
 await assertNeighbour({
@@ -69,5 +70,68 @@ await assertNeighbour({
       t.same((await client.get('/user')).body, { user: null })
     }
   },
-  exceptions: [{ what: 'a login', why: 'it asks the session for `regenerate` or `data`, which ours does not have, and answers 500; use `clearSessionOnLogin: false`, and `session.rotate()` after the login' }]
+  exceptions: [{ what: 'a login', why: 'it asks the session for `regenerate` or `data`, which ours does not have, and answers 500; register `sessionAdapter`, or use `clearSessionOnLogin: false` and `session.rotate()` after the login' }]
+})
+
+const adapted = parts({})
+
+await assertNeighbour({
+  packages: ['@fastify/passport'],
+  order: 'after the stack and `sessionAdapter`, with its default `clearSessionOnLogin: true`',
+  after: async (app: any) => {
+    await app.register(sessionAdapter)
+    await adapted.after(app)
+    app.put('/theme/:name', async (request: any) => {
+      request.session.theme = request.params.name
+      return {}
+    })
+    app.delete('/theme', async (request: any) => {
+      delete request.session.theme
+      return {}
+    })
+    app.get('/session', async ({ session }: any) => ({ theme: session.theme ?? null, keys: Object.keys(session).sort(), hasUser: 'passport' in session }))
+    app.post('/regenerate', async ({ session }: any) => {
+      await session.regenerate(['theme'])
+      return {}
+    })
+    app.post('/destroy', async ({ session }: any) => {
+      await session.destroy()
+      return {}
+    })
+  },
+  features: {
+    'a login begins a new session, `logOut()` ends it, and no response is shared': async ({ t, client, url }) => {
+      const [ada, bob] = [new Client({ url }), new Client({ url })]
+      for (const user of [ada, bob]) await user.put('/theme/dark')
+      const { cookie } = ada
+      t.equal((await ada.post('/login?name=ada')).status, 200)
+      t.equal((await bob.post('/login?name=bob')).status, 200)
+      t.equal((await client.post('/login')).status, 401)
+      t.not(ada.cookie, cookie, 'the login has another session ID')
+      t.same((await client.get('/session', { headers: { cookie } })).body, { theme: null, keys: [], hasUser: false }, 'the old one has ended')
+      for (const path of ['/user', '/user-cached']) {
+        for (const [visitor, user] of [[ada, 'ada'], [ada, 'ada'], [bob, 'bob'], [client, null]] as const) t.same((await visitor.get(path)).body, { user }, path)
+      }
+      const before = ada.cookie
+      t.equal((await ada.post('/logout')).status, 200)
+      for (const headers of [undefined, { cookie: before }]) t.same((await ada.get('/user', { headers })).body, { user: null })
+      t.same((await bob.get('/user')).body, { user: 'bob' })
+    },
+    '`request.session[key]`, `regenerate()` and `destroy()` read and write our session': async ({ t, client }) => {
+      const sees = async (expected: object) => { t.same((await client.get('/session')).body, expected) }
+      await client.put('/theme/dark')
+      await sees({ theme: 'dark', keys: ['theme'], hasUser: false })
+      await client.post('/login?name=ada')
+      await sees({ theme: null, keys: ['passport'], hasUser: true })
+      await client.put('/theme/light')
+      await client.post('/regenerate')
+      await sees({ theme: 'light', keys: ['theme'], hasUser: false })
+      await client.get('/theme', { method: 'DELETE' })
+      await sees({ theme: null, keys: [], hasUser: false })
+      await client.put('/theme/dark')
+      const { cookie } = client
+      t.equal((await client.post('/destroy')).status, 200)
+      for (const headers of [undefined, { cookie }]) t.same((await client.get('/session', { headers })).body, { theme: null, keys: [], hasUser: false })
+    }
+  }
 })

@@ -1,5 +1,5 @@
 import fastify from 'fastify'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
@@ -61,6 +61,29 @@ t.test('a quota of preHandler counts by what any hook of the app has set, on pla
   t.same(await statuses(app, visits, '/guarded'), expected, 'a hook of the route')
   const lost = await appOf(t, { quota: 2, hook: 'preHandler', by: userOf })
   t.same(await statuses(lost.app, visits, '/nowhere'), expected.map((status) => status === 200 ? 404 : status), 'without a route')
+})
+
+/** Ways in which plugins that are registered after the stack add a guard to each route. */
+const guards: Record<string, (route: RouteOptions) => void> = {
+  'a new list': (route) => { route.preHandler = [...[route.preHandler ?? []].flat(), authenticate] },
+  'a list that is added to': (route) => {
+    if (Array.isArray(route.preHandler)) route.preHandler.push(authenticate)
+    else route.preHandler = authenticate
+  },
+  'one function in place of the list': (route) => { route.preHandler = authenticate }
+}
+
+t.test('a quota of preHandler counts by what a guard sets that a later plugin adds to each route', async (t) => {
+  for (const [name, guard] of Object.entries(guards)) {
+    for (const url of ['/', '/cached']) {
+      const { app, warnings } = await appOf(t, { quota: 2, hook: 'preHandler', by: userOf }, 'route', (app) => {
+        app.addHook('onRoute', guard)
+        page(app)
+      })
+      t.same(await statuses(app, visits, url), expected, `${name} ${url}`)
+      t.same(warnings, [])
+    }
+  }
 })
 
 t.test('a request that is refused before preHandler consumes nothing of a quota of preHandler', async (t) => {

@@ -83,6 +83,21 @@ t.test('a request with the headers of a preflight evades neither a session nor a
   t.ok(seen.includes(429), String(seen))
 })
 
+t.test('OPTIONS without both headers of a preflight is counted as every request', async (t) => {
+  const partial = [{}, { origin }, { 'access-control-request-method': 'PUT' }]
+  for (const [url, status] of [['/own', 204], ['/any', 200], ['/page', 404], ['/nowhere', 404]] as const) {
+    const { app } = await appOf(t, [], [], (app) => {
+      pages(app)
+      app.options('/own', async (_request, reply) => await reply.code(204).send())
+    })
+    for (const [index, headers] of partial.entries()) {
+      const seen: number[] = []
+      for (let round = 0; round < 5; round++) seen.push((await app.inject({ method: 'OPTIONS', url, headers, remoteAddress: `192.0.2.${index}` })).statusCode)
+      t.same(seen, [status, status, status, status, 429], `${url} ${Object.keys(headers).join()}`)
+    }
+  }
+})
+
 t.test('a plugin that is registered later than the stack is warned of, with the line to move', async (t) => {
   for (const plugin of Object.keys(neighbours)) {
     const { warnings } = await appOf(t, [], [plugin])

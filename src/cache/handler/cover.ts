@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import { report } from './read-listener.ts'
 import type { Kind, ReadListener, Target, View } from './read-listener.ts'
+import { isPrintedByConsole } from './reader.ts'
 import { slotKey } from './slot.ts'
 import type { Tracked } from './slot.ts'
 
@@ -46,9 +47,9 @@ function coverGetter (cover: Target, key: PropertyKey, original: () => unknown, 
   })
 }
 
-/** `util.inspect` and `JSON.stringify` read all properties of an object. They get a copy without accessors. */
+/** `util.inspect` and `JSON.stringify` read all properties of an object. They get a copy without accessors. What the console prints is not tracked. */
 function coverCopies (cover: Target, kind: Kind): void {
-  Object.defineProperty(cover, inspect.custom, { configurable: true, writable: true, value (this: Tracked) { return copyWhole(this, kind) } })
+  Object.defineProperty(cover, inspect.custom, { configurable: true, writable: true, value (this: Tracked) { return inspected(this, kind) } })
   Object.defineProperty(cover, 'toJSON', {
     configurable: true,
     get (this: Tracked) {
@@ -59,9 +60,19 @@ function coverCopies (cover: Target, kind: Kind): void {
   })
 }
 
+function inspected (target: Tracked, kind: Kind): object {
+  // A prototype, which `showHidden` shows: its getters are those of no message.
+  if (Object.hasOwn(target, 'constructor')) return target
+  return isPrintedByConsole() ? copyUntracked(target, kind) : copyWhole(target, kind)
+}
+
 function copyWhole (target: Tracked, kind: Kind): object {
+  trackerOf(target)?.note(`all of ${kind.name}`)
+  return copyUntracked(target, kind)
+}
+
+function copyUntracked (target: Tracked, kind: Kind): object {
   const tracker = trackerOf(target)
-  tracker?.note(`all of ${kind.name}`)
   return tracker === undefined ? copyOf(target, kind) : tracker.withoutTracking(() => copyOf(target, kind))
 }
 

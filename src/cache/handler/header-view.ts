@@ -1,5 +1,7 @@
 import { inspect } from 'node:util'
+import { makeCloneable } from './cloneable-views.ts'
 import type { RequestFields } from './read-listener.ts'
+import { isPrintedByConsole } from './reader.ts'
 
 /** Decides what a handler sees of the request headers. */
 interface HeaderReader {
@@ -7,24 +9,24 @@ interface HeaderReader {
   read (name: string, fields: RequestFields): string | string[] | undefined
   /** All headers are read. @returns the names that the handler sees */
   list (fields: RequestFields): string[]
+  /** reads without reporting the reads */
+  withoutTracking<Value> (read: () => Value): Value
 }
-
-const views = new WeakSet()
 
 /** The request headers that a handler sees. Each way to read or list them is reported; what is written goes to the headers themselves. */
 export function viewHeaders (fields: RequestFields, reader: HeaderReader): RequestFields {
-  makeViewsCloneable()
   // `util.inspect` does not use a proxy but its target: this one holds no headers.
   const target = Object.create(Object.getPrototypeOf(fields) as object | null) as RequestFields
-  Object.defineProperty(target, inspect.custom, { value: copyView, configurable: true })
+  Object.defineProperty(target, inspect.custom, { value: () => copyForInspection(view, reader), configurable: true })
   const view = new Proxy(target, new HeaderView(fields, reader))
-  views.add(view)
+  makeCloneable(view)
   return view
 }
 
-/** Called by `util.inspect`, with the proxy as `this`. */
-function copyView (this: RequestFields): RequestFields {
-  return { ...this }
+/** What the console prints is not tracked. */
+function copyForInspection (view: RequestFields, reader: HeaderReader): RequestFields {
+  const copy = () => ({ ...view })
+  return isPrintedByConsole() ? reader.withoutTracking(copy) : copy()
 }
 
 class HeaderView implements ProxyHandler<RequestFields> {
@@ -71,37 +73,4 @@ class HeaderView implements ProxyHandler<RequestFields> {
   #isOfObjects (name: string): boolean {
     return (name in Object.prototype || name === 'toJSON') && !Object.hasOwn(this.#fields, name)
   }
-}
-
-let isCloneable = false
-
-/** `structuredClone` throws for every proxy. A handler that clones the headers works without the cache, so it gets a copy that is read through the view. */
-function makeViewsCloneable (): void {
-  if (isCloneable) return
-  isCloneable = true
-  const original = globalThis.structuredClone as <Value>(value: Value, options?: { transfer?: unknown[] }) => Value
-  const cloneWithViews = function structuredClone<Value> (value: Value, options?: { transfer?: unknown[] }): Value {
-    try {
-      return original(value, options)
-    } catch (error) {
-      const copy = error instanceof DOMException && error.name === 'DataCloneError' ? withoutViews(value, new Map()) : value
-      if (copy === value) throw error
-      return original(copy, options)
-    }
-  }
-  // Where the globals are frozen, cloning a view throws as for every proxy.
-  Reflect.set(globalThis, 'structuredClone', cloneWithViews)
-}
-
-/** Copies records and arrays that contain a view. */
-function withoutViews<Value> (value: Value, seen: Map<object, unknown>): Value {
-  if (typeof value !== 'object' || value === null) return value
-  if (views.has(value)) return { ...value }
-  if (seen.has(value)) return seen.get(value) as Value
-  const prototype = Object.getPrototypeOf(value) as unknown
-  if (!Array.isArray(value) && prototype !== Object.prototype && prototype !== null) return value
-  seen.set(value, value)
-  const entries = Object.entries(value).map(([key, each]) => [key, withoutViews(each, seen)] as const)
-  if (entries.every(([key, each]) => each === (value as Record<string, unknown>)[key])) return value
-  return (Array.isArray(value) ? entries.map(([, each]) => each) : Object.fromEntries(entries)) as Value
 }

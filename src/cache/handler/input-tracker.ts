@@ -31,6 +31,8 @@ interface KeyedInputs {
   readonly host: boolean
   /** path and query that the handler sees */
   readonly url: string
+  /** path and query of the request */
+  readonly received: string | undefined
   /** whether `request.validationError` is a function of the key */
   readonly validation: boolean
 }
@@ -197,7 +199,7 @@ export class InputTracker implements ReadListener {
   fields (read: () => RequestFields, of: 'request' | 'raw'): RequestFields {
     if (this.isPaused) return read()
     this.#views ??= {}
-    const view = this.#views[of] ?? viewHeaders(this.withoutTracking(read), { read: (name, fields) => this.#readField(name, fields), list: (fields) => this.#listFields(fields) })
+    const view = this.#views[of] ?? viewHeaders(this.withoutTracking(read), { read: (name, fields) => this.#readField(name, fields), list: (fields) => this.#listFields(fields), withoutTracking: (read) => this.withoutTracking(read) })
     this.#views[of] = view
     return view
   }

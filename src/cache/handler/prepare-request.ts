@@ -56,7 +56,7 @@ function replaceQuery (request: CacheRequest, { inputs }: CacheRequestState, { q
 /** Tracks the inputs that the handler reads. */
 function trackInputs (run: HandlerRun, request: CacheRequest, reply: CacheReply, { key }: CacheRequestState, policy: RoutePolicy, isHostKeyed: boolean, validators: Record<string, string>): void {
   const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
-  const covered = { fields: policy.vary, partition, host: isHostKeyed, url: key?.url ?? request.url, validation: !attachesHeaderErrors(request, policy) }
+  const covered = { fields: policy.vary, partition, host: isHostKeyed, url: key?.url ?? request.url, received: request.raw.url, validation: !attachesHeaderErrors(request, policy) }
   const status = reply.statusCode
   const tracker = new InputTracker(request, reply, covered, run.before, validators)
   // A status set by a hook may depend on any input.

@@ -3,7 +3,7 @@ export type RequestFields = Record<string, string | string[] | undefined>
 
 /** Receives each tracked read of a request, its reply or one of their raw messages. */
 export interface ReadListener {
-  readonly covered: { readonly url: string }
+  readonly covered: { readonly url: string, readonly received: string | undefined }
   /** whether reads are not reported at the moment */
   readonly isPaused: boolean
   note (what: string, remedy?: string): void
@@ -39,6 +39,10 @@ export interface Kind {
   readonly views: ReadonlyMap<PropertyKey, View>
   /** own properties that are accessors of a tracked class: set by the constructor, and never deleted */
   readonly accessors?: ReadonlySet<PropertyKey>
+  /** replaced properties that stay accessors when tracking ends: of Node, which nothing looks at as such, and which would cost time */
+  readonly staysReplaced?: ReadonlySet<PropertyKey>
+  /** while an object of a tracked class is tracked, its accessors are own properties, so that they are listed and copied as those of other objects */
+  readonly listsAccessors?: boolean
   /** adds methods that need special handling */
   readonly addMethods?: (cover: Target, prototype: Target) => void
   /** the own properties that each object of the class has: those that its constructor sets */

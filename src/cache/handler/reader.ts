@@ -14,10 +14,17 @@ const ofSend = /\bsend \([^\n]*[/\\]node_modules[/\\]fastify[/\\]lib[/\\]reply\.
 /** The folders of this package's modules. */
 const ofPackage = ['src', 'plugins'].map((folder) => join(import.meta.dirname, '../../..', folder) + sep)
 const ofTracking = import.meta.dirname + sep
+/** Modules of Node that read what an app gives them. */
+const ofTools = /\bnode:(?:internal\/)?(?:util|assert|console)\b/
+const ofInspect = /\bnode:internal\/util\/inspect\b/
+const ofConsole = /\bnode:internal\/console\//
+/** A method of the global console. One of another `Console` may write to a stream that the handler sends. */
+const ofGlobalConsole = /\bat console\./
 
 /** Whether an input is read by the code of Node or of `inject` that writes a response, or by the adapter of NestJS, which waits for the end of a socket. */
 export function isReadByServer (): boolean {
-  return ofServer.test(frames(fewFrames)[0] ?? '')
+  const [reader = ''] = frames(fewFrames)
+  return ofServer.test(reader) && !ofTools.test(reader)
 }
 
 /** Whether an input is read by a tested APM agent. The wrapper of dd-trace around the `done` of each hook looks for cookies. */
@@ -29,6 +36,14 @@ export function isReadByAgent (): boolean {
 export function isReadByHook (): boolean {
   const [reader = '', ...others] = frames(manyFrames)
   return ofFastify.test(reader) || ofAgent.test(reader) || ofPackage.some((folder) => reader.includes(folder)) || others.some((line) => ofHooks.test(line))
+}
+
+/** Whether an object is inspected because the global console prints it: nothing of that gets back to the handler. */
+export function isPrintedByConsole (): boolean {
+  const callers = frames(manyFrames)
+  const first = callers.findIndex((line) => !ofInspect.test(line))
+  const last = callers.findIndex((line, index) => index >= first && !ofConsole.test(line))
+  return first >= 0 && last > first && ofGlobalConsole.test(callers[last - 1] ?? '')
 }
 
 /**

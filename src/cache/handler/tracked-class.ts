@@ -15,8 +15,23 @@ const trackedClasses = new WeakMap<object, Class>()
 
 /** What the objects of a tracked class have in common. */
 export class ClassState {
-  /** the own properties of an object of which none is tracked by itself */
+  /** the own properties of an object of which none had to be restored */
   plainKeys: readonly PropertyKey[] = []
+  /** those of them that are replaced for good */
+  stayingKeys: readonly PropertyKey[] = []
+  /** accessors that become own properties of a tracked object */
+  readonly listed: readonly (readonly [key: PropertyKey, accessor: PropertyDescriptor])[]
+
+  constructor (prototype: Target, { accessors = new Set(), listsAccessors = false }: Kind) {
+    const keys = listsAccessors ? [...accessors] : []
+    this.listed = keys.map((key) => [key, Object.getOwnPropertyDescriptor(prototype, key) ?? {}])
+  }
+
+  /** @param keys own properties of an object that was just tracked */
+  learn (keys: readonly PropertyKey[], { staysReplaced, replaced }: Kind): void {
+    this.plainKeys = keys
+    this.stayingKeys = keys.filter((key) => staysReplaced?.has(key) === true && replaced.has(key))
+  }
 }
 
 const classKey = Symbol('prism.class')
@@ -46,7 +61,7 @@ export function trackedClassOf (original: Class, kind: Kind, sample: object): Cl
   }
   for (const key of kind.missing ?? []) if (!(key in prototype)) addMissing(prototype, key, kind)
   define(prototype, slotKey)
-  Object.defineProperty(prototype, classKey, { value: new ClassState() })
+  Object.defineProperty(prototype, classKey, { value: new ClassState(prototype, kind) })
   Object.setPrototypeOf(prototype, new Proxy(Object.create(original.prototype as object) as object, new ClassProperties(prototype, kind)))
   trackedClasses.set(original, made)
   trackedClasses.set(made, made)

@@ -12,7 +12,11 @@ import type { Tracked } from './slot.ts'
 import { trackObject, trackValue } from './tracked-object.ts'
 
 const pausing: View = (tracker, read) => tracker.withoutTracking(read)
-const keyedUrl: View = (tracker, read) => tracker.isPaused ? read() : tracker.covered.url
+/** The URL of the key, unless the handler has written another one, as for a framework that is mounted under a prefix. */
+const keyedUrl: View = (tracker, read) => {
+  const url = read()
+  return tracker.isPaused || url !== tracker.covered.received ? url : tracker.covered.url
+}
 const pausedInLogs: View = (tracker, read) => tracker.log(read() as object)
 
 /** The properties that the constructor of a Fastify request or reply sets, with those of decorators, and the symbols of Fastify and agents. */
@@ -48,6 +52,7 @@ export const requests: Kind = {
     }]
   ]),
   accessors: new Set(['id', 'log']),
+  listsAccessors: true,
   constructed: constructedBy(['id', 'params', 'raw', 'query', 'log', 'body']),
   missing: ['additionalHeaders'],
   freeByValue: ['body', 'ws'],
@@ -76,6 +81,7 @@ export const replies: Kind = {
     ['log', pausedInLogs]
   ]),
   accessors: new Set(['log']),
+  listsAccessors: true,
   constructed: constructedBy(['raw', 'request', 'log']),
   freeByValue: ['locals', 'compress'],
   movesOthers: true,
@@ -115,7 +121,7 @@ function isFreeValue (key: PropertyKey, reply: Target): boolean {
 
 /** Inputs of a raw message. Its other properties of Node are the state of a stream. */
 const inputsOfRaw = new Set<PropertyKey>([
-  'url', 'originalUrl', 'headers', 'headersDistinct', 'rawHeaders', 'trailers', 'trailersDistinct', 'rawTrailers', 'socket', 'connection', 'client', 'stream', 'authority', 'scheme',
+  'url', 'originalUrl', 'headers', 'headersDistinct', 'rawHeaders', 'trailers', 'trailersDistinct', 'socket', 'connection', 'client', 'stream', 'authority', 'scheme',
   'httpVersion', 'httpVersionMajor', 'httpVersionMinor'
 ])
 /** Agents replace them on a message, to keep the context of listeners. */
@@ -127,7 +133,10 @@ const ofNode = new Set<PropertyKey>([
   '_eventsCount', '_read', 'isLightMyRequest', '_lightMyRequest'
 ])
 /** Symbols under which Node keeps the state of a HTTP/2 request. */
-const ofHttp2 = new Set(['state', 'headers', 'rawHeaders', 'trailers', 'rawTrailers', 'stream', 'aborted'])
+const ofHttp2 = new Set(['state', 'trailers', 'rawTrailers', 'stream', 'aborted'])
+/** Symbols under which Node keeps the headers of a message. Copies of the message have them: `{ ...request.raw }`, `inspect` with `customInspect: false`. */
+const headerSymbols = new Set(['kHeaders', 'kHeadersDistinct', 'headers', 'rawHeaders'])
+const isHeaderSymbol = (key: PropertyKey) => typeof key === 'symbol' && headerSymbols.has(key.description ?? '')
 /** Methods of a raw message that Node calls, and that read its socket. */
 const methodsOfNode = ['_read', '_destroy', '_dump', '_dumpAndCloseReadable', 'destroy', 'setTimeout']
 
@@ -135,16 +144,20 @@ const constructedOfRaw = Reflect.ownKeys(new IncomingMessage(null as unknown as 
 
 export const raws: Kind = {
   name: 'request.raw',
-  isFree: (key, target) => (ofNode.has(key) && !inputsOfRaw.has(key)) || isInternalSymbol(key) || (typeof key === 'symbol' && target instanceof Http2ServerRequest && ofHttp2.has(key.description ?? '')),
+  isFree: (key, target) => (ofNode.has(key) && !inputsOfRaw.has(key) && !isHeaderSymbol(key)) || isInternalSymbol(key) || (typeof key === 'symbol' && target instanceof Http2ServerRequest && ofHttp2.has(key.description ?? '')),
   // What middleware has put on the message is as what hooks have put on the request.
-  report: (tracker, key, name) => tracker.noteProperty(inputsOfRaw.has(key) ? 'raw' : name, name),
+  report: (tracker, key, name) => {
+    const isHeaders = isHeaderSymbol(key)
+    if (isHeaders && isReadByServer()) return
+    tracker.noteProperty(isHeaders || inputsOfRaw.has(key) ? 'raw' : name, name)
+  },
   views: new Map<PropertyKey, View>([
     ['url', keyedUrl], ['signal', pausing],
     ['originalUrl', (tracker, read, raw) => originalUrl(tracker, read, () => raw.url)],
     ['headers', (tracker, read) => tracker.fields(read as () => RequestFields, 'raw')],
     ['socket', socketOf('request.raw.socket')]
   ]),
-  accessors: new Set(['socket', 'httpVersionMajor', 'httpVersionMinor', 'httpVersion', 'rawHeaders', 'rawTrailers', 'url', 'client']),
+  staysReplaced: new Set(constructedOfRaw),
   constructed: () => constructedOfRaw,
   missing: ['_construct', '_writableState', 'writable'],
   freeByValue: [],
@@ -179,7 +192,7 @@ export const responses: Kind = {
   isFree: (key) => (key !== 'socket' && key !== 'connection' && (constructedOfResponse.has(key) || emitterMethods.has(key) || gettersOfResponse.has(key) || addedToResponse.has(key) || (typeof key === 'symbol' && key.description === 'kUniqueHeaders'))) || isInternalSymbol(key),
   report: (tracker, key, name) => tracker.noteProperty(key === 'socket' || key === 'connection' ? 'raw' : name, name),
   views: new Map<PropertyKey, View>([['socket', socketOf('reply.raw.socket')], ['connection', socketOf('reply.raw.connection')]]),
-  accessors: new Set(['socket']),
+  staysReplaced: new Set(['socket']),
   constructed: () => [...constructedOfResponse, ...addedToResponse],
   missing: ['httpValidation', 'insecureHTTPParser'],
   freeByValue: [],

@@ -9,19 +9,22 @@ import { classOf } from './tracked-class.ts'
 /**
  * Reports reads of an object to a listener.
  *
- * Objects of a tracked class only get the listener. Of other objects, and of what hooks have added, own properties are replaced one by one, and a
- * prototype is put before the original one. The object stays the same object: comparisons by `===` and WeakMaps work as before.
+ * Objects of a tracked class get the listener, and accessors in place of what Node has set on a message. Of other objects, and of what hooks have added,
+ * own properties are replaced one by one, and a prototype is put before the original one. The object stays the same object: comparisons by `===` and
+ * WeakMaps work as before.
  *
  * @returns restores the object; undefined if {@link untrack} is enough
  */
 export function trackObject (target: Tracked, tracker: ReadListener, kind: Kind): (() => void) | undefined {
   const slot = slotOf(target)
   const ofClass = classOf(target)
+  if (ofClass !== undefined) for (const [key, accessor] of ofClass.listed) Object.defineProperty(target, key, accessor)
   const keys = Reflect.ownKeys(target)
-  const undo = ofClass !== undefined && hasPlainKeys(target, keys, ofClass.plainKeys, kind) ? undefined : trackOwnProperties(target, keys, tracker, kind, slot)
+  const isKnown = ofClass !== undefined && hasKeys(target, keys, ofClass.plainKeys, kind)
+  const undo = isKnown ? replaceKnown(target, ofClass.stayingKeys, kind, slot) : trackOwnProperties(target, keys, tracker, kind, slot)
   slot.tracker = tracker
   if (ofClass !== undefined && undo === undefined) {
-    ofClass.plainKeys = keys
+    if (!isKnown) ofClass.learn(keys, kind)
     return undefined
   }
   const prototype = Object.getPrototypeOf(target) as Target
@@ -30,17 +33,21 @@ export function trackObject (target: Tracked, tracker: ReadListener, kind: Kind)
   if (isCovered) Object.setPrototypeOf(target, new Proxy(isOfClass ? prototype : coverOf(prototype, kind), new MovedProperties(target, tracker, kind)))
   return () => {
     if (isCovered) Object.setPrototypeOf(target, prototype)
-    restore(target, slot)
+    restore(target, slot, kind)
     for (const each of undo ?? []) each()
   }
 }
 
-/** Whether an object has the same own properties as one before of which none is tracked by itself. */
-function hasPlainKeys (target: Target, keys: readonly PropertyKey[], plain: readonly PropertyKey[], kind: Kind): boolean {
+/** Whether an object has the same own properties as one before, of which none had to be restored. */
+function hasKeys (target: Target, keys: readonly PropertyKey[], plain: readonly PropertyKey[], kind: Kind): boolean {
   if (keys.length !== plain.length) return false
   for (let index = 0; index < keys.length; index++) if (keys[index] !== plain[index]) return false
   for (const key of kind.freeByValue) if (Object.hasOwn(target, key) && !kind.isFree(key, target)) return false
   return true
+}
+
+function replaceKnown (target: Tracked, keys: readonly PropertyKey[], kind: Kind, slot: Slot): undefined {
+  for (const key of keys) replaceWithAccessor(target, key, kind, slot)
 }
 
 /** Ends the tracking of an object. */
@@ -50,20 +57,27 @@ export function untrack (target: object): void {
 }
 
 /** Preserves values that were written during tracking. A replaced property that was deleted stays deleted. */
-function restore (target: Tracked, slot: Slot): void {
+function restore (target: Tracked, slot: Slot, { staysReplaced }: Kind): void {
   const { held, moved } = slot
-  slot.tracker = slot.held = slot.moved = undefined
-  if (held !== undefined) for (const key of Reflect.ownKeys(held)) if (Object.hasOwn(target, key)) Object.defineProperty(target, key, { value: held[key], writable: true })
+  slot.tracker = slot.moved = undefined
+  if (staysReplaced === undefined) slot.held = undefined
+  if (held !== undefined) for (const key of Reflect.ownKeys(held)) if (staysReplaced?.has(key) !== true && Object.hasOwn(target, key)) Object.defineProperty(target, key, { value: held[key], writable: true })
   if (moved !== undefined) for (const [key, descriptor] of moved) if (!Object.hasOwn(target, key)) Object.defineProperty(target, key, descriptor)
 }
 
-/** @returns restores properties that cannot be accessors of the kind; undefined if the object has only properties that are not tracked */
+/** @returns restores properties that cannot be accessors of the kind; undefined if nothing has to be restored */
 function trackOwnProperties (target: Tracked, keys: readonly PropertyKey[], tracker: ReadListener, kind: Kind, slot: Slot): (() => void)[] | undefined {
+  const isOfClass = classOf(target) !== undefined
   let undo: (() => void)[] | undefined
   for (const key of keys) {
-    if (key === slotKey || kind.isFree(key, target)) continue
-    undo ??= []
+    if (key === slotKey || kind.isFree(key, target) || (isOfClass && kind.accessors?.has(key) === true)) continue
     const descriptor = Object.getOwnPropertyDescriptor(target, key)
+    const isReplaced = descriptor?.get !== undefined && descriptor.get === kind.replaced.get(key)?.get
+    if (kind.staysReplaced?.has(key) === true && (isReplaced || descriptor?.writable === true)) {
+      replaceWithAccessor(target, key, kind, slot)
+      continue
+    }
+    undo ??= []
     // A property that cannot be replaced counts as read.
     if (descriptor?.configurable !== true) report(kind, tracker, key)
     else if (kind.movesOthers && !kind.constructed(target).includes(key)) move(target, key, descriptor, slot)
