@@ -57,7 +57,7 @@ export function trackedClassOf (original: Class, kind: Kind, sample: object): Cl
   let accessors = 0
   for (const key of kind.constructed(sample as Target)) {
     if (kind.accessors?.has(key) === true) addAccessor(prototype, key, kind, accessors++)
-    else if (!Object.hasOwn(prototype, key)) define(prototype, key)
+    else if (!(key in original.prototype)) define(prototype, key)
   }
   for (const key of kind.missing ?? []) if (!(key in prototype)) addMissing(prototype, key, kind)
   define(prototype, slotKey)
