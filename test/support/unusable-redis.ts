@@ -60,7 +60,13 @@ async function testReport (t: Test, { start, code, alert, says, doctorSays = say
   const reported = await until(() => firing().find(({ rule, reason }) => rule.name === alert && reason?.code === code), { what: alert, deadlineMs: 20_000 })
   await until(() => lines.some(({ message, redis }) => redis?.reason === code && says.test(message)), { what: 'a log line with the sentence', deadlineMs: 20_000 })
   const { statusCode, body } = await ready()
-  const doctor = await run(['doctor', '--json', '--url', place.url], environmentOf(place))
+  // The nodes of a Cluster need some time to agree that one is down.
+  const { doctor, finding } = await until(async () => {
+    const doctor = await run(['doctor', '--json', '--url', place.url], environmentOf(place))
+    const { findings } = JSON.parse(doctor.out) as { findings: { reason?: string }[] }
+    const finding = findings.find(({ reason }) => reason === code)
+    return finding && { doctor, finding }
+  }, { what: `doctor reports ${code}`, deadlineMs: 20_000 })
 
   t.equal(statusCode, 200)
   t.match(JSON.parse(body), { status: 'degraded', redis: 'degraded', reason: { code, sentence: says, remedy: /.+/ } })
@@ -68,7 +74,7 @@ async function testReport (t: Test, { start, code, alert, says, doctorSays = say
   t.match(reported.reason, { sentence: says, remedy: /.+/ })
   t.same(firing().filter(({ rule, reason }) => reason !== undefined && rule.name !== alert).map(({ rule }) => rule.name), [], 'one alert for one cause')
   t.equal(doctor.code, 1)
-  t.match(JSON.parse(doctor.out).findings.find((each: { reason?: string }) => each.reason === code), { state: 'wrong', says: doctorSays, change: /.+/ })
+  t.match(finding, { state: 'wrong', says: doctorSays, change: /.+/ })
   t.notMatch(`${JSON.stringify(lines)}${body}${doctor.out}`, password)
 }
 
