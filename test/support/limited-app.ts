@@ -15,14 +15,16 @@ export interface LimitedAppOptions {
   url?: string
   server?: FastifyHttpOptions<RawServerDefault>
   limit: RateLimitOptions
+  /** deadline of Redis's replies in ms: longer where a reply that is late on a busy machine would be counted locally */
+  commandTimeout?: number
   routes?: (app: FastifyInstance) => void
 }
 
 /** An app with the limiter, without the service's own plugins; closed with the test. */
-export async function buildLimitedApp (t: Test & Owner, { url, server, limit, routes = one }: LimitedAppOptions): Promise<FastifyInstance> {
+export async function buildLimitedApp (t: Test & Owner, { url, server, limit, commandTimeout, routes = one }: LimitedAppOptions): Promise<FastifyInstance> {
   const app = Fastify(server)
   t.after(() => app.close())
-  await app.register(redis, { url: url ?? (await startRedisProcess(t)).url })
+  await app.register(redis, { url: url ?? (await startRedisProcess(t)).url, ...commandTimeout === undefined ? {} : { commandTimeout } })
   await app.register(requestLifecycle)
   await app.register(rateLimit, limit)
   routes(app)
