@@ -3,6 +3,7 @@ import type { CircuitBreakers } from './health/circuit-breakers.ts'
 import { withDeadline } from './health/deadline.ts'
 import { addressOf } from './health/server-info.ts'
 import { ConnectionHealth } from './health/connection-health.ts'
+import { probeScripts } from './health/script-probe.ts'
 
 /**
  * Health of the nodes that one Cluster client is connected to. Commands for the slots of a failed node fail at once; other slots are not affected.
@@ -59,7 +60,7 @@ export class ClusterNodes {
   async #probeNode (health: ConnectionHealth): Promise<boolean> {
     const node = health.client
     if (node === undefined) return false
-    const isHealthy = await withDeadline(node.cluster('INFO'), this.#deadlineMs).then((info) => String(info).includes('cluster_state:ok'), () => {
+    const isHealthy = await withDeadline(Promise.all([node.cluster('INFO'), probeScripts(node)]), this.#deadlineMs).then(([info]) => String(info).includes('cluster_state:ok'), () => {
       health.timedOut()
       return false
     })

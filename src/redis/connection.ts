@@ -12,6 +12,7 @@ import { aclDenial, isNotMaster } from './health/error-class.ts'
 import { closedByServer, noAnswer, setNode } from './health/unreachable-reason.ts'
 import { Resender } from './batch/resend.ts'
 import type { ResendableCommand } from './batch/resend.ts'
+import { probeScripts } from './health/script-probe.ts'
 import { ConnectionHealth } from './health/connection-health.ts'
 
 /** A connection with more commands in flight than this is overloaded: the pool uses the next one. */
@@ -166,10 +167,10 @@ export class Connection {
 
   /** Checks that the server replies in time and without error; in a Cluster, the nodes with an open circuit breaker. Never rejects. */
   probe (): Promise<boolean> {
-    return this.#nodes === undefined ? this.#ping() : this.#nodes.probe()
+    return this.#nodes === undefined ? this.#probeServer() : this.#nodes.probe()
   }
 
-  #ping (): Promise<boolean> {
+  #probeServer (): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const timer = setTimeoutAfterIo(this.deadlineMs, () => answered(false, () => this.#health.timedOut()))
     let isOver = false
@@ -181,8 +182,7 @@ export class Connection {
       resolve(isWell)
     }
     const isWell = () => answered(true, () => this.#health.breaker.succeeded())
-    // NOPERM for PING is a reply too: the server works.
-    this.client.ping().then(isWell, (error: Error) => aclDenial(error) === undefined ? answered(false, () => this.handleErrorReply(error)) : isWell())
+    probeScripts(this.client).then(isWell, (error: Error) => answered(false, () => this.handleErrorReply(error)))
     return promise
   }
 
