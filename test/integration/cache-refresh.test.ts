@@ -96,6 +96,30 @@ t.test('cache fills with the request of a client if a guard rejects the backgrou
   t.equal(await bodyOf(app), 'who?')
 })
 
+t.test('cache revalidates a variant that the origin chose by a header with a request that has this header, and shares it with no other', async (t) => {
+  for (const name of ['accept-language', 'authorization', 'cookie', 'x-tenant']) {
+    const app = await cachingApp(t)
+    const asked: (string | undefined)[] = []
+    app.get('/', { config: { cache: { ttl: 'response' } } }, async (request, reply) => {
+      const value = request.headers[name] as string | undefined
+      asked.push(value)
+      reply.headers({ 'cache-control': 'public, max-age=60, stale-while-revalidate=3600', vary: name, 'last-modified': 'Wed, 01 Jan 2020 00:00:00 GMT' })
+      if (asked.length <= 2) reply.header('age', '61')
+      // The same date for all variants: a 304 to a request without the header would make the wrong one fresh.
+      return request.headers['if-modified-since'] === undefined ? `for ${value ?? 'none'}` : reply.code(304).send()
+    })
+    const ask = async (value?: string) => {
+      const body = await bodyOf(app, value === undefined ? {} : { [name]: value })
+      await stored(app)
+      return body
+    }
+
+    for (const value of ['A', 'B', 'A', 'B', undefined, 'A', 'B', undefined]) t.equal(await ask(value), `for ${value ?? 'none'}`, name)
+    t.same(asked, ['A', 'B', 'A', 'B', undefined], `${name}: each was revalidated by its own client`)
+    t.equal(app.cache.counts.revalidate, 0)
+  }
+})
+
 t.test('cache fills a partition with one request, and serves stale responses to the others meanwhile', async (t) => {
   const app = await cachingApp(t)
   const gate = Promise.withResolvers<void>()
