@@ -21,7 +21,7 @@ const known: Readonly<Record<string, string>> = {
   'vary-normalise-lang-order': order,
   'vary-normalise-lang-select': order,
   'vary-normalise-space': 'spaces in a header that is not known to be a list may be significant (RFC 9111 section 4.1)',
-  'conditional-lm-fresh-no-lm': 'If-Modified-Since is older than the Date of the response, which stands for the missing Last-Modified (RFC 9111 section 4.3.2)',
+  'conditional-lm-fresh-no-lm': 'If-Modified-Since is older than the Date of the response, which is used in place of the missing Last-Modified (RFC 9111 section 4.3.2)',
   'partial-store-partial-reuse-partial': missing,
   'partial-store-partial-reuse-partial-absent': missing,
   'partial-store-partial-reuse-partial-suffix': missing,
