@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis'
 import t from 'tap'
 import { testDatabase, testSecret } from '../support/app.ts'
 import { startRedis } from '../support/redis.ts'
+import { startRig } from '../support/faults.ts'
 import { readiness, startListening, startService } from '../support/service.ts'
 import type { Service } from '../support/service.ts'
 import { Browser } from '../support/session-browser.ts'
@@ -168,6 +169,43 @@ t.test('a Redis that is full responds to reads, rejects writes with the reason, 
   await redis.client.config('SET', 'maxmemory', '64mb')
   await until(async () => (await readiness(service)).status === 'ready', { what: 'the service is ready', deadlineMs: 30_000 })
   t.equal((await new Browser(service.url).post('/session', ada)).status, 200)
+})
+
+t.test('with a Redis slower than the deadline sessions are 503 and cached routes 200, and an instance with a longer deadline waits for it', async (t) => {
+  const rig = await startRig(t)
+  const shared = { REDIS_URL: rig.url, DATABASE_PATH: testDatabase(t) }
+  const service = await startService(t, shared)
+  const patient = await startService(t, { ...shared, REDIS_COMMAND_TIMEOUT: '5s' })
+  const user = await signIn(service)
+
+  await rig.proxy.fault('latency', { delayMs: 300 })
+  await until(async () => /no_answer/.test(JSON.stringify(await readiness(service))), { what: 'the reason is no_answer', deadlineMs: 30_000 })
+  t.equal(await statusAt(service, user), 503)
+  t.equal((await fetch(`${service.url}/cities/2988507`)).status, 200)
+  t.equal(await statusAt(patient, user), 200)
+  t.equal((await readiness(patient)).status, 'ready')
+
+  await rig.proxy.heal()
+  await until(async () => (await readiness(service)).status === 'ready', { what: 'the service is ready', deadlineMs: 30_000 })
+  t.equal(await statusAt(service, user), 200)
+})
+
+t.test('a stampede on one URL at two instances is answered by few handler runs', async (t) => {
+  const redis = await startRedis(t)
+  const shared = { REDIS_URL: redis.url, DATABASE_PATH: testDatabase(t) }
+  const services = [await startService(t, shared), await startService(t, shared)]
+  const fills = async () => {
+    const texts = await Promise.all(services.map(async ({ url }) => await (await fetch(`${url}/metrics`)).text()))
+    return texts.reduce((sum, text) => sum + Number(/^prism_cache_events_total\{[^}]*event="fill"[^}]*\} (\d+)/m.exec(text)?.[1] ?? NaN), 0)
+  }
+  const before = await fills()
+
+  const statuses = await Promise.all(Array.from({ length: 200 }, async (_, index) => (await fetch(`${services[index % 2]?.url}/cities/2950159`)).status))
+
+  const runs = await fills() - before
+  t.comment(`${runs} handler runs for 200 requests`)
+  t.same([...new Set(statuses)], [200])
+  t.ok(runs >= 1 && runs <= 10, `${runs} runs`)
 })
 
 let filled = 0
