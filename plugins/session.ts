@@ -1,5 +1,5 @@
 import { stringifySetCookie } from 'cookie'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { claimDecorators } from '../src/shared/decorators.ts'
 import { OriginError, SessionAssignmentError, SessionRequiredError } from '../src/shared/errors.ts'
@@ -98,6 +98,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   fastify.decorateRequest('isFromOtherOrigin', { getter (this: FastifyRequest) { return isCrossOrigin(this) } })
   fastify.decorateRequest(unverifiedSession, { getter (this: FastifyRequest) { return unverifiedSessionOf(this) } })
   keepDecorators()
+  fastify.addHook('onReady', async () => warnOfPassport(fastify))
 
   fastify.requestLifecycle.join<SessionRoute>({
     name: 'session',
@@ -205,3 +206,10 @@ export default fp<SessionOptions>(async (fastify, options) => {
     reply.raw.setHeader('cache-control', reply.getHeader('cache-control') ?? 'no-store')
   }
 }, { name: 'fastify-prism/session', fastify: '5.x', dependencies: ['fastify-prism/redis', 'fastify-prism/request-lifecycle'] })
+
+/** @fastify/passport expects the methods of @fastify/session or @fastify/secure-session, without which some of its calls fail. */
+function warnOfPassport (fastify: FastifyInstance): void {
+  const isRegistered = ['logIn', 'logOut', 'isAuthenticated'].every((name) => fastify.hasRequestDecorator(name))
+  if (!isRegistered || fastify.hasPlugin('fastify-prism/session-adapter')) return
+  fastify.log.warn('@fastify/passport is registered without sessionAdapter: logOut() will fail, and so will a login unless clearSessionOnLogin is false. Register sessionAdapter of fastify-prism/session after the stack')
+}

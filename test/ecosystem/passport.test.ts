@@ -42,6 +42,7 @@ await assertNeighbour({
   packages: ['@fastify/passport'],
   order: 'after the stack, with `clearSessionOnLogin: false`',
   ...parts({ clearSessionOnLogin: false }),
+  without: { silence: { why: 'it needs `sessionAdapter`', told: /registered without sessionAdapter/ } },
   features: {
     'a login is in our session, and no response is shared between users': async ({ t, client, url }) => {
       const [ada, bob] = [new Client({ url }), new Client({ url })]
@@ -64,6 +65,7 @@ await assertNeighbour({
   packages: ['@fastify/passport'],
   order: 'after the stack, with its default `clearSessionOnLogin: true`',
   ...parts({}),
+  without: { silence: { why: 'it needs `sessionAdapter`', told: /registered without sessionAdapter/ } },
   features: {
     'a login is refused with an error, not half done': async ({ t, client }) => {
       t.equal((await client.post('/login?name=ada')).status, 500)
