@@ -180,7 +180,7 @@ export default fp(async (fastify) => {
   fastify.decorateRequest(received, null)
   fastify.decorateRequest(marked, null)
   /**
-   * A preflight that no plugin answers in onRequest takes part in the lifecycle only where its route has more methods, or asks for it: see `deferPreflights`.
+   * A preflight to which no plugin replies in onRequest takes part in the lifecycle only where its route has more methods, or opts in: see `deferPreflights`.
    * Of a route that was not resolved only the methods are known.
    */
   const isExempt = ({ raw, routeOptions: { config, method } }: FastifyRequest) =>
@@ -222,8 +222,8 @@ export default fp(async (fastify) => {
     runStepsFrom(0, request, reply, done)
   })
   /**
-   * Preflights are answered by @fastify/cors in onRequest, wherever it is registered. A preflight that still reaches a route which serves other methods too, or
-   * whose own config asks for a limit or a session, is a request like any other: else two headers would evade both. Route-level hooks run after those of all scopes.
+   * @fastify/cors replies to preflights in onRequest, wherever it is registered. A preflight that still reaches a route which serves other methods too, or
+   * whose own config sets a limit or a session, is a request like any other: else two headers would evade both. Route-level hooks run after those of all scopes.
    */
   function deferPreflights (route: RouteOptions, config: Record<string, unknown>): void {
     if (![route.method].flat().includes('OPTIONS')) return

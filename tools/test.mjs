@@ -9,9 +9,10 @@ const all = 'test/**/*.test.ts'
 const elsewhere = ['test/ecosystem/**', 'test/package/**'] // these install packages, and have their own commands
 // Files wait more than they compute; but each starts one or several Redis servers, which must reply in time: more run only while processors are idle.
 const jobs = Math.min(availableParallelism() + 1, 8)
+const most = 3 * jobs
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string' } } })
 const count = new Count()
-const runner = values.jobs === undefined ? new Runner(jobs, 2 * jobs) : new Runner(Number(values.jobs))
+const runner = values.jobs === undefined ? new Runner(jobs, most) : new Runner(Number(values.jobs))
 let stopped = ''
 
 for (const signal of ['SIGINT', 'SIGTERM']) {

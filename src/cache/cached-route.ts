@@ -275,7 +275,7 @@ export class CachedRoute<Request extends CacheRequest> {
 
   #forward ({ reply, state, run }: HandlerContext<Request>, reason: Forwarded, detail: string): unknown {
     if (reason === 'bypass') this.#runtime.stats.add('bypass')
-    state.run = { reason, detail: detail === '' ? undefined : detail, askedAt: wallMs(), before: reply.getHeaders() }
+    state.run = { reason, detail: detail === '' ? undefined : detail, startedAt: wallMs(), before: reply.getHeaders() }
     return run()
   }
 }

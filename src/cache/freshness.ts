@@ -49,14 +49,14 @@ export function isHeuristic (status: number): boolean {
 /**
  * When a response was generated, from its headers and the local clock (RFC 9111 section 4.2.3).
  *
- * @param askedAt when the handler started, in milliseconds since 1970
+ * @param requestedAt when the handler started, in milliseconds since 1970
  * @param receivedAt when it had finished
  */
-export function bornAt (fields: Fields, askedAt: number, receivedAt: number): number {
+export function bornAt (fields: Fields, requestedAt: number, receivedAt: number): number {
   const date = parseHttpDate(fields.date, receivedAt) ?? receivedAt
   const apparentAge = Math.max(0, receivedAt - date)
   const age = parseAge(fields.age)
-  const correctedAge = age === undefined ? 0 : age * 1000 + (receivedAt - askedAt)
+  const correctedAge = age === undefined ? 0 : age * 1000 + (receivedAt - requestedAt)
   return receivedAt - Math.max(apparentAge, correctedAge)
 }
 

@@ -73,7 +73,7 @@ const none: readonly string[] = Object.freeze([])
 export interface HandlerRun {
   readonly reason: Forwarded
   readonly detail?: string | undefined
-  readonly askedAt: number
+  readonly startedAt: number
   /** reply headers before the handler ran */
   readonly before: Fields
   /** reply headers when the handler had finished */

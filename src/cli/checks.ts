@@ -116,9 +116,9 @@ async function checkLatency (client: Redis): Promise<Finding> {
   const times: number[] = []
   const startedAt = performance.now()
   while (times.length < pings && (times.length < 3 || performance.now() - startedAt < pingsMs)) {
-    const askedAt = performance.now()
+    const sentAt = performance.now()
     await client.ping().catch(denied)
-    times.push(performance.now() - askedAt)
+    times.push(performance.now() - sentAt)
   }
   times.sort((one, other) => one - other)
   const [p50 = 0, worst = 0] = [times[Math.floor(times.length / 2)], times.at(-1)]

@@ -75,7 +75,7 @@ function exposePool (registry: MetricsRegistry, parts: () => Parts): void {
   registry.counter({ name: 'prism_redis_command_errors_total', help: 'Commands with an error reply, or without a reply before the deadline.', rows: () => pool().batch.byCommand.all.map(({ command, script, errors }): Row => [{ command, script }, errors]) })
   registry.counter({ name: 'prism_redis_writes_total', help: 'Writes to Redis; each is a batch.', rows: one(({ batch }) => batch.counts.writes) })
   registry.counter({ name: 'prism_redis_commands_total', help: 'Commands in those writes.', rows: one(({ batch }) => batch.counts.commands) })
-  registry.counter({ name: 'prism_redis_operations_total', help: 'Operations in those commands; divided by writes: the batch size.', rows: one(({ batch }) => batch.counts.asks) })
+  registry.counter({ name: 'prism_redis_operations_total', help: 'Operations in those commands; divided by writes: the batch size.', rows: one(({ batch }) => batch.counts.operations) })
   registry.counter({ name: 'prism_redis_timeouts_total', help: 'Writes with a reply that missed the deadline.', rows: one(({ batch }) => batch.counts.timeouts) })
   registry.counter({ name: 'prism_redis_connections_lost_total', help: 'Connections to Redis that were lost or could not be established.', rows: one(({ losses }) => losses.lost) })
   registry.counter({ name: 'prism_redis_pool_exhausted_total', help: 'Writes sent while all pool connections were saturated and the pool was at redis.max.', rows: one(({ losses }) => losses.exhausted) })

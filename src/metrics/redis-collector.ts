@@ -127,24 +127,24 @@ export class RedisCollector {
   async #collectNodes (): Promise<boolean> {
     const nodes = nodesOf(this.#servers)
     const looks = await Promise.all(nodes.map((node) => this.#readNode(node).catch((error: Error) => /\bNOPERM\b/.test(error.message) ? 'denied' as const : undefined)))
-    const answered = looks.filter((look) => look !== undefined && look !== 'denied')
-    if (answered.length === 0) return looks.includes('denied') && !looks.includes(undefined)
+    const replied = looks.filter((look) => look !== undefined && look !== 'denied')
+    if (replied.length === 0) return looks.includes('denied') && !looks.includes(undefined)
     // An ACL may deny the sampler's commands: the keyspace figures then stay 0.
     await this.#sampler.step(nodes).catch(() => {})
-    this.#sample = this.#sampleOf(answered, nodes.length - answered.length)
+    this.#sample = this.#sampleOf(replied, nodes.length - replied.length)
     await this.#batch.command('set', [this.#keys.metricsSample(), JSON.stringify(this.#sample), 'PX', 6 * this.#everyMs], 'background').catch(() => {}) // the other processes collect for themselves
-    return answered.length === nodes.length
+    return replied.length === nodes.length
   }
 
-  #sampleOf (answered: readonly { info: InfoFields, sample: NodeSample }[], silent: number): Sample {
-    const keys = answered.reduce((sum, { info }) => sum + readKeyCount(info), 0)
+  #sampleOf (replied: readonly { info: InfoFields, sample: NodeSample }[], silent: number): Sample {
+    const keys = replied.reduce((sum, { info }) => sum + readKeyCount(info), 0)
     const namespaces = this.#sampler.figures(keys)
     const cacheBytes = namespaces.find(({ namespace }) => namespace === 'cache')?.bytes ?? 0
     return {
       at: Date.now(),
-      nodes: answered.map(({ info, sample }) => withOtherMemory(sample, cacheBytes * readKeyCount(info) / Math.max(1, keys))),
+      nodes: replied.map(({ info, sample }) => withOtherMemory(sample, cacheBytes * readKeyCount(info) / Math.max(1, keys))),
       silent,
-      latencies: worstLatencies(answered.map(({ info }) => readLatencies(info))),
+      latencies: worstLatencies(replied.map(({ info }) => readLatencies(info))),
       namespaces
     }
   }

@@ -67,7 +67,7 @@ export class PooledRedis extends Redis {
       },
       onDenied: (what) => this.#onDenied(what),
       onFailure: (error) => this.#reachability.failed(error),
-      onError: (error) => this.#reachability.answered(error),
+      onError: (error) => this.#reachability.errorReplied(error),
       onClusterNode: () => {
         this.#open = connectionFactory(asCluster(policy.from), policy.connection, policy.deadlineMs)
         this.#connections.replaceAll()
@@ -151,7 +151,7 @@ export class PooledRedis extends Redis {
 
   /** Records an error that the server replied on a connection of {@link openSubscriber}. */
   handleErrorReply (error: Error): void {
-    this.#reachability.answered(error)
+    this.#reachability.errorReplied(error)
     const denied = aclDenial(error)
     if (denied !== undefined) this.#onDenied(denied)
   }
@@ -219,7 +219,7 @@ export class PooledRedis extends Redis {
       return command.reject(new RedisUnavailableError('no connection'))
     }
     // eslint-disable-next-line no-new
-    new InFlightWrite([{ name: command.name, command, answered: () => {}, failed: command.reject }], connection, { settled: (name, ms, hasFailed) => this.batch.settled(name, ms, hasFailed), completed: () => {}, timedOut: () => this.batch.timedOut() })
+    new InFlightWrite([{ name: command.name, command, replied: () => {}, failed: command.reject }], connection, { settled: (name, ms, hasFailed) => this.batch.settled(name, ms, hasFailed), completed: () => {}, timedOut: () => this.batch.timedOut() })
   }
 
   #choose (): Connection | undefined {

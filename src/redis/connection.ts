@@ -9,7 +9,7 @@ import type { ClusterIdentity } from './health/cluster-identity.ts'
 import type { ServerInfo } from './health/server-info.ts'
 import { ClusterNodes } from './cluster-nodes.ts'
 import { aclDenial, isNotMaster } from './health/error-class.ts'
-import { closedByServer, noAnswer, setNode } from './health/unreachable-reason.ts'
+import { closedByServer, noReply, setNode } from './health/unreachable-reason.ts'
 import { Resender } from './batch/resend.ts'
 import type { ResendableCommand } from './batch/resend.ts'
 import { probeScripts } from './health/script-probe.ts'
@@ -54,7 +54,7 @@ export interface OutgoingCommand extends ResendableCommand, QueuedCommand {
   isReplied: boolean
   /** when it was sent, on the `performance.now()` clock */
   sentAt: number
-  answered (reply: unknown): void
+  replied (reply: unknown): void
   failed (error: Error): void
 }
 
@@ -172,17 +172,17 @@ export class Connection {
 
   #probeServer (): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = setTimeoutAfterIo(this.deadlineMs, () => answered(false, () => this.#health.timedOut()))
+    const timer = setTimeoutAfterIo(this.deadlineMs, () => settled(false, () => this.#health.timedOut()))
     let isOver = false
-    const answered = (isWell: boolean, first: () => void) => {
+    const settled = (isWell: boolean, first: () => void) => {
       if (isOver) return
       isOver = true
       clearTimeout(timer)
       first()
       resolve(isWell)
     }
-    const isWell = () => answered(true, () => this.#health.breaker.succeeded())
-    probeScripts(this.client).then(isWell, (error: Error) => answered(false, () => this.handleErrorReply(error)))
+    const isWell = () => settled(true, () => this.#health.breaker.succeeded())
+    probeScripts(this.client).then(isWell, (error: Error) => settled(false, () => this.handleErrorReply(error)))
     return promise
   }
 
@@ -194,7 +194,7 @@ export class Connection {
 
   #onClose (): void {
     // No error event says why: the server closed the connection, or it was destroyed because no reply came.
-    if (!this.#hasFailed) this.#owner.onFailure(this.client instanceof Redis && this.client.stream?.readableEnded ? closedByServer : noAnswer)
+    if (!this.#hasFailed) this.#owner.onFailure(this.client instanceof Redis && this.client.stream?.readableEnded ? closedByServer : noReply)
     this.#hasFailed = false
     this.#ends += 1
     this.#isHandshakeDone = false
@@ -271,9 +271,9 @@ export class Connection {
   /** A reply has arrived. @param first called before the command's own callback */
   onReply (outgoing: OutgoingCommand, reply: unknown, first?: (reply: unknown) => void): void {
     if (!this.#settle(outgoing)) return
-    outgoing.health.answered(outgoing.sentAt)
+    outgoing.health.replied(outgoing.sentAt)
     first?.(reply)
-    outgoing.answered(reply)
+    outgoing.replied(reply)
   }
 
   /** An error reply has arrived, or the connection has ended. @param first called before the command's own callback */
@@ -281,7 +281,7 @@ export class Connection {
     if (!outgoing.isReplied && this.#resender?.resend(outgoing, error) === true) return
     if (!this.#settle(outgoing)) return
     if (error.name === 'ReplyError') {
-      outgoing.health.answered(outgoing.sentAt)
+      outgoing.health.replied(outgoing.sentAt)
       this.handleErrorReply(error)
     }
     first?.(error)

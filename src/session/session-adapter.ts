@@ -99,9 +99,9 @@ function setValue (session: Session<Data>, key: string, value: unknown): void {
 
 /** The old session ends before a new one is created: its token cannot be used again (session fixation). */
 async function regenerate (session: Session<Data>, keep: readonly string[]): Promise<void> {
-  const kept = keep.map((key) => [key, session.get(key)] as const)
+  const preserved = keep.map((key) => [key, session.get(key)] as const)
   await session.signOut()
-  for (const [key, value] of kept) if (value !== undefined) session.set(key, value)
+  for (const [key, value] of preserved) if (value !== undefined) session.set(key, value)
 }
 
 /** Passes the outcome to a callback, if there is one, instead of rejecting. */

@@ -1,4 +1,4 @@
-/** Upper bounds in seconds: fine around a millisecond, where Redis and cached answers live, and coarse where something is wrong. */
+/** Upper bounds in seconds: fine around a millisecond, where Redis and cached responses are, and coarse where something is wrong. */
 export const bounds: readonly number[] = Object.freeze([0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10])
 
 /** How often which length of time was seen, since the start; the last count holds what is above every bound. */

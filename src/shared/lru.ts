@@ -8,12 +8,12 @@ export class TwoGenerationLru<Key, Value extends object | string> {
   #young = new Map<Key, Value>()
   #old = new Map<Key, Value>()
 
-  /** @param max how many are kept at least */
+  /** @param max least number of entries that it holds */
   constructor (max: number) {
     this.#max = max
   }
 
-  /** How many are kept. */
+  /** Number of entries. */
   get size (): number {
     return this.#young.size + this.#old.size
   }

@@ -4,7 +4,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 import type { AddressInfo } from 'node:net'
 import live from '../../plugins/live.ts'
-import { complaintsOf, noBrowser, startBrowser } from '../support/chromium.ts'
+import { complaintsOf, noBrowser, pagesOf } from '../support/chromium.ts'
 import { until } from '../support/until.ts'
 import { secret, startApp } from './support/app.ts'
 import { closed } from './support/neighbour.ts'
@@ -26,7 +26,7 @@ t.test('a page of another origin uses the API: cookies, refusals, preflights, li
     stack: { session: { secrets: [secret], trustedOrigins: [origin] } },
     after: (app) => { app.register(live, { origins: [origin] }) }
   })
-  const page = await (await startBrowser(t)).newPage()
+  const page = await pagesOf(t)(t)
   const complaints = complaintsOf(page)
   await page.goto(origin)
 

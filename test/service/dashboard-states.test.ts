@@ -5,12 +5,13 @@ import t, { type Test } from 'tap'
 import { rules } from '../../service/alerts/rules.ts'
 import { buildTestApp } from '../support/app.ts'
 import type { TestApp, TestAppOptions } from '../support/app.ts'
-import { complaintsOf, noBrowser, startBrowser } from '../support/chromium.ts'
+import { complaintsOf, noBrowser, pagesOf } from '../support/chromium.ts'
 import { startRedis } from '../support/redis.ts'
 import type { TestRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
 const token = 'a-token-of-the-operator'
+const openPage = pagesOf(t)
 const needsChromium = { skip: noBrowser }
 const shots = process.env.PRISM_SHOTS
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -25,7 +26,7 @@ async function opened (t: Test, options: TestAppOptions = {}): Promise<Opened> {
   const alerting = { rules: rules.filter(({ of }) => of === 'redis').map((rule) => ({ ...rule, forSeconds: 0.2 })) }
   const app = await buildTestApp(t, { redisUrl: redis.url, adminToken: token, metricsEvery: '200ms', build, alerting, ...options })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const page = await (await startBrowser(t)).newPage({ viewport: sizes[0] ?? null })
+  const page = await openPage(t, { viewport: sizes[0] ?? null })
   const faults = complaintsOf(page)
   await page.goto(`${app.listeningOrigin}/ops`)
   await page.fill('#token', token)

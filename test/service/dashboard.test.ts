@@ -1,16 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import type { Browser, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { rules } from '../../service/alerts/rules.ts'
 import { buildTestApp } from '../support/app.ts'
 import type { TestApp, TestAppOptions } from '../support/app.ts'
-import { complaintsOf, looks, noBrowser, startBrowser } from '../support/chromium.ts'
+import { complaintsOf, looks, noBrowser, pagesOf } from '../support/chromium.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 import { untilHit } from '../support/signed-in-client.ts'
 
 const token = 'a-token-of-the-operator'
+const openPage = pagesOf(t)
 const needsChromium = { skip: noBrowser }
 const shots = process.env.PRISM_SHOTS
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -70,18 +71,17 @@ t.test('the dashboard requires the token for a test alert, and reports why Redis
 })
 
 /** The service with its dashboard open in a browser, and the errors of the page. */
-async function opened (t: Test, options: TestAppOptions = {}): Promise<{ app: TestApp, browser: Browser, page: Page, faults: string[] }> {
+async function opened (t: Test, options: TestAppOptions = {}): Promise<{ app: TestApp, page: Page, faults: string[] }> {
   const app = await buildTestApp(t, { adminToken: token, metricsEvery: '200ms', ...options })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const browser = await startBrowser(t)
-  const page = await browser.newPage({ viewport: { width: 1280, height: 900 } })
+  const page = await openPage(t, { viewport: { width: 1280, height: 900 } })
   const faults = complaintsOf(page)
   await page.goto(`${app.listeningOrigin}/ops`)
   if (shots !== undefined) await page.screenshot({ path: `${shots}/sign-in.png` })
   await page.fill('#token', token)
   await page.click('button')
   await page.waitForSelector('#state[data-state]:not([data-state=waiting])')
-  return { app, browser, page, faults }
+  return { app, page, faults }
 }
 
 t.test('the dashboard shows the load of the test, without errors of the page or its policy', needsChromium, async (t) => {

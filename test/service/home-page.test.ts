@@ -3,12 +3,13 @@ import type { AxeResults } from 'axe-core'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { buildTestApp, type TestApp } from '../support/app.ts'
-import { complaintsOf, looks, noBrowser, startBrowser } from '../support/chromium.ts'
+import { complaintsOf, looks, noBrowser, pagesOf } from '../support/chromium.ts'
 import { startRedis, type TestRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(400_000) // a browser for each test
+t.setTimeout(400_000)
 
+const openPage = pagesOf(t)
 const needsChromium = { skip: noBrowser }
 /** With PRISM_SHOTS=folder: screenshots. */
 const shots = process.env.PRISM_SHOTS
@@ -21,7 +22,7 @@ async function opened (t: Test): Promise<Opened> {
   const redis = await startRedis(t)
   const app = await buildTestApp(t, { redisUrl: redis.url, redisCommandTimeoutMs: 5_000 }) // a busy machine is no outage
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const page = await (await startBrowser(t)).newPage({ viewport: { width: 1280, height: 900 } })
+  const page = await openPage(t, { viewport: { width: 1280, height: 900 } })
   const faults = complaintsOf(page)
   await page.goto(app.listeningOrigin)
   await until(async () => await textOf(page, '#live') === 'Live', { what: 'the live connection' })

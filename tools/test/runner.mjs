@@ -7,9 +7,9 @@ import { IdleShare } from './idle-share.mjs'
 const timeoutMs = 120_000
 const graceMs = 3_000
 
-// Half a file's time is waiting. While this share of the processors was idle for this long, one more file starts.
-const idleShare = 0.35
-const idleMs = 1_000
+// Three quarters of a file's time is waiting. While this share of the processors was idle for this long, one more file starts.
+const idleShare = 0.3
+const idleMs = 500
 
 /**
  * Runs test files, each in its own process and several at a time.

@@ -91,7 +91,7 @@ export class MemoryGuard {
   }
 
   /** Records a stored key as a candidate for eviction. */
-  kept (name: string, bytes: number, lifetimeMs: number): void {
+  stored (name: string, bytes: number, lifetimeMs: number): void {
     if (!this.#isBounded || this.#isClosed) return
     this.#stored.add(name, costOf(bytes), Date.now() + lifetimeMs)
     this.#timer ??= this.#scheduleRead()

@@ -65,14 +65,14 @@ export class HandlerRunner<Request extends CacheRequest> {
   /** The request waited for a run that has failed: it fails with the same error, in its own lifecycle, as if it had run the handler. */
   rethrow ({ reply, state }: HandlerContext<Request>, { reason, stale }: RunReason, error: FillError): never {
     this.#shared.stats.add('collapse')
-    state.run = { reason, stale, askedAt: wallMs(), before: reply.getHeaders(), hasFailed: true, isCollapsed: true, hidesConditions: true }
+    state.run = { reason, stale, startedAt: wallMs(), before: reply.getHeaders(), hasFailed: true, isCollapsed: true, hidesConditions: true }
     throw error.copy()
   }
 
   /** The handler has finished: releases the slot and updates the average duration for early refresh. */
   ended (run: HandlerRun): void {
     run.free?.()
-    if (this.#policy.earlyRefresh && run.isCollapsed !== true) this.#runMs += (wallMs() - run.askedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
+    if (this.#policy.earlyRefresh && run.isCollapsed !== true) this.#runMs += (wallMs() - run.startedAt - this.#runMs) * (this.#runMs === 0 ? 1 : 0.2)
   }
 
   /** The concurrency limit is reached. */

@@ -28,7 +28,7 @@ const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
  * and the validators of a stale entry. Its reads are tracked if `trackInputs` is set.
  */
 export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, options: HandlerRunOptions, isHostKeyed: boolean): HandlerRun {
-  const run: HandlerRun = { ...options, hidesConditions: true, askedAt: wallMs(), before: reply.getHeaders() }
+  const run: HandlerRun = { ...options, hidesConditions: true, startedAt: wallMs(), before: reply.getHeaders() }
   const validators = validatorsFor(options.stale)
   const isAmbiguous = state.key !== undefined && state.key.url !== request.raw.url && !replaceQuery(request, state, policy)
   if (policy.trackInputs) trackInputs(run, request, reply, state, policy, isHostKeyed, validators)
@@ -43,9 +43,9 @@ export function prepareRequest (request: CacheRequest, reply: CacheReply, state:
  * @returns whether the result is a function of the key
  */
 function replaceQuery (request: CacheRequest, { inputs }: CacheRequestState, { query }: RoutePolicy): boolean {
-  const kept = inputs && validate(request, 'query', sortedQuery(copyOf(inputs.query), query) as Input)
-  if (kept?.isValid === true) {
-    request.query = kept.value
+  const validated = inputs && validate(request, 'query', sortedQuery(copyOf(inputs.query), query) as Input)
+  if (validated?.isValid === true) {
+    request.query = validated.value
     return true
   }
   // A required parameter is not listed. Ajv makes nothing of other parameters; another validator may.
@@ -106,6 +106,6 @@ function setHeaders (raw: CacheRequest['raw'], headers: RequestHeaders): void {
 /** The part of the query that is in the cache key: the parameters that the route lists, sorted. */
 function sortedQuery (query: unknown, names: ReadonlySet<string> | undefined): unknown {
   if (typeof query !== 'object' || query === null) return query
-  const kept = Object.entries(query).filter(([name]) => names?.has(name) ?? true).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0)
-  return Object.fromEntries(kept)
+  const listed = Object.entries(query).filter(([name]) => names?.has(name) ?? true).sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0)
+  return Object.fromEntries(listed)
 }

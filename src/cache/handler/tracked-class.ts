@@ -99,7 +99,7 @@ function addAccessor (prototype: Target, key: PropertyKey, kind: Kind, index: nu
   })
 }
 
-/** A missing property that is looked for on each object: an accessor answers faster than a proxy, and reports the same. */
+/** A missing property that is looked for on each object: an accessor is faster than a proxy, and reports the same. */
 function addMissing (prototype: Target, key: PropertyKey, kind: Kind): void {
   Object.defineProperty(prototype, key, {
     configurable: true,
@@ -111,7 +111,7 @@ function addMissing (prototype: Target, key: PropertyKey, kind: Kind): void {
   })
 }
 
-/** The end of the prototype chain of a tracked class: it is asked only for what is missing. */
+/** The end of the prototype chain of a tracked class: it is read only for what is missing. */
 class ClassProperties implements ProxyHandler<object> {
   readonly #prototype: Target
   readonly #kind: Kind
@@ -129,7 +129,7 @@ class ClassProperties implements ProxyHandler<object> {
     return undefined
   }
 
-  /** A proxy is not told which object is asked: it is that of the run that asks. */
+  /** A proxy is not told on which object `in` is used: it is that of the run that looks. */
   has (prototype: object, key: PropertyKey): boolean {
     const isPresent = key in prototype
     const tracker = isPresent ? undefined : runningTracker()

@@ -241,7 +241,7 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     if (this.#isHead && known === undefined && this.#packed !== null) return this.#readWhole()
     const entry = known ?? (this.#packed === null ? undefined : this.#unpack(this.#packed))
     if (entry === undefined) return nothing
-    if ('unpack' in entry) return this.#follow(entry)
+    if ('unpack' in entry) return this.#readVariant(entry)
     const unread = entry.tags.filter((tag) => !this.#versions.includes(tag))
     if (unread.length === 0) return this.#checkFreshness(entry)
     this.#open = unread.length
@@ -250,7 +250,7 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     return undefined
   }
 
-  #follow (pointer: VariantPointer<Entry>): LookupResult<Entry> | undefined {
+  #readVariant (pointer: VariantPointer<Entry>): LookupResult<Entry> | undefined {
     this.#pointer = pointer
     this.#unpack = pointer.unpack
     if (pointer.name === this.#predictedVariant) {

@@ -12,7 +12,7 @@ interface ResponseToStore {
   readonly fields: Fields
   /** the request has an `Authorization` header */
   readonly isAuthorized: boolean
-  readonly askedAt: number
+  readonly requestedAt: number
   readonly receivedAt: number
 }
 
@@ -49,7 +49,7 @@ export function cacheabilityByRoute (response: ResponseToStore, policy: RoutePol
   const explicit = explicitSeconds(found, fields, receivedAt)
   const freshMs = Math.min(ttlMs, explicit === undefined ? Infinity : explicit * 1000)
   if (freshMs <= 0) return notCacheable('ttl')
-  return { isStorable: true, lifetime: { bornAt: bornAt(fields, response.askedAt, receivedAt), freshMs, ...staleness(control, policy) }, without: none }
+  return { isStorable: true, lifetime: { bornAt: bornAt(fields, response.requestedAt, receivedAt), freshMs, ...staleness(control, policy) }, without: none }
 }
 
 /**
@@ -70,7 +70,7 @@ export function cacheabilityByResponse (response: ResponseToStore, policy: Route
   if (!isPermitted) return notCacheable('status')
   const isAlwaysValidated = control.noCache === true
   const freshMs = isAlwaysValidated ? 0 : explicit === undefined ? heuristicMs(status, control, fields, receivedAt) : explicit * 1000
-  const lifetime = { bornAt: bornAt(fields, response.askedAt, receivedAt), freshMs, ...staleness(control, policy) }
+  const lifetime = { bornAt: bornAt(fields, response.requestedAt, receivedAt), freshMs, ...staleness(control, policy) }
   if (freshMs <= 0 && !canBeUsedStale(lifetime, fields)) return notCacheable('ttl')
   return { isStorable: true, lifetime: isAlwaysValidated ? { ...lifetime, mustRevalidate: true } : lifetime, without: excludedHeaders(control) }
 }

@@ -21,22 +21,22 @@ export interface HandledResponse {
 
 /** Whether a response with this status and these headers may be stored: by the route's `ttl`, or by RFC 9111 where it has none. */
 export function cacheabilityOf ({ request, run, receivedAt }: HandledResponse, policy: RoutePolicy, status: number, fields: ReadonlyMap<string, Fields[string]>): Cacheability {
-  const response = { status, fields: Object.fromEntries(fields), isAuthorized: request.raw.headers.authorization !== undefined, askedAt: run.askedAt, receivedAt }
+  const response = { status, fields: Object.fromEntries(fields), isAuthorized: request.raw.headers.authorization !== undefined, requestedAt: run.startedAt, receivedAt }
   return policy.ttlMs === undefined ? cacheabilityByResponse(response, policy) : cacheabilityByRoute(response, policy, policy.ttlMs)
 }
 
 /** The stored head of a response. */
-export function headOf ({ reply, run, state, chosenTags }: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime, payloadType: PayloadType, hasOwnTag: boolean): Head {
+export function headOf ({ reply, run, state, chosenTags }: HandledResponse, storedFields: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime, payloadType: PayloadType, hasOwnTag: boolean): Head {
   return {
     ...lifetime,
     status: reply.statusCode,
     sequence: run.sequence ?? 0,
     key: state.key?.text ?? '',
-    tags: tagsOf(chosenTags, state.tags, kept),
+    tags: tagsOf(chosenTags, state.tags, storedFields),
     coding: 'identity',
     payloadType,
     hasOwnTag,
-    fields: fieldPairs(kept)
+    fields: fieldPairs(storedFields)
   }
 }
 

@@ -15,7 +15,7 @@ import type { Entry, Lifetime } from '../storage/entry-codec.ts'
 import { ageSeconds, freshLeftMs } from '../freshness.ts'
 import type { Fields } from '../freshness.ts'
 import { invalidatedBy, isUnsafe } from '../invalidation/unsafe-methods.ts'
-import { addedFields, completeFields, fieldPairs, freshened, isCoded, matchesStored, keptFields, shortened, withoutOwnFields } from './stored-headers.ts'
+import { addedFields, completeFields, fieldPairs, freshened, isCoded, matchesStored, storableFields, shortened, withoutOwnFields } from './stored-headers.ts'
 import { EntryWriter, outage } from './entry-writer.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
 import { PendingResponse } from './pending-response.ts'
@@ -94,23 +94,23 @@ export class ResponseFinalizer {
   #mergeNotModified (handled: HandledResponse, stale: Entry): unknown {
     const { reply, run } = handled
     const added = addedFields(run.before, handled.after)
-    const kept = freshened(stale, keptFields(added, handled.after, new Set()))
+    const storedFields = freshened(stale, storableFields(added, handled.after, new Set()))
     const cacheability = this.#cacheabilityOfFreshened(handled, stale, added)
     for (const name of added.keys()) reply.removeHeader(name)
     reply.code(stale.status)
-    for (const [name, value] of fieldPairs(kept)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
-    completeFields(reply, kept, this.#policy, undefined)
+    for (const [name, value] of fieldPairs(storedFields)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+    completeFields(reply, storedFields, this.#policy, undefined)
     const reason = this.#uncacheableReason(handled)
     const entry: Entry = {
       ...stale,
       ...cacheability.isStorable ? this.#policy.ttlMs === undefined ? cacheability.lifetime : shortened(cacheability.lifetime) : {},
       sequence: run.sequence ?? stale.sequence,
-      fields: fieldPairs(kept)
+      fields: fieldPairs(storedFields)
     }
     const isGood = reason === undefined && cacheability.isStorable && run.sequence !== undefined
     const isStored = isGood && this.#writer.send(handled, entry, stale.body, false)
     if (!cacheability.isStorable) this.#replaceStored(handled, cacheability.reason)
-    if (isGood) run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
+    if (isGood) run.fill?.end(this.#hasVariants(storedFields) ? 'alone' : entry)
     else this.#shared.lockQueue.abandon(run.fill, 'alone')
     setCacheStatus(reply, run, { isStored, detail: reason ?? (cacheability.isStorable ? isGood && !isStored ? notAdmitted : undefined : cacheability.reason), forwardedStatus: 304 })
     reply.header('age', String(ageSeconds(entry, handled.receivedAt)))
@@ -119,7 +119,7 @@ export class ResponseFinalizer {
 
   /** Whether a stored response may stay stored with the headers of a 304 or HEAD response, by what its handler said. */
   #cacheabilityOfFreshened (handled: HandledResponse, stale: Entry, added: ReadonlyMap<string, Fields[string]>): Cacheability {
-    const fields = freshened(withoutOwnFields(stale, this.#policy), keptFields(added, handled.after, new Set()))
+    const fields = freshened(withoutOwnFields(stale, this.#policy), storableFields(added, handled.after, new Set()))
     const age = added.get('age')
     return cacheabilityOf(handled, this.#policy, stale.status, age === undefined ? fields : fields.set('age', age))
   }
@@ -129,10 +129,10 @@ export class ResponseFinalizer {
     const { after, run } = handled
     if (run.detail !== 'method' || this.#uncacheableReason(handled) !== undefined) return
     const added = addedFields(run.before, after)
-    const kept = freshened(stale, keptFields(added, after, new Set()))
+    const storedFields = freshened(stale, storableFields(added, after, new Set()))
     const cacheability = this.#cacheabilityOfFreshened(handled, stale, added)
     if (!matchesStored(stale, added)) this.#writer.put(handled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
-    else if (cacheability.isStorable) this.#writer.send(handled, { ...stale, ...cacheability.lifetime, fields: fieldPairs(kept) }, stale.body, false)
+    else if (cacheability.isStorable) this.#writer.send(handled, { ...stale, ...cacheability.lifetime, fields: fieldPairs(storedFields) }, stale.body, false)
   }
 
   /** RFC 5861 section 4 */
@@ -159,20 +159,20 @@ export class ResponseFinalizer {
     // The handler wrote the header block itself: Fastify no longer lists its headers.
     if (reply.raw.headersSent) return this.#notCacheable(handled, 'sent')
 
-    const kept = keptFields(added, handled.after, cacheability.without)
+    const storedFields = storableFields(added, handled.after, cacheability.without)
     const lifetime = this.#policy.ttlMs === undefined ? cacheability.lifetime : shortened(cacheability.lifetime)
     if (isEndless(reply)) return this.#notCacheable(handled, 'endless')
-    if (isStream(payload)) return this.#tee(handled, kept, lifetime, payload)
-    if (payload instanceof ReadableStream) return this.#tee(handled, kept, lifetime, Readable.fromWeb(payload))
+    if (isStream(payload)) return this.#tee(handled, storedFields, lifetime, payload)
+    if (payload instanceof ReadableStream) return this.#tee(handled, storedFields, lifetime, Readable.fromWeb(payload))
     const body = bodyOf(payload)
     if (body === undefined) return this.#passThrough(handled, 'payload', payload)
     if (body.length > this.#policy.maxBytes) return this.#passThrough(handled, 'too-large', payload)
 
-    const hasTag = kept.has('etag')
-    completeFields(reply, kept, this.#policy, body)
-    const isCompressed = this.#isCoded(reply, kept, body.length)
-    const hasOwnTag = !hasTag && kept.has('etag')
-    const entry = { ...headOf(handled, kept, lifetime, payloadTypeOf(payload), hasOwnTag), body }
+    const hasTag = storedFields.has('etag')
+    completeFields(reply, storedFields, this.#policy, body)
+    const isCompressed = this.#isCoded(reply, storedFields, body.length)
+    const hasOwnTag = !hasTag && storedFields.has('etag')
+    const entry = { ...headOf(handled, storedFields, lifetime, payloadTypeOf(payload), hasOwnTag), body }
     const isStored = this.#writer.admits(handled, body.length)
     setCacheStatus(reply, run, { isStored, detail: isStored || run.sequence === outage ? run.detail : notAdmitted })
     reply.removeHeader('content-length')
@@ -180,7 +180,7 @@ export class ResponseFinalizer {
     this.#deferUntilSent(handled).complete(() => {
       if (isStored) this.#writer.put(handled, entry, body, isCompressed)
       else if (run.sequence !== outage) this.#shared.lockQueue.committed(run.fill, false)
-      run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
+      run.fill?.end(this.#hasVariants(storedFields) ? 'alone' : entry)
     })
     return outgoing
   }
@@ -236,8 +236,8 @@ export class ResponseFinalizer {
   }
 
   /** A body that later hooks receive is stored as it is: they must not have to decode it. */
-  #isCoded (reply: CacheReply, kept: Map<string, Fields[string]>, bytes: number): boolean {
-    return !this.#conditions.areDeferred && isCoded(reply, kept, this.#policy, bytes)
+  #isCoded (reply: CacheReply, storedFields: Map<string, Fields[string]>, bytes: number): boolean {
+    return !this.#conditions.areDeferred && isCoded(reply, storedFields, this.#policy, bytes)
   }
 
   #replaceStored (handled: HandledResponse, reason: string): void {
@@ -245,22 +245,22 @@ export class ResponseFinalizer {
   }
 
   /** The response varies by a header, so it may not match the requests that wait for it. `Accept-Encoding` is negotiated when the entry is served. */
-  #hasVariants (kept: ReadonlyMap<string, Fields[string]>): boolean {
+  #hasVariants (storedFields: ReadonlyMap<string, Fields[string]>): boolean {
     if (this.#policy.ttlMs !== undefined) return false
-    return parseVary(kept.get('vary')).length > 0
+    return parseVary(storedFields.get('vary')).length > 0
   }
 
-  #tee (handled: HandledResponse, kept: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
+  #tee (handled: HandledResponse, storedFields: Map<string, Fields[string]>, lifetime: Lifetime, payload: NodeJS.ReadableStream): unknown {
     const { reply, run } = handled
     const status = reply.statusCode
-    completeFields(reply, kept, this.#policy, undefined)
-    const willCompress = this.#isCoded(reply, kept, this.#policy.maxBytes)
+    completeFields(reply, storedFields, this.#policy, undefined)
+    const willCompress = this.#isCoded(reply, storedFields, this.#policy.maxBytes)
     setCacheStatus(reply, run, { isStored: false })
     const onEnd = (body: TeeResult) => {
       run.restore?.()
       const isWhole = typeof body !== 'string' && !isShort(handled, body)
       // The stream may have read an unkeyed input since the headers were checked.
-      if (isWhole && this.#uncacheableReason(handled) === undefined) return pending.complete(() => this.#storeCollected(handled, kept, { ...headOf(handled, kept, lifetime, 'stream', false), status, body }, willCompress))
+      if (isWhole && this.#uncacheableReason(handled) === undefined) return pending.complete(() => this.#storeCollected(handled, storedFields, { ...headOf(handled, storedFields, lifetime, 'stream', false), status, body }, willCompress))
       pending.drop()
       if (body === 'large') this.#replaceStored(handled, 'too-large')
       this.#shared.lockQueue.abandon(run.fill, isWhole || body === 'large' ? 'alone' : body === 'cut' ? 'again' : 'failed')
@@ -273,9 +273,9 @@ export class ResponseFinalizer {
     return outgoing
   }
 
-  #storeCollected (handled: HandledResponse, kept: ReadonlyMap<string, Fields[string]>, entry: Entry, willCompress: boolean): void {
+  #storeCollected (handled: HandledResponse, storedFields: ReadonlyMap<string, Fields[string]>, entry: Entry, willCompress: boolean): void {
     this.#writer.send(handled, entry, entry.body, willCompress && entry.body.length >= fewestBytes)
-    handled.run.fill?.end(this.#hasVariants(kept) ? 'alone' : entry)
+    handled.run.fill?.end(this.#hasVariants(storedFields) ? 'alone' : entry)
   }
 }
 

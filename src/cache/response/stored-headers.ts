@@ -20,14 +20,14 @@ const neverStored = new Set(['set-cookie', 'connection', 'keep-alive', 'proxy-co
 const nothing: ReadonlySet<string> = new Set()
 
 /** The headers added by the handler that may be stored. */
-export function keptFields (added: ReadonlyMap<string, Fields[string]>, { connection }: Fields, without: ReadonlySet<string>): Map<string, Fields[string]> {
+export function storableFields (added: ReadonlyMap<string, Fields[string]>, { connection }: Fields, without: ReadonlySet<string>): Map<string, Fields[string]> {
   const dropped = connection === undefined ? nothing : new Set(String(connection).toLowerCase().split(',').map((name) => name.trim()))
-  const kept = new Map<string, Fields[string]>()
+  const storedFields = new Map<string, Fields[string]>()
   for (const [name, value] of added) {
     if (neverStored.has(name) || dropped.has(name) || without.has(name)) continue
-    kept.set(name, value)
+    storedFields.set(name, value)
   }
-  return kept
+  return storedFields
 }
 
 /** The headers that the handler added; for `Vary` and `Set-Cookie`, only the members it added. */
@@ -50,38 +50,38 @@ function withoutMembers (value: Fields[string], before: Fields[string]): string 
 }
 
 /** Adds the headers that a cached response needs, to the reply and to the stored headers: `ETag`, `Date`, `Vary`, `Cache-Control`. */
-export function completeFields (reply: CacheReply, kept: Map<string, Fields[string]>, policy: RoutePolicy, body: Buffer | undefined): void {
+export function completeFields (reply: CacheReply, storedFields: Map<string, Fields[string]>, policy: RoutePolicy, body: Buffer | undefined): void {
   const add = (name: string, value: string) => {
-    kept.set(name, value)
+    storedFields.set(name, value)
     reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
   }
-  if (policy.ttlMs !== undefined && reply.statusCode === 200 && body !== undefined && !kept.has('etag')) add('etag', makeEntityTag(body))
+  if (policy.ttlMs !== undefined && reply.statusCode === 200 && body !== undefined && !storedFields.has('etag')) add('etag', makeEntityTag(body))
   // RFC 9110 section 6.6.1: Expires is relative to Date, the time at which the response was made.
-  if (!kept.has('date') && (policy.ttlMs === undefined || kept.has('expires'))) add('date', formatHttpDate(wallMs()))
-  if (policy.vary.length > 0) add('vary', joinFields(kept.get('vary'), policy.vary.join(', ')))
-  const own = kept.get('cache-control')
+  if (!storedFields.has('date') && (policy.ttlMs === undefined || storedFields.has('expires'))) add('date', formatHttpDate(wallMs()))
+  if (policy.vary.length > 0) add('vary', joinFields(storedFields.get('vary'), policy.vary.join(', ')))
+  const own = storedFields.get('cache-control')
   // The handler's own field is stored. The browser's max-age is computed each time the entry is sent.
-  if (policy.browser !== undefined) reply.header('cache-control', browserControl(Object.fromEntries(kept), policy.browser, 0))
+  if (policy.browser !== undefined) reply.header('cache-control', browserControl(Object.fromEntries(storedFields), policy.browser, 0))
   else if (policy.partition !== undefined) add('cache-control', own === undefined ? 'private, no-cache' : joinFields('private', String(own)))
   else if (own === undefined && policy.ttlMs !== undefined) add('cache-control', 'no-cache')
 }
 
 /** Whether the body will be stored compressed. If so, adds `Vary: Accept-Encoding` to the reply and to the stored headers. */
-export function isCoded (reply: CacheReply, kept: Map<string, Fields[string]>, policy: RoutePolicy, bytes: number): boolean {
+export function isCoded (reply: CacheReply, storedFields: Map<string, Fields[string]>, policy: RoutePolicy, bytes: number): boolean {
   if (policy.compression === 'identity' || bytes < fewestBytes) return false
-  const { control } = controlOf(Object.fromEntries(kept))
-  const type = kept.get('content-type')
-  if (!mayCompress(bytes, type === undefined ? undefined : String(type), kept.get('content-encoding') as string | undefined, !control.noTransform)) return false
-  kept.set('vary', joinFields(kept.get('vary'), 'accept-encoding'))
+  const { control } = controlOf(Object.fromEntries(storedFields))
+  const type = storedFields.get('content-type')
+  if (!mayCompress(bytes, type === undefined ? undefined : String(type), storedFields.get('content-encoding') as string | undefined, !control.noTransform)) return false
+  storedFields.set('vary', joinFields(storedFields.get('vary'), 'accept-encoding'))
   reply.header('vary', joinFields(reply.getHeader('vary') ?? undefined, 'accept-encoding'))
   return true
 }
 
 /** Converts headers to the pairs of an entry. Several values of one header are joined (RFC 9110 section 5.3), except `Set-Cookie`. */
-export function fieldPairs (kept: ReadonlyMap<string, Fields[string]>): [string, string][] {
+export function fieldPairs (storedFields: ReadonlyMap<string, Fields[string]>): [string, string][] {
   const pairs: [string, string][] = []
   const add = (name: string, value: string) => pairs.push([name, /[\r\n]/.test(value) ? value.replaceAll(/[\r\n]/g, ' ') : value])
-  for (const [name, value] of kept) {
+  for (const [name, value] of storedFields) {
     if (!Array.isArray(value)) add(name, String(value))
     else add(name, value.join(', '))
   }
@@ -89,9 +89,9 @@ export function fieldPairs (kept: ReadonlyMap<string, Fields[string]>): [string,
 }
 
 /** The tags of a response: from the route, added by the handler, and its cache groups (RFC 9875). */
-export function tagsOf (chosen: readonly string[], added: readonly string[], kept: ReadonlyMap<string, Fields[string]>): readonly string[] {
-  if (added.length === 0 && !kept.has('cache-groups')) return chosen
-  return [...new Set([...chosen, ...added, ...parseGroups(kept.get('cache-groups')).filter((group) => group !== '' && !group.startsWith('='))])]
+export function tagsOf (chosen: readonly string[], added: readonly string[], storedFields: ReadonlyMap<string, Fields[string]>): readonly string[] {
+  if (added.length === 0 && !storedFields.has('cache-groups')) return chosen
+  return [...new Set([...chosen, ...added, ...parseGroups(storedFields.get('cache-groups')).filter((group) => group !== '' && !group.startsWith('='))])]
 }
 
 /** Shortens a route's `ttl` by up to 10 %, so that entries stored together do not expire together. */
@@ -113,7 +113,7 @@ export function withoutOwnFields (stale: Entry, policy: Pick<RoutePolicy, 'ttlMs
 }
 
 /** The stored headers, updated from a 304 or HEAD response (RFC 9111 sections 3.2 and 4.3.4). Headers that describe the body are not updated. */
-export function freshened (stale: Entry, kept: ReadonlyMap<string, Fields[string]>): Map<string, Fields[string]> {
+export function freshened (stale: Entry, storedFields: ReadonlyMap<string, Fields[string]>): Map<string, Fields[string]> {
   const fields = new Map<string, Fields[string]>()
   for (const [name, value] of stale.fields) {
     const before = fields.get(name)
@@ -121,7 +121,7 @@ export function freshened (stale: Entry, kept: ReadonlyMap<string, Fields[string
   }
   // A validated response is as old as its validation.
   fields.delete('date')
-  for (const [name, value] of kept) if (!bodyHeaders.has(name)) fields.set(name, value)
+  for (const [name, value] of storedFields) if (!bodyHeaders.has(name)) fields.set(name, value)
   return fields
 }
 

@@ -104,7 +104,7 @@ export class MissResolver<Request extends CacheRequest> {
       fill.sequence = acquisition.sequence
       return this.#runAsLeader(context, miss, fill, acquisition)
     }
-    return prefetchedLock.isAnswered ? proceed() : prefetchedLock.answer.then(proceed)
+    return prefetchedLock.isSettled ? proceed() : prefetchedLock.settled.then(proceed)
   }
 
   /** Waits for a handler run of this process. */

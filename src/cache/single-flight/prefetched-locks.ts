@@ -22,8 +22,8 @@ export interface PrefetchedLock {
   /** tick of the batch that carries the request */
   readonly tick: number
   /** resolves once and never rejects */
-  answer: Promise<void>
-  isAnswered: boolean
+  settled: Promise<void>
+  isSettled: boolean
   /** undefined if the lock was not acquired or the outcome is unknown */
   acquisition: AcquireStatus | undefined
   /** on the `performance.now()` clock */
@@ -52,9 +52,9 @@ export class PrefetchedLocks {
   /** Requests a key's lock in the batch of the current tick, unless a hit is expected or a request for it is in flight. */
   begin (name: string, tags: readonly string[], pattern: string): PrefetchedLock | undefined {
     if (this.#hits.get(name) !== undefined || this.#open.has(name) || this.#store.isCluster || this.#isPaused(pattern)) return undefined
-    const prefetchedLock: PrefetchedLock = { name, pattern, tick: this.#store.tick, answer: done, isAnswered: false, acquisition: undefined, answeredAt: Infinity, end: undefined }
+    const prefetchedLock: PrefetchedLock = { name, pattern, tick: this.#store.tick, settled: done, isSettled: false, acquisition: undefined, answeredAt: Infinity, end: undefined }
     this.#open.set(name, prefetchedLock)
-    prefetchedLock.answer = this.#locks.reserve(name, tags).then((acquisition) => this.#onReply(prefetchedLock, acquisition), () => this.#onReply(prefetchedLock, undefined))
+    prefetchedLock.settled = this.#locks.reserve(name, tags).then((acquisition) => this.#onReply(prefetchedLock, acquisition), () => this.#onReply(prefetchedLock, undefined))
     return prefetchedLock
   }
 
@@ -98,7 +98,7 @@ export class PrefetchedLocks {
   release (prefetchedLock: PrefetchedLock): void {
     if (prefetchedLock.end !== undefined) return
     this.#end(prefetchedLock, 'released')
-    if (prefetchedLock.isAnswered) this.#releaseUnused(prefetchedLock)
+    if (prefetchedLock.isSettled) this.#releaseUnused(prefetchedLock)
   }
 
   close (): void {
@@ -111,7 +111,7 @@ export class PrefetchedLocks {
   }
 
   #onReply (prefetchedLock: PrefetchedLock, acquisition: AcquireStatus | undefined): void {
-    prefetchedLock.isAnswered = true
+    prefetchedLock.isSettled = true
     prefetchedLock.acquisition = acquisition
     prefetchedLock.answeredAt = performance.now()
     if (prefetchedLock.end === 'released') this.#releaseUnused(prefetchedLock)

@@ -167,7 +167,7 @@ export class CacheStore {
 
   #count (name: string, bytes: number, lifetimeMs: number): void {
     this.storedBytes += bytes
-    this.#memoryGuard?.kept(name, bytes, lifetimeMs)
+    this.#memoryGuard?.stored(name, bytes, lifetimeMs)
   }
 
   #writeEntry (name: string, { tags, sequence, fence }: FencedMeta, packed: Buffer | string, lifetimeMs: number, lock?: FillLock): Promise<boolean> {
@@ -227,7 +227,7 @@ export class CacheStore {
   /** Stores a value without tags, such as a Vary record, and removes the keys that it replaces. */
   async storePointer (name: string, value: string, lifetimeMs: number, dropped: readonly string[]): Promise<void> {
     const set = this.#batch.command('SET', [name, value, 'PX', Math.max(1, Math.ceil(lifetimeMs))], 'background')
-    this.#memoryGuard?.kept(name, value.length, lifetimeMs)
+    this.#memoryGuard?.stored(name, value.length, lifetimeMs)
     await Promise.all([set, ...dropped.map((each) => this.#batch.command('UNLINK', [each], 'background'))])
   }
 

@@ -67,7 +67,7 @@ class TickQueue {
  */
 export class Batch implements WriteObserver {
   /** Since process start: writes, their commands, enqueued operations, and writes with a late reply. */
-  readonly counts = { writes: 0, commands: 0, asks: 0, timeouts: 0 }
+  readonly counts = { writes: 0, commands: 0, operations: 0, timeouts: 0 }
   /** Time until the last reply of each write, seconds. */
   readonly roundTrips = new Histogram()
   /** Calls, errors and durations by command. */
@@ -182,7 +182,7 @@ export class Batch implements WriteObserver {
   }
 
   #collect (priority: Priority): TickQueue {
-    this.counts.asks += 1
+    this.counts.operations += 1
     this.collecting.operations += 1
     if (!this.#isScheduled) {
       this.#isScheduled = true

@@ -44,7 +44,7 @@ export interface BatchedCommand {
   readonly fillWithText?: FillCommand
   /** a command that ioredis encodes and whose reply it transforms */
   readonly command?: Command
-  answered: (reply: unknown) => void
+  replied: (reply: unknown) => void
   failed: (error: Error) => void
   /** called when the reply has arrived or will never arrive, also after the deadline */
   onSettled?: () => void
@@ -73,7 +73,7 @@ function packMany (reads: readonly GetOperation[], sizes: LRUCache<string, numbe
       writer.add('mget')
       for (const { key } of reads) writer.add(key)
     },
-    answered: (reply) => {
+    replied: (reply) => {
       const values = readArray<Buffer | null>(reply, reads.length)
       for (let index = 0; index < reads.length; index++) deliver(reads[index] as GetOperation, values[index] ?? null, sizes)
     },
@@ -90,7 +90,7 @@ export function packRead (read: GetOperation, sizes: LRUCache<string, number>): 
       writer.add('get')
       writer.add(read.key)
     },
-    answered: (reply) => deliver(read, reply as Buffer | null, sizes),
+    replied: (reply) => deliver(read, reply as Buffer | null, sizes),
     failed: (error) => {
       // MGET replies nil for a key of another type; GET replies WRONGTYPE. Both must give null.
       if (isWrongType(error)) deliver(read, null, sizes)
@@ -111,7 +111,7 @@ export function packHead (read: GetOperation, bytes: number): BatchedCommand {
       writer.addNumber(0)
       writer.addNumber(bytes - 1)
     },
-    answered: (reply) => resolve(reply as Buffer | null),
+    replied: (reply) => resolve(reply as Buffer | null),
     failed: (error) => {
       if (isWrongType(error)) resolve(null)
       else read.reject(error)
@@ -145,7 +145,7 @@ function packCall<Value> (script: BatchScript<Value>, operations: readonly Scrip
     key: operations[0]?.keys[0] ?? '',
     fill: (writer) => script.addCall(writer, 'evalsha', script.sha1, operations),
     fillWithText: (writer) => script.addCall(writer, 'eval', script.lua, operations),
-    answered: (reply) => {
+    replied: (reply) => {
       const error = script.settle(reply, operations)
       if (error !== undefined) batched.serverError = error
     },
@@ -160,8 +160,8 @@ function readArray<Element> (reply: unknown, length: number): Element[] {
 }
 
 /** Packs any command; its reply is text. */
-export function packCommand (name: string, args: Argument[], answer: PendingReply<unknown>): BatchedCommand {
+export function packCommand (name: string, args: Argument[], pending: PendingReply<unknown>): BatchedCommand {
   const command = new BatchCommand(name, args, { replyEncoding: 'utf8' })
   // ioredis's reply transformers apply to the command's promise only.
-  return { name, command, answered: () => command.promise.then((reply) => answer.resolve(reply), (error) => answer.reject(error)), failed: (error) => answer.reject(error) }
+  return { name, command, replied: () => command.promise.then((reply) => pending.resolve(reply), (error) => pending.reject(error)), failed: (error) => pending.reject(error) }
 }

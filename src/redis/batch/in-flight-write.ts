@@ -58,12 +58,12 @@ export class InFlightWrite {
     return this.#commands.length
   }
 
-  answered (inFlight: InFlightCommand, reply: unknown): void {
+  replied (inFlight: InFlightCommand, reply: unknown): void {
     inFlight.batched.onSettled?.()
     if (!this.#close(inFlight)) return
     inFlight.health.breaker.succeeded()
     try {
-      inFlight.batched.answered(reply)
+      inFlight.batched.replied(reply)
     } catch (error) {
       // The reply does not have this command's shape: the server is not a Redis that this package supports.
       inFlight.batched.failed(error as Error)
@@ -197,8 +197,8 @@ class InFlightCommand implements OutgoingCommand {
     this.#connection.onError(this, error)
   }
 
-  answered (reply: unknown): void {
-    this.#write.answered(this, reply)
+  replied (reply: unknown): void {
+    this.#write.replied(this, reply)
   }
 
   failed (error: Error): void {

@@ -48,7 +48,7 @@ export class Resender {
     const isEarly = isRedirected || (error.name === 'ReplyError' ? notYet.test(error.message) : hasNeverLeft(sending.command, error))
     if (!isEarly) return false
     sending.resends += 1
-    if (isRedirected) this.#follow(sending)
+    if (isRedirected) this.#followRedirection(sending)
     else setTimeout(() => this.#again(sending, error), againMs)
     return true
   }
@@ -59,7 +59,7 @@ export class Resender {
   }
 
   /** Lets ioredis send this command to the node that the redirection names. */
-  #follow (sending: ResendableCommand): void {
+  #followRedirection (sending: ResendableCommand): void {
     const { command } = sending
     const own = command.reject
     forget(command)

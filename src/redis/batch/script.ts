@@ -79,9 +79,9 @@ export class Script<Value> implements BatchScript<Value> {
     let serverError: Error | undefined
     for (let index = 0; index < operations.length; index++) {
       const operation = operations[index] as Operation<Value>
-      const answer = reply[index] as unknown
-      if (answer instanceof Error) operation.reject(toPublicError(serverError = answer))
-      else this.#resolve(operation, textOf(answer))
+      const result = reply[index] as unknown
+      if (result instanceof Error) operation.reject(toPublicError(serverError = result))
+      else this.#resolve(operation, textOf(result))
     }
     return serverError
   }
@@ -132,20 +132,20 @@ end
 -- A call with one operation has its keys and arguments in order.
 if string.find(ARGV[1], '^1 %d+ %d+ ;$') then
   table.remove(ARGV, 1)
-  local isFine, answer = pcall(run, KEYS, ARGV)
-  if isFine then return { answer or false } end
-  return { { err = type(answer) == 'table' and answer.err or tostring(answer) } }
+  local isFine, result = pcall(run, KEYS, ARGV)
+  if isFine then return { result or false } end
+  return { { err = type(result) == 'table' and result.err or tostring(result) } }
 end
-local answers, keys, args, key, arg, i = {}, {}, {}, 0, 1, 0
+local replies, keys, args, key, arg, i = {}, {}, {}, 0, 1, 0
 for alike, keyCount, argCount, own in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+) ([%d,]*);') do
   keyCount, argCount = tonumber(keyCount), tonumber(argCount)
   for j = keyCount + 1, #keys do keys[j] = nil end
   for j = argCount + 1, #args do args[j] = nil end
-  local places, placeCount = {}, 0
-  for place in string.gmatch(own, '%d+') do placeCount, places[placeCount + 1] = placeCount + 1, tonumber(place) end
+  local positions, positionCount = {}, 0
+  for position in string.gmatch(own, '%d+') do positionCount, positions[positionCount + 1] = positionCount + 1, tonumber(position) end
   local nextOwn = 1
   for j = 1, argCount do
-    if places[nextOwn] == j then
+    if positions[nextOwn] == j then
       nextOwn, args[j] = nextOwn + 1, ''
     else
       arg, args[j] = arg + 1, ARGV[arg + 1]
@@ -153,16 +153,16 @@ for alike, keyCount, argCount, own in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+) 
   end
   for _ = 1, tonumber(alike) do
     for j = 1, keyCount do keys[j] = KEYS[key + j] end
-    for j = 1, placeCount do args[places[j]] = ARGV[arg + j] end
-    key, arg, i = key + keyCount, arg + placeCount, i + 1
-    local isFine, answer = pcall(run, keys, args)
+    for j = 1, positionCount do args[positions[j]] = ARGV[arg + j] end
+    key, arg, i = key + keyCount, arg + positionCount, i + 1
+    local isFine, result = pcall(run, keys, args)
     if isFine then
-      answers[i] = answer or false
+      replies[i] = result or false
     else
-      answers[i] = { err = type(answer) == 'table' and answer.err or tostring(answer) }
+      replies[i] = { err = type(result) == 'table' and result.err or tostring(result) }
     end
   end
 end
-return answers
+return replies
 `
 }

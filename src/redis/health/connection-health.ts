@@ -47,7 +47,7 @@ export class ConnectionHealth {
   }
 
   /** Records the reply to a command that was sent at that time. */
-  answered (sentAt: number): void {
+  replied (sentAt: number): void {
     if (this.#overdueSince !== undefined && performance.now() - sentAt < this.#deadlineMs) this.markHealthy()
   }
 

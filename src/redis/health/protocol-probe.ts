@@ -27,7 +27,7 @@ export function placeOf (address: Address): string | undefined {
 }
 
 /**
- * Asks a server why a connection does not succeed: plain Redis on a TLS address, TLS on a plain address, another protocol, or an error that the server
+ * Finds out why a connection to a server does not succeed: plain Redis on a TLS address, TLS on a plain address, another protocol, or an error that the server
  * sends before it closes (protected mode, maxclients). A client that has sent a command by then sees only a connection that ends or hangs.
  *
  * @param mayEnd whether the process may exit during the probe

@@ -1,5 +1,5 @@
 import { aclDenial, isServerFailure } from './error-class.ts'
-import { isRefusal, isSpecific, noAnswer, notConnected, reasonOf } from './unreachable-reason.ts'
+import { isRefusal, isSpecific, noReply, notConnected, reasonOf } from './unreachable-reason.ts'
 import type { UnreachableReason } from './unreachable-reason.ts'
 
 /** Dependencies and callbacks of a {@link Reachability}. */
@@ -10,7 +10,7 @@ export interface ReachabilityOptions {
   readonly where: string | undefined
   /** checks whether the servers accept writes: see `checkWrites`; rejects if they do not reply */
   readonly check: () => Promise<Error | undefined>
-  /** asks the server why a connection does not succeed: see `probeServer` */
+  /** probes the server to find out why a connection does not succeed: see `probeServer` */
   readonly probe: () => Promise<Error | undefined>
   /** called at each change of the reason, with the address in its text; undefined when Redis can be used again */
   readonly changed: (reason: UnreachableReason | undefined) => void
@@ -60,7 +60,7 @@ export class Reachability {
   }
 
   /** Records an error reply. */
-  answered (error: Error): void {
+  errorReplied (error: Error): void {
     // BUSY and the like open the circuit breaker: they say why, once it is open.
     if (error.name === 'ReplyError' && isServerFailure(error)) this.failed(error)
     if (!isRefusal(error)) return
@@ -99,7 +99,7 @@ export class Reachability {
     if (this.#options.isReady()) return this.#refusal?.error
     if (this.#failure !== undefined && isSpecific(this.#failure.error)) return this.#failure.error
     if (this.#found !== undefined) return this.#found
-    return (this.#refusal ?? this.#failure)?.error ?? (this.#wasReached ? noAnswer : notConnected)
+    return (this.#refusal ?? this.#failure)?.error ?? (this.#wasReached ? noReply : notConnected)
   }
 
   /** A generic error does not replace a specific one that is recent, and unreachable Sentinels not the error of the master that they name: ioredis reports both in turn. */
@@ -145,7 +145,7 @@ export class Reachability {
   /** Checks whether writes are rejected. While they are, it repeats every second, because no other event may report the end. */
   #check (): void {
     this.#options.check().then((error) => {
-      if (error !== undefined) return this.answered(error)
+      if (error !== undefined) return this.errorReplied(error)
       const { error: last, at } = this.#refusal ?? {}
       if (last === undefined || at === undefined) return
       if (Date.now() - at < validMs(last)) return this.#checkLater()

@@ -26,7 +26,7 @@ const vague: ReadonlySet<ReasonCode> = new Set(['connection_closed', 'connect_ti
 /** The reason of a pool before its first error. */
 export const notConnected = new Error('not connected yet')
 /** The reason when a reply does not come and no error says why. */
-export const noAnswer = new Error('no reply within the deadline')
+export const noReply = new Error('no reply within the deadline')
 /** The reason when the server closed the connection without an error reply. */
 export const closedByServer = new Error('Redis closed the connection')
 

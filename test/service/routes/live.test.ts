@@ -2,12 +2,14 @@ import axe from 'axe-core'
 import type { AxeResults } from 'axe-core'
 import { statSync } from 'node:fs'
 import t from 'tap'
-import { complaintsOf, noBrowser, startBrowser } from '../../support/chromium.ts'
+import { complaintsOf, noBrowser, pagesOf } from '../../support/chromium.ts'
 import { testDatabase } from '../../support/app.ts'
 import { freePort } from '../../support/ports.ts'
 import { startRedis } from '../../support/redis.ts'
 import { startService } from '../../support/service.ts'
 import { until } from '../../support/until.ts'
+
+const openPage = pagesOf(t)
 
 /** A user of the service, over plain HTTP. */
 async function person (url: string, name: string) {
@@ -28,7 +30,7 @@ t.test('the live page shows notes as they are written, and after a restart of th
   const ann = await person(service.url, 'Ann')
   const bob = await person(service.url, 'Bob')
   await ann.note(2988507, 'first')
-  const page = await (await startBrowser(t)).newPage()
+  const page = await openPage(t)
   const complaints = complaintsOf(page)
   const texts = async () => await page.locator('li p').allTextContents()
   const isOpen = async () => await page.locator('.light[data-state=open]').count() === 1
@@ -54,8 +56,7 @@ t.test('the live page shows notes as they are written, and after a restart of th
 
 t.test('the live page works by keyboard, in dark mode, and with a screen reader', { skip: noBrowser }, async (t) => {
   const service = await startService(t)
-  const browser = await startBrowser(t)
-  const page = await browser.newPage()
+  const page = await openPage(t)
   const complaints = complaintsOf(page)
   await page.goto(`${service.url}/cities/2988507/live`)
   await until(async () => await page.locator('.light').textContent() === 'Live', { what: 'the light is on' })

@@ -34,11 +34,11 @@ async function take (store: LimitStore, who: string): Promise<Decision> {
 test('store coalesces identical checks of a tick, and each gets the result it would have alone', async (t) => {
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
-  const { asks } = pool.batch.counts
+  const { operations } = pool.batch.counts
 
   const decision = await Promise.all(Array.from({ length: 103 }, () => take(store, '192.0.2.1')))
 
-  t.equal(pool.batch.counts.asks - asks, 1)
+  t.equal(pool.batch.counts.operations - operations, 1)
   t.same(decision.slice(0, 3).map(({ statuses }) => statuses[0]?.remaining), [99, 98, 97])
   t.same(decision.map(({ isAllowed }) => isAllowed), [...new Array<boolean>(100).fill(true), false, false, false])
 })

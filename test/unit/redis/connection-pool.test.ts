@@ -20,7 +20,7 @@ async function start (t: Test, options: Partial<ConnectionPoolOptions> = {}): Pr
 
 /** A command whose result is reported only by its own promise. */
 function outgoing (connection: Connection, command: Command): OutgoingCommand {
-  return { name: command.name, args: command.args, command, fill: undefined, health: connection.healthOf({ command }), isOpen: true, isReplied: false, sentAt: 0, resends: 0, resolve: command.resolve, reject: command.reject, answered: () => {}, failed: () => {} }
+  return { name: command.name, args: command.args, command, fill: undefined, health: connection.healthOf({ command }), isOpen: true, isReplied: false, sentAt: 0, resends: 0, resolve: command.resolve, reject: command.reject, replied: () => {}, failed: () => {} }
 }
 
 function crowd (connections: ConnectionPool, commands = 600): Promise<unknown> {

@@ -54,9 +54,9 @@ function trim ({ args, keyspace }: Call): Reply {
   const [from, to] = [integerOf(args[1]), integerOf(args[2])]
   const list = keyspace.list(latin1(args[0]))
   if (list === undefined) return ok
-  const kept = slice(list, from, to)
-  list.splice(0, list.length, ...kept)
-  keyspace.shrunk(latin1(args[0]), kept.length === 0)
+  const rest = slice(list, from, to)
+  list.splice(0, list.length, ...rest)
+  keyspace.shrunk(latin1(args[0]), rest.length === 0)
   return ok
 }
 

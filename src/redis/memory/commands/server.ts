@@ -44,9 +44,9 @@ function usedBytes ({ keyspaces }: ServerState): number {
 }
 
 function info ({ args, server }: Call): Reply {
-  const asked = new Set(args.map((arg) => latin1(arg).toLowerCase()))
-  const isAll = asked.size === 0 || ['all', 'default', 'everything'].some((name) => asked.has(name))
-  const chosen = Object.entries(sections).filter(([name]) => isAll || asked.has(name.toLowerCase()))
+  const requested = new Set(args.map((arg) => latin1(arg).toLowerCase()))
+  const isAll = requested.size === 0 || ['all', 'default', 'everything'].some((name) => requested.has(name))
+  const chosen = Object.entries(sections).filter(([name]) => isAll || requested.has(name.toLowerCase()))
   const texts = chosen.map(([name, read]) => [`# ${name}`, ...Object.entries(read(server)).map(([field, value]) => `${field}:${value}`), ''].join('\r\n'))
   return bulk(texts.join('\r\n'))
 }

@@ -37,7 +37,7 @@ t.test('memory guard reads nothing and rejects nothing without a memory limit', 
     return guard.admit(nameOf(index), 100_000)
   })
   await turn()
-  guard.kept(nameOf(1), 100_000, 1000)
+  guard.stored(nameOf(1), 100_000, 1000)
 
   t.ok(admitted.every(Boolean))
   t.equal(seen.reads, 1, 'it reads again once a minute')
@@ -72,7 +72,7 @@ t.test('memory guard evicts its own keys above 85 %, keys without requests first
   const { guard, seen } = createGuard(t, { info: async () => infoOf(used) })
   guard.storing()
   await turn()
-  for (let index = 0; index < 10; index++) guard.kept(nameOf(index), 10_000, 60_000)
+  for (let index = 0; index < 10; index++) guard.stored(nameOf(index), 10_000, 60_000)
   for (let index = 0; index < 5; index++) guard.recordAccess(nameOf(index))
   used = 880_000
 

@@ -30,7 +30,7 @@ t.test('cacheability is decided for any fields without an exception, and nothing
 
   fc.assert(fc.property(lines, lines, lines, lines, fc.constantFrom(200, 203, 301, 404, 206, 304, 500, 299), (control, age, expires, vary, status) => {
     const fields = { 'cache-control': control, age, expires, vary, date: expires, 'last-modified': expires, 'cdn-cache-control': '', 'set-cookie': undefined }
-    const answer = { status, fields, isAuthorized: false, askedAt: Date.now(), receivedAt: Date.now() }
+    const answer = { status, fields, isAuthorized: false, requestedAt: Date.now(), receivedAt: Date.now() }
     const text = [control].flat().join(',').replace(/"(?:[^"\\]|\\.)*"/g, '')
     const read = parseCacheControl(control)
     for (const judgement of [cacheabilityByRoute(answer, byRoute, 300_000), cacheabilityByResponse(answer, byResponse)]) {

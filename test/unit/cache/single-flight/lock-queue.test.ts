@@ -247,11 +247,11 @@ t.test('lock queue: all waiters retry when the subscriber reconnects', async (t)
   const fill = await fillOf(one)
   const waiting = other.lockQueue.acquireOrWait(name, wish, soon())
   await until(() => other.subscriber.isReady && other.stats.all.wait === 1, { what: 'the other one waits' })
-  const before = other.pool.batch.counts.asks
+  const before = other.pool.batch.counts.operations
 
   await client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
 
-  await until(() => other.subscriber.connections === 2 && other.pool.batch.counts.asks > before, { what: 'it has read again' })
+  await until(() => other.subscriber.connections === 2 && other.pool.batch.counts.operations > before, { what: 'it has read again' })
   one.lockQueue.abandon(fill, 'again')
   t.equal((await waiting).status, 'taken')
 })
