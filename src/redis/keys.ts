@@ -159,7 +159,9 @@ function encodePattern (routePattern: string): string {
   return escape(routePattern, /[^A-Za-z0-9_.\-/:]/gu)
 }
 
+const unsafeInTopic = /[^A-Za-z0-9_.\-:]/
+
 /** A topic's `:` is not encoded, as in `user:42`: it is part of the channel names that other services use. */
 function encodeTopic (topic: string): string {
-  return escape(topic, /[^A-Za-z0-9_.\-:]/gu)
+  return unsafeInTopic.test(topic) ? escape(topic, /[^A-Za-z0-9_.\-:]/gu) : topic
 }
