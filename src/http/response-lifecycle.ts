@@ -19,14 +19,12 @@ export function onClosed (message: IncomingMessage, response: ObservedResponse, 
   const socket = socketOf(message, response)
   if (socket.destroyed || response.closed) return listener()
   const known = response[closeListeners]
-  if (known !== undefined) {
-    known.push(listener)
-    return
-  }
-  const observed = observedOf.get(socket) ?? observe(socket)
-  observed.push(response)
-  response[connection] = observed
-  response[closeListeners] = [listener]
+  // An array that grows reserves memory for 16 more items.
+  response[closeListeners] = known === undefined ? [listener] : known.concat(listener)
+  if (known !== undefined) return
+  const observed = observedOf.get(socket)
+  if (observed === undefined) response[connection] = observe(socket, response)
+  else (response[connection] = observed).push(response)
   response.on('close', closed)
 }
 
@@ -43,8 +41,8 @@ function closed (this: ObservedResponse): void {
 }
 
 /** One `close` listener for each connection, however many requests it carries. */
-function observe (socket: Socket): ObservedResponse[] {
-  const observed: ObservedResponse[] = []
+function observe (socket: Socket, response: ObservedResponse): ObservedResponse[] {
+  const observed = [response]
   observedOf.set(socket, observed)
   socket.on('close', () => { for (const response of [...observed]) closed.call(response) })
   return observed

@@ -43,8 +43,8 @@ export abstract class LiveConnection {
   heartbeatAt: number
   isClosed = false
   protected readonly deps: ConnectionDeps
-  /** at most 50, and mostly one: a Map takes four times the memory */
-  readonly #followed: FollowedTopic[] = []
+  /** at most 50, and mostly one: a Map takes four times the memory, and so does an array that grows */
+  #followed: readonly FollowedTopic[] = []
 
   constructor (client: Client, deps: ConnectionDeps) {
     this.client = client
@@ -70,7 +70,7 @@ export abstract class LiveConnection {
       this.begin(topic, since)
       this.#replay(followed, since)
     } else followed.opened(this.deps.events.attach(topic, followed))
-    this.#followed.push(followed)
+    this.#followed = this.#followed.concat(followed)
     this.deps.onChange(this)
     if (known === undefined) this.#tellPresence('joined', topic)
   }
@@ -86,8 +86,9 @@ export abstract class LiveConnection {
   }
 
   #remove (topic: string): FollowedTopic | undefined {
-    const index = this.#followed.findIndex((followed) => followed.topic === topic)
-    return index === -1 ? undefined : this.#followed.splice(index, 1)[0]
+    const known = this.#followed.find((followed) => followed.topic === topic)
+    if (known !== undefined) this.#followed = this.#followed.filter((followed) => followed !== known)
+    return known
   }
 
   /**
