@@ -147,8 +147,9 @@ const starts: readonly (readonly [Namespace, string])[] = [
 ]
 
 const unsafe = /[^A-Za-z0-9_.-]/
-const escape = (text: string, pattern: RegExp) =>
-  text.replace(pattern, (character) => Array.from(Buffer.from(character), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''))
+const percentEncode = (character: string) => Array.from(Buffer.from(character), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('')
+const encodedAscii = Array.from({ length: 128 }, (_, code) => percentEncode(String.fromCharCode(code)))
+const escape = (text: string, pattern: RegExp) => text.replace(pattern, (character) => encodedAscii[character.codePointAt(0) ?? 0] ?? percentEncode(character))
 
 /** Percent-encodes an external part. Most parts need no encoding, and cost one test. */
 export function encodePart (part: string): string {
