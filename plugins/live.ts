@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
-import type { ServerResponse } from 'node:http'
+import { ServerResponse } from 'node:http'
+import type { OutgoingHttpHeaders } from 'node:http'
 import { Duplex, Readable } from 'node:stream'
 import type { WebSocket, WebsocketPluginOptions } from '@fastify/websocket'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { DrainingError, SessionUnavailableError, UpgradeRequiredError } from '../src/shared/errors.ts'
 import { clientAddress, clientKey } from '../src/http/client-key.ts'
@@ -67,6 +68,8 @@ export default fp<LiveOptions>(async (fastify, options) => {
   const clusterConnections = new ClusterConnections(fastify.events, connections, instance)
   /** responses of upgrades */
   const upgrades = new WeakMap<FastifyRequest, ServerResponse>()
+  /** the connections of payloads */
+  const streams = new WeakMap<object, StreamConnection>()
   const deps: ConnectionDeps = {
     policy,
     replayBudget: new ReplayBudget(policy.replayedEventsPerSecond),
@@ -96,6 +99,15 @@ export default fp<LiveOptions>(async (fastify, options) => {
       if (error !== undefined) throw error
     })
     scope.addHook('onSend', async (request, reply, payload) => request.routeOptions.url === streamUrl && isRejectedTemporarily(request, reply) ? sendRetryOnly(reply, payload) : payload)
+    // Routes are changed in the order of these hooks: the last onSend hook of all.
+    scope.addHook('onRoute', (route) => { if (route.url === streamUrl) route.onSend = [...[route.onSend ?? []].flat(), writeDirectly] })
+    const writeDirectly: onSendHookHandler = (_request, reply, payload, done) => {
+      const connection = typeof payload === 'object' && payload !== null ? streams.get(payload) : undefined
+      // Fastify pipes a stream that is not written here, and observes it and its response until both have ended.
+      if (connection === undefined || !isChunked(reply)) return done(null, payload)
+      reply.raw.writeHead(reply.statusCode, reply.getHeaders() as OutgoingHttpHeaders)
+      connection.writeTo(reply.raw)
+    }
     // The last hook before the handler: a reserved slot is always used.
     scope.addHook('preHandler', async function reserveSlot (request, reply) {
       if (!request.ws && request.routeOptions.url !== streamUrl) return
@@ -124,17 +136,16 @@ export default fp<LiveOptions>(async (fastify, options) => {
       }
     })
 
-    scope.get<{ Querystring: StreamQuery }>(policy.paths.stream, { exposeHeadRoute: false, config: uncached, schema: streamSchema }, async (request, reply) => {
+    // Not async: Fastify would observe the response of a handler that returns a promise, as long as the stream is open.
+    scope.get<{ Querystring: StreamQuery }>(policy.paths.stream, { exposeHeadRoute: false, config: uncached, schema: streamSchema }, (request, reply) => {
       const { topics, positions } = readStart(request.query, request.headers['last-event-id'])
       const liveClient = clientOf(request)
       checkTopics(policy, liveClient, topics)
       const connection = new StreamConnection(reply.raw, liveClient, deps)
       onClosed(request.raw, reply.raw, () => {
-        connection.body.destroy()
+        connection.disconnected()
         endIfDraining(request, connections)
       })
-      // Not if a hook has replaced the payload.
-      reply.raw.once('pipe', (source) => { if (source === connection.body) connection.onPiped(reply.raw) })
       try {
         connection.open(topics, positions)
       } catch (error) {
@@ -142,7 +153,8 @@ export default fp<LiveOptions>(async (fastify, options) => {
         throw error
       }
       connections.add(connection)
-      return sendStream(reply, connection.body)
+      if (connection.body !== undefined) streams.set(connection.body, connection)
+      sendStream(reply, connection.body)
     })
   })
 
@@ -179,7 +191,18 @@ function endIfDraining ({ raw }: FastifyRequest, { isDraining }: Connections): v
 
 const streamFields = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' } as const
 
-function sendStream (reply: FastifyReply, body: Readable | string): FastifyReply {
+/** Whether a stream is written in chunks. HTTP/2 and HTTP/1.0 have none, a hook may have set a length, and Fastify writes trailers at the end of a stream. */
+function isChunked (reply: FastifyReply): boolean {
+  const { raw } = reply
+  return raw instanceof ServerResponse && raw.useChunkedEncodingByDefault && !raw.headersSent && !reply.hasHeader('content-length') && !hasTrailers(reply)
+}
+
+function hasTrailers (reply: FastifyReply): boolean {
+  const symbol = Object.getOwnPropertySymbols(reply).find(({ description }) => description === 'fastify.reply.trailers')
+  return symbol === undefined || (reply as unknown as Record<symbol, unknown>)[symbol] !== null
+}
+
+function sendStream (reply: FastifyReply, body: Readable | string | undefined): FastifyReply {
   return reply.headers(streamFields).send(body)
 }
 

@@ -12,7 +12,6 @@ export class SharedLookup {
   readonly lookup: Lookup<MemoRecord>
   /** resolves once, and never rejects */
   readonly settled: Promise<LookupResult<MemoRecord>>
-  readonly #tick: number
   readonly #key: string
   readonly #tags: readonly string[]
   #text = ''
@@ -20,16 +19,15 @@ export class SharedLookup {
   #isGiven = false
 
   constructor (store: CacheStore, { redisKey, key }: MemoKey, tags: readonly string[]) {
-    this.#tick = store.tick
     this.#key = key
     this.#tags = tags
     this.lookup = store.look(redisKey, tags, (packed) => this.#read(packed))
     this.settled = this.lookup.settled()
   }
 
-  /** Whether a call of this tick may use it: another record may have the same hash, and other tags would not be compared. */
-  isFor (tick: number, key: string, tags: readonly string[]): boolean {
-    return tick === this.#tick && key === this.#key && hasSameItems(tags, this.#tags)
+  /** Whether another call of its tick may use it: another record may have the same hash, and other tags would not be compared. */
+  isFor (key: string, tags: readonly string[]): boolean {
+    return key === this.#key && hasSameItems(tags, this.#tags)
   }
 
   /** The value of a found record, for one call. */
@@ -52,7 +50,9 @@ export class SharedLookup {
 /** The look-ups of the current tick. */
 export class SharedLookups {
   readonly #store: CacheStore
-  readonly #byKey = new Map<string, SharedLookup>()
+  /** a new Map each tick: one that lives long, with additions and deletions while calls wait for Redis, keeps what it held until the next major collection */
+  #byKey = new Map<string, SharedLookup>()
+  #tick = -1
 
   constructor (store: CacheStore) {
     this.#store = store
@@ -60,16 +60,20 @@ export class SharedLookups {
 
   /** Reads in the current batch, or uses a look-up that does. */
   look (memoKey: MemoKey, tags: readonly string[]): SharedLookup {
+    if (this.#tick !== this.#store.tick) {
+      this.#tick = this.#store.tick
+      this.#byKey = new Map()
+    }
     const shared = this.#byKey.get(memoKey.redisKey)
-    if (shared !== undefined && shared.isFor(this.#store.tick, memoKey.key, tags)) return shared
+    if (shared !== undefined && shared.isFor(memoKey.key, tags)) return shared
     const lookup = new SharedLookup(this.#store, memoKey, tags)
     this.#byKey.set(memoKey.redisKey, lookup)
     return lookup
   }
 
-  /** Call once it has settled: its value stays in memory until then. */
-  forget ({ redisKey }: MemoKey, lookup: SharedLookup): void {
-    if (this.#byKey.get(redisKey) === lookup) this.#byKey.delete(redisKey)
+  /** Call once a look-up has settled: the values of its tick stay in memory until then. */
+  forget (): void {
+    if (this.#byKey.size > 0 && this.#tick !== this.#store.tick) this.#byKey = new Map()
   }
 }
 

@@ -82,7 +82,7 @@ export class Memoizer {
     const shared = isRefresh ? undefined : this.#look(memoKey, tags)
     if (shared !== undefined) {
       const found = await shared.settled
-      this.#lookups.forget(memoKey, shared)
+      this.#lookups.forget()
       // The stored value was made by a call with the same name and parameters, so it has the same type.
       if (found.outcome === 'found' && found.entry.expiresAt > wallMs()) return shared.value() as Value
     }
@@ -103,7 +103,7 @@ export class Memoizer {
     const memoKey = this.#keys.of(name, params)
     const shared = this.#look(memoKey, noTags)
     const found = await shared.settled
-    this.#lookups.forget(memoKey, shared)
+    this.#lookups.forget()
     return found.outcome === 'found' && found.entry.expiresAt > wallMs() ? shared.value() as Value : undefined
   }
 
@@ -131,7 +131,7 @@ export class Memoizer {
     const { redisKey } = call
     const { lookup } = shared
     const found = await shared.settled
-    this.#lookups.forget(call, shared)
+    this.#lookups.forget()
     if (found.outcome === 'unavailable') return await this.#runWithoutRedis(call)
     if (found.outcome === 'found' && found.entry.expiresAt > wallMs()) return { value: shared.value() as Value }
     const required = lookup.minSequence
@@ -220,7 +220,7 @@ export class Memoizer {
     const shared = this.#look(call, call.tags)
     const { lookup } = shared
     await shared.settled
-    this.#lookups.forget(call, shared)
+    this.#lookups.forget()
     const isAvailable = isFenced && lookup.found?.outcome !== 'unavailable'
     const acquisition = isAvailable ? await this.#lockQueue.tryAcquire(call.redisKey, { ...fencedRequest(lookup, call), minSequence: Infinity }).catch(() => undefined) : undefined
     if (acquisition === undefined) return await this.#run(call, fill, undefined)

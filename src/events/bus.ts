@@ -1,4 +1,5 @@
 import { EventsClosedError, TooManyTopicsError } from '../shared/errors.ts'
+import { everySecond } from '../shared/every-second.ts'
 import { invalidOption } from '../shared/option-readers.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Subscriber } from '../redis/subscriber.ts'
@@ -21,9 +22,8 @@ interface BusParts {
   onFailure: (error: unknown, topic: string) => void
 }
 
-/** A topic is checked after this time without an event, at the next tick: about every 5 s. */
+/** A topic is checked after this time without an event, at the next second: about every 5 s. */
 const silenceMs = 4500
-const tickMs = 1000
 
 /** Publishes events to topics and delivers them in order and at most once. A subscriber that lost events is notified through `onReset`. */
 export class Bus {
@@ -31,13 +31,15 @@ export class Bus {
   #deps: BusParts
   #topics = new Map<string, Topic>()
   #replayMemory = { length: 0 }
-  #timer: NodeJS.Timeout
+  #stopChecks: () => void
   #isChecking = false
+  /** before then no topic is to be checked or removed, on the `performance.now()` clock */
+  #checkAt = 0
   #isClosed = false
 
   constructor (parts: BusParts) {
     this.#deps = parts
-    this.#timer = setInterval(() => { this.#check() }, tickMs).unref()
+    this.#stopChecks = everySecond(() => { this.#check() })
   }
 
   /**
@@ -53,7 +55,8 @@ export class Bus {
     const rest = writeRest(event, this.#deps.policy.source)
     this.#deps.policy.check(event)
     // A subscriber of this process that has no position yet must receive this event.
-    await this.#topics.get(topic)?.begun
+    const begun = this.#topics.get(topic)?.begun
+    if (begun !== undefined) await begun
     try {
       const id = await this.#deps.log.publish(checkTopic(topic), rest)
       this.counts.published += 1
@@ -91,7 +94,7 @@ export class Bus {
   /** Closes all subscriptions. */
   close (): void {
     this.#isClosed = true
-    clearInterval(this.#timer)
+    this.#stopChecks()
     for (const topic of this.#topics.values()) topic.close()
     this.#topics.clear()
     this.#deps.subscriber.close()
@@ -104,7 +107,7 @@ export class Bus {
     if (this.#topics.size >= policy.maxTopics) throw new TooManyTopicsError(policy.maxTopics)
     const topic = new Topic(name, { log, onFailure, counts: this.counts, memory: this.#replayMemory })
     this.#topics.set(name, topic)
-    subscriber.join(keys.topicChannel(name), { onMessage: (text) => topic.onMessage(text), onSubscribed: () => topic.onSubscribed() })
+    subscriber.join(keys.topicChannel(name), topic)
     return topic
   }
 
@@ -115,9 +118,25 @@ export class Bus {
    */
   async #check (): Promise<void> {
     const now = performance.now()
-    for (const topic of this.#topics.values()) if (topic.unusedSince !== undefined && now - topic.unusedSince >= silenceMs) this.#remove(topic)
-    const idle = [...this.#topics.values()].filter(({ verifiedAt }) => now - verifiedAt >= silenceMs / 2)
-    if (this.#isChecking || !idle.some(({ verifiedAt }) => now - verifiedAt >= silenceMs)) return
+    if (this.#isChecking || now < this.#checkAt) return
+    const idle: Topic[] = []
+    let isDue = false
+    // A topic that is created, verified or left from now on is due after that.
+    let earliest = now
+    for (const topic of this.#topics.values()) {
+      const { verifiedAt, unusedSince } = topic
+      if (unusedSince !== undefined && now - unusedSince >= silenceMs) {
+        this.#remove(topic)
+        continue
+      }
+      if (now - verifiedAt >= silenceMs) isDue = true
+      if (now - verifiedAt >= silenceMs / 2) idle.push(topic)
+      earliest = Math.min(earliest, verifiedAt, unusedSince ?? now)
+    }
+    if (!isDue) {
+      this.#checkAt = earliest + silenceMs
+      return
+    }
     this.#isChecking = true
     try {
       await this.#compare(idle)

@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import type { Batch } from '../redis/batch/batch.ts'
 import type { Keys } from '../redis/keys.ts'
-import { Script } from '../redis/batch/script.ts'
+import { Script, SingleScript } from '../redis/batch/script.ts'
 import { selectByScript } from '../redis/batch/script-selection.ts'
 import { readEntry } from './event.ts'
 import type { LoggedEnvelope } from './event.ts'
@@ -30,7 +30,7 @@ const bytesPerPage = 32_768
 const maxConcurrentReads = 64
 const positionsPerCall = 32
 
-const publish = new Script<string>({ url: new URL('./publish.lua', import.meta.url), costMicroseconds: 25, read: String })
+const publish = new SingleScript<string>({ url: new URL('./publish.lua', import.meta.url), costMicroseconds: 25, read: String })
 const read = new Script<Page>({ url: new URL('./read.lua', import.meta.url), costMicroseconds: 50, read: readPage })
 const compare = new Script<number[]>({ url: new URL('./compare.lua', import.meta.url), costMicroseconds: 200, read: (reply) => reply as number[] })
 

@@ -27,19 +27,20 @@ interface TopicParts {
 export class Topic {
   readonly name: string
   readonly counts: EventCounts
-  /** resolves when the topic has a position, or when the first read has failed */
-  readonly begun: Promise<void>
+  /** resolves when the topic has a position, or when the first read has failed; undefined from then on */
+  begun: Promise<void> | undefined
   /** when the channel last delivered the next event, or the position was last compared with the log, in milliseconds of `performance.now()` */
   verifiedAt = performance.now()
   /** when its last subscription was closed; undefined while it has one */
   unusedSince: number | undefined = performance.now()
   #log: EventLog
   #onFailure: (error: unknown, topic: string) => void
-  #resolveBegun: () => void
+  #resolveBegun: (() => void) | undefined
   #position: string | undefined
   #replayBuffer: ReplayBuffer
   #caughtUp = new Set<TopicSubscription>()
-  #waiting = new Set<TopicSubscription>()
+  /** undefined while there are none */
+  #waiting: Set<TopicSubscription> | undefined
   #subscriptions = new Set<TopicSubscription>()
   /** messages received while the log is read */
   #queued: LoggedEnvelope[] = []
@@ -73,14 +74,16 @@ export class Topic {
   }
 
   remove (subscription: TopicSubscription): void {
-    for (const set of [this.#subscriptions, this.#caughtUp, this.#waiting]) set.delete(subscription)
+    this.#subscriptions.delete(subscription)
+    this.#caughtUp.delete(subscription)
+    this.#waiting?.delete(subscription)
     if (this.#subscriptions.size === 0) this.unusedSince ??= performance.now()
   }
 
   close (): void {
     this.#isClosed = true
     this.#replayBuffer.clear()
-    this.#resolveBegun()
+    this.#endBeginning()
     for (const subscription of this.#subscriptions) subscription.isClosed = true
   }
 
@@ -168,10 +171,10 @@ export class Topic {
     }
     this.#isReading = false
     this.#isChecking = false
-    for (const subscription of this.#waiting) {
-      this.#waiting.delete(subscription)
-      this.#replay(subscription)
-    }
+    if (this.#waiting === undefined) return
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    for (const subscription of waiting) this.#replay(subscription)
   }
 
   async #readToEnd (): Promise<void> {
@@ -189,7 +192,13 @@ export class Topic {
   #begin (position: string): void {
     this.#position = position
     for (const subscription of this.#caughtUp) subscription.caughtUp(position)
-    this.#resolveBegun()
+    this.#endBeginning()
+  }
+
+  /** A process may have thousands of topics: none keeps a promise that has resolved. */
+  #endBeginning (): void {
+    this.#resolveBegun?.()
+    this.begun = this.#resolveBegun = undefined
   }
 
   /** Events are lost for all subscriptions at the topic's position. */
@@ -219,6 +228,7 @@ export class Topic {
     const missed = this.#position === position ? [] : this.#replayBuffer.after(position)
     if (missed !== undefined) return this.#markCaughtUp(subscription, missed)
     if (!hasRead || (this.#position !== undefined && compareIds(position, this.#position) < 0)) return false
+    this.#waiting ??= new Set()
     this.#waiting.add(subscription)
     this.#catchUp()
     return true
@@ -239,7 +249,7 @@ export class Topic {
         return await this.#log.read(this.name, from)
       } catch {
         // The connection pool logs the outage; this only retries.
-        this.#resolveBegun()
+        this.#endBeginning()
         const ms = retryMs[Math.min(attempt, retryMs.length - 1)] ?? 0
         await pause(ms * (0.75 + Math.random() / 2), undefined, { ref: false })
       }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
+import { everySecond } from '../shared/every-second.ts'
 
 /** Why a connection was closed: too many pending requests on it, too many in the process, or a client that does not read. */
 export type CloseReason = 'pipelined' | 'overloaded' | 'unread'
@@ -41,7 +42,7 @@ const maxUnanswered = 64
 const maxUnansweredInProcess = 4096
 /** Lower than the limit: otherwise each further request would compare all connections. */
 const shedTo = 3072
-const checkEveryMs = 500
+const checkEveryMs = 1000
 /** The return value means upgrade, which stops the parser. */
 const stopParser = () => 2
 
@@ -55,7 +56,7 @@ const stopParser = () => 2
 class ConnectionLimits {
   readonly #connections = new Set<Connection>()
   #unanswered = 0
-  #timer: NodeJS.Timeout | undefined
+  #stopChecks: (() => void) | undefined
 
   /** The connection of a request; undefined for HTTP/2, which has flow control and a limit of streams, and for injected requests. */
   connectionOf (request: IncomingMessage, policy: ConnectionPolicy): Connection | undefined {
@@ -68,8 +69,8 @@ class ConnectionLimits {
     const connection: Connection = { socket, policy, unanswered: 0, isClosed: false, sentBytes: -1, stalledMs: 0 }
     socket[tracked] = connection
     this.#connections.add(connection)
-    socket.once('close', () => { this.#forget(connection) })
-    this.#timer ??= setInterval(() => { this.#check() }, checkEveryMs).unref()
+    socket.on('close', onSocketClose)
+    this.#stopChecks ??= everySecond(() => { this.#check() })
     return connection
   }
 
@@ -110,7 +111,7 @@ class ConnectionLimits {
 
   #close (connection: Connection, reason: CloseReason): void {
     const { socket, policy } = connection
-    this.#forget(connection)
+    this.forget(connection)
     // A stopped parser skips the rest of the chunk. If Node changes this, `isClosed` still ends each request.
     if (typeof socket.parser?.onIncoming === 'function') socket.parser.onIncoming = stopParser
     socket.destroy()
@@ -118,7 +119,7 @@ class ConnectionLimits {
   }
 
   /** Stops counting the connection; its running handlers finish without a client. */
-  #forget (connection: Connection): void {
+  forget (connection: Connection): void {
     connection.isClosed = true
     this.#connections.delete(connection)
     this.#unanswered -= connection.unanswered
@@ -128,15 +129,20 @@ class ConnectionLimits {
   #check (): void {
     for (const connection of this.#connections) if (isStalled(connection)) this.#close(connection, 'unread')
     if (this.#connections.size > 0) return
-    clearInterval(this.#timer)
-    this.#timer = undefined
+    this.#stopChecks?.()
+    this.#stopChecks = undefined
   }
 }
 
 /** Shared by all apps of a process, because they share its heap. */
 export const connectionLimits = new ConnectionLimits()
 
-/** Shared by all responses: no closure for each request. */
+/** Shared by all connections, as the next one by all responses: no closure for each of them. */
+function onSocketClose (this: TrackedSocket): void {
+  const connection = this[tracked]
+  if (connection !== undefined) connectionLimits.forget(connection)
+}
+
 function onFinish (this: ServerResponse): void {
   const connection = (this.req.socket as TrackedSocket)[tracked]
   if (connection !== undefined) connectionLimits.dequeue(connection)

@@ -1,25 +1,51 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** Close listeners of each connection. */
-const endings = new WeakMap<Socket, Set<() => void>>()
+/** Responses with close listeners, by connection. */
+const observedOf = new WeakMap<Socket, ObservedResponse[]>()
+
+const closeListeners = Symbol('prism.closeListeners')
+const connection = Symbol('prism.connection')
+
+/** A response with its close listeners, and the responses that are observed on its connection. */
+type ObservedResponse = ServerResponse & { [closeListeners]?: (() => void)[] | undefined, [connection]?: ObservedResponse[] }
 
 /**
  * Calls a listener once when the response was sent or its connection has closed.
  *
  * A pipelined response that is not the current one emits nothing when its connection closes, so the connection is observed too.
  */
-export function onClosed (message: IncomingMessage, response: ServerResponse, listener: () => void): void {
+export function onClosed (message: IncomingMessage, response: ObservedResponse, listener: () => void): void {
   const socket = socketOf(message, response)
-  const ends = endings.get(socket) ?? endingsOf(socket)
-  const over = () => {
-    if (!ends.delete(over)) return
-    response.off('close', over)
-    listener()
-  }
-  ends.add(over)
-  response.once('close', over)
-  if (socket.destroyed || response.closed) over()
+  if (socket.destroyed || response.closed) return listener()
+  const known = response[closeListeners]
+  // An array that grows reserves memory for 16 more items.
+  response[closeListeners] = known === undefined ? [listener] : known.concat(listener)
+  if (known !== undefined) return
+  const observed = observedOf.get(socket)
+  if (observed === undefined) response[connection] = observe(socket, response)
+  else (response[connection] = observed).push(response)
+  response.on('close', closed)
+}
+
+/** Shared by all responses: closures for each one are a part of the memory of a live connection. */
+function closed (this: ObservedResponse): void {
+  const listeners = this[closeListeners]
+  if (listeners === undefined) return
+  this[closeListeners] = undefined
+  this.off('close', closed)
+  const observed = this[connection] ?? []
+  const index = observed.indexOf(this)
+  if (index >= 0) observed.splice(index, 1)
+  for (const listener of listeners) listener()
+}
+
+/** One `close` listener for each connection, however many requests it carries. */
+function observe (socket: Socket, response: ObservedResponse): ObservedResponse[] {
+  const observed = [response]
+  observedOf.set(socket, observed)
+  socket.on('close', () => { for (const response of [...observed]) closed.call(response) })
+  return observed
 }
 
 /** Calls a listener once when a response has been sent or has failed, and at once if it has ended already. It is not called if the client disconnects before the response ends. */
@@ -48,12 +74,4 @@ function isEnded (response: ServerResponse): boolean {
 /** An injected upgrade has a socket only at its response. */
 function socketOf (message: { readonly socket?: Socket }, response: ServerResponse): Socket {
   return message.socket ?? response.socket as Socket
-}
-
-/** One `close` listener for each connection, however many requests it carries. */
-function endingsOf (socket: Socket): Set<() => void> {
-  const ends = new Set<() => void>()
-  endings.set(socket, ends)
-  socket.once('close', () => { for (const over of ends) over() })
-  return ends
 }

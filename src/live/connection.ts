@@ -43,7 +43,8 @@ export abstract class LiveConnection {
   heartbeatAt: number
   isClosed = false
   protected readonly deps: ConnectionDeps
-  readonly #followed = new Map<string, FollowedTopic>()
+  /** at most 50, and mostly one: a Map takes four times the memory, and so does an array that grows */
+  #followed: readonly FollowedTopic[] = []
 
   constructor (client: Client, deps: ConnectionDeps) {
     this.client = client
@@ -52,7 +53,7 @@ export abstract class LiveConnection {
   }
 
   get topics (): string[] {
-    return [...this.#followed.keys()]
+    return this.#followed.map(({ topic }) => topic)
   }
 
   /**
@@ -62,28 +63,32 @@ export abstract class LiveConnection {
    */
   follow (topic: string, since: string | undefined): void {
     checkTopics(this.deps.policy, this.client, [...new Set([...this.topics, topic])])
-    const known = this.#followed.get(topic)
+    const known = this.#remove(topic)
     known?.close()
-    this.#followed.delete(topic)
     const followed = new FollowedTopic(this, topic)
     if (since !== undefined) {
       this.begin(topic, since)
       this.#replay(followed, since)
     } else followed.opened(this.deps.events.attach(topic, followed))
-    this.#followed.set(topic, followed)
+    this.#followed = this.#followed.concat(followed)
     this.deps.onChange(this)
     if (known === undefined) this.#tellPresence('joined', topic)
   }
 
   /** @returns whether the topic was subscribed */
   unfollow (topic: string): boolean {
-    const followed = this.#followed.get(topic)
+    const followed = this.#remove(topic)
     if (followed === undefined) return false
     followed.close()
-    this.#followed.delete(topic)
     this.deps.onChange(this)
     this.#tellPresence('left', topic)
     return true
+  }
+
+  #remove (topic: string): FollowedTopic | undefined {
+    const known = this.#followed.find((followed) => followed.topic === topic)
+    if (known !== undefined) this.#followed = this.#followed.filter((followed) => followed !== known)
+    return known
   }
 
   /**

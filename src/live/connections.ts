@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { TooManyConnectionsError } from '../shared/errors.ts'
+import { everySecond } from '../shared/every-second.ts'
 import type { LiveConnection, Client } from './connection.ts'
 import type { LivePolicy } from './options.ts'
 import type { ConnectionStore } from './connection-store.ts'
@@ -13,7 +14,6 @@ export interface ConnectionFilter {
   topic?: string | undefined
 }
 
-const tickMs = 1000
 const writesPerBatch = 500
 /** Pings of one turn of the event loop. */
 const pingsPerTurn = 500
@@ -32,8 +32,10 @@ export class Connections {
   #changed = new Set<LiveConnection>()
   #policy: Pick<LivePolicy, 'connectionsPerUser' | 'connectionsPerAddress'>
   #slots = new Map<string, number>()
-  #timer: NodeJS.Timeout
+  #stopTicks: () => void
   #isTicking = false
+  /** before then no heartbeat is due, on the `performance.now()` clock */
+  #heartbeatAt = 0
   /** when all connections are closed, on the `performance.now()` clock */
   #drainedAt = 0
 
@@ -41,7 +43,7 @@ export class Connections {
     this.#policy = policy
     this.#store = store
     this.#devicesOf = devicesOf
-    this.#timer = setInterval(() => { this.#tick() }, tickMs).unref()
+    this.#stopTicks = everySecond(() => { this.#tick() })
   }
 
   get counts (): { websocket: number, stream: number } {
@@ -73,6 +75,7 @@ export class Connections {
   /** Adds an open connection. One whose request has waited in a hook while the others were closed is closed at once: the server waits for it. */
   add (connection: LiveConnection): void {
     this.#all.add(connection)
+    this.#heartbeatAt = Math.min(this.#heartbeatAt, connection.heartbeatAt)
     this.changed(connection)
     if (this.isDraining) this.#closeAtDrain(connection)
   }
@@ -111,7 +114,7 @@ export class Connections {
   async drain (ms: number): Promise<void> {
     this.isDraining = true
     this.#drainedAt = performance.now() + ms
-    clearInterval(this.#timer)
+    this.#stopTicks()
     const leaving = [...this.#all]
     const steps = Math.ceil(ms / drainStepMs)
     for (let step = 0; step < steps && leaving.length > 0; step++) {
@@ -144,12 +147,16 @@ export class Connections {
 
   async #pingDue (): Promise<void> {
     const now = performance.now()
+    if (now < this.#heartbeatAt) return
+    this.#heartbeatAt = Infinity
     let pings = 0
     for (const connection of this.#all) {
-      if (connection.heartbeatAt > now) continue
-      connection.heartbeat(now)
-      this.#due.add(connection)
-      if (++pings % pingsPerTurn === 0) await nextTurn()
+      if (connection.heartbeatAt <= now) {
+        connection.heartbeat(now)
+        this.#due.add(connection)
+        if (++pings % pingsPerTurn === 0) await nextTurn()
+      }
+      this.#heartbeatAt = Math.min(this.#heartbeatAt, connection.heartbeatAt)
     }
   }
 

@@ -61,26 +61,33 @@ const retryMs = 1000
 /**
  * A live connection over an event stream (Server-Sent Events).
  *
- * The response begins as a stream like any other, through all hooks. Once its head and the first blocks are with the socket, blocks are written to the
- * socket as chunks: an event is encoded once for all clients, and passes neither the stream nor the response.
+ * The response begins as a stream like any other, through all hooks. Where they leave it as it is, blocks are written to the response, and once its head and
+ * the first blocks are with the socket, to the socket as chunks: an event is encoded once for all clients, and passes neither a stream nor the response.
  */
 export class StreamConnection extends LiveConnection {
   readonly kind = 'stream'
-  readonly body: Readable
   #sink: Sink
-  /** the response that the body is piped to, while its socket may still be used */
+  /** holds the blocks until they are written to the response; the whole time if a hook has replaced the payload, and for HTTP/2 and HTTP/1.0 */
+  #body: Readable | undefined
+  /** the response that blocks are written to */
   #response: ServerResponse | undefined
   #socket: Socket | undefined
   /** for several topics: the position of each; the ID of the last event is the position of a single one */
   #positions: Map<string, string | undefined> | undefined
-  #timer: NodeJS.Timeout
+  /** when it is closed at the latest, milliseconds of `performance.now()` */
+  readonly #endsAt = performance.now() + bounds.streamMs * (0.95 + Math.random() * 0.05)
 
   constructor (sink: Sink, client: Client, deps: ConnectionDeps) {
     super(client, deps)
     this.#sink = sink
-    this.body = new Readable({ read: () => {}, highWaterMark: bounds.bufferedBytes, destroy: (error, done) => { this.ended(); done(error) } })
-    this.#timer = setTimeout(() => this.close('restart'), bounds.streamMs * (0.95 + Math.random() * 0.05)).unref()
+    this.#body = new Readable({ read: noop, highWaterMark: bounds.bufferedBytes, destroy: (error, done) => { this.ended(); done(error) } })
+    this.heartbeatAt = Math.min(this.heartbeatAt, this.#endsAt)
     this.#write([['retry', randomRetryMs()]])
+  }
+
+  /** The payload of the response; undefined once blocks are written to the response. */
+  get body (): Readable | undefined {
+    return this.#body
   }
 
   /** Subscribes to topics, each from the client's position. */
@@ -89,18 +96,30 @@ export class StreamConnection extends LiveConnection {
     for (const topic of topics) this.follow(topic, positions.get(topic))
   }
 
-  /** The body is piped to its response, unchanged. */
-  onPiped (response: ServerResponse): void {
+  /** Writes to a chunked response from now on: what the body holds, then each block. The body, with its listeners, is not needed any more. */
+  writeTo (response: ServerResponse): void {
+    const body = this.#body
+    this.#body = undefined
     this.#response = response
+    for (let held: unknown = body?.read(); held !== null && held !== undefined; held = body?.read()) response.write(held)
+    // Closed while hooks ran.
+    if (body?.readableEnded === true || this.isClosed) response.end()
   }
 
-  override ended (): void {
-    clearTimeout(this.#timer)
-    super.ended()
+  /** The response has ended, or its client has disconnected. */
+  disconnected (): void {
+    this.#body?.destroy()
+    this.ended()
+  }
+
+  override heartbeat (now: number): void {
+    if (now >= this.#endsAt) return this.close('restart')
+    super.heartbeat(now)
+    this.heartbeatAt = Math.min(this.heartbeatAt, this.#endsAt)
   }
 
   protected override get bufferedBytes (): number {
-    return this.body.readableLength + this.#sink.writableLength
+    return (this.#body?.readableLength ?? 0) + this.#sink.writableLength
   }
 
   /** The client stores an ID without data as its last event ID, and dispatches nothing. */
@@ -114,10 +133,9 @@ export class StreamConnection extends LiveConnection {
       const id = `id: ${this.#advance(topic, event.id)}\n`
       return this.#writeText(id + encoded.rest, id.length + encoded.restBytes)
     }
-    if (this.body.destroyed) return
-    const socket = this.#takeSocket()
-    if (socket === undefined) this.body.push(encoded.block)
-    else socket.write(encoded.chunk)
+    const socket = this.#socket ?? this.#takeSocket()
+    if (socket === undefined) this.#push(encoded.block)
+    else if (!socket.destroyed) socket.write(encoded.chunk)
   }
 
   override reset (topic: string, id: string): void {
@@ -132,7 +150,8 @@ export class StreamConnection extends LiveConnection {
 
   protected override end (_reason: CloseReason, retryAfterMs: number): void {
     this.#write([['retry', Math.ceil(retryAfterMs) + randomRetryMs()]])
-    if (!this.body.destroyed) this.#endBody()
+    if (this.#body?.destroyed === false) this.#body.push(null)
+    this.#response?.end()
     setTimeout(() => { if (!this.#sink.writableFinished) this.#sink.destroy() }, closeTimeoutMs).unref()
   }
 
@@ -141,40 +160,32 @@ export class StreamConnection extends LiveConnection {
     return this.#positions === undefined ? id : writePositions(this.#positions.set(topic, id))
   }
 
-  #endBody (): void {
-    this.body.push(null)
-    if (this.#socket === undefined) return
-    // Nothing reads the body any more, and Fastify waits for its end.
-    this.body.resume()
-    this.#response?.end()
-  }
-
   #write (fields: Parameters<typeof writeBlock>[0]): void {
     this.#writeText(writeBlock(fields))
   }
 
   #writeText (text: string, bytes = Buffer.byteLength(text)): void {
-    if (this.body.destroyed) return
-    const socket = this.#takeSocket()
-    if (socket === undefined) this.body.push(text)
-    else socket.write(writeChunk(text, bytes))
+    const socket = this.#socket ?? this.#takeSocket()
+    if (socket === undefined) this.#push(text)
+    else if (!socket.destroyed) socket.write(writeChunk(text, bytes))
   }
 
-  /**
-   * The socket, once everything before is with it: the body is empty, and the response has sent its head and holds nothing back. Other responses keep
-   * their stream: HTTP/2, HTTP/1.0, a pipelined response until it is the first, and a payload that a hook has replaced.
-   */
+  #push (block: string | Buffer): void {
+    if (this.#body?.destroyed === false) this.#body.push(block)
+    else if (this.#response?.destroyed === false) this.#response.write(block)
+  }
+
+  /** The socket, once the response has sent its head and holds nothing back: a pipelined response has none until it is the first. */
   #takeSocket (): Socket | undefined {
     const response = this.#response
-    if (this.#socket !== undefined || response === undefined || !response.headersSent) return this.#socket
-    if (!response.chunkedEncoding) this.#response = undefined
+    if (response === undefined || !response.headersSent || !response.chunkedEncoding) return undefined
     const { socket } = response
-    if (!response.chunkedEncoding || socket === null || this.body.readableLength > 0 || response.writableLength !== socket.writableLength) return undefined
-    this.body.unpipe(response)
-    this.#socket = socket
-    return socket
+    if (socket !== null && response.writableLength === socket.writableLength) this.#socket = socket
+    return this.#socket
   }
 }
+
+function noop (): void {}
 
 /** A stream that only sets the reconnection delay: an EventSource does not reconnect after an error response. */
 export function retryOnlyStream (afterMs = 0): string {

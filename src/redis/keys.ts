@@ -147,8 +147,9 @@ const starts: readonly (readonly [Namespace, string])[] = [
 ]
 
 const unsafe = /[^A-Za-z0-9_.-]/
-const escape = (text: string, pattern: RegExp) =>
-  text.replace(pattern, (character) => Array.from(Buffer.from(character), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''))
+const percentEncode = (character: string) => Array.from(Buffer.from(character), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('')
+const encodedAscii = Array.from({ length: 128 }, (_, code) => percentEncode(String.fromCharCode(code)))
+const escape = (text: string, pattern: RegExp) => text.replace(pattern, (character) => encodedAscii[character.codePointAt(0) ?? 0] ?? percentEncode(character))
 
 /** Percent-encodes an external part. Most parts need no encoding, and cost one test. */
 export function encodePart (part: string): string {
@@ -159,7 +160,9 @@ function encodePattern (routePattern: string): string {
   return escape(routePattern, /[^A-Za-z0-9_.\-/:]/gu)
 }
 
+const unsafeInTopic = /[^A-Za-z0-9_.\-:]/
+
 /** A topic's `:` is not encoded, as in `user:42`: it is part of the channel names that other services use. */
 function encodeTopic (topic: string): string {
-  return escape(topic, /[^A-Za-z0-9_.\-:]/gu)
+  return unsafeInTopic.test(topic) ? escape(topic, /[^A-Za-z0-9_.\-:]/gu) : topic
 }

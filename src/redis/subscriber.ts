@@ -1,5 +1,6 @@
 import { Cluster } from 'ioredis'
 import type { Redis } from 'ioredis'
+import { everySecond } from '../shared/every-second.ts'
 import { defaultDeadlineMs, slownessOf } from './health/deadline.ts'
 
 /** Callbacks of one channel. */
@@ -10,8 +11,7 @@ interface ChannelListener {
   onSubscribed: () => void
 }
 
-const pingEveryMs = 1000
-/** Less than the ping interval, because timers may fire early. */
+/** Less than the ping interval of a second, because timers may fire early. */
 const patienceMs = 900
 const channelsPerCommand = 256
 const reopenAfterMs = 100
@@ -29,7 +29,8 @@ export class Subscriber {
   #cluster: Cluster | undefined
   #listeners = new Map<string, ChannelListener>()
   #subscribed = new Set<string>()
-  #timer: NodeJS.Timeout | undefined
+  #stopChecks: (() => void) | undefined
+  #checkedAt = 0
   readonly #slowness: number
   readonly #onRefusal: (error: Error) => void
   #isClosed = false
@@ -72,7 +73,7 @@ export class Subscriber {
 
   close (): void {
     this.#isClosed = true
-    clearInterval(this.#timer)
+    this.#stopChecks?.()
     this.#listeners.clear()
     this.#client?.disconnect()
     this.#cluster?.disconnect()
@@ -106,7 +107,7 @@ export class Subscriber {
     this.#client = client
     // ioredis would resubscribe without handling a failure: an app that closes at that moment would end with an unhandled rejection.
     client.options.autoResubscribe = false
-    this.#timer ??= setInterval(() => setImmediate(() => this.#check()), pingEveryMs * this.#slowness).unref()
+    this.#stopChecks ??= everySecond(() => setImmediate(() => this.#check()))
     client.on('message', (channel: string, message: string) => this.#listeners.get(channel)?.onMessage(message))
     client.on('connect', () => { this.#pingedAt = performance.now() })
     client.on('close', () => {
@@ -131,13 +132,16 @@ export class Subscriber {
    */
   #check (): void {
     const client = this.#client
-    if (this.#pingedAt !== undefined && performance.now() - this.#pingedAt > patienceMs * this.#slowness) return this.replace()
+    const now = performance.now()
+    if (now - this.#checkedAt < patienceMs * this.#slowness) return
+    this.#checkedAt = now
+    if (this.#pingedAt !== undefined && now - this.#pingedAt > patienceMs * this.#slowness) return this.replace()
     if (client?.status !== 'ready') return
-    this.#pingedAt ??= performance.now()
+    this.#pingedAt ??= now
     const replied = () => { this.#pingedAt = undefined }
     // NOPERM for PING is a reply too; any other failure ends the connection.
     client.ping().then(replied, (error: Error) => { if (error.name === 'ReplyError') replied() })
-    this.#subscribe(client, [...this.#listeners.keys()].filter((channel) => !this.#subscribed.has(channel)))
+    if (this.#subscribed.size < this.#listeners.size) this.#subscribe(client, [...this.#listeners.keys()].filter((channel) => !this.#subscribed.has(channel)))
   }
 
   #subscribe (client: Redis, channels: readonly string[]): void {

@@ -20,6 +20,9 @@ async function startApp (t: Test): Promise<FastifyInstance> {
   app.addHook('onSend', async (request, _reply, payload) => {
     return request.headers['x-replace'] !== undefined && payload instanceof Readable ? payload.pipe(new PassThrough()) : payload
   })
+  app.addHook('onSend', async (request, reply) => { if (request.headers['x-trailer'] !== undefined) reply.trailer('x-sum', async () => 'sum') })
+  // As @fastify/compress does: a hook of the route, which runs after those of all scopes.
+  app.addHook('onRoute', (route) => { route.onSend = [...[route.onSend ?? []].flat(), async (_request, reply) => { reply.header('x-late', '1') }] })
   await app.register(live, { topics: { 'a:*': 'anyone' } })
   await app.listen({ port: 0, host: '127.0.0.1' })
   await until(() => app.redisPool.state === 'ready', { what: 'a connection to Redis' })
@@ -27,7 +30,7 @@ async function startApp (t: Test): Promise<FastifyInstance> {
 }
 
 /** Sends bytes, and collects what the server sends; chunk heads and response heads are removed. */
-function request (t: Test, app: FastifyInstance, text: string): { text: () => string, isEnded: () => boolean } {
+function request (t: Test, app: FastifyInstance, text: string): { raw: () => string, text: () => string, isEnded: () => boolean } {
   const socket = connect(Number(new URL(app.listeningOrigin).port), '127.0.0.1')
   t.after(() => socket.destroy())
   let received = ''
@@ -36,7 +39,7 @@ function request (t: Test, app: FastifyInstance, text: string): { text: () => st
   socket.on('error', () => {})
   socket.write(text)
   const decoded = () => Buffer.from(received, 'latin1').toString()
-  return { text: () => decoded().replaceAll(/^HTTP[^]*?\r\n\r\n/gm, '').replaceAll(/(?:\r\n)?^[0-9a-f]+\r\n|\r\n/gm, ''), isEnded: () => /\r\n0\r\n\r\n$/.test(received) || socket.destroyed }
+  return { raw: () => received, text: () => decoded().replaceAll(/^HTTP[^]*?\r\n\r\n/gm, '').replaceAll(/(?:\r\n)?^[0-9a-f]+\r\n|\r\n/gm, ''), isEnded: () => /\r\n0\r\n(?:x-sum: sum\r\n)?\r\n$/.test(received) || socket.destroyed }
 }
 
 const path = '/events?topic=a:1'
@@ -45,6 +48,7 @@ const transports: Record<string, string> = {
   'over HTTP/1.0': `GET ${path} HTTP/1.0\r\n\r\n`,
   'as a pipelined response': `GET /live.js HTTP/1.1\r\nHost: a\r\n\r\nGET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`,
   'as the payload of a hook': `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Replace: 1\r\n\r\n`,
+  'with trailers': `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Trailer: 1\r\n\r\n`,
   'with several topics': `GET ${path}&topic=a:2 HTTP/1.1\r\nHost: a\r\n\r\n`
 }
 
@@ -59,10 +63,12 @@ t.test('a stream has all events in order and complete, then its end, whatever it
   app.close()
   await until(() => streams.every(({ isEnded }) => isEnded()), { what: 'all streams have ended' })
 
-  for (const { name, text } of streams) {
+  for (const { name, text, raw } of streams) {
     const blocks = text().split('\n\n').filter((block) => block.includes('event: n'))
     t.same(blocks.map((block) => JSON.parse(/^data: (.*)$/m.exec(block)?.[1] ?? '{}').data), data, name)
     t.same(blocks.map((block) => /^id: (?:a:1=)?([\d-]+)/m.exec(block)?.[1]), ids, name)
-    t.match(text(), /retry: \d+\n\n$/, name)
+    t.match(text(), /retry: \d+\n\n(?:x-sum: sum)?$/, name)
+    t.match(raw(), /^HTTP[^]*\r\nx-late: 1\r\n[^]*\r\n\r\n[^]*retry:/, `${name}: the hooks of the route`)
+    t.equal(raw().includes('x-sum: sum'), name === 'with trailers', `${name}: trailers`)
   }
 })

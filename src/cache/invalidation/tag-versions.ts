@@ -1,5 +1,7 @@
 import type { Batch } from '../../redis/batch/batch.ts'
+import type { ReplyListener } from '../../redis/batch/pending-reply.ts'
 import type { Keys } from '../../redis/keys.ts'
+import { TwoGenerationLru } from '../../shared/lru.ts'
 
 /** Sequence of a tag's last hard purge; null if the key is missing, so that the last purge is unknown. */
 export type TagVersion = number | null
@@ -10,25 +12,33 @@ interface Waiting {
 }
 
 /** One read of a tag version, shared by all lookups of a batch. */
-export class TagVersionRead {
+export class TagVersionRead implements ReplyListener<Buffer | null> {
   /** undefined while pending or if the read failed */
   version: TagVersion | undefined
   /** sequence of the last soft purge; 0 for none */
   soft = 0
   isSettled = false
-  readonly #waiting: Waiting[] = []
+  #first: Waiting | undefined
+  /** undefined while there is one at most */
+  #others: Waiting[] | undefined
 
-  /** @param text the reply; undefined if the read failed */
-  settle (text: Buffer | null | undefined): void {
+  onReply (text: Buffer | null): void {
     if (text === null) this.version = null
-    else if (text !== undefined) this.#parse(text.toString('latin1'))
+    else this.#parse(text.toString('latin1'))
+    this.onError()
+  }
+
+  /** The read has failed, or its reply has been read. */
+  onError (): void {
     this.isSettled = true
-    for (const each of this.#waiting) each.onReplyPart()
+    this.#first?.onReplyPart()
+    if (this.#others !== undefined) for (const each of this.#others) each.onReplyPart()
   }
 
   /** Calls the listener when the read has settled. */
   tell (waiting: Waiting): void {
-    this.#waiting.push(waiting)
+    if (this.#first === undefined) this.#first = waiting
+    else (this.#others ??= []).push(waiting)
   }
 
   /** Resolves when the read has settled. */
@@ -52,6 +62,9 @@ export class TagVersionRead {
   }
 }
 
+const rememberedTags = 1000
+const longestRemembered = 300
+
 /** Reads tag versions, each at most once a tick. */
 export class TagVersions {
   readonly #batch: Batch
@@ -59,6 +72,8 @@ export class TagVersions {
   /** a new Map each tick: in V8, a cleared Map keeps its old table, and what that references, alive */
   #reads = new Map<string, TagVersionRead>()
   #tick = -1
+  /** of the tags that were read last: to encode a tag and hash its key costs as much as the rest of its read */
+  readonly #keysByTag = new TwoGenerationLru<string, string>(rememberedTags)
 
   constructor (batch: Batch, keys: Keys) {
     this.#batch = batch
@@ -75,7 +90,15 @@ export class TagVersions {
     if (before !== undefined) return before
     const read = new TagVersionRead()
     this.#reads.set(tag, read)
-    this.#batch.enqueueGet(this.#keys.cacheTag(tag)).subscribe({ onReply: (text) => read.settle(text), onError: () => read.settle(undefined) })
+    this.#batch.enqueueGet(this.#keyOf(tag)).subscribe(read)
     return read
+  }
+
+  #keyOf (tag: string): string {
+    const known = this.#keysByTag.get(tag)
+    if (known !== undefined) return known
+    const key = this.#keys.cacheTag(tag)
+    if (tag.length <= longestRemembered) this.#keysByTag.set(tag, key)
+    return key
   }
 }

@@ -33,7 +33,7 @@ export function addScriptCall (writer: RespWriter, name: 'eval' | 'evalsha', tex
 
 function addArguments (writer: RespWriter, { operations, varyingArgs }: ArgGroup): void {
   const [{ args: first }] = operations as [ScriptArgs]
-  for (let index = 0; index < first.length; index++) if (!varyingArgs.includes(index)) writer.add(first[index] ?? '')
+  for (let index = 0; index < first.length; index++) if (varyingArgs.length === 0 || !varyingArgs.includes(index)) writer.add(first[index] ?? '')
   if (varyingArgs.length > 0) for (const { args } of operations) for (const index of varyingArgs) writer.add(args[index] ?? '')
 }
 
@@ -55,6 +55,7 @@ function groupsOf (operations: readonly ScriptArgs[]): ArgGroup[] {
 
 function varyingArgsOf (operations: readonly ScriptArgs[], first: ScriptArgs['args']): number[] {
   const indices: number[] = []
+  if (operations.length === 1) return indices
   for (let index = 0; index < first.length; index++) if (!isSame(operations, first, index)) indices.push(index)
   return indices
 }

@@ -97,6 +97,39 @@ export class Script<Value> implements BatchScript<Value> {
   }
 }
 
+/**
+ * A script that runs one operation a call: `KEYS` and `ARGV` are those of Redis, and an error is the error of the command. For operations that seldom come in
+ * numbers: the loop of a {@link Script} takes 6 of 79 µs of a call that Redis runs alone. It has no `nowMs`.
+ */
+export class SingleScript<Value> implements BatchScript<Value> {
+  readonly name: string
+  readonly lua: string
+  readonly sha1: string
+  readonly operationsPerCall = 1
+  readonly #read: (reply: unknown) => Value
+
+  constructor (definition: ScriptDefinition<Value>) {
+    const { name, lua, sha1 } = loadLua(definition)
+    this.name = name
+    this.lua = lua
+    this.sha1 = sha1
+    this.#read = definition.read
+  }
+
+  addCall (writer: RespWriter, command: 'eval' | 'evalsha', text: string, operations: readonly Operation<Value>[]): void {
+    const [{ keys, args }] = operations as [Operation<Value>]
+    writer.add(command)
+    writer.add(text)
+    writer.addNumber(keys.length)
+    for (const key of keys) writer.add(key)
+    for (const arg of args) writer.add(arg)
+  }
+
+  settle (reply: unknown, operations: readonly Operation<Value>[]): undefined {
+    operations[0]?.resolve(this.#read(textOf(reply)))
+  }
+}
+
 /** Reads a Lua file and registers its name for metrics. */
 export function loadLua ({ url, costMicroseconds }: Pick<ScriptDefinition<unknown>, 'url' | 'costMicroseconds'>, wrap: (lua: string) => string = (lua) => lua): Pick<BatchScript<unknown>, 'name' | 'lua' | 'sha1' | 'operationsPerCall'> {
   const lua = wrap(readFileSync(url, 'utf8'))

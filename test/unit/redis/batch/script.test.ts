@@ -7,7 +7,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
 import { PooledRedis } from '../../../../src/redis/client.ts'
-import { Script } from '../../../../src/redis/batch/script.ts'
+import { Script, SingleScript } from '../../../../src/redis/batch/script.ts'
 import { consume } from '../../../../src/rate-limit/script-reply.ts'
 import { reached } from '../../../support/wait-for-redis.ts'
 import { startRedis } from '../../../support/redis.ts'
@@ -28,6 +28,24 @@ async function start (t: Test): Promise<{ pool: PooledRedis, script: (lua: strin
   }
   return { pool, script }
 }
+
+t.test('a script of one operation a call has Redis\'s own keys and arguments, and fails alone', async (t) => {
+  const { pool, script } = await start(t)
+  const path = join(mkdtempSync(join(tmpdir(), 'prism-script-')), 'single.lua')
+  writeFileSync(path, `if ARGV[1] == 'fail' then return redis.error_reply('ERR refused') end
+return { #KEYS, KEYS[1] or false, unpack(ARGV) }`)
+  const single = new SingleScript<unknown>({ url: pathToFileURL(path), costMicroseconds: 10, read: (reply) => reply })
+  const calls = pool.batch.counts.commands
+  const replies = await Promise.allSettled([
+    pool.batch.runScript(single, ['one', 'two'], ['a', 'é', 3]),
+    pool.batch.runScript(single, [], ['fail']),
+    pool.batch.runScript(single, ['three'], []),
+    pool.batch.runScript(script('return 1'), [], [])
+  ])
+
+  t.same(replies.map((reply) => reply.status === 'fulfilled' ? reply.value : reply.reason.code), [[2, 'one', 'a', 'é', '3'], 'PRISM_ERR_REDIS_REPLY', [1, 'three'], 1])
+  t.equal(pool.batch.counts.commands - calls, 4)
+})
 
 t.test('script receives each operation\'s own keys and arguments, in any number', async (t) => {
   const { pool, script } = await start(t)
