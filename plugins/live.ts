@@ -142,10 +142,6 @@ export default fp<LiveOptions>(async (fastify, options) => {
       const liveClient = clientOf(request)
       checkTopics(policy, liveClient, topics)
       const connection = new StreamConnection(reply.raw, liveClient, deps)
-      onClosed(request.raw, reply.raw, () => {
-        connection.disconnected()
-        endIfDraining(request, connections)
-      })
       try {
         connection.open(topics, positions)
       } catch (error) {
@@ -153,6 +149,11 @@ export default fp<LiveOptions>(async (fastify, options) => {
         throw error
       }
       connections.add(connection)
+      // Also runs when the client has disconnected already: what was opened is closed then.
+      onClosed(request.raw, reply.raw, () => {
+        connection.disconnected()
+        endIfDraining(request, connections)
+      })
       if (connection.body !== undefined) streams.set(connection.body, connection)
       sendStream(reply, connection.body)
     })

@@ -101,6 +101,7 @@ export class StreamConnection extends LiveConnection {
     const body = this.#body
     this.#body = undefined
     this.#response = response
+    if (response.destroyed) return
     for (let held: unknown = body?.read(); held !== null && held !== undefined; held = body?.read()) response.write(held)
     // Closed while hooks ran.
     if (body?.readableEnded === true || this.isClosed) response.end()
