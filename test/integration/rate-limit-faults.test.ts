@@ -59,15 +59,15 @@ test('a request for which Redis has failed does not wait for Redis again in a li
   await app.ready()
   await until(() => app.redisPool.state === 'ready', { what: 'Redis is reached' })
   const { headers } = await app.inject({ method: 'POST', url: '/sign-in' })
-  const ask = async () => await app.inject({ url: '/', headers: { cookie: String(headers['set-cookie']).split(';')[0] ?? '' } })
+  const sendRequest = async () => await app.inject({ url: '/', headers: { cookie: String(headers['set-cookie']).split(';')[0] ?? '' } })
 
   await faults.hung.inject(rig)
   const before = app.redisPool.batch.counts.writes
-  const first = await ask()
+  const first = await sendRequest()
 
   t.equal(first.statusCode, 200)
   t.equal(app.redisPool.batch.counts.writes - before, 1)
-  t.equal((await ask()).statusCode, 429, 'the process counts locally')
+  t.equal((await sendRequest()).statusCode, 429, 'the process counts locally')
   await faults.hung.heal(rig)
 })
 
