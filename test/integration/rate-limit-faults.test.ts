@@ -135,6 +135,8 @@ test('rate-limit restores a counter\'s missing expiry, when it allows and when i
 
   await send(apps[0], 1)
   await rig.control.persist(key)
+  const persistedAt = Date.now()
+  await until(() => Date.now() > persistedAt, { what: 'the next bucket, of a millisecond: within one the counter is changed in place', everyMs: 1 })
   await send(apps[0], 1)
   const afterAllowed = await rig.control.pttl(key)
   await send(apps[0], 2)
