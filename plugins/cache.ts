@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { CachedRoute } from '../src/cache/cached-route.ts'
+import { inspectRoute } from '../src/cache/inspect-route.ts'
+import type { InspectedTarget } from '../src/cache/inspect-route.ts'
 import type { CacheEvent } from '../src/cache/stats.ts'
-import { inspectEntry } from '../src/cache/storage/inspect-entry.ts'
 import type { EntryInspection } from '../src/cache/storage/inspect-entry.ts'
 import { isUnsafe } from '../src/cache/invalidation/unsafe-methods.ts'
 import { readPurge, resolveCachePolicy, readTags, resolveRoutePolicy } from '../src/cache/options.ts'
@@ -18,9 +19,9 @@ import { InvalidatingRoute } from '../src/cache/invalidation/invalidating-route.
 import { RouteConfigError } from '../src/shared/errors.ts'
 import { claimDecorators } from '../src/shared/decorators.ts'
 import type { RoutePolicies } from './request-lifecycle.ts'
-import { wallMs } from '../src/shared/clock.ts'
 
 export type * from '../src/cache/cache-tags.ts'
+export type { InspectedTarget } from '../src/cache/inspect-route.ts'
 export type { EntryInspection } from '../src/cache/storage/inspect-entry.ts'
 export type { CacheEvent } from '../src/cache/stats.ts'
 export type { CacheOptions, PurgeOptions } from '../src/cache/options.ts'
@@ -31,17 +32,6 @@ export type CacheRequest = FastifyRequest<{ Params: Record<string, string>, Quer
 
 /** The `cache` option of a route or scope. `false`: not cached. `true`: cached with the options of the outer scopes and the plugin. */
 export type CacheChoice = (RouteCacheOptions<CacheRequest> & ConsistentCacheOptions) | boolean
-
-/** A GET request without headers whose stored response is inspected. */
-export interface InspectedTarget {
-  /** path and query */
-  readonly url: string
-  /** `http` or `https` */
-  readonly protocol: string
-  readonly host: string
-  readonly params: Readonly<Record<string, string | undefined>>
-  readonly query: Readonly<Record<string, unknown>>
-}
 
 /** What `fastify.cache` offers. */
 export interface Cache {
@@ -135,7 +125,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
       stats.add('purge')
       await store.purge(tags, { isSoft })
     },
-    inspect: async (route, target) => await inspect(route, routes.get(route), target),
+    inspect: async (route, target) => await inspectRoute(route, routes.get(route), target),
     wrap: memoizer.wrap.bind(memoizer),
     get: memoizer.get.bind(memoizer),
     delete: async (name, params) => {
@@ -202,14 +192,6 @@ function warnOfUntrackedContext (fastify: FastifyInstance): void {
 
 function describePolicy ({ ttlMs, tags, partition }: CachedRoute<RequestWithCacheState>['policy']): RoutePolicies['cache'] {
   return { ttlMs: ttlMs ?? null, tags, partition: typeof partition === 'function' ? 'function' : partition ?? null }
-}
-
-async function inspect (route: string, cached: CachedRoute<RequestWithCacheState> | undefined, { url, ...target }: InspectedTarget): Promise<EntryInspection> {
-  if (cached === undefined) return { found: 'uncached', route: null }
-  const found = await cached.peek({ ...target, method: 'GET', url, headers: {}, raw: { url, headers: {} } } as unknown as RequestWithCacheState)
-  if (found === undefined) return { found: 'apart', route }
-  if (found.outcome !== 'found') return { found: found.outcome === 'none' ? 'nothing' : 'unavailable', route }
-  return { route, ...inspectEntry(found.entry, wallMs()) }
 }
 
 function requestStateOf (request: RequestWithCacheState): CacheRequestState {

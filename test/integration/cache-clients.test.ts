@@ -48,22 +48,22 @@ t.test('cache serves HTTP/1.0 clients, which send no Host field', async (t) => {
 
 t.test('cache sends with HEAD, GET and 304 the fields that each requires, in every content coding', async (t) => {
   const { say, settled } = await wireOf(t)
-  const ask = async (method: string, path: string, fields = '') => {
+  const sendRequest = async (method: string, path: string, fields = '') => {
     const [head = '', body = ''] = (await say(`${method} /${path} HTTP/1.1\nHost: x\nConnection: close\n${fields}\n`)).split('\r\n\r\n')
     const named = (name: string) => new RegExp(`^${name}: (.*)$`, 'mi').exec(head)?.[1]?.trim()
     return { status: head.slice(9, 12), length: named('content-length'), bytes: body.length, coding: named('content-encoding'), tag: named('etag') ?? '', vary: named('vary'), type: named('content-type') }
   }
-  await ask('GET', 'json')
+  await sendRequest('GET', 'json')
   await settled()
 
   for (const accepted of ['', 'Accept-Encoding: br\n', 'Accept-Encoding: gzip;q=1, *;q=0\n', 'Accept-Encoding: identity\n', 'Accept-Encoding:\n']) {
-    const [get, head] = [await ask('GET', 'json', accepted), await ask('HEAD', 'json', accepted)]
+    const [get, head] = [await sendRequest('GET', 'json', accepted), await sendRequest('HEAD', 'json', accepted)]
     t.same({ ...head, bytes: 0 }, { ...get, bytes: 0 }, `HEAD is GET without a body: ${accepted}`)
     t.equal(head.bytes, 0)
     t.equal(get.length, String(get.bytes))
     t.equal(get.vary, 'accept-encoding')
     t.equal(get.coding, accepted.includes('br') ? 'br' : undefined)
-    const same = await ask('GET', 'json', `${accepted}If-None-Match: ${get.tag}\n`)
+    const same = await sendRequest('GET', 'json', `${accepted}If-None-Match: ${get.tag}\n`)
     t.match(same, { status: '304', bytes: 0, tag: get.tag, vary: 'accept-encoding', type: undefined, coding: undefined })
   }
 })

@@ -36,23 +36,23 @@ async function conditionalApp (owner: Owner, send: Send, fields: Record<string, 
   return { app, get runs () { return runs } } as { app: FastifyInstance, readonly runs: number }
 }
 
-const ask = (app: FastifyInstance, headers: Record<string, string>, options: InjectOptions = {}) => app.inject({ url: '/page', headers, ...options })
+const sendRequest = (app: FastifyInstance, headers: Record<string, string>, options: InjectOptions = {}) => app.inject({ url: '/page', headers, ...options })
 
 async function assertConditions (t: Test, app: FastifyInstance, name: string) {
   for (const headers of [{ 'if-none-match': '"v1"' }, { 'if-none-match': 'W/"v1", "v2"' }, { 'if-modified-since': modified }] as Record<string, string>[]) {
-    const response = await ask(app, headers)
+    const response = await sendRequest(app, headers)
     t.match(response, { statusCode: 304, body: '', headers: { etag: '"v1"', 'content-length': undefined } }, `${name}: ${JSON.stringify(headers)}`)
   }
   for (const headers of [{ 'if-match': '"v2"' }, { 'if-unmodified-since': 'Sun, 01 Jan 2023 00:00:00 GMT' }] as Record<string, string>[]) {
-    t.match(await ask(app, headers), { statusCode: 412, body: '' }, `${name}: ${JSON.stringify(headers)}`)
+    t.match(await sendRequest(app, headers), { statusCode: 412, body: '' }, `${name}: ${JSON.stringify(headers)}`)
   }
   const whole = [{}, { 'if-none-match': '"v2"' }, { 'if-match': '"v1"' }, { range: 'lines=1-2' }, { range: 'bytes=0-1', 'if-range': '"v2"' }] as Record<string, string>[]
-  for (const headers of whole) t.match(await ask(app, headers), { statusCode: 200, body }, `${name}: ${JSON.stringify(headers)}`)
+  for (const headers of whole) t.match(await sendRequest(app, headers), { statusCode: 200, body }, `${name}: ${JSON.stringify(headers)}`)
   for (const [range, first, last] of [['bytes=0-9', 0, 9], ['bytes=25-34', 25, 34], ['bytes=95-', 95, 99], ['bytes=-3', 97, 99]] as const) {
-    const response = await ask(app, { range, 'if-range': '"v1"' })
+    const response = await sendRequest(app, { range, 'if-range': '"v1"' })
     t.match(response, { statusCode: 206, body: body.slice(first, last + 1), headers: { 'content-range': `bytes ${first}-${last}/100`, 'content-length': String(last + 1 - first) } }, `${name}: ${range}`)
   }
-  t.match(await ask(app, { range: 'bytes=100-' }), { statusCode: 416, body: '', headers: { 'content-range': 'bytes */100' } }, `${name}: a range after the end`)
+  t.match(await sendRequest(app, { range: 'bytes=100-' }), { statusCode: 416, body: '', headers: { 'content-range': 'bytes */100' } }, `${name}: a range after the end`)
 }
 
 for (const [reason, [fields, options]] of Object.entries(notStored)) {
@@ -69,9 +69,9 @@ t.test('conditions and ranges of the first response are evaluated, and the whole
   for (const [name, send] of Object.entries(payloads)) {
     for (const [headers, status] of [[{ 'if-none-match': '"v1"' }, 304], [{ range: 'bytes=10-19' }, 206], [{ range: 'bytes=200-' }, 416], [{ 'if-match': '"v2"' }, 412]] as [Record<string, string>, number][]) {
       const world = await conditionalApp(t, send, {})
-      t.equal((await ask(world.app, headers)).statusCode, status, `${name}: ${JSON.stringify(headers)}`)
+      t.equal((await sendRequest(world.app, headers)).statusCode, status, `${name}: ${JSON.stringify(headers)}`)
       await until(() => world.app.cache.counts.write_ok === 1, { what: 'it is stored' })
-      t.match(await ask(world.app, {}), { statusCode: 200, body, headers: { 'cache-status': /hit/ } }, name)
+      t.match(await sendRequest(world.app, {}), { statusCode: 200, body, headers: { 'cache-status': /hit/ } }, name)
       t.equal(world.runs, 1)
     }
   }
@@ -86,30 +86,30 @@ t.test('a stream that is read on after a 304 hides no unkeyed input', async (t) 
     yield String(request.headers['x-name'])
   })())))
 
-  t.equal((await ask(app, { 'x-name': 'alice', 'if-none-match': '"v1"' })).statusCode, 304)
+  t.equal((await sendRequest(app, { 'x-name': 'alice', 'if-none-match': '"v1"' })).statusCode, 304)
   gate.resolve()
-  t.equal((await ask(app, { 'x-name': 'bob' })).body, 'for bob')
+  t.equal((await sendRequest(app, { 'x-name': 'bob' })).body, 'for bob')
 })
 
 t.test('conditions are not evaluated twice: a handler that bypasses the cache sees them, and an error has none', async (t) => {
   const app = await cachingApp(t)
   app.addHook('onRequest', async (_request, reply) => { reply.cache.bypass('test') })
   app.get('/page', { config: { cache: true } }, async (request, reply) => reply.header('etag', '"v1"').send(request.headers['if-none-match']))
-  t.match(await ask(app, { 'if-none-match': '"v1"' }), { statusCode: 200, body: '"v1"' })
+  t.match(await sendRequest(app, { 'if-none-match': '"v1"' }), { statusCode: 200, body: '"v1"' })
 
   const other = await cachingApp(t)
   other.get('/page', { config: { cache: true } }, async (_request, reply) => reply.code(404).header('etag', '"v1"').send('gone'))
-  t.match(await ask(other, { 'if-none-match': '"v1"', range: 'bytes=0-0' }), { statusCode: 404, body: 'gone' })
+  t.match(await sendRequest(other, { 'if-none-match': '"v1"', range: 'bytes=0-0' }), { statusCode: 404, body: 'gone' })
 })
 
 t.test('conditions of HEAD are evaluated, on a miss, where nothing is stored, and on a hit', async (t) => {
   for (const fields of [{}, { 'cache-control': 'private' }] as Record<string, string>[]) {
     const { app } = await conditionalApp(t, payloads['a string'] as Send, fields)
     for (let turn = 0; turn < 2; turn++) {
-      t.match(await ask(app, { 'if-none-match': '"v1"' }, { method: 'HEAD' }), { statusCode: 304, headers: { 'content-length': undefined } })
-      t.match(await ask(app, { 'if-match': '"v2"' }, { method: 'HEAD' }), { statusCode: 412 })
-      t.match(await ask(app, { range: 'bytes=0-9' }, { method: 'HEAD' }), { statusCode: 200, headers: { 'content-length': '100' } })
-      await ask(app, {})
+      t.match(await sendRequest(app, { 'if-none-match': '"v1"' }, { method: 'HEAD' }), { statusCode: 304, headers: { 'content-length': undefined } })
+      t.match(await sendRequest(app, { 'if-match': '"v2"' }, { method: 'HEAD' }), { statusCode: 412 })
+      t.match(await sendRequest(app, { range: 'bytes=0-9' }, { method: 'HEAD' }), { statusCode: 200, headers: { 'content-length': '100' } })
+      await sendRequest(app, {})
       await stored(app)
     }
   }
@@ -121,12 +121,12 @@ t.test('RFC 9530: digests of a body are sent only with that body', async (t) => 
   for (const name of ['content-digest', 'repr-digest', 'digest', 'content-md5']) {
     const { app } = await conditionalApp(t, (reply) => reply.header(name, digest).send(text), {})
     for (let turn = 0; turn < 2; turn++) {
-      t.match((await ask(app, {})).headers, { [name]: digest, 'content-encoding': undefined }, `${name} of the whole body`)
+      t.match((await sendRequest(app, {})).headers, { [name]: digest, 'content-encoding': undefined }, `${name} of the whole body`)
       await stored(app)
     }
-    t.match((await ask(app, { 'accept-encoding': 'br' })).headers, { [name]: undefined, 'content-encoding': 'br' }, `${name} of a compressed body`)
+    t.match((await sendRequest(app, { 'accept-encoding': 'br' })).headers, { [name]: undefined, 'content-encoding': 'br' }, `${name} of a compressed body`)
     for (const headers of [{ range: 'bytes=0-9' }, { range: 'bytes=9999999-' }, { 'if-none-match': '"v1"' }, { 'if-match': '"v2"' }] as Record<string, string>[]) {
-      t.equal((await ask(app, headers)).headers[name], undefined, `${name}: ${JSON.stringify(headers)}`)
+      t.equal((await sendRequest(app, headers)).headers[name], undefined, `${name}: ${JSON.stringify(headers)}`)
     }
   }
 })

@@ -79,7 +79,7 @@ for (const [way, prepare] of Object.entries(lateCookies)) {
     }
     app.get('/plain', { config: { cache: { browserMaxAge: '1h' } } }, async () => 'plain')
     const url = await app.listen({ port: 0, host: '127.0.0.1' })
-    const ask = async (path: string) => {
+    const send = async (path: string) => {
       const answer = await fetch(url + path)
       const body = await answer.text()
       await stored(app)
@@ -88,14 +88,14 @@ for (const [way, prepare] of Object.entries(lateCookies)) {
 
     for (const kind of Object.keys(kinds)) {
       for (const name of ['own', 'response']) {
-        const [one, other] = [await ask(`/${kind}/${name}`), await ask(`/${kind}/${name}`)]
+        const [one, other] = [await send(`/${kind}/${name}`), await send(`/${kind}/${name}`)]
         t.ok(one.cookie !== null && other.cookie !== null && one.cookie !== other.cookie, `${kind}, ${name}: each has a cookie: ${String(one.cookie)}, ${String(other.cookie)}`)
         for (const each of [one, other]) t.match(each, { control: /private/, status: /fwd=miss/ }, `${kind}, ${name}`)
       }
     }
     t.same(await app.redis.keys('api:cache:GET:*'), [], 'nothing is stored')
-    await ask('/plain')
-    t.match(await ask('/plain'), { body: 'plain', status: /hit/ }, 'an answer without a cookie is')
+    await send('/plain')
+    t.match(await send('/plain'), { body: 'plain', status: /hit/ }, 'an answer without a cookie is')
   })
 }
 

@@ -117,17 +117,17 @@ t.test('cache sends Redis no further commands for a request for which Redis has 
     await until(async () => await app.redisPool.batch.get('later').then(() => false, () => true), { what: 'Redis has failed' })
     const before = app.cache.counts.bypass
     const startedAt = runs
-    const asked: unknown[] = []
+    const enqueued: unknown[] = []
     const { batch } = app.redisPool
     const { enqueueGet } = batch
-    batch.enqueueGet = (...given) => { asked.push(given); return enqueueGet.apply(batch, given) }
+    batch.enqueueGet = (...given) => { enqueued.push(given); return enqueueGet.apply(batch, given) }
     guard.resolve()
     for (const { statusCode, headers } of await Promise.all(replies)) {
       t.equal(statusCode, 200)
       t.match(headers['cache-status'], /redis|collapsed/)
     }
     batch.enqueueGet = enqueueGet
-    t.same(asked, [], `${name}: Redis receives no command`)
+    t.same(enqueued, [], `${name}: Redis receives no command`)
     t.equal(runs - startedAt, 1, `${name}: they share one handler run`)
     t.ok(app.cache.counts.bypass > before)
     await faults.blackHole.heal(rig)
@@ -169,7 +169,7 @@ t.test('cache sends Redis two writes before the handler and one after it for a p
 
     const first = one.inject('/')
     await until(() => pair.runs === 1, { what: 'the handler runs' })
-    const asked = writesOf(one) - before
+    const newWrites = writesOf(one) - before
     const waiting = other.inject('/')
     await until(() => other.cache.counts.wait > waits, { what: 'the other process waits' })
     gate.resolve()
@@ -178,7 +178,7 @@ t.test('cache sends Redis two writes before the handler and one after it for a p
     t.match(headers['cache-status'], /fwd=miss; .*collapsed/)
     if (round === 1 || (performance.now() - begunAt > 250 && round < 50)) continue
     isSeen = true
-    t.equal(asked, 2, 'lookup and lock')
+    t.equal(newWrites, 2, 'lookup and lock')
     t.equal(writesOf(one) - before, 3, 'lookup, lock and store')
     t.equal(writesOf(other) - otherBefore, 3, 'lookup, lock and second lookup')
   }

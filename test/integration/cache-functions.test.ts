@@ -22,7 +22,7 @@ async function start (t: Test, cache: CacheChoice, { schema = {}, answer = (_req
   return Object.assign(app, { lines })
 }
 
-async function ask (app: FastifyInstance, url = '/7', headers: Record<string, string> = {}): Promise<LightMyRequestResponse> {
+async function send (app: FastifyInstance, url = '/7', headers: Record<string, string> = {}): Promise<LightMyRequestResponse> {
   const answer = await app.inject({ url, headers })
   await stored(app)
   return answer
@@ -38,17 +38,17 @@ t.test('cache calls a tags function that throws early again after validation and
   for (const [name, tags] of Object.entries(functions)) {
     const app = await start(t, { tags, trackInputs: false }, { schema: required })
 
-    t.equal((await ask(app, '/7')).statusCode, 400, `${name}: rejected by validation`)
-    t.equal((await ask(app, '/7', { 'x-refused': 'yes' })).statusCode, 401, `${name}: rejected by a guard`)
-    t.same([isHit(await ask(app, '/7?country=fr')), isHit(await ask(app, '/7?country=fr'))], [false, true])
+    t.equal((await send(app, '/7')).statusCode, 400, `${name}: rejected by validation`)
+    t.equal((await send(app, '/7', { 'x-refused': 'yes' })).statusCode, 401, `${name}: rejected by a guard`)
+    t.same([isHit(await send(app, '/7?country=fr')), isHit(await send(app, '/7?country=fr'))], [false, true])
     t.same(app.lines.filter(({ level }) => level >= 50), [])
   }
 
   const byUser = await start(t, { trackInputs: false, tags: (request) => [`user:${(request as unknown as { user: { id: string } }).user.id}`] })
   byUser.addHook('preHandler', async (request) => { Object.assign(request, { user: { id: 'ann' } }) })
-  t.same([isHit(await ask(byUser)), isHit(await ask(byUser))], [false, true], 'from a property that a guard sets')
+  t.same([isHit(await send(byUser)), isHit(await send(byUser))], [false, true], 'from a property that a guard sets')
   await byUser.cache.purge('user:ann')
-  t.notOk(isHit(await ask(byUser)))
+  t.notOk(isHit(await send(byUser)))
 })
 
 t.test('cache does not store if a tags function throws or returns no valid tags, and sends the response unchanged', async (t) => {
@@ -57,24 +57,24 @@ t.test('cache does not store if a tags function throws or returns no valid tags,
   }
   for (const [name, tags] of Object.entries(failing)) {
     const app = await start(t, { tags: tags as () => string[] })
-    const answers = [await ask(app), await ask(app)]
+    const answers = [await send(app), await send(app)]
     t.same(answers.map((answer) => [answer.statusCode, answer.body, isHit(answer)]), [[200, 'page', false], [200, 'page', false]], name)
     t.match(answers[1]?.headers['cache-status'], /detail=tags/)
     t.equal(app.lines.filter(({ msg }) => msg.includes('tags function')).length, name === 'throws' ? 1 : 0, 'one warning')
   }
 
   const late = await start(t, { tags: (request) => (request as unknown as { done?: boolean }).done === true ? undefined as never : ['page'], trackInputs: false }, { answer: (request) => { Object.assign(request, { done: true }); return 'page' } })
-  t.same([isHit(await ask(late)), isHit(await ask(late))], [false, false], 'invalid only at the end')
+  t.same([isHit(await send(late)), isHit(await send(late))], [false, false], 'invalid only at the end')
 })
 
 t.test('cache accepts numbers and a single text as tags, and derives no unintended tag', async (t) => {
   for (const [tags, tag] of [[() => [42], '42'], [() => 'one', 'one'], [() => [0], '0']] as const) {
     const app = await start(t, { tags: tags as never })
-    t.same([isHit(await ask(app)), isHit(await ask(app))], [false, true])
+    t.same([isHit(await send(app)), isHit(await send(app))], [false, true])
     for (const other of ['undefined', 'null', 'NaN', '[object Promise]', '[object Object]']) await app.cache.purge(other)
-    t.ok(isHit(await ask(app)))
+    t.ok(isHit(await send(app)))
     await app.cache.purge(tag)
-    t.notOk(isHit(await ask(app)))
+    t.notOk(isHit(await send(app)))
   }
 })
 
@@ -88,8 +88,8 @@ t.test('cache rejects an invalid tag list or partition with an error that names 
   for (const [name, choose] of Object.entries(routes)) {
     for (const [kind, value] of Object.entries({ ...wrong, ...name === 'partition' ? { list: ['a'] } : {} })) {
       const app = await start(t, choose(value))
-      t.equal((await ask(app, '/7', { 'x-refused': 'yes' })).statusCode, 401)
-      t.match((await ask(app)).json(), { statusCode: 500, code: 'PRISM_ERR_OPTION', message: new RegExp(`cache\\.${name.split(' ')[0]}\\(\\)`) }, `${name}: ${kind}`)
+      t.equal((await send(app, '/7', { 'x-refused': 'yes' })).statusCode, 401)
+      t.match((await send(app)).json(), { statusCode: 500, code: 'PRISM_ERR_OPTION', message: new RegExp(`cache\\.${name.split(' ')[0]}\\(\\)`) }, `${name}: ${kind}`)
       t.same(app.lines.filter(({ level }) => level >= 50).map(({ err }) => err?.code), ['PRISM_ERR_OPTION'], 'logged once')
     }
   }
@@ -103,7 +103,7 @@ t.test('cache handles promises that reject in its functions, and the process sta
   const rejecting = () => Promise.reject(new Error('expected failure')) as never
   for (const cache of [{ tags: rejecting }, { tags: () => [rejecting(), rejecting()] }, { partition: rejecting }, { partition: () => 'one', tags: rejecting }]) {
     const app = await start(t, cache)
-    t.match((await ask(app)).json(), { code: 'PRISM_ERR_OPTION' })
+    t.match((await send(app)).json(), { code: 'PRISM_ERR_OPTION' })
     await new Promise(setImmediate)
   }
 
@@ -124,17 +124,17 @@ t.test('cache never serves the response of one user to another, whatever the par
   }
   for (const [name, partition] of Object.entries(partitions)) {
     const app = await start(t, { partition: partition as () => string, trackInputs: false }, { answer })
-    await ask(app, '/7', { 'x-user': 'ann' })
-    const bob = await ask(app, '/7', { 'x-user': 'bob' })
+    await send(app, '/7', { 'x-user': 'ann' })
+    const bob = await send(app, '/7', { 'x-user': 'bob' })
     t.notOk(isHit(bob), name)
     t.notOk(bob.body.includes('ann'), name)
     t.equal(bob.statusCode, /NaN|Infinity|promises/.test(name) ? 500 : 200)
   }
 
   const byNumber = await start(t, { partition: ({ headers }) => String(headers['x-user']).length, trackInputs: false }, { answer })
-  await ask(byNumber, '/7', { 'x-user': 'ann' })
-  t.ok(isHit(await ask(byNumber, '/7', { 'x-user': 'bob' })), 'a number is a valid partition')
-  t.notOk(isHit(await ask(byNumber, '/7', { 'x-user': 'anna' })))
+  await send(byNumber, '/7', { 'x-user': 'ann' })
+  t.ok(isHit(await send(byNumber, '/7', { 'x-user': 'bob' })), 'a number is a valid partition')
+  t.notOk(isHit(await send(byNumber, '/7', { 'x-user': 'anna' })))
 })
 
 t.test('cache joins no handler run that is older than a purge by the tags of the validated request', async (t) => {

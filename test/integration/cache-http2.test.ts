@@ -44,7 +44,7 @@ async function read (stream: ClientHttp2Stream): Promise<Response> {
 }
 
 /** Sends a request and resets its stream once the server has received it: the handler continues. */
-async function askAndReset ({ app, client }: World, fields: Record<string, string>): Promise<void> {
+async function requestAndReset ({ app, client }: World, fields: Record<string, string>): Promise<void> {
   const before = app.cache.counts.fill
   const gone = new Promise<void>((resolve) => app.server.once('request', (_request, response) => response.once('close', resolve)))
   const stream = client.request({ ':path': '/', ...fields })
@@ -56,7 +56,7 @@ async function askAndReset ({ app, client }: World, fields: Record<string, strin
 t.test('cache does not store a response that depends on unkeyed input, even if the stream was reset before', async (t) => {
   const world = await startWorld(t, 8, ({ headers }) => ({ of: headers['x-evil'] ?? 'anonymous' }))
 
-  await askAndReset(world, { 'x-evil': 'an attacker' })
+  await requestAndReset(world, { 'x-evil': 'an attacker' })
   const waiting = read(world.client.request({ ':path': '/' }))
   await until(() => world.app.cache.counts.wait === 1, { what: 'a request waits for that run' })
   world.open()
@@ -67,7 +67,7 @@ t.test('cache does not store a response that depends on unkeyed input, even if t
 
 t.test('cache does not store a response of the error handler, even if the stream was reset before the handler failed', async (t) => {
   const world = await startWorld(t, 8, () => { throw new Error('expected failure') })
-  await askAndReset(world, {})
+  await requestAndReset(world, {})
   world.open()
 
   t.match(await read(world.client.request({ ':path': '/' })), { body: 'sorry', cache: /detail=error/ })
@@ -76,7 +76,7 @@ t.test('cache does not store a response of the error handler, even if the stream
 t.test('cache runs the handler once if the stream of the leader is reset, and serves its response to all waiters', async (t) => {
   const world = await startWorld(t, 8, () => 'one run')
 
-  await askAndReset(world, {})
+  await requestAndReset(world, {})
   const waiting = Array.from({ length: 3 }, () => read(world.client.request({ ':path': '/' })))
   await until(() => world.app.cache.counts.wait === 3, { what: 'three requests wait' })
   world.open()
@@ -88,7 +88,7 @@ t.test('cache runs the handler once if the stream of the leader is reset, and se
 t.test('cache runs no more concurrent handlers than its limit, however many streams are reset', async (t) => {
   const world = await startWorld(t, 2, ({ query }) => query)
 
-  for (const n of ['1', '2']) await askAndReset(world, { ':path': `/?n=${n}` })
+  for (const n of ['1', '2']) await requestAndReset(world, { ':path': `/?n=${n}` })
   const third = await read(world.client.request({ ':path': '/?n=3' }))
   world.open()
 
@@ -100,7 +100,7 @@ t.test('cache runs no more concurrent handlers than its limit, however many stre
 t.test('cache runs the handler again for a waiting request if the stream of the first request was reset', async (t) => {
   const world = await startWorld(t, 8, (_request, reply) => reply.type('text/plain').send(Readable.from(Array.from({ length: 5 }, () => 'x'.repeat(30_000)))))
 
-  await askAndReset(world, {})
+  await requestAndReset(world, {})
   world.open()
 
   t.equal((await read(world.client.request({ ':path': '/' }))).body.length, 150_000)
@@ -110,7 +110,7 @@ t.test('cache runs the handler again for a waiting request if the stream of the 
 t.test('cache ends the fill of a hijacked reply whose stream was reset', async (t) => {
   const world = await startWorld(t, 1, (_request, reply) => reply.hijack())
 
-  await askAndReset(world, {})
+  await requestAndReset(world, {})
   world.open()
 
   world.client.request({ ':path': '/?n=2' })
@@ -125,18 +125,18 @@ t.test('a GET with a body over HTTP/2 is neither stored nor answered from the st
   await app.listen({ port: 0, host: '127.0.0.1' })
   const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
   t.after(() => client.destroy())
-  const ask = (body?: string, fields = {}) => {
+  const send = (body?: string, fields = {}) => {
     const stream = client.request({ ':path': '/', ...body === undefined ? {} : { 'content-type': 'application/json' }, ...fields }, { endStream: body === undefined })
     if (body !== undefined) stream.end(body)
     return read(stream)
   }
 
-  t.match(await ask('{"q":"a"}'), { body: '{"body":{"q":"a"}}', cache: /detail=body/ })
-  t.match(await ask(), { body: '{"body":null}', cache: /fwd=miss/ })
+  t.match(await send('{"q":"a"}'), { body: '{"body":{"q":"a"}}', cache: /detail=body/ })
+  t.match(await send(), { body: '{"body":null}', cache: /fwd=miss/ })
   await stored(app)
-  t.match(await ask('{"q":"b"}'), { body: '{"body":{"q":"b"}}', cache: /detail=body/ })
-  t.match(await ask('{"q":"c"}', { 'content-length': '9' }), { body: '{"body":{"q":"c"}}', cache: /detail=body/ })
-  t.match(await ask(), { body: '{"body":null}', cache: /hit/ })
+  t.match(await send('{"q":"b"}'), { body: '{"body":{"q":"b"}}', cache: /detail=body/ })
+  t.match(await send('{"q":"c"}', { 'content-length': '9' }), { body: '{"body":{"q":"c"}}', cache: /detail=body/ })
+  t.match(await send(), { body: '{"body":null}', cache: /hit/ })
 })
 
 t.test('a run of a route without tracking hides the conditions of an HTTP/2 request, and restores them', async (t) => {

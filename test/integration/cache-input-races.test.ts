@@ -11,14 +11,14 @@ declare module 'fastify' {
   interface FastifyRequest { row: string }
 }
 
-interface Ask { Querystring: { gate?: string }, Params: { value: string } }
+interface TestRoute { Querystring: { gate?: string }, Params: { value: string } }
 
 /** An app whose guard can be delayed after the session was loaded, and after it has read a row. */
 async function gatedApp (t: Parameters<typeof cachingApp>[0], url: string, rows: { row: string }): Promise<{ app: FastifyInstance, waiting: () => number, open: () => void }> {
   const app = await cachingApp(t, { url, hasSessions: true })
   const gate = { ...Promise.withResolvers<void>(), waiting: 0 }
   app.decorateRequest('row', '')
-  app.addHook<Ask>('preHandler', async (request) => {
+  app.addHook<TestRoute>('preHandler', async (request) => {
     request.row = rows.row
     if (request.query.gate === undefined) return
     gate.waiting += 1
@@ -28,7 +28,7 @@ async function gatedApp (t: Parameters<typeof cachingApp>[0], url: string, rows:
   app.get('/own', { config: { cache: { ttl: '5m', partition: ({ session }) => session.userId, tags: ['lists'] } } }, async ({ session }) => ({ list: session.get('test-list') ?? null }))
   app.get('/row', { config: { cache: { ttl: '5m', tags: ['rows'], trackInputs: false } } }, async (request) => ({ row: request.row }))
   app.post('/sign-in', async (request) => { await request.session.signIn('ada') })
-  app.put<Ask>('/list/:value', async (request) => {
+  app.put<TestRoute>('/list/:value', async (request) => {
     request.session.set('test-list', request.params.value)
     await request.session.save()
     await app.cache.purge('lists')

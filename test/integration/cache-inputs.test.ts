@@ -12,7 +12,7 @@ const cache = true
 const user = (request: FastifyRequest) => String(request.headers['x-user'])
 
 /** Sends requests one after the other, and waits until each response is stored. */
-async function ask (app: FastifyInstance, url: string, headers: Record<string, string> = {}) {
+async function sendRequest (app: FastifyInstance, url: string, headers: Record<string, string> = {}) {
   const { statusCode, body, headers: fields } = await app.inject({ url, headers })
   await stored(app)
   return { statusCode, body, status: String(fields['cache-status']) }
@@ -34,7 +34,7 @@ t.test('cache separates routes with the same pattern and different constraints',
     [{ 'accept-version': '1.x' }, 'one'], [{ 'accept-version': '2.x' }, 'two'], [{}, 'all']
   ]
   for (const outcome of [/stored/, /hit/]) {
-    for (const [headers, answer] of requests) t.match(await ask(app, '/', headers), { body: answer, status: outcome })
+    for (const [headers, answer] of requests) t.match(await sendRequest(app, '/', headers), { body: answer, status: outcome })
   }
 })
 
@@ -51,7 +51,7 @@ t.test('cache detects a read of a property that a hook added to the request, in 
   }
 
   for (const name of Object.keys(forms)) {
-    for (const user of ['alice', 'bob']) t.match(await ask(app, `/${name}`, { 'x-user': user }), { body: user, status: /detail=unkeyed/ }, `${name}: ${user}`)
+    for (const user of ['alice', 'bob']) t.match(await sendRequest(app, `/${name}`, { 'x-user': user }), { body: user, status: /detail=unkeyed/ }, `${name}: ${user}`)
   }
 })
 
@@ -63,7 +63,7 @@ t.test('cache leaves a getter that a hook defined on the request unchanged', asy
   app.addHook('onResponse', async (request) => { seen.push(Object.getOwnPropertyDescriptor(request, 'form')?.get) })
   app.get('/', { config: { cache } }, async () => 'answered')
 
-  t.match(await ask(app, '/'), { status: /stored/ })
+  t.match(await sendRequest(app, '/'), { status: /stored/ })
   t.same(seen, [get])
 })
 
@@ -77,12 +77,12 @@ t.test('cache bypasses a request whose query or parameters a hook changed', asyn
   app.get('/named/:id', change((request) => { Object.assign(request.params as object, { id: 'own' }) }), echo)
 
   for (const url of ['/removed?all=1', '/lowered?limit=1000', '/emptied?id=1&id=2', '/named/other']) {
-    const admin = await ask(app, url, { 'x-user': 'admin' })
+    const admin = await sendRequest(app, url, { 'x-user': 'admin' })
     t.match(admin.status, /stored/, url)
-    const bob = await ask(app, url, { 'x-user': 'bob' })
+    const bob = await sendRequest(app, url, { 'x-user': 'bob' })
     t.match(bob.status, /fwd=bypass; detail=unkeyed/, url)
     t.not(bob.body, admin.body, url)
-    t.same(await ask(app, url, { 'x-user': 'admin' }).then(({ body }) => body), admin.body, url)
+    t.same(await sendRequest(app, url, { 'x-user': 'admin' }).then(({ body }) => body), admin.body, url)
   }
 })
 
@@ -106,7 +106,7 @@ t.test('cache detects a change of a hook in front of the stack', async (t) => {
   for (const path of Object.keys(changes)) {
     for (const user of ['admin', 'guest']) {
       const query = path === '/url' ? `?tenant=${user}` : '?tenant=public'
-      t.match(await ask(app, path + query, { 'x-user': user }), { body: user, status: /fwd=bypass/ }, path)
+      t.match(await sendRequest(app, path + query, { 'x-user': user }), { body: user, status: /fwd=bypass/ }, path)
     }
   }
 })
@@ -121,8 +121,8 @@ t.test('cache distinguishes schema defaults from values that a hook sets instead
   app.get('/strict', { schema: strict, config: { cache } }, echo)
   app.get('/tenant', { schema: strict, config: { cache }, preHandler: tenanted }, echo)
 
-  for (const url of ['/loose', '/loose?limit=7', '/strict', '/strict?junk=1']) t.match(await ask(app, url), { statusCode: 200, status: /stored|hit/ }, url)
-  for (const user of ['alice', 'bob']) t.match(await ask(app, '/tenant', { 'x-user': user }), { body: user, status: /detail=unkeyed/ })
+  for (const url of ['/loose', '/loose?limit=7', '/strict', '/strict?junk=1']) t.match(await sendRequest(app, url), { statusCode: 200, status: /stored|hit/ }, url)
+  for (const user of ['alice', 'bob']) t.match(await sendRequest(app, '/tenant', { 'x-user': user }), { body: user, status: /detail=unkeyed/ })
 })
 
 t.test('cache does not store a response that depends on the validation of unkeyed fields', async (t) => {
@@ -131,9 +131,9 @@ t.test('cache does not store a response that depends on the validation of unkeye
   app.get('/fields', { attachValidation: true, schema, config: { cache } }, async ({ validationError }) => validationError?.message ?? 'fine')
   app.get('/query', { attachValidation: true, schema: { querystring: schema.headers }, config: { cache } }, async ({ validationError }) => validationError?.message ?? 'fine')
 
-  t.match(await ask(app, '/fields', { 'x-count': 'many' }), { body: 'must be integer', status: /detail=unkeyed/ })
-  t.match(await ask(app, '/fields', { 'x-count': '1' }), { body: 'fine', status: /detail=unkeyed/ })
-  t.match(await ask(app, '/query?x-count=many'), { body: 'must be integer', status: /stored/ })
+  t.match(await sendRequest(app, '/fields', { 'x-count': 'many' }), { body: 'must be integer', status: /detail=unkeyed/ })
+  t.match(await sendRequest(app, '/fields', { 'x-count': '1' }), { body: 'fine', status: /detail=unkeyed/ })
+  t.match(await sendRequest(app, '/query?x-count=many'), { body: 'must be integer', status: /stored/ })
 })
 
 t.test('cache accepts only a text as the name of a partition', async (t) => {
@@ -145,15 +145,15 @@ t.test('cache accepts only a text as the name of a partition', async (t) => {
   named('/number', () => 7)
 
   for (const authorization of ['alice', 'bob']) {
-    t.match(await ask(app, '/null', { authorization }), { body: authorization, status: /fwd=bypass; detail=partition/ })
+    t.match(await sendRequest(app, '/null', { authorization }), { body: authorization, status: /fwd=bypass; detail=partition/ })
     for (const url of ['/promised', '/object']) {
-      const { statusCode, body } = await ask(app, url, { authorization })
+      const { statusCode, body } = await sendRequest(app, url, { authorization })
       t.equal(statusCode, 500, url)
       t.match(body, /PRISM_ERR_OPTION/, url)
       t.notMatch(body, authorization, url)
     }
   }
-  t.match((await ask(app, '/number', { authorization: 'alice' })).status, /stored/)
+  t.match((await sendRequest(app, '/number', { authorization: 'alice' })).status, /stored/)
 })
 
 t.test('cache separates partitions and tags that end in a lone surrogate', async (t) => {
@@ -164,17 +164,17 @@ t.test('cache separates partitions and tags that end in a lone surrogate', async
   const nameOf = (request: FastifyRequest) => names[user(request)] ?? ''
   app.get('/own', { config: { cache: { partition: nameOf, tags: (request) => [`user:${nameOf(request)}`] } } }, async () => `run ${++runs}`)
 
-  for (const [index, name] of Object.keys(names).entries()) t.match(await ask(app, '/own', { 'x-user': name }), { statusCode: 200, body: `run ${index + 1}`, status: /stored/ })
-  for (const [index, name] of Object.keys(names).entries()) t.match(await ask(app, '/own', { 'x-user': name }), { body: `run ${index + 1}`, status: /hit/ })
+  for (const [index, name] of Object.keys(names).entries()) t.match(await sendRequest(app, '/own', { 'x-user': name }), { statusCode: 200, body: `run ${index + 1}`, status: /stored/ })
+  for (const [index, name] of Object.keys(names).entries()) t.match(await sendRequest(app, '/own', { 'x-user': name }), { body: `run ${index + 1}`, status: /hit/ })
   await app.cache.purge(`user:${names.a}`)
-  t.match((await ask(app, '/own', { 'x-user': 'a' })).status, /fwd/)
+  t.match((await sendRequest(app, '/own', { 'x-user': 'a' })).status, /fwd/)
 })
 
 t.test('cache treats a semicolon in the query as the router does', async (t) => {
   const app = await cachingApp(t, { server: { routerOptions: { useSemicolonDelimiter: true } as object } })
   app.get('/', { config: { cache: { query: ['a'] } } }, async ({ query }) => query)
 
-  await ask(app, '/;a=1?b=evil')
+  await sendRequest(app, '/;a=1?b=evil')
 
-  t.same(JSON.parse((await ask(app, '/;a=1')).body), { a: '1' })
+  t.same(JSON.parse((await sendRequest(app, '/;a=1')).body), { a: '1' })
 })

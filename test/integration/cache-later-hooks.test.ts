@@ -32,7 +32,7 @@ async function hookedApp (owner: Owner, change: Change, { where = 'scope', send 
   return app
 }
 
-const ask = async (app: FastifyInstance, headers: Record<string, string> = {}) => {
+const sendRequest = async (app: FastifyInstance, headers: Record<string, string> = {}) => {
   const response = await app.inject({ url: '/page', headers })
   await stored(app)
   return response
@@ -44,7 +44,7 @@ t.test('an onSend hook after the cache receives the same type of payload on a hi
     for (const [type, send] of Object.entries(payloads)) {
       const seen: string[] = []
       const app = await hookedApp(t, (payload) => { seen.push(typeOf(payload)); return payload }, { where, send })
-      const answers = [await ask(app), await ask(app), await ask(app, { 'accept-encoding': 'br' })]
+      const answers = [await sendRequest(app), await sendRequest(app), await sendRequest(app, { 'accept-encoding': 'br' })]
       t.same(seen, [type, type, type], `${where}: ${type}`)
       t.match(answers[1]?.headers['cache-status'], /hit/)
       for (const { body, headers } of answers) t.match({ body, headers }, { body: type === 'undefined' ? '' : page, headers: { 'content-encoding': undefined } })
@@ -57,7 +57,7 @@ t.test('an onSend hook after the cache changes the body on a hit as on the miss,
     const app = await hookedApp(t, replace, { where })
     const changed = replace(page, {} as FastifyReply)
     for (const headers of [{}, {}, { 'accept-encoding': 'br' }, { 'if-none-match': '"x"' }, { range: 'bytes=0-9' }] as Record<string, string>[]) {
-      t.match(await ask(app, headers), { statusCode: 200, body: changed, headers: { etag: undefined } }, `${where}: ${JSON.stringify(headers)}`)
+      t.match(await sendRequest(app, headers), { statusCode: 200, body: changed, headers: { etag: undefined } }, `${where}: ${JSON.stringify(headers)}`)
     }
   }
 })
@@ -65,28 +65,28 @@ t.test('an onSend hook after the cache changes the body on a hit as on the miss,
 t.test('an onSend hook that changes the body for each response never lets one entity tag name two bodies', async (t) => {
   let isChanged = false
   const app = await hookedApp(t, (payload, reply) => isChanged ? replace(payload, reply) : payload)
-  const tag = String((await ask(app)).headers.etag)
+  const tag = String((await sendRequest(app)).headers.etag)
   t.match(tag, /^"/)
-  t.match(await ask(app, { 'if-none-match': tag }), { statusCode: 304, body: '' })
-  t.match(await ask(app, { range: 'bytes=0-5' }), { statusCode: 206, body: '<body>' })
+  t.match(await sendRequest(app, { 'if-none-match': tag }), { statusCode: 304, body: '' })
+  t.match(await sendRequest(app, { range: 'bytes=0-5' }), { statusCode: 206, body: '<body>' })
 
   isChanged = true
-  t.match(await ask(app, { 'if-none-match': tag }), { statusCode: 200, headers: { etag: undefined } })
-  t.match(await ask(app, { range: 'bytes=0-5' }), { statusCode: 200, headers: { 'content-range': undefined } })
+  t.match(await sendRequest(app, { 'if-none-match': tag }), { statusCode: 200, headers: { etag: undefined } })
+  t.match(await sendRequest(app, { range: 'bytes=0-5' }), { statusCode: 200, headers: { 'content-range': undefined } })
 })
 
 t.test('an entity tag of the handler is sent and evaluated although a hook changes the body', async (t) => {
   const app = await hookedApp(t, replace, { send: (reply) => reply.header('etag', '"own"').type('text/html').send(page) })
   for (let turn = 0; turn < 2; turn++) {
-    t.match(await ask(app), { statusCode: 200, headers: { etag: '"own"' } })
-    t.match(await ask(app, { 'if-none-match': '"own"' }), { statusCode: 304, body: '' })
+    t.match(await sendRequest(app), { statusCode: 200, headers: { etag: '"own"' } })
+    t.match(await sendRequest(app, { 'if-none-match': '"own"' }), { statusCode: 304, body: '' })
   }
 })
 
 t.test('HEAD of a route with an onSend hook after the cache has no entity tag that GET does not have', async (t) => {
   const app = await hookedApp(t, replace)
   for (let turn = 0; turn < 2; turn++) {
-    await ask(app)
+    await sendRequest(app)
     t.match(await app.inject({ method: 'HEAD', url: '/page' }), { statusCode: 200, body: '', headers: { etag: undefined, 'content-length': String(page.length + 17) } })
   }
 })
@@ -96,18 +96,18 @@ t.test('a stale response that replaces an error, or is validated, passes the hoo
   let status = 200
   app.addHook('onSend', async (_request, _reply, payload) => (payload as string | undefined)?.replace('</body>', '!</body>'))
   app.get('/page', { config: { cache: { ttl: '5m', tags: ['page'], staleIfError: '1h' } } }, async (_request, reply) => status === 304 ? reply.code(304).send() : reply.code(status).type('text/html').header('etag', '"own"').send(page))
-  await ask(app)
+  await sendRequest(app)
   for (status of [500, 304]) {
     await app.cache.purge('page', { soft: true })
-    t.match(await ask(app), { statusCode: 200, body: page.replace('</body>', '!</body>') }, `after ${status}`)
+    t.match(await sendRequest(app), { statusCode: 200, body: page.replace('</body>', '!</body>') }, `after ${status}`)
   }
 })
 
 t.test('without onSend hooks after the cache, responses are stored compressed and sent with an entity tag', async (t) => {
   const app = await cachingApp(t)
   app.get('/page', { config: { cache: { ttl: '5m' } } }, (_request, reply) => reply.type('text/html').send(page))
-  await ask(app)
-  t.match((await ask(app, { 'accept-encoding': 'br' })).headers, { 'content-encoding': 'br', etag: /-br"$/ })
+  await sendRequest(app)
+  t.match((await sendRequest(app, { 'accept-encoding': 'br' })).headers, { 'content-encoding': 'br', etag: /-br"$/ })
 })
 
 t.test('a hit has no Content-Type that the miss did not have', async (t) => {
@@ -140,6 +140,6 @@ t.test('a tracing agent that wraps hooks does not make the stack look like a lat
   await app.register(requestLifecycle)
   await app.register(cache)
   app.register(async (scope) => { scope.get('/page', { config: { cache: { ttl: '5m' } } }, (_request, reply) => reply.type('text/html').send(page)) })
-  await ask(app)
-  t.match((await ask(app, { 'accept-encoding': 'br' })).headers, { 'content-encoding': 'br', etag: /-br"$/ })
+  await sendRequest(app)
+  t.match((await sendRequest(app, { 'accept-encoding': 'br' })).headers, { 'content-encoding': 'br', etag: /-br"$/ })
 })

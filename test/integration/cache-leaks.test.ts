@@ -48,25 +48,25 @@ t.test('cache decides by the status and fields of a Fetch API Response, and adds
   }
   app.get('/signs-in', async (request) => { await request.session.signIn('eve'); return new Response('in', { headers: { 'cache-control': 'public, max-age=600' } }) })
   const cookie = await signIn(app, 'ann')
-  const ask = async (url: string) => {
+  const sendRequest = async (url: string) => {
     const { statusCode, body, headers, cookies } = await app.inject({ url, headers: { cookie } })
     await stored(app)
     return { statusCode, body, control: String(headers['cache-control']), status: headers['cache-status'], cookies: cookies.length }
   }
 
-  await ask('/public')
-  t.match(await ask('/public'), { statusCode: 200, body: 'run 1', status: /hit/, control: 'max-age=600, public' })
-  await ask('/users/public')
-  t.match(await ask('/users/public'), { body: 'run 2', status: /hit/, control: /^private/ }, 'in a partition')
+  await sendRequest('/public')
+  t.match(await sendRequest('/public'), { statusCode: 200, body: 'run 1', status: /hit/, control: 'max-age=600, public' })
+  await sendRequest('/users/public')
+  t.match(await sendRequest('/users/public'), { body: 'run 2', status: /hit/, control: /^private/ }, 'in a partition')
   for (const prefix of ['/', '/users/']) {
     for (const [name, expected] of Object.entries({ cookie: { statusCode: 200, cookies: 2, control: /private/ }, missing: { statusCode: 404 }, private: { control: /private/ } })) {
-      const [one, other] = [await ask(prefix + name), await ask(prefix + name)]
+      const [one, other] = [await sendRequest(prefix + name), await sendRequest(prefix + name)]
       t.match(one, expected, prefix + name)
       if (name !== 'private' || prefix === '/') t.not(one.body, other.body, `${prefix}${name} is not stored`)
     }
-    t.match(await ask(`${prefix}empty`), { statusCode: 204, body: '' })
+    t.match(await sendRequest(`${prefix}empty`), { statusCode: 204, body: '' })
   }
-  t.match(await ask('/signs-in'), { control: 'no-store', cookies: 1 }, 'the session cookie is for one client, whatever the Response says')
+  t.match(await sendRequest('/signs-in'), { control: 'no-store', cookies: 1 }, 'the session cookie is for one client, whatever the Response says')
 })
 
 t.test('cache does not store a response that a later hook forbids to store or replaces', async (t) => {
@@ -183,14 +183,14 @@ t.test('cache never mixes the responses of two clients, whatever cookies and fie
     }
   }))))))
 
-  let asked = 0
+  let requestCount = 0
   for (const url of ['/public', '/session', '/header', '/user', '/device', '/response', '/thrown']) {
     // Twice: in the first round requests fill or wait for each other, in the second they hit.
     for (const round of [1, 2]) {
       const replies = await Promise.all(requests.map(({ headers }) => app.inject({ url, headers })))
       await stored(app)
       replies.forEach((reply, index) => {
-        asked++
+        requestCount++
         const { who } = requests[index] ?? { who: '' }
         const said = reply.body + JSON.stringify({ ...reply.headers, 'set-cookie': '' })
         const others = clients.filter((client) => client.who !== who).map((client) => client.who)
@@ -199,5 +199,5 @@ t.test('cache never mixes the responses of two clients, whatever cookies and fie
       })
     }
   }
-  t.equal(asked, 48 * 7 * 2, 'no answer of one reached another')
+  t.equal(requestCount, 48 * 7 * 2, 'no answer of one reached another')
 })

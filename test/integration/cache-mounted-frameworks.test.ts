@@ -23,7 +23,7 @@ function koaApp (): ReturnType<Koa['callback']> {
   return app.callback()
 }
 
-async function asking (app: FastifyInstance): Promise<(path: string) => Promise<{ status: number, body: unknown, cache: string | null }>> {
+async function senderFor (app: FastifyInstance): Promise<(path: string) => Promise<{ status: number, body: unknown, cache: string | null }>> {
   const origin = await app.listen({ port: 0, host: '127.0.0.1' })
   return async (path) => {
     const response = await fetch(origin + path, { headers: { 'x-user': 'ann' } })
@@ -47,14 +47,14 @@ t.test('Express and Koa answer hijacked replies as before, after cached routes o
     ofExpress(request.raw, reply.raw)
   })
   app.get('/page', { config: { cache: true } }, async () => 'page')
-  const ask = await asking(app)
+  const send = await senderFor(app)
 
   for (const status of [/stored/, /hit/, /hit/]) {
-    t.match(await ask('/express?b=2&a=1'), { status: 200, body: seenByExpress('/express?b=2&a=1') })
-    t.match(await ask('/koa'), { status: 200, body: { url: '/koa', ip: '127.0.0.1', user: 'ann' } })
-    t.match(await ask('/in-cached-scope?b=2&a=1'), { status: 200, body: { ...seenByExpress('/in-cached-scope?a=1&b=2'), query: { a: '1', b: '2' } } })
-    t.match(await ask('/prefix/mounted'), { status: 200, body: { url: '/mounted' } })
-    t.match(await ask('/page'), { body: 'page', cache: status })
+    t.match(await send('/express?b=2&a=1'), { status: 200, body: seenByExpress('/express?b=2&a=1') })
+    t.match(await send('/koa'), { status: 200, body: { url: '/koa', ip: '127.0.0.1', user: 'ann' } })
+    t.match(await send('/in-cached-scope?b=2&a=1'), { status: 200, body: { ...seenByExpress('/in-cached-scope?a=1&b=2'), query: { a: '1', b: '2' } } })
+    t.match(await send('/prefix/mounted'), { status: 200, body: { url: '/mounted' } })
+    t.match(await send('/page'), { body: 'page', cache: status })
   }
 })
 
@@ -69,10 +69,10 @@ t.test('middleware of Express in a hook of every request leaves cached routes ca
   })
   app.get('/page', { config: { cache: true } }, async () => 'page')
   app.get('/user', { config: { cache: true } }, async ({ raw }) => raw.headers['x-user'])
-  const ask = await asking(app)
+  const send = await senderFor(app)
 
   for (const status of [/stored/, /hit/, /hit/]) {
-    t.match(await ask('/page'), { status: 200, body: 'page', cache: status })
-    t.match(await ask('/user'), { status: 200, body: 'ann', cache: /fwd=miss; detail=unkeyed/ })
+    t.match(await send('/page'), { status: 200, body: 'page', cache: status })
+    t.match(await send('/user'), { status: 200, body: 'ann', cache: /fwd=miss; detail=unkeyed/ })
   }
 })

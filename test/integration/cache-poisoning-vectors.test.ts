@@ -80,15 +80,15 @@ t.test('cache does not store a response that depends on an unkeyed request field
   }
 
   const origin = await app.listen({ port: 0, host: '127.0.0.1' })
-  const ask = async (url: string, headers: [string, string][]) => {
+  const send = async (url: string, headers: [string, string][]) => {
     const reply = await plainFetch(origin + url, { headers })
     return { body: await reply.text(), status: reply.headers.get('cache-status') ?? '' }
   }
 
   await Promise.all(names.map(async (way, index) => {
     for (const name of Object.keys(fields)) {
-      const poisoned = await ask(`/${index}/${name}`, Object.entries(fields))
-      const victim = await ask(`/${index}/${name}`, [])
+      const poisoned = await send(`/${index}/${name}`, Object.entries(fields))
+      const victim = await send(`/${index}/${name}`, [])
       if (!evil.test(poisoned.body)) t.fail(`${name} ${way}: was not echoed, so nothing is shown: ${poisoned.body}`)
       if (!poisoned.status.endsWith('; detail=unkeyed')) t.fail(`${name} ${way}: ${poisoned.status}`)
       if (evil.test(victim.body) || /hit/.test(victim.status)) t.fail(`${name} ${way}: was served to another client`)

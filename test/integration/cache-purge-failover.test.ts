@@ -143,31 +143,31 @@ for (const [way, setBack] of Object.entries(setBacks)) {
     app.get('/:id', { config: { cache: { tags: ['a'] } } }, async () => ({ version }))
     app.get('/each/:id', { config: { cache: { tags: ['a'], vary: ['x-a'] } } }, async () => ({ version }))
     const wrapped = () => app.cache.wrap('wrapped', {}, { ttl: '1h', tags: ['a'] }, () => ({ version }))
-    const ask = async (url: string) => {
+    const send = async (url: string) => {
       const reply = await app.inject(url)
       await stored(app)
       return { version: reply.json<{ version: number }>().version, status: String(reply.headers['cache-status']) }
     }
     // The first is requested again as a key that was found recently, the others as unknown keys.
-    await ask('/known')
-    t.match(await ask('/known'), { status: /hit/ })
+    await send('/known')
+    t.match(await send('/known'), { status: /hit/ })
 
     await setBack(app)
     version = 2
     const filled = ['/known', '/new', '/each/new']
-    for (const url of filled) await ask(url)
+    for (const url of filled) await send(url)
     await wrapped()
     await stored(app)
-    for (const url of filled) t.match(await ask(url), { status: /hit/ }, url)
+    for (const url of filled) t.match(await send(url), { status: /hit/ }, url)
     version = 3
     t.equal((await wrapped()).version, 2)
 
     for (const purge of [() => app.cache.purge('a'), () => app.cache.purge('a', { soft: true })]) {
       version += 1
       await purge()
-      for (const url of [...filled, '/newer']) t.equal((await ask(url)).version, version, `${url} after a purge`)
+      for (const url of [...filled, '/newer']) t.equal((await send(url)).version, version, `${url} after a purge`)
       t.equal((await wrapped()).version, version)
-      for (const url of filled) t.match(await ask(url), { status: /hit/ }, `${url} is stored again`)
+      for (const url of filled) t.match(await send(url), { status: /hit/ }, `${url} is stored again`)
     }
   })
 }

@@ -7,7 +7,7 @@ import t from 'tap'
 import { cachingApp, stored } from '../support/caching.ts'
 import { injectOverHttp2 } from '../support/http2-inject.ts'
 
-// Ways to read an input other than by its name. Each is asked for three times: the first request of a route is tracked by other means than later ones.
+// Ways to read an input other than by its name. Each is requested three times: the first request of a route is tracked by other means than later ones.
 
 type Read = (request: FastifyRequest, reply: FastifyReply) => unknown
 type Record_ = Record<PropertyKey, unknown>
@@ -71,9 +71,9 @@ async function hookedApp (t: Parameters<typeof cachingApp>[0], reads: Record<str
 }
 
 t.test('cache does not store what was read by listing, copying, printing or through another object', async (t) => {
-  const ask = await hookedApp(t, ofHeaders)
+  const sendRequest = await hookedApp(t, ofHeaders)
   for (const [index, name] of Object.keys(ofHeaders).entries()) {
-    for (const user of ['admin', 'guest', 'admin', 'guest']) t.match(await ask(index, user), { body: user, status: /detail=/ }, `${name}: ${user}`)
+    for (const user of ['admin', 'guest', 'admin', 'guest']) t.match(await sendRequest(index, user), { body: user, status: /detail=/ }, `${name}: ${user}`)
   }
 })
 
@@ -94,14 +94,14 @@ t.test('cache shares no copy of a message with its headers, over HTTP/1.1 and HT
     app.addHook('onRequest', async ({ raw }) => [raw.headers, raw.headersDistinct])
     for (const [index, copy] of Object.values(copies).entries()) app.get(`/${index}`, { config: { cache: true } }, async ({ raw }, reply) => reply.type('text/plain').send(String(copy(raw))))
     const origin = http2 ? '' : await app.listen({ port: 0, host: '127.0.0.1' })
-    const ask = async (url: string, user: string) => {
+    const sendRequest = async (url: string, user: string) => {
       const headers = { 'x-user': user }
       const body = http2 ? (await app.inject({ url, headers })).body : await (await fetch(origin + url, { headers })).text()
       await stored(app)
       return body
     }
     for (const [index, name] of Object.keys(copies).entries()) {
-      for (const [user, other] of [['admin', 'guest'], ['guest', 'admin'], ['admin', 'guest']] as const) t.notMatch(await ask(`/${index}`, user), new RegExp(other), `${http2 ? 'HTTP/2' : 'HTTP/1.1'} ${name}`)
+      for (const [user, other] of [['admin', 'guest'], ['guest', 'admin'], ['admin', 'guest']] as const) t.notMatch(await sendRequest(`/${index}`, user), new RegExp(other), `${http2 ? 'HTTP/2' : 'HTTP/1.1'} ${name}`)
     }
   }
 })
@@ -132,14 +132,14 @@ function printedBy (print: () => void): string {
 
 t.test('cache does not count what the console prints, and what it prints is complete', async (t) => {
   const printed: string[] = []
-  const ask = await hookedApp(t, Object.fromEntries(Object.entries(prints).map(([name, print]) => [name, (request, reply) => {
+  const sendRequest = await hookedApp(t, Object.fromEntries(Object.entries(prints).map(([name, print]) => [name, (request, reply) => {
     printed.push(printedBy(() => { print(request, reply) }))
     return 'for all'
   }])))
   for (const [index, name] of Object.keys(prints).entries()) {
     printed.length = 0
-    t.match(await ask(index, 'admin'), { body: 'for all', status: /stored/ }, name)
-    t.match(await ask(index, 'guest'), { body: 'for all', status: /hit/ }, name)
+    t.match(await sendRequest(index, 'admin'), { body: 'for all', status: /stored/ }, name)
+    t.match(await sendRequest(index, 'guest'), { body: 'for all', status: /hit/ }, name)
     t.match(printed.join(), /admin/, name)
   }
 })
@@ -147,11 +147,11 @@ t.test('cache does not count what the console prints, and what it prints is comp
 const inspections: InspectOptions[] = [{ showHidden: true }, { showProxy: true }, { showHidden: true, showProxy: true, depth: 4 }, { getters: true }, { sorted: true }, { customInspect: false }, { customInspect: false, showHidden: true }]
 
 t.test('inspecting what a handler is given never throws, whatever the options', async (t) => {
-  const ask = await hookedApp(t, Object.fromEntries(inspections.map((options) => [JSON.stringify(options), (request, reply) => {
+  const sendRequest = await hookedApp(t, Object.fromEntries(inspections.map((options) => [JSON.stringify(options), (request, reply) => {
     for (const target of [request, reply, request.raw, reply.raw, request.headers, request.raw.headers, request.log]) inspect(target, options)
     return 'done'
   }])))
-  for (const [index, options] of inspections.entries()) for (const user of ['admin', 'guest']) t.equal((await ask(index, user)).body, 'done', JSON.stringify(options))
+  for (const [index, options] of inspections.entries()) for (const user of ['admin', 'guest']) t.equal((await sendRequest(index, user)).body, 'done', JSON.stringify(options))
 })
 
 t.test('a copy of a request or a reply has the own properties that it has without a cache', async (t) => {
@@ -183,10 +183,10 @@ const ofPresence: Record<string, Read> = {
 }
 
 t.test('cache shares no response that depends on whether a hook has set a property', async (t) => {
-  const ask = await hookedApp(t, ofPresence)
+  const sendRequest = await hookedApp(t, ofPresence)
   for (const [index, name] of Object.keys(ofPresence).entries()) {
     for (const users of [['admin', 'guest'], ['admin', 'guest'], ['guest', 'admin']]) {
-      const [one, other] = [await ask(index, users[0] ?? ''), await ask(index, users[1] ?? '')]
+      const [one, other] = [await sendRequest(index, users[0] ?? ''), await sendRequest(index, users[1] ?? '')]
       if (one.body !== other.body) t.notMatch([one.status, other.status].join(), /stored|hit/, name)
       else t.match(one.body, /true|false/, name)
     }
@@ -215,15 +215,15 @@ t.test('cache tracks the producer of a stream while later hooks run, and not wha
     return reply.type('text/plain').send(stream)
   })
   const origin = await app.listen({ port: 0, host: '127.0.0.1' })
-  const ask = async (path: string, user: string) => {
+  const sendRequest = async (path: string, user: string) => {
     const response = await fetch(origin + path, { headers: { 'x-user': user } })
     const body = await response.text()
     await stored(app)
     return { body, status: String(response.headers.get('cache-status')) }
   }
 
-  for (const user of ['admin', 'guest', 'admin', 'guest']) t.match(await ask('/produced', user), { body: `for ${user}`, status: /fwd=miss/ })
-  await ask('/hook', 'admin')
-  t.match(await ask('/hook', 'guest'), { body: 'for all', status: /hit/ })
+  for (const user of ['admin', 'guest', 'admin', 'guest']) t.match(await sendRequest('/produced', user), { body: `for ${user}`, status: /fwd=miss/ })
+  await sendRequest('/hook', 'admin')
+  t.match(await sendRequest('/hook', 'guest'), { body: 'for all', status: /hit/ })
   t.ok(read > 0)
 })

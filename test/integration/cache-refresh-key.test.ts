@@ -52,7 +52,7 @@ const situations: Record<string, Situation> = {
   'with a header that a hook sets': { vary: ['x-country'], inFront: async ({ headers, ip }) => { headers['x-country'] ??= ip } }
 }
 
-interface World { app: FastifyInstance, runs: number, seen: Fields[], answers: string[], ask: () => Promise<{ body: string, status: string }> }
+interface World { app: FastifyInstance, runs: number, seen: Fields[], answers: string[], send: () => Promise<{ body: string, status: string }> }
 
 async function startWorld (t: Test, { server = {}, constraints = {}, options = {}, vary, url = '/app/page', headers = {}, inFront }: Situation): Promise<World> {
   const app: FastifyInstance = fastify(server)
@@ -67,7 +67,7 @@ async function startWorld (t: Test, { server = {}, constraints = {}, options = {
     runs: 0,
     seen: [],
     answers: [],
-    ask: async () => {
+    send: async () => {
       const { body, headers } = await app.inject({ url, headers: client })
       await stored(app)
       return { body, status: String(headers['cache-status']) }
@@ -89,14 +89,14 @@ async function startWorld (t: Test, { server = {}, constraints = {}, options = {
 for (const [name, situation] of Object.entries(situations)) {
   t.test(`a background refresh fills the key of the request that started it, ${name}`, async (t) => {
     const world = await startWorld(t, situation)
-    t.equal((await world.ask()).body, 'run 1')
+    t.equal((await world.send()).body, 'run 1')
     world.seen.length = 0
-    const { body, status } = await world.ask()
+    const { body, status } = await world.send()
     t.equal(body, 'run 1')
     t.match(status, /hit; ttl=-/)
     await until(() => world.runs === 2, { what: 'the refresh runs' })
     await stored(world.app)
-    t.match(await world.ask(), { body: 'run 2', status: /hit; ttl=\d/ })
+    t.match(await world.send(), { body: 'run 2', status: /hit; ttl=\d/ })
 
     t.equal(world.runs, 2)
     t.equal(world.app.cache.counts.revalidate, 1)

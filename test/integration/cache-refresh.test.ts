@@ -70,11 +70,11 @@ t.test('cache refreshes with a request that carries no client data and that no r
 
   await app.inject({ url: '/', headers })
   await until(async () => counted.runs === 2 && /run 2/.test(await bodyOf(app, headers)), { what: 'the response is refreshed' })
-  const asked = seen.filter((each) => each.cookie === undefined)
+  const revalidations = seen.filter((each) => each.cookie === undefined)
   const { headers: last } = await app.inject({ url: '/', headers })
 
-  t.equal(asked.length, 1)
-  t.match(asked[0], { 'accept-language': 'de', authorization: undefined, 'x-own': undefined, 'x-prism-internal': undefined })
+  t.equal(revalidations.length, 1)
+  t.match(revalidations[0], { 'accept-language': 'de', authorization: undefined, 'x-own': undefined, 'x-prism-internal': undefined })
   t.match(last.ratelimit, new RegExp(`r=${50 - seen.filter((each) => each.cookie !== undefined).length - 1}\\b`), 'only client requests are counted')
 })
 
@@ -99,23 +99,23 @@ t.test('cache fills with the request of a client if a guard rejects the backgrou
 t.test('cache revalidates a variant that the origin chose by a header with a request that has this header, and shares it with no other', async (t) => {
   for (const name of ['accept-language', 'authorization', 'cookie', 'x-tenant']) {
     const app = await cachingApp(t)
-    const asked: (string | undefined)[] = []
+    const revalidations: (string | undefined)[] = []
     app.get('/', { config: { cache: { ttl: 'response' } } }, async (request, reply) => {
       const value = request.headers[name] as string | undefined
-      asked.push(value)
+      revalidations.push(value)
       reply.headers({ 'cache-control': 'public, max-age=60, stale-while-revalidate=3600', vary: name, 'last-modified': 'Wed, 01 Jan 2020 00:00:00 GMT' })
-      if (asked.length <= 2) reply.header('age', '61')
+      if (revalidations.length <= 2) reply.header('age', '61')
       // The same date for all variants: a 304 to a request without the header would make the wrong one fresh.
       return request.headers['if-modified-since'] === undefined ? `for ${value ?? 'none'}` : reply.code(304).send()
     })
-    const ask = async (value?: string) => {
+    const send = async (value?: string) => {
       const body = await bodyOf(app, value === undefined ? {} : { [name]: value })
       await stored(app)
       return body
     }
 
-    for (const value of ['A', 'B', 'A', 'B', undefined, 'A', 'B', undefined]) t.equal(await ask(value), `for ${value ?? 'none'}`, name)
-    t.same(asked, ['A', 'B', 'A', 'B', undefined], `${name}: each was revalidated by its own client`)
+    for (const value of ['A', 'B', 'A', 'B', undefined, 'A', 'B', undefined]) t.equal(await send(value), `for ${value ?? 'none'}`, name)
+    t.same(revalidations, ['A', 'B', 'A', 'B', undefined], `${name}: each was revalidated by its own client`)
     t.equal(app.cache.counts.revalidate, 0)
   }
 })

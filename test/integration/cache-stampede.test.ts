@@ -13,8 +13,8 @@ async function runs (id: string): Promise<number> {
 
 /** Concurrent requests, spread over the processes; requests to a killed process are omitted. */
 async function crowd (count: number, id: string, options: { ms?: number, first?: FirstRun }): Promise<TestReply[]> {
-  const asked = Array.from({ length: count }, (_, index) => processes[index % processes.length]?.ask(id, options))
-  const settled = await Promise.allSettled(asked)
+  const requests = Array.from({ length: count }, (_, index) => processes[index % processes.length]?.get(id, options))
+  const settled = await Promise.allSettled(requests)
   return settled.flatMap((each) => each.status === 'fulfilled' && each.value !== undefined ? [each.value] : [])
 }
 
@@ -64,18 +64,18 @@ t.test('cache runs handlers side by side for a response that is not shared', asy
 
 t.test('cache does not wait for a run in another process that started before a purge', async (t) => {
   const [one, other, third] = processes
-  await other?.ask('warm')
-  await until(async () => /hit/.test((await other?.ask('warm'))?.cache ?? ''), { what: 'tag versions and sequence exist' })
+  await other?.get('warm')
+  await until(async () => /hit/.test((await other?.get('warm'))?.cache ?? ''), { what: 'tag versions and sequence exist' })
 
-  const old = one?.ask('raced', { first: 'held' })
+  const old = one?.get('raced', { first: 'held' })
   await until(() => redis.client.get('test:runs:raced'), { what: 'the handler runs' })
   await purge()
-  const replies = await Promise.all([other?.ask('raced', { first: 'held' }), third?.ask('raced', { first: 'held' })])
+  const replies = await Promise.all([other?.get('raced', { first: 'held' }), third?.get('raced', { first: 'held' })])
   await redis.client.set('test:go:raced', 1)
 
   t.same(replies.map((reply) => reply?.run), [2, 2])
   t.equal((await old)?.run, 1)
-  t.equal((await one?.ask('raced', { first: 'held' }))?.run, 2)
+  t.equal((await one?.get('raced', { first: 'held' }))?.run, 2)
   t.equal(await runs('raced'), 2)
 })
 

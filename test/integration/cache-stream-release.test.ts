@@ -52,7 +52,7 @@ interface Way {
   readonly cache?: object
   readonly hasStored?: boolean
   readonly send: (reply: FastifyReply, payload: unknown) => unknown
-  readonly ask: (url: string, app: FastifyInstance) => Promise<unknown>
+  readonly sendRequest: (url: string, app: FastifyInstance) => Promise<unknown>
   readonly status?: number
   readonly except?: readonly string[]
 }
@@ -68,20 +68,20 @@ async function abort (url: string): Promise<void> {
 }
 
 const ways: Record<string, Way> = {
-  'a stored response replaces its 502': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get() },
-  'a stored response replaces its 502, for a conditional request': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ 'if-none-match': '"stored"' }) },
-  'a stored response replaces its 502, for a range': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), ask: get({ range: 'bytes=0-1' }) },
-  'it freshens a stored response': { hasStored: true, send: (reply, payload) => reply.code(304).send(payload), ask: get(), except: ['a Response'] },
-  'the request is HEAD': { send: (reply, payload) => reply.send(payload), ask: async (url) => await fetch(url, { method: 'HEAD' }) },
-  'a later hook fails': { send: (reply, payload) => reply.header('x-late', 'error').send(payload), ask: get() },
-  'a later hook fails, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'error', 'cache-control': 'private' }).send(payload), ask: get() },
-  'a later hook sends another payload': { send: (reply, payload) => reply.header('x-late', 'other').send(payload), ask: get() },
-  'a later hook sends another payload, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'other', 'cache-control': 'no-store' }).send(payload), ask: get() },
-  'its client disconnects': { send: (reply, payload) => reply.send(payload), ask: abort },
-  'its client disconnects, and it is not stored': { send: (reply, payload) => reply.header('cache-control', 'private').send(payload), ask: abort },
+  'a stored response replaces its 502': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), sendRequest: get() },
+  'a stored response replaces its 502, for a conditional request': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), sendRequest: get({ 'if-none-match': '"stored"' }) },
+  'a stored response replaces its 502, for a range': { cache: { staleIfError: '1h' }, hasStored: true, status: 502, send: (reply, payload) => reply.code(502).send(payload), sendRequest: get({ range: 'bytes=0-1' }) },
+  'it freshens a stored response': { hasStored: true, send: (reply, payload) => reply.code(304).send(payload), sendRequest: get(), except: ['a Response'] },
+  'the request is HEAD': { send: (reply, payload) => reply.send(payload), sendRequest: async (url) => await fetch(url, { method: 'HEAD' }) },
+  'a later hook fails': { send: (reply, payload) => reply.header('x-late', 'error').send(payload), sendRequest: get() },
+  'a later hook fails, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'error', 'cache-control': 'private' }).send(payload), sendRequest: get() },
+  'a later hook sends another payload': { send: (reply, payload) => reply.header('x-late', 'other').send(payload), sendRequest: get() },
+  'a later hook sends another payload, and it is not stored': { send: (reply, payload) => reply.headers({ 'x-late': 'other', 'cache-control': 'no-store' }).send(payload), sendRequest: get() },
+  'its client disconnects': { send: (reply, payload) => reply.send(payload), sendRequest: abort },
+  'its client disconnects, and it is not stored': { send: (reply, payload) => reply.header('cache-control', 'private').send(payload), sendRequest: abort },
   'its client disconnects during a slow hook': {
     send: (reply, payload) => reply.header('x-late', 'slow').send(payload),
-    ask: async (url) => {
+    sendRequest: async (url) => {
       const request = http.get(url)
       request.on('error', () => {}) // the client's own abort
       await once(request, 'socket')
@@ -93,7 +93,7 @@ const ways: Record<string, Way> = {
   },
   'it is too large, and its client disconnects': {
     send: (reply, payload) => reply.send(payload),
-    ask: async (url, app) => {
+    sendRequest: async (url, app) => {
       const request = http.get(url)
       request.on('error', () => {}) // the client's own abort
       const [response] = await once(request, 'response') as [http.IncomingMessage]
@@ -107,7 +107,7 @@ const ways: Record<string, Way> = {
 
 let slow: (() => void)[] = []
 
-for (const [way, { cache = {}, hasStored = false, send, ask, status = 200, except = [] }] of Object.entries(ways)) {
+for (const [way, { cache = {}, hasStored = false, send, sendRequest, status = 200, except = [] }] of Object.entries(ways)) {
   t.test(`cache releases the resources of a stream that is not sent to its end: ${way}`, async (t) => {
     const app = await cachingApp(t, { maxBytes: 2048, server: { forceCloseConnections: true } })
     slow = []
@@ -140,7 +140,7 @@ for (const [way, { cache = {}, hasStored = false, send, ask, status = 200, excep
         await get()(page)
         await stored(app)
       }
-      await ask(page, app)
+      await sendRequest(page, app)
       t.ok(await until(() => held[name]?.isReleased(), { what: `${name} is released` }), name)
     }
     await stored(app)

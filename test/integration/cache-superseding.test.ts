@@ -127,18 +127,18 @@ t.test('cache removes only the variant that validation did not confirm', async (
     if (isGone && language === 'en') return reply.code(410).header('cache-control', 'no-store').send('gone')
     return reply.headers({ vary: 'accept-language', 'cache-control': 'max-age=60, stale-if-error=7200', age: '100' }).send(language)
   })
-  const ask = async (language: string) => {
+  const send = async (language: string) => {
     const { statusCode, body } = await app.inject({ url: '/', headers: { 'accept-language': language } })
     await stored(app)
     return `${statusCode} ${body}`
   }
-  for (const language of ['en', 'fr']) await ask(language)
+  for (const language of ['en', 'fr']) await send(language)
   const before = await entries(app)
 
   isGone = true
-  t.equal(await ask('en'), '410 gone')
+  t.equal(await send('en'), '410 gone')
   t.ok(await until(async () => await entries(app) === before - 1, { what: 'one is removed' }))
-  t.equal(await ask('fr'), '200 fr')
+  t.equal(await send('fr'), '200 fr')
 })
 
 t.test('cache does not remove a response that was stored while a superseding response was produced', async (t) => {

@@ -12,10 +12,10 @@ import { startRedisProcess } from '../support/redis-process.ts'
 import { reached } from '../support/wait-for-redis.ts'
 
 const cache = true
-type Ask = (url: string, headers?: Record<string, string>) => Promise<{ body: string, status: string }>
+type SendRequest = (url: string, headers?: Record<string, string>) => Promise<{ body: string, status: string }>
 
-/** Asks over a socket, because a message of `inject` has other properties; waits until the response is stored. */
-async function asking (app: FastifyInstance): Promise<Ask> {
+/** Sends requests over a socket, because a message of `inject` has other properties; waits until the response is stored. */
+async function senderFor (app: FastifyInstance): Promise<SendRequest> {
   const origin = await app.listen({ port: 0, host: '127.0.0.1' })
   return async (url, headers = {}) => {
     const response = await fetch(origin + url, { headers })
@@ -26,8 +26,8 @@ async function asking (app: FastifyInstance): Promise<Ask> {
 }
 
 /** The same request of two clients: the second must not get what was made for the first. */
-async function staysApart (t: Test, ask: Ask, url: string): Promise<void> {
-  const [admin, guest] = [await ask(url, { 'x-user': 'admin' }), await ask(url, { 'x-user': 'guest' })]
+async function staysApart (t: Test, sendRequest: SendRequest, url: string): Promise<void> {
+  const [admin, guest] = [await sendRequest(url, { 'x-user': 'admin' }), await sendRequest(url, { 'x-user': 'guest' })]
   t.match(admin, { body: /admin/, status: /detail=unkeyed/ }, url)
   t.match(guest, { body: /guest/, status: /detail=unkeyed/ }, url)
 }
@@ -53,12 +53,12 @@ t.test('cache tracks the serializers and hooks that make the stored bytes of a r
   app.get('/serializer', { config: { cache } }, async (request, reply) => reply.serializer((payload: object) => JSON.stringify({ ...payload, to: asUser(request).user })).send({ a: 1 }))
   app.get('/on-send', { config: { cache } }, async () => 'sent to')
   app.get('/public', { config: { cache } }, async () => secrets)
-  const ask = await asking(app)
+  const sendRequest = await senderFor(app)
 
-  for (const path of ['/role-filter', '/serializer', '/on-send']) await staysApart(t, ask, path)
-  t.notMatch((await ask('/role-filter', { 'x-user': 'guest' })).body, /salary/)
-  await ask('/public', { 'x-user': 'admin' })
-  t.match((await ask('/public', { 'x-user': 'guest' })).status, /hit/)
+  for (const path of ['/role-filter', '/serializer', '/on-send']) await staysApart(t, sendRequest, path)
+  t.notMatch((await sendRequest('/role-filter', { 'x-user': 'guest' })).body, /salary/)
+  await sendRequest('/public', { 'x-user': 'admin' })
+  t.match((await sendRequest('/public', { 'x-user': 'guest' })).status, /hit/)
 })
 
 const key = Symbol('of the app')
@@ -90,23 +90,23 @@ t.test('cache tracks reads through request.raw, and not the reference', async (t
   })
   for (const [index, read] of Object.values(rawReads).entries()) app.get(`/${index}`, { config: { cache } }, async (request, reply) => reply.type('text/plain').send(await read(request, reply)))
   app.get('/reference', { config: { cache } }, async (request, reply) => [ofRequest.get(request.raw), request.raw === context.getStore(), request.raw === reply.raw.req, request.raw.method, request.raw.url])
-  const ask = await asking(app)
+  const sendRequest = await senderFor(app)
 
   for (const index of Object.keys(Object.keys(rawReads))) {
-    const [admin, guest] = [await ask(`/${index}`, { 'x-user': 'admin' }), await ask(`/${index}`, { 'x-user': 'guest' })]
+    const [admin, guest] = [await sendRequest(`/${index}`, { 'x-user': 'admin' }), await sendRequest(`/${index}`, { 'x-user': 'guest' })]
     t.match([admin.body, guest.body], [/admin/, /guest/], String(Object.keys(rawReads)[Number(index)]))
     t.notMatch(guest.status, /hit/)
   }
-  t.match(await ask('/reference'), { body: '["known",true,true,"GET","/reference"]', status: /stored/ })
-  t.match((await ask('/reference')).status, /hit/)
+  t.match(await sendRequest('/reference'), { body: '["known",true,true,"GET","/reference"]', status: /stored/ })
+  t.match((await sendRequest('/reference')).status, /hit/)
 })
 
 t.test('cache lets a header that is read through request.raw vary the response', async (t) => {
   const app = await cachingApp(t)
   app.get('/', { config: { cache: { vary: ['x-user'] } } }, async ({ raw }) => raw.headers['x-user'])
-  const ask = await asking(app)
+  const sendRequest = await senderFor(app)
 
-  for (const status of [/stored/, /hit/]) for (const user of ['admin', 'guest']) t.match(await ask('/', { 'x-user': user }), { body: user, status })
+  for (const status of [/stored/, /hit/]) for (const user of ['admin', 'guest']) t.match(await sendRequest('/', { 'x-user': user }), { body: user, status })
 })
 
 t.test('cache gives the message back as it was, with what was written to it', async (t) => {
@@ -123,9 +123,9 @@ t.test('cache gives the message back as it was, with what was written to it', as
     Object.assign(raw, { kept: 2, added: 3 })
     return 'x'
   })
-  const ask = await asking(app)
+  const sendRequest = await senderFor(app)
 
-  t.match((await ask('/')).status, /stored/)
+  t.match((await sendRequest('/')).status, /stored/)
   t.same(seen, [2, false, 3, { value: 2, configurable: true, enumerable: true, writable: true }, 'IncomingMessage', true])
 })
 
@@ -142,12 +142,12 @@ t.test('cache does not count what a log line reads', async (t) => {
     request.log.info({ req: request }, 'then it reads')
     return request.headers['x-user']
   })
-  const ask = await asking(app)
+  const sendRequest = await senderFor(app)
 
-  await ask('/')
-  t.match((await ask('/')).status, /hit/)
+  await sendRequest('/')
+  t.match((await sendRequest('/')).status, /hit/)
   t.equal(lines.filter(({ req }) => req?.remoteAddress === '127.0.0.1').length >= 3, true)
-  await staysApart(t, ask, '/read')
+  await staysApart(t, sendRequest, '/read')
 })
 
 t.test('cache counts a wrapper that the app puts around reply.send', async (t) => {
@@ -158,7 +158,7 @@ t.test('cache counts a wrapper that the app puts around reply.send', async (t) =
     reply.send = (payload?: unknown) => send.call(reply, `${String(payload)} ${user}`)
   })
   app.get('/', { config: { cache } }, async () => 'for')
-  await staysApart(t, await asking(app), '/')
+  await staysApart(t, await senderFor(app), '/')
 })
 
 t.test('cache adds what a handler varies by to what hooks have set', async (t) => {
@@ -175,7 +175,7 @@ t.test('cache adds what a handler varies by to what hooks have set', async (t) =
     await stored(app)
     t.match(headers, { vary: /^origin, accept-language$/i, 'cache-status': outcome })
   }
-  await staysApart(t, await asking(app), '/read')
+  await staysApart(t, await senderFor(app), '/read')
 })
 
 t.test('cache keeps pages with and without reply.locals apart', async (t) => {
@@ -184,14 +184,14 @@ t.test('cache keeps pages with and without reply.locals apart', async (t) => {
   app.addHook('preHandler', async (request, reply) => { Object.assign(reply, { locals: request.headers['x-user'] === undefined ? {} : { user: userOf(request) } }) })
   app.get('/', { config: { cache } }, async (_request, reply) => `for ${(reply as unknown as { locals: { user?: string } }).locals.user ?? 'all'}`)
   app.get('/plain', { config: { cache } }, async () => 'plain')
-  const ask = await asking(app)
+  const sendRequest = await senderFor(app)
 
-  await ask('/')
-  t.match(await ask('/'), { body: 'for all', status: /hit/ })
-  await staysApart(t, ask, '/')
-  t.match(await ask('/'), { body: 'for all', status: /hit/ })
-  await ask('/plain', { 'x-user': 'admin' })
-  t.match((await ask('/plain', { 'x-user': 'guest' })).status, /hit/, 'a handler that does not read them')
+  await sendRequest('/')
+  t.match(await sendRequest('/'), { body: 'for all', status: /hit/ })
+  await staysApart(t, sendRequest, '/')
+  t.match(await sendRequest('/'), { body: 'for all', status: /hit/ })
+  await sendRequest('/plain', { 'x-user': 'admin' })
+  t.match((await sendRequest('/plain', { 'x-user': 'guest' })).status, /hit/, 'a handler that does not read them')
 })
 
 /** A plugin like @fastify/request-context: its exported object reads from a store of the request. */
@@ -218,18 +218,18 @@ t.test('cache tracks the store of a request context, and what is missing in it',
   })
   app.get('/stream', { config: { cache } }, async (_request, reply) => reply.type('text/plain').send(Readable.from((async function * () { yield `for ${String(get('user') ?? 'guest')}` })())))
   app.get('/public-stream', { config: { cache } }, async (_request, reply) => reply.type('text/plain').send(Readable.from(['for all'])))
-  const ask = await asking(app)
+  const sendRequest = await senderFor(app)
 
-  await ask('/public-stream')
-  t.match(await ask('/public-stream'), { body: 'for all', status: /hit/ })
-  for (const user of [undefined, 'admin', undefined]) t.match(await ask('/stream', user === undefined ? {} : { 'x-user': user }), { body: `for ${user ?? 'guest'}`, status: /fwd=miss/ })
+  await sendRequest('/public-stream')
+  t.match(await sendRequest('/public-stream'), { body: 'for all', status: /hit/ })
+  for (const user of [undefined, 'admin', undefined]) t.match(await sendRequest('/stream', user === undefined ? {} : { 'x-user': user }), { body: `for ${user ?? 'guest'}`, status: /fwd=miss/ })
   for (const path of ['/get', '/store']) {
-    t.match(await ask(path), { body: 'for guest', status: /detail=unkeyed/ }, path)
-    t.match(await ask(path, { 'x-user': 'admin' }), { body: 'for admin', status: /detail=unkeyed/ }, path)
-    t.match(await ask(path), { body: 'for guest', status: /detail=unkeyed/ }, path)
+    t.match(await sendRequest(path), { body: 'for guest', status: /detail=unkeyed/ }, path)
+    t.match(await sendRequest(path, { 'x-user': 'admin' }), { body: 'for admin', status: /detail=unkeyed/ }, path)
+    t.match(await sendRequest(path), { body: 'for guest', status: /detail=unkeyed/ }, path)
   }
-  await ask('/own')
-  t.match(await ask('/own'), { body: 'handler', status: /hit/ }, 'what the handler itself has put in')
+  await sendRequest('/own')
+  t.match(await sendRequest('/own'), { body: 'handler', status: /hit/ }, 'what the handler itself has put in')
 })
 
 t.test('cache warns at start of a request context that it cannot track', async (t) => {
@@ -258,12 +258,12 @@ t.test('cache tracks reads of what no hook has set for this client, but may set 
   })
   for (const [index, read] of Object.values(optionalReads).entries()) app.get(`/${index}`, { config: { cache } }, async (request, reply) => ({ fields: read(request, reply) === undefined || read(request, reply) === false ? 'all' : 'few' }))
   app.get('/none', { config: { cache } }, async (request) => await Promise.resolve({ fields: request.method }))
-  const ask = await asking(app)
+  const sendRequest = await senderFor(app)
 
   for (const [index, name] of Object.keys(optionalReads).entries()) {
-    t.match(await ask(`/${index}`, { 'x-user': 'admin' }), { body: /all/, status: /detail=unkeyed/ }, name)
-    t.match(await ask(`/${index}`, { 'x-user': 'guest' }), { body: /few/ }, name)
+    t.match(await sendRequest(`/${index}`, { 'x-user': 'admin' }), { body: /all/, status: /detail=unkeyed/ }, name)
+    t.match(await sendRequest(`/${index}`, { 'x-user': 'guest' }), { body: /few/ }, name)
   }
-  await ask('/none')
-  t.match((await ask('/none')).status, /hit/)
+  await sendRequest('/none')
+  t.match((await sendRequest('/none')).status, /hit/)
 })

@@ -9,8 +9,8 @@ type Query = Record<string, unknown>
 const cache = true
 const echo = async (request: FastifyRequest) => ({ query: request.query, params: request.params })
 
-/** Asks once, and waits until the response is stored. */
-async function ask (app: FastifyInstance, url: string, headers: Record<string, string> = {}) {
+/** Sends one request, and waits until the response is stored. */
+async function send (app: FastifyInstance, url: string, headers: Record<string, string> = {}) {
   const { body, statusCode, headers: { 'cache-status': status } } = await app.inject({ url, headers })
   await stored(app)
   return { body, statusCode, status: String(status) }
@@ -40,9 +40,9 @@ t.test('cache stores responses of routes whose query has defaults and coercions,
 
   for (const [index, name] of Object.keys(byAjv).entries()) {
     for (const url of [`/${index}`, `/${index}?page=2`]) {
-      const first = await ask(app, url)
+      const first = await send(app, url)
       t.match(first, { statusCode: 200, status: /stored/ }, `${name}: ${url}`)
-      t.match(await ask(app, url), { body: first.body, status: /hit/ }, `${name}: ${url}`)
+      t.match(await send(app, url), { body: first.body, status: /hit/ }, `${name}: ${url}`)
     }
   }
 })
@@ -63,10 +63,10 @@ t.test('cache stores responses of routes whose validator returns a value of its 
 
   for (const name of Object.keys(transforms)) {
     for (const url of [`/${name}`, `/${name}?page=2`]) {
-      const first = await ask(app, url)
+      const first = await send(app, url)
       t.match(first, { statusCode: 200, status: name === 'constant' && url !== `/${name}` ? /hit/ : /stored/ }, url)
-      t.match(await ask(app, url), { body: first.body, status: /hit/ }, url)
-      t.match(await ask(app, `${url}${url.includes('?') ? '&' : '?'}utm_source=mail`), { body: first.body, status: /hit/ }, `${url}, with utm_source`)
+      t.match(await send(app, url), { body: first.body, status: /hit/ }, url)
+      t.match(await send(app, `${url}${url.includes('?') ? '&' : '?'}utm_source=mail`), { body: first.body, status: /hit/ }, `${url}, with utm_source`)
     }
   }
 })
@@ -75,9 +75,9 @@ t.test('cache keeps a parameter in the key from which a validator computes other
   const app = await cachingApp(t)
   app.get('/', { ...custom(({ first = '', last = '' }) => ({ name: `${String(first)} ${String(last)}` })), config: { cache } }, async (request) => request.query)
 
-  await ask(app, '/?first=Ada&last=L&utm=1')
-  t.match(await ask(app, '/?first=Ada&last=L'), { status: /hit/ })
-  t.match(await ask(app, '/?first=Ada&last=M'), { body: '{"name":"Ada M"}', status: /stored/ })
+  await send(app, '/?first=Ada&last=L&utm=1')
+  t.match(await send(app, '/?first=Ada&last=L'), { status: /hit/ })
+  t.match(await send(app, '/?first=Ada&last=M'), { body: '{"name":"Ada M"}', status: /stored/ })
 })
 
 t.test('cache gives the handler what validation makes of the listed parameters alone', async (t) => {
@@ -86,10 +86,10 @@ t.test('cache gives the handler what validation makes of the listed parameters a
   app.get('/computed', { ...custom(({ page = '1', tone = 'plain' }) => ({ page, style: `${String(tone)} style` })), config: { cache: { query: ['page'] } } }, echo)
   app.addSchema(paging)
 
-  t.match(JSON.parse((await ask(app, '/defaults?page=3&size=99')).body), { query: { page: 3, size: 20 } })
-  t.match(await ask(app, '/defaults?page=3&size=7'), { status: /hit/ })
-  t.match(JSON.parse((await ask(app, '/computed?page=3&tone=evil')).body), { query: { page: '3', style: 'plain style' } })
-  t.match(await ask(app, '/computed?page=3'), { status: /hit/ })
+  t.match(JSON.parse((await send(app, '/defaults?page=3&size=99')).body), { query: { page: 3, size: 20 } })
+  t.match(await send(app, '/defaults?page=3&size=7'), { status: /hit/ })
+  t.match(JSON.parse((await send(app, '/computed?page=3&tone=evil')).body), { query: { page: '3', style: 'plain style' } })
+  t.match(await send(app, '/computed?page=3'), { status: /hit/ })
 })
 
 /** What a hook does to the query of one visitor, behind validation. */
@@ -110,10 +110,10 @@ t.test('cache shares nothing of a query that a hook has changed behind validatio
   }
 
   for (const [index, name] of Object.keys(hooks).entries()) {
-    const admin = await ask(app, `/${index}?role=all`, { 'x-user': 'admin' })
+    const admin = await send(app, `/${index}?role=all`, { 'x-user': 'admin' })
     t.match(admin.status, /detail=unkeyed/, name)
-    t.notMatch((await ask(app, `/${index}?role=all`, { 'x-user': 'guest' })).status, /hit/, name)
-    t.match(await ask(app, `/${index}?role=all`, { 'x-user': 'admin' }), { body: admin.body, status: /detail=unkeyed/ }, name)
+    t.notMatch((await send(app, `/${index}?role=all`, { 'x-user': 'guest' })).status, /hit/, name)
+    t.match(await send(app, `/${index}?role=all`, { 'x-user': 'admin' }), { body: admin.body, status: /detail=unkeyed/ }, name)
   }
 })
 
@@ -136,10 +136,10 @@ t.test('cache keeps in the key what an app\'s own query parser makes parameters 
     app.get(`${path}/plain`, { config: { cache } }, echo)
     app.get(`${path}/computed`, { ...custom(({ id = '' }) => ({ id })), config: { cache } }, echo)
     for (const kind of ['strict', 'listed', 'plain', 'computed']) {
-      const [one, other] = [await ask(app, `${path}/${kind}?${queries[0]}`), await ask(app, `${path}/${kind}?${queries[1]}`)]
+      const [one, other] = [await send(app, `${path}/${kind}?${queries[0]}`), await send(app, `${path}/${kind}?${queries[1]}`)]
       t.match([one, other], [{ statusCode: 200, status: /stored/ }, { statusCode: 200, status: /stored/ }], `${name}, ${kind}`)
       t.not(one.body, other.body, `${name}, ${kind}`)
-      t.match(await ask(app, `${path}/${kind}?${queries[0]}`), { body: one.body, status: /hit/ }, `${name}, ${kind}`)
+      t.match(await send(app, `${path}/${kind}?${queries[0]}`), { body: one.body, status: /hit/ }, `${name}, ${kind}`)
     }
   }
 })

@@ -72,9 +72,9 @@ t.test('RFC 9110 section 12.5.5: responses of versioned routes, and of routes be
     for (const version of ['1.0.0', '2.0.0']) app.get('/cities', { constraints: { version }, config: { cache } }, async (_request, reply) => { reply.header('cache-control', 'max-age=60').header('vary', 'Accept-Version'); return version })
     app.get('/cities', { config: { cache } }, async (_request, reply) => { reply.header('cache-control', 'max-age=60'); return 'none' })
     app.get('/:thing', { config: { cache } }, async (_request, reply) => { reply.header('cache-control', 'max-age=60'); return 'thing' })
-    const asked: [string, Record<string, string>, string][] = [['/cities', { 'accept-version': '1.x' }, '1.0.0'], ['/cities', { 'accept-version': '2.x' }, '2.0.0'], ['/cities', {}, 'none'], ['/other', {}, 'thing']]
+    const requests: [string, Record<string, string>, string][] = [['/cities', { 'accept-version': '1.x' }, '1.0.0'], ['/cities', { 'accept-version': '2.x' }, '2.0.0'], ['/cities', {}, 'none'], ['/other', {}, 'thing']]
     for (const outcome of [/stored/, /hit/]) {
-      for (const [path, headers, body] of asked) {
+      for (const [path, headers, body] of requests) {
         const found = await headersOf(app, path, headers)
         t.match(found, { body, vary: /(?:^|, )accept-version(?:$|, )/i, status: outcome }, JSON.stringify(cache))
         t.equal(found.vary.toLowerCase().split(', ').filter((name) => name === 'accept-version').length, 1, found.vary)

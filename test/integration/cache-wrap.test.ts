@@ -39,10 +39,10 @@ t.test('cache.wrap produces a value once for all concurrent calls in all process
   const apps = await twoApps(t)
   const made = maker()
 
-  const asked = Array.from({ length: 40 }, (_, index) => apps[index % 2]?.cache.wrap('rows', { a: 1 }, options, made.value))
+  const calls = Array.from({ length: 40 }, (_, index) => apps[index % 2]?.cache.wrap('rows', { a: 1 }, options, made.value))
   await until(() => made.runs > 0 && apps[0].cache.counts.wait + apps[1].cache.counts.wait > 0, { what: 'one process runs the function, and the other waits' })
   made.open()
-  const values = await Promise.all(asked)
+  const values = await Promise.all(calls)
 
   t.equal(made.runs, 1)
   t.same(new Set(values.map((each) => each?.run)), new Set([1]))
@@ -51,7 +51,7 @@ t.test('cache.wrap produces a value once for all concurrent calls in all process
 t.test('cache.wrap returns a copy to each caller', async (t) => {
   const app = await cachingApp(t)
   const made = maker()
-  const asked = Array.from({ length: 3 }, async () => {
+  const calls = Array.from({ length: 3 }, async () => {
     const value = await app.cache.wrap('rows', {}, options, made.value)
     value.list.push(value.list.length)
     return value
@@ -59,7 +59,7 @@ t.test('cache.wrap returns a copy to each caller', async (t) => {
   await until(() => made.runs > 0, { what: 'the function runs' })
   made.open()
 
-  t.same((await Promise.all(asked)).map(({ list }) => list), [[0], [0], [0]])
+  t.same((await Promise.all(calls)).map(({ list }) => list), [[0], [0], [0]])
 })
 
 t.test('cache.wrap gives each caller a stored value of its own, whatever its name and parameters contain', async (t) => {
@@ -107,10 +107,10 @@ t.test('cache.wrap fails all calls of a process with one failed run, and each ot
   const made = maker()
   made.failures = 2
 
-  const asked = Array.from({ length: 20 }, (_, index) => apps[index % 2]?.cache.wrap('rows', 1, options, made.value))
+  const calls = Array.from({ length: 20 }, (_, index) => apps[index % 2]?.cache.wrap('rows', 1, options, made.value))
   await until(() => made.runs === 1 && apps[0].cache.counts.wait + apps[1].cache.counts.wait > 0, { what: 'one makes it, and the other process waits' })
   made.open()
-  const reasons = (await Promise.allSettled(asked)).map((each) => each.status === 'rejected' ? each.reason as Error : undefined)
+  const reasons = (await Promise.allSettled(calls)).map((each) => each.status === 'rejected' ? each.reason as Error : undefined)
 
   t.equal(made.runs, 2)
   t.same(new Set(reasons.filter((_, index) => index % 2 === 0).map((error) => error?.message)).size, 1)
@@ -130,11 +130,11 @@ t.test('cache.wrap calls the functions of all who wait side by side, when a run 
     now -= 1
     throw new DOMException('aborted', 'AbortError')
   }
-  const asked = Array.from({ length: 10 }, () => app.cache.wrap('rows', 1, options, make))
+  const calls = Array.from({ length: 10 }, () => app.cache.wrap('rows', 1, options, make))
   await until(() => now === 1, { what: 'one runs' })
   gate.resolve()
 
-  t.ok((await Promise.allSettled(asked)).every(({ status }) => status === 'rejected'))
+  t.ok((await Promise.allSettled(calls)).every(({ status }) => status === 'rejected'))
   t.equal(most, 9)
 })
 
@@ -224,11 +224,11 @@ t.test('cache.wrap shares runs in the process during a Redis outage, and stores 
   await until(() => app.redisPool.state === 'degraded', { what: 'the outage is detected' })
   const made = maker()
 
-  const asked = Array.from({ length: 10 }, () => app.cache.wrap('rows', 1, options, made.value))
+  const calls = Array.from({ length: 10 }, () => app.cache.wrap('rows', 1, options, made.value))
   await until(() => made.runs > 0, { what: 'the function runs' })
   made.open()
 
-  t.same((await Promise.all(asked)).map(({ run }) => run), Array(10).fill(1))
+  t.same((await Promise.all(calls)).map(({ run }) => run), Array(10).fill(1))
   t.equal((await app.cache.wrap('rows', 1, options, made.value)).run, 2)
 })
 

@@ -55,7 +55,7 @@ t.test('each process knows the others, and a process that has closed is gone aft
   await until(() => first.metrics.presence.all?.length === 1, { what: 'the second process is gone' })
 })
 
-t.test('the processes are unknown while Redis cannot be asked', async (t) => {
+t.test('the processes are unknown while Redis cannot be read', async (t) => {
   const redis = await startRedis(t)
   const app = await buildTestApp(t, { redisUrl: redis.url, metricsEvery: '50ms' })
   await until(() => app.metrics.presence.all?.length === 1, { what: 'the process is listed' })

@@ -94,7 +94,7 @@ t.test('a rejected request for an unknown page is answered after one write to Re
   await stack.app.redisPool.batch.command('PING', [], 'background')
   written.clear()
   const writesBefore: number[] = []
-  stack.onAnswer = () => writesBefore.push(written.writes)
+  stack.onReply = () => writesBefore.push(written.writes)
 
   const { statusCode } = await few(3)
 

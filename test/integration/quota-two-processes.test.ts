@@ -7,7 +7,7 @@ import { startService, type Service } from '../support/service.ts'
 t.setTimeout(120_000)
 
 /** The status of one request, and the cache's outcome. */
-function ask (url: string, agent: Agent): Promise<{ status: number, isHit: boolean }> {
+function send (url: string, agent: Agent): Promise<{ status: number, isHit: boolean }> {
   return new Promise((resolve, reject) => {
     get(url, { agent }, (reply) => {
       reply.resume()
@@ -19,7 +19,7 @@ function ask (url: string, agent: Agent): Promise<{ status: number, isHit: boole
 /** Concurrent requests from 60 connections. */
 async function flood (services: readonly Service[], count: number) {
   const agent = new Agent({ keepAlive: true, maxSockets: 60 / services.length })
-  const answers = await Promise.all(Array.from({ length: count }, (_, index) => ask(`${services[index % services.length]?.url}/cities/2988507`, agent)))
+  const answers = await Promise.all(Array.from({ length: count }, (_, index) => send(`${services[index % services.length]?.url}/cities/2988507`, agent)))
   agent.destroy()
   return answers
 }

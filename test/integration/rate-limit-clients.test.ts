@@ -91,10 +91,10 @@ test('rate-limit by address gives a revoked or forged cookie only the anonymous 
   const { writes } = app.redisPool.batch.counts
 
   const first = await visit(app, own, '192.0.2.1')
-  const asked = app.redisPool.batch.counts.writes - writes
+  const newWrites = app.redisPool.batch.counts.writes - writes
   const dead = await visit(app, stolen, '198.51.100.7')
 
-  t.equal(asked, 1, 'one round trip')
+  t.equal(newWrites, 1, 'one round trip')
   t.match(first.headers['ratelimit-policy'], /"route";q=4;w=60/)
   t.match(first.headers.ratelimit, /"route";r=3;/)
   t.match(dead.headers['ratelimit-policy'], /"route";q=2;w=60/)

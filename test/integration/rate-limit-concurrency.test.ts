@@ -116,7 +116,7 @@ test('slots and quotas of a request are one round trip, and a rejection by one c
   const { writes } = app.redisPool.batch.counts
 
   const full = await app.inject('/')
-  const asked = app.redisPool.batch.counts.writes - writes
+  const newWrites = app.redisPool.batch.counts.writes - writes
   one.open()
   await first
   await until(async () => await app.redisPool.exists(`${start}route-concurrency`) === 0, { what: 'its slot is free' })
@@ -127,7 +127,7 @@ test('slots and quotas of a request are one round trip, and a rejection by one c
   await until(async () => await app.redisPool.exists(`${start}route-concurrency`) === 0, { what: 'its slot is free' })
   const used = await app.inject('/')
 
-  t.equal(asked, 1)
+  t.equal(newWrites, 1)
   t.equal(full.statusCode, 429)
   t.same(full.json()['violated-policies'], ['route-concurrency'])
   t.equal(full.headers['ratelimit-policy'], '"default";q=10;w=60, "route";q=2;w=60, "route-concurrency";q=1;qu="concurrent-requests"')

@@ -17,11 +17,11 @@ async function build (t: Test, limit: RateLimitOptions, routes?: (app: FastifyIn
   return Object.assign(app, { lines })
 }
 
-const ask = (app: FastifyInstance, headers: Record<string, string> = {}): Promise<LightMyRequestResponse> => app.inject({ url: '/', headers, remoteAddress: headers['x-from'] ?? '192.0.2.1' })
+const send = (app: FastifyInstance, headers: Record<string, string> = {}): Promise<LightMyRequestResponse> => app.inject({ url: '/', headers, remoteAddress: headers['x-from'] ?? '192.0.2.1' })
 
 async function statuses (app: FastifyInstance, all: Record<string, string>[]): Promise<number[]> {
   const seen: number[] = []
-  for (const headers of all) seen.push((await ask(app, headers)).statusCode)
+  for (const headers of all) seen.push((await send(app, headers)).statusCode)
   return seen
 }
 
@@ -63,7 +63,7 @@ test('rate-limit rejects an invalid name, cost or quota with an error that names
   for (const [name, options] of Object.entries(functions)) {
     for (const [kind, value] of Object.entries(name === 'cost' ? { ...wrong, null: null, promise: Promise.resolve(1) } : wrong)) {
       const app = await build(t, options(value))
-      const answer = await ask(app)
+      const answer = await send(app)
       t.match(answer.json(), { statusCode: 500, code: 'PRISM_ERR_OPTION', message: new RegExp(`rateLimit\\.${name.split(',')[0]}\\(\\)`) }, `${name}: ${kind}`)
       t.same(app.lines.map(({ err }) => err?.code), ['PRISM_ERR_OPTION'], 'logged once')
     }
@@ -81,14 +81,14 @@ test('a request ends with the error that a rate-limit function throws or rejects
   ]
   for (const limit of limits) {
     const app = await build(t, limit)
-    t.equal((await ask(app, { 'x-user': 'a' })).statusCode, 418)
+    t.equal((await send(app, { 'x-user': 'a' })).statusCode, 418)
   }
   const promised = await build(t, { quota: 9, cost: rejecting as never })
-  t.match((await ask(promised)).json(), { code: 'PRISM_ERR_OPTION', message: /rateLimit\.cost\(\).*a promise/ })
+  t.match((await send(promised)).json(), { code: 'PRISM_ERR_OPTION', message: /rateLimit\.cost\(\).*a promise/ })
   const several = await build(t, { quota: 9 }, (app) => {
     app.get('/', { config: { rateLimit: [{ name: 'one', quota: 9, by: rejecting }, { name: 'two', quota: 9, by: rejecting }, { name: 'three', quota: 9, cost: throwing }] } }, async () => 'fine')
   })
-  t.equal((await ask(several)).statusCode, 418)
+  t.equal((await send(several)).statusCode, 418)
 })
 
 test('rate-limit releases a slot that is granted after its client has disconnected', async (t) => {
@@ -107,5 +107,5 @@ test('rate-limit releases a slot that is granted after its client has disconnect
   await t.rejects(gone)
   named.resolve('one')
 
-  t.ok(await until(async () => (await ask(app)).statusCode === 200, { what: 'the slot is free' }))
+  t.ok(await until(async () => (await send(app)).statusCode === 200, { what: 'the slot is free' }))
 })

@@ -98,14 +98,14 @@ t.test('quotas of both hooks and of the session are each counted once, and told 
     app.get('/', { config: { rateLimit: [{ name: 'user', quota: 2, hook: 'preHandler', by: userOf }, { name: 'member', quota: 3, by: 'user', hook: 'preHandler' }, { name: 'late', quota: () => 9 }] } }, async (request) => request.rateLimit.map(({ name, remaining }) => [name, remaining]))
   })
   const cookie = String((await app.inject({ method: 'POST', url: '/sign-in', remoteAddress: '192.0.2.9' })).headers['set-cookie']).split(';')[0] ?? ''
-  const ask = async (user: string) => await app.inject({ url: '/', headers: { 'x-user': user, cookie } })
+  const send = async (user: string) => await app.inject({ url: '/', headers: { 'x-user': user, cookie } })
 
-  const first = await ask('alice')
+  const first = await send('alice')
   t.same(first.json(), [['default', 3], ['late', 8], ['user', 1], ['member', 2]])
   t.match(String(first.headers['ratelimit-policy']), /"default";q=4;w=60, "late";.*, "user";q=2;w=60, "member";q=3;w=60/)
-  t.same((await ask('alice')).json(), [['default', 2], ['late', 7], ['user', 0], ['member', 1]])
-  t.match((await ask('alice')).json(), { 'violated-policies': ['user'] }, 'what one quota refuses, no other of its hook has consumed')
-  t.same((await ask('bob')).json(), [['default', 0], ['late', 5], ['user', 1], ['member', 0]])
+  t.same((await send('alice')).json(), [['default', 2], ['late', 7], ['user', 0], ['member', 1]])
+  t.match((await send('alice')).json(), { 'violated-policies': ['user'] }, 'what one quota refuses, no other of its hook has consumed')
+  t.same((await send('bob')).json(), [['default', 0], ['late', 5], ['user', 1], ['member', 0]])
 })
 
 t.test('a slot of a concurrency limit of preHandler is released with its request', async (t) => {

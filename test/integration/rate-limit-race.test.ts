@@ -21,7 +21,7 @@ async function start (url: string): Promise<Server> {
 }
 
 /** The status of one request; 0 if its server was gone. */
-function ask (port: number, path: string, agent: Agent): Promise<number> {
+function send (port: number, path: string, agent: Agent): Promise<number> {
   return new Promise((resolve) => {
     get({ port, path, host: '127.0.0.1', agent }, (reply) => {
       reply.resume()
@@ -34,7 +34,7 @@ function ask (port: number, path: string, agent: Agent): Promise<number> {
 async function flood (servers: readonly Server[], route: number, onAnswer = () => {}): Promise<Partial<Record<number, number>>> {
   const agent = new Agent({ keepAlive: true, maxSockets: 60 / servers.length })
   const statuses = await Promise.all(Array.from({ length: 600 }, async (_, index) => {
-    const status = await ask(servers[index % servers.length]?.port ?? 0, `/${route}`, agent)
+    const status = await send(servers[index % servers.length]?.port ?? 0, `/${route}`, agent)
     onAnswer()
     return status
   }))

@@ -32,12 +32,12 @@ t.test('recipe of docs/rate-limits.md: allow by function, and no headers', async
       app.get('/', async () => ({}))
     }
   })
-  const ask = async (headers = {}) => await app.inject({ url: '/', headers })
+  const send = async (headers = {}) => await app.inject({ url: '/', headers })
 
-  for (let n = 0; n < 4; n++) t.equal((await ask({ 'x-monitor': 'secret' })).statusCode, 200)
-  const first = await ask()
+  for (let n = 0; n < 4; n++) t.equal((await send({ 'x-monitor': 'secret' })).statusCode, 200)
+  const first = await send()
   t.notOk(first.headers.ratelimit ?? first.headers['ratelimit-policy'])
-  t.same([first.statusCode, (await ask()).statusCode, (await ask()).statusCode], [200, 200, 429])
+  t.same([first.statusCode, (await send()).statusCode, (await send()).statusCode], [200, 200, 429])
 })
 
 t.test('recipe of docs/rate-limits.md: a client is blocked after some rejections', async (t) => {
@@ -52,11 +52,11 @@ t.test('recipe of docs/rate-limits.md: a client is blocked after some rejections
       app.get('/', async () => ({}))
     }
   })
-  const ask = async () => (await app.inject('/')).statusCode
+  const send = async () => (await app.inject('/')).statusCode
 
-  t.same([await ask(), await ask(), await ask()], [200, 429, 429])
+  t.same([await send(), await send(), await send()], [200, 429, 429])
   const deadline = Date.now() + 10_000
-  let last = await ask()
-  while (last === 429 && Date.now() < deadline) last = await ask()
+  let last = await send()
+  while (last === 429 && Date.now() < deadline) last = await send()
   t.equal(last, 403, 'the quota is free again, and the client is blocked')
 })

@@ -60,7 +60,7 @@ async function allAnswer ({ pool, theirs, others }: Scene): Promise<boolean> {
 async function endure (t: Test, scene: Scene, die: () => unknown, comeBack: () => unknown): Promise<void> {
   const { pool, theirs, others } = scene
   const loads = { theirs: load(t, pool, theirs), others: load(t, pool, others) }
-  await until(() => loads.others.count('answered') > 20, { what: 'both are answered' })
+  await until(() => loads.others.count('succeeded') > 20, { what: 'both are answered' })
 
   await die()
   await until(() => pool.isCircuitOpen, { what: 'the outage is detected' })

@@ -77,7 +77,7 @@ async function startApp (t: Test, order: Order, redis?: { url: string }): Promis
 }
 
 /** Requests an upgrade after the requests `ahead` in the same write, and never closes its side itself. */
-async function askForUpgrade (t: Test, app: FastifyInstance, path: string, fields = '', ahead = ''): Promise<{ status: number, socket: Socket }> {
+async function requestUpgrade (t: Test, app: FastifyInstance, path: string, fields = '', ahead = ''): Promise<{ status: number, socket: Socket }> {
   const { port } = app.server.address() as AddressInfo
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   t.after(() => socket.destroy())
@@ -96,13 +96,13 @@ function connectionsOf ({ server }: FastifyInstance): Promise<number> {
 for (const [name, order] of Object.entries(orders)) {
   test(`rejected upgrades leave no connection and hold no slot, with ${name}`, { timeout: 60_000 }, async (t) => {
     const app = await startApp(t, order)
-    const accepted = await askForUpgrade(t, app, '/open')
+    const accepted = await requestUpgrade(t, app, '/open')
 
-    const first = await askForUpgrade(t, app, '/quota')
+    const first = await requestUpgrade(t, app, '/quota')
     first.socket.destroy()
-    for (const [path, status] of refusals) t.equal((await askForUpgrade(t, app, path)).status, status, path)
+    for (const [path, status] of refusals) t.equal((await requestUpgrade(t, app, path)).status, status, path)
     await until(async () => await connectionsOf(app) === 1, { what: 'the accepted connection alone is left' })
-    for (let n = 0; n < 30; n++) await askForUpgrade(t, app, '/guarded?by=401')
+    for (let n = 0; n < 30; n++) await requestUpgrade(t, app, '/guarded?by=401')
     await until(async () => await connectionsOf(app) === 1, { what: 'the accepted connection alone is left' })
 
     t.equal(accepted.status, 101)
@@ -118,12 +118,12 @@ for (const [name, order] of Object.entries(orders)) {
     const [page, slow] = ['/page', '/slow'].map((path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`) as [string, string]
     // An upgrade after an unanswered request is rejected even if its route accepts upgrades.
     for (const [ahead, path] of [[page, '/required'], [slow, '/required'], [slow + slow, '/required'], [slow, '/open'], [slow, '/nowhere'], [slow, '/%zz']] as const) {
-      const { status, socket } = await askForUpgrade(t, app, path, '', ahead)
+      const { status, socket } = await requestUpgrade(t, app, path, '', ahead)
       t.equal(status, 200, `the answer ahead of ${path}`)
-      await until(() => socket.readableEnded, { what: `the end of the connection that asked for ${path}` })
+      await until(() => socket.readableEnded, { what: `the end of the connection that requested ${path}` })
     }
     await until(async () => await connectionsOf(app) === 0, { what: 'no connection is left, though the clients keep theirs open' })
-    t.equal((await askForUpgrade(t, app, '/open')).status, 101, 'an upgrade alone is accepted')
+    t.equal((await requestUpgrade(t, app, '/open')).status, 101, 'an upgrade alone is accepted')
   })
 }
 
@@ -132,13 +132,13 @@ test('rejected upgrades leave no connection during a Redis outage', async (t) =>
   const app = await startApp(t, orders['the stack before @fastify/websocket'] as Order, redis)
   await redis.kill()
 
-  for (let n = 0; n < 10; n++) t.equal((await askForUpgrade(t, app, '/closed')).status, 503)
+  for (let n = 0; n < 10; n++) t.equal((await requestUpgrade(t, app, '/closed')).status, 503)
   await until(async () => await connectionsOf(app) === 0, { what: 'no connection is left' })
 })
 
 test('rejected upgrades do not delay the close of the app, even if clients keep their side open', async (t) => {
   const app = await startApp(t, orders['the stack before @fastify/websocket'] as Order)
-  for (let n = 0; n < 20; n++) await askForUpgrade(t, app, '/required')
+  for (let n = 0; n < 20; n++) await requestUpgrade(t, app, '/required')
 
   await app.close()
 
@@ -148,7 +148,7 @@ test('rejected upgrades do not delay the close of the app, even if clients keep 
 test('rejected upgrades close their sockets if the app rejects them while it closes', async (t) => {
   const app = await startApp(t, async (app, parts) => {
     await orders['the stack before @fastify/websocket']?.(app, parts)
-    app.addHook('preClose', async () => { refused = await askForUpgrade(t, app, '/open').catch(() => undefined) })
+    app.addHook('preClose', async () => { refused = await requestUpgrade(t, app, '/open').catch(() => undefined) })
   })
   let refused: { status: number, socket: Socket } | undefined
 
@@ -188,8 +188,8 @@ test('rejected upgrades of the service leave no connection', { timeout: 60_000 }
   const app = await buildTestApp(t)
   await app.listen({ port: 0, host: '127.0.0.1' })
 
-  for (let n = 0; n < 50; n++) await askForUpgrade(t, app, '/live', 'Origin: null\r\n')
-  t.equal((await askForUpgrade(t, app, '/live?topic=%00', 'Host: other\r\n')).status, 400)
+  for (let n = 0; n < 50; n++) await requestUpgrade(t, app, '/live', 'Origin: null\r\n')
+  t.equal((await requestUpgrade(t, app, '/live?topic=%00', 'Host: other\r\n')).status, 400)
   await until(async () => await connectionsOf(app) === 0, { what: 'no connection is left' })
 
   await app.close()

@@ -89,14 +89,14 @@ test('session attacks', { timeout: 120_000 }, async (t) => {
 
   t.test('two different cookies of the name are both rejected, in either order; two equal ones count as one', async (t) => {
     const [victim, attacker] = [await signedIn('victim'), await signedIn('attacker')]
-    const ask = (cookie: string) => new Browser(app).get('/required', { cookie })
+    const sendRequest = (cookie: string) => new Browser(app).get('/required', { cookie })
 
-    t.equal((await ask(`sid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).status, 401)
-    t.equal((await ask(`sid=${valueOf(victim)}; sid=${valueOf(attacker)}`)).status, 401)
-    t.equal((await ask(`sid=${valueOf(victim)}; sid=`)).status, 401)
-    t.equal((await ask(`sid=${valueOf(victim)};sid=${valueOf(victim)}`)).body, 'victim')
-    t.equal((await ask(`theme=x,sid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).body, 'victim', 'a name inside a value is not a cookie name')
-    t.equal((await ask(`xsid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).body, 'victim')
+    t.equal((await sendRequest(`sid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).status, 401)
+    t.equal((await sendRequest(`sid=${valueOf(victim)}; sid=${valueOf(attacker)}`)).status, 401)
+    t.equal((await sendRequest(`sid=${valueOf(victim)}; sid=`)).status, 401)
+    t.equal((await sendRequest(`sid=${valueOf(victim)};sid=${valueOf(victim)}`)).body, 'victim')
+    t.equal((await sendRequest(`theme=x,sid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).body, 'victim', 'a name inside a value is not a cookie name')
+    t.equal((await sendRequest(`xsid=${valueOf(attacker)}; sid=${valueOf(victim)}`)).body, 'victim')
   })
 
   t.test('a sign-out with two different cookies ends both sessions', async (t) => {

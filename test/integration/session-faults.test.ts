@@ -162,9 +162,9 @@ test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
   })
 })
 
-async function within<Value> (asked: Promise<Value>): Promise<Value> {
+async function within<Value> (pending: Promise<Value>): Promise<Value> {
   const started = Date.now()
-  const answer = await asked
+  const answer = await pending
   if (Date.now() - started > patienceMs) throw new Error(`took ${Date.now() - started} ms`)
   return answer
 }

@@ -101,8 +101,8 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
 
   t.test('a slow request that ends after the sign-out does not restore the session, and its write is reported as lost', async (t) => {
     const browser = await signedIn('slow')
-    const asked = (path: string) => browser.copy(homeOf(1)).post(path)
-    const slow = [asked('/set/test-a/1?gate=out'), asked('/push/test-b/1?gate=out'), asked('/rotate?gate=out'), browser.copy(homeOf(1)).get('/get/test-a?gate=out')]
+    const posted = (path: string) => browser.copy(homeOf(1)).post(path)
+    const slow = [posted('/set/test-a/1?gate=out'), posted('/push/test-b/1?gate=out'), posted('/rotate?gate=out'), browser.copy(homeOf(1)).get('/get/test-a?gate=out')]
     const thief = browser.copy(homeOf(1))
     const gated = new Browser(homeOf(1))
     await until(async () => (await gated.get('/gates/out')).body === 4, { what: 'four requests have loaded' })

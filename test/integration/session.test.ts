@@ -54,8 +54,8 @@ test('session plugin', async (t) => {
     const browser = new Browser(app)
     await browser.post('/sign-in/ada')
     const count = countWrites(t, redis.port)
-    const costOf = async (asked: Promise<unknown>) => {
-      await asked
+    const costOf = async (pending: Promise<unknown>) => {
+      await pending
       const { writes, commandCount } = count
       count.clear()
       return [writes, commandCount]

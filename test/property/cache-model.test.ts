@@ -8,7 +8,7 @@ const runs = propertyRuns(12)
 const any = fc.nat(30)
 
 const act: fc.Arbitrary<Act> = fc.oneof(
-  { weight: 14, arbitrary: fc.record({ what: fc.constant('ask' as const), app: any, id: any, isSwapped: fc.boolean(), how: fc.constantFrom('plain' as const, 'plain' as const, 'conditional' as const, 'part' as const, 'revalidating' as const), isHeld: fc.nat(3).map((chance) => chance === 0) }) },
+  { weight: 14, arbitrary: fc.record({ what: fc.constant('request' as const), app: any, id: any, isSwapped: fc.boolean(), how: fc.constantFrom('plain' as const, 'plain' as const, 'conditional' as const, 'part' as const, 'revalidating' as const), isHeld: fc.nat(3).map((chance) => chance === 0) }) },
   { weight: 2, arbitrary: fc.record({ what: fc.constant('refuse' as const), app: any, id: any, isSlow: fc.boolean() }) },
   { weight: 6, arbitrary: fc.record({ what: fc.constant('release' as const), of: any }) },
   { weight: 4, arbitrary: fc.record({ what: fc.constant('write' as const), of: any }) },
@@ -26,7 +26,7 @@ t.test('cache serves no response older than an acknowledged purge, settles every
     await world.begin()
     for (const each of acts) await world.act(each)
     await world.end()
-    answers += acts.filter(({ what }) => what === 'ask').length
+    answers += acts.filter(({ what }) => what === 'request').length
     if (world.faults.length > 0) throw new Error(world.faults.join('\n'))
   })
 

@@ -121,15 +121,15 @@ t.test('the latency alert fires for slow round trips, and resolves', async (t) =
 
 t.test('the hit-rate alert fires below 80 %, and resolves', async (t) => {
   const { app, messages } = await watched(t, hasty('PrismHitRateLow'), {})
-  const ask = async (url: string) => await app.inject(url)
+  const send = async (url: string) => await app.inject(url)
 
   let made = 0
   await until(async () => {
-    await ask(`/cities/${3_000_000 + ++made}`)
+    await send(`/cities/${3_000_000 + ++made}`)
     return messages.length > 0
   }, { what: 'misses reported', deadlineMs: 45_000 })
   await until(async () => {
-    await ask('/cities/2988507')
+    await send('/cities/2988507')
     return messages.length > 1
   }, { what: 'hits reported', deadlineMs: 45_000 })
 

@@ -218,13 +218,13 @@ t.test('the dashboard explains empty charts and tables', needsChromium, async (t
 t.test('the dashboard\'s entry lookup requires the token', async (t) => {
   const app = await buildTestApp(t, { adminToken: token })
   await untilHit(async () => await app.inject('/cities/2988507'))
-  const ask = async (headers: Record<string, string>, payload: object = { url: '/cities/2988507' }) => await app.inject({ method: 'POST', url: '/ops/entry', payload, headers })
+  const send = async (headers: Record<string, string>, payload: object = { url: '/cities/2988507' }) => await app.inject({ method: 'POST', url: '/ops/entry', payload, headers })
   const authorization = `Bearer ${token}`
 
-  t.equal((await ask({})).statusCode, 401)
-  t.equal((await ask({ authorization, origin: 'https://elsewhere.example' })).statusCode, 403)
-  t.equal((await ask({ authorization }, { url: 'cities' })).statusCode, 400)
-  t.match((await ask({ authorization })).json(), { found: 'fresh', route: '/cities/:id', status: 200 })
+  t.equal((await send({})).statusCode, 401)
+  t.equal((await send({ authorization, origin: 'https://elsewhere.example' })).statusCode, 403)
+  t.equal((await send({ authorization }, { url: 'cities' })).statusCode, 400)
+  t.match((await send({ authorization })).json(), { found: 'fresh', route: '/cities/:id', status: 200 })
 })
 
 /** With PRISM_SHOTS=folder: screenshots after a while of load. */

@@ -149,16 +149,16 @@ t.test('fields of the abandoned response are removed', async (t) => {
 
 t.test('a 405 names the allowed methods of the path', async (t) => {
   const app = await validating(t)
-  const ask = async (method: 'PUT' | 'DELETE' | 'OPTIONS' | 'GET', url: string) => {
+  const send = async (method: 'PUT' | 'DELETE' | 'OPTIONS' | 'GET', url: string) => {
     const { statusCode, headers: { allow }, body } = await app.inject({ method, url })
     return [statusCode, allow, body === '' ? body : JSON.parse(body).code]
   }
 
-  t.same(await ask('PUT', '/?a=b'), [405, 'GET, HEAD, OPTIONS, POST', 'PRISM_ERR_METHOD'])
-  t.same(await ask('DELETE', '/7'), [405, 'GET, HEAD, OPTIONS', 'PRISM_ERR_METHOD'])
-  t.same(await ask('OPTIONS', '/7'), [204, 'GET, HEAD, OPTIONS', ''])
-  t.same(await ask('OPTIONS', '/7/8'), [404, undefined, 'PRISM_ERR_NOT_FOUND'])
-  t.same(await ask('GET', '/7/8'), [404, undefined, 'PRISM_ERR_NOT_FOUND'])
+  t.same(await send('PUT', '/?a=b'), [405, 'GET, HEAD, OPTIONS, POST', 'PRISM_ERR_METHOD'])
+  t.same(await send('DELETE', '/7'), [405, 'GET, HEAD, OPTIONS', 'PRISM_ERR_METHOD'])
+  t.same(await send('OPTIONS', '/7'), [204, 'GET, HEAD, OPTIONS', ''])
+  t.same(await send('OPTIONS', '/7/8'), [404, undefined, 'PRISM_ERR_NOT_FOUND'])
+  t.same(await send('GET', '/7/8'), [404, undefined, 'PRISM_ERR_NOT_FOUND'])
 })
 
 /** Any text, including lone surrogates and control characters. */

@@ -44,14 +44,14 @@ async function startPrometheus (t: Test, target: string): Promise<{ query: (expr
     server.kill('SIGKILL')
     await exit
   })
-  const ask = async <Data>(path: string) => (await (await fetch(`http://127.0.0.1:${port}/api/v1/${path}`)).json() as { data?: Data, error?: string })
+  const send = async <Data>(path: string) => (await (await fetch(`http://127.0.0.1:${port}/api/v1/${path}`)).json() as { data?: Data, error?: string })
   return {
     query: async (expression) => {
-      const { data, error } = await ask<{ result: unknown[] }>(`query?query=${encodeURIComponent(expression)}`)
+      const { data, error } = await send<{ result: unknown[] }>(`query?query=${encodeURIComponent(expression)}`)
       if (data === undefined) throw new Error(`${expression}: ${error}`)
       return data.result
     },
-    rules: async () => (await ask<{ groups: { rules: LoadedRule[] }[] }>('rules')).data?.groups.flatMap(({ rules }) => rules) ?? []
+    rules: async () => (await send<{ groups: { rules: LoadedRule[] }[] }>('rules')).data?.groups.flatMap(({ rules }) => rules) ?? []
   }
 }
 

@@ -83,12 +83,12 @@ t.test('each request is logged in one line, with the cache\'s outcome', async (t
 
 t.test('SIGTERM lets requests in progress finish, makes the service not ready, and exits with 0', async (t) => {
   const held = await holdRequest(t, service, 'POST /users', user)
-  const ask = await holdConnection(t, service)
+  const sendRequest = await holdConnection(t, service)
   await fetch(`${service.url}/healthz/live`) // served after the other connection was made
 
   const exit = service.stop('SIGTERM')
   await until(() => service.logs.some((line) => line.includes('"Stopping"')), { what: 'the signal is seen' })
-  const refusal = await ask('/healthz/ready')
+  const refusal = await sendRequest('/healthz/ready')
   const answer = await held.finish()
 
   t.match(refusal, /^HTTP\/1.1 503 .*"draining"/s)

@@ -12,7 +12,7 @@ import { until } from './until.ts'
 
 /** One event; its numbers choose among the existing objects. */
 export type Act =
-  | { what: 'ask', app: number, id: number, isSwapped: boolean, isHeld: boolean, how: keyof typeof requestKinds }
+  | { what: 'request', app: number, id: number, isSwapped: boolean, isHeld: boolean, how: keyof typeof requestKinds }
   | { what: 'refuse', app: number, id: number, isSlow: boolean }
   | { what: 'purge', app: number, id: number, isSoft: boolean, ofAll: boolean }
   | { what: 'release' | 'write' | 'lose', of: number }
@@ -32,7 +32,7 @@ interface Server { process: RedisProcess, client: Redis }
 interface TestReply {
   readonly url: string
   readonly atLeast: number
-  readonly answer: Promise<{ statusCode: number, body: string, status: string }>
+  readonly response: Promise<{ statusCode: number, body: string, status: string }>
 }
 
 const ids = 2
@@ -47,7 +47,7 @@ export class CacheWorld {
   #values = [0, 0]
   /** data that an acknowledged purge invalidated, by route: without and with a stale window */
   #purged: Record<'plain' | 'swap', number[]> = { plain: [0, 0], swap: [0, 0] }
-  #asked: TestReply[] = []
+  #pending: TestReply[] = []
   #held: (() => void)[] = []
   #refused: (Promise<void> | undefined)[] = []
   /** a handler that runs now is released at once */
@@ -75,7 +75,7 @@ export class CacheWorld {
   }
 
   async act (act: Act): Promise<void> {
-    if (act.what === 'ask') await this.#ask(act)
+    if (act.what === 'request') await this.#request(act)
     else if (act.what === 'refuse') await this.#refuse(act)
     else if (act.what === 'purge') await this.#purge(act)
     else if (act.what === 'release') this.#held.splice(act.of % Math.max(1, this.#held.length), 1)[0]?.()
@@ -88,14 +88,14 @@ export class CacheWorld {
   async end (): Promise<void> {
     this.#isOpen = true
     for (const release of this.#held.splice(0)) release()
-    let answered = 0
-    const all = this.#asked.splice(0).map(async ({ url, atLeast, answer }) => {
-      const { statusCode, body, status } = await answer
-      answered += 1
+    let settled = 0
+    const all = this.#pending.splice(0).map(async ({ url, atLeast, response }) => {
+      const { statusCode, body, status } = await response
+      settled += 1
       const { seen } = JSON.parse(body) as { seen?: number }
       if ((statusCode !== 200 && statusCode !== 206) || seen === undefined || seen < atLeast) this.faults.push(`${url}: ${body} with ${status}, at least ${atLeast} was wanted`)
     })
-    await until(() => answered === all.length, { what: 'everybody is answered', deadlineMs: 20_000 }).catch(() => this.faults.push(`${all.length - answered} wait for ever`))
+    await until(() => settled === all.length, { what: 'every request has a response', deadlineMs: 20_000 }).catch(() => this.faults.push(`${all.length - settled} wait for ever`))
     await Promise.all(this.#refused.splice(0))
     const { client } = this.#master
     for (const key of await client.keys('*')) if (await client.pttl(key) === -1) this.faults.push(`${key} has no end`)
@@ -169,20 +169,20 @@ export class CacheWorld {
     return app
   }
 
-  async #ask ({ app, id, isSwapped, isHeld, how }: Act & { what: 'ask' }): Promise<void> {
+  async #request ({ app, id, isSwapped, isHeld, how }: Act & { what: 'request' }): Promise<void> {
     const route = isSwapped ? 'swap' : 'plain'
     const url = `/${route}/${this.#round}-${id % ids}`
     this.#isOpen = !isHeld
-    const answer = this.apps[app % 3]?.inject({ url, headers: requestKinds[how] }).then(({ statusCode, body, headers }) => ({ statusCode, body, status: `${statusCode}, ${headers['cache-status']}, ${this.#asked.length} asked` })) ?? Promise.reject(new Error('no such app'))
-    this.#asked.push({ url, atLeast: this.#purged[route][id % ids] ?? 0, answer })
+    const response = this.apps[app % 3]?.inject({ url, headers: requestKinds[how] }).then(({ statusCode, body, headers }) => ({ statusCode, body, status: `${statusCode}, ${headers['cache-status']}, ${this.#pending.length} asked` })) ?? Promise.reject(new Error('no such app'))
+    this.#pending.push({ url, atLeast: this.#purged[route][id % ids] ?? 0, response })
     // The request has reached its handler or waits for another; or it continues during the next event.
-    await Promise.race([answer, sleep(isHeld ? 5 : 50)])
+    await Promise.race([response, sleep(isHeld ? 5 : 50)])
   }
 
   /** A guard rejects it: at once, or while other requests arrive. */
   async #refuse ({ app, id, isSlow }: Act & { what: 'refuse' }): Promise<void> {
     const refused = this.apps[app % 3]?.inject({ url: `/plain/${this.#round}-${id % ids}`, headers: { 'x-refuse': isSlow ? 'slowly' : 'at once' } })
-    const statusCode = refused?.then((reply) => { if (reply.statusCode !== 403) this.faults.push(`a refused request was answered with ${reply.statusCode}`) })
+    const statusCode = refused?.then((reply) => { if (reply.statusCode !== 403) this.faults.push(`a refused request received ${reply.statusCode}`) })
     this.#refused.push(statusCode)
     if (!isSlow) await statusCode
   }

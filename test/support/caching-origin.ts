@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import type { CacheChoice } from '../../plugins/cache.ts'
 import { cachingApp, stored } from './caching.ts'
 
-/** Fields of an answer. */
+/** Fields of a response. */
 export type Fields = Record<string, string | string[]>
 
 /** The response of a route with `ttl: 'response'`, and its received requests. */
@@ -14,7 +14,7 @@ export interface Origin {
   status: number
   /** number of handler runs, and the request fields of each */
   runs: number
-  asked: Record<string, unknown>
+  requestHeaders: Record<string, unknown>
   /** sends a request, and waits until pending stores are done */
   get: (options?: InjectOptions) => Promise<LightMyRequestResponse>
 }
@@ -30,7 +30,7 @@ export async function originOf (t: Test, route: Exclude<CacheChoice, boolean> = 
     fields: {},
     status: 200,
     runs: 0,
-    asked: {},
+    requestHeaders: {},
     get: async (options = {}) => {
       const reply = await app.inject({ url: '/a', ...options })
       await stored(app)
@@ -39,7 +39,7 @@ export async function originOf (t: Test, route: Exclude<CacheChoice, boolean> = 
   }
   app.all('/*', { config: { cache: { ...route, ttl: 'response' } } }, async (request, reply) => {
     origin.runs++
-    origin.asked = { ...request.headers }
+    origin.requestHeaders = { ...request.headers }
     for (const [name, value] of Object.entries(origin.fields)) reply.header(name, value)
     return reply.code(origin.status).send(origin.status === 304 ? undefined : `run ${origin.runs}`)
   })

@@ -17,7 +17,7 @@ export interface CachingProcess {
    * `GET /<id>`: cached with the tag `all`; responds after `ms` with the number of the handler run among all processes.
    * The first run can deviate; a `held` run waits for the key `test:go:<id>`.
    */
-  ask (id: string, options?: { ms?: number, first?: FirstRun }): Promise<TestReply>
+  get (id: string, options?: { ms?: number, first?: FirstRun }): Promise<TestReply>
   /** The longest block of its event loop since the last call, in ms. */
   stall (): Promise<number>
   /** Kills the process. */
@@ -42,13 +42,13 @@ export async function startCachingProcess (owner: Owner, url: string): Promise<C
   const address = await Promise.race([ended, new Promise<string>((resolve) => { createInterface(child.stdout).once('line', resolve) })])
   return {
     pid: child.pid ?? 0,
-    ask: (id, { ms = 0, first } = {}) => ask(`${address}/${id}?ms=${ms}${first === undefined ? '' : `&first=${first}`}`, agent),
-    stall: async () => (await ask(`${address}/stall`, agent)).run,
+    get: (id, { ms = 0, first } = {}) => send(`${address}/${id}?ms=${ms}${first === undefined ? '' : `&first=${first}`}`, agent),
+    stall: async () => (await send(`${address}/stall`, agent)).run,
     kill
   }
 }
 
-function ask (url: string, agent: Agent): Promise<TestReply> {
+function send (url: string, agent: Agent): Promise<TestReply> {
   return new Promise((resolve, reject) => {
     get(url, { agent }, (response) => {
       let body = ''

@@ -1,4 +1,4 @@
-import { Agent, request as ask } from 'node:http'
+import { Agent, request as httpRequest } from 'node:http'
 import type { IncomingHttpHeaders, IncomingMessage, InformationEvent } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { CacheChoice } from '../../plugins/cache.ts'
@@ -34,21 +34,21 @@ export async function cachingProxy (owner: Owner, { origin, route, ...options }:
 }
 
 async function handOn (origin: string, agent: Agent, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const answer = await fetchFrom(origin, agent, request, reply)
-  reply.code(answer.statusCode ?? 502)
-  for (const [name, values] of linesOf(answer)) if (!ofOneConnection.has(name)) reply.header(name, values.length === 1 ? values[0] : values)
-  return reply.send(await bodyOf(answer))
+  const response = await fetchFrom(origin, agent, request, reply)
+  reply.code(response.statusCode ?? 502)
+  for (const [name, values] of linesOf(response)) if (!ofOneConnection.has(name)) reply.header(name, values.length === 1 ? values[0] : values)
+  return reply.send(await bodyOf(response))
 }
 
 function fetchFrom (origin: string, agent: Agent, request: FastifyRequest, reply: FastifyReply): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const headers: IncomingHttpHeaders = { ...request.headers }
     delete headers.connection
-    const asked = ask(origin + request.url, { method: request.method, headers, agent }, resolve)
-    asked.on('error', reject)
-    asked.on('information', ({ statusCode, headers }: InformationEvent) => { sendInformation(reply, statusCode, headers) })
-    if (isStream(request.body)) request.body.pipe(asked)
-    else asked.end()
+    const outgoing = httpRequest(origin + request.url, { method: request.method, headers, agent }, resolve)
+    outgoing.on('error', reject)
+    outgoing.on('information', ({ statusCode, headers }: InformationEvent) => { sendInformation(reply, statusCode, headers) })
+    if (isStream(request.body)) request.body.pipe(outgoing)
+    else outgoing.end()
   })
 }
 
@@ -72,8 +72,8 @@ function linesOf ({ rawHeaders }: IncomingMessage): Map<string, string[]> {
   return lines
 }
 
-async function bodyOf (answer: IncomingMessage): Promise<Buffer> {
+async function bodyOf (response: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = []
-  for await (const chunk of answer) chunks.push(chunk as Buffer)
+  for await (const chunk of response) chunks.push(chunk as Buffer)
   return Buffer.concat(chunks)
 }

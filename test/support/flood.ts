@@ -83,7 +83,7 @@ export class Flood {
   }
 
   async run (): Promise<FloodResult> {
-    for (let sent = 0; sent < this.#options.requests; sent += apart) await Promise.all(Array.from({ length: apart }, (_, index) => this.#ask(sent + index)))
+    for (let sent = 0; sent < this.#options.requests; sent += apart) await Promise.all(Array.from({ length: apart }, (_, index) => this.#request(sent + index)))
     await Promise.all(this.apps.map(stored))
     return await this.result()
   }
@@ -101,7 +101,7 @@ export class Flood {
     }
   }
 
-  async #ask (number: number): Promise<void> {
+  async #request (number: number): Promise<void> {
     const app = this.apps[number % this.apps.length]
     if (Math.random() < 0.5) {
       await app?.inject(`/once/${number}-${Math.random()}`)

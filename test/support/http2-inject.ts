@@ -20,11 +20,11 @@ export function injectOverHttp2 (owner: Owner, app: FastifyInstance): void {
   app.inject = (async (given: InjectOptions | string) => {
     const options = typeof given === 'string' ? { url: given } : given
     const client = await (opened ??= open())
-    return await ask(client, options)
+    return await send(client, options)
   }) as typeof app.inject
 }
 
-async function ask (client: ReturnType<typeof connect>, { method = 'GET', url, path = url, headers = {}, payload }: InjectOptions): Promise<LightMyRequestResponse> {
+async function send (client: ReturnType<typeof connect>, { method = 'GET', url, path = url, headers = {}, payload }: InjectOptions): Promise<LightMyRequestResponse> {
   const fields = Object.fromEntries(Object.entries(headers).filter(([name, value]) => value !== undefined && !ofConnection.has(name.toLowerCase())).map(([name, value]) => [name.toLowerCase(), typeof value === 'number' ? String(value) : value]))
   // light-my-request's defaults
   const target = { ':method': method, ':path': String(path), ':authority': String(headers.host ?? 'localhost:80') }

@@ -9,7 +9,7 @@ import { startRedisProcess } from './redis-process.ts'
 export interface Step {
   /** microseconds since 1970 */
   atUs: number
-  asked: number
+  requestCount: number
   /** by the last part of the key */
   claims: readonly { key: string, quota: Quota, cost: number }[]
   /** names of the granted slots */
@@ -44,17 +44,17 @@ export async function startClock (t: Test, { isSliding = false } = {}): Promise<
   let runs = 0
   return async (steps) => {
     const run = `run-${++runs}`
-    const asks = steps.map(({ atUs, asked, claims, lease, returned = [] }) => ({
+    const operations = steps.map(({ atUs, requestCount, claims, lease, returned = [] }) => ({
       atUs,
       returned: returned.map(({ key, place }) => ({ key: `${run}:${key}`, place })),
       keys: claims.map(({ key }) => `${run}:${key}`),
-      args: [String(asked), '0', ...claims.map(({ quota, cost }) => quotaCostOf(quota, cost).text), ...lease === undefined ? [] : [`i ${lease}`]]
+      args: [String(requestCount), '0', ...claims.map(({ quota, cost }) => quotaCostOf(quota, cost).text), ...lease === undefined ? [] : [`i ${lease}`]]
     }))
     if (isSliding) {
-      const slidingAsks = asks.map((ask, at) => ({ ...ask, args: slidingArgsOf(steps[at] as Step) }))
-      return (await redis.callBuffer('eval', lua, 0, JSON.stringify(slidingAsks)) as Buffer[]).map(readSliding)
+      const slidingOperations = operations.map((operation, at) => ({ ...operation, args: slidingArgsOf(steps[at] as Step) }))
+      return (await redis.callBuffer('eval', lua, 0, JSON.stringify(slidingOperations)) as Buffer[]).map(readSliding)
     }
-    const told = await redis.eval(lua, 0, JSON.stringify(asks)) as string[]
+    const told = await redis.eval(lua, 0, JSON.stringify(operations)) as string[]
     return told.map((text) => text.split(' ').map(Number)).map(([granted = 0, , ...numbers]) => ({
       granted,
       standings: Array.from({ length: numbers.length / 3 }, (_, at) => ({ remaining: numbers[at * 3] ?? 0, resetMs: numbers[at * 3 + 1] ?? 0, retryMs: numbers[at * 3 + 2] ?? 0 }))
@@ -62,9 +62,9 @@ export async function startClock (t: Test, { isSliding = false } = {}): Promise<
   }
 }
 
-function slidingArgsOf ({ asked, claims: [claim] }: Step): string[] {
+function slidingArgsOf ({ requestCount, claims: [claim] }: Step): string[] {
   const { quota, windowMs, bucketOrBurst } = claim?.quota as Quota
-  return [quota, windowMs, bucketOrBurst, claim?.cost ?? 1, 0, asked].map(String)
+  return [quota, windowMs, bucketOrBurst, claim?.cost ?? 1, 0, requestCount].map(String)
 }
 
 function readSliding (reply: Buffer): Told {

@@ -13,19 +13,19 @@ t.test('a load keeps its rate while no call settles, and reports the longest wai
 
   const load = new Load({ rate: 200, call: () => client.ping() })
   t.after(() => load.stop())
-  await until(() => load.count('answered') > 20, { what: 'calls are answered' })
+  await until(() => load.count('succeeded') > 20, { what: 'calls are answered' })
   const brokenAt = performance.now()
   await faults.hung.inject(rig)
   await until(() => load.count('failed') > 20, { what: 'calls fail' })
   t.equal(load.recoveryMs(brokenAt), undefined, 'not recovered')
   const healedAt = performance.now()
   await faults.hung.heal(rig)
-  await until(() => load.count('answered', healedAt) > 20, { what: 'calls are answered again' })
+  await until(() => load.count('succeeded', healedAt) > 20, { what: 'calls are answered again' })
   load.stop()
 
   t.ok(load.longestWaitMs(brokenAt) >= 99)
   t.ok((load.recoveryMs(healedAt) ?? -1) >= 0)
-  t.equal(load.samples.length, load.count('answered') + load.count('failed') + load.count('waiting'))
+  t.equal(load.samples.length, load.count('succeeded') + load.count('failed') + load.count('waiting'))
 })
 
 t.test('a load reports pending calls', async (t) => {

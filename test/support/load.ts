@@ -12,7 +12,7 @@ export interface Sample {
   startedAt: number
   /** wait of the caller; 0 while pending */
   waitMs: number
-  outcome: 'answered' | 'failed' | 'waiting'
+  outcome: 'succeeded' | 'failed' | 'waiting'
 }
 
 /** Calls at a steady rate, from now until `stop`. */
@@ -65,7 +65,7 @@ export class Load {
   #call (): void {
     const sample: Sample = { startedAt: performance.now(), waitMs: 0, outcome: 'waiting' }
     this.samples.push(sample)
-    this.#options.call().then(() => settle(sample, 'answered'), () => settle(sample, 'failed'))
+    this.#options.call().then(() => settle(sample, 'succeeded'), () => settle(sample, 'failed'))
   }
 }
 

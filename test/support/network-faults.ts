@@ -71,12 +71,12 @@ export const networkFaults = {
   }),
 
   garbage: ({ bytes }: NetworkFaultOptions['garbage'] = { bytes: NOISE }): NetworkFault => ({
-    does: 'answers with bytes that are no RESP, until the client closes',
+    does: 'replies with bytes that are no RESP, until the client closes',
     down: afterGreeting((link) => link.down.push(Buffer.from(bytes)))
   }),
 
   garbageThenSilence: ({ bytes }: NetworkFaultOptions['garbage'] = { bytes: NOISE }): NetworkFault => ({
-    does: 'answers once with bytes that are no RESP, then never again, not even when the client closes',
+    does: 'replies once with bytes that are no RESP, then never again, not even when the client closes',
     down: afterGreeting((link) => {
       link.down.push(Buffer.from(bytes))
       link.down.seal()
@@ -101,7 +101,7 @@ export const networkFaults = {
   }),
 
   replyLost: (): NetworkFault => ({
-    does: 'passes requests, drops every reply: what was asked has run',
+    does: 'passes requests, drops every reply: the commands have run',
     down: afterGreeting((link) => link.down.mute())
   }),
 

@@ -18,7 +18,7 @@ const PATIENCE_MS = 50
 /** All faults of the server itself. */
 export const processFaults = {
   hung: {
-    does: 'the process is stopped: connections stay open, nothing answers',
+    does: 'the process is stopped: connections stay open, nothing replies',
     inject: async ({ redis }) => redis.signal('SIGSTOP'),
     heal: async ({ redis, control }) => {
       redis.signal('SIGCONT')
@@ -72,7 +72,7 @@ export const processFaults = {
       const runner = rig.control.duplicate()
       runner.on('error', () => {}) // eval reports it
       runner.eval('while true do end', 0).catch(() => {}).finally(() => runner.disconnect())
-      await until(() => answers(rig, 'BUSY'), { what: 'the server answers BUSY' })
+      await until(() => repliesWith(rig, 'BUSY'), { what: 'the server replies BUSY' })
     },
     heal: async ({ control }) => {
       await control.call('SCRIPT', 'KILL')
@@ -110,12 +110,12 @@ export const processFaults = {
       await control.save()
       await redis.keepSnapshot()
       await redis.restart({ withSnapshot: true, args: ['--key-load-delay', '2000', '--loading-process-events-interval-bytes', '1024'] })
-      await until(() => answers(rig, 'LOADING'), { what: 'the server answers LOADING' })
+      await until(() => repliesWith(rig, 'LOADING'), { what: 'the server replies LOADING' })
     },
     heal: async (rig) => {
       const { control } = rig
       await control.config('SET', 'key-load-delay', '0')
-      await until(async () => !await answers(rig, 'LOADING'), { what: 'the server has loaded' })
+      await until(async () => !await repliesWith(rig, 'LOADING'), { what: 'the server has loaded' })
       await control.eval("for i = 1, ARGV[1] do redis.call('UNLINK', 'filler:' .. i) end", 0, FILLER_KEYS)
     }
   },
@@ -194,7 +194,7 @@ async function kick ({ control }: Rig): Promise<void> {
 }
 
 /** True if a ping past the proxy gets this error. */
-async function answers ({ control }: Rig, code: string): Promise<boolean> {
+async function repliesWith ({ control }: Rig, code: string): Promise<boolean> {
   return await control.call('GET', 'filler:1').then(() => false, (error: Error) => error.message.startsWith(code))
 }
 

@@ -14,7 +14,7 @@ declare module 'fastify' {
 }
 
 type Key = `test-${string}`
-interface Ask { Params: { key: Key, value: string }, Querystring: { gate?: string, throws?: string } }
+interface TestRoute { Params: { key: Key, value: string }, Querystring: { gate?: string, throws?: string } }
 
 /** The secret that session apps share, so that two on one Redis form one service. */
 export const sessionSecrets = ['a secret of the tests, 32 or more']
@@ -37,13 +37,13 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
   await app.register(session, { secrets: sessionSecrets, ...options })
   owner.after(() => app.close())
 
-  app.addHook<Ask>('preHandler', async ({ query }) => {
+  app.addHook<TestRoute>('preHandler', async ({ query }) => {
     if (query.gate === undefined) return
     const gate = gateOf(query.gate)
     gate.waiting += 1
     await gate.promise
   })
-  app.addHook<Ask>('preHandler', async (request) => { if (request.query.throws !== undefined) throw new Error('as told') })
+  app.addHook<TestRoute>('preHandler', async (request) => { if (request.query.throws !== undefined) throw new Error('as told') })
   app.post<{ Params: { name: string } }>('/gates/:name', { config: { session: false } }, async (request) => { gateOf(request.params.name).resolve() })
   app.get<{ Params: { name: string } }>('/gates/:name', { config: { session: false } }, async (request) => gateOf(request.params.name).waiting)
 
@@ -53,38 +53,38 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
   app.all('/off', { config: { session: false } }, async (request) => request.session.state)
   app.post('/off/sign-out', { config: { session: false } }, async (request) => await request.session.signOut())
 
-  app.get<Ask>('/get/:key', async (request) => ({ value: request.session.get(request.params.key) }))
-  app.post<Ask>('/set/:key/:value', async (request) => { request.session.set(request.params.key, request.params.value) })
-  app.post<Ask>('/replace/:key/:value', async (request) => {
+  app.get<TestRoute>('/get/:key', async (request) => ({ value: request.session.get(request.params.key) }))
+  app.post<TestRoute>('/set/:key/:value', async (request) => { request.session.set(request.params.key, request.params.value) })
+  app.post<TestRoute>('/replace/:key/:value', async (request) => {
     const before = request.session.get(request.params.key)
     if (before !== request.params.value) request.session.set(request.params.key, request.params.value)
   })
-  app.post<Ask>('/read-and-delete/:key', async (request) => {
+  app.post<TestRoute>('/read-and-delete/:key', async (request) => {
     request.session.get(request.params.key)
     request.session.delete(request.params.key)
   })
   app.get('/saves', { config: { session: false } }, async () => app.sessions.counts.save)
-  app.post<Ask>('/fail/:key/:value', async (request) => {
+  app.post<TestRoute>('/fail/:key/:value', async (request) => {
     request.session.set(request.params.key, request.params.value)
     throw new Error('as told')
   })
-  app.post<Ask>('/delete/:key', async (request) => { request.session.delete(request.params.key) })
-  app.post<Ask>('/push/:key/:value', async (request) => {
+  app.post<TestRoute>('/delete/:key', async (request) => { request.session.delete(request.params.key) })
+  app.post<TestRoute>('/push/:key/:value', async (request) => {
     const { key, value } = request.params
     return request.session.update(key, (list) => [...Array.isArray(list) ? list : [], value])
   })
-  app.post<Ask>('/fill/:key/:value', async (request) => { request.session.set(request.params.key, 'x'.repeat(Number(request.params.value))) })
+  app.post<TestRoute>('/fill/:key/:value', async (request) => { request.session.set(request.params.key, 'x'.repeat(Number(request.params.value))) })
 
-  app.post<Ask & { Body: SignInOptions<{ [key: Key]: unknown }> | undefined }>('/sign-in/:value', async (request) => {
+  app.post<TestRoute & { Body: SignInOptions<{ [key: Key]: unknown }> | undefined }>('/sign-in/:value', async (request) => {
     await request.session.signIn(request.params.value, request.body ?? {})
     return request.session.id
   })
   app.post('/sign-out', async (request) => { await request.session.signOut() })
   app.post('/rotate', async (request) => { await request.session.rotate() })
   app.get('/devices', async (request) => await request.session.devices())
-  app.delete<Ask>('/devices/:value', async (request) => ({ done: await request.session.revoke(request.params.value) }))
+  app.delete<TestRoute>('/devices/:value', async (request) => ({ done: await request.session.revoke(request.params.value) }))
   app.delete('/devices', async (request) => ({ count: await request.session.revokeOthers() }))
-  app.post<Ask>('/revoke-all/:value', { config: { session: false } }, async (request) => ({ count: await app.sessions.revokeAll(request.params.value) }))
+  app.post<TestRoute>('/revoke-all/:value', { config: { session: false } }, async (request) => ({ count: await app.sessions.revokeAll(request.params.value) }))
   await app.ready()
   await reached(app)
   return app

@@ -76,7 +76,7 @@ export async function soak (owner: Owner, options: SoakOptions): Promise<SoakRes
   resets['in all'] = (await counts(runners)).map(({ resets }) => resets)
   for (const { child } of runners) child.send('stop')
   await level(runners)
-  const reports = await Promise.all(runners.map(({ child }) => ask<Report>(child, 'report')))
+  const reports = await Promise.all(runners.map(({ child }) => sendOrder<Report>(child, 'report')))
   return { reports, resets }
 }
 
@@ -139,13 +139,13 @@ function near (one: string, other = ''): boolean {
 }
 
 async function counts (runners: readonly Runner[]): Promise<Count[]> {
-  return await Promise.all(runners.map(({ child }) => ask<Count>(child, 'count')))
+  return await Promise.all(runners.map(({ child }) => sendOrder<Count>(child, 'count')))
 }
 
-async function ask<Answer> (child: ChildProcess, order: string): Promise<Answer> {
-  const answer = once(child, 'message')
+async function sendOrder<Reply> (child: ChildProcess, order: string): Promise<Reply> {
+  const reply = once(child, 'message')
   child.send(order)
-  const [message] = await answer
+  const [message] = await reply
   return message
 }
 

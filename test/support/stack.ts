@@ -17,7 +17,7 @@ export interface Stack {
   /** called at each run */
   onRun: () => void
   /** called when a response is sent */
-  onAnswer: () => void
+  onReply: () => void
   /** `GET /page?n=`: cached, limited, the same for all clients */
   page (n?: number | string): Promise<{ status: number, cache: string, body: string }>
   /** `GET /few`: two per minute */
@@ -34,8 +34,8 @@ export async function startStack (owner: Owner, redis: RedisOptions, options: Om
   const app = fastify()
   owner.after(() => app.close())
   await app.register(prism, { redis, session: { secrets: [testSecret] }, rateLimit: { quota: 1_000_000, window: '1m' }, ...options })
-  const page: Handler = { runs: 0, onRun: () => {}, onAnswer: () => {} }
-  app.addHook('onSend', async () => { page.onAnswer() })
+  const page: Handler = { runs: 0, onRun: () => {}, onReply: () => {} }
+  app.addHook('onSend', async () => { page.onReply() })
   app.get('/page', { config: { cache: { ttl: '5m', tags: ['pages'] }, rateLimit: { quota: 500_000, window: '1m' } } }, ({ query }) => {
     page.runs += 1
     page.onRun()
@@ -57,7 +57,7 @@ export async function startStack (owner: Owner, redis: RedisOptions, options: Om
   return stackOf(app, `${cookie?.name}=${cookie?.value}`, page)
 }
 
-interface Handler { runs: number, onRun: () => void, onAnswer: () => void }
+interface Handler { runs: number, onRun: () => void, onReply: () => void }
 
 function stackOf (app: FastifyInstance, cookie: string, handler: Handler): Stack {
   const headers = { cookie }
@@ -67,8 +67,8 @@ function stackOf (app: FastifyInstance, cookie: string, handler: Handler): Stack
     get runs () { return handler.runs },
     get onRun () { return handler.onRun },
     set onRun (onRun: () => void) { handler.onRun = onRun },
-    get onAnswer () { return handler.onAnswer },
-    set onAnswer (onAnswer: () => void) { handler.onAnswer = onAnswer },
+    get onReply () { return handler.onReply },
+    set onReply (onReply: () => void) { handler.onReply = onReply },
     page: async (n = 1) => {
       const { statusCode, headers: { 'cache-status': cache }, body } = await app.inject({ url: `/page?n=${n}`, headers })
       return { status: statusCode, cache: String(cache), body }

@@ -4,13 +4,13 @@ import { until } from './until.ts'
 /** Waits until an app uses its Redis in time: on a busy machine it can start without, and the first reply takes longest. */
 export async function reached ({ redisPool }: Pick<FastifyInstance, 'redisPool'>): Promise<void> {
   await until(() => redisPool.state === 'ready', { what: 'the app reaches its Redis' })
-  await until(() => redisPool.batch.command('PING', []), { what: 'an answer in time' })
+  await until(() => redisPool.batch.command('PING', []), { what: 'a reply in time' })
 }
 
 /** Repeats a request whose response is 503: on a busy machine Redis can time out. */
-export async function unlessLate (ask: () => Promise<LightMyRequestResponse>): Promise<LightMyRequestResponse> {
+export async function unlessLate (send: () => Promise<LightMyRequestResponse>): Promise<LightMyRequestResponse> {
   return await until(async () => {
-    const response = await ask()
+    const response = await send()
     return response.statusCode !== 503 && response
-  }, { what: 'an answer of Redis in time' })
+  }, { what: 'a reply of Redis in time' })
 }

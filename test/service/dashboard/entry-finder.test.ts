@@ -22,13 +22,13 @@ async function kept (t: Test) {
   app.get('/plain', () => ({}))
   await app.ready()
   await reached(app)
-  const ask = async (url: string) => await until(async () => /hit/.test(String((await app.inject(url)).headers['cache-status'])), { what: 'a hit' })
-  return { app, redis, ask, find: async (url: string) => await entries.find(url, place) }
+  const send = async (url: string) => await until(async () => /hit/.test(String((await app.inject(url)).headers['cache-status'])), { what: 'a hit' })
+  return { app, redis, send, find: async (url: string) => await entries.find(url, place) }
 }
 
 t.test('a stored response is described by age, size, tags and fields, without fields that contain secrets', async (t) => {
-  const { ask, find } = await kept(t)
-  await ask('/cities/one?b=2&a=1')
+  const { send, find } = await kept(t)
+  await send('/cities/one?b=2&a=1')
 
   const view = await find('/cities/one?a=1&b=2')
 
@@ -41,13 +41,13 @@ t.test('a stored response is described by age, size, tags and fields, without fi
 })
 
 t.test('a missing entry is explained', async (t) => {
-  const { app, redis, ask, find } = await kept(t)
+  const { app, redis, send, find } = await kept(t)
 
   t.same(await find('/cities/two'), { found: 'nothing', route: '/cities/:id' })
   t.same(await find('/mine'), { found: 'apart', route: '/mine' })
   t.same(await find('/plain'), { found: 'uncached', route: null })
   t.same(await find('http://'), { found: 'uncached', route: null })
-  await ask('/cities/two')
+  await send('/cities/two')
   t.match(await find('https://service.example/cities/two'), { found: 'fresh' })
   await app.cache.purge('cities')
   t.same(await find('/cities/two'), { found: 'nothing', route: '/cities/:id' })

@@ -65,11 +65,11 @@ function request (path: string, name: string, value: string, client: number): st
 async function fastest (target: Target, hostile: HttpClient, other: HttpClient, bytes: string): Promise<number> {
   let best = Infinity
   for (let tried = 0; tried < tries && best > maxStallMs / 2; tried++) {
-    const progress = { isAnswered: false }
-    const exchange = hostile.exchange(bytes).finally(() => { progress.isAnswered = true })
+    const progress = { isSettled: false }
+    const exchange = hostile.exchange(bytes).finally(() => { progress.isSettled = true })
     let longest = 0
     do longest = Math.max(longest, (await other.exchange('GET /healthz/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n')).ms)
-    while (!progress.isAnswered)
+    while (!progress.isSettled)
     const { status } = await exchange
     target.count(status)
     if (status >= 500 && status !== 503) target.fault(`headers: ${status} to ${bytes.slice(0, 120)}`)

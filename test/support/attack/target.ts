@@ -53,7 +53,7 @@ export class Target {
       REDIS_URL: this.#redisUrl, NODE_OPTIONS: '--max-old-space-size=256', TRUST_PROXY: '127.0.0.1/32', ADMIN_TOKEN: operatorToken
     })
     service.exit.then(() => { this.#hasEnded = true }, () => {})
-    for (const path of ['/', '/cities/2988507', '/openapi.json', '/ops']) await fetch(`${service.url}${path}`, { headers: { connection: 'close' } }).then((answer) => answer.arrayBuffer())
+    for (const path of ['/', '/cities/2988507', '/openapi.json', '/ops']) await fetch(`${service.url}${path}`, { headers: { connection: 'close' } }).then((response) => response.arrayBuffer())
     this.#descriptors = openDescriptors(service.pid)
     this.mark()
   }
@@ -91,7 +91,7 @@ export class Target {
     })
     if (this.#hasEnded) return this.#crashed(attack)
     this.note(`${attack}: descriptors ${this.#reference} before, ${openDescriptors(pid)} after; ${residentMegabytes(pid)} MB`)
-    const status = await fetch(`${url}/healthz/live`, { signal: AbortSignal.timeout(20_000), headers: { connection: 'close' } }).then((answer) => answer.status, String)
+    const status = await fetch(`${url}/healthz/live`, { signal: AbortSignal.timeout(20_000), headers: { connection: 'close' } }).then((response) => response.status, String)
     if (status !== 200) this.fault(`${attack}: /healthz/live answers ${status}`)
   }
 

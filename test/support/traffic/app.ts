@@ -52,8 +52,8 @@ function addSessions (app: FastifyInstance): void {
 function addPages (app: FastifyInstance, source: string): void {
   const tags = (request: FastifyRequest) => [`page:${(request.params as Named['Params']).id}`]
   app.get<Named>('/pages/:id', { config: { cache: { ttl: '10m', tags } } }, async ({ params: { id } }) => {
-    const answer = await fetch(`${source}/${id}`)
-    return { value: Number(await answer.text()) }
+    const response = await fetch(`${source}/${id}`)
+    return { value: Number(await response.text()) }
   })
   app.post<Named>('/purges/:id', async ({ params: { id } }) => { await app.cache.purge(`page:${id}`) })
 }

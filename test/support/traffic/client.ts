@@ -46,11 +46,11 @@ export class Client {
   /** @throws if no response arrives, because the connection failed or the request hangs */
   async send (app: number, method: string, path: string, { cookies, client }: Sent = {}): Promise<Reply> {
     const headers = { ...cookies === undefined || cookies.size === 0 ? {} : { cookie: fieldOf(cookies) }, ...client === undefined ? {} : { 'x-client': client } }
-    const answer = await fetch(`${this.#urls[app]}${path}`, { method, headers, signal: AbortSignal.timeout(hangMs) })
-    const text = await answer.text()
-    this.#hear(app, answer.headers)
-    for (const line of answer.headers.getSetCookie()) keep(line, cookies)
-    return { status: answer.status, body: text === '' ? undefined : JSON.parse(text), cache: answer.headers.get('cache-status') ?? '' }
+    const response = await fetch(`${this.#urls[app]}${path}`, { method, headers, signal: AbortSignal.timeout(hangMs) })
+    const text = await response.text()
+    this.#hear(app, response.headers)
+    for (const line of response.headers.getSetCookie()) keep(line, cookies)
+    return { status: response.status, body: text === '' ? undefined : JSON.parse(text), cache: response.headers.get('cache-status') ?? '' }
   }
 
   #hear (app: number, headers: Headers): void {

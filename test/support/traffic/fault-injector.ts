@@ -37,9 +37,9 @@ export function watchTrouble (pool: PooledRedis): Trouble {
 
 /** The caller receives the failure as before; an unhandled one still ends the process. */
 function noteFailures (batch: Batch, amiss: () => void): void {
-  const noted = async <Answer>(answer: Promise<Answer>): Promise<Answer> => {
+  const noted = async <Reply>(reply: Promise<Reply>): Promise<Reply> => {
     try {
-      return await answer
+      return await reply
     } catch (error) {
       amiss()
       throw error

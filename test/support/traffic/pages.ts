@@ -7,7 +7,7 @@ const crowd = 12
 
 async function valueOf (round: Round, app: number, id: string): Promise<number> {
   const { status, body } = await round.send(app, 'GET', `/pages/${id}`)
-  round.must(status === 200, `a page was answered with ${status}`)
+  round.must(status === 200, `a page received ${status}`)
   return (body as { value: number } | undefined)?.value ?? NaN
 }
 

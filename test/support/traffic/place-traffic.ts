@@ -26,7 +26,7 @@ const silenceMs = 10_000
 /** One server without a fault. */
 export async function plain (owner: Owner): Promise<Place> {
   const { url } = await startRedisProcess(owner)
-  return { redis: { url }, fault: (traffic) => traffic.answers(meanwhile) }
+  return { redis: { url }, fault: (traffic) => traffic.responses(meanwhile) }
 }
 
 /** With its own authority and client certificate; every connection is closed repeatedly, in any state. */
@@ -41,7 +41,7 @@ export async function overTls (owner: Owner): Promise<Place> {
         await proxy.fault('reset')
         await noticed
         await proxy.heal()
-        await traffic.answers(meanwhile)
+        await traffic.responses(meanwhile)
       }
     }
   }
@@ -73,8 +73,8 @@ async function move (cluster: Cluster, key: string, traffic: Traffic): Promise<v
   const slot = await cluster.slotOf(key)
   const from = await cluster.ownerOf(slot)
   const migration = await cluster.openMigration(slot, cluster.masters.find((master) => master !== from) ?? from)
-  await traffic.answers(meanwhile)
+  await traffic.responses(meanwhile)
   await migration.moveKeys()
-  await traffic.answers(meanwhile)
+  await traffic.responses(meanwhile)
   await migration.close()
 }

@@ -31,25 +31,25 @@ export class AppProcess {
 
   /** @returns the app's address */
   async open (redis: RedisOptions, source: string): Promise<string> {
-    return await this.#ask({ redis, source })
+    return await this.#send({ redis, source })
   }
 
   /** Closes the app, with its pool. */
   async close (): Promise<void> {
-    await this.#ask('close')
+    await this.#send('close')
   }
 
-  async #ask (order: Order): Promise<string> {
-    const answer = Promise.race([once(this.#child, 'message'), once(this.#child, 'exit').then(([code]) => { throw new Error(`the process ended with ${code}`) })])
+  async #send (order: Order): Promise<string> {
+    const reply = Promise.race([once(this.#child, 'message'), once(this.#child, 'exit').then(([code]) => { throw new Error(`the process ended with ${code}`) })])
     this.#child.send(order)
-    const [text] = await answer
+    const [text] = await reply
     return text as string
   }
 }
 
 if (process.send !== undefined && import.meta.main) {
   let app: FastifyInstance | undefined
-  process.on('message', (order: Order) => { obey(order).then((answer) => process.send?.(answer)) })
+  process.on('message', (order: Order) => { obey(order).then((reply) => process.send?.(reply)) })
   process.on('disconnect', () => process.exit()) // the parent process has ended
   process.send('ready')
 

@@ -21,8 +21,8 @@ export class Quotas implements Scenario {
 
   async #passed (round: Round, failure: 'closed' | 'local', count: number): Promise<number> {
     const client = `client-${round.turn}`
-    const answers = await Promise.all(Array.from({ length: count }, (_, app) => round.send(app, 'GET', `/quotas/${failure}`, { client })))
-    round.must(failure === 'closed' || answers.every(({ status }) => status !== 503), 'a request that is counted without Redis too was refused for want of it')
-    return answers.filter(({ status }) => status === 200).length
+    const responses = await Promise.all(Array.from({ length: count }, (_, app) => round.send(app, 'GET', `/quotas/${failure}`, { client })))
+    round.must(failure === 'closed' || responses.every(({ status }) => status !== 503), 'a request that is counted without Redis too was refused for want of it')
+    return responses.filter(({ status }) => status === 200).length
   }
 }

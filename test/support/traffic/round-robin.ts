@@ -62,7 +62,7 @@ export class Round {
     const isDegraded = reply.status === 503 || reply.cache.includes('bypass')
     this.#isDegraded ||= isDegraded
     this.#traffic.note(performance.now() - sentAt, isDegraded)
-    this.must(isDegraded || wellStatuses.includes(reply.status), `${method} ${path} was answered with ${reply.status}: ${JSON.stringify(reply.body)}`)
+    this.must(isDegraded || wellStatuses.includes(reply.status), `${method} ${path} received ${reply.status}: ${JSON.stringify(reply.body)}`)
     return reply
   }
 

@@ -55,7 +55,7 @@ export class Sessions implements Scenario {
       const { status } = await round.send(round.turn + n, 'PUT', `/notes/${n}`, { cookies })
       const { last } = await this.#read(round, round.turn + n + 1, cookies)
       if (status === 200) atLeast = n
-      round.must(atLeast <= last && last <= n, `write ${n} was answered with ${status}, and then there was ${last} instead of ${atLeast}`)
+      round.must(atLeast <= last && last <= n, `write ${n} received ${status}, and then there was ${last} instead of ${atLeast}`)
       atLeast = last
     }
     return atLeast
@@ -63,9 +63,9 @@ export class Sessions implements Scenario {
 
   /** Concurrent writes at both apps: none is lost, and none is applied twice. @returns the confirmed ones */
   async #writeAtOnce (round: Round, cookies: Jar): Promise<number[]> {
-    const answers = await Promise.all(Array.from({ length: writersAtOnce }, (_, n) => round.send(n, 'POST', `/notes/${n}`, { cookies })))
+    const responses = await Promise.all(Array.from({ length: writersAtOnce }, (_, n) => round.send(n, 'POST', `/notes/${n}`, { cookies })))
     const { all } = await this.#read(round, round.turn, cookies)
-    const confirmed = answers.flatMap(({ status }, n) => status === 200 ? n : [])
+    const confirmed = responses.flatMap(({ status }, n) => status === 200 ? n : [])
     round.must(confirmed.every((n) => all.includes(n)), `${confirmed.join()} were written at once, and then there was ${all.join()}`)
     round.must(new Set(all).size === all.length, `something was written twice: ${all.join()}`)
     return confirmed
@@ -74,13 +74,13 @@ export class Sessions implements Scenario {
   async #rotate (round: Round, cookies: Jar): Promise<void> {
     const thief: Jar = new Map(cookies)
     const { status } = await round.insist(round.turn, 'POST', '/rotation', { cookies })
-    round.must(status === 200, `a rotation was answered with ${status}`)
+    round.must(status === 200, `a rotation received ${status}`)
     await this.#isOut(round, thief)
   }
 
   async #read (round: Round, app: number, cookies: Jar): Promise<Notes> {
     const { status, body } = await round.insist(app, 'GET', '/notes', { cookies })
-    round.must(status === 200, `somebody who is signed in was answered with ${status}`)
+    round.must(status === 200, `somebody who is signed in received ${status}`)
     return status === 200 ? body as Notes : { last: NaN, all: [] }
   }
 
@@ -88,7 +88,7 @@ export class Sessions implements Scenario {
     this.#dead = [...this.#dead, cookies].slice(-remembered)
     for (const app of [0, 1]) {
       const { status } = await round.insist(app, 'GET', '/notes', { cookies: new Map(cookies) })
-      round.must(status === 401, `somebody who has left was answered with ${status}`)
+      round.must(status === 401, `somebody who has left received ${status}`)
     }
   }
 }

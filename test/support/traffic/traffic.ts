@@ -8,7 +8,7 @@ const pauseMs = 5
 const deadlineMs = 60_000
 
 /** Responses of one period. */
-interface Stretch { answered: number, degraded: number, longestMs: number }
+interface Stretch { responses: number, degraded: number, longestMs: number }
 
 /** Repeated scenarios with a fault in the middle, and their violations. */
 export class Traffic {
@@ -17,7 +17,7 @@ export class Traffic {
   readonly #client: Client
   readonly #scenarios: readonly Scenario[]
   readonly #wells = new Map<Scenario, number>()
-  readonly #stretches: Stretch[] = [{ answered: 0, degraded: 0, longestMs: 0 }]
+  readonly #stretches: Stretch[] = [{ responses: 0, degraded: 0, longestMs: 0 }]
   #isFault = false
   #isOver = false
   #turn = 0
@@ -50,17 +50,17 @@ export class Traffic {
   /** Injects a fault during the traffic. */
   async endure (fault: (traffic: Traffic) => Promise<void>): Promise<void> {
     this.#isFault = true
-    this.#stretches.push({ answered: 0, degraded: 0, longestMs: 0 })
+    this.#stretches.push({ responses: 0, degraded: 0, longestMs: 0 })
     await fault(this)
-    this.#stretches.push({ answered: 0, degraded: 0, longestMs: 0 })
+    this.#stretches.push({ responses: 0, degraded: 0, longestMs: 0 })
     this.#isFault = false
   }
 
   /** Waits for this many more responses. */
-  async answers (count: number): Promise<void> {
-    const answered = () => this.#stretches.reduce((sum, each) => sum + each.answered, 0)
-    const enough = answered() + count
-    await until(() => answered() >= enough, { what: `${count} more answers`, deadlineMs })
+  async responses (count: number): Promise<void> {
+    const received = () => this.#stretches.reduce((sum, each) => sum + each.responses, 0)
+    const enough = received() + count
+    await until(() => received() >= enough, { what: `${count} more responses`, deadlineMs })
   }
 
   /** Waits until an app notices trouble; call it before that can happen. */
@@ -80,14 +80,14 @@ export class Traffic {
   note (ms: number, isDegraded: boolean): void {
     const stretch = this.#stretches.at(-1)
     if (stretch === undefined) return
-    stretch.answered += 1
+    stretch.responses += 1
     if (isDegraded) stretch.degraded += 1
     stretch.longestMs = Math.max(stretch.longestMs, ms)
   }
 
   /** Degraded responses of all, before, during and after the fault, and the longest wait. */
   get report (): string {
-    return this.#stretches.map(({ answered, degraded, longestMs }) => `${degraded} of ${answered} degraded, longest ${Math.round(longestMs)} ms`).join('; ')
+    return this.#stretches.map(({ responses, degraded, longestMs }) => `${degraded} of ${responses} degraded, longest ${Math.round(longestMs)} ms`).join('; ')
   }
 
   async #go (scenario: Scenario, worker: number): Promise<void> {

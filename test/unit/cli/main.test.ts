@@ -175,8 +175,8 @@ t.test('keys, limits and watch read every master of a Cluster', async (t) => {
   const cluster = await startCluster(t)
   const app = await buildTestApp(t, { redisUrl: cluster.url })
   const addresses = Array.from({ length: 6 }, (_, index) => `203.0.113.${index + 1}`)
-  const ask = async (remoteAddress: string) => await app.inject({ url: '/cities/2988507', remoteAddress })
-  for (const address of addresses) await ask(address)
+  const send = async (remoteAddress: string) => await app.inject({ url: '/cities/2988507', remoteAddress })
+  for (const address of addresses) await send(address)
   const held = async () => (await Promise.all(cluster.masters.map(async ({ control }) => await control.dbsize()))).reduce((sum, keys) => sum + keys)
   const counted = async () => (JSON.parse((await run(['keys', '--json', '--url', cluster.url])).out) as { namespaces: { keys: number }[] }).namespaces.reduce((sum, { keys }) => sum + keys, 0)
 
@@ -185,7 +185,7 @@ t.test('keys, limits and watch read every master of a Cluster', async (t) => {
   // Six clients have their own slots. A counter can expire just then: each sends another request first.
   for (const address of addresses) {
     await until(async () => {
-      await ask(address)
+      await send(address)
       return JSON.parse((await run(['limits', address, '--json', '--url', cluster.url])).out).counters[0]?.used
     }, { what: `the counter of ${address}` })
   }
@@ -244,10 +244,10 @@ t.test('alert sends a test message in the configured format and reports whether 
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.after(() => { server.closeAllConnections(); server.close() })
-  const ask = async (path: string, environment = {}) => await run(['alert'], { ALERT_WEBHOOK_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`, ...environment })
+  const send = async (path: string, environment = {}) => await run(['alert'], { ALERT_WEBHOOK_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}/${path}`, ...environment })
 
-  const taken = await ask('taken', { ALERT_WEBHOOK_FORMAT: 'slack' })
-  const refused = await ask('hidden')
+  const taken = await send('taken', { ALERT_WEBHOOK_FORMAT: 'slack' })
+  const refused = await send('hidden')
   const unset = await run(['alert'])
 
   t.match(taken, { code: 0, out: /accepted a test alert/ })

@@ -33,7 +33,7 @@ async function open (t: Test): Promise<{ slots: ConcurrencySlots, redis: Redis }
 }
 
 /** One step of a test: requests slots, and releases some of the held ones. */
-const moments = fc.array(fc.record({ gapMs: fc.constantFrom(0, 1, 500, 20_000, 31_000), asked: fc.integer({ min: 0, max: 6 }), returned: fc.integer({ min: 0, max: 6 }) }), { minLength: 1, maxLength: 30 })
+const moments = fc.array(fc.record({ gapMs: fc.constantFrom(0, 1, 500, 20_000, 31_000), requestCount: fc.integer({ min: 0, max: 6 }), returned: fc.integer({ min: 0, max: 6 }) }), { minLength: 1, maxLength: 30 })
 
 test('slots and quotas are consumed together or not at all, in any sequence of checks and releases', async (t) => {
   const run = await startClock(t)
@@ -42,14 +42,14 @@ test('slots and quotas are consumed together or not at all, in any sequence of c
     const held: { place: string, endsAtUs: number }[] = []
     const steps: Step[] = []
     let [atUs, used] = [beginUs, 0]
-    for (const [index, { gapMs, asked, returned }] of made.entries()) {
+    for (const [index, { gapMs, requestCount, returned }] of made.entries()) {
       atUs += gapMs * 1000
       const given = held.splice(0, returned)
       for (let at = held.length - 1; at >= 0; at--) if ((held[at]?.endsAtUs ?? 0) <= atUs) held.splice(at, 1)
       const claims = [{ key: 'quota', quota: narrow, cost: 1 }, { key: 'places', quota: concurrencyQuota(limit), cost: 1 }]
-      steps.push({ atUs, asked, claims, lease: `t.${index}`, returned: given.map(({ place }) => ({ key: 'places', place })) })
+      steps.push({ atUs, requestCount, claims, lease: `t.${index}`, returned: given.map(({ place }) => ({ key: 'places', place })) })
       const told = (await run(steps)).at(-1)
-      const expected = Math.min(asked, limit - held.length, narrow.quota - used)
+      const expected = Math.min(requestCount, limit - held.length, narrow.quota - used)
       // The window is long enough for all steps, except the last one, which is beyond it.
       if (atUs - beginUs >= narrow.windowMs * 1000) return true
       for (let place = 1; place <= expected; place++) held.push({ place: `t.${index}.${place}`, endsAtUs: atUs + 30_000_000 })

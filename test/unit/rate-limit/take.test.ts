@@ -15,17 +15,17 @@ const quotas = (algorithm: Algorithm) => fc.record({ quota: fc.integer({ min: 1,
   .map(({ quota, windowMs, burst }): Quota => ({ algorithm, quota, windowMs, bucketOrBurst: algorithm === 'sliding' ? bucketMsOf(quota, windowMs) : algorithm === 'gcra' ? burst : 0 }))
 
 /** Gaps from zero to beyond a window in microseconds; several requests, with several costs. */
-const asks = fc.array(fc.record({
+const manyRequests = fc.array(fc.record({
   gap: fc.oneof(fc.integer({ min: 0, max: 2000 }), fc.integer({ min: 0, max: 6_000_000 }), fc.constantFrom(0, 999, 1000)),
-  asked: fc.integer({ min: 1, max: 40 }),
+  requestCount: fc.integer({ min: 1, max: 40 }),
   cost: fc.integer({ min: 1, max: 3 })
 }), { minLength: 1, maxLength: 60 })
 
-function stepsOf (quota: Quota, made: { gap: number, asked: number, cost: number }[]): Step[] {
+function stepsOf (quota: Quota, made: { gap: number, requestCount: number, cost: number }[]): Step[] {
   let atUs = beginUs
-  return made.map(({ gap, asked, cost }) => {
+  return made.map(({ gap, requestCount, cost }) => {
     atUs += gap
-    return { atUs, asked, claims: [{ key: 'one', quota, cost }] }
+    return { atUs, requestCount, claims: [{ key: 'one', quota, cost }] }
   })
 }
 
@@ -38,7 +38,7 @@ async function holds<Inputs> (t: Test, property: fc.IAsyncProperty<Inputs>, para
 test('consume.lua never allows more than the quota in any sliding window, of any position', async (t) => {
   const run = await startClock(t)
 
-  await holds(t, fc.asyncProperty(quotas('sliding'), asks, async (quota, made) => {
+  await holds(t, fc.asyncProperty(quotas('sliding'), manyRequests, async (quota, made) => {
     const steps = stepsOf(quota, made)
     const replies = await run(steps)
     const allowed = steps.map(({ atUs, claims }, at) => ({ atUs, units: (replies[at]?.granted ?? 0) * (claims[0]?.cost ?? 0) }))
@@ -52,7 +52,7 @@ test('consume.lua never allows more than the quota in any sliding window, of any
 test('consume.lua with gcra allows the burst and then the rate, never more', async (t) => {
   const run = await startClock(t)
 
-  await holds(t, fc.asyncProperty(quotas('gcra'), asks, async (quota, made) => {
+  await holds(t, fc.asyncProperty(quotas('gcra'), manyRequests, async (quota, made) => {
     const steps = stepsOf(quota, made)
     const replies = await run(steps)
     const allowed = steps.map(({ atUs, claims }, at) => ({ atUs, units: (replies[at]?.granted ?? 0) * (claims[0]?.cost ?? 0) }))
@@ -66,7 +66,7 @@ test('consume.lua with gcra allows the burst and then the rate, never more', asy
 test('consume.lua never allows more than the quota in a fixed window on the clock', async (t) => {
   const run = await startClock(t)
 
-  await holds(t, fc.asyncProperty(quotas('fixed'), asks, async (quota, made) => {
+  await holds(t, fc.asyncProperty(quotas('fixed'), manyRequests, async (quota, made) => {
     const steps = stepsOf(quota, made)
     const replies = await run(steps)
     const units = new Map<number, number>()
@@ -82,8 +82,8 @@ test('consume.lua and the local counter agree', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
-  await holds(t, fc.asyncProperty(any, asks, async (quota, made) => {
-    const steps = stepsOf(quota, made.map((each) => ({ ...each, asked: 1 })))
+  await holds(t, fc.asyncProperty(any, manyRequests, async (quota, made) => {
+    const steps = stepsOf(quota, made.map((each) => ({ ...each, requestCount: 1 })))
     const counter = openCounter(quota)
     const expected = steps.map(({ atUs, claims: [claim] }) => {
       const [cost, nowMs] = [claim?.cost ?? 1, atUs / 1000]
@@ -99,9 +99,9 @@ test('consume.lua allows as much to coalesced requests as to sequential ones', a
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
-  await holds(t, fc.asyncProperty(any, asks, async (quota, made) => {
+  await holds(t, fc.asyncProperty(any, manyRequests, async (quota, made) => {
     const together = stepsOf(quota, made)
-    const apart = together.flatMap((step) => Array.from({ length: step.asked }, () => ({ ...step, asked: 1 })))
+    const apart = together.flatMap((step) => Array.from({ length: step.requestCount }, () => ({ ...step, requestCount: 1 })))
     const sum = (replies: { granted: number }[]) => replies.reduce((total, { granted }) => total + granted, 0)
     return sum(await run(together)) === sum(await run(apart))
   }), { numRuns: propertyRuns(30) })
@@ -111,7 +111,7 @@ test('consume.lua allows the same request exactly after retryMs', async (t) => {
   const run = await startClock(t)
   const any = fc.constantFrom<Algorithm>('sliding', 'gcra', 'fixed').chain(quotas)
 
-  await holds(t, fc.asyncProperty(any, asks, async (quota, made) => {
+  await holds(t, fc.asyncProperty(any, manyRequests, async (quota, made) => {
     const steps = stepsOf(quota, made)
     const replies = await run(steps)
     const [last, answer] = [steps.at(-1), replies.at(-1)]
@@ -119,8 +119,8 @@ test('consume.lua allows the same request exactly after retryMs', async (t) => {
     const room = quota.algorithm === 'gcra' ? quota.bucketOrBurst : quota.quota
     if (last === undefined || retryMs === 0 || (last.claims[0]?.cost ?? 0) > room) return true
     const wholeMsUs = Math.floor(last.atUs / 1000) * 1000
-    const then = { ...last, asked: 1, atUs: wholeMsUs + retryMs * 1000 + (quota.algorithm === 'gcra' ? 999 : 0) }
-    const before = { ...last, asked: 1, atUs: Math.max(last.atUs, wholeMsUs + retryMs * 1000 - 1001) }
+    const then = { ...last, requestCount: 1, atUs: wholeMsUs + retryMs * 1000 + (quota.algorithm === 'gcra' ? 999 : 0) }
+    const before = { ...last, requestCount: 1, atUs: Math.max(last.atUs, wholeMsUs + retryMs * 1000 - 1001) }
     return (await run([...steps, then])).at(-1)?.granted === 1 && (await run([...steps, before])).at(-1)?.granted === 0
   }), { numRuns: propertyRuns(60) })
 })
@@ -131,7 +131,7 @@ test('consume.lua consumes from all policies or from none', async (t) => {
   const narrow: Quota = { algorithm: 'fixed', quota: 2, windowMs: 60_000, bucketOrBurst: 0 }
   const claims = [{ key: 'wide', quota: wide, cost: 1 }, { key: 'narrow', quota: narrow, cost: 1 }]
 
-  const replies = await run([...Array.from({ length: 5 }, () => ({ atUs: beginUs, asked: 1, claims })), { atUs: beginUs, asked: 1, claims: claims.slice(0, 1) }])
+  const replies = await run([...Array.from({ length: 5 }, () => ({ atUs: beginUs, requestCount: 1, claims })), { atUs: beginUs, requestCount: 1, claims: claims.slice(0, 1) }])
 
   t.same(replies.map(({ granted }) => granted), [1, 1, 0, 0, 0, 1])
   t.equal(replies.at(-1)?.standings[0]?.remaining, 7, 'the rejected request consumed nothing')
@@ -144,8 +144,8 @@ test('after the clock was set back, consume.lua neither delays a client by more 
   await holds(t, fc.asyncProperty(any, fc.integer({ min: 0, max: 4_000_000_000 }), async (quota, backUs) => {
     const room = quota.algorithm === 'gcra' ? quota.bucketOrBurst : quota.quota
     const fullMs = quota.algorithm === 'gcra' ? Math.ceil(Math.ceil(quota.windowMs * 1000 / quota.quota) * quota.bucketOrBurst / 1000) : quota.windowMs
-    const ask = (atUs: number): Step => ({ atUs, asked: 1000, claims: [{ key: 'one', quota, cost: 1 }] })
-    const replies = await run([ask(beginUs), ask(beginUs - backUs), ask(beginUs - backUs + (fullMs + quota.bucketOrBurst + 2) * 1000)])
+    const stepAt = (atUs: number): Step => ({ atUs, requestCount: 1000, claims: [{ key: 'one', quota, cost: 1 }] })
+    const replies = await run([stepAt(beginUs), stepAt(beginUs - backUs), stepAt(beginUs - backUs + (fullMs + quota.bucketOrBurst + 2) * 1000)])
     const isFresh = quota.algorithm === 'fixed' || quota.algorithm === 'gcra' || backUs > 0
     return replies[0]?.granted === room && replies[1]?.granted === 0 && (!isFresh || replies[2]?.granted === room)
   }), { numRuns: propertyRuns(100) })
@@ -155,7 +155,7 @@ test('consume-sliding.lua counts as consume.lua, whichever of them counted befor
   const run = await startClock(t)
   const runSliding = await startClock(t, { isSliding: true })
 
-  await holds(t, fc.asyncProperty(quotas('sliding'), asks, async (quota, made) => {
+  await holds(t, fc.asyncProperty(quotas('sliding'), manyRequests, async (quota, made) => {
     const steps = stepsOf(quota, made)
     assert.deepStrictEqual(await runSliding(steps), await run(steps))
   }), { numRuns: propertyRuns(150) })
@@ -164,9 +164,9 @@ test('consume-sliding.lua counts as consume.lua, whichever of them counted befor
 test('consume-sliding.lua leaves a counter that it cannot read or that lies in the future to consume.lua', async (t) => {
   const run = await startClock(t, { isSliding: true })
   const quota: Quota = { algorithm: 'sliding', quota: 10, windowMs: 60_000, bucketOrBurst: 1 }
-  const ask = (atUs: number): Step => ({ atUs, asked: 1, claims: [{ key: 'one', quota, cost: 1 }] })
+  const stepAt = (atUs: number): Step => ({ atUs, requestCount: 1, claims: [{ key: 'one', quota, cost: 1 }] })
 
-  const replies = await run([ask(beginUs), ask(beginUs - 1_000_000), ask(beginUs)])
+  const replies = await run([stepAt(beginUs), stepAt(beginUs - 1_000_000), stepAt(beginUs)])
 
   t.same(replies.map(({ granted }) => granted), [1, 0xffffffff, 1])
 })

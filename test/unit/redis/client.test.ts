@@ -210,11 +210,11 @@ t.test('pool rejects every command after its end, and can be ended twice', async
 
 t.test('pool opens no connection after its end', async (t) => {
   const { pool, proxy } = await start(t)
-  const asks = Array.from({ length: 3000 }, (_, index) => pool.batch.command('GET', [`${index}`]))
+  const operations = Array.from({ length: 3000 }, (_, index) => pool.batch.command('GET', [`${index}`]))
 
   await new Promise((resolve) => setImmediate(resolve))
   await pool.quit()
-  await Promise.allSettled(asks)
+  await Promise.allSettled(operations)
 
   await until(() => proxy.connections === 0, { what: 'all connections are closed' })
   t.same(pool.load, { connections: 0, ready: 0, inFlight: 0 })

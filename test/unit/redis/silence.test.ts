@@ -73,12 +73,12 @@ t.test('a subscriber whose reply arrived while the event loop was blocked stays 
   const { url } = await startRedisProcess(t)
   const pool = await open(t, { url })
   const client = pool.openSubscriber() as Redis
-  const asked = Promise.withResolvers<unknown>()
+  const received = Promise.withResolvers<unknown>()
   const ping = client.ping.bind(client)
   client.ping = () => {
     const answer = ping()
     setImmediate(standStill)
-    asked.resolve(answer)
+    received.resolve(answer)
     return answer
   }
   const subscriber = new Subscriber(() => client, () => {})
@@ -86,7 +86,7 @@ t.test('a subscriber whose reply arrived while the event loop was blocked stays 
   const heard: string[] = []
   await new Promise<void>((resolve) => subscriber.join('channel', { onMessage: (message) => heard.push(message), onSubscribed: resolve }))
 
-  await asked.promise
+  await received.promise
   client.ping = ping
   await pool.publish('channel', 'hello')
 

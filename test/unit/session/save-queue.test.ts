@@ -19,16 +19,16 @@ test('save queue', { timeout: 120_000 }, async (t) => {
   const pool = new PooledRedis(resolveRedisPolicy({ url: rig.url }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
-  let asks = 0
+  let scriptCalls = 0
   const counting = {
-    runScript: (...args: Parameters<Batch['runScript']>) => { asks += 1; return pool.batch.runScript(...args) },
+    runScript: (...args: Parameters<Batch['runScript']>) => { scriptCalls += 1; return pool.batch.runScript(...args) },
     enqueueScript: (...args: Parameters<Batch['enqueueScript']>) => pool.batch.enqueueScript(...args)
   } as unknown as Batch
   const store = new SessionStore(counting)
   const begin = async (user: string) => {
     const token = newToken(new Keys(), userSubject(user))
     const { value } = await store.create(token, { idleMs: 3_600_000, absoluteMs: 3_600_000, label: undefined, document: '{}' })
-    asks = 0
+    scriptCalls = 0
     return { token, value }
   }
   const writing = (key: string, value: unknown, text = '{}') => {
@@ -42,18 +42,18 @@ test('save queue', { timeout: 120_000 }, async (t) => {
     const saveQueue = new SaveQueue(store, new Map())
     await Promise.all(Array.from({ length: 100 }, (_, index) => saveQueue.save(token, value, writing(`k${index}`, index))))
 
-    t.equal(asks, 100)
+    t.equal(scriptCalls, 100)
     t.equal(Object.keys(JSON.parse(readSessionRecord((await store.load(token).promise())?.value ?? '').document)).length, 100)
   })
 
   t.test('merges with the session record of the conflict reply, without a read', async (t) => {
     const { token, value } = await begin('merge')
     await new SaveQueue(store, new Map()).save(token, value, writing('theirs', 1))
-    asks = 0
+    scriptCalls = 0
     const saved = await new SaveQueue(store, new Map()).save(token, value, writing('mine', 2))
 
     t.equal(readSessionRecord(saved).document, '{"theirs":1,"mine":2}')
-    t.equal(asks, 2)
+    t.equal(scriptCalls, 2)
   })
 
   t.test('does not fail the writer after a conflict', async (t) => {
@@ -88,7 +88,7 @@ test('save queue', { timeout: 120_000 }, async (t) => {
     await faults.hung.heal(rig)
 
     t.ok(outcomes.every((outcome) => outcome.status === 'rejected' && outcome.reason.code === 'PRISM_ERR_REDIS_UNAVAILABLE'))
-    t.equal(asks, 1, 'only the first was sent')
+    t.equal(scriptCalls, 1, 'only the first was sent')
     await until(() => saveQueue.save(token, value, writing('after', 1)), { what: 'a save succeeds' })
   })
 })

@@ -41,14 +41,14 @@ t.test('batch sends the operations of one tick as one write of few commands', as
   await pool.batch.runScript(echo, ['a'], ['warm'])
   const written = countWrites(t, proxy.port)
 
-  const asks = Array.from({ length: 50 }, (_, index) => pool.batch.runScript(echo, ['a'], [`${index}`]))
+  const operations = Array.from({ length: 50 }, (_, index) => pool.batch.runScript(echo, ['a'], [`${index}`]))
   const reads = Array.from({ length: 100 }, (_, index) => pool.batch.get(index % 2 ? 'a' : 'b'))
-  const answers = await Promise.all(asks)
+  const replies = await Promise.all(operations)
   const values = await Promise.all(reads)
 
   t.equal(written.writes, 1)
   t.same([...written.commands], [['MGET', 1], ['EVALSHA', 1]])
-  t.same(answers.map(({ text }) => text), Array.from({ length: 50 }, (_, index) => `${index}`))
+  t.same(replies.map(({ text }) => text), Array.from({ length: 50 }, (_, index) => `${index}`))
   t.same(values.map(String), Array.from({ length: 100 }, (_, index) => index % 2 ? '1' : '2'))
 })
 
@@ -101,9 +101,9 @@ t.test('batch runs an operation after SCRIPT FLUSH', async (t) => {
   await pool.batch.runScript(echo, ['a'], ['x'])
   await control.script('FLUSH')
 
-  const answers = await Promise.all([pool.batch.runScript(echo, ['a'], ['y']), pool.batch.runScript(echo, ['a'], ['z'])])
+  const replies = await Promise.all([pool.batch.runScript(echo, ['a'], ['y']), pool.batch.runScript(echo, ['a'], ['z'])])
 
-  t.same(answers.map(({ text }) => text), ['y', 'z'])
+  t.same(replies.map(({ text }) => text), ['y', 'z'])
 })
 
 t.test('batch reads a value known to be large in parallel to small ones, not before them', async (t) => {
@@ -150,7 +150,7 @@ t.test('batch times out as a whole, drops later replies, and continues with corr
 t.test('batch returns every operation its own reply or error in any interleaving of operations, pauses, faults, timeouts and flushes', { timeout: 110_000 }, async (t) => {
   const { pool, proxy, control } = await start(t)
   await control.set('text', 'value')
-  let ask = 0
+  let operationCount = 0
   let answered = 0
   const steps: Record<string, () => Promise<unknown>> = {
     mend: async () => {
@@ -169,7 +169,7 @@ t.test('batch returns every operation its own reply or error in any interleaving
     fast: async () => await proxy.heal()
   }
   const isOwn = async () => {
-    const text = `${ask += 1}`
+    const text = `${operationCount += 1}`
     const outcome = await pool.batch.runScript(echo, ['key'], [text]).catch((error: Error) => error)
     if (outcome instanceof Error) return outcome instanceof RedisUnavailableError
     answered += 1
@@ -186,18 +186,18 @@ t.test('batch returns every operation its own reply or error in any interleaving
     return outcome instanceof RedisUnavailableError || String(outcome) === 'value'
   }
 
-  await fc.assert(fc.asyncProperty(fc.array(fc.constantFrom(...Array<string>(12).fill('ask'), 'wrong', 'wrong', 'read', 'read', ...Array<string>(4).fill('answers'), 'mend', 'mend', 'mend', ...Object.keys(steps)), { minLength: 10, maxLength: 40, size: 'max' }), async (names) => {
+  await fc.assert(fc.asyncProperty(fc.array(fc.constantFrom(...Array<string>(12).fill('operation'), 'wrong', 'wrong', 'read', 'read', ...Array<string>(4).fill('replies'), 'mend', 'mend', 'mend', ...Object.keys(steps)), { minLength: 10, maxLength: 40, size: 'max' }), async (names) => {
     await steps.mend?.()
     const settled: Promise<boolean>[] = []
     for (const name of names) {
-      if (name === 'ask') settled.push(isOwn())
+      if (name === 'operation') settled.push(isOwn())
       else if (name === 'wrong') settled.push(isWrong())
       else if (name === 'read') settled.push(isRead())
-      else if (name === 'answers') await Promise.all(settled)
+      else if (name === 'replies') await Promise.all(settled)
       else await steps[name]?.()
     }
     return (await Promise.all(settled)).every(Boolean)
   }), { numRuns: propertyRuns(20) })
 
-  t.ok(answered > ask / 8, `operations are answered between the faults: ${answered} of ${ask}`)
+  t.ok(answered > operationCount / 8, `operations are answered between the faults: ${answered} of ${operationCount}`)
 })

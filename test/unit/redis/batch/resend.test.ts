@@ -55,8 +55,8 @@ for (const [name, run] of Object.entries(ways)) {
 
     for (let index = 0; index < tries; index++) {
       const key = `{counter:${name}:${index}}`
-      // Every node has the script loaded.
-      await until(() => run(pool, `${key}:warm`).then(() => pool.state === 'ready', () => false), { what: 'the node responds' })
+      // Every node has the script loaded, and no reply of an attempt that timed out is left to be lost instead.
+      await until(() => run(pool, `${key}:warm`).then(() => pool.state === 'ready' && pool.load.inFlight === 0, () => false), { what: 'the node responds' })
       let isLost = false
       await world.loseReply(commands, () => { isLost = true })
       const error: Error & { statusCode?: number } = await run(pool, key).then(() => new Error('unexpected success'), (error: Error) => error)

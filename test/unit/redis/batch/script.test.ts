@@ -65,11 +65,11 @@ t.test('script returns each operation of a tick its own reply, whatever argument
   const { pool, script } = await start(t)
   const echo = script("return table.concat(KEYS, ' ') .. '|' .. table.concat(ARGV, '|')")
   const text = fc.constantFrom('', 'a', 'b', '$3\r\nabc\r\n', 'é', '😀', 'x'.repeat(300), 7, 1_700_000_000_000)
-  const ask = fc.record({ keys: fc.array(fc.constantFrom('one', 'two', 'drei:é'), { maxLength: 3 }), args: fc.array(text, { maxLength: 4 }), isBytes: fc.boolean() })
+  const operation = fc.record({ keys: fc.array(fc.constantFrom('one', 'two', 'drei:é'), { maxLength: 3 }), args: fc.array(text, { maxLength: 4 }), isBytes: fc.boolean() })
 
-  await fc.assert(fc.asyncProperty(fc.array(ask, { minLength: 1, maxLength: 60 }), async (asks) => {
-    const answers = await Promise.all(asks.map(({ keys, args, isBytes }) => pool.batch.runScript(echo, keys, args.map((arg) => isBytes ? Buffer.from(String(arg)) : arg))))
-    const wanted = asks.map(({ keys, args }) => `${keys.join(' ')}|${args.join('|')}`)
+  await fc.assert(fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 60 }), async (operations) => {
+    const answers = await Promise.all(operations.map(({ keys, args, isBytes }) => pool.batch.runScript(echo, keys, args.map((arg) => isBytes ? Buffer.from(String(arg)) : arg))))
+    const wanted = operations.map(({ keys, args }) => `${keys.join(' ')}|${args.join('|')}`)
     if (JSON.stringify(answers) !== JSON.stringify(wanted)) throw new Error(`${JSON.stringify(answers)} instead of ${JSON.stringify(wanted)}`)
   }), { numRuns: propertyRuns(100) })
   t.pass('over random ticks')
@@ -78,9 +78,9 @@ t.test('script returns each operation of a tick its own reply, whatever argument
 t.test('script returns numbers, texts, lists, nil and false', async (t) => {
   const { pool, script } = await start(t)
   const values = script("local values = { number = 42, text = 'x', list = { 1, 'two', { 3 } }, no = false, yes = true, status = redis.status_reply('OK') } return values[ARGV[1]]")
-  const ask = (name: string) => pool.batch.runScript(values, [], [name])
+  const operation = (name: string) => pool.batch.runScript(values, [], [name])
 
-  const answers = await Promise.all(['number', 'text', 'list', 'no', 'yes', 'status', 'missing'].map(ask))
+  const answers = await Promise.all(['number', 'text', 'list', 'no', 'yes', 'status', 'missing'].map(operation))
 
   t.same(answers, [42, 'x', [1, 'two', [3]], null, 1, 'OK', null])
 })
@@ -95,9 +95,9 @@ t.test('script fails only the operation whose error it returns, raises or encoun
     if ARGV[1] == 'nil' then return nothing.there end
     return 'fine'`)
   await pool.hset('hash', 'field', 'value')
-  const ask = (text: string) => pool.batch.runScript(failing, ['hash'], [text])
+  const operation = (text: string) => pool.batch.runScript(failing, ['hash'], [text])
 
-  const outcomes = await Promise.allSettled(['return', 'raise', 'raise a table', 'meet', 'nil', 'well'].map(ask))
+  const outcomes = await Promise.allSettled(['return', 'raise', 'raise a table', 'meet', 'nil', 'well'].map(operation))
 
   for (const outcome of outcomes.slice(0, 5)) t.match(outcome, { status: 'rejected', reason: { code: 'PRISM_ERR_REDIS_REPLY', statusCode: 500 } })
   t.match(outcomes.map((outcome) => outcome.status === 'rejected' ? String(outcome.reason) : outcome.value), [/MINE told so/, /raised/, /MINE raised so/, /WRONGTYPE/, /nothing/, 'fine'])
@@ -105,7 +105,7 @@ t.test('script fails only the operation whose error it returns, raises or encoun
 
 t.test('script runs the code before its operations once per call', async (t) => {
   const { pool, script } = await start(t)
-  const counting = script('local asks = 0\n-- each operation\nasks = asks + 1\nreturn asks')
+  const counting = script('local count = 0\n-- each operation\ncount = count + 1\nreturn count')
 
   const answers = await Promise.all([1, 2, 3].map(() => pool.batch.runScript(counting, [], [])))
 
@@ -115,7 +115,7 @@ t.test('script runs the code before its operations once per call', async (t) => 
 t.test('script with another dividing line throws', async (t) => {
   const { script } = await start(t)
 
-  t.throws(() => script('local asks = 0\n-- each ask\nreturn asks'), { message: /-- each operation/ })
+  t.throws(() => script('local count = 0\n-- each call\nreturn count'), { message: /-- each operation/ })
 })
 
 t.test('scripts of the request path run their shared code once per call', async (t) => {
