@@ -68,11 +68,11 @@ export const scriptInputs: Readonly<Record<string, (random: Random, time: TestTi
   'remove-entry': (random) => ({ keys: [entry(random)], args: [0, random.pick([0, 3, 47]), prefix(random).slice(0, random.pick([1, 4, 48]))] }),
   'acquire-lock': (random, time) => ({
     keys: [lock(random), entry(random), 'seq', ...versions(random)],
-    args: [random.pick(tokens), lifetime(random), random.pick(['', sequence(random, time), '1e300']), prefix(random), lifetime(random), random.pick(['', String(lifetime(random))]), sequence(random, time)]
+    args: [random.pick(tokens), lifetime(random), random.pick(['', sequence(random, time), '1e300']), prefix(random), lifetime(random), random.pick(['', String(lifetime(random))]), random.pick(['0', sequence(random, time)]), sequence(random, time)]
   }),
   'extend-lock': (random, time) => ({ keys: [lock(random)], args: [holder(random, time), lifetime(random), lifetime(random)] }),
   'release-lock': (random, time) => ({ keys: [lock(random)], args: [holder(random, time), random.pick(['0', String(lifetime(random))]), channel, `free ${entry(random)}`] }),
-  'try-lock': (random) => ({ keys: [lock(random), entry(random), 'seq', ...versions(random)], args: [random.pick(tokens), lifetime(random), lifetime(random)] }),
+  'try-lock': (random, time) => ({ keys: [lock(random), entry(random), 'seq', ...versions(random)], args: [random.pick(tokens), lifetime(random), lifetime(random), random.pick(['0', sequence(random, time)])] }),
   store: (random, time) => ({
     keys: [entry(random), lock(random), ...random.isChosen(0.8) ? ['seq', ...versions(random)] : []],
     args: [sequence(random, time), random.pick(bodies), lifetime(random), lifetime(random), random.pick(['', holder(random, time)]), prefix(random), channel, random.pick(['', '1'])]

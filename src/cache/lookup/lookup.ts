@@ -96,6 +96,8 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   #isHead = false
   #isPredictedHead = false
   #open: number
+  /** above the sequence of an entry that is unusable because a tag version of it was lost: a version that is created next must not make it usable */
+  #aboveLost = 0
   #hasFailed = false
   #found: LookupResult<Entry> | undefined
   #wake: (() => void) | undefined
@@ -159,7 +161,7 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
   /** The same, ignoring missing tag versions; undefined if the epoch is missing. */
   get minSequenceKnown (): number | undefined {
     if (this.#since === null) return undefined
-    let required = Math.max(this.#since, this.#soft)
+    let required = Math.max(this.#since, this.#soft, this.#aboveLost)
     for (const { version } of this.#versionReads) if (version != null && version > required) required = version
     return required
   }
@@ -279,7 +281,9 @@ export class Lookup<Entry extends StoredMeta> implements ReplyListener<Buffer | 
     for (const { version } of this.#versionReads) {
       if (version != null && version > entry.sequence) return true
     }
-    return this.#versionReads.some(({ version }, index) => version === null && entry.tags.includes(this.#versions[index] ?? ''))
+    const isLost = this.#versionReads.some(({ version }, index) => version === null && entry.tags.includes(this.#versions[index] ?? ''))
+    if (isLost) this.#aboveLost = entry.sequence + 1
+    return isLost
   }
 }
 

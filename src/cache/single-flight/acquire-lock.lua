@@ -7,20 +7,24 @@
 -- ARGV[1]   token
 -- ARGV[2]   lockTtlMs
 -- ARGV[3]   minSequence a holder must have started at this sequence or later, and not before the tag versions; '' for the current sequence.
---                       A current sequence below it was lost and restored, because a purge never sets a version above the sequence: raise it
+--                       A current sequence below it was lost and restored, because a purge never sets a version above the sequence: raise it,
+--                       to Redis's clock at least, so that the versions set here are above those of entries whose purge was lost with the version
 -- ARGV[4]   prefix      first 48 bytes of the entry at lookup; '' for none
 -- ARGV[5]   versionTtlMs
 -- ARGV[6]   waitTtlMs   a caller that will wait: the lock expires by then unless its holder renews it; '' for a caller that will not
--- ARGV[7]   sequence    if KEYS[3] is omitted
+-- ARGV[7]   seen        highest sequence that the caller knows: a lower one is raised, too
+-- ARGV[8]   sequence    if KEYS[3] is omitted
 -- reply     { taken | held | pass | changed, sequence, remaining TTL of the lock in ms, previous sequence if it was raised };
 --           false if the sequence is not known
-local sequence = KEYS[3] and redis.call('GET', KEYS[3]) or ARGV[7]
+local sequence = KEYS[3] and redis.call('GET', KEYS[3]) or ARGV[8]
 if not sequence then return false end
 local required = tonumber(ARGV[3] == '' and sequence or ARGV[3])
 local before
 -- A waiter that timed out passes 1e300: no holder is recent enough, and the sequence is not raised.
-if KEYS[3] and required > tonumber(sequence) and required < 1e200 then
-  before, sequence = sequence, ARGV[3]
+local known = math.max(required < 1e200 and required or 0, tonumber(ARGV[7]))
+if KEYS[3] and known > tonumber(sequence) then
+  local clock = redis.call('TIME')
+  before, sequence = sequence, string.format('%.0f', math.max(known, clock[1] * 1000000 + clock[2]))
   redis.call('SET', KEYS[3], sequence, 'PX', ARGV[5])
 end
 for i = 4, #KEYS do

@@ -8,6 +8,8 @@ import type { StoredMeta, Lookup } from '../lookup/lookup.ts'
 interface LockStore {
   readonly tagVersionTtlMs: number
   readonly isCluster: boolean
+  /** the highest purge sequence that this process knows */
+  readonly seenSequence: number
   notice (sequence: number): void
   ready (): Promise<unknown>
   sequenceForFill (tagsWithoutVersion: readonly string[], minSequence: number | undefined): Promise<number>
@@ -113,7 +115,7 @@ export class FillLocks {
   reserve (name: string, tags: readonly string[]): Promise<AcquireStatus | undefined> {
     const token = this.#token()
     const keys = [this.#keys.cacheLock(name), name, this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))]
-    return this.#batch.runScript(tryLockScript, keys, [token, lifetimeMs, this.#store.tagVersionTtlMs]).then((reply) => this.#readPrefetch(name, token, reply))
+    return this.#batch.runScript(tryLockScript, keys, [token, lifetimeMs, this.#store.tagVersionTtlMs, this.#store.seenSequence]).then((reply) => this.#readPrefetch(name, token, reply))
   }
 
   #readPrefetch (name: string, token: string, reply: string[] | null): AcquireStatus | undefined {
@@ -155,7 +157,7 @@ export class FillLocks {
   async #tryAcquire (name: string, { minSequence, entryPrefix, tagsWithoutVersion }: AcquireRequest, token: string, willWait: boolean): Promise<AcquireResult> {
     await this.#store.ready()
     const lockKeys = [this.#keys.cacheLock(name), name]
-    const rest = [entryPrefix, this.#store.tagVersionTtlMs, willWait ? waitedLifetimeMs : '']
+    const rest = [entryPrefix, this.#store.tagVersionTtlMs, willWait ? waitedLifetimeMs : '', this.#store.seenSequence]
     if (!this.#store.isCluster) {
       const keys = [...lockKeys, this.#keys.cacheSequence(), ...tagsWithoutVersion.map((tag) => this.#keys.cacheTag(tag))]
       const taken = await this.#batch.runScript(acquireScript, keys, [token, lifetimeMs, toArgument(minSequence), ...rest])

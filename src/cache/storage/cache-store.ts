@@ -77,6 +77,11 @@ export class CacheStore {
     return this.#server()?.isCluster === true
   }
 
+  /** The highest purge sequence that this process knows. */
+  get seenSequence (): number {
+    return this.#epoch.seen
+  }
+
   /** The batch's current tick. */
   get tick (): number {
     return this.#batch.tick
@@ -102,7 +107,7 @@ export class CacheStore {
    */
   async sequenceForFill (tagsWithoutVersion: readonly string[], minSequence = 0): Promise<number> {
     await this.ready()
-    const sequence = await this.#readSequence(tagsWithoutVersion, Number.isFinite(minSequence) ? minSequence : 0)
+    const sequence = await this.#readSequence(tagsWithoutVersion, Math.max(this.#epoch.seen, Number.isFinite(minSequence) ? minSequence : 0))
     this.#epoch.notice(sequence)
     return sequence
   }

@@ -33,9 +33,9 @@ export class ClusterStore {
     const last = await this.#number(this.#keys.cacheSequence())
     const missing = await this.#tagsWithoutVersion(tags, sequence)
     if (missing === undefined) return false
-    if (last === null || (missing.length > 0 && last > sequence)) {
-      // A tag version was lost, perhaps with a purge of this tag. Create it for the next fill.
-      if (last !== null) await this.createVersions(missing, last, versionTtlMs)
+    if (last === null || (missing.length > 0 && last !== sequence)) {
+      // A tag version was lost, perhaps with a purge of this tag. Create it for the next fill: with the current sequence, unless that was lost and restored.
+      if (last !== null) await this.createVersions(missing, last > sequence ? last : await this.#advance(versionTtlMs, sequence), versionTtlMs)
       return false
     }
     await this.createVersions(missing, sequence, versionTtlMs)

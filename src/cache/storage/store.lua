@@ -1,6 +1,7 @@
 -- Stores an entry, unless one of its tags was purged during the fill or another process has stored one since. Releases the fill lock.
 -- Publishes to waiters only if the lock says that there are any: a message costs Redis half a store, and more for each subscribed process.
 -- A missing tag version may have been evicted after a purge: it is set to the current sequence, which is higher than filledAt after any purge.
+-- A current sequence below filledAt was lost and restored, and says nothing of purges: both are set to Redis's clock, and nothing is stored.
 -- A fill that lost its lock is still stored if the entry did not change: the next lock owner overwrites it.
 -- KEYS[1]   entry             string
 -- KEYS[2]   lock              string, of the entry; see acquire-lock.lua
@@ -28,7 +29,8 @@ elseif not isOwner then
 end
 if KEYS[3] then
   local last = redis.call('GET', KEYS[3])
-  local now = last or string.format('%.0f', time[1] * 1000000 + time[2])
+  local isLost = not last or tonumber(last) < filledAt
+  local now = isLost and string.format('%.0f', math.max(filledAt + 1, time[1] * 1000000 + time[2])) or last
   if not last then isStored = 0 end
   for i = 4, #KEYS do
     local version = redis.call('GET', KEYS[i])
@@ -38,7 +40,7 @@ if KEYS[3] then
     end
     if tonumber(string.match(version, '^%d+')) > filledAt then isStored = 0 end
   end
-  if not last then redis.call('SET', KEYS[3], now, 'PX', ARGV[4]) end
+  if isLost then redis.call('SET', KEYS[3], now, 'PX', ARGV[4]) end
 end
 if isStored == 1 then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
