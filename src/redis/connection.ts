@@ -3,7 +3,8 @@ import type { Command } from 'ioredis'
 import { isPlain, isWritable, writeDirectly } from './direct-write.ts'
 import type { QueuedCommand } from './direct-write.ts'
 import type { CircuitBreakers } from './health/circuit-breakers.ts'
-import { setTimeoutAfterIo } from './health/deadline.ts'
+import { RedisUnavailableError } from '../shared/errors.ts'
+import { withDeadline } from './health/deadline.ts'
 import { readServerInfo } from './health/server-info.ts'
 import type { ClusterIdentity } from './health/cluster-identity.ts'
 import type { ServerInfo } from './health/server-info.ts'
@@ -170,20 +171,16 @@ export class Connection {
     return this.#nodes === undefined ? this.#probeServer() : this.#nodes.probe()
   }
 
-  #probeServer (): Promise<boolean> {
-    const { promise, resolve } = Promise.withResolvers<boolean>()
-    const timer = setTimeoutAfterIo(this.deadlineMs, () => settled(false, () => this.#health.timedOut()))
-    let isOver = false
-    const settled = (isWell: boolean, first: () => void) => {
-      if (isOver) return
-      isOver = true
-      clearTimeout(timer)
-      first()
-      resolve(isWell)
+  async #probeServer (): Promise<boolean> {
+    try {
+      await withDeadline(probeScripts(this.client), this.deadlineMs)
+    } catch (error) {
+      if (error instanceof RedisUnavailableError) this.#health.timedOut()
+      else this.handleErrorReply(error as Error)
+      return false
     }
-    const isWell = () => settled(true, () => this.#health.breaker.succeeded())
-    probeScripts(this.client).then(isWell, (error: Error) => settled(false, () => this.handleErrorReply(error)))
-    return promise
+    this.#health.breaker.succeeded()
+    return true
   }
 
   #reopen (): void {

@@ -25,11 +25,15 @@ export class TagVersionRead implements ReplyListener<Buffer | null> {
   onReply (text: Buffer | null): void {
     if (text === null) this.version = null
     else this.#parse(text.toString('latin1'))
-    this.onError()
+    this.#settle()
   }
 
-  /** The read has failed, or its reply has been read. */
+  /** The read has failed. */
   onError (): void {
+    this.#settle()
+  }
+
+  #settle (): void {
     this.isSettled = true
     this.#first?.onReplyPart()
     if (this.#others !== undefined) for (const each of this.#others) each.onReplyPart()

@@ -83,44 +83,30 @@ function packMany (reads: readonly GetOperation[], sizes: LRUCache<string, numbe
 
 /** Packs one read as a GET. */
 export function packRead (read: GetOperation, sizes: LRUCache<string, number>): BatchedCommand {
-  return {
-    name: 'get',
-    key: read.key,
-    fill: (writer) => {
-      writer.add('get')
-      writer.add(read.key)
-    },
-    replied: (reply) => deliver(read, reply as Buffer | null, sizes),
-    failed: (error) => {
-      // MGET replies nil for a key of another type; GET replies WRONGTYPE. Both must give null.
-      if (isWrongType(error)) deliver(read, null, sizes)
-      else read.reject(error)
-    }
-  }
+  return packSingle('get', read, [], (value) => deliver(read, value, sizes))
 }
 
 /** Packs the read of a string's first bytes; '' is a key that does not exist. */
 export function packHead (read: GetOperation, bytes: number): BatchedCommand {
-  const resolve = (value: Buffer | null) => read.resolve(value === null || value.length === 0 ? null : value)
+  return packSingle('getrange', read, [0, bytes - 1], (value) => read.resolve(value === null || value.length === 0 ? null : value))
+}
+
+function packSingle (name: string, read: GetOperation, args: readonly number[], resolve: (value: Buffer | null) => void): BatchedCommand {
   return {
-    name: 'getrange',
+    name,
     key: read.key,
     fill: (writer) => {
-      writer.add('getrange')
+      writer.add(name)
       writer.add(read.key)
-      writer.addNumber(0)
-      writer.addNumber(bytes - 1)
+      for (const arg of args) writer.addNumber(arg)
     },
     replied: (reply) => resolve(reply as Buffer | null),
     failed: (error) => {
-      if (isWrongType(error)) resolve(null)
+      // MGET replies nil for a key of another type; GET and GETRANGE reply WRONGTYPE. All must give null.
+      if (error instanceof RedisReplyError && error.message.includes('WRONGTYPE')) resolve(null)
       else read.reject(error)
     }
   }
-}
-
-function isWrongType (error: Error): boolean {
-  return error instanceof RedisReplyError && error.message.includes('WRONGTYPE')
 }
 
 function deliver (read: GetOperation, value: Buffer | null, sizes: LRUCache<string, number>): void {

@@ -80,7 +80,7 @@ export class Sessions implements Scenario {
 
   async #read (round: Round, app: number, cookies: Jar): Promise<Notes> {
     const { status, body } = await round.insist(app, 'GET', '/notes', { cookies })
-    round.must(status === 200, `somebody who is signed in received ${status}`)
+    round.must(status === 200, `a signed-in user received ${status}`)
     return status === 200 ? body as Notes : { last: NaN, all: [] }
   }
 
@@ -88,7 +88,7 @@ export class Sessions implements Scenario {
     this.#dead = [...this.#dead, cookies].slice(-remembered)
     for (const app of [0, 1]) {
       const { status } = await round.insist(app, 'GET', '/notes', { cookies: new Map(cookies) })
-      round.must(status === 401, `somebody who has left received ${status}`)
+      round.must(status === 401, `a signed-out user received ${status}`)
     }
   }
 }
