@@ -87,7 +87,7 @@ t.test('the page\'s budget refills by itself, and the button works again', needs
   await until(async () => await textOf(page, '#random') === 'Surprise me', { what: 'the button' })
   await page.click('#random')
   await until(async () => await left(page, 1) === 9, { what: 'another city' })
-  t.equal((await line(page, 'GET /cities/random'))[1], '200')
+  await until(async () => (await line(page, 'GET /cities/random'))[1] === '200', { what: 'its line' })
 })
 
 t.test('a note that one client writes reaches the other panel by purge and event', needsChromium, async (t) => {
