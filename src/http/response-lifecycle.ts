@@ -48,17 +48,27 @@ function observe (socket: Socket, response: ObservedResponse): ObservedResponse[
   return observed
 }
 
+const sentListeners = Symbol('prism.sentListeners')
+
+type SendingResponse = ServerResponse & { [sentListeners]?: readonly (() => void)[] | undefined }
+
 /** Calls a listener once when a response has been sent or has failed, and at once if it has ended already. It is not called if the client disconnects before the response ends. */
-export function onSent (response: ServerResponse, listener: () => void): void {
+export function onSent (response: SendingResponse, listener: () => void): void {
   if (isEnded(response)) return listener()
-  const sent = () => {
-    if (!isEnded(response)) return
-    response.off('finish', sent)
-    response.off('error', sent)
-    listener()
-  }
-  response.once('finish', sent)
-  response.once('error', sent)
+  const known = response[sentListeners]
+  response[sentListeners] = known === undefined ? [listener] : [...known, listener]
+  if (known !== undefined) return
+  // They stay: removing a listener costs more than calling it for nothing.
+  response.on('finish', sent)
+  response.on('error', sent)
+}
+
+/** Shared by all responses. */
+function sent (this: SendingResponse): void {
+  const listeners = this[sentListeners]
+  if (listeners === undefined || !isEnded(this)) return
+  this[sentListeners] = undefined
+  for (const listener of listeners) listener()
 }
 
 /** Whether the whole response was sent. */

@@ -1,46 +1,75 @@
 import type { ServerResponse } from 'node:http'
 
+type WriteHead = ServerResponse['writeHead']
+
+/** What observes the header block of one response. */
+interface HeadWatch {
+  /** what {@link writeWatched} calls */
+  original: WriteHead
+  /** `writeWatched` is among the functions that a call of `writeHead` passes */
+  isInstalled: boolean
+  isWriting: boolean
+  listeners: readonly (() => void)[]
+}
+
 // Not a WeakMap: one entry for each response would make each garbage collection slower.
-const wrapping = Symbol('prism.write-head')
+const watching = Symbol('prism.head-watch')
 
-type WriteHead = ServerResponse['writeHead'] & { [wrapping]?: Wrapping }
+type WatchedResponse = ServerResponse & { [watching]?: HeadWatch }
 
-/** What a `writeHead` installed here wraps. Wrappers of other code may copy the property, so it names its own function. */
-interface Wrapping { readonly by: WriteHead, readonly original: WriteHead }
+const none: readonly never[] = Object.freeze([])
 
-const none: readonly string[] = Object.freeze([])
+/** The `writeHead` of all watched responses: a function for each would be a part of the cost of a miss. */
+const writeWatched = function writeHead (this: WatchedResponse, ...given: Parameters<WriteHead>) {
+  const watch = this[watching]
+  // Code may have read this function before it was taken away, and call it from a wrapper of its own that it calls in turn.
+  if (watch === undefined || watch.isWriting) return (Object.getPrototypeOf(this) as ServerResponse).writeHead.apply(this, given)
+  watch.isWriting = true
+  try {
+    const written = watch.original.apply(this, given)
+    const { listeners } = watch
+    watch.listeners = none
+    uninstall(this, watch)
+    for (const listener of listeners) listener()
+    return written
+  } finally {
+    watch.isWriting = false
+  }
+} as WriteHead
 
 /**
  * Calls a listener when the header block of a response has been written, by any code. It is not called if that never happens.
  *
  * @returns removes the listener
  */
-export function whenHeadWritten (response: ServerResponse, listener: () => void): () => void {
-  const write = response.writeHead
-  const watching = function writeHead (this: ServerResponse, ...given: Parameters<WriteHead>) {
-    const written = write.apply(this, given)
-    stop()
-    listener()
-    return written
-  } as WriteHead
-  watching[wrapping] = { by: watching, original: write }
+export function whenHeadWritten (response: WatchedResponse, listener: () => void): () => void {
+  const watch = response[watching] ??= { original: response.writeHead, isInstalled: false, isWriting: false, listeners: none }
+  if (!watch.isInstalled) {
+    watch.original = response.writeHead
+    watch.isInstalled = true
+    response.writeHead = writeWatched
+  }
+  watch.listeners = watch.listeners.length === 0 ? [listener] : [...watch.listeners, listener]
+  return () => {
+    watch.listeners = watch.listeners.filter((each) => each !== listener)
+    if (watch.listeners.length === 0) uninstall(response, watch)
+  }
+}
+
+/** Where other code has wrapped the function, it stays. */
+function uninstall (response: WatchedResponse, watch: HeadWatch): void {
+  if (response.writeHead !== writeWatched) return
   // Deleting the property would put the response into V8's slow dictionary mode.
-  const stop = () => { if (response.writeHead === watching) response.writeHead = write }
-  response.writeHead = watching
-  return stop
+  response.writeHead = watch.original
+  watch.isInstalled = false
 }
 
 /** Whether other code has wrapped `writeHead`, as Express middleware does: it may still change the header block when it is written. */
-export function isHeadPatched (response: ServerResponse): boolean {
+export function isHeadPatched (response: WatchedResponse): boolean {
   const { writeHead } = Object.getPrototypeOf(response) as ServerResponse
   let write: WriteHead | undefined = response.writeHead
-  while (write !== writeHead && write !== undefined) write = originalOf(write) ?? (isAgentWriteHead(write) ? writeHead : undefined)
+  while (write !== writeHead && write !== undefined) write = write === writeWatched ? response[watching]?.original : isAgentWriteHead(write) ? writeHead : undefined
   return write === undefined
-}
-
-function originalOf (write: WriteHead): WriteHead | undefined {
-  const own = write[wrapping]
-  return own?.by === write ? own.original : undefined
 }
 
 /** Whether dd-trace has wrapped `writeHead`: it adds its tracing headers to CORS preflights. The wrapper has no name. It wraps before any hook of the app runs. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Batch } from '../../redis/batch/batch.ts'
+import type { PendingReply } from '../../redis/batch/pending-reply.ts'
 import type { Keys } from '../../redis/keys.ts'
 import { Script } from '../../redis/batch/script.ts'
 import type { StoredMeta, Lookup } from '../lookup/lookup.ts'
@@ -109,13 +110,15 @@ export class FillLocks {
    * Acquires a key's lock in the same round trip as a lookup, if the key does not exist and is not locked. Call `startRenewing` once it is used.
    *
    * @param tags missing versions of these tags are set, so that a concurrent purge is detected
-   * @returns undefined if the key exists, is locked, or the purge sequence is unknown
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: the lock may have been acquired; it then expires
+   * @returns undefined if the key exists, is locked, or the purge sequence is unknown. It fails with {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE:
+   * the lock may have been acquired; it then expires
    */
-  reserve (name: string, tags: readonly string[]): Promise<AcquireStatus | undefined> {
+  reserve (name: string, tags: readonly string[]): PendingReply<AcquireStatus | undefined> {
     const token = this.#token()
-    const keys = [this.#keys.cacheLock(name), name, this.#keys.cacheSequence(), ...tags.map((tag) => this.#keys.cacheTag(tag))]
-    return this.#batch.runScript(tryLockScript, keys, [token, lifetimeMs, this.#store.tagVersionTtlMs, this.#store.seenSequence]).then((reply) => this.#readPrefetch(name, token, reply))
+    const keys = [this.#keys.cacheLock(name), name, this.#keys.cacheSequence()]
+    for (const tag of tags) keys.push(this.#keys.cacheTag(tag))
+    const args = [token, lifetimeMs, this.#store.tagVersionTtlMs, this.#store.seenSequence]
+    return this.#batch.enqueueScript(tryLockScript, keys, args).map((reply) => this.#readPrefetch(name, token, reply))
   }
 
   #readPrefetch (name: string, token: string, reply: string[] | null): AcquireStatus | undefined {

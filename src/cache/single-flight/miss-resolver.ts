@@ -104,7 +104,7 @@ export class MissResolver<Request extends CacheRequest> {
       fill.sequence = acquisition.sequence
       return this.#runAsLeader(context, miss, fill, acquisition)
     }
-    return prefetchedLock.isSettled ? proceed() : prefetchedLock.settled.then(proceed)
+    return prefetchedLock.isSettled ? proceed() : prefetchedLock.reply.settled().then(proceed)
   }
 
   /** Waits for a handler run of this process. */

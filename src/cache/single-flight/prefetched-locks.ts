@@ -1,3 +1,4 @@
+import type { PendingReply, ReplyListener } from '../../redis/batch/pending-reply.ts'
 import { TwoGenerationLru } from '../../shared/lru.ts'
 import type { FillLocks, AcquireStatus } from './fill-lock.ts'
 import type { StoredMeta, Lookup } from '../lookup/lookup.ts'
@@ -12,24 +13,43 @@ const maxAgeMs = 200
 /** After an unused lock, its route prefetches none for this long, so that repeatedly rejected requests do not block others. */
 const pauseMs = 1000
 
-const done = Promise.resolve()
-
 /** A lock requested in the same batch as a lookup. */
-export interface PrefetchedLock {
+export class PrefetchedLock implements ReplyListener<AcquireStatus | undefined> {
   readonly name: string
   /** pattern of the route */
   readonly pattern: string
   /** tick of the batch that carries the request */
   readonly tick: number
-  /** resolves once and never rejects */
-  settled: Promise<void>
-  isSettled: boolean
+  readonly reply: PendingReply<AcquireStatus | undefined>
+  isSettled = false
   /** undefined if the lock was not acquired or the outcome is unknown */
   acquisition: AcquireStatus | undefined
   /** on the `performance.now()` clock */
-  answeredAt: number
+  repliedAt = Infinity
   /** set once a request uses the lock, or it may not be used any more */
   end: 'claimed' | 'released' | undefined
+  readonly #onSettled: (prefetchedLock: PrefetchedLock) => void
+
+  constructor (name: string, pattern: string, tick: number, reply: PendingReply<AcquireStatus | undefined>, onSettled: (prefetchedLock: PrefetchedLock) => void) {
+    this.name = name
+    this.pattern = pattern
+    this.tick = tick
+    this.reply = reply
+    this.acquisition = undefined
+    this.end = undefined
+    this.#onSettled = onSettled
+  }
+
+  onReply (acquisition: AcquireStatus | undefined): void {
+    this.isSettled = true
+    this.acquisition = acquisition
+    this.repliedAt = performance.now()
+    this.#onSettled(this)
+  }
+
+  onError (): void {
+    this.onReply(undefined)
+  }
 }
 
 /**
@@ -52,9 +72,9 @@ export class PrefetchedLocks {
   /** Requests a key's lock in the batch of the current tick, unless a hit is expected or a request for it is in flight. */
   begin (name: string, tags: readonly string[], pattern: string): PrefetchedLock | undefined {
     if (this.#hits.get(name) !== undefined || this.#open.has(name) || this.#store.isCluster || this.#isPaused(pattern)) return undefined
-    const prefetchedLock: PrefetchedLock = { name, pattern, tick: this.#store.tick, settled: done, isSettled: false, acquisition: undefined, answeredAt: Infinity, end: undefined }
+    const prefetchedLock = new PrefetchedLock(name, pattern, this.#store.tick, this.#locks.reserve(name, tags), this.#onSettled)
     this.#open.set(name, prefetchedLock)
-    prefetchedLock.settled = this.#locks.reserve(name, tags).then((acquisition) => this.#onReply(prefetchedLock, acquisition), () => this.#onReply(prefetchedLock, undefined))
+    prefetchedLock.reply.subscribe(prefetchedLock)
     return prefetchedLock
   }
 
@@ -84,7 +104,7 @@ export class PrefetchedLocks {
     const { acquisition } = prefetchedLock
     if (acquisition === undefined) return undefined
     const isRecent = tick === prefetchedLock.tick || (minSequence !== undefined && acquisition.sequence >= minSequence)
-    const isHeld = performance.now() - prefetchedLock.answeredAt < maxAgeMs
+    const isHeld = performance.now() - prefetchedLock.repliedAt < maxAgeMs
     // A sequence below the known minimum was lost and restored: `acquire` raises it.
     const isUsable = isRecent && isHeld && this.#store.isReady && acquisition.sequence >= minSequenceKnown
     if (acquisition.status === 'taken') {
@@ -110,12 +130,9 @@ export class PrefetchedLocks {
     return until !== undefined && performance.now() < until
   }
 
-  #onReply (prefetchedLock: PrefetchedLock, acquisition: AcquireStatus | undefined): void {
-    prefetchedLock.isSettled = true
-    prefetchedLock.acquisition = acquisition
-    prefetchedLock.answeredAt = performance.now()
+  readonly #onSettled = (prefetchedLock: PrefetchedLock): void => {
     if (prefetchedLock.end === 'released') this.#releaseUnused(prefetchedLock)
-    else if (acquisition === undefined) this.#end(prefetchedLock, 'released')
+    else if (prefetchedLock.acquisition === undefined) this.#end(prefetchedLock, 'released')
     else if (prefetchedLock.end === undefined) this.#scheduleTimeout()
   }
 
@@ -136,7 +153,7 @@ export class PrefetchedLocks {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       const before = performance.now() - unusedMs
-      for (const prefetchedLock of this.#open.values()) if (prefetchedLock.answeredAt <= before) this.release(prefetchedLock)
+      for (const prefetchedLock of this.#open.values()) if (prefetchedLock.repliedAt <= before) this.release(prefetchedLock)
       if (this.#open.size > 0) this.#scheduleTimeout()
     }, unusedMs).unref()
   }

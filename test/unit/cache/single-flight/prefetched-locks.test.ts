@@ -51,7 +51,7 @@ async function begun ({ prefetchedLocks }: Scene, id: string, tags: string[] = [
 
 /** The result of a prefetched lock for a request of the same tick. */
 async function redeemed ({ prefetchedLocks }: Scene, prefetchedLock: PrefetchedLock) {
-  await prefetchedLock.settled
+  await prefetchedLock.reply.settled()
   return prefetchedLocks.validate(prefetchedLock, along(prefetchedLock))
 }
 
@@ -80,7 +80,7 @@ t.test('prefetched locks: concurrent lookups request one lock, and one request c
   const prefetchedLock = await begun(scene, 'a')
 
   t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
-  await prefetchedLock.settled
+  await prefetchedLock.reply.settled()
   t.equal(prefetchedLocks.begin(keyOf('a'), [], '/'), undefined)
 
   t.equal(prefetchedLocks.claim(keyOf('a')), prefetchedLock)
@@ -139,7 +139,7 @@ t.test('prefetched locks: a lock older than what the lookup has read is unusable
   const old = async (id: string, look: (prefetchedLock: PrefetchedLock) => Parameters<PrefetchedLocks['validate']>[1]) => {
     const prefetchedLock = await begun(scene, id)
     prefetchedLocks.claim(keyOf(id))
-    await prefetchedLock.settled
+    await prefetchedLock.reply.settled()
     await store.purge(['one'])
     return prefetchedLocks.validate(prefetchedLock, look(prefetchedLock))
   }
@@ -173,7 +173,7 @@ t.test('prefetched locks: released at once, before or after the reply of Redis',
     const scene = await start(t)
     const { prefetchedLocks, redis: { client }, releases } = scene
     const prefetchedLock = await begun(scene, 'a')
-    if (isSettled) await prefetchedLock.settled
+    if (isSettled) await prefetchedLock.reply.settled()
 
     prefetchedLocks.release(prefetchedLock)
     prefetchedLocks.release(prefetchedLock)
@@ -207,7 +207,7 @@ t.test('prefetched locks: repeatedly rejected requests do not prefetch each time
     if (prefetchedLock !== undefined) {
       made += 1
       prefetchedLocks.release(prefetchedLock)
-      await prefetchedLock.settled
+      await prefetchedLock.reply.settled()
     }
     await turn()
   }
@@ -225,7 +225,7 @@ t.test('prefetched locks: unusable when Redis fails, and no promise stays pendin
 
   t.equal(await redeemed(scene, prefetchedLock), undefined)
   const next = scene.prefetchedLocks.begin(keyOf('b'), [], '/')
-  await next?.settled
+  await next?.reply.settled()
   t.equal(scene.prefetchedLocks.claim(keyOf('b')), undefined)
 })
 
