@@ -35,7 +35,7 @@ export type { LiveOptions, LivePaths, TopicRule } from '../src/live/options.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Live connections: `connections({ user, topic })` of all processes, within 250 ms; `counts` of this process. */
+    /** Live connections: `connections({ user, topic })` of all processes, after 200 ms; `counts` of this process. */
     live: {
       connections (filter?: ConnectionFilter): Promise<ConnectionInfo[]>
       readonly counts: { readonly websocket: number, readonly stream: number }

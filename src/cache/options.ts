@@ -49,7 +49,7 @@ export interface CacheOptions {
   lockTimeout?: Duration
   /** Largest body that is stored, in bytes. Default: 262144. */
   maxBytes?: number
-  /** Compression of stored bodies above 1 KiB. Default: `'br'`. */
+  /** Compression of stored bodies of 1 KiB and more. Default: `'br'`. */
   compression?: 'br' | 'gzip' | false
   /** Reports in `Cache-Status` why a response was not stored and which option would allow it; for development. Default: false. */
   debug?: boolean

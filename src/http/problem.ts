@@ -101,7 +101,7 @@ function documentOf (thrown: Thrown, requestId: string): Problem {
 
 /**
  * The response headers of an error: its `headers`, and `Retry-After` (RFC 9110 section 10.2.3) from its `retryAfterSeconds`.
- * The default for status 503 is 1 second, the interval at which the Redis connection is retried.
+ * For any other error with status 503 it is 1 second, as for those of the package.
  */
 export function problemFields (error: unknown): Record<string, string> {
   try {

@@ -2,7 +2,7 @@
 -- KEYS[i]  counter of client i  string, see 's' in consume.lua; expires when it is empty
 -- ARGV[1]  quota
 -- ARGV[2]  windowMs
--- ARGV[3]  grain       length of a bucket in ms
+-- ARGV[3]  bucketMs    length of a bucket in ms
 -- ARGV[4]  cost        units of one request
 -- ARGV[5]  deadlineMs  by Redis's clock; afterwards the callers have timed out, and nothing is consumed; 0 for none
 -- ARGV[6]  requested   '' if each client has one request; else the numbers of requests, separated by spaces
@@ -11,10 +11,10 @@
 local pack, unpackFields, floor, call = struct.pack, struct.unpack, math.floor, redis.call
 local time = call('TIME')
 local nowMs = time[1] * 1000 + floor(time[2] / 1000)
-local quota, windowMs, grain, cost, deadlineMs = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local quota, windowMs, bucketMs, cost, deadlineMs = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 if deadlineMs > 0 and nowMs > deadlineMs then return pack('>I6', nowMs) end
 
-local endMs, goneMs, waitMs = (floor(nowMs / grain) + 1) * grain, nowMs - windowMs, windowMs - nowMs
+local endMs, goneMs, waitMs = (floor(nowMs / bucketMs) + 1) * bucketMs, nowMs - windowMs, windowMs - nowMs
 local lifeText = string.format('%d', endMs + waitMs)
 local counters, replies, written, requested = call('MGET', unpack(KEYS)), { pack('>I6', nowMs) }, {}, {}
 for number in string.gmatch(ARGV[6], '%d+') do requested[#requested + 1] = tonumber(number) end

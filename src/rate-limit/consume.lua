@@ -3,7 +3,7 @@
 -- KEYS[p+1]  session              optional: hash as in session/load.lua; without a valid session nothing is consumed
 -- ARGV[1]    requested                number of identical requests; as many as fit are granted; 0 consumes nothing
 -- ARGV[2]    deadlineMs           by Redis's clock; afterwards the caller has timed out, and nothing is consumed; 0 for none
--- ARGV[2+p]  quota of policy p    'algorithm quota windowMs grain cost'; grain: bucket length in ms (sliding) or burst (gcra)
+-- ARGV[2+p]  quota of policy p    'algorithm quota windowMs bucketOrBurst cost'; bucketOrBurst: bucket length in ms (sliding) or burst (gcra)
 -- ARGV[3+p]  device               optional: 'l ' and the session's hash fields; the first that exists counts
 -- ARGV[4+p]  lease                optional: 'i ' and the prefix of slot IDs, which are '<prefix>.1', '<prefix>.2', …
 -- returns    'granted nowMs', then for each policy ' remaining resetMs retryMs': ms until more units come, ms until one more request fits
@@ -39,7 +39,7 @@ local appliedPolicies, freeUnits, used, isStored, needsRepair = {}, {}, {}, {}, 
 -- A bucket is removed once all of it is older than the window.
 local storedText, first, last, newest, newestUnits, oldest = {}, {}, {}, {}, {}, {}
 local function sliding (policy)
-  local quota, endMs, goneMs, waitMs = policy.quota, (floor(nowMs / policy.grain) + 1) * policy.grain, nowMs - policy.windowMs, policy.windowMs - nowMs
+  local quota, endMs, goneMs, waitMs = policy.quota, (floor(nowMs / policy.bucketOrBurst) + 1) * policy.bucketOrBurst, nowMs - policy.windowMs, policy.windowMs - nowMs
   local lifeText = text(endMs + waitMs)
 
   function policy.read (p, counter)
@@ -101,7 +101,7 @@ end
 -- 'g': the time in µs at which the whole burst is available again (d).
 local function gcra (policy)
   local intervalUs = ceil(policy.windowMs * 1000 / policy.quota)
-  local burstUs = policy.grain * intervalUs
+  local burstUs = policy.bucketOrBurst * intervalUs
 
   function policy.read (p, counter)
     local isKnown = #counter == 9 and byte(counter) == 103
@@ -182,8 +182,8 @@ end
 
 local algorithms, policies = { s = sliding, g = gcra, f = fixed, p = concurrency }, {}
 local function policyOf (quotaText)
-  local tag, quota, windowMs, grain, cost = match(quotaText, '^(%a) (%d+) (%d+) (%d+) (%d+)$')
-  local policy = { quota = tonumber(quota), windowMs = tonumber(windowMs), grain = tonumber(grain), cost = tonumber(cost) }
+  local tag, quota, windowMs, bucketOrBurst, cost = match(quotaText, '^(%a) (%d+) (%d+) (%d+) (%d+)$')
+  local policy = { quota = tonumber(quota), windowMs = tonumber(windowMs), bucketOrBurst = tonumber(bucketOrBurst), cost = tonumber(cost) }
   algorithms[tag](policy)
   policies[quotaText] = policy
   return policy

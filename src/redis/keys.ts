@@ -93,7 +93,7 @@ export class Keys {
     return `${this.prefix}websocket:{${encodePart(connectionId)}}`
   }
 
-  /** The lease of the process that collects Redis metrics for all. String, its name; owner metrics; lifetime two collection intervals. */
+  /** The lease of the process that collects Redis metrics for all. String, its name; owner metrics; lifetime 2.4 collection intervals. */
   metricsLease (): string {
     return `${this.prefix}prism:_metrics`
   }
@@ -103,7 +103,7 @@ export class Keys {
     return `${this.prefix}prism:_apps`
   }
 
-  /** The processes of the app. Sorted set of JSON, scored by the last call; owner metrics; lifetime two collection intervals. */
+  /** The processes of the app. Sorted set of JSON, scored by the last call; owner metrics; lifetime 2.4 collection intervals. */
   metricsProcesses (): string {
     return `${this.prefix}prism:_metrics:processes`
   }
@@ -125,7 +125,7 @@ export class Keys {
     return `${this.prefix}prism:${encodeTopic(topic)}`
   }
 
-  /** A topic's log. Stream; owner events; lifetime 10 minutes after the last event or position check. */
+  /** A topic's log. Stream; owner events; lifetime `events.retain.time` (default 10 minutes) after the last event or position check. */
   topicLog (topic: string): string {
     return `${this.prefix}prism:${encodeTopic(topic)}:log`
   }

@@ -210,7 +210,7 @@ export class SessionRequestState implements ReplyListener<LoadedSession | undefi
   }
 }
 
-/** The error for a session that cannot be used: the corruption itself, or 503 with Retry-After. */
+/** The error for a session that cannot be used: the corruption itself, or 503. */
 function unavailable (failure: Error): Error {
-  return failure instanceof SessionCorruptError ? failure : Object.assign(new SessionUnavailableError('Redis is unavailable'), { retryAfterSeconds: 1, cause: failure })
+  return failure instanceof SessionCorruptError ? failure : Object.assign(new SessionUnavailableError('Redis is unavailable'), { cause: failure })
 }

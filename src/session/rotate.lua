@@ -6,10 +6,10 @@
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return { 'gone' } end
 
-local absoluteEnd, idleEnd, lapsesAt = string.match(value, '^%d+ %d+ %d+ (%d+) %d+ (%d+) %d+ =[^%s@]*@?(%d*) ')
+local absoluteEnd, idleEnd, markExpiresAt = string.match(value, '^%d+ %d+ %d+ (%d+) %d+ (%d+) %d+ =[^%s@]*@?(%d*) ')
 if not absoluteEnd then return { 'corrupt' } end
 if nowMs >= tonumber(absoluteEnd) or nowMs >= tonumber(idleEnd) then return { 'gone' } end
-if lapsesAt ~= '' and nowMs < tonumber(lapsesAt) then return { 'moving' } end
+if markExpiresAt ~= '' and nowMs < tonumber(markExpiresAt) then return { 'moving' } end
 
 redis.call('HSET', KEYS[1], ARGV[2], value)
 redis.call('HDEL', KEYS[1], ARGV[1])

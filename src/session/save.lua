@@ -9,11 +9,11 @@
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if not value then return { 'gone' } end
 
-local version, fixed, absoluteEnd, idleMs, idleEnd, label, lapsesAt = string.match(value, '^%d+ (%d+) (%d+ (%d+) (%d+)) (%d+) %d+ (=[^%s@]*)@?(%d*) ')
+local version, fixed, absoluteEnd, idleMs, idleEnd, label, markExpiresAt = string.match(value, '^%d+ (%d+) (%d+ (%d+) (%d+)) (%d+) %d+ (=[^%s@]*)@?(%d*) ')
 if not version then return { 'corrupt' } end
 absoluteEnd, idleMs = tonumber(absoluteEnd), tonumber(idleMs)
 if nowMs >= absoluteEnd or nowMs >= tonumber(idleEnd) then return { 'gone' } end
-if lapsesAt ~= '' and nowMs < tonumber(lapsesAt) then return { 'moving' } end
+if markExpiresAt ~= '' and nowMs < tonumber(markExpiresAt) then return { 'moving' } end
 if version ~= ARGV[2] then return { 'conflict', value } end
 
 local newEnd = math.min(nowMs + idleMs, absoluteEnd)

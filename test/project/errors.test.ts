@@ -8,7 +8,7 @@ import { tableOf } from '../support/readme.ts'
 const errors = { ...packageErrors, ...serviceErrors }
 /** Other messages of {@link packageErrors.OptionError}, under the same code. */
 const variants = ['UnknownOptionError', 'ForeignOptionError']
-const made = Object.entries(errors).filter(([name]) => !variants.includes(name)).map(([name, Made]) => ({ name, error: new (Made as new (...texts: unknown[]) => Error & { code: string, statusCode: number })('one', 'two', 'three') }))
+const made = Object.entries(errors).filter(([name]) => !variants.includes(name)).map(([name, Made]) => ({ name, error: new (Made as new (...texts: unknown[]) => Error & { code: string, statusCode: number, headers?: unknown, retryAfterSeconds?: unknown })('one', 'two', 'three') }))
 const statuses = new Map<string, number>([
   ...made.map(({ error }): [string, number] => [error.code, error.statusCode]),
   ...[...Object.values(foreignErrors), ...Object.values(plainErrors)].map(({ code, status }): [string, number] => [code, status])
@@ -29,6 +29,13 @@ t.test('each error has a code of its own', async (t) => {
 t.test('errors have a status of 400 or above, and a message', async (t) => {
   t.same(made.filter(({ error }) => error.statusCode < 400 || error.statusCode > 599).map(({ name }) => name), [])
   t.same(made.filter(({ error }) => !/^\S.*\S$/.test(error.message) || error.message.includes('%s')).map(({ name }) => name), [])
+})
+
+t.test('each 503 of the package has Retry-After, in its headers and as a number', async (t) => {
+  const unavailable = made.filter(({ name, error }) => name in packageErrors && error.statusCode === 503).map(({ error }) => error)
+
+  t.ok(unavailable.length > 0)
+  for (const { code, headers, retryAfterSeconds } of unavailable) t.same([headers, retryAfterSeconds], [{ 'retry-after': '1' }, 1], code)
 })
 
 t.test('docs/errors.md lists each error with its status, and no other', async (t) => {

@@ -16,7 +16,6 @@ import type { HandlerContext } from '../handler-context.ts'
 import type { HandlerRun, CacheRequestState } from '../request-state.ts'
 import { wallMs } from '../../shared/clock.ts'
 
-const retryAfterSeconds = 1
 /** Lower than every purge sequence, which is Redis's clock in microseconds: a response with this sequence is not stored. */
 const oldestSequence = 1
 
@@ -79,7 +78,7 @@ export class HandlerRunner<Request extends CacheRequest> {
   reject ({ state }: HandlerContext<Request>): never {
     state.bypass = 'concurrency'
     this.#shared.stats.add('concurrency_rejected')
-    throw Object.assign(new CacheConcurrencyError(this.#policy.maxConcurrency ?? 0), { retryAfterSeconds, headers: { 'retry-after': String(retryAfterSeconds) } })
+    throw new CacheConcurrencyError(this.#policy.maxConcurrency ?? 0)
   }
 
   #runTracked (context: HandlerContext<Request>, run: HandlerRun): unknown {

@@ -3,7 +3,7 @@ import type { FillOutcome, InProcessFill } from './in-process-fill.ts'
 import type { FillLock, FillLocks, AcquireStatus, AcquireRequest, ReleaseReason } from './fill-lock.ts'
 import type { LockWaiters } from './lock-waiters.ts'
 
-/** A waiting process retries the lock at this interval, which is about the renewal interval of the lock. */
+/** A waiting process retries the lock at this interval, so that an outage is noticed: three renewals of the lock. */
 const retryMs = 300
 
 /** Cross-process single flight: one process acquires the Redis lock for a key and runs the handler; the others wait for its result, the lock's expiry, or their own timeout. */

@@ -19,7 +19,7 @@ interface Data { cart: unknown[], theme: string, other: string }
 type Step = 'mark' | 'begin' | 'leave'
 
 /** First words of the scripts of a sign-in's steps. */
-const scripts: Readonly<Record<Step, RegExp>> = { mark: /Marks a session as moving/, begin: /Begins a session/, leave: /Ends sessions of a user/ }
+const scripts: Readonly<Record<Step, RegExp>> = { mark: /Marks a session as moving/, begin: /Creates a session/, leave: /Ends sessions of a user/ }
 
 tap.setTimeout(120_000)
 
