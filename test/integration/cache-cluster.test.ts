@@ -52,8 +52,8 @@ t.test('a Cluster master that has lost its tag versions serves no purged respons
   const lost = await cluster.ownerOf(await cluster.slotOf('api:cache:tag:all'))
   await lost.control.flushall()
 
-  const answers = await Promise.all(urls.map(async (url) => (await app.inject(url)).json<{ seen: number }>().seen))
-  t.ok(answers.every((seen) => seen === 2))
+  const responses = await Promise.all(urls.map(async (url) => (await app.inject(url)).json<{ seen: number }>().seen))
+  t.ok(responses.every((seen) => seen === 2))
 })
 
 type Die = (node: ClusterNode) => Promise<void> | void

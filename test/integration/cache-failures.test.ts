@@ -189,7 +189,7 @@ t.test('a request waits for another process\'s run no longer than lockTimeout', 
   const apps = [await cachingApp(t, { url: rig.url }), await cachingApp(t, { url: rig.url, lockTimeout: '30s' })] as const
   let runs = 0
   for (const app of apps) app.get('/', { config: { cache: { lockTimeout: '300ms' } } }, async () => ++runs === 1 ? await new Promise(() => {}) : `run ${runs}`)
-  apps[0].inject('/').catch(() => {}) // never answered
+  apps[0].inject('/').catch(() => {}) // never settles
   await until(() => runs === 1, { what: 'the handler hangs' })
   const begunAt = performance.now()
   const bodies = await Promise.all(Array.from({ length: 10 }, (_, index) => apps[index % 2 === 0 ? 0 : 1].inject('/').then(({ body }) => body)))

@@ -39,7 +39,7 @@ async function startPair (t: Test): Promise<Pair> {
   return pair
 }
 
-async function isAnswered (t: Test, pair: Pair, replies: Promise<{ statusCode: number, body: string }>[]): Promise<void> {
+async function expectResponses (t: Test, pair: Pair, replies: Promise<{ statusCode: number, body: string }>[]): Promise<void> {
   for (const { statusCode, body } of await Promise.all(replies)) t.match([statusCode, body], [200, /^{"run":\d+}$/])
   t.ok(pair.runs <= replies.length, `${pair.runs} runs for ${replies.length} requests`)
 }
@@ -48,7 +48,7 @@ const chosen = ['blackHole', 'down', 'replyLost', 'hung', 'flushed', 'scriptsFlu
 
 for (const name of chosen) {
   const fault = faults[name]
-  t.test(`cache answers every request if Redis fails during a fill: ${name}`, async (t) => {
+  t.test(`cache responds to every request if Redis fails during a fill: ${name}`, async (t) => {
     for (const step of ['with the lookup', 'after the lookup', 'while the handler runs', 'while others wait'] as const) {
       const pair = await startPair(t)
       const { rig, apps: [one, other] } = pair
@@ -61,7 +61,7 @@ for (const name of chosen) {
       if (step.startsWith('while')) await until(() => pair.runs === 1, { what: 'the handler runs' })
       const others = [one, one, other, other].map((app) => app.inject('/'))
       t.comment(step)
-      await isAnswered(t, pair, [first, ...others])
+      await expectResponses(t, pair, [first, ...others])
 
       await fault.heal(rig)
       await until(async () => /hit/.test(String((await other.inject('/')).headers['cache-status'])), { what: 'the cache hits again' })

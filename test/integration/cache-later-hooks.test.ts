@@ -44,10 +44,10 @@ t.test('an onSend hook after the cache receives the same type of payload on a hi
     for (const [type, send] of Object.entries(payloads)) {
       const seen: string[] = []
       const app = await hookedApp(t, (payload) => { seen.push(typeOf(payload)); return payload }, { where, send })
-      const answers = [await sendRequest(app), await sendRequest(app), await sendRequest(app, { 'accept-encoding': 'br' })]
+      const responses = [await sendRequest(app), await sendRequest(app), await sendRequest(app, { 'accept-encoding': 'br' })]
       t.same(seen, [type, type, type], `${where}: ${type}`)
-      t.match(answers[1]?.headers['cache-status'], /hit/)
-      for (const { body, headers } of answers) t.match({ body, headers }, { body: type === 'undefined' ? '' : page, headers: { 'content-encoding': undefined } })
+      t.match(responses[1]?.headers['cache-status'], /hit/)
+      for (const { body, headers } of responses) t.match({ body, headers }, { body: type === 'undefined' ? '' : page, headers: { 'content-encoding': undefined } })
     }
   }
 })

@@ -93,7 +93,7 @@ async function signedIn (world: World): Promise<SignedInClient> {
 
 t.setTimeout(120_000)
 
-t.test('in a Cluster a session update whose reply is lost is answered with 503 and applied once', async (t) => {
+t.test('in a Cluster a session update whose reply is lost is rejected with 503 and applied once', async (t) => {
   const world = await start(t)
   const client = await signedIn(world)
   await client.send('POST', '/update')
@@ -143,20 +143,20 @@ t.test('in a Cluster an event whose publication loses its reply is delivered onc
   t.ok(received.length > fewestExecuted, `most events are delivered: ${received.length}`)
 })
 
-t.test('in a Cluster a cached miss whose fill loses a reply runs its handler once, and is answered', async (t) => {
+t.test('in a Cluster a cached miss whose fill loses a reply runs its handler once, and receives a response', async (t) => {
   const world = await start(t)
   const page = async (n: string) => await world.app.inject({ method: 'POST', url: '/page-with-a-loss', payload: { n } })
   for (let index = 0; index < 30; index++) await page(`warm-${index}`)
-  const answers: number[] = []
+  const responses: number[] = []
 
   for (let index = 0; index < tries; index++) {
     await losing(world, async () => {
       const reply = await page(String(index))
-      answers.push(reply.json<{ status: number }>().status)
+      responses.push(reply.json<{ status: number }>().status)
       return reply
     })
   }
 
-  t.same(answers, answers.map(() => 200))
+  t.same(responses, responses.map(() => 200))
   t.same(Array.from({ length: tries }, (_, index) => world.runs.get(String(index))), Array.from({ length: tries }, () => 1))
 })

@@ -50,10 +50,10 @@ t.test('requests are in flight until their response is complete or their client 
   leaving.abort()
   t.equal(await left, 'left')
   await until(async () => await inFlight(app) === 0, { what: 'the request of a client that disconnected is not in flight, although its handler runs' })
-  const answered = fetch(`${origin}/slow`)
+  const response = fetch(`${origin}/slow`)
   await until(async () => await inFlight(app) === 1, { what: 'the second request is in flight' })
   release()
-  t.equal(await (await answered).text(), 'done')
+  t.equal(await (await response).text(), 'done')
   t.equal(await inFlight(app), 0)
 })
 

@@ -124,10 +124,10 @@ t.test('metrics on their own port need no token, and close with the app', async 
 
   const port = await until(() => app.metrics.port, { what: 'the port' })
   const url = `http://127.0.0.1:${port}/metrics`
-  const answer = await fetch(url)
+  const response = await fetch(url)
 
-  t.equal(answer.status, 200)
-  t.match(await answer.text(), 'prism_redis_writes_total')
+  t.equal(response.status, 200)
+  t.match(await response.text(), 'prism_redis_writes_total')
   t.equal((await fetch(url.replace('/metrics', '/'))).status, 404)
   await app.close()
   await t.rejects(fetch(url))

@@ -46,21 +46,21 @@ async function statuses (app: FastifyInstance, users: (string | undefined)[], ur
   return seen
 }
 
-const visits = ['alice', 'alice', 'bob', 'alice', 'bob', 'bob', undefined]
+const userSequence = ['alice', 'alice', 'bob', 'alice', 'bob', 'bob', undefined]
 const expected = [200, 200, 200, 429, 200, 429, 200]
 
 t.test('a quota of preHandler counts by what any hook of the app has set, on plain, cached and unknown URLs', async (t) => {
   for (const auth of ['onRequest', 'preValidation', 'preHandler'] as const) {
     for (const url of ['/', '/cached']) {
       const { app, warnings } = await appOf(t, { quota: 2, hook: 'preHandler', by: userOf }, auth)
-      t.same(await statuses(app, visits, url), expected, `${auth} ${url}`)
+      t.same(await statuses(app, userSequence, url), expected, `${auth} ${url}`)
       t.same(warnings, [])
     }
   }
   const { app } = await appOf(t, { quota: 2, hook: 'preHandler', by: userOf }, 'route')
-  t.same(await statuses(app, visits, '/guarded'), expected, 'a hook of the route')
+  t.same(await statuses(app, userSequence, '/guarded'), expected, 'a hook of the route')
   const lost = await appOf(t, { quota: 2, hook: 'preHandler', by: userOf })
-  t.same(await statuses(lost.app, visits, '/nowhere'), expected.map((status) => status === 200 ? 404 : status), 'without a route')
+  t.same(await statuses(lost.app, userSequence, '/nowhere'), expected.map((status) => status === 200 ? 404 : status), 'without a route')
 })
 
 /** Ways in which plugins that are registered after the stack add a guard to each route. */
@@ -80,7 +80,7 @@ t.test('a quota of preHandler counts by what a guard sets that a later plugin ad
         app.addHook('onRoute', guard)
         page(app)
       })
-      t.same(await statuses(app, visits, url), expected, `${name} ${url}`)
+      t.same(await statuses(app, userSequence, url), expected, `${name} ${url}`)
       t.same(warnings, [])
     }
   }
@@ -149,7 +149,7 @@ t.test('a by that names clients only once auth has run is told of, not counted b
   }
 })
 
-t.test('a by that throws in onRequest is answered with 500, and told of with the remedy', async (t) => {
+t.test('a by function that throws in onRequest causes a 500, and a log line with the remedy', async (t) => {
   const { app, warnings } = await appOf(t, { quota: 2, by: (request) => (request as unknown as { user: { id: string } }).user.id })
 
   t.same(await statuses(app, ['alice', 'bob']), [500, 500])

@@ -109,7 +109,7 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
   })
 })
 
-t.test('in a Cluster, every request is answered while a master fails, and its data is served by its replica', { timeout: 100_000 }, async (t) => {
+t.test('in a Cluster, every request receives a response while a master fails, and its data is served by its replica', { timeout: 100_000 }, async (t) => {
   const cluster = await startCluster(t, { replicas: 1 })
   const stack = await startStack(t, { url: cluster.url }, { events: false })
   const pages = await fill(stack)
@@ -130,7 +130,7 @@ t.test('in a Cluster, every request is answered while a master fails, and its da
   await until(async () => (await pageOnEveryNode()).every(Boolean), { what: 'every page is from the cache', deadlineMs: 30_000 })
   await until(async () => await stack.read() === 'begun', { what: 'the session is readable again' })
   load.stop()
-  await until(() => load.count('waiting') === 0, { what: 'all are answered' })
+  await until(() => load.count('waiting') === 0, { what: 'all have a reply' })
 
   t.equal(await stack.write('after the failover'), 200)
   t.equal(await stack.read(), 'after the failover')

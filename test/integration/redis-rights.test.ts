@@ -96,5 +96,5 @@ t.test('the pool reconnects after an outage although PING is denied', async (t) 
   await until(() => app.redisPool.batch.get('key').then(() => false, () => app.redisPool.isCircuitOpen), { what: 'the outage is detected' })
   await redis.start()
 
-  t.ok(await until(() => app.redisPool.batch.get('key').then(() => true, () => false), { what: 'an answer' }))
+  t.ok(await until(() => app.redisPool.batch.get('key').then(() => true, () => false), { what: 'a reply' }))
 })

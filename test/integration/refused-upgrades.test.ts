@@ -85,7 +85,7 @@ async function requestUpgrade (t: Test, app: FastifyInstance, path: string, fiel
   socket.write(`${ahead}GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${fields}\r\n`)
   let head = ''
   socket.on('data', (text) => { head += String(text) })
-  await until(() => head.includes('\r\n'), { what: `an answer at ${path}` })
+  await until(() => head.includes('\r\n'), { what: `a response at ${path}` })
   return { status: Number(head.slice(9, 12)), socket }
 }
 
@@ -116,10 +116,10 @@ for (const [name, order] of Object.entries(orders)) {
   test(`pipelined rejected upgrades close their sockets after the earlier responses, with ${name}`, { timeout: 60_000 }, async (t) => {
     const app = await startApp(t, order)
     const [page, slow] = ['/page', '/slow'].map((path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`) as [string, string]
-    // An upgrade after an unanswered request is rejected even if its route accepts upgrades.
+    // An upgrade after a request without a response is rejected even if its route accepts upgrades.
     for (const [ahead, path] of [[page, '/required'], [slow, '/required'], [slow + slow, '/required'], [slow, '/open'], [slow, '/nowhere'], [slow, '/%zz']] as const) {
       const { status, socket } = await requestUpgrade(t, app, path, '', ahead)
-      t.equal(status, 200, `the answer ahead of ${path}`)
+      t.equal(status, 200, `the response ahead of ${path}`)
       await until(() => socket.readableEnded, { what: `the end of the connection that requested ${path}` })
     }
     await until(async () => await connectionsOf(app) === 0, { what: 'no connection is left, though the clients keep theirs open' })

@@ -77,7 +77,7 @@ t.test('a request with the headers of a preflight evades neither a session nor a
   })
   t.equal((await preflight(app, '/all')).statusCode, 401)
   t.same([(await preflight(app, '/limited')).statusCode, (await preflight(app, '/limited')).statusCode], [200, 429])
-  for (let round = 0; round < 6; round++) t.equal((await preflight(app, '/own')).statusCode, 204, "the app's own answer to preflights")
+  for (let round = 0; round < 6; round++) t.equal((await preflight(app, '/own')).statusCode, 204, "the app's own response to preflights")
   const seen: number[] = []
   for (let round = 0; round < 5; round++) seen.push((await preflight(app, '/any')).statusCode)
   t.ok(seen.includes(429), String(seen))

@@ -46,9 +46,9 @@ test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
       await until(async () => (await browser.get(`/gates/${name}`)).body === 3, { what: 'all requests have loaded' })
       await during(async () => {
         await openGates([new Browser(app)], name, 3)
-        const answers = await within(Promise.all(slow))
+        const responses = await within(Promise.all(slow))
 
-        t.same(answers.map(({ status, setCookie }) => [status, setCookie.length]), [[503, 0], [503, 0], [200, 0]])
+        t.same(responses.map(({ status, setCookie }) => [status, setCookie.length]), [[503, 0], [503, 0], [200, 0]])
       })
       await comesBack(browser)
     })
@@ -164,9 +164,9 @@ test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
 
 async function within<Value> (pending: Promise<Value>): Promise<Value> {
   const started = Date.now()
-  const answer = await pending
+  const response = await pending
   if (Date.now() - started > patienceMs) throw new Error(`took ${Date.now() - started} ms`)
-  return answer
+  return response
 }
 
 /** Makes a session look unused for ten minutes, so that the next load updates its last use. */

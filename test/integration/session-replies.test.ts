@@ -76,10 +76,10 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
         for (const first of ['act', 'hijack']) {
           const browser = new Browser(home)
           if (act === 'rotate') await browser.post('/sign-in')
-          const answer = await browser.post(`/hijack?${new URLSearchParams({ act, way, first })}`)
+          const response = await browser.post(`/hijack?${new URLSearchParams({ act, way, first })}`)
           const { userId, value } = (await browser.get('/who')).body as { userId: string | null, value: string | null }
 
-          t.same([answer.status, answer.body, answer.setCookie.length], [200, 'done', 1], `${act}, ${way}, ${first} first`)
+          t.same([response.status, response.body, response.setCookie.length], [200, 'done', 1], `${act}, ${way}, ${first} first`)
           t.same([userId, value], act === 'save' ? [null, 'kept'] : ['ada', null])
         }
       }

@@ -140,7 +140,7 @@ test('session plugin', async (t) => {
 
   t.test('leaves every name but its public decorators to the app', async (t) => {
     const own = Fastify()
-    own.decorateRequest('visitor', null).decorateRequest('sessionReads', 0).decorateRequest('sessionClaim', null)
+    own.decorateRequest('user', null).decorateRequest('sessionReads', 0).decorateRequest('sessionClaim', null)
     await own.register(redisPlugin, { url: redis.url })
     await own.register(requestLifecycle)
     await own.register(session, { secrets: sessionSecrets })
@@ -166,10 +166,10 @@ test('session plugin', async (t) => {
         request.session.set('test-a', 1)
         return request.cookies
       })
-      const answer = await new Browser(shared).get('/', { cookie: 'x=y' })
+      const response = await new Browser(shared).get('/', { cookie: 'x=y' })
 
-      t.same(answer.body, { x: 'y' })
-      t.match(answer.setCookie.sort(), [/^sid=/, /^theme=dark/])
+      t.same(response.body, { x: 'y' })
+      t.match(response.setCookie.sort(), [/^sid=/, /^theme=dark/])
     })
   }
 

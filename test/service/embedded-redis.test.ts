@@ -75,10 +75,10 @@ t.test('embedded Redis survives Ctrl-C until the service has served the requests
 
   process.kill(-service.pid, 'SIGINT')
   await until(() => service.logs.some((line) => line.includes('"Stopping"')), { what: 'the signal is seen' })
-  const answer = await signIn.finish()
+  const response = await signIn.finish()
   const [code] = await service.ended
 
-  t.match(answer, /^HTTP\/1.1 200 .*set-cookie: /is)
+  t.match(response, /^HTTP\/1.1 200 .*set-cookie: /is)
   t.equal(code, 0)
   t.equal(servers.length, 1)
   t.notOk(servers.some(isAlive))

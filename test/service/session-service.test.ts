@@ -27,9 +27,9 @@ test('sessions of the service', { timeout: 120_000 }, async (t) => {
   })
 
   t.test('reject a page of another origin before it can sign in', async (t) => {
-    const answer = await new Browser(one.url).post('/session', { name: 'Ada', password: 'correct horse' }, { origin: 'https://evil.example' })
+    const response = await new Browser(one.url).post('/session', { name: 'Ada', password: 'correct horse' }, { origin: 'https://evil.example' })
 
-    t.match(answer, { status: 403, setCookie: [], body: { code: 'PRISM_ERR_ORIGIN', title: 'Forbidden' } })
+    t.match(response, { status: 403, setCookie: [], body: { code: 'PRISM_ERR_ORIGIN', title: 'Forbidden' } })
   })
 
   t.test('are not in the log: no cookie, no ID, no password', async (t) => {

@@ -173,7 +173,7 @@ export class CacheWorld {
     const route = isSwapped ? 'swap' : 'plain'
     const url = `/${route}/${this.#round}-${id % ids}`
     this.#isOpen = !isHeld
-    const response = this.apps[app % 3]?.inject({ url, headers: requestKinds[how] }).then(({ statusCode, body, headers }) => ({ statusCode, body, status: `${statusCode}, ${headers['cache-status']}, ${this.#pending.length} asked` })) ?? Promise.reject(new Error('no such app'))
+    const response = this.apps[app % 3]?.inject({ url, headers: requestKinds[how] }).then(({ statusCode, body, headers }) => ({ statusCode, body, status: `${statusCode}, ${headers['cache-status']}, ${this.#pending.length} requests` })) ?? Promise.reject(new Error('no such app'))
     this.#pending.push({ url, atLeast: this.#purged[route][id % ids] ?? 0, response })
     // The request has reached its handler or waits for another; or it continues during the next event.
     await Promise.race([response, sleep(isHeld ? 5 : 50)])

@@ -167,7 +167,7 @@ t.test('garbage makes the client drop a valid connection', async (t) => {
   t.equal(await open(t, proxy.port).ping(), 'PONG')
 })
 
-t.test('garbage then silence leaves the client\'s QUIT unanswered', async (t) => {
+t.test('garbage then silence leaves the client\'s QUIT without a reply', async (t) => {
   const { proxy, client } = await scene(t, { disconnectTimeout: 60_000 })
 
   await proxy.fault('garbageThenSilence')

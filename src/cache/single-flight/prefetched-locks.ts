@@ -27,7 +27,7 @@ export interface PrefetchedLock {
   /** undefined if the lock was not acquired or the outcome is unknown */
   acquisition: AcquireStatus | undefined
   /** on the `performance.now()` clock */
-  answeredAt: number
+  repliedAt: number
   /** set once a request uses the lock, or it may not be used any more */
   end: 'claimed' | 'released' | undefined
 }
@@ -52,7 +52,7 @@ export class PrefetchedLocks {
   /** Requests a key's lock in the batch of the current tick, unless a hit is expected or a request for it is in flight. */
   begin (name: string, tags: readonly string[], pattern: string): PrefetchedLock | undefined {
     if (this.#hits.get(name) !== undefined || this.#open.has(name) || this.#store.isCluster || this.#isPaused(pattern)) return undefined
-    const prefetchedLock: PrefetchedLock = { name, pattern, tick: this.#store.tick, settled: done, isSettled: false, acquisition: undefined, answeredAt: Infinity, end: undefined }
+    const prefetchedLock: PrefetchedLock = { name, pattern, tick: this.#store.tick, settled: done, isSettled: false, acquisition: undefined, repliedAt: Infinity, end: undefined }
     this.#open.set(name, prefetchedLock)
     prefetchedLock.settled = this.#locks.reserve(name, tags).then((acquisition) => this.#onReply(prefetchedLock, acquisition), () => this.#onReply(prefetchedLock, undefined))
     return prefetchedLock
@@ -84,7 +84,7 @@ export class PrefetchedLocks {
     const { acquisition } = prefetchedLock
     if (acquisition === undefined) return undefined
     const isRecent = tick === prefetchedLock.tick || (minSequence !== undefined && acquisition.sequence >= minSequence)
-    const isHeld = performance.now() - prefetchedLock.answeredAt < maxAgeMs
+    const isHeld = performance.now() - prefetchedLock.repliedAt < maxAgeMs
     // A sequence below the known minimum was lost and restored: `acquire` raises it.
     const isUsable = isRecent && isHeld && this.#store.isReady && acquisition.sequence >= minSequenceKnown
     if (acquisition.status === 'taken') {
@@ -113,7 +113,7 @@ export class PrefetchedLocks {
   #onReply (prefetchedLock: PrefetchedLock, acquisition: AcquireStatus | undefined): void {
     prefetchedLock.isSettled = true
     prefetchedLock.acquisition = acquisition
-    prefetchedLock.answeredAt = performance.now()
+    prefetchedLock.repliedAt = performance.now()
     if (prefetchedLock.end === 'released') this.#releaseUnused(prefetchedLock)
     else if (acquisition === undefined) this.#end(prefetchedLock, 'released')
     else if (prefetchedLock.end === undefined) this.#scheduleTimeout()
@@ -136,7 +136,7 @@ export class PrefetchedLocks {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       const before = performance.now() - unusedMs
-      for (const prefetchedLock of this.#open.values()) if (prefetchedLock.answeredAt <= before) this.release(prefetchedLock)
+      for (const prefetchedLock of this.#open.values()) if (prefetchedLock.repliedAt <= before) this.release(prefetchedLock)
       if (this.#open.size > 0) this.#scheduleTimeout()
     }, unusedMs).unref()
   }

@@ -10,7 +10,7 @@ import { until } from '../../support/until.ts'
 const place = { protocol: 'http', host: 'service.example' }
 
 /** An app with routes of each kind, and the finder of its stored responses. */
-async function kept (t: Test) {
+async function start (t: Test) {
   const redis = await startRedis(t)
   const app = fastify()
   t.after(() => app.close())
@@ -27,7 +27,7 @@ async function kept (t: Test) {
 }
 
 t.test('a stored response is described by age, size, tags and fields, without fields that contain secrets', async (t) => {
-  const { send, find } = await kept(t)
+  const { send, find } = await start(t)
   await send('/cities/one?b=2&a=1')
 
   const view = await find('/cities/one?a=1&b=2')
@@ -41,7 +41,7 @@ t.test('a stored response is described by age, size, tags and fields, without fi
 })
 
 t.test('a missing entry is explained', async (t) => {
-  const { app, redis, send, find } = await kept(t)
+  const { app, redis, send, find } = await start(t)
 
   t.same(await find('/cities/two'), { found: 'nothing', route: '/cities/:id' })
   t.same(await find('/mine'), { found: 'apart', route: '/mine' })

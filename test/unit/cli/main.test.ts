@@ -197,15 +197,15 @@ t.test('limits finds IPv6 clients by any address of their network', async (t) =>
   const app = await buildTestApp(t)
   const limits = async (...words: string[]) => await run(['limits', ...words, '--json', '--url', app.testConfig.redisUrl])
   /** A counter can expire with its window: the client sends a request before each read. */
-  const afterAsking = async (...words: string[]) => {
+  const afterRequest = async (...words: string[]) => {
     await app.inject({ url: '/cities/2988507', remoteAddress: '2001:db8:0:7::1' })
     return JSON.parse((await limits(...words)).out)
   }
 
-  await until(async () => (await afterAsking('2001:db8:0:7::99')).counters[0]?.used, { what: 'the counter of the network' })
+  await until(async () => (await afterRequest('2001:db8:0:7::99')).counters[0]?.used, { what: 'the counter of the network' })
   t.same(JSON.parse((await limits('2001:db8:0:8::1')).out).counters, [])
   t.match(await limits('not-an-address'), { code: 2, err: /is not an IP address/ })
-  await until(async () => (await afterAsking('2001:db8:0:7::1', '--reset')).reset === 1, { what: 'the counter is deleted' })
+  await until(async () => (await afterRequest('2001:db8:0:7::1', '--reset')).reset === 1, { what: 'the counter is deleted' })
 })
 
 t.test('the program prints errors as JSON to a program', async (t) => {

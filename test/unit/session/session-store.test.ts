@@ -75,7 +75,7 @@ test('session store', { timeout: 120_000 }, async (t) => {
     const token = await begun('soon', { idleMs: 5000 })
     const { createdAt = 0 } = readSessionRecord((await store.load(token).promise())?.value ?? '')
     await until(async () => (await store.load(token).promise())?.touchedAt, { what: 'the last use is written after a quarter of the idle timeout' })
-    await until(async () => await store.load(token).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 7500, { what: 'visits keep it alive' })
+    await until(async () => await store.load(token).promise() !== undefined && Number((await redis.client.time())[0]) * 1000 > createdAt + 7500, { what: 'loads keep it alive' })
     t.ok(await store.load(token).promise())
   })
 
