@@ -4,6 +4,7 @@ import t from 'tap'
 import cachePlugin from '../../plugins/cache.ts'
 import redis from '../../plugins/redis.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { reached } from '../support/wait-for-redis.ts'
@@ -97,7 +98,7 @@ t.test('cache detects a change of a hook in front of the stack', async (t) => {
     '/url': (request) => { request.raw.url = '/url?tenant=none' }
   }
   app.addHook('onRequest', async (request) => { changes[request.url.replace(/\?.*/, '')]?.(request) })
-  await app.register(redis, { url })
+  await app.register(redis, { url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(cachePlugin)
   await reached(app)

@@ -5,6 +5,7 @@ import t from 'tap'
 import cache from '../../plugins/cache.ts'
 import redis from '../../plugins/redis.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import type { Owner } from '../support/cleanup-scope.ts'
 import { cachingApp, stored } from '../support/caching.ts'
@@ -136,7 +137,7 @@ t.test('a tracing agent that wraps hooks does not make the stack look like a lat
     const wrapped = name === 'onSend' ? function (this: unknown, ...given: unknown[]) { return hook.apply(this, given) } : hook
     return (addHook as (name: string, hook: unknown) => FastifyInstance).call(this, name, wrapped)
   } as typeof addHook
-  await app.register(redis, { url: (await startRedisProcess(t)).url })
+  await app.register(redis, { url: (await startRedisProcess(t)).url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(cache)
   app.register(async (scope) => { scope.get('/page', { config: { cache: { ttl: '5m' } } }, (_request, reply) => reply.type('text/html').send(page)) })

@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import cache from '../../plugins/cache.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { stored } from '../support/caching.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
@@ -58,7 +59,7 @@ async function startWorld (t: Test, { server = {}, constraints = {}, options = {
   const app: FastifyInstance = fastify(server)
   t.after(() => app.close())
   if (inFront !== undefined) app.addHook('onRequest', inFront)
-  await app.register(redis, { url: (await startRedisProcess(t)).url })
+  await app.register(redis, { url: (await startRedisProcess(t)).url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(cache)
   const client = { ...headers, cookie: 'of=client', authorization: 'Bearer client', 'x-own': 'client' }
@@ -113,7 +114,7 @@ t.test('a handler sees the URL before rewriteUrl as originalUrl, and is then not
   ] as [Server, string, { original: string, runs: number }][]) {
     const app: FastifyInstance = fastify(server)
     t.after(() => app.close())
-    await app.register(redis, { url: (await startRedisProcess(t)).url })
+    await app.register(redis, { url: (await startRedisProcess(t)).url, commandTimeout })
     await app.register(requestLifecycle)
     await app.register(cache)
     let runs = 0

@@ -2,6 +2,7 @@ import fastify from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t from 'tap'
 import prism from '../../plugins/index.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { testSecret } from '../support/app.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { reached } from '../support/wait-for-redis.ts'
@@ -56,7 +57,7 @@ t.test('cache refreshes with a request that carries no client data and that no r
   const { url } = await startRedisProcess(t)
   const app: FastifyInstance = fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url }, session: { secrets: [testSecret] }, rateLimit: { quota: 100, window: '1m' }, events: false })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets: [testSecret] }, rateLimit: { quota: 100, window: '1m' }, events: false })
   const seen: FastifyRequest['headers'][] = []
   app.addHook('onRequest', async ({ headers }) => { seen.push({ ...headers }) })
   const counted = counting()

@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import cachePlugin from '../../plugins/cache.ts'
 import redis from '../../plugins/redis.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { reached } from '../support/wait-for-redis.ts'
@@ -43,7 +44,7 @@ t.test('cache tracks the serializers and hooks that make the stored bytes of a r
   app.decorateRequest('user', '')
   app.addHook('onRequest', async (request) => { asUser(request).user = userOf(request) })
   app.addHook('onSend', async (request, _reply, payload) => request.url === '/on-send' ? `${String(payload)} ${asUser(request).user}` : payload)
-  await app.register(redis, { url })
+  await app.register(redis, { url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(cachePlugin)
   await reached(app)

@@ -11,6 +11,7 @@ import rateLimit from '../../plugins/standalone/rate-limit.ts'
 import prism from '../../plugins/index.ts'
 import type { PrismOptions } from '../../plugins/index.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
@@ -26,7 +27,7 @@ async function start (t: Test, options: Partial<PrismOptions>, routes: (app: Fas
   const app = Fastify(settings)
   t.teardown(() => app.close())
   let handled = 0
-  await app.register(prism, { redis: { url: server.url }, ...options })
+  await app.register(prism, { redis: { url: server.url, commandTimeout }, ...options })
   routes(app, () => { handled += 1 })
   app.setNotFoundHandler(async () => { handled += 1; return 'none' })
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -81,7 +82,7 @@ t.test('connection limits apply in an app with a standalone plugin', async (t) =
   const app = Fastify()
   t.teardown(() => app.close())
   let handled = 0
-  await app.register(redis, { url: server.url })
+  await app.register(redis, { url: server.url, commandTimeout })
   await app.register(rateLimit, { quota: 1_000_000 })
   app.get('/', async () => { handled += 1; return '' })
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -231,7 +232,7 @@ t.test('connection limits keep the async context of each pipelined request', asy
   t.teardown(() => app.close())
   const context = new AsyncLocalStorage<string>()
   app.addHook('onRequest', (request, _reply, done) => { context.run(request.url.slice(1), done) })
-  await app.register(prism, { redis: { url: server.url }, ...limited })
+  await app.register(prism, { redis: { url: server.url, commandTimeout }, ...limited })
   app.get('/:n', async () => `#${context.getStore()};`)
   await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = open(t, (app.server.address() as AddressInfo).port)
@@ -243,7 +244,7 @@ t.test('connection limits keep the async context of each pipelined request', asy
 })
 
 t.test('connection limits reject invalid options by name', async (t) => {
-  const register = async (connections: object) => { await Fastify().register(prism, { redis: { url: server.url }, ...plain, connections }) }
+  const register = async (connections: object) => { await Fastify().register(prism, { redis: { url: server.url, commandTimeout }, ...plain, connections }) }
 
   for (const sendTimeout of ['soon', 30, '0s', null, false]) await t.rejects(register({ sendTimeout }), { code: 'PRISM_ERR_OPTION', message: /connections\.sendTimeout/ })
   await t.rejects(register({ sendTimout: '1s' }), { code: 'PRISM_ERR_OPTION', message: /connections\.sendTimout.*Known options: sendTimeout/ })

@@ -10,6 +10,7 @@ import WebSocket from 'ws'
 import prism from '../../plugins/index.ts'
 import metrics from '../../plugins/metrics.ts'
 import type { MetricsOptions } from '../../plugins/metrics.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
@@ -17,7 +18,7 @@ import { until } from '../support/until.ts'
 async function started (t: Test, routes: (app: FastifyInstance) => void, { redisUrl, ...options }: MetricsOptions & { redisUrl?: string } = {}): Promise<{ app: FastifyInstance, origin: string }> {
   const app = fastify({ forceCloseConnections: true })
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: redisUrl ?? (await startRedis(t)).url }, session: false, cache: false, events: false, rateLimit: false })
+  await app.register(prism, { redis: { url: redisUrl ?? (await startRedis(t)).url, commandTimeout }, session: false, cache: false, events: false, rateLimit: false })
   await app.register(metrics, { every: '100ms', ...options })
   await app.register(websocket)
   await app.register(async (scope) => routes(scope))

@@ -4,6 +4,7 @@ import fastify from 'fastify'
 import t from 'tap'
 import prism from '../../plugins/index.ts'
 import metrics from '../../plugins/metrics.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { buildTestApp } from '../support/app.ts'
 import type { TestApp } from '../support/app.ts'
 import { startRedis } from '../support/redis.ts'
@@ -137,7 +138,7 @@ t.test('the number of series depends on routes, methods and registered status co
   const app = fastify({ exposeHeadRoutes: false })
   t.after(() => app.close())
   for (const method of strange) app.addHttpMethod(method)
-  await app.register(prism, { redis: { url: (await startRedis(t)).url }, session: false, cache: false, events: false, rateLimit: false })
+  await app.register(prism, { redis: { url: (await startRedis(t)).url, commandTimeout }, session: false, cache: false, events: false, rateLimit: false })
   await app.register(metrics, {})
   app.route({ method: methods, url: '/any/:status', handler: (request, reply) => reply.code(Number((request.params as { status: string }).status)).send() })
   await app.ready()

@@ -5,6 +5,7 @@ import { test } from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
 import type { RateLimitOptions, RouteRateLimit } from '../../plugins/rate-limit.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startCluster } from '../support/cluster.ts'
 import { reached, unlessLate } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
@@ -13,7 +14,7 @@ import { until } from '../support/until.ts'
 async function build (t: Test, choice: RouteRateLimit, url?: string): Promise<FastifyInstance> {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: url ?? (await startRedisProcess(t)).url }, session: { secrets: ['a secret of the tests, 32 or more'] }, cache: false, events: false, rateLimit: { quota: 1000 } })
+  await app.register(prism, { redis: { url: url ?? (await startRedisProcess(t)).url, commandTimeout }, session: { secrets: ['a secret of the tests, 32 or more'] }, cache: false, events: false, rateLimit: { quota: 1000 } })
   app.post('/sign-in/:name', { config: { rateLimit: false } }, async (request) => {
     await request.session.signIn((request.params as { name: string }).name)
     return {}
@@ -262,7 +263,7 @@ test('rate-limit is rejected at start if it depends on sessions and none are reg
     for (const isOfRoute of [false, true]) {
       const app = Fastify()
       t.after(() => app.close())
-      await app.register(prism, { redis: { url }, session: false, cache: false, events: false, rateLimit: isOfRoute ? {} : choice })
+      await app.register(prism, { redis: { url, commandTimeout }, session: false, cache: false, events: false, rateLimit: isOfRoute ? {} : choice })
       if (isOfRoute) app.get('/', { config: { rateLimit: { quota: 1, ...choice } as object } }, async () => 'open')
       await t.rejects(async () => await app.ready(), { code: 'PRISM_ERR_OPTION', message: /rateLimit.*where no sessions are registered/ })
     }

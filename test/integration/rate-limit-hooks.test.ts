@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 import { countWrites } from '../support/writes.ts'
@@ -26,7 +27,7 @@ async function appOf (t: Test, rateLimit: RateLimitOptions, auth: Auth = 'onRequ
   const warnings: App['warnings'] = []
   const app: FastifyInstance = fastify({ logger: { level: 'warn', stream: { write: (line: string) => { if (/rateLimit/.test(line)) warnings.push(JSON.parse(line)) } } } })
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: server.url }, session: { secrets }, rateLimit, events: false })
+  await app.register(prism, { redis: { url: server.url, commandTimeout }, session: { secrets }, rateLimit, events: false })
   if (auth !== 'route') app.addHook(auth, authenticate)
   routes(app)
   await app.ready()

@@ -5,6 +5,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { test } from 'tap'
 import prism from '../../plugins/index.ts'
 import { rateLimitStore } from '../../plugins/rate-limit.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { stored } from '../support/caching.ts'
 import { buildLimitedApp } from '../support/limited-app.ts'
 import { reached } from '../support/wait-for-redis.ts'
@@ -161,7 +162,7 @@ test('a reset unblocks a blocked address at once', async (t) => {
 test('rate-limit counts cached hits, and its fields are not stored', async (t) => {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: false, events: false, rateLimit: { quota: 4 } })
+  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url, commandTimeout }, session: false, events: false, rateLimit: { quota: 4 } })
   await reached(app)
   app.get('/', { config: { cache: { ttl: '1m' } } }, handler)
 
@@ -186,7 +187,7 @@ test('rateLimitStore counts for @fastify/rate-limit', async (t) => {
   const { url } = await startRedisProcess(t)
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url }, session: false, cache: false, events: false, rateLimit: false })
+  await app.register(prism, { redis: { url, commandTimeout }, session: false, cache: false, events: false, rateLimit: false })
   await reached(app)
   await app.register(async (scope) => {
     await scope.register(fastifyRateLimit, { store: rateLimitStore(app.redisPool), max: 3, timeWindow: '1m' })

@@ -6,6 +6,7 @@ import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 
@@ -13,7 +14,7 @@ import { startRedisProcess } from '../support/redis-process.ts'
 async function app (t: Test, options: RateLimitOptions, routes: (app: FastifyInstance) => void = () => {}, url?: string): Promise<FastifyInstance> {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(redis, { url: url ?? (await startRedisProcess(t)).url })
+  await app.register(redis, { url: url ?? (await startRedisProcess(t)).url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(rateLimit, options)
   routes(app)

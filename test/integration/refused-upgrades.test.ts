@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import tap, { test } from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { buildTestApp, testSecret } from '../support/app.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
@@ -67,7 +68,7 @@ async function startApp (t: Test, order: Order, redis?: { url: string }): Promis
   const app = fastify()
   t.after(() => app.close())
   await order(app, {
-    stack: (scope) => scope.register(prism, { redis: { url }, session: { secrets: [testSecret] }, rateLimit: { quota: 1000, concurrency: 20 } }),
+    stack: (scope) => scope.register(prism, { redis: { url, commandTimeout }, session: { secrets: [testSecret] }, rateLimit: { quota: 1000, concurrency: 20 } }),
     upgrades: (scope) => scope.register(websocket),
     guard,
     routes

@@ -7,6 +7,7 @@ import fp from 'fastify-plugin'
 import t from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 
@@ -29,7 +30,7 @@ async function appOf (t: Test, before: string[], after: string[], routes: (app: 
   const app: FastifyInstance = fastify({ logger: { level: 'warn', stream: { write: (line: string) => { if (!/evict/.test(line)) warnings.push(JSON.parse(line)) } } } })
   t.after(() => app.close())
   for (const name of before) await neighbours[name]?.(app)
-  await app.register(prism, { redis: { url }, session: { secrets }, rateLimit: { quota: 4 } })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets }, rateLimit: { quota: 4 } })
   for (const name of after) await neighbours[name]?.(app)
   await routes(app)
   await app.ready()
@@ -123,7 +124,7 @@ t.test('of routes declared before the stack those are named that lose something'
   app.get('/socket', { websocket: true }, () => {})
   app.get('/early', async () => 1)
   app.post('/hidden', { schema: { hide: true } }, async () => 1)
-  await app.register(prism, { redis: { url }, session: { secrets } })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets } })
 
   t.same(lines.find(({ routes }) => routes !== undefined)?.routes, ['/early (GET, HEAD)', '/hidden (POST)'])
 })

@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import prism from '../../plugins/index.ts'
 import type { SessionOptions } from '../../plugins/index.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { testSecret } from '../support/app.ts'
 import { reached, unlessLate } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
@@ -20,7 +21,7 @@ async function startApp (t: Test, session: Partial<SessionOptions> = {}, isWebso
   const app = fastify()
   t.after(() => app.close())
   if (isWebsocketFirst) await app.register(websocket)
-  await app.register(prism, { redis: { url }, session: { secrets: [testSecret], ...session }, rateLimit: false })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets: [testSecret], ...session }, rateLimit: false })
   if (!isWebsocketFirst) await app.register(websocket)
   app.removeContentTypeParser('text/plain')
   app.post('/sign-in', async (request) => { await request.session.signIn('ann') })
@@ -134,7 +135,7 @@ test('a trusted origin with a star is rejected at start', async (t) => {
   t.after(() => Promise.all([app.close(), refused.close()]))
   const star = ['https://*.example.com']
   await t.rejects(async () => await refused.register(prism, { redis: { url: 'redis://127.0.0.1:1' }, session: { secrets: [testSecret], trustedOrigins: star } }), { code: 'PRISM_ERR_OPTION', message: /session\.trustedOrigins/ })
-  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: { secrets: [testSecret] } })
+  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url, commandTimeout }, session: { secrets: [testSecret] } })
 
   t.throws(() => app.post('/callback', { config: { session: { trustedOrigins: star } } }, async () => {}), { code: 'PRISM_ERR_OPTION', message: /config\.session\.trustedOrigins/ })
   t.throws(() => app.routeDefaults({ session: { trustedOrigins: star } }), { code: 'PRISM_ERR_OPTION', message: /config\.session\.trustedOrigins/ })

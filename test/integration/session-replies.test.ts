@@ -9,6 +9,7 @@ import { WebSocket } from 'ws'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redisPlugin from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { Browser } from '../support/session-browser.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
@@ -232,7 +233,7 @@ async function serve (t: Test, url: string, routes: Routes, hasWebSockets = fals
   const lines: Logged[] = []
   const stream = new Writable({ write: (line, _encoding, done) => { lines.push(JSON.parse(String(line)) as Logged); done() } })
   const app = Fastify({ logger: { level: 'warn', stream } })
-  await app.register(redisPlugin, { url })
+  await app.register(redisPlugin, { url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(session, { secrets: sessionSecrets })
   if (hasWebSockets) await app.register(websocket)

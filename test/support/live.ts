@@ -11,6 +11,7 @@ import type { LiveOptions } from '../../plugins/live.ts'
 import problems from '../../service/plugins/problems.ts'
 import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
+import { commandTimeout } from './deadline.ts'
 import { reached, unlessLate } from './wait-for-redis.ts'
 import { until } from './until.ts'
 
@@ -28,7 +29,7 @@ export interface LiveApp {
 export async function startLive (t: Test, redisUrl: string, options: LiveOptions = {}): Promise<LiveApp> {
   const app = Fastify({ forceCloseConnections: true })
   await app.register(problems)
-  await app.register(redis, { url: redisUrl })
+  await app.register(redis, { url: redisUrl, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(session, { secrets: ['a secret of the tests: 32 or more'] })
   await app.register(events, {})

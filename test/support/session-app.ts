@@ -6,6 +6,7 @@ import session from '../../plugins/session.ts'
 import type { SessionOptions, SignInOptions } from '../../plugins/session.ts'
 import type { Browser } from './session-browser.ts'
 import type { Owner } from './cleanup-scope.ts'
+import { commandTimeout } from './deadline.ts'
 import { reached } from './wait-for-redis.ts'
 import { until } from './until.ts'
 
@@ -32,7 +33,7 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
     gates.set(name, gate)
     return gate
   }
-  await app.register(redis, { url })
+  await app.register(redis, { url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(session, { secrets: sessionSecrets, ...options })
   owner.after(() => app.close())

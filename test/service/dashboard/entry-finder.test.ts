@@ -2,6 +2,7 @@ import fastify from 'fastify'
 import t, { type Test } from 'tap'
 import prism from '../../../plugins/index.ts'
 import { EntryFinder } from '../../../service/dashboard/entry-finder.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { testSecret } from '../../support/app.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRedis } from '../../support/redis.ts'
@@ -14,7 +15,7 @@ async function start (t: Test) {
   const redis = await startRedis(t)
   const app = fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: redis.url }, session: { secrets: [testSecret] }, rateLimit: false })
+  await app.register(prism, { redis: { url: redis.url, commandTimeout }, session: { secrets: [testSecret] }, rateLimit: false })
   const entries = new EntryFinder(app.cache)
   app.addHook('onRoute', (route) => { if (route.method === 'GET') entries.add(route.url) })
   app.get('/cities/:id', { config: { cache: { ttl: '5m', tags: ['cities', 'city:one'] } } }, (_request, reply) => reply.headers({ 'x-api-key': 'hidden', 'content-language': 'fr' }).send({ text: 'x'.repeat(50) }))

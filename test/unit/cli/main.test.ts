@@ -7,6 +7,7 @@ import { fastify } from 'fastify'
 import t from 'tap'
 import prism from '../../../plugins/index.ts'
 import { main } from '../../../src/cli/main.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { buildTestApp, testSecret } from '../../support/app.ts'
 import { run } from '../../support/cli.ts'
 import { startCluster } from '../../support/cluster.ts'
@@ -42,7 +43,7 @@ t.test('limits prints used units, quota, window and reset of each policy', async
   const { url } = redis
   const app = fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url }, session: { secrets: [testSecret] }, rateLimit: { quota: 100, window: '1h' } })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets: [testSecret] }, rateLimit: { quota: 100, window: '1h' } })
   app.get('/smooth', { config: { rateLimit: { quota: 60, window: '1m', algorithm: 'gcra', burst: 5 } } }, async () => 'ok')
   app.get('/daily', { config: { rateLimit: [{ quota: 50, window: '1d', algorithm: 'fixed' }, { name: 'second', quota: 7, window: '10s' }] } }, async () => 'ok')
   app.get('/own', { config: { rateLimit: { quota: () => 9 } } }, async () => 'ok')
