@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { cachingApp } from '../support/caching.ts'
 import { startCluster } from '../support/cluster.ts'
 import type { Cluster } from '../support/cluster.ts'
@@ -77,7 +78,7 @@ for (const [name, { die, comeBack }] of Object.entries(ways)) {
   for (const hasEpoch of [true, false]) {
     t.test(`a Cluster master that ${name} causes no misses on the other masters, ${hasEpoch ? 'if it has the server epoch' : 'if another master has the server epoch'}`, { timeout: 60_000 }, async (t) => {
       const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
-      const app = await cachingApp(t, { url: cluster.url })
+      const app = await cachingApp(t, { url: cluster.url, commandTimeout: defaultDeadlineMs })
       const urls = Array.from({ length: 24 }, (_, index) => `/page-${index + 10}`)
       for (const url of urls) app.get(url, { config: { cache: { ttl: '10m' } } }, async () => ({}))
       await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
@@ -113,7 +114,7 @@ t.test('a process that starts during the outage of one Cluster master causes no 
   const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
   const urls = Array.from({ length: 24 }, (_, index) => `/page-${index + 10}`)
   const start = async () => {
-    const app = await cachingApp(t, { url: cluster.url })
+    const app = await cachingApp(t, { url: cluster.url, commandTimeout: defaultDeadlineMs })
     for (const url of urls) app.get(url, { config: { cache: { ttl: '10m' } } }, async () => ({}))
     return app
   }

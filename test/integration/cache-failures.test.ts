@@ -5,6 +5,7 @@ import createError from '@fastify/error'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import type { CachingOptions } from '../support/caching.ts'
 import { faults, startRig } from '../support/faults.ts'
@@ -186,7 +187,7 @@ for (const how of ['disconnects', 'is late'] as const) {
 
 t.test('a request waits for another process\'s run no longer than lockTimeout', async (t) => {
   const rig = await startRig(t)
-  const apps = [await cachingApp(t, { url: rig.url }), await cachingApp(t, { url: rig.url, lockTimeout: '30s' })] as const
+  const apps = [await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs }), await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, lockTimeout: '30s' })] as const
   let runs = 0
   for (const app of apps) app.get('/', { config: { cache: { lockTimeout: '300ms' } } }, async () => ++runs === 1 ? await new Promise(() => {}) : `run ${runs}`)
   apps[0].inject('/').catch(() => {}) // never settles
@@ -197,9 +198,9 @@ t.test('a request waits for another process\'s run no longer than lockTimeout', 
   t.ok(performance.now() - begunAt < 4000, 'not the default of 5 s')
   t.ok(runs <= 3, `${runs} runs: at most one in each process besides`)
   t.ok(bodies.every((body) => /^run [23]$/.test(body)), bodies.join())
-  const fresh = await cachingApp(t, { url: rig.url })
+  const fresh = await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })
   for (const lockTimeout of ['31s', '0s'] as const) {
-    await t.rejects(cachingApp(t, { url: rig.url, lockTimeout }), { code: 'PRISM_ERR_OPTION', message: /cache\.lockTimeout/ })
+    await t.rejects(cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, lockTimeout }), { code: 'PRISM_ERR_OPTION', message: /cache\.lockTimeout/ })
     t.throws(() => fresh.get('/wrong', { config: { cache: { lockTimeout } } }, () => ''), { code: 'PRISM_ERR_OPTION', message: /cache\.lockTimeout/ })
   }
 })

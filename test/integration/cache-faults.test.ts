@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { startCluster } from '../support/cluster.ts'
 import { faults, startRig } from '../support/faults.ts'
@@ -17,7 +18,7 @@ function addRoute (app: FastifyInstance): void {
 for (const [name, fault] of Object.entries(faults)) {
   t.test(`cache serves correct responses during Redis faults: ${name}`, async (t) => {
     const rig = await startRig(t)
-    const app = await cachingApp(t, { url: rig.url })
+    const app = await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })
     addRoute(app)
     await app.inject('/kept')
     await stored(app)
@@ -42,7 +43,7 @@ for (const [name, fault] of Object.entries(faults)) {
 
 t.test('RFC 9111 section 5.2.1.7: cache runs no handler for only-if-cached, with and without Redis', async (t) => {
   const rig = await startRig(t)
-  const app = await cachingApp(t, { url: rig.url })
+  const app = await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })
   app.get('/', { config: { cache: { ttl: 'response' } } }, async () => { throw new Error('the handler ran') })
   const only = { url: '/', headers: { 'cache-control': 'only-if-cached' } }
 

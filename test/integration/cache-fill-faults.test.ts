@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { faults, startRig } from '../support/faults.ts'
 import type { Rig } from '../support/faults.ts'
@@ -21,7 +22,7 @@ interface Pair {
 
 async function startPair (t: Test): Promise<Pair> {
   const rig = await startRig(t)
-  const apps = [await cachingApp(t, { url: rig.url }), await cachingApp(t, { url: rig.url })] as const
+  const apps = [await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs }), await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })] as const
   const pair: Pair = { rig, apps, runs: 0, guard: async () => {}, work: async () => {} }
   let isGuarded = false
   for (const app of apps) {
@@ -98,7 +99,7 @@ for (const name of ['blackHole', 'down', 'hung'] as const) {
 
 t.test('cache sends Redis no further commands for a request for which Redis has failed, whether the lookup is known at once or later', async (t) => {
   const rig = await startRig(t)
-  const app = await cachingApp(t, { url: rig.url })
+  const app = await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })
   const routes = { partition: { partition: () => 'one' }, tags: { tags: (request: { guarded?: boolean }) => request.guarded === true ? ['a'] : undefined } }
   const gate: { wait: Promise<void> | undefined } = { wait: undefined }
   let [runs, waiting] = [0, 0]

@@ -2,6 +2,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
 import prism from '../../plugins/index.ts'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { startCluster } from '../support/cluster.ts'
 import { faults, startRig } from '../support/faults.ts'
 import type { Rig } from '../support/faults.ts'
@@ -33,7 +34,7 @@ async function recovered (app: FastifyInstance, { control }: Rig): Promise<void>
 for (const [name, fault] of Object.entries(faults)) {
   test(`rate-limit serves requests during a Redis fault (${name}: ${fault.does}), and rejects none for it afterwards`, async (t) => {
     const rig = await startRig(t)
-    const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 1000 } })
+    const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: { quota: 1000 } })
     await send(app, 10)
 
     await fault.inject(rig)
@@ -73,7 +74,7 @@ test('a request for which Redis has failed does not wait for Redis again in a li
 
 test('rate-limit does not count requests that a hung Redis reads after their timeout', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
+  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: { quota: 100 } })
   await send(app, 1)
 
   await faults.hung.inject(rig)
@@ -89,7 +90,7 @@ test('rate-limit does not count requests that a hung Redis reads after their tim
 
 test('rate-limit counts at most once a script that ran although its reply was lost', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
+  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: { quota: 100 } })
   await send(app, 1)
 
   await rig.proxy.fault('replyLost')
@@ -176,7 +177,7 @@ test('rate-limit allows a blocked client again when its quota refills, and not b
 
 test('rate-limit continues its local count over several outages: no recovery allows a second quota', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 20, window: '10m' } })
+  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: { quota: 20, window: '10m' } })
   const passed: number[] = []
 
   for (let outage = 0; outage < 3; outage++) {
@@ -193,7 +194,7 @@ test('rate-limit continues its local count over several outages: no recovery all
 
 test('rate-limit continues its local count while one Cluster master is down, also when another master restarts', { timeout: 60_000 }, async (t) => {
   const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
-  const app = await buildLimitedApp(t, { url: cluster.url, limit: { quota: 20, window: '10m' } })
+  const app = await buildLimitedApp(t, { url: cluster.url, commandTimeout: defaultDeadlineMs, limit: { quota: 20, window: '10m' } })
   await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
   const dead = await cluster.ownerOf(await cluster.slotOf(key))
   const [other] = cluster.masters.filter((node) => node !== dead)

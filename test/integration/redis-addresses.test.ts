@@ -6,6 +6,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { PooledRedis } from '../../src/redis/client.ts'
 import { resolveRedisPolicy } from '../../src/redis/options.ts'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { aclUser, noDefaultUser } from '../support/acl.ts'
 import { Load } from '../support/load.ts'
 import { freePort } from '../support/ports.ts'
@@ -130,7 +131,7 @@ t.test('a password changed at run time degrades the app, which recovers when the
 t.test('behind Sentinels, every request receives a response during a failover, and the new master is found', { timeout: 100_000 }, async (t) => {
   const group = await startSentinel(t)
   const url = `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`
-  const stack = await startStack(t, { url }, { events: false })
+  const stack = await startStack(t, { url, commandTimeout: defaultDeadlineMs }, { events: false })
   await checkFeatures(t, stack)
   const statuses = new Set<number>()
   const load = new Load({ rate: 100, call: async () => { statuses.add((await stack.page(2)).status) } })

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { Cluster as ClusterClient } from 'ioredis'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { startCluster } from '../support/cluster.ts'
 import { buildLimitedApp } from '../support/limited-app.ts'
 import { Load } from '../support/load.ts'
@@ -111,7 +112,7 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
 
 t.test('in a Cluster, every request receives a response while a master fails, and its data is served by its replica', { timeout: 100_000 }, async (t) => {
   const cluster = await startCluster(t, { replicas: 1 })
-  const stack = await startStack(t, { url: cluster.url }, { events: false })
+  const stack = await startStack(t, { url: cluster.url, commandTimeout: defaultDeadlineMs }, { events: false })
   const pages = await fill(stack)
   const keys = (await Promise.all(cluster.masters.map(({ control }) => control.keys('session:*')))).flat()
   const master = await cluster.ownerOf(await cluster.slotOf(keys[0] ?? ''))

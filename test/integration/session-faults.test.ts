@@ -1,4 +1,5 @@
 import tap, { test } from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { Browser } from '../support/session-browser.ts'
 import { faults, startRig } from '../support/faults.ts'
 import { takeSnapshot } from '../support/process-faults.ts'
@@ -13,7 +14,7 @@ tap.setTimeout(120_000)
 
 test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
   const rig = await startRig(t)
-  const app = await buildSessionApp(t, rig.url)
+  const app = await buildSessionApp(t, rig.url, { commandTimeout: defaultDeadlineMs })
   const signedIn = async (user: string) => {
     const browser = new Browser(app)
     await until(async () => (await browser.post(`/sign-in/${user}`)).status === 200, { what: 'Redis is reachable again' })
@@ -156,7 +157,7 @@ test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
 
     for (const browser of [thief, all, before]) t.equal((await browser.get('/required')).status, 401)
     await until(async () => await rig.control.exists('session:{snap-out}', 'session:{snap-all}', 'session:{snap-rotated}') === 0, { what: 'the revocations are repeated' })
-    const other = await buildSessionApp(t, rig.url)
+    const other = await buildSessionApp(t, rig.url, { commandTimeout: defaultDeadlineMs })
     t.equal((await thief.copy(other).get('/required')).status, 401)
     t.equal((await stays.copy(other).get('/required')).status, 200)
   })

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { buildTestApp, testDatabase } from '../support/app.ts'
 import { startRig } from '../support/faults.ts'
 import { startRedis } from '../support/redis.ts'
@@ -26,7 +27,7 @@ t.test('a note written while another process fills its city shows in the next re
   const { url, proxy, redis } = await startRig(t)
   const databasePath = testDatabase(t)
   const here = await buildTestApp(t, { redisUrl: redis.url, databasePath })
-  const there = await buildTestApp(t, { redisUrl: url, databasePath })
+  const there = await buildTestApp(t, { redisUrl: url, redisCommandTimeoutMs: defaultDeadlineMs, databasePath })
   const ada = await new SignedInClient(here).signIn('Ada')
   const notesOf = there.atlas.notes.of.bind(there.atlas.notes)
   let written: Promise<unknown> | undefined

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { cachingApp } from './caching.ts'
 import type { Owner } from './cleanup-scope.ts'
 import { disconnectTimeout, startRedisProcess } from './redis-process.ts'
@@ -154,7 +155,7 @@ export class CacheWorld {
   }
 
   async #startApp (owner: Owner): Promise<FastifyInstance> {
-    const app = await cachingApp(owner, { url: this.#switch.url })
+    const app = await cachingApp(owner, { url: this.#switch.url, commandTimeout: defaultDeadlineMs })
     const tags = ({ params: { id = '' } }: { params: Record<string, string> }) => [`all-${this.#round}`, `item-${id}`]
     for (const [name, window] of [['plain', {}], ['swap', { staleWhileRevalidate: '1m' }]] as const) {
       app.get<{ Params: { id: string } }>(`/${name}/:id`, { config: { cache: { ttl: '1h', tags, honorRequestCacheControl: true, ...window } }, preHandler: refuseSome }, async ({ params }, reply) => {

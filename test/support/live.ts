@@ -11,7 +11,7 @@ import type { LiveOptions } from '../../plugins/live.ts'
 import problems from '../../service/plugins/problems.ts'
 import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
-import { commandTimeout } from './deadline.ts'
+import { commandTimeout as patientTimeout } from './deadline.ts'
 import { reached, unlessLate } from './wait-for-redis.ts'
 import { until } from './until.ts'
 
@@ -26,7 +26,7 @@ export interface LiveApp {
 }
 
 /** Starts live connections and what they need on a Redis, and routes to sign in and out. */
-export async function startLive (t: Test, redisUrl: string, options: LiveOptions = {}): Promise<LiveApp> {
+export async function startLive (t: Test, redisUrl: string, options: LiveOptions = {}, commandTimeout = patientTimeout): Promise<LiveApp> {
   const app = Fastify({ forceCloseConnections: true })
   await app.register(problems)
   await app.register(redis, { url: redisUrl, commandTimeout })
