@@ -11,7 +11,7 @@ async function isHit (app: FastifyInstance, url = '/a'): Promise<boolean> {
   return String((await app.inject(url)).headers['cache-status']).includes('; hit')
 }
 
-t.test('cache purges and soft-purges in a Cluster, and every key that it writes expires', { timeout: 60_000 }, async (t) => {
+t.test('cache purges and soft-purges in a Cluster, and every key that it writes expires', { timeout: 300_000 }, async (t) => {
   const cluster = await startCluster(t)
   const [app, other] = [await cachingApp(t, { url: cluster.url }), await cachingApp(t, { url: cluster.url })]
   let version = 1
@@ -40,7 +40,7 @@ t.test('cache purges and soft-purges in a Cluster, and every key that it writes 
   for (const { control, name } of keys) t.not(await control.pttl(name), -1, name)
 })
 
-t.test('a Cluster master that has lost its tag versions serves no purged response', { timeout: 60_000 }, async (t) => {
+t.test('a Cluster master that has lost its tag versions serves no purged response', { timeout: 300_000 }, async (t) => {
   const cluster = await startCluster(t)
   const app = await cachingApp(t, { url: cluster.url })
   let version = 1
@@ -76,7 +76,7 @@ async function lookUps ({ control }: ClusterNode): Promise<number> {
 
 for (const [name, { die, comeBack }] of Object.entries(ways)) {
   for (const hasEpoch of [true, false]) {
-    t.test(`a Cluster master that ${name} causes no misses on the other masters, ${hasEpoch ? 'if it has the server epoch' : 'if another master has the server epoch'}`, { timeout: 60_000 }, async (t) => {
+    t.test(`a Cluster master that ${name} causes no misses on the other masters, ${hasEpoch ? 'if it has the server epoch' : 'if another master has the server epoch'}`, { timeout: 300_000 }, async (t) => {
       const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
       const app = await cachingApp(t, { url: cluster.url, commandTimeout: defaultDeadlineMs })
       const urls = Array.from({ length: 24 }, (_, index) => `/page-${index + 10}`)
@@ -110,7 +110,7 @@ for (const [name, { die, comeBack }] of Object.entries(ways)) {
   }
 }
 
-t.test('a process that starts during the outage of one Cluster master causes no misses when that master returns', { timeout: 60_000 }, async (t) => {
+t.test('a process that starts during the outage of one Cluster master causes no misses when that master returns', { timeout: 300_000 }, async (t) => {
   const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
   const urls = Array.from({ length: 24 }, (_, index) => `/page-${index + 10}`)
   const start = async () => {

@@ -92,7 +92,7 @@ async function signedIn (world: World): Promise<SignedInClient> {
   return client
 }
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('in a Cluster a session update whose reply is lost is rejected with 503 and applied once', async (t) => {
   const world = await start(t)

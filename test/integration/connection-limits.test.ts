@@ -16,7 +16,7 @@ import { reached } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const server = await startRedis(t)
 const plain = { session: false, cache: false, rateLimit: false, events: false } as const

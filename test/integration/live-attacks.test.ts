@@ -57,7 +57,7 @@ async function stillServes (live: LiveApp): Promise<boolean> {
   return true
 }
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('live connections withstand malformed and excessive frames', async (t) => {
   const { url } = await startRig(t)

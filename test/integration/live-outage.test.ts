@@ -5,7 +5,7 @@ import { publish } from '../support/publish.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('live connections opened during an outage receive all events after it', async (t) => {
   const rig = await startRig(t)

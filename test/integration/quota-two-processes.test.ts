@@ -4,7 +4,7 @@ import { startRedis } from '../support/redis.ts'
 import { testDatabase } from '../support/app.ts'
 import { startService, type Service } from '../support/service.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 /** The status of one request, and the cache's outcome. */
 function send (url: string, agent: Agent): Promise<{ status: number, isHit: boolean }> {

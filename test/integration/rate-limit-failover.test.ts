@@ -6,11 +6,11 @@ import { disconnectTimeout } from '../support/redis-process.ts'
 import { startSentinel } from '../support/sentinel.ts'
 import { until } from '../support/until.ts'
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
 const quota = 1_000_000
 
-test('rate-limit serves requests through a failover, rejects none, and registers requests in progress at the new master', { timeout: 120_000 }, async (t) => {
+test('rate-limit serves requests through a failover, rejects none, and registers requests in progress at the new master', { timeout: 300_000 }, async (t) => {
   const group = await startSentinel(t)
   const [master, replica] = group.servers
   if (master === undefined || replica === undefined) throw new Error('a master and a replica')

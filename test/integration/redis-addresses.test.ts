@@ -86,7 +86,7 @@ t.test('over TLS, the pool recovers after a restart', async (t) => {
   t.equal(stack.app.redisPool.state, 'ready')
 })
 
-t.test('over TLS, the service reads authority, certificate and key from its environment', { timeout: 100_000 }, async (t) => {
+t.test('over TLS, the service reads authority, certificate and key from its environment', { timeout: 300_000 }, async (t) => {
   const { url, paths } = await startTls(t, { authClients: true })
 
   const service = await startService(t, { REDIS_URL: url, REDIS_TLS_CA: paths.ca, REDIS_TLS_CERT: paths.cert, REDIS_TLS_KEY: readFileSync(paths.key, 'utf8') })
@@ -128,7 +128,7 @@ t.test('a password changed at run time degrades the app, which recovers when the
   t.equal(stack.app.redisPool.state, 'ready')
 })
 
-t.test('behind Sentinels, every request receives a response during a failover, and the new master is found', { timeout: 100_000 }, async (t) => {
+t.test('behind Sentinels, every request receives a response during a failover, and the new master is found', { timeout: 300_000 }, async (t) => {
   const group = await startSentinel(t)
   const url = `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`
   const stack = await startStack(t, { url, commandTimeout: defaultDeadlineMs }, { events: false })

@@ -84,7 +84,7 @@ async function endure (t: Test, scene: Scene, die: () => unknown, comeBack: () =
   t.equal(loads.others.count('failed'), 0, 'the other nodes responded all the time')
 }
 
-t.test('a Cluster node that hangs delays no command of other nodes, and causes no timeouts of its own once detected', { timeout: 90_000 }, async (t) => {
+t.test('a Cluster node that hangs delays no command of other nodes, and causes no timeouts of its own once detected', { timeout: 300_000 }, async (t) => {
   const scene = await start(t, { args: inParts })
   const { server } = scene.node
   t.after(() => server.isRunning && server.signal('SIGCONT'))
@@ -92,7 +92,7 @@ t.test('a Cluster node that hangs delays no command of other nodes, and causes n
   await endure(t, scene, () => server.signal('SIGSTOP'), () => server.signal('SIGCONT'))
 })
 
-t.test('a killed Cluster node is replaced by its replica', { timeout: 90_000 }, async (t) => {
+t.test('a killed Cluster node is replaced by its replica', { timeout: 300_000 }, async (t) => {
   const scene = await start(t, { args: inParts, replicas: 1 })
   const { cluster, node, pool, theirs } = scene
 
@@ -104,7 +104,7 @@ t.test('a killed Cluster node is replaced by its replica', { timeout: 90_000 }, 
   t.equal(await pool.set(theirs[0] ?? '', 'written'), 'OK')
 })
 
-t.test('commands without a key go to Cluster nodes that respond', { timeout: 90_000 }, async (t) => {
+t.test('commands without a key go to Cluster nodes that respond', { timeout: 300_000 }, async (t) => {
   const { pool, node: { server }, theirs } = await start(t, { args: inParts })
   t.after(() => server.signal('SIGCONT'))
   server.signal('SIGSTOP')

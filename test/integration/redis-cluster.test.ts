@@ -23,7 +23,7 @@ async function fill (stack: Stack): Promise<number[]> {
   return pages
 }
 
-t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
+t.test('in a Cluster', { timeout: 300_000 }, async (t) => {
   const cluster = await startCluster(t)
 
   await t.test('concurrent operations are one write per node, of commands for one slot each', async (t) => {
@@ -110,7 +110,7 @@ t.test('in a Cluster', { timeout: 60_000 }, async (t) => {
   })
 })
 
-t.test('in a Cluster, every request receives a response while a master fails, and its data is served by its replica', { timeout: 100_000 }, async (t) => {
+t.test('in a Cluster, every request receives a response while a master fails, and its data is served by its replica', { timeout: 300_000 }, async (t) => {
   const cluster = await startCluster(t, { replicas: 1 })
   const stack = await startStack(t, { url: cluster.url, commandTimeout: defaultDeadlineMs }, { events: false })
   const pages = await fill(stack)

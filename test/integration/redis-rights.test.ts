@@ -43,7 +43,7 @@ async function startDenied (t: Test, command: string) {
   return { ...rig, app, warnings }
 }
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 
 t.test('the documented rights are sufficient for every feature', async (t) => {
   const { url } = await startRig(t, aclUser({ name: username, password, rules: ['~*', '&*', ...plainRights] }))

@@ -35,7 +35,7 @@ const refusals: [path: string, status: number][] = [
   ['/guarded?by=500', 500], ['/guarded?by=503', 503], ['/hijacked', 418]
 ]
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
 function guard (app: FastifyInstance): void {
   app.addHook('onRequest', async (request) => {
@@ -95,7 +95,7 @@ function connectionsOf ({ server }: FastifyInstance): Promise<number> {
 }
 
 for (const [name, order] of Object.entries(orders)) {
-  test(`rejected upgrades leave no connection and hold no slot, with ${name}`, { timeout: 60_000 }, async (t) => {
+  test(`rejected upgrades leave no connection and hold no slot, with ${name}`, { timeout: 300_000 }, async (t) => {
     const app = await startApp(t, order)
     const accepted = await requestUpgrade(t, app, '/open')
 
@@ -114,7 +114,7 @@ for (const [name, order] of Object.entries(orders)) {
 }
 
 for (const [name, order] of Object.entries(orders)) {
-  test(`pipelined rejected upgrades close their sockets after the earlier responses, with ${name}`, { timeout: 60_000 }, async (t) => {
+  test(`pipelined rejected upgrades close their sockets after the earlier responses, with ${name}`, { timeout: 300_000 }, async (t) => {
     const app = await startApp(t, order)
     const [page, slow] = ['/page', '/slow'].map((path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`) as [string, string]
     // An upgrade after a request without a response is rejected even if its route accepts upgrades.
@@ -158,7 +158,7 @@ test('rejected upgrades close their sockets if the app rejects them while it clo
   t.not(refused?.status, 101)
 })
 
-test('the socket of a rejected upgrade is destroyed if its client does not read', { timeout: 60_000 }, async (t) => {
+test('the socket of a rejected upgrade is destroyed if its client does not read', { timeout: 300_000 }, async (t) => {
   const app = await startApp(t, async (app, parts) => {
     app.setErrorHandler((_error, _request, reply) => reply.code(400).send('x'.repeat(50_000_000)))
     await orders['the stack before @fastify/websocket']?.(app, { ...parts, guard: () => {} })
@@ -185,7 +185,7 @@ test('an injected request sees a rejected upgrade as a plain response', async (t
   socket.terminate()
 })
 
-test('rejected upgrades of the service leave no connection', { timeout: 60_000 }, async (t) => {
+test('rejected upgrades of the service leave no connection', { timeout: 300_000 }, async (t) => {
   const app = await buildTestApp(t)
   await app.listen({ port: 0, host: '127.0.0.1' })
 

@@ -10,9 +10,9 @@ import { until } from '../support/until.ts'
 const patienceMs = 10_000
 const away = ['hung', 'blackHole', 'replyLost', 'reset', 'partition'] as const
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
+test('sessions during Redis faults', { timeout: 300_000 }, async (t) => {
   const rig = await startRig(t)
   const app = await buildSessionApp(t, rig.url, { commandTimeout: defaultDeadlineMs })
   const signedIn = async (user: string) => {

@@ -7,9 +7,9 @@ import { buildSessionApp, openGates } from '../support/session-app.ts'
 import { startSessionProcess } from '../support/session-process.ts'
 import { until } from '../support/until.ts'
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('sessions in two processes', { timeout: 120_000 }, async (t) => {
+test('sessions in two processes', { timeout: 300_000 }, async (t) => {
   const redis = await startRedis(t)
   const homes = await Promise.all([startSessionProcess(t, redis.url), startSessionProcess(t, redis.url)])
   const homeOf = (index: number) => homes[index % 2] ?? ''

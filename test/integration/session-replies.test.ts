@@ -19,9 +19,9 @@ import { until } from '../support/until.ts'
 type Logged = { msg: string, level: number, route?: string }
 type Routes = (app: FastifyInstance) => void
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
+test('session changes beside the reply', { timeout: 300_000 }, async (t) => {
   const redis = await startRedis(t)
 
   t.test('an assignment to a session property throws, in strict and sloppy code, and names the method', async (t) => {

@@ -59,9 +59,9 @@ const step = fc.record<Step>({
   pauses: fc.tuple(fc.nat(3), fc.nat(3))
 })
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('sessions match their model in any order of concurrent operations in two processes', { timeout: 120_000 }, async (t) => {
+test('sessions match their model in any order of concurrent operations in two processes', { timeout: 300_000 }, async (t) => {
   const { url } = await startRedis(t)
   const managers = await Promise.all([0, 1].map(() => openManager(t, url)))
   let runs = 0

@@ -8,7 +8,7 @@ import type { TestApp, TestAppOptions } from '../support/app.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('alert messages are signed and retried, and a test message is sent on request', async (t) => {
   const { url, messages, tries } = await receiver(t, 2)

@@ -9,7 +9,7 @@ import type { Owner } from '../support/cleanup-scope.ts'
 import { holdRequest } from '../support/held-request.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const account = JSON.stringify({ name: 'ada', password: 'correct horse' })
 

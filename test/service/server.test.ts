@@ -10,7 +10,7 @@ import { testDatabase } from '../support/app.ts'
 import { freePort } from '../support/ports.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(240_000) // real processes, one after the other
+t.setTimeout(300_000) // real processes, one after the other
 
 const user = JSON.stringify({ name: 'ada', password: 'correct horse battery' })
 

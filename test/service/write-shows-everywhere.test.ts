@@ -7,7 +7,7 @@ import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
 import { untilHit, SignedInClient } from '../support/signed-in-client.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('a written note shows in the next read in another process, repeatedly', async (t) => {
   const environment = { REDIS_URL: (await startRedis(t)).url, DATABASE_PATH: testDatabase(t) }

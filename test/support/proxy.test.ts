@@ -5,7 +5,7 @@ import { startProxy, type Proxy } from './proxy.ts'
 import { disconnectTimeout, startRedisProcess, type RedisProcess } from './redis-process.ts'
 import { until } from './until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 interface Scene { redis: RedisProcess, proxy: Proxy, client: Redis, direct: Redis }
 

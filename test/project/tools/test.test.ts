@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { until } from '../../support/until.ts'
 
-t.setTimeout(120_000) // each starts its own test runner
+t.setTimeout(300_000) // each starts its own test runner
 
 const root = join(import.meta.dirname, '../../..')
 const begin = "import t from 'tap'\nt.test('good', async (t) => { t.ok(true) })\n"

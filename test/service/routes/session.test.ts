@@ -3,7 +3,7 @@ import { buildTestApp } from '../../support/app.ts'
 import { until } from '../../support/until.ts'
 import { SignedInClient } from '../../support/signed-in-client.ts'
 
-test('session', { timeout: 120_000 }, async (t) => {
+test('session', { timeout: 300_000 }, async (t) => {
   const app = await buildTestApp(t)
   const ada = new SignedInClient(app)
 

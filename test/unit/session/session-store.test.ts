@@ -13,9 +13,9 @@ const hour = 3_600_000
 const keys = new Keys()
 const beginning = { idleMs: hour, absoluteMs: 12 * hour, label: undefined, document: '{"a":1}' }
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('session store', { timeout: 120_000 }, async (t) => {
+test('session store', { timeout: 300_000 }, async (t) => {
   const redis = await startRedis(t)
   const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url }))
   t.after(() => { pool.disconnect() })

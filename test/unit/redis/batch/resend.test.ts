@@ -8,7 +8,7 @@ import { startProxiedCluster } from '../../../support/proxied-cluster.ts'
 import { startRig } from '../../../support/proxied-redis.ts'
 import { until } from '../../../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 /** Shared: each test has keys of its own, and heals it. */
 const world = await startProxiedCluster(t)
