@@ -42,7 +42,7 @@ async function main (): Promise<number> {
   const suite = await bringConformanceSuite()
   const sections = suite.tests.map((section) => ({ ...section, tests: section.tests.filter(({ id }) => chosen.length === 0 || chosen.includes(id)).map((test) => chosen.length === 1 ? { ...test, dump: true } : test) }))
   const origin = await suite.startOrigin(owner)
-  const proxy = await cachingProxy(owner, { origin, debug: true, commandTimeout: 5000, server: { logger: { level: 'error' } } })
+  const proxy = await cachingProxy(owner, { origin, debug: true, server: { logger: { level: 'error' } } })
   // A response is stored just after it was sent, and most tests send their second request at once.
   const plainFetch = globalThis.fetch
   globalThis.fetch = async (url, init) => {

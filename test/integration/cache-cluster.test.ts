@@ -1,15 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
-import { cachingApp } from '../support/caching.ts'
+import { cachingApp, isHit } from '../support/caching.ts'
 import { startCluster } from '../support/cluster.ts'
 import type { Cluster } from '../support/cluster.ts'
 import type { ClusterNode } from '../support/cluster-node.ts'
 import { until } from '../support/until.ts'
-
-async function isHit (app: FastifyInstance, url = '/a'): Promise<boolean> {
-  return String((await app.inject(url)).headers['cache-status']).includes('; hit')
-}
 
 t.test('cache purges and soft-purges in a Cluster, and every key that it writes expires', { timeout: 300_000 }, async (t) => {
   const cluster = await startCluster(t)

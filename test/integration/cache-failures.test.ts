@@ -145,7 +145,7 @@ t.test('a stale response is served to each request that waited for a failed hand
   t.equal(world.runs, 2)
 })
 
-t.test('requests that waited for a failed handler fail with it while Redis is away', async (t) => {
+t.test('requests that waited for a failed handler fail with its error while Redis is unavailable', async (t) => {
   const rig = await startRig(t)
   const world = await startWorld(t, true, { url: rig.url })
   world.work = () => { throw new Error('down') }

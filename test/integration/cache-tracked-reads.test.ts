@@ -79,7 +79,7 @@ const rawReads: Record<string, (request: FastifyRequest, reply: FastifyReply) =>
   stream: ({ raw }) => Readable.from((async function * () { yield `for ${String(raw.headers['x-user'])}` })())
 }
 
-t.test('cache tracks reads through request.raw, and not the reference', async (t) => {
+t.test('cache tracks reads through request.raw, and not the use of request.raw itself', async (t) => {
   const app = await cachingApp(t)
   const ofRequest = new WeakMap<object, string>()
   const context = new AsyncLocalStorage<object>()
@@ -130,7 +130,7 @@ t.test('cache gives the message back as it was, with what was written to it', as
   t.same(seen, [2, false, 3, { value: 2, configurable: true, enumerable: true, writable: true }, 'IncomingMessage', true])
 })
 
-t.test('cache does not count what a log line reads', async (t) => {
+t.test('cache does not track what a log line reads', async (t) => {
   const lines: { req?: { remoteAddress?: string } }[] = []
   const app = await cachingApp(t, { server: { logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line) as object) } } } } })
   app.get('/', { config: { cache } }, async (request, reply) => {
@@ -151,7 +151,7 @@ t.test('cache does not count what a log line reads', async (t) => {
   await staysApart(t, sendRequest, '/read')
 })
 
-t.test('cache counts a wrapper that the app puts around reply.send', async (t) => {
+t.test('cache tracks what a wrapper that the app puts around reply.send reads', async (t) => {
   const app = await cachingApp(t)
   app.addHook('preHandler', async (request, reply) => {
     const { send } = reply

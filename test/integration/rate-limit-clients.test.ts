@@ -7,7 +7,8 @@ import prism from '../../plugins/index.ts'
 import type { RateLimitOptions, RouteRateLimit } from '../../plugins/rate-limit.ts'
 import { commandTimeout } from '../support/deadline.ts'
 import { startCluster } from '../support/cluster.ts'
-import { reached, unlessLate } from '../support/wait-for-redis.ts'
+import { signIn } from '../support/signed-in-users.ts'
+import { reached } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 
@@ -24,11 +25,6 @@ async function build (t: Test, choice: RouteRateLimit, url?: string): Promise<Fa
   await app.ready()
   await reached(app)
   return app
-}
-
-async function signIn (app: FastifyInstance, name: string): Promise<string> {
-  const { cookies } = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${encodeURIComponent(name)}` }))
-  return `${cookies[0]?.name}=${cookies[0]?.value}`
 }
 
 const sendRequest = (app: FastifyInstance, cookie?: string, remoteAddress = '192.0.2.1') => app.inject({ url: '/', remoteAddress, ...(cookie === undefined ? {} : { headers: { cookie } }) })

@@ -103,7 +103,7 @@ test('rate-limit counts at most once a script that ran although its reply was lo
 
 test('rate-limit continues to count after Redis has lost its scripts', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: 5000, limit: { quota: 100 } })
+  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
   await send(app, 5)
 
   await rig.control.script('FLUSH')
@@ -114,7 +114,7 @@ test('rate-limit continues to count after Redis has lost its scripts', async (t)
 
 test('rate-limit replaces a counter of another type or format', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: 5000, limit: { quota: 100 } })
+  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
 
   for (const spoil of [
     () => rig.control.hset(key, 'a', 'b'),
@@ -132,7 +132,7 @@ test('rate-limit replaces a counter of another type or format', async (t) => {
 
 test('rate-limit restores a counter\'s missing expiry, when it allows and when it rejects', async (t) => {
   const rig = await startRig(t)
-  const apps = [await buildLimitedApp(t, { url: rig.url, commandTimeout: 5000, limit: { quota: 3 } }), await buildLimitedApp(t, { url: rig.url, commandTimeout: 5000, limit: { quota: 3 } })] as const
+  const apps = [await buildLimitedApp(t, { url: rig.url, limit: { quota: 3 } }), await buildLimitedApp(t, { url: rig.url, limit: { quota: 3 } })] as const
 
   await send(apps[0], 1)
   await rig.control.persist(key)
@@ -151,7 +151,7 @@ test('rate-limit restores a counter\'s missing expiry, when it allows and when i
 })
 
 test('rate-limit sends Redis at most one command for 1,000 requests of a blocked client', async (t) => {
-  const app = await buildLimitedApp(t, { commandTimeout: 5000, limit: { quota: 10 } })
+  const app = await buildLimitedApp(t, { limit: { quota: 10 } })
   await send(app, 10)
   const { commands } = app.redisPool.batch.counts
 

@@ -122,7 +122,7 @@ t.test('a slot of a concurrency limit of preHandler is released with its request
   t.ok(await until(async () => (await statuses(app, ['alice']))[0] === 200, { what: 'the slot is free' }))
 })
 
-t.test('a cached hit under a quota of preHandler is counted, in one write where no hook waits', async (t) => {
+t.test('a cached hit under a quota of preHandler is counted, in one write if no hook waits', async (t) => {
   const { app, port, warnings } = await appOf(t, { quota: 50, hook: 'preHandler', by: () => 'all' }, 'route', (app) => {
     app.addHook('onRequest', (request, _reply, done) => { Object.assign(request, { user: 'alice' }); done() })
     app.get('/', { config: { cache: { ttl: '5m' } } }, async () => 'page')
@@ -139,7 +139,7 @@ t.test('a cached hit under a quota of preHandler is counted, in one write where 
   t.same(warnings, [])
 })
 
-t.test('a by that names clients only once auth has run is told of, not counted by address in silence', async (t) => {
+t.test('a by function that identifies clients only after authentication causes a warning, instead of silent counting by address', async (t) => {
   for (const auth of ['onRequest', 'preValidation', 'preHandler'] as const) {
     for (const by of [userOf, async (request: FastifyRequest) => userOf(request)]) {
       const { app, warnings } = await appOf(t, { quota: 100, by }, auth)
@@ -157,7 +157,7 @@ t.test('a by function that throws in onRequest causes a 500, and a log line with
   t.equal(warnings.filter(({ msg }) => /set hook: 'preHandler'/.test(msg)).length, 1)
 })
 
-t.test('a by that names clients in onRequest, or none in either hook, is not told of', async (t) => {
+t.test('a by function that identifies clients in onRequest, or in neither hook, causes no warning', async (t) => {
   for (const by of [(request: FastifyRequest) => request.headers['x-user'] as string | undefined, () => undefined, async () => null]) {
     const { app, warnings } = await appOf(t, { quota: 100, by })
     await statuses(app, [undefined, 'alice', undefined, 'bob'])
@@ -165,7 +165,7 @@ t.test('a by that names clients in onRequest, or none in either hook, is not tol
   }
 })
 
-t.test('a hook that limits do not run in is refused at start', async (t) => {
+t.test('a hook in which rate limits do not run is rejected at start', async (t) => {
   for (const hook of ['onSend', 'preValidation', '', null, 1]) {
     const app = fastify()
     t.after(() => app.close())

@@ -48,7 +48,7 @@ function pages (app: FastifyInstance): void {
 
 const preflight = async (app: FastifyInstance, url: string) => await app.inject({ method: 'OPTIONS', url, headers: { origin, 'access-control-request-method': 'PUT' } })
 
-t.test('in the documented order rejections carry CORS and security headers, and nothing is warned of', async (t) => {
+t.test('in the documented order rejections carry CORS and security headers, and no warning is logged', async (t) => {
   const { app, warnings } = await appOf(t, Object.keys(neighbours), [])
   for (const [url, status] of [['/members', 401], ['/fails', 503], ['/page', 200], ['/page', 200], ['/page', 429]] as const) {
     t.match(await app.inject({ url, headers: { origin } }), { statusCode: status, headers: { 'access-control-allow-origin': origin, 'x-content-type-options': 'nosniff' } }, url)
@@ -99,7 +99,7 @@ t.test('OPTIONS without both headers of a preflight is counted as every request'
   }
 })
 
-t.test('a plugin that is registered later than the stack is warned of, with the line to move', async (t) => {
+t.test('a plugin that is registered after the stack but belongs before it causes a warning that names the line to move', async (t) => {
   for (const plugin of Object.keys(neighbours)) {
     const { warnings } = await appOf(t, [], [plugin])
     t.match(warnings, [{ plugin, msg: /Move app\.register\(\S+, …\) before app\.register\(prism, …\)/ }])
@@ -113,7 +113,7 @@ t.test('a plugin that is registered later than the stack is warned of, with the 
   t.same(inScope.warnings.map(({ plugin }) => plugin), ['@fastify/cors'], 'websocket in a scope of its own loses nothing')
 })
 
-t.test('of routes declared before the stack those are named that lose something', async (t) => {
+t.test('the warning about routes declared before the stack names only those that lose something', async (t) => {
   const { url } = await startRedisProcess(t)
   const lines: App['warnings'] = []
   const app = fastify({ logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } })

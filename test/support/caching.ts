@@ -40,6 +40,11 @@ export async function cachingApp (owner: Owner, { url, server = {}, hasSessions 
   return app
 }
 
+/** Whether a request is a hit. */
+export async function isHit (app: FastifyInstance, url = '/a'): Promise<boolean> {
+  return String((await app.inject(url)).headers['cache-status']).includes('; hit')
+}
+
 /** Waits until all pending writes have reached Redis: a write is sent one event-loop turn after the response, or when compression has finished. */
 export async function stored (app: FastifyInstance): Promise<void> {
   const isDone = ({ write, write_ok: ok, write_failed: failed }: FastifyInstance['cache']['counts']) => write === ok + failed
